@@ -1,0 +1,438 @@
+//! An event as bytes in the journal.
+//!
+//! ```text
+//! 0   version u8 = 1
+//! 1   status u8 | usage status u8 | cost status u8 | flags u8 (bit 0: batch) | three zero bytes
+//! 8   id, 16 bytes
+//! 24  started_at, u64, nanoseconds since the epoch
+//! 32  fields until the end: number u8, length varint, value
+//! ```
+//!
+//! Integers are little-endian, varints LEB128. A reader skips fields and enum numbers it does not know, so a newer process and
+//! an older one share a state directory; the version rises only when the fixed part changes. A field that comes twice means the
+//! last: the attribution of a scope is encoded once, put before the call's own, and overridden by it.
+
+use super::limits::{MAX_EVENT, MAX_TAG_BYTES, MAX_TAG_KEY, MAX_TAGS, MAX_TEXT, cut};
+use super::{Attribution, CostStatus, Status, Unit, Usage, UsageEvent, UsageStatus};
+use crate::money::Usd;
+
+const VERSION: u8 = 1;
+const FIXED: usize = 32;
+const FLAG_BATCH: u8 = 1;
+
+/// Field numbers. Never reuse one.
+mod field {
+    pub(super) const PROVIDER: u8 = 1;
+    pub(super) const MODEL: u8 = 2;
+    pub(super) const OPERATION: u8 = 3;
+    pub(super) const ERROR: u8 = 4;
+    pub(super) const FINISH_REASON: u8 = 5;
+    pub(super) const SERVICE_TIER: u8 = 6;
+    pub(super) const REGION: u8 = 7;
+    pub(super) const AGENT: u8 = 8;
+    pub(super) const FEATURE: u8 = 9;
+    pub(super) const TEAM: u8 = 10;
+    pub(super) const CUSTOMER: u8 = 11;
+    pub(super) const USER: u8 = 12;
+    pub(super) const SESSION: u8 = 13;
+    pub(super) const TRACE_ID: u8 = 14;
+    pub(super) const SPAN_ID: u8 = 15;
+    pub(super) const PARENT_SPAN_ID: u8 = 16;
+    pub(super) const PRICED_AS: u8 = 17;
+    pub(super) const CATALOG: u8 = 18;
+    /// Varint key length, key, value.
+    pub(super) const TAG: u8 = 32;
+    /// Pairs of unit number u8 and count varint.
+    pub(super) const USAGE: u8 = 33;
+    /// i128 in 10^-24 USD, 16 bytes.
+    pub(super) const COST: u8 = 34;
+    pub(super) const COMPUTED_COST: u8 = 35;
+    pub(super) const LATENCY_US: u8 = 36;
+    pub(super) const TTFT_US: u8 = 37;
+}
+
+/// Why bytes are no event.
+#[derive(thiserror::Error, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DecodeError {
+    /// Shorter than the fixed part, or a field runs past the end.
+    #[error("the event ends early")]
+    Truncated,
+    /// Written by a version this one cannot read.
+    #[error("event version {0} is not known")]
+    Version(u8),
+    /// A text is not UTF-8.
+    #[error("a text of the event is not UTF-8")]
+    Text,
+}
+
+/// Appends the event to `out`. `layers` are attributions from [`encode_attribution`], the outermost first.
+///
+/// Returns how many texts were cut or tags left out by the rules of [`super::limits`].
+pub fn encode(event: &UsageEvent<'_>, layers: &[&[u8]], out: &mut Vec<u8>) -> u32 {
+    let start = out.len();
+    out.extend_from_slice(&[
+        VERSION,
+        event.status as u8,
+        event.usage_status as u8,
+        event.cost_status as u8,
+        if event.batch { FLAG_BATCH } else { 0 },
+        0,
+        0,
+        0,
+    ]);
+    out.extend_from_slice(&event.id);
+    out.extend_from_slice(&event.started_at.to_le_bytes());
+    let mut cuts = 0;
+    for layer in layers {
+        out.extend_from_slice(layer);
+    }
+    put_text(out, field::PROVIDER, event.provider, &mut cuts);
+    put_text(out, field::MODEL, event.model, &mut cuts);
+    put_text(out, field::OPERATION, event.operation, &mut cuts);
+    for (number, text) in [
+        (field::ERROR, event.error),
+        (field::FINISH_REASON, event.finish_reason),
+        (field::SERVICE_TIER, event.service_tier),
+        (field::REGION, event.region),
+        (field::TRACE_ID, event.trace_id),
+        (field::SPAN_ID, event.span_id),
+        (field::PARENT_SPAN_ID, event.parent_span_id),
+        (field::PRICED_AS, event.priced_as),
+        (field::CATALOG, event.catalog),
+    ] {
+        if let Some(text) = text {
+            put_text(out, number, text, &mut cuts);
+        }
+    }
+    put_usage(out, &event.usage);
+    put_cost(out, field::COST, event.cost);
+    put_cost(out, field::COMPUTED_COST, event.computed_cost);
+    put_number(out, field::LATENCY_US, event.latency_us);
+    put_number(out, field::TTFT_US, event.ttft_us);
+    cuts += encode_attribution(&event.attribution, out);
+    debug_assert!(out.len() - start <= MAX_EVENT);
+    cuts
+}
+
+/// Appends one layer of attribution to `out`; returns how many texts were cut or tags left out.
+pub fn encode_attribution(attribution: &Attribution<'_>, out: &mut Vec<u8>) -> u32 {
+    let mut cuts = 0;
+    for (number, text) in [
+        (field::AGENT, attribution.agent),
+        (field::FEATURE, attribution.feature),
+        (field::TEAM, attribution.team),
+        (field::CUSTOMER, attribution.customer),
+        (field::USER, attribution.user),
+        (field::SESSION, attribution.session),
+    ] {
+        if let Some(text) = text {
+            put_text(out, number, text, &mut cuts);
+        }
+    }
+    let mut bytes = 0;
+    for (taken, &(key, value)) in attribution.tags.iter().enumerate() {
+        let (short_key, short_value) = (cut(key, MAX_TAG_KEY), cut(value, MAX_TEXT));
+        bytes += short_key.len() + short_value.len();
+        if taken == MAX_TAGS || bytes > MAX_TAG_BYTES {
+            cuts += (attribution.tags.len() - taken) as u32;
+            break;
+        }
+        cuts += u32::from(short_key.len() != key.len()) + u32::from(short_value.len() != value.len());
+        let length = varint_length(short_key.len() as u64) + short_key.len() + short_value.len();
+        out.push(field::TAG);
+        put_varint(out, length as u64);
+        put_varint(out, short_key.len() as u64);
+        out.extend_from_slice(short_key.as_bytes());
+        out.extend_from_slice(short_value.as_bytes());
+    }
+    cuts
+}
+
+#[inline]
+fn put_text(out: &mut Vec<u8>, number: u8, text: &str, cuts: &mut u32) {
+    if text.len() > MAX_TEXT {
+        *cuts += 1;
+        return put_bytes(out, number, cut(text, MAX_TEXT).as_bytes());
+    }
+    put_bytes(out, number, text.as_bytes());
+}
+
+#[inline]
+fn put_bytes(out: &mut Vec<u8>, number: u8, bytes: &[u8]) {
+    out.push(number);
+    put_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+fn put_usage(out: &mut Vec<u8>, usage: &Usage) {
+    if usage.is_empty() {
+        return;
+    }
+    let length: usize = usage.iter().map(|(_, count)| 1 + varint_length(count)).sum();
+    out.push(field::USAGE);
+    put_varint(out, length as u64);
+    for (unit, count) in usage.iter() {
+        out.push(unit.index() as u8);
+        put_varint(out, count);
+    }
+}
+
+fn put_cost(out: &mut Vec<u8>, number: u8, cost: Option<Usd>) {
+    if let Some(cost) = cost {
+        put_bytes(out, number, &cost.units().to_le_bytes());
+    }
+}
+
+fn put_number(out: &mut Vec<u8>, number: u8, value: Option<u64>) {
+    if let Some(value) = value {
+        out.push(number);
+        put_varint(out, varint_length(value) as u64);
+        put_varint(out, value);
+    }
+}
+
+#[inline]
+fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+fn varint_length(value: u64) -> usize {
+    (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
+}
+
+/// Reads an event back. Its texts borrow from `bytes`.
+///
+/// # Errors
+/// When the bytes end early, hold a text that is not UTF-8, or were written by an unknown version.
+pub fn decode(bytes: &[u8]) -> Result<UsageEvent<'_>, DecodeError> {
+    let (fixed, mut rest) = bytes.split_at_checked(FIXED).ok_or(DecodeError::Truncated)?;
+    if fixed[0] != VERSION {
+        return Err(DecodeError::Version(fixed[0]));
+    }
+    let mut event = UsageEvent {
+        status: Status::from_code(fixed[1]),
+        usage_status: UsageStatus::from_code(fixed[2]),
+        cost_status: CostStatus::from_code(fixed[3]),
+        batch: fixed[4] & FLAG_BATCH != 0,
+        id: array(&fixed[8..24])?,
+        started_at: u64::from_le_bytes(array(&fixed[24..32])?),
+        ..UsageEvent::default()
+    };
+    while let [number, after @ ..] = rest {
+        let (value, after) = take(after)?;
+        read_field(&mut event, *number, value)?;
+        rest = after;
+    }
+    Ok(event)
+}
+
+fn read_field<'a>(event: &mut UsageEvent<'a>, number: u8, value: &'a [u8]) -> Result<(), DecodeError> {
+    let text = || std::str::from_utf8(value).map_err(|_| DecodeError::Text);
+    let attribution = &mut event.attribution;
+    match number {
+        field::PROVIDER => event.provider = text()?,
+        field::MODEL => event.model = text()?,
+        field::OPERATION => event.operation = text()?,
+        field::ERROR => event.error = Some(text()?),
+        field::FINISH_REASON => event.finish_reason = Some(text()?),
+        field::SERVICE_TIER => event.service_tier = Some(text()?),
+        field::REGION => event.region = Some(text()?),
+        field::TRACE_ID => event.trace_id = Some(text()?),
+        field::SPAN_ID => event.span_id = Some(text()?),
+        field::PARENT_SPAN_ID => event.parent_span_id = Some(text()?),
+        field::PRICED_AS => event.priced_as = Some(text()?),
+        field::CATALOG => event.catalog = Some(text()?),
+        field::AGENT => attribution.agent = Some(text()?),
+        field::FEATURE => attribution.feature = Some(text()?),
+        field::TEAM => attribution.team = Some(text()?),
+        field::CUSTOMER => attribution.customer = Some(text()?),
+        field::USER => attribution.user = Some(text()?),
+        field::SESSION => attribution.session = Some(text()?),
+        field::TAG => {
+            let (key, tag_value) = take(value)?;
+            let key = std::str::from_utf8(key).map_err(|_| DecodeError::Text)?;
+            let tag_value = std::str::from_utf8(tag_value).map_err(|_| DecodeError::Text)?;
+            match attribution.tags.iter_mut().find(|(known, _)| *known == key) {
+                Some(tag) => tag.1 = tag_value,
+                None => attribution.tags.push((key, tag_value)),
+            }
+        }
+        field::USAGE => {
+            let mut rest = value;
+            while let [unit, after @ ..] = rest {
+                let (count, after) = take_varint(after)?;
+                if let Some(unit) = Unit::from_index(*unit) {
+                    event.usage.set(unit, count);
+                }
+                rest = after;
+            }
+        }
+        field::COST => event.cost = Some(read_cost(value)?),
+        field::COMPUTED_COST => event.computed_cost = Some(read_cost(value)?),
+        field::LATENCY_US => event.latency_us = Some(take_varint(value)?.0),
+        field::TTFT_US => event.ttft_us = Some(take_varint(value)?.0),
+        _ => {}
+    }
+    Ok(())
+}
+
+fn read_cost(value: &[u8]) -> Result<Usd, DecodeError> {
+    Ok(Usd::from_units(i128::from_le_bytes(array(value)?)))
+}
+
+fn array<const N: usize>(bytes: &[u8]) -> Result<[u8; N], DecodeError> {
+    bytes.try_into().map_err(|_| DecodeError::Truncated)
+}
+
+/// Splits a length-prefixed value off the front.
+fn take(bytes: &[u8]) -> Result<(&[u8], &[u8]), DecodeError> {
+    let (length, rest) = take_varint(bytes)?;
+    usize::try_from(length)
+        .ok()
+        .and_then(|length| rest.split_at_checked(length))
+        .ok_or(DecodeError::Truncated)
+}
+
+fn take_varint(bytes: &[u8]) -> Result<(u64, &[u8]), DecodeError> {
+    let mut value = 0_u64;
+    for (index, byte) in bytes.iter().enumerate().take(10) {
+        value |= u64::from(byte & 0x7f) << (7 * index);
+        if byte & 0x80 == 0 {
+            return Ok((value, &bytes[index + 1..]));
+        }
+    }
+    Err(DecodeError::Truncated)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn sample() -> UsageEvent<'static> {
+        let mut usage = Usage::EMPTY;
+        usage.set(Unit::INPUT_TOKENS, 1200);
+        usage.set(Unit::OUTPUT_TOKENS, 350);
+        UsageEvent {
+            id: [7; 16],
+            started_at: 1_763_800_000_000_000_001,
+            provider: "openai",
+            model: "gpt-4o",
+            operation: "chat",
+            usage,
+            cost: Some(Usd::from_units(-5)),
+            cost_status: CostStatus::Priced,
+            latency_us: Some(u64::MAX),
+            attribution: Attribution {
+                team: Some("acme"),
+                tags: vec![("plan", "pro"), ("", "")],
+                ..Attribution::default()
+            },
+            ..UsageEvent::default()
+        }
+    }
+
+    fn encoded(event: &UsageEvent<'_>, layers: &[&[u8]]) -> Vec<u8> {
+        let mut out = Vec::new();
+        assert_eq!(encode(event, layers, &mut out), 0);
+        out
+    }
+
+    #[test]
+    fn an_event_reads_back_as_it_was_written() {
+        assert_eq!(decode(&encoded(&sample(), &[])).unwrap(), sample());
+    }
+
+    #[test]
+    fn the_call_overrides_the_scope_and_tags_merge() {
+        let mut scope = Vec::new();
+        encode_attribution(
+            &Attribution {
+                agent: Some("support"),
+                team: Some("other"),
+                tags: vec![("plan", "free"), ("env", "prod")],
+                ..Attribution::default()
+            },
+            &mut scope,
+        );
+        let bytes = encoded(&sample(), &[&scope]);
+        let attribution = decode(&bytes).unwrap().attribution;
+        assert_eq!(attribution.agent, Some("support"));
+        assert_eq!(attribution.team, Some("acme"));
+        assert_eq!(attribution.tags, [("plan", "pro"), ("env", "prod"), ("", "")]);
+    }
+
+    #[test]
+    fn a_reader_skips_fields_of_a_newer_version() {
+        let mut bytes = encoded(&sample(), &[]);
+        bytes.extend_from_slice(&[200, 3, 1, 2, 3]);
+        assert_eq!(decode(&bytes).unwrap(), sample());
+    }
+
+    #[test]
+    fn every_shorter_prefix_is_refused_or_a_whole_number_of_fields() {
+        let bytes = encoded(&sample(), &[]);
+        assert_eq!(decode(&bytes[..FIXED - 1]), Err(DecodeError::Truncated));
+        for end in FIXED..bytes.len() {
+            let _ = decode(&bytes[..end]);
+        }
+    }
+
+    #[test]
+    fn what_exceeds_the_limits_is_cut_and_counted_and_the_event_still_fits() {
+        let long = "x".repeat(1 << 20);
+        let keys: Vec<String> = (0..10_000).map(|n| format!("key-{n}")).collect();
+        let mut event = sample();
+        event.model = &long;
+        event.attribution.tags = keys.iter().map(|key| (key.as_str(), long.as_str())).collect();
+        let mut layer = Vec::new();
+        encode_attribution(&event.attribution, &mut layer);
+        let mut out = Vec::new();
+        assert!(encode(&event, &[&layer, &layer], &mut out) > 9_900);
+        assert!(out.len() <= MAX_EVENT);
+        let back = decode(&out).unwrap();
+        assert_eq!(back.model.len(), MAX_TEXT);
+        assert!(back.model.ends_with('…'));
+    }
+
+    proptest! {
+        #[test]
+        fn any_event_reads_back(
+            texts in prop::collection::vec("\\PC{0,40}", 6),
+            tags in prop::collection::btree_map("\\PC{0,20}", "\\PC{0,40}", 0..8),
+            counts in prop::collection::btree_map(0_u8..50, 0..=super::super::usage::MAX_COUNT, 0..12),
+            cost in any::<Option<i128>>(),
+            started_at in any::<u64>(),
+        ) {
+            let mut usage = Usage::EMPTY;
+            for (unit, count) in &counts {
+                usage.set(Unit::from_index(*unit).unwrap(), *count);
+            }
+            let event = UsageEvent {
+                provider: &texts[0], model: &texts[1], operation: &texts[2],
+                error: Some(&texts[3]), region: Some(&texts[4]), started_at, usage,
+                cost: cost.map(Usd::from_units),
+                attribution: Attribution {
+                    user: Some(&texts[5]),
+                    tags: tags.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect(),
+                    ..Attribution::default()
+                },
+                ..UsageEvent::default()
+            };
+            let bytes = encoded(&event, &[]);
+            prop_assert_eq!(decode(&bytes).unwrap(), event);
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = decode(&bytes);
+            let mut versioned = bytes;
+            if let Some(first) = versioned.first_mut() { *first = VERSION; }
+            let _ = decode(&versioned);
+        }
+    }
+}

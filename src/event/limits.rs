@@ -1,0 +1,40 @@
+//! How much text an event may carry, and what happens to more.
+//!
+//! The rules exist so that one event always fits one chunk of the journal, whoever fills its fields: a text is cut at
+//! [`MAX_TEXT`] bytes, a key at [`MAX_TAG_KEY`], and each layer of attribution (defaults, scope, call) keeps its first
+//! [`MAX_TAGS`] tags, up to [`MAX_TAG_BYTES`] of them. Cutting is counted by the caller, never silent.
+
+/// Bytes of one text field or tag value, the ellipsis of a cut one included.
+pub const MAX_TEXT: usize = 512;
+/// Bytes of one tag key.
+pub const MAX_TAG_KEY: usize = 128;
+/// Tags in one layer of attribution.
+pub const MAX_TAGS: usize = 64;
+/// Bytes of keys and values in one layer of attribution.
+pub const MAX_TAG_BYTES: usize = 12 * 1024;
+/// Bytes of one encoded event. Three full layers of tags (36 KiB), every text field (10 KiB) and every unit (1 KiB) fit.
+pub const MAX_EVENT: usize = 48 * 1024;
+
+const ELLIPSIS: &str = "…";
+
+/// The text as it is recorded: itself, or, when it is longer than `limit` bytes, its beginning and an ellipsis.
+#[must_use]
+pub fn cut(text: &str, limit: usize) -> std::borrow::Cow<'_, str> {
+    if text.len() <= limit {
+        return text.into();
+    }
+    let end = text.floor_char_boundary(limit - ELLIPSIS.len());
+    format!("{}{ELLIPSIS}", &text[..end]).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_texts_are_cut_at_a_character_and_marked() {
+        assert_eq!(cut("abc", 3), "abc");
+        let cut_text = cut(&"é".repeat(400), MAX_TEXT).into_owned();
+        assert!(cut_text.len() <= MAX_TEXT && cut_text.ends_with("é…"));
+    }
+}

@@ -1,0 +1,159 @@
+//! One usage event: what was called, what it used, what it cost, and whom to charge for it.
+//!
+//! An event is priced and encoded when it is tracked and never changes afterwards. It holds counts, names and the attribution
+//! the caller gave; there is no field for prompt or response text.
+//!
+//! [`binary`] is its form in the journal, [`json`] its form for people and the wire.
+
+pub mod binary;
+pub mod id;
+pub mod json;
+pub mod limits;
+pub mod units;
+pub mod usage;
+
+pub use units::Unit;
+pub use usage::Usage;
+
+use crate::money::Usd;
+
+macro_rules! named_enum {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
+        #[repr(u8)]
+        pub enum $name { #[default] $($(#[$variant_doc])* $variant),+ }
+
+        impl $name {
+            const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The name used in JSON, in the ledger and in Python.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+
+            /// The value of this name.
+            #[must_use]
+            pub fn from_name(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|value| value.name() == name)
+            }
+
+            /// The value with this number in the journal; an unknown number (from a newer version) reads as the first.
+            #[must_use]
+            pub fn from_code(code: u8) -> Self {
+                Self::ALL.get(code as usize).copied().unwrap_or_default()
+            }
+        }
+    };
+}
+
+named_enum! {
+    /// How the call ended.
+    Status {
+        /// It was answered.
+        Success = "success",
+        /// It failed, or broke off.
+        Error = "error",
+    }
+}
+
+named_enum! {
+    /// Whether the usage is the provider's own and final.
+    UsageStatus {
+        /// The provider's final numbers, or the caller's.
+        Complete = "complete",
+        /// The provider's numbers up to a point: the stream ended before its last report.
+        Partial = "partial",
+        /// The provider reported none. The event stands for the call; its cost is unknown, not zero.
+        Missing = "missing",
+    }
+}
+
+named_enum! {
+    /// Where the cost comes from.
+    CostStatus {
+        /// No price is known: the cost is `None`, never zero and never guessed.
+        Unpriced = "unpriced",
+        /// Computed from the catalog.
+        Priced = "priced",
+        /// The catalog lists the model as free of charge.
+        Free = "free",
+        /// The provider or the caller reported it.
+        Reported = "reported",
+        /// Computed from a rate the user set.
+        Manual = "manual",
+    }
+}
+
+/// Whom to charge: the dimensions of every report. Empty texts count as absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attribution<'a> {
+    /// The agent that made the call.
+    pub agent: Option<&'a str>,
+    /// The product feature it was made for.
+    pub feature: Option<&'a str>,
+    /// The team that owns it.
+    pub team: Option<&'a str>,
+    /// The customer it was made for.
+    pub customer: Option<&'a str>,
+    /// The end user.
+    pub user: Option<&'a str>,
+    /// The conversation or session.
+    pub session: Option<&'a str>,
+    /// Further dimensions, as pairs of key and value.
+    pub tags: Vec<(&'a str, &'a str)>,
+}
+
+/// One usage event, borrowing its texts from whoever holds them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UsageEvent<'a> {
+    /// UUID version 7.
+    pub id: [u8; 16],
+    /// When the call began: nanoseconds since the Unix epoch, UTC.
+    pub started_at: u64,
+    /// OpenTelemetry's `gen_ai.provider.name` where it has one.
+    pub provider: &'a str,
+    /// The model that answered.
+    pub model: &'a str,
+    /// OpenTelemetry's `gen_ai.operation.name`: `chat`, `embeddings`, …
+    pub operation: &'a str,
+    /// How the call ended.
+    pub status: Status,
+    /// The class of the error, never its message.
+    pub error: Option<&'a str>,
+    /// Why generation stopped, in the provider's word.
+    pub finish_reason: Option<&'a str>,
+    /// Counts by unit.
+    pub usage: Usage,
+    /// Whether the usage is complete.
+    pub usage_status: UsageStatus,
+    /// The cost that counts: the reported one if there is one, else the computed one.
+    pub cost: Option<Usd>,
+    /// Where it comes from.
+    pub cost_status: CostStatus,
+    /// The computed cost, kept beside a reported one.
+    pub computed_cost: Option<Usd>,
+    /// The catalog entry that priced it, as `provider/model`.
+    pub priced_as: Option<&'a str>,
+    /// The catalog that was in force.
+    pub catalog: Option<&'a str>,
+    /// From request to last byte, in microseconds.
+    pub latency_us: Option<u64>,
+    /// From request to first token, in microseconds.
+    pub ttft_us: Option<u64>,
+    /// The tier that served the call.
+    pub service_tier: Option<&'a str>,
+    /// The region that served the call.
+    pub region: Option<&'a str>,
+    /// Whether it ran through a batch endpoint.
+    pub batch: bool,
+    /// W3C trace id, 32 hexadecimal digits.
+    pub trace_id: Option<&'a str>,
+    /// W3C span id, 16 hexadecimal digits.
+    pub span_id: Option<&'a str>,
+    /// The parent's span id.
+    pub parent_span_id: Option<&'a str>,
+    /// Whom to charge.
+    pub attribution: Attribution<'a>,
+}

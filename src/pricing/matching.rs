@@ -1,0 +1,147 @@
+//! The catalog's match rules: does this rule describe that model reference?
+
+use regex_lite::Regex;
+use serde::Deserialize;
+use std::sync::OnceLock;
+
+/// A rule over a reference in lower case. Regular expressions are compiled when first met.
+#[derive(Deserialize, Debug)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Clause {
+    Equals(Box<str>),
+    StartsWith(Box<str>),
+    EndsWith(Box<str>),
+    Contains(Box<str>),
+    Regex(Pattern),
+    Or(Box<[Clause]>),
+    And(Box<[Clause]>),
+    Not(Box<Clause>),
+}
+
+/// A regular expression of the catalog.
+#[derive(Deserialize, Debug)]
+#[serde(from = "Box<str>")]
+pub(super) struct Pattern {
+    source: Box<str>,
+    compiled: OnceLock<Option<Regex>>,
+}
+
+impl From<Box<str>> for Pattern {
+    fn from(source: Box<str>) -> Self {
+        Self {
+            source,
+            compiled: OnceLock::new(),
+        }
+    }
+}
+
+impl Pattern {
+    fn is_match(&self, text: &str) -> bool {
+        self.compiled
+            .get_or_init(|| Regex::new(&self.source).ok())
+            .as_ref()
+            .is_some_and(|regex| regex.is_match(text))
+    }
+}
+
+impl Clause {
+    /// Whether the rule describes `reference`, which is in lower case.
+    pub(super) fn is_match(&self, reference: &str) -> bool {
+        match self {
+            Self::Equals(text) => reference == &**text,
+            Self::StartsWith(text) => reference.starts_with(&**text),
+            Self::EndsWith(text) => reference.ends_with(&**text),
+            Self::Contains(text) => reference.contains(&**text),
+            Self::Regex(pattern) => pattern.is_match(reference),
+            Self::Or(parts) => parts.iter().any(|part| part.is_match(reference)),
+            Self::And(parts) => parts.iter().all(|part| part.is_match(reference)),
+            Self::Not(part) => !part.is_match(reference),
+        }
+    }
+
+    /// Calls `name` for each reference that the rule accepts by equality alone; says whether there are other ways to match.
+    pub(super) fn split_exact<'a>(&'a self, name: &mut impl FnMut(&'a str)) -> bool {
+        match self {
+            Self::Equals(text) => {
+                name(text);
+                false
+            }
+            // `|`, not `||`: every part is to be visited.
+            Self::Or(parts) => parts.iter().fold(false, |other, part| other | part.split_exact(name)),
+            _ => true,
+        }
+    }
+}
+
+/// Rewrites a compact date `-20251211` (at the end, or before `-` or `:`) to `-2025-12-11`, as `genai-prices` does for
+/// references that match no other way. `None` when there is no such date.
+pub(super) fn with_dashed_date(reference: &str) -> Option<String> {
+    let bytes = reference.as_bytes();
+    let mut out = String::with_capacity(reference.len() + 2);
+    let mut copied = 0;
+    let mut start = 0;
+    while start + 9 <= bytes.len() {
+        let end = start + 9;
+        let ends = matches!(bytes.get(end), None | Some(b'-' | b':'));
+        if bytes[start] == b'-' && ends && is_compact_date(&bytes[start + 1..end]) {
+            let date = &reference[start + 1..end];
+            out.push_str(&reference[copied..=start]);
+            out.push_str(&format!("{}-{}-{}", &date[..4], &date[4..6], &date[6..]));
+            copied = end;
+            start = end;
+        } else {
+            start += 1;
+        }
+    }
+    out.push_str(&reference[copied..]);
+    (copied > 0).then_some(out)
+}
+
+/// Whether eight bytes are a date of this century that exists.
+fn is_compact_date(bytes: &[u8]) -> bool {
+    if !bytes.starts_with(b"20") || !bytes.iter().all(u8::is_ascii_digit) {
+        return false;
+    }
+    let number = |range: std::ops::Range<usize>| bytes[range].iter().fold(0, |sum, byte| sum * 10 + u32::from(byte - b'0'));
+    let (year, month, day) = (number(0..4), number(4..6), number(6..8));
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days = match month {
+        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+        4 | 6 | 9 | 11 => 30,
+        2 => 28 + u32::from(leap),
+        _ => 0,
+    };
+    (1..=days).contains(&day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_read_from_json_and_match() {
+        let rule: Clause = serde_json::from_str(
+            r#"{"or":[{"equals":"a"},{"and":[{"starts_with":"b"},{"not":{"regex":"-tts(?:$|-)"}}]}]}"#,
+        )
+        .unwrap();
+        assert!(rule.is_match("a") && rule.is_match("b-1") && !rule.is_match("b-tts") && !rule.is_match("ab"));
+        let mut exact = Vec::new();
+        assert!(rule.split_exact(&mut |name| exact.push(name)));
+        assert_eq!(exact, ["a"]);
+    }
+
+    #[test]
+    fn compact_dates_that_exist_are_dashed() {
+        for (given, dashed) in [
+            ("gpt-5.2-20251211", Some("gpt-5.2-2025-12-11")),
+            ("m-20240229:free", Some("m-2024-02-29:free")),
+            ("m-20250229", None),
+            ("m-2025121", None),
+            ("m-202512111", None),
+            ("é-19991231", None),
+            ("é-20991231-x", Some("é-2099-12-31-x")),
+        ] {
+            assert_eq!(with_dashed_date(given).as_deref(), dashed, "{given}");
+        }
+    }
+}
