@@ -4,6 +4,10 @@
 //! the journal and brings every event to its destinations, of which the [`ledger`] is the embedded one. [`meter`] puts these
 //! together, [`capture`] reads usage off provider responses, and `py` translates for Python. Nothing but `py` knows Python.
 
+pub mod delivery;
 pub mod event;
+pub mod journal;
+pub mod ledger;
+pub mod meter;
 pub mod money;
 pub mod pricing;

@@ -6,7 +6,7 @@
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::{Unit, Usage, UsageEvent, id::id_text};
+use super::{Usage, UsageEvent, id::id_text};
 
 /// A time as RFC 3339 in UTC with nanoseconds.
 #[must_use]
@@ -89,24 +89,11 @@ impl Serialize for Tags<'_> {
     }
 }
 
-/// Reads a usage object as [`Usage`] writes it; units of a newer version are left out.
-#[must_use]
-pub fn usage_from_json(text: &str) -> Usage {
-    let mut usage = Usage::EMPTY;
-    if let Ok(counts) = serde_json::from_str::<std::collections::BTreeMap<String, f64>>(text) {
-        for (name, value) in counts {
-            if let Some(unit) = Unit::from_name(&name) {
-                usage.set(unit, (value * unit.scale() as f64).round() as u64);
-            }
-        }
-    }
-    usage
-}
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Attribution, CostStatus};
+    use crate::event::{Attribution, CostStatus, Unit};
 
     #[test]
     fn json_has_exact_costs_utc_times_and_no_empty_fields() {

@@ -1,0 +1,57 @@
+//! When to try again: full jitter under an exponential bound.
+
+use std::time::{Duration, Instant};
+
+/// First bound of the waiting time.
+const FIRST: Duration = Duration::from_millis(100);
+/// The ledger is local: a disk that was freed is found within about a second.
+const LONGEST: Duration = Duration::from_secs(1);
+
+/// The waiting of one destination.
+#[derive(Default)]
+pub(super) struct Backoff {
+    failures: u32,
+    until: Option<Instant>,
+}
+
+impl Backoff {
+    pub(super) fn is_waiting(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| now < until)
+    }
+
+    pub(super) fn succeed(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Tries at once, as a flush asks for.
+    pub(super) fn hurry(&mut self) {
+        self.until = None;
+    }
+
+    pub(super) fn fail(&mut self, now: Instant, at_least: Option<Duration>) {
+        let bound = FIRST.saturating_mul(1 << self.failures.min(10)).min(LONGEST);
+        self.failures = self.failures.saturating_add(1);
+        let wait = bound.mul_f64(fastrand::f64()).max(at_least.unwrap_or_default());
+        self.until = Some(now + wait);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_are_jittered_bounded_and_end() {
+        let now = Instant::now();
+        let mut backoff = Backoff::default();
+        assert!(!backoff.is_waiting(now));
+        for _ in 0..100 {
+            backoff.fail(now, None);
+            assert!(!backoff.is_waiting(now + LONGEST));
+        }
+        backoff.fail(now, Some(Duration::from_secs(9)));
+        assert!(backoff.is_waiting(now + Duration::from_secs(8)));
+        backoff.hurry();
+        assert!(!backoff.is_waiting(now));
+    }
+}

@@ -1,0 +1,48 @@
+//! The ledger as a destination.
+
+use std::path::Path;
+
+use super::{Delivered, Destination, Failure};
+use crate::event::UsageEvent;
+use crate::ledger::{Writer, is_open_elsewhere};
+
+/// Brings events to the ledger file.
+pub struct LedgerDestination(Writer);
+
+impl LedgerDestination {
+    /// The name of its cursor.
+    pub const NAME: &str = "ledger";
+
+    /// The ledger at `path`, opened by its first batch.
+    #[must_use]
+    pub fn new(path: &Path) -> Self {
+        Self(Writer::new(path))
+    }
+}
+
+impl Destination for LedgerDestination {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    fn deliver(&mut self, events: &[UsageEvent<'_>]) -> Result<Delivered, Failure> {
+        match self.0.write(events) {
+            Ok(written) => Ok(Delivered {
+                accepted: written.new,
+                duplicates: written.known,
+            }),
+            Err(error) => Err(Failure {
+                reason: error.to_string(),
+                retry_after: None,
+            }),
+        }
+    }
+
+    fn rest(&mut self) {
+        self.0.rest();
+    }
+
+    fn is_barred(&self) -> bool {
+        is_open_elsewhere()
+    }
+}

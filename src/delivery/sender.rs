@@ -1,0 +1,394 @@
+//! The delivery thread.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::backoff::Backoff;
+use super::{Delivered, Destination};
+use crate::event::binary::decode;
+use crate::journal::{Batch, Foreigners, Journal, Tail};
+
+/// How often the thread looks while events come: often enough that two spare segments outlast the pause at full rate.
+const POLL: Duration = Duration::from_millis(20);
+/// How often it looks after itself when none come.
+const TICK: Duration = Duration::from_secs(1);
+/// Without events for this long, it sleeps until one wakes it, and files are closed.
+const IDLE_AFTER: Duration = Duration::from_millis(500);
+/// Bytes of records in one batch: some 4,000 events.
+const BATCH_BYTES: usize = 1 << 20;
+/// How often the journals of dead processes are looked for; half as long at the least.
+const ADOPT_EVERY: Duration = Duration::from_secs(20);
+
+/// Counts of one destination.
+#[derive(Clone, Debug, Default)]
+pub struct DestinationStats {
+    /// Its name.
+    pub name: String,
+    /// Events it took.
+    pub delivered: u64,
+    /// Events it had already.
+    pub duplicates: u64,
+    /// Events of this process's own journal that it has.
+    pub own: u64,
+    /// Records that could not be read as events.
+    pub unreadable: u64,
+    /// Batches that failed.
+    pub failures: u64,
+    /// Why the last failed one did; cleared by success.
+    pub last_error: Option<String>,
+}
+
+/// What a flush came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flushed {
+    /// Events that reached every destination while it ran.
+    pub delivered: u64,
+    /// Events that are still in the journal.
+    pub pending: u64,
+}
+
+#[derive(Default)]
+struct Control {
+    asked: u64,
+    done: u64,
+    is_stopping: bool,
+    has_stopped: bool,
+}
+
+struct Shared {
+    journal: Arc<Journal>,
+    control: Mutex<Control>,
+    changed: Condvar,
+    stats: Mutex<Vec<DestinationStats>>,
+    is_asleep: AtomicBool,
+    is_handed_off: bool,
+}
+
+/// The handle of the thread.
+pub struct Sender {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Nanoseconds since the Unix epoch.
+fn unix_ns() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
+}
+
+impl Sender {
+    /// Starts the thread. `root` is where the journals of other processes are.
+    #[must_use]
+    pub fn start(journal: Arc<Journal>, root: Option<PathBuf>, destinations: Vec<Box<dyn Destination>>) -> Self {
+        let is_handed_off = destinations.iter().any(|destination| destination.is_barred()) && journal.hand_off().is_ok();
+        let name = |destination: &dyn Destination| DestinationStats {
+            name: destination.name().to_owned(),
+            ..DestinationStats::default()
+        };
+        let shared = Arc::new(Shared {
+            journal,
+            control: Mutex::default(),
+            changed: Condvar::new(),
+            stats: Mutex::new(destinations.iter().map(|destination| name(&**destination)).collect()),
+            is_asleep: AtomicBool::new(false),
+            is_handed_off,
+        });
+        let lanes = destinations.into_iter().map(Lane::new).collect();
+        let for_thread = Arc::clone(&shared);
+        // A thread that cannot be made leaves the events in the journal, for another process.
+        let thread = std::thread::Builder::new()
+            .name("taximeter".into())
+            .spawn(move || Work { shared: for_thread, lanes, root, next_adoption: Instant::now() }.run())
+            .ok();
+        Self {
+            shared,
+            thread: Mutex::new(thread),
+        }
+    }
+
+    /// Tells the thread that an event was appended. Costs one load while the thread is awake.
+    #[inline]
+    pub fn notify(&self) {
+        if self.shared.is_asleep.load(Ordering::Relaxed) {
+            self.shared.is_asleep.store(false, Ordering::Relaxed);
+            drop(lock(&self.shared.control));
+            self.shared.changed.notify_all();
+        }
+    }
+
+    /// Waits until everything appended before the call is delivered, or the time is up.
+    #[must_use]
+    pub fn flush(&self, timeout: Duration) -> Flushed {
+        let before = self.delivered_everywhere();
+        let deadline = Instant::now() + timeout;
+        if !self.shared.is_handed_off && lock(&self.thread).is_some() {
+            let mut control = lock(&self.shared.control);
+            control.asked += 1;
+            let asked = control.asked;
+            self.shared.changed.notify_all();
+            while control.done < asked && !control.has_stopped {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    break;
+                }
+                control = self.shared.changed.wait_timeout(control, left).unwrap_or_else(PoisonError::into_inner).0;
+            }
+        }
+        let delivered = self.delivered_everywhere();
+        Flushed {
+            delivered: delivered.saturating_sub(before),
+            pending: self.shared.journal.counts().appended.saturating_sub(delivered),
+        }
+    }
+
+    /// Flushes, then stops the thread and gives the journal up: an empty one is deleted, any other left to be adopted.
+    #[must_use]
+    pub fn close(&self, timeout: Duration) -> Flushed {
+        let deadline = Instant::now() + timeout;
+        let flushed = self.flush(timeout);
+        let mut control = lock(&self.shared.control);
+        control.is_stopping = true;
+        self.shared.changed.notify_all();
+        while !control.has_stopped {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            control = self.shared.changed.wait_timeout(control, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let has_stopped = control.has_stopped;
+        drop(control);
+        if let Some(thread) = lock(&self.thread).take()
+            && has_stopped
+        {
+            let _ = thread.join();
+        }
+        flushed
+    }
+
+    /// Counts by destination.
+    #[must_use]
+    pub fn stats(&self) -> Vec<DestinationStats> {
+        lock(&self.shared.stats).clone()
+    }
+
+    fn delivered_everywhere(&self) -> u64 {
+        lock(&self.shared.stats).iter().map(|stats| stats.own).min().unwrap_or(0)
+    }
+}
+
+/// One destination and its place in the journal.
+struct Lane {
+    destination: Box<dyn Destination>,
+    tail: Tail,
+    backoff: Backoff,
+}
+
+impl Lane {
+    fn new(destination: Box<dyn Destination>) -> Self {
+        Self {
+            tail: Tail::new(destination.name()),
+            destination,
+            backoff: Backoff::default(),
+        }
+    }
+}
+
+struct Work {
+    shared: Arc<Shared>,
+    lanes: Vec<Lane>,
+    root: Option<PathBuf>,
+    next_adoption: Instant,
+}
+
+impl Work {
+    fn run(mut self) {
+        let mut last_event = Instant::now();
+        loop {
+            let (asked, is_stopping) = {
+                let control = lock(&self.shared.control);
+                (control.asked, control.is_stopping)
+            };
+            self.shared.journal.tend(unix_ns());
+            let hurry = asked > lock(&self.shared.control).done;
+            let Pass { moved, is_drained } = self.pass(hurry);
+            if moved {
+                last_event = Instant::now();
+            }
+            if is_stopping {
+                return self.stop();
+            }
+            if Instant::now() >= self.next_adoption {
+                self.adopt();
+            }
+            self.finish_round(asked, is_drained, moved, last_event);
+        }
+    }
+
+    /// Answers a flush, and waits for the next round.
+    fn finish_round(&mut self, asked: u64, is_drained: bool, moved: bool, last_event: Instant) {
+        let is_idle = last_event.elapsed() >= IDLE_AFTER;
+        if is_idle {
+            self.lanes.iter_mut().for_each(|lane| lane.destination.rest());
+        }
+        let mut control = lock(&self.shared.control);
+        if is_drained && control.done < asked {
+            control.done = asked;
+            self.shared.changed.notify_all();
+        }
+        if control.asked > asked || control.is_stopping || moved {
+            return;
+        }
+        let pause = if is_idle && is_drained { TICK } else { POLL };
+        self.shared.is_asleep.store(pause == TICK, Ordering::Relaxed);
+        drop(self.shared.changed.wait_timeout(control, pause));
+        self.shared.is_asleep.store(false, Ordering::Relaxed);
+    }
+
+    /// Brings each destination what was appended until now.
+    fn pass(&mut self, hurry: bool) -> Pass {
+        let mut outcome = Pass { moved: false, is_drained: true };
+        for (index, lane) in self.lanes.iter_mut().enumerate() {
+            if self.shared.is_handed_off {
+                lane.tail.follow(&self.shared.journal);
+                continue;
+            }
+            if hurry {
+                lane.backoff.hurry();
+            }
+            let (moved, is_drained) = lane_pass(&self.shared, lane, index);
+            outcome.moved |= moved;
+            outcome.is_drained &= is_drained;
+        }
+        let tails: Vec<_> = self.lanes.iter().map(|lane| &lane.tail).collect();
+        let first_left = self.shared.journal.reclaim(&tails);
+        self.lanes.iter_mut().for_each(|lane| lane.tail.prune(first_left));
+        outcome
+    }
+
+    /// Delivers what dead processes left, going on with this process's own events in between.
+    fn adopt(&mut self) {
+        self.next_adoption = Instant::now() + ADOPT_EVERY.mul_f64(0.5 + 0.5 * fastrand::f64());
+        if self.shared.is_handed_off {
+            return;
+        }
+        let Some(foreigners) = self.root.as_deref().and_then(Foreigners::find) else { return };
+        for index in 0..self.lanes.len() {
+            let name = self.lanes[index].destination.name().to_owned();
+            for mut tail in foreigners.tails(&name) {
+                loop {
+                    let batch = tail.read(BATCH_BYTES);
+                    if !tail.moves(&batch) || !deliver(&self.shared, &mut self.lanes[index], index, &batch, false) {
+                        break;
+                    }
+                    let is_stopping = lock(&self.shared.control).is_stopping;
+                    if tail.advance(&batch).is_err() || is_stopping {
+                        break;
+                    }
+                    self.shared.journal.tend(unix_ns());
+                    self.pass(false);
+                }
+            }
+        }
+        foreigners.remove_finished();
+    }
+
+    fn stop(mut self) {
+        self.lanes.iter_mut().for_each(|lane| lane.destination.rest());
+        let journal = &self.shared.journal;
+        // Sealing first: nothing can be appended between the last look and the deletion.
+        journal.close();
+        let tails: Vec<_> = self.lanes.iter().map(|lane| &lane.tail).collect();
+        journal.finish(!self.shared.is_handed_off && journal.is_drained(&tails));
+        lock(&self.shared.control).has_stopped = true;
+        self.shared.changed.notify_all();
+    }
+}
+
+struct Pass {
+    moved: bool,
+    is_drained: bool,
+}
+
+/// Brings one destination what is there. Returns whether something was brought, and whether nothing is left.
+fn lane_pass(shared: &Shared, lane: &mut Lane, index: usize) -> (bool, bool) {
+    let mut moved = false;
+    loop {
+        if lane.backoff.is_waiting(Instant::now()) {
+            return (moved, false);
+        }
+        let batch = lane.tail.read(&shared.journal, BATCH_BYTES);
+        if batch.is_empty() && batch.corrupt == 0 {
+            // Chunks that were sealed without a new record.
+            lane.tail.advance_in_memory(&batch);
+            return (moved, true);
+        }
+        let is_last = batch.byte_len() < BATCH_BYTES;
+        if !deliver(shared, lane, index, &batch, true) {
+            return (moved, false);
+        }
+        lane.tail.advance(&shared.journal, &batch);
+        moved = true;
+        if is_last {
+            return (true, true);
+        }
+        shared.journal.tend(unix_ns());
+    }
+}
+
+/// Brings a batch to a destination and counts what became of it.
+fn deliver(shared: &Shared, lane: &mut Lane, index: usize, batch: &Batch, is_own: bool) -> bool {
+    let events: Vec<_> = batch.payloads().filter_map(|payload| decode(payload).ok()).collect();
+    let unreadable = (batch.len() - events.len()) as u64;
+    let outcome = if events.is_empty() { Ok(Delivered::default()) } else { lane.destination.deliver(&events) };
+    let mut all = lock(&shared.stats);
+    let stats = &mut all[index];
+    match outcome {
+        Ok(delivered) => {
+            lane.backoff.succeed();
+            stats.delivered += delivered.accepted;
+            stats.duplicates += delivered.duplicates;
+            stats.unreadable += unreadable;
+            stats.own += if is_own { batch.len() as u64 } else { 0 };
+            stats.last_error = None;
+            true
+        }
+        Err(failure) => {
+            lane.backoff.fail(Instant::now(), failure.retry_after);
+            stats.failures += 1;
+            stats.last_error = Some(failure.reason);
+            false
+        }
+    }
+}
+
+/// Delivers, in the calling thread, what dead processes left under `root`. Returns how many events the destination took.
+///
+/// # Errors
+/// The reason of the first batch that could not be delivered; what came before it is delivered.
+pub fn drain_foreign(root: &Path, destination: &mut dyn Destination) -> Result<u64, String> {
+    let Some(foreigners) = Foreigners::find(root) else { return Ok(0) };
+    let mut taken = 0;
+    for mut tail in foreigners.tails(destination.name()) {
+        loop {
+            let batch = tail.read(BATCH_BYTES);
+            if !tail.moves(&batch) {
+                break;
+            }
+            let events: Vec<_> = batch.payloads().filter_map(|payload| decode(payload).ok()).collect();
+            if !events.is_empty() {
+                taken += destination.deliver(&events).map_err(|failure| failure.reason)?.accepted;
+            }
+            tail.advance(&batch).map_err(|error| error.to_string())?;
+        }
+    }
+    foreigners.remove_finished();
+    destination.rest();
+    Ok(taken)
+}

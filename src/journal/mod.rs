@@ -1,0 +1,464 @@
+//! The journal: a queue on disk that is its own write-ahead log.
+//!
+//! Writers append records to chunks of mapped segments; each destination reads them with a cursor of its own; a segment is
+//! deleted when every cursor has passed it. What was appended survives the death of the process, because the kernel holds the
+//! page, and is found again from the segments alone.
+//!
+//! Invariants:
+//! - A record is visible when its commit is; below a chunk's committed mark no byte changes.
+//! - Appending makes no system call and waits for no disk, except when no prepared segment is left.
+//! - Segments get their index in the order in which they come into use, so a cursor's floor never passes one that will be used.
+//! - Locks are taken in the order shard, making, pool, views, and none is held while a segment is made but `making`. Nothing
+//!   made before a fork is used after it: the child leaves it all alone and makes its own (see [`fork_generation`]).
+//!
+//! The journal knows bytes: neither events nor destinations. [`record`], [`segment`], [`cursor`] and [`owner`] state the formats.
+
+mod cursor;
+mod owner;
+mod platform;
+mod record;
+mod recovery;
+mod segment;
+mod store;
+mod tail;
+
+use std::cell::Cell;
+use std::collections::{BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use cursor::Position;
+pub use platform::{create_private_dir, fork_generation};
+pub use recovery::Batch;
+pub use segment::Backend;
+pub use tail::{Foreigners, ForeignTail, Tail};
+
+use crate::event::id::IdSource;
+use cursor::CursorFile;
+use owner::{OwnedDir, random_bytes};
+use recovery::{Owner, View, read_batch};
+use segment::{HEAP_SEGMENT, Identity, Region, SEGMENT, Segment};
+use store::Store;
+
+/// Most bytes of segments a journal keeps on disk.
+pub const MAX_DISK_BUDGET: u64 = 512 << 20;
+/// Bytes of the ring in memory, for when the disk is full or there is none.
+const MEMORY_BUDGET: usize = 8 << 20;
+/// A journal on a small disk may still have this many segments.
+const MIN_SEGMENTS: u64 = 3;
+/// Chunks kept ready ahead of the writers: at least 1 MiB, more when they are fast.
+const MIN_CHUNKS_AHEAD: usize = 16;
+/// Bytes of damaged segments kept for inspection; more are deleted.
+const QUARANTINE_BUDGET: u64 = 16 << 20;
+
+/// What a journal is made with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The directory of all journals; `None` keeps events in memory.
+    pub root: Option<PathBuf>,
+    /// How segments are written.
+    pub backend: Backend,
+    /// Most bytes on disk; `None` for the lesser of 512 MiB and a twentieth of the free space.
+    pub budget: Option<u64>,
+    /// The destinations that will read.
+    pub destinations: Vec<String>,
+}
+
+/// How safe what is appended now is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tier {
+    /// In a mapped file: survives the death of the process.
+    Mapped,
+    /// Written to a file: survives the death of the process.
+    Written,
+    /// In memory: lost with the process.
+    Memory,
+}
+
+impl Tier {
+    /// Its name in `stats()`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mapped => "mapped",
+            Self::Written => "written",
+            Self::Memory => "memory",
+        }
+    }
+}
+
+/// No segment could be had: the disk or the budget is full, and the ring in memory too.
+#[derive(thiserror::Error, Debug, Clone, Copy, PartialEq, Eq)]
+#[error("the journal is full")]
+pub struct Full;
+
+/// Counts of one journal.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// Records appended.
+    pub appended: u64,
+    /// Records refused because no space was left.
+    pub refused: u64,
+    /// Bytes of segments on disk.
+    pub disk_bytes: u64,
+    /// Bytes of segments in memory.
+    pub memory_bytes: u64,
+    /// Records that were damaged, or begun by a dying process.
+    pub corrupt: u64,
+}
+
+/// A place to write for one thread at a time.
+#[derive(Default)]
+struct Shard {
+    region: Option<Region>,
+    frame: Vec<u8>,
+    ids: Option<IdSource>,
+    appended: u64,
+    refused: u64,
+}
+
+/// Aligned to a pair of cache lines, so that neighbours do not slow each other down.
+#[repr(align(128))]
+#[derive(Default)]
+struct AlignedShard(Mutex<Shard>);
+
+/// Where segments come from.
+struct Pool {
+    current: Option<Arc<Segment>>,
+    spares: VecDeque<Arc<Segment>>,
+    next_index: u64,
+}
+
+/// One process's journal.
+pub struct Journal {
+    settings: Settings,
+    stream: [u8; 16],
+    shards: Box<[AlignedShard]>,
+    /// Held while a segment is made, so that indexes come into use in order.
+    making: Mutex<()>,
+    pool: Mutex<Pool>,
+    views: Mutex<Vec<View>>,
+    dir: Mutex<Option<OwnedDir>>,
+    /// Changes when the directory does.
+    dir_serial: AtomicU64,
+    damaged: Mutex<BTreeSet<u64>>,
+    disk_segments: AtomicU64,
+    memory_segments: AtomicUsize,
+    corrupt: AtomicU64,
+    is_mapping_trusted: AtomicBool,
+    is_handed_off: AtomicBool,
+    is_closed: AtomicBool,
+    chunks_claimed: AtomicUsize,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic under one of these locks leaves counts and lists whole; going on loses less than stopping.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Journal {
+    /// A journal that appends to disk where it can and to memory where it cannot: opening never fails.
+    #[must_use]
+    pub fn open(settings: Settings) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let journal = Self {
+            stream: random_bytes(),
+            shards: (0..(2 * cores).clamp(4, 64)).map(|_| AlignedShard::default()).collect(),
+            making: Mutex::default(),
+            pool: Mutex::new(Pool {
+                current: None,
+                spares: VecDeque::new(),
+                next_index: 0,
+            }),
+            views: Mutex::default(),
+            dir: Mutex::default(),
+            dir_serial: AtomicU64::new(0),
+            damaged: Mutex::default(),
+            disk_segments: AtomicU64::new(0),
+            memory_segments: AtomicUsize::new(0),
+            corrupt: AtomicU64::new(0),
+            is_mapping_trusted: AtomicBool::new(true),
+            is_handed_off: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
+            chunks_claimed: AtomicUsize::new(0),
+            settings,
+        };
+        journal.make_dir();
+        journal
+    }
+
+    /// Appends one record. `write` appends the payload to the bytes it is given, whose first 32 are not its own.
+    ///
+    /// # Errors
+    /// [`Full`] when neither disk nor memory has room. The refusal is counted.
+    pub fn append<R>(&self, now: u64, write: impl FnOnce(&mut Vec<u8>, &mut IdSource) -> R) -> Result<R, Full> {
+        let mut guard = self.shard();
+        let shard = &mut *guard;
+        shard.frame.clear();
+        shard.frame.resize(record::HEADER, 0);
+        let answer = write(&mut shard.frame, shard.ids.get_or_insert_with(IdSource::new));
+        let payload = shard.frame.len() - record::HEADER;
+        // Two rounds: a file that cannot be written makes way for memory.
+        for _ in 0..2 {
+            if shard.region.as_ref().is_none_or(|region| !region.has_room(payload)) {
+                shard.region = None;
+                shard.region = self.claim(now);
+            }
+            let Some(region) = &mut shard.region else { break };
+            record::seal(&mut shard.frame, region.seed(), shard.appended, now);
+            if region.append(&shard.frame).is_ok() {
+                shard.appended += 1;
+                return Ok(answer);
+            }
+            region.segment().retire();
+            shard.region = None;
+            shard.frame.truncate(record::HEADER + payload);
+        }
+        shard.refused += 1;
+        Err(Full)
+    }
+
+    /// The calling thread's shard, or the next that is free.
+    fn shard(&self) -> MutexGuard<'_, Shard> {
+        thread_local!(static HOME: Cell<usize> = const { Cell::new(usize::MAX) });
+        static NEXT_HOME: AtomicUsize = AtomicUsize::new(0);
+        let mut home = HOME.try_with(Cell::get).unwrap_or(0);
+        if home == usize::MAX {
+            home = NEXT_HOME.fetch_add(1, Ordering::Relaxed);
+            let _ = HOME.try_with(|cell| cell.set(home));
+        }
+        let count = self.shards.len();
+        for step in 0..count {
+            match self.shards[(home + step) % count].0.try_lock() {
+                Ok(guard) => return guard,
+                Err(std::sync::TryLockError::Poisoned(error)) => return error.into_inner(),
+                Err(std::sync::TryLockError::WouldBlock) => {}
+            }
+        }
+        lock(&self.shards[home % count].0)
+    }
+
+    /// A chunk to write: of the current segment, of a spare, of one made now, or of one in memory.
+    fn claim(&self, now: u64) -> Option<Region> {
+        if let Some(region) = self.claim_prepared() {
+            return Some(region);
+        }
+        let _making = lock(&self.making);
+        // Whoever held the lock before may have made one.
+        if let Some(region) = self.claim_prepared() {
+            return Some(region);
+        }
+        let segment = self.make_segment(now).or_else(|| self.make_memory_segment())?;
+        lock(&self.pool).spares.push_back(segment);
+        self.claim_prepared()
+    }
+
+    fn claim_prepared(&self) -> Option<Region> {
+        let mut pool = lock(&self.pool);
+        loop {
+            if let Some(region) = pool.current.as_ref().and_then(Segment::claim) {
+                self.chunks_claimed.fetch_add(1, Ordering::Relaxed);
+                return Some(region);
+            }
+            let next = pool.spares.pop_front()?;
+            lock(&self.views).push(View::Live(Arc::clone(&next)));
+            pool.current = Some(next);
+        }
+    }
+
+    /// Makes a segment on disk; `None` when there is no directory, no budget or no space.
+    fn make_segment(&self, now: u64) -> Option<Arc<Segment>> {
+        let path = lock(&self.dir).as_ref()?.path().to_owned();
+        if self.is_closed.load(Ordering::Acquire) || !self.may_grow(&path) {
+            return None;
+        }
+        let trusted = self.is_mapping_trusted.load(Ordering::Relaxed);
+        let backend = if trusted { self.settings.backend } else { Backend::Written };
+        let segment = Segment::create(&path, self.next_identity(), backend, now).ok()?;
+        self.disk_segments.fetch_add(1, Ordering::Relaxed);
+        Some(Arc::new(segment))
+    }
+
+    fn make_memory_segment(&self) -> Option<Arc<Segment>> {
+        if (self.memory_segments.load(Ordering::Relaxed) + 1) * HEAP_SEGMENT > MEMORY_BUDGET {
+            return None;
+        }
+        self.memory_segments.fetch_add(1, Ordering::Relaxed);
+        Some(Arc::new(Segment::in_memory(self.next_identity())))
+    }
+
+    fn next_identity(&self) -> Identity {
+        let mut pool = lock(&self.pool);
+        pool.next_index += 1;
+        Identity {
+            index: pool.next_index,
+            stream: self.stream,
+        }
+    }
+
+    /// Whether one more segment stays within the budget and leaves others the greater part of a small or a full disk.
+    fn may_grow(&self, path: &Path) -> bool {
+        const GIB: u64 = 1 << 30;
+        let used = self.disk_segments.load(Ordering::Relaxed) * SEGMENT as u64;
+        let Some(space) = platform::space(path) else {
+            return used + SEGMENT as u64 <= self.settings.budget.unwrap_or(MAX_DISK_BUDGET);
+        };
+        let fair = ((space.free + used) / 20).clamp(MIN_SEGMENTS * SEGMENT as u64, MAX_DISK_BUDGET);
+        let keep_free = GIB.min(space.total / 10);
+        used + SEGMENT as u64 <= self.settings.budget.unwrap_or(fair) && space.free >= keep_free + SEGMENT as u64
+    }
+
+    fn make_dir(&self) {
+        let Some(root) = &self.settings.root else { return };
+        let made = OwnedDir::create(root, &self.settings.destinations)
+            .or_else(|_| OwnedDir::create(root, &self.settings.destinations));
+        if let Ok(dir) = made {
+            *lock(&self.dir) = Some(dir);
+            self.dir_serial.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Does what appending leaves to the background: keeps pages and a spare segment ready, seals what idle writers hold,
+    /// finds a new directory when the old one was deleted, and one at all when a disk came back. To be called every few
+    /// milliseconds while events come, and about every second otherwise.
+    pub fn tend(&self, now: u64) {
+        self.leave_lost_dir();
+        if lock(&self.dir).is_none() {
+            self.make_dir();
+        }
+        let claimed = self.chunks_claimed.swap(0, Ordering::Relaxed);
+        self.prepare(MIN_CHUNKS_AHEAD.max(4 * claimed), now);
+        self.release_idle_regions(false);
+    }
+
+    fn prepare(&self, ahead: usize, now: u64) {
+        let (ready, left) = {
+            let pool = lock(&self.pool);
+            let Some(current) = &pool.current else { return };
+            let ready: Vec<_> = std::iter::once(current).chain(&pool.spares).cloned().collect();
+            let left: usize = ready.iter().map(|segment| segment.chunks() - segment.claimed()).sum();
+            (ready, left)
+        };
+        let is_memory = ready[0].path.is_none();
+        if left < ahead || is_memory {
+            let _making = lock(&self.making);
+            if let Some(segment) = self.make_segment(now) {
+                let mut pool = lock(&self.pool);
+                pool.spares.push_back(segment);
+                // A disk is there again: what is still unclaimed in memory is given up for it.
+                if is_memory && let Some(current) = &pool.current {
+                    current.retire();
+                }
+            }
+        }
+        let mut wanted = ahead;
+        for segment in ready {
+            let claimed = segment.claimed();
+            if segment.populate(claimed + wanted).is_err() {
+                // The file system cannot give its pages: write through files from now on.
+                self.is_mapping_trusted.store(false, Ordering::Relaxed);
+                segment.retire();
+            }
+            wanted = wanted.saturating_sub(segment.chunks() - claimed);
+        }
+    }
+
+    /// Takes chunks back from writers: those of segments that are no longer current, or `all` of them.
+    fn release_idle_regions(&self, all: bool) {
+        let current = lock(&self.pool).current.as_ref().map(|segment| segment.index);
+        for shard in &self.shards {
+            if let Ok(mut shard) = shard.0.try_lock() {
+                let is_idle = |region: &Region| all || Some(region.segment().index) != current;
+                if shard.region.as_ref().is_some_and(is_idle) {
+                    shard.region = None;
+                }
+            }
+        }
+    }
+
+    /// Leaves a directory that something deleted, so that new events are safe again. Those in it are still delivered, from open
+    /// files, as long as the process lives.
+    fn leave_lost_dir(&self) {
+        let mut dir = lock(&self.dir);
+        if dir.as_ref().is_none_or(OwnedDir::is_linked) {
+            return;
+        }
+        *dir = None;
+        drop(dir);
+        let mut pool = lock(&self.pool);
+        pool.current.iter().chain(&pool.spares).for_each(|segment| segment.retire());
+        self.disk_segments.fetch_sub(pool.spares.len() as u64, Ordering::Relaxed);
+        pool.spares.clear();
+        drop(pool);
+        self.release_idle_regions(true);
+    }
+
+    /// Ends writing to disk: everything is sealed. What is appended after this goes to memory.
+    pub fn close(&self) {
+        let _making = lock(&self.making);
+        self.is_closed.store(true, Ordering::Release);
+        let pool = lock(&self.pool);
+        pool.current.iter().chain(&pool.spares).for_each(|segment| segment.retire());
+        drop(pool);
+        self.shards.iter().for_each(|shard| lock(&shard.0).region = None);
+    }
+
+    /// Gives the directory up after [`Journal::close`]: deletes it when everything `is_delivered`, else leaves it to be adopted.
+    pub fn finish(&self, is_delivered: bool) {
+        if let Some(dir) = lock(&self.dir).take()
+            && is_delivered
+        {
+            dir.remove();
+        }
+    }
+
+    /// Leaves delivery to other processes while this one lives.
+    ///
+    /// # Errors
+    /// Those of the operating system, and `NotFound` without a directory.
+    pub fn hand_off(&self) -> std::io::Result<()> {
+        self.is_handed_off.store(true, Ordering::Relaxed);
+        lock(&self.dir).as_ref().map_or(Err(std::io::ErrorKind::NotFound.into()), OwnedDir::hand_off)
+    }
+
+    /// How safe what is appended now is.
+    #[must_use]
+    pub fn tier(&self) -> Tier {
+        let pool = lock(&self.pool);
+        match pool.current.as_ref().map(|segment| &segment.store) {
+            Some(Store::Mapped { .. }) => Tier::Mapped,
+            Some(Store::Written(_)) => Tier::Written,
+            Some(Store::Heap(_)) => Tier::Memory,
+            None if lock(&self.dir).is_none() => Tier::Memory,
+            None if cfg!(target_os = "linux") && self.settings.backend == Backend::Mapped => Tier::Mapped,
+            None => Tier::Written,
+        }
+    }
+
+    /// What it has counted.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts {
+            disk_bytes: self.disk_segments.load(Ordering::Relaxed) * SEGMENT as u64,
+            memory_bytes: (self.memory_segments.load(Ordering::Relaxed) * HEAP_SEGMENT) as u64,
+            corrupt: self.corrupt.load(Ordering::Relaxed),
+            ..Counts::default()
+        };
+        for shard in &self.shards {
+            let shard = lock(&shard.0);
+            counts.appended += shard.appended;
+            counts.refused += shard.refused;
+        }
+        counts
+    }
+
+    /// The directory it writes to now.
+    #[must_use]
+    pub fn path(&self) -> Option<PathBuf> {
+        lock(&self.dir).as_ref().map(|dir| dir.path().to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,197 @@
+//! Who may write a journal directory, who may read it, and what becomes of the directories of the dead.
+//!
+//! ```text
+//! <state>/journal/<token>-<random>/   one directory a process (and a fork of it), mode 0700
+//!     owner.lock      locked for as long as the writing process lives
+//!     reader.lock     locked by the process that delivers for a living owner that cannot (see `handed-off`)
+//!     handed-off      present when the owner leaves delivery to others: a fork of a process with an open ledger
+//!     <name>.cursor   how far the destination <name> has come
+//!     <index>.seg     segments
+//! ```
+//!
+//! Process ids are never trusted: they are used again. A directory is complete before it gets its name, so whoever sees it can
+//! judge it by its lock alone. The token is a random number of this process (a fork draws its own), by which it knows its own
+//! directories; it must not open their lock files, for closing a second handle would drop the lock.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+
+use arc_swap::ArcSwap;
+
+use super::cursor::CursorFile;
+use super::platform::{create_private_dir, create_private_file, fork_generation, is_linked, lock_for_process};
+
+const OWNER_LOCK: &str = "owner.lock";
+const READER_LOCK: &str = "reader.lock";
+const HANDED_OFF: &str = "handed-off";
+const DRAFT: &str = ".draft-";
+
+/// Random bytes from the operating system, or, where it has none, from the clock and this process.
+pub(super) fn random_bytes<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    if getrandom::fill(&mut bytes).is_err() {
+        fastrand::fill(&mut bytes);
+    }
+    bytes
+}
+
+/// A number that this process has and no other: drawn anew after a fork.
+fn process_token() -> u64 {
+    static TOKEN: LazyLock<ArcSwap<(u64, u64)>> = LazyLock::new(ArcSwap::default);
+    let generation = fork_generation();
+    loop {
+        let current = TOKEN.load();
+        if current.0 == generation {
+            return current.1;
+        }
+        TOKEN.compare_and_swap(&current, Arc::new((generation, u64::from_le_bytes(random_bytes()))));
+    }
+}
+
+/// A journal directory of this process.
+pub(super) struct OwnedDir {
+    path: PathBuf,
+    lock: File,
+}
+
+impl OwnedDir {
+    /// Makes a directory under `root` with a cursor for each destination.
+    pub(super) fn create(root: &Path, destinations: &[String]) -> io::Result<Self> {
+        create_private_dir(root)?;
+        let name = format!("{:016x}-{:016x}", process_token(), u64::from_le_bytes(random_bytes()));
+        let (path, draft) = (root.join(&name), root.join(format!("{DRAFT}{name}")));
+        let made = Self::fill(&draft, destinations).and_then(|lock| {
+            std::fs::rename(&draft, &path)?;
+            Ok(lock)
+        });
+        match made {
+            Ok(lock) => Ok(Self { path, lock }),
+            Err(error) => {
+                let _ = std::fs::remove_dir_all(&draft);
+                Err(error)
+            }
+        }
+    }
+
+    fn fill(draft: &Path, destinations: &[String]) -> io::Result<File> {
+        create_private_dir(draft)?;
+        let lock = create_private_file(&draft.join(OWNER_LOCK))?;
+        if !lock_for_process(&lock)? {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        for destination in destinations {
+            CursorFile::create(&draft.join(CursorFile::name(destination)))?;
+        }
+        Ok(lock)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it still has its name; something may have cleaned it away.
+    pub(super) fn is_linked(&self) -> bool {
+        is_linked(&self.lock)
+    }
+
+    /// Leaves delivery to other processes while this one lives.
+    pub(super) fn hand_off(&self) -> io::Result<()> {
+        create_private_file(&self.path.join(READER_LOCK))?;
+        create_private_file(&self.path.join(HANDED_OFF)).map(drop)
+    }
+
+    /// Deletes the directory.
+    pub(super) fn remove(self) {
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
+}
+
+/// A directory of another process that this one may read.
+pub(super) struct Foreign {
+    pub(super) path: PathBuf,
+    /// Whether the owner lives, and so may still write.
+    pub(super) is_owner_alive: bool,
+    /// Held while this process reads.
+    _lock: File,
+}
+
+/// The directories under `root` of processes that died, and of those that left delivery to others.
+pub(super) fn foreign_dirs(root: &Path) -> impl Iterator<Item = Foreign> {
+    let own = format!("{:016x}-", process_token());
+    std::fs::read_dir(root).into_iter().flatten().flatten().filter_map(move |entry| {
+        let name = entry.file_name();
+        let name = name.to_str()?;
+        if name.contains(&own) {
+            return None;
+        }
+        let path = entry.path();
+        if name.starts_with(DRAFT) {
+            // Its maker holds the lock from the first moments on; one that is old and has none will never be finished.
+            if let Ok(Some(_lock)) = lock_in(&path, OWNER_LOCK) {
+                let _ = std::fs::remove_dir_all(&path);
+            }
+            return None;
+        }
+        claim(path).ok().flatten()
+    })
+}
+
+fn claim(path: PathBuf) -> io::Result<Option<Foreign>> {
+    if let Some(lock) = lock_in(&path, OWNER_LOCK)? {
+        return Ok(Some(Foreign { path, is_owner_alive: false, _lock: lock }));
+    }
+    if path.join(HANDED_OFF).exists()
+        && let Some(lock) = lock_in(&path, READER_LOCK)?
+    {
+        return Ok(Some(Foreign { path, is_owner_alive: true, _lock: lock }));
+    }
+    Ok(None)
+}
+
+/// Takes a lock of a directory; `None` when another process has it or deleted the directory meanwhile.
+fn lock_in(dir: &Path, name: &str) -> io::Result<Option<File>> {
+    let file = OpenOptions::new().read(true).write(true).open(dir.join(name))?;
+    Ok((lock_for_process(&file)? && is_linked(&file)).then_some(file))
+}
+
+impl Foreign {
+    /// The destinations its owner meant its events for.
+    pub(super) fn destinations(&self) -> Vec<String> {
+        std::fs::read_dir(&self.path)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| Some(CursorFile::destination(entry.file_name().to_str()?)?.to_owned()))
+            .collect()
+    }
+
+    /// Deletes the directory of a dead owner.
+    pub(super) fn remove(self) {
+        debug_assert!(!self.is_owner_alive);
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
+}
+
+/// Says that this process, and no other part of it, reads foreign directories: record locks do not keep the threads of one
+/// process apart. Survives a fork: the child's generation is not the holder's.
+pub(super) struct Adopting(());
+
+static ADOPTING: AtomicU64 = AtomicU64::new(0);
+
+impl Adopting {
+    pub(super) fn begin() -> Option<Self> {
+        let generation = fork_generation();
+        let holder = ADOPTING.load(Ordering::Acquire);
+        let is_free = holder != generation && ADOPTING.compare_exchange(holder, generation, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        is_free.then_some(Self(()))
+    }
+}
+
+impl Drop for Adopting {
+    fn drop(&mut self) {
+        ADOPTING.store(0, Ordering::Release);
+    }
+}

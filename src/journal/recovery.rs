@@ -1,0 +1,229 @@
+//! Reading a journal, one's own or one that another process left: records are found from the segments alone.
+//!
+//! A live segment is read up to the committed marks its writers publish; a segment file up to the first place in each chunk where
+//! nothing valid stands. Damage is counted and stepped over, never fatal, and never hides an undamaged chunk.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::cursor::{CHUNK_DONE, Position};
+use super::record::{HEADER, Parsed, parse};
+use super::segment::{CHUNK, CHUNKS, Segment, SegmentFile, first_record, index_of};
+
+/// A segment that can be read.
+pub(super) enum View {
+    /// Being written by this process.
+    Live(Arc<Segment>),
+    /// A file that nobody writes, or that another live process does.
+    File { index: u64, path: PathBuf },
+}
+
+impl View {
+    pub(super) fn index(&self) -> u64 {
+        match self {
+            Self::Live(segment) => segment.index,
+            Self::File { index, .. } => *index,
+        }
+    }
+
+    pub(super) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Live(segment) => segment.path.as_deref(),
+            Self::File { path, .. } => Some(path),
+        }
+    }
+
+    /// Whether a destination at this position has all that will ever be in it.
+    pub(super) fn is_passed_by(&self, position: &Position) -> bool {
+        let index = self.index();
+        index < position.floor
+            || match self {
+                // A process that reads for a living owner cannot know that a chunk is complete; the owner can.
+                Self::Live(segment) => {
+                    segment.is_sealed()
+                        && (0..segment.chunks()).all(|chunk| {
+                            let mark = (position.mark(index, chunk) as usize).max(first_record(chunk));
+                            mark >= segment.committed(chunk)
+                        })
+                }
+                Self::File { .. } => (0..CHUNKS).all(|chunk| position.mark(index, chunk) == CHUNK_DONE),
+            }
+    }
+}
+
+/// Records in a row, and where they end.
+#[derive(Default)]
+pub struct Batch {
+    bytes: Vec<u8>,
+    payloads: Vec<Range<usize>>,
+    /// The position after them.
+    pub position: Position,
+    /// Records that were there and are damaged.
+    pub corrupt: u64,
+    /// Records that a dying process began and did not commit.
+    pub torn: u64,
+    /// The segments in which damage was found.
+    pub(super) damaged: Vec<u64>,
+}
+
+impl Batch {
+    /// The payloads, in journal order within each writer.
+    pub fn payloads(&self) -> impl ExactSizeIterator<Item = &[u8]> + Clone {
+        self.payloads.iter().map(|range| &self.bytes[range.clone()])
+    }
+
+    /// How many bytes were read for it.
+    #[must_use]
+    pub fn byte_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// How many records.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.payloads.len()
+    }
+
+    /// Whether nothing new was found.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.payloads.is_empty()
+    }
+}
+
+/// How the end of a chunk's records is known.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// Nobody writes files any more: where records end, the chunk ends.
+    Gone,
+    /// Another live process writes them: what is not there yet may come.
+    Alive,
+}
+
+/// Reads records after `from`, whole chunks at a time, until some `limit` bytes are read.
+pub(super) fn read_batch(views: &[View], from: &Position, limit: usize, owner: Owner) -> Batch {
+    let mut batch = Batch { position: from.clone(), ..Batch::default() };
+    for view in views.iter().filter(|view| view.index() >= from.floor) {
+        match view {
+            View::Live(segment) => read_live(segment, &mut batch, limit),
+            View::File { index, path } => read_file(*index, path, &mut batch, limit, owner),
+        }
+        if batch.bytes.len() >= limit {
+            break;
+        }
+    }
+    batch
+}
+
+fn read_live(segment: &Segment, batch: &mut Batch, limit: usize) {
+    // Asked before the marks are read: what was sealed then has its last marks now.
+    let is_sealed = segment.is_sealed();
+    for chunk in 0..segment.claimed() {
+        if batch.bytes.len() >= limit {
+            return;
+        }
+        let mark = batch.position.mark(segment.index, chunk);
+        if mark == CHUNK_DONE {
+            continue;
+        }
+        let from = (mark as usize).max(first_record(chunk));
+        let until = segment.committed(chunk);
+        if from < until {
+            let start = batch.bytes.len();
+            batch.bytes.resize(start + until - from, 0);
+            if segment.store.read(chunk * CHUNK + from, &mut batch.bytes[start..]).is_ok() {
+                take_records(batch, start, segment.seed, segment.index);
+            } else {
+                batch.bytes.truncate(start);
+                batch.corrupt += 1;
+                batch.damaged.push(segment.index);
+            }
+        }
+        let mark = if is_sealed { CHUNK_DONE } else { until as u32 };
+        batch.position.set_mark(segment.index, chunk, mark);
+    }
+}
+
+fn read_file(index: u64, path: &Path, batch: &mut Batch, limit: usize, owner: Owner) {
+    let finish = |batch: &mut Batch| (0..CHUNKS).for_each(|chunk| batch.position.set_mark(index, chunk, CHUNK_DONE));
+    let file = match SegmentFile::open(path) {
+        Ok(Some(file)) => file,
+        Ok(None) => {
+            batch.corrupt += 1;
+            batch.damaged.push(index);
+            return finish(batch);
+        }
+        // A missing file is one that was delivered and deleted.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return finish(batch),
+        // Out of descriptors, for one: it will be read another time.
+        Err(_) => return,
+    };
+    for chunk in 0..CHUNKS {
+        if batch.bytes.len() >= limit {
+            return;
+        }
+        let mark = batch.position.mark(index, chunk);
+        if mark == CHUNK_DONE {
+            continue;
+        }
+        let from = (mark as usize).max(first_record(chunk)).min(CHUNK);
+        let start = batch.bytes.len();
+        if file.read_chunk(chunk, from, &mut batch.bytes).is_err() {
+            batch.bytes.truncate(start);
+            batch.corrupt += 1;
+            batch.damaged.push(index);
+        }
+        let end = take_records(batch, start, file.seed, index);
+        let mark = match owner {
+            Owner::Gone => CHUNK_DONE,
+            Owner::Alive => (from + end - start) as u32,
+        };
+        batch.position.set_mark(index, chunk, mark);
+    }
+}
+
+/// Takes the records from `start` to the end of the batch's bytes; returns where they end, and drops the bytes after that.
+fn take_records(batch: &mut Batch, start: usize, seed: u32, segment: u64) -> usize {
+    // Records are found in the bytes of one chunk, so offsets in it decide what fits.
+    let mut at = start;
+    let mut end = start;
+    loop {
+        match parse(&batch.bytes, at, seed) {
+            Parsed::Record { payload, next } => {
+                batch.payloads.push(payload);
+                (at, end) = (next, next);
+            }
+            Parsed::End => break,
+            Parsed::Torn => {
+                batch.torn += 1;
+                break;
+            }
+            Parsed::Corrupt { next } => {
+                batch.corrupt += 1;
+                batch.damaged.push(segment);
+                match next {
+                    Some(next) if next + HEADER <= batch.bytes.len() => at = next,
+                    _ => break,
+                }
+            }
+        }
+    }
+    batch.bytes.truncate(end);
+    end
+}
+
+/// The segment files of a directory, in order.
+pub(super) fn segment_files(dir: &Path) -> Vec<View> {
+    let mut views: Vec<_> = std::fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let index = index_of(entry.file_name().to_str()?)?;
+            Some(View::File { index, path: entry.path() })
+        })
+        .collect();
+    views.sort_by_key(View::index);
+    views
+}

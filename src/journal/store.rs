@@ -1,0 +1,71 @@
+//! Where the bytes of a segment are: in a mapped file, in a file written record by record, or, without a usable disk, in memory.
+
+use std::fs::File;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::platform::{Mapping, read_at, write_at};
+
+/// The bytes of one segment.
+pub(super) enum Store {
+    /// A store to memory is kept by the kernel: 40 to 50 ns a record, and it survives the death of the process.
+    Mapped { mapping: Mapping, file: File },
+    /// One `pwrite` a record: 1.5 to 2 µs, as safe; for systems and file systems without mapped segments.
+    Written(File),
+    /// Dies with the process.
+    Heap(Box<[AtomicU64]>),
+}
+
+impl Store {
+    pub(super) fn heap(length: usize) -> Self {
+        Self::Heap((0..length / 8).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    /// Writes a sealed record (see [`super::record`]) at an offset that is a multiple of 8, its commit last.
+    pub(super) fn write(&self, offset: usize, frame: &[u8]) -> io::Result<()> {
+        let words = match self {
+            Self::Mapped { mapping, .. } => mapping.words(),
+            Self::Heap(words) => words,
+            Self::Written(file) => return write_at(file, frame, offset as u64),
+        };
+        let target = &words[offset / 8..][..frame.len() / 8];
+        let (source, _) = frame.as_chunks::<8>();
+        for (word, bytes) in target.iter().zip(source).skip(2) {
+            word.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
+        }
+        target[0].store(u64::from_ne_bytes(source[0]), Ordering::Relaxed);
+        // The second word holds the commit. Release: whoever sees it sees the record.
+        target[1].store(u64::from_ne_bytes(source[1]), Ordering::Release);
+        Ok(())
+    }
+
+    /// Reads bytes at an offset that is a multiple of 8. Files are read through the file, so that one that was truncated from
+    /// outside reads short instead of raising SIGBUS.
+    pub(super) fn read(&self, offset: usize, into: &mut [u8]) -> io::Result<()> {
+        let file = match self {
+            Self::Mapped { file, .. } | Self::Written(file) => file,
+            Self::Heap(words) => {
+                for (word, bytes) in words[offset / 8..].iter().zip(into.chunks_exact_mut(8)) {
+                    bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
+                }
+                return Ok(());
+            }
+        };
+        if read_at(file, into, offset as u64)? == into.len() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    }
+
+    /// Makes a range ready to be written without a fault.
+    pub(super) fn populate(&self, offset: usize, length: usize) -> io::Result<()> {
+        match self {
+            Self::Mapped { mapping, .. } => mapping.populate(offset, length),
+            Self::Written(_) | Self::Heap(_) => Ok(()),
+        }
+    }
+
+    pub(super) fn is_linked(&self) -> bool {
+        match self {
+            Self::Mapped { file, .. } | Self::Written(file) => super::platform::is_linked(file),
+            Self::Heap(_) => true,
+        }
+    }
+}

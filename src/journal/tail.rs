@@ -1,0 +1,260 @@
+//! Readers: one's own journal with a cursor for each destination, and the journals that others left.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::owner::{Adopting, Foreign, foreign_dirs};
+use super::recovery::segment_files;
+use super::{Batch, CursorFile, Journal, Owner, Position, QUARANTINE_BUDGET, View, lock, read_batch};
+
+/// One destination's reader of its own process's journal.
+pub struct Tail {
+    destination: String,
+    position: Position,
+    file: Option<CursorFile>,
+    of_dir: u64,
+}
+
+impl Tail {
+    /// A reader at the beginning.
+    #[must_use]
+    pub fn new(destination: &str) -> Self {
+        Self {
+            destination: destination.to_owned(),
+            position: Position::default(),
+            file: None,
+            of_dir: 0,
+        }
+    }
+
+    /// Records after this reader's position, some `limit` bytes of them.
+    #[must_use]
+    pub fn read(&self, journal: &Journal, limit: usize) -> Batch {
+        // The list is cloned as handles, so that reading holds no lock.
+        let views: Vec<_> = lock(&journal.views).iter().map(View::handle).collect();
+        read_batch(&views, &self.position, limit, Owner::Gone)
+    }
+
+    /// Moves past a batch that has no records: there is nothing to keep on disk.
+    pub fn advance_in_memory(&mut self, batch: &Batch) {
+        self.position = batch.position.clone();
+    }
+
+    /// Moves past a batch. What is on disk follows as it can; memory decides.
+    pub fn advance(&mut self, journal: &Journal, batch: &Batch) {
+        self.position = batch.position.clone();
+        journal.note_damage(batch);
+        let serial = journal.dir_serial.load(Ordering::Acquire);
+        if self.of_dir != serial {
+            self.of_dir = serial;
+            let path = journal.path().map(|dir| dir.join(CursorFile::name(&self.destination)));
+            self.file = path.and_then(|path| CursorFile::open(&path).ok()).map(|(file, _)| file);
+        }
+        if let Some(file) = &mut self.file {
+            let _ = file.save(&self.position);
+        }
+    }
+
+    /// Takes over how far another process came on behalf of this one (see [`Journal::hand_off`]).
+    pub fn follow(&mut self, journal: &Journal) {
+        let path = journal.path().map(|dir| dir.join(CursorFile::name(&self.destination)));
+        if let Some(Ok((_, position))) = path.map(|path| CursorFile::open(&path)) {
+            self.position = position;
+        }
+    }
+
+    /// Forgets segments that are gone.
+    pub fn prune(&mut self, first_left: u64) {
+        self.position.prune(first_left);
+    }
+}
+
+impl View {
+    fn handle(&self) -> Self {
+        match self {
+            Self::Live(segment) => Self::Live(Arc::clone(segment)),
+            Self::File { index, path } => Self::File { index: *index, path: path.clone() },
+        }
+    }
+}
+
+impl Journal {
+    fn note_damage(&self, batch: &Batch) {
+        if batch.corrupt > 0 {
+            self.corrupt.fetch_add(batch.corrupt, Ordering::Relaxed);
+            lock(&self.damaged).extend(&batch.damaged);
+        }
+    }
+
+    /// Deletes the segments that every reader has passed, and lets go of the maps of sealed ones. Returns the first index that
+    /// is left.
+    pub fn reclaim(&self, tails: &[&Tail]) -> u64 {
+        let mut views = lock(&self.views);
+        let mut passed = Vec::new();
+        let mut first_left = None;
+        let mut last = 0;
+        views.retain_mut(|view| {
+            last = last.max(view.index());
+            if let View::Live(segment) = view
+                && !self.is_handed_off.load(Ordering::Relaxed)
+                && segment.is_sealed()
+                && segment.store.is_linked()
+                && let Some(path) = segment.path.clone()
+            {
+                *view = View::File { index: segment.index, path };
+            }
+            // A live one without a path is memory, and one that lost its name is read from its open file to the end.
+            let is_sealed = !matches!(view, View::Live(segment) if !segment.is_sealed());
+            if is_sealed && tails.iter().all(|tail| view.is_passed_by(&tail.position)) {
+                passed.push(view.handle());
+                return false;
+            }
+            first_left.get_or_insert(view.index());
+            true
+        });
+        let first_left = first_left.unwrap_or(if last > 0 { last + 1 } else { 0 });
+        drop(views);
+        for view in passed {
+            let Some(path) = view.path() else {
+                self.memory_segments.fetch_sub(1, Ordering::Relaxed);
+                continue;
+            };
+            self.disk_segments.fetch_sub(1, Ordering::Relaxed);
+            let is_damaged = lock(&self.damaged).remove(&view.index());
+            delete(path, self.settings.root.as_deref().filter(|_| is_damaged));
+        }
+        first_left
+    }
+
+    /// Whether every reader has everything.
+    #[must_use]
+    pub fn is_drained(&self, tails: &[&Tail]) -> bool {
+        tails.iter().all(|tail| {
+            let batch = tail.read(self, 1);
+            batch.is_empty() && batch.corrupt == 0
+        })
+    }
+}
+
+/// Deletes a segment; one with damage is kept for inspection beside the journals, as long as those take little.
+fn delete(path: &Path, keep_beside: Option<&Path>) {
+    let kept = keep_beside.and_then(Path::parent).is_some_and(|state| {
+        let quarantine = state.join("quarantine");
+        let bytes = |dir: &Path| -> u64 {
+            let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
+            files.filter_map(|entry| Some(entry.metadata().ok()?.len())).sum()
+        };
+        let dir = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        super::create_private_dir(&quarantine).is_ok()
+            && bytes(&quarantine) + path.metadata().map_or(0, |data| data.len()) <= QUARANTINE_BUDGET
+            && std::fs::rename(path, quarantine.join(format!("{dir}-{file}"))).is_ok()
+    });
+    if !kept {
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+/// The journals of other processes that may be read now, as long as this value lives. Only one part of a process at a time.
+pub struct Foreigners {
+    found: Vec<Foreign>,
+    _only: Adopting,
+}
+
+impl Foreigners {
+    /// Looks for journals under `root`; `None` while another part of this process does.
+    #[must_use]
+    pub fn find(root: &Path) -> Option<Self> {
+        let only = Adopting::begin()?;
+        Some(Self {
+            found: foreign_dirs(root).collect(),
+            _only: only,
+        })
+    }
+
+    /// How many were found.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.found.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    /// A reader of each journal that has something for `destination`.
+    #[must_use]
+    pub fn tails(&self, destination: &str) -> Vec<ForeignTail> {
+        let tail = |foreign: &Foreign| {
+            let path = foreign.path.join(CursorFile::name(destination));
+            let (file, position) = CursorFile::open(&path).ok()?;
+            Some(ForeignTail {
+                views: segment_files(&foreign.path),
+                owner: if foreign.is_owner_alive { Owner::Alive } else { Owner::Gone },
+                root: foreign.path.parent()?.to_owned(),
+                file,
+                position,
+            })
+        };
+        self.found.iter().filter_map(tail).collect()
+    }
+
+    /// Deletes the journals of the dead that all their destinations have passed.
+    pub fn remove_finished(self) {
+        for foreign in self.found {
+            let has_passed = |destination: &String| {
+                let cursor = CursorFile::open(&foreign.path.join(CursorFile::name(destination)));
+                cursor.is_ok_and(|(_, position)| segment_files(&foreign.path).iter().all(|view| view.is_passed_by(&position)))
+            };
+            if !foreign.is_owner_alive && foreign.destinations().iter().all(has_passed) {
+                foreign.remove();
+            }
+        }
+    }
+}
+
+/// One destination's reader of another process's journal.
+pub struct ForeignTail {
+    views: Vec<View>,
+    owner: Owner,
+    root: std::path::PathBuf,
+    file: CursorFile,
+    position: Position,
+}
+
+impl ForeignTail {
+    /// Records after this reader's position.
+    #[must_use]
+    pub fn read(&self, limit: usize) -> Batch {
+        read_batch(&self.views, &self.position, limit, self.owner)
+    }
+
+    /// Whether a batch moves the reader, be it past damage only.
+    #[must_use]
+    pub fn moves(&self, batch: &Batch) -> bool {
+        batch.position != self.position
+    }
+
+    /// Moves past a batch, in memory and on disk.
+    ///
+    /// # Errors
+    /// Those of the operating system; the events would be delivered again.
+    pub fn advance(&mut self, batch: &Batch) -> std::io::Result<()> {
+        self.position = batch.position.clone();
+        if self.owner == Owner::Gone {
+            for index in &batch.damaged {
+                let damaged = self.views.iter().find(|view| view.index() == *index);
+                if let Some(view) = damaged
+                    && view.is_passed_by(&self.position)
+                    && let Some(path) = view.path()
+                {
+                    delete(path, Some(&self.root));
+                }
+            }
+        }
+        self.file.save(&self.position)
+    }
+}

@@ -1,0 +1,368 @@
+use super::*;
+use proptest::prelude::*;
+use std::collections::HashSet;
+use tempfile::TempDir;
+
+const DESTINATION: &str = "sink";
+
+fn settings(root: &Path) -> Settings {
+    Settings {
+        root: Some(root.to_owned()),
+        backend: Backend::Mapped,
+        budget: Some(1 << 30),
+        destinations: vec![DESTINATION.into()],
+    }
+}
+
+fn journal_in(dir: &TempDir) -> Journal {
+    Journal::open(settings(&dir.path().join("journal")))
+}
+
+fn append(journal: &Journal, payload: &[u8]) -> Result<(), Full> {
+    journal.append(1, |out, _| out.extend_from_slice(payload))
+}
+
+/// A payload of some length that begins with its number.
+fn numbered(number: u64, length: usize) -> Vec<u8> {
+    let mut payload = number.to_le_bytes().to_vec();
+    payload.resize(8 + length, number as u8);
+    payload
+}
+
+fn numbers(batch: &Batch) -> Vec<u64> {
+    batch.payloads().map(|payload| u64::from_le_bytes(payload[..8].try_into().unwrap())).collect()
+}
+
+/// Everything a new reader finds, batch by batch.
+fn read_all(journal: &Journal, tail: &mut Tail) -> Vec<u64> {
+    let mut found = Vec::new();
+    loop {
+        let batch = tail.read(journal, 1 << 16);
+        if batch.is_empty() {
+            return found;
+        }
+        assert_eq!(batch.corrupt, 0);
+        found.extend(numbers(&batch));
+        tail.advance(journal, &batch);
+    }
+}
+
+/// The journal's files as its process would leave them by dying: copied under a name that is nobody's, unlocked.
+fn copy_as_dead(journal: &Journal) -> PathBuf {
+    let source = journal.path().unwrap();
+    let dead = source.parent().unwrap().join("00000000000000de-ad");
+    std::fs::create_dir(&dead).unwrap();
+    for entry in std::fs::read_dir(&source).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), dead.join(entry.file_name())).unwrap();
+    }
+    dead
+}
+
+fn adopt(root: &Path) -> (Vec<u64>, u64) {
+    // Tests run in threads of one process, and only one of them may adopt at a time.
+    let foreigners = loop {
+        if let Some(foreigners) = Foreigners::find(root) {
+            break foreigners;
+        }
+        std::thread::yield_now();
+    };
+    let (mut found, mut corrupt) = (Vec::new(), 0);
+    for mut tail in foreigners.tails(DESTINATION) {
+        loop {
+            let batch = tail.read(1 << 16);
+            if !tail.moves(&batch) {
+                break;
+            }
+            found.extend(numbers(&batch));
+            corrupt += batch.corrupt;
+            tail.advance(&batch).unwrap();
+        }
+    }
+    foreigners.remove_finished();
+    (found, corrupt)
+}
+
+#[test]
+fn what_is_appended_is_read_in_order_once() {
+    let dir = TempDir::new().unwrap();
+    let journal = journal_in(&dir);
+    let mut tail = Tail::new(DESTINATION);
+    for round in 0..3 {
+        for number in 0..5_000 {
+            append(&journal, &numbered(round * 5_000 + number, 100)).unwrap();
+        }
+        journal.tend(1);
+        let expected: Vec<_> = (round * 5_000..(round + 1) * 5_000).collect();
+        assert_eq!(read_all(&journal, &mut tail), expected);
+    }
+    assert_eq!(journal.tier(), if cfg!(target_os = "linux") { Tier::Mapped } else { Tier::Written });
+    assert_eq!(journal.counts().appended, 15_000);
+}
+
+#[test]
+fn many_writers_lose_nothing_and_repeat_nothing() {
+    let dir = TempDir::new().unwrap();
+    let journal = journal_in(&dir);
+    let mut tail = Tail::new(DESTINATION);
+    let mut found = Vec::new();
+    std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..8)
+            .map(|writer| {
+                let journal = &journal;
+                scope.spawn(move || (0..20_000).for_each(|n| append(journal, &numbered(writer * 20_000 + n, 50)).unwrap()))
+            })
+            .collect();
+        while !writers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
+            journal.tend(1);
+            found.extend(read_all(&journal, &mut tail));
+            let first_left = journal.reclaim(&[&tail]);
+            tail.prune(first_left);
+        }
+    });
+    found.extend(read_all(&journal, &mut tail));
+    assert_eq!(found.len(), 160_000);
+    assert_eq!(found.into_iter().collect::<HashSet<_>>().len(), 160_000);
+}
+
+#[test]
+fn passed_segments_are_deleted_and_only_those() {
+    let dir = TempDir::new().unwrap();
+    let journal = journal_in(&dir);
+    let (mut fast, slow) = (Tail::new("fast"), Tail::new("slow"));
+    for number in 0..40_000 {
+        append(&journal, &numbered(number, 300)).unwrap();
+    }
+    read_all(&journal, &mut fast);
+    let before = journal.counts().disk_bytes;
+    journal.reclaim(&[&fast, &slow]);
+    assert_eq!(journal.counts().disk_bytes, before, "the slow reader still needs all of it");
+    read_all(&journal, &mut fast);
+    journal.reclaim(&[&fast]);
+    assert!(journal.counts().disk_bytes <= 2 * SEGMENT as u64);
+}
+
+#[test]
+fn a_dead_process_leaves_everything_to_the_next() {
+    let dir = TempDir::new().unwrap();
+    let journal = journal_in(&dir);
+    let mut tail = Tail::new(DESTINATION);
+    (0..1_000).for_each(|number| append(&journal, &numbered(number, 90)).unwrap());
+    let batch = tail.read(&journal, 1 << 30);
+    tail.advance(&journal, &batch);
+    (1_000..30_000).for_each(|number| append(&journal, &numbered(number, 300)).unwrap());
+    let dead = copy_as_dead(&journal);
+    let (found, corrupt) = adopt(dead.parent().unwrap());
+    assert_eq!(found.into_iter().collect::<HashSet<_>>(), (1_000..30_000).collect());
+    assert_eq!(corrupt, 0);
+    assert!(!dead.exists());
+}
+
+#[test]
+fn a_lost_cursor_repeats_and_loses_nothing() {
+    let dir = TempDir::new().unwrap();
+    let journal = journal_in(&dir);
+    (0..500).for_each(|number| append(&journal, &numbered(number, 90)).unwrap());
+    let dead = copy_as_dead(&journal);
+    std::fs::write(dead.join(CursorFile::name(DESTINATION)), b"").unwrap();
+    assert_eq!(adopt(dead.parent().unwrap()).0, (0..500).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_living_process_is_not_adopted() {
+    let dir = TempDir::new().unwrap();
+    let journal = journal_in(&dir);
+    append(&journal, &numbered(1, 9)).unwrap();
+    assert_eq!(adopt(journal.path().unwrap().parent().unwrap()), (vec![], 0));
+}
+
+#[test]
+fn a_file_that_is_empty_or_not_a_segment_hides_no_other() {
+    let dir = TempDir::new().unwrap();
+    let journal = journal_in(&dir);
+    (0..500).for_each(|number| append(&journal, &numbered(number, 90)).unwrap());
+    let dead = copy_as_dead(&journal);
+    std::fs::write(dead.join(segment::file_name(7)), b"").unwrap();
+    std::fs::write(dead.join(segment::file_name(8)), vec![0xab; 5000]).unwrap();
+    let (found, corrupt) = adopt(dead.parent().unwrap());
+    assert_eq!((found.len(), corrupt), (500, 2));
+    assert!(!dead.exists());
+    assert_eq!(std::fs::read_dir(dir.path().join("quarantine")).unwrap().count(), 2);
+}
+
+#[test]
+fn over_budget_memory_fills_then_the_newest_are_refused_and_counted() {
+    let dir = TempDir::new().unwrap();
+    let mut settings = settings(&dir.path().join("journal"));
+    settings.budget = Some(SEGMENT as u64);
+    let journal = Journal::open(settings);
+    let accepted = (0..100_000).filter(|number| append(&journal, &numbered(*number, 200)).is_ok()).count();
+    let counts = journal.counts();
+    assert_eq!((counts.appended, counts.refused), (accepted as u64, 100_000 - accepted as u64));
+    assert!(counts.refused > 0);
+    assert_eq!((counts.disk_bytes, counts.memory_bytes), (SEGMENT as u64, MEMORY_BUDGET as u64));
+    // Delivery frees both; the journal heals.
+    let mut tail = Tail::new(DESTINATION);
+    assert_eq!(read_all(&journal, &mut tail).len(), accepted);
+    journal.release_idle_regions(true);
+    read_all(&journal, &mut tail);
+    let batch = tail.read(&journal, 1);
+    tail.advance_in_memory(&batch);
+    journal.reclaim(&[&tail]);
+    journal.tend(1);
+    assert!(append(&journal, &numbered(1, 200)).is_ok());
+    assert_eq!(journal.counts().memory_bytes, 0);
+    assert_eq!(journal.tier(), Tier::Mapped);
+}
+
+#[test]
+fn without_a_disk_events_are_kept_in_memory() {
+    let journal = Journal::open(Settings {
+        root: None,
+        backend: Backend::Mapped,
+        budget: None,
+        destinations: vec![],
+    });
+    assert_eq!(journal.tier(), Tier::Memory);
+    (0..1_000).for_each(|number| append(&journal, &numbered(number, 10)).unwrap());
+    assert_eq!(read_all(&journal, &mut Tail::new(DESTINATION)).len(), 1_000);
+}
+
+#[test]
+fn the_written_backend_keeps_the_same_promises() {
+    let dir = TempDir::new().unwrap();
+    let mut settings = settings(&dir.path().join("journal"));
+    settings.backend = Backend::Written;
+    let journal = Journal::open(settings);
+    (0..20_000).for_each(|number| append(&journal, &numbered(number, 300)).unwrap());
+    assert_eq!(journal.tier(), Tier::Written);
+    let dead = copy_as_dead(&journal);
+    assert_eq!(read_all(&journal, &mut Tail::new(DESTINATION)), (0..20_000).collect::<Vec<_>>());
+    assert_eq!(adopt(dead.parent().unwrap()).0.len(), 20_000);
+}
+
+#[test]
+fn a_deleted_directory_is_left_for_a_new_one() {
+    let dir = TempDir::new().unwrap();
+    let journal = journal_in(&dir);
+    let mut tail = Tail::new(DESTINATION);
+    (0..100).for_each(|number| append(&journal, &numbered(number, 10)).unwrap());
+    let old = journal.path().unwrap();
+    std::fs::remove_dir_all(&old).unwrap();
+    journal.tend(1);
+    (100..200).for_each(|number| append(&journal, &numbered(number, 10)).unwrap());
+    assert_ne!(journal.path().unwrap(), old);
+    let dead = copy_as_dead(&journal);
+    assert_eq!(read_all(&journal, &mut tail), (0..200).collect::<Vec<_>>());
+    assert_eq!(adopt(dead.parent().unwrap()).0, (100..200).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_finished_journal_leaves_no_directory_and_an_unfinished_one_its_events() {
+    let dir = TempDir::new().unwrap();
+    let journal = journal_in(&dir);
+    append(&journal, &numbered(1, 10)).unwrap();
+    let path = journal.path().unwrap();
+    journal.close();
+    journal.finish(false);
+    assert!(path.exists());
+    let journal = journal_in(&dir);
+    let path = journal.path().unwrap();
+    journal.close();
+    journal.finish(true);
+    assert!(!path.exists());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Bit rot, truncation and zeroed pages in the files of a dead process: reading ends, no damaged record passes for a whole
+    /// one, and every record of an untouched chunk is found.
+    #[test]
+    fn damage_is_stepped_over(
+        damage in prop::collection::vec((any::<prop::sample::Index>(), 1_usize..5_000, 0_u8..3), 1..6),
+    ) {
+        let dir = TempDir::new().unwrap();
+        let journal = journal_in(&dir);
+        (0..3_000).for_each(|number| append(&journal, &numbered(number, 150)).unwrap());
+        let dead = copy_as_dead(&journal);
+        let path = segment_path(&dead);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let used = 3_000 * record::framed_length(158) + 4096 + 64 * 1024;
+        let mut touched = HashSet::new();
+        for (place, length, kind) in damage {
+            let at = 4096 + place.index(used - 4096);
+            let end = (at + length).min(bytes.len());
+            touched.extend(at / segment::CHUNK..=(end - 1) / segment::CHUNK);
+            match kind {
+                0 => bytes[at] ^= 0x10,
+                1 => bytes[at..end].fill(0),
+                _ => bytes[at..end].fill(0xff),
+            }
+        }
+        std::fs::write(&path, &bytes).unwrap();
+        let found: HashSet<_> = adopt(dead.parent().unwrap()).0.into_iter().collect();
+        prop_assert!(found.iter().all(|number| *number < 3_000));
+        let per_chunk = |chunk: usize| (segment::CHUNK - segment::first_record(chunk)) / record::framed_length(158);
+        let mut first = 0;
+        for chunk in 0.. {
+            let count = per_chunk(chunk);
+            if first >= 3_000 { break; }
+            if !touched.contains(&chunk) {
+                for number in first..(first + count).min(3_000) {
+                    prop_assert!(found.contains(&(number as u64)), "record {number} of untouched chunk {chunk}");
+                }
+            }
+            first += count;
+        }
+    }
+
+    #[test]
+    fn a_truncated_file_keeps_what_is_left(length in 0_u64..600_000) {
+        let dir = TempDir::new().unwrap();
+        let journal = journal_in(&dir);
+        (0..3_000).for_each(|number| append(&journal, &numbered(number, 150)).unwrap());
+        let dead = copy_as_dead(&journal);
+        std::fs::OpenOptions::new().write(true).open(segment_path(&dead)).unwrap().set_len(length).unwrap();
+        let (found, _) = adopt(dead.parent().unwrap());
+        let whole = length.saturating_sub(4096) as usize / record::framed_length(158);
+        prop_assert!(found.len() + 2 + length as usize / segment::CHUNK >= whole.min(3_000), "{} of {whole}", found.len());
+        prop_assert_eq!(found.iter().copied().collect::<HashSet<_>>().len(), found.len());
+    }
+
+    /// Appends, reads, restarts of the reader, tending and reclaiming in any order, against a list.
+    #[test]
+    fn the_journal_is_a_queue(steps in prop::collection::vec((0_u8..5, 1_usize..400), 1..60)) {
+        let dir = TempDir::new().unwrap();
+        let journal = journal_in(&dir);
+        let mut tail = Tail::new(DESTINATION);
+        let (mut written, mut read) = (0_u64, Vec::new());
+        for (step, size) in steps {
+            match step {
+                0 | 1 => for _ in 0..size {
+                    append(&journal, &numbered(written, size)).unwrap();
+                    written += 1;
+                },
+                2 => {
+                    let batch = tail.read(&journal, size * 100);
+                    read.extend(numbers(&batch));
+                    tail.advance(&journal, &batch);
+                }
+                3 => journal.tend(1),
+                _ => {
+                    let first_left = journal.reclaim(&[&tail]);
+                    tail.prune(first_left);
+                }
+            }
+        }
+        read.extend(read_all(&journal, &mut tail));
+        prop_assert_eq!(read, (0..written).collect::<Vec<_>>());
+    }
+}
+
+fn segment_path(dir: &Path) -> PathBuf {
+    let mut files: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "seg"));
+    files.sort();
+    files.swap_remove(0)
+}

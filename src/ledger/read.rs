@@ -1,0 +1,122 @@
+//! Reading the ledger: which events, and the events themselves.
+
+use std::path::Path;
+
+use rusqlite::types::{Value, ValueRef};
+use rusqlite::{Connection, OpenFlags, params_from_iter};
+use serde_json::{Map, value::Value as Json};
+
+use super::report::Dimension;
+use super::{Leased, LedgerError, schema};
+use crate::event::json::time_text;
+
+/// Which events.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Started at or after, in nanoseconds of the Unix epoch.
+    pub since: Option<u64>,
+    /// Started before.
+    pub until: Option<u64>,
+    /// With these values; an empty text means absent.
+    pub equal: Vec<(Dimension, String)>,
+}
+
+impl Filter {
+    /// As a WHERE clause over `events`, its values appended in order.
+    pub(super) fn clause(&self, values: &mut Vec<Value>) -> String {
+        let mut parts = Vec::new();
+        let nanoseconds = |time: u64| Value::Integer(i64::try_from(time).unwrap_or(i64::MAX));
+        if let Some(since) = self.since {
+            parts.push("started_at >= ?".to_owned());
+            values.push(nanoseconds(since));
+        }
+        if let Some(until) = self.until {
+            parts.push("started_at < ?".to_owned());
+            values.push(nanoseconds(until));
+        }
+        for (dimension, value) in &self.equal {
+            parts.push(format!("{} = ?", dimension.over_events(values)));
+            values.push(Value::Text(value.clone()));
+        }
+        if parts.is_empty() { String::new() } else { format!(" WHERE {}", parts.join(" AND ")) }
+    }
+}
+
+/// Reads a ledger file while others write it.
+pub struct Reader {
+    open: Leased,
+}
+
+impl Reader {
+    /// Opens a ledger. One that does not exist yet reads as empty.
+    ///
+    /// # Errors
+    /// When the file is no ledger, is newer than this version, or cannot be read.
+    pub fn open(path: &Path) -> Result<Self, LedgerError> {
+        // A reader of a write-ahead log has to write to the files beside it; a file on a read-only disk is read as it stands.
+        let mut open = if path.exists() {
+            Leased::open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
+                .or_else(|_| Leased::open(path, OpenFlags::SQLITE_OPEN_READ_ONLY))?
+        } else {
+            Leased::open(Path::new(":memory:"), OpenFlags::SQLITE_OPEN_READ_WRITE)?
+        };
+        schema::migrate(&mut open.connection)?;
+        // Scanning through a map saves copying each page; 1 GiB of address space, not of memory.
+        open.connection.pragma_update(None, "mmap_size", 1_i64 << 30)?;
+        Ok(Self { open })
+    }
+
+    pub(super) fn connection(&self) -> &Connection {
+        &self.open.connection
+    }
+
+    /// The last sequence number, 0 when there are no events.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn last_sequence(&self) -> Result<i64, LedgerError> {
+        Ok(self.connection().query_row("SELECT ifnull(max(seq), 0) FROM events", (), |row| row.get(0))?)
+    }
+
+    /// Events after a sequence number in order of arrival, at most `limit`, each as a JSON object, and the last one's number.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn events(&self, filter: &Filter, after: i64, limit: usize) -> Result<(Vec<String>, i64), LedgerError> {
+        let mut values = Vec::new();
+        let clause = filter.clause(&mut values);
+        let joint = if clause.is_empty() { " WHERE" } else { " AND" };
+        let query = format!("SELECT * FROM events{clause}{joint} seq > ? ORDER BY seq LIMIT ?");
+        values.extend([Value::Integer(after), Value::Integer(limit as i64)]);
+        let mut statement = self.connection().prepare(&query)?;
+        let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+        let mut rows = statement.query(params_from_iter(values))?;
+        let (mut events, mut last) = (Vec::new(), after);
+        while let Some(row) = rows.next()? {
+            let mut object = Map::new();
+            for (column, name) in names.iter().enumerate() {
+                let value = row.get_ref(column)?;
+                match (name.as_str(), value) {
+                    ("seq", ValueRef::Integer(seq)) => last = seq,
+                    ("cost_usd", ValueRef::Null) => drop(object.insert(name.clone(), Json::Null)),
+                    (_, ValueRef::Null) => {}
+                    _ => drop(object.insert(name.clone(), json(name, value))),
+                }
+            }
+            events.push(Json::Object(object).to_string());
+        }
+        Ok((events, last))
+    }
+}
+
+fn json(column: &str, value: ValueRef<'_>) -> Json {
+    match (column, value) {
+        ("started_at", ValueRef::Integer(ns)) => time_text(ns.max(0) as u64).into(),
+        ("batch", ValueRef::Integer(flag)) => (flag != 0).into(),
+        ("usage" | "tags", ValueRef::Text(text)) => serde_json::from_slice(text).unwrap_or(Json::Null),
+        (_, ValueRef::Integer(number)) => number.into(),
+        (_, ValueRef::Real(number)) => number.into(),
+        (_, ValueRef::Text(text)) => String::from_utf8_lossy(text).into(),
+        (_, ValueRef::Null | ValueRef::Blob(_)) => Json::Null,
+    }
+}

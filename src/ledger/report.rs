@@ -1,0 +1,280 @@
+//! Sums of events by any of their fields, exact.
+//!
+//! A report over the call's own fields and at most one of agent, feature, team and customer adds the rows of `hourly` for the
+//! whole hours of its period and the events of the hours that are cut; any other report reads the events of its period.
+
+use std::collections::HashMap;
+
+use rusqlite::types::{Value, ValueRef};
+
+use super::read::{Filter, Reader};
+use super::LedgerError;
+use crate::money::Usd;
+
+const HOUR_NS: u64 = 3_600_000_000_000;
+
+/// A field that reports group and filter by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Dimension {
+    /// A text column of the event.
+    Column(&'static str),
+    /// The UTC day, as `2026-11-22`.
+    Day,
+    /// The UTC hour, as `2026-11-22T09:00Z`.
+    Hour,
+    /// The value of a tag, from `tag:KEY`.
+    Tag(String),
+}
+
+/// Fields of a call that every row of `hourly` has.
+const HOURLY_OWN: [&str; 5] = ["provider", "model", "operation", "status", "cost_status"];
+/// Fields by which `hourly` is kept one at a time.
+const HOURLY_ATTRIBUTION: [&str; 4] = ["agent", "feature", "team", "customer"];
+const OTHERS: [&str; 8] = ["user", "session", "usage_status", "service_tier", "region", "error", "finish_reason", "catalog"];
+
+impl Dimension {
+    /// The dimension of this name.
+    ///
+    /// # Errors
+    /// When there is none; the message lists those there are.
+    pub fn parse(name: &str) -> Result<Self, LedgerError> {
+        let column = || HOURLY_OWN.iter().chain(&HOURLY_ATTRIBUTION).chain(&OTHERS).find(|column| **column == name);
+        match name {
+            "day" => Ok(Self::Day),
+            "hour" => Ok(Self::Hour),
+            _ => match (name.strip_prefix("tag:"), column()) {
+                (Some(key), _) if !key.is_empty() => Ok(Self::Tag(key.to_owned())),
+                (_, Some(column)) => Ok(Self::Column(column)),
+                _ => Err(LedgerError::Query(format!(
+                    "by: {name:?} is not a field to report by; use {}, {}, {}, day, hour or tag:KEY",
+                    HOURLY_OWN.join(", "),
+                    HOURLY_ATTRIBUTION.join(", "),
+                    OTHERS.join(", "),
+                ))),
+            },
+        }
+    }
+
+    /// As an SQL expression over `events`. Tag keys are bound, never written into the text.
+    pub(super) fn over_events(&self, values: &mut Vec<Value>) -> String {
+        match self {
+            Self::Column(name) => format!("ifnull({name}, '')"),
+            Self::Day => "started_at / 86400000000000".into(),
+            Self::Hour => "started_at / 3600000000000".into(),
+            Self::Tag(key) => {
+                values.push(Value::Text(key.clone()));
+                "ifnull((SELECT value FROM json_each(events.tags) WHERE key = ?), '')".into()
+            }
+        }
+    }
+
+    fn over_hours(&self) -> String {
+        match self {
+            Self::Column(name) if HOURLY_ATTRIBUTION.contains(name) => "value".into(),
+            Self::Column(name) => (*name).into(),
+            Self::Day => "hour / 24".into(),
+            Self::Hour | Self::Tag(_) => "hour".into(),
+        }
+    }
+
+    /// The value as the report shows it.
+    fn text(&self, value: ValueRef<'_>) -> String {
+        let time = |hours: i64| crate::event::json::time_text(hours as u64 * HOUR_NS);
+        match (self, value) {
+            (Self::Day, ValueRef::Integer(days)) => time(days * 24)[..10].to_owned(),
+            (Self::Hour, ValueRef::Integer(hours)) => format!("{}Z", &time(hours)[..16]),
+            (_, ValueRef::Text(text)) => String::from_utf8_lossy(text).into_owned(),
+            _ => String::new(),
+        }
+    }
+}
+
+/// Sums of one group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Events.
+    pub calls: u64,
+    /// Of them, those that failed.
+    pub errors: u64,
+    /// Of them, those whose cost is unknown.
+    pub unpriced: u64,
+    /// All input tokens.
+    pub input_tokens: u64,
+    /// All output tokens.
+    pub output_tokens: u64,
+    /// Input tokens read from a cache.
+    pub cache_read_tokens: u64,
+    /// Input tokens written to a cache.
+    pub cache_write_tokens: u64,
+    /// Output tokens spent on reasoning.
+    pub reasoning_tokens: u64,
+    /// What is known of the cost.
+    pub cost: Usd,
+}
+
+/// One row: the values of the dimensions, empty where absent, and the sums.
+pub type ReportRow = (Vec<String>, Totals);
+
+impl Totals {
+    fn add(&mut self, other: &Self) {
+        self.calls += other.calls;
+        self.errors += other.errors;
+        self.unpriced += other.unpriced;
+        self.input_tokens += other.input_tokens;
+        self.output_tokens += other.output_tokens;
+        self.cache_read_tokens += other.cache_read_tokens;
+        self.cache_write_tokens += other.cache_write_tokens;
+        self.reasoning_tokens += other.reasoning_tokens;
+        self.cost = self.cost + other.cost;
+    }
+}
+
+type Groups = HashMap<Vec<GroupValue>, (Vec<String>, Totals)>;
+
+/// A grouping value that hashes: the few types dimensions have.
+#[derive(PartialEq, Eq, Hash, Clone)]
+enum GroupValue {
+    Number(i64),
+    Text(Vec<u8>),
+    Null,
+}
+
+impl From<ValueRef<'_>> for GroupValue {
+    fn from(value: ValueRef<'_>) -> Self {
+        match value {
+            ValueRef::Integer(number) => Self::Number(number),
+            ValueRef::Text(text) | ValueRef::Blob(text) => Self::Text(text.to_vec()),
+            ValueRef::Null | ValueRef::Real(_) => Self::Null,
+        }
+    }
+}
+
+impl Reader {
+    /// Sums events by `dimensions`, the costliest group first.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn report(&self, dimensions: &[Dimension], filter: &Filter) -> Result<Vec<ReportRow>, LedgerError> {
+        let mut groups = Groups::new();
+        match rollup(dimensions, filter) {
+            Some(attribution) => {
+                let (first, last) = whole_hours(filter);
+                if first < last {
+                    self.add_hours(&mut groups, dimensions, filter, attribution, first, last)?;
+                    let hour = |hour: u64| Some(hour.saturating_mul(HOUR_NS));
+                    let edges = [(filter.since, hour(first)), (hour(last), filter.until)];
+                    for (since, until) in edges {
+                        let is_cut = since.is_some() && until.is_some() && since < until;
+                        if is_cut {
+                            self.add_events(&mut groups, dimensions, &Filter { since, until, ..filter.clone() })?;
+                        }
+                    }
+                } else {
+                    self.add_events(&mut groups, dimensions, filter)?;
+                }
+            }
+            None => self.add_events(&mut groups, dimensions, filter)?,
+        }
+        let mut rows: Vec<_> = groups.into_values().collect();
+        rows.sort_by(|a, b| b.1.cost.cmp(&a.1.cost).then(b.1.calls.cmp(&a.1.calls)).then(a.0.cmp(&b.0)));
+        Ok(rows)
+    }
+
+    fn add_hours(
+        &self,
+        groups: &mut Groups,
+        dimensions: &[Dimension],
+        filter: &Filter,
+        attribution: &str,
+        first: u64,
+        last: u64,
+    ) -> Result<(), LedgerError> {
+        let mut values = vec![Value::Text(attribution.to_owned()), clamp(first), clamp(last)];
+        let mut query = String::from("SELECT status = 'error', cost_status = 'unpriced', calls, input_tokens, output_tokens,
+            cache_read_tokens, cache_write_tokens, reasoning_tokens, cost_usd");
+        dimensions.iter().for_each(|dimension| query.extend([", ".to_owned(), dimension.over_hours()]));
+        query.push_str(" FROM hourly WHERE dimension = ? AND hour >= ? AND hour < ?");
+        for (dimension, value) in &filter.equal {
+            query.extend([" AND ".to_owned(), dimension.over_hours(), " = ?".to_owned()]);
+            values.push(Value::Text(value.clone()));
+        }
+        self.add_rows(groups, dimensions, &query, values)
+    }
+
+    fn add_events(&self, groups: &mut Groups, dimensions: &[Dimension], filter: &Filter) -> Result<(), LedgerError> {
+        let mut values = Vec::new();
+        let mut query = String::from("SELECT status = 'error', cost_status = 'unpriced', 1, input_tokens, output_tokens,
+            cache_read_tokens, cache_write_tokens, reasoning_tokens, ifnull(cost_usd, '0')");
+        for dimension in dimensions {
+            query.extend([", ".to_owned(), dimension.over_events(&mut values)]);
+        }
+        query.push_str(" FROM events");
+        query.push_str(&filter.clause(&mut values));
+        self.add_rows(groups, dimensions, &query, values)
+    }
+
+    fn add_rows(&self, groups: &mut Groups, dimensions: &[Dimension], query: &str, values: Vec<Value>) -> Result<(), LedgerError> {
+        const FIRST_DIMENSION: usize = 9;
+        let mut statement = self.connection().prepare(query)?;
+        let mut rows = statement.query(rusqlite::params_from_iter(values))?;
+        let mut key = Vec::with_capacity(dimensions.len());
+        while let Some(row) = rows.next()? {
+            let count = |column: usize| row.get::<_, i64>(column).map(|count| count.max(0) as u64);
+            let calls = count(2)?;
+            let cost = row.get_ref(8)?.as_str().map_err(rusqlite::Error::from)?.parse()?;
+            let totals = Totals {
+                calls,
+                errors: count(0)? * calls,
+                unpriced: count(1)? * calls,
+                input_tokens: count(3)?,
+                output_tokens: count(4)?,
+                cache_read_tokens: count(5)?,
+                cache_write_tokens: count(6)?,
+                reasoning_tokens: count(7)?,
+                cost,
+            };
+            key.clear();
+            for column in 0..dimensions.len() {
+                key.push(GroupValue::from(row.get_ref(FIRST_DIMENSION + column)?));
+            }
+            if let Some((_, sums)) = groups.get_mut(&key) {
+                sums.add(&totals);
+                continue;
+            }
+            let mut names = Vec::with_capacity(dimensions.len());
+            for (column, dimension) in dimensions.iter().enumerate() {
+                names.push(dimension.text(row.get_ref(FIRST_DIMENSION + column)?));
+            }
+            groups.insert(key.clone(), (names, totals));
+        }
+        Ok(())
+    }
+}
+
+/// The attribution whose rows of `hourly` answer the report ('' for none), or `None` when they do not.
+fn rollup<'a>(dimensions: &'a [Dimension], filter: &'a Filter) -> Option<&'a str> {
+    let mut attribution = "";
+    for dimension in dimensions.iter().chain(filter.equal.iter().map(|(dimension, _)| dimension)) {
+        match dimension {
+            Dimension::Day | Dimension::Hour => {}
+            Dimension::Column(name) if HOURLY_OWN.contains(name) => {}
+            Dimension::Column(name) if HOURLY_ATTRIBUTION.contains(name) && (attribution.is_empty() || attribution == *name) => {
+                attribution = name;
+            }
+            Dimension::Column(_) | Dimension::Tag(_) => return None,
+        }
+    }
+    let filters_time = filter.equal.iter().any(|(dimension, _)| matches!(dimension, Dimension::Day | Dimension::Hour));
+    (!filters_time).then_some(attribution)
+}
+
+/// The hours that lie wholly within the period, the last exclusive.
+fn whole_hours(filter: &Filter) -> (u64, u64) {
+    let first = filter.since.map_or(0, |since| since.div_ceil(HOUR_NS));
+    let last = filter.until.map_or(i64::MAX as u64, |until| until / HOUR_NS);
+    (first, last)
+}
+
+fn clamp(number: u64) -> Value {
+    Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,93 @@
+//! The schema and its history. A step once released never changes; a new one is appended.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::LedgerError;
+
+/// Steps from an empty file to the schema of this version; `PRAGMA user_version` counts those that were taken.
+const STEPS: &[&str] = &["
+CREATE TABLE events (
+    seq INTEGER PRIMARY KEY,            -- order of arrival
+    id TEXT NOT NULL UNIQUE,            -- UUID version 7
+    started_at INTEGER NOT NULL,        -- nanoseconds since 1970, UTC
+    provider TEXT NOT NULL,
+    model TEXT NOT NULL,
+    operation TEXT NOT NULL,
+    status TEXT NOT NULL,               -- success | error
+    error TEXT,                         -- class of the exception
+    finish_reason TEXT,
+    input_tokens INTEGER NOT NULL,      -- all of them, cached ones included
+    output_tokens INTEGER NOT NULL,     -- all of them, reasoning included
+    cache_read_tokens INTEGER NOT NULL,
+    cache_write_tokens INTEGER NOT NULL,
+    reasoning_tokens INTEGER NOT NULL,
+    usage TEXT NOT NULL,                -- every unit, as JSON
+    usage_status TEXT NOT NULL,         -- complete | partial | missing
+    cost_usd TEXT,                      -- exact decimal; NULL is unknown
+    cost_status TEXT NOT NULL,          -- priced | free | reported | manual | unpriced
+    computed_cost_usd TEXT,             -- what the catalog says, beside a reported cost
+    priced_as TEXT,                     -- provider/model of the catalog entry
+    catalog TEXT,
+    latency_ms REAL,
+    ttft_ms REAL,
+    service_tier TEXT,
+    region TEXT,
+    batch INTEGER NOT NULL,
+    agent TEXT, feature TEXT, team TEXT, customer TEXT, user TEXT, session TEXT,
+    tags TEXT,                          -- JSON object
+    trace_id TEXT, span_id TEXT, parent_span_id TEXT
+);
+CREATE INDEX events_by_time ON events (started_at);
+
+-- Sums by hour: of everything (dimension ''), and by each value of agent, feature, team and customer.
+CREATE TABLE hourly (
+    hour INTEGER NOT NULL,              -- hours since 1970, UTC
+    dimension TEXT NOT NULL,
+    value TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    model TEXT NOT NULL,
+    operation TEXT NOT NULL,
+    status TEXT NOT NULL,
+    cost_status TEXT NOT NULL,
+    calls INTEGER NOT NULL,
+    input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    cache_read_tokens INTEGER NOT NULL,
+    cache_write_tokens INTEGER NOT NULL,
+    reasoning_tokens INTEGER NOT NULL,
+    cost_usd TEXT NOT NULL,             -- exact decimal, of the calls whose cost is known
+    PRIMARY KEY (dimension, hour, value, provider, model, operation, status, cost_status)
+) WITHOUT ROWID;
+
+-- For SQL tools. SQLite has no decimals, so these sums are floating point; taximeter's own reports are exact.
+CREATE VIEW spend_by_day AS
+SELECT date(hour * 3600, 'unixepoch') AS day, provider, model, sum(calls) AS calls,
+       sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
+       sum(CAST(cost_usd AS REAL)) AS cost_usd,
+       sum(iif(cost_status = 'unpriced', calls, 0)) AS unpriced
+FROM hourly WHERE dimension = '' GROUP BY day, provider, model;
+CREATE VIEW spend_by_attribution AS
+SELECT dimension, value, model, sum(calls) AS calls,
+       sum(CAST(cost_usd AS REAL)) AS cost_usd, sum(iif(cost_status = 'unpriced', calls, 0)) AS unpriced
+FROM hourly WHERE dimension <> '' GROUP BY dimension, value, model;
+"];
+
+/// Brings a file to the schema of this version. Safe while other processes do the same.
+pub(super) fn migrate(connection: &mut Connection) -> Result<(), LedgerError> {
+    let version = |connection: &Connection| connection.query_row("PRAGMA user_version", (), |row| row.get::<_, u32>(0));
+    let known = STEPS.len() as u32;
+    if version(connection)? == known {
+        return Ok(());
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let found = version(&transaction)?;
+    if found > known {
+        return Err(LedgerError::Newer { found, known });
+    }
+    for step in &STEPS[found as usize..] {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "user_version", known)?;
+    transaction.commit()?;
+    Ok(())
+}

@@ -1,0 +1,244 @@
+//! Writing events: one transaction a batch, each event once.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{CachedStatement, Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
+
+use super::{Leased, LedgerError, schema};
+use crate::event::id::id_text;
+use crate::event::json::Tags;
+use crate::event::{Unit, UsageEvent};
+use crate::money::Usd;
+
+const INSERT: &str = "INSERT OR IGNORE INTO events (id, started_at, provider, model, operation, status, error, finish_reason,
+    input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, usage, usage_status,
+    cost_usd, cost_status, computed_cost_usd, priced_as, catalog, latency_ms, ttft_ms, service_tier, region, batch,
+    agent, feature, team, customer, user, session, tags, trace_id, span_id, parent_span_id)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25,
+    ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35)";
+
+const HOURLY_KEY: &str = "dimension = ?1 AND hour = ?2 AND value = ?3 AND provider = ?4 AND model = ?5 AND operation = ?6
+    AND status = ?7 AND cost_status = ?8";
+
+const NANOSECONDS_PER_HOUR: u64 = 3_600_000_000_000;
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Events that are new in the ledger.
+    pub new: u64,
+    /// Events it had already.
+    pub known: u64,
+}
+
+/// Writes events to a ledger file. Opened by its first batch, closed by [`Writer::rest`].
+pub struct Writer {
+    path: PathBuf,
+    open: Option<Leased>,
+}
+
+/// What rows of `hourly` are told apart by.
+#[derive(PartialEq, Eq, Hash)]
+struct HourKey<'a> {
+    dimension: &'static str,
+    hour: u64,
+    value: &'a str,
+    provider: &'a str,
+    model: &'a str,
+    operation: &'a str,
+    status: &'static str,
+    cost_status: &'static str,
+}
+
+#[derive(Default)]
+struct HourSums {
+    calls: i64,
+    tokens: [i64; 5],
+    cost: Usd,
+}
+
+impl Writer {
+    /// A writer of the file at `path`, which is made when the first batch comes.
+    #[must_use]
+    pub fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            open: None,
+        }
+    }
+
+    /// Closes the file until the next batch, so that a fork in between inherits nothing of it.
+    pub fn rest(&mut self) {
+        self.open = None;
+    }
+
+    /// Writes a batch: all of it, or, with an error, nothing.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or written: a full disk, another process's long transaction, a damaged file.
+    pub fn write(&mut self, events: &[UsageEvent<'_>]) -> Result<Written, LedgerError> {
+        let written = self.connection().and_then(|connection| write_batch(connection, events));
+        if written.is_err() {
+            // Whatever is wrong with the connection, the next batch begins with a new one.
+            self.open = None;
+        }
+        written
+    }
+
+    fn connection(&mut self) -> Result<&mut Connection, LedgerError> {
+        if self.open.is_none() {
+            if let Some(dir) = self.path.parent() {
+                // What is wrong with the directory shows when SQLite opens the file.
+                let _ = crate::journal::create_private_dir(dir);
+            }
+            let mut leased = Leased::open(&self.path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+            leased.connection.pragma_update(None, "journal_mode", "wal")?;
+            leased.connection.pragma_update(None, "synchronous", "normal")?;
+            schema::migrate(&mut leased.connection)?;
+            self.open = Some(leased);
+        }
+        match &mut self.open {
+            Some(leased) => Ok(&mut leased.connection),
+            None => Err(LedgerError::Forked),
+        }
+    }
+}
+
+fn write_batch(connection: &mut Connection, events: &[UsageEvent<'_>]) -> Result<Written, LedgerError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut written = Written::default();
+    let mut sums = HashMap::new();
+    {
+        let mut insert = transaction.prepare_cached(INSERT)?;
+        for event in events {
+            if insert_event(&mut insert, event)? {
+                written.new += 1;
+                add_to_hours(&mut sums, event);
+            } else {
+                written.known += 1;
+            }
+        }
+        merge_hours(&transaction, &sums)?;
+    }
+    transaction.commit()?;
+    Ok(written)
+}
+
+/// Counts that have columns of their own, in column order.
+fn token_columns(event: &UsageEvent<'_>) -> [i64; 5] {
+    let reasoning = Unit::from_name("output_reasoning_tokens").map_or(0, |unit| event.usage.count(unit));
+    [
+        event.usage.count(Unit::INPUT_TOKENS) as i64,
+        event.usage.count(Unit::OUTPUT_TOKENS) as i64,
+        event.usage.count(Unit::CACHE_READ_TOKENS) as i64,
+        event.usage.count(Unit::CACHE_WRITE_TOKENS) as i64,
+        reasoning as i64,
+    ]
+}
+
+fn insert_event(insert: &mut CachedStatement<'_>, event: &UsageEvent<'_>) -> Result<bool, LedgerError> {
+    let tokens = token_columns(event);
+    let usage = serde_json::to_string(&event.usage).unwrap_or_default();
+    let attribution = &event.attribution;
+    let tags = (!attribution.tags.is_empty()).then(|| serde_json::to_string(&Tags(&attribution.tags)).unwrap_or_default());
+    let milliseconds = |us: Option<u64>| us.map(|us| us as f64 / 1000.0);
+    let inserted = insert.execute(params![
+        id_text(event.id),
+        event.started_at as i64,
+        event.provider,
+        event.model,
+        event.operation,
+        event.status.name(),
+        event.error,
+        event.finish_reason,
+        tokens[0],
+        tokens[1],
+        tokens[2],
+        tokens[3],
+        tokens[4],
+        usage,
+        event.usage_status.name(),
+        event.cost.map(|cost| cost.to_string()),
+        event.cost_status.name(),
+        event.computed_cost.map(|cost| cost.to_string()),
+        event.priced_as,
+        event.catalog,
+        milliseconds(event.latency_us),
+        milliseconds(event.ttft_us),
+        event.service_tier,
+        event.region,
+        event.batch,
+        attribution.agent,
+        attribution.feature,
+        attribution.team,
+        attribution.customer,
+        attribution.user,
+        attribution.session,
+        tags,
+        event.trace_id,
+        event.span_id,
+        event.parent_span_id,
+    ])?;
+    Ok(inserted == 1)
+}
+
+fn add_to_hours<'a>(sums: &mut HashMap<HourKey<'a>, HourSums>, event: &UsageEvent<'a>) {
+    let attribution = &event.attribution;
+    let tokens = token_columns(event);
+    for (dimension, value) in [
+        ("", Some("")),
+        ("agent", attribution.agent),
+        ("feature", attribution.feature),
+        ("team", attribution.team),
+        ("customer", attribution.customer),
+    ] {
+        // A call without a value of the dimension is kept under '', so that a report by it shows what is unattributed.
+        let sum = sums
+            .entry(HourKey {
+                dimension,
+                hour: event.started_at / NANOSECONDS_PER_HOUR,
+                value: value.unwrap_or_default(),
+                provider: event.provider,
+                model: event.model,
+                operation: event.operation,
+                status: event.status.name(),
+                cost_status: event.cost_status.name(),
+            })
+            .or_default();
+        sum.calls += 1;
+        sum.tokens.iter_mut().zip(tokens).for_each(|(total, count)| *total += count);
+        sum.cost = sum.cost + event.cost.unwrap_or_default();
+    }
+}
+
+fn merge_hours(transaction: &Transaction<'_>, sums: &HashMap<HourKey<'_>, HourSums>) -> Result<(), LedgerError> {
+    let mut known = transaction.prepare_cached(&format!("SELECT cost_usd FROM hourly WHERE {HOURLY_KEY}"))?;
+    let mut insert = transaction.prepare_cached(
+        "INSERT INTO hourly VALUES (?2, ?1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+    )?;
+    let mut update = transaction.prepare_cached(&format!(
+        "UPDATE hourly SET calls = calls + ?9, input_tokens = input_tokens + ?10, output_tokens = output_tokens + ?11,
+            cache_read_tokens = cache_read_tokens + ?12, cache_write_tokens = cache_write_tokens + ?13,
+            reasoning_tokens = reasoning_tokens + ?14, cost_usd = ?15 WHERE {HOURLY_KEY}"
+    ))?;
+    for (key, sum) in sums {
+        let hour = key.hour as i64;
+        let so_far: Option<String> = known
+            .query_row(
+                params![key.dimension, hour, key.value, key.provider, key.model, key.operation, key.status, key.cost_status],
+                |row| row.get(0),
+            )
+            .optional()?;
+        let (statement, cost) = match so_far {
+            Some(text) => (&mut update, text.parse::<Usd>()? + sum.cost),
+            None => (&mut insert, sum.cost),
+        };
+        let [input, output, cache_read, cache_write, reasoning] = sum.tokens;
+        statement.execute(params![
+            key.dimension, hour, key.value, key.provider, key.model, key.operation, key.status, key.cost_status,
+            sum.calls, input, output, cache_read, cache_write, reasoning, cost.to_string(),
+        ])?;
+    }
+    Ok(())
+}

@@ -1,0 +1,326 @@
+//! The meter: prices an event, puts it into the journal and sees to its delivery.
+//!
+//! A meter is cheap until its first event, which makes the journal and the delivery thread. Both belong to the process that made
+//! them: after a fork, the child's first event makes new ones and leaves the parent's alone, without so much as dropping them.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arc_swap::{ArcSwap, Guard};
+
+use crate::delivery::{Destination, DestinationStats, Flushed, LedgerDestination, Sender};
+use crate::event::binary::encode;
+use crate::event::{CostStatus, UsageEvent};
+use crate::journal::{self, Counts, Journal, Tier, fork_generation};
+use crate::money::Usd;
+use crate::pricing::{Catalog, Request};
+
+/// What a meter is made with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where journals, dead letters and the ledger are; `None` keeps events in memory.
+    pub state_dir: Option<PathBuf>,
+    /// The ledger to deliver to, if any.
+    pub ledger: Option<PathBuf>,
+    /// How segments are written.
+    pub backend: journal::Backend,
+    /// Most bytes of the journal on disk.
+    pub budget: Option<u64>,
+    /// Attribution of every event, from [`crate::event::binary::encode_attribution`].
+    pub defaults: Box<[u8]>,
+}
+
+/// What is counted beside the events, by name in `stats()`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// The provider was absent, empty or no text.
+    MissingProvider,
+    /// The model was absent, empty or no text.
+    MissingModel,
+    /// A count was negative, fractional, not a number or too large.
+    InvalidUsage,
+    /// A text was no text, or not valid Unicode.
+    InvalidText,
+    /// A time was without a zone, out of range or no time.
+    InvalidTime,
+    /// A cost was negative or no decimal.
+    InvalidCost,
+    /// A parameter that `track()` does not have.
+    UnknownArgument,
+    /// The journal was full.
+    NoSpace,
+    /// Texts that were cut or tags left out.
+    Truncated,
+    /// Usage whose parts exceed their total; the event is kept, without a cost.
+    ContradictoryUsage,
+}
+
+impl Count {
+    /// Every count.
+    pub const ALL: [Self; 10] = [
+        Self::MissingProvider,
+        Self::MissingModel,
+        Self::InvalidUsage,
+        Self::InvalidText,
+        Self::InvalidTime,
+        Self::InvalidCost,
+        Self::UnknownArgument,
+        Self::NoSpace,
+        Self::Truncated,
+        Self::ContradictoryUsage,
+    ];
+
+    /// Its name in `stats()`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MissingProvider => "missing_provider",
+            Self::MissingModel => "missing_model",
+            Self::InvalidUsage => "invalid_usage",
+            Self::InvalidText => "invalid_text",
+            Self::InvalidTime => "invalid_time",
+            Self::InvalidCost => "invalid_cost",
+            Self::UnknownArgument => "unknown_argument",
+            Self::NoSpace => "no_space",
+            Self::Truncated => "truncated",
+            Self::ContradictoryUsage => "contradictory_usage",
+        }
+    }
+
+    /// Whether each one is an event that was not recorded.
+    #[must_use]
+    pub fn is_loss(self) -> bool {
+        !matches!(self, Self::InvalidText | Self::UnknownArgument | Self::Truncated | Self::ContradictoryUsage)
+    }
+}
+
+/// What `track()` answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The event's id.
+    pub id: [u8; 16],
+    /// Its cost, if known.
+    pub cost: Option<Usd>,
+    /// Something to warn about, though the event is recorded.
+    pub remark: Option<Count>,
+}
+
+/// A meter's counts at one moment.
+#[derive(Clone, Debug)]
+pub struct Stats {
+    /// Of the journal; `None` before the first event.
+    pub journal: Option<(Counts, Tier)>,
+    /// Of each destination.
+    pub destinations: Vec<DestinationStats>,
+    /// Everything else, in the order of [`Count::ALL`].
+    pub counts: [u64; Count::ALL.len()],
+}
+
+/// Journal and delivery of one process.
+struct Live {
+    journal: Arc<Journal>,
+    sender: Sender,
+}
+
+/// The time from one fork, or one close, to the next.
+#[derive(Default)]
+struct Epoch {
+    generation: u64,
+    live: OnceLock<Live>,
+}
+
+/// A meter.
+pub struct Meter {
+    settings: ArcSwap<Settings>,
+    catalog: Arc<Catalog>,
+    epoch: ArcSwap<Epoch>,
+    counts: [AtomicU64; Count::ALL.len()],
+}
+
+/// Nanoseconds since the Unix epoch.
+#[must_use]
+pub fn unix_ns() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
+}
+
+impl Meter {
+    /// A meter that has done nothing yet.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings: ArcSwap::from_pointee(settings),
+            catalog: Catalog::embedded(),
+            epoch: ArcSwap::default(),
+            counts: Default::default(),
+        }
+    }
+
+    /// The catalog that prices events.
+    #[must_use]
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// The settings in force.
+    #[must_use]
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.load_full()
+    }
+
+    /// Changes the settings. What was tracked under the old ones is flushed to where they say, within `timeout`, when state
+    /// directory, ledger or backend change.
+    pub fn configure(&self, settings: Settings, timeout: Duration) {
+        let old = self.settings.swap(Arc::new(settings.clone()));
+        let is_moved = old.state_dir != settings.state_dir
+            || old.ledger != settings.ledger
+            || old.backend != settings.backend
+            || old.budget != settings.budget;
+        if is_moved {
+            self.close(timeout);
+        }
+    }
+
+    /// Prices an event, unless it comes with a reported cost, and appends it to the journal.
+    ///
+    /// `event` has no id yet; with no start it started now. `scope` is the attribution around the call, between the defaults and
+    /// the event's own. `context` decides special rates (see [`Request::context`]).
+    ///
+    /// # Errors
+    /// [`Count::NoSpace`] when the journal is full; it is counted.
+    pub fn track(&self, event: &mut UsageEvent<'_>, scope: &[u8], context: &[(&str, &str)]) -> Result<Receipt, Count> {
+        let now = unix_ns();
+        if event.started_at == 0 {
+            event.started_at = now - event.latency_us.unwrap_or(0).saturating_mul(1000).min(now);
+        }
+        let mut remark = self.price(event, context);
+        let mut priced_as = String::new();
+        if let Some(found) = remark.1 {
+            let (provider, model) = self.catalog.names(found);
+            priced_as.reserve_exact(provider.len() + model.len() + 1);
+            priced_as.extend([provider, "/", model]);
+        }
+        let mut event = UsageEvent {
+            priced_as: (!priced_as.is_empty()).then_some(&*priced_as),
+            catalog: (!priced_as.is_empty()).then_some(self.catalog.name()),
+            ..std::mem::take(event)
+        };
+        let settings = self.settings.load();
+        let epoch = self.epoch();
+        let live = epoch.live.get_or_init(|| open(&settings));
+        let appended = live.journal.append(now, |out, ids| {
+            event.id = ids.next(now);
+            encode(&event, &[&settings.defaults, scope], out)
+        });
+        let Ok(cuts) = appended else {
+            self.count(Count::NoSpace, 1);
+            return Err(Count::NoSpace);
+        };
+        live.sender.notify();
+        if cuts > 0 {
+            self.count(Count::Truncated, u64::from(cuts));
+            remark.0 = Some(Count::Truncated);
+        }
+        Ok(Receipt {
+            id: event.id,
+            cost: event.cost,
+            remark: remark.0,
+        })
+    }
+
+    /// Fills in the computed cost. A reported one stays what counts.
+    fn price(&self, event: &mut UsageEvent<'_>, context: &[(&str, &str)]) -> (Option<Count>, Option<crate::pricing::Found>) {
+        if event.usage.is_empty() {
+            return (None, None);
+        }
+        let priced = self.catalog.total(&Request {
+            provider: Some(event.provider),
+            model: event.model,
+            usage: &event.usage,
+            started_at: event.started_at,
+            context,
+        });
+        let (cost, status, found) = match priced {
+            Ok(total) => total,
+            Err(_) => {
+                self.count(Count::ContradictoryUsage, 1);
+                return (Some(Count::ContradictoryUsage), None);
+            }
+        };
+        if event.cost_status == CostStatus::Reported {
+            event.computed_cost = cost;
+        } else {
+            (event.cost, event.cost_status) = (cost, status);
+        }
+        (None, found)
+    }
+
+    /// Counts something.
+    pub fn count(&self, what: Count, times: u64) {
+        self.counts[what as usize].fetch_add(times, Ordering::Relaxed);
+    }
+
+    /// The epoch of this process: a new one after a fork, whatever state the parent's was copied in.
+    fn epoch(&self) -> Guard<Arc<Epoch>> {
+        let generation = fork_generation();
+        loop {
+            let epoch = self.epoch.load();
+            if epoch.generation == generation {
+                return epoch;
+            }
+            let next = Arc::new(Epoch {
+                generation,
+                live: OnceLock::new(),
+            });
+            let previous = self.epoch.compare_and_swap(&epoch, next);
+            // Dropping the parent's journal would unmap and close what only the parent may; it stays as it is.
+            std::mem::forget((Arc::clone(&previous), Arc::clone(&epoch)));
+        }
+    }
+
+    /// Waits until everything tracked before is delivered, or the time is up.
+    #[must_use]
+    pub fn flush(&self, timeout: Duration) -> Flushed {
+        self.epoch().live.get().map_or_else(Flushed::default, |live| live.sender.flush(timeout))
+    }
+
+    /// Flushes and ends delivery. What could not be delivered stays on disk for the next process; the next event begins anew.
+    pub fn close(&self, timeout: Duration) -> Flushed {
+        let epoch = Guard::into_inner(self.epoch());
+        let Some(live) = epoch.live.get() else { return Flushed::default() };
+        let flushed = live.sender.close(timeout);
+        let next = Arc::new(Epoch {
+            generation: epoch.generation,
+            live: OnceLock::new(),
+        });
+        self.epoch.compare_and_swap(&epoch, next);
+        flushed
+    }
+
+    /// What has been counted.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let epoch = self.epoch();
+        let live = epoch.live.get();
+        Stats {
+            journal: live.map(|live| (live.journal.counts(), live.journal.tier())),
+            destinations: live.map(|live| live.sender.stats()).unwrap_or_default(),
+            counts: std::array::from_fn(|index| self.counts[index].load(Ordering::Relaxed)),
+        }
+    }
+}
+
+fn open(settings: &Settings) -> Live {
+    let root = settings.state_dir.as_deref().map(|state| state.join("journal"));
+    let destinations: Vec<Box<dyn Destination>> =
+        settings.ledger.iter().map(|path| Box::new(LedgerDestination::new(path)) as Box<dyn Destination>).collect();
+    let journal = Arc::new(Journal::open(journal::Settings {
+        root: root.clone(),
+        backend: settings.backend,
+        budget: settings.budget,
+        destinations: destinations.iter().map(|destination| destination.name().to_owned()).collect(),
+    }));
+    let sender = Sender::start(Arc::clone(&journal), root, destinations);
+    Live { journal, sender }
+}
