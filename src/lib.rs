@@ -4,6 +4,7 @@
 //! the journal and brings every event to its destinations, of which the [`ledger`] is the embedded one. [`meter`] puts these
 //! together, [`capture`] reads usage off provider responses, and `py` translates for Python. Nothing but `py` knows Python.
 
+pub mod capture;
 pub mod delivery;
 pub mod event;
 pub mod journal;
@@ -11,3 +12,6 @@ pub mod ledger;
 pub mod meter;
 pub mod money;
 pub mod pricing;
+
+#[cfg(feature = "python")]
+mod py;

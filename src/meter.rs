@@ -15,7 +15,7 @@ use crate::event::binary::encode;
 use crate::event::{CostStatus, UsageEvent};
 use crate::journal::{self, Counts, Journal, Tier, fork_generation};
 use crate::money::Usd;
-use crate::pricing::{Catalog, Request};
+use crate::pricing::{Catalog, Found, Request};
 
 /// What a meter is made with.
 #[derive(Clone, Debug)]
@@ -41,16 +41,18 @@ pub enum Count {
     MissingModel,
     /// A count was negative, fractional, not a number or too large.
     InvalidUsage,
-    /// A text was no text, or not valid Unicode.
+    /// A text was no text (it is left out), or not valid Unicode (it is mended).
     InvalidText,
-    /// A time was without a zone, out of range or no time.
+    /// A time was without a zone, out of range or no time; the time of the call stands for it, a duration is left out.
     InvalidTime,
-    /// A cost was negative or no decimal.
+    /// A cost was negative or no decimal; the computed one stands for it.
     InvalidCost,
-    /// A parameter that `track()` does not have.
+    /// A parameter that `track()` does not have; it is left out.
     UnknownArgument,
     /// The journal was full.
     NoSpace,
+    /// A unit that does not exist; it is left out.
+    UnknownUnit,
     /// Texts that were cut or tags left out.
     Truncated,
     /// Usage whose parts exceed their total; the event is kept, without a cost.
@@ -59,7 +61,7 @@ pub enum Count {
 
 impl Count {
     /// Every count.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::MissingProvider,
         Self::MissingModel,
         Self::InvalidUsage,
@@ -68,6 +70,7 @@ impl Count {
         Self::InvalidCost,
         Self::UnknownArgument,
         Self::NoSpace,
+        Self::UnknownUnit,
         Self::Truncated,
         Self::ContradictoryUsage,
     ];
@@ -84,6 +87,7 @@ impl Count {
             Self::InvalidCost => "invalid_cost",
             Self::UnknownArgument => "unknown_argument",
             Self::NoSpace => "no_space",
+            Self::UnknownUnit => "unknown_unit",
             Self::Truncated => "truncated",
             Self::ContradictoryUsage => "contradictory_usage",
         }
@@ -92,7 +96,7 @@ impl Count {
     /// Whether each one is an event that was not recorded.
     #[must_use]
     pub fn is_loss(self) -> bool {
-        !matches!(self, Self::InvalidText | Self::UnknownArgument | Self::Truncated | Self::ContradictoryUsage)
+        matches!(self, Self::MissingProvider | Self::MissingModel | Self::InvalidUsage | Self::NoSpace)
     }
 }
 
@@ -125,10 +129,10 @@ struct Live {
 }
 
 /// The time from one fork, or one close, to the next.
-#[derive(Default)]
 struct Epoch {
     generation: u64,
-    live: OnceLock<Live>,
+    defaults: Box<[u8]>,
+    live: Arc<OnceLock<Live>>,
 }
 
 /// A meter.
@@ -149,10 +153,15 @@ impl Meter {
     /// A meter that has done nothing yet.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
+        let epoch = Epoch {
+            generation: fork_generation(),
+            defaults: settings.defaults.clone(),
+            live: Arc::default(),
+        };
         Self {
             settings: ArcSwap::from_pointee(settings),
             catalog: Catalog::embedded(),
-            epoch: ArcSwap::default(),
+            epoch: ArcSwap::from_pointee(epoch),
             counts: Default::default(),
         }
     }
@@ -172,14 +181,21 @@ impl Meter {
     /// Changes the settings. What was tracked under the old ones is flushed to where they say, within `timeout`, when state
     /// directory, ledger or backend change.
     pub fn configure(&self, settings: Settings, timeout: Duration) {
+        let defaults = settings.defaults.clone();
         let old = self.settings.swap(Arc::new(settings.clone()));
         let is_moved = old.state_dir != settings.state_dir
             || old.ledger != settings.ledger
             || old.backend != settings.backend
             || old.budget != settings.budget;
         if is_moved {
-            self.close(timeout);
+            let _ = self.close(timeout);
         }
+        let epoch = Guard::into_inner(self.epoch());
+        self.epoch.store(Arc::new(Epoch {
+            generation: epoch.generation,
+            defaults,
+            live: Arc::clone(&epoch.live),
+        }));
     }
 
     /// Prices an event, unless it comes with a reported cost, and appends it to the journal.
@@ -189,29 +205,25 @@ impl Meter {
     ///
     /// # Errors
     /// [`Count::NoSpace`] when the journal is full; it is counted.
-    pub fn track(&self, event: &mut UsageEvent<'_>, scope: &[u8], context: &[(&str, &str)]) -> Result<Receipt, Count> {
+    pub fn track<'a>(&'a self, mut event: UsageEvent<'a>, scope: &[u8], context: &[(&str, &str)]) -> Result<Receipt, Count> {
         let now = unix_ns();
         if event.started_at == 0 {
             event.started_at = now - event.latency_us.unwrap_or(0).saturating_mul(1000).min(now);
         }
-        let mut remark = self.price(event, context);
-        let mut priced_as = String::new();
-        if let Some(found) = remark.1 {
-            let (provider, model) = self.catalog.names(found);
-            priced_as.reserve_exact(provider.len() + model.len() + 1);
-            priced_as.extend([provider, "/", model]);
+        let mut remark = None;
+        match self.price(&mut event, context) {
+            Ok(Some(found)) => {
+                event.priced_as = Some(self.catalog.label(found));
+                event.catalog = Some(self.catalog.name());
+            }
+            Ok(None) => {}
+            Err(contradiction) => remark = Some(contradiction),
         }
-        let mut event = UsageEvent {
-            priced_as: (!priced_as.is_empty()).then_some(&*priced_as),
-            catalog: (!priced_as.is_empty()).then_some(self.catalog.name()),
-            ..std::mem::take(event)
-        };
-        let settings = self.settings.load();
         let epoch = self.epoch();
-        let live = epoch.live.get_or_init(|| open(&settings));
+        let live = epoch.live.get_or_init(|| open(&self.settings.load()));
         let appended = live.journal.append(now, |out, ids| {
             event.id = ids.next(now);
-            encode(&event, &[&settings.defaults, scope], out)
+            encode(&event, &[&epoch.defaults, scope], out)
         });
         let Ok(cuts) = appended else {
             self.count(Count::NoSpace, 1);
@@ -220,19 +232,19 @@ impl Meter {
         live.sender.notify();
         if cuts > 0 {
             self.count(Count::Truncated, u64::from(cuts));
-            remark.0 = Some(Count::Truncated);
+            remark = Some(Count::Truncated);
         }
         Ok(Receipt {
             id: event.id,
             cost: event.cost,
-            remark: remark.0,
+            remark,
         })
     }
 
-    /// Fills in the computed cost. A reported one stays what counts.
-    fn price(&self, event: &mut UsageEvent<'_>, context: &[(&str, &str)]) -> (Option<Count>, Option<crate::pricing::Found>) {
+    /// Fills in the computed cost; a reported one stays what counts. Returns the entry that priced it.
+    fn price(&self, event: &mut UsageEvent<'_>, context: &[(&str, &str)]) -> Result<Option<Found>, Count> {
         if event.usage.is_empty() {
-            return (None, None);
+            return Ok(None);
         }
         let priced = self.catalog.total(&Request {
             provider: Some(event.provider),
@@ -241,19 +253,16 @@ impl Meter {
             started_at: event.started_at,
             context,
         });
-        let (cost, status, found) = match priced {
-            Ok(total) => total,
-            Err(_) => {
-                self.count(Count::ContradictoryUsage, 1);
-                return (Some(Count::ContradictoryUsage), None);
-            }
+        let Ok((cost, status, found)) = priced else {
+            self.count(Count::ContradictoryUsage, 1);
+            return Err(Count::ContradictoryUsage);
         };
         if event.cost_status == CostStatus::Reported {
             event.computed_cost = cost;
         } else {
             (event.cost, event.cost_status) = (cost, status);
         }
-        (None, found)
+        Ok(found)
     }
 
     /// Counts something.
@@ -271,7 +280,8 @@ impl Meter {
             }
             let next = Arc::new(Epoch {
                 generation,
-                live: OnceLock::new(),
+                defaults: epoch.defaults.clone(),
+                live: Arc::default(),
             });
             let previous = self.epoch.compare_and_swap(&epoch, next);
             // Dropping the parent's journal would unmap and close what only the parent may; it stays as it is.
@@ -292,7 +302,8 @@ impl Meter {
         let flushed = live.sender.close(timeout);
         let next = Arc::new(Epoch {
             generation: epoch.generation,
-            live: OnceLock::new(),
+            defaults: epoch.defaults.clone(),
+            live: Arc::default(),
         });
         self.epoch.compare_and_swap(&epoch, next);
         flushed

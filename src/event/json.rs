@@ -74,16 +74,16 @@ impl Serialize for UsageEvent<'_> {
             }
         }
         if !attribution.tags.is_empty() {
-            map.serialize_entry("tags", &Tags(&attribution.tags))?;
+            map.serialize_entry("tags", &TagMap(&attribution.tags))?;
         }
         map.end()
     }
 }
 
-/// Tags as one JSON object.
-pub struct Tags<'a>(pub &'a [(&'a str, &'a str)]);
+/// TagMap as one JSON object.
+pub struct TagMap<'a>(pub &'a [(&'a str, &'a str)]);
 
-impl Serialize for Tags<'_> {
+impl Serialize for TagMap<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.iter().copied())
     }

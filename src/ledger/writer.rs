@@ -7,7 +7,7 @@ use rusqlite::{CachedStatement, Connection, OpenFlags, OptionalExtension, Transa
 
 use super::{Leased, LedgerError, schema};
 use crate::event::id::id_text;
-use crate::event::json::Tags;
+use crate::event::json::TagMap;
 use crate::event::{Unit, UsageEvent};
 use crate::money::Usd;
 
@@ -141,7 +141,7 @@ fn insert_event(insert: &mut CachedStatement<'_>, event: &UsageEvent<'_>) -> Res
     let tokens = token_columns(event);
     let usage = serde_json::to_string(&event.usage).unwrap_or_default();
     let attribution = &event.attribution;
-    let tags = (!attribution.tags.is_empty()).then(|| serde_json::to_string(&Tags(&attribution.tags)).unwrap_or_default());
+    let tags = (!attribution.tags.is_empty()).then(|| serde_json::to_string(&TagMap(&attribution.tags)).unwrap_or_default());
     let milliseconds = |us: Option<u64>| us.map(|us| us as f64 / 1000.0);
     let inserted = insert.execute(params![
         id_text(event.id),

@@ -152,6 +152,8 @@ struct RawCatalog {
 #[derive(Debug)]
 pub(super) struct Model {
     pub(super) id: Box<str>,
+    /// Provider and model, as events record them.
+    label: Box<str>,
     rule: Clause,
     retired: bool,
     rows: Box<[Row]>,
@@ -278,6 +280,12 @@ impl Catalog {
         (&provider.id, &provider.models[found.model as usize].id)
     }
 
+    /// Both, as `provider/model`.
+    #[must_use]
+    pub fn label(&self, found: Found) -> &str {
+        &self.model(found).label
+    }
+
     pub(super) fn model(&self, found: Found) -> &Model {
         &self.providers[found.provider as usize].models[found.model as usize]
     }
@@ -338,20 +346,21 @@ impl From<RawProvider> for Provider {
             }
         }
         Self {
-            id: raw.id,
             provider_match: raw.provider_match,
             model_match: raw.model_match,
             fallback: raw.fallback,
             exact,
             patterns,
-            models: raw.models.into_iter().map(Model::from).collect(),
+            models: raw.models.into_iter().map(|model| Model::new(&raw.id, model)).collect(),
+            id: raw.id,
         }
     }
 }
 
-impl From<RawModel> for Model {
-    fn from(raw: RawModel) -> Self {
+impl Model {
+    fn new(provider: &str, raw: RawModel) -> Self {
         Self {
+            label: format!("{provider}/{}", raw.id).into(),
             id: raw.id,
             rule: raw.rule,
             retired: raw.retired,
@@ -359,9 +368,7 @@ impl From<RawModel> for Model {
             variants: raw.variants,
         }
     }
-}
 
-impl Model {
     /// The rates in force at a time. A later row takes precedence; where none holds, the first stands.
     pub(super) fn standard_rates(&self, unix_seconds: u64) -> Option<&Rates> {
         self.rows

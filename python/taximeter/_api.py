@@ -1,0 +1,117 @@
+"""The functions of `taximeter`: one meter that all share, and the instrumentation that feeds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .attribution import bind
+from .meter import Meter
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from .instrument import Status
+
+__all__ = [
+    "Meter",
+    "bind",
+    "close",
+    "default_meter",
+    "drain",
+    "flush",
+    "init",
+    "measure",
+    "price",
+    "stats",
+    "status",
+    "track",
+    "uninstrument",
+    "wrap",
+]
+
+Client = TypeVar("Client")
+
+default_meter = Meter.unconfigured()
+"""The meter behind the functions of this package."""
+
+track = default_meter.track
+measure = default_meter.measure
+price = default_meter.price
+flush = default_meter.flush
+close = default_meter.close
+stats = default_meter.stats
+drain = default_meter.drain
+
+
+def init(
+    destination: str | None = None,
+    *,
+    agent: object = None,
+    feature: object = None,
+    team: object = None,
+    customer: object = None,
+    user: object = None,
+    session: object = None,
+    tags: Mapping[str, object] | None = None,
+    instrument: bool | Sequence[str] | None = None,
+    state_dir: str | PathLike[str] | None = None,
+    durability: str | None = None,
+    enabled: bool | None = None,
+    debug: bool | None = None,
+    backend: str | None = None,
+    budget_mb: float | None = None,
+) -> Meter:
+    """Start metering: settle the settings and instrument the provider clients. Calling it again changes the settings.
+
+    Every argument can also come from the environment (`TAXIMETER_TEAM`, …) or from `taximeter.toml`.
+
+    Args:
+        destination: Where events go: `None` or `"ledger"`, the embedded ledger.
+        agent, feature, team, customer, user, session, tags: Attribution of every event; see `attribute`.
+        instrument: `True` for every client that is or will be imported, `False` for none, or their names.
+        state_dir: Directory of journals and ledger; by default the platform's place for state.
+        durability: `"process"`: events survive the process, however it dies.
+        enabled: `False` makes metering do nothing. `TAXIMETER_DISABLED=1` does so from outside.
+        debug: Log what the meter does, at DEBUG level.
+        backend: How the journal is written: `"mapped"`, `"written"` or `"memory"`.
+        budget_mb: Most megabytes of the journal on disk; by default a twentieth of the free space, at most 512.
+
+    Returns:
+        The meter that the functions of this package share.
+
+    Raises:
+        ConfigError: A setting breaks its rule; the message names it and where it comes from.
+    """
+    settings = default_meter.configure(dict(locals()))
+    if settings.instrument is not False:
+        from . import instrument as instrumentation  # noqa: PLC0415 - only those who instrument pay for it
+
+        instrumentation.activate(default_meter, None if settings.instrument is True else settings.instrument)
+    return default_meter
+
+
+def wrap(client: Client) -> Client:
+    """Meter one client object, and return it. Its class is instrumented; other clients of the class are metered too.
+
+    Raises:
+        TypeError: The client is of no family that can be metered.
+    """
+    from . import instrument as instrumentation  # noqa: PLC0415 - see init
+
+    instrumentation.activate_for(default_meter, client)
+    return client
+
+
+def uninstrument() -> None:
+    """Stop metering clients. Keywords and headers of taximeter are still taken out of calls."""
+    from . import instrument as instrumentation  # noqa: PLC0415 - see init
+
+    instrumentation.deactivate()
+
+
+def status() -> dict[str, Status]:
+    """What is instrumented: for each client family whether it is bound, absent or failed, its version, and why."""
+    from . import instrument as instrumentation  # noqa: PLC0415 - see init
+
+    return instrumentation.status()

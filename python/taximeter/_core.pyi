@@ -1,0 +1,197 @@
+"""The typed face of the extension. Its Rust side is `src/py/`."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from decimal import Decimal
+from os import PathLike
+from typing import Any, final
+
+__version__: str
+UNITS: dict[str, tuple[int, list[str]]]
+"""Every unit of usage: for how many of it a rate is stated, and its dimensions."""
+
+@final
+class Scope:
+    """Attribution of a scope, with that of the scopes around it.
+
+    Raises:
+        TypeError: A value is not a text, a number or a UUID.
+    """
+
+    def __new__(
+        cls,
+        outer: Scope | None = None,
+        *,
+        agent: Any = None,
+        feature: Any = None,
+        team: Any = None,
+        customer: Any = None,
+        user: Any = None,
+        session: Any = None,
+        tags: Any = None,
+    ) -> Scope: ...
+
+@final
+class Receipt:
+    """What `track` answers; false when the event was not recorded."""
+
+    @property
+    def id(self) -> str:
+        """The event's id, a UUID of version 7; empty when it was not recorded."""
+    @property
+    def cost_usd(self) -> Decimal | None:
+        """What the call cost, exactly; `None` when that is not known."""
+    @property
+    def refused(self) -> str | None:
+        """Why the event was not recorded; `None` when it was."""
+    def __bool__(self) -> bool: ...
+
+@final
+class Cost:
+    """What a call costs, and why."""
+
+    @property
+    def usd(self) -> Decimal | None:
+        """The total in US dollars; `None` when no price is known."""
+    @property
+    def input_usd(self) -> Decimal | None:
+        """What of it is for input."""
+    @property
+    def output_usd(self) -> Decimal | None:
+        """What of it is for output."""
+    @property
+    def status(self) -> str:
+        """`priced`, `free` or `unpriced`."""
+    @property
+    def provider(self) -> str | None:
+        """The provider of the catalog entry."""
+    @property
+    def model(self) -> str | None:
+        """The id of the catalog entry."""
+    @property
+    def match(self) -> str | None:
+        """How the entry was found: `exact` or `pattern`."""
+    @property
+    def catalog(self) -> str:
+        """The catalog: its source and version."""
+    def explain(self) -> str:
+        """One line for each charged unit: quantity × rate = amount."""
+
+@final
+class Meter:
+    def __new__(
+        cls, *, scope: Callable[[], Scope | None], warn: Callable[[str, str], None], configure: Callable[[], None]
+    ) -> Meter: ...
+    def configure(
+        self,
+        *,
+        enabled: bool,
+        state_dir: str | PathLike[str] | None,
+        ledger: str | PathLike[str] | None,
+        backend: str,
+        budget: int | None,
+        defaults: Scope,
+        timeout: float,
+    ) -> None: ...
+    @property
+    def enabled(self) -> bool: ...
+    @property
+    def catalog(self) -> str: ...
+    def track(
+        self,
+        *surplus: Any,
+        provider: str | None = None,
+        model: str | None = None,
+        input_tokens: int | None = None,
+        output_tokens: int | None = None,
+        tags: Any = None,
+        feature: Any = None,
+        team: Any = None,
+        agent: Any = None,
+        customer: Any = None,
+        user: Any = None,
+        session: Any = None,
+        cache_read_tokens: int | None = None,
+        cache_write_tokens: int | None = None,
+        reasoning_tokens: int | None = None,
+        usage: Any = None,
+        operation: str | None = None,
+        latency_ms: float | None = None,
+        ttft_ms: float | None = None,
+        status: str | None = None,
+        error: str | BaseException | type[BaseException] | None = None,
+        finish_reason: str | None = None,
+        service_tier: str | None = None,
+        region: str | None = None,
+        batch: bool | None = None,
+        cost_usd: Decimal | str | float | None = None,
+        started_at: datetime | float | None = None,
+        trace_id: str | None = None,
+        span_id: str | None = None,
+        parent_span_id: str | None = None,
+        usage_status: str | None = None,
+        **unknown: Any,
+    ) -> Receipt:
+        """Record one call that has been made. Never raises.
+
+        An event without a provider or a model, or with a count that is none, is refused: the receipt is false and says why.
+        Anything else that is wrong is left out or mended, counted in `stats()["remarks"]` and warned about once a minute.
+
+        Args:
+            surplus: Nothing: all arguments go by name.
+            provider: Who answered; OpenTelemetry's `gen_ai.provider.name` or a common alias.
+            model: The model that answered.
+            input_tokens: All input tokens, cached ones included.
+            output_tokens: All output tokens, reasoning included.
+            tags: Further dimensions to report by, a mapping of texts, numbers or UUIDs.
+            feature, team, agent, customer, user, session: Whom to charge; see `attribute`.
+            cache_read_tokens: Input tokens read from a cache.
+            cache_write_tokens: Input tokens written to a cache.
+            reasoning_tokens: Output tokens spent on reasoning.
+            usage: Counts of further units by name; `UNITS` lists them. Seconds may be fractional.
+            operation: OpenTelemetry's `gen_ai.operation.name`; `chat` by default.
+            latency_ms: From request to last byte, in milliseconds.
+            ttft_ms: From request to first token, in milliseconds.
+            status: `success` or `error`; by default the latter if there is an `error`.
+            error: The exception, its class, or the class's name. Messages are not recorded.
+            finish_reason: Why generation stopped, in the provider's word.
+            service_tier: The tier that served the call; it can change the price.
+            region: The region that served the call.
+            batch: Whether the call ran through a batch endpoint; it can change the price.
+            cost_usd: What the provider says it costs, in US dollars. It counts, and the computed cost is kept beside it.
+            started_at: When the call began: an aware datetime or seconds since 1970. It decides which dated price applies.
+            trace_id, span_id, parent_span_id: W3C trace context, in hexadecimal.
+            usage_status: `complete`, `partial` or `missing`.
+            unknown: Nothing: what `track` does not know is left out and counted.
+
+        Returns:
+            The event's id and cost.
+        """
+    def flush(self, timeout: float) -> tuple[int, int, int]: ...
+    def close(self, timeout: float) -> tuple[int, int, int]: ...
+    def stats(self) -> dict[str, Any]: ...
+    def drain(self) -> int: ...
+    def price(
+        self, model: str, usage: Any, provider: str | None, at: datetime | float | None, context: Sequence[tuple[str, str]]
+    ) -> Cost: ...
+    def models(self) -> list[tuple[str, str, bool]]: ...
+
+@final
+class LedgerReader:
+    def __new__(cls, path: str | PathLike[str]) -> LedgerReader: ...
+    def report(
+        self, by: Sequence[str], since: int | None, until: int | None, equal: Sequence[tuple[str, str]]
+    ) -> list[tuple[tuple[str | None, ...], dict[str, Any]]]: ...
+    def events(
+        self, since: int | None, until: int | None, equal: Sequence[tuple[str, str]], after: int, limit: int
+    ) -> tuple[list[str], int]: ...
+    def last_sequence(self) -> int: ...
+
+@final
+class Scanner:
+    def __new__(cls, family: str, *, stream: bool, gzip: bool = False, strip: bool = False) -> Scanner: ...
+    def feed(self, data: bytes) -> bytes | None: ...
+    def rest(self) -> bytes | None: ...
+    def finish(self) -> dict[str, Any] | None: ...
+
+def normalize_usage(report: str, family: str | None = None) -> dict[str, Any] | None: ...

@@ -1,0 +1,196 @@
+"""Settings: argument > environment > file > default. The only module that reads them.
+
+The environment variables are `TAXIMETER_` and the setting's name in capitals. The file is `taximeter.toml`, or the table
+`[tool.taximeter]` of `pyproject.toml`, in the working directory or the nearest one above it that has either.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from .errors import ConfigError
+
+__all__ = ["Settings", "default_state_dir", "resolve"]
+
+ATTRIBUTION: Final = ("agent", "feature", "team", "customer", "user", "session")
+BACKENDS: Final = ("mapped", "written", "memory")
+LEDGER: Final = "ledger"
+_TRUE: Final = frozenset({"1", "true", "yes", "on"})
+_FALSE: Final = frozenset({"0", "false", "no", "off", ""})
+_KNOWN: Final = frozenset(
+    {*ATTRIBUTION, "tags", "destination", "instrument", "state_dir", "durability", "enabled", "debug", "backend", "budget_mb"}
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a meter needs to know."""
+
+    state_dir: Path
+    enabled: bool = True
+    debug: bool = False
+    instrument: bool | tuple[str, ...] = True
+    backend: str = "mapped"
+    budget: int | None = None
+    """Most bytes of the journal on disk; `None` lets the disk decide."""
+    attribution: Mapping[str, Any] = field(default_factory=dict)
+    tags: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def ledger(self) -> Path:
+        """The ledger's file."""
+        return self.state_dir / "ledger.db"
+
+
+def default_state_dir(environ: Mapping[str, str] | None = None) -> Path:
+    """The directory for journals and the ledger: `TAXIMETER_STATE_DIR`, else the platform's own place for state."""
+    environ = os.environ if environ is None else environ
+    if given := environ.get("TAXIMETER_STATE_DIR"):
+        return Path(given).expanduser().absolute()
+    if sys.platform == "win32":
+        base = Path(environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Application Support"
+    else:
+        base = Path(environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    return base / "taximeter"
+
+
+def resolve(arguments: Mapping[str, Any], environ: Mapping[str, str] | None = None, start: Path | None = None) -> Settings:
+    """Settle every setting.
+
+    Args:
+        arguments: What the caller gave, by name; `None` stands for not given.
+        environ: The environment; the process's own by default.
+        start: Where to look for a file first; the working directory by default.
+
+    Raises:
+        ConfigError: A setting is unknown or breaks its rule.
+    """
+    environ = os.environ if environ is None else environ
+    layers: list[tuple[str, Mapping[str, Any]]] = [
+        ("argument", {name: value for name, value in arguments.items() if value is not None}),
+        ("environment", _from_environment(environ)),
+        ("file", _from_file(start)),
+    ]
+    for source, layer in layers:
+        if unknown := sorted(set(layer) - _KNOWN):
+            raise ConfigError(f"{unknown[0]}: not a setting (from {source}); there are {', '.join(sorted(_KNOWN))}")
+
+    def pick(name: str, default: Any = None) -> Any:
+        return next((layer[name] for _, layer in layers if name in layer), default)
+
+    destination = pick("destination", LEDGER)
+    if destination != LEDGER:
+        raise ConfigError(f"destination: {destination!r} is not available; this version delivers to {LEDGER!r}")
+    durability = pick("durability", "process")
+    if durability != "process":
+        raise ConfigError(f"durability: {durability!r} is not available; this version has 'process'")
+    backend = pick("backend", "mapped")
+    if backend not in BACKENDS:
+        raise ConfigError(f"backend: {backend!r} is not one of {', '.join(BACKENDS)}")
+    state_dir = pick("state_dir")
+    return Settings(
+        state_dir=default_state_dir(environ) if state_dir is None else Path(state_dir).expanduser().absolute(),
+        enabled=_flag("enabled", pick("enabled", True)),
+        debug=_flag("debug", pick("debug", False)),
+        instrument=_instrument(pick("instrument", True)),
+        backend=backend,
+        budget=_budget(pick("budget_mb")),
+        attribution={name: value for name in ATTRIBUTION if (value := pick(name)) is not None},
+        tags={key: value for _, layer in reversed(layers) for key, value in _tags(layer.get("tags")).items()},
+    )
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        name: value
+        for name in _KNOWN - {"state_dir"}
+        if (value := environ.get(f"TAXIMETER_{name.upper()}")) is not None and value != ""
+    }
+    if disabled := environ.get("TAXIMETER_DISABLED"):
+        found["enabled"] = not _flag("TAXIMETER_DISABLED", disabled)
+    return found
+
+
+def _from_file(start: Path | None) -> Mapping[str, Any]:
+    try:
+        directory = (start or Path.cwd()).absolute()
+    except OSError:  # a working directory that was deleted
+        return {}
+    for place in (directory, *directory.parents):
+        own, project = place / "taximeter.toml", place / "pyproject.toml"
+        if own.is_file():
+            return _load(own)
+        if project.is_file():
+            table = _load(project).get("tool", {}).get("taximeter")
+            return table if isinstance(table, Mapping) else {}
+    return {}
+
+
+def _load(path: Path) -> Mapping[str, Any]:
+    if sys.version_info < (3, 11):
+        # Python 3.10 has no TOML reader, and taximeter requires no package.
+        try:
+            import tomli as tomllib  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415
+        except ImportError:
+            return {}
+    else:
+        import tomllib  # noqa: PLC0415 - most starts have no file to read
+
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except (OSError, ValueError) as error:
+        if path.name == "pyproject.toml":  # somebody else's file, and their trouble
+            return {}
+        raise ConfigError(f"{path.name}: {error}") from None
+
+
+def _flag(name: str, value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    text = str(value).strip().lower()
+    if text in _TRUE or text in _FALSE:
+        return text in _TRUE
+    raise ConfigError(f"{name}: {value!r} is neither true nor false")
+
+
+def _instrument(value: Any) -> bool | tuple[str, ...]:
+    if isinstance(value, str):
+        if value.strip().lower() in _TRUE | _FALSE:
+            return _flag("instrument", value)
+        return tuple(name.strip() for name in value.split(",") if name.strip())
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, Sequence):
+        return tuple(str(name) for name in value)
+    raise ConfigError(f"instrument: {value!r} is not True, False or names of providers")
+
+
+def _budget(value: Any) -> int | None:
+    if value is None:
+        return None
+    try:
+        megabytes = float(value)
+    except (TypeError, ValueError):
+        megabytes = 0.0
+    if not 4 <= megabytes <= 1_000_000:  # noqa: PLR2004 - one segment, and a bound against slips of the pen
+        raise ConfigError(f"budget_mb: {value!r} is not a number of megabytes from 4 to 1,000,000")
+    return int(megabytes * 1024 * 1024)
+
+
+def _tags(value: Any) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if isinstance(value, str):
+        pairs = [pair.partition("=") for pair in value.split(",") if pair.strip()]
+        return {key.strip(): text.strip() for key, _, text in pairs}
+    if isinstance(value, Mapping):
+        return value
+    raise ConfigError(f"tags: {value!r} is not a mapping, nor 'key=value,key=value'")

@@ -1,0 +1,47 @@
+"""Which provider answers at a host: clients of one make point at many."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["includes_usage_safely", "provider_of"]
+
+_EXACT: Final = {
+    "api.openai.com": "openai",
+    "api.anthropic.com": "anthropic",
+    "api.groq.com": "groq",
+    "api.deepseek.com": "deepseek",
+    "api.x.ai": "x_ai",
+    "api.mistral.ai": "mistral_ai",
+    "api.together.xyz": "together",
+    "api.together.ai": "together",
+    "api.fireworks.ai": "fireworks",
+    "api.perplexity.ai": "perplexity",
+    "api.cerebras.ai": "cerebras",
+    "api.moonshot.ai": "moonshot_ai",
+    "api.moonshot.cn": "moonshot_ai",
+    "openrouter.ai": "openrouter",
+    "generativelanguage.googleapis.com": "gcp.gemini",
+}
+_SUFFIXES: Final = {
+    ".openai.azure.com": "azure.ai.openai",
+    ".cognitiveservices.azure.com": "azure.ai.openai",
+    ".services.ai.azure.com": "azure.ai.inference",
+    ".api.openai.com": "openai",
+}
+
+
+def provider_of(host: str, default: str) -> str:
+    """The provider that answers at a host; `default` where the host is not known."""
+    host = host.lower()
+    if known := _EXACT.get(host):
+        return known
+    return next((provider for suffix, provider in _SUFFIXES.items() if host.endswith(suffix)), default)
+
+
+def includes_usage_safely(host: str) -> bool:
+    """Whether `stream_options.include_usage` is known to be understood there.
+
+    Others have answered it with an error (openai-agents-python#442, litellm#11696), so it is asked for nowhere else.
+    """
+    return host.lower() in {"api.openai.com", "eu.api.openai.com", "us.api.openai.com"}

@@ -1,0 +1,22 @@
+"""The Anthropic client."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ._stainless import stainless_family
+
+__all__ = ["FAMILY"]
+
+_MESSAGES: Final = {"Messages": ("create", "parse", "stream")}
+
+FAMILY: Final = stainless_family(
+    "anthropic",
+    operations={"/messages": "chat"},
+    methods={
+        "anthropic.resources.messages.messages": _MESSAGES,
+        "anthropic.resources.messages": _MESSAGES,
+        "anthropic.resources.beta.messages.messages": _MESSAGES,
+        "anthropic.resources.beta.messages": _MESSAGES,
+    },
+)

@@ -1,0 +1,39 @@
+"""The OpenAI client, and everything it is pointed at."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ._stainless import stainless_family
+
+__all__ = ["FAMILY"]
+
+_CHAT: Final = {"Completions": ("create", "parse", "stream")}
+
+FAMILY: Final = stainless_family(
+    "openai",
+    operations={
+        "/chat/completions": "chat",
+        "/completions": "text_completion",
+        "/embeddings": "embeddings",
+        "/responses": "chat",
+        "/images/generations": "generate_content",
+        "/images/edits": "generate_content",
+        "/audio/transcriptions": "transcription",
+        "/audio/translations": "transcription",
+        "/audio/speech": "speech",
+    },
+    methods={
+        # The first is the module of recent versions, the second that of openai 1.0.
+        "openai.resources.chat.completions.completions": _CHAT,
+        "openai.resources.chat.completions": _CHAT,
+        "openai.resources.beta.chat.completions": {"Completions": ("parse", "stream")},
+        "openai.resources.completions": {"Completions": ("create",)},
+        "openai.resources.embeddings": {"Embeddings": ("create",)},
+        "openai.resources.responses.responses": {"Responses": ("create", "parse", "stream")},
+        "openai.resources.images": {"Images": ("generate", "edit", "create_variation")},
+        "openai.resources.audio.transcriptions": {"Transcriptions": ("create",)},
+        "openai.resources.audio.translations": {"Translations": ("create",)},
+        "openai.resources.audio.speech": {"Speech": ("create",)},
+    },
+)

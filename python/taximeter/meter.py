@@ -1,0 +1,319 @@
+"""A meter in Python: settings, measured blocks, and a tidy end."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import time
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from . import _core, attribution, config
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from os import PathLike
+    from types import TracebackType
+
+__all__ = ["FlushReport", "Measurement", "Meter"]
+
+log = logging.getLogger("taximeter")
+
+# Events on disk are safe without us, so an exiting program waits for their delivery only this long.
+EXIT_SECONDS: Final = 0.5
+EXIT_SECONDS_IN_MEMORY: Final = 2.0
+# One warning for each kind of trouble in this time; all of it is in `stats()`.
+SECONDS_BETWEEN_WARNINGS: Final = 60.0
+
+_RULES: Final = {
+    "missing_provider": "an event without a provider is not recorded",
+    "missing_model": "an event without a model is not recorded",
+    "invalid_usage": "counts are whole numbers from 0 to 1,000,000,000,000; the event is not recorded",
+    "invalid_text": "not a text, a number or a UUID of valid Unicode; it is left out, or mended",
+    "invalid_time": "times are aware datetimes or seconds since 1970, durations milliseconds from 0; it is left out",
+    "invalid_cost": "a cost is a decimal from 0 with at most 24 places; the computed one stands for it",
+    "unknown_argument": "not a parameter of track(); it is left out",
+    "unknown_unit": "not a unit of usage; it is left out",
+    "no_space": "the journal is full; the event is lost",
+    "truncated": "texts over 512 bytes are cut, tags over 64 or 12 KiB are left out",
+    "contradictory_usage": "parts exceed the total that includes them; the event has no cost",
+}
+
+
+class FlushReport(NamedTuple):
+    """What a flush came to, in events."""
+
+    delivered: int
+    """Those that reached every destination while it ran."""
+    pending: int
+    """Those still in the journal. They are delivered later, by this process or another."""
+    dropped: int
+    """Those refused since the meter was made; `stats()["refused"]` has the reasons."""
+
+
+class Meter:
+    """A meter with settings of its own. The functions of `taximeter` are those of one that all share.
+
+    Args:
+        destination: Where events go: `None` or `"ledger"`, the embedded ledger.
+        agent, feature, team, customer, user, session, tags: Attribution of every event, see `attribute`.
+        state_dir: Directory of journals and ledger.
+        durability: `"process"`: events survive the process, however it dies.
+        enabled: `False` makes every call do nothing.
+        debug: Log what the meter does, at DEBUG level.
+        backend: How the journal is written: `"mapped"`, `"written"` or `"memory"`.
+        budget_mb: Most megabytes of the journal on disk; by default a twentieth of the free space, at most 512.
+
+    Raises:
+        ConfigError: A setting breaks its rule.
+    """
+
+    def __init__(
+        self,
+        *,
+        destination: str | None = None,
+        agent: object = None,
+        feature: object = None,
+        team: object = None,
+        customer: object = None,
+        user: object = None,
+        session: object = None,
+        tags: Mapping[str, object] | None = None,
+        state_dir: str | PathLike[str] | None = None,
+        durability: str | None = None,
+        enabled: bool | None = None,
+        debug: bool | None = None,
+        backend: str | None = None,
+        budget_mb: float | None = None,
+    ) -> None:
+        given = {name: value for name, value in locals().items() if name != "self"}
+        self._prepare()
+        self.configure(given)
+
+    @classmethod
+    def unconfigured(cls) -> Meter:
+        """A meter that reads its settings when its first event comes."""
+        meter = cls.__new__(cls)
+        meter._prepare()
+        return meter
+
+    def _prepare(self) -> None:
+        self.settings: config.Settings | None = None
+        self._warned: dict[str, float] = {}
+        this = weakref.ref(self)
+
+        def warn(what: str, field: str) -> None:
+            if meter := this():
+                meter._warn(what, field)
+
+        def configure() -> None:
+            if meter := this():
+                meter._configure_from_surroundings()
+
+        self._core = _core.Meter(scope=attribution.current, warn=warn, configure=configure)
+        self.track = self._core.track
+        atexit.register(_close_at_exit, this)
+
+    def configure(self, arguments: Mapping[str, Any]) -> config.Settings:
+        """Settle the settings from arguments, environment and file, and put them in force."""
+        settings = config.resolve(arguments)
+        defaults = _core.Scope(**settings.attribution, tags=settings.tags)
+        self._core.configure(
+            enabled=settings.enabled,
+            state_dir=settings.state_dir,
+            ledger=settings.ledger,
+            backend=settings.backend,
+            budget=settings.budget,
+            defaults=defaults,
+            timeout=EXIT_SECONDS_IN_MEMORY,
+        )
+        if settings.debug:
+            log.setLevel(logging.DEBUG)
+            log.debug("metering to %s", settings.ledger)
+        self.settings = settings
+        return settings
+
+    def _configure_from_surroundings(self) -> None:
+        try:
+            self.configure({})
+        except Exception as error:  # noqa: BLE001 - the first event of a host must not fail on a bad file
+            log.warning("taximeter keeps events in memory, for its settings cannot be read: %s", error)
+
+    def _warn(self, what: str, field: str) -> None:
+        now = time.monotonic()
+        if now - self._warned.get(what, float("-inf")) < SECONDS_BETWEEN_WARNINGS:
+            return
+        self._warned[what] = now
+        log.warning("%s: %s (%s; further cases are only counted in stats())", field[:80], _RULES.get(what, ""), what)
+
+    def measure(self, *, provider: str, model: str, **fields: Any) -> Measurement:
+        """Meter one call that you make yourself.
+
+            with meter.measure(provider="anthropic", model="claude-sonnet-4-5", feature="summaries") as call:
+                response = ...
+                call.set_usage(response.usage)
+            call.receipt.cost_usd
+
+        The event's latency is the block's. An exception passes through unchanged and makes the event one with
+        `status="error"` and the exception's class; its message is not recorded.
+
+        Args:
+            provider: The provider that is called.
+            model: The model that is called.
+            **fields: What else `track` takes.
+        """
+        return Measurement(self, {"provider": provider, "model": model, **fields})
+
+    def price(
+        self,
+        model: str,
+        usage: Any,
+        *,
+        provider: str | None = None,
+        at: datetime | float | None = None,
+        service_tier: str | None = None,
+        batch: bool = False,
+        region: str | None = None,
+        context: Mapping[str, str] | None = None,
+    ) -> _core.Cost:
+        """What a call costs, without recording anything.
+
+        Args:
+            model: The model, as requested or as answered; `provider/model` works too.
+            usage: Counts by unit name (`input_tokens` is the total, cached tokens included), or a provider's usage object.
+            provider: The provider; the model's name tells without it, where it can.
+            at: When the call began: an aware datetime or seconds since 1970. Now, by default.
+            service_tier: The tier that served it, such as `"flex"` or `"priority"`.
+            batch: Whether it ran through a batch endpoint.
+            region: The region that served it.
+            context: Further conditions of the catalog, such as `{"speed": "fast"}`.
+
+        Returns:
+            The cost. `usd` is `None` where no price is known, never 0.
+
+        Raises:
+            UsageError: A count breaks its rule; the message names it.
+            ValueError: The model is empty or the time is none.
+        """
+        from .usage import normalize  # noqa: PLC0415 - hosts that only track never need it
+
+        pairs = [("service_tier", service_tier), ("processing", "batch" if batch else None), ("region", region)]
+        conditions = [(key, value) for key, value in pairs if value is not None]
+        conditions += list((context or {}).items())
+        return self._core.price(model, normalize(usage, provider=provider), provider, at, conditions)
+
+    def flush(self, timeout: float = 5.0) -> FlushReport:
+        """Wait until everything tracked so far is delivered, at most `timeout` seconds. Never raises."""
+        return self._end(self._core.flush, timeout)
+
+    def close(self, timeout: float = 2.0) -> FlushReport:
+        """Flush, and end delivery. What is not delivered stays on disk for the next process. Never raises."""
+        return self._end(self._core.close, timeout)
+
+    def _end(self, how: Any, timeout: float) -> FlushReport:
+        try:
+            return FlushReport(*how(max(0.0, float(timeout))))
+        except Exception:
+            log.debug("taximeter could not flush", exc_info=True)
+            return FlushReport(0, 0, 0)
+
+    def stats(self) -> dict[str, Any]:
+        """Counts of this process: events tracked, refused by reason, remarked upon, and delivered by destination."""
+        return dict(self._core.stats())
+
+    def drain(self) -> int:
+        """Deliver now what processes that died left behind; returns the number of events that are new in the ledger.
+
+        Raises:
+            LedgerError: The ledger cannot be written.
+        """
+        if self.settings is None:
+            self.configure({})
+        return self._core.drain()
+
+    @property
+    def enabled(self) -> bool:
+        """Whether events are recorded."""
+        return self._core.enabled
+
+    @property
+    def catalog(self) -> str:
+        """The price catalog's name: its source and version."""
+        return self._core.catalog
+
+    def models(self) -> Sequence[tuple[str, str, bool]]:
+        """Every entry of the price catalog: provider, model, and whether it is retired."""
+        return self._core.models()
+
+
+def _close_at_exit(reference: weakref.ref[Meter]) -> None:
+    meter = reference()
+    if meter is not None:
+        tier = meter.stats().get("tier")
+        if tier is not None:
+            meter.close(EXIT_SECONDS_IN_MEMORY if tier == "memory" else EXIT_SECONDS)
+
+
+class Measurement:
+    """One measured call; see `Meter.measure`."""
+
+    __slots__ = ("_fields", "_first", "_meter", "_started", "_started_at", "_usage", "receipt")
+
+    def __init__(self, meter: Meter, fields: dict[str, Any]) -> None:
+        self._meter = meter
+        self._fields = fields
+        self._usage: Any = None
+        self._first: float | None = None
+        self.receipt: _core.Receipt | None = None
+        """What `track` answered; `None` until the block ends."""
+
+    def set_usage(self, usage: Any = None, /, **counts: Any) -> None:
+        """Say what the call used.
+
+        Args:
+            usage: The provider's usage object, or a mapping of unit names.
+            **counts: Counts by unit name, in addition.
+        """
+        self._usage = (usage, counts)
+
+    def set(self, **fields: Any) -> None:
+        """Set or replace further fields of the event, such as `finish_reason` or `model`."""
+        self._fields.update(fields)
+
+    def first_token(self) -> None:
+        """Say that the first token has come; its time becomes `ttft_ms`."""
+        if self._first is None:
+            self._first = time.perf_counter()
+
+    def __enter__(self) -> Measurement:
+        self._started_at = time.time()
+        self._started = time.perf_counter()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        ended = time.perf_counter()
+        try:
+            fields: dict[str, Any] = {
+                "latency_ms": (ended - self._started) * 1000,
+                "started_at": self._started_at,
+                **self._fields,
+            }
+            if self._first is not None:
+                fields.setdefault("ttft_ms", (self._first - self._started) * 1000)
+            if kind is not None:
+                fields |= {"status": "error", "error": kind}
+            if self._usage is None:
+                known = {"usage", "input_tokens", "output_tokens"} & fields.keys()
+                fields.setdefault("usage_status", "complete" if known else "missing")
+            else:
+                fields["usage"] = self._counts(fields["provider"])
+            self.receipt = self._meter.track(**fields)
+        except Exception:
+            log.debug("taximeter could not measure a call", exc_info=True)
+
+    def _counts(self, provider: Any) -> Any:
+        from .usage import normalize  # noqa: PLC0415 - see Meter.price
+
+        usage, counts = self._usage
+        return {**({} if usage is None else normalize(usage, provider=provider)), **counts}

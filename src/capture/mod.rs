@@ -1,0 +1,11 @@
+//! Reading usage off provider responses as their bytes pass by.
+//!
+//! A [`Scanner`] is fed what the client library reads, keeps counters and never content, and ends with a [`Summary`]. It takes
+//! JSON bodies and event streams, plain or gzip. Anything it cannot read makes usage missing, never wrong.
+
+mod scanner;
+mod usage;
+mod wire;
+
+pub use scanner::{Options, Scanner, Summary};
+pub use usage::{Family, normalize};

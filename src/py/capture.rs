@@ -1,0 +1,84 @@
+//! The scanner of provider responses, for Python.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+
+use crate::capture::{Family, Options, Scanner, normalize};
+use crate::event::Usage;
+
+/// Reads one response as its bytes pass by.
+#[pyclass(frozen, name = "Scanner", module = "taximeter._core")]
+pub(super) struct PyScanner {
+    scanner: Mutex<Option<Scanner>>,
+    made: Instant,
+}
+
+fn usage_dict<'py>(py: Python<'py>, usage: &Usage) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    for (unit, count) in usage.iter() {
+        match unit.scale() {
+            1 => dict.set_item(unit.name(), count)?,
+            scale => dict.set_item(unit.name(), count as f64 / scale as f64)?,
+        }
+    }
+    Ok(dict)
+}
+
+#[pymethods]
+impl PyScanner {
+    #[new]
+    #[pyo3(signature = (family, *, stream, gzip=false, strip=false))]
+    fn new(family: &str, stream: bool, gzip: bool, strip: bool) -> PyResult<Self> {
+        let family = Family::from_name(family)
+            .ok_or_else(|| pyo3::exceptions::PyValueError::new_err(format!("family: {family:?} is not known")))?;
+        let options = Options {
+            family,
+            is_stream: stream,
+            is_gzip: gzip,
+            strips_usage: strip,
+        };
+        Ok(Self {
+            scanner: Mutex::new(Some(Scanner::new(options))),
+            made: Instant::now(),
+        })
+    }
+
+    /// Takes the next bytes; returns what to pass on in their place, or `None` for the same.
+    fn feed<'py>(&self, py: Python<'py>, data: &[u8]) -> Option<Bound<'py, PyBytes>> {
+        let mut scanner = self.scanner.lock().unwrap_or_else(PoisonError::into_inner);
+        scanner.as_mut()?.feed(data).map(|bytes| PyBytes::new(py, &bytes))
+    }
+
+    /// What is left to pass on after the last bytes.
+    fn rest<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        let mut scanner = self.scanner.lock().unwrap_or_else(PoisonError::into_inner);
+        scanner.as_mut()?.finish_bytes().map(|bytes| PyBytes::new(py, &bytes))
+    }
+
+    /// Ends the scan; `None` when it had ended before. `first_token_ms` is counted from the making of the scanner.
+    fn finish<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
+        let scanner = self.scanner.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(found) = scanner.map(Scanner::finish) else { return Ok(None) };
+        let summary = PyDict::new(py);
+        summary.set_item("model", found.model)?;
+        summary.set_item("usage", usage_dict(py, &found.usage)?)?;
+        summary.set_item("usage_status", found.usage_status.name())?;
+        summary.set_item("finish_reason", found.finish_reason)?;
+        summary.set_item("service_tier", found.service_tier)?;
+        summary.set_item("is_error", found.is_error)?;
+        let first = found.first_token.map(|at| at.saturating_duration_since(self.made).as_secs_f64() * 1000.0);
+        summary.set_item("first_token_ms", first)?;
+        Ok(Some(summary))
+    }
+}
+
+/// A provider's usage object, as JSON text, in taximeter's units; `None` when it holds no counts.
+#[pyfunction]
+#[pyo3(signature = (report, family=None))]
+pub(super) fn normalize_usage<'py>(py: Python<'py>, report: &str, family: Option<&str>) -> PyResult<Option<Bound<'py, PyDict>>> {
+    let report = serde_json::from_str(report).unwrap_or(serde_json::Value::Null);
+    normalize(&report, family.and_then(Family::from_name)).map(|usage| usage_dict(py, &usage)).transpose()
+}

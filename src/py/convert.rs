@@ -1,0 +1,140 @@
+//! From Python values to the core's, and what is said when a value is none.
+
+use std::borrow::Cow;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString, PyType};
+
+use crate::event::units::Unit;
+use crate::event::usage::{MAX_COUNT, Usage};
+use crate::money::Usd;
+
+/// The units with their denominators and dimensions, for comparison with the data set they come from.
+pub(super) fn units(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let all = PyDict::new(py);
+    for unit in Unit::all() {
+        all.set_item(unit.name(), (unit.per(), unit.dimensions().collect::<Vec<_>>()))?;
+    }
+    Ok(all)
+}
+
+/// Why a value is no text.
+pub(super) struct NotText;
+
+/// A text. Numbers, booleans and UUIDs count as texts; lone surrogates are replaced, which the second value tells.
+pub(super) fn text<'a>(value: &'a Bound<'_, PyAny>) -> Result<(Cow<'a, str>, bool), NotText> {
+    if let Ok(string) = value.cast::<PyString>() {
+        return Ok(match string.to_str() {
+            Ok(text) => (text.into(), false),
+            Err(_) => (string.to_string_lossy().into_owned().into(), true),
+        });
+    }
+    let is_scalar = value.is_instance_of::<PyInt>()
+        || value.is_instance_of::<PyFloat>()
+        || value.get_type().name().is_ok_and(|name| name == "UUID");
+    if !is_scalar {
+        return Err(NotText);
+    }
+    match value.str() {
+        Ok(string) => Ok((string.to_string_lossy().into_owned().into(), false)),
+        Err(_) => Err(NotText),
+    }
+}
+
+/// A count of a unit, in stored counts. `Err` is the rule that was broken.
+pub(super) fn count(value: &Bound<'_, PyAny>, unit: Unit) -> Result<u64, &'static str> {
+    const RULE: &str = "must be a whole number from 0 to 1,000,000,000,000";
+    if value.is_instance_of::<PyBool>() {
+        return Err(RULE);
+    }
+    let scale = unit.scale();
+    if scale == 1 {
+        if let Ok(count) = value.extract::<u64>() {
+            return if count <= MAX_COUNT { Ok(count) } else { Err(RULE) };
+        }
+        let number = value.cast::<PyFloat>().map_err(|_| RULE)?.value();
+        let is_count = number.fract() == 0.0 && (0.0..=MAX_COUNT as f64).contains(&number);
+        return if is_count { Ok(number as u64) } else { Err(RULE) };
+    }
+    const SECONDS_RULE: &str = "must be a number of seconds from 0 to 1,000,000";
+    let number = value.extract::<f64>().map_err(|_| SECONDS_RULE)? * scale as f64;
+    if (0.0..=MAX_COUNT as f64).contains(&number) { Ok(number.round() as u64) } else { Err(SECONDS_RULE) }
+}
+
+/// Usage from a mapping of unit names, or the first field that breaks a rule.
+pub(super) fn usage(mapping: &Bound<'_, PyAny>) -> PyResult<Usage> {
+    let mut usage = Usage::EMPTY;
+    for (key, value) in &as_dict(mapping, "usage")? {
+        let name = key.extract::<String>().map_err(|_| usage_error("usage", "has a key that is no text"))?;
+        let unit = Unit::from_name(&name)
+            .ok_or_else(|| usage_error(&name, "is not a unit; taximeter.UNITS lists those there are"))?;
+        if !value.is_none() {
+            usage.set(unit, count(&value, unit).map_err(|rule| usage_error(&name, rule))?);
+        }
+    }
+    Ok(usage)
+}
+
+/// The exception for bad usage: the field and the rule.
+pub(super) fn usage_error(field: &str, rule: &str) -> PyErr {
+    super::errors::UsageError::new_err(format!("{field} {rule}"))
+}
+
+/// A dict, or another mapping as one.
+pub(super) fn as_dict<'py>(value: &Bound<'py, PyAny>, field: &str) -> PyResult<Bound<'py, PyDict>> {
+    if let Ok(dict) = value.cast::<PyDict>() {
+        return Ok(dict.clone());
+    }
+    let mapping = value
+        .cast::<pyo3::types::PyMapping>()
+        .map_err(|_| PyValueError::new_err(format!("{field} must be a mapping")))?;
+    PyDict::from_sequence(mapping.items()?.as_any())
+}
+
+fn decimal_type(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
+    static DECIMAL: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    DECIMAL.import(py, "decimal", "Decimal")
+}
+
+/// An amount as `Decimal`.
+pub(super) fn decimal(py: Python<'_>, amount: Usd) -> PyResult<Bound<'_, PyAny>> {
+    decimal_type(py)?.call1((amount.to_string(),))
+}
+
+/// An amount from a `Decimal`, a text or a number; `None` when it is negative or no decimal of at most 24 places.
+pub(super) fn amount(value: &Bound<'_, PyAny>) -> Option<Usd> {
+    let plain = decimal_type(value.py()).ok()?.call1((value.str().ok()?,)).ok()?.call_method1("__format__", ("f",)).ok()?;
+    let amount: Usd = plain.extract::<String>().ok()?.parse().ok()?;
+    (amount >= Usd::ZERO).then_some(amount)
+}
+
+/// Nanoseconds of the Unix epoch from an aware `datetime` or a number of seconds; `Err` is the rule that was broken.
+pub(super) fn unix_ns(value: &Bound<'_, PyAny>) -> Result<u64, &'static str> {
+    const RULE: &str = "must be an aware datetime, or seconds since 1970";
+    const RANGE_RULE: &str = "must lie between 2015 and a day from now";
+    const YEAR_2015: f64 = 1_420_070_400.0;
+    const DAY: f64 = 86_400.0;
+    let seconds = if let Ok(number) = value.extract::<f64>() {
+        number
+    } else {
+        if value.call_method0("utcoffset").map_err(|_| RULE)?.is_none() {
+            return Err("must have a time zone");
+        }
+        value.call_method0("timestamp").and_then(|seconds| seconds.extract::<f64>()).map_err(|_| RULE)?
+    };
+    let now = crate::meter::unix_ns() as f64 / 1e9;
+    if !(YEAR_2015..=now + DAY).contains(&seconds) {
+        return Err(RANGE_RULE);
+    }
+    // Microseconds are what a datetime has, and what a float of this size can tell apart.
+    Ok((seconds * 1e6).round() as u64 * 1000)
+}
+
+/// A duration from milliseconds to microseconds.
+pub(super) fn milliseconds(value: &Bound<'_, PyAny>) -> Option<u64> {
+    const MOST: f64 = 1e12;
+    let number = value.extract::<f64>().ok()?;
+    (0.0..=MOST).contains(&number).then(|| (number * 1000.0).round() as u64)
+}

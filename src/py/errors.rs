@@ -1,0 +1,25 @@
+//! The one place where errors of the core become exceptions.
+
+use pyo3::exceptions::PyValueError;
+use pyo3::{PyErr, import_exception};
+
+use crate::ledger::LedgerError as CoreLedgerError;
+use crate::pricing::PriceError;
+
+import_exception!(taximeter.errors, UsageError);
+import_exception!(taximeter.errors, LedgerError);
+
+impl From<PriceError> for PyErr {
+    fn from(error: PriceError) -> Self {
+        UsageError::new_err(error.to_string())
+    }
+}
+
+impl From<CoreLedgerError> for PyErr {
+    fn from(error: CoreLedgerError) -> Self {
+        match error {
+            CoreLedgerError::Query(message) => PyValueError::new_err(message),
+            other => LedgerError::new_err(other.to_string()),
+        }
+    }
+}

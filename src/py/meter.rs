@@ -1,0 +1,253 @@
+//! The meter's binding.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use super::price::PyCost;
+use super::scope::{EXISTS, PyScope};
+use super::track::{Arguments, PyReceipt, track};
+use crate::delivery::{Flushed, LedgerDestination, drain_foreign};
+use crate::journal::Backend;
+use crate::meter::{Count, Meter, Settings};
+
+/// A meter. `configure` is called without arguments before the first event of one that was not configured.
+#[pyclass(frozen, name = "Meter", module = "taximeter._core")]
+pub(super) struct PyMeter {
+    pub(super) core: Meter,
+    is_enabled: AtomicBool,
+    is_configured: AtomicBool,
+    /// Returns the current `Scope` or `None`.
+    scope: Py<PyAny>,
+    /// Takes the name of a count and of a field.
+    warn: Py<PyAny>,
+    configure: Py<PyAny>,
+}
+
+impl PyMeter {
+    pub(super) fn is_enabled(&self) -> bool {
+        self.is_enabled.load(Ordering::Relaxed)
+    }
+
+    /// Reports something odd. What goes wrong in reporting it is nobody's concern.
+    #[cold]
+    pub(super) fn warn(&self, py: Python<'_>, what: Count, field: &str) {
+        let _ = self.warn.call1(py, (what.name(), field));
+    }
+
+    pub(super) fn current_scope<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyScope>> {
+        if !EXISTS.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.scope.bind(py).call0().ok()?.cast_into::<PyScope>().ok()
+    }
+}
+
+fn seconds(name: &str, value: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(value).map_err(|_| PyValueError::new_err(format!("{name} must be a number of seconds, 0 or more")))
+}
+
+fn flushed(py: Python<'_>, flushed: Flushed, dropped: u64) -> PyResult<Bound<'_, PyTuple>> {
+    (flushed.delivered, flushed.pending, dropped).into_pyobject(py)
+}
+
+#[pymethods]
+impl PyMeter {
+    #[new]
+    #[pyo3(signature = (*, scope, warn, configure))]
+    fn new(scope: Py<PyAny>, warn: Py<PyAny>, configure: Py<PyAny>) -> Self {
+        Self {
+            core: Meter::new(Settings {
+                state_dir: None,
+                ledger: None,
+                backend: Backend::Mapped,
+                budget: None,
+                defaults: Box::default(),
+            }),
+            is_enabled: AtomicBool::new(true),
+            is_configured: AtomicBool::new(false),
+            scope,
+            warn,
+            configure,
+        }
+    }
+
+    /// Sets where events go. What was tracked before is flushed to where it belongs, within `timeout` seconds.
+    #[pyo3(signature = (*, enabled, state_dir, ledger, backend, budget, defaults, timeout))]
+    #[expect(clippy::too_many_arguments, reason = "the settings")]
+    fn configure(
+        &self,
+        py: Python<'_>,
+        enabled: bool,
+        state_dir: Option<PathBuf>,
+        ledger: Option<PathBuf>,
+        backend: &str,
+        budget: Option<u64>,
+        defaults: &Bound<'_, PyScope>,
+        timeout: f64,
+    ) -> PyResult<()> {
+        let settings = Settings {
+            state_dir: state_dir.filter(|_| backend != "memory"),
+            ledger,
+            backend: if backend == "written" { Backend::Written } else { Backend::Mapped },
+            budget,
+            defaults: defaults.get().encoded.clone(),
+        };
+        let timeout = seconds("timeout", timeout)?;
+        py.detach(|| self.core.configure(settings, timeout));
+        self.is_enabled.store(enabled, Ordering::Relaxed);
+        self.is_configured.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    #[getter]
+    fn enabled(&self) -> bool {
+        self.is_enabled()
+    }
+
+    #[pyo3(signature = (
+        *surplus, provider=None, model=None, input_tokens=None, output_tokens=None, tags=None, feature=None, team=None, agent=None,
+        customer=None, user=None, session=None, cache_read_tokens=None, cache_write_tokens=None, reasoning_tokens=None, usage=None,
+        operation=None, latency_ms=None, ttft_ms=None, status=None, error=None, finish_reason=None, service_tier=None, region=None,
+        batch=None, cost_usd=None, started_at=None, trace_id=None, span_id=None, parent_span_id=None, usage_status=None, **unknown
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "the fields of an event")]
+    fn track(
+        &self,
+        py: Python<'_>,
+        surplus: &Bound<'_, PyTuple>,
+        provider: Option<&Bound<'_, PyAny>>,
+        model: Option<&Bound<'_, PyAny>>,
+        input_tokens: Option<&Bound<'_, PyAny>>,
+        output_tokens: Option<&Bound<'_, PyAny>>,
+        tags: Option<&Bound<'_, PyAny>>,
+        feature: Option<&Bound<'_, PyAny>>,
+        team: Option<&Bound<'_, PyAny>>,
+        agent: Option<&Bound<'_, PyAny>>,
+        customer: Option<&Bound<'_, PyAny>>,
+        user: Option<&Bound<'_, PyAny>>,
+        session: Option<&Bound<'_, PyAny>>,
+        cache_read_tokens: Option<&Bound<'_, PyAny>>,
+        cache_write_tokens: Option<&Bound<'_, PyAny>>,
+        reasoning_tokens: Option<&Bound<'_, PyAny>>,
+        usage: Option<&Bound<'_, PyAny>>,
+        operation: Option<&Bound<'_, PyAny>>,
+        latency_ms: Option<&Bound<'_, PyAny>>,
+        ttft_ms: Option<&Bound<'_, PyAny>>,
+        status: Option<&Bound<'_, PyAny>>,
+        error: Option<&Bound<'_, PyAny>>,
+        finish_reason: Option<&Bound<'_, PyAny>>,
+        service_tier: Option<&Bound<'_, PyAny>>,
+        region: Option<&Bound<'_, PyAny>>,
+        batch: Option<&Bound<'_, PyAny>>,
+        cost_usd: Option<&Bound<'_, PyAny>>,
+        started_at: Option<&Bound<'_, PyAny>>,
+        trace_id: Option<&Bound<'_, PyAny>>,
+        span_id: Option<&Bound<'_, PyAny>>,
+        parent_span_id: Option<&Bound<'_, PyAny>>,
+        usage_status: Option<&Bound<'_, PyAny>>,
+        unknown: Option<&Bound<'_, PyDict>>,
+    ) -> PyReceipt {
+        if !self.is_configured.load(Ordering::Acquire) {
+            // It may have been tried and failed: then events are kept in memory, and the failure was reported.
+            let _ = self.configure.call0(py);
+            self.is_configured.store(true, Ordering::Release);
+        }
+        let arguments = Arguments {
+            provider, model, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, usage,
+            attribution: [agent, feature, team, customer, user, session],
+            tags, operation, latency_ms, ttft_ms, status, error, finish_reason, service_tier, region, batch, cost_usd, started_at,
+            trace_id, span_id, parent_span_id, usage_status,
+            surplus: Some(surplus),
+            unknown,
+        };
+        track(self, py, &arguments)
+    }
+
+    /// Waits until what was tracked before is delivered; (delivered, pending, dropped).
+    fn flush<'py>(&self, py: Python<'py>, timeout: f64) -> PyResult<Bound<'py, PyTuple>> {
+        let timeout = seconds("timeout", timeout)?;
+        let report = py.detach(|| self.core.flush(timeout));
+        flushed(py, report, self.dropped())
+    }
+
+    /// Flushes and ends delivery; (delivered, pending, dropped).
+    fn close<'py>(&self, py: Python<'py>, timeout: f64) -> PyResult<Bound<'py, PyTuple>> {
+        let timeout = seconds("timeout", timeout)?;
+        let report = py.detach(|| self.core.close(timeout));
+        flushed(py, report, self.dropped())
+    }
+
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let stats = py.detach(|| self.core.stats());
+        let all = PyDict::new(py);
+        let (counts, tier) = stats.journal.unwrap_or((crate::journal::Counts::default(), crate::journal::Tier::Memory));
+        all.set_item("tracked", counts.appended)?;
+        all.set_item("tier", stats.journal.map(|_| tier.name()))?;
+        all.set_item("journal_bytes", counts.disk_bytes)?;
+        all.set_item("memory_bytes", counts.memory_bytes)?;
+        all.set_item("corrupt_records", counts.corrupt)?;
+        let (refused, remarks) = (PyDict::new(py), PyDict::new(py));
+        for (what, count) in Count::ALL.into_iter().zip(stats.counts) {
+            let group = if what.is_loss() { &refused } else { &remarks };
+            group.set_item(what.name(), count)?;
+        }
+        all.set_item("refused", refused)?;
+        all.set_item("remarks", remarks)?;
+        let destinations = PyDict::new(py);
+        for one in stats.destinations {
+            let item = PyDict::new(py);
+            item.set_item("delivered", one.delivered)?;
+            item.set_item("duplicates", one.duplicates)?;
+            item.set_item("pending", counts.appended.saturating_sub(one.own))?;
+            item.set_item("failures", one.failures)?;
+            item.set_item("unreadable", one.unreadable)?;
+            item.set_item("last_error", one.last_error)?;
+            destinations.set_item(one.name, item)?;
+        }
+        all.set_item("destinations", destinations)?;
+        Ok(all)
+    }
+
+    /// Delivers, here and now, what dead processes left for the ledger; how many events it took.
+    fn drain(&self, py: Python<'_>) -> PyResult<u64> {
+        let settings = self.core.settings();
+        let (Some(state), Some(ledger)) = (&settings.state_dir, &settings.ledger) else { return Ok(0) };
+        py.detach(|| drain_foreign(&state.join("journal"), &mut LedgerDestination::new(ledger)))
+            .map_err(super::errors::LedgerError::new_err)
+    }
+
+    #[pyo3(signature = (model, usage, provider, at, context))]
+    fn price(
+        &self,
+        model: &str,
+        usage: &Bound<'_, PyAny>,
+        provider: Option<&str>,
+        at: Option<&Bound<'_, PyAny>>,
+        context: Vec<(String, String)>,
+    ) -> PyResult<PyCost> {
+        PyCost::of(self.core.catalog(), model, usage, provider, at, &context)
+    }
+
+    /// (provider, model, retired) of every catalog entry.
+    fn models(&self) -> Vec<(String, String, bool)> {
+        let own = |(provider, model, retired): (&str, &str, bool)| (provider.to_owned(), model.to_owned(), retired);
+        self.core.catalog().entries().map(own).collect()
+    }
+
+    #[getter]
+    fn catalog(&self) -> String {
+        self.core.catalog().name().to_owned()
+    }
+}
+
+impl PyMeter {
+    fn dropped(&self) -> u64 {
+        let stats = self.core.stats();
+        Count::ALL.into_iter().zip(stats.counts).filter(|(what, _)| what.is_loss()).map(|(_, count)| count).sum()
+    }
+}

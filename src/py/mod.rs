@@ -1,0 +1,38 @@
+//! The bindings. Each translates its arguments, lets the core work without the interpreter's lock where that takes time, and
+//! maps the answer. No rule of the meter lives here.
+
+mod capture;
+mod convert;
+mod errors;
+mod ledger;
+mod meter;
+mod price;
+mod scope;
+mod track;
+
+use pyo3::prelude::*;
+
+/// The extension module. `gil_used = false`: everything it shares between threads is atomic or behind a lock.
+#[pymodule(gil_used = false)]
+mod _core {
+    #[pymodule_export]
+    use super::capture::{PyScanner, normalize_usage};
+    #[pymodule_export]
+    use super::ledger::PyLedger;
+    #[pymodule_export]
+    use super::meter::PyMeter;
+    #[pymodule_export]
+    use super::price::PyCost;
+    #[pymodule_export]
+    use super::scope::PyScope;
+    #[pymodule_export]
+    use super::track::PyReceipt;
+
+    use pyo3::prelude::*;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        module.add("UNITS", super::convert::units(module.py())?)
+    }
+}
