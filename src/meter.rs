@@ -6,14 +6,14 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 
 use crate::delivery::{Destination, DestinationStats, Flushed, LedgerDestination, Sender};
 use crate::event::binary::encode;
 use crate::event::{CostStatus, UsageEvent};
-use crate::journal::{self, Counts, Journal, Tier, fork_generation};
+use crate::journal::{self, Counts, Journal, Tier, fork_generation, unix_ns};
 use crate::money::Usd;
 use crate::pricing::{Catalog, Found, Request};
 
@@ -47,8 +47,6 @@ pub enum Count {
     InvalidTime,
     /// A cost was negative or no decimal; the computed one stands for it.
     InvalidCost,
-    /// A parameter that `track()` does not have; it is left out.
-    UnknownArgument,
     /// The journal was full.
     NoSpace,
     /// A unit that does not exist; it is left out.
@@ -61,14 +59,13 @@ pub enum Count {
 
 impl Count {
     /// Every count.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 10] = [
         Self::MissingProvider,
         Self::MissingModel,
         Self::InvalidUsage,
         Self::InvalidText,
         Self::InvalidTime,
         Self::InvalidCost,
-        Self::UnknownArgument,
         Self::NoSpace,
         Self::UnknownUnit,
         Self::Truncated,
@@ -85,7 +82,6 @@ impl Count {
             Self::InvalidText => "invalid_text",
             Self::InvalidTime => "invalid_time",
             Self::InvalidCost => "invalid_cost",
-            Self::UnknownArgument => "unknown_argument",
             Self::NoSpace => "no_space",
             Self::UnknownUnit => "unknown_unit",
             Self::Truncated => "truncated",
@@ -141,12 +137,6 @@ pub struct Meter {
     catalog: Arc<Catalog>,
     epoch: ArcSwap<Epoch>,
     counts: [AtomicU64; Count::ALL.len()],
-}
-
-/// Nanoseconds since the Unix epoch.
-#[must_use]
-pub fn unix_ns() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }
 
 impl Meter {
@@ -205,13 +195,13 @@ impl Meter {
     ///
     /// # Errors
     /// [`Count::NoSpace`] when the journal is full; it is counted.
-    pub fn track<'a>(&'a self, mut event: UsageEvent<'a>, scope: &[u8], context: &[(&str, &str)]) -> Result<Receipt, Count> {
+    pub fn track<'a>(&'a self, event: &mut UsageEvent<'a>, scope: &[u8], context: &[(&str, &str)]) -> Result<Receipt, Count> {
         let now = unix_ns();
         if event.started_at == 0 {
             event.started_at = now - event.latency_us.unwrap_or(0).saturating_mul(1000).min(now);
         }
         let mut remark = None;
-        match self.price(&mut event, context) {
+        match self.price(event, context) {
             Ok(Some(found)) => {
                 event.priced_as = Some(self.catalog.label(found));
                 event.catalog = Some(self.catalog.name());
@@ -223,7 +213,7 @@ impl Meter {
         let live = epoch.live.get_or_init(|| open(&self.settings.load()));
         let appended = live.journal.append(now, |out, ids| {
             event.id = ids.next(now);
-            encode(&event, &[&epoch.defaults, scope], out)
+            encode(event, &[&epoch.defaults, scope], out)
         });
         let Ok(cuts) = appended else {
             self.count(Count::NoSpace, 1);

@@ -17,19 +17,7 @@ class Scope:
     Raises:
         TypeError: A value is not a text, a number or a UUID.
     """
-
-    def __new__(
-        cls,
-        outer: Scope | None = None,
-        *,
-        agent: Any = None,
-        feature: Any = None,
-        team: Any = None,
-        customer: Any = None,
-        user: Any = None,
-        session: Any = None,
-        tags: Any = None,
-    ) -> Scope: ...
+    def __new__(cls, outer: Scope | None = None, **fields: Any) -> Scope: ...
 
 @final
 class Receipt:
@@ -90,7 +78,7 @@ class Meter:
         ledger: str | PathLike[str] | None,
         backend: str,
         budget: int | None,
-        defaults: Scope,
+        defaults: dict[str, Any],
         timeout: float,
     ) -> None: ...
     @property
@@ -99,7 +87,7 @@ class Meter:
     def catalog(self) -> str: ...
     def track(
         self,
-        *surplus: Any,
+        *,
         provider: str | None = None,
         model: str | None = None,
         input_tokens: int | None = None,
@@ -130,15 +118,13 @@ class Meter:
         span_id: str | None = None,
         parent_span_id: str | None = None,
         usage_status: str | None = None,
-        **unknown: Any,
     ) -> Receipt:
-        """Record one call that has been made. Never raises.
+        """Record one call that has been made. No value makes it raise; a keyword it does not have is a `TypeError`.
 
         An event without a provider or a model, or with a count that is none, is refused: the receipt is false and says why.
         Anything else that is wrong is left out or mended, counted in `stats()["remarks"]` and warned about once a minute.
 
         Args:
-            surplus: Nothing: all arguments go by name.
             provider: Who answered; OpenTelemetry's `gen_ai.provider.name` or a common alias.
             model: The model that answered.
             input_tokens: All input tokens, cached ones included.
@@ -162,7 +148,6 @@ class Meter:
             started_at: When the call began: an aware datetime or seconds since 1970. It decides which dated price applies.
             trace_id, span_id, parent_span_id: W3C trace context, in hexadecimal.
             usage_status: `complete`, `partial` or `missing`.
-            unknown: Nothing: what `track` does not know is left out and counted.
 
         Returns:
             The event's id and cost.

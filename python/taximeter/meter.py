@@ -33,7 +33,6 @@ _RULES: Final = {
     "invalid_text": "not a text, a number or a UUID of valid Unicode; it is left out, or mended",
     "invalid_time": "times are aware datetimes or seconds since 1970, durations milliseconds from 0; it is left out",
     "invalid_cost": "a cost is a decimal from 0 with at most 24 places; the computed one stands for it",
-    "unknown_argument": "not a parameter of track(); it is left out",
     "unknown_unit": "not a unit of usage; it is left out",
     "no_space": "the journal is full; the event is lost",
     "truncated": "texts over 512 bytes are cut, tags over 64 or 12 KiB are left out",
@@ -118,14 +117,13 @@ class Meter:
     def configure(self, arguments: Mapping[str, Any]) -> config.Settings:
         """Settle the settings from arguments, environment and file, and put them in force."""
         settings = config.resolve(arguments)
-        defaults = _core.Scope(**settings.attribution, tags=settings.tags)
         self._core.configure(
             enabled=settings.enabled,
             state_dir=settings.state_dir,
             ledger=settings.ledger,
             backend=settings.backend,
             budget=settings.budget,
-            defaults=defaults,
+            defaults={**settings.attribution, "tags": settings.tags},
             timeout=EXIT_SECONDS_IN_MEMORY,
         )
         if settings.debug:

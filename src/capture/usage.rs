@@ -72,7 +72,7 @@ fn set_part(usage: &mut Usage, name: &str, count: Option<u64>) {
 }
 
 fn openai(report: &Value, [input, output]: [&str; 2], [input_details, output_details]: [&str; 2]) -> Usage {
-    let mut usage = Usage::EMPTY;
+    let mut usage = Usage::default();
     set(&mut usage, "input_tokens", count(report, &[input]));
     set(&mut usage, "output_tokens", count(report, &[output]));
     set_part(&mut usage, "cache_read_tokens", count(report, &[input_details, "cached_tokens"]));
@@ -95,7 +95,7 @@ fn openai(report: &Value, [input, output]: [&str; 2], [input_details, output_det
 }
 
 fn anthropic(report: &Value) -> Usage {
-    let mut usage = Usage::EMPTY;
+    let mut usage = Usage::default();
     let read = count(report, &["cache_read_input_tokens"]);
     let by_ttl = ["ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens"].map(|name| count(report, &["cache_creation", name]));
     let write = count(report, &["cache_creation_input_tokens"])

@@ -70,6 +70,8 @@ pub enum DecodeError {
 /// Returns how many texts were cut or tags left out by the rules of [`super::limits`].
 pub fn encode(event: &UsageEvent<'_>, layers: &[&[u8]], out: &mut Vec<u8>) -> u32 {
     let start = out.len();
+    // Most events fit, and then no write below grows the vector.
+    out.reserve(512);
     out.extend_from_slice(&[
         VERSION,
         event.status as u8,
@@ -131,21 +133,30 @@ pub fn encode_attribution(attribution: &Attribution<'_>, out: &mut Vec<u8>) -> u
     }
     let mut bytes = 0;
     for (taken, &(key, value)) in attribution.tags.iter().enumerate() {
-        let (short_key, short_value) = (cut(key, MAX_TAG_KEY), cut(value, MAX_TEXT));
-        bytes += short_key.len() + short_value.len();
+        let is_long = key.len() > MAX_TAG_KEY || value.len() > MAX_TEXT;
+        bytes += key.len().min(MAX_TAG_KEY) + value.len().min(MAX_TEXT);
         if taken == MAX_TAGS || bytes > MAX_TAG_BYTES {
             cuts += (attribution.tags.len() - taken) as u32;
             break;
         }
-        cuts += u32::from(short_key.len() != key.len()) + u32::from(short_value.len() != value.len());
-        let length = varint_length(short_key.len() as u64) + short_key.len() + short_value.len();
-        out.push(field::TAG);
-        put_varint(out, length as u64);
-        put_varint(out, short_key.len() as u64);
-        out.extend_from_slice(short_key.as_bytes());
-        out.extend_from_slice(short_value.as_bytes());
+        if is_long {
+            cuts += u32::from(key.len() > MAX_TAG_KEY) + u32::from(value.len() > MAX_TEXT);
+            put_tag(out, &cut(key, MAX_TAG_KEY), &cut(value, MAX_TEXT));
+        } else {
+            put_tag(out, key, value);
+        }
     }
     cuts
+}
+
+#[inline]
+fn put_tag(out: &mut Vec<u8>, key: &str, value: &str) {
+    let length = varint_length(key.len() as u64) + key.len() + value.len();
+    out.push(field::TAG);
+    put_varint(out, length as u64);
+    put_varint(out, key.len() as u64);
+    out.extend_from_slice(key.as_bytes());
+    out.extend_from_slice(value.as_bytes());
 }
 
 #[inline]
@@ -314,7 +325,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn sample() -> UsageEvent<'static> {
-        let mut usage = Usage::EMPTY;
+        let mut usage = Usage::default();
         usage.set(Unit::INPUT_TOKENS, 1200);
         usage.set(Unit::OUTPUT_TOKENS, 350);
         UsageEvent {
@@ -408,7 +419,7 @@ mod tests {
             cost in any::<Option<i128>>(),
             started_at in any::<u64>(),
         ) {
-            let mut usage = Usage::EMPTY;
+            let mut usage = Usage::default();
             for (unit, count) in &counts {
                 usage.set(Unit::from_index(*unit).unwrap(), *count);
             }

@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn json_has_exact_costs_utc_times_and_no_empty_fields() {
-        let mut usage = Usage::EMPTY;
+        let mut usage = Usage::default();
         usage.set(Unit::INPUT_TOKENS, 3);
         usage.set(Unit::from_name("audio_seconds").unwrap(), 1_500_000);
         let event = UsageEvent {

@@ -77,6 +77,19 @@ const _: () = assert!(UNIT_COUNT <= 64);
 /// Seconds are counted in microseconds, because providers report fractions of them.
 const MICROSECONDS: u64 = 1_000_000;
 
+const SCALES: [u64; UNIT_COUNT] = {
+    let mut scales = [1; UNIT_COUNT];
+    let mut index = 0;
+    while index < UNIT_COUNT {
+        // Only the family of durations begins with these letters.
+        if let [b'd', b'u', b'r', ..] = TABLE[index].2.as_bytes() {
+            scales[index] = MICROSECONDS;
+        }
+        index += 1;
+    }
+    scales
+};
+
 /// One billable unit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
 pub struct Unit(u8);
@@ -94,6 +107,8 @@ impl Unit {
     pub const CACHE_WRITE_5M_TOKENS: Self = Self(4);
     /// Input tokens written to a cache that lives one hour.
     pub const CACHE_WRITE_1H_TOKENS: Self = Self(5);
+    /// Output tokens spent on reasoning.
+    pub const REASONING_TOKENS: Self = Self(35);
     /// The call itself, for providers that charge a fee for each.
     pub const REQUESTS: Self = Self(UNIT_COUNT as u8 - 1);
 
@@ -141,12 +156,8 @@ impl Unit {
 
     /// How many stored counts make one of it: 1, or 1,000,000 for seconds.
     #[must_use]
-    pub fn scale(self) -> u64 {
-        if self.dimensions().next() == Some("durations") {
-            MICROSECONDS
-        } else {
-            1
-        }
+    pub const fn scale(self) -> u64 {
+        SCALES[self.0 as usize]
     }
 
     /// Its family, then its `key=value` dimensions.
@@ -193,7 +204,15 @@ mod tests {
         assert_eq!(Unit::CACHE_READ_TOKENS.name(), "cache_read_tokens");
         assert_eq!(Unit::OUTPUT_TOKENS.name(), "output_tokens");
         assert_eq!(Unit::INPUT_TOKENS.name(), "input_tokens");
+        assert_eq!(Unit::REASONING_TOKENS.name(), "output_reasoning_tokens");
         assert_eq!(Unit::REQUESTS.name(), "requests");
+    }
+
+    #[test]
+    fn seconds_alone_are_counted_in_fractions() {
+        for unit in Unit::all() {
+            assert_eq!(unit.scale() == MICROSECONDS, unit.name().ends_with("_seconds"), "{unit}");
+        }
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What one call used: a count for each unit, and the rule for numbers that are no counts.
 
-use super::units::{UNIT_COUNT, Unit};
+use smallvec::SmallVec;
+
+use super::units::Unit;
 
 /// The most of one unit an event may carry, in stored counts: 10^12.
 ///
@@ -8,29 +10,37 @@ use super::units::{UNIT_COUNT, Unit};
 pub const MAX_COUNT: u64 = 1_000_000_000_000;
 
 /// Counts by unit. A unit that was never set is absent, which reads as zero but is not reported.
-#[derive(Clone, Copy, PartialEq, Eq)]
+///
+/// Few calls report more than eight units, so a set of bits and the counts of those that are in it take a fifth of the space of
+/// one count for each unit there is; events are made and moved in `track()`.
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Usage {
-    counts: [u64; UNIT_COUNT],
     present: u64,
+    /// In unit order, one for each bit.
+    counts: SmallVec<[u64; 8]>,
 }
 
 impl Usage {
-    /// No usage at all.
-    pub const EMPTY: Self = Self {
-        counts: [0; UNIT_COUNT],
-        present: 0,
-    };
-
     /// Sets one count, in stored counts (see [`Unit::scale`]).
     pub fn set(&mut self, unit: Unit, count: u64) {
-        self.counts[unit.index()] = count;
-        self.present |= unit.bit();
+        let place = self.place(unit);
+        if self.present & unit.bit() == 0 {
+            self.present |= unit.bit();
+            self.counts.insert(place, count);
+        } else {
+            self.counts[place] = count;
+        }
     }
 
     /// The stored count, zero where absent.
     #[must_use]
     pub fn count(&self, unit: Unit) -> u64 {
-        self.counts[unit.index()]
+        if self.present & unit.bit() == 0 { 0 } else { self.counts[self.place(unit)] }
+    }
+
+    /// Where a unit's count is, or would be: after those of all lower units.
+    fn place(&self, unit: Unit) -> usize {
+        (self.present & (unit.bit() - 1)).count_ones() as usize
     }
 
     /// The units that were set, as a set of bits.
@@ -48,10 +58,10 @@ impl Usage {
     /// The reported counts, in unit order.
     pub fn iter(&self) -> impl Iterator<Item = (Unit, u64)> {
         let mut left = self.present;
-        std::iter::from_fn(move || {
+        self.counts.iter().map_while(move |count| {
             let unit = Unit::from_index(left.trailing_zeros() as u8)?;
             left &= left - 1;
-            Some((unit, self.counts[unit.index()]))
+            Some((unit, *count))
         })
     }
 
@@ -64,12 +74,6 @@ impl Usage {
             .flat_map(|(part, count)| self.iter().map(move |(total, all)| (part, count, total, all)))
             .find(|&(part, count, total, all)| count > all && total.contains(part))
             .map(|(part, _, total, _)| (part, total))
-    }
-}
-
-impl Default for Usage {
-    fn default() -> Self {
-        Self::EMPTY
     }
 }
 
@@ -87,7 +91,7 @@ mod tests {
 
     #[test]
     fn only_what_was_set_is_reported() {
-        let mut usage = Usage::EMPTY;
+        let mut usage = Usage::default();
         assert!(usage.is_empty());
         usage.set(Unit::OUTPUT_TOKENS, 0);
         usage.set(Unit::INPUT_TOKENS, 7);
@@ -97,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_part_above_its_total_is_named() {
-        let mut usage = Usage::EMPTY;
+        let mut usage = Usage::default();
         usage.set(Unit::INPUT_TOKENS, 5);
         usage.set(Unit::CACHE_READ_TOKENS, 6);
         assert_eq!(

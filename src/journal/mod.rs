@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use cursor::Position;
-pub use platform::{create_private_dir, fork_generation};
+pub use platform::{create_private_dir, fork_generation, unix_ns};
 pub use recovery::Batch;
 pub use segment::Backend;
 pub use tail::{Foreigners, ForeignTail, Tail};
@@ -321,8 +321,8 @@ impl Journal {
 
     /// Does what appending leaves to the background: keeps pages and a spare segment ready, seals what idle writers hold,
     /// finds a new directory when the old one was deleted, and one at all when a disk came back. To be called every few
-    /// milliseconds while events come, and about every second otherwise.
-    pub fn tend(&self, now: u64) {
+    /// milliseconds while it answers `true`, for then chunks are being used up, and less often otherwise.
+    pub fn tend(&self, now: u64) -> bool {
         self.leave_lost_dir();
         if lock(&self.dir).is_none() {
             self.make_dir();
@@ -330,6 +330,7 @@ impl Journal {
         let claimed = self.chunks_claimed.swap(0, Ordering::Relaxed);
         self.prepare(MIN_CHUNKS_AHEAD.max(4 * claimed), now);
         self.release_idle_regions(false);
+        claimed > 0
     }
 
     fn prepare(&self, ahead: usize, now: u64) {

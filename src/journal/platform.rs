@@ -11,6 +11,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// How often this process has been forked on the way to here, counted from the first call. A value that has changed says: the
 /// threads, locks and files of everything made under the old value belong to another process.
@@ -20,6 +21,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[must_use]
 pub fn fork_generation() -> u64 {
     fork::generation()
+}
+
+/// Nanoseconds since the Unix epoch.
+#[must_use]
+pub fn unix_ns() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }
 
 /// Opens a file for reading and writing that only its owner can read; it must not exist.

@@ -348,7 +348,7 @@ proptest! {
                     read.extend(numbers(&batch));
                     tail.advance(&journal, &batch);
                 }
-                3 => journal.tend(1),
+                3 => { journal.tend(1); }
                 _ => {
                     let first_left = journal.reclaim(&[&tail]);
                     tail.prune(first_left);

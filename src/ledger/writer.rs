@@ -127,13 +127,12 @@ fn write_batch(connection: &mut Connection, events: &[UsageEvent<'_>]) -> Result
 
 /// Counts that have columns of their own, in column order.
 fn token_columns(event: &UsageEvent<'_>) -> [i64; 5] {
-    let reasoning = Unit::from_name("output_reasoning_tokens").map_or(0, |unit| event.usage.count(unit));
     [
         event.usage.count(Unit::INPUT_TOKENS) as i64,
         event.usage.count(Unit::OUTPUT_TOKENS) as i64,
         event.usage.count(Unit::CACHE_READ_TOKENS) as i64,
         event.usage.count(Unit::CACHE_WRITE_TOKENS) as i64,
-        reasoning as i64,
+        event.usage.count(Unit::REASONING_TOKENS) as i64,
     ]
 }
 

@@ -262,7 +262,7 @@ mod tests {
     const NOW: u64 = 1_795_300_000_000_000_000;
 
     fn usage(counts: &[(&str, u64)]) -> Usage {
-        let mut usage = Usage::EMPTY;
+        let mut usage = Usage::default();
         for (name, count) in counts {
             usage.set(Unit::from_name(name).unwrap(), *count);
         }

@@ -20,6 +20,12 @@ pub(super) fn units(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     Ok(all)
 }
 
+/// A text of valid Unicode, as it stands.
+#[inline]
+pub(super) fn exact_text<'a>(value: &'a Bound<'_, PyAny>) -> Option<&'a str> {
+    value.cast::<PyString>().ok()?.to_str().ok()
+}
+
 /// Why a value is no text.
 pub(super) struct NotText;
 
@@ -46,26 +52,27 @@ pub(super) fn text<'a>(value: &'a Bound<'_, PyAny>) -> Result<(Cow<'a, str>, boo
 /// A count of a unit, in stored counts. `Err` is the rule that was broken.
 pub(super) fn count(value: &Bound<'_, PyAny>, unit: Unit) -> Result<u64, &'static str> {
     const RULE: &str = "must be a whole number from 0 to 1,000,000,000,000";
-    if value.is_instance_of::<PyBool>() {
-        return Err(RULE);
-    }
     let scale = unit.scale();
     if scale == 1 {
         if let Ok(count) = value.extract::<u64>() {
-            return if count <= MAX_COUNT { Ok(count) } else { Err(RULE) };
+            let is_count = count <= MAX_COUNT && (count > 1 || !value.is_instance_of::<PyBool>());
+            return if is_count { Ok(count) } else { Err(RULE) };
         }
         let number = value.cast::<PyFloat>().map_err(|_| RULE)?.value();
         let is_count = number.fract() == 0.0 && (0.0..=MAX_COUNT as f64).contains(&number);
         return if is_count { Ok(number as u64) } else { Err(RULE) };
     }
     const SECONDS_RULE: &str = "must be a number of seconds from 0 to 1,000,000";
+    if value.is_instance_of::<PyBool>() {
+        return Err(SECONDS_RULE);
+    }
     let number = value.extract::<f64>().map_err(|_| SECONDS_RULE)? * scale as f64;
     if (0.0..=MAX_COUNT as f64).contains(&number) { Ok(number.round() as u64) } else { Err(SECONDS_RULE) }
 }
 
 /// Usage from a mapping of unit names, or the first field that breaks a rule.
 pub(super) fn usage(mapping: &Bound<'_, PyAny>) -> PyResult<Usage> {
-    let mut usage = Usage::EMPTY;
+    let mut usage = Usage::default();
     for (key, value) in &as_dict(mapping, "usage")? {
         let name = key.extract::<String>().map_err(|_| usage_error("usage", "has a key that is no text"))?;
         let unit = Unit::from_name(&name)
@@ -124,7 +131,7 @@ pub(super) fn unix_ns(value: &Bound<'_, PyAny>) -> Result<u64, &'static str> {
         }
         value.call_method0("timestamp").and_then(|seconds| seconds.extract::<f64>()).map_err(|_| RULE)?
     };
-    let now = crate::meter::unix_ns() as f64 / 1e9;
+    let now = crate::journal::unix_ns() as f64 / 1e9;
     if !(YEAR_2015..=now + DAY).contains(&seconds) {
         return Err(RANGE_RULE);
     }

@@ -9,8 +9,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::price::PyCost;
-use super::scope::{EXISTS, PyScope};
-use super::track::{Arguments, PyReceipt, track};
+use super::scope::{EXISTS, PyScope, encode_fields};
+use super::track::{Arguments, PyReceipt, Rare, track};
 use crate::delivery::{Flushed, LedgerDestination, drain_foreign};
 use crate::journal::Backend;
 use crate::meter::{Count, Meter, Settings};
@@ -87,7 +87,7 @@ impl PyMeter {
         ledger: Option<PathBuf>,
         backend: &str,
         budget: Option<u64>,
-        defaults: &Bound<'_, PyScope>,
+        defaults: &Bound<'_, PyDict>,
         timeout: f64,
     ) -> PyResult<()> {
         let settings = Settings {
@@ -95,7 +95,7 @@ impl PyMeter {
             ledger,
             backend: if backend == "written" { Backend::Written } else { Backend::Mapped },
             budget,
-            defaults: defaults.get().encoded.clone(),
+            defaults: encode_fields(None, defaults)?,
         };
         let timeout = seconds("timeout", timeout)?;
         py.detach(|| self.core.configure(settings, timeout));
@@ -110,16 +110,15 @@ impl PyMeter {
     }
 
     #[pyo3(signature = (
-        *surplus, provider=None, model=None, input_tokens=None, output_tokens=None, tags=None, feature=None, team=None, agent=None,
+        *, provider=None, model=None, input_tokens=None, output_tokens=None, tags=None, feature=None, team=None, agent=None,
         customer=None, user=None, session=None, cache_read_tokens=None, cache_write_tokens=None, reasoning_tokens=None, usage=None,
         operation=None, latency_ms=None, ttft_ms=None, status=None, error=None, finish_reason=None, service_tier=None, region=None,
-        batch=None, cost_usd=None, started_at=None, trace_id=None, span_id=None, parent_span_id=None, usage_status=None, **unknown
+        batch=None, cost_usd=None, started_at=None, trace_id=None, span_id=None, parent_span_id=None, usage_status=None
     ))]
     #[expect(clippy::too_many_arguments, reason = "the fields of an event")]
     fn track(
         &self,
         py: Python<'_>,
-        surplus: &Bound<'_, PyTuple>,
         provider: Option<&Bound<'_, PyAny>>,
         model: Option<&Bound<'_, PyAny>>,
         input_tokens: Option<&Bound<'_, PyAny>>,
@@ -150,20 +149,20 @@ impl PyMeter {
         span_id: Option<&Bound<'_, PyAny>>,
         parent_span_id: Option<&Bound<'_, PyAny>>,
         usage_status: Option<&Bound<'_, PyAny>>,
-        unknown: Option<&Bound<'_, PyDict>>,
     ) -> PyReceipt {
         if !self.is_configured.load(Ordering::Acquire) {
             // It may have been tried and failed: then events are kept in memory, and the failure was reported.
             let _ = self.configure.call0(py);
             self.is_configured.store(true, Ordering::Release);
         }
+        let rare = Rare {
+            cache_read_tokens, cache_write_tokens, reasoning_tokens, usage, operation, latency_ms, ttft_ms, status, error,
+            finish_reason, service_tier, region, batch, cost_usd, started_at, trace_id, span_id, parent_span_id, usage_status,
+        };
         let arguments = Arguments {
-            provider, model, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, usage,
+            provider, model, input_tokens, output_tokens, tags,
             attribution: [agent, feature, team, customer, user, session],
-            tags, operation, latency_ms, ttft_ms, status, error, finish_reason, service_tier, region, batch, cost_usd, started_at,
-            trace_id, span_id, parent_span_id, usage_status,
-            surplus: Some(surplus),
-            unknown,
+            rare: rare.is_any_given().then_some(rare),
         };
         track(self, py, &arguments)
     }

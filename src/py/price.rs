@@ -37,7 +37,7 @@ impl PyCost {
         }
         let started_at = match at {
             Some(at) => unix_ns(at).map_err(|rule| PyValueError::new_err(format!("at {rule}")))?,
-            None => crate::meter::unix_ns(),
+            None => crate::journal::unix_ns(),
         };
         let context: Vec<_> = context.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         let cost = catalog.price(&Request {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -22,42 +23,41 @@ pub(super) struct PyScope {
 #[pymethods]
 impl PyScope {
     #[new]
-    #[pyo3(signature = (outer=None, *, agent=None, feature=None, team=None, customer=None, user=None, session=None, tags=None))]
-    #[expect(clippy::too_many_arguments, reason = "the fields of an attribution")]
-    fn new(
-        outer: Option<&Bound<'_, Self>>,
-        agent: Option<&Bound<'_, PyAny>>,
-        feature: Option<&Bound<'_, PyAny>>,
-        team: Option<&Bound<'_, PyAny>>,
-        customer: Option<&Bound<'_, PyAny>>,
-        user: Option<&Bound<'_, PyAny>>,
-        session: Option<&Bound<'_, PyAny>>,
-        tags: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Self> {
-        let given = [agent, feature, team, customer, user, session];
-        let mut texts = Vec::with_capacity(given.len());
-        for (name, value) in ["agent", "feature", "team", "customer", "user", "session"].into_iter().zip(given) {
-            texts.push(value.map(|value| required_text(name, value)).transpose()?.unwrap_or_default());
-        }
-        let tags = tags.map(|tags| as_dict(tags, "tags")).transpose()?;
-        let pairs = tags.as_ref().map(tag_pairs).transpose()?.unwrap_or_default();
-        let present = |index: usize| Some(&*texts[index]).filter(|text: &&str| !text.is_empty());
-        let attribution = Attribution {
-            agent: present(0),
-            feature: present(1),
-            team: present(2),
-            customer: present(3),
-            user: present(4),
-            session: present(5),
-            tags: pairs.iter().map(|(key, value)| (&**key, &**value)).collect(),
-        };
-        let mut encoded = outer.map_or_else(Vec::new, |outer| outer.get().encoded.to_vec());
-        encode_attribution(&attribution, &mut encoded);
-        // What an inner scope overrides is not carried along; and so deep nests stay within one layer's limits.
-        let encoded = compact(&encoded);
+    #[pyo3(signature = (outer=None, **fields))]
+    fn new(py: Python<'_>, outer: Option<&Bound<'_, Self>>, fields: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
         EXISTS.store(true, Ordering::Relaxed);
-        Ok(Self { encoded })
+        let outer = outer.map(|outer| &*outer.get().encoded);
+        let fields = fields.map_or_else(|| PyDict::new(py), Clone::clone);
+        Ok(Self { encoded: encode_fields(outer, &fields)? })
     }
+}
+
+const FIELDS: [&str; 6] = ["agent", "feature", "team", "customer", "user", "session"];
+
+/// One layer of attribution from its fields by name, within the layers around it.
+pub(super) fn encode_fields(outer: Option<&[u8]>, fields: &Bound<'_, PyDict>) -> PyResult<Box<[u8]>> {
+    let mut texts: [Option<String>; 6] = Default::default();
+    let mut pairs = Vec::new();
+    for (name, value) in fields {
+        let name = name.extract::<String>()?;
+        if value.is_none() {
+            continue;
+        }
+        if let Some(index) = FIELDS.iter().position(|field| *field == name) {
+            texts[index] = Some(required_text(&name, &value)?.into_owned()).filter(|text| !text.is_empty());
+        } else if name == "tags" {
+            pairs = tag_pairs(&as_dict(&value, "tags")?)?;
+        } else {
+            return Err(PyTypeError::new_err(format!("{name} is not a field of attribution")));
+        }
+    }
+    let [agent, feature, team, customer, user, session] = texts.each_ref().map(Option::as_deref);
+    let tags = pairs.iter().map(|(key, value)| (&**key, &**value)).collect();
+    let attribution = Attribution { agent, feature, team, customer, user, session, tags };
+    let mut layers = outer.map_or_else(Vec::new, <[u8]>::to_vec);
+    encode_attribution(&attribution, &mut layers);
+    // What an inner scope overrides is not carried along; and so deep nests stay within one layer's limits.
+    Ok(compact(&layers))
 }
 
 /// One layer that says the same as several.
@@ -74,7 +74,7 @@ fn compact(layers: &[u8]) -> Box<[u8]> {
 fn required_text<'a>(name: &str, value: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, str>> {
     match text(value) {
         Ok((text, _)) => Ok(text),
-        Err(_) => Err(pyo3::exceptions::PyTypeError::new_err(format!("{name} must be a text, a number or a UUID"))),
+        Err(_) => Err(PyTypeError::new_err(format!("{name} must be a text, a number or a UUID"))),
     }
 }
 

@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple, PyType};
+use pyo3::types::PyType;
 use smallvec::SmallVec;
 
-use super::convert::{amount, count, decimal, milliseconds, text, unix_ns};
+use super::convert::{amount, count, decimal, exact_text, milliseconds, text, unix_ns};
 use super::meter::PyMeter;
 use crate::event::id::id_text;
 use crate::event::{Attribution, CostStatus, Status, Unit, UsageEvent, UsageStatus};
@@ -52,36 +52,86 @@ impl PyReceipt {
     }
 }
 
-/// Everything `track()` takes, in the order in which keywords are looked up: the frequent ones first.
-#[derive(Default)]
+/// What an argument is: an object, or nothing.
+type Given<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
+
+/// Everything `track()` takes.
 pub(super) struct Arguments<'a, 'py> {
-    pub(super) provider: Option<&'a Bound<'py, PyAny>>,
-    pub(super) model: Option<&'a Bound<'py, PyAny>>,
-    pub(super) input_tokens: Option<&'a Bound<'py, PyAny>>,
-    pub(super) output_tokens: Option<&'a Bound<'py, PyAny>>,
-    pub(super) cache_read_tokens: Option<&'a Bound<'py, PyAny>>,
-    pub(super) cache_write_tokens: Option<&'a Bound<'py, PyAny>>,
-    pub(super) reasoning_tokens: Option<&'a Bound<'py, PyAny>>,
-    pub(super) usage: Option<&'a Bound<'py, PyAny>>,
-    pub(super) attribution: [Option<&'a Bound<'py, PyAny>>; 6],
-    pub(super) tags: Option<&'a Bound<'py, PyAny>>,
-    pub(super) operation: Option<&'a Bound<'py, PyAny>>,
-    pub(super) latency_ms: Option<&'a Bound<'py, PyAny>>,
-    pub(super) ttft_ms: Option<&'a Bound<'py, PyAny>>,
-    pub(super) status: Option<&'a Bound<'py, PyAny>>,
-    pub(super) error: Option<&'a Bound<'py, PyAny>>,
-    pub(super) finish_reason: Option<&'a Bound<'py, PyAny>>,
-    pub(super) service_tier: Option<&'a Bound<'py, PyAny>>,
-    pub(super) region: Option<&'a Bound<'py, PyAny>>,
-    pub(super) batch: Option<&'a Bound<'py, PyAny>>,
-    pub(super) cost_usd: Option<&'a Bound<'py, PyAny>>,
-    pub(super) started_at: Option<&'a Bound<'py, PyAny>>,
-    pub(super) trace_id: Option<&'a Bound<'py, PyAny>>,
-    pub(super) span_id: Option<&'a Bound<'py, PyAny>>,
-    pub(super) parent_span_id: Option<&'a Bound<'py, PyAny>>,
-    pub(super) usage_status: Option<&'a Bound<'py, PyAny>>,
-    pub(super) surplus: Option<&'a Bound<'py, PyTuple>>,
-    pub(super) unknown: Option<&'a Bound<'py, PyDict>>,
+    pub(super) provider: Given<'a, 'py>,
+    pub(super) model: Given<'a, 'py>,
+    pub(super) input_tokens: Given<'a, 'py>,
+    pub(super) output_tokens: Given<'a, 'py>,
+    pub(super) attribution: [Given<'a, 'py>; 6],
+    pub(super) tags: Given<'a, 'py>,
+    /// Arguments that few calls have: `None` when this one has none of them.
+    pub(super) rare: Option<Rare<'a, 'py>>,
+}
+
+/// Arguments that few calls have.
+pub(super) struct Rare<'a, 'py> {
+    pub(super) cache_read_tokens: Given<'a, 'py>,
+    pub(super) cache_write_tokens: Given<'a, 'py>,
+    pub(super) reasoning_tokens: Given<'a, 'py>,
+    pub(super) usage: Given<'a, 'py>,
+    pub(super) operation: Given<'a, 'py>,
+    pub(super) latency_ms: Given<'a, 'py>,
+    pub(super) ttft_ms: Given<'a, 'py>,
+    pub(super) status: Given<'a, 'py>,
+    pub(super) error: Given<'a, 'py>,
+    pub(super) finish_reason: Given<'a, 'py>,
+    pub(super) service_tier: Given<'a, 'py>,
+    pub(super) region: Given<'a, 'py>,
+    pub(super) batch: Given<'a, 'py>,
+    pub(super) cost_usd: Given<'a, 'py>,
+    pub(super) started_at: Given<'a, 'py>,
+    pub(super) trace_id: Given<'a, 'py>,
+    pub(super) span_id: Given<'a, 'py>,
+    pub(super) parent_span_id: Given<'a, 'py>,
+    pub(super) usage_status: Given<'a, 'py>,
+}
+
+impl Rare<'_, '_> {
+    /// Whether any of them is there.
+    pub(super) fn is_any_given(&self) -> bool {
+        [
+            self.cache_read_tokens,
+            self.cache_write_tokens,
+            self.reasoning_tokens,
+            self.usage,
+            self.operation,
+            self.latency_ms,
+            self.ttft_ms,
+            self.status,
+            self.error,
+            self.finish_reason,
+            self.service_tier,
+            self.region,
+            self.batch,
+            self.cost_usd,
+            self.started_at,
+            self.trace_id,
+            self.span_id,
+            self.parent_span_id,
+            self.usage_status,
+        ]
+        .iter()
+        .any(Option::is_some)
+    }
+}
+
+/// The texts among them, read.
+#[derive(Default)]
+struct RareTexts<'a> {
+    operation: Option<Cow<'a, str>>,
+    error: Option<Cow<'a, str>>,
+    status: Option<Status>,
+    usage_status: UsageStatus,
+    finish_reason: Option<Cow<'a, str>>,
+    service_tier: Option<Cow<'a, str>>,
+    region: Option<Cow<'a, str>>,
+    trace_id: Option<Cow<'a, str>>,
+    span_id: Option<Cow<'a, str>>,
+    parent_span_id: Option<Cow<'a, str>>,
 }
 
 const ATTRIBUTION: [&str; 6] = ["agent", "feature", "team", "customer", "user", "session"];
@@ -99,8 +149,20 @@ impl Intake<'_, '_> {
     }
 
     /// An optional text: empty is absent, what is no text is left out, what is not Unicode is mended.
-    fn text<'a>(&self, field: &str, value: Option<&'a Bound<'_, PyAny>>) -> Option<Cow<'a, str>> {
-        let value = value.filter(|value| !value.is_none())?;
+    #[inline]
+    fn text<'a>(&self, field: &str, value: Given<'a, '_>) -> Option<Cow<'a, str>> {
+        let value = value?;
+        match exact_text(value) {
+            Some(text) if !text.is_empty() => Some(Cow::Borrowed(text)),
+            _ => self.unusual_text(field, value),
+        }
+    }
+
+    #[cold]
+    fn unusual_text<'a>(&self, field: &str, value: &'a Bound<'_, PyAny>) -> Option<Cow<'a, str>> {
+        if value.is_none() {
+            return None;
+        }
         match text(value) {
             Ok((text, is_mended)) => {
                 if is_mended {
@@ -135,34 +197,17 @@ fn record(intake: &Intake<'_, '_>, arguments: &Arguments<'_, '_>) -> Result<Rece
     let provider_text = intake.text("provider", arguments.provider).ok_or_else(|| refuse(Count::MissingProvider, "provider"))?;
     let model_text = intake.text("model", arguments.model).ok_or_else(|| refuse(Count::MissingModel, "model"))?;
     let provider = canonical_provider(&provider_text);
-    let operation = intake.text("operation", arguments.operation);
-    let error = arguments.error.and_then(|error| error_class(intake, error));
-    let status = arguments.status.map(|status| intake.text("status", Some(status)));
-    let usage_status = intake.text("usage_status", arguments.usage_status);
-    let finish_reason = intake.text("finish_reason", arguments.finish_reason);
-    let service_tier = intake.text("service_tier", arguments.service_tier);
-    let region = intake.text("region", arguments.region);
-    let trace_id = intake.text("trace_id", arguments.trace_id);
-    let span_id = intake.text("span_id", arguments.span_id);
-    let parent_span_id = intake.text("parent_span_id", arguments.parent_span_id);
     let attributed: [Option<Cow<'_, str>>; 6] =
         std::array::from_fn(|index| intake.text(ATTRIBUTION[index], arguments.attribution[index]));
     let items = arguments.tags.filter(|tags| !tags.is_none()).map(|tags| tag_items(intake, tags)).unwrap_or_default();
-    let tags = read_tags(intake, &items);
+    let plain_tags: Option<Vec<_>> = items.iter().map(|(key, value)| Some((exact_text(key)?, exact_text(value)?))).collect();
+    let mended = if plain_tags.is_none() { mended_tags(intake, &items) } else { Vec::new() };
+    let rare = arguments.rare.as_ref().map(|rare| Box::new(rare_texts(intake, rare)));
 
     let mut event = UsageEvent {
         provider: &provider,
         model: model_text.trim(),
-        operation: operation.as_deref().unwrap_or("chat"),
-        error: error.as_deref(),
-        usage_status: usage_status.as_deref().and_then(UsageStatus::from_name).unwrap_or_default(),
-        finish_reason: finish_reason.as_deref(),
-        service_tier: service_tier.as_deref(),
-        region: region.as_deref(),
-        trace_id: trace_id.as_deref(),
-        span_id: span_id.as_deref(),
-        parent_span_id: parent_span_id.as_deref(),
-        batch: arguments.batch.is_some_and(|batch| batch.is_truthy().unwrap_or(false)),
+        operation: "chat",
         attribution: Attribution {
             agent: attributed[0].as_deref(),
             feature: attributed[1].as_deref(),
@@ -170,7 +215,7 @@ fn record(intake: &Intake<'_, '_>, arguments: &Arguments<'_, '_>) -> Result<Rece
             customer: attributed[3].as_deref(),
             user: attributed[4].as_deref(),
             session: attributed[5].as_deref(),
-            tags: tags.iter().map(|(key, value)| (&**key, &**value)).collect(),
+            tags: plain_tags.unwrap_or_else(|| mended.iter().map(|(key, value)| (&**key, &**value)).collect()),
         },
         ..UsageEvent::default()
     };
@@ -180,28 +225,30 @@ fn record(intake: &Intake<'_, '_>, arguments: &Arguments<'_, '_>) -> Result<Rece
     if event.model.is_empty() {
         return Err(refuse(Count::MissingModel, "model"));
     }
-    let by_error = if event.error.is_some() { Status::Error } else { Status::Success };
-    event.status = status.map_or(by_error, |given| {
-        given.as_deref().and_then(Status::from_name).unwrap_or_else(|| {
-            intake.remark(Count::InvalidText, "status");
-            by_error
-        })
-    });
-    read_usage(intake, arguments, &mut event).map_err(|field| refuse(Count::InvalidUsage, &field))?;
-    read_numbers(intake, arguments, &mut event);
-    for name in unexpected(arguments) {
-        intake.remark(Count::UnknownArgument, &name);
-    }
+    set_count(&mut event, "input_tokens", Unit::INPUT_TOKENS, arguments.input_tokens)
+        .and_then(|()| set_count(&mut event, "output_tokens", Unit::OUTPUT_TOKENS, arguments.output_tokens))
+        .map_err(|field| refuse(Count::InvalidUsage, field))?;
     let mut context = Vec::new();
-    if let Some(tier) = event.service_tier {
-        context.push(("service_tier", tier));
-    }
-    if event.batch {
-        context.push(("processing", "batch"));
+    if let (Some(given), Some(texts)) = (&arguments.rare, &rare) {
+        read_usage(intake, given, &mut event).map_err(|field| refuse(Count::InvalidUsage, &field))?;
+        read_numbers(intake, given, &mut event);
+        event.operation = texts.operation.as_deref().unwrap_or(event.operation);
+        event.error = texts.error.as_deref();
+        event.status = texts.status.unwrap_or(if event.error.is_some() { Status::Error } else { Status::Success });
+        event.usage_status = texts.usage_status;
+        event.finish_reason = texts.finish_reason.as_deref();
+        event.service_tier = texts.service_tier.as_deref();
+        event.region = texts.region.as_deref();
+        event.trace_id = texts.trace_id.as_deref();
+        event.span_id = texts.span_id.as_deref();
+        event.parent_span_id = texts.parent_span_id.as_deref();
+        event.batch = given.batch.is_some_and(|batch| batch.is_truthy().unwrap_or(false));
+        context.extend(event.service_tier.map(|tier| ("service_tier", tier)));
+        context.extend(event.batch.then_some(("processing", "batch")));
     }
     let scope = intake.meter.current_scope(intake.py);
     let encoded = scope.as_ref().map_or(&[][..], |scope| &scope.get().encoded);
-    let receipt = intake.meter.core.track(event, encoded, &context).map_err(|what| {
+    let receipt = intake.meter.core.track(&mut event, encoded, &context).map_err(|what| {
         intake.meter.warn(intake.py, what, "event");
         what.name()
     })?;
@@ -211,23 +258,41 @@ fn record(intake: &Intake<'_, '_>, arguments: &Arguments<'_, '_>) -> Result<Rece
     Ok(receipt)
 }
 
-/// Sets the counts; `Err` names the first field that is none.
-fn read_usage(intake: &Intake<'_, '_>, arguments: &Arguments<'_, '_>, event: &mut UsageEvent<'_>) -> Result<(), String> {
-    const REASONING: &str = "output_reasoning_tokens";
-    let named = [
-        ("input_tokens", Some(Unit::INPUT_TOKENS), arguments.input_tokens),
-        ("output_tokens", Some(Unit::OUTPUT_TOKENS), arguments.output_tokens),
-        ("cache_read_tokens", Some(Unit::CACHE_READ_TOKENS), arguments.cache_read_tokens),
-        ("cache_write_tokens", Some(Unit::CACHE_WRITE_TOKENS), arguments.cache_write_tokens),
-        ("reasoning_tokens", None, arguments.reasoning_tokens),
-    ];
-    for (name, unit, value) in named {
-        if let Some(value) = value.filter(|value| !value.is_none()) {
-            let unit = unit.or_else(|| Unit::from_name(REASONING)).ok_or(REASONING)?;
-            event.usage.set(unit, count(value, unit).map_err(|_| name)?);
-        }
+fn rare_texts<'a>(intake: &Intake<'_, '_>, rare: &Rare<'a, '_>) -> RareTexts<'a> {
+    let status = intake.text("status", rare.status);
+    let known = status.as_deref().and_then(Status::from_name);
+    if status.is_some() && known.is_none() {
+        intake.remark(Count::InvalidText, "status");
     }
-    let Some(usage) = arguments.usage.filter(|usage| !usage.is_none()) else { return Ok(()) };
+    let usage_status = intake.text("usage_status", rare.usage_status);
+    RareTexts {
+        operation: intake.text("operation", rare.operation),
+        error: rare.error.and_then(|error| error_class(intake, error)),
+        status: known,
+        usage_status: usage_status.as_deref().and_then(UsageStatus::from_name).unwrap_or_default(),
+        finish_reason: intake.text("finish_reason", rare.finish_reason),
+        service_tier: intake.text("service_tier", rare.service_tier),
+        region: intake.text("region", rare.region),
+        trace_id: intake.text("trace_id", rare.trace_id),
+        span_id: intake.text("span_id", rare.span_id),
+        parent_span_id: intake.text("parent_span_id", rare.parent_span_id),
+    }
+}
+
+/// Sets one count; `Err` names the field that is none.
+fn set_count<'f>(event: &mut UsageEvent<'_>, field: &'f str, unit: Unit, value: Given<'_, '_>) -> Result<(), &'f str> {
+    if let Some(value) = value.filter(|value| !value.is_none()) {
+        event.usage.set(unit, count(value, unit).map_err(|_| field)?);
+    }
+    Ok(())
+}
+
+/// Sets the further counts; `Err` names the first field that is none.
+fn read_usage(intake: &Intake<'_, '_>, rare: &Rare<'_, '_>, event: &mut UsageEvent<'_>) -> Result<(), String> {
+    set_count(event, "cache_read_tokens", Unit::CACHE_READ_TOKENS, rare.cache_read_tokens)?;
+    set_count(event, "cache_write_tokens", Unit::CACHE_WRITE_TOKENS, rare.cache_write_tokens)?;
+    set_count(event, "reasoning_tokens", Unit::REASONING_TOKENS, rare.reasoning_tokens)?;
+    let Some(usage) = rare.usage.filter(|usage| !usage.is_none()) else { return Ok(()) };
     for (key, value) in super::convert::as_dict(usage, "usage").map_err(|_| "usage")? {
         let name = key.extract::<String>().unwrap_or_default();
         match Unit::from_name(&name) {
@@ -239,23 +304,23 @@ fn read_usage(intake: &Intake<'_, '_>, arguments: &Arguments<'_, '_>, event: &mu
     Ok(())
 }
 
-fn read_numbers(intake: &Intake<'_, '_>, arguments: &Arguments<'_, '_>, event: &mut UsageEvent<'_>) {
-    let duration = |field: &str, value: Option<&Bound<'_, PyAny>>| {
+fn read_numbers(intake: &Intake<'_, '_>, rare: &Rare<'_, '_>, event: &mut UsageEvent<'_>) {
+    let duration = |field: &str, value: Given<'_, '_>| {
         let value = value.filter(|value| !value.is_none())?;
         milliseconds(value).or_else(|| {
             intake.remark(Count::InvalidTime, field);
             None
         })
     };
-    event.latency_us = duration("latency_ms", arguments.latency_ms);
-    event.ttft_us = duration("ttft_ms", arguments.ttft_ms);
-    if let Some(value) = arguments.started_at.filter(|value| !value.is_none()) {
+    event.latency_us = duration("latency_ms", rare.latency_ms);
+    event.ttft_us = duration("ttft_ms", rare.ttft_ms);
+    if let Some(value) = rare.started_at.filter(|value| !value.is_none()) {
         match unix_ns(value) {
             Ok(started_at) => event.started_at = started_at,
             Err(_) => intake.remark(Count::InvalidTime, "started_at"),
         }
     }
-    if let Some(value) = arguments.cost_usd.filter(|value| !value.is_none()) {
+    if let Some(value) = rare.cost_usd.filter(|value| !value.is_none()) {
         match amount(value) {
             Some(cost) => (event.cost, event.cost_status) = (Some(cost), CostStatus::Reported),
             None => intake.remark(Count::InvalidCost, "cost_usd"),
@@ -288,7 +353,9 @@ fn tag_items<'py>(intake: &Intake<'_, '_>, tags: &Bound<'py, PyAny>) -> TagItems
     TagItems::new()
 }
 
-fn read_tags<'a>(intake: &Intake<'_, '_>, items: &'a TagItems<'_>) -> SmallVec<[(Cow<'a, str>, Cow<'a, str>); 8]> {
+/// The texts of tags of which one at least is not a text of valid Unicode.
+#[cold]
+fn mended_tags<'a>(intake: &Intake<'_, '_>, items: &'a TagItems<'_>) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
     let pair = |(key, value): &'a (Bound<'_, PyAny>, Bound<'_, PyAny>)| {
         let (key, value) = (text(key), text(value));
         if !matches!((&key, &value), (Ok((_, false)), Ok((_, false)))) {
@@ -297,16 +364,4 @@ fn read_tags<'a>(intake: &Intake<'_, '_>, items: &'a TagItems<'_>) -> SmallVec<[
         Some((key.ok()?.0, value.ok()?.0))
     };
     items.iter().filter_map(pair).collect()
-}
-
-/// Arguments that `track()` does not have.
-fn unexpected(arguments: &Arguments<'_, '_>) -> Vec<String> {
-    let mut names = Vec::new();
-    if arguments.surplus.is_some_and(|surplus| !surplus.is_empty()) {
-        names.push("positional arguments".to_owned());
-    }
-    for key in arguments.unknown.iter().flat_map(|unknown| unknown.keys()) {
-        names.push(key.str().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default());
-    }
-    names
 }

@@ -1,0 +1,71 @@
+//! What the core takes for pricing, encoding and appending one event.
+
+use std::hint::black_box;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use _core::event::{Attribution, Unit, Usage, UsageEvent};
+use _core::journal::Backend;
+use _core::meter::{Meter, Settings};
+use _core::pricing::{Catalog, Request};
+
+fn usage() -> Usage {
+    let mut usage = Usage::default();
+    usage.set(Unit::INPUT_TOKENS, 1200);
+    usage.set(Unit::OUTPUT_TOKENS, 350);
+    usage
+}
+
+fn event() -> UsageEvent<'static> {
+    UsageEvent {
+        provider: "openai",
+        model: "gpt-4o",
+        operation: "chat",
+        usage: usage(),
+        attribution: Attribution {
+            feature: Some("chat"),
+            team: Some("acme"),
+            tags: vec![("plan", "pro"), ("env", "prod"), ("region", "eu")],
+            ..Attribution::default()
+        },
+        ..UsageEvent::default()
+    }
+}
+
+fn benches(criterion: &mut Criterion) {
+    let catalog = Catalog::embedded();
+    let usage = usage();
+    criterion.bench_function("price a known model", |bencher| {
+        bencher.iter(|| {
+            let request = Request { provider: Some("openai"), model: "gpt-4o", usage: &usage, started_at: 1, context: &[] };
+            black_box(catalog.total(black_box(&request)))
+        });
+    });
+    let mut out = Vec::new();
+    let event = event();
+    criterion.bench_function("encode an event", |bencher| {
+        bencher.iter(|| {
+            out.clear();
+            black_box(_core::event::binary::encode(black_box(&event), &[], &mut out))
+        });
+    });
+    // No ledger: the figure is the producer's, and the journal fills its budget and goes on refusing.
+    let dir = std::env::temp_dir().join(format!("taximeter-bench-{}", std::process::id()));
+    let meter = Meter::new(Settings {
+        state_dir: Some(dir.clone()),
+        ledger: None,
+        backend: Backend::Mapped,
+        budget: Some(64 << 20),
+        defaults: Box::default(),
+    });
+    criterion.bench_function("track an event", |bencher| {
+        bencher.iter(|| {
+            let mut event = event.clone();
+            black_box(meter.track(black_box(&mut event), &[], &[]))
+        });
+    });
+    let _ = meter.close(std::time::Duration::from_secs(1));
+    let _ = std::fs::remove_dir_all(dir);
+}
+
+criterion_group!(group, benches);
+criterion_main!(group);
