@@ -1,0 +1,324 @@
+"""The command line: what was spent, and how the meter is doing.
+
+Data goes to standard output and everything else to standard error, so that every command can be piped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import sqlite3
+import sys
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Final
+
+from . import __version__, _api, _core, config
+from .errors import TaximeterError
+from .ledger import Ledger, Report
+
+__all__ = ["main"]
+
+_COLUMNS: Final = (
+    "id", "started_at", "provider", "model", "operation", "status", "error", "finish_reason", "input_tokens", "output_tokens",
+    "cache_read_tokens", "cache_write_tokens", "reasoning_tokens", "usage", "usage_status", "cost_usd", "cost_status",
+    "computed_cost_usd", "priced_as", "catalog", "latency_ms", "ttft_ms", "service_tier", "region", "batch", "agent", "feature",
+    "team", "customer", "user", "session", "tags", "trace_id", "span_id", "parent_span_id",
+)  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = getattr(options, "run", _overview)
+    try:
+        return command(options)
+    except (TaximeterError, ValueError) as error:
+        _say(f"taximeter: {error}")
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader of a pipe has seen enough; what Python would flush at exit has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="taximeter", description="What LLM calls use and cost.")
+    parser.add_argument("--version", action="version", version=f"taximeter {__version__}")
+    parser.add_argument("--state-dir", metavar="DIR", help="directory of journals and ledger")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    def add(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        command.set_defaults(run=run)
+        command.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
+        return command
+
+    report = add("report", _report, "sum up calls by any field")
+    report.add_argument("--by", default="model", metavar="FIELDS", help="fields by comma, such as model,team,day,tag:plan")
+    _add_filters(report)
+    report.add_argument("--csv", action="store_true", help="print CSV")
+
+    tail = add("tail", _tail, "show the last calls, then new ones as they come")
+    tail.add_argument("-n", "--lines", type=int, default=10, metavar="N", help="how many of the last calls (10)")
+    tail.add_argument("--no-follow", action="store_true", help="stop after them")
+
+    price = add("price", _price, "say what a call costs, and why")
+    price.add_argument("model", metavar="MODEL")
+    price.add_argument("--provider", help="the provider, where the model's name does not tell")
+    for unit, what in (("input", "all input tokens"), ("output", "all output tokens")):
+        price.add_argument(f"--{unit}", type=int, default=0, metavar="N", help=what)
+    price.add_argument("--cache-read", type=int, default=0, metavar="N", help="input tokens read from a cache")
+    price.add_argument("--cache-write", type=int, default=0, metavar="N", help="input tokens written to a cache")
+    price.add_argument("--service-tier", metavar="TIER", help="flex, priority, …")
+    price.add_argument("--batch", action="store_true", help="through a batch endpoint")
+
+    models = add("models", _models, "list the models of the price catalog")
+    models.add_argument("pattern", nargs="?", default="", metavar="PATTERN", help="only names that contain this")
+
+    export = add("export", _export, "print every call, as JSON lines or CSV")
+    _add_filters(export)
+    export.add_argument("--csv", action="store_true", help="print CSV")
+
+    add("drain", _drain, "deliver what processes that ended left behind")
+    add("doctor", _doctor, "check the meter and say what is wrong")
+    return parser
+
+
+def _add_filters(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--since", metavar="WHEN", help="7d, 24h, 2026-11-01, 2026-11-01T09:00:00Z")
+    command.add_argument("--until", metavar="WHEN", help="likewise; exclusive")
+    command.add_argument(
+        "--where", action="append", default=[], metavar="FIELD=VALUE", help="only these calls; empty for those without; repeatable"
+    )
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _ledger(options: argparse.Namespace) -> Ledger:
+    """The ledger, with what ended processes left put into it first."""
+    settings = _api.default_meter.configure({"state_dir": options.state_dir, "enabled": True})
+    try:
+        _api.drain()
+    except TaximeterError as error:
+        _say(f"taximeter: what other processes left could not be delivered: {error}")
+    return Ledger(settings.ledger)
+
+
+def _filters(options: argparse.Namespace) -> dict[str, Any]:
+    where = {}
+    for pair in options.where:
+        name, separator, value = pair.partition("=")
+        if not separator:
+            raise ValueError(f"--where: {pair!r} is not of the form FIELD=VALUE")
+        where[name] = value or None
+    return {"since": options.since, "until": options.until, "where": where}
+
+
+def _show(report: Report) -> None:
+    """A table; with rich on a terminal, plain otherwise."""
+    if sys.stdout.isatty():
+        try:
+            from rich.console import Console  # noqa: PLC0415 - an extra
+        except ImportError:
+            pass
+        else:
+            Console().print(report)
+            return
+    print(report)
+
+
+def _overview(options: argparse.Namespace) -> int:
+    ledger = _ledger(options)
+    today = datetime.now(timezone.utc).date()
+    reports = {"today": ledger.report("model", since=today), "this month": ledger.report("model", since=today.replace(day=1))}
+    if options.json:
+        print(json.dumps({name: json.loads(report.to_json()) for name, report in reports.items()}, indent=2))
+        return 0
+    for name, report in reports.items():
+        print(f"{name} (UTC)")
+        _show(report)
+        print()
+    if not reports["this month"].total.calls:
+        _say(f"nothing is recorded this month in {ledger.path}")
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    names = [name.strip() for name in options.by.split(",") if name.strip()]
+    report = _ledger(options).report(names, **_filters(options))
+    if options.json:
+        print(report.to_json())
+    elif options.csv:
+        rows = report.to_dicts()
+        writer = csv.DictWriter(sys.stdout, list(rows[0]) if rows else names)
+        writer.writeheader()
+        writer.writerows(rows)
+    else:
+        _show(report)
+    return 0
+
+
+def _tail(options: argparse.Namespace) -> int:
+    ledger = _ledger(options)
+    events = ledger.last(options.lines) if options.no_follow else ledger.follow(last=options.lines)
+    for event in events:
+        print(json.dumps(event, ensure_ascii=False) if options.json else _line(event), flush=True)
+    return 0
+
+
+def _line(event: dict[str, Any]) -> str:
+    cost = event["cost_usd"]
+    labels = " ".join(str(event[name]) for name in config.ATTRIBUTION if name in event)
+    return (
+        f"{event['started_at'][:19]}Z  {event['provider']}/{event['model']}  {event['input_tokens']:,} in  "
+        f"{event['output_tokens']:,} out  {'unpriced' if cost is None else '$' + cost}  {event['status']}  {labels}"
+    ).rstrip()
+
+
+def _price(options: argparse.Namespace) -> int:
+    counts = {
+        "input_tokens": options.input,
+        "output_tokens": options.output,
+        "cache_read_tokens": options.cache_read,
+        "cache_write_tokens": options.cache_write,
+    }
+    used = {name: count for name, count in counts.items() if count or name in ("input_tokens", "output_tokens")}
+    cost = _api.price(
+        options.model, used, provider=options.provider, service_tier=options.service_tier, batch=options.batch
+    )
+    if options.json:
+        print(json.dumps(_cost_fields(cost), indent=2))
+    else:
+        entry = f"{cost.provider}/{cost.model} ({cost.match} match, {cost.catalog})" if cost.model else "no catalog entry"
+        print(f"{entry}\n{cost.explain()}")
+    return 0 if cost.usd is not None else 1
+
+
+def _cost_fields(cost: _core.Cost) -> dict[str, Any]:
+    def text(amount: Any) -> str | None:
+        return None if amount is None else str(amount)
+
+    return {
+        "usd": text(cost.usd),
+        "input_usd": text(cost.input_usd),
+        "output_usd": text(cost.output_usd),
+        "status": cost.status,
+        "provider": cost.provider,
+        "model": cost.model,
+        "match": cost.match,
+        "catalog": cost.catalog,
+    }
+
+
+def _models(options: argparse.Namespace) -> int:
+    wanted = options.pattern.lower()
+    found = [entry for entry in _api.default_meter.models() if wanted in f"{entry[0]}/{entry[1]}".lower()]
+    if options.json:
+        print(json.dumps([dict(zip(("provider", "model", "retired"), entry, strict=True)) for entry in found], indent=2))
+    else:
+        for provider, model, retired in found:
+            print(f"{provider}/{model}{'  (retired)' if retired else ''}")
+    return 0 if found else 1
+
+
+def _export(options: argparse.Namespace) -> int:
+    events = _ledger(options).events(**_filters(options))
+    if not options.csv:
+        for event in events:
+            print(json.dumps(event, ensure_ascii=False))
+        return 0
+    writer = csv.DictWriter(sys.stdout, _COLUMNS, restval="", extrasaction="ignore")
+    writer.writeheader()
+    for event in events:
+        nested = {name: json.dumps(event[name], ensure_ascii=False) for name in ("usage", "tags") if name in event}
+        writer.writerow(event | nested)
+    return 0
+
+
+def _drain(options: argparse.Namespace) -> int:
+    _api.default_meter.configure({"state_dir": options.state_dir, "enabled": True})
+    count = _api.drain()
+    if options.json:
+        print(json.dumps({"delivered": count}))
+    else:
+        print(f"{count:,} events delivered")
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    settings = _api.default_meter.configure({"state_dir": options.state_dir, "enabled": True})
+    checks = [_check_state_dir(settings.state_dir), _check_journals(settings.state_dir), _check_ledger(settings.ledger)]
+    checks += [_check_unpriced(settings.ledger), _check_disabled()]
+    if options.json:
+        fields = ("check", "ok", "detail")
+        print(json.dumps([dict(zip(fields, check, strict=True)) for check in checks], indent=2))
+    else:
+        print(f"taximeter {__version__}, prices {_api.default_meter.catalog}")
+        for name, is_well, detail in checks:
+            print(f"{'ok  ' if is_well else 'BAD '}  {name}: {detail}")
+    return 0 if all(is_well for _, is_well, _ in checks) else 1
+
+
+Check = tuple[str, bool, str]
+
+
+def _check_state_dir(path: Path) -> Check:
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        return "state directory", False, f"{path}: {error.strerror}; events are kept in memory only"
+    is_writable = os.access(path, os.W_OK)
+    return "state directory", is_writable, f"{path}" + ("" if is_writable else " cannot be written; events are kept in memory only")
+
+
+def _check_journals(state_dir: Path) -> Check:
+    journals = [path for path in (state_dir / "journal").glob("*") if path.is_dir()]
+    damaged = list((state_dir / "quarantine").glob("*"))
+    size = sum(file.stat().st_blocks * 512 for journal in journals for file in journal.glob("*.seg") if hasattr(file.stat(), "st_blocks"))
+    detail = f"{len(journals)} of living or ended processes, {size / 1e6:,.1f} MB"
+    return "journals", not damaged, detail + (f"; {len(damaged)} damaged segments in {state_dir / 'quarantine'}" if damaged else "")
+
+
+def _check_ledger(path: Path) -> Check:
+    if not path.exists():
+        return "ledger", True, f"{path} will be made by the first event"
+    try:
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        try:
+            (verdict,) = connection.execute("PRAGMA quick_check").fetchone()
+            (count,) = connection.execute("SELECT count(*) FROM events").fetchone()
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        return "ledger", False, f"{path}: {error}"
+    return "ledger", verdict == "ok", f"{path}: {count:,} events" + ("" if verdict == "ok" else f"; {verdict}")
+
+
+def _check_unpriced(path: Path) -> Check:
+    if not path.exists():
+        return "prices", True, "nothing to price yet"
+    try:
+        report = Ledger(path).report(("provider", "model"), since="30d", where={"cost_status": "unpriced"})
+    except TaximeterError as error:
+        return "prices", False, str(error)
+    names = ", ".join(f"{row.key['provider']}/{row.key['model']} ({row.calls:,})" for row in report.rows[:10])
+    return "prices", not report.rows, f"unknown for {names}" if names else "known for every call of the last 30 days"
+
+
+def _check_disabled() -> Check:
+    is_off = not config.resolve({}).enabled
+    return "metering", not is_off, "disabled by TAXIMETER_DISABLED, TAXIMETER_ENABLED or a file" if is_off else "enabled"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
