@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import json
 import threading
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -138,7 +139,15 @@ class _Handler(BaseHTTPRequestHandler):
         def events() -> Iterator[str]:
             created = {"type": "response.created", "sequence_number": 0, "response": {**base, "output": [], "usage": None}}
             yield f"event: response.created\ndata: {json.dumps(created)}\n\n"
-            for number, word in enumerate(WORDS, 1):
+            started = {**item, "status": "in_progress", "content": []}
+            part = {"type": "output_text", "text": "", "annotations": []}
+            place = {"sequence_number": 1, "output_index": 0}
+            for kind, more in (
+                ("response.output_item.added", {"item": started}),
+                ("response.content_part.added", {"item_id": "msg_1", "content_index": 0, "part": part}),
+            ):
+                yield f"event: {kind}\ndata: {json.dumps({'type': kind, **place, **more})}\n\n"
+            for number, word in enumerate(WORDS, 2):
                 delta = {"type": "response.output_text.delta", "sequence_number": number, "item_id": "msg_1", "output_index": 0}
                 delta |= {"content_index": 0, "delta": word, "logprobs": []}
                 yield f"event: response.output_text.delta\ndata: {json.dumps(delta)}\n\n"
@@ -195,21 +204,26 @@ class _Handler(BaseHTTPRequestHandler):
         if "gzip" in model:
             self.send_header("content-encoding", "gzip")
         self.end_headers()
+        # The window of 31 makes zlib write the gzip format; flushing after each event lets the reader have it at once.
+        compressor = zlib.compressobj(wbits=31) if "gzip" in model else None
         try:
             for number, event in enumerate(events):
                 data = event.encode()
                 if "cut" in model and number == 3:
                     self.close_connection = True
                     return
-                if "gzip" in model:
-                    data = gzip.compress(data)  # a gzip stream may have many members; each is complete at once
-                # In pieces of seven bytes, events and characters arrive in parts.
-                for start in range(0, len(data), 7):
-                    piece = data[start : start + 7]
-                    self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+                self._pieces(compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH) if compressor else data)
+            if compressor:
+                self._pieces(compressor.flush())
             self.wfile.write(b"0\r\n\r\n")
         except OSError:  # the client has heard enough
             self.close_connection = True
+
+    def _pieces(self, data: bytes) -> None:
+        """Sends seven bytes at a time: events and characters arrive in parts."""
+        for start in range(0, len(data), 7):
+            piece = data[start : start + 7]
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
 
 
 def _event(data: dict[str, Any]) -> str:

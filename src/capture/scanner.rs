@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::time::Instant;
 
 use flate2::Compression;
-use flate2::write::{GzDecoder, GzEncoder};
+use flate2::write::{GzEncoder, MultiGzDecoder};
 use serde_json::Value;
 
 use super::usage::{Family, normalize};
@@ -50,7 +50,7 @@ pub struct Summary {
 /// Reads one response.
 pub struct Scanner {
     options: Options,
-    decoder: Option<GzDecoder<Vec<u8>>>,
+    decoder: Option<MultiGzDecoder<Vec<u8>>>,
     encoder: Option<GzEncoder<Vec<u8>>>,
     pending: Vec<u8>,
     /// An event grew too large: let it pass to its end.
@@ -69,7 +69,7 @@ impl Scanner {
     #[must_use]
     pub fn new(options: Options) -> Self {
         Self {
-            decoder: options.is_gzip.then(|| GzDecoder::new(Vec::new())),
+            decoder: options.is_gzip.then(|| MultiGzDecoder::new(Vec::new())),
             encoder: (options.is_gzip && options.strips_usage).then(|| GzEncoder::new(Vec::new(), Compression::fast())),
             options,
             pending: Vec::new(),
@@ -392,7 +392,7 @@ mod tests {
             let mut passed: Vec<u8> = body.chunks(11).flat_map(|bytes| scanner.feed(bytes).unwrap()).collect();
             passed.extend(scanner.finish_bytes().unwrap());
             if is_gzip {
-                let mut decoder = GzDecoder::new(Vec::new());
+                let mut decoder = MultiGzDecoder::new(Vec::new());
                 decoder.write_all(&passed).unwrap();
                 passed = decoder.finish().unwrap();
             }

@@ -123,6 +123,23 @@ pub(super) fn is_linked(file: &File) -> bool {
     return file.metadata().is_ok();
 }
 
+/// What tells a file from another of the same name; `None` when there is none. Does not open it: closing a handle would drop the
+/// record locks that SQLite holds on it.
+#[must_use]
+pub fn file_identity(path: &Path) -> Option<(u64, u64)> {
+    let data = std::fs::metadata(path).ok()?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        Some((data.dev(), data.ino()))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = data;
+        Some((0, 0))
+    }
+}
+
 /// Bytes of a file system: all of it, and what an ordinary user may still fill.
 pub(super) struct Space {
     pub(super) total: u64,

@@ -9,6 +9,7 @@ use super::{Leased, LedgerError, schema};
 use crate::event::id::id_text;
 use crate::event::json::TagMap;
 use crate::event::{Unit, UsageEvent};
+use crate::journal::{create_private_dir, file_identity};
 use crate::money::Usd;
 
 const INSERT: &str = "INSERT OR IGNORE INTO events (id, started_at, provider, model, operation, status, error, finish_reason,
@@ -36,6 +37,8 @@ pub struct Written {
 pub struct Writer {
     path: PathBuf,
     open: Option<Leased>,
+    /// The file that is open.
+    identity: Option<(u64, u64)>,
 }
 
 /// What rows of `hourly` are told apart by.
@@ -65,6 +68,7 @@ impl Writer {
         Self {
             path: path.to_owned(),
             open: None,
+            identity: None,
         }
     }
 
@@ -87,16 +91,21 @@ impl Writer {
     }
 
     fn connection(&mut self) -> Result<&mut Connection, LedgerError> {
+        // A file that was deleted or replaced would take what is written to it along.
+        if self.open.is_some() && file_identity(&self.path) != self.identity {
+            self.open = None;
+        }
         if self.open.is_none() {
             if let Some(dir) = self.path.parent() {
                 // What is wrong with the directory shows when SQLite opens the file.
-                let _ = crate::journal::create_private_dir(dir);
+                let _ = create_private_dir(dir);
             }
             let mut leased = Leased::open(&self.path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
             leased.connection.pragma_update(None, "journal_mode", "wal")?;
             leased.connection.pragma_update(None, "synchronous", "normal")?;
             schema::migrate(&mut leased.connection)?;
             self.open = Some(leased);
+            self.identity = file_identity(&self.path);
         }
         match &mut self.open {
             Some(leased) => Ok(&mut leased.connection),

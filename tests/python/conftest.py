@@ -1,0 +1,79 @@
+"""What the tests share: a state directory of their own, subprocesses, and the fake provider."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import taximeter
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+sys.path.insert(0, str(EXAMPLES))
+
+from fake_provider import FakeProvider  # noqa: E402
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A state directory, and a working directory without settings."""
+    path = tmp_path / "state"
+    monkeypatch.setenv("TAXIMETER_STATE_DIR", str(path))
+    monkeypatch.delenv("TAXIMETER_DISABLED", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return path
+
+
+@pytest.fixture
+def meter(state: Path) -> Iterator[taximeter.Meter]:
+    """A meter of its own."""
+    meter = taximeter.Meter(state_dir=state)
+    yield meter
+    meter.close(5)
+
+
+@pytest.fixture
+def provider() -> Iterator[FakeProvider]:
+    with FakeProvider() as server:
+        yield server
+
+
+@pytest.fixture
+def run(state: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs Python text in a process of its own, in the state directory."""
+
+    def start(text: str, *arguments: str, check: bool = True, timeout: float = 60, **environment: str):
+        outcome = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(text), *arguments],
+            env={**os.environ, "PYTHONPATH": str(EXAMPLES), "TAXIMETER_STATE_DIR": str(state), **environment},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            cwd=state.parent,
+        )
+        if check:
+            assert outcome.returncode == 0, outcome.stderr
+        return outcome
+
+    return start
+
+
+def events_of(meter: taximeter.Meter) -> list[dict]:
+    """Everything that a meter brought to its ledger."""
+    report = meter.flush(10)
+    assert report.pending == 0, meter.stats()
+    return list(taximeter.Ledger(meter.settings.ledger).events())
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)

@@ -1,0 +1,67 @@
+"""The house rules that a machine can check."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+RUST = sorted((ROOT / "src").rglob("*.rs"))
+PYTHON = sorted((ROOT / "python").rglob("*.py"))
+LAYERS = {
+    "event": {"money"},
+    "money": set(),
+    "pricing": {"event", "money"},
+    "journal": {"event"},
+    "capture": {"event"},
+    "ledger": {"event", "money", "journal"},
+    "delivery": {"event", "journal", "ledger"},
+    "meter": {"event", "money", "pricing", "journal", "delivery"},
+}
+
+
+def module_of(path: Path) -> str:
+    return path.relative_to(ROOT / "src").parts[0].removesuffix(".rs")
+
+
+def without_tests(text: str) -> str:
+    return text.split("#[cfg(test)]")[0]
+
+
+@pytest.mark.parametrize("path", RUST, ids=lambda path: str(path.relative_to(ROOT)))
+def test_rust_modules_know_only_those_below_them(path):
+    module = module_of(path)
+    used = set(re.findall(r"\bcrate::(\w+)", without_tests(path.read_text())))
+    if module in LAYERS:
+        assert used - {module} <= LAYERS[module], path
+    assert ("pyo3" in path.read_text()) <= (module == "py")
+    assert "py" not in used or module == "py"
+
+
+def test_unsafe_code_and_platforms_are_in_one_file():
+    for path in RUST:
+        text = path.read_text()
+        if path.name != "platform.rs":
+            assert "unsafe" not in text.replace("unsafe_code", ""), path
+            assert not re.search(r"cfg\((not\()?(unix|windows|target_os)", without_tests(text)), path
+
+
+def test_files_can_be_read_in_one_sitting():
+    for path in [*RUST, *PYTHON]:
+        assert len(without_tests(path.read_text()).splitlines()) <= 520, path
+
+
+def test_no_provider_is_imported_by_the_package():
+    for path in PYTHON:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
+            assert not {name.partition(".")[0] for name in names} & {"openai", "anthropic", "httpx", "httpx2"}, path
+
+
+def test_every_rust_file_says_what_it_is_for():
+    for path in RUST:
+        assert path.read_text().startswith("//!") or path.name == "tests.rs", path

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.fixture
+def cli(state):
+    def call(*arguments: str, code: int = 0):
+        outcome = subprocess.run(
+            [sys.executable, "-m", "taximeter", *arguments], capture_output=True, text=True, timeout=60, check=False,
+            env={**os.environ, "TAXIMETER_STATE_DIR": str(state)}, cwd=state.parent,
+        )  # fmt: skip
+        assert outcome.returncode == code, outcome
+        return outcome
+
+    return call
+
+
+@pytest.fixture
+def used(run):
+    """Events of a process that was killed before it could deliver them."""
+    run(
+        """
+        import os, taximeter
+        taximeter.init(instrument=False, team="acme")
+        for n in range(3):
+            taximeter.track(provider="openai", model="gpt-4o", input_tokens=1000, output_tokens=100, tags={"plan": "pro"}, feature=f"f,{n}")
+        taximeter.track(provider="openai", model="no-such-model", input_tokens=7)
+        os._exit(0)
+        """
+    )
+
+
+def test_a_bare_call_shows_today_and_this_month_of_dead_processes_too(cli, used):
+    outcome = cli()
+    assert "today" in outcome.stdout
+    assert "this month" in outcome.stdout
+    assert "gpt-4o" in outcome.stdout
+    assert "0.0105" in outcome.stdout
+    assert "unknown" in outcome.stdout
+    both = json.loads(cli("--json").stdout)
+    assert both["today"]["total"]["calls"] == both["this month"]["total"]["calls"] == 4
+
+
+def test_a_bare_call_without_events_says_where_it_looked(cli, state):
+    assert str(state) in cli().stderr
+
+
+def test_report_groups_filters_and_prints_three_forms(cli, used):
+    assert "acme" in cli("report", "--by", "team,model").stdout
+    rows = json.loads(cli("report", "--by", "tag:plan", "--json").stdout)["rows"]
+    assert {(row["tag:plan"], row["calls"], row["cost_usd"]) for row in rows} == {("pro", 3, "0.0105"), (None, 1, "0")}
+    table = list(csv.DictReader(io.StringIO(cli("report", "--by", "feature", "--where", "model=gpt-4o", "--csv").stdout)))
+    assert {row["feature"] for row in table} == {"f,0", "f,1", "f,2"}
+    assert json.loads(cli("report", "--until", "2026-01-01", "--json").stdout)["rows"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(("report", "--by", "colour"), "colour"), (("report", "--since", "soon"), "soon"), (("report", "--where", "x"), "FIELD=VALUE")],
+)
+def test_bad_input_is_said_on_stderr_with_exit_code_2(cli, arguments, message):
+    outcome = cli(*arguments, code=2)
+    assert message in outcome.stderr
+    assert outcome.stdout == ""
+
+
+def test_export_prints_every_event(cli, used):
+    events = [json.loads(line) for line in cli("export").stdout.splitlines()]
+    assert len(events) == 4
+    rows = list(csv.DictReader(io.StringIO(cli("export", "--csv").stdout)))
+    assert [row["id"] for row in rows] == [event["id"] for event in events]
+    assert json.loads(rows[0]["tags"]) == {"plan": "pro"}
+    assert rows[-1]["cost_usd"] == ""
+
+
+def test_tail_prints_the_last_events(cli, used):
+    lines = cli("tail", "-n", "2", "--no-follow").stdout.splitlines()
+    assert len(lines) == 2
+    assert "unpriced" in lines[-1]
+    assert json.loads(cli("tail", "-n", "1", "--no-follow", "--json").stdout)["model"] == "no-such-model"
+
+
+def test_price_explains_and_says_when_it_does_not_know(cli):
+    assert "total: $0.0055" in cli("price", "gpt-4o", "--input", "1200", "--cache-read", "800", "--output", "350").stdout
+    assert json.loads(cli("price", "gpt-4o", "--input", "1000000", "--batch", "--json").stdout)["usd"] == "1.25"
+    assert "unpriced" in cli("price", "no-such-model", code=1).stdout
+    assert "input_tokens" in cli("price", "gpt-4o", "--input", "-5", code=2).stderr
+
+
+def test_models_lists_what_matches(cli):
+    assert "openai/gpt-4o" in cli("models", "gpt-4o").stdout.splitlines()
+    assert len(json.loads(cli("models", "--json").stdout)) > 2_000
+    cli("models", "no-such-model", code=1)
+
+
+def test_drain_delivers_what_was_left(cli, used):
+    assert json.loads(cli("drain", "--json").stdout) == {"delivered": 4}
+    assert cli("drain").stdout == "0 events delivered\n"
+
+
+def test_doctor_is_content_with_a_fresh_state_and_names_what_is_wrong(cli, used, state):
+    outcome = cli("drain")
+    outcome = cli("doctor", code=1)
+    assert "unknown for openai/no-such-model (1)" in outcome.stdout
+    (state / "ledger.db").write_bytes(b"garbage" * 1000)
+    checks = {check["check"]: check for check in json.loads(cli("doctor", "--json", code=1).stdout)}
+    assert not checks["ledger"]["ok"]
+    assert checks["state directory"]["ok"]
+
+
+def test_doctor_passes_where_nothing_happened_yet(cli):
+    assert "BAD" not in cli("doctor").stdout
+
+
+def test_a_closed_pipe_is_no_error(used, state):
+    command = f"{sys.executable} -m taximeter models | head -1; exit ${{PIPESTATUS[0]}}"
+    outcome = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert outcome.returncode == 0
+    assert outcome.stderr == ""

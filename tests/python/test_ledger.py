@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import json
+import random
+import sqlite3
+import time
+from collections import defaultdict
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
+
+import pytest
+from conftest import events_of
+
+import taximeter
+from taximeter import ledger as ledger_module
+
+MODELS = [("openai", "gpt-4o"), ("openai", "gpt-4o-mini"), ("anthropic", "claude-sonnet-5"), ("openai", "no-such-model")]
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
+    """A ledger of 3,000 random events over five days, and the events."""
+    state = tmp_path_factory.mktemp("filled")
+    meter = taximeter.Meter(state_dir=state)
+    random.seed(1)
+    now = time.time() - 3600
+    for _ in range(3_000):
+        provider, model = random.choice(MODELS)
+        meter.track(
+            provider=provider, model=model, input_tokens=random.randrange(10_000), output_tokens=random.randrange(1_000),
+            team=random.choice(["a", "b", None]), feature=random.choice(["x", "y", None]), customer=random.choice(["c1", "c2"]),
+            user=f"u{random.randrange(20)}", tags={"plan": random.choice(["pro", "free"])} if random.random() < 0.7 else None,
+            status=random.choice(["success", "success", "error"]), started_at=now - random.random() * 5 * 86_400,
+        )  # fmt: skip
+    events = events_of(meter)
+    meter.close()
+    return taximeter.Ledger(state / "ledger.db"), events
+
+
+def value_of(event: dict, name: str):
+    if name == "day":
+        return event["started_at"][:10]
+    if name == "hour":
+        return event["started_at"][:13] + ":00Z"
+    if name.startswith("tag:"):
+        return event.get("tags", {}).get(name[4:])
+    return event.get(name)
+
+
+def summed(events, by):
+    groups = defaultdict(lambda: [0, 0, 0, 0, Decimal(0)])
+    for event in events:
+        group = groups[tuple(value_of(event, name) for name in by)]
+        group[0] += 1
+        group[1] += event["cost_usd"] is None
+        group[2] += event["input_tokens"]
+        group[3] += event["status"] == "error"
+        group[4] += Decimal(event["cost_usd"] or 0)
+    return {key: tuple(group) for key, group in groups.items()}
+
+
+def reported(report):
+    return {
+        tuple(row.key.values()): (row.calls, row.unpriced, row.input_tokens, row.errors, row.cost_usd) for row in report.rows
+    }
+
+
+@pytest.mark.parametrize(
+    "by",
+    [
+        (), ("model",), ("provider", "model"), ("team",), ("feature", "day"), ("hour",), ("team", "feature"), ("user",), ("tag:plan",),
+        ("customer", "status"), ("cost_status",), ("tag:plan", "model", "day"), ("tag:none",),
+    ],
+)  # fmt: skip
+def test_sums_are_exact_by_any_field(filled, by):
+    ledger, events = filled
+    assert reported(ledger.report(by)) == summed(events, by)
+
+
+@pytest.mark.parametrize("by", [("model",), ("team", "day"), ("user",)])
+def test_periods_are_exact_whatever_hours_they_cut(filled, by):
+    ledger, events = filled
+    random.seed(2)
+    times = sorted(event["started_at"] for event in events)
+    moments = [datetime.fromisoformat(random.choice(times)[:26] + "+00:00") for _ in range(12)]
+    moments += [moments[0].replace(minute=0, second=0, microsecond=0), moments[0] + timedelta(minutes=7)]
+    for since in [None, *moments]:
+        for until in [None, *moments]:
+            low = since and since.isoformat(timespec="microseconds")[:26]
+            high = until and until.isoformat(timespec="microseconds")[:26]
+            chosen = [e for e in events if (not low or e["started_at"][:26] >= low) and (not high or e["started_at"][:26] < high)]
+            assert reported(ledger.report(by, since=since, until=until)) == summed(chosen, by), (since, until)
+
+
+@pytest.mark.parametrize(
+    "where", [{"team": "a"}, {"team": None}, {"model": "gpt-4o", "status": "error"}, {"tag:plan": "pro"}, {"user": "u3", "feature": "x"}, {"team": "'; DROP TABLE events"}]
+)
+def test_filters_choose_by_any_field(filled, where):
+    ledger, events = filled
+    chosen = [event for event in events if all(value_of(event, name) == value for name, value in where.items())]
+    assert reported(ledger.report("model", where=where)) == summed(chosen, ("model",))
+    assert [event["id"] for event in ledger.events(where=where)] == [event["id"] for event in chosen]
+
+
+def test_the_total_adds_up_and_shows_what_is_unpriced(filled):
+    ledger, events = filled
+    report = ledger.report("model")
+    assert report.total.calls == len(events)
+    assert report.total.unpriced == sum(event["cost_usd"] is None for event in events) > 0
+    assert report.total.cost_usd == sum(Decimal(event["cost_usd"] or 0) for event in events)
+    text = str(report)
+    assert "unpriced" in text
+    assert "unknown" in text
+    assert json.loads(report.to_json())["total"]["cost_usd"] == str(report.total.cost_usd)
+    assert "<table>" in report._repr_html_()
+    assert [row.cost_usd for row in report] == sorted((row.cost_usd for row in report), reverse=True)
+
+
+def test_a_bad_field_or_moment_is_a_value_error_that_names_it(filled):
+    ledger, _ = filled
+    with pytest.raises(ValueError, match="colour"):
+        ledger.report("colour")
+    with pytest.raises(ValueError, match="colour"):
+        ledger.report("model", where={"colour": "red"})
+    for moment in ("soon", datetime(2026, 1, 1), -5, True, "7y", 1e12):
+        with pytest.raises(ValueError, match="since"):
+            ledger.report("model", since=moment)
+    with pytest.raises(ValueError, match="until"):
+        ledger.report("model", until="whenever")
+
+
+def test_moments_come_in_many_forms():
+    day = 1_793_491_200_000_000_000
+    utc = datetime(2026, 11, 1, tzinfo=timezone.utc)
+    for moment in (utc, date(2026, 11, 1), "2026-11-01", "2026-11-01T00:00:00Z", "2026-11-01T02:00:00+02:00", day // 10**9):
+        assert ledger_module.unix_ns("since", moment) == day
+    week = time.time_ns() - 7 * 86_400 * 10**9
+    assert abs(ledger_module.unix_ns("since", "7d") - week) < 10**10
+    assert abs(ledger_module.unix_ns("since", timedelta(days=7)) - week) < 10**10
+
+
+def test_a_ledger_that_does_not_exist_is_empty(state):
+    ledger = taximeter.Ledger()
+    assert len(ledger.report()) == 0
+    assert ledger.report().total.calls == 0
+    assert list(ledger.events()) == []
+    assert not state.exists()
+
+
+def test_a_file_that_is_no_ledger_or_a_newer_one_is_a_clear_error(tmp_path, meter):
+    nonsense = tmp_path / "nonsense.db"
+    nonsense.write_bytes(b"nonsense" * 1000)
+    with pytest.raises(taximeter.LedgerError, match="not a database"):
+        taximeter.Ledger(nonsense)
+    meter.track(provider="openai", model="gpt-4o", input_tokens=1)
+    meter.flush()
+    with sqlite3.connect(meter.settings.ledger) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(taximeter.LedgerError, match="schema 99"):
+        taximeter.Ledger(meter.settings.ledger)
+    # What a newer version made is not written to; events wait for it.
+    time.sleep(0.7)
+    meter.track(provider="openai", model="gpt-4o", input_tokens=1)
+    assert meter.flush(0.5).pending == 1
+    assert "schema 99" in meter.stats()["destinations"]["ledger"]["last_error"]
+
+
+def test_sql_tools_read_the_documented_schema(filled):
+    ledger, events = filled
+    connection = sqlite3.connect(f"file:{ledger.path}?mode=ro", uri=True)
+    assert connection.execute("SELECT count(*) FROM events").fetchone() == (len(events),)
+    assert connection.execute("SELECT typeof(id), typeof(cost_usd) FROM events WHERE cost_usd NOTNULL").fetchone() == ("text", "text")
+    by_day = connection.execute("SELECT sum(calls), sum(unpriced) FROM spend_by_day").fetchone()
+    assert by_day == (len(events), sum(event["cost_usd"] is None for event in events))
+    (cost,) = connection.execute("SELECT sum(cost_usd) FROM spend_by_attribution WHERE dimension = 'team'").fetchone()
+    assert cost == pytest.approx(float(ledger.report(()).total.cost_usd))
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
+
+
+def test_the_last_events_and_those_that_follow(meter):
+    for number in range(5):
+        meter.track(provider="openai", model="gpt-4o", input_tokens=number)
+    meter.flush()
+    ledger = taximeter.Ledger(meter.settings.ledger)
+    assert [event["input_tokens"] for event in ledger.last(2)] == [3, 4]
+    following = ledger.follow(last=1, every=0.01)
+    assert next(following)["input_tokens"] == 4
+    meter.track(provider="openai", model="gpt-4o", input_tokens=9)
+    assert next(following)["input_tokens"] == 9

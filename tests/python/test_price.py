@@ -1,0 +1,184 @@
+"""The price engine against genai-prices' own calculator, as exact decimals."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal, localcontext
+
+import pytest
+from genai_prices import Usage, calc_price
+from genai_prices.data import providers
+from genai_prices.data_units import unit_data
+
+import taximeter
+
+NOW = datetime(2026, 11, 20, 12, 0, tzinfo=timezone.utc)
+CASES = {
+    "plain": {"input_tokens": 1009, "output_tokens": 307},
+    "cached": {"input_tokens": 10_007, "output_tokens": 307, "cache_read_tokens": 5_003},
+    "written": {"input_tokens": 10_007, "output_tokens": 307, "cache_read_tokens": 503, "cache_write_tokens": 1_009},
+    "written for an hour": {
+        "input_tokens": 10_007, "output_tokens": 11, "cache_write_tokens": 1_009, "cache_write_1h_tokens": 503,
+    },
+    "long": {"input_tokens": 1_000_003, "output_tokens": 307, "cache_read_tokens": 500_009},
+    "searches": {"input_tokens": 101, "output_tokens": 11, "web_searches": 7},
+    "reasoning": {"input_tokens": 101, "output_tokens": 1_009, "output_reasoning_tokens": 503},
+}  # fmt: skip
+
+
+def reference(model_ref: str, provider: str, usage: dict, at: datetime) -> Decimal:
+    with localcontext() as context:
+        context.prec = 60
+        return calc_price(Usage(**usage), model_ref, provider_id=provider, genai_request_timestamp=at).total_price
+
+
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_model_of_the_catalog_costs_what_genai_prices_says(case):
+    usage, compared = CASES[case], 0
+    for provider in providers:
+        for model in provider.models:
+            found = provider.find_model(model.id, all_providers=providers)
+            if found is None:
+                continue
+            expected = reference(model.id, provider.id, usage, NOW)
+            cost = taximeter.price(model.id, usage, provider=provider.id, at=NOW)
+            if cost.status == "unpriced":
+                # Where the data set has no rate at all for what was used, it says 0; taximeter says that it does not know.
+                assert expected == 0, (provider.id, model.id)
+                continue
+            assert cost.model == found.id
+            assert cost.usd == expected, (provider.id, model.id, cost.explain())
+            compared += 1
+    assert compared > 1_900
+
+
+def test_dated_prices_follow_the_start_of_the_call():
+    compared = 0
+    for provider in providers:
+        for model in provider.models:
+            rows = model.prices if isinstance(model.prices, list) else []
+            dates = [row.constraint.start_date for row in rows if hasattr(row.constraint, "start_date")]
+            for date in dates:
+                start = datetime(date.year, date.month, date.day, tzinfo=timezone.utc)
+                for at in (start - timedelta(microseconds=1), start):
+                    if at > datetime.now(timezone.utc) or provider.find_model(model.id) is not model:
+                        continue
+                    expected = reference(model.id, provider.id, CASES["cached"], at)
+                    cost = taximeter.price(model.id, CASES["cached"], provider=provider.id, at=at)
+                    assert cost.usd == expected or (cost.usd is None and expected == 0), (model.id, at)
+                    compared += 1
+    assert compared > 300
+
+
+def test_daily_windows_follow_the_hour_of_the_call():
+    compared = 0
+    for provider in providers:
+        for model in provider.models:
+            rows = model.prices if isinstance(model.prices, list) else []
+            if not any(hasattr(row.constraint, "start_time") for row in rows):
+                continue
+            for hour in range(24):
+                at = NOW.replace(hour=hour, minute=30)
+                cost = taximeter.price(model.id, CASES["plain"], provider=provider.id, at=at - timedelta(days=1))
+                assert cost.usd == reference(model.id, provider.id, CASES["plain"], at - timedelta(days=1))
+                compared += 1
+    assert compared >= 24
+
+
+def test_batch_and_service_tier_have_their_own_rates():
+    compared = 0
+    for provider in providers:
+        for model in provider.models:
+            for variant in model.price_variants or ():
+                keywords = {"processing": "batch", "service_tier": "service_tier"}
+                if not set(variant.when) <= set(keywords) or provider.find_model(model.id) is not model:
+                    continue
+                given = {"batch": True} if "processing" in variant.when else {"service_tier": variant.when["service_tier"]}
+                with localcontext() as context:
+                    context.prec = 60
+                    expected = model.calc_price(
+                        Usage(**CASES["cached"]), provider, genai_request_timestamp=NOW, price_context=variant.when
+                    ).total_price
+                cost = taximeter.price(model.id, CASES["cached"], provider=provider.id, at=NOW, **given)
+                assert cost.usd == expected or (cost.status == "unpriced" and expected == 0), model.id
+                compared += 1
+    assert compared > 200
+
+
+def test_names_with_patterns_lead_to_the_same_model():
+    references = [
+        ("anthropic", "claude-sonnet-4-5-20250929"), ("anthropic", "CLAUDE-3-5-SONNET-20241022"), ("openai", "gpt-4o-20241120"),
+        ("aws", "us.anthropic.claude-sonnet-4-5-20250929-v1:0"), ("azure", "gpt-4o"), ("google", "gemini-2.5-pro-preview-05-06"),
+        ("google", "gemini-2.5-pro-preview-tts"),
+    ]  # fmt: skip
+    for provider_id, reference_ in references:
+        provider = next(provider for provider in providers if provider.id == provider_id)
+        expected = provider.find_model(reference_, all_providers=providers)
+        cost = taximeter.price(reference_, CASES["plain"], provider=provider_id)
+        assert cost.model == (expected.id if expected else None), reference_
+
+
+def test_the_units_are_those_of_the_data_set():
+    expected = {
+        name: (unit["per"], [unit["dimensions"]["family"], *(f"{k}={v}" for k, v in unit["dimensions"].items() if k != "family")])
+        for name, unit in unit_data.items()
+    }
+    assert expected == taximeter.UNITS
+
+
+def test_a_price_is_explained_line_by_line():
+    cost = taximeter.price("gpt-4o", {"input_tokens": 1200, "cache_read_tokens": 800, "output_tokens": 350})
+    assert cost.explain().splitlines() == [
+        "input_tokens: 400 × $2.5 per 1000000 = $0.001",
+        "output_tokens: 350 × $10 per 1000000 = $0.0035",
+        "cache_read_tokens: 800 × $1.25 per 1000000 = $0.001",
+        "total: $0.0055",
+    ]
+    assert (cost.input_usd, cost.output_usd) == (Decimal("0.002"), Decimal("0.0035"))
+    assert (cost.provider, cost.model, cost.match, cost.status) == ("openai", "gpt-4o", "exact", "priced")
+    assert cost.catalog.startswith("genai-prices-")
+
+
+def test_what_is_unknown_is_none_and_what_is_free_is_zero():
+    assert taximeter.price("no-such-model", {"input_tokens": 5}).usd is None
+    free = next(m.id for p in providers if p.id == "openrouter" for m in p.models if m.id.endswith(":free"))
+    cost = taximeter.price(free, {"input_tokens": 5}, provider="openrouter")
+    assert (cost.usd, cost.status) == (0, "free")
+
+
+@pytest.mark.parametrize(
+    ("usage", "field"),
+    [
+        ({"input_tokens": -1}, "input_tokens"),
+        ({"output_tokens": 1.5}, "output_tokens"),
+        ({"output_tokens": float("nan")}, "output_tokens"),
+        ({"input_tokens": "7"}, "input_tokens"),
+        ({"input_tokens": 10**13}, "input_tokens"),
+        ({"bananas": 1}, "bananas"),
+        ({"input_tokens": 5, "cache_read_tokens": 6}, "cache_read_tokens"),
+        ({"input_tokens": 5, "cache_read_tokens": 4, "cache_write_tokens": 4}, "input_tokens"),
+        (7, "usage"),
+        (None, "usage"),
+    ],
+)
+def test_bad_usage_is_an_error_that_names_the_field(usage, field):
+    with pytest.raises(taximeter.UsageError, match=field):
+        taximeter.price("claude-sonnet-4-5", usage)
+
+
+def test_a_bad_model_or_time_is_a_value_error():
+    with pytest.raises(ValueError, match="model"):
+        taximeter.price(" ", {"input_tokens": 1})
+    with pytest.raises(ValueError, match="at must have a time zone"):
+        taximeter.price("gpt-4o", {"input_tokens": 1}, at=datetime(2026, 1, 1))
+
+
+def test_provider_usage_objects_are_understood():
+    anthropic = {"input_tokens": 101, "output_tokens": 53, "cache_read_input_tokens": 709, "cache_creation_input_tokens": 211}
+    canonical = {"input_tokens": 1021, "output_tokens": 53, "cache_read_tokens": 709, "cache_write_tokens": 211}
+    assert taximeter.price("claude-sonnet-4-5", anthropic).usd == taximeter.price("claude-sonnet-4-5", canonical).usd
+    openai = {"prompt_tokens": 1009, "completion_tokens": 307, "prompt_tokens_details": {"cached_tokens": 503}}
+    canonical = {"input_tokens": 1009, "output_tokens": 307, "cache_read_tokens": 503}
+    assert taximeter.price("gpt-4o", openai).usd == taximeter.price("gpt-4o", canonical).usd

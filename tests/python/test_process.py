@@ -1,0 +1,429 @@
+"""The life and death of processes: kills, forks, exits, and disks that are full, gone or damaged. All of it for real."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+from conftest import EXAMPLES, events_of, wait_for
+
+import taximeter
+
+ROUNDS = int(os.environ.get("TAXIMETER_KILL_ROUNDS", "25"))
+CALL = {"provider": "openai", "model": "gpt-4o", "input_tokens": 1200, "output_tokens": 350}
+
+PRODUCER = """
+import os, sys, threading, taximeter
+taximeter.init(instrument=False)
+def work():
+    while True:
+        receipt = taximeter.track(provider="openai", model="gpt-4o", input_tokens=1200, output_tokens=350, tags={"plan": "pro"})
+        os.write(1, receipt.id.encode() + b"\\n")
+for _ in range(int(sys.argv[1]) - 1):
+    threading.Thread(target=work).start()
+work()
+"""
+
+
+def ledger_ids(state: Path) -> list[str]:
+    with sqlite3.connect(state / "ledger.db") as connection:
+        ids = [row[0] for row in connection.execute("SELECT id FROM events")]
+    connection.close()
+    return ids
+
+
+def drain(state: Path) -> None:
+    """Adopts what dead processes left, as the next process would."""
+    environment = {**os.environ, "TAXIMETER_STATE_DIR": str(state)}
+    subprocess.run([sys.executable, "-m", "taximeter", "drain"], env=environment, check=True, capture_output=True, timeout=60)
+
+
+def test_no_acknowledged_event_is_lost_or_repeated_by_kill_9(state):
+    random.seed(7)
+    acknowledged: list[str] = []
+    environment = {**os.environ, "TAXIMETER_STATE_DIR": str(state)}
+    for round_ in range(ROUNDS):
+        process = subprocess.Popen(
+            [sys.executable, "-c", PRODUCER, str(1 + round_ % 8)], stdout=subprocess.PIPE, env=environment
+        )
+        lines = [process.stdout.readline()]  # it has begun
+        time.sleep(random.uniform(0, 0.15))
+        process.kill()
+        lines += process.stdout.read().splitlines(keepends=True)
+        process.wait()
+        process.stdout.close()
+        acknowledged += [line.decode().strip() for line in lines if line.endswith(b"\n")]
+    drain(state)
+    ids = ledger_ids(state)
+    assert len(acknowledged) > ROUNDS * 10
+    assert set(acknowledged) <= set(ids)
+    assert len(ids) == len(set(ids))
+    assert list((state / "journal").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "end",
+    ["os._exit(0)", "os.kill(os.getpid(), signal.SIGTERM)", "os.abort()", "ctypes.string_at(0)", "sys.exit(0)", "raise RuntimeError"],
+)
+def test_events_survive_every_kind_of_end(state, run, end):
+    run(
+        f"""
+        import ctypes, faulthandler, os, signal, sys, taximeter
+        taximeter.init(instrument=False)
+        for _ in range(500):
+            taximeter.track(provider="openai", model="gpt-4o", input_tokens=1)
+        {end}
+        """,
+        check=False,
+    )
+    drain(state)
+    assert len(ledger_ids(state)) == 500
+
+
+def test_a_script_with_one_event_finds_it_in_the_ledger(state, run):
+    run("import taximeter; taximeter.track(provider='openai', model='gpt-4o', input_tokens=1)")
+    assert len(ledger_ids(state)) == 1
+    assert list((state / "journal").iterdir()) == []
+
+
+FORKS = {
+    "os.fork": "pid = os.fork()",
+    "libc fork": "pid = ctypes.CDLL(None).fork()",
+    "raw fork": "pid = ctypes.CDLL(None).syscall(57)",
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the numbers of system calls are Linux's")
+@pytest.mark.parametrize("fork", FORKS)
+@pytest.mark.parametrize("when", ["before the first event", "after"])
+def test_a_forked_child_meters_for_itself(state, run, fork, when):
+    run(
+        f"""
+        import ctypes, os, taximeter
+        meter = taximeter.init(instrument=False)
+        def track(who): assert taximeter.track(provider="openai", model="gpt-4o", input_tokens=1, user=who)
+        if {when == "after"}:
+            track("parent before")
+        {FORKS[fork]}
+        if pid == 0:
+            for _ in range(100):
+                track("child")
+            taximeter.flush(5)
+            os._exit(0)
+        for _ in range(100):
+            track("parent")
+        assert os.waitpid(pid, 0)[1] == 0
+        """
+    )
+    drain(state)
+    users = [event.get("user") for event in taximeter.Ledger(state / "ledger.db").events()]
+    assert users.count("child") == 100
+    assert users.count("parent") == 100
+    assert users.count("parent before") == (when == "after")
+
+
+def test_a_child_forked_while_the_ledger_is_open_leaves_delivery_to_its_parent(state, run):
+    """SQLite must not be used in a child of a process that has it open; the parent delivers for the living child."""
+    run(
+        """
+        import os, time, taximeter
+        taximeter.init(instrument=False)
+        def track(who): assert taximeter.track(provider="openai", model="gpt-4o", input_tokens=1, user=who)
+        track("parent")
+        while not taximeter.stats()["destinations"]["ledger"]["delivered"]:
+            time.sleep(0.001)
+        pid = os.fork()
+        if pid == 0:
+            track("child")
+            taximeter.flush(0.1)
+            time.sleep(600)
+        for _ in range(400):
+            ledger = taximeter.Ledger().report(by="user")
+            if {row.key["user"] for row in ledger} == {"parent", "child"}:
+                break
+            time.sleep(0.1)
+        else:
+            raise SystemExit("the living child's event never came")
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
+        """,
+        timeout=90,
+    )
+
+
+def test_a_hundred_forks_under_eight_threads_lose_nothing(state, run):
+    run(
+        """
+        import faulthandler, os, signal, threading, taximeter
+        faulthandler.dump_traceback_later(90, exit=True)
+        taximeter.init(instrument=False)
+        go = True
+        counts = [0] * 8
+        def work(n):
+            while go:
+                taximeter.track(provider="openai", model="gpt-4o", input_tokens=1, user="parent")
+                counts[n] += 1
+        threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+        [t.start() for t in threads]
+        for n in range(100):
+            pid = os.fork()
+            if pid == 0:
+                signal.alarm(30)
+                taximeter.track(provider="openai", model="gpt-4o", input_tokens=1, user=f"child-{n}")
+                os._exit(0)
+            assert os.waitpid(pid, 0)[1] == 0
+        go = False
+        [t.join() for t in threads]
+        report = taximeter.flush(60)
+        open("count", "w").write(str(sum(counts) - report.dropped))
+        """,
+        timeout=120,
+    )
+    drain(state)
+    report = taximeter.Ledger(state / "ledger.db").report(by="user")
+    calls = {row.key["user"]: row.calls for row in report}
+    assert calls.pop("parent") == int((state.parent / "count").read_text())
+    assert calls == {f"child-{n}": 1 for n in range(100)}
+
+
+def _child_of(method: str, state: str, number: int) -> None:
+    meter = taximeter.Meter(state_dir=state) if method == "spawn" else _inherited
+    for _ in range(50):
+        meter.track(**CALL, user=f"{method}-{number}")
+
+
+_inherited: taximeter.Meter
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_multiprocessing_children_meter_for_themselves(state, method):
+    global _inherited
+    meter = _inherited = taximeter.Meter(state_dir=state)
+    meter.track(**CALL, user="parent")
+    meter.flush()
+    context = multiprocessing.get_context(method)
+    children = [context.Process(target=_child_of, args=(method, str(state), number)) for number in range(3)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(30)
+        assert child.exitcode == 0
+    meter.close(5)
+    drain(state)
+    calls = {row.key["user"]: row.calls for row in taximeter.Ledger(state / "ledger.db").report(by="user")}
+    assert calls == {"parent": 1, **{f"{method}-{number}": 50 for number in range(3)}}
+
+
+def test_a_living_process_adopts_what_a_dead_one_left(state, run):
+    run(
+        """
+        import os, taximeter
+        taximeter.init(instrument=False)
+        for _ in range(100):
+            taximeter.track(provider="openai", model="gpt-4o", input_tokens=1, user="dead")
+        os._exit(0)
+        """
+    )
+    meter = taximeter.Meter(state_dir=state)
+    meter.track(**CALL, user="alive")
+    wait_for(lambda: {row.key["user"]: row.calls for row in taximeter.Ledger(state / "ledger.db").report(by="user")} == {"dead": 100, "alive": 1})
+    meter.close(5)
+
+
+def test_several_processes_write_one_ledger(state):
+    environment = {**os.environ, "TAXIMETER_STATE_DIR": str(state), "PYTHONPATH": str(EXAMPLES)}
+    text = """
+    import sys, taximeter
+    taximeter.init(instrument=False)
+    for _ in range(3000):
+        taximeter.track(provider="openai", model="gpt-4o", input_tokens=1, output_tokens=1, team=sys.argv[1])
+    assert taximeter.flush(30).pending == 0
+    """
+    processes = [subprocess.Popen([sys.executable, "-c", textwrap.dedent(text), f"team-{n}"], env=environment) for n in range(4)]
+    assert [process.wait(60) for process in processes] == [0] * 4
+    report = taximeter.Ledger(state / "ledger.db").report(by="team")
+    assert {row.key["team"]: row.calls for row in report} == {f"team-{n}": 3000 for n in range(4)}
+    assert report.total.input_tokens == 12_000
+
+
+def test_without_a_writable_directory_events_are_kept_in_memory_and_delivered(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blocked = tmp_path / "file"
+    blocked.write_text("not a directory")
+    meter = taximeter.Meter(state_dir=blocked / "state")
+    assert meter.track(**CALL)
+    stats = meter.stats()
+    assert stats["tier"] == "memory"
+    assert meter.flush(0.3).pending == 1
+    assert "ledger" in meter.stats()["destinations"]["ledger"]["last_error"]
+    blocked.unlink()
+    wait_for(lambda: meter.flush(1).pending == 0)
+    assert meter.track(**CALL)
+    wait_for(lambda: meter.stats()["tier"] == "mapped" or not meter.track(**CALL).refused and meter.stats()["tier"] == "mapped")
+    meter.close(5)
+
+
+def test_a_deleted_state_directory_is_made_anew(state):
+    meter = taximeter.Meter(state_dir=state)
+    meter.track(**CALL, user="before")
+    meter.flush()
+    subprocess.run(["rm", "-rf", str(state)], check=True)
+    wait_for(lambda: meter.track(**CALL, user="after") and (state / "journal").exists(), 10)
+    meter.close(5)
+    drain(state)
+    assert "after" in {event["user"] for event in taximeter.Ledger(state / "ledger.db").events()}
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path):
+    """A file system of 24 MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(disk)], capture_output=True, check=False).returncode:
+        pytest.skip("mounting a file system needs privileges that this machine does not give")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=False)
+
+
+def test_a_full_disk_loses_exactly_what_is_counted_and_heals(small_disk, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    filler = small_disk / "filler"
+    with filler.open("wb") as file:
+        try:
+            while True:
+                file.write(b"x" * 65_536)
+                file.flush()
+        except OSError:
+            pass
+    meter = taximeter.Meter(state_dir=small_disk / "state")
+    for number in range(1_000):
+        meter.track(**CALL, user=str(number))
+    assert meter.stats()["tier"] == "memory"
+    report = meter.flush(0.5)
+    assert report.pending + report.dropped == 1_000
+    filler.unlink()
+    wait_for(lambda: meter.flush(1).pending == 0, 10)
+    meter.track(**CALL, user="healed")
+    events = events_of(meter)
+    assert len(events) == 1_001 - meter.flush().dropped
+    assert len({event["user"] for event in events}) == len(events)
+    meter.close(5)
+
+
+def test_files_that_outgrow_a_limit_are_an_error_not_a_signal(state, run):
+    run(
+        """
+        import resource, taximeter
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+        taximeter.init(instrument=False)
+        for _ in range(6000):
+            assert taximeter.track(provider="openai", model="gpt-4o", input_tokens=1, tags={"pad": "x" * 400})
+        assert taximeter.stats()["tier"] == "written"
+        """
+    )
+    drain(state)
+    assert len(ledger_ids(state)) == 6_000
+
+
+@pytest.mark.parametrize("damage", ["truncate", "zeros", "garbage", "empty"])
+def test_a_damaged_journal_hides_no_other(state, run, damage):
+    for name in ("first", "second"):
+        run(
+            f"""
+            import os, taximeter
+            taximeter.init(instrument=False)
+            for _ in range(1000):
+                taximeter.track(provider="openai", model="gpt-4o", input_tokens=1, user="{name}")
+            os._exit(0)
+            """
+        )
+        if name == "first":
+            (segment,) = (state / "journal").glob("*/*.seg")
+            size = {"truncate": 100_000, "empty": 0}.get(damage, segment.stat().st_size)
+            with segment.open("r+b") as file:
+                file.truncate(size)
+                if damage in ("zeros", "garbage"):
+                    file.seek(70_000)
+                    file.write((b"\0" if damage == "zeros" else b"\xa5") * 1_000)
+            hidden = state / "hidden"
+            (state / "journal").rename(hidden)
+    for journal in (state / "hidden").iterdir():
+        journal.rename(state / "journal" / journal.name)
+    drain(state)
+    calls = {row.key["user"]: row.calls for row in taximeter.Ledger(state / "ledger.db").report(by="user")}
+    assert calls["second"] == 1000
+    assert calls.get("first", 0) < 1000
+    # What this process delivered itself before it died is in the ledger already; nothing is there twice.
+    ids = ledger_ids(state)
+    assert len(ids) == len(set(ids))
+
+
+def test_a_segment_truncated_under_the_writer_does_not_stop_the_reader(state, run):
+    """Documented: a store to a page that another process cut off is a SIGBUS; what is read goes through the file and is none."""
+    outcome = run(
+        """
+        import glob, os, taximeter
+        taximeter.init(instrument=False)
+        taximeter.track(provider="openai", model="gpt-4o", input_tokens=1)
+        taximeter.flush()
+        (segment,) = glob.glob(os.environ["TAXIMETER_STATE_DIR"] + "/journal/*/*.seg")
+        os.truncate(segment, 4096)
+        print(taximeter.stats()["tier"])
+        """
+    )
+    assert outcome.stdout.strip() == "mapped"
+
+
+def test_importing_starts_no_thread_and_touches_no_file(state, run):
+    outcome = run(
+        """
+        import sys, threading
+        before = set(sys.modules)
+        import taximeter
+        print(len(open("/proc/self/task/%d/children" % __import__("os").getpid()).read()), len(__import__("os").listdir("/proc/self/task")))
+        print(sorted({name.partition(".")[0] for name in set(sys.modules) - before} & {"openai", "anthropic", "httpx", "pydantic", "rich", "sqlite3"}))
+        taximeter.init(instrument=True)
+        print(len(__import__("os").listdir("/proc/self/task")))
+        """
+    )
+    assert outcome.stdout.splitlines() == ["0 1", "[]", "1"]
+    assert not state.exists()
+
+
+def test_exit_waits_only_a_moment_for_a_ledger_that_is_locked(state, run):
+    (state).mkdir()
+    run("import taximeter; taximeter.track(provider='openai', model='gpt-4o', input_tokens=1)")
+    lock = sqlite3.connect(state / "ledger.db", isolation_level=None)
+    lock.execute("BEGIN EXCLUSIVE")
+    started = time.monotonic()
+    run("import taximeter; taximeter.track(provider='openai', model='gpt-4o', input_tokens=1)")
+    assert time.monotonic() - started < 5
+    lock.close()
+    drain(state)
+    assert len(ledger_ids(state)) == 2
+
+
+def test_a_signal_handler_may_track(state, run):
+    run(
+        """
+        import signal, taximeter
+        taximeter.init(instrument=False)
+        def track(*_): assert taximeter.track(provider="openai", model="gpt-4o", input_tokens=1)
+        signal.signal(signal.SIGALRM, track)
+        signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+        for _ in range(20000):
+            track()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        """
+    )
+
+
