@@ -2,11 +2,11 @@
 
 use std::hint::black_box;
 
-use criterion::{Criterion, criterion_group, criterion_main};
 use _core::event::{Attribution, Unit, Usage, UsageEvent};
 use _core::journal::Backend;
 use _core::meter::{Meter, Settings};
 use _core::pricing::{Catalog, Request};
+use criterion::{Criterion, criterion_group, criterion_main};
 
 fn usage() -> Usage {
     let mut usage = Usage::default();
@@ -36,7 +36,8 @@ fn benches(criterion: &mut Criterion) {
     let usage = usage();
     criterion.bench_function("price a known model", |bencher| {
         bencher.iter(|| {
-            let request = Request { provider: Some("openai"), model: "gpt-4o", usage: &usage, started_at: 1, context: &[] };
+            let request =
+                Request { provider: Some("openai"), model: "gpt-4o", usage: &usage, started_at: 1, context: &[] };
             black_box(catalog.total(black_box(&request)))
         });
     });

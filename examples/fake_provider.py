@@ -79,7 +79,7 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
 
-    def do_POST(self) -> None:  # noqa: N802 - the name that http.server looks for
+    def do_POST(self) -> None:
         raw = self.rfile.read(int(self.headers.get("content-length", 0)))
         self.fake.requests.append((self.path, {name.lower(): value for name, value in self.headers.items()}, raw))
         body = json.loads(raw)
@@ -137,7 +137,11 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(base, RESPONSES_USAGE)
 
         def events() -> Iterator[str]:
-            created = {"type": "response.created", "sequence_number": 0, "response": {**base, "output": [], "usage": None}}
+            created = {
+                "type": "response.created",
+                "sequence_number": 0,
+                "response": {**base, "output": [], "usage": None},
+            }
             yield f"event: response.created\ndata: {json.dumps(created)}\n\n"
             started = {**item, "status": "in_progress", "content": []}
             part = {"type": "output_text", "text": "", "annotations": []}
@@ -148,7 +152,12 @@ class _Handler(BaseHTTPRequestHandler):
             ):
                 yield f"event: {kind}\ndata: {json.dumps({'type': kind, **place, **more})}\n\n"
             for number, word in enumerate(WORDS, 2):
-                delta = {"type": "response.output_text.delta", "sequence_number": number, "item_id": "msg_1", "output_index": 0}
+                delta = {
+                    "type": "response.output_text.delta",
+                    "sequence_number": number,
+                    "item_id": "msg_1",
+                    "output_index": 0,
+                }
                 delta |= {"content_index": 0, "delta": word, "logprobs": []}
                 yield f"event: response.output_text.delta\ndata: {json.dumps(delta)}\n\n"
             kind = f"response.{status}"

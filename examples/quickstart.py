@@ -9,10 +9,10 @@ import asyncio
 import tempfile
 
 from anthropic import Anthropic, AsyncAnthropic
-from fake_provider import FakeProvider
 from openai import AsyncOpenAI, OpenAI
 
 import taximeter
+from fake_provider import FakeProvider
 
 QUESTION = [{"role": "user", "content": "Is the meter running?"}]
 

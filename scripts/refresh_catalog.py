@@ -23,7 +23,6 @@ SCHEMA = 1
 TARGET = Path(__file__).parent.parent / "data" / "catalog.json"
 
 
-
 def clause(match: Any) -> dict[str, Any] | None:
     """One match rule; the data set compares everything but regular expressions without regard to case."""
     match match:
@@ -73,7 +72,10 @@ def rates(price: types.ModelPrice, registry: units.UnitRegistry) -> dict[str, An
             continue
         unit = registry.unit_for_price_key(key)
         if isinstance(value, types.TieredPrices):
-            found[unit.usage_key] = [format(value.base, "f"), *([tier.start, format(tier.price, "f")] for tier in value.tiers)]
+            found[unit.usage_key] = [
+                format(value.base, "f"),
+                *([tier.start, format(tier.price, "f")] for tier in value.tiers),
+            ]
         else:
             found[unit.usage_key] = format(value, "f")
     order = list(registry.units)
@@ -102,8 +104,7 @@ def model(info: types.ModelInfo, registry: units.UnitRegistry) -> dict[str, Any]
     entry["prices"] = [constraint(row.constraint) | {"rates": rates(row.prices, registry)} for row in rows]
     if info.price_variants:
         entry["variants"] = [
-            {"when": row.when} | constraint(row.constraint) | {"rates": rates(row.prices, registry)}
-            for row in info.price_variants
+            {"when": row.when} | constraint(row.constraint) | {"rates": rates(row.prices, registry)} for row in info.price_variants
         ]
     return entry
 

@@ -134,7 +134,8 @@ struct Epoch {
 /// A meter.
 pub struct Meter {
     settings: ArcSwap<Settings>,
-    catalog: Arc<Catalog>,
+    /// Loaded by the first event or price, so that importing and configuring stay fast.
+    catalog: OnceLock<Arc<Catalog>>,
     epoch: ArcSwap<Epoch>,
     counts: [AtomicU64; Count::ALL.len()],
 }
@@ -143,14 +144,10 @@ impl Meter {
     /// A meter that has done nothing yet.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let epoch = Epoch {
-            generation: fork_generation(),
-            defaults: settings.defaults.clone(),
-            live: Arc::default(),
-        };
+        let epoch = Epoch { generation: fork_generation(), defaults: settings.defaults.clone(), live: Arc::default() };
         Self {
             settings: ArcSwap::from_pointee(settings),
-            catalog: Catalog::embedded(),
+            catalog: OnceLock::new(),
             epoch: ArcSwap::from_pointee(epoch),
             counts: Default::default(),
         }
@@ -159,7 +156,14 @@ impl Meter {
     /// The catalog that prices events.
     #[must_use]
     pub fn catalog(&self) -> &Catalog {
-        &self.catalog
+        match self.catalog.get() {
+            Some(catalog) => catalog,
+            None => {
+                // Parsed before it is put in place, so that no fork finds it being made.
+                let catalog = Catalog::embedded();
+                self.catalog.get_or_init(|| catalog)
+            }
+        }
     }
 
     /// The settings in force.
@@ -171,8 +175,8 @@ impl Meter {
     /// Changes the settings. What was tracked under the old ones is flushed to where they say, within `timeout`, when state
     /// directory, ledger or backend change.
     pub fn configure(&self, settings: Settings, timeout: Duration) {
-        let defaults = settings.defaults.clone();
-        let old = self.settings.swap(Arc::new(settings.clone()));
+        let settings = Arc::new(settings);
+        let old = self.settings.swap(Arc::clone(&settings));
         let is_moved = old.state_dir != settings.state_dir
             || old.ledger != settings.ledger
             || old.backend != settings.backend
@@ -183,7 +187,7 @@ impl Meter {
         let epoch = Guard::into_inner(self.epoch());
         self.epoch.store(Arc::new(Epoch {
             generation: epoch.generation,
-            defaults,
+            defaults: settings.defaults.clone(),
             live: Arc::clone(&epoch.live),
         }));
     }
@@ -195,7 +199,12 @@ impl Meter {
     ///
     /// # Errors
     /// [`Count::NoSpace`] when the journal is full; it is counted.
-    pub fn track<'a>(&'a self, event: &mut UsageEvent<'a>, scope: &[u8], context: &[(&str, &str)]) -> Result<Receipt, Count> {
+    pub fn track<'a>(
+        &'a self,
+        event: &mut UsageEvent<'a>,
+        scope: &[u8],
+        context: &[(&str, &str)],
+    ) -> Result<Receipt, Count> {
         let now = unix_ns();
         if event.started_at == 0 {
             event.started_at = now - event.latency_us.unwrap_or(0).saturating_mul(1000).min(now);
@@ -203,8 +212,8 @@ impl Meter {
         let mut remark = None;
         match self.price(event, context) {
             Ok(Some(found)) => {
-                event.priced_as = Some(self.catalog.label(found));
-                event.catalog = Some(self.catalog.name());
+                event.priced_as = Some(self.catalog().label(found));
+                event.catalog = Some(self.catalog().name());
             }
             Ok(None) => {}
             Err(contradiction) => remark = Some(contradiction),
@@ -224,11 +233,7 @@ impl Meter {
             self.count(Count::Truncated, u64::from(cuts));
             remark = Some(Count::Truncated);
         }
-        Ok(Receipt {
-            id: event.id,
-            cost: event.cost,
-            remark,
-        })
+        Ok(Receipt { id: event.id, cost: event.cost, remark })
     }
 
     /// Fills in the computed cost; a reported one stays what counts. Returns the entry that priced it.
@@ -236,7 +241,7 @@ impl Meter {
         if event.usage.is_empty() {
             return Ok(None);
         }
-        let priced = self.catalog.total(&Request {
+        let priced = self.catalog().total(&Request {
             provider: Some(event.provider),
             model: event.model,
             usage: &event.usage,
@@ -268,11 +273,7 @@ impl Meter {
             if epoch.generation == generation {
                 return epoch;
             }
-            let next = Arc::new(Epoch {
-                generation,
-                defaults: epoch.defaults.clone(),
-                live: Arc::default(),
-            });
+            let next = Arc::new(Epoch { generation, defaults: epoch.defaults.clone(), live: Arc::default() });
             let previous = self.epoch.compare_and_swap(&epoch, next);
             // Dropping the parent's journal would unmap and close what only the parent may; it stays as it is.
             std::mem::forget((Arc::clone(&previous), Arc::clone(&epoch)));
@@ -290,11 +291,8 @@ impl Meter {
         let epoch = Guard::into_inner(self.epoch());
         let Some(live) = epoch.live.get() else { return Flushed::default() };
         let flushed = live.sender.close(timeout);
-        let next = Arc::new(Epoch {
-            generation: epoch.generation,
-            defaults: epoch.defaults.clone(),
-            live: Arc::default(),
-        });
+        let next =
+            Arc::new(Epoch { generation: epoch.generation, defaults: epoch.defaults.clone(), live: Arc::default() });
         self.epoch.compare_and_swap(&epoch, next);
         flushed
     }

@@ -11,6 +11,8 @@ Importing it reads no file, starts no thread and imports no provider.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ._api import (
     Meter,
     bind,
@@ -30,8 +32,10 @@ from ._api import (
 from ._core import UNITS, Cost, Receipt, __version__
 from .attribution import attribute
 from .errors import ConfigError, LedgerError, TaximeterError, UsageError
-from .ledger import Ledger, Report, Row
 from .meter import FlushReport, Measurement
+
+if TYPE_CHECKING:
+    from .ledger import Ledger, Report, Row
 
 __all__ = [
     "UNITS",
@@ -63,3 +67,12 @@ __all__ = [
     "uninstrument",
     "wrap",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # Services that only track never read the ledger, and its imports are a third of the package's.
+    if name in {"Ledger", "Report", "Row"}:
+        from . import ledger  # noqa: PLC0415
+
+        return getattr(ledger, name)
+    raise AttributeError(f"module 'taximeter' has no attribute {name!r}")

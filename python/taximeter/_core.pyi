@@ -157,7 +157,12 @@ class Meter:
     def stats(self) -> dict[str, Any]: ...
     def drain(self) -> int: ...
     def price(
-        self, model: str, usage: Any, provider: str | None, at: datetime | float | None, context: Sequence[tuple[str, str]]
+        self,
+        model: str,
+        usage: Any,
+        provider: str | None,
+        at: datetime | float | None,
+        context: Sequence[tuple[str, str]],
     ) -> Cost: ...
     def models(self) -> list[tuple[str, str, bool]]: ...
 

@@ -96,7 +96,11 @@ def _add_filters(command: argparse.ArgumentParser) -> None:
     command.add_argument("--since", metavar="WHEN", help="7d, 24h, 2026-11-01, 2026-11-01T09:00:00Z")
     command.add_argument("--until", metavar="WHEN", help="likewise; exclusive")
     command.add_argument(
-        "--where", action="append", default=[], metavar="FIELD=VALUE", help="only these calls; empty for those without; repeatable"
+        "--where",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="only these calls; empty for those without; repeatable",
     )
 
 
@@ -140,7 +144,10 @@ def _show(report: Report) -> None:
 def _overview(options: argparse.Namespace) -> int:
     ledger = _ledger(options)
     today = datetime.now(timezone.utc).date()
-    reports = {"today": ledger.report("model", since=today), "this month": ledger.report("model", since=today.replace(day=1))}
+    reports = {
+        "today": ledger.report("model", since=today),
+        "this month": ledger.report("model", since=today.replace(day=1)),
+    }
     if options.json:
         print(json.dumps({name: json.loads(report.to_json()) for name, report in reports.items()}, indent=2))
         return 0
@@ -193,9 +200,7 @@ def _price(options: argparse.Namespace) -> int:
         "cache_write_tokens": options.cache_write,
     }
     used = {name: count for name, count in counts.items() if count or name in ("input_tokens", "output_tokens")}
-    cost = _api.price(
-        options.model, used, provider=options.provider, service_tier=options.service_tier, batch=options.batch
-    )
+    cost = _api.price(options.model, used, provider=options.provider, service_tier=options.service_tier, batch=options.batch)
     if options.json:
         print(json.dumps(_cost_fields(cost), indent=2))
     else:
@@ -278,15 +283,25 @@ def _check_state_dir(path: Path) -> Check:
     except OSError as error:
         return "state directory", False, f"{path}: {error.strerror}; events are kept in memory only"
     is_writable = os.access(path, os.W_OK)
-    return "state directory", is_writable, f"{path}" + ("" if is_writable else " cannot be written; events are kept in memory only")
+    return (
+        "state directory",
+        is_writable,
+        f"{path}" + ("" if is_writable else " cannot be written; events are kept in memory only"),
+    )
 
 
 def _check_journals(state_dir: Path) -> Check:
     journals = [path for path in (state_dir / "journal").glob("*") if path.is_dir()]
     damaged = list((state_dir / "quarantine").glob("*"))
-    size = sum(file.stat().st_blocks * 512 for journal in journals for file in journal.glob("*.seg") if hasattr(file.stat(), "st_blocks"))
+    size = sum(
+        file.stat().st_blocks * 512 for journal in journals for file in journal.glob("*.seg") if hasattr(file.stat(), "st_blocks")
+    )
     detail = f"{len(journals)} of living or ended processes, {size / 1e6:,.1f} MB"
-    return "journals", not damaged, detail + (f"; {len(damaged)} damaged segments in {state_dir / 'quarantine'}" if damaged else "")
+    return (
+        "journals",
+        not damaged,
+        detail + (f"; {len(damaged)} damaged segments in {state_dir / 'quarantine'}" if damaged else ""),
+    )
 
 
 def _check_ledger(path: Path) -> Check:
@@ -317,7 +332,11 @@ def _check_unpriced(path: Path) -> Check:
 
 def _check_disabled() -> Check:
     is_off = not config.resolve({}).enabled
-    return "metering", not is_off, "disabled by TAXIMETER_DISABLED, TAXIMETER_ENABLED or a file" if is_off else "enabled"
+    return (
+        "metering",
+        not is_off,
+        "disabled by TAXIMETER_DISABLED, TAXIMETER_ENABLED or a file" if is_off else "enabled",
+    )
 
 
 if __name__ == "__main__":

@@ -23,7 +23,18 @@ LEDGER: Final = "ledger"
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off", ""})
 _KNOWN: Final = frozenset(
-    {*ATTRIBUTION, "tags", "destination", "instrument", "state_dir", "durability", "enabled", "debug", "backend", "budget_mb"}
+    {
+        *ATTRIBUTION,
+        "tags",
+        "destination",
+        "instrument",
+        "state_dir",
+        "durability",
+        "enabled",
+        "debug",
+        "backend",
+        "budget_mb",
+    }
 )
 
 

@@ -129,7 +129,10 @@ class Report:
 
     def _repr_html_(self) -> str:
         head, lines = self.table()
-        cells = lambda tag, row: "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in row)  # noqa: E731
+
+        def cells(tag: str, row: Sequence[str]) -> str:
+            return "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in row)
+
         body = "".join(f"<tr>{cells('td', line)}</tr>" for line in lines)
         return f"<table><thead><tr>{cells('th', head)}</tr></thead><tbody>{body}</tbody></table>"
 
@@ -159,7 +162,13 @@ def money(amount: Decimal) -> str:
 def _cells(row: Row) -> list[str]:
     # The cost of a group of which nothing is priced is not zero but unknown.
     cost = "unknown" if row.unpriced and row.unpriced == row.calls else money(row.cost_usd)
-    return [f"{row.calls:,}", f"{row.input_tokens:,}", f"{row.output_tokens:,}", cost, f"{row.unpriced:,}" if row.unpriced else ""]
+    return [
+        f"{row.calls:,}",
+        f"{row.input_tokens:,}",
+        f"{row.output_tokens:,}",
+        cost,
+        f"{row.unpriced:,}" if row.unpriced else "",
+    ]
 
 
 class Ledger:

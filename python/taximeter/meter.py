@@ -9,12 +9,14 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from . import _core, attribution, config
+from . import _core, attribution
 
 if TYPE_CHECKING:
     from datetime import datetime
     from os import PathLike
     from types import TracebackType
+
+    from .config import Settings
 
 __all__ = ["FlushReport", "Measurement", "Meter"]
 
@@ -98,7 +100,7 @@ class Meter:
         return meter
 
     def _prepare(self) -> None:
-        self.settings: config.Settings | None = None
+        self.settings: Settings | None = None
         self._warned: dict[str, float] = {}
         this = weakref.ref(self)
 
@@ -114,8 +116,10 @@ class Meter:
         self.track = self._core.track
         atexit.register(_close_at_exit, this)
 
-    def configure(self, arguments: Mapping[str, Any]) -> config.Settings:
+    def configure(self, arguments: Mapping[str, Any]) -> Settings:
         """Settle the settings from arguments, environment and file, and put them in force."""
+        from . import config  # noqa: PLC0415 - a tenth of the import, for programs that never meter
+
         settings = config.resolve(arguments)
         self._core.configure(
             enabled=settings.enabled,
@@ -135,7 +139,7 @@ class Meter:
     def _configure_from_surroundings(self) -> None:
         try:
             self.configure({})
-        except Exception as error:  # noqa: BLE001 - the first event of a host must not fail on a bad file
+        except Exception as error:
             log.warning("taximeter keeps events in memory, for its settings cannot be read: %s", error)
 
     def _warn(self, what: str, field: str) -> None:

@@ -172,7 +172,10 @@ impl Scanner {
 
     fn message(&mut self, message: &Message, is_event: bool) {
         let kind = text(message.r#type.as_ref()).unwrap_or_default();
-        if self.found.first_token.is_none() && is_event && (kind.ends_with("delta") || message.choices.as_ref().is_some_and(|choices| !choices.is_empty())) {
+        if self.found.first_token.is_none()
+            && is_event
+            && (kind.ends_with("delta") || message.choices.as_ref().is_some_and(|choices| !choices.is_empty()))
+        {
             self.found.first_token = Some(Instant::now());
         }
         keep(&mut self.found.model, message.model.as_ref());
@@ -190,9 +193,10 @@ impl Scanner {
         }
         self.found.is_error |= kind == "error" || (is_event && message.error.is_some());
         match kind {
-            "message_stop" => self.has_ended = true,
-            // OpenAI's other streams end with the event that carries usage.
-            "image_generation.completed" | "image_edit.completed" | "transcript.text.done" => self.has_ended = true,
+            // OpenAI's streams of images and transcripts end with the event that carries usage.
+            "message_stop" | "image_generation.completed" | "image_edit.completed" | "transcript.text.done" => {
+                self.has_ended = true;
+            }
             "response.completed" | "response.incomplete" | "response.failed" => {
                 self.has_ended = true;
                 self.found.is_error |= kind == "response.failed";
@@ -416,7 +420,8 @@ mod tests {
     #[test]
     fn a_body_is_read_and_anything_else_is_missing() {
         let body = Options { is_stream: false, ..options(Family::OpenAi) };
-        let found = summary_of(body, br#"{"model":"m","choices":[{"finish_reason":"length"}],"usage":{"prompt_tokens":3}}"#, 9);
+        let found =
+            summary_of(body, br#"{"model":"m","choices":[{"finish_reason":"length"}],"usage":{"prompt_tokens":3}}"#, 9);
         assert_eq!((found.usage_status, found.usage.count(Unit::INPUT_TOKENS)), (UsageStatus::Complete, 3));
         for body_bytes in [&b"<html>"[..], b"", b"{\"usage\":", b"[1,2]", b"{\"usage\":\"many\"}"] {
             assert_eq!(summary_of(body, body_bytes, 4).usage_status, UsageStatus::Missing);

@@ -56,7 +56,9 @@ pub fn normalize(report: &Value, family: Option<Family>) -> Option<Usage> {
 /// A count at a path; floats count when they are whole.
 fn count(report: &Value, path: &[&str]) -> Option<u64> {
     let value = path.iter().try_fold(report, |value, key| value.get(key))?;
-    let count = value.as_u64().or_else(|| value.as_f64().filter(|number| *number >= 0.0 && number.fract() == 0.0).map(|number| number as u64))?;
+    let count = value.as_u64().or_else(|| {
+        value.as_f64().filter(|number| *number >= 0.0 && number.fract() == 0.0).map(|number| number as u64)
+    })?;
     (count <= MAX_COUNT).then_some(count)
 }
 
@@ -87,7 +89,8 @@ fn openai(report: &Value, [input, output]: [&str; 2], [input_details, output_det
         set_part(&mut usage, "cache_read_tokens", count(report, &["prompt_cache_hit_tokens"]));
     }
     // Transcription that is billed by time.
-    if let Some(seconds) = report.get("seconds").and_then(Value::as_f64).filter(|seconds| (0.0..=1e6).contains(seconds)) {
+    if let Some(seconds) = report.get("seconds").and_then(Value::as_f64).filter(|seconds| (0.0..=1e6).contains(seconds))
+    {
         set(&mut usage, "audio_seconds", Some((seconds * 1e6).round() as u64));
         set(&mut usage, "input_audio_seconds", Some((seconds * 1e6).round() as u64));
     }
@@ -97,7 +100,8 @@ fn openai(report: &Value, [input, output]: [&str; 2], [input_details, output_det
 fn anthropic(report: &Value) -> Usage {
     let mut usage = Usage::default();
     let read = count(report, &["cache_read_input_tokens"]);
-    let by_ttl = ["ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens"].map(|name| count(report, &["cache_creation", name]));
+    let by_ttl =
+        ["ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens"].map(|name| count(report, &["cache_creation", name]));
     let write = count(report, &["cache_creation_input_tokens"])
         .or_else(|| by_ttl.iter().any(Option::is_some).then(|| by_ttl.iter().flatten().sum()));
     let input = count(report, &["input_tokens"]);
@@ -129,7 +133,12 @@ mod tests {
         let chat = json!({"prompt_tokens": 1009, "completion_tokens": 307, "total_tokens": 1316,
             "prompt_tokens_details": {"cached_tokens": 503, "audio_tokens": 0},
             "completion_tokens_details": {"reasoning_tokens": 101}});
-        let expected = [("input_tokens", 1009), ("output_tokens", 307), ("cache_read_tokens", 503), ("output_reasoning_tokens", 101)];
+        let expected = [
+            ("input_tokens", 1009),
+            ("output_tokens", 307),
+            ("cache_read_tokens", 503),
+            ("output_reasoning_tokens", 101),
+        ];
         assert_eq!(counts(&chat, None), expected);
         let responses = json!({"input_tokens": 1009, "output_tokens": 307, "input_tokens_details": {"cached_tokens": 503},
             "output_tokens_details": {"reasoning_tokens": 101}});
@@ -143,15 +152,29 @@ mod tests {
             "server_tool_use": {"web_search_requests": 3}});
         assert_eq!(
             counts(&report, None),
-            [("input_tokens", 1021), ("output_tokens", 53), ("cache_read_tokens", 709), ("cache_write_tokens", 211),
-             ("cache_write_5m_tokens", 200), ("cache_write_1h_tokens", 11), ("web_searches", 3)]
+            [
+                ("input_tokens", 1021),
+                ("output_tokens", 53),
+                ("cache_read_tokens", 709),
+                ("cache_write_tokens", 211),
+                ("cache_write_5m_tokens", 200),
+                ("cache_write_1h_tokens", 11),
+                ("web_searches", 3)
+            ]
         );
     }
 
     #[test]
     fn what_is_no_count_is_left_out() {
-        for report in [json!(null), json!([1]), json!({}), json!({"prompt_tokens": -5}), json!({"prompt_tokens": "7"}),
-            json!({"input_tokens": 1.5}), json!({"input_tokens": null})] {
+        for report in [
+            json!(null),
+            json!([1]),
+            json!({}),
+            json!({"prompt_tokens": -5}),
+            json!({"prompt_tokens": "7"}),
+            json!({"input_tokens": 1.5}),
+            json!({"input_tokens": null}),
+        ] {
             assert_eq!(normalize(&report, None), None, "{report}");
         }
     }

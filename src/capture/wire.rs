@@ -7,6 +7,7 @@ use serde_json::Value;
 /// A response body, or one event of a stream.
 #[derive(Deserialize, Default)]
 #[serde(default)]
+#[expect(clippy::struct_field_names, reason = "the names are the wire's")]
 pub(super) struct Message {
     pub(super) r#type: Option<Value>,
     pub(super) model: Option<Value>,

@@ -27,14 +27,8 @@ impl Destination for LedgerDestination {
 
     fn deliver(&mut self, events: &[UsageEvent<'_>]) -> Result<Delivered, Failure> {
         match self.0.write(events) {
-            Ok(written) => Ok(Delivered {
-                accepted: written.new,
-                duplicates: written.known,
-            }),
-            Err(error) => Err(Failure {
-                reason: error.to_string(),
-                retry_after: None,
-            }),
+            Ok(written) => Ok(Delivered { accepted: written.new, duplicates: written.known }),
+            Err(error) => Err(Failure { reason: error.to_string(), retry_after: None }),
         }
     }
 

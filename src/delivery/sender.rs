@@ -109,7 +109,8 @@ impl Sender {
     /// Starts the thread. `root` is where the journals of other processes are.
     #[must_use]
     pub fn start(journal: Arc<Journal>, root: Option<PathBuf>, destinations: Vec<Box<dyn Destination>>) -> Self {
-        let is_handed_off = destinations.iter().any(|destination| destination.is_barred()) && journal.hand_off().is_ok();
+        let is_handed_off =
+            destinations.iter().any(|destination| destination.is_barred()) && journal.hand_off().is_ok();
         let name = |destination: &dyn Destination| DestinationStats {
             name: destination.name().to_owned(),
             ..DestinationStats::default()
@@ -128,10 +129,7 @@ impl Sender {
         let work = Work { shared: for_thread, lanes, root, next_adoption: Instant::now() };
         // Threads that cannot be made leave the events in the journal, for another process.
         let threads = [spawn("taximeter", move || work.run()), spawn("taximeter-keep", move || for_keeper.keep())];
-        Self {
-            shared,
-            threads: Mutex::new(threads.into_iter().flatten().collect()),
-        }
+        Self { shared, threads: Mutex::new(threads.into_iter().flatten().collect()) }
     }
 
     /// Tells the thread that an event was appended. Costs one load while the thread is awake.
@@ -188,7 +186,9 @@ impl Sender {
         drop(control);
         let threads = std::mem::take(&mut *lock(&self.threads));
         if has_stopped {
-            threads.into_iter().for_each(|thread| drop(thread.join()));
+            for thread in threads {
+                let _ = thread.join();
+            }
         }
         flushed
     }
@@ -213,11 +213,7 @@ struct Lane {
 
 impl Lane {
     fn new(destination: Box<dyn Destination>) -> Self {
-        Self {
-            tail: Tail::new(destination.name()),
-            destination,
-            backoff: Backoff::default(),
-        }
+        Self { tail: Tail::new(destination.name()), destination, backoff: Backoff::default() }
     }
 }
 

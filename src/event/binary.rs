@@ -302,10 +302,7 @@ fn array<const N: usize>(bytes: &[u8]) -> Result<[u8; N], DecodeError> {
 /// Splits a length-prefixed value off the front.
 fn take(bytes: &[u8]) -> Result<(&[u8], &[u8]), DecodeError> {
     let (length, rest) = take_varint(bytes)?;
-    usize::try_from(length)
-        .ok()
-        .and_then(|length| rest.split_at_checked(length))
-        .ok_or(DecodeError::Truncated)
+    usize::try_from(length).ok().and_then(|length| rest.split_at_checked(length)).ok_or(DecodeError::Truncated)
 }
 
 fn take_varint(bytes: &[u8]) -> Result<(u64, &[u8]), DecodeError> {

@@ -27,9 +27,7 @@ impl IdSource {
         let mut random = [0_u8; 10];
         random[..8].copy_from_slice(&self.random.u64(..).to_le_bytes());
         random[8..].copy_from_slice(&self.random.u16(..).to_le_bytes());
-        Builder::from_unix_timestamp_millis(unix_ns / 1_000_000, &random)
-            .into_uuid()
-            .into_bytes()
+        Builder::from_unix_timestamp_millis(unix_ns / 1_000_000, &random).into_uuid().into_bytes()
     }
 }
 

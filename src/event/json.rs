@@ -80,7 +80,7 @@ impl Serialize for UsageEvent<'_> {
     }
 }
 
-/// TagMap as one JSON object.
+/// Tags as one JSON object.
 pub struct TagMap<'a>(pub &'a [(&'a str, &'a str)]);
 
 impl Serialize for TagMap<'_> {
@@ -88,7 +88,6 @@ impl Serialize for TagMap<'_> {
         serializer.collect_map(self.0.iter().copied())
     }
 }
-
 
 #[cfg(test)]
 mod tests {

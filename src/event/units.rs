@@ -115,20 +115,13 @@ impl Unit {
     /// The unit with this number in the journal, if there is one.
     #[must_use]
     pub const fn from_index(index: u8) -> Option<Self> {
-        if (index as usize) < UNIT_COUNT {
-            Some(Self(index))
-        } else {
-            None
-        }
+        if (index as usize) < UNIT_COUNT { Some(Self(index)) } else { None }
     }
 
     /// The unit of this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        TABLE
-            .iter()
-            .position(|row| row.0 == name)
-            .map(|index| Self(index as u8))
+        TABLE.iter().position(|row| row.0 == name).map(|index| Self(index as u8))
     }
 
     /// Every unit, in journal order.

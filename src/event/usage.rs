@@ -79,9 +79,7 @@ impl Usage {
 
 impl std::fmt::Debug for Usage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_map()
-            .entries(self.iter().map(|(unit, count)| (unit.name(), count)))
-            .finish()
+        f.debug_map().entries(self.iter().map(|(unit, count)| (unit.name(), count))).finish()
     }
 }
 
@@ -104,10 +102,7 @@ mod tests {
         let mut usage = Usage::default();
         usage.set(Unit::INPUT_TOKENS, 5);
         usage.set(Unit::CACHE_READ_TOKENS, 6);
-        assert_eq!(
-            usage.first_contradiction(),
-            Some((Unit::CACHE_READ_TOKENS, Unit::INPUT_TOKENS))
-        );
+        assert_eq!(usage.first_contradiction(), Some((Unit::CACHE_READ_TOKENS, Unit::INPUT_TOKENS)));
         usage.set(Unit::CACHE_READ_TOKENS, 5);
         assert_eq!(usage.first_contradiction(), None);
     }

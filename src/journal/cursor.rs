@@ -107,7 +107,7 @@ impl CursorFile {
     /// Makes the file of a new cursor, at the beginning.
     pub(super) fn create(path: &Path) -> io::Result<Self> {
         let file = create_private_file(path)?;
-        write_at(&file, &[0; 2 * SLOT], 0)?;
+        write_at(&file, &vec![0; 2 * SLOT], 0)?;
         Ok(Self { file, generation: 0 })
     }
 

@@ -32,13 +32,13 @@ pub use cursor::Position;
 pub use platform::{create_private_dir, file_identity, fork_generation, unix_ns};
 pub use recovery::Batch;
 pub use segment::Backend;
-pub use tail::{Foreigners, ForeignTail, Tail};
+pub use tail::{ForeignTail, Foreigners, Tail};
 
 use crate::event::id::IdSource;
 use cursor::CursorFile;
 use owner::{OwnedDir, random_bytes};
 use recovery::{Owner, View, read_batch};
-use segment::{HEAP_SEGMENT, Identity, Region, SEGMENT, Segment};
+use segment::{CHUNKS, HEAP_SEGMENT, Identity, Region, SEGMENT, Segment};
 use store::Store;
 
 /// Most bytes of segments a journal keeps on disk.
@@ -47,7 +47,7 @@ pub const MAX_DISK_BUDGET: u64 = 512 << 20;
 const MEMORY_BUDGET: usize = 8 << 20;
 /// A journal on a small disk may still have this many segments.
 const MIN_SEGMENTS: u64 = 3;
-/// Chunks kept ready ahead of the writers: at least 1 MiB, more when they are fast.
+/// Chunks kept ready ahead of idle writers: 1 MiB.
 const MIN_CHUNKS_AHEAD: usize = 16;
 /// Bytes of damaged segments kept for inspection; more are deleted.
 const QUARANTINE_BUDGET: u64 = 16 << 20;
@@ -166,11 +166,7 @@ impl Journal {
             stream: random_bytes(),
             shards: (0..(2 * cores).clamp(4, 64)).map(|_| AlignedShard::default()).collect(),
             making: Mutex::default(),
-            pool: Mutex::new(Pool {
-                current: None,
-                spares: VecDeque::new(),
-                next_index: 0,
-            }),
+            pool: Mutex::new(Pool { current: None, spares: VecDeque::new(), next_index: 0 }),
             views: Mutex::default(),
             dir: Mutex::default(),
             dir_serial: AtomicU64::new(0),
@@ -291,10 +287,7 @@ impl Journal {
     fn next_identity(&self) -> Identity {
         let mut pool = lock(&self.pool);
         pool.next_index += 1;
-        Identity {
-            index: pool.next_index,
-            stream: self.stream,
-        }
+        Identity { index: pool.next_index, stream: self.stream }
     }
 
     /// Whether one more segment stays within the budget and leaves others the greater part of a small or a full disk.
@@ -328,7 +321,9 @@ impl Journal {
             self.make_dir();
         }
         let claimed = self.chunks_claimed.swap(0, Ordering::Relaxed);
-        self.prepare(MIN_CHUNKS_AHEAD.max(4 * claimed), now);
+        // While chunks are used up, a whole spare segment stands by, and more than what four such rounds would take.
+        let ahead = if claimed > 0 { CHUNKS.max(4 * claimed) + MIN_CHUNKS_AHEAD } else { MIN_CHUNKS_AHEAD };
+        self.prepare(ahead, now);
         self.release_idle_regions(false);
         claimed > 0
     }
@@ -429,11 +424,10 @@ impl Journal {
         let pool = lock(&self.pool);
         match pool.current.as_ref().map(|segment| &segment.store) {
             Some(Store::Mapped { .. }) => Tier::Mapped,
-            Some(Store::Written(_)) => Tier::Written,
             Some(Store::Heap(_)) => Tier::Memory,
             None if lock(&self.dir).is_none() => Tier::Memory,
             None if cfg!(target_os = "linux") && self.settings.backend == Backend::Mapped => Tier::Mapped,
-            None => Tier::Written,
+            Some(Store::Written(_)) | None => Tier::Written,
         }
     }
 

@@ -105,7 +105,23 @@ impl OwnedDir {
 
     /// Deletes the directory.
     pub(super) fn remove(self) {
-        let _ = std::fs::remove_dir_all(&self.path);
+        remove_journal(&self.path);
+    }
+}
+
+/// Deletes a journal whose events are all delivered: its segments, then the cursors that say so, then the lock. Whoever dies in
+/// between leaves a journal that the next can finish.
+fn remove_journal(path: &Path) {
+    let rank = |file: &Path| match file.extension().and_then(std::ffi::OsStr::to_str) {
+        Some("seg" | "tmp") => 0,
+        Some("cursor") => 1,
+        _ if file.ends_with(OWNER_LOCK) => 3,
+        _ => 2,
+    };
+    let mut files: Vec<_> = std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    files.sort_by_key(|file| rank(file));
+    if files.iter().all(|file| std::fs::remove_file(file).is_ok()) {
+        let _ = std::fs::remove_dir(path);
     }
 }
 
@@ -135,7 +151,11 @@ pub(super) fn foreign_dirs(root: &Path) -> impl Iterator<Item = Foreign> {
             }
             return None;
         }
-        claim(path).ok().flatten()
+        claim(path.clone()).unwrap_or_else(|_| {
+            // No lock: its remover died before it removed the directory, which is empty then.
+            let _ = std::fs::remove_dir(path);
+            None
+        })
     })
 }
 
@@ -171,7 +191,7 @@ impl Foreign {
     /// Deletes the directory of a dead owner.
     pub(super) fn remove(self) {
         debug_assert!(!self.is_owner_alive);
-        let _ = std::fs::remove_dir_all(&self.path);
+        remove_journal(&self.path);
     }
 }
 
@@ -185,7 +205,8 @@ impl Adopting {
     pub(super) fn begin() -> Option<Self> {
         let generation = fork_generation();
         let holder = ADOPTING.load(Ordering::Acquire);
-        let is_free = holder != generation && ADOPTING.compare_exchange(holder, generation, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        let is_free = holder != generation
+            && ADOPTING.compare_exchange(holder, generation, Ordering::AcqRel, Ordering::Acquire).is_ok();
         is_free.then_some(Self(()))
     }
 }

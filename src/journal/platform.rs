@@ -196,6 +196,7 @@ mod mapping {
 
         /// The file as words.
         #[expect(unsafe_code, reason = "a mapped file is reached through a raw pointer")]
+        #[expect(clippy::cast_ptr_alignment, reason = "maps begin at a page")]
         pub(in super::super) fn words(&self) -> &[AtomicU64] {
             // SAFETY: the pointer is page-aligned and maps `len()` bytes, readable and writable, for as long as `self.0` lives,
             // which the lifetime of the slice does not exceed. Any bit pattern is a u64, and all access from this process goes

@@ -69,6 +69,7 @@ pub struct Batch {
 
 impl Batch {
     /// The payloads, in journal order within each writer.
+    #[must_use]
     pub fn payloads(&self) -> impl ExactSizeIterator<Item = &[u8]> + Clone {
         self.payloads.iter().map(|range| &self.bytes[range.clone()])
     }

@@ -169,14 +169,12 @@ impl Segment {
         // Counted as open before the claim shows, so that the segment is at no time seen as sealed in between.
         self.open.fetch_add(1, Ordering::AcqRel);
         let chunks = self.chunks as u32;
-        let taken = self.claimed.fetch_update(Ordering::AcqRel, Ordering::Acquire, |claimed| (claimed < chunks).then_some(claimed + 1));
+        let taken = self
+            .claimed
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |claimed| (claimed < chunks).then_some(claimed + 1));
         if let Ok(chunk) = taken {
             let chunk = chunk as usize;
-            return Some(Region {
-                segment: Arc::clone(self),
-                chunk,
-                at: first_record(chunk),
-            });
+            return Some(Region { segment: Arc::clone(self), chunk, at: first_record(chunk) });
         }
         self.open.fetch_sub(1, Ordering::AcqRel);
         None
@@ -269,10 +267,7 @@ impl SegmentFile {
         let created = u64::from_le_bytes(page[48..56].try_into().unwrap_or_default());
         let identity = Identity { index, stream };
         let is_valid = read == HEADER && identity.header(created)[..HEADER_FIELDS + 4] == page[..HEADER_FIELDS + 4];
-        Ok(is_valid.then(|| Self {
-            file,
-            seed: identity.seed(),
-        }))
+        Ok(is_valid.then(|| Self { file, seed: identity.seed() }))
     }
 
     /// Reads a chunk from a place in it to its end, or to the end of the file.

@@ -51,7 +51,11 @@ impl Store {
                 return Ok(());
             }
         };
-        if read_at(file, into, offset as u64)? == into.len() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+        if read_at(file, into, offset as u64)? == into.len() {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::UnexpectedEof.into())
+        }
     }
 
     /// Makes a range ready to be written without a fault.

@@ -20,12 +20,7 @@ impl Tail {
     /// A reader at the beginning.
     #[must_use]
     pub fn new(destination: &str) -> Self {
-        Self {
-            destination: destination.to_owned(),
-            position: Position::default(),
-            file: None,
-            of_dir: 0,
-        }
+        Self { destination: destination.to_owned(), position: Position::default(), file: None, of_dir: 0 }
     }
 
     /// Records after this reader's position, some `limit` bytes of them.
@@ -167,10 +162,7 @@ impl Foreigners {
     #[must_use]
     pub fn find(root: &Path) -> Option<Self> {
         let only = Adopting::begin()?;
-        Some(Self {
-            found: foreign_dirs(root).collect(),
-            _only: only,
-        })
+        Some(Self { found: foreign_dirs(root).collect(), _only: only })
     }
 
     /// How many were found.
@@ -190,9 +182,14 @@ impl Foreigners {
     pub fn tails(&self, destination: &str) -> Vec<ForeignTail> {
         let tail = |foreign: &Foreign| {
             let path = foreign.path.join(CursorFile::name(destination));
+            let views = segment_files(&foreign.path);
+            if foreign.destinations().is_empty() && !views.is_empty() {
+                // All cursors are lost: then everything is for everybody, from the beginning.
+                CursorFile::create(&path).ok()?;
+            }
             let (file, position) = CursorFile::open(&path).ok()?;
             Some(ForeignTail {
-                views: segment_files(&foreign.path),
+                views,
                 owner: if foreign.is_owner_alive { Owner::Alive } else { Owner::Gone },
                 root: foreign.path.parent()?.to_owned(),
                 file,
@@ -207,9 +204,13 @@ impl Foreigners {
         for foreign in self.found {
             let has_passed = |destination: &String| {
                 let cursor = CursorFile::open(&foreign.path.join(CursorFile::name(destination)));
-                cursor.is_ok_and(|(_, position)| segment_files(&foreign.path).iter().all(|view| view.is_passed_by(&position)))
+                cursor.is_ok_and(|(_, position)| {
+                    segment_files(&foreign.path).iter().all(|view| view.is_passed_by(&position))
+                })
             };
-            if !foreign.is_owner_alive && foreign.destinations().iter().all(has_passed) {
+            let destinations = foreign.destinations();
+            let is_known = !destinations.is_empty() || segment_files(&foreign.path).is_empty();
+            if !foreign.is_owner_alive && is_known && destinations.iter().all(has_passed) {
                 foreign.remove();
             }
         }

@@ -110,7 +110,9 @@ fn many_writers_lose_nothing_and_repeat_nothing() {
         let writers: Vec<_> = (0..8)
             .map(|writer| {
                 let journal = &journal;
-                scope.spawn(move || (0..20_000).for_each(|n| append(journal, &numbered(writer * 20_000 + n, 50)).unwrap()))
+                scope.spawn(move || {
+                    (0..20_000).for_each(|n| append(journal, &numbered(writer * 20_000 + n, 50)).unwrap());
+                })
             })
             .collect();
         while !writers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
@@ -169,6 +171,32 @@ fn a_lost_cursor_repeats_and_loses_nothing() {
 }
 
 #[test]
+fn without_any_cursor_everything_is_delivered_again() {
+    let dir = TempDir::new().unwrap();
+    let journal = journal_in(&dir);
+    (0..500).for_each(|number| append(&journal, &numbered(number, 90)).unwrap());
+    let dead = copy_as_dead(&journal);
+    std::fs::remove_file(dead.join(CursorFile::name(DESTINATION))).unwrap();
+    assert_eq!(adopt(dead.parent().unwrap()).0, (0..500).collect::<Vec<_>>());
+    assert!(!dead.exists());
+}
+
+#[test]
+fn a_removal_that_was_broken_off_is_finished() {
+    let dir = TempDir::new().unwrap();
+    let journal = journal_in(&dir);
+    (0..500).for_each(|number| append(&journal, &numbered(number, 90)).unwrap());
+    let dead = copy_as_dead(&journal);
+    std::fs::remove_file(segment_path(&dead)).unwrap();
+    std::fs::remove_file(dead.join(CursorFile::name(DESTINATION))).unwrap();
+    assert_eq!(adopt(dead.parent().unwrap()), (vec![], 0));
+    assert!(!dead.exists());
+    std::fs::create_dir(&dead).unwrap();
+    assert_eq!(adopt(dead.parent().unwrap()), (vec![], 0));
+    assert!(!dead.exists());
+}
+
+#[test]
 fn a_living_process_is_not_adopted() {
     let dir = TempDir::new().unwrap();
     let journal = journal_in(&dir);
@@ -217,12 +245,7 @@ fn over_budget_memory_fills_then_the_newest_are_refused_and_counted() {
 
 #[test]
 fn without_a_disk_events_are_kept_in_memory() {
-    let journal = Journal::open(Settings {
-        root: None,
-        backend: Backend::Mapped,
-        budget: None,
-        destinations: vec![],
-    });
+    let journal = Journal::open(Settings { root: None, backend: Backend::Mapped, budget: None, destinations: vec![] });
     assert_eq!(journal.tier(), Tier::Memory);
     (0..1_000).for_each(|number| append(&journal, &numbered(number, 10)).unwrap());
     assert_eq!(read_all(&journal, &mut Tail::new(DESTINATION)).len(), 1_000);

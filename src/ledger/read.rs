@@ -89,7 +89,7 @@ impl Reader {
         let query = format!("SELECT * FROM events{clause}{joint} seq > ? ORDER BY seq LIMIT ?");
         values.extend([Value::Integer(after), Value::Integer(limit as i64)]);
         let mut statement = self.connection().prepare(&query)?;
-        let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+        let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
         let mut rows = statement.query(params_from_iter(values))?;
         let (mut events, mut last) = (Vec::new(), after);
         while let Some(row) = rows.next()? {

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 
 use rusqlite::types::{Value, ValueRef};
 
-use super::read::{Filter, Reader};
 use super::LedgerError;
+use super::read::{Filter, Reader};
 use crate::money::Usd;
 
 const HOUR_NS: u64 = 3_600_000_000_000;
@@ -30,7 +30,8 @@ pub enum Dimension {
 const HOURLY_OWN: [&str; 5] = ["provider", "model", "operation", "status", "cost_status"];
 /// Fields by which `hourly` is kept one at a time.
 const HOURLY_ATTRIBUTION: [&str; 4] = ["agent", "feature", "team", "customer"];
-const OTHERS: [&str; 8] = ["user", "session", "usage_status", "service_tier", "region", "error", "finish_reason", "catalog"];
+const OTHERS: [&str; 8] =
+    ["user", "session", "usage_status", "service_tier", "region", "error", "finish_reason", "catalog"];
 
 impl Dimension {
     /// The dimension of this name.
@@ -190,9 +191,13 @@ impl Reader {
         last: u64,
     ) -> Result<(), LedgerError> {
         let mut values = vec![Value::Text(attribution.to_owned()), clamp(first), clamp(last)];
-        let mut query = String::from("SELECT status = 'error', cost_status = 'unpriced', calls, input_tokens, output_tokens,
-            cache_read_tokens, cache_write_tokens, reasoning_tokens, cost_usd");
-        dimensions.iter().for_each(|dimension| query.extend([", ".to_owned(), dimension.over_hours()]));
+        let mut query = String::from(
+            "SELECT status = 'error', cost_status = 'unpriced', calls, input_tokens, output_tokens,
+            cache_read_tokens, cache_write_tokens, reasoning_tokens, cost_usd",
+        );
+        for dimension in dimensions {
+            query.extend([", ".to_owned(), dimension.over_hours()]);
+        }
         query.push_str(" FROM hourly WHERE dimension = ? AND hour >= ? AND hour < ?");
         for (dimension, value) in &filter.equal {
             query.extend([" AND ".to_owned(), dimension.over_hours(), " = ?".to_owned()]);
@@ -203,8 +208,10 @@ impl Reader {
 
     fn add_events(&self, groups: &mut Groups, dimensions: &[Dimension], filter: &Filter) -> Result<(), LedgerError> {
         let mut values = Vec::new();
-        let mut query = String::from("SELECT status = 'error', cost_status = 'unpriced', 1, input_tokens, output_tokens,
-            cache_read_tokens, cache_write_tokens, reasoning_tokens, ifnull(cost_usd, '0')");
+        let mut query = String::from(
+            "SELECT status = 'error', cost_status = 'unpriced', 1, input_tokens, output_tokens,
+            cache_read_tokens, cache_write_tokens, reasoning_tokens, ifnull(cost_usd, '0')",
+        );
         for dimension in dimensions {
             query.extend([", ".to_owned(), dimension.over_events(&mut values)]);
         }
@@ -213,7 +220,13 @@ impl Reader {
         self.add_rows(groups, dimensions, &query, values)
     }
 
-    fn add_rows(&self, groups: &mut Groups, dimensions: &[Dimension], query: &str, values: Vec<Value>) -> Result<(), LedgerError> {
+    fn add_rows(
+        &self,
+        groups: &mut Groups,
+        dimensions: &[Dimension],
+        query: &str,
+        values: Vec<Value>,
+    ) -> Result<(), LedgerError> {
         const FIRST_DIMENSION: usize = 9;
         let mut statement = self.connection().prepare(query)?;
         let mut rows = statement.query(rusqlite::params_from_iter(values))?;
@@ -258,7 +271,9 @@ fn rollup<'a>(dimensions: &'a [Dimension], filter: &'a Filter) -> Option<&'a str
         match dimension {
             Dimension::Day | Dimension::Hour => {}
             Dimension::Column(name) if HOURLY_OWN.contains(name) => {}
-            Dimension::Column(name) if HOURLY_ATTRIBUTION.contains(name) && (attribution.is_empty() || attribution == *name) => {
+            Dimension::Column(name)
+                if HOURLY_ATTRIBUTION.contains(name) && (attribution.is_empty() || attribution == *name) =>
+            {
                 attribution = name;
             }
             Dimension::Column(_) | Dimension::Tag(_) => return None,

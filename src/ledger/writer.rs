@@ -19,7 +19,8 @@ const INSERT: &str = "INSERT OR IGNORE INTO events (id, started_at, provider, mo
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25,
     ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35)";
 
-const HOURLY_KEY: &str = "dimension = ?1 AND hour = ?2 AND value = ?3 AND provider = ?4 AND model = ?5 AND operation = ?6
+const HOURLY_KEY: &str =
+    "dimension = ?1 AND hour = ?2 AND value = ?3 AND provider = ?4 AND model = ?5 AND operation = ?6
     AND status = ?7 AND cost_status = ?8";
 
 const NANOSECONDS_PER_HOUR: u64 = 3_600_000_000_000;
@@ -65,11 +66,7 @@ impl Writer {
     /// A writer of the file at `path`, which is made when the first batch comes.
     #[must_use]
     pub fn new(path: &Path) -> Self {
-        Self {
-            path: path.to_owned(),
-            open: None,
-            identity: None,
-        }
+        Self { path: path.to_owned(), open: None, identity: None }
     }
 
     /// Closes the file until the next batch, so that a fork in between inherits nothing of it.
@@ -100,7 +97,8 @@ impl Writer {
                 // What is wrong with the directory shows when SQLite opens the file.
                 let _ = create_private_dir(dir);
             }
-            let mut leased = Leased::open(&self.path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+            let mut leased =
+                Leased::open(&self.path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
             leased.connection.pragma_update(None, "journal_mode", "wal")?;
             leased.connection.pragma_update(None, "synchronous", "normal")?;
             schema::migrate(&mut leased.connection)?;
@@ -149,7 +147,8 @@ fn insert_event(insert: &mut CachedStatement<'_>, event: &UsageEvent<'_>) -> Res
     let tokens = token_columns(event);
     let usage = serde_json::to_string(&event.usage).unwrap_or_default();
     let attribution = &event.attribution;
-    let tags = (!attribution.tags.is_empty()).then(|| serde_json::to_string(&TagMap(&attribution.tags)).unwrap_or_default());
+    let tags =
+        (!attribution.tags.is_empty()).then(|| serde_json::to_string(&TagMap(&attribution.tags)).unwrap_or_default());
     let milliseconds = |us: Option<u64>| us.map(|us| us as f64 / 1000.0);
     let inserted = insert.execute(params![
         id_text(event.id),
@@ -234,7 +233,16 @@ fn merge_hours(transaction: &Transaction<'_>, sums: &HashMap<HourKey<'_>, HourSu
         let hour = key.hour as i64;
         let so_far: Option<String> = known
             .query_row(
-                params![key.dimension, hour, key.value, key.provider, key.model, key.operation, key.status, key.cost_status],
+                params![
+                    key.dimension,
+                    hour,
+                    key.value,
+                    key.provider,
+                    key.model,
+                    key.operation,
+                    key.status,
+                    key.cost_status
+                ],
                 |row| row.get(0),
             )
             .optional()?;
@@ -244,8 +252,21 @@ fn merge_hours(transaction: &Transaction<'_>, sums: &HashMap<HourKey<'_>, HourSu
         };
         let [input, output, cache_read, cache_write, reasoning] = sum.tokens;
         statement.execute(params![
-            key.dimension, hour, key.value, key.provider, key.model, key.operation, key.status, key.cost_status,
-            sum.calls, input, output, cache_read, cache_write, reasoning, cost.to_string(),
+            key.dimension,
+            hour,
+            key.value,
+            key.provider,
+            key.model,
+            key.operation,
+            key.status,
+            key.cost_status,
+            sum.calls,
+            input,
+            output,
+            cache_read,
+            cache_write,
+            reasoning,
+            cost.to_string(),
         ])?;
     }
     Ok(())

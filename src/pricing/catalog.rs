@@ -3,15 +3,17 @@
 //! The embedded catalog is `data/catalog.json`, derived from `genai-prices`; its first line states the provenance. It is parsed
 //! once, when first needed.
 
+use arc_swap::ArcSwapOption;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use super::matching::{Clause, with_dashed_date};
 use super::providers::{canonical_provider, catalog_id};
 use crate::event::Unit;
+use crate::event::units::UNIT_COUNT;
 use crate::money::parse_scaled;
 
 const EMBEDDED: &str = include_str!("../../data/catalog.json");
@@ -61,11 +63,7 @@ pub(super) struct Rate {
 impl Rate {
     /// The rate for a call with this total input. Crossing a threshold reprices every token of the call.
     pub(super) fn at(&self, total_input: u64) -> i128 {
-        self.tiers
-            .iter()
-            .rev()
-            .find(|(above, _)| total_input > *above)
-            .map_or(self.base, |(_, rate)| *rate)
+        self.tiers.iter().rev().find(|(above, _)| total_input > *above).map_or(self.base, |(_, rate)| *rate)
     }
 }
 
@@ -161,6 +159,7 @@ pub(super) struct Model {
 }
 
 #[derive(Debug)]
+#[expect(clippy::struct_field_names, reason = "`provider_match` and `model_match` are told apart by their names")]
 struct Provider {
     id: Box<str>,
     provider_match: Option<Clause>,
@@ -190,6 +189,8 @@ pub struct Catalog {
     name: String,
     /// Unlike any other catalog's in this process.
     serial: u64,
+    /// For each unit, the set of units that are counted within it.
+    pub(super) parts: [u64; UNIT_COUNT],
     providers: Vec<Provider>,
 }
 
@@ -197,18 +198,17 @@ impl Catalog {
     /// The catalog this version was built with.
     ///
     /// A test parses the embedded text; an unreadable one would act as an empty catalog.
+    ///
+    /// Threads that ask at once may parse it twice; none waits for another, which a fork could leave it without.
     #[must_use]
     pub fn embedded() -> Arc<Self> {
-        static PARSED: OnceLock<Arc<Catalog>> = OnceLock::new();
-        PARSED
-            .get_or_init(|| {
-                Arc::new(Self::parse(EMBEDDED).unwrap_or(Self {
-                    name: "none".into(),
-                    serial: 0,
-                    providers: Vec::new(),
-                }))
-            })
-            .clone()
+        static PARSED: ArcSwapOption<Catalog> = ArcSwapOption::const_empty();
+        if let Some(parsed) = PARSED.load_full() {
+            return parsed;
+        }
+        let parsed = Arc::new(Self::parse(EMBEDDED).unwrap_or_else(|_| Self::over("none".into(), Vec::new())));
+        PARSED.compare_and_swap(&None::<Arc<Self>>, Some(Arc::clone(&parsed)));
+        PARSED.load_full().unwrap_or(parsed)
     }
 
     /// Reads a catalog.
@@ -220,12 +220,17 @@ impl Catalog {
         if raw.schema != SCHEMA {
             return Err(CatalogError::Schema(raw.schema));
         }
-        static PARSED: AtomicU64 = AtomicU64::new(0);
-        Ok(Self {
-            name: format!("{}-{}", raw.source, raw.version),
-            serial: PARSED.fetch_add(1, Ordering::Relaxed) + 1,
-            providers: raw.providers.into_iter().map(Provider::from).collect(),
-        })
+        let name = format!("{}-{}", raw.source, raw.version);
+        Ok(Self::over(name, raw.providers.into_iter().map(Provider::from).collect()))
+    }
+
+    fn over(name: String, providers: Vec<Provider>) -> Self {
+        static MADE: AtomicU64 = AtomicU64::new(0);
+        let mut parts = [0; UNIT_COUNT];
+        for unit in Unit::all() {
+            parts[unit.index()] = Unit::all().filter(|part| unit.contains(*part)).fold(0, |set, part| set | part.bit());
+        }
+        Self { name, serial: MADE.fetch_add(1, Ordering::Relaxed) + 1, parts, providers }
     }
 
     /// Its name, as events record it: the source and its version.
@@ -269,7 +274,8 @@ impl Catalog {
         {
             return self.find_in(index, rest).or_else(|| self.find_in(index, &reference));
         }
-        let described = |provider: &Provider| provider.model_match.as_ref().is_some_and(|rule| rule.is_match(&reference));
+        let described =
+            |provider: &Provider| provider.model_match.as_ref().is_some_and(|rule| rule.is_match(&reference));
         self.find_in(self.providers.iter().position(described)?, &reference)
     }
 
@@ -300,17 +306,12 @@ impl Catalog {
     }
 
     fn find_in(&self, index: usize, reference: &str) -> Option<Found> {
-        self.find_as_given(index, reference)
-            .or_else(|| self.find_as_given(index, &with_dashed_date(reference)?))
+        self.find_as_given(index, reference).or_else(|| self.find_as_given(index, &with_dashed_date(reference)?))
     }
 
     fn find_as_given(&self, index: usize, reference: &str) -> Option<Found> {
-        let found = |index: usize, (model, kind), is_fallback| Found {
-            provider: index as u16,
-            model,
-            kind,
-            is_fallback,
-        };
+        let found =
+            |index: usize, (model, kind), is_fallback| Found { provider: index as u16, model, kind, is_fallback };
         let provider = &self.providers[index];
         if let Some(hit) = provider.find(reference) {
             return Some(found(index, hit, false));
@@ -384,7 +385,7 @@ impl Model {
     /// `None` when the context changes nothing.
     pub(super) fn context_rates(&self, standard: &Rates, unix_seconds: u64, context: &[(&str, &str)]) -> Option<Rates> {
         let fits = |row: &&Row| {
-            let asked = |key: &str, value: &str| context.iter().any(|pair| *pair == (key, value));
+            let asked = |key: &str, value: &str| context.contains(&(key, value));
             row.period.holds(unix_seconds) && row.context.iter().all(|(key, value)| asked(key, value))
         };
         let mut own: Vec<(Unit, Rate)> = Vec::new();
@@ -423,25 +424,23 @@ impl<'de> Deserialize<'de> for Row {
                     .as_secs(),
             ),
             (None, Some((start, end))) => {
-                let second = |text: &str| second_of_day(text).ok_or_else(|| D::Error::custom(format!("{text:?} is not a time")));
+                let second =
+                    |text: &str| second_of_day(text).ok_or_else(|| D::Error::custom(format!("{text:?} is not a time")));
                 When::Daily(second(start)?, second(end)?)
             }
             (Some(_), Some(_)) => return Err(D::Error::custom("a row has a start or a window, not both")),
         };
         let mut context: Vec<_> = raw.when.into_iter().collect();
         context.sort();
-        Ok(Self {
-            period,
-            context,
-            rates: raw.rates,
-        })
+        Ok(Self { period, context, rates: raw.rates })
     }
 }
 
 fn second_of_day(text: &str) -> Option<u64> {
     let mut parts = text.split(':').map(|part| part.parse::<u64>().ok());
     let (hours, minutes, seconds) = (parts.next()??, parts.next()??, parts.next()??);
-    (hours < 24 && minutes < 60 && seconds < 60 && parts.next().is_none()).then_some(hours * 3600 + minutes * 60 + seconds)
+    (hours < 24 && minutes < 60 && seconds < 60 && parts.next().is_none())
+        .then_some(hours * 3600 + minutes * 60 + seconds)
 }
 
 impl<'de> Deserialize<'de> for Rates {
@@ -468,10 +467,7 @@ impl<'de> Deserialize<'de> for Rates {
         for (name, value) in raw {
             let unit = Unit::from_name(&name).ok_or_else(|| D::Error::custom(format!("{name:?} is not a unit")))?;
             let parsed = match value {
-                RawRate::Flat(text) => Rate {
-                    base: rate(&text)?,
-                    tiers: Box::default(),
-                },
+                RawRate::Flat(text) => Rate { base: rate(&text)?, tiers: Box::default() },
                 RawRate::Tiered(parts) => {
                     let mut base = None;
                     let mut tiers = Vec::new();
@@ -551,7 +547,10 @@ mod tests {
             let error = Catalog::parse(&text(rates)).unwrap_err().to_string();
             assert!(error.contains(reason), "{rates}: {error}");
         }
-        assert!(matches!(Catalog::parse(r#"{"schema":9,"source":"","version":"","providers":[]}"#), Err(CatalogError::Schema(9))));
+        assert!(matches!(
+            Catalog::parse(r#"{"schema":9,"source":"","version":"","providers":[]}"#),
+            Err(CatalogError::Schema(9))
+        ));
         assert!(Catalog::parse("{").is_err());
     }
 }

@@ -7,7 +7,6 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::hash::BuildHasher;
-use std::sync::LazyLock;
 
 use super::catalog::{Catalog, Found, MatchKind, Rate, Rates};
 use crate::event::units::UNIT_COUNT;
@@ -16,15 +15,6 @@ use crate::money::Usd;
 
 /// Amounts have 24 decimals and rates 18, so the product of a rate and a count is 10^6 short.
 const RATE_TO_AMOUNT: i128 = 1_000_000;
-
-/// For each unit, the units that are counted within it.
-static PARTS: LazyLock<[u64; UNIT_COUNT]> = LazyLock::new(|| {
-    let mut parts = [0; UNIT_COUNT];
-    for unit in Unit::all() {
-        parts[unit.index()] = Unit::all().filter(|part| unit.contains(*part)).fold(0, |set, part| set | part.bit());
-    }
-    parts
-});
 
 /// What is to be priced.
 #[derive(Clone, Copy, Debug)]
@@ -98,14 +88,7 @@ impl Catalog {
             let part = |line: &&Line| line.unit.dimensions().any(|dimension| dimension == direction);
             usd.map(|_| lines.iter().filter(part).map(|line| line.amount).sum())
         };
-        Ok(Cost {
-            usd,
-            input: sum("direction=input"),
-            output: sum("direction=output"),
-            status,
-            found,
-            lines,
-        })
+        Ok(Cost { usd, input: sum("direction=input"), output: sum("direction=output"), status, found, lines })
     }
 
     /// Prices a call.
@@ -140,8 +123,8 @@ impl Catalog {
                 (None, CostStatus::Unpriced, Some(found))
             });
         }
-        let amount = charge_rates(&rates, request.usage, line)?;
-        let covered = rates.0.iter().fold(0, |set, (unit, _)| set | unit.bit() | PARTS[unit.index()]);
+        let amount = charge_rates(&rates, &self.parts, request.usage, line)?;
+        let covered = rates.0.iter().fold(0, |set, (unit, _)| set | unit.bit() | self.parts[unit.index()]);
         let used = request.usage.iter().filter(|(_, count)| *count > 0).fold(0, |set, (unit, _)| set | unit.bit());
         if used & covered == 0 && used != 0 && amount == Usd::ZERO {
             return Ok((None, CostStatus::Unpriced, Some(found)));
@@ -180,19 +163,20 @@ impl Catalog {
         let found = self.find(provider, model);
         let _ = TABLE.try_with(|table| {
             if let Ok(mut table) = table.try_borrow_mut() {
-                table[index] = Some(Slot {
-                    catalog: identity,
-                    provider: provider.map(Into::into),
-                    model: model.into(),
-                    found,
-                });
+                table[index] =
+                    Some(Slot { catalog: identity, provider: provider.map(Into::into), model: model.into(), found });
             }
         });
         found
     }
 }
 
-fn charge_rates(rates: &Rates, usage: &Usage, line: &mut dyn FnMut(Line)) -> Result<Usd, PriceError> {
+fn charge_rates(
+    rates: &Rates,
+    contained: &[u64; UNIT_COUNT],
+    usage: &Usage,
+    line: &mut dyn FnMut(Line),
+) -> Result<Usd, PriceError> {
     let total_input = usage.count(Unit::INPUT_TOKENS);
     let mut charged = [0_u64; UNIT_COUNT];
     let mut done = 0_u64;
@@ -200,7 +184,7 @@ fn charge_rates(rates: &Rates, usage: &Usage, line: &mut dyn FnMut(Line)) -> Res
     for (unit, rate) in &rates.0 {
         let reported = if *unit == Unit::REQUESTS { 1 } else { usage.count(*unit) };
         let mut own = reported;
-        let mut parts = PARTS[unit.index()] & done;
+        let mut parts = contained[unit.index()] & done;
         while parts != 0 {
             let part = parts.trailing_zeros() as usize;
             parts &= parts - 1;
@@ -214,12 +198,7 @@ fn charge_rates(rates: &Rates, usage: &Usage, line: &mut dyn FnMut(Line)) -> Res
         let rate = rate_of(rate, total_input);
         let amount = product(own, rate, *unit).ok_or(PriceError::OutOfRange(*unit))?;
         total = total.checked_add(amount).ok_or(PriceError::OutOfRange(*unit))?;
-        line(Line {
-            unit: *unit,
-            count: own,
-            rate,
-            amount,
-        });
+        line(Line { unit: *unit, count: own, rate, amount });
     }
     Ok(total)
 }
@@ -270,13 +249,7 @@ mod tests {
     }
 
     fn price(provider: &str, model: &str, usage: &Usage, context: &[(&str, &str)]) -> Result<Cost, PriceError> {
-        Catalog::embedded().price(&Request {
-            provider: Some(provider),
-            model,
-            usage,
-            started_at: NOW,
-            context,
-        })
+        Catalog::embedded().price(&Request { provider: Some(provider), model, usage, started_at: NOW, context })
     }
 
     fn dollars(provider: &str, model: &str, counts: &[(&str, u64)]) -> Option<String> {
@@ -319,7 +292,8 @@ mod tests {
 
     #[test]
     fn parts_above_their_total_are_refused_by_name() {
-        let error = price("openai", "gpt-4o", &usage(&[("input_tokens", 5), ("cache_read_tokens", 6)]), &[]).unwrap_err();
+        let error =
+            price("openai", "gpt-4o", &usage(&[("input_tokens", 5), ("cache_read_tokens", 6)]), &[]).unwrap_err();
         assert!(error.to_string().starts_with("input_tokens"), "{error}");
     }
 

@@ -2,9 +2,11 @@
 
 use regex_lite::Regex;
 use serde::Deserialize;
-use std::sync::OnceLock;
 
-/// A rule over a reference in lower case. Regular expressions are compiled when first met.
+/// A rule over a reference in lower case.
+///
+/// Regular expressions are compiled with the catalog and not when first met: a fork in the middle of that would leave the child
+/// waiting for a thread it does not have.
 #[derive(Deserialize, Debug)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Clause {
@@ -20,27 +22,14 @@ pub(super) enum Clause {
 
 /// A regular expression of the catalog.
 #[derive(Deserialize, Debug)]
-#[serde(from = "Box<str>")]
-pub(super) struct Pattern {
-    source: Box<str>,
-    compiled: OnceLock<Option<Regex>>,
-}
+#[serde(try_from = "String")]
+pub(super) struct Pattern(Regex);
 
-impl From<Box<str>> for Pattern {
-    fn from(source: Box<str>) -> Self {
-        Self {
-            source,
-            compiled: OnceLock::new(),
-        }
-    }
-}
+impl TryFrom<String> for Pattern {
+    type Error = regex_lite::Error;
 
-impl Pattern {
-    fn is_match(&self, text: &str) -> bool {
-        self.compiled
-            .get_or_init(|| Regex::new(&self.source).ok())
-            .as_ref()
-            .is_some_and(|regex| regex.is_match(text))
+    fn try_from(source: String) -> Result<Self, Self::Error> {
+        Regex::new(&source).map(Self)
     }
 }
 
@@ -52,7 +41,7 @@ impl Clause {
             Self::StartsWith(text) => reference.starts_with(&**text),
             Self::EndsWith(text) => reference.ends_with(&**text),
             Self::Contains(text) => reference.contains(&**text),
-            Self::Regex(pattern) => pattern.is_match(reference),
+            Self::Regex(pattern) => pattern.0.is_match(reference),
             Self::Or(parts) => parts.iter().any(|part| part.is_match(reference)),
             Self::And(parts) => parts.iter().all(|part| part.is_match(reference)),
             Self::Not(part) => !part.is_match(reference),
@@ -86,7 +75,7 @@ pub(super) fn with_dashed_date(reference: &str) -> Option<String> {
         if bytes[start] == b'-' && ends && is_compact_date(&bytes[start + 1..end]) {
             let date = &reference[start + 1..end];
             out.push_str(&reference[copied..=start]);
-            out.push_str(&format!("{}-{}-{}", &date[..4], &date[4..6], &date[6..]));
+            out.extend([&date[..4], "-", &date[4..6], "-", &date[6..]]);
             copied = end;
             start = end;
         } else {
@@ -102,7 +91,8 @@ fn is_compact_date(bytes: &[u8]) -> bool {
     if !bytes.starts_with(b"20") || !bytes.iter().all(u8::is_ascii_digit) {
         return false;
     }
-    let number = |range: std::ops::Range<usize>| bytes[range].iter().fold(0, |sum, byte| sum * 10 + u32::from(byte - b'0'));
+    let number =
+        |range: std::ops::Range<usize>| bytes[range].iter().fold(0, |sum, byte| sum * 10 + u32::from(byte - b'0'));
     let (year, month, day) = (number(0..4), number(4..6), number(6..8));
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     let days = match month {

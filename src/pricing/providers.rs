@@ -7,7 +7,11 @@ use std::borrow::Cow;
 const KNOWN: &[(&str, &str, &[&str])] = &[
     ("openai", "openai", &[]),
     ("anthropic", "anthropic", &["claude"]),
-    ("aws.bedrock", "aws", &["aws", "bedrock", "aws_bedrock", "aws-bedrock", "amazon_bedrock", "amazon-bedrock", "amazon"]),
+    (
+        "aws.bedrock",
+        "aws",
+        &["aws", "bedrock", "aws_bedrock", "aws-bedrock", "amazon_bedrock", "amazon-bedrock", "amazon"],
+    ),
     ("azure.ai.openai", "azure", &["azure", "azure_openai", "azure-openai", "azureopenai"]),
     ("azure.ai.inference", "azure", &["azure_ai", "azure-ai"]),
     ("gcp.gemini", "google", &["google", "gemini", "google_genai", "google-genai", "google_ai_studio"]),
@@ -41,10 +45,7 @@ pub fn canonical_provider(name: &str) -> Cow<'_, str> {
 
 /// The catalog's id for a canonical name.
 pub(super) fn catalog_id(canonical: &str) -> &str {
-    KNOWN
-        .iter()
-        .find(|(name, ..)| *name == canonical)
-        .map_or(canonical, |(_, id, _)| *id)
+    KNOWN.iter().find(|(name, ..)| *name == canonical).map_or(canonical, |(_, id, _)| *id)
 }
 
 #[cfg(test)]

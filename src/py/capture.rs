@@ -34,16 +34,8 @@ impl PyScanner {
     fn new(family: &str, stream: bool, gzip: bool, strip: bool) -> PyResult<Self> {
         let family = Family::from_name(family)
             .ok_or_else(|| pyo3::exceptions::PyValueError::new_err(format!("family: {family:?} is not known")))?;
-        let options = Options {
-            family,
-            is_stream: stream,
-            is_gzip: gzip,
-            strips_usage: strip,
-        };
-        Ok(Self {
-            scanner: Mutex::new(Some(Scanner::new(options))),
-            made: Instant::now(),
-        })
+        let options = Options { family, is_stream: stream, is_gzip: gzip, strips_usage: strip };
+        Ok(Self { scanner: Mutex::new(Some(Scanner::new(options))), made: Instant::now() })
     }
 
     /// Takes the next bytes; returns what to pass on in their place, or `None` for the same.
@@ -78,7 +70,11 @@ impl PyScanner {
 /// A provider's usage object, as JSON text, in taximeter's units; `None` when it holds no counts.
 #[pyfunction]
 #[pyo3(signature = (report, family=None))]
-pub(super) fn normalize_usage<'py>(py: Python<'py>, report: &str, family: Option<&str>) -> PyResult<Option<Bound<'py, PyDict>>> {
+pub(super) fn normalize_usage<'py>(
+    py: Python<'py>,
+    report: &str,
+    family: Option<&str>,
+) -> PyResult<Option<Bound<'py, PyDict>>> {
     let report = serde_json::from_str(report).unwrap_or(serde_json::Value::Null);
     normalize(&report, family.and_then(Family::from_name)).map(|usage| usage_dict(py, &usage)).transpose()
 }

@@ -52,6 +52,7 @@ pub(super) fn text<'a>(value: &'a Bound<'_, PyAny>) -> Result<(Cow<'a, str>, boo
 /// A count of a unit, in stored counts. `Err` is the rule that was broken.
 pub(super) fn count(value: &Bound<'_, PyAny>, unit: Unit) -> Result<u64, &'static str> {
     const RULE: &str = "must be a whole number from 0 to 1,000,000,000,000";
+    const SECONDS_RULE: &str = "must be a number of seconds from 0 to 1,000,000";
     let scale = unit.scale();
     if scale == 1 {
         if let Ok(count) = value.extract::<u64>() {
@@ -62,7 +63,6 @@ pub(super) fn count(value: &Bound<'_, PyAny>, unit: Unit) -> Result<u64, &'stati
         let is_count = number.fract() == 0.0 && (0.0..=MAX_COUNT as f64).contains(&number);
         return if is_count { Ok(number as u64) } else { Err(RULE) };
     }
-    const SECONDS_RULE: &str = "must be a number of seconds from 0 to 1,000,000";
     if value.is_instance_of::<PyBool>() {
         return Err(SECONDS_RULE);
     }
@@ -112,7 +112,8 @@ pub(super) fn decimal(py: Python<'_>, amount: Usd) -> PyResult<Bound<'_, PyAny>>
 
 /// An amount from a `Decimal`, a text or a number; `None` when it is negative or no decimal of at most 24 places.
 pub(super) fn amount(value: &Bound<'_, PyAny>) -> Option<Usd> {
-    let plain = decimal_type(value.py()).ok()?.call1((value.str().ok()?,)).ok()?.call_method1("__format__", ("f",)).ok()?;
+    let plain =
+        decimal_type(value.py()).ok()?.call1((value.str().ok()?,)).ok()?.call_method1("__format__", ("f",)).ok()?;
     let amount: Usd = plain.extract::<String>().ok()?.parse().ok()?;
     (amount >= Usd::ZERO).then_some(amount)
 }

@@ -15,15 +15,15 @@ pub(super) struct PyLedger(Mutex<Reader>);
 
 fn filter(since: Option<u64>, until: Option<u64>, equal: Vec<(String, String)>) -> Result<Filter, LedgerError> {
     let pair = |(name, value): (String, String)| Dimension::parse(&name).map(|dimension| (dimension, value));
-    Ok(Filter {
-        since,
-        until,
-        equal: equal.into_iter().map(pair).collect::<Result<_, _>>()?,
-    })
+    Ok(Filter { since, until, equal: equal.into_iter().map(pair).collect::<Result<_, _>>()? })
 }
 
 impl PyLedger {
-    fn with<R: Send>(&self, py: Python<'_>, work: impl FnOnce(&Reader) -> Result<R, LedgerError> + Send) -> PyResult<R> {
+    fn with<R: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&Reader) -> Result<R, LedgerError> + Send,
+    ) -> PyResult<R> {
         Ok(py.detach(|| work(&self.0.lock().unwrap_or_else(PoisonError::into_inner)))?)
     }
 }

@@ -48,7 +48,8 @@ impl PyMeter {
 }
 
 fn seconds(name: &str, value: f64) -> PyResult<Duration> {
-    Duration::try_from_secs_f64(value).map_err(|_| PyValueError::new_err(format!("{name} must be a number of seconds, 0 or more")))
+    Duration::try_from_secs_f64(value)
+        .map_err(|_| PyValueError::new_err(format!("{name} must be a number of seconds, 0 or more")))
 }
 
 fn flushed(py: Python<'_>, flushed: Flushed, dropped: u64) -> PyResult<Bound<'_, PyTuple>> {
@@ -156,11 +157,32 @@ impl PyMeter {
             self.is_configured.store(true, Ordering::Release);
         }
         let rare = Rare {
-            cache_read_tokens, cache_write_tokens, reasoning_tokens, usage, operation, latency_ms, ttft_ms, status, error,
-            finish_reason, service_tier, region, batch, cost_usd, started_at, trace_id, span_id, parent_span_id, usage_status,
+            cache_read_tokens,
+            cache_write_tokens,
+            reasoning_tokens,
+            usage,
+            operation,
+            latency_ms,
+            ttft_ms,
+            status,
+            error,
+            finish_reason,
+            service_tier,
+            region,
+            batch,
+            cost_usd,
+            started_at,
+            trace_id,
+            span_id,
+            parent_span_id,
+            usage_status,
         };
         let arguments = Arguments {
-            provider, model, input_tokens, output_tokens, tags,
+            provider,
+            model,
+            input_tokens,
+            output_tokens,
+            tags,
             attribution: [agent, feature, team, customer, user, session],
             rare: rare.is_any_given().then_some(rare),
         };

@@ -1,6 +1,8 @@
 //! The bindings. Each translates its arguments, lets the core work without the interpreter's lock where that takes time, and
 //! maps the answer. No rule of the meter lives here.
 
+#![expect(clippy::needless_pass_by_value, reason = "arguments converted from Python come by value")]
+
 mod capture;
 mod convert;
 mod errors;

@@ -40,13 +40,7 @@ impl PyCost {
             None => crate::journal::unix_ns(),
         };
         let context: Vec<_> = context.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-        let cost = catalog.price(&Request {
-            provider,
-            model,
-            usage: &usage,
-            started_at,
-            context: &context,
-        })?;
+        let cost = catalog.price(&Request { provider, model, usage: &usage, started_at, context: &context })?;
         let names = cost.found.map(|found| catalog.names(found));
         Ok(Self {
             provider: names.map(|(provider, _)| provider.to_owned()),

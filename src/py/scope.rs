@@ -82,7 +82,10 @@ fn tag_pairs(tags: &Bound<'_, PyDict>) -> PyResult<Vec<(String, String)>> {
     let mut pairs = Vec::with_capacity(tags.len());
     for (key, value) in tags {
         if !value.is_none() {
-            pairs.push((required_text("a tag's key", &key)?.into_owned(), required_text("a tag's value", &value)?.into_owned()));
+            pairs.push((
+                required_text("a tag's key", &key)?.into_owned(),
+                required_text("a tag's value", &value)?.into_owned(),
+            ));
         }
     }
     Ok(pairs)

@@ -163,17 +163,14 @@ impl Intake<'_, '_> {
         if value.is_none() {
             return None;
         }
-        match text(value) {
-            Ok((text, is_mended)) => {
-                if is_mended {
-                    self.remark(Count::InvalidText, field);
-                }
-                Some(text).filter(|text| !text.is_empty())
-            }
-            Err(_) => {
+        if let Ok((text, is_mended)) = text(value) {
+            if is_mended {
                 self.remark(Count::InvalidText, field);
-                None
             }
+            Some(text).filter(|text| !text.is_empty())
+        } else {
+            self.remark(Count::InvalidText, field);
+            None
         }
     }
 }
@@ -194,13 +191,15 @@ fn record(intake: &Intake<'_, '_>, arguments: &Arguments<'_, '_>) -> Result<Rece
         what.name()
     };
     // Texts are declared before the event that borrows them, so that they outlive it.
-    let provider_text = intake.text("provider", arguments.provider).ok_or_else(|| refuse(Count::MissingProvider, "provider"))?;
+    let provider_text =
+        intake.text("provider", arguments.provider).ok_or_else(|| refuse(Count::MissingProvider, "provider"))?;
     let model_text = intake.text("model", arguments.model).ok_or_else(|| refuse(Count::MissingModel, "model"))?;
     let provider = canonical_provider(&provider_text);
     let attributed: [Option<Cow<'_, str>>; 6] =
         std::array::from_fn(|index| intake.text(ATTRIBUTION[index], arguments.attribution[index]));
     let items = arguments.tags.filter(|tags| !tags.is_none()).map(|tags| tag_items(intake, tags)).unwrap_or_default();
-    let plain_tags: Option<Vec<_>> = items.iter().map(|(key, value)| Some((exact_text(key)?, exact_text(value)?))).collect();
+    let plain_tags: Option<Vec<_>> =
+        items.iter().map(|(key, value)| Some((exact_text(key)?, exact_text(value)?))).collect();
     let mended = if plain_tags.is_none() { mended_tags(intake, &items) } else { Vec::new() };
     let rare = arguments.rare.as_ref().map(|rare| Box::new(rare_texts(intake, rare)));
 

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from conftest import ROOT
 
 RUST = sorted((ROOT / "src").rglob("*.rs"))

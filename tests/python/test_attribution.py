@@ -5,9 +5,9 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import events_of
 
 import taximeter
+from conftest import events_of
 
 
 def track(meter):
@@ -26,7 +26,11 @@ def test_inner_scopes_override_and_tags_merge(state):
         track(meter)
     track(meter)
     inner, outer, none = events_of(meter)
-    assert (inner["team"], inner["agent"], inner["tags"]) == ("inner", "default", {"env": "prod", "plan": "pro", "a": "2"})
+    assert (inner["team"], inner["agent"], inner["tags"]) == (
+        "inner",
+        "default",
+        {"env": "prod", "plan": "pro", "a": "2"},
+    )
     assert (outer["team"], outer["tags"]) == ("outer", {"env": "prod", "plan": "free", "a": "1"})
     assert (none["team"], none["tags"]) == ("default", {"env": "prod"})
     meter.close()

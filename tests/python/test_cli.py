@@ -64,7 +64,11 @@ def test_report_groups_filters_and_prints_three_forms(cli, used):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(("report", "--by", "colour"), "colour"), (("report", "--since", "soon"), "soon"), (("report", "--where", "x"), "FIELD=VALUE")],
+    [
+        (("report", "--by", "colour"), "colour"),
+        (("report", "--since", "soon"), "soon"),
+        (("report", "--where", "x"), "FIELD=VALUE"),
+    ],
 )
 def test_bad_input_is_said_on_stderr_with_exit_code_2(cli, arguments, message):
     outcome = cli(*arguments, code=2)

@@ -8,7 +8,11 @@ from taximeter.config import default_state_dir, resolve
 
 def test_arguments_come_before_environment_before_file_before_default(tmp_path):
     (tmp_path / "taximeter.toml").write_text('team = "file"\nagent = "file"\nfeature = "file"\n[tags]\na = "file"\nb = "file"\n')
-    environ = {"TAXIMETER_TEAM": "environment", "TAXIMETER_AGENT": "environment", "TAXIMETER_TAGS": "b=environment,c=environment"}
+    environ = {
+        "TAXIMETER_TEAM": "environment",
+        "TAXIMETER_AGENT": "environment",
+        "TAXIMETER_TAGS": "b=environment,c=environment",
+    }
     settings = resolve({"team": "argument", "tags": {"c": "argument"}}, environ, tmp_path)
     assert settings.attribution == {"team": "argument", "agent": "environment", "feature": "file"}
     assert settings.tags == {"a": "file", "b": "environment", "c": "argument"}

@@ -15,10 +15,10 @@ import anthropic
 import httpx2
 import openai
 import pytest
-from conftest import events_of
 from pydantic import BaseModel
 
 import taximeter
+from conftest import events_of
 from taximeter import instrument
 
 QUESTION = [{"role": "user", "content": "a secret question"}]
@@ -119,9 +119,7 @@ def helper_stream(client):
 
 
 def chat_helper(client):
-    with client.chat.completions.stream(
-        model="gpt-4o", messages=QUESTION, stream_options={"include_usage": True}
-    ) as stream:
+    with client.chat.completions.stream(model="gpt-4o", messages=QUESTION, stream_options={"include_usage": True}) as stream:
         return [[event.type for event in stream], stream.get_final_completion().choices[0].message.content]
 
 
@@ -267,9 +265,7 @@ def test_a_stream_that_is_left_early_gives_one_partial_event(metered, claude, gp
         for event in stream:
             if event.type == "content_block_delta":
                 break
-    stream = gpt.chat.completions.create(
-        model="gpt-4o", messages=QUESTION, stream=True, stream_options={"include_usage": True}
-    )
+    stream = gpt.chat.completions.create(model="gpt-4o", messages=QUESTION, stream=True, stream_options={"include_usage": True})
     next(iter(stream))
     stream.close()
     first, second = events_of(metered)
@@ -352,7 +348,11 @@ def test_an_answer_without_usage_is_missing_and_otherwise_the_clients_business(m
 def test_attribution_comes_from_scopes_keywords_and_headers_and_never_reaches_the_provider(metered, gpt, claude, provider):
     with taximeter.attribute(team="outer", agent="outer"):
         gpt.chat.completions.create(
-            model="gpt-4o", messages=QUESTION, taximeter_agent="keyword", taximeter_tags={"plan": "pro"}, taximeter_nonsense=1
+            model="gpt-4o",
+            messages=QUESTION,
+            taximeter_agent="keyword",
+            taximeter_tags={"plan": "pro"},
+            taximeter_nonsense=1,
         )
     headers = {"x-taximeter-customer": "header", "X-Taximeter-Tag-Env": "prod", "x-own": "kept"}
     given = dict(headers)

@@ -9,12 +9,17 @@ from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 
 import pytest
-from conftest import events_of
 
 import taximeter
+from conftest import events_of
 from taximeter import ledger as ledger_module
 
-MODELS = [("openai", "gpt-4o"), ("openai", "gpt-4o-mini"), ("anthropic", "claude-sonnet-5"), ("openai", "no-such-model")]
+MODELS = [
+    ("openai", "gpt-4o"),
+    ("openai", "gpt-4o-mini"),
+    ("anthropic", "claude-sonnet-5"),
+    ("openai", "no-such-model"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +65,7 @@ def summed(events, by):
 
 
 def reported(report):
-    return {
-        tuple(row.key.values()): (row.calls, row.unpriced, row.input_tokens, row.errors, row.cost_usd) for row in report.rows
-    }
+    return {tuple(row.key.values()): (row.calls, row.unpriced, row.input_tokens, row.errors, row.cost_usd) for row in report.rows}
 
 
 @pytest.mark.parametrize(
@@ -93,7 +96,15 @@ def test_periods_are_exact_whatever_hours_they_cut(filled, by):
 
 
 @pytest.mark.parametrize(
-    "where", [{"team": "a"}, {"team": None}, {"model": "gpt-4o", "status": "error"}, {"tag:plan": "pro"}, {"user": "u3", "feature": "x"}, {"team": "'; DROP TABLE events"}]
+    "where",
+    [
+        {"team": "a"},
+        {"team": None},
+        {"model": "gpt-4o", "status": "error"},
+        {"tag:plan": "pro"},
+        {"user": "u3", "feature": "x"},
+        {"team": "'; DROP TABLE events"},
+    ],
 )
 def test_filters_choose_by_any_field(filled, where):
     ledger, events = filled
@@ -132,7 +143,14 @@ def test_a_bad_field_or_moment_is_a_value_error_that_names_it(filled):
 def test_moments_come_in_many_forms():
     day = 1_793_491_200_000_000_000
     utc = datetime(2026, 11, 1, tzinfo=timezone.utc)
-    for moment in (utc, date(2026, 11, 1), "2026-11-01", "2026-11-01T00:00:00Z", "2026-11-01T02:00:00+02:00", day // 10**9):
+    for moment in (
+        utc,
+        date(2026, 11, 1),
+        "2026-11-01",
+        "2026-11-01T00:00:00Z",
+        "2026-11-01T02:00:00+02:00",
+        day // 10**9,
+    ):
         assert ledger_module.unix_ns("since", moment) == day
     week = time.time_ns() - 7 * 86_400 * 10**9
     assert abs(ledger_module.unix_ns("since", "7d") - week) < 10**10
@@ -170,7 +188,10 @@ def test_sql_tools_read_the_documented_schema(filled):
     ledger, events = filled
     connection = sqlite3.connect(f"file:{ledger.path}?mode=ro", uri=True)
     assert connection.execute("SELECT count(*) FROM events").fetchone() == (len(events),)
-    assert connection.execute("SELECT typeof(id), typeof(cost_usd) FROM events WHERE cost_usd NOTNULL").fetchone() == ("text", "text")
+    assert connection.execute("SELECT typeof(id), typeof(cost_usd) FROM events WHERE cost_usd NOTNULL").fetchone() == (
+        "text",
+        "text",
+    )
     by_day = connection.execute("SELECT sum(calls), sum(unpriced) FROM spend_by_day").fetchone()
     assert by_day == (len(events), sum(event["cost_usd"] is None for event in events))
     (cost,) = connection.execute("SELECT sum(cost_usd) FROM spend_by_attribution WHERE dimension = 'team'").fetchone()

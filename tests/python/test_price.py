@@ -32,8 +32,6 @@ def reference(model_ref: str, provider: str, usage: dict, at: datetime) -> Decim
         return calc_price(Usage(**usage), model_ref, provider_id=provider, genai_request_timestamp=at).total_price
 
 
-
-
 @pytest.mark.parametrize("case", CASES)
 def test_every_model_of_the_catalog_costs_what_genai_prices_says(case):
     usage, compared = CASES[case], 0
@@ -122,7 +120,10 @@ def test_names_with_patterns_lead_to_the_same_model():
 
 def test_the_units_are_those_of_the_data_set():
     expected = {
-        name: (unit["per"], [unit["dimensions"]["family"], *(f"{k}={v}" for k, v in unit["dimensions"].items() if k != "family")])
+        name: (
+            unit["per"],
+            [unit["dimensions"]["family"], *(f"{k}={v}" for k, v in unit["dimensions"].items() if k != "family")],
+        )
         for name, unit in unit_data.items()
     }
     assert expected == taximeter.UNITS
@@ -176,7 +177,12 @@ def test_a_bad_model_or_time_is_a_value_error():
 
 
 def test_provider_usage_objects_are_understood():
-    anthropic = {"input_tokens": 101, "output_tokens": 53, "cache_read_input_tokens": 709, "cache_creation_input_tokens": 211}
+    anthropic = {
+        "input_tokens": 101,
+        "output_tokens": 53,
+        "cache_read_input_tokens": 709,
+        "cache_creation_input_tokens": 211,
+    }
     canonical = {"input_tokens": 1021, "output_tokens": 53, "cache_read_tokens": 709, "cache_write_tokens": 211}
     assert taximeter.price("claude-sonnet-4-5", anthropic).usd == taximeter.price("claude-sonnet-4-5", canonical).usd
     openai = {"prompt_tokens": 1009, "completion_tokens": 307, "prompt_tokens_details": {"cached_tokens": 503}}

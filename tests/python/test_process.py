@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import EXAMPLES, events_of, wait_for
 
 import taximeter
+from conftest import EXAMPLES, events_of, wait_for
 
 ROUNDS = int(os.environ.get("TAXIMETER_KILL_ROUNDS", "25"))
 CALL = {"provider": "openai", "model": "gpt-4o", "input_tokens": 1200, "output_tokens": 350}
@@ -51,9 +51,7 @@ def test_no_acknowledged_event_is_lost_or_repeated_by_kill_9(state):
     acknowledged: list[str] = []
     environment = {**os.environ, "TAXIMETER_STATE_DIR": str(state)}
     for round_ in range(ROUNDS):
-        process = subprocess.Popen(
-            [sys.executable, "-c", PRODUCER, str(1 + round_ % 8)], stdout=subprocess.PIPE, env=environment
-        )
+        process = subprocess.Popen([sys.executable, "-c", PRODUCER, str(1 + round_ % 8)], stdout=subprocess.PIPE, env=environment)
         lines = [process.stdout.readline()]  # it has begun
         time.sleep(random.uniform(0, 0.15))
         process.kill()
@@ -71,7 +69,14 @@ def test_no_acknowledged_event_is_lost_or_repeated_by_kill_9(state):
 
 @pytest.mark.parametrize(
     "end",
-    ["os._exit(0)", "os.kill(os.getpid(), signal.SIGTERM)", "os.abort()", "ctypes.string_at(0)", "sys.exit(0)", "raise RuntimeError"],
+    [
+        "os._exit(0)",
+        "os.kill(os.getpid(), signal.SIGTERM)",
+        "os.abort()",
+        "ctypes.string_at(0)",
+        "sys.exit(0)",
+        "raise RuntimeError",
+    ],
 )
 def test_events_survive_every_kind_of_end(state, run, end):
     run(
@@ -235,7 +240,12 @@ def test_a_living_process_adopts_what_a_dead_one_left(state, run):
     )
     meter = taximeter.Meter(state_dir=state)
     meter.track(**CALL, user="alive")
-    wait_for(lambda: {row.key["user"]: row.calls for row in taximeter.Ledger(state / "ledger.db").report(by="user")} == {"dead": 100, "alive": 1})
+    wait_for(
+        lambda: (
+            {row.key["user"]: row.calls for row in taximeter.Ledger(state / "ledger.db").report(by="user")}
+            == {"dead": 100, "alive": 1}
+        )
+    )
     meter.close(5)
 
 
@@ -425,5 +435,3 @@ def test_a_signal_handler_may_track(state, run):
         signal.setitimer(signal.ITIMER_REAL, 0)
         """
     )
-
-

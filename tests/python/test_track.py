@@ -8,11 +8,11 @@ from decimal import Decimal
 from types import MappingProxyType
 
 import pytest
-from conftest import events_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import taximeter
+from conftest import events_of
 
 CALL = {"provider": "openai", "model": "gpt-4o", "input_tokens": 1200, "output_tokens": 350}
 
@@ -89,7 +89,8 @@ def test_whole_floats_and_none_are_taken_for_what_they_mean(meter):
 
 
 @pytest.mark.parametrize(
-    "moment", [datetime(2026, 1, 1), datetime(2199, 1, 1, tzinfo=timezone.utc), 1e18, -1, "yesterday", float("nan"), object()]
+    "moment",
+    [datetime(2026, 1, 1), datetime(2199, 1, 1, tzinfo=timezone.utc), 1e18, -1, "yesterday", float("nan"), object()],
 )
 def test_a_time_that_is_none_is_replaced_by_now(meter, moment):
     before = datetime.now(timezone.utc)
@@ -137,7 +138,19 @@ def test_values_that_raise_when_touched_do_not_raise_here(meter):
         __str__ = __index__ = __float__ = __bool__ = __iter__ = __getattr__
 
     hostile = Hostile()
-    for name in ("provider", "model", "input_tokens", "usage", "tags", "team", "latency_ms", "error", "batch", "cost_usd", "started_at"):
+    for name in (
+        "provider",
+        "model",
+        "input_tokens",
+        "usage",
+        "tags",
+        "team",
+        "latency_ms",
+        "error",
+        "batch",
+        "cost_usd",
+        "started_at",
+    ):
         meter.track(**{**CALL, name: hostile})
 
 

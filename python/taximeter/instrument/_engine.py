@@ -148,7 +148,7 @@ def _run_hook(family: Family, name: str, module: ModuleType) -> None:
         return
     try:
         family.hooks[name](module)
-    except Exception as error:  # noqa: BLE001 - an unknown version of a client must not break its import
+    except Exception as error:
         family.failures.append(f"{name}: {error}")
         log.warning("taximeter cannot meter %s: %s", name, error)
     else:
@@ -202,7 +202,7 @@ class Call:
         if fields:
             try:
                 self._scope = _core.Scope(attribution.current(), **fields)
-            except Exception:  # noqa: BLE001 - attribution of the wrong type is no reason to fail a call
+            except Exception:
                 log.debug("taximeter left out the attribution of a call", exc_info=True)
 
     def _take_fields(self) -> dict[str, Any]:
@@ -257,7 +257,7 @@ class Recorder:
         """Shows the scanner what passes; returns what is to pass."""
         try:
             replaced = self._scanner.feed(data) if self._scanner is not None else None
-        except Exception:  # noqa: BLE001 - a hook's error is never the caller's
+        except Exception:
             log.debug("taximeter could not read a response", exc_info=True)
             return data
         return data if replaced is None else replaced
@@ -266,7 +266,7 @@ class Recorder:
         """What is left to pass after the last bytes."""
         try:
             return (self._scanner.rest() if self._scanner is not None else None) or b""
-        except Exception:  # noqa: BLE001 - see feed
+        except Exception:
             return b""
 
     def finish(self, error: type[BaseException] | None = None) -> None:
@@ -282,7 +282,7 @@ class Recorder:
                 meter.track(**fields)
             finally:
                 attribution.leave(token)
-        except Exception:  # noqa: BLE001 - see feed
+        except Exception:
             log.debug("taximeter could not record a call", exc_info=True)
 
     def _outcome(self, error: type[BaseException] | None, fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def _captured(original: Any, attach: Callable[[Any, Any], None], *, is_async: bo
     def look(kwargs: Mapping[str, Any]) -> None:
         try:
             attach(kwargs["options"], kwargs["response"])
-        except Exception:  # noqa: BLE001 - a hook's error is never the caller's
+        except Exception:
             log.debug("taximeter could not follow a response", exc_info=True)
 
     if is_async:
@@ -248,7 +248,7 @@ def _prepared(resource: Any, owner: Any, method: str, kwargs: dict[str, Any]) ->
             if includes_usage_safely(resource._client.base_url.host):  # noqa: SLF001 - public under no other name
                 call.kwargs = {**call.kwargs, "stream_options": {"include_usage": True}}
                 call.strips_usage = True
-    except Exception:  # noqa: BLE001 - a hook's error is never the caller's
+    except Exception:
         log.debug("taximeter could not ask for usage", exc_info=True)
     return call
 

@@ -1,0 +1,144 @@
+"""`track()` with six keywords and three tags, against `orjson.dumps` of the same event, in one run.
+
+The peer serializes the event as taximeter's JSON has it, id, time and cost included, from a dict that is ready; `track()` also
+checks, prices and journals it and makes the id. The ledger is written meanwhile, at the rate that each row says.
+"""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+
+import orjson
+
+import taximeter
+
+TAGS = {"plan": "pro", "env": "prod", "region": "eu"}
+EVENT = {
+    "id": "019abcde-0000-7000-8000-0123456789ab",
+    "started_at": "2026-11-22T12:00:00.000000000Z",
+    "provider": "openai",
+    "model": "gpt-4o",
+    "operation": "chat",
+    "status": "success",
+    "usage": {"input_tokens": 1200, "output_tokens": 350},
+    "usage_status": "complete",
+    "cost_usd": "0.0065",
+    "cost_status": "priced",
+    "priced_as": "openai/gpt-4o",
+    "catalog": "genai-prices-0.2.3",
+    "feature": "chat",
+    "team": "acme",
+    "tags": TAGS,
+}
+ARGUMENTS = {key: EVENT[key] for key in ("provider", "model", "feature", "team", "tags")} | EVENT["usage"]
+BURST = 500
+STRACE = """
+import os, sys, tempfile, time
+import taximeter
+taximeter.init(state_dir=sys.argv[1], instrument=False)
+track = taximeter.track
+tags = {"plan": "pro", "env": "prod", "region": "eu"}
+def burst(n):
+    for _ in range(n):
+        track(provider="openai", model="gpt-4o", input_tokens=1200, output_tokens=350, feature="chat", team="acme", tags=tags)
+burst(20000)
+os.getppid()
+burst(int(sys.argv[2]))
+os.getppid()
+os._exit(0)
+"""
+
+
+def call_track() -> None:
+    taximeter.track(
+        provider="openai", model="gpt-4o", input_tokens=1200, output_tokens=350, feature="chat", team="acme", tags=TAGS
+    )
+
+
+def call_peer() -> None:
+    orjson.dumps(EVENT)
+
+
+def call_peer_on_arguments() -> None:
+    orjson.dumps(ARGUMENTS)
+
+
+def call_nothing() -> None:
+    pass
+
+
+def sample(call: Callable[[], None], bursts: int, pause: float) -> tuple[float, list[int]]:
+    """Median time of a call in ns, from whole bursts; and single times, each with the clock's own cost in it."""
+    clock = time.perf_counter_ns
+    per_call, single = [], []
+    for number in range(bursts):
+        if number % 2:
+            begin = clock()
+            for _ in range(BURST):
+                call()
+            per_call.append((clock() - begin) / BURST)
+        else:
+            for _ in range(BURST):
+                begin = clock()
+                call()
+                single.append(clock() - begin)
+        if pause:
+            time.sleep(pause)
+    return statistics.median(per_call), single
+
+
+def percentile(times: list[int], share: float) -> float:
+    return sorted(times)[int(len(times) * share)]
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as state:
+        taximeter.init(state_dir=state, instrument=False)
+        call_track()
+        nothing, nothing_single = sample(call_nothing, 200, 0)
+        clock_cost = statistics.median(nothing_single)
+        print(f"{'':44}{'p50 ns':>9}{'p99 ns':>9}")
+        results = {}
+        for name, call, pause in (
+            ("orjson.dumps(event)", call_peer, 0.005),
+            ("orjson.dumps(arguments only)", call_peer_on_arguments, 0.005),
+            ("track(), 50,000 events/s", call_track, 0.01),
+            ("track(), as fast as it goes", call_track, 0),
+        ):
+            median, single = sample(call, 400, pause)
+            results[name] = median - nothing, percentile(single, 0.99) - clock_cost
+            print(f"{name:44}{results[name][0]:9.0f}{results[name][1]:9.0f}")
+            taximeter.flush(60)
+        peer = results["orjson.dumps(event)"]
+        for name in list(results)[2:]:
+            p50, p99 = results[name]
+            print(f"{name}: p50 {p50 / peer[0]:.2f} ×, p99 {p99 / peer[0]:.2f} × orjson.dumps's p50 ({p99 / peer[1]:.2f} × its p99)")
+        taximeter.close(60)
+    count_system_calls()
+
+
+def count_system_calls(calls: int = 100_000) -> None:
+    if not shutil.which("strace"):
+        print("strace is not installed: system calls were not counted")
+        return
+    with tempfile.TemporaryDirectory() as state, tempfile.NamedTemporaryFile("r") as log:
+        # Without -f: the thread that calls track(), not those that deliver.
+        subprocess.run(["strace", "-o", log.name, sys.executable, "-c", STRACE, state, str(calls)], check=True)
+        lines = log.read().splitlines()
+    first, last = (number for number, line in enumerate(lines) if line.startswith("getppid("))
+    between = lines[first + 1 : last]
+    names: dict[str, int] = {}
+    for line in between:
+        name = line.partition("(")[0]
+        names[name] = names.get(name, 0) + 1
+    print(f"system calls in {calls:,} calls of track(): {len(between)} {names or ''}")
+
+
+if __name__ == "__main__":
+    main()

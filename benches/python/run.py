@@ -1,0 +1,15 @@
+"""Every figure of the README, each from one run on this machine. `make bench`, or one of them: `python benches/python/run.py track`."""
+
+from __future__ import annotations
+
+import sys
+
+import bench_ledger
+import bench_process
+import bench_track
+
+BENCHES = {"track": bench_track.main, "ledger": bench_ledger.main, "process": bench_process.main}
+
+for name in sys.argv[1:] or BENCHES:
+    print(f"== {name}", flush=True)
+    BENCHES[name]()
