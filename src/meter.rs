@@ -156,14 +156,12 @@ impl Meter {
     /// The catalog that prices events.
     #[must_use]
     pub fn catalog(&self) -> &Catalog {
-        match self.catalog.get() {
-            Some(catalog) => catalog,
-            None => {
-                // Parsed before it is put in place, so that no fork finds it being made.
-                let catalog = Catalog::embedded();
-                self.catalog.get_or_init(|| catalog)
-            }
+        if let Some(catalog) = self.catalog.get() {
+            return catalog;
         }
+        // Parsed before it is put in place, so that no fork finds it being made.
+        let catalog = Catalog::embedded();
+        self.catalog.get_or_init(|| catalog)
     }
 
     /// The settings in force.

@@ -322,7 +322,7 @@ impl Journal {
         }
         let claimed = self.chunks_claimed.swap(0, Ordering::Relaxed);
         // While chunks are used up, a whole spare segment stands by, and more than what four such rounds would take.
-        let ahead = if claimed > 0 { CHUNKS.max(4 * claimed) + MIN_CHUNKS_AHEAD } else { MIN_CHUNKS_AHEAD };
+        let ahead = if claimed > 1 { CHUNKS.max(4 * claimed) + MIN_CHUNKS_AHEAD } else { MIN_CHUNKS_AHEAD };
         self.prepare(ahead, now);
         self.release_idle_regions(false);
         claimed > 0
