@@ -34,7 +34,7 @@ def chat(client: OpenAI) -> None:
 @taximeter.attribute(team="support", feature="summaries")
 async def summarise(openai: AsyncOpenAI, anthropic: AsyncAnthropic) -> None:
     await openai.chat.completions.create(model="gpt-4o", messages=QUESTION)
-    await anthropic.messages.create(model="claude-sonnet-4-5", max_tokens=100, messages=QUESTION)
+    await anthropic.messages.create(model="claude-sonnet-5", max_tokens=100, messages=QUESTION)
     async with anthropic.messages.stream(model="claude-haiku-4-5", max_tokens=100, messages=QUESTION) as stream:
         print("claude-haiku-4-5 says:", await stream.get_final_text())
 
@@ -47,7 +47,7 @@ async def main() -> None:
         anthropic = Anthropic(api_key="demo", base_url=provider.url)
         rank(openai)
         chat(openai)
-        anthropic.messages.create(model="claude-opus-4-5", max_tokens=100, messages=QUESTION)
+        anthropic.messages.create(model="claude-opus-5", max_tokens=100, messages=QUESTION)
         async with (
             AsyncOpenAI(api_key="demo", base_url=f"{provider.url}/v1") as async_openai,
             AsyncAnthropic(api_key="demo", base_url=provider.url) as async_anthropic,

@@ -53,7 +53,9 @@ def check_contents(wheel: Path) -> None:
     size = wheel.stat().st_size
     with zipfile.ZipFile(wheel) as archive:
         name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
-        required = [line for line in archive.read(name).decode().splitlines() if line.startswith("Requires-Dist") and "extra ==" not in line]
+        required = [
+            line for line in archive.read(name).decode().splitlines() if line.startswith("Requires-Dist") and "extra ==" not in line
+        ]
         stray = [name for name in archive.namelist() if not name.startswith("taximeter")]
     print(f"{wheel.name}: {size / 1e6:.2f} MB")
     if size > MOST_BYTES or required or stray or "abi3" not in wheel.name:

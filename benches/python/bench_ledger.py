@@ -41,7 +41,9 @@ def end_to_end(meter: taximeter.Meter) -> None:
     assert report.pending == 0
     rows = taximeter.Ledger(meter.settings.ledger).report(()).total.calls
     assert rows == count - report.dropped, (rows, report)
-    print(f"track() to committed row: {rows / seconds:,.0f} events/s ({count:,} tracked in {tracked:.2f} s, {report.dropped} refused)")
+    print(
+        f"track() to committed row: {rows / seconds:,.0f} events/s ({count:,} tracked in {tracked:.2f} s, {report.dropped} refused)"
+    )
 
 
 def fill(meter: taximeter.Meter) -> None:

@@ -57,7 +57,9 @@ def main() -> None:
         print(f"first price (loads the catalog): {statistics.median(first):.1f} ms")
         memory, tracking = run(MEMORY, state).splitlines()
         imported, init = map(float, memory.split())
-        print(f"resident memory: import {imported:.1f} MB, import and init {init:.1f} MB, after the first event {float(tracking):.1f} MB")
+        print(
+            f"resident memory: import {imported:.1f} MB, import and init {init:.1f} MB, after the first event {float(tracking):.1f} MB"
+        )
         bare, one = [], []
         for _ in range(9):
             for text, times in (("pass", bare), (ONE, one)):
@@ -68,7 +70,9 @@ def main() -> None:
             (rows,) = connection.execute("SELECT count(*) FROM events").fetchone()
         connection.close()
         assert rows == 1 + len(one), rows
-        print(f"script of one event: {statistics.median(one):.3f} s in all, an empty script {statistics.median(bare):.3f} s; its row is there")
+        print(
+            f"script of one event: {statistics.median(one):.3f} s in all, an empty script {statistics.median(bare):.3f} s; its row is there"
+        )
     kill()
 
 

@@ -56,9 +56,7 @@ os._exit(0)
 
 
 def call_track() -> None:
-    taximeter.track(
-        provider="openai", model="gpt-4o", input_tokens=1200, output_tokens=350, feature="chat", team="acme", tags=TAGS
-    )
+    taximeter.track(provider="openai", model="gpt-4o", input_tokens=1200, output_tokens=350, feature="chat", team="acme", tags=TAGS)
 
 
 def call_peer() -> None:

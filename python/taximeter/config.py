@@ -150,7 +150,9 @@ def _load(path: Path) -> Mapping[str, Any]:
         try:
             import tomli as tomllib  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415
         except ImportError:
-            return {}
+            if path.name == "pyproject.toml":
+                return {}
+            raise ConfigError(f"{path.name}: Python 3.10 needs the package tomli to read it") from None
     else:
         import tomllib  # noqa: PLC0415 - most starts have no file to read
 
