@@ -1,4 +1,7 @@
-"""Every figure of the README, each from one run on this machine. `make bench`, or one of them: `python benches/python/run.py track`."""
+"""Every figure of the README, each from one run on this machine.
+
+`make bench` runs all, `python benches/python/run.py track` one of them.
+"""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import re
 import sqlite3
 
 import pytest
+
 from conftest import ROOT
 
 README = (ROOT / "README.md").read_text("utf-8")
