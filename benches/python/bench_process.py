@@ -58,7 +58,7 @@ def main() -> None:
         memory, tracking = run(MEMORY, state).splitlines()
         imported, init = map(float, memory.split())
         print(
-            f"resident memory: import {imported:.1f} MB, import and init {init:.1f} MB, after the first event {float(tracking):.1f} MB"
+            f"resident memory: import {imported:.1f} MB, and init {init:.1f} MB, and the first event {float(tracking):.1f} MB"
         )
         bare, one = [], []
         for _ in range(9):
@@ -71,7 +71,7 @@ def main() -> None:
         connection.close()
         assert rows == 1 + len(one), rows
         print(
-            f"script of one event: {statistics.median(one):.3f} s in all, an empty script {statistics.median(bare):.3f} s; its row is there"
+            f"script of one event: {statistics.median(one):.3f} s in all (an empty one {statistics.median(bare):.3f} s), row there"
         )
     kill()
 
