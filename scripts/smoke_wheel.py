@@ -45,6 +45,8 @@ def interpreters() -> list[Path]:
             name, *version = answer.stdout.split() or [""]
             if name == "cpython" and [int(part) for part in version] >= [3, 10]:
                 found.setdefault(".".join(version), candidate)
+    # Windows calls it python.exe, and has one.
+    found = found or {"{}.{}".format(*sys.version_info[:2]): Path(sys.executable)}
     return [found[version] for version in sorted(found, key=lambda text: int(text.partition(".")[2]))]
 
 
@@ -75,7 +77,8 @@ def main() -> None:
             inside = home / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python"
             install = [inside, "-m", "pip", "install", "--quiet", "--no-index", "--disable-pip-version-check", wheel.absolute()]
             # An empty path: no cargo, no compiler.
-            environment = {"PATH": str(inside.parent), "HOME": directory}
+            environment = {name: os.environ[name] for name in ("SYSTEMROOT", "TEMP", "TMP") if name in os.environ}
+            environment |= {"PATH": str(inside.parent), "HOME": directory, "USERPROFILE": directory}
             if shutil.which("cargo", path=environment["PATH"]):
                 sys.exit("a compiler is on the path of the clean environment")
             subprocess.run(install, check=True, env=environment)

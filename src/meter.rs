@@ -53,13 +53,15 @@ pub enum Count {
     UnknownUnit,
     /// Texts that were cut or tags left out.
     Truncated,
+    /// A provider's usage that could not be read; the event is kept, without usage.
+    UnreadableUsage,
     /// Usage whose parts exceed their total; the event is kept, without a cost.
     ContradictoryUsage,
 }
 
 impl Count {
     /// Every count.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::MissingProvider,
         Self::MissingModel,
         Self::InvalidUsage,
@@ -69,6 +71,7 @@ impl Count {
         Self::NoSpace,
         Self::UnknownUnit,
         Self::Truncated,
+        Self::UnreadableUsage,
         Self::ContradictoryUsage,
     ];
 
@@ -85,6 +88,7 @@ impl Count {
             Self::NoSpace => "no_space",
             Self::UnknownUnit => "unknown_unit",
             Self::Truncated => "truncated",
+            Self::UnreadableUsage => "unreadable_usage",
             Self::ContradictoryUsage => "contradictory_usage",
         }
     }

@@ -57,9 +57,7 @@ def main() -> None:
         print(f"first price (loads the catalog): {statistics.median(first):.1f} ms")
         memory, tracking = run(MEMORY, state).splitlines()
         imported, init = map(float, memory.split())
-        print(
-            f"resident memory: import {imported:.1f} MB, and init {init:.1f} MB, and the first event {float(tracking):.1f} MB"
-        )
+        print(f"resident memory: import {imported:.1f} MB, and init {init:.1f} MB, and the first event {float(tracking):.1f} MB")
         bare, one = [], []
         for _ in range(9):
             for text, times in (("pass", bare), (ONE, one)):
@@ -70,9 +68,7 @@ def main() -> None:
             (rows,) = connection.execute("SELECT count(*) FROM events").fetchone()
         connection.close()
         assert rows == 1 + len(one), rows
-        print(
-            f"script of one event: {statistics.median(one):.3f} s in all (an empty one {statistics.median(bare):.3f} s), row there"
-        )
+        print(f"script of one event: {statistics.median(one):.3f} s in all (an empty one {statistics.median(bare):.3f} s), row there")
     kill()
 
 

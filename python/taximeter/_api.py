@@ -62,7 +62,9 @@ def init(
     backend: str | None = None,
     budget_mb: float | None = None,
 ) -> Meter:
-    """Start metering: settle the settings and instrument the provider clients. Calling it again changes the settings.
+    """Start metering: settle the settings and instrument the provider clients.
+
+    Calling it again changes what it is given and leaves the rest.
 
     Every argument can also come from the environment (`TAXIMETER_TEAM`, …) or from `taximeter.toml`.
 
@@ -84,15 +86,17 @@ def init(
         ConfigError: A setting breaks its rule; the message names it and where it comes from.
     """
     settings = default_meter.configure(dict(locals()))
-    if settings.instrument is not False:
-        from . import instrument as instrumentation  # noqa: PLC0415 - only those who instrument pay for it
+    from . import instrument as instrumentation  # noqa: PLC0415 - only those who call init() pay for it
 
+    if settings.instrument is False:
+        instrumentation.deactivate()
+    else:
         instrumentation.activate(default_meter, None if settings.instrument is True else settings.instrument)
     return default_meter
 
 
 def wrap(client: Client) -> Client:
-    """Meter one client object, and return it. Its class is instrumented; other clients of the class are metered too.
+    """Meter one client object and the copies made of it, and return it. Other clients of its class are not metered.
 
     Raises:
         TypeError: The client is of no family that can be metered.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, overload
 
@@ -16,11 +16,27 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _current: ContextVar[_core.Scope | None] = ContextVar("taximeter_attribution", default=None)
+_outer: ContextVar[tuple[_core.Scope | None, ...]] = ContextVar("taximeter_outer_attribution", default=())
 current = _current.get
 """Returns the attribution in force, or `None`."""
-enter = _current.set
-"""Puts an attribution in force; returns what `leave` takes."""
-leave = _current.reset
+
+
+def enter(scope: _core.Scope | None) -> None:
+    """Put an attribution in force, until the matching `leave`."""
+    _outer.set((*_outer.get(), _current.get()))
+    _current.set(scope)
+
+
+def leave() -> None:
+    """Put the attribution before the last `enter` of this context back in force.
+
+    There are no tokens: a generator, a cancelled task or a collected coroutine may end in another context than it began in, where a
+    token would be refused.
+    """
+    outer = _outer.get()
+    if outer:
+        _outer.set(outer[:-1])
+        _current.set(outer[-1])
 
 
 class attribute:  # noqa: N801 - used as a function
@@ -48,7 +64,7 @@ class attribute:  # noqa: N801 - used as a function
         TypeError: A value is none of these.
     """
 
-    __slots__ = ("_fields", "_tokens")
+    __slots__ = ("_fields",)
 
     def __init__(
         self,
@@ -70,56 +86,90 @@ class attribute:  # noqa: N801 - used as a function
             "session": session,
             "tags": tags,
         }
-        self._tokens: list[Token[_core.Scope | None]] = []
         _core.Scope(**self._fields)  # a bad value shows here, not where the block begins
 
     def __enter__(self) -> None:
-        self._tokens.append(_current.set(_core.Scope(_current.get(), **self._fields)))
+        enter(_core.Scope(_current.get(), **self._fields))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        try:
-            _current.reset(self._tokens.pop())
-        except ValueError:
-            # Left in another context than entered, as generators can be: that context ends with its own copy.
-            pass
+        leave()
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """The function, with its calls charged so. Works for plain, async, generator and async generator functions."""
         import inspect  # noqa: PLC0415 - a tenth of the package's import, for decorators only
 
-        fields = self._fields
         if inspect.isasyncgenfunction(function):
 
             @functools.wraps(function)
-            async def generate_async(*args: P.args, **kwargs: P.kwargs) -> Any:
-                with attribute(**fields):
-                    async for item in function(*args, **kwargs):
-                        yield item
+            def generate_async(*args: P.args, **kwargs: P.kwargs) -> Any:
+                return _steps_async(self, function, *args, **kwargs)
 
             return generate_async
-        if inspect.iscoroutinefunction(function):
-
-            @functools.wraps(function)
-            async def run_async(*args: P.args, **kwargs: P.kwargs) -> Any:
-                with attribute(**fields):
-                    return await function(*args, **kwargs)
-
-            return run_async  # type: ignore[return-value]
         if inspect.isgeneratorfunction(function):
 
             @functools.wraps(function)
             def generate(*args: P.args, **kwargs: P.kwargs) -> Any:
-                with attribute(**fields):
-                    return (yield from function(*args, **kwargs))
+                return _steps(self, function, *args, **kwargs)
 
             return generate
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def run_async(*args: P.args, **kwargs: P.kwargs) -> Any:
+                with self:
+                    return await function(*args, **kwargs)
+
+            return run_async  # type: ignore[return-value]
 
         @functools.wraps(function)
         def run(*args: P.args, **kwargs: P.kwargs) -> R:
-            with attribute(**fields):
+            with self:
                 return function(*args, **kwargs)
 
         return run
+
+
+def _steps(scope: attribute, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """A generator that is in the scope while it runs, and not while its consumer does."""
+    generator = function(*args, **kwargs)
+    step: Callable[[], Any] = functools.partial(generator.send, None)
+    while True:
+        try:
+            with scope:
+                item = step()
+        except StopIteration as stop:
+            return stop.value
+        try:
+            sent = yield item
+        except GeneratorExit:
+            with scope:
+                generator.close()
+            raise
+        except BaseException as error:
+            step = functools.partial(generator.throw, error)
+        else:
+            step = functools.partial(generator.send, sent)
+
+
+async def _steps_async(scope: attribute, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    generator = function(*args, **kwargs)
+    step: Callable[[], Any] = functools.partial(generator.asend, None)
+    while True:
+        try:
+            with scope:
+                item = await step()
+        except StopAsyncIteration:
+            return
+        try:
+            sent = yield item
+        except GeneratorExit:
+            with scope:
+                await generator.aclose()
+            raise
+        except BaseException as error:
+            step = functools.partial(generator.athrow, error)
+        else:
+            step = functools.partial(generator.asend, sent)
 
 
 @overload
@@ -145,10 +195,10 @@ def bind(function: Callable[..., R], *args: Any, **kwargs: Any) -> Callable[...,
 
     @functools.wraps(function)
     def bound(*more: Any, **others: Any) -> R:
-        token = _current.set(scope)
+        enter(scope)
         try:
             return function(*args, *more, **{**kwargs, **others})
         finally:
-            _current.reset(token)
+            leave()
 
     return bound

@@ -12,13 +12,14 @@ import os
 import sqlite3
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final
 
 from . import __version__, _api, _core, config
-from .errors import TaximeterError
-from .ledger import Ledger, Report
+from .errors import ConfigError, TaximeterError
+from .ledger import Ledger, Report, Row
 
 __all__ = ["main"]
 
@@ -34,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    if hasattr(sys.stdout, "reconfigure"):
+        # A redirect on Windows has an encoding without lines and dashes; those become question marks there.
+        sys.stdout.reconfigure(errors="replace")
     command: Callable[[argparse.Namespace], int] = getattr(options, "run", _overview)
     try:
         return command(options)
@@ -64,10 +68,10 @@ def _parser() -> argparse.ArgumentParser:
     report = add("report", _report, "sum up calls by any field")
     report.add_argument("--by", default="model", metavar="FIELDS", help="fields by comma, such as model,team,day,tag:plan")
     _add_filters(report)
-    report.add_argument("--csv", action="store_true", help="print CSV")
+    report.add_argument("--csv", action="store_true", help="print CSV instead")
 
     tail = add("tail", _tail, "show the last calls, then new ones as they come")
-    tail.add_argument("-n", "--lines", type=int, default=10, metavar="N", help="how many of the last calls (10)")
+    tail.add_argument("-n", "--lines", type=_count, default=10, metavar="N", help="how many of the last calls (10)")
     tail.add_argument("--no-follow", action="store_true", help="stop after them")
 
     price = add("price", _price, "say what a call costs, and why")
@@ -92,6 +96,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _count(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= 1_000_000:  # noqa: PLR2004 - more is what export is for
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to 1,000,000")
+    return number
+
+
 def _add_filters(command: argparse.ArgumentParser) -> None:
     command.add_argument("--since", metavar="WHEN", help="7d, 24h, 2026-11-01, 2026-11-01T09:00:00Z")
     command.add_argument("--until", metavar="WHEN", help="likewise; exclusive")
@@ -111,6 +122,8 @@ def _say(text: str) -> None:
 def _ledger(options: argparse.Namespace) -> Ledger:
     """The ledger, with what ended processes left put into it first."""
     settings = _api.default_meter.configure({"state_dir": options.state_dir, "enabled": True})
+    if settings.state_dir.exists() and not settings.state_dir.is_dir():
+        raise ConfigError(f"state_dir: {settings.state_dir} is not a directory")
     try:
         _api.drain()
     except TaximeterError as error:
@@ -163,13 +176,12 @@ def _overview(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> int:
     names = [name.strip() for name in options.by.split(",") if name.strip()]
     report = _ledger(options).report(names, **_filters(options))
-    if options.json:
-        print(report.to_json())
-    elif options.csv:
-        rows = report.to_dicts()
-        writer = csv.DictWriter(sys.stdout, list(rows[0]) if rows else names)
+    if options.csv:
+        writer = csv.DictWriter(sys.stdout, [*names, *(field.name for field in fields(Row) if field.name != "key")])
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(report.to_dicts())
+    elif options.json:
+        print(report.to_json())
     else:
         _show(report)
     return 0
@@ -265,8 +277,8 @@ def _doctor(options: argparse.Namespace) -> int:
     checks = [_check_state_dir(settings.state_dir), _check_journals(settings.state_dir), _check_ledger(settings.ledger)]
     checks += [_check_unpriced(settings.ledger), _check_disabled()]
     if options.json:
-        fields = ("check", "ok", "detail")
-        print(json.dumps([dict(zip(fields, check, strict=True)) for check in checks], indent=2))
+        names = ("check", "ok", "detail")
+        print(json.dumps([dict(zip(names, check, strict=True)) for check in checks], indent=2))
     else:
         print(f"taximeter {__version__}, prices {_api.default_meter.catalog}")
         for name, is_well, detail in checks:
@@ -308,7 +320,7 @@ def _check_ledger(path: Path) -> Check:
     if not path.exists():
         return "ledger", True, f"{path} will be made by the first event"
     try:
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
         try:
             (verdict,) = connection.execute("PRAGMA quick_check").fetchone()
             (count,) = connection.execute("SELECT count(*) FROM events").fetchone()

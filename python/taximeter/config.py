@@ -1,7 +1,8 @@
 """Settings: argument > environment > file > default. The only module that reads them.
 
-The environment variables are `TAXIMETER_` and the setting's name in capitals. The file is `taximeter.toml`, or the table
-`[tool.taximeter]` of `pyproject.toml`, in the working directory or the nearest one above it that has either.
+`TAXIMETER_DISABLED=1` comes before everything. The environment variables are `TAXIMETER_` and the setting's name in capitals. The file
+is `taximeter.toml`, or the table `[tool.taximeter]` of `pyproject.toml`, in the working directory or the nearest one above it that has
+either.
 """
 
 from __future__ import annotations
@@ -93,12 +94,15 @@ def resolve(arguments: Mapping[str, Any], environ: Mapping[str, str] | None = No
         if unknown := sorted(set(layer) - _KNOWN):
             raise ConfigError(f"{unknown[0]}: not a setting (from {source}); there are {', '.join(sorted(_KNOWN))}")
 
+    is_disabled = _flag("TAXIMETER_DISABLED", environ.get("TAXIMETER_DISABLED", ""))
+
     def pick(name: str, default: Any = None) -> Any:
         return next((layer[name] for _, layer in layers if name in layer), default)
 
     destination = pick("destination", LEDGER)
     if destination != LEDGER:
-        raise ConfigError(f"destination: {destination!r} is not available; this version delivers to {LEDGER!r}")
+        # The value is not repeated: a URL can hold a key.
+        raise ConfigError(f"destination: this version delivers to {LEDGER!r} and nowhere else")
     durability = pick("durability", "process")
     if durability != "process":
         raise ConfigError(f"durability: {durability!r} is not available; this version has 'process'")
@@ -106,9 +110,11 @@ def resolve(arguments: Mapping[str, Any], environ: Mapping[str, str] | None = No
     if backend not in BACKENDS:
         raise ConfigError(f"backend: {backend!r} is not one of {', '.join(BACKENDS)}")
     state_dir = pick("state_dir")
+    if not isinstance(state_dir, (str, os.PathLike, type(None))):
+        raise ConfigError(f"state_dir: {state_dir!r} is not a path")
     return Settings(
         state_dir=default_state_dir(environ) if state_dir is None else Path(state_dir).expanduser().absolute(),
-        enabled=_flag("enabled", pick("enabled", True)),
+        enabled=_flag("enabled", pick("enabled", True)) and not is_disabled,
         debug=_flag("debug", pick("debug", False)),
         instrument=_instrument(pick("instrument", True)),
         backend=backend,
@@ -120,12 +126,8 @@ def resolve(arguments: Mapping[str, Any], environ: Mapping[str, str] | None = No
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {
-        name: value
-        for name in _KNOWN - {"state_dir"}
-        if (value := environ.get(f"TAXIMETER_{name.upper()}")) is not None and value != ""
+        name: value for name in _KNOWN if (value := environ.get(f"TAXIMETER_{name.upper()}")) is not None and value != ""
     }
-    if disabled := environ.get("TAXIMETER_DISABLED"):
-        found["enabled"] = not _flag("TAXIMETER_DISABLED", disabled)
     return found
 
 

@@ -42,7 +42,10 @@ def unix_ns(name: str, moment: Moment | None) -> int | None:
     if isinstance(moment, str):
         moment = _parse(name, moment)
     if isinstance(moment, timedelta):
-        moment = datetime.now(timezone.utc) - moment
+        try:
+            moment = datetime.now(timezone.utc) - moment
+        except OverflowError:
+            raise ValueError(f"{name}: {moment!r} ago is before there were dates") from None
     if isinstance(moment, datetime):
         if moment.tzinfo is None:
             raise ValueError(f"{name}: {moment!r} has no time zone")
@@ -175,14 +178,14 @@ class Ledger:
     """Reads the ledger while others write it.
 
     Args:
-        path: The ledger's file; by default the one of the state directory. One that does not exist reads as empty.
+        path: The ledger's file; by default the one that `init` settled. One that does not exist yet reads as empty.
 
     Raises:
         LedgerError: The file is no ledger, or cannot be read.
     """
 
     def __init__(self, path: str | PathLike[str] | None = None) -> None:
-        self.path = config.resolve({}).ledger if path is None else Path(path)
+        self.path = _default_path() if path is None else Path(path)
         self._reader = _core.LedgerReader(self.path)
 
     def report(
@@ -206,7 +209,9 @@ class Ledger:
             ValueError: A field is unknown or a moment is none; the message names it.
             LedgerError: The ledger cannot be read.
         """
-        names = (by,) if isinstance(by, str) else tuple(by)
+        names = (by,) if isinstance(by, str) else tuple(by) if isinstance(by, Sequence) else (by,)
+        if not all(isinstance(name, str) for name in names):
+            raise ValueError(f"by: {by!r} is not a field name, nor a sequence of them")
         rows = tuple(
             Row(key=dict(zip(names, values, strict=True)), **sums)
             for values, sums in self._reader.report(list(names), unix_ns("since", since), unix_ns("until", until), _equal(where))
@@ -248,8 +253,18 @@ class Ledger:
         return [json.loads(event) for event in page]
 
 
+def _default_path() -> Path:
+    from ._api import default_meter  # noqa: PLC0415 - it imports this module
+
+    return (default_meter.settings or config.resolve({})).ledger
+
+
 def _equal(where: Mapping[str, str | None] | None) -> list[tuple[str, str]]:
-    return [(name, "" if value is None else str(value)) for name, value in (where or {}).items()]
+    if where is None:
+        return []
+    if not isinstance(where, Mapping) or not all(isinstance(name, str) for name in where):
+        raise ValueError(f"where: {where!r} is not a mapping of field names")
+    return [(name, "" if value is None else str(value)) for name, value in where.items()]
 
 
 def _total(rows: Sequence[Row]) -> Row:

@@ -6,7 +6,7 @@ import atexit
 import logging
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from . import _core, attribution
@@ -25,6 +25,8 @@ log = logging.getLogger("taximeter")
 # Events on disk are safe without us, so an exiting program waits for their delivery only this long.
 EXIT_SECONDS: Final = 0.5
 EXIT_SECONDS_IN_MEMORY: Final = 2.0
+# A wait for ever is a week.
+LONGEST_WAIT: Final = 7 * 86_400.0
 # One warning for each kind of trouble in this time; all of it is in `stats()`.
 SECONDS_BETWEEN_WARNINGS: Final = 60.0
 
@@ -38,6 +40,7 @@ _RULES: Final = {
     "unknown_unit": "not a unit of usage; it is left out",
     "no_space": "the journal is full; the event is lost",
     "truncated": "texts over 512 bytes are cut, tags over 64 or 12 KiB are left out",
+    "unreadable_usage": "not a usage that is understood; the event is recorded without usage",
     "contradictory_usage": "parts exceed the total that includes them; the event has no cost",
 }
 
@@ -101,6 +104,8 @@ class Meter:
 
     def _prepare(self) -> None:
         self.settings: Settings | None = None
+        """The settings in force; `None` before they were needed."""
+        self._given: dict[str, Any] = {}
         self._warned: dict[str, float] = {}
         this = weakref.ref(self)
 
@@ -119,8 +124,22 @@ class Meter:
     def configure(self, arguments: Mapping[str, Any]) -> Settings:
         """Settle the settings from arguments, environment and file, and put them in force."""
         from . import config  # noqa: PLC0415 - a tenth of the import, for programs that never meter
+        from .errors import ConfigError  # noqa: PLC0415
 
-        settings = config.resolve(arguments)
+        # What an earlier call gave and this one does not stays: a library that calls init() does not redirect its host.
+        given = self._given | {name: value for name, value in arguments.items() if value is not None}
+        settings = config.resolve(given)
+        try:
+            self._apply(settings)
+        except TypeError as error:
+            raise ConfigError(str(error)) from None
+        if settings.debug:
+            log.setLevel(logging.DEBUG)
+            log.debug("metering to %s", settings.ledger)
+        self.settings, self._given = settings, given
+        return settings
+
+    def _apply(self, settings: Settings) -> None:
         self._core.configure(
             enabled=settings.enabled,
             state_dir=settings.state_dir,
@@ -130,11 +149,6 @@ class Meter:
             defaults={**settings.attribution, "tags": settings.tags},
             timeout=EXIT_SECONDS_IN_MEMORY,
         )
-        if settings.debug:
-            log.setLevel(logging.DEBUG)
-            log.debug("metering to %s", settings.ledger)
-        self.settings = settings
-        return settings
 
     def _configure_from_surroundings(self) -> None:
         try:
@@ -200,9 +214,13 @@ class Meter:
         """
         from .usage import normalize  # noqa: PLC0415 - hosts that only track never need it
 
+        for name, value in (("model", model), ("provider", provider)):
+            if not isinstance(value, str) and (name == "model" or value is not None):
+                raise ValueError(f"{name} must be a text, not {type(value).__name__}")
         pairs = [("service_tier", service_tier), ("processing", "batch" if batch else None), ("region", region)]
-        conditions = [(key, value) for key, value in pairs if value is not None]
-        conditions += list((context or {}).items())
+        conditions = [(key, value) for key, value in (*pairs, *(context or {}).items()) if value is not None]
+        if odd := [key for key, value in conditions if not isinstance(value, str)]:
+            raise ValueError(f"{odd[0]} must be a text")
         return self._core.price(model, normalize(usage, provider=provider), provider, at, conditions)
 
     def flush(self, timeout: float = 5.0) -> FlushReport:
@@ -213,12 +231,18 @@ class Meter:
         """Flush, and end delivery. What is not delivered stays on disk for the next process. Never raises."""
         return self._end(self._core.close, timeout)
 
-    def _end(self, how: Any, timeout: float) -> FlushReport:
+    def _end(self, how: Callable[[float], tuple[int, int, int]], timeout: float) -> FlushReport:
         try:
-            return FlushReport(*how(max(0.0, float(timeout))))
-        except Exception:
-            log.debug("taximeter could not flush", exc_info=True)
-            return FlushReport(0, 0, 0)
+            seconds = float(timeout)
+        except (TypeError, ValueError, OverflowError):
+            seconds = 0.0
+        # NaN compares false with everything: it becomes the least.
+        seconds = min(seconds, LONGEST_WAIT) if seconds > 0 else 0.0
+        return FlushReport(*how(seconds))
+
+    def note_unreadable_usage(self, field: str) -> None:
+        """Count and warn about usage that could not be read before `track`."""
+        self._core.note_unreadable_usage(field)
 
     def stats(self) -> dict[str, Any]:
         """Counts of this process: events tracked, refused by reason, remarked upon, and delivered by destination."""
@@ -309,13 +333,19 @@ class Measurement:
                 known = {"usage", "input_tokens", "output_tokens"} & fields.keys()
                 fields.setdefault("usage_status", "complete" if known else "missing")
             else:
-                fields["usage"] = self._counts(fields["provider"])
+                fields |= self._counts(fields["provider"])
             self.receipt = self._meter.track(**fields)
         except Exception:
             log.debug("taximeter could not measure a call", exc_info=True)
 
-    def _counts(self, provider: Any) -> Any:
-        from .usage import normalize  # noqa: PLC0415 - see Meter.price
+    def _counts(self, provider: Any) -> dict[str, Any]:
+        from .errors import UsageError  # noqa: PLC0415 - see Meter.price
+        from .usage import normalize  # noqa: PLC0415
 
         usage, counts = self._usage
-        return {**({} if usage is None else normalize(usage, provider=provider)), **counts}
+        try:
+            return {"usage": {**({} if usage is None else normalize(usage, provider=provider)), **counts}}
+        except UsageError as error:
+            # The call was made and is recorded; what it used is not known.
+            self._meter.note_unreadable_usage(str(error).partition(" ")[0])
+            return {"usage_status": "missing"}

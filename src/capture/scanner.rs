@@ -179,7 +179,8 @@ impl Scanner {
             self.found.first_token = Some(Instant::now());
         }
         keep(&mut self.found.model, message.model.as_ref());
-        keep(&mut self.found.service_tier, message.service_tier.as_ref());
+        // The tier that was asked for comes first, the one that served last.
+        replace(&mut self.found.service_tier, message.service_tier.as_ref());
         keep(&mut self.found.finish_reason, message.stop_reason.as_ref());
         for choice in message.choices.iter().flatten() {
             keep(&mut self.found.finish_reason, choice.finish_reason.as_ref());
@@ -188,7 +189,7 @@ impl Scanner {
             keep(&mut self.found.finish_reason, stop_reason.as_ref());
         }
         if let Some(usage) = &message.usage {
-            keep(&mut self.found.service_tier, usage.get("service_tier"));
+            replace(&mut self.found.service_tier, usage.get("service_tier"));
             merge(&mut self.report, usage);
         }
         self.found.is_error |= kind == "error" || (is_event && message.error.is_some());
@@ -262,6 +263,13 @@ fn keep(slot: &mut Option<String>, value: Option<&Value>) {
     if slot.is_none()
         && let Some(text) = text(value)
     {
+        *slot = Some(text.to_owned());
+    }
+}
+
+/// Keeps a text; the last that is not null stays.
+fn replace(slot: &mut Option<String>, value: Option<&Value>) {
+    if let Some(text) = text(value) {
         *slot = Some(text.to_owned());
     }
 }

@@ -1,17 +1,34 @@
 //! The ledger's reader, for Python.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::convert::decimal;
+use crate::journal::file_identity;
 use crate::ledger::{Dimension, Filter, LedgerError, Reader};
 
 /// Reads one ledger file.
 #[pyclass(frozen, name = "LedgerReader", module = "taximeter._core")]
-pub(super) struct PyLedger(Mutex<Reader>);
+pub(super) struct PyLedger {
+    path: PathBuf,
+    open: Mutex<Open>,
+}
+
+struct Open {
+    reader: Reader,
+    /// What was opened: `None` when there was no file, which reads as empty until there is one.
+    identity: Option<(u64, u64)>,
+}
+
+impl Open {
+    fn new(path: &Path) -> Result<Self, LedgerError> {
+        let identity = file_identity(path);
+        Ok(Self { reader: Reader::open(path)?, identity })
+    }
+}
 
 fn filter(since: Option<u64>, until: Option<u64>, equal: Vec<(String, String)>) -> Result<Filter, LedgerError> {
     let pair = |(name, value): (String, String)| Dimension::parse(&name).map(|dimension| (dimension, value));
@@ -24,7 +41,13 @@ impl PyLedger {
         py: Python<'_>,
         work: impl FnOnce(&Reader) -> Result<R, LedgerError> + Send,
     ) -> PyResult<R> {
-        Ok(py.detach(|| work(&self.0.lock().unwrap_or_else(PoisonError::into_inner)))?)
+        Ok(py.detach(|| {
+            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            if file_identity(&self.path) != open.identity {
+                *open = Open::new(&self.path)?;
+            }
+            work(&open.reader)
+        })?)
     }
 }
 
@@ -32,7 +55,8 @@ impl PyLedger {
 impl PyLedger {
     #[new]
     fn new(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
-        Ok(py.detach(|| Reader::open(&path)).map(|reader| Self(Mutex::new(reader)))?)
+        let open = py.detach(|| Open::new(&path))?;
+        Ok(Self { path, open: Mutex::new(open) })
     }
 
     /// Rows of (values, sums); times in nanoseconds of the Unix epoch.

@@ -254,6 +254,12 @@ impl PyMeter {
         PyCost::of(self.core.catalog(), model, usage, provider, at, &context)
     }
 
+    /// Counts a usage that could not be read before `track()`, and warns of it.
+    fn note_unreadable_usage(&self, py: Python<'_>, field: &str) {
+        self.core.count(Count::UnreadableUsage, 1);
+        self.warn(py, Count::UnreadableUsage, field);
+    }
+
     /// (provider, model, retired) of every catalog entry.
     fn models(&self) -> Vec<(String, String, bool)> {
         let own = |(provider, model, retired): (&str, &str, bool)| (provider.to_owned(), model.to_owned(), retired);

@@ -124,9 +124,58 @@ def test_measure_lets_the_users_exception_through_and_keeps_its_class_only(meter
     assert "secret" not in str(event)
 
 
-def test_measure_takes_usage_that_is_none_without_raising(meter):
+@pytest.mark.parametrize("usage", [7, {"bananas": 1}, {"prompt_tokens": -5}, {"prompt_tokens": "7"}])
+def test_a_call_whose_usage_is_none_is_recorded_as_missing_and_counted(meter, usage):
     with meter.measure(provider="openai", model="gpt-4o") as call:
-        call.set_usage(7)
+        call.set_usage(usage)
+    assert call.receipt
+    assert call.receipt.cost_usd is None
+    (event,) = events_of(meter)
+    assert (event["usage"], event["usage_status"]) == ({}, "missing")
+    assert meter.stats()["remarks"]["unreadable_usage"] == 1
+
+
+def test_a_scope_is_in_force_inside_a_generator_and_not_in_its_consumer(meter):
+    @taximeter.attribute(team="generator")
+    def generator():
+        while True:
+            track(meter)
+            try:
+                yield
+            except KeyError:
+                track(meter)
+
+    first, second = generator(), generator()
+    next(first)
+    next(second)
+    track(meter)
+    first.throw(KeyError)
+    first.close()
+    track(meter)
+    second.close()
+    track(meter)
+    assert teams(meter) == ["generator", "generator", None, "generator", "generator", None, None]
+
+
+def test_one_scope_object_serves_overlapping_tasks(meter):
+    scope = taximeter.attribute(team="acme")
+
+    async def work(before, inside):
+        await asyncio.sleep(before)
+        with scope:
+            await asyncio.sleep(inside)
+            track(meter)
+        track(meter)
+
+    async def main():
+        await asyncio.gather(work(0, 0.03), work(0.01, 0.001), work(0.02, 0.04))
+        track(meter)
+
+    asyncio.run(main())
+    assert sorted(teams(meter), key=str) == [None] * 4 + ["acme"] * 3
+
+
+def test_measure_takes_keywords_for_usage(meter):
     with meter.measure(provider="openai", model="gpt-4o") as call:
         call.set_usage(input_tokens=3)
-    assert [event["usage"] for event in events_of(meter)][-1] == {"input_tokens": 3}
+    assert events_of(meter)[0]["usage"] == {"input_tokens": 3}

@@ -120,6 +120,15 @@ def test_doctor_is_content_with_a_fresh_state_and_names_what_is_wrong(cli, used,
     assert checks["state directory"]["ok"]
 
 
+def test_a_file_in_the_place_of_the_state_directory_is_an_error(cli, state):
+    state.write_text("a file")
+    assert "not a directory" in cli("report", code=2).stderr
+
+
+def test_an_empty_report_has_its_headings(cli):
+    assert cli("report", "--csv").stdout.startswith("model,calls,errors,unpriced,input_tokens")
+
+
 def test_doctor_passes_where_nothing_happened_yet(cli):
     assert "BAD" not in cli("doctor").stdout
 

@@ -84,16 +84,52 @@ def test_disabled_by_the_environment_nothing_is_recorded_and_nothing_breaks(run,
     assert not state.exists()
 
 
-def test_init_again_changes_the_settings_and_loses_nothing(state):
-    meter = taximeter.init(instrument=False, team="first")
-    taximeter.track(provider="openai", model="gpt-4o", input_tokens=1)
-    assert taximeter.init(instrument=False, team="second") is meter
-    taximeter.track(provider="openai", model="gpt-4o", input_tokens=1)
-    taximeter.init(instrument=False, state_dir=state.parent / "elsewhere", team="third")
-    taximeter.track(provider="openai", model="gpt-4o", input_tokens=1)
-    taximeter.close(5)
-    assert {row.key["team"] for row in taximeter.Ledger(state / "ledger.db").report("team")} == {"first", "second"}
-    assert {row.key["team"] for row in taximeter.Ledger(state.parent / "elsewhere" / "ledger.db").report("team")} == {"third"}
+def test_init_again_changes_what_it_is_given_and_loses_nothing(state, run):
+    run(
+        """
+        import taximeter
+        def track(): assert taximeter.track(provider="openai", model="gpt-4o", input_tokens=1)
+        meter = taximeter.init(instrument=False, team="first", agent="kept")
+        track()
+        assert taximeter.init(team="second") is meter
+        track()
+        taximeter.init()
+        track()
+        assert taximeter.Ledger().path == meter.settings.ledger
+        taximeter.init(state_dir="elsewhere", team="third")
+        track()
+        taximeter.flush()
+        assert taximeter.Ledger().report().total.calls == 1
+        """
+    )
+    report = taximeter.Ledger(state / "ledger.db").report(("team", "agent"))
+    assert {tuple(row.key.values()): row.calls for row in report} == {("first", "kept"): 1, ("second", "kept"): 2}
+    (row,) = taximeter.Ledger(state.parent / "elsewhere" / "ledger.db").report(("team", "agent"))
+    assert tuple(row.key.values()) == ("third", "kept")
+
+
+def test_disabled_comes_before_everything_and_only_when_it_says_so(tmp_path):
+    assert not resolve({"enabled": True}, {"TAXIMETER_DISABLED": "1"}, tmp_path).enabled
+    assert not resolve({}, {"TAXIMETER_DISABLED": "0", "TAXIMETER_ENABLED": "false"}, tmp_path).enabled
+    assert resolve({}, {"TAXIMETER_DISABLED": "0"}, tmp_path).enabled
+
+
+def test_the_environments_state_directory_comes_before_the_files(tmp_path):
+    (tmp_path / "taximeter.toml").write_text('state_dir = "/file"\n')
+    assert resolve({}, {"TAXIMETER_STATE_DIR": str(tmp_path / "environment")}, tmp_path).state_dir == tmp_path / "environment"
+    assert resolve({}, {}, tmp_path).state_dir.name == "file"
+
+
+@pytest.mark.parametrize("arguments", [{"team": object()}, {"tags": {"a": [1]}}, {"state_dir": 7}])
+def test_values_of_the_wrong_type_are_errors_of_settings(state, arguments):
+    with pytest.raises(taximeter.ConfigError, match=next(iter(arguments)).removesuffix("s")):
+        taximeter.Meter(**arguments)
+
+
+def test_a_destinations_key_is_not_repeated(tmp_path):
+    with pytest.raises(taximeter.ConfigError) as caught:
+        resolve({"destination": "https://user:canary@example.com"}, {}, tmp_path)
+    assert "canary" not in str(caught.value)
 
 
 def test_a_broken_file_does_not_fail_the_first_event(run, state):

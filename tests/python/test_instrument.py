@@ -245,11 +245,18 @@ def test_usage_is_asked_for_where_it_is_safe_and_the_extra_chunk_is_taken_out(me
     try:
         assert run() == bare
         assert run(stream_options={"include_usage": False}) == bare
+        assert run(stream_options={"include_obfuscation": False}) == bare
+        transport = httpx2.Client(transport=ThroughOpenAi(provider.url))
+        with openai.OpenAI(api_key="k", base_url="https://api.openai.com/v1", http_client=transport) as client:
+            with client.chat.completions.stream(model=model, messages=QUESTION, taximeter_team="helper") as stream:
+                list(stream)
     finally:
         instrument.deactivate()
-    asked, declined = events_of(meter)
-    assert (asked["usage"], asked["usage_status"]) == (OPENAI, "complete")
+    asked, declined, extended, helper = events_of(meter)
+    for event in (asked, extended, helper):
+        assert (event["usage"], event["usage_status"]) == (OPENAI, "complete")
     assert declined["usage_status"] == "missing"
+    assert helper["team"] == "helper"
     assert asked["provider"] == "openai"
 
 
@@ -382,7 +389,50 @@ def test_keywords_are_taken_out_even_when_nothing_is_recorded(meter, gpt):
 
 def test_attribution_of_the_wrong_type_does_not_fail_the_call(metered, gpt):
     assert chat(gpt, taximeter_team=object())
-    assert len(events_of(metered)) == 1
+    assert chat(gpt, taximeter_tags="plan=pro", extra_headers={"x-taximeter-tag-env": "prod"})
+    assert [event.get("tags") for event in events_of(metered)] == [None, {"env": "prod"}]
+
+
+def test_headers_and_keywords_reach_no_provider_on_any_way(metered, provider):
+    with anthropic.Anthropic(api_key="k", base_url=provider.url, default_headers={"x-taximeter-team": "t"}) as claude:
+        message(claude)
+        headers = {"x-taximeter-customer": "c"}
+        claude.messages.count_tokens(model="claude-sonnet-5", messages=QUESTION, extra_headers=headers, taximeter_user="u")
+        claude.post("/v1/messages", body={"model": "m"}, cast_to=object, options={"headers": headers})
+    assert all("taximeter" not in json.dumps(sent).lower() for _, sent, _ in provider.requests)
+    assert all(b"taximeter" not in body for _, _, body in provider.requests)
+
+
+def test_a_call_that_is_closed_in_another_context_raises_nothing(metered, provider):
+    import contextvars
+
+    async def work():
+        async with openai.AsyncOpenAI(api_key="k", base_url=f"{provider.url}/v1") as gpt:
+            pending = gpt.chat.completions.create(model="gpt-4o", messages=QUESTION, taximeter_team="t")
+            contextvars.copy_context().run(pending.send, None)
+            pending.close()
+        assert metered.track(provider="openai", model="gpt-4o", input_tokens=1)
+
+    run_async(work)
+    assert [event.get("team") for event in events_of(metered)] == [None]
+
+
+def test_what_is_not_instrumented_any_more_is_not_recorded(meter, gpt, claude):
+    instrument.activate(meter)
+    instrument.activate(meter, ("anthropic",))
+    chat(gpt)
+    message(claude)
+    instrument.deactivate()
+    message(claude)
+    assert [event["provider"] for event in events_of(meter)] == ["anthropic"]
+
+
+def test_a_stream_that_outlives_the_instrumentation_is_recorded(meter, gpt):
+    instrument.activate(meter)
+    stream = chat(gpt, stream=True, stream_options={"include_usage": True})
+    instrument.deactivate()
+    list(stream)
+    assert len(events_of(meter)) == 1
 
 
 def test_a_streams_attribution_is_that_of_its_call(metered, gpt):
@@ -407,15 +457,16 @@ import openai, taximeter
 meter = taximeter.init(instrument=False)
 wrapped, other = (openai.OpenAI(api_key="k", base_url="{provider.url}/v1") for _ in range(2))
 assert taximeter.wrap(wrapped) is wrapped
-for client in (wrapped, other):
-    client.chat.completions.create(model="gpt-4o", messages=[])
-assert taximeter.flush().delivered + taximeter.stats()["destinations"]["ledger"]["delivered"] >= 1
-print(taximeter.Ledger().report().total.calls)
+for client in (wrapped, other, wrapped.with_options(timeout=9)):
+    client.chat.completions.create(model="gpt-4o", messages=[], taximeter_team="t")
+taximeter.flush()
+report = taximeter.Ledger().report("team")
+print(report.total.calls, report.rows[0].key["team"])
 """
     import subprocess
 
     answer = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60, check=False)
-    assert answer.stdout.strip() == "1", answer.stderr
+    assert answer.stdout.strip() == "2 t", answer.stderr
     with pytest.raises(TypeError, match="client"):
         taximeter.wrap(object())
 

@@ -133,7 +133,13 @@ def test_a_bad_field_or_moment_is_a_value_error_that_names_it(filled):
         ledger.report("colour")
     with pytest.raises(ValueError, match="colour"):
         ledger.report("model", where={"colour": "red"})
-    for moment in ("soon", datetime(2026, 1, 1), -5, True, "7y", 1e12):
+    for by in (None, [1], b"model", 7):
+        with pytest.raises(ValueError, match="by"):
+            ledger.report(by)
+    for where in ({1: 2}, ["team"], "team"):
+        with pytest.raises(ValueError, match="where"):
+            ledger.report("model", where=where)
+    for moment in ("soon", datetime(2026, 1, 1), -5, True, "7y", 1e12, "999999w", timedelta.max):
         with pytest.raises(ValueError, match="since"):
             ledger.report("model", since=moment)
     with pytest.raises(ValueError, match="until"):
@@ -158,11 +164,15 @@ def test_moments_come_in_many_forms():
 
 
 def test_a_ledger_that_does_not_exist_is_empty(state):
-    ledger = taximeter.Ledger()
+    ledger = taximeter.Ledger(state / "ledger.db")
     assert len(ledger.report()) == 0
     assert ledger.report().total.calls == 0
     assert list(ledger.events()) == []
     assert not state.exists()
+    meter = taximeter.Meter(state_dir=state)
+    meter.track(provider="openai", model="gpt-4o", input_tokens=1)
+    meter.close()
+    assert ledger.report().total.calls == 1, "it was opened before it existed"
 
 
 def test_a_file_that_is_no_ledger_or_a_newer_one_is_a_clear_error(tmp_path, meter):

@@ -160,6 +160,11 @@ def test_what_is_unknown_is_none_and_what_is_free_is_zero():
         ({"bananas": 1}, "bananas"),
         ({"input_tokens": 5, "cache_read_tokens": 6}, "cache_read_tokens"),
         ({"input_tokens": 5, "cache_read_tokens": 4, "cache_write_tokens": 4}, "input_tokens"),
+        ({"prompt_tokens": -5, "completion_tokens": 3}, "prompt_tokens"),
+        ({"prompt_tokens": 5, "completion_tokens": 1.5}, "completion_tokens"),
+        ({"prompt_tokens": 5, "prompt_tokens_details": {"cached_tokens": "7"}}, "cached_tokens"),
+        ({"prompt_tokens": float("nan")}, "prompt_tokens"),
+        ({("a",): 1}, "usage"),
         (7, "usage"),
         (None, "usage"),
     ],
@@ -172,6 +177,13 @@ def test_bad_usage_is_an_error_that_names_the_field(usage, field):
 def test_a_bad_model_or_time_is_a_value_error():
     with pytest.raises(ValueError, match="model"):
         taximeter.price(" ", {"input_tokens": 1})
+    for model in (None, 7):
+        with pytest.raises(ValueError, match="model"):
+            taximeter.price(model, {"input_tokens": 1})
+    with pytest.raises(ValueError, match="provider"):
+        taximeter.price("gpt-4o", {"input_tokens": 1}, provider=["openai"])
+    with pytest.raises(ValueError, match="speed"):
+        taximeter.price("gpt-4o", {"input_tokens": 1}, context={"speed": 7})
     with pytest.raises(ValueError, match="at must have a time zone"):
         taximeter.price("gpt-4o", {"input_tokens": 1}, at=datetime(2026, 1, 1))
 

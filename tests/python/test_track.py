@@ -232,8 +232,14 @@ def test_stats_say_where_events_are(meter):
 
 def test_flush_of_a_meter_without_events_is_empty(meter):
     assert meter.flush() == (0, 0, 0)
-    assert meter.flush(float("nan")) == (0, 0, 0)
+    for timeout in (float("nan"), float("inf"), 1e300, None, -1):
+        assert meter.flush(timeout) == (0, 0, 0)
     assert meter.close() == (0, 0, 0)
+
+
+def test_flush_waits_as_long_as_it_must(meter):
+    meter.track(**CALL)
+    assert meter.flush(float("inf")) == (1, 0, 0)
 
 
 def test_after_close_the_next_event_begins_anew(meter):

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ..meter import Meter
 
-__all__ = ["Call", "Family", "Recorder", "Status", "activate", "activate_for", "deactivate", "is_active", "status"]
+__all__ = ["Call", "Family", "Recorder", "Status", "activate", "activate_for", "deactivate", "meter_of", "status"]
 
 log = logging.getLogger("taximeter")
 
@@ -54,25 +54,27 @@ class Family:
     """The module whose hook decides between bound and failed."""
     owns: Callable[[object], bool]
     """Whether an object is a client of the family."""
-    bind_client: Callable[[Any], None]
-    """Instruments one client object."""
+    bind_client: Callable[[Any, Meter], None]
+    """Instruments one client object for a meter."""
     failures: list[str] = field(default_factory=list)
-    done: set[str] = field(default_factory=set)
+    done: dict[str, ModuleType] = field(default_factory=dict)
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether responses pass the capture point."""
+        return self.capture_module in self.done
 
 
-class _State:
-    meter: Meter | None = None
-    """Where events go; `None` while instrumentation is off."""
-
-
-state = _State()
 _lock = threading.RLock()
 _wanted: dict[str, Family] = {}
+_meters: dict[str, Meter] = {}
+"""Where the events of each family go; a family that is not there is not recorded."""
 
 
-def is_active() -> bool:
-    """Whether responses are to be recorded."""
-    return state.meter is not None and state.meter.enabled
+def meter_of(family: str) -> Meter | None:
+    """Where a family's events go; `None` when they are not recorded."""
+    meter = _meters.get(family)
+    return meter if meter is not None and meter.enabled else None
 
 
 def _families() -> dict[str, Family]:
@@ -93,10 +95,11 @@ def activate(meter: Meter, names: Sequence[str] | None = None) -> None:
 
         raise ConfigError(f"instrument: {unknown[0]!r} is not one of {', '.join(families)}")
     with _lock:
-        state.meter = meter
+        _meters.clear()
         for name, family in families.items():
             if names is None or name in names:
                 _wanted[name] = family
+                _meters[name] = meter
         if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
             sys.meta_path.insert(0, _Finder())
         for family in _wanted.values():
@@ -115,13 +118,16 @@ def activate_for(meter: Meter, client: object) -> None:
     family = next((family for family in _families().values() if family.owns(client)), None)
     if family is None:
         raise TypeError(f"client: {type(client).__name__} is not a client that can be metered")
-    state.meter = meter
-    family.bind_client(client)
+    family.bind_client(client, meter)
+    for name, module in list(sys.modules.items()):
+        # The shims only take taximeter's keywords out, for all clients of the family; recording is this client's alone.
+        if name in family.hooks and name != family.capture_module:
+            _run_hook(family, name, module)
 
 
 def deactivate() -> None:
     """Stop recording. The shims stay, so that taximeter's keywords never reach a client."""
-    state.meter = None
+    _meters.clear()
 
 
 def status() -> dict[str, Status]:
@@ -134,7 +140,7 @@ def _status(family: Family) -> Status:
     version = getattr(module, "__version__", None)
     if family.failures:
         return Status("failed", version, "; ".join(family.failures))
-    if family.capture_module in family.done:
+    if family.is_bound and family.name in _meters:
         return Status("bound", version)
     return Status("absent", version, None if module is None else "not asked for")
 
@@ -144,7 +150,7 @@ def _is_loaded(module: ModuleType) -> bool:
 
 
 def _run_hook(family: Family, name: str, module: ModuleType) -> None:
-    if name in family.done:
+    if family.done.get(name) is module:
         return
     try:
         family.hooks[name](module)
@@ -152,7 +158,7 @@ def _run_hook(family: Family, name: str, module: ModuleType) -> None:
         family.failures.append(f"{name}: {error}")
         log.warning("taximeter cannot meter %s: %s", name, error)
     else:
-        family.done.add(name)
+        family.done[name] = module
 
 
 class _Finder(MetaPathFinder):
@@ -192,13 +198,13 @@ current_call = _call.get
 class Call:
     """One call of a public method: whose it is, when it began, and the keywords that are the client's."""
 
-    __slots__ = ("_call_token", "_scope", "_scope_token", "kwargs", "started", "started_at", "strips_usage")
+    __slots__ = ("_outer", "_scope", "kwargs", "started", "started_at", "strips_usage")
 
     def __init__(self, kwargs: dict[str, Any]) -> None:
         self.strips_usage = False
         self.kwargs = kwargs
-        fields = self._take_fields()
         self._scope: _core.Scope | None = None
+        fields = self._take_fields()
         if fields:
             try:
                 self._scope = _core.Scope(attribution.current(), **fields)
@@ -220,32 +226,35 @@ class Call:
             for name, value in headers.items():
                 lower = str(name).lower()
                 if lower.startswith(TAG_HEADER_PREFIX):
-                    fields["tags"] = {**(fields.get("tags") or {}), lower[len(TAG_HEADER_PREFIX) :]: value}
+                    tags = fields.get("tags")
+                    fields["tags"] = {**(tags if isinstance(tags, Mapping) else {}), lower[len(TAG_HEADER_PREFIX) :]: value}
                 elif lower.startswith(HEADER_PREFIX) and lower[len(HEADER_PREFIX) :] in _FIELDS - {"tags"}:
                     fields.setdefault(lower[len(HEADER_PREFIX) :], value)
         return fields
 
     def __enter__(self) -> Call:
-        self._scope_token: Token[Any] | None = None
         if self._scope is not None:
-            self._scope_token = attribution.enter(self._scope)
-        self._call_token = _call.set(self)
+            attribution.enter(self._scope)
+        self._outer = _call.get()
+        _call.set(self)
         self.started_at = time.time()
         self.started = time.perf_counter()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        _call.reset(self._call_token)
-        if self._scope_token is not None:
-            attribution.leave(self._scope_token)
+        # Set, not reset: a coroutine that is closed rather than awaited ends in another context, where a token is refused.
+        _call.set(self._outer)
+        if self._scope is not None:
+            attribution.leave()
 
 
 class Recorder:
     """Follows one response to its end, and records one event, whichever end that is."""
 
-    __slots__ = ("_call", "_fields", "_made", "_scanner", "_scope")
+    __slots__ = ("_call", "_fields", "_made", "_meter", "_scanner", "_scope")
 
-    def __init__(self, scanner: _core.Scanner | None, fields: dict[str, Any], call: Call | None) -> None:
+    def __init__(self, meter: Meter, scanner: _core.Scanner | None, fields: dict[str, Any], call: Call | None) -> None:
+        self._meter = meter
         self._scanner = scanner
         self._fields: dict[str, Any] | None = fields
         self._call = call
@@ -272,16 +281,15 @@ class Recorder:
     def finish(self, error: type[BaseException] | None = None) -> None:
         """Records the event; only the first time."""
         fields, self._fields = self._fields, None
-        meter = state.meter
-        if fields is None or meter is None:
+        if fields is None:
             return
         try:
             fields |= self._outcome(error, fields)
-            token = attribution.enter(self._scope)
+            attribution.enter(self._scope)
             try:
-                meter.track(**fields)
+                self._meter.track(**fields)
             finally:
-                attribution.leave(token)
+                attribution.leave()
         except Exception:
             log.debug("taximeter could not record a call", exc_info=True)
 

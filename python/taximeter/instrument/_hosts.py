@@ -39,9 +39,16 @@ def provider_of(host: str, default: str) -> str:
     return next((provider for suffix, provider in _SUFFIXES.items() if host.endswith(suffix)), default)
 
 
-def includes_usage_safely(host: str) -> bool:
+def includes_usage_safely(host: str, api_version: str | None = None) -> bool:
     """Whether `stream_options.include_usage` is known to be understood there.
 
     Others have answered it with an error (openai-agents-python#442, litellm#11696), so it is asked for nowhere else.
+
+    Args:
+        host: The host that is called.
+        api_version: Azure's version of the API, such as `2024-10-21`; it is understood from 2024-08-01 on.
     """
-    return host.lower() in {"api.openai.com", "eu.api.openai.com", "us.api.openai.com"}
+    host = host.lower()
+    if host.endswith(".openai.azure.com"):
+        return isinstance(api_version, str) and api_version[:10] >= "2024-08-01"
+    return host in {"api.openai.com", "eu.api.openai.com", "us.api.openai.com"}

@@ -7,16 +7,20 @@ streamed, raw, parsed or through a helper. There the response's byte stream is r
 from __future__ import annotations
 
 import functools
+import inspect
 import logging
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from types import MethodType, ModuleType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from .. import _core
 from . import _engine
-from ._engine import Call, Family, Recorder
+from ._engine import HEADER_PREFIX, Call, Family, Recorder
 from ._hosts import includes_usage_safely, provider_of
+
+if TYPE_CHECKING:
+    from ..meter import Meter
 
 __all__ = ["stainless_family"]
 
@@ -24,6 +28,10 @@ log = logging.getLogger("taximeter")
 
 _MARK: Final = "__taximeter__"
 _CAPTURE: Final = "_process_response"
+# Methods that an asynchronous class has as plain ones, for they return a manager.
+_SYNC_EVERYWHERE: Final = frozenset({"stream", "tool_runner"})
+# What the clients write for a keyword that is not given.
+_UNSET: Final = frozenset({"NotGiven", "Omit"})
 
 
 def stainless_family(
@@ -40,29 +48,29 @@ def stainless_family(
         methods: By module and class, the public methods that take keywords. `Async` classes follow from the plain ones.
     """
 
-    def attach(options: Any, response: Any) -> None:
-        if not _engine.is_active() or response.request.method != "POST":
+    def attach(meter: Meter | None, options: Any, response: Any) -> None:
+        if meter is None or not meter.enabled or response.request.method != "POST":
             return
         path = response.request.url.path
         operation = next((what for end, what in operations.items() if path.endswith(end)), None)
         if operation is not None:
-            _follow(name, operation, options, response)
-
-    def bind_class(base: Any) -> None:
-        original = getattr(base, _CAPTURE)
-        if not hasattr(original, _MARK):
-            setattr(base, _CAPTURE, _captured(original, attach, is_async=base.__name__.startswith("Async")))
+            _follow(meter, name, operation, options, response)
 
     def hook_base(module: ModuleType) -> None:
         for class_name in ("SyncAPIClient", "AsyncAPIClient"):
-            bind_class(getattr(module, class_name))
+            owner = getattr(module, class_name)
+            original = getattr(owner, _CAPTURE)
+            if not hasattr(original, _MARK):
+                setattr(owner, _CAPTURE, _captured(original, lambda: _engine.meter_of(name), attach))
+        _strip_headers(module.BaseClient)
 
-    def bind_client(client: Any) -> None:
-        base = sys.modules[f"{name}._base_client"]
+    def bind_client(client: Any, meter: Meter) -> None:
+        _strip_headers(sys.modules[f"{name}._base_client"].BaseClient)
         original = getattr(type(client), _CAPTURE)
-        if not hasattr(getattr(client, _CAPTURE), _MARK):
-            is_async = isinstance(client, base.AsyncAPIClient)
-            client.__dict__[_CAPTURE] = MethodType(_captured(original, attach, is_async=is_async), client)
+        original = original.__wrapped__ if hasattr(original, _MARK) else original
+        client.__dict__[_CAPTURE] = MethodType(_captured(original, lambda: meter, attach), client)
+        for copier in ("copy", "with_options"):
+            client.__dict__[copier] = _copying(getattr(client, copier), bind_client, meter)
 
     def owns(client: object) -> bool:
         base = sys.modules.get(f"{name}._base_client")
@@ -74,21 +82,23 @@ def stainless_family(
                 owner = getattr(module, variant, None)
                 for method in names:
                     if owner is not None and hasattr(owner, method):
-                        _shim(owner, method, is_async=variant.startswith("Async") and method != "stream")
+                        _shim(family, owner, method, is_async=variant.startswith("Async") and method not in _SYNC_EVERYWHERE)
 
     hooks: dict[str, Callable[[ModuleType], None]] = {f"{name}._base_client": hook_base}
     hooks |= {module: functools.partial(hook_methods, classes) for module, classes in methods.items()}
-    return Family(name, hooks, f"{name}._base_client", owns, bind_client)
+    family = Family(name, hooks, f"{name}._base_client", owns, bind_client)
+    return family
 
 
-def _captured(original: Any, attach: Callable[[Any, Any], None], *, is_async: bool) -> Any:
+def _captured(original: Any, meter: Callable[[], Meter | None], attach: Callable[[Meter | None, Any, Any], None]) -> Any:
     def look(kwargs: Mapping[str, Any]) -> None:
         try:
-            attach(kwargs["options"], kwargs["response"])
+            attach(meter(), kwargs["options"], kwargs["response"])
         except Exception:
             log.debug("taximeter could not follow a response", exc_info=True)
 
-    if is_async:
+    # Asked of the method itself: before openai 1.8, the asynchronous client's was a plain one.
+    if inspect.iscoroutinefunction(original):
 
         @functools.wraps(original)
         async def process_async(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -108,7 +118,36 @@ def _captured(original: Any, attach: Callable[[Any, Any], None], *, is_async: bo
     return process
 
 
-def _follow(family: str, operation: str, options: Any, response: Any) -> None:
+def _copying(copy: Callable[..., Any], bind_client: Callable[[Any, Meter], None], meter: Meter) -> Callable[..., Any]:
+    """Copies of a metered client are metered."""
+
+    @functools.wraps(copy)
+    def make(*args: Any, **kwargs: Any) -> Any:
+        client = copy(*args, **kwargs)
+        bind_client(client, meter)
+        return client
+
+    return make
+
+
+def _strip_headers(base: Any) -> None:
+    """Takes taximeter's headers out of every request, also of methods without a shim and of a client's default headers."""
+    original = getattr(base, "_build_headers", None)
+    if original is None or hasattr(original, _MARK):
+        return
+
+    @functools.wraps(original)
+    def build(self: Any, *args: Any, **kwargs: Any) -> Any:
+        headers = original(self, *args, **kwargs)
+        for name in [name for name in headers if name.lower().startswith(HEADER_PREFIX)]:
+            del headers[name]
+        return headers
+
+    setattr(build, _MARK, True)
+    base._build_headers = build  # noqa: SLF001 - public under no other name
+
+
+def _follow(meter: Meter, family: str, operation: str, options: Any, response: Any) -> None:
     """Watches one response from here to its end."""
     url = response.request.url
     body = getattr(options, "json_data", None)
@@ -123,7 +162,7 @@ def _follow(family: str, operation: str, options: Any, response: Any) -> None:
     call = _engine.current_call()
     if response.is_closed:
         scanner = _core.Scanner(family, stream=is_stream) if is_readable else None
-        recorder = Recorder(scanner, fields, call)
+        recorder = Recorder(meter, scanner, fields, call)
         if scanner is not None:
             recorder.feed(response.content)
         recorder.finish()
@@ -133,7 +172,7 @@ def _follow(family: str, operation: str, options: Any, response: Any) -> None:
         is_readable = False
     strips = call is not None and call.strips_usage and is_stream and is_readable
     scanner = _core.Scanner(family, stream=is_stream, gzip=encoding == "gzip", strip=strips) if is_readable else None
-    response.stream = _tee(response, Recorder(scanner, fields, call))
+    response.stream = _tee(response, Recorder(meter, scanner, fields, call))
 
 
 class _Forwarding:
@@ -209,12 +248,13 @@ def _tee_class(transport: str, kind: str) -> Any:
 
 
 def _tee(response: Any, recorder: Recorder) -> Any:
-    transport = type(response).__module__.partition(".")[0]
+    roots = (kind.__module__.partition(".")[0] for kind in type(response).__mro__)
+    transport = next(root for root in roots if hasattr(sys.modules.get(root), "SyncByteStream"))
     kind = "Async" if hasattr(response.stream, "__aiter__") and not hasattr(response.stream, "__iter__") else "Sync"
     return _tee_class(transport, kind)(response.stream, recorder)
 
 
-def _shim(owner: Any, name: str, *, is_async: bool) -> None:
+def _shim(family: Family, owner: Any, name: str, *, is_async: bool) -> None:
     original = getattr(owner, name)
     if hasattr(original, _MARK):
         return
@@ -223,7 +263,7 @@ def _shim(owner: Any, name: str, *, is_async: bool) -> None:
 
         @functools.wraps(original)
         async def call_async(self: Any, *args: Any, **kwargs: Any) -> Any:
-            with _prepared(self, owner, name, kwargs) as call:
+            with _prepared(family, self, owner, name, kwargs) as call:
                 return await original(self, *args, **call.kwargs)
 
         shim: Any = call_async
@@ -231,7 +271,7 @@ def _shim(owner: Any, name: str, *, is_async: bool) -> None:
 
         @functools.wraps(original)
         def call_sync(self: Any, *args: Any, **kwargs: Any) -> Any:
-            with _prepared(self, owner, name, kwargs) as call:
+            with _prepared(family, self, owner, name, kwargs) as call:
                 result = original(self, *args, **call.kwargs)
             return _carried(result, call) if name == "stream" else result
 
@@ -240,17 +280,34 @@ def _shim(owner: Any, name: str, *, is_async: bool) -> None:
     setattr(owner, name, shim)
 
 
-def _prepared(resource: Any, owner: Any, method: str, kwargs: dict[str, Any]) -> Call:
+def _prepared(family: Family, resource: Any, owner: Any, method: str, kwargs: dict[str, Any]) -> Call:
     call = Call(kwargs)
     try:
-        is_chat = method == "create" and "completions" in owner.__module__ and kwargs.get("stream") is True
-        if is_chat and _engine.is_active() and "stream_options" not in kwargs:
-            if includes_usage_safely(resource._client.base_url.host):  # noqa: SLF001 - public under no other name
-                call.kwargs = {**call.kwargs, "stream_options": {"include_usage": True}}
-                call.strips_usage = True
+        # Without the capture point, nobody would take the extra chunk out again.
+        is_watched = family.is_bound and _engine.meter_of(family.name) is not None
+        if is_watched and method == "create" and "completions" in owner.__module__ and kwargs.get("stream") is True:
+            _ask_for_usage(call, resource._client)  # noqa: SLF001 - public under no other name
     except Exception:
         log.debug("taximeter could not ask for usage", exc_info=True)
     return call
+
+
+def _ask_for_usage(call: Call, client: Any) -> None:
+    """Asks a chat stream to report its usage, where that is safe and the caller has not decided it."""
+    options = call.kwargs.get("stream_options")
+    if options is None or type(options).__name__ in _UNSET:
+        options = {}
+    if not isinstance(options, Mapping) or "include_usage" in options:
+        return
+    if not includes_usage_safely(client.base_url.host, getattr(client, "_api_version", None)):
+        return
+    headers = call.kwargs.get("extra_headers")
+    headers = headers if isinstance(headers, Mapping) else {}
+    if not any(str(name).lower() == "accept-encoding" for name in headers):
+        # The one compression that the scanner can take a chunk out of.
+        headers = {**headers, "Accept-Encoding": "gzip"}
+    call.kwargs = {**call.kwargs, "stream_options": {**options, "include_usage": True}, "extra_headers": headers}
+    call.strips_usage = True
 
 
 def _carried(manager: Any, call: Call) -> Any:

@@ -8,7 +8,7 @@ from ._stainless import stainless_family
 
 __all__ = ["FAMILY"]
 
-_MESSAGES: Final = {"Messages": ("create", "parse", "stream")}
+_MESSAGES: Final = {"Messages": ("create", "parse", "stream", "count_tokens", "tool_runner")}
 
 FAMILY: Final = stainless_family(
     "anthropic",
