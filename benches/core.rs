@@ -1,10 +1,8 @@
-//! What the core takes for pricing, encoding and appending one event.
+//! What the core takes for pricing and encoding one event.
 
 use std::hint::black_box;
 
 use _core::event::{Attribution, Unit, Usage, UsageEvent};
-use _core::journal::Backend;
-use _core::meter::{Meter, Settings};
 use _core::pricing::{Catalog, Request};
 use criterion::{Criterion, criterion_group, criterion_main};
 
@@ -49,23 +47,6 @@ fn benches(criterion: &mut Criterion) {
             black_box(_core::event::binary::encode(black_box(&event), &[], &mut out))
         });
     });
-    // No ledger: the figure is the producer's, and the journal fills its budget and goes on refusing.
-    let dir = std::env::temp_dir().join(format!("taximeter-bench-{}", std::process::id()));
-    let meter = Meter::new(Settings {
-        state_dir: Some(dir.clone()),
-        ledger: None,
-        backend: Backend::Mapped,
-        budget: Some(64 << 20),
-        defaults: Box::default(),
-    });
-    criterion.bench_function("track an event", |bencher| {
-        bencher.iter(|| {
-            let mut event = event.clone();
-            black_box(meter.track(black_box(&mut event), &[], &[]))
-        });
-    });
-    let _ = meter.close(std::time::Duration::from_secs(1));
-    let _ = std::fs::remove_dir_all(dir);
 }
 
 criterion_group!(group, benches);

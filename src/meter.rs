@@ -13,7 +13,7 @@ use arc_swap::{ArcSwap, Guard};
 use crate::delivery::{Destination, DestinationStats, Flushed, LedgerDestination, Sender};
 use crate::event::binary::encode;
 use crate::event::{CostStatus, UsageEvent};
-use crate::journal::{self, Counts, Journal, Tier, fork_generation, unix_ns};
+use crate::journal::{self, AppendError, Counts, Journal, Tier, fork_generation, unix_ns};
 use crate::money::Usd;
 use crate::pricing::{Catalog, Found, Request};
 
@@ -183,15 +183,14 @@ impl Meter {
             || old.ledger != settings.ledger
             || old.backend != settings.backend
             || old.budget != settings.budget;
-        if is_moved {
-            let _ = self.close(timeout);
-        }
-        let epoch = Guard::into_inner(self.epoch());
-        self.epoch.store(Arc::new(Epoch {
+        let previous = self.next_epoch(|epoch| Epoch {
             generation: epoch.generation,
             defaults: settings.defaults.clone(),
-            live: Arc::clone(&epoch.live),
-        }));
+            live: if is_moved { Arc::default() } else { Arc::clone(&epoch.live) },
+        });
+        if is_moved && let Some(live) = previous.live.get() {
+            let _ = live.sender.close(timeout);
+        }
     }
 
     /// Prices an event, unless it comes with a reported cost, and appends it to the journal.
@@ -220,13 +219,27 @@ impl Meter {
             Ok(None) => {}
             Err(contradiction) => remark = Some(contradiction),
         }
-        let epoch = self.epoch();
-        let live = epoch.live.get_or_init(|| open(&self.settings.load()));
-        let appended = live.journal.append(now, |out, ids| {
-            event.id = ids.next(now);
-            encode(event, &[&epoch.defaults, scope], out)
-        });
-        let Ok(cuts) = appended else {
+        let (epoch, appended) = loop {
+            let epoch = self.epoch();
+            let is_new = epoch.live.get().is_none();
+            let live = epoch.live.get_or_init(|| open(&self.settings.load()));
+            if is_new && !Arc::ptr_eq(&epoch, &self.epoch()) {
+                // Closed while it was being opened, when there was nothing to close yet.
+                let _ = live.sender.close(Duration::ZERO);
+                continue;
+            }
+            let appended = live.journal.append(now, |out, ids| {
+                event.id = ids.next(now);
+                encode(event, &[&epoch.defaults, scope], out)
+            });
+            match appended {
+                // Closed in between: the next epoch takes it.
+                Err(AppendError::Closed) => std::thread::yield_now(),
+                Err(AppendError::Full) => break (epoch, None),
+                Ok(cuts) => break (epoch, Some(cuts)),
+            }
+        };
+        let (Some(cuts), Some(live)) = (appended, epoch.live.get()) else {
             self.count(Count::NoSpace, 1);
             return Err(Count::NoSpace);
         };
@@ -290,13 +303,24 @@ impl Meter {
 
     /// Flushes and ends delivery. What could not be delivered stays on disk for the next process; the next event begins anew.
     pub fn close(&self, timeout: Duration) -> Flushed {
-        let epoch = Guard::into_inner(self.epoch());
-        let Some(live) = epoch.live.get() else { return Flushed::default() };
-        let flushed = live.sender.close(timeout);
-        let next =
-            Arc::new(Epoch { generation: epoch.generation, defaults: epoch.defaults.clone(), live: Arc::default() });
-        self.epoch.compare_and_swap(&epoch, next);
-        flushed
+        // Events that are tracked from here on belong to the next epoch.
+        let previous = self.next_epoch(|epoch| Epoch {
+            generation: epoch.generation,
+            defaults: epoch.defaults.clone(),
+            live: Arc::default(),
+        });
+        previous.live.get().map_or_else(Flushed::default, |live| live.sender.close(timeout))
+    }
+
+    /// Puts a new epoch in the place of this process's current one, which is returned.
+    fn next_epoch(&self, make: impl Fn(&Epoch) -> Epoch) -> Arc<Epoch> {
+        loop {
+            let current = self.epoch();
+            let previous = self.epoch.compare_and_swap(&*current, Arc::new(make(&current)));
+            if Arc::ptr_eq(&previous, &current) {
+                return Guard::into_inner(previous);
+            }
+        }
     }
 
     /// What has been counted.

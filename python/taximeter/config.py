@@ -1,8 +1,8 @@
 """Settings: argument > environment > file > default. The only module that reads them.
 
-`TAXIMETER_DISABLED=1` comes before everything. The environment variables are `TAXIMETER_` and the setting's name in capitals. The file
-is `taximeter.toml`, or the table `[tool.taximeter]` of `pyproject.toml`, in the working directory or the nearest one above it that has
-either.
+`TAXIMETER_DISABLED=1` comes before everything. The environment variables are `TAXIMETER_` and the setting's name in capitals. The
+file is `taximeter.toml`, or the table `[tool.taximeter]` of `pyproject.toml`, in the working directory or the nearest one above it
+that has either.
 """
 
 from __future__ import annotations

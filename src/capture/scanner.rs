@@ -15,6 +15,9 @@ use crate::event::{Usage, UsageStatus};
 /// larger one is let pass, and its usage is missing.
 const MAX_PENDING: usize = 16 << 20;
 
+/// Bytes that may be the beginning of a blank line which the next bytes complete: all but the last of `\r\n\r\n`.
+const LONGEST_PARTIAL_END: usize = 3;
+
 /// What to expect.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
@@ -53,6 +56,8 @@ pub struct Scanner {
     decoder: Option<MultiGzDecoder<Vec<u8>>>,
     encoder: Option<GzEncoder<Vec<u8>>>,
     pending: Vec<u8>,
+    /// How much of it was searched for the end of an event, so that no byte is searched twice.
+    searched: usize,
     /// An event grew too large: let it pass to its end.
     is_skipping: bool,
     /// The bytes cannot be read.
@@ -73,6 +78,7 @@ impl Scanner {
             encoder: (options.is_gzip && options.strips_usage).then(|| GzEncoder::new(Vec::new(), Compression::fast())),
             options,
             pending: Vec::new(),
+            searched: 0,
             is_skipping: false,
             is_blind: false,
             has_ended: false,
@@ -130,9 +136,10 @@ impl Scanner {
             return;
         }
         let mut done = 0;
-        while let Some(end) = event_end(&self.pending[done..]) {
-            let event = done..done + end;
-            done += end;
+        while let Some(end) = event_end(&self.pending[self.searched.max(done)..]) {
+            let end = self.searched.max(done) + end;
+            let event = done..end;
+            done = end;
             let is_ours = if std::mem::take(&mut self.is_skipping) {
                 false
             } else {
@@ -144,13 +151,14 @@ impl Scanner {
             }
         }
         self.pending.drain(..done);
+        self.searched = self.pending.len().saturating_sub(LONGEST_PARTIAL_END);
         if self.pending.len() > MAX_PENDING {
             self.is_skipping = true;
             if self.options.strips_usage {
                 kept.extend_from_slice(&self.pending);
             }
-            // Two bytes stay, for an end that is split between them and the next.
-            let tail = self.pending.split_off(self.pending.len() - 3);
+            let tail = self.pending.split_off(self.pending.len() - LONGEST_PARTIAL_END);
+            self.searched = 0;
             if self.options.strips_usage {
                 kept.truncate(kept.len() - tail.len());
             }
@@ -411,6 +419,20 @@ mod tests {
             assert_eq!(String::from_utf8(passed).unwrap(), expected);
             assert_eq!(scanner.finish().usage.count(Unit::INPUT_TOKENS), 1009);
         }
+    }
+
+    #[test]
+    fn a_large_event_is_searched_once() {
+        // Searched anew for each piece, this would take minutes.
+        let body = format!(
+            "data: {{\"pad\":\"{}\",\"choices\":[],\"usage\":{{\"prompt_tokens\":7}}}}\n\ndata: [DONE]\n\n",
+            "x".repeat(8 << 20)
+        );
+        let found = summary_of(options(Family::OpenAi), body.as_bytes(), 512);
+        assert_eq!((found.usage.count(Unit::INPUT_TOKENS), found.usage_status), (7, UsageStatus::Complete));
+        let beyond = format!("data: {}\n\n{CHAT}", "x".repeat(MAX_PENDING + 5_000));
+        let found = summary_of(options(Family::OpenAi), beyond.as_bytes(), 4096);
+        assert_eq!(found.usage.count(Unit::INPUT_TOKENS), 1009);
     }
 
     #[test]

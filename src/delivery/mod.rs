@@ -1,7 +1,7 @@
-//! Delivery: one background thread that brings every event of the journal to every destination.
+//! Delivery: a background thread that brings every event of the journal to every destination.
 //!
-//! The thread is made by the first event and never touches Python. It keeps the journal's pages ready, reads with one cursor for
-//! each destination, so that one that is down delays no other, and adopts the journals of processes that died.
+//! It is made by the first event and never touches Python. It reads with one cursor for each destination, so that one that is down
+//! delays no other, and adopts the journals of processes that died. A second thread keeps the journal's pages ready.
 
 mod backoff;
 mod local;

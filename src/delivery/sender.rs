@@ -3,6 +3,7 @@
 //! The keeper is a second thread that only readies journal pages. It is not the delivery thread's work, because that waits for
 //! disks and networks: behind a write to SQLite of 30 ms, writers would run out of ready pages and take faults of 5 µs each.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -10,9 +11,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
-use super::{Delivered, Destination};
-use crate::event::binary::decode;
-use crate::journal::{Batch, Foreigners, Journal, Tail, unix_ns};
+use super::{Delivered, Destination, Failure};
+use crate::event::binary::{DecodeError, decode};
+use crate::journal::{Batch, Foreigners, Journal, Tail, Tier, fork_generation, unix_ns};
 
 /// How often the thread looks while events come: often enough that two spare segments outlast the pause at full rate.
 const POLL: Duration = Duration::from_millis(20);
@@ -53,6 +54,8 @@ pub struct Flushed {
     pub delivered: u64,
     /// Events that are still in the journal.
     pub pending: u64,
+    /// Events that were in memory when it was closed, and are lost.
+    pub lost: u64,
 }
 
 #[derive(Default)]
@@ -75,6 +78,8 @@ struct Shared {
 /// The handle of the thread.
 pub struct Sender {
     shared: Arc<Shared>,
+    /// The fork generation that has its threads.
+    generation: u64,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -129,7 +134,7 @@ impl Sender {
         let work = Work { shared: for_thread, lanes, root, next_adoption: Instant::now() };
         // Threads that cannot be made leave the events in the journal, for another process.
         let threads = [spawn("taximeter", move || work.run()), spawn("taximeter-keep", move || for_keeper.keep())];
-        Self { shared, threads: Mutex::new(threads.into_iter().flatten().collect()) }
+        Self { shared, generation: fork_generation(), threads: Mutex::new(threads.into_iter().flatten().collect()) }
     }
 
     /// Tells the thread that an event was appended. Costs one load while the thread is awake.
@@ -161,17 +166,16 @@ impl Sender {
             }
         }
         let delivered = self.delivered_everywhere();
-        Flushed {
-            delivered: delivered.saturating_sub(before),
-            pending: self.shared.journal.counts().appended.saturating_sub(delivered),
-        }
+        Flushed { delivered: delivered.saturating_sub(before), pending: self.pending(), lost: 0 }
     }
 
     /// Flushes, then stops the thread and gives the journal up: an empty one is deleted, any other left to be adopted.
     #[must_use]
     pub fn close(&self, timeout: Duration) -> Flushed {
         let deadline = Instant::now() + timeout;
-        let flushed = self.flush(timeout);
+        let before = self.delivered_everywhere();
+        let _ = self.flush(timeout);
+        let tier = self.shared.journal.tier();
         let mut control = lock(&self.shared.control);
         control.is_stopping = true;
         self.shared.changed.notify_all();
@@ -190,7 +194,15 @@ impl Sender {
                 let _ = thread.join();
             }
         }
-        flushed
+        let (pending, delivered) = (self.pending(), self.delivered_everywhere().saturating_sub(before));
+        match tier {
+            Tier::Memory => Flushed { delivered, pending: 0, lost: pending },
+            Tier::Mapped | Tier::Written => Flushed { delivered, pending, lost: 0 },
+        }
+    }
+
+    fn pending(&self) -> u64 {
+        self.shared.journal.counts().appended.saturating_sub(self.delivered_everywhere())
     }
 
     /// Counts by destination.
@@ -201,6 +213,17 @@ impl Sender {
 
     fn delivered_everywhere(&self) -> u64 {
         lock(&self.shared.stats).iter().map(|stats| stats.own).min().unwrap_or(0)
+    }
+}
+
+impl Drop for Sender {
+    /// A meter that nobody holds any more delivers what it has and ends, without being waited for.
+    fn drop(&mut self) {
+        if self.generation == fork_generation() {
+            let mut control = lock(&self.shared.control);
+            control.is_stopping = true;
+            self.shared.changed.notify_all();
+        }
     }
 }
 
@@ -225,43 +248,62 @@ struct Work {
 }
 
 impl Work {
+    /// Works until it is told to stop. A panic, of which none is known, costs a pause and not the delivery.
     fn run(mut self) {
+        let shared = Arc::clone(&self.shared);
+        let _stopped = Stopped(shared);
+        while catch_unwind(AssertUnwindSafe(|| self.rounds())).is_err() {
+            std::thread::sleep(TICK);
+        }
+    }
+
+    fn rounds(&mut self) {
         let mut last_event = Instant::now();
         loop {
-            let (asked, is_stopping) = {
-                let control = lock(&self.shared.control);
-                (control.asked, control.is_stopping)
-            };
-            let hurry = asked > lock(&self.shared.control).done;
-            let Pass { moved, is_drained } = self.pass(hurry);
-            if moved {
+            let outcome = self.round();
+            if outcome.moved {
                 last_event = Instant::now();
             }
-            if is_stopping {
+            if lock(&self.shared.control).is_stopping {
                 return self.stop();
             }
             if Instant::now() >= self.next_adoption {
                 self.adopt();
             }
-            self.finish_round(asked, is_drained, moved, last_event);
+            self.pause(&outcome, last_event);
         }
     }
 
-    /// Answers a flush, and waits for the next round.
-    fn finish_round(&mut self, asked: u64, is_drained: bool, moved: bool, last_event: Instant) {
+    /// Delivers what was appended until now, and answers the flushes that were asked for before.
+    fn round(&mut self) -> Pass {
+        let (asked, done) = {
+            let control = lock(&self.shared.control);
+            (control.asked, control.done)
+        };
+        let outcome = self.pass(asked > done);
+        let mut control = lock(&self.shared.control);
+        if outcome.is_drained && control.done < asked {
+            control.done = asked;
+            self.shared.changed.notify_all();
+        }
+        outcome
+    }
+
+    fn pause(&mut self, outcome: &Pass, last_event: Instant) {
         let is_idle = last_event.elapsed() >= IDLE_AFTER;
         if is_idle {
             self.lanes.iter_mut().for_each(|lane| lane.destination.rest());
         }
-        let mut control = lock(&self.shared.control);
-        if is_drained && control.done < asked {
-            control.done = asked;
-            self.shared.changed.notify_all();
-        }
-        if control.asked > asked || control.is_stopping || moved {
+        let control = lock(&self.shared.control);
+        if control.asked > control.done || control.is_stopping || outcome.moved {
+            let is_hopeless = !outcome.is_drained && !outcome.moved && !control.is_stopping;
+            if is_hopeless {
+                // A flush waits for a destination that is down.
+                drop(self.shared.changed.wait_timeout(control, POLL));
+            }
             return;
         }
-        let pause = if is_idle && is_drained { TICK } else { POLL };
+        let pause = if is_idle && outcome.is_drained { TICK } else { POLL };
         self.shared.is_asleep.store(pause == TICK, Ordering::Relaxed);
         drop(self.shared.changed.wait_timeout(control, pause));
         self.shared.is_asleep.store(false, Ordering::Relaxed);
@@ -272,7 +314,7 @@ impl Work {
         let mut outcome = Pass { moved: false, is_drained: true };
         for (index, lane) in self.lanes.iter_mut().enumerate() {
             if self.shared.is_handed_off {
-                lane.tail.follow(&self.shared.journal);
+                follow(&self.shared, lane, index);
                 continue;
             }
             if hurry {
@@ -288,7 +330,8 @@ impl Work {
         outcome
     }
 
-    /// Delivers what dead processes left, going on with this process's own events in between.
+    /// Delivers what dead processes left, going on with this process's own events in between. Stops at the first failure: what
+    /// is left waits for the next time.
     fn adopt(&mut self) {
         self.next_adoption = Instant::now() + ADOPT_EVERY.mul_f64(0.5 + 0.5 * fastrand::f64());
         if self.shared.is_handed_off {
@@ -300,35 +343,63 @@ impl Work {
             for mut tail in foreigners.tails(&name) {
                 loop {
                     let batch = tail.read(BATCH_BYTES);
-                    if !tail.moves(&batch) || !deliver(&self.shared, &mut self.lanes[index], index, &batch, false) {
+                    if !tail.moves(&batch) {
                         break;
                     }
-                    let is_stopping = lock(&self.shared.control).is_stopping;
-                    if tail.advance(&batch).is_err() || is_stopping {
-                        break;
+                    if !deliver(&self.shared, &mut self.lanes[index], index, &batch, false) {
+                        return;
                     }
-                    self.pass(false);
+                    self.shared.journal.count_corrupt(batch.corrupt);
+                    if tail.advance(&batch).is_err() || lock(&self.shared.control).is_stopping {
+                        return;
+                    }
+                    self.round();
                 }
             }
         }
         foreigners.remove_finished();
     }
 
-    fn stop(mut self) {
+    fn stop(&mut self) {
+        // What was tracked since the last flush is few, if that was answered; if it was not, the journal is left to the next.
+        let was_answered = {
+            let control = lock(&self.shared.control);
+            control.done == control.asked
+        };
+        self.shared.journal.close();
+        if was_answered {
+            self.pass(true);
+        }
         self.lanes.iter_mut().for_each(|lane| lane.destination.rest());
-        let journal = &self.shared.journal;
-        // Sealing first: nothing can be appended between the last look and the deletion.
-        journal.close();
         let tails: Vec<_> = self.lanes.iter().map(|lane| &lane.tail).collect();
-        journal.finish(!self.shared.is_handed_off && journal.is_drained(&tails));
-        lock(&self.shared.control).has_stopped = true;
-        self.shared.changed.notify_all();
+        let is_delivered = !self.shared.is_handed_off && self.shared.journal.is_drained(&tails);
+        self.shared.journal.finish(is_delivered);
+    }
+}
+
+/// Says at the end of the thread, however it comes, that there is none any more.
+struct Stopped(Arc<Shared>);
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        lock(&self.0.control).has_stopped = true;
+        self.0.changed.notify_all();
     }
 }
 
 struct Pass {
     moved: bool,
     is_drained: bool,
+}
+
+/// Takes over what another process delivered of this one's journal.
+fn follow(shared: &Shared, lane: &mut Lane, index: usize) {
+    if !lane.tail.follow(&shared.journal) {
+        return;
+    }
+    // What is left is counted, not summed up: the other process does not tell how many records it passed.
+    let left = lane.tail.read(&shared.journal, usize::MAX).len() as u64;
+    lock(&shared.stats)[index].own = shared.journal.counts().appended.saturating_sub(left);
 }
 
 /// Brings one destination what is there. Returns whether something was brought, and whether nothing is left.
@@ -342,7 +413,7 @@ fn lane_pass(shared: &Shared, lane: &mut Lane, index: usize) -> (bool, bool) {
         if batch.is_empty() && batch.corrupt == 0 {
             // Chunks that were sealed without a new record.
             lane.tail.advance_in_memory(&batch);
-            return (moved, true);
+            return (moved, !batch.is_incomplete);
         }
         let is_last = batch.byte_len() < BATCH_BYTES;
         if !deliver(shared, lane, index, &batch, true) {
@@ -351,20 +422,42 @@ fn lane_pass(shared: &Shared, lane: &mut Lane, index: usize) -> (bool, bool) {
         lane.tail.advance(&shared.journal, &batch);
         moved = true;
         if is_last {
-            return (true, true);
+            return (true, !batch.is_incomplete);
+        }
+        let control = lock(&shared.control);
+        if control.is_stopping && control.done < control.asked {
+            // Whoever closes did not wait for so much.
+            return (true, false);
         }
     }
 }
 
+/// Brings a batch to a destination. Returns what became of it, and how many of its records are no events.
+///
+/// A record that a later version wrote is a failure: that version is to deliver it.
+fn bring(destination: &mut dyn Destination, batch: &Batch) -> Result<(Delivered, u64), Failure> {
+    let mut events = Vec::with_capacity(batch.len());
+    for payload in batch.payloads() {
+        match decode(payload) {
+            Ok(event) => events.push(event),
+            Err(error @ DecodeError::Version(_)) => {
+                return Err(Failure { reason: error.to_string(), retry_after: None });
+            }
+            Err(DecodeError::Truncated | DecodeError::Text) => {}
+        }
+    }
+    let unreadable = (batch.len() - events.len()) as u64;
+    let delivered = if events.is_empty() { Delivered::default() } else { destination.deliver(&events)? };
+    Ok((delivered, unreadable))
+}
+
 /// Brings a batch to a destination and counts what became of it.
 fn deliver(shared: &Shared, lane: &mut Lane, index: usize, batch: &Batch, is_own: bool) -> bool {
-    let events: Vec<_> = batch.payloads().filter_map(|payload| decode(payload).ok()).collect();
-    let unreadable = (batch.len() - events.len()) as u64;
-    let outcome = if events.is_empty() { Ok(Delivered::default()) } else { lane.destination.deliver(&events) };
+    let outcome = bring(&mut *lane.destination, batch);
     let mut all = lock(&shared.stats);
     let stats = &mut all[index];
     match outcome {
-        Ok(delivered) => {
+        Ok((delivered, unreadable)) => {
             lane.backoff.succeed();
             stats.delivered += delivered.accepted;
             stats.duplicates += delivered.duplicates;
@@ -395,10 +488,7 @@ pub fn drain_foreign(root: &Path, destination: &mut dyn Destination) -> Result<u
             if !tail.moves(&batch) {
                 break;
             }
-            let events: Vec<_> = batch.payloads().filter_map(|payload| decode(payload).ok()).collect();
-            if !events.is_empty() {
-                taken += destination.deliver(&events).map_err(|failure| failure.reason)?.accepted;
-            }
+            taken += bring(destination, &batch).map_err(|failure| failure.reason)?.0.accepted;
             tail.advance(&batch).map_err(|error| error.to_string())?;
         }
     }

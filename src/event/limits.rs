@@ -12,8 +12,9 @@ pub const MAX_TAG_KEY: usize = 128;
 pub const MAX_TAGS: usize = 64;
 /// Bytes of keys and values in one layer of attribution.
 pub const MAX_TAG_BYTES: usize = 12 * 1024;
-/// Bytes of one encoded event. Three full layers of tags (36 KiB), every text field (10 KiB) and every unit (1 KiB) fit.
-pub const MAX_EVENT: usize = 48 * 1024;
+/// Bytes of one encoded event: three full layers of attribution (46 KiB), every other text (6 KiB) and every unit (1 KiB) fit it,
+/// and it fits the smallest chunk (60 KiB).
+pub const MAX_EVENT: usize = 56 * 1024;
 
 const ELLIPSIS: &str = "…";
 

@@ -88,10 +88,16 @@ impl Tier {
     }
 }
 
-/// No segment could be had: the disk or the budget is full, and the ring in memory too.
+/// Why a record was not appended.
 #[derive(thiserror::Error, Debug, Clone, Copy, PartialEq, Eq)]
-#[error("the journal is full")]
-pub struct Full;
+pub enum AppendError {
+    /// No segment could be had: the disk or the budget is full, and the ring in memory too.
+    #[error("the journal is full")]
+    Full,
+    /// The journal was closed; another one has to take it.
+    #[error("the journal is closed")]
+    Closed,
+}
 
 /// Counts of one journal.
 #[derive(Clone, Copy, Debug, Default)]
@@ -187,8 +193,8 @@ impl Journal {
     /// Appends one record. `write` appends the payload to the bytes it is given, whose first 32 are not its own.
     ///
     /// # Errors
-    /// [`Full`] when neither disk nor memory has room. The refusal is counted.
-    pub fn append<R>(&self, now: u64, write: impl FnOnce(&mut Vec<u8>, &mut IdSource) -> R) -> Result<R, Full> {
+    /// [`AppendError::Full`] when neither disk nor memory has room, which is counted, and [`AppendError::Closed`].
+    pub fn append<R>(&self, now: u64, write: impl FnOnce(&mut Vec<u8>, &mut IdSource) -> R) -> Result<R, AppendError> {
         let mut guard = self.shard();
         let shard = &mut *guard;
         shard.frame.clear();
@@ -211,8 +217,11 @@ impl Journal {
             shard.region = None;
             shard.frame.truncate(record::HEADER + payload);
         }
+        if self.is_closed.load(Ordering::Acquire) {
+            return Err(AppendError::Closed);
+        }
         shard.refused += 1;
-        Err(Full)
+        Err(AppendError::Full)
     }
 
     /// The calling thread's shard, or the next that is free.
@@ -241,6 +250,9 @@ impl Journal {
             return Some(region);
         }
         let _making = lock(&self.making);
+        if self.is_closed.load(Ordering::Acquire) {
+            return None;
+        }
         // Whoever held the lock before may have made one.
         if let Some(region) = self.claim_prepared() {
             return Some(region);
@@ -316,6 +328,9 @@ impl Journal {
     /// finds a new directory when the old one was deleted, and one at all when a disk came back. To be called every few
     /// milliseconds while it answers `true`, for then chunks are being used up, and less often otherwise.
     pub fn tend(&self, now: u64) -> bool {
+        if self.is_closed.load(Ordering::Acquire) {
+            return false;
+        }
         self.leave_lost_dir();
         if lock(&self.dir).is_none() {
             self.make_dir();
@@ -384,13 +399,14 @@ impl Journal {
         drop(dir);
         let mut pool = lock(&self.pool);
         pool.current.iter().chain(&pool.spares).for_each(|segment| segment.retire());
-        self.disk_segments.fetch_sub(pool.spares.len() as u64, Ordering::Relaxed);
+        let on_disk = pool.spares.iter().filter(|segment| segment.path.is_some()).count();
+        self.disk_segments.fetch_sub(on_disk as u64, Ordering::Relaxed);
         pool.spares.clear();
         drop(pool);
         self.release_idle_regions(true);
     }
 
-    /// Ends writing to disk: everything is sealed. What is appended after this goes to memory.
+    /// Ends writing: everything is sealed, and nothing is appended any more.
     pub fn close(&self) {
         let _making = lock(&self.making);
         self.is_closed.store(true, Ordering::Release);

@@ -11,8 +11,9 @@
 //!
 //! Process ids are never trusted: they are used again. A directory is complete before it gets its name, so whoever sees it can
 //! judge it by its lock alone. The token is a random number of this process (a fork draws its own), by which it knows its own
-//! directories; it must not open their lock files, for closing a second handle would drop the lock.
+//! drafts. A process must not open the lock files it holds, for closing a second handle would drop the lock.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -51,10 +52,20 @@ fn process_token() -> u64 {
     }
 }
 
+/// The directories that this process holds, with the fork generation that made each: it must not open their locks. A list that is
+/// replaced as a whole, for a lock around it could be inherited taken.
+static HELD: LazyLock<ArcSwap<Vec<(u64, OsString)>>> = LazyLock::new(ArcSwap::default);
+
+fn is_held(name: &OsStr) -> bool {
+    let generation = fork_generation();
+    HELD.load().iter().any(|(by, held)| *by == generation && held == name)
+}
+
 /// A journal directory of this process.
 pub(super) struct OwnedDir {
     path: PathBuf,
-    lock: File,
+    /// `None` only while it is dropped.
+    lock: Option<File>,
 }
 
 impl OwnedDir {
@@ -64,11 +75,13 @@ impl OwnedDir {
         let name = format!("{:016x}-{:016x}", process_token(), u64::from_le_bytes(random_bytes()));
         let (path, draft) = (root.join(&name), root.join(format!("{DRAFT}{name}")));
         let made = Self::fill(&draft, destinations).and_then(|lock| {
+            let held = (fork_generation(), OsString::from(&name));
+            HELD.rcu(|all| all.iter().chain([&held]).cloned().collect::<Vec<_>>());
             std::fs::rename(&draft, &path)?;
             Ok(lock)
         });
         match made {
-            Ok(lock) => Ok(Self { path, lock }),
+            Ok(lock) => Ok(Self { path, lock: Some(lock) }),
             Err(error) => {
                 let _ = std::fs::remove_dir_all(&draft);
                 Err(error)
@@ -94,7 +107,7 @@ impl OwnedDir {
 
     /// Whether it still has its name; something may have cleaned it away.
     pub(super) fn is_linked(&self) -> bool {
-        is_linked(&self.lock)
+        self.lock.as_ref().is_some_and(is_linked)
     }
 
     /// Leaves delivery to other processes while this one lives.
@@ -109,10 +122,19 @@ impl OwnedDir {
     }
 }
 
+impl Drop for OwnedDir {
+    fn drop(&mut self) {
+        // The lock goes first; from here on the directory is anybody's, this process's too.
+        self.lock = None;
+        let name = self.path.file_name();
+        HELD.rcu(|all| all.iter().filter(|(_, held)| Some(held.as_os_str()) != name).cloned().collect::<Vec<_>>());
+    }
+}
+
 /// Deletes a journal whose events are all delivered: its segments, then the cursors that say so, then the lock. Whoever dies in
 /// between leaves a journal that the next can finish.
 fn remove_journal(path: &Path) {
-    let rank = |file: &Path| match file.extension().and_then(std::ffi::OsStr::to_str) {
+    let rank = |file: &Path| match file.extension().and_then(OsStr::to_str) {
         Some("seg" | "tmp") => 0,
         Some("cursor") => 1,
         _ if file.ends_with(OWNER_LOCK) => 3,
@@ -131,7 +153,7 @@ pub(super) struct Foreign {
     /// Whether the owner lives, and so may still write.
     pub(super) is_owner_alive: bool,
     /// Held while this process reads.
-    _lock: File,
+    _locks: [Option<File>; 2],
 }
 
 /// The directories under `root` of processes that died, and of those that left delivery to others.
@@ -139,12 +161,12 @@ pub(super) fn foreign_dirs(root: &Path) -> impl Iterator<Item = Foreign> {
     let own = format!("{:016x}-", process_token());
     std::fs::read_dir(root).into_iter().flatten().flatten().filter_map(move |entry| {
         let name = entry.file_name();
-        let name = name.to_str()?;
-        if name.contains(&own) {
+        let path = entry.path();
+        let is_draft = name.to_str()?.starts_with(DRAFT);
+        if is_held(&name) || (is_draft && name.to_str()?.contains(&own)) {
             return None;
         }
-        let path = entry.path();
-        if name.starts_with(DRAFT) {
+        if is_draft {
             // Its maker holds the lock from the first moments on; one that is old and has none will never be finished.
             if let Ok(Some(_lock)) = lock_in(&path, OWNER_LOCK) {
                 let _ = std::fs::remove_dir_all(&path);
@@ -160,15 +182,16 @@ pub(super) fn foreign_dirs(root: &Path) -> impl Iterator<Item = Foreign> {
 }
 
 fn claim(path: PathBuf) -> io::Result<Option<Foreign>> {
-    if let Some(lock) = lock_in(&path, OWNER_LOCK)? {
-        return Ok(Some(Foreign { path, is_owner_alive: false, _lock: lock }));
-    }
-    if path.join(HANDED_OFF).exists()
-        && let Some(lock) = lock_in(&path, READER_LOCK)?
-    {
-        return Ok(Some(Foreign { path, is_owner_alive: true, _lock: lock }));
-    }
-    Ok(None)
+    // The reader's lock first, where there is one: whoever has it reads, whether the owner lives or not.
+    let reader = if path.join(HANDED_OFF).exists() {
+        let Some(reader) = lock_in(&path, READER_LOCK)? else { return Ok(None) };
+        Some(reader)
+    } else {
+        None
+    };
+    let owner = lock_in(&path, OWNER_LOCK)?;
+    let is_owner_alive = owner.is_none();
+    Ok((reader.is_some() || owner.is_some()).then_some(Foreign { path, is_owner_alive, _locks: [reader, owner] }))
 }
 
 /// Takes a lock of a directory; `None` when another process has it or deleted the directory meanwhile.

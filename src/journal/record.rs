@@ -5,7 +5,7 @@
 //! 4   payload length u32
 //! 8   crc u32: CRC-32 of length, sequence, time and payload, begun with the seed of the segment
 //! 12  commit u32 = 0x00C0_FFEE, stored last
-//! 16  sequence u64, ascending within a journal
+//! 16  sequence u64, ascending within a writer
 //! 24  time u64, nanoseconds since the epoch
 //! 32  payload, padded with zeros to a multiple of 8
 //! ```

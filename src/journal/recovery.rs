@@ -63,6 +63,8 @@ pub struct Batch {
     pub corrupt: u64,
     /// Records that a dying process began and did not commit.
     pub torn: u64,
+    /// Whether something could not be read now, and has to be tried again.
+    pub is_incomplete: bool,
     /// The segments in which damage was found.
     pub(super) damaged: Vec<u64>,
 }
@@ -96,6 +98,8 @@ impl Batch {
 /// How the end of a chunk's records is known.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Owner {
+    /// This process wrote the files, and has sealed them.
+    Myself,
     /// Nobody writes files any more: where records end, the chunk ends.
     Gone,
     /// Another live process writes them: what is not there yet may come.
@@ -147,6 +151,7 @@ fn read_live(segment: &Segment, batch: &mut Batch, limit: usize) {
 }
 
 fn read_file(index: u64, path: &Path, batch: &mut Batch, limit: usize, owner: Owner) {
+    let is_own = owner == Owner::Myself;
     let finish = |batch: &mut Batch| (0..CHUNKS).for_each(|chunk| batch.position.set_mark(index, chunk, CHUNK_DONE));
     let file = match SegmentFile::open(path) {
         Ok(Some(file)) => file,
@@ -155,10 +160,17 @@ fn read_file(index: u64, path: &Path, batch: &mut Batch, limit: usize, owner: Ow
             batch.damaged.push(index);
             return finish(batch);
         }
-        // A missing file is one that was delivered and deleted.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return finish(batch),
-        // Out of descriptors, for one: it will be read another time.
-        Err(_) => return,
+        // In another's journal, a missing file is one that was delivered and deleted. In one's own, nobody else deletes any: it is
+        // lost, and counted as one damaged record, for how many there were cannot be known.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            batch.corrupt += u64::from(is_own);
+            return finish(batch);
+        }
+        // Out of descriptors, or written by a later version: for another time, or another process.
+        Err(_) => {
+            batch.is_incomplete = true;
+            return;
+        }
     };
     for chunk in 0..CHUNKS {
         if batch.bytes.len() >= limit {
@@ -177,7 +189,7 @@ fn read_file(index: u64, path: &Path, batch: &mut Batch, limit: usize, owner: Ow
         }
         let end = take_records(batch, start, file.seed, index);
         let mark = match owner {
-            Owner::Gone => CHUNK_DONE,
+            Owner::Gone | Owner::Myself => CHUNK_DONE,
             Owner::Alive => (from + end - start) as u32,
         };
         batch.position.set_mark(index, chunk, mark);

@@ -266,6 +266,10 @@ impl SegmentFile {
         let stream = page[32..48].try_into().unwrap_or_default();
         let created = u64::from_le_bytes(page[48..56].try_into().unwrap_or_default());
         let identity = Identity { index, stream };
+        let version = u32::from_le_bytes(page[8..12].try_into().unwrap_or_default());
+        if read == HEADER && page[..8] == *MAGIC && version > VERSION {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         let is_valid = read == HEADER && identity.header(created)[..HEADER_FIELDS + 4] == page[..HEADER_FIELDS + 4];
         Ok(is_valid.then(|| Self { file, seed: identity.seed() }))
     }

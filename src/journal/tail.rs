@@ -1,5 +1,6 @@
 //! Readers: one's own journal with a cursor for each destination, and the journals that others left.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -28,7 +29,7 @@ impl Tail {
     pub fn read(&self, journal: &Journal, limit: usize) -> Batch {
         // The list is cloned as handles, so that reading holds no lock.
         let views: Vec<_> = lock(&journal.views).iter().map(View::handle).collect();
-        read_batch(&views, &self.position, limit, Owner::Gone)
+        read_batch(&views, &self.position, limit, Owner::Myself)
     }
 
     /// Moves past a batch that has no records: there is nothing to keep on disk.
@@ -51,12 +52,15 @@ impl Tail {
         }
     }
 
-    /// Takes over how far another process came on behalf of this one (see [`Journal::hand_off`]).
-    pub fn follow(&mut self, journal: &Journal) {
+    /// Takes over how far another process came on behalf of this one (see [`Journal::hand_off`]); whether it came further.
+    pub fn follow(&mut self, journal: &Journal) -> bool {
         let path = journal.path().map(|dir| dir.join(CursorFile::name(&self.destination)));
         if let Some(Ok((_, position))) = path.map(|path| CursorFile::open(&path)) {
-            self.position = position;
+            let before = std::mem::replace(&mut self.position, position);
+            self.position.prune(before.floor);
+            return self.position != before;
         }
+        false
     }
 
     /// Forgets segments that are gone.
@@ -77,15 +81,24 @@ impl View {
 impl Journal {
     fn note_damage(&self, batch: &Batch) {
         if batch.corrupt > 0 {
-            self.corrupt.fetch_add(batch.corrupt, Ordering::Relaxed);
+            self.count_corrupt(batch.corrupt);
             lock(&self.damaged).extend(&batch.damaged);
         }
+    }
+
+    /// Counts damaged records, wherever they were found.
+    pub fn count_corrupt(&self, records: u64) {
+        self.corrupt.fetch_add(records, Ordering::Relaxed);
     }
 
     /// Deletes the segments that every reader has passed, and lets go of the maps of sealed ones. Returns the first index that
     /// is left.
     pub fn reclaim(&self, tails: &[&Tail]) -> u64 {
         let mut views = lock(&self.views);
+        if tails.is_empty() {
+            // Nobody reads: then everything is kept for who may.
+            return 0;
+        }
         let mut passed = Vec::new();
         let mut first_left = None;
         let mut last = 0;
@@ -122,13 +135,11 @@ impl Journal {
         first_left
     }
 
-    /// Whether every reader has everything.
+    /// Whether every reader has everything, once the journal is closed.
     #[must_use]
     pub fn is_drained(&self, tails: &[&Tail]) -> bool {
-        tails.iter().all(|tail| {
-            let batch = tail.read(self, 1);
-            batch.is_empty() && batch.corrupt == 0
-        })
+        let views = lock(&self.views);
+        views.iter().all(|view| tails.iter().all(|tail| view.is_passed_by(&tail.position)))
     }
 }
 
@@ -194,6 +205,7 @@ impl Foreigners {
                 root: foreign.path.parent()?.to_owned(),
                 file,
                 position,
+                damaged: BTreeSet::new(),
             })
         };
         self.found.iter().filter_map(tail).collect()
@@ -224,6 +236,7 @@ pub struct ForeignTail {
     root: std::path::PathBuf,
     file: CursorFile,
     position: Position,
+    damaged: BTreeSet<u64>,
 }
 
 impl ForeignTail {
@@ -245,17 +258,23 @@ impl ForeignTail {
     /// Those of the operating system; the events would be delivered again.
     pub fn advance(&mut self, batch: &Batch) -> std::io::Result<()> {
         self.position = batch.position.clone();
-        if self.owner == Owner::Gone {
-            for index in &batch.damaged {
-                let damaged = self.views.iter().find(|view| view.index() == *index);
-                if let Some(view) = damaged
-                    && view.is_passed_by(&self.position)
-                    && let Some(path) = view.path()
-                {
-                    delete(path, Some(&self.root));
-                }
+        // Marks of what is behind are dropped, so that those that are left fit the file.
+        let first_left = match self.owner {
+            Owner::Gone | Owner::Myself => {
+                self.views.iter().find(|view| !view.is_passed_by(&self.position)).map(View::index)
             }
+            // The owner deletes what is passed, and may still write to the rest.
+            Owner::Alive => self.views.first().map(View::index),
+        };
+        self.position.prune(first_left.or_else(|| Some(self.views.last()?.index() + 1)).unwrap_or(0));
+        self.file.save(&self.position)?;
+        self.damaged.extend(&batch.damaged);
+        if self.owner == Owner::Gone {
+            let position = &self.position;
+            let passed =
+                self.views.iter().filter(|view| view.is_passed_by(position) && self.damaged.contains(&view.index()));
+            passed.filter_map(View::path).filter(|path| path.exists()).for_each(|path| delete(path, Some(&self.root)));
         }
-        self.file.save(&self.position)
+        Ok(())
     }
 }

@@ -18,7 +18,7 @@ fn journal_in(dir: &TempDir) -> Journal {
     Journal::open(settings(&dir.path().join("journal")))
 }
 
-fn append(journal: &Journal, payload: &[u8]) -> Result<(), Full> {
+fn append(journal: &Journal, payload: &[u8]) -> Result<(), AppendError> {
     journal.append(1, |out, _| out.extend_from_slice(payload))
 }
 
@@ -194,6 +194,63 @@ fn a_removal_that_was_broken_off_is_finished() {
     std::fs::create_dir(&dead).unwrap();
     assert_eq!(adopt(dead.parent().unwrap()), (vec![], 0));
     assert!(!dead.exists());
+}
+
+#[test]
+fn a_journal_of_more_segments_than_a_cursor_holds_is_adopted_once() {
+    let dir = TempDir::new().unwrap();
+    let journal = journal_in(&dir);
+    append(&journal, &numbered(0, 8)).unwrap();
+    let dead = copy_as_dead(&journal);
+    // The same segment under many names: a segment is told by its header.
+    let first = segment_path(&dead);
+    for index in 2..70 {
+        std::fs::copy(&first, dead.join(segment::file_name(index))).unwrap();
+    }
+    let (found, _) = adopt(dead.parent().unwrap());
+    assert_eq!(found.len(), 69);
+    assert!(!dead.exists());
+}
+
+#[test]
+fn a_closed_journal_takes_nothing_and_says_so() {
+    let dir = TempDir::new().unwrap();
+    let journal = journal_in(&dir);
+    append(&journal, &numbered(1, 8)).unwrap();
+    journal.close();
+    assert_eq!(append(&journal, &numbered(2, 8)), Err(AppendError::Closed));
+    assert!(!journal.tend(1));
+    let mut tail = Tail::new(DESTINATION);
+    assert!(!journal.is_drained(&[&tail]));
+    assert_eq!(read_all(&journal, &mut tail), [1]);
+    assert!(journal.is_drained(&[&tail]));
+    assert_eq!(journal.counts().refused, 0);
+}
+
+#[test]
+fn what_this_process_left_itself_it_adopts_itself() {
+    let dir = TempDir::new().unwrap();
+    let journal = journal_in(&dir);
+    let root = journal.path().unwrap().parent().unwrap().to_owned();
+    append(&journal, &numbered(1, 8)).unwrap();
+    assert!(adopt(&root).0.is_empty());
+    journal.close();
+    journal.finish(false);
+    assert_eq!(adopt(&root).0, [1]);
+}
+
+#[test]
+fn a_segment_of_a_later_version_is_left_for_it() {
+    let dir = TempDir::new().unwrap();
+    let journal = journal_in(&dir);
+    append(&journal, &numbered(1, 8)).unwrap();
+    let dead = copy_as_dead(&journal);
+    let path = segment_path(&dead);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[8] = 9;
+    std::fs::write(&path, &bytes).unwrap();
+    assert_eq!(adopt(dead.parent().unwrap()), (vec![], 0));
+    assert!(path.exists());
 }
 
 #[test]

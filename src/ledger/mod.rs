@@ -85,13 +85,35 @@ impl Drop for Lease {
     }
 }
 
-/// A connection, closed before its lease ends.
+/// A connection, closed before its lease ends; in a forked child it is left alone instead, for closing it takes SQLite's mutexes.
 struct Leased {
-    connection: Connection,
-    _lease: Lease,
+    /// `None` only while it is dropped.
+    connection: Option<Connection>,
+    lease: Lease,
+}
+
+impl Drop for Leased {
+    fn drop(&mut self) {
+        let connection = self.connection.take();
+        if !self.is_ours() {
+            std::mem::forget(connection);
+        }
+    }
 }
 
 impl Leased {
+    /// Whether this process opened it, and not one that it was forked from.
+    fn is_ours(&self) -> bool {
+        self.lease.0 == fork_generation()
+    }
+
+    fn connection(&mut self) -> Result<&mut Connection, LedgerError> {
+        if !self.is_ours() {
+            return Err(LedgerError::Forked);
+        }
+        self.connection.as_mut().ok_or(LedgerError::Forked)
+    }
+
     /// How long a statement waits for another process's transaction.
     const BUSY: Duration = Duration::from_secs(2);
 
@@ -99,6 +121,6 @@ impl Leased {
         let lease = Lease::take()?;
         let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         connection.busy_timeout(Self::BUSY)?;
-        Ok(Self { connection, _lease: lease })
+        Ok(Self { connection: Some(connection), lease })
     }
 }

@@ -23,7 +23,10 @@ pub struct Filter {
 
 impl Filter {
     /// As a WHERE clause over `events`, its values appended in order.
-    pub(super) fn clause(&self, values: &mut Vec<Value>) -> String {
+    ///
+    /// # Errors
+    /// When a value is none of its field's.
+    pub(super) fn clause(&self, values: &mut Vec<Value>) -> Result<String, LedgerError> {
         let mut parts = Vec::new();
         let nanoseconds = |time: u64| Value::Integer(i64::try_from(time).unwrap_or(i64::MAX));
         if let Some(since) = self.since {
@@ -36,9 +39,9 @@ impl Filter {
         }
         for (dimension, value) in &self.equal {
             parts.push(format!("{} = ?", dimension.over_events(values)));
-            values.push(Value::Text(value.clone()));
+            values.push(dimension.value(value)?);
         }
-        if parts.is_empty() { String::new() } else { format!(" WHERE {}", parts.join(" AND ")) }
+        Ok(if parts.is_empty() { String::new() } else { format!(" WHERE {}", parts.join(" AND ")) })
     }
 }
 
@@ -60,35 +63,38 @@ impl Reader {
         } else {
             Leased::open(Path::new(":memory:"), OpenFlags::SQLITE_OPEN_READ_WRITE)?
         };
-        schema::migrate(&mut open.connection)?;
+        let connection = open.connection()?;
+        schema::migrate(connection)?;
         // Scanning through a map saves copying each page; 1 GiB of address space, not of memory.
-        open.connection.pragma_update(None, "mmap_size", 1_i64 << 30)?;
+        connection.pragma_update(None, "mmap_size", 1_i64 << 30)?;
         Ok(Self { open })
     }
 
-    pub(super) fn connection(&self) -> &Connection {
-        &self.open.connection
+    /// # Errors
+    /// In a process that was forked from the one that opened it.
+    pub(super) fn connection(&mut self) -> Result<&Connection, LedgerError> {
+        self.open.connection().map(|connection| &*connection)
     }
 
     /// The last sequence number, 0 when there are no events.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn last_sequence(&self) -> Result<i64, LedgerError> {
-        Ok(self.connection().query_row("SELECT ifnull(max(seq), 0) FROM events", (), |row| row.get(0))?)
+    pub fn last_sequence(&mut self) -> Result<i64, LedgerError> {
+        Ok(self.connection()?.query_row("SELECT ifnull(max(seq), 0) FROM events", (), |row| row.get(0))?)
     }
 
     /// Events after a sequence number in order of arrival, at most `limit`, each as a JSON object, and the last one's number.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn events(&self, filter: &Filter, after: i64, limit: usize) -> Result<(Vec<String>, i64), LedgerError> {
+    pub fn events(&mut self, filter: &Filter, after: i64, limit: usize) -> Result<(Vec<String>, i64), LedgerError> {
         let mut values = Vec::new();
-        let clause = filter.clause(&mut values);
+        let clause = filter.clause(&mut values)?;
         let joint = if clause.is_empty() { " WHERE" } else { " AND" };
         let query = format!("SELECT * FROM events{clause}{joint} seq > ? ORDER BY seq LIMIT ?");
         values.extend([Value::Integer(after), Value::Integer(limit as i64)]);
-        let mut statement = self.connection().prepare(&query)?;
+        let mut statement = self.connection()?.prepare(&query)?;
         let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
         let mut rows = statement.query(params_from_iter(values))?;
         let (mut events, mut last) = (Vec::new(), after);

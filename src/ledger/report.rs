@@ -4,6 +4,7 @@
 //! whole hours of its period and the events of the hours that are cut; any other report reads the events of its period.
 
 use std::collections::HashMap;
+use std::time::UNIX_EPOCH;
 
 use rusqlite::types::{Value, ValueRef};
 
@@ -76,6 +77,24 @@ impl Dimension {
             Self::Day => "hour / 24".into(),
             Self::Hour | Self::Tag(_) => "hour".into(),
         }
+    }
+
+    /// A value to compare with, from the form in which the report shows it.
+    pub(super) fn value(&self, text: &str) -> Result<Value, LedgerError> {
+        let hours = |form: &str, full: String| {
+            let seconds = humantime::parse_rfc3339(&full).ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+            let seconds =
+                seconds.ok_or_else(|| LedgerError::Query(format!("where: {text:?} is not of the form {form}")))?;
+            Ok::<_, LedgerError>(seconds.as_secs() as i64 / 3600)
+        };
+        Ok(match self {
+            Self::Day => Value::Integer(hours("2026-11-22", format!("{text}T00:00:00Z"))? / 24),
+            Self::Hour => {
+                let full = format!("{}:00Z", text.strip_suffix('Z').unwrap_or(text));
+                Value::Integer(hours("2026-11-22T09:00Z", full)?)
+            }
+            Self::Column(_) | Self::Tag(_) => Value::Text(text.to_owned()),
+        })
     }
 
     /// The value as the report shows it.
@@ -155,7 +174,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn report(&self, dimensions: &[Dimension], filter: &Filter) -> Result<Vec<ReportRow>, LedgerError> {
+    pub fn report(&mut self, dimensions: &[Dimension], filter: &Filter) -> Result<Vec<ReportRow>, LedgerError> {
         let mut groups = Groups::new();
         match rollup(dimensions, filter) {
             Some(attribution) => {
@@ -182,7 +201,7 @@ impl Reader {
     }
 
     fn add_hours(
-        &self,
+        &mut self,
         groups: &mut Groups,
         dimensions: &[Dimension],
         filter: &Filter,
@@ -201,12 +220,17 @@ impl Reader {
         query.push_str(" FROM hourly WHERE dimension = ? AND hour >= ? AND hour < ?");
         for (dimension, value) in &filter.equal {
             query.extend([" AND ".to_owned(), dimension.over_hours(), " = ?".to_owned()]);
-            values.push(Value::Text(value.clone()));
+            values.push(dimension.value(value)?);
         }
         self.add_rows(groups, dimensions, &query, values)
     }
 
-    fn add_events(&self, groups: &mut Groups, dimensions: &[Dimension], filter: &Filter) -> Result<(), LedgerError> {
+    fn add_events(
+        &mut self,
+        groups: &mut Groups,
+        dimensions: &[Dimension],
+        filter: &Filter,
+    ) -> Result<(), LedgerError> {
         let mut values = Vec::new();
         let mut query = String::from(
             "SELECT status = 'error', cost_status = 'unpriced', 1, input_tokens, output_tokens,
@@ -216,19 +240,19 @@ impl Reader {
             query.extend([", ".to_owned(), dimension.over_events(&mut values)]);
         }
         query.push_str(" FROM events");
-        query.push_str(&filter.clause(&mut values));
+        query.push_str(&filter.clause(&mut values)?);
         self.add_rows(groups, dimensions, &query, values)
     }
 
     fn add_rows(
-        &self,
+        &mut self,
         groups: &mut Groups,
         dimensions: &[Dimension],
         query: &str,
         values: Vec<Value>,
     ) -> Result<(), LedgerError> {
         const FIRST_DIMENSION: usize = 9;
-        let mut statement = self.connection().prepare(query)?;
+        let mut statement = self.connection()?.prepare(query)?;
         let mut rows = statement.query(rusqlite::params_from_iter(values))?;
         let mut key = Vec::with_capacity(dimensions.len());
         while let Some(row) = rows.next()? {
@@ -279,8 +303,7 @@ fn rollup<'a>(dimensions: &'a [Dimension], filter: &'a Filter) -> Option<&'a str
             Dimension::Column(_) | Dimension::Tag(_) => return None,
         }
     }
-    let filters_time = filter.equal.iter().any(|(dimension, _)| matches!(dimension, Dimension::Day | Dimension::Hour));
-    (!filters_time).then_some(attribution)
+    Some(attribution)
 }
 
 /// The hours that lie wholly within the period, the last exclusive.

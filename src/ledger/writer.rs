@@ -99,14 +99,15 @@ impl Writer {
             }
             let mut leased =
                 Leased::open(&self.path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
-            leased.connection.pragma_update(None, "journal_mode", "wal")?;
-            leased.connection.pragma_update(None, "synchronous", "normal")?;
-            schema::migrate(&mut leased.connection)?;
+            let connection = leased.connection()?;
+            connection.pragma_update(None, "journal_mode", "wal")?;
+            connection.pragma_update(None, "synchronous", "normal")?;
+            schema::migrate(connection)?;
             self.open = Some(leased);
             self.identity = file_identity(&self.path);
         }
         match &mut self.open {
-            Some(leased) => Ok(&mut leased.connection),
+            Some(leased) => leased.connection(),
             None => Err(LedgerError::Forked),
         }
     }

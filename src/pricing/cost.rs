@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::hash::BuildHasher;
 
 use super::catalog::{Catalog, Found, MatchKind, Rate, Rates};
+use crate::event::limits::MAX_TEXT;
 use crate::event::units::UNIT_COUNT;
 use crate::event::{CostStatus, Unit, Usage};
 use crate::money::Usd;
@@ -161,6 +162,9 @@ impl Catalog {
             return found;
         }
         let found = self.find(provider, model);
+        if model.len() > MAX_TEXT || provider.is_some_and(|provider| provider.len() > MAX_TEXT) {
+            return found;
+        }
         let _ = TABLE.try_with(|table| {
             if let Ok(mut table) = table.try_borrow_mut() {
                 table[index] =

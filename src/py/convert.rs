@@ -110,10 +110,22 @@ pub(super) fn decimal(py: Python<'_>, amount: Usd) -> PyResult<Bound<'_, PyAny>>
     decimal_type(py)?.call1((amount.to_string(),))
 }
 
-/// An amount from a `Decimal`, a text or a number; `None` when it is negative or no decimal of at most 24 places.
+/// An amount from a `Decimal`, a text or a number; `None` when it is negative, 10^10 or more, or no
+/// decimal of at most 24 places.
 pub(super) fn amount(value: &Bound<'_, PyAny>) -> Option<Usd> {
-    let plain =
-        decimal_type(value.py()).ok()?.call1((value.str().ok()?,)).ok()?.call_method1("__format__", ("f",)).ok()?;
+    const LONGEST: usize = 100;
+    const LARGEST: i64 = 9;
+    let text = value.str().ok()?;
+    if text.len().ok()? > LONGEST {
+        return None;
+    }
+    // An exponent is looked at before it is written out in digits: 1e999999999 has a billion of them.
+    let number = decimal_type(value.py()).ok()?.call1((text,)).ok()?;
+    let magnitude = number.call_method0("adjusted").and_then(|adjusted| adjusted.extract::<i64>()).ok()?;
+    if magnitude > LARGEST || magnitude < -i64::from(crate::money::SCALE) {
+        return None;
+    }
+    let plain = number.call_method1("__format__", ("f",)).ok()?;
     let amount: Usd = plain.extract::<String>().ok()?.parse().ok()?;
     (amount >= Usd::ZERO).then_some(amount)
 }

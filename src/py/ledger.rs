@@ -7,13 +7,15 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::convert::decimal;
-use crate::journal::file_identity;
+use crate::journal::{file_identity, fork_generation};
 use crate::ledger::{Dimension, Filter, LedgerError, Reader};
 
 /// Reads one ledger file.
 #[pyclass(frozen, name = "LedgerReader", module = "taximeter._core")]
 pub(super) struct PyLedger {
     path: PathBuf,
+    /// The fork generation that made it: in another, the mutex may be taken by a thread that is not there.
+    generation: u64,
     open: Mutex<Open>,
 }
 
@@ -39,14 +41,17 @@ impl PyLedger {
     fn with<R: Send>(
         &self,
         py: Python<'_>,
-        work: impl FnOnce(&Reader) -> Result<R, LedgerError> + Send,
+        work: impl FnOnce(&mut Reader) -> Result<R, LedgerError> + Send,
     ) -> PyResult<R> {
+        if self.generation != fork_generation() {
+            return Err(LedgerError::Forked.into());
+        }
         Ok(py.detach(|| {
             let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
             if file_identity(&self.path) != open.identity {
                 *open = Open::new(&self.path)?;
             }
-            work(&open.reader)
+            work(&mut open.reader)
         })?)
     }
 }
@@ -56,7 +61,7 @@ impl PyLedger {
     #[new]
     fn new(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
         let open = py.detach(|| Open::new(&path))?;
-        Ok(Self { path, open: Mutex::new(open) })
+        Ok(Self { path, generation: fork_generation(), open: Mutex::new(open) })
     }
 
     /// Rows of (values, sums); times in nanoseconds of the Unix epoch.

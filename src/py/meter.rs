@@ -53,7 +53,7 @@ fn seconds(name: &str, value: f64) -> PyResult<Duration> {
 }
 
 fn flushed(py: Python<'_>, flushed: Flushed, dropped: u64) -> PyResult<Bound<'_, PyTuple>> {
-    (flushed.delivered, flushed.pending, dropped).into_pyobject(py)
+    (flushed.delivered, flushed.pending, dropped + flushed.lost).into_pyobject(py)
 }
 
 #[pymethods]

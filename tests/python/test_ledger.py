@@ -99,6 +99,9 @@ def test_periods_are_exact_whatever_hours_they_cut(filled, by):
     "where",
     [
         {"team": "a"},
+        {"day": "DAY"},
+        {"hour": "HOUR", "team": "b"},
+        {"day": "DAY", "user": "u3"},
         {"team": None},
         {"model": "gpt-4o", "status": "error"},
         {"tag:plan": "pro"},
@@ -108,6 +111,8 @@ def test_periods_are_exact_whatever_hours_they_cut(filled, by):
 )
 def test_filters_choose_by_any_field(filled, where):
     ledger, events = filled
+    moments = {"DAY": events[0]["started_at"][:10], "HOUR": events[0]["started_at"][:13] + ":00Z"}
+    where = {name: moments.get(value, value) for name, value in where.items()}
     chosen = [event for event in events if all(value_of(event, name) == value for name, value in where.items())]
     assert reported(ledger.report("model", where=where)) == summed(chosen, ("model",))
     assert [event["id"] for event in ledger.events(where=where)] == [event["id"] for event in chosen]
@@ -133,6 +138,11 @@ def test_a_bad_field_or_moment_is_a_value_error_that_names_it(filled):
         ledger.report("colour")
     with pytest.raises(ValueError, match="colour"):
         ledger.report("model", where={"colour": "red"})
+    for where in ({"day": "today"}, {"hour": "2026-11-22"}, {"day": ""}):
+        with pytest.raises(ValueError, match="where"):
+            ledger.report("model", where=where)
+        with pytest.raises(ValueError, match="where"):
+            list(ledger.events(where=where))
     for by in (None, [1], b"model", 7):
         with pytest.raises(ValueError, match="by"):
             ledger.report(by)

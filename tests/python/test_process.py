@@ -199,6 +199,27 @@ def test_a_hundred_forks_under_eight_threads_lose_nothing(state, run):
     assert calls == {f"child-{n}": 1 for n in range(100)}
 
 
+def test_a_report_that_was_opened_before_a_fork_is_refused_in_the_child(run):
+    run(
+        """
+        import os, signal, taximeter
+        taximeter.init(instrument=False)
+        taximeter.track(provider="openai", model="gpt-4o", input_tokens=1)
+        taximeter.flush()
+        ledger = taximeter.Ledger()
+        if (pid := os.fork()) == 0:
+            signal.alarm(20)
+            try:
+                ledger.report()
+            except taximeter.LedgerError as error:
+                raise SystemExit("fork" not in str(error))
+            raise SystemExit("the parent's connection was used")
+        assert os.waitpid(pid, 0)[1] == 0
+        assert ledger.report().total.calls == 1
+        """
+    )
+
+
 def _child_of(method: str, state: str, number: int) -> None:
     meter = taximeter.Meter(state_dir=state) if method == "spawn" else _inherited
     for _ in range(50):

@@ -100,13 +100,18 @@ def activate(meter: Meter, names: Sequence[str] | None = None) -> None:
             if names is None or name in names:
                 _wanted[name] = family
                 _meters[name] = meter
-        if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-            sys.meta_path.insert(0, _Finder())
-        for family in _wanted.values():
-            for name in family.hooks:
-                module = sys.modules.get(name)
-                if module is not None and _is_loaded(module):
-                    _run_hook(family, name, module)
+        _hook_modules()
+
+
+def _hook_modules() -> None:
+    """Runs the hooks of modules that are loaded, and sees to those that will be."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+    for family in _wanted.values():
+        for name in family.hooks:
+            module = sys.modules.get(name)
+            if module is not None and _is_loaded(module):
+                _run_hook(family, name, module)
 
 
 def activate_for(meter: Meter, client: object) -> None:
@@ -118,11 +123,11 @@ def activate_for(meter: Meter, client: object) -> None:
     family = next((family for family in _families().values() if family.owns(client)), None)
     if family is None:
         raise TypeError(f"client: {type(client).__name__} is not a client that can be metered")
-    family.bind_client(client, meter)
-    for name, module in list(sys.modules.items()):
-        # The shims only take taximeter's keywords out, for all clients of the family; recording is this client's alone.
-        if name in family.hooks and name != family.capture_module:
-            _run_hook(family, name, module)
+    with _lock:
+        # What is hooked takes taximeter's keywords out for all clients of the family; recording is this client's alone.
+        _wanted[family.name] = family
+        _hook_modules()
+        family.bind_client(client, meter)
 
 
 def deactivate() -> None:

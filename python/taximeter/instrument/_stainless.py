@@ -65,7 +65,6 @@ def stainless_family(
         _strip_headers(module.BaseClient)
 
     def bind_client(client: Any, meter: Meter) -> None:
-        _strip_headers(sys.modules[f"{name}._base_client"].BaseClient)
         original = getattr(type(client), _CAPTURE)
         original = original.__wrapped__ if hasattr(original, _MARK) else original
         client.__dict__[_CAPTURE] = MethodType(_captured(original, lambda: meter, attach), client)
