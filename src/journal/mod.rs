@@ -344,23 +344,23 @@ impl Journal {
     }
 
     fn prepare(&self, ahead: usize, now: u64) {
-        let (ready, left) = {
-            let pool = lock(&self.pool);
-            let Some(current) = &pool.current else { return };
-            let ready: Vec<_> = std::iter::once(current).chain(&pool.spares).cloned().collect();
+        let mut ready = self.ready();
+        while let Some(current) = ready.first() {
+            let is_memory = current.path.is_none();
             let left: usize = ready.iter().map(|segment| segment.chunks() - segment.claimed()).sum();
-            (ready, left)
-        };
-        let is_memory = ready[0].path.is_none();
-        if left < ahead || is_memory {
+            if left >= ahead && !is_memory {
+                break;
+            }
             let _making = lock(&self.making);
-            if let Some(segment) = self.make_segment(now) {
-                let mut pool = lock(&self.pool);
-                pool.spares.push_back(segment);
+            let Some(segment) = self.make_segment(now) else { break };
+            if is_memory {
                 // A disk is there again: what is still unclaimed in memory is given up for it.
-                if is_memory && let Some(current) = &pool.current {
-                    current.retire();
-                }
+                ready.iter().filter(|segment| segment.path.is_none()).for_each(|segment| segment.retire());
+            }
+            lock(&self.pool).spares.push_back(segment);
+            ready = self.ready();
+            if is_memory {
+                break;
             }
         }
         let mut wanted = ahead;
@@ -373,6 +373,12 @@ impl Journal {
             }
             wanted = wanted.saturating_sub(segment.chunks() - claimed);
         }
+    }
+
+    /// The segments that writers claim from, in order; none before the first event.
+    fn ready(&self) -> Vec<Arc<Segment>> {
+        let pool = lock(&self.pool);
+        pool.current.iter().chain(pool.spares.iter().filter(|_| pool.current.is_some())).cloned().collect()
     }
 
     /// Takes chunks back from writers: those of segments that are no longer current, or `all` of them.
