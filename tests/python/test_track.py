@@ -268,8 +268,13 @@ def test_closing_under_load_loses_nothing(state):
     meter.close(30)
     # What a close left behind is adopted by the next that looks, in this process too.
     ledger = taximeter.Ledger(state / "ledger.db")
-    wait_for(lambda: meter.drain() or ledger.report(()).total.calls == sum(counts))
-    wait_for(lambda: not list((state / "journal").iterdir()))
+
+    def is_complete():
+        meter.drain()
+        return not list((state / "journal").iterdir())
+
+    wait_for(is_complete)
+    assert ledger.report(()).total.calls == sum(counts)
 
 
 def test_a_meter_that_nobody_holds_delivers_and_ends(state):
