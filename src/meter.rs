@@ -195,7 +195,7 @@ impl Meter {
 
     /// Prices an event, unless it comes with a reported cost, and appends it to the journal.
     ///
-    /// `event` has no id yet; with no start it started now. `scope` is the attribution around the call, between the defaults and
+    /// `event` has no id yet; with no start it started now. `layers` are attributions between the defaults and
     /// the event's own. `context` decides special rates (see [`Request::context`]).
     ///
     /// # Errors
@@ -203,7 +203,7 @@ impl Meter {
     pub fn track<'a>(
         &'a self,
         event: &mut UsageEvent<'a>,
-        scope: &[u8],
+        layers: [&[u8]; 2],
         context: &[(&str, &str)],
     ) -> Result<Receipt, Count> {
         let now = unix_ns();
@@ -230,7 +230,7 @@ impl Meter {
             }
             let appended = live.journal.append(now, |out, ids| {
                 event.id = ids.next(now);
-                encode(event, &[&epoch.defaults, scope], out)
+                encode(event, &[&epoch.defaults, layers[0], layers[1]], out)
             });
             match appended {
                 // Closed in between: the next epoch takes it.

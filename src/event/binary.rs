@@ -131,22 +131,45 @@ pub fn encode_attribution(attribution: &Attribution<'_>, out: &mut Vec<u8>) -> u
             put_text(out, number, text, &mut cuts);
         }
     }
-    let mut bytes = 0;
-    for (taken, &(key, value)) in attribution.tags.iter().enumerate() {
-        let is_long = key.len() > MAX_TAG_KEY || value.len() > MAX_TEXT;
-        bytes += key.len().min(MAX_TAG_KEY) + value.len().min(MAX_TEXT);
-        if taken == MAX_TAGS || bytes > MAX_TAG_BYTES {
-            cuts += (attribution.tags.len() - taken) as u32;
-            break;
-        }
-        if is_long {
-            cuts += u32::from(key.len() > MAX_TAG_KEY) + u32::from(value.len() > MAX_TEXT);
-            put_tag(out, &cut(key, MAX_TAG_KEY), &cut(value, MAX_TEXT));
-        } else {
-            put_tag(out, key, value);
-        }
+    let mut tags = TagEncoder::default();
+    for (key, value) in &attribution.tags {
+        tags.put(out, key, value);
     }
-    cuts
+    cuts + tags.cuts()
+}
+
+/// Appends the tags of one layer one by one, for who has no list of them.
+#[derive(Default)]
+pub struct TagEncoder {
+    taken: usize,
+    bytes: usize,
+    cuts: u32,
+}
+
+impl TagEncoder {
+    /// Appends one tag, unless the layer is full.
+    #[inline]
+    pub fn put(&mut self, out: &mut Vec<u8>, key: &str, value: &str) {
+        let bytes = self.bytes + key.len().min(MAX_TAG_KEY) + value.len().min(MAX_TEXT);
+        if self.taken == MAX_TAGS || bytes > MAX_TAG_BYTES {
+            // One that is too large ends the layer, so that which tags are kept depends on their order alone.
+            self.taken = MAX_TAGS;
+            self.cuts += 1;
+            return;
+        }
+        (self.taken, self.bytes) = (self.taken + 1, bytes);
+        if key.len() <= MAX_TAG_KEY && value.len() <= MAX_TEXT {
+            return put_tag(out, key, value);
+        }
+        self.cuts += u32::from(key.len() > MAX_TAG_KEY) + u32::from(value.len() > MAX_TEXT);
+        put_tag(out, &cut(key, MAX_TAG_KEY), &cut(value, MAX_TEXT));
+    }
+
+    /// How many texts were cut or tags left out.
+    #[must_use]
+    pub fn cuts(&self) -> u32 {
+        self.cuts
+    }
 }
 
 #[inline]

@@ -4,11 +4,11 @@ use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use pyo3::prelude::*;
-use pyo3::types::PyType;
-use smallvec::SmallVec;
+use pyo3::types::{PyDict, PyType};
 
 use super::convert::{amount, count, decimal, exact_text, milliseconds, text, unix_ns};
 use super::meter::PyMeter;
+use crate::event::binary::TagEncoder;
 use crate::event::id::id_text;
 use crate::event::{Attribution, CostStatus, Status, Unit, UsageEvent, UsageStatus};
 use crate::meter::{Count, Receipt};
@@ -197,10 +197,10 @@ fn record(intake: &Intake<'_, '_>, arguments: &Arguments<'_, '_>) -> Result<Rece
     let provider = canonical_provider(&provider_text);
     let attributed: [Option<Cow<'_, str>>; 6] =
         std::array::from_fn(|index| intake.text(ATTRIBUTION[index], arguments.attribution[index]));
-    let items = arguments.tags.filter(|tags| !tags.is_none()).map(|tags| tag_items(intake, tags)).unwrap_or_default();
-    let plain_tags: Option<Vec<_>> =
-        items.iter().map(|(key, value)| Some((exact_text(key)?, exact_text(value)?))).collect();
-    let mended = if plain_tags.is_none() { mended_tags(intake, &items) } else { Vec::new() };
+    let mut tags = Vec::new();
+    if let Some(given) = arguments.tags.filter(|tags| !tags.is_none()) {
+        encode_tags(intake, given, &mut tags);
+    }
     let rare = arguments.rare.as_ref().map(|rare| Box::new(rare_texts(intake, rare)));
 
     let mut event = UsageEvent {
@@ -214,7 +214,8 @@ fn record(intake: &Intake<'_, '_>, arguments: &Arguments<'_, '_>) -> Result<Rece
             customer: attributed[3].as_deref(),
             user: attributed[4].as_deref(),
             session: attributed[5].as_deref(),
-            tags: plain_tags.unwrap_or_else(|| mended.iter().map(|(key, value)| (&**key, &**value)).collect()),
+            // Already encoded, as a layer of their own.
+            tags: Vec::new(),
         },
         ..UsageEvent::default()
     };
@@ -247,7 +248,7 @@ fn record(intake: &Intake<'_, '_>, arguments: &Arguments<'_, '_>) -> Result<Rece
     }
     let scope = intake.meter.current_scope(intake.py);
     let encoded = scope.as_ref().map_or(&[][..], |scope| &scope.get().encoded);
-    let receipt = intake.meter.core.track(&mut event, encoded, &context).map_err(|what| {
+    let receipt = intake.meter.core.track(&mut event, [encoded, &tags], &context).map_err(|what| {
         intake.meter.warn(intake.py, what, "event");
         what.name()
     })?;
@@ -341,26 +342,47 @@ fn error_class<'a>(intake: &Intake<'_, '_>, error: &'a Bound<'_, PyAny>) -> Opti
     intake.text("error", Some(error))
 }
 
-/// Tags as Python objects, kept while their texts are borrowed.
-type TagItems<'py> = SmallVec<[(Bound<'py, PyAny>, Bound<'py, PyAny>); 8]>;
-
-fn tag_items<'py>(intake: &Intake<'_, '_>, tags: &Bound<'py, PyAny>) -> TagItems<'py> {
-    if let Ok(dict) = super::convert::as_dict(tags, "tags") {
-        return dict.iter().filter(|(_, value)| !value.is_none()).collect();
+/// Encodes the tags of a mapping as a layer of attribution.
+fn encode_tags(intake: &Intake<'_, '_>, tags: &Bound<'_, PyAny>, layer: &mut Vec<u8>) {
+    let Ok(dict) = super::convert::as_dict(tags, "tags") else {
+        return intake.remark(Count::InvalidText, "tags");
+    };
+    layer.reserve(128);
+    let cuts = plain_tags(&dict, layer).unwrap_or_else(|| {
+        layer.clear();
+        mended_tags(intake, &dict, layer)
+    });
+    if cuts > 0 {
+        intake.meter.core.count(Count::Truncated, u64::from(cuts));
+        intake.meter.warn(intake.py, Count::Truncated, "tags");
     }
-    intake.remark(Count::InvalidText, "tags");
-    TagItems::new()
 }
 
-/// The texts of tags of which one at least is not a text of valid Unicode.
+/// Tags that are all texts of valid Unicode. Nothing here runs Python code, so the dict does not change while it is walked.
+fn plain_tags(tags: &Bound<'_, PyDict>, layer: &mut Vec<u8>) -> Option<u32> {
+    let mut encoder = TagEncoder::default();
+    for (key, value) in tags {
+        if !value.is_none() {
+            encoder.put(layer, exact_text(&key)?, exact_text(&value)?);
+        }
+    }
+    Some(encoder.cuts())
+}
+
+/// Tags of which one at least is no such text.
 #[cold]
-fn mended_tags<'a>(intake: &Intake<'_, '_>, items: &'a TagItems<'_>) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
-    let pair = |(key, value): &'a (Bound<'_, PyAny>, Bound<'_, PyAny>)| {
+fn mended_tags(intake: &Intake<'_, '_>, tags: &Bound<'_, PyDict>, layer: &mut Vec<u8>) -> u32 {
+    let mut encoder = TagEncoder::default();
+    // Collected first: making a text of a value can run code that changes the dict.
+    let items: Vec<_> = tags.iter().filter(|(_, value)| !value.is_none()).collect();
+    for (key, value) in &items {
         let (key, value) = (text(key), text(value));
         if !matches!((&key, &value), (Ok((_, false)), Ok((_, false)))) {
             intake.remark(Count::InvalidText, "tags");
         }
-        Some((key.ok()?.0, value.ok()?.0))
-    };
-    items.iter().filter_map(pair).collect()
+        if let (Ok((key, _)), Ok((value, _))) = (key, value) {
+            encoder.put(layer, &key, &value);
+        }
+    }
+    encoder.cuts()
 }
