@@ -119,7 +119,8 @@ pub struct Counts {
 struct Shard {
     region: Option<Region>,
     frame: Vec<u8>,
-    ids: Option<IdSource>,
+    /// Seeded with the journal, so that the first event of a shard asks the system for nothing.
+    ids: IdSource,
     appended: u64,
     refused: u64,
 }
@@ -199,7 +200,7 @@ impl Journal {
         let shard = &mut *guard;
         shard.frame.clear();
         shard.frame.resize(record::HEADER, 0);
-        let answer = write(&mut shard.frame, shard.ids.get_or_insert_with(IdSource::new));
+        let answer = write(&mut shard.frame, &mut shard.ids);
         let payload = shard.frame.len() - record::HEADER;
         // Two rounds: a file that cannot be written makes way for memory.
         for _ in 0..2 {
