@@ -415,11 +415,14 @@ impl Journal {
 
     /// Ends writing: everything is sealed, and nothing is appended any more.
     pub fn close(&self) {
-        let _making = lock(&self.making);
-        self.is_closed.store(true, Ordering::Release);
-        let pool = lock(&self.pool);
-        pool.current.iter().chain(&pool.spares).for_each(|segment| segment.retire());
-        drop(pool);
+        {
+            // What is being made is waited for, and nothing is made after it.
+            let _making = lock(&self.making);
+            self.is_closed.store(true, Ordering::Release);
+            let pool = lock(&self.pool);
+            pool.current.iter().chain(&pool.spares).for_each(|segment| segment.retire());
+        }
+        // Without that lock: a writer that holds its shard may be waiting for it.
         self.shards.iter().for_each(|shard| lock(&shard.0).region = None);
     }
 

@@ -228,6 +228,26 @@ fn a_closed_journal_takes_nothing_and_says_so() {
 }
 
 #[test]
+fn closing_waits_for_no_writer_that_waits_for_it() {
+    let dir = TempDir::new().unwrap();
+    for _ in 0..100 {
+        let mut settings = settings(&dir.path().join("journal"));
+        settings.backend = Backend::Written;
+        let journal = Journal::open(settings);
+        std::thread::scope(|scope| {
+            for writer in 0..4 {
+                let journal = &journal;
+                // Two records fill a chunk, so that writers claim all the time.
+                scope.spawn(move || while append(journal, &numbered(writer, 25_000)) != Err(AppendError::Closed) {});
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            journal.close();
+        });
+        journal.finish(true);
+    }
+}
+
+#[test]
 fn what_this_process_left_itself_it_adopts_itself() {
     let dir = TempDir::new().unwrap();
     let journal = journal_in(&dir);
