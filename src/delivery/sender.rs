@@ -157,13 +157,7 @@ impl Sender {
             control.asked += 1;
             let asked = control.asked;
             self.shared.changed.notify_all();
-            while control.done < asked && !control.has_stopped {
-                let left = deadline.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    break;
-                }
-                control = self.shared.changed.wait_timeout(control, left).unwrap_or_else(PoisonError::into_inner).0;
-            }
+            drop(self.wait(control, deadline, |control| control.done >= asked || control.has_stopped));
         }
         let delivered = self.delivered_everywhere();
         Flushed { delivered: delivered.saturating_sub(before), pending: self.pending(), lost: 0 }
@@ -179,13 +173,8 @@ impl Sender {
         let mut control = lock(&self.shared.control);
         control.is_stopping = true;
         self.shared.changed.notify_all();
-        while !control.has_stopped && !lock(&self.threads).is_empty() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            control = self.shared.changed.wait_timeout(control, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
+        let is_threadless = lock(&self.threads).is_empty();
+        let control = self.wait(control, deadline, |control| control.has_stopped || is_threadless);
         let has_stopped = control.has_stopped;
         drop(control);
         let threads = std::mem::take(&mut *lock(&self.threads));
@@ -199,6 +188,18 @@ impl Sender {
             Tier::Memory => Flushed { delivered, pending: 0, lost: pending },
             Tier::Mapped | Tier::Written => Flushed { delivered, pending, lost: 0 },
         }
+    }
+
+    /// Waits until something `is_so`, at the latest until the deadline.
+    fn wait<'a>(
+        &'a self,
+        control: MutexGuard<'a, Control>,
+        deadline: Instant,
+        is_so: impl Fn(&Control) -> bool,
+    ) -> MutexGuard<'a, Control> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let waited = self.shared.changed.wait_timeout_while(control, left, |control| !is_so(control));
+        waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
     fn pending(&self) -> u64 {

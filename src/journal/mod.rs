@@ -110,7 +110,7 @@ pub struct Counts {
     pub disk_bytes: u64,
     /// Bytes of segments in memory.
     pub memory_bytes: u64,
-    /// Records that were damaged, or begun by a dying process.
+    /// Records that were damaged.
     pub corrupt: u64,
 }
 

@@ -61,8 +61,6 @@ pub struct Batch {
     pub position: Position,
     /// Records that were there and are damaged.
     pub corrupt: u64,
-    /// Records that a dying process began and did not commit.
-    pub torn: u64,
     /// Whether something could not be read now, and has to be tried again.
     pub is_incomplete: bool,
     /// The segments in which damage was found.
@@ -207,11 +205,8 @@ fn take_records(batch: &mut Batch, start: usize, seed: u32, segment: u64) -> usi
                 batch.payloads.push(payload);
                 (at, end) = (next, next);
             }
-            Parsed::End => break,
-            Parsed::Torn => {
-                batch.torn += 1;
-                break;
-            }
+            // A record that a dying process began was not acknowledged, and is the last of its chunk.
+            Parsed::End | Parsed::Torn => break,
             Parsed::Corrupt { next } => {
                 batch.corrupt += 1;
                 batch.damaged.push(segment);

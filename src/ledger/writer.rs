@@ -19,10 +19,6 @@ const INSERT: &str = "INSERT OR IGNORE INTO events (id, started_at, provider, mo
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25,
     ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35)";
 
-const HOURLY_KEY: &str =
-    "dimension = ?1 AND hour = ?2 AND value = ?3 AND provider = ?4 AND model = ?5 AND operation = ?6
-    AND status = ?7 AND cost_status = ?8";
-
 const NANOSECONDS_PER_HOUR: u64 = 3_600_000_000_000;
 
 /// What became of a batch.
@@ -221,15 +217,19 @@ fn add_to_hours<'a>(sums: &mut HashMap<HourKey<'a>, HourSums>, event: &UsageEven
 }
 
 fn merge_hours(transaction: &Transaction<'_>, sums: &HashMap<HourKey<'_>, HourSums>) -> Result<(), LedgerError> {
-    let mut known = transaction.prepare_cached(&format!("SELECT cost_usd FROM hourly WHERE {HOURLY_KEY}"))?;
-    let mut insert = transaction.prepare_cached(
-        "INSERT INTO hourly VALUES (?2, ?1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+    let mut known = transaction.prepare_cached(
+        "SELECT cost_usd FROM hourly WHERE dimension = ?1 AND hour = ?2 AND value = ?3 AND provider = ?4 AND model = ?5
+            AND operation = ?6 AND status = ?7 AND cost_status = ?8",
     )?;
-    let mut update = transaction.prepare_cached(&format!(
-        "UPDATE hourly SET calls = calls + ?9, input_tokens = input_tokens + ?10, output_tokens = output_tokens + ?11,
-            cache_read_tokens = cache_read_tokens + ?12, cache_write_tokens = cache_write_tokens + ?13,
-            reasoning_tokens = reasoning_tokens + ?14, cost_usd = ?15 WHERE {HOURLY_KEY}"
-    ))?;
+    // Costs are decimal text, which SQLite cannot add: the sum is made here, and all else there.
+    let mut merge = transaction.prepare_cached(
+        "INSERT INTO hourly VALUES (?2, ?1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+        ON CONFLICT DO UPDATE SET calls = calls + excluded.calls, input_tokens = input_tokens + excluded.input_tokens,
+            output_tokens = output_tokens + excluded.output_tokens,
+            cache_read_tokens = cache_read_tokens + excluded.cache_read_tokens,
+            cache_write_tokens = cache_write_tokens + excluded.cache_write_tokens,
+            reasoning_tokens = reasoning_tokens + excluded.reasoning_tokens, cost_usd = excluded.cost_usd",
+    )?;
     for (key, sum) in sums {
         let hour = key.hour as i64;
         let so_far: Option<String> = known
@@ -247,12 +247,9 @@ fn merge_hours(transaction: &Transaction<'_>, sums: &HashMap<HourKey<'_>, HourSu
                 |row| row.get(0),
             )
             .optional()?;
-        let (statement, cost) = match so_far {
-            Some(text) => (&mut update, text.parse::<Usd>()? + sum.cost),
-            None => (&mut insert, sum.cost),
-        };
+        let cost = so_far.map_or(Ok(Usd::ZERO), |text| text.parse())? + sum.cost;
         let [input, output, cache_read, cache_write, reasoning] = sum.tokens;
-        statement.execute(params![
+        merge.execute(params![
             key.dimension,
             hour,
             key.value,
