@@ -3,8 +3,10 @@
 use std::hint::black_box;
 
 use _core::event::{Attribution, Unit, Usage, UsageEvent};
-use _core::pricing::{Catalog, Request};
+use _core::pricing::{Book, Catalog, Conditions, Overrides, Request};
 use criterion::{Criterion, criterion_group, criterion_main};
+
+const CATALOG: &str = include_str!("../data/catalog.json");
 
 fn usage() -> Usage {
     let mut usage = Usage::default();
@@ -30,15 +32,21 @@ fn event() -> UsageEvent<'static> {
 }
 
 fn benches(criterion: &mut Criterion) {
-    let catalog = Catalog::embedded();
+    let book = Book::new(Catalog::embedded(), None, Overrides::default());
     let usage = usage();
     criterion.bench_function("price a known model", |bencher| {
         bencher.iter(|| {
-            let request =
-                Request { provider: Some("openai"), model: "gpt-4o", usage: &usage, started_at: 1, context: &[] };
-            black_box(catalog.total(black_box(&request)))
+            let request = Request {
+                provider: Some("openai"),
+                model: "gpt-4o",
+                usage: &usage,
+                started_at: 1,
+                conditions: Conditions::default(),
+            };
+            black_box(book.total(black_box(&request)))
         });
     });
+    criterion.bench_function("load the catalog", |bencher| bencher.iter(|| black_box(Catalog::parse(CATALOG))));
     let mut out = Vec::new();
     let event = event();
     criterion.bench_function("encode an event", |bencher| {

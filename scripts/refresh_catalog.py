@@ -1,163 +1,163 @@
-"""Derive the price catalog, data/catalog.json, from the installed `genai-prices` package.
+"""Derive the price catalogs in data/ from the installed packages `genai-prices` and `litellm`.
 
-The catalog holds ids, match rules, rates, dates and units; no prose. It is written one model a line, so that a refresh is a
-diff a person can review, and byte for byte the same from the same package. `--check` writes nothing and fails when the
-committed file is not what the installed package gives.
+`catalog.json` is merged from the committed one and the data of genai-prices: what the data drops is kept as retired, rates that it
+overwrites end on the day of the refresh, rates that move more than tenfold are held back, and a data set that shrank by more than a
+tenth is refused. From the same packages the same bytes come out. `long_tail.json` has the providers that only litellm's table
+lists, prices of tokens, images and queries alone.
 
-Run it in the development environment: `python scripts/refresh_catalog.py [--check]`.
+    python scripts/refresh_catalog.py                 write both, and print what changed
+    python scripts/refresh_catalog.py --check         write nothing; fail when a file would change
+    python scripts/refresh_catalog.py --cross-check   print where genai-prices and litellm differ, and by how much
+    python scripts/refresh_catalog.py --accept openai/gpt-4o    take a held rate over
+
+Run it in the development environment.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import hashlib
 import json
 import sys
-from importlib import metadata
+from datetime import date
+from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
-from genai_prices import data, types, units
+import litellm_table
+from genai_prices import data, types
 
-SCHEMA = 1
-TARGET = Path(__file__).parent.parent / "data" / "catalog.json"
+from taximeter import catalogs
+from taximeter.errors import CatalogError
 
-
-def clause(match: Any) -> dict[str, Any] | None:
-    """One match rule; the data set compares everything but regular expressions without regard to case."""
-    match match:
-        case None:
-            return None
-        case types.ClauseEquals():
-            return {"equals": match.equals.lower()}
-        case types.ClauseStartsWith():
-            return {"starts_with": match.starts_with.lower()}
-        case types.ClauseEndsWith():
-            return {"ends_with": match.ends_with.lower()}
-        case types.ClauseContains():
-            return {"contains": match.contains.lower()}
-        case types.ClauseRegex():
-            return regex_clause(match.regex)
-        case types.ClauseOr():
-            return {"or": [clause(part) for part in match.or_]}
-        case types.ClauseAnd():
-            return {"and": [clause(part) for part in match.and_]}
-    raise TypeError(f"unknown kind of match rule: {match!r}")
+DATA = Path(__file__).parent.parent / "data"
+CATALOG, LONG_TAIL = DATA / "catalog.json", DATA / "long_tail.json"
 
 
-def regex_clause(pattern: str) -> dict[str, Any]:
-    """A regular expression without look-ahead; one that begins with a negative look-ahead is split in two."""
-    if "(?!" not in pattern:
-        return {"regex": pattern}
-    depth, end = 0, None
-    for index, character in enumerate(pattern[1:], start=1):
-        depth += {"(": 1, ")": -1}.get(character, 0)
-        if depth == 0:
-            end = index
-            break
-    if not pattern.startswith("^(?!") or end is None or "(?!" in pattern[end:]:
-        raise ValueError(f"look-ahead of a shape the core cannot match: {pattern}")
-    refused, rest = pattern[4:end], pattern[end + 1 :]
-    parts: list[dict[str, Any]] = [{"not": {"regex": f"^(?:{refused})"}}]
-    if rest:
-        parts.append({"regex": f"^{rest}"})
-    return {"and": parts} if len(parts) > 1 else parts[0]
-
-
-def rates(price: types.ModelPrice, registry: units.UnitRegistry) -> dict[str, Any]:
-    """Rates by unit name, in US dollars per the unit's denominator; a tiered one as [base, [above, rate], …]."""
-    found: dict[str, Any] = {}
-    for key, value in vars(price).items():
-        if value is None:
-            continue
-        unit = registry.unit_for_price_key(key)
-        if isinstance(value, types.TieredPrices):
-            found[unit.usage_key] = [
-                format(value.base, "f"),
-                *([tier.start, format(tier.price, "f")] for tier in value.tiers),
-            ]
-        else:
-            found[unit.usage_key] = format(value, "f")
-    order = list(registry.units)
-    return dict(sorted(found.items(), key=lambda item: order.index(item[0])))
-
-
-def constraint(value: Any) -> dict[str, Any]:
+def raw(value: Any) -> Any:
+    """The package's objects in the form of its public data."""
     match value:
-        case None:
-            return {}
-        case types.StartDateConstraint():
-            return {"from": value.start_date.isoformat()}
-        case types.TimeOfDateConstraint():
-            start, end = (time.isoformat("seconds") for time in (value.start_time, value.end_time))
-            if value.start_time.utcoffset() or value.end_time.utcoffset():
-                raise ValueError(f"a daily window that is not in UTC: {value!r}")
-            return {"window": [start[:8], end[:8]]}
-    raise TypeError(f"unknown kind of constraint: {value!r}")
+        case types.ClauseEquals() | types.ClauseStartsWith() | types.ClauseEndsWith() | types.ClauseContains() | types.ClauseRegex():
+            (field,) = dataclasses.fields(value)
+            return {field.name: getattr(value, field.name)}
+        case types.ClauseOr() | types.ClauseAnd():
+            (field,) = dataclasses.fields(value)
+            return {field.name.removesuffix("_"): raw(getattr(value, field.name))}
+        case types.ModelPrice():
+            return {key: raw(rate) for key, rate in vars(value).items()}
+        case types.StartDateConstraint() | types.TimeOfDateConstraint():
+            return {field.name: getattr(value, field.name).isoformat() for field in dataclasses.fields(value)}
+        case list() | tuple():
+            return [raw(item) for item in value]
+        case _ if dataclasses.is_dataclass(value):
+            return {field.name: raw(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    return value
 
 
-def model(info: types.ModelInfo, registry: units.UnitRegistry) -> dict[str, Any]:
-    entry: dict[str, Any] = {"id": info.id, "match": clause(info.match)}
-    if info.deprecated:
-        entry["retired"] = True
-    rows = info.prices if isinstance(info.prices, list) else [types.ConditionalPrice(prices=info.prices)]
-    entry["prices"] = [constraint(row.constraint) | {"rates": rates(row.prices, registry)} for row in rows]
-    if info.price_variants:
-        entry["variants"] = [
-            {"when": row.when} | constraint(row.constraint) | {"rates": rates(row.prices, registry)} for row in info.price_variants
-        ]
-    return entry
-
-
-def compact(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-
-
-def render() -> str:
-    """The whole catalog as text."""
-    registry = units._get_registry()  # noqa: SLF001 - the package has no public name for its unit table
-    source_file = Path(data.__file__)
-    head = {
-        "schema": SCHEMA,
+def provenance(source: str, version: str, file: Path, licence: str, as_of: str) -> dict[str, Any]:
+    return {
+        "schema": catalogs.SCHEMA,
         "currency": "USD",
-        "source": "genai-prices",
-        "version": metadata.version("genai-prices"),
-        "sha256": hashlib.sha256(source_file.read_bytes()).hexdigest(),
-        "licence": "MIT, Copyright Pydantic Services Inc. 2025 to present",
+        "source": source,
+        "version": version,
+        "as_of": as_of,
+        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+        "licence": licence,
         "script": "scripts/refresh_catalog.py",
     }
-    lines = [compact(head)[:-1] + ',"providers":[']
-    for index, provider in enumerate(data.providers):
-        entry = {
-            "id": provider.id,
-            "api": provider.api_pattern,
-            "provider_match": clause(provider.provider_match),
-            "model_match": clause(provider.model_match),
-            "fallback": provider.fallback_model_providers or [],
-        }
-        lines.append(compact(entry)[:-1] + ',"models":[')
-        lines += [
-            compact(model(info, registry)) + ("," if number + 1 < len(provider.models) else "")
-            for number, info in enumerate(provider.models)
-        ]
-        lines.append("]}" + ("," if index + 1 < len(data.providers) else ""))
-    lines.append("]}")
-    return "\n".join(lines) + "\n"
+
+
+def package_catalog(as_of: str) -> dict[str, Any]:
+    """The catalog as the installed genai-prices alone gives it."""
+    providers, _ = catalogs.from_genai([raw(dataclasses.replace(provider, extractors=None)) for provider in data.providers])
+    assert_exact_names_come_first()
+    licence = "MIT, Copyright Pydantic Services Inc. 2025 to present"
+    head = provenance("genai-prices", metadata.version("genai-prices"), Path(data.__file__), licence, as_of)
+    return {**head, "providers": providers}
+
+
+def assert_exact_names_come_first() -> None:
+    """The core looks exact names up before it tries patterns. That must find what the package's own order finds."""
+    for provider in data.providers:
+        for model in provider.models:
+            for name in exact_names(model.match):
+                first = provider.find_model(name)
+                owner = next(one for one in provider.models if name in {*exact_names(one.match)})
+                if first is not owner:
+                    raise SystemExit(f"{provider.id}: {name!r} is a name of {owner.id}, but a pattern finds {first} first")
+
+
+def exact_names(rule: Any) -> list[str]:
+    match rule:
+        case types.ClauseEquals():
+            return [rule.equals.lower()]
+        case types.ClauseOr():
+            return [name for part in rule.or_ for name in exact_names(part)]
+    return []
+
+
+def litellm_file() -> Path:
+    """litellm's table. The package is not imported: that takes seconds and looks for updates."""
+    found = util.find_spec("litellm")
+    if found is None or not found.submodule_search_locations:
+        raise SystemExit("litellm is not installed: make .venv/.dev-ready")
+    return Path(found.submodule_search_locations[0]) / "model_prices_and_context_window_backup.json"
+
+
+def render_long_tail(catalog: dict[str, Any]) -> str:
+    file = litellm_file()
+    providers = litellm_table.long_tail(litellm_table.read(file), {provider["id"] for provider in catalog["providers"]})
+    licence = "MIT, Copyright 2023 Berri AI"
+    head = provenance("litellm", metadata.version("litellm"), file, licence, "")
+    return catalogs.render({**head, "providers": providers})
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; fail when the file would change")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail when a file would change")
+    parser.add_argument("--cross-check", action="store_true", help="print where the two sources differ")
+    parser.add_argument("--accept", action="append", default=[], metavar="PROVIDER/MODEL", help="take a held rate over")
     arguments = parser.parse_args()
-    text = render()
-    if arguments.check:
-        if TARGET.read_text("utf-8") != text:
-            sys.stderr.write("data/catalog.json is not what the installed genai-prices gives\n")
-            return 1
+
+    committed = json.loads(CATALOG.read_text("utf-8")) if CATALOG.exists() else None
+    if arguments.cross_check:
+        print(litellm_table.cross_check(committed, litellm_table.read(litellm_file())))
         return 0
-    TARGET.write_text(text, "utf-8")
-    sys.stderr.write(f"wrote {len(text):,} characters\n")
+    today = date.today()  # noqa: DTZ011 - the day of the person who reviews it
+    new = package_catalog(today.isoformat())
+    if committed is None:
+        merged = catalogs.Merged(new)
+    else:
+        try:
+            merged = catalogs.merge(committed, new, today=today, accept=arguments.accept)
+        except CatalogError as error:
+            raise SystemExit(str(error)) from None
+        if merged.document["providers"] == committed["providers"] and new["version"] == committed["version"]:
+            merged.document["as_of"] = committed["as_of"]
+    written = {CATALOG: catalogs.render(merged.document), LONG_TAIL: render_long_tail(merged.document)}
+    stale = [path.name for path, text in written.items() if not path.exists() or path.read_text("utf-8") != text]
+    if arguments.check:
+        if stale:
+            sys.stderr.write(f"{', '.join(stale)}: not what the installed packages give\n")
+        return 1 if stale else 0
+    for path, text in written.items():
+        path.write_text(text, "utf-8")
+    report(merged, stale)
     return 0
+
+
+def report(merged: catalogs.Merged, written: list[str]) -> None:
+    for change in merged.changes:
+        print(change)
+    for title, entries in (
+        ("held back, moved more than tenfold", merged.held),
+        ("kept, gone from the source", merged.kept),
+        ("dated, overwritten by the source", merged.dated),
+    ):
+        for entry in entries:
+            print(f"{title}: {entry}")
+    sys.stderr.write(f"{len(merged.changes)} changes; written: {', '.join(written) or 'nothing new'}\n")
 
 
 if __name__ == "__main__":

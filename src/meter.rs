@@ -3,19 +3,20 @@
 //! A meter is cheap until its first event, which makes the journal and the delivery thread. Both belong to the process that made
 //! them: after a fork, the child's first event makes new ones and leaves the parent's alone, without so much as dropping them.
 
+use std::cell::OnceCell;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 
 use crate::delivery::{Destination, DestinationStats, Flushed, LedgerDestination, Sender};
 use crate::event::binary::encode;
 use crate::event::{CostStatus, UsageEvent};
 use crate::journal::{self, AppendError, Counts, Journal, Tier, fork_generation, unix_ns};
 use crate::money::Usd;
-use crate::pricing::{Catalog, Found, Request};
+use crate::pricing::{Book, Catalog, CatalogError, Conditions, OverrideError, Overrides, Request};
 
 /// What a meter is made with.
 #[derive(Clone, Debug)]
@@ -28,6 +29,12 @@ pub struct Settings {
     pub backend: journal::Backend,
     /// Most bytes of the journal on disk.
     pub budget: Option<u64>,
+    /// A catalog on disk that takes the place of the embedded one, if it can be read.
+    pub catalog: Option<PathBuf>,
+    /// Whether providers that the catalog lacks are priced from `litellm`'s table.
+    pub has_long_tail: bool,
+    /// The user's rates, multipliers and aliases, for [`Overrides::parse`]; empty for none.
+    pub overrides: String,
     /// Attribution of every event, from [`crate::event::binary::encode_attribution`].
     pub defaults: Box<[u8]>,
 }
@@ -57,11 +64,13 @@ pub enum Count {
     UnreadableUsage,
     /// Usage whose parts exceed their total; the event is kept, without a cost.
     ContradictoryUsage,
+    /// A catalog on disk that cannot be read; the embedded one stands for it.
+    UnreadableCatalog,
 }
 
 impl Count {
     /// Every count.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::MissingProvider,
         Self::MissingModel,
         Self::InvalidUsage,
@@ -73,6 +82,7 @@ impl Count {
         Self::Truncated,
         Self::UnreadableUsage,
         Self::ContradictoryUsage,
+        Self::UnreadableCatalog,
     ];
 
     /// Its name in `stats()`.
@@ -90,6 +100,7 @@ impl Count {
             Self::Truncated => "truncated",
             Self::UnreadableUsage => "unreadable_usage",
             Self::ContradictoryUsage => "contradictory_usage",
+            Self::UnreadableCatalog => "unreadable_catalog",
         }
     }
 
@@ -138,8 +149,8 @@ struct Epoch {
 /// A meter.
 pub struct Meter {
     settings: ArcSwap<Settings>,
-    /// Loaded by the first event or price, so that importing and configuring stay fast.
-    catalog: OnceLock<Arc<Catalog>>,
+    /// Made by the first event or price, so that importing and configuring stay fast; `None` again when settings change.
+    book: ArcSwapOption<Book>,
     epoch: ArcSwap<Epoch>,
     counts: [AtomicU64; Count::ALL.len()],
 }
@@ -151,21 +162,58 @@ impl Meter {
         let epoch = Epoch { generation: fork_generation(), defaults: settings.defaults.clone(), live: Arc::default() };
         Self {
             settings: ArcSwap::from_pointee(settings),
-            catalog: OnceLock::new(),
+            book: ArcSwapOption::const_empty(),
             epoch: ArcSwap::from_pointee(epoch),
             counts: Default::default(),
         }
     }
 
-    /// The catalog that prices events.
+    /// The prices in force.
+    ///
+    /// Threads that ask first may make it at once; none waits for another, which a fork could leave it without.
     #[must_use]
-    pub fn catalog(&self) -> &Catalog {
-        if let Some(catalog) = self.catalog.get() {
-            return catalog;
+    pub fn book(&self) -> Arc<Book> {
+        loop {
+            if let Some(book) = &*self.book.load() {
+                return Arc::clone(book);
+            }
+            let settings = self.settings.load_full();
+            let book = Arc::new(self.make_book(&settings));
+            self.book.compare_and_swap(&None::<Arc<Book>>, Some(book));
+            if !Arc::ptr_eq(&settings, &self.settings.load()) {
+                // Settings that changed meanwhile had no book to take away yet.
+                self.book.store(None);
+            }
         }
-        // Parsed before it is put in place, so that no fork finds it being made.
-        let catalog = Catalog::embedded();
-        self.catalog.get_or_init(|| catalog)
+    }
+
+    fn make_book(&self, settings: &Settings) -> Book {
+        let updated = settings.catalog.as_deref().filter(|path| path.exists()).and_then(|path| {
+            let read = std::fs::read_to_string(path).ok().and_then(|text| Catalog::parse(&text).ok());
+            if read.is_none() {
+                self.count(Count::UnreadableCatalog, 1);
+            }
+            read
+        });
+        let embedded = Catalog::embedded();
+        // A catalog that was downloaded before this version was made is the older one.
+        let catalog = updated.filter(|updated| updated.as_of() >= embedded.as_of()).map_or(embedded, Arc::new);
+        // `configure` has read the same text before.
+        let overrides = Overrides::parse(&settings.overrides).unwrap_or_default();
+        Book::new(catalog, settings.has_long_tail.then(Catalog::long_tail), overrides)
+    }
+
+    /// Puts another catalog in force. Whoever prices at this moment ends with the old one.
+    ///
+    /// # Errors
+    /// When the text is no catalog; the old one stays.
+    pub fn set_catalog(&self, text: &str) -> Result<(), CatalogError> {
+        let catalog = Arc::new(Catalog::parse(text)?);
+        let settings = self.settings.load();
+        let overrides = Overrides::parse(&settings.overrides).unwrap_or_default();
+        let long_tail = settings.has_long_tail.then(Catalog::long_tail);
+        self.book.store(Some(Arc::new(Book::new(catalog, long_tail, overrides))));
+        Ok(())
     }
 
     /// The settings in force.
@@ -176,9 +224,19 @@ impl Meter {
 
     /// Changes the settings. What was tracked under the old ones is flushed to where they say, within `timeout`, when state
     /// directory, ledger or backend change.
-    pub fn configure(&self, settings: Settings, timeout: Duration) {
+    ///
+    /// # Errors
+    /// When the overrides are none; then nothing changes.
+    pub fn configure(&self, settings: Settings, timeout: Duration) -> Result<(), OverrideError> {
+        Overrides::parse(&settings.overrides)?;
         let settings = Arc::new(settings);
         let old = self.settings.swap(Arc::clone(&settings));
+        let is_repriced = old.catalog != settings.catalog
+            || old.has_long_tail != settings.has_long_tail
+            || old.overrides != settings.overrides;
+        if is_repriced {
+            self.book.store(None);
+        }
         let is_moved = old.state_dir != settings.state_dir
             || old.ledger != settings.ledger
             || old.backend != settings.backend
@@ -191,33 +249,28 @@ impl Meter {
         if is_moved && let Some(live) = previous.live.get() {
             let _ = live.sender.close(timeout);
         }
+        Ok(())
     }
 
     /// Prices an event, unless it comes with a reported cost, and appends it to the journal.
     ///
     /// `event` has no id yet; with no start it started now. `layers` are attributions between the defaults and
-    /// the event's own. `context` decides special rates (see [`Request::context`]).
+    /// the event's own.
     ///
     /// # Errors
     /// [`Count::NoSpace`] when the journal is full; it is counted.
-    pub fn track<'a>(
-        &'a self,
-        event: &mut UsageEvent<'a>,
-        layers: [&[u8]; 2],
-        context: &[(&str, &str)],
-    ) -> Result<Receipt, Count> {
+    pub fn track(&self, event: UsageEvent<'_>, layers: [&[u8]; 2]) -> Result<Receipt, Count> {
         let now = unix_ns();
+        let (in_force, made) = (self.book.load(), OnceCell::new());
+        let book: &Book = in_force.as_ref().unwrap_or_else(|| made.get_or_init(|| self.book()));
+        // Declared after the book, whose names it will borrow.
+        let mut event = event;
         if event.started_at == 0 {
             event.started_at = now - event.latency_us.unwrap_or(0).saturating_mul(1000).min(now);
         }
-        let mut remark = None;
-        match self.price(event, context) {
-            Ok(Some(found)) => {
-                event.priced_as = Some(self.catalog().label(found));
-                event.catalog = Some(self.catalog().name());
-            }
-            Ok(None) => {}
-            Err(contradiction) => remark = Some(contradiction),
+        let mut remark = price(book, &mut event).err();
+        if let Some(contradiction) = remark {
+            self.count(contradiction, 1);
         }
         let (epoch, appended) = loop {
             let epoch = self.epoch();
@@ -230,7 +283,7 @@ impl Meter {
             }
             let appended = live.journal.append(now, |out, ids| {
                 event.id = ids.next(now);
-                encode(event, &[&epoch.defaults, layers[0], layers[1]], out)
+                encode(&event, &[&epoch.defaults, layers[0], layers[1]], out)
             });
             match appended {
                 // Closed in between: the next epoch takes it.
@@ -249,30 +302,6 @@ impl Meter {
             remark = Some(Count::Truncated);
         }
         Ok(Receipt { id: event.id, cost: event.cost, remark })
-    }
-
-    /// Fills in the computed cost; a reported one stays what counts. Returns the entry that priced it.
-    fn price(&self, event: &mut UsageEvent<'_>, context: &[(&str, &str)]) -> Result<Option<Found>, Count> {
-        if event.usage.is_empty() {
-            return Ok(None);
-        }
-        let priced = self.catalog().total(&Request {
-            provider: Some(event.provider),
-            model: event.model,
-            usage: &event.usage,
-            started_at: event.started_at,
-            context,
-        });
-        let Ok((cost, status, found)) = priced else {
-            self.count(Count::ContradictoryUsage, 1);
-            return Err(Count::ContradictoryUsage);
-        };
-        if event.cost_status == CostStatus::Reported {
-            event.computed_cost = cost;
-        } else {
-            (event.cost, event.cost_status) = (cost, status);
-        }
-        Ok(found)
     }
 
     /// Counts something.
@@ -334,6 +363,41 @@ impl Meter {
             counts: std::array::from_fn(|index| self.counts[index].load(Ordering::Relaxed)),
         }
     }
+}
+
+/// Fills in the computed cost and where it comes from; a reported cost stays what counts.
+///
+/// # Errors
+/// [`Count::ContradictoryUsage`] when usage contradicts itself; the cost is then unknown.
+fn price<'a>(book: &'a Book, event: &mut UsageEvent<'a>) -> Result<(), Count> {
+    if event.usage.is_empty() {
+        return Ok(());
+    }
+    let total = book
+        .total(&Request {
+            provider: Some(event.provider),
+            model: event.model,
+            usage: &event.usage,
+            started_at: event.started_at,
+            conditions: Conditions {
+                service_tier: event.service_tier,
+                batch: event.batch,
+                region: event.region,
+                further: &[],
+            },
+        })
+        .map_err(|_| Count::ContradictoryUsage)?;
+    if event.cost_status == CostStatus::Reported {
+        event.computed_cost = total.usd;
+    } else {
+        (event.cost, event.cost_status) = (total.usd, total.status);
+    }
+    event.cost_notes = total.notes;
+    if let Some(found) = total.found {
+        event.priced_as = Some(book.label(found));
+        event.catalog = Some(book.origin(found));
+    }
+    Ok(())
 }
 
 fn open(settings: &Settings) -> Live {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .attribution import bind
 from .meter import Meter
@@ -61,6 +61,7 @@ def init(
     debug: bool | None = None,
     backend: str | None = None,
     budget_mb: float | None = None,
+    prices: Mapping[str, Any] | str | PathLike[str] | None = None,
 ) -> Meter:
     """Start metering: settle the settings and instrument the provider clients.
 
@@ -78,6 +79,8 @@ def init(
         debug: Log what the meter does, at DEBUG level.
         backend: How the journal is written: `"mapped"`, `"written"` or `"memory"`.
         budget_mb: Most megabytes of the journal on disk; by default a twentieth of the free space, at most 512.
+        prices: Rates, multipliers and aliases of your own, and whether the catalog is kept up to date: a mapping, or a file of
+            it; see `docs/pricing.md`.
 
     Returns:
         The meter that the functions of this package share.

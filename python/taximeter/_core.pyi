@@ -1,6 +1,6 @@
 """The typed face of the extension. Its Rust side is `src/py/`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from os import PathLike
@@ -40,28 +40,37 @@ class Cost:
 
     @property
     def usd(self) -> Decimal | None:
-        """The total in US dollars; `None` when no price is known."""
+        """The total in US dollars: what the provider reported, else what is computed; `None` when no price is known."""
+    @property
+    def computed_usd(self) -> Decimal | None:
+        """The total that the rates come to, also where the provider reported one."""
     @property
     def input_usd(self) -> Decimal | None:
-        """What of it is for input."""
+        """What of the computed total is for input."""
     @property
     def output_usd(self) -> Decimal | None:
-        """What of it is for output."""
+        """What of the computed total is for output."""
     @property
     def status(self) -> str:
-        """`priced`, `free` or `unpriced`."""
+        """`priced`, `free`, `unpriced`, `reported` or `manual` (by a rate or a multiplier of the user's)."""
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to know about the computed total, such as `region_without_rates`; `docs/pricing.md` lists them."""
     @property
     def provider(self) -> str | None:
-        """The provider of the catalog entry."""
+        """The provider of the catalog entry; for a rate of the user's, the provider that was asked about."""
     @property
     def model(self) -> str | None:
-        """The id of the catalog entry."""
+        """The id of the catalog entry, or the key of the user's rate."""
     @property
     def match(self) -> str | None:
-        """How the entry was found: `exact` or `pattern`."""
+        """How the entry was found: `override`, `exact` or `pattern`."""
     @property
     def catalog(self) -> str:
-        """The catalog: its source and version."""
+        """Where the rates are from: the catalog's source and version, and the user's overrides where they had a part in it."""
+    @property
+    def valid_from(self) -> str | None:
+        """The day from which on the rates hold, such as `2026-07-01`; `None` where the catalog does not say."""
     def explain(self) -> str:
         """One line for each charged unit: quantity × rate = amount."""
 
@@ -78,6 +87,9 @@ class Meter:
         ledger: str | PathLike[str] | None,
         backend: str,
         budget: int | None,
+        catalog: str | PathLike[str] | None,
+        long_tail: bool,
+        overrides: str,
         defaults: dict[str, Any],
         timeout: float,
     ) -> None: ...
@@ -85,6 +97,8 @@ class Meter:
     def enabled(self) -> bool: ...
     @property
     def catalog(self) -> str: ...
+    @property
+    def catalog_as_of(self) -> str: ...
     def track(
         self,
         *,
@@ -162,10 +176,15 @@ class Meter:
         usage: Any,
         provider: str | None,
         at: datetime | float | None,
-        context: Sequence[tuple[str, str]],
-    ) -> Cost: ...
+        service_tier: str | None,
+        batch: bool,
+        region: str | None,
+        context: Mapping[str, str] | None,
+        reported: Decimal | None,
+    ) -> Cost | None: ...
+    def set_catalog(self, text: str) -> None: ...
     def note_unreadable_usage(self, field: str) -> None: ...
-    def models(self) -> list[tuple[str, str, bool]]: ...
+    def models(self) -> list[tuple[str, str, bool, str]]: ...
 
 @final
 class LedgerReader:
@@ -180,9 +199,13 @@ class LedgerReader:
 
 @final
 class Scanner:
-    def __new__(cls, family: str, *, stream: bool, gzip: bool = False, strip: bool = False) -> Scanner: ...
+    def __new__(cls, family: str, *, provider: str, stream: bool, gzip: bool = False, strip: bool = False) -> Scanner: ...
     def feed(self, data: bytes) -> bytes | None: ...
     def rest(self) -> bytes | None: ...
     def finish(self) -> dict[str, Any] | None: ...
 
-def normalize_usage(report: str, family: str | None = None) -> dict[str, Any] | None: ...
+def normalize_usage(
+    report: str, family: str | None = None, provider: str | None = None
+) -> tuple[dict[str, Any], Decimal | None] | None: ...
+def check_catalog(text: str) -> None: ...
+def embedded_catalog() -> str: ...

@@ -7,20 +7,23 @@ that has either.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
 from .errors import ConfigError
 
-__all__ = ["Settings", "default_state_dir", "resolve"]
+__all__ = ["Prices", "Settings", "default_state_dir", "resolve"]
 
 ATTRIBUTION: Final = ("agent", "feature", "team", "customer", "user", "session")
 BACKENDS: Final = ("mapped", "written", "memory")
 LEDGER: Final = "ledger"
+_RULES: Final = ("rates", "multipliers", "aliases")
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off", ""})
 _KNOWN: Final = frozenset(
@@ -35,8 +38,23 @@ _KNOWN: Final = frozenset(
         "debug",
         "backend",
         "budget_mb",
+        "prices",
     }
 )
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What the user says of prices, and whether they are kept up to date."""
+
+    overrides: str = ""
+    """Rates, multipliers and aliases, as the core reads them (see `src/pricing/overrides.rs`); empty for none."""
+    long_tail: bool = False
+    """Whether providers that the catalog lacks are priced from litellm's table."""
+    refresh: float | None = None
+    """Seconds between downloads of the catalog; `None` for never."""
+    source: str | None = None
+    """Where it is downloaded from; `None` for the public data of genai-prices."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +70,12 @@ class Settings:
     """Most bytes of the journal on disk; `None` lets the disk decide."""
     attribution: Mapping[str, Any] = field(default_factory=dict)
     tags: Mapping[str, Any] = field(default_factory=dict)
+    prices: Prices = field(default_factory=Prices)
+
+    @property
+    def catalog(self) -> Path:
+        """The file of the last catalog that was downloaded, if there is one."""
+        return self.state_dir / "prices" / "catalog.json"
 
     @property
     def ledger(self) -> Path:
@@ -120,6 +144,7 @@ def resolve(arguments: Mapping[str, Any], environ: Mapping[str, str] | None = No
         backend=backend,
         budget=_budget(pick("budget_mb")),
         attribution={name: value for name in ATTRIBUTION if (value := pick(name)) is not None},
+        prices=_prices([layer["prices"] for _, layer in layers if layer.get("prices") is not None]),
         tags={key: value for _, layer in reversed(layers) for key, value in _tags(layer.get("tags")).items()},
     )
 
@@ -160,7 +185,8 @@ def _load(path: Path) -> Mapping[str, Any]:
 
     try:
         with path.open("rb") as file:
-            return tomllib.load(file)
+            # As texts of decimals, for rates; other settings are no fractions.
+            return tomllib.load(file, parse_float=Decimal)
     except (OSError, ValueError) as error:
         if path.name == "pyproject.toml":  # somebody else's file, and their trouble
             return {}
@@ -198,6 +224,86 @@ def _budget(value: Any) -> int | None:
     if not 4 <= megabytes <= 1_000_000:  # noqa: PLR2004 - one segment, and a bound against slips of the pen
         raise ConfigError(f"budget_mb: {value!r} is not a number of megabytes from 4 to 1,000,000")
     return int(megabytes * 1024 * 1024)
+
+
+def _prices(layers: Sequence[Any]) -> Prices:
+    """One set of price settings from those of every source, the first of which comes first."""
+    merged: dict[str, Any] = {}
+    rules: dict[str, dict[str, Any]] = {}
+    for layer in reversed(layers):
+        table = _price_table(layer)
+        if unknown := sorted(set(table) - {*_RULES, "long_tail", "refresh", "source"}):
+            raise ConfigError(f"prices: {unknown[0]!r} is not one of {', '.join(_RULES)}, long_tail, refresh, source")
+        for name in _RULES:
+            if (given := table.get(name)) is None:
+                continue
+            if not isinstance(given, Mapping):
+                raise ConfigError(f"prices: {name}: {given!r} is not a mapping")
+            rules.setdefault(name, {}).update({str(key): _exact(value) for key, value in given.items()})
+        merged |= {name: value for name, value in table.items() if name not in _RULES and value is not None}
+    source = merged.get("source")
+    if not isinstance(source, (str, os.PathLike, type(None))):
+        raise ConfigError(f"prices: source: {source!r} is neither a URL nor a path")
+    return Prices(
+        overrides=json.dumps(rules, sort_keys=True) if rules else "",
+        long_tail=_flag("prices: long_tail", merged.get("long_tail", False)),
+        refresh=_every(merged.get("refresh")),
+        source=None if source is None else str(source),
+    )
+
+
+def _price_table(value: Any) -> Mapping[str, Any]:
+    """Price settings from a mapping, from JSON text, or from a TOML or JSON file."""
+    if isinstance(value, Mapping):
+        return value
+    if isinstance(value, (str, os.PathLike)):
+        text = str(value).strip()
+        try:
+            if not text.startswith("{"):
+                path = Path(text).expanduser()
+                if path.suffix != ".json":
+                    return _load(path)
+                text = path.read_text("utf-8")
+            # Decimals stay what they are: 0.1 read as a binary number is another rate.
+            table = json.loads(text, parse_float=Decimal)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"prices: {error}") from None
+        if isinstance(table, Mapping):
+            return table
+    raise ConfigError(f"prices: {value!r} is not a mapping, nor JSON, nor the path of a TOML or JSON file")
+
+
+def _exact(value: Any) -> Any:
+    """Numbers as decimal texts, at any depth: the core takes no others."""
+    if isinstance(value, Mapping):
+        return {str(key): _exact(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_exact(item) for item in value]
+    if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool):
+        number = Decimal(str(value))
+        return format(number, "f") if number.is_finite() else str(number)
+    return value if isinstance(value, str) else str(value)
+
+
+def _every(value: Any) -> float | None:
+    """Seconds from a number, a text such as `6h`, or `True` for a day."""
+    if value is None or value is False:
+        return None
+    if value is True:
+        return 86_400.0
+    text = str(value).strip().lower()
+    if text in _FALSE:
+        return None
+    if text in _TRUE - {"1"}:
+        return 86_400.0
+    factor = {"s": 1, "m": 60, "h": 3600, "d": 86_400}.get(text[-1:])
+    try:
+        seconds = float(text[:-1]) * factor if factor else float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 60 <= seconds <= 366 * 86_400:  # noqa: PLR2004 - sources are guests; a year is never
+        raise ConfigError(f"prices: refresh: {value!r} is not a time from 60 seconds to a year, such as '6h' or '1d'")
+    return seconds
 
 
 def _tags(value: Any) -> Mapping[str, Any]:

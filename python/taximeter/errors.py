@@ -5,7 +5,7 @@ Only calls that ask for something raise them: `price()`, `Ledger`, `init()` and 
 
 from __future__ import annotations
 
-__all__ = ["ConfigError", "LedgerError", "TaximeterError", "UsageError"]
+__all__ = ["CatalogError", "ConfigError", "LedgerError", "TaximeterError", "UsageError"]
 
 
 class TaximeterError(Exception):
@@ -22,3 +22,7 @@ class ConfigError(TaximeterError, ValueError):
 
 class LedgerError(TaximeterError):
     """The ledger cannot be read or written."""
+
+
+class CatalogError(TaximeterError):
+    """A price catalog that cannot be used; the one in force stays."""

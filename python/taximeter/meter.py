@@ -41,7 +41,8 @@ _RULES: Final = {
     "no_space": "the journal is full; the event is lost",
     "truncated": "texts over 512 bytes are cut, tags over 64 or 12 KiB are left out",
     "unreadable_usage": "not a usage that is understood; the event is recorded without usage",
-    "contradictory_usage": "parts exceed the total that includes them; the event has no cost",
+    "contradictory_usage": "parts exceed the total that includes them, or overlap unknown; the event has no cost",
+    "unreadable_catalog": "the price catalog in the state directory cannot be read; the embedded one stands for it",
 }
 
 
@@ -68,6 +69,7 @@ class Meter:
         debug: Log what the meter does, at DEBUG level.
         backend: How the journal is written: `"mapped"`, `"written"` or `"memory"`.
         budget_mb: Most megabytes of the journal on disk; by default a twentieth of the free space, at most 512.
+        prices: Rates, multipliers and aliases of your own, and whether the catalog is kept up to date; see `docs/pricing.md`.
 
     Raises:
         ConfigError: A setting breaks its rule.
@@ -90,6 +92,7 @@ class Meter:
         debug: bool | None = None,
         backend: str | None = None,
         budget_mb: float | None = None,
+        prices: Mapping[str, Any] | str | PathLike[str] | None = None,
     ) -> None:
         given = {name: value for name, value in locals().items() if name != "self"}
         self._prepare()
@@ -137,6 +140,10 @@ class Meter:
             log.setLevel(logging.DEBUG)
             log.debug("metering to %s", settings.ledger)
         self.settings, self._given = settings, given
+        if settings.enabled and settings.prices.refresh is not None:
+            from .refresh import keep_fresh  # noqa: PLC0415 - few ask for it
+
+            keep_fresh(self)
         return settings
 
     def _apply(self, settings: Settings) -> None:
@@ -146,6 +153,9 @@ class Meter:
             ledger=settings.ledger,
             backend=settings.backend,
             budget=settings.budget,
+            catalog=settings.catalog,
+            long_tail=settings.prices.long_tail,
+            overrides=settings.prices.overrides,
             defaults={**settings.attribution, "tags": settings.tags},
             timeout=EXIT_SECONDS_IN_MEMORY,
         )
@@ -185,11 +195,10 @@ class Meter:
         self,
         model: str,
         usage: Any,
-        *,
         provider: str | None = None,
         at: datetime | float | None = None,
         service_tier: str | None = None,
-        batch: bool = False,
+        batch: bool = False,  # noqa: FBT002 - the order in which people ask
         region: str | None = None,
         context: Mapping[str, str] | None = None,
     ) -> _core.Cost:
@@ -202,7 +211,7 @@ class Meter:
             at: When the call began: an aware datetime or seconds since 1970. Now, by default.
             service_tier: The tier that served it, such as `"flex"` or `"priority"`.
             batch: Whether it ran through a batch endpoint.
-            region: The region that served it.
+            region: The region that served it; `"global"` for Bedrock's worldwide routing.
             context: Further conditions of the catalog, such as `{"speed": "fast"}`.
 
         Returns:
@@ -212,16 +221,17 @@ class Meter:
             UsageError: A count breaks its rule; the message names it.
             ValueError: The model is empty or the time is none.
         """
-        from .usage import normalize  # noqa: PLC0415 - hosts that only track never need it
+        known = self._core.price(model, usage, provider, at, service_tier, batch, region, context, None)
+        if known is not None:
+            return known
+        from .errors import UsageError  # noqa: PLC0415 - hosts that only track never need them
+        from .usage import normalize  # noqa: PLC0415
 
-        for name, value in (("model", model), ("provider", provider)):
-            if not isinstance(value, str) and (name == "model" or value is not None):
-                raise ValueError(f"{name} must be a text, not {type(value).__name__}")
-        pairs = [("service_tier", service_tier), ("processing", "batch" if batch else None), ("region", region)]
-        conditions = [(key, value) for key, value in (*pairs, *(context or {}).items()) if value is not None]
-        if odd := [key for key, value in conditions if not isinstance(value, str)]:
-            raise ValueError(f"{odd[0]} must be a text")
-        return self._core.price(model, normalize(usage, provider=provider), provider, at, conditions)
+        counts, reported = normalize(usage, provider=provider)
+        cost = self._core.price(model, counts, provider, at, service_tier, batch, region, context, reported)
+        if cost is None:
+            raise UsageError("usage must be counts by unit name")
+        return cost
 
     def flush(self, timeout: float = 5.0) -> FlushReport:
         """Wait until everything tracked so far is delivered, at most `timeout` seconds. Never raises."""
@@ -268,8 +278,24 @@ class Meter:
         """The price catalog's name: its source and version."""
         return self._core.catalog
 
-    def models(self) -> Sequence[tuple[str, str, bool]]:
-        """Every entry of the price catalog: provider, model, and whether it is retired."""
+    @property
+    def catalog_as_of(self) -> str:
+        """The day its rates were taken, such as `2026-11-22`."""
+        return self._core.catalog_as_of
+
+    def set_catalog(self, text: str) -> None:
+        """Price with another catalog from here on; calls that are being priced end with the old one.
+
+        Args:
+            text: The catalog as JSON, see `taximeter.catalogs`.
+
+        Raises:
+            CatalogError: The text is no catalog. The old one stays in force.
+        """
+        self._core.set_catalog(text)
+
+    def models(self) -> Sequence[tuple[str, str, bool, str]]:
+        """Every entry of the price catalogs in use: provider, model, whether it is retired, and the catalog."""
         return self._core.models()
 
 
@@ -294,14 +320,15 @@ class Measurement:
         self.receipt: _core.Receipt | None = None
         """What `track` answered; `None` until the block ends."""
 
-    def set_usage(self, usage: Any = None, /, **counts: Any) -> None:
+    def set_usage(self, usage: Any = None, /, *, inclusive: bool | None = None, **counts: Any) -> None:
         """Say what the call used.
 
         Args:
             usage: The provider's usage object, or a mapping of unit names.
+            inclusive: `True` where a gateway reports Anthropic's fields with the cached tokens inside `input_tokens`.
             **counts: Counts by unit name, in addition.
         """
-        self._usage = (usage, counts)
+        self._usage = (usage, inclusive, counts)
 
     def set(self, **fields: Any) -> None:
         """Set or replace further fields of the event, such as `finish_reason` or `model`."""
@@ -342,9 +369,11 @@ class Measurement:
         from .errors import UsageError  # noqa: PLC0415 - see Meter.price
         from .usage import normalize  # noqa: PLC0415
 
-        usage, counts = self._usage
+        usage, inclusive, counts = self._usage
         try:
-            return {"usage": {**({} if usage is None else normalize(usage, provider=provider)), **counts}}
+            found, reported = ({}, None) if usage is None else normalize(usage, provider=provider, inclusive=inclusive)
+            known = {"usage": {**found, **counts}}
+            return known if reported is None or "cost_usd" in self._fields else {**known, "cost_usd": reported}
         except UsageError as error:
             # The call was made and is recorded; what it used is not known.
             self._meter.note_unreadable_usage(str(error).partition(" ")[0])

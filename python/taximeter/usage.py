@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, Final
 
 from . import _core
@@ -15,12 +16,18 @@ _DEEPEST: Final = 5
 _MOST: Final = 10**12
 
 
-def normalize(usage: Any, *, provider: str | None = None) -> dict[str, Any]:
-    """Counts by unit name, totals including their parts.
+def normalize(
+    usage: Any, *, provider: str | None = None, inclusive: bool | None = None
+) -> tuple[dict[str, Any], Decimal | None]:
+    """Counts by unit name, totals including their parts, and what the provider says it charged.
+
+    The formats and their conventions are in `src/capture/usage.rs`; they are told apart by the fields that only one has.
 
     Args:
-        usage: A mapping of unit names, or a usage object or mapping as the OpenAI or Anthropic API reports it.
-        provider: The provider, which tells apart formats that share field names.
+        usage: A mapping of unit names, or a usage object or mapping as a provider, LangChain or litellm reports it.
+        provider: The provider; some say what they charged, each in a field of its own.
+        inclusive: `True` where `input_tokens` is a total with the cached tokens inside although the fields are Anthropic's, as
+            gateways report it. By default the format decides.
 
     Raises:
         UsageError: It is no usage, or a key is neither a unit nor a field of a known format.
@@ -28,16 +35,29 @@ def normalize(usage: Any, *, provider: str | None = None) -> dict[str, Any]:
     fields = _fields(usage)
     _check(fields)
     if not fields.keys() - _core.UNITS.keys():
-        return fields
-    family = {"openai": "openai", "anthropic": "anthropic"}.get(provider or "")
+        return fields, None
+    if inclusive:
+        fields = _as_total(fields)
     try:
-        counts = _core.normalize_usage(json.dumps(fields, default=_fields), family)
+        found = _core.normalize_usage(json.dumps(fields, default=_plain), _family(fields, provider), provider)
     except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(f"usage cannot be read: {error}") from None
-    if counts is None:
+    if found is None:
         unknown = sorted(str(key) for key in fields.keys() - _core.UNITS.keys())
         raise UsageError(f"{unknown[0]} is not a unit of usage; taximeter.UNITS lists those there are")
-    return counts
+    return found
+
+
+def _family(fields: Mapping[str, Any], provider: str | None) -> str | None:
+    """Anthropic's format where the fields that only it has are all null; otherwise the fields decide."""
+    is_other = {"prompt_tokens", "completion_tokens", "input_token_details", "output_token_details"} & fields.keys()
+    return "anthropic" if provider == "anthropic" and not is_other else None
+
+
+def _as_total(fields: dict[str, Any]) -> dict[str, Any]:
+    """Anthropic's fields in the names of a format whose input is a total."""
+    names = {"input_tokens": "prompt_tokens", "output_tokens": "completion_tokens"}
+    return {names.get(name, name): value for name, value in fields.items()}
 
 
 def _check(fields: Mapping[str, Any], depth: int = 0) -> None:
@@ -51,6 +71,11 @@ def _check(fields: Mapping[str, Any], depth: int = 0) -> None:
             _check(value, depth + 1)
         elif name.endswith("_tokens") and not (value is None or _is_count(value)) and not _is_object(value):
             raise UsageError(f"{name} must be a whole number from 0 to 1,000,000,000,000, not {value!r}")
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no form for: numbers that are not binary as texts, objects as their fields."""
+    return str(value) if isinstance(value, Decimal) else _fields(value)
 
 
 def _is_count(value: Any) -> bool:

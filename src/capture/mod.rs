@@ -4,8 +4,9 @@
 //! JSON bodies and event streams, plain or gzip. Anything it cannot read makes usage missing, never wrong.
 
 mod scanner;
+mod tables;
 mod usage;
 mod wire;
 
 pub use scanner::{Options, Scanner, Summary};
-pub use usage::{Family, normalize};
+pub use usage::{Dialect, Family, Report, normalize};

@@ -7,9 +7,10 @@ use flate2::Compression;
 use flate2::write::{GzEncoder, MultiGzDecoder};
 use serde_json::Value;
 
-use super::usage::{Family, normalize};
+use super::usage::{Dialect, Family, normalize};
 use super::wire::{Delta, Message, MessageOrText, text};
 use crate::event::{Usage, UsageStatus};
+use crate::money::Usd;
 
 /// Bytes of one event or body that are kept until it is whole. A finished response event repeats the answer, images and all; a
 /// larger one is let pass, and its usage is missing.
@@ -23,6 +24,8 @@ const LONGEST_PARTIAL_END: usize = 3;
 pub struct Options {
     /// Whose format.
     pub family: Family,
+    /// Who speaks it.
+    pub dialect: Dialect,
     /// An event stream, not one JSON body.
     pub is_stream: bool,
     /// Compressed with gzip.
@@ -38,6 +41,8 @@ pub struct Summary {
     pub model: Option<String>,
     /// What was used.
     pub usage: Usage,
+    /// What the provider says it charges.
+    pub cost: Option<Usd>,
     /// Whether that is final.
     pub usage_status: UsageStatus,
     /// Why generation stopped.
@@ -198,6 +203,8 @@ impl Scanner {
         }
         if let Some(usage) = &message.usage {
             replace(&mut self.found.service_tier, usage.get("service_tier"));
+            // Anthropic's fast mode is no tier by name, but is billed as one.
+            replace(&mut self.found.service_tier, usage.get("speed").filter(|speed| speed.as_str() == Some("fast")));
             merge(&mut self.report, usage);
         }
         self.found.is_error |= kind == "error" || (is_event && message.error.is_some());
@@ -255,13 +262,15 @@ impl Scanner {
             self.message(&message, false);
             keep(&mut self.found.finish_reason, message.status.as_ref().filter(|_| message.choices.is_none()));
         }
-        let usage = self.report.as_ref().and_then(|report| normalize(report, Some(self.options.family)));
-        self.found.usage_status = match usage {
+        let Options { family, dialect, .. } = self.options;
+        let report = self.report.as_ref().and_then(|report| normalize(report, Some(family), dialect));
+        self.found.usage_status = match report {
             None => UsageStatus::Missing,
             Some(_) if self.has_ended => UsageStatus::Complete,
             Some(_) => UsageStatus::Partial,
         };
-        self.found.usage = usage.unwrap_or_default();
+        let report = report.unwrap_or_default();
+        (self.found.usage, self.found.cost) = (report.usage, report.cost);
         self.found
     }
 }
@@ -353,7 +362,7 @@ mod tests {
     );
 
     fn options(family: Family) -> Options {
-        Options { family, is_stream: true, is_gzip: false, strips_usage: false }
+        Options { family, dialect: Dialect::Plain, is_stream: true, is_gzip: false, strips_usage: false }
     }
 
     fn summary_of(options: Options, body: &[u8], piece: usize) -> Summary {

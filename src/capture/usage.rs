@@ -2,16 +2,25 @@
 //!
 //! | wire | input | cache | reasoning |
 //! |---|---|---|---|
-//! | OpenAI chat, completions, embeddings | `prompt_tokens`, a total | inside | inside `completion_tokens` |
-//! | OpenAI responses, images, audio | `input_tokens`, a total | inside | inside `output_tokens` |
+//! | OpenAI chat, completions, embeddings, and who speaks them | `prompt_tokens`, a total | inside | inside `completion_tokens` |
+//! | – of xAI and Perplexity | the same | inside | beside it |
+//! | OpenAI responses, images, audio, realtime | `input_tokens`, a total | inside | inside `output_tokens` |
 //! | Anthropic messages | `input_tokens`, without cache | two fields to add | inside `output_tokens` |
+//! | Bedrock Converse | `inputTokens`, without cache | two fields to add | inside `outputTokens` |
+//! | Gemini | `promptTokenCount`, a total; tool use beside it | inside | beside `candidatesTokenCount` |
+//! | Cohere | `billed_units`, what is charged | – | inside |
+//! | Ollama | `prompt_eval_count` | – | inside `eval_count` |
+//! | LangChain, OpenTelemetry, litellm | a total, whoever the provider is | inside | inside |
 //!
-//! The two that share field names are told apart by the fields that only one has.
+//! The convention belongs to the wire, not to the vendor: gateways add Anthropic's cache before they pass usage on. Formats are told
+//! apart by the fields that only one has. Where a total of everything is reported, it settles what lies beside what.
 
 use serde_json::Value;
 
+use super::tables::{self, Field};
 use crate::event::usage::MAX_COUNT;
 use crate::event::{Unit, Usage};
+use crate::money::Usd;
 
 /// Whose wire format.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,162 +29,323 @@ pub enum Family {
     OpenAi,
     /// Anthropic messages.
     Anthropic,
+    /// Gemini, of Google's own interface.
+    Gemini,
+    /// Amazon Bedrock's Converse.
+    Converse,
+    /// Cohere, both versions.
+    Cohere,
+    /// Ollama's own interface.
+    Ollama,
+    /// LangChain's `usage_metadata`.
+    LangChain,
+    /// OpenTelemetry's `gen_ai.usage` attributes.
+    OpenTelemetry,
+}
+
+/// Who speaks OpenAI's format with additions of their own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Dialect {
+    /// Nobody that is known.
+    #[default]
+    Plain,
+    /// OpenRouter: says what it charged.
+    OpenRouter,
+    /// Perplexity: says what it charged; reasoning, citations and searches lie beside the answer.
+    Perplexity,
+    /// xAI: says what it charged; reasoning lies beside the answer.
+    XAi,
+}
+
+/// What a usage object says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Counts by unit.
+    pub usage: Usage,
+    /// What the provider says it charges.
+    pub cost: Option<Usd>,
 }
 
 impl Family {
     /// The family of this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "openai" => Some(Self::OpenAi),
-            "anthropic" => Some(Self::Anthropic),
-            _ => None,
+        Some(match name {
+            "openai" => Self::OpenAi,
+            "anthropic" => Self::Anthropic,
+            "gemini" => Self::Gemini,
+            "converse" => Self::Converse,
+            "cohere" => Self::Cohere,
+            "ollama" => Self::Ollama,
+            "langchain" => Self::LangChain,
+            "opentelemetry" => Self::OpenTelemetry,
+            _ => return None,
+        })
+    }
+
+    /// The family whose fields these are.
+    fn of(report: &Value) -> Self {
+        let has = |names: &[&str]| names.iter().any(|name| find(report, &[name]).is_some_and(|value| !value.is_null()));
+        // A gateway that passes Anthropic's usage on in OpenAI's format keeps the names of the cache fields.
+        if has(&["prompt_tokens", "completion_tokens"]) {
+            Self::OpenAi
+        } else if has(&["promptTokenCount", "candidatesTokenCount", "totalTokenCount"]) {
+            Self::Gemini
+        } else if report.get("inputTokens").is_some() || report.get("outputTokens").is_some() {
+            // As they stand: in snake case they are everybody's.
+            Self::Converse
+        } else if has(&["billed_units", "tokens"]) {
+            Self::Cohere
+        } else if has(&["prompt_eval_count", "eval_count"]) {
+            Self::Ollama
+        } else if has(&["input_token_details", "output_token_details"]) && !has(&["cache_read_input_tokens"]) {
+            // OpenAI's realtime usage has these two as well, with other fields inside.
+            Self::LangChain
+        } else if has(&["gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens"]) {
+            Self::OpenTelemetry
+        } else if has(tables::ANTHROPIC_ALONE) {
+            Self::Anthropic
+        } else {
+            Self::OpenAi
+        }
+    }
+
+    fn fields(self, report: &Value) -> &'static [Field] {
+        let is_chat = ["prompt_tokens", "completion_tokens"].iter().any(|name| report.get(name).is_some());
+        match self {
+            Self::OpenAi if is_chat => tables::CHAT,
+            Self::OpenAi => tables::RESPONSES,
+            Self::Anthropic => tables::ANTHROPIC,
+            Self::Gemini => tables::GEMINI,
+            Self::Converse => tables::CONVERSE,
+            Self::Cohere => tables::COHERE,
+            Self::Ollama => tables::OLLAMA,
+            Self::LangChain => tables::LANGCHAIN,
+            Self::OpenTelemetry => tables::OPENTELEMETRY,
+        }
+    }
+}
+
+impl Dialect {
+    /// The dialect of a provider, by its canonical name.
+    #[must_use]
+    pub fn of(provider: &str) -> Self {
+        match provider {
+            "openrouter" => Self::OpenRouter,
+            "perplexity" => Self::Perplexity,
+            "x_ai" => Self::XAi,
+            _ => Self::Plain,
+        }
+    }
+
+    /// What the provider charged, exact as its own decimal says.
+    fn cost(self, report: &Value) -> Option<Usd> {
+        /// xAI states costs in ticks, 10^10 of which are a dollar.
+        const USD_PER_TICK: i128 = 10_i128.pow(crate::money::SCALE - 10);
+        match self {
+            Self::Plain => None,
+            Self::OpenRouter => {
+                let own = amount(report.get("cost")?)?;
+                // With a key of the user's own, OpenRouter charges its fee and the provider the rest.
+                let is_byok = report.get("is_byok").and_then(Value::as_bool) == Some(true);
+                let upstream = find(report, &["cost_details", "upstream_inference_cost"]).filter(|_| is_byok);
+                own.checked_add(upstream.and_then(amount).unwrap_or_default())
+            }
+            Self::Perplexity => amount(find(report, &["cost", "total_cost"])?),
+            Self::XAi => {
+                let ticks = i128::from(report.get("cost_in_usd_ticks")?.as_u64()?);
+                ticks.checked_mul(USD_PER_TICK).map(Usd::from_units)
+            }
         }
     }
 }
 
 /// Usage from a provider's usage object. Fields that are absent, null or no counts are left out; `None` when there are none.
 #[must_use]
-pub fn normalize(report: &Value, family: Option<Family>) -> Option<Usage> {
-    let object = report.as_object()?;
-    let has = |names: &[&str]| names.iter().any(|name| object.get(*name).is_some_and(|value| !value.is_null()));
-    let is_anthropic = match family {
-        Some(family) => family == Family::Anthropic,
-        None => has(&["cache_creation_input_tokens", "cache_read_input_tokens", "cache_creation", "server_tool_use"]),
-    };
-    let usage = if is_anthropic {
-        anthropic(report)
-    } else if has(&["prompt_tokens", "completion_tokens"]) {
-        openai(report, ["prompt_tokens", "completion_tokens"], ["prompt_tokens_details", "completion_tokens_details"])
-    } else {
-        openai(report, ["input_tokens", "output_tokens"], ["input_tokens_details", "output_tokens_details"])
-    };
-    (!usage.is_empty()).then_some(usage)
+pub fn normalize(report: &Value, family: Option<Family>, dialect: Dialect) -> Option<Report> {
+    report.as_object()?;
+    let family = family.unwrap_or_else(|| Family::of(report));
+    let mut usage = Usage::default();
+    add_all(&mut usage, report, family.fields(report));
+    match family {
+        Family::OpenAi => openai(&mut usage, report, dialect),
+        Family::Anthropic => total_of_lifetimes(&mut usage, true),
+        Family::Converse => {
+            total_of_lifetimes(&mut usage, true);
+            converse(&mut usage, report);
+        }
+        Family::Gemini => gemini(&mut usage, report),
+        Family::LangChain => {
+            total_of_lifetimes(&mut usage, false);
+            if report.get("input_token_details").and_then(|details| details.get("cached_tokens")).is_some() {
+                add_all(&mut usage, report, tables::REALTIME);
+            }
+        }
+        Family::Cohere | Family::Ollama | Family::OpenTelemetry => {}
+    }
+    (!usage.is_empty()).then(|| Report { usage, cost: dialect.cost(report) })
+}
+
+/// Adds every field of a table that is there.
+fn add_all(usage: &mut Usage, report: &Value, fields: &[Field]) {
+    for field in fields {
+        let Some(unit) = Unit::from_name(field.unit) else { continue };
+        let Some(count) = find(report, field.path).and_then(|value| stored_count(value, unit)) else { continue };
+        add(usage, unit, count);
+    }
+}
+
+/// Adds to a count. A part of zero says nothing, but that an overlap is known to be empty.
+fn add(usage: &mut Usage, unit: Unit, count: u64) {
+    const OVERLAP_DIMENSIONS: usize = 4;
+    let is_total = unit.dimensions().count() <= 2;
+    if count > 0 || is_total || unit.dimensions().count() >= OVERLAP_DIMENSIONS {
+        usage.set(unit, usage.count(unit).saturating_add(count).min(MAX_COUNT));
+    }
+}
+
+/// A value at a path. Names are tried as they stand and in snake case, as Python clients have them; a step `name=value` is the item
+/// of a list that has this value.
+fn find<'a>(report: &'a Value, path: &[&str]) -> Option<&'a Value> {
+    path.iter().try_fold(report, |value, step| match (value, step.split_once('=')) {
+        (Value::Array(items), Some((name, wanted))) => items.iter().find(|item| {
+            item.get(name).and_then(Value::as_str).is_some_and(|text| text.eq_ignore_ascii_case(wanted))
+        }),
+        (Value::Object(fields), None) => fields.get(*step).or_else(|| {
+            step.bytes().any(|byte| byte.is_ascii_uppercase()).then(|| fields.get(&snake_case(step))).flatten()
+        }),
+        _ => None,
+    })
+}
+
+fn snake_case(name: &str) -> String {
+    let mut snake = String::with_capacity(name.len() + 4);
+    for character in name.chars() {
+        if character.is_ascii_uppercase() {
+            snake.push('_');
+        }
+        snake.push(character.to_ascii_lowercase());
+    }
+    snake
 }
 
 /// A count at a path; floats count when they are whole.
 fn count(report: &Value, path: &[&str]) -> Option<u64> {
-    let value = path.iter().try_fold(report, |value, key| value.get(key))?;
-    let count = value.as_u64().or_else(|| {
-        value.as_f64().filter(|number| *number >= 0.0 && number.fract() == 0.0).map(|number| number as u64)
-    })?;
+    stored_count(find(report, path)?, Unit::INPUT_TOKENS)
+}
+
+fn stored_count(value: &Value, unit: Unit) -> Option<u64> {
+    let scale = unit.scale();
+    let count = if scale == 1 {
+        let whole = |number: &f64| *number >= 0.0 && number.fract() == 0.0;
+        value.as_u64().or_else(|| value.as_f64().filter(whole).map(|number| number as u64))?
+    } else {
+        (value.as_f64().filter(|number| *number >= 0.0)? * scale as f64).round() as u64
+    };
     (count <= MAX_COUNT).then_some(count)
 }
 
-fn set(usage: &mut Usage, name: &str, count: Option<u64>) {
-    if let (Some(unit), Some(count)) = (Unit::from_name(name), count) {
-        usage.set(unit, count);
+/// A decimal as a provider's JSON has it: the shortest text that reads as the same number.
+fn amount(value: &Value) -> Option<Usd> {
+    let text = match value {
+        Value::Number(number) => match (number.as_u64(), number.as_f64()) {
+            (Some(whole), _) => whole.to_string(),
+            (None, Some(number)) if number.is_finite() => number.to_string(),
+            _ => return None,
+        },
+        Value::String(text) => text.clone(),
+        _ => return None,
+    };
+    text.parse().ok().filter(|amount| *amount >= Usd::ZERO)
+}
+
+fn openai(usage: &mut Usage, report: &Value, dialect: Dialect) {
+    let cached = Unit::CACHE_READ_TOKENS;
+    if usage.count(cached) == 0 {
+        // DeepSeek, Moonshot and Databricks, each with a name of its own for the same part of `prompt_tokens`.
+        for name in ["prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens", "cached_prompt_text_tokens"] {
+            if let Some(count) = count(report, &[name]).filter(|count| *count > 0) {
+                usage.set(cached, count);
+                break;
+            }
+        }
     }
-}
-
-/// Sets a part of a total; a part of zero says nothing.
-fn set_part(usage: &mut Usage, name: &str, count: Option<u64>) {
-    set(usage, name, count.filter(|count| *count > 0));
-}
-
-fn openai(report: &Value, [input, output]: [&str; 2], [input_details, output_details]: [&str; 2]) -> Usage {
-    let mut usage = Usage::default();
-    set(&mut usage, "input_tokens", count(report, &[input]));
-    set(&mut usage, "output_tokens", count(report, &[output]));
-    set_part(&mut usage, "cache_read_tokens", count(report, &[input_details, "cached_tokens"]));
-    set_part(&mut usage, "cache_write_tokens", count(report, &[input_details, "cache_write_tokens"]));
-    set_part(&mut usage, "input_audio_tokens", count(report, &[input_details, "audio_tokens"]));
-    set_part(&mut usage, "input_image_tokens", count(report, &[input_details, "image_tokens"]));
-    set_part(&mut usage, "output_reasoning_tokens", count(report, &[output_details, "reasoning_tokens"]));
-    set_part(&mut usage, "output_audio_tokens", count(report, &[output_details, "audio_tokens"]));
-    set_part(&mut usage, "output_image_tokens", count(report, &[output_details, "image_tokens"]));
-    // DeepSeek's form of the same: hits and misses add up to `prompt_tokens`.
-    if usage.count(Unit::CACHE_READ_TOKENS) == 0 {
-        set_part(&mut usage, "cache_read_tokens", count(report, &["prompt_cache_hit_tokens"]));
+    if usage.count(Unit::CACHE_WRITE_TOKENS) == 0
+        && let Some(written) = count(report, &["cache_creation_input_tokens"])
+    {
+        add(usage, Unit::CACHE_WRITE_TOKENS, written);
+    }
+    if dialect == Dialect::Perplexity {
+        add_all(usage, report, tables::PERPLEXITY);
+    }
+    let is_chat = report.get("prompt_tokens").is_some();
+    let (input, output, reasoning) = (
+        usage.count(Unit::INPUT_TOKENS),
+        usage.count(Unit::OUTPUT_TOKENS),
+        usage.count(Unit::REASONING_TOKENS),
+    );
+    let is_beside = match count(report, &["total_tokens"]) {
+        Some(total) if total == input + output => false,
+        Some(total) if total == input + output + reasoning => true,
+        _ => dialect == Dialect::XAi,
+    };
+    if is_chat && is_beside && dialect != Dialect::Perplexity && reasoning > 0 {
+        add(usage, Unit::OUTPUT_TOKENS, reasoning);
     }
     // Transcription that is billed by time.
-    if let Some(seconds) = report.get("seconds").and_then(Value::as_f64).filter(|seconds| (0.0..=1e6).contains(seconds))
-    {
-        set(&mut usage, "audio_seconds", Some((seconds * 1e6).round() as u64));
-        set(&mut usage, "input_audio_seconds", Some((seconds * 1e6).round() as u64));
+    if let Some(seconds) = report.get("seconds").and_then(|value| stored_count(value, Unit::AUDIO_SECONDS)) {
+        usage.set(Unit::AUDIO_SECONDS, seconds);
+        usage.set(Unit::INPUT_AUDIO_SECONDS, seconds);
     }
-    usage
 }
 
-fn anthropic(report: &Value) -> Usage {
-    let mut usage = Usage::default();
-    let read = count(report, &["cache_read_input_tokens"]);
-    let by_ttl =
-        ["ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens"].map(|name| count(report, &["cache_creation", name]));
-    let write = count(report, &["cache_creation_input_tokens"])
-        .or_else(|| by_ttl.iter().any(Option::is_some).then(|| by_ttl.iter().flatten().sum()));
-    let input = count(report, &["input_tokens"]);
-    if input.is_some() || read.is_some() || write.is_some() {
-        let total = [input, read, write].into_iter().flatten().sum();
-        set(&mut usage, "input_tokens", Some(total));
-    }
-    set(&mut usage, "output_tokens", count(report, &["output_tokens"]));
-    set_part(&mut usage, "cache_read_tokens", read);
-    set_part(&mut usage, "cache_write_tokens", write);
-    set_part(&mut usage, "cache_write_5m_tokens", by_ttl[0]);
-    set_part(&mut usage, "cache_write_1h_tokens", by_ttl[1]);
-    set_part(&mut usage, "output_reasoning_tokens", count(report, &["output_tokens_details", "thinking_tokens"]));
-    set_part(&mut usage, "web_searches", count(report, &["server_tool_use", "web_search_requests"]));
-    usage
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn counts(report: &Value, family: Option<Family>) -> Vec<(&'static str, u64)> {
-        normalize(report, family).unwrap().iter().map(|(unit, count)| (unit.name(), count)).collect()
-    }
-
-    #[test]
-    fn openai_totals_include_their_parts_as_reported() {
-        let chat = json!({"prompt_tokens": 1009, "completion_tokens": 307, "total_tokens": 1316,
-            "prompt_tokens_details": {"cached_tokens": 503, "audio_tokens": 0},
-            "completion_tokens_details": {"reasoning_tokens": 101}});
-        let expected = [
-            ("input_tokens", 1009),
-            ("output_tokens", 307),
-            ("cache_read_tokens", 503),
-            ("output_reasoning_tokens", 101),
-        ];
-        assert_eq!(counts(&chat, None), expected);
-        let responses = json!({"input_tokens": 1009, "output_tokens": 307, "input_tokens_details": {"cached_tokens": 503},
-            "output_tokens_details": {"reasoning_tokens": 101}});
-        assert_eq!(counts(&responses, None), expected);
-    }
-
-    #[test]
-    fn anthropic_input_is_the_sum_of_three() {
-        let report = json!({"input_tokens": 101, "output_tokens": 53, "cache_creation_input_tokens": 211,
-            "cache_read_input_tokens": 709, "cache_creation": {"ephemeral_5m_input_tokens": 200, "ephemeral_1h_input_tokens": 11},
-            "server_tool_use": {"web_search_requests": 3}});
-        assert_eq!(
-            counts(&report, None),
-            [
-                ("input_tokens", 1021),
-                ("output_tokens", 53),
-                ("cache_read_tokens", 709),
-                ("cache_write_tokens", 211),
-                ("cache_write_5m_tokens", 200),
-                ("cache_write_1h_tokens", 11),
-                ("web_searches", 3)
-            ]
-        );
-    }
-
-    #[test]
-    fn what_is_no_count_is_left_out() {
-        for report in [
-            json!(null),
-            json!([1]),
-            json!({}),
-            json!({"prompt_tokens": -5}),
-            json!({"prompt_tokens": "7"}),
-            json!({"input_tokens": 1.5}),
-            json!({"input_tokens": null}),
-        ] {
-            assert_eq!(normalize(&report, None), None, "{report}");
+/// Where only the lifetimes of written cache tokens are reported, their sum is the total; it belongs to the input too.
+fn total_of_lifetimes(usage: &mut Usage, is_beside_input: bool) {
+    let lifetimes = usage.count(Unit::CACHE_WRITE_5M_TOKENS) + usage.count(Unit::CACHE_WRITE_1H_TOKENS);
+    if usage.count(Unit::CACHE_WRITE_TOKENS) == 0 && lifetimes > 0 {
+        add(usage, Unit::CACHE_WRITE_TOKENS, lifetimes);
+        if is_beside_input {
+            add(usage, Unit::INPUT_TOKENS, lifetimes);
         }
     }
 }
+
+/// For some models Converse reports input with the cached tokens inside, which the total shows.
+fn converse(usage: &mut Usage, report: &Value) {
+    let cached = usage.count(Unit::CACHE_READ_TOKENS) + usage.count(Unit::CACHE_WRITE_TOKENS);
+    let [input, output, total] = ["inputTokens", "outputTokens", "totalTokens"].map(|name| count(report, &[name]));
+    if let (Some(input), Some(output), Some(total)) = (input, output, total)
+        && cached > 0
+        && input >= cached
+        && total == input + output
+    {
+        usage.set(Unit::INPUT_TOKENS, input);
+    }
+}
+
+/// Thoughts and tool use lie beside the answer and the prompt unless the total says otherwise.
+fn gemini(usage: &mut Usage, report: &Value) {
+    let own = |name: &str| count(report, &[name]).unwrap_or(0);
+    let [prompt, tool, answer, thoughts] =
+        ["promptTokenCount", "toolUsePromptTokenCount", "candidatesTokenCount", "thoughtsTokenCount"].map(own);
+    let (mut tool_beside, mut thoughts_beside) = (tool, thoughts);
+    if let Some(total) = count(report, &["totalTokenCount"]) {
+        let base = prompt + answer;
+        for (with_tool, with_thoughts) in [(tool, thoughts), (0, thoughts), (tool, 0), (0, 0)] {
+            if total == base + with_tool + with_thoughts {
+                (tool_beside, thoughts_beside) = (with_tool, with_thoughts);
+                break;
+            }
+        }
+    }
+    if prompt + tool > 0 || find(report, &["promptTokenCount"]).is_some() {
+        usage.set(Unit::INPUT_TOKENS, (prompt + tool_beside).min(MAX_COUNT));
+    }
+    if answer + thoughts > 0 || find(report, &["candidatesTokenCount"]).is_some() {
+        usage.set(Unit::OUTPUT_TOKENS, (answer + thoughts_beside).min(MAX_COUNT));
+    }
+}
+
+#[cfg(test)]
+#[path = "usage_tests.rs"]
+mod tests;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! 0   version u8 = 1
-//! 1   status u8 | usage status u8 | cost status u8 | flags u8 (bit 0: batch) | three zero bytes
+//! 1   status u8 | usage status u8 | cost status u8 | flags u8 (bit 0: batch) | cost notes u8 | two zero bytes
 //! 8   id, 16 bytes
 //! 24  started_at, u64, nanoseconds since the epoch
 //! 32  fields until the end: number u8, length varint, value
@@ -13,7 +13,7 @@
 //! last: the attribution of a scope is encoded once, put before the call's own, and overridden by it.
 
 use super::limits::{MAX_EVENT, MAX_TAG_BYTES, MAX_TAG_KEY, MAX_TAGS, MAX_TEXT, cut};
-use super::{Attribution, CostStatus, Status, Unit, Usage, UsageEvent, UsageStatus};
+use super::{Attribution, CostNotes, CostStatus, Status, Unit, Usage, UsageEvent, UsageStatus};
 use crate::money::Usd;
 
 const VERSION: u8 = 1;
@@ -78,7 +78,7 @@ pub fn encode(event: &UsageEvent<'_>, layers: &[&[u8]], out: &mut Vec<u8>) -> u3
         event.usage_status as u8,
         event.cost_status as u8,
         if event.batch { FLAG_BATCH } else { 0 },
-        0,
+        event.cost_notes.code(),
         0,
         0,
     ]);
@@ -252,6 +252,7 @@ pub fn decode(bytes: &[u8]) -> Result<UsageEvent<'_>, DecodeError> {
         usage_status: UsageStatus::from_code(fixed[2]),
         cost_status: CostStatus::from_code(fixed[3]),
         batch: fixed[4] & FLAG_BATCH != 0,
+        cost_notes: CostNotes::from_code(fixed[5]),
         id: array(&fixed[8..24])?,
         started_at: u64::from_le_bytes(array(&fixed[24..32])?),
         ..UsageEvent::default()

@@ -43,6 +43,9 @@ impl Serialize for UsageEvent<'_> {
         if let Some(cost) = self.computed_cost {
             map.serialize_entry("computed_cost_usd", &cost.to_string())?;
         }
+        if !self.cost_notes.is_empty() {
+            map.serialize_entry("cost_notes", &self.cost_notes.names().collect::<Vec<_>>())?;
+        }
         for (name, us) in [("latency_ms", self.latency_us), ("ttft_ms", self.ttft_us)] {
             if let Some(us) = us {
                 map.serialize_entry(name, &(us as f64 / 1000.0))?;

@@ -86,6 +86,76 @@ named_enum! {
     }
 }
 
+/// What to know about a computed cost: a set of remarks, none of which makes it wrong by the catalog's own rules.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
+pub struct CostNotes(u8);
+
+impl CostNotes {
+    /// Nothing.
+    pub const NONE: Self = Self(0);
+    /// Tokens of audio, images or video were charged like text, for they have no rate of their own.
+    pub const MODALITY_AT_TEXT_RATE: Self = Self(1);
+    /// Cached tokens were charged like any input, for they have no rate of their own.
+    pub const CACHE_AT_INPUT_RATE: Self = Self(1 << 1);
+    /// Something that was used has no rate: the cost is of the rest.
+    pub const UNIT_WITHOUT_RATE: Self = Self(1 << 2);
+    /// The service tier has no rates: the standard ones were taken.
+    pub const TIER_WITHOUT_RATES: Self = Self(1 << 3);
+    /// Batches have no rates: the standard ones were taken.
+    pub const BATCH_WITHOUT_RATES: Self = Self(1 << 4);
+    /// The region has no rates of its own; it may cost more there.
+    pub const REGION_WITHOUT_RATES: Self = Self(1 << 5);
+    /// The rates are those of the provider whose model another one serves.
+    pub const FALLBACK_PROVIDER: Self = Self(1 << 6);
+
+    const NAMES: [&str; 7] = [
+        "modality_at_text_rate",
+        "cache_at_input_rate",
+        "unit_without_rate",
+        "tier_without_rates",
+        "batch_without_rates",
+        "region_without_rates",
+        "fallback_provider",
+    ];
+
+    /// The names of those that are set, as in Python and in the ledger.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        Self::NAMES.into_iter().enumerate().filter(move |(bit, _)| self.0 >> bit & 1 == 1).map(|(_, name)| name)
+    }
+
+    /// As a number in the journal.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        self.0
+    }
+
+    /// From a number in the journal.
+    #[must_use]
+    pub const fn from_code(code: u8) -> Self {
+        Self(code)
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl std::ops::BitOr for CostNotes {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl std::ops::BitOrAssign for CostNotes {
+    fn bitor_assign(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+}
+
 /// Whom to charge: the dimensions of every report. Empty texts count as absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attribution<'a> {
@@ -134,6 +204,8 @@ pub struct UsageEvent<'a> {
     pub cost_status: CostStatus,
     /// The computed cost, kept beside a reported one.
     pub computed_cost: Option<Usd>,
+    /// What to know about the computed cost.
+    pub cost_notes: CostNotes,
     /// The catalog entry that priced it, as `provider/model`.
     pub priced_as: Option<&'a str>,
     /// The catalog that was in force.

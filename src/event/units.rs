@@ -3,6 +3,7 @@
 //! Names, denominators and dimensions are those of the `genai-prices` data set (its `data_units` table), so that a rate of
 //! the catalog and a count of an event meet under one name. A unit whose dimensions include another's is a part of it:
 //! `cache_read_tokens` is part of `input_tokens`, which is the total. A Python test compares this table with the package.
+//! The last two are our own: images that are billed by the piece have no unit there.
 //!
 //! The position of a unit is its number in the journal: append new units, never reorder.
 
@@ -68,10 +69,12 @@ const TABLE: [(&str, u64, &str); UNIT_COUNT] = [
     ("storage_searches", 1_000, "tool_calls tool_type=storage_search"),
     ("code_executions", 1_000, "tool_calls tool_type=code_execution"),
     ("requests", 1_000, "requests"),
+    ("input_images", 1_000, "images direction=input"),
+    ("output_images", 1_000, "images direction=output"),
 ];
 
 /// How many units there are. At most 64, so that a set of units is one `u64`.
-pub const UNIT_COUNT: usize = 59;
+pub const UNIT_COUNT: usize = 61;
 const _: () = assert!(UNIT_COUNT <= 64);
 
 /// Seconds are counted in microseconds, because providers report fractions of them.
@@ -109,8 +112,12 @@ impl Unit {
     pub const CACHE_WRITE_1H_TOKENS: Self = Self(5);
     /// Output tokens spent on reasoning.
     pub const REASONING_TOKENS: Self = Self(35);
+    /// Seconds of audio, whatever their direction.
+    pub const AUDIO_SECONDS: Self = Self(47);
+    /// Seconds of audio that went in.
+    pub const INPUT_AUDIO_SECONDS: Self = Self(48);
     /// The call itself, for providers that charge a fee for each.
-    pub const REQUESTS: Self = Self(UNIT_COUNT as u8 - 1);
+    pub const REQUESTS: Self = Self(58);
 
     /// The unit with this number in the journal, if there is one.
     #[must_use]
@@ -198,6 +205,8 @@ mod tests {
         assert_eq!(Unit::OUTPUT_TOKENS.name(), "output_tokens");
         assert_eq!(Unit::INPUT_TOKENS.name(), "input_tokens");
         assert_eq!(Unit::REASONING_TOKENS.name(), "output_reasoning_tokens");
+        assert_eq!(Unit::AUDIO_SECONDS.name(), "audio_seconds");
+        assert_eq!(Unit::INPUT_AUDIO_SECONDS.name(), "input_audio_seconds");
         assert_eq!(Unit::REQUESTS.name(), "requests");
     }
 

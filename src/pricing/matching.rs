@@ -1,13 +1,13 @@
 //! The catalog's match rules: does this rule describe that model reference?
 
 use regex_lite::Regex;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// A rule over a reference in lower case.
 ///
 /// Regular expressions are compiled with the catalog and not when first met: a fork in the middle of that would leave the child
 /// waiting for a thread it does not have.
-#[derive(Deserialize, Debug)]
+#[derive(Serialize, Deserialize, Debug, PartialEq)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Clause {
     Equals(Box<str>),
@@ -21,8 +21,8 @@ pub(super) enum Clause {
 }
 
 /// A regular expression of the catalog.
-#[derive(Deserialize, Debug)]
-#[serde(try_from = "String")]
+#[derive(Serialize, Deserialize, Debug, Clone)]
+#[serde(try_from = "String", into = "String")]
 pub(super) struct Pattern(Regex);
 
 impl TryFrom<String> for Pattern {
@@ -30,6 +30,18 @@ impl TryFrom<String> for Pattern {
 
     fn try_from(source: String) -> Result<Self, Self::Error> {
         Regex::new(&source).map(Self)
+    }
+}
+
+impl From<Pattern> for String {
+    fn from(pattern: Pattern) -> Self {
+        pattern.0.as_str().to_owned()
+    }
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
     }
 }
 

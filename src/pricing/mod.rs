@@ -1,13 +1,23 @@
-//! What a call costs: the catalog of rates, the rules that find a model in it, and exact arithmetic.
+//! What a call costs: catalogs of rates, the rules that find a model in them, the user's overrides, and exact arithmetic.
 //!
-//! A price is known or it is not: [`Cost::usd`] is `None` when no rate applies, and never a guess. The catalog is immutable; an
-//! event names the one that priced it.
+//! A price is known or it is not: [`Cost::usd`] is `None` when no rate applies, and never a guess. A [`Book`] is immutable; an event
+//! names the catalog that priced it.
 
+mod book;
 mod catalog;
-mod cost;
+mod charge;
+mod conditions;
+mod document;
+mod entry;
 mod matching;
+mod overrides;
 mod providers;
+mod reference;
 
-pub use catalog::{Catalog, CatalogError, Found, MatchKind};
-pub use cost::{Cost, Line, PriceError, Request, Total};
+pub use book::{Book, Cost, Found, Request, Total};
+pub use catalog::{Catalog, MatchKind};
+pub use charge::{Line, PriceError};
+pub use conditions::Conditions;
+pub use document::CatalogError;
+pub use overrides::{OverrideError, Overrides};
 pub use providers::canonical_provider;

@@ -6,8 +6,10 @@ use std::time::Instant;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
-use crate::capture::{Family, Options, Scanner, normalize};
+use super::convert::decimal;
+use crate::capture::{Dialect, Family, Options, Scanner, normalize};
 use crate::event::Usage;
+use crate::pricing::canonical_provider;
 
 /// Reads one response as its bytes pass by.
 #[pyclass(frozen, name = "Scanner", module = "taximeter._core")]
@@ -30,11 +32,12 @@ fn usage_dict<'py>(py: Python<'py>, usage: &Usage) -> PyResult<Bound<'py, PyDict
 #[pymethods]
 impl PyScanner {
     #[new]
-    #[pyo3(signature = (family, *, stream, gzip=false, strip=false))]
-    fn new(family: &str, stream: bool, gzip: bool, strip: bool) -> PyResult<Self> {
+    #[pyo3(signature = (family, *, provider, stream, gzip=false, strip=false))]
+    fn new(family: &str, provider: &str, stream: bool, gzip: bool, strip: bool) -> PyResult<Self> {
         let family = Family::from_name(family)
             .ok_or_else(|| pyo3::exceptions::PyValueError::new_err(format!("family: {family:?} is not known")))?;
-        let options = Options { family, is_stream: stream, is_gzip: gzip, strips_usage: strip };
+        let dialect = Dialect::of(provider);
+        let options = Options { family, dialect, is_stream: stream, is_gzip: gzip, strips_usage: strip };
         Ok(Self { scanner: Mutex::new(Some(Scanner::new(options))), made: Instant::now() })
     }
 
@@ -57,6 +60,7 @@ impl PyScanner {
         let summary = PyDict::new(py);
         summary.set_item("model", found.model)?;
         summary.set_item("usage", usage_dict(py, &found.usage)?)?;
+        summary.set_item("cost_usd", found.cost.map(|cost| decimal(py, cost)).transpose()?)?;
         summary.set_item("usage_status", found.usage_status.name())?;
         summary.set_item("finish_reason", found.finish_reason)?;
         summary.set_item("service_tier", found.service_tier)?;
@@ -67,14 +71,18 @@ impl PyScanner {
     }
 }
 
-/// A provider's usage object, as JSON text, in taximeter's units; `None` when it holds no counts.
+/// A provider's usage object, as JSON text, in taximeter's units, and what it says was charged; `None` when it holds no counts.
 #[pyfunction]
-#[pyo3(signature = (report, family=None))]
+#[pyo3(signature = (report, family=None, provider=None))]
 pub(super) fn normalize_usage<'py>(
     py: Python<'py>,
     report: &str,
     family: Option<&str>,
-) -> PyResult<Option<Bound<'py, PyDict>>> {
+    provider: Option<&str>,
+) -> PyResult<Option<(Bound<'py, PyDict>, Option<Bound<'py, PyAny>>)>> {
     let report = serde_json::from_str(report).unwrap_or(serde_json::Value::Null);
-    normalize(&report, family.and_then(Family::from_name)).map(|usage| usage_dict(py, &usage)).transpose()
+    let dialect = provider.map_or(Dialect::Plain, |name| Dialect::of(&canonical_provider(name)));
+    let Some(found) = normalize(&report, family.and_then(Family::from_name), dialect) else { return Ok(None) };
+    let cost = found.cost.map(|cost| decimal(py, cost)).transpose()?;
+    Ok(Some((usage_dict(py, &found.usage)?, cost)))
 }

@@ -70,18 +70,17 @@ pub(super) fn count(value: &Bound<'_, PyAny>, unit: Unit) -> Result<u64, &'stati
     if (0.0..=MAX_COUNT as f64).contains(&number) { Ok(number.round() as u64) } else { Err(SECONDS_RULE) }
 }
 
-/// Usage from a mapping of unit names, or the first field that breaks a rule.
-pub(super) fn usage(mapping: &Bound<'_, PyAny>) -> PyResult<Usage> {
+/// Usage from a dict of unit names, or the first field that breaks a rule; `None` when it is no dict, or has another key.
+pub(super) fn usage(given: &Bound<'_, PyAny>) -> PyResult<Option<Usage>> {
+    let Ok(dict) = given.cast::<PyDict>() else { return Ok(None) };
     let mut usage = Usage::default();
-    for (key, value) in &as_dict(mapping, "usage")? {
-        let name = key.extract::<String>().map_err(|_| usage_error("usage", "has a key that is no text"))?;
-        let unit = Unit::from_name(&name)
-            .ok_or_else(|| usage_error(&name, "is not a unit; taximeter.UNITS lists those there are"))?;
+    for (key, value) in dict {
+        let Some(unit) = exact_text(&key).and_then(Unit::from_name) else { return Ok(None) };
         if !value.is_none() {
-            usage.set(unit, count(&value, unit).map_err(|rule| usage_error(&name, rule))?);
+            usage.set(unit, count(&value, unit).map_err(|rule| usage_error(unit.name(), rule))?);
         }
     }
-    Ok(usage)
+    Ok(Some(usage))
 }
 
 /// The exception for bad usage: the field and the rule.

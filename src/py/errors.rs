@@ -4,8 +4,10 @@ use pyo3::exceptions::PyValueError;
 use pyo3::{PyErr, import_exception};
 
 use crate::ledger::LedgerError as CoreLedgerError;
-use crate::pricing::PriceError;
+use crate::pricing::{CatalogError as CoreCatalogError, OverrideError, PriceError};
 
+import_exception!(taximeter.errors, CatalogError);
+import_exception!(taximeter.errors, ConfigError);
 import_exception!(taximeter.errors, UsageError);
 import_exception!(taximeter.errors, LedgerError);
 
@@ -21,5 +23,17 @@ impl From<CoreLedgerError> for PyErr {
             CoreLedgerError::Query(message) => PyValueError::new_err(message),
             other => LedgerError::new_err(other.to_string()),
         }
+    }
+}
+
+impl From<OverrideError> for PyErr {
+    fn from(error: OverrideError) -> Self {
+        ConfigError::new_err(error.to_string())
+    }
+}
+
+impl From<CoreCatalogError> for PyErr {
+    fn from(error: CoreCatalogError) -> Self {
+        CatalogError::new_err(error.to_string())
     }
 }

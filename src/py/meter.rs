@@ -8,12 +8,13 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use super::price::PyCost;
+use super::price::{Asked, PyCost};
 use super::scope::{EXISTS, PyScope, encode_fields};
 use super::track::{Arguments, PyReceipt, Rare, track};
 use crate::delivery::{Flushed, LedgerDestination, drain_foreign};
 use crate::journal::Backend;
 use crate::meter::{Count, Meter, Settings};
+use crate::pricing::Catalog;
 
 /// A meter. `configure` is called without arguments before the first event of one that was not configured.
 #[pyclass(frozen, name = "Meter", module = "taximeter._core")]
@@ -67,6 +68,9 @@ impl PyMeter {
                 ledger: None,
                 backend: Backend::Mapped,
                 budget: None,
+                catalog: None,
+                has_long_tail: false,
+                overrides: String::new(),
                 defaults: Box::default(),
             }),
             is_enabled: AtomicBool::new(true),
@@ -78,7 +82,7 @@ impl PyMeter {
     }
 
     /// Sets where events go. What was tracked before is flushed to where it belongs, within `timeout` seconds.
-    #[pyo3(signature = (*, enabled, state_dir, ledger, backend, budget, defaults, timeout))]
+    #[pyo3(signature = (*, enabled, state_dir, ledger, backend, budget, catalog, long_tail, overrides, defaults, timeout))]
     #[expect(clippy::too_many_arguments, reason = "the settings")]
     fn configure(
         &self,
@@ -88,6 +92,9 @@ impl PyMeter {
         ledger: Option<PathBuf>,
         backend: &str,
         budget: Option<u64>,
+        catalog: Option<PathBuf>,
+        long_tail: bool,
+        overrides: String,
         defaults: &Bound<'_, PyDict>,
         timeout: f64,
     ) -> PyResult<()> {
@@ -96,10 +103,13 @@ impl PyMeter {
             ledger,
             backend: if backend == "written" { Backend::Written } else { Backend::Mapped },
             budget,
+            catalog,
+            has_long_tail: long_tail,
+            overrides,
             defaults: encode_fields(None, defaults)?,
         };
         let timeout = seconds("timeout", timeout)?;
-        py.detach(|| self.core.configure(settings, timeout));
+        py.detach(|| self.core.configure(settings, timeout))?;
         self.is_enabled.store(enabled, Ordering::Relaxed);
         self.is_configured.store(true, Ordering::Release);
         Ok(())
@@ -242,16 +252,26 @@ impl PyMeter {
             .map_err(super::errors::LedgerError::new_err)
     }
 
-    #[pyo3(signature = (model, usage, provider, at, context))]
+    /// What a call costs; `None` when the keys of `usage` are not all units.
+    #[expect(clippy::too_many_arguments, reason = "what decides a price")]
     fn price(
         &self,
-        model: &str,
+        model: &Bound<'_, PyAny>,
         usage: &Bound<'_, PyAny>,
-        provider: Option<&str>,
+        provider: Option<&Bound<'_, PyAny>>,
         at: Option<&Bound<'_, PyAny>>,
-        context: Vec<(String, String)>,
-    ) -> PyResult<PyCost> {
-        PyCost::of(self.core.catalog(), model, usage, provider, at, &context)
+        service_tier: Option<&Bound<'_, PyAny>>,
+        batch: bool,
+        region: Option<&Bound<'_, PyAny>>,
+        context: Option<&Bound<'_, PyAny>>,
+        reported: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Option<PyCost>> {
+        PyCost::of(self.core.book(), &Asked { model, usage, provider, at, service_tier, batch, region, context, reported })
+    }
+
+    /// Puts a catalog in force, from its JSON.
+    fn set_catalog(&self, py: Python<'_>, text: &str) -> PyResult<()> {
+        Ok(py.detach(|| self.core.set_catalog(text))?)
     }
 
     /// Counts a usage that could not be read before `track()`, and warns of it.
@@ -260,15 +280,29 @@ impl PyMeter {
         self.warn(py, Count::UnreadableUsage, field);
     }
 
-    /// (provider, model, retired) of every catalog entry.
-    fn models(&self) -> Vec<(String, String, bool)> {
-        let own = |(provider, model, retired): (&str, &str, bool)| (provider.to_owned(), model.to_owned(), retired);
-        self.core.catalog().entries().map(own).collect()
+    /// (provider, model, retired, catalog) of every entry.
+    fn models(&self) -> Vec<(String, String, bool, String)> {
+        let book = self.core.book();
+        let catalogs = [Some(book.catalog()), book.long_tail()];
+        let own = |catalog: &Catalog| {
+            let name = catalog.name().to_owned();
+            let row = |(provider, model, retired): (&str, &str, bool)| {
+                (provider.to_owned(), model.to_owned(), retired, name.clone())
+            };
+            catalog.entries().map(row).collect::<Vec<_>>()
+        };
+        catalogs.into_iter().flatten().flat_map(|catalog| own(catalog)).collect()
     }
 
     #[getter]
     fn catalog(&self) -> String {
-        self.core.catalog().name().to_owned()
+        self.core.book().catalog().name().to_owned()
+    }
+
+    /// The day the catalog's rates were taken; empty where its source does not say.
+    #[getter]
+    fn catalog_as_of(&self) -> String {
+        self.core.book().catalog().as_of().to_owned()
     }
 }
 

@@ -1,65 +1,132 @@
 //! What a call costs, for Python.
 
+use std::sync::Arc;
+
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::{PyString, PyTuple};
 
-use super::convert::{decimal, unix_ns, usage as read_usage};
-use crate::money::Usd;
-use crate::pricing::{Catalog, Cost, Request};
+use super::convert::{amount, as_dict, decimal, unix_ns, usage, usage_error};
+use crate::event::CostStatus;
+use crate::money::{SCALE, Usd};
+use crate::pricing::{Book, Catalog, Conditions, Cost, Request};
 
-/// Decimals of a catalog rate.
+/// Decimals of a catalog rate, and of a multiplier.
 const RATE_SCALE: u32 = 18;
+const MULTIPLIER_SCALE: u32 = 6;
+
+/// Whether a text is a catalog; an exception tells why not.
+#[pyfunction]
+pub(super) fn check_catalog(py: Python<'_>, text: &str) -> PyResult<()> {
+    py.detach(|| Catalog::parse(text))?;
+    Ok(())
+}
+
+/// The catalog that this version was built with, as JSON.
+#[pyfunction]
+pub(super) fn embedded_catalog(py: Python<'_>) -> String {
+    py.detach(|| Catalog::embedded().to_json())
+}
 
 /// The cost of a call and its explanation.
 #[pyclass(frozen, name = "Cost", module = "taximeter._core")]
 pub(super) struct PyCost {
+    book: Arc<Book>,
     cost: Cost,
+    /// What the provider says it costs, which counts.
+    reported: Option<Usd>,
+    /// The provider that was asked about.
     provider: Option<String>,
-    model: Option<String>,
-    catalog: String,
+}
+
+/// The arguments of `price()`.
+pub(super) struct Asked<'a, 'py> {
+    pub(super) model: &'a Bound<'py, PyAny>,
+    pub(super) usage: &'a Bound<'py, PyAny>,
+    pub(super) provider: Option<&'a Bound<'py, PyAny>>,
+    pub(super) at: Option<&'a Bound<'py, PyAny>>,
+    pub(super) service_tier: Option<&'a Bound<'py, PyAny>>,
+    pub(super) batch: bool,
+    pub(super) region: Option<&'a Bound<'py, PyAny>>,
+    pub(super) context: Option<&'a Bound<'py, PyAny>>,
+    pub(super) reported: Option<&'a Bound<'py, PyAny>>,
+}
+
+fn text<'a>(name: &str, value: &'a Bound<'_, PyAny>) -> PyResult<&'a str> {
+    match value.cast::<PyString>() {
+        Ok(text) => text.to_str(),
+        Err(_) => Err(PyValueError::new_err(format!("{name} must be a text, not {}", value.get_type().name()?))),
+    }
+}
+
+fn optional<'a>(name: &str, value: Option<&'a Bound<'_, PyAny>>) -> PyResult<Option<&'a str>> {
+    value.filter(|value| !value.is_none()).map(|value| text(name, value)).transpose()
 }
 
 impl PyCost {
-    pub(super) fn of(
-        catalog: &Catalog,
-        model: &str,
-        usage: &Bound<'_, PyAny>,
-        provider: Option<&str>,
-        at: Option<&Bound<'_, PyAny>>,
-        context: &[(String, String)],
-    ) -> PyResult<Self> {
+    pub(super) fn of(book: Arc<Book>, asked: &Asked<'_, '_>) -> PyResult<Option<Self>> {
+        let model = text("model", asked.model)?;
         if model.trim().is_empty() {
             return Err(PyValueError::new_err("model must not be empty"));
         }
-        let usage = read_usage(usage)?;
+        let provider = optional("provider", asked.provider)?;
+        let Some(usage) = usage(asked.usage)? else { return Ok(None) };
         if let Some((part, total)) = usage.first_contradiction() {
-            return Err(super::convert::usage_error(part.name(), &format!("is part of {total}, and cannot exceed it")));
+            return Err(usage_error(part.name(), &format!("is part of {total}, and cannot exceed it")));
         }
-        let started_at = match at {
+        let started_at = match asked.at.filter(|at| !at.is_none()) {
             Some(at) => unix_ns(at).map_err(|rule| PyValueError::new_err(format!("at {rule}")))?,
             None => crate::journal::unix_ns(),
         };
-        let context: Vec<_> = context.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-        let cost = catalog.price(&Request { provider, model, usage: &usage, started_at, context: &context })?;
-        let names = cost.found.map(|found| catalog.names(found));
-        Ok(Self {
-            provider: names.map(|(provider, _)| provider.to_owned()),
-            model: names.map(|(_, model)| model.to_owned()),
-            catalog: catalog.name().to_owned(),
-            cost,
-        })
+        let mut further: Vec<(String, String)> = Vec::new();
+        if let Some(context) = asked.context.filter(|context| !context.is_none()) {
+            for (key, value) in &as_dict(context, "context")? {
+                let key = text("a key of context", &key)?.to_owned();
+                if !value.is_none() {
+                    let value = text(&format!("context: {key}"), &value)?.to_owned();
+                    further.push((key, value));
+                }
+            }
+        }
+        let further: Vec<_> = further.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        let reported = match asked.reported.filter(|cost| !cost.is_none()) {
+            Some(cost) => Some(amount(cost).ok_or_else(|| usage_error("cost", "must be a decimal from 0"))?),
+            None => None,
+        };
+        let conditions = Conditions {
+            service_tier: optional("service_tier", asked.service_tier)?,
+            batch: asked.batch,
+            region: optional("region", asked.region)?,
+            further: &further,
+        };
+        let cost = book.price(&Request { provider, model, usage: &usage, started_at, conditions })?;
+        let provider = provider.map(|name| crate::pricing::canonical_provider(name).into_owned());
+        Ok(Some(Self { book, cost, reported, provider }))
+    }
+
+    fn usd_of(&self) -> Option<Usd> {
+        self.reported.or(self.cost.usd)
+    }
+
+    fn status_of(&self) -> CostStatus {
+        if self.reported.is_some() { CostStatus::Reported } else { self.cost.status }
     }
 }
 
 /// An integer of 10^-18 as an amount.
 fn rate_amount(rate: i128) -> Usd {
-    Usd::from_units(rate.saturating_mul(10_i128.pow(crate::money::SCALE - RATE_SCALE)))
+    Usd::from_units(rate.saturating_mul(10_i128.pow(SCALE - RATE_SCALE)))
 }
 
 #[pymethods]
 impl PyCost {
     #[getter]
     fn usd<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.usd_of().map(|usd| decimal(py, usd)).transpose()
+    }
+
+    #[getter]
+    fn computed_usd<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         self.cost.usd.map(|usd| decimal(py, usd)).transpose()
     }
 
@@ -75,51 +142,68 @@ impl PyCost {
 
     #[getter]
     fn status(&self) -> &'static str {
-        self.cost.status.name()
+        self.status_of().name()
+    }
+
+    #[getter]
+    fn notes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        PyTuple::new(py, self.cost.notes.names().collect::<Vec<_>>())
     }
 
     #[getter]
     fn provider(&self) -> Option<&str> {
-        self.provider.as_deref()
+        self.cost.found.and_then(|found| self.book.names(found).0.or(self.provider.as_deref()))
     }
 
     #[getter]
     fn model(&self) -> Option<&str> {
-        self.model.as_deref()
+        self.cost.found.map(|found| self.book.names(found).1)
     }
 
     #[getter]
     fn r#match(&self) -> Option<&'static str> {
-        self.cost.match_kind().map(crate::pricing::MatchKind::name)
+        self.cost.found.map(|found| found.kind.name())
     }
 
     #[getter]
     fn catalog(&self) -> &str {
-        &self.catalog
+        self.cost.found.map_or_else(|| self.book.catalog().name(), |found| self.book.origin(found))
+    }
+
+    /// The day from which on the rates hold, `2026-07-01`; `None` where the catalog does not say.
+    #[getter]
+    fn valid_from(&self) -> Option<String> {
+        let text = crate::event::json::time_text(self.cost.valid_from?.saturating_mul(1_000_000_000));
+        Some(text[..10].to_owned())
     }
 
     /// One line for each charged unit: quantity × rate = amount.
     fn explain(&self) -> String {
-        let Some(usd) = self.cost.usd else {
-            return "unpriced: no rate is known".to_owned();
-        };
-        let mut lines: Vec<_> = self
-            .cost
-            .lines
-            .iter()
-            .map(|line| {
-                let (unit, count) = (line.unit, line.count as f64 / line.unit.scale() as f64);
-                format!("{unit}: {count} × ${} per {} = ${}", rate_amount(line.rate), unit.per(), line.amount)
-            })
-            .collect();
-        lines.push(format!("total: ${usd}"));
+        let mut lines: Vec<String> = Vec::new();
+        let multiplier = self.cost.found.and_then(|found| self.book.multiplier(found));
+        let factor = multiplier.map_or_else(String::new, |(key, millionths)| {
+            let value = Usd::from_units(millionths * 10_i128.pow(SCALE - MULTIPLIER_SCALE));
+            format!(" × {value} ({key})")
+        });
+        for line in &self.cost.lines {
+            let (unit, count) = (line.unit, line.count as f64 / line.unit.scale() as f64);
+            let rate = rate_amount(line.rate);
+            lines.push(format!("{unit}: {count} × ${rate} per {}{factor} = ${}", unit.per(), line.amount));
+        }
+        lines.push(match (self.reported, self.cost.usd) {
+            (Some(reported), Some(usd)) => format!("total: ${reported} as reported, ${usd} computed"),
+            (Some(reported), None) => format!("total: ${reported} as reported"),
+            (None, Some(usd)) => format!("total: ${usd}"),
+            (None, None) => "unpriced: no rate is known".to_owned(),
+        });
+        lines.extend(self.cost.notes.names().map(|note| format!("note: {}", note.replace('_', " "))));
         lines.join("\n")
     }
 
     fn __repr__(&self) -> String {
-        let usd = self.cost.usd.map_or_else(|| "None".to_owned(), |usd| format!("Decimal('{usd}')"));
-        let named = |name: &Option<String>| name.as_ref().map_or_else(|| "None".to_owned(), |name| format!("'{name}'"));
-        let (provider, model) = (named(&self.provider), named(&self.model));
-        format!("Cost(usd={usd}, status='{}', provider={provider}, model={model})", self.cost.status.name())
+        let usd = self.usd_of().map_or_else(|| "None".to_owned(), |usd| format!("Decimal('{usd}')"));
+        let named = |name: Option<&str>| name.map_or_else(|| "None".to_owned(), |name| format!("'{name}'"));
+        let (provider, model) = (named(self.provider()), named(self.model()));
+        format!("Cost(usd={usd}, status='{}', provider={provider}, model={model})", self.status())
     }
 }

@@ -232,7 +232,6 @@ fn record(intake: &Intake<'_, '_>, arguments: &Arguments<'_, '_>) -> Result<Rece
     set_count(&mut event, "input_tokens", Unit::INPUT_TOKENS, arguments.input_tokens)
         .and_then(|()| set_count(&mut event, "output_tokens", Unit::OUTPUT_TOKENS, arguments.output_tokens))
         .map_err(|field| refuse(Count::InvalidUsage, field))?;
-    let mut context = Vec::new();
     if let (Some(given), Some(texts)) = (&arguments.rare, &rare) {
         read_usage(intake, given, &mut event).map_err(|field| refuse(Count::InvalidUsage, &field))?;
         read_numbers(intake, given, &mut event);
@@ -247,12 +246,10 @@ fn record(intake: &Intake<'_, '_>, arguments: &Arguments<'_, '_>) -> Result<Rece
         event.span_id = texts.span_id.as_deref();
         event.parent_span_id = texts.parent_span_id.as_deref();
         event.batch = given.batch.is_some_and(|batch| batch.is_truthy().unwrap_or(false));
-        context.extend(event.service_tier.map(|tier| ("service_tier", tier)));
-        context.extend(event.batch.then_some(("processing", "batch")));
     }
     let scope = intake.meter.current_scope(intake.py);
     let encoded = scope.as_ref().map_or(&[][..], |scope| &scope.get().encoded);
-    let receipt = intake.meter.core.track(&mut event, [encoded, &tags], &context).map_err(|what| {
+    let receipt = intake.meter.core.track(event, [encoded, &tags]).map_err(|what| {
         intake.meter.warn(intake.py, what, "event");
         what.name()
     })?;

@@ -17,7 +17,7 @@ LAYERS = {
     "money": set(),
     "pricing": {"event", "money"},
     "journal": {"event"},
-    "capture": {"event"},
+    "capture": {"event", "money"},
     "ledger": {"event", "money", "journal"},
     "delivery": {"event", "journal", "ledger"},
     "meter": {"event", "money", "pricing", "journal", "delivery"},

@@ -306,7 +306,8 @@ class Recorder:
             "usage": found.get("usage"),
             "usage_status": found["usage_status"],
             "finish_reason": found.get("finish_reason"),
-            "service_tier": found.get("service_tier"),
+            "service_tier": found.get("service_tier") or fields.get("service_tier"),
+            "cost_usd": found.get("cost_usd"),
         }
         call, first = self._call, found.get("first_token_ms")
         if call is not None:

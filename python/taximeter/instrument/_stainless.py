@@ -154,13 +154,15 @@ def _follow(meter: Meter, family: str, operation: str, options: Any, response: A
         "provider": provider_of(url.host, family),
         "model": body.get("model") if isinstance(body, Mapping) else None,
         "operation": operation,
+        # Counts only where the response does not say which tier served.
+        "service_tier": body.get("service_tier") if isinstance(body, Mapping) else None,
     }
     content_type = response.headers.get("content-type", "").lower()
     is_stream = "event-stream" in content_type
     is_readable = is_stream or "json" in content_type
     call = _engine.current_call()
     if response.is_closed:
-        scanner = _core.Scanner(family, stream=is_stream) if is_readable else None
+        scanner = _core.Scanner(family, provider=fields["provider"], stream=is_stream) if is_readable else None
         recorder = Recorder(meter, scanner, fields, call)
         if scanner is not None:
             recorder.feed(response.content)
@@ -170,7 +172,11 @@ def _follow(meter: Meter, family: str, operation: str, options: Any, response: A
     if encoding not in {"identity", "gzip", ""}:
         is_readable = False
     strips = call is not None and call.strips_usage and is_stream and is_readable
-    scanner = _core.Scanner(family, stream=is_stream, gzip=encoding == "gzip", strip=strips) if is_readable else None
+    scanner = (
+        _core.Scanner(family, provider=fields["provider"], stream=is_stream, gzip=encoding == "gzip", strip=strips)
+        if is_readable
+        else None
+    )
     response.stream = _tee(response, Recorder(meter, scanner, fields, call))
 
 

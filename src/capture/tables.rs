@@ -1,0 +1,148 @@
+//! Where each wire format says what. Fields of one unit add up; [`super::usage`] settles what a table cannot say.
+
+/// A field of a usage object, and the unit it counts.
+pub(super) struct Field {
+    /// Names from the usage object inward.
+    pub(super) path: &'static [&'static str],
+    pub(super) unit: &'static str,
+}
+
+const fn field(path: &'static [&'static str], unit: &'static str) -> Field {
+    Field { path, unit }
+}
+
+pub(super) const CHAT: &[Field] = &[
+    field(&["prompt_tokens"], "input_tokens"),
+    field(&["completion_tokens"], "output_tokens"),
+    field(&["prompt_tokens_details", "cached_tokens"], "cache_read_tokens"),
+    field(&["prompt_tokens_details", "cache_write_tokens"], "cache_write_tokens"),
+    field(&["prompt_tokens_details", "audio_tokens"], "input_audio_tokens"),
+    field(&["prompt_tokens_details", "image_tokens"], "input_image_tokens"),
+    field(&["completion_tokens_details", "reasoning_tokens"], "output_reasoning_tokens"),
+    field(&["completion_tokens_details", "audio_tokens"], "output_audio_tokens"),
+    field(&["completion_tokens_details", "image_tokens"], "output_image_tokens"),
+    // Databricks, Modal and Perplexity have it at the top.
+    field(&["reasoning_tokens"], "output_reasoning_tokens"),
+    // Mistral's audio models.
+    field(&["prompt_audio_seconds"], "audio_seconds"),
+    field(&["prompt_audio_seconds"], "input_audio_seconds"),
+];
+
+pub(super) const PERPLEXITY: &[Field] = &[
+    field(&["reasoning_tokens"], "output_tokens"),
+    field(&["citation_tokens"], "output_tokens"),
+    field(&["citation_tokens"], "output_citation_tokens"),
+    field(&["num_search_queries"], "web_searches"),
+];
+
+pub(super) const RESPONSES: &[Field] = &[
+    field(&["input_tokens"], "input_tokens"),
+    field(&["output_tokens"], "output_tokens"),
+    field(&["input_tokens_details", "cached_tokens"], "cache_read_tokens"),
+    // Perplexity's name for it.
+    field(&["input_tokens_details", "cache_read_input_tokens"], "cache_read_tokens"),
+    field(&["input_tokens_details", "cache_write_tokens"], "cache_write_tokens"),
+    field(&["input_tokens_details", "audio_tokens"], "input_audio_tokens"),
+    field(&["input_tokens_details", "image_tokens"], "input_image_tokens"),
+    field(&["output_tokens_details", "reasoning_tokens"], "output_reasoning_tokens"),
+    field(&["output_tokens_details", "audio_tokens"], "output_audio_tokens"),
+    field(&["output_tokens_details", "image_tokens"], "output_image_tokens"),
+    field(&["tool_calls_details", "search_web", "invocation"], "web_searches"),
+];
+
+/// OpenAI's realtime and xAI's: the singular `_token_details`, by modality.
+pub(super) const REALTIME: &[Field] = &[
+    field(&["input_token_details", "audio_tokens"], "input_audio_tokens"),
+    field(&["input_token_details", "image_tokens"], "input_image_tokens"),
+    field(&["input_token_details", "cached_tokens"], "cache_read_tokens"),
+    field(&["input_token_details", "cached_tokens_details", "text_tokens"], "cache_text_read_tokens"),
+    field(&["input_token_details", "cached_tokens_details", "audio_tokens"], "cache_audio_read_tokens"),
+    field(&["input_token_details", "cached_tokens_details", "image_tokens"], "cache_image_read_tokens"),
+    field(&["output_token_details", "audio_tokens"], "output_audio_tokens"),
+];
+
+pub(super) const ANTHROPIC: &[Field] = &[
+    field(&["input_tokens"], "input_tokens"),
+    field(&["cache_read_input_tokens"], "input_tokens"),
+    field(&["cache_creation_input_tokens"], "input_tokens"),
+    field(&["output_tokens"], "output_tokens"),
+    field(&["cache_read_input_tokens"], "cache_read_tokens"),
+    field(&["cache_creation_input_tokens"], "cache_write_tokens"),
+    field(&["cache_creation", "ephemeral_5m_input_tokens"], "cache_write_5m_tokens"),
+    field(&["cache_creation", "ephemeral_1h_input_tokens"], "cache_write_1h_tokens"),
+    field(&["output_tokens_details", "thinking_tokens"], "output_reasoning_tokens"),
+    field(&["server_tool_use", "web_search_requests"], "web_searches"),
+];
+
+/// Fields by which Anthropic's format is told from OpenAI's, which shares two names with it.
+pub(super) const ANTHROPIC_ALONE: &[&str] =
+    &["cache_creation_input_tokens", "cache_read_input_tokens", "cache_creation", "server_tool_use"];
+
+pub(super) const CONVERSE: &[Field] = &[
+    field(&["inputTokens"], "input_tokens"),
+    field(&["cacheReadInputTokens"], "input_tokens"),
+    field(&["cacheWriteInputTokens"], "input_tokens"),
+    field(&["outputTokens"], "output_tokens"),
+    field(&["cacheReadInputTokens"], "cache_read_tokens"),
+    field(&["cacheWriteInputTokens"], "cache_write_tokens"),
+    field(&["cacheDetails", "ttl=5m", "inputTokens"], "cache_write_5m_tokens"),
+    field(&["cacheDetails", "ttl=1h", "inputTokens"], "cache_write_1h_tokens"),
+];
+
+/// Documents are read as images.
+pub(super) const GEMINI: &[Field] = &[
+    field(&["cachedContentTokenCount"], "cache_read_tokens"),
+    field(&["cacheTokensDetails", "modality=TEXT", "tokenCount"], "cache_text_read_tokens"),
+    field(&["cacheTokensDetails", "modality=AUDIO", "tokenCount"], "cache_audio_read_tokens"),
+    field(&["cacheTokensDetails", "modality=IMAGE", "tokenCount"], "cache_image_read_tokens"),
+    field(&["cacheTokensDetails", "modality=DOCUMENT", "tokenCount"], "cache_image_read_tokens"),
+    field(&["cacheTokensDetails", "modality=VIDEO", "tokenCount"], "cache_video_read_tokens"),
+    field(&["promptTokensDetails", "modality=AUDIO", "tokenCount"], "input_audio_tokens"),
+    field(&["promptTokensDetails", "modality=IMAGE", "tokenCount"], "input_image_tokens"),
+    field(&["promptTokensDetails", "modality=DOCUMENT", "tokenCount"], "input_image_tokens"),
+    field(&["promptTokensDetails", "modality=VIDEO", "tokenCount"], "input_video_tokens"),
+    field(&["candidatesTokensDetails", "modality=AUDIO", "tokenCount"], "output_audio_tokens"),
+    field(&["candidatesTokensDetails", "modality=IMAGE", "tokenCount"], "output_image_tokens"),
+    field(&["candidatesTokensDetails", "modality=DOCUMENT", "tokenCount"], "output_image_tokens"),
+    field(&["candidatesTokensDetails", "modality=VIDEO", "tokenCount"], "output_video_tokens"),
+    field(&["thoughtsTokenCount"], "output_reasoning_tokens"),
+    field(&["toolUsePromptTokenCount"], "input_tool_tokens"),
+    field(&["toolUsePromptTokensDetails", "modality=AUDIO", "tokenCount"], "input_audio_tokens"),
+    field(&["toolUsePromptTokensDetails", "modality=AUDIO", "tokenCount"], "input_audio_tool_tokens"),
+    field(&["toolUsePromptTokensDetails", "modality=IMAGE", "tokenCount"], "input_image_tokens"),
+    field(&["toolUsePromptTokensDetails", "modality=IMAGE", "tokenCount"], "input_image_tool_tokens"),
+    field(&["toolUsePromptTokensDetails", "modality=DOCUMENT", "tokenCount"], "input_image_tokens"),
+    field(&["toolUsePromptTokensDetails", "modality=DOCUMENT", "tokenCount"], "input_image_tool_tokens"),
+    field(&["toolUsePromptTokensDetails", "modality=VIDEO", "tokenCount"], "input_video_tokens"),
+    field(&["toolUsePromptTokensDetails", "modality=VIDEO", "tokenCount"], "input_video_tool_tokens"),
+];
+
+pub(super) const COHERE: &[Field] = &[
+    field(&["billed_units", "input_tokens"], "input_tokens"),
+    field(&["billed_units", "output_tokens"], "output_tokens"),
+    field(&["billed_units", "search_units"], "rerank_searches"),
+    field(&["billed_units", "images"], "input_images"),
+];
+
+pub(super) const OLLAMA: &[Field] =
+    &[field(&["prompt_eval_count"], "input_tokens"), field(&["eval_count"], "output_tokens")];
+
+pub(super) const LANGCHAIN: &[Field] = &[
+    field(&["input_tokens"], "input_tokens"),
+    field(&["output_tokens"], "output_tokens"),
+    field(&["input_token_details", "cache_read"], "cache_read_tokens"),
+    field(&["input_token_details", "cache_creation"], "cache_write_tokens"),
+    field(&["input_token_details", "ephemeral_5m_input_tokens"], "cache_write_5m_tokens"),
+    field(&["input_token_details", "ephemeral_1h_input_tokens"], "cache_write_1h_tokens"),
+    field(&["input_token_details", "audio"], "input_audio_tokens"),
+    field(&["output_token_details", "reasoning"], "output_reasoning_tokens"),
+    field(&["output_token_details", "audio"], "output_audio_tokens"),
+];
+
+pub(super) const OPENTELEMETRY: &[Field] = &[
+    field(&["gen_ai.usage.input_tokens"], "input_tokens"),
+    field(&["gen_ai.usage.output_tokens"], "output_tokens"),
+    field(&["gen_ai.usage.cache_read.input_tokens"], "cache_read_tokens"),
+    field(&["gen_ai.usage.cache_creation.input_tokens"], "cache_write_tokens"),
+    field(&["gen_ai.usage.reasoning.output_tokens"], "output_reasoning_tokens"),
+];

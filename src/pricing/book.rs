@@ -1,0 +1,392 @@
+//! The price book in force: the user's overrides over the catalog over, if asked for, the long tail.
+//!
+//! Who names a price is settled in this order: a rate of the user's, an alias of the user's, a name of the catalog, a pattern of
+//! the catalog, other spellings of the reference, a provider that the called one falls back to, the long tail. What none of them
+//! knows has no price; nothing is guessed from a name that looks alike.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::catalog::{Catalog, MatchKind, Place};
+use super::charge::{Charged, Line, PriceError, Relations};
+use super::conditions::Conditions;
+use super::entry::{ModelEntry, Row};
+use super::overrides::Overrides;
+use super::providers::{canonical_provider, catalog_id};
+use crate::event::limits::MAX_TEXT;
+use crate::event::{CostNotes, CostStatus, Unit, Usage};
+use crate::money::Usd;
+
+/// What is to be priced.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The provider that was called; without one the model's name has to tell.
+    pub provider: Option<&'a str>,
+    /// The model reference, as requested or as answered.
+    pub model: &'a str,
+    /// What was used.
+    pub usage: &'a Usage,
+    /// When the call began, in nanoseconds of the Unix epoch: it decides which dated rate applies.
+    pub started_at: u64,
+    /// What else decides the rate.
+    pub conditions: Conditions<'a>,
+}
+
+/// Where the rates for a reference were found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    source: Source,
+    /// The position of the user's multiplier.
+    multiplier: Option<u16>,
+    /// How.
+    pub kind: MatchKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Override(u16),
+    Catalog(Place),
+    LongTail(Place),
+}
+
+/// What a call costs, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cost {
+    /// The total; `None` when it is unknown.
+    pub usd: Option<Usd>,
+    /// What of it is for input.
+    pub input: Option<Usd>,
+    /// What of it is for output.
+    pub output: Option<Usd>,
+    /// Where it comes from.
+    pub status: CostStatus,
+    /// What to know about it.
+    pub notes: CostNotes,
+    /// Where its rates were found.
+    pub found: Option<Found>,
+    /// From which second of the epoch on its row of rates holds, if the row says so.
+    pub valid_from: Option<u64>,
+    /// One line for each charged unit.
+    pub lines: Vec<Line>,
+}
+
+/// The cost of an event and where it came from: what `track()` needs, without the lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Total {
+    /// The total; `None` when it is unknown.
+    pub usd: Option<Usd>,
+    /// Where it comes from.
+    pub status: CostStatus,
+    /// What to know about it.
+    pub notes: CostNotes,
+    /// Where its rates were found.
+    pub found: Option<Found>,
+    valid_from: Option<u64>,
+}
+
+/// An immutable set of prices and rules.
+#[derive(Debug)]
+pub struct Book {
+    /// Unlike any other book's in this process.
+    serial: u64,
+    catalog: Arc<Catalog>,
+    long_tail: Option<Arc<Catalog>>,
+    overrides: Overrides,
+    relations: Relations,
+    /// The catalogs' names where a multiplier changed their rates.
+    multiplied: [Box<str>; 2],
+}
+
+impl Book {
+    /// Puts a book together.
+    #[must_use]
+    pub fn new(catalog: Arc<Catalog>, long_tail: Option<Arc<Catalog>>, overrides: Overrides) -> Self {
+        static MADE: AtomicU64 = AtomicU64::new(0);
+        let multiplied = |catalog: Option<&Arc<Catalog>>| {
+            format!("{}+{}", catalog.map_or("", |catalog| catalog.name()), overrides.name).into()
+        };
+        Self {
+            serial: MADE.fetch_add(1, Ordering::Relaxed) + 1,
+            multiplied: [multiplied(Some(&catalog)), multiplied(long_tail.as_ref())],
+            catalog,
+            long_tail,
+            overrides,
+            relations: Relations::new(),
+        }
+    }
+
+    /// The catalog under the user's rules.
+    #[must_use]
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
+    /// The long tail, if it is in use.
+    #[must_use]
+    pub fn long_tail(&self) -> Option<&Arc<Catalog>> {
+        self.long_tail.as_ref()
+    }
+
+    /// Prices a call and explains the price.
+    ///
+    /// # Errors
+    /// When the usage contradicts itself or the amount leaves the range. An unknown model is no error: its cost is `None`.
+    pub fn price(&self, request: &Request<'_>) -> Result<Cost, PriceError> {
+        let mut lines = Vec::new();
+        let total = self.charge(request, &mut |line| lines.push(line))?;
+        lines.sort_by_key(|line| line.unit);
+        let sum = |direction: &str| {
+            let part = |line: &&Line| line.unit.dimensions().any(|dimension| dimension == direction);
+            total.usd.map(|_| lines.iter().filter(part).map(|line| line.amount).sum())
+        };
+        Ok(Cost {
+            usd: total.usd,
+            input: sum("direction=input"),
+            output: sum("direction=output"),
+            status: total.status,
+            notes: total.notes,
+            found: total.found,
+            valid_from: total.valid_from,
+            lines,
+        })
+    }
+
+    /// Prices a call.
+    ///
+    /// # Errors
+    /// As [`Book::price`].
+    pub fn total(&self, request: &Request<'_>) -> Result<Total, PriceError> {
+        self.charge(request, &mut |_| ())
+    }
+
+    fn charge(&self, request: &Request<'_>, line: &mut dyn FnMut(Line)) -> Result<Total, PriceError> {
+        let unpriced = |found| {
+            Ok(Total { usd: None, status: CostStatus::Unpriced, notes: CostNotes::NONE, found, valid_from: None })
+        };
+        let Some(found) = self.find_for(request) else { return unpriced(None) };
+        let model = self.model(found);
+        let seconds = request.started_at / 1_000_000_000;
+        let Some(Row { period, rates: standard, .. }) = model.row_at(seconds) else { return unpriced(Some(found)) };
+        let is_fallback = found.is_fallback();
+        let pairs = request.conditions.pairs();
+        // A provider's own tiers and batch rates do not hold where another serves its models.
+        let special = if pairs.is_empty() || is_fallback { None } else { model.context_rates(standard, seconds, &pairs) };
+        let rates = special.map_or(Cow::Borrowed(standard), Cow::Owned);
+        if rates.is_empty() {
+            // The data set leaves rates out both for what is free and for what is not known; only a name that says so is free.
+            return if model.id.ends_with(":free") {
+                Ok(Total { usd: Some(Usd::ZERO), status: CostStatus::Free, notes: CostNotes::NONE, found: Some(found), valid_from: None })
+            } else {
+                unpriced(Some(found))
+            };
+        }
+        let usage = billed(request.usage, model);
+        let multiplier = found.multiplier.map(|index| self.overrides.multiplier(index.into()).millionths);
+        let Charged { total, notes, is_uncovered } = self.relations.charge(&rates, &usage, multiplier, line)?;
+        if is_uncovered {
+            return unpriced(Some(found));
+        }
+        let mut notes = notes | request.conditions.unknown_to(model, request.model, is_fallback);
+        if is_fallback {
+            notes |= CostNotes::FALLBACK_PROVIDER;
+        }
+        let status = if multiplier.is_some() || matches!(found.source, Source::Override(_)) {
+            CostStatus::Manual
+        } else if rates.iter().all(|(_, rate)| rate.is_zero()) {
+            CostStatus::Free
+        } else {
+            CostStatus::Priced
+        };
+        Ok(Total { usd: Some(total), status, notes, found: Some(found), valid_from: period.from })
+    }
+
+    fn find_for(&self, request: &Request<'_>) -> Option<Found> {
+        if request.conditions.region == Some("global") {
+            // Bedrock's own name for what is routed worldwide; where there is no such profile, the plain reference stands.
+            let global = format!("global.{}", request.model.trim());
+            let found = self.find_cached(request.provider, &global);
+            if found.is_some() {
+                return found;
+            }
+        }
+        self.find_cached(request.provider, request.model)
+    }
+
+    /// Finds the rates for a reference, as the user or a provider writes it.
+    fn find(&self, provider: Option<&str>, reference: &str) -> Option<Found> {
+        let reference = reference.trim().to_lowercase();
+        let canonical = provider.map(canonical_provider);
+        let (provider, model) = match &canonical {
+            Some(name) => (Some(catalog_id(name)), &*reference),
+            None => {
+                let inferred = self.catalog.infer(&reference);
+                inferred.map_or((None, &*reference), |(provider, model)| (Some(provider), model))
+            }
+        };
+        let multiplier = self.overrides.multiplier_for(provider, model).map(|index| index as u16);
+        let found = |source, kind| Found { source, multiplier, kind };
+        if let Some(index) = self.overrides.rates_for(provider, model) {
+            return Some(found(Source::Override(index as u16), MatchKind::Override));
+        }
+        if let Some(target) = self.overrides.alias_for(provider, model) {
+            let (aliased_provider, aliased) = match target.split_once('/').map(|(prefix, model)| (canonical_provider(prefix), model)) {
+                Some((prefix, model)) if self.knows_provider(catalog_id(&prefix)) => (Some(catalog_id(&prefix).to_owned()), model),
+                _ => (provider.map(str::to_owned), target),
+            };
+            let aliased_provider = aliased_provider.as_deref();
+            if let Some(index) = self.overrides.rates_for(aliased_provider, aliased) {
+                return Some(found(Source::Override(index as u16), MatchKind::Override));
+            }
+            // An alias that leads nowhere leaves the reference unpriced: the user said that it is not what it seems.
+            return self.look_up(aliased_provider, aliased).map(|(source, _)| found(source, MatchKind::Override));
+        }
+        self.look_up(provider, model)
+            .or_else(|| {
+                // A gateway's own `vendor/model` where no provider was named: the whole of it may be the entry's name.
+                let whole = provider.filter(|_| canonical.is_none() && model.len() < reference.len())?;
+                self.look_up(Some(whole), &reference)
+            })
+            .map(|(source, kind)| found(source, kind))
+    }
+
+    fn look_up(&self, provider: Option<&str>, reference: &str) -> Option<(Source, MatchKind)> {
+        if let Some(provider) = provider
+            && let Some(place) = self.catalog.find(provider, reference)
+        {
+            return Some((Source::Catalog(place), place.kind));
+        }
+        let long_tail = self.long_tail.as_ref()?;
+        let place = match provider {
+            Some(provider) => long_tail.find(provider, reference),
+            None => long_tail.infer(reference).and_then(|(provider, model)| long_tail.find(provider, model)),
+        };
+        place.map(|place| (Source::LongTail(place), place.kind))
+    }
+
+    fn knows_provider(&self, id: &str) -> bool {
+        let knows = |catalog: &Catalog| catalog.has_provider(id);
+        knows(&self.catalog) || self.long_tail.as_deref().is_some_and(knows)
+    }
+
+    fn model(&self, found: Found) -> &ModelEntry {
+        match found.source {
+            Source::Override(index) => self.overrides.entry(index.into()),
+            Source::Catalog(place) => self.catalog.model(place),
+            Source::LongTail(place) => self.tail().model(place),
+        }
+    }
+
+    /// A place in the long tail is only ever given out by a book that has one.
+    fn tail(&self) -> &Catalog {
+        self.long_tail.as_deref().unwrap_or(&self.catalog)
+    }
+
+    /// The provider id, where the rates are a provider's, and the model id of an entry.
+    #[must_use]
+    pub fn names(&self, found: Found) -> (Option<&str>, &str) {
+        let some = |(provider, model)| (Some(provider), model);
+        match found.source {
+            Source::Override(index) => (None, &self.overrides.entry(index.into()).id),
+            Source::Catalog(place) => some(self.catalog.names(place)),
+            Source::LongTail(place) => some(self.tail().names(place)),
+        }
+    }
+
+    /// Both, as `provider/model`; for a rate of the user's, its key.
+    #[must_use]
+    pub fn label(&self, found: Found) -> &str {
+        match found.source {
+            Source::Override(index) => &self.overrides.entry(index.into()).id,
+            Source::Catalog(place) => self.catalog.label(place),
+            Source::LongTail(place) => self.tail().label(place),
+        }
+    }
+
+    /// Which catalog and which rules of the user's an entry's price came from.
+    #[must_use]
+    pub fn origin(&self, found: Found) -> &str {
+        match (found.source, found.multiplier) {
+            (Source::Override(_), _) => &self.overrides.name,
+            (Source::Catalog(_), None) => self.catalog.name(),
+            (Source::LongTail(_), None) => self.tail().name(),
+            (Source::Catalog(_), Some(_)) => &self.multiplied[0],
+            (Source::LongTail(_), Some(_)) => &self.multiplied[1],
+        }
+    }
+
+    /// The key of the user's multiplier and its value in millionths.
+    #[must_use]
+    pub fn multiplier(&self, found: Found) -> Option<(&str, i128)> {
+        let multiplier = self.overrides.multiplier(found.multiplier?.into());
+        Some((&multiplier.key, multiplier.millionths))
+    }
+
+    /// Looks a reference up, remembering the answer in a small table of this thread. The table has a fixed size, so that any number
+    /// of names costs no more memory, and holds no lock, so that a fork cannot leave one taken.
+    fn find_cached(&self, provider: Option<&str>, model: &str) -> Option<Found> {
+        const SLOTS: usize = 64;
+        struct Slot {
+            book: u64,
+            provider: Option<Box<str>>,
+            model: Box<str>,
+            found: Option<Found>,
+        }
+        thread_local! {
+            static TABLE: RefCell<[Option<Slot>; SLOTS]> = const { RefCell::new([const { None }; SLOTS]) };
+        }
+        static HASHER: foldhash::fast::FixedState = foldhash::fast::FixedState::with_seed(0x7461_7869);
+
+        let index = HASHER.hash_one((provider, model)) as usize % SLOTS;
+        let remembered = TABLE.try_with(|table| {
+            let table = table.try_borrow().ok()?;
+            let slot = table[index].as_ref()?;
+            let same = slot.book == self.serial && *slot.model == *model && slot.provider.as_deref() == provider;
+            same.then_some(slot.found)
+        });
+        if let Ok(Some(found)) = remembered {
+            return found;
+        }
+        let found = self.find(provider, model);
+        if model.len() > MAX_TEXT || provider.is_some_and(|provider| provider.len() > MAX_TEXT) {
+            return found;
+        }
+        let _ = TABLE.try_with(|table| {
+            if let Ok(mut table) = table.try_borrow_mut() {
+                table[index] =
+                    Some(Slot { book: self.serial, provider: provider.map(Into::into), model: model.into(), found });
+            }
+        });
+        found
+    }
+}
+
+impl Found {
+    /// Whether the entry stands under a provider that the called one falls back to.
+    fn is_fallback(self) -> bool {
+        match self.source {
+            Source::Override(_) => false,
+            Source::Catalog(place) | Source::LongTail(place) => place.is_fallback,
+        }
+    }
+}
+
+/// The usage as it is billed: audio for at least the entry's least time.
+fn billed<'a>(usage: &'a Usage, model: &ModelEntry) -> Cow<'a, Usage> {
+    let [whole, input] = [Unit::AUDIO_SECONDS, Unit::INPUT_AUDIO_SECONDS];
+    let reported = usage.count(whole).max(usage.count(input));
+    let least = u64::from(model.least_seconds) * whole.scale();
+    if reported == 0 || least == 0 {
+        return Cow::Borrowed(usage);
+    }
+    let mut billed = usage.clone();
+    billed.set(whole, reported.max(least));
+    billed.set(input, reported.max(least));
+    Cow::Owned(billed)
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,237 @@
+//! Exact arithmetic: counts times rates.
+//!
+//! Every count is charged once, at the rate of its most specific priced unit: a total is charged for what its priced parts leave
+//! of it. So a cached token costs the cached rate where there is one and the input rate where there is none. Parts that exceed
+//! their total are an error, never clamped.
+
+use super::entry::{RATE_SCALE, Rates};
+use super::overrides::MULTIPLIER_SCALE;
+use crate::event::units::UNIT_COUNT;
+use crate::event::{CostNotes, Unit, Usage};
+use crate::money::{SCALE, Usd};
+
+/// Amounts have 24 decimals and rates 18, so the product of a rate and a count is 10^6 short.
+const RATE_TO_AMOUNT: i128 = 10_i128.pow(SCALE - RATE_SCALE);
+const ONE: i128 = 10_i128.pow(MULTIPLIER_SCALE);
+
+/// One charged unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// The unit.
+    pub unit: Unit,
+    /// How many of it were charged, in stored counts (see [`Unit::scale`]): its own less those of its priced parts.
+    pub count: u64,
+    /// The rate, in 10^-18 USD per the unit's denominator.
+    pub rate: i128,
+    /// Their product, times the multiplier if there is one.
+    pub amount: Usd,
+}
+
+/// Why usage cannot be priced.
+#[derive(thiserror::Error, Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PriceError {
+    /// A part was reported larger than its total, or parts together exceed it.
+    #[error("{0}: its parts add up to more than the total that includes them")]
+    PartsExceedTotal(Unit),
+    /// Two parts of one total may overlap, and by how much was not reported.
+    #[error("{0} is needed: it says how much of {1} is counted in {2} too")]
+    OverlapUnknown(Unit, Unit, Unit),
+    /// The amount leaves the range of exact amounts.
+    #[error("{0}: the amount is out of range")]
+    OutOfRange(Unit),
+}
+
+/// How units lie within each other, as sets of bits.
+#[derive(Debug)]
+pub(super) struct Relations {
+    /// For each unit, the units that are counted within it.
+    parts: [u64; UNIT_COUNT],
+    /// Pairs of units that overlap in a third: that, and the two.
+    overlaps: Vec<(Unit, Unit, Unit)>,
+    /// The units that are the third of such a pair.
+    joins: u64,
+    /// Tokens of audio, images and video.
+    modal: u64,
+}
+
+/// What charging came to.
+pub(super) struct Charged {
+    pub(super) total: Usd,
+    pub(super) notes: CostNotes,
+    /// Whether nothing of what was used has a rate.
+    pub(super) is_uncovered: bool,
+}
+
+impl Relations {
+    pub(super) fn new() -> Self {
+        // Every dimension gets a bit, so that what follows is arithmetic instead of 61³ comparisons of texts.
+        let mut known: Vec<&str> = Vec::new();
+        let mut sets = [0_u64; UNIT_COUNT];
+        for unit in Unit::all() {
+            for dimension in unit.dimensions() {
+                let bit = known.iter().position(|other| *other == dimension).unwrap_or_else(|| {
+                    known.push(dimension);
+                    known.len() - 1
+                });
+                sets[unit.index()] |= 1 << bit;
+            }
+        }
+        let is_within = |part: Unit, total: Unit| {
+            let (part, total) = (sets[part.index()], sets[total.index()]);
+            part != total && part & total == total
+        };
+        let mut relations = Self { parts: [0; UNIT_COUNT], overlaps: Vec::new(), joins: 0, modal: 0 };
+        for unit in Unit::all() {
+            for other in Unit::all().filter(|other| is_within(*other, unit)) {
+                relations.parts[unit.index()] |= other.bit();
+            }
+            let is_modal = ["modality=audio", "modality=image", "modality=video"]
+                .iter()
+                .any(|modality| unit.dimensions().any(|dimension| dimension == *modality));
+            if is_modal && unit.dimensions().next() == Some("tokens") {
+                relations.modal |= unit.bit();
+            }
+            for (left, right) in Unit::all().flat_map(|left| Unit::all().map(move |right| (left, right))) {
+                let is_join = sets[left.index()] | sets[right.index()] == sets[unit.index()];
+                if left < right && is_join && is_within(unit, left) && is_within(unit, right) {
+                    relations.overlaps.push((unit, left, right));
+                    relations.joins |= unit.bit();
+                }
+            }
+        }
+        relations
+    }
+
+    /// Charges `usage`, calling `line` for every unit that comes to something. `multiplier` is in millionths.
+    pub(super) fn charge(
+        &self,
+        rates: &Rates,
+        usage: &Usage,
+        multiplier: Option<i128>,
+        line: &mut dyn FnMut(Line),
+    ) -> Result<Charged, PriceError> {
+        let total_input = usage.count(Unit::INPUT_TOKENS);
+        let used = usage.iter().filter(|(_, count)| *count > 0).fold(0, |set, (unit, _)| set | unit.bit());
+        let mut charged = [0_u64; UNIT_COUNT];
+        let (mut priced, mut covered) = (0_u64, 0_u64);
+        let mut total = Usd::ZERO;
+        for (unit, rate) in rates.iter() {
+            if self.joins & unit.bit() & !usage.present() != 0 {
+                self.check_overlap(unit, used)?;
+            }
+            let mut own = if unit == Unit::REQUESTS { 1 } else { usage.count(unit) };
+            let mut parts = self.parts[unit.index()] & priced;
+            while parts != 0 {
+                let part = parts.trailing_zeros() as usize;
+                parts &= parts - 1;
+                own = own.checked_sub(charged[part]).ok_or(PriceError::PartsExceedTotal(unit))?;
+            }
+            charged[unit.index()] = own;
+            priced |= unit.bit();
+            covered |= unit.bit() | self.parts[unit.index()];
+            if own == 0 {
+                continue;
+            }
+            let rate = if rate.tiers.is_empty() { rate.base.0 } else { rate.at(total_input) };
+            let amount = product(own, rate, unit).and_then(|amount| match multiplier {
+                None => Some(amount),
+                Some(millionths) => scaled(amount, millionths),
+            });
+            let amount = amount.ok_or(PriceError::OutOfRange(unit))?;
+            total = total.checked_add(amount).ok_or(PriceError::OutOfRange(unit))?;
+            line(Line { unit, count: own, rate, amount });
+        }
+        let is_uncovered = used & covered == 0 && used != 0 && total == Usd::ZERO;
+        Ok(Charged { total, notes: self.notes(used, priced, covered), is_uncovered })
+    }
+
+    fn notes(&self, used: u64, priced: u64, covered: u64) -> CostNotes {
+        let mut notes = CostNotes::NONE;
+        let borrowed = used & !priced & covered;
+        if borrowed & self.modal != 0 {
+            notes |= CostNotes::MODALITY_AT_TEXT_RATE;
+        }
+        if borrowed & (Unit::CACHE_READ_TOKENS.bit() | Unit::CACHE_WRITE_TOKENS.bit()) != 0 {
+            notes |= CostNotes::CACHE_AT_INPUT_RATE;
+        }
+        if used & !covered != 0 {
+            notes |= CostNotes::UNIT_WITHOUT_RATE;
+        }
+        notes
+    }
+
+    fn check_overlap(&self, unit: Unit, used: u64) -> Result<(), PriceError> {
+        let both_used = |(join, left, right): &&(Unit, Unit, Unit)| {
+            *join == unit && used & left.bit() != 0 && used & right.bit() != 0
+        };
+        self.overlaps.iter().find(both_used).map_or(Ok(()), |(join, left, right)| {
+            Err(PriceError::OverlapUnknown(*join, *left, *right))
+        })
+    }
+}
+
+/// Count times rate. Exact but for seconds, whose denominator of 3,600 may leave a remainder: that rounds half to even.
+fn product(count: u64, rate: i128, unit: Unit) -> Option<Usd> {
+    let rated = i128::from(count).checked_mul(rate)?;
+    let per = i128::from(unit.per());
+    if per == RATE_TO_AMOUNT {
+        return Some(Usd::from_units(rated));
+    }
+    let numerator = rated.checked_mul(RATE_TO_AMOUNT)?;
+    let denominator = per.checked_mul(i128::from(unit.scale()))?;
+    Some(Usd::from_units(divided(numerator, denominator)))
+}
+
+/// An amount times a multiplier in millionths, rounded half to even at the last decimal.
+fn scaled(amount: Usd, millionths: i128) -> Option<Usd> {
+    let (whole, rest) = (amount.units() / ONE, amount.units() % ONE);
+    let product = whole.checked_mul(millionths)?.checked_add(divided(rest * millionths, ONE))?;
+    Some(Usd::from_units(product))
+}
+
+/// A quotient of numbers from 0, rounded half to even.
+fn divided(numerator: i128, denominator: i128) -> i128 {
+    let (quotient, remainder) = (numerator / denominator, numerator % denominator);
+    let rounds_up = match (2 * remainder).cmp(&denominator) {
+        std::cmp::Ordering::Less => false,
+        std::cmp::Ordering::Equal => quotient % 2 != 0,
+        std::cmp::Ordering::Greater => true,
+    };
+    quotient + i128::from(rounds_up)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn units_lie_within_each_other_as_their_dimensions_say() {
+        let relations = Relations::new();
+        for total in Unit::all() {
+            for part in Unit::all() {
+                let is_part = relations.parts[total.index()] & part.bit() != 0;
+                assert_eq!(is_part, total.contains(part), "{part} in {total}");
+            }
+        }
+        let [read, audio] = ["cache_audio_read_tokens", "input_audio_tokens"].map(|name| Unit::from_name(name).unwrap());
+        assert!(relations.overlaps.contains(&(read, Unit::CACHE_READ_TOKENS, audio)));
+    }
+
+    #[test]
+    fn r27_halves_round_to_even() {
+        assert_eq!([1, 2, 3, 5, 7].map(|number| divided(number, 2)), [0, 1, 2, 2, 4]);
+        assert_eq!(scaled(Usd::from_units(5), 500_000).unwrap().units(), 2);
+        assert_eq!(scaled(Usd::from_units(7), 500_000).unwrap().units(), 4);
+    }
+
+    proptest! {
+        #[test]
+        fn r27_scaling_is_exact_where_it_can_be(amount in 0_i128..10_i128.pow(30), millionths in 0_i128..10_i128.pow(9)) {
+            let amount = Usd::from_units(amount / ONE * ONE);
+            let exact = amount.units() / ONE * millionths;
+            prop_assert_eq!(scaled(amount, millionths).unwrap().units(), exact);
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! What the user knows better than the catalog: rates, multipliers, and which model a deployment is.
+//!
+//! Rules come as JSON, numbers as decimal texts:
+//!
+//! ```json
+//! {"rates": {"openai/my-model": {"input_tokens": {"per_1m": "2.5", "above": {"200000": "5"}}}},
+//!  "multipliers": {"openai/*": "0.9"},
+//!  "aliases": {"azure/my-deployment": "openai/gpt-4o"}}
+//! ```
+//!
+//! A rate replaces the whole entry of its model: nothing of the catalog is mixed in. In place of one mapping of rates there can be
+//! rows, each with `rates` and any of `from`, `window`, `days` and `when`.
+//!
+//! A key is `provider/model`, or `model` for any provider; a `*` at its end stands for any rest. The longest key that fits wins, and
+//! one without `*` before all with one. A reference fits as it stands, without the date of its snapshot, and in its other spellings.
+
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+use super::document::{RawRow, rate};
+use super::entry::{Amount, ModelEntry, Rate, Rates, Row};
+use super::matching::Clause;
+use super::providers::{canonical_provider, catalog_id};
+use super::reference::{spellings, undated};
+use crate::event::Unit;
+use crate::money::parse_scaled;
+
+/// Decimals of a multiplier.
+pub(super) const MULTIPLIER_SCALE: u32 = 6;
+const LARGEST_MULTIPLIER: i128 = 1_000 * 10_i128.pow(MULTIPLIER_SCALE);
+/// Above this many dollars for a million tokens or characters, or for one of anything else, a rate is a slip of the pen: per
+/// thousand taken for per token, as one public price table has it.
+const LARGEST_RATE: i128 = 10_000 * 10_i128.pow(super::entry::RATE_SCALE);
+
+/// Why a rule is none: where it stands, and what is wrong with it.
+#[derive(thiserror::Error, Debug, Clone, PartialEq, Eq)]
+#[error("prices: {0}")]
+pub struct OverrideError(String);
+
+/// Which references a rule is for.
+#[derive(Debug, PartialEq, Eq)]
+struct Key {
+    text: Box<str>,
+    is_prefix: bool,
+}
+
+/// A multiplier, in millionths, and the key it was given for.
+#[derive(Debug)]
+pub(super) struct Multiplier {
+    pub(super) key: Box<str>,
+    pub(super) millionths: i128,
+}
+
+/// The user's rules, the most specific first.
+#[derive(Debug, Default)]
+pub struct Overrides {
+    /// `override-` and the checksum of the rules; empty when there are none.
+    pub(super) name: Box<str>,
+    rates: Vec<(Key, ModelEntry)>,
+    multipliers: Vec<(Key, Multiplier)>,
+    aliases: Vec<(Key, Box<str>)>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct Raw {
+    rates: BTreeMap<String, RawEntry>,
+    multipliers: BTreeMap<String, String>,
+    aliases: BTreeMap<String, String>,
+}
+
+type RawRates = BTreeMap<String, BTreeMap<String, serde_json::Value>>;
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum RawEntry {
+    Rates(RawRates),
+    Rows(Vec<RawRow<RawRates>>),
+}
+
+impl Overrides {
+    /// Reads rules.
+    ///
+    /// # Errors
+    /// When they are not of the form above, or a number is nonsense; the message names the rule.
+    pub fn parse(text: &str) -> Result<Self, OverrideError> {
+        let raw: Raw = serde_json::from_str(text).map_err(|error| OverrideError(error.to_string()))?;
+        let mut rules = Self::default();
+        for (name, entry) in raw.rates {
+            let place = |rule: String| OverrideError(format!("rates: {name}: {rule}"));
+            let rows = match entry {
+                RawEntry::Rates(rates) => vec![Row {
+                    period: super::entry::Period::default(),
+                    context: Box::default(),
+                    rates: typed_rates(rates).map_err(place)?,
+                }],
+                RawEntry::Rows(rows) => {
+                    rows.into_iter().map(|row| row.entry(typed_rates)).collect::<Result<_, _>>().map_err(place)?
+                }
+            };
+            rules.rates.push((Key::new(&name), model_entry(&name, rows)));
+        }
+        for (name, text) in raw.multipliers {
+            let millionths = multiplier(&text).map_err(|rule| OverrideError(format!("multipliers: {name}: {rule}")))?;
+            rules.multipliers.push((Key::new(&name), Multiplier { key: name.into(), millionths }));
+        }
+        for (name, target) in raw.aliases {
+            if target.trim().is_empty() {
+                return Err(OverrideError(format!("aliases: {name}: names no model")));
+            }
+            rules.aliases.push((Key::new(&name), target.trim().to_lowercase().into()));
+        }
+        rules.rates.sort_by_key(|(key, _)| key.rank());
+        rules.multipliers.sort_by_key(|(key, _)| key.rank());
+        rules.aliases.sort_by_key(|(key, _)| key.rank());
+        if !rules.is_empty() {
+            rules.name = format!("override-{:08x}", crc32fast::hash(text.as_bytes())).into();
+        }
+        Ok(rules)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.rates.is_empty() && self.multipliers.is_empty() && self.aliases.is_empty()
+    }
+
+    /// The position of the rates for a reference in lower case, called at the provider of this catalog id.
+    pub(super) fn rates_for(&self, provider: Option<&str>, reference: &str) -> Option<usize> {
+        first(&self.rates, provider, reference)
+    }
+
+    pub(super) fn multiplier_for(&self, provider: Option<&str>, reference: &str) -> Option<usize> {
+        first(&self.multipliers, provider, reference)
+    }
+
+    /// What a reference stands for, as `provider/model` or `model`.
+    pub(super) fn alias_for(&self, provider: Option<&str>, reference: &str) -> Option<&str> {
+        first(&self.aliases, provider, reference).map(|index| &*self.aliases[index].1)
+    }
+
+    pub(super) fn entry(&self, index: usize) -> &ModelEntry {
+        &self.rates[index].1
+    }
+
+    pub(super) fn multiplier(&self, index: usize) -> &Multiplier {
+        &self.multipliers[index].1
+    }
+}
+
+/// The first rule, which is the most specific one, that fits some form of the reference.
+fn first<T>(rules: &[(Key, T)], provider: Option<&str>, reference: &str) -> Option<usize> {
+    if rules.is_empty() {
+        return None;
+    }
+    let mut forms = vec![reference.to_owned()];
+    forms.extend(undated(reference).map(str::to_owned));
+    for spelling in spellings(reference) {
+        forms.extend(undated(&spelling).map(str::to_owned));
+        forms.push(spelling);
+    }
+    let qualified = |form: &String| provider.map(|provider| format!("{provider}/{form}"));
+    forms.extend(forms.iter().filter_map(qualified).collect::<Vec<_>>());
+    rules.iter().position(|(key, _)| forms.iter().any(|form| key.fits(form)))
+}
+
+impl Key {
+    fn new(text: &str) -> Self {
+        let lower = text.trim().to_lowercase();
+        let (stem, is_prefix) = lower.strip_suffix('*').map_or((&*lower, false), |stem| (stem, true));
+        let text = match stem.split_once('/') {
+            Some((provider, model)) => format!("{}/{model}", catalog_id(&canonical_provider(provider))),
+            None => stem.to_owned(),
+        };
+        Self { text: text.into(), is_prefix }
+    }
+
+    /// For sorting: exact keys before prefixes, long ones before short ones.
+    fn rank(&self) -> (bool, std::cmp::Reverse<usize>) {
+        (self.is_prefix, std::cmp::Reverse(self.text.len()))
+    }
+
+    /// A prefix ends at a boundary of versions: `gpt-4*` is not for `gpt-4.1` or `gpt-4o`.
+    fn fits(&self, form: &str) -> bool {
+        let Some(rest) = form.strip_prefix(&*self.text) else { return false };
+        if !self.is_prefix {
+            return rest.is_empty();
+        }
+        let goes_on = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.';
+        let ends_open = self.text.bytes().last().is_some_and(|byte| byte.is_ascii_alphanumeric());
+        !(ends_open && rest.bytes().next().is_some_and(goes_on))
+    }
+}
+
+fn model_entry(id: &str, rows: Vec<Row>) -> ModelEntry {
+    let (variants, rows): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| !row.context.is_empty());
+    ModelEntry {
+        id: id.trim().into(),
+        rule: Clause::Equals(id.into()),
+        retired: false,
+        least_seconds: 0,
+        rows: rows.into(),
+        variants: variants.into(),
+    }
+}
+
+fn multiplier(text: &str) -> Result<i128, String> {
+    let millionths = parse_scaled(text, MULTIPLIER_SCALE).map_err(|error| error.to_string())?;
+    match millionths {
+        ..0 => Err(format!("{text} is negative")),
+        LARGEST_MULTIPLIER.. => Err(format!("{text} is no plausible multiplier: write 1.2 for a markup of 20 %")),
+        _ => Ok(millionths),
+    }
+}
+
+fn typed_rates(raw: RawRates) -> Result<Rates, String> {
+    let mut rates = Vec::with_capacity(raw.len());
+    for (name, mut fields) in raw {
+        let unit = Unit::from_name(&name).ok_or_else(|| format!("{name:?} is not a unit of usage"))?;
+        let above = fields.remove("above");
+        let [(denominator, value)]: [_; 1] = fields
+            .into_iter()
+            .collect::<Vec<_>>()
+            .try_into()
+            .map_err(|_| format!("{name}: give one rate, such as {{\"{}\": \"2.5\"}}", denominators(unit)[0].0))?;
+        let read = |value: &serde_json::Value| {
+            let text = value.as_str().ok_or_else(|| format!("{name}: {value} is not a decimal number"))?;
+            typed_rate(unit, &denominator, text).map_err(|rule| format!("{name}: {rule}"))
+        };
+        let base = read(&value)?;
+        let mut tiers = Vec::new();
+        for (start, value) in above.iter().filter_map(serde_json::Value::as_object).flatten() {
+            let start = start.parse().map_err(|_| format!("{name}: above: {start:?} is not a number of tokens"))?;
+            tiers.push((start, read(value)?));
+        }
+        tiers.sort_unstable();
+        rates.push((unit, Rate { base, tiers: tiers.into() }));
+    }
+    Ok(Rates::ordered(rates))
+}
+
+/// How the rate of a unit can be stated: the name, and for how many of the unit it is.
+fn denominators(unit: Unit) -> &'static [(&'static str, u64)] {
+    match unit.dimensions().next() {
+        Some("tokens") => &[("per_1m", 1_000_000), ("per_1k", 1_000), ("per_token", 1)],
+        Some("characters") => &[("per_1m", 1_000_000), ("per_1k", 1_000), ("per_character", 1)],
+        Some("durations") => &[("per_second", 1), ("per_minute", 60), ("per_hour", 3_600)],
+        Some("pixels") => &[("per_1m", 1_000_000), ("per_pixel", 1)],
+        Some("document_pages") => &[("per_page", 1), ("per_1k", 1_000)],
+        Some("images") => &[("per_image", 1), ("per_1k", 1_000)],
+        Some("messages") => &[("per_message", 1), ("per_1k", 1_000)],
+        Some("requests") => &[("per_request", 1), ("per_1k", 1_000)],
+        _ if unit.name() == "code_executions" => &[("per_execution", 1), ("per_1k", 1_000)],
+        _ => &[("per_search", 1), ("per_1k", 1_000)],
+    }
+}
+
+fn typed_rate(unit: Unit, denominator: &str, text: &str) -> Result<Amount, String> {
+    let known = denominators(unit);
+    let (_, per) = known.iter().find(|(name, _)| *name == denominator).ok_or_else(|| {
+        let names: Vec<_> = known.iter().map(|(name, _)| *name).collect();
+        format!("{denominator:?} is not how its rate is stated; use {}", names.join(", "))
+    })?;
+    let stated = rate(text)?.0;
+    let too_large = || format!("${text} {denominator} is more than $10,000 {}: is the unit right?", known[0].0);
+    let converted = stated.checked_mul(i128::from(unit.per() / per)).ok_or_else(too_large)?;
+    // The cap is stated for a million of what comes by the million and for one of anything else.
+    let capped_per = if known[0].0 == "per_1m" { 1_000_000 } else { 1 };
+    let largest = LARGEST_RATE.saturating_mul(i128::from(unit.per())) / capped_per;
+    if converted > largest { Err(too_large()) } else { Ok(Amount(converted)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(rules: &str) -> String {
+        Overrides::parse(rules).unwrap_err().to_string()
+    }
+
+    fn rate_of(rules: &Overrides, unit: &str) -> i128 {
+        let unit = Unit::from_name(unit).unwrap();
+        rules.entry(0).rows[0].rates.iter().find(|(own, _)| *own == unit).unwrap().1.base.0
+    }
+
+    #[test]
+    fn r28_rates_come_in_typed_units_and_mean_the_same() {
+        let one = 10_i128.pow(18);
+        for (unit, stated, rate) in [
+            ("input_tokens", r#"{"per_1m":"2.5"}"#, one * 5 / 2),
+            ("input_tokens", r#"{"per_1k":"0.0025"}"#, one * 5 / 2),
+            ("input_tokens", r#"{"per_token":"0.0000025"}"#, one * 5 / 2),
+            ("web_searches", r#"{"per_search":"0.01"}"#, one * 10),
+            ("output_images", r#"{"per_image":"0.04"}"#, one * 40),
+            ("audio_seconds", r#"{"per_second":"0.0001"}"#, one * 36 / 100),
+            ("audio_seconds", r#"{"per_minute":"0.006"}"#, one * 36 / 100),
+            ("audio_seconds", r#"{"per_hour":"0.36"}"#, one * 36 / 100),
+        ] {
+            let rules = Overrides::parse(&format!(r#"{{"rates":{{"m":{{"{unit}":{stated}}}}}}}"#)).unwrap();
+            assert_eq!(rate_of(&rules, unit), rate, "{unit} {stated}");
+        }
+    }
+
+    #[test]
+    fn r28_nonsense_is_refused_by_name_and_reason() {
+        let rate = |unit: &str, rate: &str| refusal(&format!(r#"{{"rates":{{"openai/m":{{"{unit}":{rate}}}}}}}"#));
+        for (text, reason) in [
+            (rate("input_tokens", r#"{"per_1m":"-1"}"#), "rates: openai/m: input_tokens: the rate -1 is negative"),
+            (rate("input_tokens", r#"{"per_1m":"NaN"}"#), "not a decimal number"),
+            (rate("input_tokens", r#"{"per_1m":"10000.01"}"#), "more than $10,000 per_1m"),
+            (rate("input_tokens", r#"{"per_token":"3"}"#), "more than $10,000 per_1m"),
+            (rate("input_tokens", r#"{"per_second":"3"}"#), "use per_1m, per_1k, per_token"),
+            (rate("input_tokens", r#"{"per_1m":"1","per_1k":"1"}"#), "give one rate"),
+            (rate("input_tokens", r#"{"per_1m":2}"#), "2 is not a decimal number"),
+            (rate("bananas", r#"{"per_1m":"1"}"#), "\"bananas\" is not a unit"),
+            (rate("web_searches", r#"{"per_search":"10001"}"#), "more than $10,000 per_search"),
+            (refusal(r#"{"multipliers":{"*":"-1"}}"#), "multipliers: *: -1 is negative"),
+            (refusal(r#"{"multipliers":{"*":"5000"}}"#), "markup of 20 %"),
+            (refusal(r#"{"aliases":{"x":" "}}"#), "aliases: x: names no model"),
+            (refusal(r#"{"rate":{}}"#), "rate"),
+        ] {
+            assert!(text.contains(reason), "{text}");
+        }
+        let at_the_cap = r#"{"rates":{"m":{"input_tokens":{"per_1m":"10000"}}}}"#;
+        assert!(Overrides::parse(at_the_cap).is_ok());
+    }
+
+    #[test]
+    fn r21_a_prefix_ends_at_a_version() {
+        let rules = Overrides::parse(r#"{"multipliers":{"openai/gpt-4*":"2","openai/*":"3","gpt-4-turbo":"4"}}"#).unwrap();
+        let found = |provider, reference| {
+            rules.multiplier_for(provider, reference).map(|index| rules.multiplier(index).millionths / 1_000_000)
+        };
+        assert_eq!(found(Some("openai"), "gpt-4"), Some(2));
+        assert_eq!(found(Some("openai"), "gpt-4-32k"), Some(2));
+        for other in ["gpt-4o", "gpt-4.1", "gpt-45"] {
+            assert_eq!(found(Some("openai"), other), Some(3), "{other}");
+        }
+        assert_eq!(found(Some("openai"), "gpt-4-turbo"), Some(4));
+        assert_eq!(found(Some("azure"), "gpt-4-turbo-2024-04-09"), Some(4));
+        assert_eq!(found(Some("azure"), "gpt-4"), None);
+    }
+}
