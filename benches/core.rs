@@ -46,7 +46,7 @@ fn benches(criterion: &mut Criterion) {
             black_box(book.total(black_box(&request)))
         });
     });
-    criterion.bench_function("load the catalog", |bencher| bencher.iter(|| black_box(Catalog::parse(CATALOG))));
+    criterion.bench_function("read a catalog from JSON", |bencher| bencher.iter(|| black_box(Catalog::parse(CATALOG))));
     let mut out = Vec::new();
     let event = event();
     criterion.bench_function("encode an event", |bencher| {

@@ -141,11 +141,10 @@ def cross_check(catalog: Document, table: Mapping[str, Mapping[str, Any]]) -> st
     known = {provider["id"] for provider in catalog["providers"]}
     compared, different = 0, []
     for provider, model, rates, _ in pairs(table, known):
-        theirs = [Decimal(one if isinstance(one := rates.get(unit, "0"), str) else one[0]) for unit in ("input_tokens", "output_tokens")]
-        ours = [
-            (taximeter.price(model, {unit: 1}, provider=provider).usd or Decimal(0)) * MILLION
-            for unit in ("input_tokens", "output_tokens")
-        ]
+        units = ("input_tokens", "output_tokens")
+        stated = [rates.get(unit, "0") for unit in units]
+        theirs = [Decimal(one if isinstance(one, str) else one[0]) for one in stated]
+        ours = [(taximeter.price(model, {unit: 1}, provider=provider).usd or Decimal(0)) * MILLION for unit in units]
         compared += 1
         if ours != theirs:
             far = max(abs(a - b) / max(a, b) for a, b in zip(ours, theirs, strict=True) if a != b)

@@ -98,7 +98,7 @@ def exact_names(rule: Any) -> list[str]:
 
 
 def litellm_file() -> Path:
-    """litellm's table. The package is not imported: that takes seconds and looks for updates."""
+    """The table of litellm. The package is not imported: that takes seconds and looks for updates."""
     found = util.find_spec("litellm")
     if found is None or not found.submodule_search_locations:
         raise SystemExit("litellm is not installed: make .venv/.dev-ready")

@@ -4,7 +4,7 @@
 //! them: after a fork, the child's first event makes new ones and leaves the parent's alone, without so much as dropping them.
 
 use std::cell::OnceCell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -15,6 +15,7 @@ use crate::delivery::{Destination, DestinationStats, Flushed, LedgerDestination,
 use crate::event::binary::encode;
 use crate::event::{CostStatus, UsageEvent};
 use crate::journal::{self, AppendError, Counts, Journal, Tier, fork_generation, unix_ns};
+use crate::ledger::{Filter, LedgerError, NewPrice, Repriced, Writer};
 use crate::money::Usd;
 use crate::pricing::{Book, Catalog, CatalogError, Conditions, OverrideError, Overrides, Request};
 
@@ -302,6 +303,27 @@ impl Meter {
             remark = Some(Count::Truncated);
         }
         Ok(Receipt { id: event.id, cost: event.cost, remark })
+    }
+
+    /// Prices stored events anew, by the rates in force now at the time of each call. What the figures were is kept.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read or written.
+    pub fn reprice(&self, ledger: &Path, filter: &Filter, is_dry_run: bool) -> Result<Repriced, LedgerError> {
+        let book = self.book();
+        Writer::new(ledger).reprice(filter, is_dry_run, |event| {
+            let mut event = UsageEvent { cost_status: CostStatus::Unpriced, ..event.clone() };
+            if event.usage.is_empty() || price(&book, &mut event).is_err() {
+                return None;
+            }
+            Some(NewPrice {
+                usd: event.cost,
+                status: event.cost_status,
+                notes: event.cost_notes,
+                priced_as: event.priced_as.map(str::to_owned),
+                catalog: event.catalog.map(str::to_owned),
+            })
+        })
     }
 
     /// Counts something.

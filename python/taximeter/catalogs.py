@@ -18,7 +18,7 @@ from typing import Any, Final
 from . import _core
 from .errors import CatalogError
 
-__all__ = ["Change", "Document", "Merged", "changes", "from_genai", "merge", "render", "seal"]
+__all__ = ["Change", "Document", "Merged", "changes", "from_genai", "merge", "rates_in_force", "render", "seal"]
 
 Document = dict[str, Any]
 
@@ -96,14 +96,7 @@ def from_genai(providers: Sequence[Mapping[str, Any]], *, strict: bool = True) -
     found = []
     try:
         for provider in providers:
-            models = []
-            for raw in provider["models"]:
-                try:
-                    models.append(_model(provider["id"], raw))
-                except CatalogError as error:
-                    if strict:
-                        raise
-                    left_out.append(f"{provider['id']}/{raw['id']}: {error}")
+            models = [_model_or_reason(provider["id"], raw, left_out, strict=strict) for raw in provider["models"]]
             found.append(
                 {
                     "id": provider["id"],
@@ -111,12 +104,22 @@ def from_genai(providers: Sequence[Mapping[str, Any]], *, strict: bool = True) -
                     "provider_match": _clause(provider.get("provider_match")),
                     "model_match": _clause(provider.get("model_match")),
                     "fallback": list(provider.get("fallback_model_providers") or ()),
-                    "models": models,
+                    "models": [model for model in models if model is not None],
                 }
             )
     except (KeyError, TypeError, AttributeError, InvalidOperation) as error:
         raise CatalogError(f"this is not the data of genai-prices: {type(error).__name__}: {error}") from None
     return found, left_out
+
+
+def _model_or_reason(provider: str, raw: Mapping[str, Any], left_out: list[str], *, strict: bool) -> Document | None:
+    try:
+        return _model(provider, raw)
+    except CatalogError as error:
+        if strict:
+            raise
+        left_out.append(f"{provider}/{raw['id']}: {error}")
+        return None
 
 
 def _model(provider: str, raw: Mapping[str, Any]) -> Document:
@@ -322,9 +325,7 @@ def merge(old: Document, new: Document, *, today: date, accept: Iterable[str] = 
     return merged
 
 
-def _merged_model(
-    merged: Merged, provider: str, old: Document, new: Document, today: date, accepted: set[str]
-) -> Document:
+def _merged_model(merged: Merged, provider: str, old: Document, new: Document, today: date, accepted: set[str]) -> Document:
     name = f"{provider}/{new['id']}"
     too_far = [change for change in _rate_changes(provider, old, new, today.isoformat()) if _moved_too_far(change)]
     if too_far and name not in accepted:
@@ -355,6 +356,17 @@ def _merged_rows(old: list[Document], new: list[Document], today: date) -> list[
 def _dated(row: Document, day: str) -> Document:
     when = {"when": row["when"]} if "when" in row else {}
     return {**when, "from": day, **row}
+
+
+def rates_in_force(document: Document, day: date | None = None) -> Iterator[tuple[str, dict[str, str]]]:
+    """Every entry, as `provider/model`, with its rates on a day (today by default); those of a context by its name."""
+    today = (day or date.today()).isoformat()  # noqa: DTZ011 - a day more or less shows the same rates
+    for provider, model in _models(document):
+        rates: dict[str, str] = {}
+        for context, rows in _by_context(model).items():
+            prefix = f"[{context}] " if context else ""
+            rates |= {prefix + unit: rate for unit, rate in _flat(_in_force(rows, today)).items()}
+        yield f"{provider}/{model['id']}", rates
 
 
 # Writing.

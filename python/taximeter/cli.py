@@ -17,7 +17,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final
 
-from . import __version__, _api, _core, config
+from . import __version__, _api, cli_prices, config
 from .errors import ConfigError, TaximeterError
 from .ledger import Ledger, Report, Row
 
@@ -26,7 +26,8 @@ __all__ = ["main"]
 _COLUMNS: Final = (
     "id", "started_at", "provider", "model", "operation", "status", "error", "finish_reason", "input_tokens", "output_tokens",
     "cache_read_tokens", "cache_write_tokens", "reasoning_tokens", "usage", "usage_status", "cost_usd", "cost_status",
-    "computed_cost_usd", "priced_as", "catalog", "latency_ms", "ttft_ms", "service_tier", "region", "batch", "agent", "feature",
+    "computed_cost_usd", "cost_notes",
+    "priced_as", "catalog", "latency_ms", "ttft_ms", "service_tier", "region", "batch", "agent", "feature",
     "team", "customer", "user", "session", "tags", "trace_id", "span_id", "parent_span_id",
 )  # fmt: skip
 
@@ -74,18 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     tail.add_argument("-n", "--lines", type=_count, default=10, metavar="N", help="how many of the last calls (10)")
     tail.add_argument("--no-follow", action="store_true", help="stop after them")
 
-    price = add("price", _price, "say what a call costs, and why")
-    price.add_argument("model", metavar="MODEL")
-    price.add_argument("--provider", help="the provider, where the model's name does not tell")
-    for unit, what in (("input", "all input tokens"), ("output", "all output tokens")):
-        price.add_argument(f"--{unit}", type=int, default=0, metavar="N", help=what)
-    price.add_argument("--cache-read", type=int, default=0, metavar="N", help="input tokens read from a cache")
-    price.add_argument("--cache-write", type=int, default=0, metavar="N", help="input tokens written to a cache")
-    price.add_argument("--service-tier", metavar="TIER", help="flex, priority, …")
-    price.add_argument("--batch", action="store_true", help="through a batch endpoint")
-
-    models = add("models", _models, "list the models of the price catalog")
-    models.add_argument("pattern", nargs="?", default="", metavar="PATTERN", help="only names that contain this")
+    cli_prices.add_commands(add, _add_filters)
 
     export = add("export", _export, "print every call, as JSON lines or CSV")
     _add_filters(export)
@@ -204,50 +194,6 @@ def _line(event: dict[str, Any]) -> str:
     ).rstrip()
 
 
-def _price(options: argparse.Namespace) -> int:
-    counts = {
-        "input_tokens": options.input,
-        "output_tokens": options.output,
-        "cache_read_tokens": options.cache_read,
-        "cache_write_tokens": options.cache_write,
-    }
-    used = {name: count for name, count in counts.items() if count or name in ("input_tokens", "output_tokens")}
-    cost = _api.price(options.model, used, provider=options.provider, service_tier=options.service_tier, batch=options.batch)
-    if options.json:
-        print(json.dumps(_cost_fields(cost), indent=2))
-    else:
-        entry = f"{cost.provider}/{cost.model} ({cost.match} match, {cost.catalog})" if cost.model else "no catalog entry"
-        print(f"{entry}\n{cost.explain()}")
-    return 0 if cost.usd is not None else 1
-
-
-def _cost_fields(cost: _core.Cost) -> dict[str, Any]:
-    def text(amount: Any) -> str | None:
-        return None if amount is None else str(amount)
-
-    return {
-        "usd": text(cost.usd),
-        "input_usd": text(cost.input_usd),
-        "output_usd": text(cost.output_usd),
-        "status": cost.status,
-        "provider": cost.provider,
-        "model": cost.model,
-        "match": cost.match,
-        "catalog": cost.catalog,
-    }
-
-
-def _models(options: argparse.Namespace) -> int:
-    wanted = options.pattern.lower()
-    found = [entry for entry in _api.default_meter.models() if wanted in f"{entry[0]}/{entry[1]}".lower()]
-    if options.json:
-        print(json.dumps([dict(zip(("provider", "model", "retired"), entry, strict=True)) for entry in found], indent=2))
-    else:
-        for provider, model, retired in found:
-            print(f"{provider}/{model}{'  (retired)' if retired else ''}")
-    return 0 if found else 1
-
-
 def _export(options: argparse.Namespace) -> int:
     events = _ledger(options).events(**_filters(options))
     if not options.csv:
@@ -257,7 +203,7 @@ def _export(options: argparse.Namespace) -> int:
     writer = csv.DictWriter(sys.stdout, _COLUMNS, restval="", extrasaction="ignore")
     writer.writeheader()
     for event in events:
-        nested = {name: json.dumps(event[name], ensure_ascii=False) for name in ("usage", "tags") if name in event}
+        nested = {name: json.dumps(event[name], ensure_ascii=False) for name in ("usage", "tags", "cost_notes") if name in event}
         writer.writerow(event | nested)
     return 0
 

@@ -18,7 +18,7 @@ from . import _core, config
 if TYPE_CHECKING:
     from os import PathLike
 
-__all__ = ["Ledger", "Report", "Row"]
+__all__ = ["Ledger", "Report", "Repricing", "RepricingRow", "Row"]
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _PAGE: Final = 1000
@@ -85,6 +85,31 @@ class Row:
     reasoning_tokens: int
     cost_usd: Decimal
     """Exact sum of the known costs, in US dollars."""
+
+
+@dataclass(frozen=True)
+class RepricingRow:
+    """What a repricing came to for one model."""
+
+    provider: str
+    model: str
+    changed: int
+    """Calls that cost something else now."""
+    newly_priced: int
+    """Of them, those whose cost was unknown."""
+    before_usd: Decimal
+    """What those that changed cost before, as far as it was known."""
+    after_usd: Decimal
+    """What they cost now."""
+
+
+@dataclass(frozen=True)
+class Repricing:
+    """What `Meter.reprice` came to."""
+
+    examined: int
+    """Calls that were looked at."""
+    rows: tuple[RepricingRow, ...]
 
 
 @dataclass(frozen=True)
@@ -214,7 +239,7 @@ class Ledger:
             raise ValueError(f"by: {by!r} is not a field name, nor a sequence of them")
         rows = tuple(
             Row(key=dict(zip(names, values, strict=True)), **sums)
-            for values, sums in self._reader.report(list(names), unix_ns("since", since), unix_ns("until", until), _equal(where))
+            for values, sums in self._reader.report(list(names), unix_ns("since", since), unix_ns("until", until), equal(where))
         )
         return Report(names, rows, _total(rows))
 
@@ -226,9 +251,9 @@ class Ledger:
         where: Mapping[str, str | None] | None = None,
     ) -> Iterator[dict[str, Any]]:
         """Every event in order of arrival, read page by page; see `report` for the filters."""
-        start, end, equal, after = unix_ns("since", since), unix_ns("until", until), _equal(where), 0
+        start, end, equals, after = unix_ns("since", since), unix_ns("until", until), equal(where), 0
         while True:
-            page, after = self._reader.events(start, end, equal, after, _PAGE)
+            page, after = self._reader.events(start, end, equals, after, _PAGE)
             if not page:
                 return
             yield from map(json.loads, page)
@@ -259,7 +284,8 @@ def _default_path() -> Path:
     return (default_meter.settings or config.resolve({})).ledger
 
 
-def _equal(where: Mapping[str, str | None] | None) -> list[tuple[str, str]]:
+def equal(where: Mapping[str, str | None] | None) -> list[tuple[str, str]]:
+    """A filter by values, as the core takes it."""
     if where is None:
         return []
     if not isinstance(where, Mapping) or not all(isinstance(name, str) for name in where):

@@ -14,9 +14,11 @@ from . import _core, attribution
 if TYPE_CHECKING:
     from datetime import datetime
     from os import PathLike
+    from threading import Thread
     from types import TracebackType
 
     from .config import Settings
+    from .ledger import Moment, Repricing
 
 __all__ = ["FlushReport", "Measurement", "Meter"]
 
@@ -110,6 +112,8 @@ class Meter:
         """The settings in force; `None` before they were needed."""
         self._given: dict[str, Any] = {}
         self._warned: dict[str, float] = {}
+        self.refresher: Thread | None = None
+        """Keeps the prices up to date, for those who ask for it."""
         this = weakref.ref(self)
 
         def warn(what: str, field: str) -> None:
@@ -232,6 +236,35 @@ class Meter:
         if cost is None:
             raise UsageError("usage must be counts by unit name")
         return cost
+
+    def reprice(
+        self,
+        *,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        where: Mapping[str, str | None] | None = None,
+        dry_run: bool = False,
+    ) -> Repricing:
+        """Price the ledger's calls anew, by the prices in force now, at the rates of the time of each call.
+
+        Stored costs never change otherwise. The figures that are replaced stay in the ledger's table `repricings`. What a provider
+        reported stays what counts; the computed figure beside it is renewed.
+
+        Args:
+            since, until, where: Which calls, as in `Ledger.report`.
+            dry_run: Only say what would change.
+
+        Raises:
+            LedgerError: The ledger cannot be read or written.
+            ValueError: A filter is none.
+        """
+        from .ledger import Repricing, RepricingRow, equal, unix_ns  # noqa: PLC0415 - see price
+
+        settings = self.settings or self.configure({})
+        if not settings.ledger.exists():
+            return Repricing(0, ())
+        examined, rows = self._core.reprice(settings.ledger, unix_ns("since", since), unix_ns("until", until), equal(where), dry_run)
+        return Repricing(examined, tuple(RepricingRow(*row) for row in rows))
 
     def flush(self, timeout: float = 5.0) -> FlushReport:
         """Wait until everything tracked so far is delivered, at most `timeout` seconds. Never raises."""
@@ -372,9 +405,9 @@ class Measurement:
         usage, inclusive, counts = self._usage
         try:
             found, reported = ({}, None) if usage is None else normalize(usage, provider=provider, inclusive=inclusive)
-            known = {"usage": {**found, **counts}}
-            return known if reported is None or "cost_usd" in self._fields else {**known, "cost_usd": reported}
         except UsageError as error:
             # The call was made and is recorded; what it used is not known.
             self._meter.note_unreadable_usage(str(error).partition(" ")[0])
             return {"usage_status": "missing"}
+        cost = {} if reported is None or "cost_usd" in self._fields else {"cost_usd": reported}
+        return {"usage": {**found, **counts}, **cost}

@@ -28,7 +28,7 @@ from .errors import CatalogError
 if TYPE_CHECKING:
     from .meter import Meter
 
-__all__ = ["DEFAULT_SOURCE", "current", "download", "keep_fresh", "update"]
+__all__ = ["DEFAULT_SOURCE", "current", "download", "keep_fresh", "preview", "update"]
 
 log = logging.getLogger("taximeter")
 
@@ -88,6 +88,18 @@ def update(meter: Meter, source: str | None = None, *, accept: Iterable[str] = (
     _write(settings.catalog, rendered)
     meter.set_catalog(rendered)
     return merged
+
+
+def preview(meter: Meter, source: str | None = None, *, accept: Iterable[str] = ()) -> catalogs.Merged:
+    """What `update` would change. Nothing is written or put in force.
+
+    Raises:
+        CatalogError: As `update`.
+    """
+    settings = meter.settings or meter.configure({})
+    text, _ = download(source or settings.prices.source or DEFAULT_SOURCE)
+    new = _read(text or "")
+    return catalogs.merge(current(meter), new, today=date.fromisoformat(new["as_of"]), accept=accept)
 
 
 def _read(text: str) -> catalogs.Document:
@@ -187,12 +199,10 @@ def _private(path: str, flags: int) -> int:
 
 def keep_fresh(meter: Meter) -> None:
     """Update the meter's catalog now and then, in a thread that ends with the meter. Failures are logged once each."""
-    running = getattr(meter, "_refresher", None)
     # In a forked child the parent's thread is there by name only.
-    if running is None or not running.is_alive():
-        thread = threading.Thread(target=_refresh, args=(weakref.ref(meter),), name="taximeter-prices", daemon=True)
-        meter._refresher = thread  # noqa: SLF001 - one a meter
-        thread.start()
+    if meter.refresher is None or not meter.refresher.is_alive():
+        meter.refresher = threading.Thread(target=_refresh, args=(weakref.ref(meter),), name="taximeter-prices", daemon=True)
+        meter.refresher.start()
 
 
 def _refresh(reference: weakref.ref[Meter]) -> None:

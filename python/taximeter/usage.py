@@ -16,9 +16,7 @@ _DEEPEST: Final = 5
 _MOST: Final = 10**12
 
 
-def normalize(
-    usage: Any, *, provider: str | None = None, inclusive: bool | None = None
-) -> tuple[dict[str, Any], Decimal | None]:
+def normalize(usage: Any, *, provider: str | None = None, inclusive: bool | None = None) -> tuple[dict[str, Any], Decimal | None]:
     """Counts by unit name, totals including their parts, and what the provider says it charged.
 
     The formats and their conventions are in `src/capture/usage.rs`; they are told apart by the fields that only one has.

@@ -208,9 +208,9 @@ fn add(usage: &mut Usage, unit: Unit, count: u64) {
 /// of a list that has this value.
 fn find<'a>(report: &'a Value, path: &[&str]) -> Option<&'a Value> {
     path.iter().try_fold(report, |value, step| match (value, step.split_once('=')) {
-        (Value::Array(items), Some((name, wanted))) => items.iter().find(|item| {
-            item.get(name).and_then(Value::as_str).is_some_and(|text| text.eq_ignore_ascii_case(wanted))
-        }),
+        (Value::Array(items), Some((name, wanted))) => items
+            .iter()
+            .find(|item| item.get(name).and_then(Value::as_str).is_some_and(|text| text.eq_ignore_ascii_case(wanted))),
         (Value::Object(fields), None) => fields.get(*step).or_else(|| {
             step.bytes().any(|byte| byte.is_ascii_uppercase()).then(|| fields.get(&snake_case(step))).flatten()
         }),
@@ -263,7 +263,8 @@ fn openai(usage: &mut Usage, report: &Value, dialect: Dialect) {
     let cached = Unit::CACHE_READ_TOKENS;
     if usage.count(cached) == 0 {
         // DeepSeek, Moonshot and Databricks, each with a name of its own for the same part of `prompt_tokens`.
-        for name in ["prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens", "cached_prompt_text_tokens"] {
+        for name in ["prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens", "cached_prompt_text_tokens"]
+        {
             if let Some(count) = count(report, &[name]).filter(|count| *count > 0) {
                 usage.set(cached, count);
                 break;
@@ -279,11 +280,8 @@ fn openai(usage: &mut Usage, report: &Value, dialect: Dialect) {
         add_all(usage, report, tables::PERPLEXITY);
     }
     let is_chat = report.get("prompt_tokens").is_some();
-    let (input, output, reasoning) = (
-        usage.count(Unit::INPUT_TOKENS),
-        usage.count(Unit::OUTPUT_TOKENS),
-        usage.count(Unit::REASONING_TOKENS),
-    );
+    let (input, output, reasoning) =
+        (usage.count(Unit::INPUT_TOKENS), usage.count(Unit::OUTPUT_TOKENS), usage.count(Unit::REASONING_TOKENS));
     let is_beside = match count(report, &["total_tokens"]) {
         Some(total) if total == input + output => false,
         Some(total) if total == input + output + reasoning => true,

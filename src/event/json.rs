@@ -6,7 +6,7 @@
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::{Usage, UsageEvent, id::id_text};
+use super::{Unit, Usage, UsageEvent, id::id_text};
 
 /// A time as RFC 3339 in UTC with nanoseconds.
 #[must_use]
@@ -83,6 +83,26 @@ impl Serialize for UsageEvent<'_> {
     }
 }
 
+impl Usage {
+    /// Counts from the object that [`Serialize`] writes. What is no unit or no count is left out: a newer version wrote it.
+    #[must_use]
+    pub fn from_json(text: &str) -> Self {
+        let mut usage = Self::default();
+        let fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).unwrap_or_default();
+        for (name, value) in &fields {
+            let Some(unit) = Unit::from_name(name) else { continue };
+            let count = match unit.scale() {
+                1 => value.as_u64(),
+                scale => value.as_f64().map(|number| (number * scale as f64).round() as u64),
+            };
+            if let Some(count) = count {
+                usage.set(unit, count);
+            }
+        }
+        usage
+    }
+}
+
 /// Tags as one JSON object.
 pub struct TagMap<'a>(pub &'a [(&'a str, &'a str)]);
 
@@ -95,7 +115,7 @@ impl Serialize for TagMap<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Attribution, CostStatus, Unit};
+    use crate::event::{Attribution, CostStatus};
 
     #[test]
     fn json_has_exact_costs_utc_times_and_no_empty_fields() {

@@ -123,6 +123,13 @@ impl CostNotes {
         Self::NAMES.into_iter().enumerate().filter(move |(bit, _)| self.0 >> bit & 1 == 1).map(|(_, name)| name)
     }
 
+    /// The notes of these names, separated by commas; names that are not known are left out.
+    #[must_use]
+    pub fn from_names(text: &str) -> Self {
+        let position = |name: &str| Self::NAMES.iter().position(|known| *known == name);
+        Self(text.split(',').filter_map(position).fold(0, |set, bit| set | 1 << bit))
+    }
+
     /// As a number in the journal.
     #[must_use]
     pub const fn code(self) -> u8 {

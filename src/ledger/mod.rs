@@ -8,6 +8,7 @@
 
 mod read;
 mod report;
+mod reprice;
 mod schema;
 mod writer;
 
@@ -19,6 +20,7 @@ use rusqlite::{Connection, OpenFlags};
 
 pub use read::{Filter, Reader};
 pub use report::{Dimension, ReportRow, Totals};
+pub use reprice::{NewPrice, Repriced, RepricedModel};
 pub use writer::Writer;
 
 use crate::journal::fork_generation;

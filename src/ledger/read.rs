@@ -119,6 +119,7 @@ fn json(column: &str, value: ValueRef<'_>) -> Json {
     match (column, value) {
         ("started_at", ValueRef::Integer(ns)) => time_text(ns.max(0) as u64).into(),
         ("batch", ValueRef::Integer(flag)) => (flag != 0).into(),
+        ("cost_notes", ValueRef::Text(names)) => String::from_utf8_lossy(names).split(',').collect(),
         ("usage" | "tags", ValueRef::Text(text)) => serde_json::from_slice(text).unwrap_or(Json::Null),
         (_, ValueRef::Integer(number)) => number.into(),
         (_, ValueRef::Real(number)) => number.into(),

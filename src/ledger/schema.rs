@@ -5,7 +5,8 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::LedgerError;
 
 /// Steps from an empty file to the schema of this version; `PRAGMA user_version` counts those that were taken.
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
 CREATE TABLE events (
     seq INTEGER PRIMARY KEY,            -- order of arrival
     id TEXT NOT NULL UNIQUE,            -- UUID version 7
@@ -70,7 +71,25 @@ CREATE VIEW spend_by_attribution AS
 SELECT dimension, value, model, sum(calls) AS calls,
        sum(CAST(cost_usd AS REAL)) AS cost_usd, sum(iif(cost_status = 'unpriced', calls, 0)) AS unpriced
 FROM hourly WHERE dimension <> '' GROUP BY dimension, value, model;
-"];
+",
+    "
+ALTER TABLE events ADD COLUMN cost_notes TEXT;  -- names by comma: what to know about the computed cost
+
+-- Figures that `taximeter reprice` replaced: what events said before.
+CREATE TABLE repricings (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL,                   -- the event's
+    repriced_at INTEGER NOT NULL,       -- nanoseconds since 1970, UTC
+    cost_usd TEXT,
+    cost_status TEXT NOT NULL,
+    computed_cost_usd TEXT,
+    cost_notes TEXT,
+    priced_as TEXT,
+    catalog TEXT
+);
+CREATE INDEX repricings_by_event ON repricings (id);
+",
+];
 
 /// Brings a file to the schema of this version. Safe while other processes do the same.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), LedgerError> {

@@ -8,16 +8,17 @@ use rusqlite::{CachedStatement, Connection, OpenFlags, OptionalExtension, Transa
 use super::{Leased, LedgerError, schema};
 use crate::event::id::id_text;
 use crate::event::json::TagMap;
-use crate::event::{Unit, UsageEvent};
+use crate::event::{CostNotes, Unit, UsageEvent};
 use crate::journal::{create_private_dir, file_identity};
 use crate::money::Usd;
 
 const INSERT: &str = "INSERT OR IGNORE INTO events (id, started_at, provider, model, operation, status, error, finish_reason,
     input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, usage, usage_status,
     cost_usd, cost_status, computed_cost_usd, priced_as, catalog, latency_ms, ttft_ms, service_tier, region, batch,
-    agent, feature, team, customer, user, session, tags, trace_id, span_id, parent_span_id)
+    agent, feature, team, customer, user, session, tags, trace_id, span_id, parent_span_id,
+    cost_notes)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25,
-    ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35)";
+    ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36)";
 
 const NANOSECONDS_PER_HOUR: u64 = 3_600_000_000_000;
 
@@ -40,7 +41,7 @@ pub struct Writer {
 
 /// What rows of `hourly` are told apart by.
 #[derive(PartialEq, Eq, Hash)]
-struct HourKey<'a> {
+pub(super) struct HourKey<'a> {
     dimension: &'static str,
     hour: u64,
     value: &'a str,
@@ -52,11 +53,13 @@ struct HourKey<'a> {
 }
 
 #[derive(Default)]
-struct HourSums {
+pub(super) struct HourSums {
     calls: i64,
     tokens: [i64; 5],
     cost: Usd,
 }
+
+pub(super) type Hours<'a> = HashMap<HourKey<'a>, HourSums>;
 
 impl Writer {
     /// A writer of the file at `path`, which is made when the first batch comes.
@@ -83,7 +86,7 @@ impl Writer {
         written
     }
 
-    fn connection(&mut self) -> Result<&mut Connection, LedgerError> {
+    pub(super) fn connection(&mut self) -> Result<&mut Connection, LedgerError> {
         // A file that was deleted or replaced would take what is written to it along.
         if self.open.is_some() && file_identity(&self.path) != self.identity {
             self.open = None;
@@ -112,13 +115,13 @@ impl Writer {
 fn write_batch(connection: &mut Connection, events: &[UsageEvent<'_>]) -> Result<Written, LedgerError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut written = Written::default();
-    let mut sums = HashMap::new();
+    let mut sums = Hours::new();
     {
         let mut insert = transaction.prepare_cached(INSERT)?;
         for event in events {
             if insert_event(&mut insert, event)? {
                 written.new += 1;
-                add_to_hours(&mut sums, event);
+                add_to_hours(&mut sums, event, 1);
             } else {
                 written.known += 1;
             }
@@ -138,6 +141,11 @@ fn token_columns(event: &UsageEvent<'_>) -> [i64; 5] {
         event.usage.count(Unit::CACHE_WRITE_TOKENS) as i64,
         event.usage.count(Unit::REASONING_TOKENS) as i64,
     ]
+}
+
+/// Names by comma; `None` where there are none.
+pub(super) fn notes_text(notes: CostNotes) -> Option<String> {
+    (!notes.is_empty()).then(|| notes.names().collect::<Vec<_>>().join(","))
 }
 
 fn insert_event(insert: &mut CachedStatement<'_>, event: &UsageEvent<'_>) -> Result<bool, LedgerError> {
@@ -183,11 +191,13 @@ fn insert_event(insert: &mut CachedStatement<'_>, event: &UsageEvent<'_>) -> Res
         event.trace_id,
         event.span_id,
         event.parent_span_id,
+        notes_text(event.cost_notes),
     ])?;
     Ok(inserted == 1)
 }
 
-fn add_to_hours<'a>(sums: &mut HashMap<HourKey<'a>, HourSums>, event: &UsageEvent<'a>) {
+/// Adds an event to the sums of its hour, or, `times` -1, takes it out of them.
+pub(super) fn add_to_hours<'a>(sums: &mut Hours<'a>, event: &UsageEvent<'a>, times: i64) {
     let attribution = &event.attribution;
     let tokens = token_columns(event);
     for (dimension, value) in [
@@ -210,13 +220,14 @@ fn add_to_hours<'a>(sums: &mut HashMap<HourKey<'a>, HourSums>, event: &UsageEven
                 cost_status: event.cost_status.name(),
             })
             .or_default();
-        sum.calls += 1;
-        sum.tokens.iter_mut().zip(tokens).for_each(|(total, count)| *total += count);
-        sum.cost = sum.cost + event.cost.unwrap_or_default();
+        sum.calls += times;
+        sum.tokens.iter_mut().zip(tokens).for_each(|(total, count)| *total += times * count);
+        let cost = event.cost.unwrap_or_default().units();
+        sum.cost = sum.cost + Usd::from_units(i128::from(times) * cost);
     }
 }
 
-fn merge_hours(transaction: &Transaction<'_>, sums: &HashMap<HourKey<'_>, HourSums>) -> Result<(), LedgerError> {
+pub(super) fn merge_hours(transaction: &Transaction<'_>, sums: &Hours<'_>) -> Result<(), LedgerError> {
     let mut known = transaction.prepare_cached(
         "SELECT cost_usd FROM hourly WHERE dimension = ?1 AND hour = ?2 AND value = ?3 AND provider = ?4 AND model = ?5
             AND operation = ?6 AND status = ?7 AND cost_status = ?8",

@@ -173,12 +173,19 @@ impl Book {
         let is_fallback = found.is_fallback();
         let pairs = request.conditions.pairs();
         // A provider's own tiers and batch rates do not hold where another serves its models.
-        let special = if pairs.is_empty() || is_fallback { None } else { model.context_rates(standard, seconds, &pairs) };
+        let special =
+            if pairs.is_empty() || is_fallback { None } else { model.context_rates(standard, seconds, &pairs) };
         let rates = special.map_or(Cow::Borrowed(standard), Cow::Owned);
         if rates.is_empty() {
             // The data set leaves rates out both for what is free and for what is not known; only a name that says so is free.
             return if model.id.ends_with(":free") {
-                Ok(Total { usd: Some(Usd::ZERO), status: CostStatus::Free, notes: CostNotes::NONE, found: Some(found), valid_from: None })
+                Ok(Total {
+                    usd: Some(Usd::ZERO),
+                    status: CostStatus::Free,
+                    notes: CostNotes::NONE,
+                    found: Some(found),
+                    valid_from: None,
+                })
             } else {
                 unpriced(Some(found))
             };
@@ -219,12 +226,11 @@ impl Book {
     fn find(&self, provider: Option<&str>, reference: &str) -> Option<Found> {
         let reference = reference.trim().to_lowercase();
         let canonical = provider.map(canonical_provider);
-        let (provider, model) = match &canonical {
-            Some(name) => (Some(catalog_id(name)), &*reference),
-            None => {
-                let inferred = self.catalog.infer(&reference);
-                inferred.map_or((None, &*reference), |(provider, model)| (Some(provider), model))
-            }
+        let (provider, model) = if let Some(name) = &canonical {
+            (Some(catalog_id(name)), &*reference)
+        } else {
+            let inferred = self.catalog.infer(&reference);
+            inferred.map_or((None, &*reference), |(provider, model)| (Some(provider), model))
         };
         let multiplier = self.overrides.multiplier_for(provider, model).map(|index| index as u16);
         let found = |source, kind| Found { source, multiplier, kind };
@@ -232,10 +238,13 @@ impl Book {
             return Some(found(Source::Override(index as u16), MatchKind::Override));
         }
         if let Some(target) = self.overrides.alias_for(provider, model) {
-            let (aliased_provider, aliased) = match target.split_once('/').map(|(prefix, model)| (canonical_provider(prefix), model)) {
-                Some((prefix, model)) if self.knows_provider(catalog_id(&prefix)) => (Some(catalog_id(&prefix).to_owned()), model),
-                _ => (provider.map(str::to_owned), target),
-            };
+            let (aliased_provider, aliased) =
+                match target.split_once('/').map(|(prefix, model)| (canonical_provider(prefix), model)) {
+                    Some((prefix, model)) if self.knows_provider(catalog_id(&prefix)) => {
+                        (Some(catalog_id(&prefix).to_owned()), model)
+                    }
+                    _ => (provider.map(str::to_owned), target),
+                };
             let aliased_provider = aliased_provider.as_deref();
             if let Some(index) = self.overrides.rates_for(aliased_provider, aliased) {
                 return Some(found(Source::Override(index as u16), MatchKind::Override));

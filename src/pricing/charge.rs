@@ -165,9 +165,10 @@ impl Relations {
         let both_used = |(join, left, right): &&(Unit, Unit, Unit)| {
             *join == unit && used & left.bit() != 0 && used & right.bit() != 0
         };
-        self.overlaps.iter().find(both_used).map_or(Ok(()), |(join, left, right)| {
-            Err(PriceError::OverlapUnknown(*join, *left, *right))
-        })
+        self.overlaps
+            .iter()
+            .find(both_used)
+            .map_or(Ok(()), |(join, left, right)| Err(PriceError::OverlapUnknown(*join, *left, *right)))
     }
 }
 
@@ -215,7 +216,8 @@ mod tests {
                 assert_eq!(is_part, total.contains(part), "{part} in {total}");
             }
         }
-        let [read, audio] = ["cache_audio_read_tokens", "input_audio_tokens"].map(|name| Unit::from_name(name).unwrap());
+        let [read, audio] =
+            ["cache_audio_read_tokens", "input_audio_tokens"].map(|name| Unit::from_name(name).unwrap());
         assert!(relations.overlaps.contains(&(read, Unit::CACHE_READ_TOKENS, audio)));
     }
 

@@ -9,9 +9,7 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::entry::{
-    Amount, Entries, ModelEntry, Period, ProviderEntry, RATE_SCALE, Rate, Rates, Row, Window,
-};
+use super::entry::{Amount, Entries, ModelEntry, Period, ProviderEntry, RATE_SCALE, Rate, Rates, Row, Window};
 use super::matching::Clause;
 use crate::event::Unit;
 use crate::money::{SCALE, Usd, parse_scaled};
@@ -225,7 +223,8 @@ impl RawModel {
 impl<R> RawRow<R> {
     /// The row, its rates read by `read`. `Err` is the rule that is broken.
     pub(super) fn entry(self, read: impl FnOnce(R) -> Result<Rates, String>) -> Result<Row, String> {
-        let from = self.from.map(|date| start_of_day(&date).ok_or_else(|| format!("{date:?} is not a date"))).transpose()?;
+        let from =
+            self.from.map(|date| start_of_day(&date).ok_or_else(|| format!("{date:?} is not a date"))).transpose()?;
         let mut window = match &self.window {
             None => self.days.as_ref().map(|_| Window::new(WHOLE_DAY.0, WHOLE_DAY.1)),
             Some((start, end)) => {
@@ -338,7 +337,8 @@ mod tests {
                 assert_eq!(written[part], given[part], "{part}");
             }
         }
-        let row = r#"{"from":"2026-01-01","window":["22:00:00","06:00:00"],"days":["mon","sun"],"rates":{"requests":"1"}}"#;
+        let row =
+            r#"{"from":"2026-01-01","window":["22:00:00","06:00:00"],"days":["mon","sun"],"rates":{"requests":"1"}}"#;
         let read = Entries::from_json(&text(row)).unwrap();
         let written = to_json(&read.name, &read.as_of, read.providers.iter());
         assert_eq!(written["providers"][0]["models"][0]["prices"][0], serde_json::from_str::<Value>(row).unwrap());

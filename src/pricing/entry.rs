@@ -27,7 +27,6 @@ pub(super) struct Entries {
 }
 
 #[derive(Serialize, Deserialize, Debug, PartialEq)]
-#[expect(clippy::struct_field_names, reason = "`provider_match` and `model_match` are told apart by their names")]
 pub(super) struct ProviderEntry {
     pub(super) id: Box<str>,
     /// A regular expression of its addresses.
@@ -140,11 +139,8 @@ impl Window {
         let (day, second) = (unix_seconds / DAY, (unix_seconds % DAY) as u32);
         let wraps = self.end < self.start;
         let began_yesterday = wraps && second < self.end;
-        let is_inside = if wraps {
-            second >= self.start || began_yesterday
-        } else {
-            (self.start..self.end).contains(&second)
-        };
+        let is_inside =
+            if wraps { second >= self.start || began_yesterday } else { (self.start..self.end).contains(&second) };
         let weekday = (day + EPOCH_WEEKDAY + if began_yesterday { 6 } else { 0 }) % 7;
         is_inside && self.days >> weekday & 1 == 1
     }

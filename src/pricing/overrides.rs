@@ -325,7 +325,8 @@ mod tests {
 
     #[test]
     fn r21_a_prefix_ends_at_a_version() {
-        let rules = Overrides::parse(r#"{"multipliers":{"openai/gpt-4*":"2","openai/*":"3","gpt-4-turbo":"4"}}"#).unwrap();
+        let rules =
+            Overrides::parse(r#"{"multipliers":{"openai/gpt-4*":"2","openai/*":"3","gpt-4-turbo":"4"}}"#).unwrap();
         let found = |provider, reference| {
             rules.multiplier_for(provider, reference).map(|index| rules.multiplier(index).millionths / 1_000_000)
         };

@@ -64,7 +64,8 @@ fn is_version(text: &str) -> bool {
 
 /// The reference without the date of its snapshot: `-2025-09-29`, `-20250929` or `@20250929` at the end.
 pub(super) fn undated(reference: &str) -> Option<&str> {
-    let digits = |text: &str| text.len() == 8 && text.starts_with("20") && text.bytes().all(|byte| byte.is_ascii_digit());
+    let digits =
+        |text: &str| text.len() == 8 && text.starts_with("20") && text.bytes().all(|byte| byte.is_ascii_digit());
     if let Some((model, date)) = reference.rsplit_once(['-', '@'])
         && digits(date)
     {

@@ -52,7 +52,8 @@ fn r3_a_token_is_charged_once_at_its_most_specific_rate() {
 
 #[test]
 fn r3_parts_above_their_total_are_refused_by_name() {
-    let counts = [("input_tokens", 5), ("cache_read_tokens", 4), ("input_audio_tokens", 2), ("cache_audio_read_tokens", 0)];
+    let counts =
+        [("input_tokens", 5), ("cache_read_tokens", 4), ("input_audio_tokens", 2), ("cache_audio_read_tokens", 0)];
     let error = priced(&plain_book(), Some("openai"), "gpt-realtime", &counts, Conditions::default()).unwrap_err();
     assert_eq!(error, PriceError::PartsExceedTotal(Unit::INPUT_TOKENS));
 }
@@ -77,7 +78,10 @@ fn r9_audio_without_a_rate_costs_what_text_costs_and_the_cost_says_so() {
     let rules = r#"{"rates":{"m":{"input_tokens":{"per_1m":"2"}}}}"#;
     let counts = [("input_tokens", 1_000_000), ("input_audio_tokens", 1_000_000), ("web_searches", 3)];
     let cost = price(&book(rules), Some("x"), "m", &counts);
-    assert_eq!((dollars(&cost).unwrap().as_str(), notes(&cost)), ("2", vec!["modality_at_text_rate", "unit_without_rate"]));
+    assert_eq!(
+        (dollars(&cost).unwrap().as_str(), notes(&cost)),
+        ("2", vec!["modality_at_text_rate", "unit_without_rate"])
+    );
 }
 
 #[test]
@@ -260,14 +264,11 @@ fn audio_is_billed_for_its_least_time() {
 
 #[test]
 fn the_long_tail_is_asked_last_and_only_when_wanted() {
-    let (provider, model, _) = {
-        let tail = Catalog::long_tail();
-        let (provider, model, _) = tail.entries().find(|(provider, ..)| *provider == "deepinfra").unwrap();
-        (provider.to_owned(), model.to_owned(), ())
-    };
-    assert_eq!(price(&plain_book(), Some(&provider), &model, &MILLION).usd, None);
+    let tail = Catalog::long_tail();
+    let (provider, model, _) = tail.entries().find(|(provider, ..)| *provider == "deepinfra").unwrap();
+    assert_eq!(price(&plain_book(), Some(provider), model, &MILLION).usd, None);
     let book = Book::new(Catalog::embedded(), Some(Catalog::long_tail()), Overrides::default());
-    let cost = price(&book, Some(&provider), &model, &MILLION);
+    let cost = price(&book, Some(provider), model, &MILLION);
     assert!(cost.usd.is_some());
     assert!(book.origin(cost.found.unwrap()).starts_with("litellm-"));
     assert!(book.origin(price(&book, Some("openai"), "gpt-4o", &MILLION).found.unwrap()).starts_with("genai-prices-"));

@@ -71,6 +71,8 @@ impl PyScanner {
     }
 }
 
+type UsageAndCost<'py> = (Bound<'py, PyDict>, Option<Bound<'py, PyAny>>);
+
 /// A provider's usage object, as JSON text, in taximeter's units, and what it says was charged; `None` when it holds no counts.
 #[pyfunction]
 #[pyo3(signature = (report, family=None, provider=None))]
@@ -79,7 +81,7 @@ pub(super) fn normalize_usage<'py>(
     report: &str,
     family: Option<&str>,
     provider: Option<&str>,
-) -> PyResult<Option<(Bound<'py, PyDict>, Option<Bound<'py, PyAny>>)>> {
+) -> PyResult<Option<UsageAndCost<'py>>> {
     let report = serde_json::from_str(report).unwrap_or(serde_json::Value::Null);
     let dialect = provider.map_or(Dialect::Plain, |name| Dialect::of(&canonical_provider(name)));
     let Some(found) = normalize(&report, family.and_then(Family::from_name), dialect) else { return Ok(None) };

@@ -32,7 +32,11 @@ impl Open {
     }
 }
 
-fn filter(since: Option<u64>, until: Option<u64>, equal: Vec<(String, String)>) -> Result<Filter, LedgerError> {
+pub(super) fn filter(
+    since: Option<u64>,
+    until: Option<u64>,
+    equal: Vec<(String, String)>,
+) -> Result<Filter, LedgerError> {
     let pair = |(name, value): (String, String)| Dimension::parse(&name).map(|dimension| (dimension, value));
     Ok(Filter { since, until, equal: equal.into_iter().map(pair).collect::<Result<_, _>>()? })
 }

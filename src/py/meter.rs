@@ -8,6 +8,8 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
+use super::convert::decimal;
+use super::ledger::filter;
 use super::price::{Asked, PyCost};
 use super::scope::{EXISTS, PyScope, encode_fields};
 use super::track::{Arguments, PyReceipt, Rare, track};
@@ -266,12 +268,36 @@ impl PyMeter {
         context: Option<&Bound<'_, PyAny>>,
         reported: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Option<PyCost>> {
-        PyCost::of(self.core.book(), &Asked { model, usage, provider, at, service_tier, batch, region, context, reported })
+        PyCost::of(
+            self.core.book(),
+            &Asked { model, usage, provider, at, service_tier, batch, region, context, reported },
+        )
     }
 
     /// Puts a catalog in force, from its JSON.
     fn set_catalog(&self, py: Python<'_>, text: &str) -> PyResult<()> {
         Ok(py.detach(|| self.core.set_catalog(text))?)
+    }
+
+    /// Prices the ledger's events anew; (examined, [(provider, model, changed, newly priced, before, after)]).
+    #[pyo3(signature = (ledger, since, until, equal, dry_run))]
+    fn reprice<'py>(
+        &self,
+        py: Python<'py>,
+        ledger: PathBuf,
+        since: Option<u64>,
+        until: Option<u64>,
+        equal: Vec<(String, String)>,
+        dry_run: bool,
+    ) -> PyResult<(u64, Vec<Bound<'py, PyTuple>>)> {
+        let filter = filter(since, until, equal)?;
+        let repriced = py.detach(|| self.core.reprice(&ledger, &filter, dry_run))?;
+        let mut rows = Vec::with_capacity(repriced.models.len());
+        for ((provider, model), sums) in repriced.models {
+            let (before, after) = (decimal(py, sums.before)?, decimal(py, sums.after)?);
+            rows.push((provider, model, sums.changed, sums.newly_priced, before, after).into_pyobject(py)?);
+        }
+        Ok((repriced.examined, rows))
     }
 
     /// Counts a usage that could not be read before `track()`, and warns of it.

@@ -20,7 +20,7 @@ LAYERS = {
     "capture": {"event", "money"},
     "ledger": {"event", "money", "journal"},
     "delivery": {"event", "journal", "ledger"},
-    "meter": {"event", "money", "pricing", "journal", "delivery"},
+    "meter": {"event", "money", "pricing", "journal", "delivery", "ledger"},
 }
 
 

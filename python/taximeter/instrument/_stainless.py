@@ -150,8 +150,9 @@ def _follow(meter: Meter, family: str, operation: str, options: Any, response: A
     """Watches one response from here to its end."""
     url = response.request.url
     body = getattr(options, "json_data", None)
+    provider = provider_of(url.host, family)
     fields = {
-        "provider": provider_of(url.host, family),
+        "provider": provider,
         "model": body.get("model") if isinstance(body, Mapping) else None,
         "operation": operation,
         # Counts only where the response does not say which tier served.
@@ -162,7 +163,7 @@ def _follow(meter: Meter, family: str, operation: str, options: Any, response: A
     is_readable = is_stream or "json" in content_type
     call = _engine.current_call()
     if response.is_closed:
-        scanner = _core.Scanner(family, provider=fields["provider"], stream=is_stream) if is_readable else None
+        scanner = _core.Scanner(family, provider=provider, stream=is_stream) if is_readable else None
         recorder = Recorder(meter, scanner, fields, call)
         if scanner is not None:
             recorder.feed(response.content)
@@ -173,9 +174,7 @@ def _follow(meter: Meter, family: str, operation: str, options: Any, response: A
         is_readable = False
     strips = call is not None and call.strips_usage and is_stream and is_readable
     scanner = (
-        _core.Scanner(family, provider=fields["provider"], stream=is_stream, gzip=encoding == "gzip", strip=strips)
-        if is_readable
-        else None
+        _core.Scanner(family, provider=provider, stream=is_stream, gzip=encoding == "gzip", strip=strips) if is_readable else None
     )
     response.stream = _tee(response, Recorder(meter, scanner, fields, call))
 

@@ -1,0 +1,223 @@
+"""The commands of the command line that are about prices."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any, Final
+
+from . import _api, _core, catalogs, config, refresh
+from .ledger import unix_ns
+
+__all__ = ["add_commands"]
+
+Add = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
+
+_COUNTS: Final = {
+    "input": ("input_tokens", "all input tokens"),
+    "output": ("output_tokens", "all output tokens"),
+    "cache_read": ("cache_read_tokens", "input tokens read from a cache"),
+    "cache_write": ("cache_write_tokens", "input tokens written to a cache"),
+}
+
+
+def add_commands(add: Add, add_filters: Callable[[argparse.ArgumentParser], None]) -> None:
+    """Add `price`, `models`, `prices` and `reprice` to a parser."""
+    price = add("price", _price, "say what a call costs, and why")
+    price.add_argument("model", metavar="MODEL")
+    price.add_argument("--provider", help="the provider, where the model's name does not tell")
+    for name, (_, what) in _COUNTS.items():
+        price.add_argument(f"--{name.replace('_', '-')}", type=int, default=0, metavar="N", help=what)
+    price.add_argument("--usage", action="append", default=[], metavar="UNIT=N", help="any other unit, such as web_searches=3")
+    price.add_argument("--service-tier", metavar="TIER", help="flex, priority, …")
+    price.add_argument("--region", help="the region that serves it")
+    price.add_argument("--batch", action="store_true", help="through a batch endpoint")
+    price.add_argument("--at", metavar="WHEN", help="when the call began: 2026-11-01, 2026-11-01T09:00:00Z")
+    price.add_argument("--explain", action="store_true", help="one line for each unit")
+
+    models = add("models", _models, "list the models of the price catalog")
+    models.add_argument("pattern", nargs="?", default="", metavar="PATTERN", help="only names that contain this")
+
+    prices = add("prices", _list, "list, compare and update the price catalog")
+    actions = prices.add_subparsers(title="actions", metavar="ACTION")
+    prices.set_defaults(pattern="")
+
+    def act(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        action = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        action.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
+        action.set_defaults(run=run)
+        return action
+
+    listing = act("list", _list, "print your own rates and those of the catalog that are in force today")
+    listing.add_argument("pattern", nargs="?", default="", metavar="PATTERN", help="only names that contain this")
+    for name, run, text in (
+        ("update", _update, "download the catalog, merge it into the last one, and price with it from here on"),
+        ("diff", _diff, "say what an update would change"),
+    ):
+        action = act(name, run, text)
+        action.add_argument("--from", dest="source", metavar="FILE|URL", help="a catalog, or the public data of genai-prices")
+        action.add_argument("--accept", action="append", default=[], metavar="PROVIDER/MODEL", help="take a held rate over")
+
+    reprice = add("reprice", _reprice, "price calls of the ledger anew, at the rates of their time; the old figures are kept")
+    add_filters(reprice)
+    reprice.add_argument("--dry-run", action="store_true", help="only say what would change")
+
+
+def _price(options: argparse.Namespace) -> int:
+    used: dict[str, int] = {}
+    for name, (unit, _) in _COUNTS.items():
+        count = getattr(options, name)
+        if count or name in {"input", "output"}:
+            used[unit] = count
+    for pair in options.usage:
+        unit, separator, count = pair.partition("=")
+        if not separator or not count.isdigit():
+            raise ValueError(f"--usage: {pair!r} is not of the form UNIT=N")
+        used[unit] = int(count)
+    moment = unix_ns("--at", options.at)
+    cost = _api.price(
+        options.model,
+        used,
+        options.provider,
+        None if moment is None else moment / 1e9,
+        options.service_tier,
+        options.batch,
+        options.region,
+    )
+    if options.json:
+        print(json.dumps(_cost_fields(cost), indent=2))
+        return 0 if cost.usd is not None else 1
+    if cost.model is None:
+        print("no catalog entry")
+    else:
+        since = f", rates since {cost.valid_from}" if cost.valid_from else ""
+        provider = f"{cost.provider}/" if cost.provider and cost.match != "override" else ""
+        print(f"{provider}{cost.model} ({cost.match} match, {cost.catalog}{since})")
+    lines = cost.explain().splitlines()
+    print("\n".join(lines if options.explain else [line for line in lines if not line[0].islower() or " × " not in line]))
+    return 0 if cost.usd is not None else 1
+
+
+def _cost_fields(cost: _core.Cost) -> dict[str, Any]:
+    def text(amount: Decimal | None) -> str | None:
+        return None if amount is None else format(amount, "f")
+
+    return {
+        "usd": text(cost.usd),
+        "input_usd": text(cost.input_usd),
+        "output_usd": text(cost.output_usd),
+        "status": cost.status,
+        "notes": list(cost.notes),
+        "provider": cost.provider,
+        "model": cost.model,
+        "match": cost.match,
+        "catalog": cost.catalog,
+        "valid_from": cost.valid_from,
+        "explanation": cost.explain().splitlines(),
+    }
+
+
+def _models(options: argparse.Namespace) -> int:
+    wanted = options.pattern.lower()
+    found = [entry for entry in _api.default_meter.models() if wanted in f"{entry[0]}/{entry[1]}".lower()]
+    if options.json:
+        names = ("provider", "model", "retired", "catalog")
+        print(json.dumps([dict(zip(names, entry, strict=True)) for entry in found], indent=2))
+    else:
+        for provider, model, retired, _ in found:
+            print(f"{provider}/{model}{'  (retired)' if retired else ''}")
+    return 0 if found else 1
+
+
+def _list(options: argparse.Namespace) -> int:
+    settings = _settings(options)
+    document = refresh.current(_api.default_meter)
+    wanted = options.pattern.lower()
+    own = json.loads(settings.prices.overrides or "{}")
+    rows = [
+        {"kind": kind, "name": name, "rates": rule}
+        for kind, rules in own.items()
+        for name, rule in rules.items()
+        if wanted in name.lower()
+    ]
+    rows += [
+        {"kind": "catalog", "name": name, "rates": rates}
+        for name, rates in catalogs.rates_in_force(document)
+        if wanted in name.lower()
+    ]
+    if options.json:
+        print(
+            json.dumps({"catalog": _api.default_meter.catalog, "as_of": _api.default_meter.catalog_as_of, "prices": rows}, indent=2)
+        )
+        return 0 if rows else 1
+    _say(f"{_api.default_meter.catalog}, as of {_api.default_meter.catalog_as_of or 'an unknown day'}; $ per unit's denominator")
+    for row in rows:
+        rates = row["rates"]
+        shown = "  ".join(f"{unit} {rate}" for unit, rate in rates.items()) if row["kind"] == "catalog" else json.dumps(rates)
+        print(f"{row['name']}  {'' if row['kind'] == 'catalog' else row['kind'] + ' '}{shown}")
+    return 0 if rows else 1
+
+
+def _update(options: argparse.Namespace) -> int:
+    _settings(options)
+    merged = refresh.update(_api.default_meter, options.source, accept=options.accept)
+    if merged is None:
+        if options.json:
+            print(json.dumps({"catalog": _api.default_meter.catalog, "changes": [], "held": [], "kept": [], "dated": []}))
+        _say("nothing new")
+        return 0
+    return _show(options, merged)
+
+
+def _diff(options: argparse.Namespace) -> int:
+    _settings(options)
+    merged = refresh.preview(_api.default_meter, options.source, accept=options.accept)
+    return _show(options, merged)
+
+
+def _show(options: argparse.Namespace, merged: catalogs.Merged) -> int:
+    if options.json:
+        found: dict[str, Any] = {"catalog": f"{merged.document['source']}-{merged.document['version']}"}
+        for name in ("changes", "held"):
+            found[name] = [vars(change) for change in getattr(merged, name)]
+        print(json.dumps(found | {"kept": merged.kept, "dated": merged.dated}, indent=2))
+        return 0
+    for change in merged.changes:
+        print(change)
+    for change in merged.held:
+        print(f"held back, more than tenfold: {change}  (--accept {change.provider}/{change.model} takes it over)")
+    _say(f"{len(merged.changes)} changes, {len(merged.held)} held back, {len(merged.kept)} kept that the source dropped")
+    return 0
+
+
+def _reprice(options: argparse.Namespace) -> int:
+    settings = _settings(options)
+    if not options.dry_run:
+        _api.drain()
+    where = dict(pair.split("=", 1) for pair in options.where if "=" in pair)
+    if len(where) != len(options.where):
+        raise ValueError("--where: not of the form FIELD=VALUE")
+    repriced = _api.default_meter.reprice(since=options.since, until=options.until, where=where, dry_run=options.dry_run)
+    if options.json:
+        rows = [{**vars(row), "before_usd": str(row.before_usd), "after_usd": str(row.after_usd)} for row in repriced.rows]
+        print(json.dumps({"examined": repriced.examined, "dry_run": options.dry_run, "models": rows}, indent=2))
+        return 0
+    for row in repriced.rows:
+        newly = f", {row.newly_priced:,} of them unpriced before" if row.newly_priced else ""
+        difference = row.after_usd - row.before_usd
+        print(f"{row.provider}/{row.model}: {row.changed:,} calls{newly}: ${row.before_usd} → ${row.after_usd} ({difference:+f})")
+    changed = sum(row.changed for row in repriced.rows)
+    would = "would change" if options.dry_run else "changed; the old figures are in the table repricings of"
+    _say(f"{repriced.examined:,} calls looked at, {changed:,} {would} {settings.ledger if not options.dry_run else ''}".rstrip())
+    return 0
+
+
+def _settings(options: argparse.Namespace) -> config.Settings:
+    return _api.default_meter.configure({"state_dir": options.state_dir, "enabled": True})
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)

@@ -1,0 +1,253 @@
+//! Pricing stored events anew, on request only.
+//!
+//! What an event cost when it was tracked never changes by itself. A repricing keeps the figures it replaces in `repricings`, and moves
+//! the event between the sums of `hourly`, in one transaction a page.
+
+use std::collections::BTreeMap;
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, Row, Transaction, TransactionBehavior, params, params_from_iter};
+
+use super::LedgerError;
+use super::read::Filter;
+use super::writer::{Hours, Writer, add_to_hours, merge_hours, notes_text};
+use crate::event::{Attribution, CostNotes, CostStatus, Status, Usage, UsageEvent};
+use crate::journal::unix_ns;
+use crate::money::Usd;
+
+/// Events read and written at a time: enough to be fast, few enough that other writers wait for milliseconds only.
+const PAGE: usize = 2_000;
+
+/// What an event costs by the rates in force now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewPrice {
+    /// The computed cost; `None` when it is unknown.
+    pub usd: Option<Usd>,
+    /// Where it comes from.
+    pub status: CostStatus,
+    /// What to know about it.
+    pub notes: CostNotes,
+    /// The entry that priced it.
+    pub priced_as: Option<String>,
+    /// The catalog it is in.
+    pub catalog: Option<String>,
+}
+
+/// What a repricing came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Repriced {
+    /// Events that were looked at.
+    pub examined: u64,
+    /// By provider and model: those of which some changed.
+    pub models: Vec<((String, String), RepricedModel)>,
+}
+
+/// What changed for one model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RepricedModel {
+    /// Events that cost something else now.
+    pub changed: u64,
+    /// Of them, those whose cost was unknown.
+    pub newly_priced: u64,
+    /// What those that changed cost before, as far as it was known.
+    pub before: Usd,
+    /// What they cost now.
+    pub after: Usd,
+}
+
+struct Stored {
+    seq: i64,
+    id: String,
+    started_at: u64,
+    provider: String,
+    model: String,
+    operation: String,
+    is_error: bool,
+    usage: Usage,
+    cost: Option<Usd>,
+    cost_status: CostStatus,
+    computed_cost: Option<Usd>,
+    cost_notes: Option<String>,
+    priced_as: Option<String>,
+    catalog: Option<String>,
+    service_tier: Option<String>,
+    region: Option<String>,
+    batch: bool,
+    attribution: [Option<String>; 4],
+}
+
+impl Writer {
+    /// Prices the events of `filter` anew. `price` answers `None` to leave one as it is. A dry run changes nothing.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written; what was repriced by then stays so.
+    pub fn reprice(
+        &mut self,
+        filter: &Filter,
+        is_dry_run: bool,
+        mut price: impl FnMut(&UsageEvent<'_>) -> Option<NewPrice>,
+    ) -> Result<Repriced, LedgerError> {
+        let connection = self.connection()?;
+        let (mut after, mut examined, mut models) = (0, 0, BTreeMap::new());
+        loop {
+            let behavior = if is_dry_run { TransactionBehavior::Deferred } else { TransactionBehavior::Immediate };
+            let transaction = connection.transaction_with_behavior(behavior)?;
+            let page = read_page(&transaction, filter, after)?;
+            let Some(last) = page.last() else { break };
+            (after, examined) = (last.seq, examined + page.len() as u64);
+            let mut hours = Hours::new();
+            let changed = page.iter().filter_map(|stored| {
+                let event = stored.event();
+                let new = price(&event)?;
+                stored.differs_from(&new).then_some((stored, event, new))
+            });
+            for (stored, event, new) in changed {
+                let after = stored.repriced(&event, &new);
+                let model = (stored.provider.clone(), stored.model.clone());
+                let sums: &mut RepricedModel = models.entry(model).or_default();
+                sums.changed += 1;
+                sums.newly_priced += u64::from(event.cost.is_none() && after.cost.is_some());
+                sums.before = sums.before + event.cost.unwrap_or_default();
+                sums.after = sums.after + after.cost.unwrap_or_default();
+                if !is_dry_run {
+                    add_to_hours(&mut hours, &event, -1);
+                    add_to_hours(&mut hours, &after, 1);
+                    write(&transaction, stored, &after, &new)?;
+                }
+            }
+            if !is_dry_run {
+                merge_hours(&transaction, &hours)?;
+                transaction.execute("DELETE FROM hourly WHERE calls = 0", ())?;
+            }
+            transaction.commit()?;
+        }
+        Ok(Repriced { examined, models: models.into_iter().collect() })
+    }
+}
+
+fn read_page(connection: &Connection, filter: &Filter, after: i64) -> Result<Vec<Stored>, LedgerError> {
+    let mut values = Vec::new();
+    let clause = filter.clause(&mut values)?;
+    let joint = if clause.is_empty() { " WHERE" } else { " AND" };
+    let query = format!(
+        "SELECT seq, id, started_at, provider, model, operation, status = 'error', usage, cost_usd, cost_status,
+            computed_cost_usd, cost_notes, priced_as, catalog, service_tier, region, batch, agent, feature, team, customer
+        FROM events{clause}{joint} seq > ? ORDER BY seq LIMIT ?"
+    );
+    values.extend([Value::Integer(after), Value::Integer(PAGE as i64)]);
+    let mut statement = connection.prepare_cached(&query)?;
+    let mut rows = statement.query(params_from_iter(values))?;
+    let mut page = Vec::new();
+    while let Some(row) = rows.next()? {
+        page.push(Stored::read(row)?);
+    }
+    Ok(page)
+}
+
+fn amount(text: Option<String>) -> Result<Option<Usd>, LedgerError> {
+    Ok(text.map(|text| text.parse()).transpose()?)
+}
+
+fn write(
+    transaction: &Transaction<'_>,
+    stored: &Stored,
+    after: &UsageEvent<'_>,
+    new: &NewPrice,
+) -> Result<(), LedgerError> {
+    let text = |cost: Option<Usd>| cost.map(|cost| cost.to_string());
+    transaction
+        .prepare_cached(
+            "INSERT INTO repricings (id, repriced_at, cost_usd, cost_status, computed_cost_usd, cost_notes, priced_as, catalog)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute(params![
+            stored.id,
+            unix_ns() as i64,
+            text(stored.cost),
+            stored.cost_status.name(),
+            text(stored.computed_cost),
+            stored.cost_notes,
+            stored.priced_as,
+            stored.catalog,
+        ])?;
+    transaction
+        .prepare_cached(
+            "UPDATE events SET cost_usd = ?2, cost_status = ?3, computed_cost_usd = ?4, cost_notes = ?5, priced_as = ?6,
+                catalog = ?7 WHERE seq = ?1",
+        )?
+        .execute(params![
+            stored.seq,
+            text(after.cost),
+            after.cost_status.name(),
+            text(after.computed_cost),
+            notes_text(new.notes),
+            new.priced_as,
+            new.catalog,
+        ])?;
+    Ok(())
+}
+
+impl Stored {
+    fn read(row: &Row<'_>) -> Result<Self, LedgerError> {
+        Ok(Self {
+            seq: row.get(0)?,
+            id: row.get(1)?,
+            started_at: row.get::<_, i64>(2)?.max(0) as u64,
+            provider: row.get(3)?,
+            model: row.get(4)?,
+            operation: row.get(5)?,
+            is_error: row.get(6)?,
+            usage: Usage::from_json(&row.get::<_, String>(7)?),
+            cost: amount(row.get(8)?)?,
+            cost_status: CostStatus::from_name(&row.get::<_, String>(9)?).unwrap_or_default(),
+            computed_cost: amount(row.get(10)?)?,
+            cost_notes: row.get(11)?,
+            priced_as: row.get(12)?,
+            catalog: row.get(13)?,
+            service_tier: row.get(14)?,
+            region: row.get(15)?,
+            batch: row.get(16)?,
+            attribution: [row.get(17)?, row.get(18)?, row.get(19)?, row.get(20)?],
+        })
+    }
+
+    /// As much of the event as prices and sums depend on.
+    fn event(&self) -> UsageEvent<'_> {
+        let [agent, feature, team, customer] = self.attribution.each_ref().map(Option::as_deref);
+        UsageEvent {
+            started_at: self.started_at,
+            provider: &self.provider,
+            model: &self.model,
+            operation: &self.operation,
+            status: if self.is_error { Status::Error } else { Status::Success },
+            usage: self.usage.clone(),
+            cost: self.cost,
+            cost_status: self.cost_status,
+            computed_cost: self.computed_cost,
+            cost_notes: CostNotes::from_names(self.cost_notes.as_deref().unwrap_or_default()),
+            service_tier: self.service_tier.as_deref(),
+            region: self.region.as_deref(),
+            batch: self.batch,
+            attribution: Attribution { agent, feature, team, customer, ..Attribution::default() },
+            ..UsageEvent::default()
+        }
+    }
+
+    fn differs_from(&self, new: &NewPrice) -> bool {
+        if self.cost_status == CostStatus::Reported {
+            return self.computed_cost != new.usd;
+        }
+        self.cost != new.usd || self.cost_status != new.status
+    }
+
+    /// The event at its new price; what a provider reported stays what counts.
+    fn repriced<'a>(&self, event: &UsageEvent<'a>, new: &NewPrice) -> UsageEvent<'a> {
+        let mut after = event.clone();
+        if self.cost_status == CostStatus::Reported {
+            after.computed_cost = new.usd;
+        } else {
+            (after.cost, after.cost_status) = (new.usd, new.status);
+        }
+        after
+    }
+}
