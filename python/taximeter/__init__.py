@@ -31,7 +31,7 @@ from ._api import (
 )
 from ._core import UNITS, Cost, Receipt, __version__
 from .attribution import attribute
-from .errors import ConfigError, LedgerError, TaximeterError, UsageError
+from .errors import CatalogError, ConfigError, LedgerError, TaximeterError, UsageError
 from .meter import FlushReport, Measurement
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "UNITS",
+    "CatalogError",
     "ConfigError",
     "Cost",
     "FlushReport",

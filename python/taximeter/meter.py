@@ -110,6 +110,7 @@ class Meter:
     def _prepare(self) -> None:
         self.settings: Settings | None = None
         """The settings in force; `None` before they were needed."""
+        self._is_settled = False
         self._given: dict[str, Any] = {}
         self._warned: dict[str, float] = {}
         self.refresher: Thread | None = None
@@ -143,7 +144,7 @@ class Meter:
         if settings.debug:
             log.setLevel(logging.DEBUG)
             log.debug("metering to %s", settings.ledger)
-        self.settings, self._given = settings, given
+        self.settings, self._given, self._is_settled = settings, given, True
         if settings.enabled and settings.prices.refresh is not None:
             from .refresh import keep_fresh  # noqa: PLC0415 - few ask for it
 
@@ -164,7 +165,14 @@ class Meter:
             timeout=EXIT_SECONDS_IN_MEMORY,
         )
 
+    def _settle(self) -> None:
+        """Read the settings, for whoever asks for prices before the first event."""
+        if not self._is_settled:
+            self._configure_from_surroundings()
+
     def _configure_from_surroundings(self) -> None:
+        # Once, whatever comes of it.
+        self._is_settled = True
         try:
             self.configure({})
         except Exception as error:
@@ -225,6 +233,7 @@ class Meter:
             UsageError: A count breaks its rule; the message names it.
             ValueError: The model is empty or the time is none.
         """
+        self._settle()
         known = self._core.price(model, usage, provider, at, service_tier, batch, region, context, None)
         if known is not None:
             return known
@@ -309,11 +318,13 @@ class Meter:
     @property
     def catalog(self) -> str:
         """The price catalog's name: its source and version."""
+        self._settle()
         return self._core.catalog
 
     @property
     def catalog_as_of(self) -> str:
         """The day its rates were taken, such as `2026-11-22`."""
+        self._settle()
         return self._core.catalog_as_of
 
     def set_catalog(self, text: str) -> None:
@@ -329,6 +340,7 @@ class Meter:
 
     def models(self) -> Sequence[tuple[str, str, bool, str]]:
         """Every entry of the price catalogs in use: provider, model, whether it is retired, and the catalog."""
+        self._settle()
         return self._core.models()
 
 

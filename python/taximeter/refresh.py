@@ -174,7 +174,10 @@ def _capped(file: IO[bytes]) -> bytes:
 
 
 def _decoded(data: bytes) -> str:
-    return data.decode("utf-8")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise CatalogError("the source sent no UTF-8") from None
 
 
 def _write(path: Path, text: str) -> None:

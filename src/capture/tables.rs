@@ -59,6 +59,8 @@ pub(super) const REALTIME: &[Field] = &[
     field(&["input_token_details", "cached_tokens_details", "audio_tokens"], "cache_audio_read_tokens"),
     field(&["input_token_details", "cached_tokens_details", "image_tokens"], "cache_image_read_tokens"),
     field(&["output_token_details", "audio_tokens"], "output_audio_tokens"),
+    field(&["billable_audio_seconds"], "audio_seconds"),
+    field(&["input_text_messages"], "input_text_messages"),
 ];
 
 pub(super) const ANTHROPIC: &[Field] = &[

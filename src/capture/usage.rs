@@ -99,7 +99,6 @@ impl Family {
         } else if has(&["prompt_eval_count", "eval_count"]) {
             Self::Ollama
         } else if has(&["input_token_details", "output_token_details"]) && !has(&["cache_read_input_tokens"]) {
-            // OpenAI's realtime usage has these two as well, with other fields inside.
             Self::LangChain
         } else if has(&["gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens"]) {
             Self::OpenTelemetry
@@ -177,9 +176,8 @@ pub fn normalize(report: &Value, family: Option<Family>, dialect: Dialect) -> Op
         Family::Gemini => gemini(&mut usage, report),
         Family::LangChain => {
             total_of_lifetimes(&mut usage, false);
-            if report.get("input_token_details").and_then(|details| details.get("cached_tokens")).is_some() {
-                add_all(&mut usage, report, tables::REALTIME);
-            }
+            // Realtime usage has the same two objects, with other names inside.
+            add_all(&mut usage, report, tables::REALTIME);
         }
         Family::Cohere | Family::Ollama | Family::OpenTelemetry => {}
     }
@@ -280,6 +278,9 @@ fn openai(usage: &mut Usage, report: &Value, dialect: Dialect) {
         add_all(usage, report, tables::PERPLEXITY);
     }
     let is_chat = report.get("prompt_tokens").is_some();
+    if !is_chat {
+        add_all(usage, report, tables::REALTIME);
+    }
     let (input, output, reasoning) =
         (usage.count(Unit::INPUT_TOKENS), usage.count(Unit::OUTPUT_TOKENS), usage.count(Unit::REASONING_TOKENS));
     let is_beside = match count(report, &["total_tokens"]) {

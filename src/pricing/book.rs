@@ -384,10 +384,13 @@ impl Found {
 
 /// The usage as it is billed: audio for at least the entry's least time.
 fn billed<'a>(usage: &'a Usage, model: &ModelEntry) -> Cow<'a, Usage> {
+    if model.least_seconds == 0 {
+        return Cow::Borrowed(usage);
+    }
     let [whole, input] = [Unit::AUDIO_SECONDS, Unit::INPUT_AUDIO_SECONDS];
     let reported = usage.count(whole).max(usage.count(input));
     let least = u64::from(model.least_seconds) * whole.scale();
-    if reported == 0 || least == 0 {
+    if reported == 0 {
         return Cow::Borrowed(usage);
     }
     let mut billed = usage.clone();

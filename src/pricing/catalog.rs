@@ -11,7 +11,7 @@ use foldhash::fast::FixedState;
 
 use super::document::{CatalogError, to_json};
 use super::entry::{Entries, ModelEntry, ProviderEntry};
-use super::matching::with_dashed_date;
+use super::matching::{pairs_of, with_dashed_date};
 use super::providers::{canonical_provider, catalog_id};
 use super::reference::{Arn, arn, spellings};
 
@@ -50,8 +50,8 @@ struct Provider {
     labels: Vec<Box<str>>,
     /// Models by the names they accept as they stand.
     exact: Names,
-    /// Models that a rule can match otherwise, in catalog order.
-    patterns: Vec<u32>,
+    /// Models that a rule can match otherwise, in catalog order, and the pairs of bytes it needs.
+    patterns: Vec<(u32, u128)>,
 }
 
 /// Where an entry is in its catalog, and how it was met.
@@ -226,7 +226,7 @@ impl Provider {
                 exact.entry(name.into()).or_insert(index as u32);
             });
             if has_patterns {
-                patterns.push(index as u32);
+                patterns.push((index as u32, model.rule.needed_pairs()));
             }
         }
         let labels = entry.models.iter().map(|model| format!("{}/{}", entry.id, model.id).into()).collect();
@@ -237,10 +237,12 @@ impl Provider {
         if let Some(&model) = self.exact.get(reference) {
             return Some((model, MatchKind::Exact));
         }
+        let pairs = pairs_of(reference);
         self.patterns
             .iter()
-            .find(|&&model| self.entry.models[model as usize].rule.is_match(reference))
-            .map(|&model| (model, MatchKind::Pattern))
+            .filter(|(_, needed)| needed & !pairs == 0)
+            .find(|(model, _)| self.entry.models[*model as usize].rule.is_match(reference))
+            .map(|(model, _)| (*model, MatchKind::Pattern))
     }
 }
 

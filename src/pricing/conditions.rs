@@ -49,6 +49,9 @@ impl<'a> Conditions<'a> {
 
     /// What the entry has no rates for, though it may have a price.
     pub(super) fn unknown_to(&self, model: &ModelEntry, reference: &str, is_fallback: bool) -> CostNotes {
+        if !self.batch && self.service_tier.is_none() && self.region.is_none() && !reference.contains('.') {
+            return CostNotes::NONE;
+        }
         let knows = |key: &str, value: &str| !is_fallback && model.knows_context(key, value);
         let mut notes = CostNotes::NONE;
         let is_batch = self.batch || self.service_tier == Some("batch");

@@ -60,6 +60,17 @@ impl Clause {
         }
     }
 
+    /// Pairs of bytes that every reference it describes has, as [`pairs_of`] sets them.
+    pub(super) fn needed_pairs(&self) -> u128 {
+        match self {
+            Self::Equals(text) | Self::StartsWith(text) | Self::EndsWith(text) | Self::Contains(text) => pairs_of(text),
+            Self::Or(parts) if parts.is_empty() => 0,
+            Self::Or(parts) => parts.iter().fold(u128::MAX, |common, part| common & part.needed_pairs()),
+            Self::And(parts) => parts.iter().fold(0, |all, part| all | part.needed_pairs()),
+            Self::Regex(_) | Self::Not(_) => 0,
+        }
+    }
+
     /// Calls `name` for each reference that the rule accepts by equality alone; says whether there are other ways to match.
     pub(super) fn split_exact<'a>(&'a self, name: &mut impl FnMut(&'a str)) -> bool {
         match self {
@@ -72,6 +83,14 @@ impl Clause {
             _ => true,
         }
     }
+}
+
+/// The pairs of neighbouring bytes of a text, each hashed to one of 128 bits.
+///
+/// A text that lacks a pair of another cannot contain it: one comparison rules out most of a provider's hundred rules.
+pub(super) fn pairs_of(text: &str) -> u128 {
+    let bit = |pair: &[u8]| 1 << (pair[0].wrapping_mul(37) ^ pair[1]).wrapping_mul(11) % 128;
+    text.as_bytes().windows(2).fold(0, |set, pair| set | bit(pair))
 }
 
 /// Rewrites a compact date `-20251211` (at the end, or before `-` or `:`) to `-2025-12-11`, as `genai-prices` does for
@@ -130,6 +149,21 @@ mod tests {
         let mut exact = Vec::new();
         assert!(rule.split_exact(&mut |name| exact.push(name)));
         assert_eq!(exact, ["a"]);
+    }
+
+    #[test]
+    fn what_a_rule_needs_is_in_everything_it_describes() {
+        let rule: Clause = serde_json::from_str(
+            r#"{"or":[{"contains":"global.opus-5"},{"and":[{"starts_with":"eu."},{"ends_with":"opus-5"}]},{"equals":"opus-5"}]}"#,
+        )
+        .unwrap();
+        assert_eq!(rule.needed_pairs(), pairs_of("opus-5"));
+        for reference in ["x.global.opus-5-v1", "eu.my-opus-5", "opus-5"] {
+            assert!(rule.is_match(reference));
+            assert_eq!(rule.needed_pairs() & !pairs_of(reference), 0, "{reference}");
+        }
+        assert_ne!(rule.needed_pairs() & !pairs_of("claude-sonnet"), 0);
+        assert_eq!(serde_json::from_str::<Clause>(r#"{"regex":"opus"}"#).unwrap().needed_pairs(), 0);
     }
 
     #[test]

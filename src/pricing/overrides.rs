@@ -79,11 +79,14 @@ enum RawEntry {
 }
 
 impl Overrides {
-    /// Reads rules.
+    /// Reads rules; an empty text holds none.
     ///
     /// # Errors
     /// When they are not of the form above, or a number is nonsense; the message names the rule.
     pub fn parse(text: &str) -> Result<Self, OverrideError> {
+        if text.is_empty() {
+            return Ok(Self::default());
+        }
         let raw: Raw = serde_json::from_str(text).map_err(|error| OverrideError(error.to_string()))?;
         let mut rules = Self::default();
         for (name, entry) in raw.rates {

@@ -1,0 +1,422 @@
+"""Price catalogs: merged without forgetting, refused when they are not to be believed, and swapped while others price."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from datetime import date
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import taximeter
+from conftest import ROOT, wait_for
+from taximeter import _core, catalogs, refresh
+
+DAY = date(2026, 11, 22)
+EARLIER, LATER = date(2026, 11, 1), date(2026, 12, 24)
+
+
+def document(rates: dict | None = None, **further) -> dict:
+    models = {"m": rates or {"input_tokens": "2"}, **{f"other-{n}": {"input_tokens": "1"} for n in range(20)}}
+    entries = [{"id": name, "match": {"equals": name}, "prices": [{"rates": own}]} for name, own in models.items()]
+    provider = {"id": "p", "api": "", "provider_match": None, "model_match": None, "fallback": [], "models": entries}
+    return {"schema": 1, "source": "s", "version": "1", "as_of": DAY.isoformat(), "providers": [provider], **further}
+
+
+def first(merged: catalogs.Merged | dict) -> dict:
+    found = merged if isinstance(merged, dict) else merged.document
+    return found["providers"][0]["models"][0]
+
+
+def test_a_rate_that_was_overwritten_ends_on_the_day_of_the_merge():
+    merged = catalogs.merge(document(), document({"input_tokens": "3"}), today=DAY)
+    assert first(merged)["prices"] == [
+        {"rates": {"input_tokens": "2"}},
+        {"from": "2026-11-22", "rates": {"input_tokens": "3"}},
+    ]
+    assert merged.dated == ["p/m"]
+    assert [str(change) for change in merged.changes] == ["p/m input_tokens: 2 → 3"]
+    again = catalogs.merge(merged.document, document({"input_tokens": "3"}), today=LATER)
+    assert again.document["providers"] == merged.document["providers"]
+    assert not again.changes
+
+
+def test_rates_that_the_source_dates_itself_are_taken_as_they_are():
+    new = document()
+    first(new)["prices"].append({"from": "2026-11-20", "rates": {"input_tokens": "3"}})
+    merged = catalogs.merge(document(), new, today=DAY)
+    # It says that the change was two days ago; the last catalog did not know.
+    assert first(merged)["prices"][-1] == {"from": "2026-11-22", "rates": {"input_tokens": "3"}}
+    future = document()
+    first(future)["prices"].append({"from": "2026-12-01", "rates": {"input_tokens": "3"}})
+    assert first(catalogs.merge(document(), future, today=DAY)) == first(future)
+
+
+def test_windows_are_dated_together():
+    new = document()
+    first(new)["prices"].append({"window": ["08:00:00", "12:00:00"], "rates": {"input_tokens": "4"}})
+    merged = catalogs.merge(document(), new, today=DAY)
+    assert first(merged)["prices"][1:] == [
+        {"from": "2026-11-22", "rates": {"input_tokens": "2"}},
+        {"from": "2026-11-22", "window": ["08:00:00", "12:00:00"], "rates": {"input_tokens": "4"}},
+    ]
+    assert catalogs.merge(merged.document, new, today=LATER).document["providers"] == merged.document["providers"]
+
+
+def test_variants_are_dated_by_their_context():
+    def with_batch(rate):
+        made = document()
+        first(made)["variants"] = [{"when": {"processing": "batch"}, "rates": {"input_tokens": rate}}]
+        return made
+
+    merged = catalogs.merge(with_batch("1"), with_batch("1.5"), today=DAY)
+    assert first(merged)["variants"] == [
+        {"when": {"processing": "batch"}, "rates": {"input_tokens": "1"}},
+        {"when": {"processing": "batch"}, "from": "2026-11-22", "rates": {"input_tokens": "1.5"}},
+    ]
+    _core.check_catalog(catalogs.render(merged.document))
+
+
+def test_the_row_that_is_in_force_is_the_one_the_core_takes(state):
+    merged = catalogs.merge(document(), document({"input_tokens": "3"}), today=EARLIER)
+    meter = taximeter.Meter(state_dir=state)
+    meter.set_catalog(catalogs.render(merged.document))
+    for moment, usd in ((1_793_491_199, 2), (1_793_491_200, 3)):  # around midnight of 2026-11-01
+        assert meter.price("m", {"input_tokens": 1_000_000}, "p", at=moment).usd == usd
+    meter.close()
+
+
+def test_what_the_source_dropped_stays_as_retired():
+    new = document()
+    dropped = new["providers"][0]["models"].pop()
+    merged = catalogs.merge(document(), new, today=DAY)
+    assert merged.kept == [f"p/{dropped['id']}"]
+    assert merged.document["providers"][0]["models"][-1] == {**dropped, "retired": True}
+    assert catalogs.merge(merged.document, new, today=LATER).document["providers"] == merged.document["providers"]
+
+
+def test_a_catalog_that_shrank_by_more_than_a_tenth_is_refused():
+    new = document()
+    del new["providers"][0]["models"][-3:]
+    with pytest.raises(taximeter.CatalogError, match="18 models where the last one had 21"):
+        catalogs.merge(document(), new, today=DAY)
+
+
+@pytest.mark.parametrize("rate", ["20.01", "0.19", "0"])
+def test_a_rate_that_moves_more_than_tenfold_is_held_until_accepted(rate):
+    new = document({"input_tokens": rate})
+    merged = catalogs.merge(document(), new, today=DAY)
+    assert first(merged) == first(document())
+    assert [(change.old, change.new) for change in merged.held] == [("2", rate)]
+    accepted = catalogs.merge(document(), new, today=DAY, accept=["p/m"])
+    assert first(accepted)["prices"][-1]["rates"] == {"input_tokens": rate}
+    tenfold = catalogs.merge(document(), document({"input_tokens": "20"}), today=DAY)
+    assert not tenfold.held
+
+
+rows = st.lists(
+    st.fixed_dictionaries(
+        {"rates": st.fixed_dictionaries({"input_tokens": st.sampled_from(["1", "2", "3"])})},
+        optional={"from": st.sampled_from(["2026-10-01", "2026-11-20", "2026-11-22", "2026-12-01"])},
+    ),
+    min_size=1, max_size=4,
+)  # fmt: skip
+
+
+@given(rows, rows)
+def test_a_merge_keeps_the_past_takes_the_present_and_can_be_repeated(before, after):
+    # As sources write them: undated rows first, then by day.
+    old, new = document(), document()
+    first(old)["prices"] = sorted(before, key=lambda row: row.get("from", ""))
+    first(new)["prices"] = sorted(after, key=lambda row: row.get("from", ""))
+    merged = catalogs.merge(old, new, today=DAY)
+    if not any(row.get("from", "") for row in first(new)["prices"]):
+        # It has no past of its own: nothing of the old one is forgotten.
+        yesterday = date(2026, 11, 21)
+        assert dict(catalogs.rates_in_force(merged.document, yesterday)) == dict(catalogs.rates_in_force(old, yesterday))
+
+    def on(found, day):
+        return dict(catalogs.rates_in_force(found, day))["p/m"]
+
+    for day in (date(2026, 9, 30), date(2026, 10, 1), date(2026, 11, 21)):
+        # What the source itself dates otherwise is better known there.
+        assert on(merged.document, day) in (on(old, day), on(new, day))
+    for day in (DAY, date(2026, 12, 2)):
+        assert on(merged.document, day) == on(new, day)
+    again = catalogs.merge(merged.document, new, today=DAY)
+    assert again.document["providers"] == merged.document["providers"]
+
+
+def test_the_committed_catalogs_are_what_the_packages_give_and_nothing_else():
+    check = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "refresh_catalog.py", "--check"], capture_output=True, text=True, check=False
+    )
+    assert check.returncode == 0, check.stderr
+
+
+def test_the_compiled_catalog_holds_everything_of_the_json():
+    compiled, committed = json.loads(_core.embedded_catalog()), json.loads((ROOT / "data" / "catalog.json").read_text("utf-8"))
+    assert compiled["providers"] == committed["providers"]
+    assert catalogs.changes(committed, compiled) == []
+
+
+# Downloading.
+
+
+class Source:
+    """What a source on loopback sends: set `body`, `status`, `location`; `asked` has the headers of every request."""
+
+    def __init__(self) -> None:
+        self.body, self.status, self.location, self.etag, self.asked = b"", 200, "", '"one"', []
+
+    def send(self, catalog: dict) -> None:
+        self.body = catalogs.render(catalog).encode()
+
+
+@contextmanager
+def serving(source: Source):
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            source.asked.append(dict(self.headers))
+            if source.location:
+                self.send_response(302)
+                self.send_header("Location", source.location)
+                self.end_headers()
+                return
+            if self.headers.get("If-None-Match") == source.etag:
+                self.send_response(304)
+                self.end_headers()
+                return
+            self.send_response(source.status)
+            self.send_header("ETag", source.etag)
+            self.send_header("Content-Length", str(len(source.body)))
+            self.end_headers()
+            self.wfile.write(source.body)
+
+        def log_message(self, *arguments):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/data.json"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def source():
+    return Source()
+
+
+@pytest.fixture
+def url(source):
+    with serving(source) as address:
+        yield address
+
+
+def embedded(rate: str | None = None) -> dict:
+    """The embedded catalog of tomorrow, with another rate for gpt-4o."""
+    found = {**json.loads(_core.embedded_catalog()), "as_of": "2026-12-01"}
+    if rate is not None:
+        openai = next(provider for provider in found["providers"] if provider["id"] == "openai")
+        next(model for model in openai["models"] if model["id"] == "gpt-4o")["prices"][0]["rates"]["input_tokens"] = rate
+    return found
+
+
+def price(meter, at=None):
+    return meter.price("gpt-4o", {"input_tokens": 1_000_000}, "openai", at=at).usd
+
+
+def test_an_update_is_merged_written_and_in_force_at_once_and_for_the_next_process(state, source, url, run):
+    meter = taximeter.Meter(state_dir=state, prices={"multipliers": {"openai/gpt-4o": 2}})
+    assert price(meter) == 5
+    source.send(embedded("3") | {"as_of": "2026-11-22"})
+    merged = refresh.update(meter, url)
+    assert [str(change) for change in merged.changes] == ["openai/gpt-4o input_tokens: 2.5 → 3"]
+    # The user's multiplier survives, and the old rate for calls of before.
+    assert price(meter) == 6
+    assert price(meter, at=1_780_000_000) == 5
+    assert meter.catalog.startswith("genai-prices-2026-11-22.")
+    assert (meter.settings.catalog.stat().st_mode & 0o777, meter.settings.catalog.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    meter.close()
+    shown = run(
+        "import taximeter; print(taximeter.price('gpt-4o', {'input_tokens': 1_000_000}).usd, taximeter.default_meter.catalog)"
+    )
+    assert shown.stdout.split() == ["3", meter.catalog]
+
+
+def test_what_has_not_changed_is_not_sent_again(state, source, url):
+    meter = taximeter.Meter(state_dir=state)
+    source.send(embedded("3"))
+    assert refresh.update(meter, url) is not None
+    assert refresh.update(meter, url) is None
+    assert source.asked[1]["If-None-Match"] == '"one"'
+    source.etag = '"two"'
+    name = meter.catalog
+    assert refresh.update(meter, url).changes == []
+    assert meter.catalog == name
+    meter.close()
+
+
+def test_the_public_data_of_genai_prices_is_understood(state, source, url):
+    raw = [
+        {
+            "id": "testing", "name": "Testing", "api_pattern": "https://x", "model_match": {"starts_with": "TEST-"},
+            "models": [
+                {"id": "test-1", "match": {"or": [{"equals": "Test-1"}, {"regex": "^test-1-\\d+$"}]}, "deprecated": True, "prices": [
+                    {"prices": {"input_mtok": 1.10, "output_mtok": {"base": 2, "tiers": [{"start": 1000, "price": 4}]}}},
+                    {"constraint": {"start_time": "00:30:00Z", "end_time": "16:30:00Z"}, "prices": {"input_mtok": 0.5}},
+                    {"constraint": {"start_date": "2026-12-01"}, "prices": {"input_mtok": 9, "web_searches_kcount": 5}},
+                ]},
+                {"id": "test-2", "match": {"equals": "test-2"}, "prices": {"input_thoughts": 1}},
+            ],
+        }
+    ]  # fmt: skip
+    providers, left_out = catalogs.from_genai(json.loads(json.dumps(raw)), strict=False)
+    assert [entry.partition(":")[0] for entry in left_out] == ["testing/test-2"]
+    (model,) = providers[0]["models"]
+    assert model["prices"] == [
+        {"rates": {"input_tokens": "1.1", "output_tokens": ["2", [1000, "4"]]}},
+        {"window": ["00:30:00", "16:30:00"], "rates": {"input_tokens": "0.5"}},
+        {"from": "2026-12-01", "rates": {"input_tokens": "9", "web_searches": "5"}},
+    ]
+    assert model["match"]["or"][0] == {"equals": "test-1"}
+    assert model["retired"]
+    with pytest.raises(taximeter.CatalogError, match="input_thoughts"):
+        catalogs.from_genai(raw)
+    source.body = json.dumps(raw).encode()
+    meter = taximeter.Meter(state_dir=state)
+    with pytest.raises(taximeter.CatalogError, match="1 models where"):
+        refresh.update(meter, url)
+    meter.close()
+
+
+HOSTILE = {
+    "empty": (b"", "no JSON"),
+    "html": (b"<html>", "no JSON"),
+    "not utf-8": (b"\xff\xfe", "no UTF-8"),
+    "a number": (b"7", "neither a price catalog"),
+    "another list": (b'[{"id": 1}]', "not the data of genai-prices"),
+    "deep": (b"[" * 200_000, "no JSON"),
+    "other schema": (b'{"schema": 9, "source": "s", "version": "1", "providers": []}', "schema 9"),
+    "no models": (b'{"schema": 1, "source": "s", "version": "1", "providers": []}', "0 models"),
+    "unknown unit": (catalogs.render(document({"bananas": "1"})).encode(), "bananas"),
+    "negative": (catalogs.render(document({"input_tokens": "-1"})).encode(), "negative"),
+    "a float": (catalogs.render(document({"input_tokens": 1.5})).encode(), "malformed"),
+    "endless": (b" " * (17 << 20), "more than 16 MB"),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_what_is_no_catalog_is_refused_and_the_old_one_stays(state, source, url, kind):
+    source.body, message = HOSTILE[kind]
+    meter = taximeter.Meter(state_dir=state)
+    with pytest.raises(taximeter.CatalogError, match=message):
+        refresh.update(meter, url)
+    assert price(meter) == 2.5
+    assert not meter.settings.catalog.exists()
+    meter.close()
+
+
+def test_a_truncated_catalog_is_refused_at_every_length(state):
+    text = catalogs.render(document())
+    for length in range(0, len(text) - 2, 97):
+        with pytest.raises(taximeter.CatalogError):
+            _core.check_catalog(text[:length])
+
+
+def test_prices_come_over_https_or_from_this_machine_only(state, source, url):
+    meter = taximeter.Meter(state_dir=state)
+    with pytest.raises(taximeter.CatalogError, match="https only"):
+        refresh.update(meter, "http://prices.example/data.json?key=canary")
+    source.location = "http://prices.example/elsewhere"
+    with pytest.raises(taximeter.CatalogError, match="https only"):
+        refresh.update(meter, url)
+    source.location, source.status = "", 500
+    with pytest.raises(taximeter.CatalogError, match=r"127\.0\.0\.1 answered 500"):
+        refresh.update(meter, url)
+    with pytest.raises(taximeter.CatalogError) as caught:
+        refresh.update(meter, "https://127.0.0.1:1/data.json?key=canary")
+    assert "canary" not in str(caught.value)
+    with pytest.raises(taximeter.CatalogError, match=r"nowhere\.json"):
+        refresh.update(meter, str(state / "nowhere.json"))
+    meter.close()
+
+
+def test_a_damaged_file_on_disk_is_counted_and_the_embedded_catalog_stands_for_it(state, source, url):
+    (state / "prices").mkdir(parents=True)
+    (state / "prices" / "catalog.json").write_text(catalogs.render(embedded("3"))[:-1000])
+    meter = taximeter.Meter(state_dir=state)
+    assert price(meter) == 2.5
+    assert meter.stats()["remarks"]["unreadable_catalog"] == 1
+    source.send(embedded("3"))
+    refresh.update(meter, url)
+    assert price(meter, at=time.time()) == 2.5
+    meter.close()
+
+
+def test_a_catalog_older_than_the_embedded_one_is_not_used(state):
+    (state / "prices").mkdir(parents=True)
+    (state / "prices" / "catalog.json").write_text(catalogs.render({**embedded("3"), "as_of": "2020-01-01"}))
+    meter = taximeter.Meter(state_dir=state)
+    assert price(meter) == 2.5
+    meter.close()
+
+
+def test_a_swap_while_others_price_is_seen_whole(state):
+    meter = taximeter.Meter(state_dir=state)
+    texts = [catalogs.render(document({"input_tokens": rate, "output_tokens": rate})) for rate in ("1", "5")]
+    meter.set_catalog(texts[0])
+    seen, stop = set(), threading.Event()
+
+    def work():
+        while not stop.is_set():
+            cost = meter.price("m", {"input_tokens": 1_000_000, "output_tokens": 1_000_000}, "p")
+            receipt = meter.track(provider="p", model="m", input_tokens=1_000_000, output_tokens=1_000_000)
+            seen.update({cost.usd, receipt.cost_usd})
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for turn in range(300):
+        meter.set_catalog(texts[turn % 2])
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert seen == {2, 10}
+    meter.close()
+
+
+def test_the_background_keeps_prices_fresh_and_ends_with_its_meter(state, source, url):
+    source.send(embedded("3") | {"as_of": "2026-11-22"})
+    meter = taximeter.Meter(state_dir=state, prices={"refresh": "1h", "source": url})
+    wait_for(lambda: price(meter) == 3)
+    assert meter.refresher.daemon
+    meter.configure({"prices": {"refresh": "2h", "source": url}})
+    assert len(source.asked) == 1
+    meter.close()
+
+
+def test_nothing_is_downloaded_unless_asked_for(state, source, url):
+    meter = taximeter.Meter(state_dir=state, prices={"source": url})
+    meter.track(provider="openai", model="gpt-4o", input_tokens=1)
+    meter.close()
+    assert not source.asked
+    assert meter.refresher is None
+
+
+def test_a_document_is_not_changed_by_merging():
+    old, new = document(), document({"input_tokens": "3"})
+    kept = copy.deepcopy((old, new))
+    catalogs.merge(old, new, today=DAY)
+    assert (old, new) == kept
