@@ -185,8 +185,12 @@ def _rates(prices: Mapping[str, Any]) -> Document:
             found[unit] = [_decimal(value["base"]), *([tier["start"], _decimal(tier["price"])] for tier in tiers)]
         else:
             found[unit] = _decimal(value)
-    order = {name: place for place, name in enumerate(_core.UNITS)}
-    return dict(sorted(found.items(), key=lambda item: order[item[0]]))
+    return _ordered(found)
+
+
+def _ordered(rates: Document) -> Document:
+    """Rates in the order of the units: input, output, cache, and so on."""
+    return {unit: rates[unit] for unit in _core.UNITS if unit in rates}
 
 
 def _decimal(value: Any) -> str:
@@ -245,7 +249,7 @@ def _flat(rows: Sequence[Document]) -> dict[str, str]:
     flat = {}
     for row in rows:
         window = "–".join(row["window"]) + " " if "window" in row else ""
-        for unit, rate in row["rates"].items():
+        for unit, rate in _ordered(row["rates"]).items():
             for part in [rate] if isinstance(rate, str) else rate:
                 name, value = (unit, part) if isinstance(part, str) else (f"{unit} above {part[0]}", part[1])
                 flat[window + name] = value
@@ -345,7 +349,9 @@ def _merged_model(merged: Merged, provider: str, old: Document, new: Document, t
 def _merged_rows(old: list[Document], new: list[Document], today: date) -> list[Document]:
     """New rows, after old ones that the new do not remember."""
     yesterday, now = (today - timedelta(days=1)).isoformat(), today.isoformat()
-    past = [row for row in old if row.get("from", "") <= yesterday]
+    # Before the first row begins, it holds all the same.
+    earliest = [{name: value for name, value in row.items() if name != "from"} for row in old[:1]]
+    past = [row for row in old if row.get("from", "") <= yesterday] or earliest
     days = {row.get("from", "0000-00-00") for row in past} | ({yesterday} if past else set())
     if all(_in_force(old, day) == _in_force(new, day) for day in days):
         return new

@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from conftest import ROOT
+
 
 @pytest.fixture
 def cli(state):
@@ -93,7 +95,12 @@ def test_tail_prints_the_last_events(cli, used):
 
 
 def test_price_explains_and_says_when_it_does_not_know(cli):
-    assert "total: $0.0055" in cli("price", "gpt-4o", "--input", "1200", "--cache-read", "800", "--output", "350").stdout
+    asked = ("price", "gpt-4o", "--input", "1200", "--cache-read", "800", "--output", "350")
+    assert cli(*asked).stdout.splitlines()[1:] == ["total: $0.0055"]
+    assert "input_tokens: 400 × $2.5 per 1000000 = $0.001" in cli(*asked, "--explain").stdout
+    dated = cli("price", "o3", "--input", "1000000", "--at", "2025-06-01", "--usage", "web_searches=2", "--json").stdout
+    assert json.loads(dated)["usd"] == "10.02"
+    assert "UNIT=N" in cli("price", "o3", "--usage", "web_searches", code=2).stderr
     assert json.loads(cli("price", "gpt-4o", "--input", "1000000", "--batch", "--json").stdout)["usd"] == "1.25"
     assert "unpriced" in cli("price", "no-such-model", code=1).stdout
     assert "input_tokens" in cli("price", "gpt-4o", "--input", "-5", code=2).stderr
@@ -103,6 +110,52 @@ def test_models_lists_what_matches(cli):
     assert "openai/gpt-4o" in cli("models", "gpt-4o").stdout.splitlines()
     assert len(json.loads(cli("models", "--json").stdout)) > 2_000
     cli("models", "no-such-model", code=1)
+
+
+def test_prices_lists_ones_own_rates_and_the_catalogs(cli, state):
+    (state.parent / "taximeter.toml").write_text('[prices.rates."openai/gpt-4o"]\ninput_tokens = { per_1m = 1.5 }\n')
+    lines = cli("prices", "list", "openai/gpt-4o").stdout.splitlines()
+    assert lines[0] == 'openai/gpt-4o  rates {"input_tokens": {"per_1m": "1.5"}}'
+    assert lines[1].startswith("openai/gpt-4o  input_tokens 2.5  output_tokens 10  ")
+    assert "[processing=batch] input_tokens 1.25" in lines[1]
+    found = json.loads(cli("prices", "--json").stdout)
+    assert found["as_of"]
+    assert len(found["prices"]) > 2_000
+    assert "manual" in cli("price", "gpt-4o", "--input", "1", "--json").stdout
+    cli("prices", "list", "no-such-model", code=1)
+
+
+def test_prices_are_compared_and_updated_from_a_file(cli, state, tmp_path):
+    catalog = json.loads((ROOT / "data" / "catalog.json").read_text("utf-8"))
+    openai = next(provider for provider in catalog["providers"] if provider["id"] == "openai")
+    model = next(model for model in openai["models"] if model["id"] == "gpt-4o")
+    model["prices"][0]["rates"] |= {"input_tokens": "3", "output_tokens": "11"}
+    (tmp_path / "new.json").write_text(json.dumps(catalog))
+    shown = cli("prices", "diff", "--from", str(tmp_path / "new.json")).stdout.splitlines()
+    assert shown == ["openai/gpt-4o input_tokens: 2.5 → 3", "openai/gpt-4o output_tokens: 10 → 11"]
+    assert not (state / "prices").exists()
+    assert "2 changes" in cli("prices", "update", "--from", str(tmp_path / "new.json")).stderr
+    assert "total: $3" in cli("price", "gpt-4o", "--input", "1000000").stdout
+    model["prices"][0]["rates"]["input_tokens"] = "31"
+    (tmp_path / "new.json").write_text(json.dumps(catalog))
+    assert "held back" in cli("prices", "update", "--from", str(tmp_path / "new.json")).stdout
+    update = ("prices", "update", "--from", str(tmp_path / "new.json"), "--accept", "openai/gpt-4o", "--json")
+    assert json.loads(cli(*update).stdout)["changes"][0]["new"] == "31"
+    (tmp_path / "new.json").write_text("{")
+    assert "no JSON" in cli("prices", "update", "--from", str(tmp_path / "new.json"), code=2).stderr
+    assert "total: $31" in cli("price", "gpt-4o", "--input", "1000000").stdout
+
+
+def test_reprice_says_what_it_changes(cli, used, state):
+    (state.parent / "taximeter.toml").write_text('[prices.rates."openai/no-such-model"]\ninput_tokens = { per_token = 0.001 }\n')
+    cli("drain")
+    shown = cli("reprice", "--since", "1h", "--dry-run")
+    assert shown.stdout == "openai/no-such-model: 1 calls, 1 of them unpriced before: $0 → $0.007 (+0.007)\n"
+    assert "4 calls looked at, 1 would change" in shown.stderr
+    found = json.loads(cli("reprice", "--since", "1h", "--where", "model=no-such-model", "--json").stdout)
+    assert (found["examined"], found["models"][0]["after_usd"]) == (1, "0.007")
+    assert cli("reprice").stdout == ""
+    assert "BAD" not in cli("doctor").stdout
 
 
 def test_drain_delivers_what_was_left(cli, used):

@@ -1,0 +1,117 @@
+"""Stored costs change on request only, and what they were is kept."""
+
+from __future__ import annotations
+
+import ast
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from datetime import datetime
+from decimal import Decimal
+
+import pytest
+
+import taximeter
+from conftest import events_of
+
+MINE = {"rates": {"x/m": {"input_tokens": {"per_1m": "2"}}}}
+
+
+def rows(meter, query: str) -> list[tuple]:
+    """Read by another process: Python's SQLite in this one would, on closing the file, drop the locks that the meter's holds."""
+    text = "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute(sys.argv[2]).fetchall())"
+    shown = subprocess.run([sys.executable, "-c", text, meter.settings.ledger, query], capture_output=True, text=True, check=True)
+    return ast.literal_eval(shown.stdout)
+
+
+@pytest.fixture
+def tracked(state):
+    meter = taximeter.Meter(state_dir=state, prices=MINE)
+    meter.track(provider="x", model="m", input_tokens=1_000_000, team="a", tags={"plan": "pro"})
+    meter.track(provider="x", model="m", input_tokens=2_000_000, team="b", batch=True)
+    meter.track(provider="x", model="unknown", input_tokens=5, team="a")
+    meter.track(provider="x", model="m", input_tokens=1_000_000, cost_usd="0.125", team="a")
+    meter.track(provider="x", model="m", team="a")
+    events_of(meter)
+    yield meter
+    meter.close()
+
+
+def test_r13_new_prices_change_nothing_that_is_stored(tracked):
+    before = rows(tracked, "SELECT * FROM events")
+    tracked.configure({"prices": {"rates": {"x/*": {"input_tokens": {"per_1m": "3"}}}}})
+    tracked.track(provider="x", model="other", input_tokens=1_000_000)
+    assert events_of(tracked)[-1]["cost_usd"] == "3"
+    assert rows(tracked, "SELECT * FROM events")[: len(before)] == before
+    assert rows(tracked, "SELECT * FROM repricings") == []
+
+
+def test_a_repricing_keeps_the_old_figures_and_moves_the_sums(tracked):
+    ledger = taximeter.Ledger(tracked.settings.ledger)
+    assert ledger.report("team").total.cost_usd == Decimal("6.125")
+    tracked.configure({"prices": {"rates": {"x/*": {"input_tokens": {"per_1m": "3"}}, "x/m": {"input_tokens": {"per_1m": "3"}}}}})
+    dry = tracked.reprice(dry_run=True)
+    assert rows(tracked, "SELECT count(*) FROM repricings") == [(0,)]
+    done = tracked.reprice()
+    assert done == dry
+    assert done.examined == 5
+    by_model = {row.model: (row.changed, row.newly_priced, row.before_usd, row.after_usd) for row in done.rows}
+    assert by_model == {
+        # Two that were computed, and the computed figure beside one that was reported.
+        "m": (3, 0, Decimal("6.125"), Decimal("9.125")),
+        "unknown": (1, 1, Decimal(0), Decimal("0.000015")),
+    }
+    kept = rows(
+        tracked, "SELECT r.cost_usd, r.cost_status, r.catalog, e.cost_usd FROM repricings r JOIN events e USING (id) ORDER BY e.seq"
+    )
+    assert [(old, status, new) for old, status, _, new in kept] == [
+        ("2", "manual", "3"), ("4", "manual", "6"), (None, "unpriced", "0.000015"), ("0.125", "reported", "0.125"),
+    ]  # fmt: skip
+    assert kept[0][2].startswith("override-")
+    # Sums kept by the hour are those of the events, under every dimension.
+    for by in ("model", "team", "cost_status", ("team", "model")):
+        fast = ledger.report(by)
+        assert fast.total.cost_usd == Decimal("9.125015")
+        slow = ledger.report((*([by] if isinstance(by, str) else by), "tag:none"))
+        assert {(tuple(row.key.values()), row.calls, row.cost_usd) for row in fast} == {
+            (tuple(row.key.values())[:-1], row.calls, row.cost_usd) for row in slow
+        }
+    assert rows(tracked, "SELECT count(*) FROM hourly WHERE calls <= 0") == [(0,)]
+    assert tracked.reprice().rows == ()
+
+
+def test_only_the_calls_that_are_asked_for_are_repriced(tracked):
+    tracked.configure({"prices": {"rates": {"x/m": {"input_tokens": {"per_1m": "5"}}}}})
+    (row,) = tracked.reprice(where={"team": "b"}, since="1h").rows
+    assert (row.changed, row.before_usd, row.after_usd) == (1, 4, 10)
+    assert tracked.reprice(since="2020-01-01", until="2021-01-01").examined == 0
+
+
+def test_a_call_is_repriced_at_the_rates_of_its_time(state):
+    meter = taximeter.Meter(state_dir=state)
+    for moment in ("2026-10-31T23:59:59Z", "2026-11-01T00:00:00Z"):
+        at = datetime.fromisoformat(moment.replace("Z", "+00:00"))
+        meter.track(provider="x", model="m", input_tokens=1_000_000, started_at=at)
+    events_of(meter)
+    dated = [{"rates": {"input_tokens": {"per_1m": 1}}}, {"from": "2026-11-01", "rates": {"input_tokens": {"per_1m": 2}}}]
+    meter.configure({"prices": {"rates": {"x/m": dated}}})
+    meter.reprice()
+    assert [event["cost_usd"] for event in taximeter.Ledger(meter.settings.ledger).events()] == ["1", "2"]
+    meter.close()
+
+
+def test_a_ledger_of_the_first_schema_is_brought_up_to_date(tracked):
+    tracked.close()
+    with closing(sqlite3.connect(tracked.settings.ledger)) as connection:
+        connection.executescript("DROP TABLE repricings; ALTER TABLE events DROP COLUMN cost_notes; PRAGMA user_version = 1;")
+    assert taximeter.Ledger(tracked.settings.ledger).report().total.calls == 5
+    tracked.track(provider="azure", model="gpt-4o", input_tokens=1)
+    events_of(tracked)
+    assert list(taximeter.Ledger(tracked.settings.ledger).events())[-1]["cost_notes"] == ["fallback_provider"]
+
+
+def test_without_a_ledger_there_is_nothing_to_reprice(state):
+    meter = taximeter.Meter(state_dir=state)
+    assert meter.reprice() == (taximeter.ledger.Repricing(0, ()))
+    meter.close()
