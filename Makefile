@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEV_READY := $(VENV)/.dev-ready
-SOURCES := $(shell find src data -type f) Cargo.toml Cargo.lock pyproject.toml
+SOURCES := $(shell find src data -type f) build.rs Cargo.toml Cargo.lock pyproject.toml
 export CARGO_TERM_COLOR ?= auto
 
 .PHONY: demo test test-rust test-python lint bench wheel lock clean
@@ -53,9 +53,10 @@ $(VENV)/.built-release: $(DEV_READY) $(SOURCES)
 	$(BIN)/maturin develop --release --locked
 	touch $@
 
-$(DEV_READY): requirements-dev.txt
+$(DEV_READY): requirements-dev.txt requirements-data.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --requirement requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-data.txt
 	touch $@
 
 clean:

@@ -26,10 +26,6 @@ taximeter.flush()
 print(resident() - before)
 """
 ONE = "import taximeter; taximeter.track(provider='openai', model='gpt-4o', input_tokens=1)"
-FIRST = """
-import time, taximeter
-b = time.perf_counter(); taximeter.price("gpt-4o", {"input_tokens": 1}); print((time.perf_counter() - b) * 1000)
-"""
 PRODUCER = """
 import os, sys, threading, taximeter
 taximeter.init(instrument=False)
@@ -53,8 +49,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as state:
         imports = [float(run(IMPORT, state)) for _ in range(15)]
         print(f"import taximeter: {statistics.median(imports):.1f} ms (worst of {len(imports)}: {max(imports):.1f} ms)")
-        first = [float(run(FIRST, state)) for _ in range(9)]
-        print(f"first price (loads the catalog): {statistics.median(first):.1f} ms")
         memory, tracking = run(MEMORY, state).splitlines()
         imported, init = map(float, memory.split())
         print(f"resident memory: import {imported:.1f} MB, and init {init:.1f} MB, and the first event {float(tracking):.1f} MB")

@@ -195,9 +195,13 @@ fn add_all(usage: &mut Usage, report: &Value, fields: &[Field]) {
 
 /// Adds to a count. A part of zero says nothing, but that an overlap is known to be empty.
 fn add(usage: &mut Usage, unit: Unit, count: u64) {
-    const OVERLAP_DIMENSIONS: usize = 4;
-    let is_total = unit.dimensions().count() <= 2;
-    if count > 0 || is_total || unit.dimensions().count() >= OVERLAP_DIMENSIONS {
+    let (mut dimensions, mut has_modality) = (0, false);
+    for dimension in unit.dimensions() {
+        dimensions += 1;
+        has_modality |= dimension.starts_with("modality=");
+    }
+    let (is_total, is_overlap) = (dimensions <= 2, has_modality && dimensions >= 4);
+    if count > 0 || is_total || is_overlap {
         usage.set(unit, usage.count(unit).saturating_add(count).min(MAX_COUNT));
     }
 }
@@ -346,5 +350,5 @@ fn gemini(usage: &mut Usage, report: &Value) {
 }
 
 #[cfg(test)]
-#[path = "usage_tests.rs"]
+#[path = "tests.rs"]
 mod tests;

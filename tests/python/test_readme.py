@@ -9,6 +9,7 @@ import pytest
 
 from conftest import ROOT
 
+PRICING = (ROOT / "docs" / "pricing.md").read_text("utf-8")
 README = (ROOT / "README.md").read_text("utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
@@ -21,6 +22,28 @@ def test_code_runs_as_written(block, provider, run):
         assert outcome.stdout == shown
     else:
         assert "0.0055" in outcome.stdout
+
+
+def test_the_pages_on_prices_run_as_written(run, state):
+    (block,) = re.findall(r"```python\n(.*?)```", PRICING, re.DOTALL)
+    assert "0.0159" in run(block).stdout
+    rules, weekdays = re.findall(r"```toml\n(.*?)```", PRICING, re.DOTALL)
+    (state.parent / "taximeter.toml").write_text(rules)
+    ask = "import taximeter; print(taximeter.price({!r}, {!r}, {!r}{}).usd)"
+    assert run(ask.format("gpt-4o-2024-08-06", {"input_tokens": 1_000_000}, "openai", "")).stdout == "2.025\n"
+    assert run(ask.format("painter", {"output_images": 2}, "my-gateway", "")).stdout == "0.084\n"
+    assert run(ask.format("prod-eu", {"input_tokens": 1_000_000}, "azure", "")).stdout == "2.1\n"
+    (state.parent / "taximeter.toml").write_text(weekdays)
+    friday, saturday = ", at=1_795_176_000", ", at=1_795_262_400"
+    asked = ("deepseek-chat", {"input_tokens": 1_000_000}, "deepseek")
+    assert [run(ask.format(*asked, day)).stdout for day in (friday, saturday)] == ["0.27\n", "0.135\n"]
+
+
+def test_every_note_of_a_cost_is_documented():
+    source = (ROOT / "src" / "event" / "mod.rs").read_text("utf-8")
+    names = re.search(r"const NAMES: \[&str; 7\] = \[(.*?)\]", source, re.DOTALL)[1]
+    for name in re.findall(r'"(\w+)"', names):
+        assert f"`{name}`" in PRICING, name
 
 
 def test_there_are_blocks():
