@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,7 @@ def text(rate: Any, per: Decimal) -> str:
 
 
 def bare_name(name: str, entry: Mapping[str, Any]) -> str:
-    prefix = f"{entry['litellm_provider']}/"
+    prefix = f"{entry.get('litellm_provider', '')}/"
     return name.removeprefix(prefix).lower()
 
 
@@ -121,37 +121,38 @@ def long_tail(table: Mapping[str, Mapping[str, Any]], known: set[str]) -> list[D
     ]
 
 
-def pairs(table: Mapping[str, Mapping[str, Any]], known: set[str]) -> Iterator[tuple[str, str, Document, taximeter.Cost]]:
-    """Entries of the table that the catalog knows by an exact name, with the catalog's price of a million input tokens."""
-    for name, entry in sorted(table.items()):
-        provider = provider_of(entry)
-        if provider not in known or entry.get("input_cost_per_token") is None:
-            continue
-        model = bare_name(name, entry)
-        cost = taximeter.price(model, {"input_tokens": 1}, provider=provider)
-        if cost.usd is not None and (cost.match == "exact" or provider == "aws"):
-            try:
-                yield provider, model, rates_of(entry), cost
-            except (ValueError, ArithmeticError):
-                continue
+UNITS_COMPARED = {"input_tokens": {}, "output_tokens": {}, "cache_read_tokens": {"input_tokens": 1}}
+
+
+def million(model: str, provider: str, unit: str, total: Document) -> Decimal | None:
+    """What a million of a unit costs by the catalog; `None` where nothing or another name's pattern says so."""
+    cost = taximeter.price(model, {unit: 1, **total}, provider)
+    return cost.usd * MILLION if cost.usd is not None and (cost.match == "exact" or provider == "aws") else None
 
 
 def cross_check(catalog: Document, table: Mapping[str, Mapping[str, Any]]) -> str:
-    """Where the two differ in what a million input and a million output tokens cost, the largest difference first."""
+    """Where the two differ in what a million tokens cost, the largest difference first. Only what both state is compared."""
     known = {provider["id"] for provider in catalog["providers"]}
-    compared, different = 0, []
-    for provider, model, rates, _ in pairs(table, known):
-        units = ("input_tokens", "output_tokens")
-        stated = [rates.get(unit, "0") for unit in units]
-        theirs = [Decimal(one if isinstance(one, str) else one[0]) for one in stated]
-        ours = [(taximeter.price(model, {unit: 1}, provider=provider).usd or Decimal(0)) * MILLION for unit in units]
-        compared += 1
-        if ours != theirs:
-            far = max(abs(a - b) / max(a, b) for a, b in zip(ours, theirs, strict=True) if a != b)
-            different.append((far, provider, model, ours, theirs))
-    lines = [f"{compared} entries compared, {compared - len(different)} the same, {len(different)} different"]
-    lines.append("difference  entry: $ per million tokens in/out, genai-prices | litellm")
-    for far, provider, model, ours, theirs in sorted(different, key=lambda row: (-row[0], row[1:3])):
-        shown = " | ".join("/".join(f"{rate.normalize():f}" for rate in side) for side in (ours, theirs))
-        lines.append(f"{far * 100:9.1f} %  {provider}/{model}: {shown}")
+    compared: dict[tuple[str, str, str], tuple[Decimal, Decimal]] = {}
+    for name, entry in sorted(table.items()):
+        provider, model = provider_of(entry), bare_name(name, entry)
+        if provider not in known:
+            continue
+        try:
+            rates = rates_of(entry)
+        except (ValueError, ArithmeticError):
+            continue
+        for unit, total in UNITS_COMPARED.items():
+            if (stated := rates.get(unit)) is None or (ours := million(model, provider, unit, total)) is None:
+                continue
+            compared[provider, model, unit] = ours, Decimal(stated if isinstance(stated, str) else stated[0])
+    different = [
+        (abs(ours - theirs) / max(ours, theirs), *key, ours, theirs) for key, (ours, theirs) in compared.items() if ours != theirs
+    ]
+    entries = {key[:2] for key in compared}
+    odd = {row[1:3] for row in different}
+    lines = [f"{len(entries)} entries compared, {len(entries) - len(odd)} the same, {len(odd)} different"]
+    lines.append("difference  entry: $ per million, genai-prices | litellm")
+    for far, provider, model, unit, ours, theirs in sorted(different, key=lambda row: (-row[0], row[1:4])):
+        lines.append(f"{far * 100:9.1f} %  {provider}/{model} {unit}: {ours.normalize():f} | {theirs.normalize():f}")
     return "\n".join(lines)

@@ -89,8 +89,9 @@ impl Clause {
 ///
 /// A text that lacks a pair of another cannot contain it: one comparison rules out most of a provider's hundred rules.
 pub(super) fn pairs_of(text: &str) -> u128 {
-    let bit = |pair: &[u8]| 1 << (pair[0].wrapping_mul(37) ^ pair[1]).wrapping_mul(11) % 128;
-    text.as_bytes().windows(2).fold(0, |set, pair| set | bit(pair))
+    // Odd factors spread letters and digits, which differ in their low bits.
+    let hash = |pair: &[u8]| (pair[0].wrapping_mul(37) ^ pair[1]).wrapping_mul(11) % 128;
+    text.as_bytes().windows(2).fold(0, |set, pair| set | 1 << hash(pair))
 }
 
 /// Rewrites a compact date `-20251211` (at the end, or before `-` or `:`) to `-2025-12-11`, as `genai-prices` does for
