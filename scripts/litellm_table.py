@@ -121,13 +121,20 @@ def long_tail(table: Mapping[str, Mapping[str, Any]], known: set[str]) -> list[D
     ]
 
 
-UNITS_COMPARED = {"input_tokens": {}, "output_tokens": {}, "cache_read_tokens": {"input_tokens": 1}}
+UNITS_COMPARED = {
+    "input_tokens": ("input_tokens",),
+    "output_tokens": ("output_tokens",),
+    "cache_read_tokens": ("input_tokens", "cache_read_tokens"),
+}
 
 
-def million(model: str, provider: str, unit: str, total: Document) -> Decimal | None:
-    """What a million of a unit costs by the catalog; `None` where nothing or another name's pattern says so."""
-    cost = taximeter.price(model, {unit: 1, **total}, provider)
-    return cost.usd * MILLION if cost.usd is not None and (cost.match == "exact" or provider == "aws") else None
+def million(model: str, provider: str, unit: str) -> Decimal | None:
+    """What a million more of a unit cost by the catalog; `None` where nothing or another name's pattern says so."""
+    one, two = (taximeter.price(model, dict.fromkeys(UNITS_COMPARED[unit], count), provider) for count in (1, 2))
+    if one.usd is None or two.usd is None or not (one.match == "exact" or provider == "aws"):
+        return None
+    # A fee for each request is in both.
+    return (two.usd - one.usd) * MILLION
 
 
 def cross_check(catalog: Document, table: Mapping[str, Mapping[str, Any]]) -> str:
@@ -142,8 +149,8 @@ def cross_check(catalog: Document, table: Mapping[str, Mapping[str, Any]]) -> st
             rates = rates_of(entry)
         except (ValueError, ArithmeticError):
             continue
-        for unit, total in UNITS_COMPARED.items():
-            if (stated := rates.get(unit)) is None or (ours := million(model, provider, unit, total)) is None:
+        for unit in UNITS_COMPARED:
+            if (stated := rates.get(unit)) is None or (ours := million(model, provider, unit)) is None:
                 continue
             compared[provider, model, unit] = ours, Decimal(stated if isinstance(stated, str) else stated[0])
     different = [
