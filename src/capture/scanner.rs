@@ -43,6 +43,8 @@ pub struct Summary {
     pub usage: Usage,
     /// What the provider says it charges.
     pub cost: Option<Usd>,
+    /// A field of the usage that is no count; the usage is then missing.
+    pub unreadable: Option<&'static str>,
     /// Whether that is final.
     pub usage_status: UsageStatus,
     /// Why generation stopped.
@@ -264,6 +266,8 @@ impl Scanner {
         }
         let Options { family, dialect, .. } = self.options;
         let report = self.report.as_ref().and_then(|report| normalize(report, Some(family), dialect));
+        self.found.unreadable = report.as_ref().and_then(|report| report.unreadable);
+        let report = report.filter(|report| report.unreadable.is_none());
         self.found.usage_status = match report {
             None => UsageStatus::Missing,
             Some(_) if self.has_ended => UsageStatus::Complete,

@@ -5,10 +5,16 @@ pub(super) struct Field {
     /// Names from the usage object inward.
     pub(super) path: &'static [&'static str],
     pub(super) unit: &'static str,
+    /// Another name of what a field before it says: it counts only where that one is not there.
+    pub(super) is_alternative: bool,
 }
 
 const fn field(path: &'static [&'static str], unit: &'static str) -> Field {
-    Field { path, unit }
+    Field { path, unit, is_alternative: false }
+}
+
+const fn or(path: &'static [&'static str], unit: &'static str) -> Field {
+    Field { path, unit, is_alternative: true }
 }
 
 pub(super) const CHAT: &[Field] = &[
@@ -16,13 +22,29 @@ pub(super) const CHAT: &[Field] = &[
     field(&["completion_tokens"], "output_tokens"),
     field(&["prompt_tokens_details", "cached_tokens"], "cache_read_tokens"),
     field(&["prompt_tokens_details", "cache_write_tokens"], "cache_write_tokens"),
+    // litellm's names of Anthropic's cache.
+    or(&["prompt_tokens_details", "cache_creation_tokens"], "cache_write_tokens"),
+    field(
+        &["prompt_tokens_details", "cache_creation_token_details", "ephemeral_5m_input_tokens"],
+        "cache_write_5m_tokens",
+    ),
+    field(
+        &["prompt_tokens_details", "cache_creation_token_details", "ephemeral_1h_input_tokens"],
+        "cache_write_1h_tokens",
+    ),
     field(&["prompt_tokens_details", "audio_tokens"], "input_audio_tokens"),
     field(&["prompt_tokens_details", "image_tokens"], "input_image_tokens"),
     field(&["completion_tokens_details", "reasoning_tokens"], "output_reasoning_tokens"),
     field(&["completion_tokens_details", "audio_tokens"], "output_audio_tokens"),
     field(&["completion_tokens_details", "image_tokens"], "output_image_tokens"),
     // Databricks, Modal and Perplexity have it at the top.
-    field(&["reasoning_tokens"], "output_reasoning_tokens"),
+    or(&["reasoning_tokens"], "output_reasoning_tokens"),
+    // DeepSeek, Moonshot, Databricks and xAI, each with a name of its own for the same part of the prompt; gateways for the other.
+    or(&["prompt_cache_hit_tokens"], "cache_read_tokens"),
+    or(&["cached_tokens"], "cache_read_tokens"),
+    or(&["cache_read_input_tokens"], "cache_read_tokens"),
+    or(&["cached_prompt_text_tokens"], "cache_read_tokens"),
+    or(&["cache_creation_input_tokens"], "cache_write_tokens"),
     // Mistral's audio models.
     field(&["prompt_audio_seconds"], "audio_seconds"),
     field(&["prompt_audio_seconds"], "input_audio_seconds"),
@@ -40,7 +62,7 @@ pub(super) const RESPONSES: &[Field] = &[
     field(&["output_tokens"], "output_tokens"),
     field(&["input_tokens_details", "cached_tokens"], "cache_read_tokens"),
     // Perplexity's name for it.
-    field(&["input_tokens_details", "cache_read_input_tokens"], "cache_read_tokens"),
+    or(&["input_tokens_details", "cache_read_input_tokens"], "cache_read_tokens"),
     field(&["input_tokens_details", "cache_write_tokens"], "cache_write_tokens"),
     field(&["input_tokens_details", "audio_tokens"], "input_audio_tokens"),
     field(&["input_tokens_details", "image_tokens"], "input_image_tokens"),
@@ -90,6 +112,10 @@ pub(super) const CONVERSE: &[Field] = &[
     field(&["cacheDetails", "ttl=5m", "inputTokens"], "cache_write_5m_tokens"),
     field(&["cacheDetails", "ttl=1h", "inputTokens"], "cache_write_1h_tokens"),
 ];
+
+/// The totals, which [`super::usage`] settles with what lies beside them.
+pub(super) const GEMINI_TOTALS: &[Field] =
+    &[field(&["promptTokenCount"], "input_tokens"), field(&["candidatesTokenCount"], "output_tokens")];
 
 /// Documents are read as images.
 pub(super) const GEMINI: &[Field] = &[

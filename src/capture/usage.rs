@@ -64,6 +64,8 @@ pub struct Report {
     pub usage: Usage,
     /// What the provider says it charges.
     pub cost: Option<Usd>,
+    /// A field that is there and no count: then the usage is not to be relied on.
+    pub unreadable: Option<&'static str>,
 }
 
 impl Family {
@@ -110,9 +112,8 @@ impl Family {
     }
 
     fn fields(self, report: &Value) -> &'static [Field] {
-        let is_chat = ["prompt_tokens", "completion_tokens"].iter().any(|name| report.get(name).is_some());
         match self {
-            Self::OpenAi if is_chat => tables::CHAT,
+            Self::OpenAi if is_chat(report) => tables::CHAT,
             Self::OpenAi => tables::RESPONSES,
             Self::Anthropic => tables::ANTHROPIC,
             Self::Gemini => tables::GEMINI,
@@ -145,10 +146,11 @@ impl Dialect {
             Self::Plain => None,
             Self::OpenRouter => {
                 let own = amount(report.get("cost")?)?;
+                if report.get("is_byok").and_then(Value::as_bool) != Some(true) {
+                    return Some(own);
+                }
                 // With a key of the user's own, OpenRouter charges its fee and the provider the rest.
-                let is_byok = report.get("is_byok").and_then(Value::as_bool) == Some(true);
-                let upstream = find(report, &["cost_details", "upstream_inference_cost"]).filter(|_| is_byok);
-                own.checked_add(upstream.and_then(amount).unwrap_or_default())
+                own.checked_add(amount(find(report, &["cost_details", "upstream_inference_cost"])?)?)
             }
             Self::Perplexity => amount(find(report, &["cost", "total_cost"])?),
             Self::XAi => {
@@ -159,16 +161,27 @@ impl Dialect {
     }
 }
 
-/// Usage from a provider's usage object. Fields that are absent, null or no counts are left out; `None` when there are none.
+/// Usage from a provider's usage object. Fields that are absent or null are left out; `None` when there are none.
 #[must_use]
 pub fn normalize(report: &Value, family: Option<Family>, dialect: Dialect) -> Option<Report> {
     report.as_object()?;
     let family = family.unwrap_or_else(|| Family::of(report));
     let mut usage = Usage::default();
-    add_all(&mut usage, report, family.fields(report));
+    let fields = family.fields(report);
+    let totals = if family == Family::Gemini { tables::GEMINI_TOTALS } else { &[] };
+    let unreadable = totals.iter().chain(fields).find_map(|field| unreadable(report, field));
+    add_all(&mut usage, report, fields);
     match family {
         Family::OpenAi => openai(&mut usage, report, dialect),
-        Family::Anthropic => total_of_lifetimes(&mut usage, true),
+        Family::Anthropic => {
+            // What compaction used is not in the totals beside it.
+            let iterations = report.get("iterations").and_then(Value::as_array);
+            let is_compaction = |one: &&Value| one.get("type").and_then(Value::as_str) == Some("compaction");
+            for compaction in iterations.into_iter().flatten().filter(is_compaction) {
+                add_all(&mut usage, compaction, tables::ANTHROPIC);
+            }
+            total_of_lifetimes(&mut usage, true);
+        }
         Family::Converse => {
             total_of_lifetimes(&mut usage, true);
             converse(&mut usage, report);
@@ -181,13 +194,34 @@ pub fn normalize(report: &Value, family: Option<Family>, dialect: Dialect) -> Op
         }
         Family::Cohere | Family::Ollama | Family::OpenTelemetry => {}
     }
-    (!usage.is_empty()).then(|| Report { usage, cost: dialect.cost(report) })
+    let is_something = !usage.is_empty() || unreadable.is_some();
+    is_something.then(|| Report { usage, cost: dialect.cost(report), unreadable })
+}
+
+/// Whether the names are those of chat completions.
+fn is_chat(report: &Value) -> bool {
+    ["prompt_tokens", "completion_tokens"].iter().any(|name| report.get(name).is_some_and(|value| !value.is_null()))
+}
+
+/// The name of a field that is there, and neither null nor a count; or of what should hold it and cannot.
+fn unreadable(report: &Value, field: &Field) -> Option<&'static str> {
+    let holder = find(report, &field.path[..1])?;
+    let is_held = field.path.len() == 1 || holder.is_null() || holder.is_object() || holder.is_array();
+    if !is_held {
+        return field.path.first().copied();
+    }
+    let unit = Unit::from_name(field.unit)?;
+    let value = find(report, field.path)?;
+    (!value.is_null() && stored_count(value, unit).is_none()).then(|| field.path.last().copied()).flatten()
 }
 
 /// Adds every field of a table that is there.
 fn add_all(usage: &mut Usage, report: &Value, fields: &[Field]) {
     for field in fields {
         let Some(unit) = Unit::from_name(field.unit) else { continue };
+        if field.is_alternative && usage.count(unit) > 0 {
+            continue;
+        }
         let Some(count) = find(report, field.path).and_then(|value| stored_count(value, unit)) else { continue };
         add(usage, unit, count);
     }
@@ -258,30 +292,16 @@ fn amount(value: &Value) -> Option<Usd> {
         Value::String(text) => text.clone(),
         _ => return None,
     };
-    text.parse().ok().filter(|amount| *amount >= Usd::ZERO)
+    let rounded = || value.as_f64().and_then(|number| format!("{number:.24}").parse().ok());
+    text.parse().ok().or_else(rounded).filter(|amount| *amount >= Usd::ZERO)
 }
 
 fn openai(usage: &mut Usage, report: &Value, dialect: Dialect) {
-    let cached = Unit::CACHE_READ_TOKENS;
-    if usage.count(cached) == 0 {
-        // DeepSeek, Moonshot and Databricks, each with a name of its own for the same part of `prompt_tokens`.
-        for name in ["prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens", "cached_prompt_text_tokens"]
-        {
-            if let Some(count) = count(report, &[name]).filter(|count| *count > 0) {
-                usage.set(cached, count);
-                break;
-            }
-        }
-    }
-    if usage.count(Unit::CACHE_WRITE_TOKENS) == 0
-        && let Some(written) = count(report, &["cache_creation_input_tokens"])
-    {
-        add(usage, Unit::CACHE_WRITE_TOKENS, written);
-    }
+    total_of_lifetimes(usage, false);
     if dialect == Dialect::Perplexity {
         add_all(usage, report, tables::PERPLEXITY);
     }
-    let is_chat = report.get("prompt_tokens").is_some();
+    let is_chat = is_chat(report);
     if !is_chat {
         add_all(usage, report, tables::REALTIME);
     }

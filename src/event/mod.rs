@@ -108,7 +108,10 @@ impl CostNotes {
     /// The rates are those of the provider whose model another one serves.
     pub const FALLBACK_PROVIDER: Self = Self(1 << 6);
 
-    const NAMES: [&str; 7] = [
+    /// Some other condition has no rates: the standard ones were taken.
+    pub const CONTEXT_WITHOUT_RATES: Self = Self(1 << 7);
+
+    const NAMES: [&str; 8] = [
         "modality_at_text_rate",
         "cache_at_input_rate",
         "unit_without_rate",
@@ -116,6 +119,7 @@ impl CostNotes {
         "batch_without_rates",
         "region_without_rates",
         "fallback_provider",
+        "context_without_rates",
     ];
 
     /// The names of those that are set, as in Python and in the ledger.

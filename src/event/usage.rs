@@ -64,17 +64,6 @@ impl Usage {
             Some((unit, *count))
         })
     }
-
-    /// The first part that is larger than a total it belongs to, with that total.
-    ///
-    /// Only totals that were reported are held against their parts.
-    #[must_use]
-    pub fn first_contradiction(&self) -> Option<(Unit, Unit)> {
-        self.iter()
-            .flat_map(|(part, count)| self.iter().map(move |(total, all)| (part, count, total, all)))
-            .find(|&(part, count, total, all)| count > all && total.contains(part))
-            .map(|(part, _, total, _)| (part, total))
-    }
 }
 
 impl std::fmt::Debug for Usage {
@@ -95,15 +84,5 @@ mod tests {
         usage.set(Unit::INPUT_TOKENS, 7);
         let all: Vec<_> = usage.iter().collect();
         assert_eq!(all, [(Unit::INPUT_TOKENS, 7), (Unit::OUTPUT_TOKENS, 0)]);
-    }
-
-    #[test]
-    fn a_part_above_its_total_is_named() {
-        let mut usage = Usage::default();
-        usage.set(Unit::INPUT_TOKENS, 5);
-        usage.set(Unit::CACHE_READ_TOKENS, 6);
-        assert_eq!(usage.first_contradiction(), Some((Unit::CACHE_READ_TOKENS, Unit::INPUT_TOKENS)));
-        usage.set(Unit::CACHE_READ_TOKENS, 5);
-        assert_eq!(usage.first_contradiction(), None);
     }
 }

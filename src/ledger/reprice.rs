@@ -45,7 +45,7 @@ pub struct Repriced {
 /// What changed for one model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RepricedModel {
-    /// Events that cost something else now.
+    /// Events whose computed cost is another one now.
     pub changed: u64,
     /// Of them, those whose cost was unknown.
     pub newly_priced: u64,
@@ -87,6 +87,9 @@ impl Writer {
         is_dry_run: bool,
         mut price: impl FnMut(&UsageEvent<'_>) -> Option<NewPrice>,
     ) -> Result<Repriced, LedgerError> {
+        if !self.exists() {
+            return Ok(Repriced::default());
+        }
         let connection = self.connection()?;
         let (mut after, mut examined, mut models) = (0, 0, BTreeMap::new());
         loop {
@@ -117,9 +120,11 @@ impl Writer {
             }
             if !is_dry_run {
                 merge_hours(&transaction, &hours)?;
-                transaction.execute("DELETE FROM hourly WHERE calls = 0", ())?;
             }
             transaction.commit()?;
+        }
+        if !is_dry_run && !models.is_empty() {
+            connection.execute("DELETE FROM hourly WHERE calls = 0", ())?;
         }
         Ok(Repriced { examined, models: models.into_iter().collect() })
     }
@@ -233,7 +238,11 @@ impl Stored {
         }
     }
 
+    /// Whether the new price is another one. A price that is not known any more replaces none that was.
     fn differs_from(&self, new: &NewPrice) -> bool {
+        if new.usd.is_none() {
+            return false;
+        }
         if self.cost_status == CostStatus::Reported {
             return self.computed_cost != new.usd;
         }

@@ -86,6 +86,11 @@ impl Writer {
         written
     }
 
+    /// Whether there is a file yet.
+    pub(super) fn exists(&self) -> bool {
+        self.path.exists()
+    }
+
     pub(super) fn connection(&mut self) -> Result<&mut Connection, LedgerError> {
         // A file that was deleted or replaced would take what is written to it along.
         if self.open.is_some() && file_identity(&self.path) != self.identity {

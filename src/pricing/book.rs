@@ -41,6 +41,8 @@ pub struct Found {
     source: Source,
     /// The position of the user's multiplier.
     multiplier: Option<u16>,
+    /// Whether the rates are those of a provider that the called one falls back to, or that an alias leads to.
+    is_fallback: bool,
     /// How.
     pub kind: MatchKind,
 }
@@ -166,11 +168,15 @@ impl Book {
         let unpriced = |found| {
             Ok(Total { usd: None, status: CostStatus::Unpriced, notes: CostNotes::NONE, found, valid_from: None })
         };
-        let Some(found) = self.find_for(request) else { return unpriced(None) };
+        let is_global = request.conditions.region == Some("global");
+        let Some(found) = self.find_cached(request.provider, request.model, is_global) else { return unpriced(None) };
         let model = self.model(found);
+        if request.usage.is_empty() {
+            return unpriced(Some(found));
+        }
         let seconds = request.started_at / 1_000_000_000;
         let Some(Row { period, rates: standard, .. }) = model.row_at(seconds) else { return unpriced(Some(found)) };
-        let is_fallback = found.is_fallback();
+        let is_fallback = found.is_fallback;
         let pairs = request.conditions.pairs();
         // A provider's own tiers and batch rates do not hold where another serves its models.
         let special =
@@ -196,7 +202,8 @@ impl Book {
         if is_uncovered {
             return unpriced(Some(found));
         }
-        let mut notes = notes | request.conditions.unknown_to(model, request.model, is_fallback);
+        let provider = self.names(found).0;
+        let mut notes = notes | request.conditions.unknown_to(model, provider, request.model, is_fallback);
         if is_fallback {
             notes |= CostNotes::FALLBACK_PROVIDER;
         }
@@ -210,20 +217,8 @@ impl Book {
         Ok(Total { usd: Some(total), status, notes, found: Some(found), valid_from: period.from })
     }
 
-    fn find_for(&self, request: &Request<'_>) -> Option<Found> {
-        if request.conditions.region == Some("global") {
-            // Bedrock's own name for what is routed worldwide; where there is no such profile, the plain reference stands.
-            let global = format!("global.{}", request.model.trim());
-            let found = self.find_cached(request.provider, &global);
-            if found.is_some() {
-                return found;
-            }
-        }
-        self.find_cached(request.provider, request.model)
-    }
-
-    /// Finds the rates for a reference, as the user or a provider writes it.
-    fn find(&self, provider: Option<&str>, reference: &str) -> Option<Found> {
+    /// Finds the rates for a reference, as the user or a provider writes it, routed worldwide or not.
+    fn find(&self, provider: Option<&str>, reference: &str, is_global: bool) -> Option<Found> {
         let reference = reference.trim().to_lowercase();
         let canonical = provider.map(canonical_provider);
         let (provider, model) = if let Some(name) = &canonical {
@@ -233,46 +228,66 @@ impl Book {
             inferred.map_or((None, &*reference), |(provider, model)| (Some(provider), model))
         };
         let multiplier = self.overrides.multiplier_for(provider, model).map(|index| index as u16);
-        let found = |source, kind| Found { source, multiplier, kind };
+        let own = |index| Found {
+            source: Source::Override(index as u16),
+            multiplier,
+            is_fallback: false,
+            kind: MatchKind::Override,
+        };
+        let listed = |(source, place): (Source, Place)| Found {
+            source,
+            multiplier,
+            is_fallback: place.is_fallback,
+            kind: place.kind,
+        };
         if let Some(index) = self.overrides.rates_for(provider, model) {
-            return Some(found(Source::Override(index as u16), MatchKind::Override));
+            return Some(own(index));
         }
         if let Some(target) = self.overrides.alias_for(provider, model) {
-            let (aliased_provider, aliased) =
-                match target.split_once('/').map(|(prefix, model)| (canonical_provider(prefix), model)) {
-                    Some((prefix, model)) if self.knows_provider(catalog_id(&prefix)) => {
-                        (Some(catalog_id(&prefix).to_owned()), model)
-                    }
-                    _ => (provider.map(str::to_owned), target),
-                };
-            let aliased_provider = aliased_provider.as_deref();
-            if let Some(index) = self.overrides.rates_for(aliased_provider, aliased) {
-                return Some(found(Source::Override(index as u16), MatchKind::Override));
+            let (target_provider, target) = self.target(provider, target);
+            let target_provider = target_provider.as_deref();
+            if let Some(index) = self.overrides.rates_for(target_provider, target) {
+                return Some(own(index));
             }
             // An alias that leads nowhere leaves the reference unpriced: the user said that it is not what it seems.
-            return self.look_up(aliased_provider, aliased).map(|(source, _)| found(source, MatchKind::Override));
+            let found = listed(self.look_up(target_provider, target, is_global)?);
+            let is_fallback = found.is_fallback || target_provider != provider;
+            return Some(Found { is_fallback, kind: MatchKind::Override, ..found });
         }
-        self.look_up(provider, model)
-            .or_else(|| {
-                // A gateway's own `vendor/model` where no provider was named: the whole of it may be the entry's name.
-                let whole = provider.filter(|_| canonical.is_none() && model.len() < reference.len())?;
-                self.look_up(Some(whole), &reference)
-            })
-            .map(|(source, kind)| found(source, kind))
+        let found = self.look_up(provider, model, is_global).or_else(|| {
+            // A gateway's own `vendor/model` where no provider was named: the whole of it may be the entry's name.
+            let whole = provider.filter(|_| canonical.is_none() && model.len() < reference.len())?;
+            self.look_up(Some(whole), &reference, is_global)
+        });
+        found.map(listed)
     }
 
-    fn look_up(&self, provider: Option<&str>, reference: &str) -> Option<(Source, MatchKind)> {
-        if let Some(provider) = provider
-            && let Some(place) = self.catalog.find(provider, reference)
-        {
-            return Some((Source::Catalog(place), place.kind));
+    /// The provider and the model of an alias's target; the called provider where the target names none.
+    fn target<'a>(&self, called: Option<&str>, target: &'a str) -> (Option<String>, &'a str) {
+        if let Some((prefix, model)) = target.split_once('/') {
+            let provider = catalog_id(&canonical_provider(prefix)).to_owned();
+            if self.knows_provider(&provider) || self.overrides.rates_for(Some(&provider), model).is_some() {
+                return (Some(provider), model);
+            }
+        }
+        (called.map(str::to_owned), target)
+    }
+
+    fn look_up(&self, provider: Option<&str>, reference: &str, is_global: bool) -> Option<(Source, Place)> {
+        if let Some(provider) = provider {
+            // Bedrock's own name for what is routed worldwide; where there is no such profile, the plain reference stands.
+            let global = (is_global && provider == "aws").then(|| format!("global.{reference}"));
+            let place = global.and_then(|global| self.catalog.find(provider, &global));
+            if let Some(place) = place.or_else(|| self.catalog.find(provider, reference)) {
+                return Some((Source::Catalog(place), place));
+            }
         }
         let long_tail = self.long_tail.as_ref()?;
         let place = match provider {
             Some(provider) => long_tail.find(provider, reference),
             None => long_tail.infer(reference).and_then(|(provider, model)| long_tail.find(provider, model)),
         };
-        place.map(|place| (Source::LongTail(place), place.kind))
+        place.map(|place| (Source::LongTail(place), place))
     }
 
     fn knows_provider(&self, id: &str) -> bool {
@@ -335,10 +350,11 @@ impl Book {
 
     /// Looks a reference up, remembering the answer in a small table of this thread. The table has a fixed size, so that any number
     /// of names costs no more memory, and holds no lock, so that a fork cannot leave one taken.
-    fn find_cached(&self, provider: Option<&str>, model: &str) -> Option<Found> {
+    fn find_cached(&self, provider: Option<&str>, model: &str, is_global: bool) -> Option<Found> {
         const SLOTS: usize = 64;
         struct Slot {
             book: u64,
+            is_global: bool,
             provider: Option<Box<str>>,
             model: Box<str>,
             found: Option<Found>,
@@ -352,33 +368,31 @@ impl Book {
         let remembered = TABLE.try_with(|table| {
             let table = table.try_borrow().ok()?;
             let slot = table[index].as_ref()?;
-            let same = slot.book == self.serial && *slot.model == *model && slot.provider.as_deref() == provider;
+            let same = slot.book == self.serial
+                && slot.is_global == is_global
+                && *slot.model == *model
+                && slot.provider.as_deref() == provider;
             same.then_some(slot.found)
         });
         if let Ok(Some(found)) = remembered {
             return found;
         }
-        let found = self.find(provider, model);
+        let found = self.find(provider, model, is_global);
         if model.len() > MAX_TEXT || provider.is_some_and(|provider| provider.len() > MAX_TEXT) {
             return found;
         }
         let _ = TABLE.try_with(|table| {
             if let Ok(mut table) = table.try_borrow_mut() {
-                table[index] =
-                    Some(Slot { book: self.serial, provider: provider.map(Into::into), model: model.into(), found });
+                table[index] = Some(Slot {
+                    book: self.serial,
+                    is_global,
+                    provider: provider.map(Into::into),
+                    model: model.into(),
+                    found,
+                });
             }
         });
         found
-    }
-}
-
-impl Found {
-    /// Whether the entry stands under a provider that the called one falls back to.
-    fn is_fallback(self) -> bool {
-        match self.source {
-            Source::Override(_) => false,
-            Source::Catalog(place) | Source::LongTail(place) => place.is_fallback,
-        }
     }
 }
 

@@ -156,8 +156,12 @@ impl Catalog {
         }
         // `anthropic/claude-…` under provider anthropic.
         let own = reference.split_once('/').filter(|(prefix, _)| self.id_of(prefix) == Some(index));
-        own.and_then(|(_, rest)| self.find_dated(index, rest))
-            .or_else(|| spellings(reference).iter().find_map(|spelling| self.find_dated(index, spelling)))
+        if let Some(place) = own.and_then(|(_, rest)| self.find_dated(index, rest)) {
+            return Some(place);
+        }
+        let spelled = spellings(reference).iter().find_map(|spelling| self.find_dated(index, spelling))?;
+        // It is not the entry's name as it stands.
+        Some(Place { kind: MatchKind::Pattern, ..spelled })
     }
 
     /// The provider that a reference names itself, by a prefix or by its shape, and the reference without the prefix.

@@ -31,7 +31,10 @@ pub struct Line {
 #[derive(thiserror::Error, Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PriceError {
-    /// A part was reported larger than its total, or parts together exceed it.
+    /// A part was reported larger than a total it belongs to.
+    #[error("{0} is part of {1}, and cannot exceed it")]
+    PartExceedsTotal(Unit, Unit),
+    /// Parts together exceed their total, or the total was not reported.
     #[error("{0}: its parts add up to more than the total that includes them")]
     PartsExceedTotal(Unit),
     /// Two parts of one total may overlap, and by how much was not reported.
@@ -47,10 +50,10 @@ pub enum PriceError {
 pub(super) struct Relations {
     /// For each unit, the units that are counted within it.
     parts: [u64; UNIT_COUNT],
-    /// Pairs of units that overlap in a third: that, and the two.
+    /// Pairs of units that overlap in a third: that, and the two. One of the two is always of a modality.
     overlaps: Vec<(Unit, Unit, Unit)>,
-    /// The units that are the third of such a pair.
-    joins: u64,
+    /// The units of which that can be.
+    overlapping: u64,
     /// Tokens of audio, images and video.
     modal: u64,
 }
@@ -81,7 +84,7 @@ impl Relations {
             let (part, total) = (sets[part.index()], sets[total.index()]);
             part != total && part & total == total
         };
-        let mut relations = Self { parts: [0; UNIT_COUNT], overlaps: Vec::new(), joins: 0, modal: 0 };
+        let mut relations = Self { parts: [0; UNIT_COUNT], overlaps: Vec::new(), overlapping: 0, modal: 0 };
         for unit in Unit::all() {
             for other in Unit::all().filter(|other| is_within(*other, unit)) {
                 relations.parts[unit.index()] |= other.bit();
@@ -96,7 +99,9 @@ impl Relations {
                 let is_join = sets[left.index()] | sets[right.index()] == sets[unit.index()];
                 if left < right && is_join && is_within(unit, left) && is_within(unit, right) {
                     relations.overlaps.push((unit, left, right));
-                    relations.joins |= unit.bit();
+                    let of_modality = |side: &Unit| side.dimensions().any(|one| one.starts_with("modality="));
+                    relations.overlapping |=
+                        [left, right].iter().filter(|side| of_modality(side)).fold(0, |set, side| set | side.bit());
                 }
             }
         }
@@ -111,15 +116,13 @@ impl Relations {
         multiplier: Option<i128>,
         line: &mut dyn FnMut(Line),
     ) -> Result<Charged, PriceError> {
+        self.check_parts(usage)?;
         let total_input = usage.count(Unit::INPUT_TOKENS);
         let used = usage.iter().filter(|(_, count)| *count > 0).fold(0, |set, (unit, _)| set | unit.bit());
         let mut charged = [0_u64; UNIT_COUNT];
         let (mut priced, mut covered) = (0_u64, 0_u64);
         let mut total = Usd::ZERO;
         for (unit, rate) in rates.iter() {
-            if self.joins & unit.bit() & !usage.present() != 0 {
-                self.check_overlap(unit, used)?;
-            }
             let mut own = if unit == Unit::REQUESTS { 1 } else { usage.count(unit) };
             let mut parts = self.parts[unit.index()] & priced;
             while parts != 0 {
@@ -142,6 +145,9 @@ impl Relations {
             total = total.checked_add(amount).ok_or(PriceError::OutOfRange(unit))?;
             line(Line { unit, count: own, rate, amount });
         }
+        if used & self.overlapping != 0 {
+            self.check_overlaps(usage, used, priced)?;
+        }
         let is_uncovered = used & covered == 0 && used != 0 && total == Usd::ZERO;
         Ok(Charged { total, notes: self.notes(used, priced, covered), is_uncovered })
     }
@@ -161,13 +167,32 @@ impl Relations {
         notes
     }
 
-    fn check_overlap(&self, unit: Unit, used: u64) -> Result<(), PriceError> {
-        let both_used = |(join, left, right): &&(Unit, Unit, Unit)| {
-            *join == unit && used & left.bit() != 0 && used & right.bit() != 0
+    /// Every part is held against every total that was reported with it.
+    fn check_parts(&self, usage: &Usage) -> Result<(), PriceError> {
+        for (total, count) in usage.iter() {
+            let mut parts = self.parts[total.index()] & usage.present();
+            while parts != 0 {
+                let part = Unit::from_index(parts.trailing_zeros() as u8);
+                parts &= parts - 1;
+                if let Some(part) = part.filter(|part| usage.count(*part) > count) {
+                    return Err(PriceError::PartExceedsTotal(part, total));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Where two parts are charged that may overlap, the overlap has to be charged too, or to be known as none.
+    fn check_overlaps(&self, usage: &Usage, used: u64, priced: u64) -> Result<(), PriceError> {
+        let is_unknown = |(join, left, right): &&(Unit, Unit, Unit)| {
+            let both = left.bit() | right.bit();
+            let is_reported = usage.present() & join.bit() != 0;
+            let is_charged = priced & join.bit() != 0;
+            used & both == both && priced & both == both && !(is_reported && (is_charged || usage.count(*join) == 0))
         };
         self.overlaps
             .iter()
-            .find(both_used)
+            .find(is_unknown)
             .map_or(Ok(()), |(join, left, right)| Err(PriceError::OverlapUnknown(*join, *left, *right)))
     }
 }

@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use super::entry::ModelEntry;
+use super::reference::geography;
 use crate::event::CostNotes;
 
 /// Service tier, batch, region, and whatever else the catalog tells rates apart by.
@@ -48,8 +49,18 @@ impl<'a> Conditions<'a> {
     }
 
     /// What the entry has no rates for, though it may have a price.
-    pub(super) fn unknown_to(&self, model: &ModelEntry, reference: &str, is_fallback: bool) -> CostNotes {
-        if !self.batch && self.service_tier.is_none() && self.region.is_none() && !reference.contains('.') {
+    ///
+    /// `provider` is the catalog's, where the entry is a provider's; `reference` is the call's.
+    pub(super) fn unknown_to(
+        &self,
+        model: &ModelEntry,
+        provider: Option<&str>,
+        reference: &str,
+        is_fallback: bool,
+    ) -> CostNotes {
+        let is_bedrock = provider == Some("aws");
+        let is_plain = !self.batch && self.service_tier.is_none() && self.region.is_none() && self.further.is_empty();
+        if is_plain && !is_bedrock {
             return CostNotes::NONE;
         }
         let knows = |key: &str, value: &str| !is_fallback && model.knows_context(key, value);
@@ -67,28 +78,30 @@ impl<'a> Conditions<'a> {
         {
             notes |= CostNotes::TIER_WITHOUT_RATES;
         }
-        let region = self.region.or_else(|| region_prefix(reference));
-        if region.is_some_and(|region| !knows("region", region) && !is_covered(&model.id, region)) {
+        let region = self.region.or_else(|| is_bedrock.then(|| geography(reference)).flatten());
+        if region.is_some_and(|region| !knows("region", region) && !is_covered(&model.id, is_bedrock, region)) {
             notes |= CostNotes::REGION_WITHOUT_RATES;
+        }
+        if self.further.iter().any(|(key, value)| !knows(key, value)) {
+            notes |= CostNotes::CONTEXT_WITHOUT_RATES;
         }
         notes
     }
 }
 
-/// The geography that a Bedrock inference profile begins with: `eu.` of `eu.amazon.nova-pro-v1:0`.
-fn region_prefix(reference: &str) -> Option<&str> {
-    const GEOGRAPHIES: [&str; 11] = ["us", "us-gov", "eu", "apac", "jp", "au", "in", "ca", "sa", "me", "global"];
-    let (prefix, rest) = reference.split_once('.')?;
-    (GEOGRAPHIES.contains(&prefix) && rest.contains('.')).then_some(prefix)
-}
-
-/// Whether an entry's rates are those of the region. The catalog's `regional.` entries are for every commercial region of Bedrock;
-/// any other entry states what the provider charges worldwide or in the United States.
-fn is_covered(model: &str, region: &str) -> bool {
-    if region.contains("gov") {
-        return false;
+/// Whether an entry's rates are those of the region. The catalog's `regional.` entries are for every commercial region of Bedrock, its
+/// other entries for the United States; what other providers charge in a region, no entry says.
+fn is_covered(model: &str, is_bedrock: bool, region: &str) -> bool {
+    if region == "global" {
+        return true;
     }
-    model.starts_with("regional.") || model.starts_with("global.") || region == "global" || region.starts_with("us")
+    let is_commercial = !region.contains("gov") && !region.starts_with("cn");
+    is_bedrock
+        && is_commercial
+        && (model.starts_with("regional.")
+            || model.starts_with("global.")
+            || region == "us"
+            || region.starts_with("us-"))
 }
 
 #[cfg(test)]
@@ -105,12 +118,11 @@ mod tests {
     }
 
     #[test]
-    fn r17_a_profile_begins_with_its_geography() {
-        assert_eq!(region_prefix("eu.amazon.nova-pro-v1:0"), Some("eu"));
-        assert_eq!(region_prefix("anthropic.claude-opus-5"), None);
-        assert_eq!(region_prefix("gpt-4.1"), None);
-        assert!(is_covered("regional.anthropic.claude-opus-5", "eu-west-1"));
-        assert!(!is_covered("regional.anthropic.claude-opus-5", "us-gov-west-1"));
-        assert!(!is_covered("amazon.nova-pro-v1:0", "eu"));
+    fn r17_the_rates_of_one_region_are_not_those_of_all() {
+        assert!(is_covered("regional.anthropic.claude-opus-5", true, "eu-west-1"));
+        assert!(!is_covered("regional.anthropic.claude-opus-5", true, "us-gov-west-1"));
+        assert!(!is_covered("amazon.nova-pro-v1:0", true, "eu"));
+        assert!(is_covered("amazon.nova-pro-v1:0", true, "us-east-1"));
+        assert!(!is_covered("claude-opus-5", false, "us"));
     }
 }

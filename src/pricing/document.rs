@@ -17,6 +17,10 @@ use crate::money::{SCALE, Usd, parse_scaled};
 const SCHEMA: u32 = 1;
 /// Positions of providers are stored in 16 bits.
 const MOST_PROVIDERS: usize = 10_000;
+/// A hundred times what there are in 2026; a bound for memory, should a source be hostile.
+const MOST_MODELS: usize = 250_000;
+/// Providers that one falls back to are tried one by one.
+const MOST_FALLBACKS: usize = 16;
 const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 /// A window that only days make, in seconds of the day.
 const WHOLE_DAY: (u32, u32) = (0, 86_400);
@@ -31,12 +35,15 @@ pub enum CatalogError {
     /// A schema this version does not read.
     #[error("the price catalog has schema {0}, this version reads {SCHEMA}")]
     Schema(u32),
-    /// More providers than there can be.
-    #[error("the price catalog has {0} providers, at most {MOST_PROVIDERS} are read")]
+    /// More providers, or models, than there can be.
+    #[error("the price catalog has {0} providers or models, at most {MOST_PROVIDERS} and {MOST_MODELS} are read")]
     TooMany(usize),
-    /// Compiled, and damaged.
-    #[error("the compiled price catalog is damaged")]
-    Damaged,
+    /// Not in US dollars.
+    #[error("the price catalog is in {0:?}, only USD is read")]
+    Currency(Box<str>),
+    /// Its day is none.
+    #[error("the price catalog's as_of is {0:?}, not a day such as 2026-11-22")]
+    Day(Box<str>),
 }
 
 #[derive(Deserialize)]
@@ -46,6 +53,8 @@ struct RawCatalog {
     version: Box<str>,
     #[serde(default)]
     as_of: Box<str>,
+    #[serde(default)]
+    currency: Option<Box<str>>,
     providers: Vec<RawProvider>,
 }
 
@@ -114,8 +123,17 @@ impl Entries {
         if raw.schema != SCHEMA {
             return Err(CatalogError::Schema(raw.schema));
         }
-        if raw.providers.len() > MOST_PROVIDERS {
-            return Err(CatalogError::TooMany(raw.providers.len()));
+        if let Some(currency) = raw.currency.filter(|currency| &**currency != "USD") {
+            return Err(CatalogError::Currency(currency));
+        }
+        if !raw.as_of.is_empty() && start_of_day(&raw.as_of).is_none() {
+            return Err(CatalogError::Day(raw.as_of));
+        }
+        let models = raw.providers.iter().map(|provider| provider.models.len()).sum();
+        for (count, most) in [(raw.providers.len(), MOST_PROVIDERS), (models, MOST_MODELS)] {
+            if count > most {
+                return Err(CatalogError::TooMany(count));
+            }
         }
         let providers = raw.providers.into_iter().map(RawProvider::entry).collect::<Result<_, _>>()?;
         Ok(Self { name: format!("{}-{}", raw.source, raw.version).into(), as_of: raw.as_of, providers })
@@ -190,6 +208,9 @@ fn rate_json(rate: &Rate) -> Value {
 
 impl RawProvider {
     fn entry(self) -> Result<ProviderEntry, serde_json::Error> {
+        if self.fallback.len() > MOST_FALLBACKS {
+            return Err(serde_json::Error::custom(format!("{}: more than {MOST_FALLBACKS} fallbacks", self.id)));
+        }
         let named = |model: RawModel| {
             let id = model.id.clone();
             model.entry().map_err(|rule| serde_json::Error::custom(format!("{}/{id}: {rule}", self.id)))
@@ -229,10 +250,17 @@ impl<R> RawRow<R> {
             None => self.days.as_ref().map(|_| Window::new(WHOLE_DAY.0, WHOLE_DAY.1)),
             Some((start, end)) => {
                 let second = |text: &str| second_of_day(text).ok_or_else(|| format!("{text:?} is not a time of day"));
-                Some(Window::new(second(start)?, second(end)?))
+                let window = Window::new(second(start)?, second(end)?);
+                if window.start == window.end {
+                    return Err(format!("window: {start} to {end} ends where it begins"));
+                }
+                Some(window)
             }
         };
         if let (Some(window), Some(days)) = (&mut window, &self.days) {
+            if days.is_empty() {
+                return Err("days: name one at least".into());
+            }
             window.days = 0;
             for day in days {
                 window.days |= weekday(day).ok_or_else(|| format!("{day:?} is not one of mon, tue, …, sun"))?;
@@ -254,6 +282,7 @@ fn catalog_rates(raw: BTreeMap<Box<str>, RawRate>) -> Result<Rates, String> {
                 let (mut base, mut tiers) = (None, Vec::new());
                 for part in &parts {
                     match part {
+                        RawTier::Base(_) if base.is_some() => return Err(format!("{name}: two base rates")),
                         RawTier::Base(text) => base = Some(rate(text)?),
                         RawTier::Above(start, text) => tiers.push((*start, rate(text)?)),
                     }
@@ -319,6 +348,10 @@ mod tests {
         ] {
             let error = Entries::from_json(&text(row)).unwrap_err().to_string();
             assert!(error.contains(reason), "{row}: {error}");
+        }
+        for (head, reason) in [(r#""currency":"EUR""#, "EUR"), (r#""as_of":"zzzz""#, "zzzz")] {
+            let foreign = format!(r#"{{"schema":1,"source":"s","version":"1",{head},"providers":[]}}"#);
+            assert!(Entries::from_json(&foreign).unwrap_err().to_string().contains(reason));
         }
         let other = r#"{"schema":9,"source":"","version":"","providers":[]}"#;
         assert!(matches!(Entries::from_json(other), Err(CatalogError::Schema(9))));

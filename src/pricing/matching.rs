@@ -1,7 +1,10 @@
 //! The catalog's match rules: does this rule describe that model reference?
 
-use regex_lite::Regex;
+use regex_lite::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
+
+/// Bytes of a compiled regular expression: the catalog's own take a tenth, a hostile one's repetitions of repetitions megabytes.
+const LARGEST_PATTERN: usize = 64 << 10;
 
 /// A rule over a reference in lower case.
 ///
@@ -29,7 +32,7 @@ impl TryFrom<String> for Pattern {
     type Error = regex_lite::Error;
 
     fn try_from(source: String) -> Result<Self, Self::Error> {
-        Regex::new(&source).map(Self)
+        RegexBuilder::new(&source).size_limit(LARGEST_PATTERN).build().map(Self)
     }
 }
 
@@ -165,6 +168,12 @@ mod tests {
         }
         assert_ne!(rule.needed_pairs() & !pairs_of("claude-sonnet"), 0);
         assert_eq!(serde_json::from_str::<Clause>(r#"{"regex":"opus"}"#).unwrap().needed_pairs(), 0);
+    }
+
+    #[test]
+    fn a_pattern_that_grows_is_refused() {
+        assert!(serde_json::from_str::<Clause>(r#"{"regex":"^claude-opus-\\d{8}$"}"#).is_ok());
+        assert!(serde_json::from_str::<Clause>(r#"{"regex":"(?:(?:(?:a{20}){20}){20}){15}"}"#).is_err());
     }
 
     #[test]

@@ -9,16 +9,17 @@
 //! ```
 //!
 //! A rate replaces the whole entry of its model: nothing of the catalog is mixed in. In place of one mapping of rates there can be
-//! rows, each with `rates` and any of `from`, `window`, `days` and `when`.
+//! rows, each with `rates` and any of `from`, `window`, `days` and `when`; one of them holds always.
 //!
-//! A key is `provider/model`, or `model` for any provider; a `*` at its end stands for any rest. The longest key that fits wins, and
-//! one without `*` before all with one. A reference fits as it stands, without the date of its snapshot, and in its other spellings.
+//! A key is `provider/model`, or `model` for any provider (`*/vendor/model` where the model's name has a slash); a `*` at its end
+//! stands for any rest. The longest key that fits wins, and one without `*` before all with one. A reference fits as it stands,
+//! without the date of its snapshot, and in its other spellings.
 
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
 use super::document::{RawRow, rate};
-use super::entry::{Amount, ModelEntry, Rate, Rates, Row};
+use super::entry::{Amount, ModelEntry, Period, Rate, Rates, Row};
 use super::matching::Clause;
 use super::providers::{canonical_provider, catalog_id};
 use super::reference::{spellings, undated};
@@ -37,10 +38,15 @@ const LARGEST_RATE: i128 = 10_000 * 10_i128.pow(super::entry::RATE_SCALE);
 #[error("prices: {0}")]
 pub struct OverrideError(String);
 
+/// Most rules of one kind: their positions are stored in 16 bits.
+const MOST_RULES: usize = 10_000;
+
 /// Which references a rule is for.
 #[derive(Debug, PartialEq, Eq)]
 struct Key {
-    text: Box<str>,
+    /// The catalog id of the provider; any, where there is none.
+    provider: Option<Box<str>>,
+    model: Box<str>,
     is_prefix: bool,
 }
 
@@ -93,7 +99,7 @@ impl Overrides {
             let place = |rule: String| OverrideError(format!("rates: {name}: {rule}"));
             let rows = match entry {
                 RawEntry::Rates(rates) => vec![Row {
-                    period: super::entry::Period::default(),
+                    period: Period::default(),
                     context: Box::default(),
                     rates: typed_rates(rates).map_err(place)?,
                 }],
@@ -101,17 +107,25 @@ impl Overrides {
                     rows.into_iter().map(|row| row.entry(typed_rates)).collect::<Result<_, _>>().map_err(place)?
                 }
             };
-            rules.rates.push((Key::new(&name), model_entry(&name, rows)));
+            let key = Key::new(&name).map_err(place)?;
+            rules.rates.push((key, model_entry(&name, rows).map_err(place)?));
         }
         for (name, text) in raw.multipliers {
-            let millionths = multiplier(&text).map_err(|rule| OverrideError(format!("multipliers: {name}: {rule}")))?;
-            rules.multipliers.push((Key::new(&name), Multiplier { key: name.into(), millionths }));
+            let place = |rule: String| OverrideError(format!("multipliers: {name}: {rule}"));
+            let (key, millionths) = (Key::new(&name).map_err(place)?, multiplier(&text).map_err(place)?);
+            rules.multipliers.push((key, Multiplier { key: name.into(), millionths }));
         }
         for (name, target) in raw.aliases {
-            if target.trim().is_empty() {
-                return Err(OverrideError(format!("aliases: {name}: names no model")));
+            let place = |rule: String| OverrideError(format!("aliases: {name}: {rule}"));
+            let target = target.trim().to_lowercase();
+            if target.is_empty() || target == name.trim().to_lowercase() {
+                return Err(place("names no other model".into()));
             }
-            rules.aliases.push((Key::new(&name), target.trim().to_lowercase().into()));
+            rules.aliases.push((Key::new(&name).map_err(place)?, target.into()));
+        }
+        let most = rules.rates.len().max(rules.multipliers.len()).max(rules.aliases.len());
+        if most > MOST_RULES {
+            return Err(OverrideError(format!("{most} rules of a kind, at most {MOST_RULES} are read")));
         }
         rules.rates.sort_by_key(|(key, _)| key.rank());
         rules.multipliers.sort_by_key(|(key, _)| key.rank());
@@ -154,55 +168,78 @@ fn first<T>(rules: &[(Key, T)], provider: Option<&str>, reference: &str) -> Opti
     if rules.is_empty() {
         return None;
     }
+    // Without a provider, one that no catalog knows may be in the reference.
+    let (provider, reference) = match (provider, reference.split_once('/')) {
+        (None, Some((prefix, rest))) if rules.iter().any(|(key, _)| key.provider.as_deref() == Some(prefix)) => {
+            (Some(prefix), rest)
+        }
+        _ => (provider, reference),
+    };
     let mut forms = vec![reference.to_owned()];
     forms.extend(undated(reference).map(str::to_owned));
     for spelling in spellings(reference) {
         forms.extend(undated(&spelling).map(str::to_owned));
         forms.push(spelling);
     }
-    let qualified = |form: &String| provider.map(|provider| format!("{provider}/{form}"));
-    forms.extend(forms.iter().filter_map(qualified).collect::<Vec<_>>());
-    rules.iter().position(|(key, _)| forms.iter().any(|form| key.fits(form)))
+    rules.iter().position(|(key, _)| key.is_for(provider) && forms.iter().any(|form| key.fits(form)))
 }
 
 impl Key {
-    fn new(text: &str) -> Self {
+    fn new(text: &str) -> Result<Self, String> {
         let lower = text.trim().to_lowercase();
-        let (stem, is_prefix) = lower.strip_suffix('*').map_or((&*lower, false), |stem| (stem, true));
-        let text = match stem.split_once('/') {
-            Some((provider, model)) => format!("{}/{model}", catalog_id(&canonical_provider(provider))),
-            None => stem.to_owned(),
+        if lower.is_empty() {
+            return Err("a key names a model, as provider/model or model".into());
+        }
+        let (provider, model) = match lower.split_once('/') {
+            // An Amazon resource name has slashes of its own.
+            _ if lower.starts_with("arn:") => (None, &*lower),
+            Some(("*", model)) => (None, model),
+            Some((provider, model)) => (Some(catalog_id(&canonical_provider(provider)).into()), model),
+            None => (None, &*lower),
         };
-        Self { text: text.into(), is_prefix }
+        let (model, is_prefix) = model.strip_suffix('*').map_or((model, false), |stem| (stem, true));
+        Ok(Self { provider, model: model.into(), is_prefix })
     }
 
-    /// For sorting: exact keys before prefixes, long ones before short ones.
-    fn rank(&self) -> (bool, std::cmp::Reverse<usize>) {
-        (self.is_prefix, std::cmp::Reverse(self.text.len()))
+    /// For sorting: exact keys before prefixes, long ones before short ones, those of a provider before those of any.
+    fn rank(&self) -> (bool, std::cmp::Reverse<usize>, bool) {
+        (self.is_prefix, std::cmp::Reverse(self.model.len()), self.provider.is_none())
+    }
+
+    fn is_for(&self, provider: Option<&str>) -> bool {
+        self.provider.is_none() || self.provider.as_deref() == provider
     }
 
     /// A prefix ends at a boundary of versions: `gpt-4*` is not for `gpt-4.1` or `gpt-4o`.
     fn fits(&self, form: &str) -> bool {
-        let Some(rest) = form.strip_prefix(&*self.text) else { return false };
+        let Some(rest) = form.strip_prefix(&*self.model) else { return false };
         if !self.is_prefix {
             return rest.is_empty();
         }
         let goes_on = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.';
-        let ends_open = self.text.bytes().last().is_some_and(|byte| byte.is_ascii_alphanumeric());
+        let ends_open = self.model.bytes().last().is_some_and(|byte| byte.is_ascii_alphanumeric());
         !(ends_open && rest.bytes().next().is_some_and(goes_on))
     }
 }
 
-fn model_entry(id: &str, rows: Vec<Row>) -> ModelEntry {
-    let (variants, rows): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| !row.context.is_empty());
-    ModelEntry {
+fn model_entry(id: &str, rows: Vec<Row>) -> Result<ModelEntry, String> {
+    if rows.iter().any(|row| row.rates.is_empty()) {
+        return Err("a row without rates".into());
+    }
+    let (variants, mut rows): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| !row.context.is_empty());
+    if !rows.iter().any(|row| row.period == Period::default()) {
+        return Err("give one row that holds always, without from, window, days and when".into());
+    }
+    // Later rows take precedence: by day, and on the same day those of certain hours last.
+    rows.sort_by_key(|row| (row.period.from, row.period.window.is_some()));
+    Ok(ModelEntry {
         id: id.trim().into(),
         rule: Clause::Equals(id.into()),
         retired: false,
         least_seconds: 0,
         rows: rows.into(),
         variants: variants.into(),
-    }
+    })
 }
 
 fn multiplier(text: &str) -> Result<i128, String> {
@@ -218,7 +255,10 @@ fn typed_rates(raw: RawRates) -> Result<Rates, String> {
     let mut rates = Vec::with_capacity(raw.len());
     for (name, mut fields) in raw {
         let unit = Unit::from_name(&name).ok_or_else(|| format!("{name:?} is not a unit of usage"))?;
-        let above = fields.remove("above");
+        let above = fields.remove("above").unwrap_or_else(|| serde_json::Value::Object(serde_json::Map::default()));
+        let above = above
+            .as_object()
+            .ok_or_else(|| format!("{name}: above: give rates by number of tokens, such as {{\"200000\": \"5\"}}"))?;
         let [(denominator, value)]: [_; 1] = fields
             .into_iter()
             .collect::<Vec<_>>()
@@ -230,7 +270,7 @@ fn typed_rates(raw: RawRates) -> Result<Rates, String> {
         };
         let base = read(&value)?;
         let mut tiers = Vec::new();
-        for (start, value) in above.iter().filter_map(serde_json::Value::as_object).flatten() {
+        for (start, value) in above {
             let start = start.parse().map_err(|_| format!("{name}: above: {start:?} is not a number of tokens"))?;
             tiers.push((start, read(value)?));
         }
@@ -317,7 +357,25 @@ mod tests {
             (rate("web_searches", r#"{"per_search":"10001"}"#), "more than $10,000 per_search"),
             (refusal(r#"{"multipliers":{"*":"-1"}}"#), "multipliers: *: -1 is negative"),
             (refusal(r#"{"multipliers":{"*":"5000"}}"#), "markup of 20 %"),
-            (refusal(r#"{"aliases":{"x":" "}}"#), "aliases: x: names no model"),
+            (refusal(r#"{"aliases":{"x":" "}}"#), "aliases: x: names no other model"),
+            (refusal(r#"{"aliases":{"x":"X"}}"#), "aliases: x: names no other model"),
+            (refusal(r#"{"multipliers":{"":"1"}}"#), "a key names a model"),
+            (refusal(r#"{"rates":{"m":{}}}"#), "a row without rates"),
+            (refusal(r#"{"rates":{"m":[]}}"#), "one row that holds always"),
+            (
+                refusal(r#"{"rates":{"m":[{"from":"2099-01-01","rates":{"requests":{"per_1k":"1"}}}]}}"#),
+                "one row that holds always",
+            ),
+            (
+                refusal(r#"{"rates":{"m":[{"days":[],"rates":{"requests":{"per_1k":"1"}}}]}}"#),
+                "days: name one at least",
+            ),
+            (
+                refusal(r#"{"rates":{"m":[{"window":["1:00","1:00"],"rates":{"requests":{"per_1k":"1"}}}]}}"#),
+                "ends where it begins",
+            ),
+            (rate("input_tokens", r#"{"per_1m":"1","above":"200000"}"#), "above: give rates by number of tokens"),
+            (rate("input_tokens", r#"{"per_1m":"1","above":{"many":"2"}}"#), "\"many\" is not a number of tokens"),
             (refusal(r#"{"rate":{}}"#), "rate"),
         ] {
             assert!(text.contains(reason), "{text}");
@@ -341,5 +399,8 @@ mod tests {
         assert_eq!(found(Some("openai"), "gpt-4-turbo"), Some(4));
         assert_eq!(found(Some("azure"), "gpt-4-turbo-2024-04-09"), Some(4));
         assert_eq!(found(Some("azure"), "gpt-4"), None);
+        // A gateway's name of the model is not a call to the model's maker.
+        assert_eq!(found(Some("openrouter"), "openai/o3"), None);
+        assert_eq!(found(None, "openai/o3"), Some(3));
     }
 }

@@ -21,7 +21,8 @@ pub(super) fn arn(reference: &str) -> Option<Arn<'_>> {
 
 /// Other ways to write `reference` (in lower case), the nearest first.
 ///
-/// A fine-tuned model has no other way: what is left without its name is another model, with another price.
+/// Only what is known to name the same model is taken off. A fine-tuned model has no other way: what is left without its name is
+/// another model, with another price.
 pub(super) fn spellings(reference: &str) -> Vec<String> {
     if reference.starts_with("ft:") {
         return Vec::new();
@@ -32,48 +33,66 @@ pub(super) fn spellings(reference: &str) -> Vec<String> {
             spellings.push(spelling.to_owned());
         }
     };
-    // Vertex AI's `projects/…/models/ID` and `publishers/…/models/ID`, Gemini's `models/ID`.
-    let path = reference.rsplit_once("models/").map_or(reference, |(_, id)| id);
+    // Vertex AI's `projects/…/models/ID` and `publishers/…/models/ID`, Gemini's `models/ID`; not `tunedModels/ID`.
+    let path = reference.strip_prefix("models/").or_else(|| reference.rsplit_once("/models/").map(|(_, id)| id));
     // litellm's `bedrock/converse/ID`, `vertex_ai/ID`, `azure/ID`, `openai/ID`.
-    let mut bare = path;
+    let mut bare = path.unwrap_or(reference);
     for route in ["bedrock/", "converse/", "invoke/", "vertex_ai/", "azure/", "openai/", "anthropic/", "gemini/"] {
         bare = bare.strip_prefix(route).unwrap_or(bare);
     }
     add(bare);
-    // Claude Code's mark for a longer context, `[1m]`.
-    let unmarked = bare.split_once('[').filter(|(_, mark)| mark.ends_with(']')).map_or(bare, |(model, _)| model);
+    // Claude Code's mark for a longer context.
+    let unmarked = bare.strip_suffix("[1m]").unwrap_or(bare);
     add(unmarked);
     // Vertex AI's `@20250929` and `@default`.
-    if let Some((model, version)) = unmarked.split_once('@') {
+    if let Some((model, version)) = unmarked.split_once('@')
+        && (version == "default" || is_date(version))
+    {
         add(&format!("{model}-{version}"));
         add(model);
     }
-    // Bedrock's `-v1:0`.
-    let unversioned = unmarked.rsplit_once("-v").filter(|(_, version)| is_version(version)).map(|(model, _)| model);
-    if let Some(model) = unversioned {
+    // Bedrock's `-v1:0`. Without the colon it would be a version of the model's own.
+    if let Some((model, version)) = unmarked.rsplit_once("-v")
+        && let Some((major, minor)) = version.split_once(':')
+        && is_number(major)
+        && is_number(minor)
+    {
         add(model);
     }
     spellings
 }
 
-fn is_version(text: &str) -> bool {
-    let (major, minor) = text.split_once(':').unwrap_or((text, "0"));
-    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    is_number(major) && is_number(minor)
+/// The geography that a Bedrock reference is for: the prefix of a profile (`eu.` of `eu.amazon.nova-pro-v1:0`), or a partition.
+pub(super) fn geography(reference: &str) -> Option<&str> {
+    const GEOGRAPHIES: [&str; 11] = ["us", "us-gov", "eu", "apac", "jp", "au", "in", "ca", "sa", "me", "global"];
+    for (partition, geography) in [("arn:aws-us-gov:", "us-gov"), ("arn:aws-cn:", "cn")] {
+        if reference.starts_with(partition) {
+            return Some(geography);
+        }
+    }
+    let id = reference.rsplit_once('/').map_or(reference, |(_, id)| id);
+    let (prefix, rest) = id.split_once('.')?;
+    (GEOGRAPHIES.contains(&prefix) && rest.contains('.')).then_some(prefix)
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn is_date(text: &str) -> bool {
+    text.len() == 8 && text.starts_with("20") && is_number(text)
 }
 
 /// The reference without the date of its snapshot: `-2025-09-29`, `-20250929` or `@20250929` at the end.
 pub(super) fn undated(reference: &str) -> Option<&str> {
-    let digits =
-        |text: &str| text.len() == 8 && text.starts_with("20") && text.bytes().all(|byte| byte.is_ascii_digit());
     if let Some((model, date)) = reference.rsplit_once(['-', '@'])
-        && digits(date)
+        && is_date(date)
     {
         return Some(model);
     }
     let (model, date) = reference.split_at_checked(reference.len().checked_sub(11)?)?;
     let plain = date.strip_prefix('-')?.replace('-', "");
-    (date.matches('-').count() == 3 && digits(&plain)).then_some(model)
+    (date.matches('-').count() == 3 && is_date(&plain)).then_some(model)
 }
 
 #[cfg(test)]
@@ -88,12 +107,31 @@ mod tests {
             ("claude-opus-5@20260101", Some("claude-opus-5")),
             ("projects/p/locations/l/publishers/google/models/gemini-2.5-pro", Some("gemini-2.5-pro")),
             ("models/gemini-2.5-pro", Some("gemini-2.5-pro")),
+            ("us.anthropic.claude-opus-5-v1:0", Some("us.anthropic.claude-opus-5")),
             ("ft:gpt-4.1:acme::id", None),
             ("gpt-4o", None),
+            ("gpt-4o-v2", None),
+            ("gpt-4o@my-tune", None),
+            ("gpt-4o[experimental]", None),
+            ("tunedmodels/gemini-2.5-pro-abc", None),
         ] {
             assert_eq!(spellings(reference).last().map(String::as_str), last, "{reference}");
         }
         assert_eq!(spellings("claude-opus-5@20260101")[0], "claude-opus-5-20260101");
+    }
+
+    #[test]
+    fn r17_a_profile_begins_with_its_geography() {
+        assert_eq!(geography("eu.amazon.nova-pro-v1:0"), Some("eu"));
+        assert_eq!(geography("bedrock/converse/eu.amazon.nova-pro-v1:0"), Some("eu"));
+        assert_eq!(geography("arn:aws:bedrock:eu-west-1:1:inference-profile/eu.amazon.nova-pro-v1:0"), Some("eu"));
+        assert_eq!(
+            geography("arn:aws-us-gov:bedrock:us-gov-west-1::foundation-model/amazon.nova-pro-v1:0"),
+            Some("us-gov")
+        );
+        for plain in ["anthropic.claude-opus-5", "gpt-4.1", "gpt-4o"] {
+            assert_eq!(geography(plain), None, "{plain}");
+        }
     }
 
     #[test]

@@ -63,6 +63,25 @@ fn r4_an_overlap_that_is_not_reported_is_an_error_and_not_a_guess() {
     let counts = [("input_tokens", 50), ("cache_read_tokens", 4), ("input_audio_tokens", 2)];
     let error = priced(&plain_book(), Some("openai"), "gpt-realtime", &counts, Conditions::default()).unwrap_err();
     assert!(error.to_string().starts_with("cache_audio_read_tokens is needed"), "{error}");
+    // Rates of the user's that have none for the overlap.
+    let rules = r#"{"rates":{"m":{"input_tokens":{"per_1m":"5"},"cache_read_tokens":{"per_1m":"0.1"},"input_audio_tokens":{"per_1m":"9"}}}}"#;
+    let with = |overlap: Option<u64>| {
+        let mut counts = counts.to_vec();
+        counts.extend(overlap.map(|overlap| ("cache_audio_read_tokens", overlap)));
+        priced(&book(rules), Some("x"), "m", &counts, Conditions::default()).map(|cost| dollars(&cost))
+    };
+    assert!(with(None).is_err() && with(Some(2)).is_err());
+    // 44 × 5 + 4 × 0.1 + 2 × 9, per million.
+    assert_eq!(with(Some(0)).unwrap().unwrap(), "0.0002384");
+}
+
+#[test]
+fn r3_a_part_above_a_total_is_refused_also_where_neither_is_charged() {
+    for (part, total) in [("output_reasoning_tokens", "output_tokens"), ("input_audio_tokens", "input_tokens")] {
+        let counts = [(part, 50), (total, 10)];
+        let error = priced(&plain_book(), Some("openai"), "gpt-4o", &counts, Conditions::default()).unwrap_err();
+        assert!(error.to_string().starts_with(part), "{error}");
+    }
 }
 
 #[test]
@@ -138,6 +157,8 @@ fn r14_r15_tiers_and_batches_have_rates_of_their_own_or_say_that_they_have_none(
     }
     assert_eq!(notes(&cost("gpt-4o", tier("ultra"))), ["tier_without_rates"]);
     assert_eq!(notes(&cost("gpt-3.5-turbo", tier("flex"))), ["tier_without_rates"]);
+    let misspelled = Conditions { further: &[("procesing", "batch")], ..Conditions::default() };
+    assert_eq!(notes(&cost("gpt-4o", misspelled)), ["context_without_rates"]);
 }
 
 #[test]
@@ -158,7 +179,18 @@ fn r17_the_region_is_in_the_profile_or_explicit_and_never_assumed() {
     assert_eq!(dollars(&cost("anthropic.claude-opus-5-5", region("global"))).unwrap(), "4");
     assert!(notes(&cost("eu.anthropic.claude-opus-5-5", region("eu-west-1"))).is_empty());
     assert_eq!(notes(&cost("anthropic.claude-opus-5-5", region("us-gov-west-1"))), ["region_without_rates"]);
-    assert_eq!(notes(&cost("eu.amazon.nova-pro-v1:0", Conditions::default())), ["region_without_rates"]);
+    let arn = "arn:aws:bedrock:eu-west-1:1:inference-profile/eu.amazon.nova-pro-v1:0";
+    for nova in ["eu.amazon.nova-pro-v1:0", "bedrock/eu.amazon.nova-pro-v1:0", arn] {
+        assert_eq!(notes(&cost(nova, Conditions::default())), ["region_without_rates"], "{nova}");
+    }
+    let anthropic = priced(&book, Some("anthropic"), "claude-opus-5-5", &MILLION, region("us")).unwrap();
+    assert_eq!(notes(&anthropic), ["region_without_rates"]);
+    // What the user says comes first, wherever it is routed.
+    let own = self::book(
+        r#"{"rates":{"bedrock/anthropic.claude-opus-5-5":{"input_tokens":{"per_1m":"1"}}},"multipliers":{"bedrock/*":"2"}}"#,
+    );
+    let routed = priced(&own, Some("bedrock"), "anthropic.claude-opus-5-5", &MILLION, region("global")).unwrap();
+    assert_eq!(dollars(&routed).unwrap(), "2");
 }
 
 #[test]
@@ -184,6 +216,32 @@ fn r19_overrides_come_before_aliases_before_the_catalog() {
 }
 
 #[test]
+fn r19_a_rule_for_one_provider_is_not_for_anothers_calls() {
+    let book = book(
+        r#"{"rates":{"openai/gpt-4o":{"input_tokens":{"per_1m":"1"}},"mine/m":{"input_tokens":{"per_1m":"7"}}},
+        "multipliers":{"anthropic/*":"0.5"}}"#,
+    );
+    let cost = |provider, model| price(&book, provider, model, &MILLION);
+    assert_eq!(dollars(&cost(Some("openrouter"), "openai/gpt-4o")).unwrap(), "2.5");
+    assert_eq!(cost(Some("openrouter"), "anthropic/claude-sonnet-4.5").status, CostStatus::Priced);
+    assert_eq!(dollars(&cost(Some("openai"), "openai/gpt-4o")).unwrap(), "1");
+    assert_eq!(dollars(&cost(Some("mine"), "m")).unwrap(), "7");
+    assert_eq!(dollars(&cost(None, "mine/m")).unwrap(), "7");
+    assert_eq!(cost(Some("other"), "m").usd, None);
+}
+
+#[test]
+fn r16_variants_do_not_travel_through_an_alias_either() {
+    let book = book(r#"{"aliases":{"azure/prod":"openai/gpt-4.1"}}"#);
+    let batch = Conditions { batch: true, ..Conditions::default() };
+    let cost = priced(&book, Some("azure"), "prod", &MILLION, batch).unwrap();
+    assert_eq!(
+        (dollars(&cost).unwrap().as_str(), notes(&cost)),
+        ("2", vec!["batch_without_rates", "fallback_provider"])
+    );
+}
+
+#[test]
 fn multipliers_change_every_rate_and_the_origin_says_so() {
     let book = book(r#"{"rates":{"mine":{"input_tokens":{"per_1m":"7"}}},"multipliers":{"openai/*":"0.9","*":"2"}}"#);
     let cost = price(&book, Some("openai"), "gpt-4o", &[("input_tokens", 1000), ("output_tokens", 100)]);
@@ -202,6 +260,12 @@ fn r20_r29_the_unknown_has_no_cost_and_what_is_free_says_so() {
     let book = plain_book();
     let unknown = price(&book, Some("openai"), "no-such-model", &MILLION);
     assert_eq!((unknown.usd, unknown.status, unknown.found), (None, CostStatus::Unpriced, None));
+    assert_eq!(price(&book, Some("openai"), "gpt-4o", &[]).usd, None);
+    for model in ["gpt-4o-v2", "gpt-4o@my-tune", "gpt-4o[experimental]", "tunedModels/gemini-2.5-pro-abc"] {
+        for provider in ["openai", "gemini"] {
+            assert_eq!(price(&book, Some(provider), model, &MILLION).usd, None, "{provider} {model}");
+        }
+    }
     for model in ["claude-zeta-9", "anthropic/claude-opus-9"] {
         assert_eq!(price(&book, None, model, &MILLION).usd, None, "{model}");
     }

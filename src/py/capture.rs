@@ -6,7 +6,7 @@ use std::time::Instant;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
-use super::convert::decimal;
+use super::convert::{decimal, usage_error};
 use crate::capture::{Dialect, Family, Options, Scanner, normalize};
 use crate::event::Usage;
 use crate::pricing::canonical_provider;
@@ -61,6 +61,7 @@ impl PyScanner {
         summary.set_item("model", found.model)?;
         summary.set_item("usage", usage_dict(py, &found.usage)?)?;
         summary.set_item("cost_usd", found.cost.map(|cost| decimal(py, cost)).transpose()?)?;
+        summary.set_item("unreadable", found.unreadable)?;
         summary.set_item("usage_status", found.usage_status.name())?;
         summary.set_item("finish_reason", found.finish_reason)?;
         summary.set_item("service_tier", found.service_tier)?;
@@ -85,6 +86,9 @@ pub(super) fn normalize_usage<'py>(
     let report = serde_json::from_str(report).unwrap_or(serde_json::Value::Null);
     let dialect = provider.map_or(Dialect::Plain, |name| Dialect::of(&canonical_provider(name)));
     let Some(found) = normalize(&report, family.and_then(Family::from_name), dialect) else { return Ok(None) };
+    if let Some(field) = found.unreadable {
+        return Err(usage_error(field, "must be a whole number from 0 to 1,000,000,000,000"));
+    }
     let cost = found.cost.map(|cost| decimal(py, cost)).transpose()?;
     Ok(Some((usage_dict(py, &found.usage)?, cost)))
 }

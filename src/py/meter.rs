@@ -15,7 +15,7 @@ use super::scope::{EXISTS, PyScope, encode_fields};
 use super::track::{Arguments, PyReceipt, Rare, track};
 use crate::delivery::{Flushed, LedgerDestination, drain_foreign};
 use crate::journal::Backend;
-use crate::meter::{Count, Meter, Settings};
+use crate::meter::{Count, Meter, PriceSettings, Settings};
 use crate::pricing::Catalog;
 
 /// A meter. `configure` is called without arguments before the first event of one that was not configured.
@@ -70,9 +70,7 @@ impl PyMeter {
                 ledger: None,
                 backend: Backend::Mapped,
                 budget: None,
-                catalog: None,
-                has_long_tail: false,
-                overrides: String::new(),
+                prices: PriceSettings::default(),
                 defaults: Box::default(),
             }),
             is_enabled: AtomicBool::new(true),
@@ -105,9 +103,7 @@ impl PyMeter {
             ledger,
             backend: if backend == "written" { Backend::Written } else { Backend::Mapped },
             budget,
-            catalog,
-            has_long_tail: long_tail,
-            overrides,
+            prices: PriceSettings { catalog, has_long_tail: long_tail, overrides },
             defaults: encode_fields(None, defaults)?,
         };
         let timeout = seconds("timeout", timeout)?;
@@ -263,20 +259,20 @@ impl PyMeter {
         provider: Option<&Bound<'_, PyAny>>,
         at: Option<&Bound<'_, PyAny>>,
         service_tier: Option<&Bound<'_, PyAny>>,
-        batch: bool,
+        batch: Option<&Bound<'_, PyAny>>,
         region: Option<&Bound<'_, PyAny>>,
         context: Option<&Bound<'_, PyAny>>,
         reported: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Option<PyCost>> {
         PyCost::of(
-            self.core.book(),
+            self.core.prices().book(),
             &Asked { model, usage, provider, at, service_tier, batch, region, context, reported },
         )
     }
 
     /// Puts a catalog in force, from its JSON.
     fn set_catalog(&self, py: Python<'_>, text: &str) -> PyResult<()> {
-        Ok(py.detach(|| self.core.set_catalog(text))?)
+        Ok(py.detach(|| self.core.prices().replace(text))?)
     }
 
     /// Prices the ledger's events anew; (examined, [(provider, model, changed, newly priced, before, after)]).
@@ -308,7 +304,7 @@ impl PyMeter {
 
     /// (provider, model, retired, catalog) of every entry.
     fn models(&self) -> Vec<(String, String, bool, String)> {
-        let book = self.core.book();
+        let book = self.core.prices().book();
         let catalogs = [Some(book.catalog()), book.long_tail()];
         let own = |catalog: &Catalog| {
             let name = catalog.name().to_owned();
@@ -322,13 +318,13 @@ impl PyMeter {
 
     #[getter]
     fn catalog(&self) -> String {
-        self.core.book().catalog().name().to_owned()
+        self.core.prices().book().catalog().name().to_owned()
     }
 
     /// The day the catalog's rates were taken; empty where its source does not say.
     #[getter]
     fn catalog_as_of(&self) -> String {
-        self.core.book().catalog().as_of().to_owned()
+        self.core.prices().book().catalog().as_of().to_owned()
     }
 }
 

@@ -46,7 +46,7 @@ pub(super) struct Asked<'a, 'py> {
     pub(super) provider: Option<&'a Bound<'py, PyAny>>,
     pub(super) at: Option<&'a Bound<'py, PyAny>>,
     pub(super) service_tier: Option<&'a Bound<'py, PyAny>>,
-    pub(super) batch: bool,
+    pub(super) batch: Option<&'a Bound<'py, PyAny>>,
     pub(super) region: Option<&'a Bound<'py, PyAny>>,
     pub(super) context: Option<&'a Bound<'py, PyAny>>,
     pub(super) reported: Option<&'a Bound<'py, PyAny>>,
@@ -71,9 +71,6 @@ impl PyCost {
         }
         let provider = optional("provider", asked.provider)?;
         let Some(usage) = usage(asked.usage)? else { return Ok(None) };
-        if let Some((part, total)) = usage.first_contradiction() {
-            return Err(usage_error(part.name(), &format!("is part of {total}, and cannot exceed it")));
-        }
         let started_at = match asked.at.filter(|at| !at.is_none()) {
             Some(at) => unix_ns(at).map_err(|rule| PyValueError::new_err(format!("at {rule}")))?,
             None => crate::journal::unix_ns(),
@@ -95,7 +92,9 @@ impl PyCost {
         };
         let conditions = Conditions {
             service_tier: optional("service_tier", asked.service_tier)?,
-            batch: asked.batch,
+            batch: asked.batch.filter(|batch| !batch.is_none()).map_or(Ok(false), |batch| {
+                batch.extract().map_err(|_| PyValueError::new_err("batch must be True or False"))
+            })?,
             region: optional("region", asked.region)?,
             further: &further,
         };

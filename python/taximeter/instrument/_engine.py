@@ -309,6 +309,8 @@ class Recorder:
             "service_tier": found.get("service_tier") or fields.get("service_tier"),
             "cost_usd": found.get("cost_usd"),
         }
+        if field := found.get("unreadable"):
+            self._meter.note_unreadable_usage(field)
         call, first = self._call, found.get("first_token_ms")
         if call is not None:
             outcome["started_at"] = call.started_at

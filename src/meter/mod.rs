@@ -3,13 +3,14 @@
 //! A meter is cheap until its first event, which makes the journal and the delivery thread. Both belong to the process that made
 //! them: after a fork, the child's first event makes new ones and leaves the parent's alone, without so much as dropping them.
 
-use std::cell::OnceCell;
+mod prices;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, ArcSwapOption, Guard};
+use arc_swap::{ArcSwap, Guard};
 
 use crate::delivery::{Destination, DestinationStats, Flushed, LedgerDestination, Sender};
 use crate::event::binary::encode;
@@ -17,7 +18,9 @@ use crate::event::{CostStatus, UsageEvent};
 use crate::journal::{self, AppendError, Counts, Journal, Tier, fork_generation, unix_ns};
 use crate::ledger::{Filter, LedgerError, NewPrice, Repriced, Writer};
 use crate::money::Usd;
-use crate::pricing::{Book, Catalog, CatalogError, Conditions, OverrideError, Overrides, Request};
+use crate::pricing::{Book, Conditions, OverrideError, Request};
+
+pub use prices::{PriceSettings, Prices};
 
 /// What a meter is made with.
 #[derive(Clone, Debug)]
@@ -30,12 +33,8 @@ pub struct Settings {
     pub backend: journal::Backend,
     /// Most bytes of the journal on disk.
     pub budget: Option<u64>,
-    /// A catalog on disk that takes the place of the embedded one, if it can be read.
-    pub catalog: Option<PathBuf>,
-    /// Whether providers that the catalog lacks are priced from `litellm`'s table.
-    pub has_long_tail: bool,
-    /// The user's rates, multipliers and aliases, for [`Overrides::parse`]; empty for none.
-    pub overrides: String,
+    /// Where prices come from.
+    pub prices: PriceSettings,
     /// Attribution of every event, from [`crate::event::binary::encode_attribution`].
     pub defaults: Box<[u8]>,
 }
@@ -150,8 +149,7 @@ struct Epoch {
 /// A meter.
 pub struct Meter {
     settings: ArcSwap<Settings>,
-    /// Made by the first event or price, so that importing and configuring stay fast; `None` again when settings change.
-    book: ArcSwapOption<Book>,
+    prices: Prices,
     epoch: ArcSwap<Epoch>,
     counts: [AtomicU64; Count::ALL.len()],
 }
@@ -162,59 +160,17 @@ impl Meter {
     pub fn new(settings: Settings) -> Self {
         let epoch = Epoch { generation: fork_generation(), defaults: settings.defaults.clone(), live: Arc::default() };
         Self {
+            prices: Prices::new(settings.prices.clone()),
             settings: ArcSwap::from_pointee(settings),
-            book: ArcSwapOption::const_empty(),
             epoch: ArcSwap::from_pointee(epoch),
             counts: Default::default(),
         }
     }
 
     /// The prices in force.
-    ///
-    /// Threads that ask first may make it at once; none waits for another, which a fork could leave it without.
     #[must_use]
-    pub fn book(&self) -> Arc<Book> {
-        loop {
-            if let Some(book) = &*self.book.load() {
-                return Arc::clone(book);
-            }
-            let settings = self.settings.load_full();
-            let book = Arc::new(self.make_book(&settings));
-            self.book.compare_and_swap(&None::<Arc<Book>>, Some(book));
-            if !Arc::ptr_eq(&settings, &self.settings.load()) {
-                // Settings that changed meanwhile had no book to take away yet.
-                self.book.store(None);
-            }
-        }
-    }
-
-    fn make_book(&self, settings: &Settings) -> Book {
-        let updated = settings.catalog.as_deref().filter(|path| path.exists()).and_then(|path| {
-            let read = std::fs::read_to_string(path).ok().and_then(|text| Catalog::parse(&text).ok());
-            if read.is_none() {
-                self.count(Count::UnreadableCatalog, 1);
-            }
-            read
-        });
-        let embedded = Catalog::embedded();
-        // A catalog that was downloaded before this version was made is the older one.
-        let catalog = updated.filter(|updated| updated.as_of() >= embedded.as_of()).map_or(embedded, Arc::new);
-        // `configure` has read the same text before.
-        let overrides = Overrides::parse(&settings.overrides).unwrap_or_default();
-        Book::new(catalog, settings.has_long_tail.then(Catalog::long_tail), overrides)
-    }
-
-    /// Puts another catalog in force. Whoever prices at this moment ends with the old one.
-    ///
-    /// # Errors
-    /// When the text is no catalog; the old one stays.
-    pub fn set_catalog(&self, text: &str) -> Result<(), CatalogError> {
-        let catalog = Arc::new(Catalog::parse(text)?);
-        let settings = self.settings.load();
-        let overrides = Overrides::parse(&settings.overrides).unwrap_or_default();
-        let long_tail = settings.has_long_tail.then(Catalog::long_tail);
-        self.book.store(Some(Arc::new(Book::new(catalog, long_tail, overrides))));
-        Ok(())
+    pub fn prices(&self) -> &Prices {
+        &self.prices
     }
 
     /// The settings in force.
@@ -229,15 +185,9 @@ impl Meter {
     /// # Errors
     /// When the overrides are none; then nothing changes.
     pub fn configure(&self, settings: Settings, timeout: Duration) -> Result<(), OverrideError> {
-        Overrides::parse(&settings.overrides)?;
+        self.prices.configure(&settings.prices)?;
         let settings = Arc::new(settings);
         let old = self.settings.swap(Arc::clone(&settings));
-        let is_repriced = old.catalog != settings.catalog
-            || old.has_long_tail != settings.has_long_tail
-            || old.overrides != settings.overrides;
-        if is_repriced {
-            self.book.store(None);
-        }
         let is_moved = old.state_dir != settings.state_dir
             || old.ledger != settings.ledger
             || old.backend != settings.backend
@@ -262,8 +212,8 @@ impl Meter {
     /// [`Count::NoSpace`] when the journal is full; it is counted.
     pub fn track(&self, event: UsageEvent<'_>, layers: [&[u8]; 2]) -> Result<Receipt, Count> {
         let now = unix_ns();
-        let (in_force, made) = (self.book.load(), OnceCell::new());
-        let book: &Book = in_force.as_ref().unwrap_or_else(|| made.get_or_init(|| self.book()));
+        let in_force = self.prices.load();
+        let book = in_force.book();
         // Declared after the book, whose names it will borrow.
         let mut event = event;
         if event.started_at == 0 {
@@ -310,7 +260,7 @@ impl Meter {
     /// # Errors
     /// When the ledger cannot be read or written.
     pub fn reprice(&self, ledger: &Path, filter: &Filter, is_dry_run: bool) -> Result<Repriced, LedgerError> {
-        let book = self.book();
+        let book = self.prices.book();
         Writer::new(ledger).reprice(filter, is_dry_run, |event| {
             let mut event = UsageEvent { cost_status: CostStatus::Unpriced, ..event.clone() };
             if event.usage.is_empty() || price(&book, &mut event).is_err() {
@@ -382,7 +332,11 @@ impl Meter {
         Stats {
             journal: live.map(|live| (live.journal.counts(), live.journal.tier())),
             destinations: live.map(|live| live.sender.stats()).unwrap_or_default(),
-            counts: std::array::from_fn(|index| self.counts[index].load(Ordering::Relaxed)),
+            counts: std::array::from_fn(|index| {
+                let counted = self.counts[index].load(Ordering::Relaxed);
+                let unreadable = if index == Count::UnreadableCatalog as usize { self.prices.unreadable() } else { 0 };
+                counted + unreadable
+            }),
         }
     }
 }

@@ -1,0 +1,209 @@
+//! The prices in force, and their replacement while others price.
+//!
+//! One state holds everything that a book is made of, and the book, once somebody needed it. A change puts another state in its
+//! place: whoever prices at that moment ends with the book it began with, and no book outlives what it was made of.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
+
+use arc_swap::{ArcSwap, Guard};
+
+use crate::pricing::{Book, Catalog, CatalogError, OverrideError, Overrides};
+
+/// Bytes of a catalog on disk: thirty times what there are in 2026.
+const LARGEST: u64 = 16 << 20;
+
+/// Where prices come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PriceSettings {
+    /// A catalog on disk that takes the place of the embedded one, if it can be read and is not older.
+    pub catalog: Option<PathBuf>,
+    /// Whether providers that the catalog lacks are priced from `litellm`'s table.
+    pub has_long_tail: bool,
+    /// The user's rates, multipliers and aliases, for [`Overrides::parse`]; empty for none.
+    pub overrides: String,
+}
+
+/// The prices in force.
+pub struct Prices {
+    state: ArcSwap<State>,
+    /// Catalogs on disk that could not be read.
+    unreadable: Arc<AtomicU64>,
+}
+
+/// What a book is made of, and the book.
+pub(super) struct State {
+    settings: PriceSettings,
+    /// A catalog that was put in force at run time, in place of the one on disk.
+    replacement: Option<Arc<Catalog>>,
+    /// Made by the first event or price, so that importing and configuring stay fast.
+    book: OnceLock<Arc<Book>>,
+    unreadable: Arc<AtomicU64>,
+}
+
+impl Prices {
+    pub(super) fn new(settings: PriceSettings) -> Self {
+        let unreadable = Arc::<AtomicU64>::default();
+        let state = State { settings, replacement: None, book: OnceLock::new(), unreadable: Arc::clone(&unreadable) };
+        Self { state: ArcSwap::from_pointee(state), unreadable }
+    }
+
+    /// The state in force: for the time of one event.
+    pub(super) fn load(&self) -> Guard<Arc<State>> {
+        self.state.load()
+    }
+
+    /// The book in force.
+    #[must_use]
+    pub fn book(&self) -> Arc<Book> {
+        Arc::clone(self.load().book())
+    }
+
+    /// Changes the settings. A catalog that was put in force at run time stays, unless another place is given for it.
+    ///
+    /// # Errors
+    /// When the overrides are none; then nothing changes.
+    pub(super) fn configure(&self, settings: &PriceSettings) -> Result<(), OverrideError> {
+        Overrides::parse(&settings.overrides)?;
+        if self.load().settings == *settings {
+            return Ok(());
+        }
+        self.state.rcu(|state| {
+            let is_same_place = state.settings.catalog == settings.catalog;
+            state.with(settings.clone(), state.replacement.clone().filter(|_| is_same_place))
+        });
+        Ok(())
+    }
+
+    /// Puts another catalog in force. Whoever prices at this moment ends with the old one.
+    ///
+    /// # Errors
+    /// When the text is no catalog; the old one stays.
+    pub fn replace(&self, text: &str) -> Result<(), CatalogError> {
+        let catalog = Arc::new(Catalog::parse(text)?);
+        self.state.rcu(|state| state.with(state.settings.clone(), Some(Arc::clone(&catalog))));
+        Ok(())
+    }
+
+    /// How many catalogs on disk could not be read.
+    pub(super) fn unreadable(&self) -> u64 {
+        self.unreadable.load(Ordering::Relaxed)
+    }
+}
+
+impl State {
+    fn with(&self, settings: PriceSettings, replacement: Option<Arc<Catalog>>) -> Self {
+        Self { settings, replacement, book: OnceLock::new(), unreadable: Arc::clone(&self.unreadable) }
+    }
+
+    /// The book; threads that need it first may make it at once.
+    pub(super) fn book(&self) -> &Arc<Book> {
+        if let Some(book) = self.book.get() {
+            return book;
+        }
+        // Made before it is put in place, so that no fork finds it being made.
+        let book = Arc::new(self.make_book());
+        self.book.get_or_init(|| book)
+    }
+
+    fn make_book(&self) -> Book {
+        let catalog = self.replacement.clone().unwrap_or_else(|| self.newest_catalog());
+        // `configure` has read the same text before.
+        let overrides = Overrides::parse(&self.settings.overrides).unwrap_or_default();
+        Book::new(catalog, self.settings.has_long_tail.then(Catalog::long_tail), overrides)
+    }
+
+    /// The catalog on disk, or the embedded one where that is newer.
+    fn newest_catalog(&self) -> Arc<Catalog> {
+        let embedded = Catalog::embedded();
+        let Some(path) = &self.settings.catalog else { return embedded };
+        let found = match read(path) {
+            Ok(None) => return embedded,
+            Ok(Some(text)) => Catalog::parse(&text).ok(),
+            Err(_) => None,
+        };
+        match found {
+            Some(catalog) if !catalog.as_of().is_empty() && catalog.as_of() < embedded.as_of() => embedded,
+            Some(catalog) if !catalog.as_of().is_empty() && catalog.as_of() <= today().as_str() => Arc::new(catalog),
+            _ => {
+                self.unreadable.fetch_add(1, Ordering::Relaxed);
+                embedded
+            }
+        }
+    }
+}
+
+/// The text of a file, if there is one.
+fn read(path: &Path) -> io::Result<Option<String>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut text = String::new();
+    let length = file.take(LARGEST + 1).read_to_string(&mut text)?;
+    if length as u64 > LARGEST { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(Some(text)) }
+}
+
+fn today() -> String {
+    humantime::format_rfc3339_seconds(SystemTime::now()).to_string()[..10].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OTHER: &str = r#"{"schema":1,"source":"other","version":"1","providers":[]}"#;
+
+    fn settings(overrides: &str) -> PriceSettings {
+        PriceSettings { overrides: overrides.into(), ..PriceSettings::default() }
+    }
+
+    #[test]
+    fn a_catalog_that_was_put_in_force_survives_other_settings_and_the_other_way_round() {
+        let prices = Prices::new(settings(""));
+        prices.replace(OTHER).unwrap();
+        prices.configure(&settings(r#"{"multipliers":{"*":"2"}}"#)).unwrap();
+        assert_eq!(prices.book().catalog().name(), "other-1");
+        assert!(prices.configure(&settings(r#"{"multipliers":{"*":"-2"}}"#)).is_err());
+        assert!(prices.replace("{").is_err());
+        assert_eq!(prices.load().settings.overrides, r#"{"multipliers":{"*":"2"}}"#);
+        prices.configure(&PriceSettings { catalog: Some("elsewhere".into()), ..settings("") }).unwrap();
+        assert!(prices.book().catalog().name().starts_with("genai-prices"));
+    }
+
+    #[test]
+    fn neither_change_is_lost_when_both_come_at_once() {
+        for _ in 0..200 {
+            let prices = Prices::new(settings(""));
+            std::thread::scope(|scope| {
+                scope.spawn(|| prices.replace(OTHER).unwrap());
+                scope.spawn(|| prices.configure(&settings(r#"{"aliases":{"a":"b"}}"#)).unwrap());
+                scope.spawn(|| prices.book());
+            });
+            assert_eq!(prices.book().catalog().name(), "other-1");
+            assert!(!prices.load().settings.overrides.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_catalog_on_disk_is_used_if_it_is_whole_and_of_its_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("catalog.json");
+        let name = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            let prices = Prices::new(PriceSettings { catalog: Some(path.clone()), ..PriceSettings::default() });
+            (prices.book().catalog().name()[..5].to_owned(), prices.unreadable())
+        };
+        let of = |day: &str| OTHER.replace(r#""version""#, &format!(r#""as_of":"{day}","version""#));
+        assert_eq!(name(&of(&today())), ("other".into(), 0));
+        assert_eq!(name(&of("2020-01-01")), ("genai".into(), 0));
+        assert_eq!(name(&of("2999-01-01")), ("genai".into(), 1));
+        assert_eq!(name(OTHER), ("genai".into(), 1));
+        assert_eq!(name("{"), ("genai".into(), 1));
+    }
+}
