@@ -11,6 +11,7 @@ from typing import Any
 
 import taximeter
 from taximeter.catalogs import Document
+from taximeter.config import Settings
 
 MILLION, THOUSAND = Decimal(1_000_000), Decimal(1_000)
 TOKEN_RATES = {
@@ -121,6 +122,9 @@ def long_tail(table: Mapping[str, Mapping[str, Any]], known: set[str]) -> list[D
     ]
 
 
+# A meter of which nothing is configured: no setting of this machine has a part in the comparison.
+CATALOG_ALONE = taximeter.Meter.unconfigured()
+CATALOG_ALONE.settings = Settings(state_dir=Path("/nonexistent"))
 UNITS_COMPARED = {
     "input_tokens": ("input_tokens",),
     "output_tokens": ("output_tokens",),
@@ -130,7 +134,7 @@ UNITS_COMPARED = {
 
 def million(model: str, provider: str, unit: str) -> Decimal | None:
     """What a million more of a unit cost by the catalog; `None` where nothing or another name's pattern says so."""
-    one, two = (taximeter.price(model, dict.fromkeys(UNITS_COMPARED[unit], count), provider) for count in (1, 2))
+    one, two = (CATALOG_ALONE.price(model, dict.fromkeys(UNITS_COMPARED[unit], count), provider) for count in (1, 2))
     if one.usd is None or two.usd is None or not (one.match == "exact" or provider == "aws"):
         return None
     # A fee for each request is in both.

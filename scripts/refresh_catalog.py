@@ -74,7 +74,7 @@ def package_catalog(as_of: str) -> dict[str, Any]:
     assert_exact_names_come_first()
     licence = "MIT, Copyright Pydantic Services Inc. 2025 to present"
     head = provenance("genai-prices", metadata.version("genai-prices"), Path(data.__file__), licence, as_of)
-    return {**head, "providers": providers}
+    return catalogs.seal({**head, "providers": providers}, head["version"])
 
 
 def assert_exact_names_come_first() -> None:
@@ -121,7 +121,7 @@ def main() -> int:
     arguments = parser.parse_args()
 
     committed = json.loads(CATALOG.read_text("utf-8")) if CATALOG.exists() else None
-    if arguments.cross_check:
+    if arguments.cross_check and committed is not None:
         print(litellm_table.cross_check(committed, litellm_table.read(litellm_file())))
         return 0
     today = date.today()  # noqa: DTZ011 - the day of the person who reviews it
@@ -133,14 +133,17 @@ def main() -> int:
             merged = catalogs.merge(committed, new, today=today, accept=arguments.accept)
         except CatalogError as error:
             raise SystemExit(str(error)) from None
-        if merged.document["providers"] == committed["providers"] and new["version"] == committed["version"]:
+        merged.document = catalogs.seal(merged.document, metadata.version("genai-prices"))
+        if merged.document["version"] == committed["version"]:
             merged.document["as_of"] = committed["as_of"]
     written = {CATALOG: catalogs.render(merged.document), LONG_TAIL: render_long_tail(merged.document)}
     stale = [path.name for path, text in written.items() if not path.exists() or path.read_text("utf-8") != text]
     if arguments.check:
+        for change in merged.held:
+            sys.stderr.write(f"held back, and not accepted: {change}\n")
         if stale:
             sys.stderr.write(f"{', '.join(stale)}: not what the installed packages give\n")
-        return 1 if stale else 0
+        return 1 if stale or merged.held else 0
     for path, text in written.items():
         path.write_text(text, "utf-8")
     report(merged, stale)

@@ -22,9 +22,9 @@ pub enum AmountError {
     /// Not of the form `[-]digits[.digits]`.
     #[error("{0:?} is not a decimal number")]
     Syntax(String),
-    /// More than 24 decimals.
-    #[error("{0:?} has more than {SCALE} decimals")]
-    TooPrecise(String),
+    /// More decimals than there can be.
+    #[error("{0:?} has more than {1} decimals")]
+    TooPrecise(String, u32),
     /// Beyond ±1.7×10¹⁴.
     #[error("{0:?} is too large for an amount")]
     TooLarge(String),
@@ -107,7 +107,7 @@ pub fn parse_scaled(text: &str, scale: u32) -> Result<i128, AmountError> {
     }
     let fraction = fraction.trim_end_matches('0');
     if fraction.len() > scale as usize {
-        return Err(AmountError::TooPrecise(text.to_owned()));
+        return Err(AmountError::TooPrecise(text.to_owned(), scale));
     }
     let mut units: i128 = 0;
     let padding = scale as usize - fraction.len();

@@ -71,7 +71,9 @@ class Merged:
     held: list[Change] = field(default_factory=list)
     """What was not taken over: rates that moved too far. Their entries stay as they were."""
     kept: list[str] = field(default_factory=list)
-    """Entries that the newer one lacks. They stay, as retired."""
+    """Entries that the newer one has dropped, which stay as retired, and request contexts that it has, whose rates stay."""
+    left_out: list[str] = field(default_factory=list)
+    """Entries of the newer one that this version cannot express, each with the reason; known ones stay as they were."""
     dated: list[str] = field(default_factory=list)
     """Entries whose rates the newer one overwrote. The old rates stay, up to the day of the merge."""
 
@@ -107,7 +109,7 @@ def from_genai(providers: Sequence[Mapping[str, Any]], *, strict: bool = True) -
                     "models": [model for model in models if model is not None],
                 }
             )
-    except (KeyError, TypeError, AttributeError, InvalidOperation) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, InvalidOperation, RecursionError) as error:
         raise CatalogError(f"this is not the data of genai-prices: {type(error).__name__}: {error}") from None
     return found, left_out
 
@@ -195,6 +197,8 @@ def _ordered(rates: Document) -> Document:
 
 def _decimal(value: Any) -> str:
     number = value if isinstance(value, Decimal) else Decimal(str(value))
+    if not number.is_finite():
+        raise CatalogError(f"{value} is no rate")
     # Without trailing zeros, so that the same rate is the same text. normalize() would round to 28 digits, which rates do not have.
     text = format(number, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
@@ -238,21 +242,26 @@ def _in_force(rows: Sequence[Document], day: str) -> list[Document]:
     begun = [row for row in rows if row.get("from", "") <= day]
     found: list[Document] = []
     for row in begun or rows[:1]:
-        if "window" not in row and "days" not in row:
+        if not _hours(row):
             found = []
         found.append({name: value for name, value in row.items() if name != "from"})
     return found
 
 
+def _hours(row: Document) -> str:
+    """The hours and days that a row is for, as a prefix; nothing where it holds all the time."""
+    parts = ["–".join(row["window"])] if "window" in row else []
+    return " ".join([*parts, *row.get("days", ())]) + " " if parts or "days" in row else ""
+
+
 def _flat(rows: Sequence[Document]) -> dict[str, str]:
-    """Rates by a name that tells window, unit and tier."""
+    """Rates by a name that tells hours, unit and tier."""
     flat = {}
     for row in rows:
-        window = "–".join(row["window"]) + " " if "window" in row else ""
         for unit, rate in _ordered(row["rates"]).items():
             for part in [rate] if isinstance(rate, str) else rate:
                 name, value = (unit, part) if isinstance(part, str) else (f"{unit} above {part[0]}", part[1])
-                flat[window + name] = value
+                flat[_hours(row) + name] = value
     return flat
 
 
@@ -260,9 +269,34 @@ def _rate_changes(provider: str, old: Document, new: Document, day: str) -> Iter
     before, after = _by_context(old), _by_context(new)
     for context in [*before, *(context for context in after if context not in before)]:
         earlier, later = (_flat(_in_force(rows.get(context, ()), day)) for rows in (before, after))
-        for unit in [*earlier, *(unit for unit in later if unit not in earlier)]:
-            if earlier.get(unit) != later.get(unit):
-                yield Change(provider, new["id"], "rate", context, unit, earlier.get(unit), later.get(unit))
+        yield from _differences(provider, new["id"], context, earlier, later)
+
+
+def _differences(provider: str, model: str, context: str, earlier: Mapping[str, str], later: Mapping[str, str]) -> Iterator[Change]:
+    for unit in [*earlier, *(unit for unit in later if unit not in earlier)]:
+        if earlier.get(unit) != later.get(unit):
+            yield Change(provider, model, "rate", context, unit, earlier.get(unit), later.get(unit))
+
+
+def _leaps(provider: str, old: Document, new: Document, today: str) -> Iterator[Change]:
+    """Rates of `new`, of today and of days to come, that are too far from those of `old` to be believed unseen."""
+    before, after = _by_context(old), _by_context(new)
+    for context, rows in after.items():
+        # A context that is new is held against the standard rates.
+        known = _flat(_in_force(before.get(context, before[""]), today))
+        for day in sorted({today, *(row["from"] for row in rows if row.get("from", "") > today)}):
+            named = _flat(_in_force(rows, day))
+            for change in _differences(provider, new["id"], context, known, named):
+                plain = change.unit.rpartition(" above ")[0] or change.unit
+                base = known.get(change.unit, known.get(plain, known.get(plain.rpartition(" ")[2])))
+                is_dropped = change.new is None and context in before and " above " not in change.unit
+                if base is not None and (is_dropped or (change.new is not None and _is_leap(base, change.new))):
+                    yield Change(provider, new["id"], "rate", context, change.unit, base, change.new)
+
+
+def _is_leap(old: str, new: str) -> bool:
+    before, after = Decimal(old), Decimal(new)
+    return before != after and (not before or not after or after > before * LARGEST_MOVE or after * LARGEST_MOVE < before)
 
 
 def changes(old: Document, new: Document, day: date | None = None) -> list[Change]:
@@ -281,14 +315,7 @@ def changes(old: Document, new: Document, day: date | None = None) -> list[Chang
     return found
 
 
-def _moved_too_far(change: Change) -> bool:
-    if change.old is None or change.new is None:
-        return False
-    old, new = Decimal(change.old), Decimal(change.new)
-    return bool(old) and (not new or new > old * LARGEST_MOVE or new * LARGEST_MOVE < old)
-
-
-def merge(old: Document, new: Document, *, today: date, accept: Iterable[str] = ()) -> Merged:
+def merge(old: Document, new: Document, *, today: date, accept: Iterable[str] = (), left_out: Sequence[str] = ()) -> Merged:
     """`new` with everything that `old` knows and it does not: entries it dropped, and rates it overwrote without a date.
 
     Merging the same catalog again changes nothing.
@@ -298,16 +325,20 @@ def merge(old: Document, new: Document, *, today: date, accept: Iterable[str] = 
         new: A newer one of the same source.
         today: The day on which overwritten rates end.
         accept: Entries, as `provider/model`, whose rates may move however far.
+        left_out: Entries of `new` that could not be expressed, as `from_genai` names them.
 
     Raises:
         CatalogError: `new` has lost too many entries to be believed.
     """
     before = {(provider, model["id"]): model for provider, model in _models(old)}
-    count = sum(1 for _ in _models(new))
-    if count < len(before) * LEAST_KEPT:
-        raise CatalogError(f"the new catalog has {count} models where the last one had {len(before)}: it is not taken over")
+    unread = {tuple(entry.partition(":")[0].split("/", 1)) for entry in left_out}
+    found = {(provider, model["id"]) for provider, model in _models(new)} | unread
+    # Entries that were dropped before do not count again.
+    live = {key for key, model in before.items() if not model.get("retired")}
+    if len(live & found) < len(live) * LEAST_KEPT:
+        raise CatalogError(f"the new catalog has {len(live & found)} of the {len(live)} models of the last one: it is not taken over")
     accepted = set(accept)
-    merged = Merged({**new, "providers": []})
+    merged = Merged({**new, "providers": []}, left_out=list(left_out))
     for provider in new["providers"]:
         models = []
         for model in provider["models"]:
@@ -316,30 +347,38 @@ def merge(old: Document, new: Document, *, today: date, accept: Iterable[str] = 
         merged.document["providers"].append({**provider, "models": models})
     present = {provider["id"]: provider for provider in merged.document["providers"]}
     for provider in old["providers"]:
-        dropped = [model for model in provider["models"] if (provider["id"], model["id"]) in before]
-        if dropped:
-            if provider["id"] not in present:
-                present[provider["id"]] = {**provider, "models": []}
-                merged.document["providers"].append(present[provider["id"]])
-            # In the order of their fields, so that a second merge writes the same.
-            retired = [{"id": one["id"], "match": one["match"], "retired": True} | one | {"retired": True} for one in dropped]
-            present[provider["id"]]["models"] += retired
-            merged.kept += [f"{provider['id']}/{model['id']}" for model in dropped]
+        missing = [model for model in provider["models"] if (provider["id"], model["id"]) in before]
+        if missing and provider["id"] not in present:
+            present[provider["id"]] = {**provider, "models": []}
+            merged.document["providers"].append(present[provider["id"]])
+        for model in missing:
+            if (provider["id"], model["id"]) in unread:
+                present[provider["id"]]["models"].append(model)
+                continue
+            if not model.get("retired"):
+                merged.kept.append(f"{provider['id']}/{model['id']}")
+            # In the order of its fields, so that a second merge writes the same.
+            retired = {"id": model["id"], "match": model["match"], "retired": True}
+            present[provider["id"]]["models"].append(retired | model | {"retired": True})
     merged.changes = changes(old, merged.document, today)
     return merged
 
 
 def _merged_model(merged: Merged, provider: str, old: Document, new: Document, today: date, accepted: set[str]) -> Document:
     name = f"{provider}/{new['id']}"
-    too_far = [change for change in _rate_changes(provider, old, new, today.isoformat()) if _moved_too_far(change)]
-    if too_far and name not in accepted:
-        merged.held += too_far
+    leaps = [] if name in accepted else list(_leaps(provider, old, new, today.isoformat()))
+    if leaps:
+        merged.held += leaps
         return old
     before, after = _by_context(old), _by_context(new)
     rows = {context: _merged_rows(before.get(context, []), rows, today) for context, rows in after.items()}
+    merged.dated += [name] if rows != after else []
+    for context, known in before.items():
+        if context not in rows:
+            merged.kept.append(f"{name} [{context}]")
+            rows[context] = known
     if rows == after:
         return new
-    merged.dated.append(name)
     entry = {**new, "prices": rows.pop("")}
     if rows:
         entry["variants"] = [row for group in rows.values() for row in group]
@@ -378,10 +417,10 @@ def rates_in_force(document: Document, day: date | None = None) -> Iterator[tupl
 # Writing.
 
 
-def seal(document: Document) -> Document:
-    """The catalog with a version that tells its contents: the day of its rates and a checksum of its providers."""
+def seal(document: Document, label: str) -> Document:
+    """The catalog with a version that tells its contents: a label, and a checksum of its providers."""
     digest = hashlib.sha256(_compact(document["providers"]).encode()).hexdigest()
-    return {**document, "version": f"{document['as_of']}.{digest[:8]}"}
+    return {**document, "version": f"{label}.{digest[:8]}"}
 
 
 def _compact(value: Any) -> str:

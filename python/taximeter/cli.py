@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     tail.add_argument("-n", "--lines", type=_count, default=10, metavar="N", help="how many of the last calls (10)")
     tail.add_argument("--no-follow", action="store_true", help="stop after them")
 
-    cli_prices.add_commands(add, _add_filters)
+    cli_prices.add_commands(add, _add_filters, _filters)
 
     export = add("export", _export, "print every call, as JSON lines or CSV")
     _add_filters(export)

@@ -14,6 +14,7 @@ from .ledger import unix_ns
 
 __all__ = ["add_commands"]
 
+Filters = Callable[[argparse.Namespace], dict[str, Any]]
 Add = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
 
 _COUNTS: Final = {
@@ -24,8 +25,8 @@ _COUNTS: Final = {
 }
 
 
-def add_commands(add: Add, add_filters: Callable[[argparse.ArgumentParser], None]) -> None:
-    """Add `price`, `models`, `prices` and `reprice` to a parser."""
+def add_commands(add: Add, add_filters: Callable[[argparse.ArgumentParser], None], filters: Filters) -> None:
+    """Add `price`, `models`, `prices` and `reprice` to a parser; `filters` reads what `add_filters` added."""
     price = add("price", _price, "say what a call costs, and why")
     price.add_argument("model", metavar="MODEL")
     price.add_argument("--provider", help="the provider, where the model's name does not tell")
@@ -61,12 +62,17 @@ def add_commands(add: Add, add_filters: Callable[[argparse.ArgumentParser], None
         action.add_argument("--from", dest="source", metavar="FILE|URL", help="a catalog, or the public data of genai-prices")
         action.add_argument("--accept", action="append", default=[], metavar="PROVIDER/MODEL", help="take a held rate over")
 
-    reprice = add("reprice", _reprice, "price calls of the ledger anew, at the rates of their time; the old figures are kept")
+    reprice = add(
+        "reprice",
+        lambda options: _reprice(options, filters(options)),
+        "price calls of the ledger anew, at the rates of their time; the old figures are kept",
+    )
     add_filters(reprice)
     reprice.add_argument("--dry-run", action="store_true", help="only say what would change")
 
 
 def _price(options: argparse.Namespace) -> int:
+    _settings(options)
     used: dict[str, int] = {}
     for name, (unit, _) in _COUNTS.items():
         count = getattr(options, name)
@@ -76,6 +82,8 @@ def _price(options: argparse.Namespace) -> int:
         unit, separator, count = pair.partition("=")
         if not separator or not count.isdigit():
             raise ValueError(f"--usage: {pair!r} is not of the form UNIT=N")
+        if unit not in _core.UNITS:
+            raise ValueError(f"--usage: {unit!r} is not a unit; there are {', '.join(_core.UNITS)}")
         used[unit] = int(count)
     moment = unix_ns("--at", options.at)
     cost = _api.price(
@@ -97,13 +105,14 @@ def _price(options: argparse.Namespace) -> int:
         provider = f"{cost.provider}/" if cost.provider and cost.match != "override" else ""
         print(f"{provider}{cost.model} ({cost.match} match, {cost.catalog}{since})")
     lines = cost.explain().splitlines()
-    print("\n".join(lines if options.explain else [line for line in lines if not line[0].islower() or " × " not in line]))
+    # The total and the notes are the last.
+    print("\n".join(lines if options.explain else lines[-1 - len(cost.notes) :]))
     return 0 if cost.usd is not None else 1
 
 
 def _cost_fields(cost: _core.Cost) -> dict[str, Any]:
     def text(amount: Decimal | None) -> str | None:
-        return None if amount is None else format(amount, "f")
+        return None if amount is None else _plain(amount)
 
     return {
         "usd": text(cost.usd),
@@ -121,6 +130,7 @@ def _cost_fields(cost: _core.Cost) -> dict[str, Any]:
 
 
 def _models(options: argparse.Namespace) -> int:
+    _settings(options)
     wanted = options.pattern.lower()
     found = [entry for entry in _api.default_meter.models() if wanted in f"{entry[0]}/{entry[1]}".lower()]
     if options.json:
@@ -134,7 +144,9 @@ def _models(options: argparse.Namespace) -> int:
 
 def _list(options: argparse.Namespace) -> int:
     settings = _settings(options)
-    document = refresh.current(_api.default_meter)
+    documents = [refresh.current(_api.default_meter)]
+    if settings.prices.long_tail:
+        documents.append(json.loads(_core.embedded_catalog(long_tail=True)))
     wanted = options.pattern.lower()
     own = json.loads(settings.prices.overrides or "{}")
     rows = [
@@ -145,6 +157,7 @@ def _list(options: argparse.Namespace) -> int:
     ]
     rows += [
         {"kind": "catalog", "name": name, "rates": rates}
+        for document in documents
         for name, rates in catalogs.rates_in_force(document)
         if wanted in name.lower()
     ]
@@ -156,7 +169,10 @@ def _list(options: argparse.Namespace) -> int:
     _say(f"{_api.default_meter.catalog}, as of {_api.default_meter.catalog_as_of or 'an unknown day'}; $ per unit's denominator")
     for row in rows:
         rates = row["rates"]
-        shown = "  ".join(f"{unit} {rate}" for unit, rate in rates.items()) if row["kind"] == "catalog" else json.dumps(rates)
+        if row["kind"] == "catalog":
+            shown = "  ".join(f"{unit} {rate}" for unit, rate in rates.items()) or "unpriced"
+        else:
+            shown = json.dumps(rates)
         print(f"{row['name']}  {'' if row['kind'] == 'catalog' else row['kind'] + ' '}{shown}")
     return 0 if rows else 1
 
@@ -166,7 +182,8 @@ def _update(options: argparse.Namespace) -> int:
     merged = refresh.update(_api.default_meter, options.source, accept=options.accept)
     if merged is None:
         if options.json:
-            print(json.dumps({"catalog": _api.default_meter.catalog, "changes": [], "held": [], "kept": [], "dated": []}))
+            nothing: dict[str, list[str]] = {name: [] for name in ("changes", "held", "kept", "dated", "left_out")}
+            print(json.dumps({"catalog": _api.default_meter.catalog, **nothing}))
         _say("nothing new")
         return 0
     return _show(options, merged)
@@ -183,36 +200,43 @@ def _show(options: argparse.Namespace, merged: catalogs.Merged) -> int:
         found: dict[str, Any] = {"catalog": f"{merged.document['source']}-{merged.document['version']}"}
         for name in ("changes", "held"):
             found[name] = [vars(change) for change in getattr(merged, name)]
-        print(json.dumps(found | {"kept": merged.kept, "dated": merged.dated}, indent=2))
+        print(json.dumps(found | {"kept": merged.kept, "dated": merged.dated, "left_out": merged.left_out}, indent=2))
         return 0
     for change in merged.changes:
         print(change)
     for change in merged.held:
-        print(f"held back, more than tenfold: {change}  (--accept {change.provider}/{change.model} takes it over)")
+        print(f"held back: {change}  (--accept {change.provider}/{change.model} takes it over)")
+    for entry in merged.left_out:
+        print(f"left out: {entry}")
     _say(f"{len(merged.changes)} changes, {len(merged.held)} held back, {len(merged.kept)} kept that the source dropped")
     return 0
 
 
-def _reprice(options: argparse.Namespace) -> int:
+def _reprice(options: argparse.Namespace, chosen: dict[str, Any]) -> int:
     settings = _settings(options)
     if not options.dry_run:
         _api.drain()
-    where = dict(pair.split("=", 1) for pair in options.where if "=" in pair)
-    if len(where) != len(options.where):
-        raise ValueError("--where: not of the form FIELD=VALUE")
-    repriced = _api.default_meter.reprice(since=options.since, until=options.until, where=where, dry_run=options.dry_run)
+    repriced = _api.default_meter.reprice(**chosen, dry_run=options.dry_run)
     if options.json:
-        rows = [{**vars(row), "before_usd": str(row.before_usd), "after_usd": str(row.after_usd)} for row in repriced.rows]
+        amounts = [{"before_usd": _plain(row.before_usd), "after_usd": _plain(row.after_usd)} for row in repriced.rows]
+        rows = [vars(row) | amount for row, amount in zip(repriced.rows, amounts, strict=True)]
         print(json.dumps({"examined": repriced.examined, "dry_run": options.dry_run, "models": rows}, indent=2))
         return 0
     for row in repriced.rows:
         newly = f", {row.newly_priced:,} of them unpriced before" if row.newly_priced else ""
         difference = row.after_usd - row.before_usd
-        print(f"{row.provider}/{row.model}: {row.changed:,} calls{newly}: ${row.before_usd} → ${row.after_usd} ({difference:+f})")
+        print(
+            f"{row.provider}/{row.model}: {row.changed:,} calls{newly}: "
+            f"${_plain(row.before_usd)} → ${_plain(row.after_usd)} ({difference:+f})"
+        )
     changed = sum(row.changed for row in repriced.rows)
-    would = "would change" if options.dry_run else "changed; the old figures are in the table repricings of"
-    _say(f"{repriced.examined:,} calls looked at, {changed:,} {would} {settings.ledger if not options.dry_run else ''}".rstrip())
+    what = f"{repriced.examined:,} calls looked at, {changed:,} "
+    _say(what + ("would change" if options.dry_run else f"changed; the old figures are in {settings.ledger}, table repricings"))
     return 0
+
+
+def _plain(amount: Decimal) -> str:
+    return format(amount, "f")
 
 
 def _settings(options: argparse.Namespace) -> config.Settings:

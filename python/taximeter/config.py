@@ -16,7 +16,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-from .errors import ConfigError
+from . import _core
+from .errors import CatalogError, ConfigError
 
 __all__ = ["Prices", "Settings", "default_state_dir", "resolve"]
 
@@ -144,7 +145,7 @@ def resolve(arguments: Mapping[str, Any], environ: Mapping[str, str] | None = No
         backend=backend,
         budget=_budget(pick("budget_mb")),
         attribution={name: value for name in ATTRIBUTION if (value := pick(name)) is not None},
-        prices=_prices([layer["prices"] for _, layer in layers if layer.get("prices") is not None]),
+        prices=_prices([(source, layer["prices"]) for source, layer in layers if layer.get("prices") is not None]),
         tags={key: value for _, layer in reversed(layers) for key, value in _tags(layer.get("tags")).items()},
     )
 
@@ -164,11 +165,19 @@ def _from_file(start: Path | None) -> Mapping[str, Any]:
     for place in (directory, *directory.parents):
         own, project = place / "taximeter.toml", place / "pyproject.toml"
         if own.is_file():
-            return _load(own)
+            return _beside(place, _load(own))
         if project.is_file():
             table = _load(project).get("tool", {}).get("taximeter")
-            return table if isinstance(table, Mapping) else {}
+            return _beside(place, table) if isinstance(table, Mapping) else {}
     return {}
+
+
+def _beside(place: Path, table: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A file that another names is looked for beside it."""
+    named = table.get("prices")
+    if isinstance(named, str) and not named.strip().startswith("{"):
+        return {**table, "prices": str(place / Path(named).expanduser())}
+    return table
 
 
 def _load(path: Path) -> Mapping[str, Any]:
@@ -190,7 +199,7 @@ def _load(path: Path) -> Mapping[str, Any]:
     except (OSError, ValueError) as error:
         if path.name == "pyproject.toml":  # somebody else's file, and their trouble
             return {}
-        raise ConfigError(f"{path.name}: {error}") from None
+        raise ConfigError(f"{path.name}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _flag(name: str, value: Any) -> bool:
@@ -226,30 +235,59 @@ def _budget(value: Any) -> int | None:
     return int(megabytes * 1024 * 1024)
 
 
-def _prices(layers: Sequence[Any]) -> Prices:
+def _prices(layers: Sequence[tuple[str, Any]]) -> Prices:
     """One set of price settings from those of every source, the first of which comes first."""
     merged: dict[str, Any] = {}
     rules: dict[str, dict[str, Any]] = {}
-    for layer in reversed(layers):
-        table = _price_table(layer)
-        if unknown := sorted(set(table) - {*_RULES, "long_tail", "refresh", "source"}):
-            raise ConfigError(f"prices: {unknown[0]!r} is not one of {', '.join(_RULES)}, long_tail, refresh, source")
-        for name in _RULES:
-            if (given := table.get(name)) is None:
-                continue
-            if not isinstance(given, Mapping):
-                raise ConfigError(f"prices: {name}: {given!r} is not a mapping")
-            rules.setdefault(name, {}).update({str(key): _exact(value) for key, value in given.items()})
-        merged |= {name: value for name, value in table.items() if name not in _RULES and value is not None}
-    source = merged.get("source")
-    if not isinstance(source, (str, os.PathLike, type(None))):
-        raise ConfigError(f"prices: source: {source!r} is neither a URL nor a path")
+    for source, layer in reversed(layers):
+        _add_prices(merged, rules, source, layer)
     return Prices(
         overrides=json.dumps(rules, sort_keys=True) if rules else "",
-        long_tail=_flag("prices: long_tail", merged.get("long_tail", False)),
-        refresh=_every(merged.get("refresh")),
-        source=None if source is None else str(source),
+        long_tail=merged.get("long_tail", False),
+        refresh=merged.get("refresh"),
+        source=merged.get("source"),
     )
+
+
+def _add_prices(merged: dict[str, Any], rules: dict[str, dict[str, Any]], layer: str, value: Any) -> None:
+    """Puts the price settings of one layer over those of others; errors name it."""
+    try:
+        found, own = _checked_prices(_price_table(value))
+    except ConfigError as error:
+        raise ConfigError(f"{error} (from {layer})") from None
+    merged |= found
+    for name, given in own.items():
+        rules.setdefault(name, {}).update(given)
+
+
+def _checked_prices(table: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """The settings of a table, and its rules."""
+    if unknown := sorted(set(table) - {*_RULES, "long_tail", "refresh", "source"}):
+        raise ConfigError(f"prices: {unknown[0]!r} is not one of {', '.join(_RULES)}, long_tail, refresh, source")
+    own: dict[str, dict[str, Any]] = {}
+    for name in _RULES:
+        given = table.get(name)
+        if not isinstance(given, (Mapping, type(None))):
+            raise ConfigError(f"prices: {name}: {given!r} is not a mapping")
+        if given:
+            own[name] = {str(key): _exact(value) for key, value in given.items()}
+    _core.check_overrides(json.dumps(own))
+    found: dict[str, Any] = {}
+    if (source := table.get("source")) is not None:
+        if not isinstance(source, (str, os.PathLike)):
+            raise ConfigError(f"prices: source: {type(source).__name__} is neither a URL nor a path")
+        from .refresh import check_source  # noqa: PLC0415 - few download
+
+        try:
+            check_source(str(source))
+        except CatalogError as error:
+            raise ConfigError(f"prices: source: {error}") from None
+        found["source"] = str(source)
+    if "long_tail" in table:
+        found["long_tail"] = _flag("prices: long_tail", table["long_tail"])
+    if "refresh" in table:
+        found["refresh"] = _every(table["refresh"])
+    return found, own
 
 
 def _price_table(value: Any) -> Mapping[str, Any]:
@@ -259,18 +297,28 @@ def _price_table(value: Any) -> Mapping[str, Any]:
     if isinstance(value, (str, os.PathLike)):
         text = str(value).strip()
         try:
+            if "://" in text:
+                raise ConfigError("prices: a URL is for prices.source; this is for a mapping, JSON or a file")
             if not text.startswith("{"):
                 path = Path(text).expanduser()
                 if path.suffix != ".json":
-                    return _load(path)
+                    return _own_table(_load(path))
                 text = path.read_text("utf-8")
             # Decimals stay what they are: 0.1 read as a binary number is another rate.
             table = json.loads(text, parse_float=Decimal)
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"prices: {error}") from None
+        except OSError as error:
+            raise ConfigError(f"prices: {text}: {error.strerror}") from None
+        except ValueError as error:
+            raise error if isinstance(error, ConfigError) else ConfigError(f"prices: {error}") from None
         if isinstance(table, Mapping):
-            return table
-    raise ConfigError(f"prices: {value!r} is not a mapping, nor JSON, nor the path of a TOML or JSON file")
+            return _own_table(table)
+    raise ConfigError(f"prices: {type(value).__name__} is not a mapping, nor JSON, nor the path of a TOML or JSON file")
+
+
+def _own_table(table: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A file of prices alone can have them under `prices`, as `taximeter.toml` does."""
+    inner = table.get("prices")
+    return inner if isinstance(inner, Mapping) and set(table) == {"prices"} else table
 
 
 def _exact(value: Any) -> Any:

@@ -14,11 +14,11 @@ from . import _core, attribution
 if TYPE_CHECKING:
     from datetime import datetime
     from os import PathLike
-    from threading import Thread
     from types import TracebackType
 
     from .config import Settings
     from .ledger import Moment, Repricing
+    from .refresh import Refresher
 
 __all__ = ["FlushReport", "Measurement", "Meter"]
 
@@ -110,10 +110,9 @@ class Meter:
     def _prepare(self) -> None:
         self.settings: Settings | None = None
         """The settings in force; `None` before they were needed."""
-        self._is_settled = False
         self._given: dict[str, Any] = {}
         self._warned: dict[str, float] = {}
-        self.refresher: Thread | None = None
+        self.refresher: Refresher | None = None
         """Keeps the prices up to date, for those who ask for it."""
         this = weakref.ref(self)
 
@@ -144,11 +143,13 @@ class Meter:
         if settings.debug:
             log.setLevel(logging.DEBUG)
             log.debug("metering to %s", settings.ledger)
-        self.settings, self._given, self._is_settled = settings, given, True
-        if settings.enabled and settings.prices.refresh is not None:
-            from .refresh import keep_fresh  # noqa: PLC0415 - few ask for it
+        self.settings, self._given = settings, given
+        if self.refresher is not None and self.refresher.is_running:
+            self.refresher.wake()
+        elif settings.enabled and settings.prices.refresh is not None:
+            from .refresh import Refresher  # noqa: PLC0415 - few ask for it
 
-            keep_fresh(self)
+            self.refresher = Refresher(self)
         return settings
 
     def _apply(self, settings: Settings) -> None:
@@ -167,12 +168,10 @@ class Meter:
 
     def _settle(self) -> None:
         """Read the settings, for whoever asks for prices before the first event."""
-        if not self._is_settled:
-            self._configure_from_surroundings()
+        if self.settings is None:
+            self.configure({})
 
     def _configure_from_surroundings(self) -> None:
-        # Once, whatever comes of it.
-        self._is_settled = True
         try:
             self.configure({})
         except Exception as error:
@@ -232,6 +231,7 @@ class Meter:
         Raises:
             UsageError: A count breaks its rule; the message names it.
             ValueError: The model is empty or the time is none.
+            ConfigError: The settings, which may hold prices of your own, cannot be read.
         """
         self._settle()
         known = self._core.price(model, usage, provider, at, service_tier, batch, region, context, None)
@@ -257,7 +257,7 @@ class Meter:
         """Price the ledger's calls anew, by the prices in force now, at the rates of the time of each call.
 
         Stored costs never change otherwise. The figures that are replaced stay in the ledger's table `repricings`. What a provider
-        reported stays what counts; the computed figure beside it is renewed.
+        reported stays what counts; the computed figure beside it is renewed. A price that is not known any more replaces none.
 
         Args:
             since, until, where: Which calls, as in `Ledger.report`.
@@ -270,9 +270,8 @@ class Meter:
         from .ledger import Repricing, RepricingRow, equal, unix_ns  # noqa: PLC0415 - see price
 
         settings = self.settings or self.configure({})
-        if not settings.ledger.exists():
-            return Repricing(0, ())
-        examined, rows = self._core.reprice(settings.ledger, unix_ns("since", since), unix_ns("until", until), equal(where), dry_run)
+        period = unix_ns("since", since), unix_ns("until", until)
+        examined, rows = self._core.reprice(settings.ledger, *period, equal(where), dry_run)
         return Repricing(examined, tuple(RepricingRow(*row) for row in rows))
 
     def flush(self, timeout: float = 5.0) -> FlushReport:
@@ -281,6 +280,8 @@ class Meter:
 
     def close(self, timeout: float = 2.0) -> FlushReport:
         """Flush, and end delivery. What is not delivered stays on disk for the next process. Never raises."""
+        if self.refresher is not None:
+            self.refresher.stop()
         return self._end(self._core.close, timeout)
 
     def _end(self, how: Callable[[float], tuple[int, int, int]], timeout: float) -> FlushReport:

@@ -285,7 +285,7 @@ def _turn(path: Path) -> Iterator[None]:
     except ImportError:
         yield
         return
-    with open(path.with_name("lock"), "a", opener=_private) as lock:  # noqa: PTH123 - for its opener
+    with open(path.with_name("lock"), "a", opener=_private) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

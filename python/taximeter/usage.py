@@ -13,6 +13,25 @@ from .errors import UsageError
 __all__ = ["normalize"]
 
 _DEEPEST: Final = 5
+# Fields by which a usage object of a provider is known although some of its names are also those of units.
+_OWN_FIELDS: Final = frozenset(
+    {
+        "total_tokens",
+        "prompt_tokens",
+        "completion_tokens",
+        "cache_creation_input_tokens",
+        "cache_read_input_tokens",
+        "cache_creation",
+        "server_tool_use",
+        "service_tier",
+        "iterations",
+        "billed_units",
+        "billable_audio_seconds",
+        "cost",
+        "cost_in_usd_ticks",
+        "type",
+    }
+)
 _MOST: Final = 10**12
 
 
@@ -32,8 +51,12 @@ def normalize(usage: Any, *, provider: str | None = None, inclusive: bool | None
     """
     fields = _fields(usage)
     _check(fields)
-    if not fields.keys() - _core.UNITS.keys():
+    further = fields.keys() - _core.UNITS.keys()
+    if not further:
         return fields, None
+    if further != fields.keys() and not further & _OWN_FIELDS and not any("details" in name for name in further):
+        # The names of units are also those of a provider's format, which then has some of its own beside them.
+        raise UsageError(f"{min(further)} is not a unit of usage; taximeter.UNITS lists those there are")
     if inclusive:
         fields = _as_total(fields)
     try:

@@ -206,9 +206,13 @@ fn is_chat(report: &Value) -> bool {
 /// The name of a field that is there, and neither null nor a count; or of what should hold it and cannot.
 fn unreadable(report: &Value, field: &Field) -> Option<&'static str> {
     let holder = find(report, &field.path[..1])?;
-    let is_held = field.path.len() == 1 || holder.is_null() || holder.is_object() || holder.is_array();
-    if !is_held {
-        return field.path.first().copied();
+    let can_hold = match field.path.get(1) {
+        None => true,
+        Some(step) if step.contains('=') => holder.is_array(),
+        Some(_) => holder.is_object(),
+    };
+    if !can_hold {
+        return field.path.first().copied().filter(|_| !holder.is_null());
     }
     let unit = Unit::from_name(field.unit)?;
     let value = find(report, field.path)?;

@@ -24,7 +24,7 @@ mod _core {
     #[pymodule_export]
     use super::meter::PyMeter;
     #[pymodule_export]
-    use super::price::{PyCost, check_catalog, embedded_catalog};
+    use super::price::{PyCost, check_catalog, check_overrides, embedded_catalog};
     #[pymodule_export]
     use super::scope::PyScope;
     #[pymodule_export]

@@ -9,7 +9,7 @@ use pyo3::types::{PyString, PyTuple};
 use super::convert::{amount, as_dict, decimal, unix_ns, usage, usage_error};
 use crate::event::CostStatus;
 use crate::money::{SCALE, Usd};
-use crate::pricing::{Book, Catalog, Conditions, Cost, Request};
+use crate::pricing::{Book, Catalog, Conditions, Cost, Overrides, Request};
 
 /// Decimals of a catalog rate, and of a multiplier.
 const RATE_SCALE: u32 = 18;
@@ -22,10 +22,18 @@ pub(super) fn check_catalog(py: Python<'_>, text: &str) -> PyResult<()> {
     Ok(())
 }
 
-/// The catalog that this version was built with, as JSON.
+/// Whether a text holds overrides; an exception tells why not.
 #[pyfunction]
-pub(super) fn embedded_catalog(py: Python<'_>) -> String {
-    py.detach(|| Catalog::embedded().to_json())
+pub(super) fn check_overrides(text: &str) -> PyResult<()> {
+    Overrides::parse(text)?;
+    Ok(())
+}
+
+/// The catalog that this version was built with, or the long tail, as JSON.
+#[pyfunction]
+#[pyo3(signature = (*, long_tail=false))]
+pub(super) fn embedded_catalog(py: Python<'_>, long_tail: bool) -> String {
+    py.detach(|| if long_tail { Catalog::long_tail() } else { Catalog::embedded() }.to_json())
 }
 
 /// The cost of a call and its explanation.

@@ -21,12 +21,19 @@ sys.path.insert(0, str(EXAMPLES))
 from fake_provider import FakeProvider  # noqa: E402
 
 
+@pytest.fixture(autouse=True)
+def _own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the developer's settings and state has a part in a test."""
+    for name in [name for name in os.environ if name.startswith("TAXIMETER_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "no-state"))
+
+
 @pytest.fixture
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A state directory, and a working directory without settings."""
     path = tmp_path / "state"
     monkeypatch.setenv("TAXIMETER_STATE_DIR", str(path))
-    monkeypatch.delenv("TAXIMETER_DISABLED", raising=False)
     monkeypatch.chdir(tmp_path)
     return path
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import gc
 import json
+import socket
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -104,8 +106,23 @@ def test_what_the_source_dropped_stays_as_retired():
 def test_a_catalog_that_shrank_by_more_than_a_tenth_is_refused():
     new = document()
     del new["providers"][0]["models"][-3:]
-    with pytest.raises(taximeter.CatalogError, match="18 models where the last one had 21"):
+    with pytest.raises(taximeter.CatalogError, match="18 of the 21 models"):
         catalogs.merge(document(), new, today=DAY)
+    renamed = document()
+    for model in renamed["providers"][0]["models"]:
+        model["id"] += "-new"
+    with pytest.raises(taximeter.CatalogError, match="0 of the 21 models"):
+        catalogs.merge(document(), renamed, today=DAY)
+
+
+def test_what_was_dropped_before_does_not_count_again():
+    last, new = document(), document()
+    for _ in range(10):
+        del new["providers"][0]["models"][-1]
+        merged = catalogs.merge(last, new, today=DAY)
+        assert len(merged.kept) == 1
+        last = merged.document
+    assert len(last["providers"][0]["models"]) == 21
 
 
 @pytest.mark.parametrize("rate", ["20.01", "0.19", "0"])
@@ -118,6 +135,53 @@ def test_a_rate_that_moves_more_than_tenfold_is_held_until_accepted(rate):
     assert first(accepted)["prices"][-1]["rates"] == {"input_tokens": rate}
     tenfold = catalogs.merge(document(), document({"input_tokens": "20"}), today=DAY)
     assert not tenfold.held
+
+
+def row(rates, **further):
+    return {**further, "rates": rates}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ([row({"input_tokens": "2"})], [row({"input_tokens": "2"}), row({"input_tokens": "5000"}, **{"from": "2026-11-23"})]),
+        ([row({"input_tokens": "2"})], [row({"input_tokens": ["2", [1, "5000"]]})]),
+        ([row({"input_tokens": "2"})], [row({})]),
+        ([row({"input_tokens": "2", "output_tokens": "3"})], [row({"input_tokens": "2"})]),
+        ([row({"input_tokens": "0"})], [row({"input_tokens": "9999"})]),
+        ([row({"input_tokens": "2"})], [row({"input_tokens": "2"}), row({"input_tokens": "900"}, window=["08:00:00", "12:00:00"])]),
+        (
+            [row({"input_tokens": "3"}), row({"input_tokens": "3"}, window=["08:00:00", "12:00:00"], days=["mon"])],
+            [
+                row({"input_tokens": "3"}), row({"input_tokens": "3"}, window=["08:00:00", "12:00:00"], days=["mon"]),
+                row({"input_tokens": "30000"}, window=["08:00:00", "12:00:00"], days=["sun"]),
+            ],
+        ),
+    ],
+    ids=["tomorrow", "tier", "no rates", "a unit gone", "no longer free", "hours", "days"],
+)  # fmt: skip
+def test_a_leap_is_held_wherever_it_hides(old, new):
+    last, next_ = document(), document()
+    first(last)["prices"], first(next_)["prices"] = old, new
+    merged = catalogs.merge(last, next_, today=DAY)
+    assert merged.held
+    assert first(merged)["prices"] == old
+
+
+def test_a_context_that_the_source_dropped_keeps_its_rates():
+    last = document()
+    first(last)["variants"] = [{"when": {"processing": "batch"}, "rates": {"input_tokens": "1"}}]
+    merged = catalogs.merge(last, document(), today=DAY)
+    assert first(merged)["variants"] == first(last)["variants"]
+    assert merged.kept == ["p/m [processing=batch]"]
+
+
+def test_an_entry_that_cannot_be_expressed_stays_as_it_was():
+    new = document()
+    del new["providers"][0]["models"][0]
+    merged = catalogs.merge(document(), new, today=DAY, left_out=["p/m: for a unit that this version does not know"])
+    assert merged.kept == []
+    assert first(document()) in merged.document["providers"][0]["models"]
 
 
 rows = st.lists(
@@ -216,8 +280,8 @@ def url(source):
 
 
 def embedded(rate: str | None = None) -> dict:
-    """The embedded catalog of tomorrow, with another rate for gpt-4o."""
-    found = {**json.loads(_core.embedded_catalog()), "as_of": "2026-12-01"}
+    """The embedded catalog, with another rate for gpt-4o."""
+    found = json.loads(_core.embedded_catalog())
     if rate is not None:
         openai = next(provider for provider in found["providers"] if provider["id"] == "openai")
         next(model for model in openai["models"] if model["id"] == "gpt-4o")["prices"][0]["rates"]["input_tokens"] = rate
@@ -231,13 +295,13 @@ def price(meter, at=None):
 def test_an_update_is_merged_written_and_in_force_at_once_and_for_the_next_process(state, source, url, run):
     meter = taximeter.Meter(state_dir=state, prices={"multipliers": {"openai/gpt-4o": 2}})
     assert price(meter) == 5
-    source.send(embedded("3") | {"as_of": "2026-11-22"})
+    source.send(embedded("3"))
     merged = refresh.update(meter, url)
     assert [str(change) for change in merged.changes] == ["openai/gpt-4o input_tokens: 2.5 → 3"]
     # The user's multiplier survives, and the old rate for calls of before.
     assert price(meter) == 6
     assert price(meter, at=1_780_000_000) == 5
-    assert meter.catalog.startswith("genai-prices-2026-11-22.")
+    assert meter.catalog.startswith(f"genai-prices-{date.today().isoformat()}.")
     assert (meter.settings.catalog.stat().st_mode & 0o777, meter.settings.catalog.parent.stat().st_mode & 0o777) == (0o600, 0o700)
     meter.close()
     shown = run(
@@ -287,7 +351,7 @@ def test_the_public_data_of_genai_prices_is_understood(state, source, url):
         catalogs.from_genai(raw)
     source.body = json.dumps(raw).encode()
     meter = taximeter.Meter(state_dir=state)
-    with pytest.raises(taximeter.CatalogError, match="1 models where"):
+    with pytest.raises(taximeter.CatalogError, match=r"0 of the \d+ models"):
         refresh.update(meter, url)
     meter.close()
 
@@ -300,7 +364,19 @@ HOSTILE = {
     "another list": (b'[{"id": 1}]', "not the data of genai-prices"),
     "deep": (b"[" * 200_000, "no JSON"),
     "other schema": (b'{"schema": 9, "source": "s", "version": "1", "providers": []}', "schema 9"),
-    "no models": (b'{"schema": 1, "source": "s", "version": "1", "providers": []}', "0 models"),
+    "no models": (b'{"schema": 1, "source": "s", "version": "1", "providers": []}', "0 of the"),
+    "other money": (b'{"schema": 1, "currency": "EUR", "source": "s", "version": "1", "providers": []}', "EUR"),
+    "no day": (b'{"schema": 1, "as_of": "never", "source": "s", "version": "1", "providers": []}', "never"),
+    "a day to come": (b'{"schema": 1, "as_of": "2999-01-01", "source": "s", "version": "1", "providers": []}', "not come yet"),
+    "a day long gone": (
+        b'{"schema": 1, "as_of": "2020-01-01", "source": "s", "version": "1", "providers": []}',
+        "the one in force of",
+    ),
+    "rules without end": (b'[{"id": "p", "api_pattern": "", "models": [{"id": "m", "match": {}, "prices": {}}]}]', "not the data"),
+    "no number": (
+        b'[{"id": "p", "api_pattern": "", "models": [{"id": "m", "match": {"equals": "m"}, "prices": {"input_mtok": "nan"}}]}]',
+        "0 of the",
+    ),
     "unknown unit": (catalogs.render(document({"bananas": "1"})).encode(), "bananas"),
     "negative": (catalogs.render(document({"input_tokens": "-1"})).encode(), "negative"),
     "a float": (catalogs.render(document({"input_tokens": 1.5})).encode(), "malformed"),
@@ -326,21 +402,108 @@ def test_a_truncated_catalog_is_refused_at_every_length(state):
             _core.check_catalog(text[:length])
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "http://prices.example/data.json?key=canary", "https://user:canary@127.0.0.1/x", "https://127.0.0.1:canary/x",
+        "https://h/a b?key=canary", "ftp://u:canary@h/x", "htps://h/x?key=canary", "https://canary\u2100.example/", "https://h\n/canary",
+        "https://127.0.0.1:1/data.json?key=canary", "https:///canary",
+    ],
+)  # fmt: skip
+def test_a_source_that_is_refused_or_fails_is_not_repeated(state, source):
+    meter = taximeter.Meter(state_dir=state)
+    with pytest.raises(taximeter.CatalogError) as caught:
+        refresh.update(meter, source)
+    assert "canary" not in str(caught.value)
+    with pytest.raises(taximeter.TaximeterError) as configured:
+        meter.configure({"prices": {"source": source}})
+        refresh.update(meter)
+    assert "canary" not in str(configured.value)
+    meter.close()
+
+
 def test_prices_come_over_https_or_from_this_machine_only(state, source, url):
     meter = taximeter.Meter(state_dir=state)
-    with pytest.raises(taximeter.CatalogError, match="https only"):
-        refresh.update(meter, "http://prices.example/data.json?key=canary")
-    source.location = "http://prices.example/elsewhere"
-    with pytest.raises(taximeter.CatalogError, match="https only"):
-        refresh.update(meter, url)
+    for elsewhere in ("http://prices.example/x", "https://prices.example/x", "ftp://127.0.0.1/x", "file:///etc/hostname"):
+        source.location = elsewhere
+        with pytest.raises(taximeter.CatalogError, match=r"https only|leads elsewhere|must be|answered 302"):
+            refresh.update(meter, url)
     source.location, source.status = "", 500
     with pytest.raises(taximeter.CatalogError, match=r"127\.0\.0\.1 answered 500"):
         refresh.update(meter, url)
-    with pytest.raises(taximeter.CatalogError) as caught:
-        refresh.update(meter, "https://127.0.0.1:1/data.json?key=canary")
-    assert "canary" not in str(caught.value)
-    with pytest.raises(taximeter.CatalogError, match=r"nowhere\.json"):
-        refresh.update(meter, str(state / "nowhere.json"))
+    for nothing in (str(state / "nowhere.json"), " "):
+        with pytest.raises(taximeter.CatalogError, match=r"nowhere\.json|empty"):
+            refresh.update(meter, nothing)
+    assert price(meter) == 2.5
+    meter.close()
+
+
+def test_an_answer_that_breaks_off_or_drips_is_an_error(state, monkeypatch):
+    def answer(data: bytes, pause: float = 0.0):
+        listener = socket.create_server(("127.0.0.1", 0))
+
+        def serve():
+            connection, _ = listener.accept()
+            connection.recv(4096)
+            with suppress(OSError):
+                for byte in data:
+                    connection.sendall(bytes([byte]))
+                    time.sleep(pause)
+            connection.close()
+            listener.close()
+
+        threading.Thread(target=serve, daemon=True).start()
+        return f"http://127.0.0.1:{listener.getsockname()[1]}/x"
+
+    meter = taximeter.Meter(state_dir=state)
+    for data in (
+        b"nonsense\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    ):
+        with pytest.raises(taximeter.CatalogError):
+            refresh.update(meter, answer(data))
+    monkeypatch.setattr(refresh, "LONGEST_SECONDS", 0.3)
+    monkeypatch.setattr(refresh, "_PIECE", 1)
+    with pytest.raises(taximeter.CatalogError, match="took more than"):
+        refresh.update(meter, answer(b"HTTP/1.1 200 OK\r\n\r\n" + b" " * 10_000, 0.01))
+    meter.close()
+
+
+def test_what_one_process_downloaded_is_in_force_in_the_next_that_asks(state, source, url):
+    one, two = taximeter.Meter(state_dir=state), taximeter.Meter(state_dir=state)
+    assert price(two) == 2.5
+    source.send(embedded("3"))
+    refresh.update(one, url)
+    assert refresh.update(two, url) is None
+    assert price(two) == 3
+    one.close()
+    two.close()
+
+
+def test_two_that_update_at_once_take_turns(state, source, url):
+    meters = [taximeter.Meter(state_dir=state) for _ in range(4)]
+    source.send(embedded("3"))
+    threads = [threading.Thread(target=refresh.update, args=(meter, url)) for meter in meters]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {price(meter) for meter in meters} == {3}
+    assert [path.name for path in (state / "prices").iterdir() if path.name.startswith(".")] == []
+    for meter in meters:
+        meter.close()
+
+
+def test_what_was_held_can_be_accepted_from_the_same_source(state, source, url):
+    meter = taximeter.Meter(state_dir=state)
+    source.send(embedded("99"))
+    assert refresh.update(meter, url).held
+    assert price(meter) == 2.5
+    with pytest.raises(taximeter.CatalogError, match="no entry"):
+        refresh.update(meter, url, accept=["openai/gpt-4oo"])
+    assert not refresh.update(meter, url, accept=["openai/gpt-4o"]).held
+    assert price(meter) == 99
     meter.close()
 
 
@@ -350,9 +513,12 @@ def test_a_damaged_file_on_disk_is_counted_and_the_embedded_catalog_stands_for_i
     meter = taximeter.Meter(state_dir=state)
     assert price(meter) == 2.5
     assert meter.stats()["remarks"]["unreadable_catalog"] == 1
+    for damaged in ('{"as_of":"2026-11-22"}', '{"as_of":7}', "[]", '{"schema":1,"providers":7}'):
+        (state / "prices" / "catalog.json").write_text(damaged)
+        assert refresh.current(meter)["source"] == "genai-prices"
     source.send(embedded("3"))
     refresh.update(meter, url)
-    assert price(meter, at=time.time()) == 2.5
+    assert price(meter) == 3
     meter.close()
 
 
@@ -388,13 +554,46 @@ def test_a_swap_while_others_price_is_seen_whole(state):
     meter.close()
 
 
-def test_the_background_keeps_prices_fresh_and_ends_with_its_meter(state, source, url):
-    source.send(embedded("3") | {"as_of": "2026-11-22"})
+def refreshers() -> int:
+    return sum(thread.name == "taximeter-prices" for thread in threading.enumerate())
+
+
+def test_the_background_keeps_prices_fresh(state, source, url):
+    source.send(embedded("3"))
     meter = taximeter.Meter(state_dir=state, prices={"refresh": "1h", "source": url})
     wait_for(lambda: price(meter) == 3)
-    assert meter.refresher.daemon
+    # What is fresh on disk is not downloaded again: not by another setting, nor by another meter.
     meter.configure({"prices": {"refresh": "2h", "source": url}})
+    other = taximeter.Meter(state_dir=state, prices={"refresh": "1h", "source": url})
+    time.sleep(0.2)
     assert len(source.asked) == 1
+    assert price(other) == 3
+    for one in (meter, other):
+        one.close()
+    wait_for(lambda: refreshers() == 0)
+
+
+def test_the_background_ends_with_its_meter_or_when_it_is_not_wanted_any_more(state, source, url):
+    source.send(embedded("3"))
+    wanted = {"refresh": "1h", "source": url}
+    meter = taximeter.Meter(state_dir=state, prices=wanted)
+    wait_for(lambda: price(meter) == 3)
+    meter.configure({"prices": {"refresh": False}})
+    wait_for(lambda: refreshers() == 0)
+    meter.configure({"prices": wanted})
+    assert refreshers() == 1
+    meter.close()
+    wait_for(lambda: refreshers() == 0)
+    for _ in range(5):
+        taximeter.Meter(state_dir=state, prices=wanted)
+    wait_for(lambda: gc.collect() >= 0 and refreshers() == 0)
+
+
+def test_a_failing_download_is_said_once_and_leaves_the_prices(state, source, url, caplog):
+    source.status = 500
+    meter = taximeter.Meter(state_dir=state, prices={"refresh": "1h", "source": url})
+    wait_for(lambda: "answered 500" in caplog.text)
+    assert price(meter) == 2.5
     meter.close()
 
 

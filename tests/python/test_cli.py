@@ -101,6 +101,7 @@ def test_price_explains_and_says_when_it_does_not_know(cli):
     dated = cli("price", "o3", "--input", "1000000", "--at", "2025-06-01", "--usage", "web_searches=2", "--json").stdout
     assert json.loads(dated)["usd"] == "10.02"
     assert "UNIT=N" in cli("price", "o3", "--usage", "web_searches", code=2).stderr
+    assert "'foo' is not a unit" in cli("price", "o3", "--usage", "foo=3", code=2).stderr
     assert json.loads(cli("price", "gpt-4o", "--input", "1000000", "--batch", "--json").stdout)["usd"] == "1.25"
     assert "unpriced" in cli("price", "no-such-model", code=1).stdout
     assert "input_tokens" in cli("price", "gpt-4o", "--input", "-5", code=2).stderr
@@ -144,6 +145,8 @@ def test_prices_are_compared_and_updated_from_a_file(cli, state, tmp_path):
     (tmp_path / "new.json").write_text("{")
     assert "no JSON" in cli("prices", "update", "--from", str(tmp_path / "new.json"), code=2).stderr
     assert "total: $31" in cli("price", "gpt-4o", "--input", "1000000").stdout
+    assert "total: $2.5" in cli("--state-dir", str(tmp_path / "other"), "price", "gpt-4o", "--input", "1000000").stdout
+    assert "empty" in cli("prices", "update", "--from", "", code=2).stderr
 
 
 def test_reprice_says_what_it_changes(cli, used, state):
@@ -155,6 +158,8 @@ def test_reprice_says_what_it_changes(cli, used, state):
     found = json.loads(cli("reprice", "--since", "1h", "--where", "model=no-such-model", "--json").stdout)
     assert (found["examined"], found["models"][0]["after_usd"]) == (1, "0.007")
     assert cli("reprice").stdout == ""
+    assert "nonsense" in cli("reprice", "--since", "nonsense", code=2).stderr
+    assert "FIELD=VALUE" in cli("reprice", "--where", "x", code=2).stderr
     assert "BAD" not in cli("doctor").stdout
 
 

@@ -61,13 +61,13 @@ def test_every_source_of_settings_can_hold_prices_and_they_add_up(tmp_path):
 
 def test_prices_can_be_a_file(tmp_path):
     (tmp_path / "mine.toml").write_text('[aliases]\n"a" = "openai/gpt-4o"\n')
-    (tmp_path / "mine.json").write_text('{"multipliers": {"*": 0.10000000000000001}}')
+    (tmp_path / "mine.json").write_text('{"rates": {"m": {"requests": {"per_1k": 0.10000000000000001}}}}')
     assert json.loads(resolve({"prices": tmp_path / "mine.toml"}, {}, tmp_path).prices.overrides) == {
         "aliases": {"a": "openai/gpt-4o"}
     }
     # As it is written there, not as the nearest binary number.
     exact = resolve({"prices": str(tmp_path / "mine.json")}, {}, tmp_path).prices.overrides
-    assert json.loads(exact) == {"multipliers": {"*": "0.10000000000000001"}}
+    assert json.loads(exact)["rates"]["m"]["requests"] == {"per_1k": "0.10000000000000001"}
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,10 @@ def test_prices_can_be_a_file(tmp_path):
         ({"rates": []}, "rates"),
         ({"multipliers": {"*": 10**6}}, "markup of 20 %"),
         ({"multipliers": {"*": "lots"}}, "lots"),
-        ({"aliases": {"a": ""}}, "names no model"),
+        ({"aliases": {"a": ""}}, "names no other model"),
+        ({"rates": {"m": {}}}, "a row without rates"),
+        ({"source": "http://prices.example/"}, "source: prices.example: .*https only"),
+        ("https://u:secret@h/x", "a URL is for prices.source"),
         ({"colour": 1}, "colour"),
         ({"refresh": "1s"}, "refresh"),
         ({"refresh": "soon"}, "refresh"),
@@ -96,6 +99,36 @@ def test_prices_can_be_a_file(tmp_path):
 def test_r28_nonsense_is_refused_before_it_prices_anything(state, prices, message):
     with pytest.raises(taximeter.ConfigError, match=message):
         taximeter.Meter(state_dir=state, prices=prices)
+
+
+def test_an_error_names_the_place_that_it_comes_from(tmp_path):
+    with pytest.raises(taximeter.ConfigError, match=r"x is negative|not a decimal number.*\(from environment\)"):
+        resolve({}, {"TAXIMETER_PRICES": '{"multipliers": {"*": "x"}}'}, tmp_path)
+    (tmp_path / "taximeter.toml").write_text("[prices.multipliers]\n'*' = -1\n")
+    with pytest.raises(taximeter.ConfigError, match=r"\(from file\)"):
+        resolve({"prices": {"multipliers": {"*": 1}}}, {}, tmp_path)
+
+
+def test_malformed_prices_are_an_error_and_not_another_price(run):
+    outcome = run(
+        """
+        import taximeter
+        try:
+            taximeter.price("gpt-4o", {"input_tokens": 1})
+        except taximeter.ConfigError as error:
+            print(error)
+        """,
+        TAXIMETER_PRICES='{"multipliers": {"*": "-1"}}',
+    )
+    assert "multipliers: *: -1 is negative (from environment)" in outcome.stdout
+
+
+def test_a_file_of_prices_is_found_beside_the_file_that_names_it(tmp_path):
+    (tmp_path / "taximeter.toml").write_text('prices = "mine.toml"\n')
+    (tmp_path / "mine.toml").write_text('[prices.multipliers]\n"*" = 2\n')
+    below = tmp_path / "a" / "b"
+    below.mkdir(parents=True)
+    assert json.loads(resolve({}, {}, below).prices.overrides) == {"multipliers": {"*": "2"}}
 
 
 def test_what_is_refused_leaves_the_old_rules_in_force(state):

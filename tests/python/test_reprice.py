@@ -111,7 +111,16 @@ def test_a_ledger_of_the_first_schema_is_brought_up_to_date(tracked):
     assert list(taximeter.Ledger(tracked.settings.ledger).events())[-1]["cost_notes"] == ["fallback_provider"]
 
 
+def test_a_price_that_is_not_known_any_more_replaces_none(tracked):
+    tracked.configure({"prices": {"rates": {"y/other": {"input_tokens": {"per_1m": "5"}}}}})
+    assert tracked.reprice().rows == ()
+    assert taximeter.Ledger(tracked.settings.ledger).report().total.cost_usd == Decimal("6.125")
+
+
 def test_without_a_ledger_there_is_nothing_to_reprice(state):
     meter = taximeter.Meter(state_dir=state)
-    assert meter.reprice() == (taximeter.ledger.Repricing(0, ()))
+    assert meter.reprice() == taximeter.ledger.Repricing(0, ())
+    assert not meter.settings.ledger.exists()
+    with pytest.raises(ValueError, match="since"):
+        meter.reprice(since="nonsense")
     meter.close()

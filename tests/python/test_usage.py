@@ -110,8 +110,17 @@ def test_usage_of_anthropic_whose_own_fields_are_null_is_still_anthropics():
 
 
 def test_what_is_no_usage_is_an_error_that_names_a_field():
-    with pytest.raises(taximeter.UsageError, match="bananas"):
-        normalize({"bananas": 3})
+    for usage, field in (
+        ({"bananas": 3}, "bananas"),
+        ({"input_tokens": 1000, "cached_read_tokens": 500}, "cached_read_tokens"),
+        ({"promptTokenCount": -5, "candidatesTokenCount": 3}, "promptTokenCount"),
+        ({"inputTokens": 5.5, "outputTokens": 3}, "inputTokens"),
+        ({"prompt_tokens": Decimal(-5)}, "prompt_tokens"),
+        ({"prompt_tokens": 5, "prompt_tokens_details": [1]}, "prompt_tokens_details"),
+        ({"input_tokens": 5, "server_tool_use": {"web_search_requests": -3}}, "web_search_requests"),
+    ):
+        with pytest.raises(taximeter.UsageError, match=field):
+            normalize(usage)
     with pytest.raises(taximeter.UsageError, match="nested too deep"):
         deep: dict = {}
         for _ in range(50):
