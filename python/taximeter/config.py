@@ -7,14 +7,12 @@ that has either.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 from . import _core
 from .errors import CatalogError, ConfigError
@@ -44,8 +42,7 @@ _KNOWN: Final = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class Prices:
+class Prices(NamedTuple):
     """What the user says of prices, and whether they are kept up to date."""
 
     overrides: str = ""
@@ -58,8 +55,7 @@ class Prices:
     """Where it is downloaded from; `None` for the public data of genai-prices."""
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """Everything a meter needs to know."""
 
     state_dir: Path
@@ -69,9 +65,9 @@ class Settings:
     backend: str = "mapped"
     budget: int | None = None
     """Most bytes of the journal on disk; `None` lets the disk decide."""
-    attribution: Mapping[str, Any] = field(default_factory=dict)
-    tags: Mapping[str, Any] = field(default_factory=dict)
-    prices: Prices = field(default_factory=Prices)
+    attribution: Mapping[str, Any] = MappingProxyType({})
+    tags: Mapping[str, Any] = MappingProxyType({})
+    prices: Prices = Prices()
 
     @property
     def catalog(self) -> Path:
@@ -167,9 +163,19 @@ def _from_file(start: Path | None) -> Mapping[str, Any]:
         if own.is_file():
             return _beside(place, _load(own))
         if project.is_file():
+            if not _mentions_us(project):
+                return {}
             table = _load(project).get("tool", {}).get("taximeter")
             return _beside(place, table) if isinstance(table, Mapping) else {}
     return {}
+
+
+def _mentions_us(project: Path) -> bool:
+    """Whether a project's file can have a table of ours; reading TOML takes longer than the first price."""
+    try:
+        return b"taximeter" in project.read_bytes()
+    except OSError:
+        return False
 
 
 def _beside(place: Path, table: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -194,12 +200,18 @@ def _load(path: Path) -> Mapping[str, Any]:
 
     try:
         with path.open("rb") as file:
-            # As texts of decimals, for rates; other settings are no fractions.
-            return tomllib.load(file, parse_float=Decimal)
+            # Decimals stay what they are, for rates; other settings are no fractions.
+            return tomllib.load(file, parse_float=_decimal)
     except (OSError, ValueError) as error:
         if path.name == "pyproject.toml":  # somebody else's file, and their trouble
             return {}
         raise ConfigError(f"{path.name}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _decimal(text: str) -> Any:
+    from decimal import Decimal  # noqa: PLC0415 - see _core_text
+
+    return Decimal(text)
 
 
 def _flag(name: str, value: Any) -> bool:
@@ -242,7 +254,7 @@ def _prices(layers: Sequence[tuple[str, Any]]) -> Prices:
     for source, layer in reversed(layers):
         _add_prices(merged, rules, source, layer)
     return Prices(
-        overrides=json.dumps(rules, sort_keys=True) if rules else "",
+        overrides=_core_text(rules) if rules else "",
         long_tail=merged.get("long_tail", False),
         refresh=merged.get("refresh"),
         source=merged.get("source"),
@@ -270,8 +282,8 @@ def _checked_prices(table: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
         if not isinstance(given, (Mapping, type(None))):
             raise ConfigError(f"prices: {name}: {given!r} is not a mapping")
         if given:
-            own[name] = {str(key): _exact(value) for key, value in given.items()}
-    _core.check_overrides(json.dumps(own))
+            own[name] = {str(key): value for key, value in given.items()}
+    _core.check_overrides(_core_text(own))
     found: dict[str, Any] = {}
     if (source := table.get("source")) is not None:
         if not isinstance(source, (str, os.PathLike)):
@@ -304,8 +316,7 @@ def _price_table(value: Any) -> Mapping[str, Any]:
                 if path.suffix != ".json":
                     return _own_table(_load(path))
                 text = path.read_text("utf-8")
-            # Decimals stay what they are: 0.1 read as a binary number is another rate.
-            table = json.loads(text, parse_float=Decimal)
+            table = _from_json(text)
         except OSError as error:
             raise ConfigError(f"prices: {text}: {error.strerror}") from None
         except ValueError as error:
@@ -313,6 +324,21 @@ def _price_table(value: Any) -> Mapping[str, Any]:
         if isinstance(table, Mapping):
             return _own_table(table)
     raise ConfigError(f"prices: {type(value).__name__} is not a mapping, nor JSON, nor the path of a TOML or JSON file")
+
+
+def _core_text(rules: Mapping[str, Any]) -> str:
+    """Rules as the core reads them: JSON, numbers as decimal texts."""
+    import json  # noqa: PLC0415 - most starts have no prices of their own, and the first price is not to wait for it
+
+    return json.dumps(_exact(rules), sort_keys=True)
+
+
+def _from_json(text: str) -> Any:
+    """JSON whose decimals stay what they are: 0.1 read as a binary number is another rate."""
+    import json  # noqa: PLC0415 - see _core_text
+    from decimal import Decimal  # noqa: PLC0415
+
+    return json.loads(text, parse_float=Decimal)
 
 
 def _own_table(table: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -327,6 +353,8 @@ def _exact(value: Any) -> Any:
         return {str(key): _exact(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_exact(item) for item in value]
+    from decimal import Decimal  # noqa: PLC0415 - see _core_text
+
     if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool):
         number = Decimal(str(value))
         return format(number, "f") if number.is_finite() else str(number)
