@@ -144,9 +144,8 @@ class Meter:
             log.setLevel(logging.DEBUG)
             log.debug("metering to %s", settings.ledger)
         self.settings, self._given = settings, given
-        if self.refresher is not None and self.refresher.is_running:
-            self.refresher.wake()
-        elif settings.enabled and settings.prices.refresh is not None:
+        is_fresh = self.refresher is not None and self.refresher.wake()
+        if settings.enabled and settings.prices.refresh is not None and not is_fresh:
             from .refresh import Refresher  # noqa: PLC0415 - few ask for it
 
             self.refresher = Refresher(self)

@@ -330,20 +330,21 @@ class Refresher:
 
     def __init__(self, meter: Meter) -> None:
         self._wake = threading.Event()
+        self._lock = threading.Lock()
         self._has_ended = False
+        self._process = os.getpid()
+        self._last: float | None = None
         self._meter = weakref.ref(meter)
         weakref.finalize(meter, self.stop)
-        self._thread = threading.Thread(target=self._run, name="taximeter-prices", daemon=True)
-        self._thread.start()
+        threading.Thread(target=self._run, name="taximeter-prices", daemon=True).start()
 
-    @property
-    def is_running(self) -> bool:
-        """Whether this process has the thread."""
-        return self._thread.is_alive() and not self._has_ended
-
-    def wake(self) -> None:
-        """Look at the settings again."""
-        self._wake.set()
+    def wake(self) -> bool:
+        """Look at the settings again; says whether there is still a thread to do so."""
+        if self._process != os.getpid():
+            return False
+        with self._lock:
+            self._wake.set()
+            return not self._has_ended
 
     def stop(self) -> None:
         """End it; what is being downloaded comes to nothing."""
@@ -352,13 +353,18 @@ class Refresher:
 
     def _run(self) -> None:
         failure = ""
-        while (wait := self._wait()) is not None:
-            self._wake.wait(wait)
-            self._wake.clear()
+        while True:
+            with self._lock:
+                # Before the look at the settings: what changes after it wakes the wait below.
+                self._wake.clear()
+                wait = self._wait()
+                if wait is None:
+                    self._has_ended = True
+                    return
+            if wait and not self._wake.wait(wait):
+                continue
             meter = self._meter()
-            if self._has_ended or meter is None:
-                return
-            if self._wait() != 0:
+            if meter is None or self._wait() != 0:
                 continue
             try:
                 merged = update(meter)
@@ -371,8 +377,6 @@ class Refresher:
                 failure = str(error)
             del meter
             self._last = time.monotonic()
-
-    _last: float | None = None
 
     def _wait(self) -> float | None:
         """Seconds to the next download; `None` when there is to be none."""
