@@ -1,7 +1,8 @@
 //! The core of taximeter: a meter for what LLM calls use and cost.
 //!
 //! Data flows one way: a call becomes an [`event`], priced by [`pricing`]; the [`journal`] keeps it on disk; [`delivery`] reads
-//! the journal and brings every event to its destinations, of which the [`ledger`] is the embedded one. [`meter`] puts these
+//! the journal and brings every event to its destinations, of which the [`ledger`] is the embedded one; a [`protocol`] is what others
+//! speak. [`meter`] puts these
 //! together, [`capture`] reads usage off provider responses, and `py` translates for Python. Nothing but `py` knows Python.
 
 pub mod capture;
@@ -12,6 +13,7 @@ pub mod ledger;
 pub mod meter;
 pub mod money;
 pub mod pricing;
+pub mod protocol;
 
 #[cfg(feature = "python")]
 mod py;

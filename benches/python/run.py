@@ -7,12 +7,19 @@ from __future__ import annotations
 
 import sys
 
+import bench_delivery
 import bench_ledger
 import bench_price
 import bench_process
 import bench_track
 
-BENCHES = {"track": bench_track.main, "price": bench_price.main, "ledger": bench_ledger.main, "process": bench_process.main}
+BENCHES = {
+    "track": bench_track.main,
+    "price": bench_price.main,
+    "ledger": bench_ledger.main,
+    "process": bench_process.main,
+    "delivery": bench_delivery.main,
+}
 
 for name in sys.argv[1:] or BENCHES:
     print(f"== {name}", flush=True)

@@ -31,10 +31,11 @@ from ._api import (
 )
 from ._core import UNITS, Cost, Receipt, __version__
 from .attribution import attribute
-from .errors import CatalogError, ConfigError, LedgerError, TaximeterError, UsageError
+from .errors import CatalogError, ConfigError, DeliveryError, LedgerError, TaximeterError, UsageError
 from .meter import FlushReport, Measurement
 
 if TYPE_CHECKING:
+    from .destination import Destination
     from .ledger import Ledger, Report, Row
 
 __all__ = [
@@ -42,6 +43,8 @@ __all__ = [
     "CatalogError",
     "ConfigError",
     "Cost",
+    "DeliveryError",
+    "Destination",
     "FlushReport",
     "Ledger",
     "LedgerError",
@@ -72,6 +75,10 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     # Services that only track never read the ledger, and its imports are a third of the package's.
+    if name == "Destination":
+        from .destination import Destination  # noqa: PLC0415
+
+        return Destination
     if name in {"Ledger", "Report", "Row"}:
         from . import ledger  # noqa: PLC0415
 

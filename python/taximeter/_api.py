@@ -11,6 +11,7 @@ from .meter import Meter
 if TYPE_CHECKING:
     from os import PathLike
 
+    from .destination import Destination
     from .instrument import Status
 
 __all__ = [
@@ -45,7 +46,7 @@ drain = default_meter.drain
 
 
 def init(
-    destination: str | None = None,
+    destination: str | Destination | Sequence[str | Destination] | None = None,
     *,
     agent: object = None,
     feature: object = None,
@@ -70,7 +71,8 @@ def init(
     Every argument can also come from the environment (`TAXIMETER_TEAM`, …) or from `taximeter.toml`.
 
     Args:
-        destination: Where events go: `None` or `"ledger"`, the embedded ledger.
+        destination: Where events go: `None` or `"ledger"`, the embedded ledger; a URL `cloudevents+https://…`; a `Destination`, which
+            can hold a key; or a sequence of them.
         agent, feature, team, customer, user, session, tags: Attribution of every event; see `attribute`.
         instrument: `True` for every client that is or will be imported, `False` for none, or their names.
         state_dir: Directory of journals and ledger; by default the platform's place for state.

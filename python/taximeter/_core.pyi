@@ -85,6 +85,7 @@ class Meter:
         enabled: bool,
         state_dir: str | PathLike[str] | None,
         ledger: str | PathLike[str] | None,
+        remotes: Sequence[tuple[str, Sequence[tuple[str, str]], bool]],
         backend: str,
         budget: int | None,
         catalog: str | PathLike[str] | None,

@@ -12,10 +12,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from . import _core
 from .errors import CatalogError, ConfigError
+
+if TYPE_CHECKING:
+    from .destination import Destination
 
 __all__ = ["Prices", "Settings", "default_state_dir", "resolve"]
 
@@ -65,6 +68,9 @@ class Settings(NamedTuple):
     backend: str = "mapped"
     budget: int | None = None
     """Most bytes of the journal on disk; `None` lets the disk decide."""
+    uses_ledger: bool = True
+    destinations: tuple[Destination, ...] = ()
+    """Where events go over HTTP."""
     attribution: Mapping[str, Any] = MappingProxyType({})
     tags: Mapping[str, Any] = MappingProxyType({})
     prices: Prices = Prices()
@@ -120,10 +126,7 @@ def resolve(arguments: Mapping[str, Any], environ: Mapping[str, str] | None = No
     def pick(name: str, default: Any = None) -> Any:
         return next((layer[name] for _, layer in layers if name in layer), default)
 
-    destination = pick("destination", LEDGER)
-    if destination != LEDGER:
-        # The value is not repeated: a URL can hold a key.
-        raise ConfigError(f"destination: this version delivers to {LEDGER!r} and nowhere else")
+    uses_ledger, destinations = _destinations(pick("destination", LEDGER))
     durability = pick("durability", "process")
     if durability != "process":
         raise ConfigError(f"durability: {durability!r} is not available; this version has 'process'")
@@ -139,6 +142,8 @@ def resolve(arguments: Mapping[str, Any], environ: Mapping[str, str] | None = No
         debug=_flag("debug", pick("debug", False)),
         instrument=_instrument(pick("instrument", True)),
         backend=backend,
+        uses_ledger=uses_ledger,
+        destinations=destinations,
         budget=_budget(pick("budget_mb")),
         attribution={name: value for name in ATTRIBUTION if (value := pick(name)) is not None},
         prices=_prices([(source, layer["prices"]) for source, layer in layers if layer.get("prices") is not None]),
@@ -221,6 +226,24 @@ def _flag(name: str, value: Any) -> bool:
     if text in _TRUE or text in _FALSE:
         return text in _TRUE
     raise ConfigError(f"{name}: {value!r} is neither true nor false")
+
+
+def _destinations(value: Any) -> tuple[bool, tuple[Destination, ...]]:
+    """Whether the ledger is among what was given, and the others."""
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    elif not isinstance(value, (list, tuple)):
+        value = [value]
+    if not value:
+        raise ConfigError("destination: there is none")
+    if value == [LEDGER]:
+        return True, ()
+    from .destination import Destination  # noqa: PLC0415 - most have the ledger alone
+
+    others = [one if isinstance(one, Destination) else Destination(one) for one in value if one != LEDGER]
+    if len({one.place for one in others}) < len(others):
+        raise ConfigError("destination: two have the same address; how far each has come could not be told apart")
+    return LEDGER in value, tuple(others)
 
 
 def _instrument(value: Any) -> bool | tuple[str, ...]:

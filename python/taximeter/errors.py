@@ -5,7 +5,7 @@ Only calls that ask for something raise them: `price()`, `Ledger`, `init()` and 
 
 from __future__ import annotations
 
-__all__ = ["CatalogError", "ConfigError", "LedgerError", "TaximeterError", "UsageError"]
+__all__ = ["CatalogError", "ConfigError", "DeliveryError", "LedgerError", "TaximeterError", "UsageError"]
 
 
 class TaximeterError(Exception):
@@ -26,3 +26,7 @@ class LedgerError(TaximeterError):
 
 class CatalogError(TaximeterError):
     """A price catalog that cannot be used; the one in force stays."""
+
+
+class DeliveryError(TaximeterError):
+    """A destination does not take events now; they are kept."""

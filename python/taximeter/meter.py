@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from .config import Settings
+    from .destination import Destination
     from .ledger import Moment, Repricing
     from .refresh import Refresher
 
@@ -63,7 +64,8 @@ class Meter:
     """A meter with settings of its own. The functions of `taximeter` are those of one that all share.
 
     Args:
-        destination: Where events go: `None` or `"ledger"`, the embedded ledger.
+        destination: Where events go: `None` or `"ledger"`, the embedded ledger; a URL `cloudevents+https://…`; a `Destination`, which
+            can hold a key; or a sequence of them.
         agent, feature, team, customer, user, session, tags: Attribution of every event, see `attribute`.
         state_dir: Directory of journals and ledger.
         durability: `"process"`: events survive the process, however it dies.
@@ -80,7 +82,7 @@ class Meter:
     def __init__(
         self,
         *,
-        destination: str | None = None,
+        destination: str | Destination | Sequence[str | Destination] | None = None,
         agent: object = None,
         feature: object = None,
         team: object = None,
@@ -155,7 +157,8 @@ class Meter:
         self._core.configure(
             enabled=settings.enabled,
             state_dir=settings.state_dir,
-            ledger=settings.ledger,
+            ledger=settings.ledger if settings.uses_ledger else None,
+            remotes=[destination.to_core() for destination in settings.destinations],
             backend=settings.backend,
             budget=settings.budget,
             catalog=settings.catalog,
@@ -301,10 +304,10 @@ class Meter:
         return dict(self._core.stats())
 
     def drain(self) -> int:
-        """Deliver now what processes that died left behind; returns the number of events that are new in the ledger.
+        """Deliver now what processes that died left behind; returns the number of events that are new at the first destination.
 
         Raises:
-            LedgerError: The ledger cannot be written.
+            DeliveryError: A destination does not take them; they are kept.
         """
         if self.settings is None:
             self.configure({})

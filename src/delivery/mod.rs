@@ -4,13 +4,21 @@
 //! delays no other, and adopts the journals of processes that died. A second thread keeps the journal's pages ready.
 
 mod backoff;
+mod dead_letter;
+mod lane;
 mod local;
+mod policy;
+mod remote;
 mod sender;
+mod transport;
 
 use std::time::Duration;
 
+pub use lane::{Outlet, drain_foreign};
 pub use local::LedgerDestination;
-pub use sender::{DestinationStats, Flushed, Sender, drain_foreign};
+pub use remote::Remote;
+pub use sender::{DestinationStats, Flushed, Sender};
+pub use transport::{Address, AddressError};
 
 use crate::event::UsageEvent;
 

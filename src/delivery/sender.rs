@@ -4,16 +4,14 @@
 //! disks and networks: behind a write to SQLite of 30 ms, writers would run out of ready pages and take faults of 5 µs each.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::backoff::Backoff;
-use super::{Delivered, Destination, Failure};
-use crate::event::binary::{DecodeError, decode};
-use crate::journal::{Batch, Foreigners, Journal, Tail, Tier, fork_generation, unix_ns};
+use super::lane::{Foreign, Lane, Network, Outlet, deliver, follow, local_pass, remote_pass};
+use crate::journal::{Foreigners, Journal, Tier, fork_generation, unix_ns};
 
 /// How often the thread looks while events come: often enough that two spare segments outlast the pause at full rate.
 const POLL: Duration = Duration::from_millis(20);
@@ -24,9 +22,11 @@ const TICK: Duration = Duration::from_secs(1);
 /// Without events for this long, it sleeps until one wakes it, and files are closed.
 const IDLE_AFTER: Duration = Duration::from_millis(500);
 /// Bytes of records in one batch: some 4,000 events.
-const BATCH_BYTES: usize = 1 << 20;
+pub(super) const BATCH_BYTES: usize = 1 << 20;
 /// How often the journals of dead processes are looked for; half as long at the least.
 const ADOPT_EVERY: Duration = Duration::from_secs(20);
+/// How long requests may take that are on their way when delivery ends.
+const STOP_WAIT: Duration = Duration::from_millis(500);
 
 /// Counts of one destination.
 #[derive(Clone, Debug, Default)]
@@ -41,7 +41,17 @@ pub struct DestinationStats {
     pub own: u64,
     /// Records that could not be read as events.
     pub unreadable: u64,
-    /// Batches that failed.
+    /// Events that it refused for good in an answer that accepted the rest.
+    pub rejected: u64,
+    /// Events that it refused for good, now in the dead letters.
+    pub dead: u64,
+    /// Events that it refused for good, for which the dead letters had no room.
+    pub dropped: u64,
+    /// Requests that were sent again.
+    pub retries: u64,
+    /// Of a destination over HTTP: `closed`, `open` (asked one request at a time) or `paused` (somebody has to mend something).
+    pub state: Option<&'static str>,
+    /// Batches, or requests, that failed.
     pub failures: u64,
     /// Why the last failed one did; cleared by success.
     pub last_error: Option<String>,
@@ -59,18 +69,18 @@ pub struct Flushed {
 }
 
 #[derive(Default)]
-struct Control {
-    asked: u64,
-    done: u64,
-    is_stopping: bool,
+pub(super) struct Control {
+    pub(super) asked: u64,
+    pub(super) done: u64,
+    pub(super) is_stopping: bool,
     has_stopped: bool,
 }
 
-struct Shared {
-    journal: Arc<Journal>,
-    control: Mutex<Control>,
+pub(super) struct Shared {
+    pub(super) journal: Arc<Journal>,
+    pub(super) control: Mutex<Control>,
     changed: Condvar,
-    stats: Mutex<Vec<DestinationStats>>,
+    pub(super) stats: Mutex<Vec<DestinationStats>>,
     is_asleep: AtomicBool,
     is_handed_off: bool,
 }
@@ -83,7 +93,7 @@ pub struct Sender {
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -113,25 +123,29 @@ impl Shared {
 impl Sender {
     /// Starts the thread. `root` is where the journals of other processes are.
     #[must_use]
-    pub fn start(journal: Arc<Journal>, root: Option<PathBuf>, destinations: Vec<Box<dyn Destination>>) -> Self {
-        let is_handed_off =
-            destinations.iter().any(|destination| destination.is_barred()) && journal.hand_off().is_ok();
-        let name = |destination: &dyn Destination| DestinationStats {
-            name: destination.name().to_owned(),
-            ..DestinationStats::default()
-        };
+    pub fn start(journal: Arc<Journal>, root: Option<PathBuf>, outlets: Vec<Outlet>) -> Self {
+        let is_handed_off = outlets.iter().any(Outlet::is_barred) && journal.hand_off().is_ok();
+        let name = |outlet: &Outlet| DestinationStats { name: outlet.name().to_owned(), ..DestinationStats::default() };
         let shared = Arc::new(Shared {
             journal,
             control: Mutex::default(),
             changed: Condvar::new(),
-            stats: Mutex::new(destinations.iter().map(|destination| name(&**destination)).collect()),
+            stats: Mutex::new(outlets.iter().map(name).collect()),
             is_asleep: AtomicBool::new(false),
             is_handed_off,
         });
-        let lanes = destinations.into_iter().map(Lane::new).collect();
+        let lanes = outlets.into_iter().map(Lane::new).collect();
         let for_thread = Arc::clone(&shared);
         let for_keeper = Arc::clone(&shared);
-        let work = Work { shared: for_thread, lanes, root, next_adoption: Instant::now() };
+        let work = Work {
+            shared: for_thread,
+            lanes,
+            root,
+            next_adoption: Instant::now(),
+            network: None,
+            foreign: None,
+            hurried: 0,
+        };
         // Threads that cannot be made leave the events in the journal, for another process.
         let threads = [spawn("taximeter", move || work.run()), spawn("taximeter-keep", move || for_keeper.keep())];
         Self { shared, generation: fork_generation(), threads: Mutex::new(threads.into_iter().flatten().collect()) }
@@ -228,24 +242,16 @@ impl Drop for Sender {
     }
 }
 
-/// One destination and its place in the journal.
-struct Lane {
-    destination: Box<dyn Destination>,
-    tail: Tail,
-    backoff: Backoff,
-}
-
-impl Lane {
-    fn new(destination: Box<dyn Destination>) -> Self {
-        Self { tail: Tail::new(destination.name()), destination, backoff: Backoff::default() }
-    }
-}
-
 struct Work {
     shared: Arc<Shared>,
     lanes: Vec<Lane>,
     root: Option<PathBuf>,
     next_adoption: Instant,
+    network: Option<Network>,
+    /// What dead processes left for destinations over HTTP.
+    foreign: Option<Foreign>,
+    /// The flush for which destinations were last asked out of turn.
+    hurried: u64,
 }
 
 impl Work {
@@ -255,6 +261,10 @@ impl Work {
         let _stopped = Stopped(shared);
         while catch_unwind(AssertUnwindSafe(|| self.rounds())).is_err() {
             std::thread::sleep(TICK);
+        }
+        if let Some(network) = self.network.take() {
+            // A name that is being looked up is not waited for.
+            network.runtime.shutdown_background();
         }
     }
 
@@ -281,7 +291,10 @@ impl Work {
             let control = lock(&self.shared.control);
             (control.asked, control.done)
         };
-        let outcome = self.pass(asked > done);
+        // Once for each flush: one that waits in vain is no reason to ask a destination that is down without a pause.
+        let hurry = asked > done && asked > self.hurried;
+        self.hurried = asked;
+        let outcome = self.pass(hurry);
         let mut control = lock(&self.shared.control);
         if outcome.is_drained && control.done < asked {
             control.done = asked;
@@ -293,7 +306,12 @@ impl Work {
     fn pause(&mut self, outcome: &Pass, last_event: Instant) {
         let is_idle = last_event.elapsed() >= IDLE_AFTER;
         if is_idle {
-            self.lanes.iter_mut().for_each(|lane| lane.destination.rest());
+            self.lanes.iter_mut().for_each(|lane| lane.outlet.rest());
+        }
+        if let Some(network) = &self.network
+            && self.lanes.iter().any(|lane| lane.outlet.is_in_flight())
+        {
+            return network.wait(POLL);
         }
         let control = lock(&self.shared.control);
         if control.asked > control.done || control.is_stopping || outcome.moved {
@@ -321,34 +339,56 @@ impl Work {
             if hurry {
                 lane.backoff.hurry();
             }
-            let (moved, is_drained) = lane_pass(&self.shared, lane, index);
+            let (moved, is_drained) = match &mut lane.outlet {
+                Outlet::Local(_) => local_pass(&self.shared, lane, index),
+                Outlet::Remote(_) => {
+                    let Some(network) = Network::get(&mut self.network) else {
+                        lock(&self.shared.stats)[index].last_error = Some("requests cannot be made now".to_owned());
+                        outcome.is_drained = false;
+                        continue;
+                    };
+                    remote_pass(&self.shared, lane, index, network, hurry, self.foreign.as_mut())
+                }
+            };
             outcome.moved |= moved;
             outcome.is_drained &= is_drained;
         }
         let tails: Vec<_> = self.lanes.iter().map(|lane| &lane.tail).collect();
         let first_left = self.shared.journal.reclaim(&tails);
         self.lanes.iter_mut().for_each(|lane| lane.tail.prune(first_left));
+        if self.foreign.as_ref().is_some_and(Foreign::is_finished) {
+            self.foreign = self.foreign.take().and_then(Foreign::finish);
+        }
         outcome
     }
 
-    /// Delivers what dead processes left, going on with this process's own events in between. Stops at the first failure: what
-    /// is left waits for the next time.
+    /// Delivers what dead processes left, going on with this process's own events in between. A local destination takes it here and
+    /// now; those over HTTP go on with it when they have nothing of their own to do.
     fn adopt(&mut self) {
         self.next_adoption = Instant::now() + ADOPT_EVERY.mul_f64(0.5 + 0.5 * fastrand::f64());
         if self.shared.is_handed_off {
             return;
         }
+        // What came no further meanwhile waits for another time, so that it does not keep others from what is new.
+        if self.foreign.as_mut().is_some_and(Foreign::has_moved) {
+            return;
+        }
+        self.foreign = None;
+        for lane in &mut self.lanes {
+            lane.drop_foreign();
+        }
         let Some(foreigners) = self.root.as_deref().and_then(Foreigners::find) else { return };
         for index in 0..self.lanes.len() {
-            let name = self.lanes[index].destination.name().to_owned();
+            if self.lanes[index].is_remote() {
+                continue;
+            }
+            let name = self.lanes[index].outlet.name().to_owned();
             for mut tail in foreigners.tails(&name) {
+                // One journal that cannot be delivered does not keep the others from it.
                 loop {
                     let batch = tail.read(BATCH_BYTES);
-                    if !tail.moves(&batch) {
+                    if !tail.moves(&batch) || !deliver(&self.shared, &mut self.lanes[index], index, &batch, false) {
                         break;
-                    }
-                    if !deliver(&self.shared, &mut self.lanes[index], index, &batch, false) {
-                        return;
                     }
                     self.shared.journal.count_corrupt(batch.corrupt);
                     if tail.advance(&batch).is_err() || lock(&self.shared.control).is_stopping {
@@ -358,7 +398,8 @@ impl Work {
                 }
             }
         }
-        foreigners.remove_finished();
+        let foreign = Foreign::new(foreigners, &self.lanes);
+        self.foreign = if foreign.is_finished() { foreign.finish() } else { Some(foreign) };
     }
 
     fn stop(&mut self) {
@@ -369,9 +410,15 @@ impl Work {
         };
         self.shared.journal.close();
         if was_answered {
-            self.pass(true);
+            let deadline = Instant::now() + STOP_WAIT;
+            while !self.pass(true).is_drained
+                && Instant::now() < deadline
+                && let Some(network) = &self.network
+            {
+                network.wait(POLL);
+            }
         }
-        self.lanes.iter_mut().for_each(|lane| lane.destination.rest());
+        self.lanes.iter_mut().for_each(|lane| lane.outlet.rest());
         let tails: Vec<_> = self.lanes.iter().map(|lane| &lane.tail).collect();
         let is_delivered = !self.shared.is_handed_off && self.shared.journal.is_drained(&tails);
         self.shared.journal.finish(is_delivered);
@@ -391,109 +438,4 @@ impl Drop for Stopped {
 struct Pass {
     moved: bool,
     is_drained: bool,
-}
-
-/// Takes over what another process delivered of this one's journal.
-fn follow(shared: &Shared, lane: &mut Lane, index: usize) {
-    if !lane.tail.follow(&shared.journal) {
-        return;
-    }
-    // What is left is counted, not summed up: the other process does not tell how many records it passed.
-    let left = lane.tail.read(&shared.journal, usize::MAX).len() as u64;
-    lock(&shared.stats)[index].own = shared.journal.counts().appended.saturating_sub(left);
-}
-
-/// Brings one destination what is there. Returns whether something was brought, and whether nothing is left.
-fn lane_pass(shared: &Shared, lane: &mut Lane, index: usize) -> (bool, bool) {
-    let mut moved = false;
-    loop {
-        if lane.backoff.is_waiting(Instant::now()) {
-            return (moved, false);
-        }
-        let batch = lane.tail.read(&shared.journal, BATCH_BYTES);
-        if batch.is_empty() && batch.corrupt == 0 {
-            // Chunks that were sealed without a new record.
-            lane.tail.advance_in_memory(&batch);
-            return (moved, !batch.is_incomplete);
-        }
-        let is_last = batch.byte_len() < BATCH_BYTES;
-        if !deliver(shared, lane, index, &batch, true) {
-            return (moved, false);
-        }
-        lane.tail.advance(&shared.journal, &batch);
-        moved = true;
-        if is_last {
-            return (true, !batch.is_incomplete);
-        }
-        let control = lock(&shared.control);
-        if control.is_stopping && control.done < control.asked {
-            // Whoever closes did not wait for so much.
-            return (true, false);
-        }
-    }
-}
-
-/// Brings a batch to a destination. Returns what became of it, and how many of its records are no events.
-///
-/// A record that a later version wrote is a failure: that version is to deliver it.
-fn bring(destination: &mut dyn Destination, batch: &Batch) -> Result<(Delivered, u64), Failure> {
-    let mut events = Vec::with_capacity(batch.len());
-    for payload in batch.payloads() {
-        match decode(payload) {
-            Ok(event) => events.push(event),
-            Err(error @ DecodeError::Version(_)) => {
-                return Err(Failure { reason: error.to_string(), retry_after: None });
-            }
-            Err(DecodeError::Truncated | DecodeError::Text) => {}
-        }
-    }
-    let unreadable = (batch.len() - events.len()) as u64;
-    let delivered = if events.is_empty() { Delivered::default() } else { destination.deliver(&events)? };
-    Ok((delivered, unreadable))
-}
-
-/// Brings a batch to a destination and counts what became of it.
-fn deliver(shared: &Shared, lane: &mut Lane, index: usize, batch: &Batch, is_own: bool) -> bool {
-    let outcome = bring(&mut *lane.destination, batch);
-    let mut all = lock(&shared.stats);
-    let stats = &mut all[index];
-    match outcome {
-        Ok((delivered, unreadable)) => {
-            lane.backoff.succeed();
-            stats.delivered += delivered.accepted;
-            stats.duplicates += delivered.duplicates;
-            stats.unreadable += unreadable;
-            stats.own += if is_own { batch.len() as u64 } else { 0 };
-            stats.last_error = None;
-            true
-        }
-        Err(failure) => {
-            lane.backoff.fail(Instant::now(), failure.retry_after);
-            stats.failures += 1;
-            stats.last_error = Some(failure.reason);
-            false
-        }
-    }
-}
-
-/// Delivers, in the calling thread, what dead processes left under `root`. Returns how many events the destination took.
-///
-/// # Errors
-/// The reason of the first batch that could not be delivered; what came before it is delivered.
-pub fn drain_foreign(root: &Path, destination: &mut dyn Destination) -> Result<u64, String> {
-    let Some(foreigners) = Foreigners::find(root) else { return Ok(0) };
-    let mut taken = 0;
-    for mut tail in foreigners.tails(destination.name()) {
-        loop {
-            let batch = tail.read(BATCH_BYTES);
-            if !tail.moves(&batch) {
-                break;
-            }
-            taken += bring(destination, &batch).map_err(|failure| failure.reason)?.0.accepted;
-            tail.advance(&batch).map_err(|error| error.to_string())?;
-        }
-    }
-    foreigners.remove_finished();
-    destination.rest();
-    Ok(taken)
 }

@@ -238,6 +238,12 @@ fn varint_length(value: u64) -> usize {
     (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
 }
 
+/// Whether an event was written by a version that this one can read.
+#[must_use]
+pub fn is_known_version(bytes: &[u8]) -> bool {
+    bytes.first().is_none_or(|version| *version == VERSION)
+}
+
 /// Reads an event back. Its texts borrow from `bytes`.
 ///
 /// # Errors

@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use cursor::Position;
-pub use platform::{create_private_dir, file_identity, fork_generation, unix_ns};
+pub use platform::{append_private, create_private_dir, file_identity, fork_generation, unix_ns};
 pub use recovery::Batch;
 pub use segment::Backend;
 pub use tail::{ForeignTail, Foreigners, Tail};

@@ -41,6 +41,18 @@ pub(super) fn create_private_file(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
+/// Opens a file that only its owner can read, to append to it; makes it where it is not there.
+///
+/// # Errors
+/// Those of the operating system.
+pub fn append_private(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
 /// Makes a directory, and those above it, that only its owner can enter.
 ///
 /// # Errors

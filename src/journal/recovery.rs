@@ -53,7 +53,7 @@ impl View {
 }
 
 /// Records in a row, and where they end.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Batch {
     bytes: Vec<u8>,
     payloads: Vec<Range<usize>>,

@@ -12,13 +12,14 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 
-use crate::delivery::{Destination, DestinationStats, Flushed, LedgerDestination, Sender};
+use crate::delivery::{Address, DestinationStats, Flushed, LedgerDestination, Outlet, Remote, Sender, drain_foreign};
 use crate::event::binary::encode;
 use crate::event::{CostStatus, UsageEvent};
 use crate::journal::{self, AppendError, Counts, Journal, Tier, fork_generation, unix_ns};
 use crate::ledger::{Filter, LedgerError, NewPrice, Repriced, Writer};
 use crate::money::Usd;
 use crate::pricing::{Book, Conditions, OverrideError, Request};
+use crate::protocol::CloudEvents;
 
 pub use prices::{PriceSettings, Prices};
 
@@ -29,6 +30,8 @@ pub struct Settings {
     pub state_dir: Option<PathBuf>,
     /// The ledger to deliver to, if any.
     pub ledger: Option<PathBuf>,
+    /// Where else events go, as CloudEvents.
+    pub remotes: Vec<Address>,
     /// How segments are written.
     pub backend: journal::Backend,
     /// Most bytes of the journal on disk.
@@ -190,6 +193,7 @@ impl Meter {
         let old = self.settings.swap(Arc::clone(&settings));
         let is_moved = old.state_dir != settings.state_dir
             || old.ledger != settings.ledger
+            || old.remotes != settings.remotes
             || old.backend != settings.backend
             || old.budget != settings.budget;
         let previous = self.next_epoch(|epoch| Epoch {
@@ -253,6 +257,15 @@ impl Meter {
             remark = Some(Count::Truncated);
         }
         Ok(Receipt { id: event.id, cost: event.cost, remark })
+    }
+
+    /// Delivers, here and now, what dead processes left; how many events were new.
+    ///
+    /// # Errors
+    /// The reason, in words, why a destination did not take them.
+    pub fn drain(&self) -> Result<u64, String> {
+        let settings = self.settings();
+        settings.state_dir.as_deref().map_or(Ok(0), |state| drain_foreign(&state.join("journal"), outlets(&settings)))
     }
 
     /// Prices stored events anew, by the rates in force now at the time of each call. What the figures were is kept.
@@ -378,14 +391,23 @@ fn price<'a>(book: &'a Book, event: &mut UsageEvent<'a>) -> Result<(), Count> {
 
 fn open(settings: &Settings) -> Live {
     let root = settings.state_dir.as_deref().map(|state| state.join("journal"));
-    let destinations: Vec<Box<dyn Destination>> =
-        settings.ledger.iter().map(|path| Box::new(LedgerDestination::new(path)) as Box<dyn Destination>).collect();
+    let outlets = outlets(settings);
     let journal = Arc::new(Journal::open(journal::Settings {
         root: root.clone(),
         backend: settings.backend,
         budget: settings.budget,
-        destinations: destinations.iter().map(|destination| destination.name().to_owned()).collect(),
+        destinations: outlets.iter().map(|outlet| outlet.name().to_owned()).collect(),
     }));
-    let sender = Sender::start(Arc::clone(&journal), root, destinations);
+    let sender = Sender::start(Arc::clone(&journal), root, outlets);
     Live { journal, sender }
+}
+
+/// Where the settings send events.
+fn outlets(settings: &Settings) -> Vec<Outlet> {
+    let local = |path: &PathBuf| Outlet::Local(Box::new(LedgerDestination::new(path)));
+    let remote = |address: &Address| {
+        let remote = Remote::new(address.clone(), Box::new(CloudEvents), settings.state_dir.as_deref());
+        Outlet::Remote(Box::new(remote))
+    };
+    settings.ledger.iter().map(local).chain(settings.remotes.iter().map(remote)).collect()
 }

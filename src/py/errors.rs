@@ -3,11 +3,13 @@
 use pyo3::exceptions::PyValueError;
 use pyo3::{PyErr, import_exception};
 
+use crate::delivery::AddressError;
 use crate::ledger::LedgerError as CoreLedgerError;
 use crate::pricing::{CatalogError as CoreCatalogError, OverrideError, PriceError};
 
 import_exception!(taximeter.errors, CatalogError);
 import_exception!(taximeter.errors, ConfigError);
+import_exception!(taximeter.errors, DeliveryError);
 import_exception!(taximeter.errors, UsageError);
 import_exception!(taximeter.errors, LedgerError);
 
@@ -29,6 +31,12 @@ impl From<CoreLedgerError> for PyErr {
 impl From<OverrideError> for PyErr {
     fn from(error: OverrideError) -> Self {
         ConfigError::new_err(error.to_string())
+    }
+}
+
+impl From<AddressError> for PyErr {
+    fn from(error: AddressError) -> Self {
+        ConfigError::new_err(format!("destination: {error}"))
     }
 }
 

@@ -13,7 +13,7 @@ use super::ledger::filter;
 use super::price::{Asked, PyCost};
 use super::scope::{EXISTS, PyScope, encode_fields};
 use super::track::{Arguments, PyReceipt, Rare, track};
-use crate::delivery::{Flushed, LedgerDestination, drain_foreign};
+use crate::delivery::{Address, Flushed};
 use crate::journal::Backend;
 use crate::meter::{Count, Meter, PriceSettings, Settings};
 use crate::pricing::Catalog;
@@ -50,6 +50,9 @@ impl PyMeter {
     }
 }
 
+/// A destination over HTTP: its URL, headers, and whether clear text is allowed.
+type RemoteArguments = (String, Vec<(String, String)>, bool);
+
 fn seconds(name: &str, value: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(value)
         .map_err(|_| PyValueError::new_err(format!("{name} must be a number of seconds, 0 or more")))
@@ -68,6 +71,7 @@ impl PyMeter {
             core: Meter::new(Settings {
                 state_dir: None,
                 ledger: None,
+                remotes: Vec::new(),
                 backend: Backend::Mapped,
                 budget: None,
                 prices: PriceSettings::default(),
@@ -82,7 +86,7 @@ impl PyMeter {
     }
 
     /// Sets where events go. What was tracked before is flushed to where it belongs, within `timeout` seconds.
-    #[pyo3(signature = (*, enabled, state_dir, ledger, backend, budget, catalog, long_tail, overrides, defaults, timeout))]
+    #[pyo3(signature = (*, enabled, state_dir, ledger, remotes, backend, budget, catalog, long_tail, overrides, defaults, timeout))]
     #[expect(clippy::too_many_arguments, reason = "the settings")]
     fn configure(
         &self,
@@ -90,6 +94,7 @@ impl PyMeter {
         enabled: bool,
         state_dir: Option<PathBuf>,
         ledger: Option<PathBuf>,
+        remotes: Vec<RemoteArguments>,
         backend: &str,
         budget: Option<u64>,
         catalog: Option<PathBuf>,
@@ -98,7 +103,9 @@ impl PyMeter {
         defaults: &Bound<'_, PyDict>,
         timeout: f64,
     ) -> PyResult<()> {
+        let address = |(url, headers, allow_http): &RemoteArguments| Address::new(url, headers, *allow_http);
         let settings = Settings {
+            remotes: remotes.iter().map(address).collect::<Result<_, _>>()?,
             state_dir: state_dir.filter(|_| backend != "memory"),
             ledger,
             backend: if backend == "written" { Backend::Written } else { Backend::Mapped },
@@ -233,6 +240,11 @@ impl PyMeter {
             item.set_item("delivered", one.delivered)?;
             item.set_item("duplicates", one.duplicates)?;
             item.set_item("pending", counts.appended.saturating_sub(one.own))?;
+            item.set_item("rejected", one.rejected)?;
+            item.set_item("dead", one.dead)?;
+            item.set_item("dropped", one.dropped)?;
+            item.set_item("retries", one.retries)?;
+            item.set_item("state", one.state)?;
             item.set_item("failures", one.failures)?;
             item.set_item("unreadable", one.unreadable)?;
             item.set_item("last_error", one.last_error)?;
@@ -242,12 +254,9 @@ impl PyMeter {
         Ok(all)
     }
 
-    /// Delivers, here and now, what dead processes left for the ledger; how many events it took.
+    /// Delivers, here and now, what dead processes left; how many events were new.
     fn drain(&self, py: Python<'_>) -> PyResult<u64> {
-        let settings = self.core.settings();
-        let (Some(state), Some(ledger)) = (&settings.state_dir, &settings.ledger) else { return Ok(0) };
-        py.detach(|| drain_foreign(&state.join("journal"), &mut LedgerDestination::new(ledger)))
-            .map_err(super::errors::LedgerError::new_err)
+        py.detach(|| self.core.drain()).map_err(super::errors::DeliveryError::new_err)
     }
 
     /// What a call costs; `None` when the keys of `usage` are not all units.

@@ -19,8 +19,9 @@ LAYERS = {
     "journal": {"event"},
     "capture": {"event", "money"},
     "ledger": {"event", "money", "journal"},
-    "delivery": {"event", "journal", "ledger"},
-    "meter": {"event", "money", "pricing", "journal", "delivery", "ledger"},
+    "protocol": {"event"},
+    "delivery": {"event", "journal", "ledger", "protocol"},
+    "meter": {"event", "money", "pricing", "protocol", "journal", "delivery", "ledger"},
 }
 
 

@@ -378,7 +378,8 @@ def test_a_damaged_journal_hides_no_other(state, run, damage):
             """
         )
         if name == "first":
-            (segment,) = (state / "journal").glob("*/*.seg")
+            # A slow machine has readied further ones.
+            segment = min((state / "journal").glob("*/*.seg"))
             size = {"truncate": 100_000, "empty": 0}.get(damage, segment.stat().st_size)
             with segment.open("r+b") as file:
                 file.truncate(size)

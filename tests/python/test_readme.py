@@ -39,6 +39,12 @@ def test_the_pages_on_prices_run_as_written(run, state):
     assert [run(ask.format(*asked, day)).stdout for day in (friday, saturday)] == ["0.27\n", "0.135\n"]
 
 
+def test_the_page_on_delivery_runs_as_written(run):
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "delivery.md").read_text("utf-8"), re.DOTALL)
+    # Nothing is tracked, so nothing is sent to the host that the page names.
+    run(block)
+
+
 def test_every_note_of_a_cost_is_documented():
     source = (ROOT / "src" / "event" / "mod.rs").read_text("utf-8")
     names = re.search(r"const NAMES: \[&str; \d\] = \[(.*?)\]", source, re.DOTALL)[1]

@@ -1,0 +1,93 @@
+"""Where events go, beside or in place of the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from .errors import ConfigError
+
+__all__ = ["Destination"]
+
+_SCHEMES: Final = {"cloudevents+https": "https", "cloudevents+http": "http"}
+
+
+class _Secret:
+    """A text that shows itself nowhere but to who asks for it."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        return self._text
+
+    def __repr__(self) -> str:
+        return "'…'"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a secret is not written anywhere")
+
+
+class Destination:
+    """A destination over HTTP: batches of CloudEvents 1.0 in JSON, compressed, retried until it has them.
+
+    Args:
+        url: `cloudevents+https://host/path`; `cloudevents+http://` for this machine.
+        token: Sent as `Authorization: Bearer …`.
+        headers: Further headers, such as an API key's.
+        allow_http: Send to another machine in clear text all the same.
+
+    Raises:
+        ConfigError: The URL is of no known form. It is not repeated: it can hold a key.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        allow_http: bool = False,
+    ) -> None:
+        if not isinstance(url, str):
+            raise ConfigError(f"destination: {type(url).__name__} is no URL")
+        scheme, separator, rest = url.partition("://")
+        if not separator or scheme.lower() not in _SCHEMES:
+            raise ConfigError(f"destination: only 'ledger' and URLs with {' or '.join(_SCHEMES)} are known")
+        self._url = _Secret(f"{_SCHEMES[scheme.lower()]}://{rest}")
+        given = {"authorization": f"Bearer {token}"} if token else {}
+        for name, value in (headers or {}).items():
+            if not isinstance(name, str) or not isinstance(value, str):
+                raise ConfigError("destination: headers are texts")
+            given[name.lower()] = value
+        self._headers = {name: _Secret(value) for name, value in given.items()}
+        self.allow_http = bool(allow_http)
+
+    @property
+    def host(self) -> str:
+        """The host, which is all of the URL that is ever shown."""
+        try:
+            return urlsplit(self._url.reveal()).hostname or ""
+        except ValueError:
+            return ""
+
+    @property
+    def place(self) -> str:
+        """The URL without its query, by which its cursor is known. Not to be shown."""
+        return self._url.reveal().partition("?")[0]
+
+    def to_core(self) -> tuple[str, list[tuple[str, str]], bool]:
+        """As the core takes it: URL, headers, and whether clear text is allowed."""
+        return self._url.reveal(), [(name, value.reveal()) for name, value in self._headers.items()], self.allow_http
+
+    def __repr__(self) -> str:
+        return f"Destination({self.host!r}, headers={sorted(self._headers)})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Destination) and self.to_core() == other.to_core()
+
+    def __hash__(self) -> int:
+        return hash(self.host)

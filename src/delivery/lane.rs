@@ -1,0 +1,349 @@
+//! One destination: what it is, its place in the journal, and how a batch gets there.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Runtime;
+use tokio::sync::Notify;
+
+use super::backoff::Backoff;
+use super::remote::{self, Remote, Source, Step};
+use super::sender::{BATCH_BYTES, DestinationStats, Shared, lock};
+use super::{Delivered, Destination, Failure};
+use crate::event::binary::{DecodeError, decode, is_known_version};
+use crate::journal::{Batch, ForeignTail, Foreigners, Tail};
+
+/// How long a drain waits for one batch.
+const DRAIN_WAIT: Duration = Duration::from_secs(10);
+const DRAIN_POLL: Duration = Duration::from_millis(50);
+
+/// Where events go.
+pub enum Outlet {
+    /// A place on this machine, brought a batch at a time while everything else waits.
+    Local(Box<dyn Destination>),
+    /// A place over HTTP, asked while everything else goes on.
+    Remote(Box<Remote>),
+}
+
+impl Outlet {
+    /// A name that stays the same from run to run: a cursor is kept under it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Local(destination) => destination.name(),
+            Self::Remote(remote) => remote.name(),
+        }
+    }
+
+    pub(super) fn is_barred(&self) -> bool {
+        matches!(self, Self::Local(destination) if destination.is_barred())
+    }
+
+    pub(super) fn rest(&mut self) {
+        if let Self::Local(destination) = self {
+            destination.rest();
+        }
+    }
+
+    pub(super) fn is_in_flight(&self) -> bool {
+        matches!(self, Self::Remote(remote) if remote.is_in_flight())
+    }
+}
+
+/// One destination and its place in the journal.
+pub(super) struct Lane {
+    pub(super) outlet: Outlet,
+    pub(super) tail: Tail,
+    /// Of a local one.
+    pub(super) backoff: Backoff,
+}
+
+impl Lane {
+    pub(super) fn new(outlet: Outlet) -> Self {
+        Self { tail: Tail::new(outlet.name()), outlet, backoff: Backoff::default() }
+    }
+
+    pub(super) fn is_remote(&self) -> bool {
+        matches!(self.outlet, Outlet::Remote(_))
+    }
+
+    pub(super) fn drop_foreign(&mut self) {
+        if let Outlet::Remote(remote) = &mut self.outlet {
+            remote.drop_foreign();
+        }
+    }
+}
+
+/// What requests run in. Made by the first one, in the thread that waits for them.
+pub(super) struct Network {
+    pub(super) runtime: Runtime,
+    /// Told by every request that ends.
+    pub(super) done: Arc<Notify>,
+}
+
+impl Network {
+    fn new() -> Option<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+        Some(Self { runtime, done: Arc::default() })
+    }
+
+    pub(super) fn get(slot: &mut Option<Self>) -> Option<&Self> {
+        if slot.is_none() {
+            *slot = Self::new();
+        }
+        slot.as_ref()
+    }
+
+    /// Lets requests go on until one ends, at most for a time.
+    pub(super) fn wait(&self, pause: Duration) {
+        let _ = self.runtime.block_on(async { tokio::time::timeout(pause, self.done.notified()).await });
+    }
+}
+
+/// Takes over what another process delivered of this one's journal.
+pub(super) fn follow(shared: &Shared, lane: &mut Lane, index: usize) {
+    if !lane.tail.follow(&shared.journal) {
+        return;
+    }
+    // What is left is counted, not summed up: the other process does not tell how many records it passed.
+    let left = lane.tail.read(&shared.journal, usize::MAX).len() as u64;
+    lock(&shared.stats)[index].own = shared.journal.counts().appended.saturating_sub(left);
+}
+
+/// What dead processes left for destinations over HTTP, journal by journal.
+pub(super) struct Foreign {
+    foreigners: Foreigners,
+    /// By lane.
+    tails: Vec<VecDeque<ForeignTail>>,
+    has_moved: bool,
+}
+
+impl Foreign {
+    pub(super) fn new(foreigners: Foreigners, lanes: &[Lane]) -> Self {
+        let tails = |lane: &Lane| match &lane.outlet {
+            Outlet::Remote(remote) => foreigners.tails(remote.name()).into(),
+            Outlet::Local(_) => VecDeque::new(),
+        };
+        Self { tails: lanes.iter().map(tails).collect(), foreigners, has_moved: false }
+    }
+
+    /// The next batch for a lane.
+    fn read(&mut self, index: usize) -> Option<Batch> {
+        let tails = self.tails.get_mut(index)?;
+        while let Some(tail) = tails.front() {
+            let batch = tail.read(remote::BATCH_BYTES);
+            let is_readable = batch.payloads().all(is_known_version);
+            if tail.moves(&batch) && is_readable {
+                return Some(batch);
+            }
+            tails.pop_front();
+        }
+        None
+    }
+
+    fn advance(&mut self, index: usize, batch: &Batch) {
+        self.has_moved = true;
+        let Some(tails) = self.tails.get_mut(index) else { return };
+        if tails.front_mut().is_some_and(|tail| tail.advance(batch).is_err()) {
+            tails.pop_front();
+        }
+    }
+
+    /// Whether it came further since this was asked last.
+    pub(super) fn has_moved(&mut self) -> bool {
+        std::mem::take(&mut self.has_moved)
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.tails.iter().all(VecDeque::is_empty)
+    }
+
+    /// Deletes the journals that everybody has passed.
+    pub(super) fn finish(self) -> Option<Self> {
+        self.foreigners.remove_finished();
+        None
+    }
+}
+
+/// Goes on with a destination over HTTP, without waiting. Returns whether something was brought, and whether nothing is left.
+pub(super) fn remote_pass(
+    shared: &Shared,
+    lane: &mut Lane,
+    index: usize,
+    network: &Network,
+    hurry: bool,
+    mut foreign: Option<&mut Foreign>,
+) -> (bool, bool) {
+    let Outlet::Remote(remote) = &mut lane.outlet else { return (false, true) };
+    let mut moved = false;
+    loop {
+        // A copy, so that `stats()` does not wait for a body to be written; only this thread writes it.
+        let mut stats = lock(&shared.stats)[index].clone();
+        let read = || lane.tail.read(&shared.journal, remote::BATCH_BYTES);
+        let read_foreign = || foreign.as_mut().and_then(|foreign| foreign.read(index));
+        let step = remote.step(&network.runtime, &network.done, &mut stats, hurry && !moved, read, read_foreign);
+        match &step {
+            Step::Done(batch, Source::Own) => {
+                stats.own += batch.len() as u64;
+                lane.tail.advance(&shared.journal, batch);
+            }
+            Step::Done(batch, Source::Foreign) => {
+                shared.journal.count_corrupt(batch.corrupt);
+                if let Some(foreign) = &mut foreign {
+                    foreign.advance(index, batch);
+                }
+            }
+            // Chunks that were sealed without a new record.
+            Step::Idle(batch) => lane.tail.advance_in_memory(batch),
+            Step::Busy => {}
+        }
+        lock(&shared.stats)[index] = stats;
+        match step {
+            Step::Done(..) => moved = true,
+            // What others left is no reason to keep a flush waiting.
+            Step::Busy => return (moved, remote.is_foreign_only() && is_read(shared, &lane.tail)),
+            Step::Idle(_) => return (moved, true),
+        }
+    }
+}
+
+/// Whether nothing of this process's journal is left.
+fn is_read(shared: &Shared, tail: &Tail) -> bool {
+    let batch = tail.read(&shared.journal, 1);
+    batch.is_empty() && batch.corrupt == 0 && !batch.is_incomplete
+}
+
+/// Brings a local destination what is there. Returns whether something was brought, and whether nothing is left.
+pub(super) fn local_pass(shared: &Shared, lane: &mut Lane, index: usize) -> (bool, bool) {
+    let mut moved = false;
+    loop {
+        if lane.backoff.is_waiting(Instant::now()) {
+            return (moved, false);
+        }
+        let batch = lane.tail.read(&shared.journal, BATCH_BYTES);
+        if batch.is_empty() && batch.corrupt == 0 {
+            // Chunks that were sealed without a new record.
+            lane.tail.advance_in_memory(&batch);
+            return (moved, !batch.is_incomplete);
+        }
+        let is_last = batch.byte_len() < BATCH_BYTES;
+        if !deliver(shared, lane, index, &batch, true) {
+            return (moved, false);
+        }
+        lane.tail.advance(&shared.journal, &batch);
+        moved = true;
+        if is_last {
+            return (true, !batch.is_incomplete);
+        }
+        let control = lock(&shared.control);
+        if control.is_stopping && control.done < control.asked {
+            // Whoever closes did not wait for so much.
+            return (true, false);
+        }
+    }
+}
+
+/// Brings a batch to a destination. Returns what became of it, and how many of its records are no events.
+///
+/// A record that a later version wrote is a failure: that version is to deliver it.
+fn bring(destination: &mut dyn Destination, batch: &Batch) -> Result<(Delivered, u64), Failure> {
+    let mut events = Vec::with_capacity(batch.len());
+    for payload in batch.payloads() {
+        match decode(payload) {
+            Ok(event) => events.push(event),
+            Err(error @ DecodeError::Version(_)) => {
+                return Err(Failure { reason: error.to_string(), retry_after: None });
+            }
+            Err(DecodeError::Truncated | DecodeError::Text) => {}
+        }
+    }
+    let unreadable = (batch.len() - events.len()) as u64;
+    let delivered = if events.is_empty() { Delivered::default() } else { destination.deliver(&events)? };
+    Ok((delivered, unreadable))
+}
+
+/// Brings a batch to a destination and counts what became of it.
+pub(super) fn deliver(shared: &Shared, lane: &mut Lane, index: usize, batch: &Batch, is_own: bool) -> bool {
+    let Outlet::Local(destination) = &mut lane.outlet else { return false };
+    let outcome = bring(&mut **destination, batch);
+    let mut all = lock(&shared.stats);
+    let stats = &mut all[index];
+    match outcome {
+        Ok((delivered, unreadable)) => {
+            lane.backoff.succeed();
+            stats.delivered += delivered.accepted;
+            stats.duplicates += delivered.duplicates;
+            stats.unreadable += unreadable;
+            stats.own += if is_own { batch.len() as u64 } else { 0 };
+            stats.last_error = None;
+            true
+        }
+        Err(failure) => {
+            lane.backoff.fail(Instant::now(), failure.retry_after);
+            stats.failures += 1;
+            stats.last_error = Some(failure.reason);
+            false
+        }
+    }
+}
+
+/// Delivers, in the calling thread, what dead processes left under `root`. Returns how many events the first destination took.
+///
+/// # Errors
+/// The reasons of those destinations that did not take everything; what they took is delivered, and the rest is kept.
+pub fn drain_foreign(root: &Path, outlets: Vec<Outlet>) -> Result<u64, String> {
+    let Some(foreigners) = Foreigners::find(root) else { return Ok(0) };
+    let mut lanes: Vec<_> = outlets.into_iter().map(Lane::new).collect();
+    let (mut taken, mut reasons) = (0, Vec::new());
+    for (index, lane) in lanes.iter_mut().enumerate() {
+        if let Outlet::Local(destination) = &mut lane.outlet {
+            for mut tail in foreigners.tails(destination.name()) {
+                loop {
+                    let batch = tail.read(BATCH_BYTES);
+                    if !tail.moves(&batch) {
+                        break;
+                    }
+                    match bring(&mut **destination, &batch) {
+                        Ok((delivered, _)) => taken += if index == 0 { delivered.accepted } else { 0 },
+                        Err(failure) => {
+                            reasons.push(failure.reason);
+                            break;
+                        }
+                    }
+                    tail.advance(&batch).map_err(|error| error.to_string())?;
+                }
+            }
+            destination.rest();
+        }
+    }
+    let mut foreign = Foreign::new(foreigners, &lanes);
+    if !foreign.is_finished() {
+        let network = Network::new().ok_or("requests cannot be made now")?;
+        for (index, lane) in lanes.iter_mut().enumerate() {
+            let mut stats = DestinationStats::default();
+            drain_remote(lane, index, &network, &mut foreign, &mut stats);
+            taken += if index == 0 { stats.delivered } else { 0 };
+            reasons.extend(stats.last_error);
+        }
+        network.runtime.shutdown_background();
+    }
+    foreign.finish();
+    if reasons.is_empty() { Ok(taken) } else { Err(reasons.join("; ")) }
+}
+
+fn drain_remote(lane: &mut Lane, index: usize, network: &Network, foreign: &mut Foreign, stats: &mut DestinationStats) {
+    let Outlet::Remote(remote) = &mut lane.outlet else { return };
+    let mut deadline = Instant::now() + DRAIN_WAIT;
+    while Instant::now() < deadline {
+        match remote.step(&network.runtime, &network.done, stats, false, Batch::default, || foreign.read(index)) {
+            Step::Done(batch, _) => {
+                foreign.advance(index, &batch);
+                deadline = Instant::now() + DRAIN_WAIT;
+            }
+            Step::Busy => network.wait(DRAIN_POLL),
+            Step::Idle(_) => return,
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! When a remote destination may be asked again, and how often at once.
+//!
+//! Full jitter under an exponential bound after a failure; a Retry-After as a floor under it; a breaker that lets one request at a
+//! time try after five failures; a pause where somebody has to mend something; and a number of requests at once that grows slowly
+//! and is halved when the destination says that it has too many.
+
+use std::time::{Duration, Instant};
+
+const FIRST: Duration = Duration::from_millis(500);
+const LONGEST: Duration = Duration::from_mins(1);
+/// Failures in a row that open the breaker.
+const OPENS_AT: u32 = 5;
+/// How often a paused destination is asked whether it is mended.
+const PAUSE: Duration = Duration::from_mins(5);
+const MOST_AT_ONCE: u32 = 4;
+/// Successes in a row for one request more at once.
+const GROWS_AFTER: u32 = 10;
+
+/// The state of one remote destination.
+pub(super) struct Policy {
+    failures: u32,
+    successes: u32,
+    at_once: u32,
+    /// Not before this, unless somebody is waiting.
+    backoff: Option<Instant>,
+    /// Not before this, whoever is waiting: the destination asked for it.
+    asked: Option<Instant>,
+    is_paused: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { failures: 0, successes: 0, at_once: 1, backoff: None, asked: None, is_paused: false }
+    }
+}
+
+impl Policy {
+    pub(super) fn is_waiting(&self, now: Instant) -> bool {
+        [self.backoff, self.asked].into_iter().flatten().any(|until| now < until)
+    }
+
+    /// How many requests there may be at once.
+    pub(super) fn at_once(&self) -> usize {
+        if self.failures > 0 { 1 } else { self.at_once as usize }
+    }
+
+    /// Tries at once, as a flush asks for; what the destination asked for stands.
+    pub(super) fn hurry(&mut self) {
+        self.backoff = None;
+    }
+
+    pub(super) fn succeed(&mut self) {
+        let successes = self.successes + 1;
+        let grown = if successes.is_multiple_of(GROWS_AFTER) { self.at_once + 1 } else { self.at_once };
+        // An answer that was on its way does not take back what another asked for.
+        let asked = self.asked.filter(|until| !self.is_paused && Instant::now() < *until);
+        *self = Self { successes, at_once: grown.min(MOST_AT_ONCE), asked, ..Self::default() };
+    }
+
+    /// After a failure; `is_overload` when there may have been too much at once.
+    pub(super) fn fail(&mut self, now: Instant, at_least: Option<Duration>, is_overload: bool) {
+        let bound = FIRST.saturating_mul(1 << self.failures.min(10)).min(LONGEST);
+        self.failures = self.failures.saturating_add(1);
+        self.successes = 0;
+        if is_overload {
+            self.at_once = (self.at_once / 2).max(1);
+        }
+        self.is_paused = false;
+        self.backoff = Some(now + bound.mul_f64(fastrand::f64()));
+        let asked = at_least.map(|asked| now + asked.mul_f64(1.0 + 0.1 * fastrand::f64()));
+        self.asked = self.asked.max(asked);
+    }
+
+    /// After an answer that only a person can change.
+    pub(super) fn pause(&mut self, now: Instant) {
+        self.is_paused = true;
+        self.failures = self.failures.saturating_add(1);
+        self.asked = Some(now + PAUSE.mul_f64(1.0 + 0.1 * fastrand::f64()));
+    }
+
+    /// Its name in `stats()`.
+    pub(super) fn state(&self) -> &'static str {
+        match self {
+            Self { is_paused: true, .. } => "paused",
+            Self { failures: OPENS_AT.., .. } => "open",
+            _ => "closed",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_are_jittered_bounded_and_ended_by_a_flush() {
+        let now = Instant::now();
+        let mut policy = Policy::default();
+        for _ in 0..100 {
+            policy.fail(now, None, false);
+            assert!(!policy.is_waiting(now + LONGEST));
+        }
+        assert_eq!((policy.state(), policy.at_once()), ("open", 1));
+        policy.hurry();
+        assert!(!policy.is_waiting(now));
+        policy.succeed();
+        assert_eq!(policy.state(), "closed");
+    }
+
+    #[test]
+    fn what_the_destination_asks_for_stands_whoever_is_waiting() {
+        let now = Instant::now();
+        let mut policy = Policy::default();
+        policy.fail(now, Some(Duration::from_secs(9)), true);
+        policy.hurry();
+        policy.succeed();
+        policy.fail(now, Some(Duration::ZERO), true);
+        policy.hurry();
+        assert!(policy.is_waiting(now + Duration::from_secs(9)) && !policy.is_waiting(now + Duration::from_secs(10)));
+        let mut paused = Policy::default();
+        paused.pause(now);
+        paused.hurry();
+        assert!(paused.is_waiting(now + PAUSE) && paused.state() == "paused");
+    }
+
+    #[test]
+    fn requests_at_once_grow_slowly_and_are_halved() {
+        let mut policy = Policy::default();
+        for _ in 0..100 {
+            policy.succeed();
+        }
+        assert_eq!(policy.at_once(), MOST_AT_ONCE as usize);
+        policy.fail(Instant::now(), None, true);
+        assert_eq!(policy.at_once(), 1);
+        policy.succeed();
+        assert_eq!(policy.at_once(), 2);
+    }
+}

@@ -1,0 +1,265 @@
+//! One HTTP request: a body there, the beginning of the answer back.
+//!
+//! Redirects are not followed, for they could drop the body or carry a key to another host. Nothing that is reported names the URL's
+//! path, its query or a header: they hold keys.
+
+use std::time::{Duration, Instant};
+
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Url};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Servers close idle connections after a minute or so; ours go first, so that a request does not meet one that is closing.
+const IDLE: Duration = Duration::from_secs(30);
+/// A connection keeps its address: after this long the name is looked up again.
+const LONGEST_USE: Duration = Duration::from_mins(5);
+/// Bytes of an answer that are read.
+const LARGEST_ANSWER: usize = 64 << 10;
+
+/// Where a remote destination is, and how it is addressed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Address {
+    url: Url,
+    headers: HeaderMap,
+}
+
+/// Why an address is none.
+#[derive(thiserror::Error, Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AddressError {
+    /// No URL, or one without a host.
+    #[error("is no URL of the form cloudevents+https://host/path")]
+    Malformed,
+    /// Keys in clear text.
+    #[error("is plain http to another machine: use https, or allow_http=True")]
+    Plain,
+    /// A password in the URL.
+    #[error("holds a user or a password: give it as a header")]
+    Userinfo,
+    /// A header that cannot be sent.
+    #[error("has a header that is none")]
+    Header,
+}
+
+impl std::fmt::Debug for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Address").field("host", &self.host()).finish_non_exhaustive()
+    }
+}
+
+impl Address {
+    /// Reads an address.
+    ///
+    /// # Errors
+    /// When the URL is none or would show keys, or a header is none. The error repeats neither.
+    pub fn new(url: &str, headers: &[(String, String)], allow_http: bool) -> Result<Self, AddressError> {
+        let url = Url::parse(url).map_err(|_| AddressError::Malformed)?;
+        let address = Self { url, headers: HeaderMap::new() };
+        match (address.url.scheme(), address.url.has_host()) {
+            ("https", true) => {}
+            ("http", true) if address.is_local() || allow_http => {}
+            ("http", true) => return Err(AddressError::Plain),
+            _ => return Err(AddressError::Malformed),
+        }
+        let url = address.url;
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(AddressError::Userinfo);
+        }
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            let name: HeaderName = name.parse().map_err(|_| AddressError::Header)?;
+            let mut value: HeaderValue = value.parse().map_err(|_| AddressError::Header)?;
+            value.set_sensitive(true);
+            map.insert(name, value);
+        }
+        Ok(Self { url, headers: map })
+    }
+
+    /// The host, which may be named.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.url.host_str().unwrap_or_default()
+    }
+
+    /// A checksum that tells addresses apart without telling them. A query is left out: a key that changes is the same place.
+    pub(super) fn checksum(&self) -> u32 {
+        let mut place = self.url.clone();
+        place.set_query(None);
+        crc32fast::hash(place.as_str().as_bytes())
+    }
+
+    fn is_local(&self) -> bool {
+        matches!(self.url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"))
+    }
+
+    /// A text that somebody else wrote, without what he may have repeated of the address and the headers.
+    pub(super) fn redact(&self, text: &str) -> String {
+        let headers = self.headers.values().filter_map(|value| value.to_str().ok());
+        let mut secrets: Vec<String> = headers.flat_map(|value| value.split(' ')).map(str::to_owned).collect();
+        secrets.extend(self.url.query().map(str::to_owned));
+        secrets.extend(self.url.query_pairs().map(|(_, value)| value.into_owned()));
+        secrets.push(self.url.path().to_owned());
+        secrets.retain(|secret| secret.len() > 3);
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "…"))
+    }
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: u16,
+    pub(super) retry_after: Option<String>,
+    pub(super) body: Vec<u8>,
+}
+
+/// Why nothing came back, without what is secret.
+#[derive(Debug)]
+pub(super) struct SendError {
+    pub(super) reason: String,
+    /// The connection broke before an answer: it may have been closed while idle.
+    pub(super) is_broken: bool,
+    /// Something hung: of the other connections nothing good is known any more.
+    pub(super) is_dubious: bool,
+}
+
+/// Sends requests to one address.
+pub(super) struct Transport {
+    address: Address,
+    content_type: &'static str,
+    client: Option<(Client, Instant)>,
+}
+
+impl Transport {
+    pub(super) fn new(address: Address, content_type: &'static str) -> Self {
+        Self { address, content_type, client: None }
+    }
+
+    pub(super) fn host(&self) -> &str {
+        self.address.host()
+    }
+
+    pub(super) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// A client whose connections are young; made in the runtime that uses it.
+    fn client(&mut self) -> Result<Client, SendError> {
+        if let Some((client, made)) = &self.client
+            && made.elapsed() < LONGEST_USE
+        {
+            return Ok(client.clone());
+        }
+        // Fails when there is one already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut builder = Client::builder();
+        if self.address.is_local() {
+            // A proxy would see in clear text what is meant for this machine.
+            builder = builder.no_proxy();
+        }
+        if self.address.url.scheme() == "http" {
+            // Nothing to verify, so nothing is missing where the system has no certificates.
+            builder = builder.tls_certs_only(Vec::new());
+        }
+        let client = builder
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(TIMEOUT)
+            .pool_idle_timeout(IDLE)
+            .redirect(Policy::none())
+            .user_agent(concat!("taximeter/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| SendError { reason: reason(&error.without_url()), is_broken: false, is_dubious: false })?;
+        self.client = Some((client.clone(), Instant::now()));
+        Ok(client)
+    }
+
+    /// Lets go of every connection: of one of them nothing good is known any more.
+    pub(super) fn disconnect(&mut self) {
+        self.client = None;
+    }
+
+    /// The future of one request.
+    pub(super) fn send(
+        &mut self,
+        body: Vec<u8>,
+        is_gzip: bool,
+    ) -> impl Future<Output = Result<Reply, SendError>> + Send + 'static {
+        let client = self.client();
+        let (url, mut headers) = (self.address.url.clone(), self.address.headers.clone());
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        if is_gzip {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        async move {
+            let failed = |error: reqwest::Error| SendError {
+                is_broken: error.is_request() && !error.is_connect() && !error.is_timeout(),
+                is_dubious: error.is_timeout() && !error.is_connect(),
+                reason: reason(&error.without_url()),
+            };
+            let mut answer = client?.post(url).headers(headers).body(body).send().await.map_err(failed)?;
+            let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+            let mut reply = Reply {
+                status: answer.status().as_u16(),
+                retry_after: retry_after.map(str::to_owned),
+                body: Vec::new(),
+            };
+            // The status is what decides; an answer that breaks off, or goes on for ever, is enough of one.
+            while reply.body.len() < LARGEST_ANSWER
+                && let Ok(Some(piece)) = answer.chunk().await
+            {
+                let room = LARGEST_ANSWER - reply.body.len();
+                reply.body.extend_from_slice(&piece[..piece.len().min(room)]);
+            }
+            Ok(reply)
+        }
+    }
+}
+
+/// The innermost cause: what lies above it says only that there was one.
+fn reason(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    let kind = if error.is_timeout() { "timed out: " } else { "" };
+    format!("{kind}{cause}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(url: &str, allow_http: bool) -> Result<Address, AddressError> {
+        Address::new(url, &[("Authorization".into(), "Bearer canary".into())], allow_http)
+    }
+
+    #[test]
+    fn keys_go_over_https_or_stay_on_this_machine() {
+        assert!(address("https://collector.example/v1", false).is_ok());
+        assert!(address("http://127.0.0.1:8080/", false).is_ok());
+        assert!(address("http://[::1]:8080/", false).is_ok());
+        assert_eq!(address("http://collector.example/", false), Err(AddressError::Plain));
+        assert!(address("http://collector.example/", true).is_ok());
+        assert_eq!(address("https://user:canary@collector.example/", false), Err(AddressError::Userinfo));
+        for none in ["", "collector.example", "ftp://collector.example/", "https://"] {
+            assert_eq!(address(none, true), Err(AddressError::Malformed), "{none}");
+        }
+        let bad = Address::new("https://c.example/", &[("a b".into(), "c".into())], false);
+        assert_eq!(bad, Err(AddressError::Header));
+    }
+
+    #[test]
+    fn what_an_answer_repeats_of_keys_is_taken_out() {
+        let address = address("https://collector.example/secret-path?key=canary%2Fkey&a=1", false).unwrap();
+        let text = address.redact("Bearer canary at /secret-path?key=canary%2Fkey&a=1 and canary/key");
+        assert!(!text.contains("canary") && !text.contains("secret-path"), "{text}");
+    }
+
+    #[test]
+    fn an_address_shows_its_host_alone() {
+        let shown = format!("{:?}", address("https://collector.example/v1?key=canary", false).unwrap());
+        assert!(shown.contains("collector.example") && !shown.contains("canary"), "{shown}");
+    }
+}

@@ -1,0 +1,84 @@
+//! CloudEvents 1.0 in JSON, a batch a request: `application/cloudevents-batch+json`.
+//!
+//! `id` is the event's id and `source` always the same, so a receiver that drops what it has by both, as the specification asks for,
+//! has each event once. `subject` is the customer, where there is one. `data` is the event as `taximeter export` prints it.
+
+use serde::Serialize;
+
+use super::Protocol;
+use crate::event::UsageEvent;
+use crate::event::id::id_text;
+use crate::event::json::time_text;
+
+const SOURCE: &str = "urn:taximeter";
+const TYPE: &str = "taximeter.usage.v1";
+
+/// The format.
+pub struct CloudEvents;
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    specversion: &'static str,
+    id: String,
+    source: &'static str,
+    r#type: &'static str,
+    time: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<&'a str>,
+    datacontenttype: &'static str,
+    data: &'a UsageEvent<'a>,
+}
+
+impl Protocol for CloudEvents {
+    fn encode(&self, events: &[UsageEvent<'_>], body: &mut Vec<u8>) {
+        let batch = events.iter().map(|event| Envelope {
+            specversion: "1.0",
+            id: id_text(event.id),
+            source: SOURCE,
+            r#type: TYPE,
+            time: time_text(event.started_at),
+            subject: event.attribution.customer,
+            datacontenttype: "application/json",
+            data: event,
+        });
+        body.push(b'[');
+        for (index, envelope) in batch.enumerate() {
+            if index > 0 {
+                body.push(b',');
+            }
+            // Writing to memory does not fail, and the types have a form in JSON.
+            let _ = serde_json::to_writer(&mut *body, &envelope);
+        }
+        body.push(b']');
+    }
+
+    fn content_type(&self) -> &'static str {
+        "application/cloudevents-batch+json"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Attribution;
+
+    #[test]
+    fn a_batch_is_an_array_of_whole_events() {
+        let event = UsageEvent {
+            provider: "openai",
+            model: "gpt-4o",
+            attribution: Attribution { customer: Some("acme"), ..Attribution::default() },
+            ..UsageEvent::default()
+        };
+        let mut body = Vec::new();
+        CloudEvents.encode(&[event.clone(), UsageEvent::default()], &mut body);
+        let batch: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(batch[0]["subject"], "acme");
+        assert_eq!(batch[0]["id"], batch[0]["data"]["id"]);
+        assert_eq!(batch[0]["data"]["model"], "gpt-4o");
+        assert!(batch[1].get("subject").is_none());
+        body.clear();
+        CloudEvents.encode(&[], &mut body);
+        assert_eq!(body, b"[]");
+    }
+}

@@ -1,0 +1,83 @@
+"""A collector on 127.0.0.1 that keeps CloudEvents by id and misbehaves as it is told."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class Collector:
+    """Its `rule` sees every request's events and says what to answer: a status, with headers and body if need be, or `"reset"` to
+    cut the connection after the events are kept."""
+
+    def __init__(self) -> None:
+        self.events: dict[str, dict] = {}
+        self.received = 0
+        self.requests: list[dict] = []
+        self.rule: Callable[[list[dict]], object] = lambda events: 200
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Collector:
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                raw = self.rfile.read(int(self.headers["Content-Length"]))
+                text = gzip.decompress(raw) if self.headers.get("Content-Encoding") == "gzip" else raw
+                events = json.loads(text)
+                answer = outer.rule(events)
+                status, headers, body = answer if isinstance(answer, tuple) else (answer, {}, b"")
+                with outer._lock:
+                    outer.requests.append(
+                        {
+                            "at": time.monotonic(),
+                            "path": self.path,
+                            "headers": {name.lower(): value for name, value in self.headers.items()},
+                            "raw": raw,
+                            "status": status,
+                        }
+                    )
+                    if status == "reset" or 200 <= status < 300:
+                        outer.received += len(events)
+                        outer.events.update((event["id"], event) for event in events)
+                if status == "reset":
+                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    self.close_connection = True
+                    self.connection.close()
+                    return
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *arguments: object) -> None:
+                pass
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+
+            def handle_error(self, *arguments: object) -> None:
+                pass
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self.port = self._server.server_port
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    @property
+    def url(self) -> str:
+        return f"cloudevents+http://127.0.0.1:{self.port}/v1/events?key=canary-in-url"

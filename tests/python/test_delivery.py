@@ -1,0 +1,499 @@
+"""Delivery over HTTP, to a real server on loopback that misbehaves as it is told."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+
+import pytest
+from cloudevents.core.bindings.http import HTTPMessage, from_http_event
+from cloudevents.core.formats.json import JSONFormat
+
+import taximeter
+from collector import Collector
+from conftest import wait_for
+
+CANARY = "canary-in-header"
+
+
+@pytest.fixture
+def collector():
+    with Collector() as running:
+        yield running
+
+
+@pytest.fixture
+def make(state, collector):
+    made = []
+
+    def meter(*more, **settings) -> taximeter.Meter:
+        destination = taximeter.Destination(collector.url, token=CANARY)
+        made.append(taximeter.Meter(destination=[destination, *more], state_dir=state, **settings))
+        return made[-1]
+
+    yield meter
+    for one in made:
+        one.close(0.2)
+
+
+def track(meter, count: int = 1, **fields) -> list[str]:
+    given = {"provider": "openai", "model": "gpt-4o", "input_tokens": 100, "output_tokens": 10, "customer": "acme", **fields}
+    return [meter.track(**given).id for _ in range(count)]
+
+
+def of(meter) -> dict:
+    """What the meter says of its destination over HTTP."""
+    return next(one for name, one in meter.stats()["destinations"].items() if name.startswith("http-"))
+
+
+def test_events_arrive_as_cloudevents_that_the_reference_library_reads(make, collector):
+    meter = make()
+    ids = track(meter, 1500)
+    assert meter.flush(10) == (1500, 0, 0)
+    assert list(collector.events) == ids
+    assert collector.received == 1500
+    request = collector.requests[0]
+    assert request["headers"]["content-type"] == "application/cloudevents-batch+json"
+    assert request["headers"]["content-encoding"] == "gzip"
+    assert request["headers"]["authorization"] == f"Bearer {CANARY}"
+    assert request["path"] == "/v1/events?key=canary-in-url"
+    envelope = collector.events[ids[0]]
+    message = HTTPMessage(headers={"content-type": "application/cloudevents+json"}, body=json.dumps(envelope).encode())
+    event = from_http_event(message)
+    assert event.get_id() == ids[0]
+    assert (event.get_type(), event.get_source(), event.get_subject()) == ("taximeter.usage.v1", "urn:taximeter", "acme")
+    assert event.get_time().timestamp() == pytest.approx(time.time(), abs=30)
+    assert event.get_data()["cost_usd"] == "0.00035"
+    assert JSONFormat().write(event)
+
+
+def test_the_ledger_and_a_collector_both_have_everything(make, collector):
+    meter = make("ledger")
+    ids = track(meter, 50)
+    assert meter.flush(10).pending == 0
+    assert list(collector.events) == ids
+    assert [event["id"] for event in taximeter.Ledger(meter.settings.ledger).events()] == ids
+
+
+def test_a_collector_that_is_down_holds_up_nobody_and_gets_everything_later(make, collector):
+    collector.rule = lambda events: 503
+    meter = make("ledger")
+    ids = track(meter, 50)
+    wait_for(lambda: len(list(taximeter.Ledger(meter.settings.ledger).events())) == 50)
+    begun = time.monotonic()
+    assert meter.flush(0.5).pending == 50
+    assert time.monotonic() - begun < 1
+    found = of(meter)
+    assert found["last_error"] == "127.0.0.1 answered 503"
+    assert found["retries"] >= 1
+    collector.rule = lambda events: 200
+    wait_for(lambda: meter.flush(1).pending == 0)
+    assert list(collector.events) == ids
+
+
+def test_a_retry_sends_the_same_bytes(make, collector):
+    answers = iter([503, 503, 503])
+    collector.rule = lambda events: next(answers, 200)
+    meter = make()
+    track(meter, 20)
+    wait_for(lambda: meter.flush(1).pending == 0)
+    assert len(collector.requests) == 4
+    assert len({request["raw"] for request in collector.requests}) == 1
+
+
+def test_nobody_is_asked_before_the_time_that_it_named(make, collector):
+    answers = iter([(429, {"Retry-After": "2"}, b"")])
+    collector.rule = lambda events: next(answers, 200)
+    meter = make()
+    track(meter, 3)
+    wait_for(lambda: collector.requests)
+    for _ in range(5):
+        meter.flush(0.1)
+    wait_for(lambda: meter.flush(1).pending == 0)
+    first, second = (request["at"] for request in collector.requests)
+    assert second - first >= 2
+
+
+def test_only_what_is_unacceptable_ends_in_the_dead_letters(make, collector, state):
+    poison = set()
+
+    def rule(events):
+        return (400, {}, b"bad event") if any(event["id"] in poison for event in events) else 200
+
+    collector.rule = rule
+    meter = make()
+    ids = [*track(meter, 499), *track(meter, 1, feature="poison"), *track(meter, 500)]
+    poison.add(ids[499])
+    meter.flush(20)
+    wait_for(lambda: meter.flush(1).pending == 0)
+    assert set(collector.events) == set(ids) - poison
+    # 2·log2(n) + 1 requests for one bad event, and the whole batch once.
+    assert len(collector.requests) <= 22
+    assert (of(meter)["dead"], of(meter)["delivered"]) == (1, 999)
+    (path,) = (state / "dead").iterdir()
+    (letter,) = [json.loads(line) for line in path.read_text().splitlines()]
+    assert (letter["event"]["id"], letter["status"], letter["reason"]) == (ids[499], 400, "bad event")
+    assert path.stat().st_mode & 0o077 == 0
+
+
+def test_what_is_too_large_is_cut_and_the_size_remembered(make, collector):
+    collector.rule = lambda events: 413 if len(events) > 100 else 200
+    meter = make()
+    ids = track(meter, 1000)
+    wait_for(lambda: meter.flush(1).pending == 0)
+    assert set(collector.events) == set(ids)
+    refused = sum(request["status"] == 413 for request in collector.requests)
+    ids += track(meter, 300)
+    wait_for(lambda: meter.flush(1).pending == 0)
+    assert set(collector.events) == set(ids)
+    assert sum(request["status"] == 413 for request in collector.requests) <= refused + 1
+
+
+def test_a_wrong_key_pauses_and_keeps_everything(make, collector):
+    collector.rule = lambda events: 401
+    meter = make()
+    track(meter, 10)
+    assert meter.flush(1).pending == 10
+    assert of(meter)["state"] == "paused"
+    asked = len(collector.requests)
+    meter.flush(1)
+    assert len(collector.requests) == asked == 1
+
+
+def test_a_redirect_is_not_followed(make, collector):
+    with Collector() as other:
+        collector.rule = lambda events: (307, {"Location": f"http://127.0.0.1:{other.port}/"}, b"")
+        meter = make()
+        track(meter, 3)
+        assert meter.flush(1).pending == 3
+        assert not other.requests
+
+
+def test_who_does_not_take_gzip_gets_it_plain(make, collector):
+    answers = iter([415])
+    collector.rule = lambda events: next(answers, 200)
+    meter = make()
+    ids = track(meter, 100)
+    wait_for(lambda: meter.flush(1).pending == 0)
+    assert set(collector.events) == set(ids)
+    assert [request["headers"].get("content-encoding") for request in collector.requests] == ["gzip", None]
+
+
+def test_a_reset_after_the_events_were_kept_repeats_them_and_an_id_tells(make, collector):
+    turns = iter(range(1000))
+    collector.rule = lambda events: "reset" if next(turns) % 3 == 0 else 200
+    meter = make()
+    ids = []
+    for _ in range(10):
+        ids += track(meter, 50)
+        meter.flush(1)
+    wait_for(lambda: meter.flush(1).pending == 0)
+    assert set(collector.events) == set(ids)
+    assert collector.received > len(ids)
+
+
+def test_a_collector_that_never_answers_does_not_hold_up_track_or_the_exit(run, state):
+    listener = socket.create_server(("127.0.0.1", 0))
+    begun = time.monotonic()
+    run(
+        """
+        import sys, time, taximeter
+        meter = taximeter.init(destination=sys.argv[1], instrument=False)
+        begun = time.perf_counter()
+        for _ in range(1000):
+            assert taximeter.track(provider="openai", model="gpt-4o", input_tokens=1)
+        assert time.perf_counter() - begun < 1
+        """,
+        f"cloudevents+http://127.0.0.1:{listener.getsockname()[1]}/",
+    )
+    assert time.monotonic() - begun < 3
+    listener.close()
+
+
+def test_what_a_killed_process_left_is_delivered_by_the_next(run, collector, make):
+    outcome = run(
+        """
+        import os, sys, taximeter
+        taximeter.init(destination=sys.argv[1], instrument=False)
+        for _ in range(100):
+            print(taximeter.track(provider="openai", model="gpt-4o", input_tokens=1).id)
+        sys.stdout.flush()
+        os.kill(os.getpid(), 9)
+        """,
+        collector.url,
+        check=False,
+    )
+    left = outcome.stdout.split()
+    assert len(left) == 100
+    meter = make()
+    own = track(meter, 5)
+    wait_for(lambda: set(collector.events) == {*left, *own}, 40)
+
+
+def test_keys_show_nowhere(make, collector, state, caplog):
+    collector.rule = lambda events: (400, {}, b"no")
+    meter = make(debug=True)
+    track(meter, 3)
+    meter.flush(2)
+    shown = [repr(meter.settings), repr(meter.stats()), caplog.text, repr(taximeter.Destination(collector.url, token=CANARY))]
+    shown += [path.read_bytes().decode(errors="replace") for path in state.rglob("*") if path.is_file()]
+    for text in shown:
+        assert "canary" not in text
+    for wrong in (
+        "https://user:canary@h/",
+        "cloudevents+ftp://canary/",
+        "cloudevents+https://user:canary@h/",
+        "cloudevents+http://canary.example/",
+    ):
+        with pytest.raises(taximeter.ConfigError) as caught:
+            taximeter.Meter(destination=wrong, state_dir=state)
+        assert "canary" not in str(caught.value)
+
+
+def test_events_wait_for_company_and_are_sent_without_a_flush(make, collector):
+    meter = make()
+    for _ in range(20):
+        track(meter, 5)
+        time.sleep(0.02)
+    wait_for(lambda: len(collector.events) == 100, 10)
+    assert len(collector.requests) <= 4
+
+
+def test_a_forked_child_delivers_its_own(run, collector):
+    outcome = run(
+        """
+        import os, sys, taximeter
+        taximeter.init(destination=sys.argv[1], instrument=False)
+        def one():
+            os.write(1, taximeter.track(provider="openai", model="gpt-4o", input_tokens=1).id.encode() + b"\\n")
+        one()
+        taximeter.flush()
+        for _ in range(3):
+            if (pid := os.fork()) == 0:
+                one()
+                assert taximeter.flush(10).pending == 0
+                os._exit(0)
+            assert os.waitpid(pid, 0)[1] == 0
+        one()
+        """,
+        collector.url,
+    )
+    ids = outcome.stdout.split()
+    assert len(ids) == 5
+    wait_for(lambda: set(collector.events) == set(ids), 10)
+    assert collector.received == 5
+
+
+def test_many_threads_lose_nothing_while_the_collector_stumbles(make, collector):
+    turns = iter(range(10**6))
+    lock = threading.Lock()
+
+    def rule(events):
+        with lock:
+            turn = next(turns)
+        return {0: 500, 1: "reset", 2: (429, {"Retry-After": "0"}, b"")}.get(turn % 10, 200)
+
+    collector.rule = rule
+    meter = make("ledger")
+    ids: list[str] = []
+
+    def work():
+        mine = [one for _ in range(40) for one in track(meter, 50)]
+        with lock:
+            ids.extend(mine)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    wait_for(lambda: meter.flush(1).pending == 0, 60)
+    assert set(collector.events) == set(ids)
+    assert len(ids) == 8000
+
+
+def test_a_flush_in_vain_is_no_reason_to_ask_without_a_pause(make, collector):
+    collector.rule = lambda events: 503
+    meter = make()
+    track(meter, 3)
+    meter.flush(0.2)
+    time.sleep(3)
+    # Without jitter's help: 0, 0.5, 1.5 and 3.5 s are the longest pauses; the shortest are nothing.
+    assert len(collector.requests) <= 12
+
+
+@pytest.mark.parametrize("status", [402, 405, 407, 521, 529, 599])
+def test_what_somebody_can_mend_is_kept(make, collector, state, status):
+    collector.rule = lambda events: status
+    meter = make()
+    track(meter, 3)
+    assert meter.flush(0.5).pending == 3
+    assert not (state / "dead").exists()
+
+
+def test_an_event_that_a_server_fails_on_is_found_and_blocks_nobody(make, collector):
+    poison = set()
+    collector.rule = lambda events: 500 if any(event["id"] in poison for event in events) else 200
+    meter = make()
+    ids = track(meter, 2500)
+    poison.add(ids[700])
+    for _ in range(200):
+        meter.flush(0.2)
+        if of(meter)["dead"]:
+            break
+    wait_for(lambda: meter.flush(1).pending == 0, 60)
+    assert set(collector.events) == set(ids) - poison
+
+
+def test_what_cannot_be_written_down_is_not_given_up(make, collector, state):
+    collector.rule = lambda events: 410
+    meter = make()
+    state.mkdir(exist_ok=True)
+    (state / "dead").write_text("a file in its place")
+    track(meter, 3)
+    assert meter.flush(0.5).pending == 3
+    assert "dead letters cannot be written" in of(meter)["last_error"]
+    (state / "dead").unlink()
+    wait_for(lambda: meter.flush(1).pending == 0)
+    assert of(meter)["dead"] == 3
+
+
+def test_an_answer_that_repeats_keys_is_kept_without_them(make, collector, state):
+    echo = f"no route /v1/events?key=canary-in-url for Bearer {CANARY}".encode()
+    collector.rule = lambda events: (410, {}, echo)
+    meter = make()
+    track(meter, 1)
+    assert meter.flush(5).pending == 0
+    (letters,) = (state / "dead").iterdir()
+    assert "no route" in letters.read_text()
+    assert "canary" not in letters.read_text()
+
+
+def test_one_event_that_is_too_large_does_not_make_every_request_small(make, collector):
+    huge = set()
+    collector.rule = lambda events: 413 if any(event["id"] in huge for event in events) else 200
+    meter = make()
+    ids = track(meter, 64)
+    huge.add(ids[10])
+    wait_for(lambda: meter.flush(1).pending == 0)
+    before = len(collector.requests)
+    ids += track(meter, 3000)
+    wait_for(lambda: meter.flush(1).pending == 0)
+    assert set(collector.events) == set(ids) - huge
+    assert len(collector.requests) - before < 120
+
+
+def test_two_destinations_of_one_address_are_refused(state, collector):
+    again = [taximeter.Destination(collector.url, token=token) for token in ("a", "b")]
+    with pytest.raises(taximeter.ConfigError, match="same address"):
+        taximeter.Meter(destination=again, state_dir=state)
+
+
+def leave_behind(run, urls: list[str], count: int) -> list[str]:
+    """Events of a process that was killed before it could deliver them."""
+    outcome = run(
+        """
+        import os, sys, taximeter
+        taximeter.init(destination=sys.argv[2:], instrument=False)
+        for _ in range(int(sys.argv[1])):
+            print(taximeter.track(provider="openai", model="gpt-4o", input_tokens=1).id)
+        sys.stdout.flush()
+        os.kill(os.getpid(), 9)
+        """,
+        str(count), *urls, check=False,
+    )  # fmt: skip
+    return outcome.stdout.split()
+
+
+def test_a_drain_finds_the_poison_and_delivers_the_rest(run, collector, make, state):
+    poison: set[str] = set()
+    collector.rule = lambda events: 503
+    left = leave_behind(run, [collector.url], 2000)
+    poison.add(left[1234])
+    collector.rule = lambda events: 400 if any(event["id"] in poison for event in events) else 200
+    collector.events.clear()
+    collector.received = 0
+    meter = make()
+    assert meter.drain() == 1999
+    assert set(collector.events) == set(left) - poison
+    assert collector.received == 1999
+    assert len((next((state / "dead").iterdir())).read_text().splitlines()) == 1
+    assert not list((state / "journal").iterdir())
+
+
+def test_one_destination_that_is_down_keeps_no_other_from_what_was_left(run, collector, state):
+    with Collector() as healthy:
+        collector.rule = lambda events: 503
+        left = leave_behind(run, [collector.url, healthy.url], 50)
+        meter = taximeter.Meter(destination=[collector.url, healthy.url], state_dir=state)
+        with pytest.raises(taximeter.DeliveryError, match="answered 503"):
+            meter.drain()
+        assert set(healthy.events) == set(left)
+        collector.rule = lambda events: 200
+        meter.drain()
+        assert set(collector.events) == set(left)
+        meter.close()
+
+
+def test_what_others_left_holds_up_neither_the_ledger_nor_a_flush(run, collector, make, state):
+    hold = threading.Event()
+    collector.rule = lambda events: 503
+    left = leave_behind(run, [collector.url], 100)
+    collector.rule = lambda events: 200 if hold.wait(20) else 503
+    meter = make("ledger")
+    track(meter, 1)
+    time.sleep(0.5)
+    begun = time.monotonic()
+    track(meter, 4)
+    wait_for(lambda: len(list(taximeter.Ledger(meter.settings.ledger).events())) >= 5, 3)
+    assert time.monotonic() - begun < 3
+    hold.set()
+    wait_for(lambda: set(left) <= set(collector.events), 40)
+
+
+def test_a_clean_end_leaves_no_journal_behind(make, collector, state):
+    meter = make()
+    track(meter, 10)
+    assert meter.close(5).pending == 0
+    assert not list((state / "journal").iterdir())
+
+
+def test_a_meter_that_nobody_holds_delivers_what_it_has(state, collector):
+    meter = taximeter.Meter(destination=collector.url, state_dir=state)
+    ids = track(meter, 10)
+    del meter
+    wait_for(lambda: set(collector.events) == set(ids), 10)
+
+
+def test_a_proxy_sees_nothing_of_what_is_meant_for_this_machine(run, collector):
+    with Collector() as proxy:
+        run(
+            """
+            import sys, taximeter
+            taximeter.init(destination=taximeter.Destination(sys.argv[1], token="canary"), instrument=False)
+            taximeter.track(provider="openai", model="gpt-4o", input_tokens=1)
+            assert taximeter.flush(5).pending == 0
+            """,
+            collector.url,
+            HTTP_PROXY=f"http://127.0.0.1:{proxy.port}",
+            http_proxy=f"http://127.0.0.1:{proxy.port}",
+        )
+        assert len(collector.events) == 1
+        assert not proxy.requests
+
+
+def test_no_certificates_are_needed_where_nothing_is_encrypted(run, collector):
+    run(
+        """
+        import sys, taximeter
+        taximeter.init(destination=sys.argv[1], instrument=False)
+        taximeter.track(provider="openai", model="gpt-4o", input_tokens=1)
+        assert taximeter.flush(5).pending == 0, taximeter.stats()
+        """,
+        collector.url,
+        SSL_CERT_FILE="/nonexistent",
+        SSL_CERT_DIR="/nonexistent",
+    )
+    assert len(collector.events) == 1
