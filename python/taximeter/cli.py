@@ -81,6 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_filters(export)
     export.add_argument("--csv", action="store_true", help="print CSV")
 
+    dead = add("dead-letters", _dead_letters, "show the events that a destination refused for good, and why")
+    dead.add_argument("action", nargs="?", choices=("list", "drop"), default="list", help="list (default) or drop them")
     add("drain", _drain, "deliver what processes that ended left behind")
     add("doctor", _doctor, "check the meter and say what is wrong")
     return parser
@@ -218,10 +220,33 @@ def _drain(options: argparse.Namespace) -> int:
     return 0
 
 
+def _letters(state_dir: Path) -> list[Path]:
+    return sorted((state_dir / "dead").glob("*.jsonl"))
+
+
+def _dead_letters(options: argparse.Namespace) -> int:
+    settings = _api.default_meter.configure({"state_dir": options.state_dir, "enabled": True})
+    count = 0
+    for path in _letters(settings.state_dir):
+        with path.open(encoding="utf-8") as lines:
+            for line in lines:
+                count += 1
+                if options.action == "list":
+                    letter = json.loads(line)
+                    event = letter["event"]
+                    shown = f"{letter['at'][:19]}Z  {letter['destination']}  {letter['status']}  {event['id']}  {letter['reason']}"
+                    print(line.rstrip() if options.json else shown)
+        if options.action == "drop":
+            path.unlink()
+    if options.action == "drop":
+        print(json.dumps({"dropped": count}) if options.json else f"{count:,} events dropped")
+    return 0
+
+
 def _doctor(options: argparse.Namespace) -> int:
     settings = _api.default_meter.configure({"state_dir": options.state_dir, "enabled": True})
     checks = [_check_state_dir(settings.state_dir), _check_journals(settings.state_dir), _check_ledger(settings.ledger)]
-    checks += [_check_unpriced(settings.ledger), _check_disabled()]
+    checks += [_check_unpriced(settings.ledger), _check_dead_letters(settings.state_dir), _check_disabled()]
     if options.json:
         names = ("check", "ok", "detail")
         print(json.dumps([dict(zip(names, check, strict=True)) for check in checks], indent=2))
@@ -286,6 +311,11 @@ def _check_unpriced(path: Path) -> Check:
         return "prices", False, str(error)
     names = ", ".join(f"{row.key['provider']}/{row.key['model']} ({row.calls:,})" for row in report.rows[:10])
     return "prices", not report.rows, f"unknown for {names}" if names else "known for every call of the last 30 days"
+
+
+def _check_dead_letters(state_dir: Path) -> Check:
+    count = sum(path.read_bytes().count(b"\n") for path in _letters(state_dir))
+    return "dead letters", not count, f"{count:,} events were refused for good; see taximeter dead-letters" if count else "none"
 
 
 def _check_disabled() -> Check:

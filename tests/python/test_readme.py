@@ -60,7 +60,7 @@ def test_commands_that_are_shown_exist():
     from taximeter.cli import _parser
 
     choices = next(action.choices for action in _parser()._actions if action.choices and "report" in action.choices)
-    shown = set(re.findall(r"^\$ taximeter ([a-z]+)", README, re.MULTILINE))
+    shown = set(re.findall(r"^\$ taximeter ([a-z-]+)", README, re.MULTILINE))
     assert shown == set(choices) - {"models"}
 
 
