@@ -1,6 +1,7 @@
 //! Events that a destination refused for good, kept beside the journals with the reason, one JSON object a line.
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -57,8 +58,22 @@ impl DeadLetters {
         if let Some(dir) = path.parent() {
             create_private_dir(dir)?;
         }
+        let mut file = append_private(path)?;
+        // A line that a full disk broke off is not to take the next one along.
+        if ends_in_a_line(path) == Some(false) {
+            line.insert(0, b'\n');
+        }
         // One write a line: several processes append to one file.
-        append_private(path)?.write_all(&line)?;
+        file.write_all(&line)?;
         Ok(true)
     }
+}
+
+/// Whether a file ends with a line's end; `None` where it is empty.
+fn ends_in_a_line(path: &Path) -> Option<bool> {
+    let mut file = File::open(path).ok()?;
+    file.seek(SeekFrom::End(-1)).ok()?;
+    let mut last = [0];
+    file.read_exact(&mut last).ok()?;
+    Some(last == *b"\n")
 }

@@ -9,14 +9,16 @@ use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
 use super::backoff::Backoff;
-use super::remote::{self, Remote, Source, Step};
+use super::remote::{self, Remote, Source, Step, Urgency};
 use super::sender::{BATCH_BYTES, DestinationStats, Shared, lock};
 use super::{Delivered, Destination, Failure};
 use crate::event::binary::{DecodeError, decode, is_known_version};
 use crate::journal::{Batch, ForeignTail, Foreigners, Tail};
 
-/// How long a drain waits for one batch.
+/// How long a drain waits for a destination to accept anything.
 const DRAIN_WAIT: Duration = Duration::from_secs(10);
+/// How long a drain waits for another part of this process that reads what was left.
+const FIND_WAIT: Duration = Duration::from_secs(3);
 const DRAIN_POLL: Duration = Duration::from_millis(50);
 
 /// Where events go.
@@ -67,6 +69,13 @@ impl Lane {
 
     pub(super) fn is_remote(&self) -> bool {
         matches!(self.outlet, Outlet::Remote(_))
+    }
+
+    pub(super) fn has_progressed(&mut self) -> bool {
+        match &mut self.outlet {
+            Outlet::Remote(remote) => remote.has_progressed(),
+            Outlet::Local(_) => false,
+        }
     }
 
     pub(super) fn drop_foreign(&mut self) {
@@ -173,17 +182,28 @@ pub(super) fn remote_pass(
     lane: &mut Lane,
     index: usize,
     network: &Network,
-    hurry: bool,
+    urgency: Urgency,
     mut foreign: Option<&mut Foreign>,
 ) -> (bool, bool) {
     let Outlet::Remote(remote) = &mut lane.outlet else { return (false, true) };
     let mut moved = false;
+    if urgency != Urgency::None && remote.has_nothing_own() && !is_read(shared, &mut lane.tail) {
+        // Somebody waits for this process's events: those that others left are repeated later.
+        remote.drop_foreign();
+    }
     loop {
         // A copy, so that `stats()` does not wait for a body to be written; only this thread writes it.
         let mut stats = lock(&shared.stats)[index].clone();
         let read = || lane.tail.read(&shared.journal, remote::BATCH_BYTES);
         let read_foreign = || foreign.as_mut().and_then(|foreign| foreign.read(index));
-        let step = remote.step(&network.runtime, &network.done, &mut stats, hurry && !moved, read, read_foreign);
+        let step = remote.step(
+            &network.runtime,
+            &network.done,
+            &mut stats,
+            if moved { urgency.min(Urgency::Known) } else { urgency },
+            read,
+            read_foreign,
+        );
         match &step {
             Step::Done(batch, Source::Own) => {
                 stats.own += batch.len() as u64;
@@ -203,16 +223,21 @@ pub(super) fn remote_pass(
         match step {
             Step::Done(..) => moved = true,
             // What others left is no reason to keep a flush waiting.
-            Step::Busy => return (moved, remote.is_foreign_only() && is_read(shared, &lane.tail)),
+            Step::Busy => return (moved, remote.has_nothing_own() && is_read(shared, &mut lane.tail)),
             Step::Idle(_) => return (moved, true),
         }
     }
 }
 
 /// Whether nothing of this process's journal is left.
-fn is_read(shared: &Shared, tail: &Tail) -> bool {
+fn is_read(shared: &Shared, tail: &mut Tail) -> bool {
     let batch = tail.read(&shared.journal, 1);
-    batch.is_empty() && batch.corrupt == 0 && !batch.is_incomplete
+    let is_nothing = batch.is_empty() && batch.corrupt == 0;
+    if is_nothing {
+        // Chunks that were sealed without a new record.
+        tail.advance_in_memory(&batch);
+    }
+    is_nothing && !batch.is_incomplete
 }
 
 /// Brings a local destination what is there. Returns whether something was brought, and whether nothing is left.
@@ -294,7 +319,7 @@ pub(super) fn deliver(shared: &Shared, lane: &mut Lane, index: usize, batch: &Ba
 /// # Errors
 /// The reasons of those destinations that did not take everything; what they took is delivered, and the rest is kept.
 pub fn drain_foreign(root: &Path, outlets: Vec<Outlet>) -> Result<u64, String> {
-    let Some(foreigners) = Foreigners::find(root) else { return Ok(0) };
+    let foreigners = find_foreigners(root).ok_or("this process is delivering them already; try again")?;
     let mut lanes: Vec<_> = outlets.into_iter().map(Lane::new).collect();
     let (mut taken, mut reasons) = (0, Vec::new());
     for (index, lane) in lanes.iter_mut().enumerate() {
@@ -323,9 +348,12 @@ pub fn drain_foreign(root: &Path, outlets: Vec<Outlet>) -> Result<u64, String> {
         let network = Network::new().ok_or("requests cannot be made now")?;
         for (index, lane) in lanes.iter_mut().enumerate() {
             let mut stats = DestinationStats::default();
-            drain_remote(lane, index, &network, &mut foreign, &mut stats);
+            let is_done = drain_remote(lane, index, &network, &mut foreign, &mut stats);
             taken += if index == 0 { stats.delivered } else { 0 };
-            reasons.extend(stats.last_error);
+            if !is_done {
+                reasons
+                    .push(stats.last_error.unwrap_or_else(|| format!("{} did not answer in time", lane.outlet.name())));
+            }
         }
         network.runtime.shutdown_background();
     }
@@ -333,17 +361,46 @@ pub fn drain_foreign(root: &Path, outlets: Vec<Outlet>) -> Result<u64, String> {
     if reasons.is_empty() { Ok(taken) } else { Err(reasons.join("; ")) }
 }
 
-fn drain_remote(lane: &mut Lane, index: usize, network: &Network, foreign: &mut Foreign, stats: &mut DestinationStats) {
-    let Outlet::Remote(remote) = &mut lane.outlet else { return };
+/// The journals of others, once no other part of this process reads them.
+fn find_foreigners(root: &Path) -> Option<Foreigners> {
+    let deadline = Instant::now() + FIND_WAIT;
+    loop {
+        if let Some(foreigners) = Foreigners::find(root) {
+            return Some(foreigners);
+        }
+        if Instant::now() >= deadline {
+            return None;
+        }
+        std::thread::sleep(DRAIN_POLL);
+    }
+}
+
+/// Brings a destination over HTTP what is left for it; says whether that is everything.
+fn drain_remote(
+    lane: &mut Lane,
+    index: usize,
+    network: &Network,
+    foreign: &mut Foreign,
+    stats: &mut DestinationStats,
+) -> bool {
+    let Outlet::Remote(remote) = &mut lane.outlet else { return true };
     let mut deadline = Instant::now() + DRAIN_WAIT;
     while Instant::now() < deadline {
-        match remote.step(&network.runtime, &network.done, stats, false, Batch::default, || foreign.read(index)) {
+        match remote
+            .step(&network.runtime, &network.done, stats, Urgency::Known, Batch::default, || foreign.read(index))
+        {
             Step::Done(batch, _) => {
                 foreign.advance(index, &batch);
                 deadline = Instant::now() + DRAIN_WAIT;
             }
-            Step::Busy => network.wait(DRAIN_POLL),
-            Step::Idle(_) => return,
+            Step::Busy => {
+                network.wait(DRAIN_POLL);
+                if remote.has_progressed() {
+                    deadline = Instant::now() + DRAIN_WAIT;
+                }
+            }
+            Step::Idle(_) => return true,
         }
     }
+    false
 }

@@ -54,6 +54,8 @@ pub struct Remote {
     full_pieces: u32,
     plain_until: Option<Instant>,
     accepted_pieces: u64,
+    /// Whether a piece was accepted, cut or buried since this was asked last.
+    has_progressed: bool,
     /// The batch that is being brought.
     work: Option<Work>,
     /// Since when events have been waiting for company.
@@ -63,6 +65,8 @@ pub struct Remote {
 struct Work {
     batch: Batch,
     source: Source,
+    /// To be read again from its beginning: its cursor has not moved.
+    is_given_up: bool,
     /// The largest piece that was taken after something of the batch had been too large.
     largest: Option<usize>,
     todo: VecDeque<Piece>,
@@ -86,15 +90,26 @@ struct Piece {
     /// Events of it that can be read: known once there was a body.
     readable: u64,
     server_errors: u32,
-    /// How many pieces had been accepted when this one first failed.
-    accepted_before: u64,
+    /// How many pieces had been accepted when this one, or the one it was cut from, first failed.
+    accepted_before: Option<u64>,
     was_retried_at_once: bool,
 }
 
 impl Piece {
     fn new(events: Range<usize>) -> Self {
-        Self { events, body: None, readable: 0, server_errors: 0, accepted_before: 0, was_retried_at_once: false }
+        Self { events, body: None, readable: 0, server_errors: 0, accepted_before: None, was_retried_at_once: false }
     }
+}
+
+/// Whether somebody waits for what was tracked.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Urgency {
+    /// Nobody: events wait for company.
+    None,
+    /// Somebody does, but a destination that fails was asked for him already.
+    Known,
+    /// Somebody who has come just now: a destination that fails is asked once more.
+    New,
 }
 
 /// What a step came to.
@@ -122,6 +137,7 @@ impl Remote {
             full_pieces: 0,
             plain_until: None,
             accepted_pieces: 0,
+            has_progressed: false,
             work: None,
             waiting_since: None,
         }
@@ -143,9 +159,14 @@ impl Remote {
         !self.policy.is_waiting(Instant::now())
     }
 
-    /// Whether it has a batch of another journal, and none of its own.
-    pub(super) fn is_foreign_only(&self) -> bool {
-        self.work.as_ref().is_some_and(|work| work.source == Source::Foreign)
+    /// Whether it has no batch of its own process's journal.
+    pub(super) fn has_nothing_own(&self) -> bool {
+        self.work.as_ref().is_none_or(|work| work.source == Source::Foreign)
+    }
+
+    /// Whether a piece was accepted, cut or buried since this was asked last.
+    pub(super) fn has_progressed(&mut self) -> bool {
+        std::mem::take(&mut self.has_progressed)
     }
 
     /// Gives a batch of another journal up: its cursor has not moved.
@@ -160,11 +181,11 @@ impl Remote {
         runtime: &Runtime,
         done: &Arc<Notify>,
         stats: &mut DestinationStats,
-        hurry: bool,
+        urgency: Urgency,
         read: impl FnOnce() -> Batch,
         read_foreign: impl FnOnce() -> Option<Batch>,
     ) -> Step {
-        if hurry {
+        if urgency == Urgency::New {
             self.policy.hurry();
         }
         self.collect(runtime, stats);
@@ -188,7 +209,7 @@ impl Remote {
             } else {
                 let since = *self.waiting_since.get_or_insert_with(Instant::now);
                 let is_full = batch.len() >= MOST_EVENTS || batch.byte_len() >= BATCH_BYTES;
-                if !is_full && !hurry && since.elapsed() < AGE {
+                if !is_full && urgency == Urgency::None && since.elapsed() < AGE {
                     return Step::Busy;
                 }
                 if !batch.payloads().all(is_known_version) {
@@ -206,7 +227,7 @@ impl Remote {
 
     fn begin(&mut self, batch: Batch, source: Source) {
         let todo = pieces(0..batch.len(), self.ceiling);
-        self.work = Some(Work { batch, source, largest: None, todo, in_flight: Vec::new() });
+        self.work = Some(Work { batch, source, is_given_up: false, largest: None, todo, in_flight: Vec::new() });
     }
 
     /// Starts as many requests as there may be.
@@ -257,7 +278,9 @@ impl Remote {
                 Err(_) => work.todo.push_front(piece),
             }
         }
-        self.work = Some(work);
+        if !work.is_given_up {
+            self.work = Some(work);
+        }
     }
 
     fn fail(&mut self, work: &mut Work, mut piece: Piece, error: &SendError, stats: &mut DestinationStats) {
@@ -280,14 +303,17 @@ impl Remote {
         let answer = Answer { status: reply.status, retry_after: reply.retry_after.as_deref(), body: &reply.body };
         let mut verdict = self.protocol.verdict(&answer);
         if matches!(verdict, Verdict::Retry(_)) && reply.status == 500 {
-            if piece.server_errors == 0 {
-                piece.accepted_before = self.accepted_pieces;
-            }
+            let accepted_before = *piece.accepted_before.get_or_insert(self.accepted_pieces);
             piece.server_errors += 1;
             // Alone, it is cut as well: one half may be accepted, which shows where the fault is.
-            let is_alone = work.todo.is_empty() && work.in_flight.is_empty() && piece.events.len() > 1;
-            if piece.server_errors >= STUBBORN && (is_alone || self.accepted_pieces > piece.accepted_before) {
-                verdict = Verdict::Bisect;
+            let is_alone = work.todo.is_empty() && work.in_flight.is_empty();
+            if piece.server_errors >= STUBBORN {
+                if self.accepted_pieces > accepted_before || (is_alone && piece.events.len() > 1) {
+                    verdict = Verdict::Bisect;
+                } else if is_alone && work.batch.len() == 1 {
+                    // One event alone tells nothing: it is read again, with what came after it.
+                    work.is_given_up = true;
+                }
             }
         }
         let (now, count) = (Instant::now(), piece.events.len());
@@ -298,6 +324,7 @@ impl Remote {
         match verdict {
             Verdict::Accepted { rejected } => {
                 self.policy.succeed();
+                self.has_progressed = true;
                 self.accepted_pieces += 1;
                 if let Some(largest) = &mut work.largest {
                     *largest = count.max(*largest);
@@ -335,9 +362,12 @@ impl Remote {
                 if verdict == Verdict::Split {
                     work.largest.get_or_insert(1);
                 }
+                self.has_progressed = true;
                 let middle = piece.events.start + count / 2;
-                work.todo.push_front(Piece::new(middle..piece.events.end));
-                work.todo.push_front(Piece::new(piece.events.start..middle));
+                for half in [middle..piece.events.end, piece.events.start..middle] {
+                    let accepted_before = piece.accepted_before;
+                    work.todo.push_front(Piece { accepted_before, ..Piece::new(half) });
+                }
             }
             Verdict::Split | Verdict::Bisect | Verdict::Dead => self.bury(work, piece, reply, stats),
         }
@@ -347,17 +377,21 @@ impl Remote {
     fn bury(&mut self, work: &mut Work, mut piece: Piece, reply: &Reply, stats: &mut DestinationStats) {
         let body = String::from_utf8_lossy(&reply.body);
         let reason = self.transport.address().redact(&body);
-        let events = decoded(&work.batch, &piece.events);
-        stats.unreadable += (piece.events.len() - events.len()) as u64;
-        for (done, event) in events.iter().enumerate() {
-            match self.dead.keep(&self.name, event, reply.status, &reason) {
+        self.has_progressed = true;
+        let records = work.batch.payloads().enumerate().skip(piece.events.start).take(piece.events.len());
+        for (index, payload) in records {
+            let Ok(event) = decode(payload) else {
+                stats.unreadable += 1;
+                continue;
+            };
+            match self.dead.keep(&self.name, &event, reply.status, &reason) {
                 Ok(true) => stats.dead += 1,
                 Ok(false) => stats.dropped += 1,
                 Err(error) => {
                     // Nothing is given up that is written down nowhere.
                     stats.last_error = Some(format!("dead letters cannot be written: {error}"));
                     self.policy.fail(Instant::now(), None, false);
-                    piece.events.start += done;
+                    piece.events.start = index;
                     piece.body = None;
                     return work.todo.push_front(piece);
                 }

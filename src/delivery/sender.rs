@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::lane::{Foreign, Lane, Network, Outlet, deliver, follow, local_pass, remote_pass};
+use super::remote::Urgency;
 use crate::journal::{Foreigners, Journal, Tier, fork_generation, unix_ns};
 
 /// How often the thread looks while events come: often enough that two spare segments outlast the pause at full rate.
@@ -292,9 +293,13 @@ impl Work {
             (control.asked, control.done)
         };
         // Once for each flush: one that waits in vain is no reason to ask a destination that is down without a pause.
-        let hurry = asked > done && asked > self.hurried;
+        let urgency = match asked > done {
+            false => Urgency::None,
+            true if asked > self.hurried => Urgency::New,
+            true => Urgency::Known,
+        };
         self.hurried = asked;
-        let outcome = self.pass(hurry);
+        let outcome = self.pass(urgency);
         let mut control = lock(&self.shared.control);
         if outcome.is_drained && control.done < asked {
             control.done = asked;
@@ -329,14 +334,14 @@ impl Work {
     }
 
     /// Brings each destination what was appended until now.
-    fn pass(&mut self, hurry: bool) -> Pass {
+    fn pass(&mut self, urgency: Urgency) -> Pass {
         let mut outcome = Pass { moved: false, is_drained: true };
         for (index, lane) in self.lanes.iter_mut().enumerate() {
             if self.shared.is_handed_off {
                 follow(&self.shared, lane, index);
                 continue;
             }
-            if hurry {
+            if urgency != Urgency::None {
                 lane.backoff.hurry();
             }
             let (moved, is_drained) = match &mut lane.outlet {
@@ -347,7 +352,7 @@ impl Work {
                         outcome.is_drained = false;
                         continue;
                     };
-                    remote_pass(&self.shared, lane, index, network, hurry, self.foreign.as_mut())
+                    remote_pass(&self.shared, lane, index, network, urgency, self.foreign.as_mut())
                 }
             };
             outcome.moved |= moved;
@@ -370,7 +375,8 @@ impl Work {
             return;
         }
         // What came no further meanwhile waits for another time, so that it does not keep others from what is new.
-        if self.foreign.as_mut().is_some_and(Foreign::has_moved) {
+        let has_progressed = self.lanes.iter_mut().fold(false, |any, lane| any | lane.has_progressed());
+        if self.foreign.as_mut().is_some_and(|foreign| foreign.has_moved() || has_progressed) {
             return;
         }
         self.foreign = None;
@@ -410,12 +416,17 @@ impl Work {
         };
         self.shared.journal.close();
         if was_answered {
+            // What others left is theirs again.
+            self.foreign = None;
+            self.lanes.iter_mut().for_each(Lane::drop_foreign);
             let deadline = Instant::now() + STOP_WAIT;
-            while !self.pass(true).is_drained
+            let mut urgency = Urgency::New;
+            while !self.pass(urgency).is_drained
                 && Instant::now() < deadline
                 && let Some(network) = &self.network
             {
                 network.wait(POLL);
+                urgency = Urgency::Known;
             }
         }
         self.lanes.iter_mut().for_each(|lane| lane.outlet.rest());

@@ -100,7 +100,12 @@ impl Address {
         let mut secrets: Vec<String> = headers.flat_map(|value| value.split(' ')).map(str::to_owned).collect();
         secrets.extend(self.url.query().map(str::to_owned));
         secrets.extend(self.url.query_pairs().map(|(_, value)| value.into_owned()));
+        let raw_values = self.url.query().into_iter().flat_map(|query| query.split('&'));
+        secrets.extend(raw_values.filter_map(|pair| Some(pair.split_once('=')?.1.to_owned())));
         secrets.push(self.url.path().to_owned());
+        // Short segments are words such as `events`; keys are longer.
+        let segments = self.url.path_segments().into_iter().flatten();
+        secrets.extend(segments.filter(|segment| segment.len() >= 8).map(str::to_owned));
         secrets.retain(|secret| secret.len() > 3);
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "…"))
@@ -255,6 +260,8 @@ mod tests {
         let address = address("https://collector.example/secret-path?key=canary%2Fkey&a=1", false).unwrap();
         let text = address.redact("Bearer canary at /secret-path?key=canary%2Fkey&a=1 and canary/key");
         assert!(!text.contains("canary") && !text.contains("secret-path"), "{text}");
+        let hook = address.redact("unknown secret-path, unknown canary%2Fkey");
+        assert!(!hook.contains("canary") && !hook.contains("secret-path"), "{hook}");
     }
 
     #[test]

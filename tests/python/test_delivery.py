@@ -520,3 +520,18 @@ def test_dead_letters_are_shown_named_by_doctor_and_dropped(make, collector, sta
     assert cli("dead-letters", "drop").stdout == "1 events dropped\n"
     assert cli("dead-letters").stdout == ""
     assert cli("doctor").returncode == 0
+
+
+def test_one_event_alone_that_a_server_fails_on_holds_up_nobody(make, collector):
+    poison: set[str] = set()
+    collector.rule = lambda events: 500 if any(event["id"] in poison for event in events) else 200
+    meter = make()
+    poison.update(track(meter, 1))
+    for _ in range(8):
+        meter.flush(0.1)
+    ids = track(meter, 10)
+    for _ in range(100):
+        if meter.flush(0.1).pending == 0:
+            break
+    assert set(collector.events) == set(ids)
+    assert of(meter)["dead"] == 1
