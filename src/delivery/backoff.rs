@@ -29,11 +29,15 @@ impl Backoff {
     }
 
     pub(super) fn fail(&mut self, now: Instant, at_least: Option<Duration>) {
-        let bound = FIRST.saturating_mul(1 << self.failures.min(10)).min(LONGEST);
+        let wait = full_jitter(FIRST, self.failures, LONGEST).max(at_least.unwrap_or_default());
         self.failures = self.failures.saturating_add(1);
-        let wait = bound.mul_f64(fastrand::f64()).max(at_least.unwrap_or_default());
         self.until = Some(now + wait);
     }
+}
+
+/// A random time under a bound that doubles with every failure before, up to the longest.
+pub(super) fn full_jitter(first: Duration, failures: u32, longest: Duration) -> Duration {
+    first.saturating_mul(1 << failures.min(10)).min(longest).mul_f64(fastrand::f64())
 }
 
 #[cfg(test)]

@@ -170,9 +170,8 @@ impl Foreign {
     }
 
     /// Deletes the journals that everybody has passed.
-    pub(super) fn finish(self) -> Option<Self> {
+    pub(super) fn finish(self) {
         self.foreigners.remove_finished();
-        None
     }
 }
 
@@ -187,7 +186,7 @@ pub(super) fn remote_pass(
 ) -> (bool, bool) {
     let Outlet::Remote(remote) = &mut lane.outlet else { return (false, true) };
     let mut moved = false;
-    if urgency != Urgency::None && remote.has_nothing_own() && !is_read(shared, &mut lane.tail) {
+    if urgency != Urgency::None && remote.source() == Some(Source::Foreign) && !is_read(shared, &mut lane.tail) {
         // Somebody waits for this process's events: those that others left are repeated later.
         remote.drop_foreign();
     }
@@ -223,7 +222,7 @@ pub(super) fn remote_pass(
         match step {
             Step::Done(..) => moved = true,
             // What others left is no reason to keep a flush waiting.
-            Step::Busy => return (moved, remote.has_nothing_own() && is_read(shared, &mut lane.tail)),
+            Step::Busy => return (moved, remote.source() != Some(Source::Own) && is_read(shared, &mut lane.tail)),
             Step::Idle(_) => return (moved, true),
         }
     }

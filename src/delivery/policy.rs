@@ -6,6 +6,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::backoff::full_jitter;
+
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_mins(1);
 /// Failures in a row that open the breaker.
@@ -59,14 +61,13 @@ impl Policy {
 
     /// After a failure; `is_overload` when there may have been too much at once.
     pub(super) fn fail(&mut self, now: Instant, at_least: Option<Duration>, is_overload: bool) {
-        let bound = FIRST.saturating_mul(1 << self.failures.min(10)).min(LONGEST);
+        self.backoff = Some(now + full_jitter(FIRST, self.failures, LONGEST));
         self.failures = self.failures.saturating_add(1);
         self.successes = 0;
         if is_overload {
             self.at_once = (self.at_once / 2).max(1);
         }
         self.is_paused = false;
-        self.backoff = Some(now + bound.mul_f64(fastrand::f64()));
         let asked = at_least.map(|asked| now + asked.mul_f64(1.0 + 0.1 * fastrand::f64()));
         self.asked = self.asked.max(asked);
     }

@@ -154,14 +154,9 @@ impl Remote {
         self.work.as_ref().is_some_and(|work| !work.in_flight.is_empty())
     }
 
-    /// Whether it may be asked now.
-    pub(super) fn is_willing(&self) -> bool {
-        !self.policy.is_waiting(Instant::now())
-    }
-
-    /// Whether it has no batch of its own process's journal.
-    pub(super) fn has_nothing_own(&self) -> bool {
-        self.work.as_ref().is_none_or(|work| work.source == Source::Foreign)
+    /// Whose journal the batch is of that is being brought.
+    pub(super) fn source(&self) -> Option<Source> {
+        self.work.as_ref().map(|work| work.source)
     }
 
     /// Whether a piece was accepted, cut or buried since this was asked last.
@@ -196,7 +191,7 @@ impl Remote {
             }
             return Step::Done(work.batch, work.source);
         }
-        if self.work.is_none() && self.is_willing() {
+        if self.work.is_none() && !self.policy.is_waiting(Instant::now()) {
             let batch = read();
             let is_nothing = batch.is_empty() && batch.corrupt == 0;
             if is_nothing {

@@ -361,8 +361,8 @@ impl Work {
         let tails: Vec<_> = self.lanes.iter().map(|lane| &lane.tail).collect();
         let first_left = self.shared.journal.reclaim(&tails);
         self.lanes.iter_mut().for_each(|lane| lane.tail.prune(first_left));
-        if self.foreign.as_ref().is_some_and(Foreign::is_finished) {
-            self.foreign = self.foreign.take().and_then(Foreign::finish);
+        if let Some(foreign) = self.foreign.take_if(|foreign| foreign.is_finished()) {
+            foreign.finish();
         }
         outcome
     }
@@ -405,7 +405,11 @@ impl Work {
             }
         }
         let foreign = Foreign::new(foreigners, &self.lanes);
-        self.foreign = if foreign.is_finished() { foreign.finish() } else { Some(foreign) };
+        if foreign.is_finished() {
+            foreign.finish();
+        } else {
+            self.foreign = Some(foreign);
+        }
     }
 
     fn stop(&mut self) {
