@@ -62,6 +62,7 @@ def init(
     debug: bool | None = None,
     backend: str | None = None,
     budget_mb: float | None = None,
+    max_age: float | str | None = None,
     prices: Mapping[str, Any] | str | PathLike[str] | None = None,
 ) -> Meter:
     """Start metering: settle the settings and instrument the provider clients.
@@ -80,7 +81,10 @@ def init(
         enabled: `False` makes metering do nothing. `TAXIMETER_DISABLED=1` does so from outside.
         debug: Log what the meter does, at DEBUG level.
         backend: How the journal is written: `"mapped"`, `"written"` or `"memory"`.
-        budget_mb: Most megabytes of the journal on disk; by default a twentieth of the free space, at most 512.
+        budget_mb: Most megabytes of the journal on disk; by default a twentieth of the free space, at most 512. When they are used up,
+            the oldest events are given up, and counted.
+        max_age: How long events may wait for a destination over HTTP: seconds, or a text such as `"12h"`; a week by default, `False` for
+            ever. A collector that drops what it has by id has to remember ids for as long.
         prices: Rates, multipliers and aliases of your own, and whether the catalog is kept up to date: a mapping, or a file of
             it; see `docs/pricing.md`.
 

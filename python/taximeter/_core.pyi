@@ -85,9 +85,10 @@ class Meter:
         enabled: bool,
         state_dir: str | PathLike[str] | None,
         ledger: str | PathLike[str] | None,
-        remotes: Sequence[tuple[str, Sequence[tuple[str, str]], bool]],
+        remotes: Sequence[tuple[str, Sequence[tuple[str, str]], bool, float, bytes | None]],
         backend: str,
         budget: int | None,
+        max_age: float | None,
         catalog: str | PathLike[str] | None,
         long_tail: bool,
         overrides: str,
@@ -171,6 +172,7 @@ class Meter:
     def close(self, timeout: float) -> tuple[int, int, int]: ...
     def stats(self) -> dict[str, Any]: ...
     def drain(self) -> int: ...
+    def retry_dead_letters(self) -> int: ...
     def price(
         self,
         model: str,

@@ -25,6 +25,8 @@ __all__ = ["Prices", "Settings", "default_state_dir", "resolve"]
 ATTRIBUTION: Final = ("agent", "feature", "team", "customer", "user", "session")
 BACKENDS: Final = ("mapped", "written", "memory")
 LEDGER: Final = "ledger"
+WEEK: Final = 7 * 86_400.0
+"""A collector that drops repeated events by id is expected to remember them for this long."""
 _RULES: Final = ("rates", "multipliers", "aliases")
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off", ""})
@@ -40,6 +42,7 @@ _KNOWN: Final = frozenset(
         "debug",
         "backend",
         "budget_mb",
+        "max_age",
         "prices",
     }
 )
@@ -68,6 +71,8 @@ class Settings(NamedTuple):
     backend: str = "mapped"
     budget: int | None = None
     """Most bytes of the journal on disk; `None` lets the disk decide."""
+    max_age: float | None = WEEK
+    """Seconds that events may wait for a destination over HTTP; `None` for ever."""
     uses_ledger: bool = True
     destinations: tuple[Destination, ...] = ()
     """Where events go over HTTP."""
@@ -145,6 +150,7 @@ def resolve(arguments: Mapping[str, Any], environ: Mapping[str, str] | None = No
         uses_ledger=uses_ledger,
         destinations=destinations,
         budget=_budget(pick("budget_mb")),
+        max_age=_max_age(pick("max_age")),
         attribution={name: value for name in ATTRIBUTION if (value := pick(name)) is not None},
         prices=_prices([(source, layer["prices"]) for source, layer in layers if layer.get("prices") is not None]),
         tags={key: value for _, layer in reversed(layers) for key, value in _tags(layer.get("tags")).items()},
@@ -268,6 +274,27 @@ def _budget(value: Any) -> int | None:
     if not 4 <= megabytes <= 1_000_000:  # noqa: PLR2004 - one segment, and a bound against slips of the pen
         raise ConfigError(f"budget_mb: {value!r} is not a number of megabytes from 4 to 1,000,000")
     return int(megabytes * 1024 * 1024)
+
+
+def _max_age(value: Any) -> float | None:
+    if value is None:
+        return WEEK
+    if value is False or str(value).strip().lower() in _FALSE - {"0"}:
+        return None
+    seconds = _seconds(value)
+    if seconds is None or not 60 <= seconds <= 100 * 366 * 86_400:  # noqa: PLR2004 - shorter than an outage; a century is for ever
+        raise ConfigError(f"max_age: {value!r} is not a time from 60 seconds on, such as '12h' or '7d', nor False")
+    return seconds
+
+
+def _seconds(value: Any) -> float | None:
+    """Seconds from a number, or a text such as `6h`; `None` where it is neither."""
+    text = str(value).strip().lower()
+    factor = {"s": 1, "m": 60, "h": 3600, "d": 86_400}.get(text[-1:])
+    try:
+        return float(text[:-1]) * factor if factor else float(text)
+    except ValueError:
+        return None
 
 
 def _prices(layers: Sequence[tuple[str, Any]]) -> Prices:
@@ -395,12 +422,8 @@ def _every(value: Any) -> float | None:
         return None
     if text in _TRUE - {"1"}:
         return 86_400.0
-    factor = {"s": 1, "m": 60, "h": 3600, "d": 86_400}.get(text[-1:])
-    try:
-        seconds = float(text[:-1]) * factor if factor else float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 60 <= seconds <= 366 * 86_400:  # noqa: PLR2004 - sources are guests; a year is never
+    seconds = _seconds(text)
+    if seconds is None or not 60 <= seconds <= 366 * 86_400:  # noqa: PLR2004 - sources are guests; a year is never
         raise ConfigError(f"prices: refresh: {value!r} is not a time from 60 seconds to a year, such as '6h' or '1d'")
     return seconds
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -39,9 +41,11 @@ class Destination:
         token: Sent as `Authorization: Bearer …`.
         headers: Further headers, such as an API key's.
         allow_http: Send to another machine in clear text all the same.
+        timeout: Seconds that a request and its answer may take, from 0.1 to 600. A third of them without a byte end it too.
+        ca_bundle: A PEM file of certificates that are trusted beside the system's, for a collector with a private authority.
 
     Raises:
-        ConfigError: The URL is of no known form. It is not repeated: it can hold a key.
+        ConfigError: The URL is of no known form, or another argument breaks its rule. The URL is not repeated: it can hold a key.
     """
 
     def __init__(
@@ -51,6 +55,8 @@ class Destination:
         token: str | None = None,
         headers: Mapping[str, str] | None = None,
         allow_http: bool = False,
+        timeout: float = 30.0,
+        ca_bundle: str | PathLike[str] | None = None,
     ) -> None:
         if not isinstance(url, str):
             raise ConfigError(f"destination: {type(url).__name__} is no URL")
@@ -65,6 +71,13 @@ class Destination:
             given[name.lower()] = value
         self._headers = {name: _Secret(value) for name, value in given.items()}
         self.allow_http = bool(allow_http)
+        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0.1 <= timeout <= 600:  # noqa: PLR2004
+            raise ConfigError(f"destination: timeout: {timeout!r} is not a number of seconds from 0.1 to 600")
+        self.timeout = float(timeout)
+        try:
+            self._ca = None if ca_bundle is None else Path(ca_bundle).expanduser().read_bytes()
+        except (OSError, TypeError) as error:
+            raise ConfigError(f"destination: ca_bundle: {getattr(error, 'strerror', None) or error}") from None
 
     @property
     def host(self) -> str:
@@ -79,9 +92,10 @@ class Destination:
         """The URL without its query, by which its cursor is known. Not to be shown."""
         return self._url.reveal().partition("?")[0]
 
-    def to_core(self) -> tuple[str, list[tuple[str, str]], bool]:
-        """As the core takes it: URL, headers, and whether clear text is allowed."""
-        return self._url.reveal(), [(name, value.reveal()) for name, value in self._headers.items()], self.allow_http
+    def to_core(self) -> tuple[str, list[tuple[str, str]], bool, float, bytes | None]:
+        """As the core takes it: URL, headers, whether clear text is allowed, seconds a request may take, and certificates in PEM."""
+        headers = [(name, value.reveal()) for name, value in self._headers.items()]
+        return self._url.reveal(), headers, self.allow_http, self.timeout, self._ca
 
     def __repr__(self) -> str:
         return f"Destination({self.host!r}, headers={sorted(self._headers)})"

@@ -42,6 +42,7 @@ _RULES: Final = {
     "invalid_cost": "a cost is a decimal from 0 with at most 24 places; the computed one stands for it",
     "unknown_unit": "not a unit of usage; it is left out",
     "no_space": "the journal is full; the event is lost",
+    "given_up": "the oldest events that waited for a destination were given up, for their age or because the journal is full",
     "truncated": "texts over 512 bytes are cut, tags over 64 or 12 KiB are left out",
     "unreadable_usage": "not a usage that is understood; the event is recorded without usage",
     "contradictory_usage": "parts exceed the total that includes them, or overlap unknown; the event has no cost",
@@ -72,7 +73,10 @@ class Meter:
         enabled: `False` makes every call do nothing.
         debug: Log what the meter does, at DEBUG level.
         backend: How the journal is written: `"mapped"`, `"written"` or `"memory"`.
-        budget_mb: Most megabytes of the journal on disk; by default a twentieth of the free space, at most 512.
+        budget_mb: Most megabytes of the journal on disk; by default a twentieth of the free space, at most 512. When they are used up,
+            the oldest events are given up, and counted.
+        max_age: How long events may wait for a destination over HTTP: seconds, or a text such as `"12h"`; a week by default, `False` for
+            ever. A collector that drops what it has by id has to remember ids for as long.
         prices: Rates, multipliers and aliases of your own, and whether the catalog is kept up to date; see `docs/pricing.md`.
 
     Raises:
@@ -96,6 +100,7 @@ class Meter:
         debug: bool | None = None,
         backend: str | None = None,
         budget_mb: float | None = None,
+        max_age: float | str | None = None,
         prices: Mapping[str, Any] | str | PathLike[str] | None = None,
     ) -> None:
         given = {name: value for name, value in locals().items() if name != "self"}
@@ -161,6 +166,7 @@ class Meter:
             remotes=[destination.to_core() for destination in settings.destinations],
             backend=settings.backend,
             budget=settings.budget,
+            max_age=settings.max_age,
             catalog=settings.catalog,
             long_tail=settings.prices.long_tail,
             overrides=settings.prices.overrides,
@@ -312,6 +318,19 @@ class Meter:
         if self.settings is None:
             self.configure({})
         return self._core.drain()
+
+    def retry_dead_letters(self) -> int:
+        """Deliver what destinations refused for good once more, as `drain` does; returns how many events were put back.
+
+        Raises:
+            DeliveryError: A destination does not take them, or they cannot be put back; they are kept.
+        """
+        if self.settings is None:
+            self.configure({})
+        count = self._core.retry_dead_letters()
+        if count:
+            self.drain()
+        return count
 
     @property
     def enabled(self) -> bool:

@@ -1,20 +1,36 @@
 //! Events that a destination refused for good, kept beside the journals with the reason, one JSON object a line.
+//!
+//! ```text
+//! <state>/dead/<destination>.jsonl   {"at", "destination", "status", "reason", "event": {…}, "record": "…"}
+//! ```
+//!
+//! `event` is for people; `record` is the journal's own, in base64, from which a retry makes the same event. Several processes append
+//! to one file, and a retry empties it: each holds the file's lock, and looks whether it still has its name.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::{Deserialize, Serialize};
 
 use crate::event::UsageEvent;
+use crate::event::binary::decode;
 use crate::event::json::time_text;
 use crate::event::limits::cut;
-use crate::journal::{append_private, create_private_dir, unix_ns};
+use crate::journal::{
+    self, Backend, Journal, append_private, check_private_dir, create_private_dir, is_linked, unix_ns,
+};
 
 /// Bytes of dead letters of one destination; what comes after is dropped, and counted so.
 const LARGEST: u64 = 16 << 20;
 /// Bytes of an answer that are kept with an event.
 const LONGEST_REASON: usize = 1024;
+/// How long a retry waits for processes that write letters.
+const LOCK_WAIT: Duration = Duration::from_secs(3);
+const LOCK_POLL: Duration = Duration::from_millis(10);
 
 /// The dead letters of one destination.
 pub(super) struct DeadLetters {
@@ -28,6 +44,13 @@ struct Letter<'a> {
     status: u16,
     reason: &'a str,
     event: &'a UsageEvent<'a>,
+    record: String,
+}
+
+/// What a retry reads of a letter.
+#[derive(Deserialize)]
+struct Kept {
+    record: String,
 }
 
 impl DeadLetters {
@@ -36,7 +59,7 @@ impl DeadLetters {
         Self { path: state.map(|state| state.join("dead").join(format!("{destination}.jsonl"))) }
     }
 
-    /// Keeps an event that was refused with this status and reason; says whether there was room.
+    /// Keeps an event, with the record it was read from, that was refused with this status and reason; says whether there was room.
     ///
     /// # Errors
     /// Those of the operating system; the event must not be given up then.
@@ -44,6 +67,7 @@ impl DeadLetters {
         &self,
         destination: &str,
         event: &UsageEvent<'_>,
+        record: &[u8],
         status: u16,
         reason: &str,
     ) -> io::Result<bool> {
@@ -51,29 +75,161 @@ impl DeadLetters {
         if path.metadata().is_ok_and(|data| data.len() > LARGEST) {
             return Ok(false);
         }
-        let reason = cut(reason, LONGEST_REASON);
-        let letter = Letter { at: time_text(unix_ns()), destination, status, reason: &reason, event };
+        let (reason, record) = (cut(reason, LONGEST_REASON), BASE64.encode(record));
+        let letter = Letter { at: time_text(unix_ns()), destination, status, reason: &reason, event, record };
         let mut line = serde_json::to_vec(&letter)?;
         line.push(b'\n');
         if let Some(dir) = path.parent() {
             create_private_dir(dir)?;
         }
-        let mut file = append_private(path)?;
+        let mut file = locked(path, Duration::ZERO)?;
         // A line that a full disk broke off is not to take the next one along.
-        if ends_in_a_line(path) == Some(false) {
+        if !ends_in_a_line(&mut file)? {
             line.insert(0, b'\n');
         }
-        // One write a line: several processes append to one file.
         file.write_all(&line)?;
         Ok(true)
     }
 }
 
-/// Whether a file ends with a line's end; `None` where it is empty.
-fn ends_in_a_line(path: &Path) -> Option<bool> {
-    let mut file = File::open(path).ok()?;
-    file.seek(SeekFrom::End(-1)).ok()?;
+/// Opens a file of letters, and locks it until it is closed.
+fn locked(path: &Path, patience: Duration) -> io::Result<File> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let file = append_private(path)?;
+        match file.try_lock() {
+            // Whoever had the lock may have put another file in its place.
+            Ok(()) => {
+                if is_linked(&file) {
+                    return Ok(file);
+                }
+            }
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
+                return Err(io::Error::new(io::ErrorKind::WouldBlock, "another process has them"));
+            }
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_POLL),
+        }
+    }
+}
+
+/// Whether a file is empty or ends with a line's end.
+fn ends_in_a_line(file: &mut File) -> io::Result<bool> {
+    if file.metadata()?.len() == 0 {
+        return Ok(true);
+    }
+    file.seek(SeekFrom::End(-1))?;
     let mut last = [0];
-    file.read_exact(&mut last).ok()?;
-    Some(last == *b"\n")
+    file.read_exact(&mut last)?;
+    Ok(last == *b"\n")
+}
+
+/// Puts the dead letters under `state` into a journal that nobody holds, from which they are delivered like what a dead process left.
+/// Returns how many. Lines that hold no event stay where they are.
+///
+/// # Errors
+/// Those of the operating system; what was not put back stays a dead letter.
+pub fn retry_dead_letters(state: &Path) -> io::Result<u64> {
+    let dir = state.join("dead");
+    check_private_dir(state)?;
+    check_private_dir(&dir)?;
+    let mut count = 0;
+    for entry in std::fs::read_dir(&dir).into_iter().flatten() {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "jsonl")
+            && let Some(destination) = path.file_stem().and_then(|stem| stem.to_str())
+        {
+            count += put_back(state, &path, destination)?;
+        }
+    }
+    Ok(count)
+}
+
+fn put_back(state: &Path, path: &Path, destination: &str) -> io::Result<u64> {
+    let mut file = locked(path, LOCK_WAIT)?;
+    file.rewind()?;
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    let mut records = Vec::new();
+    let mut rest = String::new();
+    for line in text.lines().filter(|line| !line.is_empty()) {
+        let record = serde_json::from_str(line).ok().and_then(|kept: Kept| BASE64.decode(kept.record).ok());
+        match record.filter(|record| decode(record).is_ok()) {
+            Some(record) => records.push(record),
+            None => rest.extend([line, "\n"]),
+        }
+    }
+    if records.is_empty() {
+        return Ok(0);
+    }
+    let journal = Journal::open(journal::Settings {
+        root: Some(state.join("journal")),
+        // Nobody's budget: the letters are on this disk already, and leave it as soon as they are in the journal.
+        budget: Some(u64::MAX),
+        backend: Backend::Written,
+        destinations: vec![destination.to_owned()],
+    });
+    let is_written = records.iter().all(|record| {
+        journal.append(unix_ns(), |out, _| out.extend_from_slice(record)).is_ok()
+            && journal.tier() != journal::Tier::Memory
+    });
+    journal.close();
+    journal.finish(!is_written);
+    if !is_written {
+        return Err(io::Error::new(io::ErrorKind::StorageFull, "the journal cannot take them"));
+    }
+    // They are in the journal: from here on they come twice at worst, and a destination tells them by their id.
+    if rest.is_empty() {
+        std::fs::remove_file(path)?;
+    } else {
+        let draft = path.with_extension("tmp");
+        let _ = std::fs::remove_file(&draft);
+        append_private(&draft)?.write_all(rest.as_bytes())?;
+        std::fs::rename(draft, path)?;
+    }
+    Ok(records.len() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::binary::encode;
+    use crate::journal::Foreigners;
+
+    #[test]
+    fn letters_that_are_put_back_are_a_journal_of_the_same_events() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        let letters = DeadLetters::new(Some(&state), "http-1");
+        let records: Vec<_> = (1..=3)
+            .map(|id| {
+                let event = UsageEvent { id: [id; 16], provider: "p", model: "m", ..UsageEvent::default() };
+                let mut record = Vec::new();
+                encode(&event, &[], &mut record);
+                assert!(letters.keep("http-1", &event, &record, 400, "no").unwrap());
+                record
+            })
+            .collect();
+        let path = state.join("dead/http-1.jsonl");
+        File::options().append(true).open(&path).unwrap().write_all(b"{\"broken\n").unwrap();
+        assert_eq!(retry_dead_letters(&state).unwrap(), 3);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"broken\n");
+        let foreigners = Foreigners::find(&state.join("journal")).unwrap();
+        assert!(foreigners.tails("http-2").is_empty());
+        let batch = foreigners.tails("http-1")[0].read(1 << 20);
+        assert_eq!(batch.payloads().collect::<Vec<_>>(), records);
+        assert_eq!(retry_dead_letters(&state).unwrap(), 0);
+    }
+
+    #[test]
+    fn letters_that_another_holds_are_not_lost_and_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let letters = DeadLetters::new(Some(dir.path()), "http-1");
+        let keep = || letters.keep("http-1", &UsageEvent::default(), b"", 400, "no");
+        assert!(keep().unwrap());
+        let held = locked(&dir.path().join("dead/http-1.jsonl"), Duration::ZERO).unwrap();
+        assert_eq!(keep().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        drop(held);
+        assert!(keep().unwrap());
+    }
 }

@@ -9,11 +9,11 @@ use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
 use super::backoff::Backoff;
-use super::remote::{self, Remote, Source, Step, Urgency};
-use super::sender::{BATCH_BYTES, DestinationStats, Shared, lock};
-use super::{Delivered, Destination, Failure};
+use super::remote::{self, Feed, Remote, Source, Step, Urgency};
+use super::sender::{BATCH_BYTES, Shared, lock};
+use super::{Delivered, Destination, DestinationStats, Failure};
 use crate::event::binary::{DecodeError, decode, is_known_version};
-use crate::journal::{Batch, ForeignTail, Foreigners, Tail};
+use crate::journal::{Batch, ForeignTail, Foreigners, Journal, Position, Tail};
 
 /// How long a drain waits for a destination to accept anything.
 const DRAIN_WAIT: Duration = Duration::from_secs(10);
@@ -37,6 +37,15 @@ impl Outlet {
             Self::Local(destination) => destination.name(),
             Self::Remote(remote) => remote.name(),
         }
+    }
+
+    /// Its counts, at the beginning.
+    pub(super) fn stats(&self) -> DestinationStats {
+        let host = match self {
+            Self::Local(_) => None,
+            Self::Remote(remote) => Some(remote.host().to_owned()),
+        };
+        DestinationStats { name: self.name().to_owned(), host, ..DestinationStats::default() }
     }
 
     pub(super) fn is_barred(&self) -> bool {
@@ -65,6 +74,14 @@ pub(super) struct Lane {
 impl Lane {
     pub(super) fn new(outlet: Outlet) -> Self {
         Self { tail: Tail::new(outlet.name()), outlet, backoff: Backoff::default() }
+    }
+
+    /// How far it will have come when what it is bringing is done.
+    pub(super) fn reaches(&self) -> &Position {
+        match &self.outlet {
+            Outlet::Remote(remote) => remote.reaches().unwrap_or(self.tail.position()),
+            Outlet::Local(_) => self.tail.position(),
+        }
     }
 
     pub(super) fn is_remote(&self) -> bool {
@@ -175,6 +192,28 @@ impl Foreign {
     }
 }
 
+/// What a destination over HTTP is fed with.
+struct LaneFeed<'a> {
+    journal: Option<&'a Journal>,
+    tail: &'a Tail,
+    foreign: Option<&'a mut Foreign>,
+    index: usize,
+}
+
+impl Feed for LaneFeed<'_> {
+    fn oldest(&mut self) -> Batch {
+        self.journal.map(|journal| self.tail.read(journal, remote::BATCH_BYTES)).unwrap_or_default()
+    }
+
+    fn newest(&mut self) -> Option<Batch> {
+        self.tail.read_newest(self.journal?, remote::BATCH_BYTES)
+    }
+
+    fn foreign(&mut self) -> Option<Batch> {
+        self.foreign.as_mut()?.read(self.index)
+    }
+}
+
 /// Goes on with a destination over HTTP, without waiting. Returns whether something was brought, and whether nothing is left.
 pub(super) fn remote_pass(
     shared: &Shared,
@@ -193,19 +232,13 @@ pub(super) fn remote_pass(
     loop {
         // A copy, so that `stats()` does not wait for a body to be written; only this thread writes it.
         let mut stats = lock(&shared.stats)[index].clone();
-        let read = || lane.tail.read(&shared.journal, remote::BATCH_BYTES);
-        let read_foreign = || foreign.as_mut().and_then(|foreign| foreign.read(index));
-        let step = remote.step(
-            &network.runtime,
-            &network.done,
-            &mut stats,
-            if moved { urgency.min(Urgency::Known) } else { urgency },
-            read,
-            read_foreign,
-        );
+        let mut feed =
+            LaneFeed { journal: Some(&shared.journal), tail: &lane.tail, foreign: foreign.as_deref_mut(), index };
+        let urgency = if moved { urgency.min(Urgency::Known) } else { urgency };
+        let step = remote.step(&network.runtime, &network.done, &mut stats, urgency, &mut feed);
         match &step {
             Step::Done(batch, Source::Own) => {
-                stats.own += batch.len() as u64;
+                stats.note_passed(batch);
                 lane.tail.advance(&shared.journal, batch);
             }
             Step::Done(batch, Source::Foreign) => {
@@ -231,12 +264,11 @@ pub(super) fn remote_pass(
 /// Whether nothing of this process's journal is left.
 fn is_read(shared: &Shared, tail: &mut Tail) -> bool {
     let batch = tail.read(&shared.journal, 1);
-    let is_nothing = batch.is_empty() && batch.corrupt == 0;
-    if is_nothing {
+    if batch.is_nothing() {
         // Chunks that were sealed without a new record.
         tail.advance_in_memory(&batch);
     }
-    is_nothing && !batch.is_incomplete
+    batch.is_nothing() && !batch.is_incomplete
 }
 
 /// Brings a local destination what is there. Returns whether something was brought, and whether nothing is left.
@@ -247,7 +279,8 @@ pub(super) fn local_pass(shared: &Shared, lane: &mut Lane, index: usize) -> (boo
             return (moved, false);
         }
         let batch = lane.tail.read(&shared.journal, BATCH_BYTES);
-        if batch.is_empty() && batch.corrupt == 0 {
+        lock(&shared.stats)[index].oldest = batch.appended_at().min();
+        if batch.is_nothing() {
             // Chunks that were sealed without a new record.
             lane.tail.advance_in_memory(&batch);
             return (moved, !batch.is_incomplete);
@@ -300,7 +333,9 @@ pub(super) fn deliver(shared: &Shared, lane: &mut Lane, index: usize, batch: &Ba
             stats.delivered += delivered.accepted;
             stats.duplicates += delivered.duplicates;
             stats.unreadable += unreadable;
-            stats.own += if is_own { batch.len() as u64 } else { 0 };
+            if is_own {
+                stats.note_passed(batch);
+            }
             stats.last_error = None;
             true
         }
@@ -385,9 +420,8 @@ fn drain_remote(
     let Outlet::Remote(remote) = &mut lane.outlet else { return true };
     let mut deadline = Instant::now() + DRAIN_WAIT;
     while Instant::now() < deadline {
-        match remote
-            .step(&network.runtime, &network.done, stats, Urgency::Known, Batch::default, || foreign.read(index))
-        {
+        let mut feed = LaneFeed { journal: None, tail: &lane.tail, foreign: Some(foreign), index };
+        match remote.step(&network.runtime, &network.done, stats, Urgency::Known, &mut feed) {
             Step::Done(batch, _) => {
                 foreign.advance(index, &batch);
                 deadline = Instant::now() + DRAIN_WAIT;

@@ -7,17 +7,21 @@ mod backoff;
 mod dead_letter;
 mod lane;
 mod local;
+mod piece;
 mod policy;
 mod remote;
 mod sender;
+mod stats;
 mod transport;
 
 use std::time::Duration;
 
+pub use dead_letter::retry_dead_letters;
 pub use lane::{Outlet, drain_foreign};
 pub use local::LedgerDestination;
 pub use remote::Remote;
-pub use sender::{DestinationStats, Flushed, Sender};
+pub use sender::{Flushed, Sender};
+pub use stats::DestinationStats;
 pub use transport::{Address, AddressError};
 
 use crate::event::UsageEvent;

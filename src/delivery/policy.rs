@@ -1,7 +1,7 @@
 //! When a remote destination may be asked again, and how often at once.
 //!
 //! Full jitter under an exponential bound after a failure; a Retry-After as a floor under it; a breaker that lets one request at a
-//! time try after five failures; a pause where somebody has to mend something; and a number of requests at once that grows slowly
+//! time try after five failures, or when more than one request in ten had to be sent again; a pause where somebody has to mend something; and a number of requests at once that grows slowly
 //! and is halved when the destination says that it has too many.
 
 use std::time::{Duration, Instant};
@@ -17,12 +17,17 @@ const PAUSE: Duration = Duration::from_mins(5);
 const MOST_AT_ONCE: u32 = 4;
 /// Successes in a row for one request more at once.
 const GROWS_AFTER: u32 = 10;
+/// What one retry costs of the budget that successes fill: at most one request in ten is a retry while the breaker is closed.
+const RETRY_COST: u32 = 10;
+const MOST_CREDIT: u32 = 10 * RETRY_COST;
 
 /// The state of one remote destination.
 pub(super) struct Policy {
     failures: u32,
     successes: u32,
     at_once: u32,
+    /// Filled by successes and used up by retries.
+    credit: u32,
     /// Not before this, unless somebody is waiting.
     backoff: Option<Instant>,
     /// Not before this, whoever is waiting: the destination asked for it.
@@ -32,7 +37,15 @@ pub(super) struct Policy {
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { failures: 0, successes: 0, at_once: 1, backoff: None, asked: None, is_paused: false }
+        Self {
+            failures: 0,
+            successes: 0,
+            at_once: 1,
+            credit: MOST_CREDIT,
+            backoff: None,
+            asked: None,
+            is_paused: false,
+        }
     }
 }
 
@@ -43,7 +56,7 @@ impl Policy {
 
     /// How many requests there may be at once.
     pub(super) fn at_once(&self) -> usize {
-        if self.failures > 0 { 1 } else { self.at_once as usize }
+        if self.failures > 0 || self.is_open() { 1 } else { self.at_once as usize }
     }
 
     /// Tries at once, as a flush asks for; what the destination asked for stands.
@@ -56,13 +69,19 @@ impl Policy {
         let grown = if successes.is_multiple_of(GROWS_AFTER) { self.at_once + 1 } else { self.at_once };
         // An answer that was on its way does not take back what another asked for.
         let asked = self.asked.filter(|until| !self.is_paused && Instant::now() < *until);
-        *self = Self { successes, at_once: grown.min(MOST_AT_ONCE), asked, ..Self::default() };
+        let credit = (self.credit + 1).min(MOST_CREDIT);
+        *self = Self { successes, at_once: grown.min(MOST_AT_ONCE), credit, asked, ..Self::default() };
+    }
+
+    fn is_open(&self) -> bool {
+        self.failures >= OPENS_AT || self.credit < RETRY_COST
     }
 
     /// After a failure; `is_overload` when there may have been too much at once.
     pub(super) fn fail(&mut self, now: Instant, at_least: Option<Duration>, is_overload: bool) {
         self.backoff = Some(now + full_jitter(FIRST, self.failures, LONGEST));
         self.failures = self.failures.saturating_add(1);
+        self.credit = self.credit.saturating_sub(RETRY_COST);
         self.successes = 0;
         if is_overload {
             self.at_once = (self.at_once / 2).max(1);
@@ -83,7 +102,7 @@ impl Policy {
     pub(super) fn state(&self) -> &'static str {
         match self {
             Self { is_paused: true, .. } => "paused",
-            Self { failures: OPENS_AT.., .. } => "open",
+            _ if self.is_open() => "open",
             _ => "closed",
         }
     }
@@ -104,8 +123,39 @@ mod tests {
         assert_eq!((policy.state(), policy.at_once()), ("open", 1));
         policy.hurry();
         assert!(!policy.is_waiting(now));
-        policy.succeed();
+        (0..RETRY_COST).for_each(|_| policy.succeed());
         assert_eq!(policy.state(), "closed");
+    }
+
+    #[test]
+    fn more_than_one_retry_in_ten_opens_the_breaker_until_successes_pay_for_them() {
+        let now = Instant::now();
+        let run = |successes_per_failure: u32| {
+            let mut policy = Policy::default();
+            for _ in 0..100 {
+                policy.fail(now, None, false);
+                (0..successes_per_failure).for_each(|_| policy.succeed());
+            }
+            policy.state()
+        };
+        assert_eq!((run(12), run(10), run(5)), ("closed", "closed", "open"));
+    }
+
+    /// A thousand clients of a collector that told them all to come back after a minute.
+    #[test]
+    fn clients_that_were_sent_away_together_do_not_come_back_together() {
+        let now = Instant::now();
+        let minute = Duration::from_mins(1);
+        let mut seconds = [0; 7];
+        for _ in 0..1000 {
+            let mut policy = Policy::default();
+            policy.fail(now, Some(minute), true);
+            assert!(policy.is_waiting(now + minute));
+            let first = (0..7).find(|second| !policy.is_waiting(now + minute + Duration::from_secs(second + 1)));
+            seconds[first.unwrap() as usize] += 1;
+        }
+        let most = seconds.into_iter().max().unwrap();
+        assert!(most <= 3 * 1000 / 6, "{seconds:?}");
     }
 
     #[test]

@@ -5,25 +5,21 @@
 //! half until the event is found that is at fault. A crash in between repeats pieces: the receiver tells events by their id.
 
 use std::collections::VecDeque;
-use std::io::Write;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::dead_letter::DeadLetters;
+use super::piece::{Piece, Written};
 use super::policy::Policy;
 use super::transport::{Reply, SendError, Transport};
 use super::{Address, DestinationStats};
-use crate::event::UsageEvent;
 use crate::event::binary::{decode, is_known_version};
-use crate::journal::Batch;
+use crate::journal::{Batch, Position, unix_ns};
 use crate::protocol::{Answer, Protocol, Verdict};
 
 /// Events in one request.
@@ -32,12 +28,12 @@ const MOST_EVENTS: usize = 1_000;
 pub(super) const BATCH_BYTES: usize = 512 << 10;
 /// How long events wait for company.
 const AGE: Duration = Duration::from_secs(1);
-/// Smaller bodies gain nothing by compression.
-const COMPRESSED_FROM: usize = 1024;
 /// After a 415, this long without compression.
 const PLAIN_FOR: Duration = Duration::from_hours(1);
 /// A server error that meets one piece this often while others are accepted is that piece's own fault.
 const STUBBORN: u32 = 5;
+/// Requests that ended without an answer in time, for one piece, until it is cut: a smaller one may get through.
+const TOO_SLOW: u32 = 2;
 /// Pieces of full size that are taken before a larger one is tried.
 const GROWS_AFTER: u32 = 10;
 
@@ -48,6 +44,8 @@ pub struct Remote {
     transport: Transport,
     policy: Policy,
     dead: DeadLetters,
+    /// How long events may wait; for ever with `None`.
+    max_age: Option<Duration>,
     /// Events that the destination takes in one request: learned from what it took of what it had found too large.
     ceiling: usize,
     /// Pieces of that size that it took in a row.
@@ -60,6 +58,19 @@ pub struct Remote {
     work: Option<Work>,
     /// Since when events have been waiting for company.
     waiting_since: Option<Instant>,
+    /// What the last batch was of: a backlog and what is new take turns.
+    last: Option<Turn>,
+}
+
+/// What a batch is of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// The beginning of what waits.
+    Oldest,
+    /// What is being tracked, ahead of older events.
+    Newest,
+    /// What others left.
+    Foreign,
 }
 
 struct Work {
@@ -82,25 +93,6 @@ pub(super) enum Source {
     Foreign,
 }
 
-/// Some events of a batch, in one request.
-struct Piece {
-    events: Range<usize>,
-    /// Kept until the piece is done or cut: a retry sends the same bytes.
-    body: Option<(Vec<u8>, bool)>,
-    /// Events of it that can be read: known once there was a body.
-    readable: u64,
-    server_errors: u32,
-    /// How many pieces had been accepted when this one, or the one it was cut from, first failed.
-    accepted_before: Option<u64>,
-    was_retried_at_once: bool,
-}
-
-impl Piece {
-    fn new(events: Range<usize>) -> Self {
-        Self { events, body: None, readable: 0, server_errors: 0, accepted_before: None, was_retried_at_once: false }
-    }
-}
-
 /// Whether somebody waits for what was tracked.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Urgency {
@@ -110,6 +102,25 @@ pub(super) enum Urgency {
     Known,
     /// Somebody who has come just now: a destination that fails is asked once more.
     New,
+}
+
+/// Where batches come from.
+pub(super) trait Feed {
+    /// The events after the cursor of this process's journal.
+    fn oldest(&mut self) -> Batch;
+    /// Events that are being tracked, where older ones are left as well.
+    fn newest(&mut self) -> Option<Batch>;
+    /// The next of a journal that was left behind.
+    fn foreign(&mut self) -> Option<Batch>;
+}
+
+impl DestinationStats {
+    /// Counts the events of a piece that were not sent.
+    fn note_left_out(&mut self, piece: &Piece, source: Source) {
+        self.unreadable += piece.unreadable();
+        self.expired += piece.expired;
+        self.own_lost += if source == Source::Own { piece.expired } else { 0 };
+    }
 }
 
 /// What a step came to.
@@ -123,9 +134,9 @@ pub(super) enum Step {
 }
 
 impl Remote {
-    /// A destination at an address. `state` is where dead letters go.
+    /// A destination at an address. `state` is where dead letters go; events that have waited longer than `max_age` are not sent.
     #[must_use]
-    pub fn new(address: Address, protocol: Box<dyn Protocol>, state: Option<&Path>) -> Self {
+    pub fn new(address: Address, protocol: Box<dyn Protocol>, state: Option<&Path>, max_age: Option<Duration>) -> Self {
         let name = format!("http-{:08x}", address.checksum());
         Self {
             dead: DeadLetters::new(state, &name),
@@ -133,6 +144,7 @@ impl Remote {
             transport: Transport::new(address, protocol.content_type()),
             protocol,
             policy: Policy::default(),
+            max_age,
             ceiling: MOST_EVENTS,
             full_pieces: 0,
             plain_until: None,
@@ -140,7 +152,18 @@ impl Remote {
             has_progressed: false,
             work: None,
             waiting_since: None,
+            last: None,
         }
+    }
+
+    /// The host, which may be named.
+    pub(super) fn host(&self) -> &str {
+        self.transport.host()
+    }
+
+    /// Where it will be in this process's journal when the batch is done that is being brought.
+    pub(super) fn reaches(&self) -> Option<&Position> {
+        self.work.as_ref().filter(|work| work.source == Source::Own).map(|work| &work.batch.position)
     }
 
     /// The name of its cursor.
@@ -169,16 +192,14 @@ impl Remote {
         self.work.take_if(|work| work.source == Source::Foreign);
     }
 
-    /// Goes on as far as it can without waiting. `read` gives the events after the cursor of this process's journal, `read_foreign`
-    /// those of one that was left behind, which come when there are none of its own.
+    /// Goes on as far as it can without waiting.
     pub(super) fn step(
         &mut self,
         runtime: &Runtime,
         done: &Arc<Notify>,
         stats: &mut DestinationStats,
         urgency: Urgency,
-        read: impl FnOnce() -> Batch,
-        read_foreign: impl FnOnce() -> Option<Batch>,
+        feed: &mut impl Feed,
     ) -> Step {
         if urgency == Urgency::New {
             self.policy.hurry();
@@ -191,62 +212,83 @@ impl Remote {
             }
             return Step::Done(work.batch, work.source);
         }
-        if self.work.is_none() && !self.policy.is_waiting(Instant::now()) {
-            let batch = read();
-            let is_nothing = batch.is_empty() && batch.corrupt == 0;
-            if is_nothing {
-                self.waiting_since = None;
-                match read_foreign() {
-                    Some(foreign) => self.begin(foreign, Source::Foreign),
-                    None if batch.is_incomplete => return Step::Busy,
-                    None => return Step::Idle(batch),
-                }
-            } else {
-                let since = *self.waiting_since.get_or_insert_with(Instant::now);
-                let is_full = batch.len() >= MOST_EVENTS || batch.byte_len() >= BATCH_BYTES;
-                if !is_full && urgency == Urgency::None && since.elapsed() < AGE {
-                    return Step::Busy;
-                }
-                if !batch.payloads().all(is_known_version) {
-                    // That version is to deliver it.
-                    stats.last_error = Some("events of a later version of taximeter are waiting for it".to_owned());
-                    return Step::Busy;
-                }
-                self.waiting_since = None;
-                self.begin(batch, Source::Own);
-            }
+        if self.work.is_none()
+            && !self.policy.is_waiting(Instant::now())
+            && let Some(nothing) = self.take(stats, urgency, feed)
+        {
+            return nothing;
         }
         self.send(runtime, done, stats);
         Step::Busy
     }
 
-    fn begin(&mut self, batch: Batch, source: Source) {
-        let todo = pieces(0..batch.len(), self.ceiling);
+    /// Begins the next batch, or says that there is none.
+    ///
+    /// What this process tracks goes first, and what others left when nothing of it is due. Where both wait, or a backlog of this
+    /// process's own and what it tracks now, they take turns; but nobody who waits for a flush waits for what others left.
+    fn take(&mut self, stats: &mut DestinationStats, urgency: Urgency, feed: &mut impl Feed) -> Option<Step> {
+        let own = feed.oldest();
+        let has_own = !own.is_nothing();
+        stats.oldest = own.appended_at().min();
+        let is_due = has_own && {
+            let since = *self.waiting_since.get_or_insert_with(Instant::now);
+            let is_full = own.len() >= MOST_EVENTS || own.byte_len() >= BATCH_BYTES;
+            is_full || urgency != Urgency::None || since.elapsed() >= AGE
+        };
+        let may_be_foreign = !has_own || (urgency == Urgency::None && (!is_due || self.last != Some(Turn::Foreign)));
+        if may_be_foreign && let Some(foreign) = feed.foreign() {
+            self.begin(foreign, Turn::Foreign);
+        } else if !is_due {
+            self.waiting_since = self.waiting_since.filter(|_| has_own);
+            return Some(if has_own || own.is_incomplete { Step::Busy } else { Step::Idle(own) });
+        } else if !own.payloads().all(is_known_version) {
+            // That version is to deliver it.
+            stats.last_error = Some("events of a later version of taximeter are waiting for it".to_owned());
+            return Some(Step::Busy);
+        } else {
+            self.waiting_since = None;
+            // A batch that is not full leaves no backlog behind.
+            let is_behind = own.byte_len() >= BATCH_BYTES && self.last != Some(Turn::Newest);
+            match is_behind.then(|| feed.newest()).flatten() {
+                Some(newest) => self.begin(newest, Turn::Newest),
+                None => self.begin(own, Turn::Oldest),
+            }
+        }
+        None
+    }
+
+    fn begin(&mut self, batch: Batch, turn: Turn) {
+        let todo = Piece::of(0..batch.len(), self.ceiling).collect();
+        let source = if turn == Turn::Foreign { Source::Foreign } else { Source::Own };
         self.work = Some(Work { batch, source, is_given_up: false, largest: None, todo, in_flight: Vec::new() });
+        self.last = Some(turn);
     }
 
     /// Starts as many requests as there may be.
     fn send(&mut self, runtime: &Runtime, done: &Arc<Notify>, stats: &mut DestinationStats) {
         let Some(work) = &mut self.work else { return };
         let now = Instant::now();
+        let is_plain = self.plain_until.is_some_and(|until| now < until);
+        let since = self.max_age.map_or(0, |age| unix_ns().saturating_sub(age.as_nanos() as u64));
         while !self.policy.is_waiting(now)
             && work.in_flight.len() < self.policy.at_once()
             && let Some(mut piece) = work.todo.pop_front()
         {
             if piece.body.is_none() {
-                let events = decoded(&work.batch, &piece.events);
-                piece.readable = events.len() as u64;
-                if events.is_empty() {
-                    stats.unreadable += piece.events.len() as u64;
-                    continue;
+                match piece.write(&work.batch, &*self.protocol, since, is_plain) {
+                    Written::Ready(ready) => piece = ready,
+                    Written::Cut(parts) => {
+                        parts.into_iter().rev().for_each(|part| work.todo.push_front(part));
+                        continue;
+                    }
+                    Written::Empty(empty) => {
+                        stats.note_left_out(&empty, work.source);
+                        continue;
+                    }
                 }
-                let mut body = Vec::new();
-                self.protocol.encode(&events, &mut body);
-                let is_plain = self.plain_until.is_some_and(|until| now < until);
-                piece.body = Some(if is_plain { (body, false) } else { compressed(body) });
             }
-            let (body, is_gzip) = piece.body.clone().unwrap_or_default();
-            let request = self.transport.send(body, is_gzip);
+            let Some(body) = piece.body.clone() else { continue };
+            let request = self.transport.send(body.bytes, body.is_gzip);
             let done = Arc::clone(done);
             let handle = runtime.spawn(async move {
                 let reply = request.await;
@@ -284,14 +326,27 @@ impl Remote {
             stats.retries += 1;
             return work.todo.push_front(piece);
         }
-        if error.is_dubious {
-            self.transport.disconnect();
-        }
         self.policy.fail(Instant::now(), None, true);
         stats.failures += 1;
         stats.retries += 1;
         stats.last_error = Some(format!("{}: {}", self.transport.host(), error.reason));
+        if error.is_dubious {
+            self.transport.disconnect();
+            piece.timeouts += 1;
+            if piece.timeouts >= TOO_SLOW && piece.events.len() > 1 {
+                return self.cut(work, &piece, true);
+            }
+        }
         work.todo.push_front(piece);
+    }
+
+    /// Puts the halves of a piece in its place.
+    fn cut(&mut self, work: &mut Work, piece: &Piece, is_too_large: bool) {
+        if is_too_large {
+            work.largest.get_or_insert(1);
+        }
+        self.has_progressed = true;
+        piece.halves().into_iter().for_each(|half| work.todo.push_front(half));
     }
 
     fn judge(&mut self, work: &mut Work, mut piece: Piece, reply: &Reply, stats: &mut DestinationStats) {
@@ -330,8 +385,8 @@ impl Remote {
                     }
                 }
                 stats.rejected += rejected;
-                stats.unreadable += count as u64 - piece.readable;
-                stats.delivered += piece.readable.saturating_sub(rejected);
+                stats.note_left_out(&piece, work.source);
+                stats.delivered += piece.sent.saturating_sub(rejected);
                 stats.last_error = None;
             }
             Verdict::Retry(after) => {
@@ -344,7 +399,7 @@ impl Remote {
                     work.todo.push_front(piece);
                 }
             }
-            Verdict::Uncompressed if piece.body.as_ref().is_some_and(|(_, is_gzip)| *is_gzip) => {
+            Verdict::Uncompressed if piece.body.as_ref().is_some_and(|body| body.is_gzip) => {
                 self.plain_until = Some(now + PLAIN_FOR);
                 piece.body = None;
                 work.todo.push_front(piece);
@@ -353,17 +408,7 @@ impl Remote {
                 self.policy.pause(now);
                 work.todo.push_front(piece);
             }
-            Verdict::Split | Verdict::Bisect if count > 1 => {
-                if verdict == Verdict::Split {
-                    work.largest.get_or_insert(1);
-                }
-                self.has_progressed = true;
-                let middle = piece.events.start + count / 2;
-                for half in [middle..piece.events.end, piece.events.start..middle] {
-                    let accepted_before = piece.accepted_before;
-                    work.todo.push_front(Piece { accepted_before, ..Piece::new(half) });
-                }
-            }
+            Verdict::Split | Verdict::Bisect if count > 1 => self.cut(work, &piece, verdict == Verdict::Split),
             Verdict::Split | Verdict::Bisect | Verdict::Dead => self.bury(work, piece, reply, stats),
         }
     }
@@ -379,7 +424,7 @@ impl Remote {
                 stats.unreadable += 1;
                 continue;
             };
-            match self.dead.keep(&self.name, &event, reply.status, &reason) {
+            match self.dead.keep(&self.name, &event, payload, reply.status, &reason) {
                 Ok(true) => stats.dead += 1,
                 Ok(false) => stats.dropped += 1,
                 Err(error) => {
@@ -392,28 +437,5 @@ impl Remote {
                 }
             }
         }
-    }
-}
-
-/// Pieces of at most `ceiling` events.
-fn pieces(all: Range<usize>, ceiling: usize) -> VecDeque<Piece> {
-    all.clone().step_by(ceiling).map(|start| Piece::new(start..(start + ceiling).min(all.end))).collect()
-}
-
-/// The events among some records of a batch.
-fn decoded<'a>(batch: &'a Batch, records: &Range<usize>) -> Vec<UsageEvent<'a>> {
-    let payloads = batch.payloads().skip(records.start).take(records.len());
-    payloads.filter_map(|payload| decode(payload).ok()).collect()
-}
-
-/// The body as it is sent, and whether it is compressed.
-fn compressed(body: Vec<u8>) -> (Vec<u8>, bool) {
-    if body.len() < COMPRESSED_FROM {
-        return (body, false);
-    }
-    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
-    match encoder.write_all(&body).and_then(|()| encoder.finish()) {
-        Ok(packed) => (packed, true),
-        Err(_) => (body, false),
     }
 }

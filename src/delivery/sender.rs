@@ -5,13 +5,14 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::lane::{Foreign, Lane, Network, Outlet, deliver, follow, local_pass, remote_pass};
 use super::remote::Urgency;
+use super::stats::{DestinationStats, Outlook, publish};
 use crate::journal::{Foreigners, Journal, Tier, fork_generation, unix_ns};
 
 /// How often the thread looks while events come: often enough that two spare segments outlast the pause at full rate.
@@ -28,35 +29,8 @@ pub(super) const BATCH_BYTES: usize = 1 << 20;
 const ADOPT_EVERY: Duration = Duration::from_secs(20);
 /// How long requests may take that are on their way when delivery ends.
 const STOP_WAIT: Duration = Duration::from_millis(500);
-
-/// Counts of one destination.
-#[derive(Clone, Debug, Default)]
-pub struct DestinationStats {
-    /// Its name.
-    pub name: String,
-    /// Events it took.
-    pub delivered: u64,
-    /// Events it had already.
-    pub duplicates: u64,
-    /// Events of this process's own journal that it has.
-    pub own: u64,
-    /// Records that could not be read as events.
-    pub unreadable: u64,
-    /// Events that it refused for good in an answer that accepted the rest.
-    pub rejected: u64,
-    /// Events that it refused for good, now in the dead letters.
-    pub dead: u64,
-    /// Events that it refused for good, for which the dead letters had no room.
-    pub dropped: u64,
-    /// Requests that were sent again.
-    pub retries: u64,
-    /// Of a destination over HTTP: `closed`, `open` (asked one request at a time) or `paused` (somebody has to mend something).
-    pub state: Option<&'static str>,
-    /// Batches, or requests, that failed.
-    pub failures: u64,
-    /// Why the last failed one did; cleared by success.
-    pub last_error: Option<String>,
-}
+/// How often what changed is told to other processes.
+const PUBLISH_EVERY: Duration = Duration::from_secs(5);
 
 /// What a flush came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,6 +56,9 @@ pub(super) struct Shared {
     pub(super) control: Mutex<Control>,
     changed: Condvar,
     pub(super) stats: Mutex<Vec<DestinationStats>>,
+    outlook: Mutex<Outlook>,
+    /// Events given up since somebody was told.
+    lost: AtomicU64,
     is_asleep: AtomicBool,
     is_handed_off: bool,
 }
@@ -107,6 +84,7 @@ impl Shared {
     fn keep(&self) {
         loop {
             let is_busy = self.journal.tend(unix_ns());
+            lock(&self.outlook).note(Instant::now(), || self.backlog());
             let control = lock(&self.control);
             if control.is_stopping {
                 return;
@@ -119,6 +97,12 @@ impl Shared {
             drop(self.changed.wait_timeout(control, pause));
         }
     }
+
+    /// Bytes of records that some destination has not passed.
+    fn backlog(&self) -> u64 {
+        let passed = lock(&self.stats).iter().map(|stats| stats.own_bytes).min().unwrap_or(0);
+        self.journal.counts().appended_bytes.saturating_sub(passed)
+    }
 }
 
 impl Sender {
@@ -126,12 +110,13 @@ impl Sender {
     #[must_use]
     pub fn start(journal: Arc<Journal>, root: Option<PathBuf>, outlets: Vec<Outlet>) -> Self {
         let is_handed_off = outlets.iter().any(Outlet::is_barred) && journal.hand_off().is_ok();
-        let name = |outlet: &Outlet| DestinationStats { name: outlet.name().to_owned(), ..DestinationStats::default() };
         let shared = Arc::new(Shared {
             journal,
             control: Mutex::default(),
             changed: Condvar::new(),
-            stats: Mutex::new(outlets.iter().map(name).collect()),
+            stats: Mutex::new(outlets.iter().map(Outlet::stats).collect()),
+            outlook: Mutex::default(),
+            lost: AtomicU64::new(0),
             is_asleep: AtomicBool::new(false),
             is_handed_off,
         });
@@ -143,6 +128,9 @@ impl Sender {
             lanes,
             root,
             next_adoption: Instant::now(),
+            next_publication: Instant::now() + PUBLISH_EVERY,
+            published: Vec::new(),
+            lost: 0,
             network: None,
             foreign: None,
             hurried: 0,
@@ -218,7 +206,7 @@ impl Sender {
     }
 
     fn pending(&self) -> u64 {
-        self.shared.journal.counts().appended.saturating_sub(self.delivered_everywhere())
+        self.shared.journal.counts().appended.saturating_sub(self.done_everywhere())
     }
 
     /// Counts by destination.
@@ -227,7 +215,27 @@ impl Sender {
         lock(&self.shared.stats).clone()
     }
 
+    /// When the journal's space will be used up, if the backlog goes on growing as it did in the last minute.
+    #[must_use]
+    pub fn time_to_full(&self) -> Option<Duration> {
+        let left = self.shared.journal.counts().budget?.saturating_sub(self.shared.backlog());
+        lock(&self.shared.outlook).time_to_full(left)
+    }
+
+    /// How many events were given up since this was asked last. Costs one load while there are none.
+    #[inline]
+    pub fn take_lost(&self) -> u64 {
+        match self.shared.lost.load(Ordering::Relaxed) {
+            0 => 0,
+            _ => self.shared.lost.swap(0, Ordering::Relaxed),
+        }
+    }
+
     fn delivered_everywhere(&self) -> u64 {
+        lock(&self.shared.stats).iter().map(|stats| stats.own.saturating_sub(stats.own_lost)).min().unwrap_or(0)
+    }
+
+    fn done_everywhere(&self) -> u64 {
         lock(&self.shared.stats).iter().map(|stats| stats.own).min().unwrap_or(0)
     }
 }
@@ -248,6 +256,11 @@ struct Work {
     lanes: Vec<Lane>,
     root: Option<PathBuf>,
     next_adoption: Instant,
+    next_publication: Instant,
+    /// What was told to other processes last.
+    published: Vec<DestinationStats>,
+    /// Events that were given up at the destination that lost most.
+    lost: u64,
     network: Option<Network>,
     /// What dead processes left for destinations over HTTP.
     foreign: Option<Foreign>,
@@ -281,6 +294,9 @@ impl Work {
             }
             if Instant::now() >= self.next_adoption {
                 self.adopt();
+            }
+            if Instant::now() >= self.next_publication {
+                self.publish();
             }
             self.pause(&outcome, last_event);
         }
@@ -361,10 +377,38 @@ impl Work {
         let tails: Vec<_> = self.lanes.iter().map(|lane| &lane.tail).collect();
         let first_left = self.shared.journal.reclaim(&tails);
         self.lanes.iter_mut().for_each(|lane| lane.tail.prune(first_left));
+        self.make_room();
         if let Some(foreign) = self.foreign.take_if(|foreign| foreign.is_finished()) {
             foreign.finish();
         }
         outcome
+    }
+
+    /// Gives up the oldest events where nothing else makes room for new ones, and says that events were given up, be it for their age.
+    fn make_room(&mut self) {
+        loop {
+            let reached: Vec<_> = self.lanes.iter().map(Lane::reaches).collect();
+            let Some(lost) = self.shared.journal.evict(&reached) else { break };
+            lock(&self.shared.stats).iter_mut().zip(lost).for_each(|(stats, lost)| stats.note_evicted(lost));
+        }
+        let lost = lock(&self.shared.stats).iter().map(|stats| stats.evicted + stats.expired).max().unwrap_or(0);
+        self.shared.lost.fetch_add(lost - self.lost.min(lost), Ordering::Relaxed);
+        self.lost = lost;
+    }
+
+    /// Tells other processes what has changed.
+    fn publish(&mut self) {
+        self.next_publication = Instant::now() + PUBLISH_EVERY;
+        let stats = lock(&self.shared.stats).clone();
+        if stats != self.published
+            && let Some(dir) = self.shared.journal.path()
+        {
+            let (tier, counts) = (self.shared.journal.tier(), self.shared.journal.counts());
+            // What cannot be told now is told the next time.
+            if publish(&dir, tier.name(), counts.appended, &stats).is_ok() {
+                self.published = stats;
+            }
+        }
     }
 
     /// Delivers what dead processes left, going on with this process's own events in between. A local destination takes it here and

@@ -7,10 +7,13 @@ use std::time::{Duration, Instant};
 
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Url};
+use reqwest::{Certificate, Client, Url};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const TIMEOUT: Duration = Duration::from_secs(30);
+/// A whole request and its answer, unless the user says otherwise.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+/// The part of it after which a connection that moves nothing is given up.
+const STALL: u32 = 3;
 /// Servers close idle connections after a minute or so; ours go first, so that a request does not meet one that is closing.
 const IDLE: Duration = Duration::from_secs(30);
 /// A connection keeps its address: after this long the name is looked up again.
@@ -23,6 +26,9 @@ const LARGEST_ANSWER: usize = 64 << 10;
 pub struct Address {
     url: Url,
     headers: HeaderMap,
+    timeout: Duration,
+    /// Certificates in PEM that are trusted beside the system's.
+    ca: Option<Vec<u8>>,
 }
 
 /// Why an address is none.
@@ -41,6 +47,9 @@ pub enum AddressError {
     /// A header that cannot be sent.
     #[error("has a header that is none")]
     Header,
+    /// A file of certificates without one.
+    #[error("has a ca_bundle without a certificate in PEM")]
+    Certificates,
 }
 
 impl std::fmt::Debug for Address {
@@ -56,7 +65,7 @@ impl Address {
     /// When the URL is none or would show keys, or a header is none. The error repeats neither.
     pub fn new(url: &str, headers: &[(String, String)], allow_http: bool) -> Result<Self, AddressError> {
         let url = Url::parse(url).map_err(|_| AddressError::Malformed)?;
-        let address = Self { url, headers: HeaderMap::new() };
+        let address = Self { url, headers: HeaderMap::new(), timeout: DEFAULT_TIMEOUT, ca: None };
         match (address.url.scheme(), address.url.has_host()) {
             ("https", true) => {}
             ("http", true) if address.is_local() || allow_http => {}
@@ -74,7 +83,24 @@ impl Address {
             value.set_sensitive(true);
             map.insert(name, value);
         }
-        Ok(Self { url, headers: map })
+        Ok(Self { url, headers: map, timeout: DEFAULT_TIMEOUT, ca: None })
+    }
+
+    /// With another limit of time for a request and its answer.
+    #[must_use]
+    pub fn with_timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// Trusts these certificates, in PEM, beside the system's.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn with_ca(self, pem: Vec<u8>) -> Result<Self, AddressError> {
+        match Certificate::from_pem_bundle(&pem) {
+            Ok(found) if !found.is_empty() => Ok(Self { ca: Some(pem), ..self }),
+            _ => Err(AddressError::Certificates),
+        }
     }
 
     /// The host, which may be named.
@@ -168,9 +194,15 @@ impl Transport {
             // Nothing to verify, so nothing is missing where the system has no certificates.
             builder = builder.tls_certs_only(Vec::new());
         }
+        if let Some(pem) = &self.address.ca {
+            let found = Certificate::from_pem_bundle(pem).unwrap_or_default();
+            builder = builder.tls_certs_merge(found);
+        }
+        let timeout = self.address.timeout;
         let client = builder
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(TIMEOUT)
+            .connect_timeout(CONNECT_TIMEOUT.min(timeout))
+            .read_timeout(timeout / STALL)
+            .timeout(timeout)
             .pool_idle_timeout(IDLE)
             .redirect(Policy::none())
             .user_agent(concat!("taximeter/", env!("CARGO_PKG_VERSION")))

@@ -24,12 +24,14 @@ mod tail;
 
 use std::cell::Cell;
 use std::collections::{BTreeSet, VecDeque};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use cursor::Position;
-pub use platform::{append_private, create_private_dir, file_identity, fork_generation, unix_ns};
+pub use platform::{
+    append_private, check_private_dir, create_private_dir, file_identity, fork_generation, is_linked, unix_ns,
+};
 pub use recovery::Batch;
 pub use segment::Backend;
 pub use tail::{ForeignTail, Foreigners, Tail};
@@ -110,6 +112,10 @@ pub struct Counts {
     pub disk_bytes: u64,
     /// Bytes of segments in memory.
     pub memory_bytes: u64,
+    /// Bytes that segments may take on disk now; `None` without a disk.
+    pub budget: Option<u64>,
+    /// Bytes of records appended.
+    pub appended_bytes: u64,
     /// Records that were damaged.
     pub corrupt: u64,
 }
@@ -122,6 +128,7 @@ struct Shard {
     /// Seeded with the journal, so that the first event of a shard asks the system for nothing.
     ids: IdSource,
     appended: u64,
+    appended_bytes: u64,
     refused: u64,
 }
 
@@ -135,6 +142,26 @@ struct Pool {
     current: Option<Arc<Segment>>,
     spares: VecDeque<Arc<Segment>>,
     next_index: u64,
+}
+
+/// What segments on disk take and may take.
+#[derive(Clone, Copy)]
+struct Room {
+    used: u64,
+    limit: u64,
+    /// Whether the file system has not enough left, whoever filled it.
+    is_disk_short: bool,
+}
+
+impl Room {
+    fn may_grow(self) -> bool {
+        self.used + SEGMENT as u64 <= self.limit && !self.is_disk_short
+    }
+
+    /// Whether one segment less makes room for another: on a disk that others filled, it does not.
+    fn would_gain(self) -> bool {
+        !self.is_disk_short && self.used <= self.limit && self.used + SEGMENT as u64 > self.limit
+    }
 }
 
 /// One process's journal.
@@ -212,6 +239,7 @@ impl Journal {
             record::seal(&mut shard.frame, region.seed(), shard.appended, now);
             if region.append(&shard.frame).is_ok() {
                 shard.appended += 1;
+                shard.appended_bytes += shard.frame.len() as u64;
                 return Ok(answer);
             }
             region.segment().retire();
@@ -279,7 +307,7 @@ impl Journal {
     /// Makes a segment on disk; `None` when there is no directory, no budget or no space.
     fn make_segment(&self, now: u64) -> Option<Arc<Segment>> {
         let path = lock(&self.dir).as_ref()?.path().to_owned();
-        if self.is_closed.load(Ordering::Acquire) || !self.may_grow(&path) {
+        if self.is_closed.load(Ordering::Acquire) || !self.room()?.may_grow() {
             return None;
         }
         let trusted = self.is_mapping_trusted.load(Ordering::Relaxed);
@@ -303,16 +331,22 @@ impl Journal {
         Identity { index: pool.next_index, stream: self.stream }
     }
 
-    /// Whether one more segment stays within the budget and leaves others the greater part of a small or a full disk.
-    fn may_grow(&self, path: &Path) -> bool {
+    /// What segments on disk may take; `None` without a directory.
+    fn room(&self) -> Option<Room> {
         const GIB: u64 = 1 << 30;
+        let path = lock(&self.dir).as_ref()?.path().to_owned();
         let used = self.disk_segments.load(Ordering::Relaxed) * SEGMENT as u64;
-        let Some(space) = platform::space(path) else {
-            return used + SEGMENT as u64 <= self.settings.budget.unwrap_or(MAX_DISK_BUDGET);
+        let Some(space) = platform::space(&path) else {
+            return Some(Room { used, limit: self.settings.budget.unwrap_or(MAX_DISK_BUDGET), is_disk_short: false });
         };
+        // A share of what is free, so that others keep the greater part of a small or a full disk.
         let fair = ((space.free + used) / 20).clamp(MIN_SEGMENTS * SEGMENT as u64, MAX_DISK_BUDGET);
         let keep_free = GIB.min(space.total / 10);
-        used + SEGMENT as u64 <= self.settings.budget.unwrap_or(fair) && space.free >= keep_free + SEGMENT as u64
+        Some(Room {
+            used,
+            limit: self.settings.budget.unwrap_or(fair),
+            is_disk_short: space.free < keep_free + SEGMENT as u64,
+        })
     }
 
     fn make_dir(&self) {
@@ -464,11 +498,13 @@ impl Journal {
             disk_bytes: self.disk_segments.load(Ordering::Relaxed) * SEGMENT as u64,
             memory_bytes: (self.memory_segments.load(Ordering::Relaxed) * HEAP_SEGMENT) as u64,
             corrupt: self.corrupt.load(Ordering::Relaxed),
+            budget: self.room().map(|room| room.limit),
             ..Counts::default()
         };
         for shard in &self.shards {
             let shard = lock(&shard.0);
             counts.appended += shard.appended;
+            counts.appended_bytes += shard.appended_bytes;
             counts.refused += shard.refused;
         }
         counts

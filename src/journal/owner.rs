@@ -23,7 +23,9 @@ use std::sync::{Arc, LazyLock};
 use arc_swap::ArcSwap;
 
 use super::cursor::CursorFile;
-use super::platform::{create_private_dir, create_private_file, fork_generation, is_linked, lock_for_process};
+use super::platform::{
+    check_private_dir, create_private_dir, create_private_file, fork_generation, is_linked, lock_for_process,
+};
 
 const OWNER_LOCK: &str = "owner.lock";
 const READER_LOCK: &str = "reader.lock";
@@ -71,6 +73,8 @@ pub(super) struct OwnedDir {
 impl OwnedDir {
     /// Makes a directory under `root` with a cursor for each destination.
     pub(super) fn create(root: &Path, destinations: &[String]) -> io::Result<Self> {
+        // The state directory as well, which holds the directory of journals.
+        root.parent().map_or(Ok(()), create_private_dir)?;
         create_private_dir(root)?;
         let name = format!("{:016x}-{:016x}", process_token(), u64::from_le_bytes(random_bytes()));
         let (path, draft) = (root.join(&name), root.join(format!("{DRAFT}{name}")));
@@ -159,7 +163,8 @@ pub(super) struct Foreign {
 /// The directories under `root` of processes that died, and of those that left delivery to others.
 pub(super) fn foreign_dirs(root: &Path) -> impl Iterator<Item = Foreign> {
     let own = format!("{:016x}-", process_token());
-    std::fs::read_dir(root).into_iter().flatten().flatten().filter_map(move |entry| {
+    let is_ours = root.parent().is_none_or(|state| check_private_dir(state).is_ok()) && check_private_dir(root).is_ok();
+    std::fs::read_dir(root).ok().filter(|_| is_ours).into_iter().flatten().flatten().filter_map(move |entry| {
         let name = entry.file_name();
         let path = entry.path();
         let is_draft = name.to_str()?.starts_with(DRAFT);

@@ -50,6 +50,12 @@ fn checksum(seed: u32, length: [u8; 4], rest: &[u8]) -> u32 {
     hasher.finalize()
 }
 
+/// When the record was appended whose payload begins at a place in `bytes`.
+pub(super) fn time_before(bytes: &[u8], payload: usize) -> u64 {
+    let time = payload.checked_sub(8).and_then(|at| bytes.get(at..payload)?.try_into().ok());
+    u64::from_le_bytes(time.unwrap_or_default())
+}
+
 /// What stands at a place in a chunk.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Parsed {

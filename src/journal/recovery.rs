@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::cursor::{CHUNK_DONE, Position};
-use super::record::{HEADER, Parsed, parse};
+use super::record::{HEADER, Parsed, parse, time_before};
 use super::segment::{CHUNK, CHUNKS, Segment, SegmentFile, first_record, index_of};
 
 /// A segment that can be read.
@@ -72,6 +72,18 @@ impl Batch {
     #[must_use]
     pub fn payloads(&self) -> impl ExactSizeIterator<Item = &[u8]> + Clone {
         self.payloads.iter().map(|range| &self.bytes[range.clone()])
+    }
+
+    /// When the records were appended, in nanoseconds since the Unix epoch, in the order of the payloads.
+    #[must_use]
+    pub fn appended_at(&self) -> impl ExactSizeIterator<Item = u64> + Clone {
+        self.payloads.iter().map(|range| time_before(&self.bytes, range.start))
+    }
+
+    /// Whether nothing was found, be it a damaged record.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.is_empty() && self.corrupt == 0
     }
 
     /// How many bytes were read for it.

@@ -7,7 +7,9 @@ use std::sync::atomic::Ordering;
 
 use super::owner::{Adopting, Foreign, foreign_dirs};
 use super::recovery::segment_files;
-use super::{Batch, CursorFile, Journal, Owner, Position, QUARANTINE_BUDGET, View, lock, read_batch};
+use super::{
+    Batch, CursorFile, HEAP_SEGMENT, Journal, MEMORY_BUDGET, Owner, Position, QUARANTINE_BUDGET, View, lock, read_batch,
+};
 
 /// One destination's reader of its own process's journal.
 pub struct Tail {
@@ -30,6 +32,24 @@ impl Tail {
         // The list is cloned as handles, so that reading holds no lock.
         let views: Vec<_> = lock(&journal.views).iter().map(View::handle).collect();
         read_batch(&views, &self.position, limit, Owner::Myself)
+    }
+
+    /// Records of the segment that is being written, when older ones are left as well: what is new does not wait for a backlog.
+    #[must_use]
+    pub fn read_newest(&self, journal: &Journal, limit: usize) -> Option<Batch> {
+        let views: Vec<_> = lock(&journal.views).iter().map(View::handle).collect();
+        let (newest, older) = views.split_last()?;
+        if older.iter().all(|view| view.is_passed_by(&self.position)) {
+            return None;
+        }
+        let batch = read_batch(std::slice::from_ref(newest), &self.position, limit, Owner::Myself);
+        (!batch.is_empty()).then_some(batch)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn position(&self) -> &Position {
+        &self.position
     }
 
     /// Moves past a batch that has no records: there is nothing to keep on disk.
@@ -133,6 +153,30 @@ impl Journal {
             delete(path, self.settings.root.as_deref().filter(|_| is_damaged));
         }
         first_left
+    }
+
+    /// Gives up the oldest segment on disk that some reader has not passed, as the last resort when the budget and half of the memory
+    /// are used up. `positions` are those of the readers; returns how many records and bytes each of them loses, or `None` when nothing
+    /// had to go.
+    pub fn evict(&self, positions: &[&Position]) -> Option<Vec<(u64, u64)>> {
+        let memory = self.memory_segments.load(Ordering::Relaxed) * HEAP_SEGMENT;
+        let is_needed = 2 * memory >= MEMORY_BUDGET && !positions.is_empty() && self.room()?.would_gain();
+        if !is_needed || self.is_handed_off.load(Ordering::Relaxed) {
+            return None;
+        }
+        let oldest = {
+            let mut views = lock(&self.views);
+            let place = views.iter().position(|view| matches!(view, View::File { .. }))?;
+            views.remove(place)
+        };
+        let lost = |position: &&Position| {
+            let batch = read_batch(std::slice::from_ref(&oldest), position, usize::MAX, Owner::Myself);
+            (batch.len() as u64, batch.byte_len() as u64)
+        };
+        let lost = positions.iter().map(lost).collect();
+        self.disk_segments.fetch_sub(1, Ordering::Relaxed);
+        delete(oldest.path()?, None);
+        Some(lost)
     }
 
     /// Whether every reader has everything, once the journal is closed.

@@ -1,6 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 use std::collections::HashSet;
+use std::path::Path;
 use tempfile::TempDir;
 
 const DESTINATION: &str = "sink";
@@ -318,6 +319,60 @@ fn over_budget_memory_fills_then_the_newest_are_refused_and_counted() {
     assert!(append(&journal, &numbered(1, 200)).is_ok());
     assert_eq!(journal.counts().memory_bytes, 0);
     assert_eq!(journal.tier(), Tier::Mapped);
+}
+
+#[test]
+fn the_last_resort_gives_up_the_oldest_and_counts_it_for_each_reader() {
+    let dir = TempDir::new().unwrap();
+    let mut settings = settings(&dir.path().join("journal"));
+    settings.budget = Some(2 * SEGMENT as u64);
+    let journal = Journal::open(settings);
+    let (mut fast, slow) = (Tail::new("fast"), Tail::new("slow"));
+    let mut number = 0;
+    let mut fill = |count: u64| {
+        for _ in 0..count {
+            append(&journal, &numbered(number, 1000)).unwrap();
+            number += 1;
+        }
+        number
+    };
+    let reach = |reader: &Tail| reader.position().clone();
+    fill(6_000);
+    journal.reclaim(&[&fast, &slow]);
+    assert_eq!(journal.evict(&[fast.position(), slow.position()]), None, "the budget is not used up");
+    let tracked = fill(6_500);
+    // Half of the memory is used up too. The fast reader has the first half of the oldest segment.
+    let batch = fast.read(&journal, SEGMENT / 2);
+    fast.advance(&journal, &batch);
+    let had = batch.len() as u64;
+    journal.reclaim(&[&fast, &slow]);
+    let lost = journal.evict(&[&reach(&fast), &reach(&slow)]).unwrap();
+    assert_eq!(lost[0].0 + had, lost[1].0);
+    assert_eq!(journal.evict(&[&reach(&fast), &reach(&slow)]), None, "one made room");
+    assert_eq!(journal.counts().disk_bytes, SEGMENT as u64);
+    let mut slow = slow;
+    let left = read_all(&journal, &mut slow);
+    assert_eq!(left, (lost[1].0..tracked).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_is_new_can_be_read_before_a_backlog_and_neither_is_lost_or_repeated() {
+    let dir = TempDir::new().unwrap();
+    let journal = journal_in(&dir);
+    let mut tail = Tail::new(DESTINATION);
+    (0..100).for_each(|number| append(&journal, &numbered(number, 1000)).unwrap());
+    assert!(tail.read_newest(&journal, 1 << 20).is_none(), "one segment is no backlog");
+    (100..10_000).for_each(|number| append(&journal, &numbered(number, 1000)).unwrap());
+    let newest = tail.read_newest(&journal, 1 << 20).unwrap();
+    let mut found = numbers(&newest);
+    assert!(found[0] > 7_000, "{}", found[0]);
+    tail.advance(&journal, &newest);
+    // A crash now repeats nothing that was passed.
+    let (adopted, _) = adopt(copy_as_dead(&journal).parent().unwrap());
+    assert_eq!(adopted.len() + found.len(), 10_000);
+    found.extend(read_all(&journal, &mut tail));
+    found.sort_unstable();
+    assert_eq!(found, (0..10_000).collect::<Vec<_>>());
 }
 
 #[test]

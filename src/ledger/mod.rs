@@ -32,6 +32,9 @@ pub enum LedgerError {
     /// SQLite's own.
     #[error("the ledger cannot be used: {0}")]
     Sqlite(#[from] rusqlite::Error),
+    /// Its directory is not this user's own, or the file cannot be made.
+    #[error("the ledger cannot be used: {0}")]
+    Directory(#[from] std::io::Error),
     /// A later version made it.
     #[error("the ledger has schema {found}; this version knows up to {known}")]
     Newer {

@@ -9,7 +9,7 @@ use super::{Leased, LedgerError, schema};
 use crate::event::id::id_text;
 use crate::event::json::TagMap;
 use crate::event::{CostNotes, Unit, UsageEvent};
-use crate::journal::{create_private_dir, file_identity};
+use crate::journal::{append_private, create_private_dir, file_identity};
 use crate::money::Usd;
 
 const INSERT: &str = "INSERT OR IGNORE INTO events (id, started_at, provider, model, operation, status, error, finish_reason,
@@ -97,9 +97,11 @@ impl Writer {
             self.open = None;
         }
         if self.open.is_none() {
-            if let Some(dir) = self.path.parent() {
-                // What is wrong with the directory shows when SQLite opens the file.
-                let _ = create_private_dir(dir);
+            self.path.parent().map_or(Ok(()), create_private_dir)?;
+            if !self.path.exists() {
+                // SQLite would let everybody read it. A link to nowhere is refused here; none is opened that exists, for closing it
+                // would drop the locks of this process's other connections.
+                append_private(&self.path)?;
             }
             let mut leased =
                 Leased::open(&self.path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;

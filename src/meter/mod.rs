@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 
-use crate::delivery::{Address, DestinationStats, Flushed, LedgerDestination, Outlet, Remote, Sender, drain_foreign};
+use crate::delivery::{
+    Address, DestinationStats, Flushed, LedgerDestination, Outlet, Remote, Sender, drain_foreign, retry_dead_letters,
+};
 use crate::event::binary::encode;
 use crate::event::{CostStatus, UsageEvent};
 use crate::journal::{self, AppendError, Counts, Journal, Tier, fork_generation, unix_ns};
@@ -36,6 +38,8 @@ pub struct Settings {
     pub backend: journal::Backend,
     /// Most bytes of the journal on disk.
     pub budget: Option<u64>,
+    /// How long events may wait for a destination over HTTP; for ever with `None`.
+    pub max_age: Option<Duration>,
     /// Where prices come from.
     pub prices: PriceSettings,
     /// Attribution of every event, from [`crate::event::binary::encode_attribution`].
@@ -59,6 +63,8 @@ pub enum Count {
     InvalidCost,
     /// The journal was full.
     NoSpace,
+    /// Events were given up, the oldest first, because the journal's budget is used up or they waited too long for a destination.
+    GivenUp,
     /// A unit that does not exist; it is left out.
     UnknownUnit,
     /// Texts that were cut or tags left out.
@@ -73,7 +79,7 @@ pub enum Count {
 
 impl Count {
     /// Every count.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::MissingProvider,
         Self::MissingModel,
         Self::InvalidUsage,
@@ -81,6 +87,7 @@ impl Count {
         Self::InvalidTime,
         Self::InvalidCost,
         Self::NoSpace,
+        Self::GivenUp,
         Self::UnknownUnit,
         Self::Truncated,
         Self::UnreadableUsage,
@@ -99,6 +106,7 @@ impl Count {
             Self::InvalidTime => "invalid_time",
             Self::InvalidCost => "invalid_cost",
             Self::NoSpace => "no_space",
+            Self::GivenUp => "given_up",
             Self::UnknownUnit => "unknown_unit",
             Self::Truncated => "truncated",
             Self::UnreadableUsage => "unreadable_usage",
@@ -130,6 +138,8 @@ pub struct Receipt {
 pub struct Stats {
     /// Of the journal; `None` before the first event.
     pub journal: Option<(Counts, Tier)>,
+    /// When the journal's space will be used up, if its backlog goes on growing.
+    pub time_to_full: Option<Duration>,
     /// Of each destination.
     pub destinations: Vec<DestinationStats>,
     /// Everything else, in the order of [`Count::ALL`].
@@ -195,7 +205,8 @@ impl Meter {
             || old.ledger != settings.ledger
             || old.remotes != settings.remotes
             || old.backend != settings.backend
-            || old.budget != settings.budget;
+            || old.budget != settings.budget
+            || old.max_age != settings.max_age;
         let previous = self.next_epoch(|epoch| Epoch {
             generation: epoch.generation,
             defaults: settings.defaults.clone(),
@@ -252,6 +263,11 @@ impl Meter {
             return Err(Count::NoSpace);
         };
         live.sender.notify();
+        let lost = live.sender.take_lost();
+        if lost > 0 {
+            self.count(Count::GivenUp, lost);
+            remark = Some(Count::GivenUp);
+        }
         if cuts > 0 {
             self.count(Count::Truncated, u64::from(cuts));
             remark = Some(Count::Truncated);
@@ -266,6 +282,14 @@ impl Meter {
     pub fn drain(&self) -> Result<u64, String> {
         let settings = self.settings();
         settings.state_dir.as_deref().map_or(Ok(0), |state| drain_foreign(&state.join("journal"), outlets(&settings)))
+    }
+
+    /// Puts dead letters back to be delivered; how many.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn retry_dead_letters(&self) -> std::io::Result<u64> {
+        self.settings().state_dir.as_deref().map_or(Ok(0), retry_dead_letters)
     }
 
     /// Prices stored events anew, by the rates in force now at the time of each call. What the figures were is kept.
@@ -342,8 +366,12 @@ impl Meter {
     pub fn stats(&self) -> Stats {
         let epoch = self.epoch();
         let live = epoch.live.get();
+        if let Some(live) = live {
+            self.count(Count::GivenUp, live.sender.take_lost());
+        }
         Stats {
             journal: live.map(|live| (live.journal.counts(), live.journal.tier())),
+            time_to_full: live.and_then(|live| live.sender.time_to_full()),
             destinations: live.map(|live| live.sender.stats()).unwrap_or_default(),
             counts: std::array::from_fn(|index| {
                 let counted = self.counts[index].load(Ordering::Relaxed);
@@ -406,7 +434,8 @@ fn open(settings: &Settings) -> Live {
 fn outlets(settings: &Settings) -> Vec<Outlet> {
     let local = |path: &PathBuf| Outlet::Local(Box::new(LedgerDestination::new(path)));
     let remote = |address: &Address| {
-        let remote = Remote::new(address.clone(), Box::new(CloudEvents), settings.state_dir.as_deref());
+        let state = settings.state_dir.as_deref();
+        let remote = Remote::new(address.clone(), Box::new(CloudEvents), state, settings.max_age);
         Outlet::Remote(Box::new(remote))
     };
     settings.ledger.iter().map(local).chain(settings.remotes.iter().map(remote)).collect()

@@ -14,7 +14,7 @@ use super::price::{Asked, PyCost};
 use super::scope::{EXISTS, PyScope, encode_fields};
 use super::track::{Arguments, PyReceipt, Rare, track};
 use crate::delivery::{Address, Flushed};
-use crate::journal::Backend;
+use crate::journal::{Backend, check_private_dir, unix_ns};
 use crate::meter::{Count, Meter, PriceSettings, Settings};
 use crate::pricing::Catalog;
 
@@ -50,8 +50,13 @@ impl PyMeter {
     }
 }
 
-/// A destination over HTTP: its URL, headers, and whether clear text is allowed.
-type RemoteArguments = (String, Vec<(String, String)>, bool);
+/// A destination over HTTP: its URL, headers, whether clear text is allowed, seconds a request may take, and certificates in PEM.
+type RemoteArguments = (String, Vec<(String, String)>, bool, f64, Option<Vec<u8>>);
+
+fn address((url, headers, allow_http, timeout, ca): RemoteArguments) -> PyResult<Address> {
+    let address = Address::new(&url, &headers, allow_http)?.with_timeout(seconds("timeout", timeout)?);
+    Ok(ca.map_or(Ok(address.clone()), |pem| address.with_ca(pem))?)
+}
 
 fn seconds(name: &str, value: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(value)
@@ -74,6 +79,7 @@ impl PyMeter {
                 remotes: Vec::new(),
                 backend: Backend::Mapped,
                 budget: None,
+                max_age: None,
                 prices: PriceSettings::default(),
                 defaults: Box::default(),
             }),
@@ -86,7 +92,7 @@ impl PyMeter {
     }
 
     /// Sets where events go. What was tracked before is flushed to where it belongs, within `timeout` seconds.
-    #[pyo3(signature = (*, enabled, state_dir, ledger, remotes, backend, budget, catalog, long_tail, overrides, defaults, timeout))]
+    #[pyo3(signature = (*, enabled, state_dir, ledger, remotes, backend, budget, max_age, catalog, long_tail, overrides, defaults, timeout))]
     #[expect(clippy::too_many_arguments, reason = "the settings")]
     fn configure(
         &self,
@@ -97,15 +103,22 @@ impl PyMeter {
         remotes: Vec<RemoteArguments>,
         backend: &str,
         budget: Option<u64>,
+        max_age: Option<f64>,
         catalog: Option<PathBuf>,
         long_tail: bool,
         overrides: String,
         defaults: &Bound<'_, PyDict>,
         timeout: f64,
     ) -> PyResult<()> {
-        let address = |(url, headers, allow_http): &RemoteArguments| Address::new(url, headers, *allow_http);
+        if let Some(dir) = state_dir.as_deref().filter(|_| enabled) {
+            // What the system itself says may change: events are kept in memory until then.
+            check_private_dir(dir)
+                .or_else(|error| if error.raw_os_error().is_some() { Ok(()) } else { Err(error) })
+                .map_err(|error| super::errors::ConfigError::new_err(format!("state_dir: {error}")))?;
+        }
         let settings = Settings {
-            remotes: remotes.iter().map(address).collect::<Result<_, _>>()?,
+            remotes: remotes.into_iter().map(address).collect::<Result<_, _>>()?,
+            max_age: max_age.map(|age| seconds("max_age", age)).transpose()?,
             state_dir: state_dir.filter(|_| backend != "memory"),
             ledger,
             backend: if backend == "written" { Backend::Written } else { Backend::Mapped },
@@ -226,6 +239,8 @@ impl PyMeter {
         all.set_item("tier", stats.journal.map(|_| tier.name()))?;
         all.set_item("journal_bytes", counts.disk_bytes)?;
         all.set_item("memory_bytes", counts.memory_bytes)?;
+        all.set_item("budget_bytes", counts.budget)?;
+        all.set_item("seconds_to_full", stats.time_to_full.map(|time| time.as_secs_f64()))?;
         all.set_item("corrupt_records", counts.corrupt)?;
         let (refused, remarks) = (PyDict::new(py), PyDict::new(py));
         for (what, count) in Count::ALL.into_iter().zip(stats.counts) {
@@ -237,12 +252,17 @@ impl PyMeter {
         let destinations = PyDict::new(py);
         for one in stats.destinations {
             let item = PyDict::new(py);
+            item.set_item("host", one.host)?;
             item.set_item("delivered", one.delivered)?;
             item.set_item("duplicates", one.duplicates)?;
             item.set_item("pending", counts.appended.saturating_sub(one.own))?;
             item.set_item("rejected", one.rejected)?;
             item.set_item("dead", one.dead)?;
             item.set_item("dropped", one.dropped)?;
+            item.set_item("expired", one.expired)?;
+            item.set_item("evicted", one.evicted)?;
+            let age = |at| Duration::from_nanos(unix_ns().saturating_sub(at)).as_secs_f64();
+            item.set_item("oldest_seconds", one.oldest.map(age))?;
             item.set_item("retries", one.retries)?;
             item.set_item("state", one.state)?;
             item.set_item("failures", one.failures)?;
@@ -257,6 +277,12 @@ impl PyMeter {
     /// Delivers, here and now, what dead processes left; how many events were new.
     fn drain(&self, py: Python<'_>) -> PyResult<u64> {
         py.detach(|| self.core.drain()).map_err(super::errors::DeliveryError::new_err)
+    }
+
+    /// Puts dead letters back to be delivered; how many.
+    fn retry_dead_letters(&self, py: Python<'_>) -> PyResult<u64> {
+        py.detach(|| self.core.retry_dead_letters())
+            .map_err(|error| super::errors::DeliveryError::new_err(error.to_string()))
     }
 
     /// What a call costs; `None` when the keys of `usage` are not all units.

@@ -1,0 +1,119 @@
+//! Some events of a batch, in one request.
+
+use std::io::Write;
+use std::ops::Range;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use crate::event::UsageEvent;
+use crate::event::binary::decode;
+use crate::journal::Batch;
+use crate::protocol::Protocol;
+
+/// Bytes of a body before compression: several collectors' own limit is a megabyte.
+const MOST_BYTES: usize = 1_000_000;
+/// Smaller bodies gain nothing by compression.
+const COMPRESSED_FROM: usize = 1024;
+
+/// Some events of a batch.
+pub(super) struct Piece {
+    pub(super) events: Range<usize>,
+    /// Kept until the piece is done or cut: a retry sends the same bytes.
+    pub(super) body: Option<Body>,
+    /// Events in the body.
+    pub(super) sent: u64,
+    /// Events that are not in it because they waited too long.
+    pub(super) expired: u64,
+    pub(super) server_errors: u32,
+    pub(super) timeouts: u32,
+    /// How many pieces had been accepted when this one, or the one it was cut from, first failed.
+    pub(super) accepted_before: Option<u64>,
+    pub(super) was_retried_at_once: bool,
+}
+
+/// What is sent.
+#[derive(Clone)]
+pub(super) struct Body {
+    pub(super) bytes: Vec<u8>,
+    pub(super) is_gzip: bool,
+}
+
+/// What became of a piece whose body was to be written.
+pub(super) enum Written {
+    /// It can be sent.
+    Ready(Piece),
+    /// It is larger than a request may be.
+    Cut(Vec<Piece>),
+    /// No event of it is left to be sent.
+    Empty(Piece),
+}
+
+impl Piece {
+    pub(super) fn new(events: Range<usize>) -> Self {
+        Self {
+            events,
+            body: None,
+            sent: 0,
+            expired: 0,
+            server_errors: 0,
+            timeouts: 0,
+            accepted_before: None,
+            was_retried_at_once: false,
+        }
+    }
+
+    /// Pieces of at most `ceiling` events.
+    pub(super) fn of(all: Range<usize>, ceiling: usize) -> impl Iterator<Item = Self> {
+        all.clone().step_by(ceiling.max(1)).map(move |start| Self::new(start..(start + ceiling).min(all.end)))
+    }
+
+    /// The second half and the first.
+    pub(super) fn halves(&self) -> [Self; 2] {
+        let middle = self.events.start + self.events.len() / 2;
+        [middle..self.events.end, self.events.start..middle]
+            .map(|half| Self { accepted_before: self.accepted_before, ..Self::new(half) })
+    }
+
+    /// Events of it that are no events.
+    pub(super) fn unreadable(&self) -> u64 {
+        self.events.len() as u64 - self.sent - self.expired
+    }
+
+    /// Writes its body, with those events that were tracked since a time, in nanoseconds since the Unix epoch.
+    pub(super) fn write(mut self, batch: &Batch, protocol: &dyn Protocol, since: u64, is_plain: bool) -> Written {
+        let mut events: Vec<UsageEvent<'_>> = Vec::with_capacity(self.events.len());
+        let records = batch.payloads().zip(batch.appended_at()).skip(self.events.start).take(self.events.len());
+        for (payload, at) in records {
+            match decode(payload) {
+                Ok(_) if at < since => self.expired += 1,
+                Ok(event) => events.push(event),
+                Err(_) => {}
+            }
+        }
+        self.sent = events.len() as u64;
+        if events.is_empty() {
+            return Written::Empty(self);
+        }
+        let mut bytes = Vec::new();
+        protocol.encode(&events, &mut bytes);
+        if bytes.len() > MOST_BYTES && self.events.len() > 1 {
+            let parts = bytes.len().div_ceil(MOST_BYTES);
+            let ceiling = self.events.len().div_ceil(parts).min(self.events.len() - 1);
+            return Written::Cut(Self::of(self.events, ceiling).collect());
+        }
+        self.body = Some(if is_plain { Body { bytes, is_gzip: false } } else { compressed(bytes) });
+        Written::Ready(self)
+    }
+}
+
+fn compressed(bytes: Vec<u8>) -> Body {
+    if bytes.len() < COMPRESSED_FROM {
+        return Body { bytes, is_gzip: false };
+    }
+    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::fast());
+    match encoder.write_all(&bytes).and_then(|()| encoder.finish()) {
+        Ok(packed) => Body { bytes: packed, is_gzip: true },
+        Err(_) => Body { bytes, is_gzip: false },
+    }
+}

@@ -1,0 +1,173 @@
+//! What delivery has counted, how long the journal's space lasts, and both in a file that other processes read.
+//!
+//! ```text
+//! <journal>/status.json   {"pid", "at", "tier", "tracked", "destinations": [...]}, of a living process at most some seconds old
+//! ```
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::event::json::time_text;
+use crate::journal::{Batch, append_private, unix_ns};
+
+const STATUS: &str = "status.json";
+/// Samples of the backlog, one a second.
+const SAMPLES: usize = 60;
+const SAMPLE_EVERY: Duration = Duration::from_secs(1);
+
+/// Counts of one destination.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DestinationStats {
+    /// Its name.
+    pub name: String,
+    /// The host of one over HTTP.
+    pub host: Option<String>,
+    /// Events it took.
+    pub delivered: u64,
+    /// Events it had already.
+    pub duplicates: u64,
+    /// Events of this process's own journal that wait for it no more.
+    #[serde(skip)]
+    pub own: u64,
+    /// Bytes of their records.
+    #[serde(skip)]
+    pub own_bytes: u64,
+    /// Those of them that were given up.
+    #[serde(skip)]
+    pub own_lost: u64,
+    /// Records that could not be read as events.
+    pub unreadable: u64,
+    /// Events that it refused for good in an answer that accepted the rest.
+    pub rejected: u64,
+    /// Events that it refused for good, now in the dead letters.
+    pub dead: u64,
+    /// Events that it refused for good, for which the dead letters had no room.
+    pub dropped: u64,
+    /// Events that waited longer than they may.
+    pub expired: u64,
+    /// The oldest events, given up because the journal's budget was used up.
+    pub evicted: u64,
+    /// Requests that were sent again.
+    pub retries: u64,
+    /// Of a destination over HTTP: `closed`, `open` (asked one request at a time) or `paused` (somebody has to mend something).
+    pub state: Option<&'static str>,
+    /// Batches, or requests, that failed.
+    pub failures: u64,
+    /// Why the last failed one did; cleared by success.
+    pub last_error: Option<String>,
+    /// When the oldest event that waits for it was tracked, in nanoseconds since the Unix epoch.
+    pub oldest: Option<u64>,
+}
+
+impl DestinationStats {
+    /// Counts a batch of this process's own journal that it waits for no more.
+    pub(super) fn note_passed(&mut self, batch: &Batch) {
+        self.own += batch.len() as u64;
+        self.own_bytes += batch.byte_len() as u64;
+    }
+
+    /// Counts events of it that were given up unread, and the bytes they take.
+    pub(super) fn note_evicted(&mut self, (events, bytes): (u64, u64)) {
+        self.evicted += events;
+        self.own += events;
+        self.own_lost += events;
+        self.own_bytes += bytes;
+    }
+}
+
+/// What a process tells others of its delivery.
+#[derive(Serialize)]
+struct Status<'a> {
+    pid: u32,
+    at: String,
+    tier: &'a str,
+    tracked: u64,
+    destinations: Vec<Told<'a>>,
+}
+
+#[derive(Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    stats: &'a DestinationStats,
+    pending: u64,
+}
+
+/// Writes what other processes may know into a journal's directory, whole or not at all.
+///
+/// # Errors
+/// Those of the operating system.
+pub(super) fn publish(dir: &Path, tier: &str, tracked: u64, destinations: &[DestinationStats]) -> io::Result<()> {
+    let told = destinations.iter().map(|stats| Told { stats, pending: tracked.saturating_sub(stats.own) });
+    let status =
+        Status { pid: std::process::id(), at: time_text(unix_ns()), tier, tracked, destinations: told.collect() };
+    let draft = dir.join("status.tmp");
+    let _ = std::fs::remove_file(&draft);
+    io::Write::write_all(&mut append_private(&draft)?, &serde_json::to_vec(&status)?)?;
+    std::fs::rename(draft, dir.join(STATUS))
+}
+
+/// How fast the backlog grows, from samples of the last minute.
+#[derive(Default)]
+pub(super) struct Outlook {
+    samples: VecDeque<(Instant, u64)>,
+}
+
+impl Outlook {
+    /// Takes a sample, if a second has passed since the last.
+    pub(super) fn note(&mut self, now: Instant, backlog: impl FnOnce() -> u64) {
+        if self.samples.back().is_some_and(|(at, _)| now.saturating_duration_since(*at) < SAMPLE_EVERY) {
+            return;
+        }
+        self.samples.push_back((now, backlog()));
+        if self.samples.len() > SAMPLES {
+            self.samples.pop_front();
+        }
+    }
+
+    /// When that many further bytes will be used up; `None` while the backlog does not grow.
+    pub(super) fn time_to_full(&self, left: u64) -> Option<Duration> {
+        let (&(since, first), &(until, last)) = (self.samples.front()?, self.samples.back()?);
+        let grown = last.checked_sub(first).filter(|grown| *grown > 0)?;
+        let rate = grown as f64 / until.saturating_duration_since(since).as_secs_f64();
+        Duration::try_from_secs_f64(left as f64 / rate).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backlog_that_grows_tells_when_space_ends_and_one_that_shrinks_does_not() {
+        let (begin, second) = (Instant::now(), Duration::from_secs(1));
+        let mut outlook = Outlook::default();
+        assert_eq!(outlook.time_to_full(1), None);
+        for step in 0..200_u32 {
+            // Four times a second, of which one sample is taken.
+            outlook.note(begin + step * second / 4, || 1000 * u64::from(step) / 4);
+        }
+        assert_eq!(outlook.samples.len(), 50);
+        assert_eq!(outlook.time_to_full(60_000), Some(Duration::from_mins(1)));
+        for step in 50..150_u32 {
+            outlook.note(begin + step * second, || 50_000 - 300 * u64::from(step));
+        }
+        assert_eq!((outlook.samples.len(), outlook.time_to_full(1)), (SAMPLES, None));
+    }
+
+    #[test]
+    fn a_status_replaces_the_last_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let stats = DestinationStats { name: "http-1".into(), own: 3, evicted: 2, ..DestinationStats::default() };
+        for tracked in [5, 7] {
+            publish(dir.path(), "mapped", tracked, std::slice::from_ref(&stats)).unwrap();
+        }
+        let read: serde_json::Value = serde_json::from_slice(&std::fs::read(dir.path().join(STATUS)).unwrap()).unwrap();
+        assert_eq!((&read["tracked"], &read["destinations"][0]["pending"]), (&7.into(), &4.into()));
+        assert_eq!(read["destinations"][0]["evicted"], 2);
+        assert!(read["destinations"][0].get("own").is_none());
+    }
+}
