@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from . import _interpreter  # noqa: F401 - before anything imports the extension
 from ._api import (
     Meter,
     bind,
@@ -23,6 +24,7 @@ from ._api import (
     init,
     measure,
     price,
+    prometheus,
     stats,
     status,
     track,
@@ -65,6 +67,7 @@ __all__ = [
     "init",
     "measure",
     "price",
+    "prometheus",
     "stats",
     "status",
     "track",

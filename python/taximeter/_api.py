@@ -24,6 +24,7 @@ __all__ = [
     "init",
     "measure",
     "price",
+    "prometheus",
     "stats",
     "status",
     "track",
@@ -42,6 +43,7 @@ price = default_meter.price
 flush = default_meter.flush
 close = default_meter.close
 stats = default_meter.stats
+prometheus = default_meter.prometheus
 drain = default_meter.drain
 
 
@@ -81,10 +83,10 @@ def init(
         enabled: `False` makes metering do nothing. `TAXIMETER_DISABLED=1` does so from outside.
         debug: Log what the meter does, at DEBUG level.
         backend: How the journal is written: `"mapped"`, `"written"` or `"memory"`.
-        budget_mb: Most megabytes of the journal on disk; by default a twentieth of the free space, at most 512. When they are used up,
-            the oldest events are given up, and counted.
-        max_age: How long events may wait for a destination over HTTP: seconds, or a text such as `"12h"`; a week by default, `False` for
-            ever. A collector that drops what it has by id has to remember ids for as long.
+        budget_mb: Most megabytes of the journal on disk; by default a twentieth of the free space, at most 512. When they are used
+            up, the oldest events are given up, and counted.
+        max_age: How long events may wait for a destination over HTTP: seconds, or a text such as `"12h"`; a week by default, `False`
+            for ever. A collector that drops what it has by id has to remember ids for as long.
         prices: Rates, multipliers and aliases of your own, and whether the catalog is kept up to date: a mapping, or a file of
             it; see `docs/pricing.md`.
 

@@ -9,16 +9,14 @@ import argparse
 import csv
 import json
 import os
-import sqlite3
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any, Final
 
-from . import __version__, _api, cli_prices, config
-from .errors import ConfigError, TaximeterError
+from . import __version__, _api, cli_doctor, cli_prices, config
+from .errors import TaximeterError
 from .ledger import Ledger, Report, Row
 
 __all__ = ["main"]
@@ -41,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="replace")
     command: Callable[[argparse.Namespace], int] = getattr(options, "run", _overview)
     try:
+        options.settings = _api.default_meter.configure({"state_dir": options.state_dir, "enabled": True})
         return command(options)
     except (TaximeterError, ValueError) as error:
         _say(f"taximeter: {error}")
@@ -82,9 +81,10 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--csv", action="store_true", help="print CSV")
 
     dead = add("dead-letters", _dead_letters, "show the events that a destination refused for good, and why")
-    dead.add_argument("action", nargs="?", choices=("list", "drop"), default="list", help="list (default) or drop them")
+    actions = "list them (default), deliver them once more, or drop them"
+    dead.add_argument("action", nargs="?", choices=("list", "retry", "drop"), default="list", help=actions)
     add("drain", _drain, "deliver what processes that ended left behind")
-    add("doctor", _doctor, "check the meter and say what is wrong")
+    cli_doctor.add_commands(add)
     return parser
 
 
@@ -113,14 +113,11 @@ def _say(text: str) -> None:
 
 def _ledger(options: argparse.Namespace) -> Ledger:
     """The ledger, with what ended processes left put into it first."""
-    settings = _api.default_meter.configure({"state_dir": options.state_dir, "enabled": True})
-    if settings.state_dir.exists() and not settings.state_dir.is_dir():
-        raise ConfigError(f"state_dir: {settings.state_dir} is not a directory")
     try:
         _api.drain()
     except TaximeterError as error:
         _say(f"taximeter: what other processes left could not be delivered: {error}")
-    return Ledger(settings.ledger)
+    return Ledger(options.settings.ledger)
 
 
 def _filters(options: argparse.Namespace) -> dict[str, Any]:
@@ -211,7 +208,6 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _drain(options: argparse.Namespace) -> int:
-    _api.default_meter.configure({"state_dir": options.state_dir, "enabled": True})
     count = _api.drain()
     if options.json:
         print(json.dumps({"delivered": count}))
@@ -220,22 +216,18 @@ def _drain(options: argparse.Namespace) -> int:
     return 0
 
 
-def _letters(state_dir: Path) -> list[Path]:
-    return sorted((state_dir / "dead").glob("*.jsonl"))
-
-
 def _dead_letters(options: argparse.Namespace) -> int:
-    settings = _api.default_meter.configure({"state_dir": options.state_dir, "enabled": True})
+    if options.action == "retry":
+        count = _api.default_meter.retry_dead_letters()
+        print(json.dumps({"retried": count}) if options.json else f"{count:,} events put back and delivered")
+        return 0
     count = 0
-    for path in _letters(settings.state_dir):
+    for path in cli_doctor.letters(options.settings.state_dir):
         with path.open(encoding="utf-8") as lines:
             for line in lines:
                 count += 1
                 if options.action == "list":
-                    letter = json.loads(line)
-                    event = letter["event"]
-                    shown = f"{letter['at'][:19]}Z  {letter['destination']}  {letter['status']}  {event['id']}  {letter['reason']}"
-                    print(line.rstrip() if options.json else shown)
+                    print(line.rstrip() if options.json else _letter(line))
         if options.action == "drop":
             path.unlink()
     if options.action == "drop":
@@ -243,88 +235,14 @@ def _dead_letters(options: argparse.Namespace) -> int:
     return 0
 
 
-def _doctor(options: argparse.Namespace) -> int:
-    settings = _api.default_meter.configure({"state_dir": options.state_dir, "enabled": True})
-    checks = [_check_state_dir(settings.state_dir), _check_journals(settings.state_dir), _check_ledger(settings.ledger)]
-    checks += [_check_unpriced(settings.ledger), _check_dead_letters(settings.state_dir), _check_disabled()]
-    if options.json:
-        names = ("check", "ok", "detail")
-        print(json.dumps([dict(zip(names, check, strict=True)) for check in checks], indent=2))
-    else:
-        print(f"taximeter {__version__}, prices {_api.default_meter.catalog}")
-        for name, is_well, detail in checks:
-            print(f"{'ok  ' if is_well else 'BAD '}  {name}: {detail}")
-    return 0 if all(is_well for _, is_well, _ in checks) else 1
-
-
-Check = tuple[str, bool, str]
-
-
-def _check_state_dir(path: Path) -> Check:
+def _letter(line: str) -> str:
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        return "state directory", False, f"{path}: {error.strerror}; events are kept in memory only"
-    is_writable = os.access(path, os.W_OK)
-    return (
-        "state directory",
-        is_writable,
-        f"{path}" + ("" if is_writable else " cannot be written; events are kept in memory only"),
-    )
-
-
-def _check_journals(state_dir: Path) -> Check:
-    journals = [path for path in (state_dir / "journal").glob("*") if path.is_dir()]
-    damaged = list((state_dir / "quarantine").glob("*"))
-    size = sum(
-        file.stat().st_blocks * 512 for journal in journals for file in journal.glob("*.seg") if hasattr(file.stat(), "st_blocks")
-    )
-    detail = f"{len(journals)} of living or ended processes, {size / 1e6:,.1f} MB"
-    return (
-        "journals",
-        not damaged,
-        detail + (f"; {len(damaged)} damaged segments in {state_dir / 'quarantine'}" if damaged else ""),
-    )
-
-
-def _check_ledger(path: Path) -> Check:
-    if not path.exists():
-        return "ledger", True, f"{path} will be made by the first event"
-    try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-        try:
-            (verdict,) = connection.execute("PRAGMA quick_check").fetchone()
-            (count,) = connection.execute("SELECT count(*) FROM events").fetchone()
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        return "ledger", False, f"{path}: {error}"
-    return "ledger", verdict == "ok", f"{path}: {count:,} events" + ("" if verdict == "ok" else f"; {verdict}")
-
-
-def _check_unpriced(path: Path) -> Check:
-    if not path.exists():
-        return "prices", True, "nothing to price yet"
-    try:
-        report = Ledger(path).report(("provider", "model"), since="30d", where={"cost_status": "unpriced"})
-    except TaximeterError as error:
-        return "prices", False, str(error)
-    names = ", ".join(f"{row.key['provider']}/{row.key['model']} ({row.calls:,})" for row in report.rows[:10])
-    return "prices", not report.rows, f"unknown for {names}" if names else "known for every call of the last 30 days"
-
-
-def _check_dead_letters(state_dir: Path) -> Check:
-    count = sum(path.read_bytes().count(b"\n") for path in _letters(state_dir))
-    return "dead letters", not count, f"{count:,} events were refused for good; see taximeter dead-letters" if count else "none"
-
-
-def _check_disabled() -> Check:
-    is_off = not config.resolve({}).enabled
-    return (
-        "metering",
-        not is_off,
-        "disabled by TAXIMETER_DISABLED, TAXIMETER_ENABLED or a file" if is_off else "enabled",
-    )
+        letter = json.loads(line)
+        shown = letter["at"][:19], letter["destination"], letter["status"], letter["event"]["id"], letter["reason"]
+    except (ValueError, KeyError, TypeError):
+        return f"a line that is damaged: {line.rstrip()[:100]}"
+    at, destination, status, event, reason = shown
+    return f"{at}Z  {destination}  {status}  {event}  {reason}"
 
 
 if __name__ == "__main__":

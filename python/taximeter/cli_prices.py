@@ -72,7 +72,6 @@ def add_commands(add: Add, add_filters: Callable[[argparse.ArgumentParser], None
 
 
 def _price(options: argparse.Namespace) -> int:
-    _settings(options)
     used: dict[str, int] = {}
     for name, (unit, _) in _COUNTS.items():
         count = getattr(options, name)
@@ -130,7 +129,6 @@ def _cost_fields(cost: _core.Cost) -> dict[str, Any]:
 
 
 def _models(options: argparse.Namespace) -> int:
-    _settings(options)
     wanted = options.pattern.lower()
     found = [entry for entry in _api.default_meter.models() if wanted in f"{entry[0]}/{entry[1]}".lower()]
     if options.json:
@@ -143,7 +141,7 @@ def _models(options: argparse.Namespace) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
-    settings = _settings(options)
+    settings: config.Settings = options.settings
     documents = [refresh.current(_api.default_meter)]
     if settings.prices.long_tail:
         documents.append(json.loads(_core.embedded_catalog(long_tail=True)))
@@ -178,7 +176,6 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _update(options: argparse.Namespace) -> int:
-    _settings(options)
     merged = refresh.update(_api.default_meter, options.source, accept=options.accept)
     if merged is None:
         if options.json:
@@ -190,7 +187,6 @@ def _update(options: argparse.Namespace) -> int:
 
 
 def _diff(options: argparse.Namespace) -> int:
-    _settings(options)
     merged = refresh.preview(_api.default_meter, options.source, accept=options.accept)
     return _show(options, merged)
 
@@ -213,7 +209,7 @@ def _show(options: argparse.Namespace, merged: catalogs.Merged) -> int:
 
 
 def _reprice(options: argparse.Namespace, chosen: dict[str, Any]) -> int:
-    settings = _settings(options)
+    settings: config.Settings = options.settings
     if not options.dry_run:
         _api.drain()
     repriced = _api.default_meter.reprice(**chosen, dry_run=options.dry_run)
@@ -237,10 +233,6 @@ def _reprice(options: argparse.Namespace, chosen: dict[str, Any]) -> int:
 
 def _plain(amount: Decimal) -> str:
     return format(amount, "f")
-
-
-def _settings(options: argparse.Namespace) -> config.Settings:
-    return _api.default_meter.configure({"state_dir": options.state_dir, "enabled": True})
 
 
 def _say(text: str) -> None:

@@ -73,10 +73,10 @@ class Meter:
         enabled: `False` makes every call do nothing.
         debug: Log what the meter does, at DEBUG level.
         backend: How the journal is written: `"mapped"`, `"written"` or `"memory"`.
-        budget_mb: Most megabytes of the journal on disk; by default a twentieth of the free space, at most 512. When they are used up,
-            the oldest events are given up, and counted.
-        max_age: How long events may wait for a destination over HTTP: seconds, or a text such as `"12h"`; a week by default, `False` for
-            ever. A collector that drops what it has by id has to remember ids for as long.
+        budget_mb: Most megabytes of the journal on disk; by default a twentieth of the free space, at most 512. When they are used
+            up, the oldest events are given up, and counted.
+        max_age: How long events may wait for a destination over HTTP: seconds, or a text such as `"12h"`; a week by default, `False`
+            for ever. A collector that drops what it has by id has to remember ids for as long.
         prices: Rates, multipliers and aliases of your own, and whether the catalog is kept up to date; see `docs/pricing.md`.
 
     Raises:
@@ -308,6 +308,12 @@ class Meter:
     def stats(self) -> dict[str, Any]:
         """Counts of this process: events tracked, refused by reason, remarked upon, and delivered by destination."""
         return dict(self._core.stats())
+
+    def prometheus(self) -> str:
+        """`stats()` in Prometheus' text format, for the endpoint that your service has for it."""
+        from .exposition import render  # noqa: PLC0415 - see price
+
+        return render([({}, self.stats())])
 
     def drain(self) -> int:
         """Deliver now what processes that died left behind; returns the number of events that are new at the first destination.

@@ -97,10 +97,13 @@ impl Address {
     /// # Errors
     /// When there is none.
     pub fn with_ca(self, pem: Vec<u8>) -> Result<Self, AddressError> {
-        match Certificate::from_pem_bundle(&pem) {
-            Ok(found) if !found.is_empty() => Ok(Self { ca: Some(pem), ..self }),
-            _ => Err(AddressError::Certificates),
-        }
+        use_ring();
+        // Whether a certificate is one shows only in a client.
+        let is_usable = |found: Vec<Certificate>| {
+            !found.is_empty() && Client::builder().no_proxy().tls_certs_only(found).build().is_ok()
+        };
+        let is_one = Certificate::from_pem_bundle(&pem).is_ok_and(is_usable);
+        is_one.then_some(Self { ca: Some(pem), ..self }).ok_or(AddressError::Certificates)
     }
 
     /// The host, which may be named.
@@ -183,8 +186,7 @@ impl Transport {
         {
             return Ok(client.clone());
         }
-        // Fails when there is one already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        use_ring();
         let mut builder = Client::builder();
         if self.address.is_local() {
             // A proxy would see in clear text what is meant for this machine.
@@ -252,6 +254,12 @@ impl Transport {
             Ok(reply)
         }
     }
+}
+
+/// Settles what encrypts, for the process.
+fn use_ring() {
+    // Fails when that is settled already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 /// The innermost cause: what lies above it says only that there was one.

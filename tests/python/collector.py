@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -16,18 +18,32 @@ class Collector:
     """Its `rule` sees every request's events and says what to answer: a status, with headers and body if need be, or `"reset"` to
     cut the connection after the events are kept."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
+        self._tls = tls
+        self.port = port
+        self.connections = 0
         self.events: dict[str, dict] = {}
         self.received = 0
         self.requests: list[dict] = []
         self.rule: Callable[[list[dict]], object] = lambda events: 200
         self._lock = threading.Lock()
+        self._open: set[socket.socket] = set()
 
     def __enter__(self) -> Collector:
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+
+            def setup(self) -> None:
+                with outer._lock:
+                    outer.connections += 1
+                    outer._open.add(self.request)
+                super().setup()
+
+            def finish(self) -> None:
+                outer._open.discard(self.request)
+                super().finish()
 
             def do_POST(self) -> None:
                 raw = self.rfile.read(int(self.headers["Content-Length"]))
@@ -69,7 +85,9 @@ class Collector:
             def handle_error(self, *arguments: object) -> None:
                 pass
 
-        self._server = Server(("127.0.0.1", 0), Handler)
+        self._server = Server(("127.0.0.1", self.port), Handler)
+        if self._tls is not None:
+            self._server.socket = self._tls.wrap_socket(self._server.socket, server_side=True)
         self.port = self._server.server_port
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         return self
@@ -77,7 +95,15 @@ class Collector:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Closes every connection, as a server does with idle ones."""
+        for connection in list(self._open):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     @property
     def url(self) -> str:
-        return f"cloudevents+http://127.0.0.1:{self.port}/v1/events?key=canary-in-url"
+        scheme = "cloudevents+http" if self._tls is None else "cloudevents+https"
+        return f"{scheme}://127.0.0.1:{self.port}/v1/events?key=canary-in-url"

@@ -1,0 +1,128 @@
+"""Stands for the extension in a subinterpreter: nothing is metered there, calls are counted, and no host fails over it.
+
+The names are those of `_core.pyi`. What would have to answer with data says plainly that it cannot.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from importlib import metadata
+from typing import Any, Final, NoReturn
+
+from .errors import TaximeterError
+
+__all__ = [
+    "UNITS",
+    "Cost",
+    "LedgerReader",
+    "Meter",
+    "Receipt",
+    "Scanner",
+    "Scope",
+    "__version__",
+    "check_catalog",
+    "check_overrides",
+    "embedded_catalog",
+    "normalize_usage",
+]
+
+UNITS: Final[dict[str, tuple[int, list[str]]]] = {}
+REASON: Final = "subinterpreter"
+
+log = logging.getLogger("taximeter")
+
+try:
+    __version__ = metadata.version("taximeter")
+except metadata.PackageNotFoundError:
+    __version__ = "unknown"
+
+
+def _refuse(*_: Any, **__: Any) -> NoReturn:
+    raise TaximeterError("taximeter does not work in a subinterpreter: its extension belongs to the main interpreter")
+
+
+class Receipt:
+    """The answer to every event: it was not recorded."""
+
+    id = ""
+    cost_usd = None
+    refused = REASON
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __repr__(self) -> str:
+        return f"Receipt(refused={self.refused!r})"
+
+
+class Scope:
+    """Attribution that nobody reads."""
+
+    def __init__(self, outer: Scope | None = None, **fields: Any) -> None:
+        pass
+
+
+class Meter:
+    """Counts what it does not record."""
+
+    enabled = False
+    catalog = ""
+    catalog_as_of = ""
+
+    def __init__(self, *, scope: Any, warn: Any, configure: Any) -> None:
+        self._refused = 0
+
+    def configure(self, **settings: Any) -> None:
+        """Accept any settings."""
+
+    def track(self, **fields: Any) -> Receipt:
+        """Count an event, and say once that none is recorded."""
+        self._refused += 1
+        if self._refused == 1:
+            log.warning("taximeter records nothing in a subinterpreter; such calls are only counted in stats()")
+        return Receipt()
+
+    def flush(self, timeout: float) -> tuple[int, int, int]:
+        """Nothing was delivered and nothing waits."""
+        return 0, 0, self._refused
+
+    close = flush
+
+    def stats(self) -> dict[str, Any]:
+        """What was counted, in the form of the extension's."""
+        return {"tracked": 0, "tier": None, "refused": {REASON: self._refused}, "remarks": {}, "destinations": {}}
+
+    def note_unreadable_usage(self, field: str) -> None:
+        """Accept a remark on an event that is not recorded."""
+
+    def models(self) -> list[tuple[str, str, bool, str]]:
+        """None are known."""
+        return []
+
+    drain: Callable[..., Any] = _refuse
+    retry_dead_letters: Callable[..., Any] = _refuse
+    price: Callable[..., Any] = _refuse
+    set_catalog: Callable[..., Any] = _refuse
+    reprice: Callable[..., Any] = _refuse
+
+
+class Cost:
+    """There is none."""
+
+    __init__ = _refuse
+
+
+class LedgerReader(Cost):
+    """There is none."""
+
+
+class Scanner(Cost):
+    """There is none."""
+
+
+normalize_usage = check_catalog = embedded_catalog = _refuse
+
+
+def check_overrides(text: str) -> None:
+    """Accept any; they are used by nobody."""

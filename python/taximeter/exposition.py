@@ -1,0 +1,96 @@
+"""What `stats()` counts, in Prometheus' text format 0.0.4."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+__all__ = ["render"]
+
+
+class _Metric(NamedTuple):
+    """One metric: where its value is in `stats()`, and what it says."""
+
+    name: str
+    key: str
+    text: str
+    """What it says."""
+    label: str = ""
+    """Of a group of counts: the label that tells them apart."""
+
+    @property
+    def kind(self) -> str:
+        return "counter" if self.name.endswith("_total") else "gauge"
+
+
+_PROCESS: Final = (
+    _Metric("taximeter_tracked_total", "tracked", "Events tracked."),
+    _Metric("taximeter_refused_total", "refused", "Events that were not recorded, by reason.", "reason"),
+    _Metric("taximeter_remarks_total", "remarks", "What was odd about recorded events.", "remark"),
+    _Metric("taximeter_corrupt_records_total", "corrupt_records", "Damaged records in journals."),
+    _Metric("taximeter_journal_tier", "tier", "Where events are kept until they are delivered.", "tier"),
+    _Metric("taximeter_journal_bytes", "journal_bytes", "Bytes of the journal on disk."),
+    _Metric("taximeter_journal_memory_bytes", "memory_bytes", "Bytes of the journal in memory."),
+    _Metric("taximeter_journal_budget_bytes", "budget_bytes", "Bytes that the journal may take on disk."),
+    _Metric("taximeter_journal_seconds_to_full", "seconds_to_full", "Seconds until the budget is used up, if the backlog grows on."),
+)
+_DESTINATION: Final = (
+    _Metric("taximeter_destination_pending", "pending", "Events that wait for the destination."),
+    _Metric("taximeter_destination_oldest_seconds", "oldest_seconds", "Age of the oldest of them."),
+    _Metric("taximeter_destination_state", "state", "Whether it is asked: closed (freely), open (once at a time), paused.", "state"),
+    _Metric("taximeter_destination_delivered_total", "delivered", "Events that it took."),
+    _Metric("taximeter_destination_duplicates_total", "duplicates", "Events that it had already."),
+    _Metric("taximeter_destination_retries_total", "retries", "Requests that were sent again."),
+    _Metric("taximeter_destination_failures_total", "failures", "Requests, or batches, that failed."),
+)
+_LOST: Final = _Metric("taximeter_destination_lost_total", "", "Events that it will not get, by reason.")
+_REASONS: Final = ("rejected", "dead", "dropped", "expired", "evicted", "unreadable")
+
+
+def render(processes: Iterable[tuple[Mapping[str, str], Mapping[str, Any]]]) -> str:
+    """The metrics of some processes.
+
+    Args:
+        processes: For each its labels, and its `stats()`; what is `None` or absent there is left out.
+    """
+    found = list(processes)
+    lines = [
+        line
+        for metric in _PROCESS
+        for line in _block(metric, [pair for labels, stats in found for pair in _values(metric, labels, stats)])
+    ]
+    destinations = [
+        ({**labels, "destination": name, "host": one.get("host") or ""}, one)
+        for labels, stats in found
+        for name, one in stats.get("destinations", {}).items()
+    ]
+    for metric in _DESTINATION:
+        lines += _block(metric, [pair for labels, one in destinations for pair in _values(metric, labels, one)])
+    lost = [({**labels, "reason": reason}, one[reason]) for labels, one in destinations for reason in _REASONS if reason in one]
+    lines += _block(_LOST, lost)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _values(metric: _Metric, labels: Mapping[str, str], stats: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, str], float]]:
+    value = stats.get(metric.key)
+    if isinstance(value, Mapping):
+        yield from (({**labels, metric.label: name}, count) for name, count in value.items())
+    elif isinstance(value, str):
+        yield {**labels, metric.label: value}, 1
+    elif value is not None:
+        yield labels, value
+
+
+def _block(metric: _Metric, samples: Sequence[tuple[Mapping[str, str], float]]) -> list[str]:
+    if not samples:
+        return []
+    head = [f"# HELP {metric.name} {metric.text}", f"# TYPE {metric.name} {metric.kind}"]
+    return head + [f"{metric.name}{_labels(labels)} {value}" for labels, value in samples]
+
+
+def _labels(labels: Mapping[str, str]) -> str:
+    def escaped(text: str) -> str:
+        return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+    inner = ",".join(f'{name}="{escaped(value)}"' for name, value in labels.items())
+    return f"{{{inner}}}" if inner else ""
