@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import sys
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -283,8 +284,11 @@ class Meter:
         return Repricing(examined, tuple(RepricingRow(*row) for row in rows))
 
     def flush(self, timeout: float = 5.0) -> FlushReport:
-        """Wait until everything tracked so far is delivered, at most `timeout` seconds. Never raises."""
-        return self._end(self._core.flush, timeout)
+        """Wait until everything tracked so far is delivered, at most `timeout` seconds. Never raises.
+
+        Under gevent, other greenlets go on meanwhile; in asyncio, `await asyncio.to_thread(taximeter.flush)`.
+        """
+        return self._end(_aside(self._core.flush), timeout)
 
     def close(self, timeout: float = 2.0) -> FlushReport:
         """Flush, and end delivery. What is not delivered stays on disk for the next process. Never raises."""
@@ -292,7 +296,7 @@ class Meter:
             self.refresher.stop()
         return self._end(self._core.close, timeout)
 
-    def _end(self, how: Callable[[float], tuple[int, int, int]], timeout: float) -> FlushReport:
+    def _end(self, how: Ending, timeout: float) -> FlushReport:
         try:
             seconds = float(timeout)
         except (TypeError, ValueError, OverflowError):
@@ -370,6 +374,26 @@ class Meter:
         """Every entry of the price catalogs in use: provider, model, whether it is retired, and the catalog."""
         self._settle()
         return self._core.models()
+
+
+Ending = Callable[[float], tuple[int, int, int]]
+
+
+def _aside(how: Ending) -> Ending:
+    """Where gevent has taken the place of threads, a wait in one of its real ones: it would stop every greenlet otherwise."""
+    monkey: Any = sys.modules.get("gevent.monkey")
+    try:
+        if monkey is None or not monkey.is_module_patched("threading"):
+            return how
+        pool = sys.modules["gevent"].get_hub().threadpool
+    except Exception:
+        return how  # the wait is long rather than none
+
+    def wait(seconds: float) -> tuple[int, int, int]:
+        ended: tuple[int, int, int] = pool.apply(how, (seconds,))
+        return ended
+
+    return wait
 
 
 def _close_at_exit(reference: weakref.ref[Meter]) -> None:

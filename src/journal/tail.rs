@@ -8,7 +8,8 @@ use std::sync::atomic::Ordering;
 use super::owner::{Adopting, Foreign, foreign_dirs};
 use super::recovery::segment_files;
 use super::{
-    Batch, CursorFile, HEAP_SEGMENT, Journal, MEMORY_BUDGET, Owner, Position, QUARANTINE_BUDGET, View, lock, read_batch,
+    Batch, CursorFile, HEAP_SEGMENT, Journal, MEMORY_BUDGET, Owner, Position, QUARANTINE_BUDGET, Room, View, lock,
+    read_batch,
 };
 
 /// One destination's reader of its own process's journal.
@@ -143,30 +144,35 @@ impl Journal {
         });
         let first_left = first_left.unwrap_or(if last > 0 { last + 1 } else { 0 });
         drop(views);
-        for view in passed {
-            let Some(path) = view.path() else {
-                self.memory_segments.fetch_sub(1, Ordering::Relaxed);
-                continue;
-            };
-            self.disk_segments.fetch_sub(1, Ordering::Relaxed);
-            let is_damaged = lock(&self.damaged).remove(&view.index());
-            delete(path, self.settings.root.as_deref().filter(|_| is_damaged));
+        for view in &passed {
+            self.discard(view);
         }
         first_left
     }
 
-    /// Gives up the oldest segment on disk that some reader has not passed, as the last resort when the budget and half of the memory
-    /// are used up. `positions` are those of the readers; returns how many records and bytes each of them loses, or `None` when nothing
-    /// had to go.
+    /// Gives up the oldest segment that some reader has not passed, as the last resort: when the budget is used up, and half of the
+    /// memory that stands in for it. `positions` are those of the readers; returns how many records and bytes each of them loses, or
+    /// `None` when nothing had to go, or nothing would be gained, because others filled the disk.
     pub fn evict(&self, positions: &[&Position]) -> Option<Vec<(u64, u64)>> {
         let memory = self.memory_segments.load(Ordering::Relaxed) * HEAP_SEGMENT;
-        let is_needed = 2 * memory >= MEMORY_BUDGET && !positions.is_empty() && self.room()?.would_gain();
-        if !is_needed || self.is_handed_off.load(Ordering::Relaxed) {
+        let is_in_memory = lock(&self.pool).current.as_ref().is_some_and(|segment| segment.path.is_none());
+        if 2 * memory < MEMORY_BUDGET
+            || !is_in_memory
+            || positions.is_empty()
+            || self.is_handed_off.load(Ordering::Relaxed)
+        {
             return None;
         }
+        let would_gain = self.room().is_some_and(Room::would_gain);
         let oldest = {
             let mut views = lock(&self.views);
-            let place = views.iter().position(|view| matches!(view, View::File { .. }))?;
+            let place = views.iter().position(|view| match view {
+                View::File { .. } => true,
+                View::Live(segment) => segment.path.is_none() && segment.is_sealed(),
+            })?;
+            if views[place].path().is_some() && !would_gain {
+                return None;
+            }
             views.remove(place)
         };
         let lost = |position: &&Position| {
@@ -174,9 +180,19 @@ impl Journal {
             (batch.len() as u64, batch.byte_len() as u64)
         };
         let lost = positions.iter().map(lost).collect();
-        self.disk_segments.fetch_sub(1, Ordering::Relaxed);
-        delete(oldest.path()?, None);
+        self.discard(&oldest);
         Some(lost)
+    }
+
+    /// Deletes a segment that nobody reads any more.
+    fn discard(&self, view: &View) {
+        let Some(path) = view.path() else {
+            self.memory_segments.fetch_sub(1, Ordering::Relaxed);
+            return;
+        };
+        self.disk_segments.fetch_sub(1, Ordering::Relaxed);
+        let is_damaged = lock(&self.damaged).remove(&view.index());
+        delete(path, self.settings.root.as_deref().filter(|_| is_damaged));
     }
 
     /// Whether every reader has everything, once the journal is closed.

@@ -1,0 +1,326 @@
+"""A collector that is away for long: what is kept, for how long, what is given up, and how it goes on afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+import taximeter
+from collector import Collector
+from conftest import wait_for
+
+CALL = {"provider": "openai", "model": "gpt-4o", "input_tokens": 100, "output_tokens": 10}
+
+
+@pytest.fixture
+def collector():
+    with Collector() as running:
+        yield running
+
+
+def cli(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "taximeter", *arguments], capture_output=True, text=True, timeout=60, check=False)
+
+
+def of(meter: taximeter.Meter) -> dict:
+    return next(iter(meter.stats()["destinations"].values()))
+
+
+def test_over_budget_the_oldest_are_given_up_and_counted_exactly(state, collector, caplog):
+    collector.rule = lambda events: 503
+    meter = taximeter.Meter(destination=collector.url, state_dir=state, budget_mb=12)
+    padding = {f"tag{number}": "x" * 500 for number in range(8)}
+    ids = [meter.track(**CALL, tags=padding).id]
+    wait_for(lambda: collector.requests)
+    # Five times the budget, at a pace that delivery can follow.
+    for _ in range(15):
+        ids += [meter.track(**CALL, tags=padding).id for _ in range(1000)]
+        time.sleep(0.05)
+    assert all(ids), meter.stats()["refused"]
+    wait_for(lambda: of(meter)["evicted"])
+    stats = meter.stats()
+    assert stats["journal_bytes"] <= 12 << 20
+    assert stats["remarks"]["given_up"] == of(meter)["evicted"]
+    assert [record.getMessage() for record in caplog.records if "given up" in record.getMessage()]
+    collector.rule = lambda events: 200
+    wait_for(lambda: meter.flush(1).pending == 0, 60)
+    delivered = set(collector.events)
+    evicted = of(meter)["evicted"]
+    assert delivered <= set(ids)
+    assert len(ids) - len(delivered) == evicted > 5000
+    # The oldest went, but for the batch that was on its way, and all that is new is there.
+    assert delivered >= set(ids[-2000:])
+    meter.close()
+
+
+def test_what_waited_too_long_is_not_sent_and_counted(state, collector, monkeypatch):
+    monkeypatch.setattr(taximeter.config, "_max_age", float)
+    collector.rule = lambda events: (429, {"Retry-After": "2"}, b"")
+    meter = taximeter.Meter(destination=collector.url, state_dir=state, max_age=1.5)
+    first = meter.track(**CALL).id
+    wait_for(lambda: collector.requests)
+    old = [meter.track(**CALL).id for _ in range(10)]
+    time.sleep(1.6)
+    collector.rule = lambda events: 200
+    new = [meter.track(**CALL).id for _ in range(5)]
+    wait_for(lambda: meter.flush(1).pending == 0)
+    # The first was in a request already, whose bytes do not change.
+    assert set(collector.events) == {first, *new}
+    assert of(meter)["expired"] == len(old)
+    assert meter.stats()["remarks"]["given_up"] == len(old)
+    report = meter.close(2)
+    assert report.pending == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"), [(None, 604_800.0), (False, None), ("never", 0), ("12h", 43_200.0), ("7d", 604_800.0), (90, 90.0), (5, 0)]
+)
+def test_a_limit_of_age_is_a_time(state, given, seconds):
+    if seconds == 0:
+        with pytest.raises(taximeter.ConfigError, match="max_age"):
+            taximeter.Meter(state_dir=state, max_age=given)
+    else:
+        assert taximeter.Meter(state_dir=state, max_age=given).settings.max_age == seconds
+
+
+def test_stats_say_how_old_the_oldest_is_and_when_space_ends(state, collector):
+    collector.rule = lambda events: 503
+    meter = taximeter.Meter(destination=collector.url, state_dir=state, budget_mb=64)
+    assert meter.stats()["seconds_to_full"] is None
+    begun = time.monotonic()
+    for _ in range(24):
+        for _ in range(1000):
+            meter.track(**CALL)
+        time.sleep(0.1)
+    meter.flush(0.3)
+    waited = time.monotonic() - begun
+    stats = meter.stats()
+    oldest = of(meter)["oldest_seconds"]
+    assert waited - 1 < oldest <= time.monotonic() - begun + 0.1
+    # Some 10,000 events of 200 bytes a second: half a minute to the budget's end.
+    assert 5 < stats["seconds_to_full"] < 300
+    collector.rule = lambda events: 200
+    wait_for(lambda: meter.flush(1).pending == 0)
+    wait_for(lambda: of(meter)["oldest_seconds"] is None)
+    wait_for(lambda: meter.stats()["seconds_to_full"] is None or meter.stats()["seconds_to_full"] > 300, 90)
+    meter.close()
+
+
+def test_after_an_outage_what_is_new_does_not_wait_for_the_backlog(state, collector):
+    collector.rule = lambda events: 503
+    meter = taximeter.Meter(destination=collector.url, state_dir=state, budget_mb=64)
+    old = [meter.track(**CALL).id for _ in range(60_000)]
+    wait_for(lambda: collector.requests)
+    arrived: list[str] = []
+
+    def slowly(events):
+        time.sleep(0.05)
+        arrived.extend(event["id"] for event in events)
+        return 200
+
+    collector.rule = slowly
+    new = []
+    while len(arrived) < 50_000:
+        new.append(meter.track(**CALL, feature="new").id)
+        meter.flush(0.05)
+    wait_for(lambda: meter.flush(1).pending == 0, 60)
+    assert set(arrived) == {*old, *new}
+    place = {one: index for index, one in enumerate(arrived)}
+    ahead = sum(place[one] < len(arrived) * 0.9 for one in new)
+    assert ahead > len(new) / 2, (ahead, len(new))
+    meter.close()
+
+
+def test_what_others_left_gets_its_turn_beside_a_busy_process(run, state, collector):
+    collector.rule = lambda events: 503
+    outcome = run(
+        """
+        import os, sys, taximeter
+        taximeter.init(destination=sys.argv[1], instrument=False)
+        for _ in range(3000):
+            print(taximeter.track(provider="openai", model="gpt-4o", input_tokens=1).id)
+        sys.stdout.flush()
+        os.kill(os.getpid(), 9)
+        """,
+        collector.url,
+        check=False,
+    )
+    left = set(outcome.stdout.split())
+    collector.rule = lambda events: 200
+    meter = taximeter.Meter(destination=collector.url, state_dir=state)
+    deadline = time.monotonic() + 45
+    while not left <= set(collector.events):
+        assert time.monotonic() < deadline, len(left - set(collector.events))
+        # Something always waits for company.
+        meter.track(**CALL)
+        time.sleep(0.001)
+    meter.close()
+
+
+def test_a_body_stays_under_a_megabyte_whatever_events_hold(state, collector):
+    sizes = []
+    collector.rule = lambda events: sizes.append(len(json.dumps(events))) or 200
+    meter = taximeter.Meter(destination=collector.url, state_dir=state)
+    padding = {f"tag{number}": "x" * 500 for number in range(20)}
+    ids = [meter.track(**CALL, tags=padding).id for _ in range(500)]
+    assert meter.flush(10).pending == 0
+    assert set(collector.events) == set(ids)
+    assert max(sizes) < 1_100_000
+    assert len(sizes) < 20
+    meter.close()
+
+
+def test_dead_letters_can_be_sent_again(state, collector, monkeypatch):
+    monkeypatch.setenv("TAXIMETER_DESTINATION", collector.url)
+    collector.rule = lambda events: 410
+    meter = taximeter.Meter()
+    ids = [meter.track(**CALL, customer="acme").id for _ in range(25)]
+    assert meter.flush(5).pending == 0
+    meter.close()
+    refused = cli("dead-letters", "retry")
+    assert refused.stdout == "25 events put back and delivered\n", refused.stderr
+    # They were refused once more, and are dead letters again.
+    assert len(cli("dead-letters").stdout.splitlines()) == 25
+    collector.rule = lambda events: 200
+    assert json.loads(cli("dead-letters", "retry", "--json").stdout) == {"retried": 25}
+    assert set(collector.events) == set(ids)
+    assert {event["data"]["customer"] for event in collector.events.values()} == {"acme"}
+    assert not list((state / "dead").iterdir())
+    assert not list((state / "journal").iterdir())
+    assert cli("dead-letters", "retry").stdout == "0 events put back and delivered\n"
+
+
+def test_letters_that_cannot_be_delivered_again_are_kept_in_the_journal(state, collector, monkeypatch):
+    monkeypatch.setenv("TAXIMETER_DESTINATION", collector.url)
+    collector.rule = lambda events: 410
+    meter = taximeter.Meter()
+    ids = {meter.track(**CALL).id for _ in range(5)}
+    assert meter.flush(5).pending == 0
+    collector.rule = lambda events: 401
+    outcome = cli("dead-letters", "retry")
+    assert (outcome.returncode, "answered 401" in outcome.stderr) == (2, True)
+    meter.close()
+    collector.rule = lambda events: 200
+    assert taximeter.Meter().drain() == 5
+    assert set(collector.events) == ids
+
+
+def test_prometheus_text_is_read_by_the_reference_parser(state, collector):
+    collector.rule = lambda events: 401
+    meter = taximeter.Meter(destination=["ledger", collector.url], state_dir=state)
+    meter.track(**CALL)
+    meter.track(provider="openai", model="")
+    meter.flush(1)
+    families = {family.name: family for family in text_string_to_metric_families(meter.prometheus())}
+
+    def value(metric: str, **labels: str) -> float:
+        (found,) = [
+            sample.value
+            for family in families.values()
+            for sample in family.samples
+            if sample.name == metric and labels.items() <= sample.labels.items()
+        ]
+        return found
+
+    name = next(name for name in meter.stats()["destinations"] if name != "ledger")
+    there = {"destination": name, "host": "127.0.0.1"}
+    assert value("taximeter_tracked_total") == 1
+    assert value("taximeter_refused_total", reason="missing_model") == 1
+    assert value("taximeter_destination_pending", **there) == 1
+    assert value("taximeter_destination_state", **there, state="paused") == 1
+    assert value("taximeter_destination_delivered_total", destination="ledger", host="") == 1
+    assert value("taximeter_destination_lost_total", **there, reason="evicted") == 0
+    assert families["taximeter_tracked"].type == "counter"
+    assert families["taximeter_destination_oldest_seconds"].type == "gauge"
+    assert "canary" not in meter.prometheus()
+    meter.close()
+
+
+def test_doctor_sees_how_delivery_fares_in_living_processes(state, collector):
+    meter = taximeter.Meter(destination=["ledger", collector.url], state_dir=state)
+    ids = [meter.track(**CALL).id for _ in range(3)]
+    assert meter.flush(5).pending == 0
+    wait_for(lambda: list((state / "journal").glob("*/status.json")), 10)
+    well = cli("doctor")
+    assert "destination http-" in well.stdout
+    assert "(127.0.0.1): 3 delivered and 0 waiting in 1 processes" in well.stdout
+    assert well.returncode == 0, well.stdout
+    collector.rule = lambda events: 401
+    meter.track(**CALL)
+    meter.flush(0.5)
+    wait_for(lambda: "paused" in cli("doctor").stdout, 15)
+    checks = {check["check"]: check for check in json.loads(cli("doctor", "--json").stdout)}
+    found = next(check for name, check in checks.items() if name.startswith("destination http-"))
+    assert not found["ok"]
+    assert "1 waiting" in found["detail"]
+    assert "127.0.0.1 answered 401" in found["detail"]
+    text = cli("doctor", "--prometheus").stdout
+    pids = {sample.labels["pid"] for family in text_string_to_metric_families(text) for sample in family.samples}
+    assert pids == {str(os.getpid())}
+    statuses = [path.read_text() for path in (state / "journal").glob("*/status.json")]
+    assert statuses
+    assert not any(one in status for one in [*ids, "canary"] for status in statuses)
+    meter.close()
+
+
+@pytest.mark.parametrize("what", ["link", "foreign", "open"])
+def test_a_state_directory_that_others_have_a_hand_in_is_refused(tmp_path, run, what):
+    directory = tmp_path / "given"
+    directory.mkdir()
+    if what == "link":
+        (tmp_path / "link").symlink_to(directory)
+        directory = tmp_path / "link"
+    elif what == "open":
+        directory.chmod(0o777)
+    elif os.geteuid() == 0:
+        os.chown(directory, 12345, 12345)
+    else:
+        directory = Path("/usr")
+    rule = {"link": "symbolic link", "foreign": "another user", "open": "written by everybody"}[what]
+    with pytest.raises(taximeter.ConfigError, match=f"state_dir: .* {rule}"):
+        taximeter.Meter(state_dir=directory)
+    # Without init(), nothing raises, and nothing is written there.
+    outcome = run(
+        "import taximeter; assert taximeter.track(provider='a', model='b', input_tokens=1); print(taximeter.stats()['tier'])",
+        TAXIMETER_STATE_DIR=str(directory),
+    )
+    assert outcome.stdout.strip() == "memory"
+    assert rule in outcome.stderr
+    assert what == "foreign" or not list(directory.iterdir())
+
+
+def test_everything_written_is_for_its_owner_alone(state, collector):
+    collector.rule = lambda events: 410
+    meter = taximeter.Meter(destination=["ledger", collector.url], state_dir=state)
+    meter.track(**CALL)
+    assert meter.flush(5).pending == 0
+    wait_for(lambda: list((state / "journal").glob("*/status.json")), 10)
+    found = [state, *state.rglob("*")]
+    assert {path.name for path in found} >= {"ledger.db", "status.json", "owner.lock"}
+    for path in found:
+        assert path.stat().st_mode & 0o077 == 0, path
+    meter.close()
+
+
+def test_a_directory_that_becomes_a_link_is_not_written_through(state, tmp_path, collector):
+    collector.rule = lambda events: 410
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    state.mkdir(mode=0o700)
+    (state / "dead").symlink_to(elsewhere)
+    meter = taximeter.Meter(destination=collector.url, state_dir=state)
+    meter.track(**CALL)
+    meter.flush(0.5)
+    assert "symbolic link" in of(meter)["last_error"]
+    assert not list(elsewhere.iterdir())
+    (state / "dead").unlink()
+    wait_for(lambda: meter.flush(1).pending == 0)
+    assert of(meter)["dead"] == 1
+    meter.close()
