@@ -63,3 +63,6 @@ pub trait Destination: Send {
         false
     }
 }
+
+#[cfg(test)]
+mod tests;

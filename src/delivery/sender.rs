@@ -80,6 +80,19 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Option<JoinHandle<
 }
 
 impl Shared {
+    pub(super) fn new(journal: Arc<Journal>, stats: Vec<DestinationStats>, is_handed_off: bool) -> Self {
+        Self {
+            journal,
+            control: Mutex::default(),
+            changed: Condvar::new(),
+            stats: Mutex::new(stats),
+            outlook: Mutex::default(),
+            lost: AtomicU64::new(0),
+            is_asleep: AtomicBool::new(false),
+            is_handed_off,
+        }
+    }
+
     /// Keeps the journal's pages ready until delivery has stopped.
     fn keep(&self) {
         loop {
@@ -110,16 +123,7 @@ impl Sender {
     #[must_use]
     pub fn start(journal: Arc<Journal>, root: Option<PathBuf>, outlets: Vec<Outlet>) -> Self {
         let is_handed_off = outlets.iter().any(Outlet::is_barred) && journal.hand_off().is_ok();
-        let shared = Arc::new(Shared {
-            journal,
-            control: Mutex::default(),
-            changed: Condvar::new(),
-            stats: Mutex::new(outlets.iter().map(Outlet::stats).collect()),
-            outlook: Mutex::default(),
-            lost: AtomicU64::new(0),
-            is_asleep: AtomicBool::new(false),
-            is_handed_off,
-        });
+        let shared = Arc::new(Shared::new(journal, outlets.iter().map(Outlet::stats).collect(), is_handed_off));
         let lanes = outlets.into_iter().map(Lane::new).collect();
         let for_thread = Arc::clone(&shared);
         let for_keeper = Arc::clone(&shared);

@@ -1,0 +1,321 @@
+use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use flate2::read::GzDecoder;
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::lane::{Foreign, Lane, Network, remote_pass};
+use super::remote::{Feed, Source, Step, Urgency};
+use super::sender::{Shared, lock};
+use super::{Address, Outlet, Remote};
+use crate::event::UsageEvent;
+use crate::event::binary::encode;
+use crate::event::id::id_text;
+use crate::journal::{Backend, Batch, Foreigners, Journal, Settings};
+use crate::protocol::CloudEvents;
+
+/// What the collector does with one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    Unavailable,
+    TooManyRequests,
+    /// Keeps the events, then breaks the connection.
+    LostAnswer,
+    /// Breaks the connection before it keeps anything.
+    LostRequest,
+    /// More events than it takes.
+    TooLarge(usize),
+}
+
+#[derive(Default)]
+struct Kept {
+    ids: BTreeSet<String>,
+    script: VecDeque<Fault>,
+    poison: HashSet<String>,
+}
+
+/// A real server on loopback that follows a script, then takes everything but poison.
+struct Collector {
+    port: u16,
+    kept: Arc<Mutex<Kept>>,
+}
+
+impl Collector {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let kept: Arc<Mutex<Kept>> = Arc::default();
+        let shared = Arc::clone(&kept);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let kept = Arc::clone(&shared);
+                std::thread::spawn(move || while serve(&stream, &kept).is_some() {});
+            }
+        });
+        Self { port, kept }
+    }
+}
+
+/// Answers one request; `None` when the connection ends.
+fn serve(mut stream: &TcpStream, kept: &Mutex<Kept>) -> Option<()> {
+    let mut reader = BufReader::new(stream);
+    let (mut length, mut is_gzip) = (0, false);
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
+        let line = line.trim_end().to_ascii_lowercase();
+        if let Some(value) = line.strip_prefix("content-length: ") {
+            length = value.parse().unwrap();
+        }
+        is_gzip |= line == "content-encoding: gzip";
+        if line.is_empty() {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    let mut text = String::new();
+    if is_gzip {
+        GzDecoder::new(&*body).read_to_string(&mut text).unwrap();
+    } else {
+        text = String::from_utf8(body).unwrap();
+    }
+    let events: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+    let ids: Vec<_> = events.iter().map(|event| event["id"].as_str().unwrap().to_owned()).collect();
+    let mut kept = kept.lock().unwrap();
+    let fault = kept.script.pop_front();
+    let status = match fault {
+        Some(Fault::Unavailable) => "503 Unavailable",
+        Some(Fault::TooManyRequests) => "429 Too Many Requests\r\nRetry-After: 0",
+        Some(Fault::TooLarge(most)) if ids.len() > most => "413 Too Large",
+        Some(Fault::LostRequest) => return None,
+        _ if ids.iter().any(|id| kept.poison.contains(id)) => "400 Bad",
+        _ => {
+            kept.ids.extend(ids);
+            if fault == Some(Fault::LostAnswer) {
+                return None;
+            }
+            "200 OK"
+        }
+    };
+    drop(kept);
+    stream.write_all(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").as_bytes()).ok()
+}
+
+/// One process after another, each of which dies in the middle of something.
+struct World {
+    collector: Collector,
+    _dir: TempDir,
+    state: PathBuf,
+    tracked: BTreeSet<String>,
+    process: Option<Process>,
+}
+
+struct Process {
+    shared: Shared,
+    lane: Lane,
+    network: Network,
+    foreign: Option<Foreign>,
+}
+
+impl World {
+    fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        let state = dir.path().join("state");
+        let mut world =
+            Self { collector: Collector::start(), state, _dir: dir, tracked: BTreeSet::new(), process: None };
+        world.restart();
+        world
+    }
+
+    /// Dies as `kill -9` does: files stay as they are, locks and connections go. Another process begins.
+    fn restart(&mut self) {
+        if let Some(process) = self.process.take() {
+            process.network.runtime.shutdown_background();
+        }
+        let url = format!("http://127.0.0.1:{}/", self.collector.port);
+        let remote =
+            Remote::new(Address::new(&url, &[], false).unwrap(), Box::new(CloudEvents), Some(&self.state), None);
+        let outlet = Outlet::Remote(Box::new(remote));
+        let journal = Arc::new(Journal::open(Settings {
+            root: Some(self.state.join("journal")),
+            backend: Backend::Written,
+            budget: Some(64 << 20),
+            destinations: vec![outlet.name().to_owned()],
+        }));
+        let shared = Shared::new(journal, vec![outlet.stats()], false);
+        let mut slot = None;
+        let _ = Network::get(&mut slot);
+        self.process = Some(Process { shared, lane: Lane::new(outlet), network: slot.unwrap(), foreign: None });
+        self.adopt();
+    }
+
+    fn adopt(&mut self) {
+        let process = self.process.as_mut().unwrap();
+        process.foreign = None;
+        process.lane.drop_foreign();
+        // Tests of one process read one after another.
+        let foreigners = loop {
+            if let Some(found) = Foreigners::find(&self.state.join("journal")) {
+                break found;
+            }
+            std::thread::yield_now();
+        };
+        process.foreign = Some(Foreign::new(foreigners, std::slice::from_ref(&process.lane)));
+    }
+
+    fn track(&mut self, count: usize, is_poison: bool) {
+        let process = self.process.as_ref().unwrap();
+        for _ in 0..count {
+            let mut event = UsageEvent { provider: "openai", model: "gpt-4o", started_at: 1, ..UsageEvent::default() };
+            process
+                .shared
+                .journal
+                .append(1, |out, ids| {
+                    event.id = ids.next(1);
+                    encode(&event, &[], out);
+                })
+                .unwrap();
+            let id = id_text(event.id);
+            if is_poison {
+                self.collector.kept.lock().unwrap().poison.insert(id.clone());
+            }
+            self.tracked.insert(id);
+        }
+    }
+
+    /// One look at the network, and whatever follows from it.
+    fn pass(&mut self) -> bool {
+        let Process { shared, lane, network, foreign } = self.process.as_mut().unwrap();
+        network.wait(Duration::from_millis(2));
+        let (_, is_drained) = remote_pass(shared, lane, 0, network, Urgency::New, foreign.as_mut());
+        if let Some(finished) = foreign.take_if(|foreign| foreign.is_finished()) {
+            finished.finish();
+        }
+        let first_left = shared.journal.reclaim(&[&lane.tail]);
+        lane.tail.prune(first_left);
+        is_drained && foreign.is_none()
+    }
+
+    /// Goes on until a batch is done, and dies before its cursor moves.
+    fn die_before_the_cursor_moves(&mut self) {
+        struct Own<'a>(&'a Journal, &'a crate::journal::Tail);
+        impl Feed for Own<'_> {
+            fn oldest(&mut self) -> Batch {
+                self.1.read(self.0, 1 << 20)
+            }
+            fn newest(&mut self) -> Option<Batch> {
+                None
+            }
+            fn foreign(&mut self) -> Option<Batch> {
+                None
+            }
+        }
+        let Process { shared, lane, network, .. } = self.process.as_mut().unwrap();
+        let Outlet::Remote(remote) = &mut lane.outlet else { unreachable!() };
+        for _ in 0..200 {
+            network.wait(Duration::from_millis(1));
+            let mut stats = lock(&shared.stats)[0].clone();
+            let mut own = Own(&shared.journal, &lane.tail);
+            let step = remote.step(&network.runtime, &network.done, &mut stats, Urgency::New, &mut own);
+            if matches!(step, Step::Done(_, Source::Own) | Step::Idle(_)) {
+                break;
+            }
+        }
+        self.restart();
+    }
+
+    /// Delivers everything, and says what is wrong with what came of it.
+    fn settle(mut self) -> Result<(), TestCaseError> {
+        self.collector.kept.lock().unwrap().script.clear();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            if self.pass() {
+                self.adopt();
+                if self.process.as_ref().unwrap().foreign.as_ref().is_some_and(Foreign::is_finished) && self.pass() {
+                    break;
+                }
+            }
+            prop_assert!(Instant::now() < deadline, "{:?}", lock(&self.process.as_ref().unwrap().shared.stats));
+        }
+        let process = self.process.take().unwrap();
+        process.shared.journal.close();
+        process.shared.journal.finish(true);
+        let letters = std::fs::read_dir(self.state.join("dead")).into_iter().flatten().flatten();
+        let dead: BTreeSet<String> = letters
+            .flat_map(|file| {
+                let text = std::fs::read_to_string(file.path()).unwrap();
+                text.lines().map(str::to_owned).collect::<Vec<_>>()
+            })
+            .map(|line| {
+                let letter: serde_json::Value = serde_json::from_str(&line).unwrap();
+                letter["event"]["id"].as_str().unwrap().to_owned()
+            })
+            .collect();
+        let kept = self.collector.kept.lock().unwrap();
+        prop_assert_eq!(&dead, &kept.poison.iter().cloned().collect(), "the dead letters are the poison");
+        prop_assert!(kept.ids.is_disjoint(&dead));
+        prop_assert_eq!(kept.ids.union(&dead).cloned().collect::<BTreeSet<_>>(), self.tracked);
+        let left: Vec<_> = std::fs::read_dir(self.state.join("journal")).unwrap().flatten().collect();
+        prop_assert!(left.is_empty(), "{:?}", left);
+        Ok(())
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Action {
+    Track(usize),
+    TrackPoison,
+    Fault(Fault),
+    Pass,
+    Adopt,
+    Crash,
+    CrashBeforeTheCursorMoves,
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    let fault = prop_oneof![
+        Just(Fault::Unavailable),
+        Just(Fault::TooManyRequests),
+        Just(Fault::LostAnswer),
+        Just(Fault::LostRequest),
+        (1_usize..50).prop_map(Fault::TooLarge),
+    ];
+    prop_oneof![
+        3 => (1_usize..120).prop_map(Action::Track),
+        1 => Just(Action::TrackPoison),
+        4 => fault.prop_map(Action::Fault),
+        8 => Just(Action::Pass),
+        1 => Just(Action::Adopt),
+        2 => Just(Action::Crash),
+        1 => Just(Action::CrashBeforeTheCursorMoves),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { max_shrink_iters: 200, ..ProptestConfig::with_cases(48) })]
+
+    /// The model is a set: whatever was tracked is at the collector or, if the collector refuses it, in the dead letters, however
+    /// the network fails and wherever processes die.
+    #[test]
+    fn nothing_is_lost_between_any_two_steps(actions in prop::collection::vec(action(), 1..40)) {
+        let mut world = World::new();
+        for action in actions {
+            match action {
+                Action::Track(count) => world.track(count, false),
+                Action::TrackPoison => world.track(1, true),
+                Action::Fault(fault) => world.collector.kept.lock().unwrap().script.push_back(fault),
+                Action::Pass => { world.pass(); }
+                Action::Adopt => world.adopt(),
+                Action::Crash => world.restart(),
+                Action::CrashBeforeTheCursorMoves => world.die_before_the_cursor_moves(),
+            }
+        }
+        world.settle()?;
+    }
+}
