@@ -1,71 +1,228 @@
-"""Delivery over HTTP to a sink in another process, the producer included."""
+"""Delivery over HTTP to a sink in another process, the producer included: ours, and that of the peers."""
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import resource
+import socket
+import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Callable
+
+import sink
 
 import taximeter
 
-# Takes whole requests and answers 200, without looking at them: the figure is the sender's.
-SINK = """
-import socket, threading
-listener = socket.create_server(("127.0.0.1", 0))
-print(listener.getsockname()[1], flush=True)
-def serve(connection):
-    data = b""
-    while True:
-        while b"\\r\\n\\r\\n" not in data:
-            piece = connection.recv(1 << 20)
-            if not piece:
-                return
-            data += piece
-        head, _, rest = data.partition(b"\\r\\n\\r\\n")
-        length = next(int(line.split(b":")[1]) for line in head.lower().split(b"\\r\\n") if line.startswith(b"content-length"))
-        missing = length - len(rest)
-        while missing > 0:
-            missing -= len(connection.recv(min(missing, 1 << 20)))
-        data = rest[length:]
-        connection.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\n\\r\\n")
-while True:
-    connection, _ = listener.accept()
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    threading.Thread(target=serve, args=(connection,), daemon=True).start()
-"""
 EVENTS = 400_000
+OTEL_EVENTS = 20_000
+SDK_EVENTS = 1_000
+TAGS = {"plan": "pro", "env": "prod", "region": "eu"}
+# Enough to be delivered for some seconds at full rate.
+BACKLOG = 1_500_000
+PACE = 10_000
+ROUNDS = 5
+NEIGHBOUR = """
+import os, zlib
+data = os.urandom(1 << 16) * 4
+print(flush=True)
+while True:
+    zlib.compress(data, 1)
+"""
+
+
+def processor_time() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
 
 
 def main() -> None:
-    with (
-        tempfile.TemporaryDirectory() as state,
-        subprocess.Popen([sys.executable, "-c", SINK], stdout=subprocess.PIPE, text=True) as sink,
+    ours()
+    peers()
+    beside()
+
+
+def ours() -> None:
+    with tempfile.TemporaryDirectory() as state, sink.running() as port:
+        meter = taximeter.Meter(destination=f"cloudevents+http://127.0.0.1:{port}/", state_dir=state, budget_mb=512)
+        track = meter.track
+        for _ in range(1000):
+            track(provider="openai", model="gpt-4o", input_tokens=1200, output_tokens=350)
+        meter.flush(10)
+        used, begin = processor_time(), time.perf_counter()
+        for _ in range(EVENTS):
+            track(provider="openai", model="gpt-4o", input_tokens=1200, output_tokens=350, feature="chat", team="acme", tags=TAGS)
+        tracked = time.perf_counter() - begin
+        report = meter.flush(120)
+        took = time.perf_counter() - begin
+        assert report.pending == 0, meter.stats()
+        print(f"taximeter: {EVENTS / took:,.0f} events/s from track() to the sink's 200 ({EVENTS:,} tracked in {tracked:.2f} s)")
+        print(f"taximeter: {(processor_time() - used) / EVENTS * 1e6:.2f} µs of processor time an event, of the whole process")
+        meter.close()
+
+
+def peers() -> None:
+    """The same call through each peer's own client, until the sink has everything."""
+    logging.disable(logging.ERROR)
+    for name, make, count in (
+        ("opentelemetry-sdk 1.45.2, BatchSpanProcessor", opentelemetry, OTEL_EVENTS),
+        ("tokenr 0.1.3", tokenr, SDK_EVENTS),
+        ("paygent-sdk 4.9.7", paygent, SDK_EVENTS),
+        ("teer 0.1.7", teer, SDK_EVENTS),
+        ("tokentally 0.4.0", tokentally, SDK_EVENTS),
     ):
-        try:
-            url = f"cloudevents+http://127.0.0.1:{int(sink.stdout.readline())}/"
-            meter = taximeter.Meter(destination=url, state_dir=state, budget_mb=512)
-            track, tags = meter.track, {"plan": "pro", "env": "prod", "region": "eu"}
-            for _ in range(1000):
-                track(provider="openai", model="gpt-4o", input_tokens=1200, output_tokens=350)
-            meter.flush(10)
-            used = resource.getrusage(resource.RUSAGE_SELF)
-            begin = time.perf_counter()
-            for _ in range(EVENTS):
-                track(provider="openai", model="gpt-4o", input_tokens=1200, output_tokens=350, feature="chat", team="acme", tags=tags)
-            tracked = time.perf_counter() - begin
-            report = meter.flush(120)
+        with sink.running() as port:
+            one, finish = make(port)
+            used, begin = processor_time(), time.perf_counter()
+            for _ in range(count):
+                one()
+            finish(count)
             took = time.perf_counter() - begin
-            now = resource.getrusage(resource.RUSAGE_SELF)
-            processor = (now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime) / EVENTS * 1e6
-            assert report.pending == 0, meter.stats()
-            print(f"track() to the sink's 200: {EVENTS / took:,.0f} events/s ({EVENTS:,} tracked in {tracked:.2f} s)")
-            print(f"processor time of the whole process: {processor:.2f} µs an event")
-            meter.close()
-        finally:
-            sink.kill()
+            cost = (processor_time() - used) / count * 1e6
+            print(f"{name}: {count / took:,.0f} events/s, {cost:,.0f} µs of processor time an event")
+    logging.disable(logging.NOTSET)
+
+
+Peer = tuple[Callable[[], object], Callable[[int], object]]
+
+
+def opentelemetry(port: int) -> Peer:
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    exporter = OTLPSpanExporter(endpoint=f"http://127.0.0.1:{port}/v1/traces")
+    provider = TracerProvider()
+    # Its queue drops what does not fit; ours would not.
+    provider.add_span_processor(BatchSpanProcessor(exporter, max_queue_size=OTEL_EVENTS * 2, max_export_batch_size=512))
+    tracer = provider.get_tracer("bench")
+    attributes = {
+        "gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-4o", "gen_ai.usage.input_tokens": 1200,
+        "gen_ai.usage.output_tokens": 350, "feature": "chat", "team": "acme", **TAGS,
+    }  # fmt: skip
+
+    def one() -> None:
+        tracer.start_span("chat gpt-4o", attributes=attributes).end()
+
+    return one, lambda _: provider.force_flush(120_000)
+
+
+def wait_at(port: int) -> Callable[[int], None]:
+    """Waits until a sink has so many requests, or no more come."""
+
+    def wait(count: int) -> None:
+        last, since = 0, time.perf_counter()
+        while (there := json.loads(sink.ask(port))["requests"]) < count:
+            if there > last:
+                last, since = there, time.perf_counter()
+            elif time.perf_counter() - since > 10:
+                print(f"  (only {there} of {count} events ever came)")
+                return
+            time.sleep(0.01)
+
+    return wait
+
+
+def tokenr(port: int) -> Peer:
+    import tokenr as sdk
+
+    sdk.configure(token="tk_bench", url=f"http://127.0.0.1:{port}/api/v1/track")
+    return lambda: sdk.track("openai", "gpt-4o", 1200, 350, feature_name="chat", team_id="acme", tags=TAGS), wait_at(port)
+
+
+def paygent(port: int) -> Peer:
+    from paygent_sdk import Client, UsageData
+
+    client = Client("bench")
+    client.base_url = f"http://127.0.0.1:{port}"
+    usage = UsageData("openai", "gpt-4o", 1200, 350, 1550)
+    return lambda: client.send_usage("agent", "acme", "chat", usage), wait_at(port)
+
+
+def teer(port: int) -> Peer:
+    import teer as sdk
+
+    client = sdk.TeerClient("bench", track_url=f"http://127.0.0.1:{port}")
+    payload = {"provider": "openai", "model": "gpt-4o", "function_id": "chat", "usage": {"input": 1200, "output": 350}}
+    return lambda: client.ingest.send(payload), lambda _: None
+
+
+def tokentally(port: int) -> Peer:
+    import tokentally as sdk
+
+    client = sdk.TokenTally("tt_bench", base_url=f"http://127.0.0.1:{port}")
+    return lambda: client.track(1200, 350, "gpt-4o", "openai", metadata=TAGS), lambda _: None
+
+
+def beside() -> None:
+    """What others of the process feel of a sender that works at full rate: a caller of `track()`, and a loop in another thread.
+
+    Two cores that share caches and clock slow each other down whoever works on them; so the same is measured beside another process
+    that compresses, which shares nothing of ours.
+    """
+    figures: dict[str, list[tuple[float, float]]] = {"idle": [], "another process": [], "our sender": []}
+    with tempfile.TemporaryDirectory() as state:
+        with socket.create_server(("127.0.0.1", 0)) as reserved:
+            port = reserved.getsockname()[1]
+        meter = taximeter.Meter(destination=f"cloudevents+http://127.0.0.1:{port}/", state_dir=state, budget_mb=2048)
+        for _ in range(ROUNDS):
+            figures["idle"].append((paced(meter), loop()))
+            with subprocess.Popen([sys.executable, "-c", NEIGHBOUR], stdout=subprocess.PIPE) as neighbour:
+                neighbour.stdout.readline()
+                figures["another process"].append((paced(meter), loop()))
+                neighbour.kill()
+            for number in range(BACKLOG):
+                meter.track(provider="openai", model="gpt-4o", input_tokens=1200, output_tokens=350, team="acme")
+                if number % 1000 == 0:
+                    time.sleep(0.001)  # pages are readied beside us
+            with sink.running("--port", str(port)):
+                meter.flush(0.001)
+                while not next(iter(meter.stats()["destinations"].values()))["delivered"]:
+                    time.sleep(0.001)
+                figures["our sender"].append((paced(meter), loop()))
+                assert next(iter(meter.stats()["destinations"].values()))["pending"] > PACE, "the backlog was too small"
+                assert meter.flush(120).pending == 0
+        meter.close(0)
+    idle_wait, idle_speed = (statistics.median(column) for column in zip(*figures["idle"], strict=True))
+    for name, rows in figures.items():
+        wait, speed = (statistics.median(column) for column in zip(*rows, strict=True))
+        print(f"beside {name}: p99 of track() at {PACE:,}/s {wait:.2f} µs ({wait / idle_wait:.2f} ×), ", end="")
+        print(f"a loop in another thread {(1 - speed / idle_speed) * 100:+.1f} % slower")
+
+
+def paced(meter: taximeter.Meter) -> float:
+    """The p99 of `track()`, in µs, at a steady pace."""
+    times = []
+    begin = time.perf_counter()
+    for number in range(PACE):
+        while time.perf_counter() < begin + number / PACE:
+            pass
+        before = time.perf_counter_ns()
+        meter.track(provider="openai", model="gpt-4o", input_tokens=1200, output_tokens=350, team="acme")
+        times.append(time.perf_counter_ns() - before)
+    return statistics.quantiles(times, n=100)[98] / 1000
+
+
+def loop() -> float:
+    """Rounds of pure Python in another thread, by the second."""
+    found = []
+
+    def run() -> None:
+        rounds, begin = 0, time.perf_counter()
+        while time.perf_counter() - begin < 1:
+            for _ in range(1000):
+                rounds += 1
+        found.append(rounds / (time.perf_counter() - begin))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    return found[0]
 
 
 if __name__ == "__main__":

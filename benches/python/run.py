@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 
 import bench_delivery
+import bench_faults
 import bench_ledger
 import bench_price
 import bench_process
@@ -19,6 +20,7 @@ BENCHES = {
     "ledger": bench_ledger.main,
     "process": bench_process.main,
     "delivery": bench_delivery.main,
+    "faults": bench_faults.main,
 }
 
 for name in sys.argv[1:] or BENCHES:
