@@ -7,7 +7,7 @@ DEV_READY := $(VENV)/.dev-ready
 SOURCES := $(shell find src data -type f) build.rs Cargo.toml Cargo.lock pyproject.toml
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: demo test test-rust test-python lint bench wheel lock clean
+.PHONY: demo test test-rust test-python lint bench soak wheel lock clean
 
 demo: $(VENV)/.built-release
 	$(BIN)/python examples/quickstart.py
@@ -32,6 +32,13 @@ lint: $(VENV)/.built-release
 bench: $(VENV)/.built-release
 	$(BIN)/python benches/python/run.py
 	cargo bench --locked --no-default-features
+
+# What the tests do scaled down, for as long as you like: `make soak SECONDS=3600`.
+SECONDS ?= 86400
+soak: $(VENV)/.built-release
+	PROPTEST_CASES=20000 cargo test --locked --release --no-default-features -- delivery::tests journal::tests
+	TAXIMETER_KILL_ROUNDS=10000 $(BIN)/python -m pytest tests/python/test_process.py -k kill_9
+	$(BIN)/python tests/python/soak.py --seconds $(SECONDS)
 
 # Linked by zig against glibc 2.28, whatever the machine has; maturin checks that no newer symbol is needed.
 wheel: $(DEV_READY)

@@ -17,7 +17,7 @@ use crate::event::UsageEvent;
 use crate::event::binary::encode;
 use crate::event::id::id_text;
 use crate::journal::{Backend, Batch, Foreigners, Journal, Settings};
-use crate::protocol::CloudEvents;
+use crate::protocol::{Answer, CloudEvents, Protocol, Verdict};
 
 /// What the collector does with one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +114,7 @@ struct World {
     state: PathBuf,
     tracked: BTreeSet<String>,
     process: Option<Process>,
+    protocol: fn() -> Box<dyn Protocol>,
 }
 
 struct Process {
@@ -124,11 +125,11 @@ struct Process {
 }
 
 impl World {
-    fn new() -> Self {
+    fn new(protocol: fn() -> Box<dyn Protocol>) -> Self {
         let dir = TempDir::new().unwrap();
         let state = dir.path().join("state");
         let mut world =
-            Self { collector: Collector::start(), state, _dir: dir, tracked: BTreeSet::new(), process: None };
+            Self { collector: Collector::start(), state, _dir: dir, tracked: BTreeSet::new(), process: None, protocol };
         world.restart();
         world
     }
@@ -139,8 +140,7 @@ impl World {
             process.network.runtime.shutdown_background();
         }
         let url = format!("http://127.0.0.1:{}/", self.collector.port);
-        let remote =
-            Remote::new(Address::new(&url, &[], false).unwrap(), Box::new(CloudEvents), Some(&self.state), None);
+        let remote = Remote::new(Address::new(&url, &[], false).unwrap(), (self.protocol)(), Some(&self.state), None);
         let outlet = Outlet::Remote(Box::new(remote));
         let journal = Arc::new(Journal::open(Settings {
             root: Some(self.state.join("journal")),
@@ -297,14 +297,20 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
+/// As many cases as a commit can wait for, or as the soak asks for.
+fn cases() -> ProptestConfig {
+    let asked = std::env::var("PROPTEST_CASES").ok().map(|count| count.parse().unwrap());
+    ProptestConfig::with_cases(asked.unwrap_or(48))
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { max_shrink_iters: 200, ..ProptestConfig::with_cases(48) })]
+    #![proptest_config(ProptestConfig { max_shrink_iters: 200, ..cases() })]
 
     /// The model is a set: whatever was tracked is at the collector or, if the collector refuses it, in the dead letters, however
     /// the network fails and wherever processes die.
     #[test]
     fn nothing_is_lost_between_any_two_steps(actions in prop::collection::vec(action(), 1..40)) {
-        let mut world = World::new();
+        let mut world = World::new(|| Box::new(CloudEvents));
         for action in actions {
             match action {
                 Action::Track(count) => world.track(count, false),
@@ -318,4 +324,35 @@ proptest! {
         }
         world.settle()?;
     }
+}
+
+/// A format whose answers say that one event of each request was refused.
+struct Partial;
+
+impl Protocol for Partial {
+    fn encode(&self, events: &[UsageEvent<'_>], body: &mut Vec<u8>) {
+        CloudEvents.encode(events, body);
+    }
+
+    fn content_type(&self) -> &'static str {
+        CloudEvents.content_type()
+    }
+
+    fn verdict(&self, answer: &Answer<'_>) -> Verdict {
+        match CloudEvents.verdict(answer) {
+            Verdict::Accepted { .. } => Verdict::Accepted { rejected: 1 },
+            other => other,
+        }
+    }
+}
+
+#[test]
+fn what_an_answer_refuses_in_part_is_counted_and_not_sent_again() {
+    let mut world = World::new(|| Box::new(Partial));
+    world.track(50, false);
+    while !world.pass() {}
+    let process = world.process.as_ref().unwrap();
+    let stats = lock(&process.shared.stats)[0].clone();
+    assert_eq!((stats.delivered, stats.rejected, stats.own), (49, 1, 50));
+    assert_eq!(world.collector.kept.lock().unwrap().ids.len(), 50);
 }

@@ -8,6 +8,12 @@ mod damage;
 
 const DESTINATION: &str = "sink";
 
+/// So many cases, or as many as the soak asks for.
+fn cases(usual: u32) -> ProptestConfig {
+    let asked = std::env::var("PROPTEST_CASES").ok().map(|count| count.parse().unwrap());
+    ProptestConfig::with_cases(asked.unwrap_or(usual))
+}
+
 fn settings(root: &Path) -> Settings {
     Settings {
         root: Some(root.to_owned()),
@@ -417,7 +423,7 @@ fn a_finished_journal_leaves_no_directory_and_an_unfinished_one_its_events() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(cases(64))]
 
     /// Appends, reads, restarts of the reader, tending and reclaiming in any order, against a list.
     #[test]

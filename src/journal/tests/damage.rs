@@ -17,7 +17,7 @@ fn a_file_that_is_empty_or_not_a_segment_hides_no_other() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(cases(64))]
 
     /// Bit rot, truncation and zeroed pages in the files of a dead process: reading ends, no damaged record passes for a whole
     /// one, and every record of an untouched chunk is found.
