@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import socket
@@ -93,14 +94,14 @@ def kills() -> None:
         drain(environment)
         text = sink.ask(port, "/ids")
         ids = {text[at : at + 16] for at in range(0, len(text), 16)}
-        said = sink.ask(port).decode()
+        said = json.loads(sink.ask(port))
         left = len(list(Path(state, "journal").iterdir()))
         letters = sum(path.stat().st_size for path in Path(state).glob("dead/*"))
-    lost, twice = len(acknowledged - ids), len(text) // 16 - len(ids)
-    print(
-        f"{KILLS} kill -9 under 8 threads, {len(acknowledged):,} acknowledged: {lost} lost, {twice} twice after dedup by id;", end=" "
-    )
-    print(f"{left} journals left, {letters} bytes of dead letters; the sink: {said}")
+    lost = len(acknowledged - ids)
+    print(f"{KILLS} kill -9 under 8 threads, {len(acknowledged):,} acknowledged: {lost} lost,", end=" ")
+    print(f"{said['events'] - said['distinct']:,} repeated in {said['requests']:,} requests, each told by its id;", end=" ")
+    print(f"{left} journals and {letters} bytes of dead letters left")
+    assert not lost
 
 
 def forks() -> None:
@@ -115,6 +116,7 @@ def forks() -> None:
         tracked = int(outcome.stdout) + FORKS
         found = len(sink.ask(port, "/ids")) // 16
     print(f"{FORKS} forks while 8 threads track, {took:.0f} s: no deadlock, {tracked - found} of {tracked:,} lost")
+    assert found == tracked
 
 
 def resident() -> float:

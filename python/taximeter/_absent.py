@@ -29,6 +29,11 @@ __all__ = [
 
 UNITS: Final[dict[str, tuple[int, list[str]]]] = {}
 REASON: Final = "subinterpreter"
+REFUSALS: Final = ("missing_provider", "missing_model", "invalid_usage", "no_space")
+REMARKS: Final = (
+    "given_up", "invalid_text", "invalid_time", "invalid_cost", "unknown_unit", "truncated", "unreadable_usage",
+    "contradictory_usage", "unreadable_catalog",
+)  # fmt: skip
 
 log = logging.getLogger("taximeter")
 
@@ -91,7 +96,10 @@ class Meter:
 
     def stats(self) -> dict[str, Any]:
         """What was counted, in the form of the extension's."""
-        return {"tracked": 0, "tier": None, "refused": {REASON: self._refused}, "remarks": {}, "destinations": {}}
+        nothing = dict.fromkeys(("tracked", "journal_bytes", "memory_bytes", "corrupt_records"), 0)
+        unknown = dict.fromkeys(("tier", "budget_bytes", "seconds_to_full"))
+        refused = {**dict.fromkeys(REFUSALS, 0), REASON: self._refused}
+        return {**nothing, **unknown, "refused": refused, "remarks": dict.fromkeys(REMARKS, 0), "destinations": {}}
 
     def note_unreadable_usage(self, field: str) -> None:
         """Accept a remark on an event that is not recorded."""
@@ -102,6 +110,7 @@ class Meter:
 
     drain: Callable[..., Any] = _refuse
     retry_dead_letters: Callable[..., Any] = _refuse
+    drop_dead_letters: Callable[..., Any] = _refuse
     price: Callable[..., Any] = _refuse
     set_catalog: Callable[..., Any] = _refuse
     reprice: Callable[..., Any] = _refuse

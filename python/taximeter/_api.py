@@ -85,8 +85,8 @@ def init(
         backend: How the journal is written: `"mapped"`, `"written"` or `"memory"`.
         budget_mb: Most megabytes of the journal on disk; by default a twentieth of the free space, at most 512. When they are used
             up, the oldest events are given up, and counted.
-        max_age: How long events may wait for a destination over HTTP: seconds, or a text such as `"12h"`; a week by default, `False`
-            for ever. A collector that drops what it has by id has to remember ids for as long.
+        max_age: How long events may wait for a destination over HTTP: seconds from 60 on, or a text such as `"12h"`; a week by
+            default, `False` for ever. A collector that drops what it has by id has to remember ids for as long.
         prices: Rates, multipliers and aliases of your own, and whether the catalog is kept up to date: a mapping, or a file of
             it; see `docs/pricing.md`.
 

@@ -16,7 +16,7 @@ from datetime import datetime, timezone
 from typing import Any, Final
 
 from . import __version__, _api, cli_doctor, cli_prices, config
-from .errors import TaximeterError
+from .errors import ConfigError, TaximeterError
 from .ledger import Ledger, Report, Row
 
 __all__ = ["main"]
@@ -39,17 +39,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="replace")
     command: Callable[[argparse.Namespace], int] = getattr(options, "run", _overview)
     try:
-        options.settings = _api.default_meter.configure({"state_dir": options.state_dir, "enabled": True})
+        try:
+            options.settings = _api.default_meter.configure({"state_dir": options.state_dir, "enabled": True})
+        except ConfigError as error:
+            if command is not cli_doctor.doctor:
+                raise
+            return cli_doctor.report_settings(options, error)
         return command(options)
-    except (TaximeterError, ValueError) as error:
-        _say(f"taximeter: {error}")
-        return 2
-    except KeyboardInterrupt:
-        return 130
     except BrokenPipeError:
         # The reader of a pipe has seen enough; what Python would flush at exit has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (TaximeterError, ValueError, OSError) as error:
+        _say(f"taximeter: {error}")
+        return 2
+    except KeyboardInterrupt:
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -217,32 +222,37 @@ def _drain(options: argparse.Namespace) -> int:
 
 
 def _dead_letters(options: argparse.Namespace) -> int:
-    if options.action == "retry":
-        count = _api.default_meter.retry_dead_letters()
-        print(json.dumps({"retried": count}) if options.json else f"{count:,} events put back and delivered")
-        return 0
-    count = 0
-    for path in cli_doctor.letters(options.settings.state_dir):
-        with path.open(encoding="utf-8") as lines:
-            for line in lines:
-                count += 1
-                if options.action == "list":
-                    print(line.rstrip() if options.json else _letter(line))
-        if options.action == "drop":
-            path.unlink()
+    meter, state_dir = _api.default_meter, options.settings.state_dir
     if options.action == "drop":
+        count = meter.drop_dead_letters()
         print(json.dumps({"dropped": count}) if options.json else f"{count:,} events dropped")
+        return 0
+    if options.action == "retry":
+        count = meter.retry_dead_letters()
+        left = cli_doctor.count_letters(state_dir)
+        text = f"{count:,} events sent again, {left:,} dead letters left"
+        print(json.dumps({"retried": count, "left": left}) if options.json else text)
+        if left:
+            _say("taximeter: those left were refused again, or are of destinations that the settings here do not name")
+        return 1 if left else 0
+    damaged = 0
+    for line in (line for path in cli_doctor.letters(state_dir) for line in path.read_bytes().splitlines() if line):
+        try:
+            letter = json.loads(line)
+            shown = _letter(letter)
+        except (ValueError, KeyError, TypeError):
+            damaged += 1
+            continue
+        print(json.dumps(letter, ensure_ascii=False) if options.json else shown)
+    if damaged:
+        _say(f"taximeter: {damaged:,} lines are damaged, as a full disk leaves them")
     return 0
 
 
-def _letter(line: str) -> str:
-    try:
-        letter = json.loads(line)
-        shown = letter["at"][:19], letter["destination"], letter["status"], letter["event"]["id"], letter["reason"]
-    except (ValueError, KeyError, TypeError):
-        return f"a line that is damaged: {line.rstrip()[:100]}"
-    at, destination, status, event, reason = shown
-    return f"{at}Z  {destination}  {status}  {event}  {reason}"
+def _letter(letter: dict[str, Any]) -> str:
+    # What a server wrote is not to move the cursor of a terminal.
+    reason = "".join(character if character.isprintable() else " " for character in letter["reason"])
+    return f"{letter['at'][:19]}Z  {letter['destination']}  {letter['status']}  {letter['event']['id']}  {reason}"
 
 
 if __name__ == "__main__":

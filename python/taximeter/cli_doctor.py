@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__, _api, config, exposition
-from .errors import TaximeterError
+from .errors import ConfigError, TaximeterError
 from .ledger import Ledger
 
-__all__ = ["add_commands", "letters"]
+__all__ = ["add_commands", "count_letters", "doctor", "letters", "report_settings"]
 
 Check = tuple[str, bool, str]
 
 
 def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     """Add the commands of this module to the command line."""
-    doctor = add("doctor", _doctor, "check the meter and say what is wrong")
-    doctor.add_argument("--prometheus", action="store_true", help="print the counts of living processes as Prometheus text")
+    command = add("doctor", doctor, "check the meter and say what is wrong")
+    command.add_argument("--prometheus", action="store_true", help="print what processes tell of their delivery as Prometheus text")
 
 
 def letters(state_dir: Path) -> list[Path]:
@@ -31,38 +31,59 @@ def letters(state_dir: Path) -> list[Path]:
     return sorted((state_dir / "dead").glob("*.jsonl"))
 
 
-def _doctor(options: argparse.Namespace) -> int:
+def count_letters(state_dir: Path) -> int:
+    """How many dead letters there are."""
+    return sum(1 for path in letters(state_dir) for line in path.read_bytes().splitlines() if line)
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Check everything; the exit code says whether all is well."""
     settings: config.Settings = options.settings
     statuses = list(_statuses(settings.state_dir))
     if options.prometheus:
-        print(exposition.render([({"pid": str(status["pid"])}, status) for status in statuses]), end="")
+        told = [({"journal": journal, "pid": str(status["pid"])}, status) for journal, status in statuses]
+        print(exposition.render(told), end="")
         return 0
     checks = [_check_state_dir(settings.state_dir), _check_journals(settings.state_dir), _check_ledger(settings.ledger)]
     checks += [_check_unpriced(settings.ledger), _check_dead_letters(settings.state_dir)]
-    checks += [*_check_destinations(statuses), _check_disabled()]
+    checks += [*_check_destinations([status for _, status in statuses]), _check_disabled()]
+    return _show(options, checks, f"taximeter {__version__}, prices {_api.default_meter.catalog}")
+
+
+def report_settings(options: argparse.Namespace, error: ConfigError) -> int:
+    """What a doctor can say when the settings are wrong."""
+    return _show(options, [("settings", False, str(error))], f"taximeter {__version__}")
+
+
+def _show(options: argparse.Namespace, checks: list[Check], title: str) -> int:
     if options.json:
         names = ("check", "ok", "detail")
         print(json.dumps([dict(zip(names, check, strict=True)) for check in checks], indent=2))
     else:
-        print(f"taximeter {__version__}, prices {_api.default_meter.catalog}")
+        print(title)
         for name, is_well, detail in checks:
             print(f"{'ok  ' if is_well else 'BAD '}  {name}: {detail}")
     return 0 if all(is_well for _, is_well, _ in checks) else 1
 
 
-def _statuses(state_dir: Path) -> Iterator[dict[str, Any]]:
-    """What living processes, and those that left events behind, last told of their delivery, as `stats()` has it."""
+_COUNTS = ("delivered", "pending", "rejected", "dead", "dropped", "expired", "evicted", "unreadable")
+
+
+def _statuses(state_dir: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What processes that live, or left events behind, last told of their delivery: the journal's name, and what `stats()` has."""
     for path in (state_dir / "journal").glob("*/status.json"):
         try:
             status = json.loads(path.read_bytes())
-            now = time.time()
+            status["pid"] = int(status["pid"])
             for one in status["destinations"]:
                 oldest = one.pop("oldest")
-                one["oldest_seconds"] = None if oldest is None else max(0.0, now - oldest / 1e9)
+                one["oldest_seconds"] = None if oldest is None else max(0.0, time.time() - oldest / 1e9)
+                for needed in (*_COUNTS, "state", "last_error", "host"):
+                    one[needed]
             status["destinations"] = {one["name"]: one for one in status["destinations"]}
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue  # gone meanwhile, or another version's
-        yield status
+        yield path.parent.name, status
 
 
 def _check_destinations(statuses: list[dict[str, Any]]) -> list[Check]:
@@ -79,7 +100,7 @@ def _check_destination(name: str, told: list[Mapping[str, Any]]) -> Check:
 
     oldest = max((one["oldest_seconds"] for one in told if one["oldest_seconds"] is not None), default=None)
     states = {one["state"] for one in told if one["state"] not in (None, "closed")}
-    lost = {reason: total(reason) for reason in ("rejected", "dead", "dropped", "expired", "evicted") if total(reason)}
+    lost = {reason: total(reason) for reason in _COUNTS[2:] if total(reason)}
     parts = [f"{total('delivered'):,} delivered and {total('pending'):,} waiting in {len(told)} processes"]
     if oldest is not None:
         parts.append(f"the oldest for {oldest:,.0f} s")
@@ -106,15 +127,21 @@ def _check_state_dir(path: Path) -> Check:
 def _check_journals(state_dir: Path) -> Check:
     journals = [path for path in (state_dir / "journal").glob("*") if path.is_dir()]
     damaged = list((state_dir / "quarantine").glob("*"))
-    size = sum(
-        file.stat().st_blocks * 512 for journal in journals for file in journal.glob("*.seg") if hasattr(file.stat(), "st_blocks")
-    )
+    size = sum(_size(file) for journal in journals for file in journal.glob("*.seg"))
     detail = f"{len(journals)} of living or ended processes, {size / 1e6:,.1f} MB"
     return (
         "journals",
         not damaged,
         detail + (f"; {len(damaged)} damaged segments in {state_dir / 'quarantine'}" if damaged else ""),
     )
+
+
+def _size(file: Path) -> int:
+    """Bytes that a file takes; none where it has gone meanwhile, or where the system does not tell."""
+    try:
+        return getattr(file.stat(), "st_blocks", 0) * 512
+    except OSError:
+        return 0
 
 
 def _check_ledger(path: Path) -> Check:
@@ -144,7 +171,7 @@ def _check_unpriced(path: Path) -> Check:
 
 
 def _check_dead_letters(state_dir: Path) -> Check:
-    count = sum(path.read_bytes().count(b"\n") for path in letters(state_dir))
+    count = count_letters(state_dir)
     return "dead letters", not count, f"{count:,} events were refused for good; see taximeter dead-letters" if count else "none"
 
 

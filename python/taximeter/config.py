@@ -279,7 +279,7 @@ def _budget(value: Any) -> int | None:
 def _max_age(value: Any) -> float | None:
     if value is None:
         return WEEK
-    if value is False or str(value).strip().lower() in _FALSE - {"0"}:
+    if value is False or str(value).strip().lower() in _FALSE - {"0", ""}:
         return None
     seconds = _seconds(value)
     if seconds is None or not 60 <= seconds <= 100 * 366 * 86_400:  # noqa: PLR2004 - shorter than an outage; a century is for ever

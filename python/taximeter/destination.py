@@ -41,7 +41,7 @@ class Destination:
         token: Sent as `Authorization: Bearer …`.
         headers: Further headers, such as an API key's.
         allow_http: Send to another machine in clear text all the same.
-        timeout: Seconds that a request and its answer may take, from 0.1 to 600. A third of them without a byte end it too.
+        timeout: Seconds that a request and its answer may take, from 0.1 to 600; the answer has to begin within a third of them.
         ca_bundle: A PEM file of certificates that are trusted beside the system's, for a collector with a private authority.
 
     Raises:
@@ -65,6 +65,8 @@ class Destination:
             raise ConfigError(f"destination: only 'ledger' and URLs with {' or '.join(_SCHEMES)} are known")
         self._url = _Secret(f"{_SCHEMES[scheme.lower()]}://{rest}")
         given = {"authorization": f"Bearer {token}"} if token else {}
+        if not isinstance(headers, (Mapping, type(None))):
+            raise ConfigError("destination: headers are a mapping of texts")
         for name, value in (headers or {}).items():
             if not isinstance(name, str) or not isinstance(value, str):
                 raise ConfigError("destination: headers are texts")
@@ -72,11 +74,11 @@ class Destination:
         self._headers = {name: _Secret(value) for name, value in given.items()}
         self.allow_http = bool(allow_http)
         if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0.1 <= timeout <= 600:  # noqa: PLR2004
-            raise ConfigError(f"destination: timeout: {timeout!r} is not a number of seconds from 0.1 to 600")
+            raise ConfigError(f"destination: timeout: {str(timeout)[:40]} is not a number of seconds from 0.1 to 600")
         self.timeout = float(timeout)
         try:
             self._ca = None if ca_bundle is None else Path(ca_bundle).expanduser().read_bytes()
-        except (OSError, TypeError) as error:
+        except (OSError, TypeError, ValueError, RuntimeError) as error:
             raise ConfigError(f"destination: ca_bundle: {getattr(error, 'strerror', None) or error}") from None
 
     @property

@@ -59,7 +59,8 @@ class FlushReport(NamedTuple):
     pending: int
     """Those still in the journal. They are delivered later, by this process or another."""
     dropped: int
-    """Those refused since the meter was made; `stats()["refused"]` has the reasons."""
+    """Those refused by `track` since the meter was made, and those that a destination refused or that were given up while it ran;
+    `stats()` has the reasons."""
 
 
 class Meter:
@@ -76,8 +77,8 @@ class Meter:
         backend: How the journal is written: `"mapped"`, `"written"` or `"memory"`.
         budget_mb: Most megabytes of the journal on disk; by default a twentieth of the free space, at most 512. When they are used
             up, the oldest events are given up, and counted.
-        max_age: How long events may wait for a destination over HTTP: seconds, or a text such as `"12h"`; a week by default, `False`
-            for ever. A collector that drops what it has by id has to remember ids for as long.
+        max_age: How long events may wait for a destination over HTTP: seconds from 60 on, or a text such as `"12h"`; a week by
+            default, `False` for ever. A collector that drops what it has by id has to remember ids for as long.
         prices: Rates, multipliers and aliases of your own, and whether the catalog is kept up to date; see `docs/pricing.md`.
 
     Raises:
@@ -153,7 +154,7 @@ class Meter:
             log.debug("metering to %s", settings.ledger)
         self.settings, self._given = settings, given
         is_fresh = self.refresher is not None and self.refresher.wake()
-        if settings.enabled and settings.prices.refresh is not None and not is_fresh:
+        if settings.enabled and self._core.enabled and settings.prices.refresh is not None and not is_fresh:
             from .refresh import Refresher  # noqa: PLC0415 - few ask for it
 
             self.refresher = Refresher(self)
@@ -286,7 +287,7 @@ class Meter:
     def flush(self, timeout: float = 5.0) -> FlushReport:
         """Wait until everything tracked so far is delivered, at most `timeout` seconds. Never raises.
 
-        Under gevent, other greenlets go on meanwhile; in asyncio, `await asyncio.to_thread(taximeter.flush)`.
+        Where gevent has patched threads, other greenlets go on meanwhile; in asyncio, `await asyncio.to_thread(taximeter.flush)`.
         """
         return self._end(_aside(self._core.flush), timeout)
 
@@ -330,17 +331,29 @@ class Meter:
         return self._core.drain()
 
     def retry_dead_letters(self) -> int:
-        """Deliver what destinations refused for good once more, as `drain` does; returns how many events were put back.
+        """Deliver once more what the destinations in force refused for good, as `drain` does.
+
+        Returns:
+            How many events were sent again. Those that are refused again are dead letters again.
 
         Raises:
-            DeliveryError: A destination does not take them, or they cannot be put back; they are kept.
+            DeliveryError: A destination does not take them now, or they cannot be put back. They are kept: in the journal, from where
+                they are delivered later, or as dead letters.
         """
-        if self.settings is None:
-            self.configure({})
+        self._settle()
         count = self._core.retry_dead_letters()
         if count:
             self.drain()
         return count
+
+    def drop_dead_letters(self) -> int:
+        """Delete what destinations refused for good; returns how many events that were.
+
+        Raises:
+            DeliveryError: The files cannot be deleted.
+        """
+        self._settle()
+        return self._core.drop_dead_letters()
 
     @property
     def enabled(self) -> bool:
@@ -390,7 +403,10 @@ def _aside(how: Ending) -> Ending:
         return how  # the wait is long rather than none
 
     def wait(seconds: float) -> tuple[int, int, int]:
-        ended: tuple[int, int, int] = pool.apply(how, (seconds,))
+        try:
+            ended: tuple[int, int, int] = pool.apply(how, (seconds,))
+        except Exception:
+            return how(seconds)  # in the hub itself, which cannot wait for anybody, such as in a signal's handler
         return ended
 
     return wait

@@ -124,39 +124,66 @@ fn ends_in_a_line(file: &mut File) -> io::Result<bool> {
     Ok(last == *b"\n")
 }
 
-/// Puts the dead letters under `state` into a journal that nobody holds, from which they are delivered like what a dead process left.
-/// Returns how many. Lines that hold no event stay where they are.
+/// Puts the dead letters of some destinations under `state` into a journal that nobody holds, from which they are delivered like what a
+/// dead process left. Lines that hold no event stay where they are. Returns how many events were put back.
 ///
 /// # Errors
 /// Those of the operating system; what was not put back stays a dead letter.
-pub fn retry_dead_letters(state: &Path) -> io::Result<u64> {
-    let dir = state.join("dead");
-    check_private_dir(state)?;
-    check_private_dir(&dir)?;
+pub fn retry_dead_letters(state: &Path, destinations: &[String]) -> io::Result<u64> {
     let mut count = 0;
-    for entry in std::fs::read_dir(&dir).into_iter().flatten() {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "jsonl")
-            && let Some(destination) = path.file_stem().and_then(|stem| stem.to_str())
-        {
-            count += put_back(state, &path, destination)?;
+    for (path, destination) in files(state)? {
+        if destinations.contains(&destination) {
+            count += put_back(state, &path, &destination)?;
         }
     }
     Ok(count)
 }
 
+/// Deletes the dead letters under `state`; how many there were.
+///
+/// # Errors
+/// Those of the operating system.
+pub fn drop_dead_letters(state: &Path) -> io::Result<u64> {
+    let mut count = 0;
+    for (path, _) in files(state)? {
+        let mut file = locked(&path, LOCK_WAIT)?;
+        count += lines(&read(&mut file)?).count() as u64;
+        std::fs::remove_file(path)?;
+    }
+    Ok(count)
+}
+
+/// The files of letters, and whose they are.
+fn files(state: &Path) -> io::Result<Vec<(PathBuf, String)>> {
+    let dir = state.join("dead");
+    check_private_dir(state)?;
+    check_private_dir(&dir)?;
+    let paths = std::fs::read_dir(&dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let named = paths.filter(|path| path.extension().is_some_and(|extension| extension == "jsonl"));
+    Ok(named.filter_map(|path| Some((path.clone(), path.file_stem()?.to_str()?.to_owned()))).collect())
+}
+
+fn read(file: &mut File) -> io::Result<Vec<u8>> {
+    file.rewind()?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Lines that hold something; a disk that was full may have broken one off anywhere.
+fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
+}
+
 fn put_back(state: &Path, path: &Path, destination: &str) -> io::Result<u64> {
     let mut file = locked(path, LOCK_WAIT)?;
-    file.rewind()?;
-    let mut text = String::new();
-    file.read_to_string(&mut text)?;
     let mut records = Vec::new();
-    let mut rest = String::new();
-    for line in text.lines().filter(|line| !line.is_empty()) {
-        let record = serde_json::from_str(line).ok().and_then(|kept: Kept| BASE64.decode(kept.record).ok());
+    let mut rest = Vec::new();
+    for line in lines(&read(&mut file)?) {
+        let record = serde_json::from_slice(line).ok().and_then(|kept: Kept| BASE64.decode(kept.record).ok());
         match record.filter(|record| decode(record).is_ok()) {
             Some(record) => records.push(record),
-            None => rest.extend([line, "\n"]),
+            None => rest.extend([line, b"\n"].concat()),
         }
     }
     if records.is_empty() {
@@ -184,7 +211,7 @@ fn put_back(state: &Path, path: &Path, destination: &str) -> io::Result<u64> {
     } else {
         let draft = path.with_extension("tmp");
         let _ = std::fs::remove_file(&draft);
-        append_private(&draft)?.write_all(rest.as_bytes())?;
+        append_private(&draft)?.write_all(&rest)?;
         std::fs::rename(draft, path)?;
     }
     Ok(records.len() as u64)
@@ -211,19 +238,23 @@ mod tests {
             })
             .collect();
         let path = state.join("dead/http-1.jsonl");
-        File::options().append(true).open(&path).unwrap().write_all(b"{\"broken\n").unwrap();
-        assert_eq!(retry_dead_letters(&state).unwrap(), 3);
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"broken\n");
+        File::options().append(true).open(&path).unwrap().write_all(b"{\"broken \xc3\n").unwrap();
+        let retry = |name: &str| retry_dead_letters(&state, &[name.to_owned()]).unwrap();
+        assert_eq!(retry("http-2"), 0);
+        assert_eq!(retry("http-1"), 3);
+        assert_eq!(std::fs::read(&path).unwrap(), b"{\"broken \xc3\n");
         // Another test may be reading just now.
         let foreigners = loop {
             if let Some(found) = Foreigners::find(&state.join("journal")) {
                 break found;
             }
         };
-        assert!(foreigners.tails("http-2").is_empty());
-        let batch = foreigners.tails("http-1")[0].read(1 << 20);
+        assert!(foreigners.tails("http-2", 0).is_empty());
+        let batch = foreigners.tails("http-1", 0)[0].read(1 << 20);
         assert_eq!(batch.payloads().collect::<Vec<_>>(), records);
-        assert_eq!(retry_dead_letters(&state).unwrap(), 0);
+        assert_eq!(retry("http-1"), 0);
+        assert_eq!(drop_dead_letters(&state).unwrap(), 1);
+        assert!(!path.exists());
     }
 
     #[test]

@@ -88,11 +88,8 @@ impl Lane {
         matches!(self.outlet, Outlet::Remote(_))
     }
 
-    pub(super) fn has_progressed(&mut self) -> bool {
-        match &mut self.outlet {
-            Outlet::Remote(remote) => remote.has_progressed(),
-            Outlet::Local(_) => false,
-        }
+    pub(super) fn awaits_foreign(&self) -> bool {
+        matches!(&self.outlet, Outlet::Remote(remote) if remote.awaits_foreign())
     }
 
     pub(super) fn drop_foreign(&mut self) {
@@ -134,8 +131,11 @@ pub(super) fn follow(shared: &Shared, lane: &mut Lane, index: usize) {
         return;
     }
     // What is left is counted, not summed up: the other process does not tell how many records it passed.
-    let left = lane.tail.read(&shared.journal, usize::MAX).len() as u64;
-    lock(&shared.stats)[index].own = shared.journal.counts().appended.saturating_sub(left);
+    let left = lane.tail.read(&shared.journal, usize::MAX);
+    let counts = shared.journal.counts();
+    let stats = &mut lock(&shared.stats)[index];
+    stats.own = counts.appended.saturating_sub(left.len() as u64);
+    stats.own_bytes = counts.appended_bytes.saturating_sub(left.byte_len() as u64);
 }
 
 /// What dead processes left for destinations over HTTP, journal by journal.
@@ -148,11 +148,37 @@ pub(super) struct Foreign {
 
 impl Foreign {
     pub(super) fn new(foreigners: Foreigners, lanes: &[Lane]) -> Self {
-        let tails = |lane: &Lane| match &lane.outlet {
-            Outlet::Remote(remote) => foreigners.tails(remote.name()).into(),
-            Outlet::Local(_) => VecDeque::new(),
-        };
-        Self { tails: lanes.iter().map(tails).collect(), foreigners, has_moved: false }
+        let mut this = Self { tails: lanes.iter().map(|_| VecDeque::new()).collect(), foreigners, has_moved: false };
+        this.take_from(lanes, 0);
+        this
+    }
+
+    /// Looks for journals that were left behind meanwhile.
+    pub(super) fn look_again(&mut self, root: &Path, lanes: &[Lane]) {
+        let known = self.foreigners.look_again(root);
+        self.take_from(lanes, known);
+    }
+
+    fn take_from(&mut self, lanes: &[Lane], known: usize) {
+        for (tails, lane) in self.tails.iter_mut().zip(lanes) {
+            if let Outlet::Remote(remote) = &lane.outlet {
+                tails.extend(self.foreigners.tails(remote.name(), known));
+            }
+        }
+    }
+
+    /// Readers of every journal for a local destination.
+    pub(super) fn local_tails(&self, name: &str) -> Vec<ForeignTail> {
+        self.foreigners.tails(name, 0)
+    }
+
+    /// Puts the journal that a lane reads behind the others.
+    fn rotate(&mut self, index: usize) {
+        if let Some(tails) = self.tails.get_mut(index)
+            && !tails.is_empty()
+        {
+            tails.rotate_left(1);
+        }
     }
 
     /// The next batch for a lane.
@@ -212,6 +238,12 @@ impl Feed for LaneFeed<'_> {
     fn foreign(&mut self) -> Option<Batch> {
         self.foreign.as_mut()?.read(self.index)
     }
+
+    fn rotate(&mut self) {
+        if let Some(foreign) = &mut self.foreign {
+            foreign.rotate(self.index);
+        }
+    }
 }
 
 /// Goes on with a destination over HTTP, without waiting. Returns whether something was brought, and whether nothing is left.
@@ -226,8 +258,8 @@ pub(super) fn remote_pass(
     let Outlet::Remote(remote) = &mut lane.outlet else { return (false, true) };
     let mut moved = false;
     if urgency != Urgency::None && remote.source() == Some(Source::Foreign) && !is_read(shared, &mut lane.tail) {
-        // Somebody waits for this process's events: those that others left are repeated later.
-        remote.drop_foreign();
+        // Somebody waits for this process's events: those that others left wait for them.
+        remote.park_foreign();
     }
     loop {
         // A copy, so that `stats()` does not wait for a body to be written; only this thread writes it.
@@ -358,7 +390,7 @@ pub fn drain_foreign(root: &Path, outlets: Vec<Outlet>) -> Result<u64, String> {
     let (mut taken, mut reasons) = (0, Vec::new());
     for (index, lane) in lanes.iter_mut().enumerate() {
         if let Outlet::Local(destination) = &mut lane.outlet {
-            for mut tail in foreigners.tails(destination.name()) {
+            for mut tail in foreigners.tails(destination.name(), 0) {
                 loop {
                     let batch = tail.read(BATCH_BYTES);
                     if !tail.moves(&batch) {

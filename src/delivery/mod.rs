@@ -16,7 +16,7 @@ mod transport;
 
 use std::time::Duration;
 
-pub use dead_letter::retry_dead_letters;
+pub use dead_letter::{drop_dead_letters, retry_dead_letters};
 pub use lane::{Outlet, drain_foreign};
 pub use local::LedgerDestination;
 pub use remote::Remote;

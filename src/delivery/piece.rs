@@ -63,9 +63,14 @@ impl Piece {
         }
     }
 
-    /// Pieces of at most `ceiling` events.
-    pub(super) fn of(all: Range<usize>, ceiling: usize) -> impl Iterator<Item = Self> {
-        all.clone().step_by(ceiling.max(1)).map(move |start| Self::new(start..(start + ceiling).min(all.end)))
+    /// What of it is beyond `ceiling` events, if anything; it keeps the rest.
+    pub(super) fn split_off(&mut self, ceiling: usize) -> Option<Self> {
+        let middle = self.events.start + ceiling.max(1);
+        (middle < self.events.end && self.body.is_none()).then(|| {
+            let rest = Self { accepted_before: self.accepted_before, ..Self::new(middle..self.events.end) };
+            self.events.end = middle;
+            rest
+        })
     }
 
     /// The second half and the first.
@@ -83,6 +88,7 @@ impl Piece {
     /// Writes its body, with those events that were tracked since a time, in nanoseconds since the Unix epoch.
     pub(super) fn write(mut self, batch: &Batch, protocol: &dyn Protocol, since: u64, is_plain: bool) -> Written {
         let mut events: Vec<UsageEvent<'_>> = Vec::with_capacity(self.events.len());
+        self.expired = 0;
         let records = batch.payloads().zip(batch.appended_at()).skip(self.events.start).take(self.events.len());
         for (payload, at) in records {
             match decode(payload) {
@@ -100,7 +106,8 @@ impl Piece {
         if bytes.len() > MOST_BYTES && self.events.len() > 1 {
             let parts = bytes.len().div_ceil(MOST_BYTES);
             let ceiling = self.events.len().div_ceil(parts).min(self.events.len() - 1);
-            return Written::Cut(Self::of(self.events, ceiling).collect());
+            let rest = self.split_off(ceiling);
+            return Written::Cut(std::iter::once(self).chain(rest).collect());
         }
         self.body = Some(if is_plain { Body { bytes, is_gzip: false } } else { compressed(bytes) });
         Written::Ready(self)
@@ -115,5 +122,26 @@ fn compressed(bytes: Vec<u8>) -> Body {
     match encoder.write_all(&bytes).and_then(|()| encoder.finish()) {
         Ok(packed) => Body { bytes: packed, is_gzip: true },
         Err(_) => Body { bytes, is_gzip: false },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_piece_is_cut_at_the_ceiling_and_nothing_of_it_is_lost() {
+        let mut piece = Piece::new(7..2500);
+        let mut cut = Vec::new();
+        while let Some(rest) = piece.split_off(1000) {
+            cut.push(std::mem::replace(&mut piece, rest).events);
+        }
+        cut.push(piece.events.clone());
+        assert_eq!(cut, [7..1007, 1007..2007, 2007..2500]);
+        let halves = piece.halves().map(|half| half.events);
+        assert_eq!(halves, [2253..2500, 2007..2253]);
+        // What is to be sent again with the same bytes stays whole.
+        piece.body = Some(Body { bytes: Vec::new(), is_gzip: false });
+        assert!(piece.split_off(10).is_none());
     }
 }

@@ -34,6 +34,10 @@ const PLAIN_FOR: Duration = Duration::from_hours(1);
 const STUBBORN: u32 = 5;
 /// Requests that ended without an answer in time, for one piece, until it is cut: a smaller one may get through.
 const TOO_SLOW: u32 = 2;
+/// A server that hung says nothing of sizes: it does not make requests smaller than this.
+const LEAST_FOR_SLOW: usize = 50;
+/// Suspects that are remembered.
+const MOST_SUSPECTS: usize = 64;
 /// Pieces of full size that are taken before a larger one is tried.
 const GROWS_AFTER: u32 = 10;
 
@@ -56,21 +60,17 @@ pub struct Remote {
     has_progressed: bool,
     /// The batch that is being brought.
     work: Option<Work>,
+    /// One of another journal that waits until somebody's own events are there.
+    parked: Option<Work>,
+    /// Events that a server failed on when nothing else was there to compare with, and how many pieces had been accepted then.
+    suspects: VecDeque<([u8; 16], u64)>,
+    made: Instant,
     /// Since when events have been waiting for company.
     waiting_since: Option<Instant>,
-    /// What the last batch was of: a backlog and what is new take turns.
-    last: Option<Turn>,
-}
-
-/// What a batch is of.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Turn {
-    /// The beginning of what waits.
-    Oldest,
-    /// What is being tracked, ahead of older events.
-    Newest,
-    /// What others left.
-    Foreign,
+    /// Whether the last batch was of another journal: what others left and this process's own take turns.
+    was_foreign: bool,
+    /// Whether the last of its own was of what is being tracked, ahead of older events: a backlog and what is new take turns.
+    was_newest: bool,
 }
 
 struct Work {
@@ -78,8 +78,12 @@ struct Work {
     source: Source,
     /// To be read again from its beginning: its cursor has not moved.
     is_given_up: bool,
-    /// The largest piece that was taken after something of the batch had been too large.
+    /// The largest piece that was taken after something of the batch had been too large, or too slow.
     largest: Option<usize>,
+    is_slow: bool,
+    /// Events that were not sent: no events, and those that waited too long. Counted when the batch is done.
+    unreadable: u64,
+    expired: u64,
     todo: VecDeque<Piece>,
     in_flight: Vec<(Piece, JoinHandle<Result<Reply, SendError>>)>,
 }
@@ -112,14 +116,20 @@ pub(super) trait Feed {
     fn newest(&mut self) -> Option<Batch>;
     /// The next of a journal that was left behind.
     fn foreign(&mut self) -> Option<Batch>;
+    /// Another of those journals next time.
+    fn rotate(&mut self);
 }
 
-impl DestinationStats {
+impl Work {
     /// Counts the events of a piece that were not sent.
-    fn note_left_out(&mut self, piece: &Piece, source: Source) {
+    fn leave_out(&mut self, piece: &Piece) {
         self.unreadable += piece.unreadable();
         self.expired += piece.expired;
-        self.own_lost += if source == Source::Own { piece.expired } else { 0 };
+    }
+
+    /// Whether everything that is left of it has met server errors only, again and again.
+    fn is_hopeless(&self) -> bool {
+        self.in_flight.is_empty() && self.todo.iter().all(|piece| piece.server_errors >= STUBBORN)
     }
 }
 
@@ -152,7 +162,11 @@ impl Remote {
             has_progressed: false,
             work: None,
             waiting_since: None,
-            last: None,
+            parked: None,
+            suspects: VecDeque::new(),
+            made: Instant::now(),
+            was_foreign: false,
+            was_newest: false,
         }
     }
 
@@ -190,6 +204,20 @@ impl Remote {
     /// Gives a batch of another journal up: its cursor has not moved.
     pub(super) fn drop_foreign(&mut self) {
         self.work.take_if(|work| work.source == Source::Foreign);
+        self.parked = None;
+    }
+
+    /// Lays a batch of another journal aside, with the answers that it waits for, in favour of this process's own events.
+    pub(super) fn park_foreign(&mut self) {
+        if let Some(work) = self.work.take_if(|work| work.source == Source::Foreign) {
+            self.parked = Some(work);
+        }
+    }
+
+    /// Whether an answer to events of another journal is awaited.
+    pub(super) fn awaits_foreign(&self) -> bool {
+        let all = [&self.work, &self.parked].into_iter().flatten();
+        all.filter(|work| work.source == Source::Foreign).any(|work| !work.in_flight.is_empty())
     }
 
     /// Goes on as far as it can without waiting.
@@ -204,12 +232,18 @@ impl Remote {
         if urgency == Urgency::New {
             self.policy.hurry();
         }
-        self.collect(runtime, stats);
+        if self.collect(runtime, stats) == Some(Source::Foreign) {
+            feed.rotate();
+        }
         stats.state = Some(self.policy.state());
         if let Some(work) = self.work.take_if(|work| work.todo.is_empty() && work.in_flight.is_empty()) {
             if let Some(largest) = work.largest {
-                self.ceiling = largest;
+                self.ceiling = if work.is_slow { largest.max(LEAST_FOR_SLOW) } else { largest };
+                self.full_pieces = 0;
             }
+            stats.unreadable += work.unreadable;
+            stats.expired += work.expired;
+            stats.own_lost += if work.source == Source::Own { work.unreadable + work.expired } else { 0 };
             return Step::Done(work.batch, work.source);
         }
         if self.work.is_none()
@@ -218,7 +252,7 @@ impl Remote {
         {
             return nothing;
         }
-        self.send(runtime, done, stats);
+        self.send(runtime, done);
         Step::Busy
     }
 
@@ -235,9 +269,12 @@ impl Remote {
             let is_full = own.len() >= MOST_EVENTS || own.byte_len() >= BATCH_BYTES;
             is_full || urgency != Urgency::None || since.elapsed() >= AGE
         };
-        let may_be_foreign = !has_own || (urgency == Urgency::None && (!is_due || self.last != Some(Turn::Foreign)));
-        if may_be_foreign && let Some(foreign) = feed.foreign() {
-            self.begin(foreign, Turn::Foreign);
+        let may_be_foreign = !has_own || (urgency == Urgency::None && (!is_due || !self.was_foreign));
+        if may_be_foreign && self.parked.is_some() {
+            self.work = self.parked.take();
+            self.was_foreign = true;
+        } else if may_be_foreign && let Some(foreign) = feed.foreign() {
+            self.begin(foreign, Source::Foreign);
         } else if !is_due {
             self.waiting_since = self.waiting_since.filter(|_| has_own);
             return Some(if has_own || own.is_incomplete { Step::Busy } else { Step::Idle(own) });
@@ -248,32 +285,55 @@ impl Remote {
         } else {
             self.waiting_since = None;
             // A batch that is not full leaves no backlog behind.
-            let is_behind = own.byte_len() >= BATCH_BYTES && self.last != Some(Turn::Newest);
-            match is_behind.then(|| feed.newest()).flatten() {
-                Some(newest) => self.begin(newest, Turn::Newest),
-                None => self.begin(own, Turn::Oldest),
-            }
+            let is_behind = own.byte_len() >= BATCH_BYTES && !self.was_newest;
+            let newest = is_behind.then(|| feed.newest()).flatten();
+            self.was_newest = newest.is_some();
+            self.begin(newest.unwrap_or(own), Source::Own);
         }
         None
     }
 
-    fn begin(&mut self, batch: Batch, turn: Turn) {
-        let todo = Piece::of(0..batch.len(), self.ceiling).collect();
-        let source = if turn == Turn::Foreign { Source::Foreign } else { Source::Own };
-        self.work = Some(Work { batch, source, is_given_up: false, largest: None, todo, in_flight: Vec::new() });
-        self.last = Some(turn);
+    fn begin(&mut self, batch: Batch, source: Source) {
+        let todo = VecDeque::from([Piece::new(0..batch.len())]);
+        self.work = Some(Work {
+            batch,
+            source,
+            is_given_up: false,
+            largest: None,
+            is_slow: false,
+            unreadable: 0,
+            expired: 0,
+            todo,
+            in_flight: Vec::new(),
+        });
+        self.was_foreign = source == Source::Foreign;
+    }
+
+    /// Before which time events of a journal are too old to be sent.
+    fn oldest_allowed(&self, source: Source) -> u64 {
+        match self.max_age {
+            // None of this process's own can have waited longer than this exists, whatever a clock that was set says.
+            Some(age) if source == Source::Foreign || self.made.elapsed() >= age => {
+                unix_ns().saturating_sub(age.as_nanos() as u64)
+            }
+            _ => 0,
+        }
     }
 
     /// Starts as many requests as there may be.
-    fn send(&mut self, runtime: &Runtime, done: &Arc<Notify>, stats: &mut DestinationStats) {
+    fn send(&mut self, runtime: &Runtime, done: &Arc<Notify>) {
+        let Some(source) = self.source() else { return };
+        let since = self.oldest_allowed(source);
         let Some(work) = &mut self.work else { return };
         let now = Instant::now();
         let is_plain = self.plain_until.is_some_and(|until| now < until);
-        let since = self.max_age.map_or(0, |age| unix_ns().saturating_sub(age.as_nanos() as u64));
         while !self.policy.is_waiting(now)
             && work.in_flight.len() < self.policy.at_once()
             && let Some(mut piece) = work.todo.pop_front()
         {
+            if let Some(rest) = piece.split_off(self.ceiling) {
+                work.todo.push_front(rest);
+            }
             if piece.body.is_none() {
                 match piece.write(&work.batch, &*self.protocol, since, is_plain) {
                     Written::Ready(ready) => piece = ready,
@@ -282,7 +342,7 @@ impl Remote {
                         continue;
                     }
                     Written::Empty(empty) => {
-                        stats.note_left_out(&empty, work.source);
+                        work.leave_out(&empty);
                         continue;
                     }
                 }
@@ -299,9 +359,9 @@ impl Remote {
         }
     }
 
-    /// Takes in the answers that have come.
-    fn collect(&mut self, runtime: &Runtime, stats: &mut DestinationStats) {
-        let Some(mut work) = self.work.take() else { return };
+    /// Takes in the answers that have come. Whose batch was given up, if it was.
+    fn collect(&mut self, runtime: &Runtime, stats: &mut DestinationStats) -> Option<Source> {
+        let mut work = self.work.take()?;
         let mut index = 0;
         while index < work.in_flight.len() {
             if !work.in_flight[index].1.is_finished() {
@@ -312,12 +372,17 @@ impl Remote {
             match runtime.block_on(handle) {
                 Ok(Ok(reply)) => self.judge(&mut work, piece, &reply, stats),
                 Ok(Err(error)) => self.fail(&mut work, piece, &error, stats),
-                Err(_) => work.todo.push_front(piece),
+                Err(error) => {
+                    let error = SendError { reason: error.to_string(), is_broken: false, is_dubious: false };
+                    self.fail(&mut work, piece, &error, stats);
+                }
             }
         }
-        if !work.is_given_up {
-            self.work = Some(work);
+        if work.is_given_up {
+            return Some(work.source);
         }
+        self.work = Some(work);
+        None
     }
 
     fn fail(&mut self, work: &mut Work, mut piece: Piece, error: &SendError, stats: &mut DestinationStats) {
@@ -334,6 +399,7 @@ impl Remote {
             self.transport.disconnect();
             piece.timeouts += 1;
             if piece.timeouts >= TOO_SLOW && piece.events.len() > 1 {
+                work.is_slow = true;
                 return self.cut(work, &piece, true);
             }
         }
@@ -355,14 +421,17 @@ impl Remote {
         if matches!(verdict, Verdict::Retry(_)) && reply.status == 500 {
             let accepted_before = *piece.accepted_before.get_or_insert(self.accepted_pieces);
             piece.server_errors += 1;
-            // Alone, it is cut as well: one half may be accepted, which shows where the fault is.
-            let is_alone = work.todo.is_empty() && work.in_flight.is_empty();
-            if piece.server_errors >= STUBBORN {
-                if self.accepted_pieces > accepted_before || (is_alone && piece.events.len() > 1) {
+            if self.is_guilty(work, &piece) {
+                verdict = Verdict::Bisect;
+            } else if piece.server_errors >= STUBBORN {
+                // With nothing else to try, it is cut as well: one half may be accepted, which shows where the fault is.
+                let is_hopeless = work.is_hopeless();
+                if self.accepted_pieces > accepted_before || (is_hopeless && piece.events.len() > 1) {
                     verdict = Verdict::Bisect;
-                } else if is_alone && work.batch.len() == 1 {
-                    // One event alone tells nothing: it is read again, with what came after it.
-                    work.is_given_up = true;
+                } else if is_hopeless && work.todo.iter().all(|other| other.events.len() == 1) {
+                    // Single events tell nothing: they are read again, with what came after them.
+                    work.todo.push_back(piece);
+                    return self.give_up(work, stats);
                 }
             }
         }
@@ -385,7 +454,8 @@ impl Remote {
                     }
                 }
                 stats.rejected += rejected;
-                stats.note_left_out(&piece, work.source);
+                work.leave_out(&piece);
+                stats.own_lost += if work.source == Source::Own { rejected } else { 0 };
                 stats.delivered += piece.sent.saturating_sub(rejected);
                 stats.last_error = None;
             }
@@ -413,6 +483,31 @@ impl Remote {
         }
     }
 
+    /// Whether an event fails now as it did in another batch, and others were accepted since.
+    fn is_guilty(&self, work: &Work, piece: &Piece) -> bool {
+        piece.events.len() == 1
+            && id_at(&work.batch, piece.events.start).is_some_and(|id| {
+                self.suspects.iter().any(|(suspect, accepted)| *suspect == id && self.accepted_pieces > *accepted)
+            })
+    }
+
+    /// Lets a batch go whose cursor has not moved, and remembers the events that are left of it.
+    fn give_up(&mut self, work: &mut Work, stats: &mut DestinationStats) {
+        for piece in &work.todo {
+            if let Some(id) = id_at(&work.batch, piece.events.start)
+                && self.suspects.iter().all(|(suspect, _)| *suspect != id)
+            {
+                self.suspects.push_back((id, self.accepted_pieces));
+            }
+        }
+        let surplus = self.suspects.len().saturating_sub(MOST_SUSPECTS);
+        self.suspects.drain(..surplus);
+        self.policy.fail(Instant::now(), None, false);
+        stats.failures += 1;
+        stats.last_error = Some(format!("{} answered 500", self.transport.host()));
+        work.is_given_up = true;
+    }
+
     /// Puts events into the dead letters; those that cannot be written there are tried again.
     fn bury(&mut self, work: &mut Work, mut piece: Piece, reply: &Reply, stats: &mut DestinationStats) {
         let body = String::from_utf8_lossy(&reply.body);
@@ -424,11 +519,13 @@ impl Remote {
                 stats.unreadable += 1;
                 continue;
             };
+            stats.own_lost += u64::from(work.source == Source::Own);
             match self.dead.keep(&self.name, &event, payload, reply.status, &reason) {
                 Ok(true) => stats.dead += 1,
                 Ok(false) => stats.dropped += 1,
                 Err(error) => {
                     // Nothing is given up that is written down nowhere.
+                    stats.own_lost -= u64::from(work.source == Source::Own);
                     stats.last_error = Some(format!("dead letters cannot be written: {error}"));
                     self.policy.fail(Instant::now(), None, false);
                     piece.events.start = index;
@@ -438,4 +535,9 @@ impl Remote {
             }
         }
     }
+}
+
+/// The id of the event at a place in a batch.
+fn id_at(batch: &Batch, place: usize) -> Option<[u8; 16]> {
+    Some(decode(batch.payloads().nth(place)?).ok()?.id)
 }

@@ -39,7 +39,7 @@ pub struct Flushed {
     pub delivered: u64,
     /// Events that are still in the journal.
     pub pending: u64,
-    /// Events that were in memory when it was closed, and are lost.
+    /// Events that were given up or refused while it ran, or were only in memory when it was closed.
     pub lost: u64,
 }
 
@@ -59,6 +59,8 @@ pub(super) struct Shared {
     outlook: Mutex<Outlook>,
     /// Events given up since somebody was told.
     lost: AtomicU64,
+    /// Events that only memory held when the thread ended.
+    left_in_memory: AtomicU64,
     is_asleep: AtomicBool,
     is_handed_off: bool,
 }
@@ -88,6 +90,7 @@ impl Shared {
             stats: Mutex::new(stats),
             outlook: Mutex::default(),
             lost: AtomicU64::new(0),
+            left_in_memory: AtomicU64::new(0),
             is_asleep: AtomicBool::new(false),
             is_handed_off,
         }
@@ -97,7 +100,8 @@ impl Shared {
     fn keep(&self) {
         loop {
             let is_busy = self.journal.tend(unix_ns());
-            lock(&self.outlook).note(Instant::now(), || self.backlog());
+            let backlog = self.backlog();
+            lock(&self.outlook).note(Instant::now(), backlog);
             let control = lock(&self.control);
             if control.is_stopping {
                 return;
@@ -133,10 +137,11 @@ impl Sender {
             root,
             next_adoption: Instant::now(),
             next_publication: Instant::now() + PUBLISH_EVERY,
-            published: Vec::new(),
+            published: (Tier::Memory, 0, Vec::new()),
             lost: 0,
             network: None,
             foreign: None,
+            is_adopting: false,
             hurried: 0,
         };
         // Threads that cannot be made leave the events in the journal, for another process.
@@ -157,8 +162,12 @@ impl Sender {
     /// Waits until everything appended before the call is delivered, or the time is up.
     #[must_use]
     pub fn flush(&self, timeout: Duration) -> Flushed {
-        let before = self.delivered_everywhere();
-        let deadline = Instant::now() + timeout;
+        let before = self.progress();
+        self.wait_for_delivery(Instant::now() + timeout);
+        self.report(before)
+    }
+
+    fn wait_for_delivery(&self, deadline: Instant) {
         if !self.shared.is_handed_off && !lock(&self.threads).is_empty() {
             let mut control = lock(&self.shared.control);
             control.asked += 1;
@@ -166,16 +175,14 @@ impl Sender {
             self.shared.changed.notify_all();
             drop(self.wait(control, deadline, |control| control.done >= asked || control.has_stopped));
         }
-        let delivered = self.delivered_everywhere();
-        Flushed { delivered: delivered.saturating_sub(before), pending: self.pending(), lost: 0 }
     }
 
     /// Flushes, then stops the thread and gives the journal up: an empty one is deleted, any other left to be adopted.
     #[must_use]
     pub fn close(&self, timeout: Duration) -> Flushed {
         let deadline = Instant::now() + timeout;
-        let before = self.delivered_everywhere();
-        let _ = self.flush(timeout);
+        let before = self.progress();
+        self.wait_for_delivery(deadline);
         let tier = self.shared.journal.tier();
         let mut control = lock(&self.shared.control);
         control.is_stopping = true;
@@ -190,10 +197,32 @@ impl Sender {
                 let _ = thread.join();
             }
         }
-        let (pending, delivered) = (self.pending(), self.delivered_everywhere().saturating_sub(before));
-        match tier {
-            Tier::Memory => Flushed { delivered, pending: 0, lost: pending },
-            Tier::Mapped | Tier::Written => Flushed { delivered, pending, lost: 0 },
+        let mut report = self.report(before);
+        // A thread that still works has not counted what only memory holds.
+        let in_memory = match (has_stopped, tier) {
+            (true, _) => self.shared.left_in_memory.load(Ordering::Relaxed).min(report.pending),
+            (false, Tier::Memory) => report.pending,
+            (false, Tier::Mapped | Tier::Written) => 0,
+        };
+        report.pending -= in_memory;
+        report.lost += in_memory;
+        report
+    }
+
+    /// Events of this process that wait for no destination any more, and those of them that every destination has.
+    fn progress(&self) -> (u64, u64) {
+        let stats = lock(&self.shared.stats);
+        let done = stats.iter().map(|stats| stats.own).min().unwrap_or(0);
+        (done, stats.iter().map(|stats| stats.own.saturating_sub(stats.own_lost)).min().unwrap_or(0))
+    }
+
+    fn report(&self, (done_before, delivered_before): (u64, u64)) -> Flushed {
+        let (done, delivered) = self.progress();
+        let delivered = delivered.saturating_sub(delivered_before);
+        Flushed {
+            delivered,
+            pending: self.shared.journal.counts().appended.saturating_sub(done),
+            lost: done.saturating_sub(done_before).saturating_sub(delivered),
         }
     }
 
@@ -209,10 +238,6 @@ impl Sender {
         waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
-    fn pending(&self) -> u64 {
-        self.shared.journal.counts().appended.saturating_sub(self.done_everywhere())
-    }
-
     /// Counts by destination.
     #[must_use]
     pub fn stats(&self) -> Vec<DestinationStats> {
@@ -222,7 +247,7 @@ impl Sender {
     /// When the journal's space will be used up, if the backlog goes on growing as it did in the last minute.
     #[must_use]
     pub fn time_to_full(&self) -> Option<Duration> {
-        let left = self.shared.journal.counts().budget?.saturating_sub(self.shared.backlog());
+        let left = self.shared.journal.budget()?.saturating_sub(self.shared.backlog());
         lock(&self.shared.outlook).time_to_full(left)
     }
 
@@ -233,14 +258,6 @@ impl Sender {
             0 => 0,
             _ => self.shared.lost.swap(0, Ordering::Relaxed),
         }
-    }
-
-    fn delivered_everywhere(&self) -> u64 {
-        lock(&self.shared.stats).iter().map(|stats| stats.own.saturating_sub(stats.own_lost)).min().unwrap_or(0)
-    }
-
-    fn done_everywhere(&self) -> u64 {
-        lock(&self.shared.stats).iter().map(|stats| stats.own).min().unwrap_or(0)
     }
 }
 
@@ -262,12 +279,14 @@ struct Work {
     next_adoption: Instant,
     next_publication: Instant,
     /// What was told to other processes last.
-    published: Vec<DestinationStats>,
+    published: (Tier, u64, Vec<DestinationStats>),
     /// Events that were given up at the destination that lost most.
     lost: u64,
     network: Option<Network>,
     /// What dead processes left for destinations over HTTP.
     foreign: Option<Foreign>,
+    /// While local destinations read it: it is not to be let go then.
+    is_adopting: bool,
     /// The flush for which destinations were last asked out of turn.
     hurried: u64,
 }
@@ -382,9 +401,7 @@ impl Work {
         let first_left = self.shared.journal.reclaim(&tails);
         self.lanes.iter_mut().for_each(|lane| lane.tail.prune(first_left));
         self.make_room();
-        if let Some(foreign) = self.foreign.take_if(|foreign| foreign.is_finished()) {
-            foreign.finish();
-        }
+        self.finish_foreign();
         outcome
     }
 
@@ -404,13 +421,14 @@ impl Work {
     fn publish(&mut self) {
         self.next_publication = Instant::now() + PUBLISH_EVERY;
         let stats = lock(&self.shared.stats).clone();
-        if stats != self.published
+        let counts = self.shared.journal.counts();
+        let news = (self.shared.journal.tier(), counts.appended, stats);
+        if news != self.published
             && let Some(dir) = self.shared.journal.path()
         {
-            let (tier, counts) = (self.shared.journal.tier(), self.shared.journal.counts());
             // What cannot be told now is told the next time.
-            if publish(&dir, tier.name(), counts.appended, &stats).is_ok() {
-                self.published = stats;
+            if publish(&dir, news.0.name(), &counts, self.shared.journal.budget(), &news.2).is_ok() {
+                self.published = news;
             }
         }
     }
@@ -422,42 +440,55 @@ impl Work {
         if self.shared.is_handed_off {
             return;
         }
-        // What came no further meanwhile waits for another time, so that it does not keep others from what is new.
-        let has_progressed = self.lanes.iter_mut().fold(false, |any, lane| any | lane.has_progressed());
-        if self.foreign.as_mut().is_some_and(|foreign| foreign.has_moved() || has_progressed) {
-            return;
+        let Some(root) = self.root.clone() else { return };
+        let has_moved = self.foreign.as_mut().is_some_and(Foreign::has_moved);
+        let is_awaited = self.lanes.iter().any(Lane::awaits_foreign);
+        if !has_moved && !is_awaited {
+            // What came no further meanwhile is let go, for others who may do better.
+            self.foreign = None;
+            self.lanes.iter_mut().for_each(Lane::drop_foreign);
         }
-        self.foreign = None;
-        for lane in &mut self.lanes {
-            lane.drop_foreign();
+        match &mut self.foreign {
+            Some(foreign) => foreign.look_again(&root, &self.lanes),
+            None => self.foreign = Foreigners::find(&root).map(|found| Foreign::new(found, &self.lanes)),
         }
-        let Some(foreigners) = self.root.as_deref().and_then(Foreigners::find) else { return };
+        self.is_adopting = true;
         for index in 0..self.lanes.len() {
-            if self.lanes[index].is_remote() {
-                continue;
-            }
-            let name = self.lanes[index].outlet.name().to_owned();
-            for mut tail in foreigners.tails(&name) {
-                // One journal that cannot be delivered does not keep the others from it.
-                loop {
-                    let batch = tail.read(BATCH_BYTES);
-                    if !tail.moves(&batch) || !deliver(&self.shared, &mut self.lanes[index], index, &batch, false) {
-                        break;
-                    }
-                    self.shared.journal.count_corrupt(batch.corrupt);
-                    if tail.advance(&batch).is_err() || lock(&self.shared.control).is_stopping {
-                        return;
-                    }
-                    self.round();
-                }
+            if !self.lanes[index].is_remote() && !self.adopt_locally(index) {
+                break;
             }
         }
-        let foreign = Foreign::new(foreigners, &self.lanes);
-        if foreign.is_finished() {
+        self.is_adopting = false;
+        self.finish_foreign();
+    }
+
+    /// Lets go of what dead processes left, once everybody has it.
+    fn finish_foreign(&mut self) {
+        let is_adopting = self.is_adopting;
+        if let Some(foreign) = self.foreign.take_if(|foreign| !is_adopting && foreign.is_finished()) {
             foreign.finish();
-        } else {
-            self.foreign = Some(foreign);
         }
+    }
+
+    /// Brings a local destination what dead processes left; says whether there is time for more.
+    fn adopt_locally(&mut self, index: usize) -> bool {
+        let name = self.lanes[index].outlet.name();
+        let tails = self.foreign.as_ref().map(|foreign| foreign.local_tails(name)).unwrap_or_default();
+        for mut tail in tails {
+            // One journal that cannot be delivered does not keep the others from it.
+            loop {
+                let batch = tail.read(BATCH_BYTES);
+                if !tail.moves(&batch) || !deliver(&self.shared, &mut self.lanes[index], index, &batch, false) {
+                    break;
+                }
+                self.shared.journal.count_corrupt(batch.corrupt);
+                if tail.advance(&batch).is_err() || lock(&self.shared.control).is_stopping {
+                    return false;
+                }
+                self.round();
+            }
+        }
+        true
     }
 
     fn stop(&mut self) {
@@ -482,6 +513,8 @@ impl Work {
             }
         }
         self.lanes.iter_mut().for_each(|lane| lane.outlet.rest());
+        let positions: Vec<_> = self.lanes.iter().map(|lane| lane.tail.position()).collect();
+        self.shared.left_in_memory.store(self.shared.journal.unread_in_memory(&positions), Ordering::Relaxed);
         let tails: Vec<_> = self.lanes.iter().map(|lane| &lane.tail).collect();
         let is_delivered = !self.shared.is_handed_off && self.shared.journal.is_drained(&tails);
         self.shared.journal.finish(is_delivered);

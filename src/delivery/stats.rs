@@ -1,7 +1,7 @@
 //! What delivery has counted, how long the journal's space lasts, and both in a file that other processes read.
 //!
 //! ```text
-//! <journal>/status.json   {"pid", "at", "tier", "tracked", "destinations": [...]}, of a living process at most some seconds old
+//! <journal>/status.json   {"pid", "at", "tier", "tracked", …, "destinations": […]}, written within five seconds of a change
 //! ```
 
 use std::collections::VecDeque;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::event::json::time_text;
-use crate::journal::{Batch, append_private, unix_ns};
+use crate::journal::{Batch, Counts, append_private, unix_ns};
 
 const STATUS: &str = "status.json";
 /// Samples of the backlog, one a second.
@@ -86,6 +86,10 @@ struct Status<'a> {
     at: String,
     tier: &'a str,
     tracked: u64,
+    journal_bytes: u64,
+    memory_bytes: u64,
+    budget_bytes: Option<u64>,
+    corrupt_records: u64,
     destinations: Vec<Told<'a>>,
 }
 
@@ -100,10 +104,25 @@ struct Told<'a> {
 ///
 /// # Errors
 /// Those of the operating system.
-pub(super) fn publish(dir: &Path, tier: &str, tracked: u64, destinations: &[DestinationStats]) -> io::Result<()> {
-    let told = destinations.iter().map(|stats| Told { stats, pending: tracked.saturating_sub(stats.own) });
-    let status =
-        Status { pid: std::process::id(), at: time_text(unix_ns()), tier, tracked, destinations: told.collect() };
+pub(super) fn publish(
+    dir: &Path,
+    tier: &str,
+    counts: &Counts,
+    budget: Option<u64>,
+    destinations: &[DestinationStats],
+) -> io::Result<()> {
+    let told = destinations.iter().map(|stats| Told { stats, pending: counts.appended.saturating_sub(stats.own) });
+    let status = Status {
+        pid: std::process::id(),
+        at: time_text(unix_ns()),
+        tier,
+        tracked: counts.appended,
+        journal_bytes: counts.disk_bytes,
+        memory_bytes: counts.memory_bytes,
+        budget_bytes: budget,
+        corrupt_records: counts.corrupt,
+        destinations: told.collect(),
+    };
     let draft = dir.join("status.tmp");
     let _ = std::fs::remove_file(&draft);
     io::Write::write_all(&mut append_private(&draft)?, &serde_json::to_vec(&status)?)?;
@@ -118,11 +137,11 @@ pub(super) struct Outlook {
 
 impl Outlook {
     /// Takes a sample, if a second has passed since the last.
-    pub(super) fn note(&mut self, now: Instant, backlog: impl FnOnce() -> u64) {
+    pub(super) fn note(&mut self, now: Instant, backlog: u64) {
         if self.samples.back().is_some_and(|(at, _)| now.saturating_duration_since(*at) < SAMPLE_EVERY) {
             return;
         }
-        self.samples.push_back((now, backlog()));
+        self.samples.push_back((now, backlog));
         if self.samples.len() > SAMPLES {
             self.samples.pop_front();
         }
@@ -148,12 +167,12 @@ mod tests {
         assert_eq!(outlook.time_to_full(1), None);
         for step in 0..200_u32 {
             // Four times a second, of which one sample is taken.
-            outlook.note(begin + step * second / 4, || 1000 * u64::from(step) / 4);
+            outlook.note(begin + step * second / 4, 1000 * u64::from(step) / 4);
         }
         assert_eq!(outlook.samples.len(), 50);
         assert_eq!(outlook.time_to_full(60_000), Some(Duration::from_mins(1)));
         for step in 50..150_u32 {
-            outlook.note(begin + step * second, || 50_000 - 300 * u64::from(step));
+            outlook.note(begin + step * second, 50_000 - 300 * u64::from(step));
         }
         assert_eq!((outlook.samples.len(), outlook.time_to_full(1)), (SAMPLES, None));
     }
@@ -163,7 +182,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let stats = DestinationStats { name: "http-1".into(), own: 3, evicted: 2, ..DestinationStats::default() };
         for tracked in [5, 7] {
-            publish(dir.path(), "mapped", tracked, std::slice::from_ref(&stats)).unwrap();
+            let counts = Counts { appended: tracked, ..Counts::default() };
+            publish(dir.path(), "mapped", &counts, None, std::slice::from_ref(&stats)).unwrap();
         }
         let read: serde_json::Value = serde_json::from_slice(&std::fs::read(dir.path().join(STATUS)).unwrap()).unwrap();
         assert_eq!((&read["tracked"], &read["destinations"][0]["pending"]), (&7.into(), &4.into()));

@@ -32,11 +32,22 @@ enum Fault {
     TooLarge(usize),
 }
 
+/// How a collector refuses poison.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Refusal {
+    #[default]
+    BadRequest,
+    /// It fails on it, as it may on anything.
+    ServerError,
+}
+
 #[derive(Default)]
 struct Kept {
     ids: BTreeSet<String>,
     script: VecDeque<Fault>,
     poison: HashSet<String>,
+    refusal: Refusal,
+    received: usize,
 }
 
 /// A real server on loopback that follows a script, then takes everything but poison.
@@ -94,8 +105,12 @@ fn serve(mut stream: &TcpStream, kept: &Mutex<Kept>) -> Option<()> {
         Some(Fault::TooManyRequests) => "429 Too Many Requests\r\nRetry-After: 0",
         Some(Fault::TooLarge(most)) if ids.len() > most => "413 Too Large",
         Some(Fault::LostRequest) => return None,
-        _ if ids.iter().any(|id| kept.poison.contains(id)) => "400 Bad",
+        _ if ids.iter().any(|id| kept.poison.contains(id)) => match kept.refusal {
+            Refusal::BadRequest => "400 Bad",
+            Refusal::ServerError => "500 Failed",
+        },
         _ => {
+            kept.received += ids.len();
             kept.ids.extend(ids);
             if fault == Some(Fault::LostAnswer) {
                 return None;
@@ -202,6 +217,11 @@ impl World {
         is_drained && foreign.is_none()
     }
 
+    /// A pass of which nobody asks what came of it.
+    fn pass_by(&mut self) {
+        let _ = self.pass();
+    }
+
     /// Goes on until a batch is done, and dies before its cursor moves.
     fn die_before_the_cursor_moves(&mut self) {
         struct Own<'a>(&'a Journal, &'a crate::journal::Tail);
@@ -215,6 +235,7 @@ impl World {
             fn foreign(&mut self) -> Option<Batch> {
                 None
             }
+            fn rotate(&mut self) {}
         }
         let Process { shared, lane, network, .. } = self.process.as_mut().unwrap();
         let Outlet::Remote(remote) = &mut lane.outlet else { unreachable!() };
@@ -355,4 +376,49 @@ fn what_an_answer_refuses_in_part_is_counted_and_not_sent_again() {
     let stats = lock(&process.shared.stats)[0].clone();
     assert_eq!((stats.delivered, stats.rejected, stats.own), (49, 1, 50));
     assert_eq!(world.collector.kept.lock().unwrap().ids.len(), 50);
+}
+
+#[test]
+fn several_events_that_a_server_fails_on_hold_up_nobody() {
+    let mut world = World::new(|| Box::new(CloudEvents));
+    world.collector.kept.lock().unwrap().refusal = Refusal::ServerError;
+    // Before anything was accepted, and so before the server can be known to be well.
+    for passes in [30, 60] {
+        world.track(1, true);
+        (0..passes).for_each(|_| world.pass_by());
+    }
+    world.track(300, false);
+    world.track(2, true);
+    world.settle().unwrap();
+}
+
+#[test]
+fn journals_of_one_event_that_a_server_fails_on_hold_up_no_others() {
+    let mut world = World::new(|| Box::new(CloudEvents));
+    world.collector.kept.lock().unwrap().refusal = Refusal::ServerError;
+    for count in [0, 5, 0, 0, 7] {
+        world.track(count.max(1), count == 0);
+        world.restart();
+    }
+    // What is tracked meanwhile shows that the server is well.
+    for _ in 0..200 {
+        world.track(1, false);
+        (0..10).for_each(|_| world.pass_by());
+    }
+    world.settle().unwrap();
+}
+
+#[test]
+fn what_others_left_is_sent_once_however_often_somebody_flushes() {
+    let mut world = World::new(|| Box::new(CloudEvents));
+    world.track(3000, false);
+    world.restart();
+    for _ in 0..300 {
+        world.track(1, false);
+        world.pass_by();
+    }
+    let kept = Arc::clone(&world.collector.kept);
+    world.settle().unwrap();
+    let kept = kept.lock().unwrap();
+    assert_eq!((kept.received, kept.ids.len()), (3300, 3300));
 }

@@ -112,8 +112,6 @@ pub struct Counts {
     pub disk_bytes: u64,
     /// Bytes of segments in memory.
     pub memory_bytes: u64,
-    /// Bytes that segments may take on disk now; `None` without a disk.
-    pub budget: Option<u64>,
     /// Bytes of records appended.
     pub appended_bytes: u64,
     /// Records that were damaged.
@@ -158,9 +156,9 @@ impl Room {
         self.used + SEGMENT as u64 <= self.limit && !self.is_disk_short
     }
 
-    /// Whether one segment less makes room for another: on a disk that others filled, it does not.
+    /// Whether segments less make room for another: on a disk that others filled, they do not.
     fn would_gain(self) -> bool {
-        !self.is_disk_short && self.used <= self.limit && self.used + SEGMENT as u64 > self.limit
+        !self.is_disk_short && self.used + SEGMENT as u64 > self.limit
     }
 }
 
@@ -382,8 +380,9 @@ impl Journal {
         let mut ready = self.ready();
         while let Some(current) = ready.first() {
             let is_memory = current.path.is_none();
-            let left: usize = ready.iter().map(|segment| segment.chunks() - segment.claimed()).sum();
-            if left >= ahead && !is_memory {
+            let on_disk = ready.iter().filter(|segment| segment.path.is_some());
+            let left: usize = on_disk.map(|segment| segment.chunks() - segment.claimed()).sum();
+            if left >= ahead {
                 break;
             }
             let _making = lock(&self.making);
@@ -498,7 +497,6 @@ impl Journal {
             disk_bytes: self.disk_segments.load(Ordering::Relaxed) * SEGMENT as u64,
             memory_bytes: (self.memory_segments.load(Ordering::Relaxed) * HEAP_SEGMENT) as u64,
             corrupt: self.corrupt.load(Ordering::Relaxed),
-            budget: self.room().map(|room| room.limit),
             ..Counts::default()
         };
         for shard in &self.shards {
@@ -508,6 +506,12 @@ impl Journal {
             counts.refused += shard.refused;
         }
         counts
+    }
+
+    /// Bytes that segments may take on disk now; `None` without a disk. Asks the file system.
+    #[must_use]
+    pub fn budget(&self) -> Option<u64> {
+        self.room().map(|room| room.limit)
     }
 
     /// The directory it writes to now.

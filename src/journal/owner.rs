@@ -160,15 +160,16 @@ pub(super) struct Foreign {
     _locks: [Option<File>; 2],
 }
 
-/// The directories under `root` of processes that died, and of those that left delivery to others.
-pub(super) fn foreign_dirs(root: &Path) -> impl Iterator<Item = Foreign> {
+/// The directories under `root` of processes that died, and of those that left delivery to others, but for those that this process
+/// reads already: opening their locks again would drop them.
+pub(super) fn foreign_dirs(root: &Path, known: &[PathBuf]) -> impl Iterator<Item = Foreign> {
     let own = format!("{:016x}-", process_token());
     let is_ours = root.parent().is_none_or(|state| check_private_dir(state).is_ok()) && check_private_dir(root).is_ok();
     std::fs::read_dir(root).ok().filter(|_| is_ours).into_iter().flatten().flatten().filter_map(move |entry| {
         let name = entry.file_name();
         let path = entry.path();
         let is_draft = name.to_str()?.starts_with(DRAFT);
-        if is_held(&name) || (is_draft && name.to_str()?.contains(&own)) {
+        if is_held(&name) || known.contains(&path) || (is_draft && name.to_str()?.contains(&own)) {
             return None;
         }
         if is_draft {

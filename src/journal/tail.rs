@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use super::owner::{Adopting, Foreign, foreign_dirs};
 use super::recovery::segment_files;
+use super::segment::Segment;
 use super::{
     Batch, CursorFile, HEAP_SEGMENT, Journal, MEMORY_BUDGET, Owner, Position, QUARANTINE_BUDGET, Room, View, lock,
     read_batch,
@@ -151,26 +152,23 @@ impl Journal {
     }
 
     /// Gives up the oldest segment that some reader has not passed, as the last resort: when the budget is used up, and half of the
-    /// memory that stands in for it. `positions` are those of the readers; returns how many records and bytes each of them loses, or
-    /// `None` when nothing had to go, or nothing would be gained, because others filled the disk.
+    /// memory that stands in for it; without a disk, when all of the memory is. `positions` are those of the readers; returns how many
+    /// records and bytes each of them loses, or `None` when nothing had to go, or nothing would be gained, because others filled the
+    /// disk.
     pub fn evict(&self, positions: &[&Position]) -> Option<Vec<(u64, u64)>> {
-        let memory = self.memory_segments.load(Ordering::Relaxed) * HEAP_SEGMENT;
-        let is_in_memory = lock(&self.pool).current.as_ref().is_some_and(|segment| segment.path.is_none());
-        if 2 * memory < MEMORY_BUDGET
-            || !is_in_memory
-            || positions.is_empty()
-            || self.is_handed_off.load(Ordering::Relaxed)
-        {
+        if positions.is_empty() || self.is_handed_off.load(Ordering::Relaxed) || !self.is_in_need() {
             return None;
         }
+        let memory = self.memory_segments.load(Ordering::Relaxed) * HEAP_SEGMENT;
         let would_gain = self.room().is_some_and(Room::would_gain);
+        let may_go = |view: &View| would_gain || (view.path().is_none() && memory + HEAP_SEGMENT > MEMORY_BUDGET);
         let oldest = {
             let mut views = lock(&self.views);
             let place = views.iter().position(|view| match view {
                 View::File { .. } => true,
                 View::Live(segment) => segment.path.is_none() && segment.is_sealed(),
             })?;
-            if views[place].path().is_some() && !would_gain {
+            if !may_go(&views[place]) {
                 return None;
             }
             views.remove(place)
@@ -182,6 +180,25 @@ impl Journal {
         let lost = positions.iter().map(lost).collect();
         self.discard(&oldest);
         Some(lost)
+    }
+
+    /// Whether events go to memory, half of that is used, little is left of the segment there, and no other is ready.
+    fn is_in_need(&self) -> bool {
+        let memory = self.memory_segments.load(Ordering::Relaxed) * HEAP_SEGMENT;
+        let pool = lock(&self.pool);
+        let is_running_out =
+            |segment: &Arc<Segment>| segment.path.is_none() && 2 * segment.claimed() >= segment.chunks();
+        2 * memory >= MEMORY_BUDGET && pool.spares.is_empty() && pool.current.as_ref().is_some_and(is_running_out)
+    }
+
+    /// How many records only memory holds that a reader has not passed; of the reader that lacks most.
+    #[must_use]
+    pub fn unread_in_memory(&self, positions: &[&Position]) -> u64 {
+        let views = lock(&self.views);
+        let in_memory: Vec<_> = views.iter().filter(|view| view.path().is_none()).map(View::handle).collect();
+        drop(views);
+        let unread = |position: &&Position| read_batch(&in_memory, position, usize::MAX, Owner::Myself).len() as u64;
+        positions.iter().map(unread).max().unwrap_or(0)
     }
 
     /// Deletes a segment that nobody reads any more.
@@ -233,7 +250,14 @@ impl Foreigners {
     #[must_use]
     pub fn find(root: &Path) -> Option<Self> {
         let only = Adopting::begin()?;
-        Some(Self { found: foreign_dirs(root).collect(), _only: only })
+        Some(Self { found: foreign_dirs(root, &[]).collect(), _only: only })
+    }
+
+    /// Looks for journals that have come since; how many there were before.
+    pub fn look_again(&mut self, root: &Path) -> usize {
+        let known: Vec<_> = self.found.iter().map(|foreign| foreign.path.clone()).collect();
+        self.found.extend(foreign_dirs(root, &known));
+        known.len()
     }
 
     /// How many were found.
@@ -248,9 +272,9 @@ impl Foreigners {
         self.found.is_empty()
     }
 
-    /// A reader of each journal that has something for `destination`.
+    /// A reader of each journal after the first `known` that has something for `destination`.
     #[must_use]
-    pub fn tails(&self, destination: &str) -> Vec<ForeignTail> {
+    pub fn tails(&self, destination: &str, known: usize) -> Vec<ForeignTail> {
         let tail = |foreign: &Foreign| {
             let path = foreign.path.join(CursorFile::name(destination));
             let views = segment_files(&foreign.path);
@@ -268,7 +292,7 @@ impl Foreigners {
                 damaged: BTreeSet::new(),
             })
         };
-        self.found.iter().filter_map(tail).collect()
+        self.found.iter().skip(known).filter_map(tail).collect()
     }
 
     /// Deletes the journals of the dead that all their destinations have passed.

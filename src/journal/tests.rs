@@ -77,7 +77,7 @@ fn adopt(root: &Path) -> (Vec<u64>, u64) {
         std::thread::yield_now();
     };
     let (mut found, mut corrupt) = (Vec::new(), 0);
-    for mut tail in foreigners.tails(DESTINATION) {
+    for mut tail in foreigners.tails(DESTINATION, 0) {
         loop {
             let batch = tail.read(1 << 16);
             if !tail.moves(&batch) {
@@ -334,7 +334,7 @@ fn the_last_resort_gives_up_the_oldest_and_counts_it_for_each_reader() {
     fill(6_000);
     journal.reclaim(&[&fast, &slow]);
     assert_eq!(journal.evict(&[fast.position(), slow.position()]), None, "the budget is not used up");
-    let tracked = fill(6_500);
+    let tracked = fill(6_640);
     // Half of the memory is used up too. The fast reader has the first half of the oldest segment.
     let batch = fast.read(&journal, SEGMENT / 2);
     fast.advance(&journal, &batch);
@@ -344,9 +344,37 @@ fn the_last_resort_gives_up_the_oldest_and_counts_it_for_each_reader() {
     assert_eq!(lost[0].0 + had, lost[1].0);
     assert_eq!(journal.evict(&[&reach(&fast), &reach(&slow)]), None, "one made room");
     assert_eq!(journal.counts().disk_bytes, SEGMENT as u64);
+    // While nobody needs the room that was made, nothing else goes, and no more room is made.
+    for _ in 0..20 {
+        journal.tend(1);
+        assert_eq!(journal.evict(&[&reach(&fast), &reach(&slow)]), None);
+        assert_eq!(journal.counts().disk_bytes, 2 * SEGMENT as u64);
+    }
     let mut slow = slow;
     let left = read_all(&journal, &mut slow);
     assert_eq!(left, (lost[1].0..tracked).collect::<Vec<_>>());
+}
+
+#[test]
+fn without_a_disk_the_whole_memory_is_used_before_anything_goes() {
+    let journal = Journal::open(Settings { root: None, backend: Backend::Mapped, budget: None, destinations: vec![] });
+    let tail = Tail::new(DESTINATION);
+    let mut number = 0;
+    while journal.counts().memory_bytes < MEMORY_BUDGET as u64 {
+        append(&journal, &numbered(number, 1000)).unwrap();
+        assert_eq!(journal.evict(&[tail.position()]), None);
+        number += 1;
+    }
+    let lost = loop {
+        append(&journal, &numbered(number, 1000)).unwrap();
+        number += 1;
+        if let Some(lost) = journal.evict(&[tail.position()]) {
+            break lost[0].0;
+        }
+    };
+    assert_eq!(journal.unread_in_memory(&[tail.position()]), number - lost);
+    let mut tail = tail;
+    assert_eq!(read_all(&journal, &mut tail), (lost..number).collect::<Vec<_>>());
 }
 
 #[test]

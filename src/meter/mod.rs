@@ -13,7 +13,8 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 
 use crate::delivery::{
-    Address, DestinationStats, Flushed, LedgerDestination, Outlet, Remote, Sender, drain_foreign, retry_dead_letters,
+    Address, DestinationStats, Flushed, LedgerDestination, Outlet, Remote, Sender, drain_foreign, drop_dead_letters,
+    retry_dead_letters,
 };
 use crate::event::binary::encode;
 use crate::event::{CostStatus, UsageEvent};
@@ -138,6 +139,8 @@ pub struct Receipt {
 pub struct Stats {
     /// Of the journal; `None` before the first event.
     pub journal: Option<(Counts, Tier)>,
+    /// Bytes that the journal may take on disk now.
+    pub budget: Option<u64>,
     /// When the journal's space will be used up, if its backlog goes on growing.
     pub time_to_full: Option<Duration>,
     /// Of each destination.
@@ -213,7 +216,7 @@ impl Meter {
             live: if is_moved { Arc::default() } else { Arc::clone(&epoch.live) },
         });
         if is_moved && let Some(live) = previous.live.get() {
-            let _ = live.sender.close(timeout);
+            let _ = self.end(live, timeout);
         }
         Ok(())
     }
@@ -284,12 +287,22 @@ impl Meter {
         settings.state_dir.as_deref().map_or(Ok(0), |state| drain_foreign(&state.join("journal"), outlets(&settings)))
     }
 
-    /// Puts dead letters back to be delivered; how many.
+    /// Puts the dead letters of the destinations in force back, to be delivered; how many.
     ///
     /// # Errors
     /// Those of the operating system.
     pub fn retry_dead_letters(&self) -> std::io::Result<u64> {
-        self.settings().state_dir.as_deref().map_or(Ok(0), retry_dead_letters)
+        let settings = self.settings();
+        let names: Vec<_> = outlets(&settings).iter().map(|outlet| outlet.name().to_owned()).collect();
+        settings.state_dir.as_deref().map_or(Ok(0), |state| retry_dead_letters(state, &names))
+    }
+
+    /// Deletes all dead letters; how many there were.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn drop_dead_letters(&self) -> std::io::Result<u64> {
+        self.settings().state_dir.as_deref().map_or(Ok(0), drop_dead_letters)
     }
 
     /// Prices stored events anew, by the rates in force now at the time of each call. What the figures were is kept.
@@ -347,7 +360,13 @@ impl Meter {
             defaults: epoch.defaults.clone(),
             live: Arc::default(),
         });
-        previous.live.get().map_or_else(Flushed::default, |live| live.sender.close(timeout))
+        previous.live.get().map_or_else(Flushed::default, |live| self.end(live, timeout))
+    }
+
+    fn end(&self, live: &Live, timeout: Duration) -> Flushed {
+        let report = live.sender.close(timeout);
+        self.count(Count::GivenUp, live.sender.take_lost());
+        report
     }
 
     /// Puts a new epoch in the place of this process's current one, which is returned.
@@ -371,6 +390,7 @@ impl Meter {
         }
         Stats {
             journal: live.map(|live| (live.journal.counts(), live.journal.tier())),
+            budget: live.and_then(|live| live.journal.budget()),
             time_to_full: live.and_then(|live| live.sender.time_to_full()),
             destinations: live.map(|live| live.sender.stats()).unwrap_or_default(),
             counts: std::array::from_fn(|index| {

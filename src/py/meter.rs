@@ -63,6 +63,10 @@ fn seconds(name: &str, value: f64) -> PyResult<Duration> {
         .map_err(|_| PyValueError::new_err(format!("{name} must be a number of seconds, 0 or more")))
 }
 
+fn dead_letters(error: std::io::Error) -> PyErr {
+    super::errors::DeliveryError::new_err(format!("dead letters: {error}"))
+}
+
 fn flushed(py: Python<'_>, flushed: Flushed, dropped: u64) -> PyResult<Bound<'_, PyTuple>> {
     (flushed.delivered, flushed.pending, dropped + flushed.lost).into_pyobject(py)
 }
@@ -110,7 +114,7 @@ impl PyMeter {
         defaults: &Bound<'_, PyDict>,
         timeout: f64,
     ) -> PyResult<()> {
-        if let Some(dir) = state_dir.as_deref().filter(|_| enabled) {
+        if let Some(dir) = state_dir.as_deref().filter(|_| enabled && (backend != "memory" || ledger.is_some())) {
             // What the system itself says may change: events are kept in memory until then.
             check_private_dir(dir)
                 .or_else(|error| if error.raw_os_error().is_some() { Ok(()) } else { Err(error) })
@@ -239,7 +243,7 @@ impl PyMeter {
         all.set_item("tier", stats.journal.map(|_| tier.name()))?;
         all.set_item("journal_bytes", counts.disk_bytes)?;
         all.set_item("memory_bytes", counts.memory_bytes)?;
-        all.set_item("budget_bytes", counts.budget)?;
+        all.set_item("budget_bytes", stats.budget)?;
         all.set_item("seconds_to_full", stats.time_to_full.map(|time| time.as_secs_f64()))?;
         all.set_item("corrupt_records", counts.corrupt)?;
         let (refused, remarks) = (PyDict::new(py), PyDict::new(py));
@@ -279,10 +283,14 @@ impl PyMeter {
         py.detach(|| self.core.drain()).map_err(super::errors::DeliveryError::new_err)
     }
 
-    /// Puts dead letters back to be delivered; how many.
+    /// Puts dead letters of the destinations in force back, to be delivered; how many.
     fn retry_dead_letters(&self, py: Python<'_>) -> PyResult<u64> {
-        py.detach(|| self.core.retry_dead_letters())
-            .map_err(|error| super::errors::DeliveryError::new_err(error.to_string()))
+        py.detach(|| self.core.retry_dead_letters()).map_err(dead_letters)
+    }
+
+    /// Deletes dead letters; how many.
+    fn drop_dead_letters(&self, py: Python<'_>) -> PyResult<u64> {
+        py.detach(|| self.core.drop_dead_letters()).map_err(dead_letters)
     }
 
     /// What a call costs; `None` when the keys of `usage` are not all units.

@@ -213,7 +213,7 @@ def test_a_collector_that_never_answers_does_not_hold_up_track_or_the_exit(run, 
         TAXIMETER_BACKEND=backend,
     )
     # The interpreter's own end is in this too.
-    assert most - 0.1 < time.time() - float(outcome.stdout) < most + 0.5
+    assert most - 0.1 < time.time() - float(outcome.stdout) < most + 3
     listener.close()
 
 
@@ -538,3 +538,81 @@ def test_one_event_alone_that_a_server_fails_on_holds_up_nobody(make, collector)
             break
     assert set(collector.events) == set(ids)
     assert of(meter)["dead"] == 1
+
+
+def test_a_flush_does_not_call_delivered_what_was_refused(make, collector):
+    collector.rule = lambda events: 410
+    meter = make()
+    track(meter, 30)
+    assert meter.flush(5) == (0, 0, 30)
+    collector.rule = lambda events: 200
+    track(meter, 7)
+    assert meter.flush(5) == (7, 0, 0)
+
+
+def test_events_that_a_server_fails_on_do_not_block_it_for_good(make, collector):
+    poison: set[str] = set()
+    collector.rule = lambda events: 500 if any(event["id"] in poison for event in events) else 200
+    meter = make()
+    poison.update(track(meter, 2))
+    for _ in range(12):
+        meter.flush(0.1)
+    ids = track(meter, 350)
+    for _ in range(300):
+        if meter.flush(0.1).pending == 0:
+            break
+    assert set(collector.events) == set(ids)
+    assert of(meter)["dead"] == 2
+
+
+def test_one_dead_collector_keeps_no_other_from_what_processes_leave(run, make, collector, state):
+    with Collector() as dead:
+        dead.rule = lambda events: 503
+        destinations = ["ledger", dead.url, collector.url]
+        leave_behind(run, destinations, 10)
+        meter = taximeter.Meter(destination=destinations, state_dir=state)
+        deadline = time.monotonic() + 60
+        left: set[str] = set()
+        for _ in range(2):
+            left |= set(leave_behind(run, destinations, 10))
+            while not left <= set(collector.events):
+                assert time.monotonic() < deadline
+                track(meter)
+                time.sleep(0.02)
+        wait_for(lambda: left <= {event["id"] for event in taximeter.Ledger(meter.settings.ledger).events()}, 40)
+        meter.close(0.2)
+
+
+def test_memory_alone_takes_a_burst_that_fits(run, collector):
+    collector.rule = lambda events: time.sleep(0.05) or 200
+    outcome = run(
+        """
+        import sys, taximeter
+        meter = taximeter.Meter(destination=sys.argv[1], backend="memory")
+        padding = {f"tag{n}": "x" * 500 for n in range(8)}
+        for _ in range(1400):
+            assert meter.track(provider="openai", model="gpt-4o", input_tokens=1, tags=padding)
+        report = meter.flush(30)
+        print(report.delivered, report.pending, report.dropped)
+        """,
+        collector.url,
+    )
+    assert outcome.stdout.split() == ["1400", "0", "0"]
+
+
+def test_compression_that_is_refused_counts_nothing_twice(make, collector, monkeypatch):
+    monkeypatch.setattr("taximeter.config._max_age", float)
+    answers = iter([(429, {"Retry-After": "3"}, b"")])
+    collector.rule = lambda events: next(answers, 200)
+    meter = make(max_age=2.0)
+    first = track(meter)
+    wait_for(lambda: collector.requests)
+    old = track(meter, 50)
+    time.sleep(2.1)
+    refusals = iter([200, 415])
+    collector.rule = lambda events: next(refusals, 200)
+    new = track(meter, 20)
+    wait_for(lambda: meter.flush(1).pending == 0)
+    assert set(collector.events) == {*first, *new}
+    found = of(meter)
+    assert (found["expired"], found["unreadable"], found["delivered"]) == (len(old), 0, 21)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import importlib
 import os
 import signal
 import socket
@@ -32,7 +33,9 @@ def application(environ, start_response):
 SERVERS = {
     "gunicorn --preload": ["gunicorn", "--preload", "-w", "2", "--max-requests", "50", "-b", "127.0.0.1:{port}", "app"],
     "gunicorn": ["gunicorn", "-w", "2", "--max-requests", "50", "-b", "127.0.0.1:{port}", "app"],
-    "gunicorn gevent": ["gunicorn", "-k", "gevent", "--preload", "-w", "2", "-b", "127.0.0.1:{port}", "app"],
+    "gunicorn gevent": [
+        "gunicorn", "-k", "gevent", "--preload", "-w", "2", "--max-requests", "50", "-b", "127.0.0.1:{port}", "app",
+    ],
     "uwsgi": ["pyuwsgi", "--http-socket", "127.0.0.1:{port}", "-w", "app", "-M", "-p", "2", "--max-requests", "50", "--die-on-term"],
     "uwsgi --lazy-apps": [
         "pyuwsgi", "--http-socket", "127.0.0.1:{port}", "-w", "app", "-M", "-p", "2", "--max-requests", "50", "--lazy-apps",
@@ -96,9 +99,7 @@ def test_a_server_loses_nothing_whatever_it_does_with_its_workers(kind, tmp_path
     assert len(set(ids)) == REQUESTS
     assert len(workers) >= 2
     taximeter.Meter(state_dir=state).drain()
-    found = [event["id"] for event in taximeter.Ledger(state / "ledger.db").events()]
-    assert set(ids) <= set(found)
-    assert len(found) == len(set(found))
+    assert set(ids) <= {event["id"] for event in taximeter.Ledger(state / "ledger.db").events()}
 
 
 @pytest.mark.parametrize("kind", ["gunicorn --preload", "uwsgi"])
@@ -197,6 +198,25 @@ def test_under_gevent_a_flush_lets_other_greenlets_go_on(run):
     listener.close()
 
 
+def test_under_gevent_a_flush_in_the_hub_waits_instead_of_raising(run):
+    outcome = run(
+        """
+        from gevent import monkey
+        monkey.patch_all()
+        import os, signal, gevent, taximeter
+        taximeter.init(instrument=False)
+        def ended(*_):
+            print(taximeter.flush(5).pending, flush=True)
+            os._exit(0)
+        signal.signal(signal.SIGTERM, ended)
+        taximeter.track(provider="openai", model="gpt-4o", input_tokens=1)
+        gevent.get_hub().loop.timer(0.2).start(os.kill, os.getpid(), signal.SIGTERM)
+        gevent.sleep(10)
+        """
+    )
+    assert outcome.stdout.strip() == "0", outcome.stderr
+
+
 def test_asyncio_tasks_and_threads_track_for_themselves(run):
     outcome = run(
         """
@@ -239,14 +259,15 @@ if sys.argv[1] == "main first":
     assert taximeter.track(provider="openai", model="gpt-4o", input_tokens=1)
 run('''
 import taximeter
-taximeter.init(team="search", instrument=("openai",))
+taximeter.init(team="search", instrument=("openai",), prices={"refresh": "6h"})
 for _ in range(3):
     with taximeter.attribute(feature="f"):
         receipt = taximeter.track(provider="openai", model="gpt-4o", input_tokens=1)
 assert not receipt and receipt.refused == "subinterpreter" and receipt.cost_usd is None
 with taximeter.measure(provider="openai", model="gpt-4o") as call:
     call.set_usage({"input_tokens": 1})
-assert taximeter.stats()["refused"] == {"subinterpreter": 4}
+assert taximeter.stats()["refused"]["subinterpreter"] == 4
+assert taximeter.stats()["refused"]["no_space"] == taximeter.stats()["journal_bytes"] == 0
 assert taximeter.flush().dropped == taximeter.close().dropped == 4
 assert "subinterpreter" in taximeter.prometheus()
 try:
@@ -261,6 +282,21 @@ assert taximeter.track(provider="openai", model="gpt-4o", input_tokens=1)
 assert taximeter.flush().pending == 0
 print("well")
 """
+
+
+def test_the_stand_in_has_the_names_of_the_extension():
+    def public(thing: object) -> set[str]:
+        return {name for name in dir(thing) if not name.startswith("_")}
+
+    real, absent = taximeter._core, importlib.import_module("taximeter._absent")
+    assert public(real) <= public(absent)
+    for name in ("Meter", "Receipt", "Scope"):
+        assert public(getattr(real, name)) <= public(getattr(absent, name)), name
+    stats = taximeter.Meter(backend="memory").stats()
+    stand_in = absent.Meter(scope=None, warn=None, configure=None).stats()
+    assert stats.keys() == stand_in.keys()
+    assert stats["refused"].keys() | {"subinterpreter"} == stand_in["refused"].keys()
+    assert stats["remarks"].keys() == stand_in["remarks"].keys()
 
 
 @pytest.mark.parametrize("order", ["main first", "subinterpreter first"])

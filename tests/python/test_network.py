@@ -164,7 +164,7 @@ class SlowLine:
 
 
 def test_a_slow_line_that_breaks_gets_everything_through_in_pieces_that_fit(state):
-    """What is to be sent takes five times as long as a request may: 8 kB/s and 1 s, for 1 KiB/s and 10 s."""
+    """What is to be sent takes five times as long as an answer may: 8 kB/s and 1 s, for 1 KiB/s and 10 s."""
     with Collector() as collector:
         line = SlowLine(collector.port, rate=8192, cuts=0.3)
         url = f"cloudevents+http://127.0.0.1:{line.port}/"
@@ -185,12 +185,12 @@ def test_a_slow_line_that_breaks_gets_everything_through_in_pieces_that_fit(stat
 def test_a_collector_that_hangs_is_given_up_after_a_third_of_the_time(state):
     listener = socket.create_server(("127.0.0.1", 0))
     url = f"cloudevents+http://127.0.0.1:{listener.getsockname()[1]}/"
-    meter = taximeter.Meter(destination=taximeter.Destination(url, timeout=1.2), state_dir=state)
+    meter = taximeter.Meter(destination=taximeter.Destination(url, timeout=9), state_dir=state)
     meter.track(provider="openai", model="gpt-4o", input_tokens=1)
     begun = time.monotonic()
     meter.flush(0.01)
-    wait_for(lambda: "timed out" in (next(iter(meter.stats()["destinations"].values()))["last_error"] or ""), 10)
-    assert 0.3 < time.monotonic() - begun < 1.1
+    wait_for(lambda: "timed out" in (next(iter(meter.stats()["destinations"].values()))["last_error"] or ""), 20)
+    assert 2.5 < time.monotonic() - begun < 7
     meter.close(0)
     listener.close()
 
@@ -223,35 +223,42 @@ def test_a_process_that_was_frozen_sends_at_the_first_or_second_attempt(state):
             process.stdin.flush()
             return [int(part) for part in process.stdout.readline().split()]
 
-        assert one() == [0, 0]
-        process.send_signal(signal.SIGSTOP)
-        collector.hang_up()
-        time.sleep(1)
-        process.send_signal(signal.SIGCONT)
-        pending, retries = one()
-        assert (pending, retries <= 1) == (0, True)
-        assert len(collector.events) == collector.received == 2
+        try:
+            assert one() == [0, 0]
+            process.send_signal(signal.SIGSTOP)
+            collector.hang_up()
+            time.sleep(1)
+            process.send_signal(signal.SIGCONT)
+            pending, retries = one()
+            assert (pending, retries <= 1) == (0, True)
+            assert len(collector.events) == collector.received == 2
+        finally:
+            process.send_signal(signal.SIGCONT)
+            process.kill()
 
 
-def test_a_collector_that_is_stopped_and_goes_on_gets_everything(run, state):
+def test_a_collector_that_is_stopped_and_goes_on_gets_everything(state):
     with subprocess.Popen(
         [sys.executable, "-c", STOPPED], stdout=subprocess.PIPE, text=True, cwd=os.path.dirname(__file__)
     ) as process:
-        url = process.stdout.readline().strip()
-        meter = taximeter.Meter(destination=taximeter.Destination(url, timeout=1), state_dir=state)
-        process.send_signal(signal.SIGSTOP)
-        slowest = 0.0
-        for _ in range(500):
-            begun = time.perf_counter()
-            assert meter.track(provider="openai", model="gpt-4o", input_tokens=1)
-            slowest = max(slowest, time.perf_counter() - begun)
-        assert meter.flush(1.5).pending == 500
-        process.send_signal(signal.SIGCONT)
-        wait_for(lambda: meter.flush(1).pending == 0)
-        meter.close()
-        process.send_signal(signal.SIGUSR1)
-        assert process.stdout.readline().strip() == "500"
-        process.kill()
+        try:
+            url = process.stdout.readline().strip()
+            meter = taximeter.Meter(destination=taximeter.Destination(url, timeout=1), state_dir=state)
+            process.send_signal(signal.SIGSTOP)
+            slowest = 0.0
+            for _ in range(500):
+                begun = time.perf_counter()
+                assert meter.track(provider="openai", model="gpt-4o", input_tokens=1)
+                slowest = max(slowest, time.perf_counter() - begun)
+            assert meter.flush(1.5).pending == 500
+            process.send_signal(signal.SIGCONT)
+            wait_for(lambda: meter.flush(1).pending == 0)
+            meter.close()
+            process.send_signal(signal.SIGUSR1)
+            assert process.stdout.readline().strip() == "500"
+        finally:
+            process.send_signal(signal.SIGCONT)
+            process.kill()
     assert slowest < 1
 
 

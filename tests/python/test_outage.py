@@ -40,14 +40,13 @@ def test_over_budget_the_oldest_are_given_up_and_counted_exactly(state, collecto
     ids = [meter.track(**CALL, tags=padding).id]
     wait_for(lambda: collector.requests)
     # Five times the budget, at a pace that delivery can follow.
-    for _ in range(15):
-        ids += [meter.track(**CALL, tags=padding).id for _ in range(1000)]
-        time.sleep(0.05)
+    for _ in range(150):
+        ids += [meter.track(**CALL, tags=padding).id for _ in range(100)]
+        wait_for(lambda: meter.stats()["memory_bytes"] <= 7 << 20)
     assert all(ids), meter.stats()["refused"]
     wait_for(lambda: of(meter)["evicted"])
-    stats = meter.stats()
-    assert stats["journal_bytes"] <= 12 << 20
-    assert stats["remarks"]["given_up"] == of(meter)["evicted"]
+    assert meter.stats()["journal_bytes"] <= 12 << 20
+    wait_for(lambda: meter.stats()["remarks"]["given_up"] == of(meter)["evicted"])
     assert [record.getMessage() for record in caplog.records if "given up" in record.getMessage()]
     collector.rule = lambda events: 200
     wait_for(lambda: meter.flush(1).pending == 0, 60)
@@ -61,7 +60,7 @@ def test_over_budget_the_oldest_are_given_up_and_counted_exactly(state, collecto
 
 
 def test_what_waited_too_long_is_not_sent_and_counted(state, collector, monkeypatch):
-    monkeypatch.setattr(taximeter.config, "_max_age", float)
+    monkeypatch.setattr("taximeter.config._max_age", float)
     collector.rule = lambda events: (429, {"Retry-After": "2"}, b"")
     meter = taximeter.Meter(destination=collector.url, state_dir=state, max_age=1.5)
     first = meter.track(**CALL).id
@@ -80,7 +79,8 @@ def test_what_waited_too_long_is_not_sent_and_counted(state, collector, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("given", "seconds"), [(None, 604_800.0), (False, None), ("never", 0), ("12h", 43_200.0), ("7d", 604_800.0), (90, 90.0), (5, 0)]
+    ("given", "seconds"),
+    [(None, 604_800.0), (False, None), ("never", 0), ("", 0), ("12h", 43_200.0), ("7d", 604_800.0), (90, 90.0), (5, 0), (True, 0)],
 )
 def test_a_limit_of_age_is_a_time(state, given, seconds):
     if seconds == 0:
@@ -88,6 +88,15 @@ def test_a_limit_of_age_is_a_time(state, given, seconds):
             taximeter.Meter(state_dir=state, max_age=given)
     else:
         assert taximeter.Meter(state_dir=state, max_age=given).settings.max_age == seconds
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("12h", 43_200.0), ("false", None), ("", 604_800.0)])
+def test_a_limit_of_age_comes_from_the_environment_and_from_a_file(state, tmp_path, monkeypatch, text, seconds):
+    monkeypatch.setenv("TAXIMETER_MAX_AGE", text)
+    assert taximeter.Meter(state_dir=state).settings.max_age == seconds
+    monkeypatch.delenv("TAXIMETER_MAX_AGE")
+    (tmp_path / "taximeter.toml").write_text("max_age = false" if seconds is None else f"max_age = {seconds}")
+    assert taximeter.Meter(state_dir=state).settings.max_age == seconds
 
 
 def test_stats_say_how_old_the_oldest_is_and_when_space_ends(state, collector):
@@ -185,16 +194,41 @@ def test_dead_letters_can_be_sent_again(state, collector, monkeypatch):
     assert meter.flush(5).pending == 0
     meter.close()
     refused = cli("dead-letters", "retry")
-    assert refused.stdout == "25 events put back and delivered\n", refused.stderr
     # They were refused once more, and are dead letters again.
+    assert (refused.returncode, refused.stdout) == (1, "25 events sent again, 25 dead letters left\n"), refused.stderr
     assert len(cli("dead-letters").stdout.splitlines()) == 25
     collector.rule = lambda events: 200
-    assert json.loads(cli("dead-letters", "retry", "--json").stdout) == {"retried": 25}
+    # Where nobody would deliver them they stay what they are.
+    monkeypatch.delenv("TAXIMETER_DESTINATION")
+    elsewhere = cli("dead-letters", "retry", "--json")
+    assert (elsewhere.returncode, json.loads(elsewhere.stdout)) == (1, {"retried": 0, "left": 25})
+    monkeypatch.setenv("TAXIMETER_DESTINATION", collector.url)
+    assert json.loads(cli("dead-letters", "retry", "--json").stdout) == {"retried": 25, "left": 0}
     assert set(collector.events) == set(ids)
     assert {event["data"]["customer"] for event in collector.events.values()} == {"acme"}
     assert not list((state / "dead").iterdir())
     assert not list((state / "journal").iterdir())
-    assert cli("dead-letters", "retry").stdout == "0 events put back and delivered\n"
+    assert cli("dead-letters", "retry").stdout == "0 events sent again, 0 dead letters left\n"
+
+
+def test_a_letter_that_a_full_disk_broke_off_stops_no_command(state, collector, monkeypatch):
+    monkeypatch.setenv("TAXIMETER_DESTINATION", collector.url)
+    collector.rule = lambda events: (410, {}, b"line\n\x1b[31mtwo")
+    meter = taximeter.Meter()
+    meter.track(**CALL)
+    assert meter.flush(5).pending == 0
+    meter.close()
+    (path,) = (state / "dead").iterdir()
+    with path.open("ab") as file:
+        file.write('{"at": "ë'.encode()[:-1])
+    shown = cli("dead-letters")
+    (line,) = shown.stdout.splitlines()
+    assert line.endswith("line  [31mtwo")
+    assert "1 lines are damaged" in shown.stderr
+    assert [json.loads(text)["status"] for text in cli("dead-letters", "--json").stdout.splitlines()] == [410]
+    assert json.loads(cli("dead-letters", "retry", "--json").stdout) == {"retried": 1, "left": 2}
+    assert cli("dead-letters", "drop").stdout == "2 events dropped\n"
+    assert cli("doctor").returncode == 0
 
 
 def test_letters_that_cannot_be_delivered_again_are_kept_in_the_journal(state, collector, monkeypatch):
@@ -261,9 +295,19 @@ def test_doctor_sees_how_delivery_fares_in_living_processes(state, collector):
     assert not found["ok"]
     assert "1 waiting" in found["detail"]
     assert "127.0.0.1 answered 401" in found["detail"]
-    text = cli("doctor", "--prometheus").stdout
-    pids = {sample.labels["pid"] for family in text_string_to_metric_families(text) for sample in family.samples}
-    assert pids == {str(os.getpid())}
+    for _ in range(100):
+        meter.track(**CALL)
+    wait_for(lambda: "101 waiting" in cli("doctor").stdout, 15)
+    second = taximeter.Meter(destination=collector.url, state_dir=state)
+    second.track(**CALL)
+    wait_for(lambda: len(list((state / "journal").glob("*/status.json"))) == 2, 10)
+    (state / "journal" / "of-another-version").mkdir(mode=0o700)
+    (state / "journal" / "of-another-version" / "status.json").write_text('{"destinations": ["x"]}')
+    samples = [sample for family in text_string_to_metric_families(cli("doctor", "--prometheus").stdout) for sample in family.samples]
+    assert {sample.labels["pid"] for sample in samples} == {str(os.getpid())}
+    series = [(sample.name, *sorted(sample.labels.items())) for sample in samples]
+    assert len(series) == len(set(series))
+    second.close()
     statuses = [path.read_text() for path in (state / "journal").glob("*/status.json")]
     assert statuses
     assert not any(one in status for one in [*ids, "canary"] for status in statuses)
@@ -286,6 +330,8 @@ def test_a_state_directory_that_others_have_a_hand_in_is_refused(tmp_path, run, 
     rule = {"link": "symbolic link", "foreign": "another user", "open": "written by everybody"}[what]
     with pytest.raises(taximeter.ConfigError, match=f"state_dir: .* {rule}"):
         taximeter.Meter(state_dir=directory)
+    (check,) = json.loads(cli("--state-dir", str(directory), "doctor", "--json").stdout)
+    assert (check["check"], check["ok"], rule in check["detail"]) == ("settings", False, True)
     # Without init(), nothing raises, and nothing is written there.
     outcome = run(
         "import taximeter; assert taximeter.track(provider='a', model='b', input_tokens=1); print(taximeter.stats()['tier'])",
