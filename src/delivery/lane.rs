@@ -9,8 +9,10 @@ use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
 use super::backoff::Backoff;
-use super::remote::{self, Feed, Remote, Source, Step, Urgency};
-use super::sender::{BATCH_BYTES, Shared, lock};
+use super::remote::{self, Feed, Remote, Step, Urgency};
+use super::sender::BATCH_BYTES;
+use super::shared::{Shared, lock};
+use super::work::Source;
 use super::{Delivered, Destination, DestinationStats, Failure};
 use crate::event::binary::{DecodeError, decode, is_known_version};
 use crate::journal::{Batch, ForeignTail, Foreigners, Journal, Position, Tail};

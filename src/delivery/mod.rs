@@ -11,8 +11,10 @@ mod piece;
 mod policy;
 mod remote;
 mod sender;
+mod shared;
 mod stats;
 mod transport;
+mod work;
 
 use std::time::Duration;
 

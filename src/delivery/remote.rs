@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
 
 use super::dead_letter::DeadLetters;
 use super::piece::{Piece, Written};
 use super::policy::Policy;
 use super::transport::{Reply, SendError, Transport};
+use super::work::{STUBBORN, Source, Work, id_at};
 use super::{Address, DestinationStats};
 use crate::event::binary::{decode, is_known_version};
 use crate::journal::{Batch, Position, unix_ns};
@@ -30,8 +30,6 @@ pub(super) const BATCH_BYTES: usize = 512 << 10;
 const AGE: Duration = Duration::from_secs(1);
 /// After a 415, this long without compression.
 const PLAIN_FOR: Duration = Duration::from_hours(1);
-/// A server error that meets one piece this often while others are accepted is that piece's own fault.
-const STUBBORN: u32 = 5;
 /// Requests that ended without an answer in time, for one piece, until it is cut: a smaller one may get through.
 const TOO_SLOW: u32 = 2;
 /// A server that hung says nothing of sizes: it does not make requests smaller than this.
@@ -73,30 +71,6 @@ pub struct Remote {
     was_newest: bool,
 }
 
-struct Work {
-    batch: Batch,
-    source: Source,
-    /// To be read again from its beginning: its cursor has not moved.
-    is_given_up: bool,
-    /// The largest piece that was taken after something of the batch had been too large, or too slow.
-    largest: Option<usize>,
-    is_slow: bool,
-    /// Events that were not sent: no events, and those that waited too long. Counted when the batch is done.
-    unreadable: u64,
-    expired: u64,
-    todo: VecDeque<Piece>,
-    in_flight: Vec<(Piece, JoinHandle<Result<Reply, SendError>>)>,
-}
-
-/// Whose journal a batch is of.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Source {
-    /// This process's.
-    Own,
-    /// That of a process which died.
-    Foreign,
-}
-
 /// Whether somebody waits for what was tracked.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Urgency {
@@ -118,19 +92,6 @@ pub(super) trait Feed {
     fn foreign(&mut self) -> Option<Batch>;
     /// Another of those journals next time.
     fn rotate(&mut self);
-}
-
-impl Work {
-    /// Counts the events of a piece that were not sent.
-    fn leave_out(&mut self, piece: &Piece) {
-        self.unreadable += piece.unreadable();
-        self.expired += piece.expired;
-    }
-
-    /// Whether everything that is left of it has met server errors only, again and again.
-    fn is_hopeless(&self) -> bool {
-        self.in_flight.is_empty() && self.todo.iter().all(|piece| piece.server_errors >= STUBBORN)
-    }
 }
 
 /// What a step came to.
@@ -294,18 +255,7 @@ impl Remote {
     }
 
     fn begin(&mut self, batch: Batch, source: Source) {
-        let todo = VecDeque::from([Piece::new(0..batch.len())]);
-        self.work = Some(Work {
-            batch,
-            source,
-            is_given_up: false,
-            largest: None,
-            is_slow: false,
-            unreadable: 0,
-            expired: 0,
-            todo,
-            in_flight: Vec::new(),
-        });
+        self.work = Some(Work::new(batch, source));
         self.was_foreign = source == Source::Foreign;
     }
 
@@ -535,9 +485,4 @@ impl Remote {
             }
         }
     }
-}
-
-/// The id of the event at a place in a batch.
-fn id_at(batch: &Batch, place: usize) -> Option<[u8; 16]> {
-    Some(decode(batch.payloads().nth(place)?).ok()?.id)
 }

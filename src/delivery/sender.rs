@@ -1,26 +1,22 @@
-//! The delivery thread, and beside it the keeper.
-//!
-//! The keeper is a second thread that only readies journal pages. It is not the delivery thread's work, because that waits for
-//! disks and networks: behind a write to SQLite of 30 ms, writers would run out of ready pages and take faults of 5 µs each.
+//! The delivery thread, and the handle of it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::lane::{Foreign, Lane, Network, Outlet, deliver, follow, local_pass, remote_pass};
 use super::remote::Urgency;
-use super::stats::{DestinationStats, Outlook, publish};
-use crate::journal::{Foreigners, Journal, Tier, fork_generation, unix_ns};
+use super::shared::{Control, Shared, lock};
+use super::stats::{DestinationStats, publish};
+use crate::journal::{Foreigners, Journal, Tier, fork_generation};
 
 /// How often the thread looks while events come: often enough that two spare segments outlast the pause at full rate.
-const POLL: Duration = Duration::from_millis(20);
-/// How often the keeper looks while chunks are used up: at a million events a second, 5 ms are 1.5 MB.
-const KEEP: Duration = Duration::from_millis(5);
+pub(super) const POLL: Duration = Duration::from_millis(20);
 /// How often both look after themselves when no events come.
-const TICK: Duration = Duration::from_secs(1);
+pub(super) const TICK: Duration = Duration::from_secs(1);
 /// Without events for this long, it sleeps until one wakes it, and files are closed.
 const IDLE_AFTER: Duration = Duration::from_millis(500);
 /// Bytes of records in one batch: some 4,000 events.
@@ -43,28 +39,6 @@ pub struct Flushed {
     pub lost: u64,
 }
 
-#[derive(Default)]
-pub(super) struct Control {
-    pub(super) asked: u64,
-    pub(super) done: u64,
-    pub(super) is_stopping: bool,
-    has_stopped: bool,
-}
-
-pub(super) struct Shared {
-    pub(super) journal: Arc<Journal>,
-    pub(super) control: Mutex<Control>,
-    changed: Condvar,
-    pub(super) stats: Mutex<Vec<DestinationStats>>,
-    outlook: Mutex<Outlook>,
-    /// Events given up since somebody was told.
-    lost: AtomicU64,
-    /// Events that only memory held when the thread ended.
-    left_in_memory: AtomicU64,
-    is_asleep: AtomicBool,
-    is_handed_off: bool,
-}
-
 /// The handle of the thread.
 pub struct Sender {
     shared: Arc<Shared>,
@@ -73,53 +47,8 @@ pub struct Sender {
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Option<JoinHandle<()>> {
     std::thread::Builder::new().name(name.into()).spawn(work).ok()
-}
-
-impl Shared {
-    pub(super) fn new(journal: Arc<Journal>, stats: Vec<DestinationStats>, is_handed_off: bool) -> Self {
-        Self {
-            journal,
-            control: Mutex::default(),
-            changed: Condvar::new(),
-            stats: Mutex::new(stats),
-            outlook: Mutex::default(),
-            lost: AtomicU64::new(0),
-            left_in_memory: AtomicU64::new(0),
-            is_asleep: AtomicBool::new(false),
-            is_handed_off,
-        }
-    }
-
-    /// Keeps the journal's pages ready until delivery has stopped.
-    fn keep(&self) {
-        loop {
-            let is_busy = self.journal.tend(unix_ns());
-            let backlog = self.backlog();
-            lock(&self.outlook).note(Instant::now(), backlog);
-            let control = lock(&self.control);
-            if control.is_stopping {
-                return;
-            }
-            let pause = match is_busy {
-                true => KEEP,
-                false if self.is_asleep.load(Ordering::Relaxed) => TICK,
-                false => POLL,
-            };
-            drop(self.changed.wait_timeout(control, pause));
-        }
-    }
-
-    /// Bytes of records that some destination has not passed.
-    fn backlog(&self) -> u64 {
-        let passed = lock(&self.stats).iter().map(|stats| stats.own_bytes).min().unwrap_or(0);
-        self.journal.counts().appended_bytes.saturating_sub(passed)
-    }
 }
 
 impl Sender {

@@ -10,8 +10,9 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::lane::{Foreign, Lane, Network, remote_pass};
-use super::remote::{Feed, Source, Step, Urgency};
-use super::sender::{Shared, lock};
+use super::remote::{Feed, Step, Urgency};
+use super::shared::{Shared, lock};
+use super::work::Source;
 use super::{Address, Outlet, Remote};
 use crate::event::UsageEvent;
 use crate::event::binary::encode;

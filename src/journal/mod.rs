@@ -18,6 +18,7 @@ mod owner;
 mod platform;
 mod record;
 mod recovery;
+mod room;
 mod segment;
 mod store;
 mod tail;
@@ -40,6 +41,7 @@ use crate::event::id::IdSource;
 use cursor::CursorFile;
 use owner::{OwnedDir, random_bytes};
 use recovery::{Owner, View, read_batch};
+use room::Room;
 use segment::{CHUNKS, HEAP_SEGMENT, Identity, Region, SEGMENT, Segment};
 use store::Store;
 
@@ -47,8 +49,6 @@ use store::Store;
 pub const MAX_DISK_BUDGET: u64 = 512 << 20;
 /// Bytes of the ring in memory, for when the disk is full or there is none.
 const MEMORY_BUDGET: usize = 8 << 20;
-/// A journal on a small disk may still have this many segments.
-const MIN_SEGMENTS: u64 = 3;
 /// Chunks kept ready ahead of idle writers: 1 MiB.
 const MIN_CHUNKS_AHEAD: usize = 16;
 /// Bytes of damaged segments kept for inspection; more are deleted.
@@ -126,40 +126,29 @@ struct Shard {
     /// Seeded with the journal, so that the first event of a shard asks the system for nothing.
     ids: IdSource,
     appended: u64,
-    appended_bytes: u64,
-    refused: u64,
 }
 
 /// Aligned to a pair of cache lines, so that neighbours do not slow each other down.
 #[repr(align(128))]
 #[derive(Default)]
-struct AlignedShard(Mutex<Shard>);
+struct AlignedShard {
+    shard: Mutex<Shard>,
+    /// Written by whoever holds the shard, and read without it: who counts is not to send a writer to another chunk.
+    appended: AtomicU64,
+    appended_bytes: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// Adds to a count that nobody else writes at this time.
+fn add(count: &AtomicU64, more: u64) {
+    count.store(count.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+}
 
 /// Where segments come from.
 struct Pool {
     current: Option<Arc<Segment>>,
     spares: VecDeque<Arc<Segment>>,
     next_index: u64,
-}
-
-/// What segments on disk take and may take.
-#[derive(Clone, Copy)]
-struct Room {
-    used: u64,
-    limit: u64,
-    /// Whether the file system has not enough left, whoever filled it.
-    is_disk_short: bool,
-}
-
-impl Room {
-    fn may_grow(self) -> bool {
-        self.used + SEGMENT as u64 <= self.limit && !self.is_disk_short
-    }
-
-    /// Whether segments less make room for another: on a disk that others filled, they do not.
-    fn would_gain(self) -> bool {
-        !self.is_disk_short && self.used + SEGMENT as u64 > self.limit
-    }
 }
 
 /// One process's journal.
@@ -221,7 +210,7 @@ impl Journal {
     /// # Errors
     /// [`AppendError::Full`] when neither disk nor memory has room, which is counted, and [`AppendError::Closed`].
     pub fn append<R>(&self, now: u64, write: impl FnOnce(&mut Vec<u8>, &mut IdSource) -> R) -> Result<R, AppendError> {
-        let mut guard = self.shard();
+        let (home, mut guard) = self.shard();
         let shard = &mut *guard;
         shard.frame.clear();
         shard.frame.resize(record::HEADER, 0);
@@ -237,7 +226,8 @@ impl Journal {
             record::seal(&mut shard.frame, region.seed(), shard.appended, now);
             if region.append(&shard.frame).is_ok() {
                 shard.appended += 1;
-                shard.appended_bytes += shard.frame.len() as u64;
+                add(&home.appended, 1);
+                add(&home.appended_bytes, shard.frame.len() as u64);
                 return Ok(answer);
             }
             region.segment().retire();
@@ -247,12 +237,12 @@ impl Journal {
         if self.is_closed.load(Ordering::Acquire) {
             return Err(AppendError::Closed);
         }
-        shard.refused += 1;
+        add(&home.refused, 1);
         Err(AppendError::Full)
     }
 
     /// The calling thread's shard, or the next that is free.
-    fn shard(&self) -> MutexGuard<'_, Shard> {
+    fn shard(&self) -> (&AlignedShard, MutexGuard<'_, Shard>) {
         thread_local!(static HOME: Cell<usize> = const { Cell::new(usize::MAX) });
         static NEXT_HOME: AtomicUsize = AtomicUsize::new(0);
         let mut home = HOME.try_with(Cell::get).unwrap_or(0);
@@ -262,13 +252,15 @@ impl Journal {
         }
         let count = self.shards.len();
         for step in 0..count {
-            match self.shards[(home + step) % count].0.try_lock() {
-                Ok(guard) => return guard,
-                Err(std::sync::TryLockError::Poisoned(error)) => return error.into_inner(),
+            let aligned = &self.shards[(home + step) % count];
+            match aligned.shard.try_lock() {
+                Ok(guard) => return (aligned, guard),
+                Err(std::sync::TryLockError::Poisoned(error)) => return (aligned, error.into_inner()),
                 Err(std::sync::TryLockError::WouldBlock) => {}
             }
         }
-        lock(&self.shards[home % count].0)
+        let aligned = &self.shards[home % count];
+        (aligned, lock(&aligned.shard))
     }
 
     /// A chunk to write: of the current segment, of a spare, of one made now, or of one in memory.
@@ -327,24 +319,6 @@ impl Journal {
         let mut pool = lock(&self.pool);
         pool.next_index += 1;
         Identity { index: pool.next_index, stream: self.stream }
-    }
-
-    /// What segments on disk may take; `None` without a directory.
-    fn room(&self) -> Option<Room> {
-        const GIB: u64 = 1 << 30;
-        let path = lock(&self.dir).as_ref()?.path().to_owned();
-        let used = self.disk_segments.load(Ordering::Relaxed) * SEGMENT as u64;
-        let Some(space) = platform::space(&path) else {
-            return Some(Room { used, limit: self.settings.budget.unwrap_or(MAX_DISK_BUDGET), is_disk_short: false });
-        };
-        // A share of what is free, so that others keep the greater part of a small or a full disk.
-        let fair = ((space.free + used) / 20).clamp(MIN_SEGMENTS * SEGMENT as u64, MAX_DISK_BUDGET);
-        let keep_free = GIB.min(space.total / 10);
-        Some(Room {
-            used,
-            limit: self.settings.budget.unwrap_or(fair),
-            is_disk_short: space.free < keep_free + SEGMENT as u64,
-        })
     }
 
     fn make_dir(&self) {
@@ -419,7 +393,7 @@ impl Journal {
     fn release_idle_regions(&self, all: bool) {
         let current = lock(&self.pool).current.as_ref().map(|segment| segment.index);
         for shard in &self.shards {
-            if let Ok(mut shard) = shard.0.try_lock() {
+            if let Ok(mut shard) = shard.shard.try_lock() {
                 let is_idle = |region: &Region| all || Some(region.segment().index) != current;
                 if shard.region.as_ref().is_some_and(is_idle) {
                     shard.region = None;
@@ -456,7 +430,7 @@ impl Journal {
             pool.current.iter().chain(&pool.spares).for_each(|segment| segment.retire());
         }
         // Without that lock: a writer that holds its shard may be waiting for it.
-        self.shards.iter().for_each(|shard| lock(&shard.0).region = None);
+        self.shards.iter().for_each(|shard| lock(&shard.shard).region = None);
     }
 
     /// Gives the directory up after [`Journal::close`]: deletes it when everything `is_delivered`, else leaves it to be adopted.
@@ -500,18 +474,11 @@ impl Journal {
             ..Counts::default()
         };
         for shard in &self.shards {
-            let shard = lock(&shard.0);
-            counts.appended += shard.appended;
-            counts.appended_bytes += shard.appended_bytes;
-            counts.refused += shard.refused;
+            counts.appended += shard.appended.load(Ordering::Relaxed);
+            counts.appended_bytes += shard.appended_bytes.load(Ordering::Relaxed);
+            counts.refused += shard.refused.load(Ordering::Relaxed);
         }
         counts
-    }
-
-    /// Bytes that segments may take on disk now; `None` without a disk. Asks the file system.
-    #[must_use]
-    pub fn budget(&self) -> Option<u64> {
-        self.room().map(|room| room.limit)
     }
 
     /// The directory it writes to now.

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use super::owner::{Adopting, Foreign, foreign_dirs};
 use super::recovery::segment_files;
-use super::segment::Segment;
+use super::segment::{CHUNKS, Segment};
 use super::{
     Batch, CursorFile, HEAP_SEGMENT, Journal, MEMORY_BUDGET, Owner, Position, QUARANTINE_BUDGET, Room, View, lock,
     read_batch,
@@ -182,12 +182,16 @@ impl Journal {
         Some(lost)
     }
 
-    /// Whether events go to memory, half of that is used, little is left of the segment there, and no other is ready.
+    /// Whether half of the memory is used, and little is left of the segment that is being written, with no other ready.
     fn is_in_need(&self) -> bool {
         let memory = self.memory_segments.load(Ordering::Relaxed) * HEAP_SEGMENT;
         let pool = lock(&self.pool);
-        let is_running_out =
-            |segment: &Arc<Segment>| segment.path.is_none() && 2 * segment.claimed() >= segment.chunks();
+        let is_last = memory + HEAP_SEGMENT > MEMORY_BUDGET;
+        let is_running_out = |segment: &Arc<Segment>| {
+            let left = segment.chunks() - segment.claimed();
+            let is_memory = segment.path.is_none();
+            left <= CHUNKS / 8 || (is_memory && is_last)
+        };
         2 * memory >= MEMORY_BUDGET && pool.spares.is_empty() && pool.current.as_ref().is_some_and(is_running_out)
     }
 

@@ -39,11 +39,13 @@ def test_over_budget_the_oldest_are_given_up_and_counted_exactly(state, collecto
     padding = {f"tag{number}": "x" * 500 for number in range(8)}
     ids = [meter.track(**CALL, tags=padding).id]
     wait_for(lambda: collector.requests)
-    # Five times the budget, at a pace that delivery can follow.
+    # Five times the budget; what a sender that is held up cannot make room for in time is refused, and the caller knows.
     for _ in range(150):
         ids += [meter.track(**CALL, tags=padding).id for _ in range(100)]
-        wait_for(lambda: meter.stats()["memory_bytes"] <= 7 << 20)
-    assert all(ids), meter.stats()["refused"]
+        time.sleep(0.02)
+    refused = ids.count("")
+    ids = [one for one in ids if one]
+    assert refused == meter.stats()["refused"]["no_space"] < 3000
     wait_for(lambda: of(meter)["evicted"])
     assert meter.stats()["journal_bytes"] <= 12 << 20
     wait_for(lambda: meter.stats()["remarks"]["given_up"] == of(meter)["evicted"])

@@ -367,7 +367,11 @@ def test_files_that_outgrow_a_limit_are_an_error_not_a_signal(state, run):
 
 @pytest.mark.parametrize("damage", ["truncate", "zeros", "garbage", "empty"])
 def test_a_damaged_journal_hides_no_other(state, run, damage):
+    state.mkdir(mode=0o700)
     for name in ("first", "second"):
+        # A process that is slow to end would deliver what is to be damaged.
+        lock = sqlite3.connect(state / "ledger.db", isolation_level=None)
+        lock.execute("BEGIN EXCLUSIVE")
         run(
             f"""
             import os, taximeter
@@ -377,6 +381,7 @@ def test_a_damaged_journal_hides_no_other(state, run, damage):
             os._exit(0)
             """
         )
+        lock.close()
         if name == "first":
             # A slow machine has readied further ones.
             segment = min((state / "journal").glob("*/*.seg"))

@@ -1,0 +1,70 @@
+//! A batch on its way to a destination over HTTP: what is to be sent, and what waits for an answer.
+
+use std::collections::VecDeque;
+
+use tokio::task::JoinHandle;
+
+use super::piece::Piece;
+use super::transport::{Reply, SendError};
+use crate::event::binary::decode;
+use crate::journal::Batch;
+
+/// A server error that meets one piece this often while others are accepted is that piece's own fault.
+pub(super) const STUBBORN: u32 = 5;
+
+/// A batch that is being brought.
+pub(super) struct Work {
+    pub(super) batch: Batch,
+    pub(super) source: Source,
+    /// To be read again from its beginning: its cursor has not moved.
+    pub(super) is_given_up: bool,
+    /// The largest piece that was taken after something of the batch had been too large, or too slow.
+    pub(super) largest: Option<usize>,
+    pub(super) is_slow: bool,
+    /// Events that were not sent: no events, and those that waited too long. Counted when the batch is done.
+    pub(super) unreadable: u64,
+    pub(super) expired: u64,
+    pub(super) todo: VecDeque<Piece>,
+    pub(super) in_flight: Vec<(Piece, JoinHandle<Result<Reply, SendError>>)>,
+}
+
+/// Whose journal a batch is of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Source {
+    /// This process's.
+    Own,
+    /// That of a process which died.
+    Foreign,
+}
+
+impl Work {
+    pub(super) fn new(batch: Batch, source: Source) -> Self {
+        Self {
+            todo: VecDeque::from([Piece::new(0..batch.len())]),
+            batch,
+            source,
+            is_given_up: false,
+            largest: None,
+            is_slow: false,
+            unreadable: 0,
+            expired: 0,
+            in_flight: Vec::new(),
+        }
+    }
+
+    /// Counts the events of a piece that were not sent.
+    pub(super) fn leave_out(&mut self, piece: &Piece) {
+        self.unreadable += piece.unreadable();
+        self.expired += piece.expired;
+    }
+
+    /// Whether everything that is left of it has met server errors only, again and again.
+    pub(super) fn is_hopeless(&self) -> bool {
+        self.in_flight.is_empty() && self.todo.iter().all(|piece| piece.server_errors >= STUBBORN)
+    }
+}
+
+/// The id of the event at a place in a batch.
+pub(super) fn id_at(batch: &Batch, place: usize) -> Option<[u8; 16]> {
+    Some(decode(batch.payloads().nth(place)?).ok()?.id)
+}

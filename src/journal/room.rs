@@ -1,0 +1,54 @@
+//! What a journal may take of a disk, and what is left for others.
+
+use std::sync::atomic::Ordering;
+
+use super::segment::SEGMENT;
+use super::{Journal, MAX_DISK_BUDGET, lock, platform};
+
+/// A journal on a small disk may still have this many segments.
+const MIN_SEGMENTS: u64 = 3;
+/// What segments on disk take and may take.
+#[derive(Clone, Copy)]
+pub(super) struct Room {
+    used: u64,
+    limit: u64,
+    /// Whether the file system has not enough left, whoever filled it.
+    is_disk_short: bool,
+}
+
+impl Room {
+    pub(super) fn may_grow(self) -> bool {
+        self.used + SEGMENT as u64 <= self.limit && !self.is_disk_short
+    }
+
+    /// Whether segments less make room for another: on a disk that others filled, they do not.
+    pub(super) fn would_gain(self) -> bool {
+        !self.is_disk_short && self.used + SEGMENT as u64 > self.limit
+    }
+}
+
+impl Journal {
+    /// What segments on disk may take; `None` without a directory.
+    pub(super) fn room(&self) -> Option<Room> {
+        const GIB: u64 = 1 << 30;
+        let path = lock(&self.dir).as_ref()?.path().to_owned();
+        let used = self.disk_segments.load(Ordering::Relaxed) * SEGMENT as u64;
+        let Some(space) = platform::space(&path) else {
+            return Some(Room { used, limit: self.settings.budget.unwrap_or(MAX_DISK_BUDGET), is_disk_short: false });
+        };
+        // A share of what is free, so that others keep the greater part of a small or a full disk.
+        let fair = ((space.free + used) / 20).clamp(MIN_SEGMENTS * SEGMENT as u64, MAX_DISK_BUDGET);
+        let keep_free = GIB.min(space.total / 10);
+        Some(Room {
+            used,
+            limit: self.settings.budget.unwrap_or(fair),
+            is_disk_short: space.free < keep_free + SEGMENT as u64,
+        })
+    }
+
+    /// Bytes that segments may take on disk now; `None` without a disk. Asks the file system.
+    #[must_use]
+    pub fn budget(&self) -> Option<u64> {
+        self.room().map(|room| room.limit)
+    }
+}
