@@ -304,6 +304,46 @@ mod tests {
         assert!(!hook.contains("canary") && !hook.contains("secret-path"), "{hook}");
     }
 
+    /// A name may lead to another machine meanwhile: an old connection is not used again, however busy it is.
+    #[test]
+    fn a_connection_is_used_until_it_is_old_and_then_no_more() {
+        use std::io::{Read, Write};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let connections = std::thread::spawn(move || {
+            let mut count = 0;
+            for mut stream in listener.incoming().flatten() {
+                count += 1;
+                let mut bytes = [0; 4096];
+                while let Ok(read) = stream.read(&mut bytes)
+                    && read > 0
+                {
+                    if bytes[..read].ends_with(b"last") {
+                        return count;
+                    }
+                    if bytes[..read].ends_with(b"body") {
+                        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+                    }
+                }
+            }
+            count
+        });
+        let mut transport = Transport::new(Address::new(&url, &[], false).unwrap(), "text/plain");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        for round in 0..6 {
+            if round == 3
+                && let Some((_, made)) = &mut transport.client
+            {
+                *made = made.checked_sub(LONGEST_USE).unwrap();
+            }
+            let sent = transport.send(b"body".to_vec(), false);
+            assert_eq!(runtime.block_on(sent).unwrap().status, 200);
+        }
+        let last = transport.send(b"last".to_vec(), false);
+        assert!(runtime.block_on(last).is_err());
+        assert_eq!(connections.join().unwrap(), 2);
+    }
+
     #[test]
     fn an_address_shows_its_host_alone() {
         let shown = format!("{:?}", address("https://collector.example/v1?key=canary", false).unwrap());
