@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import sink
+from bench_process import PRODUCER
 
 import taximeter
 
@@ -22,17 +23,6 @@ FORKS = 1000
 QUEUED = 5_000_000
 PACE = 40_000
 
-PRODUCER = """
-import os, sys, threading, taximeter
-taximeter.init(instrument=False)
-def work():
-    while True:
-        receipt = taximeter.track(provider="openai", model="gpt-4o", input_tokens=1200, output_tokens=350, tags={"plan": "pro"})
-        os.write(1, receipt.id.encode() + b"\\n")
-for _ in range(7):
-    threading.Thread(target=work).start()
-work()
-"""
 FORKER = """
 import faulthandler, os, signal, sys, threading, time, taximeter
 faulthandler.dump_traceback_later(280, exit=True)
@@ -85,7 +75,7 @@ def kills() -> None:
     with tempfile.TemporaryDirectory() as state, sink.running("--keep") as port:
         environment = surroundings(state, port)
         for _ in range(KILLS):
-            with subprocess.Popen([sys.executable, "-c", PRODUCER], stdout=subprocess.PIPE, env=environment) as process:
+            with subprocess.Popen([sys.executable, "-c", PRODUCER, "8"], stdout=subprocess.PIPE, env=environment) as process:
                 lines = [process.stdout.readline()]
                 time.sleep(random.uniform(0, 0.2))
                 process.kill()

@@ -236,7 +236,7 @@ def _dead_letters(options: argparse.Namespace) -> int:
             _say("taximeter: those left were refused again, or are of destinations that the settings here do not name")
         return 1 if left else 0
     damaged = 0
-    for line in (line for path in cli_doctor.letters(state_dir) for line in path.read_bytes().splitlines() if line):
+    for line in cli_doctor.letters(state_dir):
         try:
             letter = json.loads(line)
             shown = _letter(letter)

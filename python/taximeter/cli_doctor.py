@@ -26,14 +26,15 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     command.add_argument("--prometheus", action="store_true", help="print what processes tell of their delivery as Prometheus text")
 
 
-def letters(state_dir: Path) -> list[Path]:
-    """The files of dead letters."""
-    return sorted((state_dir / "dead").glob("*.jsonl"))
+def letters(state_dir: Path) -> Iterator[bytes]:
+    """The dead letters, as they are written, the damaged ones too."""
+    for path in sorted((state_dir / "dead").glob("*.jsonl")):
+        yield from filter(None, path.read_bytes().splitlines())
 
 
 def count_letters(state_dir: Path) -> int:
     """How many dead letters there are."""
-    return sum(1 for path in letters(state_dir) for line in path.read_bytes().splitlines() if line)
+    return sum(1 for _ in letters(state_dir))
 
 
 def doctor(options: argparse.Namespace) -> int:

@@ -42,9 +42,12 @@ _DESTINATION: Final = (
     _Metric("taximeter_destination_duplicates_total", "duplicates", "Events that it had already."),
     _Metric("taximeter_destination_retries_total", "retries", "Requests that were sent again."),
     _Metric("taximeter_destination_failures_total", "failures", "Requests, or batches, that failed."),
+    _Metric("taximeter_destination_lost_total", "lost", "Events that it will not get, by reason.", "reason"),
 )
-_LOST: Final = _Metric("taximeter_destination_lost_total", "", "Events that it will not get, by reason.")
 _REASONS: Final = ("rejected", "dead", "dropped", "expired", "evicted", "unreadable")
+
+
+_Told = Sequence[tuple[Mapping[str, str], Mapping[str, Any]]]
 
 
 def render(processes: Iterable[tuple[Mapping[str, str], Mapping[str, Any]]]) -> str:
@@ -54,21 +57,24 @@ def render(processes: Iterable[tuple[Mapping[str, str], Mapping[str, Any]]]) -> 
         processes: For each its labels, and its `stats()`; what is `None` or absent there is left out.
     """
     found = list(processes)
-    lines = [
-        line
-        for metric in _PROCESS
-        for line in _block(metric, [pair for labels, stats in found for pair in _values(metric, labels, stats)])
-    ]
     destinations = [
-        ({**labels, "destination": name, "host": one.get("host") or ""}, one)
+        (
+            {**labels, "destination": name, "host": one.get("host") or ""},
+            {**one, "lost": {reason: one[reason] for reason in _REASONS if reason in one}},
+        )
         for labels, stats in found
         for name, one in stats.get("destinations", {}).items()
     ]
-    for metric in _DESTINATION:
-        lines += _block(metric, [pair for labels, one in destinations for pair in _values(metric, labels, one)])
-    lost = [({**labels, "reason": reason}, one[reason]) for labels, one in destinations for reason in _REASONS if reason in one]
-    lines += _block(_LOST, lost)
-    return "".join(f"{line}\n" for line in lines)
+    return "".join(f"{line}\n" for line in (*_blocks(_PROCESS, found), *_blocks(_DESTINATION, destinations)))
+
+
+def _blocks(metrics: Iterable[_Metric], told: _Told) -> Iterator[str]:
+    for metric in metrics:
+        samples = [sample for labels, stats in told for sample in _values(metric, labels, stats)]
+        if samples:
+            yield f"# HELP {metric.name} {metric.text}"
+            yield f"# TYPE {metric.name} {metric.kind}"
+            yield from (f"{metric.name}{_labels(labels)} {value}" for labels, value in samples)
 
 
 def _values(metric: _Metric, labels: Mapping[str, str], stats: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, str], float]]:
@@ -79,13 +85,6 @@ def _values(metric: _Metric, labels: Mapping[str, str], stats: Mapping[str, Any]
         yield {**labels, metric.label: value}, 1
     elif value is not None:
         yield labels, value
-
-
-def _block(metric: _Metric, samples: Sequence[tuple[Mapping[str, str], float]]) -> list[str]:
-    if not samples:
-        return []
-    head = [f"# HELP {metric.name} {metric.text}", f"# TYPE {metric.name} {metric.kind}"]
-    return head + [f"{metric.name}{_labels(labels)} {value}" for labels, value in samples]
 
 
 def _labels(labels: Mapping[str, str]) -> str:

@@ -326,8 +326,7 @@ class Meter:
         Raises:
             DeliveryError: A destination does not take them; they are kept.
         """
-        if self.settings is None:
-            self.configure({})
+        self._settle()
         return self._core.drain()
 
     def retry_dead_letters(self) -> int:

@@ -204,7 +204,7 @@ impl Remote {
             }
             stats.unreadable += work.unreadable;
             stats.expired += work.expired;
-            stats.own_lost += if work.source == Source::Own { work.unreadable + work.expired } else { 0 };
+            stats.own_lost += work.of_own(work.unreadable + work.expired);
             return Step::Done(work.batch, work.source);
         }
         if self.work.is_none()
@@ -405,7 +405,7 @@ impl Remote {
                 }
                 stats.rejected += rejected;
                 work.leave_out(&piece);
-                stats.own_lost += if work.source == Source::Own { rejected } else { 0 };
+                stats.own_lost += work.of_own(rejected);
                 stats.delivered += piece.sent.saturating_sub(rejected);
                 stats.last_error = None;
             }
@@ -469,13 +469,11 @@ impl Remote {
                 stats.unreadable += 1;
                 continue;
             };
-            stats.own_lost += u64::from(work.source == Source::Own);
             match self.dead.keep(&self.name, &event, payload, reply.status, &reason) {
                 Ok(true) => stats.dead += 1,
                 Ok(false) => stats.dropped += 1,
                 Err(error) => {
                     // Nothing is given up that is written down nowhere.
-                    stats.own_lost -= u64::from(work.source == Source::Own);
                     stats.last_error = Some(format!("dead letters cannot be written: {error}"));
                     self.policy.fail(Instant::now(), None, false);
                     piece.events.start = index;
@@ -483,6 +481,7 @@ impl Remote {
                     return work.todo.push_front(piece);
                 }
             }
+            stats.own_lost += work.of_own(1);
         }
     }
 }

@@ -442,9 +442,8 @@ impl Work {
             }
         }
         self.lanes.iter_mut().for_each(|lane| lane.outlet.rest());
-        let positions: Vec<_> = self.lanes.iter().map(|lane| lane.tail.position()).collect();
-        self.shared.left_in_memory.store(self.shared.journal.unread_in_memory(&positions), Ordering::Relaxed);
         let tails: Vec<_> = self.lanes.iter().map(|lane| &lane.tail).collect();
+        self.shared.left_in_memory.store(self.shared.journal.unread_in_memory(&tails), Ordering::Relaxed);
         let is_delivered = !self.shared.is_handed_off && self.shared.journal.is_drained(&tails);
         self.shared.journal.finish(is_delivered);
     }

@@ -59,8 +59,12 @@ impl Shared {
     pub(super) fn keep(&self) {
         loop {
             let is_busy = self.journal.tend(unix_ns());
-            let backlog = self.backlog();
-            lock(&self.outlook).note(Instant::now(), backlog);
+            let now = Instant::now();
+            // Counted before the lock is taken, and once a second only.
+            if lock(&self.outlook).is_due(now) {
+                let backlog = self.backlog();
+                lock(&self.outlook).note(now, backlog);
+            }
             let control = lock(&self.control);
             if control.is_stopping {
                 return;

@@ -136,11 +136,13 @@ pub(super) struct Outlook {
 }
 
 impl Outlook {
-    /// Takes a sample, if a second has passed since the last.
+    /// Whether a second has passed since the last sample.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.samples.back().is_none_or(|(at, _)| now.saturating_duration_since(*at) >= SAMPLE_EVERY)
+    }
+
+    /// Takes a sample.
     pub(super) fn note(&mut self, now: Instant, backlog: u64) {
-        if self.samples.back().is_some_and(|(at, _)| now.saturating_duration_since(*at) < SAMPLE_EVERY) {
-            return;
-        }
         self.samples.push_back((now, backlog));
         if self.samples.len() > SAMPLES {
             self.samples.pop_front();
@@ -167,7 +169,10 @@ mod tests {
         assert_eq!(outlook.time_to_full(1), None);
         for step in 0..200_u32 {
             // Four times a second, of which one sample is taken.
-            outlook.note(begin + step * second / 4, 1000 * u64::from(step) / 4);
+            let now = begin + step * second / 4;
+            if outlook.is_due(now) {
+                outlook.note(now, 1000 * u64::from(step) / 4);
+            }
         }
         assert_eq!(outlook.samples.len(), 50);
         assert_eq!(outlook.time_to_full(60_000), Some(Duration::from_mins(1)));

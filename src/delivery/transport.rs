@@ -65,14 +65,12 @@ impl Address {
     /// When the URL is none or would show keys, or a header is none. The error repeats neither.
     pub fn new(url: &str, headers: &[(String, String)], allow_http: bool) -> Result<Self, AddressError> {
         let url = Url::parse(url).map_err(|_| AddressError::Malformed)?;
-        let address = Self { url, headers: HeaderMap::new(), timeout: DEFAULT_TIMEOUT, ca: None };
-        match (address.url.scheme(), address.url.has_host()) {
+        match (url.scheme(), url.has_host()) {
             ("https", true) => {}
-            ("http", true) if address.is_local() || allow_http => {}
+            ("http", true) if is_local(&url) || allow_http => {}
             ("http", true) => return Err(AddressError::Plain),
             _ => return Err(AddressError::Malformed),
         }
-        let url = address.url;
         if !url.username().is_empty() || url.password().is_some() {
             return Err(AddressError::Userinfo);
         }
@@ -117,10 +115,6 @@ impl Address {
         let mut place = self.url.clone();
         place.set_query(None);
         crc32fast::hash(place.as_str().as_bytes())
-    }
-
-    fn is_local(&self) -> bool {
-        matches!(self.url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"))
     }
 
     /// A text that somebody else wrote, without what he may have repeated of the address and the headers.
@@ -188,7 +182,7 @@ impl Transport {
         }
         use_ring();
         let mut builder = Client::builder();
-        if self.address.is_local() {
+        if is_local(&self.address.url) {
             // A proxy would see in clear text what is meant for this machine.
             builder = builder.no_proxy();
         }
@@ -254,6 +248,11 @@ impl Transport {
             Ok(reply)
         }
     }
+}
+
+/// Whether a URL is of this machine.
+fn is_local(url: &Url) -> bool {
+    matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"))
 }
 
 /// Settles what encrypts, for the process.

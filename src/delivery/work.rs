@@ -58,6 +58,11 @@ impl Work {
         self.expired += piece.expired;
     }
 
+    /// So many of its events, if they are this process's own.
+    pub(super) fn of_own(&self, events: u64) -> u64 {
+        if self.source == Source::Own { events } else { 0 }
+    }
+
     /// Whether everything that is left of it has met server errors only, again and again.
     pub(super) fn is_hopeless(&self) -> bool {
         self.in_flight.is_empty() && self.todo.iter().all(|piece| piece.server_errors >= STUBBORN)

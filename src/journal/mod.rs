@@ -42,7 +42,7 @@ use cursor::CursorFile;
 use owner::{OwnedDir, random_bytes};
 use recovery::{Owner, View, read_batch};
 use room::Room;
-use segment::{CHUNKS, HEAP_SEGMENT, Identity, Region, SEGMENT, Segment};
+use segment::{CHUNKS, Identity, Region, SEGMENT, Segment};
 use store::Store;
 
 /// Most bytes of segments a journal keeps on disk.
@@ -308,7 +308,7 @@ impl Journal {
     }
 
     fn make_memory_segment(&self) -> Option<Arc<Segment>> {
-        if (self.memory_segments.load(Ordering::Relaxed) + 1) * HEAP_SEGMENT > MEMORY_BUDGET {
+        if self.is_memory_used_up() {
             return None;
         }
         self.memory_segments.fetch_add(1, Ordering::Relaxed);
@@ -469,7 +469,7 @@ impl Journal {
     pub fn counts(&self) -> Counts {
         let mut counts = Counts {
             disk_bytes: self.disk_segments.load(Ordering::Relaxed) * SEGMENT as u64,
-            memory_bytes: (self.memory_segments.load(Ordering::Relaxed) * HEAP_SEGMENT) as u64,
+            memory_bytes: self.memory() as u64,
             corrupt: self.corrupt.load(Ordering::Relaxed),
             ..Counts::default()
         };

@@ -2,11 +2,12 @@
 
 use std::sync::atomic::Ordering;
 
-use super::segment::SEGMENT;
-use super::{Journal, MAX_DISK_BUDGET, lock, platform};
+use super::segment::{HEAP_SEGMENT, SEGMENT};
+use super::{Journal, MAX_DISK_BUDGET, MEMORY_BUDGET, lock, platform};
 
 /// A journal on a small disk may still have this many segments.
 const MIN_SEGMENTS: u64 = 3;
+
 /// What segments on disk take and may take.
 #[derive(Clone, Copy)]
 pub(super) struct Room {
@@ -44,6 +45,16 @@ impl Journal {
             limit: self.settings.budget.unwrap_or(fair),
             is_disk_short: space.free < keep_free + SEGMENT as u64,
         })
+    }
+
+    /// Bytes of segments in memory.
+    pub(super) fn memory(&self) -> usize {
+        self.memory_segments.load(Ordering::Relaxed) * HEAP_SEGMENT
+    }
+
+    /// Whether memory has no room for another segment.
+    pub(super) fn is_memory_used_up(&self) -> bool {
+        self.memory() + HEAP_SEGMENT > MEMORY_BUDGET
     }
 
     /// Bytes that segments may take on disk now; `None` without a disk. Asks the file system.

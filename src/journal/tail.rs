@@ -9,8 +9,7 @@ use super::owner::{Adopting, Foreign, foreign_dirs};
 use super::recovery::segment_files;
 use super::segment::{CHUNKS, Segment};
 use super::{
-    Batch, CursorFile, HEAP_SEGMENT, Journal, MEMORY_BUDGET, Owner, Position, QUARANTINE_BUDGET, Room, View, lock,
-    read_batch,
+    Batch, CursorFile, Journal, MEMORY_BUDGET, Owner, Position, QUARANTINE_BUDGET, Room, View, lock, read_batch,
 };
 
 /// One destination's reader of its own process's journal.
@@ -159,9 +158,8 @@ impl Journal {
         if positions.is_empty() || self.is_handed_off.load(Ordering::Relaxed) || !self.is_in_need() {
             return None;
         }
-        let memory = self.memory_segments.load(Ordering::Relaxed) * HEAP_SEGMENT;
         let would_gain = self.room().is_some_and(Room::would_gain);
-        let may_go = |view: &View| would_gain || (view.path().is_none() && memory + HEAP_SEGMENT > MEMORY_BUDGET);
+        let may_go = |view: &View| would_gain || (view.path().is_none() && self.is_memory_used_up());
         let oldest = {
             let mut views = lock(&self.views);
             let place = views.iter().position(|view| match view {
@@ -184,25 +182,26 @@ impl Journal {
 
     /// Whether half of the memory is used, and little is left of the segment that is being written, with no other ready.
     fn is_in_need(&self) -> bool {
-        let memory = self.memory_segments.load(Ordering::Relaxed) * HEAP_SEGMENT;
+        let is_last = self.is_memory_used_up();
         let pool = lock(&self.pool);
-        let is_last = memory + HEAP_SEGMENT > MEMORY_BUDGET;
         let is_running_out = |segment: &Arc<Segment>| {
             let left = segment.chunks() - segment.claimed();
             let is_memory = segment.path.is_none();
             left <= CHUNKS / 8 || (is_memory && is_last)
         };
-        2 * memory >= MEMORY_BUDGET && pool.spares.is_empty() && pool.current.as_ref().is_some_and(is_running_out)
+        2 * self.memory() >= MEMORY_BUDGET
+            && pool.spares.is_empty()
+            && pool.current.as_ref().is_some_and(is_running_out)
     }
 
     /// How many records only memory holds that a reader has not passed; of the reader that lacks most.
     #[must_use]
-    pub fn unread_in_memory(&self, positions: &[&Position]) -> u64 {
+    pub fn unread_in_memory(&self, tails: &[&Tail]) -> u64 {
         let views = lock(&self.views);
         let in_memory: Vec<_> = views.iter().filter(|view| view.path().is_none()).map(View::handle).collect();
         drop(views);
-        let unread = |position: &&Position| read_batch(&in_memory, position, usize::MAX, Owner::Myself).len() as u64;
-        positions.iter().map(unread).max().unwrap_or(0)
+        let unread = |tail: &&Tail| read_batch(&in_memory, &tail.position, usize::MAX, Owner::Myself).len() as u64;
+        tails.iter().map(unread).max().unwrap_or(0)
     }
 
     /// Deletes a segment that nobody reads any more.
@@ -262,18 +261,6 @@ impl Foreigners {
         let known: Vec<_> = self.found.iter().map(|foreign| foreign.path.clone()).collect();
         self.found.extend(foreign_dirs(root, &known));
         known.len()
-    }
-
-    /// How many were found.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.found.len()
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.found.is_empty()
     }
 
     /// A reader of each journal after the first `known` that has something for `destination`.

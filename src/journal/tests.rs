@@ -368,7 +368,7 @@ fn without_a_disk_the_whole_memory_is_used_before_anything_goes() {
             break lost[0].0;
         }
     };
-    assert_eq!(journal.unread_in_memory(&[tail.position()]), number - lost);
+    assert_eq!(journal.unread_in_memory(&[&tail]), number - lost);
     let mut tail = tail;
     assert_eq!(read_all(&journal, &mut tail), (lost..number).collect::<Vec<_>>());
 }

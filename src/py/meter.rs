@@ -55,7 +55,10 @@ type RemoteArguments = (String, Vec<(String, String)>, bool, f64, Option<Vec<u8>
 
 fn address((url, headers, allow_http, timeout, ca): RemoteArguments) -> PyResult<Address> {
     let address = Address::new(&url, &headers, allow_http)?.with_timeout(seconds("timeout", timeout)?);
-    Ok(ca.map_or(Ok(address.clone()), |pem| address.with_ca(pem))?)
+    match ca {
+        Some(pem) => Ok(address.with_ca(pem)?),
+        None => Ok(address),
+    }
 }
 
 fn seconds(name: &str, value: f64) -> PyResult<Duration> {

@@ -84,3 +84,19 @@ def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)
+
+
+def leave_behind(run, urls: list[str], count: int) -> list[str]:
+    """Events of a process that was killed before it could deliver them."""
+    outcome = run(
+        """
+        import os, sys, taximeter
+        taximeter.init(destination=sys.argv[2:], instrument=False)
+        for _ in range(int(sys.argv[1])):
+            print(taximeter.track(provider="openai", model="gpt-4o", input_tokens=1).id)
+        sys.stdout.flush()
+        os.kill(os.getpid(), 9)
+        """,
+        str(count), *urls, check=False,
+    )  # fmt: skip
+    return outcome.stdout.split()

@@ -15,7 +15,7 @@ from cloudevents.core.formats.json import JSONFormat
 
 import taximeter
 from collector import Collector
-from conftest import wait_for
+from conftest import leave_behind, wait_for
 
 CANARY = "canary-in-header"
 
@@ -218,19 +218,7 @@ def test_a_collector_that_never_answers_does_not_hold_up_track_or_the_exit(run, 
 
 
 def test_what_a_killed_process_left_is_delivered_by_the_next(run, collector, make):
-    outcome = run(
-        """
-        import os, sys, taximeter
-        taximeter.init(destination=sys.argv[1], instrument=False)
-        for _ in range(100):
-            print(taximeter.track(provider="openai", model="gpt-4o", input_tokens=1).id)
-        sys.stdout.flush()
-        os.kill(os.getpid(), 9)
-        """,
-        collector.url,
-        check=False,
-    )
-    left = outcome.stdout.split()
+    left = leave_behind(run, [collector.url], 100)
     assert len(left) == 100
     meter = make()
     own = track(meter, 5)
@@ -394,22 +382,6 @@ def test_two_destinations_of_one_address_are_refused(state, collector):
     again = [taximeter.Destination(collector.url, token=token) for token in ("a", "b")]
     with pytest.raises(taximeter.ConfigError, match="same address"):
         taximeter.Meter(destination=again, state_dir=state)
-
-
-def leave_behind(run, urls: list[str], count: int) -> list[str]:
-    """Events of a process that was killed before it could deliver them."""
-    outcome = run(
-        """
-        import os, sys, taximeter
-        taximeter.init(destination=sys.argv[2:], instrument=False)
-        for _ in range(int(sys.argv[1])):
-            print(taximeter.track(provider="openai", model="gpt-4o", input_tokens=1).id)
-        sys.stdout.flush()
-        os.kill(os.getpid(), 9)
-        """,
-        str(count), *urls, check=False,
-    )  # fmt: skip
-    return outcome.stdout.split()
 
 
 def test_a_drain_finds_the_poison_and_delivers_the_rest(run, collector, make, state):

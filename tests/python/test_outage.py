@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import taximeter
 from collector import Collector
-from conftest import wait_for
+from conftest import leave_behind, wait_for
 
 CALL = {"provider": "openai", "model": "gpt-4o", "input_tokens": 100, "output_tokens": 10}
 
@@ -151,19 +151,7 @@ def test_after_an_outage_what_is_new_does_not_wait_for_the_backlog(state, collec
 
 def test_what_others_left_gets_its_turn_beside_a_busy_process(run, state, collector):
     collector.rule = lambda events: 503
-    outcome = run(
-        """
-        import os, sys, taximeter
-        taximeter.init(destination=sys.argv[1], instrument=False)
-        for _ in range(3000):
-            print(taximeter.track(provider="openai", model="gpt-4o", input_tokens=1).id)
-        sys.stdout.flush()
-        os.kill(os.getpid(), 9)
-        """,
-        collector.url,
-        check=False,
-    )
-    left = set(outcome.stdout.split())
+    left = set(leave_behind(run, [collector.url], 3000))
     collector.rule = lambda events: 200
     meter = taximeter.Meter(destination=collector.url, state_dir=state)
     deadline = time.monotonic() + 45
