@@ -4,9 +4,13 @@
 
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
+use std::collections::{HashMap, HashSet};
 use std::error::Error;
 use std::path::Path;
 use std::{env, fs};
+
+use regex_syntax::hir::{Class, HirKind};
+use tiktoken_rs::CoreBPE;
 
 #[path = "src/money.rs"]
 mod money;
@@ -21,9 +25,16 @@ mod document;
 mod entry;
 #[path = "src/pricing/matching.rs"]
 mod matching;
+#[path = "src/tokens/packed.rs"]
+mod packed;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let out = env::var("OUT_DIR")?;
+    for (name, encoding) in [("o200k_base", tiktoken_rs::o200k_base()?), ("cl100k_base", tiktoken_rs::cl100k_base()?), ("p50k_base", tiktoken_rs::p50k_base()?)] {
+        fs::write(Path::new(&out).join(name).with_extension("bin"), vocabulary(&encoding)?)?;
+    }
+    fs::write(Path::new(&out).join("classes.bin"), classes()?)?;
+    println!("cargo:rerun-if-changed=src/tokens/packed.rs");
     for name in ["catalog", "long_tail"] {
         let source = format!("data/{name}.json");
         println!("cargo:rerun-if-changed={source}");
@@ -34,4 +45,61 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("cargo:rerun-if-changed=src/{module}");
     }
     Ok(())
+}
+
+/// An encoding's vocabulary, packed: the two tokens that byte-pair encoding merges last into each.
+fn vocabulary(encoding: &CoreBPE) -> Result<Vec<u8>, Box<dyn Error>> {
+    let special: HashSet<Vec<u8>> = encoding.special_tokens().into_iter().map(|token| token.as_bytes().to_vec()).collect();
+    let tokens: Vec<Option<Vec<u8>>> = (0..)
+        .map_while(|id| encoding.decode_bytes(&[id]).ok())
+        .map(|token| Some(token).filter(|token| !special.contains(token)))
+        .collect();
+    let ranks: HashMap<&[u8], u32> =
+        tokens.iter().enumerate().filter_map(|(rank, token)| Some((token.as_deref()?, rank as u32))).collect();
+    let mut bytes = [0; packed::BYTES];
+    for (byte, token) in bytes.iter_mut().zip(&tokens) {
+        let Some([single]) = token.as_deref() else { return Err("the first tokens are not the single bytes".into()) };
+        *byte = *single;
+    }
+    let last = tokens.iter().rposition(Option::is_some).unwrap_or_default();
+    let halves: Result<Vec<_>, _> = tokens[packed::BYTES..=last].iter().map(|token| halves(token.as_deref(), &ranks)).collect();
+    Ok(packed::pack(&bytes, &halves?)?)
+}
+
+/// The halves of one token. It has to be what merging its bytes leads to, of two that are older: what reads them relies on it.
+fn halves(token: Option<&[u8]>, ranks: &HashMap<&[u8], u32>) -> Result<[u32; 2], String> {
+    let Some(token) = token else { return Ok(packed::GAP) };
+    // Where the parts begin, and the end.
+    let mut bounds: Vec<usize> = (0..=token.len()).collect();
+    while bounds.len() > 3 {
+        let rank = |place: &usize| ranks.get(&token[bounds[*place]..bounds[*place + 2]]);
+        let lowest = (0..bounds.len() - 2).filter(|place| rank(place).is_some()).min_by_key(rank);
+        bounds.remove(lowest.ok_or_else(|| format!("{token:?} is not what its bytes merge into"))? + 1);
+    }
+    let of = |part: &[u8]| ranks.get(part).copied().filter(|rank| *rank < ranks[token]);
+    match (of(&token[..bounds[1]]), of(&token[bounds[1]..])) {
+        (Some(left), Some(right)) => Ok([left, right]),
+        _ => Err(format!("{token:?} is made of younger tokens")),
+    }
+}
+
+/// The classes of all code points, for `src/tokens/pieces/class.rs`: the number of each block's classes, then those, once each.
+fn classes() -> Result<Vec<u8>, Box<dyn Error>> {
+    let mut classes = vec![0; 0x11_0000];
+    let categories = [r"\s", r"[\r\n]", r"\p{N}", r"[\p{Lu}\p{Lt}]", r"\p{Ll}", r"[\p{Lm}\p{Lo}]", r"\p{M}"];
+    for (number, category) in categories.into_iter().enumerate() {
+        let HirKind::Class(Class::Unicode(class)) = regex_syntax::parse(category)?.into_kind() else { return Err(category.into()) };
+        for range in class.ranges() {
+            classes[range.start() as usize..=range.end() as usize].fill(number as u8 + 1);
+        }
+    }
+    let (mut table, mut blocks) = (Vec::new(), Vec::<&[u8]>::new());
+    for block in classes.chunks(256) {
+        let number = blocks.iter().position(|known| *known == block).unwrap_or_else(|| {
+            blocks.push(block);
+            blocks.len() - 1
+        });
+        table.push(u8::try_from(number)?);
+    }
+    Ok([table, blocks.concat()].concat())
 }

@@ -14,6 +14,7 @@ pub mod meter;
 pub mod money;
 pub mod pricing;
 pub mod protocol;
+pub mod tokens;
 
 #[cfg(feature = "python")]
 mod py;

@@ -1,0 +1,190 @@
+//! What becomes of the pieces: their number of tokens, or the tokens.
+//!
+//! Text repeats itself, so the numbers are kept from piece to piece and from call to call, by the pieces' bytes themselves: nine of ten
+//! pieces of prose are answered by one cache line. The cache has a fixed size, and no text makes it grow.
+
+use super::merge::Merger;
+use super::pieces::Visit;
+use super::table::{Key, SHORT, hash, key, load};
+use super::vocabulary::{Token, Vocabulary};
+
+/// Sets of short pieces, a cache line each: half a megabyte.
+const SETS: usize = 1 << 14;
+
+/// Short pieces in a set.
+const WAYS: usize = 2;
+
+/// Longer pieces: 256 KiB.
+const LONG_SLOTS: usize = 1 << 13;
+
+/// Bytes of the longest piece that is kept.
+const LONGEST: usize = 16 + SHORT;
+
+/// Where the number of tokens stands in a kept key: above the length, which takes four bits. A piece that is kept has at least one.
+const COUNT: u32 = 124;
+
+/// The largest number of tokens that is kept.
+const MOST: usize = 15;
+
+/// A kept key without its number of tokens.
+const IDENTITY: Key = (1 << COUNT) - 1;
+
+/// Kept counts, and the rows that merging needs. One is lent to each call, so that none waits for another.
+pub(super) struct Cache {
+    short: Box<[[Key; WAYS]]>,
+    long: Box<[[Key; 2]]>,
+    merger: Merger,
+}
+
+impl Cache {
+    pub(super) fn new() -> Self {
+        let short = vec![[0; WAYS]; SETS].into_boxed_slice();
+        let long = vec![[0; 2]; LONG_SLOTS].into_boxed_slice();
+        Self { short, long, merger: Merger::new() }
+    }
+
+    /// The number of tokens of a piece, or of a part of one that no token crosses the borders of.
+    #[inline(always)]
+    fn count(&mut self, vocabulary: &Vocabulary, text: &[u8], start: usize, end: usize) -> usize {
+        let length = end - start;
+        if length > SHORT {
+            return self.count_long(vocabulary, text, start, end);
+        }
+        let key = key(load(text, start), length);
+        let place = hash(key) as usize;
+        let set = &self.short[place % SETS];
+        for kept in set {
+            if (kept ^ key) & IDENTITY == 0 {
+                return (kept >> COUNT) as usize;
+            }
+        }
+        self.count_new(vocabulary, text, start, end, key, place)
+    }
+
+    #[inline(never)]
+    fn count_new(&mut self, vocabulary: &Vocabulary, text: &[u8], start: usize, end: usize, key: Key, place: usize) -> usize {
+        let count = if vocabulary.short(key).is_some() { 1 } else { self.count_parts(vocabulary, text, start, end) };
+        let set = &mut self.short[place % SETS];
+        set.copy_within(..WAYS - 1, 1);
+        set[0] = key | (count as Key) << COUNT;
+        count
+    }
+
+    #[inline(never)]
+    fn count_long(&mut self, vocabulary: &Vocabulary, text: &[u8], start: usize, end: usize) -> usize {
+        let length = end - start;
+        if length > LONGEST {
+            return if vocabulary.token(text, start, end).is_some() { 1 } else { self.count_parts(vocabulary, text, start, end) };
+        }
+        let (low, high) = (load(text, start), key(load(text, start + 16), length - 16));
+        let place = (hash(low) ^ hash(high).rotate_left(32)) as usize % LONG_SLOTS;
+        let kept = self.long[place];
+        let known = kept[1] >> COUNT;
+        if known != 0 && kept[0] == low && (kept[1] ^ high) & IDENTITY == 0 {
+            return known as usize;
+        }
+        let count = if vocabulary.token(text, start, end).is_some() { 1 } else { self.count_parts(vocabulary, text, start, end) };
+        if count <= MOST {
+            self.long[place] = [low, high | (count as Key) << COUNT];
+        }
+        count
+    }
+
+    /// The number of tokens of what is no token: of its parts, where no token could join them, or else what merging leads to.
+    fn count_parts(&mut self, vocabulary: &Vocabulary, text: &[u8], start: usize, end: usize) -> usize {
+        let mut count = 0;
+        let mut at = start;
+        while at < end {
+            let border = vocabulary.border(text, at, end);
+            if border == end && at == start {
+                return self.merger.merge(vocabulary, text, start, end).len();
+            }
+            count += self.count(vocabulary, text, at, border);
+            at = border;
+        }
+        count
+    }
+}
+
+/// Counts the tokens of the pieces it is given.
+pub(super) struct Counter<'a> {
+    vocabulary: &'a Vocabulary,
+    cache: &'a mut Cache,
+    pub(super) tokens: usize,
+}
+
+impl<'a> Counter<'a> {
+    pub(super) fn new(vocabulary: &'a Vocabulary, cache: &'a mut Cache) -> Self {
+        Self { vocabulary, cache, tokens: 0 }
+    }
+}
+
+impl Visit for Counter<'_> {
+    #[inline(always)]
+    fn piece(&mut self, text: &[u8], start: usize, end: usize) {
+        self.tokens += self.cache.count(self.vocabulary, text, start, end);
+    }
+}
+
+/// Collects the tokens of the pieces it is given.
+pub(super) struct Encoder<'a> {
+    vocabulary: &'a Vocabulary,
+    merger: &'a mut Merger,
+    pub(super) tokens: Vec<Token>,
+}
+
+impl<'a> Encoder<'a> {
+    pub(super) fn new(vocabulary: &'a Vocabulary, cache: &'a mut Cache, tokens: Vec<Token>) -> Self {
+        Self { vocabulary, merger: &mut cache.merger, tokens }
+    }
+}
+
+impl Visit for Encoder<'_> {
+    #[inline(always)]
+    fn piece(&mut self, text: &[u8], start: usize, end: usize) {
+        match self.vocabulary.token(text, start, end) {
+            Some(token) => self.tokens.push(token),
+            None => self.tokens.extend_from_slice(self.merger.merge(self.vocabulary, text, start, end)),
+        }
+    }
+}
+
+use super::pieces::Splitter;
+pub struct Proto { v: Vocabulary, s: Splitter, c: Cache }
+impl Proto {
+    pub fn new(name: &str) -> Self {
+        let (p, n, s): (&[u8], _, _) = match name {
+            "o200k_base" => (include_bytes!(concat!(env!("OUT_DIR"), "/o200k_base.bin")), usize::MAX, Splitter::O200k),
+            "cl100k_base" => (include_bytes!(concat!(env!("OUT_DIR"), "/cl100k_base.bin")), usize::MAX, Splitter::Cl100k),
+            "p50k_base" => (include_bytes!(concat!(env!("OUT_DIR"), "/p50k_base.bin")), usize::MAX, Splitter::R50k),
+            _ => (include_bytes!(concat!(env!("OUT_DIR"), "/p50k_base.bin")), 50256, Splitter::R50k),
+        };
+        Self { v: Vocabulary::unpack(p, n).unwrap_or_else(|_| unreachable!()), s, c: Cache::new() }
+    }
+    pub fn size(&self) -> usize { self.v.size() }
+    pub fn count(&mut self, text: &str) -> usize {
+        let mut c = Counter::new(&self.v, &mut self.c);
+        self.s.split(text, &mut c);
+        c.tokens
+    }
+    pub fn encode(&mut self, text: &str) -> Vec<u32> {
+        let mut c = Encoder::new(&self.v, &mut self.c, vec![]);
+        self.s.split(text, &mut c);
+        c.tokens
+    }
+    pub fn reset(&mut self) { self.c = Cache::new(); }
+}
+struct Nothing(usize);
+impl Visit for Nothing {
+    #[inline(always)]
+    fn piece(&mut self, _: &[u8], start: usize, end: usize) { self.0 ^= start + end; }
+}
+struct Hashing(usize);
+impl Visit for Hashing {
+    #[inline(always)]
+    fn piece(&mut self, text: &[u8], start: usize, end: usize) { self.0 ^= hash(key(load(text, start), end - start)) as usize >> 50; }
+}
+impl Proto {
+    pub fn nothing(&self, text: &str) -> usize { let mut n = Nothing(0); self.s.split(text, &mut n); n.0 }
+    pub fn hashing(&self, text: &str) -> usize { let mut n = Hashing(0); self.s.split(text, &mut n); n.0 }
+}

@@ -1,0 +1,208 @@
+//! The three patterns, by hand: where the piece ends that begins at some place, for any text.
+//!
+//! Each is the regular expression that `tiktoken` compiles for the encoding, read as a program: the alternatives in their order, greedy,
+//! and with every step back that the expression allows.
+
+use super::class::{Class, class_at, run};
+
+/// A pattern that splits text into pieces.
+pub(super) trait Pattern {
+    /// Whether a capital after a small letter begins another piece.
+    const SPLITS_CASE: bool;
+    /// Whether a contraction (`'s`, `'ll`) belongs to the word before it; otherwise it is a piece of its own.
+    const JOINS_CONTRACTIONS: bool;
+    /// How many digits a piece has at most.
+    const DIGITS: usize;
+    /// Whether only a space goes with the word after it, or any one character that is neither letter, number nor end of line.
+    const JOINS_SPACE_ONLY: bool;
+    /// Whether ends of lines go with the symbols before them.
+    const JOINS_NEWLINES: bool;
+    /// Whether slashes go with those.
+    const JOINS_SLASHES: bool;
+    /// Whether white space that ends the text is one piece, whatever it contains.
+    const JOINS_LAST_SPACE: bool;
+    /// Whether white space is split after its last end of line.
+    const SPLITS_LINES: bool;
+
+    /// Where the piece ends that begins at `start`, which is before the end of the text and a border of characters.
+    fn end(text: &[u8], start: usize) -> usize;
+}
+
+/// `o200k_base`, `o200k_harmony`
+pub(super) struct O200k;
+
+/// `cl100k_base`
+pub(super) struct Cl100k;
+
+/// `r50k_base`, `gpt2`, `p50k_base`, `p50k_edit`
+pub(super) struct R50k;
+
+impl Pattern for O200k {
+    const SPLITS_CASE: bool = true;
+    const JOINS_CONTRACTIONS: bool = true;
+    const DIGITS: usize = 3;
+    const JOINS_SPACE_ONLY: bool = false;
+    const JOINS_NEWLINES: bool = true;
+    const JOINS_SLASHES: bool = true;
+    const JOINS_LAST_SPACE: bool = false;
+    const SPLITS_LINES: bool = true;
+
+    fn end(text: &[u8], start: usize) -> usize {
+        let Some((first, width)) = class_at(text, start) else { return text.len() };
+        let after = start + width;
+        let prefixed = matches!(first, Class::Other | Class::Space | Class::Mark).then_some(after);
+        let word = prefixed
+            .and_then(|at| lower_word(text, at))
+            .or_else(|| lower_word(text, start))
+            .or_else(|| prefixed.and_then(|at| upper_word(text, at)))
+            .or_else(|| upper_word(text, start));
+        if let Some(end) = word {
+            return end + contraction(text, end, true);
+        }
+        number::<Self>(text, start).or_else(|| symbols::<Self>(text, start, first, after)).unwrap_or_else(|| space::<Self>(text, start, after))
+    }
+}
+
+impl Pattern for Cl100k {
+    const SPLITS_CASE: bool = false;
+    const JOINS_CONTRACTIONS: bool = false;
+    const DIGITS: usize = 3;
+    const JOINS_SPACE_ONLY: bool = false;
+    const JOINS_NEWLINES: bool = true;
+    const JOINS_SLASHES: bool = false;
+    const JOINS_LAST_SPACE: bool = true;
+    const SPLITS_LINES: bool = true;
+
+    fn end(text: &[u8], start: usize) -> usize {
+        let Some((first, width)) = class_at(text, start) else { return text.len() };
+        let after = start + width;
+        let contracted = contraction(text, start, true);
+        if contracted > 0 {
+            return start + contracted;
+        }
+        let letters = if matches!(first, Class::Other | Class::Space | Class::Mark) { after } else { start };
+        let end = run(text, letters, Class::is_letter);
+        if end > letters {
+            return end;
+        }
+        number::<Self>(text, start).or_else(|| symbols::<Self>(text, start, first, after)).unwrap_or_else(|| space::<Self>(text, start, after))
+    }
+}
+
+impl Pattern for R50k {
+    const SPLITS_CASE: bool = false;
+    const JOINS_CONTRACTIONS: bool = false;
+    const DIGITS: usize = usize::MAX;
+    const JOINS_SPACE_ONLY: bool = true;
+    const JOINS_NEWLINES: bool = false;
+    const JOINS_SLASHES: bool = false;
+    const JOINS_LAST_SPACE: bool = true;
+    const SPLITS_LINES: bool = false;
+
+    fn end(text: &[u8], start: usize) -> usize {
+        let Some((first, width)) = class_at(text, start) else { return text.len() };
+        let after = start + width;
+        let contracted = contraction(text, start, false);
+        if contracted > 0 {
+            return start + contracted;
+        }
+        let joined = if text[start] == b' ' { after } else { start };
+        let end = run(text, joined, Class::is_letter);
+        if end > joined {
+            return end;
+        }
+        number::<Self>(text, joined).or_else(|| symbols::<Self>(text, start, first, after)).unwrap_or_else(|| space::<Self>(text, start, after))
+    }
+}
+
+/// `[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+`
+fn lower_word(text: &[u8], start: usize) -> Option<usize> {
+    let mut at = start;
+    // Where the last character ends that either half may take: from there the second half can have its one.
+    let mut shared = None;
+    loop {
+        match class_at(text, at) {
+            Some((Class::Upper, width)) => at += width,
+            Some((Class::Caseless | Class::Mark, width)) => {
+                at += width;
+                shared = Some(at);
+            }
+            Some((Class::Lower, _)) => return Some(run(text, at, |class| matches!(class, Class::Lower | Class::Caseless | Class::Mark))),
+            _ => return shared,
+        }
+    }
+}
+
+/// `[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*`, where [`lower_word`] found nothing: there are but capitals.
+fn upper_word(text: &[u8], start: usize) -> Option<usize> {
+    let end = run(text, start, |class| class == Class::Upper);
+    (end > start).then_some(end)
+}
+
+/// Bytes of a contraction at `at`: an apostrophe and `s`, `t`, `re`, `ve`, `m`, `ll` or `d`, if `folds` in either case, where U+017F
+/// is an `s` as well.
+pub(super) fn contraction(text: &[u8], at: usize, folds: bool) -> usize {
+    let Some([b'\'', rest @ ..]) = text.get(at..) else { return 0 };
+    let lower = |place: usize| rest.get(place).map(|byte| if folds { byte.to_ascii_lowercase() } else { *byte });
+    match (lower(0), lower(1)) {
+        (Some(b's' | b't' | b'm' | b'd'), _) => 2,
+        (Some(b'r' | b'v'), Some(b'e')) | (Some(b'l'), Some(b'l')) => 3,
+        _ if folds && rest.starts_with("\u{17F}".as_bytes()) => 3,
+        _ => 0,
+    }
+}
+
+/// `\p{N}{1,3}` or `\p{N}+`
+fn number<P: Pattern>(text: &[u8], start: usize) -> Option<usize> {
+    let mut at = start;
+    for _ in 0..P::DIGITS {
+        let Some((Class::Number, width)) = class_at(text, at) else { break };
+        at += width;
+    }
+    (at > start).then_some(at)
+}
+
+/// ` ?[^\s\p{L}\p{N}]+`, and with it `[\r\n]*` or `[\r\n/]*`
+fn symbols<P: Pattern>(text: &[u8], start: usize, first: Class, after: usize) -> Option<usize> {
+    let symbols = if text[start] == b' ' { after } else { start };
+    if symbols == start && !first.is_symbol() {
+        return None;
+    }
+    let end = run(text, symbols, Class::is_symbol);
+    (end > symbols).then(|| tail::<P>(text, end))
+}
+
+/// The ends of lines, and perhaps slashes, that go with symbols that end at `at`.
+pub(super) fn tail<P: Pattern>(text: &[u8], mut at: usize) -> usize {
+    if P::JOINS_NEWLINES {
+        while matches!(text.get(at), Some(b'\r' | b'\n')) || (P::JOINS_SLASHES && text.get(at) == Some(&b'/')) {
+            at += 1;
+        }
+    }
+    at
+}
+
+/// White space from `start` on, whose first character ends at `after`.
+fn space<P: Pattern>(text: &[u8], start: usize, after: usize) -> usize {
+    let mut at = start;
+    let mut last = start;
+    let mut line = None;
+    while let Some((class, width)) = class_at(text, at)
+        && class.is_space()
+    {
+        last = at;
+        at += width;
+        if class == Class::Newline {
+            line = Some(at);
+        }
+    }
+    if at == text.len() && P::JOINS_LAST_SPACE {
+        return at;
+    }
+    match line {
+        Some(end) if P::SPLITS_LINES => end,
+        // The last one goes with what follows.
+        _ if at == text.len() => at,
+        _ => last.max(after),
+    }
+}

@@ -1,0 +1,126 @@
+//! Tables from bytes to tokens: open addressing over keys that hold the bytes themselves.
+
+/// Bytes that fit a [`Key`] beside their number.
+pub(super) const SHORT: usize = 15;
+
+/// Up to [`SHORT`] bytes and, in the uppermost byte, how many they are. No key of bytes is zero.
+pub(super) type Key = u128;
+
+/// Bits of a [`Key`] below the number of its bytes.
+pub(super) const BODY: Key = (1 << 120) - 1;
+
+/// Two odd constants without a pattern (the fractions of the golden ratio and of the square root of two), for [`hash`].
+const MIX: [u64; 2] = [0x9E37_79B9_7F4A_7C15, 0x6A09_E667_F3BC_C909];
+
+/// What a key of so many bytes keeps of the sixteen that were loaded.
+const MASKS: [Key; SHORT + 1] = {
+    let mut masks = [0; SHORT + 1];
+    let mut length = 0;
+    while length <= SHORT {
+        masks[length] = (1 << (8 * length)) - 1;
+        length += 1;
+    }
+    masks
+};
+
+/// The sixteen bytes of `text` from `at` on, as far as there are so many; zeros follow.
+#[inline(always)]
+pub(super) fn load(text: &[u8], at: usize) -> Key {
+    match text.get(at..).and_then(|rest| rest.first_chunk()) {
+        Some(bytes) => Key::from_le_bytes(*bytes),
+        None => load_last(text, at),
+    }
+}
+
+#[cold]
+fn load_last(text: &[u8], at: usize) -> Key {
+    let mut bytes = [0; 16];
+    for (place, byte) in bytes.iter_mut().zip(text.get(at..).unwrap_or_default()) {
+        *place = *byte;
+    }
+    Key::from_le_bytes(bytes)
+}
+
+/// The key of the first `length` of sixteen loaded bytes; `length` is at most [`SHORT`].
+#[inline(always)]
+pub(super) fn key(loaded: Key, length: usize) -> Key {
+    (loaded & MASKS[length & 15]) | (length as Key) << 120
+}
+
+/// A hash of a key. Its upper bits are the good ones.
+#[inline(always)]
+pub(super) fn hash(key: Key) -> u64 {
+    let product = u128::from(key as u64 ^ MIX[0]) * u128::from((key >> 64) as u64 ^ MIX[1]);
+    ((product >> 64) as u64 ^ product as u64).wrapping_mul(MIX[0])
+}
+
+/// A map from keys to values, filled once.
+///
+/// Most keys that are asked for are not there, so a bit for each hash says that first: the bits fit the second-level cache, the keys do
+/// not.
+#[derive(Debug)]
+pub(super) struct Table<V> {
+    keys: Box<[Key]>,
+    values: Box<[V]>,
+    /// Eight bits a slot, one set for each key.
+    known: Box<[u64]>,
+    /// What is not needed of a hash for a slot.
+    shift: u32,
+}
+
+impl<V: Copy + Default> Table<V> {
+    /// A map with room for so many.
+    pub(super) fn with_capacity(capacity: usize) -> Self {
+        let slots = (capacity + capacity / 4).next_power_of_two().max(8);
+        Self {
+            keys: vec![0; slots].into_boxed_slice(),
+            values: vec![V::default(); slots].into_boxed_slice(),
+            known: vec![0; slots / 8].into_boxed_slice(),
+            shift: 64 - slots.trailing_zeros(),
+        }
+    }
+
+    /// Where a hash's bit is: the word, and the bit in it.
+    #[inline(always)]
+    fn bit(&self, hash: u64) -> (usize, u32) {
+        let bit = (hash >> (self.shift - 3)) as usize;
+        (bit / 64 % self.known.len(), bit as u32 % 64)
+    }
+
+    /// The slot of a key, or the free one where it belongs.
+    #[inline(always)]
+    fn slot(&self, key: Key, hash: u64) -> usize {
+        let last = self.keys.len() - 1;
+        let mut slot = (hash >> self.shift) as usize & last;
+        while self.keys[slot] != key && self.keys[slot] != 0 {
+            slot = (slot + 1) & last;
+        }
+        slot
+    }
+
+    #[inline(always)]
+    pub(super) fn get(&self, key: Key) -> Option<V> {
+        let hash = hash(key);
+        let (word, bit) = self.bit(hash);
+        if self.known[word] >> bit & 1 == 0 {
+            return None;
+        }
+        let slot = self.slot(key, hash);
+        (self.keys[slot] == key).then(|| self.values[slot])
+    }
+
+    /// The value of a key, which is made when it is not there.
+    pub(super) fn entry(&mut self, key: Key) -> &mut V {
+        let hash = hash(key);
+        let (word, bit) = self.bit(hash);
+        self.known[word] |= 1 << bit;
+        let slot = self.slot(key, hash);
+        self.keys[slot] = key;
+        &mut self.values[slot]
+    }
+
+    /// Bytes on the heap.
+    pub(super) fn size(&self) -> usize {
+        size_of_val(&*self.keys) + size_of_val(&*self.values) + size_of_val(&*self.known)
+    }
+}

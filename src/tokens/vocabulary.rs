@@ -1,0 +1,322 @@
+//! The tokens of an encoding, by their bytes and by their halves.
+
+use std::io;
+use std::ops::Range;
+
+use super::packed::{self, BYTES, GAP};
+use super::table::{Key, SHORT, Table, hash, key, load};
+
+/// The identifier of a token. It is also its rank: of two possible merges byte-pair encoding does the one with the lower first.
+pub(super) type Token = u32;
+
+/// Bytes of the longest token there is.
+const LONGEST: usize = 128;
+
+/// A token from [`BYTES`] on in one word, so that undoing a merge reads memory once: its halves with twenty bits each, the left one's
+/// width and its own.
+#[derive(Clone, Copy, Debug)]
+struct Merge(u64);
+
+impl Merge {
+    fn new([left, right]: [Token; 2], left_width: usize, width: usize) -> Self {
+        Self(u64::from(left) | u64::from(right) << 20 | (left_width as u64) << 40 | (width as u64) << 48)
+    }
+
+    fn left(self) -> Token {
+        self.0 as Token & 0xF_FFFF
+    }
+
+    fn right(self) -> Token {
+        (self.0 >> 20) as Token & 0xF_FFFF
+    }
+
+    fn left_width(self) -> usize {
+        (self.0 >> 40) as usize & 0xFF
+    }
+
+    fn width(self) -> usize {
+        (self.0 >> 48) as usize & 0xFF
+    }
+}
+
+/// Bytes that tokens are told apart by before [`Lengths`] says how long they are.
+const PREFIX: usize = 4;
+
+/// Which lengths there are: bit `n` for `n` bytes up to [`SHORT`], and bit 0 for any beyond.
+type Lengths = u16;
+
+#[derive(Debug)]
+pub(super) struct Vocabulary {
+    /// The tokens' bytes, one after the other.
+    bytes: Box<[u8]>,
+    /// Where each ends in them; one that does not exist has none.
+    ends: Box<[u32]>,
+    /// Those from [`BYTES`] on.
+    merges: Box<[Merge]>,
+    /// The token of each single byte.
+    singles: [Token; BYTES],
+    /// Tokens of up to [`SHORT`] bytes.
+    short: Table<Token>,
+    /// Longer ones, by a key made of all their bytes; see [`digest`].
+    long: Table<Token>,
+    /// The lengths of the tokens that begin with the same [`PREFIX`] bytes.
+    prefixes: Prefixes,
+    /// The lengths of those of them that have more than [`SHORT`] bytes: bit `n % 128` for `n` bytes.
+    long_prefixes: Table<u128>,
+    /// A bit for each two bytes that follow each other in some token.
+    pairs: Box<[u64; 1 << 10]>,
+}
+
+/// A key of more than [`SHORT`] bytes. Two tokens may share it in theory, so what it finds is compared.
+fn digest(text: &[u8]) -> Key {
+    let mut low = text.len() as u64;
+    for at in (0..text.len()).step_by(SHORT) {
+        low = hash(key(load(text, at), SHORT.min(text.len() - at)) ^ Key::from(low));
+    }
+    Key::from(low | 1)
+}
+
+impl Vocabulary {
+    /// Unpacks a vocabulary, or the tokens below `count` of it.
+    ///
+    /// # Errors
+    /// When it is not one.
+    pub(super) fn unpack(packed: &[u8], count: usize) -> io::Result<Self> {
+        let (singles, mut halves) = packed::unpack(packed)?;
+        halves.truncate(count.saturating_sub(BYTES));
+        let mut vocabulary = Self {
+            bytes: Box::default(),
+            ends: Box::default(),
+            singles: [0; BYTES],
+            short: Table::with_capacity(BYTES + halves.len()),
+            long: Table::with_capacity(halves.len() / 32),
+            prefixes: Prefixes::with_capacity(halves.len() / 2),
+            long_prefixes: Table::with_capacity(halves.len() / 32),
+            pairs: Box::new([0; 1 << 10]),
+            merges: Box::default(),
+        };
+        let mut bytes = Vec::with_capacity(halves.len() * 8);
+        let mut ends = Vec::with_capacity(BYTES + halves.len());
+        for (token, byte) in singles.into_iter().enumerate() {
+            vocabulary.singles[usize::from(byte)] = token as Token;
+            bytes.push(byte);
+            ends.push(bytes.len() as u32);
+        }
+        let mut merges = Vec::with_capacity(halves.len());
+        for half in halves {
+            if half == GAP {
+                merges.push(Merge(0));
+            } else {
+                let [left, right] = half.map(|part| range(&ends, part).filter(|range| !range.is_empty()));
+                let (left, right) = left.zip(right).ok_or(io::ErrorKind::InvalidData)?;
+                let (word, bit) = pair(bytes[left.end - 1], bytes[right.start]);
+                vocabulary.pairs[word] |= 1 << bit;
+                merges.push(Merge::new(half, left.len(), left.len() + right.len()));
+                bytes.extend_from_within(left);
+                bytes.extend_from_within(right);
+            }
+            ends.push(bytes.len() as u32);
+        }
+        vocabulary.bytes = bytes.into_boxed_slice();
+        vocabulary.ends = ends.into_boxed_slice();
+        vocabulary.merges = merges.into_boxed_slice();
+        vocabulary.index()?;
+        Ok(vocabulary)
+    }
+
+    /// Fills the tables.
+    fn index(&mut self) -> io::Result<()> {
+        for token in 0..self.ends.len() as Token {
+            let Some(range) = range(&self.ends, token).filter(|range| !range.is_empty()) else { continue };
+            let (start, length) = (range.start, range.len());
+            if length > LONGEST {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            let loaded = load(&self.bytes, start);
+            if length <= SHORT {
+                *self.short.entry(key(loaded, length)) = token;
+            } else {
+                *self.long.entry(digest(&self.bytes[range])) = token;
+                *self.long_prefixes.entry(key(loaded, PREFIX)) |= 1 << (length % 128);
+            }
+            if length >= PREFIX {
+                *self.prefixes.entry(loaded as u32) |= if length <= SHORT { 1 << length } else { 1 };
+            }
+        }
+        Ok(())
+    }
+
+    /// The number that is above every token.
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The bytes of a token, if there is such a one.
+    pub(super) fn bytes(&self, token: Token) -> Option<&[u8]> {
+        self.bytes.get(range(&self.ends, token)?).filter(|bytes| !bytes.is_empty())
+    }
+
+    /// How many bytes a token has.
+    #[inline(always)]
+    pub(super) fn width(&self, token: Token) -> usize {
+        (token as usize).checked_sub(BYTES).map_or(1, |place| self.merges[place].width())
+    }
+
+    /// Whether byte-pair encoding leaves two tokens that meet at `at` as they are.
+    ///
+    /// We undo their merges, the latest first, and look at each state whether the neighbours on both sides of `at` would have merged
+    /// before one of them went on to become what we undid: of merges with one rank, the leftmost is done first.
+    #[inline(never)]
+    pub(super) fn are_neighbours(&self, text: &[u8], at: usize, mut left: Token, mut right: Token) -> bool {
+        let (mut start, mut end) = (at - self.width(left), at + self.width(right));
+        let mut limit = Token::MAX;
+        loop {
+            if self.token(text, start, end).is_some_and(|merged| merged < limit) {
+                return false;
+            }
+            let later = left.max(right) as usize;
+            let Some(merge) = later.checked_sub(BYTES).map(|place| self.merges[place]) else { return true };
+            if left > right {
+                limit = left;
+                left = merge.right();
+                start += merge.left_width();
+            } else {
+                limit = right + 1;
+                right = merge.left();
+                end = at + merge.left_width();
+            }
+        }
+    }
+
+    /// The token of a single byte.
+    #[inline(always)]
+    pub(super) fn single(&self, byte: u8) -> Token {
+        self.singles[usize::from(byte)]
+    }
+
+    /// The token of up to [`SHORT`] bytes that have this key.
+    #[inline(always)]
+    pub(super) fn short(&self, key: Key) -> Option<Token> {
+        self.short.get(key)
+    }
+
+    /// The token of the bytes from `start` to `end`.
+    #[inline(always)]
+    pub(super) fn token(&self, text: &[u8], start: usize, end: usize) -> Option<Token> {
+        let length = end - start;
+        if length <= SHORT { self.short(key(load(text, start), length)) } else { self.long_token(text, start, end) }
+    }
+
+    #[inline(never)]
+    fn long_token(&self, text: &[u8], start: usize, end: usize) -> Option<Token> {
+        let lengths = self.long_prefixes.get(key(load(text, start), PREFIX))?;
+        if end - start > LONGEST || lengths >> ((end - start) % 128) & 1 == 0 {
+            return None;
+        }
+        let wanted = text.get(start..end)?;
+        self.long.get(digest(wanted)).filter(|token| self.bytes(*token) == Some(wanted))
+    }
+
+    /// The longest token at `start` that has at most `limit` bytes; `limit` is not zero.
+    #[inline(always)]
+    pub(super) fn longest(&self, text: &[u8], start: usize, limit: usize) -> (Token, usize) {
+        let loaded = load(text, start);
+        let mut lengths = if limit >= PREFIX { self.prefixes.get(loaded as u32) } else { 0 };
+        if limit > SHORT
+            && lengths & 1 == 1
+            && let Some(found) = self.longest_long(text, start, limit)
+        {
+            return found;
+        }
+        // Lengths of two and three bytes are always tried.
+        lengths = (lengths | 0b1100) & (Lengths::MAX >> (SHORT - limit.min(SHORT))) & !0b11;
+        while lengths != 0 {
+            let length = lengths.ilog2() as usize;
+            if let Some(token) = self.short(key(loaded, length)) {
+                return (token, length);
+            }
+            lengths ^= 1 << length;
+        }
+        (self.single(loaded as u8), 1)
+    }
+
+    #[inline(never)]
+    fn longest_long(&self, text: &[u8], start: usize, limit: usize) -> Option<(Token, usize)> {
+        let lengths = self.long_prefixes.get(key(load(text, start), PREFIX))?;
+        (SHORT + 1..=limit.min(128))
+            .rev()
+            .filter(|length| lengths >> (length % 128) & 1 == 1)
+            .find_map(|length| Some((self.long_token(text, start, start + length)?, length)))
+    }
+
+    /// Where the bytes from `start` on, to `end` at most, can be parted: no token has the bytes on both sides of there.
+    #[inline(always)]
+    pub(super) fn border(&self, text: &[u8], start: usize, end: usize) -> usize {
+        let bytes = &text[start..end];
+        let meets = |two: &[u8; 2]| {
+            let (word, bit) = pair(two[0], two[1]);
+            self.pairs[word] >> bit & 1 == 0
+        };
+        bytes.array_windows().position(meets).map_or(end, |place| start + place + 1)
+    }
+
+    /// Bytes on the heap.
+    pub(super) fn size(&self) -> usize {
+        let tables = self.short.size() + self.long.size() + self.prefixes.size() + self.long_prefixes.size();
+        tables + size_of_val(&*self.pairs) + self.bytes.len() + size_of_val(&*self.ends) + size_of_val(&*self.merges)
+    }
+}
+
+/// Lengths by the first [`PREFIX`] bytes.
+#[derive(Debug)]
+struct Prefixes {
+    /// The bytes, little endian. Where there are no lengths, nothing is.
+    keys: Box<[u32]>,
+    lengths: Box<[Lengths]>,
+}
+
+impl Prefixes {
+    fn with_capacity(capacity: usize) -> Self {
+        let slots = (capacity + capacity / 4).next_power_of_two();
+        Self { keys: vec![0; slots].into_boxed_slice(), lengths: vec![0; slots].into_boxed_slice() }
+    }
+
+    #[inline(always)]
+    fn slot(&self, key: u32) -> usize {
+        let last = self.keys.len() - 1;
+        let mut slot = (u64::from(key).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as usize & last;
+        while self.keys[slot] != key && self.lengths[slot] != 0 {
+            slot = (slot + 1) & last;
+        }
+        slot
+    }
+
+    #[inline(always)]
+    fn get(&self, key: u32) -> Lengths {
+        self.lengths[self.slot(key)]
+    }
+
+    fn entry(&mut self, key: u32) -> &mut Lengths {
+        let slot = self.slot(key);
+        self.keys[slot] = key;
+        &mut self.lengths[slot]
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(&*self.keys) + size_of_val(&*self.lengths)
+    }
+}
+
+/// The place of a bit for two bytes.
+#[inline(always)]
+fn pair(left: u8, right: u8) -> (usize, u32) {
+    (usize::from(left) << 2 | usize::from(right >> 6), u32::from(right & 63))
+}
+
+#[inline(always)]
+fn range(ends: &[u32], token: Token) -> Option<Range<usize>> {
+    let token = token as usize;
+    let end = *ends.get(token)? as usize;
+    let start = if token == 0 { 0 } else { ends[token - 1] as usize };
+    Some(start..end)
+}
