@@ -8,14 +8,17 @@ use super::pieces::Visit;
 use super::table::{Key, SHORT, hash, key, load};
 use super::vocabulary::{Token, Vocabulary};
 
-/// Sets of short pieces, a cache line each: half a megabyte.
-const SETS: usize = 1 << 14;
+/// Sets of short pieces, a cache line each: a megabyte, of which only what was used is in memory.
+const SETS: usize = 1 << 15;
 
-/// Short pieces in a set.
-const WAYS: usize = 2;
+/// Short pieces in a set, the latest ones first.
+const WAYS: usize = 4;
 
-/// Longer pieces: 256 KiB.
-const LONG_SLOTS: usize = 1 << 13;
+/// Sets of longer pieces: half a megabyte.
+const LONG_SETS: usize = 1 << 13;
+
+/// Longer pieces in a set, which is a cache line too.
+const LONG_WAYS: usize = 2;
 
 /// Bytes of the longest piece that is kept.
 const LONGEST: usize = 16 + SHORT;
@@ -32,14 +35,14 @@ const IDENTITY: Key = (1 << COUNT) - 1;
 /// Kept counts, and the rows that merging needs. One is lent to each call, so that none waits for another.
 pub(super) struct Cache {
     short: Box<[[Key; WAYS]]>,
-    long: Box<[[Key; 2]]>,
+    long: Box<[[[Key; 2]; LONG_WAYS]]>,
     merger: Merger,
 }
 
 impl Cache {
     pub(super) fn new() -> Self {
         let short = vec![[0; WAYS]; SETS].into_boxed_slice();
-        let long = vec![[0; 2]; LONG_SLOTS].into_boxed_slice();
+        let long = vec![[[0; 2]; LONG_WAYS]; LONG_SETS].into_boxed_slice();
         Self { short, long, merger: Merger::new() }
     }
 
@@ -51,21 +54,23 @@ impl Cache {
             return self.count_long(vocabulary, text, start, end);
         }
         let key = key(load(text, start), length);
-        let place = hash(key) as usize;
-        let set = &self.short[place % SETS];
-        for kept in set {
-            if (kept ^ key) & IDENTITY == 0 {
-                return (kept >> COUNT) as usize;
-            }
-        }
-        self.count_new(vocabulary, text, start, end, key, place)
+        let place = hash(key) as usize % SETS;
+        // Both without a branch, for which of them it is cannot be foreseen.
+        let [first, second, ..] = self.short[place];
+        let count = count_if(first, key) | count_if(second, key);
+        if count != 0 { count } else { self.count_rare(vocabulary, text, start, end, key, place) }
     }
 
     #[inline(never)]
-    fn count_new(&mut self, vocabulary: &Vocabulary, text: &[u8], start: usize, end: usize, key: Key, place: usize) -> usize {
-        let count = if vocabulary.short(key).is_some() { 1 } else { self.count_parts(vocabulary, text, start, end) };
-        let set = &mut self.short[place % SETS];
-        set.copy_within(..WAYS - 1, 1);
+    fn count_rare(&mut self, vocabulary: &Vocabulary, text: &[u8], start: usize, end: usize, key: Key, place: usize) -> usize {
+        let [.., third, fourth] = self.short[place];
+        let mut count = count_if(third, key) | count_if(fourth, key);
+        let replaced = if count_if(third, key) != 0 { 2 } else { 3 };
+        if count == 0 {
+            count = if vocabulary.short(key).is_some() { 1 } else { self.count_parts(vocabulary, text, start, end) };
+        }
+        let set = &mut self.short[place];
+        set.copy_within(..replaced, 1);
         set[0] = key | (count as Key) << COUNT;
         count
     }
@@ -74,20 +79,27 @@ impl Cache {
     fn count_long(&mut self, vocabulary: &Vocabulary, text: &[u8], start: usize, end: usize) -> usize {
         let length = end - start;
         if length > LONGEST {
-            return if vocabulary.token(text, start, end).is_some() { 1 } else { self.count_parts(vocabulary, text, start, end) };
+            return self.count_new(vocabulary, text, start, end);
         }
         let (low, high) = (load(text, start), key(load(text, start + 16), length - 16));
-        let place = (hash(low) ^ hash(high).rotate_left(32)) as usize % LONG_SLOTS;
-        let kept = self.long[place];
-        let known = kept[1] >> COUNT;
-        if known != 0 && kept[0] == low && (kept[1] ^ high) & IDENTITY == 0 {
-            return known as usize;
+        let place = (hash(low) ^ hash(high).rotate_left(32)) as usize % LONG_SETS;
+        for kept in self.long[place] {
+            let count = count_if(kept[1], high);
+            if count != 0 && kept[0] == low {
+                return count;
+            }
         }
-        let count = if vocabulary.token(text, start, end).is_some() { 1 } else { self.count_parts(vocabulary, text, start, end) };
+        let count = self.count_new(vocabulary, text, start, end);
         if count <= MOST {
-            self.long[place] = [low, high | (count as Key) << COUNT];
+            let set = &mut self.long[place];
+            set[1] = set[0];
+            set[0] = [low, high | (count as Key) << COUNT];
         }
         count
+    }
+
+    fn count_new(&mut self, vocabulary: &Vocabulary, text: &[u8], start: usize, end: usize) -> usize {
+        if vocabulary.token(text, start, end).is_some() { 1 } else { self.count_parts(vocabulary, text, start, end) }
     }
 
     /// The number of tokens of what is no token: of its parts, where no token could join them, or else what merging leads to.
@@ -104,6 +116,13 @@ impl Cache {
         }
         count
     }
+}
+
+/// The number of tokens that is kept in a key, if it is the key; otherwise nothing.
+#[inline(always)]
+fn count_if(kept: Key, key: Key) -> usize {
+    let differs = (kept ^ key) as u64 | ((kept ^ key) & IDENTITY).wrapping_shr(64) as u64;
+    (kept >> COUNT) as usize & usize::from(differs == 0).wrapping_neg()
 }
 
 /// Counts the tokens of the pieces it is given.
@@ -188,3 +207,4 @@ impl Proto {
     pub fn nothing(&self, text: &str) -> usize { let mut n = Nothing(0); self.s.split(text, &mut n); n.0 }
     pub fn hashing(&self, text: &str) -> usize { let mut n = Hashing(0); self.s.split(text, &mut n); n.0 }
 }
+

@@ -51,7 +51,7 @@ pub(super) fn key(loaded: Key, length: usize) -> Key {
 #[inline(always)]
 pub(super) fn hash(key: Key) -> u64 {
     let product = u128::from(key as u64 ^ MIX[0]) * u128::from((key >> 64) as u64 ^ MIX[1]);
-    ((product >> 64) as u64 ^ product as u64).wrapping_mul(MIX[0])
+    (product >> 64) as u64 ^ product as u64
 }
 
 /// A map from keys to values, filled once.

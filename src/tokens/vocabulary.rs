@@ -9,6 +9,9 @@ use super::table::{Key, SHORT, Table, hash, key, load};
 /// The identifier of a token. It is also its rank: of two possible merges byte-pair encoding does the one with the lower first.
 pub(super) type Token = u32;
 
+/// No token, and above all of them.
+pub(super) const NONE: Token = Token::MAX;
+
 /// Bytes of the longest token there is.
 const LONGEST: usize = 128;
 
@@ -55,6 +58,8 @@ pub(super) struct Vocabulary {
     merges: Box<[Merge]>,
     /// The token of each single byte.
     singles: [Token; BYTES],
+    /// The token of every two bytes, the first in the upper half of the place; [`NONE`] where there is none.
+    twos: Box<[Token]>,
     /// Tokens of up to [`SHORT`] bytes.
     short: Table<Token>,
     /// Longer ones, by a key made of all their bytes; see [`digest`].
@@ -88,6 +93,7 @@ impl Vocabulary {
             bytes: Box::default(),
             ends: Box::default(),
             singles: [0; BYTES],
+            twos: vec![NONE; BYTES * BYTES].into_boxed_slice(),
             short: Table::with_capacity(BYTES + halves.len()),
             long: Table::with_capacity(halves.len() / 32),
             prefixes: Prefixes::with_capacity(halves.len() / 2),
@@ -133,6 +139,9 @@ impl Vocabulary {
                 return Err(io::ErrorKind::InvalidData.into());
             }
             let loaded = load(&self.bytes, start);
+            if length == 2 {
+                self.twos[usize::from((loaded as u16).swap_bytes())] = token;
+            }
             if length <= SHORT {
                 *self.short.entry(key(loaded, length)) = token;
             } else {
@@ -192,6 +201,12 @@ impl Vocabulary {
     #[inline(always)]
     pub(super) fn single(&self, byte: u8) -> Token {
         self.singles[usize::from(byte)]
+    }
+
+    /// The token of two bytes, or [`NONE`].
+    #[inline(always)]
+    pub(super) fn two(&self, first: u8, second: u8) -> Token {
+        self.twos[usize::from(first) << 8 | usize::from(second)]
     }
 
     /// The token of up to [`SHORT`] bytes that have this key.
@@ -263,7 +278,7 @@ impl Vocabulary {
     /// Bytes on the heap.
     pub(super) fn size(&self) -> usize {
         let tables = self.short.size() + self.long.size() + self.prefixes.size() + self.long_prefixes.size();
-        tables + size_of_val(&*self.pairs) + self.bytes.len() + size_of_val(&*self.ends) + size_of_val(&*self.merges)
+        tables + size_of_val(&*self.pairs) + size_of_val(&*self.twos) + self.bytes.len() + size_of_val(&*self.ends) + size_of_val(&*self.merges)
     }
 }
 

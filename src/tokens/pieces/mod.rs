@@ -12,7 +12,11 @@ mod tests;
 
 use class::Class;
 use mask::{WORD, Word};
+use super::table::{Key, load};
 use pattern::{Cl100k, O200k, Pattern, R50k, contraction};
+
+/// The bits that no byte of ASCII has, of sixteen bytes.
+const NOT_ASCII: Key = 0x80808080_80808080_80808080_80808080;
 
 /// Which pattern an encoding splits text by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +48,8 @@ impl Splitter {
 fn split<P: Pattern>(text: &[u8], visitor: &mut impl Visit) {
     let mut start = 0;
     while start < text.len() {
-        // Where a character outside ASCII is near, bits have nothing to say.
-        if text[start].is_ascii() && text.get(start + 1).is_some_and(u8::is_ascii) {
+        // Where a character outside ASCII is near, bits have little to say.
+        if load(text, start) & NOT_ASCII == 0 {
             let base = start;
             let mut starts = starts::<P>(text, base);
             while starts != 0 {
