@@ -33,12 +33,22 @@ from ._api import (
 )
 from ._core import UNITS, Cost, Receipt, __version__
 from .attribution import attribute
-from .errors import CatalogError, ConfigError, DeliveryError, LedgerError, TaximeterError, UsageError
+from .errors import CatalogError, ConfigError, DeliveryError, LedgerError, TaximeterError, UnknownNameError, UsageError
 from .meter import FlushReport, Measurement
 
 if TYPE_CHECKING:
     from .destination import Destination
     from .ledger import Ledger, Report, Row
+    from .tokens import (
+        Encoding,
+        ModelEncoding,
+        TokenCount,
+        count_messages,
+        count_tokens,
+        encoding,
+        encoding_for_model,
+        register_tokenizer,
+    )
 
 __all__ = [
     "UNITS",
@@ -47,27 +57,36 @@ __all__ = [
     "Cost",
     "DeliveryError",
     "Destination",
+    "Encoding",
     "FlushReport",
     "Ledger",
     "LedgerError",
     "Measurement",
     "Meter",
+    "ModelEncoding",
     "Receipt",
     "Report",
     "Row",
     "TaximeterError",
+    "TokenCount",
+    "UnknownNameError",
     "UsageError",
     "__version__",
     "attribute",
     "bind",
     "close",
+    "count_messages",
+    "count_tokens",
     "default_meter",
     "drain",
+    "encoding",
+    "encoding_for_model",
     "flush",
     "init",
     "measure",
     "price",
     "prometheus",
+    "register_tokenizer",
     "stats",
     "status",
     "track",
@@ -76,8 +95,13 @@ __all__ = [
 ]
 
 
+_OF_TOKENS = frozenset({
+    "Encoding", "ModelEncoding", "TokenCount", "count_messages", "count_tokens", "encoding", "encoding_for_model", "register_tokenizer",
+})  # fmt: skip
+
+
 def __getattr__(name: str) -> object:
-    # Services that only track never read the ledger, and its imports are a third of the package's.
+    # Services that only track never read the ledger or count tokens, and what those import is a third of the package's imports.
     if name == "Destination":
         from .destination import Destination  # noqa: PLC0415
 
@@ -86,4 +110,8 @@ def __getattr__(name: str) -> object:
         from . import ledger  # noqa: PLC0415
 
         return getattr(ledger, name)
+    if name in _OF_TOKENS:
+        from . import tokens  # noqa: PLC0415
+
+        return getattr(tokens, name)
     raise AttributeError(f"module 'taximeter' has no attribute {name!r}")

@@ -15,6 +15,7 @@ from .errors import TaximeterError
 __all__ = [
     "UNITS",
     "Cost",
+    "Encoding",
     "LedgerReader",
     "Meter",
     "Receipt",
@@ -24,7 +25,13 @@ __all__ = [
     "check_catalog",
     "check_overrides",
     "embedded_catalog",
+    "encoding",
+    "encoding_names",
+    "encoding_of",
     "normalize_usage",
+    "register_tokenizer",
+    "registered_for",
+    "unknown_model",
 ]
 
 UNITS: Final[dict[str, tuple[int, list[str]]]] = {}
@@ -130,6 +137,16 @@ class Scanner(Cost):
     """There is none."""
 
 
+class Encoding(Cost):
+    """There is none."""
+
+
+encoding: Callable[..., Any] = _refuse
+encoding_names: Callable[..., Any] = _refuse
+encoding_of: Callable[..., Any] = _refuse
+register_tokenizer: Callable[..., Any] = _refuse
+registered_for: Callable[..., Any] = _refuse
+unknown_model: Callable[..., Any] = _refuse
 check_catalog: Callable[..., Any] = _refuse
 embedded_catalog: Callable[..., Any] = _refuse
 

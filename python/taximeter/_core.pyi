@@ -1,6 +1,6 @@
 """The typed face of the extension. Its Rust side is `src/py/`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from os import PathLike
@@ -222,3 +222,92 @@ def normalize_usage(
 def check_catalog(text: str) -> None: ...
 def check_overrides(text: str) -> None: ...
 def embedded_catalog(*, long_tail: bool = False) -> str: ...
+
+@final
+class Encoding:
+    """How a text is split into tokens: an embedded encoding by its name, or a tokenizer that was registered.
+
+    One is shared by all threads. Texts are `str`; halves of surrogate pairs in them are treated as `tiktoken` does.
+    """
+
+    @property
+    def name(self) -> str:
+        """The encoding's name, or the prefix of a registered tokenizer."""
+
+    @property
+    def n_vocab(self) -> int:
+        """The largest number of a token, and one."""
+
+    @property
+    def max_token_value(self) -> int:
+        """The largest number of a token."""
+
+    @property
+    def eot_token(self) -> int | None:
+        """The token that ends a text, if there is one."""
+
+    @property
+    def special_tokens_set(self) -> frozenset[str]:
+        """The special tokens' texts."""
+
+    def count(self, text: str) -> int:
+        """The number of tokens of a text: what `len(encode_ordinary(text))` is, without making the list."""
+
+    def count_batch(self, texts: Iterable[str]) -> list[int]:
+        """As `count` for each of many texts, on as many cores as they are worth."""
+
+    def encode(
+        self,
+        text: str,
+        *,
+        allowed_special: Literal["all"] | Collection[str] = ...,
+        disallowed_special: Literal["all"] | Collection[str] = ...,
+    ) -> list[int]:
+        """The tokens of a text, with `tiktoken`'s rules for special ones.
+
+        Args:
+            text: the text.
+            allowed_special: special tokens that stand for themselves; `"all"` or a collection, by default none.
+            disallowed_special: special tokens that must not be in the text; `"all"`, the default, for those that are not allowed.
+
+        Raises:
+            ValueError: a disallowed one is in the text.
+        """
+
+    def encode_ordinary(self, text: str) -> list[int]:
+        """The tokens of a text in which nothing is special."""
+
+    def decode(self, tokens: Sequence[int], errors: str = "replace") -> str:
+        """The text of tokens; `errors` is for tokens that end within a character, as in `bytes.decode`.
+
+        Raises:
+            KeyError: a number is no token.
+        """
+
+    def decode_bytes(self, tokens: Sequence[int]) -> bytes:
+        """The bytes of tokens, which need not be UTF-8."""
+
+def encoding(name: str) -> Encoding:
+    """The embedded encoding of a name, which is loaded when it is asked for first.
+
+    Args:
+        name: `o200k_base`, `o200k_harmony`, `cl100k_base`, `p50k_base`, `p50k_edit`, `r50k_base` or `gpt2`.
+
+    Raises:
+        UnknownNameError: there is none; the message lists the nearest names.
+    """
+
+def encoding_names() -> list[str]:
+    """The names of the embedded encodings."""
+
+def encoding_of(model: str) -> str | None:
+    """The name of the encoding that OpenAI says a model has."""
+
+def registered_for(model: str) -> Encoding | None:
+    """The tokenizer that is registered for a model."""
+
+def register_tokenizer(prefix: str, path: str | PathLike[str]) -> None:
+    """Register a `tokenizer.json` for the models whose names begin with a prefix."""
+
+def unknown_model(model: str, known: Sequence[str]) -> Exception:
+    """The exception for a model that is not among those that are known."""

@@ -15,7 +15,7 @@ from dataclasses import fields
 from datetime import datetime, timezone
 from typing import Any, Final
 
-from . import __version__, _api, cli_doctor, cli_prices, config
+from . import __version__, _api, cli_doctor, cli_prices, cli_tokens, config
 from .errors import ConfigError, TaximeterError
 from .ledger import Ledger, Report, Row
 
@@ -80,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     tail.add_argument("--no-follow", action="store_true", help="stop after them")
 
     cli_prices.add_commands(add, _add_filters, _filters)
+    cli_tokens.add_commands(add)
 
     export = add("export", _export, "print every call, as JSON lines or CSV")
     _add_filters(export)

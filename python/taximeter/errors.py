@@ -1,11 +1,11 @@
 """The exceptions of taximeter.
 
-Only calls that ask for something raise them: `price()`, `Ledger`, `init()` and the command line. Metering never raises.
+Only calls that ask for something raise them: `price()`, `count_tokens()`, `Ledger`, `init()` and the command line. Metering never raises.
 """
 
 from __future__ import annotations
 
-__all__ = ["CatalogError", "ConfigError", "DeliveryError", "LedgerError", "TaximeterError", "UsageError"]
+__all__ = ["CatalogError", "ConfigError", "DeliveryError", "LedgerError", "TaximeterError", "UnknownNameError", "UsageError"]
 
 
 class TaximeterError(Exception):
@@ -30,3 +30,14 @@ class CatalogError(TaximeterError):
 
 class DeliveryError(TaximeterError):
     """A destination does not take events now; they are kept."""
+
+
+class UnknownNameError(TaximeterError, ValueError, KeyError):
+    """A name of no encoding or no model: the message lists the nearest ones.
+
+    `tiktoken` raises `ValueError` for the one and `KeyError` for the other; code that catches either catches this.
+    """
+
+    def __str__(self) -> str:
+        # A KeyError would show its message in quotes.
+        return Exception.__str__(self)

@@ -5,6 +5,7 @@ use pyo3::{PyErr, import_exception};
 
 use crate::delivery::AddressError;
 use crate::ledger::LedgerError as CoreLedgerError;
+use crate::tokens::registered::{EncodeError, RegisterError};
 use crate::pricing::{CatalogError as CoreCatalogError, OverrideError, PriceError};
 
 import_exception!(taximeter.errors, CatalogError);
@@ -12,6 +13,7 @@ import_exception!(taximeter.errors, ConfigError);
 import_exception!(taximeter.errors, DeliveryError);
 import_exception!(taximeter.errors, UsageError);
 import_exception!(taximeter.errors, LedgerError);
+import_exception!(taximeter.errors, UnknownNameError);
 
 impl From<PriceError> for PyErr {
     fn from(error: PriceError) -> Self {
@@ -43,5 +45,17 @@ impl From<AddressError> for PyErr {
 impl From<CoreCatalogError> for PyErr {
     fn from(error: CoreCatalogError) -> Self {
         CatalogError::new_err(error.to_string())
+    }
+}
+
+impl From<RegisterError> for PyErr {
+    fn from(error: RegisterError) -> Self {
+        PyValueError::new_err(error.to_string())
+    }
+}
+
+impl From<EncodeError> for PyErr {
+    fn from(error: EncodeError) -> Self {
+        PyValueError::new_err(error.to_string())
     }
 }

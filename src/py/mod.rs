@@ -10,6 +10,7 @@ mod ledger;
 mod meter;
 mod price;
 mod scope;
+mod tokens;
 mod track;
 
 use pyo3::prelude::*;
@@ -27,6 +28,8 @@ mod _core {
     use super::price::{PyCost, check_catalog, check_overrides, embedded_catalog};
     #[pymodule_export]
     use super::scope::PyScope;
+    #[pymodule_export]
+    use super::tokens::{PyEncoding, encoding, encoding_names, encoding_of, register_tokenizer, registered_for, unknown_model};
     #[pymodule_export]
     use super::track::PyReceipt;
 

@@ -6,9 +6,6 @@ pub(super) const SHORT: usize = 15;
 /// Up to [`SHORT`] bytes and, in the uppermost byte, how many they are. No key of bytes is zero.
 pub(super) type Key = u128;
 
-/// Bits of a [`Key`] below the number of its bytes.
-pub(super) const BODY: Key = (1 << 120) - 1;
-
 /// Two odd constants without a pattern (the fractions of the golden ratio and of the square root of two), for [`hash`].
 const MIX: [u64; 2] = [0x9E37_79B9_7F4A_7C15, 0x6A09_E667_F3BC_C909];
 

@@ -1,13 +1,12 @@
 //! The tokens of an encoding, by their bytes and by their halves.
 
-use std::io;
 use std::ops::Range;
 
 use super::packed::{self, BYTES, GAP};
 use super::table::{Key, SHORT, Table, hash, key, load};
 
 /// The identifier of a token. It is also its rank: of two possible merges byte-pair encoding does the one with the lower first.
-pub(super) type Token = u32;
+pub type Token = u32;
 
 /// No token, and above all of them.
 pub(super) const NONE: Token = Token::MAX;
@@ -82,12 +81,11 @@ fn digest(text: &[u8]) -> Key {
 }
 
 impl Vocabulary {
-    /// Unpacks a vocabulary, or the tokens below `count` of it.
+    /// Unpacks an embedded vocabulary, or the tokens below `count` of it.
     ///
-    /// # Errors
-    /// When it is not one.
-    pub(super) fn unpack(packed: &[u8], count: usize) -> io::Result<Self> {
-        let (singles, mut halves) = packed::unpack(packed)?;
+    /// `build.rs` checks what it packs, and tests unpack it; of what is no vocabulary, the part before the fault would be used.
+    pub(super) fn unpack(packed: &[u8], count: usize) -> Self {
+        let (singles, mut halves) = packed::unpack(packed).unwrap_or(([0; BYTES], Vec::new()));
         halves.truncate(count.saturating_sub(BYTES));
         let mut vocabulary = Self {
             bytes: Box::default(),
@@ -114,7 +112,7 @@ impl Vocabulary {
                 merges.push(Merge(0));
             } else {
                 let [left, right] = half.map(|part| range(&ends, part).filter(|range| !range.is_empty()));
-                let (left, right) = left.zip(right).ok_or(io::ErrorKind::InvalidData)?;
+                let Some((left, right)) = left.zip(right) else { break };
                 let (word, bit) = pair(bytes[left.end - 1], bytes[right.start]);
                 vocabulary.pairs[word] |= 1 << bit;
                 merges.push(Merge::new(half, left.len(), left.len() + right.len()));
@@ -126,18 +124,15 @@ impl Vocabulary {
         vocabulary.bytes = bytes.into_boxed_slice();
         vocabulary.ends = ends.into_boxed_slice();
         vocabulary.merges = merges.into_boxed_slice();
-        vocabulary.index()?;
-        Ok(vocabulary)
+        vocabulary.index();
+        vocabulary
     }
 
     /// Fills the tables.
-    fn index(&mut self) -> io::Result<()> {
+    fn index(&mut self) {
         for token in 0..self.ends.len() as Token {
             let Some(range) = range(&self.ends, token).filter(|range| !range.is_empty()) else { continue };
             let (start, length) = (range.start, range.len());
-            if length > LONGEST {
-                return Err(io::ErrorKind::InvalidData.into());
-            }
             let loaded = load(&self.bytes, start);
             if length == 2 {
                 self.twos[usize::from((loaded as u16).swap_bytes())] = token;
@@ -152,7 +147,6 @@ impl Vocabulary {
                 *self.prefixes.entry(loaded as u32) |= if length <= SHORT { 1 << length } else { 1 };
             }
         }
-        Ok(())
     }
 
     /// The number that is above every token.

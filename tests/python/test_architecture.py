@@ -18,6 +18,7 @@ LAYERS = {
     "pricing": {"event", "money"},
     "journal": {"event"},
     "capture": {"event", "money"},
+    "tokens": set(),
     "ledger": {"event", "money", "journal"},
     "protocol": {"event"},
     "delivery": {"event", "journal", "ledger", "protocol"},

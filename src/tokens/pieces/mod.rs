@@ -7,10 +7,7 @@ mod class;
 mod mask;
 mod pattern;
 
-#[cfg(test)]
-mod tests;
 
-use class::Class;
 use mask::{WORD, Word};
 use super::table::{Key, load};
 use pattern::{Cl100k, O200k, Pattern, R50k, contraction};
@@ -157,10 +154,4 @@ fn contractions<P: Pattern>(text: &[u8], base: usize, mut starts: u64, limit: u3
         return (starts, limit.min(place + length + 1));
     }
     (starts, limit)
-}
-
-/// Whether a pattern's class tells letters apart as it should; for the tests.
-#[cfg(test)]
-pub(super) fn class_of(character: char) -> Class {
-    Class::of(u32::from(character))
 }

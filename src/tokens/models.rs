@@ -1,0 +1,131 @@
+//! Which encoding a model of OpenAI's has.
+//!
+//! The tables are those of `tiktoken` 0.14 (`tiktoken/model.py`). Other hosts put a namespace before OpenAI's names and a variant after
+//! them, which are taken off first.
+
+use super::names;
+
+/// Names that mean one model.
+const MODELS: [(&str, &str); 45] = [
+    ("o1", "o200k_base"),
+    ("o3", "o200k_base"),
+    ("o4-mini", "o200k_base"),
+    ("gpt-5", "o200k_base"),
+    ("gpt-4.1", "o200k_base"),
+    ("gpt-4o", "o200k_base"),
+    ("gpt-4", "cl100k_base"),
+    ("gpt-3.5-turbo", "cl100k_base"),
+    ("gpt-3.5", "cl100k_base"),
+    ("gpt-35-turbo", "cl100k_base"),
+    ("davinci-002", "cl100k_base"),
+    ("babbage-002", "cl100k_base"),
+    ("text-embedding-ada-002", "cl100k_base"),
+    ("text-embedding-3-small", "cl100k_base"),
+    ("text-embedding-3-large", "cl100k_base"),
+    ("text-davinci-003", "p50k_base"),
+    ("text-davinci-002", "p50k_base"),
+    ("text-davinci-001", "r50k_base"),
+    ("text-curie-001", "r50k_base"),
+    ("text-babbage-001", "r50k_base"),
+    ("text-ada-001", "r50k_base"),
+    ("davinci", "r50k_base"),
+    ("curie", "r50k_base"),
+    ("babbage", "r50k_base"),
+    ("ada", "r50k_base"),
+    ("code-davinci-002", "p50k_base"),
+    ("code-davinci-001", "p50k_base"),
+    ("code-cushman-002", "p50k_base"),
+    ("code-cushman-001", "p50k_base"),
+    ("davinci-codex", "p50k_base"),
+    ("cushman-codex", "p50k_base"),
+    ("text-davinci-edit-001", "p50k_edit"),
+    ("code-davinci-edit-001", "p50k_edit"),
+    ("text-similarity-davinci-001", "r50k_base"),
+    ("text-similarity-curie-001", "r50k_base"),
+    ("text-similarity-babbage-001", "r50k_base"),
+    ("text-similarity-ada-001", "r50k_base"),
+    ("text-search-davinci-doc-001", "r50k_base"),
+    ("text-search-curie-doc-001", "r50k_base"),
+    ("text-search-babbage-doc-001", "r50k_base"),
+    ("text-search-ada-doc-001", "r50k_base"),
+    ("code-search-babbage-code-001", "r50k_base"),
+    ("code-search-ada-code-001", "r50k_base"),
+    ("gpt2", "gpt2"),
+    ("gpt-2", "gpt2"),
+];
+
+/// Beginnings of names that mean a family.
+const FAMILIES: [(&str, &str); 12] = [
+    ("o1-", "o200k_base"),
+    ("o3-", "o200k_base"),
+    ("o4-mini-", "o200k_base"),
+    ("gpt-5", "o200k_base"),
+    ("gpt-4.5-", "o200k_base"),
+    ("gpt-4.1-", "o200k_base"),
+    ("chatgpt-4o-", "o200k_base"),
+    ("gpt-4o-", "o200k_base"),
+    ("gpt-4-", "cl100k_base"),
+    ("gpt-3.5-turbo-", "cl100k_base"),
+    ("gpt-35-turbo-", "cl100k_base"),
+    ("gpt-oss-", "o200k_harmony"),
+];
+
+/// The name of the encoding that a model has, if OpenAI says so.
+#[must_use]
+pub fn encoding_of(model: &str) -> Option<&'static str> {
+    let model = bare(model);
+    let exact = MODELS.iter().find(|(name, _)| *name == model);
+    let found = exact.or_else(|| FAMILIES.iter().find(|(prefix, _)| model.starts_with(prefix)));
+    found.map(|(_, encoding)| *encoding)
+}
+
+/// A model's own name: without the namespace of a host (`openai/`, `us.openai.`), of fine-tuning (`ft:`, and what follows the
+/// model there), and without a variant (`:free`, `@2024-08-06`).
+fn bare(model: &str) -> &str {
+    let model = model.trim();
+    let model = model.rsplit_once('/').map_or(model, |(_, name)| name);
+    let model = model.rsplit_once("openai.").map_or(model, |(_, name)| name);
+    let model = model.strip_prefix("ft:").unwrap_or(model);
+    model.split([':', '@']).next().unwrap_or(model)
+}
+
+/// The names of `wanted`'s kind that are most like it: at most five, the most like first.
+#[must_use]
+pub fn nearest<'a>(wanted: &str, known: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let wanted = wanted.to_lowercase();
+    // Further away than this, a name is not a slip of the finger.
+    let limit = wanted.chars().count() / 3 + 1;
+    let far = |name: &str| {
+        let name = name.to_lowercase();
+        // A name that was not typed to its end, or that has more than is known, is as near as one with a letter wrong.
+        let is_part = !wanted.is_empty() && (name.starts_with(&wanted) || wanted.starts_with(&name));
+        if is_part { 1 } else { distance(&wanted, &name) }
+    };
+    let mut near: Vec<_> = known.map(|name| (far(name), name)).filter(|(far, _)| *far <= limit).collect();
+    near.sort_unstable();
+    near.dedup();
+    near.into_iter().take(5).map(|(_, name)| name).collect()
+}
+
+/// The encodings whose names are most like one; all, if none is.
+#[must_use]
+pub fn nearest_encodings(wanted: &str) -> Vec<&'static str> {
+    let near = nearest(wanted, names());
+    if near.is_empty() { names().collect() } else { near }
+}
+
+/// Levenshtein's distance of two texts.
+fn distance(left: &str, right: &str) -> usize {
+    let right: Vec<char> = right.chars().collect();
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (line, a) in left.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = line + 1;
+        for (column, b) in right.iter().enumerate() {
+            let changed = diagonal + usize::from(a != *b);
+            diagonal = row[column + 1];
+            row[column + 1] = changed.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}

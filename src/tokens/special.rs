@@ -1,0 +1,79 @@
+//! Special tokens: they mark where a prompt begins or what it is for, and stand for no text.
+//!
+//! Their names and numbers are those of `tiktoken` 0.14 (`tiktoken_ext/openai_public.py`).
+
+use std::collections::HashMap;
+
+use super::vocabulary::Token;
+
+/// What every special token begins and ends with. Neither occurs elsewhere in one.
+const OPENS: &str = "<|";
+const CLOSES: &str = "|>";
+
+/// Bytes of the longest name: no look further than that keeps looking linear.
+const LONGEST: usize = 24;
+
+/// The special tokens of an encoding.
+#[derive(Debug)]
+pub(super) struct Special {
+    tokens: HashMap<String, Token>,
+    texts: HashMap<Token, String>,
+}
+
+impl Special {
+    /// Those of the encoding of a name.
+    pub(super) fn of(name: &str) -> Self {
+        let mut all: Vec<(String, Token)> = Vec::new();
+        let mut add = |tokens: &[(&str, Token)]| all.extend(tokens.iter().map(|(name, token)| (format!("{OPENS}{name}{CLOSES}"), *token)));
+        match name {
+            "o200k_base" => add(&[("endoftext", 199_999), ("endofprompt", 200_018)]),
+            "o200k_harmony" => {
+                add(&[("endoftext", 199_999), ("endofprompt", 200_018), ("startoftext", 199_998), ("return", 200_002), ("constrain", 200_003)]);
+                add(&[("channel", 200_005), ("start", 200_006), ("end", 200_007), ("message", 200_008), ("call", 200_012)]);
+                for token in [200_000, 200_001, 200_004, 200_009, 200_010, 200_011].into_iter().chain(200_013..=201_087) {
+                    add(&[(&format!("reserved_{token}"), token)]);
+                }
+            }
+            "cl100k_base" => {
+                add(&[("endoftext", 100_257), ("fim_prefix", 100_258), ("fim_middle", 100_259), ("fim_suffix", 100_260)]);
+                add(&[("endofprompt", 100_276)]);
+            }
+            "p50k_edit" => add(&[("endoftext", 50_256), ("fim_prefix", 50_281), ("fim_middle", 50_282), ("fim_suffix", 50_283)]),
+            _ => add(&[("endoftext", 50_256)]),
+        }
+        // 200,018 has two names; the older one is what tiktoken decodes it to.
+        let texts = all.iter().rev().map(|(text, token)| (*token, text.clone())).collect();
+        Self { tokens: all.into_iter().collect(), texts }
+    }
+
+    /// The first special token in a text that `is_meant` names.
+    pub(super) fn find<'a>(&self, text: &'a str, is_meant: impl Fn(&str) -> bool) -> Option<&'a str> {
+        let mut from = 0;
+        while let Some(at) = text[from..].find(OPENS).map(|at| from + at) {
+            let end = text.floor_char_boundary(at + LONGEST);
+            if let Some(length) = text[at..end].find(CLOSES).map(|place| place + CLOSES.len()) {
+                let name = &text[at..at + length];
+                if self.tokens.contains_key(name) && is_meant(name) {
+                    return Some(name);
+                }
+            }
+            from = at + 1;
+        }
+        None
+    }
+
+    /// A text up to the first special token that `is_allowed` names, that token, and what follows.
+    pub(super) fn split<'a>(&self, text: &'a str, is_allowed: impl Fn(&str) -> bool) -> Option<(&'a str, Token, &'a str)> {
+        let found = self.find(text, is_allowed)?;
+        let (before, after) = text.split_once(found)?;
+        Some((before, *self.tokens.get(found)?, after))
+    }
+
+    pub(super) fn text(&self, token: Token) -> Option<&str> {
+        self.texts.get(&token).map(String::as_str)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, Token)> {
+        self.tokens.iter().map(|(text, token)| (text.as_str(), *token))
+    }
+}

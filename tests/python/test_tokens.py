@@ -1,0 +1,542 @@
+"""Tokens: identical to `tiktoken`'s, for any text; estimates where they are none; and errors that say what is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import random
+import subprocess
+import sys
+import threading
+import unicodedata
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import corpora
+import taximeter
+
+os.environ["TIKTOKEN_CACHE_DIR"] = str(corpora.vocabularies())
+import tiktoken  # noqa: E402 - it reads the variable
+
+NAMES = ["o200k_base", "o200k_harmony", "cl100k_base", "p50k_base", "p50k_edit", "r50k_base", "gpt2"]
+# One of each pattern and vocabulary; the others differ in special tokens alone.
+KINDS = ["o200k_base", "cl100k_base", "p50k_base", "r50k_base"]
+SAMPLE = 200_000
+
+
+@pytest.fixture(scope="module")
+def oracle():
+    """`tiktoken`'s encodings. The files of `r50k_base` are not among those at hand; its tokens are the first of `p50k_base`."""
+    known = {name: tiktoken.get_encoding(name) for name in NAMES[:5]}
+    p50k = known["p50k_base"]
+    first = {token: rank for token, rank in p50k._mergeable_ranks.items() if rank < 50256}
+    for name in NAMES[5:]:
+        specials = {"<|endoftext|>": 50256}
+        known[name] = tiktoken.Encoding(name, pat_str=p50k._pat_str, mergeable_ranks=first, special_tokens=specials)
+    return known
+
+
+def assert_same(name, oracle, text):
+    ours, theirs = taximeter.encoding(name), oracle[name].encode_ordinary(text)
+    assert ours.encode_ordinary(text) == theirs
+    assert ours.count(text) == len(theirs)
+
+
+# --- equality with tiktoken
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("corpus", corpora.CORPORA)
+def test_corpora_have_tiktokens_tokens(name, corpus, oracle):
+    text = corpora.CORPORA[corpus](SAMPLE)
+    assert_same(name, oracle, text)
+    assert taximeter.encoding(name).decode(oracle[name].encode_ordinary(text)) == text
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("kind", corpora.hostile(1))
+def test_hostile_texts_have_tiktokens_tokens(name, kind, oracle):
+    # At this size tiktoken's own splitter does not run out of stack yet.
+    assert_same(name, oracle, corpora.hostile(20_000)[kind])
+
+
+@pytest.mark.parametrize("kind", corpora.hostile(1))
+def test_hostile_texts_come_back(kind):
+    encoding = taximeter.encoding("o200k_base")
+    text = corpora.hostile()[kind]
+    tokens = encoding.encode_ordinary(text)
+    assert encoding.count(text) == len(tokens)
+    assert encoding.decode(tokens) == text
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_token_is_itself(name, oracle):
+    ours, theirs = taximeter.encoding(name), oracle[name]
+    for token in range(theirs.n_vocab):
+        try:
+            expected = theirs.decode_single_token_bytes(token)
+        except KeyError:
+            with pytest.raises(KeyError, match=str(token)):
+                ours.decode_bytes([token])
+        else:
+            assert ours.decode_bytes([token]) == expected
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_an_encoding_says_of_itself(name, oracle):
+    ours, theirs = taximeter.encoding(name), oracle[name]
+    assert (ours.name, ours.max_token_value, ours.n_vocab) == (theirs.name, theirs.max_token_value, theirs.n_vocab)
+    assert ours.special_tokens_set == theirs.special_tokens_set
+    assert ours.eot_token == theirs.eot_token
+    for token in theirs.special_tokens_set:
+        number = theirs.encode_single_token(token)
+        assert ours.encode(token, allowed_special="all") == [number]
+        assert ours.decode([number]) == theirs.decode([number])
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_character_alone_and_among_others(name, oracle):
+    characters = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
+    frames = ("{}", "a{}b ", "A{}\n", " {}1", "é{}É.", "'{}s", "\t{}/")
+    # The unassigned ones of the upper planes are all of one class; a sample of them has to do.
+    chosen = [char for number, char in enumerate(characters) if unicodedata.category(char) not in {"Cn", "Co"} or number % 97 == 0]
+    for start in range(0, len(chosen), 5000):
+        assert_same(name, oracle, "".join(frame.format(char) for char in chosen[start : start + 5000] for frame in frames))
+
+
+# Characters on which the patterns decide: of each category, each with and without case, and what contractions are made of.
+DECIDING = "aszSZtTrRevVEmMlLdDkKéÉßǅſKʰאあ中\u0301\u0489²Ⅷ19 \t\n\r\v\f\x1c\x85\xa0\u2003\u2028\u3000\u200d'’.,-/_<|>😀\ufffd\x00"
+
+
+@pytest.mark.parametrize("name", KINDS)
+@settings(max_examples=400, deadline=None)
+@given(text=st.text(st.sampled_from(DECIDING), max_size=120))
+def test_deciding_characters_in_any_order(name, oracle, text):
+    assert_same(name, oracle, text)
+
+
+@pytest.mark.parametrize("name", KINDS)
+@settings(max_examples=200, deadline=None)
+@given(
+    words=st.lists(
+        st.one_of(
+            st.sampled_from(["don't", "I'LL", "it's", "x'S", "we'ſ", "1234567", "  ", "\n", "\r\n", " \n ", "//", "!=", "été", "中文", "HTTPServer", "ß"]),
+            st.text(max_size=12),
+        ),
+        max_size=60,
+    ),
+    joint=st.sampled_from(["", " ", "\n", "'"]),
+)
+def test_words_in_any_order(name, oracle, words, joint):
+    assert_same(name, oracle, joint.join(words))
+
+
+@pytest.mark.parametrize("name", KINDS)
+@settings(max_examples=100, deadline=None)
+@given(content=st.binary(max_size=300))
+def test_bytes_decoded_with_replacement(name, oracle, content):
+    assert_same(name, oracle, content.decode(errors="replace"))
+
+
+@pytest.mark.parametrize("name", KINDS)
+@settings(max_examples=60, deadline=None)
+@given(piece=st.text(st.sampled_from("abeinst "), min_size=1, max_size=6), times=st.integers(1, 400), tail=st.text(max_size=3))
+def test_repetition(name, oracle, piece, times, tail):
+    assert_same(name, oracle, piece * times + tail)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_long_words_of_few_letters(name, oracle):
+    rng = random.Random(3)
+    for letters in ("ab", "aeiou", "xyz", "abcdefghijklmnopqrstuvwxyz", "0123456789abcdef", "=-*", "あいう", "привет", "😀😂🤣"):
+        for length in (40, 64, 65, 100, 1000):
+            assert_same(name, oracle, "".join(rng.choices(letters, k=length)))
+
+
+@settings(max_examples=100, deadline=None)
+@given(text=st.text())
+def test_decoding_undoes_encoding(text):
+    for name in KINDS:
+        encoding = taximeter.encoding(name)
+        assert encoding.decode(encoding.encode_ordinary(text)) == text
+
+
+@settings(max_examples=100, deadline=None)
+@given(tokens=st.lists(st.integers(0, 50_000), max_size=40))
+def test_tokens_in_any_order_are_decoded_as_tiktoken_does(tokens, oracle):
+    for name in KINDS:
+        ours, theirs = taximeter.encoding(name), oracle[name]
+        assert ours.decode_bytes(tokens) == theirs.decode_bytes(tokens)
+        assert ours.decode(tokens) == theirs.decode(tokens)
+        assert ours.decode(tokens, errors="ignore") == theirs.decode(tokens, errors="ignore")
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\udfffb", "\ud83d\ude00", "\ude00\ud83d", "é\ud83d 中\udc00\n"])
+@pytest.mark.parametrize("name", KINDS)
+def test_halves_of_surrogate_pairs_are_what_they_are_for_tiktoken(name, text, oracle):
+    assert_same(name, oracle, text)
+    assert taximeter.encoding(name).encode(text) == oracle[name].encode(text)
+
+
+# --- special tokens
+
+LOOKALIKES = [
+    "<|endoftext|>", "a<|endoftext|>b", " <|endoftext|> ", "<|endoftext|><|endoftext|>", "<|endoftext", "<|endoftext|", "|endoftext|>",
+    "<|ENDOFTEXT|>", "<<|endoftext|>>", "<|<|endoftext|>|>", "<|endofprompt|>", "<|fim_prefix|>x<|fim_suffix|>", "<|é|>", "<|" * 50,
+    "<|reserved_200018|><|start|>", "x  \n<|endoftext|>\n  y", "<|endoftext|>\ud800",
+]  # fmt: skip
+
+
+def outcome(call):
+    try:
+        return call()
+    except ValueError:
+        return ValueError
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("text", LOOKALIKES)
+def test_special_tokens_follow_tiktokens_rules(name, text, oracle):
+    ours, theirs = taximeter.encoding(name), oracle[name]
+    choices = [set(), {"<|endoftext|>"}, {"<|endoftext|>", "<|nonsense|>"}, "all"]
+    for allowed in choices:
+        for disallowed in [(), {"<|endoftext|>"}, {"<|endofprompt|>", "<|fim_prefix|>"}, "all"]:
+            # A set of names that are none of the encoding's is searched for as text by tiktoken's pattern and never met in ours.
+            arguments = {"allowed_special": allowed, "disallowed_special": disallowed}
+            known = {name for name in disallowed if disallowed == "all" or name in theirs.special_tokens_set}
+            if disallowed != "all" and set(disallowed) - known:
+                continue
+            assert outcome(lambda: ours.encode(text, **arguments)) == outcome(lambda: theirs.encode(text, **arguments)), arguments
+
+
+def test_a_disallowed_token_is_named():
+    with pytest.raises(ValueError, match=r"<\|endoftext\|>.*allowed_special.*disallowed_special"):
+        taximeter.encoding("cl100k_base").encode("a <|endoftext|>")
+
+
+# --- many texts, many threads
+
+
+def test_batches_are_counted_as_each_text(oracle):
+    texts = [corpora.languages(SAMPLE)[at : at + 700] for at in range(0, 60_000, 700)] + ["", "a"]
+    for name in KINDS:
+        assert taximeter.encoding(name).count_batch(texts) == [len(oracle[name].encode_ordinary(text)) for text in texts]
+    assert taximeter.encoding("gpt2").count_batch(text for text in ("a", "b c")) == [1, 2]
+    assert taximeter.encoding("gpt2").count_batch([]) == []
+
+
+def test_threads_count_the_same_text_at_once():
+    encoding = taximeter.encoding("o200k_base")
+    texts = [corpora.languages(SAMPLE), corpora.source(SAMPLE), corpora.prose(SAMPLE)]
+    expected = [encoding.count(text) for text in texts]
+    barrier = threading.Barrier(24)
+
+    def count(number):
+        barrier.wait()
+        return [encoding.count(texts[(number + turn) % 3]) for turn in range(6)]
+
+    with ThreadPoolExecutor(24) as pool:
+        for number, counts in enumerate(pool.map(count, range(24))):
+            assert counts == [expected[(number + turn) % 3] for turn in range(6)]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_children_of_a_fork_count_while_threads_of_the_parent_did():
+    script = """
+import os, sys, threading, taximeter
+encoding = taximeter.encoding("cl100k_base")
+text = "some words, and more of them; " * 20_000
+expected = encoding.count(text)
+stop = threading.Event()
+def work():
+    while not stop.is_set():
+        encoding.count(text)
+threads = [threading.Thread(target=work) for _ in range(4)]
+for thread in threads: thread.start()
+for _ in range(30):
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if encoding.count(text) == expected and taximeter.encoding("gpt2").count("a b") == 2 else 1)
+    assert os.waitpid(child, 0)[1] == 0
+stop.set()
+for thread in threads: thread.join()
+print("done")
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "done\n", done.stderr
+
+
+def test_a_long_count_lets_other_threads_run():
+    encoding = taximeter.encoding("o200k_base")
+    text = "".join(chr(0x4E00 + number * 7919 % 20000) for number in range(3_000_000))
+    ticks, running = [], threading.Event()
+
+    def tick():
+        while not running.is_set():
+            ticks.append(None)
+
+    ticker = threading.Thread(target=tick)
+    ticker.start()
+    before = len(ticks)
+    encoding.count(text)
+    during = len(ticks) - before
+    running.set()
+    ticker.join()
+    # Had the count kept the interpreter, the other thread would have had it for a switch interval or two: some 10,000 ticks.
+    assert during > 20_000
+
+
+# --- models
+
+
+@pytest.mark.parametrize(
+    ("model", "encoding"),
+    [
+        ("gpt-4o", "o200k_base"), ("gpt-4o-mini-2024-07-18", "o200k_base"), ("gpt-5.1", "o200k_base"), ("o3-pro", "o200k_base"),
+        ("gpt-4", "cl100k_base"), ("gpt-4-32k", "cl100k_base"), ("gpt-3.5-turbo-0125", "cl100k_base"), ("gpt-35-turbo", "cl100k_base"),
+        ("ft:gpt-4o-mini:acme::1", "o200k_base"), ("openai/gpt-4o", "o200k_base"), ("azure/gpt-4o", "o200k_base"),
+        ("openai/gpt-oss-120b", "o200k_harmony"), ("us.openai.gpt-oss-120b-1:0", "o200k_harmony"), ("openai/gpt-5:free", "o200k_base"),
+        ("text-embedding-3-small", "cl100k_base"), ("davinci", "r50k_base"), ("code-davinci-edit-001", "p50k_edit"), ("gpt2", "gpt2"),
+    ],
+)  # fmt: skip
+def test_models_of_openai_are_exact(model, encoding, oracle):
+    text = "Some text, 12345 and 中文."
+    expected = taximeter.TokenCount(len(oracle[encoding].encode_ordinary(text)), encoding, exact=True)
+    assert taximeter.count_tokens(text, model=model) == expected
+    found = taximeter.encoding_for_model(model)
+    assert found.exact
+    assert found.encoding.name == encoding
+
+
+def test_tiktokens_own_models_have_its_encodings():
+    from tiktoken import model as theirs
+
+    for name, encoding in theirs.MODEL_TO_ENCODING.items():
+        assert taximeter.encoding_for_model(name).encoding.name == encoding
+    for prefix, encoding in theirs.MODEL_PREFIX_TO_ENCODING.items():
+        assert taximeter.encoding_for_model(f"{prefix}x" if prefix.endswith("-") else prefix).encoding.name == encoding
+
+
+def test_every_model_of_the_catalog_is_counted():
+    models = taximeter.default_meter.models()
+    assert len(models) > 500
+    kinds = {"exact": 0, "estimate": 0, "words": 0}
+    for provider, model, *_ in models:
+        for name in (model, f"{provider}/{model}"):
+            counted = taximeter.count_tokens("three little words", model=name)
+            assert counted.tokens == 3
+            kinds["words" if counted.encoding == "words" else "exact" if counted.exact else "estimate"] += 1
+    assert all(kinds.values()), kinds
+
+
+def test_other_models_are_estimates():
+    text = "The quick brown fox jumps over the lazy dog. 你好"
+    approximated = taximeter.encoding("cl100k_base").count(text)
+    for model in ("claude-sonnet-4-5", "gemini-2.5-pro", "mistral-large-latest", "deepseek-chat"):
+        assert taximeter.count_tokens(text, model=model) == (approximated, "cl100k_base", False)
+    # Ten words; a price by the second is no price for tokens.
+    assert taximeter.count_tokens(text, model="whisper-1") == (13, "words", False)
+    assert taximeter.count_tokens(text, encoding="words") == (13, "words", False)
+    assert taximeter.count_tokens("", encoding="words") == (0, "words", False)
+
+
+# --- registered tokenizers
+
+
+@pytest.fixture
+def forget():
+    """Registers anew under names of its own, for nothing unregisters."""
+    taximeter.tokens.encoding_for_model.cache_clear()
+    yield
+    taximeter.tokens.encoding_for_model.cache_clear()
+
+
+@pytest.mark.parametrize("file", ["anthropic_tokenizer.json", "deepseek_tokenizer.json"])
+def test_a_registered_tokenizer_is_exact(file, forget):
+    import tokenizers
+
+    path = corpora.vocabularies() / file
+    theirs = tokenizers.Tokenizer.from_file(str(path))
+    theirs.no_truncation()
+    theirs.no_padding()
+    prefix = f"test-{file[:4]}"
+    taximeter.register_tokenizer(prefix, path)
+    ours = taximeter.encoding_for_model(f"host/{prefix}-large")
+    assert ours.exact
+    texts = [corpora.languages(30_000), corpora.source(30_000), "don't  stop\r\n\r\n😀 été", ""]
+    for text in texts:
+        expected = theirs.encode(text, add_special_tokens=False).ids
+        assert ours.encoding.encode(text) == expected
+        assert ours.encoding.decode(expected) == theirs.decode(expected, skip_special_tokens=False)
+        assert taximeter.count_tokens(text, model=f"{prefix}-8b") == (len(expected), prefix, True)
+    assert ours.encoding.count_batch(texts) == [len(theirs.encode(text, add_special_tokens=False).ids) for text in texts]
+
+
+def test_the_longest_prefix_counts_and_the_latest_registration(tmp_path, forget):
+    def tokenizer(words):
+        path = tmp_path / "tokenizer.json"
+        vocabulary = {word: number for number, word in enumerate(["?", *words])}
+        model = {"type": "WordLevel", "vocab": vocabulary, "unk_token": "?"}
+        path.write_text(json.dumps({"version": "1.0", "pre_tokenizer": {"type": "Whitespace"}, "model": model, "added_tokens": []}))
+        return path
+
+    taximeter.register_tokenizer("own", tokenizer(["a"]))
+    taximeter.register_tokenizer("own-large", tokenizer(["a", "b"]))
+    assert taximeter.encoding_for_model("own-small").encoding.encode("a b") == [1, 0]
+    assert taximeter.encoding_for_model("own-large-2").encoding.encode("a b") == [1, 2]
+    taximeter.register_tokenizer("own", tokenizer(["b"]))
+    assert taximeter.encoding_for_model("own-small").encoding.encode("a b") == [0, 1]
+
+
+def test_what_is_no_tokenizer_is_refused(tmp_path):
+    path = tmp_path / "tokenizer.json"
+    path.write_text("{}")
+    with pytest.raises(ValueError, match=r"tokenizer\.json is no tokenizer\.json"):
+        taximeter.register_tokenizer("x", path)
+    with pytest.raises(ValueError, match="absent"):
+        taximeter.register_tokenizer("x", tmp_path / "absent")
+    with pytest.raises(ValueError, match="prefix must not be empty"):
+        taximeter.register_tokenizer(" ", path)
+    with pytest.raises(TypeError, match="prefix must be a str, not int"):
+        taximeter.register_tokenizer(1, path)
+
+
+# --- chats
+
+
+def test_a_chat_is_its_texts_and_what_its_form_adds():
+    """The example of OpenAI's cookbook, whose answers of the API for it are 129 and 124."""
+    messages = [
+        {"role": "system", "content": "You are a helpful, pattern-following assistant that translates corporate jargon into plain English."},
+        {"role": "system", "name": "example_user", "content": "New synergies will help drive top-line growth."},
+        {"role": "system", "name": "example_assistant", "content": "Things working well together will increase revenue."},
+        {
+            "role": "system",
+            "name": "example_user",
+            "content": "Let's circle back when we have more bandwidth to touch base on opportunities for increased leverage.",
+        },
+        {"role": "system", "name": "example_assistant", "content": "Let's talk later when we're less busy about how to do better."},
+        {
+            "role": "user",
+            "content": "This late pivot means we don't have time to boil the ocean for the client deliverable.",
+        },
+    ]
+    assert taximeter.count_messages(messages, "gpt-4") == (129, "cl100k_base", False)
+    assert taximeter.count_messages(messages, "gpt-4o") == (124, "o200k_base", False)
+
+
+def test_tools_are_counted():
+    """The other example of the cookbook, whose answers are 105 and 101."""
+    parameters = {
+        "type": "object",
+        "properties": {
+            "location": {"type": "string", "description": "The city and state, e.g. San Francisco, CA"},
+            "unit": {"type": "string", "description": "The unit of temperature to return", "enum": ["celsius", "fahrenheit"]},
+        },
+        "required": ["location"],
+    }
+    function = {"name": "get_current_weather", "description": "Get the current weather in a given location", "parameters": parameters}
+    messages = [
+        {"role": "system", "content": "You are a helpful assistant that can answer to questions about the weather."},
+        {"role": "user", "content": "What's the weather like in San Francisco?"},
+    ]
+    tools = [{"type": "function", "function": function}]
+    assert taximeter.count_messages(messages, "gpt-4", tools=tools).tokens == 105
+    assert taximeter.count_messages(messages, "gpt-4o", tools=tools).tokens == 101
+    assert taximeter.count_messages(messages, "gpt-4o", tools=[function]).tokens == 101
+
+
+def test_parts_and_calls_of_tools_are_counted():
+    text = taximeter.count_tokens("hello there", "gpt-4o").tokens
+    bare = taximeter.count_messages([{"role": "user", "content": "hello there"}], "gpt-4o")
+    assert bare.tokens == 3 + 3 + 1 + text
+    parts = [{"type": "text", "text": "hello there"}, {"type": "image_url", "image_url": {"url": "data:…"}}]
+    assert taximeter.count_messages([{"role": "user", "content": parts}], "gpt-4o") == bare
+    call = [{"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}]
+    assert taximeter.count_messages([{"role": "assistant", "content": None, "tool_calls": call}], "gpt-4o").tokens > 10
+    assert taximeter.count_messages([], "gpt-4o").tokens == 3
+
+
+@pytest.mark.parametrize(
+    ("messages", "message"),
+    [
+        (None, "messages must be a sequence of mappings, not NoneType"),
+        ("hello", "messages must be a sequence of mappings, not str"),
+        ({"role": "user"}, "messages must be a sequence of mappings, not dict"),
+        (["hello"], r"messages\[0\] must be a mapping, not str"),
+        ([{"role": "user", "content": 1}], r"messages\[0\]\['content'\] must be a str or a sequence of parts, not int"),
+        ([{"role": b"user"}], r"messages\[0\]\['role'\] must be a str, not bytes"),
+    ],
+)
+def test_what_is_no_chat_is_named(messages, message):
+    with pytest.raises(TypeError, match=message):
+        taximeter.count_messages(messages, "gpt-4o")
+
+
+# --- bad input
+
+
+@pytest.mark.parametrize("value", [None, b"bytes", 1, 1.5, ["a"]])
+def test_what_is_no_text_is_named(value):
+    encoding = taximeter.encoding("gpt2")
+    kind = type(value).__name__
+    for call in (encoding.count, encoding.encode, encoding.encode_ordinary, lambda text: taximeter.count_tokens(text, "gpt-4o")):
+        with pytest.raises(TypeError, match=f"text must be a str, not {kind}"):
+            call(value)
+    with pytest.raises(TypeError, match=rf"texts\[1\] must be a str, not {kind}"):
+        encoding.count_batch(["a", value])
+    with pytest.raises(TypeError, match=f"name must be a str, not {kind}"):
+        taximeter.encoding(value)
+    with pytest.raises(TypeError, match=f"model must be a str, not {kind}" if value is not None else "either model or encoding"):
+        taximeter.count_tokens("a", model=value)
+
+
+def test_arguments_that_are_none_of_theirs():
+    encoding = taximeter.encoding("gpt2")
+    for texts in ("text", b"text", 1):
+        with pytest.raises(TypeError, match="texts must be a sequence of str"):
+            encoding.count_batch(texts)
+    for tokens in ("text", 1, ["a"], [1.5], None):
+        with pytest.raises(TypeError, match="tokens must be a sequence of int"):
+            encoding.decode(tokens)
+    for token in (50257, -1, 2**40):
+        with pytest.raises(KeyError, match="gpt2 has no token"):
+            encoding.decode([token])
+    for names in ("some", 1, [1]):
+        with pytest.raises(TypeError, match="allowed_special must be 'all' or a set of special tokens"):
+            encoding.encode("a", allowed_special=names)
+    with pytest.raises(TypeError, match="either model or encoding"):
+        taximeter.count_tokens("a", "gpt-4o", encoding="gpt2")
+
+
+def test_unknown_names_lead_to_the_nearest():
+    for error in (ValueError, KeyError, taximeter.UnknownNameError):
+        with pytest.raises(error, match='unknown encoding "o200k"; the nearest names are o200k_base, o200k_harmony'):
+            taximeter.encoding("o200k")
+    with pytest.raises(taximeter.UnknownNameError, match='unknown model "gtp-4o"; the nearest names are gpt-4o'):
+        taximeter.count_tokens("a", model="gtp-4o")
+    with pytest.raises(taximeter.UnknownNameError, match="claude-sonnet-4-5"):
+        taximeter.encoding_for_model("claude-sonet-4-5")
+    with pytest.raises(taximeter.UnknownNameError, match='unknown model "zzzzzzzzzzz"; no name is near it'):
+        taximeter.encoding_for_model("zzzzzzzzzzz")
+
+
+def test_an_encoding_is_pickled_by_its_name():
+    encoding = pickle.loads(pickle.dumps(taximeter.encoding("cl100k_base")))
+    assert repr(encoding) == "<Encoding 'cl100k_base'>"
+    assert encoding.count("a b") == 2
+
+
+def test_importing_loads_no_vocabulary_and_counting_no_network(run):
+    script = """
+import socket, sys, taximeter
+assert "taximeter.tokens" not in sys.modules
+def refuse(*_, **__): raise AssertionError("a connection")
+socket.socket.connect = socket.getaddrinfo = refuse
+print(taximeter.count_tokens("a b c", "gpt-4o").tokens)
+"""
+    assert run(script).stdout.strip() == "3"
