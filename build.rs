@@ -30,7 +30,11 @@ mod packed;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let out = env::var("OUT_DIR")?;
-    for (name, encoding) in [("o200k_base", tiktoken_rs::o200k_base()?), ("cl100k_base", tiktoken_rs::cl100k_base()?), ("p50k_base", tiktoken_rs::p50k_base()?)] {
+    for (name, encoding) in [
+        ("o200k_base", tiktoken_rs::o200k_base()?),
+        ("cl100k_base", tiktoken_rs::cl100k_base()?),
+        ("p50k_base", tiktoken_rs::p50k_base()?),
+    ] {
         fs::write(Path::new(&out).join(name).with_extension("bin"), vocabulary(&encoding)?)?;
     }
     fs::write(Path::new(&out).join("classes.bin"), classes()?)?;
@@ -49,7 +53,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// An encoding's vocabulary, packed: the two tokens that byte-pair encoding merges last into each.
 fn vocabulary(encoding: &CoreBPE) -> Result<Vec<u8>, Box<dyn Error>> {
-    let special: HashSet<Vec<u8>> = encoding.special_tokens().into_iter().map(|token| token.as_bytes().to_vec()).collect();
+    let special: HashSet<Vec<u8>> =
+        encoding.special_tokens().into_iter().map(|token| token.as_bytes().to_vec()).collect();
     let tokens: Vec<Option<Vec<u8>>> = (0..)
         .map_while(|id| encoding.decode_bytes(&[id]).ok())
         .map(|token| Some(token).filter(|token| !special.contains(token)))
@@ -62,7 +67,8 @@ fn vocabulary(encoding: &CoreBPE) -> Result<Vec<u8>, Box<dyn Error>> {
         *byte = *single;
     }
     let last = tokens.iter().rposition(Option::is_some).unwrap_or_default();
-    let halves: Result<Vec<_>, _> = tokens[packed::BYTES..=last].iter().map(|token| halves(token.as_deref(), &ranks)).collect();
+    let halves: Result<Vec<_>, _> =
+        tokens[packed::BYTES..=last].iter().map(|token| halves(token.as_deref(), &ranks)).collect();
     Ok(packed::pack(&bytes, &halves?)?)
 }
 
@@ -88,7 +94,9 @@ fn classes() -> Result<Vec<u8>, Box<dyn Error>> {
     let mut classes = vec![0; 0x11_0000];
     let categories = [r"\s", r"[\r\n]", r"\p{N}", r"[\p{Lu}\p{Lt}]", r"\p{Ll}", r"[\p{Lm}\p{Lo}]", r"\p{M}"];
     for (number, category) in categories.into_iter().enumerate() {
-        let HirKind::Class(Class::Unicode(class)) = regex_syntax::parse(category)?.into_kind() else { return Err(category.into()) };
+        let HirKind::Class(Class::Unicode(class)) = regex_syntax::parse(category)?.into_kind() else {
+            return Err(category.into());
+        };
         for range in class.ranges() {
             classes[range.start() as usize..=range.end() as usize].fill(number as u8 + 1);
         }

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable
 
 import sink
-
 import taximeter
 
 EVENTS = 400_000

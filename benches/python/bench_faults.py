@@ -14,9 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import sink
-from bench_process import PRODUCER
-
 import taximeter
+from bench_process import PRODUCER
 
 KILLS = 1000
 FORKS = 1000

@@ -15,14 +15,15 @@ from pydoc_data.topics import topics
 
 MEGABYTE = 1_000_000
 
-EMOJI = "😀 👍🏽 🚀 👩‍👩‍👧 🇩🇪 ❤️ 🎉🎉 🙏 ✅ 😂🤣".split()
+EMOJI = ["😀", "👍🏽", "🚀", "👩\u200d👩\u200d👧", "🇩🇪", "❤️", "🎉🎉", "🙏", "✅", "😂🤣"]
 
 
 def folder(package: str) -> Path:
     """Where an installed package lies."""
     found = importlib.util.find_spec(package)
-    assert found is not None and found.submodule_search_locations, f"{package} is not installed: make test installs it"
-    return Path(found.submodule_search_locations[0])
+    places = found and found.submodule_search_locations
+    assert places, f"{package} is not installed: make test installs it"
+    return Path(places[0])
 
 
 def vocabularies() -> Path:
@@ -48,8 +49,7 @@ def source(size: int = MEGABYTE) -> str:
 
 def languages(size: int = MEGABYTE) -> str:
     """Ninety languages line by line, every third with an emoji: the messages of Django and their translations."""
-    files = sorted(folder("django").glob("conf/locale/*/LC_MESSAGES/django.po"))
-    files += sorted(folder("django").glob("contrib/admin/locale/*/LC_MESSAGES/django.po"))
+    files = sorted(folder("django").glob("**/locale/*/LC_MESSAGES/*.po"))
     lines = [line for file in files for line in re.findall(r'msgstr "(.+)"\n', file.read_text(encoding="utf-8"))]
     random.Random(1).shuffle(lines)
     emoji = cycle(EMOJI)

@@ -12,6 +12,7 @@ import bench_faults
 import bench_ledger
 import bench_price
 import bench_process
+import bench_tokens
 import bench_track
 
 BENCHES = {
@@ -21,6 +22,7 @@ BENCHES = {
     "process": bench_process.main,
     "delivery": bench_delivery.main,
     "faults": bench_faults.main,
+    "tokens": bench_tokens.main,
 }
 
 for name in sys.argv[1:] or BENCHES:

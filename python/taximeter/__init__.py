@@ -96,7 +96,8 @@ __all__ = [
 
 
 _OF_TOKENS = frozenset({
-    "Encoding", "ModelEncoding", "TokenCount", "count_messages", "count_tokens", "encoding", "encoding_for_model", "register_tokenizer",
+    "Encoding", "ModelEncoding", "TokenCount", "count_messages", "count_tokens", "encoding", "encoding_for_model",
+    "register_tokenizer",
 })  # fmt: skip
 
 

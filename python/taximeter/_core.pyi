@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from os import PathLike
-from typing import Any, final
+from typing import Any, Literal, final
 
 __version__: str
 UNITS: dict[str, tuple[int, list[str]]]
@@ -260,15 +260,16 @@ class Encoding:
         self,
         text: str,
         *,
-        allowed_special: Literal["all"] | Collection[str] = ...,
-        disallowed_special: Literal["all"] | Collection[str] = ...,
+        allowed_special: Literal["all"] | Collection[str] | None = None,
+        disallowed_special: Literal["all"] | Collection[str] | None = None,
     ) -> list[int]:
         """The tokens of a text, with `tiktoken`'s rules for special ones.
 
         Args:
             text: the text.
-            allowed_special: special tokens that stand for themselves; `"all"` or a collection, by default none.
-            disallowed_special: special tokens that must not be in the text; `"all"`, the default, for those that are not allowed.
+            allowed_special: special tokens that stand for themselves: `"all"` or a collection; by default none.
+            disallowed_special: special tokens that must not be in the text: a collection, or `"all"`, which is the default, for
+                those that are not allowed.
 
         Raises:
             ValueError: a disallowed one is in the text.

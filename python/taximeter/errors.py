@@ -1,6 +1,7 @@
 """The exceptions of taximeter.
 
-Only calls that ask for something raise them: `price()`, `count_tokens()`, `Ledger`, `init()` and the command line. Metering never raises.
+Only calls that ask for something raise them: `price()`, `count_tokens()`, `Ledger`, `init()` and the command line. Metering never
+raises.
 """
 
 from __future__ import annotations

@@ -17,7 +17,16 @@ from ._core import Encoding, encoding
 if TYPE_CHECKING:
     from os import PathLike
 
-__all__ = ["Encoding", "ModelEncoding", "TokenCount", "count_messages", "count_tokens", "encoding", "encoding_for_model", "register_tokenizer"]
+__all__ = [
+    "Encoding",
+    "ModelEncoding",
+    "TokenCount",
+    "count_messages",
+    "count_tokens",
+    "encoding",
+    "encoding_for_model",
+    "register_tokenizer",
+]
 
 _WORDS: Final = "words"
 _APPROXIMATION: Final = "cl100k_base"
@@ -91,11 +100,7 @@ def _count(texts: Sequence[str], model: object, encoding: object) -> TokenCount:
         found = ModelEncoding(None, exact=False) if encoding == _WORDS else ModelEncoding(_core.encoding(encoding), exact=True)
     if found.encoding is None:
         return TokenCount(sum(int(len(text.split()) * _TOKENS_PER_WORD) for text in texts), _WORDS, exact=False)
-    if len(texts) == 1:
-        tokens = found.encoding.count(texts[0])
-    else:
-        tokens = sum(found.encoding.count_batch(texts))
-    return TokenCount(tokens, found.encoding.name, found.exact)
+    return TokenCount(sum(found.encoding.count_batch(texts)), found.encoding.name, found.exact)
 
 
 @lru_cache(maxsize=1024)
@@ -107,8 +112,8 @@ def encoding_for_model(model: str) -> ModelEncoding:
             fine-tuned models (`ft:gpt-4o:acme::1`) are understood.
 
     Returns:
-        The tokenizer that was registered for it; for models of OpenAI's, their own encoding by the tables of `tiktoken` 0.14; for other
-        models that the price catalog has, `cl100k_base` as an estimate, or no encoding if the price is not one for tokens.
+        The tokenizer that was registered for it; for models of OpenAI's, their own encoding by the tables of `tiktoken` 0.14; for
+        other models that the price catalog has, `cl100k_base` as an estimate, or no encoding if the price is not one for tokens.
 
     Raises:
         UnknownNameError: nobody knows the model; the message lists the nearest names.

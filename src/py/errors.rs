@@ -5,8 +5,8 @@ use pyo3::{PyErr, import_exception};
 
 use crate::delivery::AddressError;
 use crate::ledger::LedgerError as CoreLedgerError;
-use crate::tokens::registered::{EncodeError, RegisterError};
 use crate::pricing::{CatalogError as CoreCatalogError, OverrideError, PriceError};
+use crate::tokens::registered::{EncodeError, RegisterError};
 
 import_exception!(taximeter.errors, CatalogError);
 import_exception!(taximeter.errors, ConfigError);

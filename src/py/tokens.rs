@@ -62,7 +62,8 @@ impl Chosen {
         if let Ok(text) = value.cast::<PyString>() {
             return if text.to_str()? == "all" { Ok(Self::All) } else { Err(Self::error(name)) };
         }
-        let names: PyResult<Vec<String>> = value.try_iter().map_err(|_| Self::error(name))?.map(|name| name?.extract()).collect();
+        let names: PyResult<Vec<String>> =
+            value.try_iter().map_err(|_| Self::error(name))?.map(|name| name?.extract()).collect();
         Ok(Self::These(names.map_err(|_| Self::error(name))?))
     }
 
@@ -154,10 +155,18 @@ impl PyEncoding {
 
     fn count_batch(&self, py: Python<'_>, texts: &Bound<'_, PyAny>) -> PyResult<Vec<usize>> {
         if texts.is_instance_of::<PyString>() || texts.is_instance_of::<PyBytes>() {
-            return Err(PyTypeError::new_err(format!("texts must be a sequence of str, not {}", texts.get_type().name()?)));
+            return Err(PyTypeError::new_err(format!(
+                "texts must be a sequence of str, not {}",
+                texts.get_type().name()?
+            )));
         }
         let not_texts = |_| PyTypeError::new_err("texts must be a sequence of str");
-        let texts: Vec<_> = texts.try_iter().map_err(not_texts)?.enumerate().map(|(n, text)| Text::of(&format!("texts[{n}]"), &text?)).collect::<PyResult<_>>()?;
+        let texts: Vec<_> = texts
+            .try_iter()
+            .map_err(not_texts)?
+            .enumerate()
+            .map(|(n, text)| Text::of(&format!("texts[{n}]"), &text?))
+            .collect::<PyResult<_>>()?;
         let texts: Vec<&str> = texts.iter().map(Text::as_str).collect::<PyResult<_>>()?;
         detached(py, texts.iter().map(|text| text.len()).sum(), || match &self.0 {
             Kind::Embedded(encoding) => Ok(encoding.count_batch(&texts)),
@@ -168,7 +177,11 @@ impl PyEncoding {
     fn decode_bytes<'py>(&self, py: Python<'py>, tokens: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
         let tokens: Vec<Token> = tokens.extract().map_err(|error: PyErr| {
             if error.is_instance_of::<PyOverflowError>(py) {
-                PyKeyError::new_err(format!("{} has no token but those from 0 to {}", self.name(), self.max_token_value()))
+                PyKeyError::new_err(format!(
+                    "{} has no token but those from 0 to {}",
+                    self.name(),
+                    self.max_token_value()
+                ))
             } else {
                 PyTypeError::new_err("tokens must be a sequence of int")
             }
@@ -217,7 +230,9 @@ impl PyEncoding {
     /// Embedded ones are pickled by name. A registered one is not, for another process need not have it.
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (String,))> {
         if matches!(self.0, Kind::Registered(_)) {
-            return Err(PyTypeError::new_err("a registered tokenizer cannot be pickled: register it in the other process"));
+            return Err(PyTypeError::new_err(
+                "a registered tokenizer cannot be pickled: register it in the other process",
+            ));
         }
         Ok((py.import("taximeter._core")?.getattr("encoding")?, (self.name().to_owned(),)))
     }

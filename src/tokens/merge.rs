@@ -41,7 +41,12 @@ pub(super) struct Merger {
 
 impl Merger {
     pub(super) fn new() -> Self {
-        Self { joints: vec![0; JOINTS].into_boxed_slice(), merges: vec![0; MERGES].into_boxed_slice(), tokens: Vec::new(), dead: Vec::new() }
+        Self {
+            joints: vec![0; JOINTS].into_boxed_slice(),
+            merges: vec![0; MERGES].into_boxed_slice(),
+            tokens: Vec::new(),
+            dead: Vec::new(),
+        }
     }
 
     /// The tokens of the bytes from `start` to `end`, which are not empty, and no token of their own.
@@ -85,8 +90,9 @@ impl Merger {
             nexts[place] = place as u8 + 1;
             befores[place] = (place as u8).wrapping_sub(1);
         }
-        let ranked = |merged: Token, place: usize| if merged == NONE { u32::MAX } else { merged << PLACE | place as u32 };
-        for (place, [first, second]) in bytes.array_windows().enumerate() {
+        let ranked =
+            |merged: Token, place: usize| if merged == NONE { u32::MAX } else { merged << PLACE | place as u32 };
+        for (place, (first, second)) in bytes.iter().zip(&bytes[1..]).enumerate() {
             merges[place] = ranked(vocabulary.two(*first, *second), place);
         }
         loop {
@@ -104,11 +110,15 @@ impl Merger {
             if next < length {
                 befores[next] = place as u8;
                 let after = start + usize::from(nexts[next]);
-                merges[place] = ranked(self.merged(vocabulary, text, [tokens[place], tokens[next]], start + place, after), place);
+                merges[place] =
+                    ranked(self.merged(vocabulary, text, [tokens[place], tokens[next]], start + place, after), place);
             }
             if place > 0 {
                 let before = usize::from(befores[place]) % SHORT_PIECE;
-                merges[before] = ranked(self.merged(vocabulary, text, [tokens[before], tokens[place]], start + before, start + next), before);
+                merges[before] = ranked(
+                    self.merged(vocabulary, text, [tokens[before], tokens[place]], start + before, start + next),
+                    before,
+                );
             }
         }
         let mut place = 0;
@@ -119,8 +129,15 @@ impl Merger {
     }
 
     /// What two tokens merge into, which are the bytes from `start` to `end`, or [`NONE`].
-    #[inline(always)]
-    fn merged(&mut self, vocabulary: &Vocabulary, text: &[u8], [left, right]: [Token; 2], start: usize, end: usize) -> Token {
+    #[inline]
+    fn merged(
+        &mut self,
+        vocabulary: &Vocabulary,
+        text: &[u8],
+        [left, right]: [Token; 2],
+        start: usize,
+        end: usize,
+    ) -> Token {
         let both = u64::from(left) << TOKEN | u64::from(right);
         let place = (both.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize % MERGES;
         let known = self.merges[place];
@@ -135,8 +152,15 @@ impl Merger {
 
     /// A token at `at` that goes with the one before it and leads to no dead place: in repetitive text that one again, otherwise the
     /// longest there is.
-    #[inline(always)]
-    fn fitting(&mut self, vocabulary: &Vocabulary, text: &[u8], start: usize, at: usize, end: usize) -> Option<(Token, usize)> {
+    #[inline]
+    fn fitting(
+        &mut self,
+        vocabulary: &Vocabulary,
+        text: &[u8],
+        start: usize,
+        at: usize,
+        end: usize,
+    ) -> Option<(Token, usize)> {
         let last = self.tokens.last().copied();
         if let Some(last) = last {
             let width = vocabulary.width(last);
@@ -151,7 +175,9 @@ impl Merger {
         let mut limit = end - at;
         while limit > 0 {
             let (token, length) = vocabulary.longest(text, at, limit);
-            if self.is_alive(at + length - start) && last.is_none_or(|last| self.is_joint(vocabulary, text, at, last, token)) {
+            if self.is_alive(at + length - start)
+                && last.is_none_or(|last| self.is_joint(vocabulary, text, at, last, token))
+            {
                 return Some((token, length));
             }
             limit = length - 1;
@@ -160,13 +186,13 @@ impl Merger {
     }
 
     /// Whether the rest of the piece may be encoded from a place.
-    #[inline(always)]
+    #[inline]
     fn is_alive(&self, place: usize) -> bool {
         self.dead[place / 64] >> (place % 64) & 1 == 0
     }
 
     /// As [`Vocabulary::are_neighbours`], remembered.
-    #[inline(always)]
+    #[inline]
     fn is_joint(&mut self, vocabulary: &Vocabulary, text: &[u8], at: usize, left: Token, right: Token) -> bool {
         let joint = (u64::from(left) << 32 | u64::from(right) << 1) | 1 << 63;
         let place = joint.wrapping_mul(0x9E37_79B9_7F4A_7C15) as usize >> 40;

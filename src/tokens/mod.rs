@@ -130,7 +130,10 @@ impl Encoding {
     /// When there is none; the message lists those there are.
     pub fn named(name: &str) -> Result<Arc<Self>, UnknownEncoding> {
         static LOADED: [ArcSwapOption<Encoding>; NAMES.len()] = [const { ArcSwapOption::const_empty() }; NAMES.len()];
-        let place = NAMES.iter().position(|(known, _)| *known == name).ok_or_else(|| UnknownEncoding { name: name.to_owned() })?;
+        let place = NAMES
+            .iter()
+            .position(|(known, _)| *known == name)
+            .ok_or_else(|| UnknownEncoding { name: name.to_owned() })?;
         let (name, source) = NAMES[place];
         Ok(load_once(&LOADED[place], || Self {
             name,

@@ -51,11 +51,12 @@ pub fn register(prefix: &str, path: &Path) -> Result<(), RegisterError> {
     if prefix.trim().is_empty() {
         return Err(RegisterError::Prefix);
     }
-    let mut tokenizer =
-        Tokenizer::from_file(path).map_err(|error| RegisterError::File { path: path.to_owned(), reason: error.to_string() })?;
+    let mut tokenizer = Tokenizer::from_file(path)
+        .map_err(|error| RegisterError::File { path: path.to_owned(), reason: error.to_string() })?;
     // A file may ask for texts to be cut or filled up to a length, which is of use to a model and not to a count.
     tokenizer.with_padding(None);
-    let file_error = |error: tokenizers::Error| RegisterError::File { path: path.to_owned(), reason: error.to_string() };
+    let file_error =
+        |error: tokenizers::Error| RegisterError::File { path: path.to_owned(), reason: error.to_string() };
     tokenizer.with_truncation(None).map_err(file_error)?;
     let registered = Arc::new(Registered { prefix: prefix.trim().to_owned(), tokenizer });
     ALL.rcu(|all| {

@@ -3,6 +3,7 @@
 //! Their names and numbers are those of `tiktoken` 0.14 (`tiktoken_ext/openai_public.py`).
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 
 use super::vocabulary::Token;
 
@@ -12,6 +13,24 @@ const CLOSES: &str = "|>";
 
 /// Bytes of the longest name: no look further than that keeps looking linear.
 const LONGEST: usize = 24;
+
+/// Those of `o200k_harmony` that mean something.
+const HARMONY: [(&str, Token); 10] = [
+    ("endoftext", 199_999),
+    ("endofprompt", 200_018),
+    ("startoftext", 199_998),
+    ("return", 200_002),
+    ("constrain", 200_003),
+    ("channel", 200_005),
+    ("start", 200_006),
+    ("end", 200_007),
+    ("message", 200_008),
+    ("call", 200_012),
+];
+
+/// The numbers of its `<|reserved_…|>`, which mean nothing yet.
+const RESERVED: [RangeInclusive<Token>; 4] =
+    [200_000..=200_001, 200_004..=200_004, 200_009..=200_011, 200_013..=201_087];
 
 /// The special tokens of an encoding.
 #[derive(Debug)]
@@ -23,23 +42,24 @@ pub(super) struct Special {
 impl Special {
     /// Those of the encoding of a name.
     pub(super) fn of(name: &str) -> Self {
-        let mut all: Vec<(String, Token)> = Vec::new();
-        let mut add = |tokens: &[(&str, Token)]| all.extend(tokens.iter().map(|(name, token)| (format!("{OPENS}{name}{CLOSES}"), *token)));
-        match name {
-            "o200k_base" => add(&[("endoftext", 199_999), ("endofprompt", 200_018)]),
-            "o200k_harmony" => {
-                add(&[("endoftext", 199_999), ("endofprompt", 200_018), ("startoftext", 199_998), ("return", 200_002), ("constrain", 200_003)]);
-                add(&[("channel", 200_005), ("start", 200_006), ("end", 200_007), ("message", 200_008), ("call", 200_012)]);
-                for token in [200_000, 200_001, 200_004, 200_009, 200_010, 200_011].into_iter().chain(200_013..=201_087) {
-                    add(&[(&format!("reserved_{token}"), token)]);
-                }
+        let named: &[(&str, Token)] = match name {
+            "o200k_base" => &[("endoftext", 199_999), ("endofprompt", 200_018)],
+            "o200k_harmony" => &HARMONY,
+            "cl100k_base" => &[
+                ("endoftext", 100_257),
+                ("fim_prefix", 100_258),
+                ("fim_middle", 100_259),
+                ("fim_suffix", 100_260),
+                ("endofprompt", 100_276),
+            ],
+            "p50k_edit" => {
+                &[("endoftext", 50_256), ("fim_prefix", 50_281), ("fim_middle", 50_282), ("fim_suffix", 50_283)]
             }
-            "cl100k_base" => {
-                add(&[("endoftext", 100_257), ("fim_prefix", 100_258), ("fim_middle", 100_259), ("fim_suffix", 100_260)]);
-                add(&[("endofprompt", 100_276)]);
-            }
-            "p50k_edit" => add(&[("endoftext", 50_256), ("fim_prefix", 50_281), ("fim_middle", 50_282), ("fim_suffix", 50_283)]),
-            _ => add(&[("endoftext", 50_256)]),
+            _ => &[("endoftext", 50_256)],
+        };
+        let mut all: Vec<_> = named.iter().map(|(name, token)| (format!("{OPENS}{name}{CLOSES}"), *token)).collect();
+        if name == "o200k_harmony" {
+            all.extend(RESERVED.into_iter().flatten().map(|token| (format!("{OPENS}reserved_{token}{CLOSES}"), token)));
         }
         // 200,018 has two names; the older one is what tiktoken decodes it to.
         let texts = all.iter().rev().map(|(text, token)| (*token, text.clone())).collect();
@@ -63,7 +83,11 @@ impl Special {
     }
 
     /// A text up to the first special token that `is_allowed` names, that token, and what follows.
-    pub(super) fn split<'a>(&self, text: &'a str, is_allowed: impl Fn(&str) -> bool) -> Option<(&'a str, Token, &'a str)> {
+    pub(super) fn split<'a>(
+        &self,
+        text: &'a str,
+        is_allowed: impl Fn(&str) -> bool,
+    ) -> Option<(&'a str, Token, &'a str)> {
         let found = self.find(text, is_allowed)?;
         let (before, after) = text.split_once(found)?;
         Some((before, *self.tokens.get(found)?, after))

@@ -1,1 +1,210 @@
-//! Tests.
+//! Tokens beside `tiktoken-rs`: its vocabularies, its patterns in their own engine, and its merge, which is the literal one.
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::sync::LazyLock;
+use std::thread;
+
+use proptest::prelude::*;
+use tiktoken_rs::CoreBPE;
+
+use super::models::{encoding_of, nearest};
+use super::packed::{self, BYTES, GAP};
+use super::table::{Table, key, load};
+use super::{Encoding, Token, names};
+
+static ORACLES: LazyLock<Vec<(&str, CoreBPE)>> = LazyLock::new(|| {
+    vec![
+        ("o200k_base", tiktoken_rs::o200k_base().unwrap()),
+        ("cl100k_base", tiktoken_rs::cl100k_base().unwrap()),
+        ("p50k_base", tiktoken_rs::p50k_base().unwrap()),
+        ("r50k_base", tiktoken_rs::r50k_base().unwrap()),
+    ]
+});
+
+fn assert_same(text: &str) {
+    for (name, oracle) in ORACLES.iter() {
+        let (ours, theirs) = (Encoding::named(name).unwrap(), oracle.encode_ordinary(text));
+        assert_eq!(ours.encode_ordinary(text), theirs, "{name} of {text:?}");
+        // Twice: what was counted once is remembered.
+        assert_eq!((ours.count(text), ours.count(text)), (theirs.len(), theirs.len()), "{name} of {text:?}");
+        assert_eq!(ours.decode(&theirs).unwrap(), text.as_bytes());
+    }
+}
+
+/// The bits of [`super::pieces`] read 64 bytes at once; whatever they decide on can lie across the end of those.
+#[test]
+fn pieces_are_the_same_wherever_they_lie() {
+    let cases = [
+        "don't",
+        "x's's",
+        "WE'LL go",
+        "a'ſ b",
+        "12345678",
+        "  \n  \n x",
+        "\t\tif",
+        " ...\n\n/path",
+        ";\n//x",
+        "é ",
+        "a\u{301}B",
+        "A中b",
+        "\u{3000} x",
+        "'s",
+        "''s",
+        "\r\n\r\n",
+        "   ",
+        "a  ",
+        "\u{A0}a",
+        "HTTPServer",
+        "²³4",
+        "#\u{301}é",
+        "x\u{85}y",
+        "中A ",
+    ];
+    for case in cases {
+        for before in 0..130 {
+            assert_same(&format!("{}{case}", "b".repeat(before)));
+            assert_same(&format!("{}{case} and more of it", " ".repeat(before)));
+        }
+    }
+}
+
+#[test]
+fn long_pieces_are_merged_as_literally() {
+    let mut random = fastrand::Rng::with_seed(5);
+    for letters in ["ab", "aeiou", "etaoinshr", "xyz", "=-", " \t", "あいう", "привет", "😀😂🤣", "\u{FFFD}(a"]
+    {
+        let letters: Vec<char> = letters.chars().collect();
+        for length in [30, 63, 64, 65, 66, 128, 129, 700] {
+            assert_same(&(0..length).map(|_| *random.choice(&letters).unwrap()).collect::<String>());
+        }
+    }
+    for piece in ["a", "aa", "ab", " ", "\n", " \n", "=", "ha", "😀", "的", "0"] {
+        for times in [63, 64, 65, 127, 128, 129, 1000] {
+            assert_same(&piece.repeat(times));
+            assert_same(&format!("{}x", piece.repeat(times)));
+        }
+    }
+}
+
+#[test]
+fn every_word_of_the_vocabularies_is_its_token() {
+    for (name, oracle) in ORACLES.iter() {
+        let ours = Encoding::named(name).unwrap();
+        for token in (0..=ours.largest()).step_by(7) {
+            assert_eq!(ours.decode(&[token]).ok(), oracle.decode_bytes(&[token]).ok(), "{name} {token}");
+        }
+    }
+}
+
+#[test]
+fn special_tokens_are_found_where_they_are_allowed() {
+    let ours = Encoding::named("cl100k_base").unwrap();
+    let text = "a<|endoftext|> <|fim_prefix|><|endoftext|b|><|endofprompt|>";
+    let oracle = &ORACLES[1].1;
+    for allowed in [&[][..], &["<|endoftext|>"], &["<|endofprompt|>", "<|fim_prefix|>"]] {
+        let allowed: HashSet<&str> = allowed.iter().copied().collect();
+        assert_eq!(ours.encode(text, |token| allowed.contains(token)), oracle.encode(text, &allowed).unwrap().0);
+    }
+    assert_eq!(ours.encode(text, |_| true), oracle.encode_with_special_tokens(text));
+    assert_eq!(ours.find_special(text, |token| token != "<|endoftext|>"), Some("<|fim_prefix|>"));
+    assert_eq!(ours.find_special("<|endoftext", |_| true), None);
+    assert_eq!(ours.find_special(&"<|".repeat(100_000), |_| true), None);
+}
+
+#[test]
+fn vocabularies_are_packed_and_unpacked() {
+    let bytes: [u8; BYTES] = std::array::from_fn(|place| 255 - place as u8);
+    let halves = vec![[1, 2], GAP, [300, 70_000], [0xFF_FFFE, 0]];
+    let packed = packed::pack(&bytes, &halves).unwrap();
+    assert_eq!(packed::unpack(&packed).unwrap(), (bytes, halves));
+    assert_eq!(packed::unpack(&packed::pack(&bytes, &[]).unwrap()).unwrap(), (bytes, Vec::new()));
+    assert!(packed::unpack(&packed[..packed.len() - 1]).is_err());
+    assert!(packed::unpack(b"").is_err());
+}
+
+#[test]
+fn names_lead_to_encodings_and_to_their_neighbours() {
+    for name in names() {
+        assert_eq!(Encoding::named(name).unwrap().name(), name);
+    }
+    assert!(Encoding::named("o200k").unwrap_err().to_string().contains("o200k_base, o200k_harmony"));
+    assert_eq!(encoding_of("ft:gpt-3.5-turbo-0613:acme::1"), Some("cl100k_base"));
+    assert_eq!(encoding_of("openrouter/openai/o3-mini:nitro"), Some("o200k_base"));
+    assert_eq!(encoding_of("not-gpt-4o"), None);
+    assert_eq!(nearest("gtp4", ["gpt-4", "gpt-4o", "claude"].into_iter()), ["gpt-4"]);
+    assert_eq!(nearest("", ["gpt-4"].into_iter()), Vec::<&str>::new());
+}
+
+#[test]
+fn batches_are_counted_on_all_cores_and_by_many_threads() {
+    let ours = Encoding::named("o200k_base").unwrap();
+    let text: String = (0..40_000).fold(String::new(), |mut text, number| {
+        let _ = write!(text, "word{number} ");
+        text
+    });
+    let texts: Vec<&str> = text.as_bytes().chunks(997).map(|part| str::from_utf8(part).unwrap()).collect();
+    let expected: Vec<usize> = texts.iter().map(|text| ours.encode_ordinary(text).len()).collect();
+    // More threads than there are caches.
+    thread::scope(|scope| {
+        for _ in 0..24 {
+            scope.spawn(|| assert_eq!(ours.count_batch(&texts), expected));
+        }
+    });
+}
+
+/// Characters on which the patterns decide.
+const DECIDING: &str = "aszSZtTrRevVEmMlLdDkKéÉßǅſKʰאあ中\u{301}\u{489}²Ⅷ19 \t\n\r\u{B}\u{C}\u{1C}\u{85}\u{A0}\u{2003}\u{2028}\u{3000}\u{200D}'’.,-/_<|>😀\u{FFFD}\0";
+
+fn deciding() -> impl Strategy<Value = String> {
+    let characters: Vec<char> = DECIDING.chars().collect();
+    prop::collection::vec(prop::sample::select(characters), 0..150).prop_map(String::from_iter)
+}
+
+/// Mostly ASCII, so that the bits are what decides.
+fn ascii() -> impl Strategy<Value = String> {
+    let characters: Vec<char> = "aabcstTLlErdvm  \n\n\t'.,;/-_0123(é".chars().collect();
+    prop::collection::vec(prop::sample::select(characters), 0..400).prop_map(String::from_iter)
+}
+
+proptest! {
+    #[test]
+    fn texts_of_deciding_characters(text in deciding()) {
+        assert_same(&text);
+    }
+
+    #[test]
+    fn texts_of_ascii(text in ascii()) {
+        assert_same(&text);
+    }
+
+    #[test]
+    fn any_text(text in any::<String>()) {
+        assert_same(&text);
+    }
+
+    #[test]
+    fn any_bytes_with_replacement(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        assert_same(&String::from_utf8_lossy(&bytes));
+    }
+
+    #[test]
+    fn repetition(piece in "[a-c =é\n]{1,5}", times in 1_usize..300, tail in "[a-c ]{0,3}") {
+        assert_same(&format!("{}{tail}", piece.repeat(times)));
+    }
+
+    #[test]
+    fn tables_find_what_was_put_into_them(words in prop::collection::hash_set("[a-d]{1,15}", 0..200), others in prop::collection::vec("[a-d]{1,15}", 50)) {
+        let of = |word: &str| key(load(word.as_bytes(), 0), word.len());
+        let mut table = Table::<Token>::with_capacity(words.len());
+        for (number, word) in words.iter().enumerate() {
+            *table.entry(of(word)) = number as Token;
+        }
+        for (number, word) in words.iter().enumerate() {
+            prop_assert_eq!(table.get(of(word)), Some(number as Token));
+        }
+        for word in others.iter().filter(|word| !words.contains(*word)) {
+            prop_assert_eq!(table.get(of(word)), None);
+        }
+    }
+}

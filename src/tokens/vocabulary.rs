@@ -160,7 +160,7 @@ impl Vocabulary {
     }
 
     /// How many bytes a token has.
-    #[inline(always)]
+    #[inline]
     pub(super) fn width(&self, token: Token) -> usize {
         (token as usize).checked_sub(BYTES).map_or(1, |place| self.merges[place].width())
     }
@@ -192,25 +192,25 @@ impl Vocabulary {
     }
 
     /// The token of a single byte.
-    #[inline(always)]
+    #[inline]
     pub(super) fn single(&self, byte: u8) -> Token {
         self.singles[usize::from(byte)]
     }
 
     /// The token of two bytes, or [`NONE`].
-    #[inline(always)]
+    #[inline]
     pub(super) fn two(&self, first: u8, second: u8) -> Token {
         self.twos[usize::from(first) << 8 | usize::from(second)]
     }
 
     /// The token of up to [`SHORT`] bytes that have this key.
-    #[inline(always)]
+    #[inline]
     pub(super) fn short(&self, key: Key) -> Option<Token> {
         self.short.get(key)
     }
 
     /// The token of the bytes from `start` to `end`.
-    #[inline(always)]
+    #[inline]
     pub(super) fn token(&self, text: &[u8], start: usize, end: usize) -> Option<Token> {
         let length = end - start;
         if length <= SHORT { self.short(key(load(text, start), length)) } else { self.long_token(text, start, end) }
@@ -227,7 +227,7 @@ impl Vocabulary {
     }
 
     /// The longest token at `start` that has at most `limit` bytes; `limit` is not zero.
-    #[inline(always)]
+    #[inline]
     pub(super) fn longest(&self, text: &[u8], start: usize, limit: usize) -> (Token, usize) {
         let loaded = load(text, start);
         let mut lengths = if limit >= PREFIX { self.prefixes.get(loaded as u32) } else { 0 };
@@ -259,20 +259,25 @@ impl Vocabulary {
     }
 
     /// Where the bytes from `start` on, to `end` at most, can be parted: no token has the bytes on both sides of there.
-    #[inline(always)]
+    #[inline]
     pub(super) fn border(&self, text: &[u8], start: usize, end: usize) -> usize {
         let bytes = &text[start..end];
-        let meets = |two: &[u8; 2]| {
-            let (word, bit) = pair(two[0], two[1]);
+        let parts = |(left, right): (&u8, &u8)| {
+            let (word, bit) = pair(*left, *right);
             self.pairs[word] >> bit & 1 == 0
         };
-        bytes.array_windows().position(meets).map_or(end, |place| start + place + 1)
+        bytes.iter().zip(&bytes[1..]).position(parts).map_or(end, |place| start + place + 1)
     }
 
     /// Bytes on the heap.
     pub(super) fn size(&self) -> usize {
         let tables = self.short.size() + self.long.size() + self.prefixes.size() + self.long_prefixes.size();
-        tables + size_of_val(&*self.pairs) + size_of_val(&*self.twos) + self.bytes.len() + size_of_val(&*self.ends) + size_of_val(&*self.merges)
+        tables
+            + size_of_val(&*self.pairs)
+            + size_of_val(&*self.twos)
+            + self.bytes.len()
+            + size_of_val(&*self.ends)
+            + size_of_val(&*self.merges)
     }
 }
 
@@ -290,7 +295,7 @@ impl Prefixes {
         Self { keys: vec![0; slots].into_boxed_slice(), lengths: vec![0; slots].into_boxed_slice() }
     }
 
-    #[inline(always)]
+    #[inline]
     fn slot(&self, key: u32) -> usize {
         let last = self.keys.len() - 1;
         let mut slot = (u64::from(key).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as usize & last;
@@ -300,7 +305,7 @@ impl Prefixes {
         slot
     }
 
-    #[inline(always)]
+    #[inline]
     fn get(&self, key: u32) -> Lengths {
         self.lengths[self.slot(key)]
     }
@@ -317,12 +322,12 @@ impl Prefixes {
 }
 
 /// The place of a bit for two bytes.
-#[inline(always)]
+#[inline]
 fn pair(left: u8, right: u8) -> (usize, u32) {
     (usize::from(left) << 2 | usize::from(right >> 6), u32::from(right & 63))
 }
 
-#[inline(always)]
+#[inline]
 fn range(ends: &[u32], token: Token) -> Option<Range<usize>> {
     let token = token as usize;
     let end = *ends.get(token)? as usize;

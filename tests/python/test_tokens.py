@@ -124,7 +124,26 @@ def test_deciding_characters_in_any_order(name, oracle, text):
 @given(
     words=st.lists(
         st.one_of(
-            st.sampled_from(["don't", "I'LL", "it's", "x'S", "we'ſ", "1234567", "  ", "\n", "\r\n", " \n ", "//", "!=", "été", "中文", "HTTPServer", "ß"]),
+            st.sampled_from(
+                [
+                    "don't",
+                    "I'LL",
+                    "it's",
+                    "x'S",
+                    "we'ſ",
+                    "1234567",
+                    "  ",
+                    "\n",
+                    "\r\n",
+                    " \n ",
+                    "//",
+                    "!=",
+                    "été",
+                    "中文",
+                    "HTTPServer",
+                    "ß",
+                ]
+            ),
             st.text(max_size=12),
         ),
         max_size=60,
@@ -411,7 +430,10 @@ def test_what_is_no_tokenizer_is_refused(tmp_path):
 def test_a_chat_is_its_texts_and_what_its_form_adds():
     """The example of OpenAI's cookbook, whose answers of the API for it are 129 and 124."""
     messages = [
-        {"role": "system", "content": "You are a helpful, pattern-following assistant that translates corporate jargon into plain English."},
+        {
+            "role": "system",
+            "content": "You are a helpful, pattern-following assistant that translates corporate jargon into plain English.",
+        },
         {"role": "system", "name": "example_user", "content": "New synergies will help drive top-line growth."},
         {"role": "system", "name": "example_assistant", "content": "Things working well together will increase revenue."},
         {

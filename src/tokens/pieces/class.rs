@@ -23,8 +23,16 @@ pub(crate) enum Class {
 }
 
 /// Classes, by their numbers.
-const CLASSES: [Class; 8] =
-    [Class::Other, Class::Space, Class::Newline, Class::Number, Class::Upper, Class::Lower, Class::Caseless, Class::Mark];
+const CLASSES: [Class; 8] = [
+    Class::Other,
+    Class::Space,
+    Class::Newline,
+    Class::Number,
+    Class::Upper,
+    Class::Lower,
+    Class::Caseless,
+    Class::Mark,
+];
 
 /// Made by `build.rs` of the tables that the patterns' own engine uses: for each block of [`BLOCK`] code points the number of
 /// its classes, then those classes, once each.
@@ -56,31 +64,31 @@ const ASCII: [Class; 128] = {
 
 impl Class {
     /// `\p{L}`
-    #[inline(always)]
+    #[inline]
     pub(super) fn is_letter(self) -> bool {
         matches!(self, Self::Upper | Self::Lower | Self::Caseless)
     }
 
     /// `\s`
-    #[inline(always)]
+    #[inline]
     pub(super) fn is_space(self) -> bool {
         matches!(self, Self::Space | Self::Newline)
     }
 
     /// `[^\s\p{L}\p{N}]`
-    #[inline(always)]
+    #[inline]
     pub(super) fn is_symbol(self) -> bool {
         matches!(self, Self::Other | Self::Mark)
     }
 
     /// The class of an ASCII character.
-    #[inline(always)]
+    #[inline]
     pub(super) fn of_ascii(byte: u8) -> Self {
         ASCII[usize::from(byte & 127)]
     }
 
     /// The class of a code point.
-    #[inline(always)]
+    #[inline]
     pub(super) fn of(code: u32) -> Self {
         let code = code as usize;
         let block = TABLE.get(code / BLOCK).copied().unwrap_or_default();
@@ -90,7 +98,7 @@ impl Class {
 }
 
 /// The class of the character at `at`, and how many bytes it has; `None` at the end. `text` is UTF-8.
-#[inline(always)]
+#[inline]
 pub(super) fn class_at(text: &[u8], at: usize) -> Option<(Class, usize)> {
     let first = *text.get(at)?;
     if first < 0x80 {
@@ -99,14 +107,14 @@ pub(super) fn class_at(text: &[u8], at: usize) -> Option<(Class, usize)> {
     let next = |place: usize| u32::from(text.get(at + place).copied().unwrap_or_default() & 0x3F);
     let first = u32::from(first);
     Some(match first {
-        ..0xE0 => (Class::of((first & 0x1F) << 6 | next(1)), 2),
-        ..0xF0 => (Class::of((first & 0x0F) << 12 | next(1) << 6 | next(2)), 3),
+        0..0xE0 => (Class::of((first & 0x1F) << 6 | next(1)), 2),
+        0xE0..0xF0 => (Class::of((first & 0x0F) << 12 | next(1) << 6 | next(2)), 3),
         _ => (Class::of((first & 0x07) << 18 | next(1) << 12 | next(2) << 6 | next(3)), 4),
     })
 }
 
 /// Where the characters end that begin at `at` and satisfy a rule.
-#[inline(always)]
+#[inline]
 pub(super) fn run(text: &[u8], mut at: usize, satisfies: impl Fn(Class) -> bool) -> usize {
     while let Some((class, width)) = class_at(text, at)
         && satisfies(class)

@@ -23,7 +23,7 @@ pub(super) struct Word {
 
 impl Word {
     /// The classes of the 64 bytes at `at`, or of fewer at the end of the text.
-    #[inline(always)]
+    #[inline]
     pub(super) fn at(text: &[u8], at: usize) -> Self {
         match text.get(at..).and_then(|rest| rest.first_chunk()) {
             Some(bytes) => Self::of(bytes),
@@ -40,14 +40,16 @@ impl Word {
         Self::of(&bytes)
     }
 
-    #[inline(always)]
+    #[inline]
     fn of(bytes: &[u8; WORD]) -> Self {
         let mut word = Self::default();
         for (number, sixteen) in bytes.as_chunks().0.iter().enumerate() {
             let bytes = u8x16::new(*sixteen);
             let shift = number * 16;
             // Those between two bounds, by one subtraction that wraps: what lies below becomes large.
-            let within = |low: u8, count: u8| bits((bytes - u8x16::splat(low)).min(u8x16::splat(count)).simd_ne(u8x16::splat(count)), shift);
+            let within = |low: u8, count: u8| {
+                bits((bytes - u8x16::splat(low)).min(u8x16::splat(count)).simd_ne(u8x16::splat(count)), shift)
+            };
             word.lower |= within(b'a', 26);
             word.upper |= within(b'A', 26);
             word.number |= within(b'0', 10);
@@ -56,14 +58,15 @@ impl Word {
             word.blank |= blank;
             word.space |= within(b'\t', 5) | blank;
             word.apostrophe |= bits(bytes.simd_eq(u8x16::splat(b'\'')), shift);
-            word.newline |= bits(bytes.simd_eq(u8x16::splat(b'\n')), shift) | bits(bytes.simd_eq(u8x16::splat(b'\r')), shift);
+            word.newline |=
+                bits(bytes.simd_eq(u8x16::splat(b'\n')), shift) | bits(bytes.simd_eq(u8x16::splat(b'\r')), shift);
             word.high |= bits(bytes, shift);
         }
         word
     }
 }
 
-#[inline(always)]
+#[inline]
 fn bits(bytes: u8x16, shift: usize) -> u64 {
     u64::from(bytes.to_bitmask()) << shift
 }

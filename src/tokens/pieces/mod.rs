@@ -7,13 +7,12 @@ mod class;
 mod mask;
 mod pattern;
 
-
-use mask::{WORD, Word};
 use super::table::{Key, load};
+use mask::{WORD, Word};
 use pattern::{Cl100k, O200k, Pattern, R50k, contraction};
 
 /// The bits that no byte of ASCII has, of sixteen bytes.
-const NOT_ASCII: Key = 0x80808080_80808080_80808080_80808080;
+const NOT_ASCII: Key = 0x8080_8080_8080_8080_8080_8080_8080_8080;
 
 /// Which pattern an encoding splits text by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +30,7 @@ pub(super) trait Visit {
 
 impl Splitter {
     /// Gives the pieces of a text, in their order, to a visitor.
-    #[inline(always)]
+    #[inline]
     pub(super) fn split(self, text: &str, visitor: &mut impl Visit) {
         match self {
             Self::O200k => split::<O200k>(text.as_bytes(), visitor),
@@ -41,7 +40,7 @@ impl Splitter {
     }
 }
 
-#[inline(always)]
+#[inline]
 fn split<P: Pattern>(text: &[u8], visitor: &mut impl Visit) {
     let mut start = 0;
     while start < text.len() {
@@ -67,7 +66,7 @@ fn split<P: Pattern>(text: &[u8], visitor: &mut impl Visit) {
 
 /// Where pieces begin among the 64 bytes from `base` on, where one begins: a bit for each but that. Places whose answer is further
 /// on than those bytes, or beyond ASCII, are left out, and what comes after them.
-#[inline(always)]
+#[inline]
 fn starts<P: Pattern>(text: &[u8], base: usize) -> u64 {
     let word = Word::at(text, base);
     let letter = word.lower | word.upper;
@@ -116,7 +115,13 @@ fn starts<P: Pattern>(text: &[u8], base: usize) -> u64 {
         }
     }
     if word.apostrophe & letter >> 1 != 0 {
-        (starts, limit) = contractions::<P>(text, base, starts, limit, word.apostrophe & if P::JOINS_CONTRACTIONS { letter << 1 } else { symbols | 1 });
+        (starts, limit) = contractions::<P>(
+            text,
+            base,
+            starts,
+            limit,
+            word.apostrophe & if P::JOINS_CONTRACTIONS { letter << 1 } else { symbols | 1 },
+        );
     }
     starts & !1 & ((1 << limit) - 1)
 }
@@ -133,7 +138,7 @@ fn slash_after_line(text: &[u8], base: usize, mut places: u64) -> u32 {
     WORD as u32
 }
 
-#[inline(always)]
+#[inline]
 fn contractions<P: Pattern>(text: &[u8], base: usize, mut starts: u64, limit: u32, mut apostrophes: u64) -> (u64, u32) {
     while apostrophes != 0 {
         let place = apostrophes.trailing_zeros();

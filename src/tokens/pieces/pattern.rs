@@ -50,16 +50,21 @@ impl Pattern for O200k {
     fn end(text: &[u8], start: usize) -> usize {
         let Some((first, width)) = class_at(text, start) else { return text.len() };
         let after = start + width;
-        let prefixed = matches!(first, Class::Other | Class::Space | Class::Mark).then_some(after);
-        let word = prefixed
-            .and_then(|at| lower_word(text, at))
-            .or_else(|| lower_word(text, start))
-            .or_else(|| prefixed.and_then(|at| upper_word(text, at)))
-            .or_else(|| upper_word(text, start));
+        let word = match first {
+            Class::Upper | Class::Lower | Class::Caseless => word(text, start),
+            // A character before the word that goes with it, if there is a word.
+            Class::Other | Class::Space => word(text, after),
+            // A mark is both such a character and a part of words, and every way to read it so is tried in its turn.
+            Class::Mark => lower_word(text, after)
+                .or_else(|| lower_word(text, start))
+                .or_else(|| upper_word(text, after))
+                .or_else(|| upper_word(text, start)),
+            Class::Newline | Class::Number => None,
+        };
         if let Some(end) = word {
             return end + contraction(text, end, true);
         }
-        number::<Self>(text, start).or_else(|| symbols::<Self>(text, start, first, after)).unwrap_or_else(|| space::<Self>(text, start, after))
+        rest::<Self>(text, start, first, after)
     }
 }
 
@@ -85,7 +90,7 @@ impl Pattern for Cl100k {
         if end > letters {
             return end;
         }
-        number::<Self>(text, start).or_else(|| symbols::<Self>(text, start, first, after)).unwrap_or_else(|| space::<Self>(text, start, after))
+        rest::<Self>(text, start, first, after)
     }
 }
 
@@ -111,8 +116,31 @@ impl Pattern for R50k {
         if end > joined {
             return end;
         }
-        number::<Self>(text, joined).or_else(|| symbols::<Self>(text, start, first, after)).unwrap_or_else(|| space::<Self>(text, start, after))
+        if let Some((Class::Number, _)) = class_at(text, joined) {
+            return number::<Self>(text, joined);
+        }
+        rest::<Self>(text, start, first, after)
     }
+}
+
+/// A piece that is no word: a number, symbols or white space.
+#[inline]
+fn rest<P: Pattern>(text: &[u8], start: usize, first: Class, after: usize) -> usize {
+    match first {
+        Class::Number => number::<P>(text, start),
+        Class::Other | Class::Mark => tail::<P>(text, run(text, after, Class::is_symbol)),
+        _ => {
+            // A space goes with the symbols after it.
+            let end = if text[start] == b' ' { run(text, after, Class::is_symbol) } else { after };
+            if end > after { tail::<P>(text, end) } else { space::<P>(text, start, after) }
+        }
+    }
+}
+
+/// A word, capitals or not.
+#[inline]
+fn word(text: &[u8], start: usize) -> Option<usize> {
+    lower_word(text, start).or_else(|| upper_word(text, start))
 }
 
 /// `[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+`
@@ -127,7 +155,9 @@ fn lower_word(text: &[u8], start: usize) -> Option<usize> {
                 at += width;
                 shared = Some(at);
             }
-            Some((Class::Lower, _)) => return Some(run(text, at, |class| matches!(class, Class::Lower | Class::Caseless | Class::Mark))),
+            Some((Class::Lower, _)) => {
+                return Some(run(text, at, |class| matches!(class, Class::Lower | Class::Caseless | Class::Mark)));
+            }
             _ => return shared,
         }
     }
@@ -153,23 +183,13 @@ pub(super) fn contraction(text: &[u8], at: usize, folds: bool) -> usize {
 }
 
 /// `\p{N}{1,3}` or `\p{N}+`
-fn number<P: Pattern>(text: &[u8], start: usize) -> Option<usize> {
+fn number<P: Pattern>(text: &[u8], start: usize) -> usize {
     let mut at = start;
     for _ in 0..P::DIGITS {
         let Some((Class::Number, width)) = class_at(text, at) else { break };
         at += width;
     }
-    (at > start).then_some(at)
-}
-
-/// ` ?[^\s\p{L}\p{N}]+`, and with it `[\r\n]*` or `[\r\n/]*`
-fn symbols<P: Pattern>(text: &[u8], start: usize, first: Class, after: usize) -> Option<usize> {
-    let symbols = if text[start] == b' ' { after } else { start };
-    if symbols == start && !first.is_symbol() {
-        return None;
-    }
-    let end = run(text, symbols, Class::is_symbol);
-    (end > symbols).then(|| tail::<P>(text, end))
+    at
 }
 
 /// The ends of lines, and perhaps slashes, that go with symbols that end at `at`.
