@@ -1,6 +1,7 @@
-//! Compiles the price catalog: `data/catalog.json`, which people review, into the bytes that the extension embeds.
+//! Compiles what the extension embeds: the price catalog, vocabularies, and the classes of characters.
 //!
-//! The catalog is read by the very modules that read one at run time, so what they refuse does not build.
+//! The catalog is `data/catalog.json`, which people review. It is read by the very modules that read one at run time, so what they
+//! refuse does not build. The vocabularies are those of `tiktoken-rs`, and the classes those of the engine that its patterns run on.
 
 #![allow(dead_code, unreachable_pub, missing_docs)]
 

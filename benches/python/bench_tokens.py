@@ -1,7 +1,7 @@
 """Counting tokens beside every package that counts them, texts that nobody should be stopped by, and what an encoding weighs.
 
-Every package's fastest way from a `str` to a number, in one thread. Some packages, ours among them, remember what they counted, so there
-are two figures: the median of counting one text again and again, and the first count of another text of its kind after that.
+Every package's fastest way from a `str` to a number, in one thread. Some packages, ours among them, remember what they counted, so
+there are two figures: the median of counting one text again and again, and the first count of another text of its kind after that.
 """
 
 from __future__ import annotations

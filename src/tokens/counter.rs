@@ -47,7 +47,7 @@ impl Cache {
     }
 
     /// The number of tokens of a piece, or of a part of one that no token crosses the borders of.
-    #[inline]
+    #[inline(always)]
     fn count(&mut self, vocabulary: &Vocabulary, text: &[u8], start: usize, end: usize) -> usize {
         let length = end - start;
         if length > SHORT {
@@ -127,7 +127,7 @@ impl Cache {
 }
 
 /// The number of tokens that is kept in a key, if it is the key; otherwise nothing.
-#[inline]
+#[inline(always)]
 fn count_if(kept: Key, key: Key) -> usize {
     let differs = (kept ^ key) as u64 | ((kept ^ key) & IDENTITY).wrapping_shr(64) as u64;
     (kept >> COUNT) as usize & usize::from(differs == 0).wrapping_neg()
@@ -147,7 +147,7 @@ impl<'a> Counter<'a> {
 }
 
 impl Visit for Counter<'_> {
-    #[inline]
+    #[inline(always)]
     fn piece(&mut self, text: &[u8], start: usize, end: usize) {
         self.tokens += self.cache.count(self.vocabulary, text, start, end);
     }
@@ -167,7 +167,7 @@ impl<'a> Encoder<'a> {
 }
 
 impl Visit for Encoder<'_> {
-    #[inline]
+    #[inline(always)]
     fn piece(&mut self, text: &[u8], start: usize, end: usize) {
         match self.vocabulary.token(text, start, end) {
             Some(token) => self.tokens.push(token),

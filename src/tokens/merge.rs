@@ -129,7 +129,7 @@ impl Merger {
     }
 
     /// What two tokens merge into, which are the bytes from `start` to `end`, or [`NONE`].
-    #[inline]
+    #[inline(always)]
     fn merged(
         &mut self,
         vocabulary: &Vocabulary,
@@ -152,7 +152,7 @@ impl Merger {
 
     /// A token at `at` that goes with the one before it and leads to no dead place: in repetitive text that one again, otherwise the
     /// longest there is.
-    #[inline]
+    #[inline(always)]
     fn fitting(
         &mut self,
         vocabulary: &Vocabulary,
@@ -186,13 +186,13 @@ impl Merger {
     }
 
     /// Whether the rest of the piece may be encoded from a place.
-    #[inline]
+    #[inline(always)]
     fn is_alive(&self, place: usize) -> bool {
         self.dead[place / 64] >> (place % 64) & 1 == 0
     }
 
     /// As [`Vocabulary::are_neighbours`], remembered.
-    #[inline]
+    #[inline(always)]
     fn is_joint(&mut self, vocabulary: &Vocabulary, text: &[u8], at: usize, left: Token, right: Token) -> bool {
         let joint = (u64::from(left) << 32 | u64::from(right) << 1) | 1 << 63;
         let place = joint.wrapping_mul(0x9E37_79B9_7F4A_7C15) as usize >> 40;

@@ -21,7 +21,7 @@ const MASKS: [Key; SHORT + 1] = {
 };
 
 /// The sixteen bytes of `text` from `at` on, as far as there are so many; zeros follow.
-#[inline]
+#[inline(always)]
 pub(super) fn load(text: &[u8], at: usize) -> Key {
     match text.get(at..).and_then(|rest| rest.first_chunk()) {
         Some(bytes) => Key::from_le_bytes(*bytes),
@@ -39,13 +39,13 @@ fn load_last(text: &[u8], at: usize) -> Key {
 }
 
 /// The key of the first `length` of sixteen loaded bytes; `length` is at most [`SHORT`].
-#[inline]
+#[inline(always)]
 pub(super) fn key(loaded: Key, length: usize) -> Key {
     (loaded & MASKS[length & 15]) | (length as Key) << 120
 }
 
 /// A hash of a key. Its upper bits are the good ones.
-#[inline]
+#[inline(always)]
 pub(super) fn hash(key: Key) -> u64 {
     let product = u128::from(key as u64 ^ MIX[0]) * u128::from((key >> 64) as u64 ^ MIX[1]);
     (product >> 64) as u64 ^ product as u64
@@ -78,14 +78,14 @@ impl<V: Copy + Default> Table<V> {
     }
 
     /// Where a hash's bit is: the word, and the bit in it.
-    #[inline]
+    #[inline(always)]
     fn bit(&self, hash: u64) -> (usize, u32) {
         let bit = (hash >> (self.shift - 3)) as usize;
         (bit / 64 % self.known.len(), bit as u32 % 64)
     }
 
     /// The slot of a key, or the free one where it belongs.
-    #[inline]
+    #[inline(always)]
     fn slot(&self, key: Key, hash: u64) -> usize {
         let last = self.keys.len() - 1;
         let mut slot = (hash >> self.shift) as usize & last;
@@ -95,7 +95,7 @@ impl<V: Copy + Default> Table<V> {
         slot
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn get(&self, key: Key) -> Option<V> {
         let hash = hash(key);
         let (word, bit) = self.bit(hash);

@@ -160,7 +160,7 @@ impl Vocabulary {
     }
 
     /// How many bytes a token has.
-    #[inline]
+    #[inline(always)]
     pub(super) fn width(&self, token: Token) -> usize {
         (token as usize).checked_sub(BYTES).map_or(1, |place| self.merges[place].width())
     }
@@ -192,25 +192,25 @@ impl Vocabulary {
     }
 
     /// The token of a single byte.
-    #[inline]
+    #[inline(always)]
     pub(super) fn single(&self, byte: u8) -> Token {
         self.singles[usize::from(byte)]
     }
 
     /// The token of two bytes, or [`NONE`].
-    #[inline]
+    #[inline(always)]
     pub(super) fn two(&self, first: u8, second: u8) -> Token {
         self.twos[usize::from(first) << 8 | usize::from(second)]
     }
 
     /// The token of up to [`SHORT`] bytes that have this key.
-    #[inline]
+    #[inline(always)]
     pub(super) fn short(&self, key: Key) -> Option<Token> {
         self.short.get(key)
     }
 
     /// The token of the bytes from `start` to `end`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn token(&self, text: &[u8], start: usize, end: usize) -> Option<Token> {
         let length = end - start;
         if length <= SHORT { self.short(key(load(text, start), length)) } else { self.long_token(text, start, end) }
@@ -227,7 +227,7 @@ impl Vocabulary {
     }
 
     /// The longest token at `start` that has at most `limit` bytes; `limit` is not zero.
-    #[inline]
+    #[inline(always)]
     pub(super) fn longest(&self, text: &[u8], start: usize, limit: usize) -> (Token, usize) {
         let loaded = load(text, start);
         let mut lengths = if limit >= PREFIX { self.prefixes.get(loaded as u32) } else { 0 };
@@ -259,7 +259,7 @@ impl Vocabulary {
     }
 
     /// Where the bytes from `start` on, to `end` at most, can be parted: no token has the bytes on both sides of there.
-    #[inline]
+    #[inline(always)]
     pub(super) fn border(&self, text: &[u8], start: usize, end: usize) -> usize {
         let bytes = &text[start..end];
         let parts = |(left, right): (&u8, &u8)| {
@@ -295,7 +295,7 @@ impl Prefixes {
         Self { keys: vec![0; slots].into_boxed_slice(), lengths: vec![0; slots].into_boxed_slice() }
     }
 
-    #[inline]
+    #[inline(always)]
     fn slot(&self, key: u32) -> usize {
         let last = self.keys.len() - 1;
         let mut slot = (u64::from(key).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as usize & last;
@@ -305,7 +305,7 @@ impl Prefixes {
         slot
     }
 
-    #[inline]
+    #[inline(always)]
     fn get(&self, key: u32) -> Lengths {
         self.lengths[self.slot(key)]
     }
@@ -322,12 +322,12 @@ impl Prefixes {
 }
 
 /// The place of a bit for two bytes.
-#[inline]
+#[inline(always)]
 fn pair(left: u8, right: u8) -> (usize, u32) {
     (usize::from(left) << 2 | usize::from(right >> 6), u32::from(right & 63))
 }
 
-#[inline]
+#[inline(always)]
 fn range(ends: &[u32], token: Token) -> Option<Range<usize>> {
     let token = token as usize;
     let end = *ends.get(token)? as usize;

@@ -64,31 +64,31 @@ const ASCII: [Class; 128] = {
 
 impl Class {
     /// `\p{L}`
-    #[inline]
+    #[inline(always)]
     pub(super) fn is_letter(self) -> bool {
         matches!(self, Self::Upper | Self::Lower | Self::Caseless)
     }
 
     /// `\s`
-    #[inline]
+    #[inline(always)]
     pub(super) fn is_space(self) -> bool {
         matches!(self, Self::Space | Self::Newline)
     }
 
     /// `[^\s\p{L}\p{N}]`
-    #[inline]
+    #[inline(always)]
     pub(super) fn is_symbol(self) -> bool {
         matches!(self, Self::Other | Self::Mark)
     }
 
     /// The class of an ASCII character.
-    #[inline]
+    #[inline(always)]
     pub(super) fn of_ascii(byte: u8) -> Self {
         ASCII[usize::from(byte & 127)]
     }
 
     /// The class of a code point.
-    #[inline]
+    #[inline(always)]
     pub(super) fn of(code: u32) -> Self {
         let code = code as usize;
         let block = TABLE.get(code / BLOCK).copied().unwrap_or_default();
@@ -98,7 +98,7 @@ impl Class {
 }
 
 /// The class of the character at `at`, and how many bytes it has; `None` at the end. `text` is UTF-8.
-#[inline]
+#[inline(always)]
 pub(super) fn class_at(text: &[u8], at: usize) -> Option<(Class, usize)> {
     let first = *text.get(at)?;
     if first < 0x80 {
@@ -114,7 +114,7 @@ pub(super) fn class_at(text: &[u8], at: usize) -> Option<(Class, usize)> {
 }
 
 /// Where the characters end that begin at `at` and satisfy a rule.
-#[inline]
+#[inline(always)]
 pub(super) fn run(text: &[u8], mut at: usize, satisfies: impl Fn(Class) -> bool) -> usize {
     while let Some((class, width)) = class_at(text, at)
         && satisfies(class)

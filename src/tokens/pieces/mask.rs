@@ -23,7 +23,7 @@ pub(super) struct Word {
 
 impl Word {
     /// The classes of the 64 bytes at `at`, or of fewer at the end of the text.
-    #[inline]
+    #[inline(always)]
     pub(super) fn at(text: &[u8], at: usize) -> Self {
         match text.get(at..).and_then(|rest| rest.first_chunk()) {
             Some(bytes) => Self::of(bytes),
@@ -40,7 +40,7 @@ impl Word {
         Self::of(&bytes)
     }
 
-    #[inline]
+    #[inline(always)]
     fn of(bytes: &[u8; WORD]) -> Self {
         let mut word = Self::default();
         for (number, sixteen) in bytes.as_chunks().0.iter().enumerate() {
@@ -66,7 +66,7 @@ impl Word {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn bits(bytes: u8x16, shift: usize) -> u64 {
     u64::from(bytes.to_bitmask()) << shift
 }

@@ -30,7 +30,7 @@ pub(super) trait Visit {
 
 impl Splitter {
     /// Gives the pieces of a text, in their order, to a visitor.
-    #[inline]
+    #[inline(always)]
     pub(super) fn split(self, text: &str, visitor: &mut impl Visit) {
         match self {
             Self::O200k => split::<O200k>(text.as_bytes(), visitor),
@@ -40,7 +40,7 @@ impl Splitter {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn split<P: Pattern>(text: &[u8], visitor: &mut impl Visit) {
     let mut start = 0;
     while start < text.len() {
@@ -66,7 +66,7 @@ fn split<P: Pattern>(text: &[u8], visitor: &mut impl Visit) {
 
 /// Where pieces begin among the 64 bytes from `base` on, where one begins: a bit for each but that. Places whose answer is further
 /// on than those bytes, or beyond ASCII, are left out, and what comes after them.
-#[inline]
+#[inline(always)]
 fn starts<P: Pattern>(text: &[u8], base: usize) -> u64 {
     let word = Word::at(text, base);
     let letter = word.lower | word.upper;
@@ -138,7 +138,7 @@ fn slash_after_line(text: &[u8], base: usize, mut places: u64) -> u32 {
     WORD as u32
 }
 
-#[inline]
+#[inline(always)]
 fn contractions<P: Pattern>(text: &[u8], base: usize, mut starts: u64, limit: u32, mut apostrophes: u64) -> (u64, u32) {
     while apostrophes != 0 {
         let place = apostrophes.trailing_zeros();

@@ -124,7 +124,7 @@ impl Pattern for R50k {
 }
 
 /// A piece that is no word: a number, symbols or white space.
-#[inline]
+#[inline(always)]
 fn rest<P: Pattern>(text: &[u8], start: usize, first: Class, after: usize) -> usize {
     match first {
         Class::Number => number::<P>(text, start),
@@ -138,7 +138,7 @@ fn rest<P: Pattern>(text: &[u8], start: usize, first: Class, after: usize) -> us
 }
 
 /// A word, capitals or not.
-#[inline]
+#[inline(always)]
 fn word(text: &[u8], start: usize) -> Option<usize> {
     lower_word(text, start).or_else(|| upper_word(text, start))
 }
