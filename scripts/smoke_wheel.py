@@ -1,7 +1,7 @@
 """Install the wheel into a clean environment of every CPython from 3.10 on this machine, and use it there.
 
 Clean means: no compiler on the path, no package but the wheel, nothing from an index. Fails when a wheel is over 10 MB, requires a
-package, or does not count, price, journal and report. Run by `make wheel`.
+package, or does not count, price, journal, report and tokenize. Run by `make wheel`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ assert str(receipt.cost_usd) == "0.0065", receipt
 assert taximeter.flush() == (1, 0, 0)
 report = taximeter.Ledger().report(by=("team", "model"))
 assert report.total.calls == 1 and str(report.total.cost_usd) == "0.0065", report
+assert taximeter.count_tokens("Hello, world", "gpt-4o") == (3, "o200k_base", True)
 taximeter.close()
 print("ok", sys.version.split()[0], taximeter.stats()["refused"]["no_space"] == 0)
 """

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+import taximeter
 from conftest import ROOT
 
 
@@ -196,3 +197,30 @@ def test_a_closed_pipe_is_no_error(used, state):
     outcome = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
     assert outcome.returncode == 0
     assert outcome.stderr == ""
+
+
+def test_tokens_of_a_file_and_of_standard_input(cli, state):
+    place = state.parent / "prompt.txt"
+    place.write_text("Hello, world", encoding="utf-8")
+    assert cli("tokens", str(place), "--model", "gpt-4o").stdout == "3 tokens (o200k_base, exact)\n"
+    assert cli("tokens", str(place), "--model", "claude-sonnet-4-5").stdout == "3 tokens (cl100k_base, an estimate)\n"
+    assert cli("tokens", str(place), "--encoding", "gpt2").stdout == "3 tokens (gpt2, exact)\n"
+    shown = cli("tokens", str(place), "--model", "gpt-4o", "--cost").stdout.splitlines()
+    assert shown == ["3 tokens (o200k_base, exact)", "$0.0000075 as input of gpt-4o"]
+    fields = json.loads(cli("tokens", str(place), "--model", "gpt-4o", "--cost", "--json").stdout)
+    assert fields == {"tokens": 3, "encoding": "o200k_base", "exact": True, "cost_usd": "0.0000075"}
+    text = "é 😀\r\n"
+    command = [sys.executable, "-m", "taximeter", "tokens", "-", "--model", "gpt-4o", "--json"]
+    piped = subprocess.run(command, input=text.encode(), capture_output=True, check=True)
+    assert json.loads(piped.stdout)["tokens"] == taximeter.encoding("o200k_base").count(text)
+
+
+def test_what_cannot_be_counted_is_said(cli, state):
+    place = state.parent / "prompt.txt"
+    place.write_bytes(b"abc\xff")
+    assert "prompt.txt is not a text in UTF-8: byte 3 is wrong" in cli("tokens", str(place), "--model", "gpt-4o", code=2).stderr
+    place.write_text("abc")
+    assert "the nearest names are gpt-4o" in cli("tokens", str(place), "--model", "gtp-4o", code=2).stderr
+    assert "No such file" in cli("tokens", str(place) + "x", "--model", "gpt-4o", code=2).stderr
+    assert "--cost needs --model" in cli("tokens", str(place), "--encoding", "gpt2", "--cost", code=2).stderr
+    assert "no price is known" in cli("tokens", str(place), "--model", "whisper-1", "--cost", code=1).stdout

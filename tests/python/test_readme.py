@@ -22,6 +22,7 @@ def test_code_runs_as_written(block, provider, run):
         assert outcome.stdout == shown
     else:
         assert "0.0055" in outcome.stdout
+        assert "TokenCount(tokens=3, encoding='o200k_base', exact=True)" in outcome.stdout
 
 
 def test_the_pages_on_prices_run_as_written(run, state):
@@ -43,6 +44,13 @@ def test_the_page_on_delivery_runs_as_written(run):
     (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "delivery.md").read_text("utf-8"), re.DOTALL)
     # Nothing is tracked, so nothing is sent to the host that the page names.
     run(block)
+
+
+def test_the_page_on_tokens_runs_as_written(run):
+    page = (ROOT / "docs" / "tokens.md").read_text("utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (shown,) = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+    assert run(block).stdout == shown
 
 
 def test_every_note_of_a_cost_is_documented():
