@@ -75,7 +75,7 @@ impl Cache {
         let mut count = count_if(third, key) | count_if(fourth, key);
         let replaced = if count_if(third, key) != 0 { 2 } else { 3 };
         if count == 0 {
-            count = if vocabulary.short(key).is_some() { 1 } else { self.count_parts(vocabulary, text, start, end) };
+            count = if vocabulary.whole(key).is_some() { 1 } else { self.count_parts(vocabulary, text, start, end) };
         }
         let set = &mut self.short[place];
         set.copy_within(..replaced, 1);
@@ -169,7 +169,13 @@ impl<'a> Encoder<'a> {
 impl Visit for Encoder<'_> {
     #[inline(always)]
     fn piece(&mut self, text: &[u8], start: usize, end: usize) {
-        match self.vocabulary.token(text, start, end) {
+        let length = end - start;
+        let whole = if length <= SHORT {
+            self.vocabulary.whole(key(load(text, start), length))
+        } else {
+            self.vocabulary.token(text, start, end)
+        };
+        match whole {
             Some(token) => self.tokens.push(token),
             None => self.tokens.extend_from_slice(self.merger.merge(self.vocabulary, text, start, end)),
         }

@@ -17,6 +17,12 @@ const SHORT_PIECE: usize = 1 << PLACE;
 /// Bits of a place in such a piece.
 const PLACE: u32 = 6;
 
+/// What stands where nothing merges. Signed, for that is what the instructions compare.
+const NOTHING: i32 = i32::MAX;
+
+/// Numbers that are compared at once.
+const LANES: usize = 8;
+
 /// Joints that are remembered: 128 KiB.
 const JOINTS: usize = 1 << 14;
 
@@ -82,7 +88,7 @@ impl Merger {
         let mut tokens = [0; SHORT_PIECE];
         let mut nexts = [0; SHORT_PIECE];
         let mut befores = [0; SHORT_PIECE];
-        let mut merges = [u32::MAX; SHORT_PIECE];
+        let mut merges = [NOTHING; SHORT_PIECE];
         let bytes = &text[start..end];
         let length = bytes.len();
         for (place, byte) in bytes.iter().enumerate() {
@@ -90,23 +96,24 @@ impl Merger {
             nexts[place] = place as u8 + 1;
             befores[place] = (place as u8).wrapping_sub(1);
         }
-        let ranked =
-            |merged: Token, place: usize| if merged == NONE { u32::MAX } else { merged << PLACE | place as u32 };
+        let ranked = |merged: Token, place: usize| {
+            if merged == NONE { NOTHING } else { (merged << PLACE) as i32 | place as i32 }
+        };
         for (place, (first, second)) in bytes.iter().zip(&bytes[1..]).enumerate() {
             merges[place] = ranked(vocabulary.two(*first, *second), place);
         }
         loop {
-            let lowest = merges[..length].iter().copied().fold(u32::MAX, u32::min);
-            if lowest == u32::MAX {
+            let lowest = least(&merges, length);
+            if lowest == NOTHING {
                 break;
             }
             let place = lowest as usize % (1 << PLACE) % SHORT_PIECE;
             let gone = usize::from(nexts[place]) % SHORT_PIECE;
             let next = usize::from(nexts[gone]);
-            tokens[place] = lowest >> PLACE;
+            tokens[place] = lowest as Token >> PLACE;
             nexts[place] = next as u8;
-            merges[gone] = u32::MAX;
-            merges[place] = u32::MAX;
+            merges[gone] = NOTHING;
+            merges[place] = NOTHING;
             if next < length {
                 befores[next] = place as u8;
                 let after = start + usize::from(nexts[next]);
@@ -204,4 +211,16 @@ impl Merger {
         self.joints[place % JOINTS] = joint | u64::from(is_joint);
         is_joint
     }
+}
+
+/// The least of the first `length` numbers, of which at least those after it are [`NOTHING`] up to a whole number of lanes.
+#[inline(always)]
+fn least(numbers: &[i32; SHORT_PIECE], length: usize) -> i32 {
+    let mut lanes = [NOTHING; LANES];
+    for chunk in numbers.as_chunks::<LANES>().0.iter().take(length.div_ceil(LANES)) {
+        for (lane, number) in lanes.iter_mut().zip(chunk) {
+            *lane = (*lane).min(*number);
+        }
+    }
+    lanes.into_iter().fold(NOTHING, i32::min)
 }

@@ -95,6 +95,14 @@ impl<V: Copy + Default> Table<V> {
         slot
     }
 
+    /// As [`Self::get`], for keys that are mostly there: their bits are not looked at first.
+    #[inline(always)]
+    pub(super) fn get_likely(&self, key: Key) -> Option<V> {
+        let slot = self.slot(key, hash(key));
+        (self.keys[slot] == key).then(|| self.values[slot])
+    }
+
+    /// The value of a key, if it is there.
     #[inline(always)]
     pub(super) fn get(&self, key: Key) -> Option<V> {
         let hash = hash(key);

@@ -203,6 +203,12 @@ impl Vocabulary {
         self.twos[usize::from(first) << 8 | usize::from(second)]
     }
 
+    /// The token that is a whole piece of up to [`SHORT`] bytes, which most pieces are.
+    #[inline(always)]
+    pub(super) fn whole(&self, key: Key) -> Option<Token> {
+        self.short.get_likely(key)
+    }
+
     /// The token of up to [`SHORT`] bytes that have this key.
     #[inline(always)]
     pub(super) fn short(&self, key: Key) -> Option<Token> {
