@@ -67,6 +67,10 @@ fn vocabulary(encoding: &CoreBPE) -> Result<Vec<u8>, Box<dyn Error>> {
         let Some([single]) = token.as_deref() else { return Err("the first tokens are not the single bytes".into()) };
         *byte = *single;
     }
+    // What `src/tokens/vocabulary.rs` has room for: seven bits for a width, twenty for a number.
+    if tokens.len() >= 0xF_FFFF || tokens.iter().flatten().any(|token| token.len() > 128) {
+        return Err("there are too many tokens, or too long ones".into());
+    }
     let last = tokens.iter().rposition(Option::is_some).unwrap_or_default();
     let halves: Result<Vec<_>, _> =
         tokens[packed::BYTES..=last].iter().map(|token| halves(token.as_deref(), &ranks)).collect();

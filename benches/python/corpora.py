@@ -70,4 +70,7 @@ def hostile(size: int = MEGABYTE) -> dict[str, str]:
         "emoji": "".join(rng.choices(emoji, k=size // 4)),
         "random bytes": _cut(rng.randbytes(size).decode(errors="replace"), size),
         "100,000 newlines": "\n" * min(size, 100_000),
+        # Byte-pair encoding from left to right steps back all along these.
+        "spaces and tabs": (" " * 28 + "\t") * (size // 29),
+        "one long word": "".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=size)),
     }

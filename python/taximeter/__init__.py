@@ -11,6 +11,7 @@ Importing it reads no file, starts no thread and imports no provider.
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
 from . import _interpreter  # noqa: F401 - before anything imports the extension
@@ -111,8 +112,11 @@ def __getattr__(name: str) -> object:
         from . import ledger  # noqa: PLC0415
 
         return getattr(ledger, name)
-    if name in _OF_TOKENS:
-        from . import tokens  # noqa: PLC0415
-
-        return getattr(tokens, name)
+    if name == "tokens" or name in _OF_TOKENS:
+        tokens = importlib.import_module(".tokens", __name__)
+        return tokens if name == "tokens" else getattr(tokens, name)
     raise AttributeError(f"module 'taximeter' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,6 +1,7 @@
 """The typed face of the extension. Its Rust side is `src/py/`."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from decimal import Decimal
 from os import PathLike
@@ -260,8 +261,8 @@ class Encoding:
         self,
         text: str,
         *,
-        allowed_special: Literal["all"] | Collection[str] | None = None,
-        disallowed_special: Literal["all"] | Collection[str] | None = None,
+        allowed_special: Literal["all"] | AbstractSet[str] | tuple[str, ...] | list[str] | None = None,
+        disallowed_special: Literal["all"] | AbstractSet[str] | tuple[str, ...] | list[str] | None = None,
     ) -> list[int]:
         """The tokens of a text, with `tiktoken`'s rules for special ones.
 

@@ -25,21 +25,25 @@ def add_commands(add: Add) -> None:
     which = command.add_mutually_exclusive_group(required=True)
     which.add_argument("--model", metavar="M", help="count as this model does")
     which.add_argument("--encoding", metavar="NAME", help="count in this encoding")
+    command.add_argument("--provider", help="the provider, where the model's name does not tell")
     command.add_argument("--cost", action="store_true", help="say what the model takes for so much input")
 
 
 def _tokens(options: argparse.Namespace) -> int:
     if options.cost and options.model is None:
         raise ValueError("--cost needs --model")
+    if options.file == _STDIN and sys.stdin is None:
+        raise ValueError("standard input is closed")
     content = sys.stdin.buffer.read() if options.file == _STDIN else Path(options.file).read_bytes()
     try:
-        text = content.decode()
+        # A byte order mark tells how the file is written; it is no part of the text.
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{options.file} is not a text in UTF-8: byte {error.start} is wrong") from None
-    count = tokens.count_tokens(text, options.model, encoding=options.encoding)
-    cost = _api.price(options.model, {"input_tokens": count.tokens}) if options.cost else None
+    count = tokens.count_tokens(text, options.model, provider=options.provider, encoding=options.encoding)
+    cost = _api.price(options.model, {"input_tokens": count.tokens}, options.provider) if options.cost else None
     if options.json:
-        fields: dict[str, object] = count._asdict()
+        fields: dict[str, object] = {"model": options.model, **count._asdict()}
         if cost is not None:
             fields["cost_usd"] = None if cost.usd is None else f"{cost.usd:f}"
         print(json.dumps(fields, indent=2))

@@ -7,15 +7,15 @@ others it is an estimate, and says so: in `cl100k_base`, or, where a model's pri
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from . import _core
 from ._core import Encoding, encoding
 
 if TYPE_CHECKING:
-    from os import PathLike
+    from .meter import Meter
 
 __all__ = [
     "Encoding",
@@ -33,6 +33,10 @@ _APPROXIMATION: Final = "cl100k_base"
 _TOKENS_PER_WORD: Final = 1.3
 """Both are the rule that Paygent's README gives for models without a tokenizer of their own."""
 
+_NEWEST: Final = "o200k_base"
+_OPENAI: Final = frozenset({"openai", "azure"})
+"""OpenAI's models that no table lists yet are nearer to its newest encoding than to the one before."""
+
 # What a chat adds to its texts: OpenAI's cookbook, "How to count tokens with tiktoken", which calls the result an estimate.
 _PER_MESSAGE: Final = 3
 _PER_NAME: Final = 1
@@ -44,6 +48,12 @@ _PER_PROPERTY: Final = 3
 _ENUM: Final = -3
 _PER_ENUM_VALUE: Final = 3
 _FUNCTIONS: Final = 12
+
+_TEXTS: Final = frozenset({"role", "name", "tool_call_id", "refusal", "reasoning_content"})
+"""Fields of a message that are texts."""
+
+_DEEPEST: Final = 32
+"""Schemas within schemas that are read; a definition that contains itself ends there."""
 
 
 class TokenCount(NamedTuple):
@@ -65,12 +75,13 @@ class ModelEncoding(NamedTuple):
     """Whether it is the model's own; otherwise counts are estimates."""
 
 
-def count_tokens(text: str, model: str | None = None, *, encoding: str | None = None) -> TokenCount:
+def count_tokens(text: str, model: str | None = None, *, provider: str | None = None, encoding: str | None = None) -> TokenCount:
     """Count the tokens of a text.
 
     Args:
         text: the text. What looks like a special token is counted as text.
         model: a model's name, as in `price()`.
+        provider: the provider, where the model's name does not tell, as in `price()`.
         encoding: in place of a model, the name of an encoding, or `"words"` for 1.3 tokens a word.
 
     Returns:
@@ -80,85 +91,127 @@ def count_tokens(text: str, model: str | None = None, *, encoding: str | None = 
         TypeError: the text is no `str`, or neither or both of `model` and `encoding` are given.
         UnknownNameError: there is no such model or encoding; the message lists the nearest names.
     """
-    return _count([text], model, encoding)
+    return _count([_text(text, "text")], model, provider, encoding)
 
 
-def _count(texts: Sequence[str], model: object, encoding: object) -> TokenCount:
+def _count(texts: Sequence[str], model: str | None, provider: str | None, encoding: str | None) -> TokenCount:
     """The tokens of all texts together."""
-    for text in texts:
-        if not isinstance(text, str):
-            raise TypeError(f"text must be a str, not {type(text).__name__}")
     if (model is None) == (encoding is None):
         raise TypeError("give either model or encoding")
     if model is not None:
-        if not isinstance(model, str):
-            raise TypeError(f"model must be a str, not {type(model).__name__}")
-        found = encoding_for_model(model)
+        found = encoding_for_model(model, provider)
     else:
-        if not isinstance(encoding, str):
-            raise TypeError(f"encoding must be a str, not {type(encoding).__name__}")
-        found = ModelEncoding(None, exact=False) if encoding == _WORDS else ModelEncoding(_core.encoding(encoding), exact=True)
+        name = _text(encoding, "encoding")
+        found = ModelEncoding(None, exact=False) if name == _WORDS else ModelEncoding(_core.encoding(name), exact=True)
     if found.encoding is None:
-        return TokenCount(sum(int(len(text.split()) * _TOKENS_PER_WORD) for text in texts), _WORDS, exact=False)
+        return TokenCount(int(sum(len(text.split()) for text in texts) * _TOKENS_PER_WORD), _WORDS, exact=False)
     return TokenCount(sum(found.encoding.count_batch(texts)), found.encoding.name, found.exact)
 
 
-@lru_cache(maxsize=1024)
-def encoding_for_model(model: str) -> ModelEncoding:
+def encoding_for_model(model: str, provider: str | None = None) -> ModelEncoding:
     """The encoding to count a model's tokens with, and whether that is exact.
 
     Args:
-        model: a model's name, as in `price()`. A host's namespace (`openai/gpt-4o`, `us.openai.gpt-oss-120b-1:0`) and the forms of
-            fine-tuned models (`ft:gpt-4o:acme::1`) are understood.
+        model: a model's name, as in `price()`, in any case. A host's namespace (`openai/gpt-4o`, `us.openai.gpt-oss-120b-1:0`) and
+            the form of fine-tuned models (`ft:gpt-4o:acme::1`) are understood, and so are aliases of yours.
+        provider: the provider, where the model's name does not tell, as in `price()`.
 
     Returns:
         The tokenizer that was registered for it; for models of OpenAI's, their own encoding by the tables of `tiktoken` 0.14; for
-        other models that the price catalog has, `cl100k_base` as an estimate, or no encoding if the price is not one for tokens.
+        those that it does not list, `o200k_base` as an estimate; for other models that the price catalog has, `cl100k_base` as an
+        estimate, or no encoding if the price is for seconds, characters or pages alone.
 
     Raises:
+        TypeError: the model is no `str`.
         UnknownNameError: nobody knows the model; the message lists the nearest names.
     """
-    if not isinstance(model, str):
-        raise TypeError(f"model must be a str, not {type(model).__name__}")
+    name = _text(model, "model")
+    own = _own(name)
+    if own is None:
+        known = _known(name, None if provider is None else _text(provider, "provider"))
+        # The catalog may know it as another's: an alias, or a name with a date after it.
+        own = _own(known.name)
+        if own is None:
+            approximation = _NEWEST if known.provider in _OPENAI else _APPROXIMATION
+            return ModelEncoding(None if known.is_wordless else _core.encoding(approximation), exact=False)
+    return own
+
+
+def _own(model: str) -> ModelEncoding | None:
+    """The encoding of a registered model or of one of OpenAI's."""
     if (registered := _core.registered_for(model)) is not None:
         return ModelEncoding(registered, exact=True)
-    if (name := _core.encoding_of(model)) is not None:
-        return ModelEncoding(_core.encoding(name), exact=True)
-    if _has_price_for_tokens(model):
-        return ModelEncoding(_core.encoding(_APPROXIMATION), exact=False)
-    return ModelEncoding(None, exact=False)
+    found = _core.encoding_of(model)
+    return None if found is None else ModelEncoding(_core.encoding(found), exact=True)
 
 
-def _has_price_for_tokens(model: str) -> bool:
-    from ._api import default_meter  # noqa: PLC0415 - counting alone needs no meter
+class _Known(NamedTuple):
+    """What the price catalog says of a model."""
 
-    asked = {"input_tokens": 1, "output_tokens": 1}
-    cost = default_meter.price(model, asked)
-    if cost.model is None:
-        # Names that several providers have are found by their provider alone.
-        models = default_meter.models()
-        match = next((entry for entry in models if model in {entry[1], f"{entry[0]}/{entry[1]}"}), None)
-        if match is None:
-            raise _core.unknown_model(model, [entry[1] for entry in models])
-        cost = default_meter.price(match[1], asked, match[0])
-    return cost.usd is not None
+    provider: str | None
+    name: str
+    is_wordless: bool
+    """Whether it is priced, and not for tokens."""
 
 
-def register_tokenizer(prefix: str, path: str | PathLike[str]) -> None:
+_answers: dict[tuple[object, ...], _Known] = {}
+"""Answers of the catalog, by what was asked and the prices in force. No more than `_MOST_ANSWERS`."""
+
+_MOST_ANSWERS: Final = 1024
+
+
+def _known(model: str, provider: str | None) -> _Known:
+    from ._api import default_meter  # noqa: PLC0415 - counting with an encoding needs no meter
+
+    settings = default_meter.settings
+    key = (model, provider, default_meter.catalog, default_meter.catalog_as_of, settings and settings.prices.overrides)
+    known = _answers.get(key)
+    if known is None:
+        if len(_answers) >= _MOST_ANSWERS:
+            _answers.clear()
+        known = _answers[key] = _asked(default_meter, model, provider)
+    return known
+
+
+def _asked(meter: Meter, model: str, provider: str | None) -> _Known:
+    from . import catalogs, refresh  # noqa: PLC0415 - few models need more than their price
+
+    # Halves of surrogate pairs are in no name.
+    model = model.encode(errors="replace").decode()
+    if not model.strip():
+        raise _core.unknown_model(model, [])
+    # Bedrock's own names are the one case in which the provider cannot be left out of the question.
+    for asked in (provider,) if provider is not None else (None, "aws"):
+        cost = meter.price(model, {"input_tokens": 1, "output_tokens": 1}, asked)
+        if cost.model is not None and cost.usd is not None:
+            return _Known(cost.provider, cost.model, is_wordless=False)
+    wanted = model.lower()
+    entries = [(f"{entry[0]}/{entry[1]}".lower(), entry) for entry in meter.models()]
+    matches = [name for name, entry in entries if wanted in {name, entry[1].lower()} and provider in {None, entry[0]}]
+    if not matches and cost.model is not None:
+        matches = [f"{cost.provider}/{cost.model}".lower()]
+    if not matches:
+        raise _core.unknown_model(model, [entry[1] for _, entry in entries])
+    rates = {name.lower(): rates for name, rates in catalogs.rates_in_force(refresh.current(meter))}
+    units = [unit for name in matches for unit in rates.get(name, {})]
+    found, _, name = matches[0].partition("/")
+    return _Known(found, name, is_wordless=bool(units) and not any("token" in unit for unit in units))
+
+
+def register_tokenizer(prefix: str, path: str | os.PathLike[str]) -> None:
     """Count a family of models with their own tokenizer from now on.
 
     Args:
         prefix: what the models' names begin with, with or without a host's namespace: `"llama-3"`, `"meta-llama/Llama-3"`.
-            Of several prefixes the longest counts.
+            In any case of letters; of several prefixes the longest counts.
         path: a `tokenizer.json` of Hugging Face's form. It is read now, and by their own library.
 
     Raises:
+        TypeError: the prefix is no `str`, or the path none.
         ValueError: the prefix is empty, or the file is no tokenizer; the message says what is wrong with it.
     """
-    if not isinstance(prefix, str):
-        raise TypeError(f"prefix must be a str, not {type(prefix).__name__}")
-    _core.register_tokenizer(prefix, path)
-    encoding_for_model.cache_clear()
+    place = os.fspath(path) if isinstance(path, (str, os.PathLike)) else path
+    _core.register_tokenizer(_text(prefix, "prefix"), _text(place, "path"))
 
 
 def count_messages(
@@ -166,50 +219,63 @@ def count_messages(
     model: str | None = None,
     *,
     tools: Iterable[Mapping[str, Any]] | None = None,
+    provider: str | None = None,
     encoding: str | None = None,
 ) -> TokenCount:
     """Estimate the input tokens of a chat: its texts, and what the chat's form adds.
 
     Args:
-        messages: mappings with `role`, and `content` as a text or as parts of which those of type `text` count; perhaps `name` and
-            `tool_calls`. Images, audio and files are not counted.
+        messages: mappings with `role`, and `content` as a text or as parts: their texts count, what tools were asked and answered,
+            and thoughts. Images, audio and files do not.
         model: a model's name, as in `count_tokens()`.
-        tools: the tools that are offered, in OpenAI's form (`{"type": "function", "function": {…}}`) or as bare functions.
+        tools: the tools that are offered, in OpenAI's form (`{"type": "function", "function": {…}}`), as bare functions, or in
+            Anthropic's form (`input_schema`). Those that a provider has built in count as their definition's text.
+        provider: the provider, as in `count_tokens()`.
         encoding: in place of a model, as in `count_tokens()`.
 
     Returns:
         The number, never exact: what a chat adds is OpenAI's published approximation, which other providers are counted by, too.
+
+    Raises:
+        TypeError: something is of the wrong type; the message says where.
+        UnknownNameError: as in `count_tokens()`.
     """
     texts: list[str] = []
     added = _REPLY
-    for number, message in enumerate(_listed("messages", messages)):
+    for number, message in enumerate(_listed(messages, "messages")):
         where = f"messages[{number}]"
-        if not isinstance(message, Mapping):
-            raise TypeError(f"{where} must be a mapping, not {type(message).__name__}")
         added += _PER_MESSAGE
-        for key, value in message.items():
+        for key, value in _mapping(message, where).items():
+            if value is None:
+                continue
             if key == "content":
-                texts += _content(value, where)
-            elif key in {"role", "name", "tool_call_id", "refusal"} and value is not None:
+                texts += _content(value, f"{where}['content']")
+            elif key in _TEXTS:
                 texts.append(_text(value, f"{where}[{key!r}]"))
                 added += _PER_NAME if key == "name" else 0
-            elif key in {"tool_calls", "function_call"} and value:
-                texts.append(json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str))
-    functions = [] if tools is None else _listed("tools", tools)
+            elif key in {"tool_calls", "function_call"}:
+                texts.append(_json(value, f"{where}[{key!r}]"))
+    functions = [] if tools is None else _listed(tools, "tools")
     for number, tool in enumerate(functions):
-        function = _function(tool, f"tools[{number}]")
+        function = _function(_mapping(tool, f"tools[{number}]"), f"tools[{number}]")
         texts += function.texts
         added += function.added
-    counted = _count(texts, model, encoding)
+    counted = _count(texts, model, provider, encoding)
     if functions:
         added += _FUNCTIONS + len(functions) * _PER_FUNCTION.get(counted.encoding, _PER_FUNCTION_BEFORE)
     return TokenCount(counted.tokens + added, counted.encoding, exact=False)
 
 
-def _listed(name: str, value: object) -> list[Any]:
+def _listed(value: object, where: str) -> list[Any]:
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
-        raise TypeError(f"{name} must be a sequence of mappings, not {type(value).__name__}")
+        raise TypeError(f"{where} must be a sequence of mappings, not {type(value).__name__}")
     return list(value)
+
+
+def _mapping(value: object, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{where} must be a mapping, not {type(value).__name__}")
+    return value
 
 
 def _text(value: object, where: str) -> str:
@@ -218,20 +284,33 @@ def _text(value: object, where: str) -> str:
     return value
 
 
+def _json(value: object, where: str) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(f"{where} must be JSON: {error}") from None
+
+
 def _content(value: object, where: str) -> list[str]:
-    """The texts of a message's content."""
-    if value is None:
-        return []
+    """The texts of a message's content: a text, or parts."""
     if isinstance(value, str):
         return [value]
-    if isinstance(value, Mapping) or not isinstance(value, Iterable):
-        raise TypeError(f"{where}['content'] must be a str or a sequence of parts, not {type(value).__name__}")
-    texts = []
-    for part in value:
+    if isinstance(value, (bytes, Mapping)) or not isinstance(value, Iterable):
+        raise TypeError(f"{where} must be a str or a sequence of parts, not {type(value).__name__}")
+    texts: list[str] = []
+    for number, part in enumerate(value):
+        place = f"{where}[{number}]"
         if isinstance(part, str):
             texts.append(part)
-        elif isinstance(part, Mapping) and isinstance(part.get("text"), str):
-            texts.append(part["text"])
+            continue
+        for key, inner in _mapping(part, place).items():
+            if key in {"text", "thinking", "refusal"} and inner is not None:
+                texts.append(_text(inner, f"{place}[{key!r}]"))
+            elif key == "content" and inner is not None:
+                # What a tool answered.
+                texts += _content(inner, f"{place}['content']")
+            elif key == "input" and part.get("type") == "tool_use":
+                texts += [str(part.get("name") or ""), _json(inner, f"{place}['input']")]
     return texts
 
 
@@ -242,28 +321,35 @@ class _Function(NamedTuple):
     added: int
 
 
-def _function(tool: object, where: str) -> _Function:
-    if not isinstance(tool, Mapping):
-        raise TypeError(f"{where} must be a mapping, not {type(tool).__name__}")
+def _function(tool: Mapping[str, Any], where: str) -> _Function:
     function = tool.get("function", tool)
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
-        raise TypeError(f"{where} must be a function with a name")
+        return _Function([_json(tool, where)], 0)
     texts = [f"{function['name']}:{_description(function)}"]
+    return _Function(texts, _properties(function.get("parameters") or function.get("input_schema"), texts))
+
+
+def _properties(schema: object, texts: list[str], depth: int = 0) -> int:
+    """What the form of a schema's properties adds; their texts go to `texts`, and those of schemas within them."""
+    if not isinstance(schema, Mapping) or depth > _DEEPEST:
+        return 0
     added = 0
-    parameters = function.get("parameters") or function.get("input_schema") or {}
-    properties = parameters.get("properties") if isinstance(parameters, Mapping) else None
+    properties = schema.get("properties")
     if isinstance(properties, Mapping) and properties:
         added += _PROPERTIES
         for name, value in properties.items():
             # A schema may be just `true`.
-            schema = value if isinstance(value, Mapping) else {}
+            inner = value if isinstance(value, Mapping) else {}
             added += _PER_PROPERTY
-            values = schema.get("enum")
+            values = inner.get("enum")
             if isinstance(values, Sequence) and not isinstance(values, str):
                 added += _ENUM + _PER_ENUM_VALUE * len(values)
                 texts += [str(value) for value in values]
-            texts.append(f"{name}:{schema.get('type', '')}:{_description(schema)}")
-    return _Function(texts, added)
+            texts.append(f"{name}:{inner.get('type', '')}:{_description(inner)}")
+            added += _properties(inner, texts, depth + 1)
+    within = [schema.get("items"), *(schema.get("$defs") or {}).values()]
+    within += [one for key in ("anyOf", "oneOf", "allOf") for one in schema.get(key) or ()]
+    return added + sum(_properties(one, texts, depth + 1) for one in within)
 
 
 def _description(schema: Mapping[str, Any]) -> str:

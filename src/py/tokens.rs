@@ -1,5 +1,7 @@
 //! Encodings, for Python.
 
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,7 +17,10 @@ use crate::tokens::{self, Token, models};
 /// of what counting so many does.
 const RELEASE_ABOVE: usize = 1 << 13;
 
-/// An encoding, embedded or registered.
+/// Bytes that a token stands for, roughly.
+const BYTES_A_TOKEN: usize = 4;
+
+/// How a text is split into tokens: an embedded encoding by its name, or a tokenizer that was registered.
 #[pyclass(frozen, name = "Encoding", module = "taximeter._core")]
 pub(super) struct PyEncoding(Kind);
 
@@ -40,6 +45,12 @@ impl<'py> Text<'py> {
         Ok(Self(units.call_method1("decode", ("utf-16", "replace"))?.cast_into()?))
     }
 
+    /// One of many, whose name is made up only if it is needed.
+    fn of_many(number: usize, value: &Bound<'py, PyAny>) -> PyResult<Self> {
+        let name = if value.is_instance_of::<PyString>() { String::new() } else { format!("texts[{number}]") };
+        Self::of(&name, value)
+    }
+
     fn as_str(&self) -> PyResult<&str> {
         self.0.to_str()
     }
@@ -53,7 +64,7 @@ fn detached<T: Send>(py: Python<'_>, bytes: usize, work: impl Send + FnOnce() ->
 /// Which special tokens an argument names: all, or those in a collection.
 enum Chosen {
     All,
-    These(Vec<String>),
+    These(HashSet<String>),
 }
 
 impl Chosen {
@@ -62,7 +73,7 @@ impl Chosen {
         if let Ok(text) = value.cast::<PyString>() {
             return if text.to_str()? == "all" { Ok(Self::All) } else { Err(Self::error(name)) };
         }
-        let names: PyResult<Vec<String>> =
+        let names: PyResult<HashSet<String>> =
             value.try_iter().map_err(|_| Self::error(name))?.map(|name| name?.extract()).collect();
         Ok(Self::These(names.map_err(|_| Self::error(name))?))
     }
@@ -74,7 +85,7 @@ impl Chosen {
     fn has(&self, token: &str) -> bool {
         match self {
             Self::All => true,
-            Self::These(names) => names.iter().any(|name| name == token),
+            Self::These(names) => names.contains(token),
         }
     }
 }
@@ -83,27 +94,39 @@ impl PyEncoding {
     fn encoded(&self, text: &str) -> PyResult<Vec<Token>> {
         match &self.0 {
             Kind::Embedded(encoding) => Ok(encoding.encode_ordinary(text)),
-            Kind::Registered(tokenizer) => Ok(tokenizer.encode(text)?),
+            Kind::Registered(tokenizer) => Ok(tokenizer.encode_ordinary(text)?),
         }
     }
 
     fn counted(&self, text: &str) -> PyResult<usize> {
         match &self.0 {
             Kind::Embedded(encoding) => Ok(encoding.count(text)),
-            Kind::Registered(tokenizer) => Ok(tokenizer.encode(text)?.len()),
+            Kind::Registered(tokenizer) => Ok(tokenizer.encode_ordinary(text)?.len()),
         }
     }
 
     fn specials(&self) -> Vec<(&str, Token)> {
         match &self.0 {
             Kind::Embedded(encoding) => encoding.special_tokens().collect(),
-            Kind::Registered(_) => Vec::new(),
+            Kind::Registered(tokenizer) => tokenizer.special_tokens().collect(),
+        }
+    }
+
+    /// A special token in a text that `is_meant` names.
+    fn find_special(&self, text: &str, is_meant: impl Fn(&str) -> bool) -> Option<String> {
+        match &self.0 {
+            Kind::Embedded(encoding) => encoding.find_special(text, is_meant).map(str::to_owned),
+            Kind::Registered(_) => {
+                let mut names = self.specials().into_iter().map(|(name, _)| name);
+                names.find(|name| is_meant(name) && text.contains(name)).map(str::to_owned)
+            }
         }
     }
 }
 
 #[pymethods]
 impl PyEncoding {
+    /// The encoding's name, or the prefix of a registered tokenizer.
     #[getter]
     fn name(&self) -> &str {
         match &self.0 {
@@ -112,6 +135,7 @@ impl PyEncoding {
         }
     }
 
+    /// The tokens of a text, with `tiktoken`'s rules for special ones.
     #[pyo3(signature = (text, *, allowed_special=None, disallowed_special=None))]
     fn encode(
         &self,
@@ -122,37 +146,42 @@ impl PyEncoding {
     ) -> PyResult<Vec<Token>> {
         let text = Text::of("text", text)?;
         let text = text.as_str()?;
-        let allowed = Chosen::of("allowed_special", allowed_special, Chosen::These(Vec::new()))?;
+        let allowed = Chosen::of("allowed_special", allowed_special, Chosen::These(HashSet::new()))?;
         let disallowed = Chosen::of("disallowed_special", disallowed_special, Chosen::All)?;
-        let Kind::Embedded(encoding) = &self.0 else { return detached(py, text.len(), || self.encoded(text)) };
         detached(py, text.len(), || {
-            // "all" disallowed means all that are not allowed; those that are named are disallowed in any case.
-            let is_disallowed = |token: &str| match &disallowed {
-                Chosen::All => !allowed.has(token),
-                these @ Chosen::These(_) => these.has(token),
+            let found = match &disallowed {
+                // All that are not allowed; what is named, even if it is no special token, is disallowed in any case.
+                Chosen::All => self.find_special(text, |token| !allowed.has(token)),
+                Chosen::These(names) => names.iter().find(|name| text.contains(name.as_str())).cloned(),
             };
-            match encoding.find_special(text, is_disallowed) {
-                None => Ok(encoding.encode(text, |token| allowed.has(token))),
-                Some(token) => Err(PyValueError::new_err(format!(
+            if let Some(token) = found {
+                return Err(PyValueError::new_err(format!(
                     "text has the special token {token:?}, which is disallowed: to encode it as that token, put it into \
                      allowed_special; to encode it as text, pass disallowed_special=()"
-                ))),
+                )));
+            }
+            match &self.0 {
+                Kind::Embedded(encoding) => Ok(encoding.encode(text, |token| allowed.has(token))),
+                Kind::Registered(tokenizer) => Ok(tokenizer.encode(text, |token| allowed.has(token))?),
             }
         })
     }
 
+    /// The tokens of a text in which nothing is special.
     fn encode_ordinary(&self, py: Python<'_>, text: &Bound<'_, PyAny>) -> PyResult<Vec<Token>> {
         let text = Text::of("text", text)?;
         let text = text.as_str()?;
         detached(py, text.len(), || self.encoded(text))
     }
 
+    /// The number of tokens of a text: what `len(encode_ordinary(text))` is, without making the list.
     fn count(&self, py: Python<'_>, text: &Bound<'_, PyAny>) -> PyResult<usize> {
         let text = Text::of("text", text)?;
         let text = text.as_str()?;
         detached(py, text.len(), || self.counted(text))
     }
 
+    /// As `count` for each of many texts, on as many cores as they are worth.
     fn count_batch(&self, py: Python<'_>, texts: &Bound<'_, PyAny>) -> PyResult<Vec<usize>> {
         if texts.is_instance_of::<PyString>() || texts.is_instance_of::<PyBytes>() {
             return Err(PyTypeError::new_err(format!(
@@ -165,51 +194,54 @@ impl PyEncoding {
             .try_iter()
             .map_err(not_texts)?
             .enumerate()
-            .map(|(n, text)| Text::of(&format!("texts[{n}]"), &text?))
+            .map(|(number, text)| Text::of_many(number, &text?))
             .collect::<PyResult<_>>()?;
         let texts: Vec<&str> = texts.iter().map(Text::as_str).collect::<PyResult<_>>()?;
         detached(py, texts.iter().map(|text| text.len()).sum(), || match &self.0 {
             Kind::Embedded(encoding) => Ok(encoding.count_batch(&texts)),
-            Kind::Registered(_) => texts.iter().map(|text| self.counted(text)).collect(),
+            Kind::Registered(_) => tokens::for_each(&texts, |text| self.counted(text)).into_iter().collect(),
         })
     }
 
+    /// The bytes of tokens, which need not be UTF-8; those of a registered tokenizer's text.
     fn decode_bytes<'py>(&self, py: Python<'py>, tokens: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+        if tokens.is_instance_of::<PyBytes>() {
+            return Err(PyTypeError::new_err("tokens must be a sequence of int, not bytes"));
+        }
+        let unknown = |what: &str| PyKeyError::new_err(format!("{} has no token {what}", self.name()));
         let tokens: Vec<Token> = tokens.extract().map_err(|error: PyErr| {
             if error.is_instance_of::<PyOverflowError>(py) {
-                PyKeyError::new_err(format!(
-                    "{} has no token but those from 0 to {}",
-                    self.name(),
-                    self.max_token_value()
-                ))
+                unknown(&format!("below 0 or above {}", self.max_token_value()))
             } else {
                 PyTypeError::new_err("tokens must be a sequence of int")
             }
         })?;
-        match &self.0 {
-            Kind::Embedded(encoding) => match encoding.decode(&tokens) {
-                Ok(bytes) => Ok(PyBytes::new(py, &bytes)),
-                Err(error) => Err(PyKeyError::new_err(error.to_string())),
-            },
-            Kind::Registered(tokenizer) => Ok(PyBytes::new(py, tokenizer.decode(&tokens)?.as_bytes())),
-        }
+        let decoded = detached(py, tokens.len() * BYTES_A_TOKEN, || match &self.0 {
+            Kind::Embedded(encoding) => Ok(encoding.decode(&tokens).map_err(|error| error.token)),
+            Kind::Registered(tokenizer) => Ok::<_, PyErr>(tokenizer.decode(&tokens)?.map(String::into_bytes)),
+        })?;
+        Ok(PyBytes::new(py, &decoded.map_err(|token| unknown(&token.to_string()))?))
     }
 
+    /// The text of tokens.
     #[pyo3(signature = (tokens, errors="replace"))]
     fn decode<'py>(&self, py: Python<'py>, tokens: &Bound<'py, PyAny>, errors: &str) -> PyResult<Bound<'py, PyAny>> {
         self.decode_bytes(py, tokens)?.call_method1("decode", ("utf-8", errors))
     }
 
+    /// The special tokens' texts.
     #[getter]
     fn special_tokens_set<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyFrozenSet>> {
         PyFrozenSet::new(py, self.specials().into_iter().map(|(text, _)| text))
     }
 
+    /// The token that ends a text, if there is one.
     #[getter]
     fn eot_token(&self) -> Option<Token> {
         self.specials().into_iter().find(|(text, _)| *text == "<|endoftext|>").map(|(_, token)| token)
     }
 
+    /// The largest number of a token.
     #[getter]
     fn max_token_value(&self) -> Token {
         match &self.0 {
@@ -218,9 +250,24 @@ impl PyEncoding {
         }
     }
 
+    /// The largest number of a token, and one.
     #[getter]
     fn n_vocab(&self) -> Token {
         self.max_token_value() + 1
+    }
+
+    fn __eq__(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Kind::Embedded(one), Kind::Embedded(other)) => one.name() == other.name(),
+            (Kind::Registered(one), Kind::Registered(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+
+    fn __hash__(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.name().hash(&mut hasher);
+        hasher.finish()
     }
 
     fn __repr__(&self) -> String {
@@ -244,7 +291,7 @@ pub(super) fn encoding(name: &Bound<'_, PyAny>) -> PyResult<PyEncoding> {
     let name = Text::of("name", name)?;
     let name = name.as_str()?;
     match tokens::Encoding::named(name) {
-        // Loading keeps the interpreter: nothing forks meanwhile that could be left without it.
+        // The interpreter is kept for the milliseconds that loading takes: threads that ask at once would load it once each.
         Ok(encoding) => Ok(PyEncoding(Kind::Embedded(encoding))),
         Err(_) => Err(unknown("encoding", name, &models::nearest_encodings(name))),
     }
@@ -258,14 +305,15 @@ pub(super) fn encoding_names() -> Vec<&'static str> {
 
 /// The name of the encoding that `OpenAI` says a model has.
 #[pyfunction]
-pub(super) fn encoding_of(model: &str) -> Option<&'static str> {
-    models::encoding_of(model)
+pub(super) fn encoding_of(model: &Bound<'_, PyAny>) -> PyResult<Option<&'static str>> {
+    Ok(models::encoding_of(Text::of("model", model)?.as_str()?))
 }
 
 /// The tokenizer that is registered for a model.
 #[pyfunction]
-pub(super) fn registered_for(model: &str) -> Option<PyEncoding> {
-    registered::of_model(model).map(|tokenizer| PyEncoding(Kind::Registered(tokenizer)))
+pub(super) fn registered_for(model: &Bound<'_, PyAny>) -> PyResult<Option<PyEncoding>> {
+    let found = registered::of_model(Text::of("model", model)?.as_str()?);
+    Ok(found.map(|tokenizer| PyEncoding(Kind::Registered(tokenizer))))
 }
 
 /// Registers a `tokenizer.json` for the models whose names begin with a prefix.
@@ -277,11 +325,17 @@ pub(super) fn register_tokenizer(py: Python<'_>, prefix: &str, path: PathBuf) ->
 
 /// The exception for a model that is not among `known`.
 #[pyfunction]
-pub(super) fn unknown_model(model: &str, known: Vec<String>) -> PyErr {
-    unknown("model", model, &models::nearest(model, known.iter().map(String::as_str)))
+pub(super) fn unknown_model(model: &Bound<'_, PyAny>, known: Vec<String>) -> PyResult<PyErr> {
+    let model = Text::of("model", model)?;
+    let model = model.as_str()?;
+    Ok(unknown("model", model, &models::nearest(model, known.iter().map(String::as_str))))
 }
 
+/// Characters of a name that are quoted.
+const QUOTED: usize = 80;
+
 fn unknown(kind: &str, name: &str, nearest: &[&str]) -> PyErr {
+    let name = name.char_indices().nth(QUOTED).map_or(name, |(end, _)| &name[..end]);
     let nearest = match nearest {
         [] => "no name is near it".to_owned(),
         names => format!("the nearest names are {}", names.join(", ")),

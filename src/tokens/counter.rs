@@ -46,6 +46,11 @@ impl Cache {
         Self { short, long, merger: Merger::new() }
     }
 
+    /// Gives back what a long piece needed.
+    pub(super) fn shrink(&mut self) {
+        self.merger.shrink();
+    }
+
     /// The number of tokens of a piece, or of a part of one that no token crosses the borders of.
     #[inline(always)]
     fn count(&mut self, vocabulary: &Vocabulary, text: &[u8], start: usize, end: usize) -> usize {

@@ -62,23 +62,35 @@ impl Merger {
             self.merge_short(vocabulary, text, start, end);
             return &self.tokens;
         }
-        self.tokens.shrink_to(KEPT);
         self.dead.clear();
-        self.dead.shrink_to(KEPT);
-        self.dead.resize((end - start) / 64 + 1, 0);
+        // A place's bit and the 128 after it are read at once.
+        self.dead.resize((end - start) / 64 + 4, 0);
         let mut at = start;
+        let mut limit = end - start;
         while at < end {
-            if let Some((token, length)) = self.fitting(vocabulary, text, start, at, end) {
+            if let Some((token, length)) = self.fitting(vocabulary, text, start, at, limit) {
                 self.tokens.push(token);
                 at += length;
+                limit = end - at;
                 continue;
             }
             // Nothing goes on from here: the token before it has to be another one. The first can always be a single byte.
             self.dead[(at - start) / 64] |= 1 << ((at - start) % 64);
             let Some(last) = self.tokens.pop() else { break };
-            at -= vocabulary.width(last);
+            let width = vocabulary.width(last);
+            at -= width;
+            // One that was taken because it repeats was not the longest; of all others, what is longer was tried before.
+            limit = if self.tokens.last() == Some(&last) { end - at } else { width - 1 };
         }
         &self.tokens
+    }
+
+    /// Gives back what a piece of megabytes needed.
+    pub(super) fn shrink(&mut self) {
+        self.tokens.clear();
+        self.tokens.shrink_to(KEPT);
+        self.dead.clear();
+        self.dead.shrink_to(KEPT);
     }
 
     /// Merges literally: what is quadratic is a scan of a few words.
@@ -157,8 +169,8 @@ impl Merger {
         if merged == (1 << TOKEN) - 1 { NONE } else { merged }
     }
 
-    /// A token at `at` that goes with the one before it and leads to no dead place: in repetitive text that one again, otherwise the
-    /// longest there is.
+    /// A token of at most `limit` bytes at `at` that goes with the one before it and leads to no dead place: in repetitive text that
+    /// one again, otherwise the longest there is.
     #[inline(always)]
     fn fitting(
         &mut self,
@@ -166,25 +178,23 @@ impl Merger {
         text: &[u8],
         start: usize,
         at: usize,
-        end: usize,
+        mut limit: usize,
     ) -> Option<(Token, usize)> {
         let last = self.tokens.last().copied();
+        let dead = self.dead_after(at - start);
         if let Some(last) = last {
             let width = vocabulary.width(last);
-            if at + width <= end
+            if width <= limit
                 && text[at - width..at] == text[at..at + width]
-                && self.is_alive(at + width - start)
+                && dead >> (width - 1) & 1 == 0
                 && self.is_joint(vocabulary, text, at, last, last)
             {
                 return Some((last, width));
             }
         }
-        let mut limit = end - at;
         while limit > 0 {
-            let (token, length) = vocabulary.longest(text, at, limit);
-            if self.is_alive(at + length - start)
-                && last.is_none_or(|last| self.is_joint(vocabulary, text, at, last, token))
-            {
+            let (token, length) = vocabulary.longest(text, at, limit, dead)?;
+            if last.is_none_or(|last| self.is_joint(vocabulary, text, at, last, token)) {
                 return Some((token, length));
             }
             limit = length - 1;
@@ -192,17 +202,19 @@ impl Merger {
         None
     }
 
-    /// Whether the rest of the piece may be encoded from a place.
+    /// Which of the 128 places after one are dead, the next one lowest.
     #[inline(always)]
-    fn is_alive(&self, place: usize) -> bool {
-        self.dead[place / 64] >> (place % 64) & 1 == 0
+    fn dead_after(&self, place: usize) -> u128 {
+        let (word, shift) = ((place + 1) / 64, (place + 1) % 64);
+        let two = u128::from(self.dead[word]) | u128::from(self.dead[word + 1]) << 64;
+        two >> shift | u128::from(self.dead[word + 2]) << 1 << (127 - shift)
     }
 
     /// As [`Vocabulary::are_neighbours`], remembered.
     #[inline(always)]
     fn is_joint(&mut self, vocabulary: &Vocabulary, text: &[u8], at: usize, left: Token, right: Token) -> bool {
         let joint = (u64::from(left) << 32 | u64::from(right) << 1) | 1 << 63;
-        let place = joint.wrapping_mul(0x9E37_79B9_7F4A_7C15) as usize >> 40;
+        let place = (joint.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize;
         let known = self.joints[place % JOINTS];
         if known & !1 == joint {
             return known & 1 == 1;

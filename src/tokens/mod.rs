@@ -26,7 +26,7 @@ mod tests;
 use std::fmt;
 use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 
 use arc_swap::ArcSwapOption;
@@ -168,29 +168,7 @@ impl Encoding {
     /// As [`Self::count`], for many texts, on as many of the machine's cores as they are worth.
     #[must_use]
     pub fn count_batch(&self, texts: &[&str]) -> Vec<usize> {
-        /// Bytes that take about as long as starting a thread: 50 µs.
-        const WORTH_A_THREAD: usize = 1 << 15;
-        let worth = texts.iter().map(|text| text.len()).sum::<usize>() / WORTH_A_THREAD;
-        let cores = thread::available_parallelism().map_or(1, NonZero::get);
-        let threads = worth.min(cores).min(texts.len());
-        if threads < 2 {
-            return texts.iter().map(|text| self.count(text)).collect();
-        }
-        let counts: Vec<_> = texts.iter().map(|_| AtomicUsize::new(0)).collect();
-        let next = AtomicUsize::new(0);
-        let count = || {
-            while let Some((text, count)) = texts.iter().zip(&counts).nth(next.fetch_add(1, Ordering::Relaxed)) {
-                count.store(self.count(text), Ordering::Relaxed);
-            }
-        };
-        thread::scope(|scope| {
-            for _ in 1..threads {
-                // A machine that gives no more threads counts with those it gave.
-                let _ = thread::Builder::new().spawn_scoped(scope, count);
-            }
-            count();
-        });
-        counts.into_iter().map(AtomicUsize::into_inner).collect()
+        for_each(texts, |text| self.count(text))
     }
 
     /// The tokens of a text, none of which is special.
@@ -249,19 +227,62 @@ impl Encoding {
         special.max(self.vocabulary.len() as Token - 1)
     }
 
-    /// Bytes on the heap, without the caches.
-    #[must_use]
-    pub fn size(&self) -> usize {
-        self.vocabulary.size()
-    }
-
     /// Lends the first cache that is free, or a new one. No call waits: in a child of a fork, what a thread of the parent held stays held.
     fn with_cache<T>(&self, work: impl FnOnce(&mut Cache) -> T) -> T {
-        match self.caches.iter().find_map(|cache| cache.try_lock().ok()) {
-            Some(mut cache) => work(cache.get_or_insert_with(|| Box::new(Cache::new()))),
+        match self.caches.iter().find_map(free) {
+            Some(mut cache) => {
+                let cache = cache.get_or_insert_with(|| Box::new(Cache::new()));
+                let done = work(cache);
+                cache.shrink();
+                done
+            }
             None => work(&mut Cache::new()),
         }
     }
+}
+
+/// A cache that nobody uses now.
+fn free(cache: &Mutex<Option<Box<Cache>>>) -> Option<MutexGuard<'_, Option<Box<Cache>>>> {
+    match cache.try_lock() {
+        Ok(cache) => Some(cache),
+        // Whoever panicked with it left whole counts: each is written at once, and rows are cleared before they are used.
+        Err(TryLockError::Poisoned(cache)) => Some(cache.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
+}
+
+/// What `work` makes of each text, on as many of the machine's cores as the texts are worth.
+pub fn for_each<T: Send>(texts: &[&str], work: impl Fn(&str) -> T + Sync) -> Vec<T> {
+    /// Bytes that take about as long as starting a thread: 50 µs.
+    const WORTH_A_THREAD: usize = 1 << 15;
+    let worth = texts.iter().map(|text| text.len()).sum::<usize>() / WORTH_A_THREAD;
+    // Asking for the number of cores reads files; few texts are worth that.
+    let most = worth.min(texts.len());
+    let threads = if most < 2 { 1 } else { thread::available_parallelism().map_or(1, NonZero::get).min(most) };
+    if threads < 2 {
+        return texts.iter().map(|text| work(text)).collect();
+    }
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::with_capacity(texts.len()));
+    let some = || {
+        let mut own = Vec::new();
+        while let place = next.fetch_add(1, Ordering::Relaxed)
+            && let Some(text) = texts.get(place)
+        {
+            own.push((place, work(text)));
+        }
+        done.lock().unwrap_or_else(PoisonError::into_inner).append(&mut own);
+    };
+    thread::scope(|scope| {
+        for _ in 1..threads {
+            // A machine that gives no more threads works with those it gave.
+            let _ = thread::Builder::new().spawn_scoped(scope, some);
+        }
+        some();
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_unstable_by_key(|(place, _)| *place);
+    done.into_iter().map(|(_, one)| one).collect()
 }
 
 impl fmt::Debug for Encoding {

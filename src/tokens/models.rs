@@ -1,7 +1,6 @@
 //! Which encoding a model of OpenAI's has.
 //!
-//! The tables are those of `tiktoken` 0.14 (`tiktoken/model.py`). Other hosts put a namespace before OpenAI's names and a variant after
-//! them, which are taken off first.
+//! The tables are those of `tiktoken` 0.14 (`tiktoken/model.py`).
 
 use super::names;
 
@@ -73,33 +72,56 @@ const FAMILIES: [(&str, &str); 12] = [
 /// The name of the encoding that a model has, if OpenAI says so.
 #[must_use]
 pub fn encoding_of(model: &str) -> Option<&'static str> {
-    let model = bare(model);
-    let exact = MODELS.iter().find(|(name, _)| *name == model);
-    let found = exact.or_else(|| FAMILIES.iter().find(|(prefix, _)| model.starts_with(prefix)));
+    let name = bare(model);
+    let exact = MODELS.iter().find(|(known, _)| *known == name);
+    let found = exact.or_else(|| FAMILIES.iter().find(|(prefix, _)| name.starts_with(prefix)));
     found.map(|(_, encoding)| *encoding)
 }
 
-/// A model's own name: without the namespace of a host (`openai/`, `us.openai.`), of fine-tuning (`ft:`, and what follows the
-/// model there), and without a variant (`:free`, `@2024-08-06`).
-fn bare(model: &str) -> &str {
-    let model = model.trim();
-    let model = model.rsplit_once('/').map_or(model, |(_, name)| name);
-    let model = model.rsplit_once("openai.").map_or(model, |(_, name)| name);
-    let model = model.strip_prefix("ft:").unwrap_or(model);
-    model.split([':', '@']).next().unwrap_or(model)
+/// A model's own name in small letters.
+///
+/// Taken off are the namespaces under which hosts have OpenAI's models (`openai/`, `azure/`, `us.openai.`, `databricks-`), what marks
+/// fine-tuning (`ft:`, and what follows the model there), and variants (`:free`, `@2024-08-06`). A name in another's namespace stays
+/// as it is, and is no name of OpenAI's.
+fn bare(model: &str) -> String {
+    let model = model.trim().to_lowercase();
+    let (namespace, name) = model.rsplit_once('/').unwrap_or(("", &model));
+    let host = namespace.rsplit('/').next().unwrap_or_default();
+    let is_host =
+        host.starts_with("azure") || matches!(host, "" | "openai" | "aws" | "bedrock" | "github" | "databricks");
+    let (region, own) = name.split_once("openai.").unwrap_or(("", name));
+    let is_region = region.is_empty() || region.find('.') == Some(region.len() - 1);
+    if !is_host || !is_region {
+        return model;
+    }
+    let own = own.strip_prefix("databricks-").unwrap_or(own);
+    let own = own.strip_prefix("ft:").unwrap_or(own);
+    own.split([':', '@']).next().unwrap_or(own).to_owned()
 }
+
+/// Characters of a name that is looked at: no model's is half as long.
+const LONGEST: usize = 200;
 
 /// The names of `wanted`'s kind that are most like it: at most five, the most like first.
 #[must_use]
 pub fn nearest<'a>(wanted: &str, known: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    let wanted = wanted.to_lowercase();
+    let wanted = wanted.trim().to_lowercase();
+    let length = wanted.chars().take(LONGEST + 1).count();
+    if length == 0 || length > LONGEST {
+        return Vec::new();
+    }
     // Further away than this, a name is not a slip of the finger.
-    let limit = wanted.chars().count() / 3 + 1;
+    let limit = length / 3 + 1;
     let far = |name: &str| {
         let name = name.to_lowercase();
         // A name that was not typed to its end, or that has more than is known, is as near as one with a letter wrong.
-        let is_part = !wanted.is_empty() && (name.starts_with(&wanted) || wanted.starts_with(&name));
-        if is_part { 1 } else { distance(&wanted, &name) }
+        if name.starts_with(&wanted) || wanted.starts_with(&name) {
+            1
+        } else if name.chars().count().abs_diff(length) > limit {
+            usize::MAX
+        } else {
+            distance(&wanted, &name)
+        }
     };
     let mut near: Vec<_> = known.map(|name| (far(name), name)).filter(|(far, _)| *far <= limit).collect();
     near.sort_unstable();

@@ -1,9 +1,9 @@
 //! Tokenizers that users bring for their models: Hugging Face's `tokenizer.json`, read by Hugging Face's own library.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use thiserror::Error;
 use tokenizers::Tokenizer;
 
@@ -11,9 +11,13 @@ use super::Token;
 
 /// A tokenizer of a user's.
 pub struct Registered {
-    /// What the names of its models begin with.
+    /// What the names of its models begin with, in small letters.
     prefix: String,
     tokenizer: Tokenizer,
+    /// Tokens that mark something and stand for no text.
+    special: Vec<(String, Token)>,
+    /// The largest number of a token.
+    largest: Token,
 }
 
 /// Why a tokenizer cannot be used.
@@ -41,7 +45,7 @@ pub struct EncodeError {
 }
 
 /// All of them, those with the longest prefixes first.
-static ALL: LazyLock<ArcSwap<Vec<Arc<Registered>>>> = LazyLock::new(ArcSwap::default);
+static ALL: ArcSwapOption<Vec<Arc<Registered>>> = ArcSwapOption::const_empty();
 
 /// Registers a tokenizer for the models whose names begin with `prefix`, in place of one that was registered for the same.
 ///
@@ -58,12 +62,18 @@ pub fn register(prefix: &str, path: &Path) -> Result<(), RegisterError> {
     let file_error =
         |error: tokenizers::Error| RegisterError::File { path: path.to_owned(), reason: error.to_string() };
     tokenizer.with_truncation(None).map_err(file_error)?;
-    let registered = Arc::new(Registered { prefix: prefix.trim().to_owned(), tokenizer });
+    // As everywhere here, what looks like a special token is text unless it is said to be allowed.
+    tokenizer.set_encode_special_tokens(true);
+    let added = tokenizer.get_added_tokens_decoder();
+    let special =
+        added.iter().filter(|(_, token)| token.special).map(|(id, token)| (token.content.clone(), *id)).collect();
+    let largest = tokenizer.get_vocab(true).into_values().max().unwrap_or_default();
+    let registered = Arc::new(Registered { prefix: prefix.trim().to_lowercase(), tokenizer, special, largest });
     ALL.rcu(|all| {
-        let mut all: Vec<_> = all.iter().filter(|other| other.prefix != registered.prefix).cloned().collect();
-        all.push(Arc::clone(&registered));
+        let others = all.iter().flat_map(|all| all.iter()).filter(|other| other.prefix != registered.prefix);
+        let mut all: Vec<_> = others.cloned().chain([Arc::clone(&registered)]).collect();
         all.sort_by_key(|one| std::cmp::Reverse(one.prefix.len()));
-        all
+        Some(Arc::new(all))
     });
     Ok(())
 }
@@ -71,9 +81,11 @@ pub fn register(prefix: &str, path: &Path) -> Result<(), RegisterError> {
 /// The tokenizer that is registered for a model: of those whose prefix its name begins with, the one with the longest.
 #[must_use]
 pub fn of_model(model: &str) -> Option<Arc<Registered>> {
-    let model = model.trim();
-    let own = model.rsplit_once('/').map_or(model, |(_, name)| name);
-    ALL.load().iter().find(|one| model.starts_with(&one.prefix) || own.starts_with(&one.prefix)).cloned()
+    let all = ALL.load_full()?;
+    let model = model.trim().to_lowercase();
+    let own = model.rsplit_once('/').map_or(model.as_str(), |(_, name)| name);
+    let tuned = own.strip_prefix("ft:").unwrap_or(own);
+    all.iter().find(|one| [&model, own, tuned].iter().any(|name| name.starts_with(&one.prefix))).cloned()
 }
 
 impl Registered {
@@ -83,27 +95,57 @@ impl Registered {
         &self.prefix
     }
 
-    /// The tokens of a text, without those that a model has around it.
+    /// The tokens of a text, without those that a model has around it. None is special.
     ///
     /// # Errors
     /// When the tokenizer lacks a token for a part of the text and for what it does not know.
-    pub fn encode(&self, text: &str) -> Result<Vec<Token>, EncodeError> {
+    pub fn encode_ordinary(&self, text: &str) -> Result<Vec<Token>, EncodeError> {
         let encoded = self.tokenizer.encode_fast(text, false).map_err(|error| self.error(&error))?;
         Ok(encoded.get_ids().to_vec())
     }
 
-    /// The text of tokens.
+    /// The tokens of a text in which the special tokens that `is_allowed` names stand for themselves.
+    ///
+    /// # Errors
+    /// As [`Self::encode_ordinary`].
+    pub fn encode(&self, mut text: &str, is_allowed: impl Fn(&str) -> bool) -> Result<Vec<Token>, EncodeError> {
+        let allowed: Vec<_> = self.special.iter().filter(|(name, _)| is_allowed(name)).collect();
+        let mut tokens = Vec::new();
+        // Of those that begin at one place, the longest is meant.
+        let first = |text: &str| {
+            let found =
+                allowed.iter().filter_map(|(name, token)| Some((text.find(name.as_str())?, name.len(), *token)));
+            found.min_by_key(|(place, length, _)| (*place, std::cmp::Reverse(*length)))
+        };
+        while let Some((place, length, token)) = first(text) {
+            tokens.extend(self.encode_ordinary(&text[..place])?);
+            tokens.push(token);
+            text = &text[place + length..];
+        }
+        tokens.extend(self.encode_ordinary(text)?);
+        Ok(tokens)
+    }
+
+    /// The text of tokens, or the first number that is no token.
     ///
     /// # Errors
     /// When the tokenizer's decoder fails.
-    pub fn decode(&self, tokens: &[Token]) -> Result<String, EncodeError> {
-        self.tokenizer.decode(tokens, false).map_err(|error| self.error(&error))
+    pub fn decode(&self, tokens: &[Token]) -> Result<Result<String, Token>, EncodeError> {
+        if let Some(unknown) = tokens.iter().find(|token| self.tokenizer.id_to_token(**token).is_none()) {
+            return Ok(Err(*unknown));
+        }
+        self.tokenizer.decode(tokens, false).map(Ok).map_err(|error| self.error(&error))
+    }
+
+    /// The special tokens and their numbers.
+    pub fn special_tokens(&self) -> impl Iterator<Item = (&str, Token)> {
+        self.special.iter().map(|(name, token)| (name.as_str(), *token))
     }
 
     /// The largest number of a token.
     #[must_use]
     pub fn largest(&self) -> Token {
-        (self.tokenizer.get_vocab_size(true) as Token).saturating_sub(1)
+        self.largest
     }
 
     fn error(&self, error: &tokenizers::Error) -> EncodeError {

@@ -44,7 +44,7 @@ pub(super) fn key(loaded: Key, length: usize) -> Key {
     (loaded & MASKS[length & 15]) | (length as Key) << 120
 }
 
-/// A hash of a key. Its upper bits are the good ones.
+/// A hash of a key: both halves of a product of both halves, so that every bit of it depends on all of the key.
 #[inline(always)]
 pub(super) fn hash(key: Key) -> u64 {
     let product = u128::from(key as u64 ^ MIX[0]) * u128::from((key >> 64) as u64 ^ MIX[1]);
@@ -122,10 +122,5 @@ impl<V: Copy + Default> Table<V> {
         let slot = self.slot(key, hash);
         self.keys[slot] = key;
         &mut self.values[slot]
-    }
-
-    /// Bytes on the heap.
-    pub(super) fn size(&self) -> usize {
-        size_of_val(&*self.keys) + size_of_val(&*self.values) + size_of_val(&*self.known)
     }
 }

@@ -130,8 +130,18 @@ fn names_lead_to_encodings_and_to_their_neighbours() {
     }
     assert!(Encoding::named("o200k").unwrap_err().to_string().contains("o200k_base, o200k_harmony"));
     assert_eq!(encoding_of("ft:gpt-3.5-turbo-0613:acme::1"), Some("cl100k_base"));
-    assert_eq!(encoding_of("openrouter/openai/o3-mini:nitro"), Some("o200k_base"));
-    assert_eq!(encoding_of("not-gpt-4o"), None);
+    assert_eq!(encoding_of("OpenRouter/OpenAI/o3-mini:nitro"), Some("o200k_base"));
+    assert_eq!(encoding_of("us.openai.gpt-oss-20b-1:0"), Some("o200k_harmony"));
+    for other in [
+        "not-gpt-4o",
+        "mistral/o1-clone",
+        "someone/gpt-4-finetune",
+        "notopenai.gpt-4o",
+        "a.b.openai.gpt-4o",
+        "gpt-9-nova",
+    ] {
+        assert_eq!(encoding_of(other), None, "{other}");
+    }
     assert_eq!(nearest("gtp4", ["gpt-4", "gpt-4o", "claude"].into_iter()), ["gpt-4"]);
     assert_eq!(nearest("", ["gpt-4"].into_iter()), Vec::<&str>::new());
 }

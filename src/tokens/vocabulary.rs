@@ -65,7 +65,7 @@ pub(super) struct Vocabulary {
     long: Table<Token>,
     /// The lengths of the tokens that begin with the same [`PREFIX`] bytes.
     prefixes: Prefixes,
-    /// The lengths of those of them that have more than [`SHORT`] bytes: bit `n % 128` for `n` bytes.
+    /// The lengths of those of them that have more than [`SHORT`] bytes: bit `n % LONGEST` for `n` bytes.
     long_prefixes: Table<u128>,
     /// A bit for each two bytes that follow each other in some token.
     pairs: Box<[u64; 1 << 10]>,
@@ -141,7 +141,7 @@ impl Vocabulary {
                 *self.short.entry(key(loaded, length)) = token;
             } else {
                 *self.long.entry(digest(&self.bytes[range])) = token;
-                *self.long_prefixes.entry(key(loaded, PREFIX)) |= 1 << (length % 128);
+                *self.long_prefixes.entry(key(loaded, PREFIX)) |= 1 << (length % LONGEST);
             }
             if length >= PREFIX {
                 *self.prefixes.entry(loaded as u32) |= if length <= SHORT { 1 << length } else { 1 };
@@ -225,43 +225,56 @@ impl Vocabulary {
     #[inline(never)]
     fn long_token(&self, text: &[u8], start: usize, end: usize) -> Option<Token> {
         let lengths = self.long_prefixes.get(key(load(text, start), PREFIX))?;
-        if end - start > LONGEST || lengths >> ((end - start) % 128) & 1 == 0 {
+        if end - start > LONGEST || lengths >> ((end - start) % LONGEST) & 1 == 0 {
             return None;
         }
-        let wanted = text.get(start..end)?;
-        self.long.get(digest(wanted)).filter(|token| self.bytes(*token) == Some(wanted))
+        self.long_of_prefix(text, start, end)
     }
 
-    /// The longest token at `start` that has at most `limit` bytes; `limit` is not zero.
+    /// The longest token at `start` that has at most `limit` bytes, and none of the numbers of bytes whose bit is set in `without`,
+    /// one byte's lowest; `limit` is not zero.
     #[inline(always)]
-    pub(super) fn longest(&self, text: &[u8], start: usize, limit: usize) -> (Token, usize) {
+    pub(super) fn longest(&self, text: &[u8], start: usize, limit: usize, without: u128) -> Option<(Token, usize)> {
         let loaded = load(text, start);
         let mut lengths = if limit >= PREFIX { self.prefixes.get(loaded as u32) } else { 0 };
         if limit > SHORT
             && lengths & 1 == 1
-            && let Some(found) = self.longest_long(text, start, limit)
+            && let Some(found) = self.longest_long(text, start, limit, without)
         {
-            return found;
+            return Some(found);
         }
         // Lengths of two and three bytes are always tried.
-        lengths = (lengths | 0b1100) & (Lengths::MAX >> (SHORT - limit.min(SHORT))) & !0b11;
+        lengths =
+            (lengths | 0b1100) & (Lengths::MAX >> (SHORT - limit.min(SHORT))) & !(without << 1) as Lengths & !0b11;
         while lengths != 0 {
             let length = lengths.ilog2() as usize;
             if let Some(token) = self.short(key(loaded, length)) {
-                return (token, length);
+                return Some((token, length));
             }
             lengths ^= 1 << length;
         }
-        (self.single(loaded as u8), 1)
+        (without & 1 == 0).then(|| (self.single(loaded as u8), 1))
     }
 
     #[inline(never)]
-    fn longest_long(&self, text: &[u8], start: usize, limit: usize) -> Option<(Token, usize)> {
+    fn longest_long(&self, text: &[u8], start: usize, limit: usize, without: u128) -> Option<(Token, usize)> {
         let lengths = self.long_prefixes.get(key(load(text, start), PREFIX))?;
-        (SHORT + 1..=limit.min(128))
-            .rev()
-            .filter(|length| lengths >> (length % 128) & 1 == 1)
-            .find_map(|length| Some((self.long_token(text, start, start + length)?, length)))
+        // Bit `n - 1` for `n` bytes, as in `without`.
+        let mut lengths = lengths.rotate_right(1) & !without & (u128::MAX >> (LONGEST - limit.min(LONGEST)));
+        while lengths != 0 {
+            let length = lengths.ilog2() as usize + 1;
+            if let Some(token) = self.long_of_prefix(text, start, start + length) {
+                return Some((token, length));
+            }
+            lengths ^= 1 << (length - 1);
+        }
+        None
+    }
+
+    /// The token of more than [`SHORT`] bytes that have a token of so many bytes with the same beginning.
+    fn long_of_prefix(&self, text: &[u8], start: usize, end: usize) -> Option<Token> {
+        let wanted = text.get(start..end)?;
+        self.long.get(digest(wanted)).filter(|token| self.bytes(*token) == Some(wanted))
     }
 
     /// Where the bytes from `start` on, to `end` at most, can be parted: no token has the bytes on both sides of there.
@@ -273,17 +286,6 @@ impl Vocabulary {
             self.pairs[word] >> bit & 1 == 0
         };
         bytes.iter().zip(&bytes[1..]).position(parts).map_or(end, |place| start + place + 1)
-    }
-
-    /// Bytes on the heap.
-    pub(super) fn size(&self) -> usize {
-        let tables = self.short.size() + self.long.size() + self.prefixes.size() + self.long_prefixes.size();
-        tables
-            + size_of_val(&*self.pairs)
-            + size_of_val(&*self.twos)
-            + self.bytes.len()
-            + size_of_val(&*self.ends)
-            + size_of_val(&*self.merges)
     }
 }
 
@@ -320,10 +322,6 @@ impl Prefixes {
         let slot = self.slot(key);
         self.keys[slot] = key;
         &mut self.lengths[slot]
-    }
-
-    fn size(&self) -> usize {
-        size_of_val(&*self.keys) + size_of_val(&*self.lengths)
     }
 }
 

@@ -208,7 +208,7 @@ def test_tokens_of_a_file_and_of_standard_input(cli, state):
     shown = cli("tokens", str(place), "--model", "gpt-4o", "--cost").stdout.splitlines()
     assert shown == ["3 tokens (o200k_base, exact)", "$0.0000075 as input of gpt-4o"]
     fields = json.loads(cli("tokens", str(place), "--model", "gpt-4o", "--cost", "--json").stdout)
-    assert fields == {"tokens": 3, "encoding": "o200k_base", "exact": True, "cost_usd": "0.0000075"}
+    assert fields == {"model": "gpt-4o", "tokens": 3, "encoding": "o200k_base", "exact": True, "cost_usd": "0.0000075"}
     text = "é 😀\r\n"
     command = [sys.executable, "-m", "taximeter", "tokens", "-", "--model", "gpt-4o", "--json"]
     piped = subprocess.run(command, input=text.encode(), capture_output=True, check=True)
