@@ -10,7 +10,9 @@
     reason = "measured: without it a tenth of the throughput on prose is lost, and half of it on one letter"
 )]
 
+mod backtrack;
 mod counter;
+mod known;
 mod merge;
 pub mod models;
 pub mod packed;

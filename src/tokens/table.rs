@@ -6,8 +6,8 @@ pub(super) const SHORT: usize = 15;
 /// Up to [`SHORT`] bytes and, in the uppermost byte, how many they are. No key of bytes is zero.
 pub(super) type Key = u128;
 
-/// Two odd constants without a pattern (the fractions of the golden ratio and of the square root of two), for [`hash`].
-const MIX: [u64; 2] = [0x9E37_79B9_7F4A_7C15, 0x6A09_E667_F3BC_C909];
+/// Two odd constants without a pattern (the fractions of the golden ratio and of the square root of two), for hashes.
+pub(super) const MIX: [u64; 2] = [0x9E37_79B9_7F4A_7C15, 0x6A09_E667_F3BC_C909];
 
 /// What a key of so many bytes keeps of the sixteen that were loaded.
 const MASKS: [Key; SHORT + 1] = {

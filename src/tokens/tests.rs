@@ -8,10 +8,12 @@ use std::thread;
 use proptest::prelude::*;
 use tiktoken_rs::CoreBPE;
 
+use super::known::Known;
+use super::merge::Merger;
 use super::models::{encoding_of, nearest};
 use super::packed::{self, BYTES, GAP};
 use super::table::{Table, key, load};
-use super::{Encoding, Token, names};
+use super::{Encoding, Source, Token, backtrack, names};
 
 static ORACLES: LazyLock<Vec<(&str, CoreBPE)>> = LazyLock::new(|| {
     vec![
@@ -79,10 +81,40 @@ fn long_pieces_are_merged_as_literally() {
             assert_same(&(0..length).map(|_| *random.choice(&letters).unwrap()).collect::<String>());
         }
     }
+    for text in [
+        format!("{}\t", " ".repeat(28)),
+        format!("{}\t", " ".repeat(127)),
+        format!("{}.", "-".repeat(128)),
+        format!("{}\n\t", " ".repeat(97)),
+    ] {
+        assert_same(&text.repeat(40));
+    }
     for piece in ["a", "aa", "ab", " ", "\n", " \n", "=", "ha", "😀", "的", "0"] {
         for times in [63, 64, 65, 127, 128, 129, 1000] {
             assert_same(&piece.repeat(times));
             assert_same(&format!("{}x", piece.repeat(times)));
+        }
+    }
+}
+
+/// What no window could part is encoded by stepping back. No text of these tests needs that, so it is asked for directly.
+#[test]
+fn stepping_back_leads_to_the_same_tokens() {
+    let mut random = fastrand::Rng::with_seed(9);
+    for source in [Source::O200k, Source::Cl100k, Source::P50k, Source::R50k] {
+        let vocabulary = source.vocabulary();
+        let (mut known, mut merger, mut tokens) = (Known::new(), Merger::new(), Vec::new());
+        for letters in ["ab", "etaoinshr", " \t", "=-", "あいう", "привет", "😀😂", "  \n", "0123"] {
+            let letters: Vec<char> = letters.chars().collect();
+            for length in [65, 130, 300, 900] {
+                let random: String = (0..length).map(|_| *random.choice(&letters).unwrap()).collect();
+                let regular =
+                    format!("{}{}", letters[0].to_string().repeat(length % 31), letters[1]).repeat(length / 8);
+                for text in [random.as_bytes(), regular.as_bytes()] {
+                    backtrack::encode(&mut known, &vocabulary, text, 0, text.len(), &mut tokens);
+                    assert_eq!(tokens, merger.merge(&vocabulary, text, 0, text.len()), "{letters:?} {length}");
+                }
+            }
         }
     }
 }

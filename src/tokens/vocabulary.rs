@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::packed::{self, BYTES, GAP};
-use super::table::{Key, SHORT, Table, hash, key, load};
+use super::table::{Key, MIX, SHORT, Table, hash, key, load};
 
 /// The identifier of a token. It is also its rank: of two possible merges byte-pair encoding does the one with the lower first.
 pub type Token = u32;
@@ -11,33 +11,37 @@ pub type Token = u32;
 /// No token, and above all of them.
 pub(super) const NONE: Token = Token::MAX;
 
+/// Bits of a token's number; there is none of all bits set.
+pub(super) const TOKEN_BITS: u32 = 20;
+
 /// Bytes of the longest token there is.
 const LONGEST: usize = 128;
 
-/// A token from [`BYTES`] on in one word, so that undoing a merge reads memory once: its halves with twenty bits each, the left one's
+/// A token from [`BYTES`] on in one word, so that undoing a merge reads memory once: its halves, the left one's
 /// width and its own.
 #[derive(Clone, Copy, Debug)]
 struct Merge(u64);
 
 impl Merge {
     fn new([left, right]: [Token; 2], left_width: usize, width: usize) -> Self {
-        Self(u64::from(left) | u64::from(right) << 20 | (left_width as u64) << 40 | (width as u64) << 48)
+        let widths = (left_width | width << 8) as u64;
+        Self(u64::from(left) | u64::from(right) << TOKEN_BITS | widths << (2 * TOKEN_BITS))
     }
 
     fn left(self) -> Token {
-        self.0 as Token & 0xF_FFFF
+        (self.0 & ((1 << TOKEN_BITS) - 1)) as Token
     }
 
     fn right(self) -> Token {
-        (self.0 >> 20) as Token & 0xF_FFFF
+        (self.0 >> TOKEN_BITS & ((1 << TOKEN_BITS) - 1)) as Token
     }
 
     fn left_width(self) -> usize {
-        (self.0 >> 40) as usize & 0xFF
+        (self.0 >> (2 * TOKEN_BITS)) as usize & 0xFF
     }
 
     fn width(self) -> usize {
-        (self.0 >> 48) as usize & 0xFF
+        (self.0 >> (2 * TOKEN_BITS + 8)) as usize & 0xFF
     }
 }
 
@@ -306,7 +310,7 @@ impl Prefixes {
     #[inline(always)]
     fn slot(&self, key: u32) -> usize {
         let last = self.keys.len() - 1;
-        let mut slot = (u64::from(key).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as usize & last;
+        let mut slot = (u64::from(key).wrapping_mul(MIX[0]) >> 32) as usize & last;
         while self.keys[slot] != key && self.lengths[slot] != 0 {
             slot = (slot + 1) & last;
         }
