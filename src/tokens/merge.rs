@@ -118,7 +118,7 @@ fn literally<const N: usize>(
     let mut tokens = [0; N];
     let mut nexts = [0_u16; N];
     let mut befores = [0_u16; N];
-    let mut merges = [NOTHING; N];
+    let mut ranks = [NOTHING; N];
     let bytes = &text[start..end];
     let length = bytes.len();
     for (place, byte) in bytes.iter().enumerate() {
@@ -129,10 +129,10 @@ fn literally<const N: usize>(
     let ranked =
         |merged: Token, place: usize| if merged == NONE { NOTHING } else { (merged << PLACE) as i32 | place as i32 };
     for (place, (first, second)) in bytes.iter().zip(&bytes[1..]).enumerate() {
-        merges[place] = ranked(vocabulary.two(*first, *second), place);
+        ranks[place] = ranked(vocabulary.two(*first, *second), place);
     }
     loop {
-        let lowest = least(&merges, length);
+        let lowest = least(&ranks, length);
         if lowest == NOTHING {
             break;
         }
@@ -141,18 +141,18 @@ fn literally<const N: usize>(
         let next = usize::from(nexts[gone]);
         tokens[place] = lowest as Token >> PLACE;
         nexts[place] = next as u16;
-        merges[gone] = NOTHING;
-        merges[place] = NOTHING;
+        ranks[gone] = NOTHING;
+        ranks[place] = NOTHING;
         if next < length {
             befores[next] = place as u16;
             let after = start + usize::from(nexts[next]);
             let merged = known.merged(vocabulary, text, [tokens[place], tokens[next]], start + place, after);
-            merges[place] = ranked(merged, place);
+            ranks[place] = ranked(merged, place);
         }
         if place > 0 {
             let before = usize::from(befores[place]);
             let merged = known.merged(vocabulary, text, [tokens[before], tokens[place]], start + before, start + next);
-            merges[before] = ranked(merged, before);
+            ranks[before] = ranked(merged, before);
         }
     }
     let mut place = 0;
