@@ -80,7 +80,7 @@ def _tokenizers(theirs: tiktoken.Encoding) -> Count:
     split = pre_tokenizers.Split(Regex(theirs._pat_str), "isolated")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     tokenizer.add_special_tokens([AddedToken("<|endoftext|>")])
-    return lambda text: len(tokenizer.encode(text, add_special_tokens=False))
+    return lambda text: len(tokenizer.encode_batch_fast([text], add_special_tokens=False)[0])
 
 
 def peers() -> Iterator[tuple[str, Count]]:
@@ -115,9 +115,8 @@ def seconds(work: Callable[[], object], times: int = 1) -> float:
     return (time.perf_counter() - begin) / times
 
 
-def _corpora(counts: dict[str, Count]) -> float:
-    """The table of corpora; returns our throughput on prose, in bytes a second."""
-    ours_on_prose = 0.0
+def _corpora(counts: dict[str, Count]) -> None:
+    """The table of corpora."""
     for corpus, make in corpora.CORPORA.items():
         both = make(2 * corpora.MEGABYTE)
         text = both[: len(both) // 2]
@@ -137,27 +136,45 @@ def _corpora(counts: dict[str, Count]) -> float:
                 f" another {size_of_new:,} bytes {first[name]:6.1f} {first[name] / first['tiktoken']:5.1f} x"
                 f"{'' if counts[name](text) == tokens else '  counts otherwise'}"
             )
-        if "prose" in corpus:
-            ours_on_prose = again["taximeter"] * 1e6
-    return ours_on_prose
 
 
-def _prompt(counts: dict[str, Count]) -> None:
-    print(f"a prompt of {len(PROMPT)} characters:")
-    rounds = {name: [seconds(functools.partial(count, PROMPT), 2000) for _ in range(ROUNDS)] for name, count in counts.items()}
-    median = {name: statistics.median(times) for name, times in rounds.items()}
-    for name, time_taken in sorted(median.items(), key=lambda one: one[1]):
-        print(f"  {name:12} {time_taken * 1e9:6.0f} ns, {median['tiktoken'] / time_taken:5.1f} x tiktoken")
+def _prompts(counts: dict[str, Count], prose: str) -> None:
+    """One prompt again and again, and many that are all different, of the length that is asked for."""
+    width = len(PROMPT)
+    many = [prose[place : place + width] for place in range(0, len(prose) - width, width)]
+    for kind, texts in (("one prompt", [PROMPT] * 2000), (f"{len(many)} prompts, each once", many)):
+        print(f"{kind}, of {width} characters:")
+        median = {}
+        for name, count in counts.items():
+            # Made anew for each: a str keeps the UTF-8 that the first one asks it for.
+            own = ["".join(list(text)) for text in texts]
+            rounds = [
+                seconds(functools.partial(_count_all, count, own)) / len(own) for _ in range(ROUNDS if "once" not in kind else 1)
+            ]
+            median[name] = statistics.median(rounds)
+        for name, time_taken in sorted(median.items(), key=lambda one: one[1]):
+            print(f"  {name:12} {time_taken * 1e9:6.0f} ns, {median['tiktoken'] / time_taken:5.1f} x tiktoken")
+    ask = functools.partial(taximeter.count_tokens, PROMPT, "gpt-4o")
+    print(f"count_tokens() of one, with the model's name: {seconds(ask, 5000) * 1e9:.0f} ns")
 
 
-def _hostile(prose: float) -> None:
-    print("texts that stop others, and our throughput on them as a part of that on prose:")
-    for kind, text in corpora.hostile().items():
-        # None of it counted before: a cache of its own would need texts like these to come again.
-        fresh = [seconds(functools.partial(taximeter.encoding(NAME).count, text)) for _ in range(5)]
+def _count_all(count: Count, texts: list[str]) -> None:
+    for text in texts:
+        count(text)
+
+
+def _hostile() -> None:
+    """Each kind beside prose, both counted for the first time and both again."""
+    encoding = taximeter.encoding(NAME)
+    prose = corpora.prose(3 * corpora.MEGABYTE)[2 * corpora.MEGABYTE :]
+    speeds = {}
+    for kind, text in {"prose": prose, **corpora.hostile()}.items():
         size = len(text.encode())
-        speed = size / statistics.median(fresh)
-        print(f"  {kind:17} {speed / 1e6:7.1f} MB/s, {speed / prose:5.2f} (first time {size / fresh[0] / 1e6:.1f} MB/s)")
+        first, *again = [size / seconds(functools.partial(encoding.count, text)) / 1e6 for _ in range(6)]
+        speeds[kind] = first, statistics.median(again)
+    print("texts that stop others, MB/s, and as a part of prose: new text, and the same text again:")
+    for kind, (first, again) in speeds.items():
+        print(f"  {kind:17} {first:6.1f} {first / speeds['prose'][0]:5.2f}   {again:6.1f} {again / speeds['prose'][1]:5.2f}")
 
 
 def _threads(text: str) -> None:
@@ -189,7 +206,7 @@ def _weights() -> None:
 def main() -> None:
     _weights()
     counts = dict(peers())
-    prose = _corpora(counts)
-    _prompt(counts)
-    _hostile(prose)
+    _corpora(counts)
+    _prompts(counts, corpora.prose(3 * corpora.MEGABYTE)[2 * corpora.MEGABYTE :])
+    _hostile()
     _threads(corpora.prose())

@@ -105,7 +105,8 @@ def _count(texts: Sequence[str], model: str | None, provider: str | None, encodi
         found = ModelEncoding(None, exact=False) if name == _WORDS else ModelEncoding(_core.encoding(name), exact=True)
     if found.encoding is None:
         return TokenCount(int(sum(len(text.split()) for text in texts) * _TOKENS_PER_WORD), _WORDS, exact=False)
-    return TokenCount(sum(found.encoding.count_batch(texts)), found.encoding.name, found.exact)
+    tokens = found.encoding.count(texts[0]) if len(texts) == 1 else sum(found.encoding.count_batch(texts))
+    return TokenCount(tokens, found.encoding.name, found.exact)
 
 
 def encoding_for_model(model: str, provider: str | None = None) -> ModelEncoding:
