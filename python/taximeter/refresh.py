@@ -157,7 +157,8 @@ def _merge(old: catalogs.Document, text: str, accepted: set[str]) -> catalogs.Me
         _core.check_catalog(text)
         _check_day(found.get("as_of", ""), old.get("as_of", ""), today)
         providers = found["providers"]
-        head |= {name: found[name] for name in ("currency", "source", "licence") if name in found}
+        # Its own day, or the same catalog could not be read again tomorrow.
+        head |= {name: found[name] for name in ("currency", "source", "licence", "as_of") if found.get(name)}
     else:
         raise CatalogError("the source sent neither a price catalog nor the data of genai-prices")
     return catalogs.merge(old, {**head, "providers": providers}, today=today, accept=accepted, left_out=left_out)

@@ -301,7 +301,8 @@ def test_an_update_is_merged_written_and_in_force_at_once_and_for_the_next_proce
     # The user's multiplier survives, and the old rate for calls of before.
     assert price(meter) == 6
     assert price(meter, at=1_780_000_000) == 5
-    assert meter.catalog.startswith(f"genai-prices-{date.today().isoformat()}.")
+    # It keeps its own day, so that it can be read again tomorrow.
+    assert meter.catalog.startswith(f"genai-prices-{embedded('3')['as_of']}.")
     assert (meter.settings.catalog.stat().st_mode & 0o777, meter.settings.catalog.parent.stat().st_mode & 0o777) == (0o600, 0o700)
     meter.close()
     shown = run(
