@@ -26,7 +26,6 @@ __all__ = [
     "check_overrides",
     "embedded_catalog",
     "encoding",
-    "encoding_names",
     "encoding_of",
     "normalize_usage",
     "register_tokenizer",
@@ -142,7 +141,6 @@ class Encoding(Cost):
 
 
 encoding: Callable[..., Any] = _refuse
-encoding_names: Callable[..., Any] = _refuse
 encoding_of: Callable[..., Any] = _refuse
 register_tokenizer: Callable[..., Any] = _refuse
 registered_for: Callable[..., Any] = _refuse

@@ -299,9 +299,6 @@ def encoding(name: str) -> Encoding:
         UnknownNameError: there is none; the message lists the nearest names.
     """
 
-def encoding_names() -> list[str]:
-    """The names of the embedded encodings."""
-
 def encoding_of(model: str) -> str | None:
     """The name of the encoding that OpenAI says a model has."""
 

@@ -29,9 +29,7 @@ mod _core {
     #[pymodule_export]
     use super::scope::PyScope;
     #[pymodule_export]
-    use super::tokens::{
-        PyEncoding, encoding, encoding_names, encoding_of, register_tokenizer, registered_for, unknown_model,
-    };
+    use super::tokens::{PyEncoding, encoding, encoding_of, register_tokenizer, registered_for, unknown_model};
     #[pymodule_export]
     use super::track::PyReceipt;
 

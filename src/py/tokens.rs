@@ -297,12 +297,6 @@ pub(super) fn encoding(name: &Bound<'_, PyAny>) -> PyResult<PyEncoding> {
     }
 }
 
-/// The names of the embedded encodings.
-#[pyfunction]
-pub(super) fn encoding_names() -> Vec<&'static str> {
-    tokens::names().collect()
-}
-
 /// The name of the encoding that `OpenAI` says a model has.
 #[pyfunction]
 pub(super) fn encoding_of(model: &Bound<'_, PyAny>) -> PyResult<Option<&'static str>> {
