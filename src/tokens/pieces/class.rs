@@ -3,7 +3,7 @@
 /// A class of characters. The encodings' patterns tell no finer ones apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Class {
+pub(super) enum Class {
     /// None of the others: punctuation, symbols, controls, unassigned.
     Other,
     /// White space that ends no line.
@@ -21,18 +21,6 @@ pub(crate) enum Class {
     /// `\p{M}`
     Mark,
 }
-
-/// Classes, by their numbers.
-const CLASSES: [Class; 8] = [
-    Class::Other,
-    Class::Space,
-    Class::Newline,
-    Class::Number,
-    Class::Upper,
-    Class::Lower,
-    Class::Caseless,
-    Class::Mark,
-];
 
 /// Made by `build.rs` of the tables that the patterns' own engine uses: for each block of [`BLOCK`] code points the number of
 /// its classes, then those classes, once each.
@@ -63,6 +51,18 @@ const ASCII: [Class; 128] = {
 };
 
 impl Class {
+    /// All classes, by their numbers.
+    pub(super) const ALL: [Self; 8] = [
+        Self::Other,
+        Self::Space,
+        Self::Newline,
+        Self::Number,
+        Self::Upper,
+        Self::Lower,
+        Self::Caseless,
+        Self::Mark,
+    ];
+
     /// `\p{L}`
     #[inline(always)]
     pub(super) fn is_letter(self) -> bool {
@@ -93,7 +93,7 @@ impl Class {
         let code = code as usize;
         let block = TABLE.get(code / BLOCK).copied().unwrap_or_default();
         let number = TABLE.get(BLOCKS + usize::from(block) * BLOCK + code % BLOCK).copied().unwrap_or_default();
-        CLASSES[usize::from(number & 7)]
+        Self::ALL[usize::from(number & 7)]
     }
 }
 

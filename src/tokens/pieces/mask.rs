@@ -1,15 +1,19 @@
-//! The classes of ASCII text, a bit a byte.
+//! The classes of text, a bit a byte.
 
 use wide::u8x16;
+
+use super::class::{Class, class_at};
 
 /// Bytes that a [`Word`] covers.
 pub(super) const WORD: usize = 64;
 
-/// The classes of 64 bytes, each a bit a byte, the first byte lowest.
+/// The classes of 64 bytes, each a bit a byte, the first byte lowest. All bytes of a character have its class.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Word {
     pub(super) lower: u64,
     pub(super) upper: u64,
+    pub(super) caseless: u64,
+    pub(super) mark: u64,
     pub(super) number: u64,
     /// White space, ends of lines among it.
     pub(super) space: u64,
@@ -17,22 +21,29 @@ pub(super) struct Word {
     /// The space itself.
     pub(super) blank: u64,
     pub(super) apostrophe: u64,
-    /// Bytes of characters outside ASCII, and what is beyond the text.
-    pub(super) high: u64,
+    /// Bytes of a character after its first.
+    pub(super) inner: u64,
+    /// What has no class here, from the first such character on: white space and numbers outside ASCII, and what is not within
+    /// these bytes or the text.
+    pub(super) unknown: u64,
 }
 
 impl Word {
-    /// The classes of the 64 bytes at `at`, or of fewer at the end of the text.
+    /// The classes of the 64 bytes from `at` on, where a character begins, or of fewer at the end of the text.
     #[inline(always)]
     pub(super) fn at(text: &[u8], at: usize) -> Self {
-        match text.get(at..).and_then(|rest| rest.first_chunk()) {
+        let (mut word, high) = match text.get(at..).and_then(|rest| rest.first_chunk()) {
             Some(bytes) => Self::of(bytes),
             None => Self::last(text.get(at..).unwrap_or_default()),
+        };
+        if high != 0 {
+            word.read(text, at, high);
         }
+        word
     }
 
     #[cold]
-    fn last(text: &[u8]) -> Self {
+    fn last(text: &[u8]) -> (Self, u64) {
         let mut bytes = [0xFF; WORD];
         for (place, byte) in bytes.iter_mut().zip(text) {
             *place = *byte;
@@ -40,9 +51,31 @@ impl Word {
         Self::of(&bytes)
     }
 
+    /// Classifies the characters outside ASCII, whose bytes are `high`, one by one.
     #[inline(always)]
-    fn of(bytes: &[u8; WORD]) -> Self {
+    fn read(&mut self, text: &[u8], at: usize, high: u64) {
+        let mut firsts = high & !self.inner;
+        let mut classes = [0; Class::ALL.len()];
+        while firsts != 0 {
+            let place = firsts.trailing_zeros();
+            firsts &= firsts - 1;
+            let (class, width) = class_at(text, at + place as usize).unwrap_or((Class::Space, 1));
+            if matches!(class, Class::Space | Class::Number) || place as usize + width > WORD {
+                self.unknown = u64::MAX << place;
+                break;
+            }
+            classes[class as usize] |= ((1 << width) - 1) << place;
+        }
+        self.lower |= classes[Class::Lower as usize];
+        self.upper |= classes[Class::Upper as usize];
+        self.caseless = classes[Class::Caseless as usize];
+        self.mark = classes[Class::Mark as usize];
+    }
+
+    #[inline(always)]
+    fn of(bytes: &[u8; WORD]) -> (Self, u64) {
         let mut word = Self::default();
+        let mut high = 0;
         for (number, sixteen) in bytes.as_chunks().0.iter().enumerate() {
             let bytes = u8x16::new(*sixteen);
             let shift = number * 16;
@@ -60,9 +93,10 @@ impl Word {
             word.apostrophe |= bits(bytes.simd_eq(u8x16::splat(b'\'')), shift);
             word.newline |=
                 bits(bytes.simd_eq(u8x16::splat(b'\n')), shift) | bits(bytes.simd_eq(u8x16::splat(b'\r')), shift);
-            word.high |= bits(bytes, shift);
+            word.inner |= within(0x80, 0x40);
+            high |= bits(bytes, shift);
         }
-        word
+        (word, high)
     }
 }
 

@@ -7,12 +7,9 @@ mod class;
 mod mask;
 mod pattern;
 
-use super::table::{Key, load};
+
 use mask::{WORD, Word};
 use pattern::{Cl100k, O200k, Pattern, R50k, contraction};
-
-/// The bits that no byte of ASCII has, of sixteen bytes.
-const NOT_ASCII: Key = 0x8080_8080_8080_8080_8080_8080_8080_8080;
 
 /// Which pattern an encoding splits text by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,19 +41,16 @@ impl Splitter {
 fn split<P: Pattern>(text: &[u8], visitor: &mut impl Visit) {
     let mut start = 0;
     while start < text.len() {
-        // Where a character outside ASCII is near, bits have little to say.
-        if load(text, start) & NOT_ASCII == 0 {
-            let base = start;
-            let mut starts = starts::<P>(text, base);
-            while starts != 0 {
-                let end = base + starts.trailing_zeros() as usize;
-                visitor.piece(text, start, end);
-                start = end;
-                starts &= starts - 1;
-            }
-            if start > base + WORD / 2 {
-                continue;
-            }
+        let base = start;
+        let mut starts = starts::<P>(text, base);
+        while starts != 0 {
+            let end = base + starts.trailing_zeros() as usize;
+            visitor.piece(text, start, end);
+            start = end;
+            starts &= starts - 1;
+        }
+        if start > base + WORD / 2 {
+            continue;
         }
         let end = P::end(text, start);
         visitor.piece(text, start, end);
@@ -69,12 +63,16 @@ fn split<P: Pattern>(text: &[u8], visitor: &mut impl Visit) {
 #[inline(always)]
 fn starts<P: Pattern>(text: &[u8], base: usize) -> u64 {
     let word = Word::at(text, base);
-    let letter = word.lower | word.upper;
+    // Where case matters, a mark goes on with the letters before it like a letter without case, and one without letters before it is
+    // left to the pattern. Elsewhere it is a symbol.
+    let caseless = if P::SPLITS_CASE { word.caseless | word.mark } else { word.caseless };
+    let letter = word.lower | word.upper | caseless;
     let space = word.space;
-    let symbol = !(letter | word.number | space | word.high);
-    // What we know of: the bytes before the first that is not ASCII. What follows decides on the last three of them: on an apostrophe by
-    // two letters, on white space by what it ends before.
-    let known = word.high.trailing_zeros();
+    let symbol = !(letter | word.number | space | word.unknown);
+    let loose = if P::SPLITS_CASE { word.mark & !(letter << 1) } else { 0 };
+    // What we know of. What follows decides on the last three bytes: on an apostrophe by two letters, on white space by what it ends
+    // before.
+    let known = (word.unknown | loose).trailing_zeros();
     let mut limit = known.saturating_sub(3);
     let unsplit = (!space << (WORD as u32 - known.max(1))).leading_zeros();
     limit = limit.min(known.saturating_sub(unsplit));
@@ -92,12 +90,16 @@ fn starts<P: Pattern>(text: &[u8], base: usize) -> u64 {
     } else {
         let inner = space & !word.newline;
         symbols = symbol & !(symbol << 1) & !(word.blank << 1);
-        let words = letter & !(letter << 1) & !(inner << 1) & !(symbols << 1);
+        // One symbol goes with the word after it.
+        let joined = (symbols << 1).wrapping_add(word.inner) & !word.inner;
+        let words = letter & !(letter << 1) & !(inner << 1) & !joined;
         let lines = word.newline & !(space << 1) & !(symbol << 1);
         let indents = inner & word.newline << 1;
         starts = symbols | words | lines | indents | inner & !(space << 1) | inner & !(space >> 1);
         if P::SPLITS_CASE {
             starts |= word.upper & word.lower << 1;
+            // Whether a capital after a letter without case begins a piece is decided by what comes after it.
+            limit = limit.min((word.upper & caseless << 1).trailing_zeros());
         }
         // White space between two ends of lines is no piece of its own.
         let ended = inner.wrapping_add(indents) & !inner;
