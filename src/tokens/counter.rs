@@ -20,8 +20,14 @@ const LONG_SETS: usize = 1 << 13;
 /// Longer pieces in a set, which is a cache line too.
 const LONG_WAYS: usize = 2;
 
-/// Bytes of the longest piece that is kept.
-const LONGEST: usize = 16 + SHORT;
+/// Bytes of the longest piece that is kept by keys.
+const LONG: usize = 16 + SHORT;
+
+/// Pieces longer than those: a cache line for each, a quarter of a megabyte. Words and phrases of scripts with three bytes a letter.
+const LINES: usize = 1 << 12;
+
+/// Bytes of such a piece; the last two of its line are its length and its number of tokens.
+const LINE: usize = 62;
 
 /// Where the number of tokens stands in a kept key: above the length, which takes four bits. A piece that is kept has at least one.
 const COUNT: u32 = 124;
@@ -36,6 +42,7 @@ const IDENTITY: Key = (1 << COUNT) - 1;
 pub(super) struct Cache {
     short: Box<[[Key; WAYS]]>,
     long: Box<[[[Key; 2]; LONG_WAYS]]>,
+    lines: Box<[[u8; 64]]>,
     merger: Merger,
 }
 
@@ -43,7 +50,8 @@ impl Cache {
     pub(super) fn new() -> Self {
         let short = vec![[0; WAYS]; SETS].into_boxed_slice();
         let long = vec![[[0; 2]; LONG_WAYS]; LONG_SETS].into_boxed_slice();
-        Self { short, long, merger: Merger::new() }
+        let lines = vec![[0; 64]; LINES].into_boxed_slice();
+        Self { short, long, lines, merger: Merger::new() }
     }
 
     /// Gives back what a long piece needed.
@@ -91,8 +99,8 @@ impl Cache {
     #[inline(never)]
     fn count_long(&mut self, vocabulary: &Vocabulary, text: &[u8], start: usize, end: usize) -> usize {
         let length = end - start;
-        if length > LONGEST {
-            return self.count_new(vocabulary, text, start, end);
+        if length > LONG {
+            return self.count_line(vocabulary, text, start, end);
         }
         let (low, high) = (load(text, start), key(load(text, start + 16), length - 16));
         let place = (hash(low) ^ hash(high).rotate_left(32)) as usize % LONG_SETS;
@@ -108,6 +116,28 @@ impl Cache {
             set[1] = set[0];
             set[0] = [low, high | (count as Key) << COUNT];
         }
+        count
+    }
+
+    #[inline(never)]
+    fn count_line(&mut self, vocabulary: &Vocabulary, text: &[u8], start: usize, end: usize) -> usize {
+        let length = end - start;
+        if length > LINE {
+            return self.count_new(vocabulary, text, start, end);
+        }
+        let mut line = [0; 64];
+        line[..length].copy_from_slice(&text[start..end]);
+        line[LINE] = length as u8;
+        let [first, second, third, fourth] = [0, 16, 32, 48].map(|place| hash(load(&line, place)));
+        let place = (first ^ second.rotate_left(16) ^ third.rotate_left(32) ^ fourth.rotate_left(48)) as usize % LINES;
+        let kept = &self.lines[place];
+        if kept[..=LINE] == line[..=LINE] {
+            return usize::from(kept[LINE + 1]);
+        }
+        let count = self.count_new(vocabulary, text, start, end);
+        // A piece has no more tokens than bytes.
+        line[LINE + 1] = count as u8;
+        self.lines[place] = line;
         count
     }
 
