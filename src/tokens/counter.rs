@@ -6,28 +6,22 @@
 use super::merge::Merger;
 use super::pieces::Visit;
 use super::table::{Key, SHORT, hash, key, load};
-use super::vocabulary::{Token, Vocabulary};
+use super::vocabulary::{NONE, Token, Vocabulary};
 
-/// Sets of short pieces, a cache line each: a megabyte, of which only what was used is in memory.
-const SETS: usize = 1 << 15;
+/// Lines of short pieces, four in each, the latest ones first: two megabytes, of which only what was used is in memory.
+const SHORT_LINES: usize = 1 << 15;
 
-/// Short pieces in a set, the latest ones first.
-const WAYS: usize = 4;
+/// Lines of longer pieces, two in each: half a megabyte.
+const LONG_LINES: usize = 1 << 13;
 
-/// Sets of longer pieces: half a megabyte.
-const LONG_SETS: usize = 1 << 13;
-
-/// Longer pieces in a set, which is a cache line too.
-const LONG_WAYS: usize = 2;
-
-/// Bytes of the longest piece that is kept by keys.
+/// Bytes of those.
 const LONG: usize = 16 + SHORT;
 
-/// Pieces longer than those: a cache line for each, a quarter of a megabyte. Words and phrases of scripts with three bytes a letter.
-const LINES: usize = 1 << 12;
+/// Lines of the longest pieces, one in each: a quarter of a megabyte. They are words and phrases of scripts with three bytes a letter.
+const LONGEST_LINES: usize = 1 << 12;
 
-/// Bytes of such a piece; the last two of its line are its length and its number of tokens.
-const LINE: usize = 62;
+/// Bytes of those: a line without the length and the number of tokens.
+const LONGEST: usize = 62;
 
 /// Where the number of tokens stands in a kept key: above the length, which takes four bits. A piece that is kept has at least one.
 const COUNT: u32 = 124;
@@ -40,18 +34,44 @@ const IDENTITY: Key = (1 << COUNT) - 1;
 
 /// Kept counts, and the rows that merging needs. One is lent to each call, so that none waits for another.
 pub(super) struct Cache {
-    short: Box<[[Key; WAYS]]>,
-    long: Box<[[[Key; 2]; LONG_WAYS]]>,
-    lines: Box<[[u8; 64]]>,
+    short: Lines,
+    long: Lines,
+    longest: Lines,
     merger: Merger,
+}
+
+/// Four keys: a line of the processor's caches.
+type Line = [Key; 4];
+
+/// Lines that are all zeros at first, and not in memory before they are used.
+struct Lines {
+    keys: Box<[Key]>,
+    /// Where the first line begins: what is allocated begins anywhere in one.
+    first: usize,
+}
+
+impl Lines {
+    fn new(lines: usize) -> Self {
+        let width = size_of::<Line>() / size_of::<Key>();
+        let keys = vec![0; (lines + 1) * width].into_boxed_slice();
+        let first = keys.as_ptr().align_offset(size_of::<Line>()) % width;
+        Self { keys, first }
+    }
+
+    #[inline(always)]
+    fn at(&mut self, place: usize) -> &mut Line {
+        &mut self.keys[self.first..].as_chunks_mut().0[place]
+    }
 }
 
 impl Cache {
     pub(super) fn new() -> Self {
-        let short = vec![[0; WAYS]; SETS].into_boxed_slice();
-        let long = vec![[[0; 2]; LONG_WAYS]; LONG_SETS].into_boxed_slice();
-        let lines = vec![[0; 64]; LINES].into_boxed_slice();
-        Self { short, long, lines, merger: Merger::new() }
+        Self {
+            short: Lines::new(SHORT_LINES),
+            long: Lines::new(LONG_LINES),
+            longest: Lines::new(LONGEST_LINES),
+            merger: Merger::new(),
+        }
     }
 
     /// Gives back what a long piece needed.
@@ -67,9 +87,9 @@ impl Cache {
             return self.count_long(vocabulary, text, start, end);
         }
         let key = key(load(text, start), length);
-        let place = hash(key) as usize % SETS;
+        let place = hash(key) as usize % SHORT_LINES;
         // Both without a branch, for which of them it is cannot be foreseen.
-        let [first, second, ..] = self.short[place];
+        let [first, second, ..] = *self.short.at(place);
         let count = count_if(first, key) | count_if(second, key);
         if count != 0 { count } else { self.count_rare(vocabulary, text, start, end, key, place) }
     }
@@ -84,15 +104,15 @@ impl Cache {
         key: Key,
         place: usize,
     ) -> usize {
-        let [.., third, fourth] = self.short[place];
+        let [.., third, fourth] = *self.short.at(place);
         let mut count = count_if(third, key) | count_if(fourth, key);
         let replaced = if count_if(third, key) != 0 { 2 } else { 3 };
         if count == 0 {
-            count = if vocabulary.whole(key).is_some() { 1 } else { self.count_parts(vocabulary, text, start, end) };
+            count = if vocabulary.short(key).is_some() { 1 } else { self.count_parts(vocabulary, text, start, end) };
         }
-        let set = &mut self.short[place];
-        set.copy_within(..replaced, 1);
-        set[0] = key | (count as Key) << COUNT;
+        let line = self.short.at(place);
+        line.copy_within(..replaced, 1);
+        line[0] = key | (count as Key) << COUNT;
         count
     }
 
@@ -100,44 +120,44 @@ impl Cache {
     fn count_long(&mut self, vocabulary: &Vocabulary, text: &[u8], start: usize, end: usize) -> usize {
         let length = end - start;
         if length > LONG {
-            return self.count_line(vocabulary, text, start, end);
+            return self.count_longest(vocabulary, text, start, end);
         }
         let (low, high) = (load(text, start), key(load(text, start + 16), length - 16));
-        let place = (hash(low) ^ hash(high).rotate_left(32)) as usize % LONG_SETS;
-        for kept in self.long[place] {
-            let count = count_if(kept[1], high);
-            if count != 0 && kept[0] == low {
-                return count;
-            }
+        let place = (hash(low) ^ hash(high).rotate_left(32)) as usize % LONG_LINES;
+        let [first_low, first, second_low, second] = *self.long.at(place);
+        let in_first = if first_low == low { count_if(first, high) } else { 0 };
+        let count = if second_low == low { in_first | count_if(second, high) } else { in_first };
+        if count != 0 {
+            return count;
         }
         let count = self.count_new(vocabulary, text, start, end);
         if count <= MOST {
-            let set = &mut self.long[place];
-            set[1] = set[0];
-            set[0] = [low, high | (count as Key) << COUNT];
+            *self.long.at(place) = [low, high | (count as Key) << COUNT, first_low, first];
         }
         count
     }
 
     #[inline(never)]
-    fn count_line(&mut self, vocabulary: &Vocabulary, text: &[u8], start: usize, end: usize) -> usize {
+    fn count_longest(&mut self, vocabulary: &Vocabulary, text: &[u8], start: usize, end: usize) -> usize {
         let length = end - start;
-        if length > LINE {
+        if length > LONGEST {
             return self.count_new(vocabulary, text, start, end);
         }
-        let mut line = [0; 64];
-        line[..length].copy_from_slice(&text[start..end]);
-        line[LINE] = length as u8;
-        let [first, second, third, fourth] = [0, 16, 32, 48].map(|place| hash(load(&line, place)));
-        let place = (first ^ second.rotate_left(16) ^ third.rotate_left(32) ^ fourth.rotate_left(48)) as usize % LINES;
-        let kept = &self.lines[place];
-        if kept[..=LINE] == line[..=LINE] {
-            return usize::from(kept[LINE + 1]);
+        let mut bytes = [0; size_of::<Line>()];
+        bytes[..length].copy_from_slice(&text[start..end]);
+        bytes[LONGEST] = length as u8;
+        let mut line = [0, 16, 32, 48].map(|place| load(&bytes, place));
+        let [first, second, third, fourth] = line.map(hash);
+        let place =
+            (first ^ second.rotate_left(16) ^ third.rotate_left(32) ^ fourth.rotate_left(48)) as usize % LONGEST_LINES;
+        let kept = *self.longest.at(place);
+        if kept[..3] == line[..3] && kept[3] << 8 == line[3] << 8 {
+            return (kept[3] >> 120) as usize;
         }
+        // A piece has no more tokens than bytes, and that is one byte.
         let count = self.count_new(vocabulary, text, start, end);
-        // A piece has no more tokens than bytes.
-        line[LINE + 1] = count as u8;
-        self.lines[place] = line;
+        line[3] |= (count as Key) << 120;
+        *self.longest.at(place) = line;
         count
     }
 
@@ -154,7 +174,18 @@ impl Cache {
             if border == end && at == start {
                 return self.merger.merge(vocabulary, text, start, end).len();
             }
-            count += self.count(vocabulary, text, at, border);
+            // Most parts of what nobody wrote are this short.
+            count += match text[at..border] {
+                [_] => 1,
+                [first, second] => {
+                    if vocabulary.two(first, second) == NONE {
+                        2
+                    } else {
+                        1
+                    }
+                }
+                _ => self.count(vocabulary, text, at, border),
+            };
             at = border;
         }
         count

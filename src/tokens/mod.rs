@@ -293,5 +293,17 @@ impl fmt::Debug for Encoding {
     }
 }
 struct Pieces(usize);
-impl pieces::Visit for Pieces { #[inline(always)] fn piece(&mut self, _: &[u8], start: usize, end: usize) { self.0 += (end ^ start) & 1; } }
-impl Encoding { #[allow(missing_docs)] pub fn split_only(&self, text: &str) -> usize { let mut p = Pieces(0); self.source.splitter().split(text, &mut p); p.0 } }
+impl pieces::Visit for Pieces {
+    #[inline(always)]
+    fn piece(&mut self, _: &[u8], start: usize, end: usize) {
+        self.0 += (end ^ start) & 1;
+    }
+}
+impl Encoding {
+    #[allow(missing_docs)]
+    pub fn split_only(&self, text: &str) -> usize {
+        let mut p = Pieces(0);
+        self.source.splitter().split(text, &mut p);
+        p.0
+    }
+}

@@ -52,16 +52,8 @@ const ASCII: [Class; 128] = {
 
 impl Class {
     /// All classes, by their numbers.
-    pub(super) const ALL: [Self; 8] = [
-        Self::Other,
-        Self::Space,
-        Self::Newline,
-        Self::Number,
-        Self::Upper,
-        Self::Lower,
-        Self::Caseless,
-        Self::Mark,
-    ];
+    pub(super) const ALL: [Self; 8] =
+        [Self::Other, Self::Space, Self::Newline, Self::Number, Self::Upper, Self::Lower, Self::Caseless, Self::Mark];
 
     /// `\p{L}`
     #[inline(always)]

@@ -7,7 +7,6 @@ mod class;
 mod mask;
 mod pattern;
 
-
 use mask::{WORD, Word};
 use pattern::{Cl100k, O200k, Pattern, R50k, contraction};
 
