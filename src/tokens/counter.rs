@@ -235,15 +235,32 @@ impl<'a> Encoder<'a> {
 impl Visit for Encoder<'_> {
     #[inline(always)]
     fn piece(&mut self, text: &[u8], start: usize, end: usize) {
-        let length = end - start;
-        let whole = if length <= SHORT {
-            self.vocabulary.whole(key(load(text, start), length))
-        } else {
-            self.vocabulary.token(text, start, end)
-        };
-        match whole {
+        match whole(self.vocabulary, text, start, end) {
             Some(token) => self.tokens.push(token),
-            None => self.tokens.extend_from_slice(self.merger.merge(self.vocabulary, text, start, end)),
+            None => self.parts(text, start, end),
         }
     }
+}
+
+impl Encoder<'_> {
+    /// What is no token: its parts, where no token could join them.
+    fn parts(&mut self, text: &[u8], start: usize, end: usize) {
+        let mut at = start;
+        while at < end {
+            let border = self.vocabulary.border(text, at, end);
+            let is_all = border - at == end - start;
+            match if is_all { None } else { whole(self.vocabulary, text, at, border) } {
+                Some(token) => self.tokens.push(token),
+                None => self.tokens.extend_from_slice(self.merger.merge(self.vocabulary, text, at, border)),
+            }
+            at = border;
+        }
+    }
+}
+
+/// The token of all of a piece or part.
+#[inline(always)]
+fn whole(vocabulary: &Vocabulary, text: &[u8], start: usize, end: usize) -> Option<Token> {
+    let length = end - start;
+    if length <= SHORT { vocabulary.whole(key(load(text, start), length)) } else { vocabulary.token(text, start, end) }
 }
