@@ -11,14 +11,14 @@ use super::vocabulary::{NONE, Token, Vocabulary};
 /// Lines of short pieces, four in each, the latest ones first: two megabytes, of which only what was used is in memory.
 const SHORT_LINES: usize = 1 << 15;
 
-/// Lines of longer pieces, two in each: half a megabyte.
-const LONG_LINES: usize = 1 << 13;
+/// Lines of longer pieces, two in each: a megabyte.
+const LONG_LINES: usize = 1 << 14;
 
-/// Bytes of those.
-const LONG: usize = 16 + SHORT;
+/// Bytes of those: two keys without the length and the number of tokens, a byte each.
+const LONG: usize = 30;
 
-/// Lines of the longest pieces, one in each: a quarter of a megabyte. They are words and phrases of scripts with three bytes a letter.
-const LONGEST_LINES: usize = 1 << 12;
+/// Lines of the longest pieces, one in each: half a megabyte. They are words and phrases of scripts with three bytes a letter.
+const LONGEST_LINES: usize = 1 << 13;
 
 /// Bytes of those: a line without the length and the number of tokens.
 const LONGEST: usize = 62;
@@ -26,8 +26,10 @@ const LONGEST: usize = 62;
 /// Where the number of tokens stands in a kept key: above the length, which takes four bits. A piece that is kept has at least one.
 const COUNT: u32 = 124;
 
-/// The largest number of tokens that is kept.
-const MOST: usize = 15;
+/// Where they stand in the last key of a longer piece: the bytes, then one for the length, then one for the number of tokens, which is
+/// not larger than that.
+const LENGTH_OF_LONG: u32 = 112;
+const COUNT_OF_LONG: u32 = 120;
 
 /// A kept key without its number of tokens.
 const IDENTITY: Key = (1 << COUNT) - 1;
@@ -122,18 +124,18 @@ impl Cache {
         if length > LONG {
             return self.count_longest(vocabulary, text, start, end);
         }
-        let (low, high) = (load(text, start), key(load(text, start + 16), length - 16));
+        let low = load(text, start);
+        let high = load(text, start + 16) & ((1 << (8 * (length - 16))) - 1) | (length as Key) << LENGTH_OF_LONG;
         let place = (hash(low) ^ hash(high).rotate_left(32)) as usize % LONG_LINES;
         let [first_low, first, second_low, second] = *self.long.at(place);
-        let in_first = if first_low == low { count_if(first, high) } else { 0 };
-        let count = if second_low == low { in_first | count_if(second, high) } else { in_first };
-        if count != 0 {
-            return count;
+        if first_low == low && first << 8 == high << 8 {
+            return (first >> COUNT_OF_LONG) as usize;
+        }
+        if second_low == low && second << 8 == high << 8 {
+            return (second >> COUNT_OF_LONG) as usize;
         }
         let count = self.count_new(vocabulary, text, start, end);
-        if count <= MOST {
-            *self.long.at(place) = [low, high | (count as Key) << COUNT, first_low, first];
-        }
+        *self.long.at(place) = [low, high | (count as Key) << COUNT_OF_LONG, first_low, first];
         count
     }
 
@@ -145,18 +147,17 @@ impl Cache {
         }
         let mut bytes = [0; size_of::<Line>()];
         bytes[..length].copy_from_slice(&text[start..end]);
-        bytes[LONGEST] = length as u8;
         let mut line = [0, 16, 32, 48].map(|place| load(&bytes, place));
+        line[3] |= (length as Key) << LENGTH_OF_LONG;
         let [first, second, third, fourth] = line.map(hash);
         let place =
             (first ^ second.rotate_left(16) ^ third.rotate_left(32) ^ fourth.rotate_left(48)) as usize % LONGEST_LINES;
         let kept = *self.longest.at(place);
         if kept[..3] == line[..3] && kept[3] << 8 == line[3] << 8 {
-            return (kept[3] >> 120) as usize;
+            return (kept[3] >> COUNT_OF_LONG) as usize;
         }
-        // A piece has no more tokens than bytes, and that is one byte.
         let count = self.count_new(vocabulary, text, start, end);
-        line[3] |= (count as Key) << 120;
+        line[3] |= (count as Key) << COUNT_OF_LONG;
         *self.longest.at(place) = line;
         count
     }
