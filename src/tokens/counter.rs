@@ -3,6 +3,8 @@
 //! Text repeats itself, so the numbers are kept from piece to piece and from call to call, by the pieces' bytes themselves: nine of ten
 //! pieces of prose are answered by one cache line. The cache has a fixed size, and no text makes it grow.
 
+use std::array::from_fn;
+
 use super::merge::Merger;
 use super::pieces::Visit;
 use super::table::{Key, SHORT, hash, key, load};
@@ -17,11 +19,11 @@ const LONG_LINES: usize = 1 << 14;
 /// Bytes of those: two keys without the length and the number of tokens, a byte each.
 const LONG: usize = 30;
 
-/// Lines of the longest pieces, one in each: half a megabyte. They are words and phrases of scripts with three bytes a letter.
-const LONGEST_LINES: usize = 1 << 13;
+/// Pairs of lines of the longest pieces, one in each: a megabyte. They are phrases of scripts with three bytes a letter, and rules.
+const LONGEST_PAIRS: usize = 1 << 13;
 
-/// Bytes of those: a line without the length and the number of tokens.
-const LONGEST: usize = 62;
+/// Bytes of those: two lines without the length and the number of tokens.
+const LONGEST: usize = 126;
 
 /// Where the number of tokens stands in a kept key: above the length, which takes four bits. A piece that is kept has at least one.
 const COUNT: u32 = 124;
@@ -36,32 +38,31 @@ const IDENTITY: Key = (1 << COUNT) - 1;
 
 /// Kept counts, and the rows that merging needs. One is lent to each call, so that none waits for another.
 pub(super) struct Cache {
-    short: Lines,
-    long: Lines,
-    longest: Lines,
+    short: Lines<4>,
+    long: Lines<4>,
+    longest: Lines<8>,
     merger: Merger,
 }
 
-/// Four keys: a line of the processor's caches.
-type Line = [Key; 4];
-
-/// Lines that are all zeros at first, and not in memory before they are used.
-struct Lines {
+/// So many keys each, which are lines of the processor's caches; all zeros at first, and not in memory before they are used.
+struct Lines<const KEYS: usize> {
     keys: Box<[Key]>,
-    /// Where the first line begins: what is allocated begins anywhere in one.
+    /// Where the first begins: what is allocated begins anywhere in a line.
     first: usize,
 }
 
-impl Lines {
-    fn new(lines: usize) -> Self {
-        let width = size_of::<Line>() / size_of::<Key>();
-        let keys = vec![0; (lines + 1) * width].into_boxed_slice();
-        let first = keys.as_ptr().align_offset(size_of::<Line>()) % width;
+impl<const KEYS: usize> Lines<KEYS> {
+    fn new(count: usize) -> Self {
+        /// Bytes of a line, and keys.
+        const LINE: usize = 64;
+        const IN_LINE: usize = LINE / size_of::<Key>();
+        let keys = vec![0; count * KEYS + IN_LINE].into_boxed_slice();
+        let first = keys.as_ptr().align_offset(LINE) % IN_LINE;
         Self { keys, first }
     }
 
     #[inline(always)]
-    fn at(&mut self, place: usize) -> &mut Line {
+    fn at(&mut self, place: usize) -> &mut [Key; KEYS] {
         &mut self.keys[self.first..].as_chunks_mut().0[place]
     }
 }
@@ -71,7 +72,7 @@ impl Cache {
         Self {
             short: Lines::new(SHORT_LINES),
             long: Lines::new(LONG_LINES),
-            longest: Lines::new(LONGEST_LINES),
+            longest: Lines::new(LONGEST_PAIRS),
             merger: Merger::new(),
         }
     }
@@ -145,20 +146,18 @@ impl Cache {
         if length > LONGEST {
             return self.count_new(vocabulary, text, start, end);
         }
-        let mut bytes = [0; size_of::<Line>()];
+        let mut bytes = [0; LONGEST + 2];
         bytes[..length].copy_from_slice(&text[start..end]);
-        let mut line = [0, 16, 32, 48].map(|place| load(&bytes, place));
-        line[3] |= (length as Key) << LENGTH_OF_LONG;
-        let [first, second, third, fourth] = line.map(hash);
-        let place =
-            (first ^ second.rotate_left(16) ^ third.rotate_left(32) ^ fourth.rotate_left(48)) as usize % LONGEST_LINES;
+        let mut keys: [Key; 8] = from_fn(|place| load(&bytes, place * size_of::<Key>()));
+        keys[7] |= (length as Key) << LENGTH_OF_LONG;
+        let place = keys.iter().fold(0_u64, |all, key| all.rotate_left(8) ^ hash(*key)) as usize % LONGEST_PAIRS;
         let kept = *self.longest.at(place);
-        if kept[..3] == line[..3] && kept[3] << 8 == line[3] << 8 {
-            return (kept[3] >> COUNT_OF_LONG) as usize;
+        if kept[..7] == keys[..7] && kept[7] << 8 == keys[7] << 8 {
+            return (kept[7] >> COUNT_OF_LONG) as usize;
         }
         let count = self.count_new(vocabulary, text, start, end);
-        line[3] |= (count as Key) << COUNT_OF_LONG;
-        *self.longest.at(place) = line;
+        keys[7] |= (count as Key) << COUNT_OF_LONG;
+        *self.longest.at(place) = keys;
         count
     }
 
