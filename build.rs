@@ -31,12 +31,13 @@ mod packed;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let out = env::var("OUT_DIR")?;
-    for (name, encoding) in [
-        ("o200k_base", tiktoken_rs::o200k_base()?),
-        ("cl100k_base", tiktoken_rs::cl100k_base()?),
-        ("p50k_base", tiktoken_rs::p50k_base()?),
+    // With the number of the last token that is not special: those of `tiktoken`'s vocabulary files.
+    for (name, encoding, last) in [
+        ("o200k_base", tiktoken_rs::o200k_base()?, 199_997),
+        ("cl100k_base", tiktoken_rs::cl100k_base()?, 100_255),
+        ("p50k_base", tiktoken_rs::p50k_base()?, 50_280),
     ] {
-        fs::write(Path::new(&out).join(name).with_extension("bin"), vocabulary(&encoding)?)?;
+        fs::write(Path::new(&out).join(name).with_extension("bin"), vocabulary(&encoding, last)?)?;
     }
     fs::write(Path::new(&out).join("classes.bin"), classes()?)?;
     println!("cargo:rerun-if-changed=src/tokens/packed.rs");
@@ -53,7 +54,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// An encoding's vocabulary, packed: the two tokens that byte-pair encoding merges last into each.
-fn vocabulary(encoding: &CoreBPE) -> Result<Vec<u8>, Box<dyn Error>> {
+fn vocabulary(encoding: &CoreBPE, expected: usize) -> Result<Vec<u8>, Box<dyn Error>> {
     let special: HashSet<Vec<u8>> =
         encoding.special_tokens().into_iter().map(|token| token.as_bytes().to_vec()).collect();
     let tokens: Vec<Option<Vec<u8>>> = (0..)
@@ -72,9 +73,17 @@ fn vocabulary(encoding: &CoreBPE) -> Result<Vec<u8>, Box<dyn Error>> {
         return Err("there are too many tokens, or too long ones".into());
     }
     let last = tokens.iter().rposition(Option::is_some).unwrap_or_default();
-    let halves: Result<Vec<_>, _> =
-        tokens[packed::BYTES..=last].iter().map(|token| halves(token.as_deref(), &ranks)).collect();
-    Ok(packed::pack(&bytes, &halves?)?)
+    if last != expected {
+        return Err(format!("the last token is {last}, and not {expected}").into());
+    }
+    let halves = tokens[packed::BYTES..=last].iter().map(|token| halves(token.as_deref(), &ranks));
+    let halves = halves.collect::<Result<Vec<_>, _>>()?;
+    let packed = packed::pack(&bytes, &halves)?;
+    // What unpacks it has nobody to tell of a fault.
+    if packed::unpack(&packed)? != (bytes, halves) {
+        return Err("what was packed is not what is unpacked".into());
+    }
+    Ok(packed)
 }
 
 /// The halves of one token. It has to be what merging its bytes leads to, of two that are older: what reads them relies on it.

@@ -170,7 +170,7 @@ def _hostile() -> None:
     speeds = {}
     for kind, text in {"prose": prose, **corpora.hostile()}.items():
         size = len(text.encode())
-        first, *again = [size / seconds(functools.partial(encoding.count, text)) / 1e6 for _ in range(6)]
+        first, *again = [size / seconds(functools.partial(encoding.count, text)) / 1e6 for _ in range(1 + ROUNDS)]
         speeds[kind] = first, statistics.median(again)
     print("texts that stop others, MB/s, and as a part of prose: new text, and the same text again:")
     for kind, (first, again) in speeds.items():

@@ -6,6 +6,7 @@ use pyo3::{PyErr, import_exception};
 use crate::delivery::AddressError;
 use crate::ledger::LedgerError as CoreLedgerError;
 use crate::pricing::{CatalogError as CoreCatalogError, OverrideError, PriceError};
+use crate::tokens::UnknownName;
 use crate::tokens::registered::{EncodeError, RegisterError};
 
 import_exception!(taximeter.errors, CatalogError);
@@ -57,5 +58,11 @@ impl From<RegisterError> for PyErr {
 impl From<EncodeError> for PyErr {
     fn from(error: EncodeError) -> Self {
         PyValueError::new_err(error.to_string())
+    }
+}
+
+impl From<UnknownName> for PyErr {
+    fn from(error: UnknownName) -> Self {
+        UnknownNameError::new_err(error.to_string())
     }
 }

@@ -9,9 +9,8 @@ use pyo3::exceptions::{PyKeyError, PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyFrozenSet, PyString};
 
-use super::errors::UnknownNameError;
 use crate::tokens::registered::{self, Registered};
-use crate::tokens::{self, Token, models};
+use crate::tokens::{self, Token, UnknownName, models};
 
 /// Bytes of a text above which other threads may run while it is counted: what lending them the interpreter takes is a hundredth
 /// of what counting so many does.
@@ -289,12 +288,8 @@ impl PyEncoding {
 #[pyfunction]
 pub(super) fn encoding(name: &Bound<'_, PyAny>) -> PyResult<PyEncoding> {
     let name = Text::of("name", name)?;
-    let name = name.as_str()?;
-    match tokens::Encoding::named(name) {
-        // The interpreter is kept for the milliseconds that loading takes: threads that ask at once would load it once each.
-        Ok(encoding) => Ok(PyEncoding(Kind::Embedded(encoding))),
-        Err(_) => Err(unknown("encoding", name, &models::nearest_encodings(name))),
-    }
+    // The interpreter is kept for the milliseconds that loading takes: threads that ask at once would load it once each.
+    Ok(PyEncoding(Kind::Embedded(tokens::Encoding::named(name.as_str()?)?)))
 }
 
 /// The name of the encoding that `OpenAI` says a model has.
@@ -321,18 +316,5 @@ pub(super) fn register_tokenizer(py: Python<'_>, prefix: &str, path: PathBuf) ->
 #[pyfunction]
 pub(super) fn unknown_model(model: &Bound<'_, PyAny>, known: Vec<String>) -> PyResult<PyErr> {
     let model = Text::of("model", model)?;
-    let model = model.as_str()?;
-    Ok(unknown("model", model, &models::nearest(model, known.iter().map(String::as_str))))
-}
-
-/// Characters of a name that are quoted.
-const QUOTED: usize = 80;
-
-fn unknown(kind: &str, name: &str, nearest: &[&str]) -> PyErr {
-    let name = name.char_indices().nth(QUOTED).map_or(name, |(end, _)| &name[..end]);
-    let nearest = match nearest {
-        [] => "no name is near it".to_owned(),
-        names => format!("the nearest names are {}", names.join(", ")),
-    };
-    UnknownNameError::new_err(format!("unknown {kind} {name:?}; {nearest}"))
+    Ok(UnknownName::model(model.as_str()?, known.iter().map(String::as_str)).into())
 }

@@ -2,7 +2,7 @@
 
 use super::vocabulary::{NONE, TOKEN_BITS, Token, Vocabulary};
 
-/// Answers of a kind that are remembered: 128 KiB.
+/// Answers of a kind that are remembered: half a megabyte.
 const ANSWERS: usize = 1 << 16;
 
 /// Both answers, each at a place that the two tokens decide on.

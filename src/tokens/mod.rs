@@ -3,7 +3,7 @@
 //! A text is split into [`pieces`], words mostly; a piece is a token of the [`vocabulary`] or is [`merge`]d from its bytes; the
 //! [`counter`] remembers how many came of it. [`special`] tokens stand for no text and are looked for only where they are allowed.
 //! Vocabularies are [`packed`] into the extension and unpacked on first use. [`models`] knows the encoding of a model, and
-//! [`registered`] holds what users bring for theirs.
+//! [`registered`] holds what users bring for theirs; of a name that is [`unknown`], the nearest ones are told.
 
 #![expect(
     clippy::inline_always,
@@ -15,11 +15,12 @@ mod counter;
 mod known;
 mod merge;
 pub mod models;
-pub mod packed;
+mod packed;
 mod pieces;
 pub mod registered;
 mod special;
 mod table;
+mod unknown;
 mod vocabulary;
 
 #[cfg(test)]
@@ -37,6 +38,7 @@ use thiserror::Error;
 use counter::{Cache, Counter, Encoder};
 use pieces::Splitter;
 use special::Special;
+pub use unknown::UnknownName;
 pub use vocabulary::Token;
 use vocabulary::Vocabulary;
 
@@ -76,14 +78,6 @@ const NAMES: [(&str, Source); 7] = [
 /// Tokens of `r50k_base`, which are the first ones of `p50k_base`.
 const R50K_TOKENS: usize = 50_256;
 
-/// A name that no encoding has.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("there is no encoding {name:?}; there are {}", names().collect::<Vec<_>>().join(", "))]
-pub struct UnknownEncoding {
-    /// The name.
-    pub name: String,
-}
-
 /// A number that is no token of an encoding.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("{encoding} has no token {token}")]
@@ -95,7 +89,7 @@ pub struct UnknownToken {
 }
 
 /// The names of all encodings.
-pub fn names() -> impl Iterator<Item = &'static str> {
+pub fn names() -> impl Iterator<Item = &'static str> + Clone {
     NAMES.iter().map(|(name, _)| *name)
 }
 
@@ -134,13 +128,11 @@ impl Encoding {
     /// The encoding of a name, which is loaded when it is asked for first: that takes some milliseconds.
     ///
     /// # Errors
-    /// When there is none; the message lists those there are.
-    pub fn named(name: &str) -> Result<Arc<Self>, UnknownEncoding> {
+    /// When there is none; the message lists those whose names are most like it.
+    pub fn named(name: &str) -> Result<Arc<Self>, UnknownName> {
         static LOADED: [ArcSwapOption<Encoding>; NAMES.len()] = [const { ArcSwapOption::const_empty() }; NAMES.len()];
-        let place = NAMES
-            .iter()
-            .position(|(known, _)| *known == name)
-            .ok_or_else(|| UnknownEncoding { name: name.to_owned() })?;
+        let place =
+            NAMES.iter().position(|(known, _)| *known == name).ok_or_else(|| UnknownName::encoding(name, names()))?;
         let (name, source) = NAMES[place];
         Ok(load_once(&LOADED[place], || Self {
             name,
@@ -290,20 +282,5 @@ pub fn for_each<T: Send>(texts: &[&str], work: impl Fn(&str) -> T + Sync) -> Vec
 impl fmt::Debug for Encoding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Encoding").field("name", &self.name).finish_non_exhaustive()
-    }
-}
-struct Pieces(usize);
-impl pieces::Visit for Pieces {
-    #[inline(always)]
-    fn piece(&mut self, _: &[u8], start: usize, end: usize) {
-        self.0 += (end ^ start) & 1;
-    }
-}
-impl Encoding {
-    #[allow(missing_docs)]
-    pub fn split_only(&self, text: &str) -> usize {
-        let mut p = Pieces(0);
-        self.source.splitter().split(text, &mut p);
-        p.0
     }
 }

@@ -2,8 +2,6 @@
 //!
 //! The tables are those of `tiktoken` 0.14 (`tiktoken/model.py`).
 
-use super::names;
-
 /// Names that mean one model.
 const MODELS: [(&str, &str); 45] = [
     ("o1", "o200k_base"),
@@ -97,57 +95,4 @@ fn bare(model: &str) -> String {
     let own = own.strip_prefix("databricks-").unwrap_or(own);
     let own = own.strip_prefix("ft:").unwrap_or(own);
     own.split([':', '@']).next().unwrap_or(own).to_owned()
-}
-
-/// Characters of a name that is looked at: no model's is half as long.
-const LONGEST: usize = 200;
-
-/// The names of `wanted`'s kind that are most like it: at most five, the most like first.
-#[must_use]
-pub fn nearest<'a>(wanted: &str, known: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    let wanted = wanted.trim().to_lowercase();
-    let length = wanted.chars().take(LONGEST + 1).count();
-    if length == 0 || length > LONGEST {
-        return Vec::new();
-    }
-    // Further away than this, a name is not a slip of the finger.
-    let limit = length / 3 + 1;
-    let far = |name: &str| {
-        let name = name.to_lowercase();
-        // A name that was not typed to its end, or that has more than is known, is as near as one with a letter wrong.
-        if name.starts_with(&wanted) || wanted.starts_with(&name) {
-            1
-        } else if name.chars().count().abs_diff(length) > limit {
-            usize::MAX
-        } else {
-            distance(&wanted, &name)
-        }
-    };
-    let mut near: Vec<_> = known.map(|name| (far(name), name)).filter(|(far, _)| *far <= limit).collect();
-    near.sort_unstable();
-    near.dedup();
-    near.into_iter().take(5).map(|(_, name)| name).collect()
-}
-
-/// The encodings whose names are most like one; all, if none is.
-#[must_use]
-pub fn nearest_encodings(wanted: &str) -> Vec<&'static str> {
-    let near = nearest(wanted, names());
-    if near.is_empty() { names().collect() } else { near }
-}
-
-/// Levenshtein's distance of two texts.
-fn distance(left: &str, right: &str) -> usize {
-    let right: Vec<char> = right.chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (line, a) in left.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = line + 1;
-        for (column, b) in right.iter().enumerate() {
-            let changed = diagonal + usize::from(a != *b);
-            diagonal = row[column + 1];
-            row[column + 1] = changed.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row.last().copied().unwrap_or_default()
 }

@@ -9,19 +9,20 @@ use std::io::{self, Read, Write};
 use flate2::{Compression, read::ZlibDecoder, write::ZlibEncoder};
 
 /// The tokens an identifier below this stands for are the 256 single bytes, in an order of the encoding's own.
-pub const BYTES: usize = 256;
+pub(super) const BYTES: usize = 256;
 
 /// Both halves of an identifier that no token has.
-pub const GAP: [u32; 2] = [0xFF_FFFF; 2];
+pub(super) const GAP: [u32; 2] = [0xFF_FFFF; 2];
 
 /// What [`pack`] packed: the byte each of the first 256 identifiers stands for, and the halves of all others.
-pub type Unpacked = ([u8; BYTES], Vec<[u32; 2]>);
+pub(super) type Unpacked = ([u8; BYTES], Vec<[u32; 2]>);
 
 /// Packs a vocabulary: `bytes` are the first 256 tokens, `halves` are those of the tokens from 256 on.
 ///
 /// # Errors
 /// Those of the compressor, which writes to memory.
-pub fn pack(bytes: &[u8; BYTES], halves: &[[u32; 2]]) -> io::Result<Vec<u8>> {
+#[allow(dead_code, reason = "`build.rs` calls it, and tests do")]
+pub(super) fn pack(bytes: &[u8; BYTES], halves: &[[u32; 2]]) -> io::Result<Vec<u8>> {
     let mut packed = ZlibEncoder::new(Vec::new(), Compression::best());
     packed.write_all(bytes)?;
     for side in 0..2 {
@@ -37,7 +38,7 @@ pub fn pack(bytes: &[u8; BYTES], halves: &[[u32; 2]]) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// When the bytes are not what [`pack`] made.
-pub fn unpack(packed: &[u8]) -> io::Result<Unpacked> {
+pub(super) fn unpack(packed: &[u8]) -> io::Result<Unpacked> {
     let mut plain = Vec::new();
     ZlibDecoder::new(packed).read_to_end(&mut plain)?;
     let (bytes, planes) = plain.split_first_chunk().ok_or(io::ErrorKind::UnexpectedEof)?;

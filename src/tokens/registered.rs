@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use aho_corasick::{AhoCorasick, MatchKind};
 use arc_swap::ArcSwapOption;
 use thiserror::Error;
 use tokenizers::Tokenizer;
@@ -108,21 +109,20 @@ impl Registered {
     ///
     /// # Errors
     /// As [`Self::encode_ordinary`].
-    pub fn encode(&self, mut text: &str, is_allowed: impl Fn(&str) -> bool) -> Result<Vec<Token>, EncodeError> {
+    pub fn encode(&self, text: &str, is_allowed: impl Fn(&str) -> bool) -> Result<Vec<Token>, EncodeError> {
         let allowed: Vec<_> = self.special.iter().filter(|(name, _)| is_allowed(name)).collect();
-        let mut tokens = Vec::new();
         // Of those that begin at one place, the longest is meant.
-        let first = |text: &str| {
-            let found =
-                allowed.iter().filter_map(|(name, token)| Some((text.find(name.as_str())?, name.len(), *token)));
-            found.min_by_key(|(place, length, _)| (*place, std::cmp::Reverse(*length)))
-        };
-        while let Some((place, length, token)) = first(text) {
-            tokens.extend(self.encode_ordinary(&text[..place])?);
-            tokens.push(token);
-            text = &text[place + length..];
+        let search =
+            AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(allowed.iter().map(|(name, _)| name));
+        let search = search.map_err(|error| self.error(&error))?;
+        let mut tokens = Vec::new();
+        let mut rest = 0;
+        for found in search.find_iter(text) {
+            tokens.extend(self.encode_ordinary(&text[rest..found.start()])?);
+            tokens.push(allowed[found.pattern().as_usize()].1);
+            rest = found.end();
         }
-        tokens.extend(self.encode_ordinary(text)?);
+        tokens.extend(self.encode_ordinary(&text[rest..])?);
         Ok(tokens)
     }
 
@@ -148,7 +148,7 @@ impl Registered {
         self.largest
     }
 
-    fn error(&self, error: &tokenizers::Error) -> EncodeError {
+    fn error(&self, error: &impl ToString) -> EncodeError {
         EncodeError { prefix: self.prefix.clone(), reason: error.to_string() }
     }
 }

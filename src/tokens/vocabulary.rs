@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::packed::{self, BYTES, GAP};
-use super::table::{Key, MIX, SHORT, Table, hash, key, load};
+use super::table::{Key, SHORT, Table, hash, key, load};
 
 /// The identifier of a token. It is also its rank: of two possible merges byte-pair encoding does the one with the lower first.
 pub type Token = u32;
@@ -45,11 +45,8 @@ impl Merge {
     }
 }
 
-/// Bytes that tokens are told apart by before [`Lengths`] says how long they are.
+/// Bytes by which tokens of more than [`SHORT`] are told apart before their lengths are.
 const PREFIX: usize = 4;
-
-/// Which lengths there are: bit `n` for `n` bytes up to [`SHORT`], and bit 0 for any beyond.
-type Lengths = u16;
 
 #[derive(Debug)]
 pub(super) struct Vocabulary {
@@ -67,9 +64,7 @@ pub(super) struct Vocabulary {
     short: Table<Token>,
     /// Longer ones, by a key made of all their bytes; see [`digest`].
     long: Table<Token>,
-    /// The lengths of the tokens that begin with the same [`PREFIX`] bytes.
-    prefixes: Prefixes,
-    /// The lengths of those of them that have more than [`SHORT`] bytes: bit `n % LONGEST` for `n` bytes.
+    /// Their lengths, by the first [`PREFIX`] bytes: bit `n % LONGEST` for `n` bytes.
     long_prefixes: Table<u128>,
     /// A bit for each two bytes that follow each other in some token.
     pairs: Box<[u64; 1 << 10]>,
@@ -98,7 +93,6 @@ impl Vocabulary {
             twos: vec![NONE; BYTES * BYTES].into_boxed_slice(),
             short: Table::with_capacity(BYTES + halves.len()),
             long: Table::with_capacity(halves.len() / 32),
-            prefixes: Prefixes::with_capacity(halves.len() / 2),
             long_prefixes: Table::with_capacity(halves.len() / 32),
             pairs: Box::new([0; 1 << 10]),
             merges: Box::default(),
@@ -146,9 +140,6 @@ impl Vocabulary {
             } else {
                 *self.long.entry(digest(&self.bytes[range])) = token;
                 *self.long_prefixes.entry(key(loaded, PREFIX)) |= 1 << (length % LONGEST);
-            }
-            if length >= PREFIX {
-                *self.prefixes.entry(loaded as u32) |= if length <= SHORT { 1 << length } else { 1 };
             }
         }
     }
@@ -240,24 +231,13 @@ impl Vocabulary {
     #[inline(always)]
     pub(super) fn longest(&self, text: &[u8], start: usize, limit: usize, without: u128) -> Option<(Token, usize)> {
         let loaded = load(text, start);
-        let mut lengths = if limit >= PREFIX { self.prefixes.get(loaded as u32) } else { 0 };
         if limit > SHORT
-            && lengths & 1 == 1
             && let Some(found) = self.longest_long(text, start, limit, without)
         {
             return Some(found);
         }
-        // Lengths of two and three bytes are always tried.
-        lengths =
-            (lengths | 0b1100) & (Lengths::MAX >> (SHORT - limit.min(SHORT))) & !(without << 1) as Lengths & !0b11;
-        while lengths != 0 {
-            let length = lengths.ilog2() as usize;
-            if let Some(token) = self.short(key(loaded, length)) {
-                return Some((token, length));
-            }
-            lengths ^= 1 << length;
-        }
-        (without & 1 == 0).then(|| (self.single(loaded as u8), 1))
+        let mut lengths = (1..=limit.min(SHORT)).rev().filter(|length| without >> (length - 1) & 1 == 0);
+        lengths.find_map(|length| Some((self.short(key(loaded, length))?, length)))
     }
 
     #[inline(never)]
@@ -290,42 +270,6 @@ impl Vocabulary {
             self.pairs[word] >> bit & 1 == 0
         };
         bytes.iter().zip(&bytes[1..]).position(parts).map_or(end, |place| start + place + 1)
-    }
-}
-
-/// Lengths by the first [`PREFIX`] bytes.
-#[derive(Debug)]
-struct Prefixes {
-    /// The bytes, little endian. Where there are no lengths, nothing is.
-    keys: Box<[u32]>,
-    lengths: Box<[Lengths]>,
-}
-
-impl Prefixes {
-    fn with_capacity(capacity: usize) -> Self {
-        let slots = (capacity + capacity / 4).next_power_of_two();
-        Self { keys: vec![0; slots].into_boxed_slice(), lengths: vec![0; slots].into_boxed_slice() }
-    }
-
-    #[inline(always)]
-    fn slot(&self, key: u32) -> usize {
-        let last = self.keys.len() - 1;
-        let mut slot = (u64::from(key).wrapping_mul(MIX[0]) >> 32) as usize & last;
-        while self.keys[slot] != key && self.lengths[slot] != 0 {
-            slot = (slot + 1) & last;
-        }
-        slot
-    }
-
-    #[inline(always)]
-    fn get(&self, key: u32) -> Lengths {
-        self.lengths[self.slot(key)]
-    }
-
-    fn entry(&mut self, key: u32) -> &mut Lengths {
-        let slot = self.slot(key);
-        self.keys[slot] = key;
-        &mut self.lengths[slot]
     }
 }
 

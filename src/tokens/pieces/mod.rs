@@ -1,7 +1,8 @@
 //! Splitting text into the pieces that are encoded each for itself.
 //!
-//! [`pattern`] says for any text where a piece ends. Most text is ASCII, and there the same is read off bits: the classes of 64 bytes
-//! at once ([`mask`]), where the end of a run is the place of a bit, with no step for each byte and no branch on it.
+//! [`pattern`] says for any text where a piece ends. Nearly all of them are read off bits instead: the classes of 64 bytes at once
+//! ([`mask`]), where the end of a run is the place of a bit, with no step for each byte and no branch on it. Where bits do not tell
+//! (capitals after letters without case, marks without a letter, spaces and numbers outside ASCII) the pattern does.
 
 mod class;
 mod mask;
@@ -58,7 +59,7 @@ fn split<P: Pattern>(text: &[u8], visitor: &mut impl Visit) {
 }
 
 /// Where pieces begin among the 64 bytes from `base` on, where one begins: a bit for each but that. Places whose answer is further
-/// on than those bytes, or beyond ASCII, are left out, and what comes after them.
+/// on than those bytes, or not in bits, are left out, and what comes after them.
 #[inline(always)]
 fn starts<P: Pattern>(text: &[u8], base: usize) -> u64 {
     let word = Word::at(text, base);
