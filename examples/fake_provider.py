@@ -43,6 +43,8 @@ WORDS = ("The", " meter", " is", " running", ".")
 class FakeProvider:
     """The server; a context manager whose `url` clients are pointed at."""
 
+    handler: type[Handler]
+
     def __init__(self) -> None:
         self.billed: list[dict[str, Any]] = []
         """One entry for each answered request: model, and the usage of the answer."""
@@ -51,10 +53,10 @@ class FakeProvider:
         self.failures: Counter[str] = Counter()
         provider = self
 
-        class Handler(_Handler):
+        class Own(self.handler):
             fake = provider
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Own)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
 
@@ -72,7 +74,9 @@ class FakeProvider:
         self._thread.join()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
+    """Answers one connection."""
+
     fake: FakeProvider
     protocol_version = "HTTP/1.1"
 
@@ -195,20 +199,30 @@ class _Handler(BaseHTTPRequestHandler):
     def _json(self, answer: dict[str, Any], *, status: int = 200, compress: bool = False) -> None:
         self._send(json.dumps(answer).encode(), "application/json", status=status, compress=compress)
 
-    def _send(self, body: bytes, content_type: str, *, status: int = 200, compress: bool = False) -> None:
+    def _send(
+        self, body: bytes, content_type: str, *, status: int = 200, compress: bool = False, headers: dict[str, object] | None = None
+    ) -> None:
         body = gzip.compress(body) if compress else body
         self.send_response(status)
         self.send_header("content-type", content_type)
         self.send_header("content-length", str(len(body)))
+        for name, value in (headers or {}).items():
+            self.send_header(name, str(value))
         if compress:
             self.send_header("content-encoding", "gzip")
         self.end_headers()
         self.wfile.write(body)
 
-    def _stream(self, events: Iterator[str], model: str, usage: dict[str, Any]) -> None:
+    def _stream(
+        self,
+        events: Iterator[str] | Iterator[bytes],
+        model: str,
+        usage: dict[str, Any],
+        content_type: str = "text/event-stream; charset=utf-8",
+    ) -> None:
         self.fake.billed.append({"model": model, "usage": usage})
         self.send_response(200)
-        self.send_header("content-type", "text/event-stream; charset=utf-8")
+        self.send_header("content-type", content_type)
         self.send_header("transfer-encoding", "chunked")
         if "gzip" in model:
             self.send_header("content-encoding", "gzip")
@@ -217,7 +231,7 @@ class _Handler(BaseHTTPRequestHandler):
         compressor = zlib.compressobj(wbits=31) if "gzip" in model else None
         try:
             for number, event in enumerate(events):
-                data = event.encode()
+                data = event.encode() if isinstance(event, str) else event
                 if "cut" in model and number == 3:
                     self.close_connection = True
                     return
@@ -233,6 +247,9 @@ class _Handler(BaseHTTPRequestHandler):
         for start in range(0, len(data), 7):
             piece = data[start : start + 7]
             self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+
+
+FakeProvider.handler = Handler
 
 
 def _event(data: dict[str, Any]) -> str:

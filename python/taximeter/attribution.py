@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, overload
 
 from . import _core
 
-__all__ = ["attribute", "bind", "current", "enter", "leave"]
+__all__ = ["attribute", "bind", "current", "enter", "leave", "steps", "steps_async"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -102,14 +103,14 @@ class attribute:  # noqa: N801 - used as a function
 
             @functools.wraps(function)
             def generate_async(*args: P.args, **kwargs: P.kwargs) -> Any:
-                return _steps_async(self, function, *args, **kwargs)
+                return steps_async(self, function(*args, **kwargs))
 
             return generate_async
         if inspect.isgeneratorfunction(function):
 
             @functools.wraps(function)
             def generate(*args: P.args, **kwargs: P.kwargs) -> Any:
-                return _steps(self, function, *args, **kwargs)
+                return steps(self, function(*args, **kwargs))
 
             return generate
         if inspect.iscoroutinefunction(function):
@@ -129,9 +130,8 @@ class attribute:  # noqa: N801 - used as a function
         return run
 
 
-def _steps(scope: attribute, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """A generator that is in the scope while it runs, and not while its consumer does."""
-    generator = function(*args, **kwargs)
+def steps(scope: AbstractContextManager[Any], generator: Any) -> Any:
+    """The generator, in the scope while it runs and not while its consumer does."""
     step: Callable[[], Any] = functools.partial(generator.send, None)
     while True:
         try:
@@ -151,8 +151,8 @@ def _steps(scope: attribute, function: Callable[..., Any], *args: Any, **kwargs:
             step = functools.partial(generator.send, sent)
 
 
-async def _steps_async(scope: attribute, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    generator = function(*args, **kwargs)
+async def steps_async(scope: AbstractContextManager[Any], generator: Any) -> Any:
+    """As `steps`, for an asynchronous one."""
     step: Callable[[], Any] = functools.partial(generator.asend, None)
     while True:
         try:

@@ -7,17 +7,15 @@ use flate2::Compression;
 use flate2::write::{GzEncoder, MultiGzDecoder};
 use serde_json::Value;
 
+use super::framing::{Framing, LONGEST_PARTIAL_END};
 use super::usage::{Dialect, Family, normalize};
-use super::wire::{Delta, Message, MessageOrText, text};
+use super::wire::{Lenient, Message, text};
 use crate::event::{Usage, UsageStatus};
 use crate::money::Usd;
 
 /// Bytes of one event or body that are kept until it is whole. A finished response event repeats the answer, images and all; a
 /// larger one is let pass, and its usage is missing.
 const MAX_PENDING: usize = 16 << 20;
-
-/// Bytes that may be the beginning of a blank line which the next bytes complete: all but the last of `\r\n\r\n`.
-const LONGEST_PARTIAL_END: usize = 3;
 
 /// What to expect.
 #[derive(Clone, Copy, Debug)]
@@ -26,8 +24,8 @@ pub struct Options {
     pub family: Family,
     /// Who speaks it.
     pub dialect: Dialect,
-    /// An event stream, not one JSON body.
-    pub is_stream: bool,
+    /// How its messages follow each other.
+    pub framing: Framing,
     /// Compressed with gzip.
     pub is_gzip: bool,
     /// Take the chunk out that only reports usage: it was asked for on the caller's behalf.
@@ -135,29 +133,28 @@ impl Scanner {
             return;
         }
         self.pending.extend_from_slice(bytes);
-        if !self.options.is_stream {
+        if self.options.framing == Framing::Body {
             if self.pending.len() > MAX_PENDING {
                 self.is_blind = true;
                 self.pending = Vec::new();
             }
             return;
         }
+        let (framing, strips) = (self.options.framing, self.options.strips_usage);
+        let mut pending = std::mem::take(&mut self.pending);
         let mut done = 0;
-        while let Some(end) = event_end(&self.pending[self.searched.max(done)..]) {
-            let end = self.searched.max(done) + end;
-            let event = done..end;
-            done = end;
-            let is_ours = if std::mem::take(&mut self.is_skipping) {
-                false
-            } else {
-                let data = data_of(&self.pending[event.clone()]);
-                self.event(&data) && self.options.strips_usage
-            };
-            if self.options.strips_usage && !is_ours {
-                kept.extend_from_slice(&self.pending[event]);
+        while let from = self.searched.max(done)
+            && let Some(length) = framing.end(&pending[from..])
+        {
+            let message = &pending[done..from + length];
+            done = from + length;
+            let is_ours = !std::mem::take(&mut self.is_skipping) && self.event(&framing.data(message));
+            if strips && !is_ours {
+                kept.extend_from_slice(message);
             }
         }
-        self.pending.drain(..done);
+        pending.drain(..done);
+        self.pending = pending;
         self.searched = self.pending.len().saturating_sub(LONGEST_PARTIAL_END);
         if self.pending.len() > MAX_PENDING {
             self.is_skipping = true;
@@ -187,47 +184,61 @@ impl Scanner {
 
     fn message(&mut self, message: &Message, is_event: bool) {
         let kind = text(message.r#type.as_ref()).unwrap_or_default();
-        if self.found.first_token.is_none()
-            && is_event
-            && (kind.ends_with("delta") || message.choices.as_ref().is_some_and(|choices| !choices.is_empty()))
-        {
+        if self.found.first_token.is_none() && is_event && message.is_part(kind) {
             self.found.first_token = Some(Instant::now());
         }
-        keep(&mut self.found.model, message.model.as_ref());
+        keep(&mut self.found.model, message.model.as_ref().or(message.gemini_model.as_ref()));
         // The tier that was asked for comes first, the one that served last.
         replace(&mut self.found.service_tier, message.service_tier.as_ref());
         keep(&mut self.found.finish_reason, message.stop_reason.as_ref());
         for choice in message.choices.iter().flatten() {
             keep(&mut self.found.finish_reason, choice.finish_reason.as_ref());
         }
-        if let Some(Delta::Fields { stop_reason }) = &message.delta {
-            keep(&mut self.found.finish_reason, stop_reason.as_ref());
+        let delta = message.delta.as_ref().and_then(Lenient::known);
+        for candidate in message.candidates.as_ref().and_then(Lenient::known).into_iter().flatten() {
+            keep(&mut self.found.finish_reason, candidate.finish_reason.as_ref());
+            // Gemini says so in its last chunk, and nothing else tells which that is.
+            self.has_ended |= is_event && candidate.finish_reason.as_ref().is_some_and(|reason| !reason.is_null());
         }
-        if let Some(usage) = &message.usage {
+        for reason in [
+            delta.and_then(|delta| delta.stop_reason.as_ref()),
+            delta.and_then(|delta| delta.finish_reason.as_ref()),
+            message.finish_reason.as_ref(),
+            message.done_reason.as_ref(),
+        ] {
+            keep(&mut self.found.finish_reason, reason);
+        }
+        for usage in message.reports(self.options.family) {
             replace(&mut self.found.service_tier, usage.get("service_tier"));
             // Anthropic's fast mode is no tier by name, but is billed as one.
             replace(&mut self.found.service_tier, usage.get("speed").filter(|speed| speed.as_str() == Some("fast")));
-            merge(&mut self.report, usage);
+            merge(&mut self.report, &usage);
         }
+        self.has_ended |=
+            message.done == Some(Value::Bool(true)) || text(message.event_type.as_ref()) == Some("stream-end");
         self.found.is_error |= kind == "error" || (is_event && message.error.is_some());
         match kind {
-            // OpenAI's streams of images and transcripts end with the event that carries usage.
-            "message_stop" | "image_generation.completed" | "image_edit.completed" | "transcript.text.done" => {
+            // Streams of Cohere's, and OpenAI's of images and transcripts, end with the event that carries usage.
+            "message_stop"
+            | "message-end"
+            | "image_generation.completed"
+            | "image_edit.completed"
+            | "transcript.text.done" => {
                 self.has_ended = true;
             }
             "response.completed" | "response.incomplete" | "response.failed" => {
                 self.has_ended = true;
                 self.found.is_error |= kind == "response.failed";
-                if let Some(response) = &message.response {
+                if let Some(response) = message.response.as_ref().and_then(Lenient::known) {
                     keep(&mut self.found.finish_reason, response.status.as_ref());
                 }
             }
             _ => {}
         }
-        if let Some(response) = &message.response {
+        if let Some(response) = message.response.as_ref().and_then(Lenient::known) {
             self.message(response, false);
         }
-        if let Some(MessageOrText::Message(inner)) = &message.message {
+        if let Some(inner) = message.message.as_ref().and_then(Lenient::known) {
             self.message(inner, false);
         }
     }
@@ -237,7 +248,7 @@ impl Scanner {
         if !self.options.strips_usage {
             return None;
         }
-        let rest = if self.options.is_stream { self.pending.clone() } else { Vec::new() };
+        let rest = if self.options.framing == Framing::Body { Vec::new() } else { self.pending.clone() };
         let mut bytes = self.encode(rest);
         if let Some(encoder) = self.encoder.take()
             && let Ok(trailer) = encoder.finish()
@@ -252,8 +263,8 @@ impl Scanner {
     #[must_use]
     pub fn finish(mut self) -> Summary {
         let rest = std::mem::take(&mut self.pending);
-        if self.options.is_stream {
-            let data = data_of(&rest);
+        if self.options.framing != Framing::Body {
+            let data = self.options.framing.data(&rest);
             if !self.is_skipping && !data.is_empty() {
                 self.event(&data);
             }
@@ -308,181 +319,6 @@ fn merge(into: &mut Option<Value>, report: &Value) {
     }
 }
 
-/// Where the first event ends: after the blank line that closes it.
-fn event_end(bytes: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    while let Some(newline) = bytes[at..].iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
-        let end_of_line = |at: usize| match bytes[at..] {
-            [b'\r', b'\n', ..] => Some(2),
-            // A carriage return at the end may be half of a line end.
-            [b'\r'] => None,
-            [b'\n' | b'\r', ..] => Some(1),
-            _ => Some(0),
-        };
-        let first = at + newline;
-        let second = first + end_of_line(first)?;
-        match end_of_line(second)? {
-            0 => at = second,
-            length => return Some(second + length),
-        }
-        if at >= bytes.len() {
-            return None;
-        }
-    }
-    None
-}
-
-/// The data of an event: its `data:` lines, joined.
-fn data_of(event: &[u8]) -> Vec<u8> {
-    let mut data = Vec::new();
-    for line in event.split(|byte| matches!(byte, b'\n' | b'\r')) {
-        if let Some(value) = line.strip_prefix(b"data:") {
-            if !data.is_empty() {
-                data.push(b'\n');
-            }
-            data.extend_from_slice(value.strip_prefix(b" ").unwrap_or(value));
-        }
-    }
-    data
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::event::Unit;
-    use proptest::prelude::*;
-
-    const CHAT: &str = concat!(
-        "data: {\"model\":\"gpt-4o-2024-08-06\",\"choices\":[{\"delta\":{\"content\":\"a\"}}],\"usage\":null}\n\n",
-        "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":null}\r\n\r\n",
-        "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":1009,\"completion_tokens\":307},\"service_tier\":\"default\"}\n\n",
-        "data: [DONE]\n\n"
-    );
-    const ANTHROPIC: &str = concat!(
-        "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"model\":\"claude-x\",\"usage\":{\"input_tokens\":101,\"output_tokens\":1,\"cache_read_input_tokens\":709}}}\n\n",
-        "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"delta\":{\"type\":\"text_delta\",\"text\":\"hi\"}}\n\n",
-        "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":53}}\n\n",
-        "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"
-    );
-
-    fn options(family: Family) -> Options {
-        Options { family, dialect: Dialect::Plain, is_stream: true, is_gzip: false, strips_usage: false }
-    }
-
-    fn summary_of(options: Options, body: &[u8], piece: usize) -> Summary {
-        let mut scanner = Scanner::new(options);
-        for bytes in body.chunks(piece) {
-            assert_eq!(scanner.feed(bytes), None);
-        }
-        scanner.finish()
-    }
-
-    fn gzip(body: &[u8]) -> Vec<u8> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-        encoder.write_all(body).unwrap();
-        encoder.finish().unwrap()
-    }
-
-    #[test]
-    fn a_chat_stream_is_read_whatever_its_pieces() {
-        for piece in [1, 7, 64, 10_000] {
-            let found = summary_of(options(Family::OpenAi), CHAT.as_bytes(), piece);
-            assert_eq!(found.model.as_deref(), Some("gpt-4o-2024-08-06"));
-            assert_eq!(found.usage.count(Unit::INPUT_TOKENS), 1009);
-            assert_eq!(found.usage_status, UsageStatus::Complete);
-            assert_eq!(found.finish_reason.as_deref(), Some("stop"));
-            assert_eq!(found.service_tier.as_deref(), Some("default"));
-            assert!(found.first_token.is_some());
-        }
-        let compressed = summary_of(Options { is_gzip: true, ..options(Family::OpenAi) }, &gzip(CHAT.as_bytes()), 5);
-        assert_eq!(compressed.usage.count(Unit::OUTPUT_TOKENS), 307);
-    }
-
-    #[test]
-    fn cumulative_reports_replace_each_other() {
-        let found = summary_of(options(Family::Anthropic), ANTHROPIC.as_bytes(), 9);
-        let counts: Vec<_> = found.usage.iter().map(|(unit, count)| (unit.name(), count)).collect();
-        assert_eq!(counts, [("input_tokens", 810), ("output_tokens", 53), ("cache_read_tokens", 709)]);
-        assert_eq!((found.usage_status, found.finish_reason.as_deref()), (UsageStatus::Complete, Some("end_turn")));
-    }
-
-    #[test]
-    fn a_stream_that_breaks_off_is_partial_or_missing() {
-        let cut = ANTHROPIC.find("event: message_delta").unwrap();
-        let found = summary_of(options(Family::Anthropic), &ANTHROPIC.as_bytes()[..cut], 9);
-        assert_eq!((found.usage_status, found.usage.count(Unit::INPUT_TOKENS)), (UsageStatus::Partial, 810));
-        let cut = CHAT.find("data: {\"choices\":[],").unwrap();
-        assert_eq!(summary_of(options(Family::OpenAi), &CHAT.as_bytes()[..cut], 9).usage_status, UsageStatus::Missing);
-    }
-
-    #[test]
-    fn only_the_usage_chunk_is_taken_out() {
-        let (start, end) = (CHAT.find("data: {\"choices\":[],").unwrap(), CHAT.find("data: [DONE]").unwrap());
-        let expected = [&CHAT[..start], &CHAT[end..]].concat();
-        for is_gzip in [false, true] {
-            let body = if is_gzip { gzip(CHAT.as_bytes()) } else { CHAT.as_bytes().to_vec() };
-            let mut scanner = Scanner::new(Options { strips_usage: true, is_gzip, ..options(Family::OpenAi) });
-            let mut passed: Vec<u8> = body.chunks(11).flat_map(|bytes| scanner.feed(bytes).unwrap()).collect();
-            passed.extend(scanner.finish_bytes().unwrap());
-            if is_gzip {
-                let mut decoder = MultiGzDecoder::new(Vec::new());
-                decoder.write_all(&passed).unwrap();
-                passed = decoder.finish().unwrap();
-            }
-            assert_eq!(String::from_utf8(passed).unwrap(), expected);
-            assert_eq!(scanner.finish().usage.count(Unit::INPUT_TOKENS), 1009);
-        }
-    }
-
-    #[test]
-    fn a_large_event_is_searched_once() {
-        // Searched anew for each piece, this would take minutes.
-        let body = format!(
-            "data: {{\"pad\":\"{}\",\"choices\":[],\"usage\":{{\"prompt_tokens\":7}}}}\n\ndata: [DONE]\n\n",
-            "x".repeat(8 << 20)
-        );
-        let found = summary_of(options(Family::OpenAi), body.as_bytes(), 512);
-        assert_eq!((found.usage.count(Unit::INPUT_TOKENS), found.usage_status), (7, UsageStatus::Complete));
-        let beyond = format!("data: {}\n\n{CHAT}", "x".repeat(MAX_PENDING + 5_000));
-        let found = summary_of(options(Family::OpenAi), beyond.as_bytes(), 4096);
-        assert_eq!(found.usage.count(Unit::INPUT_TOKENS), 1009);
-    }
-
-    #[test]
-    fn the_states_of_a_response_end_its_stream() {
-        for (kind, is_error) in [("completed", false), ("incomplete", false), ("failed", true)] {
-            let body = format!(
-                "event: x\ndata: {{\"type\":\"response.{kind}\",\"response\":{{\"model\":\"m\",\"status\":\"{kind}\",\"usage\":{{\"input_tokens\":5,\"output_tokens\":7}}}}}}\n\n"
-            );
-            let found = summary_of(options(Family::OpenAi), body.as_bytes(), 13);
-            assert_eq!((found.usage_status, found.is_error), (UsageStatus::Complete, is_error));
-            assert_eq!(found.finish_reason.as_deref(), Some(kind));
-        }
-    }
-
-    #[test]
-    fn a_body_is_read_and_anything_else_is_missing() {
-        let body = Options { is_stream: false, ..options(Family::OpenAi) };
-        let found =
-            summary_of(body, br#"{"model":"m","choices":[{"finish_reason":"length"}],"usage":{"prompt_tokens":3}}"#, 9);
-        assert_eq!((found.usage_status, found.usage.count(Unit::INPUT_TOKENS)), (UsageStatus::Complete, 3));
-        for body_bytes in [&b"<html>"[..], b"", b"{\"usage\":", b"[1,2]", b"{\"usage\":\"many\"}"] {
-            assert_eq!(summary_of(body, body_bytes, 4).usage_status, UsageStatus::Missing);
-        }
-        let not_gzip = Options { is_gzip: true, ..body };
-        assert_eq!(summary_of(not_gzip, b"{}", 4).usage_status, UsageStatus::Missing);
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_pass_unchanged_but_for_usage_chunks(
-            bytes in prop::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), Just(b'd'), any::<u8>()], 0..400), piece in 1_usize..50,
-        ) {
-            let mut scanner = Scanner::new(Options { strips_usage: true, ..options(Family::OpenAi) });
-            let mut passed: Vec<u8> = bytes.chunks(piece).flat_map(|bytes| scanner.feed(bytes).unwrap()).collect();
-            passed.extend(scanner.finish_bytes().unwrap());
-            prop_assert_eq!(passed, bytes);
-            let _ = scanner.finish();
-        }
-    }
-}
+#[path = "tests/scanner.rs"]
+mod tests;

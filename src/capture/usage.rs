@@ -374,5 +374,5 @@ fn gemini(usage: &mut Usage, report: &Value) {
 }
 
 #[cfg(test)]
-#[path = "tests.rs"]
+#[path = "tests/usage.rs"]
 mod tests;

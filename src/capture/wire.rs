@@ -1,8 +1,12 @@
 //! The few fields of a response that matter, whatever the wire format. Everything else is skipped without being kept.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::Value;
+use serde_json::{Value, json};
+
+use super::usage::Family;
 
 /// A response body, or one event of a stream.
 #[derive(Deserialize, Default)]
@@ -16,12 +20,64 @@ pub(super) struct Message {
     pub(super) status: Option<Value>,
     pub(super) stop_reason: Option<Value>,
     pub(super) choices: Option<Vec<Choice>>,
-    pub(super) delta: Option<Delta>,
+    pub(super) delta: Option<Lenient<Delta>>,
     pub(super) error: Option<IgnoredOrNull>,
-    /// The whole of an OpenAI response, in events of its life.
-    pub(super) response: Option<Box<Message>>,
-    /// The whole of an Anthropic message, in the event that starts it.
-    pub(super) message: Option<MessageOrText>,
+    /// The whole of an OpenAI response, in events of its life, or of a Cohere one, in the last event of its first version. Ollama has
+    /// the answer's text there.
+    pub(super) response: Option<Lenient<Box<Message>>>,
+    /// The whole of an Anthropic message, in the event that starts it, or an answer.
+    pub(super) message: Option<Lenient<Box<Message>>>,
+    /// Gemini's.
+    #[serde(alias = "modelVersion", alias = "model_version")]
+    pub(super) gemini_model: Option<Value>,
+    #[serde(alias = "usageMetadata", alias = "usage_metadata")]
+    pub(super) gemini_usage: Option<Value>,
+    pub(super) candidates: Option<Lenient<Vec<Candidate>>>,
+    /// Groq's streams have usage here, beside or instead of where everybody has it.
+    pub(super) x_groq: Option<Lenient<Groq>>,
+    /// Cohere's: usage of its first version, of embeddings and of reranking; what an event of the first version is; why it ended.
+    pub(super) meta: Option<Value>,
+    pub(super) event_type: Option<Value>,
+    pub(super) finish_reason: Option<Value>,
+    /// Ollama's: all at the top.
+    pub(super) done: Option<Value>,
+    pub(super) done_reason: Option<Value>,
+    pub(super) prompt_eval_count: Option<Value>,
+    pub(super) eval_count: Option<Value>,
+}
+
+impl Message {
+    /// Whether it is a part of the answer, of this kind.
+    pub(super) fn is_part(&self, kind: &str) -> bool {
+        let has_candidates = self.candidates.as_ref().and_then(Lenient::known).is_some_and(|all| !all.is_empty());
+        kind.ends_with("delta")
+            || has_candidates
+            || self.choices.as_ref().is_some_and(|choices| !choices.is_empty())
+            || text(self.event_type.as_ref()) == Some("text-generation")
+            || self.done.is_some()
+    }
+
+    /// What is reported of usage, wherever a family has it; objects all.
+    pub(super) fn reports(&self, family: Family) -> Vec<Cow<'_, Value>> {
+        let groq = self.x_groq.as_ref().and_then(Lenient::known).and_then(|groq| groq.usage.as_ref());
+        let delta = self.delta.as_ref().and_then(Lenient::known).and_then(|delta| delta.usage.as_ref());
+        let meta = self.meta.as_ref().filter(|_| family == Family::Cohere);
+        let ollama = (family == Family::Ollama
+            && self.eval_count.as_ref().or(self.prompt_eval_count.as_ref()).is_some())
+        .then(|| json!({"prompt_eval_count": self.prompt_eval_count, "eval_count": self.eval_count}));
+        let held = [self.usage.as_ref(), self.gemini_usage.as_ref(), groq, delta, meta];
+        let all = held.into_iter().flatten().map(Cow::Borrowed).chain(ollama.map(Cow::Owned));
+        all.filter(|report| report.is_object()).collect()
+    }
+}
+
+/// What an event adds. In some formats it is a text.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct Delta {
+    pub(super) stop_reason: Option<Value>,
+    pub(super) finish_reason: Option<Value>,
+    pub(super) usage: Option<Value>,
 }
 
 #[derive(Deserialize, Default)]
@@ -30,20 +86,33 @@ pub(super) struct Choice {
     pub(super) finish_reason: Option<Value>,
 }
 
-/// What an event adds. In some formats it is a text.
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Candidate {
+    pub(super) finish_reason: Option<Value>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct Groq {
+    pub(super) usage: Option<Value>,
+}
+
+/// What is expected in one format, or whatever another has under that name.
 #[derive(Deserialize)]
 #[serde(untagged)]
-pub(super) enum Delta {
-    Fields { stop_reason: Option<Value> },
+pub(super) enum Lenient<T> {
+    Known(T),
     Other(IgnoredAny),
 }
 
-/// A message, or an error's text.
-#[derive(Deserialize)]
-#[serde(untagged)]
-pub(super) enum MessageOrText {
-    Message(Box<Message>),
-    Other(IgnoredAny),
+impl<T> Lenient<T> {
+    pub(super) fn known(&self) -> Option<&T> {
+        match self {
+            Self::Known(known) => Some(known),
+            Self::Other(_) => None,
+        }
+    }
 }
 
 /// Says only whether something was there.

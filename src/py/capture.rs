@@ -3,11 +3,12 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
 use super::convert::{decimal, usage_error};
-use crate::capture::{Dialect, Family, Options, Scanner, normalize};
+use crate::capture::{Dialect, Family, Framing, Options, Scanner, normalize};
 use crate::event::Usage;
 use crate::pricing::canonical_provider;
 
@@ -32,12 +33,15 @@ fn usage_dict<'py>(py: Python<'py>, usage: &Usage) -> PyResult<Bound<'py, PyDict
 #[pymethods]
 impl PyScanner {
     #[new]
-    #[pyo3(signature = (family, *, provider, stream, gzip=false, strip=false))]
-    fn new(family: &str, provider: &str, stream: bool, gzip: bool, strip: bool) -> PyResult<Self> {
+    #[pyo3(signature = (family, *, provider, content_type, gzip=false, strip=false))]
+    fn new(family: &str, provider: &str, content_type: &str, gzip: bool, strip: bool) -> PyResult<Self> {
         let family = Family::from_name(family)
-            .ok_or_else(|| pyo3::exceptions::PyValueError::new_err(format!("family: {family:?} is not known")))?;
+            .ok_or_else(|| PyValueError::new_err(format!("family: {family:?} is not known")))?;
+        let framing = Framing::of_content_type(content_type).ok_or_else(|| {
+            PyValueError::new_err(format!("content_type: {content_type:?} is neither JSON nor a stream of it"))
+        })?;
         let dialect = Dialect::of(provider);
-        let options = Options { family, dialect, is_stream: stream, is_gzip: gzip, strips_usage: strip };
+        let options = Options { family, dialect, framing, is_gzip: gzip, strips_usage: strip };
         Ok(Self { scanner: Mutex::new(Some(Scanner::new(options))), made: Instant::now() })
     }
 

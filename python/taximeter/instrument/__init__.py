@@ -9,6 +9,6 @@ No client is imported: those that are loaded are bound now, the others when they
 
 from __future__ import annotations
 
-from ._engine import Status, activate, activate_for, deactivate, status
+from ._binding import Status, activate, activate_for, deactivate, status
 
 __all__ = ["Status", "activate", "activate_for", "deactivate", "status"]

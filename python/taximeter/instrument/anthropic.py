@@ -19,4 +19,5 @@ FAMILY: Final = stainless_family(
         "anthropic.resources.beta.messages.messages": _MESSAGES,
         "anthropic.resources.beta.messages": _MESSAGES,
     },
+    wire="anthropic",
 )

@@ -1,0 +1,107 @@
+"""One call of a public method: taximeter's own keywords and headers are taken out of it, and it says when it began and for whom."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Mapping
+from contextvars import ContextVar
+from types import AsyncGeneratorType, GeneratorType, TracebackType
+from typing import Any, Final
+
+from .. import _core, attribution
+
+__all__ = ["HEADER_PREFIX", "Call", "carried", "current_call"]
+
+log = logging.getLogger("taximeter")
+
+KEYWORD_PREFIX: Final = "taximeter_"
+HEADER_PREFIX: Final = "x-taximeter-"
+TAG_HEADER_PREFIX: Final = "x-taximeter-tag-"
+_FIELDS: Final = frozenset({"agent", "feature", "team", "customer", "user", "session", "tags"})
+
+_call: ContextVar[Call | None] = ContextVar("taximeter_call", default=None)
+current_call = _call.get
+
+
+class Call:
+    """One call of a public method: whose it is, when it began, and the keywords that are the client's."""
+
+    __slots__ = ("_has_scope", "_id", "_outer", "_scope", "kwargs", "started", "started_at", "strips_usage")
+
+    def __init__(self, kwargs: dict[str, Any]) -> None:
+        self.strips_usage = False
+        self.kwargs = kwargs
+        self.started = 0.0
+        self._id = ""
+        self._scope: _core.Scope | None = None
+        self._has_scope = False
+        fields = self._take_fields()
+        if fields:
+            try:
+                self._scope = _core.Scope(attribution.current(), **fields)
+                self._has_scope = True
+            except Exception:
+                log.debug("taximeter left out the attribution of a call", exc_info=True)
+
+    def _take_fields(self) -> dict[str, Any]:
+        """Takes taximeter's keywords and headers out, from copies: the caller's own mappings stay as they are."""
+        fields: dict[str, Any] = {}
+        if any(name.startswith(KEYWORD_PREFIX) for name in self.kwargs):
+            own = {name: value for name, value in self.kwargs.items() if name.startswith(KEYWORD_PREFIX)}
+            self.kwargs = {name: value for name, value in self.kwargs.items() if name not in own}
+            named = {name[len(KEYWORD_PREFIX) :]: value for name, value in own.items()}
+            fields |= {name: value for name, value in named.items() if name in _FIELDS}
+        headers = self.kwargs.get("extra_headers")
+        if isinstance(headers, Mapping) and any(str(name).lower().startswith(HEADER_PREFIX) for name in headers):
+            kept = {name: value for name, value in headers.items() if not str(name).lower().startswith(HEADER_PREFIX)}
+            self.kwargs = {**self.kwargs, "extra_headers": kept}
+            for name, value in headers.items():
+                lower = str(name).lower()
+                if lower.startswith(TAG_HEADER_PREFIX):
+                    tags = fields.get("tags")
+                    fields["tags"] = {**(tags if isinstance(tags, Mapping) else {}), lower[len(TAG_HEADER_PREFIX) :]: value}
+                elif lower.startswith(HEADER_PREFIX) and lower[len(HEADER_PREFIX) :] in _FIELDS - {"tags"}:
+                    fields.setdefault(lower[len(HEADER_PREFIX) :], value)
+        return fields
+
+    def hold(self) -> None:
+        """Keeps the attribution in force now: its requests are made later, and perhaps elsewhere."""
+        if not self._has_scope:
+            self._scope = attribution.current()
+            self._has_scope = True
+
+    @property
+    def id(self) -> str:
+        """What the events of all its requests have in common: 16 hexadecimal digits, as a span's id."""
+        if not self._id:
+            self._id = os.urandom(8).hex()
+        return self._id
+
+    def __enter__(self) -> Call:
+        if self._has_scope:
+            attribution.enter(self._scope)
+        self._outer = _call.get()
+        _call.set(self)
+        if not self.started:
+            self.started_at = time.time()
+            self.started = time.perf_counter()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        # Set, not reset: a coroutine that is closed rather than awaited ends in another context, where a token is refused.
+        _call.set(self._outer)
+        if self._has_scope:
+            attribution.leave()
+
+
+def carried(result: Any, call: Call) -> Any:
+    """A result whose request is made while it is read: it is read within the call. Other results stay what they are."""
+    if type(result) is GeneratorType:
+        call.hold()
+        return attribution.steps(call, result)
+    if type(result) is AsyncGeneratorType:
+        call.hold()
+        return attribution.steps_async(call, result)
+    return result

@@ -1,0 +1,132 @@
+"""Following an HTTP response to its end while its client reads it, whichever HTTP library it comes from."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from .. import _core
+from ._call import current_call
+from ._recorder import Recorder
+
+if TYPE_CHECKING:
+    from ..meter import Meter
+
+__all__ = ["follow"]
+
+_ERRORS: Final = 400
+"""Statuses from here on are refusals, which nobody bills."""
+
+
+def follow(meter: Meter, wire: str, fields: Mapping[str, Any], response: Any) -> None:
+    """Watches one response from here to its end, and records one event then.
+
+    Args:
+        meter: Where the event goes.
+        wire: Whose format it is, as `_core.Scanner` names it.
+        fields: What is known of the event; the response's own model and tier come before it.
+        response: A response of `httpx` or `httpx2`, read or not.
+    """
+    if response.status_code >= _ERRORS:
+        return
+    content_type = response.headers.get("content-type", "")
+    encoding = response.headers.get("content-encoding", "identity").strip().lower()
+    call = current_call()
+    is_read = response.is_closed
+    is_stream = "event-stream" in content_type.lower()
+    strips = call is not None and call.strips_usage and is_stream and not is_read
+    scanner: _core.Scanner | None = None
+    if is_read or encoding in {"identity", "gzip", ""}:
+        is_gzip = not is_read and encoding == "gzip"
+        try:
+            scanner = _core.Scanner(wire, provider=fields["provider"], content_type=content_type, gzip=is_gzip, strip=strips)
+        except ValueError:  # neither JSON nor a stream of it: what it used is not said
+            pass
+    recorder = Recorder(meter, scanner, dict(fields), call)
+    if not is_read:
+        response.stream = _tee(response, recorder)
+        return
+    if scanner is not None:
+        recorder.feed(response.content)
+    recorder.finish()
+
+
+class _Forwarding:
+    """Has what the stream it stands for has."""
+
+    def __init__(self, inner: Any, recorder: Recorder) -> None:
+        self._inner = inner
+        self._recorder = recorder
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def __del__(self) -> None:
+        # Abandoned without being closed. Attributes may be missing when making it failed.
+        recorder = self.__dict__.get("_recorder")
+        if recorder is not None:
+            recorder.finish()
+
+
+class _SyncTee(_Forwarding):
+    def __iter__(self) -> Iterator[bytes]:
+        error: type[BaseException] | None = None
+        try:
+            for data in self._inner:
+                if passed := self._recorder.feed(data):
+                    yield passed
+            if rest := self._recorder.rest():
+                yield rest
+        except GeneratorExit:
+            raise
+        except BaseException as exception:
+            error = type(exception)
+            raise
+        finally:
+            self._recorder.finish(error)
+
+    def close(self) -> None:
+        try:
+            self._inner.close()
+        finally:
+            self._recorder.finish()
+
+
+class _AsyncTee(_Forwarding):
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        error: type[BaseException] | None = None
+        try:
+            async for data in self._inner:
+                if passed := self._recorder.feed(data):
+                    yield passed
+            if rest := self._recorder.rest():
+                yield rest
+        except GeneratorExit:
+            raise
+        except BaseException as exception:
+            error = type(exception)
+            raise
+        finally:
+            self._recorder.finish(error)
+
+    async def aclose(self) -> None:
+        try:
+            await self._inner.aclose()
+        finally:
+            self._recorder.finish()
+
+
+@functools.cache
+def _tee_class(transport: str, kind: str) -> Any:
+    """A tee that the transport's own type checks accept. Which transport a client uses is its own choice and changes."""
+    base = getattr(sys.modules[transport], f"{kind}ByteStream")
+    return type(f"{kind}Tee", ({"Sync": _SyncTee, "Async": _AsyncTee}[kind], base), {})
+
+
+def _tee(response: Any, recorder: Recorder) -> Any:
+    roots = (kind.__module__.partition(".")[0] for kind in type(response).__mro__)
+    transport = next(root for root in roots if hasattr(sys.modules.get(root), "SyncByteStream"))
+    kind = "Async" if hasattr(response.stream, "__aiter__") and not hasattr(response.stream, "__iter__") else "Sync"
+    return _tee_class(transport, kind)(response.stream, recorder)

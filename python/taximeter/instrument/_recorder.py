@@ -1,0 +1,145 @@
+"""What becomes of a response: one event, whichever way it ends."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .. import attribution
+from ._call import Call
+
+if TYPE_CHECKING:
+    from ..meter import Meter
+
+__all__ = ["Recorder", "Scanner", "recorded", "recorded_async"]
+
+log = logging.getLogger("taximeter")
+
+
+class Scanner(Protocol):
+    """Who reads a response: `_core.Scanner`, or what knows its usage already."""
+
+    def feed(self, data: bytes) -> bytes | None:
+        """Takes what passes; returns what is to pass in its place, or `None` for the same."""
+
+    def rest(self) -> bytes | None:
+        """What is left to pass after the last bytes."""
+
+    def finish(self) -> Mapping[str, Any] | None:
+        """What was found."""
+
+
+class Recorder:
+    """Follows one response to its end, and records one event, whichever end that is."""
+
+    __slots__ = ("_call", "_fields", "_made", "_meter", "_scanner", "_scope")
+
+    def __init__(self, meter: Meter, scanner: Scanner | None, fields: dict[str, Any], call: Call | None) -> None:
+        self._meter = meter
+        self._scanner = scanner
+        self._fields: dict[str, Any] | None = fields
+        self._call = call
+        # Streams can end in another context than they began in, so the attribution is taken now.
+        self._scope = attribution.current()
+        self._made = time.perf_counter()
+
+    def feed(self, data: bytes) -> bytes:
+        """Shows the scanner what passes; returns what is to pass."""
+        try:
+            replaced = self._scanner.feed(data) if self._scanner is not None else None
+        except Exception:
+            log.debug("taximeter could not read a response", exc_info=True)
+            return data
+        return data if replaced is None else replaced
+
+    def feed_guarded(self, show: Callable[[Any], bytes], item: Any) -> None:
+        """Shows the scanner what `show` makes of an item."""
+        try:
+            data = show(item)
+        except Exception:
+            log.debug("taximeter could not read a response", exc_info=True)
+        else:
+            self.feed(data)
+
+    def rest(self) -> bytes:
+        """What is left to pass after the last bytes."""
+        try:
+            return (self._scanner.rest() if self._scanner is not None else None) or b""
+        except Exception:
+            return b""
+
+    def finish(self, error: type[BaseException] | None = None) -> None:
+        """Records the event; only the first time."""
+        fields, self._fields = self._fields, None
+        if fields is None:
+            return
+        try:
+            fields |= self._outcome(error, fields)
+            attribution.enter(self._scope)
+            try:
+                self._meter.track(**fields)
+            finally:
+                attribution.leave()
+        except Exception:
+            log.debug("taximeter could not record a call", exc_info=True)
+
+    def _outcome(self, error: type[BaseException] | None, fields: Mapping[str, Any]) -> dict[str, Any]:
+        summary = self._scanner.finish() if self._scanner is not None else None
+        found: Mapping[str, Any] = summary or {"usage_status": "missing"}
+        outcome: dict[str, Any] = {
+            "model": found.get("model") or fields.get("model") or "unknown",
+            "usage": found.get("usage"),
+            "usage_status": found["usage_status"],
+            "finish_reason": found.get("finish_reason"),
+            "service_tier": found.get("service_tier") or fields.get("service_tier"),
+            "cost_usd": found.get("cost_usd"),
+        }
+        if field := found.get("unreadable"):
+            self._meter.note_unreadable_usage(field)
+        call, first = self._call, found.get("first_token_ms")
+        if call is not None:
+            outcome["parent_span_id"] = call.id
+            outcome["started_at"] = call.started_at
+            outcome["latency_ms"] = (time.perf_counter() - call.started) * 1000
+            if first is not None:
+                outcome["ttft_ms"] = (self._made - call.started) * 1000 + first
+        if error is not None or found.get("is_error"):
+            outcome["status"] = "error"
+            outcome["error"] = error
+        return outcome
+
+
+def recorded(generator: Any, recorder: Recorder, show: Callable[[Any], bytes]) -> Generator[Any, None, None]:
+    """The generator, with what `show` makes of its items shown to a recorder, and its end."""
+    error: type[BaseException] | None = None
+    try:
+        for item in generator:
+            recorder.feed_guarded(show, item)
+            yield item
+    except GeneratorExit:
+        generator.close()
+        raise
+    except BaseException as exception:
+        error = type(exception)
+        raise
+    finally:
+        recorder.finish(error)
+
+
+async def recorded_async(generator: Any, recorder: Recorder, show: Callable[[Any], bytes]) -> AsyncGenerator[Any, None]:
+    """As `recorded`, for an asynchronous one."""
+    error: type[BaseException] | None = None
+    try:
+        async for item in generator:
+            recorder.feed_guarded(show, item)
+            yield item
+    except GeneratorExit:
+        await generator.aclose()
+        raise
+    except BaseException as exception:
+        error = type(exception)
+        raise
+    finally:
+        recorder.finish(error)

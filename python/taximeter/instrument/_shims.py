@@ -1,0 +1,142 @@
+"""Putting our functions around a client's own, so that nobody can tell but by what they do."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from ._call import Call, carried
+
+__all__ = ["after", "before", "guarded", "put", "shim", "shim_all"]
+
+log = logging.getLogger("taximeter")
+
+_MARK: Final = "__taximeter__"
+
+Prepare = Callable[[Any, Call], None]
+"""Is shown the object a method is called on, and the call, before the method runs."""
+
+
+def put(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
+    """Replaces a function of a class by what `make` makes of it, once."""
+    original = getattr(owner, name)
+    if hasattr(original, _MARK):
+        return
+    ours = make(original)
+    setattr(ours, _MARK, True)
+    setattr(owner, name, ours)
+
+
+def guarded(look: Callable[..., None], *arguments: Any) -> None:
+    """Does something of ours; what goes wrong with it is not the caller's business."""
+    try:
+        look(*arguments)
+    except Exception:
+        log.debug("taximeter could not follow a call", exc_info=True)
+
+
+def shim(
+    owner: Any,
+    name: str,
+    *,
+    is_async: bool | None = None,
+    prepare: Prepare | None = None,
+    carry: Callable[[Any, Call], Any] = carried,
+) -> None:
+    """Takes taximeter's keywords and headers out of a public method, and lets what it does know whose call it is.
+
+    Args:
+        owner: The class.
+        name: The method.
+        is_async: Whether it has to be awaited; by default, whether it is a coroutine function. (Decorated ones are not.)
+        prepare: What else is to be done before it runs.
+        carry: What is done to a result whose request is made after the method has returned.
+    """
+
+    def make(original: Any) -> Any:
+        def prepared(self: Any, kwargs: dict[str, Any]) -> Call:
+            call = Call(kwargs)
+            if prepare is not None:
+                guarded(prepare, self, call)
+            return call
+
+        if inspect.iscoroutinefunction(original) if is_async is None else is_async:
+
+            @functools.wraps(original)
+            async def call_async(self: Any, *args: Any, **kwargs: Any) -> Any:
+                with prepared(self, kwargs) as call:
+                    result = await original(self, *args, **call.kwargs)
+                return carry(result, call)
+
+            return call_async
+
+        @functools.wraps(original)
+        def call_sync(self: Any, *args: Any, **kwargs: Any) -> Any:
+            with prepared(self, kwargs) as call:
+                result = original(self, *args, **call.kwargs)
+            return carry(result, call)
+
+        return call_sync
+
+    put(owner, name, make)
+
+
+def shim_all(module: Any, classes: Mapping[str, tuple[str, ...]]) -> None:
+    """`shim` for methods by class, of those that this version of a client has."""
+    for class_name, names in classes.items():
+        owner = getattr(module, class_name, None)
+        for name in names:
+            if owner is not None and hasattr(owner, name):
+                shim(owner, name)
+
+
+def before(owner: Any, name: str, look: Callable[[Any, Mapping[str, Any]], None]) -> None:
+    """Shows `look` the object and the keywords a method is called with, before it runs."""
+
+    def make(original: Any) -> Any:
+        # Asked of the method itself: before openai 1.8, the asynchronous client's was a plain one.
+        if inspect.iscoroutinefunction(original):
+
+            @functools.wraps(original)
+            async def run_async(self: Any, *args: Any, **kwargs: Any) -> Any:
+                guarded(look, self, kwargs)
+                return await original(self, *args, **kwargs)
+
+            return run_async
+
+        @functools.wraps(original)
+        def run(self: Any, *args: Any, **kwargs: Any) -> Any:
+            guarded(look, self, kwargs)
+            return original(self, *args, **kwargs)
+
+        return run
+
+    put(owner, name, make)
+
+
+def after(owner: Any, name: str, look: Callable[[Any, tuple[Any, ...], Mapping[str, Any], Any], None]) -> None:
+    """Shows `look` the object, the arguments and what a method returned."""
+
+    def make(original: Any) -> Any:
+        if inspect.iscoroutinefunction(original):
+
+            @functools.wraps(original)
+            async def run_async(self: Any, *args: Any, **kwargs: Any) -> Any:
+                result = await original(self, *args, **kwargs)
+                guarded(look, self, args, kwargs, result)
+                return result
+
+            return run_async
+
+        @functools.wraps(original)
+        def run(self: Any, *args: Any, **kwargs: Any) -> Any:
+            result = original(self, *args, **kwargs)
+            guarded(look, self, args, kwargs, result)
+            return result
+
+        return run
+
+    put(owner, name, make)

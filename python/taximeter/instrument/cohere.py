@@ -1,0 +1,101 @@
+"""The Cohere client, both of its interfaces."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial, wraps
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final
+
+from . import _binding, _http
+from ._binding import Family
+from ._hosts import provider_of
+from ._shims import after, guarded, put, shim_all
+
+if TYPE_CHECKING:
+    from ..meter import Meter
+
+__all__ = ["FAMILY"]
+
+_NAME: Final = "cohere"
+_CLIENTS: Final = "cohere.core.http_client"
+_OPERATIONS: Final = {
+    "chat": "chat",
+    "generate": "text_completion",
+    "embed": "embeddings",
+    "rerank": "rerank",
+    "classify": "classify",
+}
+_METHODS: Final = ("chat", "chat_stream", "generate", "embed", "rerank", "classify")
+
+
+def _look(client: Any, _args: tuple[Any, ...], kwargs: Mapping[str, Any], response: Any) -> None:
+    meter = _binding.meter_of(_NAME, client)
+    url = response.request.url
+    operation = _OPERATIONS.get(url.path.rpartition("/")[2])
+    if meter is None or operation is None or kwargs.get("method") != "POST":
+        return
+    body = kwargs.get("json")
+    # No response names its model.
+    model = body.get("model") if isinstance(body, Mapping) else None
+    fields = {"provider": provider_of(url.host, _NAME), "model": model if isinstance(model, str) else None, "operation": operation}
+    _http.follow(meter, _NAME, fields, response)
+
+
+def _streamed(original: Any) -> Any:
+    @wraps(original)
+    @contextmanager
+    def stream(self: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        with original(self, *args, **kwargs) as response:
+            guarded(_look, self, args, kwargs, response)
+            yield response
+
+    return stream
+
+
+def _streamed_async(original: Any) -> Any:
+    @wraps(original)
+    @asynccontextmanager
+    async def stream(self: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        async with original(self, *args, **kwargs) as response:
+            guarded(_look, self, args, kwargs, response)
+            yield response
+
+    return stream
+
+
+def _hook_clients(module: ModuleType) -> None:
+    after(module.HttpClient, "request", _look)
+    after(module.AsyncHttpClient, "request", _look)
+    put(module.HttpClient, "stream", _streamed)
+    put(module.AsyncHttpClient, "stream", _streamed_async)
+
+
+def _transport(client: object) -> Any:
+    """What makes the requests of a client."""
+    return getattr(getattr(client, "_client_wrapper", None), "httpx_client", None)
+
+
+def _owns(client: object) -> bool:
+    module = sys.modules.get(_CLIENTS)
+    return module is not None and isinstance(_transport(client), (module.HttpClient, module.AsyncHttpClient))
+
+
+def _bind_client(client: Any, meter: Meter) -> None:
+    _binding.mark(_transport(client), meter)
+
+
+FAMILY: Final = Family(
+    _NAME,
+    {
+        _CLIENTS: _hook_clients,
+        "cohere.base_client": partial(shim_all, classes={"BaseCohere": _METHODS, "AsyncBaseCohere": _METHODS}),
+        "cohere.v2.client": partial(shim_all, classes={"V2Client": _METHODS, "AsyncV2Client": _METHODS}),
+        "cohere.client": partial(shim_all, classes={"Client": ("embed",), "AsyncClient": ("embed",)}),
+    },
+    (_CLIENTS,),
+    _owns,
+    _bind_client,
+)

@@ -1,0 +1,27 @@
+"""The Groq client."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ._stainless import stainless_family
+
+__all__ = ["FAMILY"]
+
+FAMILY: Final = stainless_family(
+    "groq",
+    operations={
+        "/chat/completions": "chat",
+        "/embeddings": "embeddings",
+        "/audio/transcriptions": "transcription",
+        "/audio/translations": "transcription",
+        "/audio/speech": "speech",
+    },
+    methods={
+        "groq.resources.chat.completions": {"Completions": ("create",)},
+        "groq.resources.embeddings": {"Embeddings": ("create",)},
+        "groq.resources.audio.transcriptions": {"Transcriptions": ("create",)},
+        "groq.resources.audio.translations": {"Translations": ("create",)},
+        "groq.resources.audio.speech": {"Speech": ("create",)},
+    },
+)

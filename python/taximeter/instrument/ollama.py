@@ -1,0 +1,112 @@
+"""The Ollama client."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from functools import wraps
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final
+
+from .. import _core
+from . import _binding, _http
+from ._binding import Family
+from ._call import current_call
+from ._recorder import Recorder, recorded, recorded_async
+from ._shims import after, put, shim_all
+
+if TYPE_CHECKING:
+    from ..meter import Meter
+
+__all__ = ["FAMILY"]
+
+_NAME: Final = "ollama"
+_CLIENTS: Final = "ollama._client"
+_OPERATIONS: Final = {
+    "/api/chat": "chat",
+    "/api/generate": "text_completion",
+    "/api/embed": "embeddings",
+    "/api/embeddings": "embeddings",
+}
+_METHODS: Final = ("chat", "generate", "embed", "embeddings")
+_LAST: Final = ("model", "done", "done_reason", "prompt_eval_count", "eval_count")
+
+
+def _fields(path: str, body: object) -> dict[str, Any] | None:
+    """What is known of an event before its response; `None` for what is not metered."""
+    operation = _OPERATIONS.get(path)
+    model = body.get("model") if isinstance(body, Mapping) else None
+    return operation and {"provider": _NAME, "model": model, "operation": operation}  # type: ignore[return-value]
+
+
+def _look(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], response: Any) -> None:
+    meter = _binding.meter_of(_NAME, client)
+    fields = _fields(args[1] if len(args) > 1 else "", kwargs.get("json"))
+    if meter is not None and fields:
+        _http.follow(meter, _NAME, fields, response)
+
+
+def _shown() -> Callable[[Any], bytes]:
+    """What the scanner needs to see of a stream's parts: that the first came, and what the last one says."""
+    is_first = True
+
+    def show(part: Any) -> bytes:
+        nonlocal is_first
+        if getattr(part, "done", None):
+            return json.dumps({name: getattr(part, name, None) for name in _LAST}).encode() + b"\n"
+        if is_first:
+            is_first = False
+            return b'{"done": false}\n'
+        return b""
+
+    return show
+
+
+def _recorder(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Recorder | None:
+    """The recorder of a stream."""
+    meter = _binding.meter_of(_NAME, client)
+    fields = _fields(args[2] if len(args) > 2 else "", kwargs.get("json"))  # noqa: PLR2004 - after the class and the method
+    if meter is None or not fields or not kwargs.get("stream"):
+        return None
+    scanner = _core.Scanner(_NAME, provider=_NAME, content_type="application/x-ndjson")
+    return Recorder(meter, scanner, fields, current_call())
+
+
+def _requested(original: Any) -> Any:
+    @wraps(original)
+    def request(self: Any, *args: Any, **kwargs: Any) -> Any:
+        result = original(self, *args, **kwargs)
+        recorder = _recorder(self, args, kwargs)
+        return result if recorder is None else recorded(result, recorder, _shown())
+
+    return request
+
+
+def _requested_async(original: Any) -> Any:
+    @wraps(original)
+    async def request(self: Any, *args: Any, **kwargs: Any) -> Any:
+        result = await original(self, *args, **kwargs)
+        recorder = _recorder(self, args, kwargs)
+        return result if recorder is None else recorded_async(result, recorder, _shown())
+
+    return request
+
+
+def _hook_clients(module: ModuleType) -> None:
+    for owner, streamed in ((module.Client, _requested), (module.AsyncClient, _requested_async)):
+        after(owner, "_request_raw", _look)
+        put(owner, "_request", streamed)
+    shim_all(module, {"Client": _METHODS, "AsyncClient": _METHODS})
+
+
+def _owns(client: object) -> bool:
+    module = sys.modules.get(_CLIENTS)
+    return module is not None and isinstance(client, (module.Client, module.AsyncClient))
+
+
+def _bind_client(client: Any, meter: Meter) -> None:
+    _binding.mark(client, meter)
+
+
+FAMILY: Final = Family(_NAME, {_CLIENTS: _hook_clients}, (_CLIENTS,), _owns, _bind_client)

@@ -1,0 +1,201 @@
+use super::*;
+use crate::event::Unit;
+use proptest::prelude::*;
+
+const CHAT: &str = concat!(
+    "data: {\"model\":\"gpt-4o-2024-08-06\",\"choices\":[{\"delta\":{\"content\":\"a\"}}],\"usage\":null}\n\n",
+    "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":null}\r\n\r\n",
+    "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":1009,\"completion_tokens\":307},\"service_tier\":\"default\"}\n\n",
+    "data: [DONE]\n\n"
+);
+const ANTHROPIC: &str = concat!(
+    "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"model\":\"claude-x\",\"usage\":{\"input_tokens\":101,\"output_tokens\":1,\"cache_read_input_tokens\":709}}}\n\n",
+    "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"delta\":{\"type\":\"text_delta\",\"text\":\"hi\"}}\n\n",
+    "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":53}}\n\n",
+    "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"
+);
+
+fn options(family: Family) -> Options {
+    Options { family, dialect: Dialect::Plain, framing: Framing::Events, is_gzip: false, strips_usage: false }
+}
+
+fn summary_of(options: Options, body: &[u8], piece: usize) -> Summary {
+    let mut scanner = Scanner::new(options);
+    for bytes in body.chunks(piece) {
+        assert_eq!(scanner.feed(bytes), None);
+    }
+    scanner.finish()
+}
+
+fn gzip(body: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(body).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn a_chat_stream_is_read_whatever_its_pieces() {
+    for piece in [1, 7, 64, 10_000] {
+        let found = summary_of(options(Family::OpenAi), CHAT.as_bytes(), piece);
+        assert_eq!(found.model.as_deref(), Some("gpt-4o-2024-08-06"));
+        assert_eq!(found.usage.count(Unit::INPUT_TOKENS), 1009);
+        assert_eq!(found.usage_status, UsageStatus::Complete);
+        assert_eq!(found.finish_reason.as_deref(), Some("stop"));
+        assert_eq!(found.service_tier.as_deref(), Some("default"));
+        assert!(found.first_token.is_some());
+    }
+    let compressed = summary_of(Options { is_gzip: true, ..options(Family::OpenAi) }, &gzip(CHAT.as_bytes()), 5);
+    assert_eq!(compressed.usage.count(Unit::OUTPUT_TOKENS), 307);
+}
+
+#[test]
+fn cumulative_reports_replace_each_other() {
+    let found = summary_of(options(Family::Anthropic), ANTHROPIC.as_bytes(), 9);
+    let counts: Vec<_> = found.usage.iter().map(|(unit, count)| (unit.name(), count)).collect();
+    assert_eq!(counts, [("input_tokens", 810), ("output_tokens", 53), ("cache_read_tokens", 709)]);
+    assert_eq!((found.usage_status, found.finish_reason.as_deref()), (UsageStatus::Complete, Some("end_turn")));
+}
+
+#[test]
+fn a_stream_that_breaks_off_is_partial_or_missing() {
+    let cut = ANTHROPIC.find("event: message_delta").unwrap();
+    let found = summary_of(options(Family::Anthropic), &ANTHROPIC.as_bytes()[..cut], 9);
+    assert_eq!((found.usage_status, found.usage.count(Unit::INPUT_TOKENS)), (UsageStatus::Partial, 810));
+    let cut = CHAT.find("data: {\"choices\":[],").unwrap();
+    assert_eq!(summary_of(options(Family::OpenAi), &CHAT.as_bytes()[..cut], 9).usage_status, UsageStatus::Missing);
+}
+
+#[test]
+fn only_the_usage_chunk_is_taken_out() {
+    let (start, end) = (CHAT.find("data: {\"choices\":[],").unwrap(), CHAT.find("data: [DONE]").unwrap());
+    let expected = [&CHAT[..start], &CHAT[end..]].concat();
+    for is_gzip in [false, true] {
+        let body = if is_gzip { gzip(CHAT.as_bytes()) } else { CHAT.as_bytes().to_vec() };
+        let mut scanner = Scanner::new(Options { strips_usage: true, is_gzip, ..options(Family::OpenAi) });
+        let mut passed: Vec<u8> = body.chunks(11).flat_map(|bytes| scanner.feed(bytes).unwrap()).collect();
+        passed.extend(scanner.finish_bytes().unwrap());
+        if is_gzip {
+            let mut decoder = MultiGzDecoder::new(Vec::new());
+            decoder.write_all(&passed).unwrap();
+            passed = decoder.finish().unwrap();
+        }
+        assert_eq!(String::from_utf8(passed).unwrap(), expected);
+        assert_eq!(scanner.finish().usage.count(Unit::INPUT_TOKENS), 1009);
+    }
+}
+
+#[test]
+fn a_large_event_is_searched_once() {
+    // Searched anew for each piece, this would take minutes.
+    let body = format!(
+        "data: {{\"pad\":\"{}\",\"choices\":[],\"usage\":{{\"prompt_tokens\":7}}}}\n\ndata: [DONE]\n\n",
+        "x".repeat(8 << 20)
+    );
+    let found = summary_of(options(Family::OpenAi), body.as_bytes(), 512);
+    assert_eq!((found.usage.count(Unit::INPUT_TOKENS), found.usage_status), (7, UsageStatus::Complete));
+    let beyond = format!("data: {}\n\n{CHAT}", "x".repeat(MAX_PENDING + 5_000));
+    let found = summary_of(options(Family::OpenAi), beyond.as_bytes(), 4096);
+    assert_eq!(found.usage.count(Unit::INPUT_TOKENS), 1009);
+}
+
+#[test]
+fn other_families_report_elsewhere() {
+    let count = |found: &Summary| (found.usage.count(Unit::INPUT_TOKENS), found.usage.count(Unit::OUTPUT_TOKENS));
+    let gemini = concat!(
+        "data: {\"candidates\":[{\"content\":{}}],\"usageMetadata\":{\"promptTokenCount\":11,\"candidatesTokenCount\":2},\"modelVersion\":\"gemini-x\"}\r\n\r\n",
+        "data: {\"candidates\":[{\"finishReason\":\"STOP\"}],\"usageMetadata\":{\"promptTokenCount\":11,\"candidatesTokenCount\":5,\"thoughtsTokenCount\":3,\"totalTokenCount\":19},\"modelVersion\":\"gemini-x\"}\r\n\r\n",
+    );
+    let found = summary_of(options(Family::Gemini), gemini.as_bytes(), 13);
+    assert_eq!((count(&found), found.model.as_deref()), ((11, 8), Some("gemini-x")));
+    assert_eq!((found.usage_status, found.finish_reason.as_deref()), (UsageStatus::Complete, Some("STOP")));
+    let cut = gemini.find("\r\n\r\n").unwrap() + 4;
+    let found = summary_of(options(Family::Gemini), &gemini.as_bytes()[..cut], 13);
+    assert_eq!((count(&found), found.usage_status), ((11, 2), UsageStatus::Partial));
+
+    let cohere = concat!(
+        "event: content-delta\ndata: {\"type\":\"content-delta\",\"delta\":{\"message\":{\"content\":{\"text\":\"a\"}}}}\n\n",
+        "event: message-end\ndata: {\"type\":\"message-end\",\"delta\":{\"finish_reason\":\"COMPLETE\",\"usage\":{\"billed_units\":{\"input_tokens\":7.0,\"output_tokens\":3.0},\"tokens\":{\"input_tokens\":70,\"output_tokens\":3}}}}\n\n",
+    );
+    let found = summary_of(options(Family::Cohere), cohere.as_bytes(), 9);
+    assert_eq!(
+        (count(&found), found.usage_status, found.finish_reason.as_deref()),
+        ((7, 3), UsageStatus::Complete, Some("COMPLETE"))
+    );
+
+    let lines = Options { framing: Framing::Lines, ..options(Family::Cohere) };
+    let first_version = concat!(
+        "{\"event_type\":\"text-generation\",\"text\":\"a\"}\n",
+        "{\"event_type\":\"stream-end\",\"finish_reason\":\"COMPLETE\",\"response\":{\"meta\":{\"billed_units\":{\"input_tokens\":7,\"output_tokens\":3}}}}\n",
+    );
+    let found = summary_of(lines, first_version.as_bytes(), 5);
+    assert_eq!((count(&found), found.usage_status), ((7, 3), UsageStatus::Complete));
+
+    let ollama = concat!(
+        "{\"model\":\"llama3\",\"response\":\"a\",\"done\":false}\n",
+        "{\"model\":\"llama3\",\"done\":true,\"done_reason\":\"stop\",\"prompt_eval_count\":7,\"eval_count\":3}",
+    );
+    let found = summary_of(Options { framing: Framing::Lines, ..options(Family::Ollama) }, ollama.as_bytes(), 5);
+    assert_eq!(
+        (count(&found), found.model.as_deref(), found.usage_status),
+        ((7, 3), Some("llama3"), UsageStatus::Complete)
+    );
+    assert!(found.first_token.is_some());
+
+    let groq = concat!(
+        "data: {\"model\":\"m\",\"choices\":[{\"finish_reason\":\"stop\"}],\"x_groq\":{\"id\":\"a\",\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":3}}}\n\n",
+        "data: [DONE]\n\n",
+    );
+    assert_eq!(count(&summary_of(options(Family::OpenAi), groq.as_bytes(), 5)), (7, 3));
+}
+
+#[test]
+fn content_types_say_how_messages_follow_each_other() {
+    for (name, framing) in [
+        ("text/event-stream; charset=utf-8", Some(Framing::Events)),
+        ("application/x-ndjson", Some(Framing::Lines)),
+        ("Application/JSON", Some(Framing::Body)),
+        ("application/problem+json", Some(Framing::Body)),
+        ("audio/mpeg", None),
+        ("", None),
+    ] {
+        assert_eq!(Framing::of_content_type(name), framing, "{name}");
+    }
+}
+
+#[test]
+fn the_states_of_a_response_end_its_stream() {
+    for (kind, is_error) in [("completed", false), ("incomplete", false), ("failed", true)] {
+        let body = format!(
+            "event: x\ndata: {{\"type\":\"response.{kind}\",\"response\":{{\"model\":\"m\",\"status\":\"{kind}\",\"usage\":{{\"input_tokens\":5,\"output_tokens\":7}}}}}}\n\n"
+        );
+        let found = summary_of(options(Family::OpenAi), body.as_bytes(), 13);
+        assert_eq!((found.usage_status, found.is_error), (UsageStatus::Complete, is_error));
+        assert_eq!(found.finish_reason.as_deref(), Some(kind));
+    }
+}
+
+#[test]
+fn a_body_is_read_and_anything_else_is_missing() {
+    let body = Options { framing: Framing::Body, ..options(Family::OpenAi) };
+    let found =
+        summary_of(body, br#"{"model":"m","choices":[{"finish_reason":"length"}],"usage":{"prompt_tokens":3}}"#, 9);
+    assert_eq!((found.usage_status, found.usage.count(Unit::INPUT_TOKENS)), (UsageStatus::Complete, 3));
+    for body_bytes in [&b"<html>"[..], b"", b"{\"usage\":", b"[1,2]", b"{\"usage\":\"many\"}"] {
+        assert_eq!(summary_of(body, body_bytes, 4).usage_status, UsageStatus::Missing);
+    }
+    let not_gzip = Options { is_gzip: true, ..body };
+    assert_eq!(summary_of(not_gzip, b"{}", 4).usage_status, UsageStatus::Missing);
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_pass_unchanged_but_for_usage_chunks(
+        bytes in prop::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), Just(b'd'), any::<u8>()], 0..400), piece in 1_usize..50,
+    ) {
+        let mut scanner = Scanner::new(Options { strips_usage: true, ..options(Family::OpenAi) });
+        let mut passed: Vec<u8> = bytes.chunks(piece).flat_map(|bytes| scanner.feed(bytes).unwrap()).collect();
+        passed.extend(scanner.finish_bytes().unwrap());
+        prop_assert_eq!(passed, bytes);
+        let _ = scanner.finish();
+    }
+}

@@ -1,0 +1,318 @@
+"""The clients of every other family against a provider on loopback: what users see, and what the meter saw."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+from collections.abc import Iterator
+
+import cohere
+import groq
+import ollama
+import pytest
+import together
+from google import genai
+from mistralai.client import Mistral
+from pydantic import BaseModel
+
+import taximeter
+from conftest import events_of
+from fake_families import FakeFamilies
+from taximeter import instrument
+
+QUESTION = [{"role": "user", "content": "a secret question"}]
+CHAT = {"input_tokens": 401, "output_tokens": 409}
+GEMINI = {
+    "input_tokens": 419 + 23, "output_tokens": 421 + 431, "cache_read_tokens": 211, "output_reasoning_tokens": 431,
+    "input_tool_tokens": 23,
+}  # fmt: skip
+COHERE = {"input_tokens": 433, "output_tokens": 439}
+OLLAMA = {"input_tokens": 443, "output_tokens": 449}
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning",
+    "ignore::pydantic.warnings.PydanticDeprecatedSince211",
+    # Clients are left to the collector here, as users leave them.
+    "ignore::ResourceWarning",
+    "ignore:.*<socket.socket:pytest.PytestUnraisableExceptionWarning",
+)
+
+
+@pytest.fixture
+def families() -> Iterator[FakeFamilies]:
+    with FakeFamilies() as server:
+        yield server
+        gc.collect()
+
+
+@pytest.fixture
+def metered(meter) -> Iterator[taximeter.Meter]:
+    instrument.activate(meter)
+    yield meter
+    instrument.deactivate()
+
+
+def seen(value):
+    """What a user can see of a result, comparable."""
+    if isinstance(value, BaseModel):
+        # The headers that Gemini's client keeps have the time in them.
+        return type(value).__name__, {name: inner for name, inner in value.model_dump().items() if name != "sdk_http_response"}
+    if isinstance(value, list):
+        return [seen(item) for item in value]
+    return type(value).__name__, value
+
+
+def mistral(url):
+    return Mistral(api_key="k", server_url=url)
+
+
+def gemini(url):
+    return genai.Client(api_key="k", http_options={"base_url": url})
+
+
+def cohere_first(url):
+    return cohere.Client(api_key="k", base_url=url)
+
+
+def cohere_second(url):
+    return cohere.ClientV2(api_key="k", base_url=url)
+
+
+def consumed(stream):
+    with stream as events:
+        return list(events)
+
+
+CASES = {
+    "mistralai: complete": (mistral, lambda c: c.chat.complete(model="mistral-large", messages=QUESTION), CHAT),
+    "mistralai: stream": (mistral, lambda c: consumed(c.chat.stream(model="mistral-large", messages=QUESTION)), CHAT),
+    "mistralai: fim": (mistral, lambda c: c.fim.complete(model="codestral", prompt="x"), CHAT),
+    "mistralai: agents": (mistral, lambda c: c.agents.complete(agent_id="a", messages=QUESTION), CHAT),
+    "mistralai: embeddings": (mistral, lambda c: c.embeddings.create(model="mistral-embed", inputs=["x"]), {"input_tokens": 17}),
+    "groq: create": (lambda url: groq.Groq(api_key="k", base_url=url), lambda c: c.chat.completions.create(model="groq-m", messages=QUESTION), CHAT),
+    "groq: stream": (
+        lambda url: groq.Groq(api_key="k", base_url=url),
+        lambda c: list(c.chat.completions.create(model="groq-m", messages=QUESTION, stream=True)),
+        CHAT,
+    ),
+    "groq: raw": (
+        lambda url: groq.Groq(api_key="k", base_url=url),
+        lambda c: c.chat.completions.with_raw_response.create(model="groq-m", messages=QUESTION).parse(),
+        CHAT,
+    ),
+    "together: create": (
+        lambda url: together.Together(api_key="k", base_url=f"{url}/v1"),
+        lambda c: c.chat.completions.create(model="m", messages=QUESTION),
+        CHAT,
+    ),
+    "together: stream": (
+        lambda url: together.Together(api_key="k", base_url=f"{url}/v1"),
+        lambda c: list(c.chat.completions.create(model="m", messages=QUESTION, stream=True)),
+        CHAT,
+    ),
+    "together: embeddings": (
+        lambda url: together.Together(api_key="k", base_url=f"{url}/v1"),
+        lambda c: c.embeddings.create(model="m", input="x"),
+        {"input_tokens": 17},
+    ),
+    "cohere v1: chat": (cohere_first, lambda c: c.chat(model="command", message="q"), COHERE),
+    "cohere v1: stream": (cohere_first, lambda c: list(c.chat_stream(model="command", message="q")), COHERE),
+    "cohere v2: chat": (cohere_second, lambda c: c.chat(model="command", messages=QUESTION), COHERE),
+    "cohere v2: stream": (cohere_second, lambda c: list(c.chat_stream(model="command", messages=QUESTION)), COHERE),
+    "cohere v2: embed": (
+        cohere_second,
+        lambda c: c.embed(model="embed", texts=["x"], input_type="search_query", embedding_types=["float"]),
+        {"input_tokens": 29},
+    ),
+    "cohere v2: rerank": (cohere_second, lambda c: c.rerank(model="rerank", query="q", documents=["d"]), {"rerank_searches": 2}),
+    "ollama: chat": (lambda url: ollama.Client(host=url), lambda c: c.chat(model="llama3", messages=QUESTION), OLLAMA),
+    "ollama: stream": (lambda url: ollama.Client(host=url), lambda c: list(c.chat(model="llama3", messages=QUESTION, stream=True)), OLLAMA),
+    "ollama: generate": (lambda url: ollama.Client(host=url), lambda c: c.generate(model="llama3", prompt="q"), OLLAMA),
+    "ollama: embed": (lambda url: ollama.Client(host=url), lambda c: c.embed(model="llama3", input="x"), {"input_tokens": 31}),
+    "gemini: generate": (gemini, lambda c: c.models.generate_content(model="gemini-2.5-flash", contents="q"), GEMINI),
+    "gemini: stream": (gemini, lambda c: list(c.models.generate_content_stream(model="gemini-2.5-flash", contents="q")), GEMINI),
+    "gemini: chat": (gemini, lambda c: c.chats.create(model="gemini-2.5-flash").send_message("q"), GEMINI),
+    "gemini: chat stream": (gemini, lambda c: list(c.chats.create(model="gemini-2.5-flash").send_message_stream("q")), GEMINI),
+    "gemini: embed": (gemini, lambda c: c.models.embed_content(model="gemini-embedding-001", contents="q"), {"input_tokens": 19}),
+}
+PROVIDERS = {"mistralai": "mistral_ai", "gemini": "gcp.gemini"}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_event_with_the_providers_numbers_and_nothing_else_changed(case, meter, families):
+    make, call, usage = CASES[case]
+    name = case.partition(":")[0].partition(" ")[0]
+    instrument.deactivate()
+    bare = seen(call(make(families.url)))
+    sent_bare = families.requests[-1]
+    families.billed.clear()
+    instrument.activate(meter)
+    try:
+        assert seen(call(make(families.url))) == bare
+    finally:
+        instrument.deactivate()
+    path, headers, body = families.requests[-1]
+    assert (path, body) == (sent_bare[0], sent_bare[2])
+    assert headers.keys() == sent_bare[1].keys()
+    (event,) = events_of(meter)
+    assert len(families.billed) == 1
+    assert {unit: count for unit, count in event["usage"].items() if count} == usage
+    assert (event["usage_status"], event["status"], event["model"]) == ("complete", "success", families.billed[0]["model"])
+    assert event["provider"] == PROVIDERS.get(name, name)
+    assert event["latency_ms"] > 0
+    assert len(event["parent_span_id"]) == 16
+    assert "secret" not in json.dumps(event)
+    if "stream" in case:
+        assert event["ttft_ms"] > 0
+
+
+ASYNC = {
+    "mistralai": lambda url: [
+        mistral(url).chat.complete_async(model="mistral-large", messages=QUESTION),
+        _all_in(mistral(url).chat.stream_async(model="mistral-large", messages=QUESTION)),
+    ],
+    "groq": lambda url: [
+        groq.AsyncGroq(api_key="k", base_url=url).chat.completions.create(model="groq-m", messages=QUESTION),
+        _all(groq.AsyncGroq(api_key="k", base_url=url).chat.completions.create(model="groq-m", messages=QUESTION, stream=True)),
+    ],
+    "together": lambda url: [
+        together.AsyncTogether(api_key="k", base_url=f"{url}/v1").chat.completions.create(model="m", messages=QUESTION),
+        _all(together.AsyncTogether(api_key="k", base_url=f"{url}/v1").chat.completions.create(model="m", messages=QUESTION, stream=True)),
+    ],
+    "cohere": lambda url: [
+        cohere.AsyncClientV2(api_key="k", base_url=url).chat(model="command", messages=QUESTION),
+        _all(cohere.AsyncClientV2(api_key="k", base_url=url).chat_stream(model="command", messages=QUESTION)),
+    ],
+    "ollama": lambda url: [
+        ollama.AsyncClient(host=url).chat(model="llama3", messages=QUESTION),
+        _all(ollama.AsyncClient(host=url).chat(model="llama3", messages=QUESTION, stream=True)),
+    ],
+    "gemini": lambda url: [
+        gemini(url).aio.models.generate_content(model="gemini-2.5-flash", contents="q"),
+        _all(gemini(url).aio.models.generate_content_stream(model="gemini-2.5-flash", contents="q")),
+    ],
+}
+USAGES = {"cohere": COHERE, "ollama": OLLAMA, "gemini": GEMINI}
+
+
+async def _all(stream):
+    stream = await stream if hasattr(stream, "__await__") else stream
+    return [item async for item in stream]
+
+
+async def _all_in(stream):
+    async with await stream as events:
+        return [item async for item in events]
+
+
+@pytest.mark.parametrize("name", ASYNC)
+def test_async_clients_are_metered_alike(name, metered, families):
+    async def work():
+        for call in ASYNC[name](families.url):
+            assert await call
+
+    asyncio.run(work())
+    usages = [{unit: count for unit, count in event["usage"].items() if count} for event in events_of(metered)]
+    assert usages == [USAGES.get(name, CHAT)] * 2
+
+
+def test_a6_a_stream_that_is_left_early_gives_one_event(metered, families):
+    google, command = gemini(families.url), cohere_second(families.url)
+    next(iter(ollama.Client(host=families.url).chat(model="llama3", messages=QUESTION, stream=True)))
+    next(iter(google.models.generate_content_stream(model="gemini-2.5-flash", contents="q")))
+    next(iter(command.chat_stream(model="command", messages=QUESTION)))
+    with mistral(families.url).chat.stream(model="mistral-large", messages=QUESTION) as stream:
+        next(iter(stream))
+    gc.collect()
+    events = events_of(metered)
+    assert sorted((event["provider"], event["usage_status"]) for event in events) == [
+        ("cohere", "missing"),
+        ("gcp.gemini", "partial"),
+        ("mistral_ai", "missing"),
+        ("ollama", "missing"),
+    ]
+    assert len(families.billed) == 4
+
+
+def test_a8_a_streams_attribution_is_that_of_its_call(metered, families):
+    google = gemini(families.url)
+    with taximeter.attribute(team="caller"):
+        streams = [
+            ollama.Client(host=families.url).chat(model="llama3", messages=QUESTION, stream=True),
+            google.models.generate_content_stream(model="gemini-2.5-flash", contents="q"),
+            cohere_second(families.url).chat_stream(model="command", messages=QUESTION),
+        ]
+    with taximeter.attribute(team="reader"):
+        for stream in streams:
+            list(stream)
+    assert [event["team"] for event in events_of(metered)] == ["caller"] * 3
+
+
+def test_a17_keywords_reach_no_provider(metered, families):
+    url = families.url
+    google = gemini(url)
+    mistral(url).chat.complete(model="mistral-large", messages=QUESTION, taximeter_team="t")
+    google.models.generate_content(model="gemini-2.5-flash", contents="q", taximeter_team="t")
+    list(google.models.generate_content_stream(model="gemini-2.5-flash", contents="q", taximeter_team="t"))
+    cohere_second(url).chat(model="command", messages=QUESTION, taximeter_team="t")
+    list(cohere_first(url).chat_stream(model="command", message="q", taximeter_team="t"))
+    ollama.Client(host=url).chat(model="llama3", messages=QUESTION, taximeter_team="t")
+    groq.Groq(api_key="k", base_url=url).chat.completions.create(model="groq-m", messages=QUESTION, taximeter_team="t")
+    together.Together(api_key="k", base_url=url).chat.completions.create(model="m", messages=QUESTION, taximeter_team="t")
+    assert [event["team"] for event in events_of(metered)] == ["t"] * 8
+    for path, headers, body in families.requests:
+        assert "taximeter" not in (path + json.dumps(headers) + body.decode()).lower()
+
+
+def test_a17_functions_that_gemini_calls_are_requests_of_one_call(metered, families):
+    def weather(city: str) -> str:
+        """The weather of a city."""
+        return f"rain in {city}"
+
+    google = gemini(families.url)
+    answer = google.models.generate_content(model="gemini-2.5-flash", contents="q", config={"tools": [weather]})
+    assert answer.text
+    first, second = events_of(metered)
+    assert len(families.billed) == 2
+    assert first["parent_span_id"] == second["parent_span_id"]
+
+
+@pytest.mark.parametrize("model", ["error", "html"])
+def test_a12_what_a_provider_answers_wrongly_is_the_clients_business(model, meter, families):
+    calls = {
+        "mistral": lambda: mistral(families.url).chat.complete(model=model, messages=QUESTION),
+        "gemini": lambda: gemini(families.url).models.generate_content(model=model, contents="q"),
+        "cohere": lambda: cohere_second(families.url).chat(model=model, messages=QUESTION),
+        "ollama": lambda: ollama.Client(host=families.url).chat(model=model, messages=QUESTION),
+    }
+
+    def outcome(call):
+        try:
+            return seen(call())
+        except Exception as error:
+            return type(error)
+
+    bare = {name: outcome(call) for name, call in calls.items()}
+    instrument.activate(meter)
+    try:
+        assert {name: outcome(call) for name, call in calls.items()} == bare
+    finally:
+        instrument.deactivate()
+    events = events_of(meter)
+    assert {event["usage_status"] for event in events} <= {"missing"}
+    if model == "error":
+        assert events == []
+
+
+def test_a_wrapped_client_is_metered_and_others_are_not(state, families):
+    instrument.deactivate()
+    taximeter.init(instrument=False, state_dir=state)
+    for make, call, _ in (CASES[name] for name in ("mistralai: complete", "cohere v2: chat", "ollama: chat", "gemini: generate")):
+        wrapped = make(families.url)
+        assert taximeter.wrap(wrapped) is wrapped
+        call(wrapped)
+        call(make(families.url))
+    taximeter.flush()
+    assert taximeter.Ledger(state / "ledger.db").report("provider").total.calls == 4
+    taximeter.close()
