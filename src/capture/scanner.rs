@@ -214,8 +214,15 @@ impl Scanner {
             replace(&mut self.found.service_tier, usage.get("speed").filter(|speed| speed.as_str() == Some("fast")));
             merge(&mut self.report, &usage);
         }
-        self.has_ended |=
-            message.done == Some(Value::Bool(true)) || text(message.event_type.as_ref()) == Some("stream-end");
+        // Bedrock's streams end with the message that carries usage.
+        let is_last = match self.options.family {
+            Family::Converse => message.usage.is_some(),
+            Family::Invoke => message.bedrock.is_some(),
+            _ => false,
+        };
+        self.has_ended |= is_last
+            || message.done == Some(Value::Bool(true))
+            || text(message.event_type.as_ref()) == Some("stream-end");
         self.found.is_error |= kind == "error" || (is_event && message.error.is_some());
         match kind {
             // Streams of Cohere's, and OpenAI's of images and transcripts, end with the event that carries usage.

@@ -113,6 +113,16 @@ pub(super) const CONVERSE: &[Field] = &[
     field(&["cacheDetails", "ttl=1h", "inputTokens"], "cache_write_1h_tokens"),
 ];
 
+/// `InvokeModel`'s metrics: one more set of names for Anthropic's three parts of input.
+pub(super) const INVOKE: &[Field] = &[
+    field(&["inputTokenCount"], "input_tokens"),
+    field(&["cacheReadInputTokenCount"], "input_tokens"),
+    field(&["cacheWriteInputTokenCount"], "input_tokens"),
+    field(&["outputTokenCount"], "output_tokens"),
+    field(&["cacheReadInputTokenCount"], "cache_read_tokens"),
+    field(&["cacheWriteInputTokenCount"], "cache_write_tokens"),
+];
+
 /// The totals, which [`super::usage`] settles with what lies beside them.
 pub(super) const GEMINI_TOTALS: &[Field] =
     &[field(&["promptTokenCount"], "input_tokens"), field(&["candidatesTokenCount"], "output_tokens")];

@@ -33,6 +33,8 @@ pub enum Family {
     Gemini,
     /// Amazon Bedrock's Converse.
     Converse,
+    /// What Amazon Bedrock's `InvokeModel` says of a model of any form.
+    Invoke,
     /// Cohere, both versions.
     Cohere,
     /// Ollama's own interface.
@@ -77,6 +79,7 @@ impl Family {
             "anthropic" => Self::Anthropic,
             "gemini" => Self::Gemini,
             "converse" => Self::Converse,
+            "invoke" => Self::Invoke,
             "cohere" => Self::Cohere,
             "ollama" => Self::Ollama,
             "langchain" => Self::LangChain,
@@ -118,6 +121,7 @@ impl Family {
             Self::Anthropic => tables::ANTHROPIC,
             Self::Gemini => tables::GEMINI,
             Self::Converse => tables::CONVERSE,
+            Self::Invoke => tables::INVOKE,
             Self::Cohere => tables::COHERE,
             Self::Ollama => tables::OLLAMA,
             Self::LangChain => tables::LANGCHAIN,
@@ -192,7 +196,7 @@ pub fn normalize(report: &Value, family: Option<Family>, dialect: Dialect) -> Op
             // Realtime usage has the same two objects, with other names inside.
             add_all(&mut usage, report, tables::REALTIME);
         }
-        Family::Cohere | Family::Ollama | Family::OpenTelemetry => {}
+        Family::Invoke | Family::Cohere | Family::Ollama | Family::OpenTelemetry => {}
     }
     let is_something = !usage.is_empty() || unreadable.is_some();
     is_something.then(|| Report { usage, cost: dialect.cost(report), unreadable })

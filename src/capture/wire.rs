@@ -18,6 +18,7 @@ pub(super) struct Message {
     pub(super) usage: Option<Value>,
     pub(super) service_tier: Option<Value>,
     pub(super) status: Option<Value>,
+    #[serde(alias = "stopReason")]
     pub(super) stop_reason: Option<Value>,
     pub(super) choices: Option<Vec<Choice>>,
     pub(super) delta: Option<Lenient<Delta>>,
@@ -35,6 +36,9 @@ pub(super) struct Message {
     pub(super) candidates: Option<Lenient<Vec<Candidate>>>,
     /// Groq's streams have usage here, beside or instead of where everybody has it.
     pub(super) x_groq: Option<Lenient<Groq>>,
+    /// Bedrock's, in the last message of a stream of whatever form.
+    #[serde(rename = "amazon-bedrock-invocationMetrics")]
+    pub(super) bedrock: Option<Value>,
     /// Cohere's: usage of its first version, of embeddings and of reranking; what an event of the first version is; why it ended.
     pub(super) meta: Option<Value>,
     pub(super) event_type: Option<Value>,
@@ -65,6 +69,10 @@ impl Message {
         let ollama = (family == Family::Ollama
             && self.eval_count.as_ref().or(self.prompt_eval_count.as_ref()).is_some())
         .then(|| json!({"prompt_eval_count": self.prompt_eval_count, "eval_count": self.eval_count}));
+        let bedrock = self.bedrock.as_ref();
+        if family == Family::Invoke {
+            return bedrock.into_iter().map(Cow::Borrowed).collect();
+        }
         let held = [self.usage.as_ref(), self.gemini_usage.as_ref(), groq, delta, meta];
         let all = held.into_iter().flatten().map(Cow::Borrowed).chain(ollama.map(Cow::Owned));
         all.filter(|report| report.is_object()).collect()

@@ -111,7 +111,9 @@ class Families(Handler):
             self._bill(model, billed)
             vectors = {"float": [[0.5, 0.25]]}
             kind = {"response_type": "embeddings_by_type"}
-            return self._json({"id": "c", "embeddings": vectors, "texts": ["x"], "meta": {**billed, "api_version": {"version": "2"}}, **kind})
+            return self._json(
+                {"id": "c", "embeddings": vectors, "texts": ["x"], "meta": {**billed, "api_version": {"version": "2"}}, **kind}
+            )
         if end == "rerank":
             billed = {"billed_units": {"search_units": 2.0}}
             self._bill(model, billed)
@@ -166,7 +168,9 @@ class Families(Handler):
         return self._stream(lines(), model, OLLAMA, "application/x-ndjson")
 
     def _bedrock(self, path: str, body: dict) -> None:
-        _, _, model, action = path.split("/")
+        from urllib.parse import unquote
+
+        _, _, model, action = unquote(path).split("/")
         if action == "converse":
             self._bill(model, CONVERSE)
             message = {"role": "assistant", "content": [{"text": "".join(WORDS)}]}
@@ -198,7 +202,11 @@ class Families(Handler):
             usage = {**INVOKE, "output_tokens": 1}
             start = {"type": "message_start", "message": {"model": "claude", "usage": usage}}
             metrics = {"inputTokenCount": INVOKE["input_tokens"], "outputTokenCount": INVOKE["output_tokens"]}
-            delta = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": INVOKE["output_tokens"]}}
+            delta = {
+                "type": "message_delta",
+                "delta": {"stop_reason": "end_turn"},
+                "usage": {"output_tokens": INVOKE["output_tokens"]},
+            }
             stop = {"type": "message_stop", "amazon-bedrock-invocationMetrics": metrics}
             texts = [{"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": word}} for word in WORDS]
             for message in (start, *texts, delta, stop):

@@ -7,6 +7,7 @@ import gc
 import json
 from collections.abc import Iterator
 
+import boto3
 import cohere
 import groq
 import ollama
@@ -63,6 +64,28 @@ def seen(value):
     return type(value).__name__, value
 
 
+CONVERSE = {
+    "input_tokens": 457 + 463 + 467, "output_tokens": 461, "cache_read_tokens": 463, "cache_write_tokens": 467,
+    "cache_write_1h_tokens": 467,
+}  # fmt: skip
+INVOKE = {
+    "input_tokens": 479 + 491 + 499, "output_tokens": 487, "cache_read_tokens": 491, "cache_write_tokens": 499,
+    "cache_write_1h_tokens": 499,
+}  # fmt: skip
+CLAUDE = "anthropic.claude-sonnet-4-5-20250929-v1:0"
+ASKED = {"modelId": CLAUDE, "messages": [{"role": "user", "content": [{"text": "a secret question"}]}]}
+
+
+def bedrock(url):
+    keys = {"aws_access_key_id": "k", "aws_secret_access_key": "k"}
+    return boto3.client("bedrock-runtime", region_name="us-east-1", endpoint_url=url, **keys)
+
+
+def told(answer):
+    """An answer without what differs from time to time."""
+    return {name: value for name, value in answer.items() if name != "ResponseMetadata"}
+
+
 def mistral(url):
     return Mistral(api_key="k", server_url=url)
 
@@ -90,7 +113,11 @@ CASES = {
     "mistralai: fim": (mistral, lambda c: c.fim.complete(model="codestral", prompt="x"), CHAT),
     "mistralai: agents": (mistral, lambda c: c.agents.complete(agent_id="a", messages=QUESTION), CHAT),
     "mistralai: embeddings": (mistral, lambda c: c.embeddings.create(model="mistral-embed", inputs=["x"]), {"input_tokens": 17}),
-    "groq: create": (lambda url: groq.Groq(api_key="k", base_url=url), lambda c: c.chat.completions.create(model="groq-m", messages=QUESTION), CHAT),
+    "groq: create": (
+        lambda url: groq.Groq(api_key="k", base_url=url),
+        lambda c: c.chat.completions.create(model="groq-m", messages=QUESTION),
+        CHAT,
+    ),
     "groq: stream": (
         lambda url: groq.Groq(api_key="k", base_url=url),
         lambda c: list(c.chat.completions.create(model="groq-m", messages=QUESTION, stream=True)),
@@ -127,7 +154,11 @@ CASES = {
     ),
     "cohere v2: rerank": (cohere_second, lambda c: c.rerank(model="rerank", query="q", documents=["d"]), {"rerank_searches": 2}),
     "ollama: chat": (lambda url: ollama.Client(host=url), lambda c: c.chat(model="llama3", messages=QUESTION), OLLAMA),
-    "ollama: stream": (lambda url: ollama.Client(host=url), lambda c: list(c.chat(model="llama3", messages=QUESTION, stream=True)), OLLAMA),
+    "ollama: stream": (
+        lambda url: ollama.Client(host=url),
+        lambda c: list(c.chat(model="llama3", messages=QUESTION, stream=True)),
+        OLLAMA,
+    ),
     "ollama: generate": (lambda url: ollama.Client(host=url), lambda c: c.generate(model="llama3", prompt="q"), OLLAMA),
     "ollama: embed": (lambda url: ollama.Client(host=url), lambda c: c.embed(model="llama3", input="x"), {"input_tokens": 31}),
     "gemini: generate": (gemini, lambda c: c.models.generate_content(model="gemini-2.5-flash", contents="q"), GEMINI),
@@ -135,8 +166,26 @@ CASES = {
     "gemini: chat": (gemini, lambda c: c.chats.create(model="gemini-2.5-flash").send_message("q"), GEMINI),
     "gemini: chat stream": (gemini, lambda c: list(c.chats.create(model="gemini-2.5-flash").send_message_stream("q")), GEMINI),
     "gemini: embed": (gemini, lambda c: c.models.embed_content(model="gemini-embedding-001", contents="q"), {"input_tokens": 19}),
+    "bedrock: converse": (bedrock, lambda c: told(c.converse(**ASKED)), CONVERSE),
+    "bedrock: converse stream": (bedrock, lambda c: list(c.converse_stream(**ASKED)["stream"]), CONVERSE),
+    "bedrock: invoke": (bedrock, lambda c: c.invoke_model(modelId=CLAUDE, body="{}")["body"].read(), INVOKE),
+    "bedrock: invoke, in pieces": (
+        bedrock,
+        lambda c: list(c.invoke_model(modelId=CLAUDE, body="{}")["body"].iter_chunks(16)),
+        INVOKE,
+    ),
+    "bedrock: invoke, of another": (
+        bedrock,
+        lambda c: c.invoke_model(modelId="meta.llama3-8b-instruct-v1:0", body="{}")["body"].read(),
+        INVOKE,
+    ),
+    "bedrock: invoke stream": (
+        bedrock,
+        lambda c: list(c.invoke_model_with_response_stream(modelId=CLAUDE, body="{}")["body"]),
+        INVOKE,
+    ),
 }
-PROVIDERS = {"mistralai": "mistral_ai", "gemini": "gcp.gemini"}
+PROVIDERS = {"bedrock": "aws.bedrock", "mistralai": "mistral_ai", "gemini": "gcp.gemini"}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -178,7 +227,11 @@ ASYNC = {
     ],
     "together": lambda url: [
         together.AsyncTogether(api_key="k", base_url=f"{url}/v1").chat.completions.create(model="m", messages=QUESTION),
-        _all(together.AsyncTogether(api_key="k", base_url=f"{url}/v1").chat.completions.create(model="m", messages=QUESTION, stream=True)),
+        _all(
+            together.AsyncTogether(api_key="k", base_url=f"{url}/v1").chat.completions.create(
+                model="m", messages=QUESTION, stream=True
+            )
+        ),
     ],
     "cohere": lambda url: [
         cohere.AsyncClientV2(api_key="k", base_url=url).chat(model="command", messages=QUESTION),

@@ -63,12 +63,6 @@ class _Forwarding:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    def __del__(self) -> None:
-        # Abandoned without being closed. Attributes may be missing when making it failed.
-        recorder = self.__dict__.get("_recorder")
-        if recorder is not None:
-            recorder.finish()
-
 
 class _SyncTee(_Forwarding):
     def __iter__(self) -> Iterator[bytes]:

@@ -85,6 +85,11 @@ class Recorder:
         except Exception:
             log.debug("taximeter could not record a call", exc_info=True)
 
+    def __del__(self) -> None:
+        # Whoever was to read the response let go of it. Attributes may be missing when making it failed.
+        if getattr(self, "_fields", None) is not None:
+            self.finish()
+
     def _outcome(self, error: type[BaseException] | None, fields: Mapping[str, Any]) -> dict[str, Any]:
         summary = self._scanner.finish() if self._scanner is not None else None
         found: Mapping[str, Any] = summary or {"usage_status": "missing"}

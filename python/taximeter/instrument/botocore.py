@@ -1,0 +1,234 @@
+"""Amazon's clients, `boto3` and `aioboto3`, of Bedrock's runtime: every call of either passes `_make_api_call`."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from collections.abc import Callable, Mapping
+from functools import wraps
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final
+
+from .. import _core
+from . import _binding
+from ._binding import Family
+from ._call import Call
+from ._recorder import Recorder, recorded, recorded_async
+from ._shims import guarded, put
+
+if TYPE_CHECKING:
+    from ..meter import Meter
+
+__all__ = ["FAMILY"]
+
+_NAME: Final = "botocore"
+_SERVICE: Final = "bedrock-runtime"
+_PROVIDER: Final = "aws.bedrock"
+_LINES: Final = "application/x-ndjson"
+_COUNTS: Final = {
+    "x-amzn-bedrock-input-token-count": "inputTokenCount",
+    "x-amzn-bedrock-output-token-count": "outputTokenCount",
+    "x-amzn-bedrock-cache-read-input-token-count": "cacheReadInputTokenCount",
+    "x-amzn-bedrock-cache-write-input-token-count": "cacheWriteInputTokenCount",
+}
+"""What `InvokeModel` reports in its headers, and the names that its streams have for the same."""
+
+
+class _Scanner:
+    """Reads as the extension's scanner does, but for the model's name: what Bedrock calls it decides on its price.
+
+    Args:
+        wire: Whose format it is.
+        content_type: Lines by default.
+        counts: What is known already, if the response does not say more.
+    """
+
+    def __init__(self, wire: str, content_type: str = _LINES, counts: Mapping[str, int] | None = None) -> None:
+        self._inner = _core.Scanner(wire, provider=_PROVIDER, content_type=content_type)
+        self._counts = counts
+
+    def feed(self, data: bytes) -> None:
+        self._inner.feed(data)
+
+    def rest(self) -> None:
+        """There is never any."""
+
+    def finish(self) -> Mapping[str, Any]:
+        found = self._inner.finish() or {"usage_status": "missing"}
+        if self._counts and found["usage_status"] == "missing":
+            other = _Scanner("invoke")
+            other.feed(_line({"amazon-bedrock-invocationMetrics": self._counts}))
+            return other.finish()
+        return {**found, "model": None}
+
+
+def _line(message: Mapping[str, Any]) -> bytes:
+    return json.dumps(message).encode() + b"\n"
+
+
+def _converse(result: dict[str, Any], record: Callable[[_Scanner], Recorder]) -> None:
+    recorder = record(_Scanner("converse"))
+    recorder.feed(_line({"usage": result.get("usage"), "stopReason": result.get("stopReason")}))
+    recorder.finish()
+
+
+def _converse_stream(result: dict[str, Any], record: Callable[[_Scanner], Recorder]) -> None:
+    def show(message: Any) -> bytes:
+        kind = message.headers.get(":event-type")
+        if kind in {"messageStop", "metadata"}:
+            return bytes(message.payload) + b"\n"
+        return b'{"type": "delta"}\n' if kind == "contentBlockDelta" else b""
+
+    _follow(result["stream"], record(_Scanner("converse")), show)
+
+
+def _invoke(result: dict[str, Any], record: Callable[[_Scanner], Recorder]) -> None:
+    headers = result.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    counts = {name: int(headers[header]) for header, name in _COUNTS.items() if header in headers}
+    body = result.get("body")
+    # How long written cache tokens live is said in the body alone; so is everything where there are no headers.
+    if (not counts or counts.get("cacheWriteInputTokenCount")) and hasattr(body, "_raw_stream"):
+        recorder = record(_Scanner("anthropic", "application/json", counts))
+        body._raw_stream = _Read(body._raw_stream, recorder)  # type: ignore[union-attr] # noqa: SLF001
+    else:
+        record(_Scanner("invoke", counts=counts)).finish()
+
+
+def _invoke_stream(result: dict[str, Any], record: Callable[[_Scanner], Recorder], model: str) -> None:
+    def show(message: Any) -> bytes:
+        if message.headers.get(":event-type") != "chunk":
+            return b""
+        return base64.b64decode(json.loads(message.payload)["bytes"]) + b"\n"
+
+    _follow(result["body"], record(_Scanner("anthropic" if "anthropic" in model else "invoke")), show)
+
+
+def _follow(stream: Any, recorder: Recorder, show: Callable[[Any], bytes]) -> None:
+    """Shows the messages of an event stream to a recorder before they are parsed."""
+    generator = stream._event_generator  # noqa: SLF001 - public under no other name
+    watched = recorded_async if hasattr(generator, "__anext__") else recorded
+    stream._event_generator = watched(generator, recorder, show)  # noqa: SLF001
+
+
+class _Read:
+    """The raw stream of a body: what is read of it, a recorder sees."""
+
+    def __init__(self, raw: Any, recorder: Recorder) -> None:
+        self._raw = raw
+        self._recorder = recorder
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._raw, name)
+
+    def read(self, *args: Any, **kwargs: Any) -> bytes:
+        data: bytes = self._raw.read(*args, **kwargs)
+        self._recorder.feed(data)
+        if not data or not args or args[0] is None:
+            self._recorder.finish()
+        return data
+
+    def readinto(self, buffer: Any) -> int:
+        count: int = self._raw.readinto(buffer)
+        self._recorder.feed(bytes(memoryview(buffer)[:count]))
+        if not count:
+            self._recorder.finish()
+        return count
+
+    def close(self) -> None:
+        try:
+            self._raw.close()
+        finally:
+            self._recorder.finish()
+
+
+_OPERATIONS: Final[dict[str, str]] = {
+    "Converse": "chat",
+    "ConverseStream": "chat",
+    "InvokeModel": "generate_content",
+    "InvokeModelWithResponseStream": "generate_content",
+}
+
+
+def _look(client: Any, operation: str, call: Call, result: dict[str, Any]) -> None:
+    meter = _binding.meter_of(_NAME, client)
+    if meter is None:
+        return
+    model = str(call.kwargs.get("modelId") or "unknown")
+    fields = {
+        "provider": _PROVIDER,
+        "model": model,
+        "operation": _OPERATIONS[operation],
+        "region": client.meta.region_name,
+        "service_tier": (result.get("serviceTier") or {}).get("type"),
+    }
+
+    def record(scanner: _Scanner) -> Recorder:
+        return Recorder(meter, scanner, fields, call)
+
+    if operation == "Converse":
+        _converse(result, record)
+    elif operation == "ConverseStream":
+        _converse_stream(result, record)
+    elif operation == "InvokeModel":
+        _invoke(result, record)
+    else:
+        _invoke_stream(result, record, model)
+
+
+def _is_ours(client: Any, operation: str) -> bool:
+    return operation in _OPERATIONS and client.meta.service_model.service_name == _SERVICE
+
+
+def _called(original: Any) -> Any:
+    @wraps(original)
+    def make_api_call(self: Any, operation_name: str, api_params: Any) -> Any:
+        if not _is_ours(self, operation_name):
+            return original(self, operation_name, api_params)
+        with Call(api_params) as call:
+            result = original(self, operation_name, call.kwargs)
+            guarded(_look, self, operation_name, call, result)
+            return result
+
+    return make_api_call
+
+
+def _called_async(original: Any) -> Any:
+    @wraps(original)
+    async def make_api_call(self: Any, operation_name: str, api_params: Any) -> Any:
+        if not _is_ours(self, operation_name):
+            return await original(self, operation_name, api_params)
+        with Call(api_params) as call:
+            result = await original(self, operation_name, call.kwargs)
+            guarded(_look, self, operation_name, call, result)
+            return result
+
+    return make_api_call
+
+
+def _hook(module: ModuleType) -> None:
+    put(module.BaseClient, "_make_api_call", _called)
+
+
+def _hook_async(module: ModuleType) -> None:
+    put(module.AioBaseClient, "_make_api_call", _called_async)
+
+
+def _owns(client: object) -> bool:
+    module = sys.modules.get("botocore.client")
+    if module is None or not isinstance(client, module.BaseClient):
+        return False
+    return bool(client.meta.service_model.service_name == _SERVICE)
+
+
+def _bind_client(client: Any, meter: Meter) -> None:
+    _binding.mark(client, meter)
+
+
+FAMILY: Final = Family(
+    _NAME,
+    {"botocore.client": _hook, "aiobotocore.client": _hook_async},
+    ("botocore.client", "aiobotocore.client"),
+    _owns,
+    _bind_client,
+)
