@@ -7,7 +7,7 @@ DEV_READY := $(VENV)/.dev-ready
 SOURCES := $(shell find src data -type f) build.rs Cargo.toml Cargo.lock pyproject.toml
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: demo test test-rust test-python lint bench soak wheel lock clean
+.PHONY: demo test test-rust test-python environments lint bench soak wheel lock clean
 
 demo: $(VENV)/.built-release
 	$(BIN)/python examples/quickstart.py
@@ -17,8 +17,17 @@ test: lint test-rust test-python wheel
 test-rust:
 	cargo test --locked --no-default-features
 
-test-python: $(VENV)/.built-release
+test-python: $(VENV)/.built-release environments
 	$(BIN)/python -m pytest
+
+# Other versions of the clients, and what is built on them: tests/environments/.
+ENVIRONMENTS := $(patsubst tests/environments/%.txt,.venv-%/.ready,$(wildcard tests/environments/*.txt))
+environments: $(ENVIRONMENTS)
+
+.venv-%/.ready: tests/environments/%.txt
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --requirement $<
+	touch $@
 
 lint: $(VENV)/.built-release
 	cargo fmt --check
@@ -67,4 +76,4 @@ $(DEV_READY): requirements-dev.txt requirements-data.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) target dist
+	rm -rf $(VENV) .venv-* target dist

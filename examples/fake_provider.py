@@ -86,7 +86,10 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         raw = self.rfile.read(int(self.headers.get("content-length", 0)))
         self.fake.requests.append((self.path, {name.lower(): value for name, value in self.headers.items()}, raw))
-        body = json.loads(raw)
+        self.answer(json.loads(raw))
+
+    def answer(self, body: dict[str, Any]) -> None:
+        """Answers one request, whose path is `self.path`."""
         model = body["model"]
         if "flaky" in model and self.fake.failures[model] < 2:
             self.fake.failures[model] += 1

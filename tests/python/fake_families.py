@@ -28,12 +28,11 @@ INVOKE = {"input_tokens": 479, "output_tokens": 487, "cache_read_input_tokens": 
 
 
 class Families(Handler):
-    def do_POST(self) -> None:
-        raw = self.rfile.read(int(self.headers.get("content-length", 0)))
-        self.fake.requests.append((self.path, {name.lower(): value for name, value in self.headers.items()}, raw))
-        body = json.loads(raw)
+    def answer(self, body: dict) -> None:
         path = self.path.partition("?")[0]
         model = str(body.get("model") or body.get("agent_id") or path)
+        if model.startswith(("gpt", "claude", "text-embedding")) and not path.startswith("/model/"):
+            return super().answer(body)
         if "error" in model:
             return self._json({"error": {"message": "no", "code": 400, "status": "INVALID_ARGUMENT"}, "message": "no"}, status=400)
         if "html" in model:

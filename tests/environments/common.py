@@ -1,0 +1,63 @@
+"""What the scripts of the environments share: calls are made bare or metered, and what a user sees of them is printed."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+QUESTION = [{"role": "user", "content": "a secret question"}]
+
+
+def seen(value: Any) -> Any:
+    """What a user can see of a result, as JSON has it, without what is another each time."""
+    if hasattr(value, "model_dump"):
+        return [type(value).__name__, seen(value.model_dump(mode="json"))]
+    if isinstance(value, dict):
+        return {
+            str(name): seen(inner) for name, inner in value.items() if name not in {"id", "created", "ResponseMetadata", "created_at"}
+        }
+    if isinstance(value, (list, tuple)):
+        return [seen(inner) for inner in value]
+    return value if isinstance(value, (str, int, float, bool, type(None))) else type(value).__name__
+
+
+async def gathered(stream: Any) -> list[Any]:
+    return [item async for item in (await stream if inspect.isawaitable(stream) else stream)]
+
+
+def run(calls: Iterable[tuple[str, Callable[[], Any]]]) -> None:
+    """Makes the calls, sync and async, and prints what came of each."""
+    outcomes = {}
+
+    async def awaited(result: Any) -> Any:
+        return await result
+
+    for name, call in calls:
+        try:
+            result = call()
+            outcomes[name] = seen(asyncio.run(awaited(result)) if inspect.isawaitable(result) else result)
+        except Exception as error:
+            outcomes[name] = ["raised", type(error).__name__, str(error)[:300]]
+    print(json.dumps(outcomes))
+    if "taximeter" in sys.modules:
+        import taximeter
+
+        taximeter.close(10)
+
+
+def metered() -> bool:
+    """Whether this run is metered; it has begun then."""
+    if sys.argv[2] != "metered":
+        return False
+    import taximeter
+
+    taximeter.init()
+    return True
+
+
+def url() -> str:
+    return sys.argv[1]

@@ -1,0 +1,47 @@
+"""openai 2 beneath what is built on it: litellm, the agents' SDK, and langchain. What is called through layers is counted once."""
+
+import asyncio
+import os
+
+import common
+from common import QUESTION, url
+
+os.environ |= {
+    "OPENAI_API_KEY": "k",
+    "OPENAI_BASE_URL": f"{url()}/v1",
+    "ANTHROPIC_API_KEY": "k",
+    "OPENAI_AGENTS_DISABLE_TRACING": "1",
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "NO_PROXY": "*",
+}
+common.metered()
+import agents  # noqa: E402
+import litellm  # noqa: E402
+from langchain_anthropic import ChatAnthropic  # noqa: E402
+from langchain_openai import ChatOpenAI  # noqa: E402
+
+CHAT = {"model": "openai/gpt-4o", "messages": QUESTION, "api_base": f"{url()}/v1"}
+gpt = ChatOpenAI(model="gpt-4o", stream_usage=True)
+claude = ChatAnthropic(model="claude-sonnet-5", base_url=url())
+
+
+def agent():
+    model = agents.OpenAIResponsesModel("gpt-4.1", agents.AsyncOpenAI(base_url=f"{url()}/v1"))
+    return asyncio.run(agents.Runner.run(agents.Agent(name="a", model=model), "q")).final_output
+
+
+def text(answer):
+    return [answer.choices[0].message.content, answer.usage.prompt_tokens]
+
+
+common.run(
+    [
+        ("litellm over openai", lambda: text(litellm.completion(**CHAT))),
+        ("litellm over openai, stream", lambda: len(list(litellm.completion(**CHAT, stream=True)))),
+        ("langchain over openai", lambda: gpt.invoke("q").content),
+        ("langchain over openai, stream", lambda: [part.content for part in gpt.stream("q")]),
+        ("langchain over anthropic", lambda: claude.invoke("q").content),
+        ("langchain over anthropic, stream", lambda: [part.content for part in claude.stream("q")]),
+        ("agents", agent),
+    ]
+)

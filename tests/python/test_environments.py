@@ -1,0 +1,52 @@
+"""Other versions and layers of the clients, each set in an environment of its own: `make environments`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import taximeter
+from conftest import EXAMPLES, ROOT
+from fake_families import FakeFamilies
+
+SCRIPTS = ROOT / "tests" / "environments"
+
+
+@pytest.fixture
+def families() -> Iterator[FakeFamilies]:
+    with FakeFamilies() as server:
+        yield server
+
+
+def outcomes(environment: str, mode: str, families: FakeFamilies, state: Path) -> dict:
+    python = ROOT / f".venv-{environment}" / "bin" / "python"
+    assert python.exists(), "this test needs `make environments`"
+    path = os.pathsep.join(map(str, (SCRIPTS, ROOT / "python", EXAMPLES)))
+    done = subprocess.run(
+        [python, "-W", "error::RuntimeWarning", SCRIPTS / f"{environment}.py", families.url, mode],
+        env={**os.environ, "PYTHONPATH": path, "TAXIMETER_STATE_DIR": str(state)},
+        cwd=state.parent, capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("environment", ["oldest", "layers", "amazon"])
+def test_users_see_the_same_and_every_answer_is_one_event(environment, families, state):
+    bare = outcomes(environment, "bare", families, state)
+    assert not [
+        name for name, outcome in bare.items() if isinstance(outcome, list) and outcome[:1] == ["raised"] and "refused" not in name
+    ], bare
+    families.billed.clear()
+    families.requests.clear()
+    assert outcomes(environment, "metered", families, state) == bare
+    events = list(taximeter.Ledger(state / "ledger.db").events())
+    assert sorted(event["model"] for event in events) == sorted(billed["model"] for billed in families.billed)
+    assert all(b"taximeter" not in body and "taximeter" not in json.dumps(headers) for _, headers, body in families.requests)
+    asked = [event for event in events if event["usage_status"] != "missing"]
+    assert {event["usage_status"] for event in asked} == {"complete"}
+    assert sum(event["usage"]["output_tokens"] for event in asked if "output_tokens" in event["usage"]) > 0
