@@ -21,6 +21,7 @@ from langchain_anthropic import ChatAnthropic  # noqa: E402
 from langchain_openai import ChatOpenAI  # noqa: E402
 
 CHAT = {"model": "openai/gpt-4o", "messages": QUESTION, "api_base": f"{url()}/v1"}
+DIRECT = {"model": "anthropic/claude-sonnet-5", "messages": QUESTION, "api_base": url()}
 gpt = ChatOpenAI(model="gpt-4o", stream_usage=True)
 claude = ChatAnthropic(model="claude-sonnet-5", base_url=url())
 
@@ -28,6 +29,15 @@ claude = ChatAnthropic(model="claude-sonnet-5", base_url=url())
 def agent():
     model = agents.OpenAIResponsesModel("gpt-4.1", agents.AsyncOpenAI(base_url=f"{url()}/v1"))
     return asyncio.run(agents.Runner.run(agents.Agent(name="a", model=model), "q")).final_output
+
+
+async def asynchronously():
+    alone = text(await litellm.acompletion(**DIRECT))
+    streamed = len(await common.gathered(litellm.acompletion(**DIRECT, stream=True)))
+    beneath = text(await litellm.acompletion(**CHAT))
+    # What it logs, it logs in tasks of its own.
+    await asyncio.sleep(0.5)
+    return [alone, streamed, beneath]
 
 
 def text(answer):
@@ -38,6 +48,9 @@ common.run(
     [
         ("litellm over openai", lambda: text(litellm.completion(**CHAT))),
         ("litellm over openai, stream", lambda: len(list(litellm.completion(**CHAT, stream=True)))),
+        ("litellm alone", lambda: text(litellm.completion(**DIRECT))),
+        ("litellm alone, stream", lambda: len(list(litellm.completion(**DIRECT, stream=True)))),
+        ("litellm, asynchronously", asynchronously),
         ("langchain over openai", lambda: gpt.invoke("q").content),
         ("langchain over openai, stream", lambda: [part.content for part in gpt.stream("q")]),
         ("langchain over anthropic", lambda: claude.invoke("q").content),

@@ -80,9 +80,9 @@ def meter_of(family: str, client: object) -> Meter | None:
 
 def _families() -> dict[str, Family]:
     # They import this module.
-    from . import anthropic, botocore, cohere, google_genai, groq, mistralai, ollama, openai, together  # noqa: PLC0415
+    from . import anthropic, botocore, cohere, google_genai, groq, litellm, mistralai, ollama, openai, together  # noqa: PLC0415
 
-    modules = (openai, anthropic, google_genai, botocore, mistralai, cohere, groq, together, ollama)
+    modules = (openai, anthropic, google_genai, botocore, mistralai, cohere, groq, together, ollama, litellm)
     return {module.FAMILY.name: module.FAMILY for module in modules}
 
 

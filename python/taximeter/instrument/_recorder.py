@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import attribution
+from . import _claims
 from ._call import Call
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Recorder:
         self._scanner = scanner
         self._fields: dict[str, Any] | None = fields
         self._call = call
+        _claims.take()
         # Streams can end in another context than they began in, so the attribution is taken now.
         self._scope = attribution.current()
         self._made = time.perf_counter()

@@ -49,7 +49,7 @@ def shim(
     """Takes taximeter's keywords and headers out of a public method, and lets what it does know whose call it is.
 
     Args:
-        owner: The class.
+        owner: The class, or the module of a function.
         name: The method.
         is_async: Whether it has to be awaited; by default, whether it is a coroutine function. (Decorated ones are not.)
         prepare: What else is to be done before it runs.
@@ -57,26 +57,26 @@ def shim(
     """
 
     def make(original: Any) -> Any:
-        def prepared(self: Any, kwargs: dict[str, Any]) -> Call:
+        def prepared(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
             call = Call(kwargs)
             if prepare is not None:
-                guarded(prepare, self, call)
+                guarded(prepare, args[0], call)
             return call
 
         if inspect.iscoroutinefunction(original) if is_async is None else is_async:
 
             @functools.wraps(original)
-            async def call_async(self: Any, *args: Any, **kwargs: Any) -> Any:
-                with prepared(self, kwargs) as call:
-                    result = await original(self, *args, **call.kwargs)
+            async def call_async(*args: Any, **kwargs: Any) -> Any:
+                with prepared(args, kwargs) as call:
+                    result = await original(*args, **call.kwargs)
                 return carry(result, call)
 
             return call_async
 
         @functools.wraps(original)
-        def call_sync(self: Any, *args: Any, **kwargs: Any) -> Any:
-            with prepared(self, kwargs) as call:
-                result = original(self, *args, **call.kwargs)
+        def call_sync(*args: Any, **kwargs: Any) -> Any:
+            with prepared(args, kwargs) as call:
+                result = original(*args, **call.kwargs)
             return carry(result, call)
 
         return call_sync

@@ -1,3 +1,5 @@
+//! The scanner: whole answers and streams of every family, in pieces, cut, compressed and beyond bounds.
+
 use super::*;
 use crate::event::Unit;
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Usage objects of every format, and what is beside what in them.
+
 use super::*;
 use proptest::prelude::*;
 use serde_json::json;

@@ -1,0 +1,104 @@
+"""litellm, where it asks a provider itself. What it asks through a client that is metered is recorded there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final
+
+from .. import _core
+from . import _binding
+from ._binding import Family
+from ._call import Call, current_call
+from ._claims import Claim
+from ._recorder import Recorder
+from ._shims import after, shim
+
+if TYPE_CHECKING:
+    from ..meter import Meter
+
+__all__ = ["FAMILY"]
+
+_NAME: Final = "litellm"
+_LOGGING: Final = "litellm.litellm_core_utils.litellm_logging"
+_METHODS: Final = (
+    "completion", "acompletion", "text_completion", "atext_completion", "embedding", "aembedding", "responses", "aresponses",
+    "rerank", "arerank",
+)  # fmt: skip
+_OPERATIONS: Final = {
+    "completion": "chat",
+    "acompletion": "chat",
+    "text_completion": "text_completion",
+    "atext_completion": "text_completion",
+    "embedding": "embeddings",
+    "aembedding": "embeddings",
+    "responses": "chat",
+    "aresponses": "chat",
+    "rerank": "rerank",
+    "arerank": "rerank",
+}
+_STREAMED: Final = ("complete_streaming_response", "async_complete_streaming_response")
+_CLAIM: Final = "_taximeter_claim"
+
+
+def _begun(logging: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], _result: object) -> None:
+    """Every call has one of these objects, from its beginning on."""
+    setattr(logging, _CLAIM, (Claim(_NAME), current_call()))
+
+
+def _succeeded(logging: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], _result: object) -> None:
+    meter = _binding.meter_of(_NAME, None)
+    details = logging.model_call_details
+    operation = _OPERATIONS.get(str(logging.call_type))
+    claim, call = getattr(logging, _CLAIM, (None, None))
+    if meter is None or operation is None or claim is None or claim.is_taken or details.get("cache_hit"):
+        return
+    answer = kwargs.get("result", args[0] if args else None)
+    if logging.stream:
+        answer = next((details[name] for name in _STREAMED if details.get(name) is not None), None)
+    if answer is not None and claim.take():
+        _record(meter, details, operation, answer, call)
+
+
+def _record(meter: Meter, details: Mapping[str, Any], operation: str, answer: Any, call: Call | None) -> None:
+    provider = str(details.get("custom_llm_provider") or "unknown")
+    fields = {
+        "provider": provider,
+        "model": getattr(answer, "model", None) or details.get("model"),
+        "operation": operation,
+        "service_tier": getattr(answer, "service_tier", None),
+    }
+    usage = getattr(answer, "usage", None)
+    report = usage.model_dump() if usage is not None and hasattr(usage, "model_dump") else usage
+    scanner = _core.Scanner("openai", provider=provider, content_type="application/json")
+    recorder = Recorder(meter, scanner, fields, call)
+    choices = [{"finish_reason": getattr(choice, "finish_reason", None)} for choice in getattr(answer, "choices", None) or ()]
+    recorder.feed(json.dumps({"usage": report, "choices": choices}, default=str).encode())
+    recorder.finish()
+
+
+def _hook_functions(module: ModuleType) -> None:
+    for name in _METHODS:
+        if hasattr(module, name):
+            shim(module, name)
+
+
+def _hook_logging(module: ModuleType) -> None:
+    after(module.Logging, "__init__", _begun)
+    after(module.Logging, "success_handler", _succeeded)
+    after(module.Logging, "async_success_handler", _succeeded)
+
+
+def _owns(_client: object) -> bool:
+    # It has functions, and no clients.
+    return False
+
+
+def _bind_client(client: Any, meter: Meter) -> None:
+    _binding.mark(client, meter)
+
+
+FAMILY: Final = Family(
+    _NAME, {_LOGGING: _hook_logging, _NAME: _hook_functions}, (_LOGGING,), _owns, _bind_client
+)  # fmt: skip
