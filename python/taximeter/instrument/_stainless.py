@@ -35,6 +35,7 @@ def stainless_family(
     operations: Mapping[str, str],
     methods: Mapping[str, Mapping[str, tuple[str, ...]]],
     wire: str = "openai",
+    hooks: Mapping[str, Callable[[ModuleType], None]] | None = None,
 ) -> Family:
     """A family of clients.
 
@@ -43,6 +44,7 @@ def stainless_family(
         operations: The ends of the paths that are metered, and OpenTelemetry's name for what they do.
         methods: By module and class, the public methods that take keywords. `Async` classes follow from the plain ones.
         wire: Whose format the responses have.
+        hooks: What else is to be done to modules of its own.
     """
 
     def look(client: Any, kwargs: Mapping[str, Any]) -> None:
@@ -93,10 +95,21 @@ def stainless_family(
                     carry = {"carry": _carried} if method == "stream" else {}
                     shim(owner, method, is_async=is_async, prepare=prepare, **carry)
 
-    hooks: dict[str, Callable[[ModuleType], None]] = {f"{name}._base_client": hook_base}
-    hooks |= {module: functools.partial(hook_methods, classes) for module, classes in methods.items()}
-    family = Family(name, hooks, (f"{name}._base_client",), owns, _bind_client)
+    by_module: dict[str, Callable[[ModuleType], None]] = {f"{name}._base_client": hook_base}
+    by_module |= {module: functools.partial(hook_methods, classes) for module, classes in methods.items()}
+    for module, hook in (hooks or {}).items():
+        by_module[module] = _both(hook, by_module.get(module))
+    family = Family(name, by_module, (f"{name}._base_client",), owns, _bind_client)
     return family
+
+
+def _both(hook: Callable[[ModuleType], None], other: Callable[[ModuleType], None] | None) -> Callable[[ModuleType], None]:
+    def run(module: ModuleType) -> None:
+        hook(module)
+        if other is not None:
+            other(module)
+
+    return run
 
 
 def _bind_client(client: Any, meter: Meter) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from ._sockets import hook_connections
 from ._stainless import stainless_family
 
 __all__ = ["FAMILY"]
@@ -37,4 +38,13 @@ FAMILY: Final = stainless_family(
         "openai.resources.audio.translations": {"Translations": ("create",)},
         "openai.resources.audio.speech": {"Speech": ("create",)},
     },
+    hooks=dict.fromkeys(
+        (
+            "openai.resources.realtime.realtime",
+            "openai.resources.beta.realtime.realtime",
+            "openai.resources.responses.responses",
+            "openai.resources.beta.responses.responses",
+        ),
+        hook_connections,
+    ),
 )
