@@ -9,6 +9,7 @@ import sys
 
 import bench_delivery
 import bench_faults
+import bench_instrument
 import bench_ledger
 import bench_price
 import bench_process
@@ -23,6 +24,7 @@ BENCHES = {
     "delivery": bench_delivery.main,
     "faults": bench_faults.main,
     "tokens": bench_tokens.main,
+    "instrument": bench_instrument.main,
 }
 
 for name in sys.argv[1:] or BENCHES:

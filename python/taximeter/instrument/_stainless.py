@@ -79,7 +79,7 @@ def stainless_family(
     def ask(resource: Any, call: Call) -> None:
         # Without the capture point, nobody would take the extra chunk out again.
         client = resource._client  # noqa: SLF001 - public under no other name
-        if call.kwargs.get("stream") is True and family.is_bound and _binding.meter_of(name, client) is not None:
+        if call.kwargs.get("stream") is True and _binding.is_bound(family) and _binding.meter_of(name, client) is not None:
             _ask_for_usage(call, client)
 
     def hook_methods(classes: Mapping[str, tuple[str, ...]], module: ModuleType) -> None:

@@ -1,0 +1,115 @@
+"""What metering adds to a client's calls: processor time of the caller's process, memory, and the start.
+
+The provider is another process, so that its time is not counted. A bare caller and a metered one are two more, which take turns.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROUNDS = 60
+CALLER = """
+import gc, itertools, os, sys, time
+port, kind = sys.argv[1:]
+if kind == "metered":
+    import taximeter
+    taximeter.init()
+import openai
+QUESTION = [{"role": "user", "content": "q"}]
+client = openai.OpenAI(api_key="k", base_url=f"http://127.0.0.1:{port}/v1")
+
+def stream(chunks=200, read=None):
+    options = {"include_usage": True}
+    made = client.chat.completions.create(model="gpt-4o", messages=QUESTION, stream=True, max_tokens=chunks, stream_options=options)
+    for _ in itertools.islice(made, read):
+        pass
+    made.close()
+
+def plain():
+    client.chat.completions.create(model="gpt-4o", messages=QUESTION)
+
+def resident():
+    gc.collect()
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGESIZE") / 1e6
+
+for line in sys.stdin:
+    name, times = line.split()
+    if name == "resident":
+        print(resident(), 0, flush=True)
+        continue
+    call = {"stream": stream, "plain": plain, "long": lambda: stream(100_000), "abandoned": lambda: stream(50, 2)}[name]
+    thread, process = time.thread_time(), time.process_time()
+    for _ in range(int(times)):
+        call()
+    print((time.thread_time() - thread) / int(times), (time.process_time() - process) / int(times), flush=True)
+"""
+INIT = """
+import sys, time, taximeter
+begin = time.perf_counter(); taximeter.init(); took = (time.perf_counter() - begin) * 1000
+clients = {"openai", "anthropic", "google.genai", "botocore", "mistralai", "cohere", "groq", "together", "ollama"}
+assert not clients & sys.modules.keys()
+print(took)
+"""
+
+
+class Caller:
+    """A process that makes calls when it is told to."""
+
+    def __init__(self, port: str, kind: str, environment: dict[str, str]) -> None:
+        command = [sys.executable, "-c", CALLER, port, kind]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+
+    def do(self, what: str, times: int = 1) -> tuple[float, float]:
+        """Processor time of one call, of its thread and of all threads of its process; or the resident megabytes."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(what, times, file=self._process.stdin, flush=True)
+        first, second = self._process.stdout.readline().split()
+        return float(first), float(second)
+
+    def end(self) -> None:
+        """Ends the process."""
+        self._process.communicate()
+
+
+def _times(bare: Caller, metered: Caller) -> None:
+    for what, name, times in (("a stream of 200 chunks", "stream", 5), ("a plain call", "plain", 20)):
+        taken = [(bare.do(name, times), metered.do(name, times)) for _ in range(ROUNDS)][2:]
+        for place, whose in enumerate(("of the caller's thread", "of the process, delivery included")):
+            one, other = (statistics.median(pair[kind][place] for pair in taken) for kind in (0, 1))
+            added = statistics.median(pair[1][place] - pair[0][place] for pair in taken)
+            print(f"{what}, {whose}: {one * 1e6:.0f} us, metered {other * 1e6:.0f} us; {added * 1e6:+.1f} us ({added / one:+.1%})")
+
+
+def _memory(metered: Caller) -> None:
+    metered.do("stream", 50)
+    for what, name, times in (("a stream of 100,000 chunks", "long", 1), ("2,000 abandoned streams", "abandoned", 2000)):
+        before, _ = metered.do("resident")
+        metered.do(name, times)
+        print(f"resident after {what}: {metered.do('resident')[0] - before:+.1f} MB")
+
+
+def main() -> None:
+    server = subprocess.Popen([sys.executable, Path(__file__).with_name("stream_server.py")], stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    port = server.stdout.readline().strip()
+    with tempfile.TemporaryDirectory() as state:
+        environment = {**os.environ, "TAXIMETER_STATE_DIR": state, "PYTHONDONTWRITEBYTECODE": ""}
+        bare, metered = (Caller(port, kind, environment) for kind in ("bare", "metered"))
+        try:
+            _times(bare, metered)
+            _memory(metered)
+            bare.end()
+            metered.end()
+        finally:
+            server.kill()
+            server.wait()
+        command = [sys.executable, "-c", INIT]
+        starts = [subprocess.run(command, env=environment, cwd=state, capture_output=True, text=True, check=True) for _ in range(16)]
+        took = [float(start.stdout) for start in starts][1:]
+        print(f"init(), nine families installed, none imported: {statistics.median(took):.1f} ms (worst: {max(took):.1f} ms)")

@@ -1,0 +1,54 @@
+"""The table of `docs/providers.md` is what the tests' cases are; each case fails its own test if it does not hold.
+
+`WRITE_PROVIDERS_PAGE=1 pytest tests/python/test_providers_page.py` writes it anew.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from importlib.metadata import version
+
+import test_families
+import test_instrument
+from conftest import ROOT
+
+PAGE = ROOT / "docs" / "providers.md"
+BEGIN, END = "<!-- table -->", "<!-- end of table -->"
+PACKAGES = {
+    "openai": "openai", "anthropic": "anthropic", "google.genai": "google-genai", "botocore": "boto3", "mistralai": "mistralai",
+    "cohere": "cohere", "groq": "groq", "together": "together", "ollama": "ollama",
+}  # fmt: skip
+FAMILIES = {"gpt": "openai", "claude": "anthropic", "gemini": "google.genai", "bedrock": "botocore"}
+ASYNCHRONOUS = {"openai", "anthropic", "botocore", *(FAMILIES.get(name, name) for name in test_families.ASYNC)}
+REQUIREMENTS = "".join(path.read_text() for path in sorted((ROOT / "tests" / "environments").glob("*.txt")))
+
+
+def table() -> str:
+    ways: dict[str, list[str]] = {name: [] for name in PACKAGES}
+    for client, name, _, _ in test_instrument.CASES:
+        ways[FAMILIES[client]].append(name)
+    ways["openai"] += ["embeddings", "realtime socket", "responses socket"]
+    for case in test_families.CASES:
+        family, _, way = case.partition(": ")
+        package, _, generation = family.partition(" ")
+        ways[FAMILIES.get(package, package)].append(f"{generation} {way}".strip())
+    lines = [
+        "| client | versions run by the tests | ways to call, each one event with the provider's numbers | async |",
+        "|---|---|---|---|",
+    ]
+    for name, package in PACKAGES.items():
+        others = set(re.findall(rf"^{package}==(\S+)", REQUIREMENTS, re.MULTILINE))
+        versions = sorted({version(package), *others}, key=lambda text: [int(part) for part in text.split(".")])
+        lines.append(f"| `{name}` | {', '.join(versions)} | {', '.join(ways[name])} | {'yes' if name in ASYNCHRONOUS else ''} |")
+    return "\n".join(lines)
+
+
+def test_the_page_has_the_cases_of_the_tests():
+    text = PAGE.read_text()
+    before, rest = text.split(BEGIN)
+    old, after = rest.split(END)
+    if os.environ.get("WRITE_PROVIDERS_PAGE"):
+        PAGE.write_text(f"{before}{BEGIN}\n{table()}\n{END}{after}")
+    else:
+        assert old.strip() == table(), "write it anew with WRITE_PROVIDERS_PAGE=1"
