@@ -7,6 +7,7 @@ import inspect
 import json
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 QUESTION = [{"role": "user", "content": "a secret question"}]
@@ -37,16 +38,26 @@ def run(calls: Iterable[tuple[str, Callable[[], Any]]]) -> None:
         return await result
 
     for name, call in calls:
-        try:
-            result = call()
-            outcomes[name] = seen(asyncio.run(awaited(result)) if inspect.isawaitable(result) else result)
-        except Exception as error:
-            outcomes[name] = ["raised", type(error).__name__, str(error)[:300]]
+        with scope():
+            try:
+                result = call()
+                outcomes[name] = seen(asyncio.run(awaited(result)) if inspect.isawaitable(result) else result)
+            except Exception as error:
+                outcomes[name] = ["raised", type(error).__name__, str(error)[:300]]
     print(json.dumps(outcomes))
     if "taximeter" in sys.modules:
         import taximeter
 
         taximeter.close(10)
+
+
+def scope() -> AbstractContextManager[None]:
+    """Whom the calls are made for, in a metered run."""
+    if "taximeter" not in sys.modules:
+        return nullcontext()
+    import taximeter
+
+    return taximeter.attribute(team="callers")
 
 
 def metered() -> bool:

@@ -46,6 +46,7 @@ def test_users_see_the_same_and_every_answer_is_one_event(environment, families,
     assert outcomes(environment, "metered", families, state) == bare
     events = list(taximeter.Ledger(state / "ledger.db").events())
     assert sorted(event["model"] for event in events) == sorted(billed["model"] for billed in families.billed)
+    assert {event.get("team") for event in events} == {"callers"}
     assert all(b"taximeter" not in body and "taximeter" not in json.dumps(headers) for _, headers, body in families.requests)
     asked = [event for event in events if event["usage_status"] != "missing"]
     assert {event["usage_status"] for event in asked} == {"complete"}

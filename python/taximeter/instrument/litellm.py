@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from .. import _core
+from .. import _core, attribution
 from . import _binding
 from ._binding import Family
 from ._call import Call, current_call
@@ -43,22 +43,26 @@ _CLAIM: Final = "_taximeter_claim"
 
 
 def _begun(logging: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], _result: object) -> None:
-    """Every call has one of these objects, from its beginning on."""
-    setattr(logging, _CLAIM, (Claim(_NAME), current_call()))
+    """Every call has one of these objects, from its beginning on; it ends in threads and tasks that have no attribution."""
+    setattr(logging, _CLAIM, (Claim(_NAME), current_call(), attribution.current()))
 
 
 def _succeeded(logging: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], _result: object) -> None:
     meter = _binding.meter_of(_NAME, None)
     details = logging.model_call_details
     operation = _OPERATIONS.get(str(logging.call_type))
-    claim, call = getattr(logging, _CLAIM, (None, None))
+    claim, call, scope = getattr(logging, _CLAIM, (None, None, None))
     if meter is None or operation is None or claim is None or claim.is_taken or details.get("cache_hit"):
         return
     answer = kwargs.get("result", args[0] if args else None)
     if logging.stream:
         answer = next((details[name] for name in _STREAMED if details.get(name) is not None), None)
     if answer is not None and claim.take():
-        _record(meter, details, operation, answer, call)
+        attribution.enter(scope)
+        try:
+            _record(meter, details, operation, answer, call)
+        finally:
+            attribution.leave()
 
 
 def _record(meter: Meter, details: Mapping[str, Any], operation: str, answer: Any, call: Call | None) -> None:
