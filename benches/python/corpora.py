@@ -72,5 +72,6 @@ def hostile(size: int = MEGABYTE) -> dict[str, str]:
         "100,000 newlines": "\n" * min(size, 100_000),
         # Byte-pair encoding from left to right steps back all along these.
         "spaces and tabs": (" " * 28 + "\t") * (size // 29),
+        "rules and lines": ("/" * 118 + "\n") * (size // 119),
         "one long word": "".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=size)),
     }

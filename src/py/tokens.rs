@@ -115,10 +115,7 @@ impl PyEncoding {
     fn find_special(&self, text: &str, is_meant: impl Fn(&str) -> bool) -> Option<String> {
         match &self.0 {
             Kind::Embedded(encoding) => encoding.find_special(text, is_meant).map(str::to_owned),
-            Kind::Registered(_) => {
-                let mut names = self.specials().into_iter().map(|(name, _)| name);
-                names.find(|name| is_meant(name) && text.contains(name)).map(str::to_owned)
-            }
+            Kind::Registered(tokenizer) => tokenizer.find_special(text, is_meant).map(str::to_owned),
         }
     }
 }
@@ -151,7 +148,10 @@ impl PyEncoding {
             let found = match &disallowed {
                 // All that are not allowed; what is named, even if it is no special token, is disallowed in any case.
                 Chosen::All => self.find_special(text, |token| !allowed.has(token)),
-                Chosen::These(names) => names.iter().find(|name| text.contains(name.as_str())).cloned(),
+                Chosen::These(names) => {
+                    let places = names.iter().filter_map(|name| Some((text.find(name.as_str())?, name)));
+                    places.min().map(|(_, name)| name.clone())
+                }
             };
             if let Some(token) = found {
                 return Err(PyValueError::new_err(format!(

@@ -10,7 +10,7 @@ use super::pieces::Visit;
 use super::table::{Key, SHORT, hash, key, load};
 use super::vocabulary::{NONE, Token, Vocabulary};
 
-/// Lines of short pieces, four in each, the latest ones first: two megabytes, of which only what was used is in memory.
+/// Lines of short pieces, four in each; what is new, or was found in the back half, goes first: two megabytes, of which only what was used is in memory.
 const SHORT_LINES: usize = 1 << 15;
 
 /// Lines of longer pieces, two in each: a megabyte.

@@ -8,7 +8,7 @@ use arc_swap::ArcSwapOption;
 use thiserror::Error;
 use tokenizers::Tokenizer;
 
-use super::Token;
+use super::{Token, load_once};
 
 /// A tokenizer of a user's.
 pub struct Registered {
@@ -17,6 +17,10 @@ pub struct Registered {
     tokenizer: Tokenizer,
     /// Tokens that mark something and stand for no text.
     special: Vec<(String, Token)>,
+    /// Finds them.
+    search: AhoCorasick,
+    /// The tokenizer that takes them for what they mark, when it is asked for.
+    marking: ArcSwapOption<Tokenizer>,
     /// The largest number of a token.
     largest: Token,
 }
@@ -66,10 +70,13 @@ pub fn register(prefix: &str, path: &Path) -> Result<(), RegisterError> {
     // As everywhere here, what looks like a special token is text unless it is said to be allowed.
     tokenizer.set_encode_special_tokens(true);
     let added = tokenizer.get_added_tokens_decoder();
-    let special =
+    let special: Vec<_> =
         added.iter().filter(|(_, token)| token.special).map(|(id, token)| (token.content.clone(), *id)).collect();
+    let search = AhoCorasick::new(special.iter().map(|(name, _)| name))
+        .map_err(|error| RegisterError::File { path: path.to_owned(), reason: error.to_string() })?;
     let largest = tokenizer.get_vocab(true).into_values().max().unwrap_or_default();
-    let registered = Arc::new(Registered { prefix: prefix.trim().to_lowercase(), tokenizer, special, largest });
+    let (prefix, marking) = (prefix.trim().to_lowercase(), ArcSwapOption::const_empty());
+    let registered = Arc::new(Registered { prefix, tokenizer, special, search, marking, largest });
     ALL.rcu(|all| {
         let others = all.iter().flat_map(|all| all.iter()).filter(|other| other.prefix != registered.prefix);
         let mut all: Vec<_> = others.cloned().chain([Arc::clone(&registered)]).collect();
@@ -107,13 +114,28 @@ impl Registered {
 
     /// The tokens of a text in which the special tokens that `is_allowed` names stand for themselves.
     ///
+    /// Where all are allowed, the library decides what else the file says of them: that white space beside one goes with it, that one
+    /// counts as a word only. Where some are, each stands where its text does, and what lies between is encoded by itself.
+    ///
     /// # Errors
     /// As [`Self::encode_ordinary`].
     pub fn encode(&self, text: &str, is_allowed: impl Fn(&str) -> bool) -> Result<Vec<Token>, EncodeError> {
         let allowed: Vec<_> = self.special.iter().filter(|(name, _)| is_allowed(name)).collect();
+        if allowed.is_empty() {
+            return self.encode_ordinary(text);
+        }
+        if allowed.len() == self.special.len() {
+            let marking = load_once(&self.marking, || {
+                let mut marking = self.tokenizer.clone();
+                marking.set_encode_special_tokens(false);
+                marking
+            });
+            let encoded = marking.encode_fast(text, false).map_err(|error| self.error(&error))?;
+            return Ok(encoded.get_ids().to_vec());
+        }
         // Of those that begin at one place, the longest is meant.
-        let search =
-            AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(allowed.iter().map(|(name, _)| name));
+        let names = allowed.iter().map(|(name, _)| name);
+        let search = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(names);
         let search = search.map_err(|error| self.error(&error))?;
         let mut tokens = Vec::new();
         let mut rest = 0;
@@ -124,6 +146,12 @@ impl Registered {
         }
         tokens.extend(self.encode_ordinary(&text[rest..])?);
         Ok(tokens)
+    }
+
+    /// The first special token in a text that `is_meant` names.
+    pub fn find_special(&self, text: &str, is_meant: impl Fn(&str) -> bool) -> Option<&str> {
+        let mut found = self.search.find_overlapping_iter(text).map(|found| self.special[found.pattern()].0.as_str());
+        found.find(|name| is_meant(name))
     }
 
     /// The text of tokens, or the first number that is no token.

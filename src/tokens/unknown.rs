@@ -4,11 +4,11 @@ use thiserror::Error;
 
 /// A name that no encoding, or no model, has.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("unknown {kind} {name:?}; {}", hint(nearest))]
+#[error("unknown {kind} {name:?}; {hint}")]
 pub struct UnknownName {
     kind: &'static str,
     name: String,
-    nearest: Vec<String>,
+    hint: String,
 }
 
 /// Characters of a name that are quoted.
@@ -23,26 +23,22 @@ const OFFERED: usize = 5;
 impl UnknownName {
     /// A model that is not among `known`.
     pub fn model<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Self {
-        Self::new("model", name, nearest(name, known))
+        Self::new("model", name, &nearest(name, known), "no name is near it")
     }
 
-    /// An encoding; where none of all is like it, all are offered.
+    /// An encoding; where none of all is like it, all are named.
     pub(super) fn encoding<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Self {
-        let near = nearest(name, known.clone());
-        Self::new("encoding", name, if near.is_empty() { known.collect() } else { near })
+        let all = format!("there are {}", known.clone().collect::<Vec<_>>().join(", "));
+        Self::new("encoding", name, &nearest(name, known), &all)
     }
 
-    fn new(kind: &'static str, name: &str, nearest: Vec<&str>) -> Self {
-        let name = name.chars().take(QUOTED).collect();
-        Self { kind, name, nearest: nearest.into_iter().map(str::to_owned).collect() }
-    }
-}
-
-fn hint(nearest: &[String]) -> String {
-    if nearest.is_empty() {
-        "no name is near it".to_owned()
-    } else {
-        format!("the nearest names are {}", nearest.join(", "))
+    fn new(kind: &'static str, name: &str, nearest: &[&str], otherwise: &str) -> Self {
+        let hint = if nearest.is_empty() {
+            otherwise.to_owned()
+        } else {
+            format!("the nearest names are {}", nearest.join(", "))
+        };
+        Self { kind, name: name.chars().take(QUOTED).collect(), hint }
     }
 }
 

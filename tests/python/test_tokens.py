@@ -111,7 +111,7 @@ def test_every_character_alone_and_among_others(name, oracle):
 
 
 # Characters on which the patterns decide: of each category, each with and without case, and what contractions are made of.
-DECIDING = "aszSZtTrRevVEmMlLdDkKéÉßǅſKʰאあ中\u0301\u0489²Ⅷ19 \t\n\r\v\f\x1c\x85\xa0\u2003\u2028\u3000\u200d'’.,-/_<|>😀\ufffd\x00"
+DECIDING = "aszSZtTrRevVEmMlLdDkKéÉßǅſKʰאあ中\u0301\u0489²Ⅷ19 \t\n\r\v\f\x1c\x85\xa0\u2003\u2028\u3000\u200d'’.,-/_<|>😀\ufffd\x00«𐐀𐐨𠀀𝟎\U0001d165\U000e0100"
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -465,6 +465,28 @@ def test_special_tokens_of_a_registered_tokenizer_follow_the_same_rules():
     assert ours.max_token_value == max(theirs.get_vocab().values())
     with pytest.raises(KeyError, match="special has no token 10000000"):
         ours.decode([5, 10_000_000, 6])
+
+
+@pytest.mark.parametrize("flags", [{"rstrip": True}, {"lstrip": True}, {"single_word": True}, {"normalized": True}])
+def test_what_a_file_says_of_its_special_tokens_holds_where_all_are_allowed(tmp_path, flags):
+    import tokenizers
+    from tokenizers import models, normalizers
+
+    letters = ["?", "a", "b", " ", "<", "s", ">"]
+    theirs = tokenizers.Tokenizer(models.BPE({letter: number for number, letter in enumerate(letters)}, [], unk_token="?"))
+    theirs.normalizer = normalizers.Lowercase()
+    theirs.add_special_tokens([tokenizers.AddedToken("<s>", **{"normalized": False, **flags}), tokenizers.AddedToken("<b>")])
+    path = tmp_path / "tokenizer.json"
+    theirs.save(str(path))
+    taximeter.register_tokenizer("flags", path)
+    ours = taximeter.encoding_for_model("flags-1").encoding
+    for text in ("a<s> b", "a <s>b", "a<s>b", "a <S> b", "<b><s>", ""):
+        assert ours.encode(text, allowed_special="all") == theirs.encode(text, add_special_tokens=False).ids
+    assert ours.encode("a<s>b", allowed_special={"<s>"}, disallowed_special=()) == [1, theirs.token_to_id("<s>"), 2]
+    with pytest.raises(ValueError, match="<b>"):
+        ours.encode("a<b><s>", allowed_special={"<s>"})
+    with pytest.raises(ValueError, match="'<s>'|\"<s>\""):
+        ours.encode("a<s><b>", disallowed_special={"<b>", "<s>"})
 
 
 def test_what_is_no_tokenizer_is_refused(tmp_path):

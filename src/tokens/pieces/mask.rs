@@ -22,7 +22,7 @@ pub(super) struct Word {
     pub(super) blank: u64,
     pub(super) apostrophe: u64,
     /// Bytes of a character after its first.
-    pub(super) inner: u64,
+    pub(super) continuation: u64,
     /// What has no class here, from the first such character on: white space and numbers outside ASCII, and what is not within
     /// these bytes or the text.
     pub(super) unknown: u64,
@@ -54,7 +54,7 @@ impl Word {
     /// Classifies the characters outside ASCII, whose bytes are `high`, one by one.
     #[inline(always)]
     fn read(&mut self, text: &[u8], at: usize, high: u64) {
-        let mut firsts = high & !self.inner;
+        let mut firsts = high & !self.continuation;
         let mut classes = [0; Class::ALL.len()];
         while firsts != 0 {
             let place = firsts.trailing_zeros();
@@ -93,7 +93,7 @@ impl Word {
             word.apostrophe |= bits(bytes.simd_eq(u8x16::splat(b'\'')), shift);
             word.newline |=
                 bits(bytes.simd_eq(u8x16::splat(b'\n')), shift) | bits(bytes.simd_eq(u8x16::splat(b'\r')), shift);
-            word.inner |= within(0x80, 0x40);
+            word.continuation |= within(0x80, 0x40);
             high |= bits(bytes, shift);
         }
         (word, high)

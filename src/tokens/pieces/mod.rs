@@ -88,21 +88,21 @@ fn starts<P: Pattern>(text: &[u8], base: usize) -> u64 {
             | space & !(space << 1)
             | space & !(space >> 1);
     } else {
-        let inner = space & !word.newline;
+        let inline = space & !word.newline;
         symbols = symbol & !(symbol << 1) & !(word.blank << 1);
         // One symbol goes with the word after it.
-        let joined = (symbols << 1).wrapping_add(word.inner) & !word.inner;
-        let words = letter & !(letter << 1) & !(inner << 1) & !joined;
+        let joined = (symbols << 1).wrapping_add(word.continuation) & !word.continuation;
+        let words = letter & !(letter << 1) & !(inline << 1) & !joined;
         let lines = word.newline & !(space << 1) & !(symbol << 1);
-        let indents = inner & word.newline << 1;
-        starts = symbols | words | lines | indents | inner & !(space << 1) | inner & !(space >> 1);
+        let indents = inline & word.newline << 1;
+        starts = symbols | words | lines | indents | inline & !(space << 1) | inline & !(space >> 1);
         if P::SPLITS_CASE {
             starts |= word.upper & word.lower << 1;
             // Whether a capital after a letter without case begins a piece is decided by what comes after it.
             limit = limit.min((word.upper & caseless << 1).trailing_zeros());
         }
         // White space between two ends of lines is no piece of its own.
-        let ended = inner.wrapping_add(indents) & !inner;
+        let ended = inline.wrapping_add(indents) & !inline;
         if ended & word.newline != 0 {
             limit = limit.min(indents.trailing_zeros());
         }
@@ -122,7 +122,7 @@ fn starts<P: Pattern>(text: &[u8], base: usize) -> u64 {
             base,
             starts,
             limit,
-            word.apostrophe & if P::JOINS_CONTRACTIONS { letter << 1 } else { symbols | 1 },
+            word.apostrophe & if P::JOINS_CONTRACTIONS { letter << 1 } else { symbols },
         );
     }
     starts & !1 & ((1 << limit) - 1)
