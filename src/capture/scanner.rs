@@ -97,6 +97,11 @@ impl Scanner {
         let strips = self.options.strips_usage;
         let mut kept = Vec::new();
         let decoded = self.decode(bytes);
+        if self.is_blind && self.decoder.is_some() {
+            // What cannot be decompressed here cannot be there either, and that is for the client to say.
+            self.encoder = None;
+            return None;
+        }
         match &decoded {
             Some(decoded) => self.scan(decoded, &mut kept),
             None => self.scan(bytes, &mut kept),
@@ -252,7 +257,7 @@ impl Scanner {
 
     /// What is still to be passed on after the last bytes, when something is being taken out.
     pub fn finish_bytes(&mut self) -> Option<Vec<u8>> {
-        if !self.options.strips_usage {
+        if !self.options.strips_usage || (self.is_blind && self.decoder.is_some()) {
             return None;
         }
         let rest = if self.options.framing == Framing::Body { Vec::new() } else { self.pending.clone() };

@@ -40,6 +40,12 @@ async def asynchronously():
     return [alone, streamed, beneath]
 
 
+def interleaved():
+    stream = litellm.completion(**DIRECT, stream=True)
+    other = gpt.invoke("q").content
+    return [other, len(list(stream))]
+
+
 def text(answer):
     return [answer.choices[0].message.content, answer.usage.prompt_tokens]
 
@@ -50,6 +56,7 @@ common.run(
         ("litellm over openai, stream", lambda: len(list(litellm.completion(**CHAT, stream=True)))),
         ("litellm alone", lambda: text(litellm.completion(**DIRECT))),
         ("litellm alone, stream", lambda: len(list(litellm.completion(**DIRECT, stream=True)))),
+        ("litellm, a stream that is read after another call", lambda: interleaved()),
         ("litellm, asynchronously", asynchronously),
         ("langchain over openai", lambda: gpt.invoke("q").content),
         ("langchain over openai, stream", lambda: [part.content for part in gpt.stream("q")]),

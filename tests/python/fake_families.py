@@ -33,6 +33,9 @@ class Families(Handler):
         model = str(body.get("model") or body.get("agent_id") or path)
         if model.startswith(("gpt", "claude", "text-embedding")) and not path.startswith("/model/"):
             return super().answer(body)
+        if "flaky" in model and self.fake.failures[model] < 2:
+            self.fake.failures[model] += 1
+            return self._json({"message": "busy"}, status=503)
         if "error" in model:
             return self._json({"error": {"message": "no", "code": 400, "status": "INVALID_ARGUMENT"}, "message": "no"}, status=400)
         if "html" in model:

@@ -270,6 +270,24 @@ def test_async_clients_are_metered_alike(name, metered, families):
     assert usages == [USAGES.get(name, CHAT)] * 2
 
 
+def test_a_call_that_is_retried_is_one_event(metered, families):
+    assert cohere_second(families.url).chat(model="command-flaky", messages=QUESTION)
+    assert groq.Groq(api_key="k", base_url=families.url).chat.completions.create(model="groq-flaky", messages=QUESTION)
+    assert [event["provider"] for event in events_of(metered)] == ["cohere", "groq"]
+    assert len(families.billed) == 2
+
+
+def test_a_body_of_bedrock_can_be_read_by_lines_and_copied(metered, families):
+    import copy
+
+    body = bedrock(families.url).invoke_model(modelId=CLAUDE, body="{}")["body"]
+    copy.copy(body._raw_stream)
+    with body as raw:
+        assert b"".join(raw).startswith(b"{")
+    (event,) = events_of(metered)
+    assert event["usage"]["cache_write_1h_tokens"] == 499
+
+
 def test_a6_a_stream_that_is_left_early_gives_one_event(metered, families):
     google, command = gemini(families.url), cohere_second(families.url)
     next(iter(ollama.Client(host=families.url).chat(model="llama3", messages=QUESTION, stream=True)))

@@ -260,6 +260,39 @@ def test_usage_is_asked_for_where_it_is_safe_and_the_extra_chunk_is_taken_out(me
     assert asked["provider"] == "openai"
 
 
+@pytest.mark.parametrize("encoding", ["deflate", "br"])
+def test_a1_no_usage_is_asked_for_that_could_not_be_taken_out_again(metered, provider, encoding):
+    transport = httpx2.Client(transport=ThroughOpenAi(provider.url))
+    with openai.OpenAI(api_key="k", base_url="https://api.openai.com/v1", http_client=transport) as client:
+        list(chat(client, stream=True, extra_headers={"Accept-Encoding": encoding}))
+        client = client.with_options(default_headers={"accept-encoding": encoding})
+        list(chat(client, stream=True))
+    assert all(b"stream_options" not in body for _, _, body in provider.requests)
+    assert [headers["accept-encoding"] for _, headers, _ in provider.requests] == [encoding] * 2
+
+
+def test_a1_a_response_that_was_read_already_has_the_extra_chunk_taken_out(metered):
+    chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o", "choices": [{"index": 0, "delta": {}}]}
+    usage = {**chunk, "choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}}
+    body = "".join(f"data: {json.dumps(part)}\n\n" for part in (chunk, usage)) + "data: [DONE]\n\n"
+
+    def answer(request):
+        return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=body.encode())
+
+    transport = httpx2.Client(transport=httpx2.MockTransport(answer))
+    with openai.OpenAI(api_key="k", base_url="https://api.openai.com/v1", http_client=transport) as client:
+        assert [len(part.choices) for part in chat(client, stream=True)] == [1]
+    (event,) = events_of(metered)
+    assert (event["usage"]["input_tokens"], event["usage_status"]) == (3, "complete")
+
+
+def test_keywords_in_a_body_go_no_further(metered, gpt, provider):
+    gpt.chat.completions.create(model="gpt-4o", messages=QUESTION, extra_body={"taximeter_team": "t", "kept": 1})
+    body = json.loads(provider.requests[-1][2])
+    assert "taximeter_team" not in body
+    assert body["kept"] == 1
+
+
 def test_elsewhere_usage_is_not_asked_for_and_is_missing(metered, gpt, provider):
     assert list(gpt.chat.completions.create(model="gpt-4o-strict", messages=QUESTION, stream=True))
     assert b"stream_options" not in provider.requests[-1][2]

@@ -210,7 +210,11 @@ class _Finder:
         if getattr(self._busy, "name", None) == name:
             return None
         wanted = (family for family in FAMILIES if family in _wanted and package in FAMILIES[family])
-        family = next((family for family in map(_family, wanted) if name in family.hooks), None)
+        try:
+            family = next((family for family in map(_family, wanted) if name in family.hooks), None)
+        except Exception:
+            log.debug("taximeter cannot meter %s", name, exc_info=True)
+            return None
         if family is None:
             return None
         self._busy.name = name

@@ -11,8 +11,9 @@ from types import AsyncGeneratorType, GeneratorType, TracebackType
 from typing import Any, Final
 
 from .. import _core, attribution
+from . import _claims
 
-__all__ = ["HEADER_PREFIX", "Call", "carried", "current_call"]
+__all__ = ["HEADER_PREFIX", "KEYWORD_PREFIX", "Call", "carried", "current_call"]
 
 log = logging.getLogger("taximeter")
 
@@ -28,7 +29,7 @@ current_call = _call.get
 class Call:
     """One call of a public method: whose it is, when it began, and the keywords that are the client's."""
 
-    __slots__ = ("_has_scope", "_id", "_outer", "_scope", "kwargs", "started", "started_at", "strips_usage")
+    __slots__ = ("_claim", "_has_scope", "_id", "_outer", "_scope", "kwargs", "started", "started_at", "strips_usage")
 
     def __init__(self, kwargs: dict[str, Any]) -> None:
         self.strips_usage = False
@@ -83,6 +84,7 @@ class Call:
         if self._has_scope:
             attribution.enter(self._scope)
         self._outer = _call.get()
+        self._claim = _claims.current()
         _call.set(self)
         if not self.started:
             self.started_at = time.time()
@@ -92,6 +94,7 @@ class Call:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         # Set, not reset: a coroutine that is closed rather than awaited ends in another context, where a token is refused.
         _call.set(self._outer)
+        _claims.restore(self._claim)
         if self._has_scope:
             attribution.leave()
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 
-__all__ = ["Claim", "take"]
+__all__ = ["Claim", "current", "restore", "take"]
 
 
 class Claim:
     """A layer's claim to a call: it records what no client beneath it has recorded.
 
-    The claim stays in its context, so that what is called beneath it finds it, however late; nothing is reset, for what ends
-    in another context cannot. A new claim of the same layer takes its place.
+    It holds within the public function that was called: whatever is asked beneath it is asked before that returns.
     """
 
     __slots__ = ("is_taken", "layer", "outer")
@@ -37,6 +36,8 @@ class Claim:
 
 
 _current: ContextVar[Claim | None] = ContextVar("taximeter_claim", default=None)
+current = _current.get
+restore = _current.set
 
 
 def take() -> None:

@@ -28,6 +28,7 @@ _SUFFIXES: Final = {
     ".cognitiveservices.azure.com": "azure.ai.openai",
     ".services.ai.azure.com": "azure.ai.inference",
     ".api.openai.com": "openai",
+    "aiplatform.googleapis.com": "gcp.vertex_ai",
 }
 
 

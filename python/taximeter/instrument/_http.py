@@ -36,7 +36,7 @@ def follow(meter: Meter, wire: str, fields: Mapping[str, Any], response: Any) ->
     call = current_call()
     is_read = response.is_closed
     is_stream = "event-stream" in content_type.lower()
-    strips = call is not None and call.strips_usage and is_stream and not is_read
+    strips = call is not None and call.strips_usage and is_stream
     scanner: _core.Scanner | None = None
     if is_read or encoding in {"identity", "gzip", ""}:
         is_gzip = not is_read and encoding == "gzip"
@@ -49,7 +49,9 @@ def follow(meter: Meter, wire: str, fields: Mapping[str, Any], response: Any) ->
         response.stream = _tee(response, recorder)
         return
     if scanner is not None:
-        recorder.feed(response.content)
+        passed = recorder.feed(response.content) + recorder.rest()
+        if strips:
+            response._content = passed  # noqa: SLF001 - what is read has no other place
     recorder.finish()
 
 
@@ -61,6 +63,9 @@ class _Forwarding:
         self._recorder = recorder
 
     def __getattr__(self, name: str) -> Any:
+        # Copying and pickling ask an object that has nothing yet.
+        if name == "_inner":
+            raise AttributeError(name)
         return getattr(self._inner, name)
 
 

@@ -6,16 +6,17 @@ import functools
 import inspect
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from ._call import Call, carried
 
-__all__ = ["after", "before", "guarded", "put", "shim", "shim_all"]
+__all__ = ["after", "attempt", "before", "guarded", "put", "shim", "shim_all"]
 
 log = logging.getLogger("taximeter")
 
 _MARK: Final = "__taximeter__"
 
+Made = TypeVar("Made")
 Prepare = Callable[[Any, Call], None]
 """Is shown the object a method is called on, and the call, before the method runs."""
 
@@ -28,6 +29,15 @@ def put(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
     ours = make(original)
     setattr(ours, _MARK, True)
     setattr(owner, name, ours)
+
+
+def attempt(make: Callable[..., Made], *arguments: Any) -> Made | None:
+    """What something of ours makes; `None` if that goes wrong, which is not the caller's business."""
+    try:
+        return make(*arguments)
+    except Exception:
+        log.debug("taximeter could not follow a call", exc_info=True)
+        return None
 
 
 def guarded(look: Callable[..., None], *arguments: Any) -> None:
@@ -60,7 +70,7 @@ def shim(
         def prepared(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
             call = Call(kwargs)
             if prepare is not None:
-                guarded(prepare, args[0], call)
+                guarded(prepare, args[0] if args else None, call)
             return call
 
         if inspect.iscoroutinefunction(original) if is_async is None else is_async:
@@ -93,8 +103,8 @@ def shim_all(module: Any, classes: Mapping[str, tuple[str, ...]]) -> None:
                 shim(owner, name)
 
 
-def before(owner: Any, name: str, look: Callable[[Any, Mapping[str, Any]], None]) -> None:
-    """Shows `look` the object and the keywords a method is called with, before it runs."""
+def before(owner: Any, name: str, look: Callable[[Any, tuple[Any, ...], Mapping[str, Any]], None]) -> None:
+    """Shows `look` the object and the arguments a method is called with, before it runs."""
 
     def make(original: Any) -> Any:
         # Asked of the method itself: before openai 1.8, the asynchronous client's was a plain one.
@@ -102,14 +112,14 @@ def before(owner: Any, name: str, look: Callable[[Any, Mapping[str, Any]], None]
 
             @functools.wraps(original)
             async def run_async(self: Any, *args: Any, **kwargs: Any) -> Any:
-                guarded(look, self, kwargs)
+                guarded(look, self, args, kwargs)
                 return await original(self, *args, **kwargs)
 
             return run_async
 
         @functools.wraps(original)
         def run(self: Any, *args: Any, **kwargs: Any) -> Any:
-            guarded(look, self, kwargs)
+            guarded(look, self, args, kwargs)
             return original(self, *args, **kwargs)
 
         return run

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from . import _binding, _http
 from ._binding import Family
-from ._call import HEADER_PREFIX, Call
+from ._call import HEADER_PREFIX, KEYWORD_PREFIX, Call
 from ._hosts import includes_usage_safely, provider_of
 from ._shims import after, before, shim
 
@@ -47,7 +47,7 @@ def stainless_family(
         hooks: What else is to be done to modules of its own.
     """
 
-    def look(client: Any, kwargs: Mapping[str, Any]) -> None:
+    def look(client: Any, _args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         meter = _binding.meter_of(name, client)
         response = kwargs["response"]
         if meter is None or response.request.method != "POST":
@@ -71,6 +71,7 @@ def stainless_family(
         for class_name in ("SyncAPIClient", "AsyncAPIClient"):
             before(getattr(module, class_name), "_process_response", look)
         after(module.BaseClient, "_build_headers", _strip_headers)
+        before(module.BaseClient, "_build_request", _strip_body)
 
     def owns(client: object) -> bool:
         base = sys.modules.get(f"{name}._base_client")
@@ -136,6 +137,15 @@ def _strip_headers(_client: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, A
         del headers[name]
 
 
+def _strip_body(_client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    """Takes taximeter's keywords out of every body: who calls a client for others sends on what it does not know."""
+    options = args[0] if args else kwargs["options"]
+    for part in ("json_data", "extra_json"):
+        body = getattr(options, part, None)
+        if isinstance(body, Mapping) and any(str(name).startswith(KEYWORD_PREFIX) for name in body):
+            setattr(options, part, {name: value for name, value in body.items() if not str(name).startswith(KEYWORD_PREFIX)})
+
+
 def _ask_for_usage(call: Call, client: Any) -> None:
     """Asks a chat stream to report its usage, where that is safe and the caller has not decided it."""
     options = call.kwargs.get("stream_options")
@@ -147,9 +157,12 @@ def _ask_for_usage(call: Call, client: Any) -> None:
         return
     headers = call.kwargs.get("extra_headers")
     headers = headers if isinstance(headers, Mapping) else {}
-    if not any(str(name).lower() == "accept-encoding" for name in headers):
-        # The one compression that the scanner can take a chunk out of.
+    own = {str(name).lower(): value for name, value in {**getattr(client, "_custom_headers", {}), **headers}.items()}
+    # The one compression that the scanner can take a chunk out of.
+    if (encoding := own.get("accept-encoding")) is None:
         headers = {**headers, "Accept-Encoding": "gzip"}
+    elif encoding not in {"gzip", "identity"}:
+        return
     call.kwargs = {**call.kwargs, "stream_options": {**options, "include_usage": True}, "extra_headers": headers}
     call.strips_usage = True
 

@@ -12,7 +12,14 @@ _MESSAGES: Final = {"Messages": ("create", "parse", "stream", "count_tokens", "t
 
 FAMILY: Final = stainless_family(
     "anthropic",
-    operations={"/messages": "chat"},
+    # The others are those of Vertex and Bedrock.
+    operations={
+        "/messages": "chat",
+        ":rawPredict": "chat",
+        ":streamRawPredict": "chat",
+        "/invoke": "chat",
+        "/invoke-with-response-stream": "chat",
+    },
     methods={
         "anthropic.resources.messages.messages": _MESSAGES,
         "anthropic.resources.messages": _MESSAGES,

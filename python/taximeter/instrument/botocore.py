@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
@@ -119,10 +119,23 @@ class _Read:
         self._recorder = recorder
 
     def __getattr__(self, name: str) -> Any:
+        # Copying and pickling ask an object that has nothing yet.
+        if name == "_raw":
+            raise AttributeError(name)
         return getattr(self._raw, name)
 
+    def __iter__(self) -> Iterator[bytes]:
+        for line in self._raw:
+            self._recorder.feed(line)
+            yield line
+        self._recorder.finish()
+
     def read(self, *args: Any, **kwargs: Any) -> bytes:
-        data: bytes = self._raw.read(*args, **kwargs)
+        try:
+            data: bytes = self._raw.read(*args, **kwargs)
+        except BaseException as error:
+            self._recorder.finish(type(error))
+            raise
         self._recorder.feed(data)
         if not data or not args or args[0] is None:
             self._recorder.finish()

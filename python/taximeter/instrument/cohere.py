@@ -37,6 +37,9 @@ def _look(client: Any, _args: tuple[Any, ...], kwargs: Mapping[str, Any], respon
     operation = _OPERATIONS.get(url.path.rpartition("/")[2])
     if meter is None or operation is None or kwargs.get("method") != "POST":
         return
+    # A retry is a call of the same method from within, whose answer comes back through all of them.
+    if kwargs.get("retries"):
+        return
     body = kwargs.get("json")
     # No response names its model.
     model = body.get("model") if isinstance(body, Mapping) else None

@@ -13,7 +13,7 @@ from . import _binding
 from ._binding import Family
 from ._call import current_call
 from ._recorder import Recorder, recorded, recorded_async
-from ._shims import after, put, shim_all
+from ._shims import after, attempt, put, shim_all
 
 if TYPE_CHECKING:
     from ..meter import Meter
@@ -64,7 +64,7 @@ def _streamed(original: Any) -> Any:
     @wraps(original)
     def request_streamed(self: Any, *args: Any, **kwargs: Any) -> Any:
         result = original(self, *args, **kwargs)
-        recorder = _recorder(self, args, kwargs, "application/x-ndjson")
+        recorder = attempt(_recorder, self, args, kwargs, "application/x-ndjson")
         return result if recorder is None else recorded(result, recorder, _show)
 
     return request_streamed
@@ -74,7 +74,7 @@ def _streamed_async(original: Any) -> Any:
     @wraps(original)
     async def async_request_streamed(self: Any, *args: Any, **kwargs: Any) -> Any:
         result = await original(self, *args, **kwargs)
-        recorder = _recorder(self, args, kwargs, "application/x-ndjson")
+        recorder = attempt(_recorder, self, args, kwargs, "application/x-ndjson")
         return result if recorder is None else recorded_async(result, recorder, _show)
 
     return async_request_streamed

@@ -22,10 +22,6 @@ __all__ = ["FAMILY"]
 
 _NAME: Final = "litellm"
 _LOGGING: Final = "litellm.litellm_core_utils.litellm_logging"
-_METHODS: Final = (
-    "completion", "acompletion", "text_completion", "atext_completion", "embedding", "aembedding", "responses", "aresponses",
-    "rerank", "arerank",
-)  # fmt: skip
 _OPERATIONS: Final = {
     "completion": "chat",
     "acompletion": "chat",
@@ -38,6 +34,11 @@ _OPERATIONS: Final = {
     "rerank": "rerank",
     "arerank": "rerank",
 }
+_OTHERS: Final = (
+    "image_generation", "aimage_generation", "image_edit", "aimage_edit", "speech", "aspeech", "transcription", "atranscription",
+    "moderation", "amoderation", "anthropic_messages",
+)  # fmt: skip
+"""Functions whose usage is not read here; taximeter's keywords go no further all the same, for litellm would send them on."""
 _STREAMED: Final = ("complete_streaming_response", "async_complete_streaming_response")
 _CLAIM: Final = "_taximeter_claim"
 
@@ -83,7 +84,7 @@ def _record(meter: Meter, details: Mapping[str, Any], operation: str, answer: An
 
 
 def _hook_functions(module: ModuleType) -> None:
-    for name in _METHODS:
+    for name in (*_OPERATIONS, *_OTHERS):
         if hasattr(module, name):
             shim(module, name)
 

@@ -14,7 +14,7 @@ from . import _binding, _http
 from ._binding import Family
 from ._call import current_call
 from ._recorder import Recorder, recorded, recorded_async
-from ._shims import after, put, shim_all
+from ._shims import after, attempt, put, shim_all
 
 if TYPE_CHECKING:
     from ..meter import Meter
@@ -77,7 +77,7 @@ def _requested(original: Any) -> Any:
     @wraps(original)
     def request(self: Any, *args: Any, **kwargs: Any) -> Any:
         result = original(self, *args, **kwargs)
-        recorder = _recorder(self, args, kwargs)
+        recorder = attempt(_recorder, self, args, kwargs)
         return result if recorder is None else recorded(result, recorder, _shown())
 
     return request
@@ -87,7 +87,7 @@ def _requested_async(original: Any) -> Any:
     @wraps(original)
     async def request(self: Any, *args: Any, **kwargs: Any) -> Any:
         result = await original(self, *args, **kwargs)
-        recorder = _recorder(self, args, kwargs)
+        recorder = attempt(_recorder, self, args, kwargs)
         return result if recorder is None else recorded_async(result, recorder, _shown())
 
     return request

@@ -87,6 +87,15 @@ fn only_the_usage_chunk_is_taken_out() {
 }
 
 #[test]
+fn what_is_no_gzip_passes_as_it_is() {
+    let mut scanner = Scanner::new(Options { strips_usage: true, is_gzip: true, ..options(Family::OpenAi) });
+    assert_eq!(scanner.feed(b"data: {}\n\n"), None);
+    assert_eq!(scanner.feed(b"more"), None);
+    assert_eq!(scanner.finish_bytes(), None);
+    assert_eq!(scanner.finish().usage_status, UsageStatus::Missing);
+}
+
+#[test]
 fn a_large_event_is_searched_once() {
     // Searched anew for each piece, this would take minutes.
     let body = format!(
