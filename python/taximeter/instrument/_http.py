@@ -71,20 +71,12 @@ class _Forwarding:
 
 class _SyncTee(_Forwarding):
     def __iter__(self) -> Iterator[bytes]:
-        error: type[BaseException] | None = None
-        try:
+        with self._recorder:
             for data in self._inner:
                 if passed := self._recorder.feed(data):
                     yield passed
             if rest := self._recorder.rest():
                 yield rest
-        except GeneratorExit:
-            raise
-        except BaseException as exception:
-            error = type(exception)
-            raise
-        finally:
-            self._recorder.finish(error)
 
     def close(self) -> None:
         try:
@@ -95,20 +87,12 @@ class _SyncTee(_Forwarding):
 
 class _AsyncTee(_Forwarding):
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        error: type[BaseException] | None = None
-        try:
+        with self._recorder:
             async for data in self._inner:
                 if passed := self._recorder.feed(data):
                     yield passed
             if rest := self._recorder.rest():
                 yield rest
-        except GeneratorExit:
-            raise
-        except BaseException as exception:
-            error = type(exception)
-            raise
-        finally:
-            self._recorder.finish(error)
 
     async def aclose(self) -> None:
         try:

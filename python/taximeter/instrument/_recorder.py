@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import attribution
@@ -87,6 +88,12 @@ class Recorder:
         except Exception:
             log.debug("taximeter could not record a call", exc_info=True)
 
+    def __enter__(self) -> None:
+        """Records the event when the block ends, with the error that ends it; being closed is none."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.finish(None if kind is GeneratorExit else kind)
+
     def __del__(self) -> None:
         # Whoever was to read the response let go of it. Attributes may be missing when making it failed.
         if getattr(self, "_fields", None) is not None:
@@ -120,33 +127,23 @@ class Recorder:
 
 def recorded(generator: Any, recorder: Recorder, show: Callable[[Any], bytes]) -> Generator[Any, None, None]:
     """The generator, with what `show` makes of its items shown to a recorder, and its end."""
-    error: type[BaseException] | None = None
-    try:
-        for item in generator:
-            recorder.feed_guarded(show, item)
-            yield item
-    except GeneratorExit:
-        generator.close()
-        raise
-    except BaseException as exception:
-        error = type(exception)
-        raise
-    finally:
-        recorder.finish(error)
+    with recorder:
+        try:
+            for item in generator:
+                recorder.feed_guarded(show, item)
+                yield item
+        except GeneratorExit:
+            generator.close()
+            raise
 
 
 async def recorded_async(generator: Any, recorder: Recorder, show: Callable[[Any], bytes]) -> AsyncGenerator[Any, None]:
     """As `recorded`, for an asynchronous one."""
-    error: type[BaseException] | None = None
-    try:
-        async for item in generator:
-            recorder.feed_guarded(show, item)
-            yield item
-    except GeneratorExit:
-        await generator.aclose()
-        raise
-    except BaseException as exception:
-        error = type(exception)
-        raise
-    finally:
-        recorder.finish(error)
+    with recorder:
+        try:
+            async for item in generator:
+                recorder.feed_guarded(show, item)
+                yield item
+        except GeneratorExit:
+            await generator.aclose()
+            raise

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 from ._call import Call, carried
 
-__all__ = ["after", "attempt", "before", "guarded", "put", "shim", "shim_all"]
+__all__ = ["after", "attempt", "before", "put", "shim", "shim_all"]
 
 log = logging.getLogger("taximeter")
 
@@ -32,20 +32,12 @@ def put(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
 
 
 def attempt(make: Callable[..., Made], *arguments: Any) -> Made | None:
-    """What something of ours makes; `None` if that goes wrong, which is not the caller's business."""
+    """Does something of ours: what it returns, or `None` if it goes wrong, which is not the caller's business."""
     try:
         return make(*arguments)
     except Exception:
         log.debug("taximeter could not follow a call", exc_info=True)
         return None
-
-
-def guarded(look: Callable[..., None], *arguments: Any) -> None:
-    """Does something of ours; what goes wrong with it is not the caller's business."""
-    try:
-        look(*arguments)
-    except Exception:
-        log.debug("taximeter could not follow a call", exc_info=True)
 
 
 def shim(
@@ -70,7 +62,7 @@ def shim(
         def prepared(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
             call = Call(kwargs)
             if prepare is not None:
-                guarded(prepare, args[0] if args else None, call)
+                attempt(prepare, args[0] if args else None, call)
             return call
 
         if inspect.iscoroutinefunction(original) if is_async is None else is_async:
@@ -112,14 +104,14 @@ def before(owner: Any, name: str, look: Callable[[Any, tuple[Any, ...], Mapping[
 
             @functools.wraps(original)
             async def run_async(self: Any, *args: Any, **kwargs: Any) -> Any:
-                guarded(look, self, args, kwargs)
+                attempt(look, self, args, kwargs)
                 return await original(self, *args, **kwargs)
 
             return run_async
 
         @functools.wraps(original)
         def run(self: Any, *args: Any, **kwargs: Any) -> Any:
-            guarded(look, self, args, kwargs)
+            attempt(look, self, args, kwargs)
             return original(self, *args, **kwargs)
 
         return run
@@ -136,7 +128,7 @@ def after(owner: Any, name: str, look: Callable[[Any, tuple[Any, ...], Mapping[s
             @functools.wraps(original)
             async def run_async(self: Any, *args: Any, **kwargs: Any) -> Any:
                 result = await original(self, *args, **kwargs)
-                guarded(look, self, args, kwargs, result)
+                attempt(look, self, args, kwargs, result)
                 return result
 
             return run_async
@@ -144,7 +136,7 @@ def after(owner: Any, name: str, look: Callable[[Any, tuple[Any, ...], Mapping[s
         @functools.wraps(original)
         def run(self: Any, *args: Any, **kwargs: Any) -> Any:
             result = original(self, *args, **kwargs)
-            guarded(look, self, args, kwargs, result)
+            attempt(look, self, args, kwargs, result)
             return result
 
         return run

@@ -15,7 +15,7 @@ from . import _binding
 from ._binding import Family
 from ._call import Call
 from ._recorder import Recorder, recorded, recorded_async
-from ._shims import guarded, put
+from ._shims import attempt, put
 
 if TYPE_CHECKING:
     from ..meter import Meter
@@ -200,7 +200,7 @@ def _called(original: Any) -> Any:
             return original(self, operation_name, api_params)
         with Call(api_params) as call:
             result = original(self, operation_name, call.kwargs)
-            guarded(_look, self, operation_name, call, result)
+            attempt(_look, self, operation_name, call, result)
             return result
 
     return make_api_call
@@ -213,7 +213,7 @@ def _called_async(original: Any) -> Any:
             return await original(self, operation_name, api_params)
         with Call(api_params) as call:
             result = await original(self, operation_name, call.kwargs)
-            guarded(_look, self, operation_name, call, result)
+            attempt(_look, self, operation_name, call, result)
             return result
 
     return make_api_call

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from . import _binding, _http
 from ._binding import Family
 from ._hosts import provider_of
-from ._shims import after, guarded, put, shim_all
+from ._shims import after, attempt, put, shim_all
 
 if TYPE_CHECKING:
     from ..meter import Meter
@@ -52,7 +52,7 @@ def _streamed(original: Any) -> Any:
     @contextmanager
     def stream(self: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
         with original(self, *args, **kwargs) as response:
-            guarded(_look, self, args, kwargs, response)
+            attempt(_look, self, args, kwargs, response)
             yield response
 
     return stream
@@ -63,7 +63,7 @@ def _streamed_async(original: Any) -> Any:
     @asynccontextmanager
     async def stream(self: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         async with original(self, *args, **kwargs) as response:
-            guarded(_look, self, args, kwargs, response)
+            attempt(_look, self, args, kwargs, response)
             yield response
 
     return stream
