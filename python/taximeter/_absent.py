@@ -38,7 +38,7 @@ REASON: Final = "subinterpreter"
 REFUSALS: Final = ("missing_provider", "missing_model", "invalid_usage", "no_space")
 REMARKS: Final = (
     "given_up", "invalid_text", "invalid_time", "invalid_cost", "unknown_unit", "truncated", "unreadable_usage",
-    "contradictory_usage", "unreadable_catalog",
+    "contradictory_usage", "usage_interrupted", "usage_malformed", "usage_not_json", "usage_unreported", "unreadable_catalog",
 )  # fmt: skip
 
 log = logging.getLogger("taximeter")
@@ -107,7 +107,7 @@ class Meter:
         refused = {**dict.fromkeys(REFUSALS, 0), REASON: self._refused}
         return {**nothing, **unknown, "refused": refused, "remarks": dict.fromkeys(REMARKS, 0), "destinations": {}}
 
-    def note_unreadable_usage(self, field: str) -> None:
+    def note(self, what: str, field: str) -> None:
         """Accept a remark on an event that is not recorded."""
 
     def models(self) -> list[tuple[str, str, bool, str]]:

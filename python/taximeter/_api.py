@@ -62,6 +62,7 @@ def init(
     durability: str | None = None,
     enabled: bool | None = None,
     debug: bool | None = None,
+    keep_provider_usage: bool | None = None,
     backend: str | None = None,
     budget_mb: float | None = None,
     max_age: float | str | None = None,
@@ -82,6 +83,7 @@ def init(
         durability: `"process"`: events survive the process, however it dies.
         enabled: `False` makes metering do nothing. `TAXIMETER_DISABLED=1` does so from outside.
         debug: Log what the meter does, at DEBUG level.
+        keep_provider_usage: Keep the provider's own usage object beside each event of a client: names and counts as they came.
         backend: How the journal is written: `"mapped"`, `"written"` or `"memory"`.
         budget_mb: Most megabytes of the journal on disk; by default a twentieth of the free space, at most 512. When they are used
             up, the oldest events are given up, and counted.

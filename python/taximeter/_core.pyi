@@ -135,6 +135,7 @@ class Meter:
         span_id: str | None = None,
         parent_span_id: str | None = None,
         usage_status: str | None = None,
+        provider_usage: str | None = None,
     ) -> Receipt:
         """Record one call that has been made. No value makes it raise; a keyword it does not have is a `TypeError`.
 
@@ -165,6 +166,8 @@ class Meter:
             started_at: When the call began: an aware datetime or seconds since 1970. It decides which dated price applies.
             trace_id, span_id, parent_span_id: W3C trace context, in hexadecimal.
             usage_status: `complete`, `partial` or `missing`.
+            provider_usage: The provider's own report of usage, as the text of a JSON object of at most 2 KiB. It is kept beside the
+                counts and decides on nothing.
 
         Returns:
             The event's id and cost.
@@ -196,7 +199,7 @@ class Meter:
         equal: Sequence[tuple[str, str]],
         dry_run: bool,
     ) -> tuple[int, list[tuple[str, str, int, int, Decimal, Decimal]]]: ...
-    def note_unreadable_usage(self, field: str) -> None: ...
+    def note(self, what: str, field: str) -> None: ...
     def models(self) -> list[tuple[str, str, bool, str]]: ...
 
 @final

@@ -17,27 +17,35 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _current: ContextVar[_core.Scope | None] = ContextVar("taximeter_attribution", default=None)
-_outer: ContextVar[tuple[_core.Scope | None, ...]] = ContextVar("taximeter_outer_attribution", default=())
+_entered: ContextVar[tuple[tuple[object, _core.Scope | None], ...]] = ContextVar("taximeter_entered", default=())
+"""Who put the attributions of this context in force, the outermost first, and what was in force before each."""
 current = _current.get
 """Returns the attribution in force, or `None`."""
 
 
-def enter(scope: _core.Scope | None) -> None:
-    """Put an attribution in force, until the matching `leave`."""
-    _outer.set((*_outer.get(), _current.get()))
+def enter(owner: object, scope: _core.Scope | None) -> None:
+    """Put an attribution in force, until its owner leaves."""
+    _entered.set((*_entered.get(), (owner, _current.get())))
     _current.set(scope)
 
 
-def leave() -> None:
-    """Put the attribution before the last `enter` of this context back in force.
+def leave(owner: object) -> None:
+    """End what this owner entered last in this context.
 
     There are no tokens: a generator, a cancelled task or a collected coroutine may end in another context than it began in, where a
-    token would be refused.
+    token would be refused. What is in force there is somebody else's, and stays.
     """
-    outer = _outer.get()
-    if outer:
-        _outer.set(outer[:-1])
-        _current.set(outer[-1])
+    entered = _entered.get()
+    for place in range(len(entered) - 1, -1, -1):
+        if entered[place][0] is owner:
+            before, inner = entered[place][1], entered[place + 1 :]
+            if inner:
+                # Blocks that overlap: the next one returns to what was in force before both.
+                inner = ((inner[0][0], before), *inner[1:])
+            else:
+                _current.set(before)
+            _entered.set(entered[:place] + inner)
+            return
 
 
 class attribute:  # noqa: N801 - used as a function
@@ -90,10 +98,10 @@ class attribute:  # noqa: N801 - used as a function
         _core.Scope(**self._fields)  # a bad value shows here, not where the block begins
 
     def __enter__(self) -> None:
-        enter(_core.Scope(_current.get(), **self._fields))
+        enter(self, _core.Scope(_current.get(), **self._fields))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        leave()
+        leave(self)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """The function, with its calls charged so. Works for plain, async, generator and async generator functions."""
@@ -195,10 +203,11 @@ def bind(function: Callable[..., R], *args: Any, **kwargs: Any) -> Callable[...,
 
     @functools.wraps(function)
     def bound(*more: Any, **others: Any) -> R:
-        enter(scope)
+        owner = object()
+        enter(owner, scope)
         try:
             return function(*args, *more, **{**kwargs, **others})
         finally:
-            leave()
+            leave(owner)
 
     return bound

@@ -23,7 +23,8 @@ __all__ = ["main"]
 
 _COLUMNS: Final = (
     "id", "started_at", "provider", "model", "operation", "status", "error", "finish_reason", "input_tokens", "output_tokens",
-    "cache_read_tokens", "cache_write_tokens", "reasoning_tokens", "usage", "usage_status", "cost_usd", "cost_status",
+    "cache_read_tokens", "cache_write_tokens", "reasoning_tokens", "usage", "provider_usage", "usage_status",
+    "cost_usd", "cost_status",
     "computed_cost_usd", "cost_notes",
     "priced_as", "catalog", "latency_ms", "ttft_ms", "service_tier", "region", "batch", "agent", "feature",
     "team", "customer", "user", "session", "tags", "trace_id", "span_id", "parent_span_id",

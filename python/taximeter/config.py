@@ -40,6 +40,7 @@ _KNOWN: Final = frozenset(
         "durability",
         "enabled",
         "debug",
+        "keep_provider_usage",
         "backend",
         "budget_mb",
         "max_age",
@@ -67,6 +68,7 @@ class Settings(NamedTuple):
     state_dir: Path
     enabled: bool = True
     debug: bool = False
+    keep_provider_usage: bool = False
     instrument: bool | tuple[str, ...] = True
     backend: str = "mapped"
     budget: int | None = None
@@ -145,6 +147,7 @@ def resolve(arguments: Mapping[str, Any], environ: Mapping[str, str] | None = No
         state_dir=default_state_dir(environ) if state_dir is None else Path(state_dir).expanduser().absolute(),
         enabled=_flag("enabled", pick("enabled", True)) and not is_disabled,
         debug=_flag("debug", pick("debug", False)),
+        keep_provider_usage=_flag("keep_provider_usage", pick("keep_provider_usage", False)),
         instrument=_instrument(pick("instrument", True)),
         backend=backend,
         uses_ledger=uses_ledger,

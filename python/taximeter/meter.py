@@ -46,6 +46,10 @@ _RULES: Final = {
     "given_up": "the oldest events that waited for a destination were given up, for their age or because the journal is full",
     "truncated": "texts over 512 bytes are cut, tags over 64 or 12 KiB are left out",
     "unreadable_usage": "not a usage that is understood; the event is recorded without usage",
+    "usage_unreported": "the response says nothing of its usage; the event is recorded without",
+    "usage_interrupted": "the response ended before it said what it used; the event is recorded without",
+    "usage_malformed": "the response cannot be read; the event is recorded without usage",
+    "usage_not_json": "the response is neither JSON nor a stream of it; the event is recorded without usage",
     "contradictory_usage": "parts exceed the total that includes them, or overlap unknown; the event has no cost",
     "unreadable_catalog": "the price catalog in the state directory cannot be read; the embedded one stands for it",
 }
@@ -74,6 +78,7 @@ class Meter:
         durability: `"process"`: events survive the process, however it dies.
         enabled: `False` makes every call do nothing.
         debug: Log what the meter does, at DEBUG level.
+        keep_provider_usage: Keep the provider's own usage object beside each event of a client: names and counts as they came.
         backend: How the journal is written: `"mapped"`, `"written"` or `"memory"`.
         budget_mb: Most megabytes of the journal on disk; by default a twentieth of the free space, at most 512. When they are used
             up, the oldest events are given up, and counted.
@@ -100,6 +105,7 @@ class Meter:
         durability: str | None = None,
         enabled: bool | None = None,
         debug: bool | None = None,
+        keep_provider_usage: bool | None = None,
         backend: str | None = None,
         budget_mb: float | None = None,
         max_age: float | str | None = None,
@@ -306,9 +312,9 @@ class Meter:
         seconds = min(seconds, LONGEST_WAIT) if seconds > 0 else 0.0
         return FlushReport(*how(seconds))
 
-    def note_unreadable_usage(self, field: str) -> None:
-        """Count and warn about usage that could not be read before `track`."""
-        self._core.note_unreadable_usage(field)
+    def note(self, what: str, field: str) -> None:
+        """Count and warn about what was found before `track`, by its name in `stats()["remarks"]`."""
+        self._core.note(what, field)
 
     def stats(self) -> dict[str, Any]:
         """Counts of this process: events tracked, refused by reason, remarked upon, and delivered by destination."""
@@ -353,6 +359,11 @@ class Meter:
         """
         self._settle()
         return self._core.drop_dead_letters()
+
+    @property
+    def keeps_provider_usage(self) -> bool:
+        """Whether events of clients have the provider's own usage object beside them."""
+        return self.settings is not None and self.settings.keep_provider_usage
 
     @property
     def enabled(self) -> bool:
@@ -486,7 +497,7 @@ class Measurement:
             found, reported = ({}, None) if usage is None else normalize(usage, provider=provider, inclusive=inclusive)
         except UsageError as error:
             # The call was made and is recorded; what it used is not known.
-            self._meter.note_unreadable_usage(str(error).partition(" ")[0])
+            self._meter.note("unreadable_usage", str(error).partition(" ")[0])
             return {"usage_status": "missing"}
         cost = {} if reported is None or "cost_usd" in self._fields else {"cost_usd": reported}
         return {"usage": {**found, **counts}, **cost}

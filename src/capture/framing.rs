@@ -2,6 +2,10 @@
 
 use std::borrow::Cow;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+
 /// Bytes that may be the beginning of a blank line which the next bytes complete: all but the last of `\r\n\r\n`.
 pub(super) const LONGEST_PARTIAL_END: usize = 3;
 
@@ -14,6 +18,8 @@ pub enum Framing {
     Events,
     /// One in each line (`application/x-ndjson`).
     Lines,
+    /// Amazon's binary event stream: each says how long it is (`application/vnd.amazon.eventstream`).
+    Frames,
 }
 
 impl Framing {
@@ -24,15 +30,22 @@ impl Framing {
         Some(match kind.as_str() {
             "text/event-stream" => Self::Events,
             "application/x-ndjson" | "application/stream+json" | "application/jsonl" => Self::Lines,
+            "application/vnd.amazon.eventstream" => Self::Frames,
             kind if kind == "application/json" || kind.ends_with("+json") => Self::Body,
             _ => return None,
         })
+    }
+
+    /// Whether what was searched once without finding an end need not be searched again.
+    pub(super) fn has_delimiters(self) -> bool {
+        self != Self::Frames
     }
 
     /// Where the first message ends.
     pub(super) fn end(self, bytes: &[u8]) -> Option<usize> {
         match self {
             Self::Body => None,
+            Self::Frames => frame_end(bytes),
             Self::Events => event_end(bytes),
             Self::Lines => bytes.iter().position(|byte| *byte == b'\n').map(|place| place + 1),
         }
@@ -40,7 +53,50 @@ impl Framing {
 
     /// The JSON of a message.
     pub(super) fn data(self, message: &[u8]) -> Cow<'_, [u8]> {
-        if self == Self::Events { Cow::Owned(data_of(message)) } else { Cow::Borrowed(message.trim_ascii()) }
+        match self {
+            Self::Events => Cow::Owned(data_of(message)),
+            Self::Frames => payload_of(message),
+            Self::Body | Self::Lines => Cow::Borrowed(message.trim_ascii()),
+        }
+    }
+}
+
+/// Bytes of a frame around its headers and payload: two lengths and their checksum before, a checksum after.
+const FRAME_START: usize = 12;
+const FRAME_END: usize = 4;
+
+fn length_at(bytes: &[u8], at: usize) -> Option<usize> {
+    let bytes = bytes.get(at..at + 4)?;
+    bytes.try_into().ok().map(|bytes| u32::from_be_bytes(bytes) as usize)
+}
+
+/// Where the first frame ends. One that is too short to be one takes the rest with it: nothing after it can be told apart.
+fn frame_end(bytes: &[u8]) -> Option<usize> {
+    let total = length_at(bytes, 0)?;
+    if total < FRAME_START + FRAME_END {
+        return Some(bytes.len());
+    }
+    (bytes.len() >= total).then_some(total)
+}
+
+/// The JSON in a frame; that of an event of `InvokeModel` is packed into another.
+fn payload_of(frame: &[u8]) -> Cow<'_, [u8]> {
+    #[derive(Deserialize)]
+    struct Chunk<'a> {
+        #[serde(borrow)]
+        bytes: Cow<'a, str>,
+    }
+    let headers = length_at(frame, 4).unwrap_or(0);
+    let start = FRAME_START.saturating_add(headers);
+    let Some(payload) = frame.get(start..frame.len().saturating_sub(FRAME_END)) else { return Cow::Borrowed(b"") };
+    // Its name, the number for a text, the length of the value, the value.
+    let exception = b":message-type\x07\x00\x09exception";
+    if frame[FRAME_START..start].windows(exception.len()).any(|window| window == exception) {
+        return Cow::Borrowed(br#"{"type": "error"}"#);
+    }
+    match serde_json::from_slice::<Chunk<'_>>(payload).map(|chunk| STANDARD.decode(chunk.bytes.as_bytes())) {
+        Ok(Ok(inner)) => Cow::Owned(inner),
+        _ => Cow::Borrowed(payload),
     }
 }
 

@@ -1,14 +1,15 @@
 //! Reading usage off provider responses as their bytes pass by.
 //!
 //! A [`Scanner`] is fed what the client library reads, keeps counters and never content, and ends with a [`Summary`]. It takes
-//! JSON bodies, event streams and lines of JSON, plain or gzip. Anything it cannot read makes usage missing, never wrong.
+//! JSON bodies, event streams, Amazon's frames and lines of JSON, plain or gzip. Anything it cannot read makes usage missing, never wrong.
 
 mod framing;
 mod scanner;
+mod strip;
 mod tables;
 mod usage;
 mod wire;
 
 pub use framing::Framing;
-pub use scanner::{Options, Scanner, Summary};
-pub use usage::{Dialect, Family, Report, normalize};
+pub use scanner::{Gap, Options, Scanner, Summary};
+pub use usage::{Dialect, Family, Part, Report, normalize};

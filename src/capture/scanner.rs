@@ -5,10 +5,11 @@ use std::time::Instant;
 
 use flate2::Compression;
 use flate2::write::{GzEncoder, MultiGzDecoder};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::framing::{Framing, LONGEST_PARTIAL_END};
-use super::usage::{Dialect, Family, normalize};
+use super::strip::without_null_usage;
+use super::usage::{Dialect, Family, Part, normalize};
 use super::wire::{Lenient, Message, text};
 use crate::event::{Usage, UsageStatus};
 use crate::money::Usd;
@@ -28,8 +29,19 @@ pub struct Options {
     pub framing: Framing,
     /// Compressed with gzip.
     pub is_gzip: bool,
-    /// Take the chunk out that only reports usage: it was asked for on the caller's behalf.
+    /// Take out what only reports usage, or that there is none yet: it was asked for on the caller's behalf.
     pub strips_usage: bool,
+}
+
+/// Why no usage was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gap {
+    /// The response is whole and says nothing of it.
+    Unreported,
+    /// The response ended before it would have been said: it was left, or cut.
+    Interrupted,
+    /// The bytes are not what they say they are: broken JSON, frames or compression, or more than fits.
+    Malformed,
 }
 
 /// What a response said of itself.
@@ -39,6 +51,12 @@ pub struct Summary {
     pub model: Option<String>,
     /// What was used.
     pub usage: Usage,
+    /// What other models used for it, each billed by its own rates.
+    pub parts: Vec<Part>,
+    /// The provider's own report, as JSON.
+    pub report: Option<String>,
+    /// Why there is none.
+    pub gap: Option<Gap>,
     /// What the provider says it charges.
     pub cost: Option<Usd>,
     /// A field of the usage that is no count; the usage is then missing.
@@ -55,6 +73,17 @@ pub struct Summary {
     pub first_token: Option<Instant>,
 }
 
+/// How much of a response can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sight {
+    /// All so far.
+    Clear,
+    /// A message was no JSON; others may be.
+    Blurred,
+    /// Nothing any more.
+    Blind,
+}
+
 /// Reads one response.
 pub struct Scanner {
     options: Options,
@@ -65,8 +94,7 @@ pub struct Scanner {
     searched: usize,
     /// An event grew too large: let it pass to its end.
     is_skipping: bool,
-    /// The bytes cannot be read.
-    is_blind: bool,
+    sight: Sight,
     /// The last event said that there are no more.
     has_ended: bool,
     found: Summary,
@@ -85,7 +113,7 @@ impl Scanner {
             pending: Vec::new(),
             searched: 0,
             is_skipping: false,
-            is_blind: false,
+            sight: Sight::Clear,
             has_ended: false,
             found: Summary::default(),
             report: None,
@@ -97,7 +125,7 @@ impl Scanner {
         let strips = self.options.strips_usage;
         let mut kept = Vec::new();
         let decoded = self.decode(bytes);
-        if self.is_blind && self.decoder.is_some() {
+        if self.sight == Sight::Blind && self.decoder.is_some() {
             // What cannot be decompressed here cannot be there either, and that is for the client to say.
             self.encoder = None;
             return None;
@@ -115,7 +143,7 @@ impl Scanner {
     fn decode(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
         let decoder = self.decoder.as_mut()?;
         if decoder.write_all(bytes).and_then(|()| decoder.flush()).is_err() {
-            self.is_blind = true;
+            self.sight = Sight::Blind;
         }
         Some(std::mem::take(decoder.get_mut()))
     }
@@ -133,14 +161,14 @@ impl Scanner {
     }
 
     fn scan(&mut self, bytes: &[u8], kept: &mut Vec<u8>) {
-        if self.is_blind {
+        if self.sight == Sight::Blind {
             kept.extend_from_slice(bytes);
             return;
         }
         self.pending.extend_from_slice(bytes);
         if self.options.framing == Framing::Body {
             if self.pending.len() > MAX_PENDING {
-                self.is_blind = true;
+                self.sight = Sight::Blind;
                 self.pending = Vec::new();
             }
             return;
@@ -148,14 +176,19 @@ impl Scanner {
         let (framing, strips) = (self.options.framing, self.options.strips_usage);
         let mut pending = std::mem::take(&mut self.pending);
         let mut done = 0;
-        while let from = self.searched.max(done)
+        let mut searched = if framing.has_delimiters() { self.searched } else { 0 };
+        while let from = searched.max(done)
             && let Some(length) = framing.end(&pending[from..])
         {
             let message = &pending[done..from + length];
             done = from + length;
+            searched = done;
             let is_ours = !std::mem::take(&mut self.is_skipping) && self.event(&framing.data(message));
             if strips && !is_ours {
-                kept.extend_from_slice(message);
+                match without_null_usage(message) {
+                    Some(rest) => kept.extend(rest),
+                    None => kept.extend_from_slice(message),
+                }
             }
         }
         pending.drain(..done);
@@ -181,14 +214,20 @@ impl Scanner {
             self.has_ended = true;
             return false;
         }
-        let Ok(message) = serde_json::from_slice::<Message>(data) else { return false };
+        let Ok(message) = Message::read(data) else {
+            // Comments and pings of an event stream have no data.
+            if !data.is_empty() && self.sight == Sight::Clear {
+                self.sight = Sight::Blurred;
+            }
+            return false;
+        };
         self.message(&message, true);
         let has_usage = message.usage.as_ref().is_some_and(Value::is_object);
         has_usage && message.choices.as_ref().is_some_and(Vec::is_empty)
     }
 
     fn message(&mut self, message: &Message, is_event: bool) {
-        let kind = text(message.r#type.as_ref()).unwrap_or_default();
+        let kind = text(message.r#type.as_ref()).or(text(message.event_type.as_ref())).unwrap_or_default();
         if self.found.first_token.is_none() && is_event && message.is_part(kind) {
             self.found.first_token = Some(Instant::now());
         }
@@ -219,23 +258,27 @@ impl Scanner {
             replace(&mut self.found.service_tier, usage.get("speed").filter(|speed| speed.as_str() == Some("fast")));
             merge(&mut self.report, &usage);
         }
+        if let Some(tools) = message.tool_usage.as_ref().filter(|tools| tools.is_object()) {
+            merge(&mut self.report, &json!({"tool_usage": tools, "tools": message.tools}));
+        }
         // Bedrock's streams end with the message that carries usage.
         let is_last = match self.options.family {
             Family::Converse => message.usage.is_some(),
             Family::Invoke => message.bedrock.is_some(),
             _ => false,
         };
-        self.has_ended |= is_last
-            || message.done == Some(Value::Bool(true))
-            || text(message.event_type.as_ref()) == Some("stream-end");
+        self.has_ended |= is_last || message.done == Some(Value::Bool(true));
         self.found.is_error |= kind == "error" || (is_event && message.error.is_some());
         match kind {
             // Streams of Cohere's, and OpenAI's of images and transcripts, end with the event that carries usage.
             "message_stop"
             | "message-end"
+            | "stream-end"
             | "image_generation.completed"
             | "image_edit.completed"
-            | "transcript.text.done" => {
+            | "transcript.text.done"
+            | "conversation.response.done"
+            | "interaction.completed" => {
                 self.has_ended = true;
             }
             "response.completed" | "response.incomplete" | "response.failed" => {
@@ -247,8 +290,10 @@ impl Scanner {
             }
             _ => {}
         }
-        if let Some(response) = message.response.as_ref().and_then(Lenient::known) {
-            self.message(response, false);
+        for whole in [&message.response, &message.interaction] {
+            if let Some(whole) = whole.as_ref().and_then(Lenient::known) {
+                self.message(whole, false);
+            }
         }
         if let Some(inner) = message.message.as_ref().and_then(Lenient::known) {
             self.message(inner, false);
@@ -257,7 +302,7 @@ impl Scanner {
 
     /// What is still to be passed on after the last bytes, when something is being taken out.
     pub fn finish_bytes(&mut self) -> Option<Vec<u8>> {
-        if !self.options.strips_usage || (self.is_blind && self.decoder.is_some()) {
+        if !self.options.strips_usage || (self.sight == Sight::Blind && self.decoder.is_some()) {
             return None;
         }
         let rest = if self.options.framing == Framing::Body { Vec::new() } else { self.pending.clone() };
@@ -280,16 +325,22 @@ impl Scanner {
             if !self.is_skipping && !data.is_empty() {
                 self.event(&data);
             }
-        } else if !self.is_blind
-            && let Ok(message) = serde_json::from_slice::<Message>(&rest)
+        } else if self.sight != Sight::Blind
+            && let Ok(message) = Message::read(&rest)
         {
             self.has_ended = true;
             self.message(&message, false);
             keep(&mut self.found.finish_reason, message.status.as_ref().filter(|_| message.choices.is_none()));
         }
         let Options { family, dialect, .. } = self.options;
-        let report = self.report.as_ref().and_then(|report| normalize(report, Some(family), dialect));
+        let raw = self.report.take();
+        let report = raw.as_ref().and_then(|report| normalize(report, Some(family), dialect));
         self.found.unreadable = report.as_ref().and_then(|report| report.unreadable);
+        self.found.gap = report.is_none().then(|| self.gap(&rest));
+        self.found.report = raw.map(|mut report| {
+            report.as_object_mut().map(|fields| fields.remove("tools"));
+            report.to_string()
+        });
         let report = report.filter(|report| report.unreadable.is_none());
         self.found.usage_status = match report {
             None => UsageStatus::Missing,
@@ -297,8 +348,22 @@ impl Scanner {
             Some(_) => UsageStatus::Partial,
         };
         let report = report.unwrap_or_default();
-        (self.found.usage, self.found.cost) = (report.usage, report.cost);
+        (self.found.usage, self.found.cost, self.found.parts) = (report.usage, report.cost, report.parts);
         self.found
+    }
+
+    /// Why there is no usage, after the end; `rest` is what came after the last whole message.
+    fn gap(&self, rest: &[u8]) -> Gap {
+        if self.sight != Sight::Clear || self.is_skipping {
+            Gap::Malformed
+        } else if self.has_ended {
+            Gap::Unreported
+        } else if self.options.framing == Framing::Body {
+            let is_cut = serde_json::from_slice::<serde::de::IgnoredAny>(rest).is_err_and(|error| error.is_eof());
+            if is_cut { Gap::Interrupted } else { Gap::Malformed }
+        } else {
+            Gap::Interrupted
+        }
     }
 }
 

@@ -70,6 +70,18 @@ pub(super) const RESPONSES: &[Field] = &[
     field(&["output_tokens_details", "audio_tokens"], "output_audio_tokens"),
     field(&["output_tokens_details", "image_tokens"], "output_image_tokens"),
     field(&["tool_calls_details", "search_web", "invocation"], "web_searches"),
+    field(&["tool_usage", "web_search", "num_requests"], "web_searches"),
+];
+
+/// OpenAI's tool that generates images, as it reports what its own model used.
+pub(super) const IMAGE_TOOL: &[Field] = &[
+    field(&["input_tokens"], "input_tokens"),
+    field(&["output_tokens"], "output_tokens"),
+    field(&["cached_tokens"], "cache_read_tokens"),
+    field(&["input_tokens_details", "image_tokens"], "input_image_tokens"),
+    field(&["output_tokens_details", "image_tokens"], "output_image_tokens"),
+    field(&["cached_tokens_details", "cached_image_tokens"], "cache_image_read_tokens"),
+    field(&["cached_tokens_details", "cached_text_tokens"], "cache_text_read_tokens"),
 ];
 
 /// OpenAI's realtime and xAI's: the singular `_token_details`, by modality.
@@ -153,6 +165,29 @@ pub(super) const GEMINI: &[Field] = &[
     field(&["toolUsePromptTokensDetails", "modality=DOCUMENT", "tokenCount"], "input_image_tool_tokens"),
     field(&["toolUsePromptTokensDetails", "modality=VIDEO", "tokenCount"], "input_video_tokens"),
     field(&["toolUsePromptTokensDetails", "modality=VIDEO", "tokenCount"], "input_video_tool_tokens"),
+];
+
+/// Gemini's interactions, by the names of an interface of its own.
+pub(super) const INTERACTION_TOTALS: &[Field] =
+    &[field(&["total_input_tokens"], "input_tokens"), field(&["total_output_tokens"], "output_tokens")];
+
+pub(super) const INTERACTIONS: &[Field] = &[
+    field(&["total_cached_tokens"], "cache_read_tokens"),
+    field(&["total_thought_tokens"], "output_reasoning_tokens"),
+    field(&["total_tool_use_tokens"], "input_tool_tokens"),
+    field(&["cached_tokens_by_modality", "modality=text", "tokens"], "cache_text_read_tokens"),
+    field(&["cached_tokens_by_modality", "modality=audio", "tokens"], "cache_audio_read_tokens"),
+    field(&["cached_tokens_by_modality", "modality=image", "tokens"], "cache_image_read_tokens"),
+    field(&["cached_tokens_by_modality", "modality=document", "tokens"], "cache_image_read_tokens"),
+    field(&["cached_tokens_by_modality", "modality=video", "tokens"], "cache_video_read_tokens"),
+    field(&["input_tokens_by_modality", "modality=audio", "tokens"], "input_audio_tokens"),
+    field(&["input_tokens_by_modality", "modality=image", "tokens"], "input_image_tokens"),
+    field(&["input_tokens_by_modality", "modality=document", "tokens"], "input_image_tokens"),
+    field(&["input_tokens_by_modality", "modality=video", "tokens"], "input_video_tokens"),
+    field(&["output_tokens_by_modality", "modality=audio", "tokens"], "output_audio_tokens"),
+    field(&["output_tokens_by_modality", "modality=image", "tokens"], "output_image_tokens"),
+    field(&["output_tokens_by_modality", "modality=video", "tokens"], "output_video_tokens"),
+    field(&["grounding_tool_count", "type=google_search", "count"], "web_searches"),
 ];
 
 pub(super) const COHERE: &[Field] = &[

@@ -8,6 +8,7 @@
 //! | Anthropic messages | `input_tokens`, without cache | two fields to add | inside `output_tokens` |
 //! | Bedrock Converse | `inputTokens`, without cache | two fields to add | inside `outputTokens` |
 //! | Gemini | `promptTokenCount`, a total; tool use beside it | inside | beside `candidatesTokenCount` |
+//! | – its interactions | `total_input_tokens`, the same | inside | beside `total_output_tokens` |
 //! | Cohere | `billed_units`, what is charged | – | inside |
 //! | Ollama | `prompt_eval_count` | – | inside `eval_count` |
 //! | LangChain, OpenTelemetry, litellm | a total, whoever the provider is | inside | inside |
@@ -68,6 +69,17 @@ pub struct Report {
     pub cost: Option<Usd>,
     /// A field that is there and no count: then the usage is not to be relied on.
     pub unreadable: Option<&'static str>,
+    /// What other models used, beside it.
+    pub parts: Vec<Part>,
+}
+
+/// What a model that was called for another's answer used. It is billed by its own rates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The model.
+    pub model: String,
+    /// Counts by unit.
+    pub usage: Usage,
 }
 
 impl Family {
@@ -119,6 +131,7 @@ impl Family {
             Self::OpenAi if is_chat(report) => tables::CHAT,
             Self::OpenAi => tables::RESPONSES,
             Self::Anthropic => tables::ANTHROPIC,
+            Self::Gemini if find(report, &[INTERACTION.prompt]).is_some() => tables::INTERACTIONS,
             Self::Gemini => tables::GEMINI,
             Self::Converse => tables::CONVERSE,
             Self::Invoke => tables::INVOKE,
@@ -172,7 +185,11 @@ pub fn normalize(report: &Value, family: Option<Family>, dialect: Dialect) -> Op
     let family = family.unwrap_or_else(|| Family::of(report));
     let mut usage = Usage::default();
     let fields = family.fields(report);
-    let totals = if family == Family::Gemini { tables::GEMINI_TOTALS } else { &[] };
+    let totals = match family {
+        Family::Gemini if find(report, &[INTERACTION.prompt]).is_some() => tables::INTERACTION_TOTALS,
+        Family::Gemini => tables::GEMINI_TOTALS,
+        _ => &[],
+    };
     let unreadable = totals.iter().chain(fields).find_map(|field| unreadable(report, field));
     add_all(&mut usage, report, fields);
     match family {
@@ -190,7 +207,10 @@ pub fn normalize(report: &Value, family: Option<Family>, dialect: Dialect) -> Op
             total_of_lifetimes(&mut usage, true);
             converse(&mut usage, report);
         }
-        Family::Gemini => gemini(&mut usage, report),
+        Family::Gemini => {
+            let is_interaction = find(report, &[INTERACTION.prompt]).is_some();
+            gemini(&mut usage, report, if is_interaction { &INTERACTION } else { &GENERATION });
+        }
         Family::LangChain => {
             total_of_lifetimes(&mut usage, false);
             // Realtime usage has the same two objects, with other names inside.
@@ -199,7 +219,34 @@ pub fn normalize(report: &Value, family: Option<Family>, dialect: Dialect) -> Op
         Family::Invoke | Family::Cohere | Family::Ollama | Family::OpenTelemetry => {}
     }
     let is_something = !usage.is_empty() || unreadable.is_some();
-    is_something.then(|| Report { usage, cost: dialect.cost(report), unreadable })
+    is_something.then(|| Report { usage, cost: dialect.cost(report), unreadable, parts: parts(report, family) })
+}
+
+/// What other models used: Anthropic's advisors and OpenAI's tool that generates images. Neither is in the totals beside it.
+fn parts(report: &Value, family: Family) -> Vec<Part> {
+    let part = |model: &str, holder: &Value, fields: &'static [Field]| {
+        let mut usage = Usage::default();
+        add_all(&mut usage, holder, fields);
+        let has_any = usage.iter().any(|(_, count)| count > 0);
+        has_any.then(|| Part { model: model.to_owned(), usage })
+    };
+    let list = |name: &str| report.get(name).and_then(Value::as_array).into_iter().flatten();
+    let of_type = |item: &Value, kind: &str| item.get("type").and_then(Value::as_str) == Some(kind);
+    let model = |item: &Value| item.get("model").and_then(Value::as_str).map(str::to_owned);
+    match family {
+        Family::Anthropic => list("iterations")
+            .filter(|item| of_type(item, "advisor_message"))
+            .filter_map(|item| part(&model(item)?, item, tables::ANTHROPIC))
+            .collect(),
+        Family::OpenAi => {
+            // Where the request did not choose its model, the response does not name it, and it has no price.
+            let chosen = list("tools").find(|tool| of_type(tool, "image_generation")).and_then(model);
+            let images = find(report, &["tool_usage", "image_gen"]);
+            let name = chosen.as_deref().unwrap_or("image_generation");
+            images.and_then(|images| part(name, images, tables::IMAGE_TOOL)).into_iter().collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// Whether the names are those of chat completions.
@@ -354,13 +401,36 @@ fn converse(usage: &mut Usage, report: &Value) {
     }
 }
 
+/// What Gemini calls its totals.
+struct Totals {
+    prompt: &'static str,
+    tool: &'static str,
+    answer: &'static str,
+    thoughts: &'static str,
+    all: &'static str,
+}
+
+const GENERATION: Totals = Totals {
+    prompt: "promptTokenCount",
+    tool: "toolUsePromptTokenCount",
+    answer: "candidatesTokenCount",
+    thoughts: "thoughtsTokenCount",
+    all: "totalTokenCount",
+};
+const INTERACTION: Totals = Totals {
+    prompt: "total_input_tokens",
+    tool: "total_tool_use_tokens",
+    answer: "total_output_tokens",
+    thoughts: "total_thought_tokens",
+    all: "total_tokens",
+};
+
 /// Thoughts and tool use lie beside the answer and the prompt unless the total says otherwise.
-fn gemini(usage: &mut Usage, report: &Value) {
+fn gemini(usage: &mut Usage, report: &Value, names: &Totals) {
     let own = |name: &str| count(report, &[name]).unwrap_or(0);
-    let [prompt, tool, answer, thoughts] =
-        ["promptTokenCount", "toolUsePromptTokenCount", "candidatesTokenCount", "thoughtsTokenCount"].map(own);
+    let [prompt, tool, answer, thoughts] = [names.prompt, names.tool, names.answer, names.thoughts].map(own);
     let (mut tool_beside, mut thoughts_beside) = (tool, thoughts);
-    if let Some(total) = count(report, &["totalTokenCount"]) {
+    if let Some(total) = count(report, &[names.all]) {
         let base = prompt + answer;
         for (with_tool, with_thoughts) in [(tool, thoughts), (0, thoughts), (tool, 0), (0, 0)] {
             if total == base + with_tool + with_thoughts {
@@ -369,10 +439,10 @@ fn gemini(usage: &mut Usage, report: &Value) {
             }
         }
     }
-    if prompt + tool > 0 || find(report, &["promptTokenCount"]).is_some() {
+    if prompt + tool > 0 || find(report, &[names.prompt]).is_some() {
         usage.set(Unit::INPUT_TOKENS, (prompt + tool_beside).min(MAX_COUNT));
     }
-    if answer + thoughts > 0 || find(report, &["candidatesTokenCount"]).is_some() {
+    if answer + thoughts > 0 || find(report, &[names.answer]).is_some() {
         usage.set(Unit::OUTPUT_TOKENS, (answer + thoughts_beside).min(MAX_COUNT));
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::usage::Family;
 
@@ -34,14 +34,20 @@ pub(super) struct Message {
     #[serde(alias = "usageMetadata", alias = "usage_metadata")]
     pub(super) gemini_usage: Option<Value>,
     pub(super) candidates: Option<Lenient<Vec<Candidate>>>,
+    /// OpenAI's tools that run at its side, beside the usage of the model.
+    pub(super) tool_usage: Option<Value>,
+    pub(super) tools: Option<Value>,
+    /// The whole of one of Gemini's interactions, in events of its life.
+    pub(super) interaction: Option<Lenient<Box<Message>>>,
     /// Groq's streams have usage here, beside or instead of where everybody has it.
     pub(super) x_groq: Option<Lenient<Groq>>,
     /// Bedrock's, in the last message of a stream of whatever form.
     #[serde(rename = "amazon-bedrock-invocationMetrics")]
     pub(super) bedrock: Option<Value>,
-    /// Cohere's: usage of its first version, of embeddings and of reranking; what an event of the first version is; why it ended.
-    pub(super) meta: Option<Value>,
+    /// What an event is, in Gemini's interactions and Cohere's first version.
     pub(super) event_type: Option<Value>,
+    /// Cohere's: usage of its first version, of embeddings and of reranking; why it ended.
+    pub(super) meta: Option<Value>,
     pub(super) finish_reason: Option<Value>,
     /// Ollama's: all at the top.
     pub(super) done: Option<Value>,
@@ -51,13 +57,23 @@ pub(super) struct Message {
 }
 
 impl Message {
+    /// Reads one. What is odd about a part that matters less does not hide the usage: a name that comes twice means the last, as
+    /// everywhere else, and choices that are none are left out.
+    pub(super) fn read(data: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(data).or_else(|error| {
+            let mut fields: Map<String, Value> = serde_json::from_slice(data).map_err(|_| error)?;
+            fields.remove("choices");
+            serde_json::from_value(Value::Object(fields))
+        })
+    }
+
     /// Whether it is a part of the answer, of this kind.
     pub(super) fn is_part(&self, kind: &str) -> bool {
         let has_candidates = self.candidates.as_ref().and_then(Lenient::known).is_some_and(|all| !all.is_empty());
         kind.ends_with("delta")
             || has_candidates
             || self.choices.as_ref().is_some_and(|choices| !choices.is_empty())
-            || text(self.event_type.as_ref()) == Some("text-generation")
+            || kind == "text-generation"
             || self.done.is_some()
     }
 

@@ -12,7 +12,7 @@
 //! an older one share a state directory; the version rises only when the fixed part changes. A field that comes twice means the
 //! last: the attribution of a scope is encoded once, put before the call's own, and overridden by it.
 
-use super::limits::{MAX_EVENT, MAX_TAG_BYTES, MAX_TAG_KEY, MAX_TAGS, MAX_TEXT, cut};
+use super::limits::{MAX_EVENT, MAX_REPORT, MAX_TAG_BYTES, MAX_TAG_KEY, MAX_TAGS, MAX_TEXT, cut};
 use super::{Attribution, CostNotes, CostStatus, Status, Unit, Usage, UsageEvent, UsageStatus};
 use crate::money::Usd;
 
@@ -40,6 +40,7 @@ mod field {
     pub(super) const PARENT_SPAN_ID: u8 = 16;
     pub(super) const PRICED_AS: u8 = 17;
     pub(super) const CATALOG: u8 = 18;
+    pub(super) const PROVIDER_USAGE: u8 = 19;
     /// Varint key length, key, value.
     pub(super) const TAG: u8 = 32;
     /// Pairs of unit number u8 and count varint.
@@ -107,6 +108,11 @@ pub fn encode(event: &UsageEvent<'_>, layers: &[&[u8]], out: &mut Vec<u8>) -> u3
         }
     }
     put_usage(out, &event.usage);
+    match event.provider_usage {
+        Some(report) if report.len() > MAX_REPORT => cuts += 1,
+        Some(report) => put_bytes(out, field::PROVIDER_USAGE, report.as_bytes()),
+        None => {}
+    }
     put_cost(out, field::COST, event.cost);
     put_cost(out, field::COMPUTED_COST, event.computed_cost);
     put_number(out, field::LATENCY_US, event.latency_us);
@@ -286,6 +292,7 @@ fn read_field<'a>(event: &mut UsageEvent<'a>, number: u8, value: &'a [u8]) -> Re
         field::SPAN_ID => event.span_id = Some(text()?),
         field::PARENT_SPAN_ID => event.parent_span_id = Some(text()?),
         field::PRICED_AS => event.priced_as = Some(text()?),
+        field::PROVIDER_USAGE => event.provider_usage = Some(text()?),
         field::CATALOG => event.catalog = Some(text()?),
         field::AGENT => attribution.agent = Some(text()?),
         field::FEATURE => attribution.feature = Some(text()?),
@@ -362,6 +369,7 @@ mod tests {
             model: "gpt-4o",
             operation: "chat",
             usage,
+            provider_usage: Some(r#"{"prompt_tokens":1200}"#),
             cost: Some(Usd::from_units(-5)),
             cost_status: CostStatus::Priced,
             latency_us: Some(u64::MAX),
@@ -426,6 +434,7 @@ mod tests {
         let keys: Vec<String> = (0..10_000).map(|n| format!("key-{n}")).collect();
         let mut event = sample();
         event.model = &long;
+        event.provider_usage = Some(&long);
         event.attribution.tags = keys.iter().map(|key| (key.as_str(), long.as_str())).collect();
         let mut layer = Vec::new();
         encode_attribution(&event.attribution, &mut layer);
@@ -433,7 +442,7 @@ mod tests {
         assert!(encode(&event, &[&layer, &layer], &mut out) > 9_900);
         assert!(out.len() <= MAX_EVENT);
         let back = decode(&out).unwrap();
-        assert_eq!(back.model.len(), MAX_TEXT);
+        assert_eq!((back.model.len(), back.provider_usage), (MAX_TEXT, None));
         assert!(back.model.ends_with('…'));
     }
 

@@ -37,6 +37,9 @@ impl Serialize for UsageEvent<'_> {
         map.serialize_entry("operation", self.operation)?;
         map.serialize_entry("status", self.status.name())?;
         map.serialize_entry("usage", &self.usage)?;
+        if let Some(report) = self.provider_usage {
+            map.serialize_entry("provider_usage", &serde_json::from_str::<serde_json::Value>(report).ok())?;
+        }
         map.serialize_entry("usage_status", self.usage_status.name())?;
         map.serialize_entry("cost_usd", &self.cost.map(|cost| cost.to_string()))?;
         map.serialize_entry("cost_status", self.cost_status.name())?;

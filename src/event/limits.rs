@@ -6,14 +6,16 @@
 
 /// Bytes of one text field or tag value, the ellipsis of a cut one included.
 pub const MAX_TEXT: usize = 512;
+/// Bytes of a provider's own report of usage; a longer one is left out, for half of it is no JSON.
+pub const MAX_REPORT: usize = 2 * 1024;
 /// Bytes of one tag key.
 pub const MAX_TAG_KEY: usize = 128;
 /// Tags in one layer of attribution.
 pub const MAX_TAGS: usize = 64;
 /// Bytes of keys and values in one layer of attribution.
 pub const MAX_TAG_BYTES: usize = 12 * 1024;
-/// Bytes of one encoded event: three full layers of attribution (46 KiB), every other text (6 KiB) and every unit (1 KiB) fit it,
-/// and it fits the smallest chunk (60 KiB).
+/// Bytes of one encoded event: three full layers of attribution (46 KiB), every other text (6 KiB), a report (2 KiB) and every unit
+/// (1 KiB) fit it, and it fits the smallest chunk (60 KiB).
 pub const MAX_EVENT: usize = 56 * 1024;
 
 const ELLIPSIS: &str = "…";

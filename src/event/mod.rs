@@ -207,6 +207,8 @@ pub struct UsageEvent<'a> {
     pub finish_reason: Option<&'a str>,
     /// Counts by unit.
     pub usage: Usage,
+    /// The provider's own report of it, a JSON object; kept when that is asked for.
+    pub provider_usage: Option<&'a str>,
     /// Whether the usage is complete.
     pub usage_status: UsageStatus,
     /// The cost that counts: the reported one if there is one, else the computed one.

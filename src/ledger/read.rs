@@ -120,7 +120,9 @@ fn json(column: &str, value: ValueRef<'_>) -> Json {
         ("started_at", ValueRef::Integer(ns)) => time_text(ns.max(0) as u64).into(),
         ("batch", ValueRef::Integer(flag)) => (flag != 0).into(),
         ("cost_notes", ValueRef::Text(names)) => String::from_utf8_lossy(names).split(',').collect(),
-        ("usage" | "tags", ValueRef::Text(text)) => serde_json::from_slice(text).unwrap_or(Json::Null),
+        ("usage" | "provider_usage" | "tags", ValueRef::Text(text)) => {
+            serde_json::from_slice(text).unwrap_or(Json::Null)
+        }
         (_, ValueRef::Integer(number)) => number.into(),
         (_, ValueRef::Real(number)) => number.into(),
         (_, ValueRef::Text(text)) => String::from_utf8_lossy(text).into(),

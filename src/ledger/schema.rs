@@ -89,6 +89,9 @@ CREATE TABLE repricings (
 );
 CREATE INDEX repricings_by_event ON repricings (id);
 ",
+    "
+ALTER TABLE events ADD COLUMN provider_usage TEXT;  -- the provider's own report of usage, as JSON; kept when asked
+",
 ];
 
 /// Brings a file to the schema of this version. Safe while other processes do the same.

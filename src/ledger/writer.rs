@@ -16,9 +16,9 @@ const INSERT: &str = "INSERT OR IGNORE INTO events (id, started_at, provider, mo
     input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, usage, usage_status,
     cost_usd, cost_status, computed_cost_usd, priced_as, catalog, latency_ms, ttft_ms, service_tier, region, batch,
     agent, feature, team, customer, user, session, tags, trace_id, span_id, parent_span_id,
-    cost_notes)
+    cost_notes, provider_usage)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25,
-    ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36)";
+    ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37)";
 
 const NANOSECONDS_PER_HOUR: u64 = 3_600_000_000_000;
 
@@ -199,6 +199,7 @@ fn insert_event(insert: &mut CachedStatement<'_>, event: &UsageEvent<'_>) -> Res
         event.span_id,
         event.parent_span_id,
         notes_text(event.cost_notes),
+        event.provider_usage,
     ])?;
     Ok(inserted == 1)
 }

@@ -74,13 +74,21 @@ pub enum Count {
     UnreadableUsage,
     /// Usage whose parts exceed their total; the event is kept, without a cost.
     ContradictoryUsage,
+    /// A response was whole and said nothing of usage.
+    UsageUnreported,
+    /// A response ended before it had said what it used.
+    UsageInterrupted,
+    /// A response was not what it said it is: broken JSON, frames or compression.
+    UsageMalformed,
+    /// A response was neither JSON nor a stream of it.
+    UsageNotJson,
     /// A catalog on disk that cannot be read; the embedded one stands for it.
     UnreadableCatalog,
 }
 
 impl Count {
     /// Every count.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 17] = [
         Self::MissingProvider,
         Self::MissingModel,
         Self::InvalidUsage,
@@ -93,6 +101,10 @@ impl Count {
         Self::Truncated,
         Self::UnreadableUsage,
         Self::ContradictoryUsage,
+        Self::UsageUnreported,
+        Self::UsageInterrupted,
+        Self::UsageMalformed,
+        Self::UsageNotJson,
         Self::UnreadableCatalog,
     ];
 
@@ -112,6 +124,10 @@ impl Count {
             Self::Truncated => "truncated",
             Self::UnreadableUsage => "unreadable_usage",
             Self::ContradictoryUsage => "contradictory_usage",
+            Self::UsageUnreported => "usage_unreported",
+            Self::UsageInterrupted => "usage_interrupted",
+            Self::UsageMalformed => "usage_malformed",
+            Self::UsageNotJson => "usage_not_json",
             Self::UnreadableCatalog => "unreadable_catalog",
         }
     }

@@ -8,8 +8,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
 use super::convert::{decimal, usage_error};
-use crate::capture::{Dialect, Family, Framing, Options, Scanner, normalize};
+use crate::capture::{Dialect, Family, Framing, Gap, Options, Scanner, normalize};
 use crate::event::Usage;
+use crate::meter::Count;
 use crate::pricing::canonical_provider;
 
 /// Reads one response as its bytes pass by.
@@ -64,6 +65,15 @@ impl PyScanner {
         let summary = PyDict::new(py);
         summary.set_item("model", found.model)?;
         summary.set_item("usage", usage_dict(py, &found.usage)?)?;
+        let parts = found.parts.iter().map(|part| Ok((part.model.as_str(), usage_dict(py, &part.usage)?)));
+        summary.set_item("parts", parts.collect::<PyResult<Vec<_>>>()?)?;
+        summary.set_item("provider_usage", found.report)?;
+        let gap = found.gap.map(|gap| match gap {
+            Gap::Unreported => Count::UsageUnreported,
+            Gap::Interrupted => Count::UsageInterrupted,
+            Gap::Malformed => Count::UsageMalformed,
+        });
+        summary.set_item("gap", gap.map(Count::name))?;
         summary.set_item("cost_usd", found.cost.map(|cost| decimal(py, cost)).transpose()?)?;
         summary.set_item("unreadable", found.unreadable)?;
         summary.set_item("usage_status", found.usage_status.name())?;

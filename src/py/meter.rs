@@ -149,7 +149,8 @@ impl PyMeter {
         *, provider=None, model=None, input_tokens=None, output_tokens=None, tags=None, feature=None, team=None, agent=None,
         customer=None, user=None, session=None, cache_read_tokens=None, cache_write_tokens=None, reasoning_tokens=None, usage=None,
         operation=None, latency_ms=None, ttft_ms=None, status=None, error=None, finish_reason=None, service_tier=None, region=None,
-        batch=None, cost_usd=None, started_at=None, trace_id=None, span_id=None, parent_span_id=None, usage_status=None
+        batch=None, cost_usd=None, started_at=None, trace_id=None, span_id=None, parent_span_id=None, usage_status=None,
+        provider_usage=None
     ))]
     #[expect(clippy::too_many_arguments, reason = "the fields of an event")]
     fn track(
@@ -185,6 +186,7 @@ impl PyMeter {
         span_id: Option<&Bound<'_, PyAny>>,
         parent_span_id: Option<&Bound<'_, PyAny>>,
         usage_status: Option<&Bound<'_, PyAny>>,
+        provider_usage: Option<&Bound<'_, PyAny>>,
     ) -> PyReceipt {
         if !self.is_configured.load(Ordering::Acquire) {
             // It may have been tried and failed: then events are kept in memory, and the failure was reported.
@@ -211,6 +213,7 @@ impl PyMeter {
             span_id,
             parent_span_id,
             usage_status,
+            provider_usage,
         };
         let arguments = Arguments {
             provider,
@@ -342,10 +345,12 @@ impl PyMeter {
         Ok((repriced.examined, rows))
     }
 
-    /// Counts a usage that could not be read before `track()`, and warns of it.
-    fn note_unreadable_usage(&self, py: Python<'_>, field: &str) {
-        self.core.count(Count::UnreadableUsage, 1);
-        self.warn(py, Count::UnreadableUsage, field);
+    /// Counts what was wrong before `track()`, by its name in `stats()`, and warns of it.
+    fn note(&self, py: Python<'_>, what: &str, field: &str) {
+        if let Some(what) = Count::ALL.into_iter().find(|count| count.name() == what) {
+            self.core.count(what, 1);
+            self.warn(py, what, field);
+        }
     }
 
     /// (provider, model, retired, catalog) of every entry.

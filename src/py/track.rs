@@ -88,6 +88,7 @@ pub(super) struct Rare<'a, 'py> {
     pub(super) span_id: Given<'a, 'py>,
     pub(super) parent_span_id: Given<'a, 'py>,
     pub(super) usage_status: Given<'a, 'py>,
+    pub(super) provider_usage: Given<'a, 'py>,
 }
 
 impl Rare<'_, '_> {
@@ -113,6 +114,7 @@ impl Rare<'_, '_> {
             self.span_id,
             self.parent_span_id,
             self.usage_status,
+            self.provider_usage,
         ]
         .iter()
         .any(Option::is_some)
@@ -126,6 +128,7 @@ struct RareTexts<'a> {
     error: Option<Cow<'a, str>>,
     status: Option<Status>,
     usage_status: UsageStatus,
+    provider_usage: Option<Cow<'a, str>>,
     finish_reason: Option<Cow<'a, str>>,
     service_tier: Option<Cow<'a, str>>,
     region: Option<Cow<'a, str>>,
@@ -239,6 +242,7 @@ fn record(intake: &Intake<'_, '_>, arguments: &Arguments<'_, '_>) -> Result<Rece
         event.error = texts.error.as_deref();
         event.status = texts.status.unwrap_or(if event.error.is_some() { Status::Error } else { Status::Success });
         event.usage_status = texts.usage_status;
+        event.provider_usage = texts.provider_usage.as_deref();
         event.finish_reason = texts.finish_reason.as_deref();
         event.service_tier = texts.service_tier.as_deref();
         event.region = texts.region.as_deref();
@@ -266,11 +270,17 @@ fn rare_texts<'a>(intake: &Intake<'_, '_>, rare: &Rare<'a, '_>) -> RareTexts<'a>
         intake.remark(Count::InvalidText, "status");
     }
     let usage_status = intake.text("usage_status", rare.usage_status);
+    let provider_usage = intake.text("provider_usage", rare.provider_usage);
+    let is_object = |text: &str| serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text).is_ok();
+    if provider_usage.as_deref().is_some_and(|text| !is_object(text)) {
+        intake.remark(Count::InvalidText, "provider_usage");
+    }
     RareTexts {
         operation: intake.text("operation", rare.operation),
         error: rare.error.and_then(|error| error_class(intake, error)),
         status: known,
         usage_status: usage_status.as_deref().and_then(UsageStatus::from_name).unwrap_or_default(),
+        provider_usage: provider_usage.filter(|text| is_object(text)),
         finish_reason: intake.text("finish_reason", rare.finish_reason),
         service_tier: intake.text("service_tier", rare.service_tier),
         region: intake.text("region", rare.region),

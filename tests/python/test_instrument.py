@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 import taximeter
 from conftest import events_of
+from fake_provider import OPENAI_USAGE
 from taximeter import instrument
 
 QUESTION = [{"role": "user", "content": "a secret question"}]
@@ -217,6 +218,16 @@ def test_embeddings_are_metered(metered, gpt):
     assert event["cost_usd"] is not None
 
 
+def test_the_providers_own_usage_is_kept_where_that_is_asked_for(metered, gpt):
+    chat(gpt)
+    metered.configure({"keep_provider_usage": True})
+    chat(gpt)
+    without, kept = events_of(metered)
+    assert kept["provider_usage"] == OPENAI_USAGE
+    assert "provider_usage" not in without
+    assert without["usage"] == kept["usage"] == OPENAI
+
+
 class ThroughOpenAi(httpx2.BaseTransport):
     """Carries requests for api.openai.com to the fake provider."""
 
@@ -235,7 +246,7 @@ def test_usage_is_asked_for_where_it_is_safe_and_the_extra_chunk_is_taken_out(me
         transport = httpx2.Client(transport=ThroughOpenAi(provider.url))
         client = openai.OpenAI(api_key="k", base_url="https://api.openai.com/v1", http_client=transport)
         options = {"model": model, "messages": QUESTION, "stream": True}
-        chunks = [chunk.model_dump(exclude={"usage"}) for chunk in client.chat.completions.create(**options, **more)]
+        chunks = [chunk.to_dict() for chunk in client.chat.completions.create(**options, **more)]
         assert options == {"model": model, "messages": QUESTION, "stream": True}
         client.close()
         return chunks

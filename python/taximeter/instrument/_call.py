@@ -82,7 +82,7 @@ class Call:
 
     def __enter__(self) -> Call:
         if self._has_scope:
-            attribution.enter(self._scope)
+            attribution.enter(self, self._scope)
         self._outer = _call.get()
         self._claim = _claims.current()
         _call.set(self)
@@ -92,11 +92,12 @@ class Call:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        # Set, not reset: a coroutine that is closed rather than awaited ends in another context, where a token is refused.
-        _call.set(self._outer)
-        _claims.restore(self._claim)
+        # A coroutine that is closed rather than awaited may end in another context, where a token is refused and nothing is ours.
+        if _call.get() is self:
+            _call.set(self._outer)
+            _claims.restore(self._claim)
         if self._has_scope:
-            attribution.leave()
+            attribution.leave(self)
 
 
 def carried(result: Any, call: Call) -> Any:

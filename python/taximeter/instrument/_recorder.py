@@ -79,12 +79,13 @@ class Recorder:
         if fields is None:
             return
         try:
-            fields |= self._outcome(error, fields)
-            attribution.enter(self._scope)
+            events = self._outcomes(error, fields)
+            attribution.enter(self, self._scope)
             try:
-                self._meter.track(**fields)
+                for event in events:
+                    self._meter.track(**event)
             finally:
-                attribution.leave()
+                attribution.leave(self)
         except Exception:
             log.debug("taximeter could not record a call", exc_info=True)
 
@@ -99,9 +100,17 @@ class Recorder:
         if getattr(self, "_fields", None) is not None:
             self.finish()
 
-    def _outcome(self, error: type[BaseException] | None, fields: Mapping[str, Any]) -> dict[str, Any]:
+    def _outcomes(self, error: type[BaseException] | None, fields: dict[str, Any]) -> list[dict[str, Any]]:
+        """The event of the response, and those of other models that had a part in it."""
         summary = self._scanner.finish() if self._scanner is not None else None
-        found: Mapping[str, Any] = summary or {"usage_status": "missing"}
+        found: Mapping[str, Any] = summary or {"usage_status": "missing", "gap": "usage_not_json"}
+        if gap := found.get("gap"):
+            self._meter.note(gap, f"{fields['provider']}/{found.get('model') or fields.get('model')}")
+        event = fields | self._outcome(error, fields, found)
+        shared = {name: event.get(name) for name in ("provider", "operation", "parent_span_id", "started_at", "service_tier")}
+        return [event, *({**shared, "model": model, "usage": usage} for model, usage in found.get("parts", ()))]
+
+    def _outcome(self, error: type[BaseException] | None, fields: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
         outcome: dict[str, Any] = {
             "model": found.get("model") or fields.get("model") or "unknown",
             "usage": found.get("usage"),
@@ -111,7 +120,9 @@ class Recorder:
             "cost_usd": found.get("cost_usd"),
         }
         if field := found.get("unreadable"):
-            self._meter.note_unreadable_usage(field)
+            self._meter.note("unreadable_usage", field)
+        if self._meter.keeps_provider_usage:
+            outcome["provider_usage"] = found.get("provider_usage")
         call, first = self._call, found.get("first_token_ms")
         if call is not None:
             outcome["parent_span_id"] = call.id

@@ -59,11 +59,11 @@ def _succeeded(logging: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], _
     if logging.stream:
         answer = next((details[name] for name in _STREAMED if details.get(name) is not None), None)
     if answer is not None and claim.take():
-        attribution.enter(scope)
+        attribution.enter(claim, scope)
         try:
             _record(meter, details, operation, answer, call)
         finally:
-            attribution.leave()
+            attribution.leave(claim)
 
 
 def _record(meter: Meter, details: Mapping[str, Any], operation: str, answer: Any, call: Call | None) -> None:

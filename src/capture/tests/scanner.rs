@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::event::Unit;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 
 const CHAT: &str = concat!(
@@ -68,9 +70,9 @@ fn a_stream_that_breaks_off_is_partial_or_missing() {
 }
 
 #[test]
-fn only_the_usage_chunk_is_taken_out() {
+fn only_what_reports_usage_is_taken_out() {
     let (start, end) = (CHAT.find("data: {\"choices\":[],").unwrap(), CHAT.find("data: [DONE]").unwrap());
-    let expected = [&CHAT[..start], &CHAT[end..]].concat();
+    let expected = [&CHAT[..start], &CHAT[end..]].concat().replace(",\"usage\":null", "");
     for is_gzip in [false, true] {
         let body = if is_gzip { gzip(CHAT.as_bytes()) } else { CHAT.as_bytes().to_vec() };
         let mut scanner = Scanner::new(Options { strips_usage: true, is_gzip, ..options(Family::OpenAi) });
@@ -162,6 +164,7 @@ fn other_families_report_elsewhere() {
 #[test]
 fn content_types_say_how_messages_follow_each_other() {
     for (name, framing) in [
+        ("application/vnd.amazon.eventstream", Some(Framing::Frames)),
         ("text/event-stream; charset=utf-8", Some(Framing::Events)),
         ("application/x-ndjson", Some(Framing::Lines)),
         ("Application/JSON", Some(Framing::Body)),
@@ -198,7 +201,140 @@ fn a_body_is_read_and_anything_else_is_missing() {
     assert_eq!(summary_of(not_gzip, b"{}", 4).usage_status, UsageStatus::Missing);
 }
 
+/// A frame of Amazon's event stream, with one header.
+fn frame(header: (&str, &str), payload: &[u8]) -> Vec<u8> {
+    let (name, value) = header;
+    let mut headers = vec![name.len() as u8];
+    headers.extend_from_slice(name.as_bytes());
+    headers.extend_from_slice(&[7, 0, value.len() as u8]);
+    headers.extend_from_slice(value.as_bytes());
+    let total = (FRAME_OVERHEAD + headers.len() + payload.len()) as u32;
+    let mut frame = [total.to_be_bytes(), (headers.len() as u32).to_be_bytes(), [0; 4]].concat();
+    frame.extend(headers);
+    frame.extend_from_slice(payload);
+    frame.extend([0; 4]);
+    frame
+}
+
+const FRAME_OVERHEAD: usize = 16;
+
+#[test]
+fn frames_of_amazons_event_stream_are_read() {
+    let frames: Vec<Vec<u8>> = ANTHROPIC
+        .lines()
+        .filter_map(|line| line.strip_prefix("data: "))
+        .map(|json| {
+            let payload = format!("{{\"bytes\":\"{}\"}}", STANDARD.encode(json));
+            frame((":message-type", "event"), payload.as_bytes())
+        })
+        .collect();
+    let framed = Options { framing: Framing::Frames, ..options(Family::Anthropic) };
+    let whole = frames.concat();
+    for piece in [1, 5, 100, 10_000] {
+        let found = summary_of(framed, &whole, piece);
+        assert_eq!((found.usage.count(Unit::INPUT_TOKENS), found.usage_status), (810, UsageStatus::Complete));
+        assert!(found.first_token.is_some());
+    }
+    let cut = summary_of(framed, &whole[..whole.len() - 5], 9);
+    assert_eq!((cut.usage.count(Unit::OUTPUT_TOKENS), cut.usage_status), (53, UsageStatus::Partial));
+    let failed = [&frames[0][..], &frame((":message-type", "exception"), b"{\"message\":\"busy\"}")].concat();
+    assert!(summary_of(framed, &failed, 9).is_error);
+    for broken in [&[0; 40][..], b"\0\0\0\x20\xff\xff\xff\xff0123456789012345678901234567890", b"\0\0"] {
+        assert_eq!(summary_of(framed, broken, 9).usage_status, UsageStatus::Missing);
+    }
+}
+
+#[test]
+fn what_is_odd_elsewhere_does_not_hide_the_usage() {
+    let body = Options { framing: Framing::Body, ..options(Family::OpenAi) };
+    for text in [
+        r#"{"choices":[null],"usage":{"prompt_tokens":3}}"#,
+        r#"{"choices":{"a":1},"usage":{"prompt_tokens":3}}"#,
+        r#"{"model":"a","usage":null,"model":"m","usage":{"prompt_tokens":3}}"#,
+        r#"{"delta":[],"error":7,"response":"text","message":3,"usage":{"prompt_tokens":3}}"#,
+    ] {
+        assert_eq!(summary_of(body, text.as_bytes(), 9).usage.count(Unit::INPUT_TOKENS), 3, "{text}");
+    }
+}
+
+#[test]
+fn why_there_is_no_usage_is_said() {
+    let events = options(Family::OpenAi);
+    let body = Options { framing: Framing::Body, ..events };
+    let unasked = "data: {\"choices\":[]}\n\ndata: [DONE]\n\n";
+    for (options, text, gap) in [
+        (events, unasked, Gap::Unreported),
+        (events, &unasked[..25], Gap::Interrupted),
+        (events, "data: {\"choices\":\n\ndata: [DONE]\n\n", Gap::Malformed),
+        (events, "", Gap::Interrupted),
+        (body, "{\"choices\":[]}", Gap::Unreported),
+        (body, "{\"choices\":[", Gap::Interrupted),
+        (body, "<html>", Gap::Malformed),
+        (Options { is_gzip: true, ..body }, "no gzip, however long it is", Gap::Malformed),
+    ] {
+        assert_eq!(summary_of(options, text.as_bytes(), 7).gap, Some(gap), "{text}");
+    }
+    assert_eq!(summary_of(events, CHAT.as_bytes(), 7).gap, None);
+    // What was reported and is no count is named instead.
+    let found = summary_of(body, b"{\"usage\":{\"prompt_tokens\":-1}}", 7);
+    assert_eq!((found.gap, found.unreadable, found.usage_status), (None, Some("prompt_tokens"), UsageStatus::Missing));
+}
+
+#[test]
+fn the_providers_own_report_is_kept_as_it_came() {
+    let found = summary_of(options(Family::OpenAi), CHAT.as_bytes(), 7);
+    assert_eq!(found.report.as_deref(), Some(r#"{"completion_tokens":307,"prompt_tokens":1009}"#));
+}
+
+#[test]
+fn what_other_models_used_is_billed_apart() {
+    let body = Options { framing: Framing::Body, ..options(Family::OpenAi) };
+    let images = concat!(
+        r#"{"model":"gpt-x","tools":[{"type":"image_generation","model":"gpt-image-1"}],"usage":{"input_tokens":3,"output_tokens":5},"#,
+        r#""tool_usage":{"web_search":{"num_requests":2},"image_gen":{"input_tokens":7,"input_tokens_details":{"image_tokens":0},"#,
+        r#""output_tokens":11,"output_tokens_details":{"image_tokens":11,"text_tokens":0}}}}"#
+    );
+    let found = summary_of(body, images.as_bytes(), 9);
+    assert_eq!(found.usage.count(Unit::from_name("web_searches").unwrap()), 2);
+    assert_eq!(found.usage.count(Unit::INPUT_TOKENS), 3);
+    let [part] = &found.parts[..] else { unreachable!() };
+    assert_eq!((part.model.as_str(), part.usage.count(Unit::OUTPUT_TOKENS)), ("gpt-image-1", 11));
+    assert_eq!(part.usage.count(Unit::from_name("output_image_tokens").unwrap()), 11);
+    assert!(!found.report.unwrap().contains("gpt-image-1"));
+
+    let advised = concat!(
+        r#"{"model":"claude-x","usage":{"input_tokens":3,"output_tokens":5,"iterations":[{"type":"message","input_tokens":3,"output_tokens":5},"#,
+        r#"{"type":"compaction","input_tokens":10,"output_tokens":20},"#,
+        r#"{"type":"advisor_message","model":"claude-y","input_tokens":7,"cache_read_input_tokens":11,"output_tokens":13}]}}"#
+    );
+    let found = summary_of(Options { family: Family::Anthropic, ..body }, advised.as_bytes(), 9);
+    assert_eq!((found.usage.count(Unit::INPUT_TOKENS), found.usage.count(Unit::OUTPUT_TOKENS)), (13, 25));
+    let [part] = &found.parts[..] else { unreachable!() };
+    assert_eq!((part.model.as_str(), part.usage.count(Unit::INPUT_TOKENS)), ("claude-y", 18));
+}
+
+#[test]
+fn an_interaction_of_gemini_is_read() {
+    let stream = concat!(
+        "event: interaction.created\ndata: {\"event_type\":\"interaction.created\",\"interaction\":{\"id\":\"i\",\"model\":\"gemini-x\"}}\n\n",
+        "event: step.delta\ndata: {\"event_type\":\"step.delta\",\"delta\":{\"type\":\"text\",\"text\":\"a\"}}\n\n",
+        "event: interaction.completed\ndata: {\"event_type\":\"interaction.completed\",\"interaction\":{\"status\":\"completed\",\"usage\":",
+        "{\"total_input_tokens\":7,\"total_output_tokens\":3,\"total_thought_tokens\":5,\"total_cached_tokens\":2,\"total_tokens\":15,",
+        "\"input_tokens_by_modality\":[{\"modality\":\"image\",\"tokens\":4}]}}}\n\n",
+    );
+    let found = summary_of(options(Family::Gemini), stream.as_bytes(), 9);
+    let counts: Vec<_> = found.usage.iter().map(|(unit, count)| (unit.name(), count)).collect();
+    assert_eq!((found.model.as_deref(), found.usage_status), (Some("gemini-x"), UsageStatus::Complete));
+    assert_eq!(counts[..3], [("input_tokens", 7), ("output_tokens", 8), ("cache_read_tokens", 2)]);
+    assert!(found.first_token.is_some());
+}
+
 proptest! {
+    #[test]
+    fn any_frames_are_read_without_fault(bytes in prop::collection::vec(prop_oneof![Just(0_u8), 0_u8..40, any::<u8>()], 0..200)) {
+        let _ = summary_of(Options { framing: Framing::Frames, ..options(Family::Anthropic) }, &bytes, 7);
+    }
+
     #[test]
     fn any_bytes_pass_unchanged_but_for_usage_chunks(
         bytes in prop::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), Just(b'd'), any::<u8>()], 0..400), piece in 1_usize..50,
