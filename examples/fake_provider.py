@@ -2,7 +2,7 @@
 
 For the quickstart and the tests: no call leaves the machine. Behaviour is chosen by the model's name: one that contains `cut` breaks
 a stream off, `error` answers 400, `flaky` fails twice before it answers, `nousage` reports none, `everychunk` reports usage in every
-chunk, `html` answers a web page, `gzip` compresses. Usage fields are distinct primes, so that one in the wrong slot shows.
+chunk, `html` answers a web page, `gzip` compresses, `tools` calls the first tool once. Usage fields are distinct primes, so that one in the wrong slot shows.
 """
 
 from __future__ import annotations
@@ -176,6 +176,9 @@ class Handler(BaseHTTPRequestHandler):
     def _anthropic(self, body: dict[str, Any]) -> None:
         model = body["model"]
         base = {"id": "msg_1", "type": "message", "role": "assistant", "model": model, "stop_sequence": None}
+        if "tools" in model and not any(isinstance(one["content"], list) for one in body["messages"]):
+            use = {"type": "tool_use", "id": "toolu_1", "name": body["tools"][0]["name"], "input": {"city": "Bern"}}
+            return self._answer({**base, "content": [use], "stop_reason": "tool_use"}, ANTHROPIC_USAGE)
         if not body.get("stream"):
             content = [{"type": "text", "text": "".join(WORDS)}]
             return self._answer({**base, "content": content, "stop_reason": "end_turn"}, ANTHROPIC_USAGE)

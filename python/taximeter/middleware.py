@@ -69,7 +69,9 @@ class WsgiAttribution:
         scope = _scope_of(self._who, environ)
         with scope:
             body = self._app(environ, start_response)
-        if isinstance(body, (list, tuple)):
+        # What is made already, and what the server sends by itself, stay what they are.
+        sender = environ.get("wsgi.file_wrapper")
+        if isinstance(body, (list, tuple)) or (isinstance(sender, type) and isinstance(body, sender)):
             return body
         if isinstance(body, GeneratorType):
             generator: Iterable[bytes] = steps(scope, body)

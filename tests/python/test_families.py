@@ -14,6 +14,7 @@ import ollama
 import pytest
 import together
 from google import genai
+from google.genai import types
 from mistralai.client import Mistral
 from pydantic import BaseModel
 
@@ -306,6 +307,22 @@ def test_a6_a_stream_that_is_left_early_gives_one_event(metered, families):
     assert len(families.billed) == 4
 
 
+@pytest.mark.parametrize("model", ["error", "never"])
+def test_a6_a_stream_that_is_refused_or_never_begun_is_no_call(model, metered, families):
+    google = gemini(families.url)
+    for stream in (
+        ollama.Client(host=families.url).chat(model=model, messages=QUESTION, stream=True),
+        google.models.generate_content_stream(model=model, contents="q"),
+    ):
+        if model == "error":
+            with pytest.raises(Exception, match="no"):
+                list(stream)
+        else:
+            stream.close()
+    gc.collect()
+    assert events_of(metered) == []
+
+
 def test_a8_a_streams_attribution_is_that_of_its_call(metered, families):
     google = gemini(families.url)
     with taximeter.attribute(team="caller"):
@@ -334,6 +351,41 @@ def test_a17_keywords_reach_no_provider(metered, families):
     assert [event["team"] for event in events_of(metered)] == ["t"] * 8
     for path, headers, body in families.requests:
         assert "taximeter" not in (path + json.dumps(headers) + body.decode()).lower()
+
+
+def test_a17_headers_of_a_call_reach_no_provider(metered, families):
+    url, headers = families.url, {"X-Taximeter-Team": "t", "x-taximeter-tag-plan": "pro", "x-kept": "1"}
+    mistral(url).chat.complete(model="mistral-large", messages=QUESTION, http_headers=headers)
+    google = gemini(url)
+    for options in ({"headers": headers}, types.HttpOptions(headers=headers)):
+        config = {"http_options": options}
+        google.models.generate_content(model="gemini-2.5-flash", contents="q", config=config)
+        google.models.generate_content(model="gemini-2.5-flash", contents="q", config=types.GenerateContentConfig(**config))
+    cohere_second(url).chat(model="command", messages=QUESTION, request_options={"additional_headers": headers})
+    groq.Groq(api_key="k", base_url=url).chat.completions.create(model="groq-m", messages=QUESTION, extra_headers=headers)
+    assert [(event["team"], event["tags"]) for event in events_of(metered)] == [("t", {"plan": "pro"})] * 7
+    assert headers.keys() == {"X-Taximeter-Team", "x-taximeter-tag-plan", "x-kept"}
+    for _, sent, _ in families.requests:
+        assert sent["x-kept"] == "1"
+        assert not [name for name in sent if "taximeter" in name]
+
+
+def test_threads_of_coheres_first_version_work_for_their_caller(metered, families):
+    client = cohere_first(families.url)
+    texts = [f"text {number}" for number in range(300)]
+    for _ in range(2):
+        answer = client.embed(texts=texts, model="embed", input_type="search_query", taximeter_team="t")
+    assert answer.embeddings
+    events = events_of(metered)
+    assert [event["team"] for event in events] == ["t"] * 8
+    assert len({event["parent_span_id"] for event in events}) == 2
+
+
+def test_a_stream_names_its_model_before_its_first_part(metered, families):
+    with mistral(families.url).chat.stream(model="mistral-cut-0", messages=QUESTION):
+        pass
+    (event,) = events_of(metered)
+    assert (event["model"], event["usage_status"]) == ("mistral-cut-0", "missing")
 
 
 def test_a17_functions_that_gemini_calls_are_requests_of_one_call(metered, families):

@@ -8,6 +8,7 @@ import json
 import pickle
 import sys
 import threading
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -209,6 +210,58 @@ def test_async_clients_are_metered_alike(metered, provider):
     run_async(work)
     usages = [event["usage"] for event in events_of(metered)]
     assert usages == [OPENAI, OPENAI, RESPONSES, RESPONSES, OPENAI, OPENAI, ANTHROPIC, ANTHROPIC, ANTHROPIC]
+
+
+def test_turns_of_a_runner_are_requests_of_one_call(metered, claude):
+    @anthropic.beta_tool
+    def weather(city: str) -> str:
+        """The weather of a city."""
+        return f"rain in {city}"
+
+    asked = {"model": "claude-sonnet-5-tools", "max_tokens": 10, "messages": QUESTION, "tools": [weather]}
+    with taximeter.attribute(team="t"):
+        runner = claude.beta.messages.tool_runner(**asked, taximeter_feature="f")
+    assert runner.until_done().stop_reason == "end_turn"
+    first, second = events_of(metered)
+    assert [(event["team"], event["feature"]) for event in (first, second)] == [("t", "f")] * 2
+    assert first["parent_span_id"] == second["parent_span_id"]
+
+
+def test_turns_of_an_async_runner_are_requests_of_one_call(metered, provider):
+    @anthropic.beta_async_tool
+    async def weather(city: str) -> str:
+        """The weather of a city."""
+        return f"rain in {city}"
+
+    async def work():
+        async with anthropic.AsyncAnthropic(api_key="k", base_url=provider.url) as claude:
+            asked = {"model": "claude-sonnet-5-tools", "max_tokens": 10, "messages": QUESTION, "tools": [weather]}
+            runner = claude.beta.messages.tool_runner(**asked, taximeter_team="t")
+            assert (await runner.until_done()).stop_reason == "end_turn"
+
+    run_async(work)
+    events = events_of(metered)
+    assert [event["team"] for event in events] == ["t"] * 2
+    assert len({event["parent_span_id"] for event in events}) == 1
+
+
+def test_a_wrapped_client_goes_when_its_user_lets_it_go(state, provider):
+    instrument.deactivate()
+    taximeter.init(instrument=False, state_dir=state)
+    client = taximeter.wrap(openai.OpenAI(api_key="k", base_url=f"{provider.url}/v1"))
+    copy = client.with_options(timeout=9).copy()
+    gone = weakref.ref(client)
+    gc.collect()
+    gc.disable()
+    try:
+        del client
+        assert gone() is None
+    finally:
+        gc.enable()
+    chat(copy)
+    taximeter.flush()
+    assert taximeter.Ledger(state / "ledger.db").report("provider").total.calls == 1
+    taximeter.close()
 
 
 def test_embeddings_are_metered(metered, gpt):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ..meter import Meter
 
-__all__ = ["Family", "Status", "activate", "activate_for", "deactivate", "is_bound", "mark", "meter_of", "status"]
+__all__ = ["Family", "Status", "activate", "activate_for", "deactivate", "is_bound", "mark", "mark_alike", "meter_of", "status"]
 
 log = logging.getLogger("taximeter")
 
@@ -74,6 +74,8 @@ _meters: dict[str, Meter] = {}
 """Where the events of each family go; a family that is not there is not recorded."""
 _done: dict[str, ModuleType] = {}
 """Modules that were hooked."""
+_unfinished: set[str] = set()
+"""Modules that another thread is importing, past the point where a finder is asked."""
 _failures: dict[str, list[str]] = {}
 """What went wrong with the hooks of a family."""
 
@@ -81,6 +83,12 @@ _failures: dict[str, list[str]] = {}
 def mark(client: Any, meter: Meter) -> None:
     """Has the events of one client go to a meter, whatever becomes of those of the others."""
     client.__dict__[_METER] = meter
+
+
+def mark_alike(client: Any, copy: Any) -> None:
+    """Has the events of a client's copy go where those of the client go."""
+    if (meter := client.__dict__.get(_METER)) is not None:
+        mark(copy, meter)
 
 
 def meter_of(family: str, client: object) -> Meter | None:
@@ -130,7 +138,12 @@ def _hook_modules() -> None:
     for family in map(_family, filter(_is_loaded_family, sorted(_wanted))):
         for name in family.hooks:
             module = sys.modules.get(name)
-            if module is not None and _is_initialized(module):
+            if module is None or _is_initialized(module):
+                _unfinished.discard(name)
+            else:
+                _unfinished.add(name)
+                continue
+            if module is not None:
                 _run_hook(family, name, module)
 
 
@@ -158,6 +171,8 @@ def deactivate() -> None:
 
 def status() -> dict[str, Status]:
     """How it stands with each family."""
+    if _unfinished:
+        _hook_modules()
     return {name: _status(name) if _is_loaded_family(name) else Status("absent") for name in FAMILIES}
 
 
@@ -209,6 +224,8 @@ class _Finder:
         package = name.partition(".")[0]
         if getattr(self._busy, "name", None) == name:
             return None
+        if _unfinished:
+            _hook_modules()
         wanted = (family for family in FAMILIES if family in _wanted and package in FAMILIES[family])
         try:
             family = next((family for family in map(_family, wanted) if name in family.hooks), None)
@@ -228,6 +245,7 @@ class _Finder:
 
         def exec_module(module: ModuleType) -> None:
             execute(module)
+            _done.pop(name, None)  # a module that is loaded anew has new functions
             _run_hook(family, name, module)
 
         try:

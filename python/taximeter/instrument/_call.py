@@ -20,10 +20,36 @@ log = logging.getLogger("taximeter")
 KEYWORD_PREFIX: Final = "taximeter_"
 HEADER_PREFIX: Final = "x-taximeter-"
 TAG_HEADER_PREFIX: Final = "x-taximeter-tag-"
+_HEADERS: Final = (
+    ("extra_headers",),
+    ("http_headers",),
+    ("request_options", "additional_headers"),
+    ("http_options", "headers"),
+    ("config", "http_options", "headers"),
+)
+"""Where clients take headers for one call: those of Stainless, Mistral's, Cohere's, and Gemini's, twice."""
 _FIELDS: Final = frozenset({"agent", "feature", "team", "customer", "user", "session", "tags"})
 
 _call: ContextVar[Call | None] = ContextVar("taximeter_call", default=None)
 current_call = _call.get
+
+
+def _without_own_headers(holder: Any, path: tuple[str, ...]) -> tuple[Any, dict[str, Any]]:
+    """A mapping or a pydantic model that holds headers at a path, without taximeter's; and those, by their names in lower case."""
+    if not path:
+        if not isinstance(holder, Mapping):
+            return holder, {}
+        own = {name: value for name, value in holder.items() if str(name).lower().startswith(HEADER_PREFIX)}
+        kept = {name: value for name, value in holder.items() if name not in own} if own else holder
+        return kept, {str(name).lower(): value for name, value in own.items()}
+    is_mapping = isinstance(holder, Mapping)
+    inner = holder.get(path[0]) if is_mapping else getattr(holder, path[0], None)
+    if inner is None:
+        return holder, {}
+    kept, own = _without_own_headers(inner, path[1:])
+    if not own:
+        return holder, own
+    return ({**holder, path[0]: kept} if is_mapping else holder.model_copy(update={path[0]: kept})), own
 
 
 class Call:
@@ -35,7 +61,9 @@ class Call:
         self.strips_usage = False
         self.kwargs = kwargs
         self.started = 0.0
-        self._id = ""
+        # A call that a client makes of itself (a turn of a runner, a batch of texts) is a part of the one that its user made.
+        outer = _call.get()
+        self._id = outer.id if outer is not None else ""
         self._scope: _core.Scope | None = None
         self._has_scope = False
         fields = self._take_fields()
@@ -54,17 +82,15 @@ class Call:
             self.kwargs = {name: value for name, value in self.kwargs.items() if name not in own}
             named = {name[len(KEYWORD_PREFIX) :]: value for name, value in own.items()}
             fields |= {name: value for name, value in named.items() if name in _FIELDS}
-        headers = self.kwargs.get("extra_headers")
-        if isinstance(headers, Mapping) and any(str(name).lower().startswith(HEADER_PREFIX) for name in headers):
-            kept = {name: value for name, value in headers.items() if not str(name).lower().startswith(HEADER_PREFIX)}
-            self.kwargs = {**self.kwargs, "extra_headers": kept}
-            for name, value in headers.items():
-                lower = str(name).lower()
-                if lower.startswith(TAG_HEADER_PREFIX):
-                    tags = fields.get("tags")
-                    fields["tags"] = {**(tags if isinstance(tags, Mapping) else {}), lower[len(TAG_HEADER_PREFIX) :]: value}
-                elif lower.startswith(HEADER_PREFIX) and lower[len(HEADER_PREFIX) :] in _FIELDS - {"tags"}:
-                    fields.setdefault(lower[len(HEADER_PREFIX) :], value)
+        for path in _HEADERS:
+            if path[0] in self.kwargs:
+                self.kwargs, headers = _without_own_headers(self.kwargs, path)
+                for name, value in headers.items():
+                    if name.startswith(TAG_HEADER_PREFIX):
+                        tags = fields.get("tags")
+                        fields["tags"] = {**(tags if isinstance(tags, Mapping) else {}), name[len(TAG_HEADER_PREFIX) :]: value}
+                    elif name[len(HEADER_PREFIX) :] in _FIELDS - {"tags"}:
+                        fields.setdefault(name[len(HEADER_PREFIX) :], value)
         return fields
 
     def hold(self) -> None:

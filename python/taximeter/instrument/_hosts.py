@@ -37,6 +37,8 @@ def provider_of(host: str, default: str) -> str:
     host = host.lower()
     if known := _EXACT.get(host):
         return known
+    if host.startswith(("bedrock-runtime.", "bedrock-mantle.")) and host.endswith((".amazonaws.com", ".api.aws")):
+        return "aws.bedrock"
     return next((provider for suffix, provider in _SUFFIXES.items() if host.endswith(suffix)), default)
 
 
@@ -52,4 +54,4 @@ def includes_usage_safely(host: str, api_version: str | None = None) -> bool:
     host = host.lower()
     if host.endswith(".openai.azure.com"):
         return isinstance(api_version, str) and api_version[:10] >= "2024-08-01"
-    return host in {"api.openai.com", "eu.api.openai.com", "us.api.openai.com"}
+    return host == "api.openai.com" or host.endswith(".api.openai.com")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from contextlib import nullcontext
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from .. import attribution
 from . import _claims
 from ._call import Call
+from ._shims import attempt
 
 if TYPE_CHECKING:
     from ..meter import Meter
@@ -136,25 +138,44 @@ class Recorder:
         return outcome
 
 
-def recorded(generator: Any, recorder: Recorder, show: Callable[[Any], bytes]) -> Generator[Any, None, None]:
-    """The generator, with what `show` makes of its items shown to a recorder, and its end."""
-    with recorder:
+_END: Final = object()
+
+
+def recorded(generator: Any, begin: Callable[[], Recorder | None], show: Callable[[Any], bytes]) -> Generator[Any, None, None]:
+    """The generator, with what `show` makes of its items shown to a recorder, and its end.
+
+    Args:
+        generator: Some make their request when they are first asked for an item; what they raise then is a refusal, and no event.
+        begin: Makes the recorder, or returns the one that was made with the request; `None` when there is nothing to record.
+        show: What of an item a scanner is to see.
+    """
+    item = next(generator, _END)
+    recorder = attempt(begin)
+    with recorder or nullcontext():
         try:
-            for item in generator:
-                recorder.feed_guarded(show, item)
+            while item is not _END:
+                if recorder is not None:
+                    recorder.feed_guarded(show, item)
                 yield item
+                item = next(generator, _END)
         except GeneratorExit:
             generator.close()
             raise
 
 
-async def recorded_async(generator: Any, recorder: Recorder, show: Callable[[Any], bytes]) -> AsyncGenerator[Any, None]:
+async def recorded_async(
+    generator: Any, begin: Callable[[], Recorder | None], show: Callable[[Any], bytes]
+) -> AsyncGenerator[Any, None]:
     """As `recorded`, for an asynchronous one."""
-    with recorder:
+    item = await anext(generator, _END)
+    recorder = attempt(begin)
+    with recorder or nullcontext():
         try:
-            async for item in generator:
-                recorder.feed_guarded(show, item)
+            while item is not _END:
+                if recorder is not None:
+                    recorder.feed_guarded(show, item)
                 yield item
+                item = await anext(generator, _END)
         except GeneratorExit:
             await generator.aclose()
             raise

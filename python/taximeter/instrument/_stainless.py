@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from . import _binding, _http
 from ._binding import Family
-from ._call import HEADER_PREFIX, KEYWORD_PREFIX, Call
+from ._call import HEADER_PREFIX, KEYWORD_PREFIX, Call, carried
 from ._hosts import includes_usage_safely, provider_of
 from ._shims import after, before, shim
 
@@ -93,7 +93,7 @@ def stainless_family(
                         continue
                     is_async = variant.startswith("Async") and method not in _SYNC_EVERYWHERE
                     prepare = ask if asks and method == "create" else None
-                    carry = {"carry": _carried} if method == "stream" else {}
+                    carry = {"carry": _carried} if method in _SYNC_EVERYWHERE else {}
                     shim(owner, method, is_async=is_async, prepare=prepare, **carry)
 
     by_module: dict[str, Callable[[ModuleType], None]] = {f"{name}._base_client": hook_base}
@@ -115,20 +115,15 @@ def _both(hook: Callable[[ModuleType], None], other: Callable[[ModuleType], None
 
 def _bind_client(client: Any, meter: Meter) -> None:
     _binding.mark(client, meter)
-    for copier in ("copy", "with_options"):
-        client.__dict__[copier] = _copying(getattr(client, copier), meter)
+    # By its classes: a function of the client's own would keep it alive.
+    for owner in type(client).__mro__:
+        for name in ("copy", "with_options"):
+            if name in vars(owner):
+                after(owner, name, _mark_copy)
 
 
-def _copying(copy: Callable[..., Any], meter: Meter) -> Callable[..., Any]:
-    """Copies of a metered client are metered."""
-
-    @functools.wraps(copy)
-    def make(*args: Any, **kwargs: Any) -> Any:
-        client = copy(*args, **kwargs)
-        _bind_client(client, meter)
-        return client
-
-    return make
+def _mark_copy(client: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], copy: Any) -> None:
+    _binding.mark_alike(client, copy)
 
 
 def _strip_headers(_client: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], headers: Any) -> None:
@@ -168,15 +163,18 @@ def _ask_for_usage(call: Call, client: Any) -> None:
 
 
 def _carried(manager: Any, call: Call) -> Any:
-    """A stream helper's manager makes its request when it is entered; the call's attribution has to wait there with it."""
+    """A helper makes its requests later: a stream's manager when it is entered, a runner of tools at each turn.
+
+    The call's attribution has to wait there with it.
+    """
     call.hold()
     for name, request in list(getattr(manager, "__dict__", {}).items()):
-        if not name.endswith("api_request"):
-            continue
-        if callable(request):
+        if name == "_iterator":
+            manager.__dict__[name] = carried(request, call)
+        elif name.endswith("api_request") and callable(request):
             manager.__dict__[name] = _within(request, call)
-        elif hasattr(request, "__await__"):
-            manager.__dict__[name] = _awaited_within(request, call)
+        elif name.endswith("api_request") and hasattr(request, "__await__"):
+            manager.__dict__[name] = _Awaited(request, call)
     return manager
 
 
@@ -189,6 +187,15 @@ def _within(request: Callable[..., Any], call: Call) -> Callable[..., Any]:
     return run
 
 
-async def _awaited_within(request: Awaitable[Any], call: Call) -> Any:
-    with call:
-        return await request
+class _Awaited:
+    """A request that is awaited within a call. No coroutine: one that nobody awaits would be warned about beside the client's own."""
+
+    __slots__ = ("_call", "_request")
+
+    def __init__(self, request: Awaitable[Any], call: Call) -> None:
+        self._request = request
+        self._call = call
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        with self._call:
+            return (yield from self._request.__await__())

@@ -108,7 +108,7 @@ def _follow(stream: Any, recorder: Recorder, show: Callable[[Any], bytes]) -> No
     """Shows the messages of an event stream to a recorder before they are parsed."""
     generator = stream._event_generator  # noqa: SLF001 - public under no other name
     watched = recorded_async if hasattr(generator, "__anext__") else recorded
-    stream._event_generator = watched(generator, recorder, show)  # noqa: SLF001
+    stream._event_generator = watched(generator, lambda: recorder, show)  # noqa: SLF001
 
 
 class _Read:

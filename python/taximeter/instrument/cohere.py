@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from contextvars import copy_context
 from functools import partial, wraps
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from . import _binding, _http
 from ._binding import Family
+from ._call import Call
 from ._hosts import provider_of
-from ._shims import after, attempt, put, shim_all
+from ._shims import after, attempt, put, shim, shim_all
 
 if TYPE_CHECKING:
     from ..meter import Meter
@@ -76,6 +78,33 @@ def _hook_clients(module: ModuleType) -> None:
     put(module.AsyncHttpClient, "stream", _streamed_async)
 
 
+class _Carrying:
+    """An executor whose threads work in the context of who gave them their work, as `embed` does for its batches."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        # Copying and pickling ask an object that has nothing yet.
+        if name == "_inner":
+            raise AttributeError(name)
+        return getattr(self._inner, name)
+
+    def map(self, function: Callable[..., Any], *items: Any, **options: Any) -> Any:
+        context = copy_context()
+        return self._inner.map(lambda *each: context.copy().run(function, *each), *items, **options)
+
+
+def _carry_threads(client: Any, _call: Call) -> None:
+    if not isinstance(client._executor, _Carrying):  # noqa: SLF001 - public under no other name
+        client._executor = _Carrying(client._executor)  # noqa: SLF001
+
+
+def _hook_first_version(module: ModuleType) -> None:
+    shim(module.Client, "embed", prepare=_carry_threads)
+    shim(module.AsyncClient, "embed")
+
+
 def _transport(client: object) -> Any:
     """What makes the requests of a client."""
     return getattr(getattr(client, "_client_wrapper", None), "httpx_client", None)
@@ -96,7 +125,7 @@ FAMILY: Final = Family(
         _CLIENTS: _hook_clients,
         "cohere.base_client": partial(shim_all, classes={"BaseCohere": _METHODS, "AsyncBaseCohere": _METHODS}),
         "cohere.v2.client": partial(shim_all, classes={"V2Client": _METHODS, "AsyncV2Client": _METHODS}),
-        "cohere.client": partial(shim_all, classes={"Client": ("embed",), "AsyncClient": ("embed",)}),
+        "cohere.client": _hook_first_version,
     },
     (_CLIENTS,),
     _owns,

@@ -22,6 +22,7 @@ __all__ = ["FAMILY"]
 
 _NAME: Final = "google.genai"
 _CLIENT: Final = "google.genai._api_client"
+_LINES: Final = "application/x-ndjson"
 _OPERATIONS: Final = {
     "generateContent": "generate_content",
     "streamGenerateContent": "generate_content",
@@ -63,9 +64,9 @@ def _show(response: Any) -> bytes:
 def _streamed(original: Any) -> Any:
     @wraps(original)
     def request_streamed(self: Any, *args: Any, **kwargs: Any) -> Any:
+        # The request is made when the first part is asked for.
         result = original(self, *args, **kwargs)
-        recorder = attempt(_recorder, self, args, kwargs, "application/x-ndjson")
-        return result if recorder is None else recorded(result, recorder, _show)
+        return recorded(result, partial(_recorder, self, args, kwargs, _LINES), _show)
 
     return request_streamed
 
@@ -74,8 +75,8 @@ def _streamed_async(original: Any) -> Any:
     @wraps(original)
     async def async_request_streamed(self: Any, *args: Any, **kwargs: Any) -> Any:
         result = await original(self, *args, **kwargs)
-        recorder = attempt(_recorder, self, args, kwargs, "application/x-ndjson")
-        return result if recorder is None else recorded_async(result, recorder, _show)
+        recorder = attempt(_recorder, self, args, kwargs, _LINES)
+        return recorded_async(result, lambda: recorder, _show)
 
     return async_request_streamed
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial, wraps
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import _core, attribution
 from . import _binding
 from ._binding import Family
-from ._call import Call, current_call
+from ._call import KEYWORD_PREFIX, Call, current_call
 from ._claims import Claim
 from ._recorder import Recorder
-from ._shims import after, shim
+from ._shims import after, attempt, put, shim
 
 if TYPE_CHECKING:
     from ..meter import Meter
@@ -41,6 +42,7 @@ _OTHERS: Final = (
 """Functions whose usage is not read here; taximeter's keywords go no further all the same, for litellm would send them on."""
 _STREAMED: Final = ("complete_streaming_response", "async_complete_streaming_response")
 _CLAIM: Final = "_taximeter_claim"
+_ESTIMATED: Final = "_taximeter_estimated"
 
 
 def _begun(logging: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], _result: object) -> None:
@@ -61,12 +63,12 @@ def _succeeded(logging: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], _
     if answer is not None and claim.take():
         attribution.enter(claim, scope)
         try:
-            _record(meter, details, operation, answer, call)
+            _record(meter, details, operation, answer, call, is_reported=not getattr(logging, _ESTIMATED, False))
         finally:
             attribution.leave(claim)
 
 
-def _record(meter: Meter, details: Mapping[str, Any], operation: str, answer: Any, call: Call | None) -> None:
+def _record(meter: Meter, details: Mapping[str, Any], operation: str, answer: Any, call: Call | None, *, is_reported: bool) -> None:
     provider = str(details.get("custom_llm_provider") or "unknown")
     fields = {
         "provider": provider,
@@ -74,7 +76,7 @@ def _record(meter: Meter, details: Mapping[str, Any], operation: str, answer: An
         "operation": operation,
         "service_tier": getattr(answer, "service_tier", None),
     }
-    usage = getattr(answer, "usage", None)
+    usage = getattr(answer, "usage", None) if is_reported else None
     report = usage.model_dump() if usage is not None and hasattr(usage, "model_dump") else usage
     scanner = _core.Scanner("openai", provider=provider, content_type="application/json")
     recorder = Recorder(meter, scanner, fields, call)
@@ -83,10 +85,52 @@ def _record(meter: Meter, details: Mapping[str, Any], operation: str, answer: An
     recorder.finish()
 
 
+def _built(original: Any) -> Any:
+    """Where no part of a stream has usage, litellm counts tokens itself: an estimate, which is not what was billed."""
+
+    @wraps(original)
+    def stream_chunk_builder(*args: Any, **kwargs: Any) -> Any:
+        attempt(partial(_note_estimate, *args[:1], **kwargs))
+        return original(*args, **kwargs)
+
+    return stream_chunk_builder
+
+
+def _note_estimate(chunks: Any, logging_obj: Any = None, **_: Any) -> None:
+    if logging_obj is not None and not any(map(_has_usage, chunks)):
+        setattr(logging_obj, _ESTIMATED, True)
+
+
+def _has_usage(chunk: Any) -> bool:
+    hidden = getattr(chunk, "_hidden_params", None) or {}
+    usage = chunk.get("usage") if isinstance(chunk, Mapping) else getattr(chunk, "usage", None)
+    return usage is not None or hidden.get("usage") is not None
+
+
+def _prepared(original: Any) -> Any:
+    """Every function passes here, also one that was imported by name before it had a shim: its keywords go no further."""
+
+    @wraps(original)
+    def function_setup(*args: Any, **kwargs: Any) -> Any:
+        if not any(name.startswith(KEYWORD_PREFIX) for name in kwargs):
+            return original(*args, **kwargs)
+        call = Call(kwargs)
+        call.hold()
+        with call:
+            return original(*args, **call.kwargs)
+
+    return function_setup
+
+
 def _hook_functions(module: ModuleType) -> None:
     for name in (*_OPERATIONS, *_OTHERS):
         if hasattr(module, name):
             shim(module, name)
+    put(module, "stream_chunk_builder", _built)
+
+
+def _hook_setup(module: ModuleType) -> None:
+    put(module, "function_setup", _prepared)
 
 
 def _hook_logging(module: ModuleType) -> None:
@@ -105,5 +149,9 @@ def _bind_client(client: Any, meter: Meter) -> None:
 
 
 FAMILY: Final = Family(
-    _NAME, {_LOGGING: _hook_logging, _NAME: _hook_functions}, (_LOGGING,), _owns, _bind_client
+    _NAME,
+    {_LOGGING: _hook_logging, "litellm.utils": _hook_setup, _NAME: _hook_functions},
+    (_LOGGING,),
+    _owns,
+    _bind_client,
 )  # fmt: skip

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from . import _binding, _http
 from ._binding import Family
+from ._call import current_call
 from ._hosts import provider_of
 from ._shims import after, shim_all
 
@@ -38,7 +39,9 @@ _METHODS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "embeddings": {"Embeddings": ("create", "create_async")},
     "ocr": {"Ocr": ("process", "process_async")},
     "conversations": {
-        "Conversations": ("start", "start_async", "start_stream", "start_stream_async", "append", "append_async")
+        "Conversations": tuple(
+            f"{what}{how}" for what in ("start", "append", "restart") for how in ("", "_async", "_stream", "_stream_async")
+        )
     },
     "responses": {"Responses": ("create", "create_async")},
 }  # fmt: skip
@@ -47,10 +50,20 @@ _METHODS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
 def _look(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], response: Any) -> None:
     meter = _binding.meter_of(_NAME, client.sdk_configuration)
     request = kwargs.get("request") or args[1]
-    operation = next((what for end, what in _OPERATIONS.items() if request.url.path.endswith(end)), None)
+    path = request.url.path.removesuffix("/restart")
+    if "/conversations/" in path:
+        path = path.rpartition("/")[0]
+    operation = next((what for end, what in _OPERATIONS.items() if path.endswith(end)), None)
     if meter is None or operation is None or request.method != "POST":
         return
-    _http.follow(meter, "openai", {"provider": provider_of(request.url.host, _PROVIDER), "operation": operation}, response)
+    call = current_call()
+    fields = {
+        "provider": provider_of(request.url.host, _PROVIDER),
+        # Counts where the response names none, as a stream does that ends before its first part.
+        "model": call and call.kwargs.get("model"),
+        "operation": operation,
+    }
+    _http.follow(meter, "openai", fields, response)
 
 
 def _hook_base(module: ModuleType) -> None:

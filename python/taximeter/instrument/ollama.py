@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping
-from functools import wraps
+from functools import partial, wraps
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +14,7 @@ from . import _binding, _http
 from ._binding import Family
 from ._call import current_call
 from ._recorder import Recorder, recorded, recorded_async
-from ._shims import after, attempt, put, shim_all
+from ._shims import after, put, shim_all
 
 if TYPE_CHECKING:
     from ..meter import Meter
@@ -64,10 +64,10 @@ def _shown() -> Callable[[Any], bytes]:
 
 
 def _recorder(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Recorder | None:
-    """The recorder of a stream."""
+    """The recorder of a stream, whose request is made when its first part is asked for."""
     meter = _binding.meter_of(_NAME, client)
     fields = _fields(args[2] if len(args) > 2 else "", kwargs.get("json"))  # noqa: PLR2004 - after the class and the method
-    if meter is None or not fields or not kwargs.get("stream"):
+    if meter is None or not fields:
         return None
     scanner = _core.Scanner(_NAME, provider=_NAME, content_type="application/x-ndjson")
     return Recorder(meter, scanner, fields, current_call())
@@ -77,8 +77,7 @@ def _requested(original: Any) -> Any:
     @wraps(original)
     def request(self: Any, *args: Any, **kwargs: Any) -> Any:
         result = original(self, *args, **kwargs)
-        recorder = attempt(_recorder, self, args, kwargs)
-        return result if recorder is None else recorded(result, recorder, _shown())
+        return recorded(result, partial(_recorder, self, args, kwargs), _shown()) if kwargs.get("stream") else result
 
     return request
 
@@ -87,8 +86,7 @@ def _requested_async(original: Any) -> Any:
     @wraps(original)
     async def request(self: Any, *args: Any, **kwargs: Any) -> Any:
         result = await original(self, *args, **kwargs)
-        recorder = attempt(_recorder, self, args, kwargs)
-        return result if recorder is None else recorded_async(result, recorder, _shown())
+        return recorded_async(result, partial(_recorder, self, args, kwargs), _shown()) if kwargs.get("stream") else result
 
     return request
 
