@@ -67,6 +67,10 @@ pub struct Summary {
     pub finish_reason: Option<String>,
     /// The tier that served.
     pub service_tier: Option<String>,
+    /// What the provider calls the answer.
+    pub id: Option<String>,
+    /// Whether it is made in the background, to be fetched later.
+    pub is_background: bool,
     /// Whether the provider reported an error in the stream.
     pub is_error: bool,
     /// When the first part of the answer came.
@@ -234,6 +238,8 @@ impl Scanner {
         keep(&mut self.found.model, message.model.as_ref().or(message.gemini_model.as_ref()));
         // The tier that was asked for comes first, the one that served last.
         replace(&mut self.found.service_tier, message.service_tier.as_ref());
+        keep(&mut self.found.id, message.id.as_ref());
+        self.found.is_background |= message.background == Some(Value::Bool(true));
         keep(&mut self.found.finish_reason, message.stop_reason.as_ref());
         for choice in message.choices.iter().flatten() {
             keep(&mut self.found.finish_reason, choice.finish_reason.as_ref());
@@ -257,6 +263,9 @@ impl Scanner {
             // Anthropic's fast mode is no tier by name, but is billed as one.
             replace(&mut self.found.service_tier, usage.get("speed").filter(|speed| speed.as_str() == Some("fast")));
             merge(&mut self.report, &usage);
+        }
+        if let Some(drawing) = message.svg_usage.as_ref().filter(|drawing| drawing.is_object()) {
+            merge(&mut self.report, &json!({"svg_usage": drawing}));
         }
         if let Some(tools) = message.tool_usage.as_ref().filter(|tools| tools.is_object()) {
             merge(&mut self.report, &json!({"tool_usage": tools, "tools": message.tools}));
@@ -290,7 +299,7 @@ impl Scanner {
             }
             _ => {}
         }
-        for whole in [&message.response, &message.interaction] {
+        for whole in [&message.response, &message.interaction, &message.result] {
             if let Some(whole) = whole.as_ref().and_then(Lenient::known) {
                 self.message(whole, false);
             }

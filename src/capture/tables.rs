@@ -73,6 +73,12 @@ pub(super) const RESPONSES: &[Field] = &[
     field(&["tool_usage", "web_search", "num_requests"], "web_searches"),
 ];
 
+pub(super) const DRAWING: &[Field] = &[
+    field(&["input_tokens"], "input_tokens"),
+    field(&["output_tokens"], "output_tokens"),
+    field(&["reasoning_tokens"], "output_reasoning_tokens"),
+];
+
 /// OpenAI's tool that generates images, as it reports what its own model used.
 pub(super) const IMAGE_TOOL: &[Field] = &[
     field(&["input_tokens"], "input_tokens"),

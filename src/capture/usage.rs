@@ -222,7 +222,8 @@ pub fn normalize(report: &Value, family: Option<Family>, dialect: Dialect) -> Op
     is_something.then(|| Report { usage, cost: dialect.cost(report), unreadable, parts: parts(report, family) })
 }
 
-/// What other models used: Anthropic's advisors and OpenAI's tool that generates images. Neither is in the totals beside it.
+/// What other models used: Anthropic's advisors, OpenAI's tool that generates images, and what draws for its image models. None is in
+/// the totals beside it.
 fn parts(report: &Value, family: Family) -> Vec<Part> {
     let part = |model: &str, holder: &Value, fields: &'static [Field]| {
         let mut usage = Usage::default();
@@ -243,7 +244,10 @@ fn parts(report: &Value, family: Family) -> Vec<Part> {
             let chosen = list("tools").find(|tool| of_type(tool, "image_generation")).and_then(model);
             let images = find(report, &["tool_usage", "image_gen"]);
             let name = chosen.as_deref().unwrap_or("image_generation");
-            images.and_then(|images| part(name, images, tables::IMAGE_TOOL)).into_iter().collect()
+            let images = images.and_then(|images| part(name, images, tables::IMAGE_TOOL));
+            let drawing = report.get("svg_usage");
+            let drawing = drawing.and_then(|drawing| part(&model(drawing)?, drawing, tables::DRAWING));
+            images.into_iter().chain(drawing).collect()
         }
         _ => Vec::new(),
     }

@@ -14,6 +14,7 @@ use super::usage::Family;
 #[expect(clippy::struct_field_names, reason = "the names are the wire's")]
 pub(super) struct Message {
     pub(super) r#type: Option<Value>,
+    pub(super) id: Option<Value>,
     pub(super) model: Option<Value>,
     pub(super) usage: Option<Value>,
     pub(super) service_tier: Option<Value>,
@@ -34,9 +35,15 @@ pub(super) struct Message {
     #[serde(alias = "usageMetadata", alias = "usage_metadata")]
     pub(super) gemini_usage: Option<Value>,
     pub(super) candidates: Option<Lenient<Vec<Candidate>>>,
+    /// Whether an OpenAI response is made in the background.
+    pub(super) background: Option<Value>,
+    /// The outcome of one request of an Anthropic batch.
+    pub(super) result: Option<Lenient<Box<Message>>>,
     /// OpenAI's tools that run at its side, beside the usage of the model.
     pub(super) tool_usage: Option<Value>,
     pub(super) tools: Option<Value>,
+    /// What the model used that draws for OpenAI's image models.
+    pub(super) svg_usage: Option<Value>,
     /// The whole of one of Gemini's interactions, in events of its life.
     pub(super) interaction: Option<Lenient<Box<Message>>>,
     /// Groq's streams have usage here, beside or instead of where everybody has it.

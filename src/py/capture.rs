@@ -80,6 +80,8 @@ impl PyScanner {
         summary.set_item("finish_reason", found.finish_reason)?;
         summary.set_item("service_tier", found.service_tier)?;
         summary.set_item("is_error", found.is_error)?;
+        summary.set_item("id", found.id)?;
+        summary.set_item("is_background", found.is_background)?;
         let first = found.first_token.map(|at| at.saturating_duration_since(self.made).as_secs_f64() * 1000.0);
         summary.set_item("first_token_ms", first)?;
         Ok(Some(summary))

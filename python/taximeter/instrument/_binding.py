@@ -28,6 +28,7 @@ FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
     "openai": ("openai",),
     "anthropic": ("anthropic",),
     "google.genai": ("google",),
+    "google.generativeai": ("google",),
     "botocore": ("botocore", "aiobotocore"),
     "mistralai": ("mistralai",),
     "cohere": ("cohere",),
@@ -35,6 +36,7 @@ FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
     "together": ("together",),
     "ollama": ("ollama",),
     "litellm": ("litellm",),
+    "langchain_core": ("langchain_core",),
 }
 """The families, by their names in `status()`, and the packages that their modules are in."""
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import _core
 from ._call import current_call
-from ._recorder import Recorder
+from ._recorder import Admit, Recorder, Scanner
 
 if TYPE_CHECKING:
     from ..meter import Meter
@@ -20,7 +20,15 @@ _ERRORS: Final = 400
 """Statuses from here on are refusals, which nobody bills."""
 
 
-def follow(meter: Meter, wire: str, fields: Mapping[str, Any], response: Any) -> None:
+def follow(
+    meter: Meter,
+    wire: str,
+    fields: Mapping[str, Any],
+    response: Any,
+    *,
+    admit: Admit | None = None,
+    reader: Callable[..., Scanner] | None = None,
+) -> None:
     """Watches one response from here to its end, and records one event then.
 
     Args:
@@ -28,6 +36,8 @@ def follow(meter: Meter, wire: str, fields: Mapping[str, Any], response: Any) ->
         wire: Whose format it is, as `_core.Scanner` names it.
         fields: What is known of the event; the response's own model and tier come before it.
         response: A response of `httpx` or `httpx2`, read or not.
+        admit: Says of what was found whether it is an event.
+        reader: Makes who reads it, where the content type does not tell; is given whether it `is_gzip`.
     """
     if response.status_code >= _ERRORS:
         return
@@ -37,14 +47,17 @@ def follow(meter: Meter, wire: str, fields: Mapping[str, Any], response: Any) ->
     is_read = response.is_closed
     is_stream = "event-stream" in content_type.lower()
     strips = call is not None and call.strips_usage and is_stream
-    scanner: _core.Scanner | None = None
+    scanner: Scanner | None = None
     if is_read or encoding in {"identity", "gzip", ""}:
         is_gzip = not is_read and encoding == "gzip"
         try:
-            scanner = _core.Scanner(wire, provider=fields["provider"], content_type=content_type, gzip=is_gzip, strip=strips)
+            if reader is not None:
+                scanner = reader(is_gzip=is_gzip)
+            else:
+                scanner = _core.Scanner(wire, provider=fields["provider"], content_type=content_type, gzip=is_gzip, strip=strips)
         except ValueError:  # neither JSON nor a stream of it: what it used is not said
             pass
-    recorder = Recorder(meter, scanner, dict(fields), call)
+    recorder = Recorder(meter, scanner, dict(fields), call, admit=admit)
     if not is_read:
         response.stream = _tee(response, recorder)
         return

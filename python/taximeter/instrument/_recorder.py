@@ -32,16 +32,23 @@ class Scanner(Protocol):
         """What is left to pass after the last bytes."""
 
     def finish(self) -> Mapping[str, Any] | None:
-        """What was found."""
+        """What was found; `None` where there is nothing more to record."""
+
+
+Admit = Callable[[Mapping[str, Any]], bool]
+"""Says of what was found in a response whether it is an event."""
 
 
 class Recorder:
     """Follows one response to its end, and records one event, whichever end that is."""
 
-    __slots__ = ("_call", "_fields", "_made", "_meter", "_scanner", "_scope")
+    __slots__ = ("_admit", "_call", "_fields", "_made", "_meter", "_scanner", "_scope")
 
-    def __init__(self, meter: Meter, scanner: Scanner | None, fields: dict[str, Any], call: Call | None) -> None:
+    def __init__(
+        self, meter: Meter, scanner: Scanner | None, fields: dict[str, Any], call: Call | None, *, admit: Admit | None = None
+    ) -> None:
         self._meter = meter
+        self._admit = admit
         self._scanner = scanner
         self._fields: dict[str, Any] | None = fields
         self._call = call
@@ -105,7 +112,11 @@ class Recorder:
     def _outcomes(self, error: type[BaseException] | None, fields: dict[str, Any]) -> list[dict[str, Any]]:
         """The event of the response, and those of other models that had a part in it."""
         summary = self._scanner.finish() if self._scanner is not None else None
+        if self._scanner is not None and summary is None:
+            return []  # it records what it reads
         found: Mapping[str, Any] = summary or {"usage_status": "missing", "gap": "usage_not_json"}
+        if self._admit is not None and not self._admit(found):
+            return []
         if gap := found.get("gap"):
             self._meter.note(gap, f"{fields['provider']}/{found.get('model') or fields.get('model')}")
         event = fields | self._outcome(error, fields, found)
@@ -141,6 +152,10 @@ class Recorder:
 _END: Final = object()
 
 
+def _nothing() -> None:
+    """What an iterator does that cannot be closed."""
+
+
 def recorded(generator: Any, begin: Callable[[], Recorder | None], show: Callable[[Any], bytes]) -> Generator[Any, None, None]:
     """The generator, with what `show` makes of its items shown to a recorder, and its end.
 
@@ -159,7 +174,7 @@ def recorded(generator: Any, begin: Callable[[], Recorder | None], show: Callabl
                 yield item
                 item = next(generator, _END)
         except GeneratorExit:
-            generator.close()
+            getattr(generator, "close", _nothing)()
             raise
 
 

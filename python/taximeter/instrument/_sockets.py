@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, Final
@@ -9,39 +10,80 @@ from typing import Any, Final
 from .. import _core
 from . import _binding
 from ._hosts import provider_of
+from ._later import Seen
 from ._recorder import Recorder
-from ._shims import after
+from ._shims import after, before
 
 __all__ = ["hook_connections"]
 
 _NAME: Final = "openai"
+_KINDS: Final = ("RealtimeConnection", "ResponsesConnection", "LiveConnection", "SidebandConnection", "ForksConnection")
 _ENDS: Final = frozenset({"response.done", "response.completed", "response.incomplete", "response.failed"})
-_SESSIONS: Final = frozenset({"session.created", "session.updated"})
+
 _MODEL: Final = "_taximeter_model"
+_SESSION: Final = "_taximeter_session"
+_SECONDS: Final = "_taximeter_seconds"
+
+_counted = Seen()
+"""Sessions and answers that are events: a session can be heard over more than one connection."""
 
 
 def hook_connections(module: ModuleType) -> None:
     """Watches the connections of a module, of those that this version has."""
-    for kind in ("RealtimeConnection", "ResponsesConnection"):
+    for kind in _KINDS:
         for name in (kind, f"Async{kind}"):
             owner = getattr(module, name, None)
             if owner is not None and hasattr(owner, "parse_event"):
                 after(owner, "parse_event", _look)
+                before(owner, "close", _closed)
 
 
 def _look(connection: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], event: Any) -> None:
     kind = getattr(event, "type", None)
-    if kind in _SESSIONS:
+    state = connection.__dict__
+    if session := getattr(event, "session", None):
         # A response over a realtime socket does not name its model.
-        connection.__dict__[_MODEL] = getattr(event.session, "model", None)
-    meter = _binding.meter_of(_NAME, connection) if kind in _ENDS else None
-    if meter is None:
+        state[_MODEL] = getattr(session, "model", None) or state.get(_MODEL)
+        state[_SESSION] = getattr(session, "id", None) or state.get(_SESSION)
+    if kind in _ENDS:
+        data = args[0] if args else kwargs["data"]
+        _record(connection, data if isinstance(data, bytes) else data.encode())
+    elif kind == "response.event" and event.event.get("type") in _ENDS:
+        # What a live session had another model do.
+        _record(connection, json.dumps(event.event).encode(), event.event.get("response", {}).get("id"))
+    elif kind == "decision.event":
+        decision = event.event.decision
+        _record(connection, decision.model_dump_json().encode(), getattr(decision, "id", None))
+    elif kind == "session.usage.updated":
+        # A running total.
+        state[_SECONDS] = event.usage.seconds
+    elif kind == "session.closed":
+        state.pop(_SECONDS, None)
+        _record_session(connection, event.usage.seconds)
+
+
+def _closed(connection: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any]) -> None:
+    """A live session whose connection is closed before it said its last total."""
+    if (seconds := connection.__dict__.pop(_SECONDS, None)) is not None:
+        _record_session(connection, seconds, is_final=False)
+
+
+def _record_session(connection: Any, seconds: float, *, is_final: bool = True) -> None:
+    name = connection.__dict__.get(_SESSION)
+    usage = json.dumps({"usage": {"seconds": seconds}, "id": name}).encode()
+    _record(connection, usage, name, is_final=is_final)
+
+
+def _record(connection: Any, data: bytes, name: str | None = None, *, is_final: bool = True) -> None:
+    meter = _binding.meter_of(_NAME, connection)
+    if meter is None or (name is not None and not _counted.add(name)):
         return
-    data = args[0] if args else kwargs["data"]
     provider = provider_of(_host(connection), _NAME)
     fields = {"provider": provider, "model": connection.__dict__.get(_MODEL), "operation": "chat"}
-    recorder = Recorder(meter, _core.Scanner("openai", provider=provider, content_type="application/json"), fields, None)
-    recorder.feed(data if isinstance(data, bytes) else data.encode())
+    # Half of a stream is partial, where a body of the same is complete.
+    content_type = "application/json" if is_final else "text/event-stream"
+    recorder = Recorder(meter, _core.Scanner("openai", provider=provider, content_type=content_type), fields, None)
+    recorder.feed(data if is_final else b"data: " + data)
     recorder.finish()
 
 

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Generator, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from . import _binding, _http
+from . import _binding, _http, _later
 from ._binding import Family
 from ._call import HEADER_PREFIX, KEYWORD_PREFIX, Call, carried
 from ._hosts import includes_usage_safely, provider_of
@@ -25,6 +25,9 @@ __all__ = ["stainless_family"]
 
 # Methods that an asynchronous class has as plain ones, for they return a manager.
 _SYNC_EVERYWHERE: Final = frozenset({"stream", "tool_runner"})
+_SERVED_BY: Final = {
+    "Azure": "azure.ai.openai", "Foundry": "azure.ai.inference", "Bedrock": "aws.bedrock", "Vertex": "gcp.vertex_ai",
+}  # fmt: skip
 # What the clients write for a keyword that is not given.
 _UNSET: Final = frozenset({"NotGiven", "Omit"})
 
@@ -50,22 +53,28 @@ def stainless_family(
     def look(client: Any, _args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         meter = _binding.meter_of(name, client)
         response = kwargs["response"]
-        if meter is None or response.request.method != "POST":
+        if meter is None:
             return
         url = response.request.url
+        provider = provider_of(url.host, _served_by(type(client)) or name)
+        if response.request.method == "GET":
+            _later.follow_fetched(meter, wire, provider, response)
+            return
+        if response.request.method != "POST":
+            return
         operation = next((what for end, what in operations.items() if url.path.endswith(end)), None)
         if operation is None:
             return
         body = getattr(kwargs["options"], "json_data", None)
         body = body if isinstance(body, Mapping) else {}
         fields = {
-            "provider": provider_of(url.host, name),
+            "provider": provider,
             "model": body.get("model"),
             "operation": operation,
             # Counts only where the response does not say which tier served.
             "service_tier": body.get("service_tier"),
         }
-        _http.follow(meter, wire, fields, response)
+        _http.follow(meter, wire, fields, response, admit=_later.billed)
 
     def hook_base(module: ModuleType) -> None:
         for class_name in ("SyncAPIClient", "AsyncAPIClient"):
@@ -102,6 +111,13 @@ def stainless_family(
         by_module[module] = _both(hook, by_module.get(module))
     family = Family(name, by_module, (f"{name}._base_client",), owns, _bind_client)
     return family
+
+
+@functools.cache
+def _served_by(kind: type) -> str | None:
+    """Who answers a client of this class, for hosts that do not tell: companies put names of their own before Azure's."""
+    names = [base.__name__ for base in kind.__mro__]
+    return next((provider for part, provider in _SERVED_BY.items() if any(part in name for name in names)), None)
 
 
 def _both(hook: Callable[[ModuleType], None], other: Callable[[ModuleType], None] | None) -> Callable[[ModuleType], None]:

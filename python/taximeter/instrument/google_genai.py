@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from functools import partial, wraps
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
@@ -13,7 +15,8 @@ from . import _binding
 from ._binding import Family
 from ._call import current_call
 from ._recorder import Recorder, recorded, recorded_async
-from ._shims import after, attempt, put, shim_all
+from ._shims import after, attempt, before, put, shim_all
+from ._speakeasy import hook_base
 
 if TYPE_CHECKING:
     from ..meter import Meter
@@ -29,7 +32,6 @@ _OPERATIONS: Final = {
     "embedContent": "embeddings",
     "batchEmbedContents": "embeddings",
     "predict": "generate_content",
-    "interactions": "generate_content",
 }
 _MODELS: Final = ("generate_content", "generate_content_stream", "embed_content", "generate_images", "edit_image", "upscale_image")
 _CHAT: Final = ("send_message", "send_message_stream")
@@ -81,6 +83,61 @@ def _streamed_async(original: Any) -> Any:
     return async_request_streamed
 
 
+_PART: Final = "_taximeter_usage"
+
+
+def _heard(session: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], message: Any) -> None:
+    """A message of a live session. Its usage is that of the turn so far; the turn's last message ends one event."""
+    state = session.__dict__
+    if (usage := getattr(message, "usage_metadata", None)) is not None:
+        state[_PART] = usage
+    content = getattr(message, "server_content", None)
+    if content is not None and (content.turn_complete or content.interrupted):
+        _record_turn(session, is_final=True)
+
+
+def _left(session: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any]) -> None:
+    _record_turn(session, is_final=False)
+
+
+def _record_turn(session: Any, *, is_final: bool) -> None:
+    usage = session.__dict__.pop(_PART, None)
+    client = session._api_client  # noqa: SLF001 - public under no other name
+    meter = _binding.meter_of(_NAME, client)
+    if usage is None or meter is None:
+        return
+    # The answer's counts have other names here than elsewhere.
+    counts = usage.model_dump(mode="json", exclude_none=True)
+    report = {name.replace("response_token", "candidates_token"): count for name, count in counts.items()}
+    provider = "gcp.vertex_ai" if getattr(client, "vertexai", None) else "gcp.gemini"
+    content_type = "application/json" if is_final else _LINES
+    fields = {"provider": provider, "model": session.__dict__.get(_MODEL), "operation": "generate_content"}
+    recorder = Recorder(meter, _core.Scanner("gemini", provider=provider, content_type=content_type), fields, None)
+    recorder.feed(json.dumps({"usageMetadata": report}).encode())
+    recorder.finish()
+
+
+_MODEL: Final = "_taximeter_model"
+
+
+def _connected(original: Any) -> Any:
+    @wraps(original)
+    @asynccontextmanager
+    async def connect(self: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        async with original(self, *args, **kwargs) as session:
+            # No message of a session names its model.
+            session.__dict__[_MODEL] = str(kwargs.get("model") or "").rpartition("/")[2] or None
+            yield session
+
+    return connect
+
+
+def _hook_live(module: ModuleType) -> None:
+    put(module.AsyncLive, "connect", _connected)
+    after(module.AsyncSession, "_receive", _heard)
+    before(module.AsyncSession, "close", _left)
+
+
 def _hook_client(module: ModuleType) -> None:
     owner = module.BaseApiClient
     after(owner, "request", _look)
@@ -109,6 +166,11 @@ FAMILY: Final = Family(
         _CLIENT: _hook_client,
         "google.genai.models": partial(shim_all, classes={"Models": _MODELS, "AsyncModels": _MODELS}),
         "google.genai.chats": partial(shim_all, classes={"Chat": _CHAT, "AsyncChat": _CHAT}),
+        "google.genai.live": _hook_live,
+        "google.genai._gaos.basesdk": hook_base(
+            _NAME, "gcp.gemini", {"/interactions": "generate_content"}, "gemini", lambda sdk: getattr(sdk, "_api_client", None)
+        ),
+        "google.genai._gaos.interactions": partial(shim_all, classes={"Interactions": ("create",), "AsyncInteractions": ("create",)}),
     },
     (_CLIENT,),
     _owns,

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from functools import partial
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from . import _binding, _http
+from . import _binding
 from ._binding import Family
-from ._call import current_call
-from ._hosts import provider_of
-from ._shims import after, shim_all
+from ._shims import shim_all
+from ._speakeasy import hook_base
 
 if TYPE_CHECKING:
     from ..meter import Meter
@@ -47,45 +44,24 @@ _METHODS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
 }  # fmt: skip
 
 
-def _look(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], response: Any) -> None:
-    meter = _binding.meter_of(_NAME, client.sdk_configuration)
-    request = kwargs.get("request") or args[1]
-    path = request.url.path.removesuffix("/restart")
-    if "/conversations/" in path:
-        path = path.rpartition("/")[0]
-    operation = next((what for end, what in _OPERATIONS.items() if path.endswith(end)), None)
-    if meter is None or operation is None or request.method != "POST":
-        return
-    call = current_call()
-    fields = {
-        "provider": provider_of(request.url.host, _PROVIDER),
-        # Counts where the response names none, as a stream does that ends before its first part.
-        "model": call and call.kwargs.get("model"),
-        "operation": operation,
-    }
-    _http.follow(meter, "openai", fields, response)
-
-
-def _hook_base(module: ModuleType) -> None:
-    after(module.BaseSDK, "do_request", _look)
-    after(module.BaseSDK, "do_request_async", _look)
-
-
 def _owns(client: object) -> bool:
     bases = (sys.modules.get(name) for name in _BASES)
     return any(base is not None and isinstance(client, base.BaseSDK) for base in bases)
 
 
+def _shared(client: Any) -> Any:
+    return client.sdk_configuration
+
+
 def _bind_client(client: Any, meter: Meter) -> None:
-    # All parts of a client share it.
-    _binding.mark(client.sdk_configuration, meter)
+    _binding.mark(_shared(client), meter)
 
 
 _BASES: Final = ("mistralai.client.basesdk", "mistralai.basesdk")
 
 FAMILY: Final = Family(
     _NAME,
-    dict.fromkeys(_BASES, _hook_base)
+    dict.fromkeys(_BASES, hook_base(_NAME, _PROVIDER, _OPERATIONS, "openai", _shared))
     | {
         f"{package}.{module}": partial(shim_all, classes=classes)
         for package in ("mistralai.client", "mistralai")

@@ -25,6 +25,7 @@ FAMILY: Final = stainless_family(
         "/audio/transcriptions": "transcription",
         "/audio/translations": "transcription",
         "/audio/speech": "speech",
+        "/decisions": "chat",
     },
     methods={
         # The first is the module of recent versions, the second that of openai 1.0.
@@ -35,6 +36,7 @@ FAMILY: Final = stainless_family(
         "openai.resources.embeddings": {"Embeddings": ("create",)},
         "openai.resources.responses.responses": {"Responses": ("create", "parse", "stream", "compact")},
         "openai.resources.beta.responses.responses": {"Responses": ("create", "compact")},
+        "openai.resources.decisions": {"Decisions": ("create",)},
         "openai.resources.images": {"Images": ("generate", "edit", "create_variation")},
         "openai.resources.audio.transcriptions": {"Transcriptions": ("create",)},
         "openai.resources.audio.translations": {"Translations": ("create",)},
@@ -43,6 +45,9 @@ FAMILY: Final = stainless_family(
     hooks=dict.fromkeys(
         (
             "openai.resources.realtime.realtime",
+            "openai.resources.live.live",
+            "openai.resources.live.sideband",
+            "openai.resources.live.forks",
             "openai.resources.beta.realtime.realtime",
             "openai.resources.responses.responses",
             "openai.resources.beta.responses.responses",

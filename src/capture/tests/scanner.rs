@@ -228,19 +228,19 @@ fn frames_of_amazons_event_stream_are_read() {
             frame((":message-type", "event"), payload.as_bytes())
         })
         .collect();
-    let framed = Options { framing: Framing::Frames, ..options(Family::Anthropic) };
+    let aws = Options { framing: Framing::Frames, ..options(Family::Anthropic) };
     let whole = frames.concat();
     for piece in [1, 5, 100, 10_000] {
-        let found = summary_of(framed, &whole, piece);
+        let found = summary_of(aws, &whole, piece);
         assert_eq!((found.usage.count(Unit::INPUT_TOKENS), found.usage_status), (810, UsageStatus::Complete));
         assert!(found.first_token.is_some());
     }
-    let cut = summary_of(framed, &whole[..whole.len() - 5], 9);
+    let cut = summary_of(aws, &whole[..whole.len() - 5], 9);
     assert_eq!((cut.usage.count(Unit::OUTPUT_TOKENS), cut.usage_status), (53, UsageStatus::Partial));
     let failed = [&frames[0][..], &frame((":message-type", "exception"), b"{\"message\":\"busy\"}")].concat();
-    assert!(summary_of(framed, &failed, 9).is_error);
+    assert!(summary_of(aws, &failed, 9).is_error);
     for broken in [&[0; 40][..], b"\0\0\0\x20\xff\xff\xff\xff0123456789012345678901234567890", b"\0\0"] {
-        assert_eq!(summary_of(framed, broken, 9).usage_status, UsageStatus::Missing);
+        assert_eq!(summary_of(aws, broken, 9).usage_status, UsageStatus::Missing);
     }
 }
 

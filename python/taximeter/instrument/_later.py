@@ -1,0 +1,128 @@
+"""Answers that are fetched later than they were asked for: background responses and batches. Fetched often, each is one event.
+
+Who is charged is decided where an answer is fetched, which may be in another process than where it was asked for.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import zlib
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from .. import _core
+from . import _http
+from ._recorder import Recorder
+
+if TYPE_CHECKING:
+    from ..meter import Meter
+
+__all__ = ["Seen", "billed", "follow_fetched"]
+
+_REMEMBERED: Final = 10_000
+"""Ids that are kept: 1 MB of them. An answer that is fetched again after as many others counts again."""
+_BATCH_ENDS: Final = frozenset({"completed", "failed", "expired", "cancelled"})
+_FETCHED: Final = re.compile(r"/(responses|interactions|batches)/([^/]+)(/results)?$")
+
+
+class Seen:
+    """Ids that came before, the last of them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ids: dict[str, None] = {}
+
+    def add(self, name: str) -> bool:
+        """Remembers an id; false if it was there."""
+        with self._lock:
+            is_new = self._ids.pop(name, self) is self
+            self._ids[name] = None
+            if len(self._ids) > _REMEMBERED:
+                del self._ids[next(iter(self._ids))]
+            return is_new
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._ids
+
+
+_counted = Seen()
+_awaited = Seen()
+"""Interactions that were begun and had not ended; their answers do not say that they were made in the background."""
+
+
+def billed(found: Mapping[str, Any]) -> bool:
+    """Whether a response to a request is an event: one that only says that the work has begun is none."""
+    name = found.get("id")
+    if name is None or not (found.get("is_background") or found.get("finish_reason") == "in_progress"):
+        return True
+    if found["usage_status"] == "missing":
+        _awaited.add(name)
+        return False
+    return _counted.add(name)
+
+
+def follow_fetched(meter: Meter, wire: str, provider: str, response: Any) -> None:
+    """Watches the answer to a GET, if it may be one that was asked for before; see `_http.follow`."""
+    found = _FETCHED.search(response.request.url.path)
+    if found is None:
+        return
+    kind, name, results = found.groups()
+    if name in _counted:
+        return
+    fields: dict[str, Any] = {"provider": provider, "model": None, "operation": "chat"}
+    if results:
+        if wire == "anthropic":
+            fields["batch"] = True
+            _http.follow(meter, wire, fields, response, reader=partial(_Rows, meter, fields, name))
+        return
+
+    def is_final(answer: Mapping[str, Any]) -> bool:
+        if answer["usage_status"] != "complete" or not any(answer["usage"].values()):
+            return False
+        if kind == "batches":
+            return answer.get("finish_reason") in _BATCH_ENDS and _counted.add(name)
+        return (answer.get("is_background") or name in _awaited) and _counted.add(name)
+
+    if kind == "batches":
+        fields["batch"] = True
+    _http.follow(meter, wire, fields, response, admit=is_final)
+
+
+class _Rows:
+    """Reads the results of a batch, one in each line, and records each as it passes: there may be 100,000."""
+
+    def __init__(self, meter: Meter, fields: Mapping[str, Any], batch: str, *, is_gzip: bool) -> None:
+        self._meter = meter
+        self._fields = fields
+        self._batch = batch
+        self._line = b""
+        # The window that reads the gzip format.
+        self._decoder = zlib.decompressobj(31) if is_gzip else None
+
+    def feed(self, data: bytes) -> None:
+        plain = data if self._decoder is None else self._decoder.decompress(data)
+        *lines, self._line = (self._line + plain).split(b"\n")
+        for line in lines:
+            self._record(line)
+
+    def rest(self) -> None:
+        """All of it passes."""
+
+    def finish(self) -> None:
+        self._record(self._line)
+        self._line = b""
+
+    def _record(self, line: bytes) -> None:
+        if not line.strip():
+            return
+        scanner = _core.Scanner("anthropic", provider="anthropic", content_type="application/json")
+
+        def is_new(answer: Mapping[str, Any]) -> bool:
+            name = answer.get("id")
+            return answer["usage_status"] == "complete" and name is not None and _counted.add(f"{self._batch}/{name}")
+
+        recorder = Recorder(self._meter, scanner, dict(self._fields), None, admit=is_new)
+        recorder.feed(line)
+        recorder.finish()

@@ -1,0 +1,60 @@
+"""Clients made by the Speakeasy generator, Mistral's and that of Gemini's interactions: every request passes `do_request`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+from . import _binding, _http, _later
+from ._call import current_call
+from ._hosts import provider_of
+from ._shims import after
+
+__all__ = ["hook_base"]
+
+
+def hook_base(
+    family: str, provider: str, operations: Mapping[str, str], wire: str, shared: Callable[[Any], Any]
+) -> Callable[[ModuleType], None]:
+    """The hook of a base module.
+
+    Args:
+        family: Its family's name.
+        provider: Who answers at hosts that are not known.
+        operations: The ends of the paths that are metered, and OpenTelemetry's name for what they do.
+        wire: Whose format the responses have.
+        shared: What all parts of one client share, given one of them.
+    """
+
+    def look(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], response: Any) -> None:
+        meter = _binding.meter_of(family, shared(client))
+        request = kwargs.get("request") or args[1]
+        if meter is None:
+            return
+        answered_by = provider_of(request.url.host, provider)
+        if request.method == "GET":
+            _later.follow_fetched(meter, wire, answered_by, response)
+            return
+        operation = next((what for end, what in operations.items() if _resource(request.url.path).endswith(end)), None)
+        if operation is None or request.method != "POST":
+            return
+        call = current_call()
+        # Counts where the response names no model, as a stream does not that ends before its first part.
+        fields = {"provider": answered_by, "model": call and call.kwargs.get("model"), "operation": operation}
+        _http.follow(meter, wire, fields, response, admit=_later.billed)
+
+    def hook(module: ModuleType) -> None:
+        for name in ("BaseSDK", "AsyncBaseSDK"):
+            for method in ("do_request", "do_request_async"):
+                owner = getattr(module, name, None)
+                if owner is not None and hasattr(owner, method):
+                    after(owner, method, look)
+
+    return hook
+
+
+def _resource(path: str) -> str:
+    """The path of a collection, for that of one of its conversations."""
+    path = path.removesuffix("/restart")
+    return path.rpartition("/")[0] if "/conversations/" in path else path

@@ -1,0 +1,95 @@
+"""Google's former client for Gemini, `google-generativeai`, which speaks gRPC."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from functools import wraps
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final
+
+from .. import _core
+from . import _binding
+from ._binding import Family
+from ._call import Call
+from ._recorder import Recorder, recorded, recorded_async
+from ._shims import attempt, put
+
+if TYPE_CHECKING:
+    from ..meter import Meter
+
+__all__ = ["FAMILY"]
+
+_NAME: Final = "google.generativeai"
+_MODELS: Final = "google.generativeai.generative_models"
+_PROVIDER: Final = "gcp.gemini"
+
+
+def _shown(response: Any) -> bytes:
+    """What the scanner needs to see of a response, a message of protobuf's: its usage and why it ended."""
+    usage = response.usage_metadata
+    reasons = (candidate.finish_reason for candidate in response.candidates)
+    message: Mapping[str, Any] = {
+        "usageMetadata": type(usage).to_dict(usage),
+        "candidates": [{"finishReason": reason.name if reason else None} for reason in reasons],
+    }
+    return json.dumps(message).encode() + b"\n"
+
+
+def _follow(model: Any, call: Call, result: Any) -> None:
+    meter = _binding.meter_of(_NAME, model)
+    if meter is None:
+        return
+    fields = {"provider": _PROVIDER, "model": model.model_name.rpartition("/")[2], "operation": "generate_content"}
+    scanner = _core.Scanner("gemini", provider=_PROVIDER, content_type="application/x-ndjson")
+    recorder = Recorder(meter, scanner, fields, call)
+    # Public under no other name; a stream has received its first part.
+    recorder.feed_guarded(_shown, result._result)  # noqa: SLF001
+    rest = result._iterator  # noqa: SLF001
+    if rest is None:
+        recorder.finish()
+        return
+    watched = recorded_async if hasattr(rest, "__anext__") else recorded
+    result._iterator = watched(rest, lambda: recorder, _shown)  # noqa: SLF001
+
+
+def _generated(original: Any) -> Any:
+    @wraps(original)
+    def generate_content(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with Call(kwargs) as call:
+            result = original(self, *args, **call.kwargs)
+            attempt(_follow, self, call, result)
+            return result
+
+    return generate_content
+
+
+def _generated_async(original: Any) -> Any:
+    @wraps(original)
+    async def generate_content_async(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with Call(kwargs) as call:
+            result = await original(self, *args, **call.kwargs)
+            attempt(_follow, self, call, result)
+            return result
+
+    return generate_content_async
+
+
+def _hook_models(module: ModuleType) -> None:
+    put(module.GenerativeModel, "generate_content", _generated)
+    put(module.GenerativeModel, "generate_content_async", _generated_async)
+
+
+def _owns(client: object) -> bool:
+    module = sys.modules.get(_MODELS)
+    return module is not None and isinstance(client, module.GenerativeModel)
+
+
+def _bind_client(client: Any, meter: Meter) -> None:
+    _binding.mark(client, meter)
+
+
+FAMILY: Final = Family(
+    _NAME, {_MODELS: _hook_models}, (_MODELS,), _owns, _bind_client, distribution="google-generativeai"
+)  # fmt: skip

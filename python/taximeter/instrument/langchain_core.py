@@ -1,0 +1,151 @@
+"""langchain's models, where no client beneath them is metered: what they say of their usage is all there is."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from contextvars import ContextVar
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final
+
+from .. import _core, attribution
+from . import _binding, _claims
+from ._binding import Family
+from ._claims import Claim
+from ._shims import attempt
+
+if TYPE_CHECKING:
+    from ..meter import Meter
+
+__all__ = ["FAMILY"]
+
+_NAME: Final = "langchain_core"
+_HOOKS: Final = "langchain_core.tracers.context"
+_MOST_RUNS: Final = 10_000
+"""Runs that are followed at once. Those that never end make room for others."""
+
+
+class _Run:
+    """One call of a model, from its beginning on."""
+
+    __slots__ = ("_claim", "_metadata", "_scope", "_started", "_started_at")
+
+    def __init__(self, metadata: Mapping[str, Any]) -> None:
+        self._claim = Claim(_NAME)
+        self._metadata = metadata
+        self._scope = attribution.current()
+        self._started_at, self._started = time.time(), time.perf_counter()
+
+    def end(self, meter: Meter, answer: Mapping[str, Any] | None, error: BaseException | None) -> None:
+        """Records the event, unless a client beneath has."""
+        if _claims.current() is self._claim:
+            _claims.restore(self._claim.outer)
+        if answer is None or not self._claim.take():
+            return
+        provider = str(self._metadata.get("ls_provider") or "unknown")
+        scanner = _core.Scanner(answer["wire"], provider=provider, content_type="application/json")
+        scanner.feed(json.dumps({"usage": answer["usage"]}, default=str).encode())
+        found: Mapping[str, Any] = scanner.finish() or {}
+        model = answer["model"] or self._metadata.get("ls_model_name") or "unknown"
+        if gap := found.get("gap"):
+            meter.note(gap, f"{provider}/{model}")
+        attribution.enter(self, self._scope)
+        try:
+            meter.track(
+                provider=provider,
+                model=model,
+                usage=found.get("usage"),
+                usage_status=found.get("usage_status"),
+                finish_reason=answer["finish_reason"],
+                started_at=self._started_at,
+                latency_ms=(time.perf_counter() - self._started) * 1000,
+                error=error,
+            )
+        finally:
+            attribution.leave(self)
+
+
+class _Runs:
+    """The runs that have begun and not ended."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._runs: dict[Any, _Run] = {}
+
+    def begin(self, run_id: Any, metadata: Mapping[str, Any] | None) -> None:
+        if _binding.meter_of(_NAME, None) is None:
+            return
+        run = _Run(metadata or {})
+        with self._lock:
+            self._runs[run_id] = run
+            if len(self._runs) > _MOST_RUNS:
+                del self._runs[next(iter(self._runs))]
+
+    def end(self, run_id: Any, response: Any, error: BaseException | None) -> None:
+        with self._lock:
+            run = self._runs.pop(run_id, None)
+        meter = _binding.meter_of(_NAME, None)
+        if run is not None and meter is not None:
+            run.end(meter, _answer(response), error)
+
+
+def _answer(response: Any) -> dict[str, Any] | None:
+    """What a result says of itself; `None` for one that was in a cache or is none."""
+    generations = getattr(response, "generations", None) or [[]]
+    generation = next(iter(generations[0]), None)
+    message = getattr(generation, "message", None)
+    usage = getattr(message, "usage_metadata", None)
+    output = getattr(response, "llm_output", None) or {}
+    if generation is None or (usage is not None and usage.get("total_cost") == 0):
+        return None
+    details = {**(getattr(generation, "generation_info", None) or {}), **(getattr(message, "response_metadata", None) or {})}
+    return {
+        "wire": "langchain" if usage is not None else "openai",
+        "usage": usage if usage is not None else output.get("token_usage"),
+        "model": details.get("model_name") or details.get("model") or output.get("model_name"),
+        "finish_reason": details.get("finish_reason") or details.get("stop_reason"),
+    }
+
+
+def _handler() -> Any:
+    """A handler of langchain's callbacks, which has to derive from its class."""
+    base = sys.modules["langchain_core.callbacks.base"]
+    runs = _Runs()
+
+    class Handler(base.BaseCallbackHandler):  # type: ignore[name-defined,misc]
+        # In the context of the call, also of one that is awaited.
+        run_inline = True
+
+        def on_llm_start(self, _serialized: Any, _prompts: Any, *, run_id: Any, metadata: Any = None, **_: Any) -> None:
+            attempt(runs.begin, run_id, metadata)
+
+        on_chat_model_start = on_llm_start
+
+        def on_llm_end(self, response: Any, *, run_id: Any, **_: Any) -> None:
+            attempt(runs.end, run_id, response, None)
+
+        def on_llm_error(self, error: BaseException, *, run_id: Any, response: Any = None, **_: Any) -> None:
+            attempt(runs.end, run_id, response, error)
+
+    return Handler()
+
+
+def _hook(module: ModuleType) -> None:
+    # By default, and so in every context that there is and will be.
+    everywhere = _handler()
+    module.register_configure_hook(ContextVar("taximeter_langchain", default=everywhere), inheritable=True)
+
+
+def _owns(_client: object) -> bool:
+    # Its models have callbacks, and no clients.
+    return False
+
+
+def _bind_client(client: Any, meter: Meter) -> None:
+    _binding.mark(client, meter)
+
+
+FAMILY: Final = Family(_NAME, {_HOOKS: _hook}, (_HOOKS,), _owns, _bind_client, distribution="langchain-core")
