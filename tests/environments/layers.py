@@ -18,12 +18,54 @@ common.metered()
 import agents  # noqa: E402
 import litellm  # noqa: E402
 from langchain_anthropic import ChatAnthropic  # noqa: E402
+from langchain_core.language_models import BaseChatModel  # noqa: E402
+from langchain_core.messages import AIMessage, AIMessageChunk  # noqa: E402
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult  # noqa: E402
 from langchain_openai import ChatOpenAI  # noqa: E402
 
 CHAT = {"model": "openai/gpt-4o", "messages": QUESTION, "api_base": f"{url()}/v1"}
 DIRECT = {"model": "anthropic/claude-sonnet-5", "messages": QUESTION, "api_base": url()}
 gpt = ChatOpenAI(model="gpt-4o", stream_usage=True)
 claude = ChatAnthropic(model="claude-sonnet-5", base_url=url())
+
+
+class Own(BaseChatModel):
+    """A model with a client of its own, which asks the provider in a way that nobody knows."""
+
+    @property
+    def _llm_type(self):
+        return "own"
+
+    def _ask(self):
+        import json
+        import urllib.request
+
+        body = json.dumps({"model": "gpt-own", "messages": QUESTION}).encode()
+        request = urllib.request.Request(f"{url()}/v1/chat/completions", body, {"content-type": "application/json"})
+        with urllib.request.urlopen(request) as response:
+            answer = json.loads(response.read())
+        usage = answer["usage"]
+        counts = {"input": "prompt_tokens", "output": "completion_tokens", "total": "total_tokens"}
+        return answer["choices"][0]["message"]["content"], {f"{ours}_tokens": usage[theirs] for ours, theirs in counts.items()}
+
+    def _generate(self, messages, stop=None, run_manager=None, **kwargs):
+        content, usage = self._ask()
+        message = AIMessage(content=content, usage_metadata=usage, response_metadata={"model_name": "gpt-own"})
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    def _stream(self, messages, stop=None, run_manager=None, **kwargs):
+        content, usage = self._ask()
+        metadata = {"model_name": "gpt-own"}
+        yield ChatGenerationChunk(message=AIMessageChunk(content=content, response_metadata=metadata))
+        yield ChatGenerationChunk(message=AIMessageChunk(content="", usage_metadata=usage))
+
+
+own = Own()
+
+
+async def awaited():
+    first = (await own.ainvoke("q")).content
+    return [first, [part.content async for part in own.astream("q")]]
 
 
 def agent():
@@ -63,5 +105,9 @@ common.run(
         ("langchain over anthropic", lambda: claude.invoke("q").content),
         ("langchain over anthropic, stream", lambda: [part.content for part in claude.stream("q")]),
         ("agents", agent),
+        ("langchain over a client that is not known", lambda: own.invoke("q").content),
+        ("the same, as a stream", lambda: [part.content for part in own.stream("q")]),
+        ("the same, asynchronously", awaited),
+        ("the same, many at once", lambda: [answer.content for answer in own.batch(["a", "b", "c"])]),
     ]
 )

@@ -97,14 +97,15 @@ class Families(Handler):
             answer = {"candidates": [candidate("".join(WORDS), is_last=True)], "usageMetadata": GEMINI, "modelVersion": model}
             return self._json(answer)
 
-        def events() -> Iterator[str]:
+        def answers() -> Iterator[str]:
             for number, word in enumerate(WORDS):
                 is_last = number == len(WORDS) - 1
                 usage = GEMINI if is_last else {"promptTokenCount": 419, "totalTokenCount": 419}
-                answer = {"candidates": [candidate(word, is_last=is_last)], "usageMetadata": usage, "modelVersion": model}
-                yield f"data: {json.dumps(answer)}\r\n\r\n"
+                yield json.dumps({"candidates": [candidate(word, is_last=is_last)], "usageMetadata": usage, "modelVersion": model})
 
-        self._stream(events(), model, GEMINI)
+        if "alt=sse" in self.path:
+            return self._stream((f"data: {answer}\r\n\r\n" for answer in answers()), model, GEMINI)
+        return self._stream(iter(["[", ",\r\n".join(answers()), "]"]), model, GEMINI, "application/json")
 
     def _cohere(self, path: str, end: str, body: dict) -> None:
         model = body["model"]

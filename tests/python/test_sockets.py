@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 
 import openai
 import pytest
+import trustme
+from google import genai
 from websockets.sync.server import serve
 
 import taximeter
@@ -21,11 +24,44 @@ REALTIME = {
     "input_token_details": {"text_tokens": 30, "audio_tokens": 7, "cached_tokens": 11},
     "output_token_details": {"text_tokens": 4, "audio_tokens": 19},
 }  # fmt: skip
+GEMINI = {
+    "promptTokenCount": 47, "responseTokenCount": 53, "totalTokenCount": 100,
+    "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 43}], "responseTokensDetails": [{"modality": "AUDIO", "tokenCount": 53}],
+}  # fmt: skip
 RESPONSE = {"input_tokens": 41, "output_tokens": 43, "input_tokens_details": {"cached_tokens": 13}, "total_tokens": 84}
+
+
+def live(socket) -> None:
+    """OpenAI's live sessions: running totals of seconds, and what another model was asked to do."""
+
+    def send(kind, **more):
+        socket.send(json.dumps({"type": kind, "event_id": "e", **more}))
+
+    session = {"id": f"sess-{id(socket)}", "model": "gpt-live-1", "type": "live", "object": "live.session"}
+    send("session.started", session=session)
+    for seconds in (2.5, 6.0):
+        send("session.usage.updated", usage={"seconds": seconds})
+    response = {"id": f"resp-{id(socket)}", "object": "response", "model": "gpt-4.1", "status": "completed", "usage": RESPONSE}
+    send("response.event", event={"type": "response.completed", "sequence_number": 1, "response": response})
+    for _ in socket:
+        send("session.closed", reason="close_requested", session=session, usage={"seconds": 7.5})
+
+
+def gemini(socket) -> None:
+    """Gemini's: usage of a turn so far, and with its last message."""
+    next(iter(socket))
+    socket.send(json.dumps({"setupComplete": {}}))
+    for _ in socket:
+        socket.send(json.dumps({"serverContent": {}, "usageMetadata": {**GEMINI, "responseTokenCount": 1, "totalTokenCount": 48}}))
+        socket.send(json.dumps({"serverContent": {"turnComplete": True}, "usageMetadata": GEMINI}))
 
 
 def answer(socket) -> None:
     path = socket.request.path
+    if "BidiGenerateContent" in path:
+        return gemini(socket)
+    if "/live" in path:
+        return live(socket)
     if "realtime" in path:
         socket.send(
             json.dumps({"type": "session.created", "event_id": "e", "session": {"type": "realtime", "model": "gpt-realtime"}})
@@ -87,3 +123,53 @@ async def test_responses_over_a_socket_are_events_too(metered, url):
                 break
     (event,) = events_of(metered)
     assert (event["model"], event["usage"]["input_tokens"], event["usage"]["cache_read_tokens"]) == ("gpt-4.1", 41, 13)
+
+
+@pytest.mark.parametrize("ends", ["closed", "left"])
+def test_a_live_session_is_one_event_and_what_it_asked_others_for_another(metered, url, ends):
+    with openai.OpenAI(api_key="k", websocket_base_url=url) as client, taximeter.attribute(team="t"):
+        with client.live.connect() as connection:
+            for event in connection:
+                if event.type == "response.event" and ends == "closed":
+                    connection.session.close()
+                elif event.type in ("response.event", "session.closed"):
+                    break
+    asked, session = events_of(metered)
+    assert (asked["model"], asked["usage"]["input_tokens"], asked["team"]) == ("gpt-4.1", 41, "t")
+    assert (session["model"], session["team"]) == ("gpt-live-1", "t")
+    # Totals are of the session so far, never summed.
+    assert session["usage"]["audio_seconds"] == {"closed": 7.5, "left": 6.0}[ends]
+    assert session["usage_status"] == {"closed": "complete", "left": "partial"}[ends]
+
+
+@pytest.fixture
+def secure(tmp_path):
+    """The server's address over TLS, which Gemini's client insists on, and a context that trusts it."""
+    authority = trustme.CA()
+    own, theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("127.0.0.1").configure_cert(own)
+    authority.configure_trust(theirs)
+    with serve(answer, "127.0.0.1", 0, ssl=own) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"https://127.0.0.1:{server.socket.getsockname()[1]}", theirs
+        server.shutdown()
+        thread.join()
+
+
+async def test_every_turn_of_geminis_live_session_is_one_event(metered, secure):
+    url, context = secure
+    client = genai.Client(api_key="k", http_options={"base_url": url, "async_client_args": {"ssl": context}})
+    with taximeter.attribute(team="t"):
+        async with client.aio.live.connect(model="gemini-live-2.5") as session:
+            for _ in range(2):
+                await session.send_client_content(turns={"role": "user", "parts": [{"text": "q"}]})
+                assert [message async for message in session.receive()]
+            await session.send_client_content(turns={"role": "user", "parts": [{"text": "q"}]})
+            async for _ in session.receive():
+                break
+    events = events_of(metered)
+    counts = {unit: count for unit, count in events[0]["usage"].items() if count}
+    assert counts == {"input_tokens": 47, "output_tokens": 53, "input_audio_tokens": 43, "output_audio_tokens": 53}
+    assert [(event["model"], event["team"]) for event in events] == [("gemini-live-2.5", "t")] * 3
+    assert [event["usage_status"] for event in events] == ["complete", "complete", "partial"]

@@ -55,7 +55,9 @@ def _without_own_headers(holder: Any, path: tuple[str, ...]) -> tuple[Any, dict[
 class Call:
     """One call of a public method: whose it is, when it began, and the keywords that are the client's."""
 
-    __slots__ = ("_claim", "_has_scope", "_id", "_outer", "_scope", "kwargs", "started", "started_at", "strips_usage")
+    __slots__ = ("_claim", "_has_scope", "_outer", "_scope", "id", "kwargs", "started", "started_at", "strips_usage")
+    id: str
+    """What the events of all its requests have in common: 16 hexadecimal digits, as a span's id."""
 
     def __init__(self, kwargs: dict[str, Any]) -> None:
         self.strips_usage = False
@@ -63,7 +65,7 @@ class Call:
         self.started = 0.0
         # A call that a client makes of itself (a turn of a runner, a batch of texts) is a part of the one that its user made.
         outer = _call.get()
-        self._id = outer.id if outer is not None else ""
+        self.id = outer.id if outer is not None else os.urandom(8).hex()
         self._scope: _core.Scope | None = None
         self._has_scope = False
         fields = self._take_fields()
@@ -98,13 +100,6 @@ class Call:
         if not self._has_scope:
             self._scope = attribution.current()
             self._has_scope = True
-
-    @property
-    def id(self) -> str:
-        """What the events of all its requests have in common: 16 hexadecimal digits, as a span's id."""
-        if not self._id:
-            self._id = os.urandom(8).hex()
-        return self._id
 
     def __enter__(self) -> Call:
         if self._has_scope:

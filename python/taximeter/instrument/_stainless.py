@@ -56,7 +56,8 @@ def stainless_family(
         if meter is None:
             return
         url = response.request.url
-        provider = provider_of(url.host, _served_by(type(client)) or name)
+        kind: Any = type(client)
+        provider = provider_of(url.host, _served_by(kind) or name)
         if response.request.method == "GET":
             _later.follow_fetched(meter, wire, provider, response)
             return
@@ -114,7 +115,7 @@ def stainless_family(
 
 
 @functools.cache
-def _served_by(kind: type) -> str | None:
+def _served_by(kind: Any) -> str | None:
     """Who answers a client of this class, for hosts that do not tell: companies put names of their own before Azure's."""
     names = [base.__name__ for base in kind.__mro__]
     return next((provider for part, provider in _SERVED_BY.items() if any(part in name for name in names)), None)

@@ -15,7 +15,7 @@ from . import _binding
 from ._binding import Family
 from ._call import current_call
 from ._recorder import Recorder, recorded, recorded_async
-from ._shims import after, attempt, before, put, shim_all
+from ._shims import after, attempt, put, shim_all
 from ._speakeasy import hook_base
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ _OPERATIONS: Final = {
     "predict": "generate_content",
 }
 _MODELS: Final = ("generate_content", "generate_content_stream", "embed_content", "generate_images", "edit_image", "upscale_image")
+_PART: Final = "_taximeter_usage"
+_MODEL: Final = "_taximeter_model"
+"""Where a live session keeps what it has heard of its turn, and the model that it was opened with."""
 _CHAT: Final = ("send_message", "send_message_stream")
 
 
@@ -83,9 +86,6 @@ def _streamed_async(original: Any) -> Any:
     return async_request_streamed
 
 
-_PART: Final = "_taximeter_usage"
-
-
 def _heard(session: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], message: Any) -> None:
     """A message of a live session. Its usage is that of the turn so far; the turn's last message ends one event."""
     state = session.__dict__
@@ -94,10 +94,6 @@ def _heard(session: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], mes
     content = getattr(message, "server_content", None)
     if content is not None and (content.turn_complete or content.interrupted):
         _record_turn(session, is_final=True)
-
-
-def _left(session: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any]) -> None:
-    _record_turn(session, is_final=False)
 
 
 def _record_turn(session: Any, *, is_final: bool) -> None:
@@ -117,9 +113,6 @@ def _record_turn(session: Any, *, is_final: bool) -> None:
     recorder.finish()
 
 
-_MODEL: Final = "_taximeter_model"
-
-
 def _connected(original: Any) -> Any:
     @wraps(original)
     @asynccontextmanager
@@ -127,7 +120,10 @@ def _connected(original: Any) -> Any:
         async with original(self, *args, **kwargs) as session:
             # No message of a session names its model.
             session.__dict__[_MODEL] = str(kwargs.get("model") or "").rpartition("/")[2] or None
-            yield session
+            try:
+                yield session
+            finally:
+                attempt(partial(_record_turn, session, is_final=False))
 
     return connect
 
@@ -135,7 +131,6 @@ def _connected(original: Any) -> Any:
 def _hook_live(module: ModuleType) -> None:
     put(module.AsyncLive, "connect", _connected)
     after(module.AsyncSession, "_receive", _heard)
-    before(module.AsyncSession, "close", _left)
 
 
 def _hook_client(module: ModuleType) -> None:
