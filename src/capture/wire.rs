@@ -67,6 +67,10 @@ impl Message {
     /// Reads one. What is odd about a part that matters less does not hide the usage: a name that comes twice means the last, as
     /// everywhere else, and choices that are none are left out.
     pub(super) fn read(data: &[u8]) -> Result<Self, serde_json::Error> {
+        // Derived code takes a list for the fields in their order.
+        if data.trim_ascii_start().first() != Some(&b'{') {
+            return serde_json::from_slice::<Map<String, Value>>(data).map(|_| Self::default());
+        }
         serde_json::from_slice(data).or_else(|error| {
             let mut fields: Map<String, Value> = serde_json::from_slice(data).map_err(|_| error)?;
             fields.remove("choices");

@@ -14,9 +14,11 @@ os.environ |= {
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     "NO_PROXY": "*",
 }
-common.metered()
-import agents  # noqa: E402
 import litellm  # noqa: E402
+from litellm import completion as named_early  # noqa: E402
+
+IS_METERED = common.metered()
+import agents  # noqa: E402
 from langchain_anthropic import ChatAnthropic  # noqa: E402
 from langchain_core.language_models import BaseChatModel  # noqa: E402
 from langchain_core.messages import AIMessage, AIMessageChunk  # noqa: E402
@@ -25,6 +27,9 @@ from langchain_openai import ChatOpenAI  # noqa: E402
 
 CHAT = {"model": "openai/gpt-4o", "messages": QUESTION, "api_base": f"{url()}/v1"}
 DIRECT = {"model": "anthropic/claude-sonnet-5", "messages": QUESTION, "api_base": url()}
+OWN = {"taximeter_feature": "f"} if IS_METERED else {}
+"""Keywords of taximeter's, which nobody else understands."""
+UNREPORTED = {"model": "groq/gpt-unreported", "messages": QUESTION, "api_base": f"{url()}/v1", "api_key": "k"}
 gpt = ChatOpenAI(model="gpt-4o", stream_usage=True)
 claude = ChatAnthropic(model="claude-sonnet-5", base_url=url())
 
@@ -98,6 +103,8 @@ common.run(
         ("litellm over openai, stream", lambda: len(list(litellm.completion(**CHAT, stream=True)))),
         ("litellm alone", lambda: text(litellm.completion(**DIRECT))),
         ("litellm alone, stream", lambda: len(list(litellm.completion(**DIRECT, stream=True)))),
+        ("litellm, a function of before", lambda: text(named_early(**DIRECT, **OWN))),
+        ("litellm, a stream without usage", lambda: len(list(litellm.completion(**UNREPORTED, stream=True)))),
         ("litellm, a stream that is read after another call", lambda: interleaved()),
         ("litellm, asynchronously", asynchronously),
         ("langchain over openai", lambda: gpt.invoke("q").content),

@@ -36,7 +36,7 @@ def outcomes(environment: str, mode: str, families: FakeFamilies, state: Path) -
 
 
 @pytest.mark.parametrize("environment", ["oldest", "layers", "amazon"])
-def test_users_see_the_same_and_every_answer_is_one_event(environment, families, state):
+def test_a9_users_see_the_same_and_every_answer_is_one_event(environment, families, state):
     bare = outcomes(environment, "bare", families, state)
     assert not [
         name for name, outcome in bare.items() if isinstance(outcome, list) and outcome[:1] == ["raised"] and "refused" not in name
@@ -50,4 +50,7 @@ def test_users_see_the_same_and_every_answer_is_one_event(environment, families,
     assert all(b"taximeter" not in body and "taximeter" not in json.dumps(headers) for _, headers, body in families.requests)
     asked = [event for event in events if event["usage_status"] != "missing"]
     assert {event["usage_status"] for event in asked} == {"complete"}
+    # What a layer estimates is no usage.
+    unreported = [event["usage_status"] for event in events if "unreported" in event["model"]]
+    assert unreported == (["missing"] if environment == "layers" else [])
     assert sum(event["usage"]["output_tokens"] for event in asked if "output_tokens" in event["usage"]) > 0

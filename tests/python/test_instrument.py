@@ -294,7 +294,7 @@ class ThroughOpenAi(httpx2.BaseTransport):
 
 
 @pytest.mark.parametrize("model", ["gpt-4o", "gpt-4o-gzip"])
-def test_usage_is_asked_for_where_it_is_safe_and_the_extra_chunk_is_taken_out(meter, provider, model):
+def test_a3_usage_is_asked_for_where_it_is_safe_and_the_extra_chunk_is_taken_out(meter, provider, model):
     def run(**more):
         transport = httpx2.Client(transport=ThroughOpenAi(provider.url))
         client = openai.OpenAI(api_key="k", base_url="https://api.openai.com/v1", http_client=transport)
@@ -357,14 +357,14 @@ def test_keywords_in_a_body_go_no_further(metered, gpt, provider):
     assert body["kept"] == 1
 
 
-def test_elsewhere_usage_is_not_asked_for_and_is_missing(metered, gpt, provider):
+def test_a2_elsewhere_usage_is_not_asked_for_and_is_missing(metered, gpt, provider):
     assert list(gpt.chat.completions.create(model="gpt-4o-strict", messages=QUESTION, stream=True))
     assert b"stream_options" not in provider.requests[-1][2]
     (event,) = events_of(metered)
     assert (event["usage_status"], event["usage"], event["cost_usd"]) == ("missing", {}, None)
 
 
-def test_a_stream_that_is_left_early_gives_one_partial_event(metered, claude, gpt):
+def test_a6_a_stream_that_is_left_early_gives_one_partial_event(metered, claude, gpt):
     with claude.messages.create(model="claude-sonnet-5", max_tokens=10, messages=QUESTION, stream=True) as stream:
         for event in stream:
             if event.type == "content_block_delta":
@@ -377,7 +377,7 @@ def test_a_stream_that_is_left_early_gives_one_partial_event(metered, claude, gp
     assert second["usage_status"] == "missing"
 
 
-def test_a_stream_that_nobody_reads_gives_one_event(metered, gpt):
+def test_a6_a_stream_that_nobody_reads_gives_one_event(metered, gpt):
     stream = gpt.chat.completions.create(model="gpt-4o", messages=QUESTION, stream=True)
     stream.response.close()
     del stream
@@ -432,7 +432,7 @@ def test_errors_of_the_provider_are_the_clients_own_and_are_no_billed_call(meter
 
 
 @pytest.mark.parametrize("model", ["html", "nousage"])
-def test_an_answer_without_usage_is_missing_and_otherwise_the_clients_business(meter, gpt, model):
+def test_a11_an_answer_without_usage_is_missing_and_otherwise_the_clients_business(meter, gpt, model):
     def run():
         try:
             return seen(gpt.chat.completions.create(model=model, messages=QUESTION))
@@ -449,7 +449,7 @@ def test_an_answer_without_usage_is_missing_and_otherwise_the_clients_business(m
     assert (event["model"], event["usage_status"], event["cost_usd"]) == (model, "missing", None)
 
 
-def test_attribution_comes_from_scopes_keywords_and_headers_and_never_reaches_the_provider(metered, gpt, claude, provider):
+def test_a17_attribution_comes_from_scopes_keywords_and_headers_and_never_reaches_the_provider(metered, gpt, claude, provider):
     with taximeter.attribute(team="outer", agent="outer"):
         gpt.chat.completions.create(
             model="gpt-4o",
@@ -532,7 +532,7 @@ def test_a_stream_that_outlives_the_instrumentation_is_recorded(meter, gpt):
     assert len(events_of(meter)) == 1
 
 
-def test_a_streams_attribution_is_that_of_its_call(metered, gpt):
+def test_a8_a_streams_attribution_is_that_of_its_call(metered, gpt):
     with taximeter.attribute(team="caller"):
         stream = chat(gpt, stream=True, stream_options={"include_usage": True})
     with taximeter.attribute(team="reader"):
@@ -569,7 +569,7 @@ print(report.total.calls, report.rows[0].key["team"])
 
 
 @pytest.mark.parametrize("order", ["init first", "client first", "method bound first"])
-def test_init_works_before_and_after_the_import_and_for_clients_that_exist(provider, run, order):
+def test_a16_init_works_before_and_after_the_import_and_for_clients_that_exist(provider, run, order):
     outcome = run(
         f"""
         import sys
@@ -624,7 +624,7 @@ def test_only_the_families_that_are_named_are_bound(run):
     )
 
 
-def test_a_client_of_an_unknown_shape_is_reported_and_left_alone(tmp_path, run):
+def test_a14_a_client_of_an_unknown_shape_is_reported_and_left_alone(tmp_path, run):
     (tmp_path / "fakes").mkdir()
     package = tmp_path / "fakes" / "openai"
     package.mkdir()
@@ -644,7 +644,7 @@ def test_a_client_of_an_unknown_shape_is_reported_and_left_alone(tmp_path, run):
     )
 
 
-def test_responses_still_pickle(metered, gpt):
+def test_a17_responses_still_pickle(metered, gpt):
     response = gpt.chat.completions.with_raw_response.create(model="gpt-4o", messages=QUESTION)
     assert pickle.loads(pickle.dumps(response.http_response)).status_code == 200
     assert pickle.loads(pickle.dumps(chat(gpt))).model == "gpt-4o"
@@ -659,7 +659,7 @@ def test_many_threads_share_a_client(metered, gpt):
     assert len(events_of(metered)) == 40
 
 
-def test_failures_of_the_meter_are_not_the_callers(metered, gpt, monkeypatch):
+def test_a12_failures_of_the_meter_are_not_the_callers(metered, gpt, monkeypatch):
     from taximeter.instrument import _http, _recorder
 
     def fail(*_, **__):

@@ -104,7 +104,10 @@ def _note_estimate(chunks: Any, logging_obj: Any = None, **_: Any) -> None:
 def _has_usage(chunk: Any) -> bool:
     hidden = getattr(chunk, "_hidden_params", None) or {}
     usage = chunk.get("usage") if isinstance(chunk, Mapping) else getattr(chunk, "usage", None)
-    return usage is not None or hidden.get("usage") is not None
+    # The last part always has one; of zeros, where nobody reported it.
+    usage = usage or hidden.get("usage")
+    total = usage.get("total_tokens") if isinstance(usage, Mapping) else getattr(usage, "total_tokens", None)
+    return bool(total)
 
 
 def _prepared(original: Any) -> Any:

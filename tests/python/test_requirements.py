@@ -1,0 +1,203 @@
+"""What complaints about others have taught, by the numbers of the requirements (A1 to A17). Those that are not here are tested where
+their subject is: A1, A2, A3, A6, A8, A11, A12, A14, A16 and A17 with the clients, A9 with the environments, A13 with the endpoints.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import inspect
+import pickle
+import sys
+import threading
+from collections.abc import Iterator
+from decimal import Decimal
+
+import anthropic
+import openai
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import taximeter
+from conftest import events_of
+from taximeter import _core, instrument
+from taximeter.instrument import _binding
+
+QUESTION = [{"role": "user", "content": "a secret question"}]
+COUNTS = st.integers(0, 10**9)
+
+
+@pytest.fixture
+def metered(meter) -> Iterator[taximeter.Meter]:
+    instrument.activate(meter)
+    yield meter
+    instrument.deactivate()
+
+
+@pytest.fixture
+def gpt(provider) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(api_key="sk-secret", base_url=f"{provider.url}/v1") as client:
+        yield client
+
+
+@pytest.fixture
+def claude(provider) -> Iterator[anthropic.Anthropic]:
+    with anthropic.Anthropic(api_key="sk-secret", base_url=provider.url) as client:
+        yield client
+
+
+def chat(client, **more):
+    return client.chat.completions.create(model="gpt-4o", messages=QUESTION, **more)
+
+
+def test_a4_raw_responses_have_their_headers_and_parse_once_and_twice(metered, gpt):
+    raw = gpt.chat.completions.with_raw_response.create(model="gpt-4o", messages=QUESTION)
+    assert raw.headers["content-type"] == "application/json"
+    assert raw.parse() is raw.parse()
+    streamed = gpt.chat.completions.with_raw_response.create(model="gpt-4o", messages=QUESTION, stream=True)
+    assert streamed.status_code == 200
+    assert [chunk.choices[0].delta.content for chunk in streamed.parse()][:2] == ["The", " meter"]
+    with gpt.chat.completions.with_streaming_response.create(model="gpt-4o", messages=QUESTION, stream=True) as response:
+        lines = [line for line in response.iter_lines() if line]
+        assert lines[-1] == "data: [DONE]"
+        assert response.http_response.elapsed
+    assert len(events_of(metered)) == 3
+
+
+def test_a5_streams_keep_their_type_their_context_and_their_helpers(metered, gpt, claude):
+    with chat(gpt, stream=True) as stream:
+        assert type(stream) is openai.Stream
+        assert stream.response.headers["content-type"].startswith("text/event-stream")
+        assert next(stream).choices
+    asked = {"model": "claude-sonnet-5", "max_tokens": 9, "messages": QUESTION}
+    with claude.messages.stream(**asked) as helper:
+        assert type(helper) is anthropic.MessageStream
+        kinds = [event.type for event in helper]
+        assert kinds[-1] == "message_stop"
+        assert helper.get_final_message().usage.output_tokens == 53
+    assert type(claude.messages.create(**asked, stream=True)) is anthropic.Stream
+    gc.collect()
+    assert len(events_of(metered)) == 3
+
+
+def test_a5_methods_keep_their_names_and_signatures(metered):
+    create = openai.resources.chat.completions.Completions.create
+    assert (create.__name__, create.__module__) == ("create", "openai.resources.chat.completions.completions")
+    assert {"messages", "model", "stream_options"} <= inspect.signature(create).parameters.keys()
+    assert pickle.loads(pickle.dumps(create)) is create
+
+
+def test_a7_nothing_is_left_of_streams_that_nobody_reads_or_closes(metered, gpt):
+    def abandon(number):
+        for _ in range(number):
+            next(iter(chat(gpt, stream=True)))
+        gc.collect()
+
+    def ours():
+        return sum(type(thing).__module__.startswith("taximeter.instrument._") for thing in gc.get_objects())
+
+    abandon(3)
+    before = ours()
+    abandon(30)
+    assert ours() == before
+    assert len(events_of(metered)) == 33
+
+
+@given(st.data())
+def test_a10_parts_are_never_more_than_their_total_and_add_up(data):
+    uncached, read, written, output = (data.draw(COUNTS) for _ in range(4))
+    thinking = data.draw(st.integers(0, output))
+    price = _core.Meter(scope=lambda: None, warn=lambda *_: None, configure=lambda: None).price
+    disjoint = {
+        "input_tokens": uncached, "cache_read_input_tokens": read, "cache_creation_input_tokens": written, "output_tokens": output,
+        "output_tokens_details": {"thinking_tokens": thinking},
+    }  # fmt: skip
+    total = {
+        "prompt_tokens": uncached + read + written, "completion_tokens": output,
+        "prompt_tokens_details": {"cached_tokens": read, "cache_write_tokens": written},
+        "completion_tokens_details": {"reasoning_tokens": thinking},
+    }  # fmt: skip
+    found = [summary("anthropic", disjoint), summary("openai", total)]
+    for usage in found:
+        assert usage["input_tokens"] == uncached + read + written
+        assert usage.get("cache_read_tokens", 0) + usage.get("cache_write_tokens", 0) + uncached == usage["input_tokens"]
+        assert usage.get("output_reasoning_tokens", 0) <= usage["output_tokens"] == output
+    costs = [price("claude-sonnet-4-5", usage, "anthropic", None, None, None, None, None, None).usd for usage in found]
+    rates = {"input": Decimal(3), "read": Decimal("0.3"), "write": Decimal("3.75"), "output": Decimal(15)}
+    if uncached + read + written <= 200_000:
+        amounts = {"input": uncached, "read": read, "write": written, "output": output}
+        assert costs == [sum(rates[part] * amount for part, amount in amounts.items()) / 10**6] * 2
+
+
+def summary(family, usage):
+    import json
+
+    scanner = _core.Scanner(family, provider=family, content_type="application/json")
+    scanner.feed(json.dumps({"usage": usage}).encode())
+    return scanner.finish()["usage"]
+
+
+def test_a15_no_transport_is_imported_for_clients_that_are_not(run):
+    run(
+        """
+        import sys, taximeter
+        taximeter.init()
+        taximeter.status()
+        heavy = {"httpx", "httpx2", "openai", "anthropic", "botocore", "google", "langchain_core", "litellm", "requests", "asyncio"}
+        assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()
+        """
+    )
+
+
+def test_a16_a_client_that_is_loaded_anew_is_metered(run, provider):
+    run(
+        f"""
+        import importlib, sys, taximeter
+        taximeter.init()
+        import openai
+        importlib.reload(sys.modules["openai._base_client"])
+        for name in [name for name in sys.modules if name.partition(".")[0] == "openai"]:
+            del sys.modules[name]
+        import openai
+        openai.OpenAI(api_key="k", base_url="{provider.url}/v1").embeddings.create(model="text-embedding-3-small", input="x")
+        taximeter.flush()
+        assert taximeter.stats()["tracked"] == 1, taximeter.stats()
+        """
+    )
+
+
+def test_a16_a_client_that_another_thread_is_importing_is_metered(tmp_path, meter, monkeypatch):
+    """`init()` comes while a client's module runs: past the point where a finder is asked for it."""
+    (tmp_path / "cohere" / "core").mkdir(parents=True)
+    (tmp_path / "cohere" / "__init__.py").write_text("")
+    (tmp_path / "cohere" / "core" / "__init__.py").write_text("")
+    (tmp_path / "cohere" / "core" / "http_client.py").write_text(
+        "import time, builtins\nbuiltins.taximeter_test_started.set()\nbuiltins.taximeter_test_go.wait(10)\n"
+        "class HttpClient:\n    def request(self): pass\n    def stream(self): pass\nclass AsyncHttpClient(HttpClient): pass\n"
+    )
+    import builtins
+
+    for name in [name for name in sys.modules if name.partition(".")[0] == "cohere"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(_binding._done, "cohere.core.http_client", raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "meta_path", [finder for finder in sys.meta_path if not isinstance(finder, _binding._Finder)])
+    monkeypatch.setattr(builtins, "taximeter_test_started", threading.Event(), raising=False)
+    monkeypatch.setattr(builtins, "taximeter_test_go", threading.Event(), raising=False)
+    importer = threading.Thread(target=importlib.import_module, args=("cohere.core.http_client",))
+    importer.start()
+    try:
+        assert builtins.taximeter_test_started.wait(10)
+        instrument.activate(meter)
+        assert instrument.status()["cohere"].state == "absent"
+        builtins.taximeter_test_go.set()
+        importer.join()
+        assert instrument.status()["cohere"].state == "bound"
+    finally:
+        builtins.taximeter_test_go.set()
+        importer.join()
+        instrument.deactivate()
+        for name in [name for name in sys.modules if name.partition(".")[0] == "cohere"]:
+            del sys.modules[name]
+        _binding._done.pop("cohere.core.http_client", None)
