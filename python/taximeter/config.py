@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -18,6 +17,8 @@ from . import _core
 from .errors import CatalogError, ConfigError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .destination import Destination
 
 __all__ = ["Prices", "Settings", "default_state_dir", "resolve"]
@@ -27,6 +28,7 @@ BACKENDS: Final = ("mapped", "written", "memory")
 LEDGER: Final = "ledger"
 WEEK: Final = 7 * 86_400.0
 """A collector that drops repeated events by id is expected to remember them for this long."""
+_PROJECT: Final = "pyproject.toml"
 _RULES: Final = ("rates", "multipliers", "aliases")
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off", ""})
@@ -65,7 +67,8 @@ class Prices(NamedTuple):
 class Settings(NamedTuple):
     """Everything a meter needs to know."""
 
-    state_dir: Path
+    root: str
+    """The state directory's path."""
     enabled: bool = True
     debug: bool = False
     keep_provider_usage: bool = False
@@ -82,32 +85,53 @@ class Settings(NamedTuple):
     tags: Mapping[str, Any] = MappingProxyType({})
     prices: Prices = Prices()
 
+    def inside(self, *names: str) -> str:
+        """The path of a file in the state directory."""
+        return os.path.join(self.root, *names)
+
+    @property
+    def state_dir(self) -> Path:
+        """The directory of journals and the ledger."""
+        return self._path()
+
+    def _path(self, *names: str) -> Path:
+        # `init()` does without: its import takes as long as half of what else that does.
+        from pathlib import Path  # noqa: PLC0415
+
+        return Path(self.root, *names)
+
     @property
     def catalog(self) -> Path:
         """The file of the last catalog that was downloaded, if there is one."""
-        return self.state_dir / "prices" / "catalog.json"
+        return self._path("prices", "catalog.json")
 
     @property
     def ledger(self) -> Path:
         """The ledger's file."""
-        return self.state_dir / "ledger.db"
+        return self._path("ledger.db")
 
 
-def default_state_dir(environ: Mapping[str, str] | None = None) -> Path:
+def default_state_dir(environ: Mapping[str, str] | None = None) -> str:
     """The directory for journals and the ledger: `TAXIMETER_STATE_DIR`, else the platform's own place for state."""
     environ = os.environ if environ is None else environ
     if given := environ.get("TAXIMETER_STATE_DIR"):
-        return Path(given).expanduser().absolute()
+        return _absolute(given)
     if sys.platform == "win32":
-        base = Path(environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+        base = environ.get("LOCALAPPDATA") or os.path.expanduser(r"~\AppData\Local")
     elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
+        base = os.path.expanduser("~/Library/Application Support")
     else:
-        base = Path(environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    return base / "taximeter"
+        base = environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return os.path.join(base, "taximeter")
 
 
-def resolve(arguments: Mapping[str, Any], environ: Mapping[str, str] | None = None, start: Path | None = None) -> Settings:
+def _absolute(path: str | os.PathLike[str]) -> str:
+    return os.path.abspath(os.path.expanduser(path))
+
+
+def resolve(
+    arguments: Mapping[str, Any], environ: Mapping[str, str] | None = None, start: str | os.PathLike[str] | None = None
+) -> Settings:
     """Settle every setting.
 
     Args:
@@ -144,7 +168,7 @@ def resolve(arguments: Mapping[str, Any], environ: Mapping[str, str] | None = No
     if not isinstance(state_dir, (str, os.PathLike, type(None))):
         raise ConfigError(f"state_dir: {state_dir!r} is not a path")
     return Settings(
-        state_dir=default_state_dir(environ) if state_dir is None else Path(state_dir).expanduser().absolute(),
+        root=default_state_dir(environ) if state_dir is None else _absolute(state_dir),
         enabled=_flag("enabled", pick("enabled", True)) and not is_disabled,
         debug=_flag("debug", pick("debug", False)),
         keep_provider_usage=_flag("keep_provider_usage", pick("keep_provider_usage", False)),
@@ -167,59 +191,64 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     return found
 
 
-def _from_file(start: Path | None) -> Mapping[str, Any]:
+def _from_file(start: str | os.PathLike[str] | None) -> Mapping[str, Any]:
     try:
-        directory = (start or Path.cwd()).absolute()
+        place = os.path.abspath(start or os.getcwd())
     except OSError:  # a working directory that was deleted
         return {}
-    for place in (directory, *directory.parents):
-        own, project = place / "taximeter.toml", place / "pyproject.toml"
-        if own.is_file():
+    while True:
+        own, project = os.path.join(place, "taximeter.toml"), os.path.join(place, _PROJECT)
+        if os.path.isfile(own):
             return _beside(place, _load(own))
-        if project.is_file():
+        if os.path.isfile(project):
             if not _mentions_us(project):
                 return {}
             table = _load(project).get("tool", {}).get("taximeter")
             return _beside(place, table) if isinstance(table, Mapping) else {}
-    return {}
+        above = os.path.dirname(place)
+        if above == place:
+            return {}
+        place = above
 
 
-def _mentions_us(project: Path) -> bool:
+def _mentions_us(project: str) -> bool:
     """Whether a project's file can have a table of ours; reading TOML takes longer than the first price."""
     try:
-        return b"taximeter" in project.read_bytes()
+        with open(project, "rb") as file:
+            return b"taximeter" in file.read()
     except OSError:
         return False
 
 
-def _beside(place: Path, table: Mapping[str, Any]) -> Mapping[str, Any]:
+def _beside(place: str, table: Mapping[str, Any]) -> Mapping[str, Any]:
     """A file that another names is looked for beside it."""
     named = table.get("prices")
     if isinstance(named, str) and not named.strip().startswith("{"):
-        return {**table, "prices": str(place / Path(named).expanduser())}
+        return {**table, "prices": os.path.join(place, os.path.expanduser(named))}
     return table
 
 
-def _load(path: Path) -> Mapping[str, Any]:
+def _load(path: str) -> Mapping[str, Any]:
+    name = os.path.basename(path)
     if sys.version_info < (3, 11):
         # Python 3.10 has no TOML reader, and taximeter requires no package.
         try:
             import tomli as tomllib  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415
         except ImportError:
-            if path.name == "pyproject.toml":
+            if name == _PROJECT:
                 return {}
-            raise ConfigError(f"{path.name}: Python 3.10 needs the package tomli to read it") from None
+            raise ConfigError(f"{name}: Python 3.10 needs the package tomli to read it") from None
     else:
         import tomllib  # noqa: PLC0415 - most starts have no file to read
 
     try:
-        with path.open("rb") as file:
+        with open(path, "rb") as file:
             # Decimals stay what they are, for rates; other settings are no fractions.
             return tomllib.load(file, parse_float=_decimal)
     except (OSError, ValueError) as error:
-        if path.name == "pyproject.toml":  # somebody else's file, and their trouble
+        if name == _PROJECT:  # somebody else's file, and their trouble
             return {}
-        raise ConfigError(f"{path.name}: {getattr(error, 'strerror', None) or error}") from None
+        raise ConfigError(f"{name}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _decimal(text: str) -> Any:
@@ -365,10 +394,11 @@ def _price_table(value: Any) -> Mapping[str, Any]:
             if "://" in text:
                 raise ConfigError("prices: a URL is for prices.source; this is for a mapping, JSON or a file")
             if not text.startswith("{"):
-                path = Path(text).expanduser()
-                if path.suffix != ".json":
+                path = os.path.expanduser(text)
+                if not path.endswith(".json"):
                     return _own_table(_load(path))
-                text = path.read_text("utf-8")
+                with open(path, encoding="utf-8") as file:
+                    text = file.read()
             table = _from_json(text)
         except OSError as error:
             raise ConfigError(f"prices: {text}: {error.strerror}") from None

@@ -157,7 +157,7 @@ class Meter:
             raise ConfigError(str(error)) from None
         if settings.debug:
             log.setLevel(logging.DEBUG)
-            log.debug("metering to %s", settings.ledger)
+            log.debug("metering to %s", settings.root)
         self.settings, self._given = settings, given
         is_fresh = self.refresher is not None and self.refresher.wake()
         if settings.enabled and self._core.enabled and settings.prices.refresh is not None and not is_fresh:
@@ -169,13 +169,13 @@ class Meter:
     def _apply(self, settings: Settings) -> None:
         self._core.configure(
             enabled=settings.enabled,
-            state_dir=settings.state_dir,
-            ledger=settings.ledger if settings.uses_ledger else None,
+            state_dir=settings.root,
+            ledger=settings.inside("ledger.db") if settings.uses_ledger else None,
             remotes=[destination.to_core() for destination in settings.destinations],
             backend=settings.backend,
             budget=settings.budget,
             max_age=settings.max_age,
-            catalog=settings.catalog,
+            catalog=settings.inside("prices", "catalog.json"),
             long_tail=settings.prices.long_tail,
             overrides=settings.prices.overrides,
             defaults={**settings.attribution, "tags": settings.tags},
