@@ -31,6 +31,8 @@ pub struct Options {
     pub is_gzip: bool,
     /// Take out what only reports usage, or that there is none yet: it was asked for on the caller's behalf.
     pub strips_usage: bool,
+    /// Keep the provider's own report.
+    pub keeps_report: bool,
 }
 
 /// Why no usage was found.
@@ -346,7 +348,7 @@ impl Scanner {
         let report = raw.as_ref().and_then(|report| normalize(report, Some(family), dialect));
         self.found.unreadable = report.as_ref().and_then(|report| report.unreadable);
         self.found.gap = report.is_none().then(|| self.gap(&rest));
-        self.found.report = raw.map(|mut report| {
+        self.found.report = raw.filter(|_| self.options.keeps_report).map(|mut report| {
             report.as_object_mut().map(|fields| fields.remove("tools"));
             report.to_string()
         });

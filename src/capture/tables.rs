@@ -1,20 +1,22 @@
 //! Where each wire format says what. Fields of one unit add up; [`super::usage`] settles what a table cannot say.
 
+use crate::event::Unit;
+
 /// A field of a usage object, and the unit it counts.
 pub(super) struct Field {
     /// Names from the usage object inward.
     pub(super) path: &'static [&'static str],
-    pub(super) unit: &'static str,
+    pub(super) unit: Unit,
     /// Another name of what a field before it says: it counts only where that one is not there.
     pub(super) is_alternative: bool,
 }
 
 const fn field(path: &'static [&'static str], unit: &'static str) -> Field {
-    Field { path, unit, is_alternative: false }
+    Field { path, unit: Unit::named(unit), is_alternative: false }
 }
 
 const fn or(path: &'static [&'static str], unit: &'static str) -> Field {
-    Field { path, unit, is_alternative: true }
+    Field { path, unit: Unit::named(unit), is_alternative: true }
 }
 
 pub(super) const CHAT: &[Field] = &[

@@ -269,20 +269,20 @@ fn unreadable(report: &Value, field: &Field) -> Option<&'static str> {
     if !can_hold {
         return field.path.first().copied().filter(|_| !holder.is_null());
     }
-    let unit = Unit::from_name(field.unit)?;
     let value = find(report, field.path)?;
-    (!value.is_null() && stored_count(value, unit).is_none()).then(|| field.path.last().copied()).flatten()
+    (!value.is_null() && stored_count(value, field.unit).is_none()).then(|| field.path.last().copied()).flatten()
 }
 
 /// Adds every field of a table that is there.
 fn add_all(usage: &mut Usage, report: &Value, fields: &[Field]) {
     for field in fields {
-        let Some(unit) = Unit::from_name(field.unit) else { continue };
-        if field.is_alternative && usage.count(unit) > 0 {
+        if field.is_alternative && usage.count(field.unit) > 0 {
             continue;
         }
-        let Some(count) = find(report, field.path).and_then(|value| stored_count(value, unit)) else { continue };
-        add(usage, unit, count);
+        let found = find(report, field.path).and_then(|value| stored_count(value, field.unit));
+        if let Some(count) = found {
+            add(usage, field.unit, count);
+        }
     }
 }
 

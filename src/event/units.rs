@@ -131,6 +131,17 @@ impl Unit {
         TABLE.iter().position(|row| row.0 == name).map(|index| Self(index as u8))
     }
 
+    /// The unit of a name that is known when this is compiled; a wrong one does not compile.
+    #[must_use]
+    pub(crate) const fn named(name: &'static str) -> Self {
+        let mut index = 0;
+        // Ends at a row that is not there, which a constant cannot have.
+        while !is_same(TABLE[index].0.as_bytes(), name.as_bytes()) {
+            index += 1;
+        }
+        Self(index as u8)
+    }
+
     /// Every unit, in journal order.
     pub fn all() -> impl Iterator<Item = Self> {
         (0..UNIT_COUNT as u8).map(Self)
@@ -176,6 +187,14 @@ impl Unit {
     pub const fn bit(self) -> u64 {
         1 << self.0
     }
+}
+
+const fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let mut index = 0;
+    while index < one.len() && index < other.len() && one[index] == other[index] {
+        index += 1;
+    }
+    index == one.len() && index == other.len()
 }
 
 impl std::fmt::Display for Unit {

@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use pyo3::exceptions::PyValueError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
@@ -34,15 +35,15 @@ fn usage_dict<'py>(py: Python<'py>, usage: &Usage) -> PyResult<Bound<'py, PyDict
 #[pymethods]
 impl PyScanner {
     #[new]
-    #[pyo3(signature = (family, *, provider, content_type, gzip=false, strip=false))]
-    fn new(family: &str, provider: &str, content_type: &str, gzip: bool, strip: bool) -> PyResult<Self> {
+    #[pyo3(signature = (family, *, provider, content_type, gzip=false, strip=false, keep=false))]
+    fn new(family: &str, provider: &str, content_type: &str, gzip: bool, strip: bool, keep: bool) -> PyResult<Self> {
         let family = Family::from_name(family)
             .ok_or_else(|| PyValueError::new_err(format!("family: {family:?} is not known")))?;
         let framing = Framing::of_content_type(content_type).ok_or_else(|| {
             PyValueError::new_err(format!("content_type: {content_type:?} is neither JSON nor a stream of it"))
         })?;
         let dialect = Dialect::of(provider);
-        let options = Options { family, dialect, framing, is_gzip: gzip, strips_usage: strip };
+        let options = Options { family, dialect, framing, is_gzip: gzip, strips_usage: strip, keeps_report: keep };
         Ok(Self { scanner: Mutex::new(Some(Scanner::new(options))), made: Instant::now() })
     }
 
@@ -63,27 +64,29 @@ impl PyScanner {
         let scanner = self.scanner.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(found) = scanner.map(Scanner::finish) else { return Ok(None) };
         let summary = PyDict::new(py);
-        summary.set_item("model", found.model)?;
-        summary.set_item("usage", usage_dict(py, &found.usage)?)?;
-        let parts = found.parts.iter().map(|part| Ok((part.model.as_str(), usage_dict(py, &part.usage)?)));
-        summary.set_item("parts", parts.collect::<PyResult<Vec<_>>>()?)?;
-        summary.set_item("provider_usage", found.report)?;
+        summary.set_item(intern!(py, "model"), found.model)?;
+        summary.set_item(intern!(py, "usage"), usage_dict(py, &found.usage)?)?;
+        if !found.parts.is_empty() {
+            let parts = found.parts.iter().map(|part| Ok((part.model.as_str(), usage_dict(py, &part.usage)?)));
+            summary.set_item(intern!(py, "parts"), parts.collect::<PyResult<Vec<_>>>()?)?;
+        }
+        summary.set_item(intern!(py, "provider_usage"), found.report)?;
         let gap = found.gap.map(|gap| match gap {
             Gap::Unreported => Count::UsageUnreported,
             Gap::Interrupted => Count::UsageInterrupted,
             Gap::Malformed => Count::UsageMalformed,
         });
-        summary.set_item("gap", gap.map(Count::name))?;
-        summary.set_item("cost_usd", found.cost.map(|cost| decimal(py, cost)).transpose()?)?;
-        summary.set_item("unreadable", found.unreadable)?;
-        summary.set_item("usage_status", found.usage_status.name())?;
-        summary.set_item("finish_reason", found.finish_reason)?;
-        summary.set_item("service_tier", found.service_tier)?;
-        summary.set_item("is_error", found.is_error)?;
-        summary.set_item("id", found.id)?;
-        summary.set_item("is_background", found.is_background)?;
+        summary.set_item(intern!(py, "gap"), gap.map(Count::name))?;
+        summary.set_item(intern!(py, "cost_usd"), found.cost.map(|cost| decimal(py, cost)).transpose()?)?;
+        summary.set_item(intern!(py, "unreadable"), found.unreadable)?;
+        summary.set_item(intern!(py, "usage_status"), found.usage_status.name())?;
+        summary.set_item(intern!(py, "finish_reason"), found.finish_reason)?;
+        summary.set_item(intern!(py, "service_tier"), found.service_tier)?;
+        summary.set_item(intern!(py, "is_error"), found.is_error)?;
+        summary.set_item(intern!(py, "id"), found.id)?;
+        summary.set_item(intern!(py, "is_background"), found.is_background)?;
         let first = found.first_token.map(|at| at.saturating_duration_since(self.made).as_secs_f64() * 1000.0);
-        summary.set_item("first_token_ms", first)?;
+        summary.set_item(intern!(py, "first_token_ms"), first)?;
         Ok(Some(summary))
     }
 }

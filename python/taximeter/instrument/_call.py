@@ -28,6 +28,7 @@ _HEADERS: Final = (
     ("config", "http_options", "headers"),
 )
 """Where clients take headers for one call: those of Stainless, Mistral's, Cohere's, and Gemini's, twice."""
+_HOLDERS: Final = frozenset(path[0] for path in _HEADERS)
 _FIELDS: Final = frozenset({"agent", "feature", "team", "customer", "user", "session", "tags"})
 
 _call: ContextVar[Call | None] = ContextVar("taximeter_call", default=None)
@@ -68,22 +69,24 @@ class Call:
         self.id = outer.id if outer is not None else os.urandom(8).hex()
         self._scope: _core.Scope | None = None
         self._has_scope = False
-        fields = self._take_fields()
-        if fields:
-            try:
+        try:
+            fields = self._take_fields()
+            if fields:
                 self._scope = _core.Scope(attribution.current(), **fields)
                 self._has_scope = True
-            except Exception:
-                log.debug("taximeter left out the attribution of a call", exc_info=True)
+        except Exception:
+            log.debug("taximeter left out the attribution of a call", exc_info=True)
 
     def _take_fields(self) -> dict[str, Any]:
         """Takes taximeter's keywords and headers out, from copies: the caller's own mappings stay as they are."""
         fields: dict[str, Any] = {}
-        if any(name.startswith(KEYWORD_PREFIX) for name in self.kwargs):
-            own = {name: value for name, value in self.kwargs.items() if name.startswith(KEYWORD_PREFIX)}
+        own = {name: self.kwargs[name] for name in self.kwargs if name.startswith(KEYWORD_PREFIX)}
+        if own:
             self.kwargs = {name: value for name, value in self.kwargs.items() if name not in own}
             named = {name[len(KEYWORD_PREFIX) :]: value for name, value in own.items()}
             fields |= {name: value for name, value in named.items() if name in _FIELDS}
+        if _HOLDERS.isdisjoint(self.kwargs):
+            return fields
         for path in _HEADERS:
             if path[0] in self.kwargs:
                 self.kwargs, headers = _without_own_headers(self.kwargs, path)

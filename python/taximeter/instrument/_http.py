@@ -7,9 +7,8 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from .. import _core
 from ._call import current_call
-from ._recorder import Admit, Recorder, Scanner
+from ._recorder import Admit, Recorder, Scanner, scanner_for
 
 if TYPE_CHECKING:
     from ..meter import Meter
@@ -42,19 +41,19 @@ def follow(
     if response.status_code >= _ERRORS:
         return
     content_type = response.headers.get("content-type", "")
-    encoding = response.headers.get("content-encoding", "identity").strip().lower()
     call = current_call()
     is_read = response.is_closed
+    encoding = "" if is_read else response.headers.get("content-encoding", "").strip().lower()
     is_stream = "event-stream" in content_type.lower()
     strips = call is not None and call.strips_usage and is_stream
     scanner: Scanner | None = None
-    if is_read or encoding in {"identity", "gzip", ""}:
-        is_gzip = not is_read and encoding == "gzip"
+    if encoding in {"identity", "gzip", ""}:
+        is_gzip = encoding == "gzip"
         try:
             if reader is not None:
                 scanner = reader(is_gzip=is_gzip)
             else:
-                scanner = _core.Scanner(wire, provider=fields["provider"], content_type=content_type, gzip=is_gzip, strip=strips)
+                scanner = scanner_for(meter, wire, fields["provider"], content_type, gzip=is_gzip, strip=strips)
         except ValueError:  # neither JSON nor a stream of it: what it used is not said
             pass
     recorder = Recorder(meter, scanner, dict(fields), call, admit=admit)

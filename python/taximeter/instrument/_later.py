@@ -12,9 +12,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from .. import _core
 from . import _http
-from ._recorder import Recorder
+from ._recorder import Recorder, scanner_for
 
 if TYPE_CHECKING:
     from ..meter import Meter
@@ -117,7 +116,7 @@ class _Rows:
     def _record(self, line: bytes) -> None:
         if not line.strip():
             return
-        scanner = _core.Scanner("anthropic", provider="anthropic", content_type="application/json")
+        scanner = scanner_for(self._meter, "anthropic", "anthropic", "application/json")
 
         def is_new(answer: Mapping[str, Any]) -> bool:
             name = answer.get("id")

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from .. import attribution
+from .. import _core, attribution
 from . import _claims
 from ._call import Call
 from ._shims import attempt
@@ -17,7 +17,7 @@ from ._shims import attempt
 if TYPE_CHECKING:
     from ..meter import Meter
 
-__all__ = ["Recorder", "Scanner", "recorded", "recorded_async"]
+__all__ = ["Recorder", "Scanner", "recorded", "recorded_async", "scanner_for"]
 
 log = logging.getLogger("taximeter")
 
@@ -37,6 +37,14 @@ class Scanner(Protocol):
 
 Admit = Callable[[Mapping[str, Any]], bool]
 """Says of what was found in a response whether it is an event."""
+
+
+def scanner_for(
+    meter: Meter, wire: str, provider: str, content_type: str, *, gzip: bool = False, strip: bool = False
+) -> _core.Scanner:
+    """The extension's scanner of one response, which keeps what the meter wants kept; see `_core.Scanner`."""
+    keeps = meter.keeps_provider_usage
+    return _core.Scanner(wire, provider=provider, content_type=content_type, gzip=gzip, strip=strip, keep=keeps)
 
 
 class Recorder:
@@ -134,8 +142,8 @@ class Recorder:
         }
         if field := found.get("unreadable"):
             self._meter.note("unreadable_usage", field)
-        if self._meter.keeps_provider_usage:
-            outcome["provider_usage"] = found.get("provider_usage")
+        if report := found.get("provider_usage"):
+            outcome["provider_usage"] = report
         call, first = self._call, found.get("first_token_ms")
         if call is not None:
             outcome["parent_span_id"] = call.id

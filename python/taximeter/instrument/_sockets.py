@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, Final
 
-from .. import _core
 from . import _binding
 from ._hosts import provider_of
 from ._later import Seen
-from ._recorder import Recorder
+from ._recorder import Recorder, scanner_for
 from ._shims import after, before
 
 __all__ = ["hook_connections"]
@@ -82,7 +81,7 @@ def _record(connection: Any, data: bytes, name: str | None = None, *, is_final: 
     fields = {"provider": provider, "model": connection.__dict__.get(_MODEL), "operation": "chat"}
     # Half of a stream is partial, where a body of the same is complete.
     content_type = "application/json" if is_final else "text/event-stream"
-    recorder = Recorder(meter, _core.Scanner("openai", provider=provider, content_type=content_type), fields, None)
+    recorder = Recorder(meter, scanner_for(meter, "openai", provider, content_type), fields, None)
     recorder.feed(data if is_final else b"data: " + data)
     recorder.finish()
 

@@ -10,11 +10,10 @@ from functools import wraps
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from .. import _core
 from . import _binding
 from ._binding import Family
 from ._call import Call
-from ._recorder import Recorder, recorded, recorded_async
+from ._recorder import Recorder, recorded, recorded_async, scanner_for
 from ._shims import attempt, put
 
 if TYPE_CHECKING:
@@ -39,13 +38,15 @@ class _Scanner:
     """Reads as the extension's scanner does, but for the model's name: what Bedrock calls it decides on its price.
 
     Args:
+        meter: Who keeps what is found.
         wire: Whose format it is.
         content_type: Lines by default.
         counts: What is known already, if the response does not say more.
     """
 
-    def __init__(self, wire: str, content_type: str = _LINES, counts: Mapping[str, int] | None = None) -> None:
-        self._inner = _core.Scanner(wire, provider=_PROVIDER, content_type=content_type)
+    def __init__(self, meter: Meter, wire: str, content_type: str = _LINES, counts: Mapping[str, int] | None = None) -> None:
+        self._inner = scanner_for(meter, wire, _PROVIDER, content_type)
+        self._meter = meter
         self._counts = counts
 
     def feed(self, data: bytes) -> None:
@@ -57,7 +58,7 @@ class _Scanner:
     def finish(self) -> Mapping[str, Any]:
         found = self._inner.finish() or {"usage_status": "missing"}
         if self._counts and found["usage_status"] == "missing":
-            other = _Scanner("invoke")
+            other = _Scanner(self._meter, "invoke")
             other.feed(_line({"amazon-bedrock-invocationMetrics": self._counts}))
             return other.finish()
         return {**found, "model": None}
@@ -67,41 +68,41 @@ def _line(message: Mapping[str, Any]) -> bytes:
     return json.dumps(message).encode() + b"\n"
 
 
-def _converse(result: dict[str, Any], record: Callable[[_Scanner], Recorder]) -> None:
-    recorder = record(_Scanner("converse"))
+def _converse(result: dict[str, Any], record: Callable[..., Recorder]) -> None:
+    recorder = record("converse")
     recorder.feed(_line({"usage": result.get("usage"), "stopReason": result.get("stopReason")}))
     recorder.finish()
 
 
-def _converse_stream(result: dict[str, Any], record: Callable[[_Scanner], Recorder]) -> None:
+def _converse_stream(result: dict[str, Any], record: Callable[..., Recorder]) -> None:
     def show(message: Any) -> bytes:
         kind = message.headers.get(":event-type")
         if kind in {"messageStop", "metadata"}:
             return bytes(message.payload) + b"\n"
         return b'{"type": "delta"}\n' if kind == "contentBlockDelta" else b""
 
-    _follow(result["stream"], record(_Scanner("converse")), show)
+    _follow(result["stream"], record("converse"), show)
 
 
-def _invoke(result: dict[str, Any], record: Callable[[_Scanner], Recorder]) -> None:
+def _invoke(result: dict[str, Any], record: Callable[..., Recorder]) -> None:
     headers = result.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     counts = {name: int(headers[header]) for header, name in _COUNTS.items() if header in headers}
     body = result.get("body")
     # How long written cache tokens live is said in the body alone; so is everything where there are no headers.
     if (not counts or counts.get("cacheWriteInputTokenCount")) and hasattr(body, "_raw_stream"):
-        recorder = record(_Scanner("anthropic", "application/json", counts))
+        recorder = record("anthropic", "application/json", counts)
         body._raw_stream = _Read(body._raw_stream, recorder)  # type: ignore[union-attr] # noqa: SLF001
     else:
-        record(_Scanner("invoke", counts=counts)).finish()
+        record("invoke", counts=counts).finish()
 
 
-def _invoke_stream(result: dict[str, Any], record: Callable[[_Scanner], Recorder], model: str) -> None:
+def _invoke_stream(result: dict[str, Any], record: Callable[..., Recorder], model: str) -> None:
     def show(message: Any) -> bytes:
         if message.headers.get(":event-type") != "chunk":
             return b""
         return base64.b64decode(json.loads(message.payload)["bytes"]) + b"\n"
 
-    _follow(result["body"], record(_Scanner("anthropic" if "anthropic" in model else "invoke")), show)
+    _follow(result["body"], record("anthropic" if "anthropic" in model else "invoke"), show)
 
 
 def _follow(stream: Any, recorder: Recorder, show: Callable[[Any], bytes]) -> None:
@@ -176,8 +177,8 @@ def _look(client: Any, operation: str, call: Call, result: dict[str, Any]) -> No
         "service_tier": (result.get("serviceTier") or {}).get("type"),
     }
 
-    def record(scanner: _Scanner) -> Recorder:
-        return Recorder(meter, scanner, fields, call)
+    def record(*scanned: Any, **options: Any) -> Recorder:
+        return Recorder(meter, _Scanner(meter, *scanned, **options), fields, call)
 
     if operation == "Converse":
         _converse(result, record)

@@ -10,11 +10,10 @@ from functools import partial, wraps
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from .. import _core
 from . import _binding
 from ._binding import Family
 from ._call import current_call
-from ._recorder import Recorder, recorded, recorded_async
+from ._recorder import Recorder, recorded, recorded_async, scanner_for
 from ._shims import after, attempt, put, shim_all
 from ._speakeasy import hook_base
 
@@ -50,7 +49,7 @@ def _recorder(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], con
         return None
     provider = "gcp.vertex_ai" if getattr(client, "vertexai", None) else "gcp.gemini"
     fields = {"provider": provider, "model": resource if method else None, "operation": operation}
-    scanner = _core.Scanner("gemini", provider=provider, content_type=content_type)
+    scanner = scanner_for(meter, "gemini", provider, content_type)
     return Recorder(meter, scanner, fields, current_call())
 
 
@@ -108,7 +107,7 @@ def _record_turn(session: Any, *, is_final: bool) -> None:
     provider = "gcp.vertex_ai" if getattr(client, "vertexai", None) else "gcp.gemini"
     content_type = "application/json" if is_final else _LINES
     fields = {"provider": provider, "model": session.__dict__.get(_MODEL), "operation": "generate_content"}
-    recorder = Recorder(meter, _core.Scanner("gemini", provider=provider, content_type=content_type), fields, None)
+    recorder = Recorder(meter, scanner_for(meter, "gemini", provider, content_type), fields, None)
     recorder.feed(json.dumps({"usageMetadata": report}).encode())
     recorder.finish()
 

@@ -9,11 +9,10 @@ from functools import wraps
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from .. import _core
 from . import _binding
 from ._binding import Family
 from ._call import Call
-from ._recorder import Recorder, recorded, recorded_async
+from ._recorder import Recorder, recorded, recorded_async, scanner_for
 from ._shims import attempt, put
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def _follow(model: Any, call: Call, result: Any) -> None:
     if meter is None:
         return
     fields = {"provider": _PROVIDER, "model": model.model_name.rpartition("/")[2], "operation": "generate_content"}
-    scanner = _core.Scanner("gemini", provider=_PROVIDER, content_type="application/x-ndjson")
+    scanner = scanner_for(meter, "gemini", _PROVIDER, "application/x-ndjson")
     recorder = Recorder(meter, scanner, fields, call)
     # Public under no other name; a stream has received its first part.
     recorder.feed_guarded(_shown, result._result)  # noqa: SLF001

@@ -11,10 +11,11 @@ from contextvars import ContextVar
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from .. import _core, attribution
+from .. import attribution
 from . import _binding, _claims
 from ._binding import Family
 from ._claims import Claim
+from ._recorder import scanner_for
 from ._shims import attempt
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class _Run:
         if answer is None or not self._claim.take():
             return
         provider = str(self._metadata.get("ls_provider") or "unknown")
-        scanner = _core.Scanner(answer["wire"], provider=provider, content_type="application/json")
+        scanner = scanner_for(meter, answer["wire"], provider, "application/json")
         scanner.feed(json.dumps({"usage": answer["usage"]}, default=str).encode())
         found: Mapping[str, Any] = scanner.finish() or {}
         model = answer["model"] or self._metadata.get("ls_model_name") or "unknown"
@@ -63,6 +64,7 @@ class _Run:
                 started_at=self._started_at,
                 latency_ms=(time.perf_counter() - self._started) * 1000,
                 error=error,
+                provider_usage=found.get("provider_usage"),
             )
         finally:
             attribution.leave(self)

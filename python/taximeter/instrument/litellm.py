@@ -8,12 +8,12 @@ from functools import partial, wraps
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from .. import _core, attribution
+from .. import attribution
 from . import _binding
 from ._binding import Family
 from ._call import KEYWORD_PREFIX, Call, current_call
 from ._claims import Claim
-from ._recorder import Recorder
+from ._recorder import Recorder, scanner_for
 from ._shims import after, attempt, put, shim
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _record(meter: Meter, details: Mapping[str, Any], operation: str, answer: An
     }
     usage = getattr(answer, "usage", None) if is_reported else None
     report = usage.model_dump() if usage is not None and hasattr(usage, "model_dump") else usage
-    scanner = _core.Scanner("openai", provider=provider, content_type="application/json")
+    scanner = scanner_for(meter, "openai", provider, "application/json")
     recorder = Recorder(meter, scanner, fields, call)
     choices = [{"finish_reason": getattr(choice, "finish_reason", None)} for choice in getattr(answer, "choices", None) or ()]
     recorder.feed(json.dumps({"usage": report, "choices": choices}, default=str).encode())

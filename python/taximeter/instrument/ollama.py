@@ -9,11 +9,10 @@ from functools import partial, wraps
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from .. import _core
 from . import _binding, _http
 from ._binding import Family
 from ._call import current_call
-from ._recorder import Recorder, recorded, recorded_async
+from ._recorder import Recorder, recorded, recorded_async, scanner_for
 from ._shims import after, put, shim_all
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ def _recorder(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> 
     fields = _fields(args[2] if len(args) > 2 else "", kwargs.get("json"))  # noqa: PLR2004 - after the class and the method
     if meter is None or not fields:
         return None
-    scanner = _core.Scanner(_NAME, provider=_NAME, content_type="application/x-ndjson")
+    scanner = scanner_for(meter, _NAME, _NAME, "application/x-ndjson")
     return Recorder(meter, scanner, fields, current_call())
 
 

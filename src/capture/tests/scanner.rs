@@ -20,7 +20,8 @@ const ANTHROPIC: &str = concat!(
 );
 
 fn options(family: Family) -> Options {
-    Options { family, dialect: Dialect::Plain, framing: Framing::Events, is_gzip: false, strips_usage: false }
+    let framing = Framing::Events;
+    Options { family, dialect: Dialect::Plain, framing, is_gzip: false, strips_usage: false, keeps_report: false }
 }
 
 fn summary_of(options: Options, body: &[u8], piece: usize) -> Summary {
@@ -282,13 +283,14 @@ fn why_there_is_no_usage_is_said() {
 
 #[test]
 fn the_providers_own_report_is_kept_as_it_came() {
-    let found = summary_of(options(Family::OpenAi), CHAT.as_bytes(), 7);
+    let keeping = Options { keeps_report: true, ..options(Family::OpenAi) };
+    let found = summary_of(keeping, CHAT.as_bytes(), 7);
     assert_eq!(found.report.as_deref(), Some(r#"{"completion_tokens":307,"prompt_tokens":1009}"#));
 }
 
 #[test]
 fn what_other_models_used_is_billed_apart() {
-    let body = Options { framing: Framing::Body, ..options(Family::OpenAi) };
+    let body = Options { framing: Framing::Body, keeps_report: true, ..options(Family::OpenAi) };
     let images = concat!(
         r#"{"model":"gpt-x","tools":[{"type":"image_generation","model":"gpt-image-1"}],"usage":{"input_tokens":3,"output_tokens":5},"#,
         r#""tool_usage":{"web_search":{"num_requests":2},"image_gen":{"input_tokens":7,"input_tokens_details":{"image_tokens":0},"#,
