@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::framing::{Framing, LONGEST_PARTIAL_END};
 use super::strip::without_null_usage;
 use super::usage::{Dialect, Family, Part, normalize};
-use super::wire::{Lenient, Message, text};
+use super::wire::{Lenient, Message, is_part_alone, text};
 use crate::event::{Usage, UsageStatus};
 use crate::money::Usd;
 
@@ -218,6 +218,11 @@ impl Scanner {
     fn event(&mut self, data: &[u8]) -> bool {
         if data.starts_with(b"[DONE]") {
             self.has_ended = true;
+            return false;
+        }
+        // Most of a stream; parsing it would be most of the work.
+        let is_spoken = matches!(self.options.family, Family::OpenAi | Family::Anthropic);
+        if is_spoken && self.found.first_token.is_some() && self.found.model.is_some() && is_part_alone(data) {
             return false;
         }
         let Ok(message) = Message::read(data) else {

@@ -1,7 +1,9 @@
 //! The few fields of a response that matter, whatever the wire format. Everything else is skipped without being kept.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
+use aho_corasick::{AhoCorasick, Match};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
@@ -61,6 +63,23 @@ pub(super) struct Message {
     pub(super) done_reason: Option<Value>,
     pub(super) prompt_eval_count: Option<Value>,
     pub(super) eval_count: Option<Value>,
+}
+
+/// Whether a message has nothing but a part of the answer, told without parsing it: none of the names is there with a value under
+/// which OpenAI, Anthropic and who speaks their formats report anything else.
+///
+/// Names in the answer's own text do not count: quotes are escaped there.
+pub(super) fn is_part_alone(data: &[u8]) -> bool {
+    static NAMES: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
+        let names =
+            ["usage\"", "finish_reason\"", "stop_reason\"", "error\"", "response\"", "message", "x_groq\"", "done\""];
+        AhoCorasick::new(names.map(|name| format!("\"{name}"))).ok()
+    });
+    let is_nothing = |found: Match| {
+        let value = data[found.end()..].trim_ascii_start();
+        value.strip_prefix(b":").is_some_and(|value| value.trim_ascii_start().starts_with(b"null"))
+    };
+    NAMES.as_ref().is_some_and(|names| names.find_iter(data).all(is_nothing))
 }
 
 impl Message {

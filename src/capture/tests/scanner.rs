@@ -316,6 +316,29 @@ fn what_other_models_used_is_billed_apart() {
 }
 
 #[test]
+fn parts_of_an_answer_are_told_from_reports_without_parsing() {
+    for part in [
+        r#"{"id":"c","choices":[{"delta":{"content":"a"},"finish_reason":null}],"usage":null}"#,
+        r#"{"choices":[{"delta":{"content":"\"usage\": {\"error\": 1}"}}], "usage" : null}"#,
+        r#"{"type":"content_block_delta","delta":{"text":"a"}}"#,
+        r#"{"type":"response.output_text.delta","delta":"a"}"#,
+    ] {
+        assert!(is_part_alone(part.as_bytes()), "{part}");
+    }
+    for report in [
+        r#"{"choices":[{"finish_reason":"stop"}],"usage":null}"#,
+        r#"{"choices":[{"finish_reason":null}],"usage":{}}"#,
+        r#"{"type":"message_delta","delta":{}}"#,
+        r#"{"type":"error"}"#,
+        r#"{"error":{}}"#,
+        r#"{"type":"response.failed","response":{"usage":null}}"#,
+        r#"{"x_groq":{"usage":null}}"#,
+    ] {
+        assert!(!is_part_alone(report.as_bytes()), "{report}");
+    }
+}
+
+#[test]
 fn an_interaction_of_gemini_is_read() {
     let stream = concat!(
         "event: interaction.created\ndata: {\"event_type\":\"interaction.created\",\"interaction\":{\"id\":\"i\",\"model\":\"gemini-x\"}}\n\n",
