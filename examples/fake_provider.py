@@ -2,7 +2,8 @@
 
 For the quickstart and the tests: no call leaves the machine. Behaviour is chosen by the model's name: one that contains `cut` breaks
 a stream off, `error` answers 400, `flaky` fails twice before it answers, `nousage` reports none, `everychunk` reports usage in every
-chunk, `html` answers a web page, `gzip` compresses, `tools` calls the first tool once. Usage fields are distinct primes, so that one in the wrong slot shows.
+chunk, `html` answers a web page, `gzip` compresses, `tools` calls the first tool once. Usage fields are distinct primes, so that one
+in the wrong slot shows.
 """
 
 from __future__ import annotations

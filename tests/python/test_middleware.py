@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from wsgiref.util import setup_testing_defaults
+from wsgiref.util import FileWrapper, setup_testing_defaults
 from wsgiref.validate import validator
 
 import pytest
@@ -82,6 +82,14 @@ def test_what_an_asgi_application_tracks_is_the_requests(meter):
     asyncio.run(work())
     found = sorted((event.get("user") or "", (event.get("tags") or {}).get("door", "")) for event in events_of(meter))
     assert found == [("", "")] * 2 + [("/a", "http")] * 2 + [("/b", "websocket")] * 2
+
+
+def test_what_a_wsgi_server_sends_by_itself_stays_what_it_is():
+    body = FileWrapper(io.BytesIO(b"file"))
+    app = WsgiAttribution(lambda environ, start: body, lambda environ: {"user": "u"})
+    assert app({"wsgi.file_wrapper": FileWrapper}, None) is body
+    # It may be a function, which tells nothing of its results.
+    assert app({"wsgi.file_wrapper": lambda file: file}, None) is not body
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import os
 import re
 from importlib.metadata import version
 
+import test_endpoints
 import test_families
 import test_instrument
 from conftest import ROOT
@@ -28,8 +29,10 @@ def table() -> str:
     ways: dict[str, list[str]] = {name: [] for name in PACKAGES}
     for client, name, _, _ in test_instrument.CASES:
         ways[FAMILIES[client]].append(name)
-    ways["openai"] += ["embeddings", "realtime socket", "responses socket"]
-    for case in test_families.CASES:
+    ways["openai"] += ["embeddings", "realtime socket", "responses socket", "live session", "background response", "batch"]
+    ways["anthropic"] += ["tool runner", "batch results", "Bedrock", "Bedrock stream", "Vertex", "Vertex stream"]
+    ways["google.genai"] += ["live session", "background interaction"]
+    for case in (*test_families.CASES, *test_endpoints.CASES):
         family, _, way = case.partition(": ")
         package, _, generation = family.partition(" ")
         ways[FAMILIES.get(package, package)].append(f"{generation} {way}".strip())
