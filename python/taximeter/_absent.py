@@ -136,6 +136,10 @@ class Scanner(Cost):
     """There is none."""
 
 
+class Exchange(Cost):
+    """There is none."""
+
+
 class Encoding(Cost):
     """There is none."""
 

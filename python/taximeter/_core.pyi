@@ -222,6 +222,24 @@ class Scanner:
     def rest(self) -> bytes | None: ...
     def finish(self) -> dict[str, Any] | None: ...
 
+@final
+class Exchange:
+    """How requests are made that somebody waits for. Connections are kept alive, for each thread its own.
+
+    Args:
+        timeout: Seconds for a connection, and for each wait for bytes.
+        ca: Certificates in PEM that are trusted beside the system's.
+    """
+    def __new__(cls, timeout: float, *, ca: bytes | None = None) -> Exchange: ...
+    def request(
+        self, method: str, url: str, headers: Sequence[tuple[str, str]], body: bytes
+    ) -> tuple[int, str, list[tuple[str, str]], bytes]:
+        """Makes a request; the answer's status, URL, headers and body.
+
+        Raises:
+            TransferError: There is no answer.
+        """
+
 def normalize_usage(
     report: str, family: str | None = None, provider: str | None = None
 ) -> tuple[dict[str, Any], Decimal | None] | None: ...

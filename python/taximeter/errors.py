@@ -6,7 +6,16 @@ raises.
 
 from __future__ import annotations
 
-__all__ = ["CatalogError", "ConfigError", "DeliveryError", "LedgerError", "TaximeterError", "UnknownNameError", "UsageError"]
+__all__ = [
+    "CatalogError",
+    "ConfigError",
+    "DeliveryError",
+    "LedgerError",
+    "TaximeterError",
+    "TransferError",
+    "UnknownNameError",
+    "UsageError",
+]
 
 
 class TaximeterError(Exception):
@@ -31,6 +40,23 @@ class CatalogError(TaximeterError):
 
 class DeliveryError(TaximeterError):
     """A destination does not take events now; they are kept."""
+
+
+class TransferError(TaximeterError):
+    """A request that has no answer.
+
+    Args:
+        kind: `url`, `header`, `connect_timeout`, `read_timeout`, `connect`, `broken` or `too_large`.
+        reason: In words, without what is secret.
+    """
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(kind, reason)
+        self.kind = kind
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 class UnknownNameError(TaximeterError, ValueError, KeyError):

@@ -5,6 +5,7 @@
 
 mod backoff;
 mod dead_letter;
+mod exchange;
 mod lane;
 mod local;
 mod piece;
@@ -19,6 +20,7 @@ mod work;
 use std::time::Duration;
 
 pub use dead_letter::{drop_dead_letters, retry_dead_letters};
+pub use exchange::{Exchange, ExchangeError, Response};
 pub use lane::{Outlet, drain_foreign};
 pub use local::LedgerDestination;
 pub use remote::Remote;

@@ -251,18 +251,18 @@ impl Transport {
 }
 
 /// Whether a URL is of this machine.
-fn is_local(url: &Url) -> bool {
+pub(super) fn is_local(url: &Url) -> bool {
     matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"))
 }
 
 /// Settles what encrypts, for the process.
-fn use_ring() {
+pub(super) fn use_ring() {
     // Fails when that is settled already.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 /// The innermost cause: what lies above it says only that there was one.
-fn reason(error: &reqwest::Error) -> String {
+pub(super) fn reason(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {
         cause = inner;

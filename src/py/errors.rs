@@ -12,6 +12,7 @@ use crate::tokens::registered::{EncodeError, RegisterError};
 import_exception!(taximeter.errors, CatalogError);
 import_exception!(taximeter.errors, ConfigError);
 import_exception!(taximeter.errors, DeliveryError);
+import_exception!(taximeter.errors, TransferError);
 import_exception!(taximeter.errors, UsageError);
 import_exception!(taximeter.errors, LedgerError);
 import_exception!(taximeter.errors, UnknownNameError);

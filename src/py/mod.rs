@@ -6,6 +6,7 @@
 mod capture;
 mod convert;
 mod errors;
+mod exchange;
 mod ledger;
 mod meter;
 mod price;
@@ -20,6 +21,8 @@ use pyo3::prelude::*;
 mod _core {
     #[pymodule_export]
     use super::capture::{PyScanner, normalize_usage};
+    #[pymodule_export]
+    use super::exchange::PyExchange;
     #[pymodule_export]
     use super::ledger::PyLedger;
     #[pymodule_export]

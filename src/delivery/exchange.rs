@@ -1,0 +1,311 @@
+//! One request and its whole answer, for a caller who waits for it.
+//!
+//! Each thread that asks has a runtime of its own, so that callers do not wait for each other, and keeps its connections alive. A
+//! forked child begins anew: what it inherited belongs to its parent, and is leaked rather than closed.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::redirect::{Attempt, Policy};
+use reqwest::{Certificate, Client, Method, RequestBuilder, Url};
+use tokio::runtime::{Builder, Runtime};
+
+use super::transport::{is_local, reason, use_ring};
+use crate::journal::fork_generation;
+
+/// Clients that a thread keeps; who has more of them at once opens connections anew.
+const MOST_CLIENTS: usize = 8;
+/// Bytes of an answer that are read: the services' own are a few hundred.
+const LARGEST_ANSWER: usize = 4 << 20;
+const MOST_REDIRECTS: usize = 5;
+
+/// How requests are made.
+#[derive(Debug)]
+pub struct Exchange {
+    number: u64,
+    /// For a connection, and for each wait for bytes.
+    timeout: Duration,
+    /// Certificates in PEM that are trusted beside the system's.
+    ca: Option<Vec<u8>>,
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Response {
+    /// The HTTP status.
+    pub status: u16,
+    /// Where it came from: redirects that keep the body are followed.
+    pub url: String,
+    /// Its headers.
+    pub headers: Vec<(String, String)>,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+/// Why there is no answer.
+#[derive(thiserror::Error, Debug, Clone, PartialEq, Eq)]
+pub enum ExchangeError {
+    /// The URL is none.
+    #[error("the URL is none of the form https://host/path")]
+    Url,
+    /// The method is none.
+    #[error("the method is none")]
+    Method,
+    /// A header cannot be sent.
+    #[error("the header {0:?} cannot be sent")]
+    Header(String),
+    /// No connection in time.
+    #[error("timed out while connecting")]
+    ConnectTimeout,
+    /// No bytes in time.
+    #[error("timed out while waiting for an answer")]
+    ReadTimeout,
+    /// No connection.
+    #[error("{0}")]
+    Connect(String),
+    /// The connection broke.
+    #[error("{0}")]
+    Broken(String),
+    /// More than is read.
+    #[error("the answer is larger than 4 MiB")]
+    TooLarge,
+}
+
+/// What one thread has.
+struct Own {
+    generation: u64,
+    runtime: Runtime,
+    clients: Vec<(Key, Client)>,
+}
+
+/// What clients of a thread are told apart by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Key {
+    number: u64,
+    is_local: bool,
+    is_plain: bool,
+}
+
+thread_local! {
+    static OWN: RefCell<Option<Own>> = const { RefCell::new(None) };
+}
+
+static NUMBERS: AtomicU64 = AtomicU64::new(0);
+
+impl Exchange {
+    /// How to make requests.
+    ///
+    /// # Errors
+    /// When there is no certificate in `ca`.
+    pub fn new(timeout: Duration, ca: Option<Vec<u8>>) -> Result<Self, super::AddressError> {
+        if ca.as_deref().is_some_and(|pem| Certificate::from_pem_bundle(pem).map_or(true, |found| found.is_empty())) {
+            return Err(super::AddressError::Certificates);
+        }
+        Ok(Self { number: NUMBERS.fetch_add(1, Ordering::Relaxed), timeout, ca })
+    }
+
+    /// Makes a request and waits for all of its answer.
+    ///
+    /// # Errors
+    /// When there is no answer. The error repeats no header's value.
+    pub fn request(
+        &self,
+        method: &str,
+        url: &str,
+        headers: &[(String, String)],
+        body: Vec<u8>,
+    ) -> Result<Response, ExchangeError> {
+        let method = Method::from_bytes(method.as_bytes()).map_err(|_| ExchangeError::Method)?;
+        let url = Url::parse(url).map_err(|_| ExchangeError::Url)?;
+        if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+            return Err(ExchangeError::Url);
+        }
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            let refused = || ExchangeError::Header(name.clone());
+            let key: HeaderName = name.parse().map_err(|_| refused())?;
+            let mut value = HeaderValue::from_str(value).map_err(|_| refused())?;
+            value.set_sensitive(true);
+            map.insert(key, value);
+        }
+        OWN.with_borrow_mut(|own| {
+            let generation = fork_generation();
+            if own.as_ref().is_some_and(|own| own.generation != generation) {
+                std::mem::forget(own.take());
+            }
+            let own = match own {
+                Some(own) => own,
+                None => own.insert(Own {
+                    generation,
+                    runtime: Builder::new_current_thread().enable_all().build().map_err(|error| broken(&error))?,
+                    clients: Vec::new(),
+                }),
+            };
+            let client = self.client(own, &url)?;
+            own.runtime.block_on(exchange(client.request(method, url).headers(map).body(body)))
+        })
+    }
+
+    fn client(&self, own: &mut Own, url: &Url) -> Result<Client, ExchangeError> {
+        let key = Key { number: self.number, is_local: is_local(url), is_plain: url.scheme() == "http" };
+        if let Some((_, client)) = own.clients.iter().find(|(known, _)| *known == key) {
+            return Ok(client.clone());
+        }
+        use_ring();
+        let mut builder = Client::builder();
+        if key.is_local {
+            // A proxy would see in clear text what is meant for this machine.
+            builder = builder.no_proxy();
+        }
+        if key.is_plain {
+            // Nothing to verify, so nothing is missing where the system has no certificates.
+            builder = builder.tls_certs_only(Vec::new());
+        }
+        if let Some(pem) = &self.ca {
+            builder = builder.tls_certs_merge(Certificate::from_pem_bundle(pem).unwrap_or_default());
+        }
+        let client = builder
+            .connect_timeout(self.timeout)
+            .read_timeout(self.timeout)
+            .redirect(Policy::custom(redirect))
+            .build()
+            .map_err(|error| ExchangeError::Connect(reason(&error.without_url())))?;
+        if own.clients.len() == MOST_CLIENTS {
+            own.clients.remove(0);
+        }
+        own.clients.push((key, client.clone()));
+        Ok(client)
+    }
+}
+
+/// Follows what keeps the method, the body and the host. Others would lose the event, or show the key to somebody else.
+fn redirect(attempt: Attempt<'_>) -> reqwest::redirect::Action {
+    let is_same = attempt.previous().last().is_some_and(|last| last.origin() == attempt.url().origin());
+    if is_same && matches!(attempt.status().as_u16(), 307 | 308) && attempt.previous().len() <= MOST_REDIRECTS {
+        attempt.follow()
+    } else {
+        attempt.stop()
+    }
+}
+
+fn broken(error: &dyn std::error::Error) -> ExchangeError {
+    ExchangeError::Broken(error.to_string())
+}
+
+fn failure(error: reqwest::Error) -> ExchangeError {
+    match (error.is_connect(), error.is_timeout()) {
+        (true, true) => ExchangeError::ConnectTimeout,
+        (false, true) => ExchangeError::ReadTimeout,
+        (true, false) => ExchangeError::Connect(reason(&error.without_url())),
+        (false, false) => ExchangeError::Broken(reason(&error.without_url())),
+    }
+}
+
+async fn exchange(request: RequestBuilder) -> Result<Response, ExchangeError> {
+    let mut answer = request.send().await.map_err(failure)?;
+    let shown = |(name, value): (&HeaderName, &HeaderValue)| {
+        (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+    };
+    let mut response = Response {
+        status: answer.status().as_u16(),
+        url: answer.url().to_string(),
+        headers: answer.headers().iter().map(shown).collect(),
+        body: Vec::new(),
+    };
+    while let Some(piece) = answer.chunk().await.map_err(failure)? {
+        if response.body.len() + piece.len() > LARGEST_ANSWER {
+            return Err(ExchangeError::TooLarge);
+        }
+        response.body.extend_from_slice(&piece);
+    }
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread::{JoinHandle, spawn};
+
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_millis(300);
+
+    /// A server that gives these answers to the requests of one connection after the other, and says how many connections it had.
+    fn server(answers: Vec<&'static str>) -> (String, JoinHandle<usize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let connections = spawn(move || {
+            let mut answers = answers.into_iter().peekable();
+            let mut connections = 0;
+            while answers.peek().is_some() {
+                let (mut stream, _) = listener.accept().unwrap();
+                connections += 1;
+                let mut bytes = [0; 4096];
+                while answers.peek().is_some()
+                    && let Ok(read) = stream.read(&mut bytes)
+                    && read > 0
+                    && let Some(answer) = answers.next()
+                {
+                    if answer.is_empty() {
+                        break;
+                    }
+                    stream.write_all(answer.as_bytes()).unwrap();
+                }
+            }
+            connections
+        });
+        (url, connections)
+    }
+
+    fn post(exchange: &Exchange, url: &str) -> Result<Response, ExchangeError> {
+        exchange.request("POST", url, &[("X-Key".into(), "canary".into())], b"{}".to_vec())
+    }
+
+    #[test]
+    fn a_connection_serves_many_requests_and_an_answer_is_read_whole() {
+        let ok = "HTTP/1.1 201 Created\r\nContent-Length: 2\r\nX-A: b\r\n\r\nhi";
+        let (url, connections) = server(vec![ok, ok, ok]);
+        let exchange = Exchange::new(TIMEOUT, None).unwrap();
+        for _ in 0..3 {
+            let response = post(&exchange, &url).unwrap();
+            assert_eq!((response.status, &response.body[..]), (201, &b"hi"[..]));
+            assert!(response.headers.contains(&("x-a".into(), "b".into())));
+        }
+        assert_eq!(connections.join().unwrap(), 1);
+    }
+
+    #[test]
+    fn what_goes_wrong_has_a_name() {
+        let exchange = Exchange::new(TIMEOUT, None).unwrap();
+        let (url, _) = server(vec![""]);
+        assert!(matches!(post(&exchange, &url), Err(ExchangeError::Broken(_))));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let silent = format!("http://{}/", listener.local_addr().unwrap());
+        assert_eq!(post(&exchange, &silent), Err(ExchangeError::ReadTimeout));
+        drop(listener);
+        assert!(matches!(post(&exchange, &silent), Err(ExchangeError::Connect(_))));
+        assert_eq!(post(&exchange, "ftp://127.0.0.1/"), Err(ExchangeError::Url));
+        let bad = exchange.request("POST", &silent, &[("X-Key".into(), "can\nary".into())], Vec::new());
+        assert_eq!(bad, Err(ExchangeError::Header("X-Key".into())));
+    }
+
+    #[test]
+    fn redirects_are_followed_where_they_keep_the_body_and_the_host() {
+        let ok = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+        let kept = "HTTP/1.1 307 Temporary Redirect\r\nLocation: /there\r\nContent-Length: 0\r\n\r\n";
+        let (url, _) = server(vec![kept, ok]);
+        let exchange = Exchange::new(TIMEOUT, None).unwrap();
+        let response = post(&exchange, &url).unwrap();
+        assert_eq!((response.status, response.url.ends_with("/there")), (200, true));
+        for other in [
+            "HTTP/1.1 302 Found\r\nLocation: /there\r\nContent-Length: 0\r\n\r\n",
+            "HTTP/1.1 307 Temporary Redirect\r\nLocation: http://127.0.0.2/\r\nContent-Length: 0\r\n\r\n",
+        ] {
+            let (url, _) = server(vec![other]);
+            assert_eq!(post(&exchange, &url).unwrap().status / 100, 3);
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Requests that Python waits for, made without the interpreter's lock.
+
+use std::time::Duration;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyTuple};
+
+use super::errors::TransferError;
+use crate::delivery::{Exchange, ExchangeError};
+
+/// How requests are made; shared by all threads.
+#[pyclass(frozen, name = "Exchange", module = "taximeter._core")]
+pub(super) struct PyExchange(Exchange);
+
+#[pymethods]
+impl PyExchange {
+    #[new]
+    #[pyo3(signature = (timeout, *, ca=None))]
+    fn new(timeout: f64, ca: Option<Vec<u8>>) -> PyResult<Self> {
+        let timeout = Duration::try_from_secs_f64(timeout)
+            .map_err(|_| PyValueError::new_err("timeout must be a number of seconds, 0 or more"))?;
+        Ok(Self(Exchange::new(timeout, ca)?))
+    }
+
+    /// Makes a request; (status, URL, headers, body).
+    fn request<'py>(
+        &self,
+        py: Python<'py>,
+        method: &str,
+        url: &str,
+        headers: Vec<(String, String)>,
+        body: Vec<u8>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let response = py.detach(|| self.0.request(method, url, &headers, body)).map_err(|error| {
+            let kind = match error {
+                ExchangeError::Url | ExchangeError::Method => "url",
+                ExchangeError::Header(_) => "header",
+                ExchangeError::ConnectTimeout => "connect_timeout",
+                ExchangeError::ReadTimeout => "read_timeout",
+                ExchangeError::Connect(_) => "connect",
+                ExchangeError::Broken(_) => "broken",
+                ExchangeError::TooLarge => "too_large",
+            };
+            TransferError::new_err((kind, error.to_string()))
+        })?;
+        (response.status, response.url, response.headers, PyBytes::new(py, &response.body)).into_pyobject(py)
+    }
+}
