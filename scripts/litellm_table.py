@@ -124,7 +124,7 @@ def long_tail(table: Mapping[str, Mapping[str, Any]], known: set[str]) -> list[D
 
 # A meter of which nothing is configured: no setting of this machine has a part in the comparison.
 CATALOG_ALONE = taximeter.Meter.unconfigured()
-CATALOG_ALONE.settings = Settings(state_dir=Path("/nonexistent"))
+CATALOG_ALONE.settings = Settings(root="/nonexistent")
 UNITS_COMPARED = {
     "input_tokens": ("input_tokens",),
     "output_tokens": ("output_tokens",),
