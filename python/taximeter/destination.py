@@ -10,12 +10,12 @@ from urllib.parse import urlsplit
 
 from .errors import ConfigError
 
-__all__ = ["Destination"]
+__all__ = ["Destination", "Secret"]
 
 _SCHEMES: Final = {"cloudevents+https": "https", "cloudevents+http": "http"}
 
 
-class _Secret:
+class Secret:
     """A text that shows itself nowhere but to who asks for it."""
 
     __slots__ = ("_text",)
@@ -24,6 +24,7 @@ class _Secret:
         self._text = text
 
     def reveal(self) -> str:
+        """The text."""
         return self._text
 
     def __repr__(self) -> str:
@@ -63,7 +64,7 @@ class Destination:
         scheme, separator, rest = url.partition("://")
         if not separator or scheme.lower() not in _SCHEMES:
             raise ConfigError(f"destination: only 'ledger' and URLs with {' or '.join(_SCHEMES)} are known")
-        self._url = _Secret(f"{_SCHEMES[scheme.lower()]}://{rest}")
+        self._url = Secret(f"{_SCHEMES[scheme.lower()]}://{rest}")
         given = {"authorization": f"Bearer {token}"} if token else {}
         if not isinstance(headers, (Mapping, type(None))):
             raise ConfigError("destination: headers are a mapping of texts")
@@ -71,7 +72,7 @@ class Destination:
             if not isinstance(name, str) or not isinstance(value, str):
                 raise ConfigError("destination: headers are texts")
             given[name.lower()] = value
-        self._headers = {name: _Secret(value) for name, value in given.items()}
+        self._headers = {name: Secret(value) for name, value in given.items()}
         self.allow_http = bool(allow_http)
         if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0.1 <= timeout <= 600:  # noqa: PLR2004
             raise ConfigError(f"destination: timeout: {str(timeout)[:40]} is not a number of seconds from 0.1 to 600")

@@ -1,0 +1,74 @@
+"""What the SDKs have in common: where their events go, and how they are asked."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from .. import _api, _core
+from ..errors import ConfigError
+
+__all__ = ["Destinations", "dumps", "post", "record"]
+
+log = logging.getLogger("taximeter")
+
+LEDGER: Final = "ledger"
+
+
+class Destinations:
+    """Where a client's events go: to the SDK's own service, to the ledger, or to both.
+
+    Args:
+        vendor: The SDK's name.
+        given: `None` for the service alone, a name (the SDK's or `"ledger"`), or a sequence of them.
+
+    Raises:
+        ConfigError: It is neither.
+    """
+
+    __slots__ = ("to_ledger", "to_vendor")
+
+    def __init__(self, vendor: str, given: str | Sequence[str] | None) -> None:
+        names = (vendor,) if given is None else (given,) if isinstance(given, str) else tuple(given)
+        if not names or not {*names} <= {vendor, LEDGER}:
+            raise ConfigError(f"destination: {given!r} is neither {vendor!r} nor 'ledger', nor both")
+        self.to_vendor = vendor in names
+        self.to_ledger = LEDGER in names
+
+
+def dumps(data: Any) -> bytes:
+    """JSON as the SDKs write it.
+
+    Raises:
+        ValueError: There is a number that JSON does not have.
+        TypeError: There is something else that it does not have.
+    """
+    return json.dumps(data, allow_nan=False).encode()
+
+
+@functools.lru_cache(maxsize=32)
+def _exchange(timeout: float) -> _core.Exchange:
+    return _core.Exchange(timeout)
+
+
+def post(
+    url: str, headers: Mapping[str, str], body: bytes, timeout: float, method: str = "POST"
+) -> tuple[int, str, list[tuple[str, str]], bytes]:
+    """Makes a request over a connection that is kept alive, without the interpreter's lock; see `_core.Exchange.request`.
+
+    Raises:
+        TransferError: There is no answer.
+    """
+    return _exchange(timeout).request(method, url, list(headers.items()), body)
+
+
+def record(make: Callable[[], Mapping[str, Any]]) -> _core.Receipt | None:
+    """Records an event in the ledger, never failing for it: what the SDK was given may be anything."""
+    try:
+        return _api.track(**make())
+    except Exception:
+        log.warning("taximeter cannot keep what it was given in the ledger", exc_info=log.isEnabledFor(logging.DEBUG))
+        return None

@@ -1,0 +1,84 @@
+"""The interface of `teer` 0.1.7: usage and billing events for Teer, the ledger, or both.
+
+client = TeerClient("YOUR_API_KEY", destination=("teer", "ledger"))
+client.ingest.send({"provider": "openai", "model": "gpt-4o", "usage": {"input": 1000, "output": 200}})
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from ...destination import Secret
+from .._vendor import Destinations
+from .http import HttpClient
+from .resources import BillingResource, Ingest
+from .types import (
+    AnthropicCache,
+    CacheObject,
+    GoogleCache,
+    IngestPayload,
+    MetadataObject,
+    OpenAICache,
+    PlatformObject,
+    Provider,
+    UsageObject,
+)
+
+__all__ = [
+    "AnthropicCache", "CacheObject", "GoogleCache", "IngestPayload", "MetadataObject", "OpenAICache", "PlatformObject", "Provider",
+    "Teer", "TeerClient", "UsageObject",
+]  # fmt: skip
+
+TEER_API_KEY_ENV = "TEER_SECRET_API_KEY"
+DEFAULT_API_BASE_URL = "https://api.teerai.com"
+DEFAULT_TRACK_BASE_URL = "https://track.teer.ai"
+DEFAULT_BASE_URL = DEFAULT_TRACK_BASE_URL
+
+
+class TeerClient:
+    """A client of Teer.
+
+    Args:
+        api_key: The key; `TEER_SECRET_API_KEY` by default.
+        base_url: Where the service is. Events go there too, unless `track_url` says otherwise.
+        track_url: Where events go; `base_url` by default, if that is given.
+        api_version: The version in paths.
+        destination: Where usage goes: `"teer"`, which is the default, `"ledger"`, or both. Meter events go to Teer.
+
+    Raises:
+        ValueError: There is no key.
+        ConfigError: The destination is none.
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        track_url: str | None = None,
+        api_version: str = "v1",
+        *,
+        destination: str | Sequence[str] | None = None,
+    ) -> None:
+        key = api_key or os.environ.get(TEER_API_KEY_ENV)
+        self.destinations = Destinations("teer", destination)
+        if not key and self.destinations.to_vendor:
+            raise ValueError(f"No API key provided. Set the {TEER_API_KEY_ENV} environment variable or pass an api_key parameter.")
+        self._api_key = Secret(key or "")
+        self.track_url = (track_url or base_url or DEFAULT_TRACK_BASE_URL).rstrip("/")
+        self.base_url = (base_url or DEFAULT_API_BASE_URL).rstrip("/")
+        self.api_version = api_version
+        self.api_base = f"{self.base_url}/{api_version}"
+        self.track_base = f"{self.track_url}/{api_version}"
+        self.http_client = HttpClient(self.api_key, self.api_base)
+        self._http = HttpClient(self.api_key, self.track_base)
+        self.ingest = Ingest(self)
+        self.billing = BillingResource(self)
+
+    @property
+    def api_key(self) -> str:
+        """The key."""
+        return self._api_key.reveal()
+
+
+Teer = TeerClient

@@ -1,0 +1,135 @@
+"""Billing of customers by what they used."""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+from .base import BaseResource
+
+if sys.version_info >= (3, 11):
+    from typing import NotRequired
+else:
+    # The annotations are texts, which nobody reads at run time.
+    NotRequired = None
+
+if TYPE_CHECKING:
+    from .. import TeerClient
+
+__all__ = [
+    "BillingFields", "BillingFieldsBase", "BillingProvider", "BillingResource", "MeterEvent", "MeterEventCreateParams",
+    "MeterEventFieldsBase", "MeterEventsResource", "MultiMeterFields", "SingleMeterFields", "StripeMeterEventCreateParams",
+    "StripeMeterEventFields", "StripePayload", "TeerBillingConfig",
+]  # fmt: skip
+
+BillingProvider = Literal["stripe"]
+
+
+class BillingFieldsBase(TypedDict):
+    """Who is billed."""
+
+    customer: str
+    email: NotRequired[str]
+
+
+class SingleMeterFields(BillingFieldsBase):
+    """By one meter."""
+
+    meter: str
+
+
+class MultiMeterFields(BillingFieldsBase):
+    """By several, by name."""
+
+    meters: dict[str, str]
+
+
+BillingFields = SingleMeterFields | MultiMeterFields
+
+
+class TeerBillingConfig(TypedDict):
+    """How a call is billed."""
+
+    provider: BillingProvider
+    fields: BillingFields
+
+
+class MeterEventFieldsBase(TypedDict):
+    """What any provider wants."""
+
+    event_name: str
+    identifier: NotRequired[str]
+    timestamp: NotRequired[str]
+
+
+class StripePayload(TypedDict):
+    """What Stripe wants."""
+
+    stripe_customer_id: str
+    value: str
+
+
+class StripeMeterEventFields(MeterEventFieldsBase):
+    """An event of a meter of Stripe's."""
+
+    payload: StripePayload
+
+
+class StripeMeterEventCreateParams(TypedDict):
+    """An event of a meter of Stripe's, and that it is one."""
+
+    provider: Literal["stripe"]
+    fields: StripeMeterEventFields
+
+
+MeterEventCreateParams = StripeMeterEventCreateParams
+
+
+class MeterEvent(TypedDict):
+    """The answer."""
+
+    id: str
+    event_name: str
+    timestamp: str
+    payload: dict[str, Any]
+    identifier: str
+    created_at: str
+    updated_at: str
+
+
+class MeterEventsResource(BaseResource):
+    """Events of meters."""
+
+    def create(
+        self, params: MeterEventCreateParams | Mapping[str, Any], headers: Mapping[str, str] | None = None, timeout: float = 10
+    ) -> Any:
+        """Report one event, and wait for the answer.
+
+        One that has no `identifier` is given one, so that a request that is made again, by whomever, bills once.
+
+        Args:
+            params: The event, sent as it is but for that.
+            headers: Further headers.
+            timeout: Seconds for a connection, and for each wait for bytes.
+
+        Returns:
+            The service's answer; see `MeterEvent`.
+
+        Raises:
+            requests.RequestException: There is no answer, or it says no.
+            TypeError: Something in the event is not JSON.
+        """
+        fields = params.get("fields") if isinstance(params, Mapping) else None
+        if isinstance(fields, Mapping) and not fields.get("identifier"):
+            params = {**params, "fields": {**fields, "identifier": str(uuid.uuid4())}}
+        return self._post("billing/meter-events", params, headers, timeout)
+
+
+class BillingResource(BaseResource):
+    """Billing of customers."""
+
+    def __init__(self, client: TeerClient) -> None:
+        super().__init__(client)
+        self.meter_events = MeterEventsResource(client)

@@ -1,0 +1,70 @@
+"""Usage of calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from ... import _vendor
+from .base import BaseResource
+
+if TYPE_CHECKING:
+    from ..types import IngestPayload
+
+__all__ = ["Ingest"]
+
+_WHO: Final = {"user": "user_id", "customer": "organization_id", "team": "team_id", "session": "session_id"}
+"""Attribution by Teer's names for it; its others become tags."""
+
+
+class Ingest(BaseResource):
+    """Usage of calls."""
+
+    def send(self, payload: IngestPayload | Mapping[str, Any], headers: Mapping[str, str] | None = None, timeout: float = 10) -> Any:
+        """Report one call, and wait for the answer.
+
+        Args:
+            payload: The call, sent as it is, with fields that this does not know and with `None` as null.
+            headers: Further headers.
+            timeout: Seconds for a connection, and for each wait for bytes.
+
+        Returns:
+            The service's answer; of a client whose destination is the ledger alone, `id` and `cost_usd` of the event, whose cost is
+            `None` where no price is known.
+
+        Raises:
+            requests.RequestException: There is no answer, or it says no.
+            TypeError: Something in the payload is not JSON.
+        """
+        destinations = self._client.destinations
+        receipt = _vendor.record(lambda: _event(payload)) if destinations.to_ledger else None
+        if destinations.to_vendor:
+            return self._post("ingest", payload, headers, timeout)
+        return {"id": receipt.id, "cost_usd": receipt.cost_usd} if receipt else {"id": None, "cost_usd": None}
+
+
+def _event(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """A payload as an event.
+
+    Each provider's cached tokens lie where the provider has them: Anthropic's are not in `input`, and Gemini's thoughts are not in
+    `output`.
+    """
+    usage = payload["usage"]
+    cache: Mapping[str, Any] = usage.get("cache") or {}
+    anthropic, openai, google = (cache.get(name) or {} for name in ("anthropic", "openai", "google"))
+    written, read = (anthropic.get(name) or 0 for name in ("cache_creation_input_tokens", "cache_read_input_tokens"))
+    thoughts = google.get("thoughts_token_count") or 0
+    metadata = dict(payload.get("metadata") or {})
+    return {
+        "provider": payload["provider"],
+        "model": payload["model"],
+        "input_tokens": usage["input"] + written + read,
+        "output_tokens": usage["output"] + thoughts,
+        "cache_read_tokens": read + (openai.get("input_cached_tokens") or 0) + (google.get("cached_content_token_count") or 0),
+        "cache_write_tokens": written,
+        "reasoning_tokens": thoughts,
+        "feature": payload.get("function_id"),
+        **{ours: metadata.pop(theirs, None) for ours, theirs in _WHO.items()},
+        "tags": metadata,
+        **{name: payload.get(name) for name in ("trace_id", "span_id", "parent_span_id", "batch")},
+    }

@@ -1,0 +1,89 @@
+"""What is sent to Teer. Nothing of it is checked: what is sent is what was given."""
+
+from __future__ import annotations
+
+import sys
+from typing import Literal, TypedDict
+
+if sys.version_info >= (3, 11):
+    from typing import NotRequired
+else:
+    # The annotations are texts, which nobody reads at run time.
+    NotRequired = None
+
+__all__ = [
+    "AnthropicCache", "CacheObject", "GoogleCache", "IngestPayload", "MetadataObject", "OpenAICache", "PlatformObject", "Provider",
+    "UsageObject",
+]  # fmt: skip
+
+Provider = Literal["anthropic", "openai", "google"]
+
+
+class AnthropicCache(TypedDict, total=False):
+    """Anthropic's cached tokens, which are not in `input`."""
+
+    cache_creation_input_tokens: int
+    cache_read_input_tokens: int
+
+
+class OpenAICache(TypedDict, total=False):
+    """OpenAI's cached tokens, which are in `input`."""
+
+    input_cached_tokens: int
+
+
+class GoogleCache(TypedDict, total=False):
+    """Gemini's cached tokens, which are in `input`, and its thoughts, which are not in `output`."""
+
+    cached_content_token_count: int
+    thoughts_token_count: int
+
+
+class CacheObject(TypedDict, total=False):
+    """Cached tokens by provider."""
+
+    anthropic: AnthropicCache
+    openai: OpenAICache
+    google: GoogleCache
+
+
+class UsageObject(TypedDict):
+    """Tokens of a call."""
+
+    input: int
+    output: int
+    cache: NotRequired[CacheObject]
+
+
+class MetadataObject(TypedDict, total=False):
+    """Whom a call was made for."""
+
+    user_id: str
+    organization_id: str
+    member_id: str
+    team_id: str
+    session_id: str
+    request_id: str
+    project_id: str
+
+
+class PlatformObject(TypedDict):
+    """Teer's own rates."""
+
+    rate_card_id: str
+
+
+class IngestPayload(TypedDict):
+    """One call."""
+
+    provider: Provider
+    model: str
+    usage: UsageObject
+    function_id: NotRequired[str]
+    trace_id: NotRequired[str]
+    span_id: NotRequired[str]
+    parent_span_id: NotRequired[str]
+    batch: NotRequired[bool]
+    platform: NotRequired[PlatformObject]
+    billing: NotRequired[object]
+    metadata: NotRequired[MetadataObject]

@@ -1,0 +1,14 @@
+"""The interface of `tokentally` 0.4.0, with the order of arguments of its README: usage for TokenTally, the ledger, or both.
+
+tt = TokenTally(api_key="tt_your_api_key", destination=("tokentally", "ledger"))
+response = tt.track(tokens_in=150, tokens_out=300, model="claude-3-sonnet-20240229")
+"""
+
+from __future__ import annotations
+
+from .client import AuthenticationError, RateLimitError, TokenTally, TokenTallyError
+from .types import UsageData, UsageResponse
+
+__all__ = ["AuthenticationError", "RateLimitError", "TokenTally", "TokenTallyError", "UsageData", "UsageResponse"]
+
+__version__ = "0.4.0"

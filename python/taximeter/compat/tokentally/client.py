@@ -1,0 +1,249 @@
+"""The client of TokenTally."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from types import TracebackType
+from typing import Any, Final
+
+from ...destination import Secret
+from ...errors import TransferError
+from .. import _vendor
+from .types import UsageData, UsageResponse
+
+__all__ = [
+    "AuthenticationError", "RateLimitError", "TokenTally", "TokenTallyError", "UsageContext", "UsageData", "UsageResponse",
+]  # fmt: skip
+
+log = logging.getLogger("taximeter")
+
+DEFAULT_BASE_URL: Final = "https://api.tokentally.cloud"
+_VERSION: Final = "0.4.0"
+_UNAUTHORIZED: Final = 401
+_TOO_MANY: Final = 429
+_FAILURES: Final = 300
+# What anthropic reports lies beside its cached tokens; what the others report includes them.
+_DISJOINT: Final = "anthropic"
+
+
+class TokenTallyError(Exception):
+    """Usage that could not be reported."""
+
+
+class AuthenticationError(TokenTallyError):
+    """The key is not valid."""
+
+
+class RateLimitError(TokenTallyError):
+    """Too much was reported."""
+
+
+class TokenTally:
+    """A client of TokenTally.
+
+    Args:
+        api_key: The key, which begins with `tt_`.
+        base_url: Where the service is.
+        timeout: Seconds for a connection, and for each wait for bytes.
+        destination: Where usage goes: `"tokentally"`, which is the default, `"ledger"`, or both.
+
+    Raises:
+        ValueError: The key is none.
+        ConfigError: The destination is none.
+    """
+
+    DEFAULT_BASE_URL = DEFAULT_BASE_URL
+
+    def __init__(
+        self, api_key: str, base_url: str | None = None, timeout: float = 30.0, *, destination: str | Sequence[str] | None = None
+    ) -> None:
+        self.destinations = _vendor.Destinations("tokentally", destination)
+        if not isinstance(api_key, str) or not api_key.startswith("tt_"):
+            raise ValueError("Invalid API key. Must start with 'tt_'")
+        self._api_key = Secret(api_key)
+        self.base_url = (base_url or DEFAULT_BASE_URL).rstrip("/")
+        self.timeout = timeout
+
+    @property
+    def api_key(self) -> str:
+        """The key."""
+        return self._api_key.reveal()
+
+    def track(
+        self,
+        tokens_in: int = 0,
+        tokens_out: int = 0,
+        model: str = "",
+        provider: str = "anthropic",
+        runtime_ms: int | None = None,
+        stop_reason: str | None = None,
+        error_message: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        *,
+        cost_usd: float | None = None,
+        cache_read_input_tokens: int = 0,
+        cache_creation_input_tokens: int = 0,
+        credits: float | None = None,  # noqa: A002 - the interface's
+        resolution: str | None = None,
+        quality: str | None = None,
+    ) -> UsageResponse:
+        """Report one call, and wait for the answer.
+
+        Args:
+            tokens_in, tokens_out: Tokens, as the provider reports them.
+            model, provider: Who answered.
+            runtime_ms: How long it took.
+            stop_reason: Why generation stopped.
+            error_message: What went wrong.
+            metadata: Whatever it is to be told apart by.
+            cost_usd: What it cost, where that is known.
+            cache_read_input_tokens, cache_creation_input_tokens: Cached tokens.
+            credits, resolution, quality: Of services that generate images and video.
+
+        Returns:
+            The service's answer; of a client whose destination is the ledger alone, the event's id and cost.
+
+        Raises:
+            ValueError: A count is negative.
+            AuthenticationError: The key is not valid.
+            RateLimitError: Too much was reported.
+            TokenTallyError: It could not be reported otherwise.
+        """
+        given = {name: value for name, value in locals().items() if name != "self"}
+        return self.track_usage_data(UsageData(**{**given, "metadata": metadata or {}}))
+
+    def track_usage_data(self, usage: UsageData) -> UsageResponse:
+        """Report one call, as `track` does; its `timestamp` is set to now where there is none."""
+        counts = ("tokens_in", "tokens_out", "cache_read_input_tokens", "cache_creation_input_tokens")
+        if negative := [name for name in counts if getattr(usage, name) < 0]:
+            raise ValueError(f"{negative[0]} must not be negative")
+        if usage.timestamp is None:
+            usage.timestamp = datetime.now(timezone.utc)
+        receipt = _vendor.record(lambda: _event(usage)) if self.destinations.to_ledger else None
+        if self.destinations.to_vendor:
+            return self._send(usage)
+        if not receipt:
+            return UsageResponse(success=False, record_id="", cost_usd=0.0)
+        return UsageResponse(success=True, record_id=receipt.id, cost_usd=float(receipt.cost_usd or 0))
+
+    def track_usage(self, model: str, provider: str = "anthropic", metadata: dict[str, Any] | None = None) -> UsageContext:
+        """A block that makes a call: it is timed, and reported when it ends, if `set_usage` said what it used or it failed.
+
+        One that fails is reported with the class of its error, and the error stays the block's own: that a report cannot be made
+        never takes its place, nor fails a block that succeeded. `response` is then `None`.
+        """
+        return UsageContext(self, model, provider, metadata)
+
+    def _send(self, usage: UsageData) -> UsageResponse:
+        headers = {"x-api-key": self.api_key, "content-type": "application/json", "user-agent": f"tokentally-python/{_VERSION}"}
+        url = f"{self.base_url}/api/usage"
+        try:
+            body = _vendor.dumps(usage.to_dict())
+        except (TypeError, ValueError) as error:
+            raise TokenTallyError(f"Request failed: the usage is not JSON: {error}") from error
+        try:
+            status, _, _, content = _vendor.post(url, headers, body, self.timeout)
+        except TransferError as error:
+            raise TokenTallyError(f"Request failed: {error}") from error
+        try:
+            answer = json.loads(content)
+        except ValueError:
+            answer = None
+        known: Mapping[str, Any] = answer if isinstance(answer, Mapping) else {}
+        if status == _UNAUTHORIZED:
+            raise AuthenticationError("Invalid API key")
+        if status == _TOO_MANY:
+            raise RateLimitError(known.get("error") or "Rate limit exceeded")
+        if status >= _FAILURES:
+            raise TokenTallyError(f"Request failed: status {status} for url {url}")
+        if answer is not known:
+            raise TokenTallyError("Request failed: the answer is no JSON object")
+        return UsageResponse.from_dict(known)
+
+
+def _event(usage: UsageData) -> dict[str, Any]:
+    """A call as an event."""
+    cached = usage.cache_read_input_tokens + usage.cache_creation_input_tokens
+    metadata = dict(usage.metadata)
+    return {
+        "provider": usage.provider,
+        "model": usage.model,
+        "input_tokens": usage.tokens_in + (cached if usage.provider == _DISJOINT else 0),
+        "output_tokens": usage.tokens_out,
+        "cache_read_tokens": usage.cache_read_input_tokens,
+        "cache_write_tokens": usage.cache_creation_input_tokens,
+        "cost_usd": usage.cost_usd,
+        "latency_ms": usage.runtime_ms,
+        "finish_reason": usage.stop_reason,
+        "status": "success" if usage.error_message is None else "error",
+        "feature": metadata.pop("feature", None) or metadata.pop("feature_name", None),
+        "user": metadata.pop("user_id", None),
+        "tags": {name: value for name, value in metadata.items() if isinstance(value, (str, int, float))},
+        "started_at": usage.timestamp if usage.timestamp is None or usage.timestamp.tzinfo else usage.timestamp.astimezone(),
+    }
+
+
+class UsageContext:
+    """A block that makes a call; see `TokenTally.track_usage`."""
+
+    def __init__(self, client: TokenTally, model: str, provider: str, metadata: dict[str, Any] | None) -> None:
+        self._client = client
+        self.model = model
+        self.provider = provider
+        self.metadata = metadata or {}
+        self.tokens_in: int | None = None
+        self.tokens_out: int | None = None
+        self.stop_reason: str | None = None
+        self.error_message: str | None = None
+        self.runtime_ms: int | None = None
+        self.cost_usd: float | None = None
+        self.cache_read_input_tokens = 0
+        self.cache_creation_input_tokens = 0
+        self.credits: float | None = None
+        self.resolution: str | None = None
+        self.quality: str | None = None
+        self.response: UsageResponse | None = None
+        """The answer; `None` until the block ends, and where there was nothing to report."""
+
+    def set_usage(
+        self,
+        tokens_in: int | None = None,
+        tokens_out: int | None = None,
+        stop_reason: str | None = None,
+        *,
+        cost_usd: float | None = None,
+        cache_read_input_tokens: int = 0,
+        cache_creation_input_tokens: int = 0,
+        credits: float | None = None,  # noqa: A002 - the interface's
+        resolution: str | None = None,
+        quality: str | None = None,
+    ) -> None:
+        """Say what the call used; see `TokenTally.track`."""
+        for name, value in locals().items():
+            if name != "self":
+                setattr(self, name, value)
+
+    def __enter__(self) -> UsageContext:
+        self._started = time.perf_counter()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.runtime_ms = int((time.perf_counter() - self._started) * 1000)
+        if kind is not None and issubclass(kind, Exception) and self.error_message is None:
+            # Its message may quote the prompt.
+            self.error_message = kind.__name__
+        if self.tokens_in is None and self.tokens_out is None and self.credits is None and self.error_message is None:
+            return
+        try:
+            self.response = self._client.track(
+                self.tokens_in or 0, self.tokens_out or 0, self.model, self.provider, self.runtime_ms, self.stop_reason,
+                self.error_message, self.metadata, cost_usd=self.cost_usd, credits=self.credits, resolution=self.resolution,
+                quality=self.quality, cache_read_input_tokens=self.cache_read_input_tokens,
+                cache_creation_input_tokens=self.cache_creation_input_tokens,
+            )  # fmt: skip
+        except Exception as failure:
+            log.warning("taximeter could not report a call to TokenTally: %s", failure)

@@ -1,0 +1,72 @@
+"""What TokenTally is told, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+__all__ = ["UsageData", "UsageResponse"]
+
+
+@dataclass
+class UsageData:
+    """One call.
+
+    Token counts are as the provider reports them. `cost_usd` says what the call cost, where that is known better than by tokens;
+    `credits`, `resolution` and `quality` are those of services that generate images and video.
+    """
+
+    tokens_in: int = 0
+    tokens_out: int = 0
+    model: str = ""
+    provider: str = "anthropic"
+    cost_usd: float | None = None
+    cache_read_input_tokens: int = 0
+    cache_creation_input_tokens: int = 0
+    credits: float | None = None
+    resolution: str | None = None
+    quality: str | None = None
+    runtime_ms: int | None = None
+    stop_reason: str | None = None
+    error_message: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    timestamp: datetime | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The body of the request: what is not known is left out."""
+        data: dict[str, Any] = {
+            "tokens_in": self.tokens_in,
+            "tokens_out": self.tokens_out,
+            "model": self.model,
+            "provider": self.provider,
+            "metadata": self.metadata,
+        }
+        cached = {name: getattr(self, name) for name in ("cache_read_input_tokens", "cache_creation_input_tokens")}
+        names = ("credits", "resolution", "quality", "runtime_ms", "stop_reason", "error_message")
+        data |= {} if self.cost_usd is None else {"cost_usd": self.cost_usd}
+        data |= {name: count for name, count in cached.items() if count > 0}
+        data |= {name: value for name in names if (value := getattr(self, name)) is not None}
+        if self.timestamp is not None:
+            # A time without a zone is the caller's own; a reader would take it for UTC.
+            data["timestamp"] = (self.timestamp if self.timestamp.tzinfo else self.timestamp.astimezone(timezone.utc)).isoformat()
+        return data
+
+
+@dataclass
+class UsageResponse:
+    """What became of a call that was reported."""
+
+    success: bool
+    record_id: str
+    cost_usd: float
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> UsageResponse:
+        """From the service's answer. A cost that is none is 0, so that it can be shown as a number."""
+        try:
+            cost = float(data.get("cost_usd") or 0.0)
+        except (TypeError, ValueError):
+            cost = 0.0
+        return cls(bool(data.get("success", False)), str(data.get("record_id") or ""), cost)

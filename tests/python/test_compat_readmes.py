@@ -1,0 +1,99 @@
+"""Every code block of the SDKs' READMEs, as it stands there, under the original's name, against its service on loopback."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from taximeter.compat import install, teer, tokentally
+from vendor import VendorServer
+
+SEEDS = Path(__file__).parent / "seeds"
+RECORDED = {"success": True, "record_id": "rec_1", "cost_usd": 0.0049}
+
+
+def blocks(name: str) -> list[str]:
+    found = re.findall(r"^```python\n(.*?)^```", (SEEDS / f"{name}.README.md").read_text(), re.MULTILINE | re.DOTALL)
+    # datetime.UTC came with Python 3.11.
+    return [block for block in found if sys.version_info >= (3, 11) or "UTC" not in block]
+
+
+def cases(name: str) -> list:
+    return [pytest.param(block, id=f"{name} {number}") for number, block in enumerate(blocks(name))]
+
+
+@pytest.fixture
+def server() -> Iterator[VendorServer]:
+    with VendorServer() as server:
+        yield server
+
+
+@pytest.fixture
+def instead(monkeypatch) -> None:
+    """Our modules under the originals' names, which are installed here too."""
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("teer", "tokentally")]:
+        monkeypatch.delitem(sys.modules, name)
+    install("teer", "tokentally")
+    yield
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("teer", "tokentally")]:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize("block", cases("teer"))
+def test_teer(block, server, instead, monkeypatch):
+    monkeypatch.setattr(teer, "DEFAULT_TRACK_BASE_URL", server.url)
+    names = {} if "TeerClient(" in block else {"client": teer.TeerClient("YOUR_API_KEY")}
+    exec(compile(block, "README", "exec"), names)
+    if "dev-track" in block:
+        assert names["client"].track_base == "https://dev-track.teer.ai/v1"
+        return
+    (request,) = server.requests
+    assert request.method == "POST"
+    assert request.path == ("/v1/billing/meter-events" if "meter_events" in block else "/v1/ingest")
+    assert request.headers["authorization"] == "Bearer YOUR_API_KEY"
+
+
+@pytest.mark.filterwarnings("ignore:The model .* is deprecated")
+@pytest.mark.parametrize("block", cases("tokentally"))
+def test_tokentally(block, server, instead, monkeypatch, provider, capsys):
+    from taximeter.compat.tokentally import client
+
+    monkeypatch.setattr(client, "DEFAULT_BASE_URL", server.url)
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", provider.url)
+    server.answers = [(200, RECORDED)]
+    # Later blocks go on where earlier ones ended.
+    names = {"TokenTally": tokentally.TokenTally}
+    if "TokenTally(" not in block:
+        names["tt"] = tokentally.TokenTally(api_key="tt_your_api_key")
+    exec(compile(block, "README", "exec"), names)
+    if "Request timeout" in block:
+        assert names["tt"].base_url == "https://api.tokentally.io"
+        return
+    (request,) = server.requests
+    assert (request.method, request.path, request.headers["x-api-key"]) == ("POST", "/api/usage", "tt_your_api_key")
+    if "Cost" in block:
+        assert "$0.004900" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("status", "said"), [(401, "Invalid API key"), (429, "Rate limit exceeded"), (500, "Error tracking usage")])
+def test_what_tokentallys_readme_does_about_errors(server, instead, monkeypatch, capsys, status, said):
+    from taximeter.compat.tokentally import client
+
+    monkeypatch.setattr(client, "DEFAULT_BASE_URL", server.url)
+    server.answers = [(status, "no JSON")]
+    (block,) = [block for block in blocks("tokentally") if "except RateLimitError" in block]
+    exec(compile(block, "README", "exec"), {})
+    assert said in capsys.readouterr().out
+
+
+def test_an_original_that_is_imported_is_not_replaced(monkeypatch):
+    monkeypatch.setitem(sys.modules, "teer", object())
+    with pytest.raises(RuntimeError, match="imported already"):
+        install("teer")
+    with pytest.raises(ValueError, match="nobody"):
+        install("nobody")
