@@ -122,6 +122,8 @@ def default_state_dir(environ: Mapping[str, str] | None = None) -> str:
         base = os.path.expanduser("~/Library/Application Support")
     else:
         base = environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    if base.startswith("~"):
+        raise ConfigError("state_dir: this user has no home directory; set TAXIMETER_STATE_DIR, or give init() a state_dir")
     return os.path.join(base, "taximeter")
 
 

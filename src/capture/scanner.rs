@@ -17,6 +17,8 @@ use crate::money::Usd;
 /// Bytes of one event or body that are kept until it is whole. A finished response event repeats the answer, images and all; a
 /// larger one is let pass, and its usage is missing.
 const MAX_PENDING: usize = 16 << 20;
+/// Bytes of a body that are kept: 2048 vectors of 3072 numbers are 33 MB as OpenAI sends them, 130 MB in decimals.
+const MAX_BODY: usize = 160 << 20;
 
 /// What to expect.
 #[derive(Clone, Copy, Debug)]
@@ -173,7 +175,7 @@ impl Scanner {
         }
         self.pending.extend_from_slice(bytes);
         if self.options.framing == Framing::Body {
-            if self.pending.len() > MAX_PENDING {
+            if self.pending.len() > MAX_BODY {
                 self.sight = Sight::Blind;
                 self.pending = Vec::new();
             }
@@ -293,6 +295,7 @@ impl Scanner {
             | "image_generation.completed"
             | "image_edit.completed"
             | "transcript.text.done"
+            | "speech.audio.done"
             | "conversation.response.done"
             | "interaction.completed" => {
                 self.has_ended = true;

@@ -47,6 +47,9 @@ pub(super) const CHAT: &[Field] = &[
     or(&["cache_read_input_tokens"], "cache_read_tokens"),
     or(&["cached_prompt_text_tokens"], "cache_read_tokens"),
     or(&["cache_creation_input_tokens"], "cache_write_tokens"),
+    // What Mistral's connectors put before the model, beside the prompt.
+    field(&["connector_tokens"], "input_tokens"),
+    field(&["connector_tokens"], "input_tool_tokens"),
     // Mistral's audio models.
     field(&["prompt_audio_seconds"], "audio_seconds"),
     field(&["prompt_audio_seconds"], "input_audio_seconds"),
@@ -73,6 +76,7 @@ pub(super) const RESPONSES: &[Field] = &[
     field(&["output_tokens_details", "image_tokens"], "output_image_tokens"),
     field(&["tool_calls_details", "search_web", "invocation"], "web_searches"),
     field(&["tool_usage", "web_search", "num_requests"], "web_searches"),
+    field(&["pages_processed"], "input_document_pages"),
 ];
 
 pub(super) const DRAWING: &[Field] = &[

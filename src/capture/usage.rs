@@ -279,9 +279,10 @@ fn add_all(usage: &mut Usage, report: &Value, fields: &[Field]) {
         if field.is_alternative && usage.count(field.unit) > 0 {
             continue;
         }
-        let found = find(report, field.path).and_then(|value| stored_count(value, field.unit));
-        if let Some(count) = found {
-            add(usage, field.unit, count);
+        for value in find_all(report, field.path) {
+            if let Some(count) = stored_count(value, field.unit) {
+                add(usage, field.unit, count);
+            }
         }
     }
 }
@@ -311,6 +312,17 @@ fn find<'a>(report: &'a Value, path: &[&str]) -> Option<&'a Value> {
         }),
         _ => None,
     })
+}
+
+/// Every value at a path: a list may have a modality more than once.
+fn find_all<'a>(report: &'a Value, path: &'static [&'static str]) -> Vec<&'a Value> {
+    let [list, wanted, rest @ ..] = path else { return find(report, path).into_iter().collect() };
+    let (Some(Value::Array(items)), Some((name, wanted))) = (find(report, &[list]), wanted.split_once('=')) else {
+        return find(report, path).into_iter().collect();
+    };
+    let is_wanted =
+        |item: &&Value| item.get(name).and_then(Value::as_str).is_some_and(|text| text.eq_ignore_ascii_case(wanted));
+    items.iter().filter(is_wanted).filter_map(|item| find(item, rest)).collect()
 }
 
 fn snake_case(name: &str) -> String {

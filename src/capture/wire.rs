@@ -44,6 +44,8 @@ pub(super) struct Message {
     /// OpenAI's tools that run at its side, beside the usage of the model.
     pub(super) tool_usage: Option<Value>,
     pub(super) tools: Option<Value>,
+    /// Mistral's reader of documents has its usage here.
+    pub(super) usage_info: Option<Value>,
     /// What the model used that draws for OpenAI's image models.
     pub(super) svg_usage: Option<Value>,
     /// The whole of one of Gemini's interactions, in events of its life.
@@ -119,7 +121,7 @@ impl Message {
         if family == Family::Invoke {
             return bedrock.into_iter().map(Cow::Borrowed).collect();
         }
-        let held = [self.usage.as_ref(), self.gemini_usage.as_ref(), groq, delta, meta];
+        let held = [self.usage.as_ref(), self.usage_info.as_ref(), self.gemini_usage.as_ref(), groq, delta, meta];
         let all = held.into_iter().flatten().map(Cow::Borrowed).chain(ollama.map(Cow::Owned));
         all.filter(|report| report.is_object()).collect()
     }

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import pickle
 
 import common
 from common import QUESTION, url
@@ -20,8 +21,9 @@ from litellm import completion as named_early  # noqa: E402
 IS_METERED = common.metered()
 import agents  # noqa: E402
 from langchain_anthropic import ChatAnthropic  # noqa: E402
+from langchain_core.callbacks import CallbackManager  # noqa: E402
 from langchain_core.language_models import BaseChatModel  # noqa: E402
-from langchain_core.messages import AIMessage, AIMessageChunk  # noqa: E402
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage  # noqa: E402
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult  # noqa: E402
 from langchain_openai import ChatOpenAI  # noqa: E402
 
@@ -115,6 +117,19 @@ common.run(
         ("langchain over a client that is not known", lambda: own.invoke("q").content),
         ("the same, as a stream", lambda: [part.content for part in own.stream("q")]),
         ("the same, asynchronously", awaited),
+        (
+            "langchain, two prompts at once",
+            lambda: [each[0].text for each in gpt.generate([[HumanMessage("a")], [HumanMessage("b")]]).generations],
+        ),
+        (
+            "langchain, a call within a stream of another",
+            lambda: [[part.content, gpt.invoke("q").content] for part in own.stream("q")],
+        ),
+        (
+            "the same, two prompts at once",
+            lambda: [each[0].text for each in own.generate([[HumanMessage("a")], [HumanMessage("b")]]).generations],
+        ),
+        ("langchain's callbacks, copied", lambda: len(pickle.loads(pickle.dumps(CallbackManager.configure())).handlers) <= 1),
         ("the same, many at once", lambda: [answer.content for answer in own.batch(["a", "b", "c"])]),
     ]
 )

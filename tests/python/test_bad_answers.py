@@ -76,7 +76,10 @@ ANSWERS = {
     "a stream without usage": (EVENTS, "", chunks("a", "b") + DONE, "missing", "usage_unreported"),
     "a stream cut between events": (EVENTS, "", chunks("a", "b"), "missing", "usage_interrupted"),
     "a stream cut in an event": (EVENTS, "", chunks("a") + LAST[:-20], "missing", "usage_malformed"),
-    "an event that is no JSON": (EVENTS, "", chunks("a") + b"data: {\n\n" + LAST + DONE, "missing", "usage_malformed"),
+    "an event that is no JSON": (EVENTS, "", b"data: {\n\n" + chunks("a") + LAST + DONE, "missing", "usage_malformed"),
+    "a later one that is none": (EVENTS, "", chunks("a") + b"data: {\n\n" + LAST + DONE, "missing", "usage_interrupted"),
+    "a stream by deflate": (EVENTS, "deflate", zlib.compress(chunks("a") + LAST + DONE), "complete", None),
+    "a compression that nobody knows": (EVENTS, "x-new", chunks("a") + LAST + DONE, "missing", "usage_not_json"),
     "an error in a stream": (EVENTS, "", chunks("a") + b'data: {"error":{"message":"no"}}\n\n', "missing", "usage_interrupted"),
     "usage after an empty event": (EVENTS, "", b": ping\n\n\n\n" + chunks("a") + LAST + DONE, "complete", None),
     # The client may give up before as much has come as tells.

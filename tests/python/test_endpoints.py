@@ -203,6 +203,26 @@ def test_results_of_a_batch_are_an_event_each(metered, endpoints, name):
     assert {(event["model"], event["usage"]["input_tokens"], event["batch"]) for event in events} == {("claude-sonnet-5", 577, True)}
 
 
+def test_rows_of_a_batch_are_for_whom_it_was_fetched(metered, endpoints):
+    transport = httpx2.MockTransport(
+        lambda _: httpx2.Response(200, json={"id": "b", "results_url": f"{endpoints.url}/v1/messages/batches/x"})
+    )
+    client = anthropic.Anthropic(api_key="k", base_url=endpoints.url)
+    with anthropic.Anthropic(api_key="k", http_client=httpx2.Client(transport=transport)) as _, taximeter.attribute(team="acme"):
+        raw = client.messages.batches.with_raw_response
+        # The client asks where the results are, and is told its own address here.
+        client.messages.batches.retrieve = lambda *_, **__: type("Batch", (), {"results_url": "/v1/messages/batches/own/results"})()
+        rows = client.messages.batches.results("own")
+    assert raw
+    assert len(list(rows)) == ROWS + 1
+    assert {event["team"] for event in events_of(metered)} == {"acme"}
+
+
+def test_counting_tokens_is_no_call(metered, endpoints):
+    vertex(endpoints.url).messages.count_tokens(model="claude-sonnet-5", messages=QUESTION)
+    assert events_of(metered) == []
+
+
 class Through(httpx2.BaseTransport):
     """Carries requests for other hosts to the fake provider."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 from collections.abc import Iterator
@@ -368,6 +369,30 @@ def test_a17_headers_of_a_call_reach_no_provider(metered, families):
     for _, sent, _ in families.requests:
         assert sent["x-kept"] == "1"
         assert not [name for name in sent if "taximeter" in name]
+
+
+def test_a17_headers_of_clients_and_of_methods_that_are_not_metered_reach_no_provider(metered, families):
+    url, headers = families.url, {"x-taximeter-team": "t", "x-kept": "1"}
+    google = genai.Client(api_key="k", http_options={"base_url": url, "headers": dict(headers)})
+    google.models.generate_content(model="gemini-2.5-flash", contents="q")
+    ollama.Client(host=url, headers=dict(headers)).chat(model="llama3", messages=QUESTION)
+
+    with contextlib.suppress(Exception):  # what the fake provider answers to it does not matter
+        cohere_second(url).tokenize(text="x", model="command", offline=False, request_options={"additional_headers": headers})
+    with contextlib.suppress(Exception):
+        mistral(url).audio.transcriptions.complete(model="voxtral", file_url="https://x/y.mp3", http_headers=headers)
+    assert len(families.requests) == 4
+    for _, sent, _ in families.requests:
+        assert sent["x-kept"] == "1"
+        assert not [name for name in sent if "taximeter" in name]
+
+
+def test_an_attribution_that_cannot_be_leaves_the_rest(metered, families):
+    groq.Groq(api_key="k", base_url=families.url).chat.completions.create(
+        model="groq-m", messages=QUESTION, taximeter_team="t", taximeter_agent=object(), taximeter_tags={"a": "b"}
+    )
+    (event,) = events_of(metered)
+    assert (event["team"], event["tags"], "agent" in event) == ("t", {"a": "b"}, False)
 
 
 def test_threads_of_coheres_first_version_work_for_their_caller(metered, families):

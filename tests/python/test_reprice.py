@@ -104,7 +104,9 @@ def test_a_call_is_repriced_at_the_rates_of_its_time(state):
 def test_a_ledger_of_the_first_schema_is_brought_up_to_date(tracked):
     tracked.close()
     with closing(sqlite3.connect(tracked.settings.ledger)) as connection:
-        connection.executescript("DROP TABLE repricings; ALTER TABLE events DROP COLUMN cost_notes; PRAGMA user_version = 1;")
+        connection.executescript(
+            "DROP TABLE repricings; ALTER TABLE events DROP COLUMN cost_notes; ALTER TABLE events DROP COLUMN provider_usage; PRAGMA user_version = 1;"
+        )
     assert taximeter.Ledger(tracked.settings.ledger).report().total.calls == 5
     tracked.track(provider="azure", model="gpt-4o", input_tokens=1)
     events_of(tracked)

@@ -95,7 +95,7 @@ def test_a7_nothing_is_left_of_streams_that_nobody_reads_or_closes(metered, gpt)
         gc.collect()
 
     def ours():
-        return sum(type(thing).__module__.startswith("taximeter.instrument._") for thing in gc.get_objects())
+        return sum(str(type(thing).__module__).startswith("taximeter.instrument._") for thing in gc.get_objects())
 
     abandon(3)
     before = ours()

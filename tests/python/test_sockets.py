@@ -58,6 +58,7 @@ def gemini(socket) -> None:
 
 def answer(socket) -> None:
     path = socket.request.path
+    assert not [name for name in socket.request.headers if "taximeter" in name.lower()]
     if "BidiGenerateContent" in path:
         return gemini(socket)
     if "/live" in path:
@@ -105,7 +106,9 @@ def ask(connection, end):
 
 def test_every_response_over_a_realtime_socket_is_one_event(metered, url):
     with openai.OpenAI(api_key="k", websocket_base_url=url) as client, taximeter.attribute(team="t"):
-        with client.realtime.connect(model="gpt-realtime") as connection:
+        # The server's handler fails on a header of ours.
+        headers = {"x-taximeter-team": "of the connection"}
+        with client.realtime.connect(model="gpt-realtime", extra_headers=headers, taximeter_feature="f") as connection:
             ask(connection, "response.done")
     events = events_of(metered)
     assert [(event["model"], event["team"], event["usage_status"]) for event in events] == [("gpt-realtime", "t", "complete")] * 2

@@ -226,10 +226,10 @@ class _Finder:
         package = name.partition(".")[0]
         if getattr(self._busy, "name", None) == name:
             return None
-        if _unfinished:
-            _hook_modules()
         wanted = (family for family in FAMILIES if family in _wanted and package in FAMILIES[family])
         try:
+            if _unfinished:
+                _hook_modules()
             family = next((family for family in map(_family, wanted) if name in family.hooks), None)
         except Exception:
             log.debug("taximeter cannot meter %s", name, exc_info=True)
@@ -247,6 +247,8 @@ class _Finder:
 
         def exec_module(module: ModuleType) -> None:
             execute(module)
+            if module.__name__ != name:  # of a loader that loads others too
+                return
             _done.pop(name, None)  # a module that is loaded anew has new functions
             _run_hook(family, name, module)
 

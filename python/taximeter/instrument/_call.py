@@ -13,7 +13,7 @@ from typing import Any, Final
 from .. import _core, attribution
 from . import _claims
 
-__all__ = ["HEADER_PREFIX", "KEYWORD_PREFIX", "Call", "carried", "current_call"]
+__all__ = ["HEADER_PREFIX", "KEYWORD_PREFIX", "Call", "carried", "current_call", "without_own_headers"]
 
 log = logging.getLogger("taximeter")
 
@@ -23,19 +23,25 @@ TAG_HEADER_PREFIX: Final = "x-taximeter-tag-"
 _HEADERS: Final = (
     ("extra_headers",),
     ("http_headers",),
+    ("headers",),
     ("request_options", "additional_headers"),
     ("http_options", "headers"),
     ("config", "http_options", "headers"),
 )
-"""Where clients take headers for one call: those of Stainless, Mistral's, Cohere's, and Gemini's, twice."""
+"""Where clients take headers for one call: those of Stainless, Mistral's, litellm's, Cohere's, and Gemini's, twice."""
 _HOLDERS: Final = frozenset(path[0] for path in _HEADERS)
 _FIELDS: Final = frozenset({"agent", "feature", "team", "customer", "user", "session", "tags"})
 
 _call: ContextVar[Call | None] = ContextVar("taximeter_call", default=None)
-current_call = _call.get
 
 
-def _without_own_headers(holder: Any, path: tuple[str, ...]) -> tuple[Any, dict[str, Any]]:
+def current_call() -> Call | None:
+    """The call that is being made; one that has ended is none, though tasks that share a context may leave it there."""
+    call = _call.get()
+    return call if call is not None and call.is_running else None
+
+
+def without_own_headers(holder: Any, path: tuple[str, ...]) -> tuple[Any, dict[str, Any]]:
     """A mapping or a pydantic model that holds headers at a path, without taximeter's; and those, by their names in lower case."""
     if not path:
         if not isinstance(holder, Mapping):
@@ -47,7 +53,7 @@ def _without_own_headers(holder: Any, path: tuple[str, ...]) -> tuple[Any, dict[
     inner = holder.get(path[0]) if is_mapping else getattr(holder, path[0], None)
     if inner is None:
         return holder, {}
-    kept, own = _without_own_headers(inner, path[1:])
+    kept, own = without_own_headers(inner, path[1:])
     if not own:
         return holder, own
     return ({**holder, path[0]: kept} if is_mapping else holder.model_copy(update={path[0]: kept})), own
@@ -56,7 +62,7 @@ def _without_own_headers(holder: Any, path: tuple[str, ...]) -> tuple[Any, dict[
 class Call:
     """One call of a public method: whose it is, when it began, and the keywords that are the client's."""
 
-    __slots__ = ("_claim", "_has_scope", "_outer", "_scope", "id", "kwargs", "started", "started_at", "strips_usage")
+    __slots__ = ("_claim", "_has_scope", "_outer", "_scope", "id", "is_running", "kwargs", "started", "started_at", "strips_usage")
     id: str
     """What the events of all its requests have in common: 16 hexadecimal digits, as a span's id."""
 
@@ -65,14 +71,15 @@ class Call:
         self.kwargs = kwargs
         self.started = 0.0
         # A call that a client makes of itself (a turn of a runner, a batch of texts) is a part of the one that its user made.
-        outer = _call.get()
+        outer = current_call()
         self.id = outer.id if outer is not None else os.urandom(8).hex()
         self._scope: _core.Scope | None = None
         self._has_scope = False
+        self.is_running = False
         try:
             fields = self._take_fields()
             if fields:
-                self._scope = _core.Scope(attribution.current(), **fields)
+                self._scope = _scope(fields)
                 self._has_scope = True
         except Exception:
             log.debug("taximeter left out the attribution of a call", exc_info=True)
@@ -89,7 +96,7 @@ class Call:
             return fields
         for path in _HEADERS:
             if path[0] in self.kwargs:
-                self.kwargs, headers = _without_own_headers(self.kwargs, path)
+                self.kwargs, headers = without_own_headers(self.kwargs, path)
                 for name, value in headers.items():
                     if name.startswith(TAG_HEADER_PREFIX):
                         tags = fields.get("tags")
@@ -97,6 +104,11 @@ class Call:
                     elif name[len(HEADER_PREFIX) :] in _FIELDS - {"tags"}:
                         fields.setdefault(name[len(HEADER_PREFIX) :], value)
         return fields
+
+    @property
+    def scope(self) -> _core.Scope | None:
+        """Whom it is for."""
+        return self._scope if self._has_scope else attribution.current()
 
     def hold(self) -> None:
         """Keeps the attribution in force now: its requests are made later, and perhaps elsewhere."""
@@ -110,18 +122,35 @@ class Call:
         self._outer = _call.get()
         self._claim = _claims.current()
         _call.set(self)
+        self.is_running = True
         if not self.started:
             self.started_at = time.time()
             self.started = time.perf_counter()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.is_running = False
         # A coroutine that is closed rather than awaited may end in another context, where a token is refused and nothing is ours.
         if _call.get() is self:
             _call.set(self._outer)
             _claims.restore(self._claim)
         if self._has_scope:
             attribution.leave(self)
+
+
+def _scope(fields: Mapping[str, Any]) -> _core.Scope:
+    """The attribution in force with these fields, without those of them that cannot be."""
+    outer = attribution.current()
+    try:
+        return _core.Scope(outer, **fields)
+    except TypeError:
+        scope = outer
+        for name, value in fields.items():
+            try:
+                scope = _core.Scope(scope, **{name: value})
+            except TypeError as error:  # noqa: PERF203 - the way of an error
+                log.debug("taximeter left out %s of a call: %s", name, error)
+        return scope or _core.Scope()
 
 
 def carried(result: Any, call: Call) -> Any:

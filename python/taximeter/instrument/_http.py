@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from ._call import current_call
@@ -47,15 +47,16 @@ def follow(
     is_stream = "event-stream" in content_type.lower()
     strips = call is not None and call.strips_usage and is_stream
     scanner: Scanner | None = None
-    if encoding in {"identity", "gzip", ""}:
-        is_gzip = encoding == "gzip"
-        try:
-            if reader is not None:
-                scanner = reader(is_gzip=is_gzip)
-            else:
-                scanner = scanner_for(meter, wire, fields["provider"], content_type, gzip=is_gzip, strip=strips)
-        except ValueError:  # neither JSON nor a stream of it: what it used is not said
-            pass
+    is_gzip = encoding == "gzip"
+    try:
+        if reader is not None:
+            scanner = reader(is_gzip=is_gzip)
+        else:
+            scanner = scanner_for(meter, wire, fields["provider"], content_type, gzip=is_gzip, strip=strips)
+        if encoding not in {"identity", "gzip", ""}:
+            scanner = _Decoding(scanner, _decoder(response, encoding))
+    except ValueError:  # neither JSON nor a stream of it: what it used is not said
+        scanner = None
     recorder = Recorder(meter, scanner, dict(fields), call, admit=admit)
     if not is_read:
         response.stream = _tee(response, recorder)
@@ -65,6 +66,41 @@ def follow(
         if strips:
             response._content = passed  # noqa: SLF001 - what is read has no other place
     recorder.finish()
+
+
+def _decoder(response: Any, encoding: str) -> Any:
+    """A decoder of the transport's own, beside the one that it reads the response with.
+
+    Raises:
+        ValueError: It has none for this encoding.
+    """
+    module = sys.modules.get(f"{_transport_of(response)}._decoders")
+    kind = getattr(module, "SUPPORTED_DECODERS", {}).get(encoding)
+    if kind is None:
+        raise ValueError(encoding)
+    return kind()
+
+
+class _Decoding:
+    """Shows a scanner what is compressed in another way than the scanner reads itself."""
+
+    def __init__(self, inner: Scanner, decoder: Any) -> None:
+        self._inner = inner
+        self._decoder = decoder
+
+    def feed(self, data: bytes) -> None:
+        self._show(self._decoder.decode(data))
+
+    def rest(self) -> None:
+        self._show(self._decoder.flush())
+
+    def _show(self, decoded: bytes | Iterable[bytes]) -> None:
+        """`httpx` gives bytes, `httpx2` pieces of them."""
+        for piece in (decoded,) if isinstance(decoded, bytes) else decoded:
+            self._inner.feed(piece)
+
+    def finish(self) -> Mapping[str, Any] | None:
+        return self._inner.finish()
 
 
 class _Forwarding:
@@ -120,8 +156,13 @@ def _tee_class(transport: str, kind: str) -> Any:
     return type(f"{kind}Tee", ({"Sync": _SyncTee, "Async": _AsyncTee}[kind], base), {})
 
 
-def _tee(response: Any, recorder: Recorder) -> Any:
+def _transport_of(response: Any) -> str:
+    """The package that a response is of: `httpx` or `httpx2`."""
     roots = (kind.__module__.partition(".")[0] for kind in type(response).__mro__)
-    transport = next(root for root in roots if hasattr(sys.modules.get(root), "SyncByteStream"))
+    return next(root for root in roots if hasattr(sys.modules.get(root), "SyncByteStream"))
+
+
+def _tee(response: Any, recorder: Recorder) -> Any:
+    transport = _transport_of(response)
     kind = "Async" if hasattr(response.stream, "__aiter__") and not hasattr(response.stream, "__iter__") else "Sync"
     return _tee_class(transport, kind)(response.stream, recorder)

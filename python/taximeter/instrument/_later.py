@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from .. import attribution
 from . import _http
 from ._recorder import Recorder, scanner_for
 
@@ -30,7 +31,8 @@ class Seen:
     """Ids that came before, the last of them."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # A response that the collector finishes comes here from within.
+        self._lock = threading.RLock()
         self._ids: dict[str, None] = {}
 
     def add(self, name: str) -> bool:
@@ -47,6 +49,8 @@ class Seen:
 
 
 _counted = Seen()
+_rows = Seen()
+"""Rows of batches that were read in part; of those that were read to their end, the batch is in `_counted`."""
 _awaited = Seen()
 """Interactions that were begun and had not ended; their answers do not say that they were made in the background."""
 
@@ -96,6 +100,7 @@ class _Rows:
         self._meter = meter
         self._fields = fields
         self._batch = batch
+        self._scope = attribution.current()
         self._line = b""
         # The window that reads the gzip format.
         self._decoder = zlib.decompressobj(31) if is_gzip else None
@@ -107,11 +112,13 @@ class _Rows:
             self._record(line)
 
     def rest(self) -> None:
-        """All of it passes."""
-
-    def finish(self) -> None:
+        """All of it passed: the batch is known from here on, however many rows it has."""
         self._record(self._line)
         self._line = b""
+        _counted.add(self._batch)
+
+    def finish(self) -> None:
+        """What is left of a line is no row."""
 
     def _record(self, line: bytes) -> None:
         if not line.strip():
@@ -120,8 +127,13 @@ class _Rows:
 
         def is_new(answer: Mapping[str, Any]) -> bool:
             name = answer.get("id")
-            return answer["usage_status"] == "complete" and name is not None and _counted.add(f"{self._batch}/{name}")
+            return answer["usage_status"] == "complete" and name is not None and _rows.add(f"{self._batch}/{name}")
 
-        recorder = Recorder(self._meter, scanner, dict(self._fields), None, admit=is_new)
-        recorder.feed(line)
-        recorder.finish()
+        # Read perhaps elsewhere than where it was asked for.
+        attribution.enter(self, self._scope)
+        try:
+            recorder = Recorder(self._meter, scanner, dict(self._fields), None, admit=is_new)
+            recorder.feed(line)
+            recorder.finish()
+        finally:
+            attribution.leave(self)

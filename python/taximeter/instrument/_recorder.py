@@ -62,7 +62,7 @@ class Recorder:
         self._call = call
         _claims.take()
         # Streams can end in another context than they began in, so the attribution is taken now.
-        self._scope = attribution.current()
+        self._scope = attribution.current() if call is None else call.scope
         self._made = time.perf_counter()
 
     def feed(self, data: bytes) -> bytes:
@@ -132,8 +132,9 @@ class Recorder:
         return [event, *({**shared, "model": model, "usage": usage} for model, usage in found.get("parts", ()))]
 
     def _outcome(self, error: type[BaseException] | None, fields: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+        asked = fields.get("model")
         outcome: dict[str, Any] = {
-            "model": found.get("model") or fields.get("model") or "unknown",
+            "model": found.get("model") or (asked if isinstance(asked, str) else None) or "unknown",
             "usage": found.get("usage"),
             "usage_status": found["usage_status"],
             "finish_reason": found.get("finish_reason"),
@@ -147,6 +148,7 @@ class Recorder:
         call, first = self._call, found.get("first_token_ms")
         if call is not None:
             outcome["parent_span_id"] = call.id
+        if call is not None and call.started:
             outcome["started_at"] = call.started_at
             outcome["latency_ms"] = (time.perf_counter() - call.started) * 1000
             if first is not None:

@@ -58,6 +58,13 @@ def shim(
         carry: What is done to a result whose request is made after the method has returned.
     """
 
+    def carry_guarded(result: Any, call: Call) -> Any:
+        try:
+            return carry(result, call)
+        except Exception:
+            log.debug("taximeter could not follow a call", exc_info=True)
+            return result
+
     def make(original: Any) -> Any:
         def prepared(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
             call = Call(kwargs)
@@ -71,7 +78,7 @@ def shim(
             async def call_async(*args: Any, **kwargs: Any) -> Any:
                 with prepared(args, kwargs) as call:
                     result = await original(*args, **call.kwargs)
-                return carry(result, call)
+                return carry_guarded(result, call)
 
             return call_async
 
@@ -79,7 +86,7 @@ def shim(
         def call_sync(*args: Any, **kwargs: Any) -> Any:
             with prepared(args, kwargs) as call:
                 result = original(*args, **call.kwargs)
-            return carry(result, call)
+            return carry_guarded(result, call)
 
         return call_sync
 
@@ -119,14 +126,22 @@ def before(owner: Any, name: str, look: Callable[[Any, tuple[Any, ...], Mapping[
     put(owner, name, make)
 
 
-def after(owner: Any, name: str, look: Callable[[Any, tuple[Any, ...], Mapping[str, Any], Any], None]) -> None:
-    """Shows `look` the object, the arguments and what a method returned."""
+def after(
+    owner: Any,
+    name: str,
+    look: Callable[[Any, tuple[Any, ...], Mapping[str, Any], Any], None],
+    *,
+    change: Callable[[Any, tuple[Any, ...], dict[str, Any]], None] | None = None,
+) -> None:
+    """Shows `look` the object, the arguments and what a method returned; `change` may change its keywords before."""
 
     def make(original: Any) -> Any:
         if inspect.iscoroutinefunction(original):
 
             @functools.wraps(original)
             async def run_async(self: Any, *args: Any, **kwargs: Any) -> Any:
+                if change is not None:
+                    attempt(change, self, args, kwargs)
                 result = await original(self, *args, **kwargs)
                 attempt(look, self, args, kwargs, result)
                 return result
@@ -135,6 +150,8 @@ def after(owner: Any, name: str, look: Callable[[Any, tuple[Any, ...], Mapping[s
 
         @functools.wraps(original)
         def run(self: Any, *args: Any, **kwargs: Any) -> Any:
+            if change is not None:
+                attempt(change, self, args, kwargs)
             result = original(self, *args, **kwargs)
             attempt(look, self, args, kwargs, result)
             return result

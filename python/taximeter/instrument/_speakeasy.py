@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from . import _binding, _http, _later
-from ._call import current_call
+from ._call import HEADER_PREFIX, current_call
 from ._hosts import provider_of
 from ._shims import after
 
@@ -49,9 +49,16 @@ def hook_base(
             for method in ("do_request", "do_request_async"):
                 owner = getattr(module, name, None)
                 if owner is not None and hasattr(owner, method):
-                    after(owner, method, look)
+                    after(owner, method, look, change=_strip_headers)
 
     return hook
+
+
+def _strip_headers(_client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Takes taximeter's headers out of every request, also of methods without a shim."""
+    headers = (kwargs.get("request") or args[1]).headers
+    for name in [name for name in headers if name.lower().startswith(HEADER_PREFIX)]:
+        del headers[name]
 
 
 def _resource(path: str) -> str:

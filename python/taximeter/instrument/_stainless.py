@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["stainless_family"]
 
 # Methods that an asynchronous class has as plain ones, for they return a manager.
-_SYNC_EVERYWHERE: Final = frozenset({"stream", "tool_runner"})
+_SYNC_EVERYWHERE: Final = frozenset({"stream", "tool_runner", "connect"})
 _SERVED_BY: Final = {
     "Azure": "azure.ai.openai", "Foundry": "azure.ai.inference", "Bedrock": "aws.bedrock", "Vertex": "gcp.vertex_ai",
 }  # fmt: skip
@@ -61,7 +61,7 @@ def stainless_family(
         if response.request.method == "GET":
             _later.follow_fetched(meter, wire, provider, response)
             return
-        if response.request.method != "POST":
+        if response.request.method != "POST" or url.path.rpartition("/")[2].startswith("count-tokens"):
             return
         operation = next((what for end, what in operations.items() if url.path.endswith(end)), None)
         if operation is None:

@@ -8,6 +8,7 @@ from ._stainless import stainless_family
 
 __all__ = ["FAMILY"]
 
+_BATCHES: Final = {"Batches": ("create", "retrieve", "results")}
 _MESSAGES: Final = {"Messages": ("create", "parse", "stream", "count_tokens", "tool_runner")}
 
 FAMILY: Final = stainless_family(
@@ -25,6 +26,8 @@ FAMILY: Final = stainless_family(
         "anthropic.resources.messages": _MESSAGES,
         "anthropic.resources.beta.messages.messages": _MESSAGES,
         "anthropic.resources.beta.messages": _MESSAGES,
+        "anthropic.resources.messages.batches": _BATCHES,
+        "anthropic.resources.beta.messages.batches": _BATCHES,
     },
     wire="anthropic",
 )

@@ -138,7 +138,7 @@ class _Read:
             self._recorder.finish(type(error))
             raise
         self._recorder.feed(data)
-        if not data or not args or args[0] is None:
+        if not data or (args[0] if args else kwargs.get("amt")) is None:
             self._recorder.finish()
         return data
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from . import _binding, _http
 from ._binding import Family
-from ._call import Call
+from ._call import Call, without_own_headers
 from ._hosts import provider_of
 from ._shims import after, attempt, put, shim, shim_all
 
@@ -49,10 +49,19 @@ def _look(client: Any, _args: tuple[Any, ...], kwargs: Mapping[str, Any], respon
     _http.follow(meter, _NAME, fields, response)
 
 
+def _strip_headers(_client: Any, _args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Takes taximeter's headers out of every request, also of methods without a shim."""
+    for path in (("request_options", "additional_headers"), ("headers",)):
+        kept, own = without_own_headers(kwargs, path)
+        if own:
+            kwargs.update(kept)
+
+
 def _streamed(original: Any) -> Any:
     @wraps(original)
     @contextmanager
     def stream(self: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        attempt(_strip_headers, self, args, kwargs)
         with original(self, *args, **kwargs) as response:
             attempt(_look, self, args, kwargs, response)
             yield response
@@ -64,6 +73,7 @@ def _streamed_async(original: Any) -> Any:
     @wraps(original)
     @asynccontextmanager
     async def stream(self: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        attempt(_strip_headers, self, args, kwargs)
         async with original(self, *args, **kwargs) as response:
             attempt(_look, self, args, kwargs, response)
             yield response
@@ -72,8 +82,8 @@ def _streamed_async(original: Any) -> Any:
 
 
 def _hook_clients(module: ModuleType) -> None:
-    after(module.HttpClient, "request", _look)
-    after(module.AsyncHttpClient, "request", _look)
+    after(module.HttpClient, "request", _look, change=_strip_headers)
+    after(module.AsyncHttpClient, "request", _look, change=_strip_headers)
     put(module.HttpClient, "stream", _streamed)
     put(module.AsyncHttpClient, "stream", _streamed_async)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from . import _binding
 from ._binding import Family
-from ._call import current_call
+from ._call import Call, current_call, without_own_headers
 from ._recorder import Recorder, recorded, recorded_async, scanner_for
 from ._shims import after, attempt, put, shim_all
 from ._speakeasy import hook_base
@@ -35,7 +35,8 @@ _OPERATIONS: Final = {
 _MODELS: Final = ("generate_content", "generate_content_stream", "embed_content", "generate_images", "edit_image", "upscale_image")
 _PART: Final = "_taximeter_usage"
 _MODEL: Final = "_taximeter_model"
-"""Where a live session keeps what it has heard of its turn, and the model that it was opened with."""
+_CALL: Final = "_taximeter_call"
+"""Where a live session keeps what it has heard of its turn, the model that it was opened with, and for whom."""
 _CHAT: Final = ("send_message", "send_message_stream")
 
 
@@ -91,7 +92,7 @@ def _heard(session: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], mes
     if (usage := getattr(message, "usage_metadata", None)) is not None:
         state[_PART] = usage
     content = getattr(message, "server_content", None)
-    if content is not None and (content.turn_complete or content.interrupted):
+    if content is not None and content.turn_complete:
         _record_turn(session, is_final=True)
 
 
@@ -107,7 +108,7 @@ def _record_turn(session: Any, *, is_final: bool) -> None:
     provider = "gcp.vertex_ai" if getattr(client, "vertexai", None) else "gcp.gemini"
     content_type = "application/json" if is_final else _LINES
     fields = {"provider": provider, "model": session.__dict__.get(_MODEL), "operation": "generate_content"}
-    recorder = Recorder(meter, scanner_for(meter, "gemini", provider, content_type), fields, None)
+    recorder = Recorder(meter, scanner_for(meter, "gemini", provider, content_type), fields, session.__dict__.get(_CALL))
     recorder.feed(json.dumps({"usageMetadata": report}).encode())
     recorder.finish()
 
@@ -116,9 +117,12 @@ def _connected(original: Any) -> Any:
     @wraps(original)
     @asynccontextmanager
     async def connect(self: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        async with original(self, *args, **kwargs) as session:
+        call = Call(kwargs)
+        call.hold()
+        async with original(self, *args, **call.kwargs) as session:
             # No message of a session names its model.
             session.__dict__[_MODEL] = str(kwargs.get("model") or "").rpartition("/")[2] or None
+            session.__dict__[_CALL] = call
             try:
                 yield session
             finally:
@@ -132,8 +136,15 @@ def _hook_live(module: ModuleType) -> None:
     after(module.AsyncSession, "_receive", _heard)
 
 
+def _strip_headers(_client: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], request: Any) -> None:
+    """Takes taximeter's headers out of every request, also of methods without a shim and of a client's own headers."""
+    request.headers, _ = without_own_headers(request.headers, ())
+
+
 def _hook_client(module: ModuleType) -> None:
     owner = module.BaseApiClient
+    if hasattr(owner, "_build_request"):
+        after(owner, "_build_request", _strip_headers)
     after(owner, "request", _look)
     after(owner, "async_request", _look)
     put(owner, "request_streamed", _streamed)

@@ -13,7 +13,7 @@ from . import _binding
 from ._binding import Family
 from ._call import Call
 from ._recorder import Recorder, recorded, recorded_async, scanner_for
-from ._shims import attempt, put
+from ._shims import attempt, put, shim_all
 
 if TYPE_CHECKING:
     from ..meter import Meter
@@ -27,10 +27,11 @@ _PROVIDER: Final = "gcp.gemini"
 
 def _shown(response: Any) -> bytes:
     """What the scanner needs to see of a response, a message of protobuf's: its usage and why it ended."""
-    usage = response.usage_metadata
+    # Fields that were not sent read as zeros.
+    usage = response.usage_metadata if "usage_metadata" in response else None
     reasons = (candidate.finish_reason for candidate in response.candidates)
     message: Mapping[str, Any] = {
-        "usageMetadata": type(usage).to_dict(usage),
+        "usageMetadata": None if usage is None else type(usage).to_dict(usage),
         "candidates": [{"finishReason": reason.name if reason else None} for reason in reasons],
     }
     return json.dumps(message).encode() + b"\n"
@@ -78,6 +79,7 @@ def _generated_async(original: Any) -> Any:
 def _hook_models(module: ModuleType) -> None:
     put(module.GenerativeModel, "generate_content", _generated)
     put(module.GenerativeModel, "generate_content_async", _generated_async)
+    shim_all(module, {"ChatSession": ("send_message", "send_message_async")})
 
 
 def _owns(client: object) -> bool:

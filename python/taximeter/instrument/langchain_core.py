@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 import threading
@@ -29,23 +30,44 @@ _MOST_RUNS: Final = 10_000
 """Runs that are followed at once. Those that never end make room for others."""
 
 
+class _Shared(Claim):
+    """A claim of some runs."""
+
+    __slots__ = ("runs",)
+
+    def __init__(self, layer: str) -> None:
+        super().__init__(layer)
+        self.runs = 0
+
+
 class _Run:
     """One call of a model, from its beginning on."""
 
     __slots__ = ("_claim", "_metadata", "_scope", "_started", "_started_at")
 
     def __init__(self, metadata: Mapping[str, Any]) -> None:
-        self._claim = Claim(_NAME)
+        # Of many prompts at once all begin before the first is asked: one claim is theirs together.
+        current = _claims.current()
+        self._claim = current if isinstance(current, _Shared) and current.runs else _Shared(_NAME)
+        self._claim.runs += 1
         self._metadata = metadata
         self._scope = attribution.current()
         self._started_at, self._started = time.time(), time.perf_counter()
 
-    def end(self, meter: Meter, answer: Mapping[str, Any] | None, error: BaseException | None) -> None:
-        """Records the event, unless a client beneath has."""
+    def step_out(self) -> None:
+        """Leaves the context to others: what the run asks for is asked for."""
         if _claims.current() is self._claim:
             _claims.restore(self._claim.outer)
-        if answer is None or not self._claim.take():
+
+    def end(self, meter: Meter, answer: Mapping[str, Any] | None, error: BaseException | None) -> None:
+        """Records the event, unless a client beneath has."""
+        self._claim.runs -= 1
+        if not self._claim.runs:
+            self.step_out()
+        if answer is None or self._claim.is_taken:
             return
+        if self._claim.outer is not None:
+            self._claim.outer.take()
         provider = str(self._metadata.get("ls_provider") or "unknown")
         scanner = scanner_for(meter, answer["wire"], provider, "application/json")
         scanner.feed(json.dumps({"usage": answer["usage"]}, default=str).encode())
@@ -86,6 +108,10 @@ class _Runs:
             if len(self._runs) > _MOST_RUNS:
                 del self._runs[next(iter(self._runs))]
 
+    def answered(self, run_id: Any) -> None:
+        if (run := self._runs.get(run_id)) is not None:
+            run.step_out()
+
     def end(self, run_id: Any, response: Any, error: BaseException | None) -> None:
         with self._lock:
             run = self._runs.pop(run_id, None)
@@ -112,6 +138,7 @@ def _answer(response: Any) -> dict[str, Any] | None:
     }
 
 
+@functools.cache
 def _handler() -> Any:
     """A handler of langchain's callbacks, which has to derive from its class."""
     base = sys.modules["langchain_core.callbacks.base"]
@@ -120,11 +147,18 @@ def _handler() -> Any:
     class Handler(base.BaseCallbackHandler):  # type: ignore[name-defined,misc]
         # In the context of the call, also of one that is awaited.
         run_inline = True
+        ignore_chain = ignore_agent = ignore_retriever = ignore_retry = ignore_custom_event = True
+
+        def __reduce__(self) -> Any:
+            return _handler, ()
 
         def on_llm_start(self, _serialized: Any, _prompts: Any, *, run_id: Any, metadata: Any = None, **_: Any) -> None:
             attempt(runs.begin, run_id, metadata)
 
         on_chat_model_start = on_llm_start
+
+        def on_llm_new_token(self, *_args: Any, run_id: Any, **_: Any) -> None:
+            attempt(runs.answered, run_id)
 
         def on_llm_end(self, response: Any, *, run_id: Any, **_: Any) -> None:
             attempt(runs.end, run_id, response, None)

@@ -41,6 +41,7 @@ _METHODS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         )
     },
     "responses": {"Responses": ("create", "create_async")},
+    "transcriptions": {"Transcriptions": _FOUR},
 }  # fmt: skip
 
 

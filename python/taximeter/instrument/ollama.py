@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from . import _binding, _http
 from ._binding import Family
-from ._call import current_call
+from ._call import HEADER_PREFIX, current_call
 from ._recorder import Recorder, recorded, recorded_async, scanner_for
 from ._shims import after, put, shim_all
 
@@ -72,6 +72,13 @@ def _recorder(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> 
     return Recorder(meter, scanner, fields, current_call())
 
 
+def _strip_headers(client: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], _result: object) -> None:
+    """Takes taximeter's headers out of those that a client is made with; one call has none of its own."""
+    headers = client._client.headers  # noqa: SLF001 - public under no other name
+    for name in [name for name in headers if name.lower().startswith(HEADER_PREFIX)]:
+        del headers[name]
+
+
 def _requested(original: Any) -> Any:
     @wraps(original)
     def request(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -92,6 +99,7 @@ def _requested_async(original: Any) -> Any:
 
 def _hook_clients(module: ModuleType) -> None:
     for owner, streamed in ((module.Client, _requested), (module.AsyncClient, _requested_async)):
+        after(owner, "__init__", _strip_headers)
         after(owner, "_request_raw", _look)
         put(owner, "_request", streamed)
     shim_all(module, {"Client": _METHODS, "AsyncClient": _METHODS})
