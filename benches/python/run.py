@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 
+import bench_compat
 import bench_delivery
 import bench_faults
 import bench_instrument
@@ -25,6 +26,7 @@ BENCHES = {
     "faults": bench_faults.main,
     "tokens": bench_tokens.main,
     "instrument": bench_instrument.main,
+    "compat": bench_compat.main,
 }
 
 for name in sys.argv[1:] or BENCHES:
