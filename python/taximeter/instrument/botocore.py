@@ -89,9 +89,14 @@ def _invoke(result: dict[str, Any], record: Callable[..., Recorder]) -> None:
     counts = {name: int(headers[header]) for header, name in _COUNTS.items() if header in headers}
     body = result.get("body")
     # How long written cache tokens live is said in the body alone; so is everything where there are no headers.
-    if (not counts or counts.get("cacheWriteInputTokenCount")) and hasattr(body, "_raw_stream"):
+    says_more = not counts or bool(counts.get("cacheWriteInputTokenCount"))
+    content = getattr(getattr(body, "__wrapped__", None), "content", None)
+    if says_more and hasattr(body, "_raw_stream"):
         recorder = record("anthropic", "application/json", counts)
         body._raw_stream = _Read(body._raw_stream, recorder)  # type: ignore[union-attr] # noqa: SLF001
+    elif says_more and hasattr(content, "read"):
+        # Of aiobotocore's bodies, aiohttp's response.
+        body.__wrapped__.content = _AioRead(content, record("anthropic", "application/json", counts))  # type: ignore[union-attr]
     else:
         record("invoke", counts=counts).finish()
 
@@ -112,8 +117,8 @@ def _follow(stream: Any, recorder: Recorder, show: Callable[[Any], bytes]) -> No
     stream._event_generator = watched(generator, lambda: recorder, show)  # noqa: SLF001
 
 
-class _Read:
-    """The raw stream of a body: what is read of it, a recorder sees."""
+class _Watched:
+    """Has what the stream has that it stands for."""
 
     def __init__(self, raw: Any, recorder: Recorder) -> None:
         self._raw = raw
@@ -124,6 +129,25 @@ class _Read:
         if name == "_raw":
             raise AttributeError(name)
         return getattr(self._raw, name)
+
+
+class _AioRead(_Watched):
+    """The content of an asynchronous body: what is read of it, a recorder sees."""
+
+    async def read(self, *args: Any, **kwargs: Any) -> bytes:
+        try:
+            data: bytes = await self._raw.read(*args, **kwargs)
+        except BaseException as error:
+            self._recorder.finish(type(error))
+            raise
+        self._recorder.feed(data)
+        if not data or (args[0] if args else kwargs.get("n", -1)) < 0:
+            self._recorder.finish()
+        return data
+
+
+class _Read(_Watched):
+    """The raw stream of a body: what is read of it, a recorder sees."""
 
     def __iter__(self) -> Iterator[bytes]:
         for line in self._raw:
