@@ -64,8 +64,13 @@ def answer(socket) -> None:
     if "/live" in path:
         return live(socket)
     if "realtime" in path:
+        audio = {"input": {"transcription": {"model": "gpt-4o-transcribe"}}}
+        session = {"type": "realtime", "model": "gpt-realtime", "audio": audio}
+        socket.send(json.dumps({"type": "session.created", "event_id": "e", "session": session}))
+        heard = {"type": "tokens", "input_tokens": 59, "output_tokens": 61, "total_tokens": 120}
+        kind = "conversation.item.input_audio_transcription.completed"
         socket.send(
-            json.dumps({"type": "session.created", "event_id": "e", "session": {"type": "realtime", "model": "gpt-realtime"}})
+            json.dumps({"type": kind, "event_id": "e", "item_id": "i", "content_index": 0, "transcript": "x", "usage": heard})
         )
     for message in socket:
         if json.loads(message)["type"] != "response.create":
@@ -105,12 +110,14 @@ def ask(connection, end):
 
 
 def test_every_response_over_a_realtime_socket_is_one_event(metered, url):
-    with openai.OpenAI(api_key="k", websocket_base_url=url) as client, taximeter.attribute(team="t"):
+    own = {"x-taximeter-user": "of the client"}
+    with openai.OpenAI(api_key="k", websocket_base_url=url, default_headers=own) as client, taximeter.attribute(team="t"):
         # The server's handler fails on a header of ours.
         headers = {"x-taximeter-team": "of the connection"}
         with client.realtime.connect(model="gpt-realtime", extra_headers=headers, taximeter_feature="f") as connection:
             ask(connection, "response.done")
-    events = events_of(metered)
+    heard, *events = events_of(metered)
+    assert (heard["model"], heard["operation"], heard["usage"]["input_tokens"]) == ("gpt-4o-transcribe", "transcription", 59)
     assert [(event["model"], event["team"], event["usage_status"]) for event in events] == [("gpt-realtime", "t", "complete")] * 2
     counts = {unit: count for unit, count in events[0]["usage"].items() if count}
     assert counts == {

@@ -21,6 +21,8 @@ _ENDS: Final = frozenset({"response.done", "response.completed", "response.incom
 
 _MODEL: Final = "_taximeter_model"
 _SESSION: Final = "_taximeter_session"
+_TRANSCRIBER: Final = "_taximeter_transcriber"
+_TRANSCRIBED: Final = "conversation.item.input_audio_transcription.completed"
 _SECONDS: Final = "_taximeter_seconds"
 
 _counted = Seen()
@@ -44,9 +46,10 @@ def _look(connection: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], eve
         # A response over a realtime socket does not name its model.
         state[_MODEL] = getattr(session, "model", None) or state.get(_MODEL)
         state[_SESSION] = getattr(session, "id", None) or state.get(_SESSION)
-    if kind in _ENDS:
+        state[_TRANSCRIBER] = _transcriber(session) or state.get(_TRANSCRIBER)
+    if kind in _ENDS or kind == _TRANSCRIBED:
         data = args[0] if args else kwargs["data"]
-        _record(connection, data if isinstance(data, bytes) else data.encode())
+        _record(connection, data if isinstance(data, bytes) else data.encode(), is_transcript=kind == _TRANSCRIBED)
     elif kind == "response.event" and event.event.get("type") in _ENDS:
         # What a live session had another model do.
         _record(connection, json.dumps(event.event).encode(), event.event.get("response", {}).get("id"))
@@ -73,12 +76,20 @@ def _record_session(connection: Any, seconds: float, *, is_final: bool = True) -
     _record(connection, usage, name, is_final=is_final)
 
 
-def _record(connection: Any, data: bytes, name: str | None = None, *, is_final: bool = True) -> None:
+def _transcriber(session: Any) -> str | None:
+    """The model that transcribes what a session hears."""
+    for step in ("audio", "input", "transcription", "model"):
+        session = getattr(session, step, None)
+    return session if isinstance(session, str) else None
+
+
+def _record(connection: Any, data: bytes, name: str | None = None, *, is_final: bool = True, is_transcript: bool = False) -> None:
     meter = _binding.meter_of(_NAME, connection)
     if meter is None or (name is not None and not _counted.add(name)):
         return
     provider = provider_of(_host(connection), _NAME)
-    fields = {"provider": provider, "model": connection.__dict__.get(_MODEL), "operation": "chat"}
+    model = connection.__dict__.get(_TRANSCRIBER if is_transcript else _MODEL)
+    fields = {"provider": provider, "model": model, "operation": "transcription" if is_transcript else "chat"}
     # Half of a stream is partial, where a body of the same is complete.
     content_type = "application/json" if is_final else "text/event-stream"
     recorder = Recorder(meter, scanner_for(meter, "openai", provider, content_type), fields, None)

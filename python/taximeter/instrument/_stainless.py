@@ -102,7 +102,7 @@ def stainless_family(
                     if owner is None or not hasattr(owner, method):
                         continue
                     is_async = variant.startswith("Async") and method not in _SYNC_EVERYWHERE
-                    prepare = ask if asks and method == "create" else None
+                    prepare = _strip_defaults if method == "connect" else ask if asks and method == "create" else None
                     carry = {"carry": _carried} if method in _SYNC_EVERYWHERE else {}
                     shim(owner, method, is_async=is_async, prepare=prepare, **carry)
 
@@ -145,6 +145,13 @@ def _mark_copy(client: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], 
 
 def _strip_headers(_client: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], headers: Any) -> None:
     """Takes taximeter's headers out of every request, also of methods without a shim and of a client's default headers."""
+    for name in [name for name in headers if name.lower().startswith(HEADER_PREFIX)]:
+        del headers[name]
+
+
+def _strip_defaults(resource: Any, _call: Call) -> None:
+    """Takes taximeter's headers out of a client's own: a socket's are put together in another way than those of requests."""
+    headers = resource._client._custom_headers  # noqa: SLF001 - public under no other name
     for name in [name for name in headers if name.lower().startswith(HEADER_PREFIX)]:
         del headers[name]
 
