@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import requests
 
-from taximeter.compat import install, teer, tokentally
+from taximeter.compat import install, paygent_sdk, teer, tokentally
 from vendor import VendorServer
 
+SDKS = ("teer", "tokentally", "paygent_sdk")
 SEEDS = Path(__file__).parent / "seeds"
 RECORDED = {"success": True, "record_id": "rec_1", "cost_usd": 0.0049}
 
@@ -35,11 +38,11 @@ def server() -> Iterator[VendorServer]:
 @pytest.fixture
 def instead(monkeypatch) -> None:
     """Our modules under the originals' names, which are installed here too."""
-    for name in [name for name in sys.modules if name.partition(".")[0] in ("teer", "tokentally")]:
+    for name in [name for name in sys.modules if name.partition(".")[0] in SDKS]:
         monkeypatch.delitem(sys.modules, name)
-    install("teer", "tokentally")
+    install(*SDKS)
     yield
-    for name in [name for name in sys.modules if name.partition(".")[0] in ("teer", "tokentally")]:
+    for name in [name for name in sys.modules if name.partition(".")[0] in SDKS]:
         del sys.modules[name]
 
 
@@ -78,6 +81,26 @@ def test_tokentally(block, server, instead, monkeypatch, provider, capsys):
     assert (request.method, request.path, request.headers["x-api-key"]) == ("POST", "/api/usage", "tt_your_api_key")
     if "Cost" in block:
         assert "$0.004900" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("block", cases("paygent_sdk"))
+def test_paygent(block, server, instead, monkeypatch, capsys):
+    from taximeter.compat.paygent_sdk import client
+
+    monkeypatch.setattr(client, "DEFAULT_BASE_URL", server.url)
+    # Addresses are placeholders.
+    for url in ("http://localhost:8080", "https://custom-api.paygent.com"):
+        block = block.replace(url, server.url)
+    usage = paygent_sdk.UsageData(model="gpt-4o", prompt_tokens=1, completion_tokens=2)
+    names = {"__name__": "__main__", "dataclass": dataclass, "requests": requests, "usage_data": usage}
+    if "client." in block and "def main" not in block:
+        names["client"] = paygent_sdk.Client.new_client("your-api-key")
+    exec(compile(block, "README", "exec", dont_inherit=True), names)
+    said = capsys.readouterr().out
+    assert "Failed" not in said and "error" not in said
+    assert len(server.requests) == block.count("client.send_usage")
+    for request in server.requests:
+        assert (request.path, request.headers["paygent-api-key"][-7:]) == ("/api/v1/usage", "api-key")
 
 
 @pytest.mark.parametrize(("status", "said"), [(401, "Invalid API key"), (429, "Rate limit exceeded"), (500, "Error tracking usage")])

@@ -16,6 +16,7 @@ __all__ = ["install"]
 _MODULES: Final = {
     "teer": ("", ".__about__", ".http", ".types", ".resources", ".resources.base", ".resources.billing", ".resources.ingest"),
     "tokentally": ("", ".client", ".types"),
+    "paygent_sdk": ("", ".client", ".models", ".constants"),
 }
 """By SDK, the modules that its users import."""
 
@@ -24,7 +25,7 @@ def install(*names: str) -> None:
     """Put modules of this package under the names of the SDKs that they stand for.
 
     Args:
-        names: Of SDKs: `teer`, `tokentally`.
+        names: Of SDKs: `teer`, `tokentally`, `paygent_sdk`.
 
     Raises:
         ValueError: There is no such SDK here.

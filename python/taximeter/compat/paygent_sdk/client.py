@@ -1,0 +1,160 @@
+"""The client of Paygent."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, Final
+
+from ... import _api, tokens
+from ...destination import Secret
+from ...errors import TaximeterError, TransferError
+from .. import _requests, _vendor
+from .constants import MODEL_PRICING
+from .models import ModelPricing, UsageData, UsageDataWithStrings
+
+__all__ = ["Client"]
+
+DEFAULT_BASE_URL: Final = "https://cp-api.withpaygent.com"
+_TIMEOUT: Final = 30.0
+# What the original's README asks for a model that nobody knows: $0.10 for a million tokens.
+_UNKNOWN: Final = ModelPricing(0.0001, 0.0001)
+
+log = logging.getLogger("paygent_sdk")
+
+
+class Client:
+    """A client of Paygent.
+
+    Args:
+        api_key: The key.
+        base_url: Where the service is; a path in it is kept. Its own address by default.
+        destination: Where usage goes: `"paygent"`, which is the default, `"ledger"`, or both.
+
+    Raises:
+        ConfigError: The destination is none.
+    """
+
+    def __init__(self, api_key: str, base_url: str | None = None, *, destination: str | Sequence[str] | None = None) -> None:
+        self._api_key = Secret(api_key)
+        self.base_url = (base_url or DEFAULT_BASE_URL).rstrip("/")
+        self.destinations = _vendor.Destinations("paygent", destination)
+        self.logger = log
+
+    @classmethod
+    def new_client(cls, api_key: str) -> Client:
+        """A client of the service at its own address."""
+        return cls(api_key)
+
+    @classmethod
+    def new_client_with_url(cls, api_key: str, base_url: str) -> Client:
+        """A client of the service at another."""
+        return cls(api_key, base_url)
+
+    @property
+    def api_key(self) -> str:
+        """The key."""
+        return self._api_key.reveal()
+
+    def set_log_level(self, level: int) -> None:
+        """Sets the level of the logger `paygent_sdk`, which all clients share."""
+        self.logger.setLevel(level)
+
+    def get_logger(self) -> logging.Logger:
+        """The logger `paygent_sdk`. It has no handler of its own."""
+        return self.logger
+
+    def send_usage(self, agent_id: str, customer_id: str, indicator: str, usage_data: UsageData) -> None:
+        """Report a call, whose cost is computed here, and wait for the answer.
+
+        Args:
+            agent_id: The agent that made it.
+            customer_id: The customer it was made for.
+            indicator: What it was for.
+            usage_data: What it used.
+
+        Raises:
+            ValueError: An id is empty, or a count is none; the message names it.
+            requests.RequestException: There is no answer, or it says no. Classes of the same names where `requests` is not installed.
+        """
+        for name, value in (("agent_id", agent_id), ("customer_id", customer_id)):
+            if not isinstance(value, str) or not value:
+                raise ValueError(f"{name} must be a text that is not empty")
+        for name in ("prompt_tokens", "completion_tokens"):
+            count = getattr(usage_data, name, None)
+            if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+                raise ValueError(f"Failed to calculate cost: {name} must be a whole number from 0")
+        amount = self._amount(usage_data)
+        if self.destinations.to_ledger:
+            _vendor.record(lambda: _event(agent_id, customer_id, indicator, usage_data, amount))
+        if self.destinations.to_vendor:
+            self._send(
+                {
+                    "agentId": agent_id,
+                    "customerId": customer_id,
+                    "indicator": indicator,
+                    "amount": amount,
+                    "inputToken": usage_data.prompt_tokens,
+                    "outputToken": usage_data.completion_tokens,
+                    "model": usage_data.model,
+                    "serviceProvider": usage_data.service_provider,
+                }
+            )
+
+    def send_usage_with_token_string(self, agent_id: str, customer_id: str, indicator: str, usage_data: UsageDataWithStrings) -> None:
+        """Report a call by its texts, as `send_usage` does: their tokens are counted here, offline, and the texts go nowhere."""
+        encoding = _encoding(usage_data.model)
+        prompt, output = encoding.count(usage_data.prompt_string), encoding.count(usage_data.output_string)
+        counted = UsageData(usage_data.service_provider, usage_data.model, prompt, output, prompt + output)
+        self.send_usage(agent_id, customer_id, indicator, counted)
+
+    def _amount(self, usage: UsageData) -> float:
+        """What a call costs: by the model's price here, by the catalog's, or by that of models that nobody knows."""
+        price = MODEL_PRICING.get(usage.model)
+        if price is None:
+            try:
+                counts = {"input_tokens": usage.prompt_tokens, "output_tokens": usage.completion_tokens}
+                known = _api.price(usage.model, counts).usd
+            except (TaximeterError, ValueError):
+                known = None
+            if known is not None:
+                return float(known)
+            self.logger.warning("%s is not known: it is billed at $0.10 for a million tokens", usage.model)
+            price = _UNKNOWN
+        return usage.prompt_tokens / 1000 * price.prompt_tokens_cost + usage.completion_tokens / 1000 * price.completion_tokens_cost
+
+    def _send(self, body: dict[str, Any]) -> None:
+        url = f"{self.base_url}/api/v1/usage"
+        headers = {"content-type": "application/json", "paygent-api-key": self.api_key}
+        try:
+            content = _vendor.dumps(body)
+        except ValueError as error:
+            raise _requests.invalid_json(error) from None
+        try:
+            response = _requests.Response(*_vendor.post(url, headers, content, _TIMEOUT))
+        except TransferError as error:
+            _requests.raise_transfer_error(error, url)
+        _requests.raise_for_status(response)
+
+
+def _encoding(model: str) -> tokens.Encoding:
+    """How a model counts; `cl100k_base` for those whose own is not known, as the original's README says."""
+    try:
+        found = tokens.encoding_for_model(model)
+    except ValueError:
+        return tokens.encoding("cl100k_base")
+    return found.encoding if found.exact and found.encoding is not None else tokens.encoding("cl100k_base")
+
+
+def _event(agent: str, customer: str, indicator: str, usage: UsageData, amount: float) -> dict[str, Any]:
+    return {
+        "provider": usage.service_provider or "unknown",
+        "model": usage.model,
+        "input_tokens": usage.prompt_tokens,
+        "output_tokens": usage.completion_tokens,
+        "agent": agent,
+        "customer": customer,
+        "feature": indicator,
+        # What Paygent bills counts; ours is kept beside it.
+        "cost_usd": amount,
+    }
