@@ -11,6 +11,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Certificate, Client, Method, RequestBuilder, Url};
 use tokio::runtime::{Builder, Runtime};
+use tokio::time::timeout;
 
 use super::transport::{is_local, reason, use_ring};
 use crate::journal::fork_generation;
@@ -20,6 +21,12 @@ const MOST_CLIENTS: usize = 8;
 /// Bytes of an answer that are read: the services' own are a few hundred.
 const LARGEST_ANSWER: usize = 4 << 20;
 const MOST_REDIRECTS: usize = 5;
+/// Shorter than any server keeps an idle connection, so that a request does not meet one that is closing.
+const IDLE: Duration = Duration::from_secs(4);
+/// How often a caller is asked whether to go on.
+const SLICE: Duration = Duration::from_millis(100);
+/// Turns of the runtime before a request: in the first it hears of connections that were closed meanwhile, in the second they go.
+const TURNS: usize = 3;
 
 /// How requests are made.
 #[derive(Debug)]
@@ -68,16 +75,44 @@ pub enum ExchangeError {
     /// The connection broke.
     #[error("{0}")]
     Broken(String),
+    /// The caller was told to stop.
+    #[error("interrupted")]
+    Interrupted,
     /// More than is read.
     #[error("the answer is larger than 4 MiB")]
     TooLarge,
 }
 
-/// What one thread has.
+/// What one thread has; nothing in a process that was forked meanwhile.
 struct Own {
     generation: u64,
+    parts: Option<Parts>,
+}
+
+struct Parts {
     runtime: Runtime,
     clients: Vec<(Key, Client)>,
+}
+
+impl Own {
+    fn new() -> Result<Self, ExchangeError> {
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| broken(&error))?;
+        Ok(Self { generation: fork_generation(), parts: Some(Parts { runtime, clients: Vec::new() }) })
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        let parts = self.parts.take();
+        if self.generation != fork_generation() {
+            // Closing what was inherited would take the parent's connections out of what it waits with.
+            std::mem::forget(parts);
+        } else if let Some(Parts { runtime, clients }) = parts {
+            drop(clients);
+            // A name that is being looked up is not waited for.
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// What clients of a thread are told apart by.
@@ -106,7 +141,7 @@ impl Exchange {
         Ok(Self { number: NUMBERS.fetch_add(1, Ordering::Relaxed), timeout, ca })
     }
 
-    /// Makes a request and waits for all of its answer.
+    /// Makes a request and waits for all of its answer, as long as `may_go_on` says so; it is asked a few times a second.
     ///
     /// # Errors
     /// When there is no answer. The error repeats no header's value.
@@ -116,6 +151,7 @@ impl Exchange {
         url: &str,
         headers: &[(String, String)],
         body: Vec<u8>,
+        may_go_on: impl Fn() -> bool,
     ) -> Result<Response, ExchangeError> {
         let method = Method::from_bytes(method.as_bytes()).map_err(|_| ExchangeError::Method)?;
         let url = Url::parse(url).map_err(|_| ExchangeError::Url)?;
@@ -131,24 +167,27 @@ impl Exchange {
             map.insert(key, value);
         }
         OWN.with_borrow_mut(|own| {
-            let generation = fork_generation();
-            if own.as_ref().is_some_and(|own| own.generation != generation) {
-                std::mem::forget(own.take());
+            if own.as_ref().is_some_and(|own| own.generation != fork_generation()) {
+                *own = None;
             }
             let own = match own {
                 Some(own) => own,
-                None => own.insert(Own {
-                    generation,
-                    runtime: Builder::new_current_thread().enable_all().build().map_err(|error| broken(&error))?,
-                    clients: Vec::new(),
-                }),
+                None => own.insert(Own::new()?),
             };
-            let client = self.client(own, &url)?;
-            own.runtime.block_on(exchange(client.request(method, url).headers(map).body(body)))
+            let Some(parts) = own.parts.as_mut() else { return Err(ExchangeError::Interrupted) };
+            let client = self.client(parts, &url)?;
+            let mut answer = Box::pin(exchange(client.request(method, url).headers(map).body(body)));
+            loop {
+                match parts.runtime.block_on(async { timeout(SLICE, &mut answer).await }) {
+                    Ok(ended) => return ended,
+                    Err(_) if may_go_on() => {}
+                    Err(_) => return Err(ExchangeError::Interrupted),
+                }
+            }
         })
     }
 
-    fn client(&self, own: &mut Own, url: &Url) -> Result<Client, ExchangeError> {
+    fn client(&self, own: &mut Parts, url: &Url) -> Result<Client, ExchangeError> {
         let key = Key { number: self.number, is_local: is_local(url), is_plain: url.scheme() == "http" };
         if let Some((_, client)) = own.clients.iter().find(|(known, _)| *known == key) {
             return Ok(client.clone());
@@ -168,7 +207,9 @@ impl Exchange {
         }
         let client = builder
             .connect_timeout(self.timeout)
-            .read_timeout(self.timeout)
+            // Counted from the beginning, so that it would end at the same time as the wait for a connection.
+            .read_timeout(self.timeout + SLICE)
+            .pool_idle_timeout(IDLE)
             .redirect(Policy::custom(redirect))
             .build()
             .map_err(|error| ExchangeError::Connect(reason(&error.without_url())))?;
@@ -204,6 +245,9 @@ fn failure(error: reqwest::Error) -> ExchangeError {
 }
 
 async fn exchange(request: RequestBuilder) -> Result<Response, ExchangeError> {
+    for _ in 0..TURNS {
+        tokio::task::yield_now().await;
+    }
     let mut answer = request.send().await.map_err(failure)?;
     let shown = |(name, value): (&HeaderName, &HeaderValue)| {
         (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
@@ -261,7 +305,7 @@ mod tests {
     }
 
     fn post(exchange: &Exchange, url: &str) -> Result<Response, ExchangeError> {
-        exchange.request("POST", url, &[("X-Key".into(), "canary".into())], b"{}".to_vec())
+        exchange.request("POST", url, &[("X-Key".into(), "canary".into())], b"{}".to_vec(), || true)
     }
 
     #[test]
@@ -277,6 +321,35 @@ mod tests {
         assert_eq!(connections.join().unwrap(), 1);
     }
 
+    /// It says that the connection stays, and closes it all the same.
+    #[test]
+    fn a_connection_that_was_closed_meanwhile_is_not_used_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let _ = stream.read(&mut [0; 4096]);
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+            }
+        });
+        let exchange = Exchange::new(TIMEOUT, None).unwrap();
+        for _ in 0..20 {
+            assert_eq!(post(&exchange, &url).unwrap().status, 200);
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    #[test]
+    fn a_caller_may_stop_waiting() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let exchange = Exchange::new(Duration::from_mins(1), None).unwrap();
+        let begun = std::time::Instant::now();
+        let stopped = exchange.request("POST", &url, &[], Vec::new(), || false);
+        assert_eq!(stopped, Err(ExchangeError::Interrupted));
+        assert!(begun.elapsed() < Duration::from_secs(10));
+    }
+
     #[test]
     fn what_goes_wrong_has_a_name() {
         let exchange = Exchange::new(TIMEOUT, None).unwrap();
@@ -288,7 +361,7 @@ mod tests {
         drop(listener);
         assert!(matches!(post(&exchange, &silent), Err(ExchangeError::Connect(_))));
         assert_eq!(post(&exchange, "ftp://127.0.0.1/"), Err(ExchangeError::Url));
-        let bad = exchange.request("POST", &silent, &[("X-Key".into(), "can\nary".into())], Vec::new());
+        let bad = exchange.request("POST", &silent, &[("X-Key".into(), "can\nary".into())], Vec::new(), || true);
         assert_eq!(bad, Err(ExchangeError::Header("X-Key".into())));
     }
 

@@ -1,5 +1,6 @@
 //! Requests that Python waits for, made without the interpreter's lock.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
@@ -32,14 +33,29 @@ impl PyExchange {
         headers: Vec<(String, String)>,
         body: Vec<u8>,
     ) -> PyResult<Bound<'py, PyTuple>> {
-        let response = py.detach(|| self.0.request(method, url, &headers, body)).map_err(|error| {
+        // What a signal's handler raised, such as KeyboardInterrupt.
+        let raised = Mutex::new(None);
+        let may_go_on = || {
+            let raise = Python::attach(|py| {
+                let checked = py.check_signals();
+                checked.err()
+            });
+            let is_quiet = raise.is_none();
+            *raised.lock().unwrap_or_else(PoisonError::into_inner) = raise;
+            is_quiet
+        };
+        let answer = py.detach(|| self.0.request(method, url, &headers, body, may_go_on));
+        if let Some(raised) = raised.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            return Err(raised);
+        }
+        let response = answer.map_err(|error| {
             let kind = match error {
                 ExchangeError::Url | ExchangeError::Method => "url",
                 ExchangeError::Header(_) => "header",
                 ExchangeError::ConnectTimeout => "connect_timeout",
                 ExchangeError::ReadTimeout => "read_timeout",
                 ExchangeError::Connect(_) => "connect",
-                ExchangeError::Broken(_) => "broken",
+                ExchangeError::Interrupted | ExchangeError::Broken(_) => "broken",
                 ExchangeError::TooLarge => "too_large",
             };
             TransferError::new_err((kind, error.to_string()))

@@ -131,6 +131,7 @@ def test_what_cannot_be_is_refused_here(server):
     for arguments, message in (
         (("", "c", "i", UsageData(model="m")), "agent_id"),
         (("a", None, "i", UsageData(model="m")), "customer_id"),
+        (("a", "c", None, UsageData(model="m")), "indicator"),
         (("a", "c", "i", UsageData(model="m", prompt_tokens=-1)), "prompt_tokens"),
         (("a", "c", "i", UsageData(model="m", completion_tokens="2")), "Failed to calculate cost: completion_tokens"),
         (("a", "c", "i", None), "prompt_tokens"),

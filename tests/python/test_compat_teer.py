@@ -176,6 +176,42 @@ client.ingest.send({{}})
     assert (len(server.requests), server.connections) == (3, 2)
 
 
+def test_a_child_that_leaves_does_not_hold_up_its_parent(server):
+    text = f"""
+import os, sys
+from taximeter.compat.teer import TeerClient
+client = TeerClient("k", track_url="{server.url}")
+client.ingest.send({{}})
+child = os.fork()
+if child == 0:
+    sys.exit()
+assert os.waitpid(child, 0)[1] == 0
+client.ingest.send({{}}, timeout=5)
+"""
+    subprocess.run([sys.executable, "-c", text], check=True, timeout=60)
+    assert len(server.requests) == 2
+
+
+def test_a_signal_ends_the_wait(server):
+    server.answers = ["silence"]
+    text = f"""
+import signal, time
+from taximeter.compat.teer import TeerClient
+signal.setitimer(signal.ITIMER_REAL, 0.2)
+def stop(*_):
+    raise KeyboardInterrupt
+signal.signal(signal.SIGALRM, stop)
+begun = time.monotonic()
+try:
+    TeerClient("k", track_url="{server.url}").ingest.send({{}}, timeout=60)
+except KeyboardInterrupt:
+    assert time.monotonic() - begun < 0.9
+else:
+    raise SystemExit("no interrupt")
+"""
+    subprocess.run([sys.executable, "-c", text], check=True, timeout=60)
+
+
 def test_the_ledger_has_what_was_sent_there(default, server):
     payload = {
         "provider": "anthropic", "model": "claude-3-haiku-20240307", "function_id": "f", "batch": False,

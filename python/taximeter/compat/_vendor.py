@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from .. import _api, _core
@@ -50,8 +52,16 @@ def dumps(data: Any) -> bytes:
 
 
 @functools.lru_cache(maxsize=32)
-def _exchange(timeout: float) -> _core.Exchange:
-    return _core.Exchange(timeout)
+def _exchange(timeout: float, bundle: str | None) -> _core.Exchange:
+    if bundle is None:
+        return _core.Exchange(timeout)
+    return _core.Exchange(timeout, ca=Path(bundle).read_bytes())
+
+
+def _trusted() -> str | None:
+    """A file of certificates, by the variables that users of `requests` have for it."""
+    named = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+    return named if named and Path(named).is_file() else None
 
 
 def post(
@@ -62,7 +72,8 @@ def post(
     Raises:
         TransferError: There is no answer.
     """
-    return _exchange(timeout).request(method, url, list(headers.items()), body)
+    sent = {"accept": "*/*", "user-agent": f"taximeter/{_core.__version__}", **headers}
+    return _exchange(timeout, _trusted()).request(method, url, list(sent.items()), body)
 
 
 def record(make: Callable[[], Mapping[str, Any]]) -> _core.Receipt | None:

@@ -20,6 +20,9 @@ _TIMEOUT: Final = 30.0
 # What the original's README asks for a model that nobody knows: $0.10 for a million tokens.
 _UNKNOWN: Final = ModelPricing(0.0001, 0.0001)
 
+_PROVIDERS: Final = {"Google DeepMind": "gcp.gemini", "AWS": "aws.bedrock", "Mistral AI": "mistral_ai", "Meta": "meta"}
+"""Providers that the ledger has under another name."""
+
 log = logging.getLogger("paygent_sdk")
 
 
@@ -56,6 +59,10 @@ class Client:
         """The key."""
         return self._api_key.reveal()
 
+    @api_key.setter
+    def api_key(self, key: str) -> None:
+        self._api_key = Secret(key)
+
     def set_log_level(self, level: int) -> None:
         """Sets the level of the logger `paygent_sdk`, which all clients share."""
         self.logger.setLevel(level)
@@ -74,10 +81,10 @@ class Client:
             usage_data: What it used.
 
         Raises:
-            ValueError: An id is empty, or a count is none; the message names it.
+            ValueError: An id or the indicator is empty, or a count is none; the message names it.
             requests.RequestException: There is no answer, or it says no. Classes of the same names where `requests` is not installed.
         """
-        for name, value in (("agent_id", agent_id), ("customer_id", customer_id)):
+        for name, value in (("agent_id", agent_id), ("customer_id", customer_id), ("indicator", indicator)):
             if not isinstance(value, str) or not value:
                 raise ValueError(f"{name} must be a text that is not empty")
         for name in ("prompt_tokens", "completion_tokens"):
@@ -148,7 +155,7 @@ def _encoding(model: str) -> tokens.Encoding:
 
 def _event(agent: str, customer: str, indicator: str, usage: UsageData, amount: float) -> dict[str, Any]:
     return {
-        "provider": usage.service_provider or "unknown",
+        "provider": _PROVIDERS.get(usage.service_provider, usage.service_provider) or "unknown",
         "model": usage.model,
         "input_tokens": usage.prompt_tokens,
         "output_tokens": usage.completion_tokens,

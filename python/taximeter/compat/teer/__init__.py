@@ -80,5 +80,11 @@ class TeerClient:
         """The key."""
         return self._api_key.reveal()
 
+    @api_key.setter
+    def api_key(self, key: str) -> None:
+        self._api_key = Secret(key)
+        self.http_client = HttpClient(key, self.api_base)
+        self._http = HttpClient(key, self.track_base)
+
 
 Teer = TeerClient

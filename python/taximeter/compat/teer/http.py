@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
@@ -59,7 +58,7 @@ class HttpClient:
         """
         url = f"{self.base_url}/{path.lstrip('/')}" + (f"?{urlencode(params, doseq=True)}" if params else "")
         sent = {"authorization": f"Bearer {self.api_key}", "content-type": "application/json"}
-        sent |= {name.lower(): value for name, value in (headers or {}).items()}
+        sent |= {name.lower(): value for name, value in (headers or {}).items() if value is not None}
         try:
             body = b"" if data is None else _vendor.dumps(data)
         except ValueError as error:
@@ -71,5 +70,5 @@ class HttpClient:
         _requests.raise_for_status(response)
         try:
             return response.json()
-        except json.JSONDecodeError:
+        except ValueError:
             return {"text": response.text}

@@ -73,6 +73,10 @@ class TokenTally:
         """The key."""
         return self._api_key.reveal()
 
+    @api_key.setter
+    def api_key(self, key: str) -> None:
+        self._api_key = Secret(key)
+
     def track(
         self,
         tokens_in: int = 0,
@@ -119,8 +123,11 @@ class TokenTally:
     def track_usage_data(self, usage: UsageData) -> UsageResponse:
         """Report one call, as `track` does; its `timestamp` is set to now where there is none."""
         counts = ("tokens_in", "tokens_out", "cache_read_input_tokens", "cache_creation_input_tokens")
-        if negative := [name for name in counts if getattr(usage, name) < 0]:
-            raise ValueError(f"{negative[0]} must not be negative")
+        for name in counts:
+            # Clients report cached tokens that there are none of as None.
+            setattr(usage, name, getattr(usage, name) or 0)
+            if getattr(usage, name) < 0:
+                raise ValueError(f"{name} must not be negative")
         if usage.timestamp is None:
             usage.timestamp = datetime.now(timezone.utc)
         receipt = _vendor.record(lambda: _event(usage)) if self.destinations.to_ledger else None
@@ -146,8 +153,8 @@ class TokenTally:
         except (TypeError, ValueError) as error:
             raise TokenTallyError(f"Request failed: the usage is not JSON: {error}") from error
         try:
-            status, _, _, content = _vendor.post(url, headers, body, self.timeout)
-        except TransferError as error:
+            status, answered, _, content = _vendor.post(url, headers, body, self.timeout)
+        except (TransferError, TypeError, ValueError) as error:
             raise TokenTallyError(f"Request failed: {error}") from error
         try:
             answer = json.loads(content)
@@ -159,7 +166,7 @@ class TokenTally:
         if status == _TOO_MANY:
             raise RateLimitError(known.get("error") or "Rate limit exceeded")
         if status >= _FAILURES:
-            raise TokenTallyError(f"Request failed: status {status} for url {url}")
+            raise TokenTallyError(f"Request failed: status {status} for url {answered}")
         if answer is not known:
             raise TokenTallyError("Request failed: the answer is no JSON object")
         return UsageResponse.from_dict(known)
@@ -169,6 +176,8 @@ def _event(usage: UsageData) -> dict[str, Any]:
     """A call as an event."""
     cached = usage.cache_read_input_tokens + usage.cache_creation_input_tokens
     metadata = dict(usage.metadata)
+    images = {name: getattr(usage, name) for name in ("credits", "resolution", "quality")}
+    ended = usage.timestamp or datetime.now(timezone.utc)
     return {
         "provider": usage.provider,
         "model": usage.model,
@@ -182,8 +191,9 @@ def _event(usage: UsageData) -> dict[str, Any]:
         "status": "success" if usage.error_message is None else "error",
         "feature": metadata.pop("feature", None) or metadata.pop("feature_name", None),
         "user": metadata.pop("user_id", None),
-        "tags": {name: value for name, value in metadata.items() if isinstance(value, (str, int, float))},
-        "started_at": usage.timestamp if usage.timestamp is None or usage.timestamp.tzinfo else usage.timestamp.astimezone(),
+        "tags": {name: value for name, value in {**metadata, **images}.items() if isinstance(value, (str, int, float))},
+        # It is set when the call has ended.
+        "started_at": ended.timestamp() - (usage.runtime_ms or 0) / 1000,
     }
 
 
@@ -207,7 +217,7 @@ class UsageContext:
         self.resolution: str | None = None
         self.quality: str | None = None
         self.response: UsageResponse | None = None
-        """The answer; `None` until the block ends, and where there was nothing to report."""
+        """The answer; `None` until the block ends, and where there was nothing to report. One that failed has no `success`."""
 
     def set_usage(
         self,
@@ -247,3 +257,4 @@ class UsageContext:
             )  # fmt: skip
         except Exception as failure:
             log.warning("taximeter could not report a call to TokenTally: %s", failure)
+            self.response = UsageResponse(success=False, record_id="", cost_usd=0.0)
