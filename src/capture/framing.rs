@@ -41,6 +41,11 @@ impl Framing {
         self != Self::Frames
     }
 
+    /// Whether a message is none, and nothing after it can be told apart.
+    pub(super) fn is_lost(self, message: &[u8]) -> bool {
+        self == Self::Frames && message.len() >= 4 && !is_frame_length(length_at(message, 0))
+    }
+
     /// Where the first message ends.
     pub(super) fn end(self, bytes: &[u8]) -> Option<usize> {
         match self {
@@ -70,10 +75,14 @@ fn length_at(bytes: &[u8], at: usize) -> Option<usize> {
     bytes.try_into().ok().map(|bytes| u32::from_be_bytes(bytes) as usize)
 }
 
-/// Where the first frame ends. One that is too short to be one takes the rest with it: nothing after it can be told apart.
+fn is_frame_length(length: Option<usize>) -> bool {
+    length.is_some_and(|length| length >= FRAME_START + FRAME_END)
+}
+
+/// Where the first frame ends. One that is too short to be one takes the rest with it.
 fn frame_end(bytes: &[u8]) -> Option<usize> {
     let total = length_at(bytes, 0)?;
-    if total < FRAME_START + FRAME_END {
+    if !is_frame_length(Some(total)) {
         return Some(bytes.len());
     }
     (bytes.len() >= total).then_some(total)

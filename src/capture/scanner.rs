@@ -189,6 +189,10 @@ impl Scanner {
             && let Some(length) = framing.end(&pending[from..])
         {
             let message = &pending[done..from + length];
+            if framing.is_lost(message) {
+                self.sight = Sight::Blind;
+                return;
+            }
             done = from + length;
             searched = done;
             let is_ours = !std::mem::take(&mut self.is_skipping) && self.event(&framing.data(message));
