@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from contextvars import ContextVar
 from types import AsyncGeneratorType, GeneratorType, TracebackType
 from typing import Any, Final
@@ -13,7 +13,7 @@ from typing import Any, Final
 from .. import _core, attribution
 from . import _claims
 
-__all__ = ["HEADER_PREFIX", "KEYWORD_PREFIX", "Call", "carried", "current_call", "without_own_headers"]
+__all__ = ["KEYWORD_PREFIX", "Call", "carried", "current_call", "drop_own_headers", "without_own_headers"]
 
 log = logging.getLogger("taximeter")
 
@@ -57,6 +57,12 @@ def without_own_headers(holder: Any, path: tuple[str, ...]) -> tuple[Any, dict[s
     if not own:
         return holder, own
     return ({**holder, path[0]: kept} if is_mapping else holder.model_copy(update={path[0]: kept})), own
+
+
+def drop_own_headers(headers: MutableMapping[str, Any]) -> None:
+    """Takes taximeter's headers out of those that are about to be sent."""
+    for name in [name for name in headers if name.lower().startswith(HEADER_PREFIX)]:
+        del headers[name]
 
 
 class Call:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from ._call import current_call
-from ._recorder import Admit, Recorder, Scanner, scanner_for
+from ._recorder import Admit, Recorder, Scanner, Watched, scanner_for
 
 if TYPE_CHECKING:
     from ..meter import Meter
@@ -26,7 +26,7 @@ def follow(
     response: Any,
     *,
     admit: Admit | None = None,
-    reader: Callable[..., Scanner] | None = None,
+    reader: Callable[[], Scanner] | None = None,
 ) -> None:
     """Watches one response from here to its end, and records one event then.
 
@@ -36,7 +36,7 @@ def follow(
         fields: What is known of the event; the response's own model and tier come before it.
         response: A response of `httpx` or `httpx2`, read or not.
         admit: Says of what was found whether it is an event.
-        reader: Makes who reads it, where the content type does not tell; is given whether it `is_gzip`.
+        reader: Makes who reads it, where the content type does not tell.
     """
     if response.status_code >= _ERRORS:
         return
@@ -47,13 +47,14 @@ def follow(
     is_stream = "event-stream" in content_type.lower()
     strips = call is not None and call.strips_usage and is_stream
     scanner: Scanner | None = None
-    is_gzip = encoding == "gzip"
+    # The one compression that the extension's scanner reads itself.
+    is_gzip = encoding == "gzip" and reader is None
     try:
         if reader is not None:
-            scanner = reader(is_gzip=is_gzip)
+            scanner = reader()
         else:
             scanner = scanner_for(meter, wire, fields["provider"], content_type, gzip=is_gzip, strip=strips)
-        if encoding not in {"identity", "gzip", ""}:
+        if not is_gzip and encoding not in {"identity", ""}:
             scanner = _Decoding(scanner, _decoder(response, encoding))
     except ValueError:  # neither JSON nor a stream of it: what it used is not said
         scanner = None
@@ -93,6 +94,7 @@ class _Decoding:
 
     def rest(self) -> None:
         self._show(self._decoder.flush())
+        self._inner.rest()
 
     def _show(self, decoded: bytes | Iterable[bytes]) -> None:
         """`httpx` gives bytes, `httpx2` pieces of them."""
@@ -103,21 +105,7 @@ class _Decoding:
         return self._inner.finish()
 
 
-class _Forwarding:
-    """Has what the stream it stands for has."""
-
-    def __init__(self, inner: Any, recorder: Recorder) -> None:
-        self._inner = inner
-        self._recorder = recorder
-
-    def __getattr__(self, name: str) -> Any:
-        # Copying and pickling ask an object that has nothing yet.
-        if name == "_inner":
-            raise AttributeError(name)
-        return getattr(self._inner, name)
-
-
-class _SyncTee(_Forwarding):
+class _SyncTee(Watched):
     def __iter__(self) -> Iterator[bytes]:
         with self._recorder:
             for data in self._inner:
@@ -133,7 +121,7 @@ class _SyncTee(_Forwarding):
             self._recorder.finish()
 
 
-class _AsyncTee(_Forwarding):
+class _AsyncTee(Watched):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         with self._recorder:
             async for data in self._inner:

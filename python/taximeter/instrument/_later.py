@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import threading
-import zlib
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -96,18 +95,15 @@ def follow_fetched(meter: Meter, wire: str, provider: str, response: Any) -> Non
 class _Rows:
     """Reads the results of a batch, one in each line, and records each as it passes: there may be 100,000."""
 
-    def __init__(self, meter: Meter, fields: Mapping[str, Any], batch: str, *, is_gzip: bool) -> None:
+    def __init__(self, meter: Meter, fields: Mapping[str, Any], batch: str) -> None:
         self._meter = meter
         self._fields = fields
         self._batch = batch
         self._scope = attribution.current()
         self._line = b""
-        # The window that reads the gzip format.
-        self._decoder = zlib.decompressobj(31) if is_gzip else None
 
     def feed(self, data: bytes) -> None:
-        plain = data if self._decoder is None else self._decoder.decompress(data)
-        *lines, self._line = (self._line + plain).split(b"\n")
+        *lines, self._line = (self._line + data).split(b"\n")
         for line in lines:
             self._record(line)
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from .. import _core, attribution
 from . import _claims
 from ._call import Call
-from ._shims import attempt
+from ._shims import Forwarding, attempt
 
 if TYPE_CHECKING:
     from ..meter import Meter
 
-__all__ = ["Recorder", "Scanner", "recorded", "recorded_async", "scanner_for"]
+__all__ = ["Admit", "Recorder", "Scanner", "Watched", "recorded", "recorded_async", "scanner_for"]
 
 log = logging.getLogger("taximeter")
 
@@ -157,6 +157,14 @@ class Recorder:
             outcome["status"] = "error"
             outcome["error"] = error
         return outcome
+
+
+class Watched(Forwarding):
+    """A stream that a recorder sees."""
+
+    def __init__(self, inner: Any, recorder: Recorder) -> None:
+        super().__init__(inner)
+        self._recorder = recorder
 
 
 _END: Final = object()

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 from ._call import Call, carried
 
-__all__ = ["after", "attempt", "before", "put", "shim", "shim_all"]
+__all__ = ["Forwarding", "after", "attempt", "before", "put", "shim", "shim_all"]
 
 log = logging.getLogger("taximeter")
 
@@ -19,6 +19,19 @@ _MARK: Final = "__taximeter__"
 Made = TypeVar("Made")
 Prepare = Callable[[Any, Call], None]
 """Is shown the object a method is called on, and the call, before the method runs."""
+
+
+class Forwarding:
+    """Has what the object has that it stands for."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        # Copying and pickling ask an object that has nothing yet.
+        if name == "_inner":
+            raise AttributeError(name)
+        return getattr(self._inner, name)
 
 
 def put(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
@@ -59,11 +72,8 @@ def shim(
     """
 
     def carry_guarded(result: Any, call: Call) -> Any:
-        try:
-            return carry(result, call)
-        except Exception:
-            log.debug("taximeter could not follow a call", exc_info=True)
-            return result
+        ours = attempt(carry, result, call)
+        return result if ours is None else ours
 
     def make(original: Any) -> Any:
         def prepared(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:

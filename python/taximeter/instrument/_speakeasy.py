@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from . import _binding, _http, _later
-from ._call import HEADER_PREFIX, current_call
+from ._call import current_call, drop_own_headers
 from ._hosts import provider_of
 from ._shims import after
 
@@ -56,9 +56,7 @@ def hook_base(
 
 def _strip_headers(_client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Takes taximeter's headers out of every request, also of methods without a shim."""
-    headers = (kwargs.get("request") or args[1]).headers
-    for name in [name for name in headers if name.lower().startswith(HEADER_PREFIX)]:
-        del headers[name]
+    drop_own_headers((kwargs.get("request") or args[1]).headers)
 
 
 def _resource(path: str) -> str:

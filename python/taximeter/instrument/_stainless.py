@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from . import _binding, _http, _later
 from ._binding import Family
-from ._call import HEADER_PREFIX, KEYWORD_PREFIX, Call, carried
+from ._call import KEYWORD_PREFIX, Call, carried, drop_own_headers
 from ._hosts import includes_usage_safely, provider_of
 from ._shims import after, before, shim
 
@@ -145,15 +145,12 @@ def _mark_copy(client: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], 
 
 def _strip_headers(_client: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], headers: Any) -> None:
     """Takes taximeter's headers out of every request, also of methods without a shim and of a client's default headers."""
-    for name in [name for name in headers if name.lower().startswith(HEADER_PREFIX)]:
-        del headers[name]
+    drop_own_headers(headers)
 
 
 def _strip_defaults(resource: Any, _call: Call) -> None:
     """Takes taximeter's headers out of a client's own: a socket's are put together in another way than those of requests."""
-    headers = resource._client._custom_headers  # noqa: SLF001 - public under no other name
-    for name in [name for name in headers if name.lower().startswith(HEADER_PREFIX)]:
-        del headers[name]
+    drop_own_headers(resource._client._custom_headers)  # noqa: SLF001 - public under no other name
 
 
 def _strip_body(_client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from . import _binding
 from ._binding import Family
 from ._call import Call
-from ._recorder import Recorder, recorded, recorded_async, scanner_for
+from ._recorder import Recorder, Watched, recorded, recorded_async, scanner_for
 from ._shims import attempt, put
 
 if TYPE_CHECKING:
@@ -117,26 +117,12 @@ def _follow(stream: Any, recorder: Recorder, show: Callable[[Any], bytes]) -> No
     stream._event_generator = watched(generator, lambda: recorder, show)  # noqa: SLF001
 
 
-class _Watched:
-    """Has what the stream has that it stands for."""
-
-    def __init__(self, raw: Any, recorder: Recorder) -> None:
-        self._raw = raw
-        self._recorder = recorder
-
-    def __getattr__(self, name: str) -> Any:
-        # Copying and pickling ask an object that has nothing yet.
-        if name == "_raw":
-            raise AttributeError(name)
-        return getattr(self._raw, name)
-
-
-class _AioRead(_Watched):
+class _AioRead(Watched):
     """The content of an asynchronous body: what is read of it, a recorder sees."""
 
     async def read(self, *args: Any, **kwargs: Any) -> bytes:
         try:
-            data: bytes = await self._raw.read(*args, **kwargs)
+            data: bytes = await self._inner.read(*args, **kwargs)
         except BaseException as error:
             self._recorder.finish(type(error))
             raise
@@ -146,18 +132,18 @@ class _AioRead(_Watched):
         return data
 
 
-class _Read(_Watched):
+class _Read(Watched):
     """The raw stream of a body: what is read of it, a recorder sees."""
 
     def __iter__(self) -> Iterator[bytes]:
-        for line in self._raw:
+        for line in self._inner:
             self._recorder.feed(line)
             yield line
         self._recorder.finish()
 
     def read(self, *args: Any, **kwargs: Any) -> bytes:
         try:
-            data: bytes = self._raw.read(*args, **kwargs)
+            data: bytes = self._inner.read(*args, **kwargs)
         except BaseException as error:
             self._recorder.finish(type(error))
             raise
@@ -167,7 +153,7 @@ class _Read(_Watched):
         return data
 
     def readinto(self, buffer: Any) -> int:
-        count: int = self._raw.readinto(buffer)
+        count: int = self._inner.readinto(buffer)
         self._recorder.feed(bytes(memoryview(buffer)[:count]))
         if not count:
             self._recorder.finish()
@@ -175,7 +161,7 @@ class _Read(_Watched):
 
     def close(self) -> None:
         try:
-            self._raw.close()
+            self._inner.close()
         finally:
             self._recorder.finish()
 

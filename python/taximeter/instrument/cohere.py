@@ -14,7 +14,7 @@ from . import _binding, _http
 from ._binding import Family
 from ._call import Call, without_own_headers
 from ._hosts import provider_of
-from ._shims import after, attempt, put, shim, shim_all
+from ._shims import Forwarding, after, attempt, put, shim, shim_all
 
 if TYPE_CHECKING:
     from ..meter import Meter
@@ -88,17 +88,8 @@ def _hook_clients(module: ModuleType) -> None:
     put(module.AsyncHttpClient, "stream", _streamed_async)
 
 
-class _Carrying:
+class _Carrying(Forwarding):
     """An executor whose threads work in the context of who gave them their work, as `embed` does for its batches."""
-
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
-
-    def __getattr__(self, name: str) -> Any:
-        # Copying and pickling ask an object that has nothing yet.
-        if name == "_inner":
-            raise AttributeError(name)
-        return getattr(self._inner, name)
 
     def map(self, function: Callable[..., Any], *items: Any, **options: Any) -> Any:
         context = copy_context()

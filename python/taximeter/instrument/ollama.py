@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from . import _binding, _http
 from ._binding import Family
-from ._call import HEADER_PREFIX, current_call
+from ._call import current_call, drop_own_headers
 from ._recorder import Recorder, recorded, recorded_async, scanner_for
 from ._shims import after, put, shim_all
 
@@ -74,9 +74,7 @@ def _recorder(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> 
 
 def _strip_headers(client: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], _result: object) -> None:
     """Takes taximeter's headers out of those that a client is made with; one call has none of its own."""
-    headers = client._client.headers  # noqa: SLF001 - public under no other name
-    for name in [name for name in headers if name.lower().startswith(HEADER_PREFIX)]:
-        del headers[name]
+    drop_own_headers(client._client.headers)  # noqa: SLF001 - public under no other name
 
 
 def _requested(original: Any) -> Any:
