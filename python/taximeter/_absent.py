@@ -24,6 +24,7 @@ __all__ = [
     "__version__",
     "check_catalog",
     "check_overrides",
+    "cloud",
     "embedded_catalog",
     "encoding",
     "encoding_of",
@@ -35,7 +36,7 @@ __all__ = [
 
 UNITS: Final[dict[str, tuple[int, list[str]]]] = {}
 REASON: Final = "subinterpreter"
-REFUSALS: Final = ("missing_provider", "missing_model", "invalid_usage", "no_space")
+REFUSALS: Final = ("missing_provider", "missing_model", "invalid_usage", "no_space", "too_large")
 REMARKS: Final = (
     "given_up", "invalid_text", "invalid_time", "invalid_cost", "unknown_unit", "truncated", "unreadable_usage",
     "contradictory_usage", "usage_interrupted", "usage_malformed", "usage_not_json", "usage_unreported", "unreadable_catalog",
@@ -94,6 +95,14 @@ class Meter:
             log.warning("taximeter records nothing in a subinterpreter; such calls are only counted in stats()")
         return Receipt()
 
+    def post(self, path: str, body: Any, *, before: Any = None) -> Receipt:
+        """Count a request, as `track` does an event."""
+        return self.track()
+
+    def take_answers(self) -> list[Any]:
+        """There are none."""
+        return []
+
     def flush(self, timeout: float) -> tuple[int, int, int]:
         """Nothing was delivered and nothing waits."""
         return 0, 0, self._refused
@@ -151,6 +160,7 @@ registered_for: Callable[..., Any] = _refuse
 unknown_model: Callable[..., Any] = _refuse
 check_catalog: Callable[..., Any] = _refuse
 embedded_catalog: Callable[..., Any] = _refuse
+cloud: Callable[..., Any] = _refuse
 
 
 def normalize_usage(report: str, family: str | None = None, provider: str | None = None) -> tuple[dict[str, Any], None]:

@@ -86,7 +86,7 @@ class Meter:
         enabled: bool,
         state_dir: str | PathLike[str] | None,
         ledger: str | PathLike[str] | None,
-        remotes: Sequence[tuple[str, Sequence[tuple[str, str]], bool, float, bytes | None]],
+        remotes: Sequence[dict[str, Any]],
         backend: str,
         budget: int | None,
         max_age: float | None,
@@ -171,6 +171,27 @@ class Meter:
 
         Returns:
             The event's id and cost.
+        """
+    def post(self, path: str, body: Any, *, before: tuple[str, Any] | None = None) -> Receipt:
+        """Record a request for a service with a wire of its own, to be made until the service has taken it.
+
+        Args:
+            path: What is put after the service's URL.
+            body: What JSON is made of.
+            before: Another such pair, asked before, whose refusal does not matter.
+
+        Returns:
+            The request's id, and no cost; false if it was not recorded, which is counted.
+
+        Raises:
+            ValueError: there is a number that JSON does not have.
+            TypeError: there is something else that it does not have.
+        """
+    def take_answers(self) -> list[tuple[bytes, int | None, bytes]]:
+        """What destinations whose answers are kept answered since this was asked last: the last 1,000, the oldest first.
+
+        Returns:
+            The request's body, the status (`None` where there was no answer), and the answer's body or why there is none.
         """
     def flush(self, timeout: float) -> tuple[int, int, int]: ...
     def close(self, timeout: float) -> tuple[int, int, int]: ...
@@ -311,6 +332,13 @@ class Encoding:
 
     def decode_bytes(self, tokens: Sequence[int]) -> bytes:
         """The bytes of tokens, which need not be UTF-8."""
+
+def cloud(aws: str, azure: str, gcp: str) -> tuple[str, str | None]:
+    """The cloud that this machine is in, asked of these base URLs; takes a second at most.
+
+    Returns:
+        `aws`, `azure`, `gcp` or `on-prem`, and the machine's id there. An answer counts only in the cloud's own form.
+    """
 
 def encoding(name: str) -> Encoding:
     """The embedded encoding of a name, which is loaded when it is asked for first.

@@ -95,10 +95,16 @@ class Destination:
         """The URL without its query, by which its cursor is known. Not to be shown."""
         return self._url.reveal().partition("?")[0]
 
-    def to_core(self) -> tuple[str, list[tuple[str, str]], bool, float, bytes | None]:
-        """As the core takes it: URL, headers, whether clear text is allowed, seconds a request may take, and certificates in PEM."""
-        headers = [(name, value.reveal()) for name, value in self._headers.items()]
-        return self._url.reveal(), headers, self.allow_http, self.timeout, self._ca
+    def to_core(self) -> dict[str, Any]:
+        """As the core takes it."""
+        return {
+            "url": self._url.reveal(),
+            "headers": [(name, value.reveal()) for name, value in self._headers.items()],
+            "allow_http": self.allow_http,
+            "timeout": self.timeout,
+            "ca": self._ca,
+            "wire": None,
+        }
 
     def __repr__(self) -> str:
         return f"Destination({self.host!r}, headers={sorted(self._headers)})"

@@ -43,6 +43,7 @@ _RULES: Final = {
     "invalid_cost": "a cost is a decimal from 0 with at most 24 places; the computed one stands for it",
     "unknown_unit": "not a unit of usage; it is left out",
     "no_space": "the journal is full; the event is lost",
+    "too_large": "a request of more than 48 KiB is not recorded",
     "given_up": "the oldest events that waited for a destination were given up, for their age or because the journal is full",
     "truncated": "texts over 512 bytes are cut, tags over 64 or 12 KiB are left out",
     "unreadable_usage": "not a usage that is understood; the event is recorded without usage",
@@ -115,6 +116,12 @@ class Meter:
         self._prepare()
         self.configure(given)
 
+    def beside(self, destination: Destination) -> Meter:
+        """Another meter with this one's settings as they are now, but for where its events go."""
+        # Attribution is in the events of services that have a wire of their own.
+        kept = {name: self._given[name] for name in ("state_dir", "enabled", "debug", "backend", "budget_mb") if name in self._given}
+        return Meter(destination=destination, **kept)
+
     @classmethod
     def unconfigured(cls) -> Meter:
         """A meter that reads its settings when its first event comes."""
@@ -127,6 +134,8 @@ class Meter:
         """The settings in force; `None` before they were needed."""
         self._given: dict[str, Any] = {}
         self._warned: dict[str, float] = {}
+        self.exit_seconds = 0.0
+        """How long an exiting program waits at least for delivery."""
         self.refresher: Refresher | None = None
         """Keeps the prices up to date, for those who ask for it."""
         this = weakref.ref(self)
@@ -427,7 +436,7 @@ def _close_at_exit(reference: weakref.ref[Meter]) -> None:
     if meter is not None:
         tier = meter.stats().get("tier")
         if tier is not None:
-            meter.close(EXIT_SECONDS_IN_MEMORY if tier == "memory" else EXIT_SECONDS)
+            meter.close(max(meter.exit_seconds, EXIT_SECONDS_IN_MEMORY if tier == "memory" else EXIT_SECONDS))
 
 
 class Measurement:

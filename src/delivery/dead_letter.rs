@@ -20,9 +20,7 @@ use crate::event::UsageEvent;
 use crate::event::binary::decode;
 use crate::event::json::time_text;
 use crate::event::limits::cut;
-use crate::journal::{
-    self, Backend, Journal, append_private, check_private_dir, create_private_dir, is_linked, unix_ns,
-};
+use crate::journal::{append_private, check_private_dir, create_private_dir, is_linked, unix_ns};
 
 /// Bytes of dead letters of one destination; what comes after is dropped, and counted so.
 const LARGEST: u64 = 16 << 20;
@@ -44,6 +42,9 @@ struct Letter<'a> {
     status: u16,
     reason: &'a str,
     event: &'a UsageEvent<'a>,
+    /// Of an event that is a request, its body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<&'a str>,
     record: String,
 }
 
@@ -76,7 +77,8 @@ impl DeadLetters {
             return Ok(false);
         }
         let (reason, record) = (cut(reason, LONGEST_REASON), BASE64.encode(record));
-        let letter = Letter { at: time_text(unix_ns()), destination, status, reason: &reason, event, record };
+        let body = event.requests.last().map(|request| request.body);
+        let letter = Letter { at: time_text(unix_ns()), destination, status, reason: &reason, event, body, record };
         let mut line = serde_json::to_vec(&letter)?;
         line.push(b'\n');
         if let Some(dir) = path.parent() {
@@ -93,7 +95,7 @@ impl DeadLetters {
 }
 
 /// Opens a file of letters, and locks it until it is closed.
-fn locked(path: &Path, patience: Duration) -> io::Result<File> {
+pub(super) fn locked(path: &Path, patience: Duration) -> io::Result<File> {
     let deadline = Instant::now() + patience;
     loop {
         let file = append_private(path)?;
@@ -189,22 +191,7 @@ fn put_back(state: &Path, path: &Path, destination: &str) -> io::Result<u64> {
     if records.is_empty() {
         return Ok(0);
     }
-    let journal = Journal::open(journal::Settings {
-        root: Some(state.join("journal")),
-        // Nobody's budget: the letters are on this disk already, and leave it as soon as they are in the journal.
-        budget: Some(u64::MAX),
-        backend: Backend::Written,
-        destinations: vec![destination.to_owned()],
-    });
-    let is_written = records.iter().all(|record| {
-        journal.append(unix_ns(), |out, _| out.extend_from_slice(record)).is_ok()
-            && journal.tier() != journal::Tier::Memory
-    });
-    journal.close();
-    journal.finish(!is_written);
-    if !is_written {
-        return Err(io::Error::new(io::ErrorKind::StorageFull, "the journal cannot take them"));
-    }
+    super::put_back::put_back(state, destination, &records, |record, out, _| out.extend_from_slice(record))?;
     // They are in the journal: from here on they come twice at worst, and a destination tells them by their id.
     if rest.is_empty() {
         std::fs::remove_file(path)?;

@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
 use super::backoff::Backoff;
-use super::remote::{self, Feed, Remote, Step, Urgency};
+use super::remote::{Feed, Remote, Step, Urgency};
 use super::sender::BATCH_BYTES;
 use super::shared::{Shared, lock};
 use super::work::Source;
@@ -92,6 +92,14 @@ impl Lane {
 
     pub(super) fn awaits_foreign(&self) -> bool {
         matches!(&self.outlet, Outlet::Remote(remote) if remote.awaits_foreign())
+    }
+
+    /// Whether events came out of its fallback since this was asked last.
+    pub(super) fn has_recovered(&mut self) -> bool {
+        match &mut self.outlet {
+            Outlet::Remote(remote) => remote.has_recovered(),
+            Outlet::Local(_) => false,
+        }
     }
 
     pub(super) fn drop_foreign(&mut self) {
@@ -184,10 +192,10 @@ impl Foreign {
     }
 
     /// The next batch for a lane.
-    fn read(&mut self, index: usize) -> Option<Batch> {
+    fn read(&mut self, index: usize, bytes: usize) -> Option<Batch> {
         let tails = self.tails.get_mut(index)?;
         while let Some(tail) = tails.front() {
-            let batch = tail.read(remote::BATCH_BYTES);
+            let batch = tail.read(bytes);
             let is_readable = batch.payloads().all(is_known_version);
             if tail.moves(&batch) && is_readable {
                 return Some(batch);
@@ -226,19 +234,21 @@ struct LaneFeed<'a> {
     tail: &'a Tail,
     foreign: Option<&'a mut Foreign>,
     index: usize,
+    /// Most bytes of a batch.
+    bytes: usize,
 }
 
 impl Feed for LaneFeed<'_> {
     fn oldest(&mut self) -> Batch {
-        self.journal.map(|journal| self.tail.read(journal, remote::BATCH_BYTES)).unwrap_or_default()
+        self.journal.map(|journal| self.tail.read(journal, self.bytes)).unwrap_or_default()
     }
 
     fn newest(&mut self) -> Option<Batch> {
-        self.tail.read_newest(self.journal?, remote::BATCH_BYTES)
+        self.tail.read_newest(self.journal?, self.bytes)
     }
 
     fn foreign(&mut self) -> Option<Batch> {
-        self.foreign.as_mut()?.read(self.index)
+        self.foreign.as_mut()?.read(self.index, self.bytes)
     }
 
     fn rotate(&mut self) {
@@ -259,6 +269,7 @@ pub(super) fn remote_pass(
 ) -> (bool, bool) {
     let Outlet::Remote(remote) = &mut lane.outlet else { return (false, true) };
     let mut moved = false;
+    let bytes = remote.manner().batch_bytes;
     if urgency != Urgency::None && remote.source() == Some(Source::Foreign) && !is_read(shared, &mut lane.tail) {
         // Somebody waits for this process's events: those that others left wait for them.
         remote.park_foreign();
@@ -266,8 +277,13 @@ pub(super) fn remote_pass(
     loop {
         // A copy, so that `stats()` does not wait for a body to be written; only this thread writes it.
         let mut stats = lock(&shared.stats)[index].clone();
-        let mut feed =
-            LaneFeed { journal: Some(&shared.journal), tail: &lane.tail, foreign: foreign.as_deref_mut(), index };
+        let mut feed = LaneFeed {
+            journal: Some(&shared.journal),
+            tail: &lane.tail,
+            foreign: foreign.as_deref_mut(),
+            index,
+            bytes,
+        };
         let urgency = if moved { urgency.min(Urgency::Known) } else { urgency };
         let step = remote.step(&network.runtime, &network.done, &mut stats, urgency, &mut feed);
         match &step {
@@ -341,16 +357,18 @@ pub(super) fn local_pass(shared: &Shared, lane: &mut Lane, index: usize) -> (boo
 /// A record that a later version wrote is a failure: that version is to deliver it.
 fn bring(destination: &mut dyn Destination, batch: &Batch) -> Result<(Delivered, u64), Failure> {
     let mut events = Vec::with_capacity(batch.len());
+    let mut others = 0;
     for payload in batch.payloads() {
         match decode(payload) {
-            Ok(event) => events.push(event),
+            Ok(event) if event.is_usage() => events.push(event),
+            Ok(_) => others += 1,
             Err(error @ DecodeError::Version(_)) => {
                 return Err(Failure { reason: error.to_string(), retry_after: None });
             }
             Err(DecodeError::Truncated | DecodeError::Text) => {}
         }
     }
-    let unreadable = (batch.len() - events.len()) as u64;
+    let unreadable = (batch.len() - events.len() - others) as u64;
     let delivered = if events.is_empty() { Delivered::default() } else { destination.deliver(&events)? };
     Ok((delivered, unreadable))
 }
@@ -452,9 +470,10 @@ fn drain_remote(
     stats: &mut DestinationStats,
 ) -> bool {
     let Outlet::Remote(remote) = &mut lane.outlet else { return true };
+    let bytes = remote.manner().batch_bytes;
     let mut deadline = Instant::now() + DRAIN_WAIT;
     while Instant::now() < deadline {
-        let mut feed = LaneFeed { journal: None, tail: &lane.tail, foreign: Some(foreign), index };
+        let mut feed = LaneFeed { journal: None, tail: &lane.tail, foreign: Some(foreign), index, bytes };
         match remote.step(&network.runtime, &network.done, stats, Urgency::Known, &mut feed) {
             Step::Done(batch, _) => {
                 foreign.advance(index, &batch);

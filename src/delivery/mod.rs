@@ -3,13 +3,17 @@
 //! It is made by the first event and never touches Python. It reads with one cursor for each destination, so that one that is down
 //! delays no other, and adopts the journals of processes that died. A second thread keeps the journal's pages ready.
 
+mod answers;
 mod backoff;
+mod cloud;
 mod dead_letter;
 mod exchange;
+mod fallback;
 mod lane;
 mod local;
 mod piece;
 mod policy;
+mod put_back;
 mod remote;
 mod sender;
 mod shared;
@@ -19,11 +23,13 @@ mod work;
 
 use std::time::Duration;
 
+pub use answers::{Answered, Answers};
+pub use cloud::find_now as find_cloud;
 pub use dead_letter::{drop_dead_letters, retry_dead_letters};
 pub use exchange::{Exchange, ExchangeError, Response};
 pub use lane::{Outlet, drain_foreign};
 pub use local::LedgerDestination;
-pub use remote::Remote;
+pub use remote::{Remote, RemoteSettings};
 pub use sender::{Flushed, Sender};
 pub use stats::DestinationStats;
 pub use transport::{Address, AddressError};

@@ -9,7 +9,7 @@ use flate2::write::GzEncoder;
 use crate::event::UsageEvent;
 use crate::event::binary::decode;
 use crate::journal::Batch;
-use crate::protocol::Protocol;
+use crate::protocol::{Post, Protocol};
 
 /// Bytes of a body before compression: several collectors' own limit is a megabyte.
 const MOST_BYTES: usize = 1_000_000;
@@ -25,8 +25,12 @@ pub(super) struct Piece {
     pub(super) sent: u64,
     /// Events that are not in it because they waited too long.
     pub(super) expired: u64,
+    /// Events that are not for this destination.
+    pub(super) others: u64,
     pub(super) server_errors: u32,
     pub(super) timeouts: u32,
+    /// Requests that brought nothing.
+    pub(super) attempts: u32,
     /// How many pieces had been accepted when this one, or the one it was cut from, first failed.
     pub(super) accepted_before: Option<u64>,
     pub(super) was_retried_at_once: bool,
@@ -35,7 +39,8 @@ pub(super) struct Piece {
 /// What is sent.
 #[derive(Clone)]
 pub(super) struct Body {
-    pub(super) bytes: Vec<u8>,
+    /// One after the other.
+    pub(super) posts: Vec<Post>,
     pub(super) is_gzip: bool,
 }
 
@@ -56,8 +61,10 @@ impl Piece {
             body: None,
             sent: 0,
             expired: 0,
+            others: 0,
             server_errors: 0,
             timeouts: 0,
+            attempts: 0,
             accepted_before: None,
             was_retried_at_once: false,
         }
@@ -82,16 +89,17 @@ impl Piece {
 
     /// Events of it that are no events.
     pub(super) fn unreadable(&self) -> u64 {
-        self.events.len() as u64 - self.sent - self.expired
+        self.events.len() as u64 - self.sent - self.expired - self.others
     }
 
     /// Writes its body, with those events that were tracked since a time, in nanoseconds since the Unix epoch.
     pub(super) fn write(mut self, batch: &Batch, protocol: &dyn Protocol, since: u64, is_plain: bool) -> Written {
         let mut events: Vec<UsageEvent<'_>> = Vec::with_capacity(self.events.len());
-        self.expired = 0;
+        (self.expired, self.others) = (0, 0);
         let records = batch.payloads().zip(batch.appended_at()).skip(self.events.start).take(self.events.len());
         for (payload, at) in records {
             match decode(payload) {
+                Ok(event) if !protocol.takes(&event) => self.others += 1,
                 Ok(_) if at < since => self.expired += 1,
                 Ok(event) => events.push(event),
                 Err(_) => {}
@@ -101,27 +109,28 @@ impl Piece {
         if events.is_empty() {
             return Written::Empty(self);
         }
-        let mut bytes = Vec::new();
-        protocol.encode(&events, &mut bytes);
-        if bytes.len() > MOST_BYTES && self.events.len() > 1 {
-            let parts = bytes.len().div_ceil(MOST_BYTES);
+        let posts = protocol.encode(&events);
+        let length: usize = posts.iter().map(|post| post.body.len()).sum();
+        if length > MOST_BYTES && self.events.len() > 1 {
+            let parts = length.div_ceil(MOST_BYTES);
             let ceiling = self.events.len().div_ceil(parts).min(self.events.len() - 1);
             let rest = self.split_off(ceiling);
             return Written::Cut(std::iter::once(self).chain(rest).collect());
         }
-        self.body = Some(if is_plain { Body { bytes, is_gzip: false } } else { compressed(bytes) });
+        self.body = Some(if is_plain { Body { posts, is_gzip: false } } else { compressed(posts) });
         Written::Ready(self)
     }
 }
 
-fn compressed(bytes: Vec<u8>) -> Body {
-    if bytes.len() < COMPRESSED_FROM {
-        return Body { bytes, is_gzip: false };
+fn compressed(posts: Vec<Post>) -> Body {
+    let [Post { path, body }] = &posts[..] else { return Body { posts, is_gzip: false } };
+    if body.len() < COMPRESSED_FROM {
+        return Body { posts, is_gzip: false };
     }
-    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::fast());
-    match encoder.write_all(&bytes).and_then(|()| encoder.finish()) {
-        Ok(packed) => Body { bytes: packed, is_gzip: true },
-        Err(_) => Body { bytes, is_gzip: false },
+    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
+    match encoder.write_all(body).and_then(|()| encoder.finish()) {
+        Ok(packed) => Body { posts: vec![Post { path: path.clone(), body: packed }], is_gzip: true },
+        Err(_) => Body { posts, is_gzip: false },
     }
 }
 
@@ -141,7 +150,7 @@ mod tests {
         let halves = piece.halves().map(|half| half.events);
         assert_eq!(halves, [2253..2500, 2007..2253]);
         // What is to be sent again with the same bytes stays whole.
-        piece.body = Some(Body { bytes: Vec::new(), is_gzip: false });
+        piece.body = Some(Body { posts: Vec::new(), is_gzip: false });
         assert!(piece.split_off(10).is_none());
     }
 }

@@ -14,7 +14,6 @@ const LONGEST: Duration = Duration::from_mins(1);
 const OPENS_AT: u32 = 5;
 /// How often a paused destination is asked whether it is mended.
 const PAUSE: Duration = Duration::from_mins(5);
-const MOST_AT_ONCE: u32 = 4;
 /// Successes in a row for one request more at once.
 const GROWS_AFTER: u32 = 10;
 /// What one retry costs of the budget that successes fill: at most one request in ten is a retry while the breaker is closed.
@@ -26,6 +25,8 @@ pub(super) struct Policy {
     failures: u32,
     successes: u32,
     at_once: u32,
+    /// That many requests at once, and no more.
+    most_at_once: u32,
     /// Filled by successes and used up by retries.
     credit: u32,
     /// Not before this, unless somebody is waiting.
@@ -35,21 +36,20 @@ pub(super) struct Policy {
     is_paused: bool,
 }
 
-impl Default for Policy {
-    fn default() -> Self {
+impl Policy {
+    pub(super) fn new(most_at_once: u32) -> Self {
         Self {
             failures: 0,
             successes: 0,
             at_once: 1,
+            most_at_once,
             credit: MOST_CREDIT,
             backoff: None,
             asked: None,
             is_paused: false,
         }
     }
-}
 
-impl Policy {
     pub(super) fn is_waiting(&self, now: Instant) -> bool {
         [self.backoff, self.asked].into_iter().flatten().any(|until| now < until)
     }
@@ -72,7 +72,8 @@ impl Policy {
         // After an outage, whose failures were no retries of a healthy destination, there is enough for one.
         let least = if self.failures >= OPENS_AT { RETRY_COST } else { 0 };
         let credit = (self.credit + 1).clamp(least, MOST_CREDIT);
-        *self = Self { successes, at_once: grown.min(MOST_AT_ONCE), credit, asked, ..Self::default() };
+        *self =
+            Self { successes, at_once: grown.min(self.most_at_once), credit, asked, ..Self::new(self.most_at_once) };
     }
 
     fn is_open(&self) -> bool {
@@ -116,10 +117,12 @@ impl Policy {
 mod tests {
     use super::*;
 
+    const MOST_AT_ONCE: u32 = 4;
+
     #[test]
     fn waits_are_jittered_bounded_and_ended_by_a_flush() {
         let now = Instant::now();
-        let mut policy = Policy::default();
+        let mut policy = Policy::new(MOST_AT_ONCE);
         for _ in 0..100 {
             policy.fail(now, None, false);
             assert!(!policy.is_waiting(now + LONGEST));
@@ -135,7 +138,7 @@ mod tests {
     fn more_than_one_retry_in_ten_opens_the_breaker_until_successes_pay_for_them() {
         let now = Instant::now();
         let times_open = |successes_per_failure: u32| {
-            let mut policy = Policy::default();
+            let mut policy = Policy::new(MOST_AT_ONCE);
             let round = |_: &u32| {
                 policy.fail(now, None, false);
                 let is_open = policy.state() == "open";
@@ -155,7 +158,7 @@ mod tests {
         let minute = Duration::from_mins(1);
         let mut seconds = [0; 7];
         for _ in 0..1000 {
-            let mut policy = Policy::default();
+            let mut policy = Policy::new(MOST_AT_ONCE);
             policy.fail(now, Some(minute), true);
             assert!(policy.is_waiting(now + minute));
             let first = (0..7).find(|second| !policy.is_waiting(now + minute + Duration::from_secs(second + 1)));
@@ -168,14 +171,14 @@ mod tests {
     #[test]
     fn what_the_destination_asks_for_stands_whoever_is_waiting() {
         let now = Instant::now();
-        let mut policy = Policy::default();
+        let mut policy = Policy::new(MOST_AT_ONCE);
         policy.fail(now, Some(Duration::from_secs(9)), true);
         policy.hurry();
         policy.succeed();
         policy.fail(now, Some(Duration::ZERO), true);
         policy.hurry();
         assert!(policy.is_waiting(now + Duration::from_secs(9)) && !policy.is_waiting(now + Duration::from_secs(10)));
-        let mut paused = Policy::default();
+        let mut paused = Policy::new(MOST_AT_ONCE);
         paused.pause(now);
         paused.hurry();
         assert!(paused.is_waiting(now + PAUSE) && paused.state() == "paused");
@@ -183,7 +186,7 @@ mod tests {
 
     #[test]
     fn requests_at_once_grow_slowly_and_are_halved() {
-        let mut policy = Policy::default();
+        let mut policy = Policy::new(MOST_AT_ONCE);
         for _ in 0..100 {
             policy.succeed();
         }

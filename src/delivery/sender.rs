@@ -244,6 +244,9 @@ impl Work {
             if lock(&self.shared.control).is_stopping {
                 return self.stop();
             }
+            if self.lanes.iter_mut().any(Lane::has_recovered) {
+                self.next_adoption = Instant::now();
+            }
             if Instant::now() >= self.next_adoption {
                 self.adopt();
             }

@@ -43,6 +43,8 @@ pub struct DestinationStats {
     pub unreadable: u64,
     /// Events that it refused for good in an answer that accepted the rest.
     pub rejected: u64,
+    /// Events that it did not take in time, in its fallback's files until it takes others.
+    pub fallback: u64,
     /// Events that it refused for good, now in the dead letters.
     pub dead: u64,
     /// Events that it refused for good, for which the dead letters had no room.

@@ -18,7 +18,7 @@ use crate::event::UsageEvent;
 use crate::event::binary::encode;
 use crate::event::id::id_text;
 use crate::journal::{Backend, Batch, Foreigners, Journal, Settings};
-use crate::protocol::{Answer, CloudEvents, Protocol, Verdict};
+use crate::protocol::{Answer, CloudEvents, Post, Protocol, Verdict};
 
 /// What the collector does with one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -352,16 +352,16 @@ proptest! {
 struct Partial;
 
 impl Protocol for Partial {
-    fn encode(&self, events: &[UsageEvent<'_>], body: &mut Vec<u8>) {
-        CloudEvents.encode(events, body);
+    fn encode(&self, events: &[UsageEvent<'_>]) -> Vec<Post> {
+        CloudEvents.encode(events)
     }
 
     fn content_type(&self) -> &'static str {
         CloudEvents.content_type()
     }
 
-    fn verdict(&self, answer: &Answer<'_>) -> Verdict {
-        match CloudEvents.verdict(answer) {
+    fn verdict(&self, answer: &Answer<'_>, sent: u64) -> Verdict {
+        match CloudEvents.verdict(answer, sent) {
             Verdict::Accepted { .. } => Verdict::Accepted { rejected: 1 },
             other => other,
         }

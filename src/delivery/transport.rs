@@ -5,9 +5,11 @@
 
 use std::time::{Duration, Instant};
 
-use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client, Url};
+use reqwest::{Certificate, Client, RequestBuilder, Url};
+
+use crate::protocol::Post;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A whole request and its answer, unless the user says otherwise.
@@ -18,8 +20,6 @@ const STALL: u32 = 3;
 const IDLE: Duration = Duration::from_secs(30);
 /// A connection keeps its address: after this long the name is looked up again.
 const LONGEST_USE: Duration = Duration::from_mins(5);
-/// Bytes of an answer that are read.
-const LARGEST_ANSWER: usize = 64 << 10;
 
 /// Where a remote destination is, and how it is addressed.
 #[derive(Clone, PartialEq, Eq)]
@@ -117,6 +117,28 @@ impl Address {
         crc32fast::hash(place.as_str().as_bytes())
     }
 
+    /// A checksum that tells accounts apart: events that were given for one are not sent with the key of another.
+    pub(super) fn account(&self) -> u32 {
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(self.url.as_str().as_bytes());
+        let mut headers: Vec<_> = self.headers.iter().filter(|(name, _)| *name != USER_AGENT).collect();
+        headers.sort_by_key(|(name, _)| name.as_str());
+        for (name, value) in headers {
+            hasher.update(name.as_str().as_bytes());
+            hasher.update(value.as_bytes());
+        }
+        hasher.finalize()
+    }
+
+    /// The URL with something put after its path; the URL itself for nothing.
+    fn with_path(&self, path: &str) -> Url {
+        let mut url = self.url.clone();
+        if !path.is_empty() {
+            url.set_path(&format!("{}{path}", self.url.path().trim_end_matches('/')));
+        }
+        url
+    }
+
     /// A text that somebody else wrote, without what he may have repeated of the address and the headers.
     pub(super) fn redact(&self, text: &str) -> String {
         let headers = self.headers.values().filter_map(|value| value.to_str().ok());
@@ -153,16 +175,24 @@ pub(super) struct SendError {
     pub(super) is_dubious: bool,
 }
 
+impl SendError {
+    /// One that says nothing of the connection.
+    pub(super) fn other(reason: String) -> Self {
+        Self { reason, is_broken: false, is_dubious: false }
+    }
+}
+
 /// Sends requests to one address.
 pub(super) struct Transport {
     address: Address,
     content_type: &'static str,
+    largest_answer: usize,
     client: Option<(Client, Instant)>,
 }
 
 impl Transport {
-    pub(super) fn new(address: Address, content_type: &'static str) -> Self {
-        Self { address, content_type, client: None }
+    pub(super) fn new(address: Address, content_type: &'static str, largest_answer: usize) -> Self {
+        Self { address, content_type, largest_answer, client: None }
     }
 
     pub(super) fn host(&self) -> &str {
@@ -203,7 +233,7 @@ impl Transport {
             .redirect(Policy::none())
             .user_agent(concat!("taximeter/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|error| SendError { reason: reason(&error.without_url()), is_broken: false, is_dubious: false })?;
+            .map_err(|error| SendError::other(reason(&error.without_url())))?;
         self.client = Some((client.clone(), Instant::now()));
         Ok(client)
     }
@@ -213,41 +243,58 @@ impl Transport {
         self.client = None;
     }
 
-    /// The future of one request.
+    /// The future of requests that are made one after the other. The last one's answer is what counts; those before it stop there only
+    /// where the same may go well later.
     pub(super) fn send(
         &mut self,
-        body: Vec<u8>,
+        posts: Vec<Post>,
         is_gzip: bool,
     ) -> impl Future<Output = Result<Reply, SendError>> + Send + 'static {
         let client = self.client();
-        let (url, mut headers) = (self.address.url.clone(), self.address.headers.clone());
+        let mut headers = self.address.headers.clone();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
         if is_gzip {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
+        let requests: Vec<_> = posts.into_iter().map(|post| (self.address.with_path(&post.path), post.body)).collect();
+        let largest_answer = self.largest_answer;
         async move {
-            let failed = |error: reqwest::Error| SendError {
-                is_broken: error.is_request() && !error.is_connect() && !error.is_timeout(),
-                is_dubious: error.is_timeout() && !error.is_connect(),
-                reason: reason(&error.without_url()),
-            };
-            let mut answer = client?.post(url).headers(headers).body(body).send().await.map_err(failed)?;
-            let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-            let mut reply = Reply {
-                status: answer.status().as_u16(),
-                retry_after: retry_after.map(str::to_owned),
-                body: Vec::new(),
-            };
-            // The status is what decides; an answer that breaks off, or goes on for ever, is enough of one.
-            while reply.body.len() < LARGEST_ANSWER
-                && let Ok(Some(piece)) = answer.chunk().await
-            {
-                let room = LARGEST_ANSWER - reply.body.len();
-                reply.body.extend_from_slice(&piece[..piece.len().min(room)]);
+            let client = client?;
+            let mut last = Err(SendError::other("there is nothing to send".to_owned()));
+            let count = requests.len();
+            for (index, (url, body)) in requests.into_iter().enumerate() {
+                let request = client.post(url).headers(headers.clone()).body(body);
+                let reply = answered(request, largest_answer).await?;
+                let is_passing = matches!(reply.status, 401..=403 | 407 | 408 | 425 | 429 | 500..=599);
+                last = Ok(reply);
+                if is_passing && index + 1 < count {
+                    break;
+                }
             }
-            Ok(reply)
+            last
         }
     }
+}
+
+/// The answer of one request.
+async fn answered(request: RequestBuilder, largest: usize) -> Result<Reply, SendError> {
+    let failed = |error: reqwest::Error| SendError {
+        is_broken: error.is_request() && !error.is_connect() && !error.is_timeout(),
+        is_dubious: error.is_timeout() && !error.is_connect(),
+        reason: reason(&error.without_url()),
+    };
+    let mut answer = request.send().await.map_err(failed)?;
+    let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let mut reply =
+        Reply { status: answer.status().as_u16(), retry_after: retry_after.map(str::to_owned), body: Vec::new() };
+    // The status is what decides; an answer that breaks off, or goes on for ever, is enough of one.
+    while reply.body.len() < largest
+        && let Ok(Some(piece)) = answer.chunk().await
+    {
+        let room = largest - reply.body.len();
+        reply.body.extend_from_slice(&piece[..piece.len().min(room)]);
+    }
+    Ok(reply)
 }
 
 /// Whether a URL is of this machine.
@@ -327,7 +374,8 @@ mod tests {
             }
             count
         });
-        let mut transport = Transport::new(Address::new(&url, &[], false).unwrap(), "text/plain");
+        let mut transport = Transport::new(Address::new(&url, &[], false).unwrap(), "text/plain", 1024);
+        let post = |body: &[u8]| vec![Post { path: String::new(), body: body.to_vec() }];
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         for round in 0..6 {
             if round == 3
@@ -335,12 +383,26 @@ mod tests {
             {
                 *made = made.checked_sub(LONGEST_USE).unwrap();
             }
-            let sent = transport.send(b"body".to_vec(), false);
+            let sent = transport.send(post(b"body"), false);
             assert_eq!(runtime.block_on(sent).unwrap().status, 200);
         }
-        let last = transport.send(b"last".to_vec(), false);
+        let last = transport.send(post(b"last"), false);
         assert!(runtime.block_on(last).is_err());
         assert_eq!(connections.join().unwrap(), 2);
+    }
+
+    #[test]
+    fn accounts_are_told_apart_by_their_keys_and_paths_are_kept() {
+        let of = |url: &str, key: &str, agent: &str| {
+            let headers = [("x-api-key".to_owned(), key.to_owned()), ("user-agent".to_owned(), agent.to_owned())];
+            Address::new(url, &headers, true).unwrap()
+        };
+        let (url, other) = ("http://s.example/a/", "http://s.example/b/");
+        assert_eq!(of(url, "k", "1").account(), of(url, "k", "2").account());
+        assert_ne!(of(url, "k", "1").account(), of(url, "l", "1").account());
+        assert_ne!(of(url, "k", "1").account(), of(other, "k", "1").account());
+        assert_eq!(of(url, "k", "1").with_path("/usage").as_str(), "http://s.example/a/usage");
+        assert_eq!(of(url, "k", "1").with_path("").as_str(), url);
     }
 
     #[test]

@@ -13,7 +13,7 @@
 //! last: the attribution of a scope is encoded once, put before the call's own, and overridden by it.
 
 use super::limits::{MAX_EVENT, MAX_REPORT, MAX_TAG_BYTES, MAX_TAG_KEY, MAX_TAGS, MAX_TEXT, cut};
-use super::{Attribution, CostNotes, CostStatus, Status, Unit, Usage, UsageEvent, UsageStatus};
+use super::{Attribution, CostNotes, CostStatus, Outgoing, Status, Unit, Usage, UsageEvent, UsageStatus};
 use crate::money::Usd;
 
 const VERSION: u8 = 1;
@@ -50,6 +50,8 @@ mod field {
     pub(super) const COMPUTED_COST: u8 = 35;
     pub(super) const LATENCY_US: u8 = 36;
     pub(super) const TTFT_US: u8 = 37;
+    /// Varint path length, path, body; several in their order.
+    pub(super) const REQUEST: u8 = 38;
 }
 
 /// Why bytes are no event.
@@ -117,6 +119,9 @@ pub fn encode(event: &UsageEvent<'_>, layers: &[&[u8]], out: &mut Vec<u8>) -> u3
     put_cost(out, field::COMPUTED_COST, event.computed_cost);
     put_number(out, field::LATENCY_US, event.latency_us);
     put_number(out, field::TTFT_US, event.ttft_us);
+    for request in &event.requests {
+        put_pair(out, field::REQUEST, request.path, request.body);
+    }
     cuts += encode_attribution(&event.attribution, out);
     debug_assert!(out.len() - start <= MAX_EVENT);
     cuts
@@ -180,8 +185,13 @@ impl TagEncoder {
 
 #[inline]
 fn put_tag(out: &mut Vec<u8>, key: &str, value: &str) {
+    put_pair(out, field::TAG, key, value);
+}
+
+#[inline]
+fn put_pair(out: &mut Vec<u8>, number: u8, key: &str, value: &str) {
     let length = varint_length(key.len() as u64) + key.len() + value.len();
-    out.push(field::TAG);
+    out.push(number);
     put_varint(out, length as u64);
     put_varint(out, key.len() as u64);
     out.extend_from_slice(key.as_bytes());
@@ -301,9 +311,7 @@ fn read_field<'a>(event: &mut UsageEvent<'a>, number: u8, value: &'a [u8]) -> Re
         field::USER => attribution.user = Some(text()?),
         field::SESSION => attribution.session = Some(text()?),
         field::TAG => {
-            let (key, tag_value) = take(value)?;
-            let key = std::str::from_utf8(key).map_err(|_| DecodeError::Text)?;
-            let tag_value = std::str::from_utf8(tag_value).map_err(|_| DecodeError::Text)?;
+            let (key, tag_value) = take_pair(value)?;
             match attribution.tags.iter_mut().find(|(known, _)| *known == key) {
                 Some(tag) => tag.1 = tag_value,
                 None => attribution.tags.push((key, tag_value)),
@@ -318,6 +326,10 @@ fn read_field<'a>(event: &mut UsageEvent<'a>, number: u8, value: &'a [u8]) -> Re
                 }
                 rest = after;
             }
+        }
+        field::REQUEST => {
+            let (path, body) = take_pair(value)?;
+            event.requests.push(Outgoing { path, body });
         }
         field::COST => event.cost = Some(read_cost(value)?),
         field::COMPUTED_COST => event.computed_cost = Some(read_cost(value)?),
@@ -342,6 +354,12 @@ fn take(bytes: &[u8]) -> Result<(&[u8], &[u8]), DecodeError> {
     usize::try_from(length).ok().and_then(|length| rest.split_at_checked(length)).ok_or(DecodeError::Truncated)
 }
 
+fn take_pair(bytes: &[u8]) -> Result<(&str, &str), DecodeError> {
+    let (key, value) = take(bytes)?;
+    let text = |bytes| std::str::from_utf8(bytes).map_err(|_| DecodeError::Text);
+    Ok((text(key)?, text(value)?))
+}
+
 fn take_varint(bytes: &[u8]) -> Result<(u64, &[u8]), DecodeError> {
     let mut value = 0_u64;
     for (index, byte) in bytes.iter().enumerate().take(10) {
@@ -356,6 +374,7 @@ fn take_varint(bytes: &[u8]) -> Result<(u64, &[u8]), DecodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::limits::MAX_REQUESTS;
     use proptest::prelude::*;
 
     fn sample() -> UsageEvent<'static> {
@@ -444,6 +463,17 @@ mod tests {
         let back = decode(&out).unwrap();
         assert_eq!((back.model.len(), back.provider_usage), (MAX_TEXT, None));
         assert!(back.model.ends_with('…'));
+    }
+
+    #[test]
+    fn requests_are_read_back_in_their_order_and_fit_however_large_they_may_be() {
+        let body = "é".repeat(MAX_REQUESTS / 2 - 4);
+        let requests = vec![Outgoing { path: "/a", body: "{}" }, Outgoing { path: "/b", body: &body }];
+        let event = UsageEvent { requests, ..UsageEvent::default() };
+        assert!(!event.is_usage() && UsageEvent::default().is_usage());
+        let bytes = encoded(&event, &[]);
+        assert!(bytes.len() <= MAX_EVENT);
+        assert_eq!(decode(&bytes).unwrap(), event);
     }
 
     proptest! {

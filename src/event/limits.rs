@@ -18,6 +18,9 @@ pub const MAX_TAG_BYTES: usize = 12 * 1024;
 /// (1 KiB) fit it, and it fits the smallest chunk (60 KiB).
 pub const MAX_EVENT: usize = 56 * 1024;
 
+/// Bytes of the paths and bodies of an event that is requests. It has no attribution, and with the rest of it fits [`MAX_EVENT`].
+pub const MAX_REQUESTS: usize = 48 * 1024;
+
 const ELLIPSIS: &str = "…";
 
 /// The text as it is recorded: itself, or, when it is longer than `limit` bytes, its beginning and an ellipsis.

@@ -241,4 +241,23 @@ pub struct UsageEvent<'a> {
     pub parent_span_id: Option<&'a str>,
     /// Whom to charge.
     pub attribution: Attribution<'a>,
+    /// What a service with a wire of its own is to be asked, one request after the other; none of an event of usage.
+    pub requests: Vec<Outgoing<'a>>,
+}
+
+impl UsageEvent<'_> {
+    /// Whether it is an event of usage, rather than requests for one service.
+    #[must_use]
+    pub fn is_usage(&self) -> bool {
+        self.requests.is_empty()
+    }
+}
+
+/// A request in the form of another SDK, made when it was given and sent as it is. It holds no key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outgoing<'a> {
+    /// What is put after the service's URL.
+    pub path: &'a str,
+    /// The body.
+    pub body: &'a str,
 }

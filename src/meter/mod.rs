@@ -13,16 +13,16 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 
 use crate::delivery::{
-    Address, DestinationStats, Flushed, LedgerDestination, Outlet, Remote, Sender, drain_foreign, drop_dead_letters,
-    retry_dead_letters,
+    Answered, Answers, DestinationStats, Flushed, LedgerDestination, Outlet, Remote, RemoteSettings, Sender,
+    drain_foreign, drop_dead_letters, retry_dead_letters,
 };
 use crate::event::binary::encode;
-use crate::event::{CostStatus, UsageEvent};
+use crate::event::limits::MAX_REQUESTS;
+use crate::event::{CostStatus, Outgoing, UsageEvent};
 use crate::journal::{self, AppendError, Counts, Journal, Tier, fork_generation, unix_ns};
 use crate::ledger::{Filter, LedgerError, NewPrice, Repriced, Writer};
 use crate::money::Usd;
 use crate::pricing::{Book, Conditions, OverrideError, Request};
-use crate::protocol::CloudEvents;
 
 pub use prices::{PriceSettings, Prices};
 
@@ -33,8 +33,8 @@ pub struct Settings {
     pub state_dir: Option<PathBuf>,
     /// The ledger to deliver to, if any.
     pub ledger: Option<PathBuf>,
-    /// Where else events go, as CloudEvents.
-    pub remotes: Vec<Address>,
+    /// Where else events go.
+    pub remotes: Vec<RemoteSettings>,
     /// How segments are written.
     pub backend: journal::Backend,
     /// Most bytes of the journal on disk.
@@ -64,6 +64,8 @@ pub enum Count {
     InvalidCost,
     /// The journal was full.
     NoSpace,
+    /// A request for a service was larger than 48 KiB.
+    TooLarge,
     /// Events were given up, the oldest first, because the journal's budget is used up or they waited too long for a destination.
     GivenUp,
     /// A unit that does not exist; it is left out.
@@ -88,7 +90,7 @@ pub enum Count {
 
 impl Count {
     /// Every count.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::MissingProvider,
         Self::MissingModel,
         Self::InvalidUsage,
@@ -96,6 +98,7 @@ impl Count {
         Self::InvalidTime,
         Self::InvalidCost,
         Self::NoSpace,
+        Self::TooLarge,
         Self::GivenUp,
         Self::UnknownUnit,
         Self::Truncated,
@@ -119,6 +122,7 @@ impl Count {
             Self::InvalidTime => "invalid_time",
             Self::InvalidCost => "invalid_cost",
             Self::NoSpace => "no_space",
+            Self::TooLarge => "too_large",
             Self::GivenUp => "given_up",
             Self::UnknownUnit => "unknown_unit",
             Self::Truncated => "truncated",
@@ -135,7 +139,7 @@ impl Count {
     /// Whether each one is an event that was not recorded.
     #[must_use]
     pub fn is_loss(self) -> bool {
-        matches!(self, Self::MissingProvider | Self::MissingModel | Self::InvalidUsage | Self::NoSpace)
+        matches!(self, Self::MissingProvider | Self::MissingModel | Self::InvalidUsage | Self::NoSpace | Self::TooLarge)
     }
 }
 
@@ -253,10 +257,29 @@ impl Meter {
         if event.started_at == 0 {
             event.started_at = now - event.latency_us.unwrap_or(0).saturating_mul(1000).min(now);
         }
-        let mut remark = price(book, &mut event).err();
+        let remark = price(book, &mut event).err();
         if let Some(contradiction) = remark {
             self.count(contradiction, 1);
         }
+        let receipt = self.append(&mut event, layers, now)?;
+        Ok(Receipt { remark: receipt.remark.or(remark), ..receipt })
+    }
+
+    /// Appends requests for a service that has a wire of its own to the journal. They are no usage, and go to nobody else.
+    ///
+    /// # Errors
+    /// [`Count::TooLarge`], and [`Count::NoSpace`] when the journal is full; they are counted.
+    pub fn post(&self, requests: Vec<Outgoing<'_>>) -> Result<Receipt, Count> {
+        if requests.iter().map(|request| request.path.len() + request.body.len()).sum::<usize>() > MAX_REQUESTS {
+            self.count(Count::TooLarge, 1);
+            return Err(Count::TooLarge);
+        }
+        let now = unix_ns();
+        self.append(&mut UsageEvent { started_at: now, requests, ..UsageEvent::default() }, [&[], &[]], now)
+    }
+
+    /// Appends an event to the journal of this process, which gives it its id.
+    fn append(&self, event: &mut UsageEvent<'_>, layers: [&[u8]; 2], now: u64) -> Result<Receipt, Count> {
         let (epoch, appended) = loop {
             let epoch = self.epoch();
             let is_new = epoch.live.get().is_none();
@@ -268,7 +291,9 @@ impl Meter {
             }
             let appended = live.journal.append(now, |out, ids| {
                 event.id = ids.next(now);
-                encode(&event, &[&epoch.defaults, layers[0], layers[1]], out)
+                // Who is charged for a request is in the request.
+                let defaults: &[u8] = if event.is_usage() { &epoch.defaults } else { &[] };
+                encode(event, &[defaults, layers[0], layers[1]], out)
             });
             match appended {
                 // Closed in between: the next epoch takes it.
@@ -282,6 +307,7 @@ impl Meter {
             return Err(Count::NoSpace);
         };
         live.sender.notify();
+        let mut remark = None;
         let lost = live.sender.take_lost();
         if lost > 0 {
             self.count(Count::GivenUp, lost);
@@ -292,6 +318,13 @@ impl Meter {
             remark = Some(Count::Truncated);
         }
         Ok(Receipt { id: event.id, cost: event.cost, remark })
+    }
+
+    /// What destinations answered since this was asked last, of those whose answers are kept.
+    #[must_use]
+    pub fn take_answers(&self) -> Vec<Answered> {
+        let settings = self.settings.load();
+        settings.remotes.iter().filter_map(|remote| remote.answers.as_ref()).flat_map(Answers::take).collect()
     }
 
     /// Delivers, here and now, what dead processes left; how many events were new.
@@ -469,10 +502,8 @@ fn open(settings: &Settings) -> Live {
 /// Where the settings send events.
 fn outlets(settings: &Settings) -> Vec<Outlet> {
     let local = |path: &PathBuf| Outlet::Local(Box::new(LedgerDestination::new(path)));
-    let remote = |address: &Address| {
-        let state = settings.state_dir.as_deref();
-        let remote = Remote::new(address.clone(), Box::new(CloudEvents), state, settings.max_age);
-        Outlet::Remote(Box::new(remote))
+    let remote = |remote: &RemoteSettings| {
+        Outlet::Remote(Box::new(Remote::open(remote, settings.state_dir.as_deref(), settings.max_age)))
     };
     settings.ledger.iter().map(local).chain(settings.remotes.iter().map(remote)).collect()
 }

@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use super::Protocol;
+use super::{Post, Protocol};
 use crate::event::UsageEvent;
 use crate::event::id::id_text;
 use crate::event::json::time_text;
@@ -30,7 +30,7 @@ struct Envelope<'a> {
 }
 
 impl Protocol for CloudEvents {
-    fn encode(&self, events: &[UsageEvent<'_>], body: &mut Vec<u8>) {
+    fn encode(&self, events: &[UsageEvent<'_>]) -> Vec<Post> {
         let batch = events.iter().map(|event| Envelope {
             specversion: "1.0",
             id: id_text(event.id),
@@ -41,15 +41,16 @@ impl Protocol for CloudEvents {
             datacontenttype: "application/json",
             data: event,
         });
-        body.push(b'[');
+        let mut body = vec![b'['];
         for (index, envelope) in batch.enumerate() {
             if index > 0 {
                 body.push(b',');
             }
             // Writing to memory does not fail, and the types have a form in JSON.
-            let _ = serde_json::to_writer(&mut *body, &envelope);
+            let _ = serde_json::to_writer(&mut body, &envelope);
         }
         body.push(b']');
+        vec![Post { path: String::new(), body }]
     }
 
     fn content_type(&self) -> &'static str {
@@ -70,15 +71,12 @@ mod tests {
             attribution: Attribution { customer: Some("acme"), ..Attribution::default() },
             ..UsageEvent::default()
         };
-        let mut body = Vec::new();
-        CloudEvents.encode(&[event.clone(), UsageEvent::default()], &mut body);
-        let batch: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let body = |events: &[UsageEvent<'_>]| CloudEvents.encode(events).remove(0).body;
+        let batch: serde_json::Value = serde_json::from_slice(&body(&[event, UsageEvent::default()])).unwrap();
         assert_eq!(batch[0]["subject"], "acme");
         assert_eq!(batch[0]["id"], batch[0]["data"]["id"]);
         assert_eq!(batch[0]["data"]["model"], "gpt-4o");
         assert!(batch[1].get("subject").is_none());
-        body.clear();
-        CloudEvents.encode(&[], &mut body);
-        assert_eq!(body, b"[]");
+        assert_eq!(body(&[]), b"[]");
     }
 }

@@ -1,10 +1,14 @@
-//! Wire formats of destinations: events in, a request's body out; a response in, a verdict out. No I/O happens here.
+//! Wire formats of destinations: events in, requests out; a response in, a verdict out. No I/O happens here.
 
 mod cloudevents;
+mod token_trackr;
+mod verbatim;
 
 use std::time::{Duration, SystemTime};
 
 pub use cloudevents::CloudEvents;
+pub use token_trackr::{Cloud, CloudEndpoints, TokenTrackr, TokenTrackrSettings};
+pub use verbatim::Verbatim;
 
 use crate::event::UsageEvent;
 
@@ -44,17 +48,115 @@ pub enum Verdict {
     Dead,
 }
 
+/// One request: what is put after the destination's URL, and the body.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Post {
+    /// Empty for the URL itself.
+    pub path: String,
+    /// As it is before compression.
+    pub body: Vec<u8>,
+}
+
+/// How a destination wants to be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Manner {
+    /// Events in one request.
+    pub most_events: usize,
+    /// Requests at once.
+    pub most_at_once: u32,
+    /// Bytes of records that are read together: as many may come twice after a crash.
+    pub batch_bytes: usize,
+    /// How long events wait for company.
+    pub age: Duration,
+    /// Whether events are sent in the order in which they came, also when there is a backlog.
+    pub is_ordered: bool,
+    /// Whether bodies may be compressed.
+    pub compresses: bool,
+    /// Bytes of an answer that are read.
+    pub largest_answer: usize,
+    /// Requests without success after which events go to the fallback; `None` where they are tried for as long as they are kept.
+    pub attempts: Option<u32>,
+}
+
+impl Default for Manner {
+    /// That of a collector which takes batches and tells events by their id.
+    fn default() -> Self {
+        Self {
+            most_events: 1_000,
+            most_at_once: 4,
+            // With four requests at once, one is ready for each.
+            batch_bytes: 512 << 10,
+            age: Duration::from_secs(1),
+            is_ordered: false,
+            compresses: true,
+            largest_answer: 64 << 10,
+            attempts: None,
+        }
+    }
+}
+
 /// A wire format.
 pub trait Protocol: Send {
-    /// Appends the body of a request with these events.
-    fn encode(&self, events: &[UsageEvent<'_>], body: &mut Vec<u8>);
+    /// Whether an event is for this destination.
+    fn takes(&self, event: &UsageEvent<'_>) -> bool {
+        event.is_usage()
+    }
 
-    /// The body's media type.
+    /// The requests that bring these events, to be made one after the other: the last one's answer tells what became of them.
+    fn encode(&self, events: &[UsageEvent<'_>]) -> Vec<Post>;
+
+    /// The bodies' media type.
     fn content_type(&self) -> &'static str;
 
-    /// What a response means.
-    fn verdict(&self, answer: &Answer<'_>) -> Verdict {
+    /// How the destination wants to be asked.
+    fn manner(&self) -> Manner {
+        Manner::default()
+    }
+
+    /// Where it is to be found out in which cloud this machine is, if the format says so and that is not known yet.
+    fn asks_for_cloud(&self) -> Option<&CloudEndpoints> {
+        None
+    }
+
+    /// Takes what was found out.
+    fn set_cloud(&mut self, _cloud: Cloud) {}
+
+    /// What a response to a request with so many events means.
+    fn verdict(&self, answer: &Answer<'_>, _sent: u64) -> Verdict {
         by_status(answer)
+    }
+}
+
+/// Which format a destination has.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Wire {
+    /// CloudEvents 1.0.
+    CloudEvents,
+    /// Requests as they were given, to the service of this name.
+    Verbatim(String),
+    /// Token Trackr's.
+    TokenTrackr(TokenTrackrSettings),
+}
+
+impl Wire {
+    /// The format.
+    #[must_use]
+    pub fn protocol(&self) -> Box<dyn Protocol> {
+        match self {
+            Self::CloudEvents => Box::new(CloudEvents),
+            Self::Verbatim(_) => Box::new(Verbatim::default()),
+            Self::TokenTrackr(settings) => Box::new(TokenTrackr::new(settings.clone())),
+        }
+    }
+
+    /// The service it is of; `None` of one that has events by their id, whoever sends them.
+    #[must_use]
+    pub fn service(&self) -> Option<&str> {
+        match self {
+            Self::CloudEvents => None,
+            Self::Verbatim(name) => Some(name),
+            Self::TokenTrackr(_) => Some("token_trackr"),
+        }
     }
 }
 

@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use super::convert::decimal;
 use super::ledger::filter;
+use super::post::{RemoteArguments, post};
 use super::price::{Asked, PyCost};
 use super::scope::{EXISTS, PyScope, encode_fields};
 use super::track::{Arguments, PyReceipt, Rare, track};
-use crate::delivery::{Address, Flushed};
+use crate::delivery::Flushed;
 use crate::journal::{Backend, check_private_dir, unix_ns};
 use crate::meter::{Count, Meter, PriceSettings, Settings};
 use crate::pricing::Catalog;
@@ -42,6 +43,16 @@ impl PyMeter {
         let _ = self.warn.call1(py, (what.name(), field));
     }
 
+    /// Reads the settings, if nobody did.
+    #[inline]
+    fn settle(&self, py: Python<'_>) {
+        if !self.is_configured.load(Ordering::Acquire) {
+            // It may have been tried and failed: then events are kept in memory, and the failure was reported.
+            let _ = self.configure.call0(py);
+            self.is_configured.store(true, Ordering::Release);
+        }
+    }
+
     pub(super) fn current_scope<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyScope>> {
         if !EXISTS.load(Ordering::Relaxed) {
             return None;
@@ -50,18 +61,7 @@ impl PyMeter {
     }
 }
 
-/// A destination over HTTP: its URL, headers, whether clear text is allowed, seconds a request may take, and certificates in PEM.
-type RemoteArguments = (String, Vec<(String, String)>, bool, f64, Option<Vec<u8>>);
-
-fn address((url, headers, allow_http, timeout, ca): RemoteArguments) -> PyResult<Address> {
-    let address = Address::new(&url, &headers, allow_http)?.with_timeout(seconds("timeout", timeout)?);
-    match ca {
-        Some(pem) => Ok(address.with_ca(pem)?),
-        None => Ok(address),
-    }
-}
-
-fn seconds(name: &str, value: f64) -> PyResult<Duration> {
+pub(super) fn seconds(name: &str, value: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(value)
         .map_err(|_| PyValueError::new_err(format!("{name} must be a number of seconds, 0 or more")))
 }
@@ -124,7 +124,7 @@ impl PyMeter {
                 .map_err(|error| super::errors::ConfigError::new_err(format!("state_dir: {error}")))?;
         }
         let settings = Settings {
-            remotes: remotes.into_iter().map(address).collect::<Result<_, _>>()?,
+            remotes: remotes.into_iter().map(TryInto::try_into).collect::<PyResult<_>>()?,
             max_age: max_age.map(|age| seconds("max_age", age)).transpose()?,
             state_dir: state_dir.filter(|_| backend != "memory"),
             ledger,
@@ -188,11 +188,7 @@ impl PyMeter {
         usage_status: Option<&Bound<'_, PyAny>>,
         provider_usage: Option<&Bound<'_, PyAny>>,
     ) -> PyReceipt {
-        if !self.is_configured.load(Ordering::Acquire) {
-            // It may have been tried and failed: then events are kept in memory, and the failure was reported.
-            let _ = self.configure.call0(py);
-            self.is_configured.store(true, Ordering::Release);
-        }
+        self.settle(py);
         let rare = Rare {
             cache_read_tokens,
             cache_write_tokens,
@@ -225,6 +221,26 @@ impl PyMeter {
             rare: rare.is_any_given().then_some(rare),
         };
         track(self, py, &arguments)
+    }
+
+    /// Records a request for a service with a wire of its own: what is put after its URL, the body as what JSON is made of, and,
+    /// if need be, another such pair that is to be asked before.
+    #[pyo3(signature = (path, body, *, before=None))]
+    fn post(
+        &self,
+        py: Python<'_>,
+        path: &str,
+        body: &Bound<'_, PyAny>,
+        before: Option<(String, Bound<'_, PyAny>)>,
+    ) -> PyResult<PyReceipt> {
+        self.settle(py);
+        post(self, py, path, body, before)
+    }
+
+    /// What the destinations answered that keep it: (request, status or `None`, answer or reason) each.
+    fn take_answers<'py>(&self, py: Python<'py>) -> Vec<(Bound<'py, PyBytes>, Option<u16>, Bound<'py, PyBytes>)> {
+        let shown = |bytes: &[u8]| PyBytes::new(py, bytes);
+        self.core.take_answers().iter().map(|one| (shown(&one.request), one.status, shown(&one.answer))).collect()
     }
 
     /// Waits until what was tracked before is delivered; (delivered, pending, dropped).
@@ -267,6 +283,7 @@ impl PyMeter {
             item.set_item("duplicates", one.duplicates)?;
             item.set_item("pending", counts.appended.saturating_sub(one.own))?;
             item.set_item("rejected", one.rejected)?;
+            item.set_item("fallback", one.fallback)?;
             item.set_item("dead", one.dead)?;
             item.set_item("dropped", one.dropped)?;
             item.set_item("expired", one.expired)?;

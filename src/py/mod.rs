@@ -9,6 +9,7 @@ mod errors;
 mod exchange;
 mod ledger;
 mod meter;
+mod post;
 mod price;
 mod scope;
 mod tokens;
@@ -27,6 +28,8 @@ mod _core {
     use super::ledger::PyLedger;
     #[pymodule_export]
     use super::meter::PyMeter;
+    #[pymodule_export]
+    use super::post::cloud;
     #[pymodule_export]
     use super::price::{PyCost, check_catalog, check_overrides, embedded_catalog};
     #[pymodule_export]

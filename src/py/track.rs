@@ -16,7 +16,7 @@ use crate::pricing::canonical_provider;
 
 /// What `track()` answers.
 #[pyclass(frozen, name = "Receipt", module = "taximeter._core")]
-pub(super) struct PyReceipt(Result<Receipt, &'static str>);
+pub(super) struct PyReceipt(pub(super) Result<Receipt, &'static str>);
 
 #[pymethods]
 impl PyReceipt {

@@ -16,7 +16,9 @@ __all__ = ["install"]
 _MODULES: Final = {
     "teer": ("", ".__about__", ".http", ".types", ".resources", ".resources.base", ".resources.billing", ".resources.ingest"),
     "tokentally": ("", ".client", ".types"),
+    "token_trackr": ("", ".client", ".config", ".metadata", ".models", ".wrappers"),
     "paygent_sdk": ("", ".client", ".models", ".constants"),
+    "tokenr": ("",),
 }
 """By SDK, the modules that its users import."""
 
@@ -25,7 +27,7 @@ def install(*names: str) -> None:
     """Put modules of this package under the names of the SDKs that they stand for.
 
     Args:
-        names: Of SDKs: `teer`, `tokentally`, `paygent_sdk`.
+        names: Of SDKs: `teer`, `tokentally`, `token_trackr`, `paygent_sdk`, `tokenr`.
 
     Raises:
         ValueError: There is no such SDK here.

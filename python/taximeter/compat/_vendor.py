@@ -13,7 +13,7 @@ from typing import Any, Final
 from .. import _api, _core
 from ..errors import ConfigError
 
-__all__ = ["Destinations", "dumps", "post", "record"]
+__all__ = ["Destinations", "dumps", "post", "record", "trusted"]
 
 log = logging.getLogger("taximeter")
 
@@ -58,7 +58,7 @@ def _exchange(timeout: float, bundle: str | None) -> _core.Exchange:
     return _core.Exchange(timeout, ca=Path(bundle).read_bytes())
 
 
-def _trusted() -> str | None:
+def trusted() -> str | None:
     """A file of certificates, by the variables that users of `requests` have for it."""
     named = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
     return named if named and Path(named).is_file() else None
@@ -73,7 +73,7 @@ def post(
         TransferError: There is no answer.
     """
     sent = {"accept": "*/*", "user-agent": f"taximeter/{_core.__version__}", **headers}
-    return _exchange(timeout, _trusted()).request(method, url, list(sent.items()), body)
+    return _exchange(timeout, trusted()).request(method, url, list(sent.items()), body)
 
 
 def record(make: Callable[[], Mapping[str, Any]]) -> _core.Receipt | None:

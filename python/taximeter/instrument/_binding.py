@@ -13,14 +13,18 @@ from collections.abc import Callable, Iterable, Mapping
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+
+from ._sinks import Fan, sinks_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..meter import Meter
 
-__all__ = ["Family", "Status", "activate", "activate_for", "deactivate", "is_bound", "mark", "mark_alike", "meter_of", "status"]
+__all__ = [
+    "Family", "Status", "activate", "activate_for", "deactivate", "hook", "is_bound", "mark", "mark_alike", "meter_of", "status",
+]  # fmt: skip
 
 log = logging.getLogger("taximeter")
 
@@ -94,9 +98,12 @@ def mark_alike(client: Any, copy: Any) -> None:
 
 
 def meter_of(family: str, client: object) -> Meter | None:
-    """Where the events of a client go; `None` when they are not recorded."""
+    """Where the events go of a call that is being made; `None` when they are not recorded."""
     meter = getattr(client, "__dict__", {}).get(_METER) or _meters.get(family)
-    return meter if meter is not None and meter.enabled else None
+    meter = meter if meter is not None and meter.enabled else None
+    sinks = sinks_of(family)
+    # It has of a meter what responses are recorded with.
+    return cast("Meter", Fan(meter, sinks)) if sinks else meter
 
 
 def is_bound(family: Family) -> bool:
@@ -130,6 +137,13 @@ def activate(meter: Meter, names: Sequence[str] | None = None) -> None:
             if names is None or name in names:
                 _wanted.add(name)
                 _meters[name] = meter
+        _hook_modules()
+
+
+def hook(names: Sequence[str]) -> None:
+    """Instrument families without recording: keywords that are not the client's are taken out, and sinks hear of calls."""
+    with _lock:
+        _wanted.update(names)
         _hook_modules()
 
 

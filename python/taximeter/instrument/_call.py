@@ -1,4 +1,4 @@
-"""One call of a public method: taximeter's own keywords and headers are taken out of it, and it says when it began and for whom."""
+"""One call of a public method: keywords and headers that are not the client's are taken out of it; it says when it began and for whom."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, Final
 from .. import _core, attribution
 from . import _claims
 
-__all__ = ["KEYWORD_PREFIX", "Call", "carried", "current_call", "drop_own_headers", "without_own_headers"]
+__all__ = ["Call", "carried", "current_call", "drop_own_headers", "is_own_keyword", "take_out", "without_own_headers"]
 
 log = logging.getLogger("taximeter")
 
@@ -32,6 +32,9 @@ _HEADERS: Final = (
 _HOLDERS: Final = frozenset(path[0] for path in _HEADERS)
 _FIELDS: Final = frozenset({"agent", "feature", "team", "customer", "user", "session", "tags"})
 
+_prefixes: tuple[str, ...] = (KEYWORD_PREFIX,)
+"""How keywords begin that never reach a client: taximeter's, and those of SDKs that it stands in for."""
+
 _call: ContextVar[Call | None] = ContextVar("taximeter_call", default=None)
 
 
@@ -39,6 +42,18 @@ def current_call() -> Call | None:
     """The call that is being made; one that has ended is none, though tasks that share a context may leave it there."""
     call = _call.get()
     return call if call is not None and call.is_running else None
+
+
+def take_out(prefix: str) -> None:
+    """Takes keywords that begin like this out of every call from here on; they are kept in `Call.others`."""
+    global _prefixes  # noqa: PLW0603 - read in every call, where a tuple is the fastest
+    if prefix not in _prefixes:
+        _prefixes = (*_prefixes, prefix)
+
+
+def is_own_keyword(name: object) -> bool:
+    """Whether a keyword is none of a client's."""
+    return isinstance(name, str) and name.startswith(_prefixes)
 
 
 def without_own_headers(holder: Any, path: tuple[str, ...]) -> tuple[Any, dict[str, Any]]:
@@ -68,7 +83,9 @@ def drop_own_headers(headers: MutableMapping[str, Any]) -> None:
 class Call:
     """One call of a public method: whose it is, when it began, and the keywords that are the client's."""
 
-    __slots__ = ("_claim", "_has_scope", "_outer", "_scope", "id", "is_running", "kwargs", "started", "started_at", "strips_usage")
+    __slots__ = (
+        "_claim", "_has_scope", "_outer", "_scope", "id", "is_running", "kwargs", "others", "started", "started_at", "strips_usage",
+    )  # fmt: skip
     id: str
     """What the events of all its requests have in common: 16 hexadecimal digits, as a span's id."""
 
@@ -79,6 +96,7 @@ class Call:
         # A call that a client makes of itself (a turn of a runner, a batch of texts) is a part of the one that its user made.
         outer = current_call()
         self.id = outer.id if outer is not None else os.urandom(8).hex()
+        self.others: Mapping[str, Any] = outer.others if outer is not None else {}
         self._scope: _core.Scope | None = None
         self._has_scope = False
         self.is_running = False
@@ -93,11 +111,13 @@ class Call:
     def _take_fields(self) -> dict[str, Any]:
         """Takes taximeter's keywords and headers out, from copies: the caller's own mappings stay as they are."""
         fields: dict[str, Any] = {}
-        own = {name: self.kwargs[name] for name in self.kwargs if name.startswith(KEYWORD_PREFIX)}
+        own = {name: self.kwargs[name] for name in self.kwargs if name.startswith(_prefixes)}
         if own:
             self.kwargs = {name: value for name, value in self.kwargs.items() if name not in own}
-            named = {name[len(KEYWORD_PREFIX) :]: value for name, value in own.items()}
+            named = {name.removeprefix(KEYWORD_PREFIX): value for name, value in own.items()}
             fields |= {name: value for name, value in named.items() if name in _FIELDS}
+            if others := {name: value for name, value in own.items() if not name.startswith(KEYWORD_PREFIX)}:
+                self.others = {**self.others, **others}
         if _HOLDERS.isdisjoint(self.kwargs):
             return fields
         for path in _HEADERS:

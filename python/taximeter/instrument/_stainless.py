@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from . import _binding, _http, _later
 from ._binding import Family
-from ._call import KEYWORD_PREFIX, Call, carried, drop_own_headers
+from ._call import Call, carried, drop_own_headers, is_own_keyword
 from ._hosts import includes_usage_safely, provider_of
 from ._shims import after, before, shim
 
@@ -158,8 +158,8 @@ def _strip_body(_client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) 
     options = args[0] if args else kwargs["options"]
     for part in ("json_data", "extra_json"):
         body = getattr(options, part, None)
-        if isinstance(body, Mapping) and any(str(name).startswith(KEYWORD_PREFIX) for name in body):
-            setattr(options, part, {name: value for name, value in body.items() if not str(name).startswith(KEYWORD_PREFIX)})
+        if isinstance(body, Mapping) and any(map(is_own_keyword, body)):
+            setattr(options, part, {name: value for name, value in body.items() if not is_own_keyword(name)})
 
 
 def _ask_for_usage(call: Call, client: Any) -> None:

@@ -4,6 +4,8 @@
 //! failed keeps its body, so that a retry sends the same bytes. One that is too large, or of which something is unacceptable, is cut in
 //! half until the event is found that is at fault. A crash in between repeats pieces: the receiver tells events by their id.
 
+mod given_up;
+
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,23 +13,21 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 
+use super::answers::Answers;
+use super::cloud;
 use super::dead_letter::DeadLetters;
+use super::fallback::Fallback;
 use super::piece::{Piece, Written};
 use super::policy::Policy;
 use super::transport::{Reply, SendError, Transport};
-use super::work::{STUBBORN, Source, Work, id_at};
+use super::work::{STUBBORN, Source, Work};
 use super::{Address, DestinationStats};
-use crate::event::binary::{decode, is_known_version};
+use crate::event::binary::is_known_version;
 use crate::journal::{Batch, Position, unix_ns};
-use crate::protocol::{Answer, Protocol, Verdict};
+use crate::protocol::{Answer, Cloud, Manner, Protocol, Verdict, Wire};
 
-/// Events in one request.
-const MOST_EVENTS: usize = 1_000;
-/// Bytes of records read for one batch: with four requests at once, one is ready for each.
-pub(super) const BATCH_BYTES: usize = 512 << 10;
-/// How long events wait for company.
-const AGE: Duration = Duration::from_secs(1);
 /// After a 415, this long without compression.
 const PLAIN_FOR: Duration = Duration::from_hours(1);
 /// Requests that ended without an answer in time, for one piece, until it is cut: a smaller one may get through.
@@ -39,10 +39,26 @@ const MOST_SUSPECTS: usize = 64;
 /// Pieces of full size that are taken before a larger one is tried.
 const GROWS_AFTER: u32 = 10;
 
+/// What a destination over HTTP is made with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RemoteSettings {
+    /// Where it is.
+    pub address: Address,
+    /// Its format.
+    pub wire: Wire,
+    /// Where its answers are kept, for whoever asks for them.
+    pub answers: Option<Answers>,
+}
+
 /// A destination over HTTP.
 pub struct Remote {
     name: String,
     protocol: Box<dyn Protocol>,
+    manner: Manner,
+    /// What finds out in which cloud this machine is.
+    search: Option<JoinHandle<Cloud>>,
+    answers: Option<Answers>,
+    fallback: Option<Fallback>,
     transport: Transport,
     policy: Policy,
     dead: DeadLetters,
@@ -73,7 +89,7 @@ pub struct Remote {
 
 /// Whether somebody waits for what was tracked.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum Urgency {
+pub(in crate::delivery) enum Urgency {
     /// Nobody: events wait for company.
     None,
     /// Somebody does, but a destination that fails was asked for him already.
@@ -83,7 +99,7 @@ pub(super) enum Urgency {
 }
 
 /// Where batches come from.
-pub(super) trait Feed {
+pub(in crate::delivery) trait Feed {
     /// The events after the cursor of this process's journal.
     fn oldest(&mut self) -> Batch;
     /// Events that are being tracked, where older ones are left as well.
@@ -95,7 +111,7 @@ pub(super) trait Feed {
 }
 
 /// What a step came to.
-pub(super) enum Step {
+pub(in crate::delivery) enum Step {
     /// A batch is done; its cursor may move past it.
     Done(Batch, Source),
     /// Something is on its way, or waits.
@@ -109,14 +125,19 @@ impl Remote {
     #[must_use]
     pub fn new(address: Address, protocol: Box<dyn Protocol>, state: Option<&Path>, max_age: Option<Duration>) -> Self {
         let name = format!("http-{:08x}", address.checksum());
+        let manner = protocol.manner();
         Self {
             dead: DeadLetters::new(state, &name),
             name,
-            transport: Transport::new(address, protocol.content_type()),
+            transport: Transport::new(address, protocol.content_type(), manner.largest_answer),
             protocol,
-            policy: Policy::default(),
+            manner,
+            search: None,
+            answers: None,
+            fallback: None,
+            policy: Policy::new(manner.most_at_once),
             max_age,
-            ceiling: MOST_EVENTS,
+            ceiling: manner.most_events,
             full_pieces: 0,
             plain_until: None,
             accepted_pieces: 0,
@@ -131,13 +152,29 @@ impl Remote {
         }
     }
 
+    /// A destination by its settings.
+    #[must_use]
+    pub fn open(settings: &RemoteSettings, state: Option<&Path>, max_age: Option<Duration>) -> Self {
+        let mut this = Self::new(settings.address.clone(), settings.wire.protocol(), state, max_age);
+        this.answers.clone_from(&settings.answers);
+        if let Some(service) = settings.wire.service() {
+            let account = settings.address.account();
+            this.name = format!("{service}-{account:08x}");
+            this.dead = DeadLetters::new(state, &this.name);
+            if let (Wire::TokenTrackr(own), Some(state)) = (&settings.wire, state) {
+                this.fallback = own.fallback.as_deref().map(|dir| Fallback::new(dir, state, &this.name, account));
+            }
+        }
+        this
+    }
+
     /// The host, which may be named.
-    pub(super) fn host(&self) -> &str {
+    pub(in crate::delivery) fn host(&self) -> &str {
         self.transport.host()
     }
 
     /// Where it will be in this process's journal when the batch is done that is being brought.
-    pub(super) fn reaches(&self) -> Option<&Position> {
+    pub(in crate::delivery) fn reaches(&self) -> Option<&Position> {
         self.work.as_ref().filter(|work| work.source == Source::Own).map(|work| &work.batch.position)
     }
 
@@ -148,41 +185,51 @@ impl Remote {
     }
 
     /// Whether requests are on their way.
-    pub(super) fn is_in_flight(&self) -> bool {
-        self.work.as_ref().is_some_and(|work| !work.in_flight.is_empty())
+    pub(in crate::delivery) fn is_in_flight(&self) -> bool {
+        self.search.is_some() || self.work.as_ref().is_some_and(|work| !work.in_flight.is_empty())
+    }
+
+    /// How it wants to be asked.
+    pub(in crate::delivery) fn manner(&self) -> &Manner {
+        &self.manner
+    }
+
+    /// Whether events came out of the fallback since this was asked last.
+    pub(in crate::delivery) fn has_recovered(&mut self) -> bool {
+        self.fallback.as_mut().is_some_and(Fallback::has_recovered)
     }
 
     /// Whose journal the batch is of that is being brought.
-    pub(super) fn source(&self) -> Option<Source> {
+    pub(in crate::delivery) fn source(&self) -> Option<Source> {
         self.work.as_ref().map(|work| work.source)
     }
 
     /// Whether a piece was accepted, cut or buried since this was asked last.
-    pub(super) fn has_progressed(&mut self) -> bool {
+    pub(in crate::delivery) fn has_progressed(&mut self) -> bool {
         std::mem::take(&mut self.has_progressed)
     }
 
     /// Gives a batch of another journal up: its cursor has not moved.
-    pub(super) fn drop_foreign(&mut self) {
+    pub(in crate::delivery) fn drop_foreign(&mut self) {
         self.work.take_if(|work| work.source == Source::Foreign);
         self.parked = None;
     }
 
     /// Lays a batch of another journal aside, with the answers that it waits for, in favour of this process's own events.
-    pub(super) fn park_foreign(&mut self) {
+    pub(in crate::delivery) fn park_foreign(&mut self) {
         if let Some(work) = self.work.take_if(|work| work.source == Source::Foreign) {
             self.parked = Some(work);
         }
     }
 
     /// Whether an answer to events of another journal is awaited.
-    pub(super) fn awaits_foreign(&self) -> bool {
+    pub(in crate::delivery) fn awaits_foreign(&self) -> bool {
         let all = [&self.work, &self.parked].into_iter().flatten();
         all.filter(|work| work.source == Source::Foreign).any(|work| !work.in_flight.is_empty())
     }
 
     /// Goes on as far as it can without waiting.
-    pub(super) fn step(
+    pub(in crate::delivery) fn step(
         &mut self,
         runtime: &Runtime,
         done: &Arc<Notify>,
@@ -222,13 +269,14 @@ impl Remote {
     /// What this process tracks goes first, and what others left when nothing of it is due. Where both wait, or a backlog of this
     /// process's own and what it tracks now, they take turns; but nobody who waits for a flush waits for what others left.
     fn take(&mut self, stats: &mut DestinationStats, urgency: Urgency, feed: &mut impl Feed) -> Option<Step> {
+        self.recover(stats, false);
         let own = feed.oldest();
         let has_own = !own.is_nothing();
         stats.oldest = own.appended_at().min();
         let is_due = has_own && {
             let since = *self.waiting_since.get_or_insert_with(Instant::now);
-            let is_full = own.len() >= MOST_EVENTS || own.byte_len() >= BATCH_BYTES;
-            is_full || urgency != Urgency::None || since.elapsed() >= AGE
+            let is_full = own.len() >= self.manner.most_events || own.byte_len() >= self.manner.batch_bytes;
+            is_full || urgency != Urgency::None || since.elapsed() >= self.manner.age
         };
         let may_be_foreign = !has_own || (urgency == Urgency::None && (!is_due || !self.was_foreign));
         if may_be_foreign && self.parked.is_some() {
@@ -246,7 +294,7 @@ impl Remote {
         } else {
             self.waiting_since = None;
             // A batch that is not full leaves no backlog behind.
-            let is_behind = own.byte_len() >= BATCH_BYTES && !self.was_newest;
+            let is_behind = !self.manner.is_ordered && own.byte_len() >= self.manner.batch_bytes && !self.was_newest;
             let newest = is_behind.then(|| feed.newest()).flatten();
             self.was_newest = newest.is_some();
             self.begin(newest.unwrap_or(own), Source::Own);
@@ -270,13 +318,36 @@ impl Remote {
         }
     }
 
+    /// Whether it is known in which cloud this machine is, as far as the format asks for it; sees to it otherwise.
+    fn knows_cloud(&mut self, runtime: &Runtime, done: &Arc<Notify>) -> bool {
+        let Some(endpoints) = self.protocol.asks_for_cloud() else { return true };
+        match self.search.take() {
+            None => {
+                let (endpoints, done) = (endpoints.clone(), Arc::clone(done));
+                self.search = Some(runtime.spawn(async move {
+                    let found = cloud::find(&endpoints).await;
+                    done.notify_one();
+                    found
+                }));
+            }
+            Some(search) if search.is_finished() => {
+                self.protocol.set_cloud(runtime.block_on(search).unwrap_or(Cloud::ON_PREMISES));
+            }
+            running => self.search = running,
+        }
+        self.search.is_none()
+    }
+
     /// Starts as many requests as there may be.
     fn send(&mut self, runtime: &Runtime, done: &Arc<Notify>) {
         let Some(source) = self.source() else { return };
+        if !self.knows_cloud(runtime, done) {
+            return;
+        }
         let since = self.oldest_allowed(source);
         let Some(work) = &mut self.work else { return };
         let now = Instant::now();
-        let is_plain = self.plain_until.is_some_and(|until| now < until);
+        let is_plain = !self.manner.compresses || self.plain_until.is_some_and(|until| now < until);
         while !self.policy.is_waiting(now)
             && work.in_flight.len() < self.policy.at_once()
             && let Some(mut piece) = work.todo.pop_front()
@@ -298,7 +369,7 @@ impl Remote {
                 }
             }
             let Some(body) = piece.body.clone() else { continue };
-            let request = self.transport.send(body.bytes, body.is_gzip);
+            let request = self.transport.send(body.posts, body.is_gzip);
             let done = Arc::clone(done);
             let handle = runtime.spawn(async move {
                 let reply = request.await;
@@ -323,8 +394,7 @@ impl Remote {
                 Ok(Ok(reply)) => self.judge(&mut work, piece, &reply, stats),
                 Ok(Err(error)) => self.fail(&mut work, piece, &error, stats),
                 Err(error) => {
-                    let error = SendError { reason: error.to_string(), is_broken: false, is_dubious: false };
-                    self.fail(&mut work, piece, &error, stats);
+                    self.fail(&mut work, piece, &SendError::other(error.to_string()), stats);
                 }
             }
         }
@@ -343,8 +413,13 @@ impl Remote {
         }
         self.policy.fail(Instant::now(), None, true);
         stats.failures += 1;
-        stats.retries += 1;
         stats.last_error = Some(format!("{}: {}", self.transport.host(), error.reason));
+        self.tell(&piece, Err(&error.reason));
+        piece.attempts += 1;
+        if self.is_exhausted(&piece) {
+            return self.fall_back(work, piece, stats);
+        }
+        stats.retries += 1;
         if error.is_dubious {
             self.transport.disconnect();
             piece.timeouts += 1;
@@ -367,7 +442,7 @@ impl Remote {
 
     fn judge(&mut self, work: &mut Work, mut piece: Piece, reply: &Reply, stats: &mut DestinationStats) {
         let answer = Answer { status: reply.status, retry_after: reply.retry_after.as_deref(), body: &reply.body };
-        let mut verdict = self.protocol.verdict(&answer);
+        let mut verdict = self.protocol.verdict(&answer, piece.sent);
         if matches!(verdict, Verdict::Retry(_)) && reply.status == 500 {
             let accepted_before = *piece.accepted_before.get_or_insert(self.accepted_pieces);
             piece.server_errors += 1;
@@ -385,6 +460,7 @@ impl Remote {
                 }
             }
         }
+        self.tell(&piece, Ok(reply));
         let (now, count) = (Instant::now(), piece.events.len());
         if !matches!(verdict, Verdict::Accepted { .. }) {
             stats.failures += 1;
@@ -400,7 +476,7 @@ impl Remote {
                 } else if count >= self.ceiling {
                     self.full_pieces += 1;
                     if self.full_pieces.is_multiple_of(GROWS_AFTER) {
-                        self.ceiling = (self.ceiling * 2).min(MOST_EVENTS);
+                        self.ceiling = (self.ceiling * 2).min(self.manner.most_events);
                     }
                 }
                 stats.rejected += rejected;
@@ -408,9 +484,14 @@ impl Remote {
                 stats.own_lost += work.of_own(rejected);
                 stats.delivered += piece.sent.saturating_sub(rejected);
                 stats.last_error = None;
+                self.recover(stats, true);
             }
             Verdict::Retry(after) => {
                 self.policy.fail(now, after, matches!(reply.status, 429 | 503));
+                piece.attempts += 1;
+                if self.is_exhausted(&piece) {
+                    return self.fall_back(work, piece, stats);
+                }
                 stats.retries += 1;
                 if reply.status == 500 {
                     // Behind the others: whether they are accepted tells whose fault it is.
@@ -430,58 +511,6 @@ impl Remote {
             }
             Verdict::Split | Verdict::Bisect if count > 1 => self.cut(work, &piece, verdict == Verdict::Split),
             Verdict::Split | Verdict::Bisect | Verdict::Dead => self.bury(work, piece, reply, stats),
-        }
-    }
-
-    /// Whether an event fails now as it did in another batch, and others were accepted since.
-    fn is_guilty(&self, work: &Work, piece: &Piece) -> bool {
-        piece.events.len() == 1
-            && id_at(&work.batch, piece.events.start).is_some_and(|id| {
-                self.suspects.iter().any(|(suspect, accepted)| *suspect == id && self.accepted_pieces > *accepted)
-            })
-    }
-
-    /// Lets a batch go whose cursor has not moved, and remembers the events that are left of it.
-    fn give_up(&mut self, work: &mut Work, stats: &mut DestinationStats) {
-        for piece in &work.todo {
-            if let Some(id) = id_at(&work.batch, piece.events.start)
-                && self.suspects.iter().all(|(suspect, _)| *suspect != id)
-            {
-                self.suspects.push_back((id, self.accepted_pieces));
-            }
-        }
-        let surplus = self.suspects.len().saturating_sub(MOST_SUSPECTS);
-        self.suspects.drain(..surplus);
-        self.policy.fail(Instant::now(), None, false);
-        stats.failures += 1;
-        stats.last_error = Some(format!("{} answered 500", self.transport.host()));
-        work.is_given_up = true;
-    }
-
-    /// Puts events into the dead letters; those that cannot be written there are tried again.
-    fn bury(&mut self, work: &mut Work, mut piece: Piece, reply: &Reply, stats: &mut DestinationStats) {
-        let body = String::from_utf8_lossy(&reply.body);
-        let reason = self.transport.address().redact(&body);
-        self.has_progressed = true;
-        let records = work.batch.payloads().enumerate().skip(piece.events.start).take(piece.events.len());
-        for (index, payload) in records {
-            let Ok(event) = decode(payload) else {
-                stats.unreadable += 1;
-                continue;
-            };
-            match self.dead.keep(&self.name, &event, payload, reply.status, &reason) {
-                Ok(true) => stats.dead += 1,
-                Ok(false) => stats.dropped += 1,
-                Err(error) => {
-                    // Nothing is given up that is written down nowhere.
-                    stats.last_error = Some(format!("dead letters cannot be written: {error}"));
-                    self.policy.fail(Instant::now(), None, false);
-                    piece.events.start = index;
-                    piece.body = None;
-                    return work.todo.push_front(piece);
-                }
-            }
-            stats.own_lost += work.of_own(1);
         }
     }
 }

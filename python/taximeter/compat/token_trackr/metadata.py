@@ -1,0 +1,97 @@
+"""What Token Trackr is told of the machine: its name, its pod, and the cloud it is in."""
+
+from __future__ import annotations
+
+import functools
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from ... import _core
+
+__all__ = ["HostMetadata", "K8sMetadata", "cloud_endpoints", "get_host_metadata", "here"]
+
+# The service's columns hold so many characters.
+_LONGEST: Final = 255
+_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_LINK_LOCAL: Final = "http://169.254.169.254"
+_GOOGLE: Final = "http://metadata.google.internal"
+
+
+@dataclass
+class K8sMetadata:
+    """A pod."""
+
+    pod: str | None = None
+    namespace: str | None = None
+    node: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As the service takes it."""
+        return {"pod": self.pod, "namespace": self.namespace, "node": self.node}
+
+
+@dataclass
+class HostMetadata:
+    """A machine."""
+
+    hostname: str = ""
+    cloud_provider: str = "unknown"
+    instance_id: str | None = None
+    k8s: K8sMetadata | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As the service takes it."""
+        known = {"hostname": self.hostname, "cloud_provider": self.cloud_provider, "instance_id": self.instance_id}
+        return known if self.k8s is None else {**known, "k8s": self.k8s.to_dict()}
+
+
+def _fitting(text: str | None) -> str | None:
+    return text.replace("\0", "")[:_LONGEST] if text else None
+
+
+def _namespace() -> str | None:
+    try:
+        return (_ACCOUNT / "namespace").read_text().strip()
+    except OSError:
+        return None
+
+
+@functools.cache
+def _machine(_process: int) -> HostMetadata:
+    """This machine without its cloud. A forked child may be another pod's no more than its parent; names are read again all the same."""
+    environ = os.environ
+    k8s = None
+    if (_ACCOUNT / "token").exists():
+        pod = environ.get("HOSTNAME") or environ.get("POD_NAME")
+        namespace = environ.get("POD_NAMESPACE") or _namespace()
+        k8s = K8sMetadata(_fitting(pod), _fitting(namespace), _fitting(environ.get("NODE_NAME")))
+    return HostMetadata(hostname=_fitting(socket.gethostname()) or "", k8s=k8s)
+
+
+def here() -> HostMetadata:
+    """This machine, as far as it is known without asking anybody."""
+    return _machine(os.getpid())
+
+
+def cloud_endpoints() -> tuple[str, str, str] | None:
+    """Where Amazon, Microsoft and Google are asked whether this machine is theirs; `None` for nobody is.
+
+    `TOKEN_TRACKR_METADATA_URL` names another place for all three; empty, nobody is asked.
+    """
+    named = os.environ.get("TOKEN_TRACKR_METADATA_URL")
+    if named is not None:
+        return (named, named, named) if named else None
+    return _LINK_LOCAL, _LINK_LOCAL, _GOOGLE
+
+
+def get_host_metadata() -> HostMetadata:
+    """This machine with its cloud, which is asked for up to a second the first time.
+
+    An answer counts only in its cloud's own form: `i-…`, a UUID, a number.
+    """
+    endpoints, machine = cloud_endpoints(), here()
+    provider, instance = ("on-prem", None) if endpoints is None else _core.cloud(*endpoints)
+    return HostMetadata(machine.hostname, provider, instance, machine.k8s)

@@ -1,0 +1,116 @@
+"""What Token Trackr is told, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any, Final
+
+__all__ = ["UsageEvent", "UsageResponse"]
+
+PROVIDERS: Final = ("bedrock", "azure_openai", "gemini")
+"""Those that the service takes: it answers others with an error for the whole batch."""
+# What a column of 64 bits holds.
+_MOST: Final = 2**63 - 1
+
+
+@dataclass
+class UsageEvent:
+    """One call.
+
+    Raises:
+        ValueError: A value breaks its rule; the message names it.
+    """
+
+    tenant_id: str
+    provider: str
+    model: str
+    prompt_tokens: int
+    completion_tokens: int
+    timestamp: datetime | None = None
+    latency_ms: int | None = None
+    host: Mapping[str, Any] | None = None
+    metadata: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.provider not in PROVIDERS:
+            raise ValueError(f"provider must be one of {', '.join(PROVIDERS)}; {str(self.provider)[:40]!r} is not")
+        if not isinstance(self.model, str) or not self.model:
+            raise ValueError("model must be a text that is not empty")
+        self.model = self.model.replace("\0", "")
+        self.prompt_tokens = _count("prompt_tokens", self.prompt_tokens)
+        self.completion_tokens = _count("completion_tokens", self.completion_tokens)
+        if self.latency_ms is not None:
+            # Clocks give fractions.
+            latency = self.latency_ms
+            self.latency_ms = _count("latency_ms", round(latency) if isinstance(latency, float) and latency == latency else latency)
+        if self.timestamp is None:
+            self.timestamp = datetime.now(timezone.utc)
+        elif isinstance(self.timestamp, datetime):
+            if self.timestamp.tzinfo is None:
+                self.timestamp = self.timestamp.replace(tzinfo=timezone.utc)
+        else:
+            raise ValueError("timestamp must be a datetime")
+        if self.metadata is not None and not isinstance(self.metadata, Mapping):
+            raise ValueError("metadata must be a mapping")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As the service takes it, its host last (see `src/protocol/token_trackr.rs`)."""
+        moment: Any = self.timestamp
+        return {
+            "tenant_id": self.tenant_id,
+            "provider": self.provider,
+            "model": self.model,
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "timestamp": moment.isoformat(),
+            "latency_ms": self.latency_ms,
+            "metadata": self.metadata if self.metadata is None else dict(self.metadata),
+            "host": self.host,
+        }
+
+
+def _count(name: str, value: Any) -> int:
+    """A count; texts of digits are taken as well, as the original did."""
+    if isinstance(value, str) and value.isdecimal():
+        value = int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MOST:
+        raise ValueError(f"{name} must be a whole number from 0 to 2^63 - 1")
+    return value
+
+
+@dataclass
+class UsageResponse:
+    """What the service says of an event that it stored."""
+
+    id: str
+    tenant_id: str
+    provider: str
+    model: str
+    total_tokens: int
+    calculated_cost: float
+    """US dollars."""
+    timestamp: datetime
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> UsageResponse:
+        """Reads an answer.
+
+        Raises:
+            ValueError: It is none.
+        """
+        try:
+            return cls(
+                id=str(data["id"]),
+                tenant_id=str(data["tenant_id"]),
+                provider=str(data["provider"]),
+                model=str(data["model"]),
+                total_tokens=int(data["total_tokens"]),
+                calculated_cost=float(data["calculated_cost"]),
+                timestamp=datetime.fromisoformat(str(data["timestamp"]).replace("Z", "+00:00")),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"the answer is no stored event: {error}") from None

@@ -1,0 +1,232 @@
+"""Wrappers around a provider's client: its calls go on as they are, return what they return, and are recorded.
+
+What a call used is read where `taximeter.instrument` reads it, as the response passes; streams are recorded when they end.
+"""
+
+from __future__ import annotations
+
+import inspect
+import io
+import logging
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from ...instrument import _binding, _sinks
+from ...instrument._shims import Forwarding, attempt
+from .client import TokenTrackrClient, get_client
+
+__all__ = ["AzureOpenAIWrapper", "BedrockWrapper", "GeminiWrapper"]
+
+log = logging.getLogger("taximeter")
+
+Describe = Callable[[Any], "Mapping[str, Any] | None"]
+"""Makes an event's metadata from what a call returned."""
+
+
+class _Heard:
+    """Hears of one call, and records it when its metadata is known."""
+
+    to_ledger = False
+
+    def __init__(self, client: TokenTrackrClient, provider: str, model: Any, *, reports_cached: bool) -> None:
+        self._client = client
+        self._provider = provider
+        self._model = model
+        # Whether the provider's count of input tokens includes those that it reports as cached.
+        self._reports_cached = reports_cached
+        self._events: list[Mapping[str, Any]] = []
+        self._metadata: Mapping[str, Any] | None = None
+        self._has_returned = False
+
+    def attribution(self, own: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: ARG002
+        return {}
+
+    def record(self, event: Mapping[str, Any], own: Mapping[str, Any]) -> None:  # noqa: ARG002
+        if self._has_returned:
+            # Of a stream: what is known of its end is in the event.
+            reason = event.get("finish_reason")
+            self._send(event, {**(self._metadata or {}), "finish_reason": reason} if reason else self._metadata)
+        else:
+            self._events.append(event)
+
+    def returned(self, metadata: Mapping[str, Any] | None) -> None:
+        """The call has returned, and its events are complete."""
+        self._metadata, self._has_returned = metadata, True
+        for event in self._events:
+            attempt(self._send, event, metadata)
+
+    def _send(self, event: Mapping[str, Any], metadata: Mapping[str, Any] | None) -> None:
+        usage = event.get("usage")
+        if not usage:
+            # Nothing is known, and zero would be a lie.
+            self._client.note("usage_unreported", f"{self._provider}/{self._model}")
+            return
+        cached = 0 if self._reports_cached else usage.get("cache_read_tokens", 0) + usage.get("cache_write_tokens", 0)
+        latency = event.get("latency_ms")
+        self._client.record(
+            self._provider,
+            str(self._model),
+            max(usage.get("input_tokens", 0) - cached, 0),
+            usage.get("output_tokens", 0),
+            latency_ms=None if latency is None else int(latency),
+            metadata=metadata,
+        )
+
+
+def _watch(heard: _Heard, call: Callable[[], Any], describe: Describe) -> Any:
+    """Makes a call that is heard of; what it returns, or what can be awaited in its place."""
+    with _sinks.hearing(heard):
+        result = call()
+    if inspect.isawaitable(result):
+        return _awaited(heard, result, describe)
+    heard.returned(attempt(describe, result))
+    return result
+
+
+async def _awaited(heard: _Heard, pending: Awaitable[Any], describe: Describe) -> Any:
+    with _sinks.hearing(heard):
+        result = await pending
+    heard.returned(attempt(describe, result))
+    return result
+
+
+class BedrockWrapper(Forwarding):
+    """A client of Bedrock's runtime, whose calls are recorded. Everything else is the client's own.
+
+    Args:
+        bedrock_client: `boto3.client("bedrock-runtime")`, or aioboto3's.
+        client: Who records; the client that all share by default.
+    """
+
+    def __init__(self, bedrock_client: Any, client: TokenTrackrClient | None = None) -> None:
+        super().__init__(bedrock_client)
+        self._client = client or get_client()
+        _binding.hook(("botocore",))
+
+    def invoke_model(self, modelId: str, body: Any, **kwargs: Any) -> Any:  # noqa: N803 - the provider's
+        """As the client's own, with the body read: it can be read again."""
+        return self._watch(self._inner.invoke_model, modelId, {"body": body, **kwargs})
+
+    def invoke_model_with_response_stream(self, modelId: str, body: Any, **kwargs: Any) -> Any:  # noqa: N803
+        """As the client's own; recorded when the stream ends."""
+        return self._watch(self._inner.invoke_model_with_response_stream, modelId, {"body": body, **kwargs})
+
+    def converse(self, modelId: str, **kwargs: Any) -> Any:  # noqa: N803
+        """As the client's own."""
+        return self._watch(self._inner.converse, modelId, kwargs)
+
+    def converse_stream(self, modelId: str, **kwargs: Any) -> Any:  # noqa: N803
+        """As the client's own; recorded when the stream ends."""
+        return self._watch(self._inner.converse_stream, modelId, kwargs)
+
+    def _watch(self, method: Callable[..., Any], model: str, kwargs: Mapping[str, Any]) -> Any:
+        def describe(response: Any) -> Mapping[str, Any]:
+            _read_now(response)
+            return {"request_id": response.get("ResponseMetadata", {}).get("RequestId")}
+
+        heard = _Heard(self._client, "bedrock", model, reports_cached=False)
+        return _watch(heard, lambda: method(modelId=model, **kwargs), describe)
+
+
+def _read_now(response: dict[str, Any]) -> None:
+    """Reads a body, which says what the call used, and puts one in its place that can be read as if nobody had."""
+    module = sys.modules.get("botocore.response")
+    body = response.get("body")
+    if module is not None and type(body) is module.StreamingBody:
+        content = body.read()
+        response["body"] = module.StreamingBody(io.BytesIO(content), len(content))
+
+
+class _Resource(Forwarding):
+    """A part of a client, some of whose methods are recorded, and some of whose parts have such methods."""
+
+    def __init__(self, inner: Any, methods: Mapping[str, Callable[[Callable[..., Any]], Any]], parts: Mapping[str, Any]) -> None:
+        super().__init__(inner)
+        self._methods = methods
+        self._parts = parts
+
+    def __getattr__(self, name: str) -> Any:
+        own = super().__getattr__(name)
+        if name in self._methods:
+            return self._methods[name](own)
+        return _Resource(own, *self._parts[name]) if name in self._parts else own
+
+
+class AzureOpenAIWrapper(_Resource):
+    """A client of Azure OpenAI, whose chats, completions and embeddings are recorded. Everything else is the client's own.
+
+    Args:
+        azure_client: `openai.AzureOpenAI`, or `openai.AsyncAzureOpenAI`.
+        client: Who records; the client that all share by default.
+    """
+
+    def __init__(self, azure_client: Any, client: TokenTrackrClient | None = None) -> None:
+        self._client = client or get_client()
+        chats = {"completions": ({"create": self._recorded(_answer), "parse": self._recorded(_answer)}, {})}
+        texts = ({"create": self._recorded(_answer)}, {})
+        vectors = ({"create": self._recorded(_nothing)}, {})
+        super().__init__(azure_client, {}, {"chat": ({}, chats), "completions": texts, "embeddings": vectors})
+        _binding.hook(("openai",))
+
+    def _recorded(self, describe: Describe) -> Callable[[Callable[..., Any]], Any]:
+        def make(method: Callable[..., Any]) -> Any:
+            def call(*args: Any, **kwargs: Any) -> Any:
+                heard = _Heard(self._client, "azure_openai", kwargs.get("model"), reports_cached=True)
+                return _watch(heard, lambda: method(*args, **kwargs), describe)
+
+            return call
+
+        return make
+
+
+def _answer(response: Any) -> Mapping[str, Any] | None:
+    """Of a stream, nothing: its end is not known yet."""
+    choices = getattr(response, "choices", None)
+    return {"id": response.id, "finish_reason": choices[0].finish_reason} if choices else None
+
+
+def _nothing(_: Any) -> None:
+    """What embeddings have to say of themselves."""
+
+
+class GeminiWrapper(Forwarding):
+    """A model of `google-generativeai`, whose answers are recorded. Everything else is the model's own.
+
+    Args:
+        model: `google.generativeai.GenerativeModel`.
+        client: Who records; the client that all share by default.
+    """
+
+    def __init__(self, model: Any, client: TokenTrackrClient | None = None) -> None:
+        super().__init__(model)
+        self._client = client or get_client()
+        _binding.hook(("google.generativeai",))
+
+    def generate_content(self, contents: Any, stream: bool = False, **kwargs: Any) -> Any:  # noqa: FBT002 - the provider's
+        """As the model's own; a stream is recorded when it ends."""
+        return self._watch(lambda: self._inner.generate_content(contents, stream=stream, **kwargs))
+
+    def generate_content_async(self, contents: Any, stream: bool = False, **kwargs: Any) -> Any:  # noqa: FBT002
+        """As the model's own, to be awaited."""
+        return self._watch(lambda: self._inner.generate_content_async(contents, stream=stream, **kwargs))
+
+    def start_chat(self, **kwargs: Any) -> _Resource:
+        """As the model's own; what is said in it is recorded."""
+
+        def recorded(method: Callable[..., Any]) -> Callable[..., Any]:
+            return lambda *args, **kwargs: self._watch(lambda: method(*args, **kwargs))
+
+        methods = {"send_message": recorded, "send_message_async": recorded}
+        return _Resource(self._inner.start_chat(**kwargs), methods, {})
+
+    def _watch(self, call: Callable[[], Any]) -> Any:
+        heard = _Heard(self._client, "gemini", getattr(self._inner, "model_name", None), reports_cached=True)
+        return _watch(heard, call, _reason)
+
+
+def _reason(response: Any) -> Mapping[str, Any] | None:
+    if getattr(response, "_iterator", None) is not None:
+        return None  # a stream that has not ended
+    reason = response.candidates[0].finish_reason
+    return {"finish_reason": str(getattr(reason, "value", reason))}

@@ -1,0 +1,373 @@
+"""The interface of `tokenr`: calls of OpenAI's and Anthropic's clients for Tokenr, the ledger, or both.
+
+tokenr.init(token="your-tokenr-token", agent_id="my-app")
+tokenr.track("custom-provider", "custom-model-v1", 1000, 500, feature_name="translation")
+
+Nothing here raises, blocks or is lost: an event is on disk when its call returns, and sent in the background until Tokenr has it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any, Final
+
+from ..destination import Secret
+from ..instrument import _binding, _call, _sinks
+from . import _vendor
+from ._outbox import Outbox, Service, outbox_for
+
+__all__ = ["configure", "init", "track"]
+
+__version__ = "0.1.3"
+
+log = logging.getLogger("taximeter")
+
+_PREFIX: Final = "tokenr_"
+_FAMILIES: Final = ("openai", "anthropic")
+_PROVIDERS: Final = {
+    "azure.ai.openai": "azure_openai", "azure.ai.inference": "azure_openai", "gcp.gemini": "google", "gcp.vertex_ai": "google",
+    "mistral_ai": "mistral", "x_ai": "xai", "aws.bedrock": "bedrock",
+}  # fmt: skip
+"""Providers that Tokenr has under another name than taximeter."""
+_ALIASES: Final = {"agent_id": "default_agent_id", "tags": "default_tags"}
+"""What `init` calls settings that `configure` knows by another name."""
+_MOST_TOKENS: Final = 1_000_000_000_000
+"""What is more is no count; see `taximeter.track`."""
+_SECONDS_BETWEEN_LINES: Final = 0.05
+
+
+class _Config(dict[str, Any]):
+    """The settings, whose token shows only to who asks for it."""
+
+    def __repr__(self) -> str:
+        return repr({name: Secret("") if name == "token" and value else value for name, value in self.items()})
+
+
+_config: _Config = _Config(
+    token=None,
+    url="https://tokenr.co/api/v1/track",
+    enabled=True,
+    # Seconds. The original's two lost what a slow service had taken; nobody waits for these.
+    timeout=30,
+    debug=False,
+    default_agent_id=None,
+    default_tags={},
+)
+_original_methods: Final[dict[Any, bool]] = {}
+"""Empty: nothing is replaced but once, by `taximeter.instrument`."""
+
+_destinations = _vendor.Destinations("tokenr", None)
+_account: tuple[Any, ...] = ()
+_outbox: Outbox | None = None
+_lock = threading.Lock()
+
+
+def init(
+    token: str | None = None,
+    url: str | None = None,
+    agent_id: str | None = None,
+    tags: Mapping[str, Any] | None = None,
+    enabled: bool = True,  # noqa: FBT002 - the interface's
+    debug: bool = False,  # noqa: FBT002
+    *,
+    destination: str | Sequence[str] | None = None,
+) -> None:
+    """Track the calls of OpenAI's and Anthropic's clients from here on. Called again, it changes the settings.
+
+    The keywords `tokenr_agent_id`, `tokenr_feature`, `tokenr_team_id` and `tokenr_tags` are taken out of their calls from here on,
+    whether anything is tracked or not.
+
+    Args:
+        token: The token; `TOKENR_TOKEN` by default. Without one nothing goes to Tokenr.
+        url: Where events go; `TOKENR_URL` by default.
+        agent_id: The agent of events that name none.
+        tags: Tags of every event; those of a call come before them.
+        enabled: Whether anything is tracked.
+        debug: Print what becomes of events.
+        destination: Where events go: `"tokenr"`, which is the default, `"ledger"`, or both.
+    """
+    try:
+        _init(token, url, agent_id, tags, enabled, debug, destination)
+    except Exception as error:
+        log.warning("tokenr.init: %s", error)
+
+
+def _init(token: str | None, url: str | None, agent: str | None, tags: Any, enabled: Any, debug: Any, destination: Any) -> None:
+    global _destinations  # noqa: PLW0603 - the module is the client
+    _call.take_out(_PREFIX)
+    _config.update(
+        token=token or os.environ.get("TOKENR_TOKEN"),
+        url=url or os.environ.get("TOKENR_URL") or _config["url"],
+        enabled=enabled,
+        debug=debug,
+        default_agent_id=agent,
+        default_tags=tags or {},
+    )
+    _destinations = _vendor.Destinations("tokenr", destination)
+    _sinks.listen(_sink, _FAMILIES)
+    _binding.hook(_FAMILIES)
+    if not debug:
+        return
+    atexit.register(_last_lines)
+    if _config["token"]:
+        print("[Tokenr] Initialized with token: ***")
+    elif _destinations.to_vendor:
+        print("[Tokenr] Warning: No API token provided. Set TOKENR_TOKEN or pass token to init()")
+
+
+def configure(**settings: Any) -> None:
+    """Change settings: `token`, `url`, `enabled`, `timeout`, `debug`, `agent_id`, `tags`. What was tracked before goes where it was to go.
+
+    One that does not exist is left out, with a warning.
+    """
+    for name, value in settings.items():
+        known = _ALIASES.get(name, name)
+        if known in _config:
+            _config[known] = value
+        else:
+            log.warning("tokenr.configure: %s is not a setting; there are %s", name, ", ".join(_config))
+
+
+def track(
+    provider: str,
+    model: str,
+    input_tokens: int,
+    output_tokens: int,
+    agent_id: str | None = None,
+    feature_name: str | None = None,
+    team_id: str | None = None,
+    status: str = "success",
+    latency_ms: int | None = None,
+    tags: Mapping[str, Any] | None = None,
+    requested_at: str | None = None,
+    *,
+    cache_read_tokens: int = 0,
+    cache_write_tokens: int = 0,
+) -> None:
+    """Track a call that was made otherwise. Never raises: what cannot be an event is counted, and warned about once a minute.
+
+    Args:
+        provider, model: Who answered.
+        input_tokens: Input tokens that were neither read from a cache nor written to one.
+        output_tokens: Output tokens.
+        agent_id: The agent; that of `init` by default.
+        feature_name, team_id: What and whom it was for.
+        status: `"success"` or `"error"`.
+        latency_ms: How long it took, in milliseconds.
+        tags: What else it is to be told apart by.
+        requested_at: When it was made, ISO 8601; now by default.
+        cache_read_tokens, cache_write_tokens: Cached tokens, which are not among the input tokens.
+    """
+    if not _config["enabled"]:
+        return
+    try:
+        body = _body(
+            provider, model, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens,
+            agent_id, feature_name, team_id, status, latency_ms, tags, requested_at,
+        )  # fmt: skip
+        if _destinations.to_ledger:
+            _vendor.record(lambda: _event(body))
+        if _destinations.to_vendor and _config["token"]:
+            _send(body)
+    except Exception:
+        log.debug("tokenr could not track a call", exc_info=True)
+
+
+def _body(
+    provider: Any, model: Any, input_tokens: Any, output_tokens: Any, read: Any, written: Any,
+    agent: Any, feature: Any, team: Any, status: Any, latency_ms: Any, tags: Any, requested_at: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """A request's body, in the wire's order and without what is not said."""
+    body = {"provider": provider, "model": model, "input_tokens": input_tokens, "output_tokens": output_tokens}
+    if read:
+        body["cache_read_tokens"] = read
+    if written:
+        body["cache_write_tokens"] = written
+    if agent := agent or _config["default_agent_id"]:
+        body["agent_id"] = agent
+    if feature is not None:
+        body["feature_name"] = feature
+    if team is not None:
+        body["team_id"] = team
+    if status is not None:
+        body["status"] = status
+    if latency_ms is not None:
+        body["latency_ms"] = latency_ms
+    if tags or _config["default_tags"]:
+        body["tags"] = _merged(tags)
+    body["requested_at"] = requested_at or datetime.now(timezone.utc).isoformat()
+    return body
+
+
+def _merged(tags: Any) -> dict[str, Any]:
+    """The tags of `init` and of a call; what is no mapping has none."""
+    default = _config["default_tags"]
+    return {**(default if isinstance(default, Mapping) else {}), **(tags if isinstance(tags, Mapping) else {})}
+
+
+def _send(body: dict[str, Any]) -> None:
+    """Records the request, if it is one."""
+    outbox = _current_outbox()
+    for name in ("provider", "model"):
+        if not isinstance(body[name], str) or not body[name]:
+            outbox.note(f"missing_{name}", name)
+            return
+    for name in ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens"):
+        count = body.get(name, 0)
+        if type(count) is not int or not 0 <= count <= _MOST_TOKENS:
+            outbox.note("invalid_usage", name)
+            return
+    try:
+        outbox.post("", body)
+    except (ValueError, TypeError):
+        # Tags can be anything; the call counts without them.
+        outbox.note("invalid_text", "tags")
+        outbox.post("", {name: value for name, value in body.items() if name != "tags"})
+    if _config["debug"]:
+        _printer.wake()
+
+
+def _current_outbox() -> Outbox:
+    """That of the account in force."""
+    global _account, _outbox  # noqa: PLW0603 - see _init
+    account = (_config["token"], _config["url"], _config["timeout"], bool(_config["debug"]))
+    if account != _account or _outbox is None:
+        token, url, timeout, debug = account
+        service = Service("tokenr", url, {"authorization": f"Bearer {token}"}, timeout=timeout, keeps_answers=debug)
+        with _lock:
+            _account, _outbox = account, outbox_for(service)
+    return _outbox
+
+
+def _event(body: Mapping[str, Any]) -> dict[str, Any]:
+    """A request as an event: here the input includes what is cached."""
+    cached = [body.get(name, 0) for name in ("cache_read_tokens", "cache_write_tokens")]
+    tags = body.get("tags", {})
+    return {
+        "provider": body["provider"],
+        "model": body["model"],
+        "input_tokens": body["input_tokens"] + sum(cached),
+        "output_tokens": body["output_tokens"],
+        "cache_read_tokens": cached[0],
+        "cache_write_tokens": cached[1],
+        "agent": body.get("agent_id"),
+        "feature": body.get("feature_name"),
+        "team": body.get("team_id"),
+        "status": body.get("status"),
+        "latency_ms": body.get("latency_ms"),
+        "tags": {name: value for name, value in tags.items() if isinstance(value, (str, int, float))},
+        "started_at": _moment(body["requested_at"]),
+    }
+
+
+def _moment(text: Any) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(str(text).replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+
+
+class _Sink:
+    """Hears of the calls of clients."""
+
+    @property
+    def to_ledger(self) -> bool:
+        return bool(_config["enabled"]) and _destinations.to_ledger
+
+    def attribution(self, own: Mapping[str, Any]) -> Mapping[str, Any]:
+        given = {
+            "agent": own.get("tokenr_agent_id") or _config["default_agent_id"],
+            "feature": own.get("tokenr_feature"),
+            "team": own.get("tokenr_team_id"),
+            "tags": _merged(own.get("tokenr_tags")),
+        }
+        return {name: value for name, value in given.items() if value} if _config["enabled"] else {}
+
+    def record(self, event: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+        usage = event.get("usage")
+        if not _config["enabled"] or not _config["token"] or not _destinations.to_vendor or not usage:
+            return
+        read, written = usage.get("cache_read_tokens", 0), usage.get("cache_write_tokens", 0)
+        latency = event.get("latency_ms")
+        _send(
+            _body(
+                _PROVIDERS.get(event["provider"], event["provider"]),
+                event["model"],
+                max(usage.get("input_tokens", 0) - read - written, 0),
+                usage.get("output_tokens", 0),
+                read,
+                written,
+                own.get("tokenr_agent_id"),
+                own.get("tokenr_feature"),
+                own.get("tokenr_team_id"),
+                event.get("status") or "success",
+                None if latency is None else int(latency),
+                own.get("tokenr_tags"),
+                datetime.fromtimestamp(event.get("started_at") or time.time(), timezone.utc).isoformat(),
+            )
+        )
+
+
+_sink = _Sink()
+
+
+class _Printer:
+    """Prints what became of events while some are on their way, for those who asked for it.
+
+    The delivery thread knows nothing of Python, so its answers are looked for, from a thread that is there only then.
+    """
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+
+    def wake(self) -> None:
+        """Sees to it that the answer to what was just given is printed."""
+        with _lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="tokenr-debug", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        outbox = _outbox
+        while outbox is not None:
+            time.sleep(_SECONDS_BETWEEN_LINES)
+            _print_answers(outbox)
+            if outbox.pending == 0:
+                break
+        if outbox is not None:
+            _print_answers(outbox)
+
+
+_printer = _Printer()
+
+
+def _print_answers(outbox: Outbox) -> None:
+    for request, status, answer in outbox.answers():
+        text = answer.decode("utf-8", "replace")
+        if status is None:
+            print(f"[Tokenr] Failed to track: {text}")
+        elif status // 100 == 2:  # noqa: PLR2004 - success
+            print(f"[Tokenr] Tracked: {json.loads(request).get('model')} - ${_cost(text)}")
+        else:
+            print(f"[Tokenr] Error: {status} - {text}")
+
+
+def _cost(text: str) -> Any:
+    try:
+        return json.loads(text).get("cost", 0)
+    except (ValueError, AttributeError):
+        return 0
+
+
+def _last_lines() -> None:
+    if _outbox is not None and _config["debug"]:
+        _outbox.flush(2.0)
+        _print_answers(_outbox)

@@ -1,0 +1,116 @@
+//! In which cloud this machine is: asked of the addresses where clouds tell their machines.
+//!
+//! Anything may answer there, a proxy's error page too, so that an answer counts only if it has the form that the cloud gives it. All
+//! are asked at once, and what was found is kept for the process.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use reqwest::{Client, RequestBuilder};
+
+use super::transport::use_ring;
+use crate::protocol::{Cloud, CloudEndpoints};
+
+/// A machine of theirs is answered within milliseconds.
+const TIMEOUT: Duration = Duration::from_secs(1);
+/// Bytes of an answer: none is longer than a session's token.
+const LARGEST_ANSWER: usize = 1024;
+
+static FOUND: Mutex<Vec<(CloudEndpoints, Cloud)>> = Mutex::new(Vec::new());
+
+/// Asks, and waits for the answers, a second at most.
+pub(super) async fn find(endpoints: &CloudEndpoints) -> Cloud {
+    let lock = || FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, cloud)) = lock().iter().find(|(known, _)| known == endpoints) {
+        return cloud.clone();
+    }
+    use_ring();
+    // Link-local addresses, which no proxy leads to; over plain HTTP, which needs no certificates.
+    let builder = Client::builder().no_proxy().tls_certs_only(Vec::new()).timeout(TIMEOUT);
+    let Ok(client) = builder.redirect(reqwest::redirect::Policy::none()).build() else { return Cloud::ON_PREMISES };
+    let asked = [
+        ("aws", tokio::spawn(aws(client.clone(), endpoints.aws.clone()))),
+        ("azure", tokio::spawn(azure(client.clone(), endpoints.azure.clone()))),
+        ("gcp", tokio::spawn(gcp(client, endpoints.gcp.clone()))),
+    ];
+    let mut cloud = Cloud::ON_PREMISES;
+    for (cloud_provider, answer) in asked {
+        if let Ok(Some(id)) = answer.await {
+            cloud = Cloud { cloud_provider, instance_id: Some(id) };
+            break;
+        }
+    }
+    lock().push((endpoints.clone(), cloud.clone()));
+    cloud
+}
+
+/// As `find`, for a caller who waits.
+#[must_use]
+pub fn find_now(endpoints: &CloudEndpoints) -> Cloud {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let Ok(runtime) = runtime else { return Cloud::ON_PREMISES };
+    let found = runtime.block_on(find(endpoints));
+    // A name that is being looked up is not waited for.
+    runtime.shutdown_background();
+    found
+}
+
+/// What is answered with 200, if it is a short text.
+async fn answer(request: RequestBuilder) -> Option<String> {
+    let mut response = request.send().await.ok().filter(|response| response.status() == 200)?;
+    let mut bytes = Vec::new();
+    while let Some(piece) = response.chunk().await.ok()? {
+        bytes.extend_from_slice(&piece);
+        if bytes.len() > LARGEST_ANSWER {
+            return None;
+        }
+    }
+    Some(String::from_utf8(bytes).ok()?.trim().to_owned())
+}
+
+async fn aws(client: Client, base: String) -> Option<String> {
+    let token = client.put(format!("{base}/latest/api/token")).header("X-aws-ec2-metadata-token-ttl-seconds", "21600");
+    let token = answer(token).await?;
+    let id = client.get(format!("{base}/latest/meta-data/instance-id")).header("X-aws-ec2-metadata-token", token);
+    answer(id).await.filter(|id| is_aws_id(id))
+}
+
+async fn azure(client: Client, base: String) -> Option<String> {
+    let path = "/metadata/instance/compute/vmId?api-version=2021-02-01&format=text";
+    answer(client.get(format!("{base}{path}")).header("Metadata", "true")).await.filter(|id| is_azure_id(id))
+}
+
+async fn gcp(client: Client, base: String) -> Option<String> {
+    let request = client.get(format!("{base}/computeMetadata/v1/instance/id")).header("Metadata-Flavor", "Google");
+    answer(request).await.filter(|id| is_gcp_id(id))
+}
+
+/// `i-` and 8 or 17 hexadecimal digits.
+fn is_aws_id(id: &str) -> bool {
+    id.strip_prefix("i-")
+        .is_some_and(|rest| matches!(rest.len(), 8 | 17) && rest.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+/// A UUID.
+fn is_azure_id(id: &str) -> bool {
+    uuid::Uuid::try_parse(id).is_ok()
+}
+
+/// A number of 64 bits.
+fn is_gcp_id(id: &str) -> bool {
+    id.parse::<u64>().is_ok_and(|id| id > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_counts_only_in_the_clouds_own_form() {
+        assert!(is_aws_id("i-0123456789abcdef0") && is_aws_id("i-01234567"));
+        assert!(is_azure_id("13f56399-bd52-4150-9748-7190aae1ff21") && is_gcp_id("4567890123456789012"));
+        for page in ["<html>404</html>", "", "ok", "i-", "i-0123456789abcdeg0", "i-012345678"] {
+            assert!(!is_aws_id(page) && !is_azure_id(page) && !is_gcp_id(page), "{page}");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Events that a destination does not take: held as suspects, put into the dead letters or into the fallback, and taken out of it.
+
+use std::time::Instant;
+
+use super::super::DestinationStats;
+use super::super::piece::Piece;
+use super::super::transport::Reply;
+use super::super::work::{Work, id_at};
+use super::{MOST_SUSPECTS, Remote};
+use crate::event::binary::decode;
+
+impl Remote {
+    /// Whether an event fails now as it did in another batch, and others were accepted since.
+    pub(super) fn is_guilty(&self, work: &Work, piece: &Piece) -> bool {
+        piece.events.len() == 1
+            && id_at(&work.batch, piece.events.start).is_some_and(|id| {
+                self.suspects.iter().any(|(suspect, accepted)| *suspect == id && self.accepted_pieces > *accepted)
+            })
+    }
+
+    /// Lets a batch go whose cursor has not moved, and remembers the events that are left of it.
+    pub(super) fn give_up(&mut self, work: &mut Work, stats: &mut DestinationStats) {
+        for piece in &work.todo {
+            if let Some(id) = id_at(&work.batch, piece.events.start)
+                && self.suspects.iter().all(|(suspect, _)| *suspect != id)
+            {
+                self.suspects.push_back((id, self.accepted_pieces));
+            }
+        }
+        let surplus = self.suspects.len().saturating_sub(MOST_SUSPECTS);
+        self.suspects.drain(..surplus);
+        self.policy.fail(Instant::now(), None, false);
+        stats.failures += 1;
+        stats.last_error = Some(format!("{} answered 500", self.transport.host()));
+        work.is_given_up = true;
+    }
+
+    /// Keeps what became of a request, for whoever asks for it.
+    pub(super) fn tell(&self, piece: &Piece, outcome: Result<&Reply, &str>) {
+        if let (Some(answers), Some(post)) = (&self.answers, piece.body.as_ref().and_then(|body| body.posts.last())) {
+            let outcome = outcome.map(|reply| (reply.status, &reply.body[..]));
+            answers.put(&post.body, outcome);
+        }
+    }
+
+    /// Whether a piece was tried as often as it may be, and what is left of its batch is to go to the fallback.
+    pub(super) fn is_exhausted(&self, piece: &Piece) -> bool {
+        self.fallback.is_some() && self.manner.attempts.is_some_and(|most| piece.attempts >= most)
+    }
+
+    /// Puts a piece, and what waits behind it, into one file of the fallback. Where it cannot be written they stay where they are.
+    pub(super) fn fall_back(&mut self, work: &mut Work, piece: Piece, stats: &mut DestinationStats) {
+        let Some(fallback) = &mut self.fallback else { return };
+        let places = std::iter::once(&piece).chain(&work.todo).flat_map(|piece| piece.events.clone());
+        let wanted: Vec<usize> = places.collect();
+        let mut bodies = Vec::with_capacity(wanted.len());
+        for (_, payload) in work.batch.payloads().enumerate().filter(|(place, _)| wanted.contains(place)) {
+            let event = decode(payload).ok().filter(|event| self.protocol.takes(event));
+            bodies.extend(event.and_then(|event| Some(self.protocol.encode(&[event]).pop()?.body)));
+        }
+        match fallback.save(&bodies) {
+            Ok(()) => {
+                self.has_progressed = true;
+                stats.fallback += bodies.len() as u64;
+                stats.own_lost += work.of_own(bodies.len() as u64);
+                work.todo.clear();
+            }
+            Err(error) => {
+                stats.last_error = Some(format!("the fallback cannot be written: {error}"));
+                work.todo.push_front(piece);
+            }
+        }
+    }
+
+    /// Puts what is in the fallback's files back, to be delivered: when the destination took something, or once in a while.
+    pub(super) fn recover(&mut self, stats: &mut DestinationStats, was_taken: bool) {
+        if let Some(fallback) = &mut self.fallback
+            && let Err(error) = fallback.recover(Instant::now(), was_taken)
+        {
+            stats.last_error = Some(format!("the fallback cannot be read: {error}"));
+        }
+    }
+
+    /// Puts events into the dead letters; those that cannot be written there are tried again.
+    pub(super) fn bury(&mut self, work: &mut Work, mut piece: Piece, reply: &Reply, stats: &mut DestinationStats) {
+        let body = String::from_utf8_lossy(&reply.body);
+        let reason = self.transport.address().redact(&body);
+        self.has_progressed = true;
+        let records = work.batch.payloads().enumerate().skip(piece.events.start).take(piece.events.len());
+        for (index, payload) in records {
+            let Ok(event) = decode(payload) else {
+                stats.unreadable += 1;
+                continue;
+            };
+            if !self.protocol.takes(&event) {
+                continue;
+            }
+            match self.dead.keep(&self.name, &event, payload, reply.status, &reason) {
+                Ok(true) => stats.dead += 1,
+                Ok(false) => stats.dropped += 1,
+                Err(error) => {
+                    // Nothing is given up that is written down nowhere.
+                    stats.last_error = Some(format!("dead letters cannot be written: {error}"));
+                    self.policy.fail(Instant::now(), None, false);
+                    piece.events.start = index;
+                    piece.body = None;
+                    return work.todo.push_front(piece);
+                }
+            }
+            stats.own_lost += work.of_own(1);
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Requests as they were given: those of Teer, `TokenTally`, Paygent and Tokenr.
+//!
+//! Each of these services takes one event a request and has no ids to tell events by, so an event may count twice there after a crash
+//! or a lost answer. Few records are read at once, to keep that small.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::{Answer, Manner, Post, Protocol, Verdict, by_status};
+use crate::event::UsageEvent;
+
+/// Requests that are on their way at once: at 50 ms each, 32 bring 640 events a second.
+const MOST_AT_ONCE: u32 = 32;
+/// Some 100 records of 300 bytes, three for each request.
+const BATCH_BYTES: usize = 32 << 10;
+
+/// The format.
+#[derive(Default)]
+pub struct Verbatim {
+    /// Whether the service took anything: then its address is right, and what it does not find is in the event.
+    has_accepted: AtomicBool,
+}
+
+impl Protocol for Verbatim {
+    fn takes(&self, event: &UsageEvent<'_>) -> bool {
+        !event.is_usage()
+    }
+
+    fn encode(&self, events: &[UsageEvent<'_>]) -> Vec<Post> {
+        let requests = events.iter().flat_map(|event| &event.requests);
+        requests.map(|request| Post { path: request.path.to_owned(), body: request.body.into() }).collect()
+    }
+
+    fn content_type(&self) -> &'static str {
+        "application/json"
+    }
+
+    fn manner(&self) -> Manner {
+        Manner {
+            most_events: 1,
+            most_at_once: MOST_AT_ONCE,
+            batch_bytes: BATCH_BYTES,
+            age: Duration::ZERO,
+            is_ordered: true,
+            compresses: false,
+            ..Manner::default()
+        }
+    }
+
+    fn verdict(&self, answer: &Answer<'_>, _sent: u64) -> Verdict {
+        by_status_of(&self.has_accepted, answer)
+    }
+}
+
+/// What a status means to a service of events without ids: what it does not find is the event's fault, once it took others.
+pub(super) fn by_status_of(has_accepted: &AtomicBool, answer: &Answer<'_>) -> Verdict {
+    match by_status(answer) {
+        Verdict::Pause if matches!(answer.status, 404 | 405) && has_accepted.load(Ordering::Relaxed) => Verdict::Dead,
+        accepted @ Verdict::Accepted { .. } => {
+            has_accepted.store(true, Ordering::Relaxed);
+            accepted
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Outgoing;
+
+    #[test]
+    fn requests_go_out_as_they_are_and_usage_does_not() {
+        let requests = vec![Outgoing { path: "/a", body: "{}" }, Outgoing { path: "/b", body: r#"{"k": null}"# }];
+        let event = UsageEvent { requests, ..UsageEvent::default() };
+        let format = Verbatim::default();
+        assert!(format.takes(&event) && !format.takes(&UsageEvent::default()));
+        let posts = format.encode(&[event]);
+        assert_eq!(posts.iter().map(|post| post.path.as_str()).collect::<Vec<_>>(), ["/a", "/b"]);
+        assert_eq!(posts[1].body, br#"{"k": null}"#);
+    }
+
+    #[test]
+    fn what_is_not_found_is_the_addresss_fault_until_something_was_taken() {
+        let format = Verbatim::default();
+        let verdict = |status| format.verdict(&Answer { status, retry_after: None, body: b"" }, 1);
+        assert_eq!((verdict(404), verdict(401)), (Verdict::Pause, Verdict::Pause));
+        assert_eq!(verdict(201), Verdict::Accepted { rejected: 0 });
+        assert_eq!((verdict(404), verdict(401)), (Verdict::Dead, Verdict::Pause));
+    }
+}
