@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from . import _core, attribution
+from .errors import ConfigError
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -54,6 +55,10 @@ _RULES: Final = {
     "contradictory_usage": "parts exceed the total that includes them, or overlap unknown; the event has no cost",
     "unreadable_catalog": "the price catalog in the state directory cannot be read; the embedded one stands for it",
 }
+
+
+_exit_began = 0.0
+"""When the first meter was closed by the end of the program."""
 
 
 class FlushReport(NamedTuple):
@@ -117,10 +122,22 @@ class Meter:
         self.configure(given)
 
     def beside(self, destination: Destination) -> Meter:
-        """Another meter with this one's settings as they are now, but for where its events go."""
-        # Attribution is in the events of services that have a wire of their own.
-        kept = {name: self._given[name] for name in ("state_dir", "enabled", "debug", "backend", "budget_mb") if name in self._given}
-        return Meter(destination=destination, **kept)
+        """Another meter with this one's settings as they are now, but for attribution and where its events go.
+
+        Raises:
+            ConfigError: The destination is none, or the state directory is not to be used.
+        """
+        from . import config  # noqa: PLC0415 - see configure
+
+        try:
+            settings = self.settings or config.resolve(self._given)
+        except ConfigError as error:
+            log.warning("taximeter keeps events in memory, for its settings cannot be read: %s", error)
+            settings = config.Settings(root="", backend="memory")
+        meter = Meter.unconfigured()
+        meter.settings = settings._replace(uses_ledger=False, destinations=(destination,), attribution={}, tags={})
+        meter._apply(meter.settings)
+        return meter
 
     @classmethod
     def unconfigured(cls) -> Meter:
@@ -155,7 +172,6 @@ class Meter:
     def configure(self, arguments: Mapping[str, Any]) -> Settings:
         """Settle the settings from arguments, environment and file, and put them in force."""
         from . import config  # noqa: PLC0415 - a tenth of the import, for programs that never meter
-        from .errors import ConfigError  # noqa: PLC0415
 
         # What an earlier call gave and this one does not stays: a library that calls init() does not redirect its host.
         given = self._given | {name: value for name, value in arguments.items() if value is not None}
@@ -432,11 +448,14 @@ def _aside(how: Ending) -> Ending:
 
 
 def _close_at_exit(reference: weakref.ref[Meter]) -> None:
+    global _exit_began  # noqa: PLW0603 - several meters wait no longer than the one that waits longest
     meter = reference()
     if meter is not None:
         tier = meter.stats().get("tier")
         if tier is not None:
-            meter.close(max(meter.exit_seconds, EXIT_SECONDS_IN_MEMORY if tier == "memory" else EXIT_SECONDS))
+            _exit_began = _exit_began or time.monotonic()
+            longest = max(meter.exit_seconds, EXIT_SECONDS_IN_MEMORY if tier == "memory" else EXIT_SECONDS)
+            meter.close(longest - (time.monotonic() - _exit_began))
 
 
 class Measurement:

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import Final
+import time
+from typing import Any, Final
 
-__all__ = ["install"]
+from ..meter import FlushReport
+
+__all__ = ["flush", "install", "stats"]
 
 _MODULES: Final = {
     "teer": ("", ".__about__", ".http", ".types", ".resources", ".resources.base", ".resources.billing", ".resources.ingest"),
@@ -42,3 +45,19 @@ def install(*names: str) -> None:
             raise RuntimeError(f"{name} was imported already: install() comes before its first import")
         for module in _MODULES[name]:
             sys.modules[f"{name}{module}"] = importlib.import_module(f"{ours}{module}")
+
+
+def flush(timeout: float = 5.0) -> FlushReport:
+    """Wait until what was given to any of these interfaces in the background is delivered, at most `timeout` seconds. Never raises."""
+    from ._outbox import all_outboxes  # noqa: PLC0415 - only those who work in the background have any
+
+    deadline = time.monotonic() + timeout
+    reports = [outbox.flush(max(0.0, deadline - time.monotonic())) for _, outbox in all_outboxes()]
+    return FlushReport(*map(sum, zip(*reports, strict=True))) if reports else FlushReport(0, 0, 0)
+
+
+def stats() -> list[dict[str, Any]]:
+    """What was counted of what these interfaces send in the background: `service`, and what `taximeter.stats` has, for each account."""
+    from ._outbox import all_outboxes  # noqa: PLC0415 - see flush
+
+    return [{"service": name, **outbox.stats()} for name, outbox in all_outboxes()]

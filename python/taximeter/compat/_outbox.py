@@ -1,13 +1,14 @@
-"""Requests that nobody waits for: they are on disk when they are given, and go to their service in the background until it has them.
+"""Requests that nobody waits for: they are on disk when they are given, and go to their service until it has them.
 
-Each account of a service has one outbox in a process, with a journal and a delivery of its own. What a process leaves behind, the next
-one with the same account delivers.
+Each account of a service has one outbox in a process, with a journal and a delivery of its own. What a process leaves behind, the
+next one with the same account delivers.
 """
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -16,7 +17,7 @@ from ..destination import Destination, Secret
 from ..meter import FlushReport, Meter
 from . import _vendor
 
-__all__ = ["Batches", "Outbox", "Service", "outbox_for"]
+__all__ = ["Account", "Batches", "Outbox", "Service", "all_outboxes", "outbox_for"]
 
 # As long as the original of Tokenr waited for an answer.
 _EXIT_SECONDS: Final = 2.0
@@ -82,11 +83,10 @@ class Outbox:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._lock = threading.Lock()
         self._meter: Meter | None = None
 
     def _opened(self) -> Meter:
-        with self._lock:
+        with _lock:
             if self._meter is None:
                 self._meter = _api.default_meter.beside(self._service)
                 self._meter.exit_seconds = _EXIT_SECONDS
@@ -97,7 +97,7 @@ class Outbox:
         """Records a request; see `_core.Meter.post`.
 
         Raises:
-            ConfigError: A setting of taximeter's, or the service's address, breaks its rule.
+            ConfigError: The service's address is none.
             ValueError, TypeError: The body is no JSON.
         """
         self._opened()
@@ -133,6 +133,16 @@ _outboxes: dict[Service, Outbox] = {}
 _lock = threading.Lock()
 
 
+def _begin_anew() -> None:
+    """After a fork: a thread that the child does not have may have held the lock."""
+    global _lock  # noqa: PLW0603 - there is no other way to a lock that nobody holds
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
+
+
 def outbox_for(service: Service) -> Outbox:
     """The outbox of an account, which all who have that account share."""
     with _lock:
@@ -143,3 +153,22 @@ def all_outboxes() -> list[tuple[str, Outbox]]:
     """Every outbox of the process, and its service."""
     with _lock:
         return [(service.name, outbox) for service, outbox in _outboxes.items()]
+
+
+class Account:
+    """The outbox of a client whose key and address can be set at any time: that of those in force.
+
+    Args:
+        make: Makes the service from what the account is told apart by.
+    """
+
+    def __init__(self, make: Callable[..., Service]) -> None:
+        self._make = make
+        self._in_force: tuple[tuple[Any, ...], Outbox] | None = None
+
+    def outbox(self, *account: Any) -> Outbox:
+        """The outbox of this account."""
+        known = self._in_force
+        if known is None or known[0] != account:
+            self._in_force = known = account, outbox_for(self._make(*account))
+        return known[1]

@@ -159,3 +159,8 @@ def raise_transfer_error(error: TransferError, url: str) -> NoReturn:
 def invalid_json(error: ValueError) -> Exception:
     """What `requests` raises for numbers that JSON does not have."""
     return _error("InvalidJSONError", str(error))
+
+
+def not_recorded(reason: str | None) -> Exception:
+    """What is raised where not even the journal takes a request."""
+    return _error("ConnectionError", f"the request cannot be recorded: {reason}")

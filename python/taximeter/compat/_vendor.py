@@ -7,13 +7,14 @@ import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
 from .. import _api, _core
 from ..errors import ConfigError
 
-__all__ = ["Destinations", "dumps", "post", "record", "trusted"]
+__all__ = ["Destinations", "dumps", "post", "price_of", "record", "trusted"]
 
 log = logging.getLogger("taximeter")
 
@@ -82,4 +83,17 @@ def record(make: Callable[[], Mapping[str, Any]]) -> _core.Receipt | None:
         return _api.track(**make())
     except Exception:
         log.warning("taximeter cannot keep what it was given in the ledger", exc_info=log.isEnabledFor(logging.DEBUG))
+        return None
+
+
+_COUNTS: Final = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
+
+
+def price_of(make: Callable[[], Mapping[str, Any]]) -> Decimal | None:
+    """What an event costs by the prices here, never failing for it."""
+    try:
+        event = make()
+        usage = {name: event[name] for name in _COUNTS if event.get(name)}
+        return _api.price(event["model"], usage, event["provider"], batch=bool(event.get("batch"))).usd
+    except Exception:
         return None

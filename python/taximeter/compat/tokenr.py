@@ -21,7 +21,7 @@ from typing import Any, Final
 from ..destination import Secret
 from ..instrument import _binding, _call, _sinks
 from . import _vendor
-from ._outbox import Outbox, Service, outbox_for
+from ._outbox import Account, Outbox, Service
 
 __all__ = ["configure", "init", "track"]
 
@@ -41,6 +41,9 @@ _ALIASES: Final = {"agent_id": "default_agent_id", "tags": "default_tags"}
 _MOST_TOKENS: Final = 1_000_000_000_000
 """What is more is no count; see `taximeter.track`."""
 _SECONDS_BETWEEN_LINES: Final = 0.05
+_SECONDS_BETWEEN_WARNINGS: Final = 60.0
+
+_warned = float("-inf")
 
 
 class _Config(dict[str, Any]):
@@ -64,9 +67,6 @@ _original_methods: Final[dict[Any, bool]] = {}
 """Empty: nothing is replaced but once, by `taximeter.instrument`."""
 
 _destinations = _vendor.Destinations("tokenr", None)
-_account: tuple[Any, ...] = ()
-_outbox: Outbox | None = None
-_lock = threading.Lock()
 
 
 def init(
@@ -123,7 +123,9 @@ def _init(token: str | None, url: str | None, agent: str | None, tags: Any, enab
 
 
 def configure(**settings: Any) -> None:
-    """Change settings: `token`, `url`, `enabled`, `timeout`, `debug`, `agent_id`, `tags`. What was tracked before goes where it was to go.
+    """Change settings: `token`, `url`, `enabled`, `timeout`, `debug`, `agent_id`, `tags`.
+
+    What was tracked before goes where it was to.
 
     One that does not exist is left out, with a warning.
     """
@@ -176,8 +178,17 @@ def track(
             _vendor.record(lambda: _event(body))
         if _destinations.to_vendor and _config["token"]:
             _send(body)
-    except Exception:
-        log.debug("tokenr could not track a call", exc_info=True)
+    except Exception as error:
+        _warn(error)
+
+
+def _warn(error: Exception) -> None:
+    """Says once in a while what keeps events from being kept at all."""
+    global _warned  # noqa: PLW0603 - see _init
+    now = time.monotonic()
+    if now - _warned >= _SECONDS_BETWEEN_WARNINGS:
+        _warned = now
+        log.warning("tokenr cannot track a call: %s", error)
 
 
 def _body(
@@ -231,19 +242,19 @@ def _send(body: dict[str, Any]) -> None:
         outbox.note("invalid_text", "tags")
         outbox.post("", {name: value for name, value in body.items() if name != "tags"})
     if _config["debug"]:
-        _printer.wake()
+        _printer.wake(outbox)
+
+
+def _service(token: str, url: str, timeout: float, debug: bool) -> Service:
+    return Service("tokenr", url, {"authorization": f"Bearer {token}"}, timeout=timeout, keeps_answers=debug)
+
+
+_account: Final = Account(_service)
 
 
 def _current_outbox() -> Outbox:
     """That of the account in force."""
-    global _account, _outbox  # noqa: PLW0603 - see _init
-    account = (_config["token"], _config["url"], _config["timeout"], bool(_config["debug"]))
-    if account != _account or _outbox is None:
-        token, url, timeout, debug = account
-        service = Service("tokenr", url, {"authorization": f"Bearer {token}"}, timeout=timeout, keeps_answers=debug)
-        with _lock:
-            _account, _outbox = account, outbox_for(service)
-    return _outbox
+    return _account.outbox(_config["token"], _config["url"], _config["timeout"], bool(_config["debug"]))
 
 
 def _event(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -328,22 +339,19 @@ class _Printer:
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
 
-    def wake(self) -> None:
+    def wake(self, outbox: Outbox) -> None:
         """Sees to it that the answer to what was just given is printed."""
-        with _lock:
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name="tokenr-debug", daemon=True)
-                self._thread.start()
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._run, args=(outbox,), name="tokenr-debug", daemon=True)
+            self._thread.start()
 
-    def _run(self) -> None:
-        outbox = _outbox
-        while outbox is not None:
+    def _run(self, outbox: Outbox) -> None:
+        while True:
             time.sleep(_SECONDS_BETWEEN_LINES)
+            is_over = outbox.pending == 0
             _print_answers(outbox)
-            if outbox.pending == 0:
-                break
-        if outbox is not None:
-            _print_answers(outbox)
+            if is_over:
+                return
 
 
 _printer = _Printer()
@@ -368,6 +376,8 @@ def _cost(text: str) -> Any:
 
 
 def _last_lines() -> None:
-    if _outbox is not None and _config["debug"]:
-        _outbox.flush(2.0)
-        _print_answers(_outbox)
+    """What is left to print when the program ends."""
+    if _config["debug"] and _config["token"]:
+        outbox = _current_outbox()
+        outbox.flush(2.0)
+        _print_answers(outbox)

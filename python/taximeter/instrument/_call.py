@@ -1,4 +1,4 @@
-"""One call of a public method: keywords and headers that are not the client's are taken out of it; it says when it began and for whom."""
+"""One call of a public method: keywords and headers that are not the client's are taken out; it says when it began and for whom."""
 
 from __future__ import annotations
 

@@ -5,27 +5,26 @@ They see each event once, with the keywords of theirs that the call had. Whoever
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ._call import current_call
+from ._shims import attempt
 
 if TYPE_CHECKING:
     from ..meter import Meter
 
 __all__ = ["Fan", "Sink", "hearing", "listen", "sinks_of"]
 
-log = logging.getLogger("taximeter")
-
 
 class Sink(Protocol):
     """Who hears of events."""
 
-    to_ledger: bool
-    """Whether they go to the ledger as well, though nobody else sends them there."""
+    @property
+    def to_ledger(self) -> bool:
+        """Whether they go to the ledger as well, though nobody else sends them there."""
 
     def attribution(self, own: Mapping[str, Any]) -> Mapping[str, Any]:
         """Whom a call with these keywords is for, by the names of `taximeter.attribute`."""
@@ -91,10 +90,7 @@ class Fan:
     def track(self, **event: Any) -> None:
         """Records an event wherever it goes; none of them keeps it from the others."""
         for sink in self._sinks:
-            try:
-                sink.record(event, self._own)
-            except Exception:
-                log.debug("taximeter could not pass on an event", exc_info=True)
+            attempt(sink.record, event, self._own)
         if self._meter is not None:
             for sink in self._sinks:
                 event = {**sink.attribution(self._own), **event}

@@ -11,37 +11,46 @@ from ...destination import Secret
 from ...errors import TaximeterError, TransferError
 from .. import _requests, _vendor
 from .constants import MODEL_PRICING
+from .events import PROVIDERS, EventCalls
 from .models import ModelPricing, UsageData, UsageDataWithStrings
 
 __all__ = ["Client"]
 
 DEFAULT_BASE_URL: Final = "https://cp-api.withpaygent.com"
 _TIMEOUT: Final = 30.0
+_USAGE: Final = "/api/v1/usage"
 # What the original's README asks for a model that nobody knows: $0.10 for a million tokens.
 _UNKNOWN: Final = ModelPricing(0.0001, 0.0001)
-
-_PROVIDERS: Final = {"Google DeepMind": "gcp.gemini", "AWS": "aws.bedrock", "Mistral AI": "mistral_ai", "Meta": "meta"}
-"""Providers that the ledger has under another name."""
 
 log = logging.getLogger("paygent_sdk")
 
 
-class Client:
+class Client(EventCalls):
     """A client of Paygent.
 
     Args:
         api_key: The key.
         base_url: Where the service is; a path in it is kept. Its own address by default.
         destination: Where usage goes: `"paygent"`, which is the default, `"ledger"`, or both.
+        background: Whether `send_usage` does not wait for the answer: it is on disk when it returns, and sent until Paygent has it.
 
     Raises:
         ConfigError: The destination is none.
     """
 
-    def __init__(self, api_key: str, base_url: str | None = None, *, destination: str | Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        api_key: str,
+        base_url: str | None = None,
+        *,
+        destination: str | Sequence[str] | None = None,
+        background: bool = False,
+    ) -> None:
         self._api_key = Secret(api_key)
         self.base_url = (base_url or DEFAULT_BASE_URL).rstrip("/")
         self.destinations = _vendor.Destinations("paygent", destination)
+        self.background = background
+        self._prepare_outbox()
         self.logger = log
 
     @classmethod
@@ -72,7 +81,7 @@ class Client:
         return self.logger
 
     def send_usage(self, agent_id: str, customer_id: str, indicator: str, usage_data: UsageData) -> None:
-        """Report a call, whose cost is computed here, and wait for the answer.
+        """Report a call, whose cost is computed here, and wait for the answer unless the client works in the background.
 
         Args:
             agent_id: The agent that made it.
@@ -131,7 +140,12 @@ class Client:
         return usage.prompt_tokens / 1000 * price.prompt_tokens_cost + usage.completion_tokens / 1000 * price.completion_tokens_cost
 
     def _send(self, body: dict[str, Any]) -> None:
-        url = f"{self.base_url}/api/v1/usage"
+        if self.background:
+            receipt = self._outbox.post(_USAGE, body)
+            if not receipt and receipt.refused != "disabled":
+                raise _requests.not_recorded(receipt.refused)
+            return
+        url = f"{self.base_url}{_USAGE}"
         headers = {"content-type": "application/json", "paygent-api-key": self.api_key}
         try:
             content = _vendor.dumps(body)
@@ -155,7 +169,7 @@ def _encoding(model: str) -> tokens.Encoding:
 
 def _event(agent: str, customer: str, indicator: str, usage: UsageData, amount: float) -> dict[str, Any]:
     return {
-        "provider": _PROVIDERS.get(usage.service_provider, usage.service_provider) or "unknown",
+        "provider": PROVIDERS.get(usage.service_provider, usage.service_provider) or "unknown",
         "model": usage.model,
         "input_tokens": usage.prompt_tokens,
         "output_tokens": usage.completion_tokens,

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-__all__ = ["APIRequest", "ModelPricing", "UsageData", "UsageDataWithStrings"]
+__all__ = [
+    "APIRequest", "CostBreakdown", "Customer", "CustomerCreateOrGetRequest", "ExternalBillingData", "ExternalCostData",
+    "ModelPricing", "RawUsageData", "SendUsageV2Response", "UsageData", "UsageDataWithStrings", "VideoUsageData",
+]  # fmt: skip
 
 
 @dataclass
@@ -44,3 +49,102 @@ class ModelPricing:
 
     prompt_tokens_cost: float
     completion_tokens_cost: float
+
+
+@dataclass
+class RawUsageData:
+    """What a call used, whose cost Paygent computes."""
+
+    provider: str
+    model: str
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+    """Those of the input tokens that were read from a cache."""
+    audio_duration: float | None = None
+    """Minutes."""
+    character_count: int | None = None
+    plan: str | None = None
+    video_duration_sec: float | None = None
+    video_resolution: str | None = None
+    video_is_audio: bool | None = None
+    usage_metadata: Mapping[str, Any] | None = None
+    meta_tags: Mapping[str, Any] | None = None
+
+
+@dataclass
+class VideoUsageData:
+    """A video that was generated."""
+
+    provider: str
+    model: str
+    video_duration_sec: float
+    plan: str | None = None
+    video_resolution: str | None = None
+    video_is_audio: bool | None = None
+
+
+@dataclass
+class CostBreakdown:
+    """What a call cost, in US dollars."""
+
+    input_cost: float
+    output_cost: float
+    cached_cost: float
+    audio_cost: float
+    total_cost: float
+
+
+@dataclass
+class SendUsageV2Response:
+    """The answer to a report that nobody waited for: a placeholder."""
+
+    cp_data_id: str
+    calculated_cost: float
+    breakdown: CostBreakdown
+    model_metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class CustomerCreateOrGetRequest:
+    """A customer to be made known."""
+
+    name: str = ""
+    external_id: str = ""
+    email: str | None = None
+    website: str | None = None
+    phone: str | None = None
+    address_line1: str | None = None
+    address_line2: str | None = None
+    city: str | None = None
+    state: str | None = None
+    zip_code: str | None = None
+    country: str | None = None
+
+
+@dataclass
+class Customer(CustomerCreateOrGetRequest):
+    """A customer."""
+
+    id: str = ""
+    created_at: str | None = None
+    updated_at: str | None = None
+
+    def __init__(self, id: str, external_id: str, name: str, **further: str | None) -> None:  # noqa: A002 - the interface's
+        CustomerCreateOrGetRequest.__init__(self, name, external_id)
+        self.id = id
+        for field_name, value in further.items():
+            setattr(self, field_name, value)
+
+
+@dataclass
+class ExternalCostData:
+    """A cost that is no model's, as it is configured at Paygent."""
+
+    name: str
+    external_cost_id: str
+    properties: Mapping[str, Any] | None = None
+    meta_tags: Mapping[str, Any] | None = None
+
+
+ExternalBillingData = ExternalCostData

@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 
 from ...destination import Secret
+from .._outbox import Account, Outbox, Service
 from .._vendor import Destinations
 from .http import HttpClient
 from .resources import BillingResource, Ingest
@@ -45,6 +46,7 @@ class TeerClient:
         track_url: Where events go; `base_url` by default, if that is given.
         api_version: The version in paths.
         destination: Where usage goes: `"teer"`, which is the default, `"ledger"`, or both. Meter events go to Teer.
+        background: Whether calls do not wait for the answer: what they send is on disk when they return, and sent until Teer has it.
 
     Raises:
         ValueError: There is no key.
@@ -59,6 +61,7 @@ class TeerClient:
         api_version: str = "v1",
         *,
         destination: str | Sequence[str] | None = None,
+        background: bool = False,
     ) -> None:
         key = api_key or os.environ.get(TEER_API_KEY_ENV)
         self.destinations = Destinations("teer", destination)
@@ -72,6 +75,8 @@ class TeerClient:
         self.track_base = f"{self.track_url}/{api_version}"
         self.http_client = HttpClient(self.api_key, self.api_base)
         self._http = HttpClient(self.api_key, self.track_base)
+        self.background = background
+        self._account = Account(lambda key, url: Service("teer", url, {"authorization": f"Bearer {key}"}))
         self.ingest = Ingest(self)
         self.billing = BillingResource(self)
 
@@ -85,6 +90,14 @@ class TeerClient:
         self._api_key = Secret(key)
         self.http_client = HttpClient(key, self.api_base)
         self._http = HttpClient(key, self.track_base)
+
+    @property
+    def _outbox(self) -> Outbox:
+        return self._account.outbox(self.api_key, self.track_base)
+
+    def flush(self, timeout: float = 5.0) -> bool:
+        """Wait until what was sent in the background is delivered, at most `timeout` seconds; says whether it was."""
+        return self._outbox.flush(timeout).pending == 0
 
 
 Teer = TeerClient

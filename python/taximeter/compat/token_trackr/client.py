@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
-import os
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
 from ... import _api
 from .. import _vendor
-from .._outbox import Batches, Outbox, Service, outbox_for
+from .._outbox import Batches, Service, outbox_for
 from . import metadata as host
 from .config import TokenTrackrConfig
 from .models import UsageEvent, UsageResponse
@@ -56,8 +56,7 @@ class TokenTrackrClient:
         self.config = replace(given, tenant_id=tenant_id) if tenant_id else given
         self.destinations = _vendor.Destinations("token_trackr", destination)
         self._outbox = outbox_for(_service(self.config))
-        self._lock = threading.Lock()
-        self._unsent = 0
+        self._recorded = itertools.count(1)
 
     @property
     def host_metadata(self) -> host.HostMetadata:
@@ -99,15 +98,7 @@ class TokenTrackrClient:
             self._outbox.post("", event.to_dict())
         except TypeError as error:
             raise ValueError(f"metadata must be JSON: {error}") from None
-        if not self.config.async_mode:
-            self._send_full_batch()
-
-    def _send_full_batch(self) -> None:
-        with self._lock:
-            self._unsent += 1
-            is_full = self._unsent >= self.config.batch_size
-            self._unsent = 0 if is_full else self._unsent
-        if is_full:
+        if not self.config.async_mode and next(self._recorded) % self.config.batch_size == 0:
             self.flush()
 
     def flush(self) -> list[UsageResponse]:
@@ -148,12 +139,12 @@ def _service(config: TokenTrackrConfig) -> Service:
     headers = {"user-agent": _AGENT}
     if config.api_key:
         headers["authorization"] = f"Bearer {config.api_key}"
-    home = os.path.expanduser("~")
+    home = Path("~").expanduser()
     batches = Batches(
         size=min(config.batch_size, _MOST_EVENTS),
         interval=float(config.flush_interval),
         attempts=config.retry_attempts,
-        fallback=None if home == "~" else os.path.join(home, ".token-trackr", "fallback"),
+        fallback=str(home / ".token-trackr" / "fallback") if home.is_absolute() else None,
         cloud=host.cloud_endpoints(),
     )
     return Service("token_trackr", config.backend_url, headers, timeout=config.timeout, keeps_answers=True, batches=batches)
@@ -195,16 +186,14 @@ def _responses(status: int, body: bytes) -> list[UsageResponse]:
 
 
 _client: TokenTrackrClient | None = None
-_client_lock = threading.Lock()
 
 
 def get_client() -> TokenTrackrClient:
     """The client that all share who name none, made from the environment by its first use."""
     global _client  # noqa: PLW0603 - the interface's
-    with _client_lock:
-        if _client is None:
-            _client = TokenTrackrClient()
-        return _client
+    if _client is None:
+        _client = TokenTrackrClient()
+    return _client
 
 
 def record(provider: str, model: str, prompt_tokens: int, completion_tokens: int, **fields: Any) -> None:

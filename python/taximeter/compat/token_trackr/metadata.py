@@ -61,7 +61,7 @@ def _namespace() -> str | None:
 
 @functools.cache
 def _machine(_process: int) -> HostMetadata:
-    """This machine without its cloud. A forked child may be another pod's no more than its parent; names are read again all the same."""
+    """This machine without its cloud, read once in each process: a forked one may have another environment."""
     environ = os.environ
     k8s = None
     if (_ACCOUNT / "token").exists():

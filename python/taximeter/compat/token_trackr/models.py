@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -42,9 +43,10 @@ class UsageEvent:
         self.prompt_tokens = _count("prompt_tokens", self.prompt_tokens)
         self.completion_tokens = _count("completion_tokens", self.completion_tokens)
         if self.latency_ms is not None:
+            latency: Any = self.latency_ms
             # Clocks give fractions.
-            latency = self.latency_ms
-            self.latency_ms = _count("latency_ms", round(latency) if isinstance(latency, float) and latency == latency else latency)
+            is_measured = isinstance(latency, float) and math.isfinite(latency)
+            self.latency_ms = _count("latency_ms", round(latency) if is_measured else latency)
         if self.timestamp is None:
             self.timestamp = datetime.now(timezone.utc)
         elif isinstance(self.timestamp, datetime):

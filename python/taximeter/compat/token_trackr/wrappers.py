@@ -131,8 +131,8 @@ class BedrockWrapper(Forwarding):
 
 def _read_now(response: dict[str, Any]) -> None:
     """Reads a body, which says what the call used, and puts one in its place that can be read as if nobody had."""
-    module = sys.modules.get("botocore.response")
-    body = response.get("body")
+    module: Any = sys.modules.get("botocore.response")
+    body: Any = response.get("body")
     if module is not None and type(body) is module.StreamingBody:
         content = body.read()
         response["body"] = module.StreamingBody(io.BytesIO(content), len(content))
@@ -163,10 +163,9 @@ class AzureOpenAIWrapper(_Resource):
 
     def __init__(self, azure_client: Any, client: TokenTrackrClient | None = None) -> None:
         self._client = client or get_client()
-        chats = {"completions": ({"create": self._recorded(_answer), "parse": self._recorded(_answer)}, {})}
-        texts = ({"create": self._recorded(_answer)}, {})
-        vectors = ({"create": self._recorded(_nothing)}, {})
-        super().__init__(azure_client, {}, {"chat": ({}, chats), "completions": texts, "embeddings": vectors})
+        parts: dict[str, Any] = {"completions": ({"create": self._recorded(_answer), "parse": self._recorded(_answer)}, {})}
+        of_text, of_vectors = ({"create": self._recorded(describe)} for describe in (_answer, _nothing))
+        super().__init__(azure_client, {}, {"chat": ({}, parts), "completions": (of_text, {}), "embeddings": (of_vectors, {})})
         _binding.hook(("openai",))
 
     def _recorded(self, describe: Describe) -> Callable[[Callable[..., Any]], Any]:

@@ -10,9 +10,11 @@ from datetime import datetime, timezone
 from types import TracebackType
 from typing import Any, Final
 
+from ..._core import Receipt
 from ...destination import Secret
 from ...errors import TransferError
 from .. import _vendor
+from .._outbox import Account, Outbox, Service
 from .types import UsageData, UsageResponse
 
 __all__ = [
@@ -23,6 +25,7 @@ log = logging.getLogger("taximeter")
 
 DEFAULT_BASE_URL: Final = "https://api.tokentally.cloud"
 _VERSION: Final = "0.4.0"
+_PATH: Final = "/api/usage"
 _UNAUTHORIZED: Final = 401
 _TOO_MANY: Final = 429
 _FAILURES: Final = 300
@@ -50,6 +53,7 @@ class TokenTally:
         base_url: Where the service is.
         timeout: Seconds for a connection, and for each wait for bytes.
         destination: Where usage goes: `"tokentally"`, which is the default, `"ledger"`, or both.
+        background: Whether calls do not wait for the answer: usage is on disk when they return, and sent until TokenTally has it.
 
     Raises:
         ValueError: The key is none.
@@ -59,7 +63,13 @@ class TokenTally:
     DEFAULT_BASE_URL = DEFAULT_BASE_URL
 
     def __init__(
-        self, api_key: str, base_url: str | None = None, timeout: float = 30.0, *, destination: str | Sequence[str] | None = None
+        self,
+        api_key: str,
+        base_url: str | None = None,
+        timeout: float = 30.0,
+        *,
+        destination: str | Sequence[str] | None = None,
+        background: bool = False,
     ) -> None:
         self.destinations = _vendor.Destinations("tokentally", destination)
         if not isinstance(api_key, str) or not api_key.startswith("tt_"):
@@ -67,6 +77,8 @@ class TokenTally:
         self._api_key = Secret(api_key)
         self.base_url = (base_url or DEFAULT_BASE_URL).rstrip("/")
         self.timeout = timeout
+        self.background = background
+        self._account = Account(lambda _key, url, timeout: Service("tokentally", url, self._headers, timeout=timeout))
 
     @property
     def api_key(self) -> str:
@@ -95,7 +107,7 @@ class TokenTally:
         resolution: str | None = None,
         quality: str | None = None,
     ) -> UsageResponse:
-        """Report one call, and wait for the answer.
+        """Report one call, and wait for the answer unless the client works in the background.
 
         Args:
             tokens_in, tokens_out: Tokens, as the provider reports them.
@@ -109,7 +121,8 @@ class TokenTally:
             credits, resolution, quality: Of services that generate images and video.
 
         Returns:
-            The service's answer; of a client whose destination is the ledger alone, the event's id and cost.
+            The service's answer. Of a client that works in the background, or whose destination is the ledger alone: an id, and
+            the cost as it is known here, 0 where no price is.
 
         Raises:
             ValueError: A count is negative.
@@ -131,6 +144,8 @@ class TokenTally:
         if usage.timestamp is None:
             usage.timestamp = datetime.now(timezone.utc)
         receipt = _vendor.record(lambda: _event(usage)) if self.destinations.to_ledger else None
+        if self.destinations.to_vendor and self.background:
+            return self._send_later(usage, receipt)
         if self.destinations.to_vendor:
             return self._send(usage)
         if not receipt:
@@ -145,9 +160,32 @@ class TokenTally:
         """
         return UsageContext(self, model, provider, metadata)
 
+    @property
+    def _headers(self) -> dict[str, str]:
+        return {"x-api-key": self.api_key, "content-type": "application/json", "user-agent": f"tokentally-python/{_VERSION}"}
+
+    @property
+    def _outbox(self) -> Outbox:
+        return self._account.outbox(self.api_key, self.base_url, self.timeout)
+
+    def flush(self, timeout: float = 5.0) -> bool:
+        """Wait until what was sent in the background is delivered, at most `timeout` seconds; says whether it was."""
+        return self._outbox.flush(timeout).pending == 0
+
+    def _send_later(self, usage: UsageData, receipt: Receipt | None) -> UsageResponse:
+        try:
+            posted = self._outbox.post(_PATH, usage.to_dict())
+        except (TypeError, ValueError) as error:
+            raise TokenTallyError(f"Request failed: the usage is not JSON: {error}") from error
+        if not posted and posted.refused != "disabled":
+            raise TokenTallyError(f"Request failed: it cannot be recorded: {posted.refused}")
+        cost = (
+            receipt.cost_usd if receipt else usage.cost_usd if usage.cost_usd is not None else _vendor.price_of(lambda: _event(usage))
+        )
+        return UsageResponse(success=bool(posted), record_id=posted.id, cost_usd=float(cost or 0))
+
     def _send(self, usage: UsageData) -> UsageResponse:
-        headers = {"x-api-key": self.api_key, "content-type": "application/json", "user-agent": f"tokentally-python/{_VERSION}"}
-        url = f"{self.base_url}/api/usage"
+        headers, url = self._headers, f"{self.base_url}{_PATH}"
         try:
             body = _vendor.dumps(usage.to_dict())
         except (TypeError, ValueError) as error:

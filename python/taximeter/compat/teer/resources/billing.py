@@ -105,7 +105,7 @@ class MeterEventsResource(BaseResource):
     def create(
         self, params: MeterEventCreateParams | Mapping[str, Any], headers: Mapping[str, str] | None = None, timeout: float = 10
     ) -> Any:
-        """Report one event, and wait for the answer.
+        """Report one event, and wait for the answer unless the client works in the background.
 
         One that has no `identifier` is given one, so that a request that is made again, by whomever, bills once.
 
@@ -115,7 +115,7 @@ class MeterEventsResource(BaseResource):
             timeout: Seconds for a connection, and for each wait for bytes.
 
         Returns:
-            The service's answer; see `MeterEvent`.
+            The service's answer; see `MeterEvent`. Of a client that works in the background, what is known of it here.
 
         Raises:
             requests.RequestException: There is no answer, or it says no.
@@ -124,7 +124,11 @@ class MeterEventsResource(BaseResource):
         fields = params.get("fields") if isinstance(params, Mapping) else None
         if isinstance(fields, Mapping) and not fields.get("identifier"):
             params = {**params, "fields": {**fields, "identifier": str(uuid.uuid4())}}
-        return self._post("billing/meter-events", params, headers, timeout)
+        if not self._client.background:
+            return self._post("billing/meter-events", params, headers, timeout)
+        receipt = self._post_later("billing/meter-events", params, headers)
+        known = params.get("fields") if isinstance(params, Mapping) else None
+        return {"id": receipt.id, **(known if isinstance(known, Mapping) else {})}
 
 
 class BillingResource(BaseResource):

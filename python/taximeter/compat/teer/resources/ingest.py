@@ -21,7 +21,7 @@ class Ingest(BaseResource):
     """Usage of calls."""
 
     def send(self, payload: IngestPayload | Mapping[str, Any], headers: Mapping[str, str] | None = None, timeout: float = 10) -> Any:
-        """Report one call, and wait for the answer.
+        """Report one call, and wait for the answer unless the client works in the background.
 
         Args:
             payload: The call, sent as it is, with fields that this does not know and with `None` as null.
@@ -29,8 +29,8 @@ class Ingest(BaseResource):
             timeout: Seconds for a connection, and for each wait for bytes.
 
         Returns:
-            The service's answer; of a client whose destination is the ledger alone, `id` and `cost_usd` of the event, whose cost is
-            `None` where no price is known.
+            The service's answer. Of a client that works in the background, or whose destination is the ledger alone: `id`, and
+            `cost_usd` as it is known here, `None` where no price is.
 
         Raises:
             requests.RequestException: There is no answer, or it says no.
@@ -38,6 +38,10 @@ class Ingest(BaseResource):
         """
         destinations = self._client.destinations
         receipt = _vendor.record(lambda: _event(payload)) if destinations.to_ledger else None
+        if destinations.to_vendor and self._client.background:
+            posted = self._post_later("ingest", payload, headers)
+            cost = receipt.cost_usd if receipt else _vendor.price_of(lambda: _event(payload))
+            return {"id": posted.id, "cost_usd": cost}
         if destinations.to_vendor:
             return self._post("ingest", payload, headers, timeout)
         return {"id": receipt.id, "cost_usd": receipt.cost_usd} if receipt else {"id": None, "cost_usd": None}

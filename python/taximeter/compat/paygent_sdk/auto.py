@@ -1,0 +1,116 @@
+"""Paygent 4's `init`: calls of clients that say whom they are for are reported."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from ...instrument import _binding, _call, _sinks
+from .client import Client, log
+from .events import _ids
+from .models import ExternalCostData, RawUsageData
+
+__all__ = ["init", "send_external_cost", "send_indicator"]
+
+_PREFIX: Final = "paygent_"
+_FAMILIES: Final = ("openai", "anthropic", "google.genai", "google.generativeai", "mistralai", "cohere", "groq", "ollama")
+_PROVIDERS: Final = {
+    "openai": "OpenAI", "azure.ai.openai": "OpenAI", "anthropic": "Anthropic", "gcp.gemini": "Google DeepMind",
+    "gcp.vertex_ai": "Google DeepMind", "mistral_ai": "Mistral AI", "cohere": "Cohere", "deepseek": "DeepSeek", "aws.bedrock": "AWS",
+}  # fmt: skip
+"""Providers as Paygent names them."""
+
+_ATTRIBUTION: Final = {
+    "agent": "paygent_agent_id", "customer": "paygent_customer_id", "feature": "paygent_indicator", "tags": "paygent_meta_tags",
+}  # fmt: skip
+
+_client: Client | None = None
+_lock = threading.Lock()
+
+
+def init(api_key: str, base_url: str | None = None, *, destination: str | Sequence[str] | None = None) -> Client:
+    """Report the calls of clients that have `paygent_agent_id` and `paygent_customer_id` among their keywords, from here on.
+
+    `paygent_indicator`, `paygent_customer_name`, `paygent_plan` and `paygent_meta_tags` are taken as well; clients see none of them.
+    Called again, it returns the client that there is.
+
+    Args:
+        api_key: The key.
+        base_url: Where the service is; its own address by default.
+        destination: Where usage goes: `"paygent"`, which is the default, `"ledger"`, or both.
+
+    Returns:
+        The client that the functions of this module share.
+    """
+    global _client  # noqa: PLW0603 - the interface's
+    with _lock:
+        if _client is None:
+            _client = Client(api_key, base_url, destination=destination)
+            _call.take_out(_PREFIX)
+            _sinks.listen(_Sink(_client), _FAMILIES)
+            _binding.hook(_FAMILIES)
+        return _client
+
+
+def send_indicator(agent_id: str, customer_id: str, indicator: str, meta_tags: Mapping[str, Any] | None = None) -> None:
+    """`Client.send_indicator` of the client of `init`; without one it warns."""
+    if _client is None:
+        log.error("send_indicator skipped: call paygent_sdk.init(api_key) first")
+        return
+    _client.send_indicator(agent_id, customer_id, indicator, meta_tags)
+
+
+def send_external_cost(
+    agent_id: str,
+    customer_id: str,
+    indicator: str | ExternalCostData = "",
+    cost_data: ExternalCostData | None = None,
+    meta_tags: Mapping[str, Any] | None = None,
+) -> None:
+    """`Client.send_external_cost` of the client of `init`, with its errors; without one it warns."""
+    if _client is None:
+        log.error("send_external_cost skipped: call paygent_sdk.init(api_key) first")
+        return
+    _client.send_external_cost(agent_id, customer_id, indicator, cost_data, meta_tags)
+
+
+class _Sink:
+    """Hears of the calls of clients."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    @property
+    def to_ledger(self) -> bool:
+        return self._client.destinations.to_ledger
+
+    def attribution(self, own: Mapping[str, Any]) -> Mapping[str, Any]:
+        names = {
+            "agent": "paygent_agent_id",
+            "customer": "paygent_customer_id",
+            "feature": "paygent_indicator",
+            "tags": "paygent_meta_tags",
+        }
+        return {ours: own[theirs] for ours, theirs in names.items() if own.get(theirs)}
+
+    def record(self, event: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+        usage = event.get("usage")
+        if (
+            not usage
+            or not self._client.destinations.to_vendor
+            or not own.get("paygent_agent_id")
+            or not own.get("paygent_customer_id")
+        ):
+            return
+        ids = _ids(own["paygent_agent_id"], own["paygent_customer_id"], own.get("paygent_indicator"))
+        raw = RawUsageData(
+            _PROVIDERS.get(event["provider"], event["provider"]),
+            event["model"],
+            usage.get("input_tokens", 0),
+            usage.get("output_tokens", 0),
+            usage.get("cache_read_tokens") or None,
+            plan=own.get("paygent_plan"),
+        )
+        customer = self._client._introduction(ids["customerId"], own.get("paygent_customer_name"))  # noqa: SLF001 - of this package
+        self._client._report(ids, raw, own.get("paygent_meta_tags"), customer=customer)  # noqa: SLF001
