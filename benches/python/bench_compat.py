@@ -1,6 +1,8 @@
-"""The five SDKs' interfaces beside the originals: time taken from the caller, and processor time, for each event.
+"""The SDKs' interfaces beside the originals: time taken from the caller, and processor time, for each event.
 
-One process sends by turns through the original and through ours, to the same service, which is another process.
+Two processes, one with the original and one with ours, send by turns to the same service, which is another process. Three times are
+taken: that of the call itself; what a caller loses who works between its calls, as a service does, for threads in the background take
+the interpreter from it; and processor time, of the whole process until everything is delivered.
 """
 
 from __future__ import annotations
@@ -11,43 +13,115 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 import sink
 
-ROUNDS = 12
-EVENTS = 50
+ROOT = Path(__file__).parents[2]
+ROUNDS = 8
+EVENTS = 300
+WHAT = ("the call", "taken from a caller that works", "processor time")
 CALLER = """
-import sys, time
-port, name, whose = sys.argv[1:]
-if whose == "ours":
+import sys, threading, time
+port, case, whose = sys.argv[1:]
+url, ours = f"http://127.0.0.1:{port}", whose == "ours"
+if ours:
     from taximeter import compat
-    compat.install(name)
-url = f"http://127.0.0.1:{port}"
-if name == "teer":
+    compat.install("teer", "tokentally", "paygent_sdk", "tokenr")
+    def settle():
+        assert compat.flush(60).pending == 0
+else:
+    def settle():
+        while threading.active_count() > base or queue and queue():
+            time.sleep(0.001)
+how = {"background": True} if ours and case.endswith("background") else {}
+queue = None
+if case.startswith("teer"):
     from teer import TeerClient
-    client = TeerClient("k", track_url=url)
+    client = TeerClient("k", track_url=url, **how)
     payload = {"provider": "openai", "model": "gpt-4o", "function_id": "f", "usage": {"input": 1000, "output": 2000}}
     def send():
         client.ingest.send(payload)
-else:
+elif case.startswith("tokentally"):
     from tokentally import TokenTally
-    client = TokenTally("tt_k", base_url=url)
+    client = TokenTally("tt_k", base_url=url, **how)
     def send():
         client.track(tokens_in=150, tokens_out=300, model="gpt-4o", provider="openai", metadata={"feature": "chat"})
-send()
+elif case.startswith("paygent 1"):
+    from paygent_sdk import Client, UsageData
+    client = Client("k", url, **how)
+    client.set_log_level(40)
+    usage = UsageData("OpenAI", "gpt-4o", 1000, 500, 1500)
+    def send():
+        client.send_usage("agent-123", "customer-456", "email-sent", usage)
+elif case.startswith("paygent 4"):
+    from paygent_sdk import Client, RawUsageData
+    client = Client("k")
+    client.base_url = url
+    usage = RawUsageData("OpenAI", "gpt-4o", 1000, 500)
+    def send():
+        client.send_usage_v2("agent-123", "customer-456", "chat", usage)
+    if not ours:
+        queue = client._executor._work_queue.qsize
+else:
+    import tokenr
+    tokenr.init(token="k", url=url, agent_id="my-app")
+    tokenr.configure(timeout=60)
+    def send():
+        tokenr.track("openai", "gpt-4o", 1000, 500, feature_name="chat", tags={"plan": "pro"})
+def work():  # a quarter of a millisecond
+    total = 0
+    for number in range(5000):
+        total += number
+    return total
+def nothing():
+    pass
+def timed(times, one, other):
+    began = time.perf_counter()
+    for _ in range(times):
+        one()
+        other()
+    return (time.perf_counter() - began) / times
+for _ in range(20):
+    send()
+base = 1 if case == "tokenr" else 11
+settle()
 for line in sys.stdin:
     times = int(line)
-    wall, cpu = time.perf_counter(), time.process_time()
-    for _ in range(times):
-        send()
-    print((time.perf_counter() - wall) / times, (time.process_time() - cpu) / times, flush=True)
+    cpu = time.process_time()
+    call = timed(times, send, nothing)
+    settle()
+    cpu = (time.process_time() - cpu) / times
+    alone = timed(times, work, nothing)
+    busy = timed(times, work, send)
+    settle()
+    print(call, busy - alone, cpu, flush=True)
 """
 
+CASES = {
+    "teer": "0.1.7, which waits as well",
+    "tokentally": "0.4.0, which waits as well",
+    "paygent 1": "1.0.0, which waits as well",
+    "teer background": "0.1.7, which has no such thing and waits",
+    "tokentally background": "0.4.0, which has no such thing and waits",
+    "paygent 1 background": "1.0.0, which has no such thing and waits",
+    "tokenr": "0.1.3",
+    "paygent 4": "4.9.7",
+}
+"""What is sent, and the original that it is compared with."""
 
-def _caller(port: str, name: str, whose: str, environment: dict[str, str]) -> tuple[subprocess.Popen[str], Callable[[], list[float]]]:
+
+def _python(case: str, whose: str) -> str:
+    """The original of Paygent 1.0.0 is in an environment of its own, for 4.9.7 has the same name."""
+    of_its_own = case.startswith("paygent 1") and whose == "original"
+    return str(ROOT / ".venv-paygent" / "bin" / "python") if of_its_own else sys.executable
+
+
+def _caller(port: str, case: str, whose: str, environment: dict[str, str]) -> tuple[subprocess.Popen[str], Callable[[], list[float]]]:
     process = subprocess.Popen(
-        [sys.executable, "-c", CALLER, port, name, whose], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-    )
+        [_python(case, whose), "-c", CALLER, port, case, whose],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+    )  # fmt: skip
 
     def run() -> list[float]:
         assert process.stdin is not None
@@ -61,11 +135,11 @@ def _caller(port: str, name: str, whose: str, environment: dict[str, str]) -> tu
 def main() -> None:
     with sink.running() as port, tempfile.TemporaryDirectory() as state:
         environment = {**os.environ, "TAXIMETER_STATE_DIR": state}
-        for name, version in (("teer", "0.1.7"), ("tokentally", "0.4.0")):
-            (one, original), (other, ours) = (_caller(str(port), name, whose, environment) for whose in ("original", "ours"))
+        for case, original_is in CASES.items():
+            (one, original), (other, ours) = (_caller(str(port), case, whose, environment) for whose in ("original", "ours"))
             taken = [(original(), ours()) for _ in range(ROUNDS)][1:]
             for process in (one, other):
                 process.communicate()
-            for place, what in enumerate(("taken from the caller", "processor time")):
+            for place, what in enumerate(WHAT):
                 theirs, own = (statistics.median(pair[kind][place] for pair in taken) for kind in (0, 1))
-                print(f"{name}, an answered event, {what}: {version} {theirs:.0f} us, ours {own:.0f} us; {theirs / own:.1f} x")
+                print(f"{case}, {what}: ours {own:.1f} us; {original_is}: {theirs:.0f} us; {theirs / own:.1f} x")

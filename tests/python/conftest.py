@@ -27,6 +27,8 @@ def _own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyt
     for name in [name for name in os.environ if name.startswith("TAXIMETER_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "no-state"))
+    # No cloud is asked whether this machine is its own.
+    monkeypatch.setenv("TOKEN_TRACKR_METADATA_URL", "")
 
 
 @pytest.fixture
@@ -44,6 +46,20 @@ def meter(state: Path) -> Iterator[taximeter.Meter]:
     meter = taximeter.Meter(state_dir=state)
     yield meter
     meter.close(5)
+
+
+@pytest.fixture
+def outboxes(state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The state directory of interfaces that work in the background, and a home for their files; they begin anew with each test."""
+    from taximeter.compat import _outbox
+
+    monkeypatch.setenv("HOME", str(state.parent / "home"))
+    taximeter.init(instrument=False, state_dir=state)
+    yield state
+    for _, outbox in _outbox.all_outboxes():
+        outbox.close(1)
+    _outbox._outboxes.clear()
+    taximeter.close()
 
 
 @pytest.fixture

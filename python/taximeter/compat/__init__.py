@@ -48,7 +48,7 @@ def install(*names: str) -> None:
 
 
 def flush(timeout: float = 5.0) -> FlushReport:
-    """Wait until what was given to any of these interfaces in the background is delivered, at most `timeout` seconds. Never raises."""
+    """Wait until what these interfaces were given in the background is delivered, at most `timeout` seconds. Never raises."""
     from ._outbox import all_outboxes  # noqa: PLC0415 - only those who work in the background have any
 
     deadline = time.monotonic() + timeout
@@ -57,7 +57,7 @@ def flush(timeout: float = 5.0) -> FlushReport:
 
 
 def stats() -> list[dict[str, Any]]:
-    """What was counted of what these interfaces send in the background: `service`, and what `taximeter.stats` has, for each account."""
+    """What was counted of what these interfaces send in the background: by account: `service`, and what `taximeter.stats` has."""
     from ._outbox import all_outboxes  # noqa: PLC0415 - see flush
 
     return [{"service": name, **outbox.stats()} for name, outbox in all_outboxes()]

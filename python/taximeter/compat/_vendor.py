@@ -86,14 +86,9 @@ def record(make: Callable[[], Mapping[str, Any]]) -> _core.Receipt | None:
         return None
 
 
-_COUNTS: Final = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
-
-
-def price_of(make: Callable[[], Mapping[str, Any]]) -> Decimal | None:
-    """What an event costs by the prices here, never failing for it."""
+def price_of(provider: str, model: str, usage: Mapping[str, int], *, batch: bool = False) -> Decimal | None:
+    """What a call costs by the prices here; what has no price, or is no call, has no cost."""
     try:
-        event = make()
-        usage = {name: event[name] for name in _COUNTS if event.get(name)}
-        return _api.price(event["model"], usage, event["provider"], batch=bool(event.get("batch"))).usd
+        return _api.price(model, usage, provider, batch=batch).usd
     except Exception:
         return None

@@ -94,6 +94,9 @@ def init(
         destination: Where events go: `"tokenr"`, which is the default, `"ledger"`, or both.
     """
     try:
+        _call.take_out(_PREFIX)
+        _sinks.listen(_sink, _FAMILIES)
+        _binding.hook(_FAMILIES)
         _init(token, url, agent_id, tags, enabled, debug, destination)
     except Exception as error:
         log.warning("tokenr.init: %s", error)
@@ -101,7 +104,7 @@ def init(
 
 def _init(token: str | None, url: str | None, agent: str | None, tags: Any, enabled: Any, debug: Any, destination: Any) -> None:
     global _destinations  # noqa: PLW0603 - the module is the client
-    _call.take_out(_PREFIX)
+    _destinations = _vendor.Destinations("tokenr", destination)
     _config.update(
         token=token or os.environ.get("TOKENR_TOKEN"),
         url=url or os.environ.get("TOKENR_URL") or _config["url"],
@@ -110,9 +113,6 @@ def _init(token: str | None, url: str | None, agent: str | None, tags: Any, enab
         default_agent_id=agent,
         default_tags=tags or {},
     )
-    _destinations = _vendor.Destinations("tokenr", destination)
-    _sinks.listen(_sink, _FAMILIES)
-    _binding.hook(_FAMILIES)
     if not debug:
         return
     atexit.register(_last_lines)

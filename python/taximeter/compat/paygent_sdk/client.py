@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any, Final
 
 from ... import _api, tokens
@@ -109,7 +110,7 @@ class Client(EventCalls):
                     "agentId": agent_id,
                     "customerId": customer_id,
                     "indicator": indicator,
-                    "amount": amount,
+                    "amount": float(amount),
                     "inputToken": usage_data.prompt_tokens,
                     "outputToken": usage_data.completion_tokens,
                     "model": usage_data.model,
@@ -124,7 +125,7 @@ class Client(EventCalls):
         counted = UsageData(usage_data.service_provider, usage_data.model, prompt, output, prompt + output)
         self.send_usage(agent_id, customer_id, indicator, counted)
 
-    def _amount(self, usage: UsageData) -> float:
+    def _amount(self, usage: UsageData) -> Decimal:
         """What a call costs: by the model's price here, by the catalog's, or by that of models that nobody knows."""
         price = MODEL_PRICING.get(usage.model)
         if price is None:
@@ -134,10 +135,11 @@ class Client(EventCalls):
             except (TaximeterError, ValueError):
                 known = None
             if known is not None:
-                return float(known)
+                return known
             self.logger.warning("%s is not known: it is billed at $0.10 for a million tokens", usage.model)
             price = _UNKNOWN
-        return usage.prompt_tokens / 1000 * price.prompt_tokens_cost + usage.completion_tokens / 1000 * price.completion_tokens_cost
+        prompt, completion = (Decimal(str(cost)) for cost in (price.prompt_tokens_cost, price.completion_tokens_cost))
+        return (usage.prompt_tokens * prompt + usage.completion_tokens * completion) / 1000
 
     def _send(self, body: dict[str, Any]) -> None:
         if self.background:
@@ -167,7 +169,7 @@ def _encoding(model: str) -> tokens.Encoding:
     return found.encoding if found.exact and found.encoding is not None else tokens.encoding("cl100k_base")
 
 
-def _event(agent: str, customer: str, indicator: str, usage: UsageData, amount: float) -> dict[str, Any]:
+def _event(agent: str, customer: str, indicator: str, usage: UsageData, amount: Decimal) -> dict[str, Any]:
     return {
         "provider": PROVIDERS.get(usage.service_provider, usage.service_provider) or "unknown",
         "model": usage.model,

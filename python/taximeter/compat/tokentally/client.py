@@ -26,6 +26,7 @@ log = logging.getLogger("taximeter")
 DEFAULT_BASE_URL: Final = "https://api.tokentally.cloud"
 _VERSION: Final = "0.4.0"
 _PATH: Final = "/api/usage"
+_COUNTS: Final = ("tokens_in", "tokens_out", "cache_read_input_tokens", "cache_creation_input_tokens")
 _UNAUTHORIZED: Final = 401
 _TOO_MANY: Final = 429
 _FAILURES: Final = 300
@@ -130,16 +131,21 @@ class TokenTally:
             RateLimitError: Too much was reported.
             TokenTallyError: It could not be reported otherwise.
         """
-        given = {name: value for name, value in locals().items() if name != "self"}
-        return self.track_usage_data(UsageData(**{**given, "metadata": metadata or {}}))
+        return self.track_usage_data(
+            UsageData(
+                tokens_in, tokens_out, model, provider, cost_usd, cache_read_input_tokens, cache_creation_input_tokens,
+                credits, resolution, quality, runtime_ms, stop_reason, error_message, metadata or {},
+            )
+        )  # fmt: skip
 
     def track_usage_data(self, usage: UsageData) -> UsageResponse:
         """Report one call, as `track` does; its `timestamp` is set to now where there is none."""
-        counts = ("tokens_in", "tokens_out", "cache_read_input_tokens", "cache_creation_input_tokens")
-        for name in counts:
-            # Clients report cached tokens that there are none of as None.
-            setattr(usage, name, getattr(usage, name) or 0)
-            if getattr(usage, name) < 0:
+        for name in _COUNTS:
+            count = getattr(usage, name)
+            if count is None:
+                # Clients report cached tokens that there are none of like this.
+                setattr(usage, name, 0)
+            elif count < 0:
                 raise ValueError(f"{name} must not be negative")
         if usage.timestamp is None:
             usage.timestamp = datetime.now(timezone.utc)
@@ -179,9 +185,9 @@ class TokenTally:
             raise TokenTallyError(f"Request failed: the usage is not JSON: {error}") from error
         if not posted and posted.refused != "disabled":
             raise TokenTallyError(f"Request failed: it cannot be recorded: {posted.refused}")
-        cost = (
-            receipt.cost_usd if receipt else usage.cost_usd if usage.cost_usd is not None else _vendor.price_of(lambda: _event(usage))
-        )
+        cost: Any = receipt.cost_usd if receipt else usage.cost_usd
+        if cost is None:
+            cost = _vendor.price_of(usage.provider, usage.model, _counts(usage))
         return UsageResponse(success=bool(posted), record_id=posted.id, cost_usd=float(cost or 0))
 
     def _send(self, usage: UsageData) -> UsageResponse:
@@ -210,19 +216,25 @@ class TokenTally:
         return UsageResponse.from_dict(known)
 
 
+def _counts(usage: UsageData) -> dict[str, int]:
+    """What a call used, by taximeter's units."""
+    read, written = usage.cache_read_input_tokens, usage.cache_creation_input_tokens
+    counts = {"input_tokens": usage.tokens_in, "output_tokens": usage.tokens_out}
+    if read or written:
+        beside = read + written if usage.provider == _DISJOINT else 0
+        counts |= {"input_tokens": usage.tokens_in + beside, "cache_read_tokens": read, "cache_write_tokens": written}
+    return counts
+
+
 def _event(usage: UsageData) -> dict[str, Any]:
     """A call as an event."""
-    cached = usage.cache_read_input_tokens + usage.cache_creation_input_tokens
     metadata = dict(usage.metadata)
     images = {name: getattr(usage, name) for name in ("credits", "resolution", "quality")}
     ended = usage.timestamp or datetime.now(timezone.utc)
     return {
         "provider": usage.provider,
         "model": usage.model,
-        "input_tokens": usage.tokens_in + (cached if usage.provider == _DISJOINT else 0),
-        "output_tokens": usage.tokens_out,
-        "cache_read_tokens": usage.cache_read_input_tokens,
-        "cache_write_tokens": usage.cache_creation_input_tokens,
+        **_counts(usage),
         "cost_usd": usage.cost_usd,
         "latency_ms": usage.runtime_ms,
         "finish_reason": usage.stop_reason,

@@ -43,11 +43,16 @@ class UsageData:
             "provider": self.provider,
             "metadata": self.metadata,
         }
-        cached = {name: getattr(self, name) for name in ("cache_read_input_tokens", "cache_creation_input_tokens")}
-        names = ("credits", "resolution", "quality", "runtime_ms", "stop_reason", "error_message")
-        data |= {} if self.cost_usd is None else {"cost_usd": self.cost_usd}
-        data |= {name: count for name, count in cached.items() if count > 0}
-        data |= {name: value for name in names if (value := getattr(self, name)) is not None}
+        if self.cost_usd is not None:
+            data["cost_usd"] = self.cost_usd
+        if self.cache_read_input_tokens > 0:
+            data["cache_read_input_tokens"] = self.cache_read_input_tokens
+        if self.cache_creation_input_tokens > 0:
+            data["cache_creation_input_tokens"] = self.cache_creation_input_tokens
+        for name in ("credits", "resolution", "quality", "runtime_ms", "stop_reason", "error_message"):
+            value = getattr(self, name)
+            if value is not None:
+                data[name] = value
         if self.timestamp is not None:
             # A time without a zone is the caller's own; a reader would take it for UTC.
             data["timestamp"] = (self.timestamp if self.timestamp.tzinfo else self.timestamp.astimezone(timezone.utc)).isoformat()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from ... import _vendor
@@ -40,33 +41,47 @@ class Ingest(BaseResource):
         receipt = _vendor.record(lambda: _event(payload)) if destinations.to_ledger else None
         if destinations.to_vendor and self._client.background:
             posted = self._post_later("ingest", payload, headers)
-            cost = receipt.cost_usd if receipt else _vendor.price_of(lambda: _event(payload))
-            return {"id": posted.id, "cost_usd": cost}
+            return {"id": posted.id, "cost_usd": receipt.cost_usd if receipt else _cost(payload)}
         if destinations.to_vendor:
             return self._post("ingest", payload, headers, timeout)
         return {"id": receipt.id, "cost_usd": receipt.cost_usd} if receipt else {"id": None, "cost_usd": None}
 
 
-def _event(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """A payload as an event.
+def _cost(payload: Mapping[str, Any]) -> Decimal | None:
+    try:
+        return _vendor.price_of(payload["provider"], payload["model"], _counts(payload["usage"]), batch=payload.get("batch", False))
+    except (KeyError, TypeError, AttributeError):
+        return None  # a payload of another form, which is Teer's to understand
+
+
+def _counts(usage: Mapping[str, Any]) -> dict[str, int]:
+    """What a call used, by taximeter's units.
 
     Each provider's cached tokens lie where the provider has them: Anthropic's are not in `input`, and Gemini's thoughts are not in
     `output`.
     """
-    usage = payload["usage"]
     cache: Mapping[str, Any] = usage.get("cache") or {}
+    if not cache:
+        return {"input_tokens": usage["input"], "output_tokens": usage["output"]}
     anthropic, openai, google = (cache.get(name) or {} for name in ("anthropic", "openai", "google"))
     written, read = (anthropic.get(name) or 0 for name in ("cache_creation_input_tokens", "cache_read_input_tokens"))
     thoughts = google.get("thoughts_token_count") or 0
-    metadata = dict(payload.get("metadata") or {})
     return {
-        "provider": payload["provider"],
-        "model": payload["model"],
         "input_tokens": usage["input"] + written + read,
         "output_tokens": usage["output"] + thoughts,
         "cache_read_tokens": read + (openai.get("input_cached_tokens") or 0) + (google.get("cached_content_token_count") or 0),
         "cache_write_tokens": written,
         "reasoning_tokens": thoughts,
+    }
+
+
+def _event(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """A payload as an event."""
+    metadata = dict(payload.get("metadata") or {})
+    return {
+        "provider": payload["provider"],
+        "model": payload["model"],
+        **_counts(payload["usage"]),
         "feature": payload.get("function_id"),
         **{ours: metadata.pop(theirs, None) for ours, theirs in _WHO.items()},
         "tags": metadata,

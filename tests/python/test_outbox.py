@@ -1,0 +1,263 @@
+"""What is sent in the background for Teer, TokenTally, Paygent and Tokenr: on disk when it is given, and sent until it is there."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+
+import pytest
+import requests
+
+import taximeter
+from conftest import wait_for
+from taximeter import compat
+from taximeter.compat import paygent_sdk, teer, token_trackr, tokenr, tokentally
+from taximeter.compat._outbox import Service, outbox_for
+from vendor import VendorServer
+
+PAYLOAD = {
+    "provider": "openai",
+    "model": "gpt-4o",
+    "function_id": "f",
+    "usage": {"input": 1000, "output": 200},
+    "new": [None, 1.5, "é\ud83d"],
+}
+
+
+@pytest.fixture
+def server() -> Iterator[VendorServer]:
+    with VendorServer() as server:
+        yield server
+
+
+def client(server, **more):
+    return teer.TeerClient("canary-key", track_url=server.url, background=True, **more)
+
+
+def test_a_caller_has_an_answer_of_ours_at_once_and_the_service_the_same_request(outboxes, server):
+    server.answers = [(200, {"id": "theirs"})]
+    assert teer.TeerClient("canary-key", track_url=server.url).ingest.send(PAYLOAD) == {"id": "theirs"}
+    answer = client(server).ingest.send(PAYLOAD)
+    assert (len(answer["id"]), str(answer["cost_usd"])) == (36, "0.0045")
+    assert compat.flush(10).pending == 0
+    waited, later = server.requests
+    assert later.wire == waited.wire
+
+
+def test_answers_are_priced_here(outboxes, server):
+    tally = tokentally.TokenTally("tt_k", base_url=server.url, background=True)
+    answer = tally.track(1000, 200, "gpt-4o", "openai")
+    assert (answer.success, len(answer.record_id), answer.cost_usd) == (True, 36, pytest.approx(0.0045))
+    assert tally.track(1, 2, "m", cost_usd=0.5).cost_usd == 0.5
+    assert tally.track(1, 2, "a model of nobody's").cost_usd == 0
+    event = {"provider": "stripe", "fields": {"event_name": "e", "payload": {"value": "1"}}}
+    meter = client(server).billing.meter_events.create(event)
+    assert meter["event_name"] == "e"
+    assert tally.flush(10)
+    assert client(server).flush(10)
+    (sent,) = [request.json["fields"] for request in server.requests if "meter-events" in request.path]
+    assert sent["identifier"] == meter["identifier"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"a": 1, "b": -1, "c": 0.1, "d": 1e300, "e": True, "f": None, "g": [], "h": {}, "i": (1, "x"), "j": 'q"\\\n\x00\x7f'},
+        {"big": 2**70, "deep": [[[[{"a": [{}]}]]]], "surrogate": "\ud83d", "é": "ü", 1: "key", "inf": 1e308},
+        {"very": json.loads("[" * 60 + "]" * 60)},
+        [1, {"class": type("Text", (str,), {})("t"), "number": type("Number", (int,), {})(7)}],
+    ],
+)
+def test_any_body_that_json_has_arrives_as_json_dumps_would_have_written_it(outboxes, server, body):
+    outbox = outbox_for(Service("teer", server.url, {}))
+    assert outbox.post("/x", body)
+    assert outbox.flush(10).pending == 0
+    assert server.requests[0].json == json.loads(json.dumps(body))
+
+
+def test_what_is_no_json_is_refused_and_nothing_else_for_it(outboxes, server):
+    teers = client(server)
+    for value, kind in ((float("nan"), ValueError), (object(), TypeError), (b"bytes", TypeError)):
+        with pytest.raises(kind):
+            teers.ingest.send({**PAYLOAD, "new": value})
+    with pytest.raises(ValueError, match="headers"):
+        teers.ingest.send(PAYLOAD, headers={"x": "y"})
+    with pytest.raises(requests.ConnectionError, match="too_large"):
+        teers.ingest.send({**PAYLOAD, "new": "x" * (48 << 10)})
+    with pytest.raises(tokentally.TokenTallyError, match="too_large"):
+        tokentally.TokenTally("tt_k", base_url=server.url, background=True).track(1, 2, "m", metadata={"x": "x" * (48 << 10)})
+    with pytest.raises(requests.ConnectionError, match="too_large"):
+        paygent_sdk.Client("k", server.url, background=True).send_usage("a", "c", "x" * (48 << 10), paygent_sdk.UsageData(model="m"))
+    teers.ingest.send({**PAYLOAD, "new": "x" * (47 << 10)})
+    assert teers.flush(10)
+    assert len(server.requests) == 1
+    assert sum(one["refused"]["too_large"] for one in compat.stats() if one.get("refused")) == 3
+
+
+@pytest.mark.parametrize("answers", [[(503, ""), (429, ""), "drop", (200, {})], ["drop", "drop", (500, ""), (200, {})]])
+def test_a_service_that_fails_has_every_event_in_the_end(outboxes, server, answers):
+    server.answers = answers
+    teers = client(server)
+    for number in range(30):
+        teers.ingest.send({**PAYLOAD, "function_id": str(number)})
+    wait_for(lambda: teers.flush(1))
+    assert {request.json["function_id"] for request in server.requests} == {*map(str, range(30))}
+    (stats,) = [one for one in compat.stats() if one.get("destinations")]
+    (counts,) = stats["destinations"].values()
+    assert (counts["delivered"], counts["dead"], counts["pending"]) == (30, 0, 0)
+
+
+def test_an_event_that_is_refused_for_good_keeps_no_other_from_its_way(outboxes, server):
+    server.answers = [(200, {}), (422, {"error": "no such thing as canary-key"}), (200, {})]
+    teers = client(server)
+    teers.ingest.send({**PAYLOAD, "function_id": "good"})
+    assert teers.flush(10)
+    teers.ingest.send({**PAYLOAD, "function_id": "bad"})
+    assert teers.flush(10)
+    teers.ingest.send({**PAYLOAD, "function_id": "better"})
+    assert teers.flush(10)
+    assert [request.json["function_id"] for request in server.requests] == ["good", "bad", "better"]
+    (letters,) = (outboxes / "dead").iterdir()
+    (letter,) = map(json.loads, letters.read_text().splitlines())
+    assert (letter["status"], json.loads(letter["body"])["function_id"]) == (422, "bad")
+    assert "canary-key" not in letters.read_text()
+
+
+def test_what_a_process_leaves_behind_goes_with_the_same_key_and_no_other(outboxes, server, run):
+    leave = """
+        import os, sys
+        from taximeter.compat.teer import TeerClient
+        teer = TeerClient(sys.argv[2], track_url=sys.argv[1], background=True)
+        for number in range(20):
+            teer.ingest.send({"provider": "openai", "model": "m", "usage": {"input": number, "output": 0}})
+        os.kill(os.getpid(), 9)
+    """
+    server.answers = [(503, "")]
+    for key in ("first", "second"):
+        assert run(leave, server.url, key, check=False).returncode == -9
+    server.answers = [(200, {})]
+    server.requests.clear()
+    teers = teer.TeerClient("second", track_url=server.url, background=True)
+    teers.ingest.send({"provider": "openai", "model": "m", "usage": {"input": 99, "output": 0}})
+    wait_for(lambda: len({request.json["usage"]["input"] for request in server.requests}) == 21)
+    assert {request.headers["authorization"] for request in server.requests} == {"Bearer second"}
+
+
+def test_keys_are_in_no_file_and_in_no_repr(outboxes, server):
+    server.answers = [(503, "canary-key")]
+    teers = client(server)
+    teers.ingest.send(PAYLOAD)
+    teers.flush(0.5)
+    found = [path for path in outboxes.rglob("*") if path.is_file() and b"canary-key" in path.read_bytes()]
+    assert not found
+    assert "canary-key" not in repr(vars(teers)) + repr(compat.stats())
+
+
+def test_a_forked_child_that_leaves_at_once_loses_nothing(outboxes, server):
+    teers = client(server)
+    teers.ingest.send({**PAYLOAD, "function_id": "parent"})
+    assert teers.flush(10)
+    child = os.fork()
+    if child == 0:
+        teers.ingest.send({**PAYLOAD, "function_id": "child"})
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    wait_for(lambda: {request.json["function_id"] for request in server.requests} == {"parent", "child"}, 45)
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("which", ["teer", "tokenr", "paygent", "tokentally", "token_trackr"])
+def test_a_script_of_one_event_delivers_it_before_it_ends(which, server, run, tmp_path):
+    texts = {
+        "teer": "from taximeter.compat.teer import TeerClient; TeerClient('k', track_url=url, background=True).ingest.send({})",
+        "tokenr": "from taximeter.compat import tokenr; tokenr.init(token='k', url=url); tokenr.track('p', 'm', 1, 2)",
+        "paygent": "from taximeter.compat.paygent_sdk import Client; Client('k', url).send_indicator('a', 'c', 'i')",
+        "tokentally": "from taximeter.compat.tokentally import TokenTally; TokenTally('tt_k', url, background=True).track(1, 2, 'm')",
+        "token_trackr": (
+            "from taximeter.compat.token_trackr import *; "
+            "TokenTrackrClient(TokenTrackrConfig(backend_url=url)).record('gemini', 'm', 1, 2)"
+        ),
+    }
+    run(f"import sys; url = sys.argv[1]; {texts[which]}", server.url, HOME=str(tmp_path))
+    assert len(server.requests) == (2 if which == "paygent" else 1)
+
+
+def test_a_program_ends_soon_though_nobody_answers(run):
+    outcome = run(
+        """
+        import time
+        from taximeter.compat import paygent_sdk, teer, tokenr
+        import atexit
+        began = []
+        atexit.register(lambda: print(time.monotonic() - began[0]))
+        tokenr.init(token="k", url="http://127.0.0.1:1/")
+        tokenr.track("p", "m", 1, 2)
+        teer.TeerClient("k", track_url="http://127.0.0.1:1", background=True).ingest.send({})
+        paygent_sdk.Client("k", "http://127.0.0.1:1").send_indicator("a", "c", "i")
+        atexit.register(lambda: began.append(time.monotonic()))
+        """
+    )
+    assert float(outcome.stdout) < 2.5
+
+
+def test_disabled_means_that_nothing_is_sent_and_no_call_breaks(server, run):
+    outcome = run(
+        """
+        import sys, openai
+        from taximeter.compat import paygent_sdk, teer, tokenr
+        url = sys.argv[1]
+        tokenr.init(token="k", url=url)
+        tokenr.track("p", "m", 1, 2)
+        print(teer.TeerClient("k", track_url=url, background=True).ingest.send({}))
+        print(paygent_sdk.Client("k", url, background=True).send_usage("a", "c", "i", paygent_sdk.UsageData(model="m")))
+        """,
+        server.url, TAXIMETER_DISABLED="1",
+    )  # fmt: skip
+    assert outcome.stdout.splitlines() == ["{'id': '', 'cost_usd': None}", "None"]
+    assert server.requests == []
+
+
+def test_settings_that_cannot_be_read_cost_no_event(server, run):
+    outcome = run(
+        """
+        import sys
+        from taximeter.compat import teer
+        client = teer.TeerClient("k", track_url=sys.argv[1], background=True)
+        client.ingest.send({})
+        print(client.flush(10))
+        """,
+        server.url, TAXIMETER_BACKEND="nonsense",
+    )  # fmt: skip
+    assert (outcome.stdout, len(server.requests)) == ("True\n", 1)
+    assert "settings cannot be read" in outcome.stderr
+
+
+def test_one_report_covers_all_five(outboxes, server):
+    """Each reports the same call by its own interface; the ledger has one schema."""
+    both = {"destination": ("ledger",)}
+    payload = {
+        "provider": "openai",
+        "model": "gpt-4o",
+        "usage": {"input": 1000, "output": 200},
+        "metadata": {"organization_id": "acme"},
+    }
+    teer.TeerClient(**both).ingest.send(payload)
+    tokentally.TokenTally("tt_k", **both).track(1000, 200, "gpt-4o", "openai", metadata={"feature": "chat"})
+    trackr = token_trackr.TokenTrackrClient(token_trackr.TokenTrackrConfig(tenant_id="acme"), **both)
+    trackr.record("azure_openai", "gpt-4o", 1000, 200)
+    paygent_sdk.Client("k", **both).send_usage("agent", "acme", "chat", paygent_sdk.UsageData("OpenAI", "gpt-4o", 1000, 200))
+    paygent_sdk.Client("k", **both).send_usage_v2("agent", "acme", "chat", paygent_sdk.RawUsageData("OpenAI", "gpt-4o", 1000, 200))
+    tokenr.init(destination="ledger", agent_id="agent")
+    tokenr.track("openai", "gpt-4o", 1000, 200, feature_name="chat")
+    assert trackr.flush() == []
+    taximeter.flush(10)
+    assert server.requests == []
+    ledger = taximeter.Ledger(outboxes / "ledger.db")
+    (row,) = ledger.report(by=("model",)).rows
+    assert (row.calls, row.input_tokens, row.output_tokens, str(row.cost_usd)) == (6, 6000, 1200, "0.027")
+    events = list(ledger.events())
+    assert {event["cost_usd"] for event in events} == {"0.0045"}
+    assert {event["provider"] for event in events} == {"openai", "azure.ai.openai"}
+    assert sum(event.get("customer") == "acme" for event in events) == 4
+    assert sum(event.get("feature") == "chat" for event in events) == 4
