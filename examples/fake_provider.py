@@ -99,11 +99,12 @@ class Handler(BaseHTTPRequestHandler):
             return self._json({"error": {"message": "no", "type": "invalid_request_error"}}, status=400)
         if "html" in model:
             return self._send(b"<html>busy</html>", "text/html")
-        if self.path.endswith("/messages"):
+        path = self.path.partition("?")[0]
+        if path.endswith("/messages"):
             return self._anthropic(body)
-        if self.path.endswith("/responses"):
+        if path.endswith("/responses"):
             return self._responses(body)
-        if self.path.endswith("/embeddings"):
+        if path.endswith("/embeddings"):
             usage = {"prompt_tokens": 17, "total_tokens": 17}
             data = [{"object": "embedding", "index": 0, "embedding": [0.5, 0.25]}]
             return self._answer({"object": "list", "model": model, "data": data}, usage)

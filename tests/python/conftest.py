@@ -51,11 +51,12 @@ def meter(state: Path) -> Iterator[taximeter.Meter]:
 @pytest.fixture
 def outboxes(state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The state directory of interfaces that work in the background, and a home for their files; they begin anew with each test."""
-    from taximeter.compat import _outbox
+    from taximeter.compat import _outbox, tokenr
 
     monkeypatch.setenv("HOME", str(state.parent / "home"))
     taximeter.init(instrument=False, state_dir=state)
     yield state
+    tokenr.configure(enabled=False, token=None)
     for _, outbox in _outbox.all_outboxes():
         outbox.close(1)
     _outbox._outboxes.clear()

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import requests
 
 import taximeter
+from conftest import ROOT
 from taximeter.compat import paygent_sdk
 from taximeter.compat.paygent_sdk import MODEL_PRICING, Client, UsageData, UsageDataWithStrings
 from vendor import VendorServer
@@ -102,6 +107,18 @@ def test_a_thousand_tokens_of_each_cost(server, model, amount, caplog):
     assert bool(caplog.records) == ("nobody" in model)
 
 
+def test_every_constant_is_the_originals_and_every_price_but_eight():
+    theirs = json.loads((Path(__file__).parent / "seeds" / "paygent_constants.json").read_text())
+    for kind, names in theirs["constants"].items():
+        assert {name: getattr(getattr(paygent_sdk, kind), name) for name in names} == names
+    prices = theirs["MODEL_PRICING_per_1000_tokens"]
+    ours = {model: (MODEL_PRICING[model].prompt_tokens_cost, MODEL_PRICING[model].completion_tokens_cost) for model in prices}
+    corrected = {model: tuple(price) for model, price in prices.items() if ours[model] != tuple(price)}
+    assert (len(prices), len(corrected)) == (103, 8)
+    for model, (prompt, completion) in corrected.items():
+        assert ours[model] == pytest.approx((prompt / 1000, completion / 1000))
+
+
 def test_constants_are_those_of_the_original():
     assert len(MODEL_PRICING) == 103 + 23
     assert (paygent_sdk.OpenAIModels.GPT_5, paygent_sdk.AnthropicModels.SONNET_4_5) == ("gpt-5", "Sonnet 4.5")
@@ -160,3 +177,172 @@ def test_the_ledger_has_what_was_sent_there(state, server):
     assert (first["agent"], first["customer"], first["feature"], first["provider"]) == ("agent", "customer", "chat", "openai")
     assert (first["cost_usd"], first["cost_status"], second["usage"]["output_tokens"]) == ("0.0075", "reported", 500)
     taximeter.close()
+
+
+def recorded(server) -> list[tuple[str, dict[str, str], str]]:
+    """What came, whatever threads brought it in whichever order."""
+    return sorted((request.path, request.wire[2], json.dumps(request.json)) for request in server.requests)
+
+
+CALLS_OF_4 = {
+    "usage": lambda module, client: client.send_usage_v2("agent", "customer", "ind", module.RawUsageData("OpenAI", "gpt-4o", 100, 50)),
+    "usage, all of it": lambda module, client: client.send_usage_v2(
+        "a", "c", "i",
+        module.RawUsageData("p", "m", 1, 2, 3, 1.5, 42, "pl", 2.5, "4k", False, {"schemaVersion": 1}, {"t": "v", "u": "w"}), {"t": "x"},
+    ),
+    "usage without an indicator": lambda module, client: client.send_usage_v2("a", "c", module.RawUsageData("p", "m", 0, None)),
+    "usage with tags that cannot be": lambda module, client: client.send_usage_v2(
+        "a", "c", "i", module.RawUsageData("p", "m", 1, 2), {"no good": "key"}
+    ),
+    "video": lambda module, client: client.send_usage_video("a", "c", "i", module.VideoUsageData("OpenAI", "sora-2", 2.5, None, "4k", False)),
+    "video of no length": lambda module, client: client.send_usage_video("a", "c", "i", module.VideoUsageData("OpenAI", "sora-2", 0)),
+    "indicator": lambda module, client: client.send_indicator(" agent ", "customer", "email-sent", {"env": "prod", "n": 1}),
+    "no indicator": lambda module, client: client.send_indicator("agent", "customer", " "),
+    "customer": lambda module, client: client.create_or_get_customer(
+        module.CustomerCreateOrGetRequest("Acme", "customer-456", "a@b.c", "w", "1", "l1", "l2", "ci", "st", "z", "co")
+    ),
+    "customer by id": lambda module, client: client.create_or_get_customer(module.CustomerCreateOrGetRequest(name="", external_id="c")),
+    "nobody": lambda module, client: client.create_or_get_customer(None),
+    "cost": lambda module, client: client.send_external_cost(
+        "my-agent", "c", "telephony", module.ExternalCostData("inbound_call", "telephony_cost", {"duration_minutes": 2.5}, {"a": "b"})
+    ),
+    "cost without an indicator": lambda module, client: client.send_external_cost("a", "c", module.ExternalBillingData("n", "e")),
+    "nobody's usage": lambda module, client: client.send_usage_v2("", "c", "i", module.RawUsageData("p", "m", 1, 2)),
+    "no usage": lambda module, client: client.send_usage_v2("a", "c", "i"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CALLS_OF_4)
+def test_calls_of_paygent_4_are_the_originals_on_the_wire(outboxes, name):
+    original = pytest.importorskip("paygent_sdk")
+    answers, requests_of = [], []
+    for module in (original, paygent_sdk):
+        with VendorServer() as server:
+            client = module.Client("KEY")
+            client.base_url = server.url
+            answers.append(CALLS_OF_4[name](module, client))
+            if module is original:
+                client._executor.shutdown(wait=True)
+                client.session.close()
+            else:
+                assert client.flush(10)
+            requests_of.append(recorded(server))
+    assert requests_of[0] == requests_of[1]
+    theirs, ours = answers
+    assert (vars(theirs) if hasattr(theirs, "id") else repr(theirs)) == (vars(ours) if hasattr(ours, "id") else repr(ours))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("", "c", "i", "cost"), "agent_id"), (("a", " ", "i", "cost"), "customer_id"), (("a", "c", "i", None), "cost_data"),
+        (("a", "c", "i", paygent_sdk.ExternalCostData("", "e")), "cost_data.name"),
+        (("a", "c", "i", paygent_sdk.ExternalCostData("n", " ")), "cost_data.external_cost_id"),
+    ],
+)  # fmt: skip
+def test_a_cost_that_lacks_something_is_refused_as_by_the_original(server, arguments, message):
+    with pytest.raises(ValueError, match=f"send_external_cost: {message} is required"):
+        client(server).send_external_cost(*arguments)
+
+
+def test_a_customer_is_made_known_before_what_is_billed_and_once(outboxes, server):
+    ours = client(server)
+    for _ in range(3):
+        ours.send_indicator("agent", "customer", "email-sent")
+    assert ours.flush(10)
+    assert [request.path for request in server.requests].count("/api/v1/customers/create-or-get") == 1
+    assert server.requests[0].path == "/api/v1/customers/create-or-get"
+
+
+def test_what_is_billed_is_not_lost_with_a_customer_who_cannot_be_made_known(outboxes, server):
+    server.answers = [(503, ""), (400, "no such customer"), (200, {})]
+    ours = client(server)
+    ours.send_indicator("agent", "customer", "email-sent")
+    assert ours.flush(10)
+    assert [request.path.rpartition("/")[2] for request in server.requests] == ["create-or-get", "create-or-get", "revenue"]
+
+
+PATCHED = """
+    import sys
+    if {ours}:
+        from taximeter import compat
+        compat.install("paygent_sdk")
+    import paygent_sdk, openai
+    client = paygent_sdk.init("KEY")
+    assert paygent_sdk.init("KEY") is client
+    client.base_url = sys.argv[1]
+    gpt = openai.OpenAI(api_key="k", base_url=sys.argv[2] + "/v1")
+    whose = dict(paygent_agent_id="my-agent-123", paygent_customer_id="customer-456", paygent_indicator="chat-interaction")
+    question = [dict(role="user", content="a secret question")]
+    gpt.chat.completions.create(model="gpt-4o", messages=question, **whose)
+    gpt.chat.completions.create(model="gpt-4o", messages=question)
+    paygent_sdk.send_indicator("a", "customer-456", "i")
+    client.flush(10) if {ours} else client._executor.shutdown(wait=True)
+"""
+
+
+def test_calls_of_clients_are_reported_as_by_the_original(run, server, provider):
+    run(PATCHED.format(ours=False), server.url, provider.url)
+    theirs, server.requests[:] = recorded(server), []
+    run(PATCHED.format(ours=True), server.url, provider.url)
+    # The original asks for the customer each time.
+    once = [request for number, request in enumerate(theirs) if request not in theirs[:number]]
+    assert recorded(server) == once
+    assert len(once) == 3
+
+
+def test_streams_and_other_calls_are_reported_too_and_no_keyword_reaches_a_client(run, server, provider, state):
+    run(
+        """
+        import sys, openai, anthropic, taximeter
+        from taximeter.compat import paygent_sdk
+        paygent_sdk.init("KEY", sys.argv[1], destination=("paygent", "ledger"))
+        gpt = openai.OpenAI(api_key="k", base_url=sys.argv[2] + "/v1")
+        claude = anthropic.Anthropic(api_key="k", base_url=sys.argv[2])
+        whose = dict(paygent_agent_id="a", paygent_customer_id="c", paygent_plan="pro", paygent_meta_tags={"t": "v"})
+        question = [dict(role="user", content="a secret question")]
+        list(gpt.chat.completions.create(model="gpt-4o", messages=question, stream=True, stream_options={"include_usage": True}, **whose))
+        gpt.responses.create(model="gpt-4o", input="a secret question", **whose)
+        gpt.embeddings.create(model="text-embedding-3-small", input="x", **whose)
+        with claude.messages.stream(model="claude-sonnet-4-5", max_tokens=9, messages=question, **whose) as stream:
+            stream.get_final_message()
+        """,
+        server.url, provider.url,
+    )  # fmt: skip
+    bodies = [request.json for request in server.requests if request.path == "/api/v2/usage"]
+    assert len(bodies) == 4 and "secret" not in str(bodies) and "paygent" not in str(provider.requests)
+    assert {(body["customerId"], body["rawUsage"]["plan"], body["metaTags"]["t"]) for body in bodies} == {("c", "pro", "v")}
+    by_provider = {body["rawUsage"]["provider"]: body["rawUsage"] for body in bodies}
+    # Cached tokens are reported, and among the input.
+    assert by_provider["Anthropic"]["inputTokens"] > by_provider["Anthropic"]["cachedTokens"] > 0
+    events = list(taximeter.Ledger(state / "ledger.db").events())
+    assert {(event["agent"], event["customer"], event["tags"]["t"]) for event in events} == {("a", "c", "v")}
+    assert len(events) == 4
+
+
+def test_the_interface_of_paygent_1_is_the_originals_on_the_wire(server, state):
+    """In the environment that has it."""
+    python = ROOT / ".venv-paygent" / "bin" / "python"
+    assert python.exists(), "this test needs `make environments`"
+    script = """
+import sys
+from paygent_sdk import Client, UsageData, UsageDataWithStrings, OpenAIModels, AnthropicModels
+client = Client("KEY", sys.argv[1])
+client.set_log_level(50)
+for provider, model in (("OpenAI", OpenAIModels.GPT_4O), ("Anthropic", AnthropicModels.SONNET_4_5), ("", "nobody's")):
+    client.send_usage("agent", "customer", "ind", UsageData(provider, model, 1234, 567, 1801))
+client.session.close() if hasattr(client, "session") else None
+"""
+    theirs = VendorServer()
+    with theirs:
+        subprocess.run([python, "-c", script, theirs.url], check=True, timeout=60, cwd=state.parent)
+    ours = "from taximeter import compat; compat.install('paygent_sdk')\n" + script
+    environment = {**os.environ, "TAXIMETER_STATE_DIR": str(state)}
+    subprocess.run([sys.executable, "-c", ours, server.url], check=True, timeout=60, cwd=state.parent, env=environment)
+    assert len(server.requests) == 3
+    for one, other in zip(theirs.requests, server.requests, strict=True):
+        assert one.wire[:3] == other.wire[:3]
+        sent = [one.json, other.json]
+        amounts = [body.pop("amount") for body in sent]
+        assert amounts[0] == pytest.approx(amounts[1], rel=1e-12)
+        assert json.dumps(sent[0]) == json.dumps(sent[1])

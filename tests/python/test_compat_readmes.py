@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,10 +14,12 @@ from pathlib import Path
 import pytest
 import requests
 
-from taximeter.compat import install, paygent_sdk, teer, tokentally
+from conftest import EXAMPLES, ROOT
+from fake_families import FakeFamilies
+from taximeter.compat import install, paygent_sdk, teer, token_trackr, tokentally
 from vendor import VendorServer
 
-SDKS = ("teer", "tokentally", "paygent_sdk")
+SDKS = ("teer", "tokentally", "token_trackr", "paygent_sdk", "tokenr")
 SEEDS = Path(__file__).parent / "seeds"
 RECORDED = {"success": True, "record_id": "rec_1", "cost_usd": 0.0049}
 
@@ -112,6 +117,82 @@ def test_what_tokentallys_readme_does_about_errors(server, instead, monkeypatch,
     (block,) = [block for block in blocks("tokentally") if "except RateLimitError" in block]
     exec(compile(block, "README", "exec"), {})
     assert said in capsys.readouterr().out
+
+
+@pytest.fixture
+def families() -> Iterator[FakeFamilies]:
+    with FakeFamilies() as server:
+        yield server
+
+
+@pytest.mark.parametrize("block", cases("token_trackr"))
+def test_token_trackr(block, server, outboxes, instead, monkeypatch, provider, families):
+    server.answers = [(201, "")]
+    settings = {"TOKEN_TRACKR_URL": server.url, "TOKEN_TRACKR_API_KEY": "your-api-key", "TOKEN_TRACKR_TENANT_ID": "your-tenant-id"}
+    amazon = {
+        "AWS_ENDPOINT_URL": families.url,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "k",
+        "AWS_SECRET_ACCESS_KEY": "k",
+    }
+    for name, value in {**settings, **amazon}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(token_trackr.client, "_client", None)
+    # Addresses are placeholders.
+    block = block.replace("http://your-backend:8000", server.url).replace("https://your-resource.openai.azure.com", provider.url)
+    if "google.generativeai" in block:
+        in_the_environment_that_has_it(block, families, {**os.environ, **settings})
+    else:
+        names = {"json": json, "TokenTrackrConfig": token_trackr.TokenTrackrConfig}
+        exec(compile(block, "README", "exec", dont_inherit=True), names)
+        token_trackr.client.get_client().flush()
+        for name in {"azure_client", "bedrock"} & names.keys():
+            names[name].close()
+    if "wrapper" not in block and ".record(" not in block:
+        assert server.requests == []
+        return
+    (request,) = server.requests
+    assert (request.path, request.headers["authorization"]) == ("/usage", "Bearer your-api-key")
+    assert (request.json["tenant_id"], request.json["prompt_tokens"] > 0) == ("your-tenant-id", True)
+
+
+def in_the_environment_that_has_it(block: str, families: FakeFamilies, environment: dict[str, str]) -> None:
+    scripts = ROOT / "tests" / "environments"
+    path = os.pathsep.join(map(str, (scripts, ROOT / "python", EXAMPLES)))
+    python = ROOT / ".venv-amazon" / "bin" / "python"
+    assert python.exists(), "this test needs `make environments`"
+    subprocess.run(
+        [python, scripts / "readme.py", families.url, "metered", block],
+        check=True,
+        timeout=120,
+        env={**environment, "PYTHONPATH": path},
+    )
+
+
+@pytest.mark.parametrize("block", cases("tokenr"))
+def test_tokenr(block, server, provider, run):
+    server.answers = [(200, {"cost": 0.0012})]
+    keys = {
+        "OPENAI_API_KEY": "k",
+        "OPENAI_BASE_URL": f"{provider.url}/v1",
+        "ANTHROPIC_BASE_URL": provider.url,
+        "TOKENR_TOKEN": "your-token",
+    }
+    # Placeholders; and what the README's call of Anthropic lacks, with tokenr or without.
+    block = block.replace("[...]", '[{"role": "user", "content": "Hello!"}]').replace(
+        "https://tokenr.co/...", f"{server.url}/api/v1/track"
+    )
+    block = block.replace('model="claude-opus-4-5",', 'model="claude-opus-4-5", max_tokens=9,')
+    begin = "from taximeter import compat\ncompat.install('tokenr')\nimport openai, tokenr\n"
+    begin += "" if "init(" in block else "tokenr.init(token='your-tokenr-token')\n"
+    said = run(f"{begin}{block}", TOKENR_URL=f"{server.url}/api/v1/track", **keys).stdout
+    assert len(server.requests) == block.count(".create(") + block.count("tokenr.track(")
+    for request in server.requests:
+        assert (request.path, request.headers["authorization"][:7]) == ("/api/v1/track", "Bearer ")
+        assert request.json["input_tokens"] > 0
+    if "tokenr_tags" in block:
+        assert server.requests[0].json["tags"]["conversation_id"] == "conv_456"
+    assert ("[Tokenr] Initialized" in said) == ("debug=True" in block)
 
 
 def test_an_original_that_is_imported_is_not_replaced(monkeypatch):

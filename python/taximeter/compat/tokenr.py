@@ -290,8 +290,12 @@ class _Sink:
     """Hears of the calls of clients."""
 
     @property
+    def is_listening(self) -> bool:
+        return bool(_config["enabled"] and (_destinations.to_ledger or _config["token"]))
+
+    @property
     def to_ledger(self) -> bool:
-        return bool(_config["enabled"]) and _destinations.to_ledger
+        return _destinations.to_ledger
 
     def attribution(self, own: Mapping[str, Any]) -> Mapping[str, Any]:
         given = {
@@ -300,11 +304,11 @@ class _Sink:
             "team": own.get("tokenr_team_id"),
             "tags": _merged(own.get("tokenr_tags")),
         }
-        return {name: value for name, value in given.items() if value} if _config["enabled"] else {}
+        return {name: value for name, value in given.items() if value}
 
     def record(self, event: Mapping[str, Any], own: Mapping[str, Any]) -> None:
         usage = event.get("usage")
-        if not _config["enabled"] or not _config["token"] or not _destinations.to_vendor or not usage:
+        if not _config["token"] or not _destinations.to_vendor or not usage:
             return
         read, written = usage.get("cache_read_tokens", 0), usage.get("cache_write_tokens", 0)
         latency = event.get("latency_ms")

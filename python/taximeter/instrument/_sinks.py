@@ -23,6 +23,10 @@ class Sink(Protocol):
     """Who hears of events."""
 
     @property
+    def is_listening(self) -> bool:
+        """Whether there is anybody to hear."""
+
+    @property
     def to_ledger(self) -> bool:
         """Whether they go to the ledger as well, though nobody else sends them there."""
 
@@ -58,7 +62,10 @@ def hearing(sink: Sink) -> Iterator[None]:
 def sinks_of(family: str) -> tuple[Sink, ...]:
     """Who hears of a call that is made here."""
     near = _near.get()
-    listening = _by_family.get(family, ())
+    known = _by_family.get(family)
+    if known is None:
+        return () if near is None else (near,)
+    listening = tuple(sink for sink in known if sink.is_listening)
     return listening if near is None else (*listening, near)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from ...instrument import _binding, _call, _sinks
 from .client import Client, log
-from .events import _ids
+from .events import ids_of, tags_of
 from .models import ExternalCostData, RawUsageData
 
 __all__ = ["init", "send_external_cost", "send_indicator"]
@@ -81,6 +81,8 @@ class _Sink:
     def __init__(self, client: Client) -> None:
         self._client = client
 
+    is_listening = True
+
     @property
     def to_ledger(self) -> bool:
         return self._client.destinations.to_ledger
@@ -103,7 +105,7 @@ class _Sink:
             or not own.get("paygent_customer_id")
         ):
             return
-        ids = _ids(own["paygent_agent_id"], own["paygent_customer_id"], own.get("paygent_indicator"))
+        ids = ids_of(own["paygent_agent_id"], own["paygent_customer_id"], own.get("paygent_indicator"))
         raw = RawUsageData(
             _PROVIDERS.get(event["provider"], event["provider"]),
             event["model"],
@@ -113,4 +115,4 @@ class _Sink:
             plan=own.get("paygent_plan"),
         )
         customer = self._client._introduction(ids["customerId"], own.get("paygent_customer_name"))  # noqa: SLF001 - of this package
-        self._client._report(ids, raw, own.get("paygent_meta_tags"), customer=customer)  # noqa: SLF001
+        self._client._post_usage(ids, raw, tags_of(own.get("paygent_meta_tags")), customer)  # noqa: SLF001

@@ -20,7 +20,7 @@ from .models import (
     VideoUsageData,
 )
 
-__all__ = ["EventCalls"]
+__all__ = ["PROVIDERS", "EventCalls", "ids_of", "tags_of"]
 
 log = logging.getLogger("paygent_sdk")
 
@@ -118,7 +118,7 @@ class EventCalls:
             raw_usage, indicator = indicator, ""
         if raw_usage is None:
             raise ValueError("raw_usage is required")
-        self._report(_ids(agent_id, customer_id, indicator), raw_usage, meta_tags)
+        self._report(ids_of(agent_id, customer_id, indicator), raw_usage, meta_tags)
         return _placeholder()
 
     @_quiet(_placeholder)
@@ -141,16 +141,16 @@ class EventCalls:
         raw = RawUsageData(
             video_usage.provider, video_usage.model, plan=video_usage.plan, **{name: getattr(video_usage, name) for name in names}
         )
-        self._report(_ids(agent_id, customer_id, indicator), raw, meta_tags)
+        self._report(ids_of(agent_id, customer_id, indicator), raw, meta_tags)
         return _placeholder()
 
     @_quiet(lambda: None)
     def send_indicator(self, agent_id: str, customer_id: str, indicator: str, meta_tags: Mapping[str, Any] | None = None) -> None:
         """Report what is billed without any usage. The customer is made known first. Never raises, never blocks."""
-        body = _ids(agent_id, customer_id, indicator)
+        body = ids_of(agent_id, customer_id, indicator)
         if not body["indicator"]:
             raise ValueError("indicator is required")
-        self._post("/api/v2/revenue", {**body, **_tags(meta_tags)}, before=self._introduction(body["customerId"]))
+        self._post("/api/v2/revenue", {**body, **tags_of(meta_tags)}, before=self._introduction(body["customerId"]))
 
     def create_or_get_customer(self, request: CustomerCreateOrGetRequest) -> Customer:
         """Make a customer known. Never raises, never blocks.
@@ -198,32 +198,31 @@ class EventCalls:
                 raise ValueError(f"send_external_cost: {name} is required")
         cost: Any = cost_data
         body = {
-            **_ids(agent_id, customer_id, indicator),
+            **ids_of(agent_id, customer_id, indicator),
             "name": cost.name.strip(),
             "externalCostId": cost.external_cost_id.strip(),
             "properties": cost.properties or {},
-            **_tags(cost.meta_tags, meta_tags),
+            **tags_of(cost.meta_tags, meta_tags),
         }
         try:
             self._post("/api/v1/external-billing", body)
         except Exception as error:
             log.warning("send_external_cost skipped: %s", error)
 
-    def _report(
-        self,
-        ids: dict[str, str],
-        raw: RawUsageData,
-        meta_tags: Mapping[str, Any] | None,
-        *,
-        customer: tuple[str, Any] | None = None,
-    ) -> None:
-        """Reports usage, to the ledger too if it is to go there."""
-        tags = _tags(raw.meta_tags, meta_tags)
-        usage = {wire: value for field, wire in _USAGE.items() if (value := getattr(raw, field)) is not None}
-        body = {**ids, "rawUsage": {"provider": raw.provider, "model": raw.model, "plan": raw.plan or "default", **usage}, **tags}
+    def _report(self, ids: dict[str, str], raw: RawUsageData, meta_tags: Mapping[str, Any] | None) -> None:
+        """Reports usage wherever it goes."""
+        tags = tags_of(raw.meta_tags, meta_tags)
         if self.destinations.to_ledger:
             _vendor.record(lambda: _event(ids, raw, tags.get("metaTags", {})))
-        self._post("/api/v2/usage", body, before=customer)
+        self._post_usage(ids, raw, tags)
+
+    def _post_usage(
+        self, ids: dict[str, str], raw: RawUsageData, tags: dict[str, dict[str, str]], before: tuple[str, Any] | None = None
+    ) -> None:
+        """Reports usage to the service."""
+        usage = {wire: value for field, wire in _USAGE.items() if (value := getattr(raw, field)) is not None}
+        raw_usage = {"provider": raw.provider, "model": raw.model, "plan": raw.plan or "default", **usage}
+        self._post("/api/v2/usage", {**ids, "rawUsage": raw_usage, **tags}, before)
 
     def _post(self, path: str, body: dict[str, Any], before: tuple[str, Any] | None = None) -> None:
         if self.destinations.to_vendor:
@@ -239,7 +238,7 @@ class EventCalls:
         return _CUSTOMERS, {"name": name or customer, "externalId": customer}
 
 
-def _ids(agent: Any, customer: Any, indicator: Any) -> dict[str, str]:
+def ids_of(agent: Any, customer: Any, indicator: Any) -> dict[str, str]:
     """Who and what for, as the service takes it.
 
     Raises:
@@ -255,7 +254,7 @@ def _ids(agent: Any, customer: Any, indicator: Any) -> dict[str, str]:
     return found
 
 
-def _tags(*given: Any) -> dict[str, dict[str, str]]:
+def tags_of(*given: Any) -> dict[str, dict[str, str]]:
     """Tags as the service takes them, the last before the others; a set that it would refuse is left out, and nothing else for it."""
     merged: dict[str, str] = {}
     for tags in given:

@@ -123,18 +123,23 @@ class CustomerCreateOrGetRequest:
 
 
 @dataclass
-class Customer(CustomerCreateOrGetRequest):
+class Customer:
     """A customer."""
 
-    id: str = ""
+    id: str
+    external_id: str
+    name: str
+    email: str | None = None
+    website: str | None = None
+    phone: str | None = None
+    address_line1: str | None = None
+    address_line2: str | None = None
+    city: str | None = None
+    state: str | None = None
+    zip_code: str | None = None
+    country: str | None = None
     created_at: str | None = None
     updated_at: str | None = None
-
-    def __init__(self, id: str, external_id: str, name: str, **further: str | None) -> None:  # noqa: A002 - the interface's
-        CustomerCreateOrGetRequest.__init__(self, name, external_id)
-        self.id = id
-        for field_name, value in further.items():
-            setattr(self, field_name, value)
 
 
 @dataclass

@@ -27,6 +27,7 @@ Describe = Callable[[Any], "Mapping[str, Any] | None"]
 class _Heard:
     """Hears of one call, and records it when its metadata is known."""
 
+    is_listening = True
     to_ledger = False
 
     def __init__(self, client: TokenTrackrClient, provider: str, model: Any, *, reports_cached: bool) -> None:
