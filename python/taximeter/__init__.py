@@ -35,7 +35,8 @@ from ._api import (
 from ._core import UNITS, Cost, Receipt, __version__
 from .attribution import attribute
 from .errors import CatalogError, ConfigError, DeliveryError, LedgerError, TaximeterError, UnknownNameError, UsageError
-from .meter import FlushReport, Measurement
+from .measurement import Measurement
+from .meter import FlushReport
 
 if TYPE_CHECKING:
     from .destination import Destination

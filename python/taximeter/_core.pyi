@@ -248,10 +248,11 @@ class Exchange:
     """How requests are made that somebody waits for. Connections are kept alive, for each thread its own.
 
     Args:
-        timeout: Seconds for a connection, and for each wait for bytes.
+        timeout: Seconds for each wait for bytes.
+        connect: Seconds for a connection; as many by default.
         ca: Certificates in PEM that are trusted beside the system's.
     """
-    def __new__(cls, timeout: float, *, ca: bytes | None = None) -> Exchange: ...
+    def __new__(cls, timeout: float, *, connect: float | None = None, ca: bytes | None = None) -> Exchange: ...
     def request(
         self, method: str, url: str, headers: Sequence[tuple[str, str]], body: bytes
     ) -> tuple[int, str, list[tuple[str, str]], bytes]:

@@ -30,6 +30,9 @@ class Secret:
     def __repr__(self) -> str:
         return "'…'"
 
+    def __deepcopy__(self, _memo: Any) -> Secret:
+        return self
+
     def __reduce__(self) -> Any:
         raise TypeError("a secret is not written anywhere")
 

@@ -32,7 +32,9 @@ const TURNS: usize = 3;
 #[derive(Debug)]
 pub struct Exchange {
     number: u64,
-    /// For a connection, and for each wait for bytes.
+    /// For a connection.
+    connect: Duration,
+    /// For each wait for bytes.
     timeout: Duration,
     /// Certificates in PEM that are trusted beside the system's.
     ca: Option<Vec<u8>>,
@@ -134,11 +136,11 @@ impl Exchange {
     ///
     /// # Errors
     /// When there is no certificate in `ca`.
-    pub fn new(timeout: Duration, ca: Option<Vec<u8>>) -> Result<Self, super::AddressError> {
+    pub fn new(connect: Duration, timeout: Duration, ca: Option<Vec<u8>>) -> Result<Self, super::AddressError> {
         if ca.as_deref().is_some_and(|pem| Certificate::from_pem_bundle(pem).map_or(true, |found| found.is_empty())) {
             return Err(super::AddressError::Certificates);
         }
-        Ok(Self { number: NUMBERS.fetch_add(1, Ordering::Relaxed), timeout, ca })
+        Ok(Self { number: NUMBERS.fetch_add(1, Ordering::Relaxed), connect, timeout, ca })
     }
 
     /// Makes a request and waits for all of its answer, as long as `may_go_on` says so; it is asked a few times a second.
@@ -206,7 +208,7 @@ impl Exchange {
             builder = builder.tls_certs_merge(Certificate::from_pem_bundle(pem).unwrap_or_default());
         }
         let client = builder
-            .connect_timeout(self.timeout)
+            .connect_timeout(self.connect)
             // Counted from the beginning, so that it would end at the same time as the wait for a connection.
             .read_timeout(self.timeout + SLICE)
             .pool_idle_timeout(IDLE)
@@ -312,7 +314,7 @@ mod tests {
     fn a_connection_serves_many_requests_and_an_answer_is_read_whole() {
         let ok = "HTTP/1.1 201 Created\r\nContent-Length: 2\r\nX-A: b\r\n\r\nhi";
         let (url, connections) = server(vec![ok, ok, ok]);
-        let exchange = Exchange::new(TIMEOUT, None).unwrap();
+        let exchange = Exchange::new(TIMEOUT, TIMEOUT, None).unwrap();
         for _ in 0..3 {
             let response = post(&exchange, &url).unwrap();
             assert_eq!((response.status, &response.body[..]), (201, &b"hi"[..]));
@@ -332,7 +334,7 @@ mod tests {
                 let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
             }
         });
-        let exchange = Exchange::new(TIMEOUT, None).unwrap();
+        let exchange = Exchange::new(TIMEOUT, TIMEOUT, None).unwrap();
         for _ in 0..20 {
             assert_eq!(post(&exchange, &url).unwrap().status, 200);
             std::thread::sleep(Duration::from_millis(10));
@@ -343,7 +345,7 @@ mod tests {
     fn a_caller_may_stop_waiting() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
-        let exchange = Exchange::new(Duration::from_mins(1), None).unwrap();
+        let exchange = Exchange::new(TIMEOUT, Duration::from_mins(1), None).unwrap();
         let begun = std::time::Instant::now();
         let stopped = exchange.request("POST", &url, &[], Vec::new(), || false);
         assert_eq!(stopped, Err(ExchangeError::Interrupted));
@@ -352,7 +354,7 @@ mod tests {
 
     #[test]
     fn what_goes_wrong_has_a_name() {
-        let exchange = Exchange::new(TIMEOUT, None).unwrap();
+        let exchange = Exchange::new(TIMEOUT, TIMEOUT, None).unwrap();
         let (url, _) = server(vec![""]);
         assert!(matches!(post(&exchange, &url), Err(ExchangeError::Broken(_))));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -370,7 +372,7 @@ mod tests {
         let ok = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
         let kept = "HTTP/1.1 307 Temporary Redirect\r\nLocation: /there\r\nContent-Length: 0\r\n\r\n";
         let (url, _) = server(vec![kept, ok]);
-        let exchange = Exchange::new(TIMEOUT, None).unwrap();
+        let exchange = Exchange::new(TIMEOUT, TIMEOUT, None).unwrap();
         let response = post(&exchange, &url).unwrap();
         assert_eq!((response.status, response.url.ends_with("/there")), (200, true));
         for other in [

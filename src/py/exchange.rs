@@ -1,13 +1,12 @@
 //! Requests that Python waits for, made without the interpreter's lock.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
 use super::errors::TransferError;
+use super::meter::seconds;
 use crate::delivery::{Exchange, ExchangeError};
 
 /// How requests are made; shared by all threads.
@@ -17,11 +16,11 @@ pub(super) struct PyExchange(Exchange);
 #[pymethods]
 impl PyExchange {
     #[new]
-    #[pyo3(signature = (timeout, *, ca=None))]
-    fn new(timeout: f64, ca: Option<Vec<u8>>) -> PyResult<Self> {
-        let timeout = Duration::try_from_secs_f64(timeout)
-            .map_err(|_| PyValueError::new_err("timeout must be a number of seconds, 0 or more"))?;
-        Ok(Self(Exchange::new(timeout, ca)?))
+    #[pyo3(signature = (timeout, *, connect=None, ca=None))]
+    fn new(timeout: f64, connect: Option<f64>, ca: Option<Vec<u8>>) -> PyResult<Self> {
+        let wait = seconds("timeout", timeout)?;
+        let connect = connect.map_or(Ok(wait), |connect| seconds("connect", connect))?;
+        Ok(Self(Exchange::new(connect, wait, ca)?))
     }
 
     /// Makes a request; (status, URL, headers, body).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 import threading
@@ -259,3 +260,23 @@ def test_names_are_the_originals():
     ):
         assert hasattr(make(teer, "https://x"), attribute) and hasattr(make(original, "https://x"), attribute), attribute
     assert "KEY" not in repr(vars(make(teer, "https://x")))
+
+
+@pytest.mark.parametrize("timeout", [None, (1, 2.5), (None, 2.5), 5])
+def test_a_timeout_is_what_requests_takes_for_one(server, timeout):
+    server.answers = [(200, {"ok": True})]
+    assert make(teer, server.url).ingest.send({}, timeout=timeout) == {"ok": True}
+
+
+def test_a_wait_for_an_answer_has_its_own_limit(server):
+    server.answers = ["silence"]
+    with pytest.raises(requests.ReadTimeout):
+        make(teer, server.url).ingest.send({}, timeout=(5, 0.1))
+
+
+def test_a_client_can_be_copied(server):
+    server.answers = [(200, {"ok": True})]
+    client = make(teer, server.url)
+    for copied in (copy.copy(client), copy.deepcopy(client)):
+        assert copied.api_key == client.api_key
+        assert copied.ingest.send({}) == {"ok": True}

@@ -148,3 +148,12 @@ def test_the_ledger_has_what_was_sent_there(state, server):
     assert (first["usage"]["input_tokens"], first["usage"]["cache_read_tokens"], first["latency_ms"]) == (110, 10, 7.0)
     assert (second["feature"], second["user"], second["tags"]) == ("f", "u", {"e": "1"})
     taximeter.close()
+
+
+def test_positional_fields_are_in_the_order_of_the_readme(server):
+    usage = tokentally.UsageData(1, 2, "m", "openai", 12, "stop", "E", {"a": 1}, AT)
+    make(tokentally, server.url).track_usage_data(usage)
+    sent = server.requests[0].json
+    assert (sent["runtime_ms"], sent["stop_reason"], sent["error_message"], sent["metadata"]) == (12, "stop", "E", {"a": 1})
+    with pytest.raises(TypeError):
+        tokentally.UsageData(*range(10))

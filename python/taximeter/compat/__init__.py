@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from ..meter import FlushReport
 
-__all__ = ["flush", "install", "stats"]
+__all__ = ["flush", "install", "retry_dead_letters", "stats"]
 
 _MODULES: Final = {
     "teer": ("", ".__about__", ".http", ".types", ".resources", ".resources.base", ".resources.billing", ".resources.ingest"),
@@ -61,3 +61,14 @@ def stats() -> list[dict[str, Any]]:
     from ._outbox import all_outboxes  # noqa: PLC0415 - see flush
 
     return [{"service": name, **outbox.stats()} for name, outbox in all_outboxes()]
+
+
+def retry_dead_letters() -> int:
+    """Send once more what the services of these interfaces refused for good, for the accounts in use; returns how many requests.
+
+    Raises:
+        DeliveryError: They cannot be put back, or a service does not take them now; then they are sent later.
+    """
+    from ._outbox import all_outboxes  # noqa: PLC0415 - see flush
+
+    return sum(outbox.retry_dead_letters() for _, outbox in all_outboxes())

@@ -115,6 +115,13 @@ class Outbox:
         """Flushes, and ends delivery until something is given again; never raises."""
         return _NOTHING if self._meter is None else self._meter.close(timeout)
 
+    def retry_dead_letters(self) -> int:
+        """See `Meter.retry_dead_letters`."""
+        return self._opened().retry_dead_letters()
+
+    def __deepcopy__(self, _memo: Any) -> Outbox:
+        return self
+
     @property
     def pending(self) -> int:
         """How many of what was given here are not delivered."""

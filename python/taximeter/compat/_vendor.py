@@ -14,7 +14,7 @@ from typing import Any, Final
 from .. import _api, _core
 from ..errors import ConfigError
 
-__all__ = ["Destinations", "dumps", "post", "price_of", "record", "trusted"]
+__all__ = ["Destinations", "Timeout", "dumps", "post", "price_of", "record", "trusted"]
 
 log = logging.getLogger("taximeter")
 
@@ -52,11 +52,17 @@ def dumps(data: Any) -> bytes:
     return json.dumps(data, allow_nan=False).encode()
 
 
+Timeout = float | tuple[float | None, float | None] | None
+"""As `requests` has it: seconds for a connection and for each wait for bytes, both in one or apart; `None` for ever."""
+# For ever, in seconds.
+_WEEK: Final = 7 * 86_400.0
+
+
 @functools.lru_cache(maxsize=32)
-def _exchange(timeout: float, bundle: str | None) -> _core.Exchange:
-    if bundle is None:
-        return _core.Exchange(timeout)
-    return _core.Exchange(timeout, ca=Path(bundle).read_bytes())
+def _exchange(timeout: Timeout, bundle: str | None) -> _core.Exchange:
+    connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
+    ca = None if bundle is None else Path(bundle).read_bytes()
+    return _core.Exchange(_WEEK if read is None else read, connect=_WEEK if connect is None else connect, ca=ca)
 
 
 def trusted() -> str | None:
@@ -66,7 +72,7 @@ def trusted() -> str | None:
 
 
 def post(
-    url: str, headers: Mapping[str, str], body: bytes, timeout: float, method: str = "POST"
+    url: str, headers: Mapping[str, str], body: bytes, timeout: Timeout, method: str = "POST"
 ) -> tuple[int, str, list[tuple[str, str]], bytes]:
     """Makes a request over a connection that is kept alive, without the interpreter's lock; see `_core.Exchange.request`.
 

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from ...destination import Secret
 from ...errors import TransferError
 from .. import _requests, _vendor
+from .._vendor import Timeout
 
 __all__ = ["HttpClient"]
 
@@ -37,7 +38,7 @@ class HttpClient:
         params: Mapping[str, Any] | None = None,
         data: Any = None,
         headers: Mapping[str, str] | None = None,
-        timeout: float = 10,
+        timeout: Timeout = 10,
     ) -> Any:
         """Makes a request and waits for its answer.
 
@@ -47,7 +48,7 @@ class HttpClient:
             params: The query.
             data: The body, written as JSON; none for `None`.
             headers: Further headers, which come before the client's own of the same name.
-            timeout: Seconds for a connection, and for each wait for bytes.
+            timeout: Seconds for a connection, and for each wait for bytes, or a pair of them; `None` for ever.
 
         Returns:
             The answer's JSON; `{"text": …}` where it is none.

@@ -79,7 +79,7 @@ class TokenTally:
         self.base_url = (base_url or DEFAULT_BASE_URL).rstrip("/")
         self.timeout = timeout
         self.background = background
-        self._account = Account(lambda _key, url, timeout: Service("tokentally", url, self._headers, timeout=timeout))
+        self._account = Account(lambda key, url, timeout: Service("tokentally", url, _headers(key), timeout=timeout))
 
     @property
     def api_key(self) -> str:
@@ -133,8 +133,9 @@ class TokenTally:
         """
         return self.track_usage_data(
             UsageData(
-                tokens_in, tokens_out, model, provider, cost_usd, cache_read_input_tokens, cache_creation_input_tokens,
-                credits, resolution, quality, runtime_ms, stop_reason, error_message, metadata or {},
+                tokens_in, tokens_out, model, provider, runtime_ms, stop_reason, error_message, metadata or {}, cost_usd=cost_usd,
+                cache_read_input_tokens=cache_read_input_tokens, cache_creation_input_tokens=cache_creation_input_tokens,
+                credits=credits, resolution=resolution, quality=quality,
             )
         )  # fmt: skip
 
@@ -167,10 +168,6 @@ class TokenTally:
         return UsageContext(self, model, provider, metadata)
 
     @property
-    def _headers(self) -> dict[str, str]:
-        return {"x-api-key": self.api_key, "content-type": "application/json", "user-agent": f"tokentally-python/{_VERSION}"}
-
-    @property
     def _outbox(self) -> Outbox:
         return self._account.outbox(self.api_key, self.base_url, self.timeout)
 
@@ -191,7 +188,7 @@ class TokenTally:
         return UsageResponse(success=bool(posted), record_id=posted.id, cost_usd=float(cost or 0))
 
     def _send(self, usage: UsageData) -> UsageResponse:
-        headers, url = self._headers, f"{self.base_url}{_PATH}"
+        headers, url = _headers(self.api_key), f"{self.base_url}{_PATH}"
         try:
             body = _vendor.dumps(usage.to_dict())
         except (TypeError, ValueError) as error:
@@ -214,6 +211,10 @@ class TokenTally:
         if answer is not known:
             raise TokenTallyError("Request failed: the answer is no JSON object")
         return UsageResponse.from_dict(known)
+
+
+def _headers(key: str) -> dict[str, str]:
+    return {"x-api-key": key, "content-type": "application/json", "user-agent": f"tokentally-python/{_VERSION}"}
 
 
 def _counts(usage: UsageData) -> dict[str, int]:

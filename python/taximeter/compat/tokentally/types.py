@@ -22,17 +22,18 @@ class UsageData:
     tokens_out: int = 0
     model: str = ""
     provider: str = "anthropic"
-    cost_usd: float | None = None
-    cache_read_input_tokens: int = 0
-    cache_creation_input_tokens: int = 0
-    credits: float | None = None
-    resolution: str | None = None
-    quality: str | None = None
     runtime_ms: int | None = None
     stop_reason: str | None = None
     error_message: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     timestamp: datetime | None = None
+    # What came after the README is given by name: its place differs between releases.
+    cost_usd: float | None = field(default=None, kw_only=True)
+    cache_read_input_tokens: int = field(default=0, kw_only=True)
+    cache_creation_input_tokens: int = field(default=0, kw_only=True)
+    credits: float | None = field(default=None, kw_only=True)
+    resolution: str | None = field(default=None, kw_only=True)
+    quality: str | None = field(default=None, kw_only=True)
 
     def to_dict(self) -> dict[str, Any]:
         """The body of the request: what is not known is left out."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ... import _requests
+from ..._vendor import Timeout
 
 if TYPE_CHECKING:
     from ...._core import Receipt
@@ -35,5 +36,5 @@ class BaseResource:
             raise _requests.not_recorded(receipt.refused)
         return receipt
 
-    def _post(self, path: str, data: Any, headers: Mapping[str, str] | None, timeout: float) -> Any:
+    def _post(self, path: str, data: Any, headers: Mapping[str, str] | None, timeout: Timeout) -> Any:
         return self._client._http.request("POST", path, data=data, headers=headers, timeout=timeout)  # noqa: SLF001

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
+from ..._vendor import Timeout
 from .base import BaseResource
 
 if sys.version_info >= (3, 11):
@@ -103,7 +104,7 @@ class MeterEventsResource(BaseResource):
     """Events of meters."""
 
     def create(
-        self, params: MeterEventCreateParams | Mapping[str, Any], headers: Mapping[str, str] | None = None, timeout: float = 10
+        self, params: MeterEventCreateParams | Mapping[str, Any], headers: Mapping[str, str] | None = None, timeout: Timeout = 10
     ) -> Any:
         """Report one event, and wait for the answer unless the client works in the background.
 
@@ -112,7 +113,7 @@ class MeterEventsResource(BaseResource):
         Args:
             params: The event, sent as it is but for that.
             headers: Further headers.
-            timeout: Seconds for a connection, and for each wait for bytes.
+            timeout: Seconds for a connection, and for each wait for bytes, or a pair of them; `None` for ever.
 
         Returns:
             The service's answer; see `MeterEvent`. Of a client that works in the background, what is known of it here.

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from ... import _vendor
+from ..._vendor import Timeout
 from .base import BaseResource
 
 if TYPE_CHECKING:
@@ -21,13 +22,15 @@ _WHO: Final = {"user": "user_id", "customer": "organization_id", "team": "team_i
 class Ingest(BaseResource):
     """Usage of calls."""
 
-    def send(self, payload: IngestPayload | Mapping[str, Any], headers: Mapping[str, str] | None = None, timeout: float = 10) -> Any:
+    def send(
+        self, payload: IngestPayload | Mapping[str, Any], headers: Mapping[str, str] | None = None, timeout: Timeout = 10
+    ) -> Any:
         """Report one call, and wait for the answer unless the client works in the background.
 
         Args:
             payload: The call, sent as it is, with fields that this does not know and with `None` as null.
             headers: Further headers.
-            timeout: Seconds for a connection, and for each wait for bytes.
+            timeout: Seconds for a connection, and for each wait for bytes, or a pair of them; `None` for ever.
 
         Returns:
             The service's answer. Of a client that works in the background, or whose destination is the ledger alone: `id`, and
