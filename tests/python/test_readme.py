@@ -46,6 +46,13 @@ def test_the_page_on_delivery_runs_as_written(run):
     run(block)
 
 
+def test_the_page_on_other_sdks_runs_as_written(run):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "migrating.md").read_text("utf-8"), re.DOTALL)
+    assert len(blocks) == 7
+    # Nothing is reported, so nothing is sent to the services.
+    run("\n".join(blocks))
+
+
 def test_the_page_on_tokens_runs_as_written(run):
     page = (ROOT / "docs" / "tokens.md").read_text("utf-8")
     (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
