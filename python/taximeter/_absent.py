@@ -74,6 +74,10 @@ class Scope:
     def __init__(self, outer: Scope | None = None, **fields: Any) -> None:
         pass
 
+    def over(self, outer: Scope) -> Scope:
+        """Nobody reads that either."""
+        return self
+
 
 class Meter:
     """Counts what it does not record."""

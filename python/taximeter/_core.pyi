@@ -19,6 +19,8 @@ class Scope:
         TypeError: A value is not a text, a number or a UUID.
     """
     def __new__(cls, outer: Scope | None = None, **fields: Any) -> Scope: ...
+    def over(self, outer: Scope) -> Scope:
+        """This scope within another, which counts only where this one says nothing."""
 
 @final
 class Receipt:

@@ -58,7 +58,7 @@ _RULES: Final = {
 
 
 _exit_began = 0.0
-"""When the first meter was closed by the end of the program."""
+"""When the end of the program closed the first meter that has a time of its own for that."""
 
 
 class FlushReport(NamedTuple):
@@ -121,8 +121,10 @@ class Meter:
         self._prepare()
         self.configure(given)
 
-    def beside(self, destination: Destination) -> Meter:
-        """Another meter with this one's settings as they are now, but for attribution and where its events go.
+    def beside(self, destination: Destination | None = None) -> Meter:
+        """Another meter with this one's settings as they are now, for another destination: one over HTTP, or else the ledger.
+
+        One over HTTP has no attribution of its own: services with a wire of theirs have it in their events.
 
         Raises:
             ConfigError: The destination is none, or the state directory is not to be used.
@@ -135,7 +137,10 @@ class Meter:
             log.warning("taximeter keeps events in memory, for its settings cannot be read: %s", error)
             settings = config.Settings(root="", backend="memory")
         meter = Meter.unconfigured()
-        meter.settings = settings._replace(uses_ledger=False, destinations=(destination,), attribution={}, tags={})
+        if destination is None:
+            meter.settings = settings._replace(uses_ledger=True, destinations=())
+        else:
+            meter.settings = settings._replace(uses_ledger=False, destinations=(destination,), attribution={}, tags={})
         meter._apply(meter.settings)
         return meter
 
@@ -152,7 +157,7 @@ class Meter:
         self._given: dict[str, Any] = {}
         self._warned: dict[str, float] = {}
         self.exit_seconds = 0.0
-        """How long an exiting program waits at least for delivery."""
+        """How long an exiting program waits for delivery, together with others that have such a time; 0 for as long as usual."""
         self.refresher: Refresher | None = None
         """Keeps the prices up to date, for those who ask for it."""
         this = weakref.ref(self)
@@ -448,11 +453,13 @@ def _aside(how: Ending) -> Ending:
 
 
 def _close_at_exit(reference: weakref.ref[Meter]) -> None:
-    global _exit_began  # noqa: PLW0603 - several meters wait no longer than the one that waits longest
+    global _exit_began  # noqa: PLW0603 - what several wait for, they wait for together
     meter = reference()
     if meter is not None:
         tier = meter.stats().get("tier")
         if tier is not None:
-            _exit_began = _exit_began or time.monotonic()
-            longest = max(meter.exit_seconds, EXIT_SECONDS_IN_MEMORY if tier == "memory" else EXIT_SECONDS)
-            meter.close(longest - (time.monotonic() - _exit_began))
+            seconds = EXIT_SECONDS_IN_MEMORY if tier == "memory" else EXIT_SECONDS
+            if meter.exit_seconds:
+                _exit_began = _exit_began or time.monotonic()
+                seconds = meter.exit_seconds - (time.monotonic() - _exit_began)
+            meter.close(seconds)

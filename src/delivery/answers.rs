@@ -1,7 +1,12 @@
-//! Answers of a destination, kept for whoever asks for them.
+//! Answers of a destination, kept for whoever asks for them. A forked child has none of its parent's, nor a lock that a thread of the
+//! parent held.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+
+use crate::journal::fork_generation;
 
 /// Answers that are kept; then the oldest go.
 const MOST: usize = 1_000;
@@ -25,9 +30,22 @@ struct Kept {
     bytes: usize,
 }
 
+/// Of one process.
+#[derive(Debug)]
+struct Own {
+    generation: u64,
+    kept: Mutex<Kept>,
+}
+
+impl Default for Own {
+    fn default() -> Self {
+        Self { generation: fork_generation(), kept: Mutex::default() }
+    }
+}
+
 /// The answers of one destination.
 #[derive(Clone, Debug, Default)]
-pub struct Answers(Arc<Mutex<Kept>>);
+pub struct Answers(Arc<ArcSwap<Own>>);
 
 impl PartialEq for Answers {
     fn eq(&self, other: &Self) -> bool {
@@ -36,14 +54,26 @@ impl PartialEq for Answers {
 }
 
 impl Answers {
-    pub(super) fn put(&self, request: &[u8], outcome: Result<(u16, &[u8]), &str>) {
+    fn own(&self) -> Arc<Own> {
+        let own = self.0.load_full();
+        if own.generation == fork_generation() {
+            return own;
+        }
+        let previous = self.0.compare_and_swap(&own, Arc::new(Own::default()));
+        // What the parent's threads may be in the middle of is left alone.
+        std::mem::forget((previous, own));
+        self.0.load_full()
+    }
+
+    pub(super) fn put(&self, request: &[u8], outcome: Result<(u16, Vec<u8>), &str>) {
         let (status, answer) = match outcome {
             Ok((status, body)) => (Some(status), body),
-            Err(reason) => (None, reason.as_bytes()),
+            Err(reason) => (None, reason.into()),
         };
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = self.own();
+        let mut kept = own.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.bytes += request.len() + answer.len();
-        kept.answers.push_back(Answered { request: request.to_vec(), status, answer: answer.to_vec() });
+        kept.answers.push_back(Answered { request: request.to_vec(), status, answer });
         while kept.answers.len() > MOST || kept.bytes > MOST_BYTES {
             let Some(oldest) = kept.answers.pop_front() else { break };
             kept.bytes -= oldest.request.len() + oldest.answer.len();
@@ -53,7 +83,7 @@ impl Answers {
     /// Those that came since this was asked last, the oldest first.
     #[must_use]
     pub fn take(&self) -> Vec<Answered> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)).answers.into()
+        std::mem::take(&mut *self.own().kept.lock().unwrap_or_else(PoisonError::into_inner)).answers.into()
     }
 }
 
@@ -65,15 +95,15 @@ mod tests {
     fn the_last_answers_are_kept_and_taken_once() {
         let answers = Answers::default();
         for number in 0..MOST + 10 {
-            answers.put(number.to_string().as_bytes(), Ok((200, b"ok")));
+            answers.put(number.to_string().as_bytes(), Ok((200, b"ok".to_vec())));
         }
         answers.put(b"last", Err("refused"));
         let taken = answers.take();
         assert_eq!((taken.len(), &taken[0].request[..]), (MOST, &b"11"[..]));
         assert_eq!(taken[MOST - 1], Answered { request: b"last".into(), status: None, answer: b"refused".into() });
         assert!(answers.take().is_empty());
-        answers.put(&vec![0; MOST_BYTES], Ok((200, b"")));
-        answers.put(b"next", Ok((200, b"")));
+        answers.put(&vec![0; MOST_BYTES], Ok((200, Vec::new())));
+        answers.put(b"next", Ok((200, Vec::new())));
         assert_eq!(answers.take().len(), 1);
     }
 }

@@ -3,9 +3,10 @@
 //! Anything may answer there, a proxy's error page too, so that an answer counts only if it has the form that the cloud gives it. All
 //! are asked at once, and what was found is kept for the process.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::LazyLock;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use reqwest::{Client, RequestBuilder};
 
 use super::transport::use_ring;
@@ -16,12 +17,12 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes of an answer: none is longer than a session's token.
 const LARGEST_ANSWER: usize = 1024;
 
-static FOUND: Mutex<Vec<(CloudEndpoints, Cloud)>> = Mutex::new(Vec::new());
+/// What was found, without a lock that a thread could hold while the process is forked.
+static FOUND: LazyLock<ArcSwap<Vec<(CloudEndpoints, Cloud)>>> = LazyLock::new(ArcSwap::default);
 
 /// Asks, and waits for the answers, a second at most.
 pub(super) async fn find(endpoints: &CloudEndpoints) -> Cloud {
-    let lock = || FOUND.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((_, cloud)) = lock().iter().find(|(known, _)| known == endpoints) {
+    if let Some((_, cloud)) = FOUND.load().iter().find(|(known, _)| known == endpoints) {
         return cloud.clone();
     }
     use_ring();
@@ -33,14 +34,22 @@ pub(super) async fn find(endpoints: &CloudEndpoints) -> Cloud {
         ("azure", tokio::spawn(azure(client.clone(), endpoints.azure.clone()))),
         ("gcp", tokio::spawn(gcp(client, endpoints.gcp.clone()))),
     ];
-    let mut cloud = Cloud::ON_PREMISES;
+    let deadline = tokio::time::Instant::now() + TIMEOUT;
+    let (mut cloud, mut is_known) = (Cloud::ON_PREMISES, true);
     for (cloud_provider, answer) in asked {
-        if let Ok(Some(id)) = answer.await {
-            cloud = Cloud { cloud_provider, instance_id: Some(id) };
-            break;
+        match tokio::time::timeout_at(deadline, answer).await {
+            Ok(Ok(Some(id))) => {
+                cloud = Cloud { cloud_provider, instance_id: Some(id) };
+                break;
+            }
+            Ok(_) => {}
+            // Nobody may be there, or somebody who is busy: asked again by the next one who wants to know.
+            Err(_) => is_known = false,
         }
     }
-    lock().push((endpoints.clone(), cloud.clone()));
+    if is_known || cloud != Cloud::ON_PREMISES {
+        FOUND.rcu(|found| [&found[..], &[(endpoints.clone(), cloud.clone())]].concat());
+    }
     cloud
 }
 

@@ -23,35 +23,41 @@ use crate::journal::{append_private, create_private_dir, unix_ns};
 use crate::protocol::TokenTrackr;
 
 const PREFIX: &str = "events_";
+/// Bytes of files that are put back together, into one journal; the others' turn is when these are delivered.
+const MOST_AT_ONCE: usize = 8 << 20;
 /// After this the files are looked at, though the service took nothing meanwhile: there may be nothing else to bring it.
 const FIRST_LOOK: Duration = Duration::from_mins(1);
-/// The pause doubles up to this with every time that events come back.
-const LONGEST_PAUSE: Duration = Duration::from_mins(15);
+/// The pause doubles up to this with every time that events come back at once.
+const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
 /// The fallback of one account.
 pub(super) struct Fallback {
     dir: PathBuf,
     state: PathBuf,
     destination: String,
-    /// The ends of its files' names.
-    suffix: String,
+    /// The ends of its files' names; the first is that of those which are written.
+    suffixes: Vec<String>,
     /// When the files are looked at, if the service takes nothing before; `None` while there are none of this process's.
     looks_at: Option<Instant>,
-    /// How often in a row events came here.
-    times: u32,
+    /// When events went from here into a journal last.
+    recovered_at: Option<Instant>,
+    /// How often in a row they came back within a minute: it may be their own fault, whatever else the service takes.
+    returns: u32,
     /// Whether events went from here into a journal.
     has_recovered: bool,
 }
 
 impl Fallback {
-    pub(super) fn new(dir: &Path, state: &Path, destination: &str, account: u32) -> Self {
+    /// That of the first of these accounts; the files of the others are taken over.
+    pub(super) fn new(dir: &Path, state: &Path, destination: &str, accounts: &[String]) -> Self {
         Self {
             dir: dir.to_owned(),
             state: state.to_owned(),
             destination: destination.to_owned(),
-            suffix: format!("-{account:08x}.json"),
+            suffixes: accounts.iter().map(|account| format!("-{account}.json")).collect(),
             looks_at: Some(Instant::now() + FIRST_LOOK),
-            times: 0,
+            recovered_at: None,
+            returns: 0,
             has_recovered: false,
         }
     }
@@ -65,7 +71,8 @@ impl Fallback {
             return Ok(());
         }
         create_private_dir(&self.dir)?;
-        let name = format!("{PREFIX}{}{}", unix_ns(), self.suffix);
+        let suffix = self.suffixes.first().map_or(".json", String::as_str);
+        let name = format!("{PREFIX}{}{suffix}", unix_ns());
         let draft = self.dir.join(format!(".{name}.tmp"));
         let mut content = b"[".to_vec();
         content.extend(events.join(&b", "[..]));
@@ -77,9 +84,12 @@ impl Fallback {
         written.and_then(|()| fs::rename(&draft, self.dir.join(name))).inspect_err(|_| {
             let _ = fs::remove_file(&draft);
         })?;
-        let pause = FIRST_LOOK.saturating_mul(1 << self.times.min(10)).min(LONGEST_PAUSE);
-        self.looks_at = Some(Instant::now() + pause);
-        self.times += 1;
+        // Its name is in the directory, which is a file of its own to a disk. What cannot be synced is there all the same.
+        let _ = fs::File::open(&self.dir).and_then(|dir| dir.sync_all());
+        let now = Instant::now();
+        let has_come_back = self.recovered_at.is_some_and(|at| now.duration_since(at) < FIRST_LOOK);
+        self.returns = if has_come_back { self.returns.saturating_add(1) } else { 0 };
+        self.looks_at = Some(now + FIRST_LOOK.saturating_mul(1 << self.returns.min(10)).min(LONGEST_PAUSE));
         Ok(())
     }
 
@@ -88,17 +98,23 @@ impl Fallback {
         std::mem::take(&mut self.has_recovered)
     }
 
-    /// Puts the events of all files back into a journal, when that is due: the service took something, or it is time to look.
+    /// Puts the events of all files back into a journal, when that is due: the service took something, or it is time to look. Those
+    /// that came back at once before wait for the latter.
     ///
     /// # Errors
     /// Those of the operating system; what was not put back stays in its file, and is looked at later.
     pub(super) fn recover(&mut self, now: Instant, was_taken: bool) -> io::Result<()> {
-        self.times = if was_taken { 0 } else { self.times };
-        if self.looks_at.take_if(|at| was_taken || now >= *at).is_none() {
+        let is_early = was_taken && self.returns == 0;
+        if self.looks_at.take_if(|at| is_early || now >= *at).is_none() {
             return Ok(());
         }
         let count = self.put_back().inspect_err(|_| self.looks_at = Some(now + FIRST_LOOK))?;
-        self.has_recovered |= count > 0;
+        if count > 0 {
+            self.has_recovered = true;
+            self.recovered_at = Some(now);
+            // There may be more than are put back at once.
+            self.looks_at = Some(now + FIRST_LOOK);
+        }
         Ok(())
     }
 
@@ -111,39 +127,59 @@ impl Fallback {
         };
         let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(|path| self.is_own(path)).collect();
         paths.sort();
-        let mut count = 0;
+        let (mut files, mut bytes, mut failure) = (Vec::new(), 0, None);
         for path in paths {
-            count += self.recover_file(&path)?;
+            if bytes >= MOST_AT_ONCE {
+                break;
+            }
+            match claimed(&path) {
+                Ok(Some((file, text))) => {
+                    bytes += text.len();
+                    files.push((path, file, text));
+                }
+                Ok(None) => {}
+                // Others are no worse for it.
+                Err(error) => failure = Some(error),
+            }
         }
-        Ok(count)
+        let read = |text: &str| serde_json::from_str::<Vec<Box<RawValue>>>(text).unwrap_or_default();
+        files.retain(|(.., text)| !read(text).is_empty());
+        let events: Vec<_> = files.iter().flat_map(|(.., text)| read(text)).collect();
+        if !events.is_empty() {
+            put_back(&self.state, &self.destination, &events, |body, out, ids| {
+                let requests = vec![Outgoing { path: TokenTrackr::COMPLETE, body: body.get() }];
+                encode(&UsageEvent { id: ids.next(unix_ns()), requests, ..UsageEvent::default() }, &[], out);
+            })?;
+        }
+        for (path, ..) in &files {
+            fs::remove_file(path)?;
+        }
+        match failure {
+            Some(error) if events.is_empty() => Err(error),
+            _ => Ok(events.len() as u64),
+        }
     }
 
     fn is_own(&self, path: &Path) -> bool {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        name.starts_with(PREFIX) && name.ends_with(&self.suffix)
+        name.starts_with(PREFIX) && self.suffixes.iter().any(|suffix| name.ends_with(suffix))
     }
+}
 
-    fn recover_file(&self, path: &Path) -> io::Result<u64> {
-        // Locked for as long as it is open. Another process that has it sees to it.
-        let mut file = match locked(path, Duration::ZERO) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
-            Err(error) => return Err(error),
-        };
-        let mut text = String::new();
-        file.read_to_string(&mut text)?;
-        if text.is_empty() {
-            // It was gone before it was opened.
-            return fs::remove_file(path).map(|()| 0);
-        }
-        let Ok(events) = serde_json::from_str::<Vec<&RawValue>>(&text) else { return Ok(0) };
-        put_back(&self.state, &self.destination, &events, |body, out, ids| {
-            let requests = vec![Outgoing { path: TokenTrackr::COMPLETE, body: body.get() }];
-            encode(&UsageEvent { id: ids.next(unix_ns()), requests, ..UsageEvent::default() }, &[], out);
-        })?;
+/// A file that nobody else reads, for as long as it is open, and its text; nothing where another process has it, or where it holds no text.
+fn claimed(path: &Path) -> io::Result<Option<(fs::File, String)>> {
+    let mut file = match locked(path, Duration::ZERO) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    if bytes.is_empty() {
+        // It was gone before it was opened.
         fs::remove_file(path)?;
-        Ok(events.len() as u64)
     }
+    Ok(String::from_utf8(bytes).ok().filter(|text| !text.is_empty()).map(|text| (file, text)))
 }
 
 #[cfg(test)]
@@ -156,7 +192,7 @@ mod tests {
     fn events_are_written_once_and_read_back_once_by_their_own_account() {
         let dir = tempfile::tempdir().unwrap();
         let (files, state) = (dir.path().join("files"), dir.path().join("state"));
-        let mut fallback = Fallback::new(&files, &state, "token_trackr-1", 1);
+        let mut fallback = Fallback::new(&files, &state, "token_trackr-1", &["1".to_owned()]);
         assert_eq!(fallback.put_back().unwrap(), 0);
         let events = [br#"{"model": "a"}"#.to_vec(), br#"{"model": "b"}"#.to_vec()];
         fallback.save(&events).unwrap();
@@ -165,7 +201,7 @@ mod tests {
         let original = files.join("events_1764316536.json");
         fs::write(&original, "[{}]").unwrap();
         assert_eq!(fs::read_dir(&files).unwrap().count(), 3);
-        assert_eq!(Fallback::new(&files, &state, "token_trackr-2", 2).put_back().unwrap(), 0);
+        assert_eq!(Fallback::new(&files, &state, "token_trackr-2", &["2".to_owned()]).put_back().unwrap(), 0);
         // Not before the service takes something, or a minute is over; then once.
         let now = Instant::now();
         fallback.recover(now, false).unwrap();
@@ -175,6 +211,12 @@ mod tests {
         assert_eq!(fs::read_dir(&files).unwrap().count(), 1);
         fallback.recover(now + LONGEST_PAUSE, true).unwrap();
         assert!(!fallback.has_recovered());
+        // What comes back at once is not tried again with everything else that the service takes.
+        fallback.save(&events[..1]).unwrap();
+        fallback.recover(Instant::now(), true).unwrap();
+        assert!(!fallback.has_recovered());
+        fallback.recover(Instant::now() + LONGEST_PAUSE, false).unwrap();
+        assert!(fallback.has_recovered());
         let foreigners = loop {
             if let Some(found) = Foreigners::find(&state.join("journal")) {
                 break found;
@@ -184,17 +226,19 @@ mod tests {
         let batches: Vec<_> = tails.iter().map(|tail| tail.read(1 << 20)).collect();
         let bodies: Vec<_> =
             batches.iter().flat_map(Batch::payloads).map(|payload| decode(payload).unwrap().requests[0].body).collect();
-        assert_eq!(bodies.len(), 3);
-        assert_eq!(bodies.iter().filter(|body| **body == r#"{"model": "a"}"#).count(), 2);
+        assert_eq!(bodies.len(), 4);
+        assert_eq!(bodies.iter().filter(|body| **body == r#"{"model": "a"}"#).count(), 3);
     }
 
     #[test]
     fn a_file_that_holds_something_else_stays() {
         let dir = tempfile::tempdir().unwrap();
-        let fallback = Fallback::new(dir.path(), &dir.path().join("state"), "token_trackr-1", 1);
-        let path = dir.path().join("events_1-00000001.json");
-        fs::write(&path, "[{}").unwrap();
-        assert_eq!(fallback.put_back().unwrap(), 0);
-        assert!(path.exists());
+        let fallback = Fallback::new(dir.path(), &dir.path().join("state"), "token_trackr-1", &["1".to_owned()]);
+        let paths = ["events_1-1.json", "events_2-1.json", "events_3-1.json"].map(|name| dir.path().join(name));
+        fs::write(&paths[0], "[{}").unwrap();
+        fs::write(&paths[1], b"[\xff]").unwrap();
+        fs::write(&paths[2], "[{}]").unwrap();
+        assert_eq!(fallback.put_back().unwrap(), 1);
+        assert_eq!(paths.map(|path| path.exists()), [true, true, false]);
     }
 }

@@ -102,6 +102,19 @@ impl Lane {
         }
     }
 
+    /// Whether it brings nothing until somebody has mended something.
+    pub(super) fn is_paused(&self) -> bool {
+        matches!(&self.outlet, Outlet::Remote(remote) if remote.is_paused())
+    }
+
+    /// What of its batch is done so far.
+    pub(super) fn done_so_far(&self) -> Option<(Batch, Source)> {
+        match &self.outlet {
+            Outlet::Remote(remote) => remote.done_so_far(),
+            Outlet::Local(_) => None,
+        }
+    }
+
     pub(super) fn drop_foreign(&mut self) {
         if let Outlet::Remote(remote) = &mut self.outlet {
             remote.drop_foreign();
@@ -172,7 +185,7 @@ impl Foreign {
     fn take_from(&mut self, lanes: &[Lane], known: usize) {
         for (tails, lane) in self.tails.iter_mut().zip(lanes) {
             if let Outlet::Remote(remote) = &lane.outlet {
-                tails.extend(self.foreigners.tails(remote.name(), known));
+                tails.extend(remote.names().flat_map(|name| self.foreigners.tails(name, known)));
             }
         }
     }
@@ -205,7 +218,7 @@ impl Foreign {
         None
     }
 
-    fn advance(&mut self, index: usize, batch: &Batch) {
+    pub(super) fn advance(&mut self, index: usize, batch: &Batch) {
         self.has_moved = true;
         let Some(tails) = self.tails.get_mut(index) else { return };
         if tails.front_mut().is_some_and(|tail| tail.advance(batch).is_err()) {

@@ -74,7 +74,7 @@ impl Piece {
     pub(super) fn split_off(&mut self, ceiling: usize) -> Option<Self> {
         let middle = self.events.start + ceiling.max(1);
         (middle < self.events.end && self.body.is_none()).then(|| {
-            let rest = Self { accepted_before: self.accepted_before, ..Self::new(middle..self.events.end) };
+            let rest = self.part(middle..self.events.end);
             self.events.end = middle;
             rest
         })
@@ -83,8 +83,12 @@ impl Piece {
     /// The second half and the first.
     pub(super) fn halves(&self) -> [Self; 2] {
         let middle = self.events.start + self.events.len() / 2;
-        [middle..self.events.end, self.events.start..middle]
-            .map(|half| Self { accepted_before: self.accepted_before, ..Self::new(half) })
+        [middle..self.events.end, self.events.start..middle].map(|half| self.part(half))
+    }
+
+    /// A part of it, which was tried as often.
+    fn part(&self, events: Range<usize>) -> Self {
+        Self { accepted_before: self.accepted_before, attempts: self.attempts, ..Self::new(events) }
     }
 
     /// Events of it that are no events.

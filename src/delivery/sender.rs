@@ -11,6 +11,7 @@ use super::lane::{Foreign, Lane, Network, Outlet, deliver, follow, local_pass, r
 use super::remote::Urgency;
 use super::shared::{Control, Shared, lock};
 use super::stats::{DestinationStats, publish};
+use super::work::Source;
 use crate::journal::{Foreigners, Journal, Tier, fork_generation};
 
 /// How often the thread looks while events come: often enough that two spare segments outlast the pause at full rate.
@@ -23,6 +24,8 @@ const IDLE_AFTER: Duration = Duration::from_millis(500);
 pub(super) const BATCH_BYTES: usize = 1 << 20;
 /// How often the journals of dead processes are looked for; half as long at the least.
 const ADOPT_EVERY: Duration = Duration::from_secs(20);
+/// How long what was let go of is left to others.
+const LET_GO_FOR: Duration = Duration::from_secs(3);
 /// How long requests may take that are on their way when delivery ends.
 const STOP_WAIT: Duration = Duration::from_millis(500);
 /// How often what changed is told to other processes.
@@ -272,7 +275,8 @@ impl Work {
         self.hurried = asked;
         let outcome = self.pass(urgency);
         let mut control = lock(&self.shared.control);
-        if outcome.is_drained && control.done < asked {
+        // Nobody waits for what only somebody else can mend.
+        if (outcome.is_drained || outcome.is_paused) && control.done < asked {
             control.done = asked;
             self.shared.changed.notify_all();
         }
@@ -306,7 +310,7 @@ impl Work {
 
     /// Brings each destination what was appended until now.
     fn pass(&mut self, urgency: Urgency) -> Pass {
-        let mut outcome = Pass { moved: false, is_drained: true };
+        let mut outcome = Pass { moved: false, is_drained: true, is_paused: true };
         for (index, lane) in self.lanes.iter_mut().enumerate() {
             if self.shared.is_handed_off {
                 follow(&self.shared, lane, index);
@@ -320,7 +324,7 @@ impl Work {
                 Outlet::Remote(_) => {
                     let Some(network) = Network::get(&mut self.network) else {
                         lock(&self.shared.stats)[index].last_error = Some("requests cannot be made now".to_owned());
-                        outcome.is_drained = false;
+                        (outcome.is_drained, outcome.is_paused) = (false, false);
                         continue;
                     };
                     remote_pass(&self.shared, lane, index, network, urgency, self.foreign.as_mut())
@@ -328,6 +332,7 @@ impl Work {
             };
             outcome.moved |= moved;
             outcome.is_drained &= is_drained;
+            outcome.is_paused &= is_drained || lane.is_paused();
         }
         let tails: Vec<_> = self.lanes.iter().map(|lane| &lane.tail).collect();
         let first_left = self.shared.journal.reclaim(&tails);
@@ -375,14 +380,19 @@ impl Work {
         let Some(root) = self.root.clone() else { return };
         let has_moved = self.foreign.as_mut().is_some_and(Foreign::has_moved);
         let is_awaited = self.lanes.iter().any(Lane::awaits_foreign);
-        if !has_moved && !is_awaited {
+        if !has_moved && !is_awaited && self.foreign.is_some() {
             // What came no further meanwhile is let go, for others who may do better.
-            self.foreign = None;
-            self.lanes.iter_mut().for_each(Lane::drop_foreign);
+            self.let_go();
+            self.next_adoption = Instant::now() + LET_GO_FOR;
+            return;
         }
         match &mut self.foreign {
             Some(foreign) => foreign.look_again(&root, &self.lanes),
             None => self.foreign = Foreigners::find(&root).map(|found| Foreign::new(found, &self.lanes)),
+        }
+        if self.foreign.is_none() {
+            // Another part of this process has them now.
+            self.next_adoption = Instant::now() + TICK;
         }
         self.is_adopting = true;
         for index in 0..self.lanes.len() {
@@ -392,6 +402,27 @@ impl Work {
         }
         self.is_adopting = false;
         self.finish_foreign();
+    }
+
+    /// Lets go of what dead processes left; what of it is done stays done.
+    fn let_go(&mut self) {
+        for (index, lane) in self.lanes.iter_mut().enumerate() {
+            if let (Some((batch, Source::Foreign)), Some(foreign)) = (lane.done_so_far(), &mut self.foreign) {
+                foreign.advance(index, &batch);
+            }
+            lane.drop_foreign();
+        }
+        self.foreign = None;
+    }
+
+    /// Moves each cursor past what is done of a batch that is not: it is not to come twice from the next process.
+    fn save_progress(&mut self) {
+        for (index, lane) in self.lanes.iter_mut().enumerate() {
+            if let Some((batch, Source::Own)) = lane.done_so_far() {
+                lock(&self.shared.stats)[index].note_passed(&batch);
+                lane.tail.advance(&self.shared.journal, &batch);
+            }
+        }
     }
 
     /// Lets go of what dead processes left, once everybody has it.
@@ -432,8 +463,7 @@ impl Work {
         self.shared.journal.close();
         if was_answered {
             // What others left is theirs again.
-            self.foreign = None;
-            self.lanes.iter_mut().for_each(Lane::drop_foreign);
+            self.let_go();
             let deadline = Instant::now() + STOP_WAIT;
             let mut urgency = Urgency::New;
             while !self.pass(urgency).is_drained
@@ -444,6 +474,8 @@ impl Work {
                 urgency = Urgency::Known;
             }
         }
+        self.let_go();
+        self.save_progress();
         self.lanes.iter_mut().for_each(|lane| lane.outlet.rest());
         let tails: Vec<_> = self.lanes.iter().map(|lane| &lane.tail).collect();
         self.shared.left_in_memory.store(self.shared.journal.unread_in_memory(&tails), Ordering::Relaxed);
@@ -465,4 +497,6 @@ impl Drop for Stopped {
 struct Pass {
     moved: bool,
     is_drained: bool,
+    /// Whether whatever is left is for destinations that take nothing until somebody has mended something.
+    is_paused: bool,
 }

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, RequestBuilder, Url};
 
@@ -14,8 +14,6 @@ use crate::protocol::Post;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A whole request and its answer, unless the user says otherwise.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
-/// The part of it after which a connection that moves nothing is given up.
-const STALL: u32 = 3;
 /// Servers close idle connections after a minute or so; ours go first, so that a request does not meet one that is closing.
 const IDLE: Duration = Duration::from_secs(30);
 /// A connection keeps its address: after this long the name is looked up again.
@@ -117,19 +115,6 @@ impl Address {
         crc32fast::hash(place.as_str().as_bytes())
     }
 
-    /// A checksum that tells accounts apart: events that were given for one are not sent with the key of another.
-    pub(super) fn account(&self) -> u32 {
-        let mut hasher = crc32fast::Hasher::new();
-        hasher.update(self.url.as_str().as_bytes());
-        let mut headers: Vec<_> = self.headers.iter().filter(|(name, _)| *name != USER_AGENT).collect();
-        headers.sort_by_key(|(name, _)| name.as_str());
-        for (name, value) in headers {
-            hasher.update(name.as_str().as_bytes());
-            hasher.update(value.as_bytes());
-        }
-        hasher.finalize()
-    }
-
     /// The URL with something put after its path; the URL itself for nothing.
     fn with_path(&self, path: &str) -> Url {
         let mut url = self.url.clone();
@@ -187,12 +172,14 @@ pub(super) struct Transport {
     address: Address,
     content_type: &'static str,
     largest_answer: usize,
+    /// The part of the time for a request after which a connection that moves nothing is given up.
+    stall: u32,
     client: Option<(Client, Instant)>,
 }
 
 impl Transport {
-    pub(super) fn new(address: Address, content_type: &'static str, largest_answer: usize) -> Self {
-        Self { address, content_type, largest_answer, client: None }
+    pub(super) fn new(address: Address, content_type: &'static str, largest_answer: usize, stall: u32) -> Self {
+        Self { address, content_type, largest_answer, stall, client: None }
     }
 
     pub(super) fn host(&self) -> &str {
@@ -227,7 +214,7 @@ impl Transport {
         let timeout = self.address.timeout;
         let client = builder
             .connect_timeout(CONNECT_TIMEOUT.min(timeout))
-            .read_timeout(timeout / STALL)
+            .read_timeout(timeout / self.stall)
             .timeout(timeout)
             .pool_idle_timeout(IDLE)
             .redirect(Policy::none())
@@ -374,7 +361,7 @@ mod tests {
             }
             count
         });
-        let mut transport = Transport::new(Address::new(&url, &[], false).unwrap(), "text/plain", 1024);
+        let mut transport = Transport::new(Address::new(&url, &[], false).unwrap(), "text/plain", 1024, 3);
         let post = |body: &[u8]| vec![Post { path: String::new(), body: body.to_vec() }];
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         for round in 0..6 {
@@ -392,17 +379,10 @@ mod tests {
     }
 
     #[test]
-    fn accounts_are_told_apart_by_their_keys_and_paths_are_kept() {
-        let of = |url: &str, key: &str, agent: &str| {
-            let headers = [("x-api-key".to_owned(), key.to_owned()), ("user-agent".to_owned(), agent.to_owned())];
-            Address::new(url, &headers, true).unwrap()
-        };
-        let (url, other) = ("http://s.example/a/", "http://s.example/b/");
-        assert_eq!(of(url, "k", "1").account(), of(url, "k", "2").account());
-        assert_ne!(of(url, "k", "1").account(), of(url, "l", "1").account());
-        assert_ne!(of(url, "k", "1").account(), of(other, "k", "1").account());
-        assert_eq!(of(url, "k", "1").with_path("/usage").as_str(), "http://s.example/a/usage");
-        assert_eq!(of(url, "k", "1").with_path("").as_str(), url);
+    fn a_path_of_the_address_is_kept() {
+        let of = |url: &str| Address::new(url, &[], true).unwrap();
+        assert_eq!(of("http://s.example/a/").with_path("/usage").as_str(), "http://s.example/a/usage");
+        assert_eq!(of("http://s.example/a/").with_path("").as_str(), "http://s.example/a/");
     }
 
     #[test]

@@ -63,6 +63,13 @@ impl Work {
         if self.source == Source::Own { events } else { 0 }
     }
 
+    /// Its records that are done from the first one on, and whose they are; nothing where that is nothing.
+    pub(super) fn done_so_far(&self) -> Option<(Batch, Source)> {
+        let left = self.todo.iter().chain(self.in_flight.iter().map(|(piece, _)| piece));
+        let first_left = left.map(|piece| piece.events.start).min()?;
+        (first_left > 0).then(|| (self.batch.prefix(first_left), self.source))
+    }
+
     /// Whether everything that is left of it has met server errors only, again and again.
     pub(super) fn is_hopeless(&self) -> bool {
         self.in_flight.is_empty() && self.todo.iter().all(|piece| piece.server_errors >= STUBBORN)

@@ -65,6 +65,23 @@ pub struct Batch {
     pub is_incomplete: bool,
     /// The segments in which damage was found.
     pub(super) damaged: Vec<u64>,
+    /// The position before them, and the chunks they were read from.
+    from: Position,
+    parts: Vec<Part>,
+}
+
+/// What was read of one chunk.
+#[derive(Clone)]
+struct Part {
+    segment: u64,
+    chunk: usize,
+    /// Where it begins in the chunk, and in the batch's bytes.
+    offset: usize,
+    start: usize,
+    /// Its records among the batch's.
+    records: Range<usize>,
+    /// The chunk's mark after them.
+    mark: u32,
 }
 
 impl Batch {
@@ -80,10 +97,52 @@ impl Batch {
         self.payloads.iter().map(|range| time_before(&self.bytes, range.start))
     }
 
+    /// Its first records, and the position after them.
+    #[must_use]
+    pub fn prefix(&self, count: usize) -> Self {
+        if count >= self.len() {
+            return self.clone();
+        }
+        let mut position = self.from.clone();
+        for part in &self.parts {
+            if part.records.end <= count {
+                position.set_mark(part.segment, part.chunk, part.mark);
+            } else {
+                if part.records.start < count {
+                    // The record begins with its header, before the payload.
+                    let next = self.payloads[count].start - HEADER;
+                    position.set_mark(part.segment, part.chunk, (part.offset + next - part.start) as u32);
+                }
+                break;
+            }
+        }
+        let end = self.payloads[..count].last().map_or(0, |payload| payload.end);
+        Self {
+            bytes: self.bytes[..end].to_vec(),
+            payloads: self.payloads[..count].to_vec(),
+            position,
+            from: self.from.clone(),
+            parts: self.parts.iter().take_while(|part| part.records.start < count).cloned().collect(),
+            // Damage is counted with the rest of it.
+            ..Self::default()
+        }
+    }
+
     /// Whether nothing was found, be it a damaged record.
     #[must_use]
     pub fn is_nothing(&self) -> bool {
         self.is_empty() && self.corrupt == 0
+    }
+
+    /// Itself, or its first records where it has more.
+    #[must_use]
+    pub fn at_most(self, count: usize) -> Self {
+        if count < self.len() { self.prefix(count) } else { self }
+    }
+
+    fn pass(&mut self, part: Part) {
+        self.position.set_mark(part.segment, part.chunk, part.mark);
+        self.parts.push(part);
     }
 
     /// How many bytes were read for it.
@@ -118,7 +177,7 @@ pub(super) enum Owner {
 
 /// Reads records after `from`, whole chunks at a time, until some `limit` bytes are read.
 pub(super) fn read_batch(views: &[View], from: &Position, limit: usize, owner: Owner) -> Batch {
-    let mut batch = Batch { position: from.clone(), ..Batch::default() };
+    let mut batch = Batch { position: from.clone(), from: from.clone(), ..Batch::default() };
     for view in views.iter().filter(|view| view.index() >= from.floor) {
         match view {
             View::Live(segment) => read_live(segment, &mut batch, limit),
@@ -144,8 +203,8 @@ fn read_live(segment: &Segment, batch: &mut Batch, limit: usize) {
         }
         let from = (mark as usize).max(first_record(chunk));
         let until = segment.committed(chunk);
+        let (start, first) = (batch.bytes.len(), batch.payloads.len());
         if from < until {
-            let start = batch.bytes.len();
             batch.bytes.resize(start + until - from, 0);
             if segment.store.read(chunk * CHUNK + from, &mut batch.bytes[start..]).is_ok() {
                 take_records(batch, start, segment.seed, segment.index);
@@ -156,7 +215,7 @@ fn read_live(segment: &Segment, batch: &mut Batch, limit: usize) {
             }
         }
         let mark = if is_sealed { CHUNK_DONE } else { until as u32 };
-        batch.position.set_mark(segment.index, chunk, mark);
+        batch.pass(Part { segment: segment.index, chunk, offset: from, start, records: first..batch.len(), mark });
     }
 }
 
@@ -191,7 +250,7 @@ fn read_file(index: u64, path: &Path, batch: &mut Batch, limit: usize, owner: Ow
             continue;
         }
         let from = (mark as usize).max(first_record(chunk)).min(CHUNK);
-        let start = batch.bytes.len();
+        let (start, first) = (batch.bytes.len(), batch.payloads.len());
         if file.read_chunk(chunk, from, &mut batch.bytes).is_err() {
             batch.bytes.truncate(start);
             batch.corrupt += 1;
@@ -202,7 +261,7 @@ fn read_file(index: u64, path: &Path, batch: &mut Batch, limit: usize, owner: Ow
             Owner::Gone | Owner::Myself => CHUNK_DONE,
             Owner::Alive => (from + end - start) as u32,
         };
-        batch.position.set_mark(index, chunk, mark);
+        batch.pass(Part { segment: index, chunk, offset: from, start, records: first..batch.len(), mark });
     }
 }
 

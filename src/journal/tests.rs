@@ -485,3 +485,32 @@ fn segment_path(dir: &Path) -> PathBuf {
     files.sort();
     files.swap_remove(0)
 }
+
+proptest! {
+    #![proptest_config(cases(32))]
+
+    /// Whatever part of a batch is confirmed, the rest comes and nothing of that part does, from one's own journal and from a dead one's.
+    #[test]
+    fn a_batch_can_be_confirmed_up_to_any_record(
+        count in 1_u64..600, length in 0_usize..300, cuts in prop::collection::vec(0_usize..700, 1..8),
+    ) {
+        let dir = TempDir::new().unwrap();
+        let journal = journal_in(&dir);
+        for number in 0..count {
+            append(&journal, &numbered(number, length)).unwrap();
+        }
+        let mut tail = Tail::new(DESTINATION);
+        let mut found = Vec::new();
+        for cut in cuts {
+            let part = tail.read(&journal, 1 << 20).prefix(cut);
+            found.extend(numbers(&part));
+            tail.advance(&journal, &part);
+        }
+        let (position, confirmed) = (tail.position().clone(), found.len());
+        found.extend(read_all(&journal, &mut tail));
+        found.sort_unstable();
+        prop_assert_eq!(&found, &(0..count).collect::<Vec<_>>());
+        let rest = read_batch(&recovery::segment_files(&copy_as_dead(&journal)), &position, usize::MAX, Owner::Gone);
+        prop_assert_eq!(rest.len(), found.len() - confirmed);
+    }
+}

@@ -64,12 +64,17 @@ pub struct Manner {
     pub most_events: usize,
     /// Requests at once.
     pub most_at_once: u32,
-    /// Bytes of records that are read together: as many may come twice after a crash.
+    /// Bytes of records that are read together, at least a chunk's.
     pub batch_bytes: usize,
+    /// Records that are read together, at most: so many may come twice after a crash.
+    pub batch_records: usize,
     /// How long events wait for company.
     pub age: Duration,
-    /// Whether events are sent in the order in which they came, also when there is a backlog.
+    /// Whether requests begin in the order of their events, also when there is a backlog.
     pub is_ordered: bool,
+    /// The part of the time for a request after which a connection that moves nothing is given up. Where an event that comes again
+    /// counts again, that is all of it.
+    pub stall: u32,
     /// Whether bodies may be compressed.
     pub compresses: bool,
     /// Bytes of an answer that are read.
@@ -86,6 +91,8 @@ impl Default for Manner {
             most_at_once: 4,
             // With four requests at once, one is ready for each.
             batch_bytes: 512 << 10,
+            batch_records: usize::MAX,
+            stall: 3,
             age: Duration::from_secs(1),
             is_ordered: false,
             compresses: true,

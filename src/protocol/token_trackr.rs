@@ -24,8 +24,10 @@ use crate::event::UsageEvent;
 const MOST_EVENTS: usize = 1_000;
 /// What follows the host's last value.
 const END: &str = "}}";
-/// Some 200 records.
+/// A chunk's.
 const BATCH_BYTES: usize = 64 << 10;
+/// Four requests' for each request at once.
+const BATCHES: usize = 16;
 /// An element of an answer has some 250 bytes.
 const LARGEST_ANSWER: usize = 1 << 20;
 
@@ -123,6 +125,8 @@ impl Protocol for TokenTrackr {
         Manner {
             most_events: self.settings.batch_size.clamp(1, MOST_EVENTS),
             batch_bytes: BATCH_BYTES,
+            batch_records: self.settings.batch_size.clamp(1, MOST_EVENTS) * BATCHES,
+            stall: 1,
             age: self.settings.flush_interval,
             is_ordered: true,
             compresses: false,
@@ -144,7 +148,7 @@ impl Protocol for TokenTrackr {
     /// Of a batch none of which was stored, each is tried alone; where some were, nobody can tell which, and they are counted.
     fn verdict(&self, answer: &Answer<'_>, sent: u64) -> Verdict {
         let verdict = by_status_of(&self.has_accepted, answer);
-        if sent < 2 || !matches!(verdict, Verdict::Accepted { .. }) {
+        if !matches!(verdict, Verdict::Accepted { .. }) {
             return verdict;
         }
         match serde_json::from_slice(answer.body) {
@@ -203,5 +207,6 @@ mod tests {
             assert_eq!(verdict(strange, 3), Verdict::Accepted { rejected: 0 });
         }
         assert_eq!(verdict(b"{}", 1), Verdict::Accepted { rejected: 0 });
+        assert_eq!(verdict(b"[]", 1), Verdict::Bisect);
     }
 }

@@ -11,7 +11,9 @@ use crate::event::UsageEvent;
 
 /// Requests that are on their way at once: at 50 ms each, 32 bring 640 events a second.
 const MOST_AT_ONCE: u32 = 32;
-/// Some 100 records of 300 bytes, three for each request.
+/// Three for each request.
+const BATCH_RECORDS: usize = 96;
+/// A chunk's.
 const BATCH_BYTES: usize = 32 << 10;
 
 /// The format.
@@ -40,6 +42,8 @@ impl Protocol for Verbatim {
             most_events: 1,
             most_at_once: MOST_AT_ONCE,
             batch_bytes: BATCH_BYTES,
+            batch_records: BATCH_RECORDS,
+            stall: 1,
             age: Duration::ZERO,
             is_ordered: true,
             compresses: false,
@@ -52,10 +56,13 @@ impl Protocol for Verbatim {
     }
 }
 
-/// What a status means to a service of events without ids: what it does not find is the event's fault, once it took others.
+/// What a status means to a service of events without ids. What it does not find is the address's fault until it took something; from
+/// then on it is tried again, and is the event's if others are taken meanwhile.
 pub(super) fn by_status_of(has_accepted: &AtomicBool, answer: &Answer<'_>) -> Verdict {
     match by_status(answer) {
-        Verdict::Pause if matches!(answer.status, 404 | 405) && has_accepted.load(Ordering::Relaxed) => Verdict::Dead,
+        Verdict::Pause if matches!(answer.status, 404 | 405) && has_accepted.load(Ordering::Relaxed) => {
+            Verdict::Retry(None)
+        }
         accepted @ Verdict::Accepted { .. } => {
             has_accepted.store(true, Ordering::Relaxed);
             accepted
@@ -86,6 +93,6 @@ mod tests {
         let verdict = |status| format.verdict(&Answer { status, retry_after: None, body: b"" }, 1);
         assert_eq!((verdict(404), verdict(401)), (Verdict::Pause, Verdict::Pause));
         assert_eq!(verdict(201), Verdict::Accepted { rejected: 0 });
-        assert_eq!((verdict(404), verdict(401)), (Verdict::Dead, Verdict::Pause));
+        assert_eq!((verdict(404), verdict(401)), (Verdict::Retry(None), Verdict::Pause));
     }
 }

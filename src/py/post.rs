@@ -37,6 +37,8 @@ pub(super) struct RemoteArguments {
 #[pyo3(from_item_all)]
 struct WireArguments {
     service: String,
+    account: String,
+    former: Vec<String>,
     keeps_answers: bool,
     /// Of Token Trackr.
     batches: Option<BatchArguments>,
@@ -63,9 +65,13 @@ impl TryFrom<RemoteArguments> for RemoteSettings {
         if let Some(pem) = given.ca {
             address = address.with_ca(pem)?;
         }
-        let keeps_answers = given.wire.as_ref().is_some_and(|wire| wire.keeps_answers);
-        let wire = given.wire.map_or(Ok(Wire::CloudEvents), TryInto::try_into)?;
-        Ok(Self { address, wire, answers: keeps_answers.then(Answers::default) })
+        let Some(given) = given.wire else {
+            let wire = Wire::CloudEvents;
+            return Ok(Self { address, wire, answers: None, account: String::new(), former: Vec::new() });
+        };
+        let answers = given.keeps_answers.then(Answers::default);
+        let (account, former) = (given.account.clone(), given.former.clone());
+        Ok(Self { address, wire: given.try_into()?, answers, account, former })
     }
 }
 

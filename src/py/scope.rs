@@ -30,6 +30,11 @@ impl PyScope {
         let fields = fields.map_or_else(|| PyDict::new(py), Clone::clone);
         Ok(Self { encoded: encode_fields(outer, &fields)? })
     }
+
+    /// This scope within another, which counts only where this one says nothing.
+    fn over(&self, outer: &Bound<'_, Self>) -> Self {
+        Self { encoded: compact(&[&*outer.get().encoded, &*self.encoded].concat()) }
+    }
 }
 
 const FIELDS: [&str; 6] = ["agent", "feature", "team", "customer", "user", "session"];

@@ -68,6 +68,13 @@ def test_meter_events_are_the_originals_and_have_an_identifier(server):
     made = [request.json["fields"]["identifier"] for request in server.requests[2:]]
     assert len({*made}) == 2
     assert "identifier" not in without["fields"]
+    # One that failed is the same event when it is sent again.
+    server.answers = [(500, ""), (200, {})]
+    with pytest.raises(requests.HTTPError):
+        client.billing.meter_events.create(without)
+    client.billing.meter_events.create(without)
+    failed, again = (request.json["fields"]["identifier"] for request in server.requests[4:])
+    assert failed == again == without["fields"]["identifier"]
 
 
 @pytest.mark.parametrize("answer", [{"id": 1}, [1], "text", "", "null"])

@@ -389,9 +389,23 @@ def test_settings_come_from_the_environment_and_have_rules(monkeypatch):
 def test_a_tenant_of_a_client_is_no_other_clients(server):
     config = TokenTrackrConfig(backend_url=server.url, tenant_id="a", flush_interval=0.05)
     other = TokenTrackrClient(config, "b")
-    TokenTrackrClient(config).record("bedrock", "m", 1, 2)
+    one = TokenTrackrClient(config)
+    stored = {
+        "id": "1",
+        "tenant_id": "a",
+        "provider": "p",
+        "model": "m",
+        "total_tokens": 3,
+        "calculated_cost": 1,
+        "timestamp": "2026-01-01",
+    }
+    server.answers = [(201, stored)]
+    one.record("bedrock", "m", 1, 2)
+    assert [response.tenant_id for response in one.flush()] == ["a"]
+    server.answers = [(201, {**stored, "tenant_id": "b"})]
     other.record("bedrock", "m", 3, 4)
-    other.flush()
+    # Each has the answers to its own.
+    assert (one.flush(), [response.tenant_id for response in other.flush()]) == ([], ["b"])
     assert {event["tenant_id"]: event["prompt_tokens"] for event in sent(server)} == {"a": 1, "b": 3}
 
 

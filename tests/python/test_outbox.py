@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -70,7 +71,7 @@ def test_answers_are_priced_here(outboxes, server):
     ],
 )
 def test_any_body_that_json_has_arrives_as_json_dumps_would_have_written_it(outboxes, server, body):
-    outbox = outbox_for(Service("teer", server.url, {}))
+    outbox = outbox_for(Service("teer", server.url, "", {}))
     assert outbox.post("/x", body)
     assert outbox.flush(10).pending == 0
     assert server.requests[0].json == json.loads(json.dumps(body))
@@ -214,7 +215,7 @@ def test_disabled_means_that_nothing_is_sent_and_no_call_breaks(server, run):
         """,
         server.url, TAXIMETER_DISABLED="1",
     )  # fmt: skip
-    assert outcome.stdout.splitlines() == ["{'id': '', 'cost_usd': None}", "None"]
+    assert outcome.stdout.splitlines() == ["{'id': None, 'cost_usd': None}", "None"]
     assert server.requests == []
 
 
@@ -261,3 +262,52 @@ def test_one_report_covers_all_five(outboxes, server):
     assert {event["provider"] for event in events} == {"openai", "azure.ai.openai"}
     assert sum(event.get("customer") == "acme" for event in events) == 4
     assert sum(event.get("feature") == "chat" for event in events) == 4
+
+
+def test_a_key_that_was_mistyped_or_replaced_is_taken_over(outboxes, server, run):
+    server.answers = [(401, "")]
+    leave = """
+        import os, sys
+        from taximeter.compat.teer import TeerClient
+        client = TeerClient("mistyped", track_url=sys.argv[1], background=True)
+        client.ingest.send({"function_id": "of another process"})
+        client.flush(5)
+        os.kill(os.getpid(), 9)
+    """
+    assert run(leave, server.url, check=False).returncode == -9
+    teers = teer.TeerClient("mistyped", track_url=server.url, background=True)
+    teers.ingest.send({"function_id": "of this one"})
+    # Nobody waits for what only somebody else can mend.
+    began = time.monotonic()
+    assert not teers.flush(20)
+    assert time.monotonic() - began < 5
+    server.answers = [(200, {})]
+    server.requests.clear()
+    teers.api_key = "right"
+    teers.ingest.send({"function_id": "new"})
+    assert teers.flush(10)
+    assert [request.json["function_id"] for request in server.requests] == ["new"]
+    assert compat.take_over("tokenr", "mistyped") == 0
+    assert compat.take_over("teer", "mistyped") == 2
+    assert {request.json["function_id"] for request in server.requests} == {"new", "of this one", "of another process"}
+    assert {request.headers["authorization"] for request in server.requests} == {"Bearer right"}
+    assert len(server.requests) == 3
+
+
+def test_a_program_that_ends_in_the_middle_repeats_only_what_was_on_its_way(outboxes, server, run):
+    server.delay = 0.1
+    text = """
+        import sys
+        from taximeter.compat import tokenr
+        tokenr.init(token="t", url=sys.argv[1])
+        for number in range(int(sys.argv[2])):
+            tokenr.track("p", "m", number, 0)
+    """
+    run(text, server.url, "300")
+    taken = len(server.requests)
+    assert 0 < taken < 300
+    server.delay = 0
+    tokenr.init(token="t", url=server.url)
+    tokenr.track("p", "m", 999, 0)
+    wait_for(lambda: {request.json["input_tokens"] for request in server.requests} == {*range(300), 999}, 60)
+    assert len(server.requests) - 301 <= 32

@@ -37,6 +37,8 @@ class VendorServer:
         self.answers: list[tuple[int, Any] | str] = [(200, {})]
         self.headers: dict[str, str] = {}
         self.connections = 0
+        self.delay = 0.0
+        """Seconds that each answer takes."""
 
     def __enter__(self) -> VendorServer:
         outer = self
@@ -55,6 +57,7 @@ class VendorServer:
                 body = self.rfile.read(int(self.headers.get("content-length", 0)))
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 outer.requests.append(Request(self.command, self.path, headers, body))
+                time.sleep(outer.delay)
                 answer = outer.answers.pop(0) if len(outer.answers) > 1 else outer.answers[0]
                 if answer == "silence":
                     time.sleep(1)

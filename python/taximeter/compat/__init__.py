@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from ..meter import FlushReport
 
-__all__ = ["flush", "install", "retry_dead_letters", "stats"]
+__all__ = ["flush", "install", "retry_dead_letters", "stats", "take_over"]
 
 _MODULES: Final = {
     "teer": ("", ".__about__", ".http", ".types", ".resources", ".resources.base", ".resources.billing", ".resources.ingest"),
@@ -51,7 +51,8 @@ def flush(timeout: float = 5.0) -> FlushReport:
     """Wait until what these interfaces were given in the background is delivered, at most `timeout` seconds. Never raises."""
     from ._outbox import all_outboxes  # noqa: PLC0415 - only those who work in the background have any
 
-    deadline = time.monotonic() + timeout
+    seconds = timeout if isinstance(timeout, (int, float)) else 0.0
+    deadline = time.monotonic() + seconds
     reports = [outbox.flush(max(0.0, deadline - time.monotonic())) for _, outbox in all_outboxes()]
     return FlushReport(*map(sum, zip(*reports, strict=True))) if reports else FlushReport(0, 0, 0)
 
@@ -72,3 +73,29 @@ def retry_dead_letters() -> int:
     from ._outbox import all_outboxes  # noqa: PLC0415 - see flush
 
     return sum(outbox.retry_dead_letters() for _, outbox in all_outboxes())
+
+
+def take_over(service: str, key: str) -> int:
+    """Send what was given with another key, one that was mistyped or replaced, with the key of the clients that are there.
+
+    Args:
+        service: `teer`, `tokentally`, `token_trackr`, `paygent` or `tokenr`.
+        key: The key that events were given with. Events of the same service's address alone are taken over.
+
+    Returns:
+        How many requests were sent.
+
+    Raises:
+        DeliveryError: The service does not take them now. They are kept, and sent with what is given next.
+    """
+    from ._outbox import account_of, all_outboxes  # noqa: PLC0415 - see flush
+
+    outboxes = [outbox for name, outbox in all_outboxes() if name == service]
+    others = []
+    for outbox in outboxes:
+        if outbox.service.account == account_of(outbox.service.place, key):
+            # What this process itself gave with that key is left from here on.
+            outbox.close(0)
+        else:
+            others.append(outbox)
+    return sum(outbox.take_over(account_of(outbox.service.place, key)) for outbox in others)

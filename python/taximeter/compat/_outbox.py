@@ -6,7 +6,9 @@ next one with the same account delivers.
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from .. import _api, _core
 from ..destination import Destination, Secret
+from ..errors import ConfigError
 from ..meter import FlushReport, Meter
 from . import _vendor
 
@@ -22,6 +25,15 @@ __all__ = ["Account", "Batches", "Outbox", "Service", "all_outboxes", "outbox_fo
 # As long as the original of Tokenr waited for an answer.
 _EXIT_SECONDS: Final = 2.0
 _NOTHING: Final = FlushReport(0, 0, 0)
+_URL: Final = re.compile(r"https?://[^/\s]", re.IGNORECASE)
+
+
+def account_of(url: str, key: str) -> str:
+    """The name of an account in file names: events that were given with a key are sent with that key alone.
+
+    32 bits of a digest, which tell accounts apart and nothing of the key.
+    """
+    return hashlib.blake2b(f"{url}\0{key}".encode(), digest_size=4, person=b"taximeter").hexdigest()
 
 
 class Batches(NamedTuple):
@@ -45,28 +57,41 @@ class Service(Destination):
     Args:
         name: The service's.
         url: Where it is; what a request puts after it comes after its path.
-        headers: Of every request; their values are secrets.
-        timeout: Seconds that a request and its answer may take.
+        key: What the account is told apart by; where one is needed, it stands for `{key}` in a header.
+        headers: Of every request.
+        timeout: What a request and its answer may take: seconds, or what `requests` and `httpx` take for a limit.
         keeps_answers: Whether its answers are kept for `Outbox.answers`.
         batches: For Token Trackr alone.
+        label: What else tells outboxes of one account apart, such as whose answers it keeps.
+
+    Raises:
+        ConfigError: The URL is none.
     """
 
     def __init__(  # its URL is plain: the wire is known
         self,
         name: str,
         url: str,
+        key: str,
         headers: Mapping[str, str],
         *,
-        timeout: float = 30.0,
+        timeout: Any = 30.0,
         keeps_answers: bool = False,
         batches: Batches | None = None,
+        label: str = "",
     ) -> None:
+        if not _URL.match(url):
+            raise ConfigError(f"{name}: the address is no URL of the form https://host/path")
         self.name = name
         self._url = Secret(url)
-        self._headers = {key.lower(): Secret(value) for key, value in headers.items()}
+        self._headers = {header.lower(): Secret(value.format(key=key)) for header, value in headers.items()}
+        self.account = account_of(self.place, key)
+        self.former: list[str] = []
+        """Accounts whose events it takes over."""
         # It is the user's own choice, as it was in the original.
         self.allow_http = True
-        self.timeout = float(timeout)
+        self.timeout = _vendor.seconds_of(timeout)
+        self._label = label
         bundle = _vendor.trusted()
         self._ca = None if bundle is None else Path(bundle).read_bytes()
         self._keeps_answers = keeps_answers
@@ -74,21 +99,33 @@ class Service(Destination):
 
     def to_core(self) -> dict[str, Any]:
         batches = None if self._batches is None else self._batches._asdict()
-        wire = {"service": self.name, "keeps_answers": self._keeps_answers, "batches": batches}
+        accounts = {"account": self.account, "former": list(self.former)}
+        wire = {"service": self.name, **accounts, "keeps_answers": self._keeps_answers, "batches": batches}
         return {**super().to_core(), "wire": wire}
+
+    def __eq__(self, other: object) -> bool:
+        # Whom it takes over does not make it another.
+        return isinstance(other, Service) and self._told_apart() == other._told_apart()
+
+    def _told_apart(self) -> tuple[Any, ...]:
+        known = self.to_core()
+        return self._label, {**known, "wire": {**known["wire"], "former": None}}
+
+    def __hash__(self) -> int:
+        return hash(self.account)
 
 
 class Outbox:
     """The requests of one account; see `outbox_for`."""
 
     def __init__(self, service: Service) -> None:
-        self._service = service
+        self.service = service
         self._meter: Meter | None = None
 
     def _opened(self) -> Meter:
         with _lock:
             if self._meter is None:
-                self._meter = _api.default_meter.beside(self._service)
+                self._meter = _api.default_meter.beside(self.service)
                 self._meter.exit_seconds = _EXIT_SECONDS
                 self.post = self._meter._core.post  # type: ignore[method-assign] # noqa: SLF001 - no detour from here on
             return self._meter
@@ -126,6 +163,15 @@ class Outbox:
     def pending(self) -> int:
         """How many of what was given here are not delivered."""
         return sum(one["pending"] for one in self.stats().get("destinations", {}).values())
+
+    def take_over(self, account: str) -> int:
+        """Sends what was given for another account of the service, and is left, with the key of this one; see `Meter.drain`."""
+        meter = self._opened()
+        if account not in self.service.former:
+            self.service.former.append(account)
+            if meter.settings is not None:
+                meter._apply(meter.settings)  # noqa: SLF001 - its destination has changed
+        return meter.drain()
 
     def note(self, what: str, field: str) -> None:
         """Counts and warns about what cannot be sent, by its name in `stats()`."""

@@ -13,12 +13,16 @@ from typing import Any, Final
 
 from .. import _api, _core
 from ..errors import ConfigError
+from ..meter import Meter
 
-__all__ = ["Destinations", "Timeout", "dumps", "post", "price_of", "record", "trusted"]
+__all__ = ["Destinations", "Timeout", "dumps", "flush_ledger", "ledger_meter", "post", "price_of", "record", "seconds_of", "trusted"]
 
 log = logging.getLogger("taximeter")
 
 LEDGER: Final = "ledger"
+_TRUE: Final = frozenset({"1", "true", "yes", "on"})
+
+_own_ledger: Meter | None = None
 
 
 class Destinations:
@@ -38,8 +42,9 @@ class Destinations:
         names = (vendor,) if given is None else (given,) if isinstance(given, str) else tuple(given)
         if not names or not {*names} <= {vendor, LEDGER}:
             raise ConfigError(f"destination: {given!r} is neither {vendor!r} nor 'ledger', nor both")
-        self.to_vendor = vendor in names
-        self.to_ledger = LEDGER in names
+        is_disabled = os.environ.get("TAXIMETER_DISABLED", "").strip().lower() in _TRUE
+        self.to_vendor = vendor in names and not is_disabled
+        self.to_ledger = LEDGER in names and not is_disabled
 
 
 def dumps(data: Any) -> bytes:
@@ -56,6 +61,19 @@ Timeout = float | tuple[float | None, float | None] | None
 """As `requests` has it: seconds for a connection and for each wait for bytes, both in one or apart; `None` for ever."""
 # For ever, in seconds.
 _WEEK: Final = 7 * 86_400.0
+
+
+# What a request may take in the background, at most.
+_LONGEST: Final = 600.0
+
+
+def seconds_of(timeout: Any, default: float = 30.0) -> float:
+    """A time limit of `requests`' or `httpx`' as one number of seconds, for a request that nobody waits for."""
+    given = timeout if isinstance(timeout, tuple) else (timeout,)
+    if None in given:
+        return _LONGEST
+    known = [float(one) for one in given if isinstance(one, (int, float)) and one > 0]
+    return min(max(known), _LONGEST) if known else default
 
 
 @functools.lru_cache(maxsize=32)
@@ -83,10 +101,26 @@ def post(
     return _exchange(timeout, trusted()).request(method, url, list(sent.items()), body)
 
 
+def ledger_meter() -> Meter:
+    """The meter that brings events to the ledger: the one that all share, or one of its own where that has other destinations."""
+    global _own_ledger  # noqa: PLW0603 - made once, when it is needed
+    shared = _api.default_meter
+    if shared.settings is None or shared.settings.uses_ledger:
+        return shared
+    if _own_ledger is None or _own_ledger.settings is None or _own_ledger.settings.root != shared.settings.root:
+        _own_ledger = shared.beside()
+    return _own_ledger
+
+
+def flush_ledger(timeout: float) -> None:
+    """Waits until the ledger has what it was given, at most so many seconds."""
+    ledger_meter().flush(timeout)
+
+
 def record(make: Callable[[], Mapping[str, Any]]) -> _core.Receipt | None:
     """Records an event in the ledger, never failing for it: what the SDK was given may be anything."""
     try:
-        return _api.track(**make())
+        return ledger_meter().track(**make())
     except Exception:
         log.warning("taximeter cannot keep what it was given in the ledger", exc_info=log.isEnabledFor(logging.DEBUG))
         return None

@@ -113,6 +113,8 @@ def _init(token: str | None, url: str | None, agent: str | None, tags: Any, enab
         default_agent_id=agent,
         default_tags=tags or {},
     )
+    if _config["token"] and _destinations.to_vendor:
+        _current_outbox()  # so that it can take over what was left
     if not debug:
         return
     atexit.register(_last_lines)
@@ -212,15 +214,14 @@ def _body(
     if latency_ms is not None:
         body["latency_ms"] = latency_ms
     if tags or _config["default_tags"]:
-        body["tags"] = _merged(tags)
+        body["tags"] = {**_mapping(_config["default_tags"]), **_mapping(tags)}
     body["requested_at"] = requested_at or datetime.now(timezone.utc).isoformat()
     return body
 
 
-def _merged(tags: Any) -> dict[str, Any]:
-    """The tags of `init` and of a call; what is no mapping has none."""
-    default = _config["default_tags"]
-    return {**(default if isinstance(default, Mapping) else {}), **(tags if isinstance(tags, Mapping) else {})}
+def _mapping(tags: Any) -> Mapping[str, Any]:
+    """Tags; what is no mapping has none."""
+    return tags if isinstance(tags, Mapping) else {}
 
 
 def _send(body: dict[str, Any]) -> None:
@@ -238,15 +239,16 @@ def _send(body: dict[str, Any]) -> None:
     try:
         outbox.post("", body)
     except (ValueError, TypeError):
-        # Tags can be anything; the call counts without them.
-        outbox.note("invalid_text", "tags")
-        outbox.post("", {name: value for name, value in body.items() if name != "tags"})
+        # The call counts, whatever somebody took for a text of it: a UUID, a time, tags of any kind.
+        odd = [name for name, value in body.items() if not isinstance(value, (str, int))]
+        outbox.note("invalid_text", ", ".join(odd))
+        outbox.post("", {name: value if name not in odd else str(value) for name, value in body.items() if name != "tags"})
     if _config["debug"]:
         _printer.wake(outbox)
 
 
-def _service(token: str, url: str, timeout: float, debug: bool) -> Service:
-    return Service("tokenr", url, {"authorization": f"Bearer {token}"}, timeout=timeout, keeps_answers=debug)
+def _service(token: str, url: str, timeout: Any, debug: bool) -> Service:
+    return Service("tokenr", url, token, {"authorization": "Bearer {key}"}, timeout=timeout, keeps_answers=debug)
 
 
 _account: Final = Account(_service)
@@ -293,28 +295,30 @@ class _Sink:
     def is_listening(self) -> bool:
         return bool(_config["enabled"] and (_destinations.to_ledger or _config["token"]))
 
-    @property
-    def to_ledger(self) -> bool:
+    def wants_ledger(self, own: Mapping[str, Any]) -> bool:  # noqa: ARG002
         return _destinations.to_ledger
 
-    def attribution(self, own: Mapping[str, Any]) -> Mapping[str, Any]:
-        given = {
-            "agent": own.get("tokenr_agent_id") or _config["default_agent_id"],
-            "feature": own.get("tokenr_feature"),
-            "team": own.get("tokenr_team_id"),
-            "tags": _merged(own.get("tokenr_tags")),
-        }
-        return {name: value for name, value in given.items() if value}
+    def defaults(self) -> Mapping[str, Any]:
+        return {"agent": _config["default_agent_id"], "tags": _mapping(_config["default_tags"])}
 
-    def record(self, event: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    def attribution(self, own: Mapping[str, Any]) -> Mapping[str, Any]:
+        names = {"agent": "tokenr_agent_id", "feature": "tokenr_feature", "team": "tokenr_team_id"}
+        return {**{ours: own.get(theirs) for ours, theirs in names.items()}, "tags": _mapping(own.get("tokenr_tags"))}
+
+    def record(self, event: Mapping[str, Any], own: Mapping[str, Any], family: str) -> None:
+        if not _config["token"] or not _destinations.to_vendor:
+            return
         usage = event.get("usage")
-        if not _config["token"] or not _destinations.to_vendor or not usage:
+        if not usage:
+            # Nothing is known, and zero would be a lie.
+            _current_outbox().note("usage_unreported", str(event["model"]))
             return
         read, written = usage.get("cache_read_tokens", 0), usage.get("cache_write_tokens", 0)
         latency = event.get("latency_ms")
         _send(
             _body(
-                _PROVIDERS.get(event["provider"], event["provider"]),
+                # Whoever serves it, as Tokenr has it.
+                family if family == "anthropic" else _PROVIDERS.get(event["provider"], event["provider"]),
                 event["model"],
                 max(usage.get("input_tokens", 0) - read - written, 0),
                 usage.get("output_tokens", 0),

@@ -103,7 +103,7 @@ def meter_of(family: str, client: object) -> Meter | None:
     meter = meter if meter is not None and meter.enabled else None
     sinks = sinks_of(family)
     # It has of a meter what responses are recorded with.
-    return cast("Meter", Fan(meter, sinks)) if sinks else meter
+    return cast("Meter", Fan(meter, sinks, family)) if sinks else meter
 
 
 def is_bound(family: Family) -> bool:

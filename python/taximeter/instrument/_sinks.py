@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .. import _core, attribution
 from ._call import current_call
 from ._shims import attempt
 
@@ -26,15 +27,17 @@ class Sink(Protocol):
     def is_listening(self) -> bool:
         """Whether there is anybody to hear."""
 
-    @property
-    def to_ledger(self) -> bool:
-        """Whether they go to the ledger as well, though nobody else sends them there."""
+    def wants_ledger(self, own: Mapping[str, Any]) -> bool:
+        """Whether a call with these keywords goes to the ledger as well, though nobody else sends it there."""
+
+    def defaults(self) -> Mapping[str, Any]:
+        """Whom calls are for that say nothing else, by the names of `taximeter.attribute`."""
 
     def attribution(self, own: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Whom a call with these keywords is for, by the names of `taximeter.attribute`."""
+        """Whom a call with these keywords is for."""
 
-    def record(self, event: Mapping[str, Any], own: Mapping[str, Any]) -> None:
-        """Takes an event, as `Meter.track` does, and the keywords of the call that are not the client's."""
+    def record(self, event: Mapping[str, Any], own: Mapping[str, Any], family: str) -> None:
+        """Takes an event, as `Meter.track` does, the keywords of the call that are not the client's, and the client's family."""
 
 
 _by_family: dict[str, tuple[Sink, ...]] = {}
@@ -74,15 +77,12 @@ class Fan:
 
     enabled = True
 
-    def __init__(self, meter: Meter | None, sinks: Sequence[Sink]) -> None:
+    def __init__(self, meter: Meter | None, sinks: Sequence[Sink], family: str) -> None:
+        self._meter = meter
         self._sinks = sinks
+        self._family = family
         call = current_call()
         self._own: Mapping[str, Any] = {} if call is None else call.others
-        if meter is None and any(sink.to_ledger for sink in sinks):
-            from .. import _api  # noqa: PLC0415 - which imports this package on demand
-
-            meter = _api.default_meter
-        self._meter = meter
 
     @property
     def keeps_provider_usage(self) -> bool:
@@ -97,8 +97,35 @@ class Fan:
     def track(self, **event: Any) -> None:
         """Records an event wherever it goes; none of them keeps it from the others."""
         for sink in self._sinks:
-            attempt(sink.record, event, self._own)
-        if self._meter is not None:
-            for sink in self._sinks:
-                event = {**sink.attribution(self._own), **event}
-            self._meter.track(**event)
+            attempt(sink.record, event, self._own, self._family)
+        meters = self._meters()
+        if not meters:
+            return
+        attribution.enter(self, attempt(self._scope) or attribution.current())
+        try:
+            for meter in meters:
+                meter.track(**event)
+        finally:
+            attribution.leave(self)
+
+    def _meters(self) -> list[Meter]:
+        """Those that the event goes to: the call's own, and the ledger's where that does not reach it and a sink wants it there."""
+        meters = [] if self._meter is None else [self._meter]
+        if any(sink.wants_ledger(self._own) for sink in self._sinks):
+            from ..compat._vendor import ledger_meter  # noqa: PLC0415 - above this package, and needed by those who came from there
+
+            settings = self._meter.settings if self._meter is not None else None
+            if self._meter is None or (settings is not None and not settings.uses_ledger):
+                meters.append(ledger_meter())
+        return meters
+
+    def _scope(self) -> _core.Scope | None:
+        """The attribution in force, over what the sinks have by default, and under what the call says in their words."""
+        scope = attribution.current()
+        for sink in self._sinks:
+            if defaults := sink.defaults():
+                beneath = _core.Scope(None, **defaults)
+                scope = beneath if scope is None else scope.over(beneath)
+            if named := sink.attribution(self._own):
+                scope = _core.Scope(scope, **named)
+        return scope

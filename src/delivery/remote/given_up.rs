@@ -38,8 +38,11 @@ impl Remote {
     /// Keeps what became of a request, for whoever asks for it.
     pub(super) fn tell(&self, piece: &Piece, outcome: Result<&Reply, &str>) {
         if let (Some(answers), Some(post)) = (&self.answers, piece.body.as_ref().and_then(|body| body.posts.last())) {
-            let outcome = outcome.map(|reply| (reply.status, &reply.body[..]));
-            answers.put(&post.body, outcome);
+            // A service that says no may repeat the key.
+            let said = outcome.ok().filter(|reply| !(200..300).contains(&reply.status));
+            let redacted = said.map(|reply| self.transport.address().redact(&String::from_utf8_lossy(&reply.body)));
+            let body = |reply: &Reply| redacted.as_ref().map_or_else(|| reply.body.clone(), |text| text.clone().into());
+            answers.put(&post.body, outcome.map(|reply| (reply.status, body(reply))));
         }
     }
 
@@ -50,19 +53,29 @@ impl Remote {
 
     /// Puts a piece, and what waits behind it, into one file of the fallback. Where it cannot be written they stay where they are.
     pub(super) fn fall_back(&mut self, work: &mut Work, piece: Piece, stats: &mut DestinationStats) {
+        let since = self.oldest_allowed(work.source);
         let Some(fallback) = &mut self.fallback else { return };
-        let places = std::iter::once(&piece).chain(&work.todo).flat_map(|piece| piece.events.clone());
-        let wanted: Vec<usize> = places.collect();
-        let mut bodies = Vec::with_capacity(wanted.len());
-        for (_, payload) in work.batch.payloads().enumerate().filter(|(place, _)| wanted.contains(place)) {
-            let event = decode(payload).ok().filter(|event| self.protocol.takes(event));
-            bodies.extend(event.and_then(|event| Some(self.protocol.encode(&[event]).pop()?.body)));
+        let mut is_wanted = vec![false; work.batch.len()];
+        for place in std::iter::once(&piece).chain(&work.todo).flat_map(|piece| piece.events.clone()) {
+            is_wanted[place] = true;
+        }
+        let (mut bodies, mut unreadable, mut expired) = (Vec::new(), 0, 0);
+        let records = work.batch.payloads().zip(work.batch.appended_at()).zip(is_wanted);
+        for ((payload, at), _) in records.filter(|(_, is_wanted)| *is_wanted) {
+            match decode(payload) {
+                Ok(event) if !self.protocol.takes(&event) => {}
+                Ok(_) if at < since => expired += 1,
+                Ok(event) => bodies.extend(self.protocol.encode(&[event]).pop().map(|post| post.body)),
+                Err(_) => unreadable += 1,
+            }
         }
         match fallback.save(&bodies) {
             Ok(()) => {
                 self.has_progressed = true;
                 stats.fallback += bodies.len() as u64;
                 stats.own_lost += work.of_own(bodies.len() as u64);
+                work.unreadable += unreadable;
+                work.expired += expired;
                 work.todo.clear();
             }
             Err(error) => {

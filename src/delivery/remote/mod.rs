@@ -5,6 +5,7 @@
 //! half until the event is found that is at fault. A crash in between repeats pieces: the receiver tells events by their id.
 
 mod given_up;
+mod judge;
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -19,14 +20,14 @@ use super::answers::Answers;
 use super::cloud;
 use super::dead_letter::DeadLetters;
 use super::fallback::Fallback;
-use super::piece::{Piece, Written};
+use super::piece::Written;
 use super::policy::Policy;
-use super::transport::{Reply, SendError, Transport};
-use super::work::{STUBBORN, Source, Work};
+use super::transport::{SendError, Transport};
+use super::work::{Source, Work};
 use super::{Address, DestinationStats};
 use crate::event::binary::is_known_version;
 use crate::journal::{Batch, Position, unix_ns};
-use crate::protocol::{Answer, Cloud, Manner, Protocol, Verdict, Wire};
+use crate::protocol::{Cloud, Manner, Protocol, Wire};
 
 /// After a 415, this long without compression.
 const PLAIN_FOR: Duration = Duration::from_hours(1);
@@ -48,11 +49,18 @@ pub struct RemoteSettings {
     pub wire: Wire,
     /// Where its answers are kept, for whoever asks for them.
     pub answers: Option<Answers>,
+    /// Of a service with accounts, which one it is, and those whose events it takes over. Events that were given for one account are
+    /// not sent with the key of another.
+    pub account: String,
+    /// See `account`.
+    pub former: Vec<String>,
 }
 
 /// A destination over HTTP.
 pub struct Remote {
     name: String,
+    /// Names of which it takes over what was left.
+    former: Vec<String>,
     protocol: Box<dyn Protocol>,
     manner: Manner,
     /// What finds out in which cloud this machine is.
@@ -125,11 +133,22 @@ impl Remote {
     #[must_use]
     pub fn new(address: Address, protocol: Box<dyn Protocol>, state: Option<&Path>, max_age: Option<Duration>) -> Self {
         let name = format!("http-{:08x}", address.checksum());
+        Self::named(name, address, protocol, state, max_age)
+    }
+
+    fn named(
+        name: String,
+        address: Address,
+        protocol: Box<dyn Protocol>,
+        state: Option<&Path>,
+        max_age: Option<Duration>,
+    ) -> Self {
         let manner = protocol.manner();
         Self {
             dead: DeadLetters::new(state, &name),
             name,
-            transport: Transport::new(address, protocol.content_type(), manner.largest_answer),
+            former: Vec::new(),
+            transport: Transport::new(address, protocol.content_type(), manner.largest_answer, manner.stall),
             protocol,
             manner,
             search: None,
@@ -155,15 +174,15 @@ impl Remote {
     /// A destination by its settings.
     #[must_use]
     pub fn open(settings: &RemoteSettings, state: Option<&Path>, max_age: Option<Duration>) -> Self {
-        let mut this = Self::new(settings.address.clone(), settings.wire.protocol(), state, max_age);
+        let (address, protocol) = (settings.address.clone(), settings.wire.protocol());
+        let Some(service) = settings.wire.service() else { return Self::new(address, protocol, state, max_age) };
+        let named = |account: &String| format!("{service}-{account}");
+        let mut this = Self::named(named(&settings.account), address, protocol, state, max_age);
+        this.former = settings.former.iter().map(named).collect();
         this.answers.clone_from(&settings.answers);
-        if let Some(service) = settings.wire.service() {
-            let account = settings.address.account();
-            this.name = format!("{service}-{account:08x}");
-            this.dead = DeadLetters::new(state, &this.name);
-            if let (Wire::TokenTrackr(own), Some(state)) = (&settings.wire, state) {
-                this.fallback = own.fallback.as_deref().map(|dir| Fallback::new(dir, state, &this.name, account));
-            }
+        if let (Wire::TokenTrackr(own), Some(state)) = (&settings.wire, state) {
+            let accounts = [std::slice::from_ref(&settings.account), &settings.former[..]].concat();
+            this.fallback = own.fallback.as_deref().map(|dir| Fallback::new(dir, state, &this.name, &accounts));
         }
         this
     }
@@ -182,6 +201,21 @@ impl Remote {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// That, and the names of which it takes over what was left.
+    pub(in crate::delivery) fn names(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.name).chain(&self.former).map(String::as_str)
+    }
+
+    /// What of the batch that is being brought is done from its beginning on, and whose it is; nothing where that is nothing.
+    pub(in crate::delivery) fn done_so_far(&self) -> Option<(Batch, Source)> {
+        [&self.work, &self.parked].into_iter().flatten().find_map(Work::done_so_far)
+    }
+
+    /// Whether somebody has to mend something before it takes anything.
+    pub(in crate::delivery) fn is_paused(&self) -> bool {
+        self.policy.state() == "paused"
     }
 
     /// Whether requests are on their way.
@@ -240,8 +274,13 @@ impl Remote {
         if urgency == Urgency::New {
             self.policy.hurry();
         }
-        if self.collect(runtime, stats) == Some(Source::Foreign) {
-            feed.rotate();
+        if let Some(given_up) = self.collect(runtime, stats) {
+            if given_up.source == Source::Foreign {
+                feed.rotate();
+            }
+            if let Some((batch, source)) = given_up.done_so_far() {
+                return Step::Done(batch, source);
+            }
         }
         stats.state = Some(self.policy.state());
         if let Some(work) = self.work.take_if(|work| work.todo.is_empty() && work.in_flight.is_empty()) {
@@ -270,12 +309,13 @@ impl Remote {
     /// process's own and what it tracks now, they take turns; but nobody who waits for a flush waits for what others left.
     fn take(&mut self, stats: &mut DestinationStats, urgency: Urgency, feed: &mut impl Feed) -> Option<Step> {
         self.recover(stats, false);
-        let own = feed.oldest();
+        let own = feed.oldest().at_most(self.manner.batch_records);
         let has_own = !own.is_nothing();
         stats.oldest = own.appended_at().min();
         let is_due = has_own && {
             let since = *self.waiting_since.get_or_insert_with(Instant::now);
-            let is_full = own.len() >= self.manner.most_events || own.byte_len() >= self.manner.batch_bytes;
+            let is_full = own.len() >= self.manner.most_events.min(self.manner.batch_records)
+                || own.byte_len() >= self.manner.batch_bytes;
             is_full || urgency != Urgency::None || since.elapsed() >= self.manner.age
         };
         let may_be_foreign = !has_own || (urgency == Urgency::None && (!is_due || !self.was_foreign));
@@ -283,7 +323,7 @@ impl Remote {
             self.work = self.parked.take();
             self.was_foreign = true;
         } else if may_be_foreign && let Some(foreign) = feed.foreign() {
-            self.begin(foreign, Source::Foreign);
+            self.begin(foreign.at_most(self.manner.batch_records), Source::Foreign);
         } else if !is_due {
             self.waiting_since = self.waiting_since.filter(|_| has_own);
             return Some(if has_own || own.is_incomplete { Step::Busy } else { Step::Idle(own) });
@@ -380,8 +420,8 @@ impl Remote {
         }
     }
 
-    /// Takes in the answers that have come. Whose batch was given up, if it was.
-    fn collect(&mut self, runtime: &Runtime, stats: &mut DestinationStats) -> Option<Source> {
+    /// Takes in the answers that have come. The batch that was given up, if one was.
+    fn collect(&mut self, runtime: &Runtime, stats: &mut DestinationStats) -> Option<Work> {
         let mut work = self.work.take()?;
         let mut index = 0;
         while index < work.in_flight.len() {
@@ -399,118 +439,9 @@ impl Remote {
             }
         }
         if work.is_given_up {
-            return Some(work.source);
+            return Some(work);
         }
         self.work = Some(work);
         None
-    }
-
-    fn fail(&mut self, work: &mut Work, mut piece: Piece, error: &SendError, stats: &mut DestinationStats) {
-        if error.is_broken && !std::mem::replace(&mut piece.was_retried_at_once, true) {
-            // A connection that was closed while it was idle: the destination may never have seen the request.
-            stats.retries += 1;
-            return work.todo.push_front(piece);
-        }
-        self.policy.fail(Instant::now(), None, true);
-        stats.failures += 1;
-        stats.last_error = Some(format!("{}: {}", self.transport.host(), error.reason));
-        self.tell(&piece, Err(&error.reason));
-        piece.attempts += 1;
-        if self.is_exhausted(&piece) {
-            return self.fall_back(work, piece, stats);
-        }
-        stats.retries += 1;
-        if error.is_dubious {
-            self.transport.disconnect();
-            piece.timeouts += 1;
-            if piece.timeouts >= TOO_SLOW && piece.events.len() > 1 {
-                work.is_slow = true;
-                return self.cut(work, &piece, true);
-            }
-        }
-        work.todo.push_front(piece);
-    }
-
-    /// Puts the halves of a piece in its place.
-    fn cut(&mut self, work: &mut Work, piece: &Piece, is_too_large: bool) {
-        if is_too_large {
-            work.largest.get_or_insert(1);
-        }
-        self.has_progressed = true;
-        piece.halves().into_iter().for_each(|half| work.todo.push_front(half));
-    }
-
-    fn judge(&mut self, work: &mut Work, mut piece: Piece, reply: &Reply, stats: &mut DestinationStats) {
-        let answer = Answer { status: reply.status, retry_after: reply.retry_after.as_deref(), body: &reply.body };
-        let mut verdict = self.protocol.verdict(&answer, piece.sent);
-        if matches!(verdict, Verdict::Retry(_)) && reply.status == 500 {
-            let accepted_before = *piece.accepted_before.get_or_insert(self.accepted_pieces);
-            piece.server_errors += 1;
-            if self.is_guilty(work, &piece) {
-                verdict = Verdict::Bisect;
-            } else if piece.server_errors >= STUBBORN {
-                // With nothing else to try, it is cut as well: one half may be accepted, which shows where the fault is.
-                let is_hopeless = work.is_hopeless();
-                if self.accepted_pieces > accepted_before || (is_hopeless && piece.events.len() > 1) {
-                    verdict = Verdict::Bisect;
-                } else if is_hopeless && work.todo.iter().all(|other| other.events.len() == 1) {
-                    // Single events tell nothing: they are read again, with what came after them.
-                    work.todo.push_back(piece);
-                    return self.give_up(work, stats);
-                }
-            }
-        }
-        self.tell(&piece, Ok(reply));
-        let (now, count) = (Instant::now(), piece.events.len());
-        if !matches!(verdict, Verdict::Accepted { .. }) {
-            stats.failures += 1;
-            stats.last_error = Some(format!("{} answered {}", self.transport.host(), reply.status));
-        }
-        match verdict {
-            Verdict::Accepted { rejected } => {
-                self.policy.succeed();
-                self.has_progressed = true;
-                self.accepted_pieces += 1;
-                if let Some(largest) = &mut work.largest {
-                    *largest = count.max(*largest);
-                } else if count >= self.ceiling {
-                    self.full_pieces += 1;
-                    if self.full_pieces.is_multiple_of(GROWS_AFTER) {
-                        self.ceiling = (self.ceiling * 2).min(self.manner.most_events);
-                    }
-                }
-                stats.rejected += rejected;
-                work.leave_out(&piece);
-                stats.own_lost += work.of_own(rejected);
-                stats.delivered += piece.sent.saturating_sub(rejected);
-                stats.last_error = None;
-                self.recover(stats, true);
-            }
-            Verdict::Retry(after) => {
-                self.policy.fail(now, after, matches!(reply.status, 429 | 503));
-                piece.attempts += 1;
-                if self.is_exhausted(&piece) {
-                    return self.fall_back(work, piece, stats);
-                }
-                stats.retries += 1;
-                if reply.status == 500 {
-                    // Behind the others: whether they are accepted tells whose fault it is.
-                    work.todo.push_back(piece);
-                } else {
-                    work.todo.push_front(piece);
-                }
-            }
-            Verdict::Uncompressed if piece.body.as_ref().is_some_and(|body| body.is_gzip) => {
-                self.plain_until = Some(now + PLAIN_FOR);
-                piece.body = None;
-                work.todo.push_front(piece);
-            }
-            Verdict::Pause | Verdict::Uncompressed => {
-                self.policy.pause(now);
-                work.todo.push_front(piece);
-            }
-            Verdict::Split | Verdict::Bisect if count > 1 => self.cut(work, &piece, verdict == Verdict::Split),
-            Verdict::Split | Verdict::Bisect | Verdict::Dead => self.bury(work, piece, reply, stats),
-        }
     }
 }

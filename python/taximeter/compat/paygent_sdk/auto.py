@@ -14,7 +14,10 @@ from .models import ExternalCostData, RawUsageData
 __all__ = ["init", "send_external_cost", "send_indicator"]
 
 _PREFIX: Final = "paygent_"
-_FAMILIES: Final = ("openai", "anthropic", "google.genai", "google.generativeai", "mistralai", "cohere", "groq", "ollama")
+_FAMILIES: Final = (
+    "openai", "anthropic", "google.genai", "google.generativeai", "botocore", "mistralai", "cohere", "groq", "together", "ollama",
+    "litellm",
+)  # fmt: skip
 _PROVIDERS: Final = {
     "openai": "OpenAI", "azure.ai.openai": "OpenAI", "anthropic": "Anthropic", "gcp.gemini": "Google DeepMind",
     "gcp.vertex_ai": "Google DeepMind", "mistral_ai": "Mistral AI", "cohere": "Cohere", "deepseek": "DeepSeek", "aws.bedrock": "AWS",
@@ -22,7 +25,7 @@ _PROVIDERS: Final = {
 """Providers as Paygent names them."""
 
 _ATTRIBUTION: Final = {
-    "agent": "paygent_agent_id", "customer": "paygent_customer_id", "feature": "paygent_indicator", "tags": "paygent_meta_tags",
+    "agent": "paygent_agent_id", "customer": "paygent_customer_id", "feature": "paygent_indicator",
 }  # fmt: skip
 
 _client: Client | None = None
@@ -83,27 +86,23 @@ class _Sink:
 
     is_listening = True
 
-    @property
-    def to_ledger(self) -> bool:
-        return self._client.destinations.to_ledger
+    def wants_ledger(self, own: Mapping[str, Any]) -> bool:
+        return self._client.destinations.to_ledger and _names_both(own)
+
+    def defaults(self) -> Mapping[str, Any]:
+        return {}
 
     def attribution(self, own: Mapping[str, Any]) -> Mapping[str, Any]:
-        names = {
-            "agent": "paygent_agent_id",
-            "customer": "paygent_customer_id",
-            "feature": "paygent_indicator",
-            "tags": "paygent_meta_tags",
-        }
-        return {ours: own[theirs] for ours, theirs in names.items() if own.get(theirs)}
+        named = {ours: own[theirs] for ours, theirs in _ATTRIBUTION.items() if own.get(theirs)}
+        return {**named, "tags": tags_of(own.get("paygent_meta_tags")).get("metaTags", {})}
 
-    def record(self, event: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    def record(self, event: Mapping[str, Any], own: Mapping[str, Any], family: str) -> None:  # noqa: ARG002
         usage = event.get("usage")
-        if (
-            not usage
-            or not self._client.destinations.to_vendor
-            or not own.get("paygent_agent_id")
-            or not own.get("paygent_customer_id")
-        ):
+        if not self._client.destinations.to_vendor or not _names_both(own):
+            return
+        if not usage:
+            # Nothing is known, and zero would be a lie.
+            self._client._outbox.note("usage_unreported", str(event["model"]))  # noqa: SLF001 - of this package
             return
         ids = ids_of(own["paygent_agent_id"], own["paygent_customer_id"], own.get("paygent_indicator"))
         raw = RawUsageData(
@@ -114,5 +113,10 @@ class _Sink:
             usage.get("cache_read_tokens") or None,
             plan=own.get("paygent_plan"),
         )
-        customer = self._client._introduction(ids["customerId"], own.get("paygent_customer_name"))  # noqa: SLF001 - of this package
+        customer = ids["customerId"], own.get("paygent_customer_name")
         self._client._post_usage(ids, raw, tags_of(own.get("paygent_meta_tags")), customer)  # noqa: SLF001
+
+
+def _names_both(own: Mapping[str, Any]) -> bool:
+    """Whether a call says which agent made it, and for which customer."""
+    return bool(own.get("paygent_agent_id") and own.get("paygent_customer_id"))

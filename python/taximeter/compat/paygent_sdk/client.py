@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from ...errors import TaximeterError, TransferError
 from .. import _requests, _vendor
 from .constants import MODEL_PRICING
 from .events import PROVIDERS, EventCalls
-from .models import ModelPricing, UsageData, UsageDataWithStrings
+from .models import ModelPricing, RawUsageData, UsageData, UsageDataWithStrings
 
 __all__ = ["Client"]
 
@@ -81,19 +81,33 @@ class Client(EventCalls):
         """The logger `paygent_sdk`. It has no handler of its own."""
         return self.logger
 
-    def send_usage(self, agent_id: str, customer_id: str, indicator: str, usage_data: UsageData) -> None:
+    def send_usage(
+        self,
+        agent_id: str,
+        customer_id: str,
+        indicator: str | UsageData,
+        usage_data: UsageData | None = None,
+        meta_tags: Mapping[str, Any] | None = None,
+    ) -> None:
         """Report a call, whose cost is computed here, and wait for the answer unless the client works in the background.
+
+        Called as Paygent 4 has it (without an indicator, with `meta_tags`, or usage with `cached_tokens` or a `plan`), it does what
+        that does; see `send_usage_v2`.
 
         Args:
             agent_id: The agent that made it.
             customer_id: The customer it was made for.
             indicator: What it was for.
             usage_data: What it used.
+            meta_tags: Of Paygent 4.
 
         Raises:
             ValueError: An id or the indicator is empty, or a count is none; the message names it.
             requests.RequestException: There is no answer, or it says no. Classes of the same names where `requests` is not installed.
         """
+        if isinstance(indicator, UsageData) or _is_of_4(usage_data, meta_tags):
+            self._send_as_4(agent_id, customer_id, indicator, usage_data, meta_tags)
+            return
         for name, value in (("agent_id", agent_id), ("customer_id", customer_id), ("indicator", indicator)):
             if not isinstance(value, str) or not value:
                 raise ValueError(f"{name} must be a text that is not empty")
@@ -101,9 +115,10 @@ class Client(EventCalls):
             count = getattr(usage_data, name, None)
             if isinstance(count, bool) or not isinstance(count, int) or count < 0:
                 raise ValueError(f"Failed to calculate cost: {name} must be a whole number from 0")
-        amount = self._amount(usage_data)
+        usage: Any = usage_data
+        amount = self._amount(usage)
         if self.destinations.to_ledger:
-            _vendor.record(lambda: _event(agent_id, customer_id, indicator, usage_data, amount))
+            _vendor.record(lambda: _event(agent_id, customer_id, indicator, usage, amount))
         if self.destinations.to_vendor:
             self._send(
                 {
@@ -111,19 +126,42 @@ class Client(EventCalls):
                     "customerId": customer_id,
                     "indicator": indicator,
                     "amount": float(amount),
-                    "inputToken": usage_data.prompt_tokens,
-                    "outputToken": usage_data.completion_tokens,
-                    "model": usage_data.model,
-                    "serviceProvider": usage_data.service_provider,
+                    "inputToken": usage.prompt_tokens,
+                    "outputToken": usage.completion_tokens,
+                    "model": usage.model,
+                    "serviceProvider": usage.service_provider,
                 }
             )
 
-    def send_usage_with_token_string(self, agent_id: str, customer_id: str, indicator: str, usage_data: UsageDataWithStrings) -> None:
+    def _send_as_4(self, agent: str, customer: str, indicator: Any, usage: Any, meta_tags: Mapping[str, Any] | None) -> None:
+        if usage is None:
+            usage, indicator = indicator, ""
+        raw = RawUsageData(
+            usage.service_provider, usage.model, usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, plan=usage.plan
+        )
+        self.send_usage_v2(agent, customer, indicator, raw, meta_tags)
+
+    def send_usage_with_token_string(
+        self,
+        agent_id: str,
+        customer_id: str,
+        indicator: str | UsageDataWithStrings,
+        usage_data: UsageDataWithStrings | None = None,
+        meta_tags: Mapping[str, Any] | None = None,
+    ) -> None:
         """Report a call by its texts, as `send_usage` does: their tokens are counted here, offline, and the texts go nowhere."""
-        encoding = _encoding(usage_data.model)
-        prompt, output = encoding.count(usage_data.prompt_string), encoding.count(usage_data.output_string)
-        counted = UsageData(usage_data.service_provider, usage_data.model, prompt, output, prompt + output)
-        self.send_usage(agent_id, customer_id, indicator, counted)
+        texts = indicator if isinstance(indicator, UsageDataWithStrings) else usage_data
+        for name in ("prompt_string", "output_string"):
+            if not isinstance(getattr(texts, name, None), str):
+                raise ValueError(f"Failed to count tokens: {name} must be a text")  # noqa: TRY004 - the interface's
+        given: Any = texts
+        encoding = _encoding(given.model)
+        prompt, output = encoding.count(given.prompt_string), encoding.count(given.output_string)
+        counted = UsageData(given.service_provider, given.model, prompt, output, prompt + output, plan=given.plan)
+        if isinstance(indicator, UsageDataWithStrings):
+            self.send_usage(agent_id, customer_id, counted, meta_tags=meta_tags)
+        else:
+            self.send_usage(agent_id, customer_id, indicator, counted, meta_tags)
 
     def _amount(self, usage: UsageData) -> Decimal:
         """What a call costs: by the model's price here, by the catalog's, or by that of models that nobody knows."""
@@ -158,6 +196,11 @@ class Client(EventCalls):
         except TransferError as error:
             _requests.raise_transfer_error(error, url)
         _requests.raise_for_status(response)
+
+
+def _is_of_4(usage: UsageData | None, meta_tags: Any) -> bool:
+    """Whether something is given that Paygent 1 does not have."""
+    return meta_tags is not None or any(getattr(usage, name, None) is not None for name in ("cached_tokens", "plan"))
 
 
 def _encoding(model: str) -> tokens.Encoding:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Final
 
 from ...destination import Secret
 from .. import _vendor
@@ -23,9 +24,6 @@ from .models import (
 __all__ = ["PROVIDERS", "EventCalls", "ids_of", "tags_of"]
 
 log = logging.getLogger("paygent_sdk")
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 _CUSTOMERS: Final = "/api/v1/customers/create-or-get"
 _MOST_TAGS: Final = 20
@@ -56,23 +54,22 @@ def _placeholder() -> SendUsageV2Response:
     return SendUsageV2Response("", 0.0, CostBreakdown(0.0, 0.0, 0.0, 0.0, 0.0), {})
 
 
-def _quiet(
-    answer: Callable[[], R],
-) -> Callable[[Callable[Concatenate[EventCalls, P], R]], Callable[Concatenate[EventCalls, P], R]]:
-    """Has a call never raise: what goes wrong is warned about, and `answer` returned."""
+class _Skipping:
+    """A block that raises nothing: what goes wrong in it is warned about."""
 
-    def decorate(call: Callable[Concatenate[EventCalls, P], R]) -> Callable[Concatenate[EventCalls, P], R]:
-        def run(self: EventCalls, /, *args: P.args, **kwargs: P.kwargs) -> R:
-            try:
-                return call(self, *args, **kwargs)
-            except Exception as error:
-                log.warning("%s skipped: %s", call.__name__, error)
-                return answer()
+    __slots__ = ("_what",)
 
-        run.__doc__, run.__name__ = call.__doc__, call.__name__
-        return run
+    def __init__(self, what: str) -> None:
+        self._what = what
 
-    return decorate
+    def __enter__(self) -> None:
+        """Nothing is needed."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        log.warning("%s skipped: %s", self._what, error)
+        return True
 
 
 class EventCalls:
@@ -83,8 +80,8 @@ class EventCalls:
     _api_key: Secret
 
     def _prepare_outbox(self) -> None:
-        self._account = Account(lambda key, url: Service("paygent", url, {"paygent-api-key": key}))
-        self._customers: dict[str, None] = {}
+        self._account = Account(lambda key, url: Service("paygent", url, key, {"paygent-api-key": "{key}"}))
+        self._customers: dict[tuple[Outbox, str, str | None], None] = {}
 
     @property
     def _outbox(self) -> Outbox:
@@ -94,7 +91,6 @@ class EventCalls:
         """Wait until what was sent in the background is delivered, at most `timeout` seconds; says whether it was."""
         return self._outbox.flush(timeout).pending == 0
 
-    @_quiet(_placeholder)
     def send_usage_v2(
         self,
         agent_id: str,
@@ -114,14 +110,14 @@ class EventCalls:
         Returns:
             A placeholder.
         """
-        if raw_usage is None and isinstance(indicator, RawUsageData):
-            raw_usage, indicator = indicator, ""
-        if raw_usage is None:
-            raise ValueError("raw_usage is required")
-        self._report(ids_of(agent_id, customer_id, indicator), raw_usage, meta_tags)
+        with _Skipping("send_usage_v2"):
+            if raw_usage is None and isinstance(indicator, RawUsageData):
+                raw_usage, indicator = indicator, ""
+            if raw_usage is None:
+                raise ValueError("raw_usage is required")
+            self._report(ids_of(agent_id, customer_id, indicator), raw_usage, meta_tags)
         return _placeholder()
 
-    @_quiet(_placeholder)
     def send_usage_video(
         self,
         agent_id: str,
@@ -131,26 +127,27 @@ class EventCalls:
         meta_tags: Mapping[str, Any] | None = None,
     ) -> SendUsageV2Response:
         """Report the generation of a video; see `send_usage_v2`. Its duration, in seconds, must be above 0."""
-        if video_usage is None and isinstance(indicator, VideoUsageData):
-            video_usage, indicator = indicator, ""
-        if video_usage is None:
-            raise ValueError("video_usage is required")
-        if not video_usage.video_duration_sec or video_usage.video_duration_sec <= 0:
-            raise ValueError("video_duration_sec must be above 0")
-        names = ("video_duration_sec", "video_resolution", "video_is_audio")
-        raw = RawUsageData(
-            video_usage.provider, video_usage.model, plan=video_usage.plan, **{name: getattr(video_usage, name) for name in names}
-        )
-        self._report(ids_of(agent_id, customer_id, indicator), raw, meta_tags)
+        with _Skipping("send_usage_video"):
+            if video_usage is None and isinstance(indicator, VideoUsageData):
+                video_usage, indicator = indicator, ""
+            if video_usage is None:
+                raise ValueError("video_usage is required")
+            if not video_usage.video_duration_sec or video_usage.video_duration_sec <= 0:
+                raise ValueError("video_duration_sec must be above 0")
+            names = ("video_duration_sec", "video_resolution", "video_is_audio")
+            raw = RawUsageData(
+                video_usage.provider, video_usage.model, plan=video_usage.plan, **{name: getattr(video_usage, name) for name in names}
+            )
+            self._report(ids_of(agent_id, customer_id, indicator), raw, meta_tags)
         return _placeholder()
 
-    @_quiet(lambda: None)
     def send_indicator(self, agent_id: str, customer_id: str, indicator: str, meta_tags: Mapping[str, Any] | None = None) -> None:
         """Report what is billed without any usage. The customer is made known first. Never raises, never blocks."""
-        body = ids_of(agent_id, customer_id, indicator)
-        if not body["indicator"]:
-            raise ValueError("indicator is required")
-        self._post("/api/v2/revenue", {**body, **tags_of(meta_tags)}, before=self._introduction(body["customerId"]))
+        with _Skipping("send_indicator"):
+            body = ids_of(agent_id, customer_id, indicator)
+            if not body["indicator"]:
+                raise ValueError("indicator is required")
+            self._post("/api/v2/revenue", {**body, **tags_of(meta_tags)}, (body["customerId"], None))
 
     def create_or_get_customer(self, request: CustomerCreateOrGetRequest) -> Customer:
         """Make a customer known. Never raises, never blocks.
@@ -158,17 +155,15 @@ class EventCalls:
         Returns:
             A placeholder with the customer's own id and name.
         """
-        try:
+        with _Skipping("create_or_get_customer"):
             external = (request.external_id or "").strip()
             if not external:
-                raise ValueError("external_id is required")  # noqa: TRY301 - warned about like all else
+                raise ValueError("external_id is required")
             name = (request.name or "").strip() or external
             known = {wire: getattr(request, field) for field, wire in _CUSTOMER.items() if getattr(request, field, None)}
             self._post(_CUSTOMERS, {"name": name, "externalId": external, **known})
-        except Exception as error:
-            log.warning("create_or_get_customer skipped: %s", error)
-            return Customer("", "", "")
-        return Customer("", external, name)
+            return Customer("", external, name)
+        return Customer("", "", "")
 
     def send_external_cost(
         self,
@@ -204,10 +199,8 @@ class EventCalls:
             "properties": cost.properties or {},
             **tags_of(cost.meta_tags, meta_tags),
         }
-        try:
+        with _Skipping("send_external_cost"):
             self._post("/api/v1/external-billing", body)
-        except Exception as error:
-            log.warning("send_external_cost skipped: %s", error)
 
     def _report(self, ids: dict[str, str], raw: RawUsageData, meta_tags: Mapping[str, Any] | None) -> None:
         """Reports usage wherever it goes."""
@@ -217,25 +210,31 @@ class EventCalls:
         self._post_usage(ids, raw, tags)
 
     def _post_usage(
-        self, ids: dict[str, str], raw: RawUsageData, tags: dict[str, dict[str, str]], before: tuple[str, Any] | None = None
+        self,
+        ids: dict[str, str],
+        raw: RawUsageData,
+        tags: dict[str, dict[str, str]],
+        customer: tuple[str, str | None] | None = None,
     ) -> None:
         """Reports usage to the service."""
         usage = {wire: value for field, wire in _USAGE.items() if (value := getattr(raw, field)) is not None}
         raw_usage = {"provider": raw.provider, "model": raw.model, "plan": raw.plan or "default", **usage}
-        self._post("/api/v2/usage", {**ids, "rawUsage": raw_usage, **tags}, before)
+        self._post("/api/v2/usage", {**ids, "rawUsage": raw_usage, **tags}, customer)
 
-    def _post(self, path: str, body: dict[str, Any], before: tuple[str, Any] | None = None) -> None:
-        if self.destinations.to_vendor:
-            self._outbox.post(path, body, before=before)
-
-    def _introduction(self, customer: str, name: str | None = None) -> tuple[str, dict[str, str]] | None:
-        """The request that makes a customer known, the first time it is needed."""
-        if customer in self._customers:
-            return None
-        if len(self._customers) >= _MOST_CUSTOMERS:
-            self._customers.clear()
-        self._customers[customer] = None
-        return _CUSTOMERS, {"name": name or customer, "externalId": customer}
+    def _post(self, path: str, body: dict[str, Any], customer: tuple[str, str | None] | None = None) -> None:
+        """Records a request, and before it that which makes a customer known by id and name, if it is the first for him."""
+        if not self.destinations.to_vendor:
+            return
+        outbox = self._outbox
+        if customer is None or (outbox, *customer) in self._customers:
+            outbox.post(path, body)
+            return
+        external, name = customer
+        if outbox.post(path, body, before=(_CUSTOMERS, {"name": name or external, "externalId": external})):
+            if len(self._customers) >= _MOST_CUSTOMERS:
+                self._customers.clear()
+            # Without a name there is nothing to be told anew.
+            self._customers |= {(outbox, external, name): None, (outbox, external, None): None}
 
 
 def ids_of(agent: Any, customer: Any, indicator: Any) -> dict[str, str]:
@@ -270,14 +269,20 @@ def tags_of(*given: Any) -> dict[str, dict[str, str]]:
 
 
 def _event(ids: Mapping[str, str], raw: RawUsageData, tags: Mapping[str, str]) -> dict[str, Any]:
+    input_tokens, cached = raw.input_tokens, raw.cached_tokens or 0
+    if input_tokens is not None and cached > input_tokens:
+        # As Anthropic reports them, beside each other.
+        input_tokens += cached
+    minutes = raw.audio_duration
     return {
         "provider": PROVIDERS.get(raw.provider, raw.provider),
         "model": raw.model,
-        "input_tokens": raw.input_tokens,
+        "input_tokens": input_tokens,
         "output_tokens": raw.output_tokens,
-        "cache_read_tokens": raw.cached_tokens,
+        "cache_read_tokens": cached or None,
+        "usage": {"audio_seconds": None if minutes is None else minutes * 60, "input_characters": raw.character_count},
         "agent": ids["agentId"],
         "customer": ids["customerId"],
         "feature": ids["indicator"],
-        "tags": tags,
+        "tags": {**tags, **({} if raw.video_duration_sec is None else {"video_seconds": raw.video_duration_sec})},
     }

@@ -21,6 +21,10 @@ class UsageData:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     total_tokens: int = 0
+    cached_tokens: int | None = None
+    """Of Paygent 4."""
+    plan: str | None = None
+    """Of Paygent 4."""
 
 
 @dataclass
@@ -31,6 +35,8 @@ class UsageDataWithStrings:
     model: str
     prompt_string: str
     output_string: str
+    plan: str | None = None
+    """Of Paygent 4."""
 
 
 @dataclass

@@ -71,12 +71,9 @@ class TeerClient:
         self.track_url = (track_url or base_url or DEFAULT_TRACK_BASE_URL).rstrip("/")
         self.base_url = (base_url or DEFAULT_API_BASE_URL).rstrip("/")
         self.api_version = api_version
-        self.api_base = f"{self.base_url}/{api_version}"
-        self.track_base = f"{self.track_url}/{api_version}"
-        self.http_client = HttpClient(self.api_key, self.api_base)
-        self._http = HttpClient(self.api_key, self.track_base)
         self.background = background
-        self._account = Account(lambda key, url: Service("teer", url, {"authorization": f"Bearer {key}"}))
+        self._account = Account(lambda key, url: Service("teer", url, key, {"authorization": "Bearer {key}"}))
+        self.http_client = HttpClient(self.api_key, self.api_base)
         self.ingest = Ingest(self)
         self.billing = BillingResource(self)
 
@@ -89,7 +86,16 @@ class TeerClient:
     def api_key(self, key: str) -> None:
         self._api_key = Secret(key)
         self.http_client = HttpClient(key, self.api_base)
-        self._http = HttpClient(key, self.track_base)
+
+    @property
+    def api_base(self) -> str:
+        """What paths of the service's API are put after."""
+        return f"{self.base_url}/{self.api_version}"
+
+    @property
+    def track_base(self) -> str:
+        """What paths of events are put after."""
+        return f"{self.track_url}/{self.api_version}"
 
     @property
     def _outbox(self) -> Outbox:

@@ -57,7 +57,8 @@ class HttpClient:
             requests.RequestException: There is no answer, or it says no. Classes of the same names where `requests` is not installed.
             TypeError: Something in `data` is not JSON.
         """
-        url = f"{self.base_url}/{path.lstrip('/')}" + (f"?{urlencode(params, doseq=True)}" if params else "")
+        url = f"{self.base_url}/{path.lstrip('/')}" if path else self.base_url
+        url += f"?{urlencode(params, doseq=True)}" if params else ""
         sent = {"authorization": f"Bearer {self.api_key}", "content-type": "application/json"}
         sent |= {name.lower(): value for name, value in (headers or {}).items() if value is not None}
         try:

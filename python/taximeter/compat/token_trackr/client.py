@@ -12,7 +12,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-from ... import _api
 from .. import _vendor
 from .._outbox import Batches, Service, outbox_for
 from . import metadata as host
@@ -91,6 +90,13 @@ class TokenTrackrClient:
         )
         if self.destinations.to_ledger:
             _vendor.record(lambda: _event(event))
+        self._post(event)
+
+    def send(self, provider: str, model: str, prompt_tokens: int, completion_tokens: int, **fields: Any) -> None:
+        """Record one call as `record` does, but not in the ledger."""
+        self._post(UsageEvent(self.config.tenant_id, provider, model, prompt_tokens, completion_tokens, **fields))
+
+    def _post(self, event: UsageEvent) -> None:
         if not self.destinations.to_vendor:
             return
         event.host = _host()
@@ -109,7 +115,7 @@ class TokenTrackrClient:
             or are in a file for it.
         """
         if not self.destinations.to_vendor:
-            _api.flush(self.config.timeout)
+            _vendor.flush_ledger(self.config.timeout)
             return []
         self._outbox.flush(self.config.timeout)
         return [response for _, status, body in self._outbox.answers() if status is not None for response in _responses(status, body)]
@@ -118,7 +124,7 @@ class TokenTrackrClient:
         """Flush, and end delivery; what is not delivered stays on disk. A client that is used again begins anew."""
         self._outbox.close(min(self.config.timeout, _CLOSE_SECONDS))
         if self.destinations.to_ledger:
-            _api.flush(_CLOSE_SECONDS)
+            _vendor.flush_ledger(_CLOSE_SECONDS)
 
     def note(self, what: str, field: str) -> None:
         """Counts and warns about a call that cannot be recorded; see `Meter.note`."""
@@ -138,16 +144,28 @@ class TokenTrackrClient:
 def _service(config: TokenTrackrConfig) -> Service:
     headers = {"user-agent": _AGENT}
     if config.api_key:
-        headers["authorization"] = f"Bearer {config.api_key}"
-    home = Path("~").expanduser()
+        headers["authorization"] = "Bearer {key}"
+    try:
+        home: Path | None = Path.home()
+    except RuntimeError:  # a user without one
+        home = None
     batches = Batches(
         size=min(config.batch_size, _MOST_EVENTS),
         interval=float(config.flush_interval),
         attempts=config.retry_attempts,
-        fallback=str(home / ".token-trackr" / "fallback") if home.is_absolute() else None,
+        fallback=None if home is None else str(home / ".token-trackr" / "fallback"),
         cloud=host.cloud_endpoints(),
     )
-    return Service("token_trackr", config.backend_url, headers, timeout=config.timeout, keeps_answers=True, batches=batches)
+    return Service(
+        "token_trackr",
+        config.backend_url,
+        config.api_key or "",
+        headers,
+        timeout=config.timeout,
+        keeps_answers=True,
+        batches=batches,
+        label=config.tenant_id,
+    )
 
 
 def _host() -> dict[str, Any]:

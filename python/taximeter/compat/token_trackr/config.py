@@ -37,6 +37,8 @@ class TokenTrackrConfig:
     def __post_init__(self) -> None:
         if not self.backend_url:
             raise ValueError("backend_url is required")
+        if not self.backend_url.startswith(("http://", "https://")):
+            raise ValueError("backend_url must be a URL of the form https://host/path")
         if not self.tenant_id:
             raise ValueError("tenant_id is required")
         for name in ("batch_size", "retry_attempts"):

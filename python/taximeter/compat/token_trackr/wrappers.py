@@ -28,7 +28,6 @@ class _Heard:
     """Hears of one call, and records it when its metadata is known."""
 
     is_listening = True
-    to_ledger = False
 
     def __init__(self, client: TokenTrackrClient, provider: str, model: Any, *, reports_cached: bool) -> None:
         self._client = client
@@ -40,10 +39,16 @@ class _Heard:
         self._metadata: Mapping[str, Any] | None = None
         self._has_returned = False
 
-    def attribution(self, own: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: ARG002
+    def wants_ledger(self, own: Mapping[str, Any]) -> bool:  # noqa: ARG002
+        return self._client.destinations.to_ledger
+
+    def defaults(self) -> Mapping[str, Any]:
         return {}
 
-    def record(self, event: Mapping[str, Any], own: Mapping[str, Any]) -> None:  # noqa: ARG002
+    def attribution(self, own: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: ARG002
+        return {"customer": self._client.config.tenant_id} if self._client.destinations.to_ledger else {}
+
+    def record(self, event: Mapping[str, Any], own: Mapping[str, Any], family: str) -> None:  # noqa: ARG002
         if self._has_returned:
             # Of a stream: what is known of its end is in the event.
             reason = event.get("finish_reason")
@@ -65,7 +70,8 @@ class _Heard:
             return
         cached = 0 if self._reports_cached else usage.get("cache_read_tokens", 0) + usage.get("cache_write_tokens", 0)
         latency = event.get("latency_ms")
-        self._client.record(
+        # The ledger has it already, from where the others have it.
+        self._client.send(
             self._provider,
             str(self._model),
             max(usage.get("input_tokens", 0) - cached, 0),
@@ -122,16 +128,24 @@ class BedrockWrapper(Forwarding):
         return self._watch(self._inner.converse_stream, modelId, kwargs)
 
     def _watch(self, method: Callable[..., Any], model: str, kwargs: Mapping[str, Any]) -> Any:
-        def describe(response: Any) -> Mapping[str, Any]:
-            _read_now(response)
-            return {"request_id": response.get("ResponseMetadata", {}).get("RequestId")}
+        def call() -> Any:
+            response = method(modelId=model, **kwargs)
+            if isinstance(response, dict):
+                _read_now(response)
+            return response
 
-        heard = _Heard(self._client, "bedrock", model, reports_cached=False)
-        return _watch(heard, lambda: method(modelId=model, **kwargs), describe)
+        return _watch(_Heard(self._client, "bedrock", model, reports_cached=False), call, _request_id)
+
+
+def _request_id(response: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"request_id": response.get("ResponseMetadata", {}).get("RequestId")}
 
 
 def _read_now(response: dict[str, Any]) -> None:
-    """Reads a body, which says what the call used, and puts one in its place that can be read as if nobody had."""
+    """Reads a body, which says what the call used, and puts one in its place that can be read as if nobody had.
+
+    One that breaks off raises here what it would have raised for its reader.
+    """
     module: Any = sys.modules.get("botocore.response")
     body: Any = response.get("body")
     if module is not None and type(body) is module.StreamingBody:
@@ -164,10 +178,22 @@ class AzureOpenAIWrapper(_Resource):
 
     def __init__(self, azure_client: Any, client: TokenTrackrClient | None = None) -> None:
         self._client = client or get_client()
-        parts: dict[str, Any] = {"completions": ({"create": self._recorded(_answer), "parse": self._recorded(_answer)}, {})}
-        of_text, of_vectors = ({"create": self._recorded(describe)} for describe in (_answer, _nothing))
-        super().__init__(azure_client, {}, {"chat": ({}, parts), "completions": (of_text, {}), "embeddings": (of_vectors, {})})
+
+        def resource(describe: Describe, *names: str) -> tuple[dict[str, Any], dict[str, Any]]:
+            methods = {name: self._recorded(describe) for name in names}
+            return methods, dict.fromkeys(("with_raw_response", "with_streaming_response"), (methods, {}))
+
+        parts: dict[str, Any] = {
+            "chat": ({}, {"completions": resource(_answer, "create", "parse")}),
+            "completions": resource(_answer, "create"),
+            "embeddings": resource(_nothing, "create"),
+        }
+        copies = dict.fromkeys(("with_options", "copy"), self._copied)
+        super().__init__(azure_client, copies, parts)
         _binding.hook(("openai",))
+
+    def _copied(self, method: Callable[..., Any]) -> Callable[..., AzureOpenAIWrapper]:
+        return lambda *args, **kwargs: AzureOpenAIWrapper(method(*args, **kwargs), self._client)
 
     def _recorded(self, describe: Describe) -> Callable[[Callable[..., Any]], Any]:
         def make(method: Callable[..., Any]) -> Any:

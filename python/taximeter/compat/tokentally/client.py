@@ -30,8 +30,6 @@ _COUNTS: Final = ("tokens_in", "tokens_out", "cache_read_input_tokens", "cache_c
 _UNAUTHORIZED: Final = 401
 _TOO_MANY: Final = 429
 _FAILURES: Final = 300
-# What anthropic reports lies beside its cached tokens; what the others report includes them.
-_DISJOINT: Final = "anthropic"
 
 
 class TokenTallyError(Exception):
@@ -79,7 +77,7 @@ class TokenTally:
         self.base_url = (base_url or DEFAULT_BASE_URL).rstrip("/")
         self.timeout = timeout
         self.background = background
-        self._account = Account(lambda key, url, timeout: Service("tokentally", url, _headers(key), timeout=timeout))
+        self._account = Account(lambda key, url, timeout: Service("tokentally", url, key, _headers("{key}"), timeout=timeout))
 
     @property
     def api_key(self) -> str:
@@ -126,7 +124,7 @@ class TokenTally:
             the cost as it is known here, 0 where no price is.
 
         Raises:
-            ValueError: A count is negative.
+            ValueError: A count is no number from 0.
             AuthenticationError: The key is not valid.
             RateLimitError: Too much was reported.
             TokenTallyError: It could not be reported otherwise.
@@ -146,8 +144,8 @@ class TokenTally:
             if count is None:
                 # Clients report cached tokens that there are none of like this.
                 setattr(usage, name, 0)
-            elif count < 0:
-                raise ValueError(f"{name} must not be negative")
+            elif not isinstance(count, (int, float)) or not count >= 0:
+                raise ValueError(f"{name} must be a number from 0")
         if usage.timestamp is None:
             usage.timestamp = datetime.now(timezone.utc)
         receipt = _vendor.record(lambda: _event(usage)) if self.destinations.to_ledger else None
@@ -163,7 +161,7 @@ class TokenTally:
         """A block that makes a call: it is timed, and reported when it ends, if `set_usage` said what it used or it failed.
 
         One that fails is reported with the class of its error, and the error stays the block's own: that a report cannot be made
-        never takes its place, nor fails a block that succeeded. `response` is then `None`.
+        never takes its place, nor fails a block that succeeded. `response.success` is then false.
         """
         return UsageContext(self, model, provider, metadata)
 
@@ -222,7 +220,9 @@ def _counts(usage: UsageData) -> dict[str, int]:
     read, written = usage.cache_read_input_tokens, usage.cache_creation_input_tokens
     counts = {"input_tokens": usage.tokens_in, "output_tokens": usage.tokens_out}
     if read or written:
-        beside = read + written if usage.provider == _DISJOINT else 0
+        # What Anthropic reports lies beside its cached tokens, whoever serves it; what the others report includes them.
+        is_anthropic = "anthropic" in usage.provider.lower() or "claude" in usage.model.lower()
+        beside = read + written if is_anthropic or read + written > usage.tokens_in else 0
         counts |= {"input_tokens": usage.tokens_in + beside, "cache_read_tokens": read, "cache_write_tokens": written}
     return counts
 
@@ -272,10 +272,9 @@ class UsageContext:
 
     def set_usage(
         self,
-        tokens_in: int | None = None,
-        tokens_out: int | None = None,
+        tokens_in: int = 0,
+        tokens_out: int = 0,
         stop_reason: str | None = None,
-        *,
         cost_usd: float | None = None,
         cache_read_input_tokens: int = 0,
         cache_creation_input_tokens: int = 0,

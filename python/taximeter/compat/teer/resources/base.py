@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ... import _requests
 from ..._vendor import Timeout
+from ..http import HttpClient
 
 if TYPE_CHECKING:
     from ...._core import Receipt
@@ -16,25 +17,43 @@ __all__ = ["BaseResource"]
 
 
 class BaseResource:
-    """A part of a client."""
+    """A part of a client.
 
-    def __init__(self, client: TeerClient) -> None:
-        self._client = client
+    Args:
+        client: Whose key it uses.
+        resource_path: What its requests put after the base URL.
+        resource_base_url: The base URL; the client's `api_base` by default.
+    """
 
-    def _post_later(self, path: str, data: Any, headers: Mapping[str, str] | None) -> Receipt:
+    def __init__(self, client: TeerClient, resource_path: str, resource_base_url: str | None = None) -> None:
+        self.client = client
+        self.base_url = f"{resource_base_url or client.api_base}/{resource_path}"
+
+    def _post_later(self, data: Any, headers: Mapping[str, str] | None) -> Receipt:
         """Records a request, for a client that works in the background.
 
         Raises:
             ValueError: It has headers of its own, which are kept nowhere on disk; or a number that JSON does not have.
             TypeError: Something in `data` is not JSON.
+            ConfigError: The client's address is none.
             requests.ConnectionError: The request cannot be recorded.
         """
         if headers:
             raise ValueError("headers: a request in the background has those of its client")
-        receipt = self._client._outbox.post(f"/{path}", data)  # noqa: SLF001 - of this package
+        receipt = self.client._outbox.post(self.base_url.removeprefix(self.client.track_base), data)  # noqa: SLF001 - of this package
         if not receipt and receipt.refused != "disabled":
             raise _requests.not_recorded(receipt.refused)
         return receipt
 
-    def _post(self, path: str, data: Any, headers: Mapping[str, str] | None, timeout: Timeout) -> Any:
-        return self._client._http.request("POST", path, data=data, headers=headers, timeout=timeout)  # noqa: SLF001
+    def _request(
+        self,
+        method: str,
+        path: str = "",
+        params: Mapping[str, Any] | None = None,
+        data: Any = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: Timeout = 10,
+    ) -> Any:
+        """Makes a request and waits for its answer; see `HttpClient.request`."""
+        http = HttpClient(self.client.api_key, self.base_url)
+        return http.request(method, path, params, data, headers, timeout)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from ..._vendor import Timeout
@@ -103,12 +103,16 @@ class MeterEvent(TypedDict):
 class MeterEventsResource(BaseResource):
     """Events of meters."""
 
+    def __init__(self, client: TeerClient) -> None:
+        super().__init__(client, "billing/meter-events", client.track_base)
+
     def create(
         self, params: MeterEventCreateParams | Mapping[str, Any], headers: Mapping[str, str] | None = None, timeout: Timeout = 10
     ) -> Any:
         """Report one event, and wait for the answer unless the client works in the background.
 
-        One that has no `identifier` is given one, so that a request that is made again, by whomever, bills once.
+        One that has no `identifier` is given one. If the call fails, it is left in the caller's own `fields`, so that who calls again
+        with them bills once.
 
         Args:
             params: The event, sent as it is but for that.
@@ -123,18 +127,30 @@ class MeterEventsResource(BaseResource):
             TypeError: Something in the event is not JSON.
         """
         fields = params.get("fields") if isinstance(params, Mapping) else None
-        if isinstance(fields, Mapping) and not fields.get("identifier"):
-            params = {**params, "fields": {**fields, "identifier": str(uuid.uuid4())}}
-        if not self._client.background:
-            return self._post("billing/meter-events", params, headers, timeout)
-        receipt = self._post_later("billing/meter-events", params, headers)
+        if not isinstance(fields, Mapping) or fields.get("identifier"):
+            return self._create(params, headers, timeout)
+        own = {"identifier": str(uuid.uuid4())}
+        try:
+            return self._create({**params, "fields": {**fields, **own}}, headers, timeout)
+        except Exception:
+            if isinstance(fields, MutableMapping):
+                fields.update(own)
+            raise
+
+    def _create(self, params: Mapping[str, Any], headers: Mapping[str, str] | None, timeout: Timeout) -> Any:
         known = params.get("fields") if isinstance(params, Mapping) else None
-        return {"id": receipt.id, **(known if isinstance(known, Mapping) else {})}
+        local = dict(known) if isinstance(known, Mapping) else {}
+        if not self.client.destinations.to_vendor:
+            # It is no usage, which is all that the ledger has.
+            return local
+        if not self.client.background:
+            return self._request("POST", data=params, headers=headers, timeout=timeout)
+        return {"id": self._post_later(params, headers).id, **local}
 
 
 class BillingResource(BaseResource):
     """Billing of customers."""
 
     def __init__(self, client: TeerClient) -> None:
-        super().__init__(client)
+        super().__init__(client, "billing", client.track_base)
         self.meter_events = MeterEventsResource(client)

@@ -11,6 +11,7 @@ from ..._vendor import Timeout
 from .base import BaseResource
 
 if TYPE_CHECKING:
+    from .. import TeerClient
     from ..types import IngestPayload
 
 __all__ = ["Ingest"]
@@ -21,6 +22,9 @@ _WHO: Final = {"user": "user_id", "customer": "organization_id", "team": "team_i
 
 class Ingest(BaseResource):
     """Usage of calls."""
+
+    def __init__(self, client: TeerClient) -> None:
+        super().__init__(client, "ingest", client.track_base)
 
     def send(
         self, payload: IngestPayload | Mapping[str, Any], headers: Mapping[str, str] | None = None, timeout: Timeout = 10
@@ -40,13 +44,13 @@ class Ingest(BaseResource):
             requests.RequestException: There is no answer, or it says no.
             TypeError: Something in the payload is not JSON.
         """
-        destinations = self._client.destinations
+        destinations = self.client.destinations
         receipt = _vendor.record(lambda: _event(payload)) if destinations.to_ledger else None
-        if destinations.to_vendor and self._client.background:
-            posted = self._post_later("ingest", payload, headers)
+        if destinations.to_vendor and self.client.background:
+            posted = self._post_later(payload, headers)
             return {"id": posted.id, "cost_usd": receipt.cost_usd if receipt else _cost(payload)}
         if destinations.to_vendor:
-            return self._post("ingest", payload, headers, timeout)
+            return self._request("POST", data=payload, headers=headers, timeout=timeout)
         return {"id": receipt.id, "cost_usd": receipt.cost_usd} if receipt else {"id": None, "cost_usd": None}
 
 
