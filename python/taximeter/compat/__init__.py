@@ -16,6 +16,8 @@ from ..meter import FlushReport
 
 __all__ = ["flush", "install", "retry_dead_letters", "stats", "take_over"]
 
+_END_SECONDS: Final = 5.0
+
 _MODULES: Final = {
     "teer": ("", ".__about__", ".http", ".types", ".resources", ".resources.base", ".resources.billing", ".resources.ingest"),
     "tokentally": ("", ".client", ".types"),
@@ -94,8 +96,8 @@ def take_over(service: str, key: str) -> int:
     others = []
     for outbox in outboxes:
         if outbox.service.account == account_of(outbox.service.place, key):
-            # What this process itself gave with that key is left from here on.
-            outbox.close(0)
+            # What this process itself gave with that key is left from here on, when its delivery has ended.
+            outbox.close(_END_SECONDS)
         else:
             others.append(outbox)
     return sum(outbox.take_over(account_of(outbox.service.place, key)) for outbox in others)
