@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from .destination import Destination
 
-__all__ = ["Prices", "Settings", "default_state_dir", "resolve"]
+__all__ = ["Prices", "Settings", "default_state_dir", "is_disabled", "resolve"]
 
 ATTRIBUTION: Final = ("agent", "feature", "team", "customer", "user", "session")
 BACKENDS: Final = ("mapped", "written", "memory")
@@ -131,6 +131,12 @@ def _absolute(path: str | os.PathLike[str]) -> str:
     return os.path.abspath(os.path.expanduser(path))
 
 
+def is_disabled(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether `TAXIMETER_DISABLED` turns everything off."""
+    environ = os.environ if environ is None else environ
+    return _flag("TAXIMETER_DISABLED", environ.get("TAXIMETER_DISABLED", ""))
+
+
 def resolve(
     arguments: Mapping[str, Any], environ: Mapping[str, str] | None = None, start: str | os.PathLike[str] | None = None
 ) -> Settings:
@@ -154,8 +160,6 @@ def resolve(
         if unknown := sorted(set(layer) - _KNOWN):
             raise ConfigError(f"{unknown[0]}: not a setting (from {source}); there are {', '.join(sorted(_KNOWN))}")
 
-    is_disabled = _flag("TAXIMETER_DISABLED", environ.get("TAXIMETER_DISABLED", ""))
-
     def pick(name: str, default: Any = None) -> Any:
         return next((layer[name] for _, layer in layers if name in layer), default)
 
@@ -171,7 +175,7 @@ def resolve(
         raise ConfigError(f"state_dir: {state_dir!r} is not a path")
     return Settings(
         root=default_state_dir(environ) if state_dir is None else _absolute(state_dir),
-        enabled=_flag("enabled", pick("enabled", True)) and not is_disabled,
+        enabled=_flag("enabled", pick("enabled", True)) and not is_disabled(environ),
         debug=_flag("debug", pick("debug", False)),
         keep_provider_usage=_flag("keep_provider_usage", pick("keep_provider_usage", False)),
         instrument=_instrument(pick("instrument", True)),

@@ -68,7 +68,7 @@ class Service(Destination):
         ConfigError: The URL is none.
     """
 
-    def __init__(  # its URL is plain: the wire is known
+    def __init__(
         self,
         name: str,
         url: str,

@@ -11,7 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-from .. import _api, _core
+from .. import _api, _core, config
 from ..errors import ConfigError
 from ..meter import Meter
 
@@ -20,7 +20,6 @@ __all__ = ["Destinations", "Timeout", "dumps", "flush_ledger", "ledger_meter", "
 log = logging.getLogger("taximeter")
 
 LEDGER: Final = "ledger"
-_TRUE: Final = frozenset({"1", "true", "yes", "on"})
 
 _own_ledger: Meter | None = None
 
@@ -42,9 +41,9 @@ class Destinations:
         names = (vendor,) if given is None else (given,) if isinstance(given, str) else tuple(given)
         if not names or not {*names} <= {vendor, LEDGER}:
             raise ConfigError(f"destination: {given!r} is neither {vendor!r} nor 'ledger', nor both")
-        is_disabled = os.environ.get("TAXIMETER_DISABLED", "").strip().lower() in _TRUE
-        self.to_vendor = vendor in names and not is_disabled
-        self.to_ledger = LEDGER in names and not is_disabled
+        is_enabled = not config.is_disabled()
+        self.to_vendor = vendor in names and is_enabled
+        self.to_ledger = LEDGER in names and is_enabled
 
 
 def dumps(data: Any) -> bytes:
@@ -61,8 +60,6 @@ Timeout = float | tuple[float | None, float | None] | None
 """As `requests` has it: seconds for a connection and for each wait for bytes, both in one or apart; `None` for ever."""
 # For ever, in seconds.
 _WEEK: Final = 7 * 86_400.0
-
-
 # What a request may take in the background, at most.
 _LONGEST: Final = 600.0
 

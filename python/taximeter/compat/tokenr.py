@@ -117,6 +117,7 @@ def _init(token: str | None, url: str | None, agent: str | None, tags: Any, enab
         _current_outbox()  # so that it can take over what was left
     if not debug:
         return
+    atexit.unregister(_last_lines)
     atexit.register(_last_lines)
     if _config["token"]:
         print("[Tokenr] Initialized with token: ***")
