@@ -3,10 +3,10 @@
 //! Anything may answer there, a proxy's error page too, so that an answer counts only if it has the form that the cloud gives it. All
 //! are asked at once, and what was found is kept for the process.
 
-use std::sync::LazyLock;
+use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use reqwest::{Client, RequestBuilder};
 
 use super::transport::use_ring;
@@ -17,17 +17,17 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes of an answer: none is longer than a session's token.
 const LARGEST_ANSWER: usize = 1024;
 
-/// What was found, without a lock that a thread could hold while the process is forked.
-static FOUND: LazyLock<ArcSwap<Vec<(CloudEndpoints, Cloud)>>> = LazyLock::new(ArcSwap::default);
+/// What was found last, without a lock that a thread could hold while the process is forked.
+static FOUND: ArcSwapOption<(CloudEndpoints, Cloud)> = ArcSwapOption::const_empty();
 
 /// Asks, and waits for the answers, a second at most.
 pub(super) async fn find(endpoints: &CloudEndpoints) -> Cloud {
-    if let Some((_, cloud)) = FOUND.load().iter().find(|(known, _)| known == endpoints) {
-        return cloud.clone();
+    if let Some(found) = FOUND.load().as_ref().filter(|found| found.0 == *endpoints) {
+        return found.1.clone();
     }
     use_ring();
     // Link-local addresses, which no proxy leads to; over plain HTTP, which needs no certificates.
-    let builder = Client::builder().no_proxy().tls_certs_only(Vec::new()).timeout(TIMEOUT);
+    let builder = Client::builder().no_proxy().tls_certs_only(Vec::new()).timeout(2 * TIMEOUT);
     let Ok(client) = builder.redirect(reqwest::redirect::Policy::none()).build() else { return Cloud::ON_PREMISES };
     let asked = [
         ("aws", tokio::spawn(aws(client.clone(), endpoints.aws.clone()))),
@@ -48,7 +48,7 @@ pub(super) async fn find(endpoints: &CloudEndpoints) -> Cloud {
         }
     }
     if is_known || cloud != Cloud::ON_PREMISES {
-        FOUND.rcu(|found| [&found[..], &[(endpoints.clone(), cloud.clone())]].concat());
+        FOUND.store(Some(Arc::new((endpoints.clone(), cloud.clone()))));
     }
     cloud
 }

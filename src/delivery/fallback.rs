@@ -25,6 +25,8 @@ use crate::protocol::TokenTrackr;
 const PREFIX: &str = "events_";
 /// Bytes of files that are put back together, into one journal; the others' turn is when these are delivered.
 const MOST_AT_ONCE: usize = 8 << 20;
+/// Likewise so many files, each of which is open meanwhile.
+const MOST_FILES: usize = 64;
 /// After this the files are looked at, though the service took nothing meanwhile: there may be nothing else to bring it.
 const FIRST_LOOK: Duration = Duration::from_mins(1);
 /// The pause doubles up to this with every time that events come back at once.
@@ -128,7 +130,7 @@ impl Fallback {
         let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(|path| self.is_own(path)).collect();
         paths.sort();
         let (mut files, mut bytes, mut failure) = (Vec::new(), 0, None);
-        for path in paths {
+        for path in paths.into_iter().take(MOST_FILES) {
             if bytes >= MOST_AT_ONCE {
                 break;
             }
@@ -151,8 +153,9 @@ impl Fallback {
                 encode(&UsageEvent { id: ids.next(unix_ns()), requests, ..UsageEvent::default() }, &[], out);
             })?;
         }
-        for (path, ..) in &files {
-            fs::remove_file(path)?;
+        for (path, file, _) in &files {
+            // One that cannot be deleted is emptied, so that nothing of it is put back again.
+            fs::remove_file(path).or_else(|_| file.set_len(0))?;
         }
         match failure {
             Some(error) if events.is_empty() => Err(error),

@@ -107,10 +107,10 @@ impl Lane {
         matches!(&self.outlet, Outlet::Remote(remote) if remote.is_paused())
     }
 
-    /// What of its batch is done so far.
-    pub(super) fn done_so_far(&self) -> Option<(Batch, Source)> {
+    /// What of its batch of such a journal is done so far.
+    pub(super) fn done_so_far(&self, source: Source) -> Option<Batch> {
         match &self.outlet {
-            Outlet::Remote(remote) => remote.done_so_far(),
+            Outlet::Remote(remote) => remote.done_so_far(source),
             Outlet::Local(_) => None,
         }
     }
@@ -195,8 +195,11 @@ impl Foreign {
         self.foreigners.tails(name, 0)
     }
 
-    /// Puts the journal that a lane reads behind the others.
-    fn rotate(&mut self, index: usize) {
+    /// Moves the journal that a lane reads past what is done of a batch that was given up, and puts it behind the others.
+    fn pass_on(&mut self, index: usize, progress: Option<&Batch>) {
+        if let Some(batch) = progress {
+            self.advance(index, batch);
+        }
         if let Some(tails) = self.tails.get_mut(index)
             && !tails.is_empty()
         {
@@ -263,12 +266,6 @@ impl Feed for LaneFeed<'_> {
     fn foreign(&mut self) -> Option<Batch> {
         self.foreign.as_mut()?.read(self.index, self.bytes)
     }
-
-    fn rotate(&mut self) {
-        if let Some(foreign) = &mut self.foreign {
-            foreign.rotate(self.index);
-        }
-    }
 }
 
 /// Goes on with a destination over HTTP, without waiting. Returns whether something was brought, and whether nothing is left.
@@ -310,6 +307,17 @@ pub(super) fn remote_pass(
                     foreign.advance(index, batch);
                 }
             }
+            Step::GivenUp(progress, Source::Own) => {
+                if let Some(batch) = progress {
+                    stats.note_passed(batch);
+                    lane.tail.advance(&shared.journal, batch);
+                }
+            }
+            Step::GivenUp(progress, Source::Foreign) => {
+                if let Some(foreign) = &mut foreign {
+                    foreign.pass_on(index, progress.as_ref());
+                }
+            }
             // Chunks that were sealed without a new record.
             Step::Idle(batch) => lane.tail.advance_in_memory(batch),
             Step::Busy => {}
@@ -317,6 +325,7 @@ pub(super) fn remote_pass(
         lock(&shared.stats)[index] = stats;
         match step {
             Step::Done(..) => moved = true,
+            Step::GivenUp(..) => {}
             // What others left is no reason to keep a flush waiting.
             Step::Busy => return (moved, remote.source() != Some(Source::Own) && is_read(shared, &mut lane.tail)),
             Step::Idle(_) => return (moved, true),
@@ -492,6 +501,7 @@ fn drain_remote(
                 foreign.advance(index, &batch);
                 deadline = Instant::now() + DRAIN_WAIT;
             }
+            Step::GivenUp(progress, _) => foreign.pass_on(index, progress.as_ref()),
             Step::Busy => {
                 network.wait(DRAIN_POLL);
                 if remote.has_progressed() {

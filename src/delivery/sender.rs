@@ -407,7 +407,7 @@ impl Work {
     /// Lets go of what dead processes left; what of it is done stays done.
     fn let_go(&mut self) {
         for (index, lane) in self.lanes.iter_mut().enumerate() {
-            if let (Some((batch, Source::Foreign)), Some(foreign)) = (lane.done_so_far(), &mut self.foreign) {
+            if let (Some(batch), Some(foreign)) = (lane.done_so_far(Source::Foreign), &mut self.foreign) {
                 foreign.advance(index, &batch);
             }
             lane.drop_foreign();
@@ -418,7 +418,7 @@ impl Work {
     /// Moves each cursor past what is done of a batch that is not: it is not to come twice from the next process.
     fn save_progress(&mut self) {
         for (index, lane) in self.lanes.iter_mut().enumerate() {
-            if let Some((batch, Source::Own)) = lane.done_so_far() {
+            if let Some(batch) = lane.done_so_far(Source::Own) {
                 lock(&self.shared.stats)[index].note_passed(&batch);
                 lane.tail.advance(&self.shared.journal, &batch);
             }
@@ -461,9 +461,9 @@ impl Work {
             control.done == control.asked
         };
         self.shared.journal.close();
+        // What others left is theirs again.
+        self.let_go();
         if was_answered {
-            // What others left is theirs again.
-            self.let_go();
             let deadline = Instant::now() + STOP_WAIT;
             let mut urgency = Urgency::New;
             while !self.pass(urgency).is_drained
@@ -474,7 +474,6 @@ impl Work {
                 urgency = Urgency::Known;
             }
         }
-        self.let_go();
         self.save_progress();
         self.lanes.iter_mut().for_each(|lane| lane.outlet.rest());
         let tails: Vec<_> = self.lanes.iter().map(|lane| &lane.tail).collect();

@@ -236,7 +236,6 @@ impl World {
             fn foreign(&mut self) -> Option<Batch> {
                 None
             }
-            fn rotate(&mut self) {}
         }
         let Process { shared, lane, network, .. } = self.process.as_mut().unwrap();
         let Outlet::Remote(remote) = &mut lane.outlet else { unreachable!() };

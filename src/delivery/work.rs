@@ -63,11 +63,11 @@ impl Work {
         if self.source == Source::Own { events } else { 0 }
     }
 
-    /// Its records that are done from the first one on, and whose they are; nothing where that is nothing.
-    pub(super) fn done_so_far(&self) -> Option<(Batch, Source)> {
+    /// Its records that are done from the first one on; nothing where that is nothing.
+    pub(super) fn done_so_far(&self) -> Option<Batch> {
         let left = self.todo.iter().chain(self.in_flight.iter().map(|(piece, _)| piece));
-        let first_left = left.map(|piece| piece.events.start).min()?;
-        (first_left > 0).then(|| (self.batch.prefix(first_left), self.source))
+        let first_left = left.map(|piece| piece.events.start).min().unwrap_or(self.batch.len());
+        (first_left > 0).then(|| self.batch.prefix(first_left))
     }
 
     /// Whether everything that is left of it has met server errors only, again and again.

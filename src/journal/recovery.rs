@@ -63,8 +63,8 @@ pub struct Batch {
     pub corrupt: u64,
     /// Whether something could not be read now, and has to be tried again.
     pub is_incomplete: bool,
-    /// The segments in which damage was found.
-    pub(super) damaged: Vec<u64>,
+    /// Where damage was found: after so many records, in this segment.
+    damage: Vec<(usize, u64)>,
     /// The position before them, and the chunks they were read from.
     from: Position,
     parts: Vec<Part>,
@@ -116,15 +116,17 @@ impl Batch {
                 break;
             }
         }
-        let end = self.payloads[..count].last().map_or(0, |payload| payload.end);
+        let end = self.payloads[count].start - HEADER;
+        let damage: Vec<_> = self.damage.iter().copied().filter(|(before, _)| *before <= count).collect();
         Self {
             bytes: self.bytes[..end].to_vec(),
             payloads: self.payloads[..count].to_vec(),
             position,
+            corrupt: damage.len() as u64,
+            damage,
             from: self.from.clone(),
             parts: self.parts.iter().take_while(|part| part.records.start < count).cloned().collect(),
-            // Damage is counted with the rest of it.
-            ..Self::default()
+            is_incomplete: false,
         }
     }
 
@@ -138,6 +140,16 @@ impl Batch {
     #[must_use]
     pub fn at_most(self, count: usize) -> Self {
         if count < self.len() { self.prefix(count) } else { self }
+    }
+
+    /// The segments in which damage was found.
+    pub(super) fn damaged(&self) -> impl Iterator<Item = u64> {
+        self.damage.iter().map(|(_, segment)| *segment)
+    }
+
+    fn note_damage(&mut self, segment: u64) {
+        self.corrupt += 1;
+        self.damage.push((self.payloads.len(), segment));
     }
 
     fn pass(&mut self, part: Part) {
@@ -210,8 +222,7 @@ fn read_live(segment: &Segment, batch: &mut Batch, limit: usize) {
                 take_records(batch, start, segment.seed, segment.index);
             } else {
                 batch.bytes.truncate(start);
-                batch.corrupt += 1;
-                batch.damaged.push(segment.index);
+                batch.note_damage(segment.index);
             }
         }
         let mark = if is_sealed { CHUNK_DONE } else { until as u32 };
@@ -221,18 +232,24 @@ fn read_live(segment: &Segment, batch: &mut Batch, limit: usize) {
 
 fn read_file(index: u64, path: &Path, batch: &mut Batch, limit: usize, owner: Owner) {
     let is_own = owner == Owner::Myself;
-    let finish = |batch: &mut Batch| (0..CHUNKS).for_each(|chunk| batch.position.set_mark(index, chunk, CHUNK_DONE));
+    let finish = |batch: &mut Batch| {
+        let (start, at) = (batch.bytes.len(), batch.len());
+        for chunk in 0..CHUNKS {
+            batch.pass(Part { segment: index, chunk, offset: 0, start, records: at..at, mark: CHUNK_DONE });
+        }
+    };
     let file = match SegmentFile::open(path) {
         Ok(Some(file)) => file,
         Ok(None) => {
-            batch.corrupt += 1;
-            batch.damaged.push(index);
+            batch.note_damage(index);
             return finish(batch);
         }
         // In another's journal, a missing file is one that was delivered and deleted. In one's own, nobody else deletes any: it is
         // lost, and counted as one damaged record, for how many there were cannot be known.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            batch.corrupt += u64::from(is_own);
+            if is_own {
+                batch.note_damage(index);
+            }
             return finish(batch);
         }
         // Out of descriptors, or written by a later version: for another time, or another process.
@@ -253,8 +270,7 @@ fn read_file(index: u64, path: &Path, batch: &mut Batch, limit: usize, owner: Ow
         let (start, first) = (batch.bytes.len(), batch.payloads.len());
         if file.read_chunk(chunk, from, &mut batch.bytes).is_err() {
             batch.bytes.truncate(start);
-            batch.corrupt += 1;
-            batch.damaged.push(index);
+            batch.note_damage(index);
         }
         let end = take_records(batch, start, file.seed, index);
         let mark = match owner {
@@ -279,8 +295,7 @@ fn take_records(batch: &mut Batch, start: usize, seed: u32, segment: u64) -> usi
             // A record that a dying process began was not acknowledged, and is the last of its chunk.
             Parsed::End | Parsed::Torn => break,
             Parsed::Corrupt { next } => {
-                batch.corrupt += 1;
-                batch.damaged.push(segment);
+                batch.note_damage(segment);
                 match next {
                     Some(next) if next + HEADER <= batch.bytes.len() => at = next,
                     _ => break,

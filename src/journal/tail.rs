@@ -103,7 +103,7 @@ impl Journal {
     fn note_damage(&self, batch: &Batch) {
         if batch.corrupt > 0 {
             self.count_corrupt(batch.corrupt);
-            lock(&self.damaged).extend(&batch.damaged);
+            lock(&self.damaged).extend(batch.damaged());
         }
     }
 
@@ -343,7 +343,7 @@ impl ForeignTail {
         };
         self.position.prune(first_left.or_else(|| Some(self.views.last()?.index() + 1)).unwrap_or(0));
         self.file.save(&self.position)?;
-        self.damaged.extend(&batch.damaged);
+        self.damaged.extend(batch.damaged());
         if self.owner == Owner::Gone {
             let position = &self.position;
             let passed =

@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import requests
@@ -311,3 +312,48 @@ def test_a_program_that_ends_in_the_middle_repeats_only_what_was_on_its_way(outb
     tokenr.track("p", "m", 999, 0)
     wait_for(lambda: {request.json["input_tokens"] for request in server.requests} == {*range(300), 999}, 60)
     assert len(server.requests) - 301 <= 32
+
+
+def test_leftovers_on_which_a_service_fails_cost_no_other_of_any_journal(outboxes, server, run):
+    leave = """
+        import os, sys
+        from taximeter.compat.teer import TeerClient
+        client = TeerClient("k", track_url=sys.argv[1], background=True)
+        for number in range(5):
+            client.ingest.send({"function_id": sys.argv[2] * (number + 1)})
+        client.ingest.send({"function_id": f"bad {sys.argv[2]}"})
+        os.kill(os.getpid(), 9)
+    """
+    server.answers = [(503, "")]
+    for name in "AB":
+        run(leave, server.url, name, check=False)
+    server.requests.clear()
+
+    class Failing(list):
+        def __len__(self) -> int:
+            return 1
+
+        def __getitem__(self, _index):
+            return (500, "") if b"bad" in server.requests[-1].body else (200, {})
+
+    server.answers = Failing()
+    teers = teer.TeerClient("k", track_url=server.url, background=True)
+    teers.ingest.send({"function_id": "new"})
+    wanted = {name * count for name in "AB" for count in range(1, 6)} | {"new"}
+    wait_for(lambda: wanted <= {request.json["function_id"] for request in server.requests}, 60)
+    taken = [request.json["function_id"] for request in server.requests if b"bad" not in request.body]
+    assert sorted(taken) == sorted(wanted)
+
+    def both_are_dead() -> bool:
+        # Others that are taken meanwhile show that the service is well.
+        teers.ingest.send({"function_id": "more"})
+        time.sleep(0.3)
+        return "bad A" in dead_letters(outboxes) and "bad B" in dead_letters(outboxes)
+
+    wait_for(both_are_dead, 120)
+    taken = [request.json["function_id"] for request in server.requests if b"bad" not in request.body]
+    assert sorted(one for one in taken if one != "more") == sorted(wanted)
+
+
+def dead_letters(state: Path) -> str:
+    return "".join(path.read_text() for path in (state / "dead").glob("*"))

@@ -31,7 +31,7 @@ impl Remote {
         self.suspects.drain(..surplus);
         self.policy.fail(Instant::now(), None, false);
         stats.failures += 1;
-        stats.last_error = Some(format!("{} answered 500", self.transport.host()));
+        stats.last_error = Some(format!("{} fails on what is left", self.transport.host()));
         work.is_given_up = true;
     }
 

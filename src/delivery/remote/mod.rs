@@ -114,14 +114,14 @@ pub(in crate::delivery) trait Feed {
     fn newest(&mut self) -> Option<Batch>;
     /// The next of a journal that was left behind.
     fn foreign(&mut self) -> Option<Batch>;
-    /// Another of those journals next time.
-    fn rotate(&mut self);
 }
 
 /// What a step came to.
 pub(in crate::delivery) enum Step {
     /// A batch is done; its cursor may move past it.
     Done(Batch, Source),
+    /// A batch was given up; its cursor may move past what is done of it, and then it is another journal's turn.
+    GivenUp(Option<Batch>, Source),
     /// Something is on its way, or waits.
     Busy,
     /// There is nothing to do: of its own journal this was read, without a record.
@@ -208,19 +208,21 @@ impl Remote {
         std::iter::once(&self.name).chain(&self.former).map(String::as_str)
     }
 
-    /// What of the batch that is being brought is done from its beginning on, and whose it is; nothing where that is nothing.
-    pub(in crate::delivery) fn done_so_far(&self) -> Option<(Batch, Source)> {
-        [&self.work, &self.parked].into_iter().flatten().find_map(Work::done_so_far)
+    /// What of its batch of such a journal is done from its beginning on; nothing where that is nothing.
+    pub(in crate::delivery) fn done_so_far(&self, source: Source) -> Option<Batch> {
+        let mut all = [&self.work, &self.parked].into_iter().flatten();
+        all.find(|work| work.source == source).and_then(Work::done_so_far)
     }
 
-    /// Whether somebody has to mend something before it takes anything.
+    /// Whether it takes nothing, and is asked for nothing, before somebody has mended something.
     pub(in crate::delivery) fn is_paused(&self) -> bool {
-        self.policy.state() == "paused"
+        self.policy.state() == "paused" && self.policy.is_waiting(Instant::now()) && !self.is_in_flight()
     }
 
-    /// Whether requests are on their way.
+    /// Whether requests are on their way, those of a batch that was laid aside among them.
     pub(in crate::delivery) fn is_in_flight(&self) -> bool {
-        self.search.is_some() || self.work.as_ref().is_some_and(|work| !work.in_flight.is_empty())
+        let mut all = [&self.work, &self.parked].into_iter().flatten();
+        self.search.is_some() || all.any(|work| !work.in_flight.is_empty())
     }
 
     /// How it wants to be asked.
@@ -275,12 +277,7 @@ impl Remote {
             self.policy.hurry();
         }
         if let Some(given_up) = self.collect(runtime, stats) {
-            if given_up.source == Source::Foreign {
-                feed.rotate();
-            }
-            if let Some((batch, source)) = given_up.done_so_far() {
-                return Step::Done(batch, source);
-            }
+            return Step::GivenUp(given_up.done_so_far(), given_up.source);
         }
         stats.state = Some(self.policy.state());
         if let Some(work) = self.work.take_if(|work| work.todo.is_empty() && work.in_flight.is_empty()) {
