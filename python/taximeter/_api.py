@@ -22,6 +22,7 @@ __all__ = [
     "drain",
     "flush",
     "init",
+    "ledger_meter",
     "measure",
     "price",
     "prometheus",
@@ -36,6 +37,7 @@ Client = TypeVar("Client")
 
 default_meter = Meter.unconfigured()
 """The meter behind the functions of this package."""
+_own_ledger: Meter | None = None
 
 track = default_meter.track
 measure = default_meter.measure
@@ -45,6 +47,16 @@ close = default_meter.close
 stats = default_meter.stats
 prometheus = default_meter.prometheus
 drain = default_meter.drain
+
+
+def ledger_meter() -> Meter:
+    """The meter that brings events to the ledger: the one that all share, or one of its own where that has other destinations."""
+    global _own_ledger  # noqa: PLW0603 - made once, when it is needed
+    if default_meter.settings is None or default_meter.settings.uses_ledger:
+        return default_meter
+    if _own_ledger is None or _own_ledger.settings is None or _own_ledger.settings.root != default_meter.settings.root:
+        _own_ledger = default_meter.beside()
+    return _own_ledger
 
 
 def init(

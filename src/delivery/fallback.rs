@@ -129,31 +129,32 @@ impl Fallback {
         };
         let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(|path| self.is_own(path)).collect();
         paths.sort();
-        let (mut files, mut bytes, mut failure) = (Vec::new(), 0, None);
-        for path in paths.into_iter().take(MOST_FILES) {
-            if bytes >= MOST_AT_ONCE {
+        let (mut files, mut events, mut bytes, mut failure) = (Vec::new(), Vec::new(), 0, None);
+        for path in paths {
+            if bytes >= MOST_AT_ONCE || files.len() >= MOST_FILES {
                 break;
             }
             match claimed(&path) {
                 Ok(Some((file, text))) => {
-                    bytes += text.len();
-                    files.push((path, file, text));
+                    let held: Vec<Box<RawValue>> = serde_json::from_str(&text).unwrap_or_default();
+                    if !held.is_empty() {
+                        bytes += text.len();
+                        files.push((path, file));
+                        events.extend(held);
+                    }
                 }
                 Ok(None) => {}
                 // Others are no worse for it.
                 Err(error) => failure = Some(error),
             }
         }
-        let read = |text: &str| serde_json::from_str::<Vec<Box<RawValue>>>(text).unwrap_or_default();
-        files.retain(|(.., text)| !read(text).is_empty());
-        let events: Vec<_> = files.iter().flat_map(|(.., text)| read(text)).collect();
         if !events.is_empty() {
             put_back(&self.state, &self.destination, &events, |body, out, ids| {
                 let requests = vec![Outgoing { path: TokenTrackr::COMPLETE, body: body.get() }];
                 encode(&UsageEvent { id: ids.next(unix_ns()), requests, ..UsageEvent::default() }, &[], out);
             })?;
         }
-        for (path, file, _) in &files {
+        for (path, file) in &files {
             // One that cannot be deleted is emptied, so that nothing of it is put back again.
             fs::remove_file(path).or_else(|_| file.set_len(0))?;
         }
@@ -243,5 +244,16 @@ mod tests {
         fs::write(&paths[2], "[{}]").unwrap();
         assert_eq!(fallback.put_back().unwrap(), 1);
         assert_eq!(paths.map(|path| path.exists()), [true, true, false]);
+    }
+
+    #[test]
+    fn files_that_hold_something_else_keep_none_from_its_turn() {
+        let dir = tempfile::tempdir().unwrap();
+        let fallback = Fallback::new(dir.path(), &dir.path().join("state"), "token_trackr-1", &["1".to_owned()]);
+        for index in 0..MOST_FILES {
+            fs::write(dir.path().join(format!("events_1{index}-1.json")), "[{}").unwrap();
+        }
+        fs::write(dir.path().join("events_2-1.json"), "[{}]").unwrap();
+        assert_eq!(fallback.put_back().unwrap(), 1);
     }
 }

@@ -9,8 +9,8 @@
 //!
 //! Its answer has an element for each event that was stored, which is how it tells that it did not store some.
 
+use std::cell::Cell;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -76,7 +76,7 @@ pub struct TokenTrackr {
     settings: TokenTrackrSettings,
     /// The cloud as a part of an object.
     cloud: Option<String>,
-    has_accepted: AtomicBool,
+    has_accepted: Cell<bool>,
 }
 
 impl TokenTrackr {
@@ -86,7 +86,7 @@ impl TokenTrackr {
     /// The format, with its user's settings.
     #[must_use]
     pub fn new(settings: TokenTrackrSettings) -> Self {
-        let mut this = Self { cloud: None, has_accepted: AtomicBool::new(false), settings };
+        let mut this = Self { cloud: None, has_accepted: Cell::new(false), settings };
         if this.settings.cloud.is_none() {
             this.set_cloud(Cloud::ON_PREMISES);
         }

@@ -3,7 +3,7 @@
 //! Each of these services takes one event a request and has no ids to tell events by, so an event may count twice there after a crash
 //! or a lost answer. Few records are read at once, to keep that small.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::cell::Cell;
 use std::time::Duration;
 
 use super::{Answer, Manner, Post, Protocol, Verdict, by_status};
@@ -20,7 +20,7 @@ const BATCH_BYTES: usize = 32 << 10;
 #[derive(Default)]
 pub struct Verbatim {
     /// Whether the service took anything: then its address is right, and what it does not find is in the event.
-    has_accepted: AtomicBool,
+    has_accepted: Cell<bool>,
 }
 
 impl Protocol for Verbatim {
@@ -58,13 +58,11 @@ impl Protocol for Verbatim {
 
 /// What a status means to a service of events without ids. What it does not find is the address's fault until it took something; from
 /// then on it is tried again, and is the event's if others are taken meanwhile.
-pub(super) fn by_status_of(has_accepted: &AtomicBool, answer: &Answer<'_>) -> Verdict {
+pub(super) fn by_status_of(has_accepted: &Cell<bool>, answer: &Answer<'_>) -> Verdict {
     match by_status(answer) {
-        Verdict::Pause if matches!(answer.status, 404 | 405) && has_accepted.load(Ordering::Relaxed) => {
-            Verdict::Retry(None)
-        }
+        Verdict::Pause if matches!(answer.status, 404 | 405) && has_accepted.get() => Verdict::Retry(None),
         accepted @ Verdict::Accepted { .. } => {
-            has_accepted.store(true, Ordering::Relaxed);
+            has_accepted.set(true);
             accepted
         }
         other => other,

@@ -79,6 +79,8 @@ def test_tokentally(block, server, instead, monkeypatch, provider, capsys):
     if "TokenTally(" not in block:
         names["tt"] = tokentally.TokenTally(api_key="tt_your_api_key")
     exec(compile(block, "README", "exec"), names)
+    if "client" in names:
+        names["client"].close()
     if "Request timeout" in block:
         assert names["tt"].base_url == "https://api.tokentally.io"
         return

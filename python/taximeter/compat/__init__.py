@@ -60,7 +60,7 @@ def flush(timeout: float = 5.0) -> FlushReport:
 
 
 def stats() -> list[dict[str, Any]]:
-    """What was counted of what these interfaces send in the background: by account: `service`, and what `taximeter.stats` has."""
+    """What was counted of what goes out in the background, for each account: its `service`, and what `taximeter.stats` has."""
     from ._outbox import all_outboxes  # noqa: PLC0415 - see flush
 
     return [{"service": name, **outbox.stats()} for name, outbox in all_outboxes()]

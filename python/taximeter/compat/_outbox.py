@@ -20,7 +20,7 @@ from ..errors import ConfigError
 from ..meter import FlushReport, Meter
 from . import _vendor
 
-__all__ = ["Account", "Batches", "Outbox", "Service", "all_outboxes", "outbox_for"]
+__all__ = ["Account", "Batches", "Outbox", "Service", "all_outboxes", "outbox_for", "refusal"]
 
 # As long as the original of Tokenr waited for an answer.
 _EXIT_SECONDS: Final = 2.0
@@ -200,6 +200,11 @@ def outbox_for(service: Service) -> Outbox:
     """The outbox of an account, which all who have that account share."""
     with _lock:
         return _outboxes.setdefault(service, Outbox(service))
+
+
+def refusal(receipt: _core.Receipt) -> str | None:
+    """Why what was given is never sent: nothing where it will be, nor where the user switched everything off."""
+    return None if receipt or receipt.refused == "disabled" else receipt.refused
 
 
 def all_outboxes() -> list[tuple[str, Outbox]]:

@@ -161,6 +161,6 @@ def invalid_json(error: ValueError) -> Exception:
     return _error("InvalidJSONError", str(error))
 
 
-def not_recorded(reason: str | None) -> Exception:
+def not_recorded(reason: str) -> Exception:
     """What is raised where not even the journal takes a request."""
     return _error("ConnectionError", f"the request cannot be recorded: {reason}")

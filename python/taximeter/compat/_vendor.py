@@ -13,15 +13,12 @@ from typing import Any, Final
 
 from .. import _api, _core, config
 from ..errors import ConfigError
-from ..meter import Meter
 
-__all__ = ["Destinations", "Timeout", "dumps", "flush_ledger", "ledger_meter", "post", "price_of", "record", "seconds_of", "trusted"]
+__all__ = ["Destinations", "Timeout", "dumps", "flush_ledger", "post", "price_of", "record", "seconds_of", "trusted"]
 
 log = logging.getLogger("taximeter")
 
 LEDGER: Final = "ledger"
-
-_own_ledger: Meter | None = None
 
 
 class Destinations:
@@ -98,26 +95,15 @@ def post(
     return _exchange(timeout, trusted()).request(method, url, list(sent.items()), body)
 
 
-def ledger_meter() -> Meter:
-    """The meter that brings events to the ledger: the one that all share, or one of its own where that has other destinations."""
-    global _own_ledger  # noqa: PLW0603 - made once, when it is needed
-    shared = _api.default_meter
-    if shared.settings is None or shared.settings.uses_ledger:
-        return shared
-    if _own_ledger is None or _own_ledger.settings is None or _own_ledger.settings.root != shared.settings.root:
-        _own_ledger = shared.beside()
-    return _own_ledger
-
-
 def flush_ledger(timeout: float) -> None:
     """Waits until the ledger has what it was given, at most so many seconds."""
-    ledger_meter().flush(timeout)
+    _api.ledger_meter().flush(timeout)
 
 
 def record(make: Callable[[], Mapping[str, Any]]) -> _core.Receipt | None:
     """Records an event in the ledger, never failing for it: what the SDK was given may be anything."""
     try:
-        return ledger_meter().track(**make())
+        return _api.ledger_meter().track(**make())
     except Exception:
         log.warning("taximeter cannot keep what it was given in the ledger", exc_info=log.isEnabledFor(logging.DEBUG))
         return None

@@ -112,7 +112,7 @@ class Fan:
         """Those that the event goes to: the call's own, and the ledger's where that does not reach it and a sink wants it there."""
         meters = [] if self._meter is None else [self._meter]
         if any(sink.wants_ledger(self._own) for sink in self._sinks):
-            from ..compat._vendor import ledger_meter  # noqa: PLC0415 - above this package, and needed by those who came from there
+            from .._api import ledger_meter  # noqa: PLC0415 - above this package, and needed by those who came from there
 
             settings = self._meter.settings if self._meter is not None else None
             if self._meter is None or (settings is not None and not settings.uses_ledger):

@@ -38,11 +38,12 @@ impl Remote {
     /// Keeps what became of a request, for whoever asks for it.
     pub(super) fn tell(&self, piece: &Piece, outcome: Result<&Reply, &str>) {
         if let (Some(answers), Some(post)) = (&self.answers, piece.body.as_ref().and_then(|body| body.posts.last())) {
-            // A service that says no may repeat the key.
-            let said = outcome.ok().filter(|reply| !(200..300).contains(&reply.status));
-            let redacted = said.map(|reply| self.transport.address().redact(&String::from_utf8_lossy(&reply.body)));
-            let body = |reply: &Reply| redacted.as_ref().map_or_else(|| reply.body.clone(), |text| text.clone().into());
-            answers.put(&post.body, outcome.map(|reply| (reply.status, body(reply))));
+            let told = outcome.map(|reply| match reply.status {
+                200..300 => (reply.status, reply.body.clone()),
+                // A service that says no may repeat the key.
+                status => (status, self.transport.address().redact(&String::from_utf8_lossy(&reply.body)).into()),
+            });
+            answers.put(&post.body, told);
         }
     }
 

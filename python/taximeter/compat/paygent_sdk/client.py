@@ -11,6 +11,7 @@ from ... import _api, tokens
 from ...destination import Secret
 from ...errors import TaximeterError, TransferError
 from .. import _requests, _vendor
+from .._outbox import refusal
 from .constants import MODEL_PRICING
 from .events import PROVIDERS, EventCalls
 from .models import ModelPricing, RawUsageData, UsageData, UsageDataWithStrings
@@ -181,9 +182,8 @@ class Client(EventCalls):
 
     def _send(self, body: dict[str, Any]) -> None:
         if self.background:
-            receipt = self._outbox.post(_USAGE, body)
-            if not receipt and receipt.refused != "disabled":
-                raise _requests.not_recorded(receipt.refused)
+            if reason := refusal(self._outbox.post(_USAGE, body)):
+                raise _requests.not_recorded(reason)
             return
         url = f"{self.base_url}{_USAGE}"
         headers = {"content-type": "application/json", "paygent-api-key": self.api_key}

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 import io
-import logging
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -17,8 +16,6 @@ from ...instrument._shims import Forwarding, attempt
 from .client import TokenTrackrClient, get_client
 
 __all__ = ["AzureOpenAIWrapper", "BedrockWrapper", "GeminiWrapper"]
-
-log = logging.getLogger("taximeter")
 
 Describe = Callable[[Any], "Mapping[str, Any] | None"]
 """Makes an event's metadata from what a call returned."""

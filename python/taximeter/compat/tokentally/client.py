@@ -14,7 +14,7 @@ from ..._core import Receipt
 from ...destination import Secret
 from ...errors import TransferError
 from .. import _vendor
-from .._outbox import Account, Outbox, Service
+from .._outbox import Account, Outbox, Service, refusal
 from .types import UsageData, UsageResponse
 
 __all__ = [
@@ -178,8 +178,8 @@ class TokenTally:
             posted = self._outbox.post(_PATH, usage.to_dict())
         except (TypeError, ValueError) as error:
             raise TokenTallyError(f"Request failed: the usage is not JSON: {error}") from error
-        if not posted and posted.refused != "disabled":
-            raise TokenTallyError(f"Request failed: it cannot be recorded: {posted.refused}")
+        if reason := refusal(posted):
+            raise TokenTallyError(f"Request failed: it cannot be recorded: {reason}")
         cost: Any = receipt.cost_usd if receipt else usage.cost_usd
         if cost is None:
             cost = _vendor.price_of(usage.provider, usage.model, _counts(usage))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ... import _requests
+from ..._outbox import refusal
 from ..._vendor import Timeout
 from ..http import HttpClient
 
@@ -41,8 +42,8 @@ class BaseResource:
         if headers:
             raise ValueError("headers: a request in the background has those of its client")
         receipt = self.client._outbox.post(self.base_url.removeprefix(self.client.track_base), data)  # noqa: SLF001 - of this package
-        if not receipt and receipt.refused != "disabled":
-            raise _requests.not_recorded(receipt.refused)
+        if reason := refusal(receipt):
+            raise _requests.not_recorded(reason)
         return receipt
 
     def _request(
