@@ -65,6 +65,21 @@ def test_no_provider_is_imported_by_the_package():
             assert not {name.partition(".")[0] for name in names} & {"openai", "anthropic", "httpx", "httpx2"}, path
 
 
+def test_only_compat_knows_compat():
+    package = ROOT / "python" / "taximeter"
+    for path in PYTHON:
+        if package / "compat" in path.parents:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                named = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                named = [node.module or "", *(alias.name for alias in node.names)]
+            else:
+                continue
+            assert not any("compat" in name.split(".") for name in named), path
+
+
 def test_every_rust_file_says_what_it_is_for():
     for path in RUST:
         assert path.read_text().startswith("//!") or path.name == "tests.rs", path
