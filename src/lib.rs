@@ -15,6 +15,7 @@ pub mod meter;
 pub mod money;
 pub mod pricing;
 pub mod protocol;
+pub mod sys;
 pub mod tokens;
 
 #[cfg(feature = "python")]

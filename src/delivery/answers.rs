@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 
-use crate::journal::fork_generation;
+use crate::sys::fork::fork_generation;
 
 /// Answers that are kept; then the oldest go.
 const MOST: usize = 1_000;

@@ -20,7 +20,8 @@ use crate::event::UsageEvent;
 use crate::event::binary::decode;
 use crate::event::json::time_text;
 use crate::event::limits::cut;
-use crate::journal::{append_private, check_private_dir, create_private_dir, is_linked, unix_ns};
+use crate::sys::clock::unix_ns;
+use crate::sys::fs::{append_private, check_private_dir, create_private_dir, is_linked};
 
 /// Bytes of dead letters of one destination; what comes after is dropped, and counted so.
 const LARGEST: u64 = 16 << 20;

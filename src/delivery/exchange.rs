@@ -14,7 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
 use super::transport::{is_local, reason, use_ring};
-use crate::journal::fork_generation;
+use crate::sys::fork::fork_generation;
 
 /// Clients that a thread keeps; who has more of them at once opens connections anew.
 const MOST_CLIENTS: usize = 8;

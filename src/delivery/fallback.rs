@@ -19,8 +19,9 @@ use super::dead_letter::locked;
 use super::put_back::put_back;
 use crate::event::binary::encode;
 use crate::event::{Outgoing, UsageEvent};
-use crate::journal::{append_private, create_private_dir, unix_ns};
 use crate::protocol::TokenTrackr;
+use crate::sys::clock::unix_ns;
+use crate::sys::fs::{append_private, create_private_dir};
 
 const PREFIX: &str = "events_";
 /// Bytes of files that are put back together, into one journal; the others' turn is when these are delivered.

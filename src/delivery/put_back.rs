@@ -4,7 +4,8 @@ use std::io;
 use std::path::Path;
 
 use crate::event::id::IdSource;
-use crate::journal::{self, Backend, Journal, unix_ns};
+use crate::journal::{self, Backend, Journal};
+use crate::sys::clock::unix_ns;
 
 /// Writes events into a journal under `state` that nobody holds, from which they are delivered like what a dead process left.
 ///

@@ -12,7 +12,8 @@ use super::remote::Urgency;
 use super::shared::{Control, Shared, lock};
 use super::stats::{DestinationStats, publish};
 use super::work::Source;
-use crate::journal::{Foreigners, Journal, Tier, fork_generation};
+use crate::journal::{Foreigners, Journal, Tier};
+use crate::sys::fork::fork_generation;
 
 /// How often the thread looks while events come: often enough that two spare segments outlast the pause at full rate.
 pub(super) const POLL: Duration = Duration::from_millis(20);

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::sender::{POLL, TICK};
 use super::stats::{DestinationStats, Outlook};
-use crate::journal::{Journal, unix_ns};
+use crate::journal::Journal;
+use crate::sys::clock::unix_ns;
 
 /// How often the keeper looks while chunks are used up: at a million events a second, 5 ms are 1.5 MB.
 const KEEP: Duration = Duration::from_millis(5);

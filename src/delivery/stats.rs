@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::event::json::time_text;
-use crate::journal::{Batch, Counts, append_private, unix_ns};
+use crate::journal::{Batch, Counts};
+use crate::sys::clock::unix_ns;
+use crate::sys::fs::append_private;
 
 const STATUS: &str = "status.json";
 /// Samples of the backlog, one a second.

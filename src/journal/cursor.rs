@@ -14,8 +14,8 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
 
-use super::platform::{create_private_file, read_at, write_at};
 use super::segment::CHUNKS;
+use crate::sys::fs::{create_private_file, read_at, write_at};
 
 const MAGIC: &[u8; 8] = b"TAXICURS";
 const SLOT: usize = 16 * 1024;

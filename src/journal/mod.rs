@@ -9,13 +9,12 @@
 //! - Appending makes no system call and waits for no disk, except when no prepared segment is left.
 //! - Segments get their index in the order in which they come into use, so a cursor's floor never passes one that will be used.
 //! - Locks are taken in the order shard, making, pool, views, and none is held while a segment is made but `making`. Nothing
-//!   made before a fork is used after it: the child leaves it all alone and makes its own (see [`fork_generation`]).
+//!   made before a fork is used after it: the child leaves it all alone and makes its own (see [`crate::sys::fork`]).
 //!
 //! The journal knows bytes: neither events nor destinations. [`record`], [`segment`], [`cursor`] and [`owner`] state the formats.
 
 mod cursor;
 mod owner;
-mod platform;
 mod record;
 mod recovery;
 mod room;
@@ -30,9 +29,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use cursor::Position;
-pub use platform::{
-    append_private, check_private_dir, create_private_dir, file_identity, fork_generation, is_linked, unix_ns,
-};
 pub use recovery::Batch;
 pub use segment::Backend;
 pub use tail::{ForeignTail, Foreigners, Tail};

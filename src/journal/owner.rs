@@ -23,9 +23,9 @@ use std::sync::{Arc, LazyLock};
 use arc_swap::ArcSwap;
 
 use super::cursor::CursorFile;
-use super::platform::{
-    check_private_dir, create_private_dir, create_private_file, fork_generation, is_linked, lock_for_process,
-};
+use crate::sys::fork::fork_generation;
+use crate::sys::fs::{check_private_dir, create_private_dir, create_private_file, is_linked};
+use crate::sys::lock::lock_for_process;
 
 const OWNER_LOCK: &str = "owner.lock";
 const READER_LOCK: &str = "reader.lock";

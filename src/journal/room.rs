@@ -3,7 +3,8 @@
 use std::sync::atomic::Ordering;
 
 use super::segment::{HEAP_SEGMENT, SEGMENT};
-use super::{Journal, MAX_DISK_BUDGET, MEMORY_BUDGET, lock, platform};
+use super::{Journal, MAX_DISK_BUDGET, MEMORY_BUDGET, lock};
+use crate::sys::fs::space;
 
 /// A journal on a small disk may still have this many segments.
 const MIN_SEGMENTS: u64 = 3;
@@ -34,7 +35,7 @@ impl Journal {
         const GIB: u64 = 1 << 30;
         let path = lock(&self.dir).as_ref()?.path().to_owned();
         let used = self.disk_segments.load(Ordering::Relaxed) * SEGMENT as u64;
-        let Some(space) = platform::space(&path) else {
+        let Some(space) = space(&path) else {
             return Some(Room { used, limit: self.settings.budget.unwrap_or(MAX_DISK_BUDGET), is_disk_short: false });
         };
         // A share of what is free, so that others keep the greater part of a small or a full disk.

@@ -17,9 +17,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::platform::{create_private_file, map, read_at, write_at};
 use super::record::framed_length;
 use super::store::Store;
+use crate::sys::fs::{create_private_file, read_at, write_at};
+use crate::sys::mmap::map;
 
 /// Bytes of a chunk: some 250 events, so that claiming one is rare.
 pub(super) const CHUNK: usize = 64 * 1024;

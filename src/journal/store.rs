@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::platform::{Mapping, read_at, write_at};
+use crate::sys::fs::{is_linked, read_at, write_at};
+use crate::sys::mmap::Mapping;
 
 /// The bytes of one segment.
 pub(super) enum Store {
@@ -68,7 +69,7 @@ impl Store {
 
     pub(super) fn is_linked(&self) -> bool {
         match self {
-            Self::Mapped { file, .. } | Self::Written(file) => super::platform::is_linked(file),
+            Self::Mapped { file, .. } | Self::Written(file) => is_linked(file),
             Self::Heap(_) => true,
         }
     }

@@ -233,7 +233,7 @@ fn delete(path: &Path, keep_beside: Option<&Path>) {
         };
         let dir = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
         let file = path.file_name().unwrap_or_default().to_string_lossy();
-        super::create_private_dir(&quarantine).is_ok()
+        crate::sys::fs::create_private_dir(&quarantine).is_ok()
             && bytes(&quarantine) + path.metadata().map_or(0, |data| data.len()) <= QUARANTINE_BUDGET
             && std::fs::rename(path, quarantine.join(format!("{dir}-{file}"))).is_ok()
     });

@@ -23,7 +23,7 @@ pub use report::{Dimension, ReportRow, Totals};
 pub use reprice::{NewPrice, Repriced, RepricedModel};
 pub use writer::Writer;
 
-use crate::journal::fork_generation;
+use crate::sys::fork::fork_generation;
 
 /// Why the ledger cannot be written or read.
 #[derive(thiserror::Error, Debug)]

@@ -12,8 +12,8 @@ use super::LedgerError;
 use super::read::Filter;
 use super::writer::{Hours, Writer, add_to_hours, merge_hours, notes_text};
 use crate::event::{Attribution, CostNotes, CostStatus, Status, Usage, UsageEvent};
-use crate::journal::unix_ns;
 use crate::money::Usd;
+use crate::sys::clock::unix_ns;
 
 /// Events read and written at a time: enough to be fast, few enough that other writers wait for milliseconds only.
 const PAGE: usize = 2_000;

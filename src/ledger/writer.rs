@@ -9,8 +9,8 @@ use super::{Leased, LedgerError, schema};
 use crate::event::id::id_text;
 use crate::event::json::TagMap;
 use crate::event::{CostNotes, Unit, UsageEvent};
-use crate::journal::{append_private, create_private_dir, file_identity};
 use crate::money::Usd;
+use crate::sys::fs::{append_private, create_private_dir, file_identity};
 
 const INSERT: &str = "INSERT OR IGNORE INTO events (id, started_at, provider, model, operation, status, error, finish_reason,
     input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, usage, usage_status,

@@ -19,10 +19,12 @@ use crate::delivery::{
 use crate::event::binary::encode;
 use crate::event::limits::MAX_REQUESTS;
 use crate::event::{CostStatus, Outgoing, UsageEvent};
-use crate::journal::{self, AppendError, Counts, Journal, Tier, fork_generation, unix_ns};
+use crate::journal::{self, AppendError, Counts, Journal, Tier};
 use crate::ledger::{Filter, LedgerError, NewPrice, Repriced, Writer};
 use crate::money::Usd;
 use crate::pricing::{Book, Conditions, OverrideError, Request};
+use crate::sys::clock::unix_ns;
+use crate::sys::fork::fork_generation;
 
 pub use prices::{PriceSettings, Prices};
 

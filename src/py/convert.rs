@@ -143,7 +143,7 @@ pub(super) fn unix_ns(value: &Bound<'_, PyAny>) -> Result<u64, &'static str> {
         }
         value.call_method0("timestamp").and_then(|seconds| seconds.extract::<f64>()).map_err(|_| RULE)?
     };
-    let now = crate::journal::unix_ns() as f64 / 1e9;
+    let now = crate::sys::clock::unix_ns() as f64 / 1e9;
     if !(YEAR_2015..=now + DAY).contains(&seconds) {
         return Err(RANGE_RULE);
     }

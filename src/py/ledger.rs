@@ -7,8 +7,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::convert::decimal;
-use crate::journal::{file_identity, fork_generation};
 use crate::ledger::{Dimension, Filter, LedgerError, Reader};
+use crate::sys::fork::fork_generation;
+use crate::sys::fs::file_identity;
 
 /// Reads one ledger file.
 #[pyclass(frozen, name = "LedgerReader", module = "taximeter._core")]

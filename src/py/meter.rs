@@ -15,9 +15,11 @@ use super::price::{Asked, PyCost};
 use super::scope::{EXISTS, PyScope, encode_fields};
 use super::track::{Arguments, PyReceipt, Rare, track};
 use crate::delivery::Flushed;
-use crate::journal::{Backend, check_private_dir, unix_ns};
+use crate::journal::Backend;
 use crate::meter::{Count, Meter, PriceSettings, Settings};
 use crate::pricing::Catalog;
+use crate::sys::clock::unix_ns;
+use crate::sys::fs::check_private_dir;
 
 /// A meter. `configure` is called without arguments before the first event of one that was not configured.
 #[pyclass(frozen, name = "Meter", module = "taximeter._core")]

@@ -81,7 +81,7 @@ impl PyCost {
         let Some(usage) = usage(asked.usage)? else { return Ok(None) };
         let started_at = match asked.at.filter(|at| !at.is_none()) {
             Some(at) => unix_ns(at).map_err(|rule| PyValueError::new_err(format!("at {rule}")))?,
-            None => crate::journal::unix_ns(),
+            None => crate::sys::clock::unix_ns(),
         };
         let mut further: Vec<(String, String)> = Vec::new();
         if let Some(context) = asked.context.filter(|context| !context.is_none()) {

@@ -26,8 +26,9 @@ use super::transport::{SendError, Transport};
 use super::work::{Source, Work};
 use super::{Address, DestinationStats};
 use crate::event::binary::is_known_version;
-use crate::journal::{Batch, Position, unix_ns};
+use crate::journal::{Batch, Position};
 use crate::protocol::{Cloud, Manner, Protocol, Wire};
+use crate::sys::clock::unix_ns;
 
 /// After a 415, this long without compression.
 const PLAIN_FOR: Duration = Duration::from_hours(1);
