@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::record::framed_length;
 use super::store::Store;
-use crate::sys::fs::{create_private_file, read_at, write_at};
+use crate::sys::fs::{create_private_file, open_private, read_at, write_at};
 use crate::sys::mmap::map;
 
 /// Bytes of a chunk: some 250 events, so that claiming one is rare.
@@ -260,7 +260,7 @@ pub(super) struct SegmentFile {
 impl SegmentFile {
     /// Opens a file and checks its header; `Ok(None)` when it has none, as after a crash of the system.
     pub(super) fn open(path: &Path) -> io::Result<Option<Self>> {
-        let file = File::open(path)?;
+        let file = open_private(path, false)?;
         let mut page = [0; HEADER];
         let read = read_at(&file, &mut page, 0)?;
         let index = u64::from_le_bytes(page[24..32].try_into().unwrap_or_default());

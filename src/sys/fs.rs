@@ -16,19 +16,73 @@ pub fn create_private_file(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// Opens a file that only its owner can read, to append to it; makes it where it is not there.
+/// Opens a file that only its owner can read, to append to it; makes it where it is not there. Refuses what [`open_private`] refuses.
 ///
 /// # Errors
-/// Those of the operating system.
+/// Those of the operating system, and those of [`open_private`].
 pub fn append_private(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).create(true).append(true);
     #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    open_regular(path, &mut options)
+}
+
+/// Opens a file that is there: for reading, or for reading and writing.
+///
+/// Opens regular files of this user only. A symbolic link in the last place of `path` is not followed, and the call never waits, as it
+/// would for the other end of a FIFO.
+///
+/// # Errors
+/// `InvalidData` with the path when it is a link, FIFO, socket, device or directory; `PermissionDenied` when it belongs to another
+/// user; those of the operating system.
+pub fn open_private(path: &Path, write: bool) -> io::Result<File> {
+    open_regular(path, OpenOptions::new().read(true).write(write))
+}
+
+fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    #[cfg(unix)]
     {
-        use std::os::unix::fs::OpenOptionsExt;
-        options.mode(0o600).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
+        use rustix::fs::OFlags;
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        std::os::unix::fs::OpenOptionsExt::custom_flags(options, flags.bits().cast_signed());
     }
-    options.open(path)
+    #[cfg(windows)]
+    {
+        // FILE_FLAG_OPEN_REPARSE_POINT: opens a link itself, which is no regular file then.
+        std::os::windows::fs::OpenOptionsExt::custom_flags(options, 0x0020_0000);
+    }
+    let irregular = || {
+        let what =
+            format!("{} is not a regular file (a link, FIFO, socket, device or directory); remove it", path.display());
+        io::Error::new(io::ErrorKind::InvalidData, what)
+    };
+    let file = options.open(path).map_err(|error| if is_of_irregular(&error) { irregular() } else { error })?;
+    let data = file.metadata()?;
+    if !data.is_file() {
+        return Err(irregular());
+    }
+    #[cfg(unix)]
+    if std::os::unix::fs::MetadataExt::uid(&data) != rustix::process::geteuid().as_raw() {
+        let why = format!("{} belongs to another user; change its owner or remove it", path.display());
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    }
+    Ok(file)
+}
+
+/// Whether a file could not be opened for being a link (`ELOOP`), a socket or a FIFO without a reader (`ENXIO`), a device without a
+/// driver (`ENODEV`), or a directory.
+fn is_of_irregular(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    {
+        use rustix::io::Errno;
+        let code = error.raw_os_error();
+        [Errno::LOOP, Errno::NXIO, Errno::NODEV, Errno::ISDIR].iter().any(|errno| code == Some(errno.raw_os_error()))
+    }
+    #[cfg(not(unix))]
+    {
+        error.kind() == io::ErrorKind::IsADirectory
+    }
 }
 
 /// Makes a directory, and those above it, that only its owner can enter. One that is there already has to pass
@@ -48,8 +102,9 @@ pub fn create_private_dir(path: &Path) -> io::Result<()> {
     check_private_dir(path)
 }
 
-/// Whether a directory is this user's own: no symbolic link, nobody else's, not writable by everybody. In any other, somebody could
-/// put files in the place of those that are written and read here. One that does not exist passes.
+/// Checks that only this user can write to a directory: it is no symbolic link, it belongs to this user, and neither its group nor
+/// everybody may write to it. In any other directory, another user could put files in the place of those that are written and read
+/// here. One that does not exist passes.
 ///
 /// # Errors
 /// `PermissionDenied` with the path and the rule it breaks; those of the operating system.
@@ -73,7 +128,10 @@ pub fn check_private_dir(path: &Path) -> io::Result<()> {
             return refused("belongs to another user; name a directory of your own, or one to be made in it");
         }
         if data.mode() & 0o002 != 0 {
-            return refused("can be written by everybody; take that right away, or name another");
+            return refused("can be written by everybody; run `chmod o-w` on it, or name another directory");
+        }
+        if data.mode() & 0o020 != 0 {
+            return refused("can be written by its group; run `chmod g-w` on it, or name another directory");
         }
     }
     Ok(())
@@ -195,11 +253,40 @@ mod tests {
         assert!(append_private(&link).is_err());
         std::fs::set_permissions(&own, PermissionsExt::from_mode(0o777)).unwrap();
         assert!(refused(&own).contains("written by everybody"));
+        std::fs::set_permissions(&own, PermissionsExt::from_mode(0o770)).unwrap();
+        assert!(refused(&own).contains("chmod g-w"), "{}", refused(&own));
+        std::fs::set_permissions(&own, PermissionsExt::from_mode(0o750)).unwrap();
+        create_private_dir(&own).unwrap();
         std::fs::write(dir.path().join("file"), b"").unwrap();
         assert!(refused(&dir.path().join("file")).contains("not a directory"));
         // Whoever runs this does not own the root of the file system, unless as root.
         if !rustix::process::geteuid().is_root() {
             assert!(refused(Path::new("/")).contains("another user"));
         }
+    }
+
+    /// Without the flags, opening the FIFO would wait for ever.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn only_regular_files_are_opened() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        std::fs::write(path("file"), b"text").unwrap();
+        std::os::unix::fs::symlink(path("file"), path("link")).unwrap();
+        std::fs::create_dir(path("directory")).unwrap();
+        mknodat(CWD, path("fifo"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(path("socket")).unwrap();
+        assert_eq!(open_private(&path("file"), true).unwrap().metadata().unwrap().len(), 4);
+        for write in [false, true] {
+            for name in ["link", "directory", "socket", "fifo"] {
+                let error = open_private(&path(name), write).unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{name}: {error}");
+                assert!(error.to_string().contains(name) && error.to_string().contains("remove it"), "{error}");
+                assert!(append_private(&path(name)).is_err(), "{name}");
+            }
+            assert_eq!(open_private(&path("missing"), write).unwrap_err().kind(), io::ErrorKind::NotFound);
+        }
+        assert_eq!(open_private(Path::new("/dev/null"), true).unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 }
