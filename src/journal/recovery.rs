@@ -308,16 +308,17 @@ fn take_records(batch: &mut Batch, start: usize, seed: u32, segment: u64) -> usi
 }
 
 /// The segment files of a directory, in order.
-pub(super) fn segment_files(dir: &Path) -> Vec<View> {
-    let mut views: Vec<_> = std::fs::read_dir(dir)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| {
-            let index = index_of(entry.file_name().to_str()?)?;
-            Some(View::File { index, path: entry.path() })
-        })
-        .collect();
+///
+/// # Errors
+/// Those of the operating system: a directory that cannot be read now (out of descriptors or memory) is not one without segments.
+pub(super) fn segment_files(dir: &Path) -> std::io::Result<Vec<View>> {
+    let mut views = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if let Some(index) = entry.file_name().to_str().and_then(index_of) {
+            views.push(View::File { index, path: entry.path() });
+        }
+    }
     views.sort_by_key(View::index);
-    views
+    Ok(views)
 }

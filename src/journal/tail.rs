@@ -268,7 +268,7 @@ impl Foreigners {
     pub fn tails(&self, destination: &str, known: usize) -> Vec<ForeignTail> {
         let tail = |foreign: &Foreign| {
             let path = foreign.path.join(CursorFile::name(destination));
-            let views = segment_files(&foreign.path);
+            let views = segment_files(&foreign.path).ok()?;
             if foreign.destinations().is_empty() && !views.is_empty() {
                 // All cursors are lost: then everything is for everybody, from the beginning.
                 CursorFile::create(&path).ok()?;
@@ -289,14 +289,14 @@ impl Foreigners {
     /// Deletes the journals of the dead that all their destinations have passed.
     pub fn remove_finished(self) {
         for foreign in self.found {
+            // What cannot be listed now is not deleted: it comes again.
+            let Ok(views) = segment_files(&foreign.path) else { continue };
             let has_passed = |destination: &String| {
                 let cursor = CursorFile::open(&foreign.path.join(CursorFile::name(destination)));
-                cursor.is_ok_and(|(_, position)| {
-                    segment_files(&foreign.path).iter().all(|view| view.is_passed_by(&position))
-                })
+                cursor.is_ok_and(|(_, position)| views.iter().all(|view| view.is_passed_by(&position)))
             };
             let destinations = foreign.destinations();
-            let is_known = !destinations.is_empty() || segment_files(&foreign.path).is_empty();
+            let is_known = !destinations.is_empty() || views.is_empty();
             if !foreign.is_owner_alive && is_known && destinations.iter().all(has_passed) {
                 foreign.remove();
             }

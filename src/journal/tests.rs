@@ -510,7 +510,7 @@ proptest! {
         found.extend(read_all(&journal, &mut tail));
         found.sort_unstable();
         prop_assert_eq!(&found, &(0..count).collect::<Vec<_>>());
-        let rest = read_batch(&recovery::segment_files(&copy_as_dead(&journal)), &position, usize::MAX, Owner::Gone);
+        let rest = read_batch(&recovery::segment_files(&copy_as_dead(&journal)).unwrap(), &position, usize::MAX, Owner::Gone);
         prop_assert_eq!(rest.len(), found.len() - confirmed);
     }
 }

@@ -16,6 +16,15 @@ fn a_file_that_is_empty_or_not_a_segment_hides_no_other() {
     assert_eq!(std::fs::read_dir(dir.path().join("quarantine")).unwrap().count(), 2);
 }
 
+/// Cannot be read (here: is gone) is not the same as empty, or a journal would be deleted that was not read.
+#[test]
+fn a_directory_that_cannot_be_read_is_not_one_without_segments() {
+    let dir = TempDir::new().unwrap();
+    assert!(recovery::segment_files(dir.path()).unwrap().is_empty());
+    assert!(recovery::segment_files(&dir.path().join("missing")).is_err());
+    assert!(recovery::segment_files(Path::new("/dev/null")).is_err());
+}
+
 proptest! {
     #![proptest_config(cases(64))]
 
