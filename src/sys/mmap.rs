@@ -24,6 +24,9 @@ mod mapping {
     ///
     /// Raw `fallocate(2)`: reserved blocks cannot run out under a store, which a sparse file would answer with SIGBUS. File
     /// systems that do not have it (some network and FUSE ones) answer an error, and the caller writes through the file.
+    ///
+    /// # Errors
+    /// Those of the operating system, among them a full file system.
     pub fn map(file: &File, length: u64) -> io::Result<Mapping> {
         rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, length)?;
         Ok(Mapping(MmapOptions::new().len(length as usize).map_raw(file)?))
@@ -34,6 +37,9 @@ mod mapping {
         /// tens of milliseconds). A page that cannot be had is an error here instead of a signal there.
         ///
         /// Kernels before 5.14 have no such call; their pages stay untouched and fault when written.
+        ///
+        /// # Errors
+        /// Those of the operating system, among them a full file system.
         pub fn populate(&self, offset: usize, length: usize) -> io::Result<()> {
             match self.0.advise_range(Advice::PopulateWrite, offset, length) {
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
@@ -42,6 +48,7 @@ mod mapping {
         }
 
         /// The file as words.
+        #[must_use]
         #[expect(unsafe_code, reason = "a mapped file is reached through a raw pointer")]
         #[expect(clippy::cast_ptr_alignment, reason = "maps begin at a page")]
         pub fn words(&self) -> &[AtomicU64] {
