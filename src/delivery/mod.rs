@@ -5,9 +5,7 @@
 
 mod answers;
 mod backoff;
-mod cloud;
 mod dead_letter;
-mod exchange;
 mod fallback;
 mod lane;
 mod local;
@@ -18,21 +16,17 @@ mod remote;
 mod sender;
 mod shared;
 mod stats;
-mod transport;
 mod work;
 
 use std::time::Duration;
 
 pub use answers::{Answered, Answers};
-pub use cloud::find_now as find_cloud;
 pub use dead_letter::{drop_dead_letters, retry_dead_letters};
-pub use exchange::{Exchange, ExchangeError, Response};
 pub use lane::{Outlet, drain_foreign};
 pub use local::LedgerDestination;
 pub use remote::{Remote, RemoteSettings};
 pub use sender::{Flushed, Sender};
 pub use stats::DestinationStats;
-pub use transport::{Address, AddressError};
 
 use crate::event::UsageEvent;
 

@@ -13,10 +13,11 @@ use super::lane::{Foreign, Lane, Network, remote_pass};
 use super::remote::{Feed, Step, Urgency};
 use super::shared::{Shared, lock};
 use super::work::Source;
-use super::{Address, Outlet, Remote};
+use super::{Outlet, Remote};
 use crate::event::UsageEvent;
 use crate::event::binary::encode;
 use crate::event::id::id_text;
+use crate::http::Address;
 use crate::journal::{Backend, Batch, Foreigners, Journal, Settings};
 use crate::protocol::{Answer, CloudEvents, Post, Protocol, Verdict};
 

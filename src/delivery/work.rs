@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use tokio::task::JoinHandle;
 
 use super::piece::Piece;
-use super::transport::{Reply, SendError};
 use crate::event::binary::decode;
+use crate::http::{Reply, SendError};
 use crate::journal::Batch;
 
 /// A server error that meets one piece this often while others are accepted is that piece's own fault.

@@ -3,7 +3,7 @@
 use pyo3::exceptions::PyValueError;
 use pyo3::{PyErr, import_exception};
 
-use crate::delivery::AddressError;
+use crate::http::AddressError;
 use crate::ledger::LedgerError as CoreLedgerError;
 use crate::pricing::{CatalogError as CoreCatalogError, OverrideError, PriceError};
 use crate::tokens::UnknownName;

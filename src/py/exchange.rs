@@ -7,11 +7,11 @@ use pyo3::types::{PyBytes, PyTuple};
 
 use super::errors::TransferError;
 use super::meter::seconds;
-use crate::delivery::{Exchange, ExchangeError};
+use crate::http::{RequestError, SyncClient};
 
 /// How requests are made; shared by all threads.
 #[pyclass(frozen, name = "Exchange", module = "taximeter._core")]
-pub(super) struct PyExchange(Exchange);
+pub(super) struct PyExchange(SyncClient);
 
 #[pymethods]
 impl PyExchange {
@@ -20,7 +20,7 @@ impl PyExchange {
     fn new(timeout: f64, connect: Option<f64>, ca: Option<Vec<u8>>) -> PyResult<Self> {
         let wait = seconds("timeout", timeout)?;
         let connect = connect.map_or(Ok(wait), |connect| seconds("connect", connect))?;
-        Ok(Self(Exchange::new(connect, wait, ca)?))
+        Ok(Self(SyncClient::new(connect, wait, ca)?))
     }
 
     /// Makes a request; (status, URL, headers, body).
@@ -49,13 +49,13 @@ impl PyExchange {
         }
         let response = answer.map_err(|error| {
             let kind = match error {
-                ExchangeError::Url | ExchangeError::Method => "url",
-                ExchangeError::Header(_) => "header",
-                ExchangeError::ConnectTimeout => "connect_timeout",
-                ExchangeError::ReadTimeout => "read_timeout",
-                ExchangeError::Connect(_) => "connect",
-                ExchangeError::Interrupted | ExchangeError::Broken(_) => "broken",
-                ExchangeError::TooLarge => "too_large",
+                RequestError::Url | RequestError::Method => "url",
+                RequestError::Header(_) => "header",
+                RequestError::ConnectTimeout => "connect_timeout",
+                RequestError::ReadTimeout => "read_timeout",
+                RequestError::Connect(_) => "connect",
+                RequestError::Interrupted | RequestError::Broken(_) => "broken",
+                RequestError::TooLarge => "too_large",
             };
             TransferError::new_err((kind, error.to_string()))
         })?;

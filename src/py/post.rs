@@ -9,8 +9,9 @@ use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
 use super::meter::{PyMeter, seconds};
 use super::track::PyReceipt;
-use crate::delivery::{Address, Answers, RemoteSettings, find_cloud};
+use crate::delivery::{Answers, RemoteSettings};
 use crate::event::Outgoing;
+use crate::http::{Address, find_cloud_now};
 use crate::protocol::{CloudEndpoints, TokenTrackrSettings, Wire};
 
 /// How deep a body may be nested that is written here; a deeper one is Python's.
@@ -97,7 +98,7 @@ fn endpoints((aws, azure, gcp): (String, String, String)) -> CloudEndpoints {
 /// The cloud that this machine is in, asked of these base URLs: its name and that of the machine. Takes a second at most.
 #[pyfunction]
 pub(super) fn cloud(py: Python<'_>, aws: String, azure: String, gcp: String) -> (&'static str, Option<String>) {
-    let found = py.detach(|| find_cloud(&endpoints((aws, azure, gcp))));
+    let found = py.detach(|| find_cloud_now(&endpoints((aws, azure, gcp))));
     (found.cloud_provider, found.instance_id)
 }
 

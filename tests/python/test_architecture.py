@@ -22,7 +22,8 @@ LAYERS = {
     "tokens": set(),
     "ledger": {"event", "money", "sys"},
     "protocol": {"event"},
-    "delivery": {"event", "journal", "ledger", "protocol", "sys"},
+    "http": {"protocol", "event", "sys"},
+    "delivery": {"event", "http", "journal", "ledger", "protocol", "sys"},
     "meter": {"event", "money", "pricing", "protocol", "journal", "delivery", "ledger", "sys"},
 }
 

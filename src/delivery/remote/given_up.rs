@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use super::super::DestinationStats;
 use super::super::piece::Piece;
-use super::super::transport::Reply;
 use super::super::work::{Work, id_at};
 use super::{MOST_SUSPECTS, Remote};
 use crate::event::binary::decode;
+use crate::http::Reply;
 
 impl Remote {
     /// Whether an event fails now as it did in another batch, and others were accepted since.

@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use super::super::DestinationStats;
 use super::super::piece::Piece;
-use super::super::transport::{Reply, SendError};
 use super::super::work::{STUBBORN, Work};
 use super::{GROWS_AFTER, PLAIN_FOR, Remote, TOO_SLOW};
+use crate::http::{Reply, SendError};
 use crate::protocol::{Answer, Verdict};
 
 impl Remote {

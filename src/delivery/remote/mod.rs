@@ -16,16 +16,15 @@ use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
+use super::DestinationStats;
 use super::answers::Answers;
-use super::cloud;
 use super::dead_letter::DeadLetters;
 use super::fallback::Fallback;
 use super::piece::Written;
 use super::policy::Policy;
-use super::transport::{SendError, Transport};
 use super::work::{Source, Work};
-use super::{Address, DestinationStats};
 use crate::event::binary::is_known_version;
+use crate::http::{Address, HttpClient, SendError, find_cloud};
 use crate::journal::{Batch, Position};
 use crate::protocol::{Cloud, Manner, Protocol, Wire};
 use crate::sys::clock::unix_ns;
@@ -68,7 +67,7 @@ pub struct Remote {
     search: Option<JoinHandle<Cloud>>,
     answers: Option<Answers>,
     fallback: Option<Fallback>,
-    transport: Transport,
+    transport: HttpClient,
     policy: Policy,
     dead: DeadLetters,
     /// How long events may wait; for ever with `None`.
@@ -149,7 +148,7 @@ impl Remote {
             dead: DeadLetters::new(state, &name),
             name,
             former: Vec::new(),
-            transport: Transport::new(address, protocol.content_type(), manner.largest_answer, manner.stall),
+            transport: HttpClient::new(address, protocol.content_type(), manner.largest_answer, manner.stall),
             protocol,
             manner,
             search: None,
@@ -363,7 +362,7 @@ impl Remote {
             None => {
                 let (endpoints, done) = (endpoints.clone(), Arc::clone(done));
                 self.search = Some(runtime.spawn(async move {
-                    let found = cloud::find(&endpoints).await;
+                    let found = find_cloud(&endpoints).await;
                     done.notify_one();
                     found
                 }));

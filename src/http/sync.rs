@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::{Attempt, Policy};
-use reqwest::{Certificate, Client, Method, RequestBuilder, Url};
+use reqwest::{Client, Method, RequestBuilder, Url};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
-use super::transport::{is_local, reason, use_ring};
+use super::address::AddressError;
+use super::builder::{Peer, client_builder, has_certificates, is_local, reason};
 use crate::sys::fork::fork_generation;
 
 /// Clients that a thread keeps; who has more of them at once opens connections anew.
@@ -30,7 +31,7 @@ const TURNS: usize = 3;
 
 /// How requests are made.
 #[derive(Debug)]
-pub struct Exchange {
+pub struct SyncClient {
     number: u64,
     /// For a connection.
     connect: Duration,
@@ -55,15 +56,15 @@ pub struct Response {
 
 /// Why there is no answer.
 #[derive(thiserror::Error, Debug, Clone, PartialEq, Eq)]
-pub enum ExchangeError {
-    /// The URL is none.
-    #[error("the URL is none of the form https://host/path")]
+pub enum RequestError {
+    /// The URL is invalid.
+    #[error("invalid URL: it must have the form https://host/path")]
     Url,
-    /// The method is none.
-    #[error("the method is none")]
+    /// The method is invalid.
+    #[error("invalid HTTP method")]
     Method,
     /// A header cannot be sent.
-    #[error("the header {0:?} cannot be sent")]
+    #[error("invalid header {0:?}: it cannot be sent")]
     Header(String),
     /// No connection in time.
     #[error("timed out while connecting")]
@@ -97,7 +98,7 @@ struct Parts {
 }
 
 impl Own {
-    fn new() -> Result<Self, ExchangeError> {
+    fn new() -> Result<Self, RequestError> {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| broken(&error))?;
         Ok(Self { generation: fork_generation(), parts: Some(Parts { runtime, clients: Vec::new() }) })
     }
@@ -131,14 +132,14 @@ thread_local! {
 
 static NUMBERS: AtomicU64 = AtomicU64::new(0);
 
-impl Exchange {
+impl SyncClient {
     /// How to make requests.
     ///
     /// # Errors
     /// When there is no certificate in `ca`.
-    pub fn new(connect: Duration, timeout: Duration, ca: Option<Vec<u8>>) -> Result<Self, super::AddressError> {
-        if ca.as_deref().is_some_and(|pem| Certificate::from_pem_bundle(pem).map_or(true, |found| found.is_empty())) {
-            return Err(super::AddressError::Certificates);
+    pub fn new(connect: Duration, timeout: Duration, ca: Option<Vec<u8>>) -> Result<Self, AddressError> {
+        if ca.as_deref().is_some_and(|pem| !has_certificates(pem)) {
+            return Err(AddressError::Certificates);
         }
         Ok(Self { number: NUMBERS.fetch_add(1, Ordering::Relaxed), connect, timeout, ca })
     }
@@ -154,15 +155,15 @@ impl Exchange {
         headers: &[(String, String)],
         body: Vec<u8>,
         may_go_on: impl Fn() -> bool,
-    ) -> Result<Response, ExchangeError> {
-        let method = Method::from_bytes(method.as_bytes()).map_err(|_| ExchangeError::Method)?;
-        let url = Url::parse(url).map_err(|_| ExchangeError::Url)?;
+    ) -> Result<Response, RequestError> {
+        let method = Method::from_bytes(method.as_bytes()).map_err(|_| RequestError::Method)?;
+        let url = Url::parse(url).map_err(|_| RequestError::Url)?;
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-            return Err(ExchangeError::Url);
+            return Err(RequestError::Url);
         }
         let mut map = HeaderMap::new();
         for (name, value) in headers {
-            let refused = || ExchangeError::Header(name.clone());
+            let refused = || RequestError::Header(name.clone());
             let key: HeaderName = name.parse().map_err(|_| refused())?;
             let mut value = HeaderValue::from_str(value).map_err(|_| refused())?;
             value.set_sensitive(true);
@@ -176,45 +177,32 @@ impl Exchange {
                 Some(own) => own,
                 None => own.insert(Own::new()?),
             };
-            let Some(parts) = own.parts.as_mut() else { return Err(ExchangeError::Interrupted) };
+            let Some(parts) = own.parts.as_mut() else { return Err(RequestError::Interrupted) };
             let client = self.client(parts, &url)?;
             let mut answer = Box::pin(exchange(client.request(method, url).headers(map).body(body)));
             loop {
                 match parts.runtime.block_on(async { timeout(SLICE, &mut answer).await }) {
                     Ok(ended) => return ended,
                     Err(_) if may_go_on() => {}
-                    Err(_) => return Err(ExchangeError::Interrupted),
+                    Err(_) => return Err(RequestError::Interrupted),
                 }
             }
         })
     }
 
-    fn client(&self, own: &mut Parts, url: &Url) -> Result<Client, ExchangeError> {
+    fn client(&self, own: &mut Parts, url: &Url) -> Result<Client, RequestError> {
         let key = Key { number: self.number, is_local: is_local(url), is_plain: url.scheme() == "http" };
         if let Some((_, client)) = own.clients.iter().find(|(known, _)| *known == key) {
             return Ok(client.clone());
         }
-        use_ring();
-        let mut builder = Client::builder();
-        if key.is_local {
-            // A proxy would see in clear text what is meant for this machine.
-            builder = builder.no_proxy();
-        }
-        if key.is_plain {
-            // Nothing to verify, so nothing is missing where the system has no certificates.
-            builder = builder.tls_certs_only(Vec::new());
-        }
-        if let Some(pem) = &self.ca {
-            builder = builder.tls_certs_merge(Certificate::from_pem_bundle(pem).unwrap_or_default());
-        }
-        let client = builder
+        let client = client_builder(Peer::of(url, self.ca.as_deref()))
             .connect_timeout(self.connect)
             // Counted from the beginning, so that it would end at the same time as the wait for a connection.
             .read_timeout(self.timeout + SLICE)
             .pool_idle_timeout(IDLE)
             .redirect(Policy::custom(redirect))
             .build()
-            .map_err(|error| ExchangeError::Connect(reason(&error.without_url())))?;
+            .map_err(|error| RequestError::Connect(reason(&error.without_url())))?;
         if own.clients.len() == MOST_CLIENTS {
             own.clients.remove(0);
         }
@@ -233,20 +221,20 @@ fn redirect(attempt: Attempt<'_>) -> reqwest::redirect::Action {
     }
 }
 
-fn broken(error: &dyn std::error::Error) -> ExchangeError {
-    ExchangeError::Broken(error.to_string())
+fn broken(error: &dyn std::error::Error) -> RequestError {
+    RequestError::Broken(error.to_string())
 }
 
-fn failure(error: reqwest::Error) -> ExchangeError {
+fn failure(error: reqwest::Error) -> RequestError {
     match (error.is_connect(), error.is_timeout()) {
-        (true, true) => ExchangeError::ConnectTimeout,
-        (false, true) => ExchangeError::ReadTimeout,
-        (true, false) => ExchangeError::Connect(reason(&error.without_url())),
-        (false, false) => ExchangeError::Broken(reason(&error.without_url())),
+        (true, true) => RequestError::ConnectTimeout,
+        (false, true) => RequestError::ReadTimeout,
+        (true, false) => RequestError::Connect(reason(&error.without_url())),
+        (false, false) => RequestError::Broken(reason(&error.without_url())),
     }
 }
 
-async fn exchange(request: RequestBuilder) -> Result<Response, ExchangeError> {
+async fn exchange(request: RequestBuilder) -> Result<Response, RequestError> {
     for _ in 0..TURNS {
         tokio::task::yield_now().await;
     }
@@ -262,7 +250,7 @@ async fn exchange(request: RequestBuilder) -> Result<Response, ExchangeError> {
     };
     while let Some(piece) = answer.chunk().await.map_err(failure)? {
         if response.body.len() + piece.len() > LARGEST_ANSWER {
-            return Err(ExchangeError::TooLarge);
+            return Err(RequestError::TooLarge);
         }
         response.body.extend_from_slice(&piece);
     }
@@ -306,7 +294,7 @@ mod tests {
         (url, connections)
     }
 
-    fn post(exchange: &Exchange, url: &str) -> Result<Response, ExchangeError> {
+    fn post(exchange: &SyncClient, url: &str) -> Result<Response, RequestError> {
         exchange.request("POST", url, &[("X-Key".into(), "canary".into())], b"{}".to_vec(), || true)
     }
 
@@ -314,7 +302,7 @@ mod tests {
     fn a_connection_serves_many_requests_and_an_answer_is_read_whole() {
         let ok = "HTTP/1.1 201 Created\r\nContent-Length: 2\r\nX-A: b\r\n\r\nhi";
         let (url, connections) = server(vec![ok, ok, ok]);
-        let exchange = Exchange::new(TIMEOUT, TIMEOUT, None).unwrap();
+        let exchange = SyncClient::new(TIMEOUT, TIMEOUT, None).unwrap();
         for _ in 0..3 {
             let response = post(&exchange, &url).unwrap();
             assert_eq!((response.status, &response.body[..]), (201, &b"hi"[..]));
@@ -334,7 +322,7 @@ mod tests {
                 let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
             }
         });
-        let exchange = Exchange::new(TIMEOUT, TIMEOUT, None).unwrap();
+        let exchange = SyncClient::new(TIMEOUT, TIMEOUT, None).unwrap();
         for _ in 0..20 {
             assert_eq!(post(&exchange, &url).unwrap().status, 200);
             std::thread::sleep(Duration::from_millis(10));
@@ -345,26 +333,26 @@ mod tests {
     fn a_caller_may_stop_waiting() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
-        let exchange = Exchange::new(TIMEOUT, Duration::from_mins(1), None).unwrap();
+        let exchange = SyncClient::new(TIMEOUT, Duration::from_mins(1), None).unwrap();
         let begun = std::time::Instant::now();
         let stopped = exchange.request("POST", &url, &[], Vec::new(), || false);
-        assert_eq!(stopped, Err(ExchangeError::Interrupted));
+        assert_eq!(stopped, Err(RequestError::Interrupted));
         assert!(begun.elapsed() < Duration::from_secs(10));
     }
 
     #[test]
     fn what_goes_wrong_has_a_name() {
-        let exchange = Exchange::new(TIMEOUT, TIMEOUT, None).unwrap();
+        let exchange = SyncClient::new(TIMEOUT, TIMEOUT, None).unwrap();
         let (url, _) = server(vec![""]);
-        assert!(matches!(post(&exchange, &url), Err(ExchangeError::Broken(_))));
+        assert!(matches!(post(&exchange, &url), Err(RequestError::Broken(_))));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let silent = format!("http://{}/", listener.local_addr().unwrap());
-        assert_eq!(post(&exchange, &silent), Err(ExchangeError::ReadTimeout));
+        assert_eq!(post(&exchange, &silent), Err(RequestError::ReadTimeout));
         drop(listener);
-        assert!(matches!(post(&exchange, &silent), Err(ExchangeError::Connect(_))));
-        assert_eq!(post(&exchange, "ftp://127.0.0.1/"), Err(ExchangeError::Url));
+        assert!(matches!(post(&exchange, &silent), Err(RequestError::Connect(_))));
+        assert_eq!(post(&exchange, "ftp://127.0.0.1/"), Err(RequestError::Url));
         let bad = exchange.request("POST", &silent, &[("X-Key".into(), "can\nary".into())], Vec::new(), || true);
-        assert_eq!(bad, Err(ExchangeError::Header("X-Key".into())));
+        assert_eq!(bad, Err(RequestError::Header("X-Key".into())));
     }
 
     #[test]
@@ -372,7 +360,7 @@ mod tests {
         let ok = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
         let kept = "HTTP/1.1 307 Temporary Redirect\r\nLocation: /there\r\nContent-Length: 0\r\n\r\n";
         let (url, _) = server(vec![kept, ok]);
-        let exchange = Exchange::new(TIMEOUT, TIMEOUT, None).unwrap();
+        let exchange = SyncClient::new(TIMEOUT, TIMEOUT, None).unwrap();
         let response = post(&exchange, &url).unwrap();
         assert_eq!((response.status, response.url.ends_with("/there")), (200, true));
         for other in [

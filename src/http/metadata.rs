@@ -9,7 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use reqwest::{Client, RequestBuilder};
 
-use super::transport::use_ring;
+use super::builder::{Peer, client_builder};
 use crate::protocol::{Cloud, CloudEndpoints};
 
 /// A machine of theirs is answered within milliseconds.
@@ -21,13 +21,12 @@ const LARGEST_ANSWER: usize = 1024;
 static FOUND: ArcSwapOption<(CloudEndpoints, Cloud)> = ArcSwapOption::const_empty();
 
 /// Asks, and waits for the answers, a second at most.
-pub(super) async fn find(endpoints: &CloudEndpoints) -> Cloud {
+pub async fn find(endpoints: &CloudEndpoints) -> Cloud {
     if let Some(found) = FOUND.load().as_ref().filter(|found| found.0 == *endpoints) {
         return found.1.clone();
     }
-    use_ring();
     // Link-local addresses, which no proxy leads to; over plain HTTP, which needs no certificates.
-    let builder = Client::builder().no_proxy().tls_certs_only(Vec::new()).timeout(2 * TIMEOUT);
+    let builder = client_builder(Peer { has_proxy: false, is_encrypted: false, ca: None }).timeout(2 * TIMEOUT);
     let Ok(client) = builder.redirect(reqwest::redirect::Policy::none()).build() else { return Cloud::ON_PREMISES };
     let asked = [
         ("aws", tokio::spawn(aws(client.clone(), endpoints.aws.clone()))),

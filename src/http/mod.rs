@@ -1,0 +1,14 @@
+//! Requests over HTTP: one client for destinations, one for callers who wait, and the cloud's metadata. All are built in one place.
+//!
+//! Only a host is ever told: paths, queries and headers hold keys.
+
+mod address;
+mod builder;
+mod client;
+mod metadata;
+mod sync;
+
+pub use address::{Address, AddressError};
+pub use client::{HttpClient, Reply, SendError};
+pub use metadata::{find as find_cloud, find_now as find_cloud_now};
+pub use sync::{RequestError, Response, SyncClient};
