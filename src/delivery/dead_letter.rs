@@ -136,7 +136,7 @@ pub fn retry_dead_letters(state: &Path, destinations: &[String]) -> io::Result<u
     let mut count = 0;
     for (path, destination) in files(state)? {
         if destinations.contains(&destination) {
-            count += put_back(state, &path, &destination)?;
+            count += requeue(state, &path, &destination)?;
         }
     }
     Ok(count)
@@ -178,7 +178,7 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
 }
 
-fn put_back(state: &Path, path: &Path, destination: &str) -> io::Result<u64> {
+fn requeue(state: &Path, path: &Path, destination: &str) -> io::Result<u64> {
     let mut file = locked(path, LOCK_WAIT)?;
     let mut records = Vec::new();
     let mut rest = Vec::new();
@@ -192,7 +192,7 @@ fn put_back(state: &Path, path: &Path, destination: &str) -> io::Result<u64> {
     if records.is_empty() {
         return Ok(0);
     }
-    super::put_back::put_back(state, destination, &records, |record, out, _| out.extend_from_slice(record))?;
+    super::requeue::requeue(state, destination, &records, |record, out, _| out.extend_from_slice(record))?;
     // They are in the journal: from here on they come twice at worst, and a destination tells them by their id.
     if rest.is_empty() {
         std::fs::remove_file(path)?;

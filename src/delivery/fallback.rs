@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use serde_json::value::RawValue;
 
 use super::dead_letter::locked;
-use super::put_back::put_back;
+use super::requeue::requeue;
 use crate::event::binary::encode;
 use crate::event::{Outgoing, UsageEvent};
 use crate::protocol::TokenTrackr;
@@ -111,7 +111,7 @@ impl Fallback {
         if self.looks_at.take_if(|at| is_early || now >= *at).is_none() {
             return Ok(());
         }
-        let count = self.put_back().inspect_err(|_| self.looks_at = Some(now + FIRST_LOOK))?;
+        let count = self.requeue().inspect_err(|_| self.looks_at = Some(now + FIRST_LOOK))?;
         if count > 0 {
             self.has_recovered = true;
             self.recovered_at = Some(now);
@@ -122,7 +122,7 @@ impl Fallback {
     }
 
     /// Puts the events of all files back; how many there were. A file that holds something else stays.
-    fn put_back(&self) -> io::Result<u64> {
+    fn requeue(&self) -> io::Result<u64> {
         let entries = match fs::read_dir(&self.dir) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
@@ -150,7 +150,7 @@ impl Fallback {
             }
         }
         if !events.is_empty() {
-            put_back(&self.state, &self.destination, &events, |body, out, ids| {
+            requeue(&self.state, &self.destination, &events, |body, out, ids| {
                 let requests = vec![Outgoing { path: TokenTrackr::COMPLETE, body: body.get() }];
                 encode(&UsageEvent { id: ids.next(unix_ns()), requests, ..UsageEvent::default() }, &[], out);
             })?;
@@ -198,7 +198,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (files, state) = (dir.path().join("files"), dir.path().join("state"));
         let mut fallback = Fallback::new(&files, &state, "token_trackr-1", &["1".to_owned()]);
-        assert_eq!(fallback.put_back().unwrap(), 0);
+        assert_eq!(fallback.requeue().unwrap(), 0);
         let events = [br#"{"model": "a"}"#.to_vec(), br#"{"model": "b"}"#.to_vec()];
         fallback.save(&events).unwrap();
         fallback.save(&events[..1]).unwrap();
@@ -206,7 +206,7 @@ mod tests {
         let original = files.join("events_1764316536.json");
         fs::write(&original, "[{}]").unwrap();
         assert_eq!(fs::read_dir(&files).unwrap().count(), 3);
-        assert_eq!(Fallback::new(&files, &state, "token_trackr-2", &["2".to_owned()]).put_back().unwrap(), 0);
+        assert_eq!(Fallback::new(&files, &state, "token_trackr-2", &["2".to_owned()]).requeue().unwrap(), 0);
         // Not before the service takes something, or a minute is over; then once.
         let now = Instant::now();
         fallback.recover(now, false).unwrap();
@@ -243,7 +243,7 @@ mod tests {
         fs::write(&paths[0], "[{}").unwrap();
         fs::write(&paths[1], b"[\xff]").unwrap();
         fs::write(&paths[2], "[{}]").unwrap();
-        assert_eq!(fallback.put_back().unwrap(), 1);
+        assert_eq!(fallback.requeue().unwrap(), 1);
         assert_eq!(paths.map(|path| path.exists()), [true, true, false]);
     }
 
@@ -255,6 +255,6 @@ mod tests {
             fs::write(dir.path().join(format!("events_1{index}-1.json")), "[{}").unwrap();
         }
         fs::write(dir.path().join("events_2-1.json"), "[{}]").unwrap();
-        assert_eq!(fallback.put_back().unwrap(), 1);
+        assert_eq!(fallback.requeue().unwrap(), 1);
     }
 }

@@ -9,10 +9,10 @@ use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
 use super::backoff::Backoff;
+use super::in_flight::Source;
 use super::remote::{Feed, Remote, Step, Urgency};
 use super::sender::BATCH_BYTES;
 use super::shared::{Shared, lock};
-use super::work::Source;
 use super::{Delivered, Destination, DestinationStats, Failure};
 use crate::event::binary::{DecodeError, decode, is_known_version};
 use crate::journal::{Batch, ForeignTail, Foreigners, Journal, Position, Tail};
@@ -279,7 +279,7 @@ pub(super) fn remote_pass(
 ) -> (bool, bool) {
     let Outlet::Remote(remote) = &mut lane.outlet else { return (false, true) };
     let mut moved = false;
-    let bytes = remote.manner().batch_bytes;
+    let bytes = remote.limits().batch_bytes;
     if urgency != Urgency::None && remote.source() == Some(Source::Foreign) && !is_read(shared, &mut lane.tail) {
         // Somebody waits for this process's events: those that others left wait for them.
         remote.park_foreign();
@@ -492,7 +492,7 @@ fn drain_remote(
     stats: &mut DestinationStats,
 ) -> bool {
     let Outlet::Remote(remote) = &mut lane.outlet else { return true };
-    let bytes = remote.manner().batch_bytes;
+    let bytes = remote.limits().batch_bytes;
     let mut deadline = Instant::now() + DRAIN_WAIT;
     while Instant::now() < deadline {
         let mut feed = LaneFeed { journal: None, tail: &lane.tail, foreign: Some(foreign), index, bytes };

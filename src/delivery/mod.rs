@@ -3,28 +3,28 @@
 //! It is made by the first event and never touches Python. It reads with one cursor for each destination, so that one that is down
 //! delays no other, and adopts the journals of processes that died. A second thread keeps the journal's pages ready.
 
-mod answers;
 mod backoff;
 mod dead_letter;
 mod fallback;
+mod in_flight;
 mod lane;
 mod local;
-mod piece;
 mod policy;
-mod put_back;
 mod remote;
+mod requeue;
+mod response_log;
 mod sender;
 mod shared;
 mod stats;
-mod work;
+mod sub_batch;
 
 use std::time::Duration;
 
-pub use answers::{Answered, Answers};
 pub use dead_letter::{drop_dead_letters, retry_dead_letters};
 pub use lane::{Outlet, drain_foreign};
 pub use local::LedgerDestination;
 pub use remote::{Remote, RemoteSettings};
+pub use response_log::{Answered, ResponseLog};
 pub use sender::{Flushed, Sender};
 pub use stats::DestinationStats;
 

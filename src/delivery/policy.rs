@@ -60,7 +60,7 @@ impl Policy {
     }
 
     /// Tries at once, as a flush asks for; what the destination asked for stands.
-    pub(super) fn hurry(&mut self) {
+    pub(super) fn retry_now(&mut self) {
         self.backoff = None;
     }
 
@@ -128,7 +128,7 @@ mod tests {
             assert!(!policy.is_waiting(now + LONGEST));
         }
         assert_eq!((policy.state(), policy.at_once()), ("open", 1));
-        policy.hurry();
+        policy.retry_now();
         assert!(!policy.is_waiting(now));
         policy.succeed();
         assert_eq!(policy.state(), "closed");
@@ -173,14 +173,14 @@ mod tests {
         let now = Instant::now();
         let mut policy = Policy::new(MOST_AT_ONCE);
         policy.fail(now, Some(Duration::from_secs(9)), true);
-        policy.hurry();
+        policy.retry_now();
         policy.succeed();
         policy.fail(now, Some(Duration::ZERO), true);
-        policy.hurry();
+        policy.retry_now();
         assert!(policy.is_waiting(now + Duration::from_secs(9)) && !policy.is_waiting(now + Duration::from_secs(10)));
         let mut paused = Policy::new(MOST_AT_ONCE);
         paused.pause(now);
-        paused.hurry();
+        paused.retry_now();
         assert!(paused.is_waiting(now + PAUSE) && paused.state() == "paused");
     }
 

@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::in_flight::Source;
 use super::lane::{Foreign, Lane, Network, Outlet, deliver, follow, local_pass, remote_pass};
 use super::remote::Urgency;
 use super::shared::{Control, Shared, lock};
 use super::stats::{DestinationStats, publish};
-use super::work::Source;
 use crate::journal::{Foreigners, Journal, Tier};
 use crate::sys::fork::fork_generation;
 

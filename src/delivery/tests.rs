@@ -9,10 +9,10 @@ use flate2::read::GzDecoder;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use super::in_flight::Source;
 use super::lane::{Foreign, Lane, Network, remote_pass};
 use super::remote::{Feed, Step, Urgency};
 use super::shared::{Shared, lock};
-use super::work::Source;
 use super::{Outlet, Remote};
 use crate::event::UsageEvent;
 use crate::event::binary::encode;

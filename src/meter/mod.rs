@@ -13,7 +13,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 
 use crate::delivery::{
-    Answered, Answers, DestinationStats, Flushed, LedgerDestination, Outlet, Remote, RemoteSettings, Sender,
+    Answered, DestinationStats, Flushed, LedgerDestination, Outlet, Remote, RemoteSettings, ResponseLog, Sender,
     drain_foreign, drop_dead_letters, retry_dead_letters,
 };
 use crate::event::binary::encode;
@@ -326,7 +326,7 @@ impl Meter {
     #[must_use]
     pub fn take_answers(&self) -> Vec<Answered> {
         let settings = self.settings.load();
-        settings.remotes.iter().filter_map(|remote| remote.answers.as_ref()).flat_map(Answers::take).collect()
+        settings.remotes.iter().filter_map(|remote| remote.answers.as_ref()).flat_map(ResponseLog::drain).collect()
     }
 
     /// Delivers, here and now, what dead processes left; how many events were new.

@@ -59,7 +59,7 @@ pub struct Post {
 
 /// How a destination wants to be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Manner {
+pub struct BatchLimits {
     /// Events in one request.
     pub most_events: usize,
     /// Requests at once.
@@ -74,7 +74,7 @@ pub struct Manner {
     pub is_ordered: bool,
     /// The part of the time for a request after which a connection that moves nothing is given up. Where an event that comes again
     /// counts again, that is all of it.
-    pub stall: u32,
+    pub read_timeout_divisor: u32,
     /// Whether bodies may be compressed.
     pub compresses: bool,
     /// Bytes of an answer that are read.
@@ -83,7 +83,7 @@ pub struct Manner {
     pub attempts: Option<u32>,
 }
 
-impl Default for Manner {
+impl Default for BatchLimits {
     /// That of a collector which takes batches and tells events by their id.
     fn default() -> Self {
         Self {
@@ -92,7 +92,7 @@ impl Default for Manner {
             // With four requests at once, one is ready for each.
             batch_bytes: 512 << 10,
             batch_records: usize::MAX,
-            stall: 3,
+            read_timeout_divisor: 3,
             age: Duration::from_secs(1),
             is_ordered: false,
             compresses: true,
@@ -116,8 +116,8 @@ pub trait Protocol: Send {
     fn content_type(&self) -> &'static str;
 
     /// How the destination wants to be asked.
-    fn manner(&self) -> Manner {
-        Manner::default()
+    fn limits(&self) -> BatchLimits {
+        BatchLimits::default()
     }
 
     /// Where it is to be found out in which cloud this machine is, if the format says so and that is not known yet.

@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::verbatim::by_status_of;
-use super::{Answer, Manner, Post, Protocol, Verdict};
+use super::{Answer, BatchLimits, Post, Protocol, Verdict};
 use crate::event::UsageEvent;
 
 /// Events in one request: the service's own limit.
@@ -121,18 +121,18 @@ impl Protocol for TokenTrackr {
         "application/json"
     }
 
-    fn manner(&self) -> Manner {
-        Manner {
+    fn limits(&self) -> BatchLimits {
+        BatchLimits {
             most_events: self.settings.batch_size.clamp(1, MOST_EVENTS),
             batch_bytes: BATCH_BYTES,
             batch_records: self.settings.batch_size.clamp(1, MOST_EVENTS) * BATCHES,
-            stall: 1,
+            read_timeout_divisor: 1,
             age: self.settings.flush_interval,
             is_ordered: true,
             compresses: false,
             largest_answer: LARGEST_ANSWER,
             attempts: Some(self.settings.attempts.max(1)),
-            ..Manner::default()
+            ..BatchLimits::default()
         }
     }
 

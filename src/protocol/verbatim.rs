@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use super::{Answer, Manner, Post, Protocol, Verdict, by_status};
+use super::{Answer, BatchLimits, Post, Protocol, Verdict, by_status};
 use crate::event::UsageEvent;
 
 /// Requests that are on their way at once: at 50 ms each, 32 bring 640 events a second.
@@ -37,17 +37,17 @@ impl Protocol for Verbatim {
         "application/json"
     }
 
-    fn manner(&self) -> Manner {
-        Manner {
+    fn limits(&self) -> BatchLimits {
+        BatchLimits {
             most_events: 1,
             most_at_once: MOST_AT_ONCE,
             batch_bytes: BATCH_BYTES,
             batch_records: BATCH_RECORDS,
-            stall: 1,
+            read_timeout_divisor: 1,
             age: Duration::ZERO,
             is_ordered: true,
             compresses: false,
-            ..Manner::default()
+            ..BatchLimits::default()
         }
     }
 

@@ -9,7 +9,7 @@ use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
 use super::meter::{PyMeter, seconds};
 use super::track::PyReceipt;
-use crate::delivery::{Answers, RemoteSettings};
+use crate::delivery::{RemoteSettings, ResponseLog};
 use crate::event::Outgoing;
 use crate::http::{Address, find_cloud_now};
 use crate::protocol::{CloudEndpoints, TokenTrackrSettings, Wire};
@@ -70,7 +70,7 @@ impl TryFrom<RemoteArguments> for RemoteSettings {
             let wire = Wire::CloudEvents;
             return Ok(Self { address, wire, answers: None, account: String::new(), former: Vec::new() });
         };
-        let answers = given.keeps_answers.then(Answers::default);
+        let answers = given.keeps_answers.then(ResponseLog::default);
         let (account, former) = (given.account.clone(), given.former.clone());
         Ok(Self { address, wire: given.try_into()?, answers, account, former })
     }

@@ -1,34 +1,34 @@
-//! Events that a destination does not take: held as suspects, put into the dead letters or into the fallback, and taken out of it.
+//! Events that a destination does not take: held as candidates, put into the dead letters or into the fallback, and taken out of it.
 
 use std::time::Instant;
 
 use super::super::DestinationStats;
-use super::super::piece::Piece;
-use super::super::work::{Work, id_at};
-use super::{MOST_SUSPECTS, Remote};
+use super::super::in_flight::{InFlightBatch, id_at};
+use super::super::sub_batch::SubBatch;
+use super::{MOST_CANDIDATES, Remote};
 use crate::event::binary::decode;
 use crate::http::Reply;
 
 impl Remote {
     /// Whether an event fails now as it did in another batch, and others were accepted since.
-    pub(super) fn is_guilty(&self, work: &Work, piece: &Piece) -> bool {
+    pub(super) fn is_poison(&self, work: &InFlightBatch, piece: &SubBatch) -> bool {
         piece.events.len() == 1
             && id_at(&work.batch, piece.events.start).is_some_and(|id| {
-                self.suspects.iter().any(|(suspect, accepted)| *suspect == id && self.accepted_pieces > *accepted)
+                self.candidates.iter().any(|(candidate, accepted)| *candidate == id && self.accepted_pieces > *accepted)
             })
     }
 
     /// Lets a batch go whose cursor has not moved, and remembers the events that are left of it.
-    pub(super) fn give_up(&mut self, work: &mut Work, stats: &mut DestinationStats) {
+    pub(super) fn give_up(&mut self, work: &mut InFlightBatch, stats: &mut DestinationStats) {
         for piece in &work.todo {
             if let Some(id) = id_at(&work.batch, piece.events.start)
-                && self.suspects.iter().all(|(suspect, _)| *suspect != id)
+                && self.candidates.iter().all(|(candidate, _)| *candidate != id)
             {
-                self.suspects.push_back((id, self.accepted_pieces));
+                self.candidates.push_back((id, self.accepted_pieces));
             }
         }
-        let surplus = self.suspects.len().saturating_sub(MOST_SUSPECTS);
-        self.suspects.drain(..surplus);
+        let surplus = self.candidates.len().saturating_sub(MOST_CANDIDATES);
+        self.candidates.drain(..surplus);
         self.policy.fail(Instant::now(), None, false);
         stats.failures += 1;
         stats.last_error = Some(format!("{} fails on what is left", self.transport.host()));
@@ -36,24 +36,24 @@ impl Remote {
     }
 
     /// Keeps what became of a request, for whoever asks for it.
-    pub(super) fn tell(&self, piece: &Piece, outcome: Result<&Reply, &str>) {
+    pub(super) fn record(&self, piece: &SubBatch, outcome: Result<&Reply, &str>) {
         if let (Some(answers), Some(post)) = (&self.answers, piece.body.as_ref().and_then(|body| body.posts.last())) {
             let told = outcome.map(|reply| match reply.status {
                 200..300 => (reply.status, reply.body.clone()),
                 // A service that says no may repeat the key.
                 status => (status, self.transport.address().redact(&String::from_utf8_lossy(&reply.body)).into()),
             });
-            answers.put(&post.body, told);
+            answers.record(&post.body, told);
         }
     }
 
     /// Whether a piece was tried as often as it may be, and what is left of its batch is to go to the fallback.
-    pub(super) fn is_exhausted(&self, piece: &Piece) -> bool {
-        self.fallback.is_some() && self.manner.attempts.is_some_and(|most| piece.attempts >= most)
+    pub(super) fn is_exhausted(&self, piece: &SubBatch) -> bool {
+        self.fallback.is_some() && self.limits.attempts.is_some_and(|most| piece.attempts >= most)
     }
 
     /// Puts a piece, and what waits behind it, into one file of the fallback. Where it cannot be written they stay where they are.
-    pub(super) fn fall_back(&mut self, work: &mut Work, piece: Piece, stats: &mut DestinationStats) {
+    pub(super) fn fall_back(&mut self, work: &mut InFlightBatch, piece: SubBatch, stats: &mut DestinationStats) {
         let since = self.oldest_allowed(work.source);
         let Some(fallback) = &mut self.fallback else { return };
         let mut is_wanted = vec![false; work.batch.len()];
@@ -96,7 +96,13 @@ impl Remote {
     }
 
     /// Puts events into the dead letters; those that cannot be written there are tried again.
-    pub(super) fn bury(&mut self, work: &mut Work, mut piece: Piece, reply: &Reply, stats: &mut DestinationStats) {
+    pub(super) fn dead_letter(
+        &mut self,
+        work: &mut InFlightBatch,
+        mut piece: SubBatch,
+        reply: &Reply,
+        stats: &mut DestinationStats,
+    ) {
         let body = String::from_utf8_lossy(&reply.body);
         let reason = self.transport.address().redact(&body);
         self.has_progressed = true;

@@ -3,14 +3,20 @@
 use std::time::Instant;
 
 use super::super::DestinationStats;
-use super::super::piece::Piece;
-use super::super::work::{STUBBORN, Work};
+use super::super::in_flight::{InFlightBatch, RETRY_THRESHOLD};
+use super::super::sub_batch::SubBatch;
 use super::{GROWS_AFTER, PLAIN_FOR, Remote, TOO_SLOW};
 use crate::http::{Reply, SendError};
 use crate::protocol::{Answer, Verdict};
 
 impl Remote {
-    pub(super) fn fail(&mut self, work: &mut Work, mut piece: Piece, error: &SendError, stats: &mut DestinationStats) {
+    pub(super) fn fail(
+        &mut self,
+        work: &mut InFlightBatch,
+        mut piece: SubBatch,
+        error: &SendError,
+        stats: &mut DestinationStats,
+    ) {
         if error.is_broken && !std::mem::replace(&mut piece.was_retried_at_once, true) {
             // A connection that was closed while it was idle: the destination may never have seen the request.
             stats.retries += 1;
@@ -19,7 +25,7 @@ impl Remote {
         self.policy.fail(Instant::now(), None, true);
         stats.failures += 1;
         stats.last_error = Some(format!("{}: {}", self.transport.host(), error.reason));
-        self.tell(&piece, Err(&error.reason));
+        self.record(&piece, Err(&error.reason));
         piece.attempts += 1;
         if self.is_exhausted(&piece) {
             return self.fall_back(work, piece, stats);
@@ -37,7 +43,7 @@ impl Remote {
     }
 
     /// Puts the halves of a piece in its place.
-    fn cut(&mut self, work: &mut Work, piece: &Piece, is_too_large: bool) {
+    fn cut(&mut self, work: &mut InFlightBatch, piece: &SubBatch, is_too_large: bool) {
         if is_too_large {
             work.largest.get_or_insert(1);
         }
@@ -45,7 +51,13 @@ impl Remote {
         piece.halves().into_iter().for_each(|half| work.todo.push_front(half));
     }
 
-    pub(super) fn judge(&mut self, work: &mut Work, mut piece: Piece, reply: &Reply, stats: &mut DestinationStats) {
+    pub(super) fn judge(
+        &mut self,
+        work: &mut InFlightBatch,
+        mut piece: SubBatch,
+        reply: &Reply,
+        stats: &mut DestinationStats,
+    ) {
         let answer = Answer { status: reply.status, retry_after: reply.retry_after.as_deref(), body: &reply.body };
         let mut verdict = self.protocol.verdict(&answer, piece.sent);
         // A server that fails, or that does not find something, may do so for the event or for itself: others tell.
@@ -53,21 +65,21 @@ impl Remote {
         if is_ambiguous && self.fallback.is_none() {
             let accepted_before = *piece.accepted_before.get_or_insert(self.accepted_pieces);
             piece.server_errors += 1;
-            if self.is_guilty(work, &piece) {
+            if self.is_poison(work, &piece) {
                 verdict = Verdict::Bisect;
-            } else if piece.server_errors >= STUBBORN {
+            } else if piece.server_errors >= RETRY_THRESHOLD {
                 // With nothing else to try, it is cut as well: one half may be accepted, which shows where the fault is.
-                let is_hopeless = work.is_hopeless();
-                if self.accepted_pieces > accepted_before || (is_hopeless && piece.events.len() > 1) {
+                let has_only_server_errors = work.has_only_server_errors();
+                if self.accepted_pieces > accepted_before || (has_only_server_errors && piece.events.len() > 1) {
                     verdict = Verdict::Bisect;
-                } else if is_hopeless && work.todo.iter().all(|other| other.events.len() == 1) {
+                } else if has_only_server_errors && work.todo.iter().all(|other| other.events.len() == 1) {
                     // Single events tell nothing: they are read again, with what came after them.
                     work.todo.push_back(piece);
                     return self.give_up(work, stats);
                 }
             }
         }
-        self.tell(&piece, Ok(reply));
+        self.record(&piece, Ok(reply));
         let (now, count) = (Instant::now(), piece.events.len());
         if !matches!(verdict, Verdict::Accepted { .. }) {
             stats.failures += 1;
@@ -83,7 +95,7 @@ impl Remote {
                 } else if count >= self.ceiling {
                     self.full_pieces += 1;
                     if self.full_pieces.is_multiple_of(GROWS_AFTER) {
-                        self.ceiling = (self.ceiling * 2).min(self.manner.most_events);
+                        self.ceiling = (self.ceiling * 2).min(self.limits.most_events);
                     }
                 }
                 stats.rejected += rejected;
@@ -122,7 +134,7 @@ impl Remote {
                 }
             }
             Verdict::Split | Verdict::Bisect if count > 1 => self.cut(work, &piece, verdict == Verdict::Split),
-            Verdict::Split | Verdict::Bisect | Verdict::Dead => self.bury(work, piece, reply, stats),
+            Verdict::Split | Verdict::Bisect | Verdict::Dead => self.dead_letter(work, piece, reply, stats),
         }
     }
 }

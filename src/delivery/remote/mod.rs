@@ -17,16 +17,16 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::DestinationStats;
-use super::answers::Answers;
 use super::dead_letter::DeadLetters;
 use super::fallback::Fallback;
-use super::piece::Written;
+use super::in_flight::{InFlightBatch, Source};
 use super::policy::Policy;
-use super::work::{Source, Work};
+use super::response_log::ResponseLog;
+use super::sub_batch::Written;
 use crate::event::binary::is_known_version;
 use crate::http::{Address, HttpClient, SendError, find_cloud};
 use crate::journal::{Batch, Position};
-use crate::protocol::{Cloud, Manner, Protocol, Wire};
+use crate::protocol::{BatchLimits, Cloud, Protocol, Wire};
 use crate::sys::clock::unix_ns;
 
 /// After a 415, this long without compression.
@@ -35,8 +35,8 @@ const PLAIN_FOR: Duration = Duration::from_hours(1);
 const TOO_SLOW: u32 = 2;
 /// A server that hung says nothing of sizes: it does not make requests smaller than this.
 const LEAST_FOR_SLOW: usize = 50;
-/// Suspects that are remembered.
-const MOST_SUSPECTS: usize = 64;
+/// Poison candidates that are remembered.
+const MOST_CANDIDATES: usize = 64;
 /// Pieces of full size that are taken before a larger one is tried.
 const GROWS_AFTER: u32 = 10;
 
@@ -48,7 +48,7 @@ pub struct RemoteSettings {
     /// Its format.
     pub wire: Wire,
     /// Where its answers are kept, for whoever asks for them.
-    pub answers: Option<Answers>,
+    pub answers: Option<ResponseLog>,
     /// Of a service with accounts, which one it is, and those whose events it takes over. Events that were given for one account are
     /// not sent with the key of another.
     pub account: String,
@@ -62,10 +62,10 @@ pub struct Remote {
     /// Names of which it takes over what was left.
     former: Vec<String>,
     protocol: Box<dyn Protocol>,
-    manner: Manner,
+    limits: BatchLimits,
     /// What finds out in which cloud this machine is.
     search: Option<JoinHandle<Cloud>>,
-    answers: Option<Answers>,
+    answers: Option<ResponseLog>,
     fallback: Option<Fallback>,
     transport: HttpClient,
     policy: Policy,
@@ -81,11 +81,11 @@ pub struct Remote {
     /// Whether a piece was accepted, cut or buried since this was asked last.
     has_progressed: bool,
     /// The batch that is being brought.
-    work: Option<Work>,
+    work: Option<InFlightBatch>,
     /// One of another journal that waits until somebody's own events are there.
-    parked: Option<Work>,
+    parked: Option<InFlightBatch>,
     /// Events that a server failed on when nothing else was there to compare with, and how many pieces had been accepted then.
-    suspects: VecDeque<([u8; 16], u64)>,
+    candidates: VecDeque<([u8; 16], u64)>,
     made: Instant,
     /// Since when events have been waiting for company.
     waiting_since: Option<Instant>,
@@ -143,20 +143,25 @@ impl Remote {
         state: Option<&Path>,
         max_age: Option<Duration>,
     ) -> Self {
-        let manner = protocol.manner();
+        let limits = protocol.limits();
         Self {
             dead: DeadLetters::new(state, &name),
             name,
             former: Vec::new(),
-            transport: HttpClient::new(address, protocol.content_type(), manner.largest_answer, manner.stall),
+            transport: HttpClient::new(
+                address,
+                protocol.content_type(),
+                limits.largest_answer,
+                limits.read_timeout_divisor,
+            ),
             protocol,
-            manner,
+            limits,
             search: None,
             answers: None,
             fallback: None,
-            policy: Policy::new(manner.most_at_once),
+            policy: Policy::new(limits.most_at_once),
             max_age,
-            ceiling: manner.most_events,
+            ceiling: limits.most_events,
             full_pieces: 0,
             plain_until: None,
             accepted_pieces: 0,
@@ -164,7 +169,7 @@ impl Remote {
             work: None,
             waiting_since: None,
             parked: None,
-            suspects: VecDeque::new(),
+            candidates: VecDeque::new(),
             made: Instant::now(),
             was_foreign: false,
             was_newest: false,
@@ -211,7 +216,7 @@ impl Remote {
     /// What of its batch of such a journal is done from its beginning on; nothing where that is nothing.
     pub(in crate::delivery) fn done_so_far(&self, source: Source) -> Option<Batch> {
         let mut all = [&self.work, &self.parked].into_iter().flatten();
-        all.find(|work| work.source == source).and_then(Work::done_so_far)
+        all.find(|work| work.source == source).and_then(InFlightBatch::done_so_far)
     }
 
     /// Whether it takes nothing, and is asked for nothing, before somebody has mended something.
@@ -226,8 +231,8 @@ impl Remote {
     }
 
     /// How it wants to be asked.
-    pub(in crate::delivery) fn manner(&self) -> &Manner {
-        &self.manner
+    pub(in crate::delivery) fn limits(&self) -> &BatchLimits {
+        &self.limits
     }
 
     /// Whether events came out of the fallback since this was asked last.
@@ -274,7 +279,7 @@ impl Remote {
         feed: &mut impl Feed,
     ) -> Step {
         if urgency == Urgency::New {
-            self.policy.hurry();
+            self.policy.retry_now();
         }
         if let Some(given_up) = self.collect(runtime, stats) {
             return Step::GivenUp(given_up.done_so_far(), given_up.source);
@@ -306,21 +311,21 @@ impl Remote {
     /// process's own and what it tracks now, they take turns; but nobody who waits for a flush waits for what others left.
     fn take(&mut self, stats: &mut DestinationStats, urgency: Urgency, feed: &mut impl Feed) -> Option<Step> {
         self.recover(stats, false);
-        let own = feed.oldest().at_most(self.manner.batch_records);
+        let own = feed.oldest().at_most(self.limits.batch_records);
         let has_own = !own.is_nothing();
         stats.oldest = own.appended_at().min();
         let is_due = has_own && {
             let since = *self.waiting_since.get_or_insert_with(Instant::now);
-            let is_full = own.len() >= self.manner.most_events.min(self.manner.batch_records)
-                || own.byte_len() >= self.manner.batch_bytes;
-            is_full || urgency != Urgency::None || since.elapsed() >= self.manner.age
+            let is_full = own.len() >= self.limits.most_events.min(self.limits.batch_records)
+                || own.byte_len() >= self.limits.batch_bytes;
+            is_full || urgency != Urgency::None || since.elapsed() >= self.limits.age
         };
         let may_be_foreign = !has_own || (urgency == Urgency::None && (!is_due || !self.was_foreign));
         if may_be_foreign && self.parked.is_some() {
             self.work = self.parked.take();
             self.was_foreign = true;
         } else if may_be_foreign && let Some(foreign) = feed.foreign() {
-            self.begin(foreign.at_most(self.manner.batch_records), Source::Foreign);
+            self.begin(foreign.at_most(self.limits.batch_records), Source::Foreign);
         } else if !is_due {
             self.waiting_since = self.waiting_since.filter(|_| has_own);
             return Some(if has_own || own.is_incomplete { Step::Busy } else { Step::Idle(own) });
@@ -331,7 +336,7 @@ impl Remote {
         } else {
             self.waiting_since = None;
             // A batch that is not full leaves no backlog behind.
-            let is_behind = !self.manner.is_ordered && own.byte_len() >= self.manner.batch_bytes && !self.was_newest;
+            let is_behind = !self.limits.is_ordered && own.byte_len() >= self.limits.batch_bytes && !self.was_newest;
             let newest = is_behind.then(|| feed.newest()).flatten();
             self.was_newest = newest.is_some();
             self.begin(newest.unwrap_or(own), Source::Own);
@@ -340,7 +345,7 @@ impl Remote {
     }
 
     fn begin(&mut self, batch: Batch, source: Source) {
-        self.work = Some(Work::new(batch, source));
+        self.work = Some(InFlightBatch::new(batch, source));
         self.was_foreign = source == Source::Foreign;
     }
 
@@ -384,7 +389,7 @@ impl Remote {
         let since = self.oldest_allowed(source);
         let Some(work) = &mut self.work else { return };
         let now = Instant::now();
-        let is_plain = !self.manner.compresses || self.plain_until.is_some_and(|until| now < until);
+        let is_plain = !self.limits.compresses || self.plain_until.is_some_and(|until| now < until);
         while !self.policy.is_waiting(now)
             && work.in_flight.len() < self.policy.at_once()
             && let Some(mut piece) = work.todo.pop_front()
@@ -418,7 +423,7 @@ impl Remote {
     }
 
     /// Takes in the answers that have come. The batch that was given up, if one was.
-    fn collect(&mut self, runtime: &Runtime, stats: &mut DestinationStats) -> Option<Work> {
+    fn collect(&mut self, runtime: &Runtime, stats: &mut DestinationStats) -> Option<InFlightBatch> {
         let mut work = self.work.take()?;
         let mut index = 0;
         while index < work.in_flight.len() {

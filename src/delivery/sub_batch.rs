@@ -17,7 +17,7 @@ const MOST_BYTES: usize = 1_000_000;
 const COMPRESSED_FROM: usize = 1024;
 
 /// Some events of a batch.
-pub(super) struct Piece {
+pub(super) struct SubBatch {
     pub(super) events: Range<usize>,
     /// Kept until the piece is done or cut: a retry sends the same bytes.
     pub(super) body: Option<Body>,
@@ -47,14 +47,14 @@ pub(super) struct Body {
 /// What became of a piece whose body was to be written.
 pub(super) enum Written {
     /// It can be sent.
-    Ready(Piece),
+    Ready(SubBatch),
     /// It is larger than a request may be.
-    Cut(Vec<Piece>),
+    Cut(Vec<SubBatch>),
     /// No event of it is left to be sent.
-    Empty(Piece),
+    Empty(SubBatch),
 }
 
-impl Piece {
+impl SubBatch {
     pub(super) fn new(events: Range<usize>) -> Self {
         Self {
             events,
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_piece_is_cut_at_the_ceiling_and_nothing_of_it_is_lost() {
-        let mut piece = Piece::new(7..2500);
+        let mut piece = SubBatch::new(7..2500);
         let mut cut = Vec::new();
         while let Some(rest) = piece.split_off(1000) {
             cut.push(std::mem::replace(&mut piece, rest).events);

@@ -4,16 +4,16 @@ use std::collections::VecDeque;
 
 use tokio::task::JoinHandle;
 
-use super::piece::Piece;
+use super::sub_batch::SubBatch;
 use crate::event::binary::decode;
 use crate::http::{Reply, SendError};
 use crate::journal::Batch;
 
 /// A server error that meets one piece this often while others are accepted is that piece's own fault.
-pub(super) const STUBBORN: u32 = 5;
+pub(super) const RETRY_THRESHOLD: u32 = 5;
 
 /// A batch that is being brought.
-pub(super) struct Work {
+pub(super) struct InFlightBatch {
     pub(super) batch: Batch,
     pub(super) source: Source,
     /// To be read again from its beginning: its cursor has not moved.
@@ -24,8 +24,8 @@ pub(super) struct Work {
     /// Events that were not sent: no events, and those that waited too long. Counted when the batch is done.
     pub(super) unreadable: u64,
     pub(super) expired: u64,
-    pub(super) todo: VecDeque<Piece>,
-    pub(super) in_flight: Vec<(Piece, JoinHandle<Result<Reply, SendError>>)>,
+    pub(super) todo: VecDeque<SubBatch>,
+    pub(super) in_flight: Vec<(SubBatch, JoinHandle<Result<Reply, SendError>>)>,
 }
 
 /// Whose journal a batch is of.
@@ -37,10 +37,10 @@ pub(super) enum Source {
     Foreign,
 }
 
-impl Work {
+impl InFlightBatch {
     pub(super) fn new(batch: Batch, source: Source) -> Self {
         Self {
-            todo: VecDeque::from([Piece::new(0..batch.len())]),
+            todo: VecDeque::from([SubBatch::new(0..batch.len())]),
             batch,
             source,
             is_given_up: false,
@@ -53,7 +53,7 @@ impl Work {
     }
 
     /// Counts the events of a piece that were not sent.
-    pub(super) fn leave_out(&mut self, piece: &Piece) {
+    pub(super) fn leave_out(&mut self, piece: &SubBatch) {
         self.unreadable += piece.unreadable();
         self.expired += piece.expired;
     }
@@ -71,8 +71,8 @@ impl Work {
     }
 
     /// Whether everything that is left of it has met server errors only, again and again.
-    pub(super) fn is_hopeless(&self) -> bool {
-        self.in_flight.is_empty() && self.todo.iter().all(|piece| piece.server_errors >= STUBBORN)
+    pub(super) fn has_only_server_errors(&self) -> bool {
+        self.in_flight.is_empty() && self.todo.iter().all(|piece| piece.server_errors >= RETRY_THRESHOLD)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Answers of a destination, kept for whoever asks for them. A forked child has none of its parent's, nor a lock that a thread of the
+//! Answers of a destination, kept until they are asked for. A forked child has none of its parent's, nor a lock that a thread of the
 //! parent held.
 
 use std::collections::VecDeque;
@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 
 use crate::sys::fork::fork_generation;
 
-/// Answers that are kept; then the oldest go.
+/// Answers that are kept; then the oldest are dropped.
 const MOST: usize = 1_000;
 /// Bytes of requests and answers that are kept, at 300 bytes an event some 5,000 events.
 const MOST_BYTES: usize = 4 << 20;
@@ -45,15 +45,15 @@ impl Default for Own {
 
 /// The answers of one destination.
 #[derive(Clone, Debug, Default)]
-pub struct Answers(Arc<ArcSwap<Own>>);
+pub struct ResponseLog(Arc<ArcSwap<Own>>);
 
-impl PartialEq for Answers {
+impl PartialEq for ResponseLog {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 }
 
-impl Answers {
+impl ResponseLog {
     fn own(&self) -> Arc<Own> {
         let own = self.0.load_full();
         if own.generation == fork_generation() {
@@ -65,7 +65,7 @@ impl Answers {
         self.0.load_full()
     }
 
-    pub(super) fn put(&self, request: &[u8], outcome: Result<(u16, Vec<u8>), &str>) {
+    pub(super) fn record(&self, request: &[u8], outcome: Result<(u16, Vec<u8>), &str>) {
         let (status, answer) = match outcome {
             Ok((status, body)) => (Some(status), body),
             Err(reason) => (None, reason.into()),
@@ -82,7 +82,7 @@ impl Answers {
 
     /// Those that came since this was asked last, the oldest first.
     #[must_use]
-    pub fn take(&self) -> Vec<Answered> {
+    pub fn drain(&self) -> Vec<Answered> {
         std::mem::take(&mut *self.own().kept.lock().unwrap_or_else(PoisonError::into_inner)).answers.into()
     }
 }
@@ -93,17 +93,17 @@ mod tests {
 
     #[test]
     fn the_last_answers_are_kept_and_taken_once() {
-        let answers = Answers::default();
+        let answers = ResponseLog::default();
         for number in 0..MOST + 10 {
-            answers.put(number.to_string().as_bytes(), Ok((200, b"ok".to_vec())));
+            answers.record(number.to_string().as_bytes(), Ok((200, b"ok".to_vec())));
         }
-        answers.put(b"last", Err("refused"));
-        let taken = answers.take();
+        answers.record(b"last", Err("refused"));
+        let taken = answers.drain();
         assert_eq!((taken.len(), &taken[0].request[..]), (MOST, &b"11"[..]));
         assert_eq!(taken[MOST - 1], Answered { request: b"last".into(), status: None, answer: b"refused".into() });
-        assert!(answers.take().is_empty());
-        answers.put(&vec![0; MOST_BYTES], Ok((200, Vec::new())));
-        answers.put(b"next", Ok((200, Vec::new())));
-        assert_eq!(answers.take().len(), 1);
+        assert!(answers.drain().is_empty());
+        answers.record(&vec![0; MOST_BYTES], Ok((200, Vec::new())));
+        answers.record(b"next", Ok((200, Vec::new())));
+        assert_eq!(answers.drain().len(), 1);
     }
 }

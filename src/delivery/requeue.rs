@@ -11,7 +11,7 @@ use crate::sys::clock::unix_ns;
 ///
 /// # Errors
 /// When the journal cannot take all of them; then it has none.
-pub(super) fn put_back<T>(
+pub(super) fn requeue<T>(
     state: &Path,
     destination: &str,
     events: &[T],
