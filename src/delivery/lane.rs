@@ -15,7 +15,7 @@ use super::sender::BATCH_BYTES;
 use super::shared::{Shared, lock};
 use super::{Delivered, Destination, DestinationStats, Failure};
 use crate::event::binary::{DecodeError, decode, is_known_version};
-use crate::journal::{Batch, ForeignTail, Foreigners, Journal, Position, Tail};
+use crate::journal::{Batch, ForeignTail, Foreigners, Journal, Position, Reader};
 
 /// How long a drain waits for a destination to accept anything.
 const DRAIN_WAIT: Duration = Duration::from_secs(10);
@@ -68,14 +68,14 @@ impl Outlet {
 /// One destination and its place in the journal.
 pub(super) struct Lane {
     pub(super) outlet: Outlet,
-    pub(super) tail: Tail,
+    pub(super) tail: Reader,
     /// Of a local one.
     pub(super) backoff: Backoff,
 }
 
 impl Lane {
     pub(super) fn new(outlet: Outlet) -> Self {
-        Self { tail: Tail::new(outlet.name()), outlet, backoff: Backoff::default() }
+        Self { tail: Reader::new(outlet.name()), outlet, backoff: Backoff::default() }
     }
 
     /// How far it will have come when what it is bringing is done.
@@ -247,7 +247,7 @@ impl Foreign {
 /// What a destination over HTTP is fed with.
 struct LaneFeed<'a> {
     journal: Option<&'a Journal>,
-    tail: &'a Tail,
+    tail: &'a Reader,
     foreign: Option<&'a mut Foreign>,
     index: usize,
     /// Most bytes of a batch.
@@ -319,7 +319,7 @@ pub(super) fn remote_pass(
                 }
             }
             // Chunks that were sealed without a new record.
-            Step::Idle(batch) => lane.tail.advance_in_memory(batch),
+            Step::Idle(batch) => lane.tail.advance_in_memory(&shared.journal, batch),
             Step::Busy => {}
         }
         lock(&shared.stats)[index] = stats;
@@ -334,11 +334,11 @@ pub(super) fn remote_pass(
 }
 
 /// Whether nothing of this process's journal is left.
-fn is_read(shared: &Shared, tail: &mut Tail) -> bool {
+fn is_read(shared: &Shared, tail: &mut Reader) -> bool {
     let batch = tail.read(&shared.journal, 1);
     if batch.is_nothing() {
         // Chunks that were sealed without a new record.
-        tail.advance_in_memory(&batch);
+        tail.advance_in_memory(&shared.journal, &batch);
     }
     batch.is_nothing() && !batch.is_incomplete
 }
@@ -354,7 +354,7 @@ pub(super) fn local_pass(shared: &Shared, lane: &mut Lane, index: usize) -> (boo
         lock(&shared.stats)[index].oldest = batch.appended_at().min();
         if batch.is_nothing() {
             // Chunks that were sealed without a new record.
-            lane.tail.advance_in_memory(&batch);
+            lane.tail.advance_in_memory(&shared.journal, &batch);
             return (moved, !batch.is_incomplete);
         }
         let is_last = batch.byte_len() < BATCH_BYTES;

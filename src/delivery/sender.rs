@@ -335,9 +335,8 @@ impl Work {
             outcome.is_drained &= is_drained;
             outcome.is_paused &= is_drained || lane.is_paused();
         }
-        let tails: Vec<_> = self.lanes.iter().map(|lane| &lane.tail).collect();
-        let first_left = self.shared.journal.reclaim(&tails);
-        self.lanes.iter_mut().for_each(|lane| lane.tail.prune(first_left));
+        let positions: Vec<_> = self.lanes.iter().map(|lane| lane.tail.position()).collect();
+        self.shared.journal.reclaim(&positions);
         self.make_room();
         self.finish_foreign();
         outcome
@@ -477,9 +476,9 @@ impl Work {
         }
         self.save_progress();
         self.lanes.iter_mut().for_each(|lane| lane.outlet.rest());
-        let tails: Vec<_> = self.lanes.iter().map(|lane| &lane.tail).collect();
-        self.shared.left_in_memory.store(self.shared.journal.unread_in_memory(&tails), Ordering::Relaxed);
-        let is_delivered = !self.shared.is_handed_off && self.shared.journal.is_drained(&tails);
+        let positions: Vec<_> = self.lanes.iter().map(|lane| lane.tail.position()).collect();
+        self.shared.left_in_memory.store(self.shared.journal.unread_in_memory(&positions), Ordering::Relaxed);
+        let is_delivered = !self.shared.is_handed_off && self.shared.journal.is_drained(&positions);
         self.shared.journal.finish(is_delivered);
     }
 }

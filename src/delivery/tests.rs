@@ -214,8 +214,7 @@ impl World {
         if let Some(finished) = foreign.take_if(|foreign| foreign.is_finished()) {
             finished.finish();
         }
-        let first_left = shared.journal.reclaim(&[&lane.tail]);
-        lane.tail.prune(first_left);
+        shared.journal.reclaim(&[lane.tail.position()]);
         is_drained && foreign.is_none()
     }
 
@@ -226,7 +225,7 @@ impl World {
 
     /// Goes on until a batch is done, and dies before its cursor moves.
     fn die_before_the_cursor_moves(&mut self) {
-        struct Own<'a>(&'a Journal, &'a crate::journal::Tail);
+        struct Own<'a>(&'a Journal, &'a crate::journal::Reader);
         impl Feed for Own<'_> {
             fn oldest(&mut self) -> Batch {
                 self.1.read(self.0, 1 << 20)

@@ -2,9 +2,12 @@
 //!
 //! ```text
 //! file      two slots of 16 KiB, written in turn, so that one is whole whenever the process dies
-//! slot      "TAXICURS" | generation u64 | floor u64 | count u32 | zero u32
-//!           | count × (segment index u64, 64 × chunk mark u32) | CRC-32 of all before u32
+//! slot      "TAXICURS" | generation u64 | floor u64 | count u32 | runs u32
+//!           | count × (segment index u64, 64 × chunk mark u32) | runs × (first index u64, length u64) | CRC-32 of all before u32
 //! ```
+//!
+//! Integers are little-endian. All segments below the floor are passed, and so are those of the runs; a mark is the offset of the next
+//! record in its chunk, or `u32::MAX` when no more can come. The slot with the higher generation counts.
 //!
 //! A cursor is advisory: without it everything is delivered again and destinations drop what they have by event id. The file has
 //! its full size from the start, so that moving it on needs no space on a full disk.
@@ -21,8 +24,10 @@ const MAGIC: &[u8; 8] = b"TAXICURS";
 const SLOT: usize = 16 * 1024;
 const HEAD: usize = 32;
 const ENTRY: usize = 8 + 4 * CHUNKS;
-/// Segments whose marks fit a slot. More are open only after weeks of writers that stop in mid-chunk; the rest is repeated.
-const MAX_ENTRIES: usize = (SLOT - HEAD - 4) / ENTRY;
+/// A run of segments that are passed whole, above one that is not.
+const RUN: usize = 16;
+/// Segments in a run that is read: 256 GiB of them.
+const LONGEST_RUN: u64 = 1 << 16;
 /// The mark of a chunk that has no more records.
 pub(super) const CHUNK_DONE: u32 = u32::MAX;
 
@@ -52,18 +57,44 @@ impl Position {
         self.marks = self.marks.split_off(&self.floor);
     }
 
+    /// Raises the floor to the first segment that is left, as far as all below it are passed.
+    pub(super) fn raise_floor(&mut self, first_left: u64) {
+        if first_left > self.floor {
+            self.prune(first_left);
+        }
+    }
+
+    /// As bytes of a slot. Marks of the highest segments that find no room are left out: their records come again after a crash.
     fn encode(&self, generation: u64) -> Vec<u8> {
-        let entries: Vec<_> = self.marks.iter().take(MAX_ENTRIES).collect();
-        let mut bytes = Vec::with_capacity(HEAD + entries.len() * ENTRY + 4);
+        let mut runs: Vec<(u64, u64)> = Vec::new();
+        let mut partial = Vec::new();
+        for (segment, marks) in &self.marks {
+            if marks.iter().any(|mark| *mark != CHUNK_DONE) {
+                partial.push((segment, marks));
+            } else if let Some((first, length)) = runs.last_mut().filter(|(first, length)| first + length == *segment) {
+                (*first, *length) = (*first, *length + 1);
+            } else {
+                runs.push((*segment, 1));
+            }
+        }
+        let room = SLOT - HEAD - 4;
+        partial.truncate(room / ENTRY);
+        runs.truncate((room - partial.len() * ENTRY) / RUN);
+        let mut bytes = Vec::with_capacity(HEAD + partial.len() * ENTRY + runs.len() * RUN + 4);
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&generation.to_le_bytes());
         bytes.extend_from_slice(&self.floor.to_le_bytes());
-        bytes.extend_from_slice(&(entries.len() as u64).to_le_bytes());
-        for (segment, marks) in entries {
+        bytes.extend_from_slice(&(partial.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(&(runs.len() as u32).to_le_bytes());
+        for (segment, marks) in partial {
             bytes.extend_from_slice(&segment.to_le_bytes());
             for mark in marks {
                 bytes.extend_from_slice(&mark.to_le_bytes());
             }
+        }
+        for (first, length) in runs {
+            bytes.extend_from_slice(&first.to_le_bytes());
+            bytes.extend_from_slice(&length.to_le_bytes());
         }
         bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
         bytes
@@ -71,17 +102,26 @@ impl Position {
 
     fn decode(slot: &[u8]) -> Option<(u64, Self)> {
         let long = |at: usize| Some(u64::from_le_bytes(slot.get(at..at + 8)?.try_into().ok()?));
-        let count = usize::try_from(long(24)?).ok().filter(|count| *count <= MAX_ENTRIES)?;
-        let end = HEAD + count * ENTRY;
-        let crc = u32::from_le_bytes(slot.get(end..end + 4)?.try_into().ok()?);
-        if &slot[..8] != MAGIC || crc32fast::hash(&slot[..end]) != crc {
+        let short = |at: usize| Some(u32::from_le_bytes(slot.get(at..at + 4)?.try_into().ok()?));
+        let (count, runs) = (short(24)? as usize, short(28)? as usize);
+        let partial_end = HEAD + count.checked_mul(ENTRY)?;
+        let end = partial_end.checked_add(runs.checked_mul(RUN)?).filter(|end| *end <= SLOT - 4)?;
+        if &slot[..8] != MAGIC || crc32fast::hash(slot.get(..end)?) != short(end)? {
             return None;
         }
         let mut marks = BTreeMap::new();
-        for entry in slot[HEAD..end].chunks_exact(ENTRY) {
+        for entry in slot[HEAD..partial_end].chunks_exact(ENTRY) {
             let (words, _) = entry[8..].as_chunks::<4>();
             let segment = u64::from_le_bytes(entry[..8].try_into().ok()?);
             marks.insert(segment, std::array::from_fn(|chunk| u32::from_le_bytes(words[chunk])));
+        }
+        for run in slot[partial_end..end].chunks_exact(RUN) {
+            let (first, length) =
+                (u64::from_le_bytes(run[..8].try_into().ok()?), u64::from_le_bytes(run[8..].try_into().ok()?));
+            // A file can be edited by hand, checksum included: it costs no more than a journal of the largest size has segments.
+            for segment in first..first.saturating_add(length.min(LONGEST_RUN)) {
+                marks.insert(segment, [CHUNK_DONE; CHUNKS]);
+            }
         }
         Some((long(8)?, Self { floor: long(16)?, marks }))
     }
@@ -161,11 +201,32 @@ mod tests {
         assert_eq!(CursorFile::open(&path).unwrap().1, Position::default());
     }
 
+    /// A destination that is far ahead of another has passed many segments above its floor.
     #[test]
-    fn more_segments_than_fit_keep_the_oldest() {
+    fn thousands_of_passed_segments_fit_and_partial_ones_keep_the_oldest() {
+        let mut ahead = Position { floor: 5, marks: BTreeMap::new() };
+        (7..5000).for_each(|segment| drop(ahead.marks.insert(segment, [CHUNK_DONE; CHUNKS])));
+        ahead.set_mark(5, 3, 4096);
+        ahead.set_mark(6000, 0, 4096);
+        let (_, back) = Position::decode(&ahead.encode(1)).unwrap();
+        assert_eq!(back, ahead);
         let bytes = position(5, 100).encode(1);
         assert!(bytes.len() <= SLOT);
         let (_, back) = Position::decode(&bytes).unwrap();
-        assert_eq!((back.floor, back.marks.len()), (5, MAX_ENTRIES));
+        assert_eq!((back.floor, back.marks.len()), (5, (SLOT - HEAD - 4) / ENTRY));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_decode_without_a_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..2000)) {
+            let _ = Position::decode(&bytes);
+            // With a true checksum, as an edit by hand can make it.
+            let mut slot = MAGIC.to_vec();
+            slot.extend(&bytes);
+            let mut crafted = slot.clone();
+            crafted.extend(crc32fast::hash(&slot).to_le_bytes());
+            crafted.resize(SLOT, 0);
+            let _ = Position::decode(&crafted);
+        }
     }
 }

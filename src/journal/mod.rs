@@ -14,13 +14,15 @@
 //! The journal knows bytes: neither events nor destinations. [`record`], [`segment`], [`cursor`] and [`owner`] state the formats.
 
 mod cursor;
+mod orphans;
 mod owner;
+mod reader;
 mod record;
 mod recovery;
+mod retention;
 mod room;
 mod segment;
 mod store;
-mod tail;
 
 use std::cell::Cell;
 use std::collections::{BTreeSet, VecDeque};
@@ -29,9 +31,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use cursor::Position;
+pub use orphans::{ForeignTail, Foreigners};
+pub use reader::Reader;
 pub use recovery::Batch;
 pub use segment::Backend;
-pub use tail::{ForeignTail, Foreigners, Tail};
 
 use crate::event::id::IdSource;
 use cursor::CursorFile;

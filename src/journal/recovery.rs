@@ -27,6 +27,13 @@ impl View {
         }
     }
 
+    pub(super) fn handle(&self) -> Self {
+        match self {
+            Self::Live(segment) => Self::Live(Arc::clone(segment)),
+            Self::File { index, path } => Self::File { index: *index, path: path.clone() },
+        }
+    }
+
     pub(super) fn path(&self) -> Option<&Path> {
         match self {
             Self::Live(segment) => segment.path.as_deref(),

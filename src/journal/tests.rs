@@ -43,7 +43,7 @@ fn numbers(batch: &Batch) -> Vec<u64> {
 }
 
 /// Everything a new reader finds, batch by batch.
-fn read_all(journal: &Journal, tail: &mut Tail) -> Vec<u64> {
+fn read_all(journal: &Journal, tail: &mut Reader) -> Vec<u64> {
     let mut found = Vec::new();
     loop {
         let batch = tail.read(journal, 1 << 16);
@@ -69,6 +69,10 @@ fn copy_as_dead(journal: &Journal) -> PathBuf {
 }
 
 fn adopt(root: &Path) -> (Vec<u64>, u64) {
+    adopt_for(DESTINATION, root)
+}
+
+fn adopt_for(destination: &str, root: &Path) -> (Vec<u64>, u64) {
     // Tests run in threads of one process, and only one of them may adopt at a time.
     let foreigners = loop {
         if let Some(foreigners) = Foreigners::find(root) {
@@ -77,7 +81,7 @@ fn adopt(root: &Path) -> (Vec<u64>, u64) {
         std::thread::yield_now();
     };
     let (mut found, mut corrupt) = (Vec::new(), 0);
-    for mut tail in foreigners.tails(DESTINATION, 0) {
+    for mut tail in foreigners.tails(destination, 0) {
         loop {
             let batch = tail.read(1 << 16);
             if !tail.moves(&batch) {
@@ -96,7 +100,7 @@ fn adopt(root: &Path) -> (Vec<u64>, u64) {
 fn what_is_appended_is_read_in_order_once() {
     let dir = TempDir::new().unwrap();
     let journal = journal_in(&dir);
-    let mut tail = Tail::new(DESTINATION);
+    let mut tail = Reader::new(DESTINATION);
     for round in 0..3 {
         for number in 0..5_000 {
             append(&journal, &numbered(round * 5_000 + number, 100)).unwrap();
@@ -113,7 +117,7 @@ fn what_is_appended_is_read_in_order_once() {
 fn many_writers_lose_nothing_and_repeat_nothing() {
     let dir = TempDir::new().unwrap();
     let journal = journal_in(&dir);
-    let mut tail = Tail::new(DESTINATION);
+    let mut tail = Reader::new(DESTINATION);
     let mut found = Vec::new();
     std::thread::scope(|scope| {
         let writers: Vec<_> = (0..8)
@@ -127,8 +131,7 @@ fn many_writers_lose_nothing_and_repeat_nothing() {
         while !writers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
             journal.tend(1);
             found.extend(read_all(&journal, &mut tail));
-            let first_left = journal.reclaim(&[&tail]);
-            tail.prune(first_left);
+            journal.reclaim(&[tail.position()]);
         }
     });
     found.extend(read_all(&journal, &mut tail));
@@ -140,16 +143,16 @@ fn many_writers_lose_nothing_and_repeat_nothing() {
 fn passed_segments_are_deleted_and_only_those() {
     let dir = TempDir::new().unwrap();
     let journal = journal_in(&dir);
-    let (mut fast, slow) = (Tail::new("fast"), Tail::new("slow"));
+    let (mut fast, slow) = (Reader::new("fast"), Reader::new("slow"));
     for number in 0..40_000 {
         append(&journal, &numbered(number, 300)).unwrap();
     }
     read_all(&journal, &mut fast);
     let before = journal.counts().disk_bytes;
-    journal.reclaim(&[&fast, &slow]);
+    journal.reclaim(&[fast.position(), slow.position()]);
     assert_eq!(journal.counts().disk_bytes, before, "the slow reader still needs all of it");
     read_all(&journal, &mut fast);
-    journal.reclaim(&[&fast]);
+    journal.reclaim(&[fast.position()]);
     assert!(journal.counts().disk_bytes <= 2 * SEGMENT as u64);
 }
 
@@ -157,7 +160,7 @@ fn passed_segments_are_deleted_and_only_those() {
 fn a_dead_process_leaves_everything_to_the_next() {
     let dir = TempDir::new().unwrap();
     let journal = journal_in(&dir);
-    let mut tail = Tail::new(DESTINATION);
+    let mut tail = Reader::new(DESTINATION);
     (0..1_000).for_each(|number| append(&journal, &numbered(number, 90)).unwrap());
     let batch = tail.read(&journal, 1 << 30);
     tail.advance(&journal, &batch);
@@ -229,10 +232,10 @@ fn a_closed_journal_takes_nothing_and_says_so() {
     journal.close();
     assert_eq!(append(&journal, &numbered(2, 8)), Err(AppendError::Closed));
     assert!(!journal.tend(1));
-    let mut tail = Tail::new(DESTINATION);
-    assert!(!journal.is_drained(&[&tail]));
+    let mut tail = Reader::new(DESTINATION);
+    assert!(!journal.is_drained(&[tail.position()]));
     assert_eq!(read_all(&journal, &mut tail), [1]);
-    assert!(journal.is_drained(&[&tail]));
+    assert!(journal.is_drained(&[tail.position()]));
     assert_eq!(journal.counts().refused, 0);
 }
 
@@ -302,13 +305,13 @@ fn over_budget_memory_fills_then_the_newest_are_refused_and_counted() {
     assert!(counts.refused > 0);
     assert_eq!((counts.disk_bytes, counts.memory_bytes), (SEGMENT as u64, MEMORY_BUDGET as u64));
     // Delivery frees both; the journal heals.
-    let mut tail = Tail::new(DESTINATION);
+    let mut tail = Reader::new(DESTINATION);
     assert_eq!(read_all(&journal, &mut tail).len(), accepted);
     journal.release_idle_regions(true);
     read_all(&journal, &mut tail);
     let batch = tail.read(&journal, 1);
-    tail.advance_in_memory(&batch);
-    journal.reclaim(&[&tail]);
+    tail.advance_in_memory(&journal, &batch);
+    journal.reclaim(&[tail.position()]);
     journal.tend(1);
     assert!(append(&journal, &numbered(1, 200)).is_ok());
     assert_eq!(journal.counts().memory_bytes, 0);
@@ -321,7 +324,7 @@ fn the_last_resort_gives_up_the_oldest_and_counts_it_for_each_reader() {
     let mut settings = settings(&dir.path().join("journal"));
     settings.budget = Some(2 * SEGMENT as u64);
     let journal = Journal::open(settings);
-    let (mut fast, slow) = (Tail::new("fast"), Tail::new("slow"));
+    let (mut fast, slow) = (Reader::new("fast"), Reader::new("slow"));
     let mut number = 0;
     let mut fill = |count: u64| {
         for _ in 0..count {
@@ -330,16 +333,16 @@ fn the_last_resort_gives_up_the_oldest_and_counts_it_for_each_reader() {
         }
         number
     };
-    let reach = |reader: &Tail| reader.position().clone();
+    let reach = |reader: &Reader| reader.position().clone();
     fill(6_000);
-    journal.reclaim(&[&fast, &slow]);
+    journal.reclaim(&[fast.position(), slow.position()]);
     assert_eq!(journal.evict(&[fast.position(), slow.position()]), None, "the budget is not used up");
     let tracked = fill(6_640);
     // Half of the memory is used up too. The fast reader has the first half of the oldest segment.
     let batch = fast.read(&journal, SEGMENT / 2);
     fast.advance(&journal, &batch);
     let had = batch.len() as u64;
-    journal.reclaim(&[&fast, &slow]);
+    journal.reclaim(&[fast.position(), slow.position()]);
     let lost = journal.evict(&[&reach(&fast), &reach(&slow)]).unwrap();
     assert_eq!(lost[0].0 + had, lost[1].0);
     assert_eq!(journal.evict(&[&reach(&fast), &reach(&slow)]), None, "one made room");
@@ -358,7 +361,7 @@ fn the_last_resort_gives_up_the_oldest_and_counts_it_for_each_reader() {
 #[test]
 fn without_a_disk_the_whole_memory_is_used_before_anything_goes() {
     let journal = Journal::open(Settings { root: None, backend: Backend::Mapped, budget: None, destinations: vec![] });
-    let tail = Tail::new(DESTINATION);
+    let tail = Reader::new(DESTINATION);
     let mut number = 0;
     let lost = loop {
         assert!(journal.counts().memory_bytes < MEMORY_BUDGET as u64);
@@ -368,7 +371,7 @@ fn without_a_disk_the_whole_memory_is_used_before_anything_goes() {
             break lost[0].0;
         }
     };
-    assert_eq!(journal.unread_in_memory(&[&tail]), number - lost);
+    assert_eq!(journal.unread_in_memory(&[tail.position()]), number - lost);
     let mut tail = tail;
     assert_eq!(read_all(&journal, &mut tail), (lost..number).collect::<Vec<_>>());
 }
@@ -377,7 +380,7 @@ fn without_a_disk_the_whole_memory_is_used_before_anything_goes() {
 fn what_is_new_can_be_read_before_a_backlog_and_neither_is_lost_or_repeated() {
     let dir = TempDir::new().unwrap();
     let journal = journal_in(&dir);
-    let mut tail = Tail::new(DESTINATION);
+    let mut tail = Reader::new(DESTINATION);
     (0..100).for_each(|number| append(&journal, &numbered(number, 1000)).unwrap());
     assert!(tail.read_newest(&journal, 1 << 20).is_none(), "one segment is no backlog");
     (100..10_000).for_each(|number| append(&journal, &numbered(number, 1000)).unwrap());
@@ -398,7 +401,7 @@ fn without_a_disk_events_are_kept_in_memory() {
     let journal = Journal::open(Settings { root: None, backend: Backend::Mapped, budget: None, destinations: vec![] });
     assert_eq!(journal.tier(), Tier::Memory);
     (0..1_000).for_each(|number| append(&journal, &numbered(number, 10)).unwrap());
-    assert_eq!(read_all(&journal, &mut Tail::new(DESTINATION)).len(), 1_000);
+    assert_eq!(read_all(&journal, &mut Reader::new(DESTINATION)).len(), 1_000);
 }
 
 #[test]
@@ -410,7 +413,7 @@ fn the_written_backend_keeps_the_same_promises() {
     (0..20_000).for_each(|number| append(&journal, &numbered(number, 300)).unwrap());
     assert_eq!(journal.tier(), Tier::Written);
     let dead = copy_as_dead(&journal);
-    assert_eq!(read_all(&journal, &mut Tail::new(DESTINATION)), (0..20_000).collect::<Vec<_>>());
+    assert_eq!(read_all(&journal, &mut Reader::new(DESTINATION)), (0..20_000).collect::<Vec<_>>());
     assert_eq!(adopt(dead.parent().unwrap()).0.len(), 20_000);
 }
 
@@ -418,7 +421,7 @@ fn the_written_backend_keeps_the_same_promises() {
 fn a_deleted_directory_is_left_for_a_new_one() {
     let dir = TempDir::new().unwrap();
     let journal = journal_in(&dir);
-    let mut tail = Tail::new(DESTINATION);
+    let mut tail = Reader::new(DESTINATION);
     (0..100).for_each(|number| append(&journal, &numbered(number, 10)).unwrap());
     let old = journal.path().unwrap();
     std::fs::remove_dir_all(&old).unwrap();
@@ -454,7 +457,7 @@ proptest! {
     fn the_journal_is_a_queue(steps in prop::collection::vec((0_u8..5, 1_usize..400), 1..60)) {
         let dir = TempDir::new().unwrap();
         let journal = journal_in(&dir);
-        let mut tail = Tail::new(DESTINATION);
+        let mut tail = Reader::new(DESTINATION);
         let (mut written, mut read) = (0_u64, Vec::new());
         for (step, size) in steps {
             match step {
@@ -469,8 +472,7 @@ proptest! {
                 }
                 3 => { journal.tend(1); }
                 _ => {
-                    let first_left = journal.reclaim(&[&tail]);
-                    tail.prune(first_left);
+                    journal.reclaim(&[tail.position()]);
                 }
             }
         }
@@ -499,7 +501,7 @@ proptest! {
         for number in 0..count {
             append(&journal, &numbered(number, length)).unwrap();
         }
-        let mut tail = Tail::new(DESTINATION);
+        let mut tail = Reader::new(DESTINATION);
         let mut found = Vec::new();
         for cut in cuts {
             let part = tail.read(&journal, 1 << 20).prefix(cut);
@@ -513,4 +515,29 @@ proptest! {
         let rest = read_batch(&recovery::segment_files(&copy_as_dead(&journal)).unwrap(), &position, usize::MAX, Owner::Gone);
         prop_assert_eq!(rest.len(), found.len() - confirmed);
     }
+}
+
+/// A destination that is more segments ahead of another than a cursor file once had room for repeats nothing after a crash.
+#[test]
+fn a_reader_far_ahead_of_another_repeats_nothing() {
+    let dir = TempDir::new().unwrap();
+    let mut settings = settings(&dir.path().join("journal"));
+    settings.destinations = vec!["fast".into(), "slow".into()];
+    let journal = Journal::open(settings);
+    let (mut fast, slow) = (Reader::new("fast"), Reader::new("slow"));
+    let total = 80 * 64;
+    let mut seen = 0;
+    for number in 0..total {
+        append(&journal, &numbered(number, 50_000)).unwrap();
+        if number % 64 == 63 || number + 1 == total {
+            journal.tend(1);
+            seen += read_all(&journal, &mut fast).len() as u64;
+            journal.reclaim(&[fast.position(), slow.position()]);
+        }
+    }
+    assert_eq!(seen, total);
+    let dead = copy_as_dead(&journal);
+    assert_eq!(adopt_for("fast", dead.parent().unwrap()).0, Vec::<u64>::new());
+    assert_eq!(adopt_for("slow", dead.parent().unwrap()).0.len() as u64, total);
+    assert!(!dead.exists());
 }

@@ -1,0 +1,90 @@
+//! A destination's reader of its own process's journal.
+
+use std::sync::atomic::Ordering;
+
+use super::{Batch, CursorFile, Journal, Owner, Position, View, lock, read_batch};
+
+/// One destination's reader of its own process's journal.
+pub struct Reader {
+    destination: String,
+    position: Position,
+    file: Option<CursorFile>,
+    of_dir: u64,
+}
+
+impl Reader {
+    /// A reader at the beginning.
+    #[must_use]
+    pub fn new(destination: &str) -> Self {
+        Self { destination: destination.to_owned(), position: Position::default(), file: None, of_dir: 0 }
+    }
+
+    /// Records after this reader's position, some `limit` bytes of them.
+    #[must_use]
+    pub fn read(&self, journal: &Journal, limit: usize) -> Batch {
+        // The list is cloned as handles, so that reading holds no lock.
+        let views: Vec<_> = lock(&journal.views).iter().map(View::handle).collect();
+        read_batch(&views, &self.position, limit, Owner::Myself)
+    }
+
+    /// Records of the segment that is being written, when older ones are left as well: what is new does not wait for a backlog.
+    #[must_use]
+    pub fn read_newest(&self, journal: &Journal, limit: usize) -> Option<Batch> {
+        let views: Vec<_> = lock(&journal.views).iter().map(View::handle).collect();
+        let (newest, older) = views.split_last()?;
+        if older.iter().all(|view| view.is_passed_by(&self.position)) {
+            return None;
+        }
+        let batch = read_batch(std::slice::from_ref(newest), &self.position, limit, Owner::Myself);
+        (!batch.is_empty()).then_some(batch)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn position(&self) -> &Position {
+        &self.position
+    }
+
+    /// Moves past a batch that has no records: there is nothing to keep on disk.
+    pub fn advance_in_memory(&mut self, journal: &Journal, batch: &Batch) {
+        self.position = batch.position.clone();
+        self.raise_floor(journal);
+    }
+
+    /// Raises the floor to the first segment that is not passed. So a destination far ahead of another keeps few marks, and its
+    /// cursor file holds all of them.
+    fn raise_floor(&mut self, journal: &Journal) {
+        let views = lock(&journal.views);
+        let left = views.iter().find(|view| !view.is_passed_by(&self.position)).map(View::index);
+        let first_left = left.or_else(|| Some(views.last()?.index() + 1));
+        drop(views);
+        self.position.raise_floor(first_left.unwrap_or(0));
+    }
+
+    /// Moves past a batch. What is on disk follows as it can; memory decides.
+    pub fn advance(&mut self, journal: &Journal, batch: &Batch) {
+        self.position = batch.position.clone();
+        self.raise_floor(journal);
+        journal.note_damage(batch);
+        let serial = journal.dir_serial.load(Ordering::Acquire);
+        if self.of_dir != serial {
+            self.of_dir = serial;
+            let path = journal.path().map(|dir| dir.join(CursorFile::name(&self.destination)));
+            self.file = path.and_then(|path| CursorFile::open(&path).ok()).map(|(file, _)| file);
+        }
+        if let Some(file) = &mut self.file {
+            let _ = file.save(&self.position);
+        }
+    }
+
+    /// Takes over how far another process came on behalf of this one (see [`Journal::hand_off`]); whether it came further.
+    pub fn follow(&mut self, journal: &Journal) -> bool {
+        let path = journal.path().map(|dir| dir.join(CursorFile::name(&self.destination)));
+        if let Some(Ok((_, position))) = path.map(|path| CursorFile::open(&path)) {
+            let before = std::mem::replace(&mut self.position, position);
+            self.position.prune(before.floor);
+            return self.position != before;
+        }
+        false
+    }
+}

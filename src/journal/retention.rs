@@ -1,0 +1,142 @@
+//! Which segments of a journal are kept: those that some reader has not passed, as far as the budget goes.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::segment::{CHUNKS, Segment};
+use super::{Batch, Journal, MEMORY_BUDGET, Owner, Position, QUARANTINE_BUDGET, Room, View, lock, read_batch};
+
+impl Journal {
+    pub(super) fn note_damage(&self, batch: &Batch) {
+        if batch.corrupt > 0 {
+            self.count_corrupt(batch.corrupt);
+            lock(&self.damaged).extend(batch.damaged());
+        }
+    }
+
+    /// Counts damaged records, wherever they were found.
+    pub fn count_corrupt(&self, records: u64) {
+        self.corrupt.fetch_add(records, Ordering::Relaxed);
+    }
+
+    /// Deletes the segments that every reader has passed, and lets go of the maps of sealed ones.
+    pub fn reclaim(&self, positions: &[&Position]) {
+        if positions.is_empty() {
+            // Without a reader everything is kept, for one that may come.
+            return;
+        }
+        let mut passed = Vec::new();
+        let mut views = lock(&self.views);
+        views.retain_mut(|view| {
+            if let View::Live(segment) = view
+                && !self.is_handed_off.load(Ordering::Relaxed)
+                && segment.is_sealed()
+                && segment.store.is_linked()
+                && let Some(path) = segment.path.clone()
+            {
+                *view = View::File { index: segment.index, path };
+            }
+            // A live one without a path is memory, and one that lost its name is read from its open file to the end.
+            let is_sealed = !matches!(view, View::Live(segment) if !segment.is_sealed());
+            if is_sealed && positions.iter().all(|position| view.is_passed_by(position)) {
+                passed.push(view.handle());
+                return false;
+            }
+            true
+        });
+        drop(views);
+        passed.iter().for_each(|view| self.discard(view));
+    }
+
+    /// Gives up the oldest segment that some reader has not passed, as the last resort: when the budget is used up, and half of the
+    /// memory that stands in for it; without a disk, when all of the memory is. `positions` are those of the readers; returns how many
+    /// records and bytes each of them loses, or `None` when nothing had to go, or nothing would be gained, because others filled the
+    /// disk.
+    pub fn evict(&self, positions: &[&Position]) -> Option<Vec<(u64, u64)>> {
+        if positions.is_empty() || self.is_handed_off.load(Ordering::Relaxed) || !self.is_in_need() {
+            return None;
+        }
+        let would_gain = self.room().is_some_and(Room::would_gain);
+        let may_go = |view: &View| would_gain || (view.path().is_none() && self.is_memory_used_up());
+        let oldest = {
+            let mut views = lock(&self.views);
+            let place = views.iter().position(|view| match view {
+                View::File { .. } => true,
+                View::Live(segment) => segment.path.is_none() && segment.is_sealed(),
+            })?;
+            if !may_go(&views[place]) {
+                return None;
+            }
+            views.remove(place)
+        };
+        let lost = |position: &&Position| {
+            let batch = read_batch(std::slice::from_ref(&oldest), position, usize::MAX, Owner::Myself);
+            (batch.len() as u64, batch.byte_len() as u64)
+        };
+        let lost = positions.iter().map(lost).collect();
+        self.discard(&oldest);
+        Some(lost)
+    }
+
+    /// Whether half of the memory is used, and little is left of the segment that is being written, with no other ready.
+    fn is_in_need(&self) -> bool {
+        let is_last = self.is_memory_used_up();
+        let pool = lock(&self.pool);
+        let is_running_out = |segment: &Arc<Segment>| {
+            let left = segment.chunks() - segment.claimed();
+            let is_memory = segment.path.is_none();
+            left <= CHUNKS / 8 || (is_memory && is_last)
+        };
+        2 * self.memory() >= MEMORY_BUDGET
+            && pool.spares.is_empty()
+            && pool.current.as_ref().is_some_and(is_running_out)
+    }
+
+    /// How many records only memory holds that a reader has not passed; of the reader that has passed fewest.
+    #[must_use]
+    pub fn unread_in_memory(&self, positions: &[&Position]) -> u64 {
+        let views = lock(&self.views);
+        let in_memory: Vec<_> = views.iter().filter(|view| view.path().is_none()).map(View::handle).collect();
+        drop(views);
+        let unread = |position: &&Position| read_batch(&in_memory, position, usize::MAX, Owner::Myself).len() as u64;
+        positions.iter().map(unread).max().unwrap_or(0)
+    }
+
+    /// Deletes a segment that nobody reads any more.
+    fn discard(&self, view: &View) {
+        let Some(path) = view.path() else {
+            self.memory_segments.fetch_sub(1, Ordering::Relaxed);
+            return;
+        };
+        self.disk_segments.fetch_sub(1, Ordering::Relaxed);
+        let is_damaged = lock(&self.damaged).remove(&view.index());
+        delete(path, self.settings.root.as_deref().filter(|_| is_damaged));
+    }
+
+    /// Whether every reader has everything, once the journal is closed.
+    #[must_use]
+    pub fn is_drained(&self, positions: &[&Position]) -> bool {
+        let views = lock(&self.views);
+        views.iter().all(|view| positions.iter().all(|position| view.is_passed_by(position)))
+    }
+}
+
+/// Deletes a segment; one with damage is kept for inspection beside the journals, as long as those take little.
+pub(super) fn delete(path: &Path, keep_beside: Option<&Path>) {
+    let kept = keep_beside.and_then(Path::parent).is_some_and(|state| {
+        let quarantine = state.join("quarantine");
+        let bytes = |dir: &Path| -> u64 {
+            let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
+            files.filter_map(|entry| Some(entry.metadata().ok()?.len())).sum()
+        };
+        let dir = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        crate::sys::fs::create_private_dir(&quarantine).is_ok()
+            && bytes(&quarantine) + path.metadata().map_or(0, |data| data.len()) <= QUARANTINE_BUDGET
+            && std::fs::rename(path, quarantine.join(format!("{dir}-{file}"))).is_ok()
+    });
+    if !kept {
+        let _ = std::fs::remove_file(path);
+    }
+}
