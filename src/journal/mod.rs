@@ -41,9 +41,11 @@ use cursor::CursorFile;
 use owner::{OwnedDir, random_bytes};
 use recovery::{Owner, View, read_batch};
 use room::Room;
-use segment::{CHUNKS, Identity, Region, SEGMENT, Segment};
+use segment::{CHUNK, CHUNKS, Identity, Region, SEGMENT, Segment};
 use store::Store;
 
+/// Most bytes of a record's payload.
+pub const MAX_PAYLOAD: usize = CHUNK - record::HEADER;
 /// Most bytes of segments a journal keeps on disk.
 pub const MAX_DISK_BUDGET: u64 = 512 << 20;
 /// Bytes of the ring in memory, for when the disk is full or there is none.
@@ -98,6 +100,12 @@ pub enum AppendError {
     /// The journal was closed; another one has to take it.
     #[error("the journal is closed")]
     Closed,
+    /// A record has to fit a chunk.
+    #[error("a record of {payload} bytes is too large for the journal: at most {MAX_PAYLOAD} fit a chunk")]
+    TooLarge {
+        /// Bytes of its payload.
+        payload: usize,
+    },
 }
 
 /// Counts of one journal.
@@ -207,7 +215,8 @@ impl Journal {
     /// Appends one record. `write` appends the payload to the bytes it is given, whose first 32 are not its own.
     ///
     /// # Errors
-    /// [`AppendError::Full`] when neither disk nor memory has room, which is counted, and [`AppendError::Closed`].
+    /// [`AppendError::Full`] when neither disk nor memory has room, which is counted, [`AppendError::Closed`], and
+    /// [`AppendError::TooLarge`] for more than [`MAX_PAYLOAD`] bytes.
     pub fn append<R>(&self, now: u64, write: impl FnOnce(&mut Vec<u8>, &mut IdSource) -> R) -> Result<R, AppendError> {
         let (home, mut guard) = self.shard();
         let shard = &mut *guard;
@@ -215,13 +224,19 @@ impl Journal {
         shard.frame.resize(record::HEADER, 0);
         let answer = write(&mut shard.frame, &mut shard.ids);
         let payload = shard.frame.len() - record::HEADER;
+        if record::framed_length(payload) > CHUNK {
+            return Err(AppendError::TooLarge { payload });
+        }
         // Two rounds: a file that cannot be written makes way for memory.
         for _ in 0..2 {
-            if shard.region.as_ref().is_none_or(|region| !region.has_room(payload)) {
-                shard.region = None;
-                shard.region = self.claim(now);
+            // Two claims: the first chunk of a segment has less room, for the segment's header.
+            for _ in 0..2 {
+                if shard.region.as_ref().is_none_or(|region| !region.has_room(payload)) {
+                    shard.region = None;
+                    shard.region = self.claim(now);
+                }
             }
-            let Some(region) = &mut shard.region else { break };
+            let Some(region) = shard.region.as_mut().filter(|region| region.has_room(payload)) else { break };
             record::seal(&mut shard.frame, region.seed(), shard.appended, now);
             if region.append(&shard.frame).is_ok() {
                 shard.appended += 1;

@@ -181,9 +181,11 @@ impl Segment {
         None
     }
 
-    /// Gives up the chunks that nobody claimed, so that the segment can be sealed.
+    /// Gives up the chunks that are not claimed, so that the segment can be sealed.
     pub(super) fn retire(&self) {
-        self.claimed.store(self.chunks as u32, Ordering::Release);
+        // A read-modify-write: a plain store would end the release sequence of the claims before it, and whoever then sees all chunks
+        // claimed in `is_sealed` might not see that the regions of those claims are still open.
+        self.claimed.swap(self.chunks as u32, Ordering::AcqRel);
     }
 
     pub(super) fn chunks(&self) -> usize {

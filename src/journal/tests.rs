@@ -225,6 +225,24 @@ fn a_journal_of_more_segments_than_a_cursor_holds_is_adopted_once() {
 }
 
 #[test]
+fn a_record_larger_than_a_chunk_is_refused_and_destroys_no_other() {
+    let dir = TempDir::new().unwrap();
+    let journal = journal_in(&dir);
+    // Larger than what the first chunk holds, and the largest of all.
+    let lengths = [CHUNK - 5_000, 10, MAX_PAYLOAD - 8, 10, MAX_PAYLOAD - 8];
+    for (number, length) in lengths.into_iter().enumerate() {
+        append(&journal, &numbered(number as u64, length)).unwrap();
+        let refused = append(&journal, &numbered(99, MAX_PAYLOAD - 7)).unwrap_err();
+        assert_eq!(refused, AppendError::TooLarge { payload: MAX_PAYLOAD + 1 });
+        assert!(refused.to_string().contains("at most 65504"), "{refused}");
+    }
+    let mut found = read_all(&journal, &mut Tail::new(DESTINATION));
+    found.sort_unstable();
+    assert_eq!(found, [0, 1, 2, 3, 4]);
+    assert_eq!((journal.counts().appended, journal.counts().refused), (5, 0));
+}
+
+#[test]
 fn a_closed_journal_takes_nothing_and_says_so() {
     let dir = TempDir::new().unwrap();
     let journal = journal_in(&dir);

@@ -301,6 +301,10 @@ impl Meter {
                 // Closed in between: the next epoch takes it.
                 Err(AppendError::Closed) => std::thread::yield_now(),
                 Err(AppendError::Full) => break (epoch, None),
+                Err(AppendError::TooLarge { .. }) => {
+                    self.count(Count::TooLarge, 1);
+                    return Err(Count::TooLarge);
+                }
                 Ok(cuts) => break (epoch, Some(cuts)),
             }
         };
