@@ -1,9 +1,9 @@
 //! The few fields of a response that matter, whatever the wire format. Everything else is skipped without being kept.
 
 use std::borrow::Cow;
-use std::sync::LazyLock;
 
 use aho_corasick::{AhoCorasick, Match};
+use once_cell::race::OnceBox;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
@@ -72,16 +72,18 @@ pub(super) struct Message {
 ///
 /// Names in the answer's own text do not count: quotes are escaped there.
 pub(super) fn is_part_alone(data: &[u8]) -> bool {
-    static NAMES: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
+    // Not behind a lock while it is made, which a child that is forked meanwhile would find taken for ever.
+    static NAMES: OnceBox<Option<AhoCorasick>> = OnceBox::new();
+    let names = NAMES.get_or_init(|| {
         let names =
             ["usage\"", "finish_reason\"", "stop_reason\"", "error\"", "response\"", "message", "x_groq\"", "done\""];
-        AhoCorasick::new(names.map(|name| format!("\"{name}"))).ok()
+        Box::new(AhoCorasick::new(names.map(|name| format!("\"{name}"))).ok())
     });
     let is_nothing = |found: Match| {
         let value = data[found.end()..].trim_ascii_start();
         value.strip_prefix(b":").is_some_and(|value| value.trim_ascii_start().starts_with(b"null"))
     };
-    NAMES.as_ref().is_some_and(|names| names.find_iter(data).all(is_nothing))
+    names.as_ref().is_some_and(|names| names.find_iter(data).all(is_nothing))
 }
 
 impl Message {

@@ -17,10 +17,11 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
 
 use arc_swap::ArcSwap;
+use once_cell::race::OnceBox;
 
 use super::cursor::CursorFile;
 use crate::sys::fork::fork_generation;
@@ -43,24 +44,28 @@ pub(super) fn random_bytes<const N: usize>() -> [u8; N] {
 
 /// A number that this process has and no other: drawn anew after a fork.
 fn process_token() -> u64 {
-    static TOKEN: LazyLock<ArcSwap<(u64, u64)>> = LazyLock::new(ArcSwap::default);
+    static TOKEN: OnceBox<ArcSwap<(u64, u64)>> = OnceBox::new();
+    let token = TOKEN.get_or_init(Box::default);
     let generation = fork_generation();
     loop {
-        let current = TOKEN.load();
+        let current = token.load();
         if current.0 == generation {
             return current.1;
         }
-        TOKEN.compare_and_swap(&current, Arc::new((generation, u64::from_le_bytes(random_bytes()))));
+        token.compare_and_swap(&current, Arc::new((generation, u64::from_le_bytes(random_bytes()))));
     }
 }
 
 /// The directories that this process holds, with the fork generation that made each: it must not open their locks. A list that is
 /// replaced as a whole, for a lock around it could be inherited taken.
-static HELD: LazyLock<ArcSwap<Vec<(u64, OsString)>>> = LazyLock::new(ArcSwap::default);
+fn all_held() -> &'static ArcSwap<Vec<(u64, OsString)>> {
+    static HELD: OnceBox<ArcSwap<Vec<(u64, OsString)>>> = OnceBox::new();
+    HELD.get_or_init(Box::default)
+}
 
 fn is_held(name: &OsStr) -> bool {
     let generation = fork_generation();
-    HELD.load().iter().any(|(by, held)| *by == generation && held == name)
+    all_held().load().iter().any(|(by, held)| *by == generation && held == name)
 }
 
 /// A journal directory of this process.
@@ -80,7 +85,7 @@ impl OwnedDir {
         let (path, draft) = (root.join(&name), root.join(format!("{DRAFT}{name}")));
         let made = Self::fill(&draft, destinations).and_then(|lock| {
             let held = (fork_generation(), OsString::from(&name));
-            HELD.rcu(|all| all.iter().chain([&held]).cloned().collect::<Vec<_>>());
+            all_held().rcu(|all| all.iter().chain([&held]).cloned().collect::<Vec<_>>());
             std::fs::rename(&draft, &path)?;
             Ok(lock)
         });
@@ -131,7 +136,8 @@ impl Drop for OwnedDir {
         // The lock goes first; from here on the directory is anybody's, this process's too.
         self.lock = None;
         let name = self.path.file_name();
-        HELD.rcu(|all| all.iter().filter(|(_, held)| Some(held.as_os_str()) != name).cloned().collect::<Vec<_>>());
+        all_held()
+            .rcu(|all| all.iter().filter(|(_, held)| Some(held.as_os_str()) != name).cloned().collect::<Vec<_>>());
     }
 }
 

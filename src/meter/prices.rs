@@ -6,11 +6,12 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use arc_swap::{ArcSwap, Guard};
+use once_cell::race::OnceBox;
 
 use crate::pricing::{Book, Catalog, CatalogError, OverrideError, Overrides};
 
@@ -41,14 +42,14 @@ pub(super) struct State {
     /// A catalog that was put in force at run time, in place of the one on disk.
     replacement: Option<Arc<Catalog>>,
     /// Made by the first event or price, so that importing and configuring stay fast.
-    book: OnceLock<Arc<Book>>,
+    book: OnceBox<Arc<Book>>,
     unreadable: Arc<AtomicU64>,
 }
 
 impl Prices {
     pub(super) fn new(settings: PriceSettings) -> Self {
         let unreadable = Arc::<AtomicU64>::default();
-        let state = State { settings, replacement: None, book: OnceLock::new(), unreadable: Arc::clone(&unreadable) };
+        let state = State { settings, replacement: None, book: OnceBox::new(), unreadable: Arc::clone(&unreadable) };
         Self { state: ArcSwap::from_pointee(state), unreadable }
     }
 
@@ -97,7 +98,7 @@ impl Prices {
 
 impl State {
     fn with(&self, settings: PriceSettings, replacement: Option<Arc<Catalog>>) -> Self {
-        Self { settings, replacement, book: OnceLock::new(), unreadable: Arc::clone(&self.unreadable) }
+        Self { settings, replacement, book: OnceBox::new(), unreadable: Arc::clone(&self.unreadable) }
     }
 
     /// The book; threads that need it first may make it at once.
@@ -105,9 +106,8 @@ impl State {
         if let Some(book) = self.book.get() {
             return book;
         }
-        // Made before it is put in place, so that no fork finds it being made.
-        let book = Arc::new(self.make_book());
-        self.book.get_or_init(|| book)
+        // Threads that come first at once each make one, and no fork finds a thread that others wait for.
+        self.book.get_or_init(|| Box::new(Arc::new(self.make_book())))
     }
 
     fn make_book(&self) -> Book {

@@ -42,6 +42,16 @@ impl From<Pattern> for String {
     }
 }
 
+impl Pattern {
+    /// Whether it is found in the text.
+    ///
+    /// A copy is asked, which has a pool of working memory of its own. That of the pattern is behind a lock, which a child would find
+    /// taken for ever if it is forked while another thread is in here.
+    fn is_match(&self, text: &str) -> bool {
+        self.0.clone().is_match(text)
+    }
+}
+
 impl PartialEq for Pattern {
     fn eq(&self, other: &Self) -> bool {
         self.0.as_str() == other.0.as_str()
@@ -56,7 +66,7 @@ impl Clause {
             Self::StartsWith(text) => reference.starts_with(&**text),
             Self::EndsWith(text) => reference.ends_with(&**text),
             Self::Contains(text) => reference.contains(&**text),
-            Self::Regex(pattern) => pattern.0.is_match(reference),
+            Self::Regex(pattern) => pattern.is_match(reference),
             Self::Or(parts) => parts.iter().any(|part| part.is_match(reference)),
             Self::And(parts) => parts.iter().all(|part| part.is_match(reference)),
             Self::Not(part) => !part.is_match(reference),

@@ -16,13 +16,15 @@ static GENERATION: AtomicU64 = AtomicU64::new(1);
 
 #[cfg(target_os = "linux")]
 fn generation() -> u64 {
-    use std::sync::OnceLock;
-    static WATCH: OnceLock<Option<&'static AtomicU64>> = OnceLock::new();
+    use once_cell::race::OnceBox;
+    // Threads that come first at once each map a page, and the first to be done decides; the other pages stay mapped, 4 KiB each. One
+    // thread that maps while others wait would leave a child that is forked meanwhile waiting for ever.
+    static WATCH: OnceBox<Option<&'static AtomicU64>> = OnceBox::new();
 
     const SEEN: u64 = 1;
     const CHANGING: u64 = 2;
 
-    let Some(word) = WATCH.get_or_init(wiped_on_fork) else {
+    let Some(word) = WATCH.get_or_init(|| Box::new(wiped_on_fork())) else {
         return generation_by_pid();
     };
     // Acquire pairs with the Release below: whoever sees SEEN in a child also sees the child's generation.
