@@ -36,10 +36,11 @@ __all__ = [
 
 UNITS: Final[dict[str, tuple[int, list[str]]]] = {}
 REASON: Final = "subinterpreter"
-REFUSALS: Final = ("missing_provider", "missing_model", "invalid_usage", "no_space", "too_large")
+REFUSALS: Final = ("missing_provider", "missing_model", "invalid_usage", "no_space", "too_large", "internal_error")
 REMARKS: Final = (
     "given_up", "invalid_text", "invalid_time", "invalid_cost", "unknown_unit", "truncated", "unreadable_usage",
-    "contradictory_usage", "usage_interrupted", "usage_malformed", "usage_not_json", "usage_unreported", "unreadable_catalog",
+    "contradictory_usage", "usage_interrupted", "usage_malformed", "usage_not_json", "usage_unreported",
+    "usage_internal_error", "unreadable_catalog",
 )  # fmt: skip
 
 log = logging.getLogger("taximeter")

@@ -45,6 +45,7 @@ _RULES: Final = {
     "unknown_unit": "not a unit of usage; it is left out",
     "no_space": "the journal is full; the event is lost",
     "too_large": "a request of more than 48 KiB is not recorded",
+    "internal_error": "a fault of taximeter itself; the event is lost: please report it",
     "given_up": "the oldest events that waited for a destination were given up, for their age or because the journal is full",
     "truncated": "texts over 512 bytes are cut, tags over 64 or 12 KiB are left out",
     "unreadable_usage": "not a usage that is understood; the event is recorded without usage",
@@ -52,6 +53,7 @@ _RULES: Final = {
     "usage_interrupted": "the response ended before it said what it used; the event is recorded without",
     "usage_malformed": "the response cannot be read; the event is recorded without usage",
     "usage_not_json": "the response is neither JSON nor a stream of it; the event is recorded without usage",
+    "usage_internal_error": "a fault of taximeter itself; the event is recorded without usage: please report it",
     "contradictory_usage": "parts exceed the total that includes them, or overlap unknown; the event has no cost",
     "unreadable_catalog": "the price catalog in the state directory cannot be read; the embedded one stands for it",
 }

@@ -21,6 +21,10 @@ pub const MAX_EVENT: usize = 56 * 1024;
 /// Bytes of the paths and bodies of an event that is requests. It has no attribution, and with the rest of it fits [`MAX_EVENT`].
 pub const MAX_REQUESTS: usize = 48 * 1024;
 
+/// Bytes of a provider's or a model's name that are looked at. What is recorded of it is half of that, and what comes after it in a
+/// name that long decides nothing: prices are not searched for it.
+const MAX_NAME: usize = 2 * MAX_TEXT;
+
 const ELLIPSIS: &str = "…";
 
 /// The text as it is recorded: itself, or, when it is longer than `limit` bytes, its beginning and an ellipsis.
@@ -33,6 +37,14 @@ pub fn cut(text: &str, limit: usize) -> std::borrow::Cow<'_, str> {
     format!("{}{ELLIPSIS}", &text[..end]).into()
 }
 
+/// The beginning of a provider's or a model's name, without the space around it. It is still long enough to be cut, and counted as
+/// cut, when the event is encoded.
+#[must_use]
+pub fn name_head(text: &str) -> &str {
+    let text = text.trim();
+    &text[..text.floor_char_boundary(MAX_NAME)]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,5 +54,15 @@ mod tests {
         assert_eq!(cut("abc", 3), "abc");
         let cut_text = cut(&"é".repeat(400), MAX_TEXT).into_owned();
         assert!(cut_text.len() <= MAX_TEXT && cut_text.ends_with("é…"));
+    }
+
+    #[test]
+    fn the_head_of_a_name_is_recorded_as_the_whole_would_be() {
+        for name in ["gpt-4o", "é", "日本語 ", "  x"] {
+            let long = name.repeat(10_000);
+            assert_eq!(name_head(name), name.trim());
+            assert_eq!(cut(name_head(&long), MAX_TEXT), cut(long.trim(), MAX_TEXT));
+            assert!(name_head(&long).len() <= MAX_NAME);
+        }
     }
 }

@@ -12,6 +12,7 @@ use super::track::PyReceipt;
 use crate::delivery::{RemoteSettings, ResponseLog};
 use crate::event::Outgoing;
 use crate::http::{Address, find_cloud_now};
+use crate::meter::{Count, Receipt};
 use crate::protocol::{CloudEndpoints, TokenTrackrSettings, Wire};
 
 /// How deep a body may be nested that is written here; a deeper one is Python's.
@@ -113,25 +114,30 @@ pub(super) fn post(
     if !meter.is_enabled() {
         return Ok(PyReceipt(Err("disabled")));
     }
+    // See `track`.
+    let outcome = catch_unwind(AssertUnwindSafe(|| record(meter, path, body, before)));
+    let outcome = outcome.unwrap_or_else(|_| {
+        meter.core.count(Count::InternalError, 1);
+        Ok(Err(Count::InternalError))
+    })?;
+    if let Some(what) = outcome.as_ref().map_or_else(|what| Some(*what), |receipt| receipt.remark) {
+        meter.warn(py, what, path);
+    }
+    Ok(PyReceipt(outcome.map_err(Count::name)))
+}
+
+fn record(
+    meter: &PyMeter,
+    path: &str,
+    body: &Bound<'_, PyAny>,
+    before: Option<(String, Bound<'_, PyAny>)>,
+) -> PyResult<Result<Receipt, Count>> {
     let before = before.map(|(path, body)| Ok::<_, PyErr>((path, json_text(&body)?))).transpose()?;
     let body = json_text(body)?;
     let mut requests = Vec::with_capacity(2);
     requests.extend(before.as_ref().map(|(path, body)| Outgoing { path, body }));
     requests.push(Outgoing { path, body: &body });
-    // See `track`.
-    let outcome = catch_unwind(AssertUnwindSafe(|| meter.core.post(requests)));
-    let outcome = outcome.map_err(|_| "internal_error").and_then(|receipt| {
-        receipt.map_err(|what| {
-            meter.warn(py, what, path);
-            what.name()
-        })
-    });
-    if let Ok(receipt) = &outcome
-        && let Some(what) = receipt.remark
-    {
-        meter.warn(py, what, path);
-    }
-    Ok(PyReceipt(outcome))
+    Ok(meter.core.post(requests))
 }
 
 /// JSON as Python's `json.dumps` has it, but for characters beyond ASCII, which stand for themselves.

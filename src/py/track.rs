@@ -10,6 +10,7 @@ use super::convert::{amount, count, decimal, exact_text, milliseconds, text, uni
 use super::meter::PyMeter;
 use crate::event::binary::TagEncoder;
 use crate::event::id::id_text;
+use crate::event::limits::name_head;
 use crate::event::{Attribution, CostStatus, Status, Unit, UsageEvent, UsageStatus};
 use crate::meter::{Count, Receipt};
 use crate::pricing::canonical_provider;
@@ -181,9 +182,13 @@ pub(super) fn track(meter: &PyMeter, py: Python<'_>, arguments: &Arguments<'_, '
     if !meter.is_enabled() {
         return PyReceipt(Err("disabled"));
     }
+    let intake = Intake { meter, py };
     // A panic would surface in the host as an exception that `except Exception` does not catch.
-    let outcome = catch_unwind(AssertUnwindSafe(|| record(&Intake { meter, py }, arguments)));
-    PyReceipt(outcome.unwrap_or(Err("internal_error")))
+    let outcome = catch_unwind(AssertUnwindSafe(|| record(&intake, arguments)));
+    PyReceipt(outcome.unwrap_or_else(|_| {
+        intake.remark(Count::InternalError, "event");
+        Err(Count::InternalError.name())
+    }))
 }
 
 fn record(intake: &Intake<'_, '_>, arguments: &Arguments<'_, '_>) -> Result<Receipt, &'static str> {
@@ -195,7 +200,7 @@ fn record(intake: &Intake<'_, '_>, arguments: &Arguments<'_, '_>) -> Result<Rece
     let provider_text =
         intake.text("provider", arguments.provider).ok_or_else(|| refuse(Count::MissingProvider, "provider"))?;
     let model_text = intake.text("model", arguments.model).ok_or_else(|| refuse(Count::MissingModel, "model"))?;
-    let provider = canonical_provider(&provider_text);
+    let provider = canonical_provider(name_head(&provider_text));
     // Written out: the loop of `array::from_fn` stalls on its own stores, 20 ns of a call.
     let [agent, feature, team, customer, user, session] = arguments.attribution;
     let agent = intake.text("agent", agent);
@@ -212,7 +217,7 @@ fn record(intake: &Intake<'_, '_>, arguments: &Arguments<'_, '_>) -> Result<Rece
 
     let mut event = UsageEvent {
         provider: &provider,
-        model: model_text.trim(),
+        model: name_head(&model_text),
         operation: "chat",
         attribution: Attribution {
             agent: agent.as_deref(),

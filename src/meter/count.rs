@@ -1,0 +1,113 @@
+//! What is counted beside the events, and under which name `stats()` has it.
+
+/// What is counted beside the events, by name in `stats()`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// The provider was absent, empty or no text.
+    MissingProvider,
+    /// The model was absent, empty or no text.
+    MissingModel,
+    /// A count was negative, fractional, not a number or too large.
+    InvalidUsage,
+    /// A text was no text (it is left out), or not valid Unicode (it is mended).
+    InvalidText,
+    /// A time was without a zone, out of range or no time; the time of the call stands for it, a duration is left out.
+    InvalidTime,
+    /// A cost was negative or no decimal; the computed one stands for it.
+    InvalidCost,
+    /// The journal was full.
+    NoSpace,
+    /// A request for a service was larger than 48 KiB.
+    TooLarge,
+    /// A fault of this library: recording the event panicked.
+    InternalError,
+    /// Events were given up, the oldest first, because the journal's budget is used up or they waited too long for a destination.
+    GivenUp,
+    /// A unit that does not exist; it is left out.
+    UnknownUnit,
+    /// Texts that were cut or tags left out.
+    Truncated,
+    /// A provider's usage that could not be read; the event is kept, without usage.
+    UnreadableUsage,
+    /// Usage whose parts exceed their total; the event is kept, without a cost.
+    ContradictoryUsage,
+    /// A response was whole and said nothing of usage.
+    UsageUnreported,
+    /// A response ended before it had said what it used.
+    UsageInterrupted,
+    /// A response was not what it said it is: broken JSON, frames or compression.
+    UsageMalformed,
+    /// A response was neither JSON nor a stream of it.
+    UsageNotJson,
+    /// A fault of this library: reading a response panicked. The event is kept, without usage.
+    UsageInternalError,
+    /// A catalog on disk that cannot be read; the embedded one stands for it.
+    UnreadableCatalog,
+}
+
+impl Count {
+    /// Every count.
+    pub const ALL: [Self; 20] = [
+        Self::MissingProvider,
+        Self::MissingModel,
+        Self::InvalidUsage,
+        Self::InvalidText,
+        Self::InvalidTime,
+        Self::InvalidCost,
+        Self::NoSpace,
+        Self::TooLarge,
+        Self::InternalError,
+        Self::GivenUp,
+        Self::UnknownUnit,
+        Self::Truncated,
+        Self::UnreadableUsage,
+        Self::ContradictoryUsage,
+        Self::UsageUnreported,
+        Self::UsageInterrupted,
+        Self::UsageMalformed,
+        Self::UsageNotJson,
+        Self::UsageInternalError,
+        Self::UnreadableCatalog,
+    ];
+
+    /// Its name in `stats()`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MissingProvider => "missing_provider",
+            Self::MissingModel => "missing_model",
+            Self::InvalidUsage => "invalid_usage",
+            Self::InvalidText => "invalid_text",
+            Self::InvalidTime => "invalid_time",
+            Self::InvalidCost => "invalid_cost",
+            Self::NoSpace => "no_space",
+            Self::TooLarge => "too_large",
+            Self::InternalError => "internal_error",
+            Self::GivenUp => "given_up",
+            Self::UnknownUnit => "unknown_unit",
+            Self::Truncated => "truncated",
+            Self::UnreadableUsage => "unreadable_usage",
+            Self::ContradictoryUsage => "contradictory_usage",
+            Self::UsageUnreported => "usage_unreported",
+            Self::UsageInterrupted => "usage_interrupted",
+            Self::UsageMalformed => "usage_malformed",
+            Self::UsageNotJson => "usage_not_json",
+            Self::UsageInternalError => "usage_internal_error",
+            Self::UnreadableCatalog => "unreadable_catalog",
+        }
+    }
+
+    /// Whether each one is an event that was not recorded.
+    #[must_use]
+    pub fn is_loss(self) -> bool {
+        matches!(
+            self,
+            Self::MissingProvider
+                | Self::MissingModel
+                | Self::InvalidUsage
+                | Self::NoSpace
+                | Self::TooLarge
+                | Self::InternalError
+        )
+    }
+}
