@@ -236,7 +236,7 @@ fn a_record_larger_than_a_chunk_is_refused_and_destroys_no_other() {
         assert_eq!(refused, AppendError::TooLarge { payload: MAX_PAYLOAD + 1 });
         assert!(refused.to_string().contains("at most 65504"), "{refused}");
     }
-    let mut found = read_all(&journal, &mut Tail::new(DESTINATION));
+    let mut found = read_all(&journal, &mut Reader::new(DESTINATION));
     found.sort_unstable();
     assert_eq!(found, [0, 1, 2, 3, 4]);
     assert_eq!((journal.counts().appended, journal.counts().refused), (5, 0));
