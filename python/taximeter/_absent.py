@@ -40,7 +40,7 @@ REFUSALS: Final = ("missing_provider", "missing_model", "invalid_usage", "no_spa
 REMARKS: Final = (
     "given_up", "invalid_text", "invalid_time", "invalid_cost", "unknown_unit", "truncated", "unreadable_usage",
     "contradictory_usage", "usage_interrupted", "usage_malformed", "usage_not_json", "usage_unreported",
-    "usage_internal_error", "unreadable_catalog",
+    "usage_internal_error", "unreadable_catalog", "unknown_field", "lost_in_memory",
 )  # fmt: skip
 
 log = logging.getLogger("taximeter")
@@ -113,6 +113,9 @@ class Meter:
         return 0, 0, self._refused
 
     close = flush
+
+    def probe(self) -> None:
+        """Nothing is kept anywhere."""
 
     def stats(self) -> dict[str, Any]:
         """What was counted, in the form of the extension's."""

@@ -111,6 +111,7 @@ def init(
         ConfigError: A setting breaks its rule; the message names it and where it comes from.
     """
     settings = default_meter.configure(dict(locals()))
+    default_meter.check_storage()
     from . import instrument as instrumentation  # noqa: PLC0415 - only those who call init() pay for it
 
     if settings.instrument is False:

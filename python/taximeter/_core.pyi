@@ -98,6 +98,8 @@ class Meter:
         defaults: dict[str, Any],
         timeout: float,
     ) -> None: ...
+    def probe(self) -> tuple[int | None, str] | None:
+        """Why the journal cannot be kept on disk: the system's error number where there is one, and the reason."""
     @property
     def enabled(self) -> bool: ...
     @property

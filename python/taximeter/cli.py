@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], int] = getattr(options, "run", _overview)
     try:
         try:
-            options.settings = _api.default_meter.configure({"state_dir": options.state_dir, "enabled": True})
+            options.settings = _settings(options)
         except ConfigError as error:
             if command is not cli_doctor.doctor:
                 raise
@@ -56,6 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _settings(options: argparse.Namespace) -> config.Settings:
+    settings = _api.default_meter.configure({"state_dir": options.state_dir, "enabled": True})
+    if not settings.root:
+        raise ConfigError(f"state_dir: {config.HOMELESS}")
+    return settings
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -28,6 +28,7 @@ BACKENDS: Final = ("mapped", "written", "memory")
 LEDGER: Final = "ledger"
 WEEK: Final = 7 * 86_400.0
 """A collector that drops repeated events by id is expected to remember them for this long."""
+HOMELESS: Final = "this user has no home directory; set TAXIMETER_STATE_DIR, or give init() a state_dir"
 _PROJECT: Final = "pyproject.toml"
 _RULES: Final = ("rates", "multipliers", "aliases")
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
@@ -68,7 +69,7 @@ class Settings(NamedTuple):
     """Everything a meter needs to know."""
 
     root: str
-    """The state directory's path."""
+    """The state directory's path; empty where this user has no home and none was given."""
     enabled: bool = True
     debug: bool = False
     keep_provider_usage: bool = False
@@ -91,13 +92,19 @@ class Settings(NamedTuple):
 
     @property
     def state_dir(self) -> Path:
-        """The directory of journals and the ledger."""
+        """The directory of journals and the ledger.
+
+        Raises:
+            ConfigError: There is none, for this user has no home directory.
+        """
         return self._path()
 
     def _path(self, *names: str) -> Path:
         # `init()` does without: its import takes as long as half of what else that does.
         from pathlib import Path  # noqa: PLC0415
 
+        if not self.root:
+            raise ConfigError(f"state_dir: {HOMELESS}")
         return Path(self.root, *names)
 
     @property
@@ -123,7 +130,7 @@ def default_state_dir(environ: Mapping[str, str] | None = None) -> str:
     else:
         base = environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     if base.startswith("~"):
-        raise ConfigError("state_dir: this user has no home directory; set TAXIMETER_STATE_DIR, or give init() a state_dir")
+        raise ConfigError(f"state_dir: {HOMELESS}")
     return os.path.join(base, "taximeter")
 
 
@@ -173,13 +180,18 @@ def resolve(
     state_dir = pick("state_dir")
     if not isinstance(state_dir, (str, os.PathLike, type(None))):
         raise ConfigError(f"state_dir: {state_dir!r} is not a path")
+    try:
+        root = default_state_dir(environ) if state_dir is None else _absolute(state_dir)
+    except ConfigError:
+        # Metering goes on, in memory, and the meter says so; who needs the directory gets the error.
+        root = ""
     return Settings(
-        root=default_state_dir(environ) if state_dir is None else _absolute(state_dir),
+        root=root,
         enabled=_flag("enabled", pick("enabled", True)) and not is_disabled(environ),
         debug=_flag("debug", pick("debug", False)),
         keep_provider_usage=_flag("keep_provider_usage", pick("keep_provider_usage", False)),
         instrument=_instrument(pick("instrument", True)),
-        backend=backend,
+        backend=backend if root else "memory",
         uses_ledger=uses_ledger,
         destinations=destinations,
         budget=_budget(pick("budget_mb")),

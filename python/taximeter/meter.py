@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import sys
 import time
 import weakref
@@ -55,10 +56,13 @@ _RULES: Final = {
     "usage_not_json": "the response is neither JSON nor a stream of it; the event is recorded without usage",
     "usage_internal_error": "a fault of taximeter itself; the event is recorded without usage: please report it",
     "contradictory_usage": "parts exceed the total that includes them, or overlap unknown; the event has no cost",
+    "unknown_field": "not a field of an event; it is left out",
     "unreadable_catalog": "the price catalog in the state directory cannot be read; the embedded one stands for it",
 }
 
 
+_reported_storage: set[str] = set()
+"""Why events are in memory only, as far as this process has said it."""
 _exit_began = 0.0
 """When the end of the program closed the first meter that has a time of its own for that."""
 
@@ -122,6 +126,7 @@ class Meter:
         given = {name: value for name, value in locals().items() if name != "self"}
         self._prepare()
         self.configure(given)
+        self.check_storage()
 
     def beside(self, destination: Destination | None = None) -> Meter:
         """Another meter with this one's settings as they are now, for another destination: one over HTTP, or else the ledger.
@@ -158,6 +163,7 @@ class Meter:
         """The settings in force; `None` before they were needed."""
         self._given: dict[str, Any] = {}
         self._warned: dict[str, float] = {}
+        self._checked_root: str | None = None
         self.exit_seconds = 0.0
         """How long an exiting program waits for delivery, together with others that have such a time; 0 for as long as usual."""
         self.refresher: Refresher | None = None
@@ -170,7 +176,7 @@ class Meter:
 
         def configure() -> None:
             if meter := this():
-                meter._configure_from_surroundings()
+                meter._before_first_event()
 
         self._core = _core.Meter(scope=attribution.current, warn=warn, configure=configure)
         self.track = self._core.track
@@ -192,7 +198,8 @@ class Meter:
             log.debug("metering to %s", settings.root)
         self.settings, self._given = settings, given
         is_fresh = self.refresher is not None and self.refresher.wake()
-        if settings.enabled and self._core.enabled and settings.prices.refresh is not None and not is_fresh:
+        wants_refresh = settings.prices.refresh is not None and settings.root
+        if settings.enabled and self._core.enabled and wants_refresh and not is_fresh:
             from .refresh import Refresher  # noqa: PLC0415 - few ask for it
 
             self.refresher = Refresher(self)
@@ -201,13 +208,13 @@ class Meter:
     def _apply(self, settings: Settings) -> None:
         self._core.configure(
             enabled=settings.enabled,
-            state_dir=settings.root,
-            ledger=settings.inside("ledger.db") if settings.uses_ledger else None,
+            state_dir=settings.root or None,
+            ledger=settings.inside("ledger.db") if settings.uses_ledger and settings.root else None,
             remotes=[destination.to_core() for destination in settings.destinations],
             backend=settings.backend,
             budget=settings.budget,
             max_age=settings.max_age,
-            catalog=settings.inside("prices", "catalog.json"),
+            catalog=settings.inside("prices", "catalog.json") if settings.root else None,
             long_tail=settings.prices.long_tail,
             overrides=settings.prices.overrides,
             defaults={**settings.attribution, "tags": settings.tags},
@@ -219,9 +226,41 @@ class Meter:
         if self.settings is None:
             self.configure({})
 
-    def _configure_from_surroundings(self) -> None:
+    def check_storage(self) -> str | None:
+        """Say once, at WARNING, when events can only be kept in memory: why, and what to set.
+
+        Returns:
+            Why that is so; `None` when they are kept on disk, when metering is off, and when memory was asked for.
+        """
+        from .config import HOMELESS  # noqa: PLC0415 - see configure
+
+        settings = self.settings
+        if settings is None or not settings.enabled or (settings.root and settings.backend == "memory"):
+            return None
+        self._checked_root = settings.root
+        if settings.root:
+            found = self._core.probe()
+            if found is None:
+                return None
+            code, text = found
+            reason = text if code is None else f"{settings.root}: {os.strerror(code)}"
+        else:
+            reason = HOMELESS.partition(";")[0]
+        if reason not in _reported_storage:
+            _reported_storage.add(reason)
+            log.warning(
+                "taximeter keeps events in memory only, where they are lost when this process ends: %s. "
+                "Set state_dir= or TAXIMETER_STATE_DIR to a directory that this user can write",
+                reason,
+            )
+        return reason
+
+    def _before_first_event(self) -> None:
         try:
-            self.configure({})
+            if self.settings is None:
+                self.configure({})
+            if self.settings is not None and self.settings.root != self._checked_root:
+                self.check_storage()
         except Exception as error:
             log.warning("taximeter keeps events in memory, for its settings cannot be read: %s", error)
 
@@ -465,3 +504,5 @@ def _close_at_exit(reference: weakref.ref[Meter]) -> None:
                 _exit_began = _exit_began or time.monotonic()
                 seconds = meter.exit_seconds - (time.monotonic() - _exit_began)
             meter.close(seconds)
+        if lost := meter.stats()["remarks"].get("lost_in_memory", 0):
+            log.warning("taximeter: %s events were in memory only and are lost", f"{lost:,}")

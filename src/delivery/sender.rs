@@ -41,6 +41,8 @@ pub struct Flushed {
     pub pending: u64,
     /// Events that were given up or refused while it ran, or were only in memory when it was closed.
     pub lost: u64,
+    /// Those of them that were only in memory when it was closed.
+    pub lost_in_memory: u64,
 }
 
 /// The handle of the thread.
@@ -139,6 +141,7 @@ impl Sender {
         };
         report.pending -= in_memory;
         report.lost += in_memory;
+        report.lost_in_memory = in_memory;
         report
     }
 
@@ -156,6 +159,7 @@ impl Sender {
             delivered,
             pending: self.shared.journal.counts().appended.saturating_sub(done),
             lost: done.saturating_sub(done_before).saturating_sub(delivered),
+            lost_in_memory: 0,
         }
     }
 

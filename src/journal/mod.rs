@@ -16,6 +16,7 @@
 mod cursor;
 mod orphans;
 mod owner;
+mod probe;
 mod reader;
 mod record;
 mod recovery;
@@ -32,6 +33,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use cursor::Position;
 pub use orphans::{ForeignTail, Foreigners};
+pub use probe::probe;
 pub use reader::Reader;
 pub use recovery::Batch;
 pub use segment::Backend;

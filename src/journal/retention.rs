@@ -100,7 +100,8 @@ impl Journal {
         let in_memory: Vec<_> = views.iter().filter(|view| view.path().is_none()).map(View::handle).collect();
         drop(views);
         let unread = |position: &&Position| read_batch(&in_memory, position, usize::MAX, Owner::Myself).len() as u64;
-        positions.iter().map(unread).max().unwrap_or(0)
+        // Without a reader, all of them.
+        positions.iter().map(unread).max().unwrap_or_else(|| unread(&&Position::default()))
     }
 
     /// Deletes a segment that nobody reads any more.

@@ -1,5 +1,6 @@
 //! What a journal may take of a disk, and what is left for others.
 
+use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use super::segment::{HEAP_SEGMENT, SEGMENT};
@@ -19,6 +20,18 @@ pub(super) struct Room {
 }
 
 impl Room {
+    /// Of the file system of `path`, where a journal takes `used` bytes and may take `budget`.
+    pub(super) fn of(path: &Path, used: u64, budget: Option<u64>) -> Self {
+        const GIB: u64 = 1 << 30;
+        let Some(space) = space(path) else {
+            return Self { used, limit: budget.unwrap_or(MAX_DISK_BUDGET), is_disk_short: false };
+        };
+        // A share of what is free, so that others keep the greater part of a small or a full disk.
+        let fair = ((space.free + used) / 20).clamp(MIN_SEGMENTS * SEGMENT as u64, MAX_DISK_BUDGET);
+        let keep_free = GIB.min(space.total / 10);
+        Self { used, limit: budget.unwrap_or(fair), is_disk_short: space.free < keep_free + SEGMENT as u64 }
+    }
+
     pub(super) fn may_grow(self) -> bool {
         self.used + SEGMENT as u64 <= self.limit && !self.is_disk_short
     }
@@ -32,20 +45,9 @@ impl Room {
 impl Journal {
     /// What segments on disk may take; `None` without a directory.
     pub(super) fn room(&self) -> Option<Room> {
-        const GIB: u64 = 1 << 30;
         let path = lock(&self.dir).as_ref()?.path().to_owned();
         let used = self.disk_segments.load(Ordering::Relaxed) * SEGMENT as u64;
-        let Some(space) = space(&path) else {
-            return Some(Room { used, limit: self.settings.budget.unwrap_or(MAX_DISK_BUDGET), is_disk_short: false });
-        };
-        // A share of what is free, so that others keep the greater part of a small or a full disk.
-        let fair = ((space.free + used) / 20).clamp(MIN_SEGMENTS * SEGMENT as u64, MAX_DISK_BUDGET);
-        let keep_free = GIB.min(space.total / 10);
-        Some(Room {
-            used,
-            limit: self.settings.budget.unwrap_or(fair),
-            is_disk_short: space.free < keep_free + SEGMENT as u64,
-        })
+        Some(Room::of(&path, used, self.settings.budget))
     }
 
     /// Bytes of segments in memory.

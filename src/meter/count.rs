@@ -43,11 +43,15 @@ pub enum Count {
     UsageInternalError,
     /// A catalog on disk that cannot be read; the embedded one stands for it.
     UnreadableCatalog,
+    /// A field of a measured call that an event does not have; it is left out.
+    UnknownField,
+    /// Events that were only in memory when delivery ended, and are lost.
+    LostInMemory,
 }
 
 impl Count {
     /// Every count.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::MissingProvider,
         Self::MissingModel,
         Self::InvalidUsage,
@@ -68,6 +72,8 @@ impl Count {
         Self::UsageNotJson,
         Self::UsageInternalError,
         Self::UnreadableCatalog,
+        Self::UnknownField,
+        Self::LostInMemory,
     ];
 
     /// Its name in `stats()`.
@@ -94,6 +100,8 @@ impl Count {
             Self::UsageNotJson => "usage_not_json",
             Self::UsageInternalError => "usage_internal_error",
             Self::UnreadableCatalog => "unreadable_catalog",
+            Self::UnknownField => "unknown_field",
+            Self::LostInMemory => "lost_in_memory",
         }
     }
 

@@ -287,6 +287,14 @@ impl Meter {
         })
     }
 
+    /// Whether the journal can be kept on disk, as the settings say.
+    ///
+    /// # Errors
+    /// Why events are kept in memory only.
+    pub fn probe(&self) -> std::io::Result<()> {
+        journal::probe(&journal_settings(&self.settings(), Vec::new()))
+    }
+
     /// Counts something.
     pub fn count(&self, what: Count, times: u64) {
         self.counts[what as usize].fetch_add(times, Ordering::Relaxed);
@@ -327,6 +335,7 @@ impl Meter {
     fn end(&self, live: &Live, timeout: Duration) -> Flushed {
         let report = live.sender.close(timeout);
         self.count(Count::GivenUp, live.sender.take_lost());
+        self.count(Count::LostInMemory, report.lost_in_memory);
         report
     }
 
@@ -398,15 +407,20 @@ fn price<'a>(book: &'a Book, event: &mut UsageEvent<'a>) -> Result<(), Count> {
     Ok(())
 }
 
+fn journal_settings(settings: &Settings, destinations: Vec<String>) -> journal::Settings {
+    journal::Settings {
+        root: settings.state_dir.as_deref().map(|state| state.join("journal")),
+        backend: settings.backend,
+        budget: settings.budget,
+        destinations,
+    }
+}
+
 fn open(settings: &Settings) -> Live {
     let root = settings.state_dir.as_deref().map(|state| state.join("journal"));
     let outlets = outlets(settings);
-    let journal = Arc::new(Journal::open(journal::Settings {
-        root: root.clone(),
-        backend: settings.backend,
-        budget: settings.budget,
-        destinations: outlets.iter().map(|outlet| outlet.name().to_owned()).collect(),
-    }));
+    let destinations = outlets.iter().map(|outlet| outlet.name().to_owned()).collect();
+    let journal = Arc::new(Journal::open(journal_settings(settings, destinations)));
     let sender = Sender::start(Arc::clone(&journal), root, outlets);
     Live { journal, sender }
 }

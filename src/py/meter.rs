@@ -45,7 +45,7 @@ impl PyMeter {
         let _ = self.warn.call1(py, (what.name(), field));
     }
 
-    /// Reads the settings, if nobody did.
+    /// Before the first event: reads the settings, where that was not done, and says it if events are in memory only.
     #[inline]
     fn settle(&self, py: Python<'_>) {
         if !self.is_configured.load(Ordering::Acquire) {
@@ -138,8 +138,12 @@ impl PyMeter {
         let timeout = seconds("timeout", timeout)?;
         py.detach(|| self.core.configure(settings, timeout))?;
         self.is_enabled.store(enabled, Ordering::Relaxed);
-        self.is_configured.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// Why the journal cannot be kept on disk: the system's error number where there is one, and the reason; `None` when it can.
+    fn probe(&self, py: Python<'_>) -> Option<(Option<i32>, String)> {
+        py.detach(|| self.core.probe()).err().map(|error| (error.raw_os_error(), error.to_string()))
     }
 
     #[getter]

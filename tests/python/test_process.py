@@ -420,7 +420,7 @@ def test_a_segment_truncated_under_the_writer_does_not_stop_the_reader(state, ru
     assert outcome.stdout.strip() == "mapped"
 
 
-def test_importing_starts_no_thread_and_touches_no_file(state, run):
+def test_importing_touches_no_file_and_neither_it_nor_init_starts_a_thread(state, run):
     outcome = run(
         """
         import sys, threading
@@ -428,12 +428,13 @@ def test_importing_starts_no_thread_and_touches_no_file(state, run):
         import taximeter
         print(len(open("/proc/self/task/%d/children" % __import__("os").getpid()).read()), len(__import__("os").listdir("/proc/self/task")))
         print(sorted({name.partition(".")[0] for name in set(sys.modules) - before} & {"openai", "anthropic", "httpx", "pydantic", "rich", "sqlite3"}))
+        print(__import__("os").path.exists(__import__("os").environ["TAXIMETER_STATE_DIR"]))
         taximeter.init(instrument=True)
         print(len(__import__("os").listdir("/proc/self/task")))
         """
     )
-    assert outcome.stdout.splitlines() == ["0 1", "[]", "1"]
-    assert not state.exists()
+    assert outcome.stdout.splitlines() == ["0 1", "[]", "False", "1"]
+    assert [path.name for path in state.iterdir()] == ["journal"]
 
 
 def test_exit_waits_only_a_moment_for_a_ledger_that_is_locked(state, run):
