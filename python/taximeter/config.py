@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from . import _core
 from .errors import CatalogError, ConfigError
+from .fields import ATTRIBUTION
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from .destination import Destination
 
-__all__ = ["Prices", "Settings", "default_state_dir", "is_disabled", "resolve"]
+__all__ = ["ATTRIBUTION", "Prices", "Settings", "default_state_dir", "is_disabled", "resolve"]
 
-ATTRIBUTION: Final = ("agent", "feature", "team", "customer", "user", "session")
 BACKENDS: Final = ("mapped", "written", "memory")
 LEDGER: Final = "ledger"
 WEEK: Final = 7 * 86_400.0

@@ -1,0 +1,169 @@
+"""A measured call was made: whatever its usage object or fields do, its event is recorded, and what was odd is counted and said."""
+
+from __future__ import annotations
+
+import ast
+from decimal import Decimal
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import taximeter
+from conftest import events_of
+from taximeter.fields import TRACK
+
+
+class Trap(RuntimeError):
+    pass
+
+
+class DumpRaises:
+    def model_dump(self):
+        raise Trap("the secret prompt")
+
+
+class AttributeRaises:
+    def __getattr__(self, name):
+        raise Trap(name)
+
+
+class PropertyRaises:
+    @property
+    def model_dump(self):
+        raise Trap
+
+
+class DumpIsNoMapping:
+    def model_dump(self):
+        return 7
+
+
+class ComparisonRaises(int):
+    def __ge__(self, other):
+        raise Trap
+
+    __le__ = __lt__ = __gt__ = __eq__ = __ge__
+    __hash__ = int.__hash__
+
+
+class MappingRaises(dict):
+    def keys(self):
+        raise Trap
+
+    def __iter__(self):
+        raise Trap
+
+    def items(self):
+        raise Trap
+
+
+class ReprRaises:
+    def __repr__(self):
+        raise Trap
+
+
+class IndexRaises:
+    def __index__(self):
+        raise Trap
+
+
+class TruthRaises:
+    def __bool__(self):
+        raise Trap
+
+
+def endless():
+    usage: dict = {"prompt_tokens": 1}
+    usage["details"] = usage
+    return usage
+
+
+def deep():
+    usage: dict = {}
+    for _ in range(100_000):
+        usage = {"details": usage}
+    return usage
+
+
+FAULTS = {
+    "model_dump raises": lambda call: call.set_usage(DumpRaises()),
+    "model_dump gives no mapping": lambda call: call.set_usage(DumpIsNoMapping()),
+    "an attribute raises": lambda call: call.set_usage(AttributeRaises()),
+    "a property raises": lambda call: call.set_usage(PropertyRaises()),
+    "a comparison raises": lambda call: call.set_usage({"prompt_tokens": ComparisonRaises(3)}),
+    "iteration raises": lambda call: call.set_usage(MappingRaises(prompt_tokens=3)),
+    "a count's repr raises": lambda call: call.set_usage({"prompt_tokens": [ReprRaises()], "bananas": ReprRaises()}),
+    "a count's index raises": lambda call: call.set_usage(input_tokens=IndexRaises()),
+    "a count is negative": lambda call: call.set_usage(input_tokens=-1),
+    "a count is no number": lambda call: call.set_usage(input_tokens="many"),
+    "a count is not whole": lambda call: call.set_usage(input_tokens=1.5, output_tokens=1),
+    "a count is too large": lambda call: call.set_usage(output_tokens=10**13),
+    "seconds are none": lambda call: call.set_usage(input_audio_seconds=float("nan")),
+    "usage is no mapping": lambda call: call.set(usage=7),
+    "usage holds itself": lambda call: call.set_usage(endless()),
+    "usage is very deep": lambda call: call.set_usage(deep()),
+    "inclusive has no truth": lambda call: call.set_usage({"input_tokens": 1, "total_tokens": 1}, inclusive=TruthRaises()),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_call_whose_usage_cannot_be_read_is_recorded_without_it(meter, caplog, name):
+    with meter.measure(provider="openai", model="gpt-4o", feature="kept") as call:
+        FAULTS[name](call)
+    assert call.receipt, name
+    (event,) = events_of(meter)
+    assert (event["usage"], event["usage_status"], event["cost_usd"], event["feature"]) == ({}, "missing", None, "kept")
+    stats = meter.stats()
+    assert stats["remarks"]["unreadable_usage"] == 1
+    assert sum(stats["refused"].values()) == 0
+    (said,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "unreadable_usage" in said
+    assert "secret" not in said
+
+
+def test_a_field_that_an_event_does_not_have_is_counted_and_the_rest_is_kept(meter, caplog):
+    with meter.measure(provider="openai", model="gpt-4o", colour="red") as call:
+        call.set_usage(input_tokens=2, output_tokens=1)
+        call.set(finish_reason="stop", temperature=0.7)
+    (event,) = events_of(meter)
+    assert (event["usage"], event["finish_reason"]) == ({"input_tokens": 2, "output_tokens": 1}, "stop")
+    assert meter.stats()["remarks"]["unknown_field"] == 2
+    (said,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert said.startswith("colour: not a field of an event")
+
+
+def test_an_exception_of_the_block_passes_while_its_usage_cannot_be_read(meter):
+    with pytest.raises(Trap, match="the block's"), meter.measure(provider="openai", model="gpt-4o") as call:
+        call.set_usage(DumpRaises())
+        raise Trap("the block's")
+    (event,) = events_of(meter)
+    assert (event["status"], event["error"], event["usage_status"]) == ("error", "Trap", "missing")
+
+
+@pytest.mark.parametrize(
+    ("counts", "usage"),
+    [
+        ({"input_tokens": 3.0, "output_tokens": None}, {"input_tokens": 3}),
+        ({"input_audio_seconds": 1.25}, {"input_audio_seconds": 1.25}),
+        ({"input_tokens": 0}, {"input_tokens": 0}),
+        ({"output_tokens": 10**12}, {"output_tokens": 10**12}),
+    ],
+)
+def test_counts_that_track_takes_are_kept(meter, counts, usage):
+    with meter.measure(provider="openai", model="gpt-4o") as call:
+        call.set_usage(SimpleNamespace(), **counts)
+    (event,) = events_of(meter)
+    assert (event["usage"], event["usage_status"]) == (usage, "complete")
+    assert sum(meter.stats()["remarks"].values()) == 0
+
+
+def test_the_fields_known_here_are_those_of_track(meter):
+    stub = ast.parse((Path(taximeter.__file__).parent / "_core.pyi").read_text("utf-8"))
+    (meter_class,) = [node for node in stub.body if isinstance(node, ast.ClassDef) and node.name == "Meter"]
+    (track,) = [node for node in meter_class.body if isinstance(node, ast.FunctionDef) and node.name == "track"]
+    assert {argument.arg for argument in track.args.kwonlyargs} == TRACK
+    with pytest.raises(TypeError):
+        meter.track(provider="openai", model="gpt-4o", colour="red")
+    assert meter.track(**dict.fromkeys(TRACK)) is not None
+    assert meter.track(**{**dict.fromkeys(TRACK), "provider": "openai", "model": "gpt-4o", "cost_usd": Decimal(1)})
