@@ -22,6 +22,7 @@ use crate::event::json::time_text;
 use crate::event::limits::cut;
 use crate::sys::clock::unix_ns;
 use crate::sys::fs::{append_private, check_private_dir, create_private_dir, is_linked};
+use crate::sys::private::PrivateFile;
 
 /// Bytes of dead letters of one destination; what comes after is dropped, and counted so.
 const LARGEST: u64 = 16 << 20;
@@ -85,9 +86,10 @@ impl DeadLetters {
         if let Some(dir) = path.parent() {
             create_private_dir(dir)?;
         }
-        let mut file = locked(path, Duration::ZERO)?;
+        let lock = locked(path, Duration::ZERO)?;
+        let mut file = lock.file()?;
         // A line that a full disk broke off is not to take the next one along.
-        if !ends_in_a_line(&mut file)? {
+        if !ends_in_a_line(file)? {
             line.insert(0, b'\n');
         }
         file.write_all(&line)?;
@@ -95,16 +97,17 @@ impl DeadLetters {
     }
 }
 
-/// Opens a file of letters, and locks it until it is closed.
-pub(super) fn locked(path: &Path, patience: Duration) -> io::Result<File> {
+/// Opens a file of letters, and locks it until it is closed. No forked child keeps the lock.
+pub(super) fn locked(path: &Path, patience: Duration) -> io::Result<PrivateFile> {
     let deadline = Instant::now() + patience;
     loop {
-        let file = append_private(path)?;
+        let private = PrivateFile::open(|| append_private(path))?;
+        let file = private.file()?;
         match file.try_lock() {
             // Whoever had the lock may have put another file in its place.
             Ok(()) => {
-                if is_linked(&file) {
-                    return Ok(file);
+                if is_linked(file) {
+                    return Ok(private);
                 }
             }
             Err(TryLockError::Error(error)) => return Err(error),
@@ -117,7 +120,7 @@ pub(super) fn locked(path: &Path, patience: Duration) -> io::Result<File> {
 }
 
 /// Whether a file is empty or ends with a line's end.
-fn ends_in_a_line(file: &mut File) -> io::Result<bool> {
+fn ends_in_a_line(mut file: &File) -> io::Result<bool> {
     if file.metadata()?.len() == 0 {
         return Ok(true);
     }
@@ -149,8 +152,8 @@ pub fn retry_dead_letters(state: &Path, destinations: &[String]) -> io::Result<u
 pub fn drop_dead_letters(state: &Path) -> io::Result<u64> {
     let mut count = 0;
     for (path, _) in files(state)? {
-        let mut file = locked(&path, LOCK_WAIT)?;
-        count += lines(&read(&mut file)?).count() as u64;
+        let lock = locked(&path, LOCK_WAIT)?;
+        count += lines(&read(lock.file()?)?).count() as u64;
         std::fs::remove_file(path)?;
     }
     Ok(count)
@@ -166,7 +169,7 @@ fn files(state: &Path) -> io::Result<Vec<(PathBuf, String)>> {
     Ok(named.filter_map(|path| Some((path.clone(), path.file_stem()?.to_str()?.to_owned()))).collect())
 }
 
-fn read(file: &mut File) -> io::Result<Vec<u8>> {
+fn read(mut file: &File) -> io::Result<Vec<u8>> {
     file.rewind()?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
@@ -179,10 +182,10 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 fn requeue(state: &Path, path: &Path, destination: &str) -> io::Result<u64> {
-    let mut file = locked(path, LOCK_WAIT)?;
+    let lock = locked(path, LOCK_WAIT)?;
     let mut records = Vec::new();
     let mut rest = Vec::new();
-    for line in lines(&read(&mut file)?) {
+    for line in lines(&read(lock.file()?)?) {
         let record = serde_json::from_slice(line).ok().and_then(|kept: Kept| BASE64.decode(kept.record).ok());
         match record.filter(|record| decode(record).is_ok()) {
             Some(record) => records.push(record),

@@ -22,6 +22,7 @@ use crate::event::{Outgoing, UsageEvent};
 use crate::protocol::TokenTrackr;
 use crate::sys::clock::unix_ns;
 use crate::sys::fs::{append_private, create_private_dir};
+use crate::sys::private::PrivateFile;
 
 const PREFIX: &str = "events_";
 /// Bytes of files that are put back together, into one journal; the others' turn is when these are delivered.
@@ -157,7 +158,7 @@ impl Fallback {
         }
         for (path, file) in &files {
             // One that cannot be deleted is emptied, so that nothing of it is put back again.
-            fs::remove_file(path).or_else(|_| file.set_len(0))?;
+            fs::remove_file(path).or_else(|_| file.file()?.set_len(0))?;
         }
         match failure {
             Some(error) if events.is_empty() => Err(error),
@@ -172,19 +173,19 @@ impl Fallback {
 }
 
 /// A file that nobody else reads, for as long as it is open, and its text; nothing where another process has it, or where it holds no text.
-fn claimed(path: &Path) -> io::Result<Option<(fs::File, String)>> {
-    let mut file = match locked(path, Duration::ZERO) {
+fn claimed(path: &Path) -> io::Result<Option<(PrivateFile, String)>> {
+    let private = match locked(path, Duration::ZERO) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
         Err(error) => return Err(error),
     };
     let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
+    private.file()?.read_to_end(&mut bytes)?;
     if bytes.is_empty() {
         // It was gone before it was opened.
         fs::remove_file(path)?;
     }
-    Ok(String::from_utf8(bytes).ok().filter(|text| !text.is_empty()).map(|text| (file, text)))
+    Ok(String::from_utf8(bytes).ok().filter(|text| !text.is_empty()).map(|text| (private, text)))
 }
 
 #[cfg(test)]

@@ -11,10 +11,9 @@
 //!
 //! Process ids are never trusted: they are used again. A directory is complete before it gets its name, so whoever sees it can
 //! judge it by its lock alone. The token is a random number of this process (a fork draws its own), by which it knows its own
-//! drafts. A process must not open the lock files it holds, for closing a second handle would drop the lock.
+//! drafts. A process does not open the lock files it holds: off Linux, closing a second handle would drop the lock.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,8 +24,8 @@ use once_cell::race::OnceBox;
 
 use super::cursor::CursorFile;
 use crate::sys::fork::fork_generation;
-use crate::sys::fs::{check_private_dir, create_private_dir, create_private_file, is_linked};
-use crate::sys::lock::lock_for_process;
+use crate::sys::fs::{check_private_dir, create_private_dir, create_private_file};
+use crate::sys::lock::ProcessLock;
 
 const OWNER_LOCK: &str = "owner.lock";
 const READER_LOCK: &str = "reader.lock";
@@ -72,7 +71,7 @@ fn is_held(name: &OsStr) -> bool {
 pub(super) struct OwnedDir {
     path: PathBuf,
     /// `None` only while it is dropped.
-    lock: Option<File>,
+    lock: Option<ProcessLock>,
 }
 
 impl OwnedDir {
@@ -98,12 +97,9 @@ impl OwnedDir {
         }
     }
 
-    fn fill(draft: &Path, destinations: &[String]) -> io::Result<File> {
+    fn fill(draft: &Path, destinations: &[String]) -> io::Result<ProcessLock> {
         create_private_dir(draft)?;
-        let lock = create_private_file(&draft.join(OWNER_LOCK))?;
-        if !lock_for_process(&lock)? {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
+        let lock = ProcessLock::create(&draft.join(OWNER_LOCK))?.ok_or(io::ErrorKind::WouldBlock)?;
         for destination in destinations {
             CursorFile::create(&draft.join(CursorFile::name(destination)))?;
         }
@@ -116,7 +112,7 @@ impl OwnedDir {
 
     /// Whether it still has its name; something may have cleaned it away.
     pub(super) fn is_linked(&self) -> bool {
-        self.lock.as_ref().is_some_and(is_linked)
+        self.lock.as_ref().is_some_and(ProcessLock::is_linked)
     }
 
     /// Leaves delivery to other processes while this one lives.
@@ -163,7 +159,7 @@ pub(super) struct Foreign {
     /// Whether the owner lives, and so may still write.
     pub(super) is_owner_alive: bool,
     /// Held while this process reads.
-    _locks: [Option<File>; 2],
+    _locks: [Option<ProcessLock>; 2],
 }
 
 /// The directories under `root` of processes that died, and of those that left delivery to others, but for those that this process
@@ -207,9 +203,8 @@ fn claim(path: PathBuf) -> io::Result<Option<Foreign>> {
 }
 
 /// Takes a lock of a directory; `None` when another process has it or deleted the directory meanwhile.
-fn lock_in(dir: &Path, name: &str) -> io::Result<Option<File>> {
-    let file = OpenOptions::new().read(true).write(true).open(dir.join(name))?;
-    Ok((lock_for_process(&file)? && is_linked(&file)).then_some(file))
+fn lock_in(dir: &Path, name: &str) -> io::Result<Option<ProcessLock>> {
+    Ok(ProcessLock::open(&dir.join(name))?.filter(ProcessLock::is_linked))
 }
 
 impl Foreign {
@@ -230,7 +225,7 @@ impl Foreign {
     }
 }
 
-/// Says that this process, and no other part of it, reads foreign directories: record locks do not keep the threads of one
+/// Says that this process, and no other part of it, reads foreign directories: off Linux, locks do not keep the threads of one
 /// process apart. Survives a fork: the child's generation is not the holder's.
 pub(super) struct Adopting(());
 

@@ -24,6 +24,7 @@ pub use reprice::{NewPrice, Repriced, RepricedModel};
 pub use writer::Writer;
 
 use crate::sys::fork::fork_generation;
+use crate::sys::sqlite::protect_locks;
 
 /// Why the ledger cannot be written or read.
 #[derive(thiserror::Error, Debug)]
@@ -124,6 +125,7 @@ impl Leased {
 
     fn open(path: &Path, flags: OpenFlags) -> Result<Self, LedgerError> {
         let lease = Lease::take()?;
+        protect_locks();
         let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         connection.busy_timeout(Self::BUSY)?;
         Ok(Self { connection: Some(connection), lease })

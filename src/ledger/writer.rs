@@ -1,6 +1,7 @@
 //! Writing events: one transaction a batch, each event once.
 
 use std::collections::HashMap;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{CachedStatement, Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
@@ -10,7 +11,7 @@ use crate::event::id::id_text;
 use crate::event::json::TagMap;
 use crate::event::{CostNotes, Unit, UsageEvent};
 use crate::money::Usd;
-use crate::sys::fs::{append_private, create_private_dir, file_identity};
+use crate::sys::fs::{create_private_dir, create_private_file, file_identity};
 
 const INSERT: &str = "INSERT OR IGNORE INTO events (id, started_at, provider, model, operation, status, error, finish_reason,
     input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, usage, usage_status,
@@ -99,9 +100,14 @@ impl Writer {
         if self.open.is_none() {
             self.path.parent().map_or(Ok(()), create_private_dir)?;
             if !self.path.exists() {
-                // SQLite would let everybody read it. A link to nowhere is refused here; none is opened that exists, for closing it
-                // would drop the locks of this process's other connections.
-                append_private(&self.path)?;
+                // SQLite would let everybody read it. None is opened that exists, for closing it would drop the locks of another
+                // SQLite in this process. A link to nowhere is refused; another process may have made the file meanwhile.
+                match create_private_file(&self.path) {
+                    Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !self.path.exists() => {
+                        return Err(error.into());
+                    }
+                    _ => {}
+                }
             }
             let mut leased =
                 Leased::open(&self.path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;

@@ -7,3 +7,10 @@ pub mod fork;
 pub mod fs;
 pub mod lock;
 pub mod mmap;
+#[cfg(all(any(target_os = "linux", target_os = "android"), target_pointer_width = "64"))]
+mod ofd;
+#[cfg(not(all(any(target_os = "linux", target_os = "android"), target_pointer_width = "64")))]
+#[path = "ofd_elsewhere.rs"]
+mod ofd;
+pub mod private;
+pub mod sqlite;

@@ -1,0 +1,11 @@
+//! Locks of open file descriptions, on 64-bit Linux and Android: for this process's own files, and for the bundled SQLite.
+//!
+//! `ofd_elsewhere.rs` takes this folder's place on other systems.
+
+mod lock;
+mod sqlite;
+mod table;
+
+pub(super) use lock::lock;
+pub(super) use sqlite::protect_sqlite;
+pub(super) use table::{Registration, open};

@@ -1,0 +1,32 @@
+//! What takes the place of `ofd/` on systems without locks of open file descriptions: nothing is registered, nothing is replaced.
+
+use std::fs::File;
+use std::io;
+
+pub(super) struct Registration(());
+
+pub(super) fn open(open: impl FnOnce() -> io::Result<File>) -> io::Result<(File, Registration)> {
+    Ok((open()?, Registration(())))
+}
+
+impl Registration {
+    pub(super) fn is_intact(&self) -> bool {
+        let Self(()) = self;
+        true
+    }
+
+    pub(super) fn close(&self, file: File) {
+        let Self(()) = self;
+        drop(file);
+    }
+}
+
+/// Always `InvalidInput`: there are no such locks.
+pub(super) fn lock(_file: &File) -> io::Result<bool> {
+    Err(io::ErrorKind::InvalidInput.into())
+}
+
+/// SQLite keeps the locks of its own.
+pub(super) fn protect_sqlite() -> bool {
+    false
+}
