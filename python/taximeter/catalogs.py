@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from . import _core
 from .errors import CatalogError
+from .fields import MOST_PLACES
 
 __all__ = ["Change", "Document", "Merged", "changes", "from_genai", "merge", "rates_in_force", "render", "seal"]
 
@@ -199,6 +200,8 @@ def _decimal(value: Any) -> str:
     number = value if isinstance(value, Decimal) else Decimal(str(value))
     if not number.is_finite():
         raise CatalogError(f"{value} is no rate")
+    if abs(number.adjusted()) > MOST_PLACES:
+        raise CatalogError(f"{number} is no rate")
     # Without trailing zeros, so that the same rate is the same text. normalize() would round to 28 digits, which rates do not have.
     text = format(number, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from . import _core
+from . import _core, files
 from .errors import CatalogError, ConfigError
-from .fields import ATTRIBUTION
+from .fields import ATTRIBUTION, MOST_PLACES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +29,7 @@ LEDGER: Final = "ledger"
 WEEK: Final = 7 * 86_400.0
 """A collector that drops repeated events by id is expected to remember them for this long."""
 HOMELESS: Final = "this user has no home directory; set TAXIMETER_STATE_DIR, or give init() a state_dir"
+TOO_DEEP: Final = "nested too deep"
 _PROJECT: Final = "pyproject.toml"
 _RULES: Final = ("rates", "multipliers", "aliases")
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
@@ -50,6 +51,10 @@ _KNOWN: Final = frozenset(
         "prices",
     }
 )
+
+
+_first_places: dict[str, str] = {}
+"""Where relative state directories lead: to the same place for the whole process."""
 
 
 class Prices(NamedTuple):
@@ -135,7 +140,11 @@ def default_state_dir(environ: Mapping[str, str] | None = None) -> str:
 
 
 def _absolute(path: str | os.PathLike[str]) -> str:
-    return os.path.abspath(os.path.expanduser(path))
+    path = os.path.expanduser(path)
+    if os.path.isabs(path):
+        return os.path.abspath(path)
+    # A program that changes its directory keeps the events that it has recorded where they are.
+    return _first_places.setdefault(path, os.path.abspath(path))
 
 
 def is_disabled(environ: Mapping[str, str] | None = None) -> bool:
@@ -232,8 +241,7 @@ def _from_file(start: str | os.PathLike[str] | None) -> Mapping[str, Any]:
 def _mentions_us(project: str) -> bool:
     """Whether a project's file can have a table of ours; reading TOML takes longer than the first price."""
     try:
-        with open(project, "rb") as file:
-            return b"taximeter" in file.read()
+        return b"taximeter" in files.read(project)
     except OSError:
         return False
 
@@ -260,13 +268,13 @@ def _load(path: str) -> Mapping[str, Any]:
         import tomllib  # noqa: PLC0415 - most starts have no file to read
 
     try:
-        with open(path, "rb") as file:
-            # Decimals stay what they are, for rates; other settings are no fractions.
-            return tomllib.load(file, parse_float=_decimal)
-    except (OSError, ValueError) as error:
-        if name == _PROJECT:  # somebody else's file, and their trouble
+        # Decimals stay what they are, for rates; other settings are no fractions.
+        return tomllib.loads(files.decode(files.read(path)), parse_float=_decimal)
+    except (OSError, ValueError, RecursionError) as error:
+        if name == _PROJECT:  # another tool's file, which that tool reports
             return {}
-        raise ConfigError(f"{name}: {getattr(error, 'strerror', None) or error}") from None
+        why = TOO_DEEP if isinstance(error, RecursionError) else getattr(error, "strerror", None) or error
+        raise ConfigError(f"{name}: {why}") from None
 
 
 def _decimal(text: str) -> Any:
@@ -365,6 +373,8 @@ def _add_prices(merged: dict[str, Any], rules: dict[str, dict[str, Any]], layer:
     """Puts the price settings of one layer over those of others; errors name it."""
     try:
         found, own = _checked_prices(_price_table(value))
+    except RecursionError:
+        raise ConfigError(f"prices: {TOO_DEEP} (from {layer})") from None
     except ConfigError as error:
         raise ConfigError(f"{error} (from {layer})") from None
     merged |= found
@@ -407,16 +417,15 @@ def _price_table(value: Any) -> Mapping[str, Any]:
     if isinstance(value, Mapping):
         return value
     if isinstance(value, (str, os.PathLike)):
-        text = str(value).strip()
+        text = str(value).removeprefix("\ufeff").strip()
         try:
-            if "://" in text:
+            if "://" in text and not text.startswith("{"):
                 raise ConfigError("prices: a URL is for prices.source; this is for a mapping, JSON or a file")
             if not text.startswith("{"):
                 path = os.path.expanduser(text)
                 if not path.endswith(".json"):
                     return _own_table(_load(path))
-                with open(path, encoding="utf-8") as file:
-                    text = file.read()
+                text = files.decode(files.read(path))
             table = _from_json(text)
         except OSError as error:
             raise ConfigError(f"prices: {text}: {error.strerror}") from None
@@ -458,7 +467,9 @@ def _exact(value: Any) -> Any:
 
     if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool):
         number = Decimal(str(value))
-        return format(number, "f") if number.is_finite() else str(number)
+        # One with more places than a rate can have stays short: written out, 1e99999999 takes a hundred megabytes.
+        is_short = number.is_finite() and abs(number.adjusted()) <= MOST_PLACES
+        return format(number, "f") if is_short else str(number)
     return value if isinstance(value, str) else str(value)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from . import files
 from .errors import ConfigError
 
 __all__ = ["Destination", "Secret"]
@@ -81,7 +82,7 @@ class Destination:
             raise ConfigError(f"destination: timeout: {str(timeout)[:40]} is not a number of seconds from 0.1 to 600")
         self.timeout = float(timeout)
         try:
-            self._ca = None if ca_bundle is None else Path(ca_bundle).expanduser().read_bytes()
+            self._ca = None if ca_bundle is None else files.read(Path(ca_bundle).expanduser())
         except (OSError, TypeError, ValueError, RuntimeError) as error:
             raise ConfigError(f"destination: ca_bundle: {getattr(error, 'strerror', None) or error}") from None
 

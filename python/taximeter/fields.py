@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["ATTRIBUTION", "TRACK"]
+__all__ = ["ATTRIBUTION", "MOST_PLACES", "TRACK"]
 
 ATTRIBUTION: Final = ("agent", "feature", "team", "customer", "user", "session")
+
+MOST_PLACES: Final = 60
+"""Of a rate: more than twice what the core takes on either side of the point."""
 
 TRACK: Final = frozenset({
     *ATTRIBUTION, "tags", "provider", "model", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens",

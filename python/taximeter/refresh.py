@@ -19,15 +19,15 @@ import time
 import urllib.error
 import urllib.request
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import date, datetime, timezone
 from decimal import Decimal
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from . import __version__, _core, catalogs
+from . import __version__, _core, catalogs, files
 from .errors import CatalogError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def current(meter: Meter) -> catalogs.Document:
 
 def _on_disk(path: Path) -> catalogs.Document | None:
     try:
-        text = path.read_text("utf-8")
+        text = files.read(path, LARGEST).decode("utf-8")
         # The core reads it before anything here relies on its shape.
         _core.check_catalog(text)
         return dict(json.loads(text))
@@ -218,10 +218,43 @@ def download(source: str, etag: str | None = None) -> tuple[str | None, str | No
     if "://" not in source or source.startswith("file://"):
         path = Path(source.removeprefix("file://")).expanduser()
         try:
-            with path.open("rb") as file:
-                return _text(file, deadline), None
+            return files.decode(files.read(path, LARGEST)), None
         except OSError as error:
             raise CatalogError(f"{path}: {error.strerror or error}") from None
+        except ValueError:
+            raise CatalogError("the source sent no UTF-8") from None
+    return _in_time(lambda: _fetch(source, etag, deadline), deadline)
+
+
+Fetched = tuple[str | None, str | None]
+
+
+def _in_time(fetch: Callable[[], Fetched], deadline: float) -> Fetched:
+    """What is fetched, in a thread of its own: a server that sends a byte now and then meets no other limit of the whole time."""
+    outcome: list[Fetched | Exception] = []
+
+    def run() -> None:
+        try:
+            outcome.append(fetch())
+        except Exception as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=run, name="taximeter-download", daemon=True)
+    thread.start()
+    thread.join(max(0.0, deadline - time.monotonic()))
+    if not outcome:
+        raise CatalogError(f"the source took more than {LONGEST_SECONDS:.0f} seconds")
+    found = outcome.pop()
+    try:
+        if isinstance(found, Exception):
+            raise found
+        return found
+    finally:
+        # An error that refers to itself through its frames would keep the connection open until it is collected.
+        del found
+
+
+def _fetch(source: str, etag: str | None, deadline: float) -> Fetched:
     # A URL can hold a key: only its host is repeated.
     host = urlsplit(source).hostname
     request = urllib.request.Request(source, headers={"User-Agent": f"taximeter/{__version__}"})  # noqa: S310 - checked above
@@ -260,9 +293,10 @@ def _opener(*, is_local: bool) -> urllib.request.OpenerDirector:
     return urllib.request.build_opener(_SameKind, https, *proxies)
 
 
-def _text(file: IO[bytes], deadline: float) -> str:
+def _text(response: http.client.HTTPResponse, deadline: float) -> str:
     data = bytearray()
-    while piece := file.read(_PIECE):
+    # `read` would wait for a whole piece.
+    while piece := response.read1(_PIECE):
         data += piece
         if len(data) > LARGEST:
             raise CatalogError(f"the source sent more than {LARGEST >> 20} MB")

@@ -3,7 +3,6 @@
 //! One state holds everything that a book is made of, and the book, once somebody needed it. A change puts another state in its
 //! place: whoever prices at that moment ends with the book it began with, and no book outlives what it was made of.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use arc_swap::{ArcSwap, Guard};
 use once_cell::race::OnceBox;
 
 use crate::pricing::{Book, Catalog, CatalogError, OverrideError, Overrides};
+use crate::sys::fs::open_private;
 
 /// Bytes of a catalog on disk: thirty times what there are in 2026.
 const LARGEST: u64 = 16 << 20;
@@ -139,7 +139,7 @@ impl State {
 
 /// The text of a file, if there is one.
 fn read(path: &Path) -> io::Result<Option<String>> {
-    let file = match File::open(path) {
+    let file = match open_private(path, false) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),

@@ -1,0 +1,173 @@
+"""Files of settings and prices that are odd or hostile: read where they can be, an error that names them where not, and never a wait."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import socket
+import threading
+import time
+
+import pytest
+
+import taximeter
+from taximeter import catalogs, files, refresh
+from taximeter.config import resolve
+
+RATES = '{"rates": {"mine/model": {"input_tokens": {"per_1m": 2.0}}}}'
+TOML = '[prices.rates."mine/model"]\ninput_tokens = { per_1m = 2.0 }\n'
+
+
+def price(meter):
+    return str(meter.price("model", {"input_tokens": 1_000_000}, "mine").usd)
+
+
+@pytest.mark.parametrize("encode", [lambda text: b"\xef\xbb\xbf" + text.encode(), lambda text: text.encode("utf-16")])
+def test_files_that_windows_editors_saved_are_read(state, encode):
+    (state.parent / "taximeter.toml").write_bytes(encode(TOML))
+    assert price(taximeter.Meter(state_dir=state)) == "2"
+    (state.parent / "taximeter.toml").unlink()
+    (state.parent / "prices.json").write_bytes(encode(RATES))
+    assert price(taximeter.Meter(state_dir=state, prices="prices.json")) == "2"
+    assert price(taximeter.Meter(state_dir=state, prices="\ufeff" + RATES)) == "2"
+
+
+def test_json_of_prices_can_hold_a_url(state, monkeypatch):
+    source = "https://prices.example/data.json"
+    monkeypatch.setenv("TAXIMETER_PRICES", json.dumps({"source": source, **json.loads(RATES)}))
+    meter = taximeter.Meter(state_dir=state)
+    assert (price(meter), meter.settings.prices.source) == ("2", source)
+    monkeypatch.setenv("TAXIMETER_PRICES", source)
+    with pytest.raises(taximeter.ConfigError, match="a URL is for"):
+        taximeter.Meter(state_dir=state)
+
+
+@pytest.mark.parametrize(
+    ("name", "begin", "end"), [("prices.json", "[", "]"), ("prices.json", '{"rates":', "}"), ("prices.toml", "a=[", "]")]
+)
+def test_a_file_that_is_nested_too_deep_is_an_error_of_settings(state, name, begin, end):
+    depth = 100_000 if name.endswith("json") else 5_000
+    text = begin + "[" * depth + "]" * depth + end if name.endswith("toml") else begin * depth + "1" + end * depth
+    (state.parent / name).write_text(text)
+    with pytest.raises(taximeter.ConfigError, match="prices"):
+        taximeter.Meter(state_dir=state, prices=name)
+
+
+def test_a_mapping_that_is_nested_too_deep_is_an_error_of_settings(state):
+    rates: dict = {}
+    for _ in range(100_000):
+        rates = {"input_tokens": rates}
+    with pytest.raises(taximeter.ConfigError, match="too deep"):
+        taximeter.Meter(state_dir=state, prices={"rates": {"mine/model": rates}})
+
+
+@pytest.mark.parametrize("number", ["1e99999999", "-1e99999999", "1e-99999999", "1e100"])
+@pytest.mark.parametrize("form", ["toml", "json"])
+def test_a_number_of_a_hundred_million_digits_is_refused_and_not_written_out(state, number, form):
+    text = TOML.replace("2.0", number) if form == "toml" else RATES.replace("2.0", number)
+    (state.parent / f"prices.{form}").write_text(text)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(taximeter.ConfigError, match="mine/model"):
+        taximeter.Meter(state_dir=state, prices=f"prices.{form}")
+    with pytest.raises(taximeter.CatalogError, match="no rate"):
+        catalogs._decimal(number)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB
+
+
+@pytest.mark.parametrize("name", ["prices.json", "prices.toml"])
+def test_a_fifo_or_device_in_the_place_of_a_file_is_an_error_and_no_wait(state, name):
+    os.mkfifo(state.parent / name)
+    for path in (name, "/dev/zero", "/dev/tty"):
+        with pytest.raises(taximeter.ConfigError, match=r"not a regular file|No such device"):
+            taximeter.Meter(state_dir=state, prices=path)
+        with pytest.raises(taximeter.CatalogError, match=r"not a regular file|No such device"):
+            refresh.download(path)
+    with pytest.raises(taximeter.ConfigError, match="ca_bundle"):
+        taximeter.Destination("cloudevents+https://c.example/", ca_bundle=state.parent / name)
+
+
+def test_a_file_that_is_too_large_is_an_error(tmp_path, state):
+    with (tmp_path / "large.json").open("wb") as file:
+        file.truncate(files.LARGEST + 1)
+    with pytest.raises(taximeter.ConfigError, match="larger than 16 MB"):
+        taximeter.Meter(state_dir=state, prices=tmp_path / "large.json")
+
+
+def test_a_fifo_in_the_place_of_the_catalog_delays_no_start(run, state):
+    (state / "prices").mkdir(parents=True, mode=0o700)
+    state.chmod(0o700)
+    os.mkfifo(state / "prices" / "catalog.json")
+    run(
+        """
+        import taximeter
+        taximeter.init(instrument=False, prices={"refresh": "6h", "source": "file:///no-such-file"})
+        assert taximeter.price("gpt-4o", {"input_tokens": 1}).usd is not None
+        assert taximeter.track(provider="openai", model="gpt-4o", input_tokens=1).cost_usd is not None
+        assert taximeter.stats()["remarks"]["unreadable_catalog"] == 1
+        """,
+        timeout=20,
+    )
+
+
+def drip(part: bytes, body: bytes):
+    """A server that sends a part at once and then a byte in each tenth of a second, for ever."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        while True:
+            try:
+                connection, _ = server.accept()
+            except OSError:
+                return
+            with connection:
+                try:
+                    connection.recv(65_536)
+                    connection.sendall(part)
+                    while True:
+                        connection.sendall(body)
+                        time.sleep(0.1)
+                except OSError:
+                    pass
+
+    threading.Thread(target=serve, daemon=True).start()
+    return server
+
+
+@pytest.mark.parametrize("part", [b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b"HTTP/1.1 200 OK\r\nX-Never: "])
+def test_a_source_that_drips_is_given_up_after_its_time(monkeypatch, part):
+    monkeypatch.setattr(refresh, "LONGEST_SECONDS", 1.0)
+    with drip(part, b"x") as server:
+        began = time.monotonic()
+        with pytest.raises(taximeter.CatalogError, match="more than 1 seconds"):
+            refresh.download(f"http://127.0.0.1:{server.getsockname()[1]}/data.json")
+        assert time.monotonic() - began < 20
+
+
+def test_a_relative_state_directory_stays_where_it_was(run, state):
+    run(
+        """
+        import os, taximeter
+        taximeter.init(instrument=False, state_dir="here")
+        taximeter.track(provider="openai", model="gpt-4o", input_tokens=1)
+        os.mkdir("elsewhere"); os.chdir("elsewhere")
+        taximeter.init(team="second")
+        taximeter.init(team="third", state_dir="here")
+        taximeter.track(provider="openai", model="gpt-4o", input_tokens=1)
+        assert taximeter.flush(10).pending == 0
+        assert taximeter.Ledger().report().total.calls == 2
+        """
+    )
+    assert not (state.parent / "elsewhere" / "here").exists()
+
+
+def test_a_relative_state_directory_of_the_environment_stays_too(run, state):
+    run(
+        "import os, taximeter; taximeter.init(instrument=False); os.mkdir('x'); os.chdir('x'); taximeter.init(team='x')",
+        TAXIMETER_STATE_DIR="here",
+    )
+    assert [path.name for path in (state.parent / "x").iterdir()] == []
+
+
+def test_decimals_of_settings_stay_exact(state):
+    assert resolve({"prices": RATES.replace("2.0", "0.000000000001")}, {}, state.parent).prices.overrides.count("0.000000000001")
