@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn thousands_of_passed_segments_fit_and_partial_ones_keep_the_oldest() {
         let mut ahead = Position { floor: 5, marks: BTreeMap::new() };
-        (7..5000).for_each(|segment| drop(ahead.marks.insert(segment, [CHUNK_DONE; CHUNKS])));
+        ahead.marks.extend((7..5000).map(|segment| (segment, [CHUNK_DONE; CHUNKS])));
         ahead.set_mark(5, 3, 4096);
         ahead.set_mark(6000, 0, 4096);
         let (_, back) = Position::decode(&ahead.encode(1)).unwrap();

@@ -13,17 +13,20 @@
 //!
 //! The journal knows bytes: neither events nor destinations. [`record`], [`segment`], [`cursor`] and [`owner`] state the formats.
 
+mod batch;
 mod cursor;
 mod orphans;
 mod owner;
 mod probe;
 mod reader;
 mod record;
-mod recovery;
 mod retention;
 mod room;
+mod scan;
 mod segment;
+mod segment_file;
 mod store;
+mod view;
 
 use std::cell::Cell;
 use std::collections::{BTreeSet, VecDeque};
@@ -31,20 +34,22 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub use batch::Batch;
 pub use cursor::Position;
 pub use orphans::{ForeignTail, Foreigners};
 pub use probe::probe;
 pub use reader::Reader;
-pub use recovery::Batch;
+pub use scan::Counted;
 pub use segment::Backend;
 
 use crate::event::id::IdSource;
 use cursor::CursorFile;
 use owner::{OwnedDir, random_bytes};
-use recovery::{Owner, View, read_batch};
 use room::Room;
+use scan::{Owner, read_batch};
 use segment::{CHUNK, CHUNKS, Identity, Region, SEGMENT, Segment};
 use store::Store;
+use view::View;
 
 /// Most bytes of a record's payload.
 pub const MAX_PAYLOAD: usize = CHUNK - record::HEADER;
@@ -123,7 +128,7 @@ pub struct Counts {
     pub memory_bytes: u64,
     /// Bytes of records appended.
     pub appended_bytes: u64,
-    /// Records that were damaged.
+    /// Records that were damaged or lost after they were appended.
     pub corrupt: u64,
 }
 
@@ -134,7 +139,8 @@ struct Shard {
     frame: Vec<u8>,
     /// Seeded with the journal, so that the first event of a shard asks the system for nothing.
     ids: IdSource,
-    appended: u64,
+    /// Of the next record.
+    sequence: u64,
 }
 
 /// Aligned to a pair of cache lines, so that neighbours do not slow each other down.
@@ -146,6 +152,13 @@ struct AlignedShard {
     appended: AtomicU64,
     appended_bytes: AtomicU64,
     refused: AtomicU64,
+}
+
+impl AlignedShard {
+    fn new(writer: u8) -> Self {
+        let shard = Shard { sequence: record::first_sequence(writer), ..Shard::default() };
+        Self { shard: Mutex::new(shard), ..Self::default() }
+    }
 }
 
 /// Adds to a count that nobody else writes at this time.
@@ -194,7 +207,7 @@ impl Journal {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let journal = Self {
             stream: random_bytes(),
-            shards: (0..(2 * cores).clamp(4, 64)).map(|_| AlignedShard::default()).collect(),
+            shards: (0..(2 * cores).clamp(4, 64)).map(|writer| AlignedShard::new(writer as u8)).collect(),
             making: Mutex::default(),
             pool: Mutex::new(Pool { current: None, spares: VecDeque::new(), next_index: 0 }),
             views: Mutex::default(),
@@ -239,9 +252,9 @@ impl Journal {
                 }
             }
             let Some(region) = shard.region.as_mut().filter(|region| region.has_room(payload)) else { break };
-            record::seal(&mut shard.frame, region.seed(), shard.appended, now);
-            if region.append(&shard.frame).is_ok() {
-                shard.appended += 1;
+            record::seal(&mut shard.frame, region.seed(), shard.sequence, now);
+            if region.append(&shard.frame, shard.sequence).is_ok() {
+                shard.sequence += 1;
                 add(&home.appended, 1);
                 add(&home.appended_bytes, shard.frame.len() as u64);
                 return Ok(answer);

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::owner::{Adopting, Foreign, foreign_dirs};
-use super::recovery::segment_files;
 use super::retention::delete;
+use super::view::segment_files;
 use super::{Batch, CursorFile, Owner, Position, View, read_batch};
 
 /// The journals of other processes that may be read now, as long as this value lives. Only one part of a process at a time.

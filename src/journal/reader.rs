@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use super::scan::{Counted, count};
 use super::{Batch, CursorFile, Journal, Owner, Position, View, lock, read_batch};
 
 /// One destination's reader of its own process's journal.
@@ -23,14 +24,21 @@ impl Reader {
     #[must_use]
     pub fn read(&self, journal: &Journal, limit: usize) -> Batch {
         // The list is cloned as handles, so that reading holds no lock.
-        let views: Vec<_> = lock(&journal.views).iter().map(View::handle).collect();
+        let views = lock(&journal.views).clone();
         read_batch(&views, &self.position, limit, Owner::Myself)
+    }
+
+    /// Counts the records after this reader's position.
+    #[must_use]
+    pub fn count(&self, journal: &Journal) -> Counted {
+        let views = lock(&journal.views).clone();
+        count(&views, &self.position, Owner::Myself)
     }
 
     /// Records of the segment that is being written, when older ones are left as well: what is new does not wait for a backlog.
     #[must_use]
     pub fn read_newest(&self, journal: &Journal, limit: usize) -> Option<Batch> {
-        let views: Vec<_> = lock(&journal.views).iter().map(View::handle).collect();
+        let views = lock(&journal.views).clone();
         let (newest, older) = views.split_last()?;
         if older.iter().all(|view| view.is_passed_by(&self.position)) {
             return None;

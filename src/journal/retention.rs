@@ -4,8 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::scan::count;
 use super::segment::{CHUNKS, Segment};
-use super::{Batch, Journal, MEMORY_BUDGET, Owner, Position, QUARANTINE_BUDGET, Room, View, lock, read_batch};
+use super::{Batch, Journal, MEMORY_BUDGET, Owner, Position, QUARANTINE_BUDGET, Room, View, lock};
 
 impl Journal {
     pub(super) fn note_damage(&self, batch: &Batch) {
@@ -35,18 +36,20 @@ impl Journal {
                 && segment.store.is_linked()
                 && let Some(path) = segment.path.clone()
             {
-                *view = View::File { index: segment.index, path };
+                *view = View::File { index: segment.index, path, is_expected: true };
             }
             // A live one without a path is memory, and one that lost its name is read from its open file to the end.
             let is_sealed = !matches!(view, View::Live(segment) if !segment.is_sealed());
             if is_sealed && positions.iter().all(|position| view.is_passed_by(position)) {
-                passed.push(view.handle());
+                passed.push(view.clone());
                 return false;
             }
             true
         });
         drop(views);
-        passed.iter().for_each(|view| self.discard(view));
+        for view in &passed {
+            self.discard(view);
+        }
     }
 
     /// Gives up the oldest segment that some reader has not passed, as the last resort: when the budget is used up, and half of the
@@ -71,8 +74,8 @@ impl Journal {
             views.remove(place)
         };
         let lost = |position: &&Position| {
-            let batch = read_batch(std::slice::from_ref(&oldest), position, usize::MAX, Owner::Myself);
-            (batch.len() as u64, batch.byte_len() as u64)
+            let lost = count(std::slice::from_ref(&oldest), position, Owner::Myself);
+            (lost.records, lost.bytes)
         };
         let lost = positions.iter().map(lost).collect();
         self.discard(&oldest);
@@ -97,9 +100,9 @@ impl Journal {
     #[must_use]
     pub fn unread_in_memory(&self, positions: &[&Position]) -> u64 {
         let views = lock(&self.views);
-        let in_memory: Vec<_> = views.iter().filter(|view| view.path().is_none()).map(View::handle).collect();
+        let in_memory: Vec<_> = views.iter().filter(|view| view.path().is_none()).cloned().collect();
         drop(views);
-        let unread = |position: &&Position| read_batch(&in_memory, position, usize::MAX, Owner::Myself).len() as u64;
+        let unread = |position: &&Position| count(&in_memory, position, Owner::Myself).records;
         // Without a reader, all of them.
         positions.iter().map(unread).max().unwrap_or_else(|| unread(&&Position::default()))
     }

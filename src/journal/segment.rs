@@ -1,17 +1,26 @@
 //! Segments: files of chunks, each chunk claimed by one writer at a time.
 //!
 //! ```text
-//! segment   4 MiB = 64 chunks of 64 KiB
-//! chunk 0   one page of segment header, then records; every other chunk: records from its first byte
-//! header    "TAXIJRNL" | version u32 = 1 | chunk size u32 | segment length u64 | index u64 | stream id 16 bytes
+//! segment   at most 4 MiB = 64 chunks of 64 KiB
+//! chunk 0   a page of 4 KiB with the header, a page with the tallies, then records; every other chunk: records from its first byte
+//! header    "TAXIJRNL" | version u32 = 2 | chunk size u32 | segment length u64 | index u64 | stream id 16 bytes
 //!           | created u64, nanoseconds since the epoch | CRC-32 of all before u32
+//! tally     of chunk n, at 4096 + 64 n:
+//!           count u16, the records in the chunk | count inverted u16 | seed of the segment u32
+//!           | sequence of the chunk's first record u64 | that inverted u64 | zeros
 //! ```
 //!
-//! A chunk is written front to back and never again. So the bytes below a chunk's committed mark never change, chunks are read
-//! independently of each other, and a writer that stops leaves a hole in its own chunk only. A file is made under a temporary
-//! name and renamed when its header is in it: a segment with its name is valid, whenever its maker died.
+//! Integers are little-endian. The seed of a segment is the CRC-32 of its stream id and its index.
+//!
+//! A chunk is written front to back, by one writer, and never again. So the bytes below a chunk's committed mark never change, chunks
+//! are read independently of each other, and a writer that stops leaves a hole in its own chunk only. A file is made under a
+//! temporary name and renamed when its header is in it: a segment with its name is valid, whenever its maker died.
+//!
+//! A tally says how many records a chunk has had, so that what is zeroed or cut off later is noticed. Mapped segments keep it up to
+//! date, a store after each record; written ones write it when the writer leaves the chunk, and have zeros before. A segment that a
+//! process used in part is cut behind its last record when the process closes it, and the header's segment length says so. Segments
+//! of version 1 have no page of tallies.
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +28,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::record::framed_length;
 use super::store::Store;
-use crate::sys::fs::{create_private_file, open_private, read_at, write_at};
+use crate::sys::fs::{create_private_file, write_at};
 use crate::sys::mmap::map;
 
 /// Bytes of a chunk: some 250 events, so that claiming one is rare.
@@ -30,11 +39,14 @@ pub(super) const CHUNKS: usize = 64;
 pub(super) const SEGMENT: usize = CHUNK * CHUNKS;
 /// Bytes of a segment in memory: eight of them are the memory ring.
 pub(super) const HEAP_SEGMENT: usize = 16 * CHUNK;
-/// Bytes of the header, one page.
-const HEADER: usize = 4096;
-const MAGIC: &[u8; 8] = b"TAXIJRNL";
-const VERSION: u32 = 1;
-const HEADER_FIELDS: usize = 56;
+/// Bytes of the header, one page, and of the tallies, another.
+pub(super) const PAGE: usize = 4096;
+pub(super) const MAGIC: &[u8; 8] = b"TAXIJRNL";
+pub(super) const VERSION: u32 = 2;
+/// Bytes of the header before its checksum.
+pub(super) const HEADER_FIELDS: usize = 56;
+/// Bytes of a tally: a cache line, so that writers of neighbouring chunks do not slow each other down.
+const TALLY: usize = 64;
 
 /// How segments on disk are written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,19 +66,20 @@ pub(super) struct Identity {
 
 impl Identity {
     /// Where the checksums of its records begin.
-    fn seed(&self) -> u32 {
+    pub(super) fn seed(&self) -> u32 {
         let mut hasher = crc32fast::Hasher::new();
         hasher.update(&self.stream);
         hasher.update(&self.index.to_le_bytes());
         hasher.finalize()
     }
 
-    fn header(&self, created: u64) -> [u8; HEADER] {
-        let mut page = [0; HEADER];
+    /// The header of a segment of this length.
+    pub(super) fn header(&self, version: u32, length: u64, created: u64) -> [u8; PAGE] {
+        let mut page = [0; PAGE];
         page[..8].copy_from_slice(MAGIC);
-        page[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        page[8..12].copy_from_slice(&version.to_le_bytes());
         page[12..16].copy_from_slice(&(CHUNK as u32).to_le_bytes());
-        page[16..24].copy_from_slice(&(SEGMENT as u64).to_le_bytes());
+        page[16..24].copy_from_slice(&length.to_le_bytes());
         page[24..32].copy_from_slice(&self.index.to_le_bytes());
         page[32..48].copy_from_slice(&self.stream);
         page[48..56].copy_from_slice(&created.to_le_bytes());
@@ -76,9 +89,44 @@ impl Identity {
     }
 }
 
-/// Where records begin in a chunk.
+/// What the tally of a chunk says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Tally {
+    /// Records that the chunk has had.
+    pub(super) count: u16,
+    /// The sequence of the first.
+    pub(super) first: u64,
+}
+
+impl Tally {
+    /// Where it is in a segment.
+    pub(super) const fn offset(chunk: usize) -> usize {
+        PAGE + chunk * TALLY
+    }
+
+    /// Its first word; `None` of it counts without the seed, so that a page of another segment does not pass for this one's.
+    pub(super) fn word(count: u16, seed: u32) -> u64 {
+        u64::from(count) | u64::from(!count) << 16 | u64::from(seed) << 32
+    }
+
+    /// The seed that a tally was written with, if it is a whole one.
+    pub(super) fn seed_in(bytes: &[u8]) -> Option<u32> {
+        let word = u64::from_le_bytes(bytes.get(..8)?.try_into().ok()?);
+        (word as u16 == !((word >> 16) as u16)).then_some((word >> 32) as u32)
+    }
+
+    /// Reads one of this segment; `None` where nothing was written, or something else.
+    pub(super) fn decode(bytes: &[u8], seed: u32) -> Option<Self> {
+        let long = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+        let (count, first) = (long(0)? as u16, long(8)?);
+        let is_whole = Self::word(count, seed) == long(0)? && (count == 0 || first == !long(16)?);
+        is_whole.then_some(Self { count, first })
+    }
+}
+
+/// Where records begin in a chunk of a segment of this version.
 pub(super) const fn first_record(chunk: usize) -> usize {
-    if chunk == 0 { HEADER } else { 0 }
+    if chunk == 0 { 2 * PAGE } else { 0 }
 }
 
 /// The file name of a segment.
@@ -141,7 +189,20 @@ impl Segment {
         let (Store::Mapped { file, .. } | Store::Written(file)) = &store else {
             return Err(io::ErrorKind::Unsupported.into());
         };
-        write_at(file, &identity.header(now), 0)?;
+        // Written segments are sparse, so that a file that was cut off is told by its length. Where that is not possible, its header
+        // says nothing of its length.
+        let length = if matches!(store, Store::Written(_)) && file.set_len(SEGMENT as u64).is_err() {
+            0
+        } else {
+            SEGMENT as u64
+        };
+        let mut pages = [0; 2 * PAGE];
+        pages[..PAGE].copy_from_slice(&identity.header(VERSION, length, now));
+        if matches!(store, Store::Mapped { .. }) {
+            let nothing = Tally::word(0, identity.seed()).to_le_bytes();
+            (0..CHUNKS).for_each(|chunk| pages[Tally::offset(chunk)..][..8].copy_from_slice(&nothing));
+        }
+        write_at(file, &pages, 0)?;
         store.populate(0, CHUNK)?;
         Ok(store)
     }
@@ -175,7 +236,7 @@ impl Segment {
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |claimed| (claimed < chunks).then_some(claimed + 1));
         if let Ok(chunk) = taken {
             let chunk = chunk as usize;
-            return Some(Region { segment: Arc::clone(self), chunk, at: first_record(chunk) });
+            return Some(Region { segment: Arc::clone(self), chunk, at: first_record(chunk), count: 0, first: 0 });
         }
         self.open.fetch_sub(1, Ordering::AcqRel);
         None
@@ -201,6 +262,16 @@ impl Segment {
         self.claimed() == self.chunks && self.open.load(Ordering::Acquire) == 0
     }
 
+    /// What a chunk has had so far; `None` where the store does not keep it up to date.
+    pub(super) fn tally(&self, chunk: usize) -> Option<Tally> {
+        let words = self.store.words()?;
+        let bytes: Vec<_> = words[Tally::offset(chunk) / 8..][..3]
+            .iter()
+            .flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes())
+            .collect();
+        Tally::decode(&bytes, self.seed)
+    }
+
     /// How far a chunk is written. Below it, bytes never change.
     pub(super) fn committed(&self, chunk: usize) -> usize {
         self.committed[chunk].load(Ordering::Acquire) as usize
@@ -222,6 +293,9 @@ pub(super) struct Region {
     segment: Arc<Segment>,
     chunk: usize,
     at: usize,
+    /// Records in the chunk, and the sequence of the first.
+    count: u16,
+    first: u64,
 }
 
 impl Region {
@@ -238,51 +312,34 @@ impl Region {
         self.at + framed_length(payload) <= CHUNK
     }
 
-    /// Writes a sealed record and commits it.
-    pub(super) fn append(&mut self, frame: &[u8]) -> io::Result<()> {
-        self.segment.store.write(self.chunk * CHUNK + self.at, frame)?;
+    /// Writes a sealed record of this sequence and commits it.
+    pub(super) fn append(&mut self, frame: &[u8], sequence: u64) -> io::Result<()> {
+        let segment = &*self.segment;
+        segment.store.write(self.chunk * CHUNK + self.at, frame)?;
         self.at += frame.len();
-        self.segment.committed[self.chunk].store(self.at as u32, Ordering::Release);
+        segment.committed[self.chunk].store(self.at as u32, Ordering::Release);
+        let tally = Tally::offset(self.chunk);
+        if self.count == 0 {
+            self.first = sequence;
+            segment.store.set_word(tally + 8, sequence);
+            segment.store.set_word(tally + 16, !sequence);
+        }
+        self.count += 1;
+        segment.store.set_word(tally, Tally::word(self.count, segment.seed));
         Ok(())
     }
 }
 
 impl Drop for Region {
     fn drop(&mut self) {
-        self.segment.open.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// A segment file that is only read: sealed by this process, or left by another.
-pub(super) struct SegmentFile {
-    file: File,
-    pub(super) seed: u32,
-}
-
-impl SegmentFile {
-    /// Opens a file and checks its header; `Ok(None)` when it has none, as after a crash of the system.
-    pub(super) fn open(path: &Path) -> io::Result<Option<Self>> {
-        let file = open_private(path, false)?;
-        let mut page = [0; HEADER];
-        let read = read_at(&file, &mut page, 0)?;
-        let index = u64::from_le_bytes(page[24..32].try_into().unwrap_or_default());
-        let stream = page[32..48].try_into().unwrap_or_default();
-        let created = u64::from_le_bytes(page[48..56].try_into().unwrap_or_default());
-        let identity = Identity { index, stream };
-        let version = u32::from_le_bytes(page[8..12].try_into().unwrap_or_default());
-        if read == HEADER && page[..8] == *MAGIC && version > VERSION {
-            return Err(io::ErrorKind::Unsupported.into());
+        if let Store::Written(file) = &self.segment.store
+            && self.count > 0
+        {
+            let words = [Tally::word(self.count, self.segment.seed), self.first, !self.first];
+            let bytes: Vec<_> = words.into_iter().flat_map(u64::to_le_bytes).collect();
+            // Without it, less damage to this chunk would be noticed.
+            let _ = write_at(file, &bytes, Tally::offset(self.chunk) as u64);
         }
-        let is_valid = read == HEADER && identity.header(created)[..HEADER_FIELDS + 4] == page[..HEADER_FIELDS + 4];
-        Ok(is_valid.then(|| Self { file, seed: identity.seed() }))
-    }
-
-    /// Reads a chunk from a place in it to its end, or to the end of the file.
-    pub(super) fn read_chunk(&self, chunk: usize, from: usize, into: &mut Vec<u8>) -> io::Result<()> {
-        let start = into.len();
-        into.resize(start + CHUNK - from, 0);
-        let read = read_at(&self.file, &mut into[start..], (chunk * CHUNK + from) as u64)?;
-        into.truncate(start + read);
-        Ok(())
+        self.segment.open.fetch_sub(1, Ordering::AcqRel);
     }
 }

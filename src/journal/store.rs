@@ -40,23 +40,35 @@ impl Store {
         Ok(())
     }
 
+    /// Stores one word at an offset that is a multiple of 8; nothing where each would be a system call.
+    pub(super) fn set_word(&self, offset: usize, value: u64) {
+        if let Some(words) = self.words() {
+            words[offset / 8].store(value.to_le(), Ordering::Relaxed);
+        }
+    }
+
+    /// The words in memory, where there are.
+    pub(super) fn words(&self) -> Option<&[AtomicU64]> {
+        match self {
+            Self::Mapped { mapping, .. } => Some(mapping.words()),
+            Self::Heap(words) => Some(words),
+            Self::Written(_) => None,
+        }
+    }
+
     /// Reads bytes at an offset that is a multiple of 8. Files are read through the file, so that one that was truncated from
-    /// outside reads short instead of raising SIGBUS.
-    pub(super) fn read(&self, offset: usize, into: &mut [u8]) -> io::Result<()> {
+    /// outside reads short instead of raising SIGBUS. Returns how many bytes were there.
+    pub(super) fn read(&self, offset: usize, into: &mut [u8]) -> io::Result<usize> {
         let file = match self {
             Self::Mapped { file, .. } | Self::Written(file) => file,
             Self::Heap(words) => {
                 for (word, bytes) in words[offset / 8..].iter().zip(into.chunks_exact_mut(8)) {
                     bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
                 }
-                return Ok(());
+                return Ok(into.len());
             }
         };
-        if read_at(file, into, offset as u64)? == into.len() {
-            Ok(())
-        } else {
-            Err(io::ErrorKind::UnexpectedEof.into())
-        }
+        read_at(file, into, offset as u64)
     }
 
     /// Makes a range ready to be written without a fault.

@@ -298,6 +298,9 @@ fn a_segment_of_a_later_version_is_left_for_it() {
     let path = segment_path(&dead);
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[8] = 9;
+    // Whatever a later version changes, the checksum stays where it is.
+    let crc = crc32fast::hash(&bytes[..56]).to_le_bytes();
+    bytes[56..60].copy_from_slice(&crc);
     std::fs::write(&path, &bytes).unwrap();
     assert_eq!(adopt(dead.parent().unwrap()), (vec![], 0));
     assert!(path.exists());
@@ -392,6 +395,49 @@ fn without_a_disk_the_whole_memory_is_used_before_anything_goes() {
     assert_eq!(journal.unread_in_memory(&[tail.position()]), number - lost);
     let mut tail = tail;
     assert_eq!(read_all(&journal, &mut tail), (lost..number).collect::<Vec<_>>());
+}
+
+#[test]
+fn reads_are_bounded_and_counting_needs_no_payload() {
+    let dir = TempDir::new().unwrap();
+    let journal = journal_in(&dir);
+    (0..30_000).for_each(|number| append(&journal, &numbered(number, 300)).unwrap());
+    let mut reader = Reader::new(DESTINATION);
+    let (mut records, mut bytes) = (0, 0);
+    for limit in [1, 10_000, CHUNK, 10 * CHUNK, usize::MAX] {
+        let batch = reader.read(&journal, limit);
+        assert!(batch.byte_len() <= limit.saturating_add(CHUNK), "{} of {limit}", batch.byte_len());
+        let whole = reader.count(&journal);
+        assert_eq!(whole.records + records, 30_000);
+        (records, bytes) = (records + batch.len() as u64, bytes + batch.byte_len() as u64);
+        reader.advance(&journal, &batch);
+    }
+    assert_eq!((records, bytes), (30_000, journal.counts().appended_bytes));
+    assert_eq!(reader.count(&journal), Counted::default());
+}
+
+/// As a process does that delivers for a living owner: what is being written is no damage.
+#[test]
+fn a_journal_is_read_while_its_owner_writes_and_nothing_is_taken_for_damage() {
+    let dir = TempDir::new().unwrap();
+    let journal = journal_in(&dir);
+    let path = journal.path().unwrap();
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| (0..60_000).for_each(|number| append(&journal, &numbered(number, 100)).unwrap()));
+        let (mut position, mut found) = (Position::default(), Vec::new());
+        loop {
+            let is_last = writer.is_finished();
+            let views = view::segment_files(&path).unwrap();
+            let batch = read_batch(&views, &position, usize::MAX, Owner::Alive);
+            assert_eq!((batch.corrupt, batch.is_incomplete), (0, false));
+            found.extend(numbers(&batch));
+            position = batch.position;
+            if is_last {
+                break;
+            }
+        }
+        assert_eq!(found, (0..60_000).collect::<Vec<_>>());
+    });
 }
 
 #[test]
@@ -530,7 +576,7 @@ proptest! {
         found.extend(read_all(&journal, &mut tail));
         found.sort_unstable();
         prop_assert_eq!(&found, &(0..count).collect::<Vec<_>>());
-        let rest = read_batch(&recovery::segment_files(&copy_as_dead(&journal)).unwrap(), &position, usize::MAX, Owner::Gone);
+        let rest = read_batch(&view::segment_files(&copy_as_dead(&journal)).unwrap(), &position, usize::MAX, Owner::Gone);
         prop_assert_eq!(rest.len(), found.len() - confirmed);
     }
 }

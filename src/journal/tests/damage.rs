@@ -20,9 +20,136 @@ fn a_file_that_is_empty_or_not_a_segment_hides_no_other() {
 #[test]
 fn a_directory_that_cannot_be_read_is_not_one_without_segments() {
     let dir = TempDir::new().unwrap();
-    assert!(recovery::segment_files(dir.path()).unwrap().is_empty());
-    assert!(recovery::segment_files(&dir.path().join("missing")).is_err());
-    assert!(recovery::segment_files(Path::new("/dev/null")).is_err());
+    assert!(view::segment_files(dir.path()).unwrap().is_empty());
+    assert!(view::segment_files(&dir.path().join("missing")).is_err());
+    assert!(view::segment_files(Path::new("/dev/null")).is_err());
+}
+
+/// Where the records of so many payloads of this length stand in the first segment, if one writer wrote them.
+fn places(count: usize, length: usize) -> Vec<usize> {
+    let framed = record::framed_length(8 + length);
+    let (mut chunk, mut at) = (0, segment::first_record(0));
+    let place = |_| {
+        if at + framed > CHUNK {
+            chunk += 1;
+            at = segment::first_record(chunk);
+        }
+        at += framed;
+        chunk * CHUNK + at - framed
+    };
+    (0..count).map(place).collect()
+}
+
+/// A dead journal of 3,000 records, and its only segment after `damage` to its bytes: what is found, and how many are counted.
+fn after_damage(damage: impl FnOnce(&mut Vec<u8>)) -> (HashSet<u64>, u64) {
+    let dir = TempDir::new().unwrap();
+    let journal = journal_in(&dir);
+    (0..3_000).for_each(|number| append(&journal, &numbered(number, 150)).unwrap());
+    let dead = copy_as_dead(&journal);
+    let path = segment_path(&dead);
+    let mut bytes = std::fs::read(&path).unwrap();
+    damage(&mut bytes);
+    std::fs::write(&path, &bytes).unwrap();
+    let (found, corrupt) = adopt(dead.parent().unwrap());
+    let unique: HashSet<_> = found.iter().copied().collect();
+    assert_eq!(unique.len(), found.len(), "a record came twice");
+    (unique, corrupt)
+}
+
+#[test]
+fn a_header_that_is_damaged_costs_no_record() {
+    assert_eq!(after_damage(|bytes| bytes[3] ^= 1).0.len(), 3_000);
+    assert_eq!(
+        after_damage(|bytes| bytes[8] ^= 4).0.len(),
+        3_000,
+        "a version of later is only believed with its checksum"
+    );
+    assert_eq!(after_damage(|bytes| bytes[..4096].fill(0)).0.len(), 3_000);
+    // Without the tallies, from the stream id.
+    let (found, _) = after_damage(|bytes| {
+        bytes[0] ^= 1;
+        bytes[4096..8192].fill(0);
+    });
+    assert_eq!(found.len(), 3_000);
+    let (found, corrupt) = after_damage(|bytes| bytes[..8192].fill(0));
+    assert_eq!((found.len(), corrupt), (0, 1), "nothing says what its seed was");
+}
+
+#[test]
+fn a_journal_that_cannot_be_read_now_is_read_another_time() {
+    let dir = TempDir::new().unwrap();
+    std::fs::write(dir.path().join("file"), b"").unwrap();
+    // ENOTDIR, as an example of an error that says nothing of what is in the file.
+    let path = dir.path().join("file").join(segment::file_name(1));
+    for owner in [Owner::Gone, Owner::Alive, Owner::Myself] {
+        let view = View::File { index: 1, path: path.clone(), is_expected: true };
+        let batch = read_batch(&[view], &Position::default(), 1 << 20, owner);
+        assert!(batch.is_incomplete && batch.is_nothing());
+        assert_eq!(batch.position, Position::default());
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_no_regular_file_is_counted_and_put_aside() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let dir = TempDir::new().unwrap();
+    let journal = journal_in(&dir);
+    (0..500).for_each(|number| append(&journal, &numbered(number, 90)).unwrap());
+    let dead = copy_as_dead(&journal);
+    mknodat(CWD, dead.join(segment::file_name(7)), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", dead.join(segment::file_name(8))).unwrap();
+    std::fs::create_dir(dead.join(segment::file_name(9))).unwrap();
+    let (found, corrupt) = adopt(dead.parent().unwrap());
+    assert_eq!((found.len(), corrupt), (500, 3));
+    assert_eq!(std::fs::read_dir(dir.path().join("quarantine")).unwrap().count(), 3);
+    assert!(!dead.exists());
+}
+
+proptest! {
+    #![proptest_config(cases(48))]
+
+    /// One flipped bit, or 16 bytes of zeros, anywhere in the records cost one record, which is counted.
+    #[test]
+    fn damage_to_one_record_costs_one_record(
+        record in 0_usize..3_000, place in any::<prop::sample::Index>(), bit in 0_u8..8, is_zeroed in any::<bool>(),
+    ) {
+        // Padding and flags are covered by nothing, and mean nothing.
+        let at = places(3_000, 150)[record] + place.index(if is_zeroed { 174 } else { 190 });
+        prop_assume!(at % 8 != 3 || at != places(3_000, 150)[record] + 3);
+        let mut is_changed = true;
+        let (found, corrupt) = after_damage(|bytes| {
+            if is_zeroed {
+                is_changed = bytes[at..at + 16].iter().any(|byte| *byte != 0);
+                bytes[at..at + 16].fill(0);
+            } else {
+                bytes[at] ^= 1 << bit;
+            }
+        });
+        // The payload is one byte, repeated, which may be zero.
+        if is_changed {
+            prop_assert_eq!(corrupt, 1);
+            prop_assert_eq!(found, (0..3_000).filter(|number| *number != record as u64).collect::<HashSet<_>>());
+        } else {
+            prop_assert_eq!((found.len(), corrupt), (3_000, 0));
+        }
+    }
+
+    /// However many pages of the records are zeroed, or how much is cut off: what is not found is counted, one by one.
+    #[test]
+    fn what_is_zeroed_or_cut_off_is_counted_one_by_one(
+        from in 2_usize..150, pages in 1_usize..40, is_cut in any::<bool>(),
+    ) {
+        let (found, corrupt) = after_damage(|bytes| {
+            if is_cut {
+                bytes.truncate(from * 4096 + pages);
+            } else {
+                bytes[from * 4096..(from + pages) * 4096].fill(0);
+            }
+        });
+        prop_assert_eq!(found.len() as u64 + corrupt, 3_000);
+        prop_assert!(corrupt > 0 || from > 140);
+    }
 }
 
 proptest! {
@@ -40,10 +167,10 @@ proptest! {
         let dead = copy_as_dead(&journal);
         let path = segment_path(&dead);
         let mut bytes = std::fs::read(&path).unwrap();
-        let used = 3_000 * record::framed_length(158) + 4096 + 64 * 1024;
+        let used = 3_000 * record::framed_length(158) + 8192 + 64 * 1024;
         let mut touched = HashSet::new();
         for (place, length, kind) in damage {
-            let at = 4096 + place.index(used - 4096);
+            let at = 8192 + place.index(used - 8192);
             let end = (at + length).min(bytes.len());
             touched.extend(at / segment::CHUNK..=(end - 1) / segment::CHUNK);
             match kind {
@@ -77,7 +204,7 @@ proptest! {
         let dead = copy_as_dead(&journal);
         std::fs::OpenOptions::new().write(true).open(segment_path(&dead)).unwrap().set_len(length).unwrap();
         let (found, _) = adopt(dead.parent().unwrap());
-        let whole = length.saturating_sub(4096) as usize / record::framed_length(158);
+        let whole = length.saturating_sub(8192) as usize / record::framed_length(158);
         prop_assert!(found.len() + 2 + length as usize / segment::CHUNK >= whole.min(3_000), "{} of {whole}", found.len());
         prop_assert_eq!(found.iter().copied().collect::<HashSet<_>>().len(), found.len());
     }

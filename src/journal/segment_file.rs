@@ -1,0 +1,136 @@
+//! A segment file that is only read: sealed by this process, or written by another.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use super::record;
+use super::segment::{CHUNK, CHUNKS, HEADER_FIELDS, Identity, PAGE, SEGMENT, Tally, VERSION, index_of};
+use crate::sys::fs::{open_private, read_at};
+
+/// A file whose header was valid, or could be made out from what is left.
+pub(super) struct SegmentFile {
+    file: File,
+    pub(super) seed: u32,
+    version: u32,
+    /// The page of tallies, as far as it is there.
+    tallies: Vec<u8>,
+    /// Where the file ends although its header says that it is longer.
+    pub(super) cut_at: Option<u64>,
+    /// Whether its header is damaged.
+    pub(super) is_header_damaged: bool,
+}
+
+impl SegmentFile {
+    /// Opens a file and checks its header; `Ok(None)` when it is no segment that can be read.
+    ///
+    /// # Errors
+    /// `Unsupported` when a later version wrote it, `InvalidData` when it is no regular file, and those of the operating system.
+    pub(super) fn open(path: &Path) -> io::Result<Option<Self>> {
+        let file = open_private(path, false)?;
+        let mut pages = vec![0; 2 * PAGE];
+        let read = read_at(&file, &mut pages, 0)?;
+        pages.truncate(read);
+        let Some(header) = pages.get(..PAGE) else { return Ok(None) };
+        let long = |at: usize| u64::from_le_bytes(header[at..at + 8].try_into().unwrap_or_default());
+        let stream = header[32..48].try_into().unwrap_or_default();
+        let (length, index, created) = (long(16), long(24), long(48));
+        let (version, identity) = (long(8) as u32, Identity { index, stream });
+        let is_whole = identity.header(version, length, created)[..HEADER_FIELDS + 4] == header[..HEADER_FIELDS + 4];
+        if is_whole && version > VERSION {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        let has_tallies = !(is_whole && version == 1);
+        let tallies = if has_tallies { pages[PAGE..].to_vec() } else { Vec::new() };
+        let mut this = Self { file, seed: 0, version, tallies, cut_at: None, is_header_damaged: !is_whole };
+        if is_whole {
+            this.seed = identity.seed();
+            let end = this.file.metadata()?.len();
+            this.cut_at = (end < length.min(SEGMENT as u64)).then_some(end);
+            return Ok(Some(this));
+        }
+        // A damaged header costs no record as long as the seed can be had from elsewhere.
+        let in_tallies = this.tallies.chunks_exact(8).step_by(8).find_map(Tally::seed_in);
+        let index = path.file_name().and_then(|name| index_of(name.to_str()?)).unwrap_or(index);
+        let from_streams =
+            [stream].into_iter().chain(sibling_streams(path)?).map(|stream| Identity { index, stream }.seed());
+        let seeds: Vec<_> = in_tallies.into_iter().chain(from_streams).collect();
+        this.find_seed(&seeds)
+    }
+
+    /// Itself, with the seed of these with which some chunk has a record.
+    fn find_seed(mut self, seeds: &[u32]) -> io::Result<Option<Self>> {
+        let mut bytes = Vec::new();
+        for chunk in 0..CHUNKS {
+            bytes.clear();
+            self.read_chunk(chunk, 0, &mut bytes)?;
+            for seed in seeds {
+                if let Some((at, _)) = record::find(&bytes, 0, *seed) {
+                    self.seed = *seed;
+                    self.version = if chunk == 0 && at < 2 * PAGE { 1 } else { VERSION };
+                    return Ok(Some(self));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Where records begin in a chunk.
+    pub(super) fn first_record(&self, chunk: usize) -> usize {
+        match (chunk, self.version) {
+            (0, 1) => PAGE,
+            (0, _) => 2 * PAGE,
+            _ => 0,
+        }
+    }
+
+    /// What a chunk has had, where that is known.
+    pub(super) fn tally(&self, chunk: usize) -> Option<Tally> {
+        let at = Tally::offset(chunk) - PAGE;
+        Tally::decode(self.tallies.get(at..)?, self.seed)
+    }
+
+    /// Reads a chunk from a place in it to its end, or to the end of the file.
+    pub(super) fn read_chunk(&self, chunk: usize, from: usize, into: &mut Vec<u8>) -> io::Result<()> {
+        let start = into.len();
+        into.resize(start + CHUNK - from, 0);
+        match read_at(&self.file, &mut into[start..], (chunk * CHUNK + from) as u64) {
+            Ok(read) => {
+                into.truncate(start + read);
+                Ok(())
+            }
+            Err(error) => {
+                into.truncate(start);
+                Err(error)
+            }
+        }
+    }
+}
+
+/// The stream ids of the other segments of a directory: those of one process mostly have the same.
+fn sibling_streams(path: &Path) -> io::Result<Vec<[u8; 16]>> {
+    let mut streams: Vec<[u8; 16]> = Vec::new();
+    for entry in std::fs::read_dir(path.parent().unwrap_or(Path::new(".")))? {
+        let entry = entry?;
+        if entry.path() == path || entry.file_name().to_str().and_then(index_of).is_none() {
+            continue;
+        }
+        let mut header = [0; HEADER_FIELDS + 4];
+        match open_private(&entry.path(), false).and_then(|file| read_at(&file, &mut header, 0)) {
+            Ok(_) => {}
+            Err(error) if is_transient(&error) => return Err(error),
+            Err(_) => continue,
+        }
+        let crc = header[HEADER_FIELDS..].try_into().map_or(0, u32::from_le_bytes);
+        let stream: [u8; 16] = header[32..48].try_into().unwrap_or_default();
+        if crc32fast::hash(&header[..HEADER_FIELDS]) == crc && !streams.contains(&stream) {
+            streams.push(stream);
+        }
+    }
+    Ok(streams)
+}
+
+/// Whether an error says nothing about the file: it may be read another time. Damage is only what the file itself shows.
+pub(super) fn is_transient(error: &io::Error) -> bool {
+    !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData)
+}
