@@ -436,7 +436,9 @@ fn a_journal_is_read_while_its_owner_writes_and_nothing_is_taken_for_damage() {
                 break;
             }
         }
-        assert_eq!(found, (0..60_000).collect::<Vec<_>>());
+        // A chunk that was read before it was full comes after the next, which was begun meanwhile.
+        found.sort_unstable();
+        assert!(found == (0..60_000).collect::<Vec<_>>(), "{} records", found.len());
     });
 }
 
