@@ -4,12 +4,17 @@
 //! JSON bodies, event streams, Amazon's frames and lines of JSON, plain or gzip. Anything it cannot read makes usage missing, never wrong.
 
 mod framing;
+mod guard;
 mod scanner;
 mod strip;
+mod summary;
 mod tables;
 mod usage;
 mod wire;
 
 pub use framing::Framing;
-pub use scanner::{Gap, Options, Scanner, Summary};
+pub use guard::Guard;
+pub use scanner::{Options, Scanner};
+pub use summary::{Gap, Summary};
 pub use usage::{Dialect, Family, Part, Report, normalize};
+pub use wire::read_report;

@@ -1,24 +1,29 @@
 //! The scanner: bytes in, counters out.
 
 use std::io::Write as _;
-use std::time::Instant;
 
 use flate2::Compression;
 use flate2::write::{GzEncoder, MultiGzDecoder};
-use serde_json::{Value, json};
 
 use super::framing::{Framing, LONGEST_PARTIAL_END};
 use super::strip::without_null_usage;
-use super::usage::{Dialect, Family, Part, normalize};
-use super::wire::{Lenient, Message, is_part_alone, text};
-use crate::event::{Usage, UsageStatus};
-use crate::money::Usd;
+use super::summary::{Findings, Gap, Summary};
+use super::usage::{Dialect, Family};
+use super::wire::{Message, is_part_alone, mended};
 
 /// Bytes of one event or body that are kept until it is whole. A finished response event repeats the answer, images and all; a
 /// larger one is let pass, and its usage is missing.
 const MAX_PENDING: usize = 16 << 20;
 /// Bytes of a body that are kept: 2048 vectors of 3072 numbers are 33 MB as OpenAI sends them, 130 MB in decimals.
 const MAX_BODY: usize = 160 << 20;
+/// Bytes that are taken at a time, so that what they come to in memory is bounded, however many come at once.
+const SLICE: usize = 1 << 20;
+/// The same of compressed ones: deflate makes at most 1,032 bytes of each, so 4 MiB.
+const GZIP_SLICE: usize = 4 << 10;
+/// How many times larger than it was sent a response may become once it is more than [`MAX_SMALL`] bytes. Streams with the same names in
+/// each event come to 30, what is made to fill the memory to 1,000.
+const MAX_RATIO: u64 = 200;
+const MAX_SMALL: u64 = 32 << 20;
 
 /// What to expect.
 #[derive(Clone, Copy, Debug)]
@@ -37,77 +42,33 @@ pub struct Options {
     pub keeps_report: bool,
 }
 
-/// Why no usage was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gap {
-    /// The response is whole and says nothing of it.
-    Unreported,
-    /// The response ended before it would have been said: it was left, or cut.
-    Interrupted,
-    /// The bytes are not what they say they are: broken JSON, frames or compression, or more than fits.
-    Malformed,
-}
-
-/// What a response said of itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// The model that answered.
-    pub model: Option<String>,
-    /// What was used.
-    pub usage: Usage,
-    /// What other models used for it, each billed by its own rates.
-    pub parts: Vec<Part>,
-    /// The provider's own report, as JSON.
-    pub report: Option<String>,
-    /// Why there is none.
-    pub gap: Option<Gap>,
-    /// What the provider says it charges.
-    pub cost: Option<Usd>,
-    /// A field of the usage that is no count; the usage is then missing.
-    pub unreadable: Option<&'static str>,
-    /// Whether that is final.
-    pub usage_status: UsageStatus,
-    /// Why generation stopped.
-    pub finish_reason: Option<String>,
-    /// The tier that served.
-    pub service_tier: Option<String>,
-    /// What the provider calls the answer.
-    pub id: Option<String>,
-    /// Whether it is made in the background, to be fetched later.
-    pub is_background: bool,
-    /// Whether the provider reported an error in the stream.
-    pub is_error: bool,
-    /// When the first part of the answer came.
-    pub first_token: Option<Instant>,
-}
-
 /// How much of a response can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sight {
+enum ParseState {
     /// All so far.
-    Clear,
+    Ok,
     /// A message was no JSON; others may be.
-    Blurred,
+    Malformed,
     /// Nothing any more.
-    Blind,
+    Unreadable,
 }
 
 /// Reads one response.
 pub struct Scanner {
     options: Options,
     decoder: Option<MultiGzDecoder<Vec<u8>>>,
+    /// What was sent is not gzip, and passes as it is.
+    is_broken: bool,
+    /// Bytes that were decompressed, and what they came to.
+    inflated: (u64, u64),
     encoder: Option<GzEncoder<Vec<u8>>>,
     pending: Vec<u8>,
     /// How much of it was searched for the end of an event, so that no byte is searched twice.
     searched: usize,
     /// An event grew too large: let it pass to its end.
     is_skipping: bool,
-    sight: Sight,
-    /// The last event said that there are no more.
-    has_ended: bool,
-    found: Summary,
-    /// Usage reports, merged field by field: later ones replace what they repeat.
-    report: Option<Value>,
+    state: ParseState,
+    findings: Findings,
 }
 
 impl Scanner {
@@ -117,43 +78,72 @@ impl Scanner {
         Self {
             decoder: options.is_gzip.then(|| MultiGzDecoder::new(Vec::new())),
             encoder: (options.is_gzip && options.strips_usage).then(|| GzEncoder::new(Vec::new(), Compression::fast())),
+            is_broken: false,
+            inflated: (0, 0),
             options,
             pending: Vec::new(),
             searched: 0,
             is_skipping: false,
-            sight: Sight::Clear,
-            has_ended: false,
-            found: Summary::default(),
-            report: None,
+            state: ParseState::Ok,
+            findings: Findings::new(options.family, options.dialect),
         }
+    }
+
+    /// Bytes that are kept until more come.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Those of them that were not passed on yet, where something is taken out of a response that is not compressed.
+    pub(super) fn held_back(&self) -> Option<&[u8]> {
+        let holds_back = self.options.strips_usage && self.options.framing != Framing::Body && self.decoder.is_none();
+        holds_back.then_some(&self.pending)
     }
 
     /// Takes the next bytes. Returns what to pass on in their place, or `None` to pass them on as they are.
     pub fn feed(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
         let strips = self.options.strips_usage;
-        let mut kept = Vec::new();
-        let decoded = self.decode(bytes);
-        if self.sight == Sight::Blind && self.decoder.is_some() {
-            // What cannot be decompressed here cannot be there either, and that is for the client to say.
-            self.encoder = None;
-            return None;
+        let mut passed = Vec::new();
+        if self.decoder.is_none() {
+            bytes.chunks(SLICE).for_each(|slice| self.scan(slice, &mut passed));
+            return strips.then_some(passed);
         }
-        match &decoded {
-            Some(decoded) => self.scan(decoded, &mut kept),
-            None => self.scan(bytes, &mut kept),
+        for (index, slice) in bytes.chunks(GZIP_SLICE).enumerate() {
+            if self.is_broken || (!strips && self.state == ParseState::Unreadable) {
+                break;
+            }
+            let Some(plain) = self.decode(slice) else {
+                // What cannot be decompressed here cannot be there either, and that is for the client to say.
+                if index > 0 && strips {
+                    passed.extend_from_slice(&bytes[index * GZIP_SLICE..]);
+                    return Some(passed);
+                }
+                break;
+            };
+            let mut kept = Vec::new();
+            self.scan(&plain, &mut kept);
+            if strips {
+                passed.extend(self.encode(kept));
+            }
         }
-        if !strips {
-            return None;
-        }
-        Some(self.encode(kept))
+        (strips && !self.is_broken).then_some(passed)
     }
 
     fn decode(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
         let decoder = self.decoder.as_mut()?;
         if decoder.write_all(bytes).and_then(|()| decoder.flush()).is_err() {
-            self.sight = Sight::Blind;
+            (self.state, self.is_broken, self.encoder) = (ParseState::Unreadable, true, None);
+            self.pending = Vec::new();
+            return None;
         }
-        Some(std::mem::take(decoder.get_mut()))
+        let plain = std::mem::take(decoder.get_mut());
+        let (taken, made) = (self.inflated.0 + bytes.len() as u64, self.inflated.1 + plain.len() as u64);
+        self.inflated = (taken, made);
+        if made > MAX_SMALL && made / taken.max(1) > MAX_RATIO {
+            self.state = ParseState::Unreadable;
+        }
+        Some(plain)
     }
 
     /// In the response's own encoding, ready to be read at once.
@@ -169,19 +159,33 @@ impl Scanner {
     }
 
     fn scan(&mut self, bytes: &[u8], kept: &mut Vec<u8>) {
-        if self.sight == Sight::Blind {
-            kept.extend_from_slice(bytes);
+        let strips = self.options.strips_usage;
+        // Memory that there is not makes usage missing, and never ends the process.
+        if self.state != ParseState::Unreadable && self.pending.try_reserve(bytes.len()).is_err() {
+            self.state = ParseState::Unreadable;
+        }
+        if self.state == ParseState::Unreadable {
+            let pending = std::mem::take(&mut self.pending);
+            if strips {
+                if self.options.framing != Framing::Body {
+                    kept.extend(pending);
+                }
+                kept.extend_from_slice(bytes);
+            }
             return;
         }
         self.pending.extend_from_slice(bytes);
         if self.options.framing == Framing::Body {
+            if strips {
+                kept.extend_from_slice(bytes);
+            }
             if self.pending.len() > MAX_BODY {
-                self.sight = Sight::Blind;
+                self.state = ParseState::Unreadable;
                 self.pending = Vec::new();
             }
             return;
         }
-        let (framing, strips) = (self.options.framing, self.options.strips_usage);
+        let framing = self.options.framing;
         let mut pending = std::mem::take(&mut self.pending);
         let mut done = 0;
         let mut searched = if framing.has_delimiters() { self.searched } else { 0 };
@@ -190,7 +194,10 @@ impl Scanner {
         {
             let message = &pending[done..from + length];
             if framing.is_lost(message) {
-                self.sight = Sight::Blind;
+                self.state = ParseState::Unreadable;
+                if strips {
+                    kept.extend_from_slice(&pending[done..]);
+                }
                 return;
             }
             done = from + length;
@@ -223,109 +230,37 @@ impl Scanner {
     /// Reads one event; `true` when all it does is report usage at the end of an OpenAI stream.
     fn event(&mut self, data: &[u8]) -> bool {
         if data.starts_with(b"[DONE]") {
-            self.has_ended = true;
+            self.findings.has_ended = true;
             return false;
         }
         // Most of a stream; parsing it would be most of the work.
         let is_spoken = matches!(self.options.family, Family::OpenAi | Family::Anthropic);
-        if is_spoken && self.found.first_token.is_some() && self.found.model.is_some() && is_part_alone(data) {
+        if is_spoken && self.findings.is_under_way() && is_part_alone(data) {
             return false;
         }
-        let Ok(message) = Message::read(data) else {
+        let lossy;
+        let mut message = Message::read(data);
+        if message.is_none() {
+            lossy = mended(data);
+            message = lossy.as_ref().and_then(|lossy| Message::read(lossy.as_bytes()));
+        }
+        let Some(message) = message else {
             // Comments and pings of an event stream have no data.
-            if !data.is_empty() && self.sight == Sight::Clear {
-                self.sight = Sight::Blurred;
+            if !data.is_empty() && self.state == ParseState::Ok {
+                self.state = ParseState::Malformed;
             }
             return false;
         };
-        self.message(&message, true);
-        let has_usage = message.usage.as_ref().is_some_and(Value::is_object);
-        has_usage && message.choices.as_ref().is_some_and(Vec::is_empty)
-    }
-
-    fn message(&mut self, message: &Message, is_event: bool) {
-        let kind = text(message.r#type.as_ref()).or(text(message.event_type.as_ref())).unwrap_or_default();
-        if self.found.first_token.is_none() && is_event && message.is_part(kind) {
-            self.found.first_token = Some(Instant::now());
+        if self.findings.note(&message, true).is_err() {
+            self.state = ParseState::Unreadable;
         }
-        keep(&mut self.found.model, message.model.as_ref().or(message.gemini_model.as_ref()));
-        // The tier that was asked for comes first, the one that served last.
-        replace(&mut self.found.service_tier, message.service_tier.as_ref());
-        keep(&mut self.found.id, message.id.as_ref());
-        self.found.is_background |= message.background == Some(Value::Bool(true));
-        keep(&mut self.found.finish_reason, message.stop_reason.as_ref());
-        for choice in message.choices.iter().flatten() {
-            keep(&mut self.found.finish_reason, choice.finish_reason.as_ref());
-        }
-        let delta = message.delta.as_ref().and_then(Lenient::known);
-        for candidate in message.candidates.as_ref().and_then(Lenient::known).into_iter().flatten() {
-            keep(&mut self.found.finish_reason, candidate.finish_reason.as_ref());
-            // Gemini says so in its last chunk, and nothing else tells which that is.
-            self.has_ended |= is_event && candidate.finish_reason.as_ref().is_some_and(|reason| !reason.is_null());
-        }
-        for reason in [
-            delta.and_then(|delta| delta.stop_reason.as_ref()),
-            delta.and_then(|delta| delta.finish_reason.as_ref()),
-            message.finish_reason.as_ref(),
-            message.done_reason.as_ref(),
-        ] {
-            keep(&mut self.found.finish_reason, reason);
-        }
-        for usage in message.reports(self.options.family) {
-            replace(&mut self.found.service_tier, usage.get("service_tier"));
-            // Anthropic's fast mode is no tier by name, but is billed as one.
-            replace(&mut self.found.service_tier, usage.get("speed").filter(|speed| speed.as_str() == Some("fast")));
-            merge(&mut self.report, &usage);
-        }
-        if let Some(drawing) = message.svg_usage.as_ref().filter(|drawing| drawing.is_object()) {
-            merge(&mut self.report, &json!({"svg_usage": drawing}));
-        }
-        if let Some(tools) = message.tool_usage.as_ref().filter(|tools| tools.is_object()) {
-            merge(&mut self.report, &json!({"tool_usage": tools, "tools": message.tools}));
-        }
-        // Bedrock's streams end with the message that carries usage.
-        let is_last = match self.options.family {
-            Family::Converse => message.usage.is_some(),
-            Family::Invoke => message.bedrock.is_some(),
-            _ => false,
-        };
-        self.has_ended |= is_last || message.done == Some(Value::Bool(true));
-        self.found.is_error |= kind == "error" || (is_event && message.error.is_some());
-        match kind {
-            // Streams of Cohere's, and OpenAI's of images and transcripts, end with the event that carries usage.
-            "message_stop"
-            | "message-end"
-            | "stream-end"
-            | "image_generation.completed"
-            | "image_edit.completed"
-            | "transcript.text.done"
-            | "speech.audio.done"
-            | "conversation.response.done"
-            | "interaction.completed" => {
-                self.has_ended = true;
-            }
-            "response.completed" | "response.incomplete" | "response.failed" => {
-                self.has_ended = true;
-                self.found.is_error |= kind == "response.failed";
-                if let Some(response) = message.response.as_ref().and_then(Lenient::known) {
-                    keep(&mut self.found.finish_reason, response.status.as_ref());
-                }
-            }
-            _ => {}
-        }
-        for whole in [&message.response, &message.interaction, &message.result] {
-            if let Some(whole) = whole.as_ref().and_then(Lenient::known) {
-                self.message(whole, false);
-            }
-        }
-        if let Some(inner) = message.message.as_ref().and_then(Lenient::known) {
-            self.message(inner, false);
-        }
+        let choices = message.choices.answers(|choice| choice.finish_reason);
+        message.usage.is_object() && choices.is_some_and(|choices| choices.count == 0)
     }
 
     /// What is still to be passed on after the last bytes, when something is being taken out.
     pub fn finish_bytes(&mut self) -> Option<Vec<u8>> {
-        if !self.options.strips_usage || (self.sight == Sight::Blind && self.decoder.is_some()) {
+        if !self.options.strips_usage || self.is_broken {
             return None;
         }
         let rest = if self.options.framing == Framing::Body { Vec::new() } else { self.pending.clone() };
@@ -348,73 +283,39 @@ impl Scanner {
             if !self.is_skipping && !data.is_empty() {
                 self.event(&data);
             }
-        } else if self.sight != Sight::Blind
-            && let Ok(message) = Message::read(&rest)
-        {
-            self.has_ended = true;
-            self.message(&message, false);
-            keep(&mut self.found.finish_reason, message.status.as_ref().filter(|_| message.choices.is_none()));
+        } else if self.state != ParseState::Unreadable {
+            let lossy;
+            let mut message = Message::read(&rest);
+            if message.is_none() {
+                lossy = mended(&rest);
+                message = lossy.as_ref().and_then(|lossy| Message::read(lossy.as_bytes()));
+            }
+            if let Some(message) = message {
+                self.findings.has_ended = true;
+                if self.findings.note(&message, false).is_err() {
+                    self.state = ParseState::Unreadable;
+                }
+                if message.choices.answers(|choice| choice.finish_reason).is_none() {
+                    self.findings.note_status(message.status);
+                }
+            }
         }
-        let Options { family, dialect, .. } = self.options;
-        let raw = self.report.take();
-        let report = raw.as_ref().and_then(|report| normalize(report, Some(family), dialect));
-        self.found.unreadable = report.as_ref().and_then(|report| report.unreadable);
-        self.found.gap = report.is_none().then(|| self.gap(&rest));
-        self.found.report = raw.filter(|_| self.options.keeps_report).map(|mut report| {
-            report.as_object_mut().map(|fields| fields.remove("tools"));
-            report.to_string()
-        });
-        let report = report.filter(|report| report.unreadable.is_none());
-        self.found.usage_status = match report {
-            None => UsageStatus::Missing,
-            Some(_) if self.has_ended => UsageStatus::Complete,
-            Some(_) => UsageStatus::Partial,
-        };
-        let report = report.unwrap_or_default();
-        (self.found.usage, self.found.cost, self.found.parts) = (report.usage, report.cost, report.parts);
-        self.found
+        let keeps_report = self.options.keeps_report;
+        let findings = std::mem::replace(&mut self.findings, Findings::new(Family::OpenAi, Dialect::Plain));
+        findings.summary(keeps_report, |findings| self.gap(&rest, findings.has_ended))
     }
 
     /// Why there is no usage, after the end; `rest` is what came after the last whole message.
-    fn gap(&self, rest: &[u8]) -> Gap {
-        if self.sight != Sight::Clear || self.is_skipping {
+    fn gap(&self, rest: &[u8], has_ended: bool) -> Gap {
+        if self.state != ParseState::Ok || self.is_skipping {
             Gap::Malformed
-        } else if self.has_ended {
+        } else if has_ended {
             Gap::Unreported
         } else if self.options.framing == Framing::Body {
             let is_cut = serde_json::from_slice::<serde::de::IgnoredAny>(rest).is_err_and(|error| error.is_eof());
             if is_cut { Gap::Interrupted } else { Gap::Malformed }
         } else {
             Gap::Interrupted
-        }
-    }
-}
-
-/// Keeps a text; the first that is not null stays, so that the start of a stream names the model.
-fn keep(slot: &mut Option<String>, value: Option<&Value>) {
-    if slot.is_none()
-        && let Some(text) = text(value)
-    {
-        *slot = Some(text.to_owned());
-    }
-}
-
-/// Keeps a text; the last that is not null stays.
-fn replace(slot: &mut Option<String>, value: Option<&Value>) {
-    if let Some(text) = text(value) {
-        *slot = Some(text.to_owned());
-    }
-}
-
-/// Puts a report over an earlier one. Reports are running totals, so fields are replaced, never added; null says nothing.
-fn merge(into: &mut Option<Value>, report: &Value) {
-    let Some(fields) = report.as_object() else { return };
-    match into.as_mut().and_then(Value::as_object_mut) {
-        None => *into = Some(report.clone()),
-        Some(known) => {
-            for (name, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
-                known.insert(name.clone(), value.clone());
-            }
         }
     }
 }

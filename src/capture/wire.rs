@@ -1,70 +1,266 @@
 //! The few fields of a response that matter, whatever the wire format. Everything else is skipped without being kept.
+//!
+//! A field is kept as the bytes it stands in and read when it is asked for, so that no response, however large and however it is
+//! nested, takes more memory than its own bytes: texts are cut before they are copied, reports of usage beyond [`MAX_REPORT`] bytes are
+//! not read at all.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use aho_corasick::{AhoCorasick, Match};
 use once_cell::race::OnceBox;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
-use serde_json::{Map, Value, json};
+use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use super::usage::Family;
 
-/// A response body, or one event of a stream.
-#[derive(Deserialize, Default)]
-#[serde(default)]
-#[expect(clippy::struct_field_names, reason = "the names are the wire's")]
-pub(super) struct Message {
-    pub(super) r#type: Option<Value>,
-    pub(super) id: Option<Value>,
-    pub(super) model: Option<Value>,
-    pub(super) usage: Option<Value>,
-    pub(super) service_tier: Option<Value>,
-    pub(super) status: Option<Value>,
-    #[serde(alias = "stopReason")]
-    pub(super) stop_reason: Option<Value>,
-    pub(super) choices: Option<Vec<Choice>>,
-    pub(super) delta: Option<Lenient<Delta>>,
-    pub(super) error: Option<IgnoredOrNull>,
+/// Bytes of a report of usage that is read. The longest that are known, Anthropic's with an entry for each of its own calls, take a
+/// hundredth; as values in memory they take up to sixteen times this.
+const MAX_REPORT: usize = 256 << 10;
+/// Bytes of a text in JSON that are read: of what is left of them when all is escaped, an event still records no more than a part.
+const MAX_TEXT: usize = 4 << 10;
+
+/// A field of a response, unread. One that is absent or null holds nothing.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Json<'a>(&'a str);
+
+/// A report of usage that is too large to be one.
+#[derive(Debug)]
+pub(super) struct TooLarge;
+
+impl<'de: 'a, 'a> Deserialize<'de> for Json<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&'de RawValue>::deserialize(deserializer)?.get();
+        Ok(Self(if raw == "null" { "" } else { raw }))
+    }
+}
+
+impl<'a> Json<'a> {
+    /// Whether there is something other than null.
+    pub(super) fn is_some(self) -> bool {
+        !self.0.is_empty()
+    }
+
+    /// This, or the other where this is absent.
+    pub(super) fn or(self, other: Self) -> Self {
+        if self.is_some() { self } else { other }
+    }
+
+    pub(super) fn is_true(self) -> bool {
+        self.0 == "true"
+    }
+
+    pub(super) fn is_object(self) -> bool {
+        self.0.starts_with('{')
+    }
+
+    /// The text, if it is one, or the beginning of a very long one.
+    pub(super) fn text(self) -> Option<Cow<'a, str>> {
+        let inner = self.0.strip_prefix('"')?.strip_suffix('"')?;
+        if inner.len() <= MAX_TEXT {
+            return read_text(self.0);
+        }
+        let head = &inner[..inner.floor_char_boundary(MAX_TEXT)];
+        // The cut may be in the middle of an escape, the longest of which is a pair of `\\uXXXX`.
+        let ends = (0..=12).map(|back| head.floor_char_boundary(head.len() - back));
+        ends.map(|end| format!("\"{}\"", &head[..end])).find_map(|json| Some(read_text(&json)?.into_owned().into()))
+    }
+
+    /// The value of a count or of a report of usage.
+    pub(super) fn value(self) -> Result<Option<Value>, TooLarge> {
+        if self.0.len() > MAX_REPORT {
+            return Err(TooLarge);
+        }
+        Ok(read_report(self.0))
+    }
+
+    /// The object, if it is one.
+    pub(super) fn message(self) -> Option<Message<'a>> {
+        self.is_object().then(|| serde_json::from_str(self.0).ok()).flatten()
+    }
+
+    /// What the answers of a response say of themselves, each where `reason` finds it; `None` where this is no list of objects.
+    pub(super) fn answers(self, reason: impl Fn(&Message<'a>) -> Json<'a>) -> Option<Answers<'a>> {
+        let mut answers = Answers::default();
+        for_each(self.0, |answer: Json<'a>| {
+            let reason = reason(&answer.message()?);
+            answers.count += 1;
+            answers.has_reason |= reason.is_some();
+            answers.reason = answers.reason.take().or_else(|| reason.text());
+            Some(())
+        })?;
+        Some(answers)
+    }
+
+    /// Of a list of tools the one that generates images: its type and model alone.
+    pub(super) fn image_tool(self) -> Option<Value> {
+        let mut found = None;
+        for_each(self.0, |tool: Json<'a>| {
+            if found.is_none()
+                && let Some(tool) = tool.message()
+                && tool.r#type.text().is_some_and(|kind| kind == "image_generation")
+            {
+                found = Some(json!({"type": "image_generation", "model": tool.model.text()}));
+            }
+            Some(())
+        })?;
+        found
+    }
+}
+
+/// A report of usage from its JSON; `None` when it is none, or too large to be one.
+#[must_use]
+pub fn read_report(json: &str) -> Option<Value> {
+    if json.len() > MAX_REPORT { None } else { serde_json::from_str(json).ok() }
+}
+
+fn read_text(json: &str) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+    serde_json::from_str::<Text<'_>>(json).ok().map(|text| text.0)
+}
+
+/// Shows `look` the items of a list, one after the other; `None` where it is none, or `look` does not know one.
+fn for_each<'a>(list: &'a str, look: impl FnMut(Json<'a>) -> Option<()>) -> Option<()> {
+    struct Items<F>(F);
+    impl<'de, F: FnMut(Json<'de>) -> Option<()>> Visitor<'de> for Items<F> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<(), A::Error> {
+            while let Some(item) = items.next_element()? {
+                (self.0)(item).ok_or_else(|| A::Error::custom("not an object"))?;
+            }
+            Ok(())
+        }
+    }
+    serde_json::Deserializer::from_str(list).deserialize_seq(Items(look)).ok()
+}
+
+/// What the answers of a response say of themselves.
+#[derive(Default)]
+pub(super) struct Answers<'a> {
+    pub(super) count: usize,
+    /// The first reason that is a text.
+    pub(super) reason: Option<Cow<'a, str>>,
+    /// Whether any says why it ended.
+    pub(super) has_reason: bool,
+}
+
+macro_rules! message {
+    ($($(#[$doc:meta])* $field:ident: $($name:literal)|+;)+) => {
+        /// A response body, one event of a stream, or an object inside of one. A name that comes twice means the last.
+        #[derive(Default)]
+        pub(super) struct Message<'a> { $($(#[$doc])* pub(super) $field: Json<'a>),+ }
+
+        #[derive(Clone, Copy)]
+        #[expect(non_camel_case_types, reason = "the names of the fields")]
+        enum Name { $($field,)+ other }
+
+        impl<'de> Visitor<'de> for NameVisitor {
+            type Value = Name;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name")
+            }
+
+            fn visit_str<E: Error>(self, name: &str) -> Result<Name, E> {
+                Ok(match name { $($($name)|+ => Name::$field,)+ _ => Name::other })
+            }
+        }
+
+        impl<'de: 'a, 'a> Visitor<'de> for MessageVisitor<'a> {
+            type Value = Message<'a>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Message<'a>, A::Error> {
+                let mut message = Message::default();
+                while let Some(name) = fields.next_key::<Name>()? {
+                    match name {
+                        $(Name::$field => message.$field = fields.next_value()?,)+
+                        Name::other => drop(fields.next_value::<IgnoredAny>()?),
+                    }
+                }
+                Ok(message)
+            }
+        }
+    };
+}
+
+struct NameVisitor;
+
+struct MessageVisitor<'a>(std::marker::PhantomData<&'a ()>);
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_identifier(NameVisitor)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Message<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(MessageVisitor(std::marker::PhantomData))
+    }
+}
+
+message! {
+    r#type: "type";
+    id: "id";
+    model: "model";
+    usage: "usage";
+    service_tier: "service_tier";
+    status: "status";
+    stop_reason: "stop_reason" | "stopReason";
+    choices: "choices";
+    /// What an event adds. In some formats it is a text.
+    delta: "delta";
+    error: "error";
     /// The whole of an OpenAI response, in events of its life, or of a Cohere one, in the last event of its first version. Ollama has
     /// the answer's text there.
-    pub(super) response: Option<Lenient<Box<Message>>>,
+    response: "response";
     /// The whole of an Anthropic message, in the event that starts it, or an answer.
-    pub(super) message: Option<Lenient<Box<Message>>>,
+    message: "message";
     /// Gemini's.
-    #[serde(alias = "modelVersion", alias = "model_version")]
-    pub(super) gemini_model: Option<Value>,
-    #[serde(alias = "usageMetadata", alias = "usage_metadata")]
-    pub(super) gemini_usage: Option<Value>,
-    pub(super) candidates: Option<Lenient<Vec<Candidate>>>,
+    gemini_model: "gemini_model" | "modelVersion" | "model_version";
+    gemini_usage: "gemini_usage" | "usageMetadata" | "usage_metadata";
+    candidates: "candidates";
+    /// Of one of Gemini's candidates.
+    candidate_reason: "finishReason";
     /// Whether an OpenAI response is made in the background.
-    pub(super) background: Option<Value>,
+    background: "background";
     /// The outcome of one request of an Anthropic batch.
-    pub(super) result: Option<Lenient<Box<Message>>>,
+    result: "result";
     /// OpenAI's tools that run at its side, beside the usage of the model.
-    pub(super) tool_usage: Option<Value>,
-    pub(super) tools: Option<Value>,
+    tool_usage: "tool_usage";
+    tools: "tools";
     /// Mistral's reader of documents has its usage here.
-    pub(super) usage_info: Option<Value>,
+    usage_info: "usage_info";
     /// What the model used that draws for OpenAI's image models.
-    pub(super) svg_usage: Option<Value>,
+    svg_usage: "svg_usage";
     /// The whole of one of Gemini's interactions, in events of its life.
-    pub(super) interaction: Option<Lenient<Box<Message>>>,
+    interaction: "interaction";
     /// Groq's streams have usage here, beside or instead of where everybody has it.
-    pub(super) x_groq: Option<Lenient<Groq>>,
+    x_groq: "x_groq";
     /// Bedrock's, in the last message of a stream of whatever form.
-    #[serde(rename = "amazon-bedrock-invocationMetrics")]
-    pub(super) bedrock: Option<Value>,
+    bedrock: "amazon-bedrock-invocationMetrics";
     /// What an event is, in Gemini's interactions and Cohere's first version.
-    pub(super) event_type: Option<Value>,
+    event_type: "event_type";
     /// Cohere's: usage of its first version, of embeddings and of reranking; why it ended.
-    pub(super) meta: Option<Value>,
-    pub(super) finish_reason: Option<Value>,
+    meta: "meta";
+    finish_reason: "finish_reason";
     /// Ollama's: all at the top.
-    pub(super) done: Option<Value>,
-    pub(super) done_reason: Option<Value>,
-    pub(super) prompt_eval_count: Option<Value>,
-    pub(super) eval_count: Option<Value>,
+    done: "done";
+    done_reason: "done_reason";
+    prompt_eval_count: "prompt_eval_count";
+    eval_count: "eval_count";
 }
 
 /// Whether a message has nothing but a part of the answer, told without parsing it: none of the names is there with a value under
@@ -86,102 +282,54 @@ pub(super) fn is_part_alone(data: &[u8]) -> bool {
     names.as_ref().is_some_and(|names| names.find_iter(data).all(is_nothing))
 }
 
-impl Message {
-    /// Reads one. What is odd about a part that matters less does not hide the usage: a name that comes twice means the last, as
-    /// everywhere else, and choices that are none are left out.
-    pub(super) fn read(data: &[u8]) -> Result<Self, serde_json::Error> {
-        // Derived code takes a list for the fields in their order.
-        if data.trim_ascii_start().first() != Some(&b'{') {
-            return serde_json::from_slice::<Map<String, Value>>(data).map(|_| Self::default());
-        }
-        serde_json::from_slice(data).or_else(|error| {
-            let mut fields: Map<String, Value> = serde_json::from_slice(data).map_err(|_| error)?;
-            fields.remove("choices");
-            serde_json::from_value(Value::Object(fields))
-        })
+/// The bytes with what is not UTF-8 in them replaced; `None` when they are UTF-8, or so many that a copy would cost too much.
+pub(super) fn mended(data: &[u8]) -> Option<String> {
+    const LARGEST: usize = 16 << 20;
+    (data.len() <= LARGEST && std::str::from_utf8(data).is_err()).then(|| String::from_utf8_lossy(data).into_owned())
+}
+
+impl<'a> Message<'a> {
+    /// Reads one. What is odd about a part that matters less does not hide the usage.
+    pub(super) fn read(data: &'a [u8]) -> Option<Self> {
+        serde_json::from_slice(data).ok()
     }
 
     /// Whether it is a part of the answer, of this kind.
     pub(super) fn is_part(&self, kind: &str) -> bool {
-        let has_candidates = self.candidates.as_ref().and_then(Lenient::known).is_some_and(|all| !all.is_empty());
+        let has_any = |answers: Option<Answers<'_>>| answers.is_some_and(|answers| answers.count > 0);
         kind.ends_with("delta")
-            || has_candidates
-            || self.choices.as_ref().is_some_and(|choices| !choices.is_empty())
+            || has_any(self.candidates.answers(|candidate| candidate.candidate_reason))
+            || has_any(self.choices.answers(|choice| choice.finish_reason))
             || kind == "text-generation"
             || self.done.is_some()
     }
 
     /// What is reported of usage, wherever a family has it; objects all.
-    pub(super) fn reports(&self, family: Family) -> Vec<Cow<'_, Value>> {
-        let groq = self.x_groq.as_ref().and_then(Lenient::known).and_then(|groq| groq.usage.as_ref());
-        let delta = self.delta.as_ref().and_then(Lenient::known).and_then(|delta| delta.usage.as_ref());
-        let meta = self.meta.as_ref().filter(|_| family == Family::Cohere);
-        let ollama = (family == Family::Ollama
-            && self.eval_count.as_ref().or(self.prompt_eval_count.as_ref()).is_some())
-        .then(|| json!({"prompt_eval_count": self.prompt_eval_count, "eval_count": self.eval_count}));
-        let bedrock = self.bedrock.as_ref();
-        if family == Family::Invoke {
-            return bedrock.into_iter().map(Cow::Borrowed).collect();
-        }
-        let held = [self.usage.as_ref(), self.usage_info.as_ref(), self.gemini_usage.as_ref(), groq, delta, meta];
-        let all = held.into_iter().flatten().map(Cow::Borrowed).chain(ollama.map(Cow::Owned));
-        all.filter(|report| report.is_object()).collect()
+    pub(super) fn reports(&self, family: Family) -> Result<Vec<Value>, TooLarge> {
+        let all = if family == Family::Invoke {
+            vec![self.bedrock.value()?]
+        } else {
+            let usage_in = |holder: Json<'a>| holder.message().map(|holder| holder.usage).unwrap_or_default();
+            let is_cohere = family == Family::Cohere;
+            let mut all = Vec::with_capacity(2);
+            for held in [
+                self.usage,
+                self.usage_info,
+                self.gemini_usage,
+                usage_in(self.x_groq),
+                usage_in(self.delta),
+                if is_cohere { self.meta } else { Json::default() },
+            ] {
+                if held.is_object() {
+                    all.push(held.value()?);
+                }
+            }
+            if family == Family::Ollama && (self.eval_count.is_some() || self.prompt_eval_count.is_some()) {
+                let (prompt, answer) = (self.prompt_eval_count.value()?, self.eval_count.value()?);
+                all.push(Some(json!({"prompt_eval_count": prompt, "eval_count": answer})));
+            }
+            all
+        };
+        Ok(all.into_iter().flatten().filter(Value::is_object).collect())
     }
-}
-
-/// What an event adds. In some formats it is a text.
-#[derive(Deserialize, Default)]
-#[serde(default)]
-pub(super) struct Delta {
-    pub(super) stop_reason: Option<Value>,
-    pub(super) finish_reason: Option<Value>,
-    pub(super) usage: Option<Value>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-pub(super) struct Choice {
-    pub(super) finish_reason: Option<Value>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
-pub(super) struct Candidate {
-    pub(super) finish_reason: Option<Value>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-pub(super) struct Groq {
-    pub(super) usage: Option<Value>,
-}
-
-/// What is expected in one format, or whatever another has under that name.
-#[derive(Deserialize)]
-#[serde(untagged)]
-pub(super) enum Lenient<T> {
-    Known(T),
-    Other(IgnoredAny),
-}
-
-impl<T> Lenient<T> {
-    pub(super) fn known(&self) -> Option<&T> {
-        match self {
-            Self::Known(known) => Some(known),
-            Self::Other(_) => None,
-        }
-    }
-}
-
-/// Says only whether something was there.
-#[derive(Deserialize)]
-pub(super) struct IgnoredOrNull(#[serde(deserialize_with = "ignore")] ());
-
-fn ignore<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
-    IgnoredAny::deserialize(deserializer).map(drop)
-}
-
-/// A text, if the value is one.
-pub(super) fn text(value: Option<&Value>) -> Option<&str> {
-    value.and_then(Value::as_str)
 }

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
 use super::convert::{decimal, usage_error};
-use crate::capture::{Dialect, Family, Framing, Gap, Options, Scanner, normalize};
+use crate::capture::{Dialect, Family, Framing, Gap, Guard, Options, normalize, read_report};
 use crate::event::Usage;
 use crate::meter::Count;
 use crate::pricing::canonical_provider;
@@ -17,8 +17,20 @@ use crate::pricing::canonical_provider;
 /// Reads one response as its bytes pass by.
 #[pyclass(frozen, name = "Scanner", module = "taximeter._core")]
 pub(super) struct PyScanner {
-    scanner: Mutex<Option<Scanner>>,
+    guard: Mutex<Guard>,
+    is_gzip: bool,
     made: Instant,
+}
+
+/// Bytes from which on reading them takes longer than letting go of the interpreter's lock and taking it again.
+const DETACH_FROM: usize = 64 << 10;
+
+impl PyScanner {
+    /// Works with the scanner. Its own lock is held only while the work is done, never while the interpreter's is waited for.
+    fn with<T: Send>(&self, py: Python<'_>, is_long: bool, work: impl FnOnce(&mut Guard) -> T + Send) -> T {
+        let work = || work(&mut self.guard.lock().unwrap_or_else(PoisonError::into_inner));
+        if is_long { py.detach(work) } else { work() }
+    }
 }
 
 fn usage_dict<'py>(py: Python<'py>, usage: &Usage) -> PyResult<Bound<'py, PyDict>> {
@@ -44,25 +56,24 @@ impl PyScanner {
         })?;
         let dialect = Dialect::of(provider);
         let options = Options { family, dialect, framing, is_gzip: gzip, strips_usage: strip, keeps_report: keep };
-        Ok(Self { scanner: Mutex::new(Some(Scanner::new(options))), made: Instant::now() })
+        Ok(Self { guard: Mutex::new(Guard::new(options)), is_gzip: gzip, made: Instant::now() })
     }
 
     /// Takes the next bytes; returns what to pass on in their place, or `None` for the same.
     fn feed<'py>(&self, py: Python<'py>, data: &[u8]) -> Option<Bound<'py, PyBytes>> {
-        let mut scanner = self.scanner.lock().unwrap_or_else(PoisonError::into_inner);
-        scanner.as_mut()?.feed(data).map(|bytes| PyBytes::new(py, &bytes))
+        let is_long = data.len() >= if self.is_gzip { DETACH_FROM / 8 } else { DETACH_FROM };
+        self.with(py, is_long, |guard| guard.feed(data)).map(|bytes| PyBytes::new(py, &bytes))
     }
 
     /// What is left to pass on after the last bytes.
     fn rest<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
-        let mut scanner = self.scanner.lock().unwrap_or_else(PoisonError::into_inner);
-        scanner.as_mut()?.finish_bytes().map(|bytes| PyBytes::new(py, &bytes))
+        self.with(py, false, Guard::finish_bytes).map(|bytes| PyBytes::new(py, &bytes))
     }
 
     /// Ends the scan; `None` when it had ended before. `first_token_ms` is counted from the making of the scanner.
     fn finish<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
-        let scanner = self.scanner.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(found) = scanner.map(Scanner::finish) else { return Ok(None) };
+        let is_long = self.with(py, false, |guard| guard.held()) >= DETACH_FROM;
+        let Some(found) = self.with(py, is_long, Guard::finish) else { return Ok(None) };
         let summary = PyDict::new(py);
         summary.set_item(intern!(py, "model"), found.model)?;
         summary.set_item(intern!(py, "usage"), usage_dict(py, &found.usage)?)?;
@@ -75,6 +86,7 @@ impl PyScanner {
             Gap::Unreported => Count::UsageUnreported,
             Gap::Interrupted => Count::UsageInterrupted,
             Gap::Malformed => Count::UsageMalformed,
+            Gap::InternalError => Count::UsageInternalError,
         });
         summary.set_item(intern!(py, "gap"), gap.map(Count::name))?;
         summary.set_item(intern!(py, "cost_usd"), found.cost.map(|cost| decimal(py, cost)).transpose()?)?;
@@ -102,7 +114,7 @@ pub(super) fn normalize_usage<'py>(
     family: Option<&str>,
     provider: Option<&str>,
 ) -> PyResult<Option<UsageAndCost<'py>>> {
-    let report = serde_json::from_str(report).unwrap_or(serde_json::Value::Null);
+    let Some(report) = read_report(report) else { return Ok(None) };
     let dialect = provider.map_or(Dialect::Plain, |name| Dialect::of(&canonical_provider(name)));
     let Some(found) = normalize(&report, family.and_then(Family::from_name), dialect) else { return Ok(None) };
     if let Some(field) = found.unreadable {

@@ -1,7 +1,7 @@
 //! The scanner: whole answers and streams of every family, in pieces, cut, compressed and beyond bounds.
 
 use super::*;
-use crate::event::Unit;
+use crate::event::{Unit, UsageStatus};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
@@ -354,6 +354,100 @@ fn an_interaction_of_gemini_is_read() {
     assert!(found.first_token.is_some());
 }
 
+/// A gzip stream of that many bytes of one kind.
+fn bomb(before: &[u8], megabytes: usize) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(before).unwrap();
+    let filler = vec![b' '; 1 << 20];
+    (0..megabytes).for_each(|_| encoder.write_all(&filler).unwrap());
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn what_is_made_to_fill_the_memory_is_malformed_and_passes_on() {
+    for framing in [Framing::Body, Framing::Events, Framing::Lines] {
+        let found = summary_of(
+            Options { framing, is_gzip: true, ..options(Family::OpenAi) },
+            &bomb(b"{\"usage\":", 200),
+            usize::MAX,
+        );
+        assert_eq!((found.usage_status, found.gap), (UsageStatus::Missing, Some(Gap::Malformed)), "{framing:?}");
+    }
+    // A client that asked for it gets all of it.
+    let mut scanner = Scanner::new(Options { is_gzip: true, strips_usage: true, ..options(Family::OpenAi) });
+    let mut passed = scanner.feed(&bomb(CHAT.as_bytes(), 100)).unwrap();
+    passed.extend(scanner.finish_bytes().unwrap());
+    let mut plain = MultiGzDecoder::new(Vec::new());
+    plain.write_all(&passed).unwrap();
+    let plain = plain.finish().unwrap();
+    assert!(plain.len() > 100 << 20 && plain.starts_with(b"data: {\"model\""));
+    assert_eq!(scanner.finish().usage.count(Unit::INPUT_TOKENS), 1009);
+    // What repeats itself as streams do is read to its end.
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    for part in 0..500_000 {
+        write!(encoder, "data: {{\"id\":\"chatcmpl-{}\",\"choices\":[{{\"delta\":{{\"content\":\"{part}\"}}}}],\"usage\":null}}\n\n", 7)
+            .unwrap();
+    }
+    encoder.write_all(CHAT.as_bytes()).unwrap();
+    let found =
+        summary_of(Options { is_gzip: true, ..options(Family::OpenAi) }, &encoder.finish().unwrap(), usize::MAX);
+    assert_eq!((found.usage.count(Unit::INPUT_TOKENS), found.usage_status), (1009, UsageStatus::Complete));
+}
+
+#[test]
+fn usage_that_is_too_large_to_be_any_is_malformed() {
+    let body = Options { framing: Framing::Body, ..options(Family::OpenAi) };
+    let keys: Vec<_> = (0..100_000).map(|n| format!("\"k{n}\":1")).collect();
+    let huge = format!("{{\"usage\":{{\"prompt_tokens\":3,{}}}}}", keys.join(","));
+    let found = summary_of(body, huge.as_bytes(), usize::MAX);
+    assert_eq!((found.usage_status, found.gap), (UsageStatus::Missing, Some(Gap::Malformed)));
+    // Nor do they add up over many events.
+    let mut scanner = Scanner::new(options(Family::OpenAi));
+    for keys in keys.chunks(100) {
+        scanner.feed(format!("data: {{\"usage\":{{{}}}}}\n\n", keys.join(",")).as_bytes());
+    }
+    assert_eq!(scanner.finish().gap, Some(Gap::Malformed));
+    // One that is as large as any that is known is read.
+    let some = format!("{{\"usage\":{{\"prompt_tokens\":3,{}}}}}", keys[..1000].join(","));
+    assert_eq!(summary_of(body, some.as_bytes(), 999).usage.count(Unit::INPUT_TOKENS), 3);
+}
+
+#[test]
+fn long_texts_are_cut_and_deep_ones_are_read_to_a_depth() {
+    let body = Options { framing: Framing::Body, ..options(Family::OpenAi) };
+    for (unit, plain) in [("x", "x"), ("é", "é"), ("\\u00e9", "é"), ("\\\\", "\\"), ("\\ud83d\\ude00", "\u{1f600}")]
+    {
+        for pad in 0..7 {
+            let text = format!(
+                "{{\"model\":\"{}{}\",\"usage\":{{\"prompt_tokens\":3}}}}",
+                "a".repeat(pad),
+                unit.repeat(100_000)
+            );
+            let found = summary_of(body, text.as_bytes(), usize::MAX);
+            let model = found.model.unwrap();
+            assert!((600..=4096).contains(&model.len()), "{unit} {}", model.len());
+            assert_eq!(model[pad..].replace(plain, ""), "", "{unit}");
+            assert_eq!(found.usage.count(Unit::INPUT_TOKENS), 3);
+        }
+    }
+    let deep = format!("{}{}", "{\"message\":".repeat(1_000_000), "}".repeat(1_000_000));
+    assert_eq!(summary_of(body, deep.as_bytes(), usize::MAX).gap, Some(Gap::Malformed));
+    let deep =
+        format!("{}1{},\"usage\":{{\"prompt_tokens\":3}}}}", "{\"message\":".repeat(1_000_000), "}".repeat(999_999));
+    assert_eq!(summary_of(body, deep.as_bytes(), usize::MAX).usage.count(Unit::INPUT_TOKENS), 3);
+}
+
+#[test]
+fn bytes_that_are_no_utf_8_do_not_hide_the_usage() {
+    let body = Options { framing: Framing::Body, ..options(Family::OpenAi) };
+    let found = summary_of(
+        body,
+        b"{\"choices\":[{\"text\":\"\xff\"}],\"model\":\"a\xffb\",\"usage\":{\"prompt_tokens\":3}}",
+        5,
+    );
+    assert_eq!((found.usage.count(Unit::INPUT_TOKENS), found.model.as_deref()), (3, Some("a\u{fffd}b")));
+}
+
 proptest! {
     #[test]
     fn any_frames_are_read_without_fault(bytes in prop::collection::vec(prop_oneof![Just(0_u8), 0_u8..40, any::<u8>()], 0..200)) {
@@ -364,10 +458,12 @@ proptest! {
     fn any_bytes_pass_unchanged_but_for_usage_chunks(
         bytes in prop::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), Just(b'd'), any::<u8>()], 0..400), piece in 1_usize..50,
     ) {
-        let mut scanner = Scanner::new(Options { strips_usage: true, ..options(Family::OpenAi) });
-        let mut passed: Vec<u8> = bytes.chunks(piece).flat_map(|bytes| scanner.feed(bytes).unwrap()).collect();
-        passed.extend(scanner.finish_bytes().unwrap());
-        prop_assert_eq!(passed, bytes);
-        let _ = scanner.finish();
+        for framing in [Framing::Events, Framing::Lines, Framing::Frames, Framing::Body] {
+            let mut scanner = Scanner::new(Options { strips_usage: true, framing, ..options(Family::OpenAi) });
+            let mut passed: Vec<u8> = bytes.chunks(piece).flat_map(|bytes| scanner.feed(bytes).unwrap()).collect();
+            passed.extend(scanner.finish_bytes().unwrap());
+            prop_assert_eq!(&passed, &bytes);
+            let _ = scanner.finish();
+        }
     }
 }
