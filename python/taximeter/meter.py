@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from . import _core, attribution
-from .errors import ConfigError
+from .errors import ConfigError, DeliveryError
 from .measurement import Measurement
 
 if TYPE_CHECKING:
@@ -398,13 +398,16 @@ class Meter:
         return render([({}, self.stats())])
 
     def drain(self) -> int:
-        """Deliver now what processes that died left behind; returns the number of events that are new at the first destination.
+        """Deliver now what ended processes left behind; returns the number of events that are new at the first destination.
 
         Raises:
             DeliveryError: A destination does not take them; they are kept.
         """
         self._settle()
-        return self._core.drain()
+        drained = self._core.drain()
+        if drained["reasons"]:
+            raise DeliveryError("; ".join(drained["reasons"]))
+        return drained["delivered"]
 
     def retry_dead_letters(self) -> int:
         """Deliver once more what the destinations in force refused for good, as `drain` does.

@@ -192,7 +192,7 @@ fn claimed(path: &Path) -> io::Result<Option<(PrivateFile, String)>> {
 mod tests {
     use super::*;
     use crate::event::binary::decode;
-    use crate::journal::{Batch, Foreigners};
+    use crate::journal::{Batch, adopt_all};
 
     #[test]
     fn events_are_written_once_and_read_back_once_by_their_own_account() {
@@ -223,13 +223,9 @@ mod tests {
         assert!(!fallback.has_recovered());
         fallback.recover(Instant::now() + LONGEST_PAUSE, false).unwrap();
         assert!(fallback.has_recovered());
-        let foreigners = loop {
-            if let Some(found) = Foreigners::find(&state.join("journal")) {
-                break found;
-            }
-        };
-        let tails = foreigners.tails("token_trackr-1", 0);
-        let batches: Vec<_> = tails.iter().map(|tail| tail.read(1 << 20)).collect();
+        let (_adopting, orphans) = adopt_all(&state.join("journal"));
+        let readers = orphans.iter().filter_map(|orphan| orphan.reader("token_trackr-1").unwrap());
+        let batches: Vec<_> = readers.map(|reader| reader.read(1 << 20)).collect();
         let bodies: Vec<_> =
             batches.iter().flat_map(Batch::payloads).map(|payload| decode(payload).unwrap().requests[0].body).collect();
         assert_eq!(bodies.len(), 4);

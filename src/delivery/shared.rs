@@ -1,40 +1,63 @@
-//! What the handle of delivery, its thread and the keeper share.
+//! What the handle of delivery and its threads share.
 //!
-//! The keeper is a second thread that only readies journal pages. It is not the delivery thread's work, because that waits for
-//! disks and networks: behind a write to SQLite of 30 ms, writers would run out of ready pages and take faults of 5 µs each.
+//! Each local destination has a thread, all destinations over HTTP share one, and the maintenance thread readies journal pages. The last
+//! is not another thread's work, because those wait for disks and networks: behind a write to SQLite of 30 ms, writers would run out of
+//! ready pages and take faults of 5 µs each.
+//!
+//! Locks are taken in the order control, progress, statistics; none is held while a destination is asked.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::sender::{POLL, TICK};
-use super::stats::{DestinationStats, Outlook};
-use crate::journal::Journal;
+use super::notices::Notices;
+use super::orphans::OrphanPool;
+use super::stats::{DestinationStats, Outlook, publish};
+use super::timing::{MAINTAIN, POLL, PUBLISH_EVERY, TICK};
+use crate::journal::{Batch, Journal, Position, Tier};
 use crate::sys::clock::unix_ns;
 
-/// How often the keeper looks while chunks are used up: at a million events a second, 5 ms are 1.5 MB.
-const KEEP: Duration = Duration::from_millis(5);
-
-#[derive(Default)]
+/// What the handle asks of the threads, and what they answer.
 pub(super) struct Control {
+    /// The number of the last flush.
     pub(super) asked: u64,
-    pub(super) done: u64,
+    /// By destination, the last flush that it answered: it has everything, or it refused.
+    pub(super) answered: Vec<u64>,
     pub(super) is_stopping: bool,
-    pub(super) has_stopped: bool,
+    /// Until when a process that ends delivers orphan journals.
+    pub(super) leftovers_until: Option<Instant>,
+    /// Delivery threads that have not ended.
+    pub(super) threads: usize,
+}
+
+/// How far a destination has come in this process's journal.
+#[derive(Clone, Default)]
+pub(super) struct Progress {
+    pub(super) passed: Position,
+    /// Where it will be when the batch in flight is done.
+    pub(super) reaches: Option<Position>,
 }
 
 pub(super) struct Shared {
     pub(super) journal: Arc<Journal>,
     pub(super) control: Mutex<Control>,
     pub(super) changed: Condvar,
+    pub(super) progress: Mutex<Vec<Progress>>,
     pub(super) stats: Mutex<Vec<DestinationStats>>,
     pub(super) outlook: Mutex<Outlook>,
-    /// Events given up since somebody was told.
+    pub(super) orphans: OrphanPool,
+    pub(super) notices: Notices,
+    /// Events given up since this was taken last.
     pub(super) lost: AtomicU64,
-    /// Events that only memory held when the thread ended.
+    /// Events given up at the destination that lost most.
+    lost_in_all: AtomicU64,
+    /// Events that only memory held when delivery ended.
     pub(super) left_in_memory: AtomicU64,
-    pub(super) is_asleep: AtomicBool,
-    pub(super) is_handed_off: bool,
+    /// A bit for each thread that sleeps until an event comes.
+    asleep: AtomicU64,
+    /// What was published last.
+    published: Mutex<(Tier, u64, Vec<DestinationStats>)>,
+    next_publication: Mutex<Instant>,
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -42,22 +65,115 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(super) fn new(journal: Arc<Journal>, stats: Vec<DestinationStats>, is_handed_off: bool) -> Self {
+    pub(super) fn new(journal: Arc<Journal>, stats: Vec<DestinationStats>, orphans: OrphanPool) -> Self {
+        let control =
+            Control { asked: 0, answered: vec![0; stats.len()], is_stopping: false, leftovers_until: None, threads: 0 };
         Self {
             journal,
-            control: Mutex::default(),
+            control: Mutex::new(control),
             changed: Condvar::new(),
+            progress: Mutex::new(vec![Progress::default(); stats.len()]),
             stats: Mutex::new(stats),
             outlook: Mutex::default(),
+            orphans,
+            notices: Notices::default(),
             lost: AtomicU64::new(0),
+            lost_in_all: AtomicU64::new(0),
             left_in_memory: AtomicU64::new(0),
-            is_asleep: AtomicBool::new(false),
-            is_handed_off,
+            asleep: AtomicU64::new(0),
+            published: Mutex::new((Tier::Memory, 0, Vec::new())),
+            next_publication: Mutex::new(Instant::now() + PUBLISH_EVERY),
         }
     }
 
-    /// Keeps the journal's pages ready until delivery has stopped.
-    pub(super) fn keep(&self) {
+    /// Wakes the threads that sleep until an event comes. Costs one load while none does.
+    #[inline]
+    pub(super) fn notify(&self) {
+        if self.asleep.load(Ordering::Relaxed) != 0 {
+            self.asleep.store(0, Ordering::Relaxed);
+            drop(lock(&self.control));
+            self.changed.notify_all();
+        }
+    }
+
+    /// Pauses a thread: shortly, or, where it `may_sleep`, until an event comes, at most a second.
+    pub(super) fn pause(&self, control: MutexGuard<'_, Control>, thread: usize, may_sleep: bool) {
+        let pause = if may_sleep { TICK } else { POLL };
+        // More threads than bits poll.
+        let bit = if may_sleep { 1_u64.checked_shl(thread as u32).unwrap_or(0) } else { 0 };
+        self.asleep.fetch_or(bit, Ordering::Relaxed);
+        drop(self.changed.wait_timeout(control, pause));
+        self.asleep.fetch_and(!bit, Ordering::Relaxed);
+    }
+
+    /// The last flush, whether a destination has yet to answer it, and whether delivery is to end.
+    pub(super) fn asked(&self, index: usize) -> (u64, bool, bool) {
+        let control = lock(&self.control);
+        (control.asked, control.answered[index] < control.asked, control.is_stopping)
+    }
+
+    /// Says that a destination has everything that was appended before a flush, or takes nothing now.
+    pub(super) fn answer(&self, index: usize, asked: u64) {
+        let mut control = lock(&self.control);
+        if control.answered[index] < asked {
+            control.answered[index] = asked;
+            self.changed.notify_all();
+        }
+    }
+
+    /// Counts a batch of this process's journal that a destination moved past.
+    pub(super) fn note_passed(&self, index: usize, batch: &Batch) {
+        lock(&self.stats)[index].note_passed(batch);
+    }
+
+    /// Sets how far a destination has come.
+    pub(super) fn set_progress(&self, index: usize, passed: &Position, reaches: Option<&Position>) {
+        lock(&self.progress)[index] = Progress { passed: passed.clone(), reaches: reaches.cloned() };
+    }
+
+    /// Deletes the segments that every destination has passed.
+    pub(super) fn reclaim(&self) {
+        let progress = lock(&self.progress);
+        let positions: Vec<_> = progress.iter().map(|progress| &progress.passed).collect();
+        self.journal.reclaim(&positions);
+    }
+
+    /// Gives up the oldest events where nothing else makes room for new ones, and counts what was given up, be it for its age.
+    pub(super) fn make_room(&self) {
+        loop {
+            let progress = lock(&self.progress);
+            let reached: Vec<_> =
+                progress.iter().map(|progress| progress.reaches.as_ref().unwrap_or(&progress.passed)).collect();
+            let Some(lost) = self.journal.evict(&reached) else { break };
+            lock(&self.stats).iter_mut().zip(lost).for_each(|(stats, lost)| stats.note_evicted(lost));
+        }
+        let lost = lock(&self.stats).iter().map(|stats| stats.evicted + stats.expired).max().unwrap_or(0);
+        let before = self.lost_in_all.fetch_max(lost, Ordering::Relaxed);
+        self.lost.fetch_add(lost.saturating_sub(before), Ordering::Relaxed);
+    }
+
+    /// Writes what has changed for other processes, every few seconds.
+    pub(super) fn publish(&self) {
+        let now = Instant::now();
+        let mut next = lock(&self.next_publication);
+        if now < *next {
+            return;
+        }
+        *next = now + PUBLISH_EVERY;
+        drop(next);
+        let (stats, counts) = (lock(&self.stats).clone(), self.journal.counts());
+        let news = (self.journal.tier(), counts.appended, stats);
+        let mut published = lock(&self.published);
+        if news != *published
+            && let Some(dir) = self.journal.path()
+            && publish(&dir, news.0.name(), &counts, self.journal.budget(), &news.2).is_ok()
+        {
+            *published = news;
+        }
+    }
+
+    /// Keeps the journal's pages ready until delivery has stopped: the maintenance thread.
+    pub(super) fn maintain(&self) {
         loop {
             let is_busy = self.journal.tend(unix_ns());
             let now = Instant::now();
@@ -71,8 +187,8 @@ impl Shared {
                 return;
             }
             let pause = match is_busy {
-                true => KEEP,
-                false if self.is_asleep.load(Ordering::Relaxed) => TICK,
+                true => MAINTAIN,
+                false if self.asleep.load(Ordering::Relaxed) != 0 => TICK,
                 false => POLL,
             };
             drop(self.changed.wait_timeout(control, pause));
@@ -83,5 +199,20 @@ impl Shared {
     pub(super) fn backlog(&self) -> u64 {
         let passed = lock(&self.stats).iter().map(|stats| stats.own_bytes).min().unwrap_or(0);
         self.journal.counts().appended_bytes.saturating_sub(passed)
+    }
+
+    /// Ends a delivery thread; the last one gives the journal up.
+    pub(super) fn end_thread(&self) {
+        let is_last = lock(&self.control).threads == 1;
+        if is_last {
+            let progress = lock(&self.progress).clone();
+            let positions: Vec<_> = progress.iter().map(|progress| &progress.passed).collect();
+            self.left_in_memory.store(self.journal.unread_in_memory(&positions), Ordering::Relaxed);
+            let is_delivered = !positions.is_empty() && self.journal.is_drained(&positions);
+            self.journal.finish(is_delivered);
+            self.orphans.close();
+        }
+        lock(&self.control).threads -= 1;
+        self.changed.notify_all();
     }
 }

@@ -41,6 +41,9 @@ pub struct DestinationStats {
     /// Those of them that were given up.
     #[serde(skip)]
     pub own_lost: u64,
+    /// Bytes of evicted records.
+    #[serde(skip)]
+    pub evicted_bytes: u64,
     /// Records that could not be read as events.
     pub unreadable: u64,
     /// Events that it refused for good in an answer that accepted the rest.
@@ -53,6 +56,10 @@ pub struct DestinationStats {
     pub dropped: u64,
     /// Events that waited longer than they may.
     pub expired: u64,
+    /// Events that ended processes left for it, in journals that this process has seen.
+    pub orphaned: u64,
+    /// Panics of its delivery thread.
+    pub panics: u64,
     /// The oldest events, given up because the journal's budget was used up.
     pub evicted: u64,
     /// Requests that were sent again.
@@ -74,12 +81,24 @@ impl DestinationStats {
         self.own_bytes += batch.byte_len() as u64;
     }
 
+    /// Takes over what another thread counted meanwhile.
+    pub(super) fn keep_evicted(&mut self, other: &Self) {
+        let more = other.evicted - self.evicted;
+        self.evicted = other.evicted;
+        self.own += more;
+        self.own_lost += more;
+        self.own_bytes += other.evicted_bytes - self.evicted_bytes;
+        self.evicted_bytes = other.evicted_bytes;
+        self.panics = other.panics;
+    }
+
     /// Counts events of it that were given up unread, and the bytes they take.
     pub(super) fn note_evicted(&mut self, (events, bytes): (u64, u64)) {
         self.evicted += events;
         self.own += events;
         self.own_lost += events;
         self.own_bytes += bytes;
+        self.evicted_bytes += bytes;
     }
 }
 

@@ -13,12 +13,12 @@
 //! its full size from the start, so that moving it on needs no space on a full disk.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::path::Path;
 
 use super::segment::CHUNKS;
-use crate::sys::fs::{create_private_file, read_at, write_at};
+use crate::sys::fs::{create_private_file, open_private, read_at, write_at};
 
 const MAGIC: &[u8; 8] = b"TAXICURS";
 const SLOT: usize = 16 * 1024;
@@ -153,13 +153,41 @@ impl CursorFile {
 
     /// Opens a cursor and reads its place; the beginning where neither slot is whole.
     pub(super) fn open(path: &Path) -> io::Result<(Self, Position)> {
-        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        let file = open_private(path, true)?;
+        let (generation, position) = Self::read(&file)?;
+        Ok((Self { file, generation }, position))
+    }
+
+    fn read(file: &File) -> io::Result<(u64, Position)> {
         let mut slots = vec![0; 2 * SLOT];
-        let read = read_at(&file, &mut slots, 0)?;
+        let read = read_at(file, &mut slots, 0)?;
         slots.truncate(read);
         let newest = slots.chunks(SLOT).filter_map(Position::decode).max_by_key(|(generation, _)| *generation);
-        let (generation, position) = newest.unwrap_or_default();
-        Ok((Self { file, generation }, position))
+        Ok(newest.unwrap_or_default())
+    }
+
+    /// Where the cursor at `path` is; the beginning where there is no file.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub(super) fn position(path: &Path) -> io::Result<Position> {
+        match open_private(path, false).and_then(|file| Self::read(&file)) {
+            Ok((_, position)) => Ok(position),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Position::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Opens a cursor, or makes one that is missing.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub(super) fn open_or_create(path: &Path) -> io::Result<Self> {
+        match Self::open(path) {
+            Ok((file, _)) => Ok(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::create(path),
+            Err(error) => Err(error),
+        }
     }
 
     /// Writes a place. Not synced: a power failure may take it back, which repeats events and loses none.
@@ -194,7 +222,7 @@ mod tests {
         cursor.save(&position(7, 3)).unwrap();
         assert_eq!(CursorFile::open(&path).unwrap().1, position(7, 3));
         // The second save went to the first slot; damage it, and the first save is still there.
-        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
         write_at(&file, &[0xff; 8], 40).unwrap();
         assert_eq!(CursorFile::open(&path).unwrap().1, position(1, 2));
         file.set_len(10).unwrap();

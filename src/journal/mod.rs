@@ -36,7 +36,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use batch::Batch;
 pub use cursor::Position;
-pub use orphans::{ForeignTail, Foreigners};
+#[cfg(test)]
+pub(crate) use orphans::adopt_all;
+pub use orphans::{Backlog, OrphanReader};
+pub use owner::{Adopting, Orphan, OrphanScan, subscribers};
 pub use probe::probe;
 pub use reader::Reader;
 pub use scan::Counted;
@@ -471,13 +474,13 @@ impl Journal {
         }
     }
 
-    /// Leaves delivery to other processes while this one lives.
+    /// Leaves delivery to some of its destinations to other processes while this one lives.
     ///
     /// # Errors
     /// Those of the operating system, and `NotFound` without a directory.
-    pub fn hand_off(&self) -> std::io::Result<()> {
+    pub fn hand_off(&self, destinations: &[String]) -> std::io::Result<()> {
         self.is_handed_off.store(true, Ordering::Relaxed);
-        lock(&self.dir).as_ref().map_or(Err(std::io::ErrorKind::NotFound.into()), OwnedDir::hand_off)
+        lock(&self.dir).as_ref().map_or(Err(std::io::ErrorKind::NotFound.into()), |dir| dir.hand_off(destinations))
     }
 
     /// How safe what is appended now is.

@@ -1,90 +1,115 @@
-//! The journals that ended processes left: found, read for each destination, and deleted once all destinations have passed them.
+//! The journals that ended processes left: read for each destination, and deleted once all destinations have passed them.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
-use super::owner::{Adopting, Foreign, foreign_dirs};
+use super::cursor::CursorFile;
+use super::owner::Orphan;
 use super::retention::delete;
 use super::view::segment_files;
-use super::{Batch, CursorFile, Owner, Position, View, read_batch};
+use super::{Batch, Owner, Position, View, read_batch};
 
-/// The journals of other processes that may be read now, as long as this value lives. Only one part of a process at a time.
-pub struct Foreigners {
-    found: Vec<Foreign>,
-    _only: Adopting,
+/// Bytes of records that are read at a time to count them.
+const COUNTED_AT_ONCE: usize = 1 << 20;
+
+/// What a destination has not passed of a journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Records.
+    pub records: u64,
+    /// When the oldest of them was appended, in nanoseconds since the Unix epoch.
+    pub oldest: Option<u64>,
 }
 
-impl Foreigners {
-    /// Looks for journals under `root`; `None` while another part of this process does.
-    #[must_use]
-    pub fn find(root: &Path) -> Option<Self> {
-        let only = Adopting::begin()?;
-        Some(Self { found: foreign_dirs(root, &[]).collect(), _only: only })
-    }
-
-    /// Looks for journals that have come since; how many there were before.
-    pub fn look_again(&mut self, root: &Path) -> usize {
-        let known: Vec<_> = self.found.iter().map(|foreign| foreign.path.clone()).collect();
-        self.found.extend(foreign_dirs(root, &known));
-        known.len()
-    }
-
-    /// A reader of each journal after the first `known` that has something for `destination`.
-    #[must_use]
-    pub fn tails(&self, destination: &str, known: usize) -> Vec<ForeignTail> {
-        let tail = |foreign: &Foreign| {
-            let path = foreign.path.join(CursorFile::name(destination));
-            let views = segment_files(&foreign.path).ok()?;
-            if foreign.destinations().is_empty() && !views.is_empty() {
-                // All cursors are lost: then everything is for everybody, from the beginning.
-                CursorFile::create(&path).ok()?;
+impl Orphan {
+    /// A reader for one destination; `None` when its events are not for it.
+    ///
+    /// # Errors
+    /// Those of the operating system: the journal comes again later.
+    pub fn reader(&self, destination: &str) -> io::Result<Option<OrphanReader>> {
+        if !self.destinations()?.is_some_and(|names| names.contains(destination)) {
+            return Ok(None);
+        }
+        let cursor = self.path().join(CursorFile::name(destination));
+        let position = match CursorFile::position(&cursor) {
+            // A link or a device in the place of the cursor: it is not followed, and what it says is not known.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                std::fs::remove_file(&cursor)?;
+                Position::default()
             }
-            let (file, position) = CursorFile::open(&path).ok()?;
-            Some(ForeignTail {
-                views,
-                owner: if foreign.is_owner_alive { Owner::Alive } else { Owner::Gone },
-                root: foreign.path.parent()?.to_owned(),
-                file,
-                position,
-                damaged: BTreeSet::new(),
-            })
+            other => other?,
         };
-        self.found.iter().skip(known).filter_map(tail).collect()
+        let views = segment_files(self.path())?;
+        Ok(Some(OrphanReader {
+            owner: if self.is_owner_alive() { Owner::Alive } else { Owner::Gone },
+            root: self.path().parent().map_or_else(PathBuf::new, Path::to_owned),
+            dir: self.path().to_owned(),
+            cursor,
+            views,
+            position,
+            damaged: BTreeSet::new(),
+        }))
     }
 
-    /// Deletes the journals of the dead that all their destinations have passed.
-    pub fn remove_finished(self) {
-        for foreign in self.found {
-            // What cannot be listed now is not deleted: it comes again.
-            let Ok(views) = segment_files(&foreign.path) else { continue };
-            let has_passed = |destination: &String| {
-                let cursor = CursorFile::open(&foreign.path.join(CursorFile::name(destination)));
-                cursor.is_ok_and(|(_, position)| views.iter().all(|view| view.is_passed_by(&position)))
-            };
-            let destinations = foreign.destinations();
-            let is_known = !destinations.is_empty() || views.is_empty();
-            if !foreign.is_owner_alive && is_known && destinations.iter().all(has_passed) {
-                foreign.remove();
+    /// Deletes the journal if its owner is dead and every destination has passed it; says whether it did.
+    ///
+    /// # Errors
+    /// Those of the operating system. What cannot be read now is not deleted.
+    pub fn remove_if_passed(self) -> io::Result<bool> {
+        if self.is_owner_alive() {
+            return Ok(false);
+        }
+        let views = segment_files(self.path())?;
+        let destinations = self.destinations()?;
+        let Some(names) = destinations.or_else(|| views.is_empty().then(BTreeSet::new)) else { return Ok(false) };
+        for name in names {
+            let position = CursorFile::position(&self.path().join(CursorFile::name(&name)))?;
+            if !views.iter().all(|view| view.is_passed_by(&position)) {
+                return Ok(false);
             }
         }
+        self.remove().map(|()| true)
     }
 }
 
-/// One destination's reader of another process's journal.
-pub struct ForeignTail {
+/// One destination's reader of another process's journal. It holds no descriptor between calls.
+pub struct OrphanReader {
     views: Vec<View>,
     owner: Owner,
-    root: std::path::PathBuf,
-    file: CursorFile,
+    root: PathBuf,
+    dir: PathBuf,
+    cursor: PathBuf,
     position: Position,
     damaged: BTreeSet<u64>,
 }
 
-impl ForeignTail {
-    /// Records after this reader's position.
+impl OrphanReader {
+    /// The journal's directory.
+    #[must_use]
+    pub fn journal(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Records after this reader's position, some `limit` bytes of them.
     #[must_use]
     pub fn read(&self, limit: usize) -> Batch {
         read_batch(&self.views, &self.position, limit, self.owner)
+    }
+
+    /// How many records are left. Reads them, a megabyte at a time.
+    #[must_use]
+    pub fn backlog(&self) -> Backlog {
+        let (mut backlog, mut position) = (Backlog::default(), self.position.clone());
+        loop {
+            let batch = read_batch(&self.views, &position, COUNTED_AT_ONCE, self.owner);
+            backlog.records += batch.len() as u64;
+            backlog.oldest = backlog.oldest.into_iter().chain(batch.appended_at()).min();
+            if batch.position == position {
+                return backlog;
+            }
+            position = batch.position;
+        }
     }
 
     /// Whether a batch moves the reader, be it past damage only.
@@ -93,11 +118,26 @@ impl ForeignTail {
         batch.position != self.position
     }
 
+    /// Lists the segments anew: an owner that lives goes on writing.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn look_again(&mut self) -> io::Result<()> {
+        self.views = segment_files(&self.dir)?;
+        Ok(())
+    }
+
+    /// Whether its owner lives.
+    #[must_use]
+    pub fn is_owner_alive(&self) -> bool {
+        self.owner == Owner::Alive
+    }
+
     /// Moves past a batch, in memory and on disk.
     ///
     /// # Errors
     /// Those of the operating system; the events would be delivered again.
-    pub fn advance(&mut self, batch: &Batch) -> std::io::Result<()> {
+    pub fn advance(&mut self, batch: &Batch) -> io::Result<()> {
         self.position = batch.position.clone();
         // Marks of what is behind are dropped, so that those that are left fit the file.
         let first_left = match self.owner {
@@ -108,7 +148,7 @@ impl ForeignTail {
             Owner::Alive => self.views.first().map(View::index),
         };
         self.position.prune(first_left.or_else(|| Some(self.views.last()?.index() + 1)).unwrap_or(0));
-        self.file.save(&self.position)?;
+        CursorFile::open_or_create(&self.cursor)?.save(&self.position)?;
         self.damaged.extend(batch.damaged());
         if self.owner == Owner::Gone {
             let position = &self.position;
@@ -118,4 +158,18 @@ impl ForeignTail {
         }
         Ok(())
     }
+}
+
+/// All journals under `root` that can be read now. Tests run in threads of one process, and only one of them may adopt at a time.
+#[cfg(test)]
+pub(crate) fn adopt_all(root: &Path) -> (super::Adopting, Vec<Orphan>) {
+    let right = loop {
+        if let Some(right) = super::Adopting::begin() {
+            break right;
+        }
+        std::thread::yield_now();
+    };
+    let mut scan = super::OrphanScan::begin(root).unwrap();
+    let found = scan.next(usize::MAX).unwrap();
+    (right, found)
 }

@@ -1,36 +1,46 @@
-//! Who may write a journal directory, who may read it, and what becomes of the directories of the dead.
+//! Which process writes a journal directory, and which may read or delete it.
 //!
 //! ```text
 //! <state>/journal/<token>-<random>/   one directory a process (and a fork of it), mode 0700
 //!     owner.lock      locked for as long as the writing process lives
+//!     destinations    who subscribes: the name of one destination a line
+//!     <name>.cursor   how far the destination <name> has come; the beginning where there is none
 //!     reader.lock     locked by the process that delivers for a living owner that cannot (see `handed-off`)
-//!     handed-off      present when the owner leaves delivery to others: a fork of a process with an open ledger
-//!     <name>.cursor   how far the destination <name> has come
+//!     handed-off      the destinations that a living owner leaves to other processes, one a line; all of them when it is empty
 //!     <index>.seg     segments
 //! ```
 //!
-//! Process ids are never trusted: they are used again. A directory is complete before it gets its name, so whoever sees it can
+//! Process ids are never trusted: they are used again. A directory is complete before it gets its name, so a process that sees it can
 //! judge it by its lock alone. The token is a random number of this process (a fork draws its own), by which it knows its own
 //! drafts. A process does not open the lock files it holds: off Linux, closing a second handle would drop the lock.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use once_cell::race::OnceBox;
 
 use super::cursor::CursorFile;
 use crate::sys::fork::fork_generation;
-use crate::sys::fs::{check_private_dir, create_private_dir, create_private_file};
+use crate::sys::fs::{
+    check_private_dir, create_private_dir, create_private_file, is_out_of_resources, open_private, read_at, write_at,
+};
 use crate::sys::lock::ProcessLock;
 
 const OWNER_LOCK: &str = "owner.lock";
 const READER_LOCK: &str = "reader.lock";
 const HANDED_OFF: &str = "handed-off";
+const DESTINATIONS: &str = "destinations";
 const DRAFT: &str = ".draft-";
+/// After this a draft without a lock was left by a process that died between two system calls.
+const DRAFT_AGE: Duration = Duration::from_mins(10);
+/// Bytes of a file of names that are read: some 300 destinations.
+const LARGEST_NAMES: usize = 16 << 10;
 
 /// Random bytes from the operating system, or, where it has none, from the clock and this process.
 pub(super) fn random_bytes<const N: usize>() -> [u8; N] {
@@ -100,6 +110,7 @@ impl OwnedDir {
     fn fill(draft: &Path, destinations: &[String]) -> io::Result<ProcessLock> {
         create_private_dir(draft)?;
         let lock = ProcessLock::create(&draft.join(OWNER_LOCK))?.ok_or(io::ErrorKind::WouldBlock)?;
+        write_names(&draft.join(DESTINATIONS), destinations)?;
         for destination in destinations {
             CursorFile::create(&draft.join(CursorFile::name(destination)))?;
         }
@@ -115,15 +126,15 @@ impl OwnedDir {
         self.lock.as_ref().is_some_and(ProcessLock::is_linked)
     }
 
-    /// Leaves delivery to other processes while this one lives.
-    pub(super) fn hand_off(&self) -> io::Result<()> {
+    /// Leaves the delivery to these destinations to other processes while this one lives.
+    pub(super) fn hand_off(&self, destinations: &[String]) -> io::Result<()> {
         create_private_file(&self.path.join(READER_LOCK))?;
-        create_private_file(&self.path.join(HANDED_OFF)).map(drop)
+        write_names(&self.path.join(HANDED_OFF), destinations)
     }
 
-    /// Deletes the directory.
+    /// Deletes the directory. What cannot be deleted is left to the next process.
     pub(super) fn remove(self) {
-        remove_journal(&self.path);
+        let _ = remove_journal(&self.path);
     }
 }
 
@@ -137,69 +148,146 @@ impl Drop for OwnedDir {
     }
 }
 
-/// Deletes a journal whose events are all delivered: its segments, then the cursors that say so, then the lock. Whoever dies in
-/// between leaves a journal that the next can finish.
-fn remove_journal(path: &Path) {
+/// Writes names of destinations into a new file, one a line.
+fn write_names(path: &Path, names: &[String]) -> io::Result<()> {
+    let text: String = names.iter().flat_map(|name| [name, "\n"]).collect();
+    write_at(&create_private_file(path)?, text.as_bytes(), 0)
+}
+
+/// Reads the names in a file, if it is there and is a text. One that was cut off ends without a line's end: its last name is left out.
+fn read_names(path: &Path) -> io::Result<Option<BTreeSet<String>>> {
+    let mut bytes = vec![0; LARGEST_NAMES];
+    let file = match open_private(path, false) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let read = read_at(&file, &mut bytes, 0)?;
+    let text = String::from_utf8_lossy(&bytes[..read]);
+    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+    Ok(Some(whole.lines().filter(|name| !name.is_empty()).map(str::to_owned).collect()))
+}
+
+/// Deletes a journal whose events are all delivered: its segments, then the cursors that say so, then the lock. A process that dies in
+/// between leaves a journal that the next one can finish.
+fn remove_journal(path: &Path) -> io::Result<()> {
     let rank = |file: &Path| match file.extension().and_then(OsStr::to_str) {
         Some("seg" | "tmp") => 0,
         Some("cursor") => 1,
         _ if file.ends_with(OWNER_LOCK) => 3,
         _ => 2,
     };
-    let mut files: Vec<_> = std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    let mut files =
+        std::fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()?;
     files.sort_by_key(|file| rank(file));
-    if files.iter().all(|file| std::fs::remove_file(file).is_ok()) {
-        let _ = std::fs::remove_dir(path);
-    }
+    files.iter().try_for_each(std::fs::remove_file)?;
+    std::fs::remove_dir(path)
 }
 
-/// A directory of another process that this one may read.
-pub(super) struct Foreign {
-    pub(super) path: PathBuf,
+/// A journal of another process that this one may read, for as long as this value lives.
+pub struct Orphan {
+    path: PathBuf,
     /// Whether the owner lives, and so may still write.
-    pub(super) is_owner_alive: bool,
+    is_owner_alive: bool,
     /// Held while this process reads.
     _locks: [Option<ProcessLock>; 2],
 }
 
-/// The directories under `root` of processes that died, and of those that left delivery to others, but for those that this process
-/// reads already: opening their locks again would drop them.
-pub(super) fn foreign_dirs(root: &Path, known: &[PathBuf]) -> impl Iterator<Item = Foreign> {
-    let own = format!("{:016x}-", process_token());
-    let is_ours = root.parent().is_none_or(|state| check_private_dir(state).is_ok()) && check_private_dir(root).is_ok();
-    std::fs::read_dir(root).ok().filter(|_| is_ours).into_iter().flatten().flatten().filter_map(move |entry| {
-        let name = entry.file_name();
-        let path = entry.path();
-        let is_draft = name.to_str()?.starts_with(DRAFT);
-        if is_held(&name) || known.contains(&path) || (is_draft && name.to_str()?.contains(&own)) {
-            return None;
-        }
-        if is_draft {
-            // Its maker holds the lock from the first moments on; one that is old and has none will never be finished.
-            if let Ok(Some(_lock)) = lock_in(&path, OWNER_LOCK) {
-                let _ = std::fs::remove_dir_all(&path);
-            }
-            return None;
-        }
-        claim(path.clone()).unwrap_or_else(|_| {
-            // No lock: its remover died before it removed the directory, which is empty then.
-            let _ = std::fs::remove_dir(path);
-            None
-        })
-    })
+/// Journals of other processes, some at a time, in the order of their names.
+pub struct OrphanScan {
+    root: PathBuf,
+    /// The directories that were there when the scan began, less those that were looked at.
+    names: VecDeque<OsString>,
 }
 
-fn claim(path: PathBuf) -> io::Result<Option<Foreign>> {
-    // The reader's lock first, where there is one: whoever has it reads, whether the owner lives or not.
-    let reader = if path.join(HANDED_OFF).exists() {
-        let Some(reader) = lock_in(&path, READER_LOCK)? else { return Ok(None) };
-        Some(reader)
-    } else {
-        None
-    };
-    let owner = lock_in(&path, OWNER_LOCK)?;
+impl OrphanScan {
+    /// Lists the journals under `root`; none where the directory is missing or not this user's own.
+    ///
+    /// # Errors
+    /// Those of the operating system: a directory that cannot be listed now is not one without journals.
+    pub fn begin(root: &Path) -> io::Result<Self> {
+        let is_ours =
+            root.parent().is_none_or(|state| check_private_dir(state).is_ok()) && check_private_dir(root).is_ok();
+        let mut names = Vec::new();
+        if is_ours && root.exists() {
+            for entry in std::fs::read_dir(root)? {
+                names.push(entry?.file_name());
+            }
+        }
+        names.sort();
+        Ok(Self { root: root.to_owned(), names: names.into() })
+    }
+
+    /// Whether every journal that was there when the scan began was looked at.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// The next journals that this process may read, at most so many. Each holds up to two descriptors.
+    ///
+    /// # Errors
+    /// When the system has no descriptors or no memory left: the journal that was being opened is looked at again.
+    pub fn next(&mut self, most: usize) -> io::Result<Vec<Orphan>> {
+        let own = format!("{:016x}-", process_token());
+        let mut found = Vec::new();
+        while found.len() < most
+            && let Some(name) = self.names.pop_front()
+        {
+            let path = self.root.join(&name);
+            let draft_of = name.to_str().and_then(|name| name.strip_prefix(DRAFT));
+            if is_held(&name) || draft_of.is_some_and(|name| name.starts_with(&own)) {
+                continue;
+            }
+            let claimed = if draft_of.is_some() { remove_stale_draft(&path).map(|()| None) } else { claim(&path) };
+            match claimed {
+                Ok(orphan) => found.extend(orphan),
+                // A process that died while it deleted the directory leaves it empty, without its lock.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => drop(std::fs::remove_dir(&path)),
+                Err(error) if is_out_of_resources(&error) => {
+                    self.names.push_front(name);
+                    return if found.is_empty() { Err(error) } else { Ok(found) };
+                }
+                // Another user's, a link, or no journal: not this process's business.
+                Err(_) => {}
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Deletes a directory that was never finished. Its maker holds the lock from the first moments on; one that is old and unlocked will
+/// never be finished.
+fn remove_stale_draft(path: &Path) -> io::Result<()> {
+    match lock_in(path, OWNER_LOCK) {
+        Ok(Some(_lock)) => std::fs::remove_dir_all(path),
+        Ok(None) => Ok(()),
+        // Its maker is about to make the lock, or died before it could.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && is_older_than(path, DRAFT_AGE) => {
+            std::fs::remove_dir_all(path)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_older_than(path: &Path, age: Duration) -> bool {
+    let modified = std::fs::symlink_metadata(path).and_then(|data| data.modified());
+    modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|elapsed| elapsed > age))
+}
+
+fn claim(path: &Path) -> io::Result<Option<Orphan>> {
+    check_private_dir(path)?;
+    // The reader's lock first, where there is one: the process that has it reads, whether the owner lives or not.
+    let is_handed_off = path.join(HANDED_OFF).try_exists()?;
+    let reader = if is_handed_off { lock_in(path, READER_LOCK)? } else { None };
+    if is_handed_off && reader.is_none() {
+        return Ok(None);
+    }
+    let owner = lock_in(path, OWNER_LOCK)?;
     let is_owner_alive = owner.is_none();
-    Ok((reader.is_some() || owner.is_some()).then_some(Foreign { path, is_owner_alive, _locks: [reader, owner] }))
+    let may_read = reader.is_some() || owner.is_some();
+    Ok(may_read.then(|| Orphan { path: path.to_owned(), is_owner_alive, _locks: [reader, owner] }))
 }
 
 /// Takes a lock of a directory; `None` when another process has it or deleted the directory meanwhile.
@@ -207,32 +295,74 @@ fn lock_in(dir: &Path, name: &str) -> io::Result<Option<ProcessLock>> {
     Ok(ProcessLock::open(&dir.join(name))?.filter(ProcessLock::is_linked))
 }
 
-impl Foreign {
-    /// The destinations its owner meant its events for.
-    pub(super) fn destinations(&self) -> Vec<String> {
-        std::fs::read_dir(&self.path)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter_map(|entry| Some(CursorFile::destination(entry.file_name().to_str()?)?.to_owned()))
-            .collect()
+impl Orphan {
+    /// Its directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
-    /// Deletes the directory of a dead owner.
-    pub(super) fn remove(self) {
+    /// Whether the owner lives, and so may still write.
+    #[must_use]
+    pub fn is_owner_alive(&self) -> bool {
+        self.is_owner_alive
+    }
+
+    /// The destinations that this process may deliver its events to; `None` when neither the record nor a cursor is left to say so.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn destinations(&self) -> io::Result<Option<BTreeSet<String>>> {
+        let all = subscribers(&self.path)?;
+        if !self.is_owner_alive {
+            return Ok(all);
+        }
+        let left = read_names(&self.path.join(HANDED_OFF))?.filter(|left| !left.is_empty());
+        Ok(left.or(all))
+    }
+
+    /// Writes the record of destinations anew, where it is lost.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn record_destinations(&self, names: &[String]) -> io::Result<()> {
+        let path = self.path.join(DESTINATIONS);
+        let _ = std::fs::remove_file(&path);
+        write_names(&path, names)
+    }
+
+    /// Deletes the directory of an owner that is dead. What cannot be deleted now comes again.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub(super) fn remove(self) -> io::Result<()> {
         debug_assert!(!self.is_owner_alive);
-        remove_journal(&self.path);
+        remove_journal(&self.path)
     }
 }
 
-/// Says that this process, and no other part of it, reads foreign directories: off Linux, locks do not keep the threads of one
-/// process apart. Survives a fork: the child's generation is not the holder's.
-pub(super) struct Adopting(());
+/// The destinations of a journal: those of its record, and those that have a cursor. `None` when neither says anything.
+///
+/// # Errors
+/// Those of the operating system.
+pub fn subscribers(dir: &Path) -> io::Result<Option<BTreeSet<String>>> {
+    let mut names = read_names(&dir.join(DESTINATIONS))?.unwrap_or_default();
+    for entry in std::fs::read_dir(dir)? {
+        names.extend(entry?.file_name().to_str().and_then(CursorFile::destination).map(str::to_owned));
+    }
+    Ok(Some(names).filter(|names| !names.is_empty()))
+}
+
+/// The right of one part of this process to read orphan journals: where locks are of the whole process, they do not keep its threads
+/// apart. Survives a fork: the child's generation is not the holder's.
+pub struct Adopting(());
 
 static ADOPTING: AtomicU64 = AtomicU64::new(0);
 
 impl Adopting {
-    pub(super) fn begin() -> Option<Self> {
+    /// Takes the right; `None` while another part of this process has it.
+    #[must_use]
+    pub fn begin() -> Option<Self> {
         let generation = fork_generation();
         let holder = ADOPTING.load(Ordering::Acquire);
         let is_free = holder != generation

@@ -95,4 +95,21 @@ impl Reader {
         }
         false
     }
+
+    /// How many records are left, and their bytes. Reads them, a megabyte at a time.
+    #[must_use]
+    pub fn backlog(&self, journal: &Journal) -> (u64, u64) {
+        const COUNTED_AT_ONCE: usize = 1 << 20;
+        let mut ahead = Self { position: self.position.clone(), ..Self::new(&self.destination) };
+        let (mut records, mut bytes) = (0, 0);
+        loop {
+            let batch = ahead.read(journal, COUNTED_AT_ONCE);
+            records += batch.len() as u64;
+            bytes += batch.byte_len() as u64;
+            if batch.position == ahead.position {
+                return (records, bytes);
+            }
+            ahead.position = batch.position;
+        }
+    }
 }

@@ -73,26 +73,23 @@ fn adopt(root: &Path) -> (Vec<u64>, u64) {
 }
 
 fn adopt_for(destination: &str, root: &Path) -> (Vec<u64>, u64) {
-    // Tests run in threads of one process, and only one of them may adopt at a time.
-    let foreigners = loop {
-        if let Some(foreigners) = Foreigners::find(root) {
-            break foreigners;
-        }
-        std::thread::yield_now();
-    };
+    let (_adopting, orphans) = adopt_all(root);
     let (mut found, mut corrupt) = (Vec::new(), 0);
-    for mut tail in foreigners.tails(destination, 0) {
+    for orphan in &orphans {
+        let Some(mut reader) = orphan.reader(destination).unwrap() else { continue };
         loop {
-            let batch = tail.read(1 << 16);
-            if !tail.moves(&batch) {
+            let batch = reader.read(1 << 16);
+            if !reader.moves(&batch) {
                 break;
             }
             found.extend(numbers(&batch));
             corrupt += batch.corrupt;
-            tail.advance(&batch).unwrap();
+            reader.advance(&batch).unwrap();
         }
     }
-    foreigners.remove_finished();
+    for orphan in orphans {
+        orphan.remove_if_passed().unwrap();
+    }
     (found, corrupt)
 }
 
@@ -606,4 +603,26 @@ fn a_reader_far_ahead_of_another_repeats_nothing() {
     assert_eq!(adopt_for("fast", dead.parent().unwrap()).0, Vec::<u64>::new());
     assert_eq!(adopt_for("slow", dead.parent().unwrap()).0.len() as u64, total);
     assert!(!dead.exists());
+}
+
+/// The cursor says how far a destination has come; who subscribes is recorded beside it.
+#[test]
+fn a_missing_cursor_means_the_beginning() {
+    for lost in [&["fast"][..], &["fast", "slow"][..]] {
+        let dir = TempDir::new().unwrap();
+        let mut settings = settings(&dir.path().join("journal"));
+        settings.destinations = vec!["fast".into(), "slow".into()];
+        let journal = Journal::open(settings);
+        (0..500).for_each(|number| append(&journal, &numbered(number, 90)).unwrap());
+        let dead = copy_as_dead(&journal);
+        for name in lost {
+            std::fs::remove_file(dead.join(CursorFile::name(name))).unwrap();
+        }
+        let root = dead.parent().unwrap();
+        assert_eq!(adopt_for("other", root).0.len(), 0);
+        assert_eq!(adopt_for("slow", root).0.len(), 500);
+        assert!(dead.exists(), "the other destination has nothing yet");
+        assert_eq!(adopt_for("fast", root).0.len(), 500);
+        assert!(!dead.exists());
+    }
 }

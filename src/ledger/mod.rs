@@ -55,6 +55,15 @@ pub enum LedgerError {
     Amount(#[from] crate::money::AmountError),
 }
 
+impl LedgerError {
+    /// Whether another writer holds the file: it is free again soon.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};
+        matches!(self, Self::Sqlite(error) if matches!(error.sqlite_error_code(), Some(DatabaseBusy | DatabaseLocked)))
+    }
+}
+
 /// Open connections of this process, and the fork generation that opened the first of them.
 static OPEN: AtomicU64 = AtomicU64::new(0);
 static OPENED_BY: AtomicU64 = AtomicU64::new(0);

@@ -14,8 +14,8 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 
 use crate::delivery::{
-    Answered, DestinationStats, Flushed, LedgerDestination, Outlet, Remote, RemoteSettings, ResponseLog, Sender,
-    drain_foreign, drop_dead_letters, retry_dead_letters,
+    Answered, Destination, DestinationStats, Drained, Flushed, LedgerSink, Notice, Remote, RemoteSettings, ResponseLog,
+    Sender, drain_orphans, drop_dead_letters, retry_dead_letters,
 };
 use crate::event::binary::encode;
 use crate::event::limits::MAX_REQUESTS;
@@ -144,7 +144,7 @@ impl Meter {
             live: if is_moved { Arc::default() } else { Arc::clone(&epoch.live) },
         });
         if is_moved && let Some(live) = previous.live.get() {
-            let _ = self.end(live, timeout);
+            let _ = self.end(live, timeout, &|| true);
         }
         Ok(())
     }
@@ -194,7 +194,7 @@ impl Meter {
             let live = epoch.live.get_or_init(|| open(&self.settings.load()));
             if is_new && !Arc::ptr_eq(&epoch, &self.epoch()) {
                 // Closed while it was being opened, when there was nothing to close yet.
-                let _ = live.sender.close(Duration::ZERO);
+                let _ = live.sender.close(Duration::ZERO, &|| true);
                 continue;
             }
             let appended = live.journal.append(now, |out, ids| {
@@ -239,13 +239,25 @@ impl Meter {
         settings.remotes.iter().filter_map(|remote| remote.answers.as_ref()).flat_map(ResponseLog::drain).collect()
     }
 
-    /// Delivers, here and now, what dead processes left; how many events were new.
-    ///
-    /// # Errors
-    /// The reason, in words, why a destination did not take them.
-    pub fn drain(&self) -> Result<u64, String> {
+    /// Delivers, here and now, what ended processes left, as long as `may_go_on` says so; it is asked a few times a second.
+    #[must_use]
+    pub fn drain(&self, may_go_on: &dyn Fn() -> bool) -> Drained {
         let settings = self.settings();
-        settings.state_dir.as_deref().map_or(Ok(0), |state| drain_foreign(&state.join("journal"), outlets(&settings)))
+        let Some(state) = settings.state_dir.as_deref() else { return Drained::default() };
+        drain_orphans(&state.join("journal"), destinations(&settings), may_go_on)
+    }
+
+    /// What an operator has to know, each once: taken by the next caller that can log it.
+    #[must_use]
+    pub fn take_notices(&self) -> Vec<Notice> {
+        self.epoch().live.get().map(|live| live.sender.take_notices()).unwrap_or_default()
+    }
+
+    /// Whether there are notices. Costs a few loads.
+    #[inline]
+    #[must_use]
+    pub fn has_notices(&self) -> bool {
+        self.epoch().live.get().is_some_and(|live| live.sender.has_notices())
     }
 
     /// Puts the dead letters of the destinations in force back, to be delivered; how many.
@@ -254,7 +266,7 @@ impl Meter {
     /// Those of the operating system.
     pub fn retry_dead_letters(&self) -> std::io::Result<u64> {
         let settings = self.settings();
-        let names: Vec<_> = outlets(&settings).iter().map(|outlet| outlet.name().to_owned()).collect();
+        let names: Vec<_> = destinations(&settings).iter().map(|one| one.name().to_owned()).collect();
         settings.state_dir.as_deref().map_or(Ok(0), |state| retry_dead_letters(state, &names))
     }
 
@@ -315,25 +327,26 @@ impl Meter {
         }
     }
 
-    /// Waits until everything tracked before is delivered, or the time is up.
+    /// Waits until everything tracked before is delivered or refused, or the time is up, or `may_go_on` says no; it is asked a few times
+    /// a second.
     #[must_use]
-    pub fn flush(&self, timeout: Duration) -> Flushed {
-        self.epoch().live.get().map_or_else(Flushed::default, |live| live.sender.flush(timeout))
+    pub fn flush(&self, timeout: Duration, may_go_on: &dyn Fn() -> bool) -> Flushed {
+        self.epoch().live.get().map_or_else(Flushed::default, |live| live.sender.flush(timeout, may_go_on))
     }
 
     /// Flushes and ends delivery. What could not be delivered stays on disk for the next process; the next event begins anew.
-    pub fn close(&self, timeout: Duration) -> Flushed {
+    pub fn close(&self, timeout: Duration, may_go_on: &dyn Fn() -> bool) -> Flushed {
         // Events that are tracked from here on belong to the next epoch.
         let previous = self.next_epoch(|epoch| Epoch {
             generation: epoch.generation,
             defaults: epoch.defaults.clone(),
             live: Arc::default(),
         });
-        previous.live.get().map_or_else(Flushed::default, |live| self.end(live, timeout))
+        previous.live.get().map_or_else(Flushed::default, |live| self.end(live, timeout, may_go_on))
     }
 
-    fn end(&self, live: &Live, timeout: Duration) -> Flushed {
-        let report = live.sender.close(timeout);
+    fn end(&self, live: &Live, timeout: Duration, may_go_on: &dyn Fn() -> bool) -> Flushed {
+        let report = live.sender.close(timeout, may_go_on);
         self.count(Count::GivenUp, live.sender.take_lost());
         self.count(Count::LostInMemory, report.lost_in_memory);
         report
@@ -418,18 +431,18 @@ fn journal_settings(settings: &Settings, destinations: Vec<String>) -> journal::
 
 fn open(settings: &Settings) -> Live {
     let root = settings.state_dir.as_deref().map(|state| state.join("journal"));
-    let outlets = outlets(settings);
-    let destinations = outlets.iter().map(|outlet| outlet.name().to_owned()).collect();
-    let journal = Arc::new(Journal::open(journal_settings(settings, destinations)));
-    let sender = Sender::start(Arc::clone(&journal), root, outlets);
+    let destinations = destinations(settings);
+    let names = destinations.iter().map(|one| one.name().to_owned()).collect();
+    let journal = Arc::new(Journal::open(journal_settings(settings, names)));
+    let sender = Sender::start(Arc::clone(&journal), root, destinations);
     Live { journal, sender }
 }
 
 /// Where the settings send events.
-fn outlets(settings: &Settings) -> Vec<Outlet> {
-    let local = |path: &PathBuf| Outlet::Local(Box::new(LedgerDestination::new(path)));
+fn destinations(settings: &Settings) -> Vec<Destination> {
+    let local = |path: &PathBuf| Destination::Local(Box::new(LedgerSink::new(path)));
     let remote = |remote: &RemoteSettings| {
-        Outlet::Remote(Box::new(Remote::open(remote, settings.state_dir.as_deref(), settings.max_age)))
+        Destination::Remote(Box::new(Remote::open(remote, settings.state_dir.as_deref(), settings.max_age)))
     };
     settings.ledger.iter().map(local).chain(settings.remotes.iter().map(remote)).collect()
 }

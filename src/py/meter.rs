@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
@@ -249,18 +250,25 @@ impl PyMeter {
         self.core.take_answers().iter().map(|one| (shown(&one.request), one.status, shown(&one.answer))).collect()
     }
 
-    /// Waits until what was tracked before is delivered; (delivered, pending, dropped).
+    /// Waits until what was tracked before is delivered or refused; (delivered, pending, dropped). A signal's handler runs meanwhile; what
+    /// it raises ends the wait and is raised.
     fn flush<'py>(&self, py: Python<'py>, timeout: f64) -> PyResult<Bound<'py, PyTuple>> {
         let timeout = seconds("timeout", timeout)?;
-        let report = py.detach(|| self.core.flush(timeout));
-        flushed(py, report, self.dropped())
+        let report = interruptible(py, |may_go_on| self.core.flush(timeout, may_go_on))?;
+        flushed(py, report, self.dropped(py))
     }
 
-    /// Flushes and ends delivery; (delivered, pending, dropped).
+    /// Flushes and ends delivery; (delivered, pending, dropped). Signals as in `flush`.
     fn close<'py>(&self, py: Python<'py>, timeout: f64) -> PyResult<Bound<'py, PyTuple>> {
         let timeout = seconds("timeout", timeout)?;
-        let report = py.detach(|| self.core.close(timeout));
-        flushed(py, report, self.dropped())
+        let report = interruptible(py, |may_go_on| self.core.close(timeout, may_go_on))?;
+        flushed(py, report, self.dropped(py))
+    }
+
+    /// What an operator has to know, each once: (what, destination, detail).
+    fn take_notices(&self) -> Vec<(&'static str, String, String)> {
+        let notices = self.core.take_notices();
+        notices.into_iter().map(|notice| (notice.kind.name(), notice.destination, notice.detail)).collect()
     }
 
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
@@ -287,7 +295,8 @@ impl PyMeter {
             item.set_item("host", one.host)?;
             item.set_item("delivered", one.delivered)?;
             item.set_item("duplicates", one.duplicates)?;
-            item.set_item("pending", counts.appended.saturating_sub(one.own))?;
+            item.set_item("pending", counts.appended.saturating_sub(one.own) + one.orphaned)?;
+            item.set_item("orphaned", one.orphaned)?;
             item.set_item("rejected", one.rejected)?;
             item.set_item("fallback", one.fallback)?;
             item.set_item("dead", one.dead)?;
@@ -300,6 +309,7 @@ impl PyMeter {
             item.set_item("state", one.state)?;
             item.set_item("failures", one.failures)?;
             item.set_item("unreadable", one.unreadable)?;
+            item.set_item("panics", one.panics)?;
             item.set_item("last_error", one.last_error)?;
             destinations.set_item(one.name, item)?;
         }
@@ -307,9 +317,17 @@ impl PyMeter {
         Ok(all)
     }
 
-    /// Delivers, here and now, what dead processes left; how many events were new.
-    fn drain(&self, py: Python<'_>) -> PyResult<u64> {
-        py.detach(|| self.core.drain()).map_err(super::errors::DeliveryError::new_err)
+    /// Delivers, here and now, what ended processes left: counts by what became of the events, and why some are left. Signals as in
+    /// `flush`.
+    fn drain<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let drained = interruptible(py, |may_go_on| self.core.drain(may_go_on))?;
+        let all = PyDict::new(py);
+        all.set_item("delivered", drained.delivered)?;
+        all.set_item("left", drained.left)?;
+        all.set_item("expired", drained.expired)?;
+        all.set_item("damaged", drained.damaged)?;
+        all.set_item("reasons", drained.reasons)?;
+        Ok(all)
     }
 
     /// Puts dead letters of the destinations in force back, to be delivered; how many.
@@ -403,8 +421,27 @@ impl PyMeter {
 }
 
 impl PyMeter {
-    fn dropped(&self) -> u64 {
-        let stats = self.core.stats();
+    fn dropped(&self, py: Python<'_>) -> u64 {
+        let stats = py.detach(|| self.core.stats());
         Count::ALL.into_iter().zip(stats.counts).filter(|(what, _)| what.is_loss()).map(|(_, count)| count).sum()
+    }
+}
+
+/// Runs what waits, without the interpreter's lock, and lets signals' handlers run: one that raises ends the wait.
+fn interruptible<T: Send>(py: Python<'_>, work: impl FnOnce(&dyn Fn() -> bool) -> T + Send) -> PyResult<T> {
+    let raised = Mutex::new(None);
+    let outcome = py.detach(|| {
+        work(&|| {
+            let error = Python::attach(|py| py.check_signals().err());
+            let is_quiet = error.is_none();
+            if let Some(error) = error {
+                *raised.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            }
+            is_quiet
+        })
+    });
+    match raised.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(error) => Err(error),
+        None => Ok(outcome),
     }
 }

@@ -182,6 +182,21 @@ pub fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     }
 }
 
+/// Whether a call failed because this process, or the system, has no descriptors or no memory left: it may go well later.
+#[must_use]
+pub fn is_out_of_resources(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    {
+        use rustix::io::Errno;
+        let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+        matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOLCK))
+    }
+    #[cfg(not(unix))]
+    {
+        matches!(error.kind(), io::ErrorKind::OutOfMemory)
+    }
+}
+
 /// Whether a file that is open still has a name.
 #[must_use]
 pub fn is_linked(file: &File) -> bool {

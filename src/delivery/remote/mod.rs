@@ -93,6 +93,7 @@ pub struct Remote {
     was_foreign: bool,
     /// Whether the last of its own was of what is being tracked, ahead of older events: a backlog and what is new take turns.
     was_newest: bool,
+    scope: Scope,
 }
 
 /// Whether somebody waits for what was tracked.
@@ -104,6 +105,17 @@ pub(in crate::delivery) enum Urgency {
     Known,
     /// Somebody who has come just now: a destination that fails is asked once more.
     New,
+}
+
+/// What may be begun: less and less while delivery ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::delivery) enum Scope {
+    /// Batches of any journal.
+    Everything,
+    /// Batches of this process's journal.
+    OwnJournal,
+    /// No request any more.
+    Nothing,
 }
 
 /// Where batches come from.
@@ -173,6 +185,7 @@ impl Remote {
             made: Instant::now(),
             was_foreign: false,
             was_newest: false,
+            scope: Scope::Everything,
         }
     }
 
@@ -250,6 +263,22 @@ impl Remote {
         std::mem::take(&mut self.has_progressed)
     }
 
+    /// Whether it is not to be asked now: it failed, or asked for a pause.
+    pub(in crate::delivery) fn is_waiting(&self) -> bool {
+        self.policy.is_waiting(Instant::now())
+    }
+
+    /// Whether it took a flush's events, or failed, as far as it is asked now. Where attempts are limited, all of them are waited for:
+    /// then the events are spilled.
+    pub(in crate::delivery) fn is_refusing(&self) -> bool {
+        self.is_paused() || (self.limits.attempts.is_none() && self.is_waiting() && !self.is_in_flight())
+    }
+
+    /// What may be begun from here on. Answers to requests in flight are taken in all the same.
+    pub(in crate::delivery) fn set_scope(&mut self, scope: Scope) {
+        self.scope = scope;
+    }
+
     /// Gives a batch of another journal up: its cursor has not moved.
     pub(in crate::delivery) fn drop_foreign(&mut self) {
         self.work.take_if(|work| work.source == Source::Foreign);
@@ -261,12 +290,6 @@ impl Remote {
         if let Some(work) = self.work.take_if(|work| work.source == Source::Foreign) {
             self.parked = Some(work);
         }
-    }
-
-    /// Whether an answer to events of another journal is awaited.
-    pub(in crate::delivery) fn awaits_foreign(&self) -> bool {
-        let all = [&self.work, &self.parked].into_iter().flatten();
-        all.filter(|work| work.source == Source::Foreign).any(|work| !work.in_flight.is_empty())
     }
 
     /// Goes on as far as it can without waiting.
@@ -295,6 +318,9 @@ impl Remote {
             stats.own_lost += work.of_own(work.unreadable + work.expired);
             return Step::Done(work.batch, work.source);
         }
+        if self.scope == Scope::Nothing {
+            return Step::Busy;
+        }
         if self.work.is_none()
             && !self.policy.is_waiting(Instant::now())
             && let Some(nothing) = self.take(stats, urgency, feed)
@@ -320,7 +346,8 @@ impl Remote {
                 || own.byte_len() >= self.limits.batch_bytes;
             is_full || urgency != Urgency::None || since.elapsed() >= self.limits.age
         };
-        let may_be_foreign = !has_own || (urgency == Urgency::None && (!is_due || !self.was_foreign));
+        let may_be_foreign = self.scope == Scope::Everything
+            && (!has_own || (urgency == Urgency::None && (!is_due || !self.was_foreign)));
         if may_be_foreign && self.parked.is_some() {
             self.work = self.parked.take();
             self.was_foreign = true;

@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use super::{Delivered, Destination, Failure};
+use super::destination::{Delivered, Failure, LocalSink};
 use crate::event::UsageEvent;
 use crate::ledger::{Writer, is_open_elsewhere};
 
 /// Brings events to the ledger file.
-pub struct LedgerDestination(Writer);
+pub struct LedgerSink(Writer);
 
-impl LedgerDestination {
+impl LedgerSink {
     /// The name of its cursor.
     pub const NAME: &str = "ledger";
 
@@ -20,7 +20,7 @@ impl LedgerDestination {
     }
 }
 
-impl Destination for LedgerDestination {
+impl LocalSink for LedgerSink {
     fn name(&self) -> &str {
         Self::NAME
     }
@@ -28,15 +28,15 @@ impl Destination for LedgerDestination {
     fn deliver(&mut self, events: &[UsageEvent<'_>]) -> Result<Delivered, Failure> {
         match self.0.write(events) {
             Ok(written) => Ok(Delivered { accepted: written.new, duplicates: written.known }),
-            Err(error) => Err(Failure { reason: error.to_string(), retry_after: None }),
+            Err(error) => Err(Failure { is_busy: error.is_busy(), reason: error.to_string(), retry_after: None }),
         }
     }
 
-    fn rest(&mut self) {
+    fn close_idle(&mut self) {
         self.0.rest();
     }
 
-    fn is_barred(&self) -> bool {
+    fn is_unusable_after_fork(&self) -> bool {
         is_open_elsewhere()
     }
 }

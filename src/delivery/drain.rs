@@ -1,0 +1,286 @@
+//! A drain: orphan journals are delivered in the calling thread.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use super::DestinationStats;
+use super::destination::Destination;
+use super::in_flight::Source;
+use super::local_thread::bring;
+use super::network_loop::Network;
+use super::remote::{Feed, Remote, Step, Urgency};
+use super::timing::{BATCH_BYTES, DRAIN_POLL, DRAIN_WAIT, FIND_WAIT};
+use crate::event::binary::is_known_version;
+use crate::journal::{Adopting, Batch, Orphan, OrphanReader, OrphanScan};
+
+/// Journals that are held at a time.
+const MOST_HELD: usize = 32;
+
+/// What a drain came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// Events that are new at the first destination.
+    pub delivered: u64,
+    /// Events that some destination has not taken, in journals that could be read.
+    pub left: u64,
+    /// Events that waited longer than they may, and were given up.
+    pub expired: u64,
+    /// Records that were damaged or are missing.
+    pub damaged: u64,
+    /// Why something is left.
+    pub reasons: Vec<String>,
+}
+
+/// Delivers what ended processes left under `root`, as long as `may_go_on` says so; it is asked a few times a second.
+#[must_use]
+pub fn drain_orphans(root: &Path, destinations: Vec<Destination>, may_go_on: &dyn Fn() -> bool) -> Drained {
+    let mut drained = Drained::default();
+    let Some(_right) = take_right(may_go_on) else {
+        drained.reasons.push("this process is delivering them already; try again".to_owned());
+        return drained;
+    };
+    let mut drain = Drain { destinations, network: None, may_go_on, left: BTreeMap::new(), refused: Vec::new() };
+    let mut scan = match OrphanScan::begin(root) {
+        Ok(scan) => scan,
+        Err(error) => {
+            drained.reasons.push(format!("the journals cannot be listed: {error}"));
+            return drained;
+        }
+    };
+    while !scan.is_done() && may_go_on() {
+        match scan.next(MOST_HELD) {
+            Ok(page) => drain.page(page, &mut drained),
+            Err(error) => {
+                drained.reasons.push(format!("journals cannot be opened: {error}"));
+                break;
+            }
+        }
+    }
+    if !may_go_on() {
+        drained.reasons.push("interrupted".to_owned());
+    }
+    drained.left = drain.left.values().sum();
+    if let Some(network) = drain.network.take() {
+        network.runtime.shutdown_background();
+    }
+    drained.reasons.sort();
+    drained.reasons.dedup();
+    drained
+}
+
+/// The right to read orphans, once no other part of this process has it.
+fn take_right(may_go_on: &dyn Fn() -> bool) -> Option<Adopting> {
+    let deadline = Instant::now() + FIND_WAIT;
+    loop {
+        if let Some(right) = Adopting::begin() {
+            return Some(right);
+        }
+        if Instant::now() >= deadline || !may_go_on() {
+            return None;
+        }
+        std::thread::sleep(DRAIN_POLL);
+    }
+}
+
+struct Drain<'a> {
+    destinations: Vec<Destination>,
+    network: Option<Network>,
+    may_go_on: &'a dyn Fn() -> bool,
+    /// Events that are left, by journal: those of the destination that lacks most.
+    left: BTreeMap<PathBuf, u64>,
+    /// Destinations that do not take anything now: they are not waited for again.
+    refused: Vec<usize>,
+}
+
+impl Drain<'_> {
+    /// Delivers some journals to every destination, and deletes those that all have passed.
+    fn page(&mut self, page: Vec<Orphan>, drained: &mut Drained) {
+        for index in 0..self.destinations.len() {
+            let readers: Vec<_> = self.destinations[index]
+                .names()
+                .iter()
+                .flat_map(|name| page.iter().filter_map(|orphan| orphan.reader(name).ok().flatten()))
+                .collect();
+            let left = if self.refused.contains(&index) { readers } else { self.deliver(index, readers, drained) };
+            for reader in left {
+                let count = reader.backlog().records;
+                let known = self.left.entry(reader.journal().to_owned()).or_default();
+                *known = count.max(*known);
+            }
+        }
+        for orphan in page {
+            let path = orphan.path().to_owned();
+            self.count_for_others(&orphan, drained);
+            match orphan.remove_if_passed() {
+                Ok(_) => {}
+                Err(error) => drained.reasons.push(format!("{}: {error}", path.display())),
+            }
+        }
+        self.left.retain(|_, count| *count > 0);
+    }
+
+    /// Counts what a journal holds for destinations that the settings do not name.
+    fn count_for_others(&mut self, orphan: &Orphan, drained: &mut Drained) {
+        let own: Vec<_> = self.destinations.iter().flat_map(Destination::names).collect();
+        let names = orphan.destinations().ok().flatten().unwrap_or_default();
+        for name in names.iter().filter(|name| !own.contains(name)) {
+            let count = orphan.reader(name).ok().flatten().map_or(0, |reader| reader.backlog().records);
+            if count > 0 {
+                let known = self.left.entry(orphan.path().to_owned()).or_default();
+                *known = count.max(*known);
+                drained.reasons.push(format!(
+                    "events wait for the destination {name}, which the settings do not name; see `taximeter journals list`"
+                ));
+            }
+        }
+    }
+
+    /// Delivers to one destination; returns the readers that are not done.
+    fn deliver(&mut self, index: usize, readers: Vec<OrphanReader>, drained: &mut Drained) -> Vec<OrphanReader> {
+        let is_first = index == 0;
+        let may_go_on = self.may_go_on;
+        match &mut self.destinations[index] {
+            Destination::Local(sink) => {
+                let mut left = Vec::new();
+                for mut reader in readers {
+                    loop {
+                        let batch = reader.read(BATCH_BYTES);
+                        if !reader.moves(&batch) {
+                            if batch.is_incomplete {
+                                drained.reasons.push(format!("{} cannot be read now", reader.journal().display()));
+                                left.push(reader);
+                            }
+                            break;
+                        }
+                        if !may_go_on() {
+                            left.push(reader);
+                            break;
+                        }
+                        let outcome = bring(&mut **sink, &batch).map_err(|failure| failure.reason).and_then(|taken| {
+                            reader.advance(&batch).map(|()| taken.0).map_err(|error| error.to_string())
+                        });
+                        match outcome {
+                            Ok(taken) => {
+                                drained.delivered += if is_first { taken.accepted } else { 0 };
+                                drained.damaged += batch.corrupt;
+                            }
+                            Err(reason) => {
+                                drained.reasons.push(reason);
+                                left.push(reader);
+                                break;
+                            }
+                        }
+                    }
+                }
+                sink.close_idle();
+                left
+            }
+            Destination::Remote(remote) => {
+                if readers.is_empty() {
+                    return readers;
+                }
+                if self.network.is_none() {
+                    self.network = Network::new();
+                }
+                let Some(network) = &self.network else {
+                    drained.reasons.push("requests cannot be made now".to_owned());
+                    return readers;
+                };
+                let mut stats = DestinationStats::default();
+                let mut feed = DrainFeed { readers, done: Vec::new(), bytes: remote.limits().batch_bytes, damaged: 0 };
+                let is_done = deliver_remote(remote, network, &mut feed, &mut stats, may_go_on);
+                if let Some(batch) = remote.done_so_far(Source::Foreign) {
+                    feed.advance(&batch);
+                }
+                remote.drop_foreign();
+                drained.delivered += if is_first { stats.delivered } else { 0 };
+                drained.expired += stats.expired;
+                drained.damaged += feed.damaged;
+                if !is_done {
+                    self.refused.push(index);
+                    let late = || format!("{} did not answer in time", remote.host());
+                    drained.reasons.push(stats.last_error.unwrap_or_else(late));
+                }
+                feed.readers.extend(feed.done);
+                feed.readers
+            }
+        }
+    }
+}
+
+/// What a destination over HTTP is fed with in a drain: one journal after another.
+struct DrainFeed {
+    /// The first one is being read.
+    readers: Vec<OrphanReader>,
+    /// Those that gave nothing more, or cannot be read by this version.
+    done: Vec<OrphanReader>,
+    bytes: usize,
+    damaged: u64,
+}
+
+impl DrainFeed {
+    fn advance(&mut self, batch: &Batch) {
+        self.damaged += batch.corrupt;
+        if self.readers.first_mut().is_some_and(|reader| reader.advance(batch).is_err()) {
+            self.done.push(self.readers.remove(0));
+        }
+    }
+}
+
+impl Feed for DrainFeed {
+    fn oldest(&mut self) -> Batch {
+        Batch::default()
+    }
+
+    fn newest(&mut self) -> Option<Batch> {
+        None
+    }
+
+    fn foreign(&mut self) -> Option<Batch> {
+        while let Some(reader) = self.readers.first() {
+            let batch = reader.read(self.bytes);
+            if reader.moves(&batch) && batch.payloads().all(is_known_version) {
+                return Some(batch);
+            }
+            self.done.push(self.readers.remove(0));
+        }
+        None
+    }
+}
+
+/// Brings a destination over HTTP what is left for it; says whether that is everything.
+fn deliver_remote(
+    remote: &mut Remote,
+    network: &Network,
+    feed: &mut DrainFeed,
+    stats: &mut DestinationStats,
+    may_go_on: &dyn Fn() -> bool,
+) -> bool {
+    let mut deadline = Instant::now() + DRAIN_WAIT;
+    while Instant::now() < deadline && may_go_on() {
+        match remote.step(&network.runtime, &network.done, stats, Urgency::Known, feed) {
+            Step::Done(batch, _) => {
+                feed.advance(&batch);
+                deadline = Instant::now() + DRAIN_WAIT;
+            }
+            Step::GivenUp(progress, _) => {
+                if let Some(batch) = progress {
+                    feed.advance(&batch);
+                }
+                if !feed.readers.is_empty() {
+                    feed.readers.rotate_left(1);
+                }
+            }
+            Step::Busy if remote.is_paused() => return false,
+            Step::Busy => {
+                network.wait(DRAIN_POLL);
+                if remote.has_progressed() {
+                    deadline = Instant::now() + DRAIN_WAIT;
+                }
+            }
+            Step::Idle(_) => return true,
+        }
+    }
+    false
+}

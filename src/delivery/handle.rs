@@ -1,0 +1,251 @@
+//! The handle of delivery: starts its threads, waits for them, and reports what they came to.
+
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::destination::Destination;
+use super::local_thread::LocalThread;
+use super::network_loop::NetworkLoop;
+use super::notices::Notice;
+use super::orphans::OrphanPool;
+use super::shared::{Control, Shared, lock};
+use super::stats::DestinationStats;
+use super::timing::{SLICE, STOP_WAIT};
+use crate::journal::{Journal, Tier};
+use crate::sys::fork::fork_generation;
+
+/// What a flush came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flushed {
+    /// Events of this process that reached every destination while it ran.
+    pub delivered: u64,
+    /// Events that are still in journals: in this process's, and in those that ended processes left.
+    pub pending: u64,
+    /// Events that were given up or refused while it ran, or were only in memory when it was closed.
+    pub lost: u64,
+    /// Those of them that were only in memory when it was closed.
+    pub lost_in_memory: u64,
+}
+
+/// The handle of delivery.
+pub struct Sender {
+    shared: Arc<Shared>,
+    /// The fork generation that has its threads.
+    generation: u64,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Option<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.into()).spawn(work).ok()
+}
+
+impl Sender {
+    /// Starts the threads. `root` is where the journals of all processes are.
+    #[must_use]
+    pub fn start(journal: Arc<Journal>, root: Option<PathBuf>, destinations: Vec<Destination>) -> Self {
+        let stats = destinations.iter().map(Destination::stats).collect();
+        let names = destinations.iter().map(Destination::names).collect();
+        let left: Vec<String> = destinations
+            .iter()
+            .filter(|destination| matches!(destination, Destination::Local(sink) if sink.is_unusable_after_fork()))
+            .map(|destination| destination.name().to_owned())
+            .collect();
+        let is_handed_off = !left.is_empty() && journal.hand_off(&left).is_ok();
+        let shared = Arc::new(Shared::new(journal, stats, OrphanPool::new(root, names)));
+        let (mut remotes, mut work) = (Vec::new(), Vec::<(&str, Box<dyn FnOnce() + Send>)>::new());
+        let has_remotes = destinations.iter().any(|destination| matches!(destination, Destination::Remote(_)));
+        for (index, destination) in destinations.into_iter().enumerate() {
+            match destination {
+                Destination::Remote(remote) => remotes.push((index, remote)),
+                Destination::Local(sink) => {
+                    let follows = is_handed_off && left.iter().any(|name| name == sink.name());
+                    // One thread sees to the journal's space: that of the network, where there is one.
+                    let is_lead = !has_remotes && work.is_empty();
+                    let thread = LocalThread::new(Arc::clone(&shared), index, sink, is_lead, follows);
+                    work.push(("taximeter-local", Box::new(move || thread.run())));
+                }
+            }
+        }
+        if has_remotes || work.is_empty() {
+            let network = NetworkLoop::new(Arc::clone(&shared), remotes);
+            work.push(("taximeter-http", Box::new(move || network.run())));
+        }
+        lock(&shared.control).threads = work.len();
+        let mut threads = Vec::new();
+        for (name, work) in work {
+            match spawn(name, work) {
+                Some(thread) => threads.push(thread),
+                // A thread that cannot be made leaves its events in the journal, for another process.
+                None => lock(&shared.control).threads -= 1,
+            }
+        }
+        let maintained = Arc::clone(&shared);
+        threads.extend(spawn("taximeter-keep", move || maintained.maintain()));
+        Self { shared, generation: fork_generation(), threads: Mutex::new(threads) }
+    }
+
+    /// Tells the threads that an event was appended. Costs one load while they are awake.
+    #[inline]
+    pub fn notify(&self) {
+        self.shared.notify();
+    }
+
+    /// Waits until every destination has everything that was appended before the call, or refused it, or the time is up, or
+    /// `may_go_on` says no; it is asked a few times a second.
+    #[must_use]
+    pub fn flush(&self, timeout: Duration, may_go_on: &dyn Fn() -> bool) -> Flushed {
+        let before = self.progress();
+        self.wait_for_delivery(Instant::now() + timeout, may_go_on);
+        self.report(before)
+    }
+
+    fn wait_for_delivery(&self, deadline: Instant, may_go_on: &dyn Fn() -> bool) -> bool {
+        let mut control = lock(&self.shared.control);
+        if control.threads == 0 {
+            return true;
+        }
+        control.asked += 1;
+        let asked = control.asked;
+        self.shared.changed.notify_all();
+        let shared = &self.shared;
+        let is_answered = |control: &Control| {
+            control.threads == 0
+                || (control.answered.iter().all(|answered| *answered >= asked) && shared.orphans.has_searched())
+        };
+        self.wait(control, deadline, may_go_on, is_answered).1
+    }
+
+    /// Flushes, then ends the threads and gives the journal up: an empty one is deleted, any other left to be adopted. What is left of the
+    /// time is given to what earlier processes left.
+    #[must_use]
+    pub fn close(&self, timeout: Duration, may_go_on: &dyn Fn() -> bool) -> Flushed {
+        let deadline = Instant::now() + timeout;
+        let before = self.progress();
+        let was_uninterrupted = self.wait_for_delivery(deadline, may_go_on);
+        let tier = self.shared.journal.tier();
+        let mut control = lock(&self.shared.control);
+        control.is_stopping = true;
+        control.leftovers_until = was_uninterrupted.then_some(deadline);
+        self.shared.changed.notify_all();
+        // Requests that are in flight are waited for: a service without event ids would count them twice.
+        let latest = if was_uninterrupted { deadline.max(Instant::now() + STOP_WAIT) } else { Instant::now() };
+        let (control, _) = self.wait(control, latest, may_go_on, |control| control.threads == 0);
+        let has_stopped = control.threads == 0;
+        drop(control);
+        let threads = std::mem::take(&mut *lock(&self.threads));
+        if has_stopped {
+            for thread in threads {
+                let _ = thread.join();
+            }
+        }
+        let mut report = self.report(before);
+        // A thread that still works has not counted what only memory holds.
+        let in_memory = match (has_stopped, tier) {
+            (true, _) => self.shared.left_in_memory.load(Ordering::Relaxed).min(report.pending),
+            (false, Tier::Memory) => report.pending,
+            (false, Tier::Mapped | Tier::Written) => 0,
+        };
+        report.pending -= in_memory;
+        report.lost += in_memory;
+        report.lost_in_memory = in_memory;
+        report
+    }
+
+    /// Events of this process that wait for no destination any more, and those of them that every destination has.
+    fn progress(&self) -> (u64, u64) {
+        let stats = lock(&self.shared.stats);
+        let done = stats.iter().map(|stats| stats.own).min().unwrap_or(0);
+        (done, stats.iter().map(|stats| stats.own.saturating_sub(stats.own_lost)).min().unwrap_or(0))
+    }
+
+    fn report(&self, (done_before, delivered_before): (u64, u64)) -> Flushed {
+        let (done, delivered) = self.progress();
+        let delivered = delivered.saturating_sub(delivered_before);
+        let own = self.shared.journal.counts().appended.saturating_sub(done);
+        Flushed {
+            delivered,
+            pending: own + self.shared.orphans.pending(),
+            lost: done.saturating_sub(done_before).saturating_sub(delivered),
+            lost_in_memory: 0,
+        }
+    }
+
+    /// Waits until something `is_so`, at the latest until the deadline; `false` when `may_go_on` said no.
+    fn wait<'a>(
+        &'a self,
+        mut control: MutexGuard<'a, Control>,
+        deadline: Instant,
+        may_go_on: &dyn Fn() -> bool,
+        is_so: impl Fn(&Control) -> bool,
+    ) -> (MutexGuard<'a, Control>, bool) {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if is_so(&control) || left.is_zero() {
+                return (control, true);
+            }
+            let waited = self.shared.changed.wait_timeout(control, left.min(SLICE));
+            // Without the lock: a signal's handler may flush too.
+            drop(waited.unwrap_or_else(PoisonError::into_inner).0);
+            let goes_on = may_go_on();
+            control = lock(&self.shared.control);
+            if !goes_on {
+                return (control, false);
+            }
+        }
+    }
+
+    /// Counts by destination.
+    #[must_use]
+    pub fn stats(&self) -> Vec<DestinationStats> {
+        let mut all = lock(&self.shared.stats).clone();
+        for (index, stats) in all.iter_mut().enumerate() {
+            let backlog = self.shared.orphans.backlog(index);
+            stats.orphaned = backlog.records;
+            stats.oldest = stats.oldest.into_iter().chain(backlog.oldest).min();
+        }
+        all
+    }
+
+    /// When the journal's space will be used up, if the backlog goes on growing as it did in the last minute.
+    #[must_use]
+    pub fn time_to_full(&self) -> Option<Duration> {
+        let left = self.shared.journal.budget()?.saturating_sub(self.shared.backlog());
+        lock(&self.shared.outlook).time_to_full(left)
+    }
+
+    /// How many events were given up since this was asked last. Costs one load while there are none.
+    #[inline]
+    pub fn take_lost(&self) -> u64 {
+        match self.shared.lost.load(Ordering::Relaxed) {
+            0 => 0,
+            _ => self.shared.lost.swap(0, Ordering::Relaxed),
+        }
+    }
+
+    /// Whether there is something that an operator has to know. Costs one load.
+    #[inline]
+    #[must_use]
+    pub fn has_notices(&self) -> bool {
+        self.shared.notices.has_some()
+    }
+
+    /// What an operator has to know, each once.
+    #[must_use]
+    pub fn take_notices(&self) -> Vec<Notice> {
+        self.shared.notices.take()
+    }
+}
+
+impl Drop for Sender {
+    /// A meter without a holder delivers what it has and ends, without being waited for.
+    fn drop(&mut self) {
+        if self.generation == fork_generation() {
+            let mut control = lock(&self.shared.control);
+            control.is_stopping = true;
+            self.shared.changed.notify_all();
+        }
+    }
+}

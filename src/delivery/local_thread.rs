@@ -1,0 +1,281 @@
+//! The thread of one local destination, such as the ledger: a slow disk delays no other destination.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::backoff::Backoff;
+use super::destination::{Delivered, Failure, LocalSink};
+use super::notices::{Notice, NoticeKind, Watch};
+use super::orphans::Taken;
+use super::shared::{Shared, lock};
+use super::timing::{BATCH_BYTES, IDLE_AFTER, STOP_WAIT, TICK};
+use crate::event::binary::{DecodeError, decode};
+use crate::journal::{Batch, Reader};
+
+/// What a look at one's own journal came to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Own {
+    /// A batch was delivered; there may be more.
+    Moved,
+    /// Everything is delivered.
+    Drained,
+    /// Something could not be read now.
+    Incomplete,
+    /// The destination waits before it is asked again.
+    Waiting,
+    /// The destination is busy with another writer.
+    Busy,
+    /// The destination failed just now.
+    Refused,
+}
+
+/// The thread, before and while it runs.
+pub(super) struct LocalThread {
+    shared: Arc<Shared>,
+    index: usize,
+    sink: Box<dyn LocalSink>,
+    reader: Reader,
+    backoff: Backoff,
+    /// Of journals of ended processes: one that cannot be delivered delays nothing else.
+    orphan_backoff: Backoff,
+    orphan: Option<Taken>,
+    /// Whether it sees to the journal's space.
+    is_lead: bool,
+    /// Whether another process delivers on behalf of this one.
+    follows: bool,
+    /// The last flush for which the destination was asked out of turn.
+    hurried: u64,
+    watch: Watch,
+}
+
+impl LocalThread {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        index: usize,
+        sink: Box<dyn LocalSink>,
+        is_lead: bool,
+        follows: bool,
+    ) -> Self {
+        let reader = Reader::new(sink.name());
+        Self {
+            shared,
+            index,
+            sink,
+            reader,
+            backoff: Backoff::default(),
+            orphan_backoff: Backoff::default(),
+            orphan: None,
+            is_lead,
+            follows,
+            hurried: 0,
+            watch: Watch::default(),
+        }
+    }
+
+    /// Works until it is told to stop. A panic, of which none is known, costs a pause and a count, not the delivery.
+    pub(super) fn run(mut self) {
+        while catch_unwind(AssertUnwindSafe(|| self.rounds())).is_err() {
+            self.orphan = None;
+            self.shared.notices.push(Notice {
+                kind: NoticeKind::Panicked,
+                destination: self.sink.name().to_owned(),
+                detail: "the delivery thread starts anew".to_owned(),
+            });
+            lock(&self.shared.stats)[self.index].panics += 1;
+            std::thread::sleep(TICK);
+        }
+        self.shared.end_thread();
+    }
+
+    fn rounds(&mut self) {
+        let mut last_event = Instant::now();
+        loop {
+            let (asked, is_awaited, is_stopping) = self.shared.asked(self.index);
+            if is_stopping {
+                return self.stop();
+            }
+            self.shared.orphans.refill();
+            let own = if self.follows { self.follow() } else { self.deliver_own(asked) };
+            let may_adopt = own != Own::Moved || !is_awaited;
+            let adopted = may_adopt && !self.follows && self.deliver_orphan();
+            self.shared.reclaim();
+            if self.is_lead {
+                self.shared.make_room();
+                self.shared.publish();
+            }
+            let stats = lock(&self.shared.stats)[self.index].clone();
+            self.watch.look(&stats, Instant::now(), &self.shared.notices);
+            if matches!(own, Own::Drained | Own::Refused) || self.follows {
+                self.shared.answer(self.index, asked);
+            }
+            if own == Own::Moved || adopted {
+                last_event = Instant::now();
+                continue;
+            }
+            let is_idle = last_event.elapsed() >= IDLE_AFTER;
+            if is_idle {
+                self.sink.close_idle();
+            }
+            let control = lock(&self.shared.control);
+            // A flush that was asked for meanwhile is seen to at once.
+            let is_new = control.asked > asked || control.is_stopping;
+            if !is_new {
+                let may_sleep = is_idle && own == Own::Drained && !self.shared.orphans.may_have(self.index);
+                self.shared.pause(control, self.index, may_sleep);
+            }
+        }
+    }
+
+    /// Brings the next batch of this process's journal.
+    fn deliver_own(&mut self, asked: u64) -> Own {
+        if asked > self.hurried {
+            self.hurried = asked;
+            self.backoff.hurry();
+        }
+        if self.backoff.is_waiting(Instant::now()) {
+            return Own::Waiting;
+        }
+        // What is read is in flight before anything can be evicted: an event is either delivered or counted as evicted.
+        let batch = {
+            let mut progress = lock(&self.shared.progress);
+            let batch = self.reader.read(&self.shared.journal, BATCH_BYTES);
+            progress[self.index].reaches = Some(batch.position.clone());
+            batch
+        };
+        lock(&self.shared.stats)[self.index].oldest = batch.appended_at().min();
+        if batch.is_nothing() {
+            // Chunks that were sealed without a new record.
+            self.reader.advance_in_memory(&self.shared.journal, &batch);
+            self.shared.set_progress(self.index, self.reader.position(), None);
+            return if batch.is_incomplete { Own::Incomplete } else { Own::Drained };
+        }
+        let outcome = self.deliver(&batch);
+        if outcome.is_ok() {
+            self.shared.note_passed(self.index, &batch);
+            self.reader.advance(&self.shared.journal, &batch);
+        }
+        self.shared.set_progress(self.index, self.reader.position(), None);
+        match outcome {
+            Ok(()) => {
+                self.backoff.succeed();
+                Own::Moved
+            }
+            Err(failure) => {
+                self.backoff.fail(Instant::now(), failure.retry_after);
+                if failure.is_busy { Own::Busy } else { Own::Refused }
+            }
+        }
+    }
+
+    /// Brings a batch and counts what became of it.
+    fn deliver(&mut self, batch: &Batch) -> Result<(), Failure> {
+        let outcome = bring(&mut *self.sink, batch);
+        let mut all = lock(&self.shared.stats);
+        let stats = &mut all[self.index];
+        match outcome {
+            Ok((delivered, unreadable)) => {
+                stats.delivered += delivered.accepted;
+                stats.duplicates += delivered.duplicates;
+                stats.unreadable += unreadable;
+                stats.last_error = None;
+                Ok(())
+            }
+            Err(failure) => {
+                stats.failures += 1;
+                stats.last_error = Some(failure.reason.clone());
+                Err(failure)
+            }
+        }
+    }
+
+    /// Brings the next batch of an orphan journal; whether there was one that moved.
+    fn deliver_orphan(&mut self) -> bool {
+        if self.orphan_backoff.is_waiting(Instant::now()) {
+            return false;
+        }
+        let Some(mut taken) = self.orphan.take().or_else(|| self.shared.orphans.take(self.index)) else { return false };
+        let batch = taken.reader.read(BATCH_BYTES);
+        if !taken.reader.moves(&batch) {
+            self.shared.orphans.give_back(self.index, taken, !batch.is_incomplete);
+            return !batch.is_incomplete;
+        }
+        if self.deliver(&batch).is_err() || taken.reader.advance(&batch).is_err() {
+            self.orphan_backoff.fail(Instant::now(), None);
+            self.shared.orphans.give_back(self.index, taken, false);
+            return false;
+        }
+        self.orphan_backoff.succeed();
+        self.shared.journal.count_corrupt(batch.corrupt);
+        self.shared.orphans.note_passed(self.index, &taken, &batch);
+        self.orphan = Some(taken);
+        true
+    }
+
+    /// Takes over how far another process came on behalf of this one.
+    fn follow(&mut self) -> Own {
+        if self.reader.follow(&self.shared.journal) {
+            self.shared.set_progress(self.index, self.reader.position(), None);
+            // What is left is counted, not summed up: the other process does not tell how many records it passed.
+            let left = self.reader.backlog(&self.shared.journal);
+            let counts = self.shared.journal.counts();
+            let stats = &mut lock(&self.shared.stats)[self.index];
+            stats.own = counts.appended.saturating_sub(left.0);
+            stats.own_bytes = counts.appended_bytes.saturating_sub(left.1);
+        }
+        Own::Drained
+    }
+
+    fn stop(&mut self) {
+        let (was_answered, leftovers_until) = {
+            let control = lock(&self.shared.control);
+            (control.answered[self.index] >= control.asked, control.leftovers_until)
+        };
+        self.shared.journal.close();
+        // What was tracked since the last flush is few, if that was answered; if it was not, the journal is left to the next process.
+        if was_answered && !self.follows {
+            let deadline = Instant::now() + STOP_WAIT;
+            while self.deliver_own(self.hurried + 1) == Own::Moved && Instant::now() < deadline {}
+            let until = leftovers_until.unwrap_or_else(Instant::now);
+            while Instant::now() < until && (self.deliver_orphan() || self.may_adopt_more(until)) {
+                self.shared.orphans.refill();
+            }
+        }
+        if let Some(taken) = self.orphan.take() {
+            self.shared.orphans.give_back(self.index, taken, false);
+        }
+        self.sink.close_idle();
+        self.shared.reclaim();
+    }
+
+    /// Whether there may be more orphan journals, after a short wait for the thread that looks for them.
+    fn may_adopt_more(&self, until: Instant) -> bool {
+        const WAIT: Duration = Duration::from_millis(2);
+        let may = self.shared.orphans.may_have(self.index) && !self.orphan_backoff.is_waiting(Instant::now());
+        if may {
+            std::thread::sleep(WAIT.min(until.saturating_duration_since(Instant::now())));
+        }
+        may
+    }
+}
+
+/// Brings a batch to a destination. Returns what became of it, and how many of its records are no events.
+///
+/// A record that a later version wrote is a failure: that version is to deliver it.
+pub(super) fn bring(sink: &mut dyn LocalSink, batch: &Batch) -> Result<(Delivered, u64), Failure> {
+    let mut events = Vec::with_capacity(batch.len());
+    let mut others = 0;
+    for payload in batch.payloads() {
+        match decode(payload) {
+            Ok(event) if event.is_usage() => events.push(event),
+            Ok(_) => others += 1,
+            Err(error @ DecodeError::Version(_)) => {
+                return Err(Failure { reason: error.to_string(), retry_after: None, is_busy: false });
+            }
+            Err(DecodeError::Truncated | DecodeError::Text) => {}
+        }
+    }
+    let unreadable = (batch.len() - events.len() - others) as u64;
+    let delivered = if events.is_empty() { Delivered::default() } else { sink.deliver(&events)? };
+    Ok((delivered, unreadable))
+}
