@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::destination::{Delivered, Failure, LocalSink};
 use crate::event::UsageEvent;
-use crate::ledger::{Writer, is_open_elsewhere};
+use crate::ledger::{Writer, unusable_after_fork};
 
 /// Brings events to the ledger file.
 pub struct LedgerSink(Writer);
@@ -33,10 +33,10 @@ impl LocalSink for LedgerSink {
     }
 
     fn close_idle(&mut self) {
-        self.0.rest();
+        self.0.close_idle();
     }
 
     fn is_unusable_after_fork(&self) -> bool {
-        is_open_elsewhere()
+        unusable_after_fork()
     }
 }

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, Transaction, TransactionBehavior, params, params_from_iter};
 
-use super::LedgerError;
-use super::read::Filter;
+use super::error::LedgerError;
+use super::filter::Filter;
 use super::writer::{Hours, Writer, add_to_hours, merge_hours, notes_text};
 use crate::event::{Attribution, CostNotes, CostStatus, Status, Usage, UsageEvent};
 use crate::money::Usd;

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::LedgerError;
+use super::error::LedgerError;
 
 /// Steps from an empty file to the schema of this version; `PRAGMA user_version` counts those that were taken.
 const STEPS: &[&str] = &[

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{CachedStatement, Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
 
-use super::{Leased, LedgerError, schema};
+use super::error::LedgerError;
+use super::lease::Leased;
+use super::schema;
 use crate::event::id::id_text;
 use crate::event::json::TagMap;
 use crate::event::{CostNotes, Unit, UsageEvent};
@@ -32,7 +34,7 @@ pub struct Written {
     pub known: u64,
 }
 
-/// Writes events to a ledger file. Opened by its first batch, closed by [`Writer::rest`].
+/// Writes events to a ledger file. Opened by its first batch, closed by [`Writer::close_idle`].
 pub struct Writer {
     path: PathBuf,
     open: Option<Leased>,
@@ -70,7 +72,7 @@ impl Writer {
     }
 
     /// Closes the file until the next batch, so that a fork in between inherits nothing of it.
-    pub fn rest(&mut self) {
+    pub fn close_idle(&mut self) {
         self.open = None;
     }
 

@@ -1,4 +1,4 @@
-//! Reading the ledger: which events, and the events themselves.
+//! Reading a ledger file while others write it.
 
 use std::path::Path;
 
@@ -6,44 +6,11 @@ use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, OpenFlags, params_from_iter};
 use serde_json::{Map, value::Value as Json};
 
-use super::report::Dimension;
-use super::{Leased, LedgerError, schema};
+use super::error::LedgerError;
+use super::filter::Filter;
+use super::lease::Leased;
+use super::schema;
 use crate::event::json::time_text;
-
-/// Which events.
-#[derive(Clone, Debug, Default)]
-pub struct Filter {
-    /// Started at or after, in nanoseconds of the Unix epoch.
-    pub since: Option<u64>,
-    /// Started before.
-    pub until: Option<u64>,
-    /// With these values; an empty text means absent.
-    pub equal: Vec<(Dimension, String)>,
-}
-
-impl Filter {
-    /// As a WHERE clause over `events`, its values appended in order.
-    ///
-    /// # Errors
-    /// When a value is none of its field's.
-    pub(super) fn clause(&self, values: &mut Vec<Value>) -> Result<String, LedgerError> {
-        let mut parts = Vec::new();
-        let nanoseconds = |time: u64| Value::Integer(i64::try_from(time).unwrap_or(i64::MAX));
-        if let Some(since) = self.since {
-            parts.push("started_at >= ?".to_owned());
-            values.push(nanoseconds(since));
-        }
-        if let Some(until) = self.until {
-            parts.push("started_at < ?".to_owned());
-            values.push(nanoseconds(until));
-        }
-        for (dimension, value) in &self.equal {
-            parts.push(format!("{} = ?", dimension.over_events(values)));
-            values.push(dimension.value(value)?);
-        }
-        Ok(if parts.is_empty() { String::new() } else { format!(" WHERE {}", parts.join(" AND ")) })
-    }
-}
 
 /// Reads a ledger file while others write it.
 pub struct Reader {
