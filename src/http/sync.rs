@@ -169,25 +169,42 @@ impl SyncClient {
             value.set_sensitive(true);
             map.insert(key, value);
         }
-        OWN.with_borrow_mut(|own| {
-            if own.as_ref().is_some_and(|own| own.generation != fork_generation()) {
-                *own = None;
-            }
-            let own = match own {
-                Some(own) => own,
-                None => own.insert(Own::new()?),
-            };
-            let Some(parts) = own.parts.as_mut() else { return Err(RequestError::Interrupted) };
-            let client = self.client(parts, &url)?;
-            let mut answer = Box::pin(exchange(client.request(method, url).headers(map).body(body)));
-            loop {
-                match parts.runtime.block_on(async { timeout(SLICE, &mut answer).await }) {
-                    Ok(ended) => return ended,
-                    Err(_) if may_go_on() => {}
-                    Err(_) => return Err(RequestError::Interrupted),
+        // Taken out while it is used: `may_go_on` runs signal handlers, which may make requests in this same thread.
+        let mut own = match OWN.try_with(RefCell::take) {
+            Ok(Some(own)) if own.generation == fork_generation() => own,
+            _ => Own::new()?,
+        };
+        let answer = self.request_with(&mut own, method, url, map, body, may_go_on);
+        // One that a handler's request put there meanwhile is closed.
+        let _ = OWN.try_with(|slot| slot.replace(Some(own)));
+        answer
+    }
+
+    fn request_with(
+        &self,
+        own: &mut Own,
+        method: Method,
+        url: Url,
+        headers: HeaderMap,
+        body: Vec<u8>,
+        may_go_on: impl Fn() -> bool,
+    ) -> Result<Response, RequestError> {
+        let generation = own.generation;
+        let Some(parts) = own.parts.as_mut() else { return Err(RequestError::Interrupted) };
+        let client = self.client(parts, &url)?;
+        let mut answer = Box::pin(exchange(client.request(method, url).headers(headers).body(body)));
+        loop {
+            match parts.runtime.block_on(async { timeout(SLICE, &mut answer).await }) {
+                Ok(ended) => return ended,
+                Err(_) if !may_go_on() => return Err(RequestError::Interrupted),
+                Err(_) if generation != fork_generation() => {
+                    // A handler forked: the connection is the parent's, which waits for the answer.
+                    std::mem::forget((answer, client));
+                    return Err(RequestError::Interrupted);
                 }
+                Err(_) => {}
             }
-        })
+        }
     }
 
     fn client(&self, own: &mut Parts, url: &Url) -> Result<Client, RequestError> {
@@ -338,6 +355,25 @@ mod tests {
         let stopped = exchange.request("POST", &url, &[], Vec::new(), || false);
         assert_eq!(stopped, Err(RequestError::Interrupted));
         assert!(begun.elapsed() < Duration::from_secs(10));
+    }
+
+    /// A shutdown hook that reports its last event, as a signal handler does it in the thread that waits.
+    #[test]
+    fn a_signal_handler_may_make_a_request_while_another_waits() {
+        let ok = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+        let (url, _) = server(vec![ok]);
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let slow = format!("http://{}/", silent.local_addr().unwrap());
+        let client = SyncClient::new(TIMEOUT, Duration::from_mins(1), None).unwrap();
+        let inner = RefCell::new(None);
+        let handler = || {
+            inner.replace(Some(client.request("POST", &url, &[], Vec::new(), || true)));
+            false
+        };
+        assert_eq!(client.request("POST", &slow, &[], Vec::new(), handler), Err(RequestError::Interrupted));
+        assert_eq!(inner.take().unwrap().unwrap().status, 200);
+        let (url, _) = server(vec![ok]);
+        assert_eq!(post(&client, &url).unwrap().status, 200);
     }
 
     #[test]
