@@ -30,7 +30,7 @@ environments: $(ENVIRONMENTS)
 	touch $@
 
 lint: $(VENV)/.built-release
-	cargo fmt --check
+	cargo fmt --check -- src/protocol/*.rs src/protocol/*/*.rs
 	cargo clippy --locked --all-targets -- -D warnings
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check

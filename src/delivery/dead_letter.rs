@@ -7,34 +7,59 @@
 //! `event` is for people; `record` is the journal's own, in base64, from which a retry makes the same event. Several processes append
 //! to one file, and a retry empties it: each holds the file's lock, and looks whether it still has its name.
 
-use std::fs::{File, TryLockError};
+use std::collections::HashSet;
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 
+use super::locked_file::locked;
 use crate::event::UsageEvent;
 use crate::event::binary::decode;
+use crate::event::id::id_text;
 use crate::event::json::time_text;
 use crate::event::limits::cut;
 use crate::sys::clock::unix_ns;
-use crate::sys::fs::{append_private, check_private_dir, create_private_dir, is_linked};
-use crate::sys::private::PrivateFile;
+use crate::sys::fs::{append_private, check_private_dir, create_private_dir, file_identity};
 
 /// Bytes of dead letters of one destination; what comes after is dropped, and counted so.
 const LARGEST: u64 = 16 << 20;
 /// Bytes of an answer that are kept with an event.
 const LONGEST_REASON: usize = 1024;
+/// Bytes of a file of letters that are read at once: more than such a file holds.
+const READ_LIMIT: u64 = 4 * LARGEST;
 /// How long a retry waits for processes that write letters.
 const LOCK_WAIT: Duration = Duration::from_secs(3);
-const LOCK_POLL: Duration = Duration::from_millis(10);
 
-/// The dead letters of one destination.
+/// The dead letters of one destination. An event has one line at most, however often it comes back.
 pub(super) struct DeadLetters {
     path: Option<PathBuf>,
+    index: Index,
+}
+
+/// Which events have a line, as far as the file has been read.
+#[derive(Default)]
+struct Index {
+    /// Of the file that was read.
+    identity: Option<(u64, u64)>,
+    /// Bytes of it that were read.
+    read: u64,
+    ids: HashSet<String>,
+}
+
+/// What became of an event that was to be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// It has a line now.
+    Written,
+    /// It had one already.
+    Known,
+    /// There is no room, or no state directory.
+    NoRoom,
 }
 
 #[derive(Serialize)]
@@ -52,32 +77,43 @@ struct Letter<'a> {
 
 /// What a retry reads of a letter.
 #[derive(Deserialize)]
-struct Kept {
+struct Retried {
     record: String,
+}
+
+/// What tells the event of a letter.
+#[derive(Deserialize)]
+struct Named {
+    event: NamedEvent,
+}
+
+#[derive(Deserialize)]
+struct NamedEvent {
+    id: String,
 }
 
 impl DeadLetters {
     /// Letters under `state`; without one there is no room for any.
     pub(super) fn new(state: Option<&Path>, destination: &str) -> Self {
-        Self { path: state.map(|state| state.join("dead").join(format!("{destination}.jsonl"))) }
+        Self {
+            path: state.map(|state| state.join("dead").join(format!("{destination}.jsonl"))),
+            index: Index::default(),
+        }
     }
 
-    /// Keeps an event, with the record it was read from, that was refused with this status and reason; says whether there was room.
+    /// Keeps an event, with the record it was read from, that was refused with this status and reason.
     ///
     /// # Errors
     /// Those of the operating system; the event must not be given up then.
     pub(super) fn keep(
-        &self,
+        &mut self,
         destination: &str,
         event: &UsageEvent<'_>,
         record: &[u8],
         status: u16,
         reason: &str,
-    ) -> io::Result<bool> {
-        let Some(path) = &self.path else { return Ok(false) };
-        if path.metadata().is_ok_and(|data| data.len() > LARGEST) {
-            return Ok(false);
-        }
+    ) -> io::Result<Kept> {
+        let Some(path) = &self.path else { return Ok(Kept::NoRoom) };
         let (reason, record) = (cut(reason, LONGEST_REASON), BASE64.encode(record));
         let body = event.requests.last().map(|request| request.body);
         let letter = Letter { at: time_text(unix_ns()), destination, status, reason: &reason, event, body, record };
@@ -88,34 +124,47 @@ impl DeadLetters {
         }
         let lock = locked(path, Duration::ZERO)?;
         let mut file = lock.file()?;
-        // A line that a full disk broke off is not to take the next one along.
+        self.index.catch_up(path, file)?;
+        let id = id_text(event.id);
+        if self.index.ids.contains(&id) {
+            return Ok(Kept::Known);
+        }
+        let length = file.metadata()?.len();
+        if length > LARGEST {
+            return Ok(Kept::NoRoom);
+        }
+        // A line that a crash broke off is not to take the next one along.
         if !ends_in_a_line(file)? {
             line.insert(0, b'\n');
         }
-        file.write_all(&line)?;
-        Ok(true)
+        if let Err(error) = file.write_all(&line) {
+            // What a full disk broke off is taken back: it is written again.
+            let _ = file.set_len(length);
+            return Err(error);
+        }
+        Ok(Kept::Written)
     }
 }
 
-/// Opens a file of letters, and locks it until it is closed. No forked child keeps the lock.
-pub(super) fn locked(path: &Path, patience: Duration) -> io::Result<PrivateFile> {
-    let deadline = Instant::now() + patience;
-    loop {
-        let private = PrivateFile::open(|| append_private(path))?;
-        let file = private.file()?;
-        match file.try_lock() {
-            // Whoever had the lock may have put another file in its place.
-            Ok(()) => {
-                if is_linked(file) {
-                    return Ok(private);
-                }
-            }
-            Err(TryLockError::Error(error)) => return Err(error),
-            Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
-                return Err(io::Error::new(io::ErrorKind::WouldBlock, "another process has them"));
-            }
-            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_POLL),
+impl Index {
+    /// Reads what was written to a file since the last time, by this process or another; all of it where it is another file.
+    fn catch_up(&mut self, path: &Path, mut file: &File) -> io::Result<()> {
+        let identity = file_identity(path);
+        if identity != self.identity || file.metadata()?.len() < self.read {
+            *self = Self { identity, ..Self::default() };
         }
+        file.seek(SeekFrom::Start(self.read))?;
+        let mut bytes = Vec::new();
+        file.take(READ_LIMIT).read_to_end(&mut bytes)?;
+        // Of a line that has no end yet, the rest may come.
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        for line in lines(&bytes[..whole]) {
+            if let Ok(Named { event }) = serde_json::from_slice(line) {
+                self.ids.insert(event.id);
+            }
+        }
+        self.read += whole as u64;
+        Ok(())
     }
 }
 
@@ -183,13 +232,16 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 fn requeue(state: &Path, path: &Path, destination: &str) -> io::Result<u64> {
     let lock = locked(path, LOCK_WAIT)?;
-    let mut records = Vec::new();
-    let mut rest = Vec::new();
+    let mut records: Vec<Vec<u8>> = Vec::new();
+    let (mut ids, mut rest) = (HashSet::new(), Vec::new());
     for line in lines(&read(lock.file()?)?) {
-        let record = serde_json::from_slice(line).ok().and_then(|kept: Kept| BASE64.decode(kept.record).ok());
-        match record.filter(|record| decode(record).is_ok()) {
-            Some(record) => records.push(record),
-            None => rest.extend([line, b"\n"].concat()),
+        let record = serde_json::from_slice(line).ok().and_then(|kept: Retried| BASE64.decode(kept.record).ok());
+        let id = record.as_deref().and_then(|record| Some(decode(record).ok()?.id));
+        match (record, id) {
+            // One that has two lines, from an earlier version, goes once.
+            (Some(record), Some(id)) if ids.insert(id) => records.push(record),
+            (Some(_), Some(_)) => {}
+            _ => rest.extend([line, b"\n"].concat()),
         }
     }
     if records.is_empty() {
@@ -218,13 +270,14 @@ mod tests {
     fn letters_that_are_put_back_are_a_journal_of_the_same_events() {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("state");
-        let letters = DeadLetters::new(Some(&state), "http-1");
+        let mut letters = DeadLetters::new(Some(&state), "http-1");
         let records: Vec<_> = (1..=3)
             .map(|id| {
                 let event = UsageEvent { id: [id; 16], provider: "p", model: "m", ..UsageEvent::default() };
                 let mut record = Vec::new();
                 encode(&event, &[], &mut record);
-                assert!(letters.keep("http-1", &event, &record, 400, "no").unwrap());
+                let keep = |letters: &mut DeadLetters| letters.keep("http-1", &event, &record, 400, "no").unwrap();
+                assert_eq!((keep(&mut letters), keep(&mut letters)), (Kept::Written, Kept::Known));
                 record
             })
             .collect();
@@ -246,12 +299,38 @@ mod tests {
     #[test]
     fn letters_that_another_holds_are_not_lost_and_not_waited_for() {
         let dir = tempfile::tempdir().unwrap();
-        let letters = DeadLetters::new(Some(dir.path()), "http-1");
-        let keep = || letters.keep("http-1", &UsageEvent::default(), b"", 400, "no");
-        assert!(keep().unwrap());
+        let mut letters = DeadLetters::new(Some(dir.path()), "http-1");
+        let mut keep =
+            |id| letters.keep("http-1", &UsageEvent { id: [id; 16], ..UsageEvent::default() }, b"", 400, "no");
+        assert_eq!(keep(1).unwrap(), Kept::Written);
         let held = locked(&dir.path().join("dead/http-1.jsonl"), Duration::ZERO).unwrap();
-        assert_eq!(keep().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(keep(2).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         drop(held);
-        assert!(keep().unwrap());
+        assert_eq!(keep(2).unwrap(), Kept::Written);
+    }
+
+    #[test]
+    fn an_event_that_comes_back_to_several_processes_has_one_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let event = |id| UsageEvent { id: [id; 16], provider: "p", model: "m", ..UsageEvent::default() };
+        let [mut first, mut second] = [(); 2].map(|()| DeadLetters::new(Some(dir.path()), "http-1"));
+        let keep = |letters: &mut DeadLetters, id| letters.keep("http-1", &event(id), b"", 400, "no").unwrap();
+        assert_eq!((keep(&mut first, 1), keep(&mut second, 1)), (Kept::Written, Kept::Known));
+        assert_eq!((keep(&mut second, 2), keep(&mut first, 2)), (Kept::Written, Kept::Known));
+        let path = dir.path().join("dead/http-1.jsonl");
+        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 2);
+        // Another file in its place.
+        assert_eq!(drop_dead_letters(dir.path()).unwrap(), 2);
+        assert_eq!((keep(&mut first, 1), keep(&mut second, 1)), (Kept::Written, Kept::Known));
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_not_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let dead = dir.path().join("dead");
+        create_private_dir(&dead).unwrap();
+        std::fs::create_dir(dead.join("http-1.jsonl")).unwrap();
+        let mut letters = DeadLetters::new(Some(dir.path()), "http-1");
+        assert!(letters.keep("http-1", &UsageEvent::default(), b"", 400, "no").is_err());
     }
 }

@@ -4,13 +4,11 @@ use std::collections::VecDeque;
 
 use tokio::task::JoinHandle;
 
+use super::classify::RETRY_THRESHOLD;
 use super::sub_batch::SubBatch;
 use crate::event::binary::decode;
 use crate::http::{Reply, SendError};
 use crate::journal::Batch;
-
-/// A server error that meets one piece this often while others are accepted is that piece's own fault.
-pub(super) const RETRY_THRESHOLD: u32 = 5;
 
 /// A batch that is being brought.
 pub(super) struct InFlightBatch {
@@ -30,7 +28,7 @@ pub(super) struct InFlightBatch {
 
 /// Whose journal a batch is of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Source {
+pub(crate) enum Source {
     /// This process's.
     Own,
     /// That of a process which died.

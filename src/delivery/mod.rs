@@ -5,14 +5,15 @@
 //! thread keeps the journal's pages ready.
 
 mod backoff;
+mod classify;
 mod dead_letter;
 mod destination;
 mod drain;
-mod fallback;
 mod handle;
 mod in_flight;
 mod ledger_sink;
 mod local_thread;
+mod locked_file;
 mod network_loop;
 mod notices;
 mod orphans;
@@ -21,6 +22,7 @@ mod remote;
 mod requeue;
 mod response_log;
 mod shared;
+mod spill;
 mod stats;
 mod sub_batch;
 mod timing;
@@ -31,7 +33,7 @@ pub use drain::{Drained, drain_orphans};
 pub use handle::{Flushed, Sender};
 pub use ledger_sink::LedgerSink;
 pub use notices::{Notice, NoticeKind};
-pub use remote::{Remote, RemoteSettings};
+pub use remote::{Remote, RemoteSettings, Service};
 pub use response_log::{Answered, ResponseLog};
 pub use stats::DestinationStats;
 

@@ -9,10 +9,8 @@ use flate2::write::GzEncoder;
 use crate::event::UsageEvent;
 use crate::event::binary::decode;
 use crate::journal::Batch;
-use crate::protocol::{Post, Protocol};
+use crate::protocol::{HttpRequest, Protocol};
 
-/// Bytes of a body before compression: several collectors' own limit is a megabyte.
-const MOST_BYTES: usize = 1_000_000;
 /// Smaller bodies gain nothing by compression.
 const COMPRESSED_FROM: usize = 1024;
 
@@ -40,8 +38,18 @@ pub(super) struct SubBatch {
 #[derive(Clone)]
 pub(super) struct Body {
     /// One after the other.
-    pub(super) posts: Vec<Post>,
+    pub(super) requests: Vec<HttpRequest>,
     pub(super) is_gzip: bool,
+}
+
+/// How a body is written.
+pub(super) struct Writing {
+    /// Events that were tracked before this are too old; nanoseconds since the Unix epoch.
+    pub(super) since: u64,
+    /// Bytes of a body before compression.
+    pub(super) max_bytes: usize,
+    /// Whether it is not compressed.
+    pub(super) is_plain: bool,
 }
 
 /// What became of a piece whose body was to be written.
@@ -96,15 +104,15 @@ impl SubBatch {
         self.events.len() as u64 - self.sent - self.expired - self.others
     }
 
-    /// Writes its body, with those events that were tracked since a time, in nanoseconds since the Unix epoch.
-    pub(super) fn write(mut self, batch: &Batch, protocol: &dyn Protocol, since: u64, is_plain: bool) -> Written {
+    /// Writes its body.
+    pub(super) fn write(mut self, batch: &Batch, protocol: &dyn Protocol, how: &Writing) -> Written {
         let mut events: Vec<UsageEvent<'_>> = Vec::with_capacity(self.events.len());
         (self.expired, self.others) = (0, 0);
         let records = batch.payloads().zip(batch.appended_at()).skip(self.events.start).take(self.events.len());
         for (payload, at) in records {
             match decode(payload) {
                 Ok(event) if !protocol.takes(&event) => self.others += 1,
-                Ok(_) if at < since => self.expired += 1,
+                Ok(_) if at < how.since => self.expired += 1,
                 Ok(event) => events.push(event),
                 Err(_) => {}
             }
@@ -113,29 +121,30 @@ impl SubBatch {
         if events.is_empty() {
             return Written::Empty(self);
         }
-        let posts = protocol.encode(&events);
-        let length: usize = posts.iter().map(|post| post.body.len()).sum();
-        if length > MOST_BYTES && self.events.len() > 1 {
-            let parts = length.div_ceil(MOST_BYTES);
+        let requests = protocol.encode(&events);
+        let length: usize = requests.iter().map(|request| request.body.len()).sum();
+        if length > how.max_bytes && self.events.len() > 1 {
+            let parts = length.div_ceil(how.max_bytes);
             let ceiling = self.events.len().div_ceil(parts).min(self.events.len() - 1);
             let rest = self.split_off(ceiling);
             return Written::Cut(std::iter::once(self).chain(rest).collect());
         }
-        self.body = Some(if is_plain { Body { posts, is_gzip: false } } else { compressed(posts) });
+        self.body = Some(if how.is_plain { Body { requests, is_gzip: false } } else { compressed(requests) });
         Written::Ready(self)
     }
 }
 
-fn compressed(posts: Vec<Post>) -> Body {
-    let [Post { path, body }] = &posts[..] else { return Body { posts, is_gzip: false } };
-    if body.len() < COMPRESSED_FROM {
-        return Body { posts, is_gzip: false };
+fn compressed(mut requests: Vec<HttpRequest>) -> Body {
+    let mut is_gzip = false;
+    if let [HttpRequest { body, .. }] = &mut requests[..]
+        && body.len() >= COMPRESSED_FROM
+    {
+        let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
+        if let Ok(packed) = encoder.write_all(body).and_then(|()| encoder.finish()) {
+            (*body, is_gzip) = (packed, true);
+        }
     }
-    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
-    match encoder.write_all(body).and_then(|()| encoder.finish()) {
-        Ok(packed) => Body { posts: vec![Post { path: path.clone(), body: packed }], is_gzip: true },
-        Err(_) => Body { posts, is_gzip: false },
-    }
+    Body { requests, is_gzip }
 }
 
 #[cfg(test)]
@@ -154,7 +163,7 @@ mod tests {
         let halves = piece.halves().map(|half| half.events);
         assert_eq!(halves, [2253..2500, 2007..2253]);
         // What is to be sent again with the same bytes stays whole.
-        piece.body = Some(Body { posts: Vec::new(), is_gzip: false });
+        piece.body = Some(Body { requests: Vec::new(), is_gzip: false });
         assert!(piece.split_off(10).is_none());
     }
 }

@@ -21,7 +21,7 @@ use crate::event::id::id_text;
 use crate::event::{Outgoing, UsageEvent};
 use crate::http::Address;
 use crate::journal::{Backend, Batch, Journal, Settings};
-use crate::protocol::{Answer, CloudEvents, Post, Protocol, Verbatim, Verdict};
+use crate::protocol::{Answer, CloudEvents, HttpRequest, Protocol, Verbatim, Verdict};
 
 /// What the collector does with one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -344,12 +344,8 @@ proptest! {
 struct Partial;
 
 impl Protocol for Partial {
-    fn encode(&self, events: &[UsageEvent<'_>]) -> Vec<Post> {
+    fn encode(&self, events: &[UsageEvent<'_>]) -> Vec<HttpRequest> {
         CloudEvents.encode(events)
-    }
-
-    fn content_type(&self) -> &'static str {
-        CloudEvents.content_type()
     }
 
     fn verdict(&self, answer: &Answer<'_>, sent: u64) -> Verdict {

@@ -25,19 +25,21 @@ pub struct Address {
 #[non_exhaustive]
 pub enum AddressError {
     /// No URL, or one without a host.
-    #[error("is no URL of the form cloudevents+https://host/path")]
+    #[error("url: it has no host, or another scheme than https; give a URL such as cloudevents+https://host/path")]
     Malformed,
     /// Keys in clear text.
-    #[error("is plain http to another machine: use https, or allow_http=True")]
+    #[error("url: it is plain http to another machine, which shows keys; use https, or say allow_http=True")]
     Plain,
     /// A password in the URL.
-    #[error("holds a user or a password: give it as a header")]
+    #[error("url: it holds a user or a password; give them as a header, or token=…")]
     Userinfo,
     /// A header that cannot be sent.
-    #[error("has an invalid header")]
+    #[error("headers: a name or a value is not allowed in HTTP; take out line breaks and other control characters")]
     Header,
     /// A file of certificates without one.
-    #[error("has a ca_bundle without a certificate in PEM")]
+    #[error(
+        "ca_bundle: it holds no valid certificate in PEM; name a file that begins with -----BEGIN CERTIFICATE-----"
+    )]
     Certificates,
 }
 
@@ -101,11 +103,14 @@ impl Address {
         crc32fast::hash(place.as_str().as_bytes())
     }
 
-    /// The URL with something put after its path; the URL itself for nothing.
-    pub(super) fn with_path(&self, path: &str) -> Url {
+    /// The URL with something put after its path and its query.
+    pub(super) fn with_path(&self, path: &str, query: &[(String, String)]) -> Url {
         let mut url = self.url.clone();
         if !path.is_empty() {
             url.set_path(&format!("{}{path}", self.url.path().trim_end_matches('/')));
+        }
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
         }
         url
     }
@@ -164,8 +169,10 @@ mod tests {
     #[test]
     fn a_path_of_the_address_is_kept() {
         let of = |url: &str| Address::new(url, &[], true).unwrap();
-        assert_eq!(of("http://s.example/a/").with_path("/usage").as_str(), "http://s.example/a/usage");
-        assert_eq!(of("http://s.example/a/").with_path("").as_str(), "http://s.example/a/");
+        assert_eq!(of("http://s.example/a/").with_path("/usage", &[]).as_str(), "http://s.example/a/usage");
+        let query = [("q".to_owned(), "a b&c".to_owned())];
+        assert_eq!(of("http://s.example/a?k=1").with_path("", &query).as_str(), "http://s.example/a?k=1&q=a+b%26c");
+        assert_eq!(of("http://s.example/a/").with_path("", &[]).as_str(), "http://s.example/a/");
     }
 
     #[test]

@@ -5,13 +5,13 @@
 
 use std::time::{Duration, Instant};
 
-use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::header::{CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder};
 
 use super::address::Address;
 use super::builder::{Peer, client_builder, reason};
-use crate::protocol::Post;
+use crate::protocol::{HttpRequest, Method};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Servers close idle connections after a minute or so; ours go first, so that a request does not meet one that is closing.
@@ -30,11 +30,28 @@ pub struct Reply {
     pub body: Vec<u8>,
 }
 
+/// What kept a request from an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendErrorKind {
+    /// The host's name could not be looked up.
+    NameLookup,
+    /// Nothing listens there.
+    ConnectionRefused,
+    /// The two sides could not agree on encryption, or a certificate is not trusted.
+    Tls,
+    /// Nothing came in time.
+    TimedOut,
+    /// Anything else.
+    Other,
+}
+
 /// Why nothing came back, without what is secret.
 #[derive(Debug)]
 pub struct SendError {
     /// In words.
     pub reason: String,
+    /// What it was.
+    pub kind: SendErrorKind,
     /// The connection broke before an answer: it may have been closed while idle.
     pub is_broken: bool,
     /// Something hung: of the other connections nothing good is known any more.
@@ -45,25 +62,25 @@ impl SendError {
     /// One that says nothing of the connection.
     #[must_use]
     pub fn other(reason: String) -> Self {
-        Self { reason, is_broken: false, is_dubious: false }
+        Self { reason, kind: SendErrorKind::Other, is_broken: false, is_dubious: false }
     }
 }
 
 /// Sends requests to one address.
 pub struct HttpClient {
     address: Address,
-    content_type: &'static str,
     largest_answer: usize,
-    /// The part of the time for a request after which a connection that moves nothing is given up.
-    stall: u32,
+    /// The time for a request, divided by this, is how long a connection may move nothing.
+    read_timeout_divisor: u32,
     client: Option<(Client, Instant)>,
 }
 
 impl HttpClient {
-    /// A client for one address. `stall` is the part of the time for a request after which a connection that moves nothing is given up.
+    /// A client for one address. `read_timeout_divisor`: the time for a request, divided by it, is how
+    /// long a connection may move nothing.
     #[must_use]
-    pub fn new(address: Address, content_type: &'static str, largest_answer: usize, stall: u32) -> Self {
-        Self { address, content_type, largest_answer, stall, client: None }
+    pub fn new(address: Address, largest_answer: usize, read_timeout_divisor: u32) -> Self {
+        Self { address, largest_answer, read_timeout_divisor, client: None }
     }
 
     /// The host, which may be named.
@@ -89,7 +106,7 @@ impl HttpClient {
         let timeout = self.address.timeout;
         let client = client_builder(peer)
             .connect_timeout(CONNECT_TIMEOUT.min(timeout))
-            .read_timeout(timeout / self.stall)
+            .read_timeout(timeout / self.read_timeout_divisor.max(1))
             .timeout(timeout)
             .pool_idle_timeout(IDLE)
             .redirect(Policy::none())
@@ -105,6 +122,20 @@ impl HttpClient {
         self.client = None;
     }
 
+    /// The address's headers, and those of a request.
+    fn headers(&self, own: &[(&'static str, String)], is_gzip: bool) -> HeaderMap {
+        let mut headers = self.address.headers.clone();
+        for (name, value) in own {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.insert(HeaderName::from_static(name), value);
+            }
+        }
+        if is_gzip {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        headers
+    }
+
     /// The future of requests that are made one after the other. The last one's answer is what counts; those before it stop there only
     /// where the same may go well later.
     ///
@@ -112,23 +143,28 @@ impl HttpClient {
     /// When there is no answer.
     pub fn send(
         &mut self,
-        posts: Vec<Post>,
+        requests: Vec<HttpRequest>,
         is_gzip: bool,
     ) -> impl Future<Output = Result<Reply, SendError>> + Send + 'static {
         let client = self.client();
-        let mut headers = self.address.headers.clone();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
-        if is_gzip {
-            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        }
-        let requests: Vec<_> = posts.into_iter().map(|post| (self.address.with_path(&post.path), post.body)).collect();
+        let requests: Vec<_> = requests
+            .into_iter()
+            .map(|request| {
+                let url = self.address.with_path(&request.path, &request.query);
+                let method = match request.method {
+                    Method::Post => reqwest::Method::POST,
+                    Method::Put => reqwest::Method::PUT,
+                };
+                (method, url, self.headers(&request.headers, is_gzip), request.body)
+            })
+            .collect();
         let largest_answer = self.largest_answer;
         async move {
             let client = client?;
             let mut last = Err(SendError::other("there is nothing to send".to_owned()));
             let count = requests.len();
-            for (index, (url, body)) in requests.into_iter().enumerate() {
-                let request = client.post(url).headers(headers.clone()).body(body);
+            for (index, (method, url, headers, body)) in requests.into_iter().enumerate() {
+                let request = client.request(method, url).headers(headers).body(body);
                 let reply = answered(request, largest_answer).await?;
                 let is_passing = matches!(reply.status, 401..=403 | 407 | 408 | 425 | 429 | 500..=599);
                 last = Ok(reply);
@@ -146,6 +182,7 @@ async fn answered(request: RequestBuilder, largest: usize) -> Result<Reply, Send
     let failed = |error: reqwest::Error| SendError {
         is_broken: error.is_request() && !error.is_connect() && !error.is_timeout(),
         is_dubious: error.is_timeout() && !error.is_connect(),
+        kind: kind_of(&error),
         reason: reason(&error.without_url()),
     };
     let mut answer = request.send().await.map_err(failed)?;
@@ -160,6 +197,33 @@ async fn answered(request: RequestBuilder, largest: usize) -> Result<Reply, Send
         reply.body.extend_from_slice(&piece[..piece.len().min(room)]);
     }
     Ok(reply)
+}
+
+/// What an error is, by the causes that it has.
+fn kind_of(error: &reqwest::Error) -> SendErrorKind {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(this) = cause {
+        if let Some(io) = this.downcast_ref::<std::io::Error>() {
+            if io.kind() == std::io::ErrorKind::ConnectionRefused {
+                return SendErrorKind::ConnectionRefused;
+            }
+            // The inner error of an `io::Error` is not among its sources.
+            if let Some(inner) = io.get_ref()
+                && inner.is::<rustls::Error>()
+            {
+                return SendErrorKind::Tls;
+            }
+        }
+        if this.is::<rustls::Error>() {
+            return SendErrorKind::Tls;
+        }
+        // A private type of the connector, which tells it in words only.
+        if this.to_string().starts_with("dns error") {
+            return SendErrorKind::NameLookup;
+        }
+        cause = this.source();
+    }
+    if error.is_timeout() { SendErrorKind::TimedOut } else { SendErrorKind::Other }
 }
 
 #[cfg(test)]
@@ -190,8 +254,8 @@ mod tests {
             }
             count
         });
-        let mut transport = HttpClient::new(Address::new(&url, &[], false).unwrap(), "text/plain", 1024, 3);
-        let post = |body: &[u8]| vec![Post { path: String::new(), body: body.to_vec() }];
+        let mut transport = HttpClient::new(Address::new(&url, &[], false).unwrap(), 1024, 3);
+        let post = |body: &[u8]| vec![HttpRequest::post("text/plain", body.to_vec())];
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         for round in 0..6 {
             if round == 3

@@ -10,7 +10,7 @@ use arc_swap::ArcSwapOption;
 use reqwest::{Client, RequestBuilder};
 
 use super::builder::{Peer, client_builder};
-use crate::protocol::{Cloud, CloudEndpoints};
+use crate::protocol::{Cloud, CloudEndpoints, Finding, Probe};
 
 /// A machine of theirs is answered within milliseconds.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -20,8 +20,15 @@ const LARGEST_ANSWER: usize = 1024;
 /// What was found last, without a lock that a thread could hold while the process is forked.
 static FOUND: ArcSwapOption<(CloudEndpoints, Cloud)> = ArcSwapOption::const_empty();
 
+/// Finds out what a format has to know, a second at most.
+pub async fn find_out(probe: &Probe) -> Finding {
+    match probe {
+        Probe::Cloud(endpoints) => Finding::Cloud(find(endpoints).await),
+    }
+}
+
 /// Asks, and waits for the answers, a second at most.
-pub async fn find(endpoints: &CloudEndpoints) -> Cloud {
+async fn find(endpoints: &CloudEndpoints) -> Cloud {
     if let Some(found) = FOUND.load().as_ref().filter(|found| found.0 == *endpoints) {
         return found.1.clone();
     }
@@ -42,7 +49,7 @@ pub async fn find(endpoints: &CloudEndpoints) -> Cloud {
                 break;
             }
             Ok(_) => {}
-            // Nobody may be there, or somebody who is busy: asked again by the next one who wants to know.
+            // No machine answers there, or one that is busy: the next caller asks again.
             Err(_) => is_known = false,
         }
     }

@@ -9,6 +9,6 @@ mod metadata;
 mod sync;
 
 pub use address::{Address, AddressError};
-pub use client::{HttpClient, Reply, SendError};
-pub use metadata::{find as find_cloud, find_now as find_cloud_now};
+pub use client::{HttpClient, Reply, SendError, SendErrorKind};
+pub use metadata::{find_now as find_cloud_now, find_out};
 pub use sync::{RequestError, Response, SyncClient};

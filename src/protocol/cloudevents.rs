@@ -5,13 +5,18 @@
 
 use serde::Serialize;
 
-use super::{Post, Protocol};
+use super::format::{Format, Protocol};
+use super::request::HttpRequest;
 use crate::event::UsageEvent;
 use crate::event::id::id_text;
 use crate::event::json::time_text;
 
 const SOURCE: &str = "urn:taximeter";
 const TYPE: &str = "taximeter.usage.v1";
+const CONTENT_TYPE: &str = "application/cloudevents-batch+json";
+
+/// Its entry in the table.
+pub(super) const FORMAT: Format = Format { name: "cloudevents", has_scheme: true, make: |_| Box::new(CloudEvents) };
 
 /// The format.
 pub struct CloudEvents;
@@ -30,7 +35,7 @@ struct Envelope<'a> {
 }
 
 impl Protocol for CloudEvents {
-    fn encode(&self, events: &[UsageEvent<'_>]) -> Vec<Post> {
+    fn encode(&self, events: &[UsageEvent<'_>]) -> Vec<HttpRequest> {
         let batch = events.iter().map(|event| Envelope {
             specversion: "1.0",
             id: id_text(event.id),
@@ -50,11 +55,7 @@ impl Protocol for CloudEvents {
             let _ = serde_json::to_writer(&mut body, &envelope);
         }
         body.push(b']');
-        vec![Post { path: String::new(), body }]
-    }
-
-    fn content_type(&self) -> &'static str {
-        "application/cloudevents-batch+json"
+        vec![HttpRequest::post(CONTENT_TYPE, body)]
     }
 }
 

@@ -6,15 +6,23 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use super::{Answer, BatchLimits, Post, Protocol, Verdict, by_status};
+use super::format::{Format, Protocol};
+use super::limits::BatchLimits;
+use super::request::HttpRequest;
+use super::verdict::{Answer, Verdict, by_status};
 use crate::event::UsageEvent;
 
 /// Requests that are on their way at once: at 50 ms each, 32 bring 640 events a second.
-const MOST_AT_ONCE: u32 = 32;
+const CONCURRENCY: u32 = 32;
+const JSON: &str = "application/json";
 /// Three for each request.
 const BATCH_RECORDS: usize = 96;
 /// A chunk's.
 const BATCH_BYTES: usize = 32 << 10;
+
+/// Its entry in the table.
+pub(super) const FORMAT: Format =
+    Format { name: "verbatim", has_scheme: false, make: |_| Box::new(Verbatim::default()) };
 
 /// The format.
 #[derive(Default)]
@@ -28,23 +36,20 @@ impl Protocol for Verbatim {
         !event.is_usage()
     }
 
-    fn encode(&self, events: &[UsageEvent<'_>]) -> Vec<Post> {
+    fn encode(&self, events: &[UsageEvent<'_>]) -> Vec<HttpRequest> {
         let requests = events.iter().flat_map(|event| &event.requests);
-        requests.map(|request| Post { path: request.path.to_owned(), body: request.body.into() }).collect()
-    }
-
-    fn content_type(&self) -> &'static str {
-        "application/json"
+        requests.map(|request| HttpRequest::post(JSON, request.body.into()).at(request.path)).collect()
     }
 
     fn limits(&self) -> BatchLimits {
         BatchLimits {
-            most_events: 1,
-            most_at_once: MOST_AT_ONCE,
+            max_events: 1,
+            ceiling: 1,
+            concurrency: CONCURRENCY,
             batch_bytes: BATCH_BYTES,
             batch_records: BATCH_RECORDS,
             read_timeout_divisor: 1,
-            age: Duration::ZERO,
+            linger: Duration::ZERO,
             is_ordered: true,
             compresses: false,
             ..BatchLimits::default()

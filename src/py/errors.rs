@@ -6,6 +6,7 @@ use pyo3::{PyErr, import_exception};
 use crate::http::AddressError;
 use crate::ledger::LedgerError as CoreLedgerError;
 use crate::pricing::{CatalogError as CoreCatalogError, OverrideError, PriceError};
+use crate::protocol::LimitError;
 use crate::tokens::UnknownName;
 use crate::tokens::registered::{EncodeError, RegisterError};
 
@@ -40,6 +41,12 @@ impl From<OverrideError> for PyErr {
 
 impl From<AddressError> for PyErr {
     fn from(error: AddressError) -> Self {
+        ConfigError::new_err(format!("destination: {error}"))
+    }
+}
+
+impl From<LimitError> for PyErr {
+    fn from(error: LimitError) -> Self {
         ConfigError::new_err(format!("destination: {error}"))
     }
 }

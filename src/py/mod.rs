@@ -29,7 +29,7 @@ mod _core {
     #[pymodule_export]
     use super::meter::PyMeter;
     #[pymodule_export]
-    use super::post::cloud;
+    use super::post::{check_destination, cloud, schemes};
     #[pymodule_export]
     use super::price::{PyCost, check_catalog, check_overrides, embedded_catalog};
     #[pymodule_export]

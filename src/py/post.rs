@@ -7,13 +7,14 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
+use super::errors::ConfigError;
 use super::meter::{PyMeter, seconds};
 use super::track::PyReceipt;
-use crate::delivery::{RemoteSettings, ResponseLog};
+use crate::delivery::{RemoteSettings, ResponseLog, Service};
 use crate::event::Outgoing;
 use crate::http::{Address, find_cloud_now};
 use crate::meter::{Count, Receipt};
-use crate::protocol::{CloudEndpoints, TokenTrackrSettings, Wire};
+use crate::protocol::{CloudEndpoints, LimitOverrides, Options, destination_schemes, format_named, format_of_service};
 
 /// How deep a body may be nested that is written here; a deeper one is Python's.
 const DEEPEST: usize = 32;
@@ -30,8 +31,22 @@ pub(super) struct RemoteArguments {
     timeout: f64,
     /// Certificates in PEM.
     ca: Option<Vec<u8>>,
-    /// `None` for CloudEvents.
+    /// The name of its format.
+    protocol: String,
+    limits: LimitArguments,
+    /// Of a service; `None` for a destination that a URL names.
     wire: Option<WireArguments>,
+}
+
+/// Limits in place of the format's own.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+struct LimitArguments {
+    max_events: Option<f64>,
+    max_bytes: Option<f64>,
+    /// Seconds.
+    linger: Option<f64>,
+    concurrency: Option<f64>,
 }
 
 /// A wire of a service.
@@ -67,29 +82,48 @@ impl TryFrom<RemoteArguments> for RemoteSettings {
         if let Some(pem) = given.ca {
             address = address.with_ca(pem)?;
         }
-        let Some(given) = given.wire else {
-            let wire = Wire::CloudEvents;
-            return Ok(Self { address, wire, answers: None, account: String::new(), former: Vec::new() });
+        let Some(wire) = given.wire else {
+            let limits = given.limits.to_core()?;
+            let format = format_named(&given.protocol)
+                .ok_or_else(|| ConfigError::new_err("destination: protocol: no such protocol is known"))?;
+            return Ok(Self { address, format, options: Options::default(), limits, service: None, answers: None });
         };
-        let answers = given.keeps_answers.then(ResponseLog::default);
-        let (account, former) = (given.account.clone(), given.former.clone());
-        Ok(Self { address, wire: given.try_into()?, answers, account, former })
+        let (mut options, mut limits) = (Options::default(), LimitOverrides::default());
+        if let Some(batches) = wire.batches {
+            options.spill_dir = batches.fallback;
+            options.cloud = batches.cloud.map(endpoints);
+            limits.max_events = Some(batches.size);
+            limits.linger = Some(seconds("interval", batches.interval)?);
+            limits.attempts = Some(batches.attempts);
+        }
+        Ok(Self {
+            address,
+            format: format_of_service(&wire.service),
+            options,
+            limits,
+            service: Some(Service { name: wire.service, account: wire.account, former: wire.former }),
+            answers: wire.keeps_answers.then(ResponseLog::default),
+        })
     }
 }
 
-impl TryFrom<WireArguments> for Wire {
-    type Error = PyErr;
-
-    fn try_from(given: WireArguments) -> PyResult<Self> {
-        let Some(batches) = given.batches else { return Ok(Self::Verbatim(given.service)) };
-        Ok(Self::TokenTrackr(TokenTrackrSettings {
-            batch_size: batches.size,
-            flush_interval: seconds("interval", batches.interval)?,
-            attempts: batches.attempts,
-            fallback: batches.fallback,
-            cloud: batches.cloud.map(endpoints),
-        }))
+impl LimitArguments {
+    fn to_core(&self) -> PyResult<LimitOverrides> {
+        Ok(LimitOverrides::new(self.max_events, self.max_bytes, self.linger, self.concurrency)?)
     }
+}
+
+/// The schemes of URLs that name a destination.
+#[pyfunction]
+#[pyo3(name = "destination_schemes")]
+pub(super) fn schemes() -> Vec<String> {
+    destination_schemes()
+}
+
+/// Checks a destination as `configure` does.
+#[pyfunction]
+pub(super) fn check_destination(destination: RemoteArguments) -> PyResult<()> {
+    RemoteSettings::try_from(destination).map(drop)
 }
 
 fn endpoints((aws, azure, gcp): (String, String, String)) -> CloudEndpoints {

@@ -9,15 +9,19 @@
 //!
 //! Its answer has an element for each event that was stored, which is how it tells that it did not store some.
 
-use std::cell::Cell;
-use std::path::PathBuf;
-use std::time::Duration;
+mod spill;
 
-use serde::Serialize;
+use std::cell::Cell;
+
 use serde_json::Value;
 
+use self::spill::{COMPLETE, SpilledEvents};
+use super::format::{Format, Options, Protocol, SpillFormat};
+use super::limits::BatchLimits;
+use super::machine::{Cloud, CloudEndpoints, Finding, Probe};
+use super::request::HttpRequest;
 use super::verbatim::by_status_of;
-use super::{Answer, BatchLimits, Post, Protocol, Verdict};
+use super::verdict::{Answer, Verdict};
 use crate::event::UsageEvent;
 
 /// Events in one request: the service's own limit.
@@ -31,72 +35,42 @@ const BATCHES: usize = 16;
 /// An element of an answer has some 250 bytes.
 const LARGEST_ANSWER: usize = 1 << 20;
 
-/// What its user says of it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TokenTrackrSettings {
-    /// Events in one request.
-    pub batch_size: usize,
-    /// How long events wait for company.
-    pub flush_interval: Duration,
-    /// Requests without success after which events go to the fallback.
-    pub attempts: u32,
-    /// Where the fallback's files are.
-    pub fallback: Option<PathBuf>,
-    /// Where to ask for the cloud; with `None` there is none.
-    pub cloud: Option<CloudEndpoints>,
-}
-
-/// Where clouds tell a machine that it is theirs: base URLs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CloudEndpoints {
-    /// Amazon's.
-    pub aws: String,
-    /// Microsoft's.
-    pub azure: String,
-    /// Google's.
-    pub gcp: String,
-}
-
-/// The cloud that a machine is in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Cloud {
-    /// `aws`, `azure`, `gcp` or `on-prem`.
-    pub cloud_provider: &'static str,
-    /// The machine's name there.
-    pub instance_id: Option<String>,
-}
-
-impl Cloud {
-    /// None.
-    pub const ON_PREMISES: Self = Self { cloud_provider: "on-prem", instance_id: None };
-}
+/// Its entry in the table.
+pub(super) const FORMAT: Format =
+    Format { name: "token_trackr", has_scheme: false, make: |options| Box::new(TokenTrackr::new(options)) };
 
 /// The format.
-pub struct TokenTrackr {
-    settings: TokenTrackrSettings,
+struct TokenTrackr {
+    endpoints: Option<CloudEndpoints>,
     /// The cloud as a part of an object.
     cloud: Option<String>,
+    spill: Option<SpilledEvents>,
     has_accepted: Cell<bool>,
 }
 
 impl TokenTrackr {
-    /// The path of an event that has its cloud, for it comes from the fallback.
-    pub const COMPLETE: &str = "/usage";
-
-    /// The format, with its user's settings.
-    #[must_use]
-    pub fn new(settings: TokenTrackrSettings) -> Self {
-        let mut this = Self { cloud: None, has_accepted: Cell::new(false), settings };
-        if this.settings.cloud.is_none() {
-            this.set_cloud(Cloud::ON_PREMISES);
+    fn new(options: &Options) -> Self {
+        let mut this = Self {
+            endpoints: options.cloud.clone(),
+            cloud: None,
+            spill: options.spill_dir.as_deref().map(|dir| SpilledEvents::new(dir, &options.accounts)),
+            has_accepted: Cell::new(false),
+        };
+        if this.endpoints.is_none() {
+            this.set_cloud(&Cloud::ON_PREMISES);
         }
         this
+    }
+
+    fn set_cloud(&mut self, cloud: &Cloud) {
+        let text = serde_json::to_string(cloud).unwrap_or_default();
+        self.cloud = Some(text.trim_matches(['{', '}']).to_owned()).filter(|text| !text.is_empty());
     }
 
     /// An event with its cloud.
     fn completed(&self, event: &UsageEvent<'_>) -> Option<String> {
         let request = event.requests.first()?;
-        match (request.body.strip_suffix(END).filter(|_| request.path != Self::COMPLETE), &self.cloud) {
+        match (request.body.strip_suffix(END).filter(|_| request.path != COMPLETE), &self.cloud) {
             (Some(open), Some(cloud)) => Some([open, ", ", cloud, END].concat()),
             _ => Some(request.body.to_owned()),
         }
@@ -108,41 +82,40 @@ impl Protocol for TokenTrackr {
         !event.is_usage()
     }
 
-    fn encode(&self, events: &[UsageEvent<'_>]) -> Vec<Post> {
+    fn encode(&self, events: &[UsageEvent<'_>]) -> Vec<HttpRequest> {
         let bodies: Vec<_> = events.iter().filter_map(|event| self.completed(event)).collect();
         let (path, body) = match &bodies[..] {
-            [one] => (Self::COMPLETE, one.clone()),
+            [one] => (COMPLETE, one.clone()),
             several => ("/usage/batch", format!("[{}]", several.join(", "))),
         };
-        vec![Post { path: path.to_owned(), body: body.into() }]
-    }
-
-    fn content_type(&self) -> &'static str {
-        "application/json"
+        vec![HttpRequest::post("application/json", body.into()).at(path)]
     }
 
     fn limits(&self) -> BatchLimits {
         BatchLimits {
-            most_events: self.settings.batch_size.clamp(1, MOST_EVENTS),
+            max_events: MOST_EVENTS,
+            ceiling: MOST_EVENTS,
             batch_bytes: BATCH_BYTES,
-            batch_records: self.settings.batch_size.clamp(1, MOST_EVENTS) * BATCHES,
+            batch_records: MOST_EVENTS * BATCHES,
             read_timeout_divisor: 1,
-            age: self.settings.flush_interval,
             is_ordered: true,
             compresses: false,
             largest_answer: LARGEST_ANSWER,
-            attempts: Some(self.settings.attempts.max(1)),
             ..BatchLimits::default()
         }
     }
 
-    fn asks_for_cloud(&self) -> Option<&CloudEndpoints> {
-        self.settings.cloud.as_ref().filter(|_| self.cloud.is_none())
+    fn prepare(&self) -> Option<Probe> {
+        self.endpoints.clone().filter(|_| self.cloud.is_none()).map(Probe::Cloud)
     }
 
-    fn set_cloud(&mut self, cloud: Cloud) {
-        let text = serde_json::to_string(&cloud).unwrap_or_default();
-        self.cloud = Some(text.trim_matches(['{', '}']).to_owned()).filter(|text| !text.is_empty());
+    fn prepared(&mut self, found: Finding) {
+        let Finding::Cloud(cloud) = found;
+        self.set_cloud(&cloud);
+    }
+
+    fn spill(&self) -> Option<Box<dyn SpillFormat>> {
+        self.spill.clone().map(|files| Box::new(files) as Box<dyn SpillFormat>)
     }
 
     /// Of a batch none of which was stored, each is tried alone; where some were, nobody can tell which, and they are counted.
@@ -165,8 +138,7 @@ mod tests {
     use crate::event::Outgoing;
 
     fn format(cloud: Option<CloudEndpoints>) -> TokenTrackr {
-        let flush_interval = Duration::from_secs(5);
-        TokenTrackr::new(TokenTrackrSettings { batch_size: 10, flush_interval, attempts: 3, fallback: None, cloud })
+        TokenTrackr::new(&Options { cloud, ..Options::default() })
     }
 
     fn event(body: &str) -> UsageEvent<'_> {
@@ -177,9 +149,9 @@ mod tests {
     fn one_event_is_an_object_and_several_are_an_array_each_with_its_cloud() {
         let record = r#"{"tenant_id": "t", "host": {"hostname": "a}}"}}"#;
         let mut format = format(Some(CloudEndpoints { aws: "a".into(), azure: "b".into(), gcp: "c".into() }));
-        assert!(format.asks_for_cloud().is_some());
-        format.set_cloud(Cloud { cloud_provider: "aws", instance_id: Some("i-0123".into()) });
-        assert!(format.asks_for_cloud().is_none());
+        assert!(format.prepare().is_some());
+        format.prepared(Finding::Cloud(Cloud { cloud_provider: "aws", instance_id: Some("i-0123".into()) }));
+        assert!(format.prepare().is_none());
         let one = format.encode(&[event(record)]).remove(0);
         let value: Value = serde_json::from_slice(&one.body).unwrap();
         assert_eq!(one.path, "/usage");
@@ -189,7 +161,7 @@ mod tests {
         let values: Value = serde_json::from_slice(&two.body).unwrap();
         assert_eq!((two.path.as_str(), &values[1]), ("/usage/batch", &value));
         let again = UsageEvent {
-            requests: vec![Outgoing { path: TokenTrackr::COMPLETE, body: std::str::from_utf8(&one.body).unwrap() }],
+            requests: vec![Outgoing { path: COMPLETE, body: std::str::from_utf8(&one.body).unwrap() }],
             ..UsageEvent::default()
         };
         assert_eq!(format.encode(&[again]), [one]);

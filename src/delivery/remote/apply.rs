@@ -1,0 +1,301 @@
+//! Does what `classify` decides about a sub-batch: sends it again, cuts it, or puts its events into dead letters or spill files.
+
+use std::time::{Duration, Instant};
+
+use super::super::classify::{
+    Cut, Decision, FailureKind, History, Outcome, decide, is_ambiguous, kind_of_status, needs_operator, remedy,
+};
+use super::super::dead_letter::Kept;
+use super::super::in_flight::{InFlightBatch, id_at};
+use super::super::stats::DestinationStats;
+use super::super::sub_batch::SubBatch;
+use super::state::Remote;
+use crate::event::binary::decode;
+use crate::http::{Reply, SendError};
+use crate::protocol::{Answer, Verdict};
+
+/// After a 415, this long without compression.
+const PLAIN_FOR: Duration = Duration::from_hours(1);
+/// Poison candidates that are remembered.
+const MOST_CANDIDATES: usize = 64;
+/// Sub-batches of full size that are taken before a larger one is tried.
+const GROWS_AFTER: u32 = 10;
+
+impl Remote {
+    /// After a request that got no answer.
+    pub(super) fn apply_failure(
+        &mut self,
+        work: &mut InFlightBatch,
+        mut sub: SubBatch,
+        error: &SendError,
+        stats: &mut DestinationStats,
+    ) {
+        let outcome = Outcome::None { is_broken: error.is_broken, is_dubious: error.is_dubious };
+        if decide(&outcome, &self.history(work, &sub)) == Decision::RetryAtOnce {
+            sub.was_retried_at_once = true;
+            stats.retries += 1;
+            return work.todo.push_front(sub);
+        }
+        sub.attempts += 1;
+        sub.timeouts += u32::from(error.is_dubious);
+        self.record(&sub, Err(&error.reason));
+        self.note(stats, FailureKind::Connection(error.kind), &error.reason, ": ");
+        let decision = decide(&outcome, &self.history(work, &sub));
+        self.apply(work, sub, decision, None, stats);
+    }
+
+    /// After an answer.
+    pub(super) fn apply_answer(
+        &mut self,
+        work: &mut InFlightBatch,
+        mut sub: SubBatch,
+        reply: &Reply,
+        stats: &mut DestinationStats,
+    ) {
+        let answer = Answer { status: reply.status, retry_after: reply.retry_after.as_deref(), body: &reply.body };
+        let outcome = Outcome::Answer { status: reply.status, verdict: self.protocol.verdict(&answer, sub.sent) };
+        if is_ambiguous(&outcome) && self.spill.is_none() {
+            sub.accepted_before.get_or_insert(self.accepted);
+            sub.server_errors += 1;
+        }
+        if let Outcome::Answer { verdict: Verdict::Retry(_), .. } = outcome {
+            sub.attempts += 1;
+        }
+        self.record(&sub, Ok(reply));
+        let decision = decide(&outcome, &self.history(work, &sub));
+        if !matches!(decision, Decision::Accept { .. }) {
+            self.note(stats, kind_of_status(reply.status), &format!("answered {}", reply.status), " ");
+        }
+        self.apply(work, sub, decision, Some(reply), stats);
+    }
+
+    fn history(&self, work: &InFlightBatch, sub: &SubBatch) -> History {
+        History {
+            events: sub.events.len(),
+            attempts: sub.attempts,
+            server_errors: sub.server_errors,
+            timeouts: sub.timeouts,
+            was_retried_at_once: sub.was_retried_at_once,
+            is_gzip: sub.body.as_ref().is_some_and(|body| body.is_gzip),
+            spills_after: self.limits.attempts.filter(|_| self.spill.is_some()),
+            is_poison_candidate: self.is_poison_candidate(work, sub),
+            others_were_accepted: sub.accepted_before.is_some_and(|before| self.accepted > before),
+            is_all_failing: work.has_only_server_errors(),
+            is_all_single: work.todo.iter().all(|other| other.events.len() == 1),
+        }
+    }
+
+    /// Counts a failure, and says why and what can be done.
+    fn note(&self, stats: &mut DestinationStats, kind: FailureKind, reason: &str, separator: &str) {
+        stats.failures += 1;
+        let remedy = if needs_operator(kind) { format!("; {}", remedy(kind)) } else { String::new() };
+        stats.last_error = Some(format!("{}{separator}{reason}{remedy}", self.client.host()));
+    }
+
+    fn apply(
+        &mut self,
+        work: &mut InFlightBatch,
+        mut sub: SubBatch,
+        decision: Decision,
+        reply: Option<&Reply>,
+        stats: &mut DestinationStats,
+    ) {
+        let now = Instant::now();
+        match decision {
+            Decision::Accept { rejected } => self.accept(work, &sub, rejected, stats),
+            Decision::RetryAtOnce => work.todo.push_front(sub),
+            Decision::Retry { after, is_overload, is_behind, disconnects } => {
+                self.policy.fail(now, after, is_overload);
+                stats.retries += 1;
+                if disconnects {
+                    self.client.disconnect();
+                }
+                put_back(work, sub, is_behind);
+            }
+            Decision::RetryUncompressed => {
+                self.plain_until = Some(now + PLAIN_FOR);
+                sub.body = None;
+                work.todo.push_front(sub);
+            }
+            Decision::Pause { is_behind } => {
+                self.policy.pause(now);
+                put_back(work, sub, is_behind);
+            }
+            Decision::Cut(cut) => {
+                if cut == Cut::TooSlow {
+                    self.policy.fail(now, None, true);
+                    stats.retries += 1;
+                    self.client.disconnect();
+                    work.is_slow = true;
+                }
+                if cut != Cut::Unacceptable {
+                    work.largest.get_or_insert(1);
+                }
+                self.has_progressed = true;
+                sub.halves().into_iter().for_each(|half| work.todo.push_front(half));
+            }
+            Decision::DeadLetter => {
+                if let Some(reply) = reply {
+                    self.dead_letter(work, sub, reply, stats);
+                }
+            }
+            Decision::Spill { after, is_overload } => {
+                self.policy.fail(now, after, is_overload);
+                self.spill_events(work, sub, stats);
+            }
+            Decision::GiveUpBatch => {
+                work.todo.push_back(sub);
+                self.give_up(work, stats);
+            }
+        }
+    }
+
+    fn accept(&mut self, work: &mut InFlightBatch, sub: &SubBatch, rejected: u64, stats: &mut DestinationStats) {
+        let count = sub.events.len();
+        self.policy.succeed();
+        self.has_progressed = true;
+        self.accepted += 1;
+        if let Some(largest) = &mut work.largest {
+            *largest = count.max(*largest);
+        } else if count >= self.ceiling {
+            self.full_sub_batches += 1;
+            if self.full_sub_batches.is_multiple_of(GROWS_AFTER) {
+                self.ceiling = (self.ceiling * 2).min(self.limits.max_events);
+            }
+        }
+        stats.rejected += rejected;
+        work.leave_out(sub);
+        stats.own_lost += work.of_own(rejected);
+        stats.delivered += sub.sent.saturating_sub(rejected);
+        stats.last_error = None;
+        self.recover(stats, true);
+    }
+
+    /// Whether an event fails now as it did in another batch, and others were accepted since.
+    fn is_poison_candidate(&self, work: &InFlightBatch, sub: &SubBatch) -> bool {
+        !self.candidates.is_empty()
+            && sub.events.len() == 1
+            && id_at(&work.batch, sub.events.start).is_some_and(|id| {
+                self.candidates.iter().any(|(candidate, accepted)| *candidate == id && self.accepted > *accepted)
+            })
+    }
+
+    /// Lets a batch go whose cursor has not moved, and remembers the events that are left of it.
+    fn give_up(&mut self, work: &mut InFlightBatch, stats: &mut DestinationStats) {
+        for sub in &work.todo {
+            if let Some(id) = id_at(&work.batch, sub.events.start)
+                && self.candidates.iter().all(|(candidate, _)| *candidate != id)
+            {
+                self.candidates.push_back((id, self.accepted));
+            }
+        }
+        let surplus = self.candidates.len().saturating_sub(MOST_CANDIDATES);
+        self.candidates.drain(..surplus);
+        self.policy.fail(Instant::now(), None, false);
+        stats.last_error = Some(format!("{} fails on what is left", self.client.host()));
+        work.is_given_up = true;
+    }
+
+    /// Keeps what became of a request until it is asked for.
+    fn record(&self, sub: &SubBatch, outcome: Result<&Reply, &str>) {
+        let last = sub.body.as_ref().and_then(|body| body.requests.last());
+        if let (Some(answers), Some(request)) = (&self.answers, last) {
+            let told = outcome.map(|reply| match reply.status {
+                200..300 => (reply.status, reply.body.clone()),
+                // A service that says no may repeat the key.
+                status => (status, self.client.address().redact(&String::from_utf8_lossy(&reply.body)).into()),
+            });
+            answers.record(&request.body, told);
+        }
+    }
+
+    /// Puts a sub-batch, and what waits behind it, into one spill file. Where it cannot be written they stay where they are.
+    fn spill_events(&mut self, work: &mut InFlightBatch, sub: SubBatch, stats: &mut DestinationStats) {
+        let since = self.oldest_allowed(work.source);
+        let Some(spill) = &mut self.spill else { return work.todo.push_front(sub) };
+        let mut is_wanted = vec![false; work.batch.len()];
+        for place in std::iter::once(&sub).chain(&work.todo).flat_map(|sub| sub.events.clone()) {
+            is_wanted[place] = true;
+        }
+        let (mut bodies, mut unreadable, mut expired) = (Vec::new(), 0, 0);
+        let records = work.batch.payloads().zip(work.batch.appended_at()).zip(is_wanted);
+        for ((payload, at), _) in records.filter(|(_, is_wanted)| *is_wanted) {
+            match decode(payload) {
+                Ok(event) if !self.protocol.takes(&event) => {}
+                Ok(_) if at < since => expired += 1,
+                Ok(event) => bodies.extend(self.protocol.encode(&[event]).pop().map(|request| request.body)),
+                Err(_) => unreadable += 1,
+            }
+        }
+        match spill.save(&bodies) {
+            Ok(()) => {
+                self.has_progressed = true;
+                stats.fallback += bodies.len() as u64;
+                stats.own_lost += work.of_own(bodies.len() as u64);
+                work.unreadable += unreadable;
+                work.expired += expired;
+                work.todo.clear();
+            }
+            Err(error) => {
+                stats.last_error = Some(format!("the fallback cannot be written: {error}"));
+                work.todo.push_front(sub);
+            }
+        }
+    }
+
+    /// Requeues what is in spill files: when the destination took something, or once in a while.
+    pub(super) fn recover(&mut self, stats: &mut DestinationStats, was_taken: bool) {
+        if let Some(spill) = &mut self.spill
+            && let Err(error) = spill.recover(Instant::now(), was_taken)
+        {
+            stats.last_error = Some(format!("the fallback cannot be read: {error}"));
+        }
+    }
+
+    /// Puts events into the dead letters; those that cannot be written there are tried again.
+    fn dead_letter(
+        &mut self,
+        work: &mut InFlightBatch,
+        mut sub: SubBatch,
+        reply: &Reply,
+        stats: &mut DestinationStats,
+    ) {
+        let body = String::from_utf8_lossy(&reply.body);
+        let reason = self.client.address().redact(&body);
+        self.has_progressed = true;
+        let records = work.batch.payloads().enumerate().skip(sub.events.start).take(sub.events.len());
+        for (index, payload) in records {
+            let Ok(event) = decode(payload) else {
+                stats.unreadable += 1;
+                continue;
+            };
+            if !self.protocol.takes(&event) {
+                continue;
+            }
+            match self.dead.keep(&self.name, &event, payload, reply.status, &reason) {
+                Ok(Kept::Written) => stats.dead += 1,
+                // It was refused before, and counted then.
+                Ok(Kept::Known) => {}
+                Ok(Kept::NoRoom) => stats.dropped += 1,
+                Err(error) => {
+                    // Nothing is given up that is written down nowhere.
+                    stats.last_error = Some(format!("dead letters cannot be written: {error}"));
+                    self.policy.fail(Instant::now(), None, false);
+                    sub.events.start = index;
+                    sub.body = None;
+                    return work.todo.push_front(sub);
+                }
+            }
+            stats.own_lost += work.of_own(1);
+        }
+    }
+}
+
+/// Puts a sub-batch back, before or behind the others.
+fn put_back(work: &mut InFlightBatch, sub: SubBatch, is_behind: bool) {
+    if is_behind {
+        work.todo.push_back(sub);
+    } else {
+        work.todo.push_front(sub);
+    }
+}

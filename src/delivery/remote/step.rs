@@ -1,0 +1,195 @@
+//! One step of a destination over HTTP: answers in, the next batch, requests out.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::runtime::Runtime;
+use tokio::sync::Notify;
+
+use super::super::in_flight::{InFlightBatch, Source};
+use super::super::stats::DestinationStats;
+use super::super::sub_batch::{Writing, Written};
+use super::feed::{Feed, Scope, Step, Urgency};
+use super::state::Remote;
+use crate::event::binary::is_known_version;
+use crate::http::{SendError, find_out};
+use crate::journal::Batch;
+
+/// A server that hung says nothing of sizes: it does not make requests smaller than this.
+const LEAST_FOR_SLOW: usize = 50;
+
+impl Remote {
+    /// Goes on as far as it can without waiting.
+    pub(crate) fn step(
+        &mut self,
+        runtime: &Runtime,
+        done: &Arc<Notify>,
+        stats: &mut DestinationStats,
+        urgency: Urgency,
+        feed: &mut impl Feed,
+    ) -> Step {
+        if urgency == Urgency::New {
+            self.policy.retry_now();
+        }
+        if let Some(given_up) = self.collect(runtime, stats) {
+            return Step::GivenUp(given_up.done_so_far(), given_up.source);
+        }
+        stats.state = Some(self.policy.state());
+        if let Some(work) = self.work.take_if(|work| work.todo.is_empty() && work.in_flight.is_empty()) {
+            if let Some(largest) = work.largest {
+                self.ceiling = if work.is_slow { largest.max(LEAST_FOR_SLOW) } else { largest };
+                self.full_sub_batches = 0;
+            }
+            stats.unreadable += work.unreadable;
+            stats.expired += work.expired;
+            stats.own_lost += work.of_own(work.unreadable + work.expired);
+            return Step::Done(work.batch, work.source);
+        }
+        if self.scope == Scope::Nothing {
+            return Step::Busy;
+        }
+        if self.work.is_none()
+            && !self.policy.is_waiting(Instant::now())
+            && let Some(nothing) = self.take(stats, urgency, feed)
+        {
+            return nothing;
+        }
+        self.send(runtime, done);
+        Step::Busy
+    }
+
+    /// Begins the next batch, or says that there is none.
+    ///
+    /// What this process tracks goes first, and what ended processes left when nothing of it is due. Where both wait, or a backlog of this
+    /// process's own and what it tracks now, they take turns; but a flush does not wait for what ended processes left.
+    fn take(&mut self, stats: &mut DestinationStats, urgency: Urgency, feed: &mut impl Feed) -> Option<Step> {
+        self.recover(stats, false);
+        let own = feed.oldest().at_most(self.limits.batch_records);
+        let has_own = !own.is_nothing();
+        stats.oldest = own.appended_at().min();
+        let is_due = has_own && {
+            let since = *self.waiting_since.get_or_insert_with(Instant::now);
+            let is_full = own.len() >= self.limits.max_events.min(self.limits.batch_records)
+                || own.byte_len() >= self.limits.batch_bytes;
+            is_full || urgency != Urgency::None || since.elapsed() >= self.limits.linger
+        };
+        let may_be_foreign = self.scope == Scope::Everything
+            && (!has_own || (urgency == Urgency::None && (!is_due || !self.was_foreign)));
+        if may_be_foreign && self.parked.is_some() {
+            self.work = self.parked.take();
+            self.was_foreign = true;
+        } else if may_be_foreign && let Some(foreign) = feed.foreign() {
+            self.begin(foreign.at_most(self.limits.batch_records), Source::Foreign);
+        } else if !is_due {
+            self.waiting_since = self.waiting_since.filter(|_| has_own);
+            return Some(if has_own || own.is_incomplete { Step::Busy } else { Step::Idle(own) });
+        } else if !own.payloads().all(is_known_version) {
+            // That version is to deliver it.
+            stats.last_error = Some("events of a later version of taximeter wait for it: run that version".to_owned());
+            return Some(Step::Busy);
+        } else {
+            self.waiting_since = None;
+            // A batch that is not full leaves no backlog behind.
+            let is_behind = !self.limits.is_ordered && own.byte_len() >= self.limits.batch_bytes && !self.was_newest;
+            let newest = is_behind.then(|| feed.newest()).flatten();
+            self.was_newest = newest.is_some();
+            self.begin(newest.unwrap_or(own), Source::Own);
+        }
+        None
+    }
+
+    fn begin(&mut self, batch: Batch, source: Source) {
+        self.work = Some(InFlightBatch::new(batch, source));
+        self.was_foreign = source == Source::Foreign;
+    }
+
+    /// Whether what the format has to know before the first request is known; sees to it otherwise.
+    fn is_prepared(&mut self, runtime: &Runtime, done: &Arc<Notify>) -> bool {
+        let Some(probe) = self.protocol.prepare() else { return true };
+        match self.search.take() {
+            None => {
+                let done = Arc::clone(done);
+                self.search = Some(runtime.spawn(async move {
+                    let found = find_out(&probe).await;
+                    done.notify_one();
+                    found
+                }));
+            }
+            Some(search) if search.is_finished() => {
+                let found = runtime.block_on(search).unwrap_or_else(|_| probe.unknown());
+                self.protocol.prepared(found);
+            }
+            running => self.search = running,
+        }
+        self.search.is_none()
+    }
+
+    /// Starts as many requests as there may be.
+    fn send(&mut self, runtime: &Runtime, done: &Arc<Notify>) {
+        let Some(source) = self.source() else { return };
+        if !self.is_prepared(runtime, done) {
+            return;
+        }
+        let since = self.oldest_allowed(source);
+        let Some(work) = &mut self.work else { return };
+        let now = Instant::now();
+        let how = Writing {
+            since,
+            max_bytes: self.limits.max_bytes,
+            is_plain: !self.limits.compresses || self.plain_until.is_some_and(|until| now < until),
+        };
+        while !self.policy.is_waiting(now)
+            && work.in_flight.len() < self.policy.at_once()
+            && let Some(mut piece) = work.todo.pop_front()
+        {
+            if let Some(rest) = piece.split_off(self.ceiling) {
+                work.todo.push_front(rest);
+            }
+            if piece.body.is_none() {
+                match piece.write(&work.batch, &*self.protocol, &how) {
+                    Written::Ready(ready) => piece = ready,
+                    Written::Cut(parts) => {
+                        parts.into_iter().rev().for_each(|part| work.todo.push_front(part));
+                        continue;
+                    }
+                    Written::Empty(empty) => {
+                        work.leave_out(&empty);
+                        continue;
+                    }
+                }
+            }
+            let Some(body) = piece.body.clone() else { continue };
+            let request = self.client.send(body.requests, body.is_gzip);
+            let done = Arc::clone(done);
+            let handle = runtime.spawn(async move {
+                let reply = request.await;
+                done.notify_one();
+                reply
+            });
+            work.in_flight.push((piece, handle));
+        }
+    }
+
+    /// Takes in the answers that have come. The batch that was given up, if one was.
+    fn collect(&mut self, runtime: &Runtime, stats: &mut DestinationStats) -> Option<InFlightBatch> {
+        let mut work = self.work.take()?;
+        let mut index = 0;
+        while index < work.in_flight.len() {
+            if !work.in_flight[index].1.is_finished() {
+                index += 1;
+                continue;
+            }
+            let (piece, handle) = work.in_flight.swap_remove(index);
+            match runtime.block_on(handle) {
+                Ok(Ok(reply)) => self.apply_answer(&mut work, piece, &reply, stats),
+                Ok(Err(error)) => self.apply_failure(&mut work, piece, &error, stats),
+                Err(error) => self.apply_failure(&mut work, piece, &SendError::other(error.to_string()), stats),
+            }
+        }
+        if work.is_given_up {
+            return Some(work);
+        }
+        self.work = Some(work);
+        None
+    }
+}
