@@ -23,8 +23,10 @@ __all__ = [
     "Scope",
     "__version__",
     "check_catalog",
+    "check_destination",
     "check_overrides",
     "cloud",
+    "destination_schemes",
     "embedded_catalog",
     "encoding",
     "encoding_of",
@@ -174,6 +176,15 @@ cloud: Callable[..., Any] = _refuse
 def normalize_usage(report: str, family: str | None = None, provider: str | None = None) -> tuple[dict[str, Any], None]:
     """Read nothing: the event is not recorded."""
     return {}, None
+
+
+def destination_schemes() -> list[str]:
+    """None is known, so that none is refused."""
+    return []
+
+
+def check_destination(destination: dict[str, Any]) -> None:
+    """Accept any; nothing is sent."""
 
 
 def check_overrides(text: str) -> None:

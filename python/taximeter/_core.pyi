@@ -339,6 +339,16 @@ class Encoding:
     def decode_bytes(self, tokens: Sequence[int]) -> bytes:
         """The bytes of tokens, which need not be UTF-8."""
 
+def destination_schemes() -> list[str]:
+    """The schemes of URLs that name a destination, such as `cloudevents+https`."""
+
+def check_destination(destination: dict[str, Any]) -> None:
+    """Checks a destination as `Meter.configure` takes it.
+
+    Raises:
+        ConfigError: an argument breaks its rule; the message repeats no URL and no header.
+    """
+
 def cloud(aws: str, azure: str, gcp: str) -> tuple[str, str | None]:
     """The cloud that this machine is in, asked of these base URLs; takes a second at most.
 
