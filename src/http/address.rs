@@ -55,6 +55,10 @@ impl Address {
     /// # Errors
     /// When the URL is invalid or would show keys, or a header is invalid. The error repeats neither.
     pub fn new(url: &str, headers: &[(String, String)], allow_http: bool) -> Result<Self, AddressError> {
+        // The parser would take what follows further slashes for the host, and a host is shown.
+        if url.split_once("://").is_none_or(|(_, place)| place.starts_with(['/', '\\'])) {
+            return Err(AddressError::Malformed);
+        }
         let url = Url::parse(url).map_err(|_| AddressError::Malformed)?;
         match (url.scheme(), url.has_host()) {
             ("https", true) => {}
@@ -150,7 +154,7 @@ mod tests {
         assert_eq!(address("http://collector.example/", false), Err(AddressError::Plain));
         assert!(address("http://collector.example/", true).is_ok());
         assert_eq!(address("https://user:canary@collector.example/", false), Err(AddressError::Userinfo));
-        for none in ["", "collector.example", "ftp://collector.example/", "https://"] {
+        for none in ["", "collector.example", "ftp://collector.example/", "https://", "https:///path"] {
             assert_eq!(address(none, true), Err(AddressError::Malformed), "{none}");
         }
         let bad = Address::new("https://c.example/", &[("a b".into(), "c".into())], false);
