@@ -249,6 +249,25 @@ pub fn space(path: &Path) -> Option<Space> {
     }
 }
 
+/// Whether blocks reserved for a file (`fallocate`) are those that a later store changes. On copy-on-write file systems a store takes
+/// a new block, which a full disk does not have: then a process that stores through a map gets SIGBUS. An overlay does not tell what
+/// lies below it, and counts as a file system that keeps its blocks.
+#[cfg(target_os = "linux")]
+#[must_use]
+pub fn keeps_its_blocks(file: &File) -> bool {
+    rustix::fs::fstatfs(file).is_ok_and(|stat| !is_copy_on_write(stat.f_type.cast_unsigned() as u32))
+}
+
+/// By the magic number of `statfs(2)`.
+#[cfg(target_os = "linux")]
+fn is_copy_on_write(magic: u32) -> bool {
+    const BTRFS: u32 = 0x9123_683E;
+    const ZFS: u32 = 0x2FC1_2FC1;
+    const BCACHEFS: u32 = 0xCA45_1A4E;
+    const NILFS: u32 = 0x3434;
+    [BTRFS, ZFS, BCACHEFS, NILFS].contains(&magic)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -303,5 +322,18 @@ mod tests {
             assert_eq!(open_private(&path("missing"), write).unwrap_err().kind(), io::ErrorKind::NotFound);
         }
         assert_eq!(open_private(Path::new("/dev/null"), true).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn copy_on_write_file_systems_are_told() {
+        const EXT4: u32 = 0xEF53;
+        const XFS: u32 = 0x5846_5342;
+        const TMPFS: u32 = 0x0102_1994;
+        assert!([0x9123_683E, 0x2FC1_2FC1, 0xCA45_1A4E, 0x3434].into_iter().all(is_copy_on_write));
+        assert!(![EXT4, XFS, TMPFS].into_iter().any(is_copy_on_write));
+        let file = tempfile::tempfile().unwrap();
+        let magic = rustix::fs::fstatfs(&file).unwrap().f_type.cast_unsigned() as u32;
+        assert_eq!(keeps_its_blocks(&file), !is_copy_on_write(magic));
     }
 }

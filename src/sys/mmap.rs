@@ -15,6 +15,7 @@ pub use mapping::{Mapping, map};
 #[cfg(target_os = "linux")]
 mod mapping {
     use super::{AtomicU64, File, io};
+    use crate::sys::fs::keeps_its_blocks;
     use memmap2::{Advice, MmapOptions, MmapRaw};
 
     /// A file in memory, shared with the kernel's page cache: what is stored survives the death of the process.
@@ -23,11 +24,15 @@ mod mapping {
     /// Reserves the blocks of a new file and maps it.
     ///
     /// Raw `fallocate(2)`: reserved blocks cannot run out under a store, which a sparse file would answer with SIGBUS. File
-    /// systems that do not have it (some network and FUSE ones) answer an error, and the caller writes through the file.
+    /// systems that do not have it (some network and FUSE ones) answer an error, and the caller writes through the file. So it does on
+    /// those that take new blocks for each store (btrfs, ZFS), where reserving does not help.
     ///
     /// # Errors
     /// Those of the operating system, among them a full file system.
     pub fn map(file: &File, length: u64) -> io::Result<Mapping> {
+        if !keeps_its_blocks(file) {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, length)?;
         Ok(Mapping(MmapOptions::new().len(length as usize).map_raw(file)?))
     }
