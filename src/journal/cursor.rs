@@ -190,6 +190,15 @@ impl CursorFile {
         }
     }
 
+    /// Cuts the file of a cursor that never moved to nothing, which says the same.
+    pub(super) fn shrink(path: &Path) -> io::Result<()> {
+        let (cursor, position) = Self::open(path)?;
+        if cursor.generation == 0 && position == Position::default() {
+            cursor.file.set_len(0)?;
+        }
+        Ok(())
+    }
+
     /// Writes a place. Not synced: a power failure may take it back, which repeats events and loses none.
     pub(super) fn save(&mut self, position: &Position) -> io::Result<()> {
         let generation = self.generation + 1;

@@ -15,16 +15,19 @@
 
 mod batch;
 mod cursor;
+mod disk_budget;
+mod lock;
 mod orphans;
 mod owner;
 mod probe;
+pub mod quarantine;
 mod reader;
 mod record;
 mod retention;
-mod room;
 mod scan;
 mod segment;
 mod segment_file;
+mod segment_list;
 mod store;
 mod view;
 
@@ -32,10 +35,11 @@ use std::cell::Cell;
 use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 pub use batch::Batch;
 pub use cursor::Position;
+pub use disk_budget::MAX_DISK_BUDGET;
 #[cfg(test)]
 pub(crate) use orphans::adopt_all;
 pub use orphans::{Backlog, OrphanReader};
@@ -47,23 +51,21 @@ pub use segment::Backend;
 
 use crate::event::id::IdSource;
 use cursor::CursorFile;
+use disk_budget::{DiskBudget, Others};
+use lock::lock;
 use owner::{OwnedDir, random_bytes};
-use room::Room;
 use scan::{Owner, read_batch};
-use segment::{CHUNK, CHUNKS, Identity, Region, SEGMENT, Segment};
+use segment::{CHUNK, CHUNKS, HEAP_SEGMENT, Identity, Region, SEGMENT, Segment};
+use segment_list::SegmentList;
 use store::Store;
 use view::View;
 
 /// Most bytes of a record's payload.
 pub const MAX_PAYLOAD: usize = CHUNK - record::HEADER;
-/// Most bytes of segments a journal keeps on disk.
-pub const MAX_DISK_BUDGET: u64 = 512 << 20;
 /// Bytes of the ring in memory, for when the disk is full or there is none.
 const MEMORY_BUDGET: usize = 8 << 20;
 /// Chunks kept ready ahead of idle writers: 1 MiB.
 const MIN_CHUNKS_AHEAD: usize = 16;
-/// Bytes of damaged segments kept for inspection; more are deleted.
-const QUARANTINE_BUDGET: u64 = 16 << 20;
 
 /// What a journal is made with.
 #[derive(Clone, Debug)]
@@ -72,7 +74,7 @@ pub struct Settings {
     pub root: Option<PathBuf>,
     /// How segments are written.
     pub backend: Backend,
-    /// Most bytes on disk; `None` for the lesser of 512 MiB and a twentieth of the free space.
+    /// Most bytes that all journals under `root` take on disk; `None` for the lesser of 512 MiB and a twentieth of the free space.
     pub budget: Option<u64>,
     /// The destinations that will read.
     pub destinations: Vec<String>,
@@ -186,6 +188,9 @@ pub struct Journal {
     pool: Mutex<Pool>,
     views: Mutex<Vec<View>>,
     dir: Mutex<Option<OwnedDir>>,
+    /// Of the segments in that directory.
+    list: Mutex<Option<SegmentList>>,
+    others: Others,
     /// Changes when the directory does.
     dir_serial: AtomicU64,
     damaged: Mutex<BTreeSet<u64>>,
@@ -196,11 +201,6 @@ pub struct Journal {
     is_handed_off: AtomicBool,
     is_closed: AtomicBool,
     chunks_claimed: AtomicUsize,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic under one of these locks leaves counts and lists whole; going on loses less than stopping.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Journal {
@@ -215,6 +215,8 @@ impl Journal {
             pool: Mutex::new(Pool { current: None, spares: VecDeque::new(), next_index: 0 }),
             views: Mutex::default(),
             dir: Mutex::default(),
+            list: Mutex::default(),
+            others: Others::default(),
             dir_serial: AtomicU64::new(0),
             damaged: Mutex::default(),
             disk_segments: AtomicU64::new(0),
@@ -329,13 +331,16 @@ impl Journal {
     /// Makes a segment on disk; `None` when there is no directory, no budget or no space.
     fn make_segment(&self, now: u64) -> Option<Arc<Segment>> {
         let path = lock(&self.dir).as_ref()?.path().to_owned();
-        if self.is_closed.load(Ordering::Acquire) || !self.room()?.may_grow() {
+        if self.is_closed.load(Ordering::Acquire) || !self.disk_budget()?.may_grow() {
             return None;
         }
         let trusted = self.is_mapping_trusted.load(Ordering::Relaxed);
         let backend = if trusted { self.settings.backend } else { Backend::Written };
         let segment = Segment::create(&path, self.next_identity(), backend, now).ok()?;
         self.disk_segments.fetch_add(1, Ordering::Relaxed);
+        if let Some(list) = &mut *lock(&self.list) {
+            list.add(segment.index);
+        }
         Some(Arc::new(segment))
     }
 
@@ -358,6 +363,8 @@ impl Journal {
         let made = OwnedDir::create(root, &self.settings.destinations)
             .or_else(|_| OwnedDir::create(root, &self.settings.destinations));
         if let Ok(dir) = made {
+            // Without a list, a segment that is deleted from outside is not missed.
+            *lock(&self.list) = SegmentList::create(dir.path()).ok();
             *lock(&self.dir) = Some(dir);
             self.dir_serial.fetch_add(1, Ordering::AcqRel);
         }
@@ -443,6 +450,7 @@ impl Journal {
         }
         *dir = None;
         drop(dir);
+        *lock(&self.list) = None;
         let mut pool = lock(&self.pool);
         pool.current.iter().chain(&pool.spares).for_each(|segment| segment.retire());
         let on_disk = pool.spares.iter().filter(|segment| segment.path.is_some()).count();
@@ -463,15 +471,60 @@ impl Journal {
         }
         // Without that lock: a writer that holds its shard may be waiting for it.
         self.shards.iter().for_each(|shard| lock(&shard.shard).region = None);
+        self.give_space_back();
+    }
+
+    /// Deletes the segments that were made ahead, and cuts the others behind their last record. Called when no writer has a region.
+    fn give_space_back(&self) {
+        let spares = std::mem::take(&mut lock(&self.pool).spares);
+        if let Some(list) = &mut *lock(&self.list) {
+            list.remove(spares.iter().map(|segment| segment.index));
+        }
+        for path in spares.iter().filter_map(|segment| segment.path.as_ref()) {
+            self.disk_segments.fetch_sub(1, Ordering::Relaxed);
+            let _ = std::fs::remove_file(path);
+        }
+        for view in &*lock(&self.views) {
+            if let View::Live(segment) = view {
+                segment.cut_off_rest();
+            }
+        }
     }
 
     /// Gives the directory up after [`Journal::close`]: deletes it when everything `is_delivered`, else leaves it to be adopted.
     pub fn finish(&self, is_delivered: bool) {
-        if let Some(dir) = lock(&self.dir).take()
-            && is_delivered
-        {
+        let Some(dir) = lock(&self.dir).take() else { return };
+        if is_delivered {
             dir.remove();
+        } else {
+            // A cursor at the beginning needs no file of its full size.
+            for destination in &self.settings.destinations {
+                let _ = CursorFile::shrink(&dir.path().join(CursorFile::name(destination)));
+            }
         }
+    }
+
+    /// What segments on disk take and may take; `None` without a directory.
+    fn disk_budget(&self) -> Option<DiskBudget> {
+        let path = lock(&self.dir).as_ref()?.path().to_owned();
+        let own = self.disk_segments.load(Ordering::Relaxed) * SEGMENT as u64;
+        Some(self.others.budget(&path, own, self.settings.budget))
+    }
+
+    /// Bytes that this journal's segments may take on disk now; `None` without a disk. Asks the file system.
+    #[must_use]
+    pub fn budget(&self) -> Option<u64> {
+        self.disk_budget().map(DiskBudget::own_limit)
+    }
+
+    /// Bytes of segments in memory.
+    fn memory(&self) -> usize {
+        self.memory_segments.load(Ordering::Relaxed) * HEAP_SEGMENT
+    }
+
+    /// Whether memory has no room for another segment.
+    fn is_memory_used_up(&self) -> bool {
+        self.memory() + HEAP_SEGMENT > MEMORY_BUDGET
     }
 
     /// Leaves delivery to some of its destinations to other processes while this one lives.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::cursor::CursorFile;
 use super::owner::Orphan;
-use super::retention::delete;
+use super::quarantine;
 use super::view::segment_files;
 use super::{Batch, Owner, Position, View, read_batch};
 
@@ -149,12 +149,13 @@ impl OrphanReader {
         };
         self.position.prune(first_left.or_else(|| Some(self.views.last()?.index() + 1)).unwrap_or(0));
         CursorFile::open_or_create(&self.cursor)?.save(&self.position)?;
-        self.damaged.extend(batch.damaged());
-        if self.owner == Owner::Gone {
-            let position = &self.position;
-            let passed =
-                self.views.iter().filter(|view| view.is_passed_by(position) && self.damaged.contains(&view.index()));
-            passed.filter_map(View::path).filter(|path| path.exists()).for_each(|path| delete(path, Some(&self.root)));
+        for index in batch.damaged() {
+            // Where it is it stays until the journal is deleted: other destinations have not passed it.
+            if self.damaged.insert(index)
+                && let Some(path) = self.views.iter().find(|view| view.index() == index).and_then(View::path)
+            {
+                quarantine::keep(&self.root, path);
+            }
         }
         Ok(())
     }

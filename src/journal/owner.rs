@@ -26,6 +26,7 @@ use arc_swap::ArcSwap;
 use once_cell::race::OnceBox;
 
 use super::cursor::CursorFile;
+use super::segment_list;
 use crate::sys::fork::fork_generation;
 use crate::sys::fs::{
     check_private_dir, create_private_dir, create_private_file, is_out_of_resources, open_private, read_at, write_at,
@@ -172,10 +173,12 @@ fn read_names(path: &Path) -> io::Result<Option<BTreeSet<String>>> {
 /// between leaves a journal that the next one can finish.
 fn remove_journal(path: &Path) -> io::Result<()> {
     let rank = |file: &Path| match file.extension().and_then(OsStr::to_str) {
-        Some("seg" | "tmp") => 0,
-        Some("cursor") => 1,
-        _ if file.ends_with(OWNER_LOCK) => 3,
-        _ => 2,
+        // First the list of segments, or those that are gone would be missed.
+        _ if file.ends_with(segment_list::NAME) => 0,
+        Some("seg" | "tmp") => 1,
+        Some("cursor") => 2,
+        _ if file.ends_with(OWNER_LOCK) => 4,
+        _ => 3,
     };
     let mut files =
         std::fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()?;

@@ -4,8 +4,8 @@
 use std::io;
 
 use super::Settings;
+use super::disk_budget::{DiskBudget, taken};
 use super::owner::random_bytes;
-use super::room::Room;
 use crate::sys::fs::create_private_dir;
 
 /// Makes the directories that the first event needs and one in them, deletes that one, and asks whether a journal may grow here.
@@ -22,7 +22,8 @@ pub fn probe(settings: &Settings) -> io::Result<()> {
     let trial = root.join(format!("probe-{:016x}", u64::from_le_bytes(random_bytes())));
     std::fs::create_dir(&trial)?;
     let _ = std::fs::remove_dir(&trial);
-    if Room::of(root, 0, settings.budget).may_grow() { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
+    let budget = DiskBudget::of(root, 0, taken(root, None), settings.budget);
+    if budget.may_grow() { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! Which segments of a journal are kept: those that some reader has not passed, as far as the budget goes.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::disk_budget::DiskBudget;
+use super::lock::lock;
+use super::quarantine;
 use super::scan::count;
 use super::segment::{CHUNKS, Segment};
-use super::{Batch, Journal, MEMORY_BUDGET, Owner, Position, QUARANTINE_BUDGET, Room, View, lock};
+use super::{Batch, Journal, MEMORY_BUDGET, Owner, Position, View};
 
 impl Journal {
     pub(super) fn note_damage(&self, batch: &Batch) {
@@ -60,8 +62,8 @@ impl Journal {
         if positions.is_empty() || self.is_handed_off.load(Ordering::Relaxed) || !self.is_in_need() {
             return None;
         }
-        let would_gain = self.room().is_some_and(Room::would_gain);
-        let may_go = |view: &View| would_gain || (view.path().is_none() && self.is_memory_used_up());
+        let helps = self.disk_budget().is_some_and(DiskBudget::eviction_helps);
+        let may_go = |view: &View| helps || (view.path().is_none() && self.is_memory_used_up());
         let oldest = {
             let mut views = lock(&self.views);
             let place = views.iter().position(|view| match view {
@@ -113,9 +115,16 @@ impl Journal {
             self.memory_segments.fetch_sub(1, Ordering::Relaxed);
             return;
         };
+        if lock(&self.damaged).remove(&view.index())
+            && let Some(root) = &self.settings.root
+        {
+            quarantine::keep(root, path);
+        }
+        if let Some(list) = &mut *lock(&self.list) {
+            list.remove([view.index()]);
+        }
         self.disk_segments.fetch_sub(1, Ordering::Relaxed);
-        let is_damaged = lock(&self.damaged).remove(&view.index());
-        delete(path, self.settings.root.as_deref().filter(|_| is_damaged));
+        let _ = std::fs::remove_file(path);
     }
 
     /// Whether every reader has everything, once the journal is closed.
@@ -123,24 +132,5 @@ impl Journal {
     pub fn is_drained(&self, positions: &[&Position]) -> bool {
         let views = lock(&self.views);
         views.iter().all(|view| positions.iter().all(|position| view.is_passed_by(position)))
-    }
-}
-
-/// Deletes a segment; one with damage is kept for inspection beside the journals, as long as those take little.
-pub(super) fn delete(path: &Path, keep_beside: Option<&Path>) {
-    let kept = keep_beside.and_then(Path::parent).is_some_and(|state| {
-        let quarantine = state.join("quarantine");
-        let bytes = |dir: &Path| -> u64 {
-            let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
-            files.filter_map(|entry| Some(entry.metadata().ok()?.len())).sum()
-        };
-        let dir = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
-        let file = path.file_name().unwrap_or_default().to_string_lossy();
-        crate::sys::fs::create_private_dir(&quarantine).is_ok()
-            && bytes(&quarantine) + path.metadata().map_or(0, |data| data.len()) <= QUARANTINE_BUDGET
-            && std::fs::rename(path, quarantine.join(format!("{dir}-{file}"))).is_ok()
-    });
-    if !kept {
-        let _ = std::fs::remove_file(path);
     }
 }

@@ -28,7 +28,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::record::framed_length;
 use super::store::Store;
-use crate::sys::fs::{create_private_file, write_at};
+use crate::sys::fs::{create_private_file, read_at, write_at};
 use crate::sys::mmap::map;
 
 /// Bytes of a chunk: some 250 events, so that claiming one is rare.
@@ -275,6 +275,26 @@ impl Segment {
     /// How far a chunk is written. Below it, bytes never change.
     pub(super) fn committed(&self, chunk: usize) -> usize {
         self.committed[chunk].load(Ordering::Acquire) as usize
+    }
+
+    /// Cuts the file behind the last record, and says so in its header. Called when nothing is written to it any more: a store behind the
+    /// end of a mapped file is a SIGBUS.
+    pub(super) fn cut_off_rest(&self) {
+        let (Store::Mapped { file, .. } | Store::Written(file)) = &self.store else { return };
+        let used = (0..self.chunks).filter(|chunk| self.committed(*chunk) > first_record(*chunk));
+        let end = used.map(|chunk| chunk * CHUNK + self.committed(chunk)).max().unwrap_or(2 * PAGE) as u64;
+        let mut header = [0; PAGE];
+        // A file that was damaged is left as it is.
+        if end < SEGMENT as u64 && read_at(file, &mut header, 0).is_ok_and(|read| read == PAGE) && header[..8] == *MAGIC
+        {
+            header[16..24].copy_from_slice(&end.to_le_bytes());
+            let crc = crc32fast::hash(&header[..HEADER_FIELDS]);
+            header[HEADER_FIELDS..HEADER_FIELDS + 4].copy_from_slice(&crc.to_le_bytes());
+            // The header first: a file that is longer than it says is whole.
+            if write_at(file, &header, 0).is_ok() {
+                let _ = file.set_len(end);
+            }
+        }
     }
 
     /// Makes the chunks below `until` ready to be written without a fault.

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::path::Path;
 use tempfile::TempDir;
 
+mod budget;
 mod damage;
 
 const DESTINATION: &str = "sink";
@@ -196,6 +197,7 @@ fn a_removal_that_was_broken_off_is_finished() {
     let journal = journal_in(&dir);
     (0..500).for_each(|number| append(&journal, &numbered(number, 90)).unwrap());
     let dead = copy_as_dead(&journal);
+    std::fs::remove_file(dead.join(segment_list::NAME)).unwrap();
     std::fs::remove_file(segment_path(&dead)).unwrap();
     std::fs::remove_file(dead.join(CursorFile::name(DESTINATION))).unwrap();
     assert_eq!(adopt(dead.parent().unwrap()), (vec![], 0));

@@ -1,11 +1,13 @@
 //! The segments of a journal, as a reader sees them.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::cursor::{CHUNK_DONE, Position};
-use super::segment::{CHUNKS, Segment, first_record, index_of};
+use super::segment::{CHUNKS, Segment, file_name, first_record, index_of};
+use super::segment_list::listed;
 
 /// A segment that can be read.
 #[derive(Clone)]
@@ -54,18 +56,23 @@ impl View {
     }
 }
 
-/// The segment files of a directory, in order.
+/// The segments of a directory, in order: its files, and those that are on its list and missing.
 ///
 /// # Errors
 /// Those of the operating system: a directory that cannot be read now (out of descriptors or memory) is not one without segments.
 pub(super) fn segment_files(dir: &Path) -> io::Result<Vec<View>> {
+    // The list first: what is deleted meanwhile is off the list when it goes, and missed for no time.
+    let mut missing: BTreeSet<_> = listed(dir)?.into_iter().collect();
     let mut views = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
         if let Some(index) = entry.file_name().to_str().and_then(index_of) {
-            views.push(View::File { index, path: entry.path(), is_expected: false });
+            let is_expected = missing.remove(&index);
+            views.push(View::File { index, path: entry.path(), is_expected });
         }
     }
+    let missing = missing.into_iter().map(|index| (index, dir.join(file_name(index))));
+    views.extend(missing.map(|(index, path)| View::File { index, path, is_expected: true }));
     views.sort_by_key(View::index);
     Ok(views)
 }

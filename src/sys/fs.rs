@@ -206,6 +206,15 @@ pub fn is_linked(file: &File) -> bool {
     return file.metadata().is_ok();
 }
 
+/// Bytes that a file takes on its disk: fewer than its length where it has holes, more where it is small.
+#[must_use]
+pub fn allocated(data: &std::fs::Metadata) -> u64 {
+    #[cfg(unix)]
+    return std::os::unix::fs::MetadataExt::blocks(data) * 512;
+    #[cfg(not(unix))]
+    return data.len();
+}
+
 /// What tells a file from another of the same name; `None` when there is none. Does not open it: closing a handle would drop the
 /// record locks that SQLite holds on it.
 #[must_use]

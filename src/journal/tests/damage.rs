@@ -13,7 +13,12 @@ fn a_file_that_is_empty_or_not_a_segment_hides_no_other() {
     let (found, corrupt) = adopt(dead.parent().unwrap());
     assert_eq!((found.len(), corrupt), (500, 2));
     assert!(!dead.exists());
-    assert_eq!(std::fs::read_dir(dir.path().join("quarantine")).unwrap().count(), 2);
+    assert_eq!(in_quarantine(dir.path()), 2);
+}
+
+fn in_quarantine(state: &Path) -> usize {
+    let entries = std::fs::read_dir(state.join("quarantine")).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.extension().is_some_and(|end| end == "seg")).count()
 }
 
 /// Cannot be read (here: is gone) is not the same as empty, or a journal would be deleted that was not read.
@@ -76,6 +81,88 @@ fn a_header_that_is_damaged_costs_no_record() {
 }
 
 #[test]
+fn a_segment_that_was_deleted_is_missed_and_counted() {
+    let dir = TempDir::new().unwrap();
+    let journal = journal_in(&dir);
+    (0..40_000).for_each(|number| append(&journal, &numbered(number, 300)).unwrap());
+    let dead = copy_as_dead(&journal);
+    std::fs::remove_file(dead.join(segment::file_name(2))).unwrap();
+    let (found, corrupt) = adopt(dead.parent().unwrap());
+    assert!(found.len() < 31_000 && corrupt == 1, "{} {corrupt}", found.len());
+    assert!(!dead.exists());
+    // The only one.
+    let journal = journal_in(&dir);
+    append(&journal, &numbered(0, 300)).unwrap();
+    let dead = copy_as_dead(&journal);
+    std::fs::remove_file(segment_path(&dead)).unwrap();
+    assert_eq!(adopt(dead.parent().unwrap()), (vec![], 1));
+    // What was delivered and deleted is not missed, though its cursor is lost.
+    let mut reader = Reader::new(DESTINATION);
+    (0..40_000).for_each(|number| append(&journal, &numbered(number, 300)).unwrap());
+    read_all(&journal, &mut reader);
+    journal.reclaim(&[reader.position()]);
+    let dead = copy_as_dead(&journal);
+    std::fs::write(dead.join(CursorFile::name(DESTINATION)), b"").unwrap();
+    let (found, corrupt) = adopt(dead.parent().unwrap());
+    assert!(found.len() < 20_000 && corrupt == 0, "{} {corrupt}", found.len());
+}
+
+#[test]
+fn damage_that_one_destination_found_costs_no_other_the_rest() {
+    let dir = TempDir::new().unwrap();
+    let mut settings = settings(&dir.path().join("journal"));
+    settings.destinations = vec![DESTINATION.into(), "other".into()];
+    let journal = Journal::open(settings);
+    (0..500).for_each(|number| append(&journal, &numbered(number, 90)).unwrap());
+    let dead = copy_as_dead(&journal);
+    let mut bytes = std::fs::read(segment_path(&dead)).unwrap();
+    bytes[2 * 4096 + 40] ^= 1;
+    std::fs::write(segment_path(&dead), bytes).unwrap();
+    let (found, corrupt) = adopt(dead.parent().unwrap());
+    assert_eq!((found.len(), corrupt), (499, 1));
+    let views = view::segment_files(&dead).unwrap();
+    assert_eq!(read_batch(&views, &Position::default(), usize::MAX, Owner::Gone).len(), 499);
+}
+
+#[test]
+fn records_in_quarantine_are_put_back_for_the_destinations_they_were_for() {
+    let dir = TempDir::new().unwrap();
+    let state = dir.path();
+    assert_eq!(quarantine::requeue(state).unwrap(), quarantine::Requeued::default());
+    let journal = journal_in(&dir);
+    (0..500).for_each(|number| append(&journal, &numbered(number, 90)).unwrap());
+    let dead = copy_as_dead(&journal);
+    let path = segment_path(&dead);
+    let whole = std::fs::read(&path).unwrap();
+    let mut bytes = whole.clone();
+    bytes[2 * 4096 + 40] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    assert_eq!(adopt(dead.parent().unwrap()).1, 1);
+    let listed = quarantine::list(state).unwrap();
+    assert_eq!(listed.len(), 1);
+    assert_eq!((listed[0].readable, listed[0].damaged, listed[0].is_requeued), (499, 1, false));
+    assert_eq!(listed[0].destinations, [DESTINATION]);
+    // As an error of reading left it that version 1 took for damage: on the disk it is whole.
+    let kept = state.join("quarantine").join(&listed[0].name);
+    std::fs::write(&kept, &whole).unwrap();
+    let expected = quarantine::Requeued { requeued: 500, damaged: 0, left: 0 };
+    assert_eq!(quarantine::requeue(state).unwrap(), expected);
+    assert!(!kept.exists());
+    let (mut found, corrupt) = adopt(dead.parent().unwrap());
+    found.sort_unstable();
+    assert_eq!((found, corrupt), ((0..500).collect(), 0));
+    // One that is damaged gives up what can be read, once.
+    std::fs::write(&kept, &bytes).unwrap();
+    let expected = quarantine::Requeued { requeued: 499, damaged: 1, left: 0 };
+    assert_eq!(quarantine::requeue(state).unwrap(), expected);
+    assert_eq!(quarantine::requeue(state).unwrap(), quarantine::Requeued::default());
+    assert!(quarantine::list(state).unwrap()[0].is_requeued);
+    // Without a record of its destinations it stays.
+    std::fs::write(state.join("quarantine").join("other-0000000000000001.seg"), &bytes).unwrap();
+    assert_eq!(quarantine::requeue(state).unwrap(), quarantine::Requeued { requeued: 0, damaged: 1, left: 499 });
+}
+
+#[test]
 fn a_journal_that_cannot_be_read_now_is_read_another_time() {
     let dir = TempDir::new().unwrap();
     std::fs::write(dir.path().join("file"), b"").unwrap();
@@ -102,7 +189,7 @@ fn what_is_no_regular_file_is_counted_and_put_aside() {
     std::fs::create_dir(dead.join(segment::file_name(9))).unwrap();
     let (found, corrupt) = adopt(dead.parent().unwrap());
     assert_eq!((found.len(), corrupt), (500, 3));
-    assert_eq!(std::fs::read_dir(dir.path().join("quarantine")).unwrap().count(), 3);
+    assert_eq!(in_quarantine(dir.path()), 3);
     assert!(!dead.exists());
 }
 

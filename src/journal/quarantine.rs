@@ -1,0 +1,243 @@
+//! Damaged segments, kept beside the journals: looked at, and put back as far as they can be read.
+//!
+//! ```text
+//! <state>/quarantine/<journal>-<segment file>        a segment in which something was damaged
+//! <state>/quarantine/<journal>.destinations          whom its records were for: a name a line
+//! <state>/quarantine/<journal>-<segment file>.read   a segment whose whole records were put back; the damaged ones are still in it
+//! ```
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::cursor::Position;
+use super::owner::subscribers;
+use super::scan::{Owner, read_batch};
+use super::segment::index_of;
+use super::view::View;
+use super::{AppendError, Backend, Batch, Journal, Settings, Tier};
+use crate::sys::fs::{allocated, append_private, check_private_dir, create_private_dir, open_private};
+
+/// Bytes of damaged segments kept for inspection; more are deleted.
+const BUDGET: u64 = 16 << 20;
+const DIR: &str = "quarantine";
+const DONE: &str = ".read";
+/// Ends the name of the record of a journal's destinations.
+const DESTINATIONS: &str = "destinations";
+/// Records are put back in batches of some bytes.
+const BATCH: usize = 1 << 20;
+
+/// Keeps a segment of a journal under `root`: under its name in the quarantine, and where it is as well, for destinations that have not
+/// passed it. Nothing is kept beyond the quarantine's budget.
+pub(super) fn keep(root: &Path, segment: &Path) {
+    let _ = try_keep(root, segment);
+}
+
+fn try_keep(root: &Path, segment: &Path) -> io::Result<()> {
+    let quarantine = root.parent().ok_or(io::ErrorKind::NotFound)?.join(DIR);
+    let (Some(dir), Some(file)) = (segment.parent(), segment.file_name()) else { return Ok(()) };
+    let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let kept = quarantine.join(format!("{name}-{}", file.to_string_lossy()));
+    create_private_dir(&quarantine)?;
+    let taken: u64 =
+        files(&quarantine)?.iter().filter_map(|path| Some(allocated(&path.symlink_metadata().ok()?))).sum();
+    let data = segment.symlink_metadata()?;
+    if taken + allocated(&data) > BUDGET {
+        return Ok(());
+    }
+    match std::fs::hard_link(segment, &kept) {
+        // Directories have no second name, nor do files on some file systems.
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => std::fs::rename(segment, &kept)?,
+        _ => {}
+    }
+    let list = quarantine.join(format!("{name}.{DESTINATIONS}"));
+    if list.symlink_metadata().is_err()
+        && let Some(names) = subscribers(dir)?
+    {
+        let names: Vec<_> = names.into_iter().collect();
+        append_private(&list)?.write_all(names.join("\n").as_bytes())?;
+    }
+    Ok(())
+}
+
+fn read_list(path: &Path) -> io::Result<Vec<String>> {
+    let mut text = String::new();
+    io::Read::read_to_string(&mut open_private(path, false)?, &mut text)?;
+    Ok(text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect())
+}
+
+/// A segment in quarantine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quarantined {
+    /// The name of its file.
+    pub name: String,
+    /// The bytes it takes.
+    pub bytes: u64,
+    /// Whom its records were for.
+    pub destinations: Vec<String>,
+    /// Records in it that can be read.
+    pub readable: u64,
+    /// Records in it that cannot.
+    pub damaged: u64,
+    /// Whether those that can be read were put back already.
+    pub is_requeued: bool,
+}
+
+/// What became of the segments in quarantine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Requeued {
+    /// Records that are in a journal again.
+    pub requeued: u64,
+    /// Records that still cannot be read; their segments stay.
+    pub damaged: u64,
+    /// Records that can be read, of segments that are kept because it is not known whom they are for, or no journal took them.
+    pub left: u64,
+}
+
+/// The segments in quarantine under `state`.
+///
+/// # Errors
+/// Those of the operating system.
+pub fn list(state: &Path) -> io::Result<Vec<Quarantined>> {
+    let quarantine = open(state)?;
+    let mut all = Vec::new();
+    for path in files(&quarantine)? {
+        let Some((journal, is_requeued)) = journal_of(&path) else { continue };
+        let (mut readable, mut damaged) = (0, 0);
+        scan(&path, |batch| {
+            (readable, damaged) = (readable + batch.len() as u64, damaged + batch.corrupt);
+            Ok(())
+        })?;
+        all.push(Quarantined {
+            name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            bytes: path.symlink_metadata().map_or(0, |data| allocated(&data)),
+            destinations: read_list(&quarantine.join(format!("{journal}.{DESTINATIONS}"))).unwrap_or_default(),
+            readable,
+            damaged,
+            is_requeued,
+        });
+    }
+    Ok(all)
+}
+
+/// Puts the records in quarantine that can be read into journals that no process holds, for the destinations they were for; from there
+/// they are delivered like those of a process that ended.
+///
+/// A destination that had some of them gets these again, and tells them by their ids if it can. A process that is killed between the
+/// two steps of a segment leaves it to be put back again.
+///
+/// # Errors
+/// Those of the operating system; what was not put back stays.
+pub fn requeue(state: &Path) -> io::Result<Requeued> {
+    let quarantine = open(state)?;
+    let mut by_journal: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    for path in files(&quarantine)? {
+        if let Some((journal, false)) = journal_of(&path) {
+            by_journal.entry(journal).or_default().push(path);
+        }
+    }
+    let mut total = Requeued::default();
+    for (journal, segments) in by_journal {
+        let destinations = read_list(&quarantine.join(format!("{journal}.{DESTINATIONS}"))).unwrap_or_default();
+        for segment in segments {
+            let (count, damaged) = put_back(state, &segment, &destinations)?;
+            total.damaged += damaged;
+            if destinations.is_empty() {
+                total.left += count;
+                continue;
+            }
+            total.requeued += count;
+            if damaged == 0 {
+                std::fs::remove_file(&segment)?;
+            } else {
+                let mut name = segment.clone().into_os_string();
+                name.push(DONE);
+                std::fs::rename(&segment, name)?;
+            }
+        }
+    }
+    Ok(total)
+}
+
+/// Puts the records of a segment into a journal; how many there are, and how many are damaged.
+fn put_back(state: &Path, segment: &Path, destinations: &[String]) -> io::Result<(u64, u64)> {
+    let journal = (!destinations.is_empty()).then(|| {
+        Journal::open(Settings {
+            root: Some(state.join("journal")),
+            backend: Backend::Written,
+            // They are on a disk already, and leave it when they are in the journal.
+            budget: Some(u64::MAX),
+            destinations: destinations.to_vec(),
+        })
+    });
+    let (mut count, mut damaged) = (0, 0);
+    let done = scan(segment, |batch| {
+        damaged += batch.corrupt;
+        for (payload, time) in batch.payloads().zip(batch.appended_at()) {
+            count += 1;
+            let Some(journal) = &journal else { continue };
+            let appended = journal.append(time, |out, _| out.extend_from_slice(payload));
+            let is_kept =
+                !matches!(appended, Err(AppendError::Full | AppendError::Closed)) && journal.tier() != Tier::Memory;
+            if !is_kept {
+                return Err(io::Error::new(
+                    io::ErrorKind::StorageFull,
+                    "the journal cannot take the records in quarantine",
+                ));
+            }
+        }
+        Ok(())
+    });
+    if let Some(journal) = journal {
+        journal.close();
+        // What is not whole is not left to be delivered: it would come twice.
+        journal.finish(done.is_err());
+    }
+    done.map(|()| (count, damaged))
+}
+
+/// Reads a segment batch by batch.
+fn scan(path: &Path, mut take: impl FnMut(&Batch) -> io::Result<()>) -> io::Result<()> {
+    let view = [View::File { index: 1, path: path.to_owned(), is_expected: true }];
+    let mut position = Position::default();
+    loop {
+        let batch = read_batch(&view, &position, BATCH, Owner::Gone);
+        if batch.is_incomplete {
+            let why = format!("{} cannot be read now, or a later version wrote it", path.display());
+            return Err(io::Error::new(io::ErrorKind::WouldBlock, why));
+        }
+        take(&batch)?;
+        if batch.position == position {
+            return Ok(());
+        }
+        position = batch.position;
+    }
+}
+
+fn open(state: &Path) -> io::Result<PathBuf> {
+    let quarantine = state.join(DIR);
+    check_private_dir(state)?;
+    check_private_dir(&quarantine)?;
+    Ok(quarantine)
+}
+
+fn files(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    match std::fs::read_dir(dir) {
+        Ok(entries) => {
+            let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+            paths.sort();
+            Ok(paths)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The journal that a file in quarantine is of, and whether its records were put back; `None` for what is no segment.
+fn journal_of(path: &Path) -> Option<(String, bool)> {
+    let name = path.file_name()?.to_str()?;
+    let (name, is_requeued) = name.strip_suffix(DONE).map_or((name, false), |name| (name, true));
+    let (journal, file) = name.rsplit_once('-')?;
+    index_of(file)?;
+    Some((journal.to_owned(), is_requeued))
+}

@@ -1,0 +1,102 @@
+//! One budget of the disk for all journals of a state directory, and what a journal leaves when it is closed.
+
+use super::disk_budget::taken;
+use super::*;
+
+const ONE: u64 = SEGMENT as u64;
+
+/// Bytes of the files of a directory and those below it, on the disk.
+fn bytes_below(dir: &Path) -> u64 {
+    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
+    let bytes = |entry: std::fs::DirEntry| match entry.metadata().unwrap() {
+        data if data.is_dir() => bytes_below(&entry.path()),
+        data => crate::sys::fs::allocated(&data),
+    };
+    entries.map(bytes).sum()
+}
+
+#[test]
+fn all_journals_of_a_state_directory_share_one_budget() {
+    let dir = TempDir::new().unwrap();
+    let root = dir.path().join("journal");
+    let open = || Journal::open(Settings { budget: Some(3 * ONE), ..settings(&root) });
+    let journals: Vec<_> = (0..6).map(|_| open()).collect();
+    for journal in &journals {
+        (0..4_000).for_each(|number| append(journal, &numbered(number, 1000)).unwrap());
+    }
+    let on_disk: u64 = journals.iter().map(|journal| journal.counts().disk_bytes).sum();
+    assert!(on_disk <= 3 * ONE && taken(&root, None) <= 3 * ONE, "{on_disk}");
+    // What the first one took is not the last one's to give up: it refuses what is new, and counts it.
+    let last = &journals[5];
+    assert_eq!(last.counts().disk_bytes, 0);
+    let accepted = (0..20_000).filter(|number| append(last, &numbered(*number, 1000)).is_ok()).count() as u64;
+    assert_eq!(last.counts().refused, 20_000 - accepted);
+    assert!(accepted < 20_000);
+    let first = &journals[0];
+    assert_eq!(first.budget(), Some(3 * ONE - (taken(&root, first.path().as_deref()))));
+    // When one process is done, the others have its share.
+    journals[0].close();
+    journals[0].finish(true);
+    std::thread::sleep(std::time::Duration::from_millis(40));
+    last.tend(1);
+    assert_eq!(last.counts().disk_bytes, ONE);
+}
+
+#[test]
+fn what_is_in_quarantine_counts() {
+    let dir = TempDir::new().unwrap();
+    let root = dir.path().join("journal");
+    std::fs::create_dir_all(dir.path().join("quarantine")).unwrap();
+    std::fs::write(dir.path().join("quarantine").join("x-0000000000000001.seg"), vec![1; 2 * SEGMENT]).unwrap();
+    let journal = Journal::open(Settings { budget: Some(2 * ONE), ..settings(&root) });
+    append(&journal, b"12345678").unwrap();
+    assert_eq!(journal.counts().disk_bytes, 0);
+    assert_eq!(journal.budget(), Some(0));
+}
+
+#[test]
+fn short_programs_leave_little_and_lose_nothing() {
+    let dir = TempDir::new().unwrap();
+    let root = dir.path().join("journal");
+    for number in 0..40 {
+        let backend = if number % 2 == 0 { Backend::Mapped } else { Backend::Written };
+        let journal = Journal::open(Settings { backend, ..settings(&root) });
+        append(&journal, &numbered(number, 300)).unwrap();
+        journal.tend(1);
+        journal.close();
+        journal.finish(false);
+    }
+    let bytes = bytes_below(dir.path());
+    // Five blocks of 4 KiB each: three of the segment, the list of segments and that of destinations.
+    assert!(bytes <= 40 * 5 * 4096, "{bytes}");
+    let (mut found, corrupt) = adopt(&root);
+    found.sort_unstable();
+    assert_eq!((found, corrupt), ((0..40).collect(), 0));
+}
+
+#[test]
+fn a_closed_journal_is_cut_behind_its_last_record_and_still_read_by_its_own_process() {
+    for backend in [Backend::Mapped, Backend::Written] {
+        let dir = TempDir::new().unwrap();
+        let root = dir.path().join("journal");
+        let journal = Journal::open(Settings { backend, ..settings(&root) });
+        (0..25_000).for_each(|number| append(&journal, &numbered(number, 300)).unwrap());
+        journal.close();
+        let (records, taken) = (journal.counts().appended_bytes, taken(&root, None));
+        assert!(taken < records + records / 50 + 100_000, "{taken} for {records}");
+        assert_eq!(journal.counts().disk_bytes, 3 * ONE, "no spare one is left");
+        let mut reader = Reader::new(DESTINATION);
+        assert_eq!(read_all(&journal, &mut reader).len(), 25_000);
+        assert!(journal.is_drained(&[reader.position()]));
+        // And one that is cut off after that is noticed.
+        let dead = copy_as_dead(&journal);
+        std::fs::write(dead.join(CursorFile::name(DESTINATION)), b"").unwrap();
+        let last = std::fs::read_dir(&dead).unwrap().map(|entry| entry.unwrap().path());
+        let last = last.filter(|path| path.extension().is_some_and(|end| end == "seg")).max().unwrap();
+        let file = std::fs::OpenOptions::new().write(true).open(&last).unwrap();
+        file.set_len(file.metadata().unwrap().len() - 5_000).unwrap();
+        let (found, corrupt) = adopt(&root);
+        assert!((14..17).contains(&corrupt), "{corrupt}");
+        assert_eq!(found.len() as u64 + corrupt, 25_000);
+    }
+}
