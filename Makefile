@@ -7,7 +7,7 @@ DEV_READY := $(VENV)/.dev-ready
 SOURCES := $(shell find src data -type f) build.rs Cargo.toml Cargo.lock pyproject.toml
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: demo test test-rust test-python environments lint bench soak wheel lock clean
+.PHONY: demo test test-rust test-python environments lint bench fuzz soak wheel lock clean
 
 demo: $(VENV)/.built-release
 	$(BIN)/python examples/quickstart.py
@@ -41,6 +41,19 @@ lint: $(VENV)/.built-release
 bench: $(VENV)/.built-release
 	$(BIN)/python benches/python/run.py
 	cargo bench --locked --no-default-features
+
+# Looks for bytes that break what src/fuzzing.rs says of them: a minute a target, on the stable toolchain. What is new in its coverage goes
+# to fuzz/target/corpus/, what breaks something to fuzz/artifacts/: put the latter into fuzz/corpus/, where the tests read it.
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= $(notdir $(wildcard fuzz/corpus/*))
+HOST_TARGET = $(shell rustc -vV | sed -n 's/^host: //p')
+fuzz:
+	cd fuzz && cargo build --locked --release --target $(HOST_TARGET)
+	set -e; for target in $(FUZZ_TARGETS); do \
+		mkdir -p fuzz/target/corpus/$$target fuzz/artifacts/$$target; \
+		FUZZ_TARGET=$$target fuzz/target/$(HOST_TARGET)/release/fuzz -max_total_time=$(FUZZ_SECONDS) -max_len=20000 -timeout=20 \
+			-rss_limit_mb=2048 -artifact_prefix=fuzz/artifacts/$$target/ fuzz/target/corpus/$$target fuzz/corpus/$$target; \
+	done
 
 # What the tests do scaled down, for as long as you like: `make soak SECONDS=3600`.
 SECONDS ?= 86400

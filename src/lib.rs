@@ -8,6 +8,8 @@
 pub mod capture;
 pub mod delivery;
 pub mod event;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod http;
 pub mod journal;
 pub mod ledger;

@@ -20,8 +20,8 @@ use std::path::Path;
 use super::segment::CHUNKS;
 use crate::sys::fs::{create_private_file, open_private, read_at, write_at};
 
-const MAGIC: &[u8; 8] = b"TAXICURS";
-const SLOT: usize = 16 * 1024;
+pub(super) const MAGIC: &[u8; 8] = b"TAXICURS";
+pub(super) const SLOT: usize = 16 * 1024;
 const HEAD: usize = 32;
 const ENTRY: usize = 8 + 4 * CHUNKS;
 /// A run of segments that are passed whole, above one that is not.
@@ -65,7 +65,7 @@ impl Position {
     }
 
     /// As bytes of a slot. Marks of the highest segments that find no room are left out: their records come again after a crash.
-    fn encode(&self, generation: u64) -> Vec<u8> {
+    pub(super) fn encode(&self, generation: u64) -> Vec<u8> {
         let mut runs: Vec<(u64, u64)> = Vec::new();
         let mut partial = Vec::new();
         for (segment, marks) in &self.marks {
@@ -100,12 +100,18 @@ impl Position {
         bytes
     }
 
-    fn decode(slot: &[u8]) -> Option<(u64, Self)> {
+    /// Where the checksum of a slot with so many entries and runs is, if they fit it.
+    pub(super) fn end(entries: usize, runs: usize) -> Option<usize> {
+        let end = HEAD + entries.checked_mul(ENTRY)?.checked_add(runs.checked_mul(RUN)?)?;
+        (end <= SLOT - 4).then_some(end)
+    }
+
+    pub(super) fn decode(slot: &[u8]) -> Option<(u64, Self)> {
         let long = |at: usize| Some(u64::from_le_bytes(slot.get(at..at + 8)?.try_into().ok()?));
         let short = |at: usize| Some(u32::from_le_bytes(slot.get(at..at + 4)?.try_into().ok()?));
         let (count, runs) = (short(24)? as usize, short(28)? as usize);
-        let partial_end = HEAD + count.checked_mul(ENTRY)?;
-        let end = partial_end.checked_add(runs.checked_mul(RUN)?).filter(|end| *end <= SLOT - 4)?;
+        let end = Self::end(count, runs)?;
+        let partial_end = HEAD + count * ENTRY;
         if &slot[..8] != MAGIC || crc32fast::hash(slot.get(..end)?) != short(end)? {
             return None;
         }

@@ -17,6 +17,8 @@ mod batch;
 mod cursor;
 mod disk_budget;
 mod lock;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod orphans;
 mod owner;
 mod probe;
