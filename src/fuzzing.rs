@@ -10,7 +10,7 @@ use crate::capture::{Dialect, Family, Framing, Options, Scanner, Summary, normal
 use crate::event::binary::{decode, encode};
 use crate::event::{Unit, Usage, UsageEvent, UsageStatus};
 use crate::pricing::{Book, Catalog, Conditions, Overrides, Request};
-use crate::protocol::{Answer, CloudEndpoints, TokenTrackrSettings, Verdict, Wire};
+use crate::protocol::{self, Answer, FORMATS, Verdict};
 
 /// The name of a directory in `fuzz/corpus/`, and what has to hold of the bytes in it.
 pub type Target = (&'static str, fn(&[u8]));
@@ -177,16 +177,8 @@ fn answer(bytes: &[u8]) {
     let status = 100 + u16::from_le_bytes([status[0], status[1]]) % 500;
     let (retry_after, body) = rest.split_at(rest.len().min(usize::from(*length)));
     let answer = Answer { status, retry_after: std::str::from_utf8(retry_after).ok(), body };
-    let cloud = CloudEndpoints { aws: String::new(), azure: String::new(), gcp: String::new() };
-    let token_trackr = TokenTrackrSettings {
-        batch_size: 10,
-        flush_interval: std::time::Duration::from_secs(5),
-        attempts: 3,
-        fallback: None,
-        cloud: Some(cloud),
-    };
-    for wire in [Wire::CloudEvents, Wire::Verbatim("teer".to_owned()), Wire::TokenTrackr(token_trackr)] {
-        match wire.protocol().verdict(&answer, u64::from(*sent)) {
+    for format in FORMATS {
+        match (format.make)(&protocol::Options::default()).verdict(&answer, u64::from(*sent)) {
             Verdict::Accepted { rejected } => {
                 assert!((200..300).contains(&status));
                 assert!(rejected <= u64::from(*sent));
