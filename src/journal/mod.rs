@@ -16,9 +16,9 @@
 mod batch;
 mod cursor;
 mod disk_budget;
-mod lock;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+mod lock;
 mod orphans;
 mod owner;
 mod probe;
