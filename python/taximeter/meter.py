@@ -57,6 +57,11 @@ _RULES: Final = {
     "usage_internal_error": "a fault of taximeter itself; the event is recorded without usage: please report it",
     "contradictory_usage": "parts exceed the total that includes them, or overlap unknown; the event has no cost",
     "unknown_field": "not a field of an event; it is left out",
+    "destination_paused": "delivery pauses until its key, address or account is put right; events are kept and retried every 5 minutes",
+    "destination_failing": "delivery has failed for more than a minute; events are kept and retried",
+    "dead_letters": "events were refused for good and are dead letters now; see taximeter dead-letters",
+    "journal_damaged": "records of the journal were damaged; see taximeter doctor",
+    "delivery_panicked": "a delivery thread failed; it starts anew, please report it",
     "unreadable_catalog": "the price catalog in the state directory cannot be read; the embedded one stands for it",
 }
 
@@ -170,9 +175,9 @@ class Meter:
         """Keeps the prices up to date, for those who ask for it."""
         this = weakref.ref(self)
 
-        def warn(what: str, field: str) -> None:
+        def warn(what: str, field: str, detail: str = "") -> None:
             if meter := this():
-                meter._warn(what, field)
+                meter._warn(what, field, detail)
 
         def configure() -> None:
             if meter := this():
@@ -264,11 +269,16 @@ class Meter:
         except Exception as error:
             log.warning("taximeter keeps events in memory, for its settings cannot be read: %s", error)
 
-    def _warn(self, what: str, field: str) -> None:
+    def _warn(self, what: str, field: str, detail: str = "") -> None:
         now = time.monotonic()
-        if now - self._warned.get(what, float("-inf")) < SECONDS_BETWEEN_WARNINGS:
+        # What a destination is warned about does not silence another destination.
+        kind = f"{what} {field}" if detail else what
+        if now - self._warned.get(kind, float("-inf")) < SECONDS_BETWEEN_WARNINGS:
             return
-        self._warned[what] = now
+        self._warned[kind] = now
+        if detail:
+            log.warning("%s: %s: %s (%s)", field[:80], _RULES.get(what, ""), detail[:300], what)
+            return
         log.warning("%s: %s (%s; further cases are only counted in stats())", field[:80], _RULES.get(what, ""), what)
 
     def measure(self, *, provider: str, model: str, **fields: Any) -> Measurement:

@@ -13,7 +13,7 @@ use super::notices::Notice;
 use super::orphans::OrphanPool;
 use super::shared::{Control, Shared, lock};
 use super::stats::DestinationStats;
-use super::timing::{SLICE, STOP_WAIT};
+use super::timing::{SLICE, STOP_WAIT, UNATTENDED_STOP_WAIT};
 use crate::journal::{Journal, Tier};
 use crate::sys::fork::fork_generation;
 
@@ -245,6 +245,7 @@ impl Drop for Sender {
         if self.generation == fork_generation() {
             let mut control = lock(&self.shared.control);
             control.is_stopping = true;
+            control.stop_wait = UNATTENDED_STOP_WAIT;
             self.shared.changed.notify_all();
         }
     }

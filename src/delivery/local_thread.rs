@@ -9,7 +9,7 @@ use super::destination::{Delivered, Failure, LocalSink};
 use super::notices::{Notice, NoticeKind, Watch};
 use super::orphans::Taken;
 use super::shared::{Shared, lock};
-use super::timing::{BATCH_BYTES, IDLE_AFTER, STOP_WAIT, TICK};
+use super::timing::{BATCH_BYTES, IDLE_AFTER, TICK};
 use crate::event::binary::{DecodeError, decode};
 use crate::journal::{Batch, Reader};
 
@@ -227,14 +227,14 @@ impl LocalThread {
     }
 
     fn stop(&mut self) {
-        let (was_answered, leftovers_until) = {
+        let (was_answered, leftovers_until, stop_wait) = {
             let control = lock(&self.shared.control);
-            (control.answered[self.index] >= control.asked, control.leftovers_until)
+            (control.answered[self.index] >= control.asked, control.leftovers_until, control.stop_wait)
         };
         self.shared.journal.close();
         // What was tracked since the last flush is few, if that was answered; if it was not, the journal is left to the next process.
         if was_answered && !self.follows {
-            let deadline = Instant::now() + STOP_WAIT;
+            let deadline = Instant::now() + stop_wait;
             while self.deliver_own(self.hurried + 1) == Own::Moved && Instant::now() < deadline {}
             let until = leftovers_until.unwrap_or_else(Instant::now);
             while Instant::now() < until && (self.deliver_orphan() || self.may_adopt_more(until)) {

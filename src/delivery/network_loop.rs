@@ -12,7 +12,7 @@ use super::notices::{Notice, NoticeKind, Watch};
 use super::orphans::Taken;
 use super::remote::{Feed, Remote, Scope, Step, Urgency};
 use super::shared::{Shared, lock};
-use super::timing::{IDLE_AFTER, POLL, STOP_WAIT, TICK};
+use super::timing::{IDLE_AFTER, POLL, TICK};
 use crate::event::binary::is_known_version;
 use crate::journal::{Batch, Reader};
 
@@ -319,14 +319,14 @@ impl NetworkLoop {
     }
 
     fn stop(&mut self) {
-        let (answered, asked, leftovers_until) = {
+        let (answered, asked, leftovers_until, stop_wait) = {
             let control = lock(&self.shared.control);
-            (control.answered.clone(), control.asked, control.leftovers_until)
+            (control.answered.clone(), control.asked, control.leftovers_until, control.stop_wait)
         };
         self.shared.journal.close();
         let now = Instant::now();
         let until = leftovers_until.unwrap_or(now);
-        let latest = until.max(now + STOP_WAIT);
+        let latest = until.max(now + stop_wait);
         if let Some(network) = &self.network {
             let mut urgency = Urgency::New;
             loop {

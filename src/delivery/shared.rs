@@ -8,12 +8,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::notices::Notices;
 use super::orphans::OrphanPool;
 use super::stats::{DestinationStats, Outlook, publish};
-use super::timing::{MAINTAIN, POLL, PUBLISH_EVERY, TICK};
+use super::timing::{MAINTAIN, POLL, PUBLISH_EVERY, STOP_WAIT, TICK};
 use crate::journal::{Batch, Journal, Position, Tier};
 use crate::sys::clock::unix_ns;
 
@@ -26,6 +26,8 @@ pub(super) struct Control {
     pub(super) is_stopping: bool,
     /// Until when a process that ends delivers orphan journals.
     pub(super) leftovers_until: Option<Instant>,
+    /// How long a delivery that ends may begin requests, and waits for those in flight.
+    pub(super) stop_wait: Duration,
     /// Delivery threads that have not ended.
     pub(super) threads: usize,
 }
@@ -66,8 +68,14 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Shared {
     pub(super) fn new(journal: Arc<Journal>, stats: Vec<DestinationStats>, orphans: OrphanPool) -> Self {
-        let control =
-            Control { asked: 0, answered: vec![0; stats.len()], is_stopping: false, leftovers_until: None, threads: 0 };
+        let control = Control {
+            asked: 0,
+            answered: vec![0; stats.len()],
+            is_stopping: false,
+            leftovers_until: None,
+            stop_wait: STOP_WAIT,
+            threads: 0,
+        };
         Self {
             journal,
             control: Mutex::new(control),

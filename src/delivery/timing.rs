@@ -20,6 +20,8 @@ pub(super) const ADOPT_PAUSE: Duration = Duration::from_secs(1);
 pub(super) const RELEASE_AFTER: Duration = Duration::from_secs(20);
 /// How long requests that are in flight may take when delivery ends.
 pub(super) const STOP_WAIT: Duration = Duration::from_millis(500);
+/// Likewise where no caller waits for the end.
+pub(super) const UNATTENDED_STOP_WAIT: Duration = Duration::from_secs(10);
 /// How often counts that changed are written for other processes.
 pub(super) const PUBLISH_EVERY: Duration = Duration::from_secs(5);
 /// How often a caller that waits is asked whether to go on: a signal's handler runs within this time.

@@ -8,7 +8,7 @@ mod prices;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
@@ -60,6 +60,8 @@ pub struct Receipt {
     pub cost: Option<Usd>,
     /// Something to warn about, though the event is recorded.
     pub remark: Option<Count>,
+    /// Whether an operator has to know something of delivery: see [`Meter::take_notices`].
+    pub has_notices: bool,
 }
 
 /// A meter's counts at one moment.
@@ -96,6 +98,8 @@ pub struct Meter {
     prices: Prices,
     epoch: ArcSwap<Epoch>,
     counts: [AtomicU64; Count::ALL.len()],
+    /// Notices of delivery that has ended. Never waited for: after a fork the lock may be inherited taken.
+    late_notices: Mutex<Vec<Notice>>,
 }
 
 impl Meter {
@@ -108,6 +112,7 @@ impl Meter {
             settings: ArcSwap::from_pointee(settings),
             epoch: ArcSwap::from_pointee(epoch),
             counts: Default::default(),
+            late_notices: Mutex::default(),
         }
     }
 
@@ -229,7 +234,7 @@ impl Meter {
             self.count(Count::Truncated, u64::from(cuts));
             remark = Some(Count::Truncated);
         }
-        Ok(Receipt { id: event.id, cost: event.cost, remark })
+        Ok(Receipt { id: event.id, cost: event.cost, remark, has_notices: live.sender.has_notices() })
     }
 
     /// What destinations answered since this was asked last, of those whose answers are kept.
@@ -250,14 +255,9 @@ impl Meter {
     /// What an operator has to know, each once: taken by the next caller that can log it.
     #[must_use]
     pub fn take_notices(&self) -> Vec<Notice> {
-        self.epoch().live.get().map(|live| live.sender.take_notices()).unwrap_or_default()
-    }
-
-    /// Whether there are notices. Costs a few loads.
-    #[inline]
-    #[must_use]
-    pub fn has_notices(&self) -> bool {
-        self.epoch().live.get().is_some_and(|live| live.sender.has_notices())
+        let mut all = self.late_notices.try_lock().map(|mut late| std::mem::take(&mut *late)).unwrap_or_default();
+        all.extend(self.epoch().live.get().map(|live| live.sender.take_notices()).unwrap_or_default());
+        all
     }
 
     /// Puts the dead letters of the destinations in force back, to be delivered; how many.
@@ -347,6 +347,9 @@ impl Meter {
 
     fn end(&self, live: &Live, timeout: Duration, may_go_on: &dyn Fn() -> bool) -> Flushed {
         let report = live.sender.close(timeout, may_go_on);
+        if let Ok(mut late) = self.late_notices.try_lock() {
+            late.extend(live.sender.take_notices());
+        }
         self.count(Count::GivenUp, live.sender.take_lost());
         self.count(Count::LostInMemory, report.lost_in_memory);
         report

@@ -46,6 +46,14 @@ impl PyMeter {
         let _ = self.warn.call1(py, (what.name(), field));
     }
 
+    /// Reports what an operator has to know of delivery, each notice once.
+    #[cold]
+    pub(super) fn tell_notices(&self, py: Python<'_>) {
+        for notice in self.core.take_notices() {
+            let _ = self.warn.call1(py, (notice.kind.name(), notice.destination, notice.detail));
+        }
+    }
+
     /// Before the first event: reads the settings, where that was not done, and says it if events are in memory only.
     #[inline]
     fn settle(&self, py: Python<'_>) {
@@ -255,6 +263,7 @@ impl PyMeter {
     fn flush<'py>(&self, py: Python<'py>, timeout: f64) -> PyResult<Bound<'py, PyTuple>> {
         let timeout = seconds("timeout", timeout)?;
         let report = interruptible(py, |may_go_on| self.core.flush(timeout, may_go_on))?;
+        self.tell_notices(py);
         flushed(py, report, self.dropped(py))
     }
 
@@ -262,16 +271,12 @@ impl PyMeter {
     fn close<'py>(&self, py: Python<'py>, timeout: f64) -> PyResult<Bound<'py, PyTuple>> {
         let timeout = seconds("timeout", timeout)?;
         let report = interruptible(py, |may_go_on| self.core.close(timeout, may_go_on))?;
+        self.tell_notices(py);
         flushed(py, report, self.dropped(py))
     }
 
-    /// What an operator has to know, each once: (what, destination, detail).
-    fn take_notices(&self) -> Vec<(&'static str, String, String)> {
-        let notices = self.core.take_notices();
-        notices.into_iter().map(|notice| (notice.kind.name(), notice.destination, notice.detail)).collect()
-    }
-
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        self.tell_notices(py);
         let stats = py.detach(|| self.core.stats());
         let all = PyDict::new(py);
         let (counts, tier) = stats.journal.unwrap_or((crate::journal::Counts::default(), crate::journal::Tier::Memory));

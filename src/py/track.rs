@@ -265,6 +265,9 @@ fn record(intake: &Intake<'_, '_>, arguments: &Arguments<'_, '_>) -> Result<Rece
     if let Some(what) = receipt.remark {
         intake.meter.warn(intake.py, what, "event");
     }
+    if receipt.has_notices {
+        intake.meter.tell_notices(intake.py);
+    }
     Ok(receipt)
 }
 

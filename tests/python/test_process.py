@@ -188,7 +188,9 @@ def test_a_hundred_forks_under_eight_threads_lose_nothing(state, run):
         go = False
         [t.join() for t in threads]
         report = taximeter.flush(60)
-        open("count", "w").write(str(sum(counts) - report.dropped))
+        # On a busy machine the ledger falls behind until the budget is used up: what is given up then is counted.
+        given_up = taximeter.stats()["destinations"]["ledger"]["evicted"]
+        open("count", "w").write(str(sum(counts) - taximeter.stats()["refused"]["no_space"] - given_up))
         """,
         timeout=120,
     )
