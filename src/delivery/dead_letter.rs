@@ -179,8 +179,8 @@ fn ends_in_a_line(mut file: &File) -> io::Result<bool> {
     Ok(last == *b"\n")
 }
 
-/// Puts the dead letters of some destinations under `state` into a journal that nobody holds, from which they are delivered like what a
-/// dead process left. Lines that hold no event stay where they are. Returns how many events were put back.
+/// Requeues the dead letters of some destinations under `state`: they go into a journal without an owner, from which they are delivered
+/// like those of a process that ended. Lines that hold no event stay where they are. Returns how many events were put back.
 ///
 /// # Errors
 /// Those of the operating system; what was not put back stays a dead letter.

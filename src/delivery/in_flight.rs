@@ -16,7 +16,7 @@ pub(super) struct InFlightBatch {
     pub(super) source: Source,
     /// To be read again from its beginning: its cursor has not moved.
     pub(super) is_given_up: bool,
-    /// The largest piece that was taken after something of the batch had been too large, or too slow.
+    /// The largest sub-batch that was taken after something of the batch had been too large, or too slow.
     pub(super) largest: Option<usize>,
     pub(super) is_slow: bool,
     /// Events that were not sent: no events, and those that waited too long. Counted when the batch is done.
@@ -50,10 +50,10 @@ impl InFlightBatch {
         }
     }
 
-    /// Counts the events of a piece that were not sent.
-    pub(super) fn leave_out(&mut self, piece: &SubBatch) {
-        self.unreadable += piece.unreadable();
-        self.expired += piece.expired;
+    /// Counts the events of a sub-batch that were not sent.
+    pub(super) fn leave_out(&mut self, sub: &SubBatch) {
+        self.unreadable += sub.unreadable();
+        self.expired += sub.expired;
     }
 
     /// So many of its events, if they are this process's own.
@@ -63,18 +63,56 @@ impl InFlightBatch {
 
     /// Its records that are done from the first one on; nothing where that is nothing.
     pub(super) fn done_so_far(&self) -> Option<Batch> {
-        let left = self.todo.iter().chain(self.in_flight.iter().map(|(piece, _)| piece));
-        let first_left = left.map(|piece| piece.events.start).min().unwrap_or(self.batch.len());
+        let left = self.todo.iter().chain(self.in_flight.iter().map(|(sub, _)| sub));
+        let first_left = left.map(|sub| sub.events.start).min().unwrap_or(self.batch.len());
         (first_left > 0).then(|| self.batch.prefix(first_left))
     }
 
     /// Whether everything that is left of it has met server errors only, again and again.
     pub(super) fn has_only_server_errors(&self) -> bool {
-        self.in_flight.is_empty() && self.todo.iter().all(|piece| piece.server_errors >= RETRY_THRESHOLD)
+        self.in_flight.is_empty() && self.todo.iter().all(|sub| sub.server_errors >= RETRY_THRESHOLD)
     }
 }
 
 /// The id of the event at a place in a batch.
 pub(super) fn id_at(batch: &Batch, place: usize) -> Option<[u8; 16]> {
     Some(decode(batch.payloads().nth(place)?).ok()?.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::{Backend, Journal, Reader, Settings};
+
+    #[test]
+    fn what_is_done_is_what_was_answered_up_to_the_first_that_was_not() {
+        let journal = Journal::open(Settings {
+            root: None,
+            backend: Backend::Mapped,
+            budget: None,
+            destinations: vec!["one".to_owned()],
+        });
+        for number in 0..6_u8 {
+            journal.append(1, |out, _| out.extend([number; 9])).unwrap();
+        }
+        let batch = Reader::new("one").read(&journal, 1 << 20);
+        assert_eq!(batch.len(), 6);
+        // Of six requests at once, the first, the second and the fifth were answered.
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let mut work = InFlightBatch::new(batch, Source::Own);
+        work.todo.clear();
+        let waits = |sub| (sub, runtime.spawn(std::future::pending()));
+        work.in_flight = [3, 2, 5].map(|at| waits(SubBatch::new(at..at + 1))).into();
+        assert_eq!(work.done_so_far().map(|done| done.len()), Some(2));
+        // The third is to be sent again.
+        work.in_flight.remove(1);
+        work.todo.push_back(SubBatch::new(2..3));
+        assert_eq!(work.done_so_far().map(|done| done.len()), Some(2));
+        work.todo.clear();
+        assert_eq!(work.done_so_far().map(|done| done.len()), Some(3));
+        work.in_flight.clear();
+        assert_eq!(work.done_so_far().map(|done| done.len()), Some(6));
+        work.todo.push_back(SubBatch::new(0..1));
+        assert!(work.done_so_far().is_none());
+    }
 }

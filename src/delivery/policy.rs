@@ -1,7 +1,7 @@
 //! When a remote destination may be asked again, and how often at once.
 //!
 //! Full jitter under an exponential bound after a failure; a Retry-After as a floor under it; a breaker that lets one request at a
-//! time try after five failures, or when more than one request in ten had to be sent again; a pause where somebody has to mend
+//! time try after five failures, or when more than one request in ten had to be sent again; a pause where an operator has to change
 //! something; and a number of requests at once that grows slowly and is halved when the destination says that it has too many.
 
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_mins(1);
 /// Failures in a row that open the breaker.
 const OPENS_AT: u32 = 5;
-/// How often a paused destination is asked whether it is mended.
+/// How often a paused destination is asked whether that happened.
 const PAUSE: Duration = Duration::from_mins(5);
 /// Successes in a row for one request more at once.
 const GROWS_AFTER: u32 = 10;
@@ -29,9 +29,9 @@ pub(super) struct Policy {
     most_at_once: u32,
     /// Filled by successes and used up by retries.
     credit: u32,
-    /// Not before this, unless somebody is waiting.
+    /// Not before this, unless a flush waits.
     backoff: Option<Instant>,
-    /// Not before this, whoever is waiting: the destination asked for it.
+    /// Not before this, also when a flush waits: the destination asked for it.
     asked: Option<Instant>,
     is_paused: bool,
 }
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_destination_asks_for_stands_whoever_is_waiting() {
+    fn what_the_destination_asks_for_stands_also_when_a_flush_waits() {
         let now = Instant::now();
         let mut policy = Policy::new(MOST_AT_ONCE);
         policy.fail(now, Some(Duration::from_secs(9)), true);

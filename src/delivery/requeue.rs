@@ -1,4 +1,4 @@
-//! Puts events back that were given up for a while, dead letters among them.
+//! Requeues events that were given up for a while, dead letters among them.
 
 use std::io;
 use std::path::Path;
@@ -7,7 +7,7 @@ use crate::event::id::IdSource;
 use crate::journal::{self, Backend, Journal};
 use crate::sys::clock::unix_ns;
 
-/// Writes events into a journal under `state` that nobody holds, from which they are delivered like what a dead process left.
+/// Writes events into a journal under `state` without an owner, from which they are delivered like those of a process that ended.
 ///
 /// # Errors
 /// When the journal cannot take all of them; then it has none.
@@ -19,7 +19,7 @@ pub(super) fn requeue<T>(
 ) -> io::Result<()> {
     let journal = Journal::open(journal::Settings {
         root: Some(state.join("journal")),
-        // Nobody's budget: they are on a disk already, and leave it as soon as they are in the journal.
+        // No budget: they are on a disk already, and leave it as soon as they are in the journal.
         budget: Some(u64::MAX),
         backend: Backend::Written,
         destinations: vec![destination.to_owned()],

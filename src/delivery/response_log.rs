@@ -20,7 +20,7 @@ pub struct Answered {
     pub request: Vec<u8>,
     /// The status; `None` where there was no answer.
     pub status: Option<u16>,
-    /// The answer's body, or why there is none.
+    /// The answer's body, or why there was no answer.
     pub answer: Vec<u8>,
 }
 

@@ -60,7 +60,7 @@ impl Spill {
     /// Writes events into a file of their own.
     ///
     /// # Errors
-    /// Those of the operating system; then there is none.
+    /// Those of the operating system; then no file is left.
     pub(super) fn save(&mut self, events: &[Vec<u8>]) -> io::Result<()> {
         if events.is_empty() {
             return Ok(());

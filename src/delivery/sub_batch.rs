@@ -17,7 +17,7 @@ const COMPRESSED_FROM: usize = 1024;
 /// Some events of a batch.
 pub(super) struct SubBatch {
     pub(super) events: Range<usize>,
-    /// Kept until the piece is done or cut: a retry sends the same bytes.
+    /// Kept until the sub-batch is done or cut: a retry sends the same bytes.
     pub(super) body: Option<Body>,
     /// Events in the body.
     pub(super) sent: u64,
@@ -29,7 +29,7 @@ pub(super) struct SubBatch {
     pub(super) timeouts: u32,
     /// Requests that brought nothing.
     pub(super) attempts: u32,
-    /// How many pieces had been accepted when this one, or the one it was cut from, first failed.
+    /// How many sub-batches had been accepted when this one, or the one it was cut from, first failed.
     pub(super) accepted_before: Option<u64>,
     pub(super) was_retried_at_once: bool,
 }
@@ -52,7 +52,7 @@ pub(super) struct Writing {
     pub(super) is_plain: bool,
 }
 
-/// What became of a piece whose body was to be written.
+/// What became of a sub-batch whose body was to be written.
 pub(super) enum Written {
     /// It can be sent.
     Ready(SubBatch),
@@ -152,18 +152,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_piece_is_cut_at_the_ceiling_and_nothing_of_it_is_lost() {
-        let mut piece = SubBatch::new(7..2500);
+    fn a_sub_batch_is_cut_at_the_ceiling_and_nothing_of_it_is_lost() {
+        let mut sub = SubBatch::new(7..2500);
         let mut cut = Vec::new();
-        while let Some(rest) = piece.split_off(1000) {
-            cut.push(std::mem::replace(&mut piece, rest).events);
+        while let Some(rest) = sub.split_off(1000) {
+            cut.push(std::mem::replace(&mut sub, rest).events);
         }
-        cut.push(piece.events.clone());
+        cut.push(sub.events.clone());
         assert_eq!(cut, [7..1007, 1007..2007, 2007..2500]);
-        let halves = piece.halves().map(|half| half.events);
+        let halves = sub.halves().map(|half| half.events);
         assert_eq!(halves, [2253..2500, 2007..2253]);
         // What is to be sent again with the same bytes stays whole.
-        piece.body = Some(Body { requests: Vec::new(), is_gzip: false });
-        assert!(piece.split_off(10).is_none());
+        sub.body = Some(Body { requests: Vec::new(), is_gzip: false });
+        assert!(sub.split_off(10).is_none());
     }
 }

@@ -88,7 +88,7 @@ impl Address {
     /// Trusts these certificates, in PEM, beside the system's.
     ///
     /// # Errors
-    /// When there is none.
+    /// When it holds no valid certificate.
     pub fn with_ca(self, pem: Vec<u8>) -> Result<Self, AddressError> {
         has_certificates(&pem).then_some(Self { ca: Some(pem), ..self }).ok_or(AddressError::Certificates)
     }
@@ -119,7 +119,7 @@ impl Address {
         url
     }
 
-    /// A text that somebody else wrote, without what he may have repeated of the address and the headers.
+    /// A text from elsewhere, without what it repeats of the address and the headers.
     #[must_use]
     pub fn redact(&self, text: &str) -> String {
         let headers = self.headers.values().filter_map(|value| value.to_str().ok());

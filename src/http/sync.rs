@@ -228,7 +228,7 @@ impl SyncClient {
     }
 }
 
-/// Follows what keeps the method, the body and the host. Others would lose the event, or show the key to somebody else.
+/// Follows what keeps the method, the body and the host. Others would lose the event, or show the key to another host.
 fn redirect(attempt: Attempt<'_>) -> reqwest::redirect::Action {
     let is_same = attempt.previous().last().is_some_and(|last| last.origin() == attempt.url().origin());
     if is_same && matches!(attempt.status().as_u16(), 307 | 308) && attempt.previous().len() <= MOST_REDIRECTS {

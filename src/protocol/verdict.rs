@@ -26,7 +26,7 @@ pub enum Verdict {
     },
     /// Not now: again later, no sooner than it says.
     Retry(Option<Duration>),
-    /// Not with these credentials, or not at this address: again when somebody may have mended that.
+    /// Not with these credentials, or not at this address: again when an operator may have changed that.
     Pause,
     /// Too large: in smaller parts.
     Split,
@@ -40,8 +40,8 @@ pub enum Verdict {
 
 /// What HTTP's status alone means.
 ///
-/// A server's own trouble passes and is tried again as long as the journal keeps the events; 401 to 407 say that somebody has to
-/// mend the configuration or pay, for which the events wait; a redirect is not followed, for it could carry a key to another host.
+/// A server's own trouble passes and is tried again as long as the journal keeps the events; 401 to 407 say that an operator has to
+/// change the configuration or pay, for which the events wait; a redirect is not followed, for it could carry a key to another host.
 pub(super) fn by_status(answer: &Answer<'_>) -> Verdict {
     match answer.status {
         200..=299 => Verdict::Accepted { rejected: 0 },

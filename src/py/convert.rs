@@ -1,6 +1,7 @@
 //! From Python values to the core's, and what is said when a value is none.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -156,4 +157,10 @@ pub(super) fn milliseconds(value: &Bound<'_, PyAny>) -> Option<u64> {
     const MOST: f64 = 1e12;
     let number = value.extract::<f64>().ok()?;
     (0.0..=MOST).contains(&number).then(|| (number * 1000.0).round() as u64)
+}
+
+/// A duration that has to be given right.
+pub(super) fn seconds(name: &str, value: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(value)
+        .map_err(|_| PyValueError::new_err(format!("{name} must be a number of seconds, 0 or more")))
 }

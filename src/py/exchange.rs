@@ -5,8 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
+use super::convert::seconds;
 use super::errors::TransferError;
-use super::meter::seconds;
 use crate::http::{RequestError, SyncClient};
 
 /// How requests are made; shared by all threads.

@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 
-use super::convert::decimal;
+use super::convert::{decimal, seconds};
+use super::destination::RemoteArguments;
 use super::ledger::filter;
-use super::post::{RemoteArguments, post};
+use super::post::post;
 use super::price::{Asked, PyCost};
 use super::scope::{EXISTS, PyScope, encode_fields};
 use super::track::{Arguments, PyReceipt, Rare, track};
@@ -70,11 +70,6 @@ impl PyMeter {
         }
         self.scope.bind(py).call0().ok()?.cast_into::<PyScope>().ok()
     }
-}
-
-pub(super) fn seconds(name: &str, value: f64) -> PyResult<Duration> {
-    Duration::try_from_secs_f64(value)
-        .map_err(|_| PyValueError::new_err(format!("{name} must be a number of seconds, 0 or more")))
 }
 
 fn dead_letters(error: std::io::Error) -> PyErr {
@@ -249,7 +244,10 @@ impl PyMeter {
         before: Option<(String, Bound<'_, PyAny>)>,
     ) -> PyResult<PyReceipt> {
         self.settle(py);
-        post(self, py, path, body, before)
+        if !self.is_enabled() {
+            return Ok(PyReceipt(Err("disabled")));
+        }
+        post(&self.core, |what, field| self.warn(py, what, field), path, body, before)
     }
 
     /// What the destinations answered that keep it: (request, status or `None`, answer or reason) each.

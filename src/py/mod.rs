@@ -5,8 +5,10 @@
 
 mod capture;
 mod convert;
+mod destination;
 mod errors;
 mod exchange;
+mod json;
 mod ledger;
 mod meter;
 mod post;
@@ -23,13 +25,13 @@ mod _core {
     #[pymodule_export]
     use super::capture::{PyScanner, normalize_usage};
     #[pymodule_export]
+    use super::destination::{check_destination, cloud, schemes};
+    #[pymodule_export]
     use super::exchange::PyExchange;
     #[pymodule_export]
     use super::ledger::PyLedger;
     #[pymodule_export]
     use super::meter::PyMeter;
-    #[pymodule_export]
-    use super::post::{check_destination, cloud, schemes};
     #[pymodule_export]
     use super::price::{PyCost, check_catalog, check_overrides, embedded_catalog};
     #[pymodule_export]

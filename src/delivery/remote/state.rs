@@ -39,7 +39,7 @@ pub struct RemoteSettings {
     pub options: Options,
     /// What its user asks for in place of the format's limits.
     pub limits: LimitOverrides,
-    /// Of a service with accounts, which one it is; `None` of a destination that tells events by their id, whoever sends them.
+    /// Of a service with accounts, which one it is; `None` of a destination that tells events by their id, whichever account sends them.
     pub service: Option<Service>,
     /// Where its answers are kept until they are asked for.
     pub answers: Option<ResponseLog>,
@@ -78,7 +78,7 @@ pub struct Remote {
     pub(super) made: Instant,
     /// Since when events have lingered.
     pub(super) waiting_since: Option<Instant>,
-    /// Whether the last batch was of another journal: what others left and this process's own take turns.
+    /// Whether the last batch was of another journal: those of ended processes and this process's own take turns.
     pub(super) was_foreign: bool,
     /// Whether the last of its own was of what is being tracked, ahead of older events: a backlog and what is new take turns.
     pub(super) was_newest: bool,

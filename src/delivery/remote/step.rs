@@ -140,14 +140,14 @@ impl Remote {
         };
         while !self.policy.is_waiting(now)
             && work.in_flight.len() < self.policy.at_once()
-            && let Some(mut piece) = work.todo.pop_front()
+            && let Some(mut sub) = work.todo.pop_front()
         {
-            if let Some(rest) = piece.split_off(self.ceiling) {
+            if let Some(rest) = sub.split_off(self.ceiling) {
                 work.todo.push_front(rest);
             }
-            if piece.body.is_none() {
-                match piece.write(&work.batch, &*self.protocol, &how) {
-                    Written::Ready(ready) => piece = ready,
+            if sub.body.is_none() {
+                match sub.write(&work.batch, &*self.protocol, &how) {
+                    Written::Ready(ready) => sub = ready,
                     Written::Cut(parts) => {
                         parts.into_iter().rev().for_each(|part| work.todo.push_front(part));
                         continue;
@@ -158,7 +158,7 @@ impl Remote {
                     }
                 }
             }
-            let Some(body) = piece.body.clone() else { continue };
+            let Some(body) = sub.body.clone() else { continue };
             let request = self.client.send(body.requests, body.is_gzip);
             let done = Arc::clone(done);
             let handle = runtime.spawn(async move {
@@ -166,7 +166,7 @@ impl Remote {
                 done.notify_one();
                 reply
             });
-            work.in_flight.push((piece, handle));
+            work.in_flight.push((sub, handle));
         }
     }
 
@@ -179,11 +179,11 @@ impl Remote {
                 index += 1;
                 continue;
             }
-            let (piece, handle) = work.in_flight.swap_remove(index);
+            let (sub, handle) = work.in_flight.swap_remove(index);
             match runtime.block_on(handle) {
-                Ok(Ok(reply)) => self.apply_answer(&mut work, piece, &reply, stats),
-                Ok(Err(error)) => self.apply_failure(&mut work, piece, &error, stats),
-                Err(error) => self.apply_failure(&mut work, piece, &SendError::other(error.to_string()), stats),
+                Ok(Ok(reply)) => self.apply_answer(&mut work, sub, &reply, stats),
+                Ok(Err(error)) => self.apply_failure(&mut work, sub, &error, stats),
+                Err(error) => self.apply_failure(&mut work, sub, &SendError::other(error.to_string()), stats),
             }
         }
         if work.is_given_up {

@@ -118,7 +118,7 @@ impl Protocol for TokenTrackr {
         self.spill.clone().map(|files| Box::new(files) as Box<dyn SpillFormat>)
     }
 
-    /// Of a batch none of which was stored, each is tried alone; where some were, nobody can tell which, and they are counted.
+    /// Of a batch none of which was stored, each is tried alone; where some were, it cannot be told which, and they are counted.
     fn verdict(&self, answer: &Answer<'_>, sent: u64) -> Verdict {
         let verdict = by_status_of(&self.has_accepted, answer);
         if !matches!(verdict, Verdict::Accepted { .. }) {

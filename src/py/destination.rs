@@ -1,0 +1,129 @@
+//! Destinations as Python gives them.
+
+use std::path::PathBuf;
+
+use pyo3::prelude::*;
+
+use super::convert::seconds;
+use super::errors::ConfigError;
+use crate::delivery::{RemoteSettings, ResponseLog, Service};
+use crate::http::{Address, find_cloud_now};
+use crate::protocol::{CloudEndpoints, LimitOverrides, Options, destination_schemes, format_named, format_of_service};
+
+/// A destination over HTTP.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub(super) struct RemoteArguments {
+    url: String,
+    headers: Vec<(String, String)>,
+    /// Whether clear text is allowed to another machine.
+    allow_http: bool,
+    /// Seconds that a request may take.
+    timeout: f64,
+    /// Certificates in PEM.
+    ca: Option<Vec<u8>>,
+    /// The name of its format.
+    protocol: String,
+    limits: LimitArguments,
+    /// Of a service; `None` for a destination that a URL names.
+    wire: Option<WireArguments>,
+}
+
+/// Limits in place of the format's own.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+struct LimitArguments {
+    max_events: Option<f64>,
+    max_bytes: Option<f64>,
+    /// Seconds.
+    linger: Option<f64>,
+    concurrency: Option<f64>,
+}
+
+/// A wire of a service.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+struct WireArguments {
+    service: String,
+    account: String,
+    former: Vec<String>,
+    keeps_answers: bool,
+    /// Of Token Trackr.
+    batches: Option<BatchArguments>,
+}
+
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+struct BatchArguments {
+    size: usize,
+    /// Seconds that events wait for company.
+    interval: f64,
+    attempts: u32,
+    fallback: Option<PathBuf>,
+    /// Base URLs where Amazon, Microsoft and Google are asked.
+    cloud: Option<(String, String, String)>,
+}
+
+impl TryFrom<RemoteArguments> for RemoteSettings {
+    type Error = PyErr;
+
+    fn try_from(given: RemoteArguments) -> PyResult<Self> {
+        let timeout = seconds("timeout", given.timeout)?;
+        let mut address = Address::new(&given.url, &given.headers, given.allow_http)?.with_timeout(timeout);
+        if let Some(pem) = given.ca {
+            address = address.with_ca(pem)?;
+        }
+        let Some(wire) = given.wire else {
+            let limits = given.limits.to_core()?;
+            let format = format_named(&given.protocol)
+                .ok_or_else(|| ConfigError::new_err("destination: protocol: no such protocol is known"))?;
+            return Ok(Self { address, format, options: Options::default(), limits, service: None, answers: None });
+        };
+        let (mut options, mut limits) = (Options::default(), LimitOverrides::default());
+        if let Some(batches) = wire.batches {
+            options.spill_dir = batches.fallback;
+            options.cloud = batches.cloud.map(endpoints);
+            limits.max_events = Some(batches.size);
+            limits.linger = Some(seconds("interval", batches.interval)?);
+            limits.attempts = Some(batches.attempts);
+        }
+        Ok(Self {
+            address,
+            format: format_of_service(&wire.service),
+            options,
+            limits,
+            service: Some(Service { name: wire.service, account: wire.account, former: wire.former }),
+            answers: wire.keeps_answers.then(ResponseLog::default),
+        })
+    }
+}
+
+impl LimitArguments {
+    fn to_core(&self) -> PyResult<LimitOverrides> {
+        Ok(LimitOverrides::new(self.max_events, self.max_bytes, self.linger, self.concurrency)?)
+    }
+}
+
+/// The schemes of URLs that name a destination.
+#[pyfunction]
+#[pyo3(name = "destination_schemes")]
+pub(super) fn schemes() -> Vec<String> {
+    destination_schemes()
+}
+
+/// Checks a destination as `configure` does.
+#[pyfunction]
+pub(super) fn check_destination(destination: RemoteArguments) -> PyResult<()> {
+    RemoteSettings::try_from(destination).map(drop)
+}
+
+fn endpoints((aws, azure, gcp): (String, String, String)) -> CloudEndpoints {
+    CloudEndpoints { aws, azure, gcp }
+}
+
+/// The cloud that this machine is in, asked of these base URLs: its name and that of the machine. Takes a second at most.
+#[pyfunction]
+pub(super) fn cloud(py: Python<'_>, aws: String, azure: String, gcp: String) -> (&'static str, Option<String>) {
+    let found = py.detach(|| find_cloud_now(&endpoints((aws, azure, gcp))));
+    (found.cloud_provider, found.instance_id)
+}
