@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .attribution import bind
+from .concealed import concealed
 from .meter import Meter
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ def init(
     Raises:
         ConfigError: A setting breaks its rule; the message names it and where it comes from.
     """
+    destination = concealed(destination)
     settings = default_meter.configure(dict(locals()))
     default_meter.check_storage()
     from . import instrument as instrumentation  # noqa: PLC0415 - only those who call init() pay for it

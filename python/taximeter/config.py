@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from . import _core, files
+from .concealed import concealed
 from .errors import CatalogError, ConfigError
 from .fields import ATTRIBUTION, MOST_PLACES
 
@@ -295,7 +296,7 @@ def _flag(name: str, value: Any) -> bool:
 def _destinations(value: Any) -> tuple[bool, tuple[Destination, ...]]:
     """Whether the ledger is among what was given, and the others."""
     if isinstance(value, str):
-        value = [part.strip() for part in value.split(",") if part.strip()]
+        value = concealed([part.strip() for part in value.split(",") if part.strip()])
     elif not isinstance(value, (list, tuple)):
         value = [value]
     if not value:

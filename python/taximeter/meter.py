@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from . import _core, attribution
+from .concealed import concealed
 from .errors import ConfigError, DeliveryError
 from .measurement import Measurement
 
@@ -128,6 +129,7 @@ class Meter:
         max_age: float | str | None = None,
         prices: Mapping[str, Any] | str | PathLike[str] | None = None,
     ) -> None:
+        destination = concealed(destination)
         given = {name: value for name, value in locals().items() if name != "self"}
         self._prepare()
         self.configure(given)

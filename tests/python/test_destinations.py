@@ -185,6 +185,18 @@ def test_no_traceback_with_locals_shows_a_key(url, words):
     assert CANARY not in "".join(shown.format())
 
 
+@pytest.mark.parametrize("make_meter", [taximeter.Meter, taximeter.init], ids=["Meter", "init"])
+def test_no_traceback_from_a_meter_shows_a_key(make_meter, state):
+    url = f"jsonl+http://collector.example/?key={CANARY}"
+    for destination in (url, ["ledger", url], f"ledger,{url}"):
+        with pytest.raises(taximeter.ConfigError) as caught:
+            make_meter(destination=destination, state_dir=state)
+        shown = traceback.TracebackException(caught.type, caught.value, caught.tb.tb_next, capture_locals=True)
+        text = "".join(shown.format())
+        assert CANARY not in text
+        assert "allow_http" in text
+
+
 def test_a_destination_that_is_half_made_can_be_shown():
     for half in (taximeter.Destination.__new__(taximeter.Destination), Service.__new__(Service)):
         assert half.host == ""
