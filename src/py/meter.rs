@@ -247,7 +247,11 @@ impl PyMeter {
         if !self.is_enabled() {
             return Ok(PyReceipt(Err("disabled")));
         }
-        post(&self.core, |what, field| self.warn(py, what, field), path, body, before)
+        let receipt = post(&self.core, |what, field| self.warn(py, what, field), path, body, before)?;
+        if receipt.0.as_ref().is_ok_and(|receipt| receipt.has_notices) {
+            self.tell_notices(py);
+        }
+        Ok(receipt)
     }
 
     /// What the destinations answered that keep it: (request, status or `None`, answer or reason) each.

@@ -26,9 +26,6 @@ pub(super) fn post(
     if let Some(what) = outcome.as_ref().map_or_else(|what| Some(*what), |receipt| receipt.remark) {
         warn(what, path);
     }
-    if outcome.as_ref().is_ok_and(|receipt| receipt.has_notices) {
-        meter.tell_notices(py);
-    }
     Ok(PyReceipt(outcome.map_err(Count::name)))
 }
 
