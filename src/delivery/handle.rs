@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::destination::Destination;
+use super::event_journal::EventJournal;
 use super::local_thread::LocalThread;
 use super::network_loop::NetworkLoop;
 use super::notices::Notice;
@@ -14,7 +15,7 @@ use super::orphans::OrphanPool;
 use super::shared::{Control, Shared, lock};
 use super::stats::DestinationStats;
 use super::timing::{SLICE, STOP_WAIT, UNATTENDED_STOP_WAIT};
-use crate::journal::{Journal, Tier};
+use crate::journal::Tier;
 use crate::sys::fork::fork_generation;
 
 /// What a flush came to.
@@ -45,7 +46,7 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Option<JoinHandle<
 impl Sender {
     /// Starts the threads. `root` is where the journals of all processes are.
     #[must_use]
-    pub fn start(journal: Arc<Journal>, root: Option<PathBuf>, destinations: Vec<Destination>) -> Self {
+    pub fn start(journal: Arc<EventJournal>, root: Option<PathBuf>, destinations: Vec<Destination>) -> Self {
         let stats = destinations.iter().map(Destination::stats).collect();
         let names = destinations.iter().map(Destination::names).collect();
         let left: Vec<String> = destinations

@@ -3,8 +3,9 @@
 use std::io;
 use std::path::Path;
 
+use super::event_journal::EventJournal;
 use crate::event::id::IdSource;
-use crate::journal::{self, Backend, Journal};
+use crate::journal::{self, Backend};
 use crate::sys::clock::unix_ns;
 
 /// Writes events into a journal under `state` without an owner, from which they are delivered like those of a process that ended.
@@ -17,7 +18,7 @@ pub(super) fn requeue<T>(
     events: &[T],
     write: impl Fn(&T, &mut Vec<u8>, &mut IdSource),
 ) -> io::Result<()> {
-    let journal = Journal::open(journal::Settings {
+    let journal = EventJournal::open(journal::Settings {
         root: Some(state.join("journal")),
         // No budget: they are on a disk already, and leave it as soon as they are in the journal.
         budget: Some(u64::MAX),

@@ -10,11 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::event_journal::EventJournal;
 use super::notices::Notices;
 use super::orphans::OrphanPool;
 use super::stats::{DestinationStats, Outlook, publish};
 use super::timing::{MAINTAIN, POLL, PUBLISH_EVERY, STOP_WAIT, TICK};
-use crate::journal::{Batch, Journal, Position, Tier};
+use crate::journal::{Batch, Position, Tier};
 use crate::sys::clock::unix_ns;
 
 /// What the handle asks of the threads, and what they answer.
@@ -41,7 +42,7 @@ pub(super) struct Progress {
 }
 
 pub(super) struct Shared {
-    pub(super) journal: Arc<Journal>,
+    pub(super) journal: Arc<EventJournal>,
     pub(super) control: Mutex<Control>,
     pub(super) changed: Condvar,
     pub(super) progress: Mutex<Vec<Progress>>,
@@ -67,7 +68,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(super) fn new(journal: Arc<Journal>, stats: Vec<DestinationStats>, orphans: OrphanPool) -> Self {
+    pub(super) fn new(journal: Arc<EventJournal>, stats: Vec<DestinationStats>, orphans: OrphanPool) -> Self {
         let control = Control {
             asked: 0,
             answered: vec![0; stats.len()],

@@ -10,6 +10,7 @@ use flate2::read::GzDecoder;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use super::EventJournal as Journal;
 use super::in_flight::Source;
 use super::network_loop::{Network, RemoteState};
 use super::orphans::OrphanPool;
@@ -20,7 +21,7 @@ use crate::event::binary::encode;
 use crate::event::id::id_text;
 use crate::event::{Outgoing, UsageEvent};
 use crate::http::Address;
-use crate::journal::{Backend, Batch, Journal, Settings};
+use crate::journal::{Backend, Batch, Settings};
 use crate::protocol::{Answer, CloudEvents, HttpRequest, Protocol, Verbatim, Verdict};
 
 /// What the collector does with one request.

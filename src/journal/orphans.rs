@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::cursor::CursorFile;
+use super::batch::Batch;
+use super::cursor::{CursorFile, Position};
 use super::owner::Orphan;
 use super::quarantine;
-use super::view::segment_files;
-use super::{Batch, Owner, Position, View, read_batch};
+use super::scan::{Owner, read_batch};
+use super::view::{View, segment_files};
 
 /// Bytes of records that are read at a time to count them.
 const COUNTED_AT_ONCE: usize = 1 << 20;

@@ -3,9 +3,9 @@
 
 use std::io;
 
-use super::Settings;
 use super::disk_budget::{DiskBudget, taken};
 use super::owner::random_bytes;
+use super::settings::Settings;
 use crate::sys::fs::create_private_dir;
 
 /// Makes the directories that the first event needs and one in them, deletes that one, and asks whether a journal may grow here.

@@ -10,12 +10,14 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use super::batch::Batch;
 use super::cursor::Position;
 use super::owner::subscribers;
 use super::scan::{Owner, read_batch};
-use super::segment::index_of;
+use super::segment::{Backend, index_of};
+use super::settings::{AppendError, Settings, Tier};
 use super::view::View;
-use super::{AppendError, Backend, Batch, Journal, Settings, Tier};
+use super::writer::Journal;
 use crate::sys::fs::{allocated, append_private, check_private_dir, create_private_dir, open_private};
 
 /// Bytes of damaged segments kept for inspection; more are deleted.
@@ -162,7 +164,7 @@ pub fn requeue(state: &Path) -> io::Result<Requeued> {
 /// Puts the records of a segment into a journal; how many there are, and how many are damaged.
 fn put_back(state: &Path, segment: &Path, destinations: &[String]) -> io::Result<(u64, u64)> {
     let journal = (!destinations.is_empty()).then(|| {
-        Journal::open(Settings {
+        Journal::<()>::open(Settings {
             root: Some(state.join("journal")),
             backend: Backend::Written,
             // They are on a disk already, and leave it when they are in the journal.
@@ -176,7 +178,7 @@ fn put_back(state: &Path, segment: &Path, destinations: &[String]) -> io::Result
         for (payload, time) in batch.payloads().zip(batch.appended_at()) {
             count += 1;
             let Some(journal) = &journal else { continue };
-            let appended = journal.append(time, |out, _| out.extend_from_slice(payload));
+            let appended = journal.append(time, |out, ()| out.extend_from_slice(payload));
             let is_kept =
                 !matches!(appended, Err(AppendError::Full | AppendError::Closed)) && journal.tier() != Tier::Memory;
             if !is_kept {

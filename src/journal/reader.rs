@@ -2,8 +2,12 @@
 
 use std::sync::atomic::Ordering;
 
-use super::scan::{Counted, count};
-use super::{Batch, CursorFile, Journal, Owner, Position, View, lock, read_batch};
+use super::batch::Batch;
+use super::cursor::{CursorFile, Position};
+use super::lock::lock;
+use super::scan::{Counted, Owner, count, read_batch};
+use super::view::View;
+use super::writer::Journal;
 
 /// One destination's reader of its own process's journal.
 pub struct Reader {
@@ -22,23 +26,23 @@ impl Reader {
 
     /// Records after this reader's position, some `limit` bytes of them.
     #[must_use]
-    pub fn read(&self, journal: &Journal, limit: usize) -> Batch {
+    pub fn read<S>(&self, journal: &Journal<S>, limit: usize) -> Batch {
         // The list is cloned as handles, so that reading holds no lock.
-        let views = lock(&journal.views).clone();
+        let views = lock(&journal.pool.views).clone();
         read_batch(&views, &self.position, limit, Owner::Myself)
     }
 
     /// Counts the records after this reader's position.
     #[must_use]
-    pub fn count(&self, journal: &Journal) -> Counted {
-        let views = lock(&journal.views).clone();
+    pub fn count<S>(&self, journal: &Journal<S>) -> Counted {
+        let views = lock(&journal.pool.views).clone();
         count(&views, &self.position, Owner::Myself)
     }
 
     /// Records of the segment that is being written, when older ones are left as well: what is new does not wait for a backlog.
     #[must_use]
-    pub fn read_newest(&self, journal: &Journal, limit: usize) -> Option<Batch> {
-        let views = lock(&journal.views).clone();
+    pub fn read_newest<S>(&self, journal: &Journal<S>, limit: usize) -> Option<Batch> {
+        let views = lock(&journal.pool.views).clone();
         let (newest, older) = views.split_last()?;
         if older.iter().all(|view| view.is_passed_by(&self.position)) {
             return None;
@@ -54,15 +58,15 @@ impl Reader {
     }
 
     /// Moves past a batch that has no records: there is nothing to keep on disk.
-    pub fn advance_in_memory(&mut self, journal: &Journal, batch: &Batch) {
+    pub fn advance_in_memory<S>(&mut self, journal: &Journal<S>, batch: &Batch) {
         self.position = batch.position.clone();
         self.raise_floor(journal);
     }
 
     /// Raises the floor to the first segment that is not passed. So a destination far ahead of another keeps few marks, and its
     /// cursor file holds all of them.
-    fn raise_floor(&mut self, journal: &Journal) {
-        let views = lock(&journal.views);
+    fn raise_floor<S>(&mut self, journal: &Journal<S>) {
+        let views = lock(&journal.pool.views);
         let left = views.iter().find(|view| !view.is_passed_by(&self.position)).map(View::index);
         let first_left = left.or_else(|| Some(views.last()?.index() + 1));
         drop(views);
@@ -70,11 +74,11 @@ impl Reader {
     }
 
     /// Moves past a batch. What is on disk follows as it can; memory decides.
-    pub fn advance(&mut self, journal: &Journal, batch: &Batch) {
+    pub fn advance<S>(&mut self, journal: &Journal<S>, batch: &Batch) {
         self.position = batch.position.clone();
         self.raise_floor(journal);
         journal.note_damage(batch);
-        let serial = journal.dir_serial.load(Ordering::Acquire);
+        let serial = journal.pool.dir_serial.load(Ordering::Acquire);
         if self.of_dir != serial {
             self.of_dir = serial;
             let path = journal.path().map(|dir| dir.join(CursorFile::name(&self.destination)));
@@ -86,7 +90,7 @@ impl Reader {
     }
 
     /// Takes over how far another process came on behalf of this one (see [`Journal::hand_off`]); whether it came further.
-    pub fn follow(&mut self, journal: &Journal) -> bool {
+    pub fn follow<S>(&mut self, journal: &Journal<S>) -> bool {
         let path = journal.path().map(|dir| dir.join(CursorFile::name(&self.destination)));
         if let Some(Ok((_, position))) = path.map(|path| CursorFile::open(&path)) {
             let before = std::mem::replace(&mut self.position, position);
@@ -98,7 +102,7 @@ impl Reader {
 
     /// How many records are left, and their bytes. Reads them, a megabyte at a time.
     #[must_use]
-    pub fn backlog(&self, journal: &Journal) -> (u64, u64) {
+    pub fn backlog<S>(&self, journal: &Journal<S>) -> (u64, u64) {
         const COUNTED_AT_ONCE: usize = 1 << 20;
         let mut ahead = Self { position: self.position.clone(), ..Self::new(&self.destination) };
         let (mut records, mut bytes) = (0, 0);

@@ -3,14 +3,18 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::batch::Batch;
+use super::cursor::Position;
 use super::disk_budget::DiskBudget;
 use super::lock::lock;
+use super::pool::MEMORY_BUDGET;
 use super::quarantine;
-use super::scan::count;
+use super::scan::{Owner, count};
 use super::segment::{CHUNKS, Segment};
-use super::{Batch, Journal, MEMORY_BUDGET, Owner, Position, View};
+use super::view::View;
+use super::writer::Journal;
 
-impl Journal {
+impl<S> Journal<S> {
     pub(super) fn note_damage(&self, batch: &Batch) {
         if batch.corrupt > 0 {
             self.count_corrupt(batch.corrupt);
@@ -30,7 +34,7 @@ impl Journal {
             return;
         }
         let mut passed = Vec::new();
-        let mut views = lock(&self.views);
+        let mut views = lock(&self.pool.views);
         views.retain_mut(|view| {
             if let View::Live(segment) = view
                 && !self.is_handed_off.load(Ordering::Relaxed)
@@ -62,10 +66,10 @@ impl Journal {
         if positions.is_empty() || self.is_handed_off.load(Ordering::Relaxed) || !self.is_in_need() {
             return None;
         }
-        let helps = self.disk_budget().is_some_and(DiskBudget::eviction_helps);
-        let may_go = |view: &View| helps || (view.path().is_none() && self.is_memory_used_up());
+        let helps = self.pool.disk_budget().is_some_and(DiskBudget::eviction_helps);
+        let may_go = |view: &View| helps || (view.path().is_none() && self.pool.is_memory_used_up());
         let oldest = {
-            let mut views = lock(&self.views);
+            let mut views = lock(&self.pool.views);
             let place = views.iter().position(|view| match view {
                 View::File { .. } => true,
                 View::Live(segment) => segment.path.is_none() && segment.is_sealed(),
@@ -86,22 +90,22 @@ impl Journal {
 
     /// Whether half of the memory is used, and little is left of the segment that is being written, with no other ready.
     fn is_in_need(&self) -> bool {
-        let is_last = self.is_memory_used_up();
-        let pool = lock(&self.pool);
+        let is_last = self.pool.is_memory_used_up();
+        let queue = lock(&self.pool.queue);
         let is_running_out = |segment: &Arc<Segment>| {
             let left = segment.chunks() - segment.claimed();
             let is_memory = segment.path.is_none();
             left <= CHUNKS / 8 || (is_memory && is_last)
         };
-        2 * self.memory() >= MEMORY_BUDGET
-            && pool.spares.is_empty()
-            && pool.current.as_ref().is_some_and(is_running_out)
+        2 * self.pool.memory() >= MEMORY_BUDGET
+            && queue.spares.is_empty()
+            && queue.current.as_ref().is_some_and(is_running_out)
     }
 
     /// How many records only memory holds that a reader has not passed; of the reader that has passed fewest.
     #[must_use]
     pub fn unread_in_memory(&self, positions: &[&Position]) -> u64 {
-        let views = lock(&self.views);
+        let views = lock(&self.pool.views);
         let in_memory: Vec<_> = views.iter().filter(|view| view.path().is_none()).cloned().collect();
         drop(views);
         let unread = |position: &&Position| count(&in_memory, position, Owner::Myself).records;
@@ -112,25 +116,25 @@ impl Journal {
     /// Deletes a segment that nobody reads any more.
     fn discard(&self, view: &View) {
         let Some(path) = view.path() else {
-            self.memory_segments.fetch_sub(1, Ordering::Relaxed);
+            self.pool.memory_segments.fetch_sub(1, Ordering::Relaxed);
             return;
         };
         if lock(&self.damaged).remove(&view.index())
-            && let Some(root) = &self.settings.root
+            && let Some(root) = &self.pool.settings.root
         {
             quarantine::keep(root, path);
         }
-        if let Some(list) = &mut *lock(&self.list) {
+        if let Some(list) = &mut *lock(&self.pool.list) {
             list.remove([view.index()]);
         }
-        self.disk_segments.fetch_sub(1, Ordering::Relaxed);
+        self.pool.disk_segments.fetch_sub(1, Ordering::Relaxed);
         let _ = std::fs::remove_file(path);
     }
 
     /// Whether every reader has everything, once the journal is closed.
     #[must_use]
     pub fn is_drained(&self, positions: &[&Position]) -> bool {
-        let views = lock(&self.views);
+        let views = lock(&self.pool.views);
         views.iter().all(|view| positions.iter().all(|position| view.is_passed_by(position)))
     }
 }

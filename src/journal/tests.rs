@@ -1,11 +1,19 @@
+use super::cursor::CursorFile;
+use super::pool::MEMORY_BUDGET;
+use super::scan::{Owner, read_batch};
+use super::segment::{CHUNK, SEGMENT};
+use super::view::View;
 use super::*;
 use proptest::prelude::*;
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 mod budget;
 mod damage;
+mod reading;
+
+type Journal = super::Journal<()>;
 
 const DESTINATION: &str = "sink";
 
@@ -29,7 +37,7 @@ fn journal_in(dir: &TempDir) -> Journal {
 }
 
 fn append(journal: &Journal, payload: &[u8]) -> Result<(), AppendError> {
-    journal.append(1, |out, _| out.extend_from_slice(payload))
+    journal.append(1, |out, ()| out.extend_from_slice(payload))
 }
 
 /// A payload of some length that begins with its number.
@@ -339,129 +347,6 @@ fn over_budget_memory_fills_then_the_newest_are_refused_and_counted() {
 }
 
 #[test]
-fn the_last_resort_gives_up_the_oldest_and_counts_it_for_each_reader() {
-    let dir = TempDir::new().unwrap();
-    let mut settings = settings(&dir.path().join("journal"));
-    settings.budget = Some(2 * SEGMENT as u64);
-    let journal = Journal::open(settings);
-    let (mut fast, slow) = (Reader::new("fast"), Reader::new("slow"));
-    let mut number = 0;
-    let mut fill = |count: u64| {
-        for _ in 0..count {
-            append(&journal, &numbered(number, 1000)).unwrap();
-            number += 1;
-        }
-        number
-    };
-    let reach = |reader: &Reader| reader.position().clone();
-    fill(6_000);
-    journal.reclaim(&[fast.position(), slow.position()]);
-    assert_eq!(journal.evict(&[fast.position(), slow.position()]), None, "the budget is not used up");
-    let tracked = fill(6_640);
-    // Half of the memory is used up too. The fast reader has the first half of the oldest segment.
-    let batch = fast.read(&journal, SEGMENT / 2);
-    fast.advance(&journal, &batch);
-    let had = batch.len() as u64;
-    journal.reclaim(&[fast.position(), slow.position()]);
-    let lost = journal.evict(&[&reach(&fast), &reach(&slow)]).unwrap();
-    assert_eq!(lost[0].0 + had, lost[1].0);
-    assert_eq!(journal.evict(&[&reach(&fast), &reach(&slow)]), None, "one made room");
-    assert_eq!(journal.counts().disk_bytes, SEGMENT as u64);
-    // While nobody needs the room that was made, nothing else goes, and no more room is made.
-    for _ in 0..20 {
-        journal.tend(1);
-        assert_eq!(journal.evict(&[&reach(&fast), &reach(&slow)]), None);
-        assert_eq!(journal.counts().disk_bytes, 2 * SEGMENT as u64);
-    }
-    let mut slow = slow;
-    let left = read_all(&journal, &mut slow);
-    assert_eq!(left, (lost[1].0..tracked).collect::<Vec<_>>());
-}
-
-#[test]
-fn without_a_disk_the_whole_memory_is_used_before_anything_goes() {
-    let journal = Journal::open(Settings { root: None, backend: Backend::Mapped, budget: None, destinations: vec![] });
-    let tail = Reader::new(DESTINATION);
-    let mut number = 0;
-    let lost = loop {
-        assert!(journal.counts().memory_bytes < MEMORY_BUDGET as u64);
-        append(&journal, &numbered(number, 1000)).unwrap();
-        number += 1;
-        if let Some(lost) = journal.evict(&[tail.position()]) {
-            break lost[0].0;
-        }
-    };
-    assert_eq!(journal.unread_in_memory(&[tail.position()]), number - lost);
-    let mut tail = tail;
-    assert_eq!(read_all(&journal, &mut tail), (lost..number).collect::<Vec<_>>());
-}
-
-#[test]
-fn reads_are_bounded_and_counting_needs_no_payload() {
-    let dir = TempDir::new().unwrap();
-    let journal = journal_in(&dir);
-    (0..30_000).for_each(|number| append(&journal, &numbered(number, 300)).unwrap());
-    let mut reader = Reader::new(DESTINATION);
-    let (mut records, mut bytes) = (0, 0);
-    for limit in [1, 10_000, CHUNK, 10 * CHUNK, usize::MAX] {
-        let batch = reader.read(&journal, limit);
-        assert!(batch.byte_len() <= limit.saturating_add(CHUNK), "{} of {limit}", batch.byte_len());
-        let whole = reader.count(&journal);
-        assert_eq!(whole.records + records, 30_000);
-        (records, bytes) = (records + batch.len() as u64, bytes + batch.byte_len() as u64);
-        reader.advance(&journal, &batch);
-    }
-    assert_eq!((records, bytes), (30_000, journal.counts().appended_bytes));
-    assert_eq!(reader.count(&journal), Counted::default());
-}
-
-/// As a process does that delivers for a living owner: what is being written is no damage.
-#[test]
-fn a_journal_is_read_while_its_owner_writes_and_nothing_is_taken_for_damage() {
-    let dir = TempDir::new().unwrap();
-    let journal = journal_in(&dir);
-    let path = journal.path().unwrap();
-    std::thread::scope(|scope| {
-        let writer = scope.spawn(|| (0..60_000).for_each(|number| append(&journal, &numbered(number, 100)).unwrap()));
-        let (mut position, mut found) = (Position::default(), Vec::new());
-        loop {
-            let is_last = writer.is_finished();
-            let views = view::segment_files(&path).unwrap();
-            let batch = read_batch(&views, &position, usize::MAX, Owner::Alive);
-            assert_eq!((batch.corrupt, batch.is_incomplete), (0, false));
-            found.extend(numbers(&batch));
-            position = batch.position;
-            if is_last {
-                break;
-            }
-        }
-        // A chunk that was read before it was full comes after the next, which was begun meanwhile.
-        found.sort_unstable();
-        assert!(found == (0..60_000).collect::<Vec<_>>(), "{} records", found.len());
-    });
-}
-
-#[test]
-fn what_is_new_can_be_read_before_a_backlog_and_neither_is_lost_or_repeated() {
-    let dir = TempDir::new().unwrap();
-    let journal = journal_in(&dir);
-    let mut tail = Reader::new(DESTINATION);
-    (0..100).for_each(|number| append(&journal, &numbered(number, 1000)).unwrap());
-    assert!(tail.read_newest(&journal, 1 << 20).is_none(), "one segment is no backlog");
-    (100..10_000).for_each(|number| append(&journal, &numbered(number, 1000)).unwrap());
-    let newest = tail.read_newest(&journal, 1 << 20).unwrap();
-    let mut found = numbers(&newest);
-    assert!(found[0] > 7_000, "{}", found[0]);
-    tail.advance(&journal, &newest);
-    // A crash now repeats nothing that was passed.
-    let (adopted, _) = adopt(copy_as_dead(&journal).parent().unwrap());
-    assert_eq!(adopted.len() + found.len(), 10_000);
-    found.extend(read_all(&journal, &mut tail));
-    found.sort_unstable();
-    assert_eq!(found, (0..10_000).collect::<Vec<_>>());
-}
-
-#[test]
 fn without_a_disk_events_are_kept_in_memory() {
     let journal = Journal::open(Settings { root: None, backend: Backend::Mapped, budget: None, destinations: vec![] });
     assert_eq!(journal.tier(), Tier::Memory);
@@ -480,22 +365,6 @@ fn the_written_backend_keeps_the_same_promises() {
     let dead = copy_as_dead(&journal);
     assert_eq!(read_all(&journal, &mut Reader::new(DESTINATION)), (0..20_000).collect::<Vec<_>>());
     assert_eq!(adopt(dead.parent().unwrap()).0.len(), 20_000);
-}
-
-#[test]
-fn a_deleted_directory_is_left_for_a_new_one() {
-    let dir = TempDir::new().unwrap();
-    let journal = journal_in(&dir);
-    let mut tail = Reader::new(DESTINATION);
-    (0..100).for_each(|number| append(&journal, &numbered(number, 10)).unwrap());
-    let old = journal.path().unwrap();
-    std::fs::remove_dir_all(&old).unwrap();
-    journal.tend(1);
-    (100..200).for_each(|number| append(&journal, &numbered(number, 10)).unwrap());
-    assert_ne!(journal.path().unwrap(), old);
-    let dead = copy_as_dead(&journal);
-    assert_eq!(read_all(&journal, &mut tail), (0..200).collect::<Vec<_>>());
-    assert_eq!(adopt(dead.parent().unwrap()).0, (100..200).collect::<Vec<_>>());
 }
 
 #[test]
@@ -551,35 +420,6 @@ fn segment_path(dir: &Path) -> PathBuf {
     files.retain(|path| path.extension().is_some_and(|extension| extension == "seg"));
     files.sort();
     files.swap_remove(0)
-}
-
-proptest! {
-    #![proptest_config(cases(32))]
-
-    /// Whatever part of a batch is confirmed, the rest comes and nothing of that part does, from one's own journal and from a dead one's.
-    #[test]
-    fn a_batch_can_be_confirmed_up_to_any_record(
-        count in 1_u64..600, length in 0_usize..300, cuts in prop::collection::vec(0_usize..700, 1..8),
-    ) {
-        let dir = TempDir::new().unwrap();
-        let journal = journal_in(&dir);
-        for number in 0..count {
-            append(&journal, &numbered(number, length)).unwrap();
-        }
-        let mut tail = Reader::new(DESTINATION);
-        let mut found = Vec::new();
-        for cut in cuts {
-            let part = tail.read(&journal, 1 << 20).prefix(cut);
-            found.extend(numbers(&part));
-            tail.advance(&journal, &part);
-        }
-        let (position, confirmed) = (tail.position().clone(), found.len());
-        found.extend(read_all(&journal, &mut tail));
-        found.sort_unstable();
-        prop_assert_eq!(&found, &(0..count).collect::<Vec<_>>());
-        let rest = read_batch(&view::segment_files(&copy_as_dead(&journal)).unwrap(), &position, usize::MAX, Owner::Gone);
-        prop_assert_eq!(rest.len(), found.len() - confirmed);
-    }
 }
 
 /// A destination that is more segments ahead of another than a cursor file once had room for repeats nothing after a crash.

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 
+use crate::delivery::EventJournal;
 use crate::delivery::{
     Answered, Destination, DestinationStats, Drained, Flushed, LedgerSink, Notice, Remote, RemoteSettings, ResponseLog,
     Sender, drain_orphans, drop_dead_letters, retry_dead_letters,
@@ -20,7 +21,7 @@ use crate::delivery::{
 use crate::event::binary::encode;
 use crate::event::limits::MAX_REQUESTS;
 use crate::event::{CostStatus, Outgoing, UsageEvent};
-use crate::journal::{self, AppendError, Counts, Journal, Tier};
+use crate::journal::{self, AppendError, Counts, Tier};
 use crate::ledger::{Filter, LedgerError, NewPrice, Repriced, Writer};
 use crate::money::Usd;
 use crate::pricing::{Book, Conditions, OverrideError, Request};
@@ -81,7 +82,7 @@ pub struct Stats {
 
 /// Journal and delivery of one process.
 struct Live {
-    journal: Arc<Journal>,
+    journal: Arc<EventJournal>,
     sender: Sender,
 }
 
@@ -436,7 +437,7 @@ fn open(settings: &Settings) -> Live {
     let root = settings.state_dir.as_deref().map(|state| state.join("journal"));
     let destinations = destinations(settings);
     let names = destinations.iter().map(|one| one.name().to_owned()).collect();
-    let journal = Arc::new(Journal::open(journal_settings(settings, names)));
+    let journal = Arc::new(EventJournal::open(journal_settings(settings, names)));
     let sender = Sender::start(Arc::clone(&journal), root, destinations);
     Live { journal, sender }
 }

@@ -277,6 +277,19 @@ fn is_copy_on_write(magic: u32) -> bool {
     [BTRFS, ZFS, BCACHEFS, NILFS].contains(&magic)
 }
 
+/// Makes a FIFO and a link to a device, or directories where there are none: files that are not to be opened.
+#[cfg(test)]
+pub(crate) fn make_irregular(fifo: &Path, link: &Path) {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        mknodat(CWD, fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", link).unwrap();
+    }
+    #[cfg(not(target_os = "linux"))]
+    [fifo, link].map(|path| std::fs::create_dir(path).unwrap());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -100,3 +100,77 @@ fn a_closed_journal_is_cut_behind_its_last_record_and_still_read_by_its_own_proc
         assert_eq!(found.len() as u64 + corrupt, 25_000);
     }
 }
+
+#[test]
+fn a_deleted_directory_is_left_for_a_new_one() {
+    let dir = TempDir::new().unwrap();
+    let journal = journal_in(&dir);
+    let mut tail = Reader::new(DESTINATION);
+    (0..100).for_each(|number| append(&journal, &numbered(number, 10)).unwrap());
+    let old = journal.path().unwrap();
+    std::fs::remove_dir_all(&old).unwrap();
+    journal.tend(1);
+    (100..200).for_each(|number| append(&journal, &numbered(number, 10)).unwrap());
+    assert_ne!(journal.path().unwrap(), old);
+    let dead = copy_as_dead(&journal);
+    assert_eq!(read_all(&journal, &mut tail), (0..200).collect::<Vec<_>>());
+    assert_eq!(adopt(dead.parent().unwrap()).0, (100..200).collect::<Vec<_>>());
+}
+
+#[test]
+fn without_a_disk_the_whole_memory_is_used_before_anything_goes() {
+    let journal = Journal::open(Settings { root: None, backend: Backend::Mapped, budget: None, destinations: vec![] });
+    let tail = Reader::new(DESTINATION);
+    let mut number = 0;
+    let lost = loop {
+        assert!(journal.counts().memory_bytes < MEMORY_BUDGET as u64);
+        append(&journal, &numbered(number, 1000)).unwrap();
+        number += 1;
+        if let Some(lost) = journal.evict(&[tail.position()]) {
+            break lost[0].0;
+        }
+    };
+    assert_eq!(journal.unread_in_memory(&[tail.position()]), number - lost);
+    let mut tail = tail;
+    assert_eq!(read_all(&journal, &mut tail), (lost..number).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_last_resort_gives_up_the_oldest_and_counts_it_for_each_reader() {
+    let dir = TempDir::new().unwrap();
+    let mut settings = settings(&dir.path().join("journal"));
+    settings.budget = Some(2 * SEGMENT as u64);
+    let journal = Journal::open(settings);
+    let (mut fast, slow) = (Reader::new("fast"), Reader::new("slow"));
+    let mut number = 0;
+    let mut fill = |count: u64| {
+        for _ in 0..count {
+            append(&journal, &numbered(number, 1000)).unwrap();
+            number += 1;
+        }
+        number
+    };
+    let reach = |reader: &Reader| reader.position().clone();
+    fill(6_000);
+    journal.reclaim(&[fast.position(), slow.position()]);
+    assert_eq!(journal.evict(&[fast.position(), slow.position()]), None, "the budget is not used up");
+    let tracked = fill(6_640);
+    // Half of the memory is used up too. The fast reader has the first half of the oldest segment.
+    let batch = fast.read(&journal, SEGMENT / 2);
+    fast.advance(&journal, &batch);
+    let had = batch.len() as u64;
+    journal.reclaim(&[fast.position(), slow.position()]);
+    let lost = journal.evict(&[&reach(&fast), &reach(&slow)]).unwrap();
+    assert_eq!(lost[0].0 + had, lost[1].0);
+    assert_eq!(journal.evict(&[&reach(&fast), &reach(&slow)]), None, "one made room");
+    assert_eq!(journal.counts().disk_bytes, SEGMENT as u64);
+    // While nobody needs the room that was made, nothing else goes, and no more room is made.
+    for _ in 0..20 {
+        journal.tend(1);
+        assert_eq!(journal.evict(&[&reach(&fast), &reach(&slow)]), None);
+        assert_eq!(journal.counts().disk_bytes, 2 * SEGMENT as u64);
+    }
+    let mut slow = slow;
+    let left = read_all(&journal, &mut slow);
+    assert_eq!(left, (lost[1].0..tracked).collect::<Vec<_>>());
+}

@@ -176,16 +176,13 @@ fn a_journal_that_cannot_be_read_now_is_read_another_time() {
     }
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn what_is_no_regular_file_is_counted_and_put_aside() {
-    use rustix::fs::{CWD, FileType, Mode, mknodat};
     let dir = TempDir::new().unwrap();
     let journal = journal_in(&dir);
     (0..500).for_each(|number| append(&journal, &numbered(number, 90)).unwrap());
     let dead = copy_as_dead(&journal);
-    mknodat(CWD, dead.join(segment::file_name(7)), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-    std::os::unix::fs::symlink("/dev/zero", dead.join(segment::file_name(8))).unwrap();
+    crate::sys::fs::make_irregular(&dead.join(segment::file_name(7)), &dead.join(segment::file_name(8)));
     std::fs::create_dir(dead.join(segment::file_name(9))).unwrap();
     let (found, corrupt) = adopt(dead.parent().unwrap());
     assert_eq!((found.len(), corrupt), (500, 3));

@@ -1,0 +1,280 @@
+//! The segments of a journal: made ahead of writers, handed out in chunks, given back.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use super::cursor::CursorFile;
+use super::disk_budget::{DiskBudget, Others};
+use super::lock::lock;
+use super::owner::{OwnedDir, random_bytes};
+use super::segment::{Backend, HEAP_SEGMENT, Identity, Region, SEGMENT, Segment};
+use super::segment_list::SegmentList;
+use super::settings::{Settings, Tier};
+use super::store::Store;
+use super::view::View;
+
+/// Bytes of the ring in memory, for when the disk is full or there is none.
+pub(super) const MEMORY_BUDGET: usize = 8 << 20;
+
+/// The segments that writers claim from.
+#[derive(Default)]
+pub(super) struct Queue {
+    pub(super) current: Option<Arc<Segment>>,
+    pub(super) spares: VecDeque<Arc<Segment>>,
+    next_index: u64,
+}
+
+/// Where segments come from, and where they are.
+pub(super) struct Pool {
+    pub(super) settings: Settings,
+    stream: [u8; 16],
+    /// Held while a segment is made, so that indexes come into use in order.
+    making: Mutex<()>,
+    pub(super) queue: Mutex<Queue>,
+    pub(super) views: Mutex<Vec<View>>,
+    pub(super) dir: Mutex<Option<OwnedDir>>,
+    /// Changes when the directory does.
+    pub(super) dir_serial: AtomicU64,
+    /// Of the segments in that directory.
+    pub(super) list: Mutex<Option<SegmentList>>,
+    others: Others,
+    pub(super) disk_segments: AtomicU64,
+    pub(super) memory_segments: AtomicUsize,
+    is_mapping_trusted: AtomicBool,
+    pub(super) is_closed: AtomicBool,
+    /// Since they were counted last.
+    pub(super) chunks_claimed: AtomicUsize,
+}
+
+impl Pool {
+    pub(super) fn open(settings: Settings) -> Self {
+        let pool = Self {
+            settings,
+            stream: random_bytes(),
+            making: Mutex::default(),
+            queue: Mutex::default(),
+            views: Mutex::default(),
+            dir: Mutex::default(),
+            dir_serial: AtomicU64::new(0),
+            list: Mutex::default(),
+            others: Others::default(),
+            disk_segments: AtomicU64::new(0),
+            memory_segments: AtomicUsize::new(0),
+            is_mapping_trusted: AtomicBool::new(true),
+            is_closed: AtomicBool::new(false),
+            chunks_claimed: AtomicUsize::new(0),
+        };
+        pool.make_dir();
+        pool
+    }
+
+    /// A chunk to write: of the current segment, of a spare, of one made now, or of one in memory.
+    pub(super) fn claim(&self, now: u64) -> Option<Region> {
+        if let Some(region) = self.claim_prepared() {
+            return Some(region);
+        }
+        let _making = lock(&self.making);
+        if self.is_closed.load(Ordering::Acquire) {
+            return None;
+        }
+        // Whoever held the lock before may have made one.
+        if let Some(region) = self.claim_prepared() {
+            return Some(region);
+        }
+        let segment = self.make_segment(now).or_else(|| self.make_memory_segment())?;
+        lock(&self.queue).spares.push_back(segment);
+        self.claim_prepared()
+    }
+
+    fn claim_prepared(&self) -> Option<Region> {
+        let mut queue = lock(&self.queue);
+        loop {
+            if let Some(region) = queue.current.as_ref().and_then(Segment::claim) {
+                self.chunks_claimed.fetch_add(1, Ordering::Relaxed);
+                return Some(region);
+            }
+            let next = queue.spares.pop_front()?;
+            lock(&self.views).push(View::Live(Arc::clone(&next)));
+            queue.current = Some(next);
+        }
+    }
+
+    /// Makes a segment on disk; `None` when there is no directory, no budget or no space.
+    fn make_segment(&self, now: u64) -> Option<Arc<Segment>> {
+        let path = lock(&self.dir).as_ref()?.path().to_owned();
+        if self.is_closed.load(Ordering::Acquire) || !self.disk_budget()?.may_grow() {
+            return None;
+        }
+        let trusted = self.is_mapping_trusted.load(Ordering::Relaxed);
+        let backend = if trusted { self.settings.backend } else { Backend::Written };
+        let segment = Segment::create(&path, self.next_identity(), backend, now).ok()?;
+        self.disk_segments.fetch_add(1, Ordering::Relaxed);
+        if let Some(list) = &mut *lock(&self.list) {
+            list.add(segment.index);
+        }
+        Some(Arc::new(segment))
+    }
+
+    fn make_memory_segment(&self) -> Option<Arc<Segment>> {
+        if self.is_memory_used_up() {
+            return None;
+        }
+        self.memory_segments.fetch_add(1, Ordering::Relaxed);
+        Some(Arc::new(Segment::in_memory(self.next_identity())))
+    }
+
+    fn next_identity(&self) -> Identity {
+        let mut queue = lock(&self.queue);
+        queue.next_index += 1;
+        Identity { index: queue.next_index, stream: self.stream }
+    }
+
+    pub(super) fn make_dir(&self) {
+        let Some(root) = &self.settings.root else { return };
+        let made = OwnedDir::create(root, &self.settings.destinations)
+            .or_else(|_| OwnedDir::create(root, &self.settings.destinations));
+        if let Ok(dir) = made {
+            // Without a list, a segment that is deleted from outside is not missed.
+            *lock(&self.list) = SegmentList::create(dir.path()).ok();
+            *lock(&self.dir) = Some(dir);
+            self.dir_serial.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    pub(super) fn prepare(&self, ahead: usize, now: u64) {
+        let mut ready = self.ready();
+        while let Some(current) = ready.first() {
+            let is_memory = current.path.is_none();
+            let on_disk = ready.iter().filter(|segment| segment.path.is_some());
+            let left: usize = on_disk.map(|segment| segment.chunks() - segment.claimed()).sum();
+            if left >= ahead {
+                break;
+            }
+            let _making = lock(&self.making);
+            let Some(segment) = self.make_segment(now) else { break };
+            if is_memory {
+                // A disk is there again: what is still unclaimed in memory is given up for it.
+                ready.iter().filter(|segment| segment.path.is_none()).for_each(|segment| segment.retire());
+            }
+            lock(&self.queue).spares.push_back(segment);
+            ready = self.ready();
+            if is_memory {
+                break;
+            }
+        }
+        let mut wanted = ahead;
+        for segment in ready {
+            let claimed = segment.claimed();
+            if segment.populate(claimed + wanted).is_err() {
+                // The file system cannot give its pages: write through files from now on.
+                self.is_mapping_trusted.store(false, Ordering::Relaxed);
+                segment.retire();
+            }
+            wanted = wanted.saturating_sub(segment.chunks() - claimed);
+        }
+    }
+
+    /// The segments that writers claim from, in order; none before the first event.
+    fn ready(&self) -> Vec<Arc<Segment>> {
+        let queue = lock(&self.queue);
+        queue.current.iter().chain(queue.spares.iter().filter(|_| queue.current.is_some())).cloned().collect()
+    }
+
+    /// Deletes the segments that were made ahead, and cuts the others behind their last record. Called when no writer has a region.
+    pub(super) fn give_space_back(&self) {
+        let spares = std::mem::take(&mut lock(&self.queue).spares);
+        if let Some(list) = &mut *lock(&self.list) {
+            list.remove(spares.iter().map(|segment| segment.index));
+        }
+        for path in spares.iter().filter_map(|segment| segment.path.as_ref()) {
+            self.disk_segments.fetch_sub(1, Ordering::Relaxed);
+            let _ = std::fs::remove_file(path);
+        }
+        for view in &*lock(&self.views) {
+            if let View::Live(segment) = view {
+                segment.cut_off_rest();
+            }
+        }
+    }
+
+    /// Gives the directory up after the journal was closed: deletes it when everything `is_delivered`, else leaves it to be adopted.
+    pub(super) fn finish(&self, is_delivered: bool) {
+        let Some(dir) = lock(&self.dir).take() else { return };
+        if is_delivered {
+            dir.remove();
+        } else {
+            // A cursor at the beginning needs no file of its full size.
+            for destination in &self.settings.destinations {
+                let _ = CursorFile::shrink(&dir.path().join(CursorFile::name(destination)));
+            }
+        }
+    }
+
+    /// What segments on disk take and may take; `None` without a directory.
+    pub(super) fn disk_budget(&self) -> Option<DiskBudget> {
+        let path = lock(&self.dir).as_ref()?.path().to_owned();
+        let own = self.disk_segments.load(Ordering::Relaxed) * SEGMENT as u64;
+        Some(self.others.budget(&path, own, self.settings.budget))
+    }
+
+    /// Bytes of segments in memory.
+    pub(super) fn memory(&self) -> usize {
+        self.memory_segments.load(Ordering::Relaxed) * HEAP_SEGMENT
+    }
+
+    /// Whether memory has no room for another segment.
+    pub(super) fn is_memory_used_up(&self) -> bool {
+        self.memory() + HEAP_SEGMENT > MEMORY_BUDGET
+    }
+
+    /// How safe what is appended now is.
+    pub(super) fn tier(&self) -> Tier {
+        let queue = lock(&self.queue);
+        match queue.current.as_ref().map(|segment| &segment.store) {
+            Some(Store::Mapped { .. }) => Tier::Mapped,
+            Some(Store::Heap(_)) => Tier::Memory,
+            None if lock(&self.dir).is_none() => Tier::Memory,
+            None if cfg!(target_os = "linux") && self.settings.backend == Backend::Mapped => Tier::Mapped,
+            Some(Store::Written(_)) | None => Tier::Written,
+        }
+    }
+
+    /// The directory it writes to now.
+    pub(super) fn path(&self) -> Option<PathBuf> {
+        lock(&self.dir).as_ref().map(|dir| dir.path().to_owned())
+    }
+
+    /// Leaves a directory that something deleted, so that new events are safe again. Those in it are still delivered, from open
+    /// files, as long as the process lives. Returns whether it did: then writers have to give their regions up.
+    pub(super) fn leave_lost_dir(&self) -> bool {
+        let mut dir = lock(&self.dir);
+        if dir.as_ref().is_none_or(OwnedDir::is_linked) {
+            return false;
+        }
+        *dir = None;
+        drop(dir);
+        *lock(&self.list) = None;
+        let mut queue = lock(&self.queue);
+        queue.current.iter().chain(&queue.spares).for_each(|segment| segment.retire());
+        let on_disk = queue.spares.iter().filter(|segment| segment.path.is_some()).count();
+        self.disk_segments.fetch_sub(on_disk as u64, Ordering::Relaxed);
+        queue.spares.clear();
+        drop(queue);
+        true
+    }
+
+    /// The index of the segment that is being written.
+    pub(super) fn current(&self) -> Option<u64> {
+        lock(&self.queue).current.as_ref().map(|segment| segment.index)
+    }
+
+    /// Makes no segment any more, and gives up what is not claimed. What is being made is waited for.
+    pub(super) fn close(&self) {
+        let _making = lock(&self.making);
+        self.is_closed.store(true, Ordering::Release);
+        let queue = lock(&self.queue);
+        queue.current.iter().chain(&queue.spares).for_each(|segment| segment.retire());
+    }
+}

@@ -1,0 +1,97 @@
+//! What readers get, in which order, and how much at once.
+
+use super::*;
+
+#[test]
+fn reads_are_bounded_and_counting_needs_no_payload() {
+    let dir = TempDir::new().unwrap();
+    let journal = journal_in(&dir);
+    (0..30_000).for_each(|number| append(&journal, &numbered(number, 300)).unwrap());
+    let mut reader = Reader::new(DESTINATION);
+    let (mut records, mut bytes) = (0, 0);
+    for limit in [1, 10_000, CHUNK, 10 * CHUNK, usize::MAX] {
+        let batch = reader.read(&journal, limit);
+        assert!(batch.byte_len() <= limit.saturating_add(CHUNK), "{} of {limit}", batch.byte_len());
+        let whole = reader.count(&journal);
+        assert_eq!(whole.records + records, 30_000);
+        (records, bytes) = (records + batch.len() as u64, bytes + batch.byte_len() as u64);
+        reader.advance(&journal, &batch);
+    }
+    assert_eq!((records, bytes), (30_000, journal.counts().appended_bytes));
+    assert_eq!(reader.count(&journal), Counted::default());
+}
+
+/// As a process does that delivers for a living owner: what is being written is no damage.
+#[test]
+fn a_journal_is_read_while_its_owner_writes_and_nothing_is_taken_for_damage() {
+    let dir = TempDir::new().unwrap();
+    let journal = journal_in(&dir);
+    let path = journal.path().unwrap();
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| (0..60_000).for_each(|number| append(&journal, &numbered(number, 100)).unwrap()));
+        let (mut position, mut found) = (Position::default(), Vec::new());
+        loop {
+            let is_last = writer.is_finished();
+            let views = view::segment_files(&path).unwrap();
+            let batch = read_batch(&views, &position, usize::MAX, Owner::Alive);
+            assert_eq!((batch.corrupt, batch.is_incomplete), (0, false));
+            found.extend(numbers(&batch));
+            position = batch.position;
+            if is_last {
+                break;
+            }
+        }
+        // A chunk that was read before it was full comes after the next, which was begun meanwhile.
+        found.sort_unstable();
+        assert!(found == (0..60_000).collect::<Vec<_>>(), "{} records", found.len());
+    });
+}
+
+#[test]
+fn what_is_new_can_be_read_before_a_backlog_and_neither_is_lost_or_repeated() {
+    let dir = TempDir::new().unwrap();
+    let journal = journal_in(&dir);
+    let mut tail = Reader::new(DESTINATION);
+    (0..100).for_each(|number| append(&journal, &numbered(number, 1000)).unwrap());
+    assert!(tail.read_newest(&journal, 1 << 20).is_none(), "one segment is no backlog");
+    (100..10_000).for_each(|number| append(&journal, &numbered(number, 1000)).unwrap());
+    let newest = tail.read_newest(&journal, 1 << 20).unwrap();
+    let mut found = numbers(&newest);
+    assert!(found[0] > 7_000, "{}", found[0]);
+    tail.advance(&journal, &newest);
+    // A crash now repeats nothing that was passed.
+    let (adopted, _) = adopt(copy_as_dead(&journal).parent().unwrap());
+    assert_eq!(adopted.len() + found.len(), 10_000);
+    found.extend(read_all(&journal, &mut tail));
+    found.sort_unstable();
+    assert_eq!(found, (0..10_000).collect::<Vec<_>>());
+}
+
+proptest! {
+    #![proptest_config(cases(32))]
+
+    /// Whatever part of a batch is confirmed, the rest comes and nothing of that part does, from one's own journal and from a dead one's.
+    #[test]
+    fn a_batch_can_be_confirmed_up_to_any_record(
+        count in 1_u64..600, length in 0_usize..300, cuts in prop::collection::vec(0_usize..700, 1..8),
+    ) {
+        let dir = TempDir::new().unwrap();
+        let journal = journal_in(&dir);
+        for number in 0..count {
+            append(&journal, &numbered(number, length)).unwrap();
+        }
+        let mut tail = Reader::new(DESTINATION);
+        let mut found = Vec::new();
+        for cut in cuts {
+            let part = tail.read(&journal, 1 << 20).prefix(cut);
+            found.extend(numbers(&part));
+            tail.advance(&journal, &part);
+        }
+        let (position, confirmed) = (tail.position().clone(), found.len());
+        found.extend(read_all(&journal, &mut tail));
+        found.sort_unstable();
+        prop_assert_eq!(&found, &(0..count).collect::<Vec<_>>());
+        let rest = read_batch(&view::segment_files(&copy_as_dead(&journal)).unwrap(), &position, usize::MAX, Owner::Gone);
+        prop_assert_eq!(rest.len(), found.len() - confirmed);
+    }
+}

@@ -1,0 +1,234 @@
+//! A process's journal: writers append records to it, each to a chunk of its own.
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard};
+
+use super::disk_budget::DiskBudget;
+use super::lock::lock;
+use super::pool::Pool;
+use super::record;
+use super::segment::{CHUNK, CHUNKS, Region, SEGMENT};
+use super::settings::{AppendError, Counts, Settings, Tier};
+
+/// Chunks kept ready ahead of idle writers: 1 MiB.
+const MIN_CHUNKS_AHEAD: usize = 16;
+
+/// A place to write for one thread at a time.
+#[derive(Default)]
+struct Shard<S> {
+    region: Option<Region>,
+    frame: Vec<u8>,
+    /// Whatever who appends keeps for each writer.
+    scratch: S,
+    /// Of the next record.
+    sequence: u64,
+}
+
+/// Aligned to a pair of cache lines, so that neighbours do not slow each other down.
+#[repr(align(128))]
+#[derive(Default)]
+struct AlignedShard<S> {
+    shard: Mutex<Shard<S>>,
+    /// Written by the thread that holds the shard, and read without it: counting does not send a writer to another chunk.
+    appended: AtomicU64,
+    appended_bytes: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl<S: Default> AlignedShard<S> {
+    fn new(writer: u8) -> Self {
+        let shard = Shard { sequence: record::first_sequence(writer), ..Shard::default() };
+        Self { shard: Mutex::new(shard), ..Self::default() }
+    }
+}
+
+/// Adds to a count that only one thread writes at this time.
+fn add(count: &AtomicU64, more: u64) {
+    count.store(count.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+}
+
+/// One process's journal. `S` is what its user keeps for each writer; all of them are made with the journal.
+pub struct Journal<S> {
+    shards: Box<[AlignedShard<S>]>,
+    pub(super) pool: Pool,
+    pub(super) damaged: Mutex<BTreeSet<u64>>,
+    pub(super) corrupt: AtomicU64,
+    pub(super) is_handed_off: AtomicBool,
+}
+
+impl<S: Default> Journal<S> {
+    /// A journal that appends to disk where it can and to memory where it cannot: opening never fails.
+    #[must_use]
+    pub fn open(settings: Settings) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self {
+            shards: (0..(2 * cores).clamp(4, 64)).map(|writer| AlignedShard::new(writer as u8)).collect(),
+            pool: Pool::open(settings),
+            damaged: Mutex::default(),
+            corrupt: AtomicU64::new(0),
+            is_handed_off: AtomicBool::new(false),
+        }
+    }
+}
+
+impl<S> Journal<S> {
+    /// Appends one record. `write` appends the payload to the bytes it is given, whose first 32 are not its own; the other thing it is
+    /// given is the writer's, and no other thread has it at that time.
+    ///
+    /// # Errors
+    /// [`AppendError::Full`] when neither disk nor memory has room, which is counted, [`AppendError::Closed`], and
+    /// [`AppendError::TooLarge`] for more than [`MAX_PAYLOAD`] bytes.
+    pub fn append<R>(&self, now: u64, write: impl FnOnce(&mut Vec<u8>, &mut S) -> R) -> Result<R, AppendError> {
+        let (home, mut guard) = self.shard();
+        let shard = &mut *guard;
+        shard.frame.clear();
+        shard.frame.resize(record::HEADER, 0);
+        let answer = write(&mut shard.frame, &mut shard.scratch);
+        let payload = shard.frame.len() - record::HEADER;
+        if record::framed_length(payload) > CHUNK {
+            return Err(AppendError::TooLarge { payload });
+        }
+        // Two rounds: a file that cannot be written makes way for memory.
+        for _ in 0..2 {
+            // Two claims: the first chunk of a segment has less room, for the segment's header.
+            for _ in 0..2 {
+                if shard.region.as_ref().is_none_or(|region| !region.has_room(payload)) {
+                    shard.region = None;
+                    shard.region = self.pool.claim(now);
+                }
+            }
+            let Some(region) = shard.region.as_mut().filter(|region| region.has_room(payload)) else { break };
+            record::seal(&mut shard.frame, region.seed(), shard.sequence, now);
+            if region.append(&shard.frame, shard.sequence).is_ok() {
+                shard.sequence += 1;
+                add(&home.appended, 1);
+                add(&home.appended_bytes, shard.frame.len() as u64);
+                return Ok(answer);
+            }
+            region.segment().retire();
+            shard.region = None;
+            shard.frame.truncate(record::HEADER + payload);
+        }
+        if self.pool.is_closed.load(Ordering::Acquire) {
+            return Err(AppendError::Closed);
+        }
+        add(&home.refused, 1);
+        Err(AppendError::Full)
+    }
+
+    /// The calling thread's shard, or the next that is free.
+    fn shard(&self) -> (&AlignedShard<S>, MutexGuard<'_, Shard<S>>) {
+        thread_local!(static HOME: Cell<usize> = const { Cell::new(usize::MAX) });
+        static NEXT_HOME: AtomicUsize = AtomicUsize::new(0);
+        let mut home = HOME.try_with(Cell::get).unwrap_or(0);
+        if home == usize::MAX {
+            home = NEXT_HOME.fetch_add(1, Ordering::Relaxed);
+            let _ = HOME.try_with(|cell| cell.set(home));
+        }
+        let count = self.shards.len();
+        for step in 0..count {
+            let aligned = &self.shards[(home + step) % count];
+            match aligned.shard.try_lock() {
+                Ok(guard) => return (aligned, guard),
+                Err(std::sync::TryLockError::Poisoned(error)) => return (aligned, error.into_inner()),
+                Err(std::sync::TryLockError::WouldBlock) => {}
+            }
+        }
+        let aligned = &self.shards[home % count];
+        (aligned, lock(&aligned.shard))
+    }
+
+    /// Does what appending leaves to the background: keeps pages and a spare segment ready, seals what idle writers hold,
+    /// finds a new directory when the old one was deleted, and one at all when a disk came back. To be called every few
+    /// milliseconds while it answers `true`, for then chunks are being used up, and less often otherwise.
+    pub fn tend(&self, now: u64) -> bool {
+        if self.pool.is_closed.load(Ordering::Acquire) {
+            return false;
+        }
+        if self.pool.leave_lost_dir() {
+            self.release_idle_regions(true);
+        }
+        if lock(&self.pool.dir).is_none() {
+            self.pool.make_dir();
+        }
+        let claimed = self.pool.chunks_claimed.swap(0, Ordering::Relaxed);
+        // While chunks are used up, a whole spare segment stands by, and more than what four such rounds would take.
+        let ahead = if claimed > 1 { CHUNKS.max(4 * claimed) + MIN_CHUNKS_AHEAD } else { MIN_CHUNKS_AHEAD };
+        self.pool.prepare(ahead, now);
+        self.release_idle_regions(false);
+        claimed > 0
+    }
+
+    /// Takes chunks back from writers: those of segments that are no longer current, or `all` of them.
+    pub(super) fn release_idle_regions(&self, all: bool) {
+        let current = self.pool.current();
+        for shard in &self.shards {
+            if let Ok(mut shard) = shard.shard.try_lock() {
+                let is_idle = |region: &Region| all || Some(region.segment().index) != current;
+                if shard.region.as_ref().is_some_and(is_idle) {
+                    shard.region = None;
+                }
+            }
+        }
+    }
+
+    /// Ends writing: everything is sealed, and nothing is appended any more.
+    pub fn close(&self) {
+        self.pool.close();
+        // Without a lock of the pool: a writer that holds its shard may be waiting for it.
+        self.shards.iter().for_each(|shard| lock(&shard.shard).region = None);
+        self.pool.give_space_back();
+    }
+
+    /// Gives the directory up after [`Journal::close`]: deletes it when everything `is_delivered`, else leaves it to be adopted.
+    pub fn finish(&self, is_delivered: bool) {
+        self.pool.finish(is_delivered);
+    }
+
+    /// Bytes that this journal's segments may take on disk now; `None` without a disk. Asks the file system.
+    #[must_use]
+    pub fn budget(&self) -> Option<u64> {
+        self.pool.disk_budget().map(DiskBudget::own_limit)
+    }
+
+    /// Leaves delivery to some of its destinations to other processes while this one lives.
+    ///
+    /// # Errors
+    /// Those of the operating system, and `NotFound` without a directory.
+    pub fn hand_off(&self, destinations: &[String]) -> std::io::Result<()> {
+        self.is_handed_off.store(true, Ordering::Relaxed);
+        lock(&self.pool.dir).as_ref().map_or(Err(std::io::ErrorKind::NotFound.into()), |dir| dir.hand_off(destinations))
+    }
+
+    /// How safe what is appended now is.
+    #[must_use]
+    pub fn tier(&self) -> Tier {
+        self.pool.tier()
+    }
+
+    /// What it has counted.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts {
+            disk_bytes: self.pool.disk_segments.load(Ordering::Relaxed) * SEGMENT as u64,
+            memory_bytes: self.pool.memory() as u64,
+            corrupt: self.corrupt.load(Ordering::Relaxed),
+            ..Counts::default()
+        };
+        for shard in &self.shards {
+            counts.appended += shard.appended.load(Ordering::Relaxed);
+            counts.appended_bytes += shard.appended_bytes.load(Ordering::Relaxed);
+            counts.refused += shard.refused.load(Ordering::Relaxed);
+        }
+        counts
+    }
+
+    /// The directory it writes to now.
+    #[must_use]
+    pub fn path(&self) -> Option<PathBuf> {
+        self.pool.path()
+    }
+}
