@@ -36,7 +36,7 @@ from ._core import UNITS, Cost, Receipt, __version__
 from .attribution import attribute
 from .errors import CatalogError, ConfigError, DeliveryError, LedgerError, TaximeterError, UnknownNameError, UsageError
 from .measurement import Measurement
-from .meter import FlushReport
+from .reports import FlushReport
 
 if TYPE_CHECKING:
     from .destination import Destination

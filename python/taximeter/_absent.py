@@ -27,12 +27,16 @@ __all__ = [
     "check_overrides",
     "cloud",
     "destination_schemes",
+    "drop_journal",
     "embedded_catalog",
     "encoding",
     "encoding_of",
+    "journals",
     "normalize_usage",
+    "quarantine",
     "register_tokenizer",
     "registered_for",
+    "requeue_quarantine",
     "unknown_model",
 ]
 
@@ -134,6 +138,7 @@ class Meter:
         return []
 
     drain: Callable[..., Any] = _refuse
+    destinations: Callable[..., Any] = _refuse
     retry_dead_letters: Callable[..., Any] = _refuse
     drop_dead_letters: Callable[..., Any] = _refuse
     price: Callable[..., Any] = _refuse
@@ -163,6 +168,10 @@ class Encoding(Cost):
     """There is none."""
 
 
+journals: Callable[..., Any] = _refuse
+drop_journal: Callable[..., Any] = _refuse
+quarantine: Callable[..., Any] = _refuse
+requeue_quarantine: Callable[..., Any] = _refuse
 encoding: Callable[..., Any] = _refuse
 encoding_of: Callable[..., Any] = _refuse
 register_tokenizer: Callable[..., Any] = _refuse

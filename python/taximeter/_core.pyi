@@ -79,9 +79,7 @@ class Cost:
 
 @final
 class Meter:
-    def __new__(
-        cls, *, scope: Callable[[], Scope | None], warn: Callable[[str, str], None], configure: Callable[[], None]
-    ) -> Meter: ...
+    def __new__(cls, *, scope: Callable[[], Scope | None], warn: Callable[..., None], configure: Callable[[], None]) -> Meter: ...
     def configure(
         self,
         *,
@@ -201,6 +199,7 @@ class Meter:
     def close(self, timeout: float) -> tuple[int, int, int]: ...
     def stats(self) -> dict[str, Any]: ...
     def drain(self) -> dict[str, Any]: ...
+    def destinations(self) -> list[str]: ...
     def retry_dead_letters(self) -> int: ...
     def drop_dead_letters(self) -> int: ...
     def price(
@@ -265,6 +264,32 @@ class Exchange:
         Raises:
             TransferError: There is no answer.
         """
+
+def journals(state_dir: str | PathLike[str]) -> list[dict[str, Any]]:
+    """The journals of a state directory: `name`, `owner` (`live`, `dead`, `this`, `unknown`), `destinations`, `disk_bytes`, `error`.
+
+    For each destination what waits: `destination`, `records`, `bytes`, `oldest_seconds`, `damaged`, `incomplete`.
+
+    Raises:
+        OSError: The directory cannot be listed, or is not this user's own.
+    """
+
+def drop_journal(state_dir: str | PathLike[str], name: str, destination: str | None) -> int:
+    """Give up what waits in the journal of a process that ended, for one destination or for all.
+
+    Raises:
+        OSError: There is no such journal or destination, or its process lives.
+    """
+
+def quarantine(state_dir: str | PathLike[str]) -> list[dict[str, Any]]:
+    """The damaged segments that were kept: `name`, `bytes`, `destinations`, records `readable` and `damaged`, `requeued` before."""
+
+def requeue_quarantine(state_dir: str | PathLike[str]) -> dict[str, int]:
+    """Put records of damaged segments back among the journals: how many were `requeued`, are `damaged`, and are `left`.
+
+    Raises:
+        OSError: They cannot be put back; they are kept where they are.
+    """
 
 def normalize_usage(
     report: str, family: str | None = None, provider: str | None = None

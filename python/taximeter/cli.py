@@ -15,7 +15,7 @@ from dataclasses import fields
 from datetime import datetime, timezone
 from typing import Any, Final
 
-from . import __version__, _api, cli_doctor, cli_prices, cli_tokens, config
+from . import __version__, _api, cli_doctor, cli_journals, cli_prices, cli_tokens, config
 from .errors import ConfigError, TaximeterError
 from .ledger import Ledger, Report, Row
 
@@ -59,10 +59,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _settings(options: argparse.Namespace) -> config.Settings:
-    settings = _api.default_meter.configure({"state_dir": options.state_dir, "enabled": True})
+    settings = config.resolve({} if options.state_dir is None else {"state_dir": options.state_dir})
     if not settings.root:
         raise ConfigError(f"state_dir: {config.HOMELESS}")
-    return settings
+    if owner := _other_owner(settings.root):
+        raise ConfigError(
+            f"state_dir: {settings.root} belongs to {owner}. Run this as that user, such as `sudo -u {owner} taximeter …`: files "
+            "that another user makes in it, be it root, would stop its own programs"
+        )
+    return _api.default_meter.configure({"state_dir": options.state_dir, "enabled": True})
+
+
+def _other_owner(directory: str) -> str | None:
+    """The owner of a directory, if that is another user."""
+    try:
+        uid = os.lstat(directory).st_uid
+        if not hasattr(os, "geteuid") or uid == os.geteuid():
+            return None
+        import pwd  # noqa: PLC0415 - not on Windows
+
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"#{uid}"
+    except OSError:
+        return None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -97,7 +117,8 @@ def _parser() -> argparse.ArgumentParser:
     dead = add("dead-letters", _dead_letters, "show the events that a destination refused for good, and why")
     actions = "list them (default), deliver them once more, or drop them"
     dead.add_argument("action", nargs="?", choices=("list", "retry", "drop"), default="list", help=actions)
-    add("drain", _drain, "deliver what processes that ended left behind")
+    add("drain", _drain, "deliver what processes that ended left behind; exits with 1 when some is left, expired or damaged")
+    cli_journals.add_commands(add)
     cli_doctor.add_commands(add)
     return parser
 
@@ -222,12 +243,17 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _drain(options: argparse.Namespace) -> int:
-    count = _api.drain()
+    report = _api.default_meter.drain_report()
     if options.json:
-        print(json.dumps({"delivered": count}))
+        print(json.dumps(report._asdict()))
     else:
-        print(f"{count:,} events delivered")
-    return 0
+        counts = {name: getattr(report, name) for name in ("left", "expired", "damaged")}
+        print(
+            ", ".join([f"{report.delivered:,} events delivered", *(f"{count:,} {name}" for name, count in counts.items() if count)])
+        )
+        for reason in report.reasons:
+            _say(f"taximeter: {cli_journals.plain(reason)}")
+    return 1 if report.left or report.expired or report.damaged or report.reasons else 0
 
 
 def _dead_letters(options: argparse.Namespace) -> int:

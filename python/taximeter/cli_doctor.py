@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import __version__, _api, config, exposition
+from . import __version__, _api, cli_journals, config, exposition, files
 from .errors import ConfigError, TaximeterError
 from .ledger import Ledger
 
@@ -29,7 +28,7 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
 def letters(state_dir: Path) -> Iterator[bytes]:
     """The dead letters, as they are written, the damaged ones too."""
     for path in sorted((state_dir / "dead").glob("*.jsonl")):
-        yield from filter(None, path.read_bytes().splitlines())
+        yield from filter(None, files.read(path).splitlines())
 
 
 def count_letters(state_dir: Path) -> int:
@@ -46,6 +45,7 @@ def doctor(options: argparse.Namespace) -> int:
         print(exposition.render(told), end="")
         return 0
     checks = [_check_state_dir(settings.state_dir), _check_journals(settings.state_dir), _check_ledger(settings.ledger)]
+    checks += [("waiting events", *cli_journals.check_waiting(settings, dict(statuses)))]
     checks += [_check_unpriced(settings.ledger), _check_dead_letters(settings.state_dir)]
     checks += [*_check_destinations([status for _, status in statuses]), _check_disabled()]
     return _show(options, checks, f"taximeter {__version__}, prices {_api.default_meter.catalog}")
@@ -74,7 +74,7 @@ def _statuses(state_dir: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """What processes that live, or left events behind, last told of their delivery: the journal's name, and what `stats()` has."""
     for path in (state_dir / "journal").glob("*/status.json"):
         try:
-            status = json.loads(path.read_bytes())
+            status = json.loads(files.read(path, 1 << 20))
             status["pid"] = int(status["pid"])
             for one in status["destinations"]:
                 oldest = one.pop("oldest")
@@ -113,16 +113,8 @@ def _check_destination(name: str, told: list[Mapping[str, Any]]) -> Check:
 
 
 def _check_state_dir(path: Path) -> Check:
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        return "state directory", False, f"{path}: {error.strerror}; events are kept in memory only"
-    is_writable = os.access(path, os.W_OK)
-    return (
-        "state directory",
-        is_writable,
-        f"{path}" + ("" if is_writable else " cannot be written; events are kept in memory only"),
-    )
+    fault = _api.default_meter.storage_fault()
+    return "state directory", fault is None, str(path) if fault is None else f"{fault}; events are kept in memory only"
 
 
 def _check_journals(state_dir: Path) -> Check:
@@ -133,7 +125,7 @@ def _check_journals(state_dir: Path) -> Check:
     return (
         "journals",
         not damaged,
-        detail + (f"; {len(damaged)} damaged segments in {state_dir / 'quarantine'}" if damaged else ""),
+        detail + (f"; {len(damaged)} damaged segments in {state_dir / 'quarantine'}: see taximeter journals" if damaged else ""),
     )
 
 

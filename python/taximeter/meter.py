@@ -9,12 +9,14 @@ import sys
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from . import _core, attribution
 from .concealed import concealed
 from .errors import ConfigError, DeliveryError
 from .measurement import Measurement
+from .notices import Warnings
+from .reports import DrainReport, FlushReport
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from .ledger import Moment, Repricing
     from .refresh import Refresher
 
-__all__ = ["FlushReport", "Meter"]
+__all__ = ["DrainReport", "FlushReport", "Meter"]
 
 log = logging.getLogger("taximeter")
 
@@ -34,55 +36,10 @@ EXIT_SECONDS: Final = 0.5
 EXIT_SECONDS_IN_MEMORY: Final = 2.0
 # A wait for ever is a week.
 LONGEST_WAIT: Final = 7 * 86_400.0
-# One warning for each kind of trouble in this time; all of it is in `stats()`.
-SECONDS_BETWEEN_WARNINGS: Final = 60.0
-
-_RULES: Final = {
-    "missing_provider": "an event without a provider is not recorded",
-    "missing_model": "an event without a model is not recorded",
-    "invalid_usage": "counts are whole numbers from 0 to 1,000,000,000,000; the event is not recorded",
-    "invalid_text": "not a text, a number or a UUID of valid Unicode; it is left out, or mended",
-    "invalid_time": "times are aware datetimes or seconds since 1970, durations milliseconds from 0; it is left out",
-    "invalid_cost": "a cost is a decimal from 0 with at most 24 places; the computed one stands for it",
-    "unknown_unit": "not a unit of usage; it is left out",
-    "no_space": "the journal is full; the event is lost",
-    "too_large": "a request of more than 48 KiB is not recorded",
-    "internal_error": "a fault of taximeter itself; the event is lost: please report it",
-    "given_up": "the oldest events that waited for a destination were given up, for their age or because the journal is full",
-    "truncated": "texts over 512 bytes are cut, tags over 64 or 12 KiB are left out",
-    "unreadable_usage": "not a usage that is understood; the event is recorded without usage",
-    "usage_unreported": "the response says nothing of its usage; the event is recorded without",
-    "usage_interrupted": "the response ended before it said what it used; the event is recorded without",
-    "usage_malformed": "the response cannot be read; the event is recorded without usage",
-    "usage_not_json": "the response is neither JSON nor a stream of it; the event is recorded without usage",
-    "usage_internal_error": "a fault of taximeter itself; the event is recorded without usage: please report it",
-    "contradictory_usage": "parts exceed the total that includes them, or overlap unknown; the event has no cost",
-    "unknown_field": "not a field of an event; it is left out",
-    "destination_paused": "delivery pauses until its key, address or account is put right; events are kept and retried every 5 minutes",
-    "destination_failing": "delivery has failed for more than a minute; events are kept and retried",
-    "dead_letters": "events were refused for good and are dead letters now; see taximeter dead-letters",
-    "journal_damaged": "records of the journal were damaged; see taximeter doctor",
-    "delivery_panicked": "a delivery thread failed; it starts anew, please report it",
-    "unreadable_catalog": "the price catalog in the state directory cannot be read; the embedded one stands for it",
-}
-
-
 _reported_storage: set[str] = set()
 """Why events are in memory only, as far as this process has said it."""
 _exit_began = 0.0
 """When the end of the program closed the first meter that has a time of its own for that."""
-
-
-class FlushReport(NamedTuple):
-    """What a flush came to, in events."""
-
-    delivered: int
-    """Those that reached every destination while it ran."""
-    pending: int
-    """Those still in the journal. They are delivered later, by this process or another."""
-    dropped: int
-    """Those refused by `track` since the meter was made, and those that a destination refused or that were given up while it ran;
-    `stats()` has the reasons."""
 
 
 class Meter:
@@ -169,7 +126,7 @@ class Meter:
         self.settings: Settings | None = None
         """The settings in force; `None` before they were needed."""
         self._given: dict[str, Any] = {}
-        self._warned: dict[str, float] = {}
+        self._warnings = Warnings()
         self._checked_root: str | None = None
         self.exit_seconds = 0.0
         """How long an exiting program waits for delivery, together with others that have such a time; 0 for as long as usual."""
@@ -179,7 +136,7 @@ class Meter:
 
         def warn(what: str, field: str, detail: str = "") -> None:
             if meter := this():
-                meter._warn(what, field, detail)
+                meter._warnings.warn(what, field, detail)
 
         def configure() -> None:
             if meter := this():
@@ -239,21 +196,12 @@ class Meter:
         Returns:
             Why that is so; `None` when they are kept on disk, when metering is off, and when memory was asked for.
         """
-        from .config import HOMELESS  # noqa: PLC0415 - see configure
-
         settings = self.settings
         if settings is None or not settings.enabled or (settings.root and settings.backend == "memory"):
             return None
         self._checked_root = settings.root
-        if settings.root:
-            found = self._core.probe()
-            if found is None:
-                return None
-            code, text = found
-            reason = text if code is None else f"{settings.root}: {os.strerror(code)}"
-        else:
-            reason = HOMELESS.partition(";")[0]
-        if reason not in _reported_storage:
+        reason = self.storage_fault()
+        if reason is not None and reason not in _reported_storage:
             _reported_storage.add(reason)
             log.warning(
                 "taximeter keeps events in memory only, where they are lost when this process ends: %s. "
@@ -261,6 +209,18 @@ class Meter:
                 reason,
             )
         return reason
+
+    def storage_fault(self) -> str | None:
+        """Why the journal cannot be kept in the state directory, which is tried; `None` when it can."""
+        from .config import HOMELESS  # noqa: PLC0415 - see configure
+
+        if self.settings is None or not self.settings.root:
+            return HOMELESS.partition(";")[0]
+        found = self._core.probe()
+        if found is None:
+            return None
+        code, text = found
+        return text if code is None else f"{self.settings.root}: {os.strerror(code)}"
 
     def _before_first_event(self) -> None:
         try:
@@ -270,18 +230,6 @@ class Meter:
                 self.check_storage()
         except Exception as error:
             log.warning("taximeter keeps events in memory, for its settings cannot be read: %s", error)
-
-    def _warn(self, what: str, field: str, detail: str = "") -> None:
-        now = time.monotonic()
-        # What a destination is warned about does not silence another destination.
-        kind = f"{what} {field}" if detail else what
-        if now - self._warned.get(kind, float("-inf")) < SECONDS_BETWEEN_WARNINGS:
-            return
-        self._warned[kind] = now
-        if detail:
-            log.warning("%s: %s: %s (%s)", field[:80], _RULES.get(what, ""), detail[:300], what)
-            return
-        log.warning("%s: %s (%s; further cases are only counted in stats())", field[:80], _RULES.get(what, ""), what)
 
     def measure(self, *, provider: str, model: str, **fields: Any) -> Measurement:
         """Meter one call that you make yourself.
@@ -374,14 +322,16 @@ class Meter:
         return Repricing(examined, tuple(RepricingRow(*row) for row in rows))
 
     def flush(self, timeout: float = 5.0) -> FlushReport:
-        """Wait until everything tracked so far is delivered, at most `timeout` seconds. Never raises.
+        """Wait until every destination has taken or refused what is tracked so far, at most `timeout` seconds.
+
+        Raises nothing of its own. Handlers of signals run meanwhile: Ctrl-C ends the wait, and what a handler raises comes through.
 
         Where gevent has patched threads, other greenlets go on meanwhile; in asyncio, `await asyncio.to_thread(taximeter.flush)`.
         """
         return self._end(_aside(self._core.flush), timeout)
 
     def close(self, timeout: float = 2.0) -> FlushReport:
-        """Flush, and end delivery. What is not delivered stays on disk for the next process. Never raises."""
+        """Flush, and end delivery. What is not delivered stays on disk for the next process. Signals are as in `flush`."""
         if self.refresher is not None:
             self.refresher.stop()
         return self._end(self._core.close, timeout)
@@ -410,16 +360,26 @@ class Meter:
         return render([({}, self.stats())])
 
     def drain(self) -> int:
-        """Deliver now what ended processes left behind; returns the number of events that are new at the first destination.
+        """Deliver now what processes that ended left behind; returns the number of events that are new at the first destination.
 
         Raises:
             DeliveryError: A destination does not take them; they are kept.
         """
+        report = self.drain_report()
+        if report.reasons:
+            raise DeliveryError("; ".join(report.reasons))
+        return report.delivered
+
+    def drain_report(self) -> DrainReport:
+        """Deliver now what processes that ended left behind; returns what became of it, also where a destination does not take it."""
         self._settle()
-        drained = self._core.drain()
-        if drained["reasons"]:
-            raise DeliveryError("; ".join(drained["reasons"]))
-        return drained["delivered"]
+        found = self._core.drain()
+        return DrainReport(found["delivered"], found["left"], found["expired"], found["damaged"], tuple(found["reasons"]))
+
+    def destinations(self) -> Sequence[str]:
+        """The names of the destinations that the settings name, as `stats()` and the journals have them."""
+        self._settle()
+        return self._core.destinations()
 
     def retry_dead_letters(self) -> int:
         """Deliver once more what the destinations in force refused for good, as `drain` does.

@@ -18,6 +18,7 @@ mod cursor;
 mod disk_budget;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+mod inspect;
 mod lock;
 mod orphans;
 mod owner;
@@ -39,6 +40,7 @@ mod writer;
 pub use batch::Batch;
 pub use cursor::Position;
 pub use disk_budget::MAX_DISK_BUDGET;
+pub use inspect::{JournalReport, Waiting, Writer, drop_journal, inspect};
 #[cfg(test)]
 pub(crate) use orphans::adopt_all;
 pub use orphans::{Backlog, OrphanReader};

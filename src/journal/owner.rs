@@ -171,7 +171,7 @@ fn read_names(path: &Path) -> io::Result<Option<BTreeSet<String>>> {
 
 /// Deletes a journal whose events are all delivered: its segments, then the cursors that say so, then the lock. A process that dies in
 /// between leaves a journal that the next one can finish.
-fn remove_journal(path: &Path) -> io::Result<()> {
+pub(super) fn remove_journal(path: &Path) -> io::Result<()> {
     let rank = |file: &Path| match file.extension().and_then(OsStr::to_str) {
         // First the list of segments, or those that are gone would be missed.
         _ if file.ends_with(segment_list::NAME) => 0,
@@ -277,6 +277,27 @@ fn remove_stale_draft(path: &Path) -> io::Result<()> {
 fn is_older_than(path: &Path, age: Duration) -> bool {
     let modified = std::fs::symlink_metadata(path).and_then(|data| data.modified());
     modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|elapsed| elapsed > age))
+}
+
+/// What became of the claim of one journal.
+pub(super) enum Claim {
+    /// This process writes it.
+    Held,
+    /// Another process writes or reads it.
+    Taken,
+    /// This process may read it.
+    Mine(Orphan),
+}
+
+/// Claims the journal of one directory.
+///
+/// # Errors
+/// Those of the operating system: `NotFound` where it has no lock.
+pub(super) fn claim_for(path: &Path) -> io::Result<Claim> {
+    if path.file_name().is_some_and(is_held) {
+        return Ok(Claim::Held);
+    }
+    Ok(claim(path)?.map_or(Claim::Taken, Claim::Mine))
 }
 
 fn claim(path: &Path) -> io::Result<Option<Orphan>> {

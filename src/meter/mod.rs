@@ -271,6 +271,12 @@ impl Meter {
         settings.state_dir.as_deref().map_or(Ok(0), |state| retry_dead_letters(state, &names))
     }
 
+    /// The names of the destinations that the settings name.
+    #[must_use]
+    pub fn destinations(&self) -> Vec<String> {
+        destinations(&self.settings()).iter().map(|one| one.name().to_owned()).collect()
+    }
+
     /// Deletes all dead letters; how many there were.
     ///
     /// # Errors

@@ -342,6 +342,11 @@ impl PyMeter {
         py.detach(|| self.core.retry_dead_letters()).map_err(dead_letters)
     }
 
+    /// The names of the destinations that the settings name.
+    fn destinations(&self) -> Vec<String> {
+        self.core.destinations()
+    }
+
     /// Deletes dead letters; how many.
     fn drop_dead_letters(&self, py: Python<'_>) -> PyResult<u64> {
         py.detach(|| self.core.drop_dead_letters()).map_err(dead_letters)

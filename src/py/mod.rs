@@ -9,6 +9,7 @@ mod destination;
 mod errors;
 mod exchange;
 mod json;
+mod journals;
 mod ledger;
 mod meter;
 mod post;
@@ -28,6 +29,8 @@ mod _core {
     use super::destination::{check_destination, cloud, schemes};
     #[pymodule_export]
     use super::exchange::PyExchange;
+    #[pymodule_export]
+    use super::journals::{drop_journal, journals, quarantine, requeue_quarantine};
     #[pymodule_export]
     use super::ledger::PyLedger;
     #[pymodule_export]

@@ -165,8 +165,21 @@ def test_reprice_says_what_it_changes(cli, used, state):
 
 
 def test_drain_delivers_what_was_left(cli, used):
-    assert json.loads(cli("drain", "--json").stdout) == {"delivered": 4}
+    assert json.loads(cli("drain", "--json").stdout) == {"delivered": 4, "left": 0, "expired": 0, "damaged": 0, "reasons": []}
     assert cli("drain").stdout == "0 events delivered\n"
+
+
+def test_drain_says_what_it_could_not_deliver_and_exits_with_1(cli, run, state):
+    settings = "destination='cloudevents+http://127.0.0.1:9/v1', instrument=False"
+    text = f"import os, taximeter; taximeter.init({settings}); taximeter.track(provider='p', model='m', input_tokens=1); os._exit(0)"
+    run(text)
+    (state.parent / "taximeter.toml").write_text('destination = "cloudevents+http://127.0.0.1:9/v1"\n')
+    outcome = cli("drain", code=1)
+    assert outcome.stdout == "0 events delivered, 1 left\n"
+    assert "127.0.0.1" in outcome.stderr
+    report = json.loads(cli("drain", "--json", code=1).stdout)
+    assert (report["delivered"], report["left"], report["expired"], report["damaged"]) == (0, 1, 0, 0)
+    assert "127.0.0.1" in report["reasons"][0]
 
 
 def test_doctor_is_content_with_a_fresh_state_and_names_what_is_wrong(cli, used, state):

@@ -1,0 +1,219 @@
+"""`taximeter journals`, and what `taximeter doctor` says about events that wait."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from . import _api, _core, config
+from .errors import ConfigError
+
+__all__ = ["add_commands", "check_waiting", "plain"]
+
+Add = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
+Journal = Mapping[str, Any]
+
+STALLED_SECONDS: Final = 60.0
+"""Events that have waited for longer, for a destination that has taken nothing for as long, are worth a look."""
+_OWNERS: Final = {
+    "live": "a process that lives",
+    "this": "this process",
+    "dead": "a process that ended",
+    "unknown": "unknown: its lock is missing",
+}
+
+
+def add_commands(add: Add) -> None:
+    """Add `journals` to the command line."""
+    command = add("journals", _list, "list the journals, drop what nothing will deliver, deliver damaged ones again")
+    actions = command.add_subparsers(title="actions", metavar="ACTION")
+
+    def act(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        action = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        action.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
+        action.set_defaults(run=run)
+        return action
+
+    act("list", _list, "print each journal: who writes it, and what waits in it for each destination")
+    drop = act("drop", _drop, "give up the events that wait in a journal whose process ended")
+    drop.add_argument("name", metavar="NAME", help="the journal, or the first characters of its name")
+    drop.add_argument("--destination", metavar="D", help="only those for this destination; without it, the journal is deleted")
+    drop.add_argument("--yes", action="store_true", help="do it; without it, only say what would be given up")
+    act("requeue", _requeue, "deliver the events of damaged segments, which were kept, once more")
+
+
+def plain(text: str) -> str:
+    """A text in which nothing moves a terminal's cursor: names come from files that anybody may have written."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def _list(options: argparse.Namespace) -> int:
+    state_dir: Path = options.settings.state_dir
+    journals, kept = _core.journals(state_dir), _core.quarantine(state_dir)
+    if options.json:
+        print(json.dumps({"journals": journals, "quarantine": kept}, indent=2))
+        return 0
+    rows = [row for journal in journals for row in _rows(journal)]
+    for line in _table([("JOURNAL", "WRITTEN BY", "DESTINATION", "EVENTS", "BYTES", "OLDEST", "DAMAGED"), *rows]):
+        print(line)
+    for segment in kept:
+        print(
+            f"in quarantine: {plain(segment['name'])}: {segment['readable']:,} events can be read, {segment['damaged']:,} are damaged"
+        )
+    _say(f"{len(journals):,} journals, {sum(journal['disk_bytes'] for journal in journals) / 1e6:,.1f} MB on disk")
+    return 0
+
+
+def _rows(journal: Journal) -> Iterable[tuple[str, ...]]:
+    name, owner = plain(journal["name"]), journal["owner"]
+    if journal["error"]:
+        yield name, owner, plain(journal["error"]), "?", "?", "", ""
+    elif not journal["destinations"]:
+        yield name, owner, "none", "0", "0", "", ""
+    for one in journal["destinations"]:
+        oldest = "" if one["oldest_seconds"] is None else _age(one["oldest_seconds"])
+        more = "+" if one["incomplete"] else ""
+        yield name, owner, plain(one["destination"]), f"{one['records']:,}{more}", f"{one['bytes']:,}", oldest, f"{one['damaged']:,}"
+
+
+def _table(rows: list[tuple[str, ...]]) -> Iterable[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _age(seconds: float) -> str:
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.0f} {unit}"
+    return f"{seconds:,.0f} s"
+
+
+def _drop(options: argparse.Namespace) -> int:
+    state_dir: Path = options.settings.state_dir
+    journal = _chosen(_core.journals(state_dir), options.name)
+    given_up = [one for one in journal["destinations"] if options.destination in (None, one["destination"])]
+    if options.destination is not None and not given_up:
+        names = ", ".join(plain(one["destination"]) for one in journal["destinations"]) or "none"
+        raise ValueError(f"--destination: the journal has no events for {plain(options.destination)!r}; its destinations are {names}")
+    if journal["owner"] in ("live", "this"):
+        raise ValueError(f"{plain(journal['name'])} is written by {_OWNERS[journal['owner']]}; end that first")
+    waiting = "; ".join(f"{one['records']:,} events for {plain(one['destination'])}" for one in given_up) or "no events"
+    if not options.yes:
+        _say(f"{plain(journal['name'])}: {waiting} would be given up for good; --yes does it")
+        return 2
+    count = _core.drop_journal(state_dir, journal["name"], options.destination)
+    if options.json:
+        print(json.dumps({"journal": journal["name"], "destination": options.destination, "dropped": count}))
+    else:
+        print(f"{plain(journal['name'])}: {waiting} given up")
+    return 0
+
+
+def _chosen(journals: Iterable[Journal], name: str) -> Journal:
+    found = [journal for journal in journals if journal["name"].startswith(name)]
+    exact = [journal for journal in found if journal["name"] == name]
+    if len(exact or found) == 1:
+        return (exact or found)[0]
+    if not name or not found:
+        raise ValueError(f"there is no journal {plain(name)!r}; taximeter journals lists them")
+    raise ValueError(f"{len(found)} journals begin with {plain(name)!r}; give more of the name")
+
+
+def _requeue(options: argparse.Namespace) -> int:
+    found = _core.requeue_quarantine(options.settings.state_dir)
+    drained = _api.default_meter.drain_report()
+    report = {**found, "delivered": drained.delivered, "left": found["left"] + drained.left}
+    if options.json:
+        print(json.dumps(report))
+    else:
+        print(f"{report['requeued']:,} events put back, {report['delivered']:,} delivered, {report['damaged']:,} still damaged")
+    for reason in drained.reasons:
+        _say(f"taximeter: {plain(reason)}")
+    if found["left"]:
+        _say(f"taximeter: {found['left']:,} events stay in quarantine: it is not known which destinations they were for")
+    return 1 if report["left"] else 0
+
+
+def check_waiting(settings: config.Settings, statuses: Mapping[str, Mapping[str, Any]]) -> tuple[bool, str]:
+    """Whether events wait in vain, and for what. `statuses` are what processes last told, by journal."""
+    try:
+        journals = _core.journals(settings.state_dir)
+    except (ConfigError, OSError) as error:
+        return False, str(error)
+    known = {*_api.default_meter.destinations()}
+    known |= {one["destination"] for journal in journals if journal["owner"] in ("live", "this") for one in journal["destinations"]}
+    faults = [*_orphaned(journals, known), *(fault for journal in journals for fault in _faults(settings, journal))]
+    faults += [
+        f"{status['memory_bytes']:,} bytes of events of process {status['pid']} are in memory only"
+        for journal, status in statuses.items()
+        if status.get("memory_bytes") and any(one["name"] == journal and one["owner"] in ("live", "this") for one in journals)
+    ]
+    if faults:
+        more = f"; and {len(faults) - 10:,} more, see taximeter journals" if len(faults) > 10 else ""  # noqa: PLR2004 - enough to read
+        return False, "; ".join(faults[:10]) + more
+    count = max((sum(one["records"] for one in _of(journals, name)) for name in known), default=0)
+    return True, f"{count:,} events, none of them for long" if count else "none"
+
+
+def _of(journals: Iterable[Journal], destination: str) -> Iterable[Mapping[str, Any]]:
+    return (one for journal in journals for one in journal["destinations"] if one["destination"] == destination)
+
+
+def _orphaned(journals: Iterable[Journal], known: set[str]) -> Iterable[str]:
+    """What processes that ended left, by destination."""
+    waiting: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
+    for journal in journals:
+        for one in journal["destinations"] if journal["owner"] == "dead" else ():
+            if one["records"]:
+                waiting.setdefault(one["destination"], []).append((journal["name"], one))
+    for destination, found in sorted(waiting.items()):
+        oldest = max((one["oldest_seconds"] or 0.0 for _, one in found), default=0.0)
+        count = sum(one["records"] for _, one in found)
+        what = (
+            f"{count:,} events for {plain(destination)} in {len(found):,} journals of processes that ended, "
+            f"the oldest for {_age(oldest)}"
+        )
+        if destination in known:
+            yield f"{what}: taximeter drain delivers them"
+        else:
+            yield (
+                f"{what}; neither these settings nor a living process names that destination: set TAXIMETER_DESTINATION as "
+                f"their program did and run taximeter drain, or give them up: taximeter journals drop {plain(found[0][0])}"
+            )
+
+
+def _faults(settings: config.Settings, journal: Journal) -> Iterable[str]:
+    name = plain(journal["name"])
+    if journal["error"]:
+        yield f"journal {name} cannot be read: {plain(journal['error'])}"
+    for one in journal["destinations"]:
+        if not one["records"] and not one["incomplete"]:
+            continue
+        what = f"{one['records']:,} events for {plain(one['destination'])}"
+        oldest = one["oldest_seconds"] or 0.0
+        if journal["owner"] == "unknown":
+            yield f"{what} in journal {name}, whose lock file is missing: taximeter journals drop {name}"
+        elif journal["owner"] == "dead":
+            if one["incomplete"]:
+                yield f"journal {name} has segments that cannot be read now, or only by a later version of taximeter"
+        elif oldest > STALLED_SECONDS and _unmoved(settings, journal, one["destination"]) > STALLED_SECONDS:
+            yield f"{what} of a process that lives, the oldest for {_age(oldest)}, and none was taken for a minute"
+
+
+def _unmoved(settings: config.Settings, journal: Journal, destination: str) -> float:
+    """For how many seconds a destination has taken nothing of a journal."""
+    try:
+        cursor = Path(settings.inside("journal", journal["name"], f"{destination}.cursor"))
+        return max(0.0, time.time() - cursor.lstat().st_mtime)
+    except (OSError, ValueError):
+        return float("inf")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)

@@ -1,0 +1,82 @@
+"""What a meter warns about, in words, and how often."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Final
+
+__all__ = ["NOTICES", "RULES", "Warnings"]
+
+log = logging.getLogger("taximeter")
+
+# One warning for each kind of trouble in this time; all of it is in `stats()`.
+SECONDS_BETWEEN_WARNINGS: Final = 60.0
+
+RULES: Final = {
+    "missing_provider": "an event without a provider is not recorded",
+    "missing_model": "an event without a model is not recorded",
+    "invalid_usage": "counts are whole numbers from 0 to 1,000,000,000,000; the event is not recorded",
+    "invalid_text": "not a text, a number or a UUID of valid Unicode; it is left out, or mended",
+    "invalid_time": "times are aware datetimes or seconds since 1970, durations milliseconds from 0; it is left out",
+    "invalid_cost": "a cost is a decimal from 0 with at most 24 places; the computed one stands for it",
+    "unknown_unit": "not a unit of usage; it is left out",
+    "no_space": "the journal is full; the event is lost",
+    "too_large": "a request of more than 48 KiB is not recorded",
+    "internal_error": "a fault of taximeter itself; the event is lost: please report it",
+    "given_up": "the oldest events that waited for a destination were given up, for their age or because the journal is full",
+    "truncated": "texts over 512 bytes are cut, tags over 64 or 12 KiB are left out",
+    "unreadable_usage": "not a usage that is understood; the event is recorded without usage",
+    "usage_unreported": "the response says nothing of its usage; the event is recorded without",
+    "usage_interrupted": "the response ended before it said what it used; the event is recorded without",
+    "usage_malformed": "the response cannot be read; the event is recorded without usage",
+    "usage_not_json": "the response is neither JSON nor a stream of it; the event is recorded without usage",
+    "usage_internal_error": "a fault of taximeter itself; the event is recorded without usage: please report it",
+    "contradictory_usage": "parts exceed the total that includes them, or overlap unknown; the event has no cost",
+    "unknown_field": "not a field of an event; it is left out",
+    "unreadable_catalog": "the price catalog in the state directory cannot be read; the embedded one stands for it",
+}
+"""What rule an event broke, and what was done, by the name of its count in `stats()`."""
+
+NOTICES: Final = {
+    "destination_paused": "it takes nothing before its key, address or account is put right; events are kept, and it is asked again "
+    "every five minutes",
+    "destination_failing": "it has failed for more than a minute; events are kept, and it is asked again until it takes them",
+    "dead_letters": "it refused events for good; `taximeter dead-letters` shows them and why, and can deliver them once more",
+    "journal_damaged": "records of a journal are damaged or missing; the others are delivered, and `taximeter journals requeue` "
+    "tries damaged segments again",
+    "delivery_panicked": "this is a fault of taximeter; delivery goes on, and a report of it is welcome",
+}
+"""What a destination's trouble means, and what to do about it."""
+
+
+class Warnings:
+    """The warnings of one meter."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, float] = {}
+
+    def warn(self, what: str, field: str, detail: str = "") -> None:
+        """Log one, unless one of its kind was logged a moment ago.
+
+        Args:
+            what: The name of a count or of a notice.
+            field: The field it is about, or the destination's host.
+            detail: Of a notice: what the destination or the journal said.
+        """
+        notice = NOTICES.get(what)
+        # One destination's trouble does not hide another's.
+        key = what if notice is None else f"{what} {field}"
+        now = time.monotonic()
+        if now - self._last.get(key, float("-inf")) < SECONDS_BETWEEN_WARNINGS:
+            return
+        self._last[key] = now
+        if notice is None:
+            log.warning("%s: %s (%s; further cases are only counted in stats())", _one_line(field[:80]), RULES.get(what, ""), what)
+        else:
+            log.warning("taximeter: %s: %s: %s (%s)", _one_line(field), _one_line(detail), notice, what)
+
+
+def _one_line(text: str) -> str:
+    # What a user's key or a server's answer says is not to forge a line of a log.
+    return "".join(character if character.isprintable() else " " for character in text[:500])

@@ -1,0 +1,254 @@
+//! What the journals under a state directory hold, for an operator who asks, and what an operator decides about them.
+//!
+//! [`inspect`] changes nothing. It holds a journal's lock for as long as it reads it, so that nothing is delivered or deleted meanwhile,
+//! and reads a megabyte at a time.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+
+use super::cursor::{CursorFile, Position};
+use super::owner::{Claim, claim_for, remove_journal, subscribers};
+use super::scan::{Owner, read_batch};
+use super::segment::index_of;
+use super::view::{View, segment_files};
+use crate::sys::fs::check_private_dir;
+
+/// Bytes of records that are read at a time.
+const READ_AT_ONCE: usize = 1 << 20;
+
+/// Who writes a journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writer {
+    /// This process.
+    This,
+    /// Another process, which lives.
+    Live,
+    /// A process that ended: other processes deliver what it left.
+    Dead,
+    /// Not known, for the journal has no lock: no process delivers it.
+    Unknown,
+}
+
+impl Writer {
+    /// Its name for operators.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::This => "this",
+            Self::Live => "live",
+            Self::Dead => "dead",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// What waits for one destination in one journal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// The destination's name.
+    pub destination: String,
+    /// Records.
+    pub records: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// When the oldest of them was appended, in nanoseconds since the Unix epoch.
+    pub oldest: Option<u64>,
+    /// Damaged records among them.
+    pub damaged: u64,
+    /// Whether some of it cannot be read now, so that there may be more.
+    pub is_incomplete: bool,
+}
+
+/// One journal.
+#[derive(Clone, Debug)]
+pub struct JournalReport {
+    /// The name of its directory.
+    pub name: String,
+    /// Who writes it.
+    pub writer: Writer,
+    /// For each destination what waits.
+    pub destinations: Vec<Waiting>,
+    /// Bytes of its segments.
+    pub disk_bytes: u64,
+    /// Why it cannot be read, where it cannot.
+    pub error: Option<String>,
+}
+
+/// The journals under `root`, in the order of their names.
+///
+/// # Errors
+/// When the directory cannot be listed, or is not this user's own.
+pub fn inspect(root: &Path) -> io::Result<Vec<JournalReport>> {
+    let mut found = Vec::new();
+    for name in names(root)? {
+        let path = root.join(&name);
+        let claimed = claim_for(&path);
+        let writer = writer(&claimed);
+        let mut report =
+            JournalReport { name, writer, destinations: Vec::new(), disk_bytes: disk_bytes(&path), error: None };
+        if let Err(error) = read(&path, &mut report) {
+            if error.kind() == io::ErrorKind::NotFound {
+                // Delivered and deleted meanwhile.
+                continue;
+            }
+            report.error = Some(error.to_string());
+        }
+        found.push(report);
+    }
+    Ok(found)
+}
+
+fn writer(claimed: &io::Result<Claim>) -> Writer {
+    match claimed {
+        Ok(Claim::Held) => Writer::This,
+        Ok(Claim::Taken) => Writer::Live,
+        Ok(Claim::Mine(orphan)) if orphan.is_owner_alive() => Writer::Live,
+        Ok(Claim::Mine(_)) => Writer::Dead,
+        Err(_) => Writer::Unknown,
+    }
+}
+
+/// The names of the journals under a directory; none where it does not exist.
+fn names(root: &Path) -> io::Result<Vec<String>> {
+    root.parent().map_or(Ok(()), check_private_dir)?;
+    check_private_dir(root)?;
+    let listed = match std::fs::read_dir(root) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        listed => listed?,
+    };
+    let mut names = BTreeSet::new();
+    for entry in listed {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if is_name(&name) && entry.file_type()?.is_dir() {
+            names.insert(name);
+        }
+    }
+    Ok(names.into_iter().collect())
+}
+
+/// Whether a text can be a journal's name: of one directory, and not one that is being made.
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0'])
+}
+
+fn disk_bytes(path: &Path) -> u64 {
+    let files = std::fs::read_dir(path).into_iter().flatten().flatten();
+    let of_segment = |file: &std::fs::DirEntry| file.file_name().to_str().and_then(index_of).is_some();
+    files.filter(of_segment).filter_map(|file| Some(file.metadata().ok()?.len())).sum()
+}
+
+fn read(path: &Path, report: &mut JournalReport) -> io::Result<()> {
+    let views = segment_files(path)?;
+    let owner = if report.writer == Writer::Dead { Owner::Gone } else { Owner::Alive };
+    for destination in subscribers(path)?.unwrap_or_default() {
+        let position = CursorFile::position(&path.join(CursorFile::name(&destination)))?;
+        report.destinations.push(count(destination, &views, position, owner).0);
+    }
+    Ok(())
+}
+
+/// What is left after a position, and the position after that.
+fn count(destination: String, views: &[View], mut position: Position, owner: Owner) -> (Waiting, Position) {
+    let mut waiting = Waiting { destination, ..Waiting::default() };
+    loop {
+        let batch = read_batch(views, &position, READ_AT_ONCE, owner);
+        waiting.records += batch.len() as u64;
+        waiting.bytes += batch.byte_len() as u64;
+        waiting.damaged += batch.corrupt;
+        waiting.is_incomplete = batch.is_incomplete;
+        waiting.oldest = waiting.oldest.into_iter().chain(batch.appended_at()).min();
+        if batch.position == position {
+            return (waiting, position);
+        }
+        position = batch.position;
+    }
+}
+
+/// Gives up what waits in a journal whose process ended: for one destination, or for all of them, which deletes the journal. Returns
+/// how many records that were, of the destination that lacked most.
+///
+/// # Errors
+/// `NotFound` when there is no such journal or destination, `ResourceBusy` when the process that writes or delivers it lives, and
+/// those of the operating system.
+pub fn drop_journal(root: &Path, name: &str, destination: Option<&str>) -> io::Result<u64> {
+    let path = root.join(name);
+    if !names(root)?.iter().any(|known| known == name) {
+        return Err(io::Error::new(io::ErrorKind::NotFound, format!("there is no journal {name:?}")));
+    }
+    let busy = || io::Error::new(io::ErrorKind::ResourceBusy, "the process that writes or delivers this journal lives");
+    let _orphan = match claim_for(&path) {
+        Ok(Claim::Mine(orphan)) if !orphan.is_owner_alive() => Some(orphan),
+        Ok(_) => return Err(busy()),
+        // Without a lock nobody delivers it, and nobody has a right to it.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    let views = segment_files(&path)?;
+    let subscribed = subscribers(&path)?.unwrap_or_default();
+    let position_of = |name: &str| CursorFile::position(&path.join(CursorFile::name(name)));
+    let Some(destination) = destination else {
+        let mut most = 0;
+        for name in subscribed {
+            most = most.max(count(name.clone(), &views, position_of(&name)?, Owner::Gone).0.records);
+        }
+        remove_journal(&path)?;
+        return Ok(most);
+    };
+    if !subscribed.contains(destination) {
+        let why = format!("{name} has no events for {destination:?}");
+        return Err(io::Error::new(io::ErrorKind::NotFound, why));
+    }
+    let (waiting, end) = count(destination.to_owned(), &views, position_of(destination)?, Owner::Gone);
+    if waiting.is_incomplete {
+        return Err(io::Error::other("some segments cannot be read now, or only by a later version"));
+    }
+    CursorFile::open_or_create(&path.join(CursorFile::name(destination)))?.save(&end)?;
+    Ok(waiting.records)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Backend, Journal, Settings};
+    use super::*;
+
+    const NAMES: [&str; 2] = ["ledger", "http-1"];
+
+    /// A journal with records, whose owner is closed.
+    fn leave(root: &Path, count: u64) -> String {
+        let destinations = NAMES.map(str::to_owned).to_vec();
+        let settings = Settings { root: Some(root.to_owned()), backend: Backend::Written, budget: None, destinations };
+        let journal = Journal::open(settings);
+        for number in 0..count {
+            journal.append(1000 + number, |out, _| out.extend_from_slice(b"record")).unwrap();
+        }
+        journal.close();
+        let name = journal.path().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
+        journal.finish(false);
+        name
+    }
+
+    fn waiting(report: &JournalReport) -> Vec<(String, u64, Option<u64>)> {
+        report.destinations.iter().map(|one| (one.destination.clone(), one.records, one.oldest)).collect()
+    }
+
+    #[test]
+    fn a_report_counts_for_each_destination_and_what_is_dropped_is_not_counted_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("state").join("journal");
+        assert!(inspect(&root).unwrap().is_empty());
+        let name = leave(&root, 7);
+        let found = inspect(&root).unwrap();
+        assert_eq!((found.len(), found[0].name.as_str(), found[0].writer), (1, name.as_str(), Writer::Dead));
+        let all = [("http-1".to_owned(), 7, Some(1000)), ("ledger".to_owned(), 7, Some(1000))];
+        assert_eq!(waiting(&found[0]), all);
+        assert_eq!(drop_journal(&root, &name, Some("ledger")).unwrap(), 7);
+        let left = waiting(&inspect(&root).unwrap()[0]);
+        assert_eq!(left, [("http-1".to_owned(), 7, Some(1000)), ("ledger".to_owned(), 0, None)]);
+        assert_eq!(drop_journal(&root, &name, Some("other")).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(drop_journal(&root, &name, None).unwrap(), 7);
+        assert_eq!(drop_journal(&root, &name, None).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(std::fs::read_dir(&root).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,198 @@
+"""`taximeter journals`, and a doctor who sees what waits: in journals themselves, for short scripts never write a status."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+import taximeter
+from collector import Collector
+from conftest import leave_behind, wait_for
+from taximeter import _core, cli_journals
+
+GONE = "cloudevents+http://127.0.0.1:9/v1"
+
+
+@pytest.fixture
+def cli(state):
+    def call(*arguments: str, code: int = 0, **environment: str):
+        outcome = subprocess.run(
+            [sys.executable, "-m", "taximeter", *arguments], capture_output=True, text=True, timeout=60, check=False,
+            env={**os.environ, "TAXIMETER_STATE_DIR": str(state), **environment}, cwd=state.parent,
+        )  # fmt: skip
+        assert outcome.returncode == code, outcome
+        return outcome
+
+    return call
+
+
+def check(cli, name: str, code: int) -> dict:
+    checks = {one["check"]: one for one in json.loads(cli("doctor", "--json", code=code).stdout)}
+    return checks[name]
+
+
+def test_a_list_says_who_writes_each_journal_and_what_waits_for_whom(cli, run, state):
+    assert json.loads(cli("journals", "--json").stdout) == {"journals": [], "quarantine": []}
+    leave_behind(run, ["ledger", GONE], 5)
+    before = sorted((path, path.stat().st_mtime_ns, path.stat().st_size) for path in state.rglob("*") if path.is_file())
+    (journal,) = json.loads(cli("journals", "list", "--json").stdout)["journals"]
+    assert (journal["owner"], journal["error"]) == ("dead", None)
+    assert journal["disk_bytes"] > 0
+    waiting = {one["destination"]: (one["records"], one["bytes"] > 0, one["damaged"]) for one in journal["destinations"]}
+    assert waiting.pop("ledger") == (5, True, 0)
+    assert list(waiting.values()) == [(5, True, 0)]
+    assert all(0 <= one["oldest_seconds"] < 300 for one in journal["destinations"])
+    lines = cli("journals").stdout.splitlines()
+    assert lines[0].split() == ["JOURNAL", "WRITTEN", "BY", "DESTINATION", "EVENTS", "BYTES", "OLDEST", "DAMAGED"]
+    assert {line.split()[2]: line.split()[3] for line in lines[1:]}["ledger"] == "5"
+    # Looking moves nothing.
+    assert before == sorted((path, path.stat().st_mtime_ns, path.stat().st_size) for path in state.rglob("*") if path.is_file())
+
+
+def test_a_journal_of_a_living_process_is_seen_and_not_dropped(cli, state, meter):
+    meter.track(provider="openai", model="gpt-4o", input_tokens=1)
+    meter.flush(10)
+    (journal,) = json.loads(cli("journals", "--json").stdout)["journals"]
+    assert (journal["owner"], [one["records"] for one in journal["destinations"]]) == ("live", [0])
+    (own,) = _core.journals(state)
+    assert own["owner"] == "this"
+    assert "lives" in cli("journals", "drop", journal["name"], "--yes", code=2).stderr
+    with pytest.raises(OSError, match="lives"):
+        _core.drop_journal(state, own["name"], None)
+    assert check(cli, "waiting events", 0)["ok"]
+
+
+def test_dropping_gives_up_what_one_destination_or_all_have_not(cli, run, state):
+    leave_behind(run, ["ledger", GONE], 5)
+    (journal,) = json.loads(cli("journals", "--json").stdout)["journals"]
+    (gone,) = [one["destination"] for one in journal["destinations"] if one["destination"] != "ledger"]
+    assert "5 events" in cli("journals", "drop", journal["name"], code=2).stderr
+    assert "--yes" in cli("journals", "drop", journal["name"][:8], "--destination", gone, code=2).stderr
+    assert "no events for 'nobody'" in cli("journals", "drop", journal["name"], "--destination", "nobody", code=2).stderr
+    assert "no journal" in cli("journals", "drop", "nothing", code=2).stderr
+    assert len(json.loads(cli("journals", "--json").stdout)["journals"]) == 1
+    dropped = json.loads(cli("journals", "drop", journal["name"][:8], "--destination", gone, "--yes", "--json").stdout)
+    assert dropped == {"journal": journal["name"], "destination": gone, "dropped": 5}
+    # The ledger's events are still there, and the journal goes when they are delivered.
+    assert json.loads(cli("drain", "--json").stdout)["delivered"] == 5
+    assert json.loads(cli("journals", "--json").stdout)["journals"] == []
+    leave_behind(run, [GONE], 3)
+    (journal,) = json.loads(cli("journals", "--json").stdout)["journals"]
+    assert "3 events" in cli("journals", "drop", journal["name"], "--yes").stdout
+    assert list((state / "journal").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["../../outside", "..", ".", "", "a/b", ".draft-x", "/etc"])
+def test_only_journals_of_the_state_directory_are_dropped(state, run, name):
+    leave_behind(run, ["ledger"], 1)
+    (state.parent / "outside").mkdir()
+    with pytest.raises(OSError, match="no journal"):
+        _core.drop_journal(state, name, None)
+    assert (state.parent / "outside").exists()
+
+
+def test_names_of_destinations_move_no_terminal(cli, run, state):
+    leave_behind(run, ["ledger"], 1)
+    (journal,) = (state / "journal").iterdir()
+    (journal / "evil\x1b[2J\nledger.cursor").write_bytes(b"")
+    shown = cli("journals").stdout + cli("doctor", code=1).stdout
+    assert "\x1b" not in shown
+    assert "evil?[2J?ledger" in shown
+
+
+def test_segments_in_quarantine_are_delivered_once_more(cli, run, state):
+    ids = leave_behind(run, ["ledger"], 20)
+    (segment,) = (state / "journal").glob("*/*.seg")
+    data = bytearray(segment.read_bytes())
+    place = data.index(bytes.fromhex(ids[3].replace("-", "")))
+    kept = data[place]
+    data[place] ^= 1
+    segment.write_bytes(data)
+    report = json.loads(cli("drain", "--json", code=1).stdout)
+    assert (report["delivered"], report["damaged"]) == (19, 1)
+    (damaged,) = json.loads(cli("journals", "--json").stdout)["quarantine"]
+    assert (damaged["readable"], damaged["damaged"], damaged["destinations"], damaged["requeued"]) == (19, 1, ["ledger"], False)
+    assert damaged["name"] in cli("journals").stdout
+    # Mended by hand, as after a bad disk was replaced.
+    (file,) = (state / "quarantine").glob("*.seg")
+    data = bytearray(file.read_bytes())
+    data[place] = kept
+    file.write_bytes(data)
+    requeued = json.loads(cli("journals", "requeue", "--json").stdout)
+    assert requeued == {"requeued": 20, "damaged": 0, "left": 0, "delivered": 1}
+    assert {event["id"] for event in taximeter.Ledger(state / "ledger.db").events()} == set(ids)
+    assert list((state / "quarantine").glob("*.seg*")) == []
+    assert json.loads(cli("journals", "requeue", "--json").stdout) == {"requeued": 0, "damaged": 0, "left": 0, "delivered": 0}
+
+
+def test_doctor_sees_events_of_short_scripts_and_drain_cures_them(cli, run):
+    for _ in range(3):
+        leave_behind(run, ["ledger"], 4)
+    found = check(cli, "waiting events", 1)
+    assert "12 events for ledger in 3 journals of processes that ended" in found["detail"]
+    assert "taximeter drain" in found["detail"]
+    cli("drain")
+    assert check(cli, "waiting events", 0) == {"check": "waiting events", "ok": True, "detail": "none"}
+
+
+def test_doctor_names_a_destination_that_is_gone(cli, run):
+    leave_behind(run, [GONE], 2)
+    found = check(cli, "waiting events", 1)
+    assert "neither these settings nor a living process names that destination" in found["detail"]
+    assert "taximeter journals drop" in found["detail"]
+    # With the setting of its program it is an ended process's journal like any other.
+    again = cli("doctor", "--json", code=1, TAXIMETER_DESTINATION=GONE).stdout
+    assert "taximeter drain delivers them" in again
+
+
+def test_doctor_sees_a_journal_without_its_lock(cli, run, state):
+    leave_behind(run, ["ledger"], 2)
+    (lock,) = (state / "journal").glob("*/owner.lock")
+    lock.unlink()
+    assert "lock file is missing" in check(cli, "waiting events", 1)["detail"]
+    (journal,) = json.loads(cli("journals", "--json").stdout)["journals"]
+    assert journal["owner"] == "unknown"
+    assert "2 events" in cli("journals", "drop", journal["name"], "--yes").stdout
+    assert check(cli, "waiting events", 0)["ok"]
+
+
+def test_doctor_sees_a_living_process_that_makes_no_progress(state, monkeypatch):
+    with Collector() as collector:
+        collector.rule = lambda events: 500
+        meter = taximeter.Meter(destination=collector.url, state_dir=state)
+        meter.track(provider="openai", model="gpt-4o", input_tokens=1)
+        meter.flush(0.2)
+        assert cli_journals.check_waiting(meter.settings, {}) == (True, "1 events, none of them for long")
+        monkeypatch.setattr(cli_journals, "STALLED_SECONDS", 0.0)
+        is_well, said = cli_journals.check_waiting(meter.settings, {})
+        assert not is_well
+        assert "1 events for" in said
+        assert "none was taken for a minute" in said
+        collector.rule = lambda events: 200
+        wait_for(lambda: meter.flush(1).pending == 0)
+        assert cli_journals.check_waiting(meter.settings, {}) == (True, "none")
+        meter.close(5)
+
+
+def test_doctor_sees_events_that_are_in_memory_only(state, meter):
+    meter.track(provider="openai", model="gpt-4o", input_tokens=1)
+    (journal,) = (state / "journal").iterdir()
+    monkey = {journal.name: {"memory_bytes": 4096, "pid": 7}, "of an ended process": {"memory_bytes": 1, "pid": 8}}
+    is_well, said = cli_journals.check_waiting(meter.settings, monkey)
+    assert (is_well, said) == (False, "4,096 bytes of events of process 7 are in memory only")
+
+
+def test_commands_on_another_users_directory_say_what_to_do(cli, state):
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a directory away")
+    state.mkdir(mode=0o700)
+    os.chown(state, 1, 1)
+    for command in ("report", "drain", "tail", "journals"):
+        outcome = cli(command, code=2)
+        assert "Run this as that user, such as `sudo -u " in outcome.stderr
+    assert "Run this as that user" in cli("doctor", code=1).stdout
+    assert list(state.iterdir()) == []

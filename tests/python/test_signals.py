@@ -1,0 +1,117 @@
+"""Waits end with Ctrl-C and SIGTERM: real signals, real processes, and a destination that never answers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+from conftest import leave_behind
+
+PROMPT = 0.2
+"""Seconds that a wait may go on after a signal."""
+SLACK = 3.0
+"""What a busy machine may add. Without an answer to signals, each wait here takes 30 seconds."""
+
+BEGIN = """
+import atexit, signal, sys, time, taximeter
+taximeter.init(destination=sys.argv[1], instrument=False)
+"""
+EVENT = 'assert taximeter.track(provider="openai", model="gpt-4o", input_tokens=1)'
+WAITS = {
+    "flush": f"{EVENT}; taximeter.flush(30)",
+    "close": f"{EVENT}; taximeter.close(30)",
+    "drain": "taximeter.drain()",
+    "exit": f"{EVENT}; atexit.register(taximeter.default_meter.flush, 30)",
+}
+
+
+@pytest.fixture
+def silent():
+    """A server that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as server:
+        yield f"cloudevents+http://127.0.0.1:{server.getsockname()[1]}/v1"
+
+
+def signalled(text: str, number: signal.Signals, url: str, state) -> tuple[float, subprocess.CompletedProcess[str]]:
+    """Runs a program until it waits, sends it a signal, and says how long it took to end."""
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-c", textwrap.dedent(text), url], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "TAXIMETER_STATE_DIR": str(state)}, cwd=state.parent,
+    )  # fmt: skip
+    try:
+        assert process.stdout.readline() == "waits\n", process.stderr.read()
+        time.sleep(0.5)
+        assert process.poll() is None
+        began = time.monotonic()
+        process.send_signal(number)
+        output, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    return time.monotonic() - began, subprocess.CompletedProcess([], process.returncode, output, errors)
+
+
+@pytest.mark.parametrize("wait", WAITS)
+def test_ctrl_c_ends_a_wait(run, state, silent, wait):
+    if wait == "drain":
+        leave_behind(run, [silent], 1)
+    text = f"{BEGIN}\nprint('waits')\n{WAITS[wait]}\n"
+    took, outcome = signalled(text, signal.SIGINT, silent, state)
+    assert took < PROMPT + SLACK
+    assert "KeyboardInterrupt" in outcome.stderr
+
+
+@pytest.mark.parametrize("wait", ["flush", "close", "drain"])
+def test_a_handler_of_sigterm_runs_during_a_wait_and_what_it_raises_ends_it(run, state, silent, wait):
+    if wait == "drain":
+        leave_behind(run, [silent], 1)
+    text = f"""{BEGIN}
+def handler(number, frame):
+    print("handled", flush=True)
+    raise SystemExit(7)
+signal.signal(signal.SIGTERM, handler)
+print("waits")
+{WAITS[wait]}
+"""
+    took, outcome = signalled(text, signal.SIGTERM, silent, state)
+    assert took < PROMPT + SLACK
+    assert (outcome.stdout, outcome.returncode) == ("handled\n", 7)
+
+
+def test_a_handler_that_raises_nothing_runs_at_once_and_the_wait_goes_on(state, silent):
+    text = f"""{BEGIN}
+began = time.monotonic()
+handled = []
+signal.signal(signal.SIGTERM, lambda number, frame: handled.append(time.monotonic()))
+print("waits")
+{EVENT}
+report = taximeter.flush(6)
+print(len(handled), time.monotonic() - began >= 6, time.monotonic() - handled[0] > 1, report.pending)
+"""
+    took, outcome = signalled(text, signal.SIGTERM, silent, state)
+    assert outcome.stdout == "1 True True 1\n", outcome.stderr
+    assert took > 1
+
+
+def test_an_interrupted_command_says_so_by_its_code(run, state, silent):
+    leave_behind(run, [silent], 3)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "taximeter", "drain"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "TAXIMETER_STATE_DIR": str(state), "TAXIMETER_DESTINATION": silent}, cwd=state.parent,
+    )  # fmt: skip
+    try:
+        time.sleep(2)
+        assert process.poll() is None
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert time.monotonic() - began < PROMPT + SLACK
+    assert process.returncode == 130

@@ -1,0 +1,121 @@
+"""A destination's trouble is logged once, naming its host and the remedy, and never a secret."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+import taximeter
+from collector import Collector
+from conftest import wait_for
+
+CANARY = "canary-5f3a"
+CALL = {"provider": "openai", "model": "gpt-4o", "input_tokens": 1}
+
+
+def warned(caplog) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+
+
+@pytest.fixture
+def collector():
+    with Collector() as server:
+        yield server
+
+
+@pytest.fixture
+def remote(collector, state):
+    url = f"{collector.url}/{CANARY}?key={CANARY}"
+    meter = taximeter.Meter(destination=taximeter.Destination(url, token=CANARY, headers={"x-key": CANARY}), state_dir=state)
+    yield meter
+    meter.close(0.1)
+
+
+def answer(status: int):
+    return lambda events: (status, {"X-Request": CANARY}, b"no\nWARNING forged line " + CANARY.encode())
+
+
+@pytest.mark.parametrize("status", [401, 403, 301])
+def test_a_destination_that_pauses_is_said_by_flush(collector, remote, caplog, status):
+    collector.rule = answer(status)
+    assert remote.track(**CALL)
+    began = time.monotonic()
+    assert remote.flush(20).pending == 1
+    assert time.monotonic() - began < 10, "a flush does not wait for what only an operator can mend"
+    (said,) = warned(caplog)
+    assert said.startswith("taximeter: 127.0.0.1: ")
+    assert str(status) in said
+    assert "key, address or account" in said
+    assert "(destination_paused)" in said
+    remote.flush(0.3)
+    assert remote.stats()["destinations"]
+    assert len(warned(caplog)) == 1
+    assert not any(CANARY in text or "\n" in text for text in warned(caplog))
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_dead_letters_are_said(collector, remote, caplog, status):
+    collector.rule = answer(status)
+    for _ in range(3):
+        assert remote.track(**CALL)
+    wait_for(lambda: remote.flush(5).pending == 0)
+    assert sum(one["dead"] for one in remote.stats()["destinations"].values()) == 3
+    (said,) = warned(caplog)
+    assert "events: it refused events for good" in said
+    assert "taximeter dead-letters" in said
+    assert CANARY not in said
+
+
+def test_a_failure_that_passes_is_not_said(collector, remote, caplog):
+    collector.rule = answer(500)
+    assert remote.track(**CALL)
+    remote.flush(0.5)
+    assert remote.stats()["destinations"]
+    assert warned(caplog) == []
+    collector.rule = lambda events: 200
+    wait_for(lambda: remote.flush(2).pending == 0)
+    assert warned(caplog) == []
+
+
+def test_track_says_what_delivery_noted(collector, remote, caplog):
+    collector.rule = answer(401)
+    assert remote.track(**CALL)
+    wait_for(lambda: remote.track(**CALL) and warned(caplog))
+    assert "destination_paused" in warned(caplog)[0]
+
+
+def test_two_destinations_are_said_each(state, caplog):
+    with Collector() as first, Collector() as second:
+        first.rule, second.rule = answer(401), answer(422)
+        meter = taximeter.Meter(destination=[first.url, second.url], state_dir=state)
+        meter.track(**CALL)
+        meter.flush(10)
+        wait_for(lambda: meter.stats() and len(warned(caplog)) == 2)
+        assert {said.rpartition("(")[2] for said in warned(caplog)} == {"destination_paused)", "dead_letters)"}
+        meter.close(0.1)
+
+
+@pytest.mark.parametrize("last", ["pass", "taximeter.close(2)"])
+def test_a_program_that_ends_at_once_says_it_at_its_end(collector, run, last):
+    collector.rule = answer(401)
+    outcome = run(
+        f"""
+        import sys, taximeter
+        taximeter.init(destination=sys.argv[1], instrument=False)
+        taximeter.track(provider="openai", model="gpt-4o", input_tokens=1)
+        {last}
+        """,
+        collector.url,
+    )
+    (said,) = outcome.stderr.splitlines()
+    assert "401" in said
+    assert "destination_paused" in said
+
+
+def test_a_notice_comes_once_a_minute_for_each_destination(caplog):
+    meter = taximeter.Meter(backend="memory")
+    for host in ("a.example", "b.example", "a.example"):
+        meter._warnings.warn("destination_failing", host, "no answer")
+    assert [said.split(": ")[1] for said in warned(caplog)] == ["a.example", "b.example"]
+    assert all("more than a minute" in said for said in warned(caplog))
