@@ -92,9 +92,10 @@ def test_a_read_only_file_system_is_said(tmp_path, run):
     assert "7 events" in last
 
 
-def test_a_directory_that_others_can_write_is_said_without_init_and_refused_by_it(state, run):
+@pytest.mark.parametrize("mode", [0o777, 0o770])
+def test_a_directory_that_others_can_write_is_said_without_init_and_refused_by_it(state, run, mode):
     state.mkdir()
-    state.chmod(0o777)
+    state.chmod(mode)
     first, last = lines(run("import taximeter" + EVENTS))
     assert f"{state} can be written by" in first
     assert "7 events" in last

@@ -1,0 +1,77 @@
+"""What an outage left is delivered by the programs that come after it, however short they live, and is never said to be nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+
+import taximeter
+from collector import Collector
+from conftest import leave_behind
+
+SHORT = """
+import sys, taximeter
+taximeter.init(destination=sys.argv[1], instrument=False)
+assert taximeter.track(provider="openai", model="gpt-4o", input_tokens=1, feature="new")
+"""
+
+
+def test_programs_that_end_at_once_deliver_what_an_outage_left(run):
+    with Collector() as collector:
+        left = leave_behind(run, [collector.url], 50)
+        assert not collector.events
+        for _ in range(3):
+            run(SHORT, collector.url)
+        assert set(left) <= set(collector.events)
+        assert len(collector.events) == 53
+
+
+def test_a_flush_says_nothing_is_pending_only_when_what_was_left_is_delivered(run):
+    with Collector() as collector:
+        left = leave_behind(run, [collector.url], 50)
+        text = """
+        import time
+        deadline = time.monotonic() + 40
+        while taximeter.flush(20).pending:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        print([one["pending"] for one in taximeter.stats()["destinations"].values()])
+        """
+        outcome = run(SHORT + textwrap.dedent(text) + "import os; sys.stdout.flush(); os._exit(0)", collector.url)
+        assert outcome.stdout == "[0]\n"
+        assert set(left) <= set(collector.events)
+
+
+def test_what_was_left_is_pending_while_it_is(run):
+    with Collector() as collector:
+        leave_behind(run, [collector.url], 50)
+        collector.rule = lambda events: 401
+        text = """
+        import time
+        deadline = time.monotonic() + 40
+        while (report := taximeter.flush(20)).pending < 51 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        (one,) = taximeter.stats()["destinations"].values()
+        print(report.pending, one["pending"], one["orphaned"])
+        """
+        assert run(SHORT + textwrap.dedent(text), collector.url).stdout == "51 51 50\n"
+
+
+def test_drain_delivers_and_counts_what_was_left(run, state):
+    with Collector() as collector:
+        leave_behind(run, [collector.url, "ledger"], 7)
+        command = [sys.executable, "-m", "taximeter", "drain", "--json"]
+        environment = {**os.environ, "TAXIMETER_STATE_DIR": str(state), "TAXIMETER_DESTINATION": f"{collector.url},ledger"}
+        collector.rule = lambda events: 401
+        outcome = subprocess.run(command, env=environment, cwd=state.parent, capture_output=True, text=True, timeout=60, check=False)
+        report = json.loads(outcome.stdout)
+        assert (outcome.returncode, report["left"]) == (1, 7)
+        assert "401" in report["reasons"][0]
+        collector.rule = lambda events: 200
+        outcome = subprocess.run(command, env=environment, cwd=state.parent, capture_output=True, text=True, timeout=60, check=False)
+        assert (outcome.returncode, json.loads(outcome.stdout)["left"]) == (0, 0)
+        assert len(collector.events) == 7
+        assert taximeter.Ledger(state / "ledger.db").report().total.calls == 7
