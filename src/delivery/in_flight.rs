@@ -82,11 +82,12 @@ pub(super) fn id_at(batch: &Batch, place: usize) -> Option<[u8; 16]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::{Backend, Journal, Reader, Settings};
+    use crate::delivery::EventJournal;
+    use crate::journal::{Backend, Reader, Settings};
 
     #[test]
     fn what_is_done_is_what_was_answered_up_to_the_first_that_was_not() {
-        let journal = Journal::open(Settings {
+        let journal = EventJournal::open(Settings {
             root: None,
             backend: Backend::Mapped,
             budget: None,
