@@ -219,7 +219,7 @@ mod tests {
     fn leave(root: &Path, count: u64) -> String {
         let destinations = NAMES.map(str::to_owned).to_vec();
         let settings = Settings { root: Some(root.to_owned()), backend: Backend::Written, budget: None, destinations };
-        let journal = Journal::open(settings);
+        let journal = Journal::<()>::open(settings);
         for number in 0..count {
             journal.append(1000 + number, |out, _| out.extend_from_slice(b"record")).unwrap();
         }
