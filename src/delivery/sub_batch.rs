@@ -44,8 +44,8 @@ pub(super) struct Body {
 
 /// How a body is written.
 pub(super) struct Writing {
-    /// Events that were tracked before this are too old; nanoseconds since the Unix epoch.
-    pub(super) since: u64,
+    /// Events that were tracked in this time are too old; nanoseconds since the Unix epoch.
+    pub(super) too_old: Range<u64>,
     /// Bytes of a body before compression.
     pub(super) max_bytes: usize,
     /// Whether it is not compressed.
@@ -112,7 +112,7 @@ impl SubBatch {
         for (payload, at) in records {
             match decode(payload) {
                 Ok(event) if !protocol.takes(&event) => self.others += 1,
-                Ok(_) if at < how.since => self.expired += 1,
+                Ok(_) if how.too_old.contains(&at) => self.expired += 1,
                 Ok(event) => events.push(event),
                 Err(_) => {}
             }

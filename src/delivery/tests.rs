@@ -603,3 +603,34 @@ fn many_orphans_are_adopted_a_few_at_a_time() {
     assert_eq!((drained.delivered, drained.left, taken.load(Ordering::Relaxed)), (200, 0, 200));
     assert_eq!(std::fs::read_dir(&root).unwrap().count(), 0);
 }
+
+/// A clock that was set makes no event old: one was off by years when events were tracked, another when they are delivered.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_clock_that_jumped_expires_nothing() {
+    const WEEK: Duration = Duration::from_secs(7 * 86_400);
+    let dir = TempDir::new().unwrap();
+    let root = dir.path().join("journal");
+    let collector = Collector::start();
+    let destination = |max_age| {
+        let address = Address::new(&format!("http://127.0.0.1:{}/", collector.port), &[], false).unwrap();
+        Destination::Remote(Box::new(Remote::new(address, Box::new(CloudEvents), None, Some(max_age))))
+    };
+    let leave = || {
+        let dead = journal_for(&root, &[&destination(WEEK)]);
+        let now = crate::sys::clock::unix_ns();
+        for at in [0, now - 8 * 86_400 * 1_000_000_000, now] {
+            dead.append(at, |out, _| out.extend_from_slice(&usage())).unwrap();
+        }
+        dead.close();
+        dead.finish(false);
+    };
+    leave();
+    let drained = drain_orphans(&root, vec![destination(WEEK)], &|| true);
+    assert_eq!((drained.delivered, drained.expired, drained.left), (3, 0, 0), "{drained:?}");
+    // What has waited that long by the machine's own time expires.
+    leave();
+    std::thread::sleep(Duration::from_millis(20));
+    let drained = drain_orphans(&root, vec![destination(Duration::from_millis(10))], &|| true);
+    assert_eq!((drained.delivered, drained.expired, drained.left), (1, 2, 0), "{drained:?}");
+}

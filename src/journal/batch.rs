@@ -1,6 +1,7 @@
 //! What a reader gets: records in a row, and where they end.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use super::cursor::Position;
 use super::record::{HEADER, time_before};
@@ -16,6 +17,8 @@ pub struct Batch {
     pub corrupt: u64,
     /// Of these, records of which nothing is left; a missing segment counts as one.
     pub lost: u64,
+    /// No record of it is older than this, whatever the clock of the day says; `None` where that cannot be known.
+    pub age: Option<Duration>,
     /// Whether something could not be read now, and has to be tried again.
     pub is_incomplete: bool,
     damage: Vec<Damage>,
@@ -61,6 +64,11 @@ impl Batch {
         Self { position: position.clone(), from: position.clone(), ..Self::default() }
     }
 
+    /// Notes that records of a segment follow, none of which is older than the segment.
+    pub(super) fn note_age(&mut self, age: Option<Duration>) {
+        self.age = self.age.into_iter().chain(age).min();
+    }
+
     /// The payloads, in journal order within each writer.
     #[must_use]
     pub fn payloads(&self) -> impl ExactSizeIterator<Item = &[u8]> + Clone {
@@ -97,6 +105,7 @@ impl Batch {
             bytes: self.bytes[..end].to_vec(),
             payloads: self.payloads[..count].to_vec(),
             position,
+            age: self.age,
             from: self.from.clone(),
             damage: self.damage.iter().copied().filter(|damage| damage.before <= count).collect(),
             parts: self.parts.iter().take_while(|part| part.records.start < count).cloned().collect(),

@@ -83,6 +83,7 @@ fn read(views: &[View], batch: &mut Batch, owner: Owner, is_enough: &mut dyn FnM
 fn read_live(segment: &Segment, batch: &mut Batch, is_enough: &mut dyn FnMut(&mut Batch) -> bool) -> bool {
     // Asked before the marks are read: what was sealed then has its last marks now.
     let is_sealed = segment.is_sealed();
+    batch.note_age(Some(segment.created.elapsed()));
     for chunk in 0..segment.claimed() {
         let mark = batch.position.mark(segment.index, chunk);
         if mark == CHUNK_DONE {
@@ -153,6 +154,7 @@ impl Sealed<'_> {
                 return self.pass_whole(batch, is_enough);
             }
         };
+        batch.note_age(file.age);
         if file.is_header_damaged {
             batch.note_damage(self.index, 0, 0);
         }

@@ -4,7 +4,8 @@
 //! segment   at most 4 MiB = 64 chunks of 64 KiB
 //! chunk 0   a page of 4 KiB with the header, a page with the tallies, then records; every other chunk: records from its first byte
 //! header    "TAXIJRNL" | version u32 = 2 | chunk size u32 | segment length u64 | index u64 | stream id 16 bytes
-//!           | created u64, nanoseconds since the epoch | CRC-32 of all before u32
+//!           | created u64, nanoseconds since the epoch | CRC-32 of all before u32 | zero u32
+//!           | created since boot: boot id 16 bytes, nanoseconds u64, CRC-32 of both u32 (zeros where the system does not tell)
 //! tally     of chunk n, at 4096 + 64 n:
 //!           count u16, the records in the chunk | count inverted u16 | seed of the segment u32
 //!           | sequence of the chunk's first record u64 | that inverted u64 | zeros
@@ -25,9 +26,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 
 use super::record::framed_length;
 use super::store::Store;
+use crate::sys::clock::BootTime;
 use crate::sys::fs::{create_private_file, read_at, write_at};
 use crate::sys::mmap::map;
 
@@ -45,6 +48,8 @@ pub(super) const MAGIC: &[u8; 8] = b"TAXIJRNL";
 pub(super) const VERSION: u32 = 2;
 /// Bytes of the header before its checksum.
 pub(super) const HEADER_FIELDS: usize = 56;
+/// Where the header says when the segment was made, by a clock that cannot be set.
+pub(super) const BOOT_TIME: usize = 64;
 /// Bytes of a tally: a cache line, so that writers of neighbouring chunks do not slow each other down.
 const TALLY: usize = 64;
 
@@ -147,6 +152,8 @@ pub(super) struct Segment {
     /// `None` in memory.
     pub(super) path: Option<PathBuf>,
     pub(super) store: Store,
+    /// No record in it is older.
+    pub(super) created: Instant,
     chunks: usize,
     claimed: AtomicU32,
     populated: AtomicU32,
@@ -198,6 +205,9 @@ impl Segment {
         };
         let mut pages = [0; 2 * PAGE];
         pages[..PAGE].copy_from_slice(&identity.header(VERSION, length, now));
+        if let Some(created) = BootTime::now() {
+            pages[BOOT_TIME..][..BootTime::LENGTH].copy_from_slice(&created.encode());
+        }
         if matches!(store, Store::Mapped { .. }) {
             let nothing = Tally::word(0, identity.seed()).to_le_bytes();
             (0..CHUNKS).for_each(|chunk| pages[Tally::offset(chunk)..][..8].copy_from_slice(&nothing));
@@ -218,6 +228,7 @@ impl Segment {
             seed: identity.seed(),
             path,
             store,
+            created: Instant::now(),
             chunks,
             claimed: AtomicU32::new(0),
             populated: AtomicU32::new(1),

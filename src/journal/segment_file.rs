@@ -3,9 +3,11 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use super::record;
-use super::segment::{CHUNK, CHUNKS, HEADER_FIELDS, Identity, PAGE, SEGMENT, Tally, VERSION, index_of};
+use super::segment::{BOOT_TIME, CHUNK, CHUNKS, HEADER_FIELDS, Identity, PAGE, SEGMENT, Tally, VERSION, index_of};
+use crate::sys::clock::BootTime;
 use crate::sys::fs::{open_private, read_at};
 
 /// A file whose header was valid, or could be made out from what is left.
@@ -15,6 +17,8 @@ pub(super) struct SegmentFile {
     version: u32,
     /// The page of tallies, as far as it is there.
     tallies: Vec<u8>,
+    /// No record in it is older; `None` where that cannot be known.
+    pub(super) age: Option<Duration>,
     /// Where the file ends although its header says that it is longer.
     pub(super) cut_at: Option<u64>,
     /// Whether its header is damaged.
@@ -40,9 +44,10 @@ impl SegmentFile {
         if is_whole && version > VERSION {
             return Err(io::ErrorKind::Unsupported.into());
         }
+        let age = BootTime::decode(&header[BOOT_TIME..]).and_then(|created| created.elapsed());
         let has_tallies = !(is_whole && version == 1);
         let tallies = if has_tallies { pages[PAGE..].to_vec() } else { Vec::new() };
-        let mut this = Self { file, seed: 0, version, tallies, cut_at: None, is_header_damaged: !is_whole };
+        let mut this = Self { file, seed: 0, version, tallies, age, cut_at: None, is_header_damaged: !is_whole };
         if is_whole {
             this.seed = identity.seed();
             let end = this.file.metadata()?.len();

@@ -1,9 +1,100 @@
-//! The clock.
+//! The clocks: of the day, which can be set, and since the machine was started, which cannot.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Nanoseconds since the Unix epoch.
 #[must_use]
 pub fn unix_ns() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
+}
+
+/// A moment since the machine was started, time asleep included. Setting the clock does not change it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BootTime {
+    /// Which start of which machine.
+    boot: [u8; 16],
+    nanoseconds: u64,
+}
+
+impl BootTime {
+    /// Bytes of its encoded form.
+    pub const LENGTH: usize = 28;
+
+    /// Now; `None` where the system does not tell one start from another (all but Linux).
+    #[must_use]
+    pub fn now() -> Option<Self> {
+        Some(Self { boot: boot_id()?, nanoseconds: since_boot()? })
+    }
+
+    /// How long ago it was; `None` when the machine was started again since, or is another one.
+    #[must_use]
+    pub fn elapsed(&self) -> Option<Duration> {
+        let now = Self::now().filter(|now| now.boot == self.boot)?;
+        Some(Duration::from_nanos(now.nanoseconds.saturating_sub(self.nanoseconds)))
+    }
+
+    /// As bytes: the id of the start, nanoseconds since it as a little-endian u64, and the CRC-32 of both.
+    #[must_use]
+    pub fn encode(&self) -> [u8; Self::LENGTH] {
+        let mut bytes = [0; Self::LENGTH];
+        bytes[..16].copy_from_slice(&self.boot);
+        bytes[16..24].copy_from_slice(&self.nanoseconds.to_le_bytes());
+        let crc = crc32fast::hash(&bytes[..24]);
+        bytes[24..].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    /// From bytes; `None` when they are none that [`BootTime::encode`] made.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; Self::LENGTH] = bytes.get(..Self::LENGTH)?.try_into().ok()?;
+        let crc = u32::from_le_bytes(bytes[24..].try_into().ok()?);
+        let nanoseconds = u64::from_le_bytes(bytes[16..24].try_into().ok()?);
+        (crc32fast::hash(&bytes[..24]) == crc)
+            .then(|| Self { boot: bytes[..16].try_into().unwrap_or_default(), nanoseconds })
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn since_boot() -> Option<u64> {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let seconds = u64::try_from(time.tv_sec).ok()?;
+    seconds.checked_mul(1_000_000_000)?.checked_add(u64::try_from(time.tv_nsec).ok()?)
+}
+
+/// What the kernel drew when it was started. Read once: without descriptors left it could not be read later.
+#[cfg(target_os = "linux")]
+fn boot_id() -> Option<[u8; 16]> {
+    static ID: once_cell::race::OnceBox<Option<[u8; 16]>> = once_cell::race::OnceBox::new();
+    *ID.get_or_init(|| {
+        let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
+        Box::new(text.and_then(|text| uuid::Uuid::parse_str(text.trim()).ok()).map(uuid::Uuid::into_bytes))
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn since_boot() -> Option<u64> {
+    None
+}
+
+#[cfg(not(target_os = "linux"))]
+fn boot_id() -> Option<[u8; 16]> {
+    None
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_told_from_one_of_another_start() {
+        let moment = BootTime::now().unwrap();
+        assert_eq!(BootTime::decode(&moment.encode()), Some(moment));
+        assert!(moment.elapsed().is_some());
+        let elsewhere = BootTime { boot: [7; 16], ..moment };
+        assert_eq!(elsewhere.elapsed(), None);
+        assert_eq!(BootTime::decode(&[0; 28]), None);
+        let early = BootTime { nanoseconds: 0, ..moment };
+        assert!(early.elapsed().unwrap() >= moment.elapsed().unwrap());
+    }
 }

@@ -211,7 +211,7 @@ impl Remote {
 
     /// Puts a sub-batch, and what waits behind it, into one spill file. Where it cannot be written they stay where they are.
     fn spill_events(&mut self, work: &mut InFlightBatch, sub: SubBatch, stats: &mut DestinationStats) {
-        let since = self.oldest_allowed(work.source);
+        let too_old = self.too_old(&work.batch);
         let Some(spill) = &mut self.spill else { return work.todo.push_front(sub) };
         let mut is_wanted = vec![false; work.batch.len()];
         for place in std::iter::once(&sub).chain(&work.todo).flat_map(|sub| sub.events.clone()) {
@@ -222,7 +222,7 @@ impl Remote {
         for ((payload, at), _) in records.filter(|(_, is_wanted)| *is_wanted) {
             match decode(payload) {
                 Ok(event) if !self.protocol.takes(&event) => {}
-                Ok(_) if at < since => expired += 1,
+                Ok(_) if too_old.contains(&at) => expired += 1,
                 Ok(event) => bodies.extend(self.protocol.encode(&[event]).pop().map(|request| request.body)),
                 Err(_) => unreadable += 1,
             }

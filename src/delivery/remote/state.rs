@@ -1,6 +1,7 @@
 //! What a destination over HTTP is made of, and what is asked of it.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,9 @@ pub struct Service {
     /// Accounts whose events it takes over.
     pub former: Vec<String>,
 }
+
+/// 2025-01-01, in nanoseconds since the Unix epoch: a time before it is that of a clock that was not set yet.
+const FIRST_PLAUSIBLE: u64 = 1_735_689_600_000_000_000;
 
 /// What a destination over HTTP is made with.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,7 +79,6 @@ pub struct Remote {
     pub(super) parked: Option<InFlightBatch>,
     /// Events that a server failed on when nothing else was there to compare with, and how many sub-batches had been accepted then.
     pub(super) candidates: VecDeque<([u8; 16], u64)>,
-    pub(super) made: Instant,
     /// Since when events have lingered.
     pub(super) waiting_since: Option<Instant>,
     /// Whether the last batch was of another journal: those of ended processes and this process's own take turns.
@@ -122,7 +125,6 @@ impl Remote {
             waiting_since: None,
             parked: None,
             candidates: VecDeque::new(),
-            made: Instant::now(),
             was_foreign: false,
             was_newest: false,
             scope: Scope::Everything,
@@ -233,14 +235,16 @@ impl Remote {
         }
     }
 
-    /// Before which time events of a journal are too old to be sent.
-    pub(super) fn oldest_allowed(&self, source: Source) -> u64 {
+    /// When events of a batch were tracked that are too old to be sent, in nanoseconds since the Unix epoch.
+    ///
+    /// A clock that was set makes no event old: none is older than the segment that it is in, by the machine's own time, and none was
+    /// tracked before there was anything to track it.
+    pub(super) fn too_old(&self, batch: &Batch) -> Range<u64> {
         match self.max_age {
-            // None of this process's own can have waited longer than this exists, whatever a clock that was set says.
-            Some(age) if source == Source::Foreign || self.made.elapsed() >= age => {
-                unix_ns().saturating_sub(age.as_nanos() as u64)
+            Some(longest) if batch.age.is_none_or(|age| age >= longest) => {
+                FIRST_PLAUSIBLE..unix_ns().saturating_sub(longest.as_nanos() as u64)
             }
-            _ => 0,
+            _ => 0..0,
         }
     }
 }

@@ -126,15 +126,15 @@ impl Remote {
 
     /// Starts as many requests as there may be.
     fn send(&mut self, runtime: &Runtime, done: &Arc<Notify>) {
-        let Some(source) = self.source() else { return };
-        if !self.is_prepared(runtime, done) {
+        if self.work.is_none() || !self.is_prepared(runtime, done) {
             return;
         }
-        let since = self.oldest_allowed(source);
+        let Some(work) = &self.work else { return };
+        let too_old = self.too_old(&work.batch);
         let Some(work) = &mut self.work else { return };
         let now = Instant::now();
         let how = Writing {
-            since,
+            too_old,
             max_bytes: self.limits.max_bytes,
             is_plain: !self.limits.compresses || self.plain_until.is_some_and(|until| now < until),
         };
