@@ -170,9 +170,26 @@ impl Remote {
         }
     }
 
-    /// Takes in the answers that have come. The batch that was given up, if one was.
+    /// Takes in the answers that have come, also to a batch that was laid aside: until then it counts as in flight. The batch that was
+    /// given up, if one was.
     fn collect(&mut self, runtime: &Runtime, stats: &mut DestinationStats) -> Option<InFlightBatch> {
-        let mut work = self.work.take()?;
+        if let Some(mut work) = self.work.take() {
+            self.take_answers(&mut work, runtime, stats);
+            if work.is_given_up {
+                return Some(work);
+            }
+            self.work = Some(work);
+        }
+        let mut parked = self.parked.take()?;
+        self.take_answers(&mut parked, runtime, stats);
+        if parked.is_given_up {
+            return Some(parked);
+        }
+        self.parked = Some(parked);
+        None
+    }
+
+    fn take_answers(&mut self, work: &mut InFlightBatch, runtime: &Runtime, stats: &mut DestinationStats) {
         let mut index = 0;
         while index < work.in_flight.len() {
             if !work.in_flight[index].1.is_finished() {
@@ -181,15 +198,10 @@ impl Remote {
             }
             let (sub, handle) = work.in_flight.swap_remove(index);
             match runtime.block_on(handle) {
-                Ok(Ok(reply)) => self.apply_answer(&mut work, sub, &reply, stats),
-                Ok(Err(error)) => self.apply_failure(&mut work, sub, &error, stats),
-                Err(error) => self.apply_failure(&mut work, sub, &SendError::other(error.to_string()), stats),
+                Ok(Ok(reply)) => self.apply_answer(work, sub, &reply, stats),
+                Ok(Err(error)) => self.apply_failure(work, sub, &error, stats),
+                Err(error) => self.apply_failure(work, sub, &SendError::other(error.to_string()), stats),
             }
         }
-        if work.is_given_up {
-            return Some(work);
-        }
-        self.work = Some(work);
-        None
     }
 }
