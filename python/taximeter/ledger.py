@@ -266,9 +266,17 @@ class Ledger:
             every: Seconds between looks.
         """
         after = max(0, self._reader.last_sequence() - last)
+        files, latest = self._reader.files(), ""
         while True:
-            page, after = self._reader.events(None, None, [], after, _PAGE)
-            yield from map(json.loads, page)
+            page, reached = self._reader.events(None, None, [], after, _PAGE)
+            if (now := self._reader.files()) != files:
+                # Another file has the ledger's place: sequence numbers are its own, ids go on.
+                files, after = now, self._reader.sequence_of(latest)
+                continue
+            after = reached
+            for event in map(json.loads, page):
+                latest = max(latest, event["id"])
+                yield event
             if not page:
                 time.sleep(every)
 

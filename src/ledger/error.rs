@@ -21,6 +21,15 @@ pub enum LedgerError {
     /// The parent of this process had it open when it forked.
     #[error("the ledger was open in the parent process when this one was forked; read it in another process")]
     Forked,
+    /// The file was replaced, moved or deleted in the middle of a transaction.
+    #[error("the ledger file was replaced while it was written; the events are written again")]
+    Replaced,
+    /// The file was written over in place, a moment ago.
+    #[error("the ledger file is being written over; events wait until that is done")]
+    Overwritten,
+    /// An SQLite database of something else.
+    #[error("the file is an SQLite database, but no ledger")]
+    Foreign,
     /// A report's own fault: the field and the rule.
     #[error("{0}")]
     Query(String),
@@ -30,10 +39,14 @@ pub enum LedgerError {
 }
 
 impl LedgerError {
-    /// Whether another writer holds the file: it is free again soon.
+    /// Whether it passes soon by itself: another writer holds the file, or the file is being replaced.
     #[must_use]
     pub fn is_busy(&self) -> bool {
         use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};
-        matches!(self, Self::Sqlite(error) if matches!(error.sqlite_error_code(), Some(DatabaseBusy | DatabaseLocked)))
+        match self {
+            Self::Sqlite(error) => matches!(error.sqlite_error_code(), Some(DatabaseBusy | DatabaseLocked)),
+            Self::Replaced | Self::Overwritten => true,
+            _ => false,
+        }
     }
 }

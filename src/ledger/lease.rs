@@ -66,7 +66,7 @@ impl Drop for Leased {
 
 impl Leased {
     /// Whether this process opened it, and not one that it was forked from.
-    fn is_ours(&self) -> bool {
+    pub(super) fn is_ours(&self) -> bool {
         self.lease.0 == fork_generation()
     }
 

@@ -8,9 +8,11 @@
 
 mod dimension;
 mod error;
+mod file;
 mod filter;
 mod lease;
 mod reader;
+mod record;
 mod report;
 mod reprice;
 mod schema;

@@ -1,46 +1,136 @@
 //! Reading a ledger file while others write it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, OpenFlags, params_from_iter};
 use serde_json::{Map, value::Value as Json};
 
 use super::error::LedgerError;
+use super::file::LedgerFile;
 use super::filter::Filter;
 use super::lease::Leased;
+use super::record::Record;
 use super::schema;
 use crate::event::json::time_text;
+use crate::sys::identity::FileIdentity;
 
-/// Reads a ledger file while others write it.
+/// Reads a ledger file while others write it, and goes on when the file is replaced, moved or made anew.
 pub struct Reader {
-    open: Leased,
+    path: PathBuf,
+    open: Option<Open>,
+    /// The file that was read last.
+    last: Option<Record>,
+    /// How many files it has read.
+    files: u64,
+}
+
+enum Open {
+    File(LedgerFile),
+    /// In place of a file that does not exist or is still empty: a database without events.
+    Nothing(Leased),
+}
+
+impl Open {
+    fn new(path: &Path, replaced: Option<FileIdentity>) -> Result<Self, LedgerError> {
+        if let Some(file) = if is_empty(path) { None } else { LedgerFile::open_to_read(path, replaced)? } {
+            return Ok(Self::File(file));
+        }
+        Self::nothing()
+    }
+
+    fn nothing() -> Result<Self, LedgerError> {
+        let mut nothing = Leased::open(Path::new(":memory:"), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        schema::migrate(nothing.connection()?)?;
+        Ok(Self::Nothing(nothing))
+    }
+
+    fn is_current(&mut self, path: &Path) -> Result<bool, LedgerError> {
+        match self {
+            Self::File(file) => file.is_current(),
+            Self::Nothing(_) => Ok(is_empty(path)),
+        }
+    }
+}
+
+fn is_empty(path: &Path) -> bool {
+    path.metadata().map_or(true, |data| data.len() == 0)
 }
 
 impl Reader {
-    /// Opens a ledger. One that does not exist yet reads as empty.
+    /// Opens a ledger. One that does not exist yet reads as empty until it does.
     ///
     /// # Errors
     /// When the file is no ledger, is newer than this version, or cannot be read.
     pub fn open(path: &Path) -> Result<Self, LedgerError> {
-        // A reader of a write-ahead log has to write to the files beside it; a file on a read-only disk is read as it stands.
-        let mut open = if path.exists() {
-            Leased::open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
-                .or_else(|_| Leased::open(path, OpenFlags::SQLITE_OPEN_READ_ONLY))?
-        } else {
-            Leased::open(Path::new(":memory:"), OpenFlags::SQLITE_OPEN_READ_WRITE)?
+        let mut reader = Self { path: path.to_owned(), open: None, last: None, files: 0 };
+        reader.refresh()?;
+        Ok(reader)
+    }
+
+    /// Closes the file until it is read again. An open file bars forked children from the ledger, and keeps other programs from what
+    /// they can do to a file only alone, such as changing its journal mode.
+    pub fn close_idle(&mut self) {
+        self.open = None;
+    }
+
+    /// Opens what is at the path now, unless that is open already.
+    ///
+    /// # Errors
+    /// Those of [`Self::open`], and in a process that was forked from the one that opened it.
+    pub(super) fn refresh(&mut self) -> Result<(), LedgerError> {
+        let mut replaced = None;
+        if let Some(open) = &mut self.open {
+            if open.is_current(&self.path)? {
+                return Ok(());
+            }
+            if let Open::File(file) = open {
+                replaced = file.retire();
+            }
+        }
+        // The file that was open is closed first: the last connection to it must not meet the new one.
+        self.open = None;
+        let open = Open::new(&self.path, replaced)?;
+        let seen = match &open {
+            Open::File(file) => Some(file.seen()),
+            Open::Nothing(_) => None,
         };
-        let connection = open.connection()?;
-        schema::migrate(connection)?;
-        // Scanning through a map saves copying each page; 1 GiB of address space, not of memory.
-        connection.pragma_update(None, "mmap_size", 1_i64 << 30)?;
-        Ok(Self { open })
+        let is_same = self.files > 0
+            && match (self.last, seen) {
+                (Some(last), Some(seen)) => last.file == seen.file && last.changes <= seen.changes,
+                (last, seen) => last == seen,
+            };
+        self.files += u64::from(!is_same);
+        (self.open, self.last) = (Some(open), seen);
+        Ok(())
     }
 
     /// # Errors
     /// In a process that was forked from the one that opened it.
     pub(super) fn connection(&mut self) -> Result<&Connection, LedgerError> {
-        self.open.connection().map(|connection| &*connection)
+        let connection = match &mut self.open {
+            Some(Open::File(file)) => file.connection(),
+            Some(Open::Nothing(nothing)) => nothing.connection(),
+            None => Err(LedgerError::Replaced),
+        };
+        connection.map(|connection| &*connection)
+    }
+
+    /// How many files it has read: another number than before says that the ledger is another file, whose sequence numbers are its
+    /// own.
+    #[must_use]
+    pub fn files(&self) -> u64 {
+        self.files
+    }
+
+    /// The last sequence number of the events up to `id`, 0 when there are none. Ids are in order of time.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn sequence_of(&mut self, id: &str) -> Result<i64, LedgerError> {
+        self.refresh()?;
+        let query = "SELECT ifnull(max(seq), 0) FROM events WHERE id <= ?1";
+        Ok(self.connection()?.query_row(query, [id], |row| row.get(0))?)
     }
 
     /// The last sequence number, 0 when there are no events.
@@ -48,6 +138,7 @@ impl Reader {
     /// # Errors
     /// When the file cannot be read.
     pub fn last_sequence(&mut self) -> Result<i64, LedgerError> {
+        self.refresh()?;
         Ok(self.connection()?.query_row("SELECT ifnull(max(seq), 0) FROM events", (), |row| row.get(0))?)
     }
 
@@ -56,6 +147,7 @@ impl Reader {
     /// # Errors
     /// When the file cannot be read.
     pub fn events(&mut self, filter: &Filter, after: i64, limit: usize) -> Result<(Vec<String>, i64), LedgerError> {
+        self.refresh()?;
         let mut values = Vec::new();
         let clause = filter.clause(&mut values)?;
         let joint = if clause.is_empty() { " WHERE" } else { " AND" };

@@ -79,6 +79,7 @@ impl Reader {
     /// # Errors
     /// When the file cannot be read.
     pub fn report(&mut self, dimensions: &[Dimension], filter: &Filter) -> Result<Vec<ReportRow>, LedgerError> {
+        self.refresh()?;
         let mut groups = Groups::new();
         match rollup(dimensions, filter) {
             Some(attribution) => {

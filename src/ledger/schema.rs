@@ -113,3 +113,21 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), LedgerError> {
     transaction.commit()?;
     Ok(())
 }
+
+/// Whether a file has tables to read: `false` for one that is still empty. A file of an earlier schema is read as it is; what its
+/// events lack is absent.
+///
+/// # Errors
+/// When a later version made the file, or something else.
+pub(super) fn has_tables(connection: &Connection) -> Result<bool, LedgerError> {
+    let version: u32 = connection.query_row("PRAGMA user_version", (), |row| row.get(0))?;
+    let known = STEPS.len() as u32;
+    if version > known {
+        return Err(LedgerError::Newer { found: version, known });
+    }
+    if version == 0 {
+        let tables: u32 = connection.query_row("SELECT count(*) FROM sqlite_master", (), |row| row.get(0))?;
+        return if tables == 0 { Ok(false) } else { Err(LedgerError::Foreign) };
+    }
+    Ok(true)
+}

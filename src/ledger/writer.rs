@@ -1,19 +1,18 @@
 //! Writing events: one transaction a batch, each event once.
 
 use std::collections::HashMap;
-use std::io;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{CachedStatement, Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::error::LedgerError;
-use super::lease::Leased;
-use super::schema;
+use super::file::LedgerFile;
 use crate::event::id::id_text;
 use crate::event::json::TagMap;
 use crate::event::{CostNotes, Unit, UsageEvent};
 use crate::money::Usd;
-use crate::sys::fs::{create_private_dir, create_private_file, file_identity};
+use crate::sys::fs::create_private_dir;
+use crate::sys::identity::FileIdentity;
 
 const INSERT: &str = "INSERT OR IGNORE INTO events (id, started_at, provider, model, operation, status, error, finish_reason,
     input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, usage, usage_status,
@@ -37,9 +36,9 @@ pub struct Written {
 /// Writes events to a ledger file. Opened by its first batch, closed by [`Writer::close_idle`].
 pub struct Writer {
     path: PathBuf,
-    open: Option<Leased>,
-    /// The file that is open.
-    identity: Option<(u64, u64)>,
+    open: Option<LedgerFile>,
+    /// The log of a file that was replaced, while its place is not opened yet.
+    replaced: Option<FileIdentity>,
 }
 
 /// What rows of `hourly` are told apart by.
@@ -68,7 +67,7 @@ impl Writer {
     /// A writer of the file at `path`, which is made when the first batch comes.
     #[must_use]
     pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), open: None, identity: None }
+        Self { path: path.to_owned(), open: None, replaced: None }
     }
 
     /// Closes the file until the next batch, so that a fork in between inherits nothing of it.
@@ -82,9 +81,14 @@ impl Writer {
     /// When the file cannot be opened or written: a full disk, another process's long transaction, a damaged file.
     pub fn write(&mut self, events: &[UsageEvent<'_>]) -> Result<Written, LedgerError> {
         let written = self.connection().and_then(|connection| write_batch(connection, events));
+        // What went to a file that was replaced meanwhile is written again, to the new one.
+        let written = written.and_then(|written| {
+            let is_kept = self.open.as_mut().map_or(Ok(false), LedgerFile::is_current)?;
+            if is_kept { Ok(written) } else { Err(LedgerError::Replaced) }
+        });
         if written.is_err() {
             // Whatever is wrong with the connection, the next batch begins with a new one.
-            self.open = None;
+            self.replaced = self.open.take().and_then(|mut file| file.retire()).or(self.replaced);
         }
         written
     }
@@ -96,34 +100,20 @@ impl Writer {
 
     pub(super) fn connection(&mut self) -> Result<&mut Connection, LedgerError> {
         // A file that was deleted or replaced would take what is written to it along.
-        if self.open.is_some() && file_identity(&self.path) != self.identity {
+        if let Some(file) = &mut self.open
+            && !file.is_current()?
+        {
+            self.replaced = file.retire();
             self.open = None;
         }
-        if self.open.is_none() {
+        let file = if let Some(file) = self.open.take() {
+            file
+        } else {
             self.path.parent().map_or(Ok(()), create_private_dir)?;
-            if !self.path.exists() {
-                // SQLite would let everybody read it. None is opened that exists, for closing it would drop the locks of another
-                // SQLite in this process. A link to nowhere is refused; another process may have made the file meanwhile.
-                match create_private_file(&self.path) {
-                    Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !self.path.exists() => {
-                        return Err(error.into());
-                    }
-                    _ => {}
-                }
-            }
-            let mut leased =
-                Leased::open(&self.path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
-            let connection = leased.connection()?;
-            connection.pragma_update(None, "journal_mode", "wal")?;
-            connection.pragma_update(None, "synchronous", "normal")?;
-            schema::migrate(connection)?;
-            self.open = Some(leased);
-            self.identity = file_identity(&self.path);
-        }
-        match &mut self.open {
-            Some(leased) => leased.connection(),
-            None => Err(LedgerError::Forked),
-        }
+            LedgerFile::open_to_write(&self.path, self.replaced)?
+        };
+        self.replaced = None;
+        self.open.insert(file).connection()
     }
 }
 

@@ -1,6 +1,6 @@
 //! The ledger's reader, for Python.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use pyo3::prelude::*;
@@ -9,28 +9,13 @@ use pyo3::types::{PyDict, PyTuple};
 use super::convert::decimal;
 use crate::ledger::{Dimension, Filter, LedgerError, Reader};
 use crate::sys::fork::fork_generation;
-use crate::sys::fs::file_identity;
 
 /// Reads one ledger file.
 #[pyclass(frozen, name = "LedgerReader", module = "taximeter._core")]
 pub(super) struct PyLedger {
-    path: PathBuf,
     /// The fork generation that made it: in another, the mutex may be taken by a thread that is not there.
     generation: u64,
-    open: Mutex<Open>,
-}
-
-struct Open {
-    reader: Reader,
-    /// What was opened: `None` when there was no file, which reads as empty until there is one.
-    identity: Option<(u64, u64)>,
-}
-
-impl Open {
-    fn new(path: &Path) -> Result<Self, LedgerError> {
-        let identity = file_identity(path);
-        Ok(Self { reader: Reader::open(path)?, identity })
-    }
+    reader: Mutex<Reader>,
 }
 
 pub(super) fn filter(
@@ -52,11 +37,10 @@ impl PyLedger {
             return Err(LedgerError::Forked.into());
         }
         Ok(py.detach(|| {
-            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            if file_identity(&self.path) != open.identity {
-                *open = Open::new(&self.path)?;
-            }
-            work(&mut open.reader)
+            let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+            let answer = work(&mut reader);
+            reader.close_idle();
+            answer
         })?)
     }
 }
@@ -65,8 +49,12 @@ impl PyLedger {
 impl PyLedger {
     #[new]
     fn new(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
-        let open = py.detach(|| Open::new(&path))?;
-        Ok(Self { path, generation: fork_generation(), open: Mutex::new(open) })
+        let reader = py.detach(|| {
+            let mut reader = Reader::open(&path)?;
+            reader.close_idle();
+            Ok::<_, LedgerError>(reader)
+        })?;
+        Ok(Self { generation: fork_generation(), reader: Mutex::new(reader) })
     }
 
     /// Rows of (values, sums); times in nanoseconds of the Unix epoch.
@@ -121,5 +109,15 @@ impl PyLedger {
 
     fn last_sequence(&self, py: Python<'_>) -> PyResult<i64> {
         self.with(py, Reader::last_sequence)
+    }
+
+    /// The last sequence number of the events up to this id.
+    fn sequence_of(&self, py: Python<'_>, event_id: String) -> PyResult<i64> {
+        self.with(py, |reader| reader.sequence_of(&event_id))
+    }
+
+    /// How many files it has read.
+    fn files(&self, py: Python<'_>) -> PyResult<u64> {
+        self.with(py, |reader| Ok(reader.files()))
     }
 }

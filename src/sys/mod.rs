@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod fork;
 pub mod fs;
+pub mod identity;
 pub mod lock;
 pub mod mmap;
 #[cfg(all(any(target_os = "linux", target_os = "android"), target_pointer_width = "64"))]

@@ -265,11 +265,12 @@ def test_descriptors_that_something_closed_are_not_touched(run, meter, ledger):
 HOLDER = """
 import ctypes, os, subprocess, sys, time, taximeter
 taximeter.init(instrument=False)
-reader = taximeter.Ledger(sys.argv[1]); reader.report(("user",))  # it has the file mapped, where it maps
+taximeter.Ledger(sys.argv[1]).report(("user",))
 taximeter.track(provider="openai", model="gpt-4o", input_tokens=1)
 shm = sys.argv[1] + "-shm"
 def is_writing():
-    inode = os.stat(shm).st_ino
+    try: inode = os.stat(shm).st_ino
+    except FileNotFoundError: return False  # not open yet
     return any(f":{inode} 120 " in line and " WRITE " in line for line in open("/proc/locks"))
 while not is_writing(): time.sleep(0.01)
 CHILD
