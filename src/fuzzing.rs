@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::capture::{Dialect, Family, Framing, Options, Scanner, Summary, normalize};
 use crate::event::binary::{decode, encode};
-use crate::event::{Unit, Usage, UsageEvent, UsageStatus};
+use crate::event::{Unit, Usage, UsageStatus};
 use crate::pricing::{Book, Catalog, Conditions, Overrides, Request};
 use crate::protocol::{self, Answer, FORMATS, Verdict};
 
@@ -194,6 +194,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::event::UsageEvent;
 
     #[test]
     fn it_holds_of_all_that_was_found() {

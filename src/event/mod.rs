@@ -5,6 +5,7 @@
 //!
 //! [`binary`] is its form in the journal, [`json`] its form for people and the wire.
 
+pub mod accept;
 pub mod binary;
 pub mod id;
 pub mod json;

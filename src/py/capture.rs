@@ -11,6 +11,7 @@ use pyo3::types::{PyBytes, PyDict};
 use super::convert::{decimal, usage_error};
 use crate::capture::{Dialect, Family, Framing, Gap, Guard, Options, normalize, read_report};
 use crate::event::Usage;
+use crate::event::accept::Rule;
 use crate::meter::Count;
 use crate::pricing::canonical_provider;
 
@@ -118,7 +119,7 @@ pub(super) fn normalize_usage<'py>(
     let dialect = provider.map_or(Dialect::Plain, |name| Dialect::of(&canonical_provider(name)));
     let Some(found) = normalize(&report, family.and_then(Family::from_name), dialect) else { return Ok(None) };
     if let Some(field) = found.unreadable {
-        return Err(usage_error(field, "must be a whole number from 0 to 1,000,000,000,000"));
+        return Err(usage_error(field, Rule::Count));
     }
     let cost = found.cost.map(|cost| decimal(py, cost)).transpose()?;
     Ok(Some((usage_dict(py, &found.usage)?, cost)))

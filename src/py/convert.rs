@@ -1,6 +1,7 @@
 //! From Python values to the core's, and what is said when a value is none.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
@@ -8,8 +9,9 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString, PyType};
 
+use crate::event::accept::{self, Number, Rule};
 use crate::event::units::Unit;
-use crate::event::usage::{MAX_COUNT, Usage};
+use crate::event::usage::Usage;
 use crate::money::Usd;
 
 /// The units with their denominators and dimensions, for comparison with the data set they come from.
@@ -50,25 +52,22 @@ pub(super) fn text<'a>(value: &'a Bound<'_, PyAny>) -> Result<(Cow<'a, str>, boo
     }
 }
 
-/// A count of a unit, in stored counts. `Err` is the rule that was broken.
-pub(super) fn count(value: &Bound<'_, PyAny>, unit: Unit) -> Result<u64, &'static str> {
-    const RULE: &str = "must be a whole number from 0 to 1,000,000,000,000";
-    const SECONDS_RULE: &str = "must be a number of seconds from 0 to 1,000,000";
-    let scale = unit.scale();
-    if scale == 1 {
-        if let Ok(count) = value.extract::<u64>() {
-            let is_count = count <= MAX_COUNT && (count > 1 || !value.is_instance_of::<PyBool>());
-            return if is_count { Ok(count) } else { Err(RULE) };
-        }
-        let number = value.cast::<PyFloat>().map_err(|_| RULE)?.value();
-        let is_count = number.fract() == 0.0 && (0.0..=MAX_COUNT as f64).contains(&number);
-        return if is_count { Ok(number as u64) } else { Err(RULE) };
+/// A count of a unit, in stored counts.
+#[inline]
+pub(super) fn count(value: &Bound<'_, PyAny>, unit: Unit) -> Result<u64, Rule> {
+    accept::count(number(value, unit), unit)
+}
+
+/// A number; `None` for what is none, and for truth values. Where units have fractions, what Python takes for a float is one.
+#[inline]
+fn number(value: &Bound<'_, PyAny>, unit: Unit) -> Option<Number> {
+    if let Ok(whole) = value.extract::<u64>() {
+        return (whole > 1 || !value.is_instance_of::<PyBool>()).then_some(Number::Whole(whole));
     }
-    if value.is_instance_of::<PyBool>() {
-        return Err(SECONDS_RULE);
+    if unit.scale() == 1 {
+        return value.cast::<PyFloat>().ok().map(|real| Number::Real(real.value()));
     }
-    let number = value.extract::<f64>().map_err(|_| SECONDS_RULE)? * scale as f64;
-    if (0.0..=MAX_COUNT as f64).contains(&number) { Ok(number.round() as u64) } else { Err(SECONDS_RULE) }
+    value.extract::<f64>().ok().map(Number::Real)
 }
 
 /// Usage from a dict of unit names, or the first field that breaks a rule; `None` when it is no dict, or has another key.
@@ -85,7 +84,7 @@ pub(super) fn usage(given: &Bound<'_, PyAny>) -> PyResult<Option<Usage>> {
 }
 
 /// The exception for bad usage: the field and the rule.
-pub(super) fn usage_error(field: &str, rule: &str) -> PyErr {
+pub(super) fn usage_error(field: &str, rule: impl Display) -> PyErr {
     super::errors::UsageError::new_err(format!("{field} {rule}"))
 }
 
@@ -110,53 +109,39 @@ pub(super) fn decimal(py: Python<'_>, amount: Usd) -> PyResult<Bound<'_, PyAny>>
     decimal_type(py)?.call1((amount.to_string(),))
 }
 
-/// An amount from a `Decimal`, a text or a number; `None` when it is negative, 10^10 or more, or no
-/// decimal of at most 24 places.
-pub(super) fn amount(value: &Bound<'_, PyAny>) -> Option<Usd> {
-    const LONGEST: usize = 100;
-    const LARGEST: i64 = 9;
-    let text = value.str().ok()?;
-    if text.len().ok()? > LONGEST {
-        return None;
-    }
-    // An exponent is looked at before it is written out in digits: 1e999999999 has a billion of them.
-    let number = decimal_type(value.py()).ok()?.call1((text,)).ok()?;
-    let magnitude = number.call_method0("adjusted").and_then(|adjusted| adjusted.extract::<i64>()).ok()?;
-    if magnitude > LARGEST || magnitude < -i64::from(crate::money::SCALE) {
-        return None;
-    }
-    let plain = number.call_method1("__format__", ("f",)).ok()?;
-    let amount: Usd = plain.extract::<String>().ok()?.parse().ok()?;
-    (amount >= Usd::ZERO).then_some(amount)
+/// An amount from a `Decimal`, a text or a number.
+pub(super) fn amount(value: &Bound<'_, PyAny>) -> Result<Usd, Rule> {
+    let digits = || {
+        let text = value.str().ok()?;
+        if text.len().ok()? > accept::LONGEST_COST {
+            return None;
+        }
+        let number = decimal_type(value.py()).ok()?.call1((text,)).ok()?;
+        let exponent = number.call_method0("adjusted").and_then(|adjusted| adjusted.extract::<i64>()).ok()?;
+        if !accept::can_be_cost(exponent) {
+            return None;
+        }
+        number.call_method1("__format__", ("f",)).ok()?.extract::<String>().ok()
+    };
+    accept::cost(&digits().ok_or(Rule::Cost)?)
 }
 
-/// Nanoseconds of the Unix epoch from an aware `datetime` or a number of seconds; `Err` is the rule that was broken.
-pub(super) fn unix_ns(value: &Bound<'_, PyAny>) -> Result<u64, &'static str> {
-    const RULE: &str = "must be an aware datetime, or seconds since 1970";
-    const RANGE_RULE: &str = "must lie between 2015 and a day from now";
-    const YEAR_2015: f64 = 1_420_070_400.0;
-    const DAY: f64 = 86_400.0;
+/// Nanoseconds of the Unix epoch from an aware `datetime` or a number of seconds.
+pub(super) fn unix_ns(value: &Bound<'_, PyAny>) -> Result<u64, Rule> {
     let seconds = if let Ok(number) = value.extract::<f64>() {
         number
     } else {
-        if value.call_method0("utcoffset").map_err(|_| RULE)?.is_none() {
-            return Err("must have a time zone");
+        if value.call_method0("utcoffset").map_err(|_| Rule::Time)?.is_none() {
+            return Err(Rule::TimeZone);
         }
-        value.call_method0("timestamp").and_then(|seconds| seconds.extract::<f64>()).map_err(|_| RULE)?
+        value.call_method0("timestamp").and_then(|seconds| seconds.extract::<f64>()).map_err(|_| Rule::Time)?
     };
-    let now = crate::sys::clock::unix_ns() as f64 / 1e9;
-    if !(YEAR_2015..=now + DAY).contains(&seconds) {
-        return Err(RANGE_RULE);
-    }
-    // Microseconds are what a datetime has, and what a float of this size can tell apart.
-    Ok((seconds * 1e6).round() as u64 * 1000)
+    accept::time(seconds, crate::sys::clock::unix_ns())
 }
 
 /// A duration from milliseconds to microseconds.
-pub(super) fn milliseconds(value: &Bound<'_, PyAny>) -> Option<u64> {
-    const MOST: f64 = 1e12;
-    let number = value.extract::<f64>().ok()?;
-    (0.0..=MOST).contains(&number).then(|| (number * 1000.0).round() as u64)
+pub(super) fn milliseconds(value: &Bound<'_, PyAny>) -> Result<u64, Rule> {
+    accept::duration(value.extract::<f64>().map_err(|_| Rule::Duration)?)
 }
 
 /// A duration that has to be given right.

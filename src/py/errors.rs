@@ -7,8 +7,8 @@ use crate::http::AddressError;
 use crate::ledger::LedgerError as CoreLedgerError;
 use crate::pricing::{CatalogError as CoreCatalogError, OverrideError, PriceError};
 use crate::protocol::LimitError;
-use crate::tokens::UnknownName;
 use crate::tokens::registered::{EncodeError, RegisterError};
+use crate::tokens::{Disallowed, UnknownName};
 
 import_exception!(taximeter.errors, CatalogError);
 import_exception!(taximeter.errors, ConfigError);
@@ -59,6 +59,12 @@ impl From<CoreCatalogError> for PyErr {
 
 impl From<RegisterError> for PyErr {
     fn from(error: RegisterError) -> Self {
+        PyValueError::new_err(error.to_string())
+    }
+}
+
+impl From<Disallowed> for PyErr {
+    fn from(error: Disallowed) -> Self {
         PyValueError::new_err(error.to_string())
     }
 }

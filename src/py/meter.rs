@@ -14,7 +14,7 @@ use super::ledger::filter;
 use super::post::post;
 use super::price::{Asked, PyCost};
 use super::scope::{EXISTS, PyScope, encode_fields};
-use super::track::{Arguments, PyReceipt, Rare, track};
+use super::track::{Arguments, Host, PyReceipt, Rare, track};
 use crate::delivery::Flushed;
 use crate::journal::Backend;
 use crate::meter::{Count, Meter, PriceSettings, Settings};
@@ -40,15 +40,9 @@ impl PyMeter {
         self.is_enabled.load(Ordering::Relaxed)
     }
 
-    /// Reports something odd. What goes wrong in reporting it is nobody's concern.
-    #[cold]
-    pub(super) fn warn(&self, py: Python<'_>, what: Count, field: &str) {
-        let _ = self.warn.call1(py, (what.name(), field));
-    }
-
     /// Reports what an operator has to know of delivery, each notice once.
     #[cold]
-    pub(super) fn tell_notices(&self, py: Python<'_>) {
+    fn tell_notices(&self, py: Python<'_>) {
         for notice in self.core.take_notices() {
             let _ = self.warn.call1(py, (notice.kind.name(), notice.destination, notice.detail));
         }
@@ -63,8 +57,20 @@ impl PyMeter {
             self.is_configured.store(true, Ordering::Release);
         }
     }
+}
 
-    pub(super) fn current_scope<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyScope>> {
+impl Host for PyMeter {
+    /// What goes wrong in reporting is left: there is no one to report it to.
+    #[cold]
+    fn warn(&self, py: Python<'_>, what: Count, field: &str) {
+        let _ = self.warn.call1(py, (what.name(), field));
+    }
+
+    fn tell_notices(&self, py: Python<'_>) {
+        self.tell_notices(py);
+    }
+
+    fn current_scope<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyScope>> {
         if !EXISTS.load(Ordering::Relaxed) {
             return None;
         }
@@ -230,7 +236,10 @@ impl PyMeter {
             attribution: [agent, feature, team, customer, user, session],
             rare: rare.is_any_given().then_some(rare),
         };
-        track(self, py, &arguments)
+        if !self.is_enabled() {
+            return PyReceipt(Err("disabled"));
+        }
+        track(&self.core, self, py, &arguments)
     }
 
     /// Records a request for a service with a wire of its own: what is put after its URL, the body as what JSON is made of, and,

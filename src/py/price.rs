@@ -8,12 +8,8 @@ use pyo3::types::{PyString, PyTuple};
 
 use super::convert::{amount, as_dict, decimal, unix_ns, usage, usage_error};
 use crate::event::CostStatus;
-use crate::money::{SCALE, Usd};
-use crate::pricing::{Book, Catalog, Conditions, Cost, Overrides, Request};
-
-/// Decimals of a catalog rate, and of a multiplier.
-const RATE_SCALE: u32 = 18;
-const MULTIPLIER_SCALE: u32 = 6;
+use crate::money::Usd;
+use crate::pricing::{Book, Catalog, Conditions, Cost, Overrides, Request, explain};
 
 /// Whether a text is a catalog; an exception tells why not.
 #[pyfunction]
@@ -95,7 +91,7 @@ impl PyCost {
         }
         let further: Vec<_> = further.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         let reported = match asked.reported.filter(|cost| !cost.is_none()) {
-            Some(cost) => Some(amount(cost).ok_or_else(|| usage_error("cost", "must be a decimal from 0"))?),
+            Some(cost) => Some(amount(cost).map_err(|rule| usage_error("cost", rule))?),
             None => None,
         };
         let conditions = Conditions {
@@ -118,11 +114,6 @@ impl PyCost {
     fn status_of(&self) -> CostStatus {
         if self.reported.is_some() { CostStatus::Reported } else { self.cost.status }
     }
-}
-
-/// An integer of 10^-18 as an amount.
-fn rate_amount(rate: i128) -> Usd {
-    Usd::from_units(rate.saturating_mul(10_i128.pow(SCALE - RATE_SCALE)))
 }
 
 #[pymethods]
@@ -186,25 +177,7 @@ impl PyCost {
 
     /// One line for each charged unit: quantity × rate = amount.
     fn explain(&self) -> String {
-        let mut lines: Vec<String> = Vec::new();
-        let multiplier = self.cost.found.and_then(|found| self.book.multiplier(found));
-        let factor = multiplier.map_or_else(String::new, |(key, millionths)| {
-            let value = Usd::from_units(millionths * 10_i128.pow(SCALE - MULTIPLIER_SCALE));
-            format!(" × {value} ({key})")
-        });
-        for line in &self.cost.lines {
-            let (unit, count) = (line.unit, line.count as f64 / line.unit.scale() as f64);
-            let rate = rate_amount(line.rate);
-            lines.push(format!("{unit}: {count} × ${rate} per {}{factor} = ${}", unit.per(), line.amount));
-        }
-        lines.push(match (self.reported, self.cost.usd) {
-            (Some(reported), Some(usd)) => format!("total: ${reported} as reported, ${usd} computed"),
-            (Some(reported), None) => format!("total: ${reported} as reported"),
-            (None, Some(usd)) => format!("total: ${usd}"),
-            (None, None) => "unpriced: no rate is known".to_owned(),
-        });
-        lines.extend(self.cost.notes.names().map(|note| format!("note: {}", note.replace('_', " "))));
-        lines.join("\n")
+        explain(&self.book, &self.cost, self.reported)
     }
 
     fn __repr__(&self) -> String {

@@ -5,12 +5,12 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use pyo3::exceptions::{PyKeyError, PyOverflowError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyKeyError, PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyFrozenSet, PyString};
 
 use crate::tokens::registered::{self, Registered};
-use crate::tokens::{self, Token, UnknownName, models};
+use crate::tokens::{self, Chosen, Token, UnknownName, models};
 
 /// Bytes of a text above which other threads may run while it is counted: what lending them the interpreter takes is a hundredth
 /// of what counting so many does.
@@ -61,32 +61,14 @@ fn detached<T: Send>(py: Python<'_>, bytes: usize, work: impl Send + FnOnce() ->
 }
 
 /// Which special tokens an argument names: all, or those in a collection.
-enum Chosen {
-    All,
-    These(HashSet<String>),
-}
-
-impl Chosen {
-    fn of(name: &str, value: Option<&Bound<'_, PyAny>>, default: Self) -> PyResult<Self> {
-        let Some(value) = value else { return Ok(default) };
-        if let Ok(text) = value.cast::<PyString>() {
-            return if text.to_str()? == "all" { Ok(Self::All) } else { Err(Self::error(name)) };
-        }
-        let names: PyResult<HashSet<String>> =
-            value.try_iter().map_err(|_| Self::error(name))?.map(|name| name?.extract()).collect();
-        Ok(Self::These(names.map_err(|_| Self::error(name))?))
+fn chosen(name: &str, value: Option<&Bound<'_, PyAny>>, default: Chosen) -> PyResult<Chosen> {
+    let error = || PyTypeError::new_err(format!("{name} must be 'all' or a set of special tokens"));
+    let Some(value) = value else { return Ok(default) };
+    if let Ok(text) = value.cast::<PyString>() {
+        return if text.to_str()? == "all" { Ok(Chosen::All) } else { Err(error()) };
     }
-
-    fn error(name: &str) -> PyErr {
-        PyTypeError::new_err(format!("{name} must be 'all' or a set of special tokens"))
-    }
-
-    fn has(&self, token: &str) -> bool {
-        match self {
-            Self::All => true,
-            Self::These(names) => names.contains(token),
-        }
-    }
+    let names: PyResult<HashSet<String>> = value.try_iter().map_err(|_| error())?.map(|name| name?.extract()).collect();
+    Ok(Chosen::These(names.map_err(|_| error())?))
 }
 
 impl PyEncoding {
@@ -142,23 +124,10 @@ impl PyEncoding {
     ) -> PyResult<Vec<Token>> {
         let text = Text::of("text", text)?;
         let text = text.as_str()?;
-        let allowed = Chosen::of("allowed_special", allowed_special, Chosen::These(HashSet::new()))?;
-        let disallowed = Chosen::of("disallowed_special", disallowed_special, Chosen::All)?;
+        let allowed = chosen("allowed_special", allowed_special, Chosen::These(HashSet::new()))?;
+        let disallowed = chosen("disallowed_special", disallowed_special, Chosen::All)?;
         detached(py, text.len(), || {
-            let found = match &disallowed {
-                // All that are not allowed; what is named, even if it is no special token, is disallowed in any case.
-                Chosen::All => self.find_special(text, |token| !allowed.has(token)),
-                Chosen::These(names) => {
-                    let places = names.iter().filter_map(|name| Some((text.find(name.as_str())?, name)));
-                    places.min().map(|(_, name)| name.clone())
-                }
-            };
-            if let Some(token) = found {
-                return Err(PyValueError::new_err(format!(
-                    "text has the special token {token:?}, which is disallowed: to encode it as that token, put it into \
-                     allowed_special; to encode it as text, pass disallowed_special=()"
-                )));
-            }
+            disallowed.disallow(text, &allowed, |is_meant| self.find_special(text, is_meant))?;
             match &self.0 {
                 Kind::Embedded(encoding) => Ok(encoding.encode(text, |token| allowed.has(token))),
                 Kind::Registered(tokenizer) => Ok(tokenizer.encode(text, |token| allowed.has(token))?),
@@ -237,7 +206,7 @@ impl PyEncoding {
     /// The token that ends a text, if there is one.
     #[getter]
     fn eot_token(&self) -> Option<Token> {
-        self.specials().into_iter().find(|(text, _)| *text == "<|endoftext|>").map(|(_, token)| token)
+        tokens::end_of_text(self.specials())
     }
 
     /// The largest number of a token.

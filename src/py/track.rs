@@ -7,12 +7,13 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyType};
 
 use super::convert::{amount, count, decimal, exact_text, milliseconds, text, unix_ns};
-use super::meter::PyMeter;
+use super::scope::PyScope;
+use crate::event::accept;
 use crate::event::binary::TagEncoder;
 use crate::event::id::id_text;
 use crate::event::limits::name_head;
 use crate::event::{Attribution, CostStatus, Status, Unit, UsageEvent, UsageStatus};
-use crate::meter::{Count, Receipt};
+use crate::meter::{Count, Meter, Receipt};
 use crate::pricing::canonical_provider;
 
 /// What `track()` answers.
@@ -138,16 +139,29 @@ struct RareTexts<'a> {
     parent_span_id: Option<Cow<'a, str>>,
 }
 
+/// What `track()` needs of the meter's owner.
+pub(super) trait Host {
+    /// Reports something odd.
+    fn warn(&self, py: Python<'_>, what: Count, field: &str);
+
+    /// Reports what an operator has to know of delivery.
+    fn tell_notices(&self, py: Python<'_>);
+
+    /// The attribution that applies here, if any does.
+    fn current_scope<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyScope>>;
+}
+
 /// Reads arguments, counting and warning about what is wrong with them.
-struct Intake<'m, 'py> {
-    meter: &'m PyMeter,
+struct Intake<'m, 'py, H> {
+    meter: &'m Meter,
+    host: &'m H,
     py: Python<'py>,
 }
 
-impl Intake<'_, '_> {
+impl<H: Host> Intake<'_, '_, H> {
     fn remark(&self, what: Count, field: &str) {
-        self.meter.core.count(what, 1);
-        self.meter.warn(self.py, what, field);
+        self.meter.count(what, 1);
+        self.host.warn(self.py, what, field);
     }
 
     /// An optional text: empty is absent, what is no text is left out, what is not Unicode is mended.
@@ -178,11 +192,8 @@ impl Intake<'_, '_> {
 }
 
 /// Records one event, or answers why not.
-pub(super) fn track(meter: &PyMeter, py: Python<'_>, arguments: &Arguments<'_, '_>) -> PyReceipt {
-    if !meter.is_enabled() {
-        return PyReceipt(Err("disabled"));
-    }
-    let intake = Intake { meter, py };
+pub(super) fn track(meter: &Meter, host: &impl Host, py: Python<'_>, arguments: &Arguments<'_, '_>) -> PyReceipt {
+    let intake = Intake { meter, host, py };
     // A panic would surface in the host as an exception that `except Exception` does not catch.
     let outcome = catch_unwind(AssertUnwindSafe(|| record(&intake, arguments)));
     PyReceipt(outcome.unwrap_or_else(|_| {
@@ -191,7 +202,7 @@ pub(super) fn track(meter: &PyMeter, py: Python<'_>, arguments: &Arguments<'_, '
     }))
 }
 
-fn record(intake: &Intake<'_, '_>, arguments: &Arguments<'_, '_>) -> Result<Receipt, &'static str> {
+fn record(intake: &Intake<'_, '_, impl Host>, arguments: &Arguments<'_, '_>) -> Result<Receipt, &'static str> {
     let refuse = |what: Count, field: &str| {
         intake.remark(what, field);
         what.name()
@@ -218,7 +229,6 @@ fn record(intake: &Intake<'_, '_>, arguments: &Arguments<'_, '_>) -> Result<Rece
     let mut event = UsageEvent {
         provider: &provider,
         model: name_head(&model_text),
-        operation: "chat",
         attribution: Attribution {
             agent: agent.as_deref(),
             feature: feature.as_deref(),
@@ -229,7 +239,7 @@ fn record(intake: &Intake<'_, '_>, arguments: &Arguments<'_, '_>) -> Result<Rece
             // Already encoded, as a layer of their own.
             tags: Vec::new(),
         },
-        ..UsageEvent::default()
+        ..accept::unknown()
     };
     if event.provider.is_empty() {
         return Err(refuse(Count::MissingProvider, "provider"));
@@ -245,7 +255,7 @@ fn record(intake: &Intake<'_, '_>, arguments: &Arguments<'_, '_>) -> Result<Rece
         read_numbers(intake, given, &mut event);
         event.operation = texts.operation.as_deref().unwrap_or(event.operation);
         event.error = texts.error.as_deref();
-        event.status = texts.status.unwrap_or(if event.error.is_some() { Status::Error } else { Status::Success });
+        event.status = accept::status(texts.status, event.error);
         event.usage_status = texts.usage_status;
         event.provider_usage = texts.provider_usage.as_deref();
         event.finish_reason = texts.finish_reason.as_deref();
@@ -256,22 +266,22 @@ fn record(intake: &Intake<'_, '_>, arguments: &Arguments<'_, '_>) -> Result<Rece
         event.parent_span_id = texts.parent_span_id.as_deref();
         event.batch = given.batch.is_some_and(|batch| batch.is_truthy().unwrap_or(false));
     }
-    let scope = intake.meter.current_scope(intake.py);
+    let scope = intake.host.current_scope(intake.py);
     let encoded = scope.as_ref().map_or(&[][..], |scope| &scope.get().encoded);
-    let receipt = intake.meter.core.track(event, [encoded, &tags]).map_err(|what| {
-        intake.meter.warn(intake.py, what, "event");
+    let receipt = intake.meter.track(event, [encoded, &tags]).map_err(|what| {
+        intake.host.warn(intake.py, what, "event");
         what.name()
     })?;
     if let Some(what) = receipt.remark {
-        intake.meter.warn(intake.py, what, "event");
+        intake.host.warn(intake.py, what, "event");
     }
     if receipt.has_notices {
-        intake.meter.tell_notices(intake.py);
+        intake.host.tell_notices(intake.py);
     }
     Ok(receipt)
 }
 
-fn rare_texts<'a>(intake: &Intake<'_, '_>, rare: &Rare<'a, '_>) -> RareTexts<'a> {
+fn rare_texts<'a>(intake: &Intake<'_, '_, impl Host>, rare: &Rare<'a, '_>) -> RareTexts<'a> {
     let status = intake.text("status", rare.status);
     let known = status.as_deref().and_then(Status::from_name);
     if status.is_some() && known.is_none() {
@@ -279,8 +289,8 @@ fn rare_texts<'a>(intake: &Intake<'_, '_>, rare: &Rare<'a, '_>) -> RareTexts<'a>
     }
     let usage_status = intake.text("usage_status", rare.usage_status);
     let provider_usage = intake.text("provider_usage", rare.provider_usage);
-    let is_object = |text: &str| serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text).is_ok();
-    if provider_usage.as_deref().is_some_and(|text| !is_object(text)) {
+    let is_report = provider_usage.as_deref().is_none_or(accept::is_report);
+    if !is_report {
         intake.remark(Count::InvalidText, "provider_usage");
     }
     RareTexts {
@@ -288,7 +298,7 @@ fn rare_texts<'a>(intake: &Intake<'_, '_>, rare: &Rare<'a, '_>) -> RareTexts<'a>
         error: rare.error.and_then(|error| error_class(intake, error)),
         status: known,
         usage_status: usage_status.as_deref().and_then(UsageStatus::from_name).unwrap_or_default(),
-        provider_usage: provider_usage.filter(|text| is_object(text)),
+        provider_usage: provider_usage.filter(|_| is_report),
         finish_reason: intake.text("finish_reason", rare.finish_reason),
         service_tier: intake.text("service_tier", rare.service_tier),
         region: intake.text("region", rare.region),
@@ -307,7 +317,11 @@ fn set_count<'f>(event: &mut UsageEvent<'_>, field: &'f str, unit: Unit, value: 
 }
 
 /// Sets the further counts; `Err` names the first field that is none.
-fn read_usage(intake: &Intake<'_, '_>, rare: &Rare<'_, '_>, event: &mut UsageEvent<'_>) -> Result<(), String> {
+fn read_usage(
+    intake: &Intake<'_, '_, impl Host>,
+    rare: &Rare<'_, '_>,
+    event: &mut UsageEvent<'_>,
+) -> Result<(), String> {
     set_count(event, "cache_read_tokens", Unit::CACHE_READ_TOKENS, rare.cache_read_tokens)?;
     set_count(event, "cache_write_tokens", Unit::CACHE_WRITE_TOKENS, rare.cache_write_tokens)?;
     set_count(event, "reasoning_tokens", Unit::REASONING_TOKENS, rare.reasoning_tokens)?;
@@ -323,13 +337,10 @@ fn read_usage(intake: &Intake<'_, '_>, rare: &Rare<'_, '_>, event: &mut UsageEve
     Ok(())
 }
 
-fn read_numbers(intake: &Intake<'_, '_>, rare: &Rare<'_, '_>, event: &mut UsageEvent<'_>) {
+fn read_numbers(intake: &Intake<'_, '_, impl Host>, rare: &Rare<'_, '_>, event: &mut UsageEvent<'_>) {
     let duration = |field: &str, value: Given<'_, '_>| {
         let value = value.filter(|value| !value.is_none())?;
-        milliseconds(value).or_else(|| {
-            intake.remark(Count::InvalidTime, field);
-            None
-        })
+        milliseconds(value).inspect_err(|_| intake.remark(Count::InvalidTime, field)).ok()
     };
     event.latency_us = duration("latency_ms", rare.latency_ms);
     event.ttft_us = duration("ttft_ms", rare.ttft_ms);
@@ -341,14 +352,14 @@ fn read_numbers(intake: &Intake<'_, '_>, rare: &Rare<'_, '_>, event: &mut UsageE
     }
     if let Some(value) = rare.cost_usd.filter(|value| !value.is_none()) {
         match amount(value) {
-            Some(cost) => (event.cost, event.cost_status) = (Some(cost), CostStatus::Reported),
-            None => intake.remark(Count::InvalidCost, "cost_usd"),
+            Ok(cost) => (event.cost, event.cost_status) = (Some(cost), CostStatus::Reported),
+            Err(_) => intake.remark(Count::InvalidCost, "cost_usd"),
         }
     }
 }
 
 /// The class of an exception; a text is taken for its name. Messages are not recorded: they quote prompts.
-fn error_class<'a>(intake: &Intake<'_, '_>, error: &'a Bound<'_, PyAny>) -> Option<Cow<'a, str>> {
+fn error_class<'a>(intake: &Intake<'_, '_, impl Host>, error: &'a Bound<'_, PyAny>) -> Option<Cow<'a, str>> {
     if error.is_none() {
         return None;
     }
@@ -362,7 +373,7 @@ fn error_class<'a>(intake: &Intake<'_, '_>, error: &'a Bound<'_, PyAny>) -> Opti
 }
 
 /// Encodes the tags of a mapping as a layer of attribution.
-fn encode_tags(intake: &Intake<'_, '_>, tags: &Bound<'_, PyAny>, layer: &mut Vec<u8>) {
+fn encode_tags(intake: &Intake<'_, '_, impl Host>, tags: &Bound<'_, PyAny>, layer: &mut Vec<u8>) {
     let Ok(dict) = super::convert::as_dict(tags, "tags") else {
         return intake.remark(Count::InvalidText, "tags");
     };
@@ -372,8 +383,8 @@ fn encode_tags(intake: &Intake<'_, '_>, tags: &Bound<'_, PyAny>, layer: &mut Vec
         mended_tags(intake, &dict, layer)
     });
     if cuts > 0 {
-        intake.meter.core.count(Count::Truncated, u64::from(cuts));
-        intake.meter.warn(intake.py, Count::Truncated, "tags");
+        intake.meter.count(Count::Truncated, u64::from(cuts));
+        intake.host.warn(intake.py, Count::Truncated, "tags");
     }
 }
 
@@ -390,7 +401,7 @@ fn plain_tags(tags: &Bound<'_, PyDict>, layer: &mut Vec<u8>) -> Option<u32> {
 
 /// Tags of which one at least is no such text.
 #[cold]
-fn mended_tags(intake: &Intake<'_, '_>, tags: &Bound<'_, PyDict>, layer: &mut Vec<u8>) -> u32 {
+fn mended_tags(intake: &Intake<'_, '_, impl Host>, tags: &Bound<'_, PyDict>, layer: &mut Vec<u8>) -> u32 {
     let mut encoder = TagEncoder::default();
     // Collected first: making a text of a value can run code that changes the dict.
     let items: Vec<_> = tags.iter().filter(|(_, value)| !value.is_none()).collect();

@@ -38,6 +38,7 @@ use thiserror::Error;
 use counter::{Cache, Counter, Encoder};
 use pieces::Splitter;
 use special::Special;
+pub use special::{Chosen, Disallowed, end_of_text};
 pub use unknown::UnknownName;
 pub use vocabulary::Token;
 use vocabulary::Vocabulary;

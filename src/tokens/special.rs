@@ -2,10 +2,64 @@
 //!
 //! Their names and numbers are those of `tiktoken` 0.14 (`tiktoken_ext/openai_public.py`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 
 use super::vocabulary::Token;
+
+/// Which special tokens a caller names: all, or those of these texts.
+#[derive(Clone, Debug)]
+pub enum Chosen {
+    /// Every one.
+    All,
+    /// Those of these texts.
+    These(HashSet<String>),
+}
+
+/// A text has a special token that it may not have.
+#[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
+#[error(
+    "text has the special token {0:?}, which is disallowed: to encode it as that token, put it into allowed_special; to encode it as \
+     text, pass disallowed_special=()"
+)]
+pub struct Disallowed(pub String);
+
+impl Chosen {
+    /// Whether a special token is among them.
+    #[must_use]
+    pub fn has(&self, token: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::These(names) => names.contains(token),
+        }
+    }
+
+    /// Whether a text has none of these, by the rules of `tiktoken`: all means those that are not `allowed`; what is named is disallowed
+    /// in any case, even if it is no special token. `find` finds the first special token of an encoding that is meant.
+    ///
+    /// # Errors
+    /// The first that it has.
+    pub fn disallow(
+        &self,
+        text: &str,
+        allowed: &Self,
+        find: impl FnOnce(&dyn Fn(&str) -> bool) -> Option<String>,
+    ) -> Result<(), Disallowed> {
+        let found = match self {
+            Self::All => find(&|token| !allowed.has(token)),
+            Self::These(names) => {
+                let places = names.iter().filter_map(|name| Some((text.find(name.as_str())?, name)));
+                places.min().map(|(_, name)| name.clone())
+            }
+        };
+        found.map_or(Ok(()), |token| Err(Disallowed(token)))
+    }
+}
+
+/// The special token that ends a text, of those of an encoding.
+pub fn end_of_text<'a>(special: impl IntoIterator<Item = (&'a str, Token)>) -> Option<Token> {
+    special.into_iter().find(|(text, _)| *text == "<|endoftext|>").map(|(_, token)| token)
+}
 
 /// What every special token begins and ends with. Neither occurs elsewhere in one.
 const OPENS: &str = "<|";
@@ -99,5 +153,27 @@ impl Special {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, Token)> {
         self.tokens.iter().map(|(text, token)| (text.as_str(), *token))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_named_is_disallowed_and_all_means_what_is_not_allowed() {
+        let special = Special::of("cl100k_base");
+        let these = |names: &[&str]| Chosen::These(names.iter().map(|name| (*name).to_owned()).collect());
+        let text = "a<|fim_prefix|>b<|endoftext|>";
+        let check = |disallowed: &Chosen, allowed: &Chosen| {
+            disallowed.disallow(text, allowed, |is_meant| special.find(text, is_meant).map(str::to_owned))
+        };
+        assert_eq!(check(&Chosen::All, &these(&[])), Err(Disallowed("<|fim_prefix|>".to_owned())));
+        assert_eq!(check(&Chosen::All, &these(&["<|fim_prefix|>"])), Err(Disallowed("<|endoftext|>".to_owned())));
+        assert_eq!(check(&Chosen::All, &Chosen::All), Ok(()));
+        assert_eq!(check(&these(&[]), &these(&[])), Ok(()));
+        // Even what is no special token, and what is allowed besides; the first in the text.
+        assert_eq!(check(&these(&["<|endoftext|>", "b"]), &Chosen::All), Err(Disallowed("b".to_owned())));
+        assert_eq!(end_of_text(special.iter()), Some(100_257));
     }
 }

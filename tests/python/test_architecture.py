@@ -48,7 +48,7 @@ def test_rust_modules_know_only_those_below_them(path):
 
 
 # Rooms whose files still depend on each other in a circle. A room that is done leaves the list; none joins it.
-ROOMS_WITH_CIRCLES = {"delivery", "py"}
+ROOMS_WITH_CIRCLES = {"delivery"}
 
 
 def test_no_rust_files_depend_on_each_other_in_a_circle():
@@ -114,7 +114,8 @@ def test_unsafe_code_and_platforms_are_in_one_room():
         text = path.read_text()
         if module_of(path) != "sys" and path != ROOT / "src" / "py" / "fastcall.rs":
             assert "unsafe" not in text.replace("unsafe_code", ""), path
-            assert not re.search(r"cfg\((not\()?(unix|windows|target_os)", without_tests(text)), path
+            is_test = path.stem == "tests" or "tests" in path.parts
+            assert is_test or not re.search(r"cfg\((not\()?(unix|windows|target_os)", without_tests(text)), path
 
 
 # An epoch's journal is made under one, but a child begins an epoch of its own before it would look at it.
