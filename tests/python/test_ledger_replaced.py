@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Callable
@@ -233,3 +234,54 @@ def test_following_repeats_nothing_of_a_backup(meter, tmp_path):
     meter.track(**{**CALL, "input_tokens": 5})
     meter.flush(10)
     assert next(following)["input_tokens"] == 5
+
+
+def age(ledger: Path, schema: int) -> None:
+    """Takes a ledger back to an earlier schema."""
+    with closing(sqlite3.connect(ledger, isolation_level=None)) as connection:
+        connection.execute("ALTER TABLE events DROP COLUMN provider_usage")
+        if schema == 1:
+            connection.execute("ALTER TABLE events DROP COLUMN cost_notes")
+            connection.execute("DROP TABLE repricings")
+        connection.execute(f"PRAGMA user_version = {schema}")
+
+
+@pytest.mark.parametrize("schema", [1, 2, 3])
+@pytest.mark.skipif(sys.platform == "win32", reason="users and modes are those of Unix")
+def test_a_ledger_of_an_earlier_schema_is_read_as_it_is(state, schema):
+    """On a disk where nothing can be written, and elsewhere; a report changes nothing."""
+    meter = taximeter.Meter(state_dir=state)
+    receipt = meter.track(**CALL, team="t")
+    meter.close(5)
+    if schema < 3:
+        age(state / "ledger.db", schema)
+    with tempfile.TemporaryDirectory() as name:
+        # A user that may only read: where tests run as root, another one.
+        folder = Path(name)
+        ledger = folder / "ledger.db"
+        shutil.copyfile(state / "ledger.db", ledger)
+        ledger.chmod(0o444)
+        folder.chmod(0o555)
+        is_root = os.geteuid() == 0
+        if is_root:
+            os.seteuid(65534)
+        try:
+            reader = taximeter.Ledger(ledger)
+            assert reader.report("team").total.calls == 1
+            assert [event["id"] for event in reader.events()] == [receipt.id]
+        finally:
+            if is_root:
+                os.seteuid(0)
+            folder.chmod(0o755)
+        assert sorted(file.name for file in folder.iterdir()) == ["ledger.db"]
+    assert taximeter.Ledger(state / "ledger.db").report(()).total.calls == 1
+    with closing(sqlite3.connect(state / "ledger.db")) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (schema,)
+
+
+def test_an_sqlite_file_of_something_else_is_no_ledger(tmp_path):
+    other = tmp_path / "other.db"
+    with closing(sqlite3.connect(other)) as connection:
+        connection.execute("CREATE TABLE notes (text)")
+    with pytest.raises(taximeter.LedgerError, match="no ledger"):
+        taximeter.Ledger(other)
