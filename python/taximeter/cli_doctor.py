@@ -6,17 +6,20 @@ import argparse
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from . import __version__, _api, cli_journals, config, exposition, files
+from .cli_journals import plain
 from .errors import ConfigError, TaximeterError
-from .ledger import Ledger
+from .ledger import Ledger, Row
 
 __all__ = ["add_commands", "count_letters", "doctor", "letters", "report_settings"]
 
 Check = tuple[str, bool, str]
+# Four times what a destination's may take.
+LARGEST_LETTERS: Final = 64 << 20
 
 
 def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
@@ -28,7 +31,7 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
 def letters(state_dir: Path) -> Iterator[bytes]:
     """The dead letters, as they are written, the damaged ones too."""
     for path in sorted((state_dir / "dead").glob("*.jsonl")):
-        yield from filter(None, files.read(path).splitlines())
+        yield from filter(None, files.read(path, LARGEST_LETTERS).splitlines())
 
 
 def count_letters(state_dir: Path) -> int:
@@ -46,7 +49,7 @@ def doctor(options: argparse.Namespace) -> int:
         return 0
     checks = [_check_state_dir(settings.state_dir), _check_journals(settings.state_dir), _check_ledger(settings.ledger)]
     checks += [("waiting events", *cli_journals.check_waiting(settings, dict(statuses)))]
-    checks += [_check_unpriced(settings.ledger), _check_dead_letters(settings.state_dir)]
+    checks += [*_check_unpriced(settings.ledger), _check_dead_letters(settings.state_dir)]
     checks += [*_check_destinations([status for _, status in statuses]), _check_disabled()]
     return _show(options, checks, f"taximeter {__version__}, prices {_api.default_meter.catalog}")
 
@@ -152,19 +155,36 @@ def _check_ledger(path: Path) -> Check:
     return "ledger", verdict == "ok", f"{path}: {count:,} events" + ("" if verdict == "ok" else f"; {verdict}")
 
 
-def _check_unpriced(path: Path) -> Check:
+def _check_unpriced(path: Path) -> list[Check]:
+    """Whether each call of the last 30 days has a cost: without usage there is none, whatever the prices."""
     if not path.exists():
-        return "prices", True, "nothing to price yet"
+        return [("prices", True, "nothing to price yet")]
+    where = {"cost_status": "unpriced", "status": "success"}
     try:
-        report = Ledger(path).report(("provider", "model"), since="30d", where={"cost_status": "unpriced"})
+        rows: Sequence[Row] = Ledger(path).report(("provider", "model"), since="30d", where=where).rows
+        if rows:
+            # Only then: this one reads each event.
+            rows = Ledger(path).report(("provider", "model", "usage_status"), since="30d", where=where).rows
     except TaximeterError as error:
-        return "prices", False, str(error)
-    names = ", ".join(f"{row.key['provider']}/{row.key['model']} ({row.calls:,})" for row in report.rows[:10])
-    return "prices", not report.rows, f"unknown for {names}" if names else "known for every call of the last 30 days"
+        return [("prices", False, str(error))]
+
+    def names(rows: Sequence[Row]) -> str:
+        return ", ".join(plain(f"{row.key['provider']}/{row.key['model']} ({row.calls:,})") for row in rows[:10])
+
+    without = [row for row in rows if row.key["usage_status"] == "missing"]
+    unknown = names([row for row in rows if row.key["usage_status"] != "missing"])
+    checks = [("prices", not unknown, f"unknown for {unknown}" if unknown else "known for every call of the last 30 days")]
+    if without:
+        ask = "their responses did not say it; streams in OpenAI's format do with stream_options={'include_usage': True}"
+        checks.append(("usage", False, f"missing for {names(without)}: {ask}"))
+    return checks
 
 
 def _check_dead_letters(state_dir: Path) -> Check:
-    count = count_letters(state_dir)
+    try:
+        count = count_letters(state_dir)
+    except OSError as error:
+        return "dead letters", False, f"{error.filename or state_dir}: {error.strerror or error}"
     return "dead letters", not count, f"{count:,} events were refused for good; see taximeter dead-letters" if count else "none"
 
 

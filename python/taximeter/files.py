@@ -24,10 +24,10 @@ def read(path: str | os.PathLike[str], most: int = LARGEST) -> bytes:
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
     with os.fdopen(handle, "rb") as file:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file")
+            raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
         data = file.read(most + 1)
     if len(data) > most:
-        raise OSError(errno.EFBIG, f"larger than {most >> 20} MB")
+        raise OSError(errno.EFBIG, f"larger than {most >> 20} MB", os.fspath(path))
     return data
 
 

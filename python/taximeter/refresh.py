@@ -320,7 +320,11 @@ def _turn(path: Path) -> Iterator[None]:
     except ImportError:
         yield
         return
-    with open(path.with_name("lock"), "a", opener=_private) as lock:
+    try:
+        lock = open(path.with_name("lock"), "a", opener=_private)  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise CatalogError(f"{path.with_name('lock')}: {error.strerror or error}") from None
+    with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -334,7 +338,8 @@ def _make_private(directory: Path) -> None:
 
 
 def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+    # A link is not followed, and the other end of a FIFO not waited for.
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o600)
 
 
 def _write(path: Path, text: str) -> None:

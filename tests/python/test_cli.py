@@ -192,6 +192,15 @@ def test_doctor_is_content_with_a_fresh_state_and_names_what_is_wrong(cli, used,
     assert checks["state directory"]["ok"]
 
 
+def test_doctor_does_not_blame_prices_for_usage_that_is_missing(cli, meter):
+    meter.track(provider="openai", model="gpt-4o", usage_status="missing")
+    meter.track(provider="openai", model="gpt-4o", status="error", usage_status="missing")
+    assert meter.flush(10).pending == 0
+    checks = {check["check"]: check for check in json.loads(cli("doctor", "--json", code=1).stdout)}
+    assert checks["prices"] == {"check": "prices", "ok": True, "detail": "known for every call of the last 30 days"}
+    assert checks["usage"]["detail"].startswith("missing for openai/gpt-4o (1): ")
+
+
 def test_a_file_in_the_place_of_the_state_directory_is_an_error(cli, state):
     state.write_text("a file")
     assert "not a directory" in cli("report", code=2).stderr

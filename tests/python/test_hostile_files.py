@@ -110,6 +110,19 @@ def test_a_fifo_in_the_place_of_the_catalog_delays_no_start(run, state):
     )
 
 
+def test_a_fifo_among_the_dead_letters_or_locks_hangs_no_command(run, state):
+    (state / "dead").mkdir(parents=True, mode=0o700)
+    (state / "prices").mkdir(mode=0o700)
+    state.chmod(0o700)
+    os.mkfifo(state / "dead" / "http-1.jsonl")
+    os.mkfifo(state / "prices" / "lock")
+    for command, code in ((["doctor"], 1), (["dead-letters"], 2), (["prices", "update", "--from", "none.json"], 2)):
+        text = f"import sys; from taximeter.cli import main; sys.exit(main({command!r}))"
+        outcome = run(text, check=False, timeout=30)
+        assert outcome.returncode == code, outcome
+        assert str(state) in outcome.stdout + outcome.stderr
+
+
 def drip(part: bytes, body: bytes):
     """A server that sends a part at once and then a byte in each tenth of a second, for ever."""
     server = socket.create_server(("127.0.0.1", 0))

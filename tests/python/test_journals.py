@@ -17,6 +17,22 @@ from taximeter import _core, cli_journals
 GONE = "cloudevents+http://127.0.0.1:9/v1"
 
 
+def leave(run, state, destinations: list[str], count: int) -> list[str]:
+    """Events of a killed process that no destination took: the ledger's place was not free."""
+    state.mkdir(mode=0o700, exist_ok=True)
+    ledger = state / "ledger.db"
+    kept = ledger.with_name("kept")
+    if ledger.exists():
+        ledger.rename(kept)
+    ledger.mkdir()
+    ids = leave_behind(run, destinations, count)
+    ledger.rmdir()
+    if kept.exists():
+        kept.rename(ledger)
+    assert len(ids) == count
+    return ids
+
+
 @pytest.fixture
 def cli(state):
     def call(*arguments: str, code: int = 0, **environment: str):
@@ -37,7 +53,7 @@ def check(cli, name: str, code: int) -> dict:
 
 def test_a_list_says_who_writes_each_journal_and_what_waits_for_whom(cli, run, state):
     assert json.loads(cli("journals", "--json").stdout) == {"journals": [], "quarantine": []}
-    leave_behind(run, ["ledger", GONE], 5)
+    leave(run, state, ["ledger", GONE], 5)
     before = sorted((path, path.stat().st_mtime_ns, path.stat().st_size) for path in state.rglob("*") if path.is_file())
     (journal,) = json.loads(cli("journals", "list", "--json").stdout)["journals"]
     assert (journal["owner"], journal["error"]) == ("dead", None)
@@ -67,7 +83,7 @@ def test_a_journal_of_a_living_process_is_seen_and_not_dropped(cli, state, meter
 
 
 def test_dropping_gives_up_what_one_destination_or_all_have_not(cli, run, state):
-    leave_behind(run, ["ledger", GONE], 5)
+    leave(run, state, ["ledger", GONE], 5)
     (journal,) = json.loads(cli("journals", "--json").stdout)["journals"]
     (gone,) = [one["destination"] for one in journal["destinations"] if one["destination"] != "ledger"]
     assert "5 events" in cli("journals", "drop", journal["name"], code=2).stderr
@@ -80,7 +96,7 @@ def test_dropping_gives_up_what_one_destination_or_all_have_not(cli, run, state)
     # The ledger's events are still there, and the journal goes when they are delivered.
     assert json.loads(cli("drain", "--json").stdout)["delivered"] == 5
     assert json.loads(cli("journals", "--json").stdout)["journals"] == []
-    leave_behind(run, [GONE], 3)
+    leave(run, state, [GONE], 3)
     (journal,) = json.loads(cli("journals", "--json").stdout)["journals"]
     assert "3 events" in cli("journals", "drop", journal["name"], "--yes").stdout
     assert list((state / "journal").iterdir()) == []
@@ -88,7 +104,7 @@ def test_dropping_gives_up_what_one_destination_or_all_have_not(cli, run, state)
 
 @pytest.mark.parametrize("name", ["../../outside", "..", ".", "", "a/b", ".draft-x", "/etc"])
 def test_only_journals_of_the_state_directory_are_dropped(state, run, name):
-    leave_behind(run, ["ledger"], 1)
+    leave(run, state, ["ledger"], 1)
     (state.parent / "outside").mkdir()
     with pytest.raises(OSError, match="no journal"):
         _core.drop_journal(state, name, None)
@@ -96,7 +112,7 @@ def test_only_journals_of_the_state_directory_are_dropped(state, run, name):
 
 
 def test_names_of_destinations_move_no_terminal(cli, run, state):
-    leave_behind(run, ["ledger"], 1)
+    leave(run, state, ["ledger"], 1)
     (journal,) = (state / "journal").iterdir()
     (journal / "evil\x1b[2J\nledger.cursor").write_bytes(b"")
     shown = cli("journals").stdout + cli("doctor", code=1).stdout
@@ -105,7 +121,7 @@ def test_names_of_destinations_move_no_terminal(cli, run, state):
 
 
 def test_segments_in_quarantine_are_delivered_once_more(cli, run, state):
-    ids = leave_behind(run, ["ledger"], 20)
+    ids = leave(run, state, ["ledger"], 20)
     (segment,) = (state / "journal").glob("*/*.seg")
     data = bytearray(segment.read_bytes())
     place = data.index(bytes.fromhex(ids[3].replace("-", "")))
@@ -129,9 +145,9 @@ def test_segments_in_quarantine_are_delivered_once_more(cli, run, state):
     assert json.loads(cli("journals", "requeue", "--json").stdout) == {"requeued": 0, "damaged": 0, "left": 0, "delivered": 0}
 
 
-def test_doctor_sees_events_of_short_scripts_and_drain_cures_them(cli, run):
+def test_doctor_sees_events_of_short_scripts_and_drain_cures_them(cli, run, state):
     for _ in range(3):
-        leave_behind(run, ["ledger"], 4)
+        leave(run, state, ["ledger"], 4)
     found = check(cli, "waiting events", 1)
     assert "12 events for ledger in 3 journals of processes that ended" in found["detail"]
     assert "taximeter drain" in found["detail"]
@@ -139,8 +155,8 @@ def test_doctor_sees_events_of_short_scripts_and_drain_cures_them(cli, run):
     assert check(cli, "waiting events", 0) == {"check": "waiting events", "ok": True, "detail": "none"}
 
 
-def test_doctor_names_a_destination_that_is_gone(cli, run):
-    leave_behind(run, [GONE], 2)
+def test_doctor_names_a_destination_that_is_gone(cli, run, state):
+    leave(run, state, [GONE], 2)
     found = check(cli, "waiting events", 1)
     assert "neither these settings nor a living process names that destination" in found["detail"]
     assert "taximeter journals drop" in found["detail"]
@@ -150,7 +166,7 @@ def test_doctor_names_a_destination_that_is_gone(cli, run):
 
 
 def test_doctor_sees_a_journal_without_its_lock(cli, run, state):
-    leave_behind(run, ["ledger"], 2)
+    leave(run, state, ["ledger"], 2)
     (lock,) = (state / "journal").glob("*/owner.lock")
     lock.unlink()
     assert "lock file is missing" in check(cli, "waiting events", 1)["detail"]

@@ -19,10 +19,18 @@ assert taximeter.track(provider="openai", model="gpt-4o", input_tokens=1, featur
 """
 
 
+def outage(run, collector, count, *more) -> list[str]:
+    """Events that a killed program left while the collector took nothing."""
+    collector.rule = lambda events: 503
+    left = leave_behind(run, [collector.url, *more], count)
+    collector.rule = lambda events: 200
+    assert not collector.events
+    return left
+
+
 def test_programs_that_end_at_once_deliver_what_an_outage_left(run):
     with Collector() as collector:
-        left = leave_behind(run, [collector.url], 50)
-        assert not collector.events
+        left = outage(run, collector, 50)
         for _ in range(3):
             run(SHORT, collector.url)
         assert set(left) <= set(collector.events)
@@ -31,7 +39,7 @@ def test_programs_that_end_at_once_deliver_what_an_outage_left(run):
 
 def test_a_flush_says_nothing_is_pending_only_when_what_was_left_is_delivered(run):
     with Collector() as collector:
-        left = leave_behind(run, [collector.url], 50)
+        left = outage(run, collector, 50)
         text = """
         import time
         deadline = time.monotonic() + 40
@@ -47,7 +55,7 @@ def test_a_flush_says_nothing_is_pending_only_when_what_was_left_is_delivered(ru
 
 def test_what_was_left_is_pending_while_it_is(run):
     with Collector() as collector:
-        leave_behind(run, [collector.url], 50)
+        outage(run, collector, 50)
         collector.rule = lambda events: 401
         text = """
         import time
@@ -62,7 +70,7 @@ def test_what_was_left_is_pending_while_it_is(run):
 
 def test_drain_delivers_and_counts_what_was_left(run, state):
     with Collector() as collector:
-        leave_behind(run, [collector.url, "ledger"], 7)
+        outage(run, collector, 7, "ledger")
         command = [sys.executable, "-m", "taximeter", "drain", "--json"]
         environment = {**os.environ, "TAXIMETER_STATE_DIR": str(state), "TAXIMETER_DESTINATION": f"{collector.url},ledger"}
         collector.rule = lambda events: 401
