@@ -203,16 +203,17 @@ async fn answered(request: RequestBuilder, largest: usize) -> Result<Reply, Send
 fn kind_of(error: &reqwest::Error) -> SendErrorKind {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(this) = cause {
-        if let Some(io) = this.downcast_ref::<std::io::Error>() {
-            if io.kind() == std::io::ErrorKind::ConnectionRefused {
+        // What an `io::Error` holds is not among its sources, and may be one itself.
+        let mut io = this.downcast_ref::<std::io::Error>();
+        while let Some(error) = io {
+            if error.kind() == std::io::ErrorKind::ConnectionRefused {
                 return SendErrorKind::ConnectionRefused;
             }
-            // The inner error of an `io::Error` is not among its sources.
-            if let Some(inner) = io.get_ref()
-                && inner.is::<rustls::Error>()
-            {
+            let held = error.get_ref();
+            if held.is_some_and(|held| held.downcast_ref::<rustls::Error>().is_some()) {
                 return SendErrorKind::Tls;
             }
+            io = held.and_then(|held| held.downcast_ref());
         }
         if this.is::<rustls::Error>() {
             return SendErrorKind::Tls;

@@ -6,14 +6,17 @@ import contextlib
 import gzip
 import json
 import socket
+import ssl
 import threading
 import time
 import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import trustme
 
 import taximeter
+from collector import Collector
 from conftest import wait_for
 from taximeter import _core
 from taximeter.compat._outbox import Service
@@ -288,3 +291,15 @@ def test_a_connection_that_is_refused_says_what_to_do(state):
     meter.flush(1)
     wait_for(lambda: "check that the service runs" in (of(meter)["last_error"] or ""))
     meter.close(0.1)
+
+
+def test_a_certificate_that_is_not_trusted_says_what_to_do(state):
+    authority = trustme.CA()
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    with Collector(tls) as collector:
+        meter = taximeter.Meter(destination=collector.url, state_dir=state)
+        track(meter, 1)
+        meter.flush(1)
+        wait_for(lambda: "ca_bundle" in (of(meter)["last_error"] or ""))
+        meter.close(0.1)
