@@ -45,6 +45,8 @@ impl LedgerError {
         use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};
         match self {
             Self::Sqlite(error) => matches!(error.sqlite_error_code(), Some(DatabaseBusy | DatabaseLocked)),
+            // Another process is opening the file.
+            Self::Directory(error) => error.kind() == std::io::ErrorKind::WouldBlock,
             Self::Replaced | Self::Overwritten => true,
             _ => false,
         }

@@ -106,6 +106,9 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), LedgerError> {
     if found > known {
         return Err(LedgerError::Newer { found, known });
     }
+    if found == 0 && has_anything(&transaction)? {
+        return Err(LedgerError::Foreign);
+    }
     for step in &STEPS[found as usize..] {
         transaction.execute_batch(step)?;
     }
@@ -126,8 +129,11 @@ pub(super) fn has_tables(connection: &Connection) -> Result<bool, LedgerError> {
         return Err(LedgerError::Newer { found: version, known });
     }
     if version == 0 {
-        let tables: u32 = connection.query_row("SELECT count(*) FROM sqlite_master", (), |row| row.get(0))?;
-        return if tables == 0 { Ok(false) } else { Err(LedgerError::Foreign) };
+        return if has_anything(connection)? { Err(LedgerError::Foreign) } else { Ok(false) };
     }
     Ok(true)
+}
+
+fn has_anything(connection: &Connection) -> Result<bool, LedgerError> {
+    Ok(connection.query_row("SELECT EXISTS (SELECT 1 FROM sqlite_master)", (), |row| row.get(0))?)
 }

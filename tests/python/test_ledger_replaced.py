@@ -279,9 +279,18 @@ def test_a_ledger_of_an_earlier_schema_is_read_as_it_is(state, schema):
         assert connection.execute("PRAGMA user_version").fetchone() == (schema,)
 
 
-def test_an_sqlite_file_of_something_else_is_no_ledger(tmp_path):
-    other = tmp_path / "other.db"
+def test_an_sqlite_file_of_something_else_is_no_ledger(state):
+    state.mkdir(mode=0o700)
+    other = state / "ledger.db"
     with closing(sqlite3.connect(other)) as connection:
         connection.execute("CREATE TABLE notes (text)")
     with pytest.raises(taximeter.LedgerError, match="no ledger"):
         taximeter.Ledger(other)
+    # Nor is one made in it; events wait for another.
+    meter = taximeter.Meter(state_dir=state)
+    meter.track(**CALL)
+    assert meter.flush(1).pending == 1
+    assert "no ledger" in meter.stats()["destinations"]["ledger"]["last_error"]
+    meter.close(1)
+    with closing(sqlite3.connect(other)) as connection:
+        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("notes",)]
