@@ -260,9 +260,11 @@ fn sequence_after(bytes: &[u8], seed: u32, tally: Option<Tally>) -> Option<u64> 
 /// kernel writes a range from its beginning to some boundary of sectors, and behind that are zeros. It was not acknowledged.
 fn is_torn_write(rest: &[u8], offset: usize) -> bool {
     const SECTOR: usize = 512;
-    let boundary = SECTOR - offset % SECTOR;
     let length = rest.get(4..8).and_then(|length| length.try_into().ok()).map_or(0, u32::from_le_bytes);
-    framed_length(length as usize) > boundary && rest.iter().skip(boundary).all(|byte| *byte == 0)
+    let end = HEADER + length as usize;
+    // The last boundary in the record: behind each earlier one are zeros as well, if the writing ended there.
+    let boundary = ((offset + end - 1) / SECTOR * SECTOR).saturating_sub(offset);
+    boundary > 0 && rest.len() >= boundary && rest[boundary..].iter().all(|byte| *byte == 0)
 }
 
 /// What [`take_records`] found.

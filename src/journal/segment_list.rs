@@ -12,7 +12,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::sys::fs::{create_private_file, open_private, read_at, write_at};
 
@@ -28,6 +28,7 @@ const LONGEST_RANGE: u64 = 1 << 16;
 
 /// The list of the journal that this process writes.
 pub(super) struct SegmentList {
+    path: PathBuf,
     file: File,
     generation: u64,
     indexes: BTreeSet<u64>,
@@ -39,9 +40,10 @@ impl SegmentList {
     /// # Errors
     /// Those of the operating system.
     pub(super) fn create(dir: &Path) -> io::Result<Self> {
-        let file = create_private_file(&dir.join(NAME))?;
+        let path = dir.join(NAME);
+        let file = create_private_file(&path)?;
         write_at(&file, &[0; 2 * SLOT], 0)?;
-        Ok(Self { file, generation: 0, indexes: BTreeSet::new() })
+        Ok(Self { path, file, generation: 0, indexes: BTreeSet::new() })
     }
 
     pub(super) fn add(&mut self, index: u64) {
@@ -56,12 +58,14 @@ impl SegmentList {
         self.save();
     }
 
-    /// A list that could not be written says less, or what was true before; the next one that can is right again.
+    /// A list that cannot be written is given up: an old one would miss what was delivered and deleted.
     fn save(&mut self) {
         let generation = self.generation + 1;
         let slot = encode(&self.indexes, generation);
         if write_at(&self.file, &slot, (generation % 2) * SLOT as u64).is_ok() {
             self.generation = generation;
+        } else {
+            let _ = std::fs::remove_file(&self.path);
         }
     }
 }

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 mod budget;
 mod damage;
+mod model;
 mod reading;
 
 type Journal = super::Journal<()>;

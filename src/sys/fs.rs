@@ -4,6 +4,8 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
 
+use super::filesystem::ask;
+
 /// Opens a file for reading and writing that only its owner can read; it must not exist.
 ///
 /// # Errors
@@ -13,7 +15,7 @@ pub fn create_private_file(path: &Path) -> io::Result<File> {
     options.read(true).write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
+    ask(|files| files.open(path, &options))
 }
 
 /// Opens a file that only its owner can read, to append to it; makes it where it is not there. Refuses what [`open_private`] refuses.
@@ -57,7 +59,8 @@ fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
             format!("{} is not a regular file (a link, FIFO, socket, device or directory); remove it", path.display());
         io::Error::new(io::ErrorKind::InvalidData, what)
     };
-    let file = options.open(path).map_err(|error| if is_of_irregular(&error) { irregular() } else { error })?;
+    let file = ask(|files| files.open(path, options))
+        .map_err(|error| if is_of_irregular(&error) { irregular() } else { error })?;
     let data = file.metadata()?;
     if !data.is_file() {
         return Err(irregular());
@@ -144,10 +147,7 @@ pub fn check_private_dir(path: &Path) -> io::Result<()> {
 pub fn read_at(file: &File, mut into: &mut [u8], mut offset: u64) -> io::Result<usize> {
     let mut total = 0;
     while !into.is_empty() {
-        #[cfg(unix)]
-        let read = std::os::unix::fs::FileExt::read_at(file, into, offset);
-        #[cfg(windows)]
-        let read = std::os::windows::fs::FileExt::seek_read(file, into, offset);
+        let read = ask(|files| files.read_at(file, into, offset));
         match read {
             Ok(0) => break,
             Ok(count) => {
@@ -166,20 +166,19 @@ pub fn read_at(file: &File, mut into: &mut [u8], mut offset: u64) -> io::Result<
 ///
 /// # Errors
 /// Those of the operating system.
-pub fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
-    #[cfg(unix)]
-    return std::os::unix::fs::FileExt::write_all_at(file, bytes, offset);
-    #[cfg(windows)]
-    {
-        let mut done = 0;
-        while done < bytes.len() {
-            match std::os::windows::fs::FileExt::seek_write(file, &bytes[done..], offset + done as u64)? {
-                0 => return Err(io::ErrorKind::WriteZero.into()),
-                count => done += count,
+pub fn write_at(file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match ask(|files| files.write_at(file, bytes, offset)) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => {
+                bytes = &bytes[count..];
+                offset += count as u64;
             }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
-        Ok(())
     }
+    Ok(())
 }
 
 /// Whether a call failed because this process, or the system, has no descriptors or no memory left: it may go well later.

@@ -15,6 +15,7 @@ pub use mapping::{Mapping, map};
 #[cfg(target_os = "linux")]
 mod mapping {
     use super::{AtomicU64, File, io};
+    use crate::sys::filesystem::ask;
     use crate::sys::fs::keeps_its_blocks;
     use memmap2::{Advice, MmapOptions, MmapRaw};
 
@@ -33,7 +34,7 @@ mod mapping {
         if !keeps_its_blocks(file) {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, length)?;
+        ask(|files| files.reserve(file, length))?;
         Ok(Mapping(MmapOptions::new().len(length as usize).map_raw(file)?))
     }
 

@@ -3,6 +3,7 @@
 //! The room of all `unsafe` code of the core and of all its platform conditions: files, locks, maps, clocks and fork detection.
 
 pub mod clock;
+pub(crate) mod filesystem;
 pub mod fork;
 pub mod fs;
 pub mod identity;

@@ -1,0 +1,140 @@
+//! The calls that journal, cursors and the files beside them ask of a file system, as a trait: tests put one in its place that fails.
+//!
+//! Stores to mapped memory do not come by here.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::Path;
+
+/// A file system: each method is one system call, and does what the real one does unless it is overridden.
+pub(super) trait Filesystem {
+    /// Opens or makes a file.
+    fn open(&self, path: &Path, options: &OpenOptions) -> io::Result<File> {
+        options.open(path)
+    }
+
+    /// Reads at an offset; how much, which may be less than asked for.
+    fn read_at(&self, file: &File, into: &mut [u8], offset: u64) -> io::Result<usize> {
+        #[cfg(unix)]
+        return std::os::unix::fs::FileExt::read_at(file, into, offset);
+        #[cfg(windows)]
+        return std::os::windows::fs::FileExt::seek_read(file, into, offset);
+    }
+
+    /// Writes at an offset; how much, which may be less than asked for.
+    fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        #[cfg(unix)]
+        return std::os::unix::fs::FileExt::write_at(file, bytes, offset);
+        #[cfg(windows)]
+        return std::os::windows::fs::FileExt::seek_write(file, bytes, offset);
+    }
+
+    /// Reserves the blocks of a file that is to be mapped.
+    #[cfg(target_os = "linux")]
+    fn reserve(&self, file: &File, length: u64) -> io::Result<()> {
+        Ok(rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, length)?)
+    }
+}
+
+/// The one of the operating system.
+struct Real;
+
+impl Filesystem for Real {}
+
+/// Asks the file system: the real one.
+#[cfg(not(test))]
+pub(super) fn ask<R>(call: impl FnOnce(&dyn Filesystem) -> R) -> R {
+    call(&Real)
+}
+
+#[cfg(test)]
+pub(super) use faulty::ask;
+#[cfg(test)]
+pub(crate) use faulty::{Fault, break_files};
+
+#[cfg(test)]
+mod faulty {
+    use super::{File, Filesystem, OpenOptions, Path, Real, io};
+    use std::cell::RefCell;
+
+    thread_local!(static FAULT: RefCell<Option<Fault>> = const { RefCell::new(None) });
+
+    /// What fails, in this thread, from now on.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) enum Fault {
+        /// `EIO` of reads.
+        Read,
+        /// `ESTALE` of reads and when files are opened.
+        Stale,
+        /// `EMFILE` when files are opened.
+        Descriptors,
+        /// `ENOSPC` of writes and when space is reserved.
+        Space,
+        /// `ENOSPC` of writes after some bytes of each, at a boundary of 512.
+        Torn(usize),
+        /// Reads and writes of at most so many bytes at once.
+        Short(usize),
+    }
+
+    /// Has the calls of this thread fail, or no longer.
+    pub(crate) fn break_files(fault: Option<Fault>) {
+        FAULT.with(|slot| *slot.borrow_mut() = fault);
+    }
+
+    pub(in super::super) fn ask<R>(call: impl FnOnce(&dyn Filesystem) -> R) -> R {
+        match FAULT.with(|slot| *slot.borrow()) {
+            Some(fault) => call(&fault),
+            None => call(&Real),
+        }
+    }
+
+    fn error<T>(errno: rustix::io::Errno) -> io::Result<T> {
+        Err(errno.into())
+    }
+
+    impl Filesystem for Fault {
+        fn open(&self, path: &Path, options: &OpenOptions) -> io::Result<File> {
+            match self {
+                Self::Stale => error(rustix::io::Errno::STALE),
+                Self::Descriptors => error(rustix::io::Errno::MFILE),
+                _ => Real.open(path, options),
+            }
+        }
+
+        fn read_at(&self, file: &File, into: &mut [u8], offset: u64) -> io::Result<usize> {
+            match self {
+                Self::Read => error(rustix::io::Errno::IO),
+                Self::Stale => error(rustix::io::Errno::STALE),
+                Self::Short(most) => {
+                    let most = into.len().min(*most);
+                    Real.read_at(file, &mut into[..most], offset)
+                }
+                _ => Real.read_at(file, into, offset),
+            }
+        }
+
+        fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
+            match self {
+                Self::Space => error(rustix::io::Errno::NOSPC),
+                // The first part is written, to a boundary of sectors; the next call finds that there is no more space.
+                Self::Torn(most) => {
+                    let end = (offset + *most as u64) / 512 * 512;
+                    match end.saturating_sub(offset) as usize {
+                        count if count > 0 && count < bytes.len() => Real.write_at(file, &bytes[..count], offset),
+                        _ => error(rustix::io::Errno::NOSPC),
+                    }
+                }
+                Self::Short(most) => Real.write_at(file, &bytes[..bytes.len().min(*most)], offset),
+                _ => Real.write_at(file, bytes, offset),
+            }
+        }
+
+        #[cfg(target_os = "linux")]
+        fn reserve(&self, file: &File, length: u64) -> io::Result<()> {
+            match self {
+                Self::Space | Self::Torn(_) => error(rustix::io::Errno::NOSPC),
+                _ => Real.reserve(file, length),
+            }
+        }
+    }
+}
