@@ -4,6 +4,9 @@ use super::cursor::{Position, SLOT};
 use super::record::{self, HEADER, Parsed};
 
 /// A chunk of a segment: every record that is found lies in it, after the one before, and so on to the end.
+///
+/// # Panics
+/// Where that does not hold.
 pub fn record(bytes: &[u8]) {
     let Some((seed, chunk)) = bytes.split_first_chunk::<4>() else { return };
     let seed = u32::from_le_bytes(*seed);
@@ -29,6 +32,9 @@ pub fn record(bytes: &[u8]) {
 }
 
 /// A cursor's slot: what is read is written as the same.
+///
+/// # Panics
+/// Where that does not hold.
 pub fn cursor(bytes: &[u8]) {
     let mut slot = bytes.to_vec();
     let _ = Position::decode(&slot);

@@ -221,7 +221,7 @@ mod tests {
         let settings = Settings { root: Some(root.to_owned()), backend: Backend::Written, budget: None, destinations };
         let journal = Journal::<()>::open(settings);
         for number in 0..count {
-            journal.append(1000 + number, |out, _| out.extend_from_slice(b"record")).unwrap();
+            journal.append(1000 + number, |out, ()| out.extend_from_slice(b"record")).unwrap();
         }
         journal.close();
         let name = journal.path().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
