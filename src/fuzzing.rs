@@ -4,6 +4,9 @@
 
 #![expect(clippy::panic, reason = "to fail is what it is for")]
 
+use std::io::Write as _;
+
+use flate2::write::MultiGzDecoder;
 use serde_json::{Map, Value};
 
 use crate::capture::{Dialect, Family, Framing, Options, Scanner, Summary, normalize};
@@ -48,7 +51,8 @@ fn event(bytes: &[u8]) {
     let cuts = encode(&found, &[], &mut first);
     let Ok(back) = decode(&first) else { panic!("what was written is read") };
     assert_eq!(encode(&back, &[], &mut second), 0, "what was cut is not cut again");
-    assert_eq!(first, second);
+    // Keys that are cut to the same are one.
+    assert_eq!(decode(&second).as_ref(), Ok(&back));
     if cuts == 0 {
         assert_eq!(found, back);
     }
@@ -92,6 +96,14 @@ fn scanner(bytes: &[u8]) {
         strips_usage: flags & 2 == 2,
         keeps_report: flags & 4 == 4,
     };
+    if options.is_gzip {
+        // How much of a broken stream can be read depends on the pieces.
+        let mut decoder = MultiGzDecoder::new(Vec::new());
+        if decoder.write_all(body).and_then(|()| decoder.flush()).is_err() {
+            let _ = summary(options, body.chunks(usize::from(*piece).max(1)));
+            return;
+        }
+    }
     let (whole, passed) = summary(options, std::iter::once(body));
     let (cut, passed_in_pieces) = summary(options, body.chunks(usize::from(*piece).max(1)));
     assert_eq!(cut, whole);

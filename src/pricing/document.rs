@@ -140,10 +140,12 @@ impl Entries {
     }
 }
 
-/// Writes a catalog as [`Entries::from_json`] reads it. The version begins at the first hyphen that a digit follows.
+/// Writes a catalog as [`Entries::from_json`] reads it. The version begins after the first hyphen that a digit follows, or else
+/// the last one.
 pub(super) fn to_json<'a>(name: &str, as_of: &str, providers: impl Iterator<Item = &'a ProviderEntry>) -> Value {
     let is_start = |(at, _): &(usize, &str)| name[at + 1..].starts_with(|next: char| next.is_ascii_digit());
-    let cut = name.match_indices('-').find(is_start).map_or(name.len(), |(at, _)| at);
+    let cut =
+        name.match_indices('-').find(is_start).map(|(at, _)| at).or_else(|| name.rfind('-')).unwrap_or(name.len());
     let providers: Vec<_> = providers
         .map(|provider| {
             json!({
