@@ -14,6 +14,7 @@
 //! The journal knows bytes: neither events nor destinations. `docs/journal.md` states the formats.
 
 mod batch;
+mod claims;
 mod cursor;
 mod disk_budget;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -34,6 +35,7 @@ mod segment_file;
 mod segment_list;
 mod settings;
 mod store;
+mod sync;
 mod view;
 mod writer;
 

@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
+use super::claims::Claims;
 use super::record::framed_length;
 use super::store::Store;
 use crate::sys::clock::BootTime;
@@ -154,12 +155,8 @@ pub(super) struct Segment {
     pub(super) store: Store,
     /// No record in it is older.
     pub(super) created: Instant,
-    chunks: usize,
-    claimed: AtomicU32,
+    claims: Claims<CHUNKS>,
     populated: AtomicU32,
-    /// Regions that writers hold.
-    open: AtomicU32,
-    committed: [AtomicU32; CHUNKS],
 }
 
 impl Segment {
@@ -229,48 +226,33 @@ impl Segment {
             path,
             store,
             created: Instant::now(),
-            chunks,
-            claimed: AtomicU32::new(0),
+            claims: Claims::new(chunks, first_record),
             populated: AtomicU32::new(1),
-            open: AtomicU32::new(0),
-            committed: std::array::from_fn(|chunk| AtomicU32::new(first_record(chunk) as u32)),
         }
     }
 
     /// Takes the next chunk, if one is left.
     pub(super) fn claim(self: &Arc<Self>) -> Option<Region> {
-        // Counted as open before the claim shows, so that the segment is at no time seen as sealed in between.
-        self.open.fetch_add(1, Ordering::AcqRel);
-        let chunks = self.chunks as u32;
-        let taken = self
-            .claimed
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |claimed| (claimed < chunks).then_some(claimed + 1));
-        if let Ok(chunk) = taken {
-            let chunk = chunk as usize;
-            return Some(Region { segment: Arc::clone(self), chunk, at: first_record(chunk), count: 0, first: 0 });
-        }
-        self.open.fetch_sub(1, Ordering::AcqRel);
-        None
+        let chunk = self.claims.claim()?;
+        Some(Region { segment: Arc::clone(self), chunk, at: first_record(chunk), count: 0, first: 0 })
     }
 
     /// Gives up the chunks that are not claimed, so that the segment can be sealed.
     pub(super) fn retire(&self) {
-        // A read-modify-write: a plain store would end the release sequence of the claims before it, and whoever then sees all chunks
-        // claimed in `is_sealed` might not see that the regions of those claims are still open.
-        self.claimed.swap(self.chunks as u32, Ordering::AcqRel);
+        self.claims.retire();
     }
 
     pub(super) fn chunks(&self) -> usize {
-        self.chunks
+        self.claims.chunks()
     }
 
     pub(super) fn claimed(&self) -> usize {
-        self.claimed.load(Ordering::Acquire) as usize
+        self.claims.claimed()
     }
 
     /// Whether nothing will be written any more.
     pub(super) fn is_sealed(&self) -> bool {
-        self.claimed() == self.chunks && self.open.load(Ordering::Acquire) == 0
+        self.claims.is_sealed()
     }
 
     /// What a chunk has had so far; `None` where the store does not keep it up to date.
@@ -285,14 +267,14 @@ impl Segment {
 
     /// How far a chunk is written. Below it, bytes never change.
     pub(super) fn committed(&self, chunk: usize) -> usize {
-        self.committed[chunk].load(Ordering::Acquire) as usize
+        self.claims.committed(chunk)
     }
 
     /// Cuts the file behind the last record, and says so in its header. Called when nothing is written to it any more: a store behind the
     /// end of a mapped file is a SIGBUS.
     pub(super) fn cut_off_rest(&self) {
         let (Store::Mapped { file, .. } | Store::Written(file)) = &self.store else { return };
-        let used = (0..self.chunks).filter(|chunk| self.committed(*chunk) > first_record(*chunk));
+        let used = (0..self.chunks()).filter(|chunk| self.committed(*chunk) > first_record(*chunk));
         let end = used.map(|chunk| chunk * CHUNK + self.committed(chunk)).max().unwrap_or(2 * PAGE) as u64;
         let mut header = [0; PAGE];
         // A file that was damaged is left as it is.
@@ -310,7 +292,7 @@ impl Segment {
 
     /// Makes the chunks below `until` ready to be written without a fault.
     pub(super) fn populate(&self, until: usize) -> io::Result<()> {
-        let (from, until) = (self.populated.load(Ordering::Relaxed) as usize, until.min(self.chunks));
+        let (from, until) = (self.populated.load(Ordering::Relaxed) as usize, until.min(self.chunks()));
         if from < until {
             self.store.populate(from * CHUNK, (until - from) * CHUNK)?;
             self.populated.store(until as u32, Ordering::Relaxed);
@@ -348,7 +330,7 @@ impl Region {
         let segment = &*self.segment;
         segment.store.write(self.chunk * CHUNK + self.at, frame)?;
         self.at += frame.len();
-        segment.committed[self.chunk].store(self.at as u32, Ordering::Release);
+        segment.claims.commit(self.chunk, self.at);
         let tally = Tally::offset(self.chunk);
         if self.count == 0 {
             self.first = sequence;
@@ -371,6 +353,6 @@ impl Drop for Region {
             // Without it, less damage to this chunk would be noticed.
             let _ = write_at(file, &bytes, Tally::offset(self.chunk) as u64);
         }
-        self.segment.open.fetch_sub(1, Ordering::AcqRel);
+        self.segment.claims.release();
     }
 }
