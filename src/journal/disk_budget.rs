@@ -44,9 +44,11 @@ impl DiskBudget {
         Self { own, others, limit: limit.unwrap_or(fair), is_disk_short: space.free < keep_free + SEGMENT as u64 }
     }
 
-    /// Whether another segment may be made.
+    /// Whether another segment may be made. A journal's first one may take a quarter more than the budget: a process that starts while
+    /// another's backlog uses it up keeps its events on disk as well.
     pub(super) fn may_grow(self) -> bool {
-        self.own + self.others + SEGMENT as u64 <= self.limit && !self.is_disk_short
+        let reserve = if self.own == 0 { self.limit / 4 } else { 0 };
+        self.own + self.others + SEGMENT as u64 <= self.limit + reserve && !self.is_disk_short
     }
 
     /// Whether another segment could be made if this journal gave up some of its own: not on a disk that other programs filled, and not
@@ -127,5 +129,6 @@ mod tests {
         assert!(!budget(0, 2, 2).eviction_helps(), "nothing of its own");
         assert!(!DiskBudget { is_disk_short: true, ..budget(3, 0, 3) }.eviction_helps());
         assert_eq!(budget(1, 2, 3).own_limit(), ONE);
+        assert!(budget(0, 4, 4).may_grow() && !budget(1, 4, 4).may_grow() && !budget(0, 5, 4).may_grow());
     }
 }

@@ -15,7 +15,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::LedgerError;
-use super::lease::Leased;
+use super::lease::{InUse, Leased};
 use super::record::{Record, RecordFile, beside};
 use super::schema;
 use crate::sys::clock::unix_ns;
@@ -54,10 +54,11 @@ impl LedgerFile {
         let record = note.read();
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
         let mut leased = connect(path, flags, record.as_ref(), replaced)?;
-        let connection = leased.connection()?;
+        let mut connection = leased.connection()?;
         connection.pragma_update(None, "journal_mode", "wal")?;
         connection.pragma_update(None, "synchronous", "normal")?;
-        schema::migrate(connection)?;
+        schema::migrate(&mut connection)?;
+        drop(connection);
         let open = Self::new(path, leased)?;
         if record != Some(open.seen) {
             note.write(&open.seen)?;
@@ -71,7 +72,7 @@ impl LedgerFile {
         let record = note.as_ref().and_then(RecordFile::read);
         let open = |flags| {
             let mut leased = connect(path, flags, record.as_ref(), replaced)?;
-            let has_tables = schema::has_tables(leased.connection()?)?;
+            let has_tables = schema::has_tables(&*leased.connection()?)?;
             Ok::<_, LedgerError>((leased, has_tables))
         };
         // A reader of a write-ahead log has to write to the files beside it; a file on a read-only disk is read as it stands.
@@ -85,7 +86,7 @@ impl LedgerFile {
     }
 
     fn new(path: &Path, mut leased: Leased) -> Result<Self, LedgerError> {
-        let changes = changes_of(leased.connection()?);
+        let changes = changes_of(&*leased.connection()?);
         let file = FileIdentity::of(path).ok_or(LedgerError::Replaced)?;
         let seen = Record { file, log: FileIdentity::of(&beside(path, "-wal")), changes };
         let shared_memory = FileIdentity::of(&beside(path, "-shm"));
@@ -94,7 +95,7 @@ impl LedgerFile {
         if open.fate()? == Fate::Current { Ok(open) } else { Err(LedgerError::Replaced) }
     }
 
-    pub(super) fn connection(&mut self) -> Result<&mut Connection, LedgerError> {
+    pub(super) fn connection(&mut self) -> Result<InUse<'_>, LedgerError> {
         self.leased.connection()
     }
 
@@ -110,14 +111,14 @@ impl LedgerFile {
 
     fn fate(&mut self) -> Result<Fate, LedgerError> {
         let connection = self.leased.connection()?;
-        if has_moved(connection) || FileIdentity::of(&self.path) != Some(self.seen.file) {
+        if has_moved(&connection) || FileIdentity::of(&self.path) != Some(self.seen.file) {
             return Ok(Fate::Moved);
         }
         let of = |suffix| FileIdentity::of(&beside(&self.path, suffix));
         if (of("-wal"), of("-shm")) != (self.seen.log, self.shared_memory) {
             return Ok(Fate::LogDeleted);
         }
-        let changes = changes_of(connection);
+        let changes = changes_of(&connection);
         if changes < self.seen.changes {
             return Ok(Fate::WrittenOver);
         }
@@ -178,7 +179,7 @@ fn connect(
     let mut leased = Leased::open(path, flags)?;
     let Some(record) = record.filter(|record| Some(record.file) == file) else { return Ok(leased) };
     // Nothing was read yet, and so no log: this is the file alone.
-    if changes_of(leased.connection()?) >= record.changes {
+    if changes_of(&*leased.connection()?) >= record.changes {
         return Ok(leased);
     }
     if was_changed_lately(path) {
@@ -243,6 +244,6 @@ fn read_unchanging(path: &Path) -> Result<(Leased, bool), LedgerError> {
     let escaped = text.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
     let mut leased = Leased::open(Path::new(&format!("file:{escaped}?immutable=1")), flags)?;
-    let has_tables = schema::has_tables(leased.connection()?)?;
+    let has_tables = schema::has_tables(&*leased.connection()?)?;
     Ok((leased, has_tables))
 }

@@ -2,6 +2,7 @@
 //!
 //! SQLite's state does not survive a fork: see [`unusable_after_fork`].
 
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::error::LedgerError;
 use crate::sys::fork::fork_generation;
-use crate::sys::sqlite::protect_locks;
+use crate::sys::sqlite::{SqliteUse, is_clean_child, protect_locks};
 
 /// Open connections of this process, and the fork generation that opened the first of them.
 static OPEN: AtomicU64 = AtomicU64::new(0);
@@ -19,10 +20,12 @@ static OPENED_BY: AtomicU64 = AtomicU64::new(0);
 /// Whether this process inherited an open ledger by a fork.
 ///
 /// SQLite keeps its file locks in process memory. A fork copies them without holding them, and with whatever mutex was taken at
-/// that moment, so a child of a process with an open connection must not use SQLite at all, not even with a new connection.
+/// that moment, so a child of a process with an open connection must not use SQLite at all, not even with a new connection, unless the
+/// fork kept clear of all that: see [`is_clean_child`].
 #[must_use]
 pub fn unusable_after_fork() -> bool {
-    OPEN.load(Ordering::Acquire) > 0 && OPENED_BY.load(Ordering::Acquire) != fork_generation()
+    let is_inherited = OPEN.load(Ordering::Acquire) > 0 && OPENED_BY.load(Ordering::Acquire) != fork_generation();
+    is_inherited && !is_clean_child()
 }
 
 /// Counts a connection from before it opens until after it closed.
@@ -48,6 +51,26 @@ impl Drop for Lease {
     }
 }
 
+/// A connection while it is used: a fork waits for the end of that.
+pub(super) struct InUse<'a> {
+    connection: &'a mut Connection,
+    _use: SqliteUse,
+}
+
+impl Deref for InUse<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.connection
+    }
+}
+
+impl DerefMut for InUse<'_> {
+    fn deref_mut(&mut self) -> &mut Connection {
+        self.connection
+    }
+}
+
 /// A connection, closed before its lease ends; in a forked child it is left alone instead, for closing it takes SQLite's mutexes.
 pub(super) struct Leased {
     /// `None` only while it is dropped.
@@ -58,7 +81,10 @@ pub(super) struct Leased {
 impl Drop for Leased {
     fn drop(&mut self) {
         let connection = self.connection.take();
-        if !self.is_ours() {
+        if self.is_ours() {
+            let _use = SqliteUse::begin();
+            drop(connection);
+        } else {
             std::mem::forget(connection);
         }
     }
@@ -70,11 +96,13 @@ impl Leased {
         self.lease.0 == fork_generation()
     }
 
-    pub(super) fn connection(&mut self) -> Result<&mut Connection, LedgerError> {
+    /// The connection, for one use of it.
+    pub(super) fn connection(&mut self) -> Result<InUse<'_>, LedgerError> {
         if !self.is_ours() {
             return Err(LedgerError::Forked);
         }
-        self.connection.as_mut().ok_or(LedgerError::Forked)
+        let connection = self.connection.as_mut().ok_or(LedgerError::Forked)?;
+        Ok(InUse { _use: SqliteUse::begin(), connection })
     }
 
     /// How long a statement waits for another process's transaction.
@@ -83,6 +111,7 @@ impl Leased {
     pub(super) fn open(path: &Path, flags: OpenFlags) -> Result<Self, LedgerError> {
         let lease = Lease::take()?;
         protect_locks();
+        let _use = SqliteUse::begin();
         let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         connection.busy_timeout(Self::BUSY)?;
         Ok(Self { connection: Some(connection), lease })

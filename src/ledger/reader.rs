@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::{Value, ValueRef};
-use rusqlite::{Connection, OpenFlags, params_from_iter};
+use rusqlite::{OpenFlags, params_from_iter};
 use serde_json::{Map, value::Value as Json};
 
 use super::error::LedgerError;
 use super::file::LedgerFile;
 use super::filter::Filter;
-use super::lease::Leased;
+use super::lease::{InUse, Leased};
 use super::record::Record;
 use super::schema;
 use crate::event::json::time_text;
@@ -41,7 +41,7 @@ impl Open {
 
     fn nothing() -> Result<Self, LedgerError> {
         let mut nothing = Leased::open(Path::new(":memory:"), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        schema::migrate(nothing.connection()?)?;
+        schema::migrate(&mut *nothing.connection()?)?;
         Ok(Self::Nothing(nothing))
     }
 
@@ -107,13 +107,12 @@ impl Reader {
 
     /// # Errors
     /// In a process that was forked from the one that opened it.
-    pub(super) fn connection(&mut self) -> Result<&Connection, LedgerError> {
-        let connection = match &mut self.open {
+    pub(super) fn connection(&mut self) -> Result<InUse<'_>, LedgerError> {
+        match &mut self.open {
             Some(Open::File(file)) => file.connection(),
             Some(Open::Nothing(nothing)) => nothing.connection(),
             None => Err(LedgerError::Replaced),
-        };
-        connection.map(|connection| &*connection)
+        }
     }
 
     /// How many files it has read: another number than before says that the ledger is another file, whose sequence numbers are its
@@ -153,7 +152,8 @@ impl Reader {
         let joint = if clause.is_empty() { " WHERE" } else { " AND" };
         let query = format!("SELECT * FROM events{clause}{joint} seq > ? ORDER BY seq LIMIT ?");
         values.extend([Value::Integer(after), Value::Integer(limit as i64)]);
-        let mut statement = self.connection()?.prepare(&query)?;
+        let connection = self.connection()?;
+        let mut statement = connection.prepare(&query)?;
         let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
         let mut rows = statement.query(params_from_iter(values))?;
         let (mut events, mut last) = (Vec::new(), after);

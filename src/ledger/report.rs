@@ -157,7 +157,8 @@ impl Reader {
         values: Vec<Value>,
     ) -> Result<(), LedgerError> {
         const FIRST_DIMENSION: usize = 9;
-        let mut statement = self.connection()?.prepare(query)?;
+        let connection = self.connection()?;
+        let mut statement = connection.prepare(query)?;
         let mut rows = statement.query(rusqlite::params_from_iter(values))?;
         let mut key = Vec::with_capacity(dimensions.len());
         while let Some(row) = rows.next()? {

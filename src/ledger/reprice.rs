@@ -90,7 +90,7 @@ impl Writer {
         if !self.exists() {
             return Ok(Repriced::default());
         }
-        let connection = self.connection()?;
+        let mut connection = self.connection()?;
         let (mut after, mut examined, mut models) = (0, 0, BTreeMap::new());
         loop {
             let behavior = if is_dry_run { TransactionBehavior::Deferred } else { TransactionBehavior::Immediate };

@@ -7,6 +7,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Transaction, Tran
 
 use super::error::LedgerError;
 use super::file::LedgerFile;
+use super::lease::InUse;
 use crate::event::id::id_text;
 use crate::event::json::TagMap;
 use crate::event::{CostNotes, Unit, UsageEvent};
@@ -80,7 +81,7 @@ impl Writer {
     /// # Errors
     /// When the file cannot be opened or written: a full disk, another process's long transaction, a damaged file.
     pub fn write(&mut self, events: &[UsageEvent<'_>]) -> Result<Written, LedgerError> {
-        let written = self.connection().and_then(|connection| write_batch(connection, events));
+        let written = self.connection().and_then(|mut connection| write_batch(&mut connection, events));
         // What went to a file that was replaced meanwhile is written again, to the new one.
         let written = written.and_then(|written| {
             let is_kept = self.open.as_mut().map_or(Ok(false), LedgerFile::is_current)?;
@@ -98,7 +99,7 @@ impl Writer {
         self.path.exists()
     }
 
-    pub(super) fn connection(&mut self) -> Result<&mut Connection, LedgerError> {
+    pub(super) fn connection(&mut self) -> Result<InUse<'_>, LedgerError> {
         // A file that was deleted or replaced would take what is written to it along.
         if let Some(file) = &mut self.open
             && !file.is_current()?

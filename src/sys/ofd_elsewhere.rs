@@ -30,3 +30,13 @@ pub(super) fn lock(_file: &File) -> io::Result<bool> {
 pub(super) fn protect_sqlite() -> bool {
     false
 }
+
+pub(super) struct Use(());
+
+pub(super) fn enter() -> Use {
+    Use(())
+}
+
+pub(super) fn is_clean_child() -> bool {
+    false
+}

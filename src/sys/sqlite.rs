@@ -6,6 +6,26 @@ use rusqlite::{Connection, ffi};
 
 use super::ofd;
 
+/// The right to call SQLite, held while it is called: a fork waits for its end, a short time.
+pub struct SqliteUse {
+    _use: ofd::Use,
+}
+
+impl SqliteUse {
+    /// Takes the right, once a fork that is under way is over. Not in a child that [`is_clean_child`] says no of, if its parent used SQLite.
+    #[must_use]
+    pub fn begin() -> Self {
+        Self { _use: ofd::enter() }
+    }
+}
+
+/// Whether this process is a forked child that may use SQLite although its parent had a file open: the fork met no use of SQLite, and the
+/// parent's open files are told from this process's. (64-bit Linux and Android; elsewhere no child may.)
+#[must_use]
+pub fn is_clean_child() -> bool {
+    ofd::is_clean_child()
+}
+
 /// Makes the locks of the bundled SQLite independent of every other SQLite in the process, where the system can: 64-bit Linux and
 /// Android. Has to come before the first connection of the process; later calls do nothing.
 ///

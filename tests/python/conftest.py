@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 sys.path.insert(0, str(EXAMPLES))
 
+from collector import Collector  # noqa: E402
 from fake_provider import FakeProvider  # noqa: E402
 
 
@@ -67,6 +68,12 @@ def outboxes(state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def provider() -> Iterator[FakeProvider]:
     with FakeProvider() as server:
         yield server
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    with Collector() as running:
+        yield running
 
 
 @pytest.fixture

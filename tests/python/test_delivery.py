@@ -21,12 +21,6 @@ CANARY = "canary-in-header"
 
 
 @pytest.fixture
-def collector():
-    with Collector() as running:
-        yield running
-
-
-@pytest.fixture
 def make(state, collector):
     made = []
 

@@ -13,16 +13,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import taximeter
-from collector import Collector
 from conftest import leave_behind, wait_for
 
 CALL = {"provider": "openai", "model": "gpt-4o", "input_tokens": 100, "output_tokens": 10}
-
-
-@pytest.fixture
-def collector():
-    with Collector() as running:
-        yield running
 
 
 def cli(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -2,10 +2,12 @@
 //!
 //! `ofd_elsewhere.rs` takes this folder's place on other systems.
 
+mod gate;
 mod lock;
 mod sqlite;
 mod table;
 
+pub(super) use gate::{Use, enter, is_clean_child};
 pub(super) use lock::lock;
 pub(super) use sqlite::protect_sqlite;
 pub(super) use table::{Registration, open};

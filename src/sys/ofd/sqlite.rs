@@ -1,4 +1,4 @@
-//! Four system calls of SQLite's unix VFS, replaced so that its locks hold beside another SQLite in the same process.
+//! Five system calls of SQLite's unix VFS, replaced so that its locks hold beside another SQLite in the same process.
 //!
 //! SQLite's POSIX record locks belong to the pair of process and inode: closing *any* descriptor of the file in the process drops
 //! them all. So Python's `sqlite3`, which is another SQLite, drops ours by closing, and ours drops Python's. Both then write at once
@@ -9,6 +9,7 @@
 //!   that no two of its connections exclude each other in the kernel.
 //! - `close` never closes such a descriptor, for that would drop the other SQLite's locks. It takes our locks away (SQLite frees the
 //!   one on `-shm` only by closing) and keeps the descriptor for the next `open`.
+//! - `fstat` tells a child's files from those that SQLite knows from the parent: see `gate.rs`.
 //! - `mmap` keeps maps out of forked children: a map holds the description, and so its locks, as a descriptor does.
 //!
 //! The write-ahead log and rollback journals are never locked, and deleted when they are closed: they pass through unchanged, as do
@@ -20,6 +21,7 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use rusqlite::ffi;
 
+use super::gate;
 use super::lock::{is_locked_elsewhere, set};
 use super::table::{FileInfo, Identity, Shared, Table, info_of, lock};
 
@@ -55,10 +57,11 @@ fn replace_calls() -> bool {
     if !has(c"pread") && !has(c"pread64") {
         return false;
     }
-    let replacements: [(&CStr, *const ()); 4] = [
+    let replacements: [(&CStr, *const ()); 5] = [
         (c"open", open as *const ()),
         (c"close", close as *const ()),
         (c"mmap", mmap as *const ()),
+        (c"fstat", fstat as *const ()),
         (c"fcntl", fcntl as *const ()),
     ];
     let mut is_replaced = true;
@@ -90,6 +93,18 @@ unsafe extern "C" fn fcntl(fd: c_int, command: c_int, argument: *mut libc::flock
     unsafe { (*argument).l_pid = 0 };
     // SAFETY: the same `flock`.
     unsafe { libc::fcntl(fd, command, argument) }
+}
+
+#[expect(unsafe_code, reason = "called by SQLite in place of the system call")]
+unsafe extern "C" fn fstat(fd: c_int, data: *mut libc::stat) -> c_int {
+    // SAFETY: passed on as it came.
+    let answer = unsafe { libc::fstat(fd, data) };
+    if answer == 0 {
+        // The kernel's device numbers have 32 bits. SQLite compares them with each other only.
+        // SAFETY: filled in by the call that succeeded.
+        unsafe { (*data).st_dev ^= gate::depth() << 32 };
+    }
+    answer
 }
 
 #[expect(unsafe_code, reason = "called by SQLite in place of the system call")]

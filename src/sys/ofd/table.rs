@@ -20,6 +20,7 @@ use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::gate;
 use crate::sys::fork::fork_generation;
 
 /// Device and inode: what tells a file from every other.
@@ -185,6 +186,8 @@ impl Table {
 
 extern "C" fn before_fork() {
     if !IS_FORKING.get() {
+        // Before the table is taken: a use of SQLite may need it to end.
+        gate::close();
         std::mem::forget(lock());
         IS_FORKING.set(true);
     }
@@ -193,6 +196,7 @@ extern "C" fn before_fork() {
 extern "C" fn in_parent() {
     if IS_FORKING.replace(false) {
         drop(Guard(()));
+        gate::open_in_parent();
     }
 }
 
@@ -203,6 +207,7 @@ extern "C" fn in_child() {
         let mut guard = Guard(());
         guard.shared.drain(..).for_each(|shared| close_if(shared.fd, shared.identity));
         guard.close_private();
+        gate::open_in_child(guard.protects_sqlite == Some(true));
     }
 }
 
