@@ -1,7 +1,5 @@
 //! Every order in which threads can claim, write, release, retire and read a segment, tried by loom.
 
-#![expect(clippy::unwrap_used, reason = "a test")]
-
 /// What the file under test takes its atomics from.
 mod sync {
     pub(crate) use loom::sync::atomic::{AtomicU32, Ordering};

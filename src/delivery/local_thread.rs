@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
 use super::destination::{Delivered, Failure, LocalSink};
+use super::lock::lock;
 use super::notices::{Notice, NoticeKind, Watch};
 use super::orphans::Taken;
-use super::shared::{Shared, lock};
+use super::shared::Shared;
 use super::timing::{BATCH_BYTES, IDLE_AFTER, TICK};
 use crate::event::binary::{DecodeError, decode};
 use crate::journal::{Batch, Reader};

@@ -8,10 +8,11 @@ use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
 use super::in_flight::Source;
+use super::lock::lock;
 use super::notices::{Notice, NoticeKind, Watch};
 use super::orphans::Taken;
 use super::remote::{Feed, Remote, Scope, Step, Urgency};
-use super::shared::{Shared, lock};
+use super::shared::Shared;
 use super::timing::{IDLE_AFTER, POLL, TICK};
 use crate::event::binary::is_known_version;
 use crate::journal::{Batch, Reader};

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::DestinationStats;
-use super::shared::lock;
+use super::lock::lock;
 use super::timing::FAILING_AFTER;
 
 /// Notices that wait to be taken; more are dropped, for each kind is said once a minute.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Instant;
 
-use super::shared::lock;
+use super::lock::lock;
 use super::timing::{ADOPT_EVERY, ADOPT_PAUSE, RELEASE_AFTER};
 use crate::journal::{Adopting, Backlog, Batch, Orphan, OrphanReader, OrphanScan};
 

@@ -7,10 +7,11 @@
 //! Locks are taken in the order control, progress, statistics; none is held while a destination is asked.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::event_journal::EventJournal;
+use super::lock::lock;
 use super::notices::Notices;
 use super::orphans::OrphanPool;
 use super::stats::{DestinationStats, Outlook, publish};
@@ -61,10 +62,6 @@ pub(super) struct Shared {
     /// What was published last.
     published: Mutex<(Tier, u64, Vec<DestinationStats>)>,
     next_publication: Mutex<Instant>,
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shared {
