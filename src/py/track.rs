@@ -54,43 +54,43 @@ impl PyReceipt {
     }
 }
 
-/// What an argument is: an object, or nothing.
-type Given<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
+/// An argument: an object, or absent.
+type Arg<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
 
 /// Everything `track()` takes.
 pub(super) struct Arguments<'a, 'py> {
-    pub(super) provider: Given<'a, 'py>,
-    pub(super) model: Given<'a, 'py>,
-    pub(super) input_tokens: Given<'a, 'py>,
-    pub(super) output_tokens: Given<'a, 'py>,
-    pub(super) attribution: [Given<'a, 'py>; 6],
-    pub(super) tags: Given<'a, 'py>,
+    pub(super) provider: Arg<'a, 'py>,
+    pub(super) model: Arg<'a, 'py>,
+    pub(super) input_tokens: Arg<'a, 'py>,
+    pub(super) output_tokens: Arg<'a, 'py>,
+    pub(super) attribution: [Arg<'a, 'py>; 6],
+    pub(super) tags: Arg<'a, 'py>,
     /// Arguments that few calls have: `None` when this one has none of them.
     pub(super) rare: Option<Rare<'a, 'py>>,
 }
 
 /// Arguments that few calls have.
 pub(super) struct Rare<'a, 'py> {
-    pub(super) cache_read_tokens: Given<'a, 'py>,
-    pub(super) cache_write_tokens: Given<'a, 'py>,
-    pub(super) reasoning_tokens: Given<'a, 'py>,
-    pub(super) usage: Given<'a, 'py>,
-    pub(super) operation: Given<'a, 'py>,
-    pub(super) latency_ms: Given<'a, 'py>,
-    pub(super) ttft_ms: Given<'a, 'py>,
-    pub(super) status: Given<'a, 'py>,
-    pub(super) error: Given<'a, 'py>,
-    pub(super) finish_reason: Given<'a, 'py>,
-    pub(super) service_tier: Given<'a, 'py>,
-    pub(super) region: Given<'a, 'py>,
-    pub(super) batch: Given<'a, 'py>,
-    pub(super) cost_usd: Given<'a, 'py>,
-    pub(super) started_at: Given<'a, 'py>,
-    pub(super) trace_id: Given<'a, 'py>,
-    pub(super) span_id: Given<'a, 'py>,
-    pub(super) parent_span_id: Given<'a, 'py>,
-    pub(super) usage_status: Given<'a, 'py>,
-    pub(super) provider_usage: Given<'a, 'py>,
+    pub(super) cache_read_tokens: Arg<'a, 'py>,
+    pub(super) cache_write_tokens: Arg<'a, 'py>,
+    pub(super) reasoning_tokens: Arg<'a, 'py>,
+    pub(super) usage: Arg<'a, 'py>,
+    pub(super) operation: Arg<'a, 'py>,
+    pub(super) latency_ms: Arg<'a, 'py>,
+    pub(super) ttft_ms: Arg<'a, 'py>,
+    pub(super) status: Arg<'a, 'py>,
+    pub(super) error: Arg<'a, 'py>,
+    pub(super) finish_reason: Arg<'a, 'py>,
+    pub(super) service_tier: Arg<'a, 'py>,
+    pub(super) region: Arg<'a, 'py>,
+    pub(super) batch: Arg<'a, 'py>,
+    pub(super) cost_usd: Arg<'a, 'py>,
+    pub(super) started_at: Arg<'a, 'py>,
+    pub(super) trace_id: Arg<'a, 'py>,
+    pub(super) span_id: Arg<'a, 'py>,
+    pub(super) parent_span_id: Arg<'a, 'py>,
+    pub(super) usage_status: Arg<'a, 'py>,
+    pub(super) provider_usage: Arg<'a, 'py>,
 }
 
 impl Rare<'_, '_> {
@@ -152,13 +152,13 @@ pub(super) trait Host {
 }
 
 /// Reads arguments, counting and warning about what is wrong with them.
-struct Intake<'m, 'py, H> {
+struct ArgReader<'m, 'py, H> {
     meter: &'m Meter,
     host: &'m H,
     py: Python<'py>,
 }
 
-impl<H: Host> Intake<'_, '_, H> {
+impl<H: Host> ArgReader<'_, '_, H> {
     fn remark(&self, what: Count, field: &str) {
         self.meter.count(what, 1);
         self.host.warn(self.py, what, field);
@@ -166,7 +166,7 @@ impl<H: Host> Intake<'_, '_, H> {
 
     /// An optional text: empty is absent, what is no text is left out, what is not Unicode is mended.
     #[inline]
-    fn text<'a>(&self, field: &str, value: Given<'a, '_>) -> Option<Cow<'a, str>> {
+    fn text<'a>(&self, field: &str, value: Arg<'a, '_>) -> Option<Cow<'a, str>> {
         let value = value?;
         match exact_text(value) {
             Some(text) if !text.is_empty() => Some(Cow::Borrowed(text)),
@@ -193,38 +193,38 @@ impl<H: Host> Intake<'_, '_, H> {
 
 /// Records one event, or answers why not.
 pub(super) fn track(meter: &Meter, host: &impl Host, py: Python<'_>, arguments: &Arguments<'_, '_>) -> PyReceipt {
-    let intake = Intake { meter, host, py };
+    let reader = ArgReader { meter, host, py };
     // A panic would surface in the host as an exception that `except Exception` does not catch.
-    let outcome = catch_unwind(AssertUnwindSafe(|| record(&intake, arguments)));
+    let outcome = catch_unwind(AssertUnwindSafe(|| record(&reader, arguments)));
     PyReceipt(outcome.unwrap_or_else(|_| {
-        intake.remark(Count::InternalError, "event");
+        reader.remark(Count::InternalError, "event");
         Err(Count::InternalError.name())
     }))
 }
 
-fn record(intake: &Intake<'_, '_, impl Host>, arguments: &Arguments<'_, '_>) -> Result<Receipt, &'static str> {
+fn record(reader: &ArgReader<'_, '_, impl Host>, arguments: &Arguments<'_, '_>) -> Result<Receipt, &'static str> {
     let refuse = |what: Count, field: &str| {
-        intake.remark(what, field);
+        reader.remark(what, field);
         what.name()
     };
     // Texts are declared before the event that borrows them, so that they outlive it.
     let provider_text =
-        intake.text("provider", arguments.provider).ok_or_else(|| refuse(Count::MissingProvider, "provider"))?;
-    let model_text = intake.text("model", arguments.model).ok_or_else(|| refuse(Count::MissingModel, "model"))?;
+        reader.text("provider", arguments.provider).ok_or_else(|| refuse(Count::MissingProvider, "provider"))?;
+    let model_text = reader.text("model", arguments.model).ok_or_else(|| refuse(Count::MissingModel, "model"))?;
     let provider = canonical_provider(name_head(&provider_text));
     // Written out: the loop of `array::from_fn` stalls on its own stores, 20 ns of a call.
     let [agent, feature, team, customer, user, session] = arguments.attribution;
-    let agent = intake.text("agent", agent);
-    let feature = intake.text("feature", feature);
-    let team = intake.text("team", team);
-    let customer = intake.text("customer", customer);
-    let user = intake.text("user", user);
-    let session = intake.text("session", session);
+    let agent = reader.text("agent", agent);
+    let feature = reader.text("feature", feature);
+    let team = reader.text("team", team);
+    let customer = reader.text("customer", customer);
+    let user = reader.text("user", user);
+    let session = reader.text("session", session);
     let mut tags = Vec::new();
     if let Some(given) = arguments.tags.filter(|tags| !tags.is_none()) {
-        encode_tags(intake, given, &mut tags);
+        encode_tags(reader, given, &mut tags);
     }
-    let rare = arguments.rare.as_ref().map(|rare| Box::new(rare_texts(intake, rare)));
+    let rare = arguments.rare.as_ref().map(|rare| Box::new(rare_texts(reader, rare)));
 
     let mut event = UsageEvent {
         provider: &provider,
@@ -251,8 +251,8 @@ fn record(intake: &Intake<'_, '_, impl Host>, arguments: &Arguments<'_, '_>) -> 
         .and_then(|()| set_count(&mut event, "output_tokens", Unit::OUTPUT_TOKENS, arguments.output_tokens))
         .map_err(|field| refuse(Count::InvalidUsage, field))?;
     if let (Some(given), Some(texts)) = (&arguments.rare, &rare) {
-        read_usage(intake, given, &mut event).map_err(|field| refuse(Count::InvalidUsage, &field))?;
-        read_numbers(intake, given, &mut event);
+        read_usage(reader, given, &mut event).map_err(|field| refuse(Count::InvalidUsage, &field))?;
+        read_numbers(reader, given, &mut event);
         event.operation = texts.operation.as_deref().unwrap_or(event.operation);
         event.error = texts.error.as_deref();
         event.status = accept::status(texts.status, event.error);
@@ -266,50 +266,50 @@ fn record(intake: &Intake<'_, '_, impl Host>, arguments: &Arguments<'_, '_>) -> 
         event.parent_span_id = texts.parent_span_id.as_deref();
         event.batch = given.batch.is_some_and(|batch| batch.is_truthy().unwrap_or(false));
     }
-    let scope = intake.host.current_scope(intake.py);
+    let scope = reader.host.current_scope(reader.py);
     let encoded = scope.as_ref().map_or(&[][..], |scope| &scope.get().encoded);
-    let receipt = intake.meter.track(event, [encoded, &tags]).map_err(|what| {
-        intake.host.warn(intake.py, what, "event");
+    let receipt = reader.meter.track(event, [encoded, &tags]).map_err(|what| {
+        reader.host.warn(reader.py, what, "event");
         what.name()
     })?;
     if let Some(what) = receipt.remark {
-        intake.host.warn(intake.py, what, "event");
+        reader.host.warn(reader.py, what, "event");
     }
     if receipt.has_notices {
-        intake.host.tell_notices(intake.py);
+        reader.host.tell_notices(reader.py);
     }
     Ok(receipt)
 }
 
-fn rare_texts<'a>(intake: &Intake<'_, '_, impl Host>, rare: &Rare<'a, '_>) -> RareTexts<'a> {
-    let status = intake.text("status", rare.status);
+fn rare_texts<'a>(reader: &ArgReader<'_, '_, impl Host>, rare: &Rare<'a, '_>) -> RareTexts<'a> {
+    let status = reader.text("status", rare.status);
     let known = status.as_deref().and_then(Status::from_name);
     if status.is_some() && known.is_none() {
-        intake.remark(Count::InvalidText, "status");
+        reader.remark(Count::InvalidText, "status");
     }
-    let usage_status = intake.text("usage_status", rare.usage_status);
-    let provider_usage = intake.text("provider_usage", rare.provider_usage);
+    let usage_status = reader.text("usage_status", rare.usage_status);
+    let provider_usage = reader.text("provider_usage", rare.provider_usage);
     let is_report = provider_usage.as_deref().is_none_or(accept::is_report);
     if !is_report {
-        intake.remark(Count::InvalidText, "provider_usage");
+        reader.remark(Count::InvalidText, "provider_usage");
     }
     RareTexts {
-        operation: intake.text("operation", rare.operation),
-        error: rare.error.and_then(|error| error_class(intake, error)),
+        operation: reader.text("operation", rare.operation),
+        error: rare.error.and_then(|error| error_class(reader, error)),
         status: known,
         usage_status: usage_status.as_deref().and_then(UsageStatus::from_name).unwrap_or_default(),
         provider_usage: provider_usage.filter(|_| is_report),
-        finish_reason: intake.text("finish_reason", rare.finish_reason),
-        service_tier: intake.text("service_tier", rare.service_tier),
-        region: intake.text("region", rare.region),
-        trace_id: intake.text("trace_id", rare.trace_id),
-        span_id: intake.text("span_id", rare.span_id),
-        parent_span_id: intake.text("parent_span_id", rare.parent_span_id),
+        finish_reason: reader.text("finish_reason", rare.finish_reason),
+        service_tier: reader.text("service_tier", rare.service_tier),
+        region: reader.text("region", rare.region),
+        trace_id: reader.text("trace_id", rare.trace_id),
+        span_id: reader.text("span_id", rare.span_id),
+        parent_span_id: reader.text("parent_span_id", rare.parent_span_id),
     }
 }
 
 /// Sets one count; `Err` names the field that is none.
-fn set_count<'f>(event: &mut UsageEvent<'_>, field: &'f str, unit: Unit, value: Given<'_, '_>) -> Result<(), &'f str> {
+fn set_count<'f>(event: &mut UsageEvent<'_>, field: &'f str, unit: Unit, value: Arg<'_, '_>) -> Result<(), &'f str> {
     if let Some(value) = value.filter(|value| !value.is_none()) {
         event.usage.set(unit, count(value, unit).map_err(|_| field)?);
     }
@@ -318,7 +318,7 @@ fn set_count<'f>(event: &mut UsageEvent<'_>, field: &'f str, unit: Unit, value: 
 
 /// Sets the further counts; `Err` names the first field that is none.
 fn read_usage(
-    intake: &Intake<'_, '_, impl Host>,
+    reader: &ArgReader<'_, '_, impl Host>,
     rare: &Rare<'_, '_>,
     event: &mut UsageEvent<'_>,
 ) -> Result<(), String> {
@@ -329,7 +329,7 @@ fn read_usage(
     for (key, value) in super::convert::as_dict(usage, "usage").map_err(|_| "usage")? {
         let name = key.extract::<String>().unwrap_or_default();
         match Unit::from_name(&name) {
-            None => intake.remark(Count::UnknownUnit, &name),
+            None => reader.remark(Count::UnknownUnit, &name),
             Some(_) if value.is_none() => {}
             Some(unit) => event.usage.set(unit, count(&value, unit).map_err(|_| name)?),
         }
@@ -337,29 +337,29 @@ fn read_usage(
     Ok(())
 }
 
-fn read_numbers(intake: &Intake<'_, '_, impl Host>, rare: &Rare<'_, '_>, event: &mut UsageEvent<'_>) {
-    let duration = |field: &str, value: Given<'_, '_>| {
+fn read_numbers(reader: &ArgReader<'_, '_, impl Host>, rare: &Rare<'_, '_>, event: &mut UsageEvent<'_>) {
+    let duration = |field: &str, value: Arg<'_, '_>| {
         let value = value.filter(|value| !value.is_none())?;
-        milliseconds(value).inspect_err(|_| intake.remark(Count::InvalidTime, field)).ok()
+        milliseconds(value).inspect_err(|_| reader.remark(Count::InvalidTime, field)).ok()
     };
     event.latency_us = duration("latency_ms", rare.latency_ms);
     event.ttft_us = duration("ttft_ms", rare.ttft_ms);
     if let Some(value) = rare.started_at.filter(|value| !value.is_none()) {
         match unix_ns(value) {
             Ok(started_at) => event.started_at = started_at,
-            Err(_) => intake.remark(Count::InvalidTime, "started_at"),
+            Err(_) => reader.remark(Count::InvalidTime, "started_at"),
         }
     }
     if let Some(value) = rare.cost_usd.filter(|value| !value.is_none()) {
         match amount(value) {
             Ok(cost) => (event.cost, event.cost_status) = (Some(cost), CostStatus::Reported),
-            Err(_) => intake.remark(Count::InvalidCost, "cost_usd"),
+            Err(_) => reader.remark(Count::InvalidCost, "cost_usd"),
         }
     }
 }
 
 /// The class of an exception; a text is taken for its name. Messages are not recorded: they quote prompts.
-fn error_class<'a>(intake: &Intake<'_, '_, impl Host>, error: &'a Bound<'_, PyAny>) -> Option<Cow<'a, str>> {
+fn error_class<'a>(reader: &ArgReader<'_, '_, impl Host>, error: &'a Bound<'_, PyAny>) -> Option<Cow<'a, str>> {
     if error.is_none() {
         return None;
     }
@@ -369,22 +369,22 @@ fn error_class<'a>(intake: &Intake<'_, '_, impl Host>, error: &'a Bound<'_, PyAn
     if let Ok(class) = error.cast::<PyType>() {
         return class.name().ok().map(|name| name.to_string_lossy().into_owned().into());
     }
-    intake.text("error", Some(error))
+    reader.text("error", Some(error))
 }
 
 /// Encodes the tags of a mapping as a layer of attribution.
-fn encode_tags(intake: &Intake<'_, '_, impl Host>, tags: &Bound<'_, PyAny>, layer: &mut Vec<u8>) {
+fn encode_tags(reader: &ArgReader<'_, '_, impl Host>, tags: &Bound<'_, PyAny>, layer: &mut Vec<u8>) {
     let Ok(dict) = super::convert::as_dict(tags, "tags") else {
-        return intake.remark(Count::InvalidText, "tags");
+        return reader.remark(Count::InvalidText, "tags");
     };
     layer.reserve(128);
     let cuts = plain_tags(&dict, layer).unwrap_or_else(|| {
         layer.clear();
-        mended_tags(intake, &dict, layer)
+        mended_tags(reader, &dict, layer)
     });
     if cuts > 0 {
-        intake.meter.count(Count::Truncated, u64::from(cuts));
-        intake.host.warn(intake.py, Count::Truncated, "tags");
+        reader.meter.count(Count::Truncated, u64::from(cuts));
+        reader.host.warn(reader.py, Count::Truncated, "tags");
     }
 }
 
@@ -401,14 +401,14 @@ fn plain_tags(tags: &Bound<'_, PyDict>, layer: &mut Vec<u8>) -> Option<u32> {
 
 /// Tags of which one at least is no such text.
 #[cold]
-fn mended_tags(intake: &Intake<'_, '_, impl Host>, tags: &Bound<'_, PyDict>, layer: &mut Vec<u8>) -> u32 {
+fn mended_tags(reader: &ArgReader<'_, '_, impl Host>, tags: &Bound<'_, PyDict>, layer: &mut Vec<u8>) -> u32 {
     let mut encoder = TagEncoder::default();
     // Collected first: making a text of a value can run code that changes the dict.
     let items: Vec<_> = tags.iter().filter(|(_, value)| !value.is_none()).collect();
     for (key, value) in &items {
         let (key, value) = (text(key), text(value));
         if !matches!((&key, &value), (Ok((_, false)), Ok((_, false)))) {
-            intake.remark(Count::InvalidText, "tags");
+            reader.remark(Count::InvalidText, "tags");
         }
         if let (Ok((key, _)), Ok((value, _))) = (key, value) {
             encoder.put(layer, &key, &value);
