@@ -12,7 +12,7 @@ use super::convert::{decimal, seconds};
 use super::destination::RemoteArguments;
 use super::ledger::filter;
 use super::post::post;
-use super::price::{Asked, PyCost};
+use super::price::{PriceArgs, PyCost};
 use super::scope::{EXISTS, PyScope, encode_fields};
 use super::track::{Arguments, Host, PyReceipt, Rare, track};
 use crate::delivery::Flushed;
@@ -377,7 +377,7 @@ impl PyMeter {
     ) -> PyResult<Option<PyCost>> {
         PyCost::of(
             self.core.prices().book(),
-            &Asked { model, usage, provider, at, service_tier, batch, region, context, reported },
+            &PriceArgs { model, usage, provider, at, service_tier, batch, region, context, reported },
         )
     }
 

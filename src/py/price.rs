@@ -44,7 +44,7 @@ pub(super) struct PyCost {
 }
 
 /// The arguments of `price()`.
-pub(super) struct Asked<'a, 'py> {
+pub(super) struct PriceArgs<'a, 'py> {
     pub(super) model: &'a Bound<'py, PyAny>,
     pub(super) usage: &'a Bound<'py, PyAny>,
     pub(super) provider: Option<&'a Bound<'py, PyAny>>,
@@ -68,19 +68,19 @@ fn optional<'a>(name: &str, value: Option<&'a Bound<'_, PyAny>>) -> PyResult<Opt
 }
 
 impl PyCost {
-    pub(super) fn of(book: Arc<Book>, asked: &Asked<'_, '_>) -> PyResult<Option<Self>> {
-        let model = text("model", asked.model)?;
+    pub(super) fn of(book: Arc<Book>, args: &PriceArgs<'_, '_>) -> PyResult<Option<Self>> {
+        let model = text("model", args.model)?;
         if model.trim().is_empty() {
             return Err(PyValueError::new_err("model must not be empty"));
         }
-        let provider = optional("provider", asked.provider)?;
-        let Some(usage) = usage(asked.usage)? else { return Ok(None) };
-        let started_at = match asked.at.filter(|at| !at.is_none()) {
+        let provider = optional("provider", args.provider)?;
+        let Some(usage) = usage(args.usage)? else { return Ok(None) };
+        let started_at = match args.at.filter(|at| !at.is_none()) {
             Some(at) => unix_ns(at).map_err(|rule| PyValueError::new_err(format!("at {rule}")))?,
             None => crate::sys::clock::unix_ns(),
         };
         let mut further: Vec<(String, String)> = Vec::new();
-        if let Some(context) = asked.context.filter(|context| !context.is_none()) {
+        if let Some(context) = args.context.filter(|context| !context.is_none()) {
             for (key, value) in &as_dict(context, "context")? {
                 let key = text("a key of context", &key)?.to_owned();
                 if !value.is_none() {
@@ -90,16 +90,16 @@ impl PyCost {
             }
         }
         let further: Vec<_> = further.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-        let reported = match asked.reported.filter(|cost| !cost.is_none()) {
+        let reported = match args.reported.filter(|cost| !cost.is_none()) {
             Some(cost) => Some(amount(cost).map_err(|rule| usage_error("cost", rule))?),
             None => None,
         };
         let conditions = Conditions {
-            service_tier: optional("service_tier", asked.service_tier)?,
-            batch: asked.batch.filter(|batch| !batch.is_none()).map_or(Ok(false), |batch| {
+            service_tier: optional("service_tier", args.service_tier)?,
+            batch: args.batch.filter(|batch| !batch.is_none()).map_or(Ok(false), |batch| {
                 batch.extract().map_err(|_| PyValueError::new_err("batch must be True or False"))
             })?,
-            region: optional("region", asked.region)?,
+            region: optional("region", args.region)?,
             further: &further,
         };
         let cost = book.price(&Request { provider, model, usage: &usage, started_at, conditions })?;
