@@ -9,7 +9,7 @@ use super::framing::{Framing, LONGEST_PARTIAL_END};
 use super::strip::without_null_usage;
 use super::summary::{Findings, Gap, Summary};
 use super::usage::{Dialect, Family};
-use super::wire::{Message, is_part_alone, mended};
+use super::wire::{Message, is_content_delta, mended};
 
 /// Bytes of one event or body that are kept until it is whole. A finished response event repeats the answer, images and all; a
 /// larger one is let pass, and its usage is missing.
@@ -235,7 +235,7 @@ impl Scanner {
         }
         // Most of a stream; parsing it would be most of the work.
         let is_spoken = matches!(self.options.family, Family::OpenAi | Family::Anthropic);
-        if is_spoken && self.findings.is_under_way() && is_part_alone(data) {
+        if is_spoken && self.findings.is_under_way() && is_content_delta(data) {
             return false;
         }
         let lossy;

@@ -263,11 +263,11 @@ message! {
     eval_count: "eval_count";
 }
 
-/// Whether a message has nothing but a part of the answer, told without parsing it: none of the names is there with a value under
-/// which OpenAI, Anthropic and who speaks their formats report anything else.
+/// Whether a message of a stream has only content, judged without parsing it: it has none of the names, with a value, under
+/// which OpenAI, Anthropic and those who speak their formats report anything else.
 ///
 /// Names in the answer's own text do not count: quotes are escaped there.
-pub(super) fn is_part_alone(data: &[u8]) -> bool {
+pub(super) fn is_content_delta(data: &[u8]) -> bool {
     // Not behind a lock while it is made, which a child that is forked meanwhile would find taken for ever.
     static NAMES: OnceBox<Option<AhoCorasick>> = OnceBox::new();
     let names = NAMES.get_or_init(|| {

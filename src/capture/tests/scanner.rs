@@ -323,7 +323,7 @@ fn parts_of_an_answer_are_told_from_reports_without_parsing() {
         r#"{"type":"content_block_delta","delta":{"text":"a"}}"#,
         r#"{"type":"response.output_text.delta","delta":"a"}"#,
     ] {
-        assert!(is_part_alone(part.as_bytes()), "{part}");
+        assert!(is_content_delta(part.as_bytes()), "{part}");
     }
     for report in [
         r#"{"choices":[{"finish_reason":"stop"}],"usage":null}"#,
@@ -334,7 +334,7 @@ fn parts_of_an_answer_are_told_from_reports_without_parsing() {
         r#"{"type":"response.failed","response":{"usage":null}}"#,
         r#"{"x_groq":{"usage":null}}"#,
     ] {
-        assert!(!is_part_alone(report.as_bytes()), "{report}");
+        assert!(!is_content_delta(report.as_bytes()), "{report}");
     }
 }
 
