@@ -23,8 +23,8 @@ impl Backoff {
         *self = Self::default();
     }
 
-    /// Tries at once, as a flush asks for.
-    pub(super) fn hurry(&mut self) {
+    /// Ends the wait, because a flush asks for a retry at once.
+    pub(super) fn retry_now(&mut self) {
         self.until = None;
     }
 
@@ -55,7 +55,7 @@ mod tests {
         }
         backoff.fail(now, Some(Duration::from_secs(9)));
         assert!(backoff.is_waiting(now + Duration::from_secs(8)));
-        backoff.hurry();
+        backoff.retry_now();
         assert!(!backoff.is_waiting(now));
     }
 }

@@ -104,13 +104,13 @@ pub(super) fn decide(outcome: &Outcome, history: &History) -> Decision {
     };
     let is_ambiguous = is_ambiguous(outcome);
     if is_ambiguous && history.spills_after.is_none() {
-        let is_stubborn = history.server_errors >= RETRY_THRESHOLD;
+        let is_repeated = history.server_errors >= RETRY_THRESHOLD;
         // With nothing else to try, it is cut as well: one half may be accepted, which shows where the fault is.
         let is_cut = history.others_were_accepted || (history.is_all_failing && history.events > 1);
-        if history.is_poison_candidate || (is_stubborn && is_cut) {
+        if history.is_poison_candidate || (is_repeated && is_cut) {
             return cut_or_dead_letter(history, Cut::Unacceptable);
         }
-        if is_stubborn && history.is_all_failing && history.is_all_single {
+        if is_repeated && history.is_all_failing && history.is_all_single {
             return Decision::GiveUpBatch;
         }
     }
@@ -261,25 +261,25 @@ mod tests {
     #[test]
     fn a_server_error_is_the_events_own_when_others_are_accepted_or_nothing_else_is_left() {
         let error = answer(500, Verdict::Retry(None));
-        let stubborn = |history: History| History { server_errors: RETRY_THRESHOLD, ..history };
+        let repeated = |history: History| History { server_errors: RETRY_THRESHOLD, ..history };
         let accepted = |history: History| History { others_were_accepted: true, ..history };
         let alone = |history: History| History { is_all_failing: true, is_all_single: true, ..history };
         for (history, decision) in [
             (accepted(MANY), retry(false, true)),
-            (stubborn(MANY), retry(false, true)),
-            (accepted(stubborn(MANY)), Decision::Cut(Cut::Unacceptable)),
-            (accepted(stubborn(ONE)), Decision::DeadLetter),
-            (alone(stubborn(MANY)), Decision::Cut(Cut::Unacceptable)),
-            (alone(stubborn(ONE)), Decision::GiveUpBatch),
-            (History { is_all_failing: true, ..stubborn(ONE) }, retry(false, true)),
+            (repeated(MANY), retry(false, true)),
+            (accepted(repeated(MANY)), Decision::Cut(Cut::Unacceptable)),
+            (accepted(repeated(ONE)), Decision::DeadLetter),
+            (alone(repeated(MANY)), Decision::Cut(Cut::Unacceptable)),
+            (alone(repeated(ONE)), Decision::GiveUpBatch),
+            (History { is_all_failing: true, ..repeated(ONE) }, retry(false, true)),
             (History { is_poison_candidate: true, ..ONE }, Decision::DeadLetter),
             // Where events are spilled, it is the attempts that count.
-            (History { spills_after: Some(9), ..accepted(stubborn(ONE)) }, retry(false, true)),
+            (History { spills_after: Some(9), ..accepted(repeated(ONE)) }, retry(false, true)),
         ] {
             assert_eq!(decide(&error, &history), decision, "{history:?}");
         }
         // Of no other status.
-        let other = History { is_poison_candidate: true, ..accepted(stubborn(ONE)) };
+        let other = History { is_poison_candidate: true, ..accepted(repeated(ONE)) };
         assert_eq!(decide(&answer(502, Verdict::Retry(None)), &other), retry(false, false));
     }
 

@@ -132,7 +132,7 @@ impl LocalThread {
     fn deliver_own(&mut self, asked: u64) -> Own {
         if asked > self.hurried {
             self.hurried = asked;
-            self.backoff.hurry();
+            self.backoff.retry_now();
         }
         if self.backoff.is_waiting(Instant::now()) {
             return Own::Waiting;

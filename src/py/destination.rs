@@ -56,7 +56,7 @@ struct WireArguments {
 #[pyo3(from_item_all)]
 struct BatchArguments {
     size: usize,
-    /// Seconds that events wait for company.
+    /// Linger: seconds that events wait for others before they are sent.
     interval: f64,
     attempts: u32,
     fallback: Option<PathBuf>,

@@ -110,7 +110,7 @@ impl Remote {
                 if disconnects {
                     self.client.disconnect();
                 }
-                put_back(work, sub, is_behind);
+                requeue(work, sub, is_behind);
             }
             Decision::RetryUncompressed => {
                 self.plain_until = Some(now + PLAIN_FOR);
@@ -119,7 +119,7 @@ impl Remote {
             }
             Decision::Pause { is_behind } => {
                 self.policy.pause(now);
-                put_back(work, sub, is_behind);
+                requeue(work, sub, is_behind);
             }
             Decision::Cut(cut) => {
                 if cut == Cut::TooSlow {
@@ -291,8 +291,8 @@ impl Remote {
     }
 }
 
-/// Puts a sub-batch back, before or behind the others.
-fn put_back(work: &mut InFlightBatch, sub: SubBatch, is_behind: bool) {
+/// Puts a sub-batch back into the queue, before or behind the others.
+fn requeue(work: &mut InFlightBatch, sub: SubBatch, is_behind: bool) {
     if is_behind {
         work.todo.push_back(sub);
     } else {
