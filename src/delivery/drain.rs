@@ -190,10 +190,10 @@ impl Drain<'_> {
                 let mut stats = DestinationStats::default();
                 let mut feed = DrainFeed { readers, done: Vec::new(), bytes: remote.limits().batch_bytes, damaged: 0 };
                 let is_done = deliver_remote(remote, network, &mut feed, &mut stats, may_go_on);
-                if let Some(batch) = remote.done_so_far(Source::Foreign) {
+                if let Some(batch) = remote.done_so_far(Source::Orphan) {
                     feed.advance(&batch);
                 }
-                remote.drop_foreign();
+                remote.drop_orphan();
                 drained.delivered += if is_first { stats.delivered } else { 0 };
                 drained.expired += stats.expired;
                 drained.damaged += feed.damaged;
@@ -237,7 +237,7 @@ impl Feed for DrainFeed {
         None
     }
 
-    fn foreign(&mut self) -> Option<Batch> {
+    fn next_orphan(&mut self) -> Option<Batch> {
         while let Some(reader) = self.readers.first() {
             let batch = reader.read(self.bytes);
             if reader.moves(&batch) && batch.payloads().all(is_known_version) {

@@ -31,8 +31,8 @@ pub(super) struct InFlightBatch {
 pub(crate) enum Source {
     /// This process's.
     Own,
-    /// That of a process which died.
-    Foreign,
+    /// An orphan journal: its process ended.
+    Orphan,
 }
 
 impl InFlightBatch {

@@ -71,7 +71,7 @@ impl Feed for RemoteFeed<'_> {
         self.reader.read_newest(&self.shared.journal, self.bytes)
     }
 
-    fn foreign(&mut self) -> Option<Batch> {
+    fn next_orphan(&mut self) -> Option<Batch> {
         loop {
             let taken = self.orphan.take().or_else(|| self.shared.orphans.take(self.index))?;
             let batch = taken.reader.read(self.bytes);
@@ -108,9 +108,9 @@ impl RemoteState {
     fn steps(&mut self, shared: &Shared, network: &Network, urgency: Urgency) -> Pass {
         let mut moved = false;
         let bytes = self.remote.limits().batch_bytes;
-        if urgency != Urgency::None && self.remote.source() == Some(Source::Foreign) && !self.is_read(shared) {
+        if urgency != Urgency::None && self.remote.source() == Some(Source::Orphan) && !self.is_read(shared) {
             // A flush waits for this process's events: those of orphan journals wait for them.
-            self.remote.park_foreign();
+            self.remote.park_orphan();
         }
         loop {
             // A copy, so that `stats()` does not wait for a body to be written; only this thread writes it.
@@ -124,7 +124,7 @@ impl RemoteState {
                     stats.note_passed(batch);
                     self.reader.advance(&shared.journal, batch);
                 }
-                Step::Done(batch, Source::Foreign) => {
+                Step::Done(batch, Source::Orphan) => {
                     shared.journal.count_corrupt(batch.corrupt);
                     self.pass_orphan(shared, batch);
                 }
@@ -134,7 +134,7 @@ impl RemoteState {
                         self.reader.advance(&shared.journal, batch);
                     }
                 }
-                Step::GivenUp(progress, Source::Foreign) => {
+                Step::GivenUp(progress, Source::Orphan) => {
                     if let Some(batch) = progress {
                         self.pass_orphan(shared, batch);
                     }
@@ -193,10 +193,10 @@ impl RemoteState {
             shared.note_passed(self.index, &batch);
             self.reader.advance(&shared.journal, &batch);
         }
-        if let Some(batch) = self.remote.done_so_far(Source::Foreign) {
+        if let Some(batch) = self.remote.done_so_far(Source::Orphan) {
             self.pass_orphan(shared, &batch);
         }
-        self.remote.drop_foreign();
+        self.remote.drop_orphan();
         if let Some(taken) = self.orphan.take() {
             shared.orphans.give_back(self.index, taken, false);
         }

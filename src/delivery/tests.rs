@@ -230,7 +230,7 @@ impl World {
             fn newest(&mut self) -> Option<Batch> {
                 None
             }
-            fn foreign(&mut self) -> Option<Batch> {
+            fn next_orphan(&mut self) -> Option<Batch> {
                 None
             }
         }

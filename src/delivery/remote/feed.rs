@@ -31,8 +31,8 @@ pub(crate) trait Feed {
     fn oldest(&mut self) -> Batch;
     /// Events that are being tracked, where older ones are left as well.
     fn newest(&mut self) -> Option<Batch>;
-    /// The next of a journal that was left behind.
-    fn foreign(&mut self) -> Option<Batch>;
+    /// The next events of an orphan journal.
+    fn next_orphan(&mut self) -> Option<Batch>;
 }
 
 /// What a step came to.

@@ -82,7 +82,7 @@ pub struct Remote {
     /// Since when events have lingered.
     pub(super) waiting_since: Option<Instant>,
     /// Whether the last batch was of another journal: those of ended processes and this process's own take turns.
-    pub(super) was_foreign: bool,
+    pub(super) was_orphan: bool,
     /// Whether the last of its own was of what is being tracked, ahead of older events: a backlog and what is new take turns.
     pub(super) was_newest: bool,
     pub(super) scope: Scope,
@@ -125,7 +125,7 @@ impl Remote {
             waiting_since: None,
             parked: None,
             candidates: VecDeque::new(),
-            was_foreign: false,
+            was_orphan: false,
             was_newest: false,
             scope: Scope::Everything,
         }
@@ -223,14 +223,14 @@ impl Remote {
     }
 
     /// Gives a batch of another journal up: its cursor has not moved.
-    pub(crate) fn drop_foreign(&mut self) {
-        self.work.take_if(|work| work.source == Source::Foreign);
+    pub(crate) fn drop_orphan(&mut self) {
+        self.work.take_if(|work| work.source == Source::Orphan);
         self.parked = None;
     }
 
     /// Lays a batch of another journal aside, with the answers that it waits for, in favour of this process's own events.
-    pub(crate) fn park_foreign(&mut self) {
-        if let Some(work) = self.work.take_if(|work| work.source == Source::Foreign) {
+    pub(crate) fn park_orphan(&mut self) {
+        if let Some(work) = self.work.take_if(|work| work.source == Source::Orphan) {
             self.parked = Some(work);
         }
     }

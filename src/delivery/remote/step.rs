@@ -73,13 +73,13 @@ impl Remote {
                 || own.byte_len() >= self.limits.batch_bytes;
             is_full || urgency != Urgency::None || since.elapsed() >= self.limits.linger
         };
-        let may_be_foreign = self.scope == Scope::Everything
-            && (!has_own || (urgency == Urgency::None && (!is_due || !self.was_foreign)));
-        if may_be_foreign && self.parked.is_some() {
+        let may_be_orphan = self.scope == Scope::Everything
+            && (!has_own || (urgency == Urgency::None && (!is_due || !self.was_orphan)));
+        if may_be_orphan && self.parked.is_some() {
             self.work = self.parked.take();
-            self.was_foreign = true;
-        } else if may_be_foreign && let Some(foreign) = feed.foreign() {
-            self.begin(foreign.at_most(self.limits.batch_records), Source::Foreign);
+            self.was_orphan = true;
+        } else if may_be_orphan && let Some(orphan) = feed.next_orphan() {
+            self.begin(orphan.at_most(self.limits.batch_records), Source::Orphan);
         } else if !is_due {
             self.waiting_since = self.waiting_since.filter(|_| has_own);
             return Some(if has_own || own.is_incomplete { Step::Busy } else { Step::Idle(own) });
@@ -100,7 +100,7 @@ impl Remote {
 
     fn begin(&mut self, batch: Batch, source: Source) {
         self.work = Some(InFlightBatch::new(batch, source));
-        self.was_foreign = source == Source::Foreign;
+        self.was_orphan = source == Source::Orphan;
     }
 
     /// Whether what the format has to know before the first request is known; sees to it otherwise.
