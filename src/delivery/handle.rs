@@ -85,7 +85,7 @@ impl Sender {
             }
         }
         let maintained = Arc::clone(&shared);
-        threads.extend(spawn("taximeter-keep", move || maintained.maintain()));
+        threads.extend(spawn("taximeter-maintain", move || maintained.maintain()));
         Self { shared, generation: fork_generation(), threads: Mutex::new(threads) }
     }
 

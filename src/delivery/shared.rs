@@ -181,7 +181,7 @@ impl Shared {
     /// Keeps the journal's pages ready until delivery has stopped: the maintenance thread.
     pub(super) fn maintain(&self) {
         loop {
-            let is_busy = self.journal.tend(unix_ns());
+            let is_busy = self.journal.maintain(unix_ns());
             let now = Instant::now();
             // Counted before the lock is taken, and once a second only.
             if lock(&self.outlook).is_due(now) {

@@ -142,7 +142,7 @@ pub fn requeue(state: &Path) -> io::Result<Requeued> {
     for (journal, segments) in by_journal {
         let destinations = read_list(&quarantine.join(format!("{journal}.{DESTINATIONS}"))).unwrap_or_default();
         for segment in segments {
-            let (count, damaged) = put_back(state, &segment, &destinations)?;
+            let (count, damaged) = requeue_segment(state, &segment, &destinations)?;
             total.damaged += damaged;
             if destinations.is_empty() {
                 total.left += count;
@@ -162,7 +162,7 @@ pub fn requeue(state: &Path) -> io::Result<Requeued> {
 }
 
 /// Puts the records of a segment into a journal; how many there are, and how many are damaged.
-fn put_back(state: &Path, segment: &Path, destinations: &[String]) -> io::Result<(u64, u64)> {
+fn requeue_segment(state: &Path, segment: &Path, destinations: &[String]) -> io::Result<(u64, u64)> {
     let journal = (!destinations.is_empty()).then(|| {
         Journal::<()>::open(Settings {
             root: Some(state.join("journal")),

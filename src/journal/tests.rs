@@ -53,16 +53,16 @@ fn numbers(batch: &Batch) -> Vec<u64> {
 }
 
 /// Everything a new reader finds, batch by batch.
-fn read_all(journal: &Journal, tail: &mut Reader) -> Vec<u64> {
+fn read_all(journal: &Journal, reader: &mut Reader) -> Vec<u64> {
     let mut found = Vec::new();
     loop {
-        let batch = tail.read(journal, 1 << 16);
+        let batch = reader.read(journal, 1 << 16);
         if batch.is_empty() {
             return found;
         }
         assert_eq!(batch.corrupt, 0);
         found.extend(numbers(&batch));
-        tail.advance(journal, &batch);
+        reader.advance(journal, &batch);
     }
 }
 
@@ -107,14 +107,14 @@ fn adopt_for(destination: &str, root: &Path) -> (Vec<u64>, u64) {
 fn what_is_appended_is_read_in_order_once() {
     let dir = TempDir::new().unwrap();
     let journal = journal_in(&dir);
-    let mut tail = Reader::new(DESTINATION);
+    let mut reader = Reader::new(DESTINATION);
     for round in 0..3 {
         for number in 0..5_000 {
             append(&journal, &numbered(round * 5_000 + number, 100)).unwrap();
         }
-        journal.tend(1);
+        journal.maintain(1);
         let expected: Vec<_> = (round * 5_000..(round + 1) * 5_000).collect();
-        assert_eq!(read_all(&journal, &mut tail), expected);
+        assert_eq!(read_all(&journal, &mut reader), expected);
     }
     assert_eq!(journal.tier(), if cfg!(target_os = "linux") { Tier::Mapped } else { Tier::Written });
     assert_eq!(journal.counts().appended, 15_000);
@@ -124,7 +124,7 @@ fn what_is_appended_is_read_in_order_once() {
 fn many_writers_lose_nothing_and_repeat_nothing() {
     let dir = TempDir::new().unwrap();
     let journal = journal_in(&dir);
-    let mut tail = Reader::new(DESTINATION);
+    let mut reader = Reader::new(DESTINATION);
     let mut found = Vec::new();
     std::thread::scope(|scope| {
         let writers: Vec<_> = (0..8)
@@ -136,12 +136,12 @@ fn many_writers_lose_nothing_and_repeat_nothing() {
             })
             .collect();
         while !writers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
-            journal.tend(1);
-            found.extend(read_all(&journal, &mut tail));
-            journal.reclaim(&[tail.position()]);
+            journal.maintain(1);
+            found.extend(read_all(&journal, &mut reader));
+            journal.reclaim(&[reader.position()]);
         }
     });
-    found.extend(read_all(&journal, &mut tail));
+    found.extend(read_all(&journal, &mut reader));
     assert_eq!(found.len(), 160_000);
     assert_eq!(found.into_iter().collect::<HashSet<_>>().len(), 160_000);
 }
@@ -167,10 +167,10 @@ fn passed_segments_are_deleted_and_only_those() {
 fn a_dead_process_leaves_everything_to_the_next() {
     let dir = TempDir::new().unwrap();
     let journal = journal_in(&dir);
-    let mut tail = Reader::new(DESTINATION);
+    let mut reader = Reader::new(DESTINATION);
     (0..1_000).for_each(|number| append(&journal, &numbered(number, 90)).unwrap());
-    let batch = tail.read(&journal, 1 << 30);
-    tail.advance(&journal, &batch);
+    let batch = reader.read(&journal, 1 << 30);
+    reader.advance(&journal, &batch);
     (1_000..30_000).for_each(|number| append(&journal, &numbered(number, 300)).unwrap());
     let dead = copy_as_dead(&journal);
     let (found, corrupt) = adopt(dead.parent().unwrap());
@@ -257,11 +257,11 @@ fn a_closed_journal_takes_nothing_and_says_so() {
     append(&journal, &numbered(1, 8)).unwrap();
     journal.close();
     assert_eq!(append(&journal, &numbered(2, 8)), Err(AppendError::Closed));
-    assert!(!journal.tend(1));
-    let mut tail = Reader::new(DESTINATION);
-    assert!(!journal.is_drained(&[tail.position()]));
-    assert_eq!(read_all(&journal, &mut tail), [1]);
-    assert!(journal.is_drained(&[tail.position()]));
+    assert!(!journal.maintain(1));
+    let mut reader = Reader::new(DESTINATION);
+    assert!(!journal.is_drained(&[reader.position()]));
+    assert_eq!(read_all(&journal, &mut reader), [1]);
+    assert!(journal.is_drained(&[reader.position()]));
     assert_eq!(journal.counts().refused, 0);
 }
 
@@ -334,14 +334,14 @@ fn over_budget_memory_fills_then_the_newest_are_refused_and_counted() {
     assert!(counts.refused > 0);
     assert_eq!((counts.disk_bytes, counts.memory_bytes), (SEGMENT as u64, MEMORY_BUDGET as u64));
     // Delivery frees both; the journal heals.
-    let mut tail = Reader::new(DESTINATION);
-    assert_eq!(read_all(&journal, &mut tail).len(), accepted);
+    let mut reader = Reader::new(DESTINATION);
+    assert_eq!(read_all(&journal, &mut reader).len(), accepted);
     journal.release_idle_regions(true);
-    read_all(&journal, &mut tail);
-    let batch = tail.read(&journal, 1);
-    tail.advance_in_memory(&journal, &batch);
-    journal.reclaim(&[tail.position()]);
-    journal.tend(1);
+    read_all(&journal, &mut reader);
+    let batch = reader.read(&journal, 1);
+    reader.advance_in_memory(&journal, &batch);
+    journal.reclaim(&[reader.position()]);
+    journal.maintain(1);
     assert!(append(&journal, &numbered(1, 200)).is_ok());
     assert_eq!(journal.counts().memory_bytes, 0);
     assert_eq!(journal.tier(), Tier::Mapped);
@@ -387,12 +387,12 @@ fn a_finished_journal_leaves_no_directory_and_an_unfinished_one_its_events() {
 proptest! {
     #![proptest_config(cases(64))]
 
-    /// Appends, reads, restarts of the reader, tending and reclaiming in any order, against a list.
+    /// Appends, reads, restarts of the reader, maintenance and reclaiming in any order, against a list.
     #[test]
     fn the_journal_is_a_queue(steps in prop::collection::vec((0_u8..5, 1_usize..400), 1..60)) {
         let dir = TempDir::new().unwrap();
         let journal = journal_in(&dir);
-        let mut tail = Reader::new(DESTINATION);
+        let mut reader = Reader::new(DESTINATION);
         let (mut written, mut read) = (0_u64, Vec::new());
         for (step, size) in steps {
             match step {
@@ -401,17 +401,17 @@ proptest! {
                     written += 1;
                 },
                 2 => {
-                    let batch = tail.read(&journal, size * 100);
+                    let batch = reader.read(&journal, size * 100);
                     read.extend(numbers(&batch));
-                    tail.advance(&journal, &batch);
+                    reader.advance(&journal, &batch);
                 }
-                3 => { journal.tend(1); }
+                3 => { journal.maintain(1); }
                 _ => {
-                    journal.reclaim(&[tail.position()]);
+                    journal.reclaim(&[reader.position()]);
                 }
             }
         }
-        read.extend(read_all(&journal, &mut tail));
+        read.extend(read_all(&journal, &mut reader));
         prop_assert_eq!(read, (0..written).collect::<Vec<_>>());
     }
 }
@@ -436,7 +436,7 @@ fn a_reader_far_ahead_of_another_repeats_nothing() {
     for number in 0..total {
         append(&journal, &numbered(number, 50_000)).unwrap();
         if number % 64 == 63 || number + 1 == total {
-            journal.tend(1);
+            journal.maintain(1);
             seen += read_all(&journal, &mut fast).len() as u64;
             journal.reclaim(&[fast.position(), slow.position()]);
         }

@@ -144,7 +144,7 @@ impl<S> Journal<S> {
     /// Does what appending leaves to the background: keeps pages and a spare segment ready, seals what idle writers hold,
     /// finds a new directory when the old one was deleted, and one at all when a disk came back. To be called every few
     /// milliseconds while it answers `true`, for then chunks are being used up, and less often otherwise.
-    pub fn tend(&self, now: u64) -> bool {
+    pub fn maintain(&self, now: u64) -> bool {
         if self.pool.is_closed.load(Ordering::Acquire) {
             return false;
         }

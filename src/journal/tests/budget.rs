@@ -38,7 +38,7 @@ fn all_journals_of_a_state_directory_share_one_budget() {
     journals[0].close();
     journals[0].finish(true);
     std::thread::sleep(std::time::Duration::from_millis(40));
-    last.tend(1);
+    last.maintain(1);
     assert_eq!(last.counts().disk_bytes, ONE);
 }
 
@@ -62,7 +62,7 @@ fn short_programs_leave_little_and_lose_nothing() {
         let backend = if number % 2 == 0 { Backend::Mapped } else { Backend::Written };
         let journal = Journal::open(Settings { backend, ..settings(&root) });
         append(&journal, &numbered(number, 300)).unwrap();
-        journal.tend(1);
+        journal.maintain(1);
         journal.close();
         journal.finish(false);
     }
@@ -105,34 +105,34 @@ fn a_closed_journal_is_cut_behind_its_last_record_and_still_read_by_its_own_proc
 fn a_deleted_directory_is_left_for_a_new_one() {
     let dir = TempDir::new().unwrap();
     let journal = journal_in(&dir);
-    let mut tail = Reader::new(DESTINATION);
+    let mut reader = Reader::new(DESTINATION);
     (0..100).for_each(|number| append(&journal, &numbered(number, 10)).unwrap());
     let old = journal.path().unwrap();
     std::fs::remove_dir_all(&old).unwrap();
-    journal.tend(1);
+    journal.maintain(1);
     (100..200).for_each(|number| append(&journal, &numbered(number, 10)).unwrap());
     assert_ne!(journal.path().unwrap(), old);
     let dead = copy_as_dead(&journal);
-    assert_eq!(read_all(&journal, &mut tail), (0..200).collect::<Vec<_>>());
+    assert_eq!(read_all(&journal, &mut reader), (0..200).collect::<Vec<_>>());
     assert_eq!(adopt(dead.parent().unwrap()).0, (100..200).collect::<Vec<_>>());
 }
 
 #[test]
 fn without_a_disk_the_whole_memory_is_used_before_anything_goes() {
     let journal = Journal::open(Settings { root: None, backend: Backend::Mapped, budget: None, destinations: vec![] });
-    let tail = Reader::new(DESTINATION);
+    let reader = Reader::new(DESTINATION);
     let mut number = 0;
     let lost = loop {
         assert!(journal.counts().memory_bytes < MEMORY_BUDGET as u64);
         append(&journal, &numbered(number, 1000)).unwrap();
         number += 1;
-        if let Some(lost) = journal.evict(&[tail.position()]) {
+        if let Some(lost) = journal.evict(&[reader.position()]) {
             break lost[0].0;
         }
     };
-    assert_eq!(journal.unread_in_memory(&[tail.position()]), number - lost);
-    let mut tail = tail;
-    assert_eq!(read_all(&journal, &mut tail), (lost..number).collect::<Vec<_>>());
+    assert_eq!(journal.unread_in_memory(&[reader.position()]), number - lost);
+    let mut reader = reader;
+    assert_eq!(read_all(&journal, &mut reader), (lost..number).collect::<Vec<_>>());
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn the_last_resort_gives_up_the_oldest_and_counts_it_for_each_reader() {
     assert_eq!(journal.counts().disk_bytes, SEGMENT as u64);
     // While nobody needs the room that was made, nothing else goes, and no more room is made.
     for _ in 0..20 {
-        journal.tend(1);
+        journal.maintain(1);
         assert_eq!(journal.evict(&[&reach(&fast), &reach(&slow)]), None);
         assert_eq!(journal.counts().disk_bytes, 2 * SEGMENT as u64);
     }

@@ -79,7 +79,7 @@ impl Run {
             }
             Step::Break(fault) => break_files(*fault),
             Step::Maintain => {
-                self.journal.tend(1);
+                self.journal.maintain(1);
                 self.journal.reclaim(&[self.reader.position()]);
             }
         }

@@ -51,18 +51,18 @@ fn a_journal_is_read_while_its_owner_writes_and_nothing_is_taken_for_damage() {
 fn what_is_new_can_be_read_before_a_backlog_and_neither_is_lost_or_repeated() {
     let dir = TempDir::new().unwrap();
     let journal = journal_in(&dir);
-    let mut tail = Reader::new(DESTINATION);
+    let mut reader = Reader::new(DESTINATION);
     (0..100).for_each(|number| append(&journal, &numbered(number, 1000)).unwrap());
-    assert!(tail.read_newest(&journal, 1 << 20).is_none(), "one segment is no backlog");
+    assert!(reader.read_newest(&journal, 1 << 20).is_none(), "one segment is no backlog");
     (100..10_000).for_each(|number| append(&journal, &numbered(number, 1000)).unwrap());
-    let newest = tail.read_newest(&journal, 1 << 20).unwrap();
+    let newest = reader.read_newest(&journal, 1 << 20).unwrap();
     let mut found = numbers(&newest);
     assert!(found[0] > 7_000, "{}", found[0]);
-    tail.advance(&journal, &newest);
+    reader.advance(&journal, &newest);
     // A crash now repeats nothing that was passed.
     let (adopted, _) = adopt(copy_as_dead(&journal).parent().unwrap());
     assert_eq!(adopted.len() + found.len(), 10_000);
-    found.extend(read_all(&journal, &mut tail));
+    found.extend(read_all(&journal, &mut reader));
     found.sort_unstable();
     assert_eq!(found, (0..10_000).collect::<Vec<_>>());
 }
@@ -80,15 +80,15 @@ proptest! {
         for number in 0..count {
             append(&journal, &numbered(number, length)).unwrap();
         }
-        let mut tail = Reader::new(DESTINATION);
+        let mut reader = Reader::new(DESTINATION);
         let mut found = Vec::new();
         for cut in cuts {
-            let part = tail.read(&journal, 1 << 20).prefix(cut);
+            let part = reader.read(&journal, 1 << 20).prefix(cut);
             found.extend(numbers(&part));
-            tail.advance(&journal, &part);
+            reader.advance(&journal, &part);
         }
-        let (position, confirmed) = (tail.position().clone(), found.len());
-        found.extend(read_all(&journal, &mut tail));
+        let (position, confirmed) = (reader.position().clone(), found.len());
+        found.extend(read_all(&journal, &mut reader));
         found.sort_unstable();
         prop_assert_eq!(&found, &(0..count).collect::<Vec<_>>());
         let rest = read_batch(&view::segment_files(&copy_as_dead(&journal)).unwrap(), &position, usize::MAX, Owner::Gone);
