@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::cursor::{CursorFile, Position};
 use super::owner::{Claim, claim_for, remove_journal, subscribers};
-use super::scan::{Owner, read_batch};
+use super::scan::{Writer, read_batch};
 use super::segment::index_of;
 use super::view::{View, segment_files};
 use crate::sys::fs::check_private_dir;
@@ -19,7 +19,7 @@ const READ_AT_ONCE: usize = 1 << 20;
 
 /// Who writes a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Writer {
+pub enum WriterStatus {
     /// This process.
     This,
     /// Another process, which lives.
@@ -30,7 +30,7 @@ pub enum Writer {
     Unknown,
 }
 
-impl Writer {
+impl WriterStatus {
     /// Its name for operators.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -66,7 +66,7 @@ pub struct JournalReport {
     /// The name of its directory.
     pub name: String,
     /// Who writes it.
-    pub writer: Writer,
+    pub writer: WriterStatus,
     /// For each destination what waits.
     pub destinations: Vec<Waiting>,
     /// Bytes of its segments.
@@ -99,13 +99,13 @@ pub fn inspect(root: &Path) -> io::Result<Vec<JournalReport>> {
     Ok(found)
 }
 
-fn writer(claimed: &io::Result<Claim>) -> Writer {
+fn writer(claimed: &io::Result<Claim>) -> WriterStatus {
     match claimed {
-        Ok(Claim::Held) => Writer::This,
-        Ok(Claim::Taken) => Writer::Live,
-        Ok(Claim::Mine(orphan)) if orphan.is_owner_alive() => Writer::Live,
-        Ok(Claim::Mine(_)) => Writer::Dead,
-        Err(_) => Writer::Unknown,
+        Ok(Claim::Held) => WriterStatus::This,
+        Ok(Claim::Taken) => WriterStatus::Live,
+        Ok(Claim::Mine(orphan)) if orphan.is_owner_alive() => WriterStatus::Live,
+        Ok(Claim::Mine(_)) => WriterStatus::Dead,
+        Err(_) => WriterStatus::Unknown,
     }
 }
 
@@ -141,19 +141,19 @@ fn disk_bytes(path: &Path) -> u64 {
 
 fn read(path: &Path, report: &mut JournalReport) -> io::Result<()> {
     let views = segment_files(path)?;
-    let owner = if report.writer == Writer::Dead { Owner::Gone } else { Owner::Alive };
+    let writer = if report.writer == WriterStatus::Dead { Writer::Dead } else { Writer::Live };
     for destination in subscribers(path)?.unwrap_or_default() {
         let position = CursorFile::position(&path.join(CursorFile::name(&destination)))?;
-        report.destinations.push(count(destination, &views, position, owner).0);
+        report.destinations.push(count(destination, &views, position, writer).0);
     }
     Ok(())
 }
 
 /// What is left after a position, and the position after that.
-fn count(destination: String, views: &[View], mut position: Position, owner: Owner) -> (Waiting, Position) {
+fn count(destination: String, views: &[View], mut position: Position, writer: Writer) -> (Waiting, Position) {
     let mut waiting = Waiting { destination, ..Waiting::default() };
     loop {
-        let batch = read_batch(views, &position, READ_AT_ONCE, owner);
+        let batch = read_batch(views, &position, READ_AT_ONCE, writer);
         waiting.records += batch.len() as u64;
         waiting.bytes += batch.byte_len() as u64;
         waiting.damaged += batch.corrupt;
@@ -191,7 +191,7 @@ pub fn drop_journal(root: &Path, name: &str, destination: Option<&str>) -> io::R
     let Some(destination) = destination else {
         let mut most = 0;
         for name in subscribed {
-            most = most.max(count(name.clone(), &views, position_of(&name)?, Owner::Gone).0.records);
+            most = most.max(count(name.clone(), &views, position_of(&name)?, Writer::Dead).0.records);
         }
         remove_journal(&path)?;
         return Ok(most);
@@ -200,7 +200,7 @@ pub fn drop_journal(root: &Path, name: &str, destination: Option<&str>) -> io::R
         let why = format!("{name} has no events for {destination:?}");
         return Err(io::Error::new(io::ErrorKind::NotFound, why));
     }
-    let (waiting, end) = count(destination.to_owned(), &views, position_of(destination)?, Owner::Gone);
+    let (waiting, end) = count(destination.to_owned(), &views, position_of(destination)?, Writer::Dead);
     if waiting.is_incomplete {
         return Err(io::Error::other("some segments cannot be read now, or only by a later version"));
     }
@@ -240,7 +240,7 @@ mod tests {
         assert!(inspect(&root).unwrap().is_empty());
         let name = leave(&root, 7);
         let found = inspect(&root).unwrap();
-        assert_eq!((found.len(), found[0].name.as_str(), found[0].writer), (1, name.as_str(), Writer::Dead));
+        assert_eq!((found.len(), found[0].name.as_str(), found[0].writer), (1, name.as_str(), WriterStatus::Dead));
         let all = [("http-1".to_owned(), 7, Some(1000)), ("ledger".to_owned(), 7, Some(1000))];
         assert_eq!(waiting(&found[0]), all);
         assert_eq!(drop_journal(&root, &name, Some("ledger")).unwrap(), 7);

@@ -42,7 +42,7 @@ mod writer;
 pub use batch::Batch;
 pub use cursor::Position;
 pub use disk_budget::MAX_DISK_BUDGET;
-pub use inspect::{JournalReport, Waiting, Writer, drop_journal, inspect};
+pub use inspect::{JournalReport, Waiting, WriterStatus, drop_journal, inspect};
 #[cfg(test)]
 pub(crate) use orphans::adopt_all;
 pub use orphans::{Backlog, OrphanReader};

@@ -8,7 +8,7 @@ use super::batch::Batch;
 use super::cursor::{CursorFile, Position};
 use super::owner::Orphan;
 use super::quarantine;
-use super::scan::{Owner, read_batch};
+use super::scan::{Writer, read_batch};
 use super::view::{View, segment_files};
 
 /// Bytes of records that are read at a time to count them.
@@ -43,7 +43,7 @@ impl Orphan {
         };
         let views = segment_files(self.path())?;
         Ok(Some(OrphanReader {
-            owner: if self.is_owner_alive() { Owner::Alive } else { Owner::Gone },
+            writer: if self.is_owner_alive() { Writer::Live } else { Writer::Dead },
             root: self.path().parent().map_or_else(PathBuf::new, Path::to_owned),
             dir: self.path().to_owned(),
             cursor,
@@ -77,7 +77,7 @@ impl Orphan {
 /// One destination's reader of another process's journal. It holds no descriptor between calls.
 pub struct OrphanReader {
     views: Vec<View>,
-    owner: Owner,
+    writer: Writer,
     root: PathBuf,
     dir: PathBuf,
     cursor: PathBuf,
@@ -95,7 +95,7 @@ impl OrphanReader {
     /// Records after this reader's position, some `limit` bytes of them.
     #[must_use]
     pub fn read(&self, limit: usize) -> Batch {
-        read_batch(&self.views, &self.position, limit, self.owner)
+        read_batch(&self.views, &self.position, limit, self.writer)
     }
 
     /// How many records are left. Reads them, a megabyte at a time.
@@ -103,7 +103,7 @@ impl OrphanReader {
     pub fn backlog(&self) -> Backlog {
         let (mut backlog, mut position) = (Backlog::default(), self.position.clone());
         loop {
-            let batch = read_batch(&self.views, &position, COUNTED_AT_ONCE, self.owner);
+            let batch = read_batch(&self.views, &position, COUNTED_AT_ONCE, self.writer);
             backlog.records += batch.len() as u64;
             backlog.oldest = backlog.oldest.into_iter().chain(batch.appended_at()).min();
             if batch.position == position {
@@ -131,7 +131,7 @@ impl OrphanReader {
     /// Whether its owner lives.
     #[must_use]
     pub fn is_owner_alive(&self) -> bool {
-        self.owner == Owner::Alive
+        self.writer == Writer::Live
     }
 
     /// Moves past a batch, in memory and on disk.
@@ -141,12 +141,12 @@ impl OrphanReader {
     pub fn advance(&mut self, batch: &Batch) -> io::Result<()> {
         self.position = batch.position.clone();
         // Marks of what is behind are dropped, so that those that are left fit the file.
-        let first_left = match self.owner {
-            Owner::Gone | Owner::Myself => {
+        let first_left = match self.writer {
+            Writer::Dead | Writer::This => {
                 self.views.iter().find(|view| !view.is_passed_by(&self.position)).map(View::index)
             }
             // The owner deletes what is passed, and may still write to the rest.
-            Owner::Alive => self.views.first().map(View::index),
+            Writer::Live => self.views.first().map(View::index),
         };
         self.position.prune(first_left.or_else(|| Some(self.views.last()?.index() + 1)).unwrap_or(0));
         CursorFile::open_or_create(&self.cursor)?.save(&self.position)?;

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use super::batch::Batch;
 use super::cursor::Position;
 use super::owner::subscribers;
-use super::scan::{Owner, read_batch};
+use super::scan::{Writer, read_batch};
 use super::segment::{Backend, index_of};
 use super::settings::{AppendError, Settings, Tier};
 use super::view::View;
@@ -203,7 +203,7 @@ fn scan(path: &Path, mut take: impl FnMut(&Batch) -> io::Result<()>) -> io::Resu
     let view = [View::File { index: 1, path: path.to_owned(), is_expected: true }];
     let mut position = Position::default();
     loop {
-        let batch = read_batch(&view, &position, BATCH, Owner::Gone);
+        let batch = read_batch(&view, &position, BATCH, Writer::Dead);
         if batch.is_incomplete {
             let why = format!("{} cannot be read now, or a later version wrote it", path.display());
             return Err(io::Error::new(io::ErrorKind::WouldBlock, why));

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use super::batch::Batch;
 use super::cursor::{CursorFile, Position};
 use super::lock::lock;
-use super::scan::{Counted, Owner, count, read_batch};
+use super::scan::{Counted, Writer, count, read_batch};
 use super::view::View;
 use super::writer::Journal;
 
@@ -29,14 +29,14 @@ impl Reader {
     pub fn read<S>(&self, journal: &Journal<S>, limit: usize) -> Batch {
         // The list is cloned as handles, so that reading holds no lock.
         let views = lock(&journal.pool.views).clone();
-        read_batch(&views, &self.position, limit, Owner::Myself)
+        read_batch(&views, &self.position, limit, Writer::This)
     }
 
     /// Counts the records after this reader's position.
     #[must_use]
     pub fn count<S>(&self, journal: &Journal<S>) -> Counted {
         let views = lock(&journal.pool.views).clone();
-        count(&views, &self.position, Owner::Myself)
+        count(&views, &self.position, Writer::This)
     }
 
     /// Records of the segment that is being written, when older ones are left as well: what is new does not wait for a backlog.
@@ -47,7 +47,7 @@ impl Reader {
         if older.iter().all(|view| view.is_passed_by(&self.position)) {
             return None;
         }
-        let batch = read_batch(std::slice::from_ref(newest), &self.position, limit, Owner::Myself);
+        let batch = read_batch(std::slice::from_ref(newest), &self.position, limit, Writer::This);
         (!batch.is_empty()).then_some(batch)
     }
 

@@ -9,7 +9,7 @@ use super::disk_budget::DiskBudget;
 use super::lock::lock;
 use super::pool::MEMORY_BUDGET;
 use super::quarantine;
-use super::scan::{Owner, count};
+use super::scan::{Writer, count};
 use super::segment::{CHUNKS, Segment};
 use super::view::View;
 use super::writer::Journal;
@@ -80,7 +80,7 @@ impl<S> Journal<S> {
             views.remove(place)
         };
         let lost = |position: &&Position| {
-            let lost = count(std::slice::from_ref(&oldest), position, Owner::Myself);
+            let lost = count(std::slice::from_ref(&oldest), position, Writer::This);
             (lost.records, lost.bytes)
         };
         let lost = positions.iter().map(lost).collect();
@@ -108,7 +108,7 @@ impl<S> Journal<S> {
         let views = lock(&self.pool.views);
         let in_memory: Vec<_> = views.iter().filter(|view| view.path().is_none()).cloned().collect();
         drop(views);
-        let unread = |position: &&Position| count(&in_memory, position, Owner::Myself).records;
+        let unread = |position: &&Position| count(&in_memory, position, Writer::This).records;
         // Without a reader, all of them.
         positions.iter().map(unread).max().unwrap_or_else(|| unread(&&Position::default()))
     }

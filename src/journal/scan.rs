@@ -17,15 +17,15 @@ use super::segment::{CHUNK, CHUNKS, Segment, Tally, first_record};
 use super::segment_file::{SegmentFile, is_transient};
 use super::view::View;
 
-/// How the end of a chunk's records is known.
+/// Who writes the files that are read. It decides where the records of a chunk end.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Owner {
+pub(super) enum Writer {
     /// This process wrote the files, and has sealed them.
-    Myself,
+    This,
     /// No process writes the files any more: where records end, the chunk ends.
-    Gone,
+    Dead,
     /// Another live process writes them: what is not there yet may come.
-    Alive,
+    Live,
 }
 
 /// How much there is to read.
@@ -40,19 +40,19 @@ pub struct Counted {
 }
 
 /// Reads records after `from`, whole chunks at a time, until `limit` bytes are read: at most a chunk more.
-pub(super) fn read_batch(views: &[View], from: &Position, limit: usize, owner: Owner) -> Batch {
+pub(super) fn read_batch(views: &[View], from: &Position, limit: usize, writer: Writer) -> Batch {
     let mut batch = Batch::at(from);
     if limit > 0 {
-        read(views, &mut batch, owner, &mut |batch| batch.byte_len() >= limit);
+        read(views, &mut batch, writer, &mut |batch| batch.byte_len() >= limit);
     }
     batch
 }
 
 /// Counts the records after `from`, in the memory of one chunk.
-pub(super) fn count(views: &[View], from: &Position, owner: Owner) -> Counted {
+pub(super) fn count(views: &[View], from: &Position, writer: Writer) -> Counted {
     let mut counted = Counted::default();
     let mut batch = Batch::at(from);
-    read(views, &mut batch, owner, &mut |batch| {
+    read(views, &mut batch, writer, &mut |batch| {
         counted.records += batch.len() as u64;
         counted.bytes += batch.payloads().map(|payload| framed_length(payload.len()) as u64).sum::<u64>();
         batch.forget();
@@ -63,14 +63,14 @@ pub(super) fn count(views: &[View], from: &Position, owner: Owner) -> Counted {
 }
 
 /// Reads chunk by chunk until `is_enough` says so after one.
-fn read(views: &[View], batch: &mut Batch, owner: Owner, is_enough: &mut dyn FnMut(&mut Batch) -> bool) {
+fn read(views: &[View], batch: &mut Batch, writer: Writer, is_enough: &mut dyn FnMut(&mut Batch) -> bool) {
     for view in views {
         let is_done = match view {
             _ if view.index() < batch.position.floor => false,
             View::Live(segment) => read_live(segment, batch, is_enough),
             View::File { .. } if view.is_passed_by(&batch.position) => false,
             View::File { index, path, is_expected } => {
-                let file = Sealed { index: *index, path, is_expected: *is_expected, owner };
+                let file = Sealed { index: *index, path, is_expected: *is_expected, writer };
                 file.read(batch, is_enough)
             }
         };
@@ -128,7 +128,7 @@ struct Sealed<'a> {
     index: u64,
     path: &'a Path,
     is_expected: bool,
-    owner: Owner,
+    writer: Writer,
 }
 
 impl Sealed<'_> {
@@ -143,7 +143,7 @@ impl Sealed<'_> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 // In another process's journal, a file that is gone was delivered and deleted, unless its owner has it in its list.
                 // In one's own, no other process deletes any. How many records it had cannot be known.
-                if self.owner == Owner::Myself || (self.is_expected && self.owner == Owner::Gone) {
+                if self.writer == Writer::This || (self.is_expected && self.writer == Writer::Dead) {
                     batch.note_damage(self.index, 1, 1);
                 }
                 return self.pass_whole(batch, is_enough);
@@ -194,7 +194,7 @@ impl Sealed<'_> {
         };
         file.read_chunk(chunk, from, &mut batch.bytes)?;
         let mut found = take_records(batch, start, from, (self.index, file.seed), &expected);
-        if self.owner == Owner::Alive {
+        if self.writer == Writer::Live {
             if batch.has_damage_since(begin) {
                 // Bytes are copied in any order while the owner stores them, so a later record may have been seen before an earlier
                 // one. The second time all that came before that later record is there, or it is damaged.
@@ -207,9 +207,9 @@ impl Sealed<'_> {
             self.count_rest(file, chunk, &found, batch, &expected);
         }
         batch.bytes.truncate(found.end);
-        let mark = match self.owner {
-            Owner::Gone | Owner::Myself => CHUNK_DONE,
-            Owner::Alive => (from + found.end - start) as u32,
+        let mark = match self.writer {
+            Writer::Dead | Writer::This => CHUNK_DONE,
+            Writer::Live => (from + found.end - start) as u32,
         };
         batch.pass(Part { segment: self.index, chunk, offset: from, start, records: first..batch.len(), mark });
         Ok(())

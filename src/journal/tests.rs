@@ -1,6 +1,6 @@
 use super::cursor::CursorFile;
 use super::pool::MEMORY_BUDGET;
-use super::scan::{Owner, read_batch};
+use super::scan::{Writer, read_batch};
 use super::segment::{CHUNK, SEGMENT};
 use super::view::View;
 use super::*;

@@ -121,7 +121,7 @@ fn damage_that_one_destination_found_costs_no_other_the_rest() {
     let (found, corrupt) = adopt(dead.parent().unwrap());
     assert_eq!((found.len(), corrupt), (499, 1));
     let views = view::segment_files(&dead).unwrap();
-    assert_eq!(read_batch(&views, &Position::default(), usize::MAX, Owner::Gone).len(), 499);
+    assert_eq!(read_batch(&views, &Position::default(), usize::MAX, Writer::Dead).len(), 499);
 }
 
 #[test]
@@ -168,9 +168,9 @@ fn a_journal_that_cannot_be_read_now_is_read_another_time() {
     std::fs::write(dir.path().join("file"), b"").unwrap();
     // ENOTDIR, as an example of an error that says nothing of what is in the file.
     let path = dir.path().join("file").join(segment::file_name(1));
-    for owner in [Owner::Gone, Owner::Alive, Owner::Myself] {
+    for writer in [Writer::Dead, Writer::Live, Writer::This] {
         let view = View::File { index: 1, path: path.clone(), is_expected: true };
-        let batch = read_batch(&[view], &Position::default(), 1 << 20, owner);
+        let batch = read_batch(&[view], &Position::default(), 1 << 20, writer);
         assert!(batch.is_incomplete && batch.is_nothing());
         assert_eq!(batch.position, Position::default());
     }

@@ -100,7 +100,7 @@ fn recover(dead: &Path) -> (Vec<u64>, u64) {
         (CursorFile::position(&dead.join("sink.cursor")).unwrap(), Vec::new(), 0);
     let views = view::segment_files(dead).unwrap();
     loop {
-        let batch = read_batch(&views, &position, 1 << 20, Owner::Gone);
+        let batch = read_batch(&views, &position, 1 << 20, Writer::Dead);
         assert!(!batch.is_incomplete);
         check(&batch);
         found.extend(numbers(&batch));
@@ -234,7 +234,7 @@ fn errors_that_pass_are_no_damage_and_what_they_hid_comes_again() {
     let dead = view::segment_files(&copy_as_dead(&journal)).unwrap();
     for fault in [Fault::Read, Fault::Stale, Fault::Descriptors] {
         break_files(Some(fault));
-        let batch = read_batch(&dead, &Position::default(), 1 << 20, Owner::Gone);
+        let batch = read_batch(&dead, &Position::default(), 1 << 20, Writer::Dead);
         assert!(batch.is_nothing() && batch.is_incomplete && batch.position == Position::default(), "{fault:?}");
         let batch = Reader::new(DESTINATION).read(&journal, 1 << 20);
         // Of what this process has open, descriptors are no matter.
@@ -244,6 +244,6 @@ fn errors_that_pass_are_no_damage_and_what_they_hid_comes_again() {
         );
         break_files(None);
     }
-    assert_eq!(read_batch(&dead, &Position::default(), usize::MAX, Owner::Gone).len(), 20_000);
+    assert_eq!(read_batch(&dead, &Position::default(), usize::MAX, Writer::Dead).len(), 20_000);
     assert_eq!(read_all(&journal, &mut Reader::new(DESTINATION)).len(), 20_000);
 }

@@ -33,7 +33,7 @@ fn a_journal_is_read_while_its_owner_writes_and_nothing_is_taken_for_damage() {
         loop {
             let is_last = writer.is_finished();
             let views = view::segment_files(&path).unwrap();
-            let batch = read_batch(&views, &position, usize::MAX, Owner::Alive);
+            let batch = read_batch(&views, &position, usize::MAX, Writer::Live);
             assert_eq!((batch.corrupt, batch.is_incomplete), (0, false));
             found.extend(numbers(&batch));
             position = batch.position;
@@ -91,7 +91,7 @@ proptest! {
         found.extend(read_all(&journal, &mut reader));
         found.sort_unstable();
         prop_assert_eq!(&found, &(0..count).collect::<Vec<_>>());
-        let rest = read_batch(&view::segment_files(&copy_as_dead(&journal)).unwrap(), &position, usize::MAX, Owner::Gone);
+        let rest = read_batch(&view::segment_files(&copy_as_dead(&journal)).unwrap(), &position, usize::MAX, Writer::Dead);
         prop_assert_eq!(rest.len(), found.len() - confirmed);
     }
 }
