@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 
+import bench_adoption
 import bench_compat
 import bench_delivery
 import bench_faults
@@ -24,6 +25,7 @@ BENCHES = {
     "process": bench_process.main,
     "delivery": bench_delivery.main,
     "faults": bench_faults.main,
+    "adoption": bench_adoption.main,
     "tokens": bench_tokens.main,
     "instrument": bench_instrument.main,
     "compat": bench_compat.main,
