@@ -1,28 +1,28 @@
-//! Whether a journal can be kept on disk here. Asked when metering is set up, so that a directory that cannot be used is reported
-//! then, and not found out when the events are lost.
+//! Whether a journal can be kept on disk here. `init()` asks, so that an unusable directory is reported before events are lost.
 
 use std::io;
 
-use super::disk_budget::{DiskBudget, taken};
+use super::disk_budget::DiskBudget;
 use super::owner::random_bytes;
 use super::settings::Settings;
 use crate::sys::fs::create_private_dir;
 
-/// Makes the directories that the first event needs and one in them, deletes that one, and asks whether a journal may grow here.
-/// A dozen system calls: `init()` waits for it.
+/// Makes the directories that the first event needs, makes and deletes one more in them, and checks the free space of the disk.
+/// A dozen system calls, however many journals there are, because `init()` waits for it. So the bytes of the other journals are not
+/// added up: a budget that they use up is found by the first event.
 ///
 /// # Errors
 /// Why events would be kept in memory: those of the operating system, and those of
-/// [`crate::sys::fs::check_private_dir`]. `StorageFull` when the disk or the budget has no room for a segment.
+/// [`crate::sys::fs::check_private_dir`]. `StorageFull` when the disk, or the whole budget, is too small for a segment.
 pub fn probe(settings: &Settings) -> io::Result<()> {
     let Some(root) = &settings.root else { return Ok(()) };
     root.parent().map_or(Ok(()), create_private_dir)?;
     create_private_dir(root)?;
-    // One that is left by a killed process has no lock, and is deleted by whoever looks for journals.
+    // When a killed process leaves one, the next search for journals deletes it, because it has no lock.
     let trial = root.join(format!("probe-{:016x}", u64::from_le_bytes(random_bytes())));
     std::fs::create_dir(&trial)?;
     let _ = std::fs::remove_dir(&trial);
-    let budget = DiskBudget::of(root, 0, taken(root, None), settings.budget);
+    let budget = DiskBudget::of(root, 0, 0, settings.budget);
     if budget.may_grow() { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
 }
 
@@ -32,6 +32,8 @@ mod tests {
 
     use super::*;
     use crate::journal::Backend;
+    use crate::journal::disk_budget::taken;
+    use crate::journal::segment::{SEGMENT, file_name};
 
     fn settings(root: &Path, budget: Option<u64>) -> Settings {
         Settings { root: Some(root.to_owned()), backend: Backend::Mapped, budget, destinations: Vec::new() }
@@ -48,5 +50,19 @@ mod tests {
         std::fs::write(&file, b"").unwrap();
         assert!(probe(&settings(&file.join("state").join("journal"), None)).unwrap_err().raw_os_error().is_some());
         assert!(probe(&settings(&file.join("journal"), None)).unwrap_err().to_string().contains("not a directory"));
+    }
+
+    #[test]
+    fn a_probe_does_not_add_up_the_journals_of_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("state").join("journal");
+        let limit = 2 * SEGMENT as u64;
+        create_private_dir(&dir.path().join("state")).unwrap();
+        for name in ["one", "two", "three"] {
+            create_private_dir(&root.join(name)).unwrap();
+            std::fs::write(root.join(name).join(file_name(1)), vec![1; SEGMENT]).unwrap();
+        }
+        assert!(!DiskBudget::of(&root, 0, taken(&root, None), Some(limit)).may_grow(), "they use up the budget");
+        probe(&settings(&root, Some(limit))).unwrap();
     }
 }
