@@ -1,4 +1,4 @@
-"""`taximeter doctor`: is the meter well, and how does its delivery fare in the processes that live?"""
+"""`taximeter doctor`: checks the meter, and the delivery of the processes that are running."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from .ledger import Ledger, Row
 __all__ = ["add_commands", "count_letters", "doctor", "letters", "report_settings"]
 
 Check = tuple[str, bool, str]
-# Four times what a destination's may take.
+# Four times the limit of one destination.
 LARGEST_LETTERS: Final = 64 << 20
 
 
 def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     """Add the commands of this module to the command line."""
-    command = add("doctor", doctor, "check the meter and say what is wrong")
-    command.add_argument("--prometheus", action="store_true", help="print what processes tell of their delivery as Prometheus text")
+    command = add("doctor", doctor, "check the meter and report what is wrong")
+    command.add_argument("--prometheus", action="store_true", help="print the delivery counts of the processes as Prometheus text")
 
 
 def letters(state_dir: Path) -> Iterator[bytes]:
@@ -40,7 +40,7 @@ def count_letters(state_dir: Path) -> int:
 
 
 def doctor(options: argparse.Namespace) -> int:
-    """Check everything; the exit code says whether all is well."""
+    """Check everything; the exit code is 1 when a check fails."""
     settings: config.Settings = options.settings
     statuses = list(_statuses(settings.state_dir))
     if options.prometheus:
@@ -55,7 +55,7 @@ def doctor(options: argparse.Namespace) -> int:
 
 
 def report_settings(options: argparse.Namespace, error: ConfigError) -> int:
-    """What a doctor can say when the settings are wrong."""
+    """The doctor's report when the settings are wrong."""
     return _show(options, [("settings", False, str(error))], f"taximeter {__version__}")
 
 
@@ -74,7 +74,7 @@ _COUNTS = ("delivered", "pending", "rejected", "dead", "dropped", "expired", "ev
 
 
 def _statuses(state_dir: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What processes that live, or left events behind, last told of their delivery: the journal's name, and what `stats()` has."""
+    """The counts that running and ended processes wrote last: the journal's name, and the same as `stats()`."""
     for path in (state_dir / "journal").glob("*/status.json"):
         try:
             status = json.loads(files.read(path, 1 << 20))
@@ -86,7 +86,7 @@ def _statuses(state_dir: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                     one[needed]
             status["destinations"] = {one["name"]: one for one in status["destinations"]}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            continue  # gone meanwhile, or another version's
+            continue  # deleted meanwhile, or written by another version
         yield path.parent.name, status
 
 
@@ -122,14 +122,15 @@ def _check_state_dir(path: Path) -> Check:
 
 def _check_journals(state_dir: Path) -> Check:
     journals = [path for path in (state_dir / "journal").glob("*") if path.is_dir()]
-    damaged = list((state_dir / "quarantine").glob("*"))
+    quarantine = state_dir / "quarantine"
+    damaged, requeued = list(quarantine.glob("*.seg")), list(quarantine.glob("*.seg.read"))
     size = sum(_size(file) for journal in journals for file in journal.glob("*.seg"))
-    detail = f"{len(journals)} of living or ended processes, {size / 1e6:,.1f} MB"
-    return (
-        "journals",
-        not damaged,
-        detail + (f"; {len(damaged)} damaged segments in {state_dir / 'quarantine'}: see taximeter journals" if damaged else ""),
-    )
+    parts = [f"{len(journals)}, {size / 1e6:,.1f} MB"]
+    if damaged:
+        parts.append(f"{len(damaged)} damaged segments in {quarantine}: try taximeter journals requeue")
+    if requeued:
+        parts.append(f"{len(requeued)} damaged segments in {quarantine} were requeued as far as they can be read; delete them")
+    return "journals", not damaged, "; ".join(parts)
 
 
 def _size(file: Path) -> int:
@@ -156,7 +157,7 @@ def _check_ledger(path: Path) -> Check:
 
 
 def _check_unpriced(path: Path) -> list[Check]:
-    """Whether each call of the last 30 days has a cost: without usage there is none, whatever the prices."""
+    """Whether each call of the last 30 days has a cost. A call without usage has no cost, whatever the prices."""
     if not path.exists():
         return [("prices", True, "nothing to price yet")]
     where = {"cost_status": "unpriced", "status": "success"}
@@ -175,7 +176,7 @@ def _check_unpriced(path: Path) -> list[Check]:
     unknown = names([row for row in rows if row.key["usage_status"] != "missing"])
     checks = [("prices", not unknown, f"unknown for {unknown}" if unknown else "known for every call of the last 30 days")]
     if without:
-        ask = "their responses did not say it; streams in OpenAI's format do with stream_options={'include_usage': True}"
+        ask = "their responses did not report it; streams in OpenAI's format do with stream_options={'include_usage': True}"
         checks.append(("usage", False, f"missing for {names(without)}: {ask}"))
     return checks
 

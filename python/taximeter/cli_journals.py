@@ -19,18 +19,18 @@ Add = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.Argumen
 Journal = Mapping[str, Any]
 
 STALLED_SECONDS: Final = 60.0
-"""Events that have waited for longer, for a destination that has taken nothing for as long, are worth a look."""
+"""The doctor reports events that have waited for longer, if their destination has accepted nothing for as long."""
 _OWNERS: Final = {
-    "live": "a process that lives",
+    "live": "a process that is running",
     "this": "this process",
     "dead": "a process that ended",
-    "unknown": "unknown: its lock is missing",
+    "unknown": "an unknown process: the lock file is missing",
 }
 
 
 def add_commands(add: Add) -> None:
     """Add `journals` to the command line."""
-    command = add("journals", _list, "list the journals, drop what nothing will deliver, deliver damaged ones again")
+    command = add("journals", _list, "list the journals and what waits in them; drop or requeue events")
     actions = command.add_subparsers(title="actions", metavar="ACTION")
 
     def act(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
@@ -39,16 +39,16 @@ def add_commands(add: Add) -> None:
         action.set_defaults(run=run)
         return action
 
-    act("list", _list, "print each journal: who writes it, and what waits in it for each destination")
-    drop = act("drop", _drop, "give up the events that wait in a journal whose process ended")
+    act("list", _list, "list each journal: who writes it, and how many events wait for each destination")
+    drop = act("drop", _drop, "give up the events that wait in the journal of a process that ended")
     drop.add_argument("name", metavar="NAME", help="the journal, or the first characters of its name")
     drop.add_argument("--destination", metavar="D", help="only those for this destination; without it, the journal is deleted")
-    drop.add_argument("--yes", action="store_true", help="do it; without it, only say what would be given up")
-    act("requeue", _requeue, "deliver the events of damaged segments, which were kept, once more")
+    drop.add_argument("--yes", action="store_true", help="drop them; without it, only print what would be given up")
+    act("requeue", _requeue, "read the damaged segments in quarantine again, and deliver the events that can be read")
 
 
 def plain(text: str) -> str:
-    """A text in which nothing moves a terminal's cursor: names come from files that anybody may have written."""
+    """The text without control characters: names come from files, and could move the cursor of a terminal."""
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
@@ -62,9 +62,8 @@ def _list(options: argparse.Namespace) -> int:
     for line in _table([("JOURNAL", "WRITTEN BY", "DESTINATION", "EVENTS", "BYTES", "OLDEST", "DAMAGED"), *rows]):
         print(line)
     for segment in kept:
-        print(
-            f"in quarantine: {plain(segment['name'])}: {segment['readable']:,} events can be read, {segment['damaged']:,} are damaged"
-        )
+        counts = f"{segment['readable']:,} events readable, {segment['damaged']:,} damaged"
+        print(f"in quarantine: {plain(segment['name'])}: {counts}{', requeued' if segment['requeued'] else ''}")
     _say(f"{len(journals):,} journals, {sum(journal['disk_bytes'] for journal in journals) / 1e6:,.1f} MB on disk")
     return 0
 
@@ -102,16 +101,16 @@ def _drop(options: argparse.Namespace) -> int:
         names = ", ".join(plain(one["destination"]) for one in journal["destinations"]) or "none"
         raise ValueError(f"--destination: the journal has no events for {plain(options.destination)!r}; its destinations are {names}")
     if journal["owner"] in ("live", "this"):
-        raise ValueError(f"{plain(journal['name'])} is written by {_OWNERS[journal['owner']]}; end that first")
+        raise ValueError(f"{plain(journal['name'])} is written by {_OWNERS[journal['owner']]}; stop that process first")
     waiting = "; ".join(f"{one['records']:,} events for {plain(one['destination'])}" for one in given_up) or "no events"
     if not options.yes:
-        _say(f"{plain(journal['name'])}: {waiting} would be given up for good; --yes does it")
+        _say(f"{plain(journal['name'])}: {waiting} would be lost for good; add --yes to drop them")
         return 2
     count = _core.drop_journal(state_dir, journal["name"], options.destination)
     if options.json:
         print(json.dumps({"journal": journal["name"], "destination": options.destination, "dropped": count}))
     else:
-        print(f"{plain(journal['name'])}: {waiting} given up")
+        print(f"{plain(journal['name'])}: {waiting} dropped")
     return 0
 
 
@@ -132,7 +131,7 @@ def _requeue(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(report))
     else:
-        print(f"{report['requeued']:,} events put back, {report['delivered']:,} delivered, {report['damaged']:,} still damaged")
+        print(f"{report['requeued']:,} events requeued, {report['delivered']:,} delivered, {report['damaged']:,} still damaged")
     for reason in drained.reasons:
         _say(f"taximeter: {plain(reason)}")
     if found["left"]:
@@ -141,7 +140,7 @@ def _requeue(options: argparse.Namespace) -> int:
 
 
 def check_waiting(settings: config.Settings, statuses: Mapping[str, Mapping[str, Any]]) -> tuple[bool, str]:
-    """Whether events wait in vain, and for what. `statuses` are what processes last told, by journal."""
+    """Whether events wait without progress, and why. `statuses` has the counts that processes wrote last, by journal."""
     try:
         journals = _core.journals(settings.state_dir)
     except (ConfigError, OSError) as error:
@@ -166,7 +165,7 @@ def _of(journals: Iterable[Journal], destination: str) -> Iterable[Mapping[str, 
 
 
 def _orphaned(journals: Iterable[Journal], known: set[str]) -> Iterable[str]:
-    """What processes that ended left, by destination."""
+    """The events that ended processes left, by destination."""
     waiting: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
     for journal in journals:
         for one in journal["destinations"] if journal["owner"] == "dead" else ():
@@ -180,11 +179,11 @@ def _orphaned(journals: Iterable[Journal], known: set[str]) -> Iterable[str]:
             f"the oldest for {_age(oldest)}"
         )
         if destination in known:
-            yield f"{what}: taximeter drain delivers them"
+            yield f"{what}: run taximeter drain to deliver them"
         else:
             yield (
-                f"{what}; neither these settings nor a living process names that destination: set TAXIMETER_DESTINATION as "
-                f"their program did and run taximeter drain, or give them up: taximeter journals drop {plain(found[0][0])}"
+                f"{what}; that destination is neither in these settings nor in use by a running process: set TAXIMETER_DESTINATION "
+                f"as their program did and run taximeter drain, or give them up: taximeter journals drop {plain(found[0][0])}"
             )
 
 
@@ -198,16 +197,16 @@ def _faults(settings: config.Settings, journal: Journal) -> Iterable[str]:
         what = f"{one['records']:,} events for {plain(one['destination'])}"
         oldest = one["oldest_seconds"] or 0.0
         if journal["owner"] == "unknown":
-            yield f"{what} in journal {name}, whose lock file is missing: taximeter journals drop {name}"
+            yield f"{what} in journal {name} without a lock file, which nothing delivers: taximeter journals drop {name}"
         elif journal["owner"] == "dead":
             if one["incomplete"]:
                 yield f"journal {name} has segments that cannot be read now, or only by a later version of taximeter"
         elif oldest > STALLED_SECONDS and _unmoved(settings, journal, one["destination"]) > STALLED_SECONDS:
-            yield f"{what} of a process that lives, the oldest for {_age(oldest)}, and none was taken for a minute"
+            yield f"{what} of a running process, the oldest for {_age(oldest)}, and none was accepted for a minute"
 
 
 def _unmoved(settings: config.Settings, journal: Journal, destination: str) -> float:
-    """For how many seconds a destination has taken nothing of a journal."""
+    """For how many seconds a destination has accepted nothing of a journal."""
     try:
         cursor = Path(settings.inside("journal", journal["name"], f"{destination}.cursor"))
         return max(0.0, time.time() - cursor.lstat().st_mtime)

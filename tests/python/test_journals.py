@@ -132,7 +132,8 @@ def test_segments_in_quarantine_are_delivered_once_more(cli, run, state):
     assert (report["delivered"], report["damaged"]) == (19, 1)
     (damaged,) = json.loads(cli("journals", "--json").stdout)["quarantine"]
     assert (damaged["readable"], damaged["damaged"], damaged["destinations"], damaged["requeued"]) == (19, 1, ["ledger"], False)
-    assert damaged["name"] in cli("journals").stdout
+    assert f"{damaged['name']}: 19 events readable, 1 damaged" in cli("journals").stdout
+    assert not check(cli, "journals", 1)["ok"]
     # Mended by hand, as after a bad disk was replaced.
     (file,) = (state / "quarantine").glob("*.seg")
     data = bytearray(file.read_bytes())
@@ -143,6 +144,21 @@ def test_segments_in_quarantine_are_delivered_once_more(cli, run, state):
     assert {event["id"] for event in taximeter.Ledger(state / "ledger.db").events()} == set(ids)
     assert list((state / "quarantine").glob("*.seg*")) == []
     assert json.loads(cli("journals", "requeue", "--json").stdout) == {"requeued": 0, "damaged": 0, "left": 0, "delivered": 0}
+    assert check(cli, "journals", 0)["ok"]
+
+
+def test_a_segment_that_stays_damaged_is_requeued_once_and_then_only_mentioned(cli, run, state):
+    ids = leave(run, state, ["ledger"], 5)
+    (segment,) = (state / "journal").glob("*/*.seg")
+    data = bytearray(segment.read_bytes())
+    data[data.index(bytes.fromhex(ids[3].replace("-", "")))] ^= 1
+    segment.write_bytes(data)
+    cli("drain", code=1)
+    assert cli("journals", "requeue").stdout == "4 events requeued, 0 delivered, 1 still damaged\n"
+    assert cli("journals").stdout.splitlines()[-1].endswith("4 events readable, 1 damaged, requeued")
+    found = check(cli, "journals", 0)
+    assert found["ok"]
+    assert "delete them" in found["detail"]
 
 
 def test_doctor_sees_events_of_short_scripts_and_drain_cures_them(cli, run, state):
@@ -158,18 +174,18 @@ def test_doctor_sees_events_of_short_scripts_and_drain_cures_them(cli, run, stat
 def test_doctor_names_a_destination_that_is_gone(cli, run, state):
     leave(run, state, [GONE], 2)
     found = check(cli, "waiting events", 1)
-    assert "neither these settings nor a living process names that destination" in found["detail"]
+    assert "that destination is neither in these settings nor in use by a running process" in found["detail"]
     assert "taximeter journals drop" in found["detail"]
     # With the setting of its program it is an ended process's journal like any other.
     again = cli("doctor", "--json", code=1, TAXIMETER_DESTINATION=GONE).stdout
-    assert "taximeter drain delivers them" in again
+    assert "run taximeter drain to deliver them" in again
 
 
 def test_doctor_sees_a_journal_without_its_lock(cli, run, state):
     leave(run, state, ["ledger"], 2)
     (lock,) = (state / "journal").glob("*/owner.lock")
     lock.unlink()
-    assert "lock file is missing" in check(cli, "waiting events", 1)["detail"]
+    assert "without a lock file" in check(cli, "waiting events", 1)["detail"]
     (journal,) = json.loads(cli("journals", "--json").stdout)["journals"]
     assert journal["owner"] == "unknown"
     assert "2 events" in cli("journals", "drop", journal["name"], "--yes").stdout
@@ -209,6 +225,6 @@ def test_commands_on_another_users_directory_say_what_to_do(cli, state):
     os.chown(state, 1, 1)
     for command in ("report", "drain", "tail", "journals"):
         outcome = cli(command, code=2)
-        assert "Run this as that user, such as `sudo -u " in outcome.stderr
+        assert "Run this as that user, for example `sudo -u " in outcome.stderr
     assert "Run this as that user" in cli("doctor", code=1).stdout
     assert list(state.iterdir()) == []
