@@ -16,7 +16,7 @@ def records(segment):
     data = segment.read_bytes()
     magic, version, chunk = struct.unpack_from("<8sII", data)
     if magic != b"TAXIJRNL" or version not in (1, 2) or zlib.crc32(data[:56]).to_bytes(4, "little") != data[56:60]:
-        raise ValueError(f"{segment}: no segment of version 1 or 2")
+        raise ValueError(f"{segment}: not a segment of version 1 or 2, or its header is damaged")
     seed = zlib.crc32(data[32:48] + data[24:32])
     for start in range(0, len(data), chunk):
         at, end = start + (0 if start else version * 4096), min(start + chunk, len(data))
@@ -36,7 +36,7 @@ def number(data, at=0):  # A LEB128 number, and where it ends.
 
 
 def event(payload):
-    """An event: texts by their names, tags and usage as dictionaries, other fields by their numbers in hexadecimal."""
+    """An event: texts by name, tags and usage as dictionaries, other fields as hexadecimal by number."""
     out, at = {"id": str(uuid.UUID(bytes=payload[8:24])), "started_at": int.from_bytes(payload[24:32], "little")}, 32
     while at < len(payload):
         field, (size, start) = payload[at], number(payload, at + 1)
@@ -46,7 +46,7 @@ def event(payload):
         elif field == 32:  # A tag: the length of its key, its key, its value.
             length, begin = number(value)
             out.setdefault("tags", {})[value[begin : begin + length].decode()] = value[begin + length :].decode()
-        elif field == 33:  # Usage: a unit's number and a count, again and again.
+        elif field == 33:  # Usage: pairs of a unit's number and a count.
             place, out["usage"] = 0, {}
             while place < len(value):
                 out["usage"][value[place]], place = number(value, place + 1)

@@ -64,8 +64,8 @@ def _settings(options: argparse.Namespace) -> config.Settings:
         raise ConfigError(f"state_dir: {config.HOMELESS}")
     if owner := _other_owner(settings.root):
         raise ConfigError(
-            f"state_dir: {settings.root} belongs to {owner}. Run this as that user, such as `sudo -u {owner} taximeter …`: files "
-            "that another user makes in it, be it root, would stop its own programs"
+            f"state_dir: {settings.root} belongs to {owner}. Run this as that user, for example `sudo -u {owner} taximeter …`, "
+            "because its programs cannot use files that another user makes in it, root too"
         )
     return _api.default_meter.configure({"state_dir": options.state_dir, "enabled": True})
 
@@ -114,10 +114,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_filters(export)
     export.add_argument("--csv", action="store_true", help="print CSV")
 
-    dead = add("dead-letters", _dead_letters, "show the events that a destination refused for good, and why")
+    dead = add("dead-letters", _dead_letters, "list the events that a destination refused for good, and why; retry or drop them")
     actions = "list them (default), deliver them once more, or drop them"
     dead.add_argument("action", nargs="?", choices=("list", "retry", "drop"), default="list", help=actions)
-    add("drain", _drain, "deliver what processes that ended left behind; exits with 1 when some is left, expired or damaged")
+    add("drain", _drain, "deliver the events that ended processes left; exits with 1 when some are left, expired or damaged")
     cli_journals.add_commands(add)
     cli_doctor.add_commands(add)
     return parser

@@ -8,7 +8,7 @@ __all__ = ["Concealed", "concealed"]
 
 
 class Concealed(str):
-    """A text like any other but for its `repr`."""
+    """A text with a `repr` that hides it."""
 
     __slots__ = ()
 

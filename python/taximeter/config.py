@@ -101,7 +101,7 @@ class Settings(NamedTuple):
         """The directory of journals and the ledger.
 
         Raises:
-            ConfigError: There is none, for this user has no home directory.
+            ConfigError: The user has no home directory, and no state_dir is set.
         """
         return self._path()
 
@@ -193,7 +193,7 @@ def resolve(
     try:
         root = default_state_dir(environ) if state_dir is None else _absolute(state_dir)
     except ConfigError:
-        # Metering goes on, in memory, and the meter says so; who needs the directory gets the error.
+        # Metering goes on in memory, and the meter warns. Code that needs the directory gets the error.
         root = ""
     return Settings(
         root=root,
@@ -269,7 +269,7 @@ def _load(path: str) -> Mapping[str, Any]:
         import tomllib  # noqa: PLC0415 - most starts have no file to read
 
     try:
-        # Decimals stay what they are, for rates; other settings are no fractions.
+        # Rates are decimals and stay so; other settings have no fractions.
         return tomllib.loads(files.decode(files.read(path)), parse_float=_decimal)
     except (OSError, ValueError, RecursionError) as error:
         if name == _PROJECT:  # another tool's file, which that tool reports
@@ -468,7 +468,7 @@ def _exact(value: Any) -> Any:
 
     if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool):
         number = Decimal(str(value))
-        # One with more places than a rate can have stays short: written out, 1e99999999 takes a hundred megabytes.
+        # A number with more places than a rate can have is not written out: 1e99999999 would take a hundred megabytes.
         is_short = number.is_finite() and abs(number.adjusted()) <= MOST_PLACES
         return format(number, "f") if is_short else str(number)
     return value if isinstance(value, str) else str(value)

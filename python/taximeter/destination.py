@@ -79,7 +79,7 @@ class Destination:
         linger: float | None = None,
         concurrency: int | None = None,
     ) -> None:
-        # From here on no local of this frame shows a key: tracebacks with locals are logged and sent to error trackers.
+        # From here on no local variable of this frame shows a key, because error trackers log tracebacks with local variables.
         hidden = _Hidden(url, token, headers)
         del url, token, headers
         self._protocol, self._url = _split(hidden)
@@ -149,9 +149,9 @@ def _split(given: _Hidden) -> tuple[str, Secret]:
     """The protocol's name, and the URL without it."""
     if not isinstance(given.url, str):
         kind = type(given.url).__name__
-        raise ConfigError(f"destination: url: {kind} is no text; give a URL such as cloudevents+https://host/path")
+        raise ConfigError(f"destination: url: {kind} is not a text; give a URL such as cloudevents+https://host/path")
     schemes = _core.destination_schemes()
-    # In a subinterpreter none is known, and any passes.
+    # In a subinterpreter no scheme is known, and every URL passes.
     if "://" not in given.url or (schemes and given.url.partition("://")[0].lower() not in schemes):
         known = ", ".join(f"{scheme}://" for scheme in schemes)
         raise ConfigError(f"destination: url: only 'ledger' and URLs that begin with one of {known} are known")
@@ -163,15 +163,15 @@ def _headers(given: _Hidden) -> dict[str, Secret]:
     found = {}
     if given.token:
         if not isinstance(given.token, str):
-            raise ConfigError(f"destination: token: {type(given.token).__name__} is no text; give the token itself")
+            raise ConfigError(f"destination: token: {type(given.token).__name__} is not a text; give the token itself")
         found["authorization"] = Secret(f"Bearer {given.token}")
     if given.headers is not None:
         if not isinstance(given.headers, Mapping):
             kind = type(given.headers).__name__
-            raise ConfigError(f"destination: headers: {kind} is no mapping; give a dict of texts, name to value")
+            raise ConfigError(f"destination: headers: {kind} is not a mapping; give a dict of names and values")
         for name in given.headers:
             if not isinstance(name, str) or not isinstance(given.headers[name], str):
-                raise ConfigError("destination: headers: names and values have to be texts; convert those that are not")
+                raise ConfigError("destination: headers: names and values have to be texts")
             found[name.lower()] = Secret(given.headers[name])
     return found
 

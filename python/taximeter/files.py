@@ -1,4 +1,4 @@
-"""Reading the files that a user names, or that anybody may have put into the state directory: never waiting, never without end."""
+"""Reads files that a user names or that are in the state directory, and never waits for a FIFO or reads without end."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def read(path: str | os.PathLike[str], most: int = LARGEST) -> bytes:
 
 
 def decode(data: bytes) -> str:
-    """Text in UTF-8, or in UTF-16 that says so; a byte order mark, as Windows' editors write it, is taken off.
+    """Text in UTF-8, or in UTF-16 that says so; a byte order mark, as editors on Windows write it, is removed.
 
     Raises:
-        ValueError: It is neither.
+        ValueError: The bytes are in neither encoding.
     """
     is_utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
     return data.decode("utf-16" if is_utf16 else "utf-8-sig")

@@ -37,7 +37,7 @@ EXIT_SECONDS_IN_MEMORY: Final = 2.0
 # A wait for ever is a week.
 LONGEST_WAIT: Final = 7 * 86_400.0
 _reported_storage: set[str] = set()
-"""Why events are in memory only, as far as this process has said it."""
+"""The reasons for events in memory only that this process has logged."""
 _exit_began = 0.0
 """When the end of the program closed the first meter that has a time of its own for that."""
 
@@ -105,7 +105,7 @@ class Meter:
         try:
             settings = self.settings or config.resolve(self._given)
         except ConfigError as error:
-            log.warning("taximeter keeps events in memory, for its settings cannot be read: %s", error)
+            log.warning("taximeter keeps events in memory, because its settings cannot be read: %s", error)
             settings = config.Settings(root="", backend="memory")
         meter = Meter.unconfigured()
         if destination is None:
@@ -186,15 +186,15 @@ class Meter:
         )
 
     def _settle(self) -> None:
-        """Read the settings, for whoever asks for prices before the first event."""
+        """Read the settings, in case prices are asked for before the first event."""
         if self.settings is None:
             self.configure({})
 
     def check_storage(self) -> str | None:
-        """Say once, at WARNING, when events can only be kept in memory: why, and what to set.
+        """Log once, at WARNING, that events can only be kept in memory: why, and what to set.
 
         Returns:
-            Why that is so; `None` when they are kept on disk, when metering is off, and when memory was asked for.
+            The reason; `None` when they are kept on disk, when metering is off, and when the settings ask for memory.
         """
         settings = self.settings
         if settings is None or not settings.enabled or (settings.root and settings.backend == "memory"):
@@ -211,7 +211,7 @@ class Meter:
         return reason
 
     def storage_fault(self) -> str | None:
-        """Why the journal cannot be kept in the state directory, which is tried; `None` when it can."""
+        """Try the state directory. Returns why the journal cannot be kept there; `None` when it can."""
         from .config import HOMELESS  # noqa: PLC0415 - see configure
 
         if self.settings is None or not self.settings.root:
@@ -229,7 +229,7 @@ class Meter:
             if self.settings is not None and self.settings.root != self._checked_root:
                 self.check_storage()
         except Exception as error:
-            log.warning("taximeter keeps events in memory, for its settings cannot be read: %s", error)
+            log.warning("taximeter keeps events in memory, because its settings cannot be read: %s", error)
 
     def measure(self, *, provider: str, model: str, **fields: Any) -> Measurement:
         """Meter one call that you make yourself.

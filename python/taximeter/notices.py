@@ -1,4 +1,4 @@
-"""What a meter warns about, in words, and how often."""
+"""The texts of a meter's warnings, and how often each is logged."""
 
 from __future__ import annotations
 
@@ -10,44 +10,44 @@ __all__ = ["NOTICES", "RULES", "Warnings"]
 
 log = logging.getLogger("taximeter")
 
-# One warning for each kind of trouble in this time; all of it is in `stats()`.
+# At most one warning of each kind in this time; `stats()` counts all of them.
 SECONDS_BETWEEN_WARNINGS: Final = 60.0
 
 RULES: Final = {
     "missing_provider": "an event without a provider is not recorded",
     "missing_model": "an event without a model is not recorded",
     "invalid_usage": "counts are whole numbers from 0 to 1,000,000,000,000; the event is not recorded",
-    "invalid_text": "not a text, a number or a UUID of valid Unicode; it is left out, or mended",
+    "invalid_text": "not a text of valid Unicode, a number or a UUID; it is left out, or its invalid characters are replaced",
     "invalid_time": "times are aware datetimes or seconds since 1970, durations milliseconds from 0; it is left out",
-    "invalid_cost": "a cost is a decimal from 0 with at most 24 places; the computed one stands for it",
+    "invalid_cost": "a cost is a decimal from 0 with at most 24 places; the computed cost is recorded instead",
     "unknown_unit": "not a unit of usage; it is left out",
     "no_space": "the journal is full; the event is lost",
     "too_large": "a request of more than 48 KiB is not recorded",
     "internal_error": "a fault of taximeter itself; the event is lost: please report it",
     "given_up": "the oldest events that waited for a destination were given up, for their age or because the journal is full",
     "truncated": "texts over 512 bytes are cut, tags over 64 or 12 KiB are left out",
-    "unreadable_usage": "not a usage that is understood; the event is recorded without usage",
-    "usage_unreported": "the response says nothing of its usage; the event is recorded without",
-    "usage_interrupted": "the response ended before it said what it used; the event is recorded without",
+    "unreadable_usage": "this usage object cannot be read; the event is recorded without usage",
+    "usage_unreported": "the response does not report its usage; the event is recorded without",
+    "usage_interrupted": "the response ended before it reported its usage; the event is recorded without",
     "usage_malformed": "the response cannot be read; the event is recorded without usage",
     "usage_not_json": "the response is neither JSON nor a stream of it; the event is recorded without usage",
     "usage_internal_error": "a fault of taximeter itself; the event is recorded without usage: please report it",
     "contradictory_usage": "parts exceed the total that includes them, or overlap unknown; the event has no cost",
     "unknown_field": "not a field of an event; it is left out",
-    "unreadable_catalog": "the price catalog in the state directory cannot be read; the embedded one stands for it",
+    "unreadable_catalog": "the price catalog in the state directory cannot be read; the embedded one is used",
 }
-"""What rule an event broke, and what was done, by the name of its count in `stats()`."""
+"""By the name of a count in `stats()`: the rule that an event broke, and what was done."""
 
 NOTICES: Final = {
-    "destination_paused": "it takes nothing before its key, address or account is put right; events are kept, and it is asked again "
-    "every five minutes",
-    "destination_failing": "it has failed for more than a minute; events are kept, and it is asked again until it takes them",
-    "dead_letters": "it refused events for good; `taximeter dead-letters` shows them and why, and can deliver them once more",
-    "journal_damaged": "records of a journal are damaged or missing; the others are delivered, and `taximeter journals requeue` "
-    "tries damaged segments again",
-    "delivery_panicked": "this is a fault of taximeter; delivery goes on, and a report of it is welcome",
+    "destination_paused": "delivery to it is paused until its key, address or account is corrected; events are kept, and it is tried "
+    "again every five minutes",
+    "destination_failing": "it has failed for more than a minute; events are kept and sent again until it accepts them",
+    "dead_letters": "it refused events for good; `taximeter dead-letters` lists them with the reason, and can send them again",
+    "journal_damaged": "events of a journal are damaged or missing; the others are delivered, and `taximeter journals requeue` "
+    "reads damaged segments again",
+    "delivery_panicked": "this is a fault of taximeter; delivery goes on; please report it",
 }
-"""What a destination's trouble means, and what to do about it."""
+"""By the name of a notice: what it means for a destination, and what to do."""
 
 
 class Warnings:
@@ -57,7 +57,7 @@ class Warnings:
         self._last: dict[str, float] = {}
 
     def warn(self, what: str, field: str, detail: str = "") -> None:
-        """Log one, unless one of its kind was logged a moment ago.
+        """Log a warning, unless one of its kind was logged within a minute.
 
         Args:
             what: The name of a count or of a notice.
@@ -78,5 +78,5 @@ class Warnings:
 
 
 def _one_line(text: str) -> str:
-    # What a user's key or a server's answer says is not to forge a line of a log.
+    # A user's key or a server's answer could hold a line break that looks like another line of the log.
     return "".join(character if character.isprintable() else " " for character in text[:500])

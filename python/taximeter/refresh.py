@@ -222,7 +222,7 @@ def download(source: str, etag: str | None = None) -> tuple[str | None, str | No
         except OSError as error:
             raise CatalogError(f"{path}: {error.strerror or error}") from None
         except ValueError:
-            raise CatalogError("the source sent no UTF-8") from None
+            raise CatalogError("the source sent text that is not UTF-8") from None
     return _in_time(lambda: _fetch(source, etag, deadline), deadline)
 
 
@@ -230,7 +230,7 @@ Fetched = tuple[str | None, str | None]
 
 
 def _in_time(fetch: Callable[[], Fetched], deadline: float) -> Fetched:
-    """What is fetched, in a thread of its own: a server that sends a byte now and then meets no other limit of the whole time."""
+    """Fetch in a thread of its own, because no other limit ends a download from a server that sends a byte now and then."""
     outcome: list[Fetched | Exception] = []
 
     def run() -> None:
@@ -250,7 +250,7 @@ def _in_time(fetch: Callable[[], Fetched], deadline: float) -> Fetched:
             raise found
         return found
     finally:
-        # An error that refers to itself through its frames would keep the connection open until it is collected.
+        # An error that refers to itself through its frames would keep the connection open until the garbage collector runs.
         del found
 
 
@@ -295,7 +295,7 @@ def _opener(*, is_local: bool) -> urllib.request.OpenerDirector:
 
 def _text(response: http.client.HTTPResponse, deadline: float) -> str:
     data = bytearray()
-    # `read` would wait for a whole piece.
+    # `read` would wait for all bytes that were asked for.
     while piece := response.read1(_PIECE):
         data += piece
         if len(data) > LARGEST:
@@ -305,7 +305,7 @@ def _text(response: http.client.HTTPResponse, deadline: float) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
-        raise CatalogError("the source sent no UTF-8") from None
+        raise CatalogError("the source sent text that is not UTF-8") from None
 
 
 # Writing.
@@ -338,7 +338,7 @@ def _make_private(directory: Path) -> None:
 
 
 def _private(path: str, flags: int) -> int:
-    # A link is not followed, and the other end of a FIFO not waited for.
+    # Neither follow a link nor wait for the other end of a FIFO.
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o600)
 
 

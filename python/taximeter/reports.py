@@ -1,4 +1,4 @@
-"""What a flush and a drain came to."""
+"""The results of a flush and of a drain."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ __all__ = ["DrainReport", "FlushReport"]
 
 
 class FlushReport(NamedTuple):
-    """What a flush came to, in events."""
+    """The result of a flush: numbers of events."""
 
     delivered: int
-    """Those that reached every destination while it ran."""
+    """Events that reached every destination while it ran."""
     pending: int
-    """Those still in the journal. They are delivered later, by this process or another."""
+    """Events still in a journal. This process or another delivers them later."""
     dropped: int
-    """Those refused by `track` since the meter was made, and those that a destination refused or that were given up while it ran;
+    """Events that `track` refused since the meter was made, and those that a destination refused or that were given up while it ran;
     `stats()` has the reasons."""
 
 
 class DrainReport(NamedTuple):
-    """What a drain came to, in events."""
+    """The result of a drain: numbers of events."""
 
     delivered: int
-    """Those that are new at the first destination."""
+    """Events that the first destination accepted and did not have."""
     left: int
-    """Those that some destination has not taken. They are kept."""
+    """Events that some destination has not accepted. They are kept."""
     expired: int
-    """Those that had waited longer than `max_age` for a destination over HTTP, and were given up."""
+    """Events that had waited longer than `max_age` for a destination over HTTP, and were given up."""
     damaged: int
-    """Records that were damaged or are missing."""
+    """Events that were damaged or are missing."""
     reasons: tuple[str, ...]
-    """Why some are left."""
+    """Why events are left."""
