@@ -39,7 +39,7 @@ pub struct Summary {
     pub parts: Vec<Part>,
     /// The provider's own report, as JSON.
     pub report: Option<String>,
-    /// Why there is none.
+    /// Why there is no usage.
     pub gap: Option<Gap>,
     /// What the provider says it charges.
     pub cost: Option<Usd>,

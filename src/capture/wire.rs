@@ -110,7 +110,7 @@ impl<'a> Json<'a> {
     }
 }
 
-/// A report of usage from its JSON; `None` when it is none, or too large to be one.
+/// A report of usage from its JSON; `None` when it is not an object, or too large for a report.
 #[must_use]
 pub fn read_report(json: &str) -> Option<Value> {
     if json.len() > MAX_REPORT { None } else { serde_json::from_str(json).ok() }
@@ -122,7 +122,7 @@ fn read_text(json: &str) -> Option<Cow<'_, str>> {
     serde_json::from_str::<Text<'_>>(json).ok().map(|text| text.0)
 }
 
-/// Shows `look` the items of a list, one after the other; `None` where it is none, or `look` does not know one.
+/// Shows `look` the items of a list, one after the other; `None` when it is not a list, or when `look` does not know an item.
 fn for_each<'a>(list: &'a str, look: impl FnMut(Json<'a>) -> Option<()>) -> Option<()> {
     struct Items<F>(F);
     impl<'de, F: FnMut(Json<'de>) -> Option<()>> Visitor<'de> for Items<F> {

@@ -38,7 +38,7 @@ pub(super) struct History {
     pub(super) was_retried_at_once: bool,
     /// Whether its body is compressed.
     pub(super) is_gzip: bool,
-    /// After so many attempts its events are spilled into files; `None` where there are none.
+    /// After so many attempts its events are spilled into files; `None` for a format without such files.
     pub(super) spills_after: Option<u32>,
     /// Whether its only event failed in another batch, and others were accepted since.
     pub(super) is_poison_candidate: bool,

@@ -51,14 +51,14 @@ struct Index {
     ids: HashSet<String>,
 }
 
-/// What became of an event that was to be kept.
+/// What became of an event that a destination refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kept {
     /// It has a line now.
     Written,
     /// It had one already.
     Known,
-    /// There is no room, or no state directory.
+    /// There is no space for it, or no state directory.
     NoRoom,
 }
 
@@ -133,12 +133,12 @@ impl DeadLetters {
         if length > LARGEST {
             return Ok(Kept::NoRoom);
         }
-        // A line that a crash broke off is not to take the next one along.
+        // A line that a crash cut off must not spoil the next one.
         if !ends_in_a_line(file)? {
             line.insert(0, b'\n');
         }
         if let Err(error) = file.write_all(&line) {
-            // What a full disk broke off is taken back: it is written again.
+            // A line that a full disk cut off is removed: it is written again.
             let _ = file.set_len(length);
             return Err(error);
         }
@@ -156,7 +156,7 @@ impl Index {
         file.seek(SeekFrom::Start(self.read))?;
         let mut bytes = Vec::new();
         file.take(READ_LIMIT).read_to_end(&mut bytes)?;
-        // Of a line that has no end yet, the rest may come.
+        // A line without its end may be in the middle of being written.
         let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         for line in lines(&bytes[..whole]) {
             if let Ok(Named { event }) = serde_json::from_slice(line) {
@@ -238,7 +238,7 @@ fn requeue(state: &Path, path: &Path, destination: &str) -> io::Result<u64> {
         let record = serde_json::from_slice(line).ok().and_then(|kept: Retried| BASE64.decode(kept.record).ok());
         let id = record.as_deref().and_then(|record| Some(decode(record).ok()?.id));
         match (record, id) {
-            // One that has two lines, from an earlier version, goes once.
+            // An event with two lines, from an earlier version, is requeued once.
             (Some(record), Some(id)) if ids.insert(id) => records.push(record),
             (Some(_), Some(_)) => {}
             _ => rest.extend([line, b"\n"].concat()),
@@ -319,7 +319,7 @@ mod tests {
         assert_eq!((keep(&mut second, 2), keep(&mut first, 2)), (Kept::Written, Kept::Known));
         let path = dir.path().join("dead/http-1.jsonl");
         assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 2);
-        // Another file in its place.
+        // Another file has its name.
         assert_eq!(drop_dead_letters(dir.path()).unwrap(), 2);
         assert_eq!((keep(&mut first, 1), keep(&mut second, 1)), (Kept::Written, Kept::Known));
     }

@@ -17,7 +17,7 @@ use crate::journal::{Adopting, Batch, Orphan, OrphanReader, OrphanScan};
 /// Journals that are held at a time.
 const MOST_HELD: usize = 32;
 
-/// What a drain came to.
+/// The result of a drain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Drained {
     /// Events that are new at the first destination.
@@ -69,7 +69,7 @@ pub fn drain_orphans(root: &Path, destinations: Vec<Destination>, may_go_on: &dy
     drained
 }
 
-/// The right to read orphans, once no other part of this process has it.
+/// The right to read orphans, once no other part of this process holds it.
 fn take_right(may_go_on: &dyn Fn() -> bool) -> Option<Adopting> {
     let deadline = Instant::now() + FIND_WAIT;
     loop {

@@ -19,7 +19,7 @@ use super::timing::{SLICE, STOP_WAIT, UNATTENDED_STOP_WAIT};
 use crate::journal::Tier;
 use crate::sys::fork::fork_generation;
 
-/// What a flush came to.
+/// The result of a flush.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flushed {
     /// Events of this process that reached every destination while it ran.
@@ -64,7 +64,7 @@ impl Sender {
                 Destination::Remote(remote) => remotes.push((index, remote)),
                 Destination::Local(sink) => {
                     let follows = is_handed_off && left.iter().any(|name| name == sink.name());
-                    // One thread sees to the journal's space: that of the network, where there is one.
+                    // One thread frees the journal's space: that of the network, if it runs.
                     let is_lead = !has_remotes && work.is_empty();
                     let thread = LocalThread::new(Arc::clone(&shared), index, sink, is_lead, follows);
                     work.push(("taximeter-local", Box::new(move || thread.run())));
@@ -218,7 +218,7 @@ impl Sender {
         lock(&self.shared.outlook).time_to_full(left)
     }
 
-    /// How many events were given up since this was asked last. Costs one load while there are none.
+    /// How many events were given up since this was asked last. Costs one load while the number is 0.
     #[inline]
     pub fn take_lost(&self) -> u64 {
         match self.shared.lost.load(Ordering::Relaxed) {

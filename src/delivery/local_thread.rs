@@ -14,7 +14,7 @@ use super::timing::{BATCH_BYTES, IDLE_AFTER, TICK};
 use crate::event::binary::{DecodeError, decode};
 use crate::journal::{Batch, Reader};
 
-/// What a look at one's own journal came to.
+/// The result of reading this process's own journal once.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Own {
     /// A batch was delivered; there may be more.
@@ -41,7 +41,7 @@ pub(super) struct LocalThread {
     /// Of journals of ended processes: one that cannot be delivered delays nothing else.
     orphan_backoff: Backoff,
     orphan: Option<Taken>,
-    /// Whether it sees to the journal's space.
+    /// Whether it frees the journal's space.
     is_lead: bool,
     /// Whether another process delivers on behalf of this one.
     follows: bool,
@@ -74,7 +74,7 @@ impl LocalThread {
         }
     }
 
-    /// Works until it is told to stop. A panic, of which none is known, costs a pause and a count, not the delivery.
+    /// Works until it is told to stop. After a panic, which would be a fault of this program, it counts it, pauses and goes on.
     pub(super) fn run(mut self) {
         while catch_unwind(AssertUnwindSafe(|| self.rounds())).is_err() {
             self.orphan = None;
@@ -119,7 +119,7 @@ impl LocalThread {
                 self.sink.close_idle();
             }
             let control = lock(&self.shared.control);
-            // A flush that was asked for meanwhile is seen to at once.
+            // A flush that began meanwhile is answered at once.
             let is_new = control.asked > asked || control.is_stopping;
             if !is_new {
                 let may_sleep = is_idle && own == Own::Drained && !self.shared.orphans.may_have(self.index);

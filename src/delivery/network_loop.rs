@@ -45,7 +45,7 @@ pub(super) struct RemoteState {
     watch: Watch,
 }
 
-/// What a look at one or all destinations came to.
+/// The result of a pass over one or all destinations.
 #[derive(Clone, Copy)]
 pub(super) struct Pass {
     pub(super) moved: bool,
@@ -219,7 +219,7 @@ impl NetworkLoop {
         Self { shared, remotes, network: None, hurried: 0 }
     }
 
-    /// Works until it is told to stop. A panic, of which none is known, costs a pause and a count, not the delivery.
+    /// Works until it is told to stop. After a panic, which would be a fault of this program, it counts it, pauses and goes on.
     pub(super) fn run(mut self) {
         while catch_unwind(AssertUnwindSafe(|| self.rounds())).is_err() {
             for state in &self.remotes {
@@ -308,7 +308,7 @@ impl NetworkLoop {
             return network.wait(POLL);
         }
         let control = lock(&self.shared.control);
-        // A flush that was asked for meanwhile is seen to at once.
+        // A flush that began meanwhile is answered at once.
         if control.asked > asked || control.is_stopping || outcome.moved {
             return;
         }

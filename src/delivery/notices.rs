@@ -1,6 +1,6 @@
 //! What an operator has to know at once: taken by the next caller that can log it.
 //!
-//! Delivery threads never run Python, so they cannot log. They note; `track()`, `flush()` and `stats()` take.
+//! Delivery threads never run Python, so they cannot log. They leave notices; `track()`, `flush()` and `stats()` log them.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -11,7 +11,7 @@ use super::DestinationStats;
 use super::lock::lock;
 use super::timing::FAILING_AFTER;
 
-/// Notices that wait to be taken; more are dropped, for each kind is said once a minute.
+/// Notices that wait to be logged. Further ones are dropped: each kind comes again after a minute.
 const MOST: usize = 64;
 /// A notice of one kind and destination comes no more often than this.
 const PAUSE: Duration = Duration::from_mins(1);
@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_mins(1);
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NoticeKind {
-    /// A destination takes nothing before its key, its address or its account is put right.
+    /// A destination is paused until its key, its address or its account is corrected.
     Paused,
     /// A destination has failed for more than a minute.
     Failing,
@@ -32,7 +32,7 @@ pub enum NoticeKind {
 }
 
 impl NoticeKind {
-    /// Its name, which is also that of its text.
+    /// Its name, by which `notices.py` has its text.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -85,7 +85,7 @@ impl Notices {
     }
 }
 
-/// Finds out what is worth a notice from the counts of one destination.
+/// Decides from the counts of one destination whether there is a notice to give.
 #[derive(Default)]
 pub(super) struct Watch {
     failing_since: Option<Instant>,

@@ -33,7 +33,7 @@ pub(super) struct Spill {
     format: Box<dyn SpillFormat>,
     state: PathBuf,
     destination: String,
-    /// When the files are looked at, if the destination takes nothing before; `None` while there are none of this process's.
+    /// When the files are read next, if the destination accepts nothing before; `None` while this process has no files.
     looks_at: Option<Instant>,
     /// When events were requeued from here last.
     recovered_at: Option<Instant>,
@@ -149,7 +149,7 @@ impl Spill {
                     files.push((path, file, text));
                 }
                 Ok(_) => {}
-                // Others are no worse for it.
+                // The other files are read all the same.
                 Err(error) => failure = Some(error),
             }
         }

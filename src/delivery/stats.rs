@@ -64,7 +64,7 @@ pub struct DestinationStats {
     pub evicted: u64,
     /// Requests that were sent again.
     pub retries: u64,
-    /// Of a destination over HTTP: `closed`, `open` (asked one request at a time) or `paused` (somebody has to mend something).
+    /// Of a destination over HTTP: `closed`, `open` (asked one request at a time) or `paused` (an operator has to correct a setting).
     pub state: Option<&'static str>,
     /// Batches, or requests, that failed.
     pub failures: u64,

@@ -215,7 +215,7 @@ impl World {
         outcome.is_drained && shared.orphans.is_finished()
     }
 
-    /// A pass of which nobody asks what came of it.
+    /// A pass whose outcome does not matter.
     fn pass_by(&mut self) {
         let _ = self.pass();
     }

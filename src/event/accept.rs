@@ -33,7 +33,7 @@ pub enum Rule {
     Cost,
 }
 
-/// A number as it was given. Truth values are none.
+/// A number as it was given. A truth value is not a number.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Number {
     /// A whole one.

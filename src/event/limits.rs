@@ -1,6 +1,6 @@
 //! How much text an event may carry, and what happens to more.
 //!
-//! The rules exist so that one event always fits one chunk of the journal, whoever fills its fields: a text is cut at
+//! The rules exist so that one event always fits one chunk of the journal, whatever its fields hold: a text is cut at
 //! [`MAX_TEXT`] bytes, a key at [`MAX_TAG_KEY`], and each layer of attribution (defaults, scope, call) keeps its first
 //! [`MAX_TAGS`] tags, up to [`MAX_TAG_BYTES`] of them. Cutting is counted by the caller, never silent.
 

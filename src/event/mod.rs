@@ -147,7 +147,7 @@ impl CostNotes {
         Self(code)
     }
 
-    /// Whether there are none.
+    /// Whether it is empty.
     #[must_use]
     pub const fn is_empty(self) -> bool {
         self.0 == 0
@@ -187,7 +187,7 @@ pub struct Attribution<'a> {
     pub tags: Vec<(&'a str, &'a str)>,
 }
 
-/// One usage event, borrowing its texts from whoever holds them.
+/// One usage event, whose texts are borrowed from their owner.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct UsageEvent<'a> {
     /// UUID version 7.

@@ -7,7 +7,7 @@ use reqwest::{Certificate, Client, ClientBuilder, Url};
 pub(super) struct Peer<'a> {
     /// Whether the system's proxies lead to it.
     pub(super) has_proxy: bool,
-    /// Whether certificates are verified: there are none over plain HTTP.
+    /// Whether certificates are verified: plain HTTP has no certificates.
     pub(super) is_encrypted: bool,
     /// Certificates in PEM that are trusted beside the system's.
     pub(super) ca: Option<&'a [u8]>,

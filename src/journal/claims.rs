@@ -1,6 +1,6 @@
 //! Which chunks of a segment are taken, how far each is written, and whether nothing will be written any more.
 //!
-//! Claims of chunks, their end, and the retirement of a segment come from different threads; whoever sees a segment sealed must see
+//! Claims of chunks, their end, and the retirement of a segment come from different threads; a thread that sees a segment sealed must see
 //! everything that was committed to it. `tests/claims.rs` tries every order of these under loom, with its own atomics in the place of
 //! those of [`super::sync`].
 
@@ -47,7 +47,7 @@ impl<const CHUNKS: usize> Claims<CHUNKS> {
 
     /// Gives up the chunks that are not claimed, so that the segment can be sealed.
     pub(super) fn retire(&self) {
-        // A read-modify-write: a plain store would end the release sequence of the claims before it, and whoever then sees all chunks
+        // A read-modify-write: a plain store would end the release sequence of the claims before it, and a thread that then sees all chunks
         // claimed in `is_sealed` might not see that those of these claims are still open.
         self.claimed.swap(self.chunks as u32, Ordering::AcqRel);
     }

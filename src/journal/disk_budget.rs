@@ -27,7 +27,7 @@ pub(super) struct DiskBudget {
     /// Of the other journals of the state directory, and of its quarantine.
     others: u64,
     limit: u64,
-    /// Whether the file system has not enough left, whoever filled it.
+    /// Whether the file system has too little space left, whichever program filled it.
     is_disk_short: bool,
 }
 

@@ -181,7 +181,7 @@ pub fn drop_journal(root: &Path, name: &str, destination: Option<&str>) -> io::R
     let _orphan = match claim_for(&path) {
         Ok(Claim::Mine(orphan)) if !orphan.is_owner_alive() => Some(orphan),
         Ok(_) => return Err(busy()),
-        // Without a lock nobody delivers it, and nobody has a right to it.
+        // Without a lock file no process delivers it, and no process can hold it.
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error),
     };

@@ -4,7 +4,7 @@
 //! <state>/journal/<token>-<random>/   one directory a process (and a fork of it), mode 0700
 //!     owner.lock      locked for as long as the writing process lives
 //!     destinations    who subscribes: the name of one destination a line
-//!     <name>.cursor   how far the destination <name> has come; the beginning where there is none
+//!     <name>.cursor   how far the destination <name> has read; without the file, the beginning
 //!     reader.lock     locked by the process that delivers for a living owner that cannot (see `handed-off`)
 //!     handed-off      the destinations that a living owner leaves to other processes, one a line; all of them when it is empty
 //!     <index>.seg     segments

@@ -15,7 +15,7 @@ use super::settings::{Settings, Tier};
 use super::store::Store;
 use super::view::View;
 
-/// Bytes of the ring in memory, for when the disk is full or there is none.
+/// Bytes of the ring in memory, for when the disk is full or cannot be used.
 pub(super) const MEMORY_BUDGET: usize = 8 << 20;
 
 /// The segments that writers claim from.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <state>/quarantine/<journal>-<segment file>        a segment in which something was damaged
-//! <state>/quarantine/<journal>.destinations          whom its records were for: a name a line
+//! <state>/quarantine/<journal>.destinations          the destinations of its records: a name a line
 //! <state>/quarantine/<journal>-<segment file>.read   a segment whose whole records were put back; the damaged ones are still in it
 //! ```
 
@@ -75,7 +75,7 @@ pub struct Quarantined {
     pub name: String,
     /// The bytes it takes.
     pub bytes: u64,
-    /// Whom its records were for.
+    /// The destinations of its records.
     pub destinations: Vec<String>,
     /// Records in it that can be read.
     pub readable: u64,
@@ -92,7 +92,7 @@ pub struct Requeued {
     pub requeued: u64,
     /// Records that still cannot be read; their segments stay.
     pub damaged: u64,
-    /// Records that can be read, of segments that are kept because it is not known whom they are for, or no journal took them.
+    /// Readable records that stay, because their destinations are not known or no journal took them.
     pub left: u64,
 }
 

@@ -106,7 +106,7 @@ pub(super) fn parse(bytes: &[u8], at: usize, seed: u32) -> Parsed {
     Parsed::Corrupt
 }
 
-/// Looks for the next record at or after `at`, a multiple of 8 bytes from the beginning of the chunk as `at` is. Whoever asks knows
+/// Looks for the next record at or after `at`, a multiple of 8 bytes from the beginning of the chunk as `at` is. The caller knows
 /// that none stands before it.
 pub(super) fn find(bytes: &[u8], mut at: usize, seed: u32) -> Option<(usize, Parsed)> {
     while at + HEADER <= bytes.len() {

@@ -113,7 +113,7 @@ impl<S> Journal<S> {
         positions.iter().map(unread).max().unwrap_or_else(|| unread(&&Position::default()))
     }
 
-    /// Deletes a segment that nobody reads any more.
+    /// Deletes a segment that no reader needs any more.
     fn discard(&self, view: &View) {
         let Some(path) = view.path() else {
             self.pool.memory_segments.fetch_sub(1, Ordering::Relaxed);

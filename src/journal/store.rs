@@ -35,7 +35,7 @@ impl Store {
             word.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
         }
         target[0].store(u64::from_ne_bytes(source[0]), Ordering::Relaxed);
-        // The second word holds the commit. Release: whoever sees it sees the record.
+        // The second word holds the commit. Release: a thread that sees it sees the record.
         target[1].store(u64::from_ne_bytes(source[1]), Ordering::Release);
         Ok(())
     }

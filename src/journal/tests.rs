@@ -66,7 +66,7 @@ fn read_all(journal: &Journal, reader: &mut Reader) -> Vec<u64> {
     }
 }
 
-/// The journal's files as its process would leave them by dying: copied under a name that is nobody's, unlocked.
+/// The journal's files as its process would leave them by dying: copied under a name that no process holds, unlocked.
 fn copy_as_dead(journal: &Journal) -> PathBuf {
     let source = journal.path().unwrap();
     let dead = source.parent().unwrap().join("00000000000000de-ad");

@@ -21,7 +21,7 @@ const MIN_CHUNKS_AHEAD: usize = 16;
 struct Shard<S> {
     region: Option<Region>,
     frame: Vec<u8>,
-    /// Whatever who appends keeps for each writer.
+    /// State that the user of the journal keeps for each writer.
     scratch: S,
     /// Of the next record.
     sequence: u64,

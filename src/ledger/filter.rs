@@ -20,7 +20,7 @@ impl Filter {
     /// As a WHERE clause over `events`, its values appended in order.
     ///
     /// # Errors
-    /// When a value is none of its field's.
+    /// When a value does not fit its field.
     pub(super) fn clause(&self, values: &mut Vec<Value>) -> Result<String, LedgerError> {
         let mut parts = Vec::new();
         let nanoseconds = |time: u64| Value::Integer(i64::try_from(time).unwrap_or(i64::MAX));

@@ -1,6 +1,6 @@
 //! The ledger: the embedded destination, one SQLite file that reports, the command line and any SQL tool read.
 //!
-//! Several processes write one file. An event is there once, whoever delivers it how often: its id decides. Amounts are decimal
+//! Several processes write one file. An event is stored once, by its id, however often it is delivered. Amounts are decimal
 //! text, so that nothing is rounded; `hourly` keeps sums beside the events, in the same transaction, so that the usual reports
 //! do not read every event. The schema is in [`schema`] and documented in `docs/ledger.md`.
 //!

@@ -122,7 +122,7 @@ impl Reader {
         self.files
     }
 
-    /// The last sequence number of the events up to `id`, 0 when there are none. Ids are in order of time.
+    /// The last sequence number of the events up to `id`, 0 without one. Ids are in order of time.
     ///
     /// # Errors
     /// When the file cannot be read.

@@ -149,7 +149,7 @@ fn token_columns(event: &UsageEvent<'_>) -> [i64; 5] {
     ]
 }
 
-/// Names by comma; `None` where there are none.
+/// Names by comma; `None` without names.
 pub(super) fn notes_text(notes: CostNotes) -> Option<String> {
     (!notes.is_empty()).then(|| notes.names().collect::<Vec<_>>().join(","))
 }

@@ -11,9 +11,9 @@ pub enum Count {
     InvalidUsage,
     /// A text was no text (it is left out), or not valid Unicode (it is mended).
     InvalidText,
-    /// A time was without a zone, out of range or no time; the time of the call stands for it, a duration is left out.
+    /// A time was without a zone, out of range or no time; the time of the call is used instead; a duration is left out.
     InvalidTime,
-    /// A cost was negative or no decimal; the computed one stands for it.
+    /// A cost was negative or no decimal; the computed cost is recorded instead.
     InvalidCost,
     /// The journal was full.
     NoSpace,
@@ -41,7 +41,7 @@ pub enum Count {
     UsageNotJson,
     /// A fault of this library: reading a response panicked. The event is kept, without usage.
     UsageInternalError,
-    /// A catalog on disk that cannot be read; the embedded one stands for it.
+    /// A catalog on disk that cannot be read; the embedded one is used.
     UnreadableCatalog,
     /// A field of a measured call that an event does not have; it is left out.
     UnknownField,

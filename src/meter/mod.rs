@@ -1,4 +1,4 @@
-//! The meter: prices an event, puts it into the journal and sees to its delivery.
+//! The meter: prices an event, puts it into the journal and starts its delivery.
 //!
 //! A meter is cheap until its first event, which makes the journal and the delivery thread. Both belong to the process that made
 //! them: after a fork, the child's first event makes new ones and leaves the parent's alone, without so much as dropping them.
@@ -179,7 +179,7 @@ impl Meter {
         Ok(Receipt { remark: receipt.remark.or(remark), ..receipt })
     }
 
-    /// Appends requests for a service that has a wire of its own to the journal. They are no usage, and go to nobody else.
+    /// Appends requests for a service that has a wire of its own to the journal. They are no usage, and go to no other destination.
     ///
     /// # Errors
     /// [`Count::TooLarge`], and [`Count::NoSpace`] when the journal is full; they are counted.

@@ -1,7 +1,7 @@
 //! The prices in force, and their replacement while others price.
 //!
-//! One state holds everything that a book is made of, and the book, once somebody needed it. A change puts another state in its
-//! place: whoever prices at that moment ends with the book it began with, and no book outlives what it was made of.
+//! One state holds everything that a book is made of, and the book, once it was needed. A change puts another state in its
+//! place: a call that prices at that moment ends with the book it began with, and no book outlives what it was made of.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};

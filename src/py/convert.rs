@@ -1,4 +1,4 @@
-//! From Python values to the core's, and what is said when a value is none.
+//! From Python values to the core's, with an error for each value that does not fit.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -58,7 +58,7 @@ pub(super) fn count(value: &Bound<'_, PyAny>, unit: Unit) -> Result<u64, Rule> {
     accept::count(number(value, unit), unit)
 }
 
-/// A number; `None` for what is none, and for truth values. Where units have fractions, what Python takes for a float is one.
+/// A number; `None` for other types, and for truth values. Where units have fractions, what Python takes for a float is one.
 #[inline]
 fn number(value: &Bound<'_, PyAny>, unit: Unit) -> Option<Number> {
     if let Ok(whole) = value.extract::<u64>() {

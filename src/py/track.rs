@@ -308,7 +308,7 @@ fn rare_texts<'a>(reader: &ArgReader<'_, '_, impl Host>, rare: &Rare<'a, '_>) ->
     }
 }
 
-/// Sets one count; `Err` names the field that is none.
+/// Sets one count; `Err` names the field that is not a count.
 fn set_count<'f>(event: &mut UsageEvent<'_>, field: &'f str, unit: Unit, value: Arg<'_, '_>) -> Result<(), &'f str> {
     if let Some(value) = value.filter(|value| !value.is_none()) {
         event.usage.set(unit, count(value, unit).map_err(|_| field)?);
@@ -316,7 +316,7 @@ fn set_count<'f>(event: &mut UsageEvent<'_>, field: &'f str, unit: Unit, value: 
     Ok(())
 }
 
-/// Sets the further counts; `Err` names the first field that is none.
+/// Sets the further counts; `Err` names the first field that is not a count.
 fn read_usage(
     reader: &ArgReader<'_, '_, impl Host>,
     rare: &Rare<'_, '_>,

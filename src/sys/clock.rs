@@ -44,7 +44,7 @@ impl BootTime {
         bytes
     }
 
-    /// From bytes; `None` when they are none that [`BootTime::encode`] made.
+    /// From bytes; `None` unless [`BootTime::encode`] made them.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; Self::LENGTH] = bytes.get(..Self::LENGTH)?.try_into().ok()?;

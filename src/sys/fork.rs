@@ -27,7 +27,7 @@ fn generation() -> u64 {
     let Some(word) = WATCH.get_or_init(|| Box::new(wiped_on_fork())) else {
         return generation_by_pid();
     };
-    // Acquire pairs with the Release below: whoever sees SEEN in a child also sees the child's generation.
+    // Acquire pairs with the Release below: a thread that sees SEEN in a child also sees the child's generation.
     while word.load(Ordering::Acquire) != SEEN {
         if word.compare_exchange(0, CHANGING, Ordering::Acquire, Ordering::Acquire).is_ok() {
             GENERATION.fetch_add(1, Ordering::Relaxed);

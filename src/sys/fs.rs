@@ -101,7 +101,7 @@ pub fn create_private_dir(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(path)?;
-    // And after: whoever was quicker may not be its owner.
+    // And after: another user may have made it first.
     check_private_dir(path)
 }
 
@@ -214,7 +214,7 @@ pub fn allocated(data: &std::fs::Metadata) -> u64 {
     return data.len();
 }
 
-/// What tells a file from another of the same name; `None` when there is none. Does not open it: closing a handle would drop the
+/// What tells a file from another of the same name; `None` without such a file. Does not open it: closing a handle would drop the
 /// record locks that SQLite holds on it.
 #[must_use]
 pub fn file_identity(path: &Path) -> Option<(u64, u64)> {
@@ -276,7 +276,7 @@ fn is_copy_on_write(magic: u32) -> bool {
     [BTRFS, ZFS, BCACHEFS, NILFS].contains(&magic)
 }
 
-/// Makes a FIFO and a link to a device, or directories where there are none: files that are not to be opened.
+/// Makes a FIFO and a link to a device, or directories on systems without them: files that are not to be opened.
 #[cfg(test)]
 pub(crate) fn make_irregular(fifo: &Path, link: &Path) {
     #[cfg(target_os = "linux")]

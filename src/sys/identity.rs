@@ -16,7 +16,7 @@ pub struct FileIdentity {
 }
 
 impl FileIdentity {
-    /// The file that has this path, or that a link there leads to; `None` when there is none. Does not open it: closing a descriptor
+    /// The file that has this path, or that a link there leads to; `None` without such a file. Does not open it: closing a descriptor
     /// would drop the locks of another SQLite in the process.
     #[must_use]
     pub fn of(path: &Path) -> Option<Self> {

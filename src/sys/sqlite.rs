@@ -12,7 +12,7 @@ pub struct SqliteUse {
 }
 
 impl SqliteUse {
-    /// Takes the right, once a fork that is under way is over. Not in a child that [`is_clean_child`] says no of, if its parent used SQLite.
+    /// Takes the right, once a fork that is under way is over. Fails in a child that is not clean, if its parent used SQLite.
     #[must_use]
     pub fn begin() -> Self {
         Self { _use: ofd::enter() }

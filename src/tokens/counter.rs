@@ -174,7 +174,7 @@ impl Cache {
             if border == end && at == start {
                 return self.merger.merge(vocabulary, text, start, end).len();
             }
-            // Most parts of what nobody wrote are this short.
+            // Most parts of random text are this short.
             count += match text[at..border] {
                 [_] => 1,
                 [first, second] => {

@@ -236,7 +236,7 @@ impl Encoding {
     }
 }
 
-/// A cache that nobody uses now.
+/// A cache that no thread uses now.
 fn free(cache: &Mutex<Option<Box<Cache>>>) -> Option<MutexGuard<'_, Option<Box<Cache>>>> {
     match cache.try_lock() {
         Ok(cache) => Some(cache),

@@ -202,7 +202,7 @@ impl Remote {
         if let (Some(answers), Some(request)) = (&self.answers, last) {
             let told = outcome.map(|reply| match reply.status {
                 200..300 => (reply.status, reply.body.clone()),
-                // A service that says no may repeat the key.
+                // A refusal may repeat the key.
                 status => (status, self.client.address().redact(&String::from_utf8_lossy(&reply.body)).into()),
             });
             answers.record(&request.body, told);
@@ -278,7 +278,7 @@ impl Remote {
                 Ok(Kept::Known) => {}
                 Ok(Kept::NoRoom) => stats.dropped += 1,
                 Err(error) => {
-                    // Nothing is given up that is written down nowhere.
+                    // An event that cannot be written down is not given up.
                     stats.last_error = Some(format!("dead letters cannot be written: {error}"));
                     self.policy.fail(Instant::now(), None, false);
                     sub.events.start = index;

@@ -35,7 +35,7 @@ pub(crate) trait Feed {
     fn next_orphan(&mut self) -> Option<Batch>;
 }
 
-/// What a step came to.
+/// The result of a step.
 pub(crate) enum Step {
     /// A batch is done; its cursor may move past it.
     Done(Batch, Source),

@@ -58,7 +58,7 @@ impl Remote {
         Step::Busy
     }
 
-    /// Begins the next batch, or says that there is none.
+    /// Begins the next batch, or says that nothing waits.
     ///
     /// What this process tracks goes first, and what ended processes left when nothing of it is due. Where both wait, or a backlog of this
     /// process's own and what it tracks now, they take turns; but a flush does not wait for what ended processes left.
@@ -103,7 +103,7 @@ impl Remote {
         self.was_orphan = source == Source::Orphan;
     }
 
-    /// Whether what the format has to know before the first request is known; sees to it otherwise.
+    /// Whether what the format needs before the first request is known; if not, starts to find it out.
     fn is_prepared(&mut self, runtime: &Runtime, done: &Arc<Notify>) -> bool {
         let Some(probe) = self.protocol.prepare() else { return true };
         match self.search.take() {

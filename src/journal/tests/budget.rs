@@ -164,7 +164,7 @@ fn the_last_resort_gives_up_the_oldest_and_counts_it_for_each_reader() {
     assert_eq!(lost[0].0 + had, lost[1].0);
     assert_eq!(journal.evict(&[&reach(&fast), &reach(&slow)]), None, "one made room");
     assert_eq!(journal.counts().disk_bytes, SEGMENT as u64);
-    // While nobody needs the room that was made, nothing else goes, and no more room is made.
+    // Until the freed space is used, nothing else is given up, and no more space is freed.
     for _ in 0..20 {
         journal.maintain(1);
         assert_eq!(journal.evict(&[&reach(&fast), &reach(&slow)]), None);

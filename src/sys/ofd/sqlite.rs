@@ -188,7 +188,7 @@ fn info_of_path(path: &CStr) -> Option<FileInfo> {
     is_known.then(|| unsafe { data.assume_init() }.into())
 }
 
-/// Sees to it that none of the first three descriptors is free, in a process that closed some of them: SQLite would not keep one,
+/// Makes sure that none of the first three descriptors is free, in a process that closed some of them: SQLite would not keep one,
 /// and closing it would drop locks of another SQLite. SQLite does the same, but only after that.
 #[expect(unsafe_code, reason = "the descriptors stay open, as SQLite leaves them")]
 fn take_standard_numbers() {

@@ -59,7 +59,7 @@ pub(super) fn info_of(fd: RawFd) -> Option<FileInfo> {
 #[expect(unsafe_code, reason = "descriptors in the table are owned by it as numbers")]
 fn close_if(fd: RawFd, identity: Identity) {
     if info_of(fd).is_some_and(|info| info.identity == identity) {
-        // SAFETY: the table owns this descriptor; whoever used it has given it up or lives in the parent process.
+        // SAFETY: the table owns this descriptor; its users have given it up or are threads of the parent process.
         unsafe { libc::close(fd) };
     }
 }
