@@ -76,7 +76,7 @@ class Receipt:
 
 
 class Scope:
-    """Attribution that nobody reads."""
+    """Attribution that is not used."""
 
     def __init__(self, outer: Scope | None = None, **fields: Any) -> None:
         pass
@@ -147,25 +147,25 @@ class Meter:
 
 
 class Cost:
-    """There is none."""
+    """Absent in a subinterpreter."""
 
     __init__ = _refuse
 
 
 class LedgerReader(Cost):
-    """There is none."""
+    """Absent in a subinterpreter."""
 
 
 class Scanner(Cost):
-    """There is none."""
+    """Absent in a subinterpreter."""
 
 
 class Exchange(Cost):
-    """There is none."""
+    """Absent in a subinterpreter."""
 
 
 class Encoding(Cost):
-    """There is none."""
+    """Absent in a subinterpreter."""
 
 
 journals: Callable[..., Any] = _refuse
@@ -197,4 +197,4 @@ def check_destination(destination: dict[str, Any]) -> None:
 
 
 def check_overrides(text: str) -> None:
-    """Accept any; they are used by nobody."""
+    """Accept any; they are not used."""

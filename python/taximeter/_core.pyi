@@ -141,7 +141,7 @@ class Meter:
     ) -> Receipt:
         """Record one call that has been made. No value makes it raise; a keyword it does not have is a `TypeError`.
 
-        An event without a provider or a model, or with a count that is none, is refused: the receipt is false and says why.
+        An event without a provider or a model, or with an invalid count, is refused: the receipt is false and says why.
         Anything else that is wrong is left out or mended, counted in `stats()["remarks"]` and warned about once a minute.
 
         Args:
@@ -250,7 +250,7 @@ class Scanner:
 
 @final
 class Exchange:
-    """How requests are made that somebody waits for. Connections are kept alive, for each thread its own.
+    """Makes requests and waits for their answers. Connections are kept alive, for each thread its own.
 
     Args:
         timeout: Seconds for each wait for bytes.
@@ -389,7 +389,7 @@ def encoding(name: str) -> Encoding:
         name: `o200k_base`, `o200k_harmony`, `cl100k_base`, `p50k_base`, `p50k_edit`, `r50k_base` or `gpt2`.
 
     Raises:
-        UnknownNameError: there is none; the message lists the nearest names.
+        UnknownNameError: no encoding has this name; the message lists the nearest names.
     """
 
 def encoding_of(model: str) -> str | None:

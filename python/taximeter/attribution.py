@@ -49,7 +49,7 @@ def leave(owner: object) -> None:
 
 
 class attribute:  # noqa: N801 - used as a function
-    """Charge the calls of a block or a function to somebody.
+    """Charge the calls of a block or a function to a team, a customer, a user and so on.
 
     Scopes nest: an inner value replaces the outer one of the same field, tags merge key by key, and what a call is given itself
     comes before both. The scope follows contexts: asyncio tasks and `asyncio.to_thread` have it; for executors see `bind`.
@@ -70,7 +70,7 @@ class attribute:  # noqa: N801 - used as a function
         tags: Further dimensions; keys and values are texts, numbers or UUIDs.
 
     Raises:
-        TypeError: A value is none of these.
+        TypeError: A value has another type.
     """
 
     __slots__ = ("_fields",)

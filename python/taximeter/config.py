@@ -300,7 +300,7 @@ def _destinations(value: Any) -> tuple[bool, tuple[Destination, ...]]:
     elif not isinstance(value, (list, tuple)):
         value = [value]
     if not value:
-        raise ConfigError("destination: there is none")
+        raise ConfigError("destination: the list is empty; name 'ledger' or a URL")
     if value == [LEDGER]:
         return True, ()
     from .destination import Destination  # noqa: PLC0415 - most have the ledger alone

@@ -35,7 +35,7 @@ def unix_ns(name: str, moment: Moment | None) -> int | None:
             8601 text (UTC when it has no zone); or seconds since 1970.
 
     Raises:
-        ValueError: It is none of these.
+        ValueError: The moment has another type or form.
     """
     if moment is None:
         return None
@@ -231,7 +231,7 @@ class Ledger:
             where: Only calls with these values; `None` for those that have none.
 
         Raises:
-            ValueError: A field is unknown or a moment is none; the message names it.
+            ValueError: A field is unknown or a moment is invalid; the message names it.
             LedgerError: The ledger cannot be read.
         """
         names = (by,) if isinstance(by, str) else tuple(by) if isinstance(by, Sequence) else (by,)

@@ -98,7 +98,7 @@ class Meter:
         One over HTTP has no attribution of its own: services with a wire of theirs have it in their events.
 
         Raises:
-            ConfigError: The destination is none, or the state directory is not to be used.
+            ConfigError: A destination is invalid, or the state directory is not safe to use; the message says why.
         """
         from . import config  # noqa: PLC0415 - see configure
 
@@ -277,7 +277,7 @@ class Meter:
 
         Raises:
             UsageError: A count breaks its rule; the message names it.
-            ValueError: The model is empty or the time is none.
+            ValueError: The model is empty or the time is invalid.
             ConfigError: The settings, which may hold prices of your own, cannot be read.
         """
         self._settle()
@@ -312,7 +312,7 @@ class Meter:
 
         Raises:
             LedgerError: The ledger cannot be read or written.
-            ValueError: A filter is none.
+            ValueError: A filter is invalid; the message names it.
         """
         from .ledger import Repricing, RepricingRow, equal, unix_ns  # noqa: PLC0415 - see price
 

@@ -124,7 +124,7 @@ def encoding_for_model(model: str, provider: str | None = None) -> ModelEncoding
 
     Raises:
         TypeError: the model is no `str`.
-        UnknownNameError: nobody knows the model; the message lists the nearest names.
+        UnknownNameError: the model is unknown; the message lists the nearest names.
     """
     name = _text(model, "model")
     own = _own(name)

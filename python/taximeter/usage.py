@@ -82,7 +82,7 @@ def _as_total(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check(fields: Mapping[str, Any], depth: int = 0) -> None:
-    """Refuses counts that are none, wherever a provider puts them: dropping one would make the price wrong."""
+    """Refuses values that are not counts, wherever a provider puts them: dropping one would make the price wrong."""
     if depth > _DEEPEST:
         raise UsageError("usage is nested too deep")
     for name, value in fields.items():

@@ -1,4 +1,4 @@
-"""Requests that nobody waits for: they are on disk when they are given, and go to their service until it has them.
+"""Fire-and-forget requests: they are on disk when they are given, and go to their service until it has them.
 
 Each account of a service has one outbox in a process, with a journal and a delivery of its own. What a process leaves behind, the
 next one with the same account delivers.
@@ -42,7 +42,7 @@ class Batches(NamedTuple):
     size: int
     """Most events in a request."""
     interval: float
-    """Seconds that events wait for company."""
+    """Linger: seconds that events wait for others before they are sent."""
     attempts: int
     """Requests without success after which events go to a file."""
     fallback: str | None
@@ -65,7 +65,7 @@ class Service(Destination):
         label: What else tells outboxes of one account apart, such as whose answers it keeps.
 
     Raises:
-        ConfigError: The URL is none.
+        ConfigError: The URL is invalid.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class Outbox:
         """Records a request; see `_core.Meter.post`.
 
         Raises:
-            ConfigError: The service's address is none.
+            ConfigError: The address of the service is invalid.
             ValueError, TypeError: The body is no JSON.
         """
         self._opened()

@@ -102,7 +102,7 @@ class Response:
         """The body's JSON.
 
         Raises:
-            ValueError: It is none.
+            ValueError: The body is not JSON.
         """
         return json.loads(self.content)
 

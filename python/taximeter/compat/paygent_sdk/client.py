@@ -37,7 +37,7 @@ class Client(EventCalls):
         background: Whether `send_usage` does not wait for the answer: it is on disk when it returns, and sent until Paygent has it.
 
     Raises:
-        ConfigError: The destination is none.
+        ConfigError: The destination is invalid; the message says why.
     """
 
     def __init__(

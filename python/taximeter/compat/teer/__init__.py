@@ -50,7 +50,7 @@ class TeerClient:
 
     Raises:
         ValueError: There is no key.
-        ConfigError: The destination is none.
+        ConfigError: The destination is invalid; the message says why.
     """
 
     def __init__(

@@ -40,7 +40,7 @@ class TokenTrackrClient:
 
     Raises:
         ValueError: A setting breaks its rule.
-        ConfigError: The destination is none.
+        ConfigError: The destination is invalid; the message says why.
     """
 
     def __init__(

@@ -24,7 +24,7 @@ class TokenTrackrConfig:
     batch_size: int = 10
     """Most events in a request; so many are sent at once."""
     flush_interval: float = 5.0
-    """Seconds that fewer wait for company."""
+    """Seconds that fewer wait for others."""
     max_queue_size: int = 1000
     """Kept for its name: what waits is on disk, and none of it is dropped for being too many."""
     retry_attempts: int = 3

@@ -102,7 +102,7 @@ class UsageResponse:
         """Reads an answer.
 
         Raises:
-            ValueError: It is none.
+            ValueError: It is not an answer of the service.
         """
         try:
             return cls(

@@ -55,8 +55,8 @@ class TokenTally:
         background: Whether calls do not wait for the answer: usage is on disk when they return, and sent until TokenTally has it.
 
     Raises:
-        ValueError: The key is none.
-        ConfigError: The destination is none.
+        ValueError: The key is not a text or is empty.
+        ConfigError: The destination is invalid; the message says why.
     """
 
     DEFAULT_BASE_URL = DEFAULT_BASE_URL

@@ -36,7 +36,7 @@ class BaseResource:
         Raises:
             ValueError: It has headers of its own, which are kept nowhere on disk; or a number that JSON does not have.
             TypeError: Something in `data` is not JSON.
-            ConfigError: The client's address is none.
+            ConfigError: The address of the client is invalid.
             requests.ConnectionError: The request cannot be recorded.
         """
         if headers:
