@@ -3,7 +3,7 @@
 //! A meter is cheap until its first event, which makes the journal and the delivery thread. Both belong to the process that made
 //! them: after a fork, the child's first event makes new ones and leaves the parent's alone, without so much as dropping them.
 
-mod count;
+mod issue;
 mod prices;
 
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ use crate::pricing::{Book, Conditions, OverrideError, Request};
 use crate::sys::clock::unix_ns;
 use crate::sys::fork::fork_generation;
 
-pub use count::Count;
+pub use issue::Issue;
 pub use prices::{PriceSettings, Prices};
 
 /// What a meter is made with.
@@ -60,7 +60,7 @@ pub struct Receipt {
     /// Its cost, if known.
     pub cost: Option<Usd>,
     /// Something to warn about, though the event is recorded.
-    pub remark: Option<Count>,
+    pub remark: Option<Issue>,
     /// Whether an operator has to know something of delivery: see [`Meter::take_notices`].
     pub has_notices: bool,
 }
@@ -76,8 +76,8 @@ pub struct Stats {
     pub time_to_full: Option<Duration>,
     /// Of each destination.
     pub destinations: Vec<DestinationStats>,
-    /// Everything else, in the order of [`Count::ALL`].
-    pub counts: [u64; Count::ALL.len()],
+    /// Everything else, in the order of [`Issue::ALL`].
+    pub counts: [u64; Issue::ALL.len()],
 }
 
 /// Journal and delivery of one process.
@@ -98,7 +98,7 @@ pub struct Meter {
     settings: ArcSwap<Settings>,
     prices: Prices,
     epoch: ArcSwap<Epoch>,
-    counts: [AtomicU64; Count::ALL.len()],
+    counts: [AtomicU64; Issue::ALL.len()],
     /// Notices of delivery that has ended. Never waited for: after a fork the lock may be inherited taken.
     late_notices: Mutex<Vec<Notice>>,
 }
@@ -161,8 +161,8 @@ impl Meter {
     /// the event's own.
     ///
     /// # Errors
-    /// [`Count::NoSpace`] when the journal is full; it is counted.
-    pub fn track(&self, event: UsageEvent<'_>, layers: [&[u8]; 2]) -> Result<Receipt, Count> {
+    /// [`Issue::NoSpace`] when the journal is full; it is counted.
+    pub fn track(&self, event: UsageEvent<'_>, layers: [&[u8]; 2]) -> Result<Receipt, Issue> {
         let now = unix_ns();
         let in_force = self.prices.load();
         let book = in_force.book();
@@ -182,18 +182,18 @@ impl Meter {
     /// Appends requests for a service that has a wire of its own to the journal. They are no usage, and go to no other destination.
     ///
     /// # Errors
-    /// [`Count::TooLarge`], and [`Count::NoSpace`] when the journal is full; they are counted.
-    pub fn post(&self, requests: Vec<Outgoing<'_>>) -> Result<Receipt, Count> {
+    /// [`Issue::TooLarge`], and [`Issue::NoSpace`] when the journal is full; they are counted.
+    pub fn post(&self, requests: Vec<Outgoing<'_>>) -> Result<Receipt, Issue> {
         if requests.iter().map(|request| request.path.len() + request.body.len()).sum::<usize>() > MAX_REQUESTS {
-            self.count(Count::TooLarge, 1);
-            return Err(Count::TooLarge);
+            self.count(Issue::TooLarge, 1);
+            return Err(Issue::TooLarge);
         }
         let now = unix_ns();
         self.append(&mut UsageEvent { started_at: now, requests, ..UsageEvent::default() }, [&[], &[]], now)
     }
 
     /// Appends an event to the journal of this process, which gives it its id.
-    fn append(&self, event: &mut UsageEvent<'_>, layers: [&[u8]; 2], now: u64) -> Result<Receipt, Count> {
+    fn append(&self, event: &mut UsageEvent<'_>, layers: [&[u8]; 2], now: u64) -> Result<Receipt, Issue> {
         let (epoch, appended) = loop {
             let epoch = self.epoch();
             let is_new = epoch.live.get().is_none();
@@ -214,26 +214,26 @@ impl Meter {
                 Err(AppendError::Closed) => std::thread::yield_now(),
                 Err(AppendError::Full) => break (epoch, None),
                 Err(AppendError::TooLarge { .. }) => {
-                    self.count(Count::TooLarge, 1);
-                    return Err(Count::TooLarge);
+                    self.count(Issue::TooLarge, 1);
+                    return Err(Issue::TooLarge);
                 }
                 Ok(cuts) => break (epoch, Some(cuts)),
             }
         };
         let (Some(cuts), Some(live)) = (appended, epoch.live.get()) else {
-            self.count(Count::NoSpace, 1);
-            return Err(Count::NoSpace);
+            self.count(Issue::NoSpace, 1);
+            return Err(Issue::NoSpace);
         };
         live.sender.notify();
         let mut remark = None;
         let lost = live.sender.take_lost();
         if lost > 0 {
-            self.count(Count::GivenUp, lost);
-            remark = Some(Count::GivenUp);
+            self.count(Issue::GivenUp, lost);
+            remark = Some(Issue::GivenUp);
         }
         if cuts > 0 {
-            self.count(Count::Truncated, u64::from(cuts));
-            remark = Some(Count::Truncated);
+            self.count(Issue::Truncated, u64::from(cuts));
+            remark = Some(Issue::Truncated);
         }
         Ok(Receipt { id: event.id, cost: event.cost, remark, has_notices: live.sender.has_notices() })
     }
@@ -315,7 +315,7 @@ impl Meter {
     }
 
     /// Counts something.
-    pub fn count(&self, what: Count, times: u64) {
+    pub fn count(&self, what: Issue, times: u64) {
         self.counts[what as usize].fetch_add(times, Ordering::Relaxed);
     }
 
@@ -357,8 +357,8 @@ impl Meter {
         if let Ok(mut late) = self.late_notices.try_lock() {
             late.extend(live.sender.take_notices());
         }
-        self.count(Count::GivenUp, live.sender.take_lost());
-        self.count(Count::LostInMemory, report.lost_in_memory);
+        self.count(Issue::GivenUp, live.sender.take_lost());
+        self.count(Issue::LostInMemory, report.lost_in_memory);
         report
     }
 
@@ -379,7 +379,7 @@ impl Meter {
         let epoch = self.epoch();
         let live = epoch.live.get();
         if let Some(live) = live {
-            self.count(Count::GivenUp, live.sender.take_lost());
+            self.count(Issue::GivenUp, live.sender.take_lost());
         }
         Stats {
             journal: live.map(|live| (live.journal.counts(), live.journal.tier())),
@@ -388,7 +388,7 @@ impl Meter {
             destinations: live.map(|live| live.sender.stats()).unwrap_or_default(),
             counts: std::array::from_fn(|index| {
                 let counted = self.counts[index].load(Ordering::Relaxed);
-                let unreadable = if index == Count::UnreadableCatalog as usize { self.prices.unreadable() } else { 0 };
+                let unreadable = if index == Issue::UnreadableCatalog as usize { self.prices.unreadable() } else { 0 };
                 counted + unreadable
             }),
         }
@@ -398,8 +398,8 @@ impl Meter {
 /// Fills in the computed cost and where it comes from; a reported cost stays what counts.
 ///
 /// # Errors
-/// [`Count::ContradictoryUsage`] when usage contradicts itself; the cost is then unknown.
-fn price<'a>(book: &'a Book, event: &mut UsageEvent<'a>) -> Result<(), Count> {
+/// [`Issue::ContradictoryUsage`] when usage contradicts itself; the cost is then unknown.
+fn price<'a>(book: &'a Book, event: &mut UsageEvent<'a>) -> Result<(), Issue> {
     if event.usage.is_empty() {
         return Ok(());
     }
@@ -416,7 +416,7 @@ fn price<'a>(book: &'a Book, event: &mut UsageEvent<'a>) -> Result<(), Count> {
                 further: &[],
             },
         })
-        .map_err(|_| Count::ContradictoryUsage)?;
+        .map_err(|_| Issue::ContradictoryUsage)?;
     if event.cost_status == CostStatus::Reported {
         event.computed_cost = total.usd;
     } else {

@@ -12,7 +12,7 @@ use super::convert::{decimal, usage_error};
 use crate::capture::{Dialect, Family, Framing, Gap, Guard, Options, normalize, read_report};
 use crate::event::Usage;
 use crate::event::accept::Rule;
-use crate::meter::Count;
+use crate::meter::Issue;
 use crate::pricing::canonical_provider;
 
 /// Reads one response as its bytes pass by.
@@ -84,12 +84,12 @@ impl PyScanner {
         }
         summary.set_item(intern!(py, "provider_usage"), found.report)?;
         let gap = found.gap.map(|gap| match gap {
-            Gap::Unreported => Count::UsageUnreported,
-            Gap::Interrupted => Count::UsageInterrupted,
-            Gap::Malformed => Count::UsageMalformed,
-            Gap::InternalError => Count::UsageInternalError,
+            Gap::Unreported => Issue::UsageUnreported,
+            Gap::Interrupted => Issue::UsageInterrupted,
+            Gap::Malformed => Issue::UsageMalformed,
+            Gap::InternalError => Issue::UsageInternalError,
         });
-        summary.set_item(intern!(py, "gap"), gap.map(Count::name))?;
+        summary.set_item(intern!(py, "gap"), gap.map(Issue::name))?;
         summary.set_item(intern!(py, "cost_usd"), found.cost.map(|cost| decimal(py, cost)).transpose()?)?;
         summary.set_item(intern!(py, "unreadable"), found.unreadable)?;
         summary.set_item(intern!(py, "usage_status"), found.usage_status.name())?;

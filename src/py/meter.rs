@@ -17,7 +17,7 @@ use super::scope::{EXISTS, PyScope, encode_fields};
 use super::track::{Arguments, Host, PyReceipt, Rare, track};
 use crate::delivery::Flushed;
 use crate::journal::Backend;
-use crate::meter::{Count, Meter, PriceSettings, Settings};
+use crate::meter::{Issue, Meter, PriceSettings, Settings};
 use crate::pricing::Catalog;
 use crate::sys::clock::unix_ns;
 use crate::sys::fs::check_private_dir;
@@ -62,7 +62,7 @@ impl PyMeter {
 impl Host for PyMeter {
     /// What goes wrong in reporting is left: there is no one to report it to.
     #[cold]
-    fn warn(&self, py: Python<'_>, what: Count, field: &str) {
+    fn warn(&self, py: Python<'_>, what: Issue, field: &str) {
         let _ = self.warn.call1(py, (what.name(), field));
     }
 
@@ -299,7 +299,7 @@ impl PyMeter {
         all.set_item("seconds_to_full", stats.time_to_full.map(|time| time.as_secs_f64()))?;
         all.set_item("corrupt_records", counts.corrupt)?;
         let (refused, remarks) = (PyDict::new(py), PyDict::new(py));
-        for (what, count) in Count::ALL.into_iter().zip(stats.counts) {
+        for (what, count) in Issue::ALL.into_iter().zip(stats.counts) {
             let group = if what.is_loss() { &refused } else { &remarks };
             group.set_item(what.name(), count)?;
         }
@@ -409,7 +409,7 @@ impl PyMeter {
 
     /// Counts what was wrong before `track()`, by its name in `stats()`, and warns of it.
     fn note(&self, py: Python<'_>, what: &str, field: &str) {
-        if let Some(what) = Count::ALL.into_iter().find(|count| count.name() == what) {
+        if let Some(what) = Issue::ALL.into_iter().find(|issue| issue.name() == what) {
             self.core.count(what, 1);
             self.warn(py, what, field);
         }
@@ -444,7 +444,7 @@ impl PyMeter {
 impl PyMeter {
     fn dropped(&self, py: Python<'_>) -> u64 {
         let stats = py.detach(|| self.core.stats());
-        Count::ALL.into_iter().zip(stats.counts).filter(|(what, _)| what.is_loss()).map(|(_, count)| count).sum()
+        Issue::ALL.into_iter().zip(stats.counts).filter(|(what, _)| what.is_loss()).map(|(_, count)| count).sum()
     }
 }
 

@@ -7,12 +7,12 @@ use pyo3::prelude::*;
 use super::json::json_text;
 use super::track::PyReceipt;
 use crate::event::Outgoing;
-use crate::meter::{Count, Meter, Receipt};
+use crate::meter::{Issue, Meter, Receipt};
 
 /// Records a request, or answers why not. Raises only for a body that is no JSON.
 pub(super) fn post(
     core: &Meter,
-    warn: impl Fn(Count, &str),
+    warn: impl Fn(Issue, &str),
     path: &str,
     body: &Bound<'_, PyAny>,
     before: Option<(String, Bound<'_, PyAny>)>,
@@ -20,13 +20,13 @@ pub(super) fn post(
     // See `track`.
     let outcome = catch_unwind(AssertUnwindSafe(|| record(core, path, body, before)));
     let outcome = outcome.unwrap_or_else(|_| {
-        core.count(Count::InternalError, 1);
-        Ok(Err(Count::InternalError))
+        core.count(Issue::InternalError, 1);
+        Ok(Err(Issue::InternalError))
     })?;
     if let Some(what) = outcome.as_ref().map_or_else(|what| Some(*what), |receipt| receipt.remark) {
         warn(what, path);
     }
-    Ok(PyReceipt(outcome.map_err(Count::name)))
+    Ok(PyReceipt(outcome.map_err(Issue::name)))
 }
 
 fn record(
@@ -34,7 +34,7 @@ fn record(
     path: &str,
     body: &Bound<'_, PyAny>,
     before: Option<(String, Bound<'_, PyAny>)>,
-) -> PyResult<Result<Receipt, Count>> {
+) -> PyResult<Result<Receipt, Issue>> {
     let before = before.map(|(path, body)| Ok::<_, PyErr>((path, json_text(&body)?))).transpose()?;
     let body = json_text(body)?;
     let mut requests = Vec::with_capacity(2);

@@ -13,7 +13,7 @@ use crate::event::binary::TagEncoder;
 use crate::event::id::id_text;
 use crate::event::limits::name_head;
 use crate::event::{Attribution, CostStatus, Status, Unit, UsageEvent, UsageStatus};
-use crate::meter::{Count, Meter, Receipt};
+use crate::meter::{Issue, Meter, Receipt};
 use crate::pricing::canonical_provider;
 
 /// What `track()` answers.
@@ -142,7 +142,7 @@ struct RareTexts<'a> {
 /// What `track()` needs of the meter's owner.
 pub(super) trait Host {
     /// Reports something odd.
-    fn warn(&self, py: Python<'_>, what: Count, field: &str);
+    fn warn(&self, py: Python<'_>, what: Issue, field: &str);
 
     /// Reports what an operator has to know of delivery.
     fn tell_notices(&self, py: Python<'_>);
@@ -159,7 +159,7 @@ struct ArgReader<'m, 'py, H> {
 }
 
 impl<H: Host> ArgReader<'_, '_, H> {
-    fn remark(&self, what: Count, field: &str) {
+    fn remark(&self, what: Issue, field: &str) {
         self.meter.count(what, 1);
         self.host.warn(self.py, what, field);
     }
@@ -181,11 +181,11 @@ impl<H: Host> ArgReader<'_, '_, H> {
         }
         if let Ok((text, is_mended)) = text(value) {
             if is_mended {
-                self.remark(Count::InvalidText, field);
+                self.remark(Issue::InvalidText, field);
             }
             Some(text).filter(|text| !text.is_empty())
         } else {
-            self.remark(Count::InvalidText, field);
+            self.remark(Issue::InvalidText, field);
             None
         }
     }
@@ -197,20 +197,20 @@ pub(super) fn track(meter: &Meter, host: &impl Host, py: Python<'_>, arguments: 
     // A panic would surface in the host as an exception that `except Exception` does not catch.
     let outcome = catch_unwind(AssertUnwindSafe(|| record(&reader, arguments)));
     PyReceipt(outcome.unwrap_or_else(|_| {
-        reader.remark(Count::InternalError, "event");
-        Err(Count::InternalError.name())
+        reader.remark(Issue::InternalError, "event");
+        Err(Issue::InternalError.name())
     }))
 }
 
 fn record(reader: &ArgReader<'_, '_, impl Host>, arguments: &Arguments<'_, '_>) -> Result<Receipt, &'static str> {
-    let refuse = |what: Count, field: &str| {
+    let refuse = |what: Issue, field: &str| {
         reader.remark(what, field);
         what.name()
     };
     // Texts are declared before the event that borrows them, so that they outlive it.
     let provider_text =
-        reader.text("provider", arguments.provider).ok_or_else(|| refuse(Count::MissingProvider, "provider"))?;
-    let model_text = reader.text("model", arguments.model).ok_or_else(|| refuse(Count::MissingModel, "model"))?;
+        reader.text("provider", arguments.provider).ok_or_else(|| refuse(Issue::MissingProvider, "provider"))?;
+    let model_text = reader.text("model", arguments.model).ok_or_else(|| refuse(Issue::MissingModel, "model"))?;
     let provider = canonical_provider(name_head(&provider_text));
     // Written out: the loop of `array::from_fn` stalls on its own stores, 20 ns of a call.
     let [agent, feature, team, customer, user, session] = arguments.attribution;
@@ -242,16 +242,16 @@ fn record(reader: &ArgReader<'_, '_, impl Host>, arguments: &Arguments<'_, '_>) 
         ..accept::unknown()
     };
     if event.provider.is_empty() {
-        return Err(refuse(Count::MissingProvider, "provider"));
+        return Err(refuse(Issue::MissingProvider, "provider"));
     }
     if event.model.is_empty() {
-        return Err(refuse(Count::MissingModel, "model"));
+        return Err(refuse(Issue::MissingModel, "model"));
     }
     set_count(&mut event, "input_tokens", Unit::INPUT_TOKENS, arguments.input_tokens)
         .and_then(|()| set_count(&mut event, "output_tokens", Unit::OUTPUT_TOKENS, arguments.output_tokens))
-        .map_err(|field| refuse(Count::InvalidUsage, field))?;
+        .map_err(|field| refuse(Issue::InvalidUsage, field))?;
     if let (Some(given), Some(texts)) = (&arguments.rare, &rare) {
-        read_usage(reader, given, &mut event).map_err(|field| refuse(Count::InvalidUsage, &field))?;
+        read_usage(reader, given, &mut event).map_err(|field| refuse(Issue::InvalidUsage, &field))?;
         read_numbers(reader, given, &mut event);
         event.operation = texts.operation.as_deref().unwrap_or(event.operation);
         event.error = texts.error.as_deref();
@@ -285,13 +285,13 @@ fn rare_texts<'a>(reader: &ArgReader<'_, '_, impl Host>, rare: &Rare<'a, '_>) ->
     let status = reader.text("status", rare.status);
     let known = status.as_deref().and_then(Status::from_name);
     if status.is_some() && known.is_none() {
-        reader.remark(Count::InvalidText, "status");
+        reader.remark(Issue::InvalidText, "status");
     }
     let usage_status = reader.text("usage_status", rare.usage_status);
     let provider_usage = reader.text("provider_usage", rare.provider_usage);
     let is_report = provider_usage.as_deref().is_none_or(accept::is_report);
     if !is_report {
-        reader.remark(Count::InvalidText, "provider_usage");
+        reader.remark(Issue::InvalidText, "provider_usage");
     }
     RareTexts {
         operation: reader.text("operation", rare.operation),
@@ -329,7 +329,7 @@ fn read_usage(
     for (key, value) in super::convert::as_dict(usage, "usage").map_err(|_| "usage")? {
         let name = key.extract::<String>().unwrap_or_default();
         match Unit::from_name(&name) {
-            None => reader.remark(Count::UnknownUnit, &name),
+            None => reader.remark(Issue::UnknownUnit, &name),
             Some(_) if value.is_none() => {}
             Some(unit) => event.usage.set(unit, count(&value, unit).map_err(|_| name)?),
         }
@@ -340,20 +340,20 @@ fn read_usage(
 fn read_numbers(reader: &ArgReader<'_, '_, impl Host>, rare: &Rare<'_, '_>, event: &mut UsageEvent<'_>) {
     let duration = |field: &str, value: Arg<'_, '_>| {
         let value = value.filter(|value| !value.is_none())?;
-        milliseconds(value).inspect_err(|_| reader.remark(Count::InvalidTime, field)).ok()
+        milliseconds(value).inspect_err(|_| reader.remark(Issue::InvalidTime, field)).ok()
     };
     event.latency_us = duration("latency_ms", rare.latency_ms);
     event.ttft_us = duration("ttft_ms", rare.ttft_ms);
     if let Some(value) = rare.started_at.filter(|value| !value.is_none()) {
         match unix_ns(value) {
             Ok(started_at) => event.started_at = started_at,
-            Err(_) => reader.remark(Count::InvalidTime, "started_at"),
+            Err(_) => reader.remark(Issue::InvalidTime, "started_at"),
         }
     }
     if let Some(value) = rare.cost_usd.filter(|value| !value.is_none()) {
         match amount(value) {
             Ok(cost) => (event.cost, event.cost_status) = (Some(cost), CostStatus::Reported),
-            Err(_) => reader.remark(Count::InvalidCost, "cost_usd"),
+            Err(_) => reader.remark(Issue::InvalidCost, "cost_usd"),
         }
     }
 }
@@ -375,7 +375,7 @@ fn error_class<'a>(reader: &ArgReader<'_, '_, impl Host>, error: &'a Bound<'_, P
 /// Encodes the tags of a mapping as a layer of attribution.
 fn encode_tags(reader: &ArgReader<'_, '_, impl Host>, tags: &Bound<'_, PyAny>, layer: &mut Vec<u8>) {
     let Ok(dict) = super::convert::as_dict(tags, "tags") else {
-        return reader.remark(Count::InvalidText, "tags");
+        return reader.remark(Issue::InvalidText, "tags");
     };
     layer.reserve(128);
     let cuts = plain_tags(&dict, layer).unwrap_or_else(|| {
@@ -383,8 +383,8 @@ fn encode_tags(reader: &ArgReader<'_, '_, impl Host>, tags: &Bound<'_, PyAny>, l
         mended_tags(reader, &dict, layer)
     });
     if cuts > 0 {
-        reader.meter.count(Count::Truncated, u64::from(cuts));
-        reader.host.warn(reader.py, Count::Truncated, "tags");
+        reader.meter.count(Issue::Truncated, u64::from(cuts));
+        reader.host.warn(reader.py, Issue::Truncated, "tags");
     }
 }
 
@@ -408,7 +408,7 @@ fn mended_tags(reader: &ArgReader<'_, '_, impl Host>, tags: &Bound<'_, PyDict>, 
     for (key, value) in &items {
         let (key, value) = (text(key), text(value));
         if !matches!((&key, &value), (Ok((_, false)), Ok((_, false)))) {
-            reader.remark(Count::InvalidText, "tags");
+            reader.remark(Issue::InvalidText, "tags");
         }
         if let (Ok((key, _)), Ok((value, _))) = (key, value) {
             encoder.put(layer, &key, &value);

@@ -1,8 +1,8 @@
-//! What is counted beside the events, and under which name `stats()` has it.
+//! Issues: what went wrong with events, counted, and the name of each count in `stats()`.
 
-/// What is counted beside the events, by name in `stats()`.
+/// What went wrong with events; `stats()` has a count of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Count {
+pub enum Issue {
     /// The provider was absent, empty or no text.
     MissingProvider,
     /// The model was absent, empty or no text.
@@ -49,8 +49,8 @@ pub enum Count {
     LostInMemory,
 }
 
-impl Count {
-    /// Every count.
+impl Issue {
+    /// Every issue.
     pub const ALL: [Self; 22] = [
         Self::MissingProvider,
         Self::MissingModel,
