@@ -360,7 +360,7 @@ def test_the_public_data_of_genai_prices_is_understood(state, source, url):
 HOSTILE = {
     "empty": (b"", "no JSON"),
     "html": (b"<html>", "no JSON"),
-    "not utf-8": (b"\xff\xfe", "no UTF-8"),
+    "not utf-8": (b"\xff\xfe", "not UTF-8"),
     "a number": (b"7", "neither a price catalog"),
     "another list": (b'[{"id": 1}]', "not the data of genai-prices"),
     "deep": (b"[" * 200_000, "no JSON"),
