@@ -48,7 +48,7 @@ impl DiskBudget {
     /// another's backlog uses it up keeps its events on disk as well.
     pub(super) fn may_grow(self) -> bool {
         let reserve = if self.own == 0 { self.limit / 4 } else { 0 };
-        self.own + self.others + SEGMENT as u64 <= self.limit + reserve && !self.is_disk_short
+        self.own + self.others + SEGMENT as u64 <= self.limit.saturating_add(reserve) && !self.is_disk_short
     }
 
     /// Whether another segment could be made if this journal gave up some of its own: not on a disk that other programs filled, and not
@@ -129,6 +129,7 @@ mod tests {
         assert!(!budget(0, 2, 2).eviction_helps(), "nothing of its own");
         assert!(!DiskBudget { is_disk_short: true, ..budget(3, 0, 3) }.eviction_helps());
         assert_eq!(budget(1, 2, 3).own_limit(), ONE);
+        assert!(DiskBudget { limit: u64::MAX, ..budget(0, 4, 4) }.may_grow(), "no limit");
         assert!(budget(0, 4, 4).may_grow() && !budget(1, 4, 4).may_grow() && !budget(0, 5, 4).may_grow());
     }
 }
