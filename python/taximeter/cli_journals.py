@@ -102,7 +102,8 @@ def _drop(options: argparse.Namespace) -> int:
         raise ValueError(f"--destination: the journal has no events for {plain(options.destination)!r}; its destinations are {names}")
     if journal["owner"] in ("live", "this"):
         raise ValueError(f"{plain(journal['name'])} is written by {_OWNERS[journal['owner']]}; stop that process first")
-    waiting = "; ".join(f"{one['records']:,} events for {plain(one['destination'])}" for one in given_up) or "no events"
+    counts = [f"{one['records']:,} events for {plain(one['destination'])}" for one in given_up if one["records"]]
+    waiting = " and ".join(counts) or "no events"
     if not options.yes:
         _say(f"{plain(journal['name'])}: {waiting} would be lost for good; add --yes to drop them")
         return 2

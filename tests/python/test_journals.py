@@ -76,7 +76,7 @@ def test_a_journal_of_a_living_process_is_seen_and_not_dropped(cli, state, meter
     assert (journal["owner"], [one["records"] for one in journal["destinations"]]) == ("live", [0])
     (own,) = _core.journals(state)
     assert own["owner"] == "this"
-    assert "lives" in cli("journals", "drop", journal["name"], "--yes", code=2).stderr
+    assert "is running" in cli("journals", "drop", journal["name"], "--yes", code=2).stderr
     with pytest.raises(OSError, match="lives"):
         _core.drop_journal(state, own["name"], None)
     assert check(cli, "waiting events", 0)["ok"]
@@ -203,7 +203,7 @@ def test_doctor_sees_a_living_process_that_makes_no_progress(state, monkeypatch)
         is_well, said = cli_journals.check_waiting(meter.settings, {})
         assert not is_well
         assert "1 events for" in said
-        assert "none was taken for a minute" in said
+        assert "none was accepted for a minute" in said
         collector.rule = lambda events: 200
         wait_for(lambda: meter.flush(1).pending == 0)
         assert cli_journals.check_waiting(meter.settings, {}) == (True, "none")
