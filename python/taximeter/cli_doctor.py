@@ -130,7 +130,9 @@ def _check_journals(state_dir: Path) -> Check:
         parts.append(f"{len(damaged)} damaged segments in {quarantine}: try taximeter journals requeue")
     if requeued:
         parts.append(f"{len(requeued)} damaged segments in {quarantine} were requeued as far as they can be read; delete them")
-    return "journals", not damaged, "; ".join(parts)
+    if foreign := len(list(quarantine.glob("*.foreign"))):
+        parts.append(f"{foreign} files in {quarantine} are not taximeter's and were in deleted journals: move or delete them")
+    return "journals", not damaged and not foreign, "; ".join(parts)
 
 
 def _size(file: Path) -> int:

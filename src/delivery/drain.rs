@@ -9,6 +9,7 @@ use super::destination::Destination;
 use super::in_flight::Source;
 use super::local_thread::bring;
 use super::network_loop::Network;
+use super::orphans::subscribe_all;
 use super::remote::{Feed, Remote, Step, Urgency};
 use super::timing::{BATCH_BYTES, DRAIN_POLL, DRAIN_WAIT, FIND_WAIT};
 use crate::event::binary::is_known_version;
@@ -50,7 +51,12 @@ pub fn drain_orphans(root: &Path, destinations: Vec<Destination>, may_go_on: &dy
     };
     while !scan.is_done() && may_go_on() {
         match scan.next(MOST_HELD) {
-            Ok(page) => drain.page(page, &mut drained),
+            Ok(page) => {
+                for (path, error) in scan.take_refused() {
+                    drained.reasons.push(format!("{} cannot be read: {error}", path.display()));
+                }
+                drain.page(page, &mut drained);
+            }
             Err(error) => {
                 drained.reasons.push(format!("journals cannot be opened: {error}"));
                 break;
@@ -83,6 +89,10 @@ fn take_right(may_go_on: &dyn Fn() -> bool) -> Option<Adopting> {
     }
 }
 
+fn unreadable(reader: &OrphanReader) -> String {
+    format!("{} cannot be read now, or only by a later version", reader.journal().display())
+}
+
 struct Drain<'a> {
     destinations: Vec<Destination>,
     network: Option<Network>,
@@ -96,17 +106,28 @@ struct Drain<'a> {
 impl Drain<'_> {
     /// Delivers some journals to every destination, and deletes those that all have passed.
     fn page(&mut self, page: Vec<Orphan>, drained: &mut Drained) {
+        for orphan in &page {
+            let names: Vec<_> = self.destinations.iter().map(|one| one.name().to_owned()).collect();
+            subscribe_all(orphan, names.iter());
+        }
         for index in 0..self.destinations.len() {
-            let readers: Vec<_> = self.destinations[index]
-                .names()
-                .iter()
-                .flat_map(|name| page.iter().filter_map(|orphan| orphan.reader(name).ok().flatten()))
-                .collect();
+            let mut readers = Vec::new();
+            for (name, orphan) in
+                self.destinations[index].names().iter().flat_map(|name| page.iter().map(move |orphan| (name, orphan)))
+            {
+                match orphan.reader(name) {
+                    Ok(reader) => readers.extend(reader),
+                    Err(error) => drained.reasons.push(format!("{} cannot be read: {error}", orphan.path().display())),
+                }
+            }
             let left = if self.refused.contains(&index) { readers } else { self.deliver(index, readers, drained) };
             for reader in left {
-                let count = reader.backlog().records;
+                let backlog = reader.backlog();
+                if backlog.is_incomplete {
+                    drained.reasons.push(unreadable(&reader));
+                }
                 let known = self.left.entry(reader.journal().to_owned()).or_default();
-                *known = count.max(*known);
+                *known = backlog.records.max(*known);
             }
         }
         for orphan in page {
@@ -148,7 +169,7 @@ impl Drain<'_> {
                         let batch = reader.read(BATCH_BYTES);
                         if !reader.moves(&batch) {
                             if batch.is_incomplete {
-                                drained.reasons.push(format!("{} cannot be read now", reader.journal().display()));
+                                drained.reasons.push(unreadable(&reader));
                                 left.push(reader);
                             }
                             break;

@@ -40,7 +40,13 @@ pub struct Sender {
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Option<JoinHandle<()>> {
+/// What a thread does.
+type Work = Box<dyn FnOnce() + Send>;
+
+/// Starts a thread of a name, if the system has one left.
+type Spawn = dyn Fn(&str, Work) -> Option<JoinHandle<()>>;
+
+fn spawn(name: &str, work: Work) -> Option<JoinHandle<()>> {
     std::thread::Builder::new().name(name.into()).spawn(work).ok()
 }
 
@@ -48,6 +54,15 @@ impl Sender {
     /// Starts the threads. `root` is where the journals of all processes are.
     #[must_use]
     pub fn start(journal: Arc<EventJournal>, root: Option<PathBuf>, destinations: Vec<Destination>) -> Self {
+        Self::start_with(journal, root, destinations, &spawn)
+    }
+
+    pub(super) fn start_with(
+        journal: Arc<EventJournal>,
+        root: Option<PathBuf>,
+        destinations: Vec<Destination>,
+        spawn: &Spawn,
+    ) -> Self {
         let stats = destinations.iter().map(Destination::stats).collect();
         let names = destinations.iter().map(Destination::names).collect();
         let left: Vec<String> = destinations
@@ -57,7 +72,7 @@ impl Sender {
             .collect();
         let is_handed_off = !left.is_empty() && journal.hand_off(&left).is_ok();
         let shared = Arc::new(Shared::new(journal, stats, OrphanPool::new(root, names)));
-        let (mut remotes, mut work) = (Vec::new(), Vec::<(&str, Box<dyn FnOnce() + Send>)>::new());
+        let (mut remotes, mut work) = (Vec::new(), Vec::<(&str, Vec<usize>, Work)>::new());
         let has_remotes = destinations.iter().any(|destination| matches!(destination, Destination::Remote(_)));
         for (index, destination) in destinations.into_iter().enumerate() {
             match destination {
@@ -67,25 +82,28 @@ impl Sender {
                     // One thread frees the journal's space: that of the network, if it runs.
                     let is_lead = !has_remotes && work.is_empty();
                     let thread = LocalThread::new(Arc::clone(&shared), index, sink, is_lead, follows);
-                    work.push(("taximeter-local", Box::new(move || thread.run())));
+                    work.push(("taximeter-local", vec![index], Box::new(move || thread.run())));
                 }
             }
         }
         if has_remotes || work.is_empty() {
+            let indexes = remotes.iter().map(|(index, _)| *index).collect();
             let network = NetworkLoop::new(Arc::clone(&shared), remotes);
-            work.push(("taximeter-http", Box::new(move || network.run())));
+            work.push(("taximeter-http", indexes, Box::new(move || network.run())));
         }
-        lock(&shared.control).threads = work.len();
+        {
+            let mut control = lock(&shared.control);
+            (control.threads, control.delivering) = (work.len(), work.len());
+        }
         let mut threads = Vec::new();
-        for (name, work) in work {
+        for (name, indexes, work) in work {
             match spawn(name, work) {
                 Some(thread) => threads.push(thread),
-                // A thread that cannot be made leaves its events in the journal, for another process.
-                None => lock(&shared.control).threads -= 1,
+                None => shared.leave(&indexes),
             }
         }
         let maintained = Arc::clone(&shared);
-        threads.extend(spawn("taximeter-maintain", move || maintained.maintain()));
+        threads.extend(spawn("taximeter-maintain", Box::new(move || maintained.maintain())));
         Self { shared, generation: fork_generation(), threads: Mutex::new(threads) }
     }
 

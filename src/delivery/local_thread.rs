@@ -78,6 +78,7 @@ impl LocalThread {
     pub(super) fn run(mut self) {
         while catch_unwind(AssertUnwindSafe(|| self.rounds())).is_err() {
             self.orphan = None;
+            self.shared.orphans.let_go(self.index);
             self.shared.notices.push(Notice {
                 kind: NoticeKind::Panicked,
                 destination: self.sink.name().to_owned(),
@@ -96,8 +97,8 @@ impl LocalThread {
             if is_stopping {
                 return self.stop();
             }
-            self.shared.orphans.refill();
             let own = if self.follows { self.follow() } else { self.deliver_own(asked) };
+            self.shared.orphans.refill();
             let may_adopt = own != Own::Moved || !is_awaited;
             let adopted = may_adopt && !self.follows && self.deliver_orphan();
             self.shared.reclaim();
@@ -190,7 +191,7 @@ impl LocalThread {
         }
     }
 
-    /// Brings the next batch of an orphan journal; whether there was one that moved.
+    /// Brings the next batch of an orphan journal; whether there was one.
     fn deliver_orphan(&mut self) -> bool {
         if self.orphan_backoff.is_waiting(Instant::now()) {
             return false;
@@ -198,8 +199,13 @@ impl LocalThread {
         let Some(mut taken) = self.orphan.take().or_else(|| self.shared.orphans.take(self.index)) else { return false };
         let batch = taken.reader.read(BATCH_BYTES);
         if !taken.reader.moves(&batch) {
-            self.shared.orphans.give_back(self.index, taken, !batch.is_incomplete);
-            return !batch.is_incomplete;
+            if batch.is_incomplete {
+                // Another journal's turn.
+                self.shared.orphans.let_go(self.index);
+            } else {
+                self.shared.orphans.give_back(self.index, taken, true);
+            }
+            return true;
         }
         if self.deliver(&batch).is_err() || taken.reader.advance(&batch).is_err() {
             self.orphan_backoff.fail(Instant::now(), None);

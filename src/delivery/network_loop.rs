@@ -80,11 +80,11 @@ impl Feed for RemoteFeed<'_> {
                 *self.orphan = Some(taken);
                 return Some(batch);
             }
-            let is_done = is_readable && !batch.is_incomplete;
-            self.shared.orphans.give_back(self.index, taken, is_done);
-            if !is_done {
-                // It comes again: with the next search, or to a later version.
-                return None;
+            if is_readable && !batch.is_incomplete {
+                self.shared.orphans.give_back(self.index, taken, true);
+            } else {
+                // It comes again with the next search, or to a later version; now it is another journal's turn.
+                self.shared.orphans.let_go(self.index);
             }
         }
     }
@@ -187,6 +187,13 @@ impl RemoteState {
         batch.is_nothing() && !batch.is_incomplete
     }
 
+    /// Lets go of the orphan journal in hand after a panic: it comes again with the next search.
+    fn forget_orphan(&mut self, shared: &Shared) {
+        self.remote.drop_orphan();
+        self.orphan = None;
+        shared.orphans.let_go(self.index);
+    }
+
     /// Saves what is done of the batches in flight: it is not to come twice from the next process.
     pub(super) fn release(&mut self, shared: &Shared) {
         if let Some(batch) = self.remote.done_so_far(Source::Own) {
@@ -222,7 +229,8 @@ impl NetworkLoop {
     /// Works until it is told to stop. After a panic, which would be a fault of this program, it counts it, pauses and goes on.
     pub(super) fn run(mut self) {
         while catch_unwind(AssertUnwindSafe(|| self.rounds())).is_err() {
-            for state in &self.remotes {
+            for state in &mut self.remotes {
+                state.forget_orphan(&self.shared);
                 lock(&self.shared.stats)[state.index].panics += 1;
                 self.shared.notices.push(Notice {
                     kind: NoticeKind::Panicked,
@@ -259,7 +267,6 @@ impl NetworkLoop {
 
     /// Delivers what was appended until now, and answers the flushes that were asked for before.
     fn round(&mut self, asked: u64) -> Pass {
-        self.shared.orphans.refill();
         let is_new = asked > self.hurried;
         self.hurried = asked;
         let mut outcome = Pass { moved: false, is_drained: true };
@@ -291,6 +298,7 @@ impl NetworkLoop {
             outcome.moved |= pass.moved;
             outcome.is_drained &= pass.is_drained;
         }
+        self.shared.orphans.refill();
         self.shared.reclaim();
         self.shared.make_room();
         self.shared.publish();

@@ -2,15 +2,19 @@
 //!
 //! A journal is held while its events are delivered: it is locked, which takes two descriptors, so few are held at a time. Thousands of
 //! journals are adopted within [`MOST_HELD`] times two descriptors. A journal whose remaining destinations accept nothing now is
-//! released, so that it keeps no other from its turn; it comes again with the next search.
+//! released, so that it keeps no other from its turn; it comes again with the next search. So does one that cannot be read now.
+//!
+//! Counting what journals hold means reading them, which may take seconds: the search has a lock of its own, for which no thread waits.
+//! Locks are taken in the order search, inner.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, TryLockError};
 use std::time::Instant;
 
 use super::lock::lock;
-use super::timing::{ADOPT_EVERY, ADOPT_PAUSE, RELEASE_AFTER};
+use super::timing::{ADOPT_EVERY, ADOPT_PAUSE, RELEASE_AFTER, SEARCH_SLICE};
 use crate::journal::{Adopting, Backlog, Batch, Orphan, OrphanReader, OrphanScan};
 
 /// Journals that are held at a time.
@@ -21,34 +25,45 @@ pub(super) struct OrphanPool {
     root: Option<PathBuf>,
     /// The names of each destination's cursors, its own first.
     names: Vec<Vec<String>>,
+    search: Mutex<Search>,
     inner: Mutex<Inner>,
+    has_searched: AtomicBool,
+}
+
+/// The search that goes on.
+#[derive(Default)]
+struct Search {
+    /// Its journals that were not looked at yet.
+    scan: Option<OrphanScan>,
+    /// Journals that it saw: what is known of others is forgotten at its end.
+    seen: Vec<PathBuf>,
 }
 
 struct Inner {
     /// The right to read orphans, while any is held.
     right: Option<Adopting>,
-    /// Journals of the search that goes on.
-    scan: Option<OrphanScan>,
+    is_searching: bool,
     held: BTreeMap<u64, Held>,
     next_number: u64,
     /// By destination, those it has not begun.
     waiting: Vec<VecDeque<Taken>>,
+    /// By destination, the journal that it has taken.
+    in_hand: Vec<Option<u64>>,
     is_accepting: Vec<bool>,
     next_search: Instant,
-    has_searched: bool,
     /// What is left of journals, by directory and destination.
     backlogs: HashMap<PathBuf, Vec<Backlog>>,
-    /// Journals seen by the search that goes on: what is known of others is forgotten at its end.
-    seen: Vec<PathBuf>,
     is_closed: bool,
 }
 
 struct Held {
     orphan: Orphan,
-    /// Readers that wait or were taken.
+    /// Readers whose destination has not passed the journal.
     open: usize,
+    /// Those of them that a destination has in hand.
     taken: usize,
-    touched: Instant,
+    /// When it was held, or a destination came further in it.
+    moved: Instant,
 }
 
 /// A reader that a destination has taken.
@@ -63,73 +78,85 @@ impl OrphanPool {
         Self {
             inner: Mutex::new(Inner {
                 right: None,
-                scan: None,
+                is_searching: false,
                 held: BTreeMap::new(),
                 next_number: 0,
                 waiting: (0..count).map(|_| VecDeque::new()).collect(),
+                in_hand: vec![None; count],
                 is_accepting: vec![true; count],
                 next_search: Instant::now(),
-                has_searched: root.is_none(),
                 backlogs: HashMap::new(),
-                seen: Vec::new(),
                 is_closed: root.is_none(),
             }),
+            search: Mutex::default(),
+            has_searched: AtomicBool::new(root.is_none()),
             root,
             names,
         }
     }
 
-    /// Goes on with the search for journals, as far as there is room for more. Skipped while another thread does.
+    /// Goes on with the search for journals for a short time, as far as there is room for more. Skipped while another thread does.
     pub(super) fn refill(&self) {
         let Some(root) = &self.root else { return };
-        let Ok(mut inner) = self.inner.try_lock() else { return };
-        if inner.is_closed {
-            return;
+        let mut search = match self.search.try_lock() {
+            Ok(search) => search,
+            Err(TryLockError::Poisoned(error)) => error.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        let begun = Instant::now();
+        let may_begin = {
+            let mut inner = lock(&self.inner);
+            if inner.is_closed {
+                return;
+            }
+            inner.release_stuck();
+            search.scan.is_none() && inner.may_begin(begun)
+        };
+        if may_begin {
+            let scan = OrphanScan::begin(root);
+            let mut inner = lock(&self.inner);
+            let held: Vec<_> = inner.held.values().map(|held| held.orphan.path().to_owned()).collect();
+            inner.is_searching = scan.is_ok();
+            if scan.is_err() {
+                inner.next_search = begun + ADOPT_PAUSE;
+            }
+            // Those in hand need not be found again.
+            *search = Search { scan: scan.ok().map(|scan| scan.without(&held)), seen: held };
         }
-        inner.release_stuck();
-        let now = Instant::now();
-        if inner.scan.is_none() && now >= inner.next_search && !inner.begin_search(root) {
-            inner.next_search = now + ADOPT_PAUSE;
-            inner.has_searched = true;
+        while search.scan.is_some() && lock(&self.inner).held.len() < MOST_HELD && begun.elapsed() < SEARCH_SLICE {
+            self.search_on(&mut search);
         }
-        while inner.scan.is_some() && inner.held.len() < MOST_HELD {
-            self.next_page(&mut inner);
-        }
-        if inner.held.is_empty() && inner.scan.is_none() {
-            inner.right = None;
-        }
+        lock(&self.inner).give_right_back();
+        self.has_searched.store(true, Ordering::Release);
     }
 
-    /// Takes the next journals of the search.
-    fn next_page(&self, inner: &mut Inner) {
-        let room = MOST_HELD - inner.held.len();
-        let Some(scan) = &mut inner.scan else { return };
-        let found = scan.next(room);
-        let is_done = scan.is_done() || found.is_err();
+    /// Takes the next journal of the search.
+    fn search_on(&self, search: &mut Search) {
+        let Some(scan) = &mut search.scan else { return };
+        let found = scan.next(1);
+        let is_complete = scan.is_done() && found.is_ok();
+        let is_over = is_complete || found.is_err();
         for orphan in found.unwrap_or_default() {
-            self.hold(inner, orphan);
+            search.seen.push(orphan.path().to_owned());
+            self.hold(orphan);
         }
-        inner.has_searched = true;
-        if is_done {
-            inner.scan = None;
+        if is_over {
+            search.scan = None;
+            let mut inner = lock(&self.inner);
+            inner.is_searching = false;
             inner.next_search = Instant::now() + ADOPT_EVERY.mul_f64(0.5 + 0.5 * fastrand::f64());
-            let seen = std::mem::take(&mut inner.seen);
-            inner.backlogs.retain(|path, _| seen.contains(path));
+            let seen = std::mem::take(&mut search.seen);
+            if is_complete {
+                inner.backlogs.retain(|path, _| seen.contains(path));
+            }
         }
     }
 
     /// Holds a journal for the destinations that have not passed it; one that all have passed is deleted.
-    fn hold(&self, inner: &mut Inner, orphan: Orphan) {
+    fn hold(&self, orphan: Orphan) {
         let path = orphan.path().to_owned();
-        inner.seen.push(path.clone());
-        if orphan.destinations().is_ok_and(|names| names.is_none()) {
-            // Neither the record nor a cursor is left: the events are for every destination, from the beginning.
-            let all: Vec<String> = self.names.iter().filter_map(|names| names.first().cloned()).collect();
-            let _ = orphan.record_destinations(&all);
-        }
-        let number = inner.next_number;
-        inner.next_number += 1;
-        let mut open = 0;
+        subscribe_all(&orphan, self.names.iter().filter_map(|names| names.first()));
+        let mut readers = Vec::new();
         let mut backlogs = Vec::with_capacity(self.names.len());
         for (index, names) in self.names.iter().enumerate() {
             let mut backlog = Backlog::default();
@@ -138,21 +165,37 @@ impl OrphanPool {
                 let Ok(Some(reader)) = orphan.reader(name) else { continue };
                 let left = reader.backlog();
                 backlog.records += left.records;
+                backlog.is_incomplete |= left.is_incomplete;
                 backlog.oldest = backlog.oldest.into_iter().chain(left.oldest).min();
                 if !orphan.is_owner_alive() || left.records > 0 {
-                    open += 1;
-                    inner.waiting[index].push_back(Taken { number, reader });
+                    readers.push((index, reader));
                 }
             }
             backlogs.push(backlog);
         }
-        if !orphan.is_owner_alive() {
-            inner.backlogs.insert(path.clone(), backlogs);
+        if readers.is_empty() {
+            let is_known = !orphan.is_owner_alive();
+            let is_gone = orphan.remove_if_passed().unwrap_or(false);
+            let mut inner = lock(&self.inner);
+            if is_gone {
+                inner.backlogs.remove(&path);
+            } else if is_known {
+                inner.backlogs.insert(path, backlogs);
+            }
+            return;
         }
-        if open > 0 {
-            inner.held.insert(number, Held { orphan, open, taken: 0, touched: Instant::now() });
-        } else if orphan.remove_if_passed().unwrap_or(false) {
-            inner.backlogs.remove(&path);
+        let mut inner = lock(&self.inner);
+        if inner.is_closed {
+            return;
+        }
+        let number = inner.next_number;
+        inner.next_number += 1;
+        if !orphan.is_owner_alive() {
+            inner.backlogs.insert(path, backlogs);
+        }
+        inner.held.insert(number, Held { orphan, open: readers.len(), taken: 0, moved: Instant::now() });
+        for (index, reader) in readers {
+            inner.waiting[index].push_back(Taken { number, reader });
         }
     }
 
@@ -160,9 +203,9 @@ impl OrphanPool {
     pub(super) fn take(&self, index: usize) -> Option<Taken> {
         let mut inner = lock(&self.inner);
         let taken = inner.waiting[index].pop_front()?;
+        inner.in_hand[index] = Some(taken.number);
         if let Some(held) = inner.held.get_mut(&taken.number) {
             held.taken += 1;
-            held.touched = Instant::now();
         }
         Some(taken)
     }
@@ -171,7 +214,7 @@ impl OrphanPool {
     pub(super) fn note_passed(&self, index: usize, taken: &Taken, batch: &Batch) {
         let mut inner = lock(&self.inner);
         if let Some(held) = inner.held.get_mut(&taken.number) {
-            held.touched = Instant::now();
+            held.moved = Instant::now();
         }
         if let Some(backlog) = inner.backlogs.get_mut(taken.reader.journal()).and_then(|all| all.get_mut(index)) {
             backlog.records = backlog.records.saturating_sub(batch.len() as u64);
@@ -182,6 +225,7 @@ impl OrphanPool {
     pub(super) fn give_back(&self, index: usize, taken: Taken, is_done: bool) {
         let mut inner = lock(&self.inner);
         let number = taken.number;
+        inner.in_hand[index] = None;
         let Some(held) = inner.held.get_mut(&number) else { return };
         held.taken -= 1;
         if is_done {
@@ -195,6 +239,17 @@ impl OrphanPool {
             }
         } else {
             inner.waiting[index].push_back(taken);
+        }
+    }
+
+    /// Lets go of the journal that a destination has in hand, if any: it cannot be read now, or not by this version, or the thread
+    /// panicked. It comes again with the next search.
+    pub(super) fn let_go(&self, index: usize) {
+        let mut inner = lock(&self.inner);
+        let number = inner.in_hand[index].take();
+        if let Some(held) = number.and_then(|number| inner.held.get_mut(&number)) {
+            // It stays open, and so is not deleted; without a reader that waits it is released.
+            held.taken -= 1;
         }
     }
 
@@ -218,6 +273,7 @@ impl OrphanPool {
         let all = inner.backlogs.values().filter_map(|all| all.get(index));
         all.fold(Backlog::default(), |sum, one| Backlog {
             records: sum.records + one.records,
+            is_incomplete: sum.is_incomplete || one.is_incomplete,
             oldest: sum.oldest.into_iter().chain(one.oldest.filter(|_| one.records > 0)).min(),
         })
     }
@@ -228,22 +284,22 @@ impl OrphanPool {
         inner.backlogs.values().filter_map(|all| all.iter().map(|one| one.records).max()).sum()
     }
 
-    /// Whether the state directory was looked through, or a first page of it.
+    /// Whether the state directory was looked through, or a first part of it.
     pub(super) fn has_searched(&self) -> bool {
-        lock(&self.inner).has_searched
+        self.has_searched.load(Ordering::Acquire)
     }
 
     /// Whether a destination has journals to deliver, or may have.
     pub(super) fn may_have(&self, index: usize) -> bool {
         let inner = lock(&self.inner);
-        !inner.is_closed && (!inner.waiting[index].is_empty() || inner.scan.is_some())
+        !inner.is_closed && (!inner.waiting[index].is_empty() || inner.is_searching)
     }
 
     /// Whether no journal is held and the search is over; one that was put off is begun.
     #[cfg(test)]
     pub(super) fn is_finished(&self) -> bool {
         let inner = lock(&self.inner);
-        inner.held.is_empty() && inner.scan.is_none() && inner.next_search > Instant::now() + ADOPT_PAUSE
+        inner.held.is_empty() && !inner.is_searching && inner.next_search > Instant::now() + ADOPT_PAUSE
     }
 
     /// Looks for journals at once.
@@ -256,22 +312,41 @@ impl OrphanPool {
     pub(super) fn close(&self) {
         let mut inner = lock(&self.inner);
         inner.is_closed = true;
-        inner.scan = None;
+        inner.is_searching = false;
         inner.waiting.iter_mut().for_each(VecDeque::clear);
         inner.held.retain(|_, held| held.taken > 0);
-        if inner.held.is_empty() {
-            inner.right = None;
-        }
+        inner.give_right_back();
+    }
+}
+
+/// Records destinations where neither the record nor a cursor is left: the events are for every destination, from the beginning.
+pub(super) fn subscribe_all<'a>(orphan: &Orphan, destinations: impl Iterator<Item = &'a String>) {
+    if orphan.destinations().is_ok_and(|names| names.is_none()) {
+        let _ = orphan.record_destinations(&destinations.cloned().collect::<Vec<_>>());
     }
 }
 
 impl Inner {
-    fn begin_search(&mut self, root: &Path) -> bool {
+    /// Whether a search is due, and this part of the process may read what it finds.
+    fn may_begin(&mut self, now: Instant) -> bool {
+        if now < self.next_search {
+            return false;
+        }
         if self.right.is_none() {
             self.right = Adopting::begin();
+            if self.right.is_none() {
+                self.next_search = now + ADOPT_PAUSE;
+            }
         }
-        self.scan = self.right.as_ref().and_then(|_| OrphanScan::begin(root).ok());
-        self.scan.is_some()
+        self.is_searching = self.right.is_some();
+        self.is_searching
+    }
+
+    /// Gives the right to read orphans back while none is held.
+    fn give_right_back(&mut self) {
+        if self.held.is_empty() && !self.is_searching {
+            self.right = None;
+        }
     }
 
     fn search_soon(&mut self) {
@@ -289,9 +364,7 @@ impl Inner {
         let stuck: Vec<u64> = self
             .held
             .iter()
-            .filter(|(number, held)| {
-                held.taken == 0 && (!has_turn(**number) || held.touched.elapsed() >= RELEASE_AFTER)
-            })
+            .filter(|(number, held)| held.taken == 0 && (!has_turn(**number) || held.moved.elapsed() >= RELEASE_AFTER))
             .map(|(number, _)| *number)
             .collect();
         for number in stuck {
@@ -307,8 +380,123 @@ impl Inner {
         if held.open == 0 && held.orphan.remove_if_passed().unwrap_or(false) {
             self.backlogs.remove(&path);
         }
-        if self.held.is_empty() && self.scan.is_none() {
-            self.right = None;
+        self.give_right_back();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::delivery::EventJournal;
+    use crate::journal::{Backend, Settings};
+
+    const NAME: &str = "one";
+
+    fn pool(root: &Path) -> OrphanPool {
+        OrphanPool::new(Some(root.to_owned()), vec![vec![NAME.to_owned()]])
+    }
+
+    /// A journal of an ended process, of one record; its directory.
+    fn leave(root: &Path) -> PathBuf {
+        let journal = EventJournal::open(Settings {
+            root: Some(root.to_owned()),
+            backend: Backend::Written,
+            budget: Some(1 << 40),
+            destinations: vec![NAME.to_owned()],
+        });
+        journal.append(1, |out, _| out.extend_from_slice(b"record")).unwrap();
+        let path = journal.path().unwrap();
+        journal.close();
+        journal.finish(false);
+        path
+    }
+
+    /// Makes the segment one of a later version, which this one cannot read.
+    fn make_unreadable(journal: &Path) {
+        let is_segment = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "seg");
+        let segment = std::fs::read_dir(journal).unwrap().map(|entry| entry.unwrap().path()).find(is_segment).unwrap();
+        let mut bytes = std::fs::read(&segment).unwrap();
+        bytes[8] = 9;
+        let crc = crc32fast::hash(&bytes[..56]).to_le_bytes();
+        bytes[56..60].copy_from_slice(&crc);
+        std::fs::write(&segment, &bytes).unwrap();
+    }
+
+    /// Refills until `is_so`: another test of this process may have the right to read orphans for a while.
+    fn refilled(pool: &OrphanPool, mut is_so: impl FnMut() -> bool) -> bool {
+        let deadline = Instant::now() + std::time::Duration::from_mins(1);
+        while Instant::now() < deadline {
+            pool.refill();
+            if is_so() {
+                return true;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
         }
+        false
+    }
+
+    /// More journals that cannot be read than are held at a time keep no other from its turn.
+    #[test]
+    fn journals_that_cannot_be_read_delay_no_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("journal");
+        for _ in 0..MOST_HELD + 8 {
+            let path = leave(&root);
+            make_unreadable(&path);
+            // In the order of names, before the one that can be read.
+            std::fs::rename(&path, root.join(format!("0-{}", path.file_name().unwrap().to_string_lossy()))).unwrap();
+        }
+        let path = leave(&root);
+        std::fs::rename(&path, root.join("z-good")).unwrap();
+        let pool = pool(&root);
+        let is_found = refilled(&pool, || {
+            let Some(taken) = pool.take(0) else { return false };
+            if taken.reader.journal().ends_with("z-good") {
+                return true;
+            }
+            let batch = taken.reader.read(1 << 20);
+            assert!(batch.is_incomplete && !taken.reader.moves(&batch));
+            pool.let_go(0);
+            false
+        });
+        assert!(is_found);
+    }
+
+    /// What a journal holds is counted for as long as it is held, however many searches end meanwhile.
+    #[test]
+    fn another_search_forgets_no_journal_that_is_held() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("journal");
+        leave(&root);
+        let pool = pool(&root);
+        let mut taken = None;
+        assert!(refilled(&pool, || {
+            taken = taken.take().or_else(|| pool.take(0));
+            taken.is_some()
+        }));
+        assert_eq!(pool.pending(), 1);
+        lock(&pool.inner).next_search = Instant::now();
+        assert!(refilled(&pool, || lock(&pool.inner).next_search > Instant::now() + ADOPT_PAUSE));
+        assert_eq!((pool.pending(), pool.backlog(0).records), (1, 1));
+        // A thread that panicked lost its reader: the journal is released, and comes again.
+        drop(taken);
+        pool.let_go(0);
+        assert!(refilled(&pool, || lock(&pool.inner).held.is_empty()));
+        lock(&pool.inner).next_search = Instant::now();
+        assert!(refilled(&pool, || pool.take(0).is_some()));
+    }
+
+    /// A search that reads for seconds keeps neither `flush()` nor `stats()` nor requests waiting.
+    #[test]
+    fn a_search_keeps_nothing_waiting() {
+        let dir = tempfile::tempdir().unwrap();
+        let pool = pool(&dir.path().join("journal"));
+        let _searching = lock(&pool.search);
+        pool.refill();
+        pool.set_accepting(0, true);
+        assert!(pool.take(0).is_none() && !pool.may_have(0) && !pool.has_searched());
+        assert_eq!((pool.pending(), pool.backlog(0).records), (0, 0));
     }
 }

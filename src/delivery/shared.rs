@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::event_journal::EventJournal;
 use super::lock::lock;
-use super::notices::Notices;
+use super::notices::{Notice, NoticeKind, Notices};
 use super::orphans::OrphanPool;
 use super::stats::{DestinationStats, Outlook, publish};
 use super::timing::{MAINTAIN, POLL, PUBLISH_EVERY, STOP_WAIT, TICK};
@@ -32,6 +32,8 @@ pub(super) struct Control {
     pub(super) stop_wait: Duration,
     /// Delivery threads that have not ended.
     pub(super) threads: usize,
+    /// Those of them that still deliver: the last one gives the journal up.
+    pub(super) delivering: usize,
 }
 
 /// How far a destination has come in this process's journal.
@@ -73,6 +75,7 @@ impl Shared {
             leftovers_until: None,
             stop_wait: STOP_WAIT,
             threads: 0,
+            delivering: 0,
         };
         Self {
             journal,
@@ -130,6 +133,24 @@ impl Shared {
     /// Counts a batch of this process's journal that a destination moved past.
     pub(super) fn note_passed(&self, index: usize, batch: &Batch) {
         lock(&self.stats)[index].note_passed(batch);
+    }
+
+    /// Notes that a thread could not be made: its destinations answer no flush, and their events wait for another process.
+    pub(super) fn leave(&self, destinations: &[usize]) {
+        let mut control = lock(&self.control);
+        (control.threads, control.delivering) = (control.threads - 1, control.delivering - 1);
+        for index in destinations {
+            control.answered[*index] = u64::MAX;
+        }
+        drop(control);
+        let mut all = lock(&self.stats);
+        for index in destinations {
+            let stats = &mut all[*index];
+            let detail = "no thread could be started for it: its events wait for another process".to_owned();
+            stats.last_error = Some(detail.clone());
+            let destination = stats.host.clone().unwrap_or_else(|| stats.name.clone());
+            self.notices.push(Notice { kind: NoticeKind::Failing, destination, detail });
+        }
     }
 
     /// Sets how far a destination has come.
@@ -209,7 +230,11 @@ impl Shared {
 
     /// Ends a delivery thread; the last one gives the journal up.
     pub(super) fn end_thread(&self) {
-        let is_last = lock(&self.control).threads == 1;
+        let is_last = {
+            let mut control = lock(&self.control);
+            control.delivering -= 1;
+            control.delivering == 0
+        };
         if is_last {
             let progress = lock(&self.progress).clone();
             let positions: Vec<_> = progress.iter().map(|progress| &progress.passed).collect();
@@ -220,5 +245,43 @@ impl Shared {
         }
         lock(&self.control).threads -= 1;
         self.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::{Backend, Settings};
+
+    /// However two threads end, one of them is the last, and counts what only memory holds.
+    #[test]
+    fn of_threads_that_end_at_once_one_is_the_last() {
+        for _ in 0..2000 {
+            let journal = EventJournal::open(Settings {
+                root: None,
+                backend: Backend::Mapped,
+                budget: None,
+                destinations: vec!["one".to_owned()],
+            });
+            journal.append(1, |out, _| out.extend_from_slice(b"record")).unwrap();
+            let stats = vec![DestinationStats::default()];
+            let shared = Shared::new(Arc::new(journal), stats, OrphanPool::new(None, vec![vec!["one".to_owned()]]));
+            let mut control = lock(&shared.control);
+            (control.threads, control.delivering) = (2, 2);
+            let barrier = std::sync::Barrier::new(3);
+            std::thread::scope(|scope| {
+                for _ in 0..2 {
+                    scope.spawn(|| {
+                        barrier.wait();
+                        shared.end_thread();
+                    });
+                }
+                barrier.wait();
+                // Both wait for this lock.
+                drop(control);
+            });
+            assert_eq!(lock(&shared.control).threads, 0);
+            assert_eq!(shared.left_in_memory.load(Ordering::Relaxed), 1);
+        }
     }
 }

@@ -18,6 +18,8 @@ pub(super) const ADOPT_EVERY: Duration = Duration::from_secs(20);
 pub(super) const ADOPT_PAUSE: Duration = Duration::from_secs(1);
 /// After this long without progress an orphan journal is released, for another process that may do better.
 pub(super) const RELEASE_AFTER: Duration = Duration::from_secs(20);
+/// How long a thread searches for orphan journals before it looks after other work. The journal in hand is read to its end.
+pub(super) const SEARCH_SLICE: Duration = Duration::from_millis(50);
 /// How long requests that are in flight may take when delivery ends.
 pub(super) const STOP_WAIT: Duration = Duration::from_millis(500);
 /// Likewise where no caller waits for the end.

@@ -17,6 +17,7 @@ mod batch;
 mod claims;
 mod cursor;
 mod disk_budget;
+mod foreign;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod inspect;

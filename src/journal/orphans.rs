@@ -21,6 +21,8 @@ pub struct Backlog {
     pub records: u64,
     /// When the oldest of them was appended, in nanoseconds since the Unix epoch.
     pub oldest: Option<u64>,
+    /// Whether something could not be read now, so that there may be more.
+    pub is_incomplete: bool,
 }
 
 impl Orphan {
@@ -106,6 +108,7 @@ impl OrphanReader {
             let batch = read_batch(&self.views, &position, COUNTED_AT_ONCE, self.writer);
             backlog.records += batch.len() as u64;
             backlog.oldest = backlog.oldest.into_iter().chain(batch.appended_at()).min();
+            backlog.is_incomplete = batch.is_incomplete;
             if batch.position == position {
                 return backlog;
             }

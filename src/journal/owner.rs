@@ -26,7 +26,8 @@ use arc_swap::ArcSwap;
 use once_cell::race::OnceBox;
 
 use super::cursor::CursorFile;
-use super::segment_list;
+use super::segment::index_of;
+use super::{foreign, segment_list};
 use crate::sys::fork::fork_generation;
 use crate::sys::fs::{
     check_private_dir, create_private_dir, create_private_file, is_out_of_resources, open_private, read_at, write_at,
@@ -37,6 +38,8 @@ const OWNER_LOCK: &str = "owner.lock";
 const READER_LOCK: &str = "reader.lock";
 const HANDED_OFF: &str = "handed-off";
 const DESTINATIONS: &str = "destinations";
+/// What delivery writes for other processes, and the draft of it.
+const STATUS: [&str; 2] = ["status.json", "status.tmp"];
 const DRAFT: &str = ".draft-";
 /// After this a draft without a lock was left by a process that died between two system calls.
 const DRAFT_AGE: Duration = Duration::from_mins(10);
@@ -169,8 +172,17 @@ fn read_names(path: &Path) -> io::Result<Option<BTreeSet<String>>> {
     Ok(Some(whole.lines().filter(|name| !name.is_empty()).map(str::to_owned).collect()))
 }
 
+/// Whether taximeter writes files of this name into a journal.
+fn is_of_a_journal(name: &str) -> bool {
+    matches!(name, OWNER_LOCK | READER_LOCK | HANDED_OFF | DESTINATIONS | segment_list::NAME)
+        || STATUS.contains(&name)
+        || index_of(name).is_some()
+        || name.strip_suffix(".tmp").is_some_and(|stem| index_of(&format!("{stem}.seg")).is_some())
+        || CursorFile::destination(name).is_some()
+}
+
 /// Deletes a journal whose events are all delivered: its segments, then the cursors that say so, then the lock. A process that dies in
-/// between leaves a journal that the next one can finish.
+/// between leaves a journal that the next one can finish. What taximeter did not write is moved to the quarantine first.
 pub(super) fn remove_journal(path: &Path) -> io::Result<()> {
     let rank = |file: &Path| match file.extension().and_then(OsStr::to_str) {
         // First the list of segments, or those that are gone would be missed.
@@ -180,8 +192,13 @@ pub(super) fn remove_journal(path: &Path) -> io::Result<()> {
         _ if file.ends_with(OWNER_LOCK) => 4,
         _ => 3,
     };
-    let mut files =
-        std::fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()?;
+    let (mut files, mut others) = (Vec::new(), Vec::new());
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        let is_ours = !entry.file_type()?.is_dir() && entry.file_name().to_str().is_some_and(is_of_a_journal);
+        if is_ours { &mut files } else { &mut others }.push(entry.path());
+    }
+    others.iter().try_for_each(|file| foreign::keep(path, file))?;
     files.sort_by_key(|file| rank(file));
     files.iter().try_for_each(std::fs::remove_file)?;
     std::fs::remove_dir(path)
@@ -201,24 +218,41 @@ pub struct OrphanScan {
     root: PathBuf,
     /// The directories that were there when the scan began, less those that were looked at.
     names: VecDeque<OsString>,
+    refused: Vec<(PathBuf, io::Error)>,
 }
 
 impl OrphanScan {
-    /// Lists the journals under `root`; none where the directory is missing or not this user's own.
+    /// Lists the journals under `root`; none where the directory is missing.
     ///
     /// # Errors
-    /// Those of the operating system: a directory that cannot be listed now is not one without journals.
+    /// Those of the operating system, and of the check that the directory is this user's own: a directory that cannot be listed is not one
+    /// without journals.
     pub fn begin(root: &Path) -> io::Result<Self> {
-        let is_ours =
-            root.parent().is_none_or(|state| check_private_dir(state).is_ok()) && check_private_dir(root).is_ok();
+        root.parent().map_or(Ok(()), check_private_dir)?;
+        check_private_dir(root)?;
         let mut names = Vec::new();
-        if is_ours && root.exists() {
-            for entry in std::fs::read_dir(root)? {
-                names.push(entry?.file_name());
+        match std::fs::read_dir(root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            entries => {
+                for entry in entries? {
+                    names.push(entry?.file_name());
+                }
             }
         }
         names.sort();
-        Ok(Self { root: root.to_owned(), names: names.into() })
+        Ok(Self { root: root.to_owned(), names: names.into(), refused: Vec::new() })
+    }
+
+    /// Itself, less journals that this process has locked already.
+    #[must_use]
+    pub fn without(mut self, held: &[PathBuf]) -> Self {
+        self.names.retain(|name| held.iter().all(|path| path.file_name() != Some(name)));
+        self
+    }
+
+    /// The journals that this process cannot read, and why, since this was asked last.
+    pub fn take_refused(&mut self) -> Vec<(PathBuf, io::Error)> {
+        std::mem::take(&mut self.refused)
     }
 
     /// Whether every journal that was there when the scan began was looked at.
@@ -246,16 +280,27 @@ impl OrphanScan {
             match claimed {
                 Ok(orphan) => found.extend(orphan),
                 // A process that died while it deleted the directory leaves it empty, without its lock.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => drop(std::fs::remove_dir(&path)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    if std::fs::remove_dir(&path).is_err() {
+                        self.refuse(path, io::Error::new(io::ErrorKind::NotFound, "its lock file is missing"));
+                    }
+                }
                 Err(error) if is_out_of_resources(&error) => {
                     self.names.push_front(name);
                     return if found.is_empty() { Err(error) } else { Ok(found) };
                 }
-                // Another user's, a link, or no journal: not this process's business.
-                Err(_) => {}
+                Err(error) => self.refuse(path, error),
             }
         }
         Ok(found)
+    }
+
+    /// Notes a journal that cannot be read, unless it was deleted meanwhile; other files beside the journals are not this process's
+    /// business.
+    fn refuse(&mut self, path: PathBuf, error: io::Error) {
+        if path.symlink_metadata().is_ok_and(|data| data.is_dir()) {
+            self.refused.push((path, error));
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! <state>/quarantine/<journal>-<segment file>        a segment in which something was damaged
 //! <state>/quarantine/<journal>.destinations          the destinations of its records: a name a line
 //! <state>/quarantine/<journal>-<segment file>.read   a segment whose whole records were put back; the damaged ones are still in it
+//! <state>/quarantine/<journal>-<file>.<n>.foreign    what taximeter did not write, from a journal that was deleted
 //! ```
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use super::batch::Batch;
 use super::cursor::Position;
+use super::foreign::DIR;
 use super::owner::subscribers;
 use super::scan::{Writer, read_batch};
 use super::segment::{Backend, index_of};
@@ -22,7 +24,6 @@ use crate::sys::fs::{allocated, append_private, check_private_dir, create_privat
 
 /// Bytes of damaged segments kept for inspection; more are deleted.
 const BUDGET: u64 = 16 << 20;
-const DIR: &str = "quarantine";
 const DONE: &str = ".read";
 /// Ends the name of the record of a journal's destinations.
 const DESTINATIONS: &str = "destinations";

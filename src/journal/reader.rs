@@ -79,10 +79,11 @@ impl Reader {
         self.raise_floor(journal);
         journal.note_damage(batch);
         let serial = journal.pool.dir_serial.load(Ordering::Acquire);
-        if self.of_dir != serial {
+        if self.of_dir != serial || self.file.is_none() {
             self.of_dir = serial;
             let path = journal.path().map(|dir| dir.join(CursorFile::name(&self.destination)));
-            self.file = path.and_then(|path| CursorFile::open(&path).ok()).map(|(file, _)| file);
+            // Without descriptors left it cannot be opened now; the next batch tries again.
+            self.file = path.and_then(|path| CursorFile::open_or_create(&path).ok());
         }
         if let Some(file) = &mut self.file {
             let _ = file.save(&self.position);

@@ -216,6 +216,47 @@ fn a_removal_that_was_broken_off_is_finished() {
     assert!(!dead.exists());
 }
 
+/// What a user or another program put into a journal's directory is not deleted with it.
+#[test]
+fn what_taximeter_did_not_write_outlives_the_journal() {
+    let dir = TempDir::new().unwrap();
+    let journal = journal_in(&dir);
+    append(&journal, &numbered(1, 8)).unwrap();
+    let dead = copy_as_dead(&journal);
+    std::fs::write(dead.join("status.json"), "{}").unwrap();
+    std::fs::write(dead.join("notes.txt"), "mine").unwrap();
+    std::fs::create_dir(dead.join("backup")).unwrap();
+    std::fs::write(dead.join("backup").join("ledger.db"), "mine too").unwrap();
+    assert_eq!(adopt(dead.parent().unwrap()), (vec![1], 0));
+    assert!(!dead.exists());
+    let kept = dir.path().join("quarantine");
+    let read = |name: &str| std::fs::read_to_string(kept.join(format!("00000000000000de-ad-{name}"))).unwrap();
+    assert_eq!(
+        (read("notes.txt.0.foreign").as_str(), read("backup.0.foreign/ledger.db").as_str()),
+        ("mine", "mine too")
+    );
+    assert_eq!(std::fs::read_dir(&kept).unwrap().count(), 2);
+    assert!(quarantine::list(dir.path()).unwrap().is_empty());
+}
+
+/// A cursor that could not be opened once, such as without descriptors left, is saved later.
+#[test]
+fn a_cursor_that_could_not_be_opened_is_opened_again() {
+    let dir = TempDir::new().unwrap();
+    let journal = journal_in(&dir);
+    let path = journal.path().unwrap().join(CursorFile::name(DESTINATION));
+    std::fs::rename(&path, path.with_extension("aside")).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    let mut tail = Reader::new(DESTINATION);
+    append(&journal, &numbered(1, 8)).unwrap();
+    assert_eq!(read_all(&journal, &mut tail), [1]);
+    std::fs::remove_dir(&path).unwrap();
+    std::fs::rename(path.with_extension("aside"), &path).unwrap();
+    append(&journal, &numbered(2, 8)).unwrap();
+    assert_eq!(read_all(&journal, &mut tail), [2]);
+    assert_eq!(&CursorFile::position(&path).unwrap(), tail.position());
+}
+
 #[test]
 fn a_journal_of_more_segments_than_a_cursor_holds_is_adopted_once() {
     let dir = TempDir::new().unwrap();

@@ -200,7 +200,7 @@ impl Meter {
             let live = epoch.live.get_or_init(|| open(&self.settings.load()));
             if is_new && !Arc::ptr_eq(&epoch, &self.epoch()) {
                 // Closed while it was being opened, when there was nothing to close yet.
-                let _ = live.sender.close(Duration::ZERO, &|| true);
+                let _ = self.end(live, Duration::ZERO, &|| true);
                 continue;
             }
             let appended = live.journal.append(now, |out, ids| {

@@ -26,18 +26,18 @@ impl LocalSink for SlowSink {
     }
 }
 
-fn sink(name: &'static str, pause: Duration) -> (Destination, Arc<AtomicU64>) {
+pub(super) fn sink(name: &'static str, pause: Duration) -> (Destination, Arc<AtomicU64>) {
     let taken = Arc::new(AtomicU64::new(0));
     (Destination::Local(Box::new(SlowSink { name, pause, taken: Arc::clone(&taken) })), taken)
 }
 
-fn usage() -> Vec<u8> {
+pub(super) fn usage() -> Vec<u8> {
     let mut payload = Vec::new();
     encode(&UsageEvent { provider: "p", model: "m", ..UsageEvent::default() }, &[], &mut payload);
     payload
 }
 
-fn journal_for(root: &std::path::Path, destinations: &[&Destination]) -> Arc<Journal> {
+pub(super) fn journal_for(root: &std::path::Path, destinations: &[&Destination]) -> Arc<Journal> {
     Arc::new(Journal::open(Settings {
         root: Some(root.to_owned()),
         backend: Backend::Mapped,
