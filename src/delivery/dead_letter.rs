@@ -9,7 +9,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,7 +24,10 @@ use crate::event::id::id_text;
 use crate::event::json::time_text;
 use crate::event::limits::cut;
 use crate::sys::clock::unix_ns;
-use crate::sys::fs::{append_private, check_private_dir, create_private_dir, file_identity};
+use crate::sys::fs::{
+    append_all, append_private, check_private_dir, create_private_dir, file_identity, list_dir, read_at, read_from,
+    remove_file, rename, set_len, sync,
+};
 
 /// Bytes of dead letters of one destination; what comes after is dropped, and counted so.
 const LARGEST: u64 = 16 << 20;
@@ -48,6 +51,8 @@ struct Index {
     identity: Option<(u64, u64)>,
     /// Bytes of it that were read.
     read: u64,
+    /// The last line of these. A file that was deleted may leave its identity to the next: that has another line there.
+    last: Vec<u8>,
     ids: HashSet<String>,
 }
 
@@ -123,7 +128,11 @@ impl DeadLetters {
             create_private_dir(dir)?;
         }
         let lock = locked(path, Duration::ZERO)?;
-        let mut file = lock.file()?;
+        let file = lock.file()?;
+        // A line that a crash cut off must not spoil the next one. It may lack nothing but its end.
+        if !ends_in_a_line(file)? {
+            append_all(file, b"\n")?;
+        }
         self.index.catch_up(path, file)?;
         let id = id_text(event.id);
         if self.index.ids.contains(&id) {
@@ -133,13 +142,9 @@ impl DeadLetters {
         if length > LARGEST {
             return Ok(Kept::NoRoom);
         }
-        // A line that a crash cut off must not spoil the next one.
-        if !ends_in_a_line(file)? {
-            line.insert(0, b'\n');
-        }
-        if let Err(error) = file.write_all(&line) {
+        if let Err(error) = append_all(file, &line) {
             // A line that a full disk cut off is removed: it is written again.
-            let _ = file.set_len(length);
+            let _ = set_len(file, length);
             return Err(error);
         }
         Ok(Kept::Written)
@@ -148,34 +153,35 @@ impl DeadLetters {
 
 impl Index {
     /// Reads what was written to a file since the last time, by this process or another; all of it where it is another file.
-    fn catch_up(&mut self, path: &Path, mut file: &File) -> io::Result<()> {
+    fn catch_up(&mut self, path: &Path, file: &File) -> io::Result<()> {
         let identity = file_identity(path);
-        if identity != self.identity || file.metadata()?.len() < self.read {
+        let from = self.read - self.last.len() as u64;
+        let mut bytes = read_from(file, from, READ_LIMIT)?;
+        if identity != self.identity || !bytes.starts_with(&self.last) {
             *self = Self { identity, ..Self::default() };
+            bytes = read_from(file, 0, READ_LIMIT)?;
         }
-        file.seek(SeekFrom::Start(self.read))?;
-        let mut bytes = Vec::new();
-        file.take(READ_LIMIT).read_to_end(&mut bytes)?;
         // A line without its end may be in the middle of being written.
         let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        for line in lines(&bytes[..whole]) {
+        let new = &bytes[self.last.len()..whole];
+        for line in lines(new) {
             if let Ok(Named { event }) = serde_json::from_slice(line) {
                 self.ids.insert(event.id);
             }
         }
-        self.read += whole as u64;
+        self.read += new.len() as u64;
+        if let Some(last) = new.split_inclusive(|byte| *byte == b'\n').next_back() {
+            self.last = last.to_vec();
+        }
         Ok(())
     }
 }
 
 /// Whether a file is empty or ends with a line's end.
-fn ends_in_a_line(mut file: &File) -> io::Result<bool> {
-    if file.metadata()?.len() == 0 {
-        return Ok(true);
-    }
-    file.seek(SeekFrom::End(-1))?;
+fn ends_in_a_line(file: &File) -> io::Result<bool> {
+    let Some(end) = file.metadata()?.len().checked_sub(1) else { return Ok(true) };
     let mut last = [0];
-    file.read_exact(&mut last)?;
+    read_at(file, &mut last, end)?;
     Ok(last == *b"\n")
 }
 
@@ -202,8 +208,9 @@ pub fn drop_dead_letters(state: &Path) -> io::Result<u64> {
     let mut count = 0;
     for (path, _) in files(state)? {
         let lock = locked(&path, LOCK_WAIT)?;
-        count += lines(&read(lock.file()?)?).count() as u64;
-        std::fs::remove_file(path)?;
+        let letters = lines(&read_from(lock.file()?, 0, u64::MAX)?).count() as u64;
+        remove_file(&path)?;
+        count += letters;
     }
     Ok(count)
 }
@@ -213,16 +220,13 @@ fn files(state: &Path) -> io::Result<Vec<(PathBuf, String)>> {
     let dir = state.join("dead");
     check_private_dir(state)?;
     check_private_dir(&dir)?;
-    let paths = std::fs::read_dir(&dir).into_iter().flatten().flatten().map(|entry| entry.path());
-    let named = paths.filter(|path| path.extension().is_some_and(|extension| extension == "jsonl"));
+    let listed = match list_dir(&dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        listed => listed?,
+    };
+    let paths = listed.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+    let named = paths.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "jsonl"));
     Ok(named.filter_map(|path| Some((path.clone(), path.file_stem()?.to_str()?.to_owned()))).collect())
-}
-
-fn read(mut file: &File) -> io::Result<Vec<u8>> {
-    file.rewind()?;
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 /// Lines that hold something; a disk that was full may have broken one off anywhere.
@@ -234,7 +238,7 @@ fn requeue(state: &Path, path: &Path, destination: &str) -> io::Result<u64> {
     let lock = locked(path, LOCK_WAIT)?;
     let mut records: Vec<Vec<u8>> = Vec::new();
     let (mut ids, mut rest) = (HashSet::new(), Vec::new());
-    for line in lines(&read(lock.file()?)?) {
+    for line in lines(&read_from(lock.file()?, 0, u64::MAX)?) {
         let record = serde_json::from_slice(line).ok().and_then(|kept: Retried| BASE64.decode(kept.record).ok());
         let id = record.as_deref().and_then(|record| Some(decode(record).ok()?.id));
         match (record, id) {
@@ -250,12 +254,17 @@ fn requeue(state: &Path, path: &Path, destination: &str) -> io::Result<u64> {
     super::requeue::requeue(state, destination, &records, |record, out, _| out.extend_from_slice(record))?;
     // They are in the journal: from here on they come twice at worst, and a destination tells them by their id.
     if rest.is_empty() {
-        std::fs::remove_file(path)?;
+        remove_file(path)?;
     } else {
         let draft = path.with_extension("tmp");
-        let _ = std::fs::remove_file(&draft);
-        append_private(&draft)?.write_all(&rest)?;
-        std::fs::rename(draft, path)?;
+        match remove_file(&draft) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = append_private(&draft)?;
+        append_all(&file, &rest)?;
+        sync(&file)?;
+        rename(&draft, path)?;
     }
     Ok(records.len() as u64)
 }
@@ -265,6 +274,7 @@ mod tests {
     use super::*;
     use crate::event::binary::encode;
     use crate::journal::adopt_all;
+    use crate::sys::filesystem::{Fault, break_files};
 
     #[test]
     fn letters_that_are_put_back_are_a_journal_of_the_same_events() {
@@ -282,7 +292,7 @@ mod tests {
             })
             .collect();
         let path = state.join("dead/http-1.jsonl");
-        File::options().append(true).open(&path).unwrap().write_all(b"{\"broken \xc3\n").unwrap();
+        append_private(&path).map(|file| append_all(&file, b"{\"broken \xc3\n")).unwrap().unwrap();
         let retry = |name: &str| retry_dead_letters(&state, &[name.to_owned()]).unwrap();
         assert_eq!(retry("http-2"), 0);
         assert_eq!(retry("http-1"), 3);
@@ -322,6 +332,31 @@ mod tests {
         // Another file has its name.
         assert_eq!(drop_dead_letters(dir.path()).unwrap(), 2);
         assert_eq!((keep(&mut first, 1), keep(&mut second, 1)), (Kept::Written, Kept::Known));
+    }
+
+    #[test]
+    fn a_file_with_the_identity_of_one_that_was_emptied_is_read_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let event = |id| UsageEvent { id: [id; 16], provider: "p", model: "m", ..UsageEvent::default() };
+        let [mut first, mut second] = [(); 2].map(|()| DeadLetters::new(Some(dir.path()), "http-1"));
+        let keep = |letters: &mut DeadLetters, id| letters.keep("http-1", &event(id), b"", 400, "no").unwrap();
+        keep(&mut first, 1);
+        std::fs::write(dir.path().join("dead/http-1.jsonl"), b"").unwrap();
+        assert_eq!([2, 3].map(|id| keep(&mut second, id)), [Kept::Written; 2]);
+        assert_eq!(keep(&mut first, 1), Kept::Written, "its line is gone");
+        assert_eq!(keep(&mut first, 2), Kept::Known);
+    }
+
+    #[test]
+    fn letters_that_cannot_be_listed_are_not_none() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(drop_dead_letters(dir.path()).unwrap(), 0);
+        DeadLetters::new(Some(dir.path()), "http-1").keep("http-1", &UsageEvent::default(), b"", 400, "no").unwrap();
+        break_files(Some(Fault::Descriptors));
+        let outcomes = [drop_dead_letters(dir.path()), retry_dead_letters(dir.path(), &["http-1".to_owned()])];
+        break_files(None);
+        assert!(outcomes.iter().all(Result::is_err), "{outcomes:?}");
+        assert_eq!(drop_dead_letters(dir.path()).unwrap(), 1);
     }
 
     #[test]

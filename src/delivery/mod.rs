@@ -41,4 +41,6 @@ pub use response_log::{Answered, ResponseLog};
 pub use stats::DestinationStats;
 
 #[cfg(test)]
+mod fault_tests;
+#[cfg(test)]
 mod tests;

@@ -3,8 +3,9 @@
 //! Each file is written once, under a name that is in use nowhere else, and read back once the destination takes something again: its
 //! events go into a journal, and then the file is deleted. Files that are not in the format stay as they are.
 
-use std::fs;
-use std::io::{self, Read, Write};
+use std::collections::HashSet;
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,10 @@ use crate::event::UsageEvent;
 use crate::event::binary::encode;
 use crate::protocol::SpillFormat;
 use crate::sys::clock::unix_ns;
-use crate::sys::fs::{create_private_dir, create_private_file};
+use crate::sys::fs::{
+    create_private_dir, create_private_file, hard_link, list_dir, read_from, remove_file, rename, set_len, sync,
+    write_at,
+};
 use crate::sys::private::PrivateFile;
 
 /// Bytes of files that are requeued together, into one journal; the others follow when these are delivered.
@@ -41,6 +45,8 @@ pub(super) struct Spill {
     returns: u32,
     /// Whether events were requeued.
     has_recovered: bool,
+    /// Files whose events were requeued, that could not be deleted.
+    requeued: HashSet<PathBuf>,
 }
 
 impl Spill {
@@ -54,6 +60,7 @@ impl Spill {
             recovered_at: None,
             returns: 0,
             has_recovered: false,
+            requeued: HashSet::new(),
         }
     }
 
@@ -82,20 +89,20 @@ impl Spill {
         for name in names {
             let path = dir.join(self.format.file_name(&name));
             let draft = dir.join(format!(".{name}.tmp"));
-            let written = create_private_file(&draft).and_then(|mut file| {
-                file.write_all(content)?;
-                file.sync_data()?;
+            let written = create_private_file(&draft).and_then(|file| {
+                write_at(&file, content, 0)?;
+                sync(&file)?;
                 link(&draft, &path)
             });
             // Renamed, or one name too many.
-            let _ = fs::remove_file(&draft);
+            let _ = remove_file(&draft);
             match written {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 Err(error) => return Err(error),
             }
             // Its name is in the directory, which is a file of its own to a disk. What cannot be synced is there all the same.
-            let _ = fs::File::open(dir).and_then(|dir| dir.sync_all());
+            let _ = File::open(dir).and_then(|dir| dir.sync_all());
             return Ok(());
         }
         Err(io::Error::new(io::ErrorKind::AlreadyExists, "every name that was tried for a file is in use"))
@@ -116,29 +123,63 @@ impl Spill {
         if self.looks_at.take_if(|at| is_early || now >= *at).is_none() {
             return Ok(());
         }
-        let count = self.requeue().inspect_err(|_| self.looks_at = Some(now + FIRST_LOOK))?;
+        let (count, outcome) = self.requeue();
         if count > 0 {
             self.has_recovered = true;
             self.recovered_at = Some(now);
+        }
+        if count > 0 || outcome.is_err() {
             // There may be more than are put back at once.
             self.looks_at = Some(now + FIRST_LOOK);
         }
-        Ok(())
+        outcome
     }
 
-    /// Requeues the events of all files; how many there were. A file that holds something else stays.
-    fn requeue(&self) -> io::Result<u64> {
-        let entries = match fs::read_dir(self.format.dir()) {
+    /// Requeues the events of all files, as far as they can be read; how many there were, and an error if there was one. A file that
+    /// holds something else stays. One that cannot be deleted is not requeued again by this process.
+    pub(super) fn requeue(&mut self) -> (u64, io::Result<()>) {
+        self.requeued.retain(|path| matches!(remove_file(path), Err(error) if error.kind() != io::ErrorKind::NotFound));
+        let mut outcome = Ok(());
+        let files = self.claim_files(&mut outcome).unwrap_or_else(|error| {
+            outcome = Err(error);
+            Vec::new()
+        });
+        let events: Vec<_> = files.iter().filter_map(|(_, _, text)| self.format.read(text)).flatten().collect();
+        if events.is_empty() {
+            return (0, outcome);
+        }
+        let requeued = requeue(&self.state, &self.destination, &events, |request, out, ids| {
+            let requests = vec![*request];
+            encode(&UsageEvent { id: ids.next(unix_ns()), requests, ..UsageEvent::default() }, &[], out);
+        });
+        if let Err(error) = requeued {
+            return (0, Err(error));
+        }
+        for (path, file, _) in &files {
+            // One that cannot be deleted is emptied, so that nothing of it is requeued again.
+            if let Err(error) = remove_file(path).or_else(|_| set_len(file.file()?, 0)) {
+                self.requeued.insert(path.clone());
+                outcome = Err(error);
+            }
+        }
+        (events.len() as u64, outcome)
+    }
+
+    /// The files that are to be requeued, which no other process reads as long as they are open, and their texts.
+    fn claim_files(&self, outcome: &mut io::Result<()>) -> io::Result<Vec<(PathBuf, PrivateFile, String)>> {
+        let entries = match list_dir(self.format.dir()) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(error),
         };
+        let paths = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
         let is_own = |path: &PathBuf| {
-            path.file_name().and_then(|name| name.to_str()).is_some_and(|name| self.format.is_own(name))
+            let name = path.file_name().and_then(|name| name.to_str());
+            name.is_some_and(|name| self.format.is_own(name)) && !self.requeued.contains(path)
         };
-        let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(is_own).collect();
+        let mut paths: Vec<_> = paths.into_iter().filter(is_own).collect();
         paths.sort();
-        let (mut files, mut bytes, mut failure) = (Vec::new(), 0, None);
+        let (mut files, mut bytes) = (Vec::new(), 0);
         for path in paths {
             if bytes >= MOST_AT_ONCE || files.len() >= MOST_FILES {
                 break;
@@ -150,32 +191,18 @@ impl Spill {
                 }
                 Ok(_) => {}
                 // The other files are read all the same.
-                Err(error) => failure = Some(error),
+                Err(error) => *outcome = Err(error),
             }
         }
-        let events: Vec<_> = files.iter().filter_map(|(_, _, text)| self.format.read(text)).flatten().collect();
-        if !events.is_empty() {
-            requeue(&self.state, &self.destination, &events, |request, out, ids| {
-                let requests = vec![*request];
-                encode(&UsageEvent { id: ids.next(unix_ns()), requests, ..UsageEvent::default() }, &[], out);
-            })?;
-        }
-        for (path, file, _) in &files {
-            // One that cannot be deleted is emptied, so that nothing of it is requeued again.
-            fs::remove_file(path).or_else(|_| file.file()?.set_len(0))?;
-        }
-        match failure {
-            Some(error) if events.is_empty() => Err(error),
-            _ => Ok(events.len() as u64),
-        }
+        Ok(files)
     }
 }
 
 /// Gives a file its name, which must not be in use: a rename would replace a file of another process.
 fn link(draft: &Path, path: &Path) -> io::Result<()> {
-    match fs::hard_link(draft, path) {
+    match hard_link(draft, path) {
         // Some file systems have no second names. There, 64 random bits have to do.
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists && !path.try_exists()? => fs::rename(draft, path),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists && !path.try_exists()? => rename(draft, path),
         linked => linked,
     }
 }
@@ -188,11 +215,10 @@ fn claimed(path: &Path) -> io::Result<Option<(PrivateFile, String)>> {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
         Err(error) => return Err(error),
     };
-    let mut bytes = Vec::new();
-    private.file()?.read_to_end(&mut bytes)?;
+    let bytes = read_from(private.file()?, 0, u64::MAX)?;
     if bytes.is_empty() {
         // It was deleted before it was opened.
-        fs::remove_file(path)?;
+        remove_file(path)?;
     }
     Ok(String::from_utf8(bytes).ok().filter(|text| !text.is_empty()).map(|text| (private, text)))
 }
@@ -203,11 +229,18 @@ mod tests {
     use crate::event::binary::decode;
     use crate::journal::{Batch, adopt_all};
     use crate::protocol::{Options, format_named};
+    use std::fs;
 
     fn spill(dir: &Path, state: &Path, account: &str) -> Spill {
         let options = Options { accounts: vec![account.to_owned()], spill_dir: Some(dir.to_owned()), cloud: None };
         let protocol = (format_named("token_trackr").unwrap().make)(&options);
         Spill::new(protocol.spill().unwrap(), state, &format!("token_trackr-{account}"))
+    }
+
+    fn requeue(spill: &mut Spill) -> u64 {
+        let (count, outcome) = spill.requeue();
+        outcome.unwrap();
+        count
     }
 
     #[test]
@@ -229,7 +262,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (files, state) = (dir.path().join("files"), dir.path().join("state"));
         let mut spilled = spill(&files, &state, "1");
-        assert_eq!(spilled.requeue().unwrap(), 0);
+        assert_eq!(requeue(&mut spilled), 0);
         let events = [br#"{"model": "a"}"#.to_vec(), br#"{"model": "b"}"#.to_vec()];
         spilled.save(&events).unwrap();
         spilled.save(&events[..1]).unwrap();
@@ -237,7 +270,7 @@ mod tests {
         let original = files.join("events_1764316536.json");
         fs::write(&original, "[{}]").unwrap();
         assert_eq!(fs::read_dir(&files).unwrap().count(), 3);
-        assert_eq!(spill(&files, &state, "2").requeue().unwrap(), 0);
+        assert_eq!(requeue(&mut spill(&files, &state, "2")), 0);
         // Not before the service takes something, or a minute is over; then once.
         let now = Instant::now();
         spilled.recover(now, false).unwrap();
@@ -265,23 +298,23 @@ mod tests {
     #[test]
     fn a_file_that_holds_something_else_stays() {
         let dir = tempfile::tempdir().unwrap();
-        let spilled = spill(dir.path(), &dir.path().join("state"), "1");
+        let mut spilled = spill(dir.path(), &dir.path().join("state"), "1");
         let paths = ["events_1-1.json", "events_2-1.json", "events_3-1.json"].map(|name| dir.path().join(name));
         fs::write(&paths[0], "[{}").unwrap();
         fs::write(&paths[1], b"[\xff]").unwrap();
         fs::write(&paths[2], "[{}]").unwrap();
-        assert_eq!(spilled.requeue().unwrap(), 1);
+        assert_eq!(requeue(&mut spilled), 1);
         assert_eq!(paths.map(|path| path.exists()), [true, true, false]);
     }
 
     #[test]
     fn files_that_hold_something_else_keep_none_from_its_turn() {
         let dir = tempfile::tempdir().unwrap();
-        let spilled = spill(dir.path(), &dir.path().join("state"), "1");
+        let mut spilled = spill(dir.path(), &dir.path().join("state"), "1");
         for index in 0..MOST_FILES {
             fs::write(dir.path().join(format!("events_1{index}-1.json")), "[{}").unwrap();
         }
         fs::write(dir.path().join("events_2-1.json"), "[{}]").unwrap();
-        assert_eq!(spilled.requeue().unwrap(), 1);
+        assert_eq!(requeue(&mut spilled), 1);
     }
 }

@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::event::json::time_text;
 use crate::journal::{Batch, Counts};
 use crate::sys::clock::unix_ns;
-use crate::sys::fs::append_private;
+use crate::sys::fs::{append_all, append_private, remove_file, rename};
 
 const STATUS: &str = "status.json";
 /// Samples of the backlog, one a second.
@@ -147,9 +147,9 @@ pub(super) fn publish(
         destinations: told.collect(),
     };
     let draft = dir.join("status.tmp");
-    let _ = std::fs::remove_file(&draft);
-    io::Write::write_all(&mut append_private(&draft)?, &serde_json::to_vec(&status)?)?;
-    std::fs::rename(draft, dir.join(STATUS))
+    let _ = remove_file(&draft);
+    append_all(&append_private(&draft)?, &serde_json::to_vec(&status)?)?;
+    rename(&draft, &dir.join(STATUS))
 }
 
 /// How fast the backlog grows, from samples of the last minute.

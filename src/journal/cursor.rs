@@ -18,7 +18,7 @@ use std::io;
 use std::path::Path;
 
 use super::segment::CHUNKS;
-use crate::sys::fs::{create_private_file, open_private, read_at, write_at};
+use crate::sys::fs::{create_private_file, open_private, read_at, set_len, write_at};
 
 pub(super) const MAGIC: &[u8; 8] = b"TAXICURS";
 pub(super) const SLOT: usize = 16 * 1024;
@@ -200,7 +200,7 @@ impl CursorFile {
     pub(super) fn shrink(path: &Path) -> io::Result<()> {
         let (cursor, position) = Self::open(path)?;
         if cursor.generation == 0 && position == Position::default() {
-            cursor.file.set_len(0)?;
+            set_len(&cursor.file, 0)?;
         }
         Ok(())
     }

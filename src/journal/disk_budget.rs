@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::lock::lock;
 use super::segment::{SEGMENT, index_of};
-use crate::sys::fs::{allocated, space};
+use crate::sys::fs::{allocated, list_dir, space};
 
 /// Most bytes of segments that the journals of a state directory take.
 pub const MAX_DISK_BUDGET: u64 = 512 << 20;
@@ -106,7 +106,7 @@ fn is_segment(path: &Path) -> bool {
 }
 
 fn entries(dir: &Path) -> impl Iterator<Item = (PathBuf, Metadata)> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let entries = list_dir(dir).into_iter().flatten().flatten();
     // Of a link, this is the link's own.
     entries.filter_map(|entry| Some((entry.path(), entry.metadata().ok()?)))
 }

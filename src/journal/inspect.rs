@@ -12,7 +12,7 @@ use super::owner::{Claim, claim_for, remove_journal, subscribers};
 use super::scan::{Writer, read_batch};
 use super::segment::index_of;
 use super::view::{View, segment_files};
-use crate::sys::fs::check_private_dir;
+use crate::sys::fs::{check_private_dir, list_dir};
 
 /// Bytes of records that are read at a time.
 const READ_AT_ONCE: usize = 1 << 20;
@@ -113,7 +113,7 @@ fn writer(claimed: &io::Result<Claim>) -> WriterStatus {
 fn names(root: &Path) -> io::Result<Vec<String>> {
     root.parent().map_or(Ok(()), check_private_dir)?;
     check_private_dir(root)?;
-    let listed = match std::fs::read_dir(root) {
+    let listed = match list_dir(root) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         listed => listed?,
     };
@@ -134,7 +134,7 @@ fn is_name(name: &str) -> bool {
 }
 
 fn disk_bytes(path: &Path) -> u64 {
-    let files = std::fs::read_dir(path).into_iter().flatten().flatten();
+    let files = list_dir(path).into_iter().flatten().flatten();
     let of_segment = |file: &std::fs::DirEntry| file.file_name().to_str().and_then(index_of).is_some();
     files.filter(of_segment).filter_map(|file| Some(file.metadata().ok()?.len())).sum()
 }

@@ -10,6 +10,7 @@ use super::owner::Orphan;
 use super::quarantine;
 use super::scan::{Writer, read_batch};
 use super::view::{View, segment_files};
+use crate::sys::fs::remove_file;
 
 /// Bytes of records that are read at a time to count them.
 const COUNTED_AT_ONCE: usize = 1 << 20;
@@ -38,7 +39,7 @@ impl Orphan {
         let position = match CursorFile::position(&cursor) {
             // A link or a device in the place of the cursor: it is not followed, and what it says is not known.
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                std::fs::remove_file(&cursor)?;
+                remove_file(&cursor)?;
                 Position::default()
             }
             other => other?,

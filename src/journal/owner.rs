@@ -30,7 +30,8 @@ use super::segment::index_of;
 use super::{foreign, segment_list};
 use crate::sys::fork::fork_generation;
 use crate::sys::fs::{
-    check_private_dir, create_private_dir, create_private_file, is_out_of_resources, open_private, read_at, write_at,
+    check_private_dir, create_private_dir, create_private_file, is_out_of_resources, list_dir, open_private, read_at,
+    remove_file, rename, write_at,
 };
 use crate::sys::lock::ProcessLock;
 
@@ -99,7 +100,7 @@ impl OwnedDir {
         let made = Self::fill(&draft, destinations).and_then(|lock| {
             let held = (fork_generation(), OsString::from(&name));
             all_held().rcu(|all| all.iter().chain([&held]).cloned().collect::<Vec<_>>());
-            std::fs::rename(&draft, &path)?;
+            rename(&draft, &path)?;
             Ok(lock)
         });
         match made {
@@ -193,14 +194,14 @@ pub(super) fn remove_journal(path: &Path) -> io::Result<()> {
         _ => 3,
     };
     let (mut files, mut others) = (Vec::new(), Vec::new());
-    for entry in std::fs::read_dir(path)? {
+    for entry in list_dir(path)? {
         let entry = entry?;
         let is_ours = !entry.file_type()?.is_dir() && entry.file_name().to_str().is_some_and(is_of_a_journal);
         if is_ours { &mut files } else { &mut others }.push(entry.path());
     }
     others.iter().try_for_each(|file| foreign::keep(path, file))?;
     files.sort_by_key(|file| rank(file));
-    files.iter().try_for_each(std::fs::remove_file)?;
+    files.iter().try_for_each(|file| remove_file(file))?;
     std::fs::remove_dir(path)
 }
 
@@ -231,7 +232,7 @@ impl OrphanScan {
         root.parent().map_or(Ok(()), check_private_dir)?;
         check_private_dir(root)?;
         let mut names = Vec::new();
-        match std::fs::read_dir(root) {
+        match list_dir(root) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             entries => {
                 for entry in entries? {
@@ -396,7 +397,7 @@ impl Orphan {
     /// Those of the operating system.
     pub fn record_destinations(&self, names: &[String]) -> io::Result<()> {
         let path = self.path.join(DESTINATIONS);
-        let _ = std::fs::remove_file(&path);
+        let _ = remove_file(&path);
         write_names(&path, names)
     }
 
@@ -416,7 +417,7 @@ impl Orphan {
 /// Those of the operating system.
 pub fn subscribers(dir: &Path) -> io::Result<Option<BTreeSet<String>>> {
     let mut names = read_names(&dir.join(DESTINATIONS))?.unwrap_or_default();
-    for entry in std::fs::read_dir(dir)? {
+    for entry in list_dir(dir)? {
         names.extend(entry?.file_name().to_str().and_then(CursorFile::destination).map(str::to_owned));
     }
     Ok(Some(names).filter(|names| !names.is_empty()))

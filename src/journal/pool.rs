@@ -14,6 +14,7 @@ use super::segment_list::SegmentList;
 use super::settings::{Settings, Tier};
 use super::store::Store;
 use super::view::View;
+use crate::sys::fs::remove_file;
 
 /// Bytes of the ring in memory, for when the disk is full or cannot be used.
 pub(super) const MEMORY_BUDGET: usize = 8 << 20;
@@ -190,7 +191,7 @@ impl Pool {
         }
         for path in spares.iter().filter_map(|segment| segment.path.as_ref()) {
             self.disk_segments.fetch_sub(1, Ordering::Relaxed);
-            let _ = std::fs::remove_file(path);
+            let _ = remove_file(path);
         }
         for view in &*lock(&self.views) {
             if let View::Live(segment) = view {

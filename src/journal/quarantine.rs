@@ -8,7 +8,7 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::batch::Batch;
@@ -20,7 +20,10 @@ use super::segment::{Backend, index_of};
 use super::settings::{AppendError, Settings, Tier};
 use super::view::View;
 use super::writer::Journal;
-use crate::sys::fs::{allocated, append_private, check_private_dir, create_private_dir, open_private};
+use crate::sys::fs::{
+    allocated, append_all, append_private, check_private_dir, create_private_dir, hard_link, list_dir, open_private,
+    remove_file, rename,
+};
 
 /// Bytes of damaged segments kept for inspection; more are deleted.
 const BUDGET: u64 = 16 << 20;
@@ -48,9 +51,9 @@ fn try_keep(root: &Path, segment: &Path) -> io::Result<()> {
     if taken + allocated(&data) > BUDGET {
         return Ok(());
     }
-    match std::fs::hard_link(segment, &kept) {
+    match hard_link(segment, &kept) {
         // Directories have no second name, nor do files on some file systems.
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => std::fs::rename(segment, &kept)?,
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => rename(segment, &kept)?,
         _ => {}
     }
     let list = quarantine.join(format!("{name}.{DESTINATIONS}"));
@@ -58,7 +61,7 @@ fn try_keep(root: &Path, segment: &Path) -> io::Result<()> {
         && let Some(names) = subscribers(dir)?
     {
         let names: Vec<_> = names.into_iter().collect();
-        append_private(&list)?.write_all(names.join("\n").as_bytes())?;
+        append_all(&append_private(&list)?, names.join("\n").as_bytes())?;
     }
     Ok(())
 }
@@ -151,11 +154,11 @@ pub fn requeue(state: &Path) -> io::Result<Requeued> {
             }
             total.requeued += count;
             if damaged == 0 {
-                std::fs::remove_file(&segment)?;
+                remove_file(&segment)?;
             } else {
                 let mut name = segment.clone().into_os_string();
                 name.push(DONE);
-                std::fs::rename(&segment, name)?;
+                rename(&segment, Path::new(&name))?;
             }
         }
     }
@@ -225,7 +228,7 @@ fn open(state: &Path) -> io::Result<PathBuf> {
 }
 
 fn files(dir: &Path) -> io::Result<Vec<PathBuf>> {
-    match std::fs::read_dir(dir) {
+    match list_dir(dir) {
         Ok(entries) => {
             let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
             paths.sort();

@@ -13,6 +13,7 @@ use super::scan::{Writer, count};
 use super::segment::{CHUNKS, Segment};
 use super::view::View;
 use super::writer::Journal;
+use crate::sys::fs::remove_file;
 
 impl<S> Journal<S> {
     pub(super) fn note_damage(&self, batch: &Batch) {
@@ -128,7 +129,7 @@ impl<S> Journal<S> {
             list.remove([view.index()]);
         }
         self.pool.disk_segments.fetch_sub(1, Ordering::Relaxed);
-        let _ = std::fs::remove_file(path);
+        let _ = remove_file(path);
     }
 
     /// Whether every reader has everything, once the journal is closed.

@@ -32,7 +32,7 @@ use super::claims::Claims;
 use super::record::framed_length;
 use super::store::Store;
 use crate::sys::clock::BootTime;
-use crate::sys::fs::{create_private_file, read_at, write_at};
+use crate::sys::fs::{create_private_file, read_at, remove_file, rename, set_len, write_at};
 use crate::sys::mmap::map;
 
 /// Bytes of a chunk: some 250 events, so that claiming one is rare.
@@ -168,13 +168,13 @@ impl Segment {
         let path = dir.join(file_name(identity.index));
         let draft = path.with_extension("tmp");
         let made = Self::draft(&draft, identity, backend, now).and_then(|store| {
-            std::fs::rename(&draft, &path)?;
+            rename(&draft, &path)?;
             Ok(store)
         });
         match made {
             Ok(store) => Ok(Self::over(store, identity, CHUNKS, Some(path))),
             Err(error) => {
-                let _ = std::fs::remove_file(&draft);
+                let _ = remove_file(&draft);
                 Err(error)
             }
         }
@@ -195,7 +195,7 @@ impl Segment {
         };
         // Written segments are sparse, so that a file that was cut off is told by its length. Where that is not possible, its header
         // says nothing of its length.
-        let length = if matches!(store, Store::Written(_)) && file.set_len(SEGMENT as u64).is_err() {
+        let length = if matches!(store, Store::Written(_)) && set_len(file, SEGMENT as u64).is_err() {
             0
         } else {
             SEGMENT as u64
@@ -285,7 +285,7 @@ impl Segment {
             header[HEADER_FIELDS..HEADER_FIELDS + 4].copy_from_slice(&crc.to_le_bytes());
             // The header first: a file that is longer than it says is whole.
             if write_at(file, &header, 0).is_ok() {
-                let _ = file.set_len(end);
+                let _ = set_len(file, end);
             }
         }
     }

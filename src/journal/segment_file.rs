@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::record;
 use super::segment::{BOOT_TIME, CHUNK, CHUNKS, HEADER_FIELDS, Identity, PAGE, SEGMENT, Tally, VERSION, index_of};
 use crate::sys::clock::BootTime;
-use crate::sys::fs::{open_private, read_at};
+use crate::sys::fs::{list_dir, open_private, read_at};
 
 /// A file whose header was valid, or could be made out from what is left.
 pub(super) struct SegmentFile {
@@ -115,7 +115,7 @@ impl SegmentFile {
 /// The stream ids of the other segments of a directory: those of one process mostly have the same.
 fn sibling_streams(path: &Path) -> io::Result<Vec<[u8; 16]>> {
     let mut streams: Vec<[u8; 16]> = Vec::new();
-    for entry in std::fs::read_dir(path.parent().unwrap_or(Path::new(".")))? {
+    for entry in list_dir(path.parent().unwrap_or(Path::new(".")))? {
         let entry = entry?;
         if entry.path() == path || entry.file_name().to_str().and_then(index_of).is_none() {
             continue;

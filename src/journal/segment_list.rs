@@ -14,7 +14,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::sys::fs::{create_private_file, open_private, read_at, write_at};
+use crate::sys::fs::{create_private_file, open_private, read_at, remove_file, write_at};
 
 /// Its file name.
 pub(super) const NAME: &str = "segments";
@@ -65,7 +65,7 @@ impl SegmentList {
         if write_at(&self.file, &slot, (generation % 2) * SLOT as u64).is_ok() {
             self.generation = generation;
         } else {
-            let _ = std::fs::remove_file(&self.path);
+            let _ = remove_file(&self.path);
         }
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::cursor::{CHUNK_DONE, Position};
 use super::segment::{CHUNKS, Segment, file_name, first_record, index_of};
 use super::segment_list::listed;
+use crate::sys::fs::list_dir;
 
 /// A segment that can be read.
 #[derive(Clone)]
@@ -64,7 +65,7 @@ pub(super) fn segment_files(dir: &Path) -> io::Result<Vec<View>> {
     // The list first: what is deleted meanwhile is off the list when it goes, and missed for no time.
     let mut missing: BTreeSet<_> = listed(dir)?.into_iter().collect();
     let mut views = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
+    for entry in list_dir(dir)? {
         let entry = entry?;
         if let Some(index) = entry.file_name().to_str().and_then(index_of) {
             let is_expected = missing.remove(&index);

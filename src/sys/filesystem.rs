@@ -2,8 +2,8 @@
 //!
 //! Stores to mapped memory do not come by here.
 
-use std::fs::{File, OpenOptions};
-use std::io;
+use std::fs::{File, OpenOptions, ReadDir};
+use std::io::{self, Write};
 use std::path::Path;
 
 /// A file system: each method is one system call, and does what the real one does unless it is overridden.
@@ -27,6 +27,41 @@ pub(super) trait Filesystem {
         return std::os::unix::fs::FileExt::write_at(file, bytes, offset);
         #[cfg(windows)]
         return std::os::windows::fs::FileExt::seek_write(file, bytes, offset);
+    }
+
+    /// Writes where a file that was opened to append ends; how much, which may be less than asked for.
+    fn append(&self, mut file: &File, bytes: &[u8]) -> io::Result<usize> {
+        file.write(bytes)
+    }
+
+    /// Cuts a file off, or makes it longer.
+    fn set_len(&self, file: &File, length: u64) -> io::Result<()> {
+        file.set_len(length)
+    }
+
+    /// Waits until what was written to a file is on its disk.
+    fn sync(&self, file: &File) -> io::Result<()> {
+        file.sync_data()
+    }
+
+    /// Gives a file another name, in the place of a file that has it.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    /// Gives a file a second name, which must not be in use.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::hard_link(from, to)
+    }
+
+    /// Deletes a file.
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+
+    /// Opens a directory to list it.
+    fn list_dir(&self, path: &Path) -> io::Result<ReadDir> {
+        std::fs::read_dir(path)
     }
 
     /// Reserves the blocks of a file that is to be mapped.
@@ -54,7 +89,7 @@ pub(crate) use faulty::{Fault, break_files};
 
 #[cfg(test)]
 mod faulty {
-    use super::{File, Filesystem, OpenOptions, Path, Real, io};
+    use super::{File, Filesystem, OpenOptions, Path, ReadDir, Real, io};
     use std::cell::RefCell;
 
     thread_local!(static FAULT: RefCell<Option<Fault>> = const { RefCell::new(None) });
@@ -62,13 +97,19 @@ mod faulty {
     /// What fails, in this thread, from now on.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub(crate) enum Fault {
-        /// `EIO` of reads.
+        /// `EIO` of reads, those of directories included.
         Read,
-        /// `ESTALE` of reads and when files are opened.
+        /// `EIO` of writes and when they are synced.
+        Write,
+        /// `EIO` when files are renamed or linked.
+        Names,
+        /// `EIO` when files are deleted or cut off.
+        Delete,
+        /// `ESTALE` of reads and of every call that takes a path.
         Stale,
-        /// `EMFILE` when files are opened.
+        /// `EMFILE` when files and directories are opened.
         Descriptors,
-        /// `ENOSPC` of writes and when space is reserved.
+        /// `ENOSPC` of writes, for a name more in a directory, and when space is reserved.
         Space,
         /// `ENOSPC` of writes after some bytes of each, at a boundary of 512.
         Torn(usize),
@@ -90,6 +131,26 @@ mod faulty {
 
     fn error<T>(errno: rustix::io::Errno) -> io::Result<T> {
         Err(errno.into())
+    }
+
+    /// What of a write reaches the disk: its first part, to a boundary of sectors. The next call finds that there is no more space.
+    fn torn(bytes: &[u8], offset: u64, most: usize) -> io::Result<&[u8]> {
+        let end = (offset + most as u64) / 512 * 512;
+        match end.saturating_sub(offset) as usize {
+            count if count > 0 && count < bytes.len() => Ok(&bytes[..count]),
+            _ => error(rustix::io::Errno::NOSPC),
+        }
+    }
+
+    impl Fault {
+        fn check_new_name(&self) -> io::Result<()> {
+            match self {
+                Self::Names => error(rustix::io::Errno::IO),
+                Self::Stale => error(rustix::io::Errno::STALE),
+                Self::Space => error(rustix::io::Errno::NOSPC),
+                _ => Ok(()),
+            }
+        }
     }
 
     impl Filesystem for Fault {
@@ -115,17 +176,62 @@ mod faulty {
 
         fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
             match self {
+                Self::Write => error(rustix::io::Errno::IO),
                 Self::Space => error(rustix::io::Errno::NOSPC),
-                // The first part is written, to a boundary of sectors; the next call finds that there is no more space.
-                Self::Torn(most) => {
-                    let end = (offset + *most as u64) / 512 * 512;
-                    match end.saturating_sub(offset) as usize {
-                        count if count > 0 && count < bytes.len() => Real.write_at(file, &bytes[..count], offset),
-                        _ => error(rustix::io::Errno::NOSPC),
-                    }
-                }
+                Self::Torn(most) => Real.write_at(file, torn(bytes, offset, *most)?, offset),
                 Self::Short(most) => Real.write_at(file, &bytes[..bytes.len().min(*most)], offset),
                 _ => Real.write_at(file, bytes, offset),
+            }
+        }
+
+        fn append(&self, file: &File, bytes: &[u8]) -> io::Result<usize> {
+            match self {
+                Self::Write => error(rustix::io::Errno::IO),
+                Self::Space => error(rustix::io::Errno::NOSPC),
+                Self::Torn(most) => Real.append(file, torn(bytes, file.metadata()?.len(), *most)?),
+                Self::Short(most) => Real.append(file, &bytes[..bytes.len().min(*most)]),
+                _ => Real.append(file, bytes),
+            }
+        }
+
+        fn set_len(&self, file: &File, length: u64) -> io::Result<()> {
+            match self {
+                Self::Delete => error(rustix::io::Errno::IO),
+                _ => Real.set_len(file, length),
+            }
+        }
+
+        fn sync(&self, file: &File) -> io::Result<()> {
+            match self {
+                Self::Write => error(rustix::io::Errno::IO),
+                _ => Real.sync(file),
+            }
+        }
+
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            self.check_new_name()?;
+            Real.rename(from, to)
+        }
+
+        fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+            self.check_new_name()?;
+            Real.link(from, to)
+        }
+
+        fn remove_file(&self, path: &Path) -> io::Result<()> {
+            match self {
+                Self::Delete => error(rustix::io::Errno::IO),
+                Self::Stale => error(rustix::io::Errno::STALE),
+                _ => Real.remove_file(path),
+            }
+        }
+
+        fn list_dir(&self, path: &Path) -> io::Result<ReadDir> {
+            match self {
+                Self::Read => error(rustix::io::Errno::IO),
+                Self::Stale => error(rustix::io::Errno::STALE),
+                Self::Descriptors => error(rustix::io::Errno::MFILE),
+                _ => Real.list_dir(path),
             }
         }
 

@@ -1,6 +1,6 @@
 //! Private files and directories, positioned reads and writes, and the space of a file system.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, ReadDir};
 use std::io;
 use std::path::Path;
 
@@ -179,6 +179,85 @@ pub fn write_at(file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()
         }
     }
     Ok(())
+}
+
+/// Reads from an offset to the end of a file, at most so many bytes.
+///
+/// # Errors
+/// `OutOfMemory` when there is no memory for them; those of the operating system.
+pub fn read_from(file: &File, offset: u64, limit: u64) -> io::Result<Vec<u8>> {
+    let length = file.metadata()?.len().saturating_sub(offset).min(limit);
+    let length = usize::try_from(length).map_err(|_| io::ErrorKind::OutOfMemory)?;
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(length).map_err(|_| io::ErrorKind::OutOfMemory)?;
+    bytes.resize(length, 0);
+    let read = read_at(file, &mut bytes, offset)?;
+    bytes.truncate(read);
+    Ok(bytes)
+}
+
+/// Writes all bytes where a file that was opened to append ends.
+///
+/// # Errors
+/// Those of the operating system; some of the bytes may be written then.
+pub fn append_all(file: &File, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match ask(|files| files.append(file, bytes)) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Cuts a file off, or makes it longer with zeros.
+///
+/// # Errors
+/// Those of the operating system.
+pub fn set_len(file: &File, length: u64) -> io::Result<()> {
+    ask(|files| files.set_len(file, length))
+}
+
+/// Waits until what was written to a file is on its disk.
+///
+/// # Errors
+/// Those of the operating system.
+pub fn sync(file: &File) -> io::Result<()> {
+    ask(|files| files.sync(file))
+}
+
+/// Gives a file or a directory another name, in the place of a file that has it.
+///
+/// # Errors
+/// Those of the operating system.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    ask(|files| files.rename(from, to))
+}
+
+/// Gives a file a second name.
+///
+/// # Errors
+/// `AlreadyExists` when that name is in use; those of the operating system.
+pub fn hard_link(from: &Path, to: &Path) -> io::Result<()> {
+    ask(|files| files.link(from, to))
+}
+
+/// Deletes a file.
+///
+/// # Errors
+/// Those of the operating system.
+pub fn remove_file(path: &Path) -> io::Result<()> {
+    ask(|files| files.remove_file(path))
+}
+
+/// Lists a directory.
+///
+/// # Errors
+/// Those of the operating system.
+pub fn list_dir(path: &Path) -> io::Result<ReadDir> {
+    ask(|files| files.list_dir(path))
 }
 
 /// Whether a call failed because this process, or the system, has no descriptors or no memory left: it may go well later.

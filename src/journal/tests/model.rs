@@ -16,6 +16,9 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let fault = prop_oneof![
         Just(Fault::Read),
+        Just(Fault::Write),
+        Just(Fault::Names),
+        Just(Fault::Delete),
         Just(Fault::Stale),
         Just(Fault::Descriptors),
         Just(Fault::Space),
