@@ -125,7 +125,7 @@ class Meter:
 
     def stats(self) -> dict[str, Any]:
         """What was counted, in the form of the extension's."""
-        nothing = dict.fromkeys(("tracked", "journal_bytes", "memory_bytes", "corrupt_records"), 0)
+        nothing = dict.fromkeys(("tracked", "journal_bytes", "memory_bytes", "corrupt_records", "lost_records"), 0)
         unknown = dict.fromkeys(("tier", "budget_bytes", "seconds_to_full"))
         refused = {**dict.fromkeys(REFUSALS, 0), REASON: self._refused}
         return {**nothing, **unknown, "refused": refused, "remarks": dict.fromkeys(REMARKS, 0), "destinations": {}}

@@ -213,7 +213,7 @@ impl LocalThread {
             return false;
         }
         self.orphan_backoff.succeed();
-        self.shared.journal.count_corrupt(batch.corrupt);
+        self.shared.journal.count_damage(&batch);
         self.shared.orphans.note_passed(self.index, &taken, &batch);
         self.orphan = Some(taken);
         true

@@ -41,6 +41,4 @@ pub use response_log::{Answered, ResponseLog};
 pub use stats::DestinationStats;
 
 #[cfg(test)]
-mod fault_tests;
-#[cfg(test)]
 mod tests;

@@ -125,7 +125,7 @@ impl RemoteState {
                     self.reader.advance(&shared.journal, batch);
                 }
                 Step::Done(batch, Source::Orphan) => {
-                    shared.journal.count_corrupt(batch.corrupt);
+                    shared.journal.count_damage(batch);
                     self.pass_orphan(shared, batch);
                 }
                 Step::GivenUp(progress, Source::Own) => {

@@ -113,6 +113,7 @@ struct Status<'a> {
     memory_bytes: u64,
     budget_bytes: Option<u64>,
     corrupt_records: u64,
+    lost_records: u64,
     destinations: Vec<Told<'a>>,
 }
 
@@ -144,6 +145,7 @@ pub(super) fn publish(
         memory_bytes: counts.memory_bytes,
         budget_bytes: budget,
         corrupt_records: counts.corrupt,
+        lost_records: counts.lost,
         destinations: told.collect(),
     };
     let draft = dir.join("status.tmp");

@@ -24,6 +24,7 @@ use crate::http::Address;
 use crate::journal::{Backend, Batch, Settings};
 use crate::protocol::{Answer, CloudEvents, HttpRequest, Protocol, Verdict};
 
+mod files;
 mod left;
 mod threads;
 

@@ -8,12 +8,9 @@ use super::batch::Batch;
 use super::cursor::{CursorFile, Position};
 use super::owner::Orphan;
 use super::quarantine;
-use super::scan::{Writer, read_batch};
+use super::scan::{Counted, Writer, count, read_batch};
 use super::view::{View, segment_files};
 use crate::sys::fs::remove_file;
-
-/// Bytes of records that are read at a time to count them.
-const COUNTED_AT_ONCE: usize = 1 << 20;
 
 /// What a destination has not passed of a journal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,20 +98,11 @@ impl OrphanReader {
         read_batch(&self.views, &self.position, limit, self.writer)
     }
 
-    /// How many records are left. Reads them, a megabyte at a time.
+    /// How many records are left. Reads them, in the memory of one chunk.
     #[must_use]
     pub fn backlog(&self) -> Backlog {
-        let (mut backlog, mut position) = (Backlog::default(), self.position.clone());
-        loop {
-            let batch = read_batch(&self.views, &position, COUNTED_AT_ONCE, self.writer);
-            backlog.records += batch.len() as u64;
-            backlog.oldest = backlog.oldest.into_iter().chain(batch.appended_at()).min();
-            backlog.is_incomplete = batch.is_incomplete;
-            if batch.position == position {
-                return backlog;
-            }
-            position = batch.position;
-        }
+        let Counted { records, oldest, is_incomplete, .. } = count(&self.views, &self.position, self.writer);
+        Backlog { records, oldest, is_incomplete }
     }
 
     /// Whether a batch moves the reader, be it past damage only.

@@ -61,7 +61,8 @@ fn try_keep(root: &Path, segment: &Path) -> io::Result<()> {
         && let Some(names) = subscribers(dir)?
     {
         let names: Vec<_> = names.into_iter().collect();
-        append_all(&append_private(&list)?, names.join("\n").as_bytes())?;
+        // Half a list would say that the records are for fewer destinations.
+        append_all(&append_private(&list)?, names.join("\n").as_bytes()).inspect_err(|_| drop(remove_file(&list)))?;
     }
     Ok(())
 }

@@ -18,14 +18,15 @@ use crate::sys::fs::remove_file;
 impl<S> Journal<S> {
     pub(super) fn note_damage(&self, batch: &Batch) {
         if batch.corrupt > 0 {
-            self.count_corrupt(batch.corrupt);
+            self.count_damage(batch);
             lock(&self.damaged).extend(batch.damaged());
         }
     }
 
-    /// Counts damaged records, wherever they were found.
-    pub fn count_corrupt(&self, records: u64) {
-        self.corrupt.fetch_add(records, Ordering::Relaxed);
+    /// Counts the damaged and lost records of a batch, whatever journal it was read from.
+    pub fn count_damage(&self, batch: &Batch) {
+        self.corrupt.fetch_add(batch.corrupt, Ordering::Relaxed);
+        self.lost.fetch_add(batch.lost, Ordering::Relaxed);
     }
 
     /// Deletes the segments that every reader has passed, and lets go of the maps of sealed ones.

@@ -35,6 +35,8 @@ pub struct Counted {
     pub records: u64,
     /// Their bytes, headers included.
     pub bytes: u64,
+    /// When the oldest of them was appended, in nanoseconds since the Unix epoch.
+    pub oldest: Option<u64>,
     /// Whether something could not be read now, and is not in these.
     pub is_incomplete: bool,
 }
@@ -55,6 +57,7 @@ pub(super) fn count(views: &[View], from: &Position, writer: Writer) -> Counted 
     read(views, &mut batch, writer, &mut |batch| {
         counted.records += batch.len() as u64;
         counted.bytes += batch.payloads().map(|payload| framed_length(payload.len()) as u64).sum::<u64>();
+        counted.oldest = counted.oldest.into_iter().chain(batch.appended_at()).min();
         batch.forget();
         false
     });

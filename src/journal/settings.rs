@@ -76,4 +76,6 @@ pub struct Counts {
     pub appended_bytes: u64,
     /// Records that were damaged or lost after they were appended.
     pub corrupt: u64,
+    /// Of these, records of which nothing is left; a missing segment counts as one.
+    pub lost: u64,
 }

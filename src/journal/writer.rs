@@ -56,6 +56,7 @@ pub struct Journal<S> {
     pub(super) pool: Pool,
     pub(super) damaged: Mutex<BTreeSet<u64>>,
     pub(super) corrupt: AtomicU64,
+    pub(super) lost: AtomicU64,
     pub(super) is_handed_off: AtomicBool,
 }
 
@@ -69,6 +70,7 @@ impl<S: Default> Journal<S> {
             pool: Pool::open(settings),
             damaged: Mutex::default(),
             corrupt: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
             is_handed_off: AtomicBool::new(false),
         }
     }
@@ -216,6 +218,7 @@ impl<S> Journal<S> {
             disk_bytes: self.pool.disk_segments.load(Ordering::Relaxed) * SEGMENT as u64,
             memory_bytes: self.pool.memory() as u64,
             corrupt: self.corrupt.load(Ordering::Relaxed),
+            lost: self.lost.load(Ordering::Relaxed),
             ..Counts::default()
         };
         for shard in &self.shards {

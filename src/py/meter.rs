@@ -298,6 +298,7 @@ impl PyMeter {
         all.set_item("budget_bytes", stats.budget)?;
         all.set_item("seconds_to_full", stats.time_to_full.map(|time| time.as_secs_f64()))?;
         all.set_item("corrupt_records", counts.corrupt)?;
+        all.set_item("lost_records", counts.lost)?;
         let (refused, remarks) = (PyDict::new(py), PyDict::new(py));
         for (what, count) in Issue::ALL.into_iter().zip(stats.counts) {
             let group = if what.is_loss() { &refused } else { &remarks };

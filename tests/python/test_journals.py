@@ -120,6 +120,18 @@ def test_names_of_destinations_move_no_terminal(cli, run, state):
     assert "evil?[2J?ledger" in shown
 
 
+def test_a_segment_that_is_gone_is_counted_as_lost(run, state):
+    leave(run, state, ["ledger"], 5)
+    (segment,) = (state / "journal").glob("*/*.seg")
+    segment.unlink()
+    meter = taximeter.Meter(state_dir=state)
+    meter.track(provider="openai", model="gpt-4o", input_tokens=1)
+    wait_for(lambda: meter.stats()["corrupt_records"])
+    stats = meter.stats()
+    assert (stats["corrupt_records"], stats["lost_records"]) == (1, 1)
+    meter.close(5)
+
+
 def test_segments_in_quarantine_are_delivered_once_more(cli, run, state):
     ids = leave(run, state, ["ledger"], 20)
     (segment,) = (state / "journal").glob("*/*.seg")

@@ -95,6 +95,9 @@ fn a_segment_that_was_deleted_is_missed_and_counted() {
     append(&journal, &numbered(0, 300)).unwrap();
     let dead = copy_as_dead(&journal);
     std::fs::remove_file(segment_path(&dead)).unwrap();
+    let batch = read_batch(&view::segment_files(&dead).unwrap(), &Position::default(), 1 << 20, Writer::Dead);
+    journal.count_damage(&batch);
+    assert_eq!((journal.counts().corrupt, journal.counts().lost), (1, 1));
     assert_eq!(adopt(dead.parent().unwrap()), (vec![], 1));
     // What was delivered and deleted is not missed, though its cursor is lost.
     let mut reader = Reader::new(DESTINATION);

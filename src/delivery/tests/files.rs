@@ -8,8 +8,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::dead_letter::{DeadLetters, Kept, drop_dead_letters, retry_dead_letters};
-use super::spill::Spill;
+use super::super::dead_letter::{DeadLetters, Kept, drop_dead_letters, retry_dead_letters};
+use super::super::spill::Spill;
 use crate::event::UsageEvent;
 use crate::event::binary::{decode, encode};
 use crate::journal::adopt_all;
@@ -258,7 +258,8 @@ impl Letters {
 
     /// Whatever became of it before, it has a line now.
     fn note_line(&mut self, id: u8) {
-        [&mut self.dropped, &mut self.hit].map(|set| set.remove(&id));
+        self.dropped.remove(&id);
+        self.hit.remove(&id);
         self.requeued_before.extend(self.requeued.take(&id));
         self.given_up.insert(id);
     }
