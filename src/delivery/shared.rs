@@ -57,6 +57,8 @@ pub(super) struct Shared {
     pub(super) lost: AtomicU64,
     /// Events given up at the destination that lost most.
     lost_in_all: AtomicU64,
+    /// Damaged or missing records of which a notice was made.
+    damage_said: AtomicU64,
     /// Events that only memory held when delivery ended.
     pub(super) left_in_memory: AtomicU64,
     /// A bit for each thread that sleeps until an event comes.
@@ -88,6 +90,7 @@ impl Shared {
             notices: Notices::default(),
             lost: AtomicU64::new(0),
             lost_in_all: AtomicU64::new(0),
+            damage_said: AtomicU64::new(0),
             left_in_memory: AtomicU64::new(0),
             asleep: AtomicU64::new(0),
             published: Mutex::new((Tier::Memory, 0, Vec::new())),
@@ -163,6 +166,17 @@ impl Shared {
         let progress = lock(&self.progress);
         let positions: Vec<_> = progress.iter().map(|progress| &progress.passed).collect();
         self.journal.reclaim(&positions);
+        self.note_damage();
+    }
+
+    /// Says it when records were found damaged or missing since this was asked last.
+    fn note_damage(&self) {
+        let found = self.journal.counts().corrupt;
+        let said = self.damage_said.fetch_max(found, Ordering::Relaxed);
+        if found > said {
+            let detail = format!("{} records", found - said);
+            self.notices.push(Notice { kind: NoticeKind::Damaged, destination: "journal".to_owned(), detail });
+        }
     }
 
     /// Gives up the oldest events where nothing else makes room for new ones, and counts what was given up, be it for its age.

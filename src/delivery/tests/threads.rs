@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::super::{Delivered, Destination, Failure, LocalSink, Sender, drain_orphans};
+use super::super::{Delivered, Destination, Failure, LocalSink, NoticeKind, Sender, drain_orphans};
 use super::*;
 use crate::event::Outgoing;
 use crate::protocol::Verbatim;
@@ -227,4 +227,35 @@ fn a_clock_that_jumped_expires_nothing() {
     std::thread::sleep(Duration::from_millis(20));
     let drained = drain_orphans(&root, vec![destination(Duration::from_millis(10))], &|| true);
     assert_eq!((drained.delivered, drained.expired, drained.left), (1, 2, 0), "{drained:?}");
+}
+
+/// One damaged record of an orphan journal costs that record, is counted, and is said once.
+#[test]
+fn damage_is_said() {
+    let dir = TempDir::new().unwrap();
+    let root = dir.path().join("journal");
+    let (one, taken) = sink("one", Duration::ZERO);
+    let dead = journal_for(&root, &[&one]);
+    for _ in 0..100 {
+        dead.append(1, |out, _| out.extend_from_slice(&usage())).unwrap();
+    }
+    dead.close();
+    let path = dead.path().unwrap();
+    dead.finish(false);
+    drop(dead);
+    let segment =
+        std::fs::read_dir(path).unwrap().flatten().find(|entry| entry.path().extension() == Some("seg".as_ref()));
+    let segment = segment.unwrap().path();
+    let mut bytes = std::fs::read(&segment).unwrap();
+    // In the payload of one of the first records, behind the pages of the header and of the tallies.
+    bytes[2 * 4096 + 200] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let journal = journal_for(&root, &[&one]);
+    let sender = Sender::start(Arc::clone(&journal), Some(root), vec![one]);
+    assert!(waited(|| taken.load(Ordering::Relaxed) == 99));
+    assert!(waited(|| sender.has_notices()));
+    let notices = sender.take_notices();
+    assert_eq!(notices.len(), 1, "{notices:?}");
+    assert_eq!((notices[0].kind, notices[0].detail.as_str()), (NoticeKind::Damaged, "1 records"));
+    let _ = sender.close(Duration::ZERO, &|| true);
 }
