@@ -27,6 +27,7 @@ assert taximeter.flush() == (1, 0, 0)
 report = taximeter.Ledger().report(by=("team", "model"))
 assert report.total.calls == 1 and str(report.total.cost_usd) == "0.0065", report
 assert taximeter.count_tokens("Hello, world", "gpt-4o") == (3, "o200k_base", True)
+assert taximeter.stats()["tier"] in ("mapped", "written"), taximeter.stats()
 taximeter.close()
 print("ok", sys.version.split()[0], taximeter.stats()["refused"]["no_space"] == 0)
 """

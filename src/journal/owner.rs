@@ -30,8 +30,8 @@ use super::segment::index_of;
 use super::{foreign, segment_list};
 use crate::sys::fork::fork_generation;
 use crate::sys::fs::{
-    check_private_dir, create_private_dir, create_private_file, is_out_of_resources, list_dir, open_private, read_at,
-    remove_file, rename, write_at,
+    RENAMES_WITH_OPEN_FILES, check_private_dir, create_private_dir, create_private_file, is_out_of_resources, list_dir,
+    open_private, read_at, remove_file, rename, write_at,
 };
 use crate::sys::lock::ProcessLock;
 
@@ -101,7 +101,8 @@ impl OwnedDir {
             let held = (fork_generation(), OsString::from(&name));
             all_held().rcu(|all| all.iter().chain([&held]).cloned().collect::<Vec<_>>());
             rename(&draft, &path)?;
-            Ok(lock)
+            // Between the two calls the directory has no lock, which other processes take for one that is being deleted.
+            lock.map_or_else(|| Self::make_lock(&path), Ok)
         });
         match made {
             Ok(lock) => Ok(Self { path, lock: Some(lock) }),
@@ -112,9 +113,14 @@ impl OwnedDir {
         }
     }
 
-    fn fill(draft: &Path, destinations: &[String]) -> io::Result<ProcessLock> {
+    fn make_lock(dir: &Path) -> io::Result<ProcessLock> {
+        ProcessLock::create(&dir.join(OWNER_LOCK))?.ok_or_else(|| io::ErrorKind::WouldBlock.into())
+    }
+
+    /// Fills a directory that gets its name later. Its lock is in it, unless the system renames no directory with an open file.
+    fn fill(draft: &Path, destinations: &[String]) -> io::Result<Option<ProcessLock>> {
         create_private_dir(draft)?;
-        let lock = ProcessLock::create(&draft.join(OWNER_LOCK))?.ok_or(io::ErrorKind::WouldBlock)?;
+        let lock = RENAMES_WITH_OPEN_FILES.then(|| Self::make_lock(draft)).transpose()?;
         write_names(&draft.join(DESTINATIONS), destinations)?;
         for destination in destinations {
             CursorFile::create(&draft.join(CursorFile::name(destination)))?;

@@ -6,6 +6,9 @@ use std::path::Path;
 
 use super::filesystem::ask;
 
+/// Whether a directory can be renamed while a file in it is open. NTFS refuses that.
+pub const RENAMES_WITH_OPEN_FILES: bool = cfg!(not(windows));
+
 /// Opens a file for reading and writing that only its owner can read; it must not exist.
 ///
 /// # Errors
