@@ -336,6 +336,10 @@ impl NetworkLoop {
         let now = Instant::now();
         let until = leftovers_until.unwrap_or(now);
         let latest = until.max(now + stop_wait);
+        // The end may come before the first round.
+        if self.network.is_none() && !self.remotes.is_empty() {
+            self.network = Network::new();
+        }
         if let Some(network) = &self.network {
             let mut urgency = Urgency::New;
             loop {

@@ -53,6 +53,8 @@ struct Inner {
     next_search: Instant,
     /// What is left of journals, by directory and destination.
     backlogs: HashMap<PathBuf, Vec<Backlog>>,
+    /// When journals that a destination could not take had their last turn: others go first, also after another search.
+    turns: HashMap<PathBuf, Instant>,
     is_closed: bool,
 }
 
@@ -86,6 +88,7 @@ impl OrphanPool {
                 is_accepting: vec![true; count],
                 next_search: Instant::now(),
                 backlogs: HashMap::new(),
+                turns: HashMap::new(),
                 is_closed: root.is_none(),
             }),
             search: Mutex::default(),
@@ -148,6 +151,7 @@ impl OrphanPool {
             let seen = std::mem::take(&mut search.seen);
             if is_complete {
                 inner.backlogs.retain(|path, _| seen.contains(path));
+                inner.turns.retain(|path, _| seen.contains(path));
             }
         }
     }
@@ -195,7 +199,10 @@ impl OrphanPool {
         }
         inner.held.insert(number, Held { orphan, open: readers.len(), taken: 0, moved: Instant::now() });
         for (index, reader) in readers {
-            inner.waiting[index].push_back(Taken { number, reader });
+            let turn = inner.turns.get(reader.journal()).copied();
+            let waiting = &inner.waiting[index];
+            let place = waiting.partition_point(|other| inner.turns.get(other.reader.journal()).copied() <= turn);
+            inner.waiting[index].insert(place, Taken { number, reader });
         }
     }
 
@@ -238,6 +245,9 @@ impl OrphanPool {
                 inner.release(number);
             }
         } else {
+            // The destination tried it, and tries the others before it tries it again.
+            held.moved = Instant::now();
+            inner.turns.insert(taken.reader.journal().to_owned(), Instant::now());
             inner.waiting[index].push_back(taken);
         }
     }
