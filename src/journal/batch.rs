@@ -1,7 +1,7 @@
 //! What a reader gets: records in a row, and where they end.
 
 use std::ops::Range;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::cursor::Position;
 use super::record::{HEADER, time_before};
@@ -17,8 +17,8 @@ pub struct Batch {
     pub corrupt: u64,
     /// Of these, records of which nothing is left; a missing segment counts as one.
     pub lost: u64,
-    /// No record of it is older than this, whatever the clock of the day says; `None` where that cannot be known.
-    pub age: Option<Duration>,
+    /// No record of it was appended before this, whatever the clock of the day says; `None` where that cannot be known.
+    pub since: Option<Instant>,
     /// Whether something could not be read now, and has to be tried again.
     pub is_incomplete: bool,
     damage: Vec<Damage>,
@@ -66,7 +66,8 @@ impl Batch {
 
     /// Notes that records of a segment follow, none of which is older than the segment.
     pub(super) fn note_age(&mut self, age: Option<Duration>) {
-        self.age = self.age.into_iter().chain(age).min();
+        let since = age.and_then(|age| Instant::now().checked_sub(age));
+        self.since = self.since.into_iter().chain(since).max();
     }
 
     /// The payloads, in journal order within each writer.
@@ -105,7 +106,7 @@ impl Batch {
             bytes: self.bytes[..end].to_vec(),
             payloads: self.payloads[..count].to_vec(),
             position,
-            age: self.age,
+            since: self.since,
             from: self.from.clone(),
             damage: self.damage.iter().copied().filter(|damage| damage.before <= count).collect(),
             parts: self.parts.iter().take_while(|part| part.records.start < count).cloned().collect(),

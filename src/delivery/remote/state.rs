@@ -241,7 +241,7 @@ impl Remote {
     /// tracked before there was anything to track it.
     pub(super) fn too_old(&self, batch: &Batch) -> Range<u64> {
         match self.max_age {
-            Some(longest) if batch.age.is_none_or(|age| age >= longest) => {
+            Some(longest) if batch.since.is_none_or(|since| since.elapsed() >= longest) => {
                 FIRST_PLAUSIBLE..unix_ns().saturating_sub(longest.as_nanos() as u64)
             }
             _ => 0..0,
