@@ -32,7 +32,7 @@ impl Dimension {
     /// The dimension of this name.
     ///
     /// # Errors
-    /// When there is none; the message lists those there are.
+    /// When the name is unknown; the message lists the names that exist.
     pub fn parse(name: &str) -> Result<Self, LedgerError> {
         let column = || HOURLY_OWN.iter().chain(&HOURLY_ATTRIBUTION).chain(&OTHERS).find(|column| **column == name);
         match name {
