@@ -174,9 +174,42 @@ def _known(model: str, provider: str | None) -> _Known:
     return known
 
 
-def _asked(meter: Meter, model: str, provider: str | None) -> _Known:
+class _Index(NamedTuple):
+    """The entries of the price catalogs in force, found by name."""
+
+    key: tuple[object, ...]
+    """The catalogs it was made of."""
+    models: list[str]
+    names: dict[str, list[str]]
+    """`provider/model` in lower case, by that and by the model alone."""
+    units: dict[str, tuple[str, ...]]
+    """The units that have a rate, by `provider/model` in lower case."""
+
+
+_last_index: _Index | None = None
+
+
+def _index(meter: Meter) -> _Index:
+    """Reading a catalog takes 30 ms, so its index is kept until another catalog is in force."""
     from . import catalogs, refresh  # noqa: PLC0415 - few models need more than their price
 
+    global _last_index  # noqa: PLW0603 - at worst two threads make the same one
+    entries = meter.models()
+    key = (meter.catalog, meter.catalog_as_of, len(entries), meter.settings and meter.settings.root)
+    found = _last_index
+    if found is None or found.key != key:
+        names: dict[str, list[str]] = {}
+        for provider, model, *_ in entries:
+            name = f"{provider}/{model}".lower()
+            for spelling in {name, model.lower()}:
+                names.setdefault(spelling, []).append(name)
+        rates = catalogs.rates_in_force(refresh.current(meter))
+        units = {name.lower(): tuple(by_unit) for name, by_unit in rates}
+        found = _last_index = _Index(key, [entry[1] for entry in entries], names, units)
+    return found
+
+
+def _asked(meter: Meter, model: str, provider: str | None) -> _Known:
     # Halves of surrogate pairs are in no name.
     model = model.encode(errors="replace").decode()
     if not model.strip():
@@ -186,15 +219,13 @@ def _asked(meter: Meter, model: str, provider: str | None) -> _Known:
         cost = meter.price(model, {"input_tokens": 1, "output_tokens": 1}, asked)
         if cost.model is not None and cost.usd is not None:
             return _Known(cost.provider, cost.model, is_wordless=False)
-    wanted = model.lower()
-    entries = [(f"{entry[0]}/{entry[1]}".lower(), entry) for entry in meter.models()]
-    matches = [name for name, entry in entries if wanted in {name, entry[1].lower()} and provider in {None, entry[0]}]
+    index = _index(meter)
+    matches = [name for name in index.names.get(model.lower(), ()) if provider in {None, name.partition("/")[0]}]
     if not matches and cost.model is not None:
         matches = [f"{cost.provider}/{cost.model}".lower()]
     if not matches:
-        raise _core.unknown_model(model, [entry[1] for _, entry in entries])
-    rates = {name.lower(): rates for name, rates in catalogs.rates_in_force(refresh.current(meter))}
-    units = [unit for name in matches for unit in rates.get(name, {})]
+        raise _core.unknown_model(model, index.models)
+    units = [unit for name in matches for unit in index.units.get(name, ())]
     found, _, name = matches[0].partition("/")
     return _Known(found, name, is_wordless=bool(units) and not any("token" in unit for unit in units))
 
