@@ -660,12 +660,12 @@ def test_many_threads_share_a_client(metered, gpt):
 
 
 def test_a12_failures_of_the_meter_are_not_the_callers(metered, gpt, monkeypatch):
-    from taximeter.instrument import _http, _recorder
+    from taximeter.instrument import http, recorder
 
     def fail(*_, **__):
         raise RuntimeError("broken meter")
 
-    monkeypatch.setattr(_recorder.Recorder, "_outcome", fail)
+    monkeypatch.setattr(recorder.Recorder, "_outcome", fail)
     assert chat(gpt).choices
-    monkeypatch.setattr(_http, "current_call", fail)
+    monkeypatch.setattr(http, "current_call", fail)
     assert chat(gpt).choices

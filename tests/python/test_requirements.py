@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 import taximeter
 from conftest import events_of
 from taximeter import _core, instrument
-from taximeter.instrument import _binding
+from taximeter.instrument import import_hook, registry
 
 QUESTION = [{"role": "user", "content": "a secret question"}]
 COUNTS = st.integers(0, 10**9)
@@ -95,7 +95,7 @@ def test_a7_nothing_is_left_of_streams_that_nobody_reads_or_closes(metered, gpt)
         gc.collect()
 
     def ours():
-        return sum(str(type(thing).__module__).startswith("taximeter.instrument._") for thing in gc.get_objects())
+        return sum(str(type(thing).__module__).startswith("taximeter.instrument.") for thing in gc.get_objects())
 
     abandon(3)
     before = ours()
@@ -180,9 +180,9 @@ def test_a16_a_client_that_another_thread_is_importing_is_metered(tmp_path, mete
 
     for name in [name for name in sys.modules if name.partition(".")[0] == "cohere"]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delitem(_binding._done, "cohere.core.http_client", raising=False)
+    monkeypatch.delitem(registry._done, "cohere.core.http_client", raising=False)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(sys, "meta_path", [finder for finder in sys.meta_path if not isinstance(finder, _binding._Finder)])
+    monkeypatch.setattr(sys, "meta_path", [finder for finder in sys.meta_path if not isinstance(finder, import_hook.Finder)])
     monkeypatch.setattr(builtins, "taximeter_test_started", threading.Event(), raising=False)
     monkeypatch.setattr(builtins, "taximeter_test_go", threading.Event(), raising=False)
     importer = threading.Thread(target=importlib.import_module, args=("cohere.core.http_client",))
@@ -200,4 +200,4 @@ def test_a16_a_client_that_another_thread_is_importing_is_metered(tmp_path, mete
         instrument.deactivate()
         for name in [name for name in sys.modules if name.partition(".")[0] == "cohere"]:
             del sys.modules[name]
-        _binding._done.pop("cohere.core.http_client", None)
+        registry._done.pop("cohere.core.http_client", None)

@@ -16,12 +16,15 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from .. import _api, instrument
 from ..destination import Secret
-from ..instrument import _binding, _call, _sinks
 from . import _vendor
 from ._outbox import Account, Outbox, Service
+
+if TYPE_CHECKING:
+    from ..meter import Meter
 
 __all__ = ["configure", "init", "track"]
 
@@ -94,9 +97,7 @@ def init(
         destination: Where events go: `"tokenr"`, which is the default, `"ledger"`, or both.
     """
     try:
-        _call.take_out(_PREFIX)
-        _sinks.listen(_sink, _FAMILIES)
-        _binding.hook(_FAMILIES)
+        instrument.subscribe(_observer, _FAMILIES, _PREFIX)
         _init(token, url, agent_id, tags, enabled, debug, destination)
     except Exception as error:
         log.warning("tokenr.init: %s", error)
@@ -289,15 +290,15 @@ def _moment(text: Any) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
 
-class _Sink:
-    """Hears of the calls of clients."""
+class _Observer:
+    """Sends the calls of clients."""
 
     @property
-    def is_listening(self) -> bool:
+    def is_active(self) -> bool:
         return bool(_config["enabled"] and (_destinations.to_ledger or _config["token"]))
 
-    def wants_ledger(self, own: Mapping[str, Any]) -> bool:  # noqa: ARG002
-        return _destinations.to_ledger
+    def ledger_meter(self, own: Mapping[str, Any]) -> Meter | None:  # noqa: ARG002
+        return _api.ledger_meter() if _destinations.to_ledger else None
 
     def defaults(self) -> Mapping[str, Any]:
         return {"agent": _config["default_agent_id"], "tags": _mapping(_config["default_tags"])}
@@ -336,7 +337,7 @@ class _Sink:
         )
 
 
-_sink = _Sink()
+_observer = _Observer()
 
 
 class _Printer:

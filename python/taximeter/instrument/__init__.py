@@ -9,6 +9,7 @@ No client is imported: those that are loaded are bound now, the others when they
 
 from __future__ import annotations
 
-from ._binding import Status, activate, activate_for, deactivate, status
+from .observers import Observer, observe
+from .registry import Status, activate, activate_for, deactivate, hook, status, subscribe
 
-__all__ = ["Status", "activate", "activate_for", "deactivate", "status"]
+__all__ = ["Observer", "Status", "activate", "activate_for", "deactivate", "hook", "observe", "status", "subscribe"]

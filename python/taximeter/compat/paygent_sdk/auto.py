@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from ...instrument import _binding, _call, _sinks
+from ... import _api, instrument
 from .client import Client, log
 from .events import ids_of, tags_of
 from .models import ExternalCostData, RawUsageData
+
+if TYPE_CHECKING:
+    from ...meter import Meter
 
 __all__ = ["init", "send_external_cost", "send_indicator"]
 
@@ -50,9 +53,7 @@ def init(api_key: str, base_url: str | None = None, *, destination: str | Sequen
     with _lock:
         if _client is None:
             _client = Client(api_key, base_url, destination=destination)
-            _call.take_out(_PREFIX)
-            _sinks.listen(_Sink(_client), _FAMILIES)
-            _binding.hook(_FAMILIES)
+            instrument.subscribe(_Observer(_client), _FAMILIES, _PREFIX)
         return _client
 
 
@@ -78,16 +79,16 @@ def send_external_cost(
     _client.send_external_cost(agent_id, customer_id, indicator, cost_data, meta_tags)
 
 
-class _Sink:
-    """Hears of the calls of clients."""
+class _Observer:
+    """Reports the calls of clients."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    is_listening = True
+    is_active = True
 
-    def wants_ledger(self, own: Mapping[str, Any]) -> bool:
-        return self._client.destinations.to_ledger and _names_both(own)
+    def ledger_meter(self, own: Mapping[str, Any]) -> Meter | None:
+        return _api.ledger_meter() if self._client.destinations.to_ledger and _names_both(own) else None
 
     def defaults(self) -> Mapping[str, Any]:
         return {}

@@ -9,11 +9,14 @@ import inspect
 import io
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ...instrument import _binding, _sinks
-from ...instrument._shims import Forwarding, attempt
+from ... import _api, instrument
+from ...instrument.shims import Forwarding, run_guarded
 from .client import TokenTrackrClient, get_client
+
+if TYPE_CHECKING:
+    from ...meter import Meter
 
 __all__ = ["AzureOpenAIWrapper", "BedrockWrapper", "GeminiWrapper"]
 
@@ -21,10 +24,10 @@ Describe = Callable[[Any], "Mapping[str, Any] | None"]
 """Makes an event's metadata from what a call returned."""
 
 
-class _Heard:
-    """Hears of one call, and records it when its metadata is known."""
+class _Observed:
+    """One observed call, which is sent when its metadata is known."""
 
-    is_listening = True
+    is_active = True
 
     def __init__(self, client: TokenTrackrClient, provider: str, model: Any, *, reports_cached: bool) -> None:
         self._client = client
@@ -36,8 +39,8 @@ class _Heard:
         self._metadata: Mapping[str, Any] | None = None
         self._has_returned = False
 
-    def wants_ledger(self, own: Mapping[str, Any]) -> bool:  # noqa: ARG002
-        return self._client.destinations.to_ledger
+    def ledger_meter(self, own: Mapping[str, Any]) -> Meter | None:  # noqa: ARG002
+        return _api.ledger_meter() if self._client.destinations.to_ledger else None
 
     def defaults(self) -> Mapping[str, Any]:
         return {}
@@ -57,7 +60,7 @@ class _Heard:
         """The call has returned, and its events are complete."""
         self._metadata, self._has_returned = metadata, True
         for event in self._events:
-            attempt(self._send, event, metadata)
+            run_guarded(self._send, event, metadata)
 
     def _send(self, event: Mapping[str, Any], metadata: Mapping[str, Any] | None) -> None:
         usage = event.get("usage")
@@ -78,20 +81,20 @@ class _Heard:
         )
 
 
-def _watch(heard: _Heard, call: Callable[[], Any], describe: Describe) -> Any:
-    """Makes a call that is heard of; what it returns, or what can be awaited in its place."""
-    with _sinks.hearing(heard):
+def _watch(observed: _Observed, call: Callable[[], Any], describe: Describe) -> Any:
+    """Makes a call that is observed; what it returns, or what can be awaited in its place."""
+    with instrument.observe(observed):
         result = call()
     if inspect.isawaitable(result):
-        return _awaited(heard, result, describe)
-    heard.returned(attempt(describe, result))
+        return _awaited(observed, result, describe)
+    observed.returned(run_guarded(describe, result))
     return result
 
 
-async def _awaited(heard: _Heard, pending: Awaitable[Any], describe: Describe) -> Any:
-    with _sinks.hearing(heard):
+async def _awaited(observed: _Observed, pending: Awaitable[Any], describe: Describe) -> Any:
+    with instrument.observe(observed):
         result = await pending
-    heard.returned(attempt(describe, result))
+    observed.returned(run_guarded(describe, result))
     return result
 
 
@@ -106,7 +109,7 @@ class BedrockWrapper(Forwarding):
     def __init__(self, bedrock_client: Any, client: TokenTrackrClient | None = None) -> None:
         super().__init__(bedrock_client)
         self._client = client or get_client()
-        _binding.hook(("botocore",))
+        instrument.hook(("botocore",))
 
     def invoke_model(self, modelId: str, body: Any, **kwargs: Any) -> Any:  # noqa: N803 - the provider's
         """As the client's own, with the body read: it can be read again."""
@@ -131,7 +134,7 @@ class BedrockWrapper(Forwarding):
                 _read_now(response)
             return response
 
-        return _watch(_Heard(self._client, "bedrock", model, reports_cached=False), call, _request_id)
+        return _watch(_Observed(self._client, "bedrock", model, reports_cached=False), call, _request_id)
 
 
 def _request_id(response: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -187,7 +190,7 @@ class AzureOpenAIWrapper(_Resource):
         }
         copies = dict.fromkeys(("with_options", "copy"), self._copied)
         super().__init__(azure_client, copies, parts)
-        _binding.hook(("openai",))
+        instrument.hook(("openai",))
 
     def _copied(self, method: Callable[..., Any]) -> Callable[..., AzureOpenAIWrapper]:
         return lambda *args, **kwargs: AzureOpenAIWrapper(method(*args, **kwargs), self._client)
@@ -195,8 +198,8 @@ class AzureOpenAIWrapper(_Resource):
     def _recorded(self, describe: Describe) -> Callable[[Callable[..., Any]], Any]:
         def make(method: Callable[..., Any]) -> Any:
             def call(*args: Any, **kwargs: Any) -> Any:
-                heard = _Heard(self._client, "azure_openai", kwargs.get("model"), reports_cached=True)
-                return _watch(heard, lambda: method(*args, **kwargs), describe)
+                observed = _Observed(self._client, "azure_openai", kwargs.get("model"), reports_cached=True)
+                return _watch(observed, lambda: method(*args, **kwargs), describe)
 
             return call
 
@@ -224,7 +227,7 @@ class GeminiWrapper(Forwarding):
     def __init__(self, model: Any, client: TokenTrackrClient | None = None) -> None:
         super().__init__(model)
         self._client = client or get_client()
-        _binding.hook(("google.generativeai",))
+        instrument.hook(("google.generativeai",))
 
     def generate_content(self, contents: Any, stream: bool = False, **kwargs: Any) -> Any:  # noqa: FBT002 - the provider's
         """As the model's own; a stream is recorded when it ends."""
@@ -244,8 +247,8 @@ class GeminiWrapper(Forwarding):
         return _Resource(self._inner.start_chat(**kwargs), methods, {})
 
     def _watch(self, call: Callable[[], Any]) -> Any:
-        heard = _Heard(self._client, "gemini", getattr(self._inner, "model_name", None), reports_cached=True)
-        return _watch(heard, call, _reason)
+        observed = _Observed(self._client, "gemini", getattr(self._inner, "model_name", None), reports_cached=True)
+        return _watch(observed, call, _reason)
 
 
 def _reason(response: Any) -> Mapping[str, Any] | None:

@@ -1,6 +1,7 @@
-"""What is bound when: client families, the modules they hook, and the meters that their events go to.
+"""The client families, the modules that each hooks, and the meter that each family's events go to.
 
-A family's own module is imported when its client is, so that `init()` costs nothing for clients that a program does not use.
+A family's own file in `providers/` is imported when its client is, so that `init()` costs nothing for clients that a program does not
+use. A new family is one file there and one line in `FAMILIES`.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ import importlib
 import logging
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from importlib.machinery import ModuleSpec
-from importlib.util import find_spec
+from collections.abc import Callable, Mapping
+from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-from ._sinks import Fan, sinks_of
+from . import import_hook, observers
+from .call import take_out
+from .observers import EventFanout, Observer, observers_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Family", "Status", "activate", "activate_for", "deactivate", "hook", "is_bound", "mark", "mark_alike", "meter_of", "status",
+    "subscribe",
 ]  # fmt: skip
 
 log = logging.getLogger("taximeter")
@@ -55,7 +58,7 @@ class Status(NamedTuple):
 
 
 class Family(NamedTuple):
-    """One client family: which modules to touch, and how. Each is in a module of this package, as `FAMILY`."""
+    """One client family: which modules to hook, and how. Each is in a module of `providers`, as `FAMILY`."""
 
     name: str
     """The package that is imported, and the name in `status()`."""
@@ -101,9 +104,9 @@ def meter_of(family: str, client: object) -> Meter | None:
     """Where the events go of a call that is being made; `None` when they are not recorded."""
     meter = getattr(client, "__dict__", {}).get(_METER) or _meters.get(family)
     meter = meter if meter is not None and meter.enabled else None
-    sinks = sinks_of(family)
+    watching = observers_of(family)
     # It has of a meter what responses are recorded with.
-    return cast("Meter", Fan(meter, sinks, family)) if sinks else meter
+    return cast("Meter", EventFanout(meter, watching, family)) if watching else meter
 
 
 def is_bound(family: Family) -> bool:
@@ -112,7 +115,7 @@ def is_bound(family: Family) -> bool:
 
 
 def _family(name: str) -> Family:
-    module = importlib.import_module(f".{name.replace('.', '_')}", __package__)
+    module = importlib.import_module(f".providers.{name.replace('.', '_')}", __package__)
     family: Family = module.FAMILY
     return family
 
@@ -141,16 +144,28 @@ def activate(meter: Meter, names: Sequence[str] | None = None) -> None:
 
 
 def hook(names: Sequence[str]) -> None:
-    """Instrument families without recording: keywords that are not the client's are taken out, and sinks hear of calls."""
+    """Instrument families without recording: keywords that are not the client's are taken out, and observers hear of calls."""
     with _lock:
         _wanted.update(names)
         _hook_modules()
 
 
+def subscribe(observer: Observer, names: Sequence[str], prefix: str) -> None:
+    """Shows an observer every call of these families from here on.
+
+    Args:
+        observer: Receives the calls; it is subscribed once, however often this is called.
+        names: The families, by their names in `status()`.
+        prefix: Keywords that begin so are taken out of every call. The observer gets them with the event.
+    """
+    take_out(prefix)
+    observers.register(observer, names)
+    hook(names)
+
+
 def _hook_modules() -> None:
     """Runs the hooks of modules that are loaded, and sees to those that will be."""
-    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Finder())
+    import_hook.install(_hook_of)
     for family in map(_family, filter(_is_loaded_family, sorted(_wanted))):
         for name in family.hooks:
             module = sys.modules.get(name)
@@ -230,44 +245,18 @@ def _run_hook(family: Family, name: str, module: ModuleType) -> None:
         _done[name] = module
 
 
-class _Finder:
-    """Runs the hooks of modules that are imported later. A finder by what it does: the class to derive from takes 10 ms to import."""
+def _hook_of(name: str) -> Callable[[ModuleType], None] | None:
+    """What to run on a module of this name once it is imported; `None` for those that no wanted family hooks."""
+    package = name.partition(".")[0]
+    if _unfinished:
+        _hook_modules()
+    for wanted in [family for family in FAMILIES if family in _wanted and package in FAMILIES[family]]:
+        family = _family(wanted)
+        if name in family.hooks:
+            return partial(_run_hook_anew, family, name)
+    return None
 
-    def __init__(self) -> None:
-        self._busy = threading.local()
 
-    def find_spec(self, name: str, path: Iterable[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:  # noqa: ARG002
-        package = name.partition(".")[0]
-        if getattr(self._busy, "name", None) == name:
-            return None
-        wanted = (family for family in FAMILIES if family in _wanted and package in FAMILIES[family])
-        try:
-            if _unfinished:
-                _hook_modules()
-            family = next((family for family in map(_family, wanted) if name in family.hooks), None)
-        except Exception:
-            log.debug("taximeter cannot meter %s", name, exc_info=True)
-            return None
-        if family is None:
-            return None
-        self._busy.name = name
-        try:
-            spec = find_spec(name)
-        finally:
-            self._busy.name = None
-        execute = getattr(spec and spec.loader, "exec_module", None)
-        if spec is None or execute is None:
-            return None
-
-        def exec_module(module: ModuleType) -> None:
-            execute(module)
-            if module.__name__ != name:  # of a loader that loads others too
-                return
-            _done.pop(name, None)  # a module that is loaded anew has new functions
-            _run_hook(family, name, module)
-
-        try:
-            spec.loader.exec_module = exec_module  # type: ignore[method-assign,union-attr]
-        except AttributeError:  # a loader without a dict
-            return None
-        return spec
+def _run_hook_anew(family: Family, name: str, module: ModuleType) -> None:
+    _done.pop(name, None)  # a module that is loaded anew has new functions
+    _run_hook(family, name, module)

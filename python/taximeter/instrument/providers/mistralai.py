@@ -6,13 +6,13 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from . import _binding
-from ._binding import Family
-from ._shims import shim_all
-from ._speakeasy import hook_base
+from .. import registry
+from ..registry import Family
+from ..shims import shim_all
+from ..speakeasy import hook_base
 
 if TYPE_CHECKING:
-    from ..meter import Meter
+    from ...meter import Meter
 
 __all__ = ["FAMILY"]
 
@@ -55,7 +55,7 @@ def _shared(client: Any) -> Any:
 
 
 def _bind_client(client: Any, meter: Meter) -> None:
-    _binding.mark(_shared(client), meter)
+    registry.mark(_shared(client), meter)
 
 
 _BASES: Final = ("mistralai.client.basesdk", "mistralai.basesdk")

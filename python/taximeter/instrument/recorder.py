@@ -10,9 +10,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from .. import _core, attribution
-from . import _claims
-from ._call import Call
-from ._shims import Forwarding, attempt
+from . import layers
+from .call import Call
+from .shims import Forwarding, run_guarded
 
 if TYPE_CHECKING:
     from ..meter import Meter
@@ -60,7 +60,7 @@ class Recorder:
         self._scanner = scanner
         self._fields: dict[str, Any] | None = fields
         self._call = call
-        _claims.take()
+        layers.take()
         # Streams can end in another context than they began in, so the attribution is taken now.
         self._scope = attribution.current() if call is None else call.scope
         self._made = time.perf_counter()
@@ -183,7 +183,7 @@ def recorded(generator: Any, begin: Callable[[], Recorder | None], show: Callabl
         show: What of an item a scanner is to see.
     """
     item = next(generator, _END)
-    recorder = attempt(begin)
+    recorder = run_guarded(begin)
     with recorder or nullcontext():
         try:
             while item is not _END:
@@ -201,7 +201,7 @@ async def recorded_async(
 ) -> AsyncGenerator[Any, None]:
     """As `recorded`, for an asynchronous one."""
     item = await anext(generator, _END)
-    recorder = attempt(begin)
+    recorder = run_guarded(begin)
     with recorder or nullcontext():
         try:
             while item is not _END:

@@ -8,9 +8,9 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
-from ._call import Call, carried
+from .call import Call, carried
 
-__all__ = ["Forwarding", "after", "attempt", "before", "put", "shim", "shim_all"]
+__all__ = ["Forwarding", "after", "before", "put", "run_guarded", "shim", "shim_all"]
 
 log = logging.getLogger("taximeter")
 
@@ -44,7 +44,7 @@ def put(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
     setattr(owner, name, ours)
 
 
-def attempt(make: Callable[..., Made], *arguments: Any) -> Made | None:
+def run_guarded(make: Callable[..., Made], *arguments: Any) -> Made | None:
     """Does something of ours: what it returns, or `None` if it goes wrong, which is not the caller's business."""
     try:
         return make(*arguments)
@@ -72,14 +72,14 @@ def shim(
     """
 
     def carry_guarded(result: Any, call: Call) -> Any:
-        ours = attempt(carry, result, call)
+        ours = run_guarded(carry, result, call)
         return result if ours is None else ours
 
     def make(original: Any) -> Any:
         def prepared(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
             call = Call(kwargs)
             if prepare is not None:
-                attempt(prepare, args[0] if args else None, call)
+                run_guarded(prepare, args[0] if args else None, call)
             return call
 
         if inspect.iscoroutinefunction(original) if is_async is None else is_async:
@@ -121,14 +121,14 @@ def before(owner: Any, name: str, look: Callable[[Any, tuple[Any, ...], Mapping[
 
             @functools.wraps(original)
             async def run_async(self: Any, *args: Any, **kwargs: Any) -> Any:
-                attempt(look, self, args, kwargs)
+                run_guarded(look, self, args, kwargs)
                 return await original(self, *args, **kwargs)
 
             return run_async
 
         @functools.wraps(original)
         def run(self: Any, *args: Any, **kwargs: Any) -> Any:
-            attempt(look, self, args, kwargs)
+            run_guarded(look, self, args, kwargs)
             return original(self, *args, **kwargs)
 
         return run
@@ -151,9 +151,9 @@ def after(
             @functools.wraps(original)
             async def run_async(self: Any, *args: Any, **kwargs: Any) -> Any:
                 if change is not None:
-                    attempt(change, self, args, kwargs)
+                    run_guarded(change, self, args, kwargs)
                 result = await original(self, *args, **kwargs)
-                attempt(look, self, args, kwargs, result)
+                run_guarded(look, self, args, kwargs, result)
                 return result
 
             return run_async
@@ -161,9 +161,9 @@ def after(
         @functools.wraps(original)
         def run(self: Any, *args: Any, **kwargs: Any) -> Any:
             if change is not None:
-                attempt(change, self, args, kwargs)
+                run_guarded(change, self, args, kwargs)
             result = original(self, *args, **kwargs)
-            attempt(look, self, args, kwargs, result)
+            run_guarded(look, self, args, kwargs, result)
             return result
 
         return run

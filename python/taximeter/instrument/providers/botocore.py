@@ -10,14 +10,14 @@ from functools import wraps
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from . import _binding
-from ._binding import Family
-from ._call import Call
-from ._recorder import Recorder, Watched, recorded, recorded_async, scanner_for
-from ._shims import attempt, put
+from .. import registry
+from ..call import Call
+from ..recorder import Recorder, Watched, recorded, recorded_async, scanner_for
+from ..registry import Family
+from ..shims import put, run_guarded
 
 if TYPE_CHECKING:
-    from ..meter import Meter
+    from ...meter import Meter
 
 __all__ = ["FAMILY"]
 
@@ -175,7 +175,7 @@ _OPERATIONS: Final[dict[str, str]] = {
 
 
 def _look(client: Any, operation: str, call: Call, result: dict[str, Any]) -> None:
-    meter = _binding.meter_of(_NAME, client)
+    meter = registry.meter_of(_NAME, client)
     if meter is None:
         return
     model = str(call.kwargs.get("modelId") or "unknown")
@@ -211,7 +211,7 @@ def _called(original: Any) -> Any:
             return original(self, operation_name, api_params)
         with Call(api_params) as call:
             result = original(self, operation_name, call.kwargs)
-            attempt(_look, self, operation_name, call, result)
+            run_guarded(_look, self, operation_name, call, result)
             return result
 
     return make_api_call
@@ -224,7 +224,7 @@ def _called_async(original: Any) -> Any:
             return await original(self, operation_name, api_params)
         with Call(api_params) as call:
             result = await original(self, operation_name, call.kwargs)
-            attempt(_look, self, operation_name, call, result)
+            run_guarded(_look, self, operation_name, call, result)
             return result
 
     return make_api_call
@@ -246,7 +246,7 @@ def _owns(client: object) -> bool:
 
 
 def _bind_client(client: Any, meter: Meter) -> None:
-    _binding.mark(client, meter)
+    registry.mark(client, meter)
 
 
 FAMILY: Final = Family(

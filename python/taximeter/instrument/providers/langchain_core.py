@@ -12,15 +12,15 @@ from contextvars import ContextVar
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from .. import attribution
-from . import _binding, _claims
-from ._binding import Family
-from ._claims import Claim
-from ._recorder import scanner_for
-from ._shims import attempt
+from ... import attribution
+from .. import layers, registry
+from ..layers import Claim
+from ..recorder import scanner_for
+from ..registry import Family
+from ..shims import run_guarded
 
 if TYPE_CHECKING:
-    from ..meter import Meter
+    from ...meter import Meter
 
 __all__ = ["FAMILY"]
 
@@ -47,7 +47,7 @@ class _Run:
 
     def __init__(self, metadata: Mapping[str, Any]) -> None:
         # Of many prompts at once all begin before the first is asked: one claim is theirs together.
-        current = _claims.current()
+        current = layers.current()
         self._claim = current if isinstance(current, _Shared) and current.runs else _Shared(_NAME)
         self._claim.runs += 1
         self._metadata = metadata
@@ -56,8 +56,8 @@ class _Run:
 
     def step_out(self) -> None:
         """Leaves the context to others: what the run asks for is asked for."""
-        if _claims.current() is self._claim:
-            _claims.restore(self._claim.outer)
+        if layers.current() is self._claim:
+            layers.restore(self._claim.outer)
 
     def end(self, meter: Meter, answer: Mapping[str, Any] | None, error: BaseException | None) -> None:
         """Records the event, unless a client beneath has."""
@@ -100,7 +100,7 @@ class _Runs:
         self._runs: dict[Any, _Run] = {}
 
     def begin(self, run_id: Any, metadata: Mapping[str, Any] | None) -> None:
-        if _binding.meter_of(_NAME, None) is None:
+        if registry.meter_of(_NAME, None) is None:
             return
         run = _Run(metadata or {})
         with self._lock:
@@ -115,7 +115,7 @@ class _Runs:
     def end(self, run_id: Any, response: Any, error: BaseException | None) -> None:
         with self._lock:
             run = self._runs.pop(run_id, None)
-        meter = _binding.meter_of(_NAME, None)
+        meter = registry.meter_of(_NAME, None)
         if run is not None and meter is not None:
             run.end(meter, _answer(response), error)
 
@@ -153,18 +153,18 @@ def _handler() -> Any:
             return _handler, ()
 
         def on_llm_start(self, _serialized: Any, _prompts: Any, *, run_id: Any, metadata: Any = None, **_: Any) -> None:
-            attempt(runs.begin, run_id, metadata)
+            run_guarded(runs.begin, run_id, metadata)
 
         on_chat_model_start = on_llm_start
 
         def on_llm_new_token(self, *_args: Any, run_id: Any, **_: Any) -> None:
-            attempt(runs.answered, run_id)
+            run_guarded(runs.answered, run_id)
 
         def on_llm_end(self, response: Any, *, run_id: Any, **_: Any) -> None:
-            attempt(runs.end, run_id, response, None)
+            run_guarded(runs.end, run_id, response, None)
 
         def on_llm_error(self, error: BaseException, *, run_id: Any, response: Any = None, **_: Any) -> None:
-            attempt(runs.end, run_id, response, error)
+            run_guarded(runs.end, run_id, response, error)
 
     return Handler()
 
@@ -181,7 +181,7 @@ def _owns(_client: object) -> bool:
 
 
 def _bind_client(client: Any, meter: Meter) -> None:
-    _binding.mark(client, meter)
+    registry.mark(client, meter)
 
 
 FAMILY: Final = Family(_NAME, {_HOOKS: _hook}, (_HOOKS,), _owns, _bind_client, distribution="langchain-core")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from ._sockets import hook_connections
-from ._stainless import stainless_family
+from ..stainless import stainless_family
+from ._openai_sockets import hook_connections
 
 __all__ = ["FAMILY"]
 

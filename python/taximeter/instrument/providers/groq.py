@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ._stainless import stainless_family
+from ..stainless import stainless_family
 
 __all__ = ["FAMILY"]
 

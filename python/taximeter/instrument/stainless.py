@@ -12,11 +12,11 @@ from collections.abc import Awaitable, Callable, Generator, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from . import _binding, _http, _later
-from ._binding import Family
-from ._call import Call, carried, drop_own_headers, is_own_keyword
-from ._hosts import includes_usage_safely, provider_of
-from ._shims import after, before, shim
+from . import deferred, http, registry
+from .call import Call, carried, drop_own_headers, is_own_keyword
+from .hosts import includes_usage_safely, provider_of
+from .registry import Family
+from .shims import after, before, shim
 
 if TYPE_CHECKING:
     from ..meter import Meter
@@ -51,7 +51,7 @@ def stainless_family(
     """
 
     def look(client: Any, _args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        meter = _binding.meter_of(name, client)
+        meter = registry.meter_of(name, client)
         response = kwargs["response"]
         if meter is None:
             return
@@ -59,7 +59,7 @@ def stainless_family(
         kind: Any = type(client)
         provider = provider_of(url.host, _served_by(kind) or name)
         if response.request.method == "GET":
-            _later.follow_fetched(meter, wire, provider, response)
+            deferred.follow_fetched(meter, wire, provider, response)
             return
         if response.request.method != "POST" or url.path.rpartition("/")[2].startswith("count-tokens"):
             return
@@ -75,7 +75,7 @@ def stainless_family(
             # Counts only where the response does not say which tier served.
             "service_tier": body.get("service_tier"),
         }
-        _http.follow(meter, wire, fields, response, admit=_later.billed)
+        http.follow(meter, wire, fields, response, admit=deferred.billed)
 
     def hook_base(module: ModuleType) -> None:
         for class_name in ("SyncAPIClient", "AsyncAPIClient"):
@@ -90,7 +90,7 @@ def stainless_family(
     def ask(resource: Any, call: Call) -> None:
         # Without the capture point, nobody would take the extra chunk out again.
         client = resource._client  # noqa: SLF001 - public under no other name
-        if call.kwargs.get("stream") is True and _binding.is_bound(family) and _binding.meter_of(name, client) is not None:
+        if call.kwargs.get("stream") is True and registry.is_bound(family) and registry.meter_of(name, client) is not None:
             _ask_for_usage(call, client)
 
     def hook_methods(classes: Mapping[str, tuple[str, ...]], module: ModuleType) -> None:
@@ -131,7 +131,7 @@ def _both(hook: Callable[[ModuleType], None], other: Callable[[ModuleType], None
 
 
 def _bind_client(client: Any, meter: Meter) -> None:
-    _binding.mark(client, meter)
+    registry.mark(client, meter)
     # By its classes: a function of the client's own would keep it alive.
     for owner in type(client).__mro__:
         for name in ("copy", "with_options"):
@@ -140,7 +140,7 @@ def _bind_client(client: Any, meter: Meter) -> None:
 
 
 def _mark_copy(client: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], copy: Any) -> None:
-    _binding.mark_alike(client, copy)
+    registry.mark_alike(client, copy)
 
 
 def _strip_headers(_client: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], headers: Any) -> None:

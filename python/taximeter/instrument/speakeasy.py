@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
-from . import _binding, _http, _later
-from ._call import current_call, drop_own_headers
-from ._hosts import provider_of
-from ._shims import after
+from . import deferred, http, registry
+from .call import current_call, drop_own_headers
+from .hosts import provider_of
+from .shims import after
 
 __all__ = ["hook_base"]
 
@@ -28,13 +28,13 @@ def hook_base(
     """
 
     def look(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], response: Any) -> None:
-        meter = _binding.meter_of(family, shared(client))
+        meter = registry.meter_of(family, shared(client))
         request = kwargs.get("request") or args[1]
         if meter is None:
             return
         answered_by = provider_of(request.url.host, provider)
         if request.method == "GET":
-            _later.follow_fetched(meter, wire, answered_by, response)
+            deferred.follow_fetched(meter, wire, answered_by, response)
             return
         operation = next((what for end, what in operations.items() if _resource(request.url.path).endswith(end)), None)
         if operation is None or request.method != "POST":
@@ -42,7 +42,7 @@ def hook_base(
         call = current_call()
         # Counts where the response names no model, as a stream does not that ends before its first part.
         fields = {"provider": answered_by, "model": call and call.kwargs.get("model"), "operation": operation}
-        _http.follow(meter, wire, fields, response, admit=_later.billed)
+        http.follow(meter, wire, fields, response, admit=deferred.billed)
 
     def hook(module: ModuleType) -> None:
         for name in ("BaseSDK", "AsyncBaseSDK"):

@@ -8,16 +8,16 @@ from functools import partial, wraps
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from .. import attribution
-from . import _binding
-from ._binding import Family
-from ._call import KEYWORD_PREFIX, Call, current_call
-from ._claims import Claim
-from ._recorder import Recorder, scanner_for
-from ._shims import after, attempt, put, shim
+from ... import attribution
+from .. import registry
+from ..call import KEYWORD_PREFIX, Call, current_call
+from ..layers import Claim
+from ..recorder import Recorder, scanner_for
+from ..registry import Family
+from ..shims import after, put, run_guarded, shim
 
 if TYPE_CHECKING:
-    from ..meter import Meter
+    from ...meter import Meter
 
 __all__ = ["FAMILY"]
 
@@ -51,7 +51,7 @@ def _begun(logging: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], _re
 
 
 def _succeeded(logging: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], _result: object) -> None:
-    meter = _binding.meter_of(_NAME, None)
+    meter = registry.meter_of(_NAME, None)
     details = logging.model_call_details
     operation = _OPERATIONS.get(str(logging.call_type))
     claim, call, scope = getattr(logging, _CLAIM, (None, None, None))
@@ -90,7 +90,7 @@ def _built(original: Any) -> Any:
 
     @wraps(original)
     def stream_chunk_builder(*args: Any, **kwargs: Any) -> Any:
-        attempt(partial(_note_estimate, *args[:1], **kwargs))
+        run_guarded(partial(_note_estimate, *args[:1], **kwargs))
         return original(*args, **kwargs)
 
     return stream_chunk_builder
@@ -148,7 +148,7 @@ def _owns(_client: object) -> bool:
 
 
 def _bind_client(client: Any, meter: Meter) -> None:
-    _binding.mark(client, meter)
+    registry.mark(client, meter)
 
 
 FAMILY: Final = Family(

@@ -9,14 +9,14 @@ from functools import partial, wraps
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from . import _binding, _http
-from ._binding import Family
-from ._call import current_call, drop_own_headers
-from ._recorder import Recorder, recorded, recorded_async, scanner_for
-from ._shims import after, put, shim_all
+from .. import http, registry
+from ..call import current_call, drop_own_headers
+from ..recorder import Recorder, recorded, recorded_async, scanner_for
+from ..registry import Family
+from ..shims import after, put, shim_all
 
 if TYPE_CHECKING:
-    from ..meter import Meter
+    from ...meter import Meter
 
 __all__ = ["FAMILY"]
 
@@ -40,10 +40,10 @@ def _fields(path: str, body: object) -> dict[str, Any] | None:
 
 
 def _look(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], response: Any) -> None:
-    meter = _binding.meter_of(_NAME, client)
+    meter = registry.meter_of(_NAME, client)
     fields = _fields(args[1] if len(args) > 1 else "", kwargs.get("json"))
     if meter is not None and fields:
-        _http.follow(meter, _NAME, fields, response)
+        http.follow(meter, _NAME, fields, response)
 
 
 def _shown() -> Callable[[Any], bytes]:
@@ -64,7 +64,7 @@ def _shown() -> Callable[[Any], bytes]:
 
 def _recorder(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Recorder | None:
     """The recorder of a stream, whose request is made when its first part is asked for."""
-    meter = _binding.meter_of(_NAME, client)
+    meter = registry.meter_of(_NAME, client)
     fields = _fields(args[2] if len(args) > 2 else "", kwargs.get("json"))  # noqa: PLR2004 - after the class and the method
     if meter is None or not fields:
         return None
@@ -109,7 +109,7 @@ def _owns(client: object) -> bool:
 
 
 def _bind_client(client: Any, meter: Meter) -> None:
-    _binding.mark(client, meter)
+    registry.mark(client, meter)
 
 
 FAMILY: Final = Family(_NAME, {_CLIENTS: _hook_clients}, (_CLIENTS,), _owns, _bind_client)

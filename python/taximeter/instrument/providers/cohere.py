@@ -10,14 +10,14 @@ from functools import partial, wraps
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from . import _binding, _http
-from ._binding import Family
-from ._call import Call, without_own_headers
-from ._hosts import provider_of
-from ._shims import Forwarding, after, attempt, put, shim, shim_all
+from .. import http, registry
+from ..call import Call, without_own_headers
+from ..hosts import provider_of
+from ..registry import Family
+from ..shims import Forwarding, after, put, run_guarded, shim, shim_all
 
 if TYPE_CHECKING:
-    from ..meter import Meter
+    from ...meter import Meter
 
 __all__ = ["FAMILY"]
 
@@ -34,7 +34,7 @@ _METHODS: Final = ("chat", "chat_stream", "generate", "embed", "rerank", "classi
 
 
 def _look(client: Any, _args: tuple[Any, ...], kwargs: Mapping[str, Any], response: Any) -> None:
-    meter = _binding.meter_of(_NAME, client)
+    meter = registry.meter_of(_NAME, client)
     url = response.request.url
     operation = _OPERATIONS.get(url.path.rpartition("/")[2])
     if meter is None or operation is None or kwargs.get("method") != "POST":
@@ -46,7 +46,7 @@ def _look(client: Any, _args: tuple[Any, ...], kwargs: Mapping[str, Any], respon
     # No response names its model.
     model = body.get("model") if isinstance(body, Mapping) else None
     fields = {"provider": provider_of(url.host, _NAME), "model": model if isinstance(model, str) else None, "operation": operation}
-    _http.follow(meter, _NAME, fields, response)
+    http.follow(meter, _NAME, fields, response)
 
 
 def _strip_headers(_client: Any, _args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -61,9 +61,9 @@ def _streamed(original: Any) -> Any:
     @wraps(original)
     @contextmanager
     def stream(self: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        attempt(_strip_headers, self, args, kwargs)
+        run_guarded(_strip_headers, self, args, kwargs)
         with original(self, *args, **kwargs) as response:
-            attempt(_look, self, args, kwargs, response)
+            run_guarded(_look, self, args, kwargs, response)
             yield response
 
     return stream
@@ -73,9 +73,9 @@ def _streamed_async(original: Any) -> Any:
     @wraps(original)
     @asynccontextmanager
     async def stream(self: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        attempt(_strip_headers, self, args, kwargs)
+        run_guarded(_strip_headers, self, args, kwargs)
         async with original(self, *args, **kwargs) as response:
-            attempt(_look, self, args, kwargs, response)
+            run_guarded(_look, self, args, kwargs, response)
             yield response
 
     return stream
@@ -117,7 +117,7 @@ def _owns(client: object) -> bool:
 
 
 def _bind_client(client: Any, meter: Meter) -> None:
-    _binding.mark(_transport(client), meter)
+    registry.mark(_transport(client), meter)
 
 
 FAMILY: Final = Family(

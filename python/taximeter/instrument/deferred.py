@@ -12,8 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import attribution
-from . import _http
-from ._recorder import Recorder, scanner_for
+from . import http
+from .recorder import Recorder, scanner_for
 
 if TYPE_CHECKING:
     from ..meter import Meter
@@ -66,7 +66,7 @@ def billed(found: Mapping[str, Any]) -> bool:
 
 
 def follow_fetched(meter: Meter, wire: str, provider: str, response: Any) -> None:
-    """Watches the answer to a GET, if it may be one that was asked for before; see `_http.follow`."""
+    """Watches the answer to a GET, if it may be one that was asked for before; see `http.follow`."""
     found = _FETCHED.search(response.request.url.path)
     if found is None:
         return
@@ -77,7 +77,7 @@ def follow_fetched(meter: Meter, wire: str, provider: str, response: Any) -> Non
     if results:
         if wire == "anthropic":
             fields["batch"] = True
-            _http.follow(meter, wire, fields, response, reader=partial(_Rows, meter, fields, name))
+            http.follow(meter, wire, fields, response, reader=partial(_Rows, meter, fields, name))
         return
 
     def is_final(answer: Mapping[str, Any]) -> bool:
@@ -89,7 +89,7 @@ def follow_fetched(meter: Meter, wire: str, provider: str, response: Any) -> Non
 
     if kind == "batches":
         fields["batch"] = True
-    _http.follow(meter, wire, fields, response, admit=is_final)
+    http.follow(meter, wire, fields, response, admit=is_final)
 
 
 class _Rows:

@@ -7,8 +7,8 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from ._call import current_call
-from ._recorder import Admit, Recorder, Scanner, Watched, scanner_for
+from .call import current_call
+from .recorder import Admit, Recorder, Scanner, Watched, scanner_for
 
 if TYPE_CHECKING:
     from ..meter import Meter

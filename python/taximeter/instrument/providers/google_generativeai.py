@@ -9,14 +9,14 @@ from functools import wraps
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from . import _binding
-from ._binding import Family
-from ._call import Call
-from ._recorder import Recorder, recorded, recorded_async, scanner_for
-from ._shims import attempt, put, shim_all
+from .. import registry
+from ..call import Call
+from ..recorder import Recorder, recorded, recorded_async, scanner_for
+from ..registry import Family
+from ..shims import put, run_guarded, shim_all
 
 if TYPE_CHECKING:
-    from ..meter import Meter
+    from ...meter import Meter
 
 __all__ = ["FAMILY"]
 
@@ -38,7 +38,7 @@ def _shown(response: Any) -> bytes:
 
 
 def _follow(model: Any, call: Call, result: Any) -> None:
-    meter = _binding.meter_of(_NAME, model)
+    meter = registry.meter_of(_NAME, model)
     if meter is None:
         return
     fields = {"provider": _PROVIDER, "model": model.model_name.rpartition("/")[2], "operation": "generate_content"}
@@ -59,7 +59,7 @@ def _generated(original: Any) -> Any:
     def generate_content(self: Any, *args: Any, **kwargs: Any) -> Any:
         with Call(kwargs) as call:
             result = original(self, *args, **call.kwargs)
-            attempt(_follow, self, call, result)
+            run_guarded(_follow, self, call, result)
             return result
 
     return generate_content
@@ -70,7 +70,7 @@ def _generated_async(original: Any) -> Any:
     async def generate_content_async(self: Any, *args: Any, **kwargs: Any) -> Any:
         with Call(kwargs) as call:
             result = await original(self, *args, **call.kwargs)
-            attempt(_follow, self, call, result)
+            run_guarded(_follow, self, call, result)
             return result
 
     return generate_content_async
@@ -88,7 +88,7 @@ def _owns(client: object) -> bool:
 
 
 def _bind_client(client: Any, meter: Meter) -> None:
-    _binding.mark(client, meter)
+    registry.mark(client, meter)
 
 
 FAMILY: Final = Family(

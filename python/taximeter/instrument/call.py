@@ -11,7 +11,7 @@ from types import AsyncGeneratorType, GeneratorType, TracebackType
 from typing import Any, Final
 
 from .. import _core, attribution
-from . import _claims
+from . import layers
 
 __all__ = ["Call", "carried", "current_call", "drop_own_headers", "is_own_keyword", "take_out", "without_own_headers"]
 
@@ -146,7 +146,7 @@ class Call:
         if self._has_scope:
             attribution.enter(self, self._scope)
         self._outer = _call.get()
-        self._claim = _claims.current()
+        self._claim = layers.current()
         _call.set(self)
         self.is_running = True
         if not self.started:
@@ -159,7 +159,7 @@ class Call:
         # A coroutine that is closed rather than awaited may end in another context, where a token is refused and nothing is ours.
         if _call.get() is self:
             _call.set(self._outer)
-            _claims.restore(self._claim)
+            layers.restore(self._claim)
         if self._has_scope:
             attribution.leave(self)
 

@@ -1,0 +1,63 @@
+"""An import hook: runs a function on a module right after the module was imported."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from types import ModuleType
+
+__all__ = ["Find", "Finder", "install"]
+
+log = logging.getLogger("taximeter")
+
+Find = Callable[[str], Callable[[ModuleType], None] | None]
+"""Returns what to run on a module of this name, or `None` for a module that is none of ours."""
+
+
+class Finder:
+    """A finder by what it does: the class to derive from takes 10 ms to import."""
+
+    def __init__(self, find: Find) -> None:
+        self._find = find
+        self._busy = threading.local()
+
+    def find_spec(self, name: str, path: Iterable[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:  # noqa: ARG002
+        """The module's spec, with a loader that runs our function after the module; `None` for modules that are none of ours."""
+        if getattr(self._busy, "name", None) == name:
+            return None
+        try:
+            run = self._find(name)
+        except Exception:
+            log.debug("taximeter cannot meter %s", name, exc_info=True)
+            return None
+        if run is None:
+            return None
+        self._busy.name = name
+        try:
+            spec = find_spec(name)
+        finally:
+            self._busy.name = None
+        execute = getattr(spec and spec.loader, "exec_module", None)
+        if spec is None or execute is None:
+            return None
+
+        def exec_module(module: ModuleType) -> None:
+            execute(module)
+            if module.__name__ == name:  # a loader may load other modules too
+                run(module)
+
+        try:
+            spec.loader.exec_module = exec_module  # type: ignore[method-assign,union-attr]
+        except AttributeError:  # a loader without a dict
+            return None
+        return spec
+
+
+def install(find: Find) -> None:
+    """Puts a finder before the others, unless one of ours is there."""
+    if not any(isinstance(finder, Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, Finder(find))
