@@ -1,9 +1,9 @@
-//! The core of taximeter: a meter for what LLM calls use and cost.
+//! The core of taximeter: it meters what LLM calls use and cost.
 //!
-//! Data flows one way: a call becomes an [`event`], priced by [`pricing`]; the [`journal`] keeps it on disk; [`delivery`] reads
-//! the journal and brings every event to its destinations, of which the [`ledger`] is the embedded one; a [`protocol`] is what others
-//! speak over [`http`]. [`meter`] puts these together, [`capture`] reads usage off provider responses, [`tokens`] counts where a provider reports none, and `py` translates for
-//! Python. Nothing but `py` knows Python.
+//! Data flows one way. A call becomes an [`event`], which [`pricing`] prices. The [`journal`] keeps the event on disk.
+//! [`delivery`] reads the journal and sends every event to its destinations. The [`ledger`] is the embedded destination; remote
+//! destinations are reached over [`http`] with a [`protocol`]. [`meter`] puts these together. [`capture`] reads usage from provider
+//! responses, [`tokens`] counts tokens where a provider reports no usage. `py` translates for Python; no other module names Python.
 
 pub mod capture;
 pub mod delivery;

@@ -1,8 +1,8 @@
-//! Exact US dollars: integers of 10⁻²⁴ USD.
+//! Exact US dollars, as integers of 10⁻²⁴ USD.
 //!
-//! A rate of the catalog has up to 18 decimals per million tokens, so one token can cost a multiple of 10⁻²⁴ USD. Amounts are
-//! added and multiplied in `i128` (room for ±1.7×10¹⁴ USD) and rounded nowhere; they become text, and from it `Decimal`, only
-//! at the edge.
+//! A catalog rate has up to 18 decimals per million tokens, so the cost of one token can be any multiple of 10⁻²⁴ USD. Amounts are
+//! added and multiplied as `i128`, which holds ±1.7×10¹⁴ USD, and are never rounded. They become text, and then a Python
+//! `Decimal`, only in the results.
 
 use std::fmt;
 use std::iter::Sum;
@@ -16,13 +16,13 @@ pub const SCALE: u32 = 24;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash, Debug)]
 pub struct Usd(i128);
 
-/// Why a text is no amount.
+/// Why a text is not a valid amount.
 #[derive(thiserror::Error, Debug, Clone, PartialEq, Eq)]
 pub enum AmountError {
     /// Not of the form `[-]digits[.digits]`.
     #[error("{0:?} is not a decimal number")]
     Syntax(String),
-    /// More decimals than there can be.
+    /// More decimals than the scale holds.
     #[error("{0:?} has more than {1} decimals")]
     TooPrecise(String, u32),
     /// Beyond ±1.7×10¹⁴.
@@ -31,7 +31,7 @@ pub enum AmountError {
 }
 
 impl Usd {
-    /// Nothing.
+    /// Zero dollars.
     pub const ZERO: Self = Self(0);
 
     /// From an integer of 10⁻²⁴ USD.
@@ -46,7 +46,7 @@ impl Usd {
         self.0
     }
 
-    /// The sum, or `None` where it leaves the range.
+    /// The sum, or `None` if it is out of range.
     #[must_use]
     pub fn checked_add(self, other: Self) -> Option<Self> {
         self.0.checked_add(other.0).map(Self)
@@ -55,7 +55,7 @@ impl Usd {
 
 impl Add for Usd {
     type Output = Self;
-    /// Saturates at the ends of the range, which no sum of real costs reaches.
+    /// Saturates at the ends of the range. No sum of real costs reaches them.
     fn add(self, other: Self) -> Self {
         Self(self.0.saturating_add(other.0))
     }
@@ -93,7 +93,7 @@ impl FromStr for Usd {
 /// Reads a plain decimal as an integer of 10^-`scale`.
 ///
 /// # Errors
-/// When the text is no plain decimal, has non-zero digits past `scale` decimals, or does not fit.
+/// If the text is not a plain decimal, has non-zero digits after `scale` decimals, or is too large.
 pub fn parse_scaled(text: &str, scale: u32) -> Result<i128, AmountError> {
     let syntax = || AmountError::Syntax(text.to_owned());
     let (negative, digits) = match text.strip_prefix('-') {
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_amount_is_refused() {
+    fn invalid_amounts_are_rejected() {
         for text in ["", "-", ".5", "1.", "1e3", "NaN", " 1", "1,0", "+1", "--1", "0.0000000000000000000000001"] {
             assert!(text.parse::<Usd>().is_err(), "{text:?}");
         }
@@ -143,7 +143,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn text_and_amount_are_one(units in any::<i128>().prop_map(|n| n / 2)) {
+        fn an_amount_survives_a_round_trip_through_text(units in any::<i128>().prop_map(|n| n / 2)) {
             let amount = Usd::from_units(units);
             prop_assert_eq!(amount.to_string().parse::<Usd>().unwrap(), amount);
         }

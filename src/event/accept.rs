@@ -1,51 +1,51 @@
-//! What is accepted of the fields of an event: which values are counts, times and costs, and what stands for what was not given.
+//! Validation of the fields of an event: which values are valid counts, times and costs, and the defaults of fields that were not given.
 //!
-//! Values come as the caller's language has them, numbers as whole or real ones, and leave in the units of [`UsageEvent`]. What is
-//! refused is refused by a [`Rule`], whose text completes a sentence that begins with the name of the field.
+//! Values come in as Python gave them, numbers as integers or floats. They go out in the units of [`UsageEvent`]. An invalid value
+//! breaks a [`Rule`], whose text completes a sentence that begins with the name of the field.
 
 use super::usage::MAX_COUNT;
 use super::{Status, Unit, UsageEvent};
 use crate::money::{SCALE, Usd};
 
-/// What a value has to be.
+/// The rule that an invalid value breaks.
 #[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Rule {
-    /// Of a count.
+    /// For a count.
     #[error("must be a whole number from 0 to 1,000,000,000,000")]
     Count,
-    /// Of a count of seconds.
+    /// For a count of seconds.
     #[error("must be a number of seconds from 0 to 1,000,000")]
     Seconds,
-    /// Of a time.
+    /// For a time.
     #[error("must be an aware datetime, or seconds since 1970")]
     Time,
-    /// Of a time as a date and an hour.
+    /// For a time given as a datetime.
     #[error("must have a time zone")]
     TimeZone,
-    /// Of when a time is.
+    /// For the range of a time.
     #[error("must lie between 2015 and a day from now")]
     TimeRange,
-    /// Of a duration.
+    /// For a duration.
     #[error("must be a number of milliseconds from 0 to 1,000,000,000,000")]
     Duration,
-    /// Of a cost.
-    #[error("must be a decimal from 0")]
+    /// For a cost.
+    #[error("must be a decimal number that is not negative")]
     Cost,
 }
 
-/// A number as it was given. A truth value is not a number.
+/// A number as the caller gave it. A boolean is not a number.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Number {
-    /// A whole one.
+    /// An integer.
     Whole(u64),
-    /// One with a fraction, or without.
+    /// A float, with or without a fraction.
     Real(f64),
 }
 
-/// A count of a unit, in stored counts (see [`Unit::scale`]). Real numbers count when they are whole; those of seconds in any case.
+/// A count of a unit, in stored counts (see [`Unit::scale`]). A float is valid only if it is whole, except for seconds.
 ///
 /// # Errors
-/// The rule that was broken; for a value that is no number, too.
+/// The broken rule. `None`, a value that is not a number, breaks it too.
 #[inline]
 pub fn count(number: Option<Number>, unit: Unit) -> Result<u64, Rule> {
     let scale = unit.scale();
@@ -65,21 +65,22 @@ pub fn count(number: Option<Number>, unit: Unit) -> Result<u64, Rule> {
     }
 }
 
-/// A moment in seconds of the Unix epoch, in nanoseconds of it; `now` is in nanoseconds.
+/// Converts a time from seconds since the Unix epoch to nanoseconds since it; `now` is in nanoseconds.
 ///
 /// # Errors
-/// [`Rule::TimeRange`]: clocks are wrong by decades, seldom by years, and an event is not of the future.
+/// [`Rule::TimeRange`] before 2015 or more than a day after `now`. A wrong clock is usually wrong by
+/// decades, and a call that was made did not start in the future.
 pub fn time(seconds: f64, now: u64) -> Result<u64, Rule> {
     const YEAR_2015: f64 = 1_420_070_400.0;
     const DAY: f64 = 86_400.0;
     if !(YEAR_2015..=now as f64 / 1e9 + DAY).contains(&seconds) {
         return Err(Rule::TimeRange);
     }
-    // Microseconds are what a date and an hour have, and what a float of this size can tell apart.
+    // Microseconds: the resolution of a Python datetime, and about that of a float of this size.
     Ok((seconds * 1e6).round() as u64 * 1000)
 }
 
-/// A duration in milliseconds, in microseconds.
+/// Converts a duration from milliseconds to microseconds.
 ///
 /// # Errors
 /// [`Rule::Duration`].
@@ -88,10 +89,10 @@ pub fn duration(milliseconds: f64) -> Result<u64, Rule> {
     if (0.0..=MOST).contains(&milliseconds) { Ok((milliseconds * 1000.0).round() as u64) } else { Err(Rule::Duration) }
 }
 
-/// Bytes of a cost as a text. Exact amounts take half of it.
+/// The longest cost, in bytes of text. Exact amounts take half of it.
 pub const LONGEST_COST: usize = 100;
 
-/// Whether a decimal whose first digit has this exponent can be a cost, which is to be asked before it is written out in digits:
+/// Whether a decimal whose first digit has this exponent can be a cost. Check it before writing the decimal out in digits:
 /// `1e999999999` has a billion of them.
 #[must_use]
 pub fn can_be_cost(exponent: i64) -> bool {
@@ -99,27 +100,27 @@ pub fn can_be_cost(exponent: i64) -> bool {
     (-i64::from(SCALE)..=LARGEST).contains(&exponent)
 }
 
-/// A cost from its digits, without an exponent.
+/// Reads a cost from digits without an exponent.
 ///
 /// # Errors
-/// [`Rule::Cost`] when it is negative, or has more than 24 decimals.
+/// [`Rule::Cost`] if it is negative, or has more than 24 decimals.
 pub fn cost(digits: &str) -> Result<Usd, Rule> {
     digits.parse().ok().filter(|cost| *cost >= Usd::ZERO).ok_or(Rule::Cost)
 }
 
-/// The provider's own report of usage, if the text is one: an object of JSON.
+/// Whether the text can be a provider's report of usage: a JSON object.
 #[must_use]
 pub fn is_report(text: &str) -> bool {
     serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text).is_ok()
 }
 
-/// An event of which nothing is known yet: a chat.
+/// An event with defaults only: the operation is `chat`.
 #[must_use]
 pub fn unknown<'a>() -> UsageEvent<'a> {
     UsageEvent { operation: "chat", ..UsageEvent::default() }
 }
 
-/// How a call ended: as was said, or else in an error if one was named.
+/// How a call ended: the given status, else `Error` if an error was named, else `Success`.
 #[must_use]
 pub fn status(given: Option<Status>, error: Option<&str>) -> Status {
     given.unwrap_or(if error.is_some() { Status::Error } else { Status::Success })
@@ -133,7 +134,7 @@ mod tests {
     const NOW: u64 = 1_780_000_000_000_000_000;
 
     #[test]
-    fn whole_numbers_are_counts_whatever_their_form() {
+    fn whole_numbers_are_counts_as_integer_or_float() {
         let tokens = Unit::INPUT_TOKENS;
         for number in [Number::Whole(1200), Number::Real(1200.0)] {
             assert_eq!(count(Some(number), tokens), Ok(1200));
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_of_these_years() {
+    fn times_outside_the_range_are_rejected() {
         assert_eq!(time(1_779_999_999.5, NOW), Ok(1_779_999_999_500_000_000));
         for seconds in [-1.0, 0.0, 1_420_070_399.0, NOW as f64 / 1e9 + 86_401.0, f64::NAN, f64::INFINITY] {
             assert_eq!(time(seconds, NOW), Err(Rule::TimeRange), "{seconds}");
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn costs_are_decimals_that_fit() {
+    fn costs_are_non_negative_decimals_in_range() {
         assert_eq!(cost("0.0123").map(|cost| cost.to_string()).as_deref(), Ok("0.0123"));
         for digits in ["-1", "NaN", "", "1e5", "0.0000000000000000000000001"] {
             assert_eq!(cost(digits), Err(Rule::Cost), "{digits}");
@@ -170,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_given_has_its_default() {
+    fn fields_not_given_have_defaults() {
         assert_eq!(unknown().operation, "chat");
         assert_eq!(status(None, None), Status::Success);
         assert_eq!(status(None, Some("ValueError")), Status::Error);
@@ -180,20 +181,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_number_is_a_count_that_does_not_fit(real in any::<f64>(), whole in any::<u64>(), unit in 0_u8..50) {
+        fn accepted_counts_are_in_range(real in any::<f64>(), whole in any::<u64>(), unit in 0_u8..50) {
             let Some(unit) = Unit::from_index(unit) else { return Ok(()) };
             for number in [Number::Real(real), Number::Whole(whole)] {
                 if let Ok(count) = count(Some(number), unit) {
                     prop_assert!(count <= MAX_COUNT);
                 }
             }
-            // As a whole number or as a real one, it is the same count.
+            // An integer and the equal float are the same count.
             let small = whole % (1 << 50);
             prop_assert_eq!(count(Some(Number::Whole(small)), unit), count(Some(Number::Real(small as f64)), unit));
         }
 
         #[test]
-        fn no_time_is_far_from_now(seconds in any::<f64>()) {
+        fn accepted_times_are_in_range(seconds in any::<f64>()) {
             if let Ok(at) = time(seconds, NOW) {
                 prop_assert!(at > 1_420_070_399_000_000_000 && at <= NOW + 86_401_000_000_000);
             }

@@ -1,4 +1,4 @@
-//! An event as bytes in the journal.
+//! The binary encoding of an event in the journal.
 //!
 //! ```text
 //! 0   version u8 = 1
@@ -8,9 +8,9 @@
 //! 32  fields until the end: number u8, length varint, value
 //! ```
 //!
-//! Integers are little-endian, varints LEB128. A reader skips fields and enum numbers it does not know, so a newer process and
-//! an older one share a state directory; the version rises only when the fixed part changes. A field that comes twice means the
-//! last: the attribution of a scope is encoded once, put before the call's own, and overridden by it.
+//! Integers are little-endian, varints are LEB128. A reader skips fields and enum numbers it does not know, so processes of newer and
+//! older versions can share a state directory. The version number changes only when the fixed part does. If a field occurs twice, the
+//! last one counts: the attribution of a scope is encoded once and put before the fields of the call, which override it.
 
 use super::limits::{MAX_EVENT, MAX_REPORT, MAX_TAG_BYTES, MAX_TAG_KEY, MAX_TAGS, MAX_TEXT, cut};
 use super::{Attribution, CostNotes, CostStatus, Outgoing, Status, Unit, Usage, UsageEvent, UsageStatus};
@@ -50,18 +50,18 @@ mod field {
     pub(super) const COMPUTED_COST: u8 = 35;
     pub(super) const LATENCY_US: u8 = 36;
     pub(super) const TTFT_US: u8 = 37;
-    /// Varint path length, path, body; several in their order.
+    /// Varint path length, path, body. Repeated for several requests, in order.
     pub(super) const REQUEST: u8 = 38;
 }
 
-/// Why bytes are no event.
+/// Why bytes could not be decoded as an event.
 #[derive(thiserror::Error, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DecodeError {
     /// Shorter than the fixed part, or a field runs past the end.
     #[error("the event ends early")]
     Truncated,
-    /// Written by a version this one cannot read.
-    #[error("event version {0} is not known")]
+    /// Written by a version of this library that this one cannot read.
+    #[error("unknown event version {0}")]
     Version(u8),
     /// A text is not UTF-8.
     #[error("a text of the event is not UTF-8")]
@@ -70,10 +70,10 @@ pub enum DecodeError {
 
 /// Appends the event to `out`. `layers` are attributions from [`encode_attribution`], the outermost first.
 ///
-/// Returns how many texts were cut or tags left out by the rules of [`super::limits`].
+/// Returns how many texts were cut and tags left out by the rules of [`super::limits`].
 pub fn encode(event: &UsageEvent<'_>, layers: &[&[u8]], out: &mut Vec<u8>) -> u32 {
     let start = out.len();
-    // Most events fit, and then no write below grows the vector.
+    // Enough for most events, so that the writes below do not grow the vector.
     out.reserve(512);
     out.extend_from_slice(&[
         VERSION,
@@ -127,7 +127,7 @@ pub fn encode(event: &UsageEvent<'_>, layers: &[&[u8]], out: &mut Vec<u8>) -> u3
     cuts
 }
 
-/// Appends one layer of attribution to `out`; returns how many texts were cut or tags left out.
+/// Appends one layer of attribution to `out`. Returns how many texts were cut and tags left out.
 pub fn encode_attribution(attribution: &Attribution<'_>, out: &mut Vec<u8>) -> u32 {
     let mut cuts = 0;
     for (number, text) in [
@@ -149,7 +149,7 @@ pub fn encode_attribution(attribution: &Attribution<'_>, out: &mut Vec<u8>) -> u
     cuts + tags.cuts()
 }
 
-/// Appends the tags of one layer one by one, for who has no list of them.
+/// Appends the tags of one layer one at a time, for callers that have no list of them.
 #[derive(Default)]
 pub struct TagEncoder {
     taken: usize,
@@ -158,12 +158,12 @@ pub struct TagEncoder {
 }
 
 impl TagEncoder {
-    /// Appends one tag, unless the layer is full.
+    /// Appends one tag, unless the layer's limits are reached.
     #[inline]
     pub fn put(&mut self, out: &mut Vec<u8>, key: &str, value: &str) {
         let bytes = self.bytes + key.len().min(MAX_TAG_KEY) + value.len().min(MAX_TEXT);
         if self.taken == MAX_TAGS || bytes > MAX_TAG_BYTES {
-            // One that is too large ends the layer, so that which tags are kept depends on their order alone.
+            // A tag that does not fit ends the layer, so that only the order of the tags decides which are kept.
             self.taken = MAX_TAGS;
             self.cuts += 1;
             return;
@@ -176,7 +176,7 @@ impl TagEncoder {
         put_tag(out, &cut(key, MAX_TAG_KEY), &cut(value, MAX_TEXT));
     }
 
-    /// How many texts were cut or tags left out.
+    /// How many texts were cut and tags left out.
     #[must_use]
     pub fn cuts(&self) -> u32 {
         self.cuts
@@ -254,7 +254,7 @@ fn varint_length(value: u64) -> usize {
     (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
 }
 
-/// Whether an event was written by a version that this one can read.
+/// Whether this version can read the event. True for no bytes at all.
 #[must_use]
 pub fn is_known_version(bytes: &[u8]) -> bool {
     bytes.first().is_none_or(|version| *version == VERSION)
@@ -263,7 +263,7 @@ pub fn is_known_version(bytes: &[u8]) -> bool {
 /// Reads an event back. Its texts borrow from `bytes`.
 ///
 /// # Errors
-/// When the bytes end early, hold a text that is not UTF-8, or were written by an unknown version.
+/// If the bytes end early, hold a text that is not UTF-8, or were written by an unknown version.
 pub fn decode(bytes: &[u8]) -> Result<UsageEvent<'_>, DecodeError> {
     let (fixed, mut rest) = bytes.split_at_checked(FIXED).ok_or(DecodeError::Truncated)?;
     if fixed[0] != VERSION {
@@ -439,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn every_shorter_prefix_is_refused_or_a_whole_number_of_fields() {
+    fn every_prefix_is_rejected_unless_it_ends_between_fields() {
         let bytes = encoded(&sample(), &[]);
         assert_eq!(decode(&bytes[..FIXED - 1]), Err(DecodeError::Truncated));
         for end in FIXED..bytes.len() {
@@ -448,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn what_exceeds_the_limits_is_cut_and_counted_and_the_event_still_fits() {
+    fn texts_over_the_limits_are_cut_and_counted_and_the_event_fits() {
         let long = "x".repeat(1 << 20);
         let keys: Vec<String> = (0..10_000).map(|n| format!("key-{n}")).collect();
         let mut event = sample();
@@ -466,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_read_back_in_their_order_and_fit_however_large_they_may_be() {
+    fn requests_keep_their_order_and_the_largest_ones_fit() {
         let body = "é".repeat(MAX_REQUESTS / 2 - 4);
         let requests = vec![Outgoing { path: "/a", body: "{}" }, Outgoing { path: "/b", body: &body }];
         let event = UsageEvent { requests, ..UsageEvent::default() };
@@ -505,7 +505,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_read_or_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn decoding_arbitrary_bytes_does_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let _ = decode(&bytes);
             let mut versioned = bytes;
             if let Some(first) = versioned.first_mut() { *first = VERSION; }

@@ -1,7 +1,7 @@
-//! Event ids: UUID version 7 (RFC 9562 §5.7), made without a lock, a syscall or shared state.
+//! Event ids: UUID version 7 (RFC 9562 §5.7), made without a lock, a system call or shared state.
 //!
-//! Each source of ids is seeded from the operating system once and is never carried over a `fork`: it lives inside a journal's
-//! writer, which a child process never touches.
+//! Each source of ids is seeded once from the operating system and is never used after a `fork`: it belongs to a journal's writer,
+//! which a child process never touches.
 
 use uuid::Builder;
 
@@ -11,7 +11,7 @@ pub struct IdSource {
 }
 
 impl IdSource {
-    /// A source seeded from the operating system, or, should that fail, from addresses and the clock.
+    /// A source seeded from the operating system or, if that fails, from addresses and the clock.
     #[must_use]
     pub fn new() -> Self {
         let mut seed = [0_u8; 8];

@@ -1,7 +1,7 @@
-//! An event as JSON: the shape of `taximeter export`, `taximeter tail --json` and, later, of the wire.
+//! An event as JSON: what `taximeter export` and `taximeter tail --json` print and HTTP destinations receive.
 //!
-//! Absent fields are left out, except `cost_usd`, whose `null` says that the cost is unknown. Costs are strings, because JSON
-//! numbers are binary floats to most readers; times are RFC 3339 in UTC with nanoseconds.
+//! Absent fields are left out, except `cost_usd`, which is `null` if the cost is unknown. Costs are strings, because most readers
+//! parse JSON numbers as binary floats. Times are RFC 3339 in UTC with nanoseconds.
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use std::time::{Duration, UNIX_EPOCH};
@@ -87,7 +87,8 @@ impl Serialize for UsageEvent<'_> {
 }
 
 impl Usage {
-    /// Counts from the object that [`Serialize`] writes. What is no unit or no count is left out: a newer version wrote it.
+    /// Reads counts from the object that [`Serialize`] writes. Unknown units and invalid counts are left out: a newer
+    /// version wrote them.
     #[must_use]
     pub fn from_json(text: &str) -> Self {
         let mut usage = Self::default();

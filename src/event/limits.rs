@@ -1,12 +1,12 @@
-//! How much text an event may carry, and what happens to more.
+//! How much text an event may carry, and what is done with longer text.
 //!
-//! The rules exist so that one event always fits one chunk of the journal, whatever its fields hold: a text is cut at
-//! [`MAX_TEXT`] bytes, a key at [`MAX_TAG_KEY`], and each layer of attribution (defaults, scope, call) keeps its first
-//! [`MAX_TAGS`] tags, up to [`MAX_TAG_BYTES`] of them. Cutting is counted by the caller, never silent.
+//! With these limits one event always fits one chunk of the journal. A text is cut at [`MAX_TEXT`] bytes, a tag key at
+//! [`MAX_TAG_KEY`]. Each layer of attribution (defaults, scope, call) keeps its first [`MAX_TAGS`] tags, up to [`MAX_TAG_BYTES`]
+//! bytes. The caller counts each cut.
 
-/// Bytes of one text field or tag value, the ellipsis of a cut one included.
+/// Bytes of one text field or tag value, including the ellipsis that marks a cut.
 pub const MAX_TEXT: usize = 512;
-/// Bytes of a provider's own report of usage; a longer one is left out, for half of it is no JSON.
+/// Bytes of a provider's own report of usage. A longer one is left out, because a part of it would not be valid JSON.
 pub const MAX_REPORT: usize = 2 * 1024;
 /// Bytes of one tag key.
 pub const MAX_TAG_KEY: usize = 128;
@@ -14,20 +14,20 @@ pub const MAX_TAG_KEY: usize = 128;
 pub const MAX_TAGS: usize = 64;
 /// Bytes of keys and values in one layer of attribution.
 pub const MAX_TAG_BYTES: usize = 12 * 1024;
-/// Bytes of one encoded event: three full layers of attribution (46 KiB), every other text (6 KiB), a report (2 KiB) and every unit
-/// (1 KiB) fit it, and it fits the smallest chunk (60 KiB).
+/// Bytes of one encoded event. Three full layers of attribution (46 KiB), all other texts (6 KiB), a report (2 KiB) and all units
+/// (1 KiB) fit in it, and it fits in the smallest chunk (60 KiB).
 pub const MAX_EVENT: usize = 56 * 1024;
 
-/// Bytes of the paths and bodies of an event that is requests. It has no attribution, and with the rest of it fits [`MAX_EVENT`].
+/// Bytes of the paths and bodies of an event that carries requests. Such an event has no attribution, so the whole fits [`MAX_EVENT`].
 pub const MAX_REQUESTS: usize = 48 * 1024;
 
-/// Bytes of a provider's or a model's name that are looked at. What is recorded of it is half of that, and what comes after it in a
-/// name that long decides nothing: prices are not searched for it.
+/// Bytes of a provider or model name that are looked at. The event records at most half of them. Prices are not looked up by the
+/// rest of such a long name.
 const MAX_NAME: usize = 2 * MAX_TEXT;
 
 const ELLIPSIS: &str = "…";
 
-/// The text as it is recorded: itself, or, when it is longer than `limit` bytes, its beginning and an ellipsis.
+/// The text as it is recorded: unchanged or, if it is longer than `limit` bytes, its beginning and an ellipsis.
 #[must_use]
 pub fn cut(text: &str, limit: usize) -> std::borrow::Cow<'_, str> {
     if text.len() <= limit {
@@ -37,8 +37,8 @@ pub fn cut(text: &str, limit: usize) -> std::borrow::Cow<'_, str> {
     format!("{}{ELLIPSIS}", &text[..end]).into()
 }
 
-/// The beginning of a provider's or a model's name, without the space around it. It is still long enough to be cut, and counted as
-/// cut, when the event is encoded.
+/// The first [`MAX_NAME`] bytes of a provider or model name, trimmed. A longer name is still longer than [`MAX_TEXT`] after this, so
+/// that encoding the event cuts it and counts the cut.
 #[must_use]
 pub fn name_head(text: &str) -> &str {
     let text = text.trim();
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn the_head_of_a_name_is_recorded_as_the_whole_would_be() {
+    fn the_head_of_a_name_is_recorded_like_the_whole_name() {
         for name in ["gpt-4o", "é", "日本語 ", "  x"] {
             let long = name.repeat(10_000);
             assert_eq!(name_head(name), name.trim());

@@ -1,9 +1,9 @@
-//! One usage event: what was called, what it used, what it cost, and whom to charge for it.
+//! One usage event: which model was called, what the call used, what it cost, and who to bill for it.
 //!
-//! An event is priced and encoded when it is tracked and never changes afterwards. It holds counts, names and the attribution
-//! the caller gave; there is no field for prompt or response text.
+//! An event is priced and encoded when it is tracked, and does not change afterwards. It holds counts, names and the attribution
+//! that the caller gave. No field holds prompt or response text.
 //!
-//! [`binary`] is its form in the journal, [`json`] its form for people and the wire.
+//! [`binary`] is its encoding in the journal, [`json`] its form for people and HTTP destinations.
 
 pub mod accept;
 pub mod binary;
@@ -34,13 +34,13 @@ macro_rules! named_enum {
                 match self { $(Self::$variant => $text),+ }
             }
 
-            /// The value of this name.
+            /// The value with this name.
             #[must_use]
             pub fn from_name(name: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|value| value.name() == name)
             }
 
-            /// The value with this number in the journal; an unknown number (from a newer version) reads as the first.
+            /// The value with this number in the journal. A number that only a newer version knows reads as the first value.
             #[must_use]
             pub fn from_code(code: u8) -> Self {
                 Self::ALL.get(code as usize).copied().unwrap_or_default()
@@ -52,21 +52,21 @@ macro_rules! named_enum {
 named_enum! {
     /// How the call ended.
     Status {
-        /// It was answered.
+        /// The provider answered.
         Success = "success",
-        /// It failed, or broke off.
+        /// It failed or was cut off.
         Error = "error",
     }
 }
 
 named_enum! {
-    /// Whether the usage is the provider's own and final.
+    /// Whether the usage is final and where it comes from.
     UsageStatus {
-        /// The provider's final numbers, or the caller's.
+        /// The provider's final numbers, or numbers that the caller gave.
         Complete = "complete",
-        /// The provider's numbers up to a point: the stream ended before its last report.
+        /// The provider's numbers so far: the stream ended before its last report.
         Partial = "partial",
-        /// The provider reported none. The event stands for the call; its cost is unknown, not zero.
+        /// The provider reported no usage. The event records the call; its cost is unknown, not zero.
         Missing = "missing",
     }
 }
@@ -87,29 +87,29 @@ named_enum! {
     }
 }
 
-/// What to know about a computed cost: a set of remarks, none of which makes it wrong by the catalog's own rules.
+/// Remarks about a computed cost. The cost follows the catalog's rules in spite of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
 pub struct CostNotes(u8);
 
 impl CostNotes {
-    /// Nothing.
+    /// No remarks.
     pub const NONE: Self = Self(0);
-    /// Tokens of audio, images or video were charged like text, for they have no rate of their own.
+    /// Audio, image or video tokens were charged like text, because the catalog has no rate for them.
     pub const MODALITY_AT_TEXT_RATE: Self = Self(1);
-    /// Cached tokens were charged like any input, for they have no rate of their own.
+    /// Cached tokens were charged like other input, because the catalog has no rate for them.
     pub const CACHE_AT_INPUT_RATE: Self = Self(1 << 1);
-    /// Something that was used has no rate: the cost is of the rest.
+    /// A unit that was used has no rate. The cost covers the other units.
     pub const UNIT_WITHOUT_RATE: Self = Self(1 << 2);
-    /// The service tier has no rates: the standard ones were taken.
+    /// The catalog has no rates for the service tier; the standard rates were used.
     pub const TIER_WITHOUT_RATES: Self = Self(1 << 3);
-    /// Batches have no rates: the standard ones were taken.
+    /// The catalog has no rates for batches; the standard rates were used.
     pub const BATCH_WITHOUT_RATES: Self = Self(1 << 4);
-    /// The region has no rates of its own; it may cost more there.
+    /// The catalog has no rates for the region, which may cost more.
     pub const REGION_WITHOUT_RATES: Self = Self(1 << 5);
-    /// The rates are those of the provider whose model another one serves.
+    /// The rates are those of the provider that made the model; another provider served it.
     pub const FALLBACK_PROVIDER: Self = Self(1 << 6);
 
-    /// Some other condition has no rates: the standard ones were taken.
+    /// The catalog has no rates for another condition of the call; the standard rates were used.
     pub const CONTEXT_WITHOUT_RATES: Self = Self(1 << 7);
 
     const NAMES: [&str; 8] = [
@@ -123,12 +123,12 @@ impl CostNotes {
         "context_without_rates",
     ];
 
-    /// The names of those that are set, as in Python and in the ledger.
+    /// The names of the remarks, as used in Python and in the ledger.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         Self::NAMES.into_iter().enumerate().filter(move |(bit, _)| self.0 >> bit & 1 == 1).map(|(_, name)| name)
     }
 
-    /// The notes of these names, separated by commas; names that are not known are left out.
+    /// The remarks with these names, separated by commas. Unknown names are ignored.
     #[must_use]
     pub fn from_names(text: &str) -> Self {
         let position = |name: &str| Self::NAMES.iter().position(|known| *known == name);
@@ -147,7 +147,7 @@ impl CostNotes {
         Self(code)
     }
 
-    /// Whether it is empty.
+    /// Whether there are no remarks.
     #[must_use]
     pub const fn is_empty(self) -> bool {
         self.0 == 0
@@ -168,7 +168,7 @@ impl std::ops::BitOrAssign for CostNotes {
     }
 }
 
-/// Whom to charge: the dimensions of every report. Empty texts count as absent.
+/// Who to bill: the dimensions of every report. Empty texts count as absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attribution<'a> {
     /// The agent that made the call.
@@ -187,14 +187,14 @@ pub struct Attribution<'a> {
     pub tags: Vec<(&'a str, &'a str)>,
 }
 
-/// One usage event, whose texts are borrowed from their owner.
+/// One usage event. Its texts are borrowed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct UsageEvent<'a> {
     /// UUID version 7.
     pub id: [u8; 16],
     /// When the call began: nanoseconds since the Unix epoch, UTC.
     pub started_at: u64,
-    /// OpenTelemetry's `gen_ai.provider.name` where it has one.
+    /// The provider, named as in OpenTelemetry's `gen_ai.provider.name` where that has a name for it.
     pub provider: &'a str,
     /// The model that answered.
     pub model: &'a str,
@@ -204,29 +204,29 @@ pub struct UsageEvent<'a> {
     pub status: Status,
     /// The class of the error, never its message.
     pub error: Option<&'a str>,
-    /// Why generation stopped, in the provider's word.
+    /// Why generation stopped, in the provider's terms.
     pub finish_reason: Option<&'a str>,
     /// Counts by unit.
     pub usage: Usage,
-    /// The provider's own report of it, a JSON object; kept when that is asked for.
+    /// The provider's own usage report, a JSON object. Kept only if the settings ask for it.
     pub provider_usage: Option<&'a str>,
     /// Whether the usage is complete.
     pub usage_status: UsageStatus,
-    /// The cost that counts: the reported one if there is one, else the computed one.
+    /// The effective cost: the reported one if there is one, else the computed one.
     pub cost: Option<Usd>,
-    /// Where it comes from.
+    /// Where the cost comes from.
     pub cost_status: CostStatus,
-    /// The computed cost, kept beside a reported one.
+    /// The computed cost of an event with a reported cost.
     pub computed_cost: Option<Usd>,
-    /// What to know about the computed cost.
+    /// Remarks about the computed cost.
     pub cost_notes: CostNotes,
-    /// The catalog entry that priced it, as `provider/model`.
+    /// The catalog entry whose rates were used, as `provider/model`.
     pub priced_as: Option<&'a str>,
-    /// The catalog that was in force.
+    /// The catalog of that entry.
     pub catalog: Option<&'a str>,
-    /// From request to last byte, in microseconds.
+    /// Microseconds from the request to the last byte of the response.
     pub latency_us: Option<u64>,
-    /// From request to first token, in microseconds.
+    /// Microseconds from the request to the first token.
     pub ttft_us: Option<u64>,
     /// The tier that served the call.
     pub service_tier: Option<&'a str>,
@@ -238,26 +238,26 @@ pub struct UsageEvent<'a> {
     pub trace_id: Option<&'a str>,
     /// W3C span id, 16 hexadecimal digits.
     pub span_id: Option<&'a str>,
-    /// The parent's span id.
+    /// W3C id of the parent span.
     pub parent_span_id: Option<&'a str>,
-    /// Whom to charge.
+    /// Who to bill.
     pub attribution: Attribution<'a>,
-    /// What a service with a wire of its own is to be asked, one request after the other; none of an event of usage.
+    /// Requests to a service with its own wire format, to be sent in this order. Empty for a usage event.
     pub requests: Vec<Outgoing<'a>>,
 }
 
 impl UsageEvent<'_> {
-    /// Whether it is an event of usage, rather than requests for one service.
+    /// Whether this is a usage event, as opposed to requests for one service.
     #[must_use]
     pub fn is_usage(&self) -> bool {
         self.requests.is_empty()
     }
 }
 
-/// A request in the form of another SDK, made when it was given and sent as it is. It holds no key.
+/// A request in the form that another vendor's SDK sends. It is complete when it is recorded and is sent unchanged. It holds no key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outgoing<'a> {
-    /// What is put after the service's URL.
+    /// The path to append to the service's URL.
     pub path: &'a str,
     /// The body.
     pub body: &'a str,

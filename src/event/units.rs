@@ -1,13 +1,13 @@
 //! The billable units: one vocabulary for usage, rates and reports.
 //!
-//! Names, denominators and dimensions are those of the `genai-prices` data set (its `data_units` table), so that a rate of
-//! the catalog and a count of an event meet under one name. A unit whose dimensions include another's is a part of it:
-//! `cache_read_tokens` is part of `input_tokens`, which is the total. A Python test compares this table with the package.
-//! The last two are our own: images that are billed by the piece have no unit there.
+//! Names, denominators and dimensions are those of the `genai-prices` data set (its `data_units` table), so that the rates of the
+//! catalog and the counts of an event use the same names. A unit is part of another if it has all of the other's dimensions:
+//! `cache_read_tokens` is part of `input_tokens`, the total. A Python test compares this table with the package.
+//! The last two units are our own, because the data set has no unit for images that are billed per image.
 //!
-//! The position of a unit is its number in the journal: append new units, never reorder.
+//! The position of a unit in the table is its number in the journal: append new units, never reorder them.
 
-/// Name, how many of it one catalog rate is for, and its dimensions: the family, then `key=value` pairs.
+/// Name, how many of the unit one catalog rate is for, and the dimensions: the family, then `key=value` pairs.
 #[rustfmt::skip]
 const TABLE: [(&str, u64, &str); UNIT_COUNT] = [
     ("input_tokens", 1_000_000, "tokens direction=input"),
@@ -77,14 +77,14 @@ const TABLE: [(&str, u64, &str); UNIT_COUNT] = [
 pub const UNIT_COUNT: usize = 61;
 const _: () = assert!(UNIT_COUNT <= 64);
 
-/// Seconds are counted in microseconds, because providers report fractions of them.
+/// Seconds are stored as microseconds, because providers report fractions of them.
 const MICROSECONDS: u64 = 1_000_000;
 
 const SCALES: [u64; UNIT_COUNT] = {
     let mut scales = [1; UNIT_COUNT];
     let mut index = 0;
     while index < UNIT_COUNT {
-        // Only the family of durations begins with these letters.
+        // Only the family `durations` begins with these letters.
         if let [b'd', b'u', b'r', ..] = TABLE[index].2.as_bytes() {
             scales[index] = MICROSECONDS;
         }
@@ -98,13 +98,13 @@ const SCALES: [u64; UNIT_COUNT] = {
 pub struct Unit(u8);
 
 impl Unit {
-    /// All input tokens of a call, cached and audio ones included.
+    /// All input tokens of a call, including cached and audio tokens.
     pub const INPUT_TOKENS: Self = Self(0);
-    /// All billed output tokens of a call, reasoning included.
+    /// All billed output tokens of a call, including reasoning.
     pub const OUTPUT_TOKENS: Self = Self(1);
     /// Input tokens served from a prompt cache.
     pub const CACHE_READ_TOKENS: Self = Self(2);
-    /// Input tokens written to a prompt cache, whatever their lifetime.
+    /// Input tokens written to a prompt cache of any lifetime.
     pub const CACHE_WRITE_TOKENS: Self = Self(3);
     /// Input tokens written to a cache that lives five minutes.
     pub const CACHE_WRITE_5M_TOKENS: Self = Self(4);
@@ -112,11 +112,11 @@ impl Unit {
     pub const CACHE_WRITE_1H_TOKENS: Self = Self(5);
     /// Output tokens spent on reasoning.
     pub const REASONING_TOKENS: Self = Self(35);
-    /// Seconds of audio, whatever their direction.
+    /// Seconds of audio in both directions.
     pub const AUDIO_SECONDS: Self = Self(47);
-    /// Seconds of audio that went in.
+    /// Seconds of input audio.
     pub const INPUT_AUDIO_SECONDS: Self = Self(48);
-    /// The call itself, for providers that charge a fee for each.
+    /// The call itself, for providers that charge a fee per call.
     pub const REQUESTS: Self = Self(58);
 
     /// The unit with this number in the journal, if there is one.
@@ -125,17 +125,17 @@ impl Unit {
         if (index as usize) < UNIT_COUNT { Some(Self(index)) } else { None }
     }
 
-    /// The unit of this name.
+    /// The unit with this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         TABLE.iter().position(|row| row.0 == name).map(|index| Self(index as u8))
     }
 
-    /// The unit of a name that is known when this is compiled; a wrong one does not compile.
+    /// The unit with a name that is known at compile time. An unknown name is a compile error.
     #[must_use]
     pub(crate) const fn named(name: &'static str) -> Self {
         let mut index = 0;
-        // Ends at a row that is not there, which a constant cannot have.
+        // An unknown name ends in an index out of bounds, which is an error in a constant.
         while !is_same(TABLE[index].0.as_bytes(), name.as_bytes()) {
             index += 1;
         }
@@ -147,42 +147,42 @@ impl Unit {
         (0..UNIT_COUNT as u8).map(Self)
     }
 
-    /// Its number in the journal.
+    /// The number of the unit in the journal.
     #[must_use]
     pub const fn index(self) -> usize {
         self.0 as usize
     }
 
-    /// Its name, as in `usage` mappings.
+    /// The name of the unit, as in `usage` mappings.
     #[must_use]
     pub const fn name(self) -> &'static str {
         TABLE[self.0 as usize].0
     }
 
-    /// For how many of it one catalog rate is stated: 1,000,000 tokens, 1,000 searches, 3,600 seconds.
+    /// How many of the unit one catalog rate is for: 1,000,000 tokens, 1,000 searches, 3,600 seconds.
     #[must_use]
     pub const fn per(self) -> u64 {
         TABLE[self.0 as usize].1
     }
 
-    /// How many stored counts make one of it: 1, or 1,000,000 for seconds.
+    /// How many stored counts make one of the unit: 1, or 1,000,000 for seconds.
     #[must_use]
     pub const fn scale(self) -> u64 {
         SCALES[self.0 as usize]
     }
 
-    /// Its family, then its `key=value` dimensions.
+    /// The family of the unit, then its `key=value` dimensions.
     pub fn dimensions(self) -> impl Iterator<Item = &'static str> {
         TABLE[self.index()].2.split(' ')
     }
 
-    /// Whether `part` is counted within this unit (a unit is not part of itself).
+    /// Whether the counts of `part` are included in those of this unit. A unit is not part of itself.
     #[must_use]
     pub fn contains(self, part: Self) -> bool {
         self != part && self.dimensions().all(|own| part.dimensions().any(|other| other == own))
     }
 
-    /// This unit alone, as a set.
+    /// The set of units that holds only this one.
     #[must_use]
     pub const fn bit(self) -> u64 {
         1 << self.0
@@ -208,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_part_is_contained_in_its_totals_and_not_the_reverse() {
+    fn a_total_contains_its_parts_and_not_the_reverse() {
         assert!(Unit::INPUT_TOKENS.contains(Unit::CACHE_READ_TOKENS));
         assert!(Unit::CACHE_WRITE_TOKENS.contains(Unit::CACHE_WRITE_1H_TOKENS));
         assert!(!Unit::CACHE_READ_TOKENS.contains(Unit::INPUT_TOKENS));
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn the_named_constants_are_where_they_say() {
+    fn the_constants_have_the_units_they_are_named_after() {
         assert_eq!(Unit::CACHE_WRITE_1H_TOKENS.name(), "cache_write_1h_tokens");
         assert_eq!(Unit::CACHE_WRITE_5M_TOKENS.name(), "cache_write_5m_tokens");
         assert_eq!(Unit::CACHE_WRITE_TOKENS.name(), "cache_write_tokens");
@@ -230,14 +230,14 @@ mod tests {
     }
 
     #[test]
-    fn seconds_alone_are_counted_in_fractions() {
+    fn only_seconds_are_stored_as_fractions() {
         for unit in Unit::all() {
             assert_eq!(unit.scale() == MICROSECONDS, unit.name().ends_with("_seconds"), "{unit}");
         }
     }
 
     #[test]
-    fn every_name_is_found_again() {
+    fn every_unit_is_found_by_name_and_by_index() {
         for unit in Unit::all() {
             assert_eq!(Unit::from_name(unit.name()), Some(unit));
             assert_eq!(Unit::from_index(unit.index() as u8), Some(unit));

@@ -1,49 +1,49 @@
-//! What one call used: a count for each unit, and the rule for numbers that are no counts.
+//! What one call used: a count for each unit, and the largest valid count.
 
 use smallvec::SmallVec;
 
 use super::units::Unit;
 
-/// The most of one unit an event may carry, in stored counts: 10^12.
+/// The largest count of one unit in an event, in stored counts: 10^12.
 ///
-/// Far above any call (a trillion tokens), and low enough that a count times any rate fits the exact amounts.
+/// A trillion tokens is far above any call, and low enough that a count times any rate fits the exact amounts.
 pub const MAX_COUNT: u64 = 1_000_000_000_000;
 
-/// Counts by unit. A unit that was never set is absent, which reads as zero but is not reported.
+/// Counts by unit. A unit that was never set is absent: it reads as zero but is not reported.
 ///
-/// Few calls report more than eight units, so a set of bits and the counts of those that are in it take a fifth of the space of
-/// one count for each unit there is; events are made and moved in `track()`.
+/// Few calls report more than eight units. A bit set and the counts of its units take a fifth of the space of one count for every
+/// unit, and `track()` makes and moves events.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Usage {
     present: u64,
-    /// In unit order, one for each bit.
+    /// In unit order, one for each bit of `present`.
     counts: SmallVec<[u64; 8]>,
 }
 
 impl Usage {
     /// Sets one count, in stored counts (see [`Unit::scale`]).
     pub fn set(&mut self, unit: Unit, count: u64) {
-        let place = self.place(unit);
+        let position = self.position(unit);
         if self.present & unit.bit() == 0 {
             self.present |= unit.bit();
-            self.counts.insert(place, count);
+            self.counts.insert(position, count);
         } else {
-            self.counts[place] = count;
+            self.counts[position] = count;
         }
     }
 
-    /// The stored count, zero where absent.
+    /// The stored count; zero if absent.
     #[must_use]
     pub fn count(&self, unit: Unit) -> u64 {
-        if self.present & unit.bit() == 0 { 0 } else { self.counts[self.place(unit)] }
+        if self.present & unit.bit() == 0 { 0 } else { self.counts[self.position(unit)] }
     }
 
-    /// Where a unit's count is, or would be: after those of all lower units.
-    fn place(&self, unit: Unit) -> usize {
+    /// The index of a unit's count in `counts`, or the index to insert it at: the number of lower units that are set.
+    fn position(&self, unit: Unit) -> usize {
         (self.present & (unit.bit() - 1)).count_ones() as usize
     }
 
-    /// The units that were set, as a set of bits.
+    /// The units that were set, as a bit set.
     #[must_use]
     pub fn present(&self) -> u64 {
         self.present
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_was_set_is_reported() {
+    fn only_units_that_were_set_are_reported() {
         let mut usage = Usage::default();
         assert!(usage.is_empty());
         usage.set(Unit::OUTPUT_TOKENS, 0);
