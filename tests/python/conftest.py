@@ -21,6 +21,19 @@ sys.path.insert(0, str(EXAMPLES))
 from collector import Collector  # noqa: E402
 from fake_provider import FakeProvider  # noqa: E402
 
+SERIAL = {"test_network", "test_outage", "test_process", "test_scanner", "test_signals", "test_soak"}
+"""Files that measure time or memory, or load the machine. `make test` runs them after the others, and alone."""
+SLOW = {"test_environments", "test_families", "test_hosts", "test_ledger_locks", "test_ledger_replaced", "test_compat_readmes"}
+"""Further files that `make test-fast` leaves out."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.stem in SERIAL:
+            item.add_marker("serial")
+        if item.path.stem in SLOW:
+            item.add_marker("slow")
+
 
 @pytest.fixture(autouse=True)
 def _own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
