@@ -1,34 +1,137 @@
-"""What the README shows, run as written."""
+"""The code that the README and the pages in docs/ show, run as written.
+
+- Python blocks of a page run one after the other in one process, against the fake provider. A `text` block after one is what it prints.
+- A block with a title is a file: it is written first, and the page's driver in `page_drivers.py` uses it with the real framework.
+- TOML blocks are loaded as `taximeter.toml`; JSON and YAML blocks are parsed; SQL runs on a ledger.
+- Commands of `taximeter` in console blocks run in this process, but for those that `NOT_RUN` gives a reason for.
+"""
 
 from __future__ import annotations
 
+import io
+import json
+import os
 import re
+import shlex
 import sqlite3
+import subprocess
+import sys
 
 import pytest
+import yaml
 
-from conftest import ROOT
+import taximeter
+from page_drivers import DRIVERS, PREPARE
+from pages import DOCS, PAGES, ROOT, Block, blocks, name
+from taximeter import config
+from taximeter.cli import _parser, main
 
-PRICING = (ROOT / "docs" / "pricing.md").read_text("utf-8")
-README = (ROOT / "README.md").read_text("utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+PYTHON = [page for page in PAGES if any(block.language == "python" for block in blocks(page))]
+SETTINGS = [(page, block) for page in PAGES for block in blocks(page) if block.language == "toml"]
+COMMANDS = [
+    pytest.param(page, line.removeprefix("$ "), id=f"{name(page)}: {line.removeprefix('$ ')}")
+    for page in PAGES
+    for block in blocks(page)
+    if block.language == "console"
+    for line in block.text.splitlines()
+    if line.startswith("$ ")
+]
+NOT_RUN = {
+    "tail": "it does not end",
+    "prices update": "it downloads",
+    "prices diff": "it downloads",
+    "journals drop": "it names a journal that is not there",
+}
+OTHER_PROGRAMS = {"cargo", "make", "pip", "python", "gunicorn", "uvicorn", "celery", "git", "kill", "kubectl", "docker"}
+LANGUAGES = {"python", "text", "console", "toml", "json", "yaml", "sql", "dockerfile", "html"}
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.strip().splitlines()[-1][:40])
-def test_code_runs_as_written(block, provider, run):
-    outcome = run(block, OPENAI_BASE_URL=f"{provider.url}/v1", OPENAI_API_KEY="k")
-    shown = re.findall(r"```text\n(.*?)```", README, re.DOTALL)[0]
-    if "Ledger" in block:
-        assert outcome.stdout == shown
-    else:
-        assert "0.0055" in outcome.stdout
-        assert "TokenCount(tokens=3, encoding='o200k_base', exact=True)" in outcome.stdout
+def run_page(page, state, provider, files: list[Block], code: list[Block], **environment: str) -> list[str]:
+    for block in files:
+        path = state.parent / block.title
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(block.text)
+    texts = [[0, PREPARE.get(name(page), "")], *([block.line, block.text] for block in code)]
+    if driver := DRIVERS.get(name(page)):
+        texts.append([10_000, driver])
+    outcome = subprocess.run(
+        [sys.executable, ROOT / "tests" / "python" / "page_runner.py"],
+        env={
+            **os.environ, "TAXIMETER_STATE_DIR": str(state), "PYTHONPATH": os.pathsep.join([str(state.parent), str(ROOT / "tests" / "python")]),
+            "OPENAI_BASE_URL": f"{provider.url}/v1", "OPENAI_API_KEY": "k", "ANTHROPIC_BASE_URL": provider.url, "ANTHROPIC_API_KEY": "k",
+            **environment,
+        },
+        input=json.dumps({"page": name(page), "blocks": texts}), capture_output=True, text=True, timeout=120, cwd=state.parent,
+    )  # fmt: skip
+    assert outcome.returncode == 0, outcome.stderr
+    return json.loads(outcome.stdout.splitlines()[-1])[1:]
 
 
-def test_the_pages_on_prices_run_as_written(run, state):
-    (block,) = re.findall(r"```python\n(.*?)```", PRICING, re.DOTALL)
-    assert "0.0159" in run(block).stdout
-    rules, weekdays = re.findall(r"```toml\n(.*?)```", PRICING, re.DOTALL)
+@pytest.mark.parametrize("page", PYTHON, ids=name)
+def test_code_runs_and_prints_what_the_page_shows(page, provider, collector, state):
+    found = blocks(page)
+    files = [block for block in found if block.title]
+    code = [block for block in found if block.language == "python" and not block.title]
+    if code or name(page) in DRIVERS:
+        printed = run_page(page, state, provider, files, code, COLLECTOR=collector.url)
+    assert code or not files or name(page) in DRIVERS, "nothing uses the files of this page: add a driver"
+    for number, block in enumerate(code):
+        after = found[found.index(block) + 1 :]
+        if after and after[0].language == "text":
+            assert printed[number] == after[0].text, f"{name(page)}:{block.line}"
+
+
+@pytest.mark.parametrize(("page", "block"), SETTINGS, ids=lambda value: value if isinstance(value, str) else "")
+def test_settings_are_valid(page, block, state):
+    place = state.parent / (block.title or "taximeter.toml")
+    place.write_text(block.text)
+    settings = config.resolve({}, {}, state.parent)
+    assert settings != config.resolve({}, {}, "/"), "the file changes nothing"
+
+
+@pytest.mark.parametrize(("page", "command"), COMMANDS)
+def test_commands_are_accepted(page, command, state, monkeypatch, capsys):
+    words = [word for word in shlex.split(command.rpartition("| ")[2], comments=True) if not re.match(r"[A-Z_]+=", word)]
+    program, *arguments = words
+    if program != "taximeter":
+        assert os.path.basename(program) in OTHER_PROGRAMS, f"{program}: run it in this test, or add it to OTHER_PROGRAMS"
+        return
+    if ">" in arguments:
+        arguments = arguments[: arguments.index(">")]
+    arguments = [argument for argument in arguments if not argument.startswith("[")]
+    _parser().parse_args(arguments)
+    if any(" ".join(arguments).startswith(one) for one in NOT_RUN) and "--no-follow" not in arguments:
+        return
+    (state.parent / "prompt.txt").write_text("Hello, world")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"Hello, world")))
+    assert main(arguments) in {0, 1}, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_block_is_checked(page):
+    for block in blocks(page):
+        assert block.language in LANGUAGES, f"{name(page)}:{block.line}: a block of {block.language or 'no language'}"
+        if block.language == "yaml":
+            yaml.safe_load(block.text)
+        elif block.language == "json":
+            json.loads(block.text)
+    # Fences that the expression for blocks does not see, such as indented ones, would not be checked.
+    assert page.read_text("utf-8").count("```") == 2 * len(blocks(page)), name(page)
+
+
+def test_sql_runs_on_a_ledger(meter):
+    meter.track(provider="openai", model="gpt-4o", input_tokens=1, tags={"plan": "pro"})
+    meter.flush()
+    with sqlite3.connect(meter.settings.ledger) as connection:
+        for page in PAGES:
+            for block in blocks(page):
+                if block.language == "sql":
+                    connection.execute(block.text).fetchall()
+    connection.close()
+
+
+def test_own_prices_are_what_the_page_says(run, state):
+    rules, weekdays = [block.text for block in blocks(DOCS / "pricing.md") if block.language == "toml"]
     (state.parent / "taximeter.toml").write_text(rules)
     ask = "import taximeter; print(taximeter.price({!r}, {!r}, {!r}{}).usd)"
     assert run(ask.format("gpt-4o-2024-08-06", {"input_tokens": 1_000_000}, "openai", "")).stdout == "2.025\n"
@@ -40,54 +143,82 @@ def test_the_pages_on_prices_run_as_written(run, state):
     assert [run(ask.format(*asked, day)).stdout for day in (friday, saturday)] == ["0.27\n", "0.135\n"]
 
 
-def test_the_page_on_delivery_runs_as_written(run):
-    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "delivery.md").read_text("utf-8"), re.DOTALL)
-    # Nothing is tracked, so nothing is sent to the host that the page names.
-    run(block)
-
-
-def test_the_page_on_other_sdks_runs_as_written(run):
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "migrating.md").read_text("utf-8"), re.DOTALL)
-    assert len(blocks) == 8
-    # Nothing is reported, so nothing is sent to the services.
-    run("\n".join(blocks))
-
-
-def test_the_page_on_tokens_runs_as_written(run):
-    page = (ROOT / "docs" / "tokens.md").read_text("utf-8")
-    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    (shown,) = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
-    assert run(block).stdout == shown
-
-
 def test_every_note_of_a_cost_is_documented():
     source = (ROOT / "src" / "event" / "mod.rs").read_text("utf-8")
     names = re.search(r"const NAMES: \[&str; \d\] = \[(.*?)\]", source, re.DOTALL)[1]
-    for name in re.findall(r'"(\w+)"', names):
-        assert f"`{name}`" in PRICING, name
-
-
-def test_there_are_blocks():
-    assert len(BLOCKS) == 2
-
-
-def test_commands_that_are_shown_exist():
-    from taximeter.cli import _parser
-
-    choices = next(action.choices for action in _parser()._actions if action.choices and "report" in action.choices)
-    shown = set(re.findall(r"^\$ taximeter ([a-z-]+)", README, re.MULTILINE))
-    assert shown == set(choices) - {"models"}
+    page = (DOCS / "pricing.md").read_text("utf-8")
+    for note in re.findall(r'"(\w+)"', names):
+        assert f"`{note}`" in page, note
 
 
 def test_every_column_of_the_ledger_is_documented(meter):
     meter.track(provider="openai", model="gpt-4o", input_tokens=1)
     meter.flush()
     connection = sqlite3.connect(meter.settings.ledger)
-    page = (ROOT / "docs" / "ledger.md").read_text("utf-8")
-    for (name,) in connection.execute("SELECT name FROM pragma_table_info('events')").fetchall():
-        assert f"`{name}`" in page, name
-    for (name,) in connection.execute(
+    page = (DOCS / "ledger.md").read_text("utf-8")
+    for (column,) in connection.execute("SELECT name FROM pragma_table_info('events')").fetchall():
+        assert f"`{column}`" in page, column
+    for (table,) in connection.execute(
         "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite%'"
     ).fetchall():
-        assert f"`{name}`" in page, name
+        assert f"`{table}`" in page, table
     connection.close()
+
+
+def test_every_setting_is_documented():
+    page = (DOCS / "configuration.md").read_text("utf-8")
+    for setting in sorted(config._KNOWN):
+        assert f"`{setting}`" in page, setting
+        assert f"`TAXIMETER_{setting.upper()}`" in page, setting
+    sources = "".join(path.read_text("utf-8") for path in [*(ROOT / "python").rglob("*.py"), *(ROOT / "src").rglob("*.rs")])
+    for variable in sorted(set(re.findall(r"\bTAXIMETER_[A-Z_]*[A-Z]\b", sources))):
+        assert f"`{variable}`" in page, variable
+
+
+def test_every_count_is_documented(meter):
+    page = (DOCS / "stats.md").read_text("utf-8")
+    meter.track(provider="openai", model="gpt-4o", input_tokens=1)
+    stats = meter.stats()
+    (destination,) = stats["destinations"].values()
+    for key in [*stats, *stats["refused"], *stats["remarks"], *destination]:
+        assert f"| `{key}` |" in page, key
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 120
+
+
+def test_the_site_is_built_without_a_warning():
+    """A link or an anchor that leads nowhere is an error, each page is in the menu, and no page asks another host for anything."""
+    zensical = os.path.join(os.path.dirname(sys.executable), "zensical")
+    outcome = subprocess.run([zensical, "build", "--clean", "--strict"], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    menu = set(re.findall(r'"([\w/-]+\.md)"', (ROOT / "zensical.toml").read_text("utf-8")))
+    assert menu == {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")}
+    site = ROOT / "target" / "site"
+    for page in site.rglob("*.html"):
+        for tag in re.findall(r"<(?:script|link|img|iframe)\b[^>]*>", page.read_text("utf-8")):
+            assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", tag), tag
+    assert "Stop metering clients" in (site / "api.html").read_text("utf-8"), "the docstrings are not in the reference"
+
+
+def test_links_of_pages_outside_of_the_site_lead_somewhere():
+    for page in PAGES:
+        if DOCS in page.parents:
+            continue
+        for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text("utf-8")):
+            path, _, anchor = link.partition("#")
+            assert (page.parent / path).is_file(), f"{name(page)}: {link}"
+            text = (page.parent / path).read_text("utf-8")
+            headings = {
+                re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-")
+                for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+            }
+            assert not anchor or anchor in headings or f"{{ #{anchor} }}" in text, f"{name(page)}: {link}"
+
+
+def test_units_and_names_in_pages_exist():
+    """Functions that pages call by their full name."""
+    for page in PAGES:
+        for called in set(re.findall(r"`taximeter\.(\w+)\(", page.read_text("utf-8"))):
+            assert hasattr(taximeter, called), f"{name(page)}: taximeter.{called}"

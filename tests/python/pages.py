@@ -1,0 +1,37 @@
+"""Reads the code blocks of the README and of the pages in docs/."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = [*(ROOT / f"{one}.md" for one in ("README", "CONTRIBUTING", "SECURITY")), *sorted(DOCS.rglob("*.md"))]
+
+
+class Block(NamedTuple):
+    """A fenced block of a page."""
+
+    line: int
+    """The line of its opening fence, from 1."""
+    language: str
+    title: str
+    """The file that it is the contents of; empty for code that runs as it stands."""
+    text: str
+
+
+def name(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def blocks(page: Path) -> list[Block]:
+    """Every fenced block of a page, in order."""
+    found = []
+    fence = re.compile(r'^```(?P<language>[\w-]*)(?: title="(?P<title>[^"]+)")?\n(?P<text>.*?)^```$', re.MULTILINE | re.DOTALL)
+    text = page.read_text("utf-8")
+    for match in fence.finditer(text):
+        line = text.count("\n", 0, match.start()) + 1
+        found.append(Block(line, match["language"], match["title"] or "", match["text"]))
+    return found
