@@ -69,7 +69,7 @@ impl SendError {
 /// Sends requests to one address.
 pub struct HttpClient {
     address: Address,
-    largest_answer: usize,
+    max_response_bytes: usize,
     /// The time for a request, divided by this, is how long a connection may move nothing.
     read_timeout_divisor: u32,
     client: Option<(Client, Instant)>,
@@ -79,8 +79,8 @@ impl HttpClient {
     /// A client for one address. `read_timeout_divisor`: the time for a request, divided by it, is how
     /// long a connection may move nothing.
     #[must_use]
-    pub fn new(address: Address, largest_answer: usize, read_timeout_divisor: u32) -> Self {
-        Self { address, largest_answer, read_timeout_divisor, client: None }
+    pub fn new(address: Address, max_response_bytes: usize, read_timeout_divisor: u32) -> Self {
+        Self { address, max_response_bytes, read_timeout_divisor, client: None }
     }
 
     /// The host, which may be named.
@@ -158,14 +158,14 @@ impl HttpClient {
                 (method, url, self.headers(&request.headers, is_gzip), request.body)
             })
             .collect();
-        let largest_answer = self.largest_answer;
+        let max_response_bytes = self.max_response_bytes;
         async move {
             let client = client?;
             let mut last = Err(SendError::other("there is nothing to send".to_owned()));
             let count = requests.len();
             for (index, (method, url, headers, body)) in requests.into_iter().enumerate() {
                 let request = client.request(method, url).headers(headers).body(body);
-                let reply = answered(request, largest_answer).await?;
+                let reply = answered(request, max_response_bytes).await?;
                 let is_passing = matches!(reply.status, 401..=403 | 407 | 408 | 425 | 429 | 500..=599);
                 last = Ok(reply);
                 if is_passing && index + 1 < count {

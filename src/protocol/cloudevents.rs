@@ -1,7 +1,7 @@
-//! CloudEvents 1.0 in JSON, a batch a request: `application/cloudevents-batch+json`.
+//! CloudEvents 1.0 in JSON, one batch per request: `application/cloudevents-batch+json`.
 //!
-//! `id` is the event's id and `source` always the same, so a receiver that drops what it has by both, as the specification asks for,
-//! has each event once. `subject` is the customer, where there is one. `data` is the event as `taximeter export` prints it.
+//! `id` is the event's id and `source` is constant. A receiver that removes duplicates by both, as the specification asks, keeps each
+//! event once. `subject` is the customer, if the event has one. `data` is the event as `taximeter export` prints it.
 
 use serde::Serialize;
 
@@ -15,10 +15,10 @@ const SOURCE: &str = "urn:taximeter";
 const TYPE: &str = "taximeter.usage.v1";
 const CONTENT_TYPE: &str = "application/cloudevents-batch+json";
 
-/// Its entry in the table.
+/// The entry of this format in the table.
 pub(super) const FORMAT: Format = Format { name: "cloudevents", has_scheme: true, make: |_| Box::new(CloudEvents) };
 
-/// The format.
+/// The wire format.
 pub struct CloudEvents;
 
 #[derive(Serialize)]
@@ -51,7 +51,7 @@ impl Protocol for CloudEvents {
             if index > 0 {
                 body.push(b',');
             }
-            // Writing to memory does not fail, and the types have a form in JSON.
+            // Neither writing to memory nor serializing these types can fail.
             let _ = serde_json::to_writer(&mut body, &envelope);
         }
         body.push(b']');
@@ -65,7 +65,7 @@ mod tests {
     use crate::event::Attribution;
 
     #[test]
-    fn a_batch_is_an_array_of_whole_events() {
+    fn a_batch_is_an_array_of_envelopes_with_the_whole_event() {
         let event = UsageEvent {
             provider: "openai",
             model: "gpt-4o",

@@ -1,4 +1,4 @@
-//! What every wire format says of itself, and what its user may say of it.
+//! The trait that every wire format implements, and the options of a format.
 
 use std::path::{Path, PathBuf};
 
@@ -10,74 +10,75 @@ use crate::event::{Outgoing, UsageEvent};
 
 /// A wire format.
 pub trait Protocol: Send {
-    /// Whether an event is for this destination.
+    /// Whether to send this event to the destination.
     fn takes(&self, event: &UsageEvent<'_>) -> bool {
         event.is_usage()
     }
 
-    /// The requests that bring these events, to be made one after the other: the last one's answer tells what became of them.
+    /// The requests that send these events, to be made in order. The response to the last one decides what happened to the events.
     fn encode(&self, events: &[UsageEvent<'_>]) -> Vec<HttpRequest>;
 
-    /// How the destination wants to be asked, where its user says nothing else.
+    /// The limits of requests, unless the user sets others.
     fn limits(&self) -> BatchLimits {
         BatchLimits::default()
     }
 
-    /// What has to be found out before the first request; `None` once it is known.
+    /// What must be known about the machine before the first request; `None` if nothing is missing.
     fn prepare(&self) -> Option<Probe> {
         None
     }
 
-    /// Takes what was found out.
+    /// Receives the result of the probe.
     fn prepared(&mut self, _found: Finding) {}
 
-    /// Files for events that were not taken in as many attempts as the limits allow; `None` where they wait in the journal.
+    /// Files for events that the destination did not accept within the configured number of attempts; `None` if such events stay in the
+    /// journal.
     fn spill(&self) -> Option<Box<dyn SpillFormat>> {
         None
     }
 
-    /// What a response to a request with so many events means.
+    /// What the response to a request with `_sent` events means.
     fn verdict(&self, answer: &Answer<'_>, _sent: u64) -> Verdict {
         by_status(answer)
     }
 }
 
-/// Files in which events wait that a destination did not take. They are written, claimed and read back by `delivery`.
+/// The format of files with events that a destination did not accept. `delivery` writes, claims and reads back these files.
 pub trait SpillFormat: Send {
     /// The directory of the files.
     fn dir(&self) -> &Path;
 
-    /// The name of a file; `unique` is in no other name.
+    /// The name of a new file; `unique` is part of no other file's name.
     fn file_name(&self, unique: &str) -> String;
 
-    /// Whether a file of this name is to be read back.
+    /// Whether a file with this name is to be read back.
     fn is_own(&self, name: &str) -> bool;
 
-    /// The content of a file with these bodies of requests.
+    /// The content of a file with these request bodies.
     fn write(&self, bodies: &[Vec<u8>]) -> Vec<u8>;
 
-    /// The events of a file, as requests that are complete; `None` where it holds something else.
+    /// The events in the text of a file, as complete requests; `None` if the text is something else.
     fn read<'a>(&self, text: &'a str) -> Option<Vec<Outgoing<'a>>>;
 }
 
-/// What a user may say of a format, beside its limits.
+/// The options of a format, apart from its limits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Accounts of a service: the first is the one that is sent for, the files of the others are taken over.
+    /// Accounts of a service. Events are sent for the first one; the spilled files of all of them are read back.
     pub accounts: Vec<String>,
-    /// The directory for events that are not taken in as many attempts as the limits allow.
+    /// The directory for events that the destination did not accept within the configured number of attempts.
     pub spill_dir: Option<PathBuf>,
-    /// Where to ask for the cloud that this machine is in; with `None` it is in none.
+    /// Where to ask which cloud this machine is in; `None` if it is in no cloud.
     pub cloud: Option<CloudEndpoints>,
 }
 
 /// An entry of the table of formats.
 pub struct Format {
-    /// Its name, which stands before the `+` of a URL's scheme, as in `jsonl+https`, or is that of a service.
+    /// The name: the part before the `+` of a URL's scheme, as in `jsonl+https`, or the name of a service.
     pub name: &'static str,
     /// Whether a URL's scheme can name it.
     pub has_scheme: bool,
-    /// Makes the format.
+    /// Creates the format.
     pub make: fn(&Options) -> Box<dyn Protocol>,
 }
 

@@ -1,12 +1,12 @@
-//! Newline-delimited JSON: an event a line, as `taximeter export` prints it; `application/x-ndjson`.
+//! Newline-delimited JSON, one event per line as `taximeter export` prints it: `application/x-ndjson`.
 //!
-//! For log collectors and stream loaders. A receiver has to drop what it has by `id`, as with every format: events may come again.
+//! For log collectors and stream loaders. As with every format, an event may be sent again, so a receiver must remove duplicates by `id`.
 
 use super::format::{Format, Protocol};
 use super::request::HttpRequest;
 use crate::event::UsageEvent;
 
-/// Its entry in the table.
+/// The entry of this format in the table.
 pub(super) const FORMAT: Format = Format { name: "jsonl", has_scheme: true, make: |_| Box::new(JsonLines) };
 
 struct JsonLines;
@@ -15,7 +15,7 @@ impl Protocol for JsonLines {
     fn encode(&self, events: &[UsageEvent<'_>]) -> Vec<HttpRequest> {
         let mut body = Vec::new();
         for event in events {
-            // Writing to memory does not fail, and an event has a form in JSON.
+            // Neither writing to memory nor serializing an event can fail.
             let _ = serde_json::to_writer(&mut body, event);
             body.push(b'\n');
         }
@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_event_is_a_line_of_its_own_whatever_it_holds() {
+    fn each_event_is_one_line_even_if_its_texts_hold_line_breaks() {
         let event = |model| UsageEvent { provider: "p", model, ..UsageEvent::default() };
         let request = JsonLines.encode(&[event("a\nb\u{2028}"), event("c")]).remove(0);
         let text = String::from_utf8(request.body).unwrap();

@@ -1,68 +1,69 @@
-//! How much goes into a request, and how many requests: what a destination takes, and what its user asks for.
+//! How much goes into one request, and how many requests run at once: a format's limits and the user's overrides.
 
 use std::time::Duration;
 
-/// How a destination wants to be asked.
+/// The limits of requests to a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchLimits {
-    /// Events in one request.
+    /// The most events in one request.
     pub max_events: usize,
-    /// Events in one request that the destination takes at most, whatever its user asks for.
+    /// The largest `max_events` that the destination accepts, whatever the user sets.
     pub ceiling: usize,
-    /// Bytes of a request's body before compression. A single event that is larger is sent all the same.
+    /// The most bytes of a request's body before compression. A single larger event is sent all the same.
     pub max_bytes: usize,
-    /// How long events wait for others, so that they go in one request.
+    /// How long an event waits for more events to share its request.
     pub linger: Duration,
-    /// Requests at once.
+    /// The most requests at the same time.
     pub concurrency: u32,
-    /// Bytes of records that are read together, at least a chunk's.
+    /// Bytes of records to read from the journal at once; at least one chunk is read.
     pub batch_bytes: usize,
-    /// Records that are read together, at most: so many may come twice after a crash.
+    /// The most records to read at once. As many may be sent twice after a crash.
     pub batch_records: usize,
-    /// Whether requests begin in the order of their events, also when there is a backlog.
+    /// Whether requests start in the order of their events even with a backlog.
     pub is_ordered: bool,
-    /// The time for a request, divided by this, is how long a connection may move nothing. Where an event that comes again counts
-    /// again, the divisor is 1.
+    /// The read timeout (how long a connection may be idle) is the request timeout divided by this. It is 1 for services that would count
+    /// an event again if it were sent again.
     pub read_timeout_divisor: u32,
-    /// Whether bodies may be compressed.
+    /// Whether request bodies may be compressed.
     pub compresses: bool,
-    /// Bytes of an answer that are read.
-    pub largest_answer: usize,
-    /// Requests without success after which events are spilled into files, where the format has such files; `None` where events are
-    /// tried for as long as they are kept.
+    /// The most bytes of a response body to read.
+    pub max_response_bytes: usize,
+    /// Failed requests after which events are spilled into files, if the format has such files. With `None`, requests are retried for as
+    /// long as the journal keeps the events.
     pub attempts: Option<u32>,
 }
 
 impl Default for BatchLimits {
-    /// Those of a collector which takes batches and tells events by their id.
+    /// The limits of a collector that accepts batches and recognizes events by id.
     fn default() -> Self {
         Self {
             max_events: 1_000,
             ceiling: 10_000,
-            // Several collectors' own limit is a megabyte.
+            // Several collectors accept at most a megabyte.
             max_bytes: 1_000_000,
             linger: Duration::from_secs(1),
             concurrency: 4,
-            // With four requests at once, one is ready for each.
+            // Enough for the four concurrent requests.
             batch_bytes: 512 << 10,
             batch_records: usize::MAX,
             is_ordered: false,
             read_timeout_divisor: 3,
             compresses: true,
-            largest_answer: 64 << 10,
+            max_response_bytes: 64 << 10,
             attempts: None,
         }
     }
 }
 
-/// Bytes of records that are read together where a user asks for large requests: more would be read again and again while events linger.
-const MOST_BATCH_BYTES: usize = 8 << 20;
-/// Bytes of the record of a usual event.
-const USUAL_RECORD: usize = 128;
+/// The most bytes to read at once if a user asks for large requests. The journal is read again while events linger, so more would be
+/// wasteful.
+const MAX_BATCH_BYTES: usize = 8 << 20;
+/// Bytes of a typical event's record.
+const TYPICAL_RECORD: usize = 128;
 
-/// A limit that was given and breaks its rule.
+/// A limit that is out of its bounds.
 #[derive(thiserror::Error, Clone, Debug, PartialEq)]
-#[error("{field}: {given} is not {unit} from {lowest} to {highest}; leave it out for the protocol's own limit")]
+#[error("{field}: {given} is not {unit} from {lowest} to {highest}; leave it out to use the protocol's own limit")]
 pub struct LimitError {
     field: &'static str,
     given: f64,
@@ -71,7 +72,7 @@ pub struct LimitError {
     highest: f64,
 }
 
-/// What a user asks for in place of the limits that a format has.
+/// The user's limits. They override those of the format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LimitOverrides {
     /// See [`BatchLimits::max_events`].
@@ -87,7 +88,7 @@ pub struct LimitOverrides {
 }
 
 impl LimitOverrides {
-    /// Checks what was given against the bounds of each limit.
+    /// Checks each limit against its bounds.
     ///
     /// # Errors
     /// The first limit that is out of its bounds.
@@ -113,19 +114,19 @@ impl LimitOverrides {
         })
     }
 
-    /// The limits that hold for a destination whose format has these.
+    /// The limits of a destination whose format has these limits.
     #[must_use]
     pub fn apply(&self, format: BatchLimits) -> BatchLimits {
         let max_events = self.max_events.unwrap_or(format.max_events).clamp(1, format.ceiling.max(1));
         let concurrency = self.concurrency.unwrap_or(format.concurrency).max(1);
         let batch_records = match format.batch_records {
             usize::MAX => usize::MAX,
-            // As many requests' as the format has.
+            // Keep the format's ratio of records to events per request.
             records => (records / format.max_events.max(1)).saturating_mul(max_events),
         };
-        let wanted = max_events.saturating_mul(concurrency as usize).saturating_mul(USUAL_RECORD);
+        let wanted = max_events.saturating_mul(concurrency as usize).saturating_mul(TYPICAL_RECORD);
         let is_larger = self.max_events.is_some() || self.concurrency.is_some();
-        let batch_bytes = if is_larger && !format.is_ordered { wanted.min(MOST_BATCH_BYTES) } else { 0 };
+        let batch_bytes = if is_larger && !format.is_ordered { wanted.min(MAX_BATCH_BYTES) } else { 0 };
         BatchLimits {
             max_events,
             max_bytes: self.max_bytes.unwrap_or(format.max_bytes),
@@ -144,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limits_out_of_their_bounds_are_named_with_the_rule_and_the_remedy() {
+    fn an_error_names_the_limit_its_bounds_and_the_remedy() {
         let given = |max_events| LimitOverrides::new(Some(max_events), None, None, None);
         assert_eq!(given(10_000.0).unwrap().max_events, Some(10_000));
         for bad in [0.0, -1.0, 10_001.0, 1.5, f64::NAN, f64::INFINITY] {
@@ -162,14 +163,14 @@ mod tests {
     }
 
     #[test]
-    fn a_users_limits_win_over_the_formats_within_what_the_destination_takes() {
+    fn user_limits_override_the_formats_up_to_the_ceiling() {
         let format = BatchLimits { ceiling: 2_000, ..BatchLimits::default() };
         assert_eq!(LimitOverrides::default().apply(format), format);
         let asked = LimitOverrides::new(Some(5_000.0), Some(2e6), Some(0.0), Some(8.0)).unwrap();
         let limits = asked.apply(format);
         assert_eq!((limits.max_events, limits.max_bytes, limits.concurrency), (2_000, 2_000_000, 8));
         assert_eq!((limits.linger, limits.batch_bytes), (Duration::ZERO, 2_000 * 8 * 128));
-        // So many requests' records are read together as the format says.
+        // The ratio of records to events per request is the format's.
         let few = BatchLimits { batch_records: 16_000, is_ordered: true, ..format };
         let asked = LimitOverrides { max_events: Some(10), attempts: Some(0), ..LimitOverrides::default() };
         assert_eq!((asked.apply(few).batch_records, asked.apply(few).attempts), (160, Some(1)));

@@ -1,15 +1,15 @@
-//! What a format may have to know of the machine it runs on, as values. `http` finds it out.
+//! Facts about the machine that a format may need, as values. `http` finds them out.
 
 use serde::Serialize;
 
-/// Where clouds tell a machine that it is theirs: base URLs.
+/// Base URLs of the clouds' metadata services.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CloudEndpoints {
-    /// Amazon's.
+    /// AWS.
     pub aws: String,
-    /// Microsoft's.
+    /// Azure.
     pub azure: String,
-    /// Google's.
+    /// Google Cloud.
     pub gcp: String,
 }
 
@@ -18,7 +18,7 @@ pub struct CloudEndpoints {
 pub struct Cloud {
     /// `aws`, `azure`, `gcp` or `on-prem`.
     pub cloud_provider: &'static str,
-    /// The machine's name there.
+    /// The machine's id in that cloud.
     pub instance_id: Option<String>,
 }
 
@@ -27,22 +27,22 @@ impl Cloud {
     pub const ON_PREMISES: Self = Self { cloud_provider: "on-prem", instance_id: None };
 }
 
-/// What is to be found out before the first request.
+/// A question that must be answered before the first request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Probe {
-    /// In which cloud this machine is.
+    /// Which cloud is this machine in?
     Cloud(CloudEndpoints),
 }
 
-/// What was found out.
+/// The answer to a [`Probe`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
-    /// In which cloud this machine is.
+    /// The cloud that this machine is in.
     Cloud(Cloud),
 }
 
 impl Probe {
-    /// What holds where nothing could be found out.
+    /// The answer to use if none was found.
     #[must_use]
     pub fn unknown(&self) -> Finding {
         match self {

@@ -1,6 +1,6 @@
-//! Wire formats of destinations: events in, requests out; a response in, a verdict out. No I/O happens here.
+//! Wire formats of destinations. A format turns events into requests, and a response into a verdict. It does no I/O.
 //!
-//! A new format is one file with a [`Format`] in it, and one line in the table below. Python takes its list of URL schemes from there.
+//! A new format is one file with a [`Format`], and one line in the table below. Python reads its list of URL schemes from this table.
 
 mod format;
 mod limits;
@@ -16,7 +16,7 @@ pub use request::{HttpRequest, Method};
 pub use verbatim::Verbatim;
 pub use verdict::{Answer, Verdict};
 
-/// Declares the files of formats and the table of them.
+/// Declares the modules of the formats and the table of formats.
 macro_rules! formats {
     ($($file:ident,)*) => {
         $(mod $file;)*
@@ -26,7 +26,7 @@ macro_rules! formats {
     };
 }
 
-// `cargo fmt` sees no file that is named in a macro: `make lint` names these files to it.
+// `cargo fmt` does not see modules that a macro declares, so `make lint` passes these files to rustfmt by name.
 formats! {
     cloudevents,
     jsonl,
@@ -34,19 +34,19 @@ formats! {
     verbatim,
 }
 
-/// The format of a name.
+/// The format with this name.
 #[must_use]
 pub fn format_named(name: &str) -> Option<&'static Format> {
     FORMATS.iter().find(|format| format.name == name).copied()
 }
 
-/// The format of a service: its own, or requests as they were given.
+/// The format of a service: its own or, if it has none, [`Verbatim`].
 #[must_use]
 pub fn format_of_service(service: &str) -> &'static Format {
     format_named(service).filter(|format| !format.has_scheme).unwrap_or(&verbatim::FORMAT)
 }
 
-/// The schemes of URLs that name a destination, encrypted ones first.
+/// The URL schemes of destinations, `https` before `http`.
 #[must_use]
 pub fn destination_schemes() -> Vec<String> {
     let named = FORMATS.iter().filter(|format| format.has_scheme);
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_told_apart_and_schemes_follow_from_them() {
+    fn format_names_are_unique_and_schemes_derive_from_them() {
         let mut names: Vec<_> = FORMATS.iter().map(|format| format.name).collect();
         names.dedup();
         assert_eq!(names.len(), FORMATS.len());
@@ -66,7 +66,7 @@ mod tests {
         assert!(schemes.contains(&"cloudevents+https".to_owned()) && schemes.contains(&"jsonl+http".to_owned()));
         assert!(!schemes.iter().any(|scheme| scheme.contains("verbatim")));
         assert_eq!(format_of_service("teer").name, "verbatim");
-        // A service is not taken for a format that a URL names.
+        // A format that only URLs name is not the format of a service with the same name.
         assert_eq!(format_of_service("jsonl").name, "verbatim");
     }
 }

@@ -1,27 +1,27 @@
-//! A request over HTTP as a value: what a format makes and a client sends.
+//! An HTTP request as a value: a format creates it and a client sends it.
 
-/// How a request is made.
+/// The method of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Method {
-    /// The events are added.
+    /// Adds the events.
     #[default]
     Post,
-    /// The events are put at the path that is named.
+    /// Stores the events at the path of the request.
     Put,
 }
 
 /// One request to a destination.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HttpRequest {
-    /// How it is made.
+    /// The HTTP method.
     pub method: Method,
-    /// What is put after the path of the destination's URL; empty for the URL itself.
+    /// The path to append to that of the destination's URL; empty to use the URL itself.
     pub path: String,
-    /// Pairs that are added to the query of the destination's URL.
+    /// Pairs to add to the query of the destination's URL.
     pub query: Vec<(String, String)>,
-    /// Headers beside the destination's own; they win over those.
+    /// Headers to add to the destination's own; they override those.
     pub headers: Vec<(&'static str, String)>,
-    /// The body as it is before compression.
+    /// The body before compression.
     pub body: Vec<u8>,
 }
 
@@ -32,7 +32,7 @@ impl HttpRequest {
         Self { headers: vec![("content-type", content_type.to_owned())], body, ..Self::default() }
     }
 
-    /// The same request with a path after the destination's.
+    /// The same request with this path appended to the destination's URL.
     #[must_use]
     pub fn at(self, path: &str) -> Self {
         Self { path: path.to_owned(), ..self }

@@ -1,7 +1,7 @@
-//! Requests as they were given: those of Teer, `TokenTally`, Paygent and Tokenr.
+//! Requests that are sent as they were recorded: those of Teer, `TokenTally`, Paygent and Tokenr.
 //!
-//! Each of these services takes one event a request and has no ids to tell events by, so an event may count twice there after a crash
-//! or a lost answer. Few records are read at once, to keep that small.
+//! Each of these services takes one event per request and does not recognize events by id. After a crash or a lost response, an event may
+//! therefore count twice there. To limit this, few records are read at once.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -12,22 +12,22 @@ use super::request::HttpRequest;
 use super::verdict::{Answer, Verdict, by_status};
 use crate::event::UsageEvent;
 
-/// Requests that are on their way at once: at 50 ms each, 32 bring 640 events a second.
+/// Requests in flight: at 50 ms each, 32 of them send 640 events per second.
 const CONCURRENCY: u32 = 32;
 const JSON: &str = "application/json";
-/// Three for each request.
+/// Three for each concurrent request.
 const BATCH_RECORDS: usize = 96;
-/// A chunk's.
+/// One chunk.
 const BATCH_BYTES: usize = 32 << 10;
 
-/// Its entry in the table.
+/// The entry of this format in the table.
 pub(super) const FORMAT: Format =
     Format { name: "verbatim", has_scheme: false, make: |_| Box::new(Verbatim::default()) };
 
-/// The format.
+/// The wire format.
 #[derive(Default)]
 pub struct Verbatim {
-    /// Whether the service took anything: then its address is right, and what it does not find is in the event.
+    /// Whether the service has accepted a request. If so, the URL is right, and a 404 is about the event.
     has_accepted: Cell<bool>,
 }
 
@@ -61,8 +61,8 @@ impl Protocol for Verbatim {
     }
 }
 
-/// What a status means to a service of events without ids. What it does not find is the address's fault until it took something; from
-/// then on it is tried again, and is the event's if others are taken meanwhile.
+/// The verdict for a service that does not recognize events by id. Until the service has accepted a request, 404 and 405 mean a wrong
+/// URL. After that, they are retried, and blamed on the event if the service accepts other events in the meantime.
 pub(super) fn by_status_of(has_accepted: &Cell<bool>, answer: &Answer<'_>) -> Verdict {
     match by_status(answer) {
         Verdict::Pause if matches!(answer.status, 404 | 405) && has_accepted.get() => Verdict::Retry(None),
@@ -80,7 +80,7 @@ mod tests {
     use crate::event::Outgoing;
 
     #[test]
-    fn requests_go_out_as_they_are_and_usage_does_not() {
+    fn requests_are_sent_unchanged_and_usage_events_are_not_sent() {
         let requests = vec![Outgoing { path: "/a", body: "{}" }, Outgoing { path: "/b", body: r#"{"k": null}"# }];
         let event = UsageEvent { requests, ..UsageEvent::default() };
         let format = Verbatim::default();
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_found_is_the_addresss_fault_until_something_was_taken() {
+    fn not_found_pauses_until_the_service_has_accepted_a_request() {
         let format = Verbatim::default();
         let verdict = |status| format.verdict(&Answer { status, retry_after: None, body: b"" }, 1);
         assert_eq!((verdict(404), verdict(401)), (Verdict::Pause, Verdict::Pause));

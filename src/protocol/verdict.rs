@@ -1,47 +1,47 @@
-//! What an answer means: the status alone, as far as a format says nothing else.
+//! What a response means for the events of its request. By default, the status alone decides.
 
 use std::time::{Duration, SystemTime};
 
-/// A destination's Retry-After is honoured up to this; it may have meant a date in another century.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(15);
+/// The longest Retry-After that is honoured. A date in it may be years away by mistake.
+const MAX_RETRY_AFTER: Duration = Duration::from_mins(15);
 
-/// What of a response a verdict is made from.
+/// The parts of a response that decide the verdict.
 #[derive(Clone, Copy, Debug)]
 pub struct Answer<'a> {
     /// The HTTP status.
     pub status: u16,
-    /// The header Retry-After.
+    /// The `Retry-After` header.
     pub retry_after: Option<&'a str>,
     /// The beginning of the body.
     pub body: &'a [u8],
 }
 
-/// What became of the events of a request.
+/// What happens next to the events of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The destination has them, but for those it refused for good.
+    /// The destination has stored the events, except those it rejected for good.
     Accepted {
-        /// How many it refused.
+        /// How many events it rejected.
         rejected: u64,
     },
-    /// Not now: again later, no sooner than it says.
+    /// Retry, no sooner than after the time in the response, if there is one.
     Retry(Option<Duration>),
-    /// Not with these credentials, or not at this address: again when an operator may have changed that.
+    /// The credentials or the URL are wrong. Pause, and try again in case an operator has changed them.
     Pause,
-    /// Too large: in smaller parts.
+    /// The request is too large. Send the events in smaller requests.
     Split,
-    /// Some event of it is unacceptable: find out which.
+    /// The destination rejects some of the events. Find out which by sending smaller parts.
     Bisect,
-    /// Not compressed like this.
+    /// The destination does not accept compressed bodies. Send the events uncompressed.
     Uncompressed,
-    /// None of it, ever.
+    /// The destination will never accept these events.
     Dead,
 }
 
-/// What HTTP's status alone means.
+/// The verdict by HTTP status alone.
 ///
-/// A server's own trouble passes and is tried again as long as the journal keeps the events; 401 to 407 say that an operator has to
-/// change the configuration or pay, for which the events wait; a redirect is not followed, for it could carry a key to another host.
+/// Server errors are temporary: requests are retried for as long as the journal keeps the events. For 401 to 407 an operator has to change
+/// the configuration or pay, so the events wait. Redirects are not followed, because they could take a key to another host.
 pub(super) fn by_status(answer: &Answer<'_>) -> Verdict {
     match answer.status {
         200..=299 => Verdict::Accepted { rejected: 0 },
@@ -54,14 +54,14 @@ pub(super) fn by_status(answer: &Answer<'_>) -> Verdict {
     }
 }
 
-/// A Retry-After in either of its forms, seconds or a date.
+/// Parses a `Retry-After` header: seconds or a date.
 fn retry_after(text: &str) -> Option<Duration> {
     let text = text.trim();
     let wait = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => httpdate::parse_http_date(text).ok()?.duration_since(SystemTime::now()).unwrap_or_default(),
     };
-    Some(wait.min(LONGEST_RETRY_AFTER))
+    Some(wait.min(MAX_RETRY_AFTER))
 }
 
 #[cfg(test)]
@@ -100,9 +100,9 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_comes_as_seconds_or_as_a_date_and_is_bounded() {
+    fn retry_after_is_seconds_or_a_date_and_is_bounded() {
         assert_eq!(verdict(429, Some("7")), Verdict::Retry(Some(Duration::from_secs(7))));
-        assert_eq!(verdict(503, Some("99999999")), Verdict::Retry(Some(LONGEST_RETRY_AFTER)));
+        assert_eq!(verdict(503, Some("99999999")), Verdict::Retry(Some(MAX_RETRY_AFTER)));
         let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_mins(1));
         let Verdict::Retry(Some(wait)) = verdict(429, Some(&date)) else { panic!() };
         assert!((Duration::from_secs(58)..=Duration::from_mins(1)).contains(&wait));

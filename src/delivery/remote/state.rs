@@ -109,7 +109,7 @@ impl Remote {
             spill: protocol.spill().zip(state).map(|(format, state)| Spill::new(format, state, &name)),
             name,
             former: Vec::new(),
-            client: HttpClient::new(address, limits.largest_answer, limits.read_timeout_divisor),
+            client: HttpClient::new(address, limits.max_response_bytes, limits.read_timeout_divisor),
             protocol,
             limits,
             search: None,

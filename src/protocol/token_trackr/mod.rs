@@ -1,13 +1,13 @@
-//! Token Trackr: one event as an object to `/usage`, several as an array to `/usage/batch`.
+//! Token Trackr: `/usage` takes one event as an object, `/usage/batch` several events as an array.
 //!
-//! An event is written when it is recorded, but for the cloud that this machine is in, which takes a second to find out and is put in
-//! here. So that it can be, an event ends with its host, an object whose last key is `hostname`:
+//! The body of an event is complete when it is recorded, except for the cloud that this machine is in. Finding out the cloud takes up to
+//! a second, so it is inserted here. For this, the body ends with the host, an object whose last key is `hostname`:
 //!
 //! ```text
 //! {"tenant_id": …, …, "host": {…, "hostname": "…"}}
 //! ```
 //!
-//! Its answer has an element for each event that was stored, which is how it tells that it did not store some.
+//! The response has an element for each stored event, so a shorter array shows that events were not stored.
 
 mod spill;
 
@@ -24,25 +24,25 @@ use super::verbatim::by_status_of;
 use super::verdict::{Answer, Verdict};
 use crate::event::UsageEvent;
 
-/// Events in one request: the service's own limit.
-const MOST_EVENTS: usize = 1_000;
-/// What follows the host's last value.
+/// The most events in one request: the service's own limit.
+const MAX_EVENTS: usize = 1_000;
+/// The end of a body, after the host's last value.
 const END: &str = "}}";
-/// A chunk's.
+/// One chunk.
 const BATCH_BYTES: usize = 64 << 10;
-/// Four requests' for each request at once.
-const BATCHES: usize = 16;
-/// An element of an answer has some 250 bytes.
-const LARGEST_ANSWER: usize = 1 << 20;
+/// Batches to read at once: four for each of the concurrent requests.
+const BATCHES_READ: usize = 16;
+/// Enough for a full batch: an element of a response has some 250 bytes.
+const MAX_RESPONSE_BYTES: usize = 1 << 20;
 
-/// Its entry in the table.
+/// The entry of this format in the table.
 pub(super) const FORMAT: Format =
     Format { name: "token_trackr", has_scheme: false, make: |options| Box::new(TokenTrackr::new(options)) };
 
-/// The format.
+/// The wire format.
 struct TokenTrackr {
     endpoints: Option<CloudEndpoints>,
-    /// The cloud as a part of an object.
+    /// The cloud as JSON members, without the braces.
     cloud: Option<String>,
     spill: Option<SpilledEvents>,
     has_accepted: Cell<bool>,
@@ -67,7 +67,7 @@ impl TokenTrackr {
         self.cloud = Some(text.trim_matches(['{', '}']).to_owned()).filter(|text| !text.is_empty());
     }
 
-    /// An event with its cloud.
+    /// The body of an event with its cloud inserted.
     fn completed(&self, event: &UsageEvent<'_>) -> Option<String> {
         let request = event.requests.first()?;
         match (request.body.strip_suffix(END).filter(|_| request.path != COMPLETE), &self.cloud) {
@@ -93,14 +93,14 @@ impl Protocol for TokenTrackr {
 
     fn limits(&self) -> BatchLimits {
         BatchLimits {
-            max_events: MOST_EVENTS,
-            ceiling: MOST_EVENTS,
+            max_events: MAX_EVENTS,
+            ceiling: MAX_EVENTS,
             batch_bytes: BATCH_BYTES,
-            batch_records: MOST_EVENTS * BATCHES,
+            batch_records: MAX_EVENTS * BATCHES_READ,
             read_timeout_divisor: 1,
             is_ordered: true,
             compresses: false,
-            largest_answer: LARGEST_ANSWER,
+            max_response_bytes: MAX_RESPONSE_BYTES,
             ..BatchLimits::default()
         }
     }
@@ -118,7 +118,8 @@ impl Protocol for TokenTrackr {
         self.spill.clone().map(|files| Box::new(files) as Box<dyn SpillFormat>)
     }
 
-    /// Of a batch none of which was stored, each is tried alone; where some were, it cannot be told which, and they are counted.
+    /// If no event of a batch was stored, each is retried alone. If some were, the response does not say which, so the rest is counted as
+    /// rejected.
     fn verdict(&self, answer: &Answer<'_>, sent: u64) -> Verdict {
         let verdict = by_status_of(&self.has_accepted, answer);
         if !matches!(verdict, Verdict::Accepted { .. }) {
@@ -146,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn one_event_is_an_object_and_several_are_an_array_each_with_its_cloud() {
+    fn one_event_is_an_object_and_several_are_an_array_and_each_has_its_cloud() {
         let record = r#"{"tenant_id": "t", "host": {"hostname": "a}}"}}"#;
         let mut format = format(Some(CloudEndpoints { aws: "a".into(), azure: "b".into(), gcp: "c".into() }));
         assert!(format.prepare().is_some());
@@ -168,13 +169,13 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_is_shorter_than_the_batch_is_noticed() {
+    fn a_response_shorter_than_the_batch_means_rejected_events() {
         let format = format(None);
         let verdict = |body: &[u8], sent| format.verdict(&Answer { status: 201, retry_after: None, body }, sent);
         assert_eq!(verdict(b"[1, 2, 3]", 3), Verdict::Accepted { rejected: 0 });
         assert_eq!(verdict(b"[1]", 3), Verdict::Accepted { rejected: 2 });
         assert_eq!(verdict(b"[]", 3), Verdict::Bisect);
-        // What it took is not sent again, whatever it says.
+        // A successful status is final, whatever the body says.
         for strange in [&b""[..], b"ok", br#"{"success": true}"#] {
             assert_eq!(verdict(strange, 3), Verdict::Accepted { rejected: 0 });
         }

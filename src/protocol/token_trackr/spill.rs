@@ -1,11 +1,11 @@
-//! The files of events that the service did not take in as many attempts as it was to have.
+//! Files of events that the service did not accept within the configured number of attempts.
 //!
 //! ```text
-//! <dir>/events_<unique>-<account>.json   a JSON array of the events, as the service takes them
+//! <dir>/events_<unique>-<account>.json   a JSON array of the events, as the service accepts them
 //! ```
 //!
-//! Files of other accounts stay as they are, and so do those that the original SDK wrote, whose names have no account: it had sent their
-//! events, or kept them besides.
+//! Files of other accounts are left alone, and so are the files of the original SDK, whose names have no account: the original SDK had
+//! already sent those events, or keeps them elsewhere as well.
 
 use std::path::{Path, PathBuf};
 
@@ -14,16 +14,16 @@ use serde_json::value::RawValue;
 use super::super::format::SpillFormat;
 use crate::event::Outgoing;
 
-/// The path of an event that has its cloud, for it comes from such a file.
+/// The path of an event whose body already has its cloud, because it was read from such a file.
 pub(super) const COMPLETE: &str = "/usage";
 
 const PREFIX: &str = "events_";
 
-/// The files of some accounts.
+/// The files of a list of accounts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SpilledEvents {
     dir: PathBuf,
-    /// The ends of the files' names; the first is that of those which are written.
+    /// The suffixes of the files' names. New files get the first one.
     suffixes: Vec<String>,
 }
 
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_written_is_read_back_by_its_own_account() {
+    fn only_the_account_that_wrote_a_file_reads_it_back() {
         let files = |account: &str| SpilledEvents::new(Path::new("dir"), &[account.to_owned()]);
         let bodies = [br#"{"model": "a"}"#.to_vec(), br#"{"model": "b"}"#.to_vec()];
         let text = String::from_utf8(files("1").write(&bodies)).unwrap();
