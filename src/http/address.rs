@@ -1,4 +1,4 @@
-//! Where a destination is: its URL, its headers, its certificates, none of which is ever shown but the host.
+//! The address of a destination: URL, headers and certificates. Only the host appears in logs and errors.
 
 use std::time::Duration;
 
@@ -7,16 +7,16 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::builder::{has_certificates, is_local};
 
-/// A whole request and its answer, unless the user says otherwise.
+/// The time for a whole request and its response, unless the user sets another.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Where a remote destination is, and how it is addressed.
+/// The address of a remote destination.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Address {
     pub(super) url: Url,
     pub(super) headers: HeaderMap,
     pub(super) timeout: Duration,
-    /// Certificates in PEM that are trusted beside the system's.
+    /// PEM certificates to trust in addition to the system's.
     pub(super) ca: Option<Vec<u8>>,
 }
 
@@ -24,21 +24,21 @@ pub struct Address {
 #[derive(thiserror::Error, Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AddressError {
-    /// No URL, or one without a host.
-    #[error("url: it has no host, or another scheme than https; give a URL such as cloudevents+https://host/path")]
+    /// The text is not an HTTPS URL with a host.
+    #[error("url: it has no host, or its scheme is not https; give a URL such as cloudevents+https://host/path")]
     Malformed,
-    /// Keys in clear text.
-    #[error("url: it is plain http to another machine, which shows keys; use https, or say allow_http=True")]
+    /// The keys would be sent in clear text.
+    #[error("url: plain http to another machine would expose keys; use https, or set allow_http=True")]
     Plain,
-    /// A password in the URL.
-    #[error("url: it holds a user or a password; give them as a header, or token=…")]
+    /// The URL holds a user name or a password.
+    #[error("url: it holds a user or a password; give them as a header, or as token=…")]
     Userinfo,
-    /// A header that cannot be sent.
-    #[error("headers: a name or a value is not allowed in HTTP; take out line breaks and other control characters")]
+    /// A header is not valid in HTTP.
+    #[error("headers: a name or a value is invalid in HTTP; remove line breaks and other control characters")]
     Header,
-    /// A file of certificates without one.
+    /// The certificate file holds no valid certificate.
     #[error(
-        "ca_bundle: it holds no valid certificate in PEM; name a file that begins with -----BEGIN CERTIFICATE-----"
+        "ca_bundle: the file holds no valid PEM certificate; name a file that begins with -----BEGIN CERTIFICATE-----"
     )]
     Certificates,
 }
@@ -50,12 +50,12 @@ impl std::fmt::Debug for Address {
 }
 
 impl Address {
-    /// Reads an address.
+    /// Checks a URL and headers and makes an address of them.
     ///
     /// # Errors
-    /// When the URL is invalid or would show keys, or a header is invalid. The error repeats neither.
+    /// If the URL or a header is invalid, or the URL would expose keys. The error contains neither the URL nor a header.
     pub fn new(url: &str, headers: &[(String, String)], allow_http: bool) -> Result<Self, AddressError> {
-        // The parser would take what follows further slashes for the host, and a host is shown.
+        // The parser skips further slashes and takes the next part as the host, which may be logged.
         if url.split_once("://").is_none_or(|(_, place)| place.starts_with(['/', '\\'])) {
             return Err(AddressError::Malformed);
         }
@@ -79,27 +79,27 @@ impl Address {
         Ok(Self { url, headers: map, timeout: DEFAULT_TIMEOUT, ca: None })
     }
 
-    /// With another limit of time for a request and its answer.
+    /// Sets another time limit for a request and its response.
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }
 
-    /// Trusts these certificates, in PEM, beside the system's.
+    /// Trusts these PEM certificates in addition to the system's.
     ///
     /// # Errors
-    /// When it holds no valid certificate.
+    /// If it holds no valid certificate.
     pub fn with_ca(self, pem: Vec<u8>) -> Result<Self, AddressError> {
         has_certificates(&pem).then_some(Self { ca: Some(pem), ..self }).ok_or(AddressError::Certificates)
     }
 
-    /// The host, which may be named.
+    /// The host. It is not secret.
     #[must_use]
     pub fn host(&self) -> &str {
         self.url.host_str().unwrap_or_default()
     }
 
-    /// A checksum that tells addresses apart without telling them. A query is left out: a key that changes is the same place.
+    /// A checksum that identifies the address without revealing it. It ignores the query, so that a changed key keeps the identity.
     #[must_use]
     pub fn checksum(&self) -> u32 {
         let mut place = self.url.clone();
@@ -107,7 +107,7 @@ impl Address {
         crc32fast::hash(place.as_str().as_bytes())
     }
 
-    /// The URL with something put after its path and its query.
+    /// The URL with this path and query appended to its own.
     pub(super) fn with_path(&self, path: &str, query: &[(String, String)]) -> Url {
         let mut url = self.url.clone();
         if !path.is_empty() {
@@ -119,7 +119,7 @@ impl Address {
         url
     }
 
-    /// A text from elsewhere, without what it repeats of the address and the headers.
+    /// Removes everything from a foreign text that repeats parts of the URL or the headers.
     #[must_use]
     pub fn redact(&self, text: &str) -> String {
         let headers = self.headers.values().filter_map(|value| value.to_str().ok());
@@ -147,22 +147,22 @@ mod tests {
     }
 
     #[test]
-    fn keys_go_over_https_or_stay_on_this_machine() {
+    fn keys_are_sent_over_https_or_to_this_machine_only() {
         assert!(address("https://collector.example/v1", false).is_ok());
         assert!(address("http://127.0.0.1:8080/", false).is_ok());
         assert!(address("http://[::1]:8080/", false).is_ok());
         assert_eq!(address("http://collector.example/", false), Err(AddressError::Plain));
         assert!(address("http://collector.example/", true).is_ok());
         assert_eq!(address("https://user:canary@collector.example/", false), Err(AddressError::Userinfo));
-        for none in ["", "collector.example", "ftp://collector.example/", "https://", "https:///path"] {
-            assert_eq!(address(none, true), Err(AddressError::Malformed), "{none}");
+        for invalid in ["", "collector.example", "ftp://collector.example/", "https://", "https:///path"] {
+            assert_eq!(address(invalid, true), Err(AddressError::Malformed), "{invalid}");
         }
         let bad = Address::new("https://c.example/", &[("a b".into(), "c".into())], false);
         assert_eq!(bad, Err(AddressError::Header));
     }
 
     #[test]
-    fn what_an_answer_repeats_of_keys_is_taken_out() {
+    fn keys_repeated_in_a_response_are_redacted() {
         let address = address("https://collector.example/secret-path?key=canary%2Fkey&a=1", false).unwrap();
         let text = address.redact("Bearer canary at /secret-path?key=canary%2Fkey&a=1 and canary/key");
         assert!(!text.contains("canary") && !text.contains("secret-path"), "{text}");
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_of_the_address_is_kept() {
+    fn paths_and_queries_are_appended_to_those_of_the_address() {
         let of = |url: &str| Address::new(url, &[], true).unwrap();
         assert_eq!(of("http://s.example/a/").with_path("/usage", &[]).as_str(), "http://s.example/a/usage");
         let query = [("q".to_owned(), "a b&c".to_owned())];
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_shows_its_host_alone() {
+    fn debug_output_shows_only_the_host() {
         let shown = format!("{:?}", address("https://collector.example/v1?key=canary", false).unwrap());
         assert!(shown.contains("collector.example") && !shown.contains("canary"), "{shown}");
     }

@@ -1,35 +1,35 @@
-//! The one place where clients of requests are built, and what is told of a request that failed.
+//! The only place where HTTP clients are built, and the text of a request's error.
 
 use reqwest::{Certificate, Client, ClientBuilder, Url};
 
-/// What a client is told of the other side.
+/// What a client must know about the server it connects to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Peer<'a> {
-    /// Whether the system's proxies lead to it.
+    /// Whether to use the system's proxies.
     pub(super) has_proxy: bool,
-    /// Whether certificates are verified: plain HTTP has no certificates.
+    /// Whether the connection uses TLS and certificates are verified.
     pub(super) is_encrypted: bool,
-    /// Certificates in PEM that are trusted beside the system's.
+    /// PEM certificates to trust in addition to the system's.
     pub(super) ca: Option<&'a [u8]>,
 }
 
 impl<'a> Peer<'a> {
     pub(super) fn of(url: &Url, ca: Option<&'a [u8]>) -> Self {
-        // A proxy would see in clear text what is meant for this machine.
+        // No proxy for this machine: the proxy would see requests in clear text.
         Self { has_proxy: !is_local(url), is_encrypted: url.scheme() == "https", ca }
     }
 }
 
-/// A builder of clients for such a peer.
+/// A client builder for such a server.
 pub(super) fn client_builder(peer: Peer<'_>) -> ClientBuilder {
-    // What encrypts is settled once for the process; this fails when it is settled already.
+    // The TLS provider can be set once per process. This fails if it is already set, which is fine.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = Client::builder();
     if !peer.has_proxy {
         builder = builder.no_proxy();
     }
     if !peer.is_encrypted {
-        // Nothing to verify, so nothing is missing where the system has no certificates.
+        // Without TLS, no certificates are loaded, so the client also works on systems that have none.
         builder = builder.tls_certs_only(Vec::new());
     }
     if let Some(pem) = peer.ca {
@@ -38,7 +38,7 @@ pub(super) fn client_builder(peer: Peer<'_>) -> ClientBuilder {
     builder
 }
 
-/// Whether PEM holds certificates that a client can be built with: whether one is valid shows only there.
+/// Whether a client can be built with the certificates in this PEM text. Only building the client shows whether they are valid.
 pub(super) fn has_certificates(pem: &[u8]) -> bool {
     let is_usable = |found: Vec<Certificate>| {
         let peer = Peer { has_proxy: false, is_encrypted: true, ca: None };
@@ -47,12 +47,12 @@ pub(super) fn has_certificates(pem: &[u8]) -> bool {
     Certificate::from_pem_bundle(pem).is_ok_and(is_usable)
 }
 
-/// Whether a URL is of this machine.
+/// Whether a URL points to this machine.
 pub(super) fn is_local(url: &Url) -> bool {
     matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"))
 }
 
-/// The innermost cause: what lies above it says only that there was one.
+/// The innermost cause of an error. The outer ones add no details.
 pub(super) fn reason(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {

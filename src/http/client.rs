@@ -1,7 +1,7 @@
-//! One HTTP request: a body there, the beginning of the answer back.
+//! The client of a destination: sends requests and reads the beginning of each response.
 //!
-//! Redirects are not followed, for they could drop the body or carry a key to another host. Nothing that is reported names the URL's
-//! path, its query or a header: they hold keys.
+//! Redirects are not followed, because they could drop the body or take a key to another host. Errors never contain the URL's path, its
+//! query or a header, because these hold keys.
 
 use std::time::{Duration, Instant};
 
@@ -14,52 +14,53 @@ use super::builder::{Peer, client_builder, reason};
 use crate::protocol::{HttpRequest, Method};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Servers close idle connections after a minute or so; ours go first, so that a request does not meet one that is closing.
+/// Idle connections are closed after this time. Servers close theirs after about a minute, and a request must not use a connection that
+/// the server is closing.
 const IDLE: Duration = Duration::from_secs(30);
-/// A connection keeps its address: after this long the name is looked up again.
-const LONGEST_USE: Duration = Duration::from_mins(5);
+/// Connections are replaced after this time, so that a new address of the host takes effect.
+const MAX_CONNECTION_AGE: Duration = Duration::from_mins(5);
 
-/// What came back.
+/// The response to a request.
 #[derive(Debug)]
 pub struct Reply {
     /// The HTTP status.
     pub status: u16,
-    /// The header Retry-After.
+    /// The `Retry-After` header.
     pub retry_after: Option<String>,
     /// The beginning of the body.
     pub body: Vec<u8>,
 }
 
-/// What kept a request from an answer.
+/// The kind of error that prevented a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SendErrorKind {
-    /// The host's name could not be looked up.
+    /// The host name could not be resolved.
     NameLookup,
-    /// Nothing listens there.
+    /// The connection was refused.
     ConnectionRefused,
-    /// The two sides could not agree on encryption, or a certificate is not trusted.
+    /// The TLS handshake failed, or a certificate is not trusted.
     Tls,
-    /// Nothing came in time.
+    /// The time limit was reached.
     TimedOut,
     /// Anything else.
     Other,
 }
 
-/// Why nothing came back, without what is secret.
+/// Why there was no response. Holds no secrets.
 #[derive(Debug)]
 pub struct SendError {
-    /// In words.
+    /// The description.
     pub reason: String,
-    /// What it was.
+    /// The kind.
     pub kind: SendErrorKind,
-    /// The connection broke before an answer: it may have been closed while idle.
+    /// The connection broke before a response came. The server may have closed it while it was idle.
     pub is_broken: bool,
-    /// Something hung: of the other connections nothing good is known any more.
+    /// The request timed out after connecting. Other connections may be dead, too.
     pub is_dubious: bool,
 }
 
 impl SendError {
-    /// One that says nothing of the connection.
+    /// An error that does not concern the connection.
     #[must_use]
     pub fn other(reason: String) -> Self {
         Self { reason, kind: SendErrorKind::Other, is_broken: false, is_dubious: false }
@@ -70,20 +71,20 @@ impl SendError {
 pub struct HttpClient {
     address: Address,
     max_response_bytes: usize,
-    /// The time for a request, divided by this, is how long a connection may move nothing.
+    /// The read timeout (how long a connection may be idle) is the request timeout divided by this.
     read_timeout_divisor: u32,
     client: Option<(Client, Instant)>,
 }
 
 impl HttpClient {
-    /// A client for one address. `read_timeout_divisor`: the time for a request, divided by it, is how
-    /// long a connection may move nothing.
+    /// A client for one address. The read timeout (how long a connection may be idle) is the request timeout divided by
+    /// `read_timeout_divisor`.
     #[must_use]
     pub fn new(address: Address, max_response_bytes: usize, read_timeout_divisor: u32) -> Self {
         Self { address, max_response_bytes, read_timeout_divisor, client: None }
     }
 
-    /// The host, which may be named.
+    /// The host. It is not secret.
     #[must_use]
     pub fn host(&self) -> &str {
         self.address.host()
@@ -95,10 +96,10 @@ impl HttpClient {
         &self.address
     }
 
-    /// A client whose connections are young; made in the runtime that uses it.
+    /// The HTTP client, replaced when it is older than [`MAX_CONNECTION_AGE`]. Call it in the runtime that uses the client.
     fn client(&mut self) -> Result<Client, SendError> {
         if let Some((client, made)) = &self.client
-            && made.elapsed() < LONGEST_USE
+            && made.elapsed() < MAX_CONNECTION_AGE
         {
             return Ok(client.clone());
         }
@@ -117,12 +118,12 @@ impl HttpClient {
         Ok(client)
     }
 
-    /// Lets go of every connection: of one of them nothing good is known any more.
+    /// Closes all connections, after one of them has timed out.
     pub fn disconnect(&mut self) {
         self.client = None;
     }
 
-    /// The address's headers, and those of a request.
+    /// The headers of the address and of a request.
     fn headers(&self, own: &[(&'static str, String)], is_gzip: bool) -> HeaderMap {
         let mut headers = self.address.headers.clone();
         for (name, value) in own {
@@ -136,11 +137,11 @@ impl HttpClient {
         headers
     }
 
-    /// The future of requests that are made one after the other. The last one's answer is what counts; those before it stop there only
-    /// where the same may go well later.
+    /// A future that sends the requests in order and returns the last response. It stops at an earlier response only if the status of that
+    /// response means that the same request may succeed later.
     ///
     /// # Errors
-    /// When there is no answer.
+    /// If a request gets no response.
     pub fn send(
         &mut self,
         requests: Vec<HttpRequest>,
@@ -165,10 +166,10 @@ impl HttpClient {
             let count = requests.len();
             for (index, (method, url, headers, body)) in requests.into_iter().enumerate() {
                 let request = client.request(method, url).headers(headers).body(body);
-                let reply = answered(request, max_response_bytes).await?;
-                let is_passing = matches!(reply.status, 401..=403 | 407 | 408 | 425 | 429 | 500..=599);
+                let reply = send_and_read(request, max_response_bytes).await?;
+                let is_temporary = matches!(reply.status, 401..=403 | 407 | 408 | 425 | 429 | 500..=599);
                 last = Ok(reply);
-                if is_passing && index + 1 < count {
+                if is_temporary && index + 1 < count {
                     break;
                 }
             }
@@ -177,21 +178,21 @@ impl HttpClient {
     }
 }
 
-/// The answer of one request.
-async fn answered(request: RequestBuilder, largest: usize) -> Result<Reply, SendError> {
+/// Sends a request and reads its response.
+async fn send_and_read(request: RequestBuilder, largest: usize) -> Result<Reply, SendError> {
     let failed = |error: reqwest::Error| SendError {
         is_broken: error.is_request() && !error.is_connect() && !error.is_timeout(),
         is_dubious: error.is_timeout() && !error.is_connect(),
         kind: kind_of(&error),
         reason: reason(&error.without_url()),
     };
-    let mut answer = request.send().await.map_err(failed)?;
-    let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let mut response = request.send().await.map_err(failed)?;
+    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     let mut reply =
-        Reply { status: answer.status().as_u16(), retry_after: retry_after.map(str::to_owned), body: Vec::new() };
-    // The status is what decides; an answer that breaks off, or goes on for ever, is enough of one.
+        Reply { status: response.status().as_u16(), retry_after: retry_after.map(str::to_owned), body: Vec::new() };
+    // The status decides. A body that breaks off or is too long is simply cut.
     while reply.body.len() < largest
-        && let Ok(Some(piece)) = answer.chunk().await
+        && let Ok(Some(piece)) = response.chunk().await
     {
         let room = largest - reply.body.len();
         reply.body.extend_from_slice(&piece[..piece.len().min(room)]);
@@ -199,11 +200,11 @@ async fn answered(request: RequestBuilder, largest: usize) -> Result<Reply, Send
     Ok(reply)
 }
 
-/// What an error is, by the causes that it has.
+/// The kind of an error, found in its chain of causes.
 fn kind_of(error: &reqwest::Error) -> SendErrorKind {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(this) = cause {
-        // What an `io::Error` holds is not among its sources, and may be one itself.
+        // The error inside an `io::Error` is not among its sources, and may itself be an `io::Error`.
         let mut io = this.downcast_ref::<std::io::Error>();
         while let Some(error) = io {
             if error.kind() == std::io::ErrorKind::ConnectionRefused {
@@ -218,7 +219,7 @@ fn kind_of(error: &reqwest::Error) -> SendErrorKind {
         if this.is::<rustls::Error>() {
             return SendErrorKind::Tls;
         }
-        // A private type of the connector, which tells it in words only.
+        // This error type of the connector is private: only its text identifies it.
         if this.to_string().starts_with("dns error") {
             return SendErrorKind::NameLookup;
         }
@@ -231,9 +232,9 @@ fn kind_of(error: &reqwest::Error) -> SendErrorKind {
 mod tests {
     use super::*;
 
-    /// A name may lead to another machine meanwhile: an old connection is not used again, however busy it is.
+    /// The name may point to another machine by then, so an old connection is closed even if it is busy.
     #[test]
-    fn a_connection_is_used_until_it_is_old_and_then_no_more() {
+    fn a_connection_is_replaced_when_it_is_old() {
         use std::io::{Read, Write};
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
@@ -262,7 +263,7 @@ mod tests {
             if round == 3
                 && let Some((_, made)) = &mut transport.client
             {
-                *made = made.checked_sub(LONGEST_USE).unwrap();
+                *made = made.checked_sub(MAX_CONNECTION_AGE).unwrap();
             }
             let sent = transport.send(post(b"body"), false);
             assert_eq!(runtime.block_on(sent).unwrap().status, 200);

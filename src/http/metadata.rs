@@ -1,7 +1,7 @@
-//! In which cloud this machine is: asked of the addresses where clouds tell their machines.
+//! Finds out which cloud this machine is in, by asking the clouds' metadata services.
 //!
-//! Anything may answer there, a proxy's error page too, so that an answer counts only if it has the form that the cloud gives it. All
-//! are asked at once, and what was found is kept for the process.
+//! Anything may answer at these addresses, for example a proxy with an error page. A response counts only if it has the form that the
+//! cloud documents. All services are asked at once. The result is kept for the lifetime of the process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,27 +12,27 @@ use reqwest::{Client, RequestBuilder};
 use super::builder::{Peer, client_builder};
 use crate::protocol::{Cloud, CloudEndpoints, Finding, Probe};
 
-/// A machine of theirs is answered within milliseconds.
+/// A metadata service answers within milliseconds.
 const TIMEOUT: Duration = Duration::from_secs(1);
-/// Bytes of an answer: none is longer than a session's token.
-const LARGEST_ANSWER: usize = 1024;
+/// Bytes of a response. The longest valid one is a session token.
+const MAX_RESPONSE_BYTES: usize = 1024;
 
-/// What was found last, without a lock that a thread could hold while the process is forked.
+/// The last result. Not behind a lock, because a thread could hold the lock while the process forks.
 static FOUND: ArcSwapOption<(CloudEndpoints, Cloud)> = ArcSwapOption::const_empty();
 
-/// Finds out what a format has to know, a second at most.
+/// Answers a format's question. Takes at most a second.
 pub async fn find_out(probe: &Probe) -> Finding {
     match probe {
         Probe::Cloud(endpoints) => Finding::Cloud(find(endpoints).await),
     }
 }
 
-/// Asks, and waits for the answers, a second at most.
+/// Asks all metadata services and waits for the responses, at most a second.
 async fn find(endpoints: &CloudEndpoints) -> Cloud {
     if let Some(found) = FOUND.load().as_ref().filter(|found| found.0 == *endpoints) {
         return found.1.clone();
     }
-    // Link-local addresses, which no proxy leads to; over plain HTTP, which needs no certificates.
+    // The addresses are link-local, so no proxy leads to them. They use plain HTTP, which needs no certificates.
     let builder = client_builder(Peer { has_proxy: false, is_encrypted: false, ca: None }).timeout(2 * TIMEOUT);
     let Ok(client) = builder.redirect(reqwest::redirect::Policy::none()).build() else { return Cloud::ON_PREMISES };
     let asked = [
@@ -49,7 +49,7 @@ async fn find(endpoints: &CloudEndpoints) -> Cloud {
                 break;
             }
             Ok(_) => {}
-            // No machine answers there, or one that is busy: the next caller asks again.
+            // There is no service, or a busy one. The result is not kept, so that the next caller asks again.
             Err(_) => is_known = false,
         }
     }
@@ -59,24 +59,24 @@ async fn find(endpoints: &CloudEndpoints) -> Cloud {
     cloud
 }
 
-/// As `find`, for a caller who waits.
+/// The blocking form of `find`.
 #[must_use]
 pub fn find_now(endpoints: &CloudEndpoints) -> Cloud {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let Ok(runtime) = runtime else { return Cloud::ON_PREMISES };
     let found = runtime.block_on(find(endpoints));
-    // A name that is being looked up is not waited for.
+    // Do not wait for a running name lookup.
     runtime.shutdown_background();
     found
 }
 
-/// What is answered with 200, if it is a short text.
+/// The body of a response with status 200, if it is a short text.
 async fn answer(request: RequestBuilder) -> Option<String> {
     let mut response = request.send().await.ok().filter(|response| response.status() == 200)?;
     let mut bytes = Vec::new();
     while let Some(piece) = response.chunk().await.ok()? {
         bytes.extend_from_slice(&piece);
-        if bytes.len() > LARGEST_ANSWER {
+        if bytes.len() > MAX_RESPONSE_BYTES {
             return None;
         }
     }
@@ -111,7 +111,7 @@ fn is_azure_id(id: &str) -> bool {
     uuid::Uuid::try_parse(id).is_ok()
 }
 
-/// A number of 64 bits.
+/// A positive 64-bit number.
 fn is_gcp_id(id: &str) -> bool {
     id.parse::<u64>().is_ok_and(|id| id > 0)
 }
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_counts_only_in_the_clouds_own_form() {
+    fn an_id_is_valid_only_in_the_form_of_its_cloud() {
         assert!(is_aws_id("i-0123456789abcdef0") && is_aws_id("i-01234567"));
         assert!(is_azure_id("13f56399-bd52-4150-9748-7190aae1ff21") && is_gcp_id("4567890123456789012"));
         for page in ["<html>404</html>", "", "ok", "i-", "i-0123456789abcdeg0", "i-012345678"] {

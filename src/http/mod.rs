@@ -1,6 +1,7 @@
-//! Requests over HTTP: one client for destinations, one for callers who wait, and the cloud's metadata. All are built in one place.
+//! HTTP requests: an async client for destinations, a blocking client for callers, and the clouds' metadata services. All clients are built
+//! in one place.
 //!
-//! Only a host is ever told: paths, queries and headers hold keys.
+//! Logs and errors name only the host: paths, queries and headers hold keys.
 
 mod address;
 mod builder;

@@ -1,7 +1,7 @@
-//! One request and its whole answer, for a caller who waits for it.
+//! The blocking HTTP client: sends a request and returns the whole response.
 //!
-//! Each thread that asks has a runtime of its own, so that callers do not wait for each other, and keeps its connections alive. A
-//! forked child begins anew: what it inherited belongs to its parent, and is leaked rather than closed.
+//! Each calling thread has its state runtime, so that callers do not block each other, and keeps its connections open. A forked child
+//! starts with new ones. It leaks the inherited ones instead of closing them, because they belong to the parent.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,44 +17,46 @@ use super::address::AddressError;
 use super::builder::{Peer, client_builder, has_certificates, is_local, reason};
 use crate::sys::fork::fork_generation;
 
-/// Clients that a thread keeps; who has more of them at once opens connections anew.
-const MOST_CLIENTS: usize = 8;
-/// Bytes of an answer that are read: the services' own are a few hundred.
-const LARGEST_ANSWER: usize = 4 << 20;
-const MOST_REDIRECTS: usize = 5;
-/// Shorter than any server keeps an idle connection, so that a request does not meet one that is closing.
+/// Clients that a thread keeps. If it uses more, the oldest one and its connections are dropped.
+const MAX_CLIENTS: usize = 8;
+/// Bytes of a response body. The services' state responses have a few hundred.
+const MAX_RESPONSE_BYTES: usize = 4 << 20;
+const MAX_REDIRECTS: usize = 5;
+/// Idle connections are closed after this time. Servers keep theirs longer, and a request must not use a connection that the server is
+/// closing.
 const IDLE: Duration = Duration::from_secs(4);
-/// How often a caller is asked whether to go on.
-const SLICE: Duration = Duration::from_millis(100);
-/// Turns of the runtime before a request: in the first it hears of connections that were closed meanwhile, in the second they go.
-const TURNS: usize = 3;
+/// How often a waiting call checks whether it should continue.
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
+/// Turns of the runtime before a request. In the first turn the client learns of connections that the server has closed; in the second
+/// it removes them.
+const RUNTIME_TURNS: usize = 3;
 
-/// How requests are made.
+/// The settings of a blocking client. Its connections belong to the calling threads.
 #[derive(Debug)]
 pub struct SyncClient {
     number: u64,
-    /// For a connection.
+    /// The time limit for a connection.
     connect: Duration,
-    /// For each wait for bytes.
+    /// The time limit for each wait for bytes.
     timeout: Duration,
-    /// Certificates in PEM that are trusted beside the system's.
+    /// PEM certificates to trust in addition to the system's.
     ca: Option<Vec<u8>>,
 }
 
-/// An answer.
+/// The response to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
     /// The HTTP status.
     pub status: u16,
-    /// Where it came from: redirects that keep the body are followed.
+    /// The URL that answered, after redirects that keep the body.
     pub url: String,
-    /// Its headers.
+    /// The headers.
     pub headers: Vec<(String, String)>,
-    /// Its body.
+    /// The body.
     pub body: Vec<u8>,
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(thiserror::Error, Debug, Clone, PartialEq, Eq)]
 pub enum RequestError {
     /// The URL is invalid.
@@ -63,31 +65,31 @@ pub enum RequestError {
     /// The method is invalid.
     #[error("invalid HTTP method")]
     Method,
-    /// A header cannot be sent.
-    #[error("invalid header {0:?}: it cannot be sent")]
+    /// A header is invalid.
+    #[error("invalid header {0:?}: it contains characters that HTTP does not allow")]
     Header(String),
-    /// No connection in time.
+    /// There was no connection in time.
     #[error("timed out while connecting")]
     ConnectTimeout,
-    /// No bytes in time.
-    #[error("timed out while waiting for an answer")]
+    /// The server sent no bytes in time.
+    #[error("timed out while waiting for a response")]
     ReadTimeout,
-    /// No connection.
+    /// The connection could not be opened.
     #[error("{0}")]
     Connect(String),
     /// The connection broke.
     #[error("{0}")]
     Broken(String),
-    /// The caller was told to stop.
+    /// The caller stopped the request, for example after a signal.
     #[error("interrupted")]
     Interrupted,
-    /// More than is read.
-    #[error("the answer is larger than 4 MiB")]
+    /// The body is larger than the limit.
+    #[error("the response is larger than 4 MiB")]
     TooLarge,
 }
 
-/// What one thread has; nothing in a process that was forked meanwhile.
-struct Own {
+/// The runtime and clients of one thread. Not usable in a forked child, where the fork generation differs.
+struct ThreadState {
     generation: u64,
     parts: Option<Parts>,
 }
@@ -97,28 +99,28 @@ struct Parts {
     clients: Vec<(Key, Client)>,
 }
 
-impl Own {
+impl ThreadState {
     fn new() -> Result<Self, RequestError> {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| broken(&error))?;
         Ok(Self { generation: fork_generation(), parts: Some(Parts { runtime, clients: Vec::new() }) })
     }
 }
 
-impl Drop for Own {
+impl Drop for ThreadState {
     fn drop(&mut self) {
         let parts = self.parts.take();
         if self.generation != fork_generation() {
-            // Closing what was inherited would take the parent's connections out of what it waits with.
+            // Closing inherited descriptors would remove the parent's connections from the epoll instance that parent and child share.
             std::mem::forget(parts);
         } else if let Some(Parts { runtime, clients }) = parts {
             drop(clients);
-            // A name that is being looked up is not waited for.
+            // Do not wait for a running name lookup.
             runtime.shutdown_background();
         }
     }
 }
 
-/// What clients of a thread are told apart by.
+/// The key of a client within a thread.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Key {
     number: u64,
@@ -127,16 +129,16 @@ struct Key {
 }
 
 thread_local! {
-    static OWN: RefCell<Option<Own>> = const { RefCell::new(None) };
+    static THREAD_STATE: RefCell<Option<ThreadState>> = const { RefCell::new(None) };
 }
 
 static NUMBERS: AtomicU64 = AtomicU64::new(0);
 
 impl SyncClient {
-    /// How to make requests.
+    /// A client with these time limits and certificates.
     ///
     /// # Errors
-    /// When there is no certificate in `ca`.
+    /// If `ca` holds no valid certificate.
     pub fn new(connect: Duration, timeout: Duration, ca: Option<Vec<u8>>) -> Result<Self, AddressError> {
         if ca.as_deref().is_some_and(|pem| !has_certificates(pem)) {
             return Err(AddressError::Certificates);
@@ -144,17 +146,17 @@ impl SyncClient {
         Ok(Self { number: NUMBERS.fetch_add(1, Ordering::Relaxed), connect, timeout, ca })
     }
 
-    /// Makes a request and waits for all of its answer, as long as `may_go_on` says so; it is asked a few times a second.
+    /// Sends a request and waits for the whole response while `should_continue` returns true. It is called a few times a second.
     ///
     /// # Errors
-    /// When there is no answer. The error repeats no header's value.
+    /// If there is no response. The error never contains the value of a header.
     pub fn request(
         &self,
         method: &str,
         url: &str,
         headers: &[(String, String)],
         body: Vec<u8>,
-        may_go_on: impl Fn() -> bool,
+        should_continue: impl Fn() -> bool,
     ) -> Result<Response, RequestError> {
         let method = Method::from_bytes(method.as_bytes()).map_err(|_| RequestError::Method)?;
         let url = Url::parse(url).map_err(|_| RequestError::Url)?;
@@ -163,43 +165,43 @@ impl SyncClient {
         }
         let mut map = HeaderMap::new();
         for (name, value) in headers {
-            let refused = || RequestError::Header(name.clone());
-            let key: HeaderName = name.parse().map_err(|_| refused())?;
-            let mut value = HeaderValue::from_str(value).map_err(|_| refused())?;
+            let invalid = || RequestError::Header(name.clone());
+            let key: HeaderName = name.parse().map_err(|_| invalid())?;
+            let mut value = HeaderValue::from_str(value).map_err(|_| invalid())?;
             value.set_sensitive(true);
             map.insert(key, value);
         }
-        // Taken out while it is used: `may_go_on` runs signal handlers, which may make requests in this same thread.
-        let mut own = match OWN.try_with(RefCell::take) {
-            Ok(Some(own)) if own.generation == fork_generation() => own,
-            _ => Own::new()?,
+        // Take the state out while it is used: `should_continue` runs signal handlers, which may make requests in the same thread.
+        let mut state = match THREAD_STATE.try_with(RefCell::take) {
+            Ok(Some(state)) if state.generation == fork_generation() => state,
+            _ => ThreadState::new()?,
         };
-        let answer = self.request_with(&mut own, method, url, map, body, may_go_on);
-        // One that a handler's request put there meanwhile is closed.
-        let _ = OWN.try_with(|slot| slot.replace(Some(own)));
-        answer
+        let response = self.request_with(&mut state, method, url, map, body, should_continue);
+        // This closes the state that such a handler's request has put there.
+        let _ = THREAD_STATE.try_with(|slot| slot.replace(Some(state)));
+        response
     }
 
     fn request_with(
         &self,
-        own: &mut Own,
+        state: &mut ThreadState,
         method: Method,
         url: Url,
         headers: HeaderMap,
         body: Vec<u8>,
-        may_go_on: impl Fn() -> bool,
+        should_continue: impl Fn() -> bool,
     ) -> Result<Response, RequestError> {
-        let generation = own.generation;
-        let Some(parts) = own.parts.as_mut() else { return Err(RequestError::Interrupted) };
+        let generation = state.generation;
+        let Some(parts) = state.parts.as_mut() else { return Err(RequestError::Interrupted) };
         let client = self.client(parts, &url)?;
-        let mut answer = Box::pin(exchange(client.request(method, url).headers(headers).body(body)));
+        let mut response = Box::pin(send_and_read(client.request(method, url).headers(headers).body(body)));
         loop {
-            match parts.runtime.block_on(async { timeout(SLICE, &mut answer).await }) {
+            match parts.runtime.block_on(async { timeout(CHECK_INTERVAL, &mut response).await }) {
                 Ok(ended) => return ended,
-                Err(_) if !may_go_on() => return Err(RequestError::Interrupted),
+                Err(_) if !should_continue() => return Err(RequestError::Interrupted),
                 Err(_) if generation != fork_generation() => {
-                    // A handler forked: the connection is the parent's, which waits for the answer.
-                    std::mem::forget((answer, client));
+                    // A signal handler forked. The connection belongs to the parent, which is still waiting for the response.
+                    std::mem::forget((response, client));
                     return Err(RequestError::Interrupted);
                 }
                 Err(_) => {}
@@ -207,31 +209,31 @@ impl SyncClient {
         }
     }
 
-    fn client(&self, own: &mut Parts, url: &Url) -> Result<Client, RequestError> {
+    fn client(&self, parts: &mut Parts, url: &Url) -> Result<Client, RequestError> {
         let key = Key { number: self.number, is_local: is_local(url), is_plain: url.scheme() == "http" };
-        if let Some((_, client)) = own.clients.iter().find(|(known, _)| *known == key) {
+        if let Some((_, client)) = parts.clients.iter().find(|(known, _)| *known == key) {
             return Ok(client.clone());
         }
         let client = client_builder(Peer::of(url, self.ca.as_deref()))
             .connect_timeout(self.connect)
-            // Counted from the beginning, so that it would end at the same time as the wait for a connection.
-            .read_timeout(self.timeout + SLICE)
+            // The read timeout starts with the request. Without the extra time it would expire together with the connect timeout.
+            .read_timeout(self.timeout + CHECK_INTERVAL)
             .pool_idle_timeout(IDLE)
             .redirect(Policy::custom(redirect))
             .build()
             .map_err(|error| RequestError::Connect(reason(&error.without_url())))?;
-        if own.clients.len() == MOST_CLIENTS {
-            own.clients.remove(0);
+        if parts.clients.len() == MAX_CLIENTS {
+            parts.clients.remove(0);
         }
-        own.clients.push((key, client.clone()));
+        parts.clients.push((key, client.clone()));
         Ok(client)
     }
 }
 
-/// Follows what keeps the method, the body and the host. Others would lose the event, or show the key to another host.
+/// Follows redirects that keep method, body and host. Others would lose the event or expose the key to another host.
 fn redirect(attempt: Attempt<'_>) -> reqwest::redirect::Action {
     let is_same = attempt.previous().last().is_some_and(|last| last.origin() == attempt.url().origin());
-    if is_same && matches!(attempt.status().as_u16(), 307 | 308) && attempt.previous().len() <= MOST_REDIRECTS {
+    if is_same && matches!(attempt.status().as_u16(), 307 | 308) && attempt.previous().len() <= MAX_REDIRECTS {
         attempt.follow()
     } else {
         attempt.stop()
@@ -251,22 +253,22 @@ fn failure(error: reqwest::Error) -> RequestError {
     }
 }
 
-async fn exchange(request: RequestBuilder) -> Result<Response, RequestError> {
-    for _ in 0..TURNS {
+async fn send_and_read(request: RequestBuilder) -> Result<Response, RequestError> {
+    for _ in 0..RUNTIME_TURNS {
         tokio::task::yield_now().await;
     }
-    let mut answer = request.send().await.map_err(failure)?;
+    let mut head = request.send().await.map_err(failure)?;
     let shown = |(name, value): (&HeaderName, &HeaderValue)| {
         (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
     };
     let mut response = Response {
-        status: answer.status().as_u16(),
-        url: answer.url().to_string(),
-        headers: answer.headers().iter().map(shown).collect(),
+        status: head.status().as_u16(),
+        url: head.url().to_string(),
+        headers: head.headers().iter().map(shown).collect(),
         body: Vec::new(),
     };
-    while let Some(piece) = answer.chunk().await.map_err(failure)? {
-        if response.body.len() + piece.len() > LARGEST_ANSWER {
+    while let Some(piece) = head.chunk().await.map_err(failure)? {
+        if response.body.len() + piece.len() > MAX_RESPONSE_BYTES {
             return Err(RequestError::TooLarge);
         }
         response.body.extend_from_slice(&piece);
@@ -284,7 +286,7 @@ mod tests {
 
     const TIMEOUT: Duration = Duration::from_millis(300);
 
-    /// A server that gives these answers to the requests of one connection after the other, and says how many connections it had.
+    /// A server that gives these responses in order and returns how many connections it accepted.
     fn server(answers: Vec<&'static str>) -> (String, JoinHandle<usize>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
@@ -298,12 +300,12 @@ mod tests {
                 while answers.peek().is_some()
                     && let Ok(read) = stream.read(&mut bytes)
                     && read > 0
-                    && let Some(answer) = answers.next()
+                    && let Some(response) = answers.next()
                 {
-                    if answer.is_empty() {
+                    if response.is_empty() {
                         break;
                     }
-                    stream.write_all(answer.as_bytes()).unwrap();
+                    stream.write_all(response.as_bytes()).unwrap();
                 }
             }
             connections
@@ -311,26 +313,26 @@ mod tests {
         (url, connections)
     }
 
-    fn post(exchange: &SyncClient, url: &str) -> Result<Response, RequestError> {
-        exchange.request("POST", url, &[("X-Key".into(), "canary".into())], b"{}".to_vec(), || true)
+    fn post(client: &SyncClient, url: &str) -> Result<Response, RequestError> {
+        client.request("POST", url, &[("X-Key".into(), "canary".into())], b"{}".to_vec(), || true)
     }
 
     #[test]
-    fn a_connection_serves_many_requests_and_an_answer_is_read_whole() {
+    fn a_connection_serves_many_requests_and_a_response_is_read_whole() {
         let ok = "HTTP/1.1 201 Created\r\nContent-Length: 2\r\nX-A: b\r\n\r\nhi";
         let (url, connections) = server(vec![ok, ok, ok]);
-        let exchange = SyncClient::new(TIMEOUT, TIMEOUT, None).unwrap();
+        let client = SyncClient::new(TIMEOUT, TIMEOUT, None).unwrap();
         for _ in 0..3 {
-            let response = post(&exchange, &url).unwrap();
+            let response = post(&client, &url).unwrap();
             assert_eq!((response.status, &response.body[..]), (201, &b"hi"[..]));
             assert!(response.headers.contains(&("x-a".into(), "b".into())));
         }
         assert_eq!(connections.join().unwrap(), 1);
     }
 
-    /// It says that the connection stays, and closes it all the same.
+    /// The server promises to keep the connection open, but closes it.
     #[test]
-    fn a_connection_that_was_closed_meanwhile_is_not_used_again() {
+    fn a_connection_that_the_server_closed_is_not_used_again() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
         spawn(move || {
@@ -339,27 +341,27 @@ mod tests {
                 let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
             }
         });
-        let exchange = SyncClient::new(TIMEOUT, TIMEOUT, None).unwrap();
+        let client = SyncClient::new(TIMEOUT, TIMEOUT, None).unwrap();
         for _ in 0..20 {
-            assert_eq!(post(&exchange, &url).unwrap().status, 200);
+            assert_eq!(post(&client, &url).unwrap().status, 200);
             std::thread::sleep(Duration::from_millis(10));
         }
     }
 
     #[test]
-    fn a_caller_may_stop_waiting() {
+    fn a_caller_can_stop_a_request() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
-        let exchange = SyncClient::new(TIMEOUT, Duration::from_mins(1), None).unwrap();
+        let client = SyncClient::new(TIMEOUT, Duration::from_mins(1), None).unwrap();
         let begun = std::time::Instant::now();
-        let stopped = exchange.request("POST", &url, &[], Vec::new(), || false);
+        let stopped = client.request("POST", &url, &[], Vec::new(), || false);
         assert_eq!(stopped, Err(RequestError::Interrupted));
         assert!(begun.elapsed() < Duration::from_secs(10));
     }
 
-    /// A shutdown hook that reports its last event, as a signal handler does it in the thread that waits.
+    /// As in a shutdown hook: a signal handler runs in the waiting thread and reports the last event.
     #[test]
-    fn a_signal_handler_may_make_a_request_while_another_waits() {
+    fn a_signal_handler_can_make_a_request_while_another_waits() {
         let ok = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
         let (url, _) = server(vec![ok]);
         let silent = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -377,34 +379,34 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_wrong_has_a_name() {
-        let exchange = SyncClient::new(TIMEOUT, TIMEOUT, None).unwrap();
+    fn each_failure_has_its_own_error() {
+        let client = SyncClient::new(TIMEOUT, TIMEOUT, None).unwrap();
         let (url, _) = server(vec![""]);
-        assert!(matches!(post(&exchange, &url), Err(RequestError::Broken(_))));
+        assert!(matches!(post(&client, &url), Err(RequestError::Broken(_))));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let silent = format!("http://{}/", listener.local_addr().unwrap());
-        assert_eq!(post(&exchange, &silent), Err(RequestError::ReadTimeout));
+        assert_eq!(post(&client, &silent), Err(RequestError::ReadTimeout));
         drop(listener);
-        assert!(matches!(post(&exchange, &silent), Err(RequestError::Connect(_))));
-        assert_eq!(post(&exchange, "ftp://127.0.0.1/"), Err(RequestError::Url));
-        let bad = exchange.request("POST", &silent, &[("X-Key".into(), "can\nary".into())], Vec::new(), || true);
+        assert!(matches!(post(&client, &silent), Err(RequestError::Connect(_))));
+        assert_eq!(post(&client, "ftp://127.0.0.1/"), Err(RequestError::Url));
+        let bad = client.request("POST", &silent, &[("X-Key".into(), "can\nary".into())], Vec::new(), || true);
         assert_eq!(bad, Err(RequestError::Header("X-Key".into())));
     }
 
     #[test]
-    fn redirects_are_followed_where_they_keep_the_body_and_the_host() {
+    fn redirects_are_followed_if_they_keep_the_body_and_the_host() {
         let ok = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
         let kept = "HTTP/1.1 307 Temporary Redirect\r\nLocation: /there\r\nContent-Length: 0\r\n\r\n";
         let (url, _) = server(vec![kept, ok]);
-        let exchange = SyncClient::new(TIMEOUT, TIMEOUT, None).unwrap();
-        let response = post(&exchange, &url).unwrap();
+        let client = SyncClient::new(TIMEOUT, TIMEOUT, None).unwrap();
+        let response = post(&client, &url).unwrap();
         assert_eq!((response.status, response.url.ends_with("/there")), (200, true));
         for other in [
             "HTTP/1.1 302 Found\r\nLocation: /there\r\nContent-Length: 0\r\n\r\n",
             "HTTP/1.1 307 Temporary Redirect\r\nLocation: http://127.0.0.2/\r\nContent-Length: 0\r\n\r\n",
         ] {
             let (url, _) = server(vec![other]);
-            assert_eq!(post(&exchange, &url).unwrap().status / 100, 3);
+            assert_eq!(post(&client, &url).unwrap().status / 100, 3);
         }
     }
 }
