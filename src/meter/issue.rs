@@ -1,51 +1,51 @@
-//! Issues: what went wrong with events, counted, and the name of each count in `stats()`.
+//! Issues: the things that can go wrong with events, and the name of each count in `stats()`.
 
-/// What went wrong with events; `stats()` has a count of each.
+/// Something that can go wrong with events. `stats()` has a count of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Issue {
-    /// The provider was absent, empty or no text.
+    /// The provider was absent, empty or not a text.
     MissingProvider,
-    /// The model was absent, empty or no text.
+    /// The model was absent, empty or not a text.
     MissingModel,
     /// A count was negative, fractional, not a number or too large.
     InvalidUsage,
-    /// A text was no text (it is left out), or not valid Unicode (it is mended).
+    /// A text field was not a text (it is left out), or not valid Unicode (invalid parts are replaced).
     InvalidText,
-    /// A time was without a zone, out of range or no time; the time of the call is used instead; a duration is left out.
+    /// A time was not a time, had no zone or was out of range. The time of the `track()` call is used instead. A duration is left out.
     InvalidTime,
-    /// A cost was negative or no decimal; the computed cost is recorded instead.
+    /// A cost was negative or not a decimal. The computed cost is recorded instead.
     InvalidCost,
     /// The journal was full.
     NoSpace,
     /// A request for a service was larger than 48 KiB.
     TooLarge,
-    /// A fault of this library: recording the event panicked.
+    /// A bug in this library: recording the event panicked.
     InternalError,
-    /// Events were given up, the oldest first, because the journal's budget is used up or they waited too long for a destination.
+    /// Events were dropped, the oldest first, because the journal's budget was used up or they waited too long for a destination.
     GivenUp,
-    /// A unit that does not exist; it is left out.
+    /// A unit does not exist. It is left out.
     UnknownUnit,
-    /// Texts that were cut or tags left out.
+    /// Texts were cut or tags left out.
     Truncated,
-    /// A provider's usage that could not be read; the event is kept, without usage.
+    /// A provider's usage report could not be read. The event is recorded without usage.
     UnreadableUsage,
-    /// Usage whose parts exceed their total; the event is kept, without a cost.
+    /// The parts of the usage exceed their total. The event is recorded without a cost.
     ContradictoryUsage,
-    /// A response was whole and said nothing of usage.
+    /// A complete response reported no usage.
     UsageUnreported,
-    /// A response ended before it had said what it used.
+    /// A response ended before it reported its usage.
     UsageInterrupted,
-    /// A response was not what it said it is: broken JSON, frames or compression.
+    /// The JSON, the framing or the compression of a response was invalid.
     UsageMalformed,
-    /// A response was neither JSON nor a stream of it.
+    /// A response was neither JSON nor a stream of JSON.
     UsageNotJson,
-    /// A fault of this library: reading a response panicked. The event is kept, without usage.
+    /// A bug in this library: reading a response panicked. The event is recorded without usage.
     UsageInternalError,
-    /// A catalog on disk that cannot be read; the embedded one is used.
+    /// A catalog on disk could not be read. The embedded one is used.
     UnreadableCatalog,
-    /// A field of a measured call that an event does not have; it is left out.
+    /// An event does not have this field of a measured call. It is left out.
     UnknownField,
-    /// Events that were only in memory when delivery ended, and are lost.
+    /// Events that were only in memory when delivery ended are lost.
     LostInMemory,
 }
 
@@ -105,7 +105,7 @@ impl Issue {
         }
     }
 
-    /// Whether each one is an event that was not recorded.
+    /// Whether each count stands for an event that was not recorded.
     #[must_use]
     pub fn is_loss(self) -> bool {
         matches!(

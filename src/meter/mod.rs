@@ -1,7 +1,7 @@
-//! The meter: prices an event, puts it into the journal and starts its delivery.
+//! The meter prices events, appends them to the journal and starts their delivery.
 //!
-//! A meter is cheap until its first event, which makes the journal and the delivery thread. Both belong to the process that made
-//! them: after a fork, the child's first event makes new ones and leaves the parent's alone, without so much as dropping them.
+//! A new meter holds no resources. Its first event creates the journal and the delivery threads. These belong to the process that created
+//! them: after a fork, the first event of the child creates new ones and leaks the parent's, so that not even a destructor touches them.
 
 mod issue;
 mod prices;
@@ -31,66 +31,66 @@ use crate::sys::fork::fork_generation;
 pub use issue::Issue;
 pub use prices::{PriceSettings, Prices};
 
-/// What a meter is made with.
+/// The settings of a meter.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where journals, dead letters and the ledger are; `None` keeps events in memory.
+    /// The directory of journals, dead letters and the ledger. `None` keeps events in memory.
     pub state_dir: Option<PathBuf>,
     /// The ledger to deliver to, if any.
     pub ledger: Option<PathBuf>,
-    /// Where else events go.
+    /// Further destinations.
     pub remotes: Vec<RemoteSettings>,
     /// How segments are written.
     pub backend: journal::Backend,
-    /// Most bytes of the journal on disk.
+    /// The most bytes of the journal on disk.
     pub budget: Option<u64>,
-    /// How long events may wait for a destination over HTTP; for ever with `None`.
+    /// How long events may wait for an HTTP destination; `None` for no limit.
     pub max_age: Option<Duration>,
-    /// Where prices come from.
+    /// The sources of prices.
     pub prices: PriceSettings,
     /// Attribution of every event, from [`crate::event::binary::encode_attribution`].
     pub defaults: Box<[u8]>,
 }
 
-/// What `track()` answers.
+/// The result of `track()`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt {
     /// The event's id.
     pub id: [u8; 16],
     /// Its cost, if known.
     pub cost: Option<Usd>,
-    /// Something to warn about, though the event is recorded.
+    /// An issue to warn about. The event is recorded nevertheless.
     pub remark: Option<Issue>,
-    /// Whether an operator has to know something of delivery: see [`Meter::take_notices`].
+    /// Whether there are notices about delivery for an operator: see [`Meter::take_notices`].
     pub has_notices: bool,
 }
 
 /// A meter's counts at one moment.
 #[derive(Clone, Debug)]
 pub struct Stats {
-    /// Of the journal; `None` before the first event.
+    /// Counts of the journal; `None` before the first event.
     pub journal: Option<(Counts, Tier)>,
-    /// Bytes that the journal may take on disk now.
+    /// The most bytes that the journal may currently take on disk.
     pub budget: Option<u64>,
-    /// When the journal's space will be used up, if its backlog goes on growing.
+    /// How long until the journal is full, if its backlog keeps growing at this rate.
     pub time_to_full: Option<Duration>,
-    /// Of each destination.
+    /// Statistics of each destination.
     pub destinations: Vec<DestinationStats>,
-    /// Everything else, in the order of [`Issue::ALL`].
+    /// All other counts, in the order of [`Issue::ALL`].
     pub counts: [u64; Issue::ALL.len()],
 }
 
-/// Journal and delivery of one process.
-struct Live {
+/// The journal and the delivery of one process.
+struct Pipeline {
     journal: Arc<EventJournal>,
     sender: Sender,
 }
 
-/// The time from one fork, or one close, to the next.
+/// The period between two forks or closes, with the pipeline of that period.
 struct Epoch {
     generation: u64,
     defaults: Box<[u8]>,
-    live: Arc<OnceLock<Live>>,
+    pipeline: Arc<OnceLock<Pipeline>>,
 }
 
 /// A meter.
@@ -99,15 +99,16 @@ pub struct Meter {
     prices: Prices,
     epoch: ArcSwap<Epoch>,
     counts: [AtomicU64; Issue::ALL.len()],
-    /// Notices of delivery that has ended. Never waited for: after a fork the lock may be inherited taken.
+    /// Notices of pipelines that were closed. Only `try_lock` is used: a child may inherit the mutex locked.
     late_notices: Mutex<Vec<Notice>>,
 }
 
 impl Meter {
-    /// A meter that has done nothing yet.
+    /// A meter without a journal.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let epoch = Epoch { generation: fork_generation(), defaults: settings.defaults.clone(), live: Arc::default() };
+        let epoch =
+            Epoch { generation: fork_generation(), defaults: settings.defaults.clone(), pipeline: Arc::default() };
         Self {
             prices: Prices::new(settings.prices.clone()),
             settings: ArcSwap::from_pointee(settings),
@@ -117,23 +118,23 @@ impl Meter {
         }
     }
 
-    /// The prices in force.
+    /// The current prices.
     #[must_use]
     pub fn prices(&self) -> &Prices {
         &self.prices
     }
 
-    /// The settings in force.
+    /// The current settings.
     #[must_use]
     pub fn settings(&self) -> Arc<Settings> {
         self.settings.load_full()
     }
 
-    /// Changes the settings. What was tracked under the old ones is flushed to where they say, within `timeout`, when state
-    /// directory, ledger or backend change.
+    /// Changes the settings. If anything but prices and defaults changes, the events tracked under the old settings are then flushed to
+    /// the old destinations, within `timeout`.
     ///
     /// # Errors
-    /// When the overrides are none; then nothing changes.
+    /// If the price overrides are invalid. Then nothing changes.
     pub fn configure(&self, settings: Settings, timeout: Duration) -> Result<(), OverrideError> {
         self.prices.configure(&settings.prices)?;
         let settings = Arc::new(settings);
@@ -147,26 +148,26 @@ impl Meter {
         let previous = self.next_epoch(|epoch| Epoch {
             generation: epoch.generation,
             defaults: settings.defaults.clone(),
-            live: if is_moved { Arc::default() } else { Arc::clone(&epoch.live) },
+            pipeline: if is_moved { Arc::default() } else { Arc::clone(&epoch.pipeline) },
         });
-        if is_moved && let Some(live) = previous.live.get() {
-            let _ = self.end(live, timeout, &|| true);
+        if is_moved && let Some(pipeline) = previous.pipeline.get() {
+            let _ = self.end(pipeline, timeout, &|| true);
         }
         Ok(())
     }
 
     /// Prices an event, unless it comes with a reported cost, and appends it to the journal.
     ///
-    /// `event` has no id yet; with no start it started now. `layers` are attributions between the defaults and
-    /// the event's own.
+    /// `event` has no id yet. If it has no start time, it starts now minus its latency. `layers` are the attributions between the defaults
+    /// and the event's own, outermost first.
     ///
     /// # Errors
-    /// [`Issue::NoSpace`] when the journal is full; it is counted.
+    /// [`Issue::NoSpace`] if the journal is full and [`Issue::TooLarge`] if the event does not fit. Both are counted.
     pub fn track(&self, event: UsageEvent<'_>, layers: [&[u8]; 2]) -> Result<Receipt, Issue> {
         let now = unix_ns();
         let in_force = self.prices.load();
         let book = in_force.book();
-        // Declared after the book, whose names it will borrow.
+        // Declared after the book, because it will borrow names from it.
         let mut event = event;
         if event.started_at == 0 {
             event.started_at = now - event.latency_us.unwrap_or(0).saturating_mul(1000).min(now);
@@ -179,10 +180,10 @@ impl Meter {
         Ok(Receipt { remark: receipt.remark.or(remark), ..receipt })
     }
 
-    /// Appends requests for a service that has a wire of its own to the journal. They are no usage, and go to no other destination.
+    /// Appends requests for a service with its own wire format to the journal. They are not usage events and go to no other destination.
     ///
     /// # Errors
-    /// [`Issue::TooLarge`], and [`Issue::NoSpace`] when the journal is full; they are counted.
+    /// [`Issue::TooLarge`] if the requests are too large and [`Issue::NoSpace`] if the journal is full. Both are counted.
     pub fn post(&self, requests: Vec<Outgoing<'_>>) -> Result<Receipt, Issue> {
         if requests.iter().map(|request| request.path.len() + request.body.len()).sum::<usize>() > MAX_REQUESTS {
             self.count(Issue::TooLarge, 1);
@@ -192,25 +193,25 @@ impl Meter {
         self.append(&mut UsageEvent { started_at: now, requests, ..UsageEvent::default() }, [&[], &[]], now)
     }
 
-    /// Appends an event to the journal of this process, which gives it its id.
+    /// Gives an event its id and appends it to the journal of this process.
     fn append(&self, event: &mut UsageEvent<'_>, layers: [&[u8]; 2], now: u64) -> Result<Receipt, Issue> {
         let (epoch, appended) = loop {
             let epoch = self.epoch();
-            let is_new = epoch.live.get().is_none();
-            let live = epoch.live.get_or_init(|| open(&self.settings.load()));
+            let is_new = epoch.pipeline.get().is_none();
+            let pipeline = epoch.pipeline.get_or_init(|| open(&self.settings.load()));
             if is_new && !Arc::ptr_eq(&epoch, &self.epoch()) {
-                // Closed while it was being opened, when there was nothing to close yet.
-                let _ = self.end(live, Duration::ZERO, &|| true);
+                // `close` ran while this thread opened the pipeline, and had nothing to close yet.
+                let _ = self.end(pipeline, Duration::ZERO, &|| true);
                 continue;
             }
-            let appended = live.journal.append(now, |out, ids| {
+            let appended = pipeline.journal.append(now, |out, ids| {
                 event.id = ids.next(now);
-                // Who is charged for a request is in the request.
+                // Requests hold their attribution in the body.
                 let defaults: &[u8] = if event.is_usage() { &epoch.defaults } else { &[] };
                 encode(event, &[defaults, layers[0], layers[1]], out)
             });
             match appended {
-                // Closed in between: the next epoch takes it.
+                // The journal was closed after `epoch()`. Retry with the next epoch.
                 Err(AppendError::Closed) => std::thread::yield_now(),
                 Err(AppendError::Full) => break (epoch, None),
                 Err(AppendError::TooLarge { .. }) => {
@@ -220,13 +221,13 @@ impl Meter {
                 Ok(cuts) => break (epoch, Some(cuts)),
             }
         };
-        let (Some(cuts), Some(live)) = (appended, epoch.live.get()) else {
+        let (Some(cuts), Some(pipeline)) = (appended, epoch.pipeline.get()) else {
             self.count(Issue::NoSpace, 1);
             return Err(Issue::NoSpace);
         };
-        live.sender.notify();
+        pipeline.sender.notify();
         let mut remark = None;
-        let lost = live.sender.take_lost();
+        let lost = pipeline.sender.take_lost();
         if lost > 0 {
             self.count(Issue::GivenUp, lost);
             remark = Some(Issue::GivenUp);
@@ -235,60 +236,61 @@ impl Meter {
             self.count(Issue::Truncated, u64::from(cuts));
             remark = Some(Issue::Truncated);
         }
-        Ok(Receipt { id: event.id, cost: event.cost, remark, has_notices: live.sender.has_notices() })
+        Ok(Receipt { id: event.id, cost: event.cost, remark, has_notices: pipeline.sender.has_notices() })
     }
 
-    /// What destinations answered since this was asked last, of those whose answers are kept.
+    /// The responses received since the last call, from the destinations that keep them.
     #[must_use]
     pub fn take_answers(&self) -> Vec<Answered> {
         let settings = self.settings.load();
         settings.remotes.iter().filter_map(|remote| remote.answers.as_ref()).flat_map(ResponseLog::drain).collect()
     }
 
-    /// Delivers, here and now, what ended processes left, as long as `may_go_on` says so; it is asked a few times a second.
+    /// Delivers the events that ended processes left, in the calling thread, while `should_continue` returns true. It is called a few times
+    /// a second.
     #[must_use]
-    pub fn drain(&self, may_go_on: &dyn Fn() -> bool) -> Drained {
+    pub fn drain(&self, should_continue: &dyn Fn() -> bool) -> Drained {
         let settings = self.settings();
         let Some(state) = settings.state_dir.as_deref() else { return Drained::default() };
-        drain_orphans(&state.join("journal"), destinations(&settings), may_go_on)
+        drain_orphans(&state.join("journal"), destinations(&settings), should_continue)
     }
 
-    /// What an operator has to know, each once: taken by the next caller that can log it.
+    /// Notices for an operator. Each is returned once, to the next caller that can log it.
     #[must_use]
     pub fn take_notices(&self) -> Vec<Notice> {
         let mut all = self.late_notices.try_lock().map(|mut late| std::mem::take(&mut *late)).unwrap_or_default();
-        all.extend(self.epoch().live.get().map(|live| live.sender.take_notices()).unwrap_or_default());
+        all.extend(self.epoch().pipeline.get().map(|pipeline| pipeline.sender.take_notices()).unwrap_or_default());
         all
     }
 
-    /// Puts the dead letters of the destinations in force back, to be delivered; how many.
+    /// Requeues the dead letters of the current destinations. Returns how many.
     ///
     /// # Errors
-    /// Those of the operating system.
+    /// I/O errors.
     pub fn retry_dead_letters(&self) -> std::io::Result<u64> {
         let settings = self.settings();
         let names: Vec<_> = destinations(&settings).iter().map(|one| one.name().to_owned()).collect();
         settings.state_dir.as_deref().map_or(Ok(0), |state| retry_dead_letters(state, &names))
     }
 
-    /// The names of the destinations that the settings name.
+    /// The names of the destinations in the settings.
     #[must_use]
     pub fn destinations(&self) -> Vec<String> {
         destinations(&self.settings()).iter().map(|one| one.name().to_owned()).collect()
     }
 
-    /// Deletes all dead letters; how many there were.
+    /// Deletes all dead letters. Returns how many.
     ///
     /// # Errors
-    /// Those of the operating system.
+    /// I/O errors.
     pub fn drop_dead_letters(&self) -> std::io::Result<u64> {
         self.settings().state_dir.as_deref().map_or(Ok(0), drop_dead_letters)
     }
 
-    /// Prices stored events anew, by the rates in force now at the time of each call. What the figures were is kept.
+    /// Prices stored events again with the current rates for the time of each call. The previous figures are kept.
     ///
     /// # Errors
-    /// When the ledger cannot be read or written.
+    /// If the ledger cannot be read or written.
     pub fn reprice(&self, ledger: &Path, filter: &Filter, is_dry_run: bool) -> Result<Repriced, LedgerError> {
         let book = self.prices.book();
         Writer::new(ledger).reprice(filter, is_dry_run, |event| {
@@ -306,20 +308,20 @@ impl Meter {
         })
     }
 
-    /// Whether the journal can be kept on disk, as the settings say.
+    /// Checks whether the journal can be kept on disk as the settings say.
     ///
     /// # Errors
-    /// Why events are kept in memory only.
+    /// The reason why events are kept in memory only.
     pub fn probe(&self) -> std::io::Result<()> {
         journal::probe(&journal_settings(&self.settings(), Vec::new()))
     }
 
-    /// Counts something.
+    /// Adds to the count of an issue.
     pub fn count(&self, what: Issue, times: u64) {
         self.counts[what as usize].fetch_add(times, Ordering::Relaxed);
     }
 
-    /// The epoch of this process: a new one after a fork, whatever state the parent's was copied in.
+    /// The epoch of this process. After a fork it is a new one, whatever state the parent's was in.
     fn epoch(&self) -> Guard<Arc<Epoch>> {
         let generation = fork_generation();
         loop {
@@ -327,42 +329,45 @@ impl Meter {
             if epoch.generation == generation {
                 return epoch;
             }
-            let next = Arc::new(Epoch { generation, defaults: epoch.defaults.clone(), live: Arc::default() });
+            let next = Arc::new(Epoch { generation, defaults: epoch.defaults.clone(), pipeline: Arc::default() });
             let previous = self.epoch.compare_and_swap(&epoch, next);
-            // Dropping the parent's journal would unmap and close what only the parent may; it stays as it is.
+            // Leak the parent's epoch: dropping it would unmap and close resources of the parent.
             std::mem::forget((Arc::clone(&previous), Arc::clone(&epoch)));
         }
     }
 
-    /// Waits until everything tracked before is delivered or refused, or the time is up, or `may_go_on` says no; it is asked a few times
-    /// a second.
+    /// Waits until everything tracked before is delivered or rejected, the time is up, or `should_continue` returns false. It is called a
+    /// few times a second.
     #[must_use]
-    pub fn flush(&self, timeout: Duration, may_go_on: &dyn Fn() -> bool) -> Flushed {
-        self.epoch().live.get().map_or_else(Flushed::default, |live| live.sender.flush(timeout, may_go_on))
+    pub fn flush(&self, timeout: Duration, should_continue: &dyn Fn() -> bool) -> Flushed {
+        self.epoch()
+            .pipeline
+            .get()
+            .map_or_else(Flushed::default, |pipeline| pipeline.sender.flush(timeout, should_continue))
     }
 
-    /// Flushes and ends delivery. What could not be delivered stays on disk for the next process; the next event begins anew.
-    pub fn close(&self, timeout: Duration, may_go_on: &dyn Fn() -> bool) -> Flushed {
-        // Events that are tracked from here on belong to the next epoch.
+    /// Flushes and stops delivery. Undelivered events stay on disk for the next process. The next event starts delivery again.
+    pub fn close(&self, timeout: Duration, should_continue: &dyn Fn() -> bool) -> Flushed {
+        // Events tracked from now on belong to the next epoch.
         let previous = self.next_epoch(|epoch| Epoch {
             generation: epoch.generation,
             defaults: epoch.defaults.clone(),
-            live: Arc::default(),
+            pipeline: Arc::default(),
         });
-        previous.live.get().map_or_else(Flushed::default, |live| self.end(live, timeout, may_go_on))
+        previous.pipeline.get().map_or_else(Flushed::default, |pipeline| self.end(pipeline, timeout, should_continue))
     }
 
-    fn end(&self, live: &Live, timeout: Duration, may_go_on: &dyn Fn() -> bool) -> Flushed {
-        let report = live.sender.close(timeout, may_go_on);
+    fn end(&self, pipeline: &Pipeline, timeout: Duration, should_continue: &dyn Fn() -> bool) -> Flushed {
+        let report = pipeline.sender.close(timeout, should_continue);
         if let Ok(mut late) = self.late_notices.try_lock() {
-            late.extend(live.sender.take_notices());
+            late.extend(pipeline.sender.take_notices());
         }
-        self.count(Issue::GivenUp, live.sender.take_lost());
+        self.count(Issue::GivenUp, pipeline.sender.take_lost());
         self.count(Issue::LostInMemory, report.lost_in_memory);
         report
     }
 
-    /// Puts a new epoch in the place of this process's current one, which is returned.
+    /// Replaces the current epoch of this process and returns the previous one.
     fn next_epoch(&self, make: impl Fn(&Epoch) -> Epoch) -> Arc<Epoch> {
         loop {
             let current = self.epoch();
@@ -373,19 +378,19 @@ impl Meter {
         }
     }
 
-    /// What has been counted.
+    /// The current counts.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let epoch = self.epoch();
-        let live = epoch.live.get();
-        if let Some(live) = live {
-            self.count(Issue::GivenUp, live.sender.take_lost());
+        let pipeline = epoch.pipeline.get();
+        if let Some(pipeline) = pipeline {
+            self.count(Issue::GivenUp, pipeline.sender.take_lost());
         }
         Stats {
-            journal: live.map(|live| (live.journal.counts(), live.journal.tier())),
-            budget: live.and_then(|live| live.journal.budget()),
-            time_to_full: live.and_then(|live| live.sender.time_to_full()),
-            destinations: live.map(|live| live.sender.stats()).unwrap_or_default(),
+            journal: pipeline.map(|pipeline| (pipeline.journal.counts(), pipeline.journal.tier())),
+            budget: pipeline.and_then(|pipeline| pipeline.journal.budget()),
+            time_to_full: pipeline.and_then(|pipeline| pipeline.sender.time_to_full()),
+            destinations: pipeline.map(|pipeline| pipeline.sender.stats()).unwrap_or_default(),
             counts: std::array::from_fn(|index| {
                 let counted = self.counts[index].load(Ordering::Relaxed);
                 let unreadable = if index == Issue::UnreadableCatalog as usize { self.prices.unreadable() } else { 0 };
@@ -395,10 +400,10 @@ impl Meter {
     }
 }
 
-/// Fills in the computed cost and where it comes from; a reported cost stays what counts.
+/// Sets the computed cost of an event and its source. A reported cost remains the effective cost.
 ///
 /// # Errors
-/// [`Issue::ContradictoryUsage`] when usage contradicts itself; the cost is then unknown.
+/// [`Issue::ContradictoryUsage`] if the usage contradicts itself. The cost is then unknown.
 fn price<'a>(book: &'a Book, event: &mut UsageEvent<'a>) -> Result<(), Issue> {
     if event.usage.is_empty() {
         return Ok(());
@@ -439,16 +444,16 @@ fn journal_settings(settings: &Settings, destinations: Vec<String>) -> journal::
     }
 }
 
-fn open(settings: &Settings) -> Live {
+fn open(settings: &Settings) -> Pipeline {
     let root = settings.state_dir.as_deref().map(|state| state.join("journal"));
     let destinations = destinations(settings);
     let names = destinations.iter().map(|one| one.name().to_owned()).collect();
     let journal = Arc::new(EventJournal::open(journal_settings(settings, names)));
     let sender = Sender::start(Arc::clone(&journal), root, destinations);
-    Live { journal, sender }
+    Pipeline { journal, sender }
 }
 
-/// Where the settings send events.
+/// The destinations in the settings.
 fn destinations(settings: &Settings) -> Vec<Destination> {
     let local = |path: &PathBuf| Destination::Local(Box::new(LedgerSink::new(path)));
     let remote = |remote: &RemoteSettings| {

@@ -1,7 +1,7 @@
-//! The prices in force, and their replacement while others price.
+//! The current prices, which can be replaced while other threads use them.
 //!
-//! One state holds everything that a book is made of, and the book, once it was needed. A change puts another state in its
-//! place: a call that prices at that moment ends with the book it began with, and no book outlives what it was made of.
+//! A `State` holds everything that a book is built from, and the book itself once it is needed. Every change replaces the state as a
+//! whole. A call that is pricing at that moment finishes with the book it started with, and no book outlives its sources.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -15,33 +15,33 @@ use once_cell::race::OnceBox;
 use crate::pricing::{Book, Catalog, CatalogError, OverrideError, Overrides};
 use crate::sys::fs::open_private;
 
-/// Bytes of a catalog on disk: thirty times what there are in 2026.
-const LARGEST: u64 = 16 << 20;
+/// The most bytes of a catalog on disk: thirty times the size of the 2026 catalog.
+const MAX_CATALOG_BYTES: u64 = 16 << 20;
 
-/// Where prices come from.
+/// The sources of prices.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PriceSettings {
-    /// A catalog on disk that takes the place of the embedded one, if it can be read and is not older.
+    /// A catalog on disk. It replaces the embedded one if it can be read and is not older.
     pub catalog: Option<PathBuf>,
-    /// Whether providers that the catalog lacks are priced from `litellm`'s table.
+    /// Whether `litellm`'s table prices the providers that the catalog lacks.
     pub has_long_tail: bool,
-    /// The user's rates, multipliers and aliases, for [`Overrides::parse`]; empty for none.
+    /// The user's rates, multipliers and aliases, for [`Overrides::parse`]; empty if there are none.
     pub overrides: String,
 }
 
-/// The prices in force.
+/// The current prices.
 pub struct Prices {
     state: ArcSwap<State>,
     /// Catalogs on disk that could not be read.
     unreadable: Arc<AtomicU64>,
 }
 
-/// What a book is made of, and the book.
+/// The sources of a book, and the book.
 pub(super) struct State {
     settings: PriceSettings,
-    /// A catalog that was put in force at run time, in place of the one on disk.
+    /// A catalog that was set at run time. It replaces the one on disk.
     replacement: Option<Arc<Catalog>>,
-    /// Made by the first event or price, so that importing and configuring stay fast.
+    /// Built when the first event or price needs it, so that importing and configuring stay fast.
     book: OnceBox<Arc<Book>>,
     unreadable: Arc<AtomicU64>,
 }
@@ -53,21 +53,21 @@ impl Prices {
         Self { state: ArcSwap::from_pointee(state), unreadable }
     }
 
-    /// The state in force: for the time of one event.
+    /// The current state, held while one event is priced.
     pub(super) fn load(&self) -> Guard<Arc<State>> {
         self.state.load()
     }
 
-    /// The book in force.
+    /// The current book.
     #[must_use]
     pub fn book(&self) -> Arc<Book> {
         Arc::clone(self.load().book())
     }
 
-    /// Changes the settings. A catalog that was put in force at run time stays, unless another place is given for it.
+    /// Changes the settings. A catalog that was set at run time stays, unless the path of the catalog changes.
     ///
     /// # Errors
-    /// When the overrides are none; then nothing changes.
+    /// If the overrides are invalid. Then nothing changes.
     pub(super) fn configure(&self, settings: &PriceSettings) -> Result<(), OverrideError> {
         Overrides::parse(&settings.overrides)?;
         if self.load().settings == *settings {
@@ -80,10 +80,10 @@ impl Prices {
         Ok(())
     }
 
-    /// Puts another catalog in force. Whoever prices at this moment ends with the old one.
+    /// Sets another catalog. Calls that are pricing at this moment finish with the old one.
     ///
     /// # Errors
-    /// When the text is no catalog; the old one stays.
+    /// If the text is not a valid catalog. Then the old one stays.
     pub fn replace(&self, text: &str) -> Result<(), CatalogError> {
         let catalog = Arc::new(Catalog::parse(text)?);
         self.state.rcu(|state| state.with(state.settings.clone(), Some(Arc::clone(&catalog))));
@@ -101,23 +101,23 @@ impl State {
         Self { settings, replacement, book: OnceBox::new(), unreadable: Arc::clone(&self.unreadable) }
     }
 
-    /// The book; threads that need it first may make it at once.
+    /// The book. It is built on first use.
     pub(super) fn book(&self) -> &Arc<Book> {
         if let Some(book) = self.book.get() {
             return book;
         }
-        // Threads that come first at once each make one, and no fork finds a thread that others wait for.
+        // Threads that need the first book at the same time each build one. A lock instead could be inherited locked by a forked child.
         self.book.get_or_init(|| Box::new(Arc::new(self.make_book())))
     }
 
     fn make_book(&self) -> Book {
         let catalog = self.replacement.clone().unwrap_or_else(|| self.newest_catalog());
-        // `configure` has read the same text before.
+        // The text is valid: `configure` has parsed it.
         let overrides = Overrides::parse(&self.settings.overrides).unwrap_or_default();
         Book::new(catalog, self.settings.has_long_tail.then(Catalog::long_tail), overrides)
     }
 
-    /// The catalog on disk, or the embedded one where that is newer.
+    /// The catalog on disk, or the embedded one if that is newer.
     fn newest_catalog(&self) -> Arc<Catalog> {
         let embedded = Catalog::embedded();
         let Some(path) = &self.settings.catalog else { return embedded };
@@ -137,7 +137,7 @@ impl State {
     }
 }
 
-/// The text of a file, if there is one.
+/// The text of a file; `None` if the file does not exist.
 fn read(path: &Path) -> io::Result<Option<String>> {
     let file = match open_private(path, false) {
         Ok(file) => file,
@@ -145,8 +145,8 @@ fn read(path: &Path) -> io::Result<Option<String>> {
         Err(error) => return Err(error),
     };
     let mut text = String::new();
-    let length = file.take(LARGEST + 1).read_to_string(&mut text)?;
-    if length as u64 > LARGEST { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(Some(text)) }
+    let length = file.take(MAX_CATALOG_BYTES + 1).read_to_string(&mut text)?;
+    if length as u64 > MAX_CATALOG_BYTES { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(Some(text)) }
 }
 
 fn today() -> String {
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_catalog_that_was_put_in_force_survives_other_settings_and_the_other_way_round() {
+    fn a_catalog_set_at_run_time_and_the_overrides_do_not_undo_each_other() {
         let prices = Prices::new(settings(""));
         prices.replace(OTHER).unwrap();
         prices.configure(&settings(r#"{"multipliers":{"*":"2"}}"#)).unwrap();
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_change_is_lost_when_both_come_at_once() {
+    fn concurrent_changes_of_catalog_and_settings_both_take_effect() {
         for _ in 0..200 {
             let prices = Prices::new(settings(""));
             std::thread::scope(|scope| {
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_catalog_on_disk_is_used_if_it_is_whole_and_of_its_time() {
+    fn a_catalog_on_disk_is_used_if_it_is_valid_and_not_older_or_from_the_future() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("catalog.json");
         let name = |text: &str| {
