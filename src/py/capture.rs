@@ -1,4 +1,4 @@
-//! The scanner of provider responses, for Python.
+//! The Python binding of the scanner of provider responses.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -15,7 +15,7 @@ use crate::event::accept::Rule;
 use crate::meter::Issue;
 use crate::pricing::canonical_provider;
 
-/// Reads one response as its bytes pass by.
+/// Scans one response while its bytes pass through.
 #[pyclass(frozen, name = "Scanner", module = "taximeter._core")]
 pub(super) struct PyScanner {
     guard: Mutex<Guard>,
@@ -23,11 +23,11 @@ pub(super) struct PyScanner {
     made: Instant,
 }
 
-/// Bytes from which on reading them takes longer than letting go of the interpreter's lock and taking it again.
+/// From this many bytes on, scanning takes longer than releasing and reacquiring the GIL.
 const DETACH_FROM: usize = 64 << 10;
 
 impl PyScanner {
-    /// Works with the scanner. Its own lock is held only while the work is done, never while the interpreter's is waited for.
+    /// Runs `work` on the scanner. The scanner's lock is held only during the work, never while waiting for the GIL.
     fn with<T: Send>(&self, py: Python<'_>, is_long: bool, work: impl FnOnce(&mut Guard) -> T + Send) -> T {
         let work = || work(&mut self.guard.lock().unwrap_or_else(PoisonError::into_inner));
         if is_long { py.detach(work) } else { work() }
@@ -51,27 +51,27 @@ impl PyScanner {
     #[pyo3(signature = (family, *, provider, content_type, gzip=false, strip=false, keep=false))]
     fn new(family: &str, provider: &str, content_type: &str, gzip: bool, strip: bool, keep: bool) -> PyResult<Self> {
         let family = Family::from_name(family)
-            .ok_or_else(|| PyValueError::new_err(format!("family: {family:?} is not known")))?;
+            .ok_or_else(|| PyValueError::new_err(format!("family: unknown name {family:?}")))?;
         let framing = Framing::of_content_type(content_type).ok_or_else(|| {
-            PyValueError::new_err(format!("content_type: {content_type:?} is neither JSON nor a stream of it"))
+            PyValueError::new_err(format!("content_type: {content_type:?} is neither JSON nor a stream of JSON"))
         })?;
         let dialect = Dialect::of(provider);
         let options = Options { family, dialect, framing, is_gzip: gzip, strips_usage: strip, keeps_report: keep };
         Ok(Self { guard: Mutex::new(Guard::new(options)), is_gzip: gzip, made: Instant::now() })
     }
 
-    /// Takes the next bytes; returns what to pass on in their place, or `None` for the same.
+    /// Scans the next bytes. Returns the bytes to pass on instead of them, or `None` to pass them on unchanged.
     fn feed<'py>(&self, py: Python<'py>, data: &[u8]) -> Option<Bound<'py, PyBytes>> {
         let is_long = data.len() >= if self.is_gzip { DETACH_FROM / 8 } else { DETACH_FROM };
         self.with(py, is_long, |guard| guard.feed(data)).map(|bytes| PyBytes::new(py, &bytes))
     }
 
-    /// What is left to pass on after the last bytes.
+    /// The bytes that remain to be passed on after the end of the response.
     fn rest<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
         self.with(py, false, Guard::finish_bytes).map(|bytes| PyBytes::new(py, &bytes))
     }
 
-    /// Ends the scan; `None` when it had ended before. `first_token_ms` is counted from the making of the scanner.
+    /// Ends the scan and returns its result; `None` if it had already ended. `first_token_ms` counts from the creation of the scanner.
     fn finish<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
         let is_long = self.with(py, false, |guard| guard.held()) >= DETACH_FROM;
         let Some(found) = self.with(py, is_long, Guard::finish) else { return Ok(None) };
@@ -106,7 +106,7 @@ impl PyScanner {
 
 type UsageAndCost<'py> = (Bound<'py, PyDict>, Option<Bound<'py, PyAny>>);
 
-/// A provider's usage object, as JSON text, in taximeter's units, and what it says was charged; `None` when it holds no counts.
+/// Converts a provider's usage object, as JSON text, to taximeter's units and the reported cost; `None` if it holds no counts.
 #[pyfunction]
 #[pyo3(signature = (report, family=None, provider=None))]
 pub(super) fn normalize_usage<'py>(

@@ -1,4 +1,4 @@
-//! From Python values to the core's, with an error for each value that does not fit.
+//! Conversion of Python values to the core's types, with an error for each invalid value.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -14,7 +14,7 @@ use crate::event::units::Unit;
 use crate::event::usage::Usage;
 use crate::money::Usd;
 
-/// The units with their denominators and dimensions, for comparison with the data set they come from.
+/// The units with their denominators and dimensions. A test compares them with the data set they come from.
 pub(super) fn units(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let all = PyDict::new(py);
     for unit in Unit::all() {
@@ -23,16 +23,16 @@ pub(super) fn units(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     Ok(all)
 }
 
-/// A text of valid Unicode, as it stands.
+/// The text of a `str`; `None` for other types and for texts with lone surrogates.
 #[inline]
 pub(super) fn exact_text<'a>(value: &'a Bound<'_, PyAny>) -> Option<&'a str> {
     value.cast::<PyString>().ok()?.to_str().ok()
 }
 
-/// Why a value is no text.
+/// The value cannot be used as a text.
 pub(super) struct NotText;
 
-/// A text. Numbers, booleans and UUIDs count as texts; lone surrogates are replaced, which the second value tells.
+/// A value as a text. Numbers, booleans and UUIDs are converted. Lone surrogates are replaced; then the second value is true.
 pub(super) fn text<'a>(value: &'a Bound<'_, PyAny>) -> Result<(Cow<'a, str>, bool), NotText> {
     if let Ok(string) = value.cast::<PyString>() {
         return Ok(match string.to_str() {
@@ -52,13 +52,14 @@ pub(super) fn text<'a>(value: &'a Bound<'_, PyAny>) -> Result<(Cow<'a, str>, boo
     }
 }
 
-/// A count of a unit, in stored counts.
+/// A count of a unit from a Python value, in stored counts.
 #[inline]
 pub(super) fn count(value: &Bound<'_, PyAny>, unit: Unit) -> Result<u64, Rule> {
     accept::count(number(value, unit), unit)
 }
 
-/// A number; `None` for other types, and for truth values. Where units have fractions, what Python takes for a float is one.
+/// A number from a Python value; `None` for other types and for booleans. For units with fractions, all types that Python converts to
+/// `float` are numbers.
 #[inline]
 fn number(value: &Bound<'_, PyAny>, unit: Unit) -> Option<Number> {
     if let Ok(whole) = value.extract::<u64>() {
@@ -70,7 +71,7 @@ fn number(value: &Bound<'_, PyAny>, unit: Unit) -> Option<Number> {
     value.extract::<f64>().ok().map(Number::Real)
 }
 
-/// Usage from a dict of unit names, or the first field that breaks a rule; `None` when it is no dict, or has another key.
+/// Usage from a dict of unit names; `None` if the value is not a dict or a key is not a unit. The error names the first invalid count.
 pub(super) fn usage(given: &Bound<'_, PyAny>) -> PyResult<Option<Usage>> {
     let Ok(dict) = given.cast::<PyDict>() else { return Ok(None) };
     let mut usage = Usage::default();
@@ -83,12 +84,12 @@ pub(super) fn usage(given: &Bound<'_, PyAny>) -> PyResult<Option<Usage>> {
     Ok(Some(usage))
 }
 
-/// The exception for bad usage: the field and the rule.
+/// The exception for invalid usage: names the field and the rule.
 pub(super) fn usage_error(field: &str, rule: impl Display) -> PyErr {
     super::errors::UsageError::new_err(format!("{field} {rule}"))
 }
 
-/// A dict, or another mapping as one.
+/// The value itself if it is a dict, or a dict with the items of another mapping.
 pub(super) fn as_dict<'py>(value: &Bound<'py, PyAny>, field: &str) -> PyResult<Bound<'py, PyDict>> {
     if let Ok(dict) = value.cast::<PyDict>() {
         return Ok(dict.clone());
@@ -109,7 +110,7 @@ pub(super) fn decimal(py: Python<'_>, amount: Usd) -> PyResult<Bound<'_, PyAny>>
     decimal_type(py)?.call1((amount.to_string(),))
 }
 
-/// An amount from a `Decimal`, a text or a number.
+/// An amount from a `Decimal`, a `str` or a number.
 pub(super) fn amount(value: &Bound<'_, PyAny>) -> Result<Usd, Rule> {
     let digits = || {
         let text = value.str().ok()?;
@@ -126,7 +127,7 @@ pub(super) fn amount(value: &Bound<'_, PyAny>) -> Result<Usd, Rule> {
     accept::cost(&digits().ok_or(Rule::Cost)?)
 }
 
-/// Nanoseconds of the Unix epoch from an aware `datetime` or a number of seconds.
+/// Nanoseconds since the Unix epoch, from an aware `datetime` or a number of seconds.
 pub(super) fn unix_ns(value: &Bound<'_, PyAny>) -> Result<u64, Rule> {
     let seconds = if let Ok(number) = value.extract::<f64>() {
         number
@@ -139,12 +140,12 @@ pub(super) fn unix_ns(value: &Bound<'_, PyAny>) -> Result<u64, Rule> {
     accept::time(seconds, crate::sys::clock::unix_ns())
 }
 
-/// A duration from milliseconds to microseconds.
+/// A duration in microseconds, from a number of milliseconds.
 pub(super) fn milliseconds(value: &Bound<'_, PyAny>) -> Result<u64, Rule> {
     accept::duration(value.extract::<f64>().map_err(|_| Rule::Duration)?)
 }
 
-/// A duration that has to be given right.
+/// A duration from a number of seconds. An invalid value raises an exception.
 pub(super) fn seconds(name: &str, value: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(value)
         .map_err(|_| PyValueError::new_err(format!("{name} must be a number of seconds, 0 or more")))

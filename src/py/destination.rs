@@ -1,4 +1,4 @@
-//! Destinations as Python gives them.
+//! Conversion of destinations from Python's settings.
 
 use std::path::PathBuf;
 
@@ -10,26 +10,26 @@ use crate::delivery::{RemoteSettings, ResponseLog, Service};
 use crate::http::{Address, find_cloud_now};
 use crate::protocol::{CloudEndpoints, LimitOverrides, Options, destination_schemes, format_named, format_of_service};
 
-/// A destination over HTTP.
+/// An HTTP destination.
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
 pub(super) struct RemoteArguments {
     url: String,
     headers: Vec<(String, String)>,
-    /// Whether clear text is allowed to another machine.
+    /// Whether plain HTTP to another machine is allowed.
     allow_http: bool,
-    /// Seconds that a request may take.
+    /// The time limit of a request in seconds.
     timeout: f64,
-    /// Certificates in PEM.
+    /// PEM certificates.
     ca: Option<Vec<u8>>,
-    /// The name of its format.
+    /// The name of the wire format.
     protocol: String,
     limits: LimitArguments,
-    /// Of a service; `None` for a destination that a URL names.
+    /// The settings of a service; `None` for a destination that a URL names.
     wire: Option<WireArguments>,
 }
 
-/// Limits in place of the format's own.
+/// Limits that override the format's own.
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
 struct LimitArguments {
@@ -40,7 +40,7 @@ struct LimitArguments {
     concurrency: Option<f64>,
 }
 
-/// A wire of a service.
+/// The settings of a service with its own wire format.
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
 struct WireArguments {
@@ -48,7 +48,7 @@ struct WireArguments {
     account: String,
     former: Vec<String>,
     keeps_answers: bool,
-    /// Of Token Trackr.
+    /// The batch settings of Token Trackr.
     batches: Option<BatchArguments>,
 }
 
@@ -56,11 +56,11 @@ struct WireArguments {
 #[pyo3(from_item_all)]
 struct BatchArguments {
     size: usize,
-    /// Linger: seconds that events wait for others before they are sent.
+    /// Linger: how long events wait for others before they are sent, in seconds.
     interval: f64,
     attempts: u32,
     fallback: Option<PathBuf>,
-    /// Base URLs where Amazon, Microsoft and Google are asked.
+    /// Base URLs of the metadata services of AWS, Azure and Google Cloud.
     cloud: Option<(String, String, String)>,
 }
 
@@ -76,7 +76,7 @@ impl TryFrom<RemoteArguments> for RemoteSettings {
         let Some(wire) = given.wire else {
             let limits = given.limits.to_core()?;
             let format = format_named(&given.protocol)
-                .ok_or_else(|| ConfigError::new_err("destination: protocol: no such protocol is known"))?;
+                .ok_or_else(|| ConfigError::new_err("destination: protocol: unknown name"))?;
             return Ok(Self { address, format, options: Options::default(), limits, service: None, answers: None });
         };
         let (mut options, mut limits) = (Options::default(), LimitOverrides::default());
@@ -104,14 +104,14 @@ impl LimitArguments {
     }
 }
 
-/// The schemes of URLs that name a destination.
+/// The URL schemes that name a destination.
 #[pyfunction]
 #[pyo3(name = "destination_schemes")]
 pub(super) fn schemes() -> Vec<String> {
     destination_schemes()
 }
 
-/// Checks a destination as `configure` does.
+/// Checks a destination as `configure` does, without using it.
 #[pyfunction]
 pub(super) fn check_destination(destination: RemoteArguments) -> PyResult<()> {
     RemoteSettings::try_from(destination).map(drop)
@@ -121,7 +121,8 @@ fn endpoints((aws, azure, gcp): (String, String, String)) -> CloudEndpoints {
     CloudEndpoints { aws, azure, gcp }
 }
 
-/// The cloud that this machine is in, asked of these base URLs: its name and that of the machine. Takes a second at most.
+/// Asks the metadata services at these base URLs which cloud this machine is in. Returns the name of the cloud and the machine's id there.
+/// Takes at most a second.
 #[pyfunction]
 pub(super) fn cloud(py: Python<'_>, aws: String, azure: String, gcp: String) -> (&'static str, Option<String>) {
     let found = py.detach(|| find_cloud_now(&endpoints((aws, azure, gcp))));

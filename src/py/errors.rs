@@ -1,4 +1,4 @@
-//! The one place where errors of the core become exceptions.
+//! The only place that maps errors of the core to Python exceptions.
 
 use pyo3::exceptions::PyValueError;
 use pyo3::{PyErr, import_exception};

@@ -1,4 +1,4 @@
-//! Requests that Python waits for, made without the interpreter's lock.
+//! The Python binding of the blocking HTTP client. Requests run without the GIL.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -9,7 +9,7 @@ use super::convert::seconds;
 use super::errors::TransferError;
 use crate::http::{RequestError, SyncClient};
 
-/// How requests are made; shared by all threads.
+/// An HTTP client. All threads share it.
 #[pyclass(frozen, name = "Exchange", module = "taximeter._core")]
 pub(super) struct PyExchange(SyncClient);
 
@@ -23,7 +23,7 @@ impl PyExchange {
         Ok(Self(SyncClient::new(connect, wait, ca)?))
     }
 
-    /// Makes a request; (status, URL, headers, body).
+    /// Sends a request. Returns (status, URL, headers, body).
     fn request<'py>(
         &self,
         py: Python<'py>,
@@ -32,22 +32,22 @@ impl PyExchange {
         headers: Vec<(String, String)>,
         body: Vec<u8>,
     ) -> PyResult<Bound<'py, PyTuple>> {
-        // What a signal's handler raised, such as KeyboardInterrupt.
+        // The exception that a signal handler raised, such as KeyboardInterrupt.
         let raised = Mutex::new(None);
-        let may_go_on = || {
+        let should_continue = || {
             let raise = Python::attach(|py| {
                 let checked = py.check_signals();
                 checked.err()
             });
-            let is_quiet = raise.is_none();
+            let has_raised = raise.is_some();
             *raised.lock().unwrap_or_else(PoisonError::into_inner) = raise;
-            is_quiet
+            !has_raised
         };
-        let answer = py.detach(|| self.0.request(method, url, &headers, body, may_go_on));
+        let result = py.detach(|| self.0.request(method, url, &headers, body, should_continue));
         if let Some(raised) = raised.into_inner().unwrap_or_else(PoisonError::into_inner) {
             return Err(raised);
         }
-        let response = answer.map_err(|error| {
+        let response = result.map_err(|error| {
             let kind = match error {
                 RequestError::Url | RequestError::Method => "url",
                 RequestError::Header(_) => "header",

@@ -1,4 +1,4 @@
-//! What an operator asks about journals, and decides about them.
+//! The Python functions with which an operator inspects journals, drops their events and requeues damaged segments.
 
 use std::io;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use pyo3::types::PyDict;
 use crate::journal::{self, Waiting};
 use crate::sys::clock::unix_ns;
 
-/// An error as an `OSError`: with the system's number where it has one.
+/// An I/O error as an `OSError`, with `errno` if the system gave one.
 pub(super) fn os_error(error: io::Error) -> PyErr {
     match error.raw_os_error() {
         Some(_) => error.into(),
@@ -19,8 +19,8 @@ pub(super) fn os_error(error: io::Error) -> PyErr {
     }
 }
 
-/// The journals under a state directory: for each its name, owner, destinations with what waits, bytes on disk, and why it cannot be
-/// read.
+/// The journals under a state directory. Each has a name, an owner, the destinations with their waiting records, the bytes on disk, and
+/// the error that prevented reading it.
 #[pyfunction]
 pub(super) fn journals(py: Python<'_>, state_dir: PathBuf) -> PyResult<Vec<Bound<'_, PyDict>>> {
     let found = py.detach(|| journal::inspect(&state_dir.join("journal"))).map_err(os_error)?;
@@ -50,7 +50,7 @@ fn destination<'py>(py: Python<'py>, waiting: &Waiting) -> PyResult<Bound<'py, P
     Ok(one)
 }
 
-/// Gives up what waits in the journal of a process that ended, for one destination or for all; how many events.
+/// Drops the events that wait in the journal of an ended process, for one destination or for all. Returns how many.
 #[pyfunction]
 pub(super) fn drop_journal(
     py: Python<'_>,
@@ -62,8 +62,8 @@ pub(super) fn drop_journal(
     py.detach(|| journal::drop_journal(&root, name, destination.as_deref())).map_err(os_error)
 }
 
-/// The damaged segments that were kept: for each its name, bytes, destinations, how many records can be read and are damaged, and
-/// whether it was put back before.
+/// The damaged segments in quarantine. Each has a name, bytes, destinations, the numbers of readable and damaged records, and whether it
+/// was requeued before.
 #[pyfunction]
 pub(super) fn quarantine(py: Python<'_>, state_dir: PathBuf) -> PyResult<Vec<Bound<'_, PyDict>>> {
     let found = py.detach(|| journal::quarantine::list(&state_dir)).map_err(os_error)?;
@@ -81,7 +81,7 @@ pub(super) fn quarantine(py: Python<'_>, state_dir: PathBuf) -> PyResult<Vec<Bou
     Ok(all)
 }
 
-/// Puts the records of damaged segments back among the journals; how many were put back, are damaged, and are left.
+/// Requeues the readable records of damaged segments. Returns how many were requeued, are damaged and are left.
 #[pyfunction]
 pub(super) fn requeue_quarantine(py: Python<'_>, state_dir: PathBuf) -> PyResult<Bound<'_, PyDict>> {
     let requeued = py.detach(|| journal::quarantine::requeue(&state_dir)).map_err(os_error)?;

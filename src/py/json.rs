@@ -1,31 +1,31 @@
-//! JSON of what Python's `json.dumps` takes, written without a detour where it has one plain form.
+//! JSON as Python's `json.dumps` writes it, with a fast path in Rust for plain values.
 
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
-/// How deep a body may be nested that is written here; a deeper one is Python's.
-const DEEPEST: usize = 32;
+/// The deepest nesting that the fast path writes. Deeper values go to `json.dumps`.
+const MAX_DEPTH: usize = 32;
 
-/// JSON as Python's `json.dumps` has it, but for characters beyond ASCII, which stand for themselves.
+/// JSON as Python's `json.dumps` writes it, except that characters beyond ASCII are not escaped.
 ///
 /// # Errors
-/// Those of `json.dumps`: `ValueError` for NaN, `TypeError` for what JSON does not have.
+/// Those of `json.dumps`: `ValueError` for NaN, `TypeError` for types that JSON does not have.
 pub(super) fn json_text(value: &Bound<'_, PyAny>) -> PyResult<String> {
     let mut out = Vec::with_capacity(512);
-    if write(value, &mut out, DEEPEST).is_some()
+    if write(value, &mut out, MAX_DEPTH).is_some()
         && let Ok(text) = String::from_utf8(out)
     {
         return Ok(text);
     }
-    // Classes of the user's own, keys that are no texts, numbers beyond 64 bits, lone surrogates.
+    // Subclasses, keys that are not `str`, integers beyond 64 bits, lone surrogates and deep nesting need `json.dumps`.
     let py = value.py();
     let options = PyDict::new(py);
     options.set_item(intern!(py, "allow_nan"), false)?;
     py.import(intern!(py, "json"))?.call_method(intern!(py, "dumps"), (value,), Some(&options))?.extract()
 }
 
-/// Writes what has one plain form; `None` when it has not.
+/// Writes a plain value. Returns `None` for a value that needs `json.dumps`; `out` then holds a part of it.
 fn write(value: &Bound<'_, PyAny>, out: &mut Vec<u8>, depth: usize) -> Option<()> {
     if let Ok(text) = value.cast_exact::<PyString>() {
         return serde_json::to_writer(&mut *out, text.to_str().ok()?).ok();
@@ -37,7 +37,7 @@ fn write(value: &Bound<'_, PyAny>, out: &mut Vec<u8>, depth: usize) -> Option<()
     } else if value.is_exact_instance_of::<PyInt>() {
         serde_json::to_writer(&mut *out, &value.extract::<i64>().ok()?).ok()?;
     } else if value.is_exact_instance_of::<PyFloat>() {
-        // As Python writes it; JSON has neither NaN nor infinity.
+        // The same digits as Python writes. JSON has neither NaN nor infinity.
         let number = value.extract::<f64>().ok().filter(|number| number.is_finite())?;
         serde_json::to_writer(&mut *out, &number).ok()?;
     } else if let Ok(dict) = value.cast_exact::<PyDict>() {

@@ -1,4 +1,4 @@
-//! The ledger's reader, for Python.
+//! The Python binding of the ledger's reader.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -13,7 +13,7 @@ use crate::sys::fork::fork_generation;
 /// Reads one ledger file.
 #[pyclass(frozen, name = "LedgerReader", module = "taximeter._core")]
 pub(super) struct PyLedger {
-    /// The fork generation that made it: in another, the mutex may be taken by a thread that is not there.
+    /// The fork generation that created the reader. In another one, the mutex may be locked by a thread that does not exist there.
     generation: u64,
     reader: Mutex<Reader>,
 }
@@ -57,7 +57,7 @@ impl PyLedger {
         Ok(Self { generation: fork_generation(), reader: Mutex::new(reader) })
     }
 
-    /// Rows of (values, sums); times in nanoseconds of the Unix epoch.
+    /// Rows of (values, sums). Times are nanoseconds since the Unix epoch.
     #[pyo3(signature = (by, since, until, equal))]
     fn report<'py>(
         &self,
@@ -92,7 +92,7 @@ impl PyLedger {
         Ok(answer)
     }
 
-    /// Events after a sequence number, as JSON texts, and the last one's number.
+    /// The events after a sequence number, as JSON texts, and the sequence number of the last one.
     #[pyo3(signature = (since, until, equal, after, limit))]
     fn events(
         &self,
@@ -111,12 +111,12 @@ impl PyLedger {
         self.with(py, Reader::last_sequence)
     }
 
-    /// The last sequence number of the events up to this id.
+    /// The highest sequence number among the events up to this id.
     fn sequence_of(&self, py: Python<'_>, event_id: String) -> PyResult<i64> {
         self.with(py, |reader| reader.sequence_of(&event_id))
     }
 
-    /// How many files it has read.
+    /// How many files the reader has read.
     fn files(&self, py: Python<'_>) -> PyResult<u64> {
         self.with(py, |reader| Ok(reader.files()))
     }

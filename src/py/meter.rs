@@ -1,4 +1,4 @@
-//! The meter's binding.
+//! The Python binding of the meter.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,15 +22,15 @@ use crate::pricing::Catalog;
 use crate::sys::clock::unix_ns;
 use crate::sys::fs::check_private_dir;
 
-/// A meter. `configure` is called without arguments before the first event of one that was not configured.
+/// A meter. If it was not configured before the first event, it calls `configure` without arguments.
 #[pyclass(frozen, name = "Meter", module = "taximeter._core")]
 pub(super) struct PyMeter {
     pub(super) core: Meter,
     is_enabled: AtomicBool,
     is_configured: AtomicBool,
-    /// Returns the current `Scope` or `None`.
+    /// A callable that returns the current `Scope` or `None`.
     scope: Py<PyAny>,
-    /// Takes the name of a count and of a field.
+    /// A callable that logs a warning. It takes the name of a count and of a field.
     warn: Py<PyAny>,
     configure: Py<PyAny>,
 }
@@ -40,19 +40,19 @@ impl PyMeter {
         self.is_enabled.load(Ordering::Relaxed)
     }
 
-    /// Reports what an operator has to know of delivery, each notice once.
+    /// Logs the notices about delivery, each one once.
     #[cold]
-    fn tell_notices(&self, py: Python<'_>) {
+    fn report_notices(&self, py: Python<'_>) {
         for notice in self.core.take_notices() {
             let _ = self.warn.call1(py, (notice.kind.name(), notice.destination, notice.detail));
         }
     }
 
-    /// Before the first event: reads the settings, where that was not done, and says it if events are in memory only.
+    /// Reads the settings before the first event, if the meter was not configured. Warns if events are kept in memory only.
     #[inline]
     fn settle(&self, py: Python<'_>) {
         if !self.is_configured.load(Ordering::Acquire) {
-            // It may have been tried and failed: then events are kept in memory, and the failure was reported.
+            // If this fails, events are kept in memory, and `configure` has reported the failure.
             let _ = self.configure.call0(py);
             self.is_configured.store(true, Ordering::Release);
         }
@@ -60,14 +60,14 @@ impl PyMeter {
 }
 
 impl Host for PyMeter {
-    /// What goes wrong in reporting is left: there is no one to report it to.
+    /// Ignores exceptions of the callback: they cannot be reported anywhere.
     #[cold]
     fn warn(&self, py: Python<'_>, what: Issue, field: &str) {
         let _ = self.warn.call1(py, (what.name(), field));
     }
 
-    fn tell_notices(&self, py: Python<'_>) {
-        self.tell_notices(py);
+    fn report_notices(&self, py: Python<'_>) {
+        self.report_notices(py);
     }
 
     fn current_scope<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyScope>> {
@@ -110,7 +110,7 @@ impl PyMeter {
         }
     }
 
-    /// Sets where events go. What was tracked before is flushed to where it belongs, within `timeout` seconds.
+    /// Sets where events go. Events tracked before are flushed to the old destinations, within `timeout` seconds.
     #[pyo3(signature = (*, enabled, state_dir, ledger, remotes, backend, budget, max_age, catalog, long_tail, overrides, defaults, timeout))]
     #[expect(clippy::too_many_arguments, reason = "the settings")]
     fn configure(
@@ -130,7 +130,7 @@ impl PyMeter {
         timeout: f64,
     ) -> PyResult<()> {
         if let Some(dir) = state_dir.as_deref().filter(|_| enabled && (backend != "memory" || ledger.is_some())) {
-            // What the system itself says may change: events are kept in memory until then.
+            // Errors of the system may be temporary: until they end, events are kept in memory.
             check_private_dir(dir)
                 .or_else(|error| if error.raw_os_error().is_some() { Ok(()) } else { Err(error) })
                 .map_err(|error| super::errors::ConfigError::new_err(format!("state_dir: {error}")))?;
@@ -151,7 +151,7 @@ impl PyMeter {
         Ok(())
     }
 
-    /// Why the journal cannot be kept on disk: the system's error number where there is one, and the reason; `None` when it can.
+    /// Why the journal cannot be kept on disk: the system's error number, if there is one, and the reason. `None` if it can.
     fn probe(&self, py: Python<'_>) -> Option<(Option<i32>, String)> {
         py.detach(|| self.core.probe()).err().map(|error| (error.raw_os_error(), error.to_string()))
     }
@@ -242,8 +242,8 @@ impl PyMeter {
         track(&self.core, self, py, &arguments)
     }
 
-    /// Records a request for a service with a wire of its own: what is put after its URL, the body as what JSON is made of, and,
-    /// if need be, another such pair that is to be asked before.
+    /// Records a request for a service with its own wire format: the path to append to its URL and the body, to be converted to JSON.
+    /// `before` is another such pair that must be sent first.
     #[pyo3(signature = (path, body, *, before=None))]
     fn post(
         &self,
@@ -258,36 +258,36 @@ impl PyMeter {
         }
         let receipt = post(&self.core, |what, field| self.warn(py, what, field), path, body, before)?;
         if receipt.0.as_ref().is_ok_and(|receipt| receipt.has_notices) {
-            self.tell_notices(py);
+            self.report_notices(py);
         }
         Ok(receipt)
     }
 
-    /// What the destinations answered that keep it: (request, status or `None`, answer or reason) each.
+    /// The responses of the destinations that keep them: a list of (request, status or `None`, response or reason).
     fn take_answers<'py>(&self, py: Python<'py>) -> Vec<(Bound<'py, PyBytes>, Option<u16>, Bound<'py, PyBytes>)> {
         let shown = |bytes: &[u8]| PyBytes::new(py, bytes);
         self.core.take_answers().iter().map(|one| (shown(&one.request), one.status, shown(&one.answer))).collect()
     }
 
-    /// Waits until what was tracked before is delivered or refused; (delivered, pending, dropped). A signal's handler runs meanwhile; what
-    /// it raises ends the wait and is raised.
+    /// Waits until everything tracked before is delivered or rejected. Returns (delivered, pending, dropped). Signal handlers run
+    /// meanwhile. If one raises, the wait ends and the exception is raised.
     fn flush<'py>(&self, py: Python<'py>, timeout: f64) -> PyResult<Bound<'py, PyTuple>> {
         let timeout = seconds("timeout", timeout)?;
-        let report = interruptible(py, |may_go_on| self.core.flush(timeout, may_go_on))?;
-        self.tell_notices(py);
+        let report = interruptible(py, |should_continue| self.core.flush(timeout, should_continue))?;
+        self.report_notices(py);
         flushed(py, report, self.dropped(py))
     }
 
-    /// Flushes and ends delivery; (delivered, pending, dropped). Signals as in `flush`.
+    /// Flushes and stops delivery. Returns (delivered, pending, dropped). Signals are handled as in `flush`.
     fn close<'py>(&self, py: Python<'py>, timeout: f64) -> PyResult<Bound<'py, PyTuple>> {
         let timeout = seconds("timeout", timeout)?;
-        let report = interruptible(py, |may_go_on| self.core.close(timeout, may_go_on))?;
-        self.tell_notices(py);
+        let report = interruptible(py, |should_continue| self.core.close(timeout, should_continue))?;
+        self.report_notices(py);
         flushed(py, report, self.dropped(py))
     }
 
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        self.tell_notices(py);
+        self.report_notices(py);
         let stats = py.detach(|| self.core.stats());
         let all = PyDict::new(py);
         let (counts, tier) = stats.journal.unwrap_or((crate::journal::Counts::default(), crate::journal::Tier::Memory));
@@ -334,10 +334,10 @@ impl PyMeter {
         Ok(all)
     }
 
-    /// Delivers, here and now, what ended processes left: counts by what became of the events, and why some are left. Signals as in
-    /// `flush`.
+    /// Delivers the events that ended processes left, in the calling thread. Returns counts by outcome, and the reasons for the events
+    /// that are left. Signals are handled as in `flush`.
     fn drain<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let drained = interruptible(py, |may_go_on| self.core.drain(may_go_on))?;
+        let drained = interruptible(py, |should_continue| self.core.drain(should_continue))?;
         let all = PyDict::new(py);
         all.set_item("delivered", drained.delivered)?;
         all.set_item("left", drained.left)?;
@@ -347,22 +347,22 @@ impl PyMeter {
         Ok(all)
     }
 
-    /// Puts dead letters of the destinations in force back, to be delivered; how many.
+    /// Requeues the dead letters of the current destinations. Returns how many.
     fn retry_dead_letters(&self, py: Python<'_>) -> PyResult<u64> {
         py.detach(|| self.core.retry_dead_letters()).map_err(dead_letters)
     }
 
-    /// The names of the destinations that the settings name.
+    /// The names of the destinations in the settings.
     fn destinations(&self) -> Vec<String> {
         self.core.destinations()
     }
 
-    /// Deletes dead letters; how many.
+    /// Deletes all dead letters. Returns how many.
     fn drop_dead_letters(&self, py: Python<'_>) -> PyResult<u64> {
         py.detach(|| self.core.drop_dead_letters()).map_err(dead_letters)
     }
 
-    /// What a call costs; `None` when the keys of `usage` are not all units.
+    /// The cost of a call; `None` if a key of `usage` is not a unit.
     #[expect(clippy::too_many_arguments, reason = "what decides a price")]
     fn price(
         &self,
@@ -382,12 +382,12 @@ impl PyMeter {
         )
     }
 
-    /// Puts a catalog in force, from its JSON.
+    /// Replaces the catalog with one from JSON text.
     fn set_catalog(&self, py: Python<'_>, text: &str) -> PyResult<()> {
         Ok(py.detach(|| self.core.prices().replace(text))?)
     }
 
-    /// Prices the ledger's events anew; (examined, [(provider, model, changed, newly priced, before, after)]).
+    /// Prices the ledger's events again. Returns (examined, [(provider, model, changed, newly priced, before, after)]).
     #[pyo3(signature = (ledger, since, until, equal, dry_run))]
     fn reprice<'py>(
         &self,
@@ -408,7 +408,7 @@ impl PyMeter {
         Ok((repriced.examined, rows))
     }
 
-    /// Counts what was wrong before `track()`, by its name in `stats()`, and warns of it.
+    /// Counts an issue that was found before `track()`, given by its name in `stats()`, and warns about it.
     fn note(&self, py: Python<'_>, what: &str, field: &str) {
         if let Some(what) = Issue::ALL.into_iter().find(|issue| issue.name() == what) {
             self.core.count(what, 1);
@@ -416,7 +416,7 @@ impl PyMeter {
         }
     }
 
-    /// (provider, model, retired, catalog) of every entry.
+    /// All catalog entries, as (provider, model, retired, catalog).
     fn models(&self) -> Vec<(String, String, bool, String)> {
         let book = self.core.prices().book();
         let catalogs = [Some(book.catalog()), book.long_tail()];
@@ -435,7 +435,7 @@ impl PyMeter {
         self.core.prices().book().catalog().name().to_owned()
     }
 
-    /// The day the catalog's rates were taken; empty where its source does not say.
+    /// The day of the catalog's rates; empty if its source does not say.
     #[getter]
     fn catalog_as_of(&self) -> String {
         self.core.prices().book().catalog().as_of().to_owned()
@@ -449,17 +449,17 @@ impl PyMeter {
     }
 }
 
-/// Runs what waits, without the interpreter's lock, and lets signals' handlers run: one that raises ends the wait.
+/// Runs blocking work without the GIL and lets signal handlers run. If one raises, the work stops and the exception is raised.
 fn interruptible<T: Send>(py: Python<'_>, work: impl FnOnce(&dyn Fn() -> bool) -> T + Send) -> PyResult<T> {
     let raised = Mutex::new(None);
     let outcome = py.detach(|| {
         work(&|| {
             let error = Python::attach(|py| py.check_signals().err());
-            let is_quiet = error.is_none();
+            let has_raised = error.is_some();
             if let Some(error) = error {
                 *raised.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
             }
-            is_quiet
+            !has_raised
         })
     });
     match raised.into_inner().unwrap_or_else(PoisonError::into_inner) {

@@ -1,5 +1,5 @@
-//! The bindings. Each translates its arguments, lets the core work without the interpreter's lock where that takes time, and
-//! maps the answer. No rule of the meter lives here.
+//! The Python bindings. Each function converts its arguments, calls the core (without the GIL if that takes long) and converts the result.
+//! No rule of the meter belongs here.
 
 #![expect(clippy::needless_pass_by_value, reason = "arguments converted from Python come by value")]
 
@@ -20,7 +20,7 @@ mod track;
 
 use pyo3::prelude::*;
 
-/// The extension module. `gil_used = false`: everything it shares between threads is atomic or behind a lock.
+/// The extension module. `gil_used = false`: everything that threads share is atomic or behind a lock.
 #[pymodule(gil_used = false)]
 mod _core {
     #[pymodule_export]

@@ -1,4 +1,4 @@
-//! Requests for services with a wire of their own.
+//! Recording of requests for services with their own wire format.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -9,7 +9,7 @@ use super::track::PyReceipt;
 use crate::event::Outgoing;
 use crate::meter::{Issue, Meter, Receipt};
 
-/// Records a request, or answers why not. Raises only for a body that is no JSON.
+/// Records a request. The receipt says if it was refused. Raises only if the body cannot be converted to JSON.
 pub(super) fn post(
     core: &Meter,
     warn: impl Fn(Issue, &str),
@@ -17,7 +17,7 @@ pub(super) fn post(
     body: &Bound<'_, PyAny>,
     before: Option<(String, Bound<'_, PyAny>)>,
 ) -> PyResult<PyReceipt> {
-    // See `track`.
+    // Panics are caught here for the same reason as in `track`.
     let outcome = catch_unwind(AssertUnwindSafe(|| record(core, path, body, before)));
     let outcome = outcome.unwrap_or_else(|_| {
         core.count(Issue::InternalError, 1);

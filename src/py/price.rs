@@ -1,4 +1,4 @@
-//! What a call costs, for Python.
+//! The Python binding of prices.
 
 use std::sync::Arc;
 
@@ -11,21 +11,21 @@ use crate::event::CostStatus;
 use crate::money::Usd;
 use crate::pricing::{Book, Catalog, Conditions, Cost, Overrides, Request, explain};
 
-/// Whether a text is a catalog; an exception tells why not.
+/// Checks that a text is a valid catalog; raises if it is not.
 #[pyfunction]
 pub(super) fn check_catalog(py: Python<'_>, text: &str) -> PyResult<()> {
     py.detach(|| Catalog::parse(text))?;
     Ok(())
 }
 
-/// Whether a text holds overrides; an exception tells why not.
+/// Checks that a text holds valid overrides; raises if it does not.
 #[pyfunction]
 pub(super) fn check_overrides(text: &str) -> PyResult<()> {
     Overrides::parse(text)?;
     Ok(())
 }
 
-/// The catalog that this version was built with, or the long tail, as JSON.
+/// The catalog that is built into this version, or the built-in long tail, as JSON.
 #[pyfunction]
 #[pyo3(signature = (*, long_tail=false))]
 pub(super) fn embedded_catalog(py: Python<'_>, long_tail: bool) -> String {
@@ -37,9 +37,9 @@ pub(super) fn embedded_catalog(py: Python<'_>, long_tail: bool) -> String {
 pub(super) struct PyCost {
     book: Arc<Book>,
     cost: Cost,
-    /// What the provider says it costs, which counts.
+    /// The cost that the provider reported. It overrides the computed one.
     reported: Option<Usd>,
-    /// The provider that was asked about.
+    /// The provider that the caller gave.
     provider: Option<String>,
 }
 
@@ -168,7 +168,7 @@ impl PyCost {
         self.cost.found.map_or_else(|| self.book.catalog().name(), |found| self.book.origin(found))
     }
 
-    /// The day from which on the rates hold, `2026-07-01`; `None` where the catalog does not say.
+    /// The first day on which the rates are valid, such as `2026-07-01`; `None` if the catalog does not say.
     #[getter]
     fn valid_from(&self) -> Option<String> {
         let text = crate::event::json::time_text(self.cost.valid_from?.saturating_mul(1_000_000_000));

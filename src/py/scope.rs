@@ -1,4 +1,4 @@
-//! Attribution that applies to more than one call, encoded once.
+//! Scopes: attribution that applies to more than one call and is encoded once.
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,10 +11,10 @@ use super::convert::{as_dict, text};
 use crate::event::Attribution;
 use crate::event::binary::encode_attribution;
 
-/// Whether any scope was ever made: until then, `track()` need not ask for the current one.
+/// Whether any scope was ever created. Until then, `track()` skips the lookup of the current one.
 pub(super) static EXISTS: AtomicBool = AtomicBool::new(false);
 
-/// The attribution of a scope, with that of the scopes around it.
+/// The attribution of a scope, including that of the outer scopes.
 #[pyclass(frozen, name = "Scope", module = "taximeter._core")]
 pub(super) struct PyScope {
     pub(super) encoded: Box<[u8]>,
@@ -31,7 +31,7 @@ impl PyScope {
         Ok(Self { encoded: encode_fields(outer, &fields)? })
     }
 
-    /// This scope within another, which counts only where this one says nothing.
+    /// This scope inside another one, whose fields count only if this one does not set them.
     fn over(&self, outer: &Bound<'_, Self>) -> Self {
         Self { encoded: compact(&[&*outer.get().encoded, &*self.encoded].concat()) }
     }
@@ -39,7 +39,7 @@ impl PyScope {
 
 const FIELDS: [&str; 6] = ["agent", "feature", "team", "customer", "user", "session"];
 
-/// One layer of attribution from its fields by name, within the layers around it.
+/// Encodes fields, given by name, together with the outer layers, as one layer of attribution.
 pub(super) fn encode_fields(outer: Option<&[u8]>, fields: &Bound<'_, PyDict>) -> PyResult<Box<[u8]>> {
     let mut texts: [Option<String>; 6] = Default::default();
     let mut pairs = Vec::new();
@@ -53,7 +53,7 @@ pub(super) fn encode_fields(outer: Option<&[u8]>, fields: &Bound<'_, PyDict>) ->
         } else if name == "tags" {
             pairs = tag_pairs(&as_dict(&value, "tags")?)?;
         } else {
-            return Err(PyTypeError::new_err(format!("{name} is not a field of attribution")));
+            return Err(PyTypeError::new_err(format!("{name} is not an attribution field")));
         }
     }
     let [agent, feature, team, customer, user, session] = texts.each_ref().map(Option::as_deref);
@@ -61,11 +61,11 @@ pub(super) fn encode_fields(outer: Option<&[u8]>, fields: &Bound<'_, PyDict>) ->
     let attribution = Attribution { agent, feature, team, customer, user, session, tags };
     let mut layers = outer.map_or_else(Vec::new, <[u8]>::to_vec);
     encode_attribution(&attribution, &mut layers);
-    // What an inner scope overrides is not carried along; and so deep nests stay within one layer's limits.
+    // Drop what the inner scope overrides. This also keeps deeply nested scopes within the limits of one layer.
     Ok(compact(&layers))
 }
 
-/// One layer that says the same as several.
+/// Merges several layers into one.
 fn compact(layers: &[u8]) -> Box<[u8]> {
     let mut event = Vec::new();
     crate::event::binary::encode(&crate::event::UsageEvent::default(), &[layers], &mut event);

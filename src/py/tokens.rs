@@ -1,4 +1,4 @@
-//! Encodings, for Python.
+//! The Python binding of encodings.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -12,14 +12,14 @@ use pyo3::types::{PyBytes, PyFrozenSet, PyString};
 use crate::tokens::registered::{self, Registered};
 use crate::tokens::{self, Chosen, Token, UnknownName, models};
 
-/// Bytes of a text above which other threads may run while it is counted: what lending them the interpreter takes is a hundredth
-/// of what counting so many does.
-const RELEASE_ABOVE: usize = 1 << 13;
+/// Texts longer than this are counted without the GIL. Counting this many bytes takes a hundred times as long as releasing and
+/// reacquiring the GIL.
+const DETACH_ABOVE: usize = 1 << 13;
 
-/// Bytes that a token stands for, roughly.
-const BYTES_A_TOKEN: usize = 4;
+/// The approximate number of bytes per token.
+const BYTES_PER_TOKEN: usize = 4;
 
-/// How a text is split into tokens: an embedded encoding by its name, or a tokenizer that was registered.
+/// A tokenizer: an embedded encoding, or one that was registered.
 #[pyclass(frozen, name = "Encoding", module = "taximeter._core")]
 pub(super) struct PyEncoding(Kind);
 
@@ -28,8 +28,8 @@ enum Kind {
     Registered(Arc<Registered>),
 }
 
-/// A text as it is encoded. Halves of surrogate pairs that stand alone become U+FFFD, and two that make a pair the character they
-/// mean, as `tiktoken` has it (`tiktoken/core.py`, `encode`).
+/// A text that can be encoded. As in `tiktoken` (`tiktoken/core.py`, `encode`), lone surrogates become U+FFFD, and two surrogates that
+/// form a pair become the character they encode.
 struct Text<'py>(Bound<'py, PyString>);
 
 impl<'py> Text<'py> {
@@ -44,7 +44,7 @@ impl<'py> Text<'py> {
         Ok(Self(units.call_method1("decode", ("utf-16", "replace"))?.cast_into()?))
     }
 
-    /// One of many, whose name is made up only if it is needed.
+    /// One of many texts. Its name, for the error message, is built only if it is needed.
     fn of_many(number: usize, value: &Bound<'py, PyAny>) -> PyResult<Self> {
         let name = if value.is_instance_of::<PyString>() { String::new() } else { format!("texts[{number}]") };
         Self::of(&name, value)
@@ -55,12 +55,12 @@ impl<'py> Text<'py> {
     }
 }
 
-/// Does it, and lets other threads run meanwhile if that takes some time.
+/// Runs `work`, without the GIL if it takes long enough.
 fn detached<T: Send>(py: Python<'_>, bytes: usize, work: impl Send + FnOnce() -> T) -> T {
-    if bytes > RELEASE_ABOVE { py.detach(work) } else { work() }
+    if bytes > DETACH_ABOVE { py.detach(work) } else { work() }
 }
 
-/// Which special tokens an argument names: all, or those in a collection.
+/// The special tokens that an argument names: all, or those in a collection.
 fn chosen(name: &str, value: Option<&Bound<'_, PyAny>>, default: Chosen) -> PyResult<Chosen> {
     let error = || PyTypeError::new_err(format!("{name} must be 'all' or a set of special tokens"));
     let Some(value) = value else { return Ok(default) };
@@ -93,7 +93,7 @@ impl PyEncoding {
         }
     }
 
-    /// A special token in a text that `is_meant` names.
+    /// A special token that occurs in the text and for which `is_meant` returns true.
     fn find_special(&self, text: &str, is_meant: impl Fn(&str) -> bool) -> Option<String> {
         match &self.0 {
             Kind::Embedded(encoding) => encoding.find_special(text, is_meant).map(str::to_owned),
@@ -113,7 +113,7 @@ impl PyEncoding {
         }
     }
 
-    /// The tokens of a text, with `tiktoken`'s rules for special ones.
+    /// Encodes a text with `tiktoken`'s rules for special tokens.
     #[pyo3(signature = (text, *, allowed_special=None, disallowed_special=None))]
     fn encode(
         &self,
@@ -135,21 +135,21 @@ impl PyEncoding {
         })
     }
 
-    /// The tokens of a text in which nothing is special.
+    /// Encodes a text without special tokens.
     fn encode_ordinary(&self, py: Python<'_>, text: &Bound<'_, PyAny>) -> PyResult<Vec<Token>> {
         let text = Text::of("text", text)?;
         let text = text.as_str()?;
         detached(py, text.len(), || self.encoded(text))
     }
 
-    /// The number of tokens of a text: what `len(encode_ordinary(text))` is, without making the list.
+    /// The number of tokens of a text. Equals `len(encode_ordinary(text))`, but builds no list.
     fn count(&self, py: Python<'_>, text: &Bound<'_, PyAny>) -> PyResult<usize> {
         let text = Text::of("text", text)?;
         let text = text.as_str()?;
         detached(py, text.len(), || self.counted(text))
     }
 
-    /// As `count` for each of many texts, on as many cores as they are worth.
+    /// Counts the tokens of each of many texts, on several cores if there is enough work.
     fn count_batch(&self, py: Python<'_>, texts: &Bound<'_, PyAny>) -> PyResult<Vec<usize>> {
         if texts.is_instance_of::<PyString>() || texts.is_instance_of::<PyBytes>() {
             return Err(PyTypeError::new_err(format!(
@@ -171,7 +171,7 @@ impl PyEncoding {
         })
     }
 
-    /// The bytes of tokens, which need not be UTF-8; those of a registered tokenizer's text.
+    /// Decodes tokens to bytes, which need not be valid UTF-8. For a registered tokenizer, the bytes of the text it decodes to.
     fn decode_bytes<'py>(&self, py: Python<'py>, tokens: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
         if tokens.is_instance_of::<PyBytes>() {
             return Err(PyTypeError::new_err("tokens must be a sequence of int, not bytes"));
@@ -184,32 +184,32 @@ impl PyEncoding {
                 PyTypeError::new_err("tokens must be a sequence of int")
             }
         })?;
-        let decoded = detached(py, tokens.len() * BYTES_A_TOKEN, || match &self.0 {
+        let decoded = detached(py, tokens.len() * BYTES_PER_TOKEN, || match &self.0 {
             Kind::Embedded(encoding) => Ok(encoding.decode(&tokens).map_err(|error| error.token)),
             Kind::Registered(tokenizer) => Ok::<_, PyErr>(tokenizer.decode(&tokens)?.map(String::into_bytes)),
         })?;
         Ok(PyBytes::new(py, &decoded.map_err(|token| unknown(&token.to_string()))?))
     }
 
-    /// The text of tokens.
+    /// Decodes tokens to a text.
     #[pyo3(signature = (tokens, errors="replace"))]
     fn decode<'py>(&self, py: Python<'py>, tokens: &Bound<'py, PyAny>, errors: &str) -> PyResult<Bound<'py, PyAny>> {
         self.decode_bytes(py, tokens)?.call_method1("decode", ("utf-8", errors))
     }
 
-    /// The special tokens' texts.
+    /// The texts of the special tokens.
     #[getter]
     fn special_tokens_set<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyFrozenSet>> {
         PyFrozenSet::new(py, self.specials().into_iter().map(|(text, _)| text))
     }
 
-    /// The token that ends a text, if there is one.
+    /// The token for the end of a text, if the encoding has one.
     #[getter]
     fn eot_token(&self) -> Option<Token> {
         tokens::end_of_text(self.specials())
     }
 
-    /// The largest number of a token.
+    /// The largest token number.
     #[getter]
     fn max_token_value(&self) -> Token {
         match &self.0 {
@@ -218,7 +218,7 @@ impl PyEncoding {
         }
     }
 
-    /// The largest number of a token, and one.
+    /// The largest token number plus one.
     #[getter]
     fn n_vocab(&self) -> Token {
         self.max_token_value() + 1
@@ -242,7 +242,7 @@ impl PyEncoding {
         format!("<Encoding '{}'>", self.name())
     }
 
-    /// Embedded ones are pickled by name. A registered one is not, for another process need not have it.
+    /// Embedded encodings are pickled by name. Registered ones cannot be pickled, because another process may not have registered them.
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (String,))> {
         if matches!(self.0, Kind::Registered(_)) {
             return Err(PyTypeError::new_err(
@@ -253,28 +253,28 @@ impl PyEncoding {
     }
 }
 
-/// The embedded encoding of a name.
+/// The embedded encoding with this name.
 #[pyfunction]
 pub(super) fn encoding(name: &Bound<'_, PyAny>) -> PyResult<PyEncoding> {
     let name = Text::of("name", name)?;
-    // The interpreter is kept for the milliseconds that loading takes: threads that ask at once would load it once each.
+    // The GIL is held for the milliseconds that loading takes. Without it, concurrent callers would each load the encoding.
     Ok(PyEncoding(Kind::Embedded(tokens::Encoding::named(name.as_str()?)?)))
 }
 
-/// The name of the encoding that `OpenAI` says a model has.
+/// The name of a model's encoding according to `OpenAI`.
 #[pyfunction]
 pub(super) fn encoding_of(model: &Bound<'_, PyAny>) -> PyResult<Option<&'static str>> {
     Ok(models::encoding_of(Text::of("model", model)?.as_str()?))
 }
 
-/// The tokenizer that is registered for a model.
+/// The tokenizer that was registered for a model.
 #[pyfunction]
 pub(super) fn registered_for(model: &Bound<'_, PyAny>) -> PyResult<Option<PyEncoding>> {
     let found = registered::of_model(Text::of("model", model)?.as_str()?);
     Ok(found.map(|tokenizer| PyEncoding(Kind::Registered(tokenizer))))
 }
 
-/// Registers a `tokenizer.json` for the models whose names begin with a prefix.
+/// Registers a `tokenizer.json` file for all models whose names start with a prefix.
 #[pyfunction]
 pub(super) fn register_tokenizer(py: Python<'_>, prefix: &str, path: PathBuf) -> PyResult<()> {
     py.detach(|| registered::register(prefix, &path))?;

@@ -1,4 +1,4 @@
-//! `track()`: from keywords to an event, without ever raising.
+//! `track()`: converts keyword arguments to an event and never raises.
 
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,13 +16,13 @@ use crate::event::{Attribution, CostStatus, Status, Unit, UsageEvent, UsageStatu
 use crate::meter::{Issue, Meter, Receipt};
 use crate::pricing::canonical_provider;
 
-/// What `track()` answers.
+/// The result of `track()`.
 #[pyclass(frozen, name = "Receipt", module = "taximeter._core")]
 pub(super) struct PyReceipt(pub(super) Result<Receipt, &'static str>);
 
 #[pymethods]
 impl PyReceipt {
-    /// The event's id; empty when it was not recorded.
+    /// The event's id; empty if the event was not recorded.
     #[getter]
     fn id(&self) -> String {
         self.0.as_ref().map_or_else(|_| String::new(), |receipt| id_text(receipt.id))
@@ -33,7 +33,7 @@ impl PyReceipt {
         self.0.as_ref().ok().and_then(|receipt| receipt.cost).map(|cost| decimal(py, cost)).transpose()
     }
 
-    /// Why the event was not recorded; `None` when it was.
+    /// Why the event was not recorded; `None` if it was.
     #[getter]
     fn refused(&self) -> Option<&'static str> {
         self.0.as_ref().err().copied()
@@ -54,10 +54,10 @@ impl PyReceipt {
     }
 }
 
-/// An argument: an object, or absent.
+/// An argument; `None` if it was not given.
 type Arg<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
 
-/// Everything `track()` takes.
+/// All arguments of `track()`.
 pub(super) struct Arguments<'a, 'py> {
     pub(super) provider: Arg<'a, 'py>,
     pub(super) model: Arg<'a, 'py>,
@@ -65,7 +65,7 @@ pub(super) struct Arguments<'a, 'py> {
     pub(super) output_tokens: Arg<'a, 'py>,
     pub(super) attribution: [Arg<'a, 'py>; 6],
     pub(super) tags: Arg<'a, 'py>,
-    /// Arguments that few calls have: `None` when this one has none of them.
+    /// Arguments that few calls have; `None` if none of them was given.
     pub(super) rare: Option<Rare<'a, 'py>>,
 }
 
@@ -94,7 +94,7 @@ pub(super) struct Rare<'a, 'py> {
 }
 
 impl Rare<'_, '_> {
-    /// Whether any of them is there.
+    /// Whether any of them was given.
     pub(super) fn is_any_given(&self) -> bool {
         [
             self.cache_read_tokens,
@@ -123,7 +123,7 @@ impl Rare<'_, '_> {
     }
 }
 
-/// The texts among them, read.
+/// The rare arguments that are texts, after conversion.
 #[derive(Default)]
 struct RareTexts<'a> {
     operation: Option<Cow<'a, str>>,
@@ -139,19 +139,19 @@ struct RareTexts<'a> {
     parent_span_id: Option<Cow<'a, str>>,
 }
 
-/// What `track()` needs of the meter's owner.
+/// What `track()` needs from the Python meter.
 pub(super) trait Host {
-    /// Reports something odd.
+    /// Warns about an issue.
     fn warn(&self, py: Python<'_>, what: Issue, field: &str);
 
-    /// Reports what an operator has to know of delivery.
-    fn tell_notices(&self, py: Python<'_>);
+    /// Logs the notices about delivery.
+    fn report_notices(&self, py: Python<'_>);
 
-    /// The attribution that applies here, if any does.
+    /// The current scope, if there is one.
     fn current_scope<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyScope>>;
 }
 
-/// Reads arguments, counting and warning about what is wrong with them.
+/// Reads arguments. Counts invalid ones and warns about them.
 struct ArgReader<'m, 'py, H> {
     meter: &'m Meter,
     host: &'m H,
@@ -164,7 +164,7 @@ impl<H: Host> ArgReader<'_, '_, H> {
         self.host.warn(self.py, what, field);
     }
 
-    /// An optional text: empty is absent, what is no text is left out, what is not Unicode is mended.
+    /// An optional text. An empty text counts as absent, another type is left out, and lone surrogates are replaced.
     #[inline]
     fn text<'a>(&self, field: &str, value: Arg<'a, '_>) -> Option<Cow<'a, str>> {
         let value = value?;
@@ -179,8 +179,8 @@ impl<H: Host> ArgReader<'_, '_, H> {
         if value.is_none() {
             return None;
         }
-        if let Ok((text, is_mended)) = text(value) {
-            if is_mended {
+        if let Ok((text, is_repaired)) = text(value) {
+            if is_repaired {
                 self.remark(Issue::InvalidText, field);
             }
             Some(text).filter(|text| !text.is_empty())
@@ -191,10 +191,10 @@ impl<H: Host> ArgReader<'_, '_, H> {
     }
 }
 
-/// Records one event, or answers why not.
+/// Records one event. The receipt says why if it was not recorded.
 pub(super) fn track(meter: &Meter, host: &impl Host, py: Python<'_>, arguments: &Arguments<'_, '_>) -> PyReceipt {
     let reader = ArgReader { meter, host, py };
-    // A panic would surface in the host as an exception that `except Exception` does not catch.
+    // A panic would reach the caller as an exception that `except Exception` does not catch.
     let outcome = catch_unwind(AssertUnwindSafe(|| record(&reader, arguments)));
     PyReceipt(outcome.unwrap_or_else(|_| {
         reader.remark(Issue::InternalError, "event");
@@ -207,12 +207,12 @@ fn record(reader: &ArgReader<'_, '_, impl Host>, arguments: &Arguments<'_, '_>) 
         reader.remark(what, field);
         what.name()
     };
-    // Texts are declared before the event that borrows them, so that they outlive it.
+    // The texts are declared before the event that borrows them, so that they live longer.
     let provider_text =
         reader.text("provider", arguments.provider).ok_or_else(|| refuse(Issue::MissingProvider, "provider"))?;
     let model_text = reader.text("model", arguments.model).ok_or_else(|| refuse(Issue::MissingModel, "model"))?;
     let provider = canonical_provider(name_head(&provider_text));
-    // Written out: the loop of `array::from_fn` stalls on its own stores, 20 ns of a call.
+    // Written out for speed: the loop of `array::from_fn` stalls on its own stores and takes 20 ns more per call.
     let [agent, feature, team, customer, user, session] = arguments.attribution;
     let agent = reader.text("agent", agent);
     let feature = reader.text("feature", feature);
@@ -236,7 +236,7 @@ fn record(reader: &ArgReader<'_, '_, impl Host>, arguments: &Arguments<'_, '_>) 
             customer: customer.as_deref(),
             user: user.as_deref(),
             session: session.as_deref(),
-            // Already encoded, as a layer of their own.
+            // Already encoded as their own layer.
             tags: Vec::new(),
         },
         ..accept::unknown()
@@ -276,7 +276,7 @@ fn record(reader: &ArgReader<'_, '_, impl Host>, arguments: &Arguments<'_, '_>) 
         reader.host.warn(reader.py, what, "event");
     }
     if receipt.has_notices {
-        reader.host.tell_notices(reader.py);
+        reader.host.report_notices(reader.py);
     }
     Ok(receipt)
 }
@@ -308,7 +308,7 @@ fn rare_texts<'a>(reader: &ArgReader<'_, '_, impl Host>, rare: &Rare<'a, '_>) ->
     }
 }
 
-/// Sets one count; `Err` names the field that is not a count.
+/// Sets one count. The error is the name of the invalid field.
 fn set_count<'f>(event: &mut UsageEvent<'_>, field: &'f str, unit: Unit, value: Arg<'_, '_>) -> Result<(), &'f str> {
     if let Some(value) = value.filter(|value| !value.is_none()) {
         event.usage.set(unit, count(value, unit).map_err(|_| field)?);
@@ -316,7 +316,7 @@ fn set_count<'f>(event: &mut UsageEvent<'_>, field: &'f str, unit: Unit, value: 
     Ok(())
 }
 
-/// Sets the further counts; `Err` names the first field that is not a count.
+/// Sets the other counts. The error is the name of the first invalid field.
 fn read_usage(
     reader: &ArgReader<'_, '_, impl Host>,
     rare: &Rare<'_, '_>,
@@ -358,7 +358,7 @@ fn read_numbers(reader: &ArgReader<'_, '_, impl Host>, rare: &Rare<'_, '_>, even
     }
 }
 
-/// The class of an exception; a text is taken for its name. Messages are not recorded: they quote prompts.
+/// The class name of an exception. A text counts as a class name. Messages are not recorded, because they may quote prompts.
 fn error_class<'a>(reader: &ArgReader<'_, '_, impl Host>, error: &'a Bound<'_, PyAny>) -> Option<Cow<'a, str>> {
     if error.is_none() {
         return None;
@@ -380,7 +380,7 @@ fn encode_tags(reader: &ArgReader<'_, '_, impl Host>, tags: &Bound<'_, PyAny>, l
     layer.reserve(128);
     let cuts = plain_tags(&dict, layer).unwrap_or_else(|| {
         layer.clear();
-        mended_tags(reader, &dict, layer)
+        repaired_tags(reader, &dict, layer)
     });
     if cuts > 0 {
         reader.meter.count(Issue::Truncated, u64::from(cuts));
@@ -388,7 +388,7 @@ fn encode_tags(reader: &ArgReader<'_, '_, impl Host>, tags: &Bound<'_, PyAny>, l
     }
 }
 
-/// Tags that are all texts of valid Unicode. Nothing here runs Python code, so the dict does not change while it is walked.
+/// Encodes tags that are all texts of valid Unicode; `None` if one is not. No Python code runs here, so the dict cannot change meanwhile.
 fn plain_tags(tags: &Bound<'_, PyDict>, layer: &mut Vec<u8>) -> Option<u32> {
     let mut encoder = TagEncoder::default();
     for (key, value) in tags {
@@ -399,11 +399,11 @@ fn plain_tags(tags: &Bound<'_, PyDict>, layer: &mut Vec<u8>) -> Option<u32> {
     Some(encoder.cuts())
 }
 
-/// Tags of which one at least is no such text.
+/// Encodes tags some of which are not valid texts.
 #[cold]
-fn mended_tags(reader: &ArgReader<'_, '_, impl Host>, tags: &Bound<'_, PyDict>, layer: &mut Vec<u8>) -> u32 {
+fn repaired_tags(reader: &ArgReader<'_, '_, impl Host>, tags: &Bound<'_, PyDict>, layer: &mut Vec<u8>) -> u32 {
     let mut encoder = TagEncoder::default();
-    // Collected first: making a text of a value can run code that changes the dict.
+    // Collect first: converting a value to a text can run Python code that changes the dict.
     let items: Vec<_> = tags.iter().filter(|(_, value)| !value.is_none()).collect();
     for (key, value) in &items {
         let (key, value) = (text(key), text(value));
