@@ -1,4 +1,4 @@
-//! The fields that reports group and filter by, as SQL.
+//! The fields by which reports group and filter, and their SQL expressions.
 
 use std::time::UNIX_EPOCH;
 
@@ -8,7 +8,7 @@ use super::error::LedgerError;
 
 pub(super) const HOUR_NS: u64 = 3_600_000_000_000;
 
-/// A field that reports group and filter by.
+/// A field by which reports group and filter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Dimension {
     /// A text column of the event.
@@ -23,16 +23,16 @@ pub enum Dimension {
 
 /// Fields of a call that every row of `hourly` has.
 pub(super) const HOURLY_OWN: [&str; 5] = ["provider", "model", "operation", "status", "cost_status"];
-/// Fields by which `hourly` is kept one at a time.
+/// Fields by which `hourly` keeps sums. Each row has the value of one of them.
 pub(super) const HOURLY_ATTRIBUTION: [&str; 4] = ["agent", "feature", "team", "customer"];
 const OTHERS: [&str; 8] =
     ["user", "session", "usage_status", "service_tier", "region", "error", "finish_reason", "catalog"];
 
 impl Dimension {
-    /// The dimension of this name.
+    /// The dimension with this name.
     ///
     /// # Errors
-    /// When the name is unknown; the message lists the names that exist.
+    /// If the name is unknown. The message lists the known names.
     pub fn parse(name: &str) -> Result<Self, LedgerError> {
         let column = || HOURLY_OWN.iter().chain(&HOURLY_ATTRIBUTION).chain(&OTHERS).find(|column| **column == name);
         match name {
@@ -42,7 +42,7 @@ impl Dimension {
                 (Some(key), _) if !key.is_empty() => Ok(Self::Tag(key.to_owned())),
                 (_, Some(column)) => Ok(Self::Column(column)),
                 _ => Err(LedgerError::Query(format!(
-                    "by: {name:?} is not a field to report by; use {}, {}, {}, day, hour or tag:KEY",
+                    "by: {name:?} is not a field that reports group by; use {}, {}, {}, day, hour or tag:KEY",
                     HOURLY_OWN.join(", "),
                     HOURLY_ATTRIBUTION.join(", "),
                     OTHERS.join(", "),
@@ -51,7 +51,7 @@ impl Dimension {
         }
     }
 
-    /// As an SQL expression over `events`. Tag keys are bound, never written into the text.
+    /// The SQL expression over `events`. Tag keys become bound parameters and are never written into the SQL text.
     pub(super) fn over_events(&self, values: &mut Vec<Value>) -> String {
         match self {
             Self::Column(name) => format!("ifnull({name}, '')"),
@@ -64,7 +64,7 @@ impl Dimension {
         }
     }
 
-    /// As an SQL expression over `hourly`.
+    /// The SQL expression over `hourly`.
     pub(super) fn over_hours(&self) -> String {
         match self {
             Self::Column(name) if HOURLY_ATTRIBUTION.contains(name) => "value".into(),
@@ -74,12 +74,12 @@ impl Dimension {
         }
     }
 
-    /// A value to compare with, from the form in which the report shows it.
+    /// Converts a value from the form that reports show to the form that SQL compares with.
     pub(super) fn value(&self, text: &str) -> Result<Value, LedgerError> {
         let hours = |form: &str, full: String| {
             let seconds = humantime::parse_rfc3339(&full).ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
             let seconds =
-                seconds.ok_or_else(|| LedgerError::Query(format!("where: {text:?} is not of the form {form}")))?;
+                seconds.ok_or_else(|| LedgerError::Query(format!("where: {text:?} does not have the form {form}")))?;
             Ok::<_, LedgerError>(seconds.as_secs() as i64 / 3600)
         };
         Ok(match self {
@@ -92,7 +92,7 @@ impl Dimension {
         })
     }
 
-    /// The value as the report shows it.
+    /// Converts a value from SQL to the form that reports show.
     pub(super) fn text(&self, value: ValueRef<'_>) -> String {
         let time = |hours: i64| crate::event::json::time_text(hours as u64 * HOUR_NS);
         match (self, value) {

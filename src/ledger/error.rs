@@ -1,16 +1,16 @@
-//! Why the ledger cannot be written or read.
+//! The errors of the ledger.
 
-/// Why the ledger cannot be written or read.
+/// Why the ledger cannot be read or written.
 #[derive(thiserror::Error, Debug)]
 #[non_exhaustive]
 pub enum LedgerError {
-    /// SQLite's own.
+    /// An error of SQLite.
     #[error("the ledger cannot be used: {0}")]
     Sqlite(#[from] rusqlite::Error),
-    /// Its directory is not this user's own, or the file cannot be made.
+    /// The directory does not belong to this user only, or the file cannot be created.
     #[error("the ledger cannot be used: {0}")]
     Directory(#[from] std::io::Error),
-    /// A later version made it.
+    /// A newer version of this library created the file.
     #[error("the ledger has schema {found}; this version knows up to {known}")]
     Newer {
         /// The schema of the file.
@@ -18,28 +18,28 @@ pub enum LedgerError {
         /// The latest schema of this version.
         known: u32,
     },
-    /// The parent of this process had it open when it forked.
-    #[error("the ledger was open in the parent process when this one was forked; read it in another process")]
+    /// The parent process had the ledger open when it forked this process.
+    #[error("the ledger was open in the parent process when it forked this one; read the ledger in another process")]
     Forked,
-    /// The file was replaced, moved or deleted in the middle of a transaction.
-    #[error("the ledger file was replaced while it was written; the events are written again")]
+    /// The file was replaced, moved or deleted during a transaction.
+    #[error("the ledger file was replaced during a write; the events will be written again")]
     Replaced,
-    /// The file was written over in place, a moment ago.
-    #[error("the ledger file is being written over; events wait until that is done")]
+    /// The file was overwritten in place less than a second ago.
+    #[error("the ledger file is being overwritten; events wait until that is finished")]
     Overwritten,
-    /// An SQLite database of something else.
-    #[error("the file is an SQLite database, but no ledger")]
+    /// The file is an SQLite database of another application.
+    #[error("the file is an SQLite database, but not a ledger")]
     Foreign,
-    /// A report's own fault: the field and the rule.
+    /// An argument of a report is invalid: the field and the rule.
     #[error("{0}")]
     Query(String),
-    /// A stored amount is no decimal.
-    #[error("a stored amount is damaged: {0}")]
+    /// A stored amount is not a decimal.
+    #[error("a stored amount is invalid: {0}")]
     Amount(#[from] crate::money::AmountError),
 }
 
 impl LedgerError {
-    /// Whether it passes soon by itself: another writer holds the file, or the file is being replaced.
+    /// Whether a retry may soon succeed, because another writer holds the file or the file is being replaced.
     #[must_use]
     pub fn is_busy(&self) -> bool {
         use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};

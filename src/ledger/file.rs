@@ -1,12 +1,14 @@
-//! A ledger's file and its write-ahead log: opened such that they belong together, and watched for being replaced.
+//! Opens a ledger's file with the write-ahead log that belongs to it, and detects when the file is replaced.
 //!
-//! What can happen to an open ledger, and what is done about it before the next transaction:
+//! Each of these can happen to an open ledger, and is handled before the next transaction:
 //!
-//! - **Moved**: renamed, deleted, or another file has its name. Its log is written back into it, so that a file that was moved is whole.
-//! - **Its log was deleted**: likewise, unless another log has its place already.
-//! - **Written over** in place (`cp backup ledger.db`): the header counts fewer changes than before. Its log is of what is gone.
+//! - **Moved**: the file was renamed or deleted, or its path names another file. The log is written back into the old file, so that a
+//!   moved file is complete.
+//! - **Log deleted**: the log is written back in the same way, unless another log has its name.
+//! - **Overwritten** in place (`cp backup ledger.db`): the header counts fewer changes than before. The log is discarded, because it
+//!   belongs to the old content.
 //!
-//! In each case it is opened anew, and a log that belongs to another file is set aside first (`ledger.db-wal.replaced-…`).
+//! In each case the ledger is opened again. A log that belongs to another file is renamed first (`ledger.db-wal.replaced-…`).
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -23,18 +25,18 @@ use crate::sys::fs::create_private_file;
 use crate::sys::identity::FileIdentity;
 use crate::sys::sqlite::{has_moved, stored_header};
 
-/// A file that was written over is left alone for as long after its last change, for whatever copies it may not be done.
+/// An overwritten file is not opened until it has not changed for this long, because the copy may not be finished.
 const SETTLED: Duration = Duration::from_secs(1);
-/// How long writing a log back waits for other readers of a file that was replaced.
+/// How long the last checkpoint of a replaced file waits for other readers of it.
 const LAST_CHECKPOINT_WAIT: Duration = Duration::from_millis(200);
 
-/// What became of a file since it was opened.
+/// What happened to an open file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum FileState {
     Current,
     Moved,
     LogDeleted,
-    WrittenOver,
+    Overwritten,
 }
 
 /// An open ledger file.
@@ -47,11 +49,11 @@ pub(super) struct LedgerFile {
 }
 
 impl LedgerFile {
-    /// Opens a ledger to write to, makes it when it is not there, and brings it to this version's schema. `replaced` is the log of the
-    /// file that was open before.
+    /// Opens a ledger to write. Creates the file if it does not exist, and migrates it to this version's schema. `replaced` is the log of
+    /// the file that was open before.
     pub(super) fn open_to_write(path: &Path, replaced: Option<FileIdentity>) -> Result<Self, LedgerError> {
-        let note = RecordFile::lock(path)?;
-        let record = note.read();
+        let record_file = RecordFile::lock(path)?;
+        let record = record_file.read();
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
         let mut leased = connect(path, flags, record.as_ref(), replaced)?;
         let mut connection = leased.connection()?;
@@ -61,21 +63,21 @@ impl LedgerFile {
         drop(connection);
         let open = Self::new(path, leased)?;
         if record != Some(open.seen) {
-            note.write(&open.seen)?;
+            record_file.write(&open.seen)?;
         }
         Ok(open)
     }
 
-    /// Opens a ledger that is there, to read it as it is; `None` when it has no tables yet.
+    /// Opens an existing ledger to read, without changing it; `None` if it has no tables yet.
     pub(super) fn open_to_read(path: &Path, replaced: Option<FileIdentity>) -> Result<Option<Self>, LedgerError> {
-        let note = RecordFile::lock_existing(path);
-        let record = note.as_ref().and_then(RecordFile::read);
+        let record_file = RecordFile::lock_existing(path);
+        let record = record_file.as_ref().and_then(RecordFile::read);
         let open = |flags| {
             let mut leased = connect(path, flags, record.as_ref(), replaced)?;
             let has_tables = schema::has_tables(&*leased.connection()?)?;
             Ok::<_, LedgerError>((leased, has_tables))
         };
-        // A reader of a write-ahead log has to write to the files beside it; a file on a read-only disk is read as it stands.
+        // Reading a database in WAL mode requires writing to the files beside it. On a read-only disk, the file is read without them.
         let (leased, has_tables) = match open(OpenFlags::SQLITE_OPEN_READ_WRITE) {
             Err(LedgerError::Sqlite(error)) if is_unwritable(&error) => {
                 open(OpenFlags::SQLITE_OPEN_READ_ONLY).or_else(|_| read_unchanging(path))?
@@ -91,62 +93,62 @@ impl LedgerFile {
         let seen = Record { file, log: FileIdentity::of(&beside(path, "-wal")), changes };
         let shared_memory = FileIdentity::of(&beside(path, "-shm"));
         let mut open = Self { path: path.to_owned(), leased, seen, shared_memory, is_retired: false };
-        // It may have been replaced while it was opened.
-        if open.fate()? == Fate::Current { Ok(open) } else { Err(LedgerError::Replaced) }
+        // The file may have been replaced while it was opened.
+        if open.state()? == FileState::Current { Ok(open) } else { Err(LedgerError::Replaced) }
     }
 
     pub(super) fn connection(&mut self) -> Result<InUse<'_>, LedgerError> {
         self.leased.connection()
     }
 
-    /// What was opened.
+    /// The identities of the open files.
     pub(super) fn seen(&self) -> Record {
         self.seen
     }
 
-    /// Whether the ledger is still the file that is open.
+    /// Whether the open file is still the ledger.
     pub(super) fn is_current(&mut self) -> Result<bool, LedgerError> {
-        Ok(self.fate()? == Fate::Current)
+        Ok(self.state()? == FileState::Current)
     }
 
-    fn fate(&mut self) -> Result<Fate, LedgerError> {
+    fn state(&mut self) -> Result<FileState, LedgerError> {
         let connection = self.leased.connection()?;
         if has_moved(&connection) || FileIdentity::of(&self.path) != Some(self.seen.file) {
-            return Ok(Fate::Moved);
+            return Ok(FileState::Moved);
         }
         let of = |suffix| FileIdentity::of(&beside(&self.path, suffix));
         if (of("-wal"), of("-shm")) != (self.seen.log, self.shared_memory) {
-            return Ok(Fate::LogDeleted);
+            return Ok(FileState::LogDeleted);
         }
         let changes = changes_of(&connection);
         if changes < self.seen.changes {
-            return Ok(Fate::WrittenOver);
+            return Ok(FileState::Overwritten);
         }
         if changes > self.seen.changes {
             self.seen.changes = changes;
             RecordFile::update(&self.path, &self.seen);
         }
-        Ok(Fate::Current)
+        Ok(FileState::Current)
     }
 
-    /// Gives the file up, when it is no longer the ledger, without harm to what has its name now. Returns the log that was open, which
-    /// belongs to no other file.
+    /// Prepares to close a file that is no longer the ledger, without damage to the files that now have its names. Returns the log that was
+    /// open, which belongs to no other file.
     pub(super) fn retire(&mut self) -> Option<FileIdentity> {
         if self.is_retired {
             return self.seen.log;
         }
-        let fate = self.fate().ok()?;
-        if fate == Fate::Current {
+        let state = self.state().ok()?;
+        if state == FileState::Current {
             return None;
         }
         self.is_retired = true;
         let log = FileIdentity::of(&beside(&self.path, "-wal"));
         let connection = self.leased.connection().ok()?;
-        if fate != Fate::WrittenOver && (log.is_none() || log == self.seen.log) {
+        if state != FileState::Overwritten && (log.is_none() || log == self.seen.log) {
             let _ = connection.busy_timeout(LAST_CHECKPOINT_WAIT);
             let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()));
         }
-        // Closing would write the log back, and delete whatever has its name.
+        // Without this, closing would write the log back and delete the file that now has its name.
         let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
         self.seen.log
     }
@@ -160,7 +162,7 @@ impl Drop for LedgerFile {
     }
 }
 
-/// Opens a connection after a log of another file was set aside.
+/// Opens a connection, after renaming a log that belongs to another file.
 fn connect(
     path: &Path,
     flags: OpenFlags,
@@ -178,7 +180,7 @@ fn connect(
     }
     let mut leased = Leased::open(path, flags)?;
     let Some(record) = record.filter(|record| Some(record.file) == file) else { return Ok(leased) };
-    // Nothing was read yet, and so no log: this is the file alone.
+    // Nothing was read through SQLite yet, so the log is not part of it: this is the counter in the file itself.
     if changes_of(&*leased.connection()?) >= record.changes {
         return Ok(leased);
     }
@@ -193,13 +195,14 @@ fn connect(
     Ok(leased)
 }
 
-/// Whether another process has opened the file with this log since, so that the log is the file's.
+/// Whether another process has since opened the file with this log, so that the log belongs to the file.
 fn is_shared_with(record: Option<&Record>, file: Option<FileIdentity>, log: Option<FileIdentity>) -> bool {
     record.is_some_and(|record| Some(record.file) == file && record.log == log)
 }
 
-/// Makes the file. SQLite would let everybody read it. None is opened that exists, for closing it would drop the locks of another SQLite
-/// in this process. A link to nowhere is refused; another process may have made the file meanwhile.
+/// Creates the file, because SQLite would create it readable by everyone. An existing file is not opened here, because closing it would
+/// release the locks of other SQLite connections in this process. A dangling link is an error; a file that another process has created
+/// in the meantime is not.
 fn create(path: &Path) -> Result<(), LedgerError> {
     match create_private_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists || !path.exists() => Err(error.into()),
@@ -207,7 +210,7 @@ fn create(path: &Path) -> Result<(), LedgerError> {
     }
 }
 
-/// Takes the log's name away, and deletes the index of it.
+/// Renames the log and deletes its index.
 fn set_log_aside(path: &Path) -> Result<(), LedgerError> {
     let seconds = unix_ns() / 1_000_000_000;
     std::fs::rename(beside(path, "-wal"), beside(path, &format!("-wal.replaced-{seconds}")))?;

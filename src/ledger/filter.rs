@@ -1,26 +1,26 @@
-//! Which events a report, a page or a repricing is about.
+//! The selection of events for a report, a page of events or a repricing.
 
 use rusqlite::types::Value;
 
 use super::dimension::Dimension;
 use super::error::LedgerError;
 
-/// Which events.
+/// A selection of events.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// Started at or after, in nanoseconds of the Unix epoch.
+    /// Only events that started at this time or later, in nanoseconds since the Unix epoch.
     pub since: Option<u64>,
-    /// Started before.
+    /// Only events that started before this time.
     pub until: Option<u64>,
-    /// With these values; an empty text means absent.
+    /// Only events with these values. An empty text selects events without a value.
     pub equal: Vec<(Dimension, String)>,
 }
 
 impl Filter {
-    /// As a WHERE clause over `events`, its values appended in order.
+    /// The WHERE clause over `events`. Appends its parameters to `values` in order.
     ///
     /// # Errors
-    /// When a value does not fit its field.
+    /// If a value is invalid for its field.
     pub(super) fn clause(&self, values: &mut Vec<Value>) -> Result<String, LedgerError> {
         let mut parts = Vec::new();
         let nanoseconds = |time: u64| Value::Integer(i64::try_from(time).unwrap_or(i64::MAX));

@@ -1,6 +1,6 @@
-//! Connections that know which process opened them.
+//! SQLite connections that are used only by the process that opened them.
 //!
-//! SQLite's state does not survive a fork: see [`unusable_after_fork`].
+//! A forked child cannot use SQLite's state: see [`unusable_after_fork`].
 
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
@@ -13,22 +13,23 @@ use super::error::LedgerError;
 use crate::sys::fork::fork_generation;
 use crate::sys::sqlite::{SqliteUse, is_clean_child, protect_locks};
 
-/// Open connections of this process, and the fork generation that opened the first of them.
+/// The number of open connections of this process.
 static OPEN: AtomicU64 = AtomicU64::new(0);
+/// The fork generation that opened the connections.
 static OPENED_BY: AtomicU64 = AtomicU64::new(0);
 
-/// Whether this process inherited an open ledger by a fork.
+/// Whether this process inherited an open ledger through a fork and therefore must not use SQLite.
 ///
-/// SQLite keeps its file locks in process memory. A fork copies them without holding them, and with whatever mutex was taken at
-/// that moment, so a child of a process with an open connection must not use SQLite at all, not even with a new connection, unless the
-/// fork kept clear of all that: see [`is_clean_child`].
+/// SQLite keeps its file locks in process memory. A forked child gets a copy of that memory without holding the locks, and with mutexes
+/// that may be locked. It must not use SQLite at all then, not even through a new connection. The exception is a fork that happened
+/// while no thread was using SQLite: see [`is_clean_child`].
 #[must_use]
 pub fn unusable_after_fork() -> bool {
     let is_inherited = OPEN.load(Ordering::Acquire) > 0 && OPENED_BY.load(Ordering::Acquire) != fork_generation();
     is_inherited && !is_clean_child()
 }
 
-/// Counts a connection from before it opens until after it closed.
+/// Counts a connection in [`OPEN`] from before it opens until after it has closed.
 struct Lease(u64);
 
 impl Lease {
@@ -51,7 +52,7 @@ impl Drop for Lease {
     }
 }
 
-/// A connection while it is used: a fork waits for the end of that.
+/// A connection in use. A fork waits until the use ends.
 pub(super) struct InUse<'a> {
     connection: &'a mut Connection,
     _use: SqliteUse,
@@ -71,9 +72,9 @@ impl DerefMut for InUse<'_> {
     }
 }
 
-/// A connection, closed before its lease ends; in a forked child it is left alone instead, for closing it takes SQLite's mutexes.
+/// A connection, closed before its lease ends. A forked child leaks it instead, because closing it would lock SQLite's mutexes.
 pub(super) struct Leased {
-    /// `None` only while it is dropped.
+    /// `None` only during `drop`.
     connection: Option<Connection>,
     lease: Lease,
 }
@@ -91,12 +92,12 @@ impl Drop for Leased {
 }
 
 impl Leased {
-    /// Whether this process opened it, and not one that it was forked from.
+    /// Whether this process opened the connection, as opposed to the process that forked it.
     pub(super) fn is_ours(&self) -> bool {
         self.lease.0 == fork_generation()
     }
 
-    /// The connection, for one use of it.
+    /// Borrows the connection for one use.
     pub(super) fn connection(&mut self) -> Result<InUse<'_>, LedgerError> {
         if !self.is_ours() {
             return Err(LedgerError::Forked);
@@ -105,15 +106,15 @@ impl Leased {
         Ok(InUse { _use: SqliteUse::begin(), connection })
     }
 
-    /// How long a statement waits for another process's transaction.
-    const BUSY: Duration = Duration::from_secs(2);
+    /// How long a statement waits for a transaction of another process.
+    const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
     pub(super) fn open(path: &Path, flags: OpenFlags) -> Result<Self, LedgerError> {
         let lease = Lease::take()?;
         protect_locks();
         let _use = SqliteUse::begin();
         let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-        connection.busy_timeout(Self::BUSY)?;
+        connection.busy_timeout(Self::BUSY_TIMEOUT)?;
         Ok(Self { connection: Some(connection), lease })
     }
 }

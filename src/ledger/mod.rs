@@ -1,10 +1,10 @@
-//! The ledger: the embedded destination, one SQLite file that reports, the command line and any SQL tool read.
+//! The ledger: the embedded destination, one SQLite file for reports, the command line and any SQL tool.
 //!
-//! Several processes write one file. An event is stored once, by its id, however often it is delivered. Amounts are decimal
-//! text, so that nothing is rounded; `hourly` keeps sums beside the events, in the same transaction, so that the usual reports
-//! do not read every event. The schema is in [`schema`] and documented in `docs/ledger.md`.
+//! Several processes write to one file. An event is stored once, identified by its id, however often it is delivered. Amounts are decimal
+//! texts, so that nothing is rounded. The table `hourly` keeps sums, updated in the same transaction as the events, so that most reports
+//! need not read every event. The schema is in [`schema`] and documented in `docs/ledger.md`.
 //!
-//! SQLite's state does not survive a fork: see [`unusable_after_fork`].
+//! A forked child cannot use SQLite's state: see [`unusable_after_fork`].
 
 mod dimension;
 mod error;

@@ -1,4 +1,4 @@
-//! Reading a ledger file while others write it.
+//! Reads a ledger file while other processes write it.
 
 use std::path::{Path, PathBuf};
 
@@ -15,20 +15,20 @@ use super::schema;
 use crate::event::json::time_text;
 use crate::sys::identity::FileIdentity;
 
-/// Reads a ledger file while others write it, and goes on when the file is replaced, moved or made anew.
+/// Reads a ledger file while other processes write it. If the file is replaced, moved or recreated, the reader continues with the new one.
 pub struct Reader {
     path: PathBuf,
     open: Option<Open>,
-    /// The file that was read last.
+    /// The identity of the file that was read last.
     last: Option<Record>,
-    /// How many files it has read.
+    /// How many different files were read.
     files: u64,
 }
 
 enum Open {
     File(LedgerFile),
-    /// In place of a file that does not exist or is still empty: a database without events.
-    Nothing(Leased),
+    /// An empty database in memory, used while the file does not exist or is empty.
+    Empty(Leased),
 }
 
 impl Open {
@@ -36,19 +36,19 @@ impl Open {
         if let Some(file) = if is_empty(path) { None } else { LedgerFile::open_to_read(path, replaced)? } {
             return Ok(Self::File(file));
         }
-        Self::nothing()
+        Self::empty()
     }
 
-    fn nothing() -> Result<Self, LedgerError> {
-        let mut nothing = Leased::open(Path::new(":memory:"), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        schema::migrate(&mut *nothing.connection()?)?;
-        Ok(Self::Nothing(nothing))
+    fn empty() -> Result<Self, LedgerError> {
+        let mut empty = Leased::open(Path::new(":memory:"), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        schema::migrate(&mut *empty.connection()?)?;
+        Ok(Self::Empty(empty))
     }
 
     fn is_current(&mut self, path: &Path) -> Result<bool, LedgerError> {
         match self {
             Self::File(file) => file.is_current(),
-            Self::Nothing(_) => Ok(is_empty(path)),
+            Self::Empty(_) => Ok(is_empty(path)),
         }
     }
 }
@@ -58,26 +58,26 @@ fn is_empty(path: &Path) -> bool {
 }
 
 impl Reader {
-    /// Opens a ledger. One that does not exist yet reads as empty until it does.
+    /// Opens a ledger. A file that does not exist reads as empty.
     ///
     /// # Errors
-    /// When the file is no ledger, is newer than this version, or cannot be read.
+    /// If the file is not a ledger, was created by a newer version, or cannot be read.
     pub fn open(path: &Path) -> Result<Self, LedgerError> {
         let mut reader = Self { path: path.to_owned(), open: None, last: None, files: 0 };
         reader.refresh()?;
         Ok(reader)
     }
 
-    /// Closes the file until it is read again. An open file bars forked children from the ledger, and keeps other programs from what
-    /// they can do to a file only alone, such as changing its journal mode.
+    /// Closes the file until the next read. While it is open, forked children cannot use the ledger, and other programs cannot do what
+    /// needs exclusive access, such as changing the journal mode.
     pub fn close_idle(&mut self) {
         self.open = None;
     }
 
-    /// Opens what is at the path now, unless that is open already.
+    /// Opens the file that is now at the path, unless it is already open.
     ///
     /// # Errors
-    /// Those of [`Self::open`], and in a process that was forked from the one that opened it.
+    /// Those of [`Self::open`], and if this process was forked from the one that opened the file.
     pub(super) fn refresh(&mut self) -> Result<(), LedgerError> {
         let mut replaced = None;
         if let Some(open) = &mut self.open {
@@ -88,12 +88,12 @@ impl Reader {
                 replaced = file.retire();
             }
         }
-        // The file that was open is closed first: the last connection to it must not meet the new one.
+        // Close the old file first: closing the last connection must not affect the log of the new file.
         self.open = None;
         let open = Open::new(&self.path, replaced)?;
         let seen = match &open {
             Open::File(file) => Some(file.seen()),
-            Open::Nothing(_) => None,
+            Open::Empty(_) => None,
         };
         let is_same = self.files > 0
             && match (self.last, seen) {
@@ -106,45 +106,44 @@ impl Reader {
     }
 
     /// # Errors
-    /// In a process that was forked from the one that opened it.
+    /// If this process was forked from the one that opened the file.
     pub(super) fn connection(&mut self) -> Result<InUse<'_>, LedgerError> {
         match &mut self.open {
             Some(Open::File(file)) => file.connection(),
-            Some(Open::Nothing(nothing)) => nothing.connection(),
+            Some(Open::Empty(empty)) => empty.connection(),
             None => Err(LedgerError::Replaced),
         }
     }
 
-    /// How many files it has read: another number than before says that the ledger is another file, whose sequence numbers are its
-    /// own.
+    /// How many different files were read. If the number changes, the ledger is another file with its own sequence numbers.
     #[must_use]
     pub fn files(&self) -> u64 {
         self.files
     }
 
-    /// The last sequence number of the events up to `id`, 0 without one. Ids are in order of time.
+    /// The highest sequence number of the events with ids up to `id`; 0 if there are none. Ids are in order of time.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub fn sequence_of(&mut self, id: &str) -> Result<i64, LedgerError> {
         self.refresh()?;
         let query = "SELECT ifnull(max(seq), 0) FROM events WHERE id <= ?1";
         Ok(self.connection()?.query_row(query, [id], |row| row.get(0))?)
     }
 
-    /// The last sequence number, 0 when there are no events.
+    /// The highest sequence number; 0 if there are no events.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub fn last_sequence(&mut self) -> Result<i64, LedgerError> {
         self.refresh()?;
         Ok(self.connection()?.query_row("SELECT ifnull(max(seq), 0) FROM events", (), |row| row.get(0))?)
     }
 
-    /// Events after a sequence number in order of arrival, at most `limit`, each as a JSON object, and the last one's number.
+    /// At most `limit` events after a sequence number, in order of arrival, each as a JSON object, and the sequence number of the last one.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub fn events(&mut self, filter: &Filter, after: i64, limit: usize) -> Result<(Vec<String>, i64), LedgerError> {
         self.refresh()?;
         let mut values = Vec::new();

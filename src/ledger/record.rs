@@ -1,10 +1,10 @@
-//! The note beside a ledger that says which write-ahead log belongs to it.
+//! The file beside a ledger that records which write-ahead log belongs to the ledger.
 //!
-//! SQLite takes whatever lies at `ledger.db-wal` for the log of `ledger.db`. After a file was put in the ledger's place, that is the log
-//! of the file before, and reading it would damage the new one. `ledger.db-files` says which two files were open together, so that a
-//! log of another file is known for one.
+//! SQLite uses any file named `ledger.db-wal` as the log of `ledger.db`. After another file was put in the ledger's place, that log still
+//! belongs to the previous file, and applying it would damage the new one. `ledger.db-files` records which two files were open together,
+//! so that a log of another file is recognized.
 //!
-//! Its lock is held while the file is opened, so that of several processes one sets a log aside.
+//! The file is locked while a ledger is opened, so that only one process renames a log.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -17,25 +17,25 @@ use crate::sys::fs::{append_private, is_linked, open_private};
 use crate::sys::identity::FileIdentity;
 use crate::sys::private::PrivateFile;
 
-/// How long an open waits for another process's.
+/// How long opening a ledger waits for another process that is opening it.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
 const LOCK_POLL: Duration = Duration::from_millis(5);
 
-/// Files that were open together.
+/// A ledger file and a log that were open together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Record {
     /// The ledger's file.
     pub(super) file: FileIdentity,
     /// Its write-ahead log.
     pub(super) log: Option<FileIdentity>,
-    /// How often the file was changed, as its header counts. SQLite only ever adds to it.
+    /// The change counter in the file's header. SQLite only ever increases it.
     pub(super) changes: u32,
 }
 
-/// The note, locked until it is dropped.
+/// The record file, locked until it is dropped.
 pub(super) struct RecordFile(PrivateFile);
 
-/// A file that belongs to a ledger: its path with `suffix` added.
+/// The path of a file that belongs to a ledger: the ledger's path with `suffix` appended.
 pub(super) fn beside(ledger: &Path, suffix: &str) -> PathBuf {
     let mut path = ledger.as_os_str().to_owned();
     path.push(suffix);
@@ -43,29 +43,29 @@ pub(super) fn beside(ledger: &Path, suffix: &str) -> PathBuf {
 }
 
 impl RecordFile {
-    /// Locks the note of a ledger, and makes it when it is not there.
+    /// Locks the record file of a ledger. Creates it if it does not exist.
     ///
     /// # Errors
-    /// Those of the operating system; `WouldBlock` when another process keeps it locked.
+    /// I/O errors; `WouldBlock` if another process keeps the file locked.
     pub(super) fn lock(ledger: &Path) -> io::Result<Self> {
         let path = beside(ledger, "-files");
         Self::lock_with(LOCK_WAIT, || append_private(&path))
     }
 
-    /// Locks the note of a ledger; `None` when it is not there or cannot be written, as on a disk that is read-only.
+    /// Locks the record file of a ledger; `None` if it does not exist or is not writable, as on a read-only disk.
     pub(super) fn lock_existing(ledger: &Path) -> Option<Self> {
         let path = beside(ledger, "-files");
         Self::lock_with(LOCK_WAIT, || open_private(&path, true)).ok()
     }
 
-    /// Notes that the file of a record has changed, when the note is of that file and no other process has it.
+    /// Records a new change counter, if the record is about the same files and no other process holds the lock.
     pub(super) fn update(ledger: &Path, record: &Record) {
         let path = beside(ledger, "-files");
-        if let Ok(note) = Self::lock_with(Duration::ZERO, || open_private(&path, true))
-            && note.read().is_some_and(|known| (known.file, known.log) == (record.file, record.log))
+        if let Ok(record_file) = Self::lock_with(Duration::ZERO, || open_private(&path, true))
+            && record_file.read().is_some_and(|known| (known.file, known.log) == (record.file, record.log))
         {
-            // One that cannot be written now is written with the next change.
-            let _ = note.write(record);
+            // A failure is harmless: the next change writes the record again.
+            let _ = record_file.write(record);
         }
     }
 
@@ -75,7 +75,7 @@ impl RecordFile {
             let private = PrivateFile::open(&open)?;
             let file = private.file()?;
             match file.try_lock() {
-                // Something may have deleted it meanwhile.
+                // Another process may have deleted the file before it was locked.
                 Ok(()) if is_linked(file) => return Ok(Self(private)),
                 Ok(()) => {}
                 Err(TryLockError::Error(error)) => return Err(error),
@@ -87,7 +87,7 @@ impl RecordFile {
         }
     }
 
-    /// What it says; `None` when it says nothing that can be read.
+    /// The record in the file; `None` if it is empty or unreadable.
     pub(super) fn read(&self) -> Option<Record> {
         let mut file = self.0.file().ok()?;
         let mut text = String::new();
@@ -96,10 +96,10 @@ impl RecordFile {
         serde_json::from_str(&text).ok()
     }
 
-    /// Writes what was opened.
+    /// Replaces the record in the file.
     ///
     /// # Errors
-    /// Those of the operating system.
+    /// I/O errors.
     pub(super) fn write(&self, record: &Record) -> io::Result<()> {
         let mut file = self.0.file()?;
         let mut text = serde_json::to_vec(record)?;

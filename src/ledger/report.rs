@@ -1,7 +1,7 @@
-//! Sums of events by any of their fields, exact.
+//! Reports: exact sums of events, grouped by any of their fields.
 //!
-//! A report over the call's own fields and at most one of agent, feature, team and customer adds the rows of `hourly` for the
-//! whole hours of its period and the events of the hours that are cut; any other report reads the events of its period.
+//! A report by the call's own fields and at most one of agent, feature, team and customer uses `hourly` for the whole hours of its period,
+//! and reads events only for the partial hours at its ends. Any other report reads all events of its period.
 
 use std::collections::HashMap;
 
@@ -13,14 +13,14 @@ use super::filter::Filter;
 use super::reader::Reader;
 use crate::money::Usd;
 
-/// Sums of one group.
+/// The sums of one group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Events.
+    /// The number of events.
     pub calls: u64,
-    /// Of them, those that failed.
+    /// How many of them failed.
     pub errors: u64,
-    /// Of them, those whose cost is unknown.
+    /// How many of them have an unknown cost.
     pub unpriced: u64,
     /// All input tokens.
     pub input_tokens: u64,
@@ -32,11 +32,11 @@ pub struct Totals {
     pub cache_write_tokens: u64,
     /// Output tokens spent on reasoning.
     pub reasoning_tokens: u64,
-    /// What is known of the cost.
+    /// The sum of the known costs.
     pub cost: Usd,
 }
 
-/// One row: the values of the dimensions, empty where absent, and the sums.
+/// One row: the values of the dimensions, with an empty text for an absent value, and the sums.
 pub type ReportRow = (Vec<String>, Totals);
 
 impl Totals {
@@ -55,7 +55,7 @@ impl Totals {
 
 type Groups = HashMap<Vec<GroupValue>, (Vec<String>, Totals)>;
 
-/// A grouping value that hashes: the few types dimensions have.
+/// A hashable value of a dimension, of one of the SQL types that dimensions have.
 #[derive(PartialEq, Eq, Hash, Clone)]
 enum GroupValue {
     Number(i64),
@@ -74,10 +74,10 @@ impl From<ValueRef<'_>> for GroupValue {
 }
 
 impl Reader {
-    /// Sums events by `dimensions`, the costliest group first.
+    /// Sums events by `dimensions`. The group with the highest cost comes first.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub fn report(&mut self, dimensions: &[Dimension], filter: &Filter) -> Result<Vec<ReportRow>, LedgerError> {
         self.refresh()?;
         let mut groups = Groups::new();
@@ -194,7 +194,7 @@ impl Reader {
     }
 }
 
-/// The attribution whose rows of `hourly` answer the report ('' for none), or `None` when they do not.
+/// The dimension of `hourly` that answers the report ('' if it uses no attribution); `None` if `hourly` cannot answer it.
 fn rollup<'a>(dimensions: &'a [Dimension], filter: &'a Filter) -> Option<&'a str> {
     let mut attribution = "";
     for dimension in dimensions.iter().chain(filter.equal.iter().map(|(dimension, _)| dimension)) {
@@ -212,7 +212,7 @@ fn rollup<'a>(dimensions: &'a [Dimension], filter: &'a Filter) -> Option<&'a str
     Some(attribution)
 }
 
-/// The hours that lie wholly within the period, the last exclusive.
+/// The first and the last whole hour of the period; the last is exclusive.
 fn whole_hours(filter: &Filter) -> (u64, u64) {
     let first = filter.since.map_or(0, |since| since.div_ceil(HOUR_NS));
     let last = filter.until.map_or(i64::MAX as u64, |until| until / HOUR_NS);

@@ -1,7 +1,7 @@
-//! Pricing stored events anew, on request only.
+//! Prices stored events again, on request only.
 //!
-//! What an event cost when it was tracked never changes by itself. A repricing keeps the figures it replaces in `repricings`, and moves
-//! the event between the sums of `hourly`, in one transaction a page.
+//! The cost of a stored event never changes by itself. A repricing saves the figures that it replaces in `repricings`, and updates the
+//! sums in `hourly`. Each page of events is one transaction.
 
 use std::collections::BTreeMap;
 
@@ -15,43 +15,43 @@ use crate::event::{Attribution, CostNotes, CostStatus, Status, Usage, UsageEvent
 use crate::money::Usd;
 use crate::sys::clock::unix_ns;
 
-/// Events read and written at a time: enough to be fast, few enough that other writers wait for milliseconds only.
+/// Events per transaction: enough to be fast, and few enough that other writers wait only for milliseconds.
 const PAGE: usize = 2_000;
 
-/// What an event costs by the rates in force now.
+/// The price of an event at the current rates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewPrice {
-    /// The computed cost; `None` when it is unknown.
+    /// The computed cost; `None` if it is unknown.
     pub usd: Option<Usd>,
-    /// Where it comes from.
+    /// Where the cost comes from.
     pub status: CostStatus,
-    /// What to know about it.
+    /// Remarks about the cost.
     pub notes: CostNotes,
-    /// The entry that priced it.
+    /// The catalog entry whose rates were used.
     pub priced_as: Option<String>,
-    /// The catalog it is in.
+    /// The catalog of that entry.
     pub catalog: Option<String>,
 }
 
-/// What a repricing came to.
+/// The result of a repricing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Repriced {
-    /// Events that were looked at.
+    /// How many events were read.
     pub examined: u64,
-    /// By provider and model: those of which some changed.
+    /// The changes by provider and model. Models without changes are left out.
     pub models: Vec<((String, String), RepricedModel)>,
 }
 
-/// What changed for one model.
+/// The changes of one model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RepricedModel {
-    /// Events whose computed cost is another one now.
+    /// How many events got another computed cost or cost status.
     pub changed: u64,
-    /// Of them, those whose cost was unknown.
+    /// How many of them had an unknown cost before.
     pub newly_priced: u64,
-    /// What those that changed cost before, as far as it was known.
+    /// The sum of the known costs of the changed events before.
     pub before: Usd,
-    /// What they cost now.
+    /// The sum of the costs of the changed events now.
     pub after: Usd,
 }
 
@@ -77,10 +77,10 @@ struct Stored {
 }
 
 impl Writer {
-    /// Prices the events of `filter` anew. `price` answers `None` to leave one as it is. A dry run changes nothing.
+    /// Prices the events of `filter` again. If `price` returns `None`, the event stays as it is. A dry run changes nothing.
     ///
     /// # Errors
-    /// When the file cannot be read or written; what was repriced by then stays so.
+    /// If the file cannot be read or written. Pages that were already repriced stay repriced.
     pub fn reprice(
         &mut self,
         filter: &Filter,
@@ -216,7 +216,7 @@ impl Stored {
         })
     }
 
-    /// As much of the event as prices and sums depend on.
+    /// The fields of the event on which prices and sums depend.
     fn event(&self) -> UsageEvent<'_> {
         let [agent, feature, team, customer] = self.attribution.each_ref().map(Option::as_deref);
         UsageEvent {
@@ -238,7 +238,7 @@ impl Stored {
         }
     }
 
-    /// Whether the new price is another one. A price that is not known any more replaces none that was.
+    /// Whether the new price differs from the stored one. An unknown new price never replaces the stored one.
     fn differs_from(&self, new: &NewPrice) -> bool {
         if new.usd.is_none() {
             return false;
@@ -249,7 +249,7 @@ impl Stored {
         self.cost != new.usd || self.cost_status != new.status
     }
 
-    /// The event at its new price; what a provider reported stays what counts.
+    /// The event at the new price. A reported cost remains the effective cost.
     fn repriced<'a>(&self, event: &UsageEvent<'a>, new: &NewPrice) -> UsageEvent<'a> {
         let mut after = event.clone();
         if self.cost_status == CostStatus::Reported {

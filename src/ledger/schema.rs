@@ -1,10 +1,10 @@
-//! The schema and its history. A step once released never changes; a new one is appended.
+//! The schema and its history. A released step never changes; a new one is appended.
 
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::error::LedgerError;
 
-/// Steps from an empty file to the schema of this version; `PRAGMA user_version` counts those that were taken.
+/// The steps from an empty file to the current schema. `PRAGMA user_version` counts the steps that a file has had.
 const STEPS: &[&str] = &[
     "
 CREATE TABLE events (
@@ -94,7 +94,7 @@ ALTER TABLE events ADD COLUMN provider_usage TEXT;  -- the provider's own report
 ",
 ];
 
-/// Brings a file to the schema of this version. Safe while other processes do the same.
+/// Migrates a file to the current schema. Several processes may do this at the same time.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), LedgerError> {
     let version = |connection: &Connection| connection.query_row("PRAGMA user_version", (), |row| row.get::<_, u32>(0));
     let known = STEPS.len() as u32;
@@ -117,11 +117,10 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), LedgerError> {
     Ok(())
 }
 
-/// Whether a file has tables to read: `false` for one that is still empty. A file of an earlier schema is read as it is; what its
-/// events lack is absent.
+/// Whether a file has tables; `false` if it is empty. A file with an older schema is read as it is: fields that it lacks are absent.
 ///
 /// # Errors
-/// When a later version made the file, or something else.
+/// If a newer version or another application created the file.
 pub(super) fn has_tables(connection: &Connection) -> Result<bool, LedgerError> {
     let version: u32 = connection.query_row("PRAGMA user_version", (), |row| row.get(0))?;
     let known = STEPS.len() as u32;

@@ -1,4 +1,4 @@
-//! Writing events: one transaction a batch, each event once.
+//! Writes events to the ledger: one transaction per batch, each event once.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -25,24 +25,24 @@ VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?
 
 const NANOSECONDS_PER_HOUR: u64 = 3_600_000_000_000;
 
-/// What became of a batch.
+/// The result of writing a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Written {
-    /// Events that are new in the ledger.
+    /// How many events were added.
     pub new: u64,
-    /// Events it had already.
+    /// How many events were already stored.
     pub known: u64,
 }
 
-/// Writes events to a ledger file. Opened by its first batch, closed by [`Writer::close_idle`].
+/// Writes events to a ledger file. The first batch opens the file; [`Writer::close_idle`] closes it.
 pub struct Writer {
     path: PathBuf,
     open: Option<LedgerFile>,
-    /// The log of a file that was replaced, while its place is not opened yet.
+    /// The log of a file that was replaced, until the new file is open.
     replaced: Option<FileIdentity>,
 }
 
-/// What rows of `hourly` are told apart by.
+/// The key of a row in `hourly`.
 #[derive(PartialEq, Eq, Hash)]
 pub(super) struct HourKey<'a> {
     dimension: &'static str,
@@ -65,42 +65,42 @@ pub(super) struct HourSums {
 pub(super) type Hours<'a> = HashMap<HourKey<'a>, HourSums>;
 
 impl Writer {
-    /// A writer of the file at `path`, which is made when the first batch comes.
+    /// A writer to the file at `path`. The first batch creates the file.
     #[must_use]
     pub fn new(path: &Path) -> Self {
         Self { path: path.to_owned(), open: None, replaced: None }
     }
 
-    /// Closes the file until the next batch, so that a fork in between inherits nothing of it.
+    /// Closes the file until the next batch, so that a fork in between does not inherit it.
     pub fn close_idle(&mut self) {
         self.open = None;
     }
 
-    /// Writes a batch: all of it, or, with an error, nothing.
+    /// Writes a batch: all of its events or, on an error, none.
     ///
     /// # Errors
-    /// When the file cannot be opened or written: a full disk, another process's long transaction, a damaged file.
+    /// If the file cannot be opened or written: the disk is full, another process has a long transaction, or the file is damaged.
     pub fn write(&mut self, events: &[UsageEvent<'_>]) -> Result<Written, LedgerError> {
         let written = self.connection().and_then(|mut connection| write_batch(&mut connection, events));
-        // What went to a file that was replaced meanwhile is written again, to the new one.
+        // If the file was replaced during the write, the caller writes the batch again, to the new file.
         let written = written.and_then(|written| {
             let is_kept = self.open.as_mut().map_or(Ok(false), LedgerFile::is_current)?;
             if is_kept { Ok(written) } else { Err(LedgerError::Replaced) }
         });
         if written.is_err() {
-            // Whatever is wrong with the connection, the next batch begins with a new one.
+            // After any error, the next batch opens a new connection.
             self.replaced = self.open.take().and_then(|mut file| file.retire()).or(self.replaced);
         }
         written
     }
 
-    /// Whether there is a file yet.
+    /// Whether the file exists.
     pub(super) fn exists(&self) -> bool {
         self.path.exists()
     }
 
     pub(super) fn connection(&mut self) -> Result<InUse<'_>, LedgerError> {
-        // A file that was deleted or replaced would take what is written to it along.
+        // Without this check, events could be written to a file that was deleted or replaced, and be lost with it.
         if let Some(file) = &mut self.open
             && !file.is_current()?
         {
@@ -138,7 +138,7 @@ fn write_batch(connection: &mut Connection, events: &[UsageEvent<'_>]) -> Result
     Ok(written)
 }
 
-/// Counts that have columns of their own, in column order.
+/// The counts that have their own columns, in column order.
 fn token_columns(event: &UsageEvent<'_>) -> [i64; 5] {
     [
         event.usage.count(Unit::INPUT_TOKENS) as i64,
@@ -149,7 +149,7 @@ fn token_columns(event: &UsageEvent<'_>) -> [i64; 5] {
     ]
 }
 
-/// Names by comma; `None` without names.
+/// The names of the remarks, separated by commas; `None` if there are none.
 pub(super) fn notes_text(notes: CostNotes) -> Option<String> {
     (!notes.is_empty()).then(|| notes.names().collect::<Vec<_>>().join(","))
 }
@@ -203,7 +203,7 @@ fn insert_event(insert: &mut CachedStatement<'_>, event: &UsageEvent<'_>) -> Res
     Ok(inserted == 1)
 }
 
-/// Adds an event to the sums of its hour, or, `times` -1, takes it out of them.
+/// Adds an event to the sums of its hour (`times` 1), or subtracts it (`times` -1).
 pub(super) fn add_to_hours<'a>(sums: &mut Hours<'a>, event: &UsageEvent<'a>, times: i64) {
     let attribution = &event.attribution;
     let tokens = token_columns(event);
@@ -214,7 +214,7 @@ pub(super) fn add_to_hours<'a>(sums: &mut Hours<'a>, event: &UsageEvent<'a>, tim
         ("team", attribution.team),
         ("customer", attribution.customer),
     ] {
-        // A call without a value of the dimension is kept under '', so that a report by it shows what is unattributed.
+        // Calls without a value are kept under '', so that a report by this dimension shows what is unattributed.
         let sum = sums
             .entry(HourKey {
                 dimension,
@@ -239,7 +239,7 @@ pub(super) fn merge_hours(transaction: &Transaction<'_>, sums: &Hours<'_>) -> Re
         "SELECT cost_usd FROM hourly WHERE dimension = ?1 AND hour = ?2 AND value = ?3 AND provider = ?4 AND model = ?5
             AND operation = ?6 AND status = ?7 AND cost_status = ?8",
     )?;
-    // Costs are decimal text, which SQLite cannot add: the sum is made here, and all else there.
+    // SQLite cannot add decimal texts exactly, so Rust adds the costs and SQL adds the rest.
     let mut merge = transaction.prepare_cached(
         "INSERT INTO hourly VALUES (?2, ?1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
         ON CONFLICT DO UPDATE SET calls = calls + excluded.calls, input_tokens = input_tokens + excluded.input_tokens,
