@@ -23,7 +23,10 @@ from fake_provider import FakeProvider  # noqa: E402
 
 SERIAL = {"test_network", "test_outage", "test_process", "test_scanner", "test_signals", "test_soak"}
 """Files that measure time or memory, or load the machine. `make test` runs them after the others, and alone."""
-SLOW = {"test_environments", "test_families", "test_hosts", "test_ledger_locks", "test_ledger_replaced", "test_compat_readmes"}
+SLOW = {
+    "test_compat_readmes", "test_compat_tokenr", "test_environments", "test_families", "test_hosts", "test_ledger_locks",
+    "test_ledger_replaced",
+}  # fmt: skip
 """Further files that `make test-fast` leaves out."""
 
 

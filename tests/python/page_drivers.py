@@ -83,6 +83,10 @@ taximeter.drain()
 (event,) = recorded()
 assert event["team"] == "search"
 """,
+    "docs/testing.md": """
+import pytest
+assert pytest.main(["-q", "-p", "no:cacheprovider", "-p", "no:asyncio", "test_answer.py"]) == 0
+""",
     "docs/recipes/aws-lambda.md": """
 import taximeter
 from handler import handler
