@@ -25,8 +25,8 @@ use crate::event::json::time_text;
 use crate::event::limits::cut;
 use crate::sys::clock::unix_ns;
 use crate::sys::fs::{
-    append_all, append_private, check_private_dir, create_private_dir, file_identity, list_dir, read_at, read_from,
-    remove_file, rename, set_len, sync,
+    append_all, append_private, check_private_dir, create_private_dir, file_identity, list_dir, metadata, read_at,
+    read_from, remove_file, rename, set_len, sync,
 };
 
 /// Bytes of dead letters of one destination; what comes after is dropped, and counted so.
@@ -138,7 +138,7 @@ impl DeadLetters {
         if self.index.ids.contains(&id) {
             return Ok(Kept::Known);
         }
-        let length = file.metadata()?.len();
+        let length = metadata(file)?.len();
         if length > LARGEST {
             return Ok(Kept::NoRoom);
         }
@@ -179,7 +179,7 @@ impl Index {
 
 /// Whether a file is empty or ends with a line's end.
 fn ends_in_a_line(file: &File) -> io::Result<bool> {
-    let Some(end) = file.metadata()?.len().checked_sub(1) else { return Ok(true) };
+    let Some(end) = metadata(file)?.len().checked_sub(1) else { return Ok(true) };
     let mut last = [0];
     read_at(file, &mut last, end)?;
     Ok(last == *b"\n")

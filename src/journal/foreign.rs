@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use crate::sys::fs::create_private_dir;
+use crate::sys::fs::{create_private_dir, path_metadata, rename};
 
 /// The quarantine's name under the state directory.
 pub(super) const DIR: &str = "quarantine";
@@ -25,11 +25,11 @@ pub(super) fn keep(journal: &Path, file: &Path) -> io::Result<()> {
     let mut number = 0;
     let kept = loop {
         let kept = quarantine.join(format!("{name}.{number}{FOREIGN}"));
-        match kept.symlink_metadata() {
+        match path_metadata(&kept) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => break kept,
             Err(error) => return Err(error),
             Ok(_) => number += 1,
         }
     };
-    std::fs::rename(file, kept)
+    rename(file, &kept)
 }

@@ -31,7 +31,7 @@ use super::{foreign, segment_list};
 use crate::sys::fork::fork_generation;
 use crate::sys::fs::{
     RENAMES_WITH_OPEN_FILES, check_private_dir, create_private_dir, create_private_file, is_out_of_resources, list_dir,
-    open_private, read_at, remove_file, rename, write_at,
+    open_private, path_metadata, read_at, remove_dir, remove_file, rename, write_at,
 };
 use crate::sys::lock::ProcessLock;
 
@@ -208,7 +208,7 @@ pub(super) fn remove_journal(path: &Path) -> io::Result<()> {
     others.iter().try_for_each(|file| foreign::keep(path, file))?;
     files.sort_by_key(|file| rank(file));
     files.iter().try_for_each(|file| remove_file(file))?;
-    std::fs::remove_dir(path)
+    remove_dir(path)
 }
 
 /// A journal of another process that this one may read, for as long as this value lives.
@@ -288,7 +288,7 @@ impl OrphanScan {
                 Ok(orphan) => found.extend(orphan),
                 // A process that died while it deleted the directory leaves it empty, without its lock.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    if std::fs::remove_dir(&path).is_err() {
+                    if remove_dir(&path).is_err() {
                         self.refuse(path, io::Error::new(io::ErrorKind::NotFound, "its lock file is missing"));
                     }
                 }
@@ -305,7 +305,7 @@ impl OrphanScan {
     /// Notes a journal that cannot be read, unless it was deleted meanwhile; other files beside the journals are not this process's
     /// business.
     fn refuse(&mut self, path: PathBuf, error: io::Error) {
-        if path.symlink_metadata().is_ok_and(|data| data.is_dir()) {
+        if path_metadata(&path).is_ok_and(|data| data.is_dir()) {
             self.refused.push((path, error));
         }
     }
@@ -327,7 +327,7 @@ fn remove_stale_draft(path: &Path) -> io::Result<()> {
 }
 
 fn is_older_than(path: &Path, age: Duration) -> bool {
-    let modified = std::fs::symlink_metadata(path).and_then(|data| data.modified());
+    let modified = path_metadata(path).and_then(|data| data.modified());
     modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|elapsed| elapsed > age))
 }
 

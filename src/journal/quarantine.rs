@@ -22,7 +22,7 @@ use super::view::View;
 use super::writer::Journal;
 use crate::sys::fs::{
     allocated, append_all, append_private, check_private_dir, create_private_dir, hard_link, list_dir, open_private,
-    remove_file, rename,
+    path_metadata, remove_file, rename,
 };
 
 /// Bytes of damaged segments kept for inspection; more are deleted.
@@ -45,9 +45,8 @@ fn try_keep(root: &Path, segment: &Path) -> io::Result<()> {
     let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let kept = quarantine.join(format!("{name}-{}", file.to_string_lossy()));
     create_private_dir(&quarantine)?;
-    let taken: u64 =
-        files(&quarantine)?.iter().filter_map(|path| Some(allocated(&path.symlink_metadata().ok()?))).sum();
-    let data = segment.symlink_metadata()?;
+    let taken: u64 = files(&quarantine)?.iter().filter_map(|path| Some(allocated(&path_metadata(path).ok()?))).sum();
+    let data = path_metadata(segment)?;
     if taken + allocated(&data) > BUDGET {
         return Ok(());
     }
@@ -57,7 +56,7 @@ fn try_keep(root: &Path, segment: &Path) -> io::Result<()> {
         _ => {}
     }
     let list = quarantine.join(format!("{name}.{DESTINATIONS}"));
-    if list.symlink_metadata().is_err()
+    if path_metadata(&list).is_err()
         && let Some(names) = subscribers(dir)?
     {
         let names: Vec<_> = names.into_iter().collect();
@@ -117,7 +116,7 @@ pub fn list(state: &Path) -> io::Result<Vec<Quarantined>> {
         })?;
         all.push(Quarantined {
             name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-            bytes: path.symlink_metadata().map_or(0, |data| allocated(&data)),
+            bytes: path_metadata(&path).map_or(0, |data| allocated(&data)),
             destinations: read_list(&quarantine.join(format!("{journal}.{DESTINATIONS}"))).unwrap_or_default(),
             readable,
             damaged,

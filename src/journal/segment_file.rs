@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::record;
 use super::segment::{BOOT_TIME, CHUNK, CHUNKS, HEADER_FIELDS, Identity, PAGE, SEGMENT, Tally, VERSION, index_of};
 use crate::sys::clock::BootTime;
-use crate::sys::fs::{list_dir, open_private, read_at};
+use crate::sys::fs::{list_dir, metadata, open_private, read_at};
 
 /// A file whose header was valid, or could be made out from what is left.
 pub(super) struct SegmentFile {
@@ -50,7 +50,7 @@ impl SegmentFile {
         let mut this = Self { file, seed: 0, version, tallies, age, cut_at: None, is_header_damaged: !is_whole };
         if is_whole {
             this.seed = identity.seed();
-            let end = this.file.metadata()?.len();
+            let end = metadata(&this.file)?.len();
             this.cut_at = (end < length.min(SEGMENT as u64)).then_some(end);
             return Ok(Some(this));
         }

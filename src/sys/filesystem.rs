@@ -2,7 +2,7 @@
 //!
 //! Stores to mapped memory do not come by here.
 
-use std::fs::{File, OpenOptions, ReadDir};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions, ReadDir};
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -64,6 +64,26 @@ pub(super) trait Filesystem {
         std::fs::read_dir(path)
     }
 
+    /// Makes a directory.
+    fn make_dir(&self, path: &Path, builder: &DirBuilder) -> io::Result<()> {
+        builder.create(path)
+    }
+
+    /// Deletes an empty directory.
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_dir(path)
+    }
+
+    /// Says what stands at a path; a link is not followed.
+    fn path_metadata(&self, path: &Path) -> io::Result<Metadata> {
+        std::fs::symlink_metadata(path)
+    }
+
+    /// Says what an open file is.
+    fn file_metadata(&self, file: &File) -> io::Result<Metadata> {
+        file.metadata()
+    }
+
     /// Reserves the blocks of a file that is to be mapped.
     #[cfg(target_os = "linux")]
     fn reserve(&self, file: &File, length: u64) -> io::Result<()> {
@@ -85,14 +105,32 @@ pub(super) fn ask<R>(call: impl FnOnce(&dyn Filesystem) -> R) -> R {
 #[cfg(test)]
 pub(super) use faulty::ask;
 #[cfg(test)]
-pub(crate) use faulty::{Fault, break_files};
+pub(crate) use faulty::{Fault, break_files, bytes_read};
 
 #[cfg(test)]
 mod faulty {
-    use super::{File, Filesystem, OpenOptions, Path, ReadDir, Real, io};
-    use std::cell::RefCell;
+    use super::{DirBuilder, File, Filesystem, Metadata, OpenOptions, Path, ReadDir, Real, io};
+    use std::cell::{Cell, RefCell};
 
-    thread_local!(static FAULT: RefCell<Option<Fault>> = const { RefCell::new(None) });
+    thread_local! {
+        static FAULT: RefCell<Option<Fault>> = const { RefCell::new(None) };
+        static READ: Cell<u64> = const { Cell::new(0) };
+    }
+
+    /// How many bytes this thread has asked files for.
+    pub(crate) fn bytes_read() -> u64 {
+        READ.with(Cell::get)
+    }
+
+    /// The real one, which counts.
+    struct Counting;
+
+    impl Filesystem for Counting {
+        fn read_at(&self, file: &File, into: &mut [u8], offset: u64) -> io::Result<usize> {
+            READ.with(|count| count.set(count.get() + into.len() as u64));
+            Real.read_at(file, into, offset)
+        }
+    }
 
     /// What fails, in this thread, from now on.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,12 +139,16 @@ mod faulty {
         Read,
         /// `EIO` of writes and when they are synced.
         Write,
-        /// `EIO` when files are renamed or linked.
+        /// `EIO` when files are renamed or linked, and when directories are made.
         Names,
-        /// `EIO` when files are deleted or cut off.
+        /// `EIO` when files and directories are deleted or files cut off.
         Delete,
         /// `ESTALE` of reads and of every call that takes a path.
         Stale,
+        /// `EIO` of metadata, of paths and of open files.
+        Metadata,
+        /// `EACCES` when files and directories are made.
+        Forbidden,
         /// `EMFILE` when files and directories are opened.
         Descriptors,
         /// `ENOSPC` of writes, for a name more in a directory, and when space is reserved.
@@ -125,7 +167,7 @@ mod faulty {
     pub(in super::super) fn ask<R>(call: impl FnOnce(&dyn Filesystem) -> R) -> R {
         match FAULT.with(|slot| *slot.borrow()) {
             Some(fault) => call(&fault),
-            None => call(&Real),
+            None => call(&Counting),
         }
     }
 
@@ -148,6 +190,7 @@ mod faulty {
                 Self::Names => error(rustix::io::Errno::IO),
                 Self::Stale => error(rustix::io::Errno::STALE),
                 Self::Space => error(rustix::io::Errno::NOSPC),
+                Self::Forbidden => error(rustix::io::Errno::ACCESS),
                 _ => Ok(()),
             }
         }
@@ -158,6 +201,7 @@ mod faulty {
             match self {
                 Self::Stale => error(rustix::io::Errno::STALE),
                 Self::Descriptors => error(rustix::io::Errno::MFILE),
+                Self::Forbidden if !path.exists() => error(rustix::io::Errno::ACCESS),
                 _ => Real.open(path, options),
             }
         }
@@ -232,6 +276,37 @@ mod faulty {
                 Self::Stale => error(rustix::io::Errno::STALE),
                 Self::Descriptors => error(rustix::io::Errno::MFILE),
                 _ => Real.list_dir(path),
+            }
+        }
+
+        fn make_dir(&self, path: &Path, builder: &DirBuilder) -> io::Result<()> {
+            if !path.exists() {
+                self.check_new_name()?;
+            }
+            Real.make_dir(path, builder)
+        }
+
+        fn remove_dir(&self, path: &Path) -> io::Result<()> {
+            match self {
+                Self::Delete => error(rustix::io::Errno::IO),
+                Self::Stale => error(rustix::io::Errno::STALE),
+                _ => Real.remove_dir(path),
+            }
+        }
+
+        fn path_metadata(&self, path: &Path) -> io::Result<Metadata> {
+            match self {
+                Self::Metadata => error(rustix::io::Errno::IO),
+                Self::Stale => error(rustix::io::Errno::STALE),
+                _ => Real.path_metadata(path),
+            }
+        }
+
+        // Not stale: that would say that the file has lost its name.
+        fn file_metadata(&self, file: &File) -> io::Result<Metadata> {
+            match self {
+                Self::Metadata => error(rustix::io::Errno::IO),
+                _ => Real.file_metadata(file),
             }
         }
 

@@ -1,6 +1,6 @@
 //! Private files and directories, positioned reads and writes, and the space of a file system.
 
-use std::fs::{File, OpenOptions, ReadDir};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions, ReadDir};
 use std::io;
 use std::path::Path;
 
@@ -64,7 +64,7 @@ fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     };
     let file = ask(|files| files.open(path, options))
         .map_err(|error| if is_of_irregular(&error) { irregular() } else { error })?;
-    let data = file.metadata()?;
+    let data = metadata(&file)?;
     if !data.is_file() {
         return Err(irregular());
     }
@@ -99,11 +99,11 @@ fn is_of_irregular(error: &io::Error) -> bool {
 pub fn create_private_dir(path: &Path) -> io::Result<()> {
     // Before it is made: making one where a link to nowhere stands says only that something is there.
     check_private_dir(path)?;
-    let mut builder = std::fs::DirBuilder::new();
+    let mut builder = DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)?;
+    ask(|files| files.make_dir(path, &builder))?;
     // And after: another user may have made it first.
     check_private_dir(path)
 }
@@ -116,7 +116,7 @@ pub fn create_private_dir(path: &Path) -> io::Result<()> {
 /// `PermissionDenied` with the path and the rule it breaks; those of the operating system.
 pub fn check_private_dir(path: &Path) -> io::Result<()> {
     let refused = |why: &str| Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("{} {why}", path.display())));
-    let data = match std::fs::symlink_metadata(path) {
+    let data = match path_metadata(path) {
         Ok(data) => data,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
@@ -189,7 +189,7 @@ pub fn write_at(file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()
 /// # Errors
 /// `OutOfMemory` when there is no memory for them; those of the operating system.
 pub fn read_from(file: &File, offset: u64, limit: u64) -> io::Result<Vec<u8>> {
-    let length = file.metadata()?.len().saturating_sub(offset).min(limit);
+    let length = metadata(file)?.len().saturating_sub(offset).min(limit);
     let length = usize::try_from(length).map_err(|_| io::ErrorKind::OutOfMemory)?;
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(length).map_err(|_| io::ErrorKind::OutOfMemory)?;
@@ -255,6 +255,30 @@ pub fn remove_file(path: &Path) -> io::Result<()> {
     ask(|files| files.remove_file(path))
 }
 
+/// Deletes an empty directory.
+///
+/// # Errors
+/// Those of the operating system.
+pub fn remove_dir(path: &Path) -> io::Result<()> {
+    ask(|files| files.remove_dir(path))
+}
+
+/// Says what stands at a path; a link is not followed.
+///
+/// # Errors
+/// Those of the operating system.
+pub fn path_metadata(path: &Path) -> io::Result<Metadata> {
+    ask(|files| files.path_metadata(path))
+}
+
+/// Says what an open file is.
+///
+/// # Errors
+/// Those of the operating system.
+pub fn metadata(file: &File) -> io::Result<Metadata> {
+    ask(|files| files.file_metadata(file))
+}
+
 /// Lists a directory.
 ///
 /// # Errors
@@ -278,18 +302,21 @@ pub fn is_out_of_resources(error: &io::Error) -> bool {
     }
 }
 
-/// Whether a file that is open still has a name.
+/// Whether a file that is open still has a name. An error of the disk does not say that it has none; `ESTALE` does.
 #[must_use]
 pub fn is_linked(file: &File) -> bool {
     #[cfg(unix)]
-    return file.metadata().is_ok_and(|data| std::os::unix::fs::MetadataExt::nlink(&data) > 0);
+    return match metadata(file) {
+        Ok(data) => std::os::unix::fs::MetadataExt::nlink(&data) > 0,
+        Err(error) => error.raw_os_error() != Some(rustix::io::Errno::STALE.raw_os_error()),
+    };
     #[cfg(not(unix))]
-    return file.metadata().is_ok();
+    return metadata(file).is_ok();
 }
 
 /// Bytes that a file takes on its disk: fewer than its length where it has holes, more where it is small.
 #[must_use]
-pub fn allocated(data: &std::fs::Metadata) -> u64 {
+pub fn allocated(data: &Metadata) -> u64 {
     #[cfg(unix)]
     return std::os::unix::fs::MetadataExt::blocks(data) * 512;
     #[cfg(not(unix))]
@@ -374,6 +401,7 @@ pub(crate) fn make_irregular(fifo: &Path, link: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::filesystem::{Fault, break_files};
 
     #[cfg(unix)]
     #[test]
@@ -400,6 +428,19 @@ mod tests {
         if !rustix::process::geteuid().is_root() {
             assert!(refused(Path::new("/")).contains("another user"));
         }
+    }
+
+    /// A disk that fails does not say that a directory was deleted: its journal would be given up while it is written.
+    #[test]
+    fn only_a_file_without_a_name_has_lost_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = create_private_file(&dir.path().join("file")).unwrap();
+        break_files(Some(Fault::Metadata));
+        let answer = is_linked(&file);
+        break_files(None);
+        assert!(answer && is_linked(&file));
+        remove_file(&dir.path().join("file")).unwrap();
+        assert!(!is_linked(&file));
     }
 
     /// Without the flags, opening the FIFO would wait for ever.

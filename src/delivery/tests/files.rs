@@ -33,6 +33,8 @@ fn fault() -> impl Strategy<Value = Option<Fault>> {
         1 => Just(Some(Fault::Names)),
         1 => Just(Some(Fault::Delete)),
         1 => Just(Some(Fault::Stale)),
+        1 => Just(Some(Fault::Metadata)),
+        1 => Just(Some(Fault::Forbidden)),
         1 => Just(Some(Fault::Descriptors)),
         1 => Just(Some(Fault::Space)),
         2 => (1_usize..5000).prop_map(|most| Some(Fault::Torn(most))),
@@ -47,6 +49,11 @@ impl Drop for Mended {
     fn drop(&mut self) {
         break_files(None);
     }
+}
+
+/// Makes a directory in another thread, which has no faults.
+fn make_dir(path: &Path) {
+    std::thread::scope(|scope| scope.spawn(|| create_private_dir(path)).join()).unwrap().unwrap();
 }
 
 /// The payloads of all journals under `state`.
@@ -266,7 +273,7 @@ impl Letters {
 
     /// Adds the beginning of a line to the file.
     fn append(&self, part: &[u8]) {
-        create_private_dir(self.path.parent().unwrap()).unwrap();
+        make_dir(self.path.parent().unwrap());
         let mut bytes = std::fs::read(&self.path).unwrap_or_default();
         if bytes.last().is_some_and(|last| *last != b'\n') {
             bytes.push(b'\n');
@@ -414,7 +421,7 @@ impl Spilling {
                 self.spill = new_spill(&self.files, &self.state);
             }
             SpillStep::Crash { length } => {
-                create_private_dir(&self.files).unwrap();
+                make_dir(&self.files);
                 let whole = [b"[".to_vec(), body_of(u32::MAX, 2000), b"]\n".to_vec()].concat();
                 let path = self.files.join(format!("events_{}-1.json", self.torn.len()));
                 std::fs::write(&path, &whole[..length]).unwrap();

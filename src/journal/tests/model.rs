@@ -20,6 +20,8 @@ fn step() -> impl Strategy<Value = Step> {
         Just(Fault::Names),
         Just(Fault::Delete),
         Just(Fault::Stale),
+        Just(Fault::Metadata),
+        Just(Fault::Forbidden),
         Just(Fault::Descriptors),
         Just(Fault::Space),
         (1_usize..2000).prop_map(Fault::Torn),
