@@ -70,7 +70,10 @@ impl Sender {
             .filter(|destination| matches!(destination, Destination::Local(sink) if sink.is_unusable_after_fork()))
             .map(|destination| destination.name().to_owned())
             .collect();
-        let is_handed_off = !left.is_empty() && journal.hand_off(&left).is_ok();
+        if !left.is_empty() {
+            // What fails now is tried again when the journal is looked after.
+            let _ = journal.hand_off(&left);
+        }
         let shared = Arc::new(Shared::new(journal, stats, OrphanPool::new(root, names)));
         let (mut remotes, mut work) = (Vec::new(), Vec::<(&str, Vec<usize>, Work)>::new());
         let has_remotes = destinations.iter().any(|destination| matches!(destination, Destination::Remote(_)));
@@ -78,10 +81,10 @@ impl Sender {
             match destination {
                 Destination::Remote(remote) => remotes.push((index, remote)),
                 Destination::Local(sink) => {
-                    let follows = is_handed_off && left.iter().any(|name| name == sink.name());
+                    let is_left = left.iter().any(|name| name == sink.name());
                     // One thread frees the journal's space: that of the network, if it runs.
                     let is_lead = !has_remotes && work.is_empty();
-                    let thread = LocalThread::new(Arc::clone(&shared), index, sink, is_lead, follows);
+                    let thread = LocalThread::new(Arc::clone(&shared), index, sink, is_lead, is_left);
                     work.push(("taximeter-local", vec![index], Box::new(move || thread.run())));
                 }
             }

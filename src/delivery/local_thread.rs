@@ -43,8 +43,8 @@ pub(super) struct LocalThread {
     orphan: Option<Taken>,
     /// Whether it frees the journal's space.
     is_lead: bool,
-    /// Whether another process delivers on behalf of this one.
-    follows: bool,
+    /// Whether another process is to deliver on behalf of this one.
+    is_left: bool,
     /// The last flush for which the destination was asked out of turn.
     hurried: u64,
     watch: Watch,
@@ -56,7 +56,7 @@ impl LocalThread {
         index: usize,
         sink: Box<dyn LocalSink>,
         is_lead: bool,
-        follows: bool,
+        is_left: bool,
     ) -> Self {
         let reader = Reader::new(sink.name());
         Self {
@@ -68,7 +68,7 @@ impl LocalThread {
             orphan_backoff: Backoff::default(),
             orphan: None,
             is_lead,
-            follows,
+            is_left,
             hurried: 0,
             watch: Watch::default(),
         }
@@ -97,18 +97,19 @@ impl LocalThread {
             if is_stopping {
                 return self.stop();
             }
-            let own = if self.follows { self.follow() } else { self.deliver_own(asked) };
+            let follows = self.follows();
+            let own = if follows { self.follow() } else { self.deliver_own(asked) };
             self.shared.orphans.refill();
             let may_adopt = own != Own::Moved || !is_awaited;
-            let adopted = may_adopt && !self.follows && self.deliver_orphan();
+            let adopted = may_adopt && !follows && self.deliver_orphan();
             self.shared.reclaim();
             if self.is_lead {
                 self.shared.make_room();
                 self.shared.publish();
             }
             let stats = lock(&self.shared.stats)[self.index].clone();
-            self.watch.look(&stats, Instant::now(), &self.shared.notices);
-            if matches!(own, Own::Drained | Own::Refused) || self.follows {
+            self.watch.look(&stats, Instant::now(), &self.shared.notices, true);
+            if matches!(own, Own::Drained | Own::Refused) || follows {
                 self.shared.answer(self.index, asked);
             }
             if own == Own::Moved || adopted {
@@ -219,6 +220,11 @@ impl LocalThread {
         true
     }
 
+    /// Whether another process delivers on behalf of this one.
+    fn follows(&self) -> bool {
+        self.is_left && self.shared.journal.is_handed_off()
+    }
+
     /// Takes over how far another process came on behalf of this one.
     fn follow(&mut self) -> Own {
         if self.reader.follow(&self.shared.journal) {
@@ -240,7 +246,7 @@ impl LocalThread {
         };
         self.shared.journal.close();
         // What was tracked since the last flush is few, if that was answered; if it was not, the journal is left to the next process.
-        if was_answered && !self.follows {
+        if was_answered && !self.follows() {
             let deadline = Instant::now() + stop_wait;
             while self.deliver_own(self.hurried + 1) == Own::Moved && Instant::now() < deadline {}
             let until = leftovers_until.unwrap_or_else(Instant::now);

@@ -139,8 +139,15 @@ impl OwnedDir {
 
     /// Leaves the delivery to these destinations to other processes while this one lives.
     pub(super) fn hand_off(&self, destinations: &[String]) -> io::Result<()> {
-        create_private_file(&self.path.join(READER_LOCK))?;
-        write_names(&self.path.join(HANDED_OFF), destinations)
+        match create_private_file(&self.path.join(READER_LOCK)) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        let path = self.path.join(HANDED_OFF);
+        write_names(&path, destinations).inspect_err(|_| {
+            // One that is empty would leave all destinations to other processes.
+            let _ = remove_file(&path);
+        })
     }
 
     /// Deletes the directory. What cannot be deleted is left to the next process.

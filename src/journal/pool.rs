@@ -1,6 +1,7 @@
 //! The segments of a journal: made ahead of writers, handed out in chunks, given back.
 
 use std::collections::VecDeque;
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -27,6 +28,14 @@ pub(super) struct Queue {
     next_index: u64,
 }
 
+/// What is left to other processes while this one lives.
+#[derive(Default)]
+struct HandOff {
+    destinations: Vec<String>,
+    /// The serial of the directory that says so.
+    of_dir: Option<u64>,
+}
+
 /// Where segments come from, and where they are.
 pub(super) struct Pool {
     pub(super) settings: Settings,
@@ -45,6 +54,7 @@ pub(super) struct Pool {
     pub(super) memory_segments: AtomicUsize,
     is_mapping_trusted: AtomicBool,
     pub(super) is_closed: AtomicBool,
+    hand_off: Mutex<HandOff>,
     /// Since they were counted last.
     pub(super) chunks_claimed: AtomicUsize,
 }
@@ -65,6 +75,7 @@ impl Pool {
             memory_segments: AtomicUsize::new(0),
             is_mapping_trusted: AtomicBool::new(true),
             is_closed: AtomicBool::new(false),
+            hand_off: Mutex::default(),
             chunks_claimed: AtomicUsize::new(0),
         };
         pool.make_dir();
@@ -142,6 +153,30 @@ impl Pool {
             *lock(&self.dir) = Some(dir);
             self.dir_serial.fetch_add(1, Ordering::AcqRel);
         }
+    }
+
+    /// Leaves delivery to some destinations to other processes, in this directory and in one that takes its place.
+    pub(super) fn hand_off(&self, destinations: &[String]) -> io::Result<()> {
+        *lock(&self.hand_off) = HandOff { destinations: destinations.to_vec(), of_dir: None };
+        self.renew_hand_off()
+    }
+
+    /// Says in a new directory what is left to other processes.
+    pub(super) fn renew_hand_off(&self) -> io::Result<()> {
+        let mut hand_off = lock(&self.hand_off);
+        let serial = self.dir_serial.load(Ordering::Acquire);
+        if hand_off.destinations.is_empty() || hand_off.of_dir == Some(serial) {
+            return Ok(());
+        }
+        let dir = lock(&self.dir);
+        dir.as_ref().map_or(Err(io::ErrorKind::NotFound.into()), |dir| dir.hand_off(&hand_off.destinations))?;
+        hand_off.of_dir = Some(serial);
+        Ok(())
+    }
+
+    /// Whether other processes know what is left to them.
+    pub(super) fn is_handed_off(&self) -> bool {
+        lock(&self.hand_off).of_dir == Some(self.dir_serial.load(Ordering::Acquire))
     }
 
     pub(super) fn prepare(&self, ahead: usize, now: u64) {

@@ -156,6 +156,8 @@ impl<S> Journal<S> {
         if lock(&self.pool.dir).is_none() {
             self.pool.make_dir();
         }
+        // What fails now is tried again in the next round.
+        let _ = self.pool.renew_hand_off();
         let claimed = self.pool.chunks_claimed.swap(0, Ordering::Relaxed);
         // While chunks are used up, a whole spare segment stands by, and more than what four such rounds would take.
         let ahead = if claimed > 1 { CHUNKS.max(4 * claimed) + MIN_CHUNKS_AHEAD } else { MIN_CHUNKS_AHEAD };
@@ -202,7 +204,13 @@ impl<S> Journal<S> {
     /// Those of the operating system, and `NotFound` without a directory.
     pub fn hand_off(&self, destinations: &[String]) -> std::io::Result<()> {
         self.is_handed_off.store(true, Ordering::Relaxed);
-        lock(&self.pool.dir).as_ref().map_or(Err(std::io::ErrorKind::NotFound.into()), |dir| dir.hand_off(destinations))
+        self.pool.hand_off(destinations)
+    }
+
+    /// Whether other processes can know what [`Journal::hand_off`] left to them: not while its directory is missing, or cannot be written.
+    #[must_use]
+    pub fn is_handed_off(&self) -> bool {
+        self.pool.is_handed_off()
     }
 
     /// How safe what is appended now is.
