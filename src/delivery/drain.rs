@@ -5,18 +5,16 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::DestinationStats;
-use super::destination::Destination;
+use super::bring::{Next, bring_next};
+use super::destination::{Destination, LocalSink};
 use super::in_flight::Source;
-use super::local_thread::bring;
 use super::network_loop::Network;
-use super::orphans::subscribe_all;
+use super::orphans::{MOST_HELD, subscribe_all};
 use super::remote::{Feed, Remote, Step, Urgency};
-use super::timing::{BATCH_BYTES, DRAIN_POLL, DRAIN_WAIT, FIND_WAIT};
+use super::timing::{DRAIN_POLL, DRAIN_WAIT, FIND_WAIT};
 use crate::event::binary::is_known_version;
-use crate::journal::{Adopting, Batch, Orphan, OrphanReader, OrphanScan};
-
-/// Journals that are held at a time.
-const MOST_HELD: usize = 32;
+use crate::journal::{Adopting, Batch, Orphan, OrphanReader, OrphanScan, UnsavedPositions};
+use crate::sys::fork::fork_generation;
 
 /// The result of a drain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,7 +39,17 @@ pub fn drain_orphans(root: &Path, destinations: Vec<Destination>, may_go_on: &dy
         drained.reasons.push("this process is delivering them already; try again".to_owned());
         return drained;
     };
-    let mut drain = Drain { destinations, network: None, may_go_on, left: BTreeMap::new(), refused: Vec::new() };
+    // A child that is forked meanwhile, by the handler of a signal, leaves the delivery to its parent.
+    let generation = fork_generation();
+    let may_go_on = &|| may_go_on() && fork_generation() == generation;
+    let mut drain = Drain {
+        destinations,
+        network: None,
+        may_go_on,
+        left: BTreeMap::new(),
+        refused: Vec::new(),
+        unsaved: UnsavedPositions::default(),
+    };
     let mut scan = match OrphanScan::begin(root) {
         Ok(scan) => scan,
         Err(error) => {
@@ -101,6 +109,8 @@ struct Drain<'a> {
     left: BTreeMap<PathBuf, u64>,
     /// Destinations that do not take anything now: they are not waited for again.
     refused: Vec<usize>,
+    /// How far destinations came in the journals that are held, where that could not be saved.
+    unsaved: UnsavedPositions,
 }
 
 impl Drain<'_> {
@@ -133,8 +143,13 @@ impl Drain<'_> {
         for orphan in page {
             let path = orphan.path().to_owned();
             self.count_for_others(&orphan, drained);
-            match orphan.remove_if_passed() {
-                Ok(_) => {}
+            match orphan.remove_if_passed(&self.unsaved) {
+                Ok(true) => self.unsaved.retain(|journal| journal != path),
+                Ok(false) if self.unsaved.has(&path) => drained.reasons.push(format!(
+                    "{}: its cursors cannot be written; what was delivered may be delivered again",
+                    path.display()
+                )),
+                Ok(false) => {}
                 Err(error) => drained.reasons.push(format!("{}: {error}", path.display())),
             }
         }
@@ -165,33 +180,10 @@ impl Drain<'_> {
             Destination::Local(sink) => {
                 let mut left = Vec::new();
                 for mut reader in readers {
-                    loop {
-                        let batch = reader.read(BATCH_BYTES);
-                        if !reader.moves(&batch) {
-                            if batch.is_incomplete {
-                                drained.reasons.push(unreadable(&reader));
-                                left.push(reader);
-                            }
-                            break;
-                        }
-                        if !may_go_on() {
-                            left.push(reader);
-                            break;
-                        }
-                        let outcome = bring(&mut **sink, &batch).map_err(|failure| failure.reason).and_then(|taken| {
-                            reader.advance(&batch).map(|()| taken.0).map_err(|error| error.to_string())
-                        });
-                        match outcome {
-                            Ok(taken) => {
-                                drained.delivered += if is_first { taken.accepted } else { 0 };
-                                drained.damaged += batch.corrupt;
-                            }
-                            Err(reason) => {
-                                drained.reasons.push(reason);
-                                left.push(reader);
-                                break;
-                            }
-                        }
+                    let is_done = deliver_local(&mut **sink, &mut reader, is_first, drained, may_go_on);
+                    self.unsaved.note(&reader);
+                    if !is_done {
+                        left.push(reader);
                     }
                 }
                 sink.close_idle();
@@ -209,7 +201,8 @@ impl Drain<'_> {
                     return readers;
                 };
                 let mut stats = DestinationStats::default();
-                let mut feed = DrainFeed { readers, done: Vec::new(), bytes: remote.limits().batch_bytes, damaged: 0 };
+                let bytes = remote.limits().batch_bytes;
+                let mut feed = DrainFeed { readers, done: Vec::new(), bytes, damaged: 0 };
                 let is_done = deliver_remote(remote, network, &mut feed, &mut stats, may_go_on);
                 if let Some(batch) = remote.done_so_far(Source::Orphan) {
                     feed.advance(&batch);
@@ -224,10 +217,39 @@ impl Drain<'_> {
                     drained.reasons.push(stats.last_error.unwrap_or_else(late));
                 }
                 feed.readers.extend(feed.done);
+                feed.readers.iter().for_each(|reader| self.unsaved.note(reader));
                 feed.readers
             }
         }
     }
+}
+
+/// Brings a local destination what a journal holds for it; says whether that is everything.
+fn deliver_local(
+    sink: &mut dyn LocalSink,
+    reader: &mut OrphanReader,
+    is_first: bool,
+    drained: &mut Drained,
+    may_go_on: &dyn Fn() -> bool,
+) -> bool {
+    while may_go_on() {
+        match bring_next(sink, reader) {
+            Next::Batch(batch, Ok((delivered, _))) => {
+                drained.delivered += if is_first { delivered.accepted } else { 0 };
+                drained.damaged += batch.corrupt;
+            }
+            Next::Batch(_, Err(failure)) => {
+                drained.reasons.push(failure.reason);
+                return false;
+            }
+            Next::Unreadable => {
+                drained.reasons.push(unreadable(reader));
+                return false;
+            }
+            Next::Done => return true,
+        }
+    }
+    false
 }
 
 /// What a destination over HTTP is fed with in a drain: one journal after another.
@@ -243,8 +265,9 @@ struct DrainFeed {
 impl DrainFeed {
     fn advance(&mut self, batch: &Batch) {
         self.damaged += batch.corrupt;
-        if self.readers.first_mut().is_some_and(|reader| reader.advance(batch).is_err()) {
-            self.done.push(self.readers.remove(0));
+        if let Some(reader) = self.readers.first_mut() {
+            // Where the position cannot be saved, it is kept when the destination has had its turn.
+            let _ = reader.advance(batch);
         }
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
-use super::destination::{Delivered, Failure, LocalSink};
+use super::bring::{Brought, Next, bring, bring_next};
+use super::destination::LocalSink;
 use super::lock::lock;
 use super::notices::{Notice, NoticeKind, Watch};
 use super::orphans::Taken;
@@ -153,14 +154,15 @@ impl LocalThread {
             self.shared.set_progress(self.index, self.reader.position(), None);
             return if batch.is_incomplete { Own::Incomplete } else { Own::Drained };
         }
-        let outcome = self.deliver(&batch);
+        let outcome = bring(&mut *self.sink, &batch);
+        self.count(&outcome);
         if outcome.is_ok() {
             self.shared.note_passed(self.index, &batch);
             self.reader.advance(&self.shared.journal, &batch);
         }
         self.shared.set_progress(self.index, self.reader.position(), None);
         match outcome {
-            Ok(()) => {
+            Ok(_) => {
                 self.backoff.succeed();
                 Own::Moved
             }
@@ -171,9 +173,8 @@ impl LocalThread {
         }
     }
 
-    /// Brings a batch and counts what became of it.
-    fn deliver(&mut self, batch: &Batch) -> Result<(), Failure> {
-        let outcome = bring(&mut *self.sink, batch);
+    /// Counts what became of a batch.
+    fn count(&self, outcome: &Brought) {
         let mut all = lock(&self.shared.stats);
         let stats = &mut all[self.index];
         match outcome {
@@ -182,12 +183,10 @@ impl LocalThread {
                 stats.duplicates += delivered.duplicates;
                 stats.unreadable += unreadable;
                 stats.last_error = None;
-                Ok(())
             }
             Err(failure) => {
                 stats.failures += 1;
                 stats.last_error = Some(failure.reason.clone());
-                Err(failure)
             }
         }
     }
@@ -206,17 +205,7 @@ impl LocalThread {
             } else {
                 self.shared.orphans.give_back(self.index, taken, true);
             }
-            return true;
         }
-        if self.deliver(&batch).is_err() || taken.reader.advance(&batch).is_err() {
-            self.orphan_backoff.fail(Instant::now(), None);
-            self.shared.orphans.give_back(self.index, taken, false);
-            return false;
-        }
-        self.orphan_backoff.succeed();
-        self.shared.journal.count_damage(&batch);
-        self.shared.orphans.note_passed(self.index, &taken, &batch);
-        self.orphan = Some(taken);
         true
     }
 
@@ -270,25 +259,4 @@ impl LocalThread {
         }
         may
     }
-}
-
-/// Brings a batch to a destination. Returns what became of it, and how many of its records are no events.
-///
-/// A record that a later version wrote is a failure: that version is to deliver it.
-pub(super) fn bring(sink: &mut dyn LocalSink, batch: &Batch) -> Result<(Delivered, u64), Failure> {
-    let mut events = Vec::with_capacity(batch.len());
-    let mut others = 0;
-    for payload in batch.payloads() {
-        match decode(payload) {
-            Ok(event) if event.is_usage() => events.push(event),
-            Ok(_) => others += 1,
-            Err(error @ DecodeError::Version(_)) => {
-                return Err(Failure { reason: error.to_string(), retry_after: None, is_busy: false });
-            }
-            Err(DecodeError::Truncated | DecodeError::Text) => {}
-        }
-    }
-    let unreadable = (batch.len() - events.len() - others) as u64;
-    let delivered = if events.is_empty() { Delivered::default() } else { sink.deliver(&events)? };
-    Ok((delivered, unreadable))
 }

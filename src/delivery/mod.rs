@@ -5,6 +5,7 @@
 //! thread keeps the journal's pages ready.
 
 mod backoff;
+mod bring;
 mod classify;
 mod dead_letter;
 mod destination;

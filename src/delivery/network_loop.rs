@@ -168,12 +168,8 @@ impl RemoteState {
 
     /// Moves the orphan journal in hand past a batch.
     fn pass_orphan(&mut self, shared: &Shared, batch: &Batch) {
-        let Some(mut taken) = self.orphan.take() else { return };
-        if taken.reader.advance(batch).is_ok() {
-            shared.orphans.note_passed(self.index, &taken, batch);
-            self.orphan = Some(taken);
-        } else {
-            shared.orphans.give_back(self.index, taken, false);
+        if let Some(taken) = &mut self.orphan {
+            shared.orphans.advance(self.index, taken, batch);
         }
     }
 

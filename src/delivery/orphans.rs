@@ -2,10 +2,11 @@
 //!
 //! A journal is held while its events are delivered: it is locked, which takes two descriptors, so few are held at a time. Thousands of
 //! journals are adopted within [`MOST_HELD`] times two descriptors. A journal whose remaining destinations accept nothing now is
-//! released, so that it keeps no other from its turn; it comes again with the next search. So does one that cannot be read now.
+//! released, so that it keeps no other from its turn; it comes again with the next search. So does one that cannot be read now. Where a
+//! cursor file cannot be written, as on a full disk, the position is kept here.
 //!
-//! Counting what journals hold means reading them, which may take seconds: the search has a lock of its own, for which no thread waits.
-//! Locks are taken in the order search, inner.
+//! Thousands of journals take seconds to look through: the search has a lock of its own, for which no thread waits. Locks are taken in the
+//! order search, inner.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::PathBuf;
@@ -14,11 +15,11 @@ use std::sync::{Mutex, TryLockError};
 use std::time::Instant;
 
 use super::lock::lock;
-use super::timing::{ADOPT_EVERY, ADOPT_PAUSE, RELEASE_AFTER, SEARCH_SLICE};
-use crate::journal::{Adopting, Backlog, Batch, Orphan, OrphanReader, OrphanScan};
+use super::timing::{ADOPT_EVERY, ADOPT_PAUSE, REFUSING_FOR, RELEASE_AFTER, SEARCH_SLICE};
+use crate::journal::{Adopting, Backlog, Batch, Orphan, OrphanReader, OrphanScan, UnsavedPositions};
 
-/// Journals that are held at a time.
-const MOST_HELD: usize = 32;
+/// Journals that are held at a time, by the threads of delivery or by a drain.
+pub(super) const MOST_HELD: usize = 32;
 
 /// What the destinations take orphan journals from.
 pub(super) struct OrphanPool {
@@ -49,12 +50,14 @@ struct Inner {
     waiting: Vec<VecDeque<Taken>>,
     /// By destination, the journal that it has taken.
     in_hand: Vec<Option<u64>>,
-    is_accepting: Vec<bool>,
+    /// By destination, since when it has accepted nothing.
+    refusing_since: Vec<Option<Instant>>,
     next_search: Instant,
     /// What is left of journals, by directory and destination.
     backlogs: HashMap<PathBuf, Vec<Backlog>>,
     /// When journals that a destination could not take had their last turn: others go first, also after another search.
     turns: HashMap<PathBuf, Instant>,
+    unsaved: UnsavedPositions,
     is_closed: bool,
 }
 
@@ -85,10 +88,11 @@ impl OrphanPool {
                 next_number: 0,
                 waiting: (0..count).map(|_| VecDeque::new()).collect(),
                 in_hand: vec![None; count],
-                is_accepting: vec![true; count],
+                refusing_since: vec![None; count],
                 next_search: Instant::now(),
                 backlogs: HashMap::new(),
                 turns: HashMap::new(),
+                unsaved: UnsavedPositions::default(),
                 is_closed: root.is_none(),
             }),
             search: Mutex::default(),
@@ -112,7 +116,7 @@ impl OrphanPool {
             if inner.is_closed {
                 return;
             }
-            inner.release_stuck();
+            inner.release_stuck(begun);
             search.scan.is_none() && inner.may_begin(begun)
         };
         if may_begin {
@@ -152,6 +156,7 @@ impl OrphanPool {
             if is_complete {
                 inner.backlogs.retain(|path, _| seen.contains(path));
                 inner.turns.retain(|path, _| seen.contains(path));
+                inner.unsaved.retain(|path| seen.iter().any(|seen| seen == path));
             }
         }
     }
@@ -166,7 +171,8 @@ impl OrphanPool {
             let mut backlog = Backlog::default();
             for name in names {
                 // What cannot be read now comes again with the next search.
-                let Ok(Some(reader)) = orphan.reader(name) else { continue };
+                let Ok(Some(mut reader)) = orphan.reader(name) else { continue };
+                lock(&self.inner).unsaved.resume(&mut reader);
                 let left = reader.backlog();
                 backlog.records += left.records;
                 backlog.is_incomplete |= left.is_incomplete;
@@ -179,8 +185,8 @@ impl OrphanPool {
         }
         if readers.is_empty() {
             let is_known = !orphan.is_owner_alive();
-            let is_gone = orphan.remove_if_passed().unwrap_or(false);
             let mut inner = lock(&self.inner);
+            let is_gone = orphan.remove_if_passed(&inner.unsaved).unwrap_or(false);
             if is_gone {
                 inner.backlogs.remove(&path);
             } else if is_known {
@@ -217,14 +223,22 @@ impl OrphanPool {
         Some(taken)
     }
 
-    /// Says that a destination moved past a batch of a journal.
+    /// Moves a destination past a batch of a journal.
+    pub(super) fn advance(&self, index: usize, taken: &mut Taken, batch: &Batch) {
+        // Where the position cannot be saved, it is kept.
+        let _ = taken.reader.advance(batch);
+        self.note_passed(index, taken, batch);
+    }
+
+    /// Notes that the reader of a destination moved past a batch.
     pub(super) fn note_passed(&self, index: usize, taken: &Taken, batch: &Batch) {
         let mut inner = lock(&self.inner);
+        inner.unsaved.note(&taken.reader);
         if let Some(held) = inner.held.get_mut(&taken.number) {
             held.moved = Instant::now();
         }
         if let Some(backlog) = inner.backlogs.get_mut(taken.reader.journal()).and_then(|all| all.get_mut(index)) {
-            backlog.records = backlog.records.saturating_sub(batch.len() as u64);
+            backlog.records = backlog.records.saturating_sub(batch.len() as u64 + batch.corrupt);
         }
     }
 
@@ -263,13 +277,16 @@ impl OrphanPool {
         }
     }
 
-    /// Says whether a destination accepts anything now: while it does not, journals do not wait for it.
+    /// Says whether a destination accepts anything now: when it has not for some seconds, journals do not wait for it.
     pub(super) fn set_accepting(&self, index: usize, is_accepting: bool) {
+        let now = Instant::now();
         let mut inner = lock(&self.inner);
-        if is_accepting && !std::mem::replace(&mut inner.is_accepting[index], is_accepting) {
+        if !is_accepting {
+            inner.refusing_since[index].get_or_insert(now);
+        } else if inner.refusing_since[index].take().is_some_and(|since| is_long(since, now)) {
+            // Those that were released meanwhile.
             inner.search_soon();
         }
-        inner.is_accepting[index] = is_accepting;
     }
 
     /// Looks for journals again as soon as may be: one was made just now.
@@ -324,6 +341,10 @@ impl OrphanPool {
         inner.is_closed = true;
         inner.is_searching = false;
         inner.waiting.iter_mut().for_each(VecDeque::clear);
+        let Inner { held, unsaved, .. } = &mut *inner;
+        for held in held.values() {
+            unsaved.save(held.orphan.path());
+        }
         inner.held.retain(|_, held| held.taken > 0);
         inner.give_right_back();
     }
@@ -334,6 +355,11 @@ pub(super) fn subscribe_all<'a>(orphan: &Orphan, destinations: impl Iterator<Ite
     if orphan.destinations().is_ok_and(|names| names.is_none()) {
         let _ = orphan.record_destinations(&destinations.cloned().collect::<Vec<_>>());
     }
+}
+
+/// Whether a destination has accepted nothing for so long that no journal waits for it.
+fn is_long(refusing_since: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(refusing_since) >= REFUSING_FOR
 }
 
 impl Inner {
@@ -364,12 +390,12 @@ impl Inner {
     }
 
     /// Releases journals whose remaining readers wait for destinations that accept nothing, or that came no further for long.
-    fn release_stuck(&mut self) {
+    fn release_stuck(&mut self, now: Instant) {
         let has_turn = |number: u64| {
-            self.waiting
-                .iter()
-                .zip(&self.is_accepting)
-                .any(|(waiting, accepts)| *accepts && waiting.iter().any(|taken| taken.number == number))
+            self.waiting.iter().zip(&self.refusing_since).any(|(waiting, refusing_since)| {
+                refusing_since.is_none_or(|since| !is_long(since, now))
+                    && waiting.iter().any(|taken| taken.number == number)
+            })
         };
         let stuck: Vec<u64> = self
             .held
@@ -387,7 +413,8 @@ impl Inner {
         self.waiting.iter_mut().for_each(|waiting| waiting.retain(|taken| taken.number != number));
         let Some(held) = self.held.remove(&number) else { return };
         let path = held.orphan.path().to_owned();
-        if held.open == 0 && held.orphan.remove_if_passed().unwrap_or(false) {
+        self.unsaved.save(&path);
+        if held.open == 0 && held.orphan.remove_if_passed(&self.unsaved).unwrap_or(false) {
             self.backlogs.remove(&path);
         }
         self.give_right_back();
@@ -395,118 +422,4 @@ impl Inner {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-    use crate::delivery::EventJournal;
-    use crate::journal::{Backend, Settings};
-
-    const NAME: &str = "one";
-
-    fn pool(root: &Path) -> OrphanPool {
-        OrphanPool::new(Some(root.to_owned()), vec![vec![NAME.to_owned()]])
-    }
-
-    /// A journal of an ended process, of one record; its directory.
-    fn leave(root: &Path) -> PathBuf {
-        let journal = EventJournal::open(Settings {
-            root: Some(root.to_owned()),
-            backend: Backend::Written,
-            budget: Some(1 << 40),
-            destinations: vec![NAME.to_owned()],
-        });
-        journal.append(1, |out, _| out.extend_from_slice(b"record")).unwrap();
-        let path = journal.path().unwrap();
-        journal.close();
-        journal.finish(false);
-        path
-    }
-
-    /// Makes the segment one of a later version, which this one cannot read.
-    fn make_unreadable(journal: &Path) {
-        let is_segment = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "seg");
-        let segment = std::fs::read_dir(journal).unwrap().map(|entry| entry.unwrap().path()).find(is_segment).unwrap();
-        let mut bytes = std::fs::read(&segment).unwrap();
-        bytes[8] = 9;
-        let crc = crc32fast::hash(&bytes[..56]).to_le_bytes();
-        bytes[56..60].copy_from_slice(&crc);
-        std::fs::write(&segment, &bytes).unwrap();
-    }
-
-    /// Refills until `is_so`: another test of this process may have the right to read orphans for a while.
-    fn refilled(pool: &OrphanPool, mut is_so: impl FnMut() -> bool) -> bool {
-        let deadline = Instant::now() + std::time::Duration::from_mins(1);
-        while Instant::now() < deadline {
-            pool.refill();
-            if is_so() {
-                return true;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
-        false
-    }
-
-    /// More journals that cannot be read than are held at a time keep no other from its turn.
-    #[test]
-    fn journals_that_cannot_be_read_delay_no_others() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path().join("journal");
-        for _ in 0..MOST_HELD + 8 {
-            let path = leave(&root);
-            make_unreadable(&path);
-            // In the order of names, before the one that can be read.
-            std::fs::rename(&path, root.join(format!("0-{}", path.file_name().unwrap().to_string_lossy()))).unwrap();
-        }
-        let path = leave(&root);
-        std::fs::rename(&path, root.join("z-good")).unwrap();
-        let pool = pool(&root);
-        let is_found = refilled(&pool, || {
-            let Some(taken) = pool.take(0) else { return false };
-            if taken.reader.journal().ends_with("z-good") {
-                return true;
-            }
-            let batch = taken.reader.read(1 << 20);
-            assert!(batch.is_incomplete && !taken.reader.moves(&batch));
-            pool.let_go(0);
-            false
-        });
-        assert!(is_found);
-    }
-
-    /// What a journal holds is counted for as long as it is held, however many searches end meanwhile.
-    #[test]
-    fn another_search_forgets_no_journal_that_is_held() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path().join("journal");
-        leave(&root);
-        let pool = pool(&root);
-        let mut taken = None;
-        assert!(refilled(&pool, || {
-            taken = taken.take().or_else(|| pool.take(0));
-            taken.is_some()
-        }));
-        assert_eq!(pool.pending(), 1);
-        lock(&pool.inner).next_search = Instant::now();
-        assert!(refilled(&pool, || lock(&pool.inner).next_search > Instant::now() + ADOPT_PAUSE));
-        assert_eq!((pool.pending(), pool.backlog(0).records), (1, 1));
-        // A thread that panicked lost its reader: the journal is released, and comes again.
-        drop(taken);
-        pool.let_go(0);
-        assert!(refilled(&pool, || lock(&pool.inner).held.is_empty()));
-        lock(&pool.inner).next_search = Instant::now();
-        assert!(refilled(&pool, || pool.take(0).is_some()));
-    }
-
-    /// A search that reads for seconds keeps neither `flush()` nor `stats()` nor requests waiting.
-    #[test]
-    fn a_search_keeps_nothing_waiting() {
-        let dir = tempfile::tempdir().unwrap();
-        let pool = pool(&dir.path().join("journal"));
-        let _searching = lock(&pool.search);
-        pool.refill();
-        pool.set_accepting(0, true);
-        assert!(pool.take(0).is_none() && !pool.may_have(0) && !pool.has_searched());
-        assert_eq!((pool.pending(), pool.backlog(0).records), (0, 0));
-    }
-}
+mod tests;

@@ -18,6 +18,8 @@ pub(super) const ADOPT_EVERY: Duration = Duration::from_secs(20);
 pub(super) const ADOPT_PAUSE: Duration = Duration::from_secs(1);
 /// After this long without progress an orphan journal is released, for another process that may do better.
 pub(super) const RELEASE_AFTER: Duration = Duration::from_secs(20);
+/// A destination that has accepted nothing for this long keeps no orphan journal. A shorter backoff is not worth a search of the directory.
+pub(super) const REFUSING_FOR: Duration = Duration::from_secs(5);
 /// How long a thread searches for orphan journals before it looks after other work. The journal in hand is read to its end.
 pub(super) const SEARCH_SLICE: Duration = Duration::from_millis(50);
 /// How long requests that are in flight may take when delivery ends.

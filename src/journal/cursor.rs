@@ -64,6 +64,15 @@ impl Position {
         }
     }
 
+    /// Passes what `other` has passed as well.
+    pub(super) fn merge(&mut self, other: &Self) {
+        for (segment, marks) in &other.marks {
+            let own = self.marks.entry(*segment).or_insert([0; CHUNKS]);
+            own.iter_mut().zip(marks).for_each(|(own, mark)| *own = *mark.max(own));
+        }
+        self.prune(other.floor);
+    }
+
     /// As bytes of a slot. Marks of the highest segments that find no room are left out: their records come again after a crash.
     pub(super) fn encode(&self, generation: u64) -> Vec<u8> {
         let mut runs: Vec<(u64, u64)> = Vec::new();

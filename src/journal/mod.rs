@@ -46,7 +46,7 @@ pub use disk_budget::MAX_DISK_BUDGET;
 pub use inspect::{JournalReport, Waiting, WriterStatus, drop_journal, inspect};
 #[cfg(test)]
 pub(crate) use orphans::adopt_all;
-pub use orphans::{Backlog, OrphanReader};
+pub use orphans::{Backlog, OrphanReader, UnsavedPositions};
 pub use owner::{Adopting, Orphan, OrphanScan, subscribers};
 pub use probe::probe;
 pub use reader::Reader;

@@ -1,6 +1,6 @@
 //! The journals that ended processes left: read for each destination, and deleted once all destinations have passed them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -49,15 +49,17 @@ impl Orphan {
             cursor,
             views,
             position,
+            is_saved: true,
             damaged: BTreeSet::new(),
         }))
     }
 
-    /// Deletes the journal if its owner is dead and every destination has passed it; says whether it did.
+    /// Deletes the journal if its owner is dead and every destination has passed it, be it that this is only known in memory; says
+    /// whether it did.
     ///
     /// # Errors
     /// Those of the operating system. What cannot be read now is not deleted.
-    pub fn remove_if_passed(self) -> io::Result<bool> {
+    pub fn remove_if_passed(self, unsaved: &UnsavedPositions) -> io::Result<bool> {
         if self.is_owner_alive() {
             return Ok(false);
         }
@@ -65,7 +67,9 @@ impl Orphan {
         let destinations = self.destinations()?;
         let Some(names) = destinations.or_else(|| views.is_empty().then(BTreeSet::new)) else { return Ok(false) };
         for name in names {
-            let position = CursorFile::position(&self.path().join(CursorFile::name(&name)))?;
+            let cursor = self.path().join(CursorFile::name(&name));
+            let mut position = CursorFile::position(&cursor)?;
+            unsaved.add_to(&mut position, &cursor);
             if !views.iter().all(|view| view.is_passed_by(&position)) {
                 return Ok(false);
             }
@@ -82,7 +86,60 @@ pub struct OrphanReader {
     dir: PathBuf,
     cursor: PathBuf,
     position: Position,
+    /// Whether the position is in the cursor file.
+    is_saved: bool,
     damaged: BTreeSet<u64>,
+}
+
+/// How far destinations have come in orphan journals where their cursor files could not be written, by cursor file: on a full disk, what
+/// was delivered is not delivered again with each search.
+#[derive(Default)]
+pub struct UnsavedPositions(HashMap<PathBuf, Position>);
+
+impl UnsavedPositions {
+    /// Keeps a reader's position as long as it is not saved.
+    pub fn note(&mut self, reader: &OrphanReader) {
+        if reader.is_saved {
+            self.0.remove(&reader.cursor);
+        } else {
+            self.0.insert(reader.cursor.clone(), reader.position.clone());
+        }
+    }
+
+    /// Moves a new reader to the position that was kept, and saves it if that is possible now.
+    pub fn resume(&mut self, reader: &mut OrphanReader) {
+        if let Some(position) = self.0.get(&reader.cursor) {
+            // Another process may have come further meanwhile.
+            reader.position.merge(position);
+            let _ = reader.save();
+            self.note(reader);
+        }
+    }
+
+    /// Tries once more to save the positions in a journal that is about to be released.
+    pub fn save(&mut self, journal: &Path) {
+        self.0.retain(|cursor, position| {
+            let save = || CursorFile::open_or_create(cursor)?.save(position);
+            cursor.parent() != Some(journal) || save().is_err()
+        });
+    }
+
+    /// Whether some position in a journal is not saved.
+    #[must_use]
+    pub fn has(&self, journal: &Path) -> bool {
+        self.0.keys().any(|cursor| cursor.parent() == Some(journal))
+    }
+
+    /// Forgets the positions in journals that are gone.
+    pub fn retain(&mut self, is_there: impl Fn(&Path) -> bool) {
+        self.0.retain(|cursor, _| cursor.parent().is_some_and(&is_there));
+    }
+
+    fn add_to(&self, position: &mut Position, cursor: &Path) {
+        if let Some(known) = self.0.get(cursor) {
+            position.merge(known);
+        }
+    }
 }
 
 impl OrphanReader {
@@ -126,10 +183,11 @@ impl OrphanReader {
         self.writer == Writer::Live
     }
 
-    /// Moves past a batch, in memory and on disk.
+    /// Moves past a batch, in memory and, if that is possible, on disk.
     ///
     /// # Errors
-    /// Those of the operating system; the events would be delivered again.
+    /// Those of the operating system when the cursor file could not be written. The reader has moved all the same: its position is to be
+    /// kept in [`UnsavedPositions`], or the events are delivered again.
     pub fn advance(&mut self, batch: &Batch) -> io::Result<()> {
         self.position = batch.position.clone();
         // Marks of what is behind are dropped, so that those that are left fit the file.
@@ -141,7 +199,7 @@ impl OrphanReader {
             Writer::Live => self.views.first().map(View::index),
         };
         self.position.prune(first_left.or_else(|| Some(self.views.last()?.index() + 1)).unwrap_or(0));
-        CursorFile::open_or_create(&self.cursor)?.save(&self.position)?;
+        let saved = self.save();
         for index in batch.damaged() {
             // Where it is it stays until the journal is deleted: other destinations have not passed it.
             if self.damaged.insert(index)
@@ -150,7 +208,13 @@ impl OrphanReader {
                 quarantine::keep(&self.root, path);
             }
         }
-        Ok(())
+        saved
+    }
+
+    fn save(&mut self) -> io::Result<()> {
+        let saved = CursorFile::open_or_create(&self.cursor).and_then(|mut file| file.save(&self.position));
+        self.is_saved = saved.is_ok();
+        saved
     }
 }
 

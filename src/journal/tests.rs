@@ -98,7 +98,7 @@ fn adopt_for(destination: &str, root: &Path) -> (Vec<u64>, u64) {
         }
     }
     for orphan in orphans {
-        orphan.remove_if_passed().unwrap();
+        orphan.remove_if_passed(&UnsavedPositions::default()).unwrap();
     }
     (found, corrupt)
 }

@@ -1,0 +1,212 @@
+//! The pool of orphan journals: turns, counts and positions, without threads.
+
+use std::path::Path;
+
+use super::*;
+use crate::delivery::EventJournal;
+use crate::delivery::bring::{Next, bring_next};
+use crate::delivery::{Delivered, Failure, LocalSink};
+use crate::event::UsageEvent;
+use crate::event::binary::encode;
+use crate::journal::{Backend, Settings};
+use crate::sys::filesystem::{Fault, break_files};
+
+const NAME: &str = "one";
+
+fn pool(root: &Path) -> OrphanPool {
+    OrphanPool::new(Some(root.to_owned()), vec![vec![NAME.to_owned()]])
+}
+
+/// A journal of an ended process, of one record; its directory.
+fn leave(root: &Path) -> PathBuf {
+    leave_for(root, &[NAME], b"record")
+}
+
+fn leave_for(root: &Path, names: &[&str], record: &[u8]) -> PathBuf {
+    let journal = EventJournal::open(Settings {
+        root: Some(root.to_owned()),
+        backend: Backend::Written,
+        budget: Some(1 << 40),
+        destinations: names.iter().map(|name| (*name).to_owned()).collect(),
+    });
+    journal.append(1, |out, _| out.extend_from_slice(record)).unwrap();
+    let path = journal.path().unwrap();
+    journal.close();
+    journal.finish(false);
+    path
+}
+
+/// Makes the segment one of a later version, which this one cannot read.
+fn make_unreadable(journal: &Path) {
+    let is_segment = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "seg");
+    let segment = std::fs::read_dir(journal).unwrap().map(|entry| entry.unwrap().path()).find(is_segment).unwrap();
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[8] = 9;
+    let crc = crc32fast::hash(&bytes[..56]).to_le_bytes();
+    bytes[56..60].copy_from_slice(&crc);
+    std::fs::write(&segment, &bytes).unwrap();
+}
+
+/// Refills until `is_so`: another test of this process may have the right to read orphans for a while.
+fn refilled(pool: &OrphanPool, mut is_so: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + std::time::Duration::from_mins(1);
+    while Instant::now() < deadline {
+        pool.refill();
+        if is_so() {
+            return true;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    false
+}
+
+/// More journals that cannot be read than are held at a time keep no other from its turn.
+#[test]
+fn journals_that_cannot_be_read_delay_no_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("journal");
+    for _ in 0..MOST_HELD + 8 {
+        let path = leave(&root);
+        make_unreadable(&path);
+        // In the order of names, before the one that can be read.
+        std::fs::rename(&path, root.join(format!("0-{}", path.file_name().unwrap().to_string_lossy()))).unwrap();
+    }
+    let path = leave(&root);
+    std::fs::rename(&path, root.join("z-good")).unwrap();
+    let pool = pool(&root);
+    let is_found = refilled(&pool, || {
+        let Some(taken) = pool.take(0) else { return false };
+        if taken.reader.journal().ends_with("z-good") {
+            return true;
+        }
+        let batch = taken.reader.read(1 << 20);
+        assert!(batch.is_incomplete && !taken.reader.moves(&batch));
+        pool.let_go(0);
+        false
+    });
+    assert!(is_found);
+}
+
+/// What a journal holds is counted for as long as it is held, however many searches end meanwhile.
+#[test]
+fn another_search_forgets_no_journal_that_is_held() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("journal");
+    leave(&root);
+    let pool = pool(&root);
+    let mut taken = None;
+    assert!(refilled(&pool, || {
+        taken = taken.take().or_else(|| pool.take(0));
+        taken.is_some()
+    }));
+    assert_eq!(pool.pending(), 1);
+    lock(&pool.inner).next_search = Instant::now();
+    assert!(refilled(&pool, || lock(&pool.inner).next_search > Instant::now() + ADOPT_PAUSE));
+    assert_eq!((pool.pending(), pool.backlog(0).records), (1, 1));
+    // A thread that panicked lost its reader: the journal is released, and comes again.
+    drop(taken);
+    pool.let_go(0);
+    assert!(refilled(&pool, || lock(&pool.inner).held.is_empty()));
+    lock(&pool.inner).next_search = Instant::now();
+    assert!(refilled(&pool, || pool.take(0).is_some()));
+}
+
+/// A search that reads for seconds keeps neither `flush()` nor `stats()` nor requests waiting.
+#[test]
+fn a_search_keeps_nothing_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    let pool = pool(&dir.path().join("journal"));
+    let _searching = lock(&pool.search);
+    pool.refill();
+    pool.set_accepting(0, true);
+    assert!(pool.take(0).is_none() && !pool.may_have(0) && !pool.has_searched());
+    assert_eq!((pool.pending(), pool.backlog(0).records), (0, 0));
+}
+
+/// A destination that counts what it is brought.
+#[derive(Default)]
+struct Counting(u64);
+
+impl LocalSink for Counting {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn deliver(&mut self, events: &[UsageEvent<'_>]) -> Result<Delivered, Failure> {
+        self.0 += events.len() as u64;
+        Ok(Delivered { accepted: events.len() as u64, duplicates: 0 })
+    }
+}
+
+/// Ends the faults of this thread, however a test ends.
+struct Mended;
+
+impl Drop for Mended {
+    fn drop(&mut self) {
+        break_files(None);
+    }
+}
+
+/// Brings all that a search finds for one destination.
+fn bring_all(pool: &OrphanPool, sink: &mut Counting) {
+    lock(&pool.inner).next_search = Instant::now();
+    assert!(refilled(pool, || {
+        while let Some(mut taken) = pool.take(0) {
+            while let Next::Batch(batch, _) = bring_next(sink, &mut taken.reader) {
+                pool.note_passed(0, &taken, &batch);
+            }
+            pool.give_back(0, taken, true);
+        }
+        pool.is_finished()
+    }));
+}
+
+/// On a full disk no cursor can be written: what was delivered is not delivered again, and a journal that all have is deleted.
+#[test]
+fn what_was_delivered_on_a_full_disk_is_not_delivered_again() {
+    let _mended = Mended;
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("journal");
+    let mut record = Vec::new();
+    encode(&UsageEvent { provider: "p", model: "m", ..UsageEvent::default() }, &[], &mut record);
+    let (own, shared) = (leave_for(&root, &[NAME], &record), leave_for(&root, &[NAME, "other"], &record));
+    // As a crash leaves it: without its cursor, which cannot be made now either.
+    std::fs::remove_file(shared.join("one.cursor")).unwrap();
+    let (pool, mut sink) = (pool(&root), Counting::default());
+    break_files(Some(Fault::Space));
+    for _ in 0..3 {
+        bring_all(&pool, &mut sink);
+        assert_eq!((sink.0, pool.pending()), (2, 0));
+    }
+    assert_eq!((own.exists(), shared.exists()), (false, true));
+    // With room again, the next search saves the position, for other processes.
+    break_files(None);
+    bring_all(&pool, &mut sink);
+    pool.close();
+    drop(pool);
+    let pool = self::pool(&root);
+    bring_all(&pool, &mut sink);
+    assert_eq!(sink.0, 2);
+}
+
+/// A short backoff keeps the journals that are held: another search of the directory would find the same ones.
+#[test]
+fn a_short_backoff_releases_no_journal() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("journal");
+    leave(&root);
+    let pool = pool(&root);
+    assert!(refilled(&pool, || pool.may_have(0) && !lock(&pool.inner).is_searching));
+    let next_search = lock(&pool.inner).next_search;
+    pool.set_accepting(0, false);
+    pool.refill();
+    assert_eq!(lock(&pool.inner).held.len(), 1);
+    pool.set_accepting(0, true);
+    assert_eq!(lock(&pool.inner).next_search, next_search);
+    // A long one does not keep them from other processes.
+    lock(&pool.inner).refusing_since[0] = Instant::now().checked_sub(REFUSING_FOR);
+    pool.refill();
+    assert_eq!(lock(&pool.inner).held.len(), 0);
+    pool.set_accepting(0, true);
+    assert!(lock(&pool.inner).next_search <= Instant::now() + ADOPT_PAUSE);
+}
