@@ -8,7 +8,7 @@ use super::batch::Batch;
 use super::cursor::{CursorFile, Position};
 use super::owner::Orphan;
 use super::quarantine;
-use super::scan::{Counted, Writer, count, read_batch};
+use super::scan::{Counted, Writer, count_by_tallies, read_batch};
 use super::view::{View, segment_files};
 use crate::sys::fs::remove_file;
 
@@ -155,10 +155,10 @@ impl OrphanReader {
         read_batch(&self.views, &self.position, limit, self.writer)
     }
 
-    /// How many records are left. Reads them, in the memory of one chunk.
+    /// How many records are left, damaged ones included. Reads the tallies of the segments, not the records.
     #[must_use]
     pub fn backlog(&self) -> Backlog {
-        let Counted { records, oldest, is_incomplete, .. } = count(&self.views, &self.position, self.writer);
+        let Counted { records, oldest, is_incomplete, .. } = count_by_tallies(&self.views, &self.position, self.writer);
         Backlog { records, oldest, is_incomplete }
     }
 

@@ -19,7 +19,7 @@ use std::ops::Range;
 
 /// Bytes before the payload.
 pub(super) const HEADER: usize = 32;
-const MAGIC: u16 = 0x5854;
+pub(super) const MAGIC: u16 = 0x5854;
 const VERSION: u8 = 2;
 const COMMIT: u32 = 0x00C0_FFEE;
 /// Bits of a sequence that number a writer's records. A writer would append for two years at 1 ns a record to use them up.

@@ -65,6 +65,29 @@ pub(super) fn count(views: &[View], from: &Position, writer: Writer) -> Counted 
     counted
 }
 
+/// Counts the records after `from`, damaged ones included, by the tallies of the chunks: a segment costs a few reads and not its 4 MiB. A
+/// chunk whose tally does not tell, or that was begun, is read.
+pub(super) fn count_by_tallies(views: &[View], from: &Position, writer: Writer) -> Counted {
+    let mut counted = Counted::default();
+    for view in views {
+        if view.is_passed_by(from) {
+            continue;
+        }
+        let left = match view {
+            View::File { index, path, is_expected } => {
+                let file = Sealed { index: *index, path, is_expected: *is_expected, writer };
+                file.count_by_tallies(from)
+            }
+            View::Live(_) => count(std::slice::from_ref(view), from, writer),
+        };
+        counted.records += left.records;
+        counted.bytes += left.bytes;
+        counted.oldest = counted.oldest.into_iter().chain(left.oldest).min();
+        counted.is_incomplete |= left.is_incomplete;
+    }
+    counted
+}
+
 /// Reads chunk by chunk until `is_enough` says so after one.
 fn read(views: &[View], batch: &mut Batch, writer: Writer, is_enough: &mut dyn FnMut(&mut Batch) -> bool) {
     for view in views {
@@ -175,6 +198,33 @@ impl Sealed<'_> {
             }
         }
         false
+    }
+
+    /// Counts its records after a position. Their bytes are not counted.
+    fn count_by_tallies(&self, from: &Position) -> Counted {
+        let mut counted = Counted::default();
+        let file = match SegmentFile::open(self.path) {
+            Ok(Some(file)) => file,
+            Err(error) if is_transient(&error) => return Counted { is_incomplete: true, ..counted },
+            // How many records it had cannot be known; it is counted as damaged when it is read.
+            Ok(None) | Err(_) => return counted,
+        };
+        for chunk in 0..CHUNKS {
+            let mark = from.mark(self.index, chunk);
+            if mark == CHUNK_DONE {
+                continue;
+            }
+            if let Some(told) = file.told(chunk).filter(|_| mark as usize <= file.first_record(chunk)) {
+                counted.records += told.records;
+                counted.oldest = counted.oldest.into_iter().chain(told.oldest).min();
+                continue;
+            }
+            let mut batch = Batch::at(from);
+            counted.is_incomplete |= self.read_chunk(&file, chunk, mark as usize, &mut batch).is_err();
+            counted.records += batch.len() as u64 + batch.corrupt;
+            counted.oldest = counted.oldest.into_iter().chain(batch.appended_at()).min();
+        }
+        counted
     }
 
     fn pass_whole(&self, batch: &mut Batch, is_enough: &mut dyn FnMut(&mut Batch) -> bool) -> bool {

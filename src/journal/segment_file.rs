@@ -25,6 +25,13 @@ pub(super) struct SegmentFile {
     pub(super) is_header_damaged: bool,
 }
 
+/// What a tally tells of a chunk.
+pub(super) struct Told {
+    pub(super) records: u64,
+    /// When its first record was appended, in nanoseconds since the Unix epoch.
+    pub(super) oldest: Option<u64>,
+}
+
 impl SegmentFile {
     /// Opens a file and checks its header; `Ok(None)` when it is no segment that can be read.
     ///
@@ -93,6 +100,21 @@ impl SegmentFile {
     pub(super) fn tally(&self, chunk: usize) -> Option<Tally> {
         let at = Tally::offset(chunk) - PAGE;
         Tally::decode(self.tallies.get(at..)?, self.seed)
+    }
+
+    /// How many records a chunk has had and when the first was appended, by its tally and the header of that record. `None` where these do
+    /// not agree: then the chunk has to be read.
+    pub(super) fn told(&self, chunk: usize) -> Option<Told> {
+        let tally = self.tally(chunk)?;
+        let mut header = [0; record::HEADER];
+        let read = read_at(&self.file, &mut header, (chunk * CHUNK + self.first_record(chunk)) as u64).ok()?;
+        if tally.count == 0 {
+            // A chunk that is written through the file has its tally only once its writer has left it.
+            return header[..read].iter().all(|byte| *byte == 0).then_some(Told { records: 0, oldest: None });
+        }
+        let long = |at: usize| Some(u64::from_le_bytes(header.get(at..at + 8)?.try_into().ok()?));
+        (header[..2] == record::MAGIC.to_le_bytes() && long(16)? == tally.first)
+            .then_some(Told { records: u64::from(tally.count), oldest: long(24) })
     }
 
     /// Reads a chunk from a place in it to its end, or to the end of the file.

@@ -1,6 +1,8 @@
 //! What readers get, in which order, and how much at once.
 
+use super::super::scan::{count, count_by_tallies};
 use super::*;
+use crate::sys::filesystem::bytes_read;
 
 #[test]
 fn reads_are_bounded_and_counting_needs_no_payload() {
@@ -93,5 +95,32 @@ proptest! {
         prop_assert_eq!(&found, &(0..count).collect::<Vec<_>>());
         let rest = read_batch(&view::segment_files(&copy_as_dead(&journal)).unwrap(), &position, usize::MAX, Writer::Dead);
         prop_assert_eq!(rest.len(), found.len() - confirmed);
+    }
+}
+
+/// What a dead journal of any size holds is counted in a few reads a segment, and rightly from any position.
+#[test]
+fn a_large_journal_is_counted_without_reading_its_records() {
+    let dir = TempDir::new().unwrap();
+    let journal = journal_in(&dir);
+    let mut reader = Reader::new(DESTINATION);
+    for number in 0..40_000 {
+        journal.append(1000 + number, |out, ()| out.extend_from_slice(&numbered(number, 300))).unwrap();
+    }
+    let dead = view::segment_files(&copy_as_dead(&journal)).unwrap();
+    assert!(dead.len() > 3);
+    let mut left = 40_000;
+    while left > 0 {
+        let before = bytes_read();
+        let counted = count_by_tallies(&dead, reader.position(), Writer::Dead);
+        // Chunks of the segment that its owner was writing were begun, and are read.
+        let most = if left == 40_000 { 1 << 20 } else { 6 << 20 };
+        assert!(bytes_read() - before < most, "{} of {most}", bytes_read() - before);
+        let all = count(&dead, reader.position(), Writer::Dead);
+        assert_eq!((counted.records, counted.oldest, counted.is_incomplete), (all.records, all.oldest, false));
+        assert_eq!(counted.records, left);
+        let batch = reader.read(&journal, 3 << 20);
+        left -= batch.len() as u64;
+        reader.advance(&journal, &batch);
     }
 }
