@@ -101,7 +101,8 @@ impl RemoteState {
         shared.set_progress(self.index, self.reader.position(), self.remote.reaches());
         shared.orphans.set_accepting(self.index, !self.remote.is_waiting());
         let stats = lock(&shared.stats)[self.index].clone();
-        self.watch.look(&stats, Instant::now(), &shared.notices);
+        let is_settled = outcome.is_drained || !self.remote.is_in_flight();
+        self.watch.look(&stats, Instant::now(), &shared.notices, is_settled);
         outcome
     }
 

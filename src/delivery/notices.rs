@@ -85,6 +85,11 @@ impl Notices {
     }
 }
 
+/// A number of things in words.
+pub(super) fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Decides from the counts of one destination whether there is a notice to give.
 #[derive(Default)]
 pub(super) struct Watch {
@@ -94,8 +99,9 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Looks at the counts as they are now.
-    pub(super) fn look(&mut self, stats: &DestinationStats, now: Instant, notices: &Notices) {
+    /// Looks at the counts as they are now. Dead letters are said together once the destination `is_settled`: it has answered what it was
+    /// sent.
+    pub(super) fn look(&mut self, stats: &DestinationStats, now: Instant, notices: &Notices, is_settled: bool) {
         let is_failing = stats.last_error.is_some();
         self.failing_since = is_failing.then(|| self.failing_since.unwrap_or(now));
         let gone = (stats.dead + stats.dropped).saturating_sub(self.dead);
@@ -105,7 +111,8 @@ impl Watch {
         } else if self.failing_since.is_some_and(|since| now.saturating_duration_since(since) >= FAILING_AFTER) {
             self.say(NoticeKind::Failing, stats, now, notices, || error.to_owned());
         }
-        if gone > 0 && self.say(NoticeKind::DeadLetters, stats, now, notices, || format!("{gone} events")) {
+        let detail = || counted(gone, "event");
+        if gone > 0 && is_settled && self.say(NoticeKind::DeadLetters, stats, now, notices, detail) {
             self.dead += gone;
         }
     }
@@ -142,36 +149,39 @@ mod tests {
         let (notices, mut watch, begin) = (Notices::default(), Watch::default(), Instant::now());
         let mut stats =
             DestinationStats { name: "a".into(), host: Some("b.example".into()), ..DestinationStats::default() };
-        watch.look(&stats, begin, &notices);
+        watch.look(&stats, begin, &notices, true);
         assert!(!notices.has_some());
         stats.last_error = Some("b.example answered 401".into());
         stats.state = Some("paused");
         for second in 0..59 {
-            watch.look(&stats, begin + Duration::from_secs(second), &notices);
+            watch.look(&stats, begin + Duration::from_secs(second), &notices, true);
         }
         let said = notices.take();
         assert_eq!(said.len(), 1);
         assert_eq!((said[0].kind, said[0].destination.as_str()), (NoticeKind::Paused, "b.example"));
         // A failure is worth a notice after a minute only; success ends it.
         stats.state = Some("open");
-        watch.look(&stats, begin + Duration::from_secs(61), &notices);
+        watch.look(&stats, begin + Duration::from_secs(61), &notices, true);
         assert_eq!(kinds(&notices), [NoticeKind::Failing]);
         stats.last_error = None;
-        watch.look(&stats, begin + Duration::from_secs(62), &notices);
+        watch.look(&stats, begin + Duration::from_secs(62), &notices, true);
         stats.last_error = Some("again".into());
-        watch.look(&stats, begin + Duration::from_mins(5), &notices);
+        watch.look(&stats, begin + Duration::from_mins(5), &notices, true);
         assert_eq!(kinds(&notices), []);
     }
 
     #[test]
     fn dead_letters_are_summed_up_until_they_are_said() {
         let (notices, mut watch, begin) = (Notices::default(), Watch::default(), Instant::now());
-        let mut stats = DestinationStats { dead: 2, ..DestinationStats::default() };
-        watch.look(&stats, begin, &notices);
-        stats.dead = 5;
-        watch.look(&stats, begin + Duration::from_secs(1), &notices);
-        watch.look(&stats, begin + Duration::from_secs(61), &notices);
+        let mut stats = DestinationStats { dead: 1, ..DestinationStats::default() };
+        // A batch is cut in halves, and loses its events one after another.
+        watch.look(&stats, begin, &notices, false);
+        stats.dead = 2;
+        watch.look(&stats, begin, &notices, true);
+        stats.dead = 3;
+        watch.look(&stats, begin + Duration::from_secs(1), &notices, true);
+        watch.look(&stats, begin + Duration::from_secs(61), &notices, true);
         let details: Vec<_> = notices.take().into_iter().map(|notice| notice.detail).collect();
-        assert_eq!(details, ["2 events", "3 events"]);
+        assert_eq!(details, ["2 events", "1 event"]);
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::event_journal::EventJournal;
 use super::lock::lock;
-use super::notices::{Notice, NoticeKind, Notices};
+use super::notices::{Notice, NoticeKind, Notices, counted};
 use super::orphans::OrphanPool;
 use super::stats::{DestinationStats, Outlook, publish};
 use super::timing::{MAINTAIN, POLL, PUBLISH_EVERY, STOP_WAIT, TICK};
@@ -174,7 +174,7 @@ impl Shared {
         let found = self.journal.counts().corrupt;
         let said = self.damage_said.fetch_max(found, Ordering::Relaxed);
         if found > said {
-            let detail = format!("{} records", found - said);
+            let detail = counted(found - said, "record");
             self.notices.push(Notice { kind: NoticeKind::Damaged, destination: "journal".to_owned(), detail });
         }
     }

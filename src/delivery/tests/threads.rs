@@ -26,18 +26,18 @@ impl LocalSink for SlowSink {
     }
 }
 
-pub(super) fn sink(name: &'static str, pause: Duration) -> (Destination, Arc<AtomicU64>) {
+pub(in super::super) fn sink(name: &'static str, pause: Duration) -> (Destination, Arc<AtomicU64>) {
     let taken = Arc::new(AtomicU64::new(0));
     (Destination::Local(Box::new(SlowSink { name, pause, taken: Arc::clone(&taken) })), taken)
 }
 
-pub(super) fn usage() -> Vec<u8> {
+pub(in super::super) fn usage() -> Vec<u8> {
     let mut payload = Vec::new();
     encode(&UsageEvent { provider: "p", model: "m", ..UsageEvent::default() }, &[], &mut payload);
     payload
 }
 
-pub(super) fn journal_for(root: &std::path::Path, destinations: &[&Destination]) -> Arc<Journal> {
+pub(in super::super) fn journal_for(root: &std::path::Path, destinations: &[&Destination]) -> Arc<Journal> {
     Arc::new(Journal::open(Settings {
         root: Some(root.to_owned()),
         backend: Backend::Mapped,
@@ -46,7 +46,7 @@ pub(super) fn journal_for(root: &std::path::Path, destinations: &[&Destination])
     }))
 }
 
-fn waited(condition: impl Fn() -> bool) -> bool {
+pub(super) fn waited(condition: impl Fn() -> bool) -> bool {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !condition() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(5));
@@ -256,6 +256,6 @@ fn damage_is_said() {
     assert!(waited(|| sender.has_notices()));
     let notices = sender.take_notices();
     assert_eq!(notices.len(), 1, "{notices:?}");
-    assert_eq!((notices[0].kind, notices[0].detail.as_str()), (NoticeKind::Damaged, "1 records"));
+    assert_eq!((notices[0].kind, notices[0].detail.as_str()), (NoticeKind::Damaged, "1 record"));
     let _ = sender.close(Duration::ZERO, &|| true);
 }
