@@ -121,14 +121,17 @@ impl Sender {
     #[must_use]
     pub fn flush(&self, timeout: Duration, may_go_on: &dyn Fn() -> bool) -> Flushed {
         let before = self.progress();
-        self.wait_for_delivery(Instant::now() + timeout, may_go_on);
-        self.report(before)
+        match self.wait_for_delivery(Instant::now() + timeout, may_go_on) {
+            Some(_) => self.report(before),
+            None => Flushed::default(),
+        }
     }
 
-    fn wait_for_delivery(&self, deadline: Instant, may_go_on: &dyn Fn() -> bool) -> bool {
+    /// Waits for a flush; whether it was not interrupted. `None` in a child that was forked meanwhile.
+    fn wait_for_delivery(&self, deadline: Instant, may_go_on: &dyn Fn() -> bool) -> Option<bool> {
         let mut control = lock(&self.shared.control);
         if control.threads == 0 {
-            return true;
+            return Some(true);
         }
         control.asked += 1;
         let asked = control.asked;
@@ -138,16 +141,21 @@ impl Sender {
             control.threads == 0
                 || (control.answered.iter().all(|answered| *answered >= asked) && shared.orphans.has_searched())
         };
-        self.wait(control, deadline, may_go_on, is_answered).1
+        self.wait(control, deadline, may_go_on, is_answered).map(|(_, was_uninterrupted)| was_uninterrupted)
     }
 
     /// Flushes, then ends the threads and gives the journal up: an empty one is deleted, any other left to be adopted. What is left of the
-    /// time is given to what earlier processes left.
+    /// time is given to what earlier processes left. A child that is forked meanwhile, by the handler of a signal, leaves all of it to its
+    /// parent.
     #[must_use]
     pub fn close(&self, timeout: Duration, may_go_on: &dyn Fn() -> bool) -> Flushed {
+        self.try_close(timeout, may_go_on).unwrap_or_default()
+    }
+
+    fn try_close(&self, timeout: Duration, may_go_on: &dyn Fn() -> bool) -> Option<Flushed> {
         let deadline = Instant::now() + timeout;
         let before = self.progress();
-        let was_uninterrupted = self.wait_for_delivery(deadline, may_go_on);
+        let was_uninterrupted = self.wait_for_delivery(deadline, may_go_on)?;
         let tier = self.shared.journal.tier();
         let mut control = lock(&self.shared.control);
         control.is_stopping = true;
@@ -155,9 +163,13 @@ impl Sender {
         self.shared.changed.notify_all();
         // Requests that are in flight are waited for: a service without event ids would count them twice.
         let latest = if was_uninterrupted { deadline.max(Instant::now() + STOP_WAIT) } else { Instant::now() };
-        let (control, _) = self.wait(control, latest, may_go_on, |control| control.threads == 0);
+        let (control, _) = self.wait(control, latest, may_go_on, |control| control.threads == 0)?;
         let has_stopped = control.threads == 0;
         drop(control);
+        if has_stopped {
+            // Unless a thread did.
+            self.shared.give_journal_up();
+        }
         let threads = std::mem::take(&mut *lock(&self.threads));
         if has_stopped {
             for thread in threads {
@@ -174,7 +186,7 @@ impl Sender {
         report.pending -= in_memory;
         report.lost += in_memory;
         report.lost_in_memory = in_memory;
-        report
+        Some(report)
     }
 
     /// Events of this process that wait for no destination any more, and those of them that every destination has.
@@ -196,26 +208,30 @@ impl Sender {
         }
     }
 
-    /// Waits until something `is_so`, at the latest until the deadline; `false` when `may_go_on` said no.
+    /// Waits until something `is_so`, at the latest until the deadline; `false` when `may_go_on` said no. `None` in a child that `may_go_on`
+    /// forked: there, a thread that does not exist may hold any lock.
     fn wait<'a>(
         &'a self,
         mut control: MutexGuard<'a, Control>,
         deadline: Instant,
         may_go_on: &dyn Fn() -> bool,
         is_so: impl Fn(&Control) -> bool,
-    ) -> (MutexGuard<'a, Control>, bool) {
+    ) -> Option<(MutexGuard<'a, Control>, bool)> {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if is_so(&control) || left.is_zero() {
-                return (control, true);
+                return Some((control, true));
             }
             let waited = self.shared.changed.wait_timeout(control, left.min(SLICE));
             // Without the lock: a signal's handler may flush too.
             drop(waited.unwrap_or_else(PoisonError::into_inner).0);
             let goes_on = may_go_on();
+            if self.generation != fork_generation() {
+                return None;
+            }
             control = lock(&self.shared.control);
             if !goes_on {
-                return (control, false);
+                return Some((control, false));
             }
         }
     }
@@ -255,10 +271,10 @@ impl Sender {
         self.shared.notices.has_some()
     }
 
-    /// What an operator has to know, each once.
+    /// What an operator has to know, each once; nothing in a child that was forked.
     #[must_use]
     pub fn take_notices(&self) -> Vec<Notice> {
-        self.shared.notices.take()
+        if self.generation == fork_generation() { self.shared.notices.take() } else { Vec::new() }
     }
 }
 
@@ -270,6 +286,77 @@ impl Drop for Sender {
             control.is_stopping = true;
             control.stop_wait = UNATTENDED_STOP_WAIT;
             self.shared.changed.notify_all();
+            let has_threads = control.threads > 0;
+            drop(control);
+            if !has_threads {
+                self.shared.give_journal_up();
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::sync::mpsc::channel;
+
+    use super::*;
+    use crate::delivery::tests::threads::{journal_for, usage};
+    use crate::delivery::{Delivered, Failure, LocalSink};
+    use crate::event::UsageEvent;
+
+    /// A destination for which every flush waits.
+    struct Busy;
+
+    impl LocalSink for Busy {
+        fn name(&self) -> &'static str {
+            "one"
+        }
+
+        fn deliver(&mut self, _: &[UsageEvent<'_>]) -> Result<Delivered, Failure> {
+            Err(Failure { reason: "busy".to_owned(), retry_after: None, is_busy: true })
+        }
+    }
+
+    type End = fn(&Sender, &dyn Fn() -> bool) -> Flushed;
+
+    /// A signal's handler forks while a flush waits: in the child, a thread that does not exist may hold any lock.
+    #[test]
+    fn a_child_that_is_forked_during_a_flush_waits_for_no_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let one = Destination::Local(Box::new(Busy));
+        let journal = journal_for(&dir.path().join("journal"), &[&one]);
+        journal.append(1, |out, _| out.extend_from_slice(&usage())).unwrap();
+        let mut sender = Sender::start(journal, None, vec![one]);
+        let ends: [End; 2] = [
+            |sender, may_go_on| sender.flush(Duration::from_mins(1), may_go_on),
+            |sender, may_go_on| sender.close(Duration::from_mins(1), may_go_on),
+        ];
+        for end in ends {
+            let shared = Arc::clone(&sender.shared);
+            let own = std::mem::replace(&mut sender.generation, 0);
+            let (is_held, release, held) = (Cell::new(false), Cell::new(None), Cell::new(None));
+            // From here on, the locks are those of threads of the parent.
+            let report = end(&sender, &|| {
+                if !is_held.replace(true) {
+                    let shared = Arc::clone(&shared);
+                    let ((let_go, until), (say, said)) = (channel::<()>(), channel());
+                    held.set(Some(std::thread::spawn(move || {
+                        let _control = lock(&shared.control);
+                        say.send(()).unwrap();
+                        let _ = until.recv();
+                    })));
+                    said.recv().unwrap();
+                    release.set(Some(let_go));
+                }
+                true
+            });
+            assert_eq!(report, Flushed::default());
+            assert_eq!(sender.take_notices(), []);
+            drop(release.take());
+            held.take().unwrap().join().unwrap();
+            sender.generation = own;
+        }
+        let _ = sender.close(Duration::ZERO, &|| true);
     }
 }

@@ -11,9 +11,8 @@ use super::lock::lock;
 use super::notices::{Notice, NoticeKind, Watch};
 use super::orphans::Taken;
 use super::shared::Shared;
-use super::timing::{BATCH_BYTES, IDLE_AFTER, TICK};
-use crate::event::binary::{DecodeError, decode};
-use crate::journal::{Batch, Reader};
+use super::timing::{BATCH_BYTES, IDLE_AFTER};
+use crate::journal::Reader;
 
 /// The result of reading this process's own journal once.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -75,8 +74,9 @@ impl LocalThread {
         }
     }
 
-    /// Works until it is told to stop. After a panic, which would be a fault of this program, it counts it, pauses and goes on.
+    /// Works until it is told to stop. After a panic, which would be a fault of this program, it counts it, pauses and starts anew.
     pub(super) fn run(mut self) {
+        let mut panics_at_end = 0;
         while catch_unwind(AssertUnwindSafe(|| self.rounds())).is_err() {
             self.orphan = None;
             self.shared.orphans.let_go(self.index);
@@ -86,7 +86,9 @@ impl LocalThread {
                 detail: "the delivery thread starts anew".to_owned(),
             });
             lock(&self.shared.stats)[self.index].panics += 1;
-            std::thread::sleep(TICK);
+            if !self.shared.may_restart(&mut panics_at_end) {
+                break;
+            }
         }
         self.shared.end_thread();
     }
@@ -197,13 +199,22 @@ impl LocalThread {
             return false;
         }
         let Some(mut taken) = self.orphan.take().or_else(|| self.shared.orphans.take(self.index)) else { return false };
-        let batch = taken.reader.read(BATCH_BYTES);
-        if !taken.reader.moves(&batch) {
-            if batch.is_incomplete {
-                // Another journal's turn.
-                self.shared.orphans.let_go(self.index);
-            } else {
-                self.shared.orphans.give_back(self.index, taken, true);
+        let orphans = &self.shared.orphans;
+        match bring_next(&mut *self.sink, &mut taken.reader) {
+            Next::Done => orphans.give_back(self.index, taken, true),
+            // Another journal's turn.
+            Next::Unreadable => orphans.let_go(self.index),
+            Next::Batch(batch, brought) => {
+                self.count(&brought);
+                if brought.is_err() {
+                    self.orphan_backoff.fail(Instant::now(), None);
+                    orphans.give_back(self.index, taken, false);
+                    return false;
+                }
+                self.orphan_backoff.succeed();
+                self.shared.journal.count_damage(&batch);
+                orphans.note_passed(self.index, &taken, &batch);
+                self.orphan = Some(taken);
             }
         }
         true

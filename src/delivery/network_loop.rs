@@ -13,7 +13,7 @@ use super::notices::{Notice, NoticeKind, Watch};
 use super::orphans::Taken;
 use super::remote::{Feed, Remote, Scope, Step, Urgency};
 use super::shared::Shared;
-use super::timing::{IDLE_AFTER, POLL, TICK};
+use super::timing::{IDLE_AFTER, POLL};
 use crate::event::binary::is_known_version;
 use crate::journal::{Batch, Reader};
 
@@ -223,8 +223,9 @@ impl NetworkLoop {
         Self { shared, remotes, network: None, hurried: 0 }
     }
 
-    /// Works until it is told to stop. After a panic, which would be a fault of this program, it counts it, pauses and goes on.
+    /// Works until it is told to stop. After a panic, which would be a fault of this program, it counts it, pauses and starts anew.
     pub(super) fn run(mut self) {
+        let mut panics_at_end = 0;
         while catch_unwind(AssertUnwindSafe(|| self.rounds())).is_err() {
             for state in &mut self.remotes {
                 state.forget_orphan(&self.shared);
@@ -235,7 +236,9 @@ impl NetworkLoop {
                     detail: "the delivery thread starts anew".to_owned(),
                 });
             }
-            std::thread::sleep(TICK);
+            if !self.shared.may_restart(&mut panics_at_end) {
+                break;
+            }
         }
         if let Some(network) = self.network.take() {
             // A name that is being looked up is not waited for.

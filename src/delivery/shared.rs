@@ -19,6 +19,9 @@ use super::timing::{MAINTAIN, POLL, PUBLISH_EVERY, STOP_WAIT, TICK};
 use crate::journal::{Batch, Position, Tier};
 use crate::sys::clock::unix_ns;
 
+/// How often a thread panics while it stops before it ends.
+const MOST_PANICS_AT_END: u32 = 3;
+
 /// What the handle asks of the threads, and what they answer.
 pub(super) struct Control {
     /// The number of the last flush.
@@ -34,6 +37,8 @@ pub(super) struct Control {
     pub(super) threads: usize,
     /// Those of them that still deliver: the last one gives the journal up.
     pub(super) delivering: usize,
+    /// Whether the journal was given up.
+    is_given_up: bool,
 }
 
 /// How far a destination has come in this process's journal.
@@ -78,6 +83,7 @@ impl Shared {
             stop_wait: STOP_WAIT,
             threads: 0,
             delivering: 0,
+            is_given_up: false,
         };
         Self {
             journal,
@@ -197,11 +203,14 @@ impl Shared {
     pub(super) fn publish(&self) {
         let now = Instant::now();
         let mut next = lock(&self.next_publication);
-        if now < *next {
-            return;
+        if now >= *next {
+            *next = now + PUBLISH_EVERY;
+            drop(next);
+            self.publish_now();
         }
-        *next = now + PUBLISH_EVERY;
-        drop(next);
+    }
+
+    fn publish_now(&self) {
         let (stats, counts) = (lock(&self.stats).clone(), self.journal.counts());
         let news = (self.journal.tier(), counts.appended, stats);
         let mut published = lock(&self.published);
@@ -250,15 +259,38 @@ impl Shared {
             control.delivering == 0
         };
         if is_last {
-            let progress = lock(&self.progress).clone();
-            let positions: Vec<_> = progress.iter().map(|progress| &progress.passed).collect();
-            self.left_in_memory.store(self.journal.unread_in_memory(&positions), Ordering::Relaxed);
-            let is_delivered = !positions.is_empty() && self.journal.is_drained(&positions);
-            self.journal.finish(is_delivered);
-            self.orphans.close();
+            self.give_journal_up();
         }
         lock(&self.control).threads -= 1;
         self.changed.notify_all();
+    }
+
+    /// Closes the journal, counts what only memory holds of it, and leaves the rest to be adopted. Done once, by the last delivery thread, or
+    /// by the handle where no thread could be started.
+    pub(super) fn give_journal_up(&self) {
+        if std::mem::replace(&mut lock(&self.control).is_given_up, true) {
+            return;
+        }
+        self.journal.close();
+        let progress = lock(&self.progress).clone();
+        let positions: Vec<_> = progress.iter().map(|progress| &progress.passed).collect();
+        self.left_in_memory.store(self.journal.unread_in_memory(&positions), Ordering::Relaxed);
+        let is_delivered = !positions.is_empty() && self.journal.is_drained(&positions);
+        if !is_delivered {
+            // What waits, and for which hosts: other processes find no more than the names of destinations in a journal.
+            self.publish_now();
+        }
+        self.journal.finish(is_delivered);
+        self.orphans.close();
+    }
+
+    /// After a panic of a delivery thread, which would be a fault of this program: pauses, and says whether the thread is to start anew. A
+    /// thread that panics again and again while it stops ends: its events are left to another process.
+    pub(super) fn may_restart(&self, panics_at_end: &mut u32) -> bool {
+        let is_stopping = lock(&self.control).is_stopping;
+        *panics_at_end += u32::from(is_stopping);
+        std::thread::sleep(if is_stopping { POLL } else { TICK });
+        *panics_at_end < MOST_PANICS_AT_END
     }
 }
 

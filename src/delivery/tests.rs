@@ -26,7 +26,7 @@ use crate::protocol::{Answer, CloudEvents, HttpRequest, Protocol, Verdict};
 
 mod files;
 mod left;
-mod threads;
+pub(super) mod threads;
 
 /// What the collector does with one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -354,11 +354,24 @@ impl Meter {
             defaults: epoch.defaults.clone(),
             pipeline: Arc::default(),
         });
-        previous.pipeline.get().map_or_else(Flushed::default, |pipeline| self.end(pipeline, timeout, should_continue))
+        let report = previous
+            .pipeline
+            .get()
+            .map_or_else(Flushed::default, |pipeline| self.end(pipeline, timeout, should_continue));
+        if previous.generation != fork_generation() {
+            // Dropping the parent's journal would unmap and close what only the parent may.
+            std::mem::forget(previous);
+        }
+        report
     }
 
     fn end(&self, pipeline: &Pipeline, timeout: Duration, should_continue: &dyn Fn() -> bool) -> Flushed {
+        let generation = fork_generation();
         let report = pipeline.sender.close(timeout, should_continue);
+        if generation != fork_generation() {
+            // In a child that a signal's handler forked meanwhile.
+            return report;
+        }
         if let Ok(mut late) = self.late_notices.try_lock() {
             late.extend(pipeline.sender.take_notices());
         }

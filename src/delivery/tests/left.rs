@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::super::{Destination, Sender, drain_orphans};
-use super::threads::{journal_for, sink, usage};
+use super::super::{Delivered, Destination, Failure, LocalSink, Sender, drain_orphans};
+use super::threads::{journal_for, sink, usage, waited};
 use super::*;
 
 /// A destination without a thread, because the system had none left, keeps no flush waiting, and says why its events wait.
@@ -97,4 +97,82 @@ fn a_drain_over_http_says_what_only_a_later_version_reads() {
     assert_eq!(drained.delivered, 0);
     assert!(drained.reasons.iter().any(|reason| reason.contains("later version")), "{drained:?}");
     assert!(segment.exists());
+}
+
+/// Without any delivery thread, an end waits for none, counts what is lost, and leaves the rest to another process.
+#[test]
+fn an_end_without_any_thread_leaves_the_events_to_another_process() {
+    let dir = TempDir::new().unwrap();
+    let root = dir.path().join("journal");
+    for (at, is_lost) in [(Some(root.clone()), false), (None, true)] {
+        let (one, taken) = sink("one", Duration::ZERO);
+        let destinations = vec!["one".to_owned()];
+        let settings = Settings { root: at.clone(), backend: Backend::Mapped, budget: Some(1 << 30), destinations };
+        let journal = Arc::new(Journal::open(settings));
+        for _ in 0..3 {
+            journal.append(1, |out, _| out.extend_from_slice(&usage())).unwrap();
+        }
+        let sender = Sender::start_with(Arc::clone(&journal), at, vec![one], &|_, _| None);
+        assert_eq!(sender.take_notices().len(), 1);
+        let report = sender.close(Duration::from_mins(2), &|| true);
+        let (pending, lost) = if is_lost { (0, 3) } else { (3, 0) };
+        assert_eq!((report.pending, report.lost, report.lost_in_memory), (pending, lost, lost));
+        assert_eq!(taken.load(Ordering::Relaxed), 0);
+    }
+    // What is left says for whom, be it of a process that lived for a moment.
+    let left = std::fs::read_dir(&root).unwrap().next().unwrap().unwrap().path();
+    let status: serde_json::Value = serde_json::from_slice(&std::fs::read(left.join("status.json")).unwrap()).unwrap();
+    assert_eq!((&status["tracked"], &status["destinations"][0]["pending"]), (&3.into(), &3.into()));
+    // While this process lives: the journal is no longer its own.
+    assert_eq!(drain_orphans(&root, vec![sink("one", Duration::ZERO).0], &|| true).delivered, 3);
+}
+
+/// A destination that panics whenever it is told that delivery pauses or ends.
+struct Panicking;
+
+impl LocalSink for Panicking {
+    fn name(&self) -> &'static str {
+        "one"
+    }
+
+    fn deliver(&mut self, events: &[UsageEvent<'_>]) -> Result<Delivered, Failure> {
+        Ok(Delivered { accepted: events.len() as u64, duplicates: 0 })
+    }
+
+    fn close_idle(&mut self) {
+        panic!("a fault, as this test asks for");
+    }
+}
+
+/// A thread that panics each time it stops ends all the same, and its journal is given up.
+#[test]
+fn a_thread_that_cannot_stop_ends() {
+    let dir = TempDir::new().unwrap();
+    let root = dir.path().join("journal");
+    let one = Destination::Local(Box::new(Panicking));
+    let journal = journal_for(&root, &[&one]);
+    journal.append(1, |out, _| out.extend_from_slice(&usage())).unwrap();
+    let sender = Sender::start(Arc::clone(&journal), None, vec![one]);
+    let _ = sender.close(Duration::from_mins(1), &|| true);
+    assert!(waited(|| std::fs::read_dir(&root).unwrap().count() == 0));
+    assert!(sender.stats()[0].panics >= 3, "{:?}", sender.stats());
+}
+
+/// What is left to other processes is left in the directory that takes a lost one's place as well.
+#[test]
+fn a_journal_that_is_made_anew_is_handed_off_again() {
+    let dir = TempDir::new().unwrap();
+    let root = dir.path().join("journal");
+    let (one, two) = (sink("one", Duration::ZERO).0, sink("two", Duration::ZERO).0);
+    let journal = journal_for(&root, &[&one, &two]);
+    journal.hand_off(&["one".to_owned()]).unwrap();
+    let lost = journal.path().unwrap();
+    std::fs::remove_dir_all(&lost).unwrap();
+    assert!(waited(|| {
+        journal.maintain(1);
+        journal.path().is_some_and(|path| path != lost)
+    }));
+    let path = journal.path().unwrap();
+    assert_eq!(std::fs::read_to_string(path.join("handed-off")).unwrap(), "one\n");
+    assert!(path.join("reader.lock").exists() && journal.is_handed_off());
 }
