@@ -13,8 +13,7 @@ NAMES = dict(enumerate(f"{TEXTS} parent_span_id priced_as catalog provider_usage
 
 def records(segment):
     """The payload of every valid record of a segment file."""
-    data = segment.read_bytes()
-    magic, version, chunk = struct.unpack_from("<8sII", data)
+    magic, version, chunk = struct.unpack_from("<8sII", data := segment.read_bytes())
     if magic != b"TAXIJRNL" or version not in (1, 2) or zlib.crc32(data[:56]).to_bytes(4, "little") != data[56:60]:
         raise ValueError(f"{segment}: not a segment of version 1 or 2, or its header is damaged")
     seed = zlib.crc32(data[32:48] + data[24:32])
@@ -56,5 +55,6 @@ def event(payload):
 
 
 if __name__ == "__main__":
-    for payload in (payload for path in sorted(Path(sys.argv[1]).glob("*.seg")) for payload in records(path)):
-        print(json.dumps(event(payload)))
+    if len(sys.argv) != 2 or not Path(sys.argv[1]).is_dir():
+        sys.exit("usage: python read_journal.py DIRECTORY\nDIRECTORY is that of one journal: <state>/journal/<token>-<random>")
+    sys.stdout.writelines(f"{json.dumps(event(one))}\n" for path in sorted(Path(sys.argv[1]).glob("*.seg")) for one in records(path))

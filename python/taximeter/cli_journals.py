@@ -148,7 +148,8 @@ def check_waiting(settings: config.Settings, statuses: Mapping[str, Mapping[str,
         return False, str(error)
     known = {*_api.default_meter.destinations()}
     known |= {one["destination"] for journal in journals if journal["owner"] in ("live", "this") for one in journal["destinations"]}
-    faults = [*_orphaned(journals, known), *(fault for journal in journals for fault in _faults(settings, journal))]
+    hosts = _hosts(statuses.values())
+    faults = [*_orphaned(journals, known, hosts), *(fault for journal in journals for fault in _faults(settings, journal))]
     faults += [
         f"{status['memory_bytes']:,} bytes of events of process {status['pid']} are in memory only"
         for journal, status in statuses.items()
@@ -165,7 +166,13 @@ def _of(journals: Iterable[Journal], destination: str) -> Iterable[Mapping[str, 
     return (one for journal in journals for one in journal["destinations"] if one["destination"] == destination)
 
 
-def _orphaned(journals: Iterable[Journal], known: set[str]) -> Iterable[str]:
+def _hosts(statuses: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """The hosts of destinations, by name: their names are checksums of addresses."""
+    told = (one for status in statuses for one in status.get("destinations", {}).values())
+    return {one["name"]: plain(str(one["host"])) for one in told if one["host"]}
+
+
+def _orphaned(journals: Iterable[Journal], known: set[str], hosts: Mapping[str, str]) -> Iterable[str]:
     """The events that ended processes left, by destination."""
     waiting: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
     for journal in journals:
@@ -175,8 +182,9 @@ def _orphaned(journals: Iterable[Journal], known: set[str]) -> Iterable[str]:
     for destination, found in sorted(waiting.items()):
         oldest = max((one["oldest_seconds"] or 0.0 for _, one in found), default=0.0)
         count = sum(one["records"] for _, one in found)
+        host = f" ({hosts[destination]})" if destination in hosts else ""
         what = (
-            f"{count:,} events for {plain(destination)} in {len(found):,} journals of processes that ended, "
+            f"{count:,} events for {plain(destination)}{host} in {len(found):,} journals of processes that ended, "
             f"the oldest for {_age(oldest)}"
         )
         if destination in known:

@@ -188,9 +188,16 @@ def test_doctor_names_a_destination_that_is_gone(cli, run, state):
     found = check(cli, "waiting events", 1)
     assert "that destination is neither in these settings nor in use by a running process" in found["detail"]
     assert "taximeter journals drop" in found["detail"]
+    assert "127.0.0.1" not in found["detail"], "it was killed before it said for which host the events are"
     # With the setting of its program it is an ended process's journal like any other.
     again = cli("doctor", "--json", code=1, TAXIMETER_DESTINATION=GONE).stdout
     assert "run taximeter drain to deliver them" in again
+
+
+def test_doctor_names_the_host_of_a_destination_that_is_gone(cli, run, state):
+    run("import taximeter; taximeter.track(provider='p', model='m')", TAXIMETER_DESTINATION=GONE)
+    assert "1 events for http-" in (said := check(cli, "waiting events", 1)["detail"])
+    assert "(127.0.0.1" in said
 
 
 def test_doctor_sees_a_journal_without_its_lock(cli, run, state):

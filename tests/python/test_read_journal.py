@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
 import taximeter
 from conftest import EXAMPLES, ROOT
 
@@ -67,3 +69,9 @@ def test_the_page_shows_a_real_segment(tmp_path):
     assert (event["model"], event["usage"], event["tags"]) == ("gpt-4o", {0: 12, 1: 34}, {"plan": "pro"})
     assert event["id"] in page
     assert taximeter.__version__
+
+
+@pytest.mark.parametrize("arguments", [[], ["nowhere"], ["one", "two"]])
+def test_the_example_says_how_it_is_used(arguments):
+    outcome = subprocess.run([sys.executable, str(READER), *arguments], capture_output=True, text=True, timeout=60, check=False)
+    assert (outcome.returncode, outcome.stderr.splitlines()[0]) == (1, "usage: python read_journal.py DIRECTORY")
