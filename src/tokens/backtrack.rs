@@ -1,20 +1,21 @@
-//! Byte-pair encoding from left to right, in time that grows with the length of the text and no faster, whatever the text.
+//! Byte-pair encoding from left to right, in time linear in the length of any text.
 //!
-//! We take the longest token that goes with the one before it, and step back where none does. A place where nothing went on is never
-//! tried again. It is for what [`super::merge`] cannot part: on common text it is slower.
+//! At each position we take the longest token that can follow the previous token. If there is none, we step back and shorten the
+//! previous token. A position from which the rest cannot be encoded is never tried again. This handles texts that [`super::merge`]
+//! cannot split into windows. On ordinary text it is slower.
 
 use super::known::Known;
 use super::vocabulary::{Token, Vocabulary};
 
-/// A bit for each place from which the rest of a piece cannot be encoded.
-struct Dead(Vec<u64>);
+/// A bit for each position from which the rest of the piece cannot be encoded.
+struct DeadEnds(Vec<u64>);
 
-impl Dead {
+impl DeadEnds {
     fn add(&mut self, place: usize) {
         self.0[place / 64] |= 1 << (place % 64);
     }
 
-    /// Which of the 128 places after one are dead, the next one lowest.
+    /// The bits of the 128 positions after `place`; the lowest bit is the next position.
     #[inline(always)]
     fn after(&self, place: usize) -> u128 {
         let (word, shift) = ((place + 1) / 64, (place + 1) % 64);
@@ -23,7 +24,7 @@ impl Dead {
     }
 }
 
-/// Puts the tokens of the bytes from `start` to `end` in place of what is in `tokens`.
+/// Replaces the content of `tokens` with the tokens of the bytes from `start` to `end`.
 pub(super) fn encode(
     known: &mut Known,
     vocabulary: &Vocabulary,
@@ -33,18 +34,18 @@ pub(super) fn encode(
     tokens: &mut Vec<Token>,
 ) {
     tokens.clear();
-    // A place's bit and the 128 after it are read at once.
-    let mut dead = Dead(vec![0; (end - start) / 64 + 4]);
+    // `after` reads up to three words from the word of a position on.
+    let mut dead_ends = DeadEnds(vec![0; (end - start) / 64 + 4]);
     let mut at = start;
     let mut limit = end - start;
     while at < end {
         let last = tokens.last().copied();
-        let without = dead.after(at - start);
+        let without = dead_ends.after(at - start);
         let mut found = None;
         while limit > 0
             && let Some((token, length)) = vocabulary.longest(text, at, limit, without)
         {
-            if last.is_none_or(|last| known.is_joint(vocabulary, text, at, last, token)) {
+            if last.is_none_or(|last| known.stay_separate(vocabulary, text, at, last, token)) {
                 found = Some((token, length));
                 break;
             }
@@ -56,8 +57,8 @@ pub(super) fn encode(
             limit = end - at;
             continue;
         }
-        // Nothing goes on from here: the token before it has to be a shorter one. The first can always be a single byte.
-        dead.add(at - start);
+        // No token can follow here, so the previous token must be shorter. The first token can always be a single byte.
+        dead_ends.add(at - start);
         let Some(last) = tokens.pop() else { break };
         let width = vocabulary.width(last);
         at -= width;

@@ -1,7 +1,7 @@
-//! What becomes of the pieces: their number of tokens, or the tokens.
+//! The two uses of pieces: counting their tokens, or collecting the tokens.
 //!
-//! Text repeats itself, so the numbers are kept from piece to piece and from call to call, by the pieces' bytes themselves: nine of ten
-//! pieces of prose are answered by one cache line. The cache has a fixed size, and no text makes it grow.
+//! Text repeats itself, so the counts of pieces are cached across calls, with the bytes of the piece as the key. For nine of ten
+//! pieces of prose, one cache line of the processor answers. The cache has a fixed size.
 
 use std::array::from_fn;
 
@@ -10,33 +10,36 @@ use super::pieces::Visit;
 use super::table::{Key, SHORT, hash, key, load};
 use super::vocabulary::{NONE, Token, Vocabulary};
 
-/// Lines of short pieces, four in each; what is new, or was found in the back half, goes first: two megabytes, of which only what was used is in memory.
+/// Lines of short pieces, four pieces each. A new piece, or one found in the second half of its line, moves to the front. Two
+/// megabytes, of which only the used part occupies memory.
 const SHORT_LINES: usize = 1 << 15;
 
-/// Lines of longer pieces, two in each: a megabyte.
+/// Lines of longer pieces, two pieces each: a megabyte.
 const LONG_LINES: usize = 1 << 14;
 
-/// Bytes of those: two keys without the length and the number of tokens, a byte each.
-const LONG: usize = 30;
+/// The most bytes of a longer piece: two keys, minus a byte each for the length and the count.
+const LONG_BYTES: usize = 30;
 
-/// Pairs of lines of the longest pieces, one in each: a megabyte. They are phrases of scripts with three bytes a letter, and rules.
+/// Pairs of lines of the longest pieces, one piece each: a megabyte. Such pieces are phrases in scripts with three bytes per letter,
+/// and horizontal rules.
 const LONGEST_PAIRS: usize = 1 << 13;
 
-/// Bytes of those: two lines without the length and the number of tokens.
-const LONGEST: usize = 126;
+/// The most bytes of a longest piece: two lines, minus a byte each for the length and the count.
+const LONGEST_BYTES: usize = 126;
 
-/// Where the number of tokens stands in a kept key: above the length, which takes four bits. A piece that is kept has at least one.
-const COUNT: u32 = 124;
+/// The position of the count in a key of a short piece: above the length, which takes four bits. The count of a cached piece is at
+/// least 1.
+const COUNT_SHIFT: u32 = 124;
 
-/// Where they stand in the last key of a longer piece: the bytes, then one for the length, then one for the number of tokens, which is
-/// not larger than that.
-const LENGTH_OF_LONG: u32 = 112;
-const COUNT_OF_LONG: u32 = 120;
+/// The positions of the length and of the count in the last key of a longer piece, a byte each, above the bytes of the piece. The
+/// count is never larger than the length.
+const LONG_LENGTH_SHIFT: u32 = 112;
+const LONG_COUNT_SHIFT: u32 = 120;
 
-/// A kept key without its number of tokens.
-const IDENTITY: Key = (1 << COUNT) - 1;
+/// The bits of a key without the count.
+const IDENTITY_MASK: Key = (1 << COUNT_SHIFT) - 1;
 
-/// Kept counts, and the rows that merging needs. One is lent to each call, so that none waits for another.
+/// Cached counts, and the buffers for merging. Each call borrows a whole cache, so that calls do not wait for each other.
 pub(super) struct Cache {
     short: Lines<4>,
     long: Lines<4>,
@@ -44,16 +47,16 @@ pub(super) struct Cache {
     merger: Merger,
 }
 
-/// So many keys each, which are lines of the processor's caches; all zeros at first, and not in memory before they are used.
+/// An array of processor cache lines with `KEYS` keys each. It starts as zeros, and does not occupy memory before it is used.
 struct Lines<const KEYS: usize> {
     keys: Box<[Key]>,
-    /// Where the first begins: what is allocated begins anywhere in a line.
+    /// The index of the first aligned key: an allocation may begin in the middle of a line.
     first: usize,
 }
 
 impl<const KEYS: usize> Lines<KEYS> {
     fn new(count: usize) -> Self {
-        /// Bytes of a line, and keys.
+        /// Bytes per line, and keys per line.
         const LINE: usize = 64;
         const IN_LINE: usize = LINE / size_of::<Key>();
         let keys = vec![0; count * KEYS + IN_LINE].into_boxed_slice();
@@ -77,12 +80,12 @@ impl Cache {
         }
     }
 
-    /// Gives back what a long piece needed.
+    /// Frees the memory that a long piece needed.
     pub(super) fn shrink(&mut self) {
         self.merger.shrink();
     }
 
-    /// The number of tokens of a piece, or of a part of one that no token crosses the borders of.
+    /// The number of tokens of a piece, or of a part of a piece whose ends no token can cross.
     #[inline(always)]
     fn count(&mut self, vocabulary: &Vocabulary, text: &[u8], start: usize, end: usize) -> usize {
         let length = end - start;
@@ -91,7 +94,7 @@ impl Cache {
         }
         let key = key(load(text, start), length);
         let place = hash(key) as usize % SHORT_LINES;
-        // Both without a branch, for which of them it is cannot be foreseen.
+        // Check both without a branch, because the processor cannot predict which one matches.
         let [first, second, ..] = *self.short.at(place);
         let count = count_if(first, key) | count_if(second, key);
         if count != 0 { count } else { self.count_rare(vocabulary, text, start, end, key, place) }
@@ -115,48 +118,48 @@ impl Cache {
         }
         let line = self.short.at(place);
         line.copy_within(..replaced, 1);
-        line[0] = key | (count as Key) << COUNT;
+        line[0] = key | (count as Key) << COUNT_SHIFT;
         count
     }
 
     #[inline(never)]
     fn count_long(&mut self, vocabulary: &Vocabulary, text: &[u8], start: usize, end: usize) -> usize {
         let length = end - start;
-        if length > LONG {
+        if length > LONG_BYTES {
             return self.count_longest(vocabulary, text, start, end);
         }
         let low = load(text, start);
-        let high = load(text, start + 16) & ((1 << (8 * (length - 16))) - 1) | (length as Key) << LENGTH_OF_LONG;
+        let high = load(text, start + 16) & ((1 << (8 * (length - 16))) - 1) | (length as Key) << LONG_LENGTH_SHIFT;
         let place = (hash(low) ^ hash(high).rotate_left(32)) as usize % LONG_LINES;
         let [first_low, first, second_low, second] = *self.long.at(place);
         if first_low == low && first << 8 == high << 8 {
-            return (first >> COUNT_OF_LONG) as usize;
+            return (first >> LONG_COUNT_SHIFT) as usize;
         }
         if second_low == low && second << 8 == high << 8 {
-            return (second >> COUNT_OF_LONG) as usize;
+            return (second >> LONG_COUNT_SHIFT) as usize;
         }
         let count = self.count_new(vocabulary, text, start, end);
-        *self.long.at(place) = [low, high | (count as Key) << COUNT_OF_LONG, first_low, first];
+        *self.long.at(place) = [low, high | (count as Key) << LONG_COUNT_SHIFT, first_low, first];
         count
     }
 
     #[inline(never)]
     fn count_longest(&mut self, vocabulary: &Vocabulary, text: &[u8], start: usize, end: usize) -> usize {
         let length = end - start;
-        if length > LONGEST {
+        if length > LONGEST_BYTES {
             return self.count_new(vocabulary, text, start, end);
         }
-        let mut bytes = [0; LONGEST + 2];
+        let mut bytes = [0; LONGEST_BYTES + 2];
         bytes[..length].copy_from_slice(&text[start..end]);
         let mut keys: [Key; 8] = from_fn(|place| load(&bytes, place * size_of::<Key>()));
-        keys[7] |= (length as Key) << LENGTH_OF_LONG;
+        keys[7] |= (length as Key) << LONG_LENGTH_SHIFT;
         let place = keys.iter().fold(0_u64, |all, key| all.rotate_left(8) ^ hash(*key)) as usize % LONGEST_PAIRS;
         let kept = *self.longest.at(place);
         if kept[..7] == keys[..7] && kept[7] << 8 == keys[7] << 8 {
-            return (kept[7] >> COUNT_OF_LONG) as usize;
+            return (kept[7] >> LONG_COUNT_SHIFT) as usize;
         }
         let count = self.count_new(vocabulary, text, start, end);
-        keys[7] |= (count as Key) << COUNT_OF_LONG;
+        keys[7] |= (count as Key) << LONG_COUNT_SHIFT;
         *self.longest.at(place) = keys;
         count
     }
@@ -165,7 +168,7 @@ impl Cache {
         if vocabulary.token(text, start, end).is_some() { 1 } else { self.count_parts(vocabulary, text, start, end) }
     }
 
-    /// The number of tokens of what is no token: of its parts, where no token could join them, or else what merging leads to.
+    /// The number of tokens of a piece that is not a token itself. Splits it where no token can cross, or else merges it.
     fn count_parts(&mut self, vocabulary: &Vocabulary, text: &[u8], start: usize, end: usize) -> usize {
         let mut count = 0;
         let mut at = start;
@@ -174,7 +177,7 @@ impl Cache {
             if border == end && at == start {
                 return self.merger.merge(vocabulary, text, start, end).len();
             }
-            // Most parts of random text are this short.
+            // Most parts of random text have one or two bytes.
             count += match text[at..border] {
                 [_] => 1,
                 [first, second] => {
@@ -192,14 +195,14 @@ impl Cache {
     }
 }
 
-/// The number of tokens that is kept in a key, if it is the key; otherwise nothing.
+/// The count in a cached key if it is the key of this piece, else 0.
 #[inline(always)]
 fn count_if(kept: Key, key: Key) -> usize {
-    let differs = (kept ^ key) as u64 | ((kept ^ key) & IDENTITY).wrapping_shr(64) as u64;
-    (kept >> COUNT) as usize & usize::from(differs == 0).wrapping_neg()
+    let differs = (kept ^ key) as u64 | ((kept ^ key) & IDENTITY_MASK).wrapping_shr(64) as u64;
+    (kept >> COUNT_SHIFT) as usize & usize::from(differs == 0).wrapping_neg()
 }
 
-/// Counts the tokens of the pieces it is given.
+/// Counts the tokens of the pieces that it is given.
 pub(super) struct Counter<'a> {
     vocabulary: &'a Vocabulary,
     cache: &'a mut Cache,
@@ -219,7 +222,7 @@ impl Visit for Counter<'_> {
     }
 }
 
-/// Collects the tokens of the pieces it is given.
+/// Collects the tokens of the pieces that it is given.
 pub(super) struct Encoder<'a> {
     vocabulary: &'a Vocabulary,
     merger: &'a mut Merger,
@@ -243,7 +246,7 @@ impl Visit for Encoder<'_> {
 }
 
 impl Encoder<'_> {
-    /// What is no token: its parts, where no token could join them.
+    /// Appends the tokens of a piece that is not a token itself. Splits it where no token can cross.
     fn parts(&mut self, text: &[u8], start: usize, end: usize) {
         let mut at = start;
         while at < end {
@@ -258,7 +261,7 @@ impl Encoder<'_> {
     }
 }
 
-/// The token of all of a piece or part.
+/// The token that equals a whole piece or part.
 #[inline(always)]
 fn whole(vocabulary: &Vocabulary, text: &[u8], start: usize, end: usize) -> Option<Token> {
     let length = end - start;

@@ -1,27 +1,27 @@
-//! What is remembered of tokens that meet, whatever the text: whether they merge, and whether they stay as they are.
+//! Caches facts about pairs of adjacent tokens that do not depend on the text: whether they merge, and whether they stay separate.
 
 use super::vocabulary::{NONE, TOKEN_BITS, Token, Vocabulary};
 
-/// Answers of a kind that are remembered: half a megabyte.
-const ANSWERS: usize = 1 << 16;
+/// Entries of each cache: half a megabyte.
+const ENTRIES: usize = 1 << 16;
 
-/// Both answers, each at a place that the two tokens decide on.
+/// The two caches. A hash of the two tokens is the index.
 #[derive(Debug)]
 pub(super) struct Known {
-    /// Two tokens, and in the lowest bit whether they are neighbours; the highest bit is set where there is an answer.
+    /// The two tokens, and in the lowest bit whether they stay separate. The highest bit is set if the entry is used.
     joints: Box<[u64]>,
-    /// Two tokens, and what they merge into or, all bits set, that they do not. No two merge into the token 0.
+    /// The two tokens, and the token that they merge into, or all bits set if they do not merge. No pair merges into token 0.
     merges: Box<[u64]>,
 }
 
 impl Known {
     pub(super) fn new() -> Self {
-        Self { joints: vec![0; ANSWERS].into_boxed_slice(), merges: vec![0; ANSWERS].into_boxed_slice() }
+        Self { joints: vec![0; ENTRIES].into_boxed_slice(), merges: vec![0; ENTRIES].into_boxed_slice() }
     }
 
     /// As [`Vocabulary::are_neighbours`].
     #[inline(always)]
-    pub(super) fn is_joint(
+    pub(super) fn stay_separate(
         &mut self,
         vocabulary: &Vocabulary,
         text: &[u8],
@@ -38,7 +38,7 @@ impl Known {
         *known & 1 == 1
     }
 
-    /// What two tokens merge into, which are the bytes from `start` to `end`, or [`NONE`].
+    /// The token that two tokens merge into, or [`NONE`]. The bytes of the two are those from `start` to `end`.
     #[inline(always)]
     pub(super) fn merged(
         &mut self,
@@ -48,7 +48,7 @@ impl Known {
         start: usize,
         end: usize,
     ) -> Token {
-        /// All bits of a token set: there is no such.
+        /// The largest number of a token's bits. No token has it.
         const NEVER: u64 = (1 << TOKEN_BITS) - 1;
         let both = both(left, right);
         let known = &mut self.merges[place(both)];
@@ -69,5 +69,5 @@ fn both(left: Token, right: Token) -> u64 {
 
 #[inline(always)]
 fn place(both: u64) -> usize {
-    (both.wrapping_mul(super::table::MIX[0]) >> 40) as usize % ANSWERS
+    (both.wrapping_mul(super::table::MIX[0]) >> 40) as usize % ENTRIES
 }

@@ -1,43 +1,44 @@
 //! Byte-pair encoding of one piece of text.
 //!
-//! Byte-pair encoding merges the neighbours of the lowest rank until none merge. Done literally that is quadratic, or, with a heap,
-//! slow. But its result can be known by its joints: tokens follow each other in some text's encoding just when the encoding of the
-//! two alone is the two, and any row of tokens whose joints are all of that kind is the encoding of its text, the only one there is
-//! (shown by the authors of the crate `bpe`, github/rust-gems). So a short piece is merged literally, and a long one window by window:
-//! where a window does not join what is before it, it takes in the token before it, until it does.
+//! Byte-pair encoding repeatedly merges the adjacent pair with the lowest rank, until no pair merges. Done step by step this is
+//! quadratic, or slow if it uses a heap. But a result can be checked pair by pair. Two adjacent tokens are compatible if encoding
+//! their bytes alone yields these two tokens. A sequence of tokens is the encoding of its text if and only if all adjacent tokens are
+//! compatible (shown by the authors of the crate `bpe`, github/rust-gems). So a short piece is merged step by step, and a long one
+//! window by window. If the first token of a window is not compatible with the token before it, the window is extended back over that
+//! token, until it is.
 
 use super::backtrack;
 use super::known::Known;
 use super::vocabulary::{NONE, Token, Vocabulary};
 
-/// Bytes of the longest piece that is merged at once.
+/// The most bytes of a piece that is merged at once.
 const SHORT: usize = 64;
 
-/// Bytes that a window goes on: the longest token there is.
+/// The bytes by which a window advances: those of the longest token.
 const STRIDE: usize = 128;
 
-/// Bytes of the longest window: it may take in three such tokens.
-const LONG: usize = 1 << PLACE;
+/// The most bytes of a window: it may be extended over three of the longest tokens.
+const LONG: usize = 1 << POSITION_BITS;
 
-/// Bits of a place in a window.
-const PLACE: u32 = 9;
+/// The bits of a position in a window.
+const POSITION_BITS: u32 = 9;
 
-/// What stands where nothing merges. Signed, for that is what the instructions compare.
-const NOTHING: i32 = i32::MAX;
+/// The rank of a pair that does not merge. Ranks are signed, because the vector instructions compare signed numbers.
+const NO_MERGE: i32 = i32::MAX;
 
-/// Numbers that are compared at once.
+/// How many numbers are compared at once.
 const LANES: usize = 8;
 
-/// Entries of [`Merger`]'s row that are kept for the next call: what a piece of some kilobytes needs.
-const KEPT: usize = 1 << 12;
+/// Tokens of a [`Merger`] whose memory is kept for the next call: enough for a piece of a few kilobytes.
+const KEPT_TOKENS: usize = 1 << 12;
 
-/// Merges pieces, and remembers what it found out.
+/// Merges pieces, and caches facts about pairs of tokens.
 #[derive(Debug)]
 pub(super) struct Merger {
     known: Known,
-    /// The tokens so far.
+    /// The tokens of the piece so far.
     tokens: Vec<Token>,
-    /// Those of a window.
+    /// The tokens of the current window.
     window: Vec<Token>,
 }
 
@@ -46,18 +47,18 @@ impl Merger {
         Self { known: Known::new(), tokens: Vec::new(), window: Vec::new() }
     }
 
-    /// The tokens of the bytes from `start` to `end`, which are not empty, and no token of their own.
+    /// The tokens of the bytes from `start` to `end`. The bytes are not empty and are not a token themselves.
     pub(super) fn merge(&mut self, vocabulary: &Vocabulary, text: &[u8], start: usize, end: usize) -> &[Token] {
         self.tokens.clear();
         if end - start <= SHORT {
-            literally::<SHORT>(&mut self.known, vocabulary, text, start, end, &mut self.tokens);
+            merge_step_by_step::<SHORT>(&mut self.known, vocabulary, text, start, end, &mut self.tokens);
         } else if !self.by_windows(vocabulary, text, start, end) {
             backtrack::encode(&mut self.known, vocabulary, text, start, end, &mut self.tokens);
         }
         &self.tokens
     }
 
-    /// Merges a long piece window by window; false if a window would have to be longer than it may be.
+    /// Merges a long piece window by window. Returns false if a window would have to be longer than [`LONG`].
     fn by_windows(&mut self, vocabulary: &Vocabulary, text: &[u8], start: usize, end: usize) -> bool {
         let mut at = start;
         while at < end {
@@ -65,16 +66,16 @@ impl Merger {
             if let Some(last) = self.tokens.last().copied() {
                 let from = at - vocabulary.width(last);
                 let next = at + (at - from);
-                // Text that repeats itself has the same token again, if that is one of its joints.
+                // In repetitive text the same token follows again, if it is compatible with itself.
                 if next <= end
                     && text[from..at] == text[at..next]
-                    && self.known.is_joint(vocabulary, text, at, last, last)
+                    && self.known.stay_separate(vocabulary, text, at, last, last)
                 {
                     self.tokens.push(last);
                     at = next;
                     continue;
                 }
-                // The window before this one ended somewhere, which is why its last token is mostly another.
+                // The end of the previous window was arbitrary, so its last token is mostly wrong. Encode it again.
                 self.tokens.pop();
                 at = from;
             }
@@ -83,9 +84,9 @@ impl Merger {
                     return false;
                 }
                 self.window.clear();
-                literally::<LONG>(&mut self.known, vocabulary, text, at, to, &mut self.window);
+                merge_step_by_step::<LONG>(&mut self.known, vocabulary, text, at, to, &mut self.window);
                 let Some(last) = self.tokens.last().copied() else { break };
-                if self.known.is_joint(vocabulary, text, at, last, self.window[0]) {
+                if self.known.stay_separate(vocabulary, text, at, last, self.window[0]) {
                     break;
                 }
                 self.tokens.pop();
@@ -97,15 +98,15 @@ impl Merger {
         true
     }
 
-    /// Gives back what a piece of megabytes needed.
+    /// Frees the memory that a piece of megabytes needed.
     pub(super) fn shrink(&mut self) {
         self.tokens.clear();
-        self.tokens.shrink_to(KEPT);
+        self.tokens.shrink_to(KEPT_TOKENS);
     }
 }
 
-/// Merges as byte-pair encoding is defined. What is quadratic is a scan of a few words.
-fn literally<const N: usize>(
+/// Merges as byte-pair encoding is defined. The quadratic part is a scan over a few words.
+fn merge_step_by_step<const N: usize>(
     known: &mut Known,
     vocabulary: &Vocabulary,
     text: &[u8],
@@ -113,12 +114,13 @@ fn literally<const N: usize>(
     end: usize,
     found: &mut Vec<Token>,
 ) {
-    // By the place where a part begins: its token, where the next begins, where the one before it did, and what it and the next
-    // would merge into, above the place, so that the least of all is the merge to do.
+    // Four arrays, indexed by the position where a part begins: its token, the position of the next part, the position of the
+    // previous part, and the token that it and the next part merge into. The position is in the low bits of the last one, so that the
+    // minimum is the merge to do next.
     let mut tokens = [0; N];
     let mut nexts = [0_u16; N];
     let mut befores = [0_u16; N];
-    let mut ranks = [NOTHING; N];
+    let mut ranks = [NO_MERGE; N];
     let bytes = &text[start..end];
     let length = bytes.len();
     for (place, byte) in bytes.iter().enumerate() {
@@ -126,23 +128,24 @@ fn literally<const N: usize>(
         nexts[place] = place as u16 + 1;
         befores[place] = (place as u16).wrapping_sub(1);
     }
-    let ranked =
-        |merged: Token, place: usize| if merged == NONE { NOTHING } else { (merged << PLACE) as i32 | place as i32 };
+    let ranked = |merged: Token, place: usize| {
+        if merged == NONE { NO_MERGE } else { (merged << POSITION_BITS) as i32 | place as i32 }
+    };
     for (place, (first, second)) in bytes.iter().zip(&bytes[1..]).enumerate() {
         ranks[place] = ranked(vocabulary.two(*first, *second), place);
     }
     loop {
         let lowest = least(&ranks, length);
-        if lowest == NOTHING {
+        if lowest == NO_MERGE {
             break;
         }
-        let place = lowest as usize % (1 << PLACE);
+        let place = lowest as usize % (1 << POSITION_BITS);
         let gone = usize::from(nexts[place]);
         let next = usize::from(nexts[gone]);
-        tokens[place] = lowest as Token >> PLACE;
+        tokens[place] = lowest as Token >> POSITION_BITS;
         nexts[place] = next as u16;
-        ranks[gone] = NOTHING;
-        ranks[place] = NOTHING;
+        ranks[gone] = NO_MERGE;
+        ranks[place] = NO_MERGE;
         if next < length {
             befores[next] = place as u16;
             let after = start + usize::from(nexts[next]);
@@ -162,14 +165,14 @@ fn literally<const N: usize>(
     }
 }
 
-/// The least of the first `length` numbers, after which there is [`NOTHING`] up to a whole number of lanes.
+/// The minimum of the first `length` numbers. After them, the array holds [`NO_MERGE`] up to a multiple of [`LANES`].
 #[inline(always)]
 fn least<const N: usize>(numbers: &[i32; N], length: usize) -> i32 {
-    let mut lanes = [NOTHING; LANES];
+    let mut lanes = [NO_MERGE; LANES];
     for chunk in numbers.as_chunks::<LANES>().0.iter().take(length.div_ceil(LANES)) {
         for (lane, number) in lanes.iter_mut().zip(chunk) {
             *lane = (*lane).min(*number);
         }
     }
-    lanes.into_iter().fold(NOTHING, i32::min)
+    lanes.into_iter().fold(NO_MERGE, i32::min)
 }

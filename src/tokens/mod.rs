@@ -1,13 +1,13 @@
-//! Tokens: what a text is made of for a model, as OpenAI's `tiktoken` splits it, and how many there are.
+//! Tokens: splits a text into the tokens of a model, as OpenAI's `tiktoken` does, or counts them.
 //!
-//! A text is split into [`pieces`], words mostly; a piece is a token of the [`vocabulary`] or is [`merge`]d from its bytes; the
-//! [`counter`] remembers how many came of it. [`special`] tokens stand for no text and are looked for only where they are allowed.
-//! Vocabularies are [`packed`] into the extension and unpacked on first use. [`models`] knows the encoding of a model, and
-//! [`registered`] holds what users bring for theirs; of a name that is [`unknown`], the nearest ones are told.
+//! A text is split into [`pieces`], mostly words. A piece is a token of the [`vocabulary`], or is [`merge`]d from its bytes. The
+//! [`counter`] caches the token counts of pieces. [`special`] tokens have no text, and are searched for only if they are allowed.
+//! Vocabularies are [`packed`] into the extension and unpacked on first use. [`models`] maps models to encodings. [`registered`]
+//! holds the tokenizers that users register. For an [`unknown`] name, the error lists the nearest known names.
 
 #![expect(
     clippy::inline_always,
-    reason = "measured: without it a tenth of the throughput on prose is lost, and half of it on one letter"
+    reason = "measured: without it, throughput on prose drops by a tenth, and on a single repeated letter by half"
 )]
 
 mod backtrack;
@@ -43,20 +43,20 @@ pub use unknown::UnknownName;
 pub use vocabulary::Token;
 use vocabulary::Vocabulary;
 
-/// An embedded encoding: a vocabulary, a pattern and special tokens. There is one of each name in a process, and all threads share it.
+/// An embedded encoding: a vocabulary, a pattern and special tokens. A process has one of each name, shared by all threads.
 pub struct Encoding {
     name: &'static str,
     source: Source,
     vocabulary: Arc<Vocabulary>,
     special: Special,
-    /// Lent to calls; what a call finds taken it does not wait for.
+    /// Borrowed by calls. A call never waits for a cache that is in use.
     caches: [Mutex<Option<Box<Cache>>>; CACHES],
 }
 
-/// Caches of an encoding: calls beyond so many at the same time count without what was counted before.
+/// Caches of an encoding. If more calls run at the same time, the others count without cached counts.
 const CACHES: usize = 16;
 
-/// Where the vocabulary of an encoding comes from. Several encodings share one.
+/// The vocabulary of an encoding. Several encodings share one.
 #[derive(Clone, Copy)]
 enum Source {
     O200k,
@@ -65,7 +65,7 @@ enum Source {
     R50k,
 }
 
-/// A name, and where the encoding of that name comes from. `gpt2` is `r50k_base` by another name.
+/// The names of the encodings, and their vocabularies. `gpt2` is another name of `r50k_base`.
 const NAMES: [(&str, Source); 7] = [
     ("o200k_base", Source::O200k),
     ("o200k_harmony", Source::O200k),
@@ -76,10 +76,10 @@ const NAMES: [(&str, Source); 7] = [
     ("gpt2", Source::R50k),
 ];
 
-/// Tokens of `r50k_base`, which are the first ones of `p50k_base`.
+/// The number of tokens of `r50k_base`, which are the first tokens of `p50k_base`.
 const R50K_TOKENS: usize = 50_256;
 
-/// A number that is no token of an encoding.
+/// A number that is not a token of the encoding.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("{encoding} has no token {token}")]
 pub struct UnknownToken {
@@ -94,7 +94,7 @@ pub fn names() -> impl Iterator<Item = &'static str> + Clone {
     NAMES.iter().map(|(name, _)| *name)
 }
 
-/// Threads that ask at once may load it twice; none waits for another, which a fork could leave it without.
+/// Loads a value once. Concurrent callers may load it twice: if they waited for each other, a forked child could wait forever.
 fn load_once<T>(place: &ArcSwapOption<T>, load: impl FnOnce() -> T) -> Arc<T> {
     if let Some(loaded) = place.load_full() {
         return loaded;
@@ -126,10 +126,10 @@ impl Source {
 }
 
 impl Encoding {
-    /// The encoding of a name, which is loaded when it is asked for first: that takes some milliseconds.
+    /// The encoding with this name. The first call loads it, which takes a few milliseconds.
     ///
     /// # Errors
-    /// When there is none; the message lists those whose names are most like it.
+    /// If the name is unknown. The message lists the most similar names.
     pub fn named(name: &str) -> Result<Arc<Self>, UnknownName> {
         static LOADED: [ArcSwapOption<Encoding>; NAMES.len()] = [const { ArcSwapOption::const_empty() }; NAMES.len()];
         let place =
@@ -150,7 +150,7 @@ impl Encoding {
         self.name
     }
 
-    /// The number of tokens of a text, none of which is special.
+    /// The number of tokens of a text without special tokens.
     #[must_use]
     pub fn count(&self, text: &str) -> usize {
         self.with_cache(|cache| {
@@ -160,19 +160,19 @@ impl Encoding {
         })
     }
 
-    /// As [`Self::count`], for many texts, on as many of the machine's cores as they are worth.
+    /// Counts the tokens of each of many texts, on several cores if there is enough work.
     #[must_use]
     pub fn count_batch(&self, texts: &[&str]) -> Vec<usize> {
         for_each(texts, |text| self.count(text))
     }
 
-    /// The tokens of a text, none of which is special.
+    /// The tokens of a text without special tokens.
     #[must_use]
     pub fn encode_ordinary(&self, text: &str) -> Vec<Token> {
         self.with_cache(|cache| self.append(text, Vec::new(), cache))
     }
 
-    /// The tokens of a text in which the special tokens that `is_allowed` names stand for themselves.
+    /// The tokens of a text. Special tokens for which `is_allowed` returns true are encoded as such.
     pub fn encode(&self, text: &str, is_allowed: impl Fn(&str) -> bool) -> Vec<Token> {
         self.with_cache(|cache| {
             let mut tokens = Vec::new();
@@ -192,15 +192,15 @@ impl Encoding {
         encoder.tokens
     }
 
-    /// The first special token in a text that `is_meant` names.
+    /// The first special token in a text for which `is_meant` returns true.
     pub fn find_special<'a>(&self, text: &'a str, is_meant: impl Fn(&str) -> bool) -> Option<&'a str> {
         self.special.find(text, is_meant)
     }
 
-    /// The bytes that tokens stand for, one after the other. They need not be UTF-8.
+    /// The concatenated bytes of tokens. They need not be valid UTF-8.
     ///
     /// # Errors
-    /// When a number is no token.
+    /// If a number is not a token.
     pub fn decode(&self, tokens: &[Token]) -> Result<Vec<u8>, UnknownToken> {
         let mut bytes = Vec::with_capacity(tokens.len() * 4);
         for token in tokens {
@@ -215,14 +215,15 @@ impl Encoding {
         self.special.iter()
     }
 
-    /// The largest number of a token.
+    /// The largest token number.
     #[must_use]
     pub fn largest(&self) -> Token {
         let special = self.special.iter().map(|(_, token)| token).max().unwrap_or_default();
         special.max(self.vocabulary.len() as Token - 1)
     }
 
-    /// Lends the first cache that is free, or a new one. No call waits: in a child of a fork, what a thread of the parent held stays held.
+    /// Calls `work` with the first free cache, or a new one. Never waits: in a forked child, a mutex that a thread of the parent held
+    /// stays locked.
     fn with_cache<T>(&self, work: impl FnOnce(&mut Cache) -> T) -> T {
         match self.caches.iter().find_map(free) {
             Some(mut cache) => {
@@ -236,22 +237,22 @@ impl Encoding {
     }
 }
 
-/// A cache that no thread uses now.
+/// The cache, if no thread uses it.
 fn free(cache: &Mutex<Option<Box<Cache>>>) -> Option<MutexGuard<'_, Option<Box<Cache>>>> {
     match cache.try_lock() {
         Ok(cache) => Some(cache),
-        // Whoever panicked with it left whole counts: each is written at once, and rows are cleared before they are used.
+        // A panic leaves a valid cache: each count is written at once, and buffers are cleared before use.
         Err(TryLockError::Poisoned(cache)) => Some(cache.into_inner()),
         Err(TryLockError::WouldBlock) => None,
     }
 }
 
-/// What `work` makes of each text, on as many of the machine's cores as the texts are worth.
+/// Applies `work` to each text, on several cores if there is enough work.
 pub fn for_each<T: Send>(texts: &[&str], work: impl Fn(&str) -> T + Sync) -> Vec<T> {
-    /// Bytes that take about as long as starting a thread: 50 µs.
+    /// Bytes whose work takes about as long as starting a thread: 50 µs.
     const WORTH_A_THREAD: usize = 1 << 15;
     let worth = texts.iter().map(|text| text.len()).sum::<usize>() / WORTH_A_THREAD;
-    // Asking for the number of cores reads files; few texts are worth that.
+    // Finding the number of cores reads files, so it is skipped for few texts.
     let most = worth.min(texts.len());
     let threads = if most < 2 { 1 } else { thread::available_parallelism().map_or(1, NonZero::get).min(most) };
     if threads < 2 {
@@ -270,7 +271,7 @@ pub fn for_each<T: Send>(texts: &[&str], work: impl Fn(&str) -> T + Sync) -> Vec
     };
     thread::scope(|scope| {
         for _ in 1..threads {
-            // A machine that gives no more threads works with those it gave.
+            // If the system refuses another thread, the threads that exist do the work.
             let _ = thread::Builder::new().spawn_scoped(scope, some);
         }
         some();

@@ -1,8 +1,8 @@
-//! Which encoding a model of OpenAI's has.
+//! The encodings of OpenAI's models.
 //!
 //! The tables are those of `tiktoken` 0.14 (`tiktoken/model.py`).
 
-/// Names that mean one model.
+/// Names of single models.
 const MODELS: [(&str, &str); 45] = [
     ("o1", "o200k_base"),
     ("o3", "o200k_base"),
@@ -51,7 +51,7 @@ const MODELS: [(&str, &str); 45] = [
     ("gpt-2", "gpt2"),
 ];
 
-/// Beginnings of names that mean a family.
+/// Prefixes of the names of model families.
 const FAMILIES: [(&str, &str); 12] = [
     ("o1-", "o200k_base"),
     ("o3-", "o200k_base"),
@@ -67,7 +67,7 @@ const FAMILIES: [(&str, &str); 12] = [
     ("gpt-oss-", "o200k_harmony"),
 ];
 
-/// The name of the encoding that a model has, if OpenAI says so.
+/// The name of a model's encoding, if OpenAI's tables have the model.
 #[must_use]
 pub fn encoding_of(model: &str) -> Option<&'static str> {
     let name = bare(model);
@@ -76,11 +76,11 @@ pub fn encoding_of(model: &str) -> Option<&'static str> {
     found.map(|(_, encoding)| *encoding)
 }
 
-/// A model's own name in small letters.
+/// The bare name of a model in lower case.
 ///
-/// Taken off are the namespaces under which hosts have OpenAI's models (`openai/`, `azure/`, `us.openai.`, `databricks-`), what marks
-/// fine-tuning (`ft:`, and what follows the model there), and variants (`:free`, `@2024-08-06`). A name in another's namespace stays
-/// as it is, and is no name of OpenAI's.
+/// This removes the namespaces of hosts that serve OpenAI's models (`openai/`, `azure/`, `us.openai.`, `databricks-`), the parts that
+/// mark fine-tuning (`ft:`, and what follows the model name then), and variants (`:free`, `@2024-08-06`). A name in any other
+/// namespace is returned unchanged, and matches no model of OpenAI.
 fn bare(model: &str) -> String {
     let model = model.trim().to_lowercase();
     let (namespace, name) = model.rsplit_once('/').unwrap_or(("", &model));

@@ -1,26 +1,26 @@
-//! The form in which the extension carries a vocabulary: for every token the two that byte-pair encoding merges into it.
+//! The packed form of a vocabulary in the extension: for every token, the two tokens that byte-pair encoding merges into it.
 //!
-//! A token's bytes follow from its halves, so the halves are all there is: three planes (low, middle and high bytes) of the left
-//! ones, three of the right ones, compressed with zlib. That is two thirds of what the compressed bytes of the tokens take.
-//! `build.rs` packs; [`super::vocabulary`] unpacks.
+//! The bytes of a token follow from its two halves, so only the halves are stored: three planes (low, middle and high bytes) of the
+//! left halves and three of the right halves, compressed with zlib. This takes two thirds of the space of the tokens' compressed
+//! bytes. `build.rs` packs; [`super::vocabulary`] unpacks.
 
 use std::io::{self, Read, Write};
 
 use flate2::{Compression, read::ZlibDecoder, write::ZlibEncoder};
 
-/// The tokens an identifier below this stands for are the 256 single bytes, in an order of the encoding's own.
+/// The first token numbers, which are the 256 single bytes, in an order that depends on the encoding.
 pub(super) const BYTES: usize = 256;
 
-/// Both halves of an identifier that no token has.
+/// The halves of a number that is not a token.
 pub(super) const GAP: [u32; 2] = [0xFF_FFFF; 2];
 
-/// What [`pack`] packed: the byte each of the first 256 identifiers stands for, and the halves of all others.
+/// The content of a packed vocabulary: the byte of each of the first 256 tokens, and the halves of all others.
 pub(super) type Unpacked = ([u8; BYTES], Vec<[u32; 2]>);
 
 /// Packs a vocabulary: `bytes` are the first 256 tokens, `halves` are those of the tokens from 256 on.
 ///
 /// # Errors
-/// Those of the compressor, which writes to memory.
+/// Errors of the compressor.
 #[allow(dead_code, reason = "`build.rs` calls it, and tests do")]
 pub(super) fn pack(bytes: &[u8; BYTES], halves: &[[u32; 2]]) -> io::Result<Vec<u8>> {
     let mut packed = ZlibEncoder::new(Vec::new(), Compression::best());
@@ -37,7 +37,7 @@ pub(super) fn pack(bytes: &[u8; BYTES], halves: &[[u32; 2]]) -> io::Result<Vec<u
 /// The inverse of [`pack`].
 ///
 /// # Errors
-/// When the bytes are not what [`pack`] made.
+/// If the bytes do not come from [`pack`].
 pub(super) fn unpack(packed: &[u8]) -> io::Result<Unpacked> {
     let mut plain = Vec::new();
     ZlibDecoder::new(packed).read_to_end(&mut plain)?;

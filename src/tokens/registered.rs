@@ -1,4 +1,4 @@
-//! Tokenizers that users bring for their models: Hugging Face's `tokenizer.json`, read by Hugging Face's own library.
+//! Tokenizers that users register for their models: Hugging Face's `tokenizer.json`, read by Hugging Face's own library.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,38 +10,38 @@ use tokenizers::Tokenizer;
 
 use super::{Token, load_once};
 
-/// A tokenizer of a user's.
+/// A registered tokenizer.
 pub struct Registered {
-    /// What the names of its models begin with, in small letters.
+    /// The prefix of the names of its models, in lower case.
     prefix: String,
     tokenizer: Tokenizer,
-    /// Tokens that mark something and stand for no text.
+    /// The special tokens.
     special: Vec<(String, Token)>,
-    /// Finds them.
+    /// Searches for the special tokens.
     search: AhoCorasick,
-    /// The tokenizer that takes them for what they mark, when it is asked for.
+    /// A copy of the tokenizer that encodes special tokens as such. Created on first use.
     marking: ArcSwapOption<Tokenizer>,
-    /// The largest number of a token.
+    /// The largest token number.
     largest: Token,
 }
 
-/// Why a tokenizer cannot be used.
+/// Why a tokenizer cannot be registered.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum RegisterError {
-    /// Every name begins with nothing.
+    /// The prefix is empty, and would match every name.
     #[error("prefix must not be empty")]
     Prefix,
-    /// The file is none, or cannot be read.
-    #[error("{} is no tokenizer.json: {reason}", path.display())]
+    /// The file is not a tokenizer or cannot be read.
+    #[error("{} is not a valid tokenizer.json: {reason}", path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// What its reader says.
+        /// The error of the library.
         reason: String,
     },
 }
 
-/// What a tokenizer says about a text that it cannot encode.
+/// A tokenizer cannot encode a text.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("the tokenizer of {prefix:?} cannot encode the text: {reason}")]
 pub struct EncodeError {
@@ -49,25 +49,25 @@ pub struct EncodeError {
     reason: String,
 }
 
-/// All of them, those with the longest prefixes first.
+/// All registered tokenizers, those with the longest prefixes first.
 static ALL: ArcSwapOption<Vec<Arc<Registered>>> = ArcSwapOption::const_empty();
 
-/// Registers a tokenizer for the models whose names begin with `prefix`, in place of one that was registered for the same.
+/// Registers a tokenizer for the models whose names start with `prefix`. Replaces a tokenizer with the same prefix.
 ///
 /// # Errors
-/// When the prefix is empty or the file is no tokenizer; then nothing changes.
+/// If the prefix is empty or the file is not a tokenizer. Then nothing changes.
 pub fn register(prefix: &str, path: &Path) -> Result<(), RegisterError> {
     if prefix.trim().is_empty() {
         return Err(RegisterError::Prefix);
     }
     let mut tokenizer = Tokenizer::from_file(path)
         .map_err(|error| RegisterError::File { path: path.to_owned(), reason: error.to_string() })?;
-    // A file may ask for texts to be cut or filled up to a length, which is of use to a model and not to a count.
+    // The file may configure truncation and padding to a length. Models need that; a count must not have it.
     tokenizer.with_padding(None);
     let file_error =
         |error: tokenizers::Error| RegisterError::File { path: path.to_owned(), reason: error.to_string() };
     tokenizer.with_truncation(None).map_err(file_error)?;
-    // As everywhere here, what looks like a special token is text unless it is said to be allowed.
+    // As in all encodings here, a special token in a text is plain text unless the caller allows it.
     tokenizer.set_encode_special_tokens(true);
     let added = tokenizer.get_added_tokens_decoder();
     let special: Vec<_> =
@@ -86,7 +86,7 @@ pub fn register(prefix: &str, path: &Path) -> Result<(), RegisterError> {
     Ok(())
 }
 
-/// The tokenizer that is registered for a model: of those whose prefix its name begins with, the one with the longest.
+/// The tokenizer that is registered for a model: the one with the longest prefix of the model's name.
 #[must_use]
 pub fn of_model(model: &str) -> Option<Arc<Registered>> {
     let all = ALL.load_full()?;
@@ -97,28 +97,29 @@ pub fn of_model(model: &str) -> Option<Arc<Registered>> {
 }
 
 impl Registered {
-    /// What the names of its models begin with.
+    /// The prefix of the names of its models.
     #[must_use]
     pub fn prefix(&self) -> &str {
         &self.prefix
     }
 
-    /// The tokens of a text, without those that a model has around it. None is special.
+    /// The tokens of a text without special tokens, and without the tokens that a model adds around a text.
     ///
     /// # Errors
-    /// When the tokenizer lacks a token for a part of the text and for what it does not know.
+    /// If the tokenizer has neither a token for a part of the text nor one for unknown text.
     pub fn encode_ordinary(&self, text: &str) -> Result<Vec<Token>, EncodeError> {
         let encoded = self.tokenizer.encode_fast(text, false).map_err(|error| self.error(&error))?;
         Ok(encoded.get_ids().to_vec())
     }
 
-    /// The tokens of a text in which the special tokens that `is_allowed` names stand for themselves.
+    /// The tokens of a text. Special tokens for which `is_allowed` returns true are encoded as such.
     ///
-    /// Where all are allowed, the library decides what else the file says of them: that white space beside one goes with it, that one
-    /// counts as a word only. Where some are, each stands where its text does, and what lies between is encoded by itself.
+    /// If all are allowed, the library also applies the file's rules about them, for example that a token absorbs the white space
+    /// beside it or only counts as a whole word. If only some are allowed, each is encoded where its text occurs, and the text
+    /// between them separately.
     ///
     /// # Errors
-    /// As [`Self::encode_ordinary`].
+    /// Those of [`Self::encode_ordinary`].
     pub fn encode(&self, text: &str, is_allowed: impl Fn(&str) -> bool) -> Result<Vec<Token>, EncodeError> {
         let allowed: Vec<_> = self.special.iter().filter(|(name, _)| is_allowed(name)).collect();
         if allowed.is_empty() {
@@ -133,7 +134,7 @@ impl Registered {
             let encoded = marking.encode_fast(text, false).map_err(|error| self.error(&error))?;
             return Ok(encoded.get_ids().to_vec());
         }
-        // Of those that begin at one place, the longest is meant.
+        // Of special tokens that begin at the same position, the longest counts.
         let names = allowed.iter().map(|(name, _)| name);
         let search = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(names);
         let search = search.map_err(|error| self.error(&error))?;
@@ -148,16 +149,16 @@ impl Registered {
         Ok(tokens)
     }
 
-    /// The first special token in a text that `is_meant` names.
+    /// The first special token in a text for which `is_meant` returns true.
     pub fn find_special(&self, text: &str, is_meant: impl Fn(&str) -> bool) -> Option<&str> {
         let mut found = self.search.find_overlapping_iter(text).map(|found| self.special[found.pattern()].0.as_str());
         found.find(|name| is_meant(name))
     }
 
-    /// The text of tokens, or the first number that is no token.
+    /// The text of tokens, or the first number that is not a token.
     ///
     /// # Errors
-    /// When the tokenizer's decoder fails.
+    /// If the tokenizer's decoder fails.
     pub fn decode(&self, tokens: &[Token]) -> Result<Result<String, Token>, EncodeError> {
         if let Some(unknown) = tokens.iter().find(|token| self.tokenizer.id_to_token(**token).is_none()) {
             return Ok(Err(*unknown));
@@ -170,7 +171,7 @@ impl Registered {
         self.special.iter().map(|(name, token)| (name.as_str(), *token))
     }
 
-    /// The largest number of a token.
+    /// The largest token number.
     #[must_use]
     pub fn largest(&self) -> Token {
         self.largest

@@ -1,4 +1,4 @@
-//! Special tokens: they mark where a prompt begins or what it is for, and stand for no text.
+//! Special tokens: they mark the beginning or the purpose of a prompt and have no text of their own.
 //!
 //! Their names and numbers are those of `tiktoken` 0.14 (`tiktoken_ext/openai_public.py`).
 
@@ -7,25 +7,25 @@ use std::ops::RangeInclusive;
 
 use super::vocabulary::Token;
 
-/// Which special tokens a caller names: all, or those of these texts.
+/// The special tokens that a caller selects.
 #[derive(Clone, Debug)]
 pub enum Chosen {
-    /// Every one.
+    /// All of them.
     All,
-    /// Those of these texts.
+    /// Those with these texts.
     These(HashSet<String>),
 }
 
-/// A text has a special token that it may not have.
+/// A text contains a special token that is not allowed in it.
 #[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
 #[error(
-    "text has the special token {0:?}, which is disallowed: to encode it as that token, put it into allowed_special; to encode it as \
+    "text contains the special token {0:?}, which is disallowed: to encode it as that token, put it into allowed_special; to encode it as \
      text, pass disallowed_special=()"
 )]
 pub struct Disallowed(pub String);
 
 impl Chosen {
-    /// Whether a special token is among them.
+    /// Whether a special token is selected.
     #[must_use]
     pub fn has(&self, token: &str) -> bool {
         match self {
@@ -34,11 +34,12 @@ impl Chosen {
         }
     }
 
-    /// Whether a text has none of these, by the rules of `tiktoken`: all means those that are not `allowed`; what is named is disallowed
-    /// in any case, even if it is no special token. `find` finds the first special token of an encoding that is meant.
+    /// Checks that a text contains none of the selected tokens, by the rules of `tiktoken`. `All` disallows the special tokens that
+    /// are not in `allowed`. `These` disallows exactly the named texts, also allowed ones and texts that are not special tokens.
+    /// `find` returns the first special token of the encoding in the text for which its argument returns true.
     ///
     /// # Errors
-    /// The first that it has.
+    /// The first disallowed token in the text.
     pub fn disallow(
         &self,
         text: &str,
@@ -56,19 +57,19 @@ impl Chosen {
     }
 }
 
-/// The special token that ends a text, of those of an encoding.
+/// The special token for the end of a text.
 pub fn end_of_text<'a>(special: impl IntoIterator<Item = (&'a str, Token)>) -> Option<Token> {
     special.into_iter().find(|(text, _)| *text == "<|endoftext|>").map(|(_, token)| token)
 }
 
-/// What every special token begins and ends with. Neither occurs elsewhere in one.
+/// The start and the end of every special token. They do not occur inside one.
 const OPENS: &str = "<|";
 const CLOSES: &str = "|>";
 
-/// Bytes of the longest name: no look further than that keeps looking linear.
-const LONGEST: usize = 24;
+/// The most bytes of a special token. Searching no further for its end keeps the search linear.
+const MAX_BYTES: usize = 24;
 
-/// Those of `o200k_harmony` that mean something.
+/// The special tokens of `o200k_harmony` that have a meaning.
 const HARMONY: [(&str, Token); 10] = [
     ("endoftext", 199_999),
     ("endofprompt", 200_018),
@@ -82,7 +83,7 @@ const HARMONY: [(&str, Token); 10] = [
     ("call", 200_012),
 ];
 
-/// The numbers of its `<|reserved_…|>`, which mean nothing yet.
+/// The numbers of its `<|reserved_…|>` tokens, which have no meaning yet.
 const RESERVED: [RangeInclusive<Token>; 4] =
     [200_000..=200_001, 200_004..=200_004, 200_009..=200_011, 200_013..=201_087];
 
@@ -94,7 +95,7 @@ pub(super) struct Special {
 }
 
 impl Special {
-    /// Those of the encoding of a name.
+    /// The special tokens of the encoding with this name.
     pub(super) fn of(name: &str) -> Self {
         let named: &[(&str, Token)] = match name {
             "o200k_base" => &[("endoftext", 199_999), ("endofprompt", 200_018)],
@@ -115,16 +116,16 @@ impl Special {
         if name == "o200k_harmony" {
             all.extend(RESERVED.into_iter().flatten().map(|token| (format!("{OPENS}reserved_{token}{CLOSES}"), token)));
         }
-        // 200,018 has two names; the older one is what tiktoken decodes it to.
+        // 200,018 has two names. `tiktoken` decodes it to the older one.
         let texts = all.iter().rev().map(|(text, token)| (*token, text.clone())).collect();
         Self { tokens: all.into_iter().collect(), texts }
     }
 
-    /// The first special token in a text that `is_meant` names.
+    /// The first special token in a text for which `is_meant` returns true.
     pub(super) fn find<'a>(&self, text: &'a str, is_meant: impl Fn(&str) -> bool) -> Option<&'a str> {
         let mut from = 0;
         while let Some(at) = text[from..].find(OPENS).map(|at| from + at) {
-            let end = text.floor_char_boundary(at + LONGEST);
+            let end = text.floor_char_boundary(at + MAX_BYTES);
             if let Some(length) = text[at..end].find(CLOSES).map(|place| place + CLOSES.len()) {
                 let name = &text[at..at + length];
                 if self.tokens.contains_key(name) && is_meant(name) {
@@ -136,7 +137,7 @@ impl Special {
         None
     }
 
-    /// A text up to the first special token that `is_allowed` names, that token, and what follows.
+    /// Splits a text at the first special token for which `is_allowed` returns true: the text before, the token, the text after.
     pub(super) fn split<'a>(
         &self,
         text: &'a str,
@@ -161,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_named_is_disallowed_and_all_means_what_is_not_allowed() {
+    fn named_tokens_are_disallowed_and_all_means_those_not_allowed() {
         let special = Special::of("cl100k_base");
         let these = |names: &[&str]| Chosen::These(names.iter().map(|name| (*name).to_owned()).collect());
         let text = "a<|fim_prefix|>b<|endoftext|>";
@@ -172,7 +173,7 @@ mod tests {
         assert_eq!(check(&Chosen::All, &these(&["<|fim_prefix|>"])), Err(Disallowed("<|endoftext|>".to_owned())));
         assert_eq!(check(&Chosen::All, &Chosen::All), Ok(()));
         assert_eq!(check(&these(&[]), &these(&[])), Ok(()));
-        // Even what is no special token, and what is allowed besides; the first in the text.
+        // Named texts are disallowed even if they are not special tokens or are also allowed. The first one in the text is reported.
         assert_eq!(check(&these(&["<|endoftext|>", "b"]), &Chosen::All), Err(Disallowed("b".to_owned())));
         assert_eq!(end_of_text(special.iter()), Some(100_257));
     }

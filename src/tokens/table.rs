@@ -1,15 +1,15 @@
-//! Tables from bytes to tokens: open addressing over keys that hold the bytes themselves.
+//! Hash tables from bytes to tokens: open addressing, with keys that hold the bytes themselves.
 
-/// Bytes that fit a [`Key`] beside their number.
+/// The most bytes that fit in a [`Key`] together with their number.
 pub(super) const SHORT: usize = 15;
 
-/// Up to [`SHORT`] bytes and, in the uppermost byte, how many they are. No key of bytes is zero.
+/// Up to [`SHORT`] bytes, with their number in the highest byte. The key of at least one byte is not zero.
 pub(super) type Key = u128;
 
-/// Two odd constants without a pattern (the fractions of the golden ratio and of the square root of two), for hashes.
+/// Two arbitrary odd constants for hashes (the fractions of the golden ratio and of the square root of two).
 pub(super) const MIX: [u64; 2] = [0x9E37_79B9_7F4A_7C15, 0x6A09_E667_F3BC_C909];
 
-/// What a key of so many bytes keeps of the sixteen that were loaded.
+/// The masks that keep a number of the sixteen loaded bytes.
 const MASKS: [Key; SHORT + 1] = {
     let mut masks = [0; SHORT + 1];
     let mut length = 0;
@@ -20,7 +20,7 @@ const MASKS: [Key; SHORT + 1] = {
     masks
 };
 
-/// The sixteen bytes of `text` from `at` on, as far as there are so many; zeros follow.
+/// The sixteen bytes of `text` from `at` on, padded with zeros at the end of the text.
 #[inline(always)]
 pub(super) fn load(text: &[u8], at: usize) -> Key {
     match text.get(at..).and_then(|rest| rest.first_chunk()) {
@@ -38,35 +38,35 @@ fn load_last(text: &[u8], at: usize) -> Key {
     Key::from_le_bytes(bytes)
 }
 
-/// The key of the first `length` of sixteen loaded bytes; `length` is at most [`SHORT`].
+/// The key of the first `length` of sixteen loaded bytes. `length` is at most [`SHORT`].
 #[inline(always)]
 pub(super) fn key(loaded: Key, length: usize) -> Key {
     (loaded & MASKS[length & 15]) | (length as Key) << 120
 }
 
-/// A hash of a key: both halves of a product of both halves, so that every bit of it depends on all of the key.
+/// A hash of a key: both halves of the product of its halves, so that every bit depends on the whole key.
 #[inline(always)]
 pub(super) fn hash(key: Key) -> u64 {
     let product = u128::from(key as u64 ^ MIX[0]) * u128::from((key >> 64) as u64 ^ MIX[1]);
     (product >> 64) as u64 ^ product as u64
 }
 
-/// A map from keys to values, filled once.
+/// A map from keys to values, filled only once.
 ///
-/// Most keys that are asked for are not there, so a bit for each hash says that first: the bits fit the second-level cache, the keys do
-/// not.
+/// Most lookups are for keys that are not in the map, so a bit per hash is checked first. The bits fit in the second-level cache; the
+/// keys do not.
 #[derive(Debug)]
 pub(super) struct Table<V> {
     keys: Box<[Key]>,
     values: Box<[V]>,
-    /// Eight bits a slot, one set for each key.
+    /// Eight bits per slot. Each key sets one.
     known: Box<[u64]>,
-    /// What is not needed of a hash for a slot.
+    /// How many low bits of a hash are dropped to get a slot.
     shift: u32,
 }
 
 impl<V: Copy + Default> Table<V> {
-    /// A map with room for so many.
+    /// A map with space for `capacity` keys.
     pub(super) fn with_capacity(capacity: usize) -> Self {
         let slots = (capacity + capacity / 4).next_power_of_two().max(8);
         Self {
@@ -77,14 +77,14 @@ impl<V: Copy + Default> Table<V> {
         }
     }
 
-    /// Where a hash's bit is: the word, and the bit in it.
+    /// The position of a hash's bit: the word, and the bit in it.
     #[inline(always)]
     fn bit(&self, hash: u64) -> (usize, u32) {
         let bit = (hash >> (self.shift - 3)) as usize;
         (bit / 64 % self.known.len(), bit as u32 % 64)
     }
 
-    /// The slot of a key, or the free one where it belongs.
+    /// The slot of a key, or the free slot where it belongs.
     #[inline(always)]
     fn slot(&self, key: Key, hash: u64) -> usize {
         let last = self.keys.len() - 1;
@@ -95,14 +95,14 @@ impl<V: Copy + Default> Table<V> {
         slot
     }
 
-    /// As [`Self::get`], for keys that are mostly there: their bits are not looked at first.
+    /// Like [`Self::get`], but for keys that are likely to be in the map: it does not check the bits first.
     #[inline(always)]
     pub(super) fn get_likely(&self, key: Key) -> Option<V> {
         let slot = self.slot(key, hash(key));
         (self.keys[slot] == key).then(|| self.values[slot])
     }
 
-    /// The value of a key, if it is there.
+    /// The value of a key, if the key is in the map.
     #[inline(always)]
     pub(super) fn get(&self, key: Key) -> Option<V> {
         let hash = hash(key);
@@ -114,7 +114,7 @@ impl<V: Copy + Default> Table<V> {
         (self.keys[slot] == key).then(|| self.values[slot])
     }
 
-    /// The value of a key, which is made when it is not there.
+    /// The value of a key. Inserts the key if it is not in the map.
     pub(super) fn entry(&mut self, key: Key) -> &mut V {
         let hash = hash(key);
         let (word, bit) = self.bit(hash);

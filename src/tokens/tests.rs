@@ -1,4 +1,5 @@
-//! Tokens beside `tiktoken-rs`: its vocabularies, its patterns in their own engine, and its merge, which is the literal one.
+//! Compares the tokens with those of `tiktoken-rs`: its vocabularies, its patterns in their original engine, and its step-by-step
+//! merge.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -16,7 +17,7 @@ use super::table::{Table, key, load};
 use super::unknown::nearest;
 use super::{Encoding, Source, Token, UnknownName, backtrack, names};
 
-static ORACLES: LazyLock<Vec<(&str, CoreBPE)>> = LazyLock::new(|| {
+static REFERENCES: LazyLock<Vec<(&str, CoreBPE)>> = LazyLock::new(|| {
     vec![
         ("o200k_base", tiktoken_rs::o200k_base().unwrap()),
         ("cl100k_base", tiktoken_rs::cl100k_base().unwrap()),
@@ -26,18 +27,18 @@ static ORACLES: LazyLock<Vec<(&str, CoreBPE)>> = LazyLock::new(|| {
 });
 
 fn assert_same(text: &str) {
-    for (name, oracle) in ORACLES.iter() {
-        let (ours, theirs) = (Encoding::named(name).unwrap(), oracle.encode_ordinary(text));
+    for (name, reference) in REFERENCES.iter() {
+        let (ours, theirs) = (Encoding::named(name).unwrap(), reference.encode_ordinary(text));
         assert_eq!(ours.encode_ordinary(text), theirs, "{name} of {text:?}");
-        // Twice: what was counted once is remembered.
+        // Count twice, because the second count comes from the cache.
         assert_eq!((ours.count(text), ours.count(text)), (theirs.len(), theirs.len()), "{name} of {text:?}");
         assert_eq!(ours.decode(&theirs).unwrap(), text.as_bytes());
     }
 }
 
-/// The bits of [`super::pieces`] read 64 bytes at once; whatever they decide on can lie across the end of those.
+/// The masks of [`super::pieces`] cover 64 bytes, and whatever they decide can lie across that boundary.
 #[test]
-fn pieces_are_the_same_wherever_they_lie() {
+fn pieces_do_not_depend_on_their_position() {
     let cases = [
         "don't",
         "x's's",
@@ -75,7 +76,7 @@ fn pieces_are_the_same_wherever_they_lie() {
 }
 
 #[test]
-fn long_pieces_are_merged_as_literally() {
+fn long_pieces_have_the_same_tokens_as_step_by_step_merging() {
     let mut random = fastrand::Rng::with_seed(5);
     for letters in ["ab", "aeiou", "etaoinshr", "xyz", "=-", " \t", "あいう", "привет", "😀😂🤣", "\u{FFFD}(a"]
     {
@@ -92,7 +93,7 @@ fn long_pieces_are_merged_as_literally() {
     ] {
         assert_same(&text.repeat(40));
     }
-    // Pieces of one length are told from those of another, whatever they end in.
+    // The cache must not confuse pieces of different lengths, whatever they end in.
     for length in 1..=130 {
         assert_same(&"\0".repeat(length));
         assert_same(&format!("{}{}", "!".repeat(20), "\0".repeat(length)));
@@ -105,9 +106,9 @@ fn long_pieces_are_merged_as_literally() {
     }
 }
 
-/// What no window could part is encoded by stepping back. No text of these tests needs that, so it is asked for directly.
+/// Backtracking handles pieces that cannot be split into windows. No text of these tests needs it, so it is called directly.
 #[test]
-fn stepping_back_leads_to_the_same_tokens() {
+fn backtracking_finds_the_same_tokens_as_merging() {
     let mut random = fastrand::Rng::with_seed(9);
     for source in [Source::O200k, Source::Cl100k, Source::P50k, Source::R50k] {
         let vocabulary = source.vocabulary();
@@ -128,32 +129,32 @@ fn stepping_back_leads_to_the_same_tokens() {
 }
 
 #[test]
-fn every_word_of_the_vocabularies_is_its_token() {
-    for (name, oracle) in ORACLES.iter() {
+fn every_token_decodes_to_the_same_bytes() {
+    for (name, reference) in REFERENCES.iter() {
         let ours = Encoding::named(name).unwrap();
         for token in 0..=ours.largest() {
-            assert_eq!(ours.decode(&[token]).ok(), oracle.decode_bytes(&[token]).ok(), "{name} {token}");
+            assert_eq!(ours.decode(&[token]).ok(), reference.decode_bytes(&[token]).ok(), "{name} {token}");
         }
     }
 }
 
 #[test]
-fn special_tokens_are_found_where_they_are_allowed() {
+fn only_allowed_special_tokens_are_encoded_as_such() {
     let ours = Encoding::named("cl100k_base").unwrap();
     let text = "a<|endoftext|> <|fim_prefix|><|endoftext|b|><|endofprompt|>";
-    let oracle = &ORACLES[1].1;
+    let reference = &REFERENCES[1].1;
     for allowed in [&[][..], &["<|endoftext|>"], &["<|endofprompt|>", "<|fim_prefix|>"]] {
         let allowed: HashSet<&str> = allowed.iter().copied().collect();
-        assert_eq!(ours.encode(text, |token| allowed.contains(token)), oracle.encode(text, &allowed).unwrap().0);
+        assert_eq!(ours.encode(text, |token| allowed.contains(token)), reference.encode(text, &allowed).unwrap().0);
     }
-    assert_eq!(ours.encode(text, |_| true), oracle.encode_with_special_tokens(text));
+    assert_eq!(ours.encode(text, |_| true), reference.encode_with_special_tokens(text));
     assert_eq!(ours.find_special(text, |token| token != "<|endoftext|>"), Some("<|fim_prefix|>"));
     assert_eq!(ours.find_special("<|endoftext", |_| true), None);
     assert_eq!(ours.find_special(&"<|".repeat(100_000), |_| true), None);
 }
 
 #[test]
-fn vocabularies_are_packed_and_unpacked() {
+fn a_vocabulary_survives_packing_and_unpacking() {
     let bytes: [u8; BYTES] = std::array::from_fn(|place| 255 - place as u8);
     let halves = vec![[1, 2], GAP, [300, 70_000], [0xFF_FFFE, 0]];
     let packed = packed::pack(&bytes, &halves).unwrap();
@@ -164,7 +165,7 @@ fn vocabularies_are_packed_and_unpacked() {
 }
 
 #[test]
-fn names_lead_to_encodings_and_to_their_neighbours() {
+fn names_and_models_map_to_encodings_and_typos_to_similar_names() {
     for name in names() {
         assert_eq!(Encoding::named(name).unwrap().name(), name);
     }
@@ -173,10 +174,13 @@ fn names_lead_to_encodings_and_to_their_neighbours() {
         "unknown encoding \"o200k\"; the nearest names are o200k_base, o200k_harmony"
     );
     assert!(
-        Encoding::named("abacus").unwrap_err().to_string().contains("there are o200k_base, o200k_harmony, cl100k_base")
+        Encoding::named("abacus")
+            .unwrap_err()
+            .to_string()
+            .contains("the encodings are o200k_base, o200k_harmony, cl100k_base")
     );
     let long = UnknownName::model(&"é".repeat(1000), ["gpt-4"].into_iter()).to_string();
-    assert_eq!(long, format!("unknown model {:?}; no name is near it", "é".repeat(80)));
+    assert_eq!(long, format!("unknown model {:?}; no known name is similar", "é".repeat(80)));
     assert_eq!(encoding_of("ft:gpt-3.5-turbo-0613:acme::1"), Some("cl100k_base"));
     assert_eq!(encoding_of("OpenRouter/OpenAI/o3-mini:nitro"), Some("o200k_base"));
     assert_eq!(encoding_of("us.openai.gpt-oss-20b-1:0"), Some("o200k_harmony"));
@@ -195,7 +199,7 @@ fn names_lead_to_encodings_and_to_their_neighbours() {
 }
 
 #[test]
-fn batches_are_counted_on_all_cores_and_by_many_threads() {
+fn batches_and_concurrent_calls_count_like_single_calls() {
     let ours = Encoding::named("o200k_base").unwrap();
     let text: String = (0..40_000).fold(String::new(), |mut text, number| {
         let _ = write!(text, "word{number} ");
@@ -203,7 +207,7 @@ fn batches_are_counted_on_all_cores_and_by_many_threads() {
     });
     let texts: Vec<&str> = text.as_bytes().chunks(997).map(|part| str::from_utf8(part).unwrap()).collect();
     let expected: Vec<usize> = texts.iter().map(|text| ours.encode_ordinary(text).len()).collect();
-    // More threads than there are caches.
+    // More threads than caches.
     thread::scope(|scope| {
         for _ in 0..24 {
             scope.spawn(|| assert_eq!(ours.count_batch(&texts), expected));
@@ -211,15 +215,15 @@ fn batches_are_counted_on_all_cores_and_by_many_threads() {
     });
 }
 
-/// Characters on which the patterns decide.
-const DECIDING: &str = "aszSZtTrRevVEmMlLdDkKéÉßǅſKʰאあ中\u{301}\u{489}²Ⅷ19 \t\n\r\u{B}\u{C}\u{1C}\u{85}\u{A0}\u{2003}\u{2028}\u{3000}\u{200D}'’.,-/_<|>😀\u{FFFD}\0«𐐀𐐨𠀀𝟎\u{1D165}\u{E0100}";
+/// Characters that make a difference in the patterns.
+const DISTINCTIVE: &str = "aszSZtTrRevVEmMlLdDkKéÉßǅſKʰאあ中\u{301}\u{489}²Ⅷ19 \t\n\r\u{B}\u{C}\u{1C}\u{85}\u{A0}\u{2003}\u{2028}\u{3000}\u{200D}'’.,-/_<|>😀\u{FFFD}\0«𐐀𐐨𠀀𝟎\u{1D165}\u{E0100}";
 
-fn deciding() -> impl Strategy<Value = String> {
-    let characters: Vec<char> = DECIDING.chars().collect();
+fn distinctive() -> impl Strategy<Value = String> {
+    let characters: Vec<char> = DISTINCTIVE.chars().collect();
     prop::collection::vec(prop::sample::select(characters), 0..150).prop_map(String::from_iter)
 }
 
-/// Mostly ASCII, so that the bits are what decides.
+/// Mostly ASCII, so that the masks decide.
 fn ascii() -> impl Strategy<Value = String> {
     let characters: Vec<char> = "aabcstTLlErdvm  \n\n\t'.,;/-_0123(é".chars().collect();
     prop::collection::vec(prop::sample::select(characters), 0..400).prop_map(String::from_iter)
@@ -227,7 +231,7 @@ fn ascii() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn texts_of_deciding_characters(text in deciding()) {
+    fn texts_of_distinctive_characters(text in distinctive()) {
         assert_same(&text);
     }
 
@@ -252,7 +256,7 @@ proptest! {
     }
 
     #[test]
-    fn tables_find_what_was_put_into_them(words in prop::collection::hash_set("[a-d]{1,15}", 0..200), others in prop::collection::vec("[a-d]{1,15}", 50)) {
+    fn tables_find_their_keys_and_no_others(words in prop::collection::hash_set("[a-d]{1,15}", 0..200), others in prop::collection::vec("[a-d]{1,15}", 50)) {
         let of = |word: &str| key(load(word.as_bytes(), 0), word.len());
         let mut table = Table::<Token>::with_capacity(words.len());
         for (number, word) in words.iter().enumerate() {

@@ -1,8 +1,8 @@
-//! Names that nothing has, and those that are most like them.
+//! The error for an unknown name, with the most similar known names.
 
 use thiserror::Error;
 
-/// A name that no encoding, or no model, has.
+/// The name of an encoding or a model is unknown.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("unknown {kind} {name:?}; {hint}")]
 pub struct UnknownName {
@@ -11,24 +11,24 @@ pub struct UnknownName {
     hint: String,
 }
 
-/// Characters of a name that are quoted.
+/// How many characters of the name the error quotes.
 const QUOTED: usize = 80;
 
-/// Characters of a name that is looked at: no model's is half as long.
-const LONGEST: usize = 200;
+/// Longer names are not compared with known ones. No model has a name half as long.
+const MAX_COMPARED: usize = 200;
 
-/// Names that are offered at most.
-const OFFERED: usize = 5;
+/// The most names that are suggested.
+const MAX_SUGGESTIONS: usize = 5;
 
 impl UnknownName {
-    /// A model that is not among `known`.
+    /// The error for a model that is not among `known`.
     pub fn model<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Self {
-        Self::new("model", name, &nearest(name, known), "no name is near it")
+        Self::new("model", name, &nearest(name, known), "no known name is similar")
     }
 
-    /// An encoding; where none of all is like it, all are named.
+    /// The error for an encoding. If no name is similar, it lists all.
     pub(super) fn encoding<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Self {
-        let all = format!("there are {}", known.clone().collect::<Vec<_>>().join(", "));
+        let all = format!("the encodings are {}", known.clone().collect::<Vec<_>>().join(", "));
         Self::new("encoding", name, &nearest(name, known), &all)
     }
 
@@ -42,18 +42,18 @@ impl UnknownName {
     }
 }
 
-/// The names that are most like one, the most like first.
+/// The known names most similar to `wanted`, the best match first.
 pub(super) fn nearest<'a>(wanted: &str, known: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let wanted = wanted.trim().to_lowercase();
-    let length = wanted.chars().take(LONGEST + 1).count();
-    if length == 0 || length > LONGEST {
+    let length = wanted.chars().take(MAX_COMPARED + 1).count();
+    if length == 0 || length > MAX_COMPARED {
         return Vec::new();
     }
-    // Further away than this, a name is not a slip of the finger.
+    // A name that differs more than this is not a typo.
     let limit = length / 3 + 1;
     let far = |name: &str| {
         let name = name.to_lowercase();
-        // A name that was not typed to its end, or that has more than is known, is as near as one with a letter wrong.
+        // A prefix or an extension of a known name counts like one wrong letter.
         if name.starts_with(&wanted) || wanted.starts_with(&name) {
             1
         } else if name.chars().count().abs_diff(length) > limit {
@@ -65,10 +65,10 @@ pub(super) fn nearest<'a>(wanted: &str, known: impl Iterator<Item = &'a str>) ->
     let mut near: Vec<_> = known.map(|name| (far(name), name)).filter(|(far, _)| *far <= limit).collect();
     near.sort_unstable();
     near.dedup();
-    near.into_iter().take(OFFERED).map(|(_, name)| name).collect()
+    near.into_iter().take(MAX_SUGGESTIONS).map(|(_, name)| name).collect()
 }
 
-/// Levenshtein's distance of two texts.
+/// The Levenshtein distance of two texts.
 fn distance(left: &str, right: &str) -> usize {
     let right: Vec<char> = right.chars().collect();
     let mut row: Vec<usize> = (0..=right.len()).collect();

@@ -1,24 +1,24 @@
-//! The tokens of an encoding, by their bytes and by their halves.
+//! The vocabulary of an encoding: its tokens by their bytes and by their halves.
 
 use std::ops::Range;
 
 use super::packed::{self, BYTES, GAP};
 use super::table::{Key, SHORT, Table, hash, key, load};
 
-/// The identifier of a token. It is also its rank: of two possible merges byte-pair encoding does the one with the lower first.
+/// The number of a token. It is also its rank: of two possible merges, byte-pair encoding does the one with the lower rank first.
 pub type Token = u32;
 
-/// No token, and above all of them.
+/// Not a token. Larger than every token.
 pub(super) const NONE: Token = Token::MAX;
 
-/// Bits of a token's number; there is none of all bits set.
+/// The bits of a token's number. No token has all of them set.
 pub(super) const TOKEN_BITS: u32 = 20;
 
-/// Bytes of the longest token there is.
+/// The bytes of the longest token.
 const LONGEST: usize = 128;
 
-/// A token from [`BYTES`] on in one word, so that undoing a merge reads memory once: its halves, the left one's
-/// width and its own.
+/// The merge that creates a token, in one word, so that undoing a merge reads memory once: the two halves, the length of the left
+/// half, and the length of the token. Tokens below [`BYTES`] have no merge.
 #[derive(Clone, Copy, Debug)]
 struct Merge(u64);
 
@@ -45,32 +45,32 @@ impl Merge {
     }
 }
 
-/// Bytes by which tokens of more than [`SHORT`] are told apart before their lengths are.
+/// Tokens of more than [`SHORT`] bytes are looked up by this many bytes before their lengths are compared.
 const PREFIX: usize = 4;
 
 #[derive(Debug)]
 pub(super) struct Vocabulary {
-    /// The tokens' bytes, one after the other.
+    /// The concatenated bytes of all tokens.
     bytes: Box<[u8]>,
-    /// Where each ends in them; one that does not exist has none.
+    /// The end of each token in `bytes`. A number that is not a token has no bytes.
     ends: Box<[u32]>,
-    /// Those from [`BYTES`] on.
+    /// The merges of the tokens from [`BYTES`] on.
     merges: Box<[Merge]>,
     /// The token of each single byte.
     singles: [Token; BYTES],
-    /// The token of every two bytes, the first in the upper half of the place; [`NONE`] where there is none.
+    /// The token of every two bytes, or [`NONE`]. The first byte is the upper half of the index.
     twos: Box<[Token]>,
     /// Tokens of up to [`SHORT`] bytes.
     short: Table<Token>,
-    /// Longer ones, by a key made of all their bytes; see [`digest`].
+    /// Longer tokens, by a key computed from all of their bytes; see [`digest`].
     long: Table<Token>,
-    /// Their lengths, by the first [`PREFIX`] bytes: bit `n % LONGEST` for `n` bytes.
+    /// The lengths of the longer tokens, by their first [`PREFIX`] bytes: bit `n % LONGEST` for `n` bytes.
     long_prefixes: Table<u128>,
-    /// A bit for each two bytes that follow each other in some token.
+    /// A bit for every two bytes that occur next to each other in some token.
     pairs: Box<[u64; 1 << 10]>,
 }
 
-/// A key of more than [`SHORT`] bytes. Two tokens may share it in theory, so what it finds is compared.
+/// A key of more than [`SHORT`] bytes. Two tokens could have the same key, so lookups compare the bytes.
 fn digest(text: &[u8]) -> Key {
     let mut low = text.len() as u64;
     for at in (0..text.len()).step_by(SHORT) {
@@ -80,9 +80,10 @@ fn digest(text: &[u8]) -> Key {
 }
 
 impl Vocabulary {
-    /// Unpacks an embedded vocabulary, or the tokens below `count` of it.
+    /// Unpacks an embedded vocabulary, or its tokens below `count`.
     ///
-    /// `build.rs` checks what it packs, and tests unpack it; of what is no vocabulary, the part before the fault would be used.
+    /// `build.rs` checks what it packs, and tests unpack it. If the data were invalid, only the tokens before the error would be
+    /// used.
     pub(super) fn unpack(packed: &[u8], count: usize) -> Self {
         let (singles, mut halves) = packed::unpack(packed).unwrap_or(([0; BYTES], Vec::new()));
         halves.truncate(count.saturating_sub(BYTES));
@@ -144,26 +145,26 @@ impl Vocabulary {
         }
     }
 
-    /// The number that is above every token.
+    /// The largest token number plus one.
     pub(super) fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// The bytes of a token, if there is such a one.
+    /// The bytes of a token, if the token exists.
     pub(super) fn bytes(&self, token: Token) -> Option<&[u8]> {
         self.bytes.get(range(&self.ends, token)?).filter(|bytes| !bytes.is_empty())
     }
 
-    /// How many bytes a token has.
+    /// The length of a token in bytes.
     #[inline(always)]
     pub(super) fn width(&self, token: Token) -> usize {
         (token as usize).checked_sub(BYTES).map_or(1, |place| self.merges[place].width())
     }
 
-    /// Whether byte-pair encoding leaves two tokens that meet at `at` as they are.
+    /// Whether byte-pair encoding leaves two adjacent tokens separate. They meet at `at`.
     ///
-    /// We undo their merges, the latest first, and look at each state whether the neighbours on both sides of `at` would have merged
-    /// before one of them went on to become what we undid: of merges with one rank, the leftmost is done first.
+    /// We undo their merges, the latest first. In each state, we check whether the neighbours on both sides of `at` would have merged
+    /// before the merge that was just undone. Of merges with the same rank, the leftmost is done first.
     #[inline(never)]
     pub(super) fn are_neighbours(&self, text: &[u8], at: usize, mut left: Token, mut right: Token) -> bool {
         let (mut start, mut end) = (at - self.width(left), at + self.width(right));
@@ -198,13 +199,13 @@ impl Vocabulary {
         self.twos[usize::from(first) << 8 | usize::from(second)]
     }
 
-    /// The token that is a whole piece of up to [`SHORT`] bytes, which most pieces are.
+    /// The token that equals a whole piece of up to [`SHORT`] bytes. Most pieces are tokens.
     #[inline(always)]
     pub(super) fn whole(&self, key: Key) -> Option<Token> {
         self.short.get_likely(key)
     }
 
-    /// The token of up to [`SHORT`] bytes that have this key.
+    /// The token of up to [`SHORT`] bytes with this key.
     #[inline(always)]
     pub(super) fn short(&self, key: Key) -> Option<Token> {
         self.short.get(key)
@@ -226,8 +227,8 @@ impl Vocabulary {
         self.long_of_prefix(text, start, end)
     }
 
-    /// The longest token at `start` that has at most `limit` bytes, and none of the numbers of bytes whose bit is set in `without`,
-    /// one byte's lowest; `limit` is not zero.
+    /// The longest token at `start` with at most `limit` bytes, which is not zero, and with a length whose bit is not set in
+    /// `without`. The lowest bit is for one byte.
     #[inline(always)]
     pub(super) fn longest(&self, text: &[u8], start: usize, limit: usize, without: u128) -> Option<(Token, usize)> {
         let loaded = load(text, start);
@@ -243,7 +244,7 @@ impl Vocabulary {
     #[inline(never)]
     fn longest_long(&self, text: &[u8], start: usize, limit: usize, without: u128) -> Option<(Token, usize)> {
         let lengths = self.long_prefixes.get(key(load(text, start), PREFIX))?;
-        // Bit `n - 1` for `n` bytes, as in `without`.
+        // Bit `n - 1` is for `n` bytes, as in `without`.
         let mut lengths = lengths.rotate_right(1) & !without & (u128::MAX >> (LONGEST - limit.min(LONGEST)));
         while lengths != 0 {
             let length = lengths.ilog2() as usize + 1;
@@ -255,13 +256,14 @@ impl Vocabulary {
         None
     }
 
-    /// The token of more than [`SHORT`] bytes that have a token of so many bytes with the same beginning.
+    /// The token of more than [`SHORT`] bytes from `start` to `end`.
     fn long_of_prefix(&self, text: &[u8], start: usize, end: usize) -> Option<Token> {
         let wanted = text.get(start..end)?;
         self.long.get(digest(wanted)).filter(|token| self.bytes(*token) == Some(wanted))
     }
 
-    /// Where the bytes from `start` on, to `end` at most, can be parted: no token has the bytes on both sides of there.
+    /// The first position between `start` and `end` where the text can be split, because no token contains the bytes on both sides;
+    /// else `end`.
     #[inline(always)]
     pub(super) fn border(&self, text: &[u8], start: usize, end: usize) -> usize {
         let bytes = &text[start..end];
@@ -273,7 +275,7 @@ impl Vocabulary {
     }
 }
 
-/// The place of a bit for two bytes.
+/// The index and the bit for two bytes in `pairs`.
 #[inline(always)]
 fn pair(left: u8, right: u8) -> (usize, u32) {
     (usize::from(left) << 2 | usize::from(right >> 6), u32::from(right & 63))

@@ -646,7 +646,7 @@ def test_unknown_names_lead_to_the_nearest():
     with pytest.raises(taximeter.UnknownNameError, match="claude-sonnet-4-5"):
         taximeter.encoding_for_model("claude-sonet-4-5")
     for name in ("zzzzzzzzzzz", "z" * 100_000, "\ud800zzzzzzzzzz"):
-        with pytest.raises(taximeter.UnknownNameError, match="no name is near it") as raised:
+        with pytest.raises(taximeter.UnknownNameError, match="no known name is similar") as raised:
             taximeter.encoding_for_model(name)
         assert len(str(raised.value)) < 150
 

@@ -1,13 +1,13 @@
-//! The classes of text, a bit a byte.
+//! The classes of characters as bit masks, one bit per byte.
 
 use wide::u8x16;
 
 use super::class::{Class, class_at};
 
-/// Bytes that a [`Word`] covers.
+/// The number of bytes that a [`Word`] covers.
 pub(super) const WORD: usize = 64;
 
-/// The classes of 64 bytes, each a bit a byte, the first byte lowest. All bytes of a character have its class.
+/// The classes of 64 bytes, one mask per class. The lowest bit is the first byte. All bytes of a character have its class.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Word {
     pub(super) lower: u64,
@@ -15,21 +15,21 @@ pub(super) struct Word {
     pub(super) caseless: u64,
     pub(super) mark: u64,
     pub(super) number: u64,
-    /// White space, ends of lines among it.
+    /// White space, including line ends.
     pub(super) space: u64,
     pub(super) newline: u64,
-    /// The space itself.
+    /// The space character.
     pub(super) blank: u64,
     pub(super) apostrophe: u64,
-    /// Bytes of a character after its first.
+    /// Continuation bytes: the bytes of a character after its first.
     pub(super) continuation: u64,
-    /// What has no class here, from the first such character on: white space and numbers outside ASCII, and what is not within
-    /// these bytes or the text.
+    /// Bytes that are not classified: everything from the first character on that is white space or a number outside ASCII, or that
+    /// is not entirely within these bytes or the text.
     pub(super) unknown: u64,
 }
 
 impl Word {
-    /// The classes of the 64 bytes from `at` on, where a character begins, or of fewer at the end of the text.
+    /// The classes of the 64 bytes from `at` on, or of fewer at the end of the text. A character begins at `at`.
     #[inline(always)]
     pub(super) fn at(text: &[u8], at: usize) -> Self {
         let (mut word, high) = match text.get(at..).and_then(|rest| rest.first_chunk()) {
@@ -51,7 +51,7 @@ impl Word {
         Self::of(&bytes)
     }
 
-    /// Classifies the characters outside ASCII, whose bytes are `high`, one by one.
+    /// Classifies the characters outside ASCII one by one. `high` marks their bytes.
     #[inline(always)]
     fn read(&mut self, text: &[u8], at: usize, high: u64) {
         let mut firsts = high & !self.continuation;
@@ -79,14 +79,14 @@ impl Word {
         for (number, sixteen) in bytes.as_chunks().0.iter().enumerate() {
             let bytes = u8x16::new(*sixteen);
             let shift = number * 16;
-            // Those between two bounds, by one subtraction that wraps: what lies below becomes large.
+            // The bytes in a range, by one wrapping subtraction: bytes below the range become large.
             let within = |low: u8, count: u8| {
                 bits((bytes - u8x16::splat(low)).min(u8x16::splat(count)).simd_ne(u8x16::splat(count)), shift)
             };
             word.lower |= within(b'a', 26);
             word.upper |= within(b'A', 26);
             word.number |= within(b'0', 10);
-            // From the tab to the carriage return: the two ends of lines, and two that no keyboard has.
+            // The range from tab to carriage return holds the two line ends, and vertical tab and form feed.
             let blank = bits(bytes.simd_eq(u8x16::splat(b' ')), shift);
             word.blank |= blank;
             word.space |= within(b'\t', 5) | blank;

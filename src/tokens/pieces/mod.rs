@@ -1,8 +1,8 @@
-//! Splitting text into the pieces that are encoded each for itself.
+//! Splits text into pieces, each of which is encoded separately.
 //!
-//! [`pattern`] says for any text where a piece ends. Nearly all of them are read off bits instead: the classes of 64 bytes at once
-//! ([`mask`]), where the end of a run is the place of a bit, with no step for each byte and no branch on it. Where bits do not tell
-//! (capitals after letters without case, marks without a letter, spaces and numbers outside ASCII) the pattern does.
+//! [`pattern`] finds the end of a piece in any text. Most ends are found with bit masks instead: [`mask`] classifies 64 bytes at
+//! once, and the end of a run is the position of a bit, without a step or a branch per byte. Where the masks cannot decide (capitals
+//! after letters without case, marks without a letter, spaces and numbers outside ASCII), the pattern does.
 
 mod class;
 mod mask;
@@ -11,7 +11,7 @@ mod pattern;
 use mask::{WORD, Word};
 use pattern::{Cl100k, O200k, Pattern, R50k, contraction};
 
-/// Which pattern an encoding splits text by.
+/// The pattern by which an encoding splits text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Splitter {
     O200k,
@@ -19,14 +19,14 @@ pub(super) enum Splitter {
     R50k,
 }
 
-/// Who takes the pieces.
+/// Receives the pieces.
 pub(super) trait Visit {
-    /// A piece: the bytes from `start` to `end`.
+    /// Receives one piece: the bytes from `start` to `end`.
     fn piece(&mut self, text: &[u8], start: usize, end: usize);
 }
 
 impl Splitter {
-    /// Gives the pieces of a text, in their order, to a visitor.
+    /// Passes the pieces of a text to a visitor, in order.
     #[inline(always)]
     pub(super) fn split(self, text: &str, visitor: &mut impl Visit) {
         match self {
@@ -58,20 +58,20 @@ fn split<P: Pattern>(text: &[u8], visitor: &mut impl Visit) {
     }
 }
 
-/// Where pieces begin among the 64 bytes from `base` on, where one begins: a bit for each but that. Places whose answer is further
-/// on than those bytes, or not in bits, are left out, and what comes after them.
+/// The positions among the 64 bytes from `base` on where pieces begin, as bits, except `base` itself, where one always begins. Leaves
+/// out positions that the masks cannot decide, or that depend on later bytes, and all positions after them.
 #[inline(always)]
 fn starts<P: Pattern>(text: &[u8], base: usize) -> u64 {
     let word = Word::at(text, base);
-    // Where case matters, a mark goes on with the letters before it like a letter without case, and one without letters before it is
-    // left to the pattern. Elsewhere it is a symbol.
+    // If the pattern distinguishes case, a mark after letters counts as a letter without case, and a mark that follows no letter is
+    // left to the pattern. Otherwise a mark is a symbol.
     let caseless = if P::SPLITS_CASE { word.caseless | word.mark } else { word.caseless };
     let letter = word.lower | word.upper | caseless;
     let space = word.space;
     let symbol = !(letter | word.number | space | word.unknown);
     let loose = if P::SPLITS_CASE { word.mark & !(letter << 1) } else { 0 };
-    // What we know of. What follows decides on the last three bytes: on an apostrophe by two letters, on white space by what it ends
-    // before.
+    // The part that can be decided. The last three bytes depend on what follows: an apostrophe on the next two letters, white space
+    // on what comes after it.
     let known = (word.unknown | loose).trailing_zeros();
     let mut limit = known.saturating_sub(3);
     let unsplit = (!space << (WORD as u32 - known.max(1))).leading_zeros();
@@ -90,7 +90,7 @@ fn starts<P: Pattern>(text: &[u8], base: usize) -> u64 {
     } else {
         let inline = space & !word.newline;
         symbols = symbol & !(symbol << 1) & !(word.blank << 1);
-        // One symbol goes with the word after it.
+        // A single symbol belongs to the word after it.
         let joined = (symbols << 1).wrapping_add(word.continuation) & !word.continuation;
         let words = letter & !(letter << 1) & !(inline << 1) & !joined;
         let lines = word.newline & !(space << 1) & !(symbol << 1);
@@ -98,10 +98,10 @@ fn starts<P: Pattern>(text: &[u8], base: usize) -> u64 {
         starts = symbols | words | lines | indents | inline & !(space << 1) | inline & !(space >> 1);
         if P::SPLITS_CASE {
             starts |= word.upper & word.lower << 1;
-            // Whether a capital after a letter without case begins a piece is decided by what comes after it.
+            // Whether a capital after a letter without case begins a piece depends on what follows it.
             limit = limit.min((word.upper & caseless << 1).trailing_zeros());
         }
-        // White space between two ends of lines is no piece of its own.
+        // White space between two line ends is not a separate piece.
         let ended = inline.wrapping_add(indents) & !inline;
         if ended & word.newline != 0 {
             limit = limit.min(indents.trailing_zeros());
@@ -157,7 +157,7 @@ fn contractions<P: Pattern>(text: &[u8], base: usize, mut starts: u64, limit: u3
         }
         starts &= !(0b11 << (place + 1));
         starts |= 1 << (place + length);
-        // What follows begins anew, whatever was before it.
+        // The text after a contraction is split independently of what precedes it.
         return (starts, limit.min(place + length + 1));
     }
     (starts, limit)

@@ -1,30 +1,31 @@
-//! The three patterns, by hand: where the piece ends that begins at some place, for any text.
+//! The three patterns, written by hand. They find the end of the piece that begins at a given position in any text.
 //!
-//! Each is the regular expression that `tiktoken` compiles for the encoding, read as a program: the alternatives in their order, greedy,
-//! and with every step back that the expression allows.
+//! Each implements the regular expression that `tiktoken` compiles for the encoding: the alternatives in order, greedy matching, and
+//! all backtracking that the expression allows.
 
 use super::class::{Class, class_at, run};
 
 /// A pattern that splits text into pieces.
 pub(super) trait Pattern {
-    /// Whether a capital after a small letter begins another piece.
+    /// Whether a capital after a lower-case letter begins another piece.
     const SPLITS_CASE: bool;
-    /// Whether a contraction (`'s`, `'ll`) belongs to the word before it; otherwise it is a piece of its own.
+    /// Whether a contraction (`'s`, `'ll`) belongs to the word before it. Otherwise it is a separate piece.
     const JOINS_CONTRACTIONS: bool;
-    /// How many digits a piece has at most.
+    /// The most digits of a piece.
     const DIGITS: usize;
-    /// Whether only a space goes with the word after it, or any one character that is neither letter, number nor end of line.
+    /// Whether only a space belongs to the word after it. Otherwise any one character does that is not a letter, a number or a line
+    /// end.
     const JOINS_SPACE_ONLY: bool;
-    /// Whether ends of lines go with the symbols before them.
+    /// Whether line ends belong to the symbols before them.
     const JOINS_NEWLINES: bool;
-    /// Whether slashes go with those.
+    /// Whether slashes belong to those symbols, too.
     const JOINS_SLASHES: bool;
-    /// Whether white space that ends the text is one piece, whatever it contains.
+    /// Whether all white space at the end of the text is one piece.
     const JOINS_LAST_SPACE: bool;
-    /// Whether white space is split after its last end of line.
+    /// Whether white space is split after its last line end.
     const SPLITS_LINES: bool;
 
-    /// Where the piece ends that begins at `start`, which is before the end of the text and a border of characters.
+    /// The end of the piece that begins at `start`. `start` is before the end of the text and at the start of a character.
     fn end(text: &[u8], start: usize) -> usize;
 }
 
@@ -52,9 +53,9 @@ impl Pattern for O200k {
         let after = start + width;
         let word = match first {
             Class::Upper | Class::Lower | Class::Caseless => word(text, start),
-            // A character before the word that goes with it, if there is a word.
+            // One character before the word belongs to it, if a word follows.
             Class::Other | Class::Space => word(text, after),
-            // A mark is both such a character and a part of words, and every way to read it so is tried in its turn.
+            // A mark can be such a character or a part of the word. Try all readings in the order of the expression.
             Class::Mark => lower_word(text, after)
                 .or_else(|| lower_word(text, start))
                 .or_else(|| upper_word(text, after))
@@ -123,21 +124,21 @@ impl Pattern for R50k {
     }
 }
 
-/// A piece that is no word: a number, symbols or white space.
+/// The end of a piece that is not a word: a number, symbols or white space.
 #[inline(always)]
 fn rest<P: Pattern>(text: &[u8], start: usize, first: Class, after: usize) -> usize {
     match first {
         Class::Number => number::<P>(text, start),
         Class::Other | Class::Mark => tail::<P>(text, run(text, after, Class::is_symbol)),
         _ => {
-            // A space goes with the symbols after it.
+            // A space belongs to the symbols after it.
             let end = if text[start] == b' ' { run(text, after, Class::is_symbol) } else { after };
             if end > after { tail::<P>(text, end) } else { space::<P>(text, start, after) }
         }
     }
 }
 
-/// A word, capitals or not.
+/// The end of a word in any case.
 #[inline(always)]
 fn word(text: &[u8], start: usize) -> Option<usize> {
     lower_word(text, start).or_else(|| upper_word(text, start))
@@ -146,7 +147,7 @@ fn word(text: &[u8], start: usize) -> Option<usize> {
 /// `[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+`
 fn lower_word(text: &[u8], start: usize) -> Option<usize> {
     let mut at = start;
-    // Where the last character ends that either half may take: from there the second half can have its one.
+    // The end of the last character that either half of the expression can match. The second half needs at least one character.
     let mut shared = None;
     loop {
         match class_at(text, at) {
@@ -163,14 +164,14 @@ fn lower_word(text: &[u8], start: usize) -> Option<usize> {
     }
 }
 
-/// `[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*`, where [`lower_word`] found nothing: there are but capitals.
+/// `[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*`, after [`lower_word`] has found nothing: the word has capitals only.
 fn upper_word(text: &[u8], start: usize) -> Option<usize> {
     let end = run(text, start, |class| class == Class::Upper);
     (end > start).then_some(end)
 }
 
-/// Bytes of a contraction at `at`: an apostrophe and `s`, `t`, `re`, `ve`, `m`, `ll` or `d`, if `folds` in either case, where U+017F
-/// is an `s` as well.
+/// The length of a contraction at `at` in bytes: an apostrophe and `s`, `t`, `re`, `ve`, `m`, `ll` or `d`. If `folds`, the case does
+/// not matter, and U+017F counts as `s`.
 pub(super) fn contraction(text: &[u8], at: usize, folds: bool) -> usize {
     let Some([b'\'', rest @ ..]) = text.get(at..) else { return 0 };
     let lower = |place: usize| rest.get(place).map(|byte| if folds { byte.to_ascii_lowercase() } else { *byte });
@@ -192,7 +193,7 @@ fn number<P: Pattern>(text: &[u8], start: usize) -> usize {
     at
 }
 
-/// The ends of lines, and perhaps slashes, that go with symbols that end at `at`.
+/// The end of the line ends, and of the slashes if the pattern joins them, that belong to symbols that end at `at`.
 pub(super) fn tail<P: Pattern>(text: &[u8], mut at: usize) -> usize {
     if P::JOINS_NEWLINES {
         while matches!(text.get(at), Some(b'\r' | b'\n')) || (P::JOINS_SLASHES && text.get(at) == Some(&b'/')) {
@@ -202,7 +203,7 @@ pub(super) fn tail<P: Pattern>(text: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// White space from `start` on, whose first character ends at `after`.
+/// The end of a piece of white space from `start` on. Its first character ends at `after`.
 fn space<P: Pattern>(text: &[u8], start: usize, after: usize) -> usize {
     let mut at = start;
     let mut last = start;
@@ -221,7 +222,7 @@ fn space<P: Pattern>(text: &[u8], start: usize, after: usize) -> usize {
     }
     match line {
         Some(end) if P::SPLITS_LINES => end,
-        // The last one goes with what follows.
+        // The last white space character belongs to what follows.
         _ if at == text.len() => at,
         _ => last.max(after),
     }
