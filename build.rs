@@ -1,7 +1,8 @@
-//! Compiles what the extension embeds: the price catalog, vocabularies, and the classes of characters.
+//! Generates what the extension embeds: the price catalogs, the vocabularies, and the classes of characters.
 //!
-//! The catalog is `data/catalog.json`, which people review. It is read by the very modules that read one at run time, so what they
-//! refuse does not build. The vocabularies are those of `tiktoken-rs`, and the classes those of the engine that its patterns run on.
+//! The price catalog is `data/catalog.json`, which people can review. The modules that read a catalog at run time also read it here,
+//! so a catalog that they reject does not build. The vocabularies are those of `tiktoken-rs`. The classes are those of the regex
+//! engine that runs its patterns.
 
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
@@ -31,7 +32,7 @@ mod packed;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let out = env::var("OUT_DIR")?;
-    // With the number of the last token that is not special: those of `tiktoken`'s vocabulary files.
+    // The last column is the largest token number that is not special, from `tiktoken`'s vocabulary files.
     for (name, encoding, last) in [
         ("o200k_base", tiktoken_rs::o200k_base()?, 199_997),
         ("cl100k_base", tiktoken_rs::cl100k_base()?, 100_255),
@@ -53,7 +54,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// An encoding's vocabulary, packed: the two tokens that byte-pair encoding merges last into each.
+/// The packed vocabulary of an encoding: for each token, the two tokens that byte-pair encoding merges last.
 fn vocabulary(encoding: &CoreBPE, expected: usize) -> Result<Vec<u8>, Box<dyn Error>> {
     let special: HashSet<Vec<u8>> =
         encoding.special_tokens().into_iter().map(|token| token.as_bytes().to_vec()).collect();
@@ -68,28 +69,29 @@ fn vocabulary(encoding: &CoreBPE, expected: usize) -> Result<Vec<u8>, Box<dyn Er
         let Some([single]) = token.as_deref() else { return Err("the first tokens are not the single bytes".into()) };
         *byte = *single;
     }
-    // What `src/tokens/vocabulary.rs` has room for: seven bits for a width, twenty for a number.
+    // The limits of `src/tokens/vocabulary.rs`: eight bits for a length, at most 128, and twenty bits for a token number.
     if tokens.len() >= 0xF_FFFF || tokens.iter().flatten().any(|token| token.len() > 128) {
-        return Err("there are too many tokens, or too long ones".into());
+        return Err("there are too many tokens, or a token is too long".into());
     }
     let last = tokens.iter().rposition(Option::is_some).unwrap_or_default();
     if last != expected {
-        return Err(format!("the last token is {last}, and not {expected}").into());
+        return Err(format!("the last token is {last}, not {expected}").into());
     }
     let halves = tokens[packed::BYTES..=last].iter().map(|token| halves(token.as_deref(), &ranks));
     let halves = halves.collect::<Result<Vec<_>, _>>()?;
     let packed = packed::pack(&bytes, &halves)?;
-    // What unpacks it has nobody to tell of a fault.
+    // `Vocabulary::unpack` cannot report an error at run time.
     if packed::unpack(&packed)? != (bytes, halves) {
-        return Err("what was packed is not what is unpacked".into());
+        return Err("unpacking does not restore what was packed".into());
     }
     Ok(packed)
 }
 
-/// The halves of one token. It has to be what merging its bytes leads to, of two that are older: what reads them relies on it.
+/// The two halves of a token. Merging its bytes must end in the token, and both halves must have lower numbers: unpacking relies on
+/// it.
 fn halves(token: Option<&[u8]>, ranks: &HashMap<&[u8], u32>) -> Result<[u32; 2], String> {
     let Some(token) = token else { return Ok(packed::GAP) };
-    // Where the parts begin, and the end.
+    // The positions where parts begin, and the end.
     let mut bounds: Vec<usize> = (0..=token.len()).collect();
     while bounds.len() > 3 {
         let rank = |place: &usize| ranks.get(&token[bounds[*place]..bounds[*place + 2]]);
@@ -99,11 +101,12 @@ fn halves(token: Option<&[u8]>, ranks: &HashMap<&[u8], u32>) -> Result<[u32; 2],
     let of = |part: &[u8]| ranks.get(part).copied().filter(|rank| *rank < ranks[token]);
     match (of(&token[..bounds[1]]), of(&token[bounds[1]..])) {
         (Some(left), Some(right)) => Ok([left, right]),
-        _ => Err(format!("{token:?} is made of younger tokens")),
+        _ => Err(format!("{token:?} consists of tokens with higher numbers")),
     }
 }
 
-/// The classes of all code points, for `src/tokens/pieces/class.rs`: the number of each block's classes, then those, once each.
+/// The classes of all code points, for `src/tokens/pieces/class.rs`: the number of each block's classes, followed by these classes,
+/// each distinct sequence once.
 fn classes() -> Result<Vec<u8>, Box<dyn Error>> {
     let mut classes = vec![0; 0x11_0000];
     let categories = [r"\s", r"[\r\n]", r"\p{N}", r"[\p{Lu}\p{Lt}]", r"\p{Ll}", r"[\p{Lm}\p{Lo}]", r"\p{M}"];

@@ -1,4 +1,4 @@
-//! What the core takes for pricing and encoding one event.
+//! Benchmarks of pricing and encoding one event.
 
 use std::hint::black_box;
 

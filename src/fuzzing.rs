@@ -1,8 +1,8 @@
-//! What has to hold of any bytes, wherever bytes come from others: files of the state directory, documents of prices, responses.
+//! Properties that must hold for any bytes from outside: files of the state directory, price documents and responses.
 //!
-//! `fuzz/` looks for bytes of which it does not hold (`make fuzz`), and what it found stays in `fuzz/corpus/`, which the tests read.
+//! `make fuzz` searches for bytes that break them. The findings are kept in `fuzz/corpus/`, and the tests run on all of them.
 
-#![expect(clippy::panic, reason = "to fail is what it is for")]
+#![expect(clippy::panic, reason = "a broken property is reported by a panic")]
 
 use std::io::Write as _;
 
@@ -15,10 +15,10 @@ use crate::event::{Unit, Usage, UsageStatus};
 use crate::pricing::{Book, Catalog, Conditions, Overrides, Request};
 use crate::protocol::{self, Answer, FORMATS, Verdict};
 
-/// The name of a directory in `fuzz/corpus/`, and what has to hold of the bytes in it.
+/// The name of a target, which is also its directory in `fuzz/corpus/`, and the function that checks the properties.
 pub type Target = (&'static str, fn(&[u8]));
 
-/// Every target.
+/// All targets.
 pub const TARGETS: [Target; 7] = [
     ("record", crate::journal::fuzzing::record),
     ("cursor", crate::journal::fuzzing::cursor),
@@ -32,13 +32,13 @@ pub const TARGETS: [Target; 7] = [
 /// Runs a target.
 ///
 /// # Panics
-/// When what has to hold does not, or there is no such target.
+/// If a property does not hold, or the target does not exist.
 pub fn run(name: &str, bytes: &[u8]) {
     let Some((_, target)) = TARGETS.iter().find(|(known, _)| *known == name) else { panic!("no target {name}") };
     target(bytes);
 }
 
-/// An event in the journal: what is read is written, and read again, as the same; it has a form in JSON.
+/// An event in the journal: decoding, encoding and decoding again yields the same event, and it can be serialized to JSON.
 fn event(bytes: &[u8]) {
     let mut versioned = bytes.to_vec();
     versioned.truncate(crate::event::limits::MAX_REQUESTS);
@@ -49,9 +49,9 @@ fn event(bytes: &[u8]) {
     let Ok(found) = decode(&versioned) else { return };
     let (mut first, mut second) = (Vec::new(), Vec::new());
     let cuts = encode(&found, &[], &mut first);
-    let Ok(back) = decode(&first) else { panic!("what was written is read") };
-    assert_eq!(encode(&back, &[], &mut second), 0, "what was cut is not cut again");
-    // Keys that are cut to the same are one.
+    let Ok(back) = decode(&first) else { panic!("an encoded event is decoded") };
+    assert_eq!(encode(&back, &[], &mut second), 0, "texts that were cut are not cut again");
+    // Tag keys that are equal after the cut become one.
     assert_eq!(decode(&second).as_ref(), Ok(&back));
     if cuts == 0 {
         assert_eq!(found, back);
@@ -74,8 +74,8 @@ fn summary(options: Options, pieces: impl Iterator<Item = impl AsRef<[u8]>>) -> 
     (Summary { first_token: None, ..scanner.finish() }, passed)
 }
 
-/// A response: its usage does not depend on how it is cut into pieces, nothing is lost on the way to the client, and of a plain body it
-/// is what `serde_json` reads there.
+/// A response: its usage does not depend on how it is split into pieces, all bytes are passed on to the client, and the usage in a
+/// plain body is what `serde_json` finds there.
 fn scanner(bytes: &[u8]) {
     let [family, framing, flags, piece, body @ ..] = bytes else { return };
     let families = [
@@ -97,7 +97,7 @@ fn scanner(bytes: &[u8]) {
         keeps_report: flags & 4 == 4,
     };
     if options.is_gzip {
-        // How much of a broken stream can be read depends on the pieces.
+        // How much of an invalid stream can be read depends on the pieces.
         let mut decoder = MultiGzDecoder::new(Vec::new());
         if decoder.write_all(body).and_then(|()| decoder.flush()).is_err() {
             let _ = summary(options, body.chunks(usize::from(*piece).max(1)));
@@ -118,7 +118,8 @@ fn scanner(bytes: &[u8]) {
     }
 }
 
-/// Of a body with nothing but a model and a report, where every family looks for it.
+/// Compares the result with `serde_json`, for a body that has only a model and a report, in the fields where every family looks for
+/// them.
 fn against_serde_json(options: Options, body: &[u8], found: &Summary) {
     if matches!(options.family, Family::Invoke) {
         return;
@@ -139,7 +140,7 @@ fn against_serde_json(options: Options, body: &[u8], found: &Summary) {
     }
 }
 
-/// Prices that a book of any documents has are those of a cost: never below zero, and the same when asked again.
+/// Prices of a book from any documents are valid costs: not negative, and the same from both functions.
 fn price(book: &Book, names: &[(String, String)]) {
     let mut usage = Usage::default();
     usage.set(Unit::INPUT_TOKENS, 1_000_000_000_000);
@@ -156,18 +157,18 @@ fn price(book: &Book, names: &[(String, String)]) {
     }
 }
 
-/// A catalog: what is read is written as the same.
+/// A catalog: parsing and writing it again yields the same text.
 fn catalog(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let Ok(catalog) = Catalog::parse(text) else { return };
     let written = catalog.to_json();
-    let Ok(back) = Catalog::parse(&written) else { panic!("what was written is read: {written}") };
+    let Ok(back) = Catalog::parse(&written) else { panic!("a written catalog is parsed: {written}") };
     assert_eq!(back.to_json(), written);
     let names: Vec<_> = catalog.entries().map(|(provider, model, _)| (provider.to_owned(), model.to_owned())).collect();
     price(&Book::new(std::sync::Arc::new(catalog), None, Overrides::default()), &names);
 }
 
-/// Prices of the user's own.
+/// The user's own prices.
 fn overrides(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let Ok(overrides) = Overrides::parse(text) else { return };
@@ -182,7 +183,7 @@ fn overrides(bytes: &[u8]) {
     price(&Book::new(Catalog::embedded(), None, overrides), &names);
 }
 
-/// What a destination answers: at most as many events are refused as were sent, and a wait ends.
+/// A destination's response: no more events are rejected than were sent, and every wait is bounded.
 fn answer(bytes: &[u8]) {
     let [status @ .., sent, length] = bytes else { return };
     let (Some(status), rest) = (status.get(..2), status.get(2..).unwrap_or_default()) else { return };
@@ -209,7 +210,7 @@ mod tests {
     use crate::event::UsageEvent;
 
     #[test]
-    fn it_holds_of_all_that_was_found() {
+    fn the_properties_hold_for_the_corpus() {
         let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
         for (name, target) in TARGETS {
             let files: Vec<_> =
@@ -224,8 +225,8 @@ mod tests {
     }
 
     #[test]
-    fn each_target_takes_what_it_is_for() {
-        // The corpus has inputs of which the targets come to their end, and not only some that they refuse at the first byte.
+    fn each_target_accepts_a_valid_input() {
+        // Valid inputs must reach the end of their targets. A corpus could consist of inputs that are rejected at the first byte.
         let mut out = Vec::new();
         encode(&UsageEvent { provider: "openai", model: "gpt-4o", ..UsageEvent::default() }, &[], &mut out);
         run("event", &out);

@@ -1,6 +1,6 @@
-//! Every order in which threads can claim, write, release, retire and read a segment, tried by loom.
+//! Runs every order in which threads can claim, write, release, retire and read a segment, with loom.
 
-/// What the file under test takes its atomics from.
+/// The atomics that the file under test uses.
 mod sync {
     pub(crate) use loom::sync::atomic::{AtomicU32, Ordering};
 }
@@ -15,7 +15,7 @@ mod tests {
 
     use super::claims::Claims;
 
-    /// Every order in which no more than three threads are interrupted: what is wrong shows with two, and all take ten seconds.
+    /// Runs every order with at most three preemptions. Known errors show with two, and a run with all preemptions takes ten seconds.
     fn model(test: impl Fn() + Sync + Send + 'static) {
         let mut builder = loom::model::Builder::new();
         builder.preemption_bound = Some(3);
@@ -24,7 +24,7 @@ mod tests {
 
     struct Segment {
         claims: Claims<2>,
-        /// What is stored in a chunk: nothing but [`Claims`] orders it.
+        /// The content of each chunk. Only [`Claims`] orders the access to it.
         bytes: [AtomicU32; 2],
     }
 
@@ -33,7 +33,7 @@ mod tests {
             Arc::new(Self { claims: Claims::new(2, |_| 0), bytes: [AtomicU32::new(0), AtomicU32::new(0)] })
         }
 
-        /// As a writer does; whether there was a chunk.
+        /// Does what a writer does. Returns whether there was a free chunk.
         fn write(&self) -> bool {
             let Some(chunk) = self.claims.claim() else { return false };
             self.bytes[chunk].store(7, Ordering::Relaxed);
@@ -42,7 +42,7 @@ mod tests {
             true
         }
 
-        /// As a reader does: what is committed is there.
+        /// Does what a reader does, and checks that committed data is visible. Returns the number of records.
         fn read(&self) -> u32 {
             let mut found = 0;
             for chunk in 0..self.claims.chunks() {
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sealed_is_whole() {
+    fn a_sealed_segment_is_complete() {
         model(|| {
             let segment = Segment::new();
             let writer = thread::spawn({
@@ -72,7 +72,7 @@ mod tests {
             let has_written = writer.join().unwrap();
             retiring.join().unwrap();
             if sealed {
-                assert_eq!(found, u32::from(has_written), "a record came after the segment was seen sealed");
+                assert_eq!(found, u32::from(has_written), "a record was written after the segment was sealed");
             }
             assert!(segment.claims.is_sealed());
             assert_eq!(segment.read(), u32::from(has_written));
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn no_chunk_is_claimed_twice_and_none_is_lost() {
+    fn each_chunk_is_claimed_exactly_once() {
         model(|| {
             let segment = Segment::new();
             let claim = |segment: &Arc<Segment>| {

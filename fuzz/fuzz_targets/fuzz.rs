@@ -1,4 +1,4 @@
-//! Runs the target whose name is in `FUZZ_TARGET` on what libFuzzer thinks up.
+//! Runs the target named in `FUZZ_TARGET` on inputs that libFuzzer generates.
 #![no_main]
 
 use std::sync::OnceLock;
