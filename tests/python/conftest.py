@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 import taximeter
 
@@ -20,6 +21,10 @@ sys.path.insert(0, str(EXAMPLES))
 
 from collector import Collector  # noqa: E402
 from fake_provider import FakeProvider  # noqa: E402
+
+# How long an example takes depends on the machine and its neighbours.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 
 SERIAL = {"test_network", "test_outage", "test_process", "test_scanner", "test_signals", "test_soak"}
 """Files that measure time or memory, or load the machine. `make test` runs them after the others, and alone."""
