@@ -1,4 +1,4 @@
-//! What a reader gets: records in a row, and where they end.
+//! A batch: the records that a reader gets at once, and the position after them.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -6,52 +6,53 @@ use std::time::{Duration, Instant};
 use super::cursor::Position;
 use super::record::{HEADER, time_before};
 
-/// Records in a row, and where they end.
+/// Consecutive records, and the position after them.
 #[derive(Clone, Default)]
 pub struct Batch {
     pub(super) bytes: Vec<u8>,
     pub(super) payloads: Vec<Range<usize>>,
-    /// The position after them.
+    /// The position after the records.
     pub position: Position,
-    /// Records that were appended and are damaged or gone: exact where sequence numbers tell, and at least one a damaged place.
+    /// How many appended records are damaged or missing. Exact if sequence numbers tell; otherwise each damaged place counts as at
+    /// least one.
     pub corrupt: u64,
-    /// Of these, records of which nothing is left; a missing segment counts as one.
+    /// How many of these are missing entirely. A missing segment counts as one.
     pub lost: u64,
-    /// No record of it was appended before this, whatever the clock of the day says; `None` where that cannot be known.
+    /// All records were appended after this time, which does not depend on the system clock; `None` if it is unknown.
     pub since: Option<Instant>,
-    /// Whether something could not be read now, and has to be tried again.
+    /// Whether something could not be read now and must be read again later.
     pub is_incomplete: bool,
     damage: Vec<Damage>,
-    /// The position before them, and the chunks they were read from.
+    /// The position before the records, and the parts of chunks that were read.
     from: Position,
     parts: Vec<Part>,
 }
 
-/// A place where something was damaged.
+/// A damaged place.
 #[derive(Clone, Copy)]
 pub(super) struct Damage {
     pub(super) segment: u64,
-    /// Records before it in the batch.
+    /// The number of records before it in the batch.
     before: usize,
     pub(super) records: u64,
     lost: u64,
 }
 
-/// What was read of one chunk.
+/// The records that were read from one chunk.
 #[derive(Clone)]
 pub(super) struct Part {
     pub(super) segment: u64,
     pub(super) chunk: usize,
-    /// Where it begins in the chunk, and in the batch's bytes.
+    /// Where the part begins in the chunk, and in the batch's bytes.
     pub(super) offset: usize,
     pub(super) start: usize,
-    /// Its records among the batch's.
+    /// The range of its records in the batch.
     pub(super) records: Range<usize>,
-    /// The chunk's mark after them.
+    /// The chunk's mark after the part.
     pub(super) mark: u32,
 }
 
-/// How much a batch held at some time, to go back to.
+/// The size of a batch at some time, to which it can be rewound.
 #[derive(Clone, Copy)]
 pub(super) struct Length {
     bytes: usize,
@@ -64,25 +65,25 @@ impl Batch {
         Self { position: position.clone(), from: position.clone(), ..Self::default() }
     }
 
-    /// Notes that records of a segment follow, none of which is older than the segment.
+    /// Records that a segment of this age follows. None of its records is older than the segment.
     pub(super) fn note_age(&mut self, age: Option<Duration>) {
         let since = age.and_then(|age| Instant::now().checked_sub(age));
         self.since = self.since.into_iter().chain(since).max();
     }
 
-    /// The payloads, in journal order within each writer.
+    /// The payloads. Those of one writer are in the order in which they were appended.
     #[must_use]
     pub fn payloads(&self) -> impl ExactSizeIterator<Item = &[u8]> + Clone {
         self.payloads.iter().map(|range| &self.bytes[range.clone()])
     }
 
-    /// When the records were appended, in nanoseconds since the Unix epoch, in the order of the payloads.
+    /// The times when the records were appended, in nanoseconds since the Unix epoch, in the order of the payloads.
     #[must_use]
     pub fn appended_at(&self) -> impl ExactSizeIterator<Item = u64> + Clone {
         self.payloads.iter().map(|range| time_before(&self.bytes, range.start))
     }
 
-    /// Its first records, and the position after them.
+    /// A batch with only the first records, and the position after them.
     #[must_use]
     pub fn prefix(&self, count: usize) -> Self {
         if count >= self.len() {
@@ -94,7 +95,7 @@ impl Batch {
                 position.set_mark(part.segment, part.chunk, part.mark);
             } else {
                 if part.records.start < count {
-                    // The record begins with its header, before the payload.
+                    // The record begins at its header, before its payload.
                     let next = self.payloads[count].start - HEADER;
                     position.set_mark(part.segment, part.chunk, (part.offset + next - part.start) as u32);
                 }
@@ -116,13 +117,13 @@ impl Batch {
         prefix
     }
 
-    /// Whether nothing was found, be it a damaged record.
+    /// Whether the batch has neither records nor damage.
     #[must_use]
     pub fn is_nothing(&self) -> bool {
         self.is_empty() && self.corrupt == 0
     }
 
-    /// Itself, or its first records where it has more.
+    /// The batch itself, or only its first records if it has more.
     #[must_use]
     pub fn at_most(self, count: usize) -> Self {
         if count < self.len() { self.prefix(count) } else { self }
@@ -133,7 +134,7 @@ impl Batch {
         self.damage.iter().map(|damage| damage.segment)
     }
 
-    /// Counts records that were damaged here; of `lost` ones nothing is left.
+    /// Counts `records` damaged or missing records at this place. `lost` of them are missing entirely.
     pub(super) fn note_damage(&mut self, segment: u64, records: u64, lost: u64) {
         self.damage.push(Damage { segment, before: self.payloads.len(), records, lost });
         self.corrupt += records;
@@ -149,7 +150,7 @@ impl Batch {
         Length { bytes: self.bytes.len(), payloads: self.payloads.len(), damage: self.damage.len() }
     }
 
-    /// Forgets what came after it had this length.
+    /// Discards what was added after the batch had this length.
     pub(super) fn rewind(&mut self, length: Length) {
         self.bytes.truncate(length.bytes);
         self.payloads.truncate(length.payloads);
@@ -157,14 +158,14 @@ impl Batch {
         self.sum_up_damage();
     }
 
-    /// Forgets what was read, but for how far it goes.
+    /// Discards the records, but keeps the position and the damage.
     pub(super) fn forget(&mut self) {
         self.bytes.clear();
         self.payloads.clear();
         self.parts.clear();
     }
 
-    /// Whether damage was found since it had this length.
+    /// Whether damage was found after the batch had this length.
     pub(super) fn has_damage_since(&self, length: Length) -> bool {
         self.damage.len() > length.damage
     }
@@ -174,19 +175,19 @@ impl Batch {
         self.parts.push(part);
     }
 
-    /// How many bytes were read for it.
+    /// The number of bytes that were read.
     #[must_use]
     pub fn byte_len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// How many records.
+    /// The number of records.
     #[must_use]
     pub fn len(&self) -> usize {
         self.payloads.len()
     }
 
-    /// Whether nothing new was found.
+    /// Whether there are no records.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.payloads.is_empty()

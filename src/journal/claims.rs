@@ -1,8 +1,8 @@
-//! Which chunks of a segment are taken, how far each is written, and whether nothing will be written any more.
+//! The state of a segment: which chunks are claimed, how far each is written, and whether the segment is sealed.
 //!
-//! Claims of chunks, their end, and the retirement of a segment come from different threads; a thread that sees a segment sealed must see
-//! everything that was committed to it. `tests/claims.rs` tries every order of these under loom, with its own atomics in the place of
-//! those of [`super::sync`].
+//! Different threads claim chunks, release them and retire the segment. A thread that sees a segment as sealed must see everything
+//! that was committed to it. `tests/claims.rs` runs every order of these operations with loom, which replaces the atomics in
+//! [`super::sync`].
 
 use super::sync::{AtomicU32, Ordering};
 
@@ -10,13 +10,13 @@ use super::sync::{AtomicU32, Ordering};
 pub(super) struct Claims<const CHUNKS: usize> {
     chunks: usize,
     claimed: AtomicU32,
-    /// Chunks that writers hold.
+    /// The number of chunks that writers currently hold.
     open: AtomicU32,
     committed: [AtomicU32; CHUNKS],
 }
 
 impl<const CHUNKS: usize> Claims<CHUNKS> {
-    /// Of a segment of which nothing is claimed. `first` tells where the records of a chunk begin.
+    /// The state of a new segment. `first` returns where the records of a chunk begin.
     pub(super) fn new(chunks: usize, first: impl Fn(usize) -> usize) -> Self {
         let committed = std::array::from_fn(|chunk| AtomicU32::new(first(chunk) as u32));
         Self { chunks, claimed: AtomicU32::new(0), open: AtomicU32::new(0), committed }
@@ -26,9 +26,9 @@ impl<const CHUNKS: usize> Claims<CHUNKS> {
         self.chunks
     }
 
-    /// Takes the next chunk, if one is left. It is open until [`Self::release`].
+    /// Claims the next chunk, if there is one. It is open until [`Self::release`].
     pub(super) fn claim(&self) -> Option<usize> {
-        // Counted as open before the claim shows, so that the segment is at no time seen as sealed in between.
+        // Counted as open before it counts as claimed, so that the segment never looks sealed in between.
         self.open.fetch_add(1, Ordering::AcqRel);
         let chunks = self.chunks as u32;
         let taken = self
@@ -40,15 +40,15 @@ impl<const CHUNKS: usize> Claims<CHUNKS> {
         taken.ok().map(|chunk| chunk as usize)
     }
 
-    /// Says that a claimed chunk will not be written any more.
+    /// Ends the writing of a claimed chunk.
     pub(super) fn release(&self) {
         self.open.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// Gives up the chunks that are not claimed, so that the segment can be sealed.
+    /// Makes the unclaimed chunks unavailable, so that the segment can be sealed.
     pub(super) fn retire(&self) {
-        // A read-modify-write: a plain store would end the release sequence of the claims before it, and a thread that then sees all chunks
-        // claimed in `is_sealed` might not see that those of these claims are still open.
+        // This must be a read-modify-write. A plain store would end the release sequence of earlier claims. A thread that then sees
+        // all chunks claimed in `is_sealed` might not see that the chunks of these claims are still open.
         self.claimed.swap(self.chunks as u32, Ordering::AcqRel);
     }
 
@@ -56,17 +56,17 @@ impl<const CHUNKS: usize> Claims<CHUNKS> {
         self.claimed.load(Ordering::Acquire) as usize
     }
 
-    /// Whether nothing will be written any more.
+    /// Whether nothing will be written to the segment any more.
     pub(super) fn is_sealed(&self) -> bool {
         self.claimed() == self.chunks && self.open.load(Ordering::Acquire) == 0
     }
 
-    /// Says how far a chunk is written, by the writer that claimed it.
+    /// Publishes how far a chunk is written. Called by the writer that claimed it.
     pub(super) fn commit(&self, chunk: usize, until: usize) {
         self.committed[chunk].store(until as u32, Ordering::Release);
     }
 
-    /// How far a chunk is written. Below it, bytes never change.
+    /// How far a chunk is written. Bytes before this offset never change.
     pub(super) fn committed(&self, chunk: usize) -> usize {
         self.committed[chunk].load(Ordering::Acquire) as usize
     }

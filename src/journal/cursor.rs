@@ -1,16 +1,16 @@
-//! How far a destination has come in a journal, in memory and on disk.
+//! Cursors: how far a destination has read a journal, in memory and on disk.
 //!
 //! ```text
-//! file      two slots of 16 KiB, written in turn, so that one is whole whenever the process dies
+//! file      two slots of 16 KiB, written in turn, so that one is valid whenever the process dies
 //! slot      "TAXICURS" | generation u64 | floor u64 | count u32 | runs u32
 //!           | count × (segment index u64, 64 × chunk mark u32) | runs × (first index u64, length u64) | CRC-32 of all before u32
 //! ```
 //!
-//! Integers are little-endian. All segments below the floor are passed, and so are those of the runs; a mark is the offset of the next
-//! record in its chunk, or `u32::MAX` when no more can come. The slot with the higher generation counts.
+//! Integers are little-endian. All segments below the floor are passed, and so are those in the runs. A mark is the offset of the
+//! next record in its chunk, or `u32::MAX` if no more records can come. The valid slot with the higher generation counts.
 //!
-//! A cursor is advisory: without it everything is delivered again and destinations drop what they have by event id. The file has
-//! its full size from the start, so that moving it on needs no space on a full disk.
+//! A cursor may be lost: then everything is delivered again, and destinations remove duplicates by event id. The file has its full
+//! size from the start, so that a cursor can move on even if the disk is full.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -24,17 +24,17 @@ pub(super) const MAGIC: &[u8; 8] = b"TAXICURS";
 pub(super) const SLOT: usize = 16 * 1024;
 const HEAD: usize = 32;
 const ENTRY: usize = 8 + 4 * CHUNKS;
-/// A run of segments that are passed whole, above one that is not.
+/// The bytes of a run: consecutive segments that are passed, above one that is not.
 const RUN: usize = 16;
-/// Segments in a run that is read: 256 GiB of them.
-const LONGEST_RUN: u64 = 1 << 16;
+/// The most segments of a run that is read: 256 GiB of them.
+const MAX_RUN: u64 = 1 << 16;
 /// The mark of a chunk that has no more records.
 pub(super) const CHUNK_DONE: u32 = u32::MAX;
 
-/// Marks of the chunks of one segment: the offset of the next record.
+/// The marks of the chunks of one segment: the offsets of the next records.
 pub(super) type Marks = [u32; CHUNKS];
 
-/// A place in a journal: all segments below `floor`, and in some above it the chunks up to their marks.
+/// A position in a journal. All segments below `floor` are passed, and chunks of segments above it up to their marks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Position {
     pub(super) floor: u64,
@@ -42,7 +42,7 @@ pub struct Position {
 }
 
 impl Position {
-    /// The mark of a chunk; 0 at its beginning.
+    /// The mark of a chunk; 0 if nothing of it was read.
     pub(super) fn mark(&self, segment: u64, chunk: usize) -> u32 {
         self.marks.get(&segment).map_or(0, |marks| marks[chunk])
     }
@@ -51,20 +51,20 @@ impl Position {
         self.marks.entry(segment).or_insert([0; CHUNKS])[chunk] = mark;
     }
 
-    /// Forgets the marks of segments that are gone, and passes over those below the first that is left.
+    /// Removes the marks of segments that no longer exist, and passes all segments below the first one left.
     pub(super) fn prune(&mut self, first_left: u64) {
         self.floor = self.floor.max(first_left);
         self.marks = self.marks.split_off(&self.floor);
     }
 
-    /// Raises the floor to the first segment that is left, as far as all below it are passed.
+    /// Raises the floor to the first segment that is left. All segments below it must be passed.
     pub(super) fn raise_floor(&mut self, first_left: u64) {
         if first_left > self.floor {
             self.prune(first_left);
         }
     }
 
-    /// Passes what `other` has passed as well.
+    /// Also passes everything that `other` has passed.
     pub(super) fn merge(&mut self, other: &Self) {
         for (segment, marks) in &other.marks {
             let own = self.marks.entry(*segment).or_insert([0; CHUNKS]);
@@ -73,7 +73,8 @@ impl Position {
         self.prune(other.floor);
     }
 
-    /// As bytes of a slot. Marks of the highest segments that find no room are left out: their records come again after a crash.
+    /// Encodes the position as a slot. If there is no room for the marks of the highest segments, their records come again after a
+    /// crash.
     pub(super) fn encode(&self, generation: u64) -> Vec<u8> {
         let mut runs: Vec<(u64, u64)> = Vec::new();
         let mut partial = Vec::new();
@@ -109,7 +110,7 @@ impl Position {
         bytes
     }
 
-    /// Where the checksum of a slot with so many entries and runs is, if they fit it.
+    /// The offset of the checksum in a slot with this many entries and runs; `None` if they do not fit.
     pub(super) fn end(entries: usize, runs: usize) -> Option<usize> {
         let end = HEAD + entries.checked_mul(ENTRY)?.checked_add(runs.checked_mul(RUN)?)?;
         (end <= SLOT - 4).then_some(end)
@@ -133,8 +134,9 @@ impl Position {
         for run in slot[partial_end..end].chunks_exact(RUN) {
             let (first, length) =
                 (u64::from_le_bytes(run[..8].try_into().ok()?), u64::from_le_bytes(run[8..].try_into().ok()?));
-            // A file can be edited by hand, checksum included: it costs no more than a journal of the largest size has segments.
-            for segment in first..first.saturating_add(length.min(LONGEST_RUN)) {
+            // A file can be edited by hand, with a valid checksum. This bounds the work to the number of segments in the largest
+            // journal.
+            for segment in first..first.saturating_add(length.min(MAX_RUN)) {
                 marks.insert(segment, [CHUNK_DONE; CHUNKS]);
             }
         }
@@ -154,19 +156,19 @@ impl CursorFile {
         format!("{destination}.cursor")
     }
 
-    /// The destination in a cursor's file name.
+    /// The destination named by a cursor's file name.
     pub(super) fn destination(name: &str) -> Option<&str> {
         name.strip_suffix(".cursor")
     }
 
-    /// Makes the file of a new cursor, at the beginning.
+    /// Creates the file of a new cursor, which is at the beginning.
     pub(super) fn create(path: &Path) -> io::Result<Self> {
         let file = create_private_file(path)?;
         write_at(&file, &vec![0; 2 * SLOT], 0)?;
         Ok(Self { file, generation: 0 })
     }
 
-    /// Opens a cursor and reads its place; the beginning where neither slot is whole.
+    /// Opens a cursor and reads its position: the beginning if neither slot is valid.
     pub(super) fn open(path: &Path) -> io::Result<(Self, Position)> {
         let file = open_private(path, true)?;
         let (generation, position) = Self::read(&file)?;
@@ -181,10 +183,10 @@ impl CursorFile {
         Ok(newest.unwrap_or_default())
     }
 
-    /// Where the cursor at `path` is; the beginning where there is no file.
+    /// The position of the cursor at `path`: the beginning if the file does not exist.
     ///
     /// # Errors
-    /// Those of the operating system.
+    /// I/O errors.
     pub(super) fn position(path: &Path) -> io::Result<Position> {
         match open_private(path, false).and_then(|file| Self::read(&file)) {
             Ok((_, position)) => Ok(position),
@@ -193,10 +195,10 @@ impl CursorFile {
         }
     }
 
-    /// Opens a cursor, or makes one that is missing.
+    /// Opens a cursor. Creates it if it is missing.
     ///
     /// # Errors
-    /// Those of the operating system.
+    /// I/O errors.
     pub(super) fn open_or_create(path: &Path) -> io::Result<Self> {
         match Self::open(path) {
             Ok((file, _)) => Ok(file),
@@ -205,7 +207,7 @@ impl CursorFile {
         }
     }
 
-    /// Cuts the file of a cursor that never moved to nothing, which says the same.
+    /// Truncates the file of a cursor that never moved. An empty file means the same position.
     pub(super) fn shrink(path: &Path) -> io::Result<()> {
         let (cursor, position) = Self::open(path)?;
         if cursor.generation == 0 && position == Position::default() {
@@ -214,7 +216,7 @@ impl CursorFile {
         Ok(())
     }
 
-    /// Writes a place. Not synced: a power failure may take it back, which repeats events and loses none.
+    /// Writes a position. It is not synced: after a power failure an older one may be read, so events are repeated but not lost.
     pub(super) fn save(&mut self, position: &Position) -> io::Result<()> {
         let generation = self.generation + 1;
         write_at(&self.file, &position.encode(generation), (generation % 2) * SLOT as u64)?;
@@ -237,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_whole_slot_is_read() {
+    fn the_newest_valid_slot_is_read() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(CursorFile::name("ledger"));
         let mut cursor = CursorFile::create(&path).unwrap();
@@ -245,7 +247,7 @@ mod tests {
         cursor.save(&position(1, 2)).unwrap();
         cursor.save(&position(7, 3)).unwrap();
         assert_eq!(CursorFile::open(&path).unwrap().1, position(7, 3));
-        // The second save went to the first slot; damage it, and the first save is still there.
+        // The second save is in the first slot. Damage it, and the first save is still readable.
         let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
         write_at(&file, &[0xff; 8], 40).unwrap();
         assert_eq!(CursorFile::open(&path).unwrap().1, position(1, 2));
@@ -253,9 +255,9 @@ mod tests {
         assert_eq!(CursorFile::open(&path).unwrap().1, Position::default());
     }
 
-    /// A destination that is far ahead of another has passed many segments above its floor.
+    /// A destination that is far ahead of another has passed many segments above the floor.
     #[test]
-    fn thousands_of_passed_segments_fit_and_partial_ones_keep_the_oldest() {
+    fn thousands_of_passed_segments_fit_and_of_partial_ones_the_oldest_are_kept() {
         let mut ahead = Position { floor: 5, marks: BTreeMap::new() };
         ahead.marks.extend((7..5000).map(|segment| (segment, [CHUNK_DONE; CHUNKS])));
         ahead.set_mark(5, 3, 4096);
@@ -270,9 +272,9 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_bytes_decode_without_a_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..2000)) {
+        fn decoding_arbitrary_bytes_does_not_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..2000)) {
             let _ = Position::decode(&bytes);
-            // With a true checksum, as an edit by hand can make it.
+            // With a valid checksum, as after an edit by hand.
             let mut slot = MAGIC.to_vec();
             slot.extend(&bytes);
             let mut crafted = slot.clone();

@@ -1,4 +1,4 @@
-//! What the journals of a state directory may take of a disk, all together, and what is left for others.
+//! The disk budget of all journals of a state directory, and the space left for other programs.
 
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
@@ -9,55 +9,55 @@ use super::lock::lock;
 use super::segment::{SEGMENT, index_of};
 use crate::sys::fs::{allocated, list_dir, space};
 
-/// Most bytes of segments that the journals of a state directory take.
+/// The most bytes that the segments of all journals of a state directory take.
 pub const MAX_DISK_BUDGET: u64 = 512 << 20;
-/// Journals on a small disk may still have this many segments.
+/// Even on a small disk, journals may have this many segments.
 const MIN_SEGMENTS: u64 = 3;
-/// How long the bytes of other processes are believed to be what they were.
-const BELIEVED: Duration = Duration::from_secs(1);
-/// And when the budget is nearly used up: by so many segments.
-const BELIEVED_WHEN_SHORT: Duration = Duration::from_millis(20);
+/// How long the measured bytes of other processes are used.
+const REMEASURE_AFTER: Duration = Duration::from_secs(1);
+/// The same, if fewer than `SHORT` bytes of the budget are left.
+const REMEASURE_AFTER_WHEN_SHORT: Duration = Duration::from_millis(20);
 const SHORT: u64 = 16 * SEGMENT as u64;
 
-/// What segments on disk take and may take.
+/// How many bytes segments on disk take, and how many they may take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DiskBudget {
-    /// Of this journal.
+    /// The bytes of this journal.
     own: u64,
-    /// Of the other journals of the state directory, and of its quarantine.
+    /// The bytes of the other journals of the state directory and of its quarantine.
     others: u64,
     limit: u64,
-    /// Whether the file system has too little space left, whichever program filled it.
+    /// Whether the file system has too little free space, because of any program.
     is_disk_short: bool,
 }
 
 impl DiskBudget {
-    /// Of the file system of `path`, where a journal takes `own` bytes, `others` take theirs, and all may take `limit`.
+    /// The budget on the file system of `path`. This journal takes `own` bytes, the others take `others`, and all may take `limit`.
     pub(super) fn of(path: &Path, own: u64, others: u64, limit: Option<u64>) -> Self {
         const GIB: u64 = 1 << 30;
         let Some(space) = space(path) else {
             return Self { own, others, limit: limit.unwrap_or(MAX_DISK_BUDGET), is_disk_short: false };
         };
-        // A share of what is free, so that other programs keep the greater part of a small or a full disk.
+        // A share of the free space, so that most of it is left to other programs.
         let fair = ((space.free + own + others) / 20).clamp(MIN_SEGMENTS * SEGMENT as u64, MAX_DISK_BUDGET);
         let keep_free = GIB.min(space.total / 10);
         Self { own, others, limit: limit.unwrap_or(fair), is_disk_short: space.free < keep_free + SEGMENT as u64 }
     }
 
-    /// Whether another segment may be made. A journal's first one may take a quarter more than the budget: a process that starts while
-    /// another's backlog uses it up keeps its events on disk as well.
+    /// Whether another segment may be created. The first segment of a journal may exceed the budget by a quarter, so that a new
+    /// process keeps its events on disk even if the backlog of another one uses up the budget.
     pub(super) fn may_grow(self) -> bool {
         let reserve = if self.own == 0 { self.limit / 4 } else { 0 };
         self.own + self.others + SEGMENT as u64 <= self.limit.saturating_add(reserve) && !self.is_disk_short
     }
 
-    /// Whether another segment could be made if this journal gave up some of its own: not on a disk that other programs filled, and not
-    /// when other journals use up the budget.
+    /// Whether evicting segments of this journal would make room for another one. It does not if other programs filled the disk, or
+    /// if other journals use up the budget.
     pub(super) fn eviction_helps(self) -> bool {
         !self.may_grow() && !self.is_disk_short && self.own > 0 && self.others + SEGMENT as u64 <= self.limit
     }
 
-    /// What this journal may take.
+    /// The bytes that this journal may take.
     pub(super) fn own_limit(self) -> u64 {
         self.limit.saturating_sub(self.others)
     }
@@ -67,7 +67,7 @@ impl DiskBudget {
     }
 }
 
-/// What the journals of a state directory take but for one, asked for again when it may have changed.
+/// The bytes that the other journals of a state directory take, measured again when they may have changed.
 #[derive(Default)]
 pub(super) struct Others(Mutex<Option<(Instant, u64)>>);
 
@@ -77,8 +77,8 @@ impl Others {
         let mut known = lock(&self.0);
         if let Some((at, others)) = *known {
             let budget = DiskBudget::of(own_dir, own, others, limit);
-            let believed = if budget.is_nearly_used_up() { BELIEVED_WHEN_SHORT } else { BELIEVED };
-            if at.elapsed() < believed {
+            let valid_for = if budget.is_nearly_used_up() { REMEASURE_AFTER_WHEN_SHORT } else { REMEASURE_AFTER };
+            if at.elapsed() < valid_for {
                 return budget;
             }
         }
@@ -88,8 +88,8 @@ impl Others {
     }
 }
 
-/// Bytes of all segments of the journals under `root`, but for those in one directory, and of the quarantine beside them. What cannot
-/// be read now counts nothing.
+/// The bytes of the segments of all journals under `root`, except those in the directory `but`, and of the quarantine beside them.
+/// Files that cannot be read now count as zero.
 pub(super) fn taken(root: &Path, but: Option<&Path>) -> u64 {
     let dirs = entries(root).filter(|(path, data)| data.is_dir() && Some(path.as_path()) != but);
     let segments = dirs.flat_map(|(dir, _)| entries(&dir).filter(|(path, _)| is_segment(path)).collect::<Vec<_>>());
@@ -107,7 +107,7 @@ fn is_segment(path: &Path) -> bool {
 
 fn entries(dir: &Path) -> impl Iterator<Item = (PathBuf, Metadata)> {
     let entries = list_dir(dir).into_iter().flatten().flatten();
-    // Of a link, this is the link's own.
+    // For a link, these are the metadata of the link itself.
     entries.filter_map(|entry| Some((entry.path(), entry.metadata().ok()?)))
 }
 
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn eviction_helps_only_where_it_makes_room() {
+    fn eviction_helps_only_if_it_makes_room() {
         assert!(budget(1, 1, 3).may_grow() && !budget(1, 1, 3).eviction_helps());
         assert!(!budget(2, 1, 3).may_grow() && budget(2, 1, 3).eviction_helps());
         assert!(!budget(1, 3, 3).eviction_helps(), "other journals have all of it");

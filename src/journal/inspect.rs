@@ -1,7 +1,7 @@
-//! What the journals under a state directory hold, for an operator who asks, and what an operator decides about them.
+//! The state of all journals under a state directory, for an operator, and the deletion of a journal.
 //!
-//! [`inspect`] changes nothing. It holds a journal's lock for as long as it reads it, so that nothing is delivered or deleted meanwhile,
-//! and reads a megabyte at a time.
+//! [`inspect`] changes nothing. While it reads a journal, it holds the journal's lock, so that no process delivers or deletes it. It
+//! reads a megabyte at a time.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -14,24 +14,24 @@ use super::segment::index_of;
 use super::view::{View, segment_files};
 use crate::sys::fs::{check_private_dir, list_dir};
 
-/// Bytes of records that are read at a time.
+/// How many bytes of records to read at a time.
 const READ_AT_ONCE: usize = 1 << 20;
 
-/// Who writes a journal.
+/// The state of the process that writes a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriterStatus {
-    /// This process.
+    /// This process writes it.
     This,
-    /// Another process, which lives.
+    /// Another live process writes it.
     Live,
-    /// A process that ended: other processes deliver what it left.
+    /// The process has ended. Other processes deliver its events.
     Dead,
-    /// Not known, for the journal has no lock: no process delivers it.
+    /// Unknown, because the journal has no lock file. No process delivers it.
     Unknown,
 }
 
 impl WriterStatus {
-    /// Its name for operators.
+    /// The name shown to operators.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -43,42 +43,42 @@ impl WriterStatus {
     }
 }
 
-/// What waits for one destination in one journal.
+/// The records of one journal that wait for one destination.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Waiting {
     /// The destination's name.
     pub destination: String,
-    /// Records.
+    /// The number of records.
     pub records: u64,
-    /// Their bytes.
+    /// The bytes of the records.
     pub bytes: u64,
-    /// When the oldest of them was appended, in nanoseconds since the Unix epoch.
+    /// When the oldest record was appended, in nanoseconds since the Unix epoch.
     pub oldest: Option<u64>,
-    /// Damaged records among them.
+    /// The number of damaged records.
     pub damaged: u64,
-    /// Whether some of it cannot be read now, so that there may be more.
+    /// Whether some segments cannot be read now, so that there may be more records.
     pub is_incomplete: bool,
 }
 
-/// One journal.
+/// The state of one journal.
 #[derive(Clone, Debug)]
 pub struct JournalReport {
     /// The name of its directory.
     pub name: String,
-    /// Who writes it.
+    /// The state of the process that writes it.
     pub writer: WriterStatus,
-    /// For each destination what waits.
+    /// The waiting records of each destination.
     pub destinations: Vec<Waiting>,
     /// Bytes of its segments.
     pub disk_bytes: u64,
-    /// Why it cannot be read, where it cannot.
+    /// Why the journal cannot be read; `None` if it can.
     pub error: Option<String>,
 }
 
-/// The journals under `root`, in the order of their names.
+/// The journals under `root`, sorted by name.
 ///
 /// # Errors
-/// When the directory cannot be listed, or is not this user's own.
+/// If the directory cannot be listed, or is not private to this user.
 pub fn inspect(root: &Path) -> io::Result<Vec<JournalReport>> {
     let mut found = Vec::new();
     for name in names(root)? {
@@ -89,7 +89,7 @@ pub fn inspect(root: &Path) -> io::Result<Vec<JournalReport>> {
             JournalReport { name, writer, destinations: Vec::new(), disk_bytes: disk_bytes(&path), error: None };
         if let Err(error) = read(&path, &mut report) {
             if error.kind() == io::ErrorKind::NotFound {
-                // Delivered and deleted meanwhile.
+                // Another process has delivered and deleted it in the meantime.
                 continue;
             }
             report.error = Some(error.to_string());
@@ -103,13 +103,13 @@ fn writer(claimed: &io::Result<Claim>) -> WriterStatus {
     match claimed {
         Ok(Claim::Held) => WriterStatus::This,
         Ok(Claim::Taken) => WriterStatus::Live,
-        Ok(Claim::Mine(orphan)) if orphan.is_owner_alive() => WriterStatus::Live,
-        Ok(Claim::Mine(_)) => WriterStatus::Dead,
+        Ok(Claim::Acquired(orphan)) if orphan.is_owner_alive() => WriterStatus::Live,
+        Ok(Claim::Acquired(_)) => WriterStatus::Dead,
         Err(_) => WriterStatus::Unknown,
     }
 }
 
-/// The names of the journals under a directory; none where it does not exist.
+/// The names of the journals under a directory; none if it does not exist.
 fn names(root: &Path) -> io::Result<Vec<String>> {
     root.parent().map_or(Ok(()), check_private_dir)?;
     check_private_dir(root)?;
@@ -128,7 +128,7 @@ fn names(root: &Path) -> io::Result<Vec<String>> {
     Ok(names.into_iter().collect())
 }
 
-/// Whether a text can be a journal's name: of one directory, and not one that is being made.
+/// Whether a text can be the name of a journal: a single path component that is not a draft.
 fn is_name(name: &str) -> bool {
     !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0'])
 }
@@ -149,7 +149,7 @@ fn read(path: &Path, report: &mut JournalReport) -> io::Result<()> {
     Ok(())
 }
 
-/// What is left after a position, and the position after that.
+/// The records after a position, and the position after them.
 fn count(destination: String, views: &[View], mut position: Position, writer: Writer) -> (Waiting, Position) {
     let mut waiting = Waiting { destination, ..Waiting::default() };
     loop {
@@ -166,22 +166,23 @@ fn count(destination: String, views: &[View], mut position: Position, writer: Wr
     }
 }
 
-/// Gives up what waits in a journal whose process ended: for one destination, or for all of them, which deletes the journal. Returns
-/// how many records that were, of the destination that lacked most.
+/// Drops the waiting records of a journal whose process has ended, for one destination or for all. For all, this deletes the journal.
+/// Returns the number of records; for all, that of the destination with the most.
 ///
 /// # Errors
-/// `NotFound` when there is no such journal or destination, `ResourceBusy` when the process that writes or delivers it lives, and
-/// those of the operating system.
+/// `NotFound` if the journal or the destination does not exist; `ResourceBusy` if the process that writes or delivers the journal is
+/// alive; I/O errors.
 pub fn drop_journal(root: &Path, name: &str, destination: Option<&str>) -> io::Result<u64> {
     let path = root.join(name);
     if !names(root)?.iter().any(|known| known == name) {
         return Err(io::Error::new(io::ErrorKind::NotFound, format!("there is no journal {name:?}")));
     }
-    let busy = || io::Error::new(io::ErrorKind::ResourceBusy, "the process that writes or delivers this journal lives");
+    let busy =
+        || io::Error::new(io::ErrorKind::ResourceBusy, "the process that writes or delivers this journal is alive");
     let _orphan = match claim_for(&path) {
-        Ok(Claim::Mine(orphan)) if !orphan.is_owner_alive() => Some(orphan),
+        Ok(Claim::Acquired(orphan)) if !orphan.is_owner_alive() => Some(orphan),
         Ok(_) => return Err(busy()),
-        // Without a lock file no process delivers it, and no process can hold it.
+        // A journal without a lock file is neither delivered nor held by any process.
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error),
     };
@@ -202,7 +203,7 @@ pub fn drop_journal(root: &Path, name: &str, destination: Option<&str>) -> io::R
     }
     let (waiting, end) = count(destination.to_owned(), &views, position_of(destination)?, Writer::Dead);
     if waiting.is_incomplete {
-        return Err(io::Error::other("some segments cannot be read now, or only by a later version"));
+        return Err(io::Error::other("some segments cannot be read now, or only by a newer version"));
     }
     CursorFile::open_or_create(&path.join(CursorFile::name(destination)))?.save(&end)?;
     Ok(waiting.records)
@@ -215,7 +216,7 @@ mod tests {
 
     const NAMES: [&str; 2] = ["ledger", "http-1"];
 
-    /// A journal with records, whose owner is closed.
+    /// Creates a journal with records and closes it.
     fn leave(root: &Path, count: u64) -> String {
         let destinations = NAMES.map(str::to_owned).to_vec();
         let settings = Settings { root: Some(root.to_owned()), backend: Backend::Written, budget: None, destinations };
@@ -234,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_counts_for_each_destination_and_what_is_dropped_is_not_counted_again() {
+    fn reports_count_per_destination_and_dropped_records_are_not_counted_again() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("state").join("journal");
         assert!(inspect(&root).unwrap().is_empty());

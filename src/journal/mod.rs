@@ -1,17 +1,19 @@
 //! The journal: a queue on disk that is its own write-ahead log.
 //!
-//! Writers append records to chunks of mapped segments; each destination reads them with a cursor of its own; a segment is
-//! deleted when every cursor has passed it. What was appended survives the death of the process, because the kernel holds the
-//! page, and is found again from the segments alone.
+//! Writers append records to chunks of mapped segments. Each destination reads the records with its own cursor. A segment is deleted
+//! when every cursor has passed it. Appended records survive the death of the process, because the kernel holds their pages. They can
+//! be read from the segments alone.
 //!
 //! Invariants:
-//! - A record is visible when its commit is; below a chunk's committed mark no byte changes.
-//! - Appending makes no system call and waits for no disk, except when no prepared segment is left.
-//! - Segments get their index in the order in which they come into use, so a cursor's floor never passes one that will be used.
-//! - Locks are taken in the order shard, making, dir, queue, views, list, and none is held while a segment is made but `making`. Nothing
-//!   made before a fork is used after it: the child leaves it all alone and makes its own (see [`crate::sys::fork`]).
+//! - A record becomes visible with its commit. The bytes before a chunk's committed mark never change.
+//! - Appending makes no system call and does not wait for a disk, unless no prepared segment is left.
+//! - Segments get their indexes in the order in which they come into use, so the floor of a cursor never passes a segment that will
+//!   be used.
+//! - The lock order is: shard, making, dir, queue, views, list. While a segment is created, only `making` is held.
+//! - Nothing created before a fork is used after it. The child leaves everything alone and creates its own (see
+//!   [`crate::sys::fork`]).
 //!
-//! The journal knows bytes: neither events nor destinations. `docs/journal.md` states the formats.
+//! The journal stores bytes. It does not know events or destinations. `docs/journal.md` specifies the file formats.
 
 mod batch;
 mod claims;

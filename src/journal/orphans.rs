@@ -1,4 +1,5 @@
-//! The journals that ended processes left: read for each destination, and deleted once all destinations have passed them.
+//! Orphan journals, which ended processes left: they are read for each destination, and deleted when all destinations have passed
+//! them.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -12,29 +13,29 @@ use super::scan::{Counted, Writer, count_by_tallies, read_batch};
 use super::view::{View, segment_files};
 use crate::sys::fs::remove_file;
 
-/// What a destination has not passed of a journal.
+/// The records of a journal that a destination has not passed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Backlog {
-    /// Records.
+    /// The number of records.
     pub records: u64,
-    /// When the oldest of them was appended, in nanoseconds since the Unix epoch.
+    /// When the oldest record was appended, in nanoseconds since the Unix epoch.
     pub oldest: Option<u64>,
-    /// Whether something could not be read now, so that there may be more.
+    /// Whether something could not be read now, so that there may be more records.
     pub is_incomplete: bool,
 }
 
 impl Orphan {
-    /// A reader for one destination; `None` when its events are not for it.
+    /// A reader for one destination; `None` if the journal has no events for it.
     ///
     /// # Errors
-    /// Those of the operating system: the journal comes again later.
+    /// I/O errors. The journal will be scanned again later.
     pub fn reader(&self, destination: &str) -> io::Result<Option<OrphanReader>> {
         if !self.destinations()?.is_some_and(|names| names.contains(destination)) {
             return Ok(None);
         }
         let cursor = self.path().join(CursorFile::name(destination));
         let position = match CursorFile::position(&cursor) {
-            // A link or a device in the place of the cursor: it is not followed, and what it says is not known.
+            // A link or a device has taken the place of the cursor. It is not followed, so the position is unknown.
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 remove_file(&cursor)?;
                 Position::default()
@@ -54,11 +55,11 @@ impl Orphan {
         }))
     }
 
-    /// Deletes the journal if its owner is dead and every destination has passed it, be it that this is only known in memory; says
-    /// whether it did.
+    /// Deletes the journal if its owner is dead and every destination has passed it, even if some positions are only in memory.
+    /// Returns whether it was deleted.
     ///
     /// # Errors
-    /// Those of the operating system. What cannot be read now is not deleted.
+    /// I/O errors. A journal that cannot be read now is not deleted.
     pub fn remove_if_passed(self, unsaved: &UnsavedPositions) -> io::Result<bool> {
         if self.is_owner_alive() {
             return Ok(false);
@@ -78,7 +79,7 @@ impl Orphan {
     }
 }
 
-/// One destination's reader of another process's journal. It holds no descriptor between calls.
+/// A reader of another process's journal for one destination. It keeps no descriptor open between calls.
 pub struct OrphanReader {
     views: Vec<View>,
     writer: Writer,
@@ -91,13 +92,13 @@ pub struct OrphanReader {
     damaged: BTreeSet<u64>,
 }
 
-/// How far destinations have come in orphan journals where their cursor files could not be written, by cursor file: on a full disk, what
-/// was delivered is not delivered again with each search.
+/// The positions in orphan journals that could not be written to their cursor files, by cursor file. With these, events are not
+/// delivered again in each scan while the disk is full.
 #[derive(Default)]
 pub struct UnsavedPositions(HashMap<PathBuf, Position>);
 
 impl UnsavedPositions {
-    /// Keeps a reader's position as long as it is not saved.
+    /// Keeps a reader's position while it is not saved.
     pub fn note(&mut self, reader: &OrphanReader) {
         if reader.is_saved {
             self.0.remove(&reader.cursor);
@@ -106,17 +107,17 @@ impl UnsavedPositions {
         }
     }
 
-    /// Moves a new reader to the position that was kept, and saves it if that is possible now.
+    /// Moves a new reader to the position that was kept, and saves it if possible.
     pub fn resume(&mut self, reader: &mut OrphanReader) {
         if let Some(position) = self.0.get(&reader.cursor) {
-            // Another process may have come further meanwhile.
+            // Another process may have advanced further in the meantime.
             reader.position.merge(position);
             let _ = reader.save();
             self.note(reader);
         }
     }
 
-    /// Tries once more to save the positions in a journal that is about to be released.
+    /// Tries again to save the positions in a journal that is about to be released.
     pub fn save(&mut self, journal: &Path) {
         self.0.retain(|cursor, position| {
             let save = || CursorFile::open_or_create(cursor)?.save(position);
@@ -124,13 +125,13 @@ impl UnsavedPositions {
         });
     }
 
-    /// Whether some position in a journal is not saved.
+    /// Whether a position in this journal is not saved.
     #[must_use]
     pub fn has(&self, journal: &Path) -> bool {
         self.0.keys().any(|cursor| cursor.parent() == Some(journal))
     }
 
-    /// Forgets the positions in journals that are gone.
+    /// Discards the positions in journals that no longer exist.
     pub fn retain(&mut self, is_there: impl Fn(&Path) -> bool) {
         self.0.retain(|cursor, _| cursor.parent().is_some_and(&is_there));
     }
@@ -149,48 +150,48 @@ impl OrphanReader {
         &self.dir
     }
 
-    /// Records after this reader's position, some `limit` bytes of them.
+    /// The records after this reader's position, about `limit` bytes.
     #[must_use]
     pub fn read(&self, limit: usize) -> Batch {
         read_batch(&self.views, &self.position, limit, self.writer)
     }
 
-    /// How many records are left, damaged ones included. Reads the tallies of the segments, not the records.
+    /// The number of records that are left, including damaged ones. Reads the tallies of the segments, not the records.
     #[must_use]
     pub fn backlog(&self) -> Backlog {
         let Counted { records, oldest, is_incomplete, .. } = count_by_tallies(&self.views, &self.position, self.writer);
         Backlog { records, oldest, is_incomplete }
     }
 
-    /// Whether a batch moves the reader, be it past damage only.
+    /// Whether a batch advances the reader, at least past damage.
     #[must_use]
     pub fn moves(&self, batch: &Batch) -> bool {
         batch.position != self.position
     }
 
-    /// Lists the segments anew: an owner that lives goes on writing.
+    /// Lists the segments again, because a live owner continues to write.
     ///
     /// # Errors
-    /// Those of the operating system.
+    /// I/O errors.
     pub fn look_again(&mut self) -> io::Result<()> {
         self.views = segment_files(&self.dir)?;
         Ok(())
     }
 
-    /// Whether its owner lives.
+    /// Whether the owner is alive.
     #[must_use]
     pub fn is_owner_alive(&self) -> bool {
         self.writer == Writer::Live
     }
 
-    /// Moves past a batch, in memory and, if that is possible, on disk.
+    /// Advances past a batch, in memory and, if possible, on disk.
     ///
     /// # Errors
-    /// Those of the operating system when the cursor file could not be written. The reader has moved all the same: its position is to be
-    /// kept in [`UnsavedPositions`], or the events are delivered again.
+    /// I/O errors if the cursor file could not be written. The reader has advanced nevertheless. Keep its position in
+    /// [`UnsavedPositions`], or the events will be delivered again.
     pub fn advance(&mut self, batch: &Batch) -> io::Result<()> {
         self.position = batch.position.clone();
-        // Marks of what is behind are dropped, so that those that are left fit the file.
+        // Remove the marks of passed segments, so that the others fit in the file.
         let first_left = match self.writer {
             Writer::Dead | Writer::This => {
                 self.views.iter().find(|view| !view.is_passed_by(&self.position)).map(View::index)
@@ -201,7 +202,7 @@ impl OrphanReader {
         self.position.prune(first_left.or_else(|| Some(self.views.last()?.index() + 1)).unwrap_or(0));
         let saved = self.save();
         for index in batch.damaged() {
-            // Where it is it stays until the journal is deleted: other destinations have not passed it.
+            // The segment also stays where it is until the journal is deleted, because other destinations have not passed it.
             if self.damaged.insert(index)
                 && let Some(path) = self.views.iter().find(|view| view.index() == index).and_then(View::path)
             {
@@ -218,7 +219,8 @@ impl OrphanReader {
     }
 }
 
-/// All journals under `root` that can be read now. Tests run in threads of one process, and only one of them may adopt at a time.
+/// All journals under `root` that can be read now. Tests run as threads of one process, and only one of them may adopt journals at a
+/// time.
 #[cfg(test)]
 pub(crate) fn adopt_all(root: &Path) -> (super::Adopting, Vec<Orphan>) {
     let right = loop {

@@ -1,18 +1,19 @@
-//! Which process writes a journal directory, and which may read or delete it.
+//! Ownership of journal directories: which process writes a journal, and which may read or delete it.
 //!
 //! ```text
-//! <state>/journal/<token>-<random>/   one directory a process (and a fork of it), mode 0700
-//!     owner.lock      locked for as long as the writing process lives
-//!     destinations    who subscribes: the name of one destination a line
-//!     <name>.cursor   how far the destination <name> has read; without the file, the beginning
-//!     reader.lock     locked by the process that delivers for a living owner that cannot (see `handed-off`)
-//!     handed-off      the destinations that a living owner leaves to other processes, one a line; all of them when it is empty
+//! <state>/journal/<token>-<random>/   one directory per process (and per forked process), mode 0700
+//!     owner.lock      locked while the writing process lives
+//!     destinations    the names of the destinations that read this journal, one per line
+//!     <name>.cursor   how far the destination <name> has read; if the file is missing, nothing
+//!     reader.lock     locked by the process that delivers for a live owner that cannot deliver (see `handed-off`)
+//!     handed-off      the destinations that a live owner leaves to other processes, one per line; if empty, all of them
 //!     <index>.seg     segments
 //! ```
 //!
-//! Process ids are never trusted: they are used again. A directory is complete before it gets its name, so a process that sees it can
-//! judge it by its lock alone. The token is a random number of this process (a fork draws its own), by which it knows its own
-//! drafts. A process does not open the lock files it holds: off Linux, closing a second handle would drop the lock.
+//! Process ids are never used, because the system reuses them. A directory is complete before it gets its final name, so its lock
+//! alone tells other processes its state. The token is a random number of this process (a forked child draws a new one), by which the
+//! process recognizes its own drafts. A process must not open the lock files that it holds: on systems other than Linux, closing a
+//! second handle would release the lock.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ffi::{OsStr, OsString};
@@ -39,15 +40,15 @@ const OWNER_LOCK: &str = "owner.lock";
 const READER_LOCK: &str = "reader.lock";
 const HANDED_OFF: &str = "handed-off";
 const DESTINATIONS: &str = "destinations";
-/// What delivery writes for other processes, and the draft of it.
+/// The status that delivery writes for other processes, and its draft.
 const STATUS: [&str; 2] = ["status.json", "status.tmp"];
 const DRAFT: &str = ".draft-";
-/// After this a draft without a lock was left by a process that died between two system calls.
+/// An unlocked draft older than this was left by a process that died between two system calls.
 const DRAFT_AGE: Duration = Duration::from_mins(10);
-/// Bytes of a file of names that are read: some 300 destinations.
-const LARGEST_NAMES: usize = 16 << 10;
+/// The most bytes of a file of names that are read: some 300 destinations.
+const MAX_NAMES_BYTES: usize = 16 << 10;
 
-/// Random bytes from the operating system, or, where it has none, from the clock and this process.
+/// Random bytes from the operating system or, if that fails, from the clock and this process.
 pub(super) fn random_bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     if getrandom::fill(&mut bytes).is_err() {
@@ -56,7 +57,7 @@ pub(super) fn random_bytes<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// A number that this process has and no other: drawn anew after a fork.
+/// A random number that identifies this process. A forked child draws a new one.
 fn process_token() -> u64 {
     static TOKEN: OnceBox<ArcSwap<(u64, u64)>> = OnceBox::new();
     let token = TOKEN.get_or_init(Box::default);
@@ -70,8 +71,8 @@ fn process_token() -> u64 {
     }
 }
 
-/// The directories that this process holds, with the fork generation that made each: it must not open their locks. A list that is
-/// replaced as a whole, for a lock around it could be inherited taken.
+/// The directories that this process holds, with the fork generation that created each. It must not open their locks. The list is
+/// replaced as a whole, because a forked child could inherit a mutex locked.
 fn all_held() -> &'static ArcSwap<Vec<(u64, OsString)>> {
     static HELD: OnceBox<ArcSwap<Vec<(u64, OsString)>>> = OnceBox::new();
     HELD.get_or_init(Box::default)
@@ -85,14 +86,14 @@ fn is_held(name: &OsStr) -> bool {
 /// A journal directory of this process.
 pub(super) struct OwnedDir {
     path: PathBuf,
-    /// `None` only while it is dropped.
+    /// `None` only during `drop`.
     lock: Option<ProcessLock>,
 }
 
 impl OwnedDir {
-    /// Makes a directory under `root` with a cursor for each destination.
+    /// Creates a directory under `root` with a cursor for each destination.
     pub(super) fn create(root: &Path, destinations: &[String]) -> io::Result<Self> {
-        // The state directory as well, which holds the directory of journals.
+        // Create the state directory, too. It contains the directory of journals.
         root.parent().map_or(Ok(()), create_private_dir)?;
         create_private_dir(root)?;
         let name = format!("{:016x}-{:016x}", process_token(), u64::from_le_bytes(random_bytes()));
@@ -101,7 +102,7 @@ impl OwnedDir {
             let held = (fork_generation(), OsString::from(&name));
             all_held().rcu(|all| all.iter().chain([&held]).cloned().collect::<Vec<_>>());
             rename(&draft, &path)?;
-            // Between the two calls the directory has no lock, which other processes take for one that is being deleted.
+            // Between these two calls the directory has no lock. To other processes it looks like one that is being deleted.
             lock.map_or_else(|| Self::make_lock(&path), Ok)
         });
         match made {
@@ -117,7 +118,7 @@ impl OwnedDir {
         ProcessLock::create(&dir.join(OWNER_LOCK))?.ok_or_else(|| io::ErrorKind::WouldBlock.into())
     }
 
-    /// Fills a directory that gets its name later. Its lock is in it, unless the system renames no directory with an open file.
+    /// Fills a draft directory. Its lock is in it, unless the system cannot rename a directory with an open file.
     fn fill(draft: &Path, destinations: &[String]) -> io::Result<Option<ProcessLock>> {
         create_private_dir(draft)?;
         let lock = RENAMES_WITH_OPEN_FILES.then(|| Self::make_lock(draft)).transpose()?;
@@ -132,12 +133,12 @@ impl OwnedDir {
         &self.path
     }
 
-    /// Whether it still has its name; something may have cleaned it away.
+    /// Whether the directory still has its name. Another program may have deleted it.
     pub(super) fn is_linked(&self) -> bool {
         self.lock.as_ref().is_some_and(ProcessLock::is_linked)
     }
 
-    /// Leaves the delivery to these destinations to other processes while this one lives.
+    /// Leaves delivery to these destinations to other processes while this one lives.
     pub(super) fn hand_off(&self, destinations: &[String]) -> io::Result<()> {
         match create_private_file(&self.path.join(READER_LOCK)) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -145,12 +146,12 @@ impl OwnedDir {
         }
         let path = self.path.join(HANDED_OFF);
         write_names(&path, destinations).inspect_err(|_| {
-            // One that is empty would leave all destinations to other processes.
+            // An empty file would leave all destinations to other processes.
             let _ = remove_file(&path);
         })
     }
 
-    /// Deletes the directory. What cannot be deleted is left to the next process.
+    /// Deletes the directory. The next process deletes what cannot be deleted now.
     pub(super) fn remove(self) {
         let _ = remove_journal(&self.path);
     }
@@ -158,7 +159,7 @@ impl OwnedDir {
 
 impl Drop for OwnedDir {
     fn drop(&mut self) {
-        // The lock goes first; from here on the directory is anybody's, this process's too.
+        // Release the lock first. From here on any process, including this one, may adopt the directory.
         self.lock = None;
         let name = self.path.file_name();
         all_held()
@@ -166,15 +167,15 @@ impl Drop for OwnedDir {
     }
 }
 
-/// Writes names of destinations into a new file, one a line.
+/// Writes the names of destinations to a new file, one per line.
 fn write_names(path: &Path, names: &[String]) -> io::Result<()> {
     let text: String = names.iter().flat_map(|name| [name, "\n"]).collect();
     write_at(&create_private_file(path)?, text.as_bytes(), 0)
 }
 
-/// Reads the names in a file, if it is there and is a text. One that was cut off ends without a line's end: its last name is left out.
+/// Reads the names in a file, if it exists. The last line of a truncated file has no line end and is ignored.
 fn read_names(path: &Path) -> io::Result<Option<BTreeSet<String>>> {
-    let mut bytes = vec![0; LARGEST_NAMES];
+    let mut bytes = vec![0; MAX_NAMES_BYTES];
     let file = match open_private(path, false) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -186,7 +187,7 @@ fn read_names(path: &Path) -> io::Result<Option<BTreeSet<String>>> {
     Ok(Some(whole.lines().filter(|name| !name.is_empty()).map(str::to_owned).collect()))
 }
 
-/// Whether taximeter writes files of this name into a journal.
+/// Whether taximeter writes files with this name to a journal.
 fn is_of_a_journal(name: &str) -> bool {
     matches!(name, OWNER_LOCK | READER_LOCK | HANDED_OFF | DESTINATIONS | segment_list::NAME)
         || STATUS.contains(&name)
@@ -195,11 +196,11 @@ fn is_of_a_journal(name: &str) -> bool {
         || CursorFile::destination(name).is_some()
 }
 
-/// Deletes a journal whose events are all delivered: its segments, then the cursors that say so, then the lock. A process that dies in
-/// between leaves a journal that the next one can finish. What taximeter did not write is moved to the quarantine first.
+/// Deletes a journal whose events are all delivered: first its segments, then the cursors, then the lock. If the process dies in
+/// between, the next one can finish the deletion. Files that taximeter did not write are moved to the quarantine first.
 pub(super) fn remove_journal(path: &Path) -> io::Result<()> {
     let rank = |file: &Path| match file.extension().and_then(OsStr::to_str) {
-        // First the list of segments, or those that are gone would be missed.
+        // Delete the list of segments first, or the deleted segments would count as missing.
         _ if file.ends_with(segment_list::NAME) => 0,
         Some("seg" | "tmp") => 1,
         Some("cursor") => 2,
@@ -218,29 +219,29 @@ pub(super) fn remove_journal(path: &Path) -> io::Result<()> {
     remove_dir(path)
 }
 
-/// A journal of another process that this one may read, for as long as this value lives.
+/// A journal of another process that this process may read while this value lives.
 pub struct Orphan {
     path: PathBuf,
-    /// Whether the owner lives, and so may still write.
+    /// Whether the owner is alive and may still write.
     is_owner_alive: bool,
     /// Held while this process reads.
     _locks: [Option<ProcessLock>; 2],
 }
 
-/// Journals of other processes, some at a time, in the order of their names.
+/// A scan of the journals of other processes, a few at a time, sorted by name.
 pub struct OrphanScan {
     root: PathBuf,
-    /// The directories that were there when the scan began, less those that were looked at.
+    /// The directories that existed when the scan began, without those that were already handled.
     names: VecDeque<OsString>,
     refused: Vec<(PathBuf, io::Error)>,
 }
 
 impl OrphanScan {
-    /// Lists the journals under `root`; none where the directory is missing.
+    /// Lists the journals under `root`; none if the directory does not exist.
     ///
     /// # Errors
-    /// Those of the operating system, and of the check that the directory is this user's own: a directory that cannot be listed is not one
-    /// without journals.
+    /// I/O errors, and those of the check that the directory is private to this user. A directory that cannot be listed is not
+    /// treated as empty.
     pub fn begin(root: &Path) -> io::Result<Self> {
         root.parent().map_or(Ok(()), check_private_dir)?;
         check_private_dir(root)?;
@@ -257,28 +258,28 @@ impl OrphanScan {
         Ok(Self { root: root.to_owned(), names: names.into(), refused: Vec::new() })
     }
 
-    /// Itself, less journals that this process has locked already.
+    /// The scan without the journals that this process has already locked.
     #[must_use]
     pub fn without(mut self, held: &[PathBuf]) -> Self {
         self.names.retain(|name| held.iter().all(|path| path.file_name() != Some(name)));
         self
     }
 
-    /// The journals that this process cannot read, and why, since this was asked last.
+    /// The journals found since the last call that this process cannot read, with the reasons.
     pub fn take_refused(&mut self) -> Vec<(PathBuf, io::Error)> {
         std::mem::take(&mut self.refused)
     }
 
-    /// Whether every journal that was there when the scan began was looked at.
+    /// Whether every journal that existed when the scan began was handled.
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.names.is_empty()
     }
 
-    /// The next journals that this process may read, at most so many. Each holds up to two descriptors.
+    /// The next journals that this process may read, at most `most`. Each keeps up to two descriptors open.
     ///
     /// # Errors
-    /// When the system has no descriptors or no memory left: the journal that was being opened is looked at again.
+    /// If the system has run out of descriptors or memory. The next call tries the same journal again.
     pub fn next(&mut self, most: usize) -> io::Result<Vec<Orphan>> {
         let own = format!("{:016x}-", process_token());
         let mut found = Vec::new();
@@ -293,7 +294,7 @@ impl OrphanScan {
             let claimed = if draft_of.is_some() { remove_stale_draft(&path).map(|()| None) } else { claim(&path) };
             match claimed {
                 Ok(orphan) => found.extend(orphan),
-                // A process that died while it deleted the directory leaves it empty, without its lock.
+                // A process that died while deleting the directory left it empty and without a lock.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     if remove_dir(&path).is_err() {
                         self.refuse(path, io::Error::new(io::ErrorKind::NotFound, "its lock file is missing"));
@@ -309,8 +310,7 @@ impl OrphanScan {
         Ok(found)
     }
 
-    /// Notes a journal that cannot be read, unless it was deleted meanwhile; other files beside the journals are not this process's
-    /// business.
+    /// Records a journal that cannot be read, unless it was deleted in the meantime. Files beside the journals are ignored.
     fn refuse(&mut self, path: PathBuf, error: io::Error) {
         if path_metadata(&path).is_ok_and(|data| data.is_dir()) {
             self.refused.push((path, error));
@@ -318,13 +318,13 @@ impl OrphanScan {
     }
 }
 
-/// Deletes a directory that was never finished. Its maker holds the lock from the first moments on; one that is old and unlocked will
-/// never be finished.
+/// Deletes a draft that was never finished. Its creator locks it almost immediately, so an old draft without a lock will never be
+/// finished.
 fn remove_stale_draft(path: &Path) -> io::Result<()> {
     match lock_in(path, OWNER_LOCK) {
         Ok(Some(_lock)) => std::fs::remove_dir_all(path),
         Ok(None) => Ok(()),
-        // Its maker is about to make the lock, or died before it could.
+        // The creator is about to create the lock, or died before it could.
         Err(error) if error.kind() == io::ErrorKind::NotFound && is_older_than(path, DRAFT_AGE) => {
             std::fs::remove_dir_all(path)
         }
@@ -338,30 +338,30 @@ fn is_older_than(path: &Path, age: Duration) -> bool {
     modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|elapsed| elapsed > age))
 }
 
-/// What became of the claim of one journal.
+/// The result of claiming a journal.
 pub(super) enum Claim {
     /// This process writes it.
     Held,
     /// Another process writes or reads it.
     Taken,
     /// This process may read it.
-    Mine(Orphan),
+    Acquired(Orphan),
 }
 
-/// Claims the journal of one directory.
+/// Claims the journal in a directory.
 ///
 /// # Errors
-/// Those of the operating system: `NotFound` where it has no lock.
+/// I/O errors; `NotFound` if it has no lock.
 pub(super) fn claim_for(path: &Path) -> io::Result<Claim> {
     if path.file_name().is_some_and(is_held) {
         return Ok(Claim::Held);
     }
-    Ok(claim(path)?.map_or(Claim::Taken, Claim::Mine))
+    Ok(claim(path)?.map_or(Claim::Taken, Claim::Acquired))
 }
 
 fn claim(path: &Path) -> io::Result<Option<Orphan>> {
     check_private_dir(path)?;
-    // The reader's lock first, where there is one: the process that has it reads, whether the owner lives or not.
+    // Lock the reader's lock first, if there is one: its holder reads the journal, whether the owner is alive or not.
     let is_handed_off = path.join(HANDED_OFF).try_exists()?;
     let reader = if is_handed_off { lock_in(path, READER_LOCK)? } else { None };
     if is_handed_off && reader.is_none() {
@@ -373,7 +373,7 @@ fn claim(path: &Path) -> io::Result<Option<Orphan>> {
     Ok(may_read.then(|| Orphan { path: path.to_owned(), is_owner_alive, _locks: [reader, owner] }))
 }
 
-/// Takes a lock of a directory; `None` when another process has it or deleted the directory meanwhile.
+/// Locks a lock file in a directory; `None` if another process has locked it or has deleted the directory.
 fn lock_in(dir: &Path, name: &str) -> io::Result<Option<ProcessLock>> {
     Ok(ProcessLock::open(&dir.join(name))?.filter(ProcessLock::is_linked))
 }
@@ -385,16 +385,16 @@ impl Orphan {
         &self.path
     }
 
-    /// Whether the owner lives, and so may still write.
+    /// Whether the owner is alive and may still write.
     #[must_use]
     pub fn is_owner_alive(&self) -> bool {
         self.is_owner_alive
     }
 
-    /// The destinations that this process may deliver its events to; `None` when neither the record nor a cursor is left to say so.
+    /// The destinations to which this process may deliver the journal's events; `None` if neither a list nor a cursor names any.
     ///
     /// # Errors
-    /// Those of the operating system.
+    /// I/O errors.
     pub fn destinations(&self) -> io::Result<Option<BTreeSet<String>>> {
         let all = subscribers(&self.path)?;
         if !self.is_owner_alive {
@@ -404,30 +404,30 @@ impl Orphan {
         Ok(left.or(all))
     }
 
-    /// Writes the record of destinations anew, where it is lost.
+    /// Writes the list of destinations again, after it was lost.
     ///
     /// # Errors
-    /// Those of the operating system.
+    /// I/O errors.
     pub fn record_destinations(&self, names: &[String]) -> io::Result<()> {
         let path = self.path.join(DESTINATIONS);
         let _ = remove_file(&path);
         write_names(&path, names)
     }
 
-    /// Deletes the directory of an owner that is dead. What cannot be deleted now comes again.
+    /// Deletes the directory of a dead owner. Later scans delete what cannot be deleted now.
     ///
     /// # Errors
-    /// Those of the operating system.
+    /// I/O errors.
     pub(super) fn remove(self) -> io::Result<()> {
         debug_assert!(!self.is_owner_alive);
         remove_journal(&self.path)
     }
 }
 
-/// The destinations of a journal: those of its record, and those that have a cursor. `None` when neither says anything.
+/// The destinations of a journal: those in its list, and those that have a cursor. `None` if there are none.
 ///
 /// # Errors
-/// Those of the operating system.
+/// I/O errors.
 pub fn subscribers(dir: &Path) -> io::Result<Option<BTreeSet<String>>> {
     let mut names = read_names(&dir.join(DESTINATIONS))?.unwrap_or_default();
     for entry in list_dir(dir)? {
@@ -436,14 +436,14 @@ pub fn subscribers(dir: &Path) -> io::Result<Option<BTreeSet<String>>> {
     Ok(Some(names).filter(|names| !names.is_empty()))
 }
 
-/// The right of one part of this process to read orphan journals: where locks are of the whole process, they do not keep its threads
-/// apart. Survives a fork: the child's generation is not the holder's.
+/// The right of one part of this process to read orphan journals. It is needed where locks belong to the whole process and do not
+/// exclude its threads from each other. A forked child can take the right, because its generation differs from the holder's.
 pub struct Adopting(());
 
 static ADOPTING: AtomicU64 = AtomicU64::new(0);
 
 impl Adopting {
-    /// Takes the right; `None` while another part of this process has it.
+    /// Takes the right; `None` if another part of this process has it.
     #[must_use]
     pub fn begin() -> Option<Self> {
         let generation = fork_generation();

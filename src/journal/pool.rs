@@ -1,4 +1,4 @@
-//! The segments of a journal: made ahead of writers, handed out in chunks, given back.
+//! The segments of a journal: created ahead of writers, handed out in chunks, and released.
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,7 +17,7 @@ use super::store::Store;
 use super::view::View;
 use crate::sys::fs::remove_file;
 
-/// Bytes of the ring in memory, for when the disk is full or cannot be used.
+/// The bytes of the ring in memory that is used if the disk is full or unusable.
 pub(super) const MEMORY_BUDGET: usize = 8 << 20;
 
 /// The segments that writers claim from.
@@ -28,26 +28,26 @@ pub(super) struct Queue {
     next_index: u64,
 }
 
-/// What is left to other processes while this one lives.
+/// The destinations that are left to other processes while this one lives.
 #[derive(Default)]
 struct HandOff {
     destinations: Vec<String>,
-    /// The serial of the directory that says so.
+    /// The serial of the directory in which this was recorded.
     of_dir: Option<u64>,
 }
 
-/// Where segments come from, and where they are.
+/// The source and the list of all segments.
 pub(super) struct Pool {
     pub(super) settings: Settings,
     stream: [u8; 16],
-    /// Held while a segment is made, so that indexes come into use in order.
+    /// Held while a segment is created, so that indexes come into use in order.
     making: Mutex<()>,
     pub(super) queue: Mutex<Queue>,
     pub(super) views: Mutex<Vec<View>>,
     pub(super) dir: Mutex<Option<OwnedDir>>,
-    /// Changes when the directory does.
+    /// Incremented when the directory changes.
     pub(super) dir_serial: AtomicU64,
-    /// Of the segments in that directory.
+    /// The list of the segments in the current directory.
     pub(super) list: Mutex<Option<SegmentList>>,
     others: Others,
     pub(super) disk_segments: AtomicU64,
@@ -55,7 +55,7 @@ pub(super) struct Pool {
     is_mapping_trusted: AtomicBool,
     pub(super) is_closed: AtomicBool,
     hand_off: Mutex<HandOff>,
-    /// Since they were counted last.
+    /// Chunks claimed since the last call of `maintain`.
     pub(super) chunks_claimed: AtomicUsize,
 }
 
@@ -82,7 +82,7 @@ impl Pool {
         pool
     }
 
-    /// A chunk to write: of the current segment, of a spare, of one made now, or of one in memory.
+    /// Claims a chunk to write: of the current segment, of a spare one, of a new one, or of one in memory.
     pub(super) fn claim(&self, now: u64) -> Option<Region> {
         if let Some(region) = self.claim_prepared() {
             return Some(region);
@@ -91,7 +91,7 @@ impl Pool {
         if self.is_closed.load(Ordering::Acquire) {
             return None;
         }
-        // Whoever held the lock before may have made one.
+        // The previous holder of the lock may have created a segment.
         if let Some(region) = self.claim_prepared() {
             return Some(region);
         }
@@ -113,7 +113,7 @@ impl Pool {
         }
     }
 
-    /// Makes a segment on disk; `None` when there is no directory, no budget or no space.
+    /// Creates a segment on disk; `None` if there is no directory, no budget or no space.
     fn make_segment(&self, now: u64) -> Option<Arc<Segment>> {
         let path = lock(&self.dir).as_ref()?.path().to_owned();
         if self.is_closed.load(Ordering::Acquire) || !self.disk_budget()?.may_grow() {
@@ -148,20 +148,20 @@ impl Pool {
         let made = OwnedDir::create(root, &self.settings.destinations)
             .or_else(|_| OwnedDir::create(root, &self.settings.destinations));
         if let Ok(dir) = made {
-            // Without a list, a segment that is deleted from outside is not missed.
+            // The list is optional: without it, a segment deleted by another program is not noticed.
             *lock(&self.list) = SegmentList::create(dir.path()).ok();
             *lock(&self.dir) = Some(dir);
             self.dir_serial.fetch_add(1, Ordering::AcqRel);
         }
     }
 
-    /// Leaves delivery to some destinations to other processes, in this directory and in one that takes its place.
+    /// Leaves delivery to some destinations to other processes, in this directory and in one that replaces it.
     pub(super) fn hand_off(&self, destinations: &[String]) -> io::Result<()> {
         *lock(&self.hand_off) = HandOff { destinations: destinations.to_vec(), of_dir: None };
         self.renew_hand_off()
     }
 
-    /// Says in a new directory what is left to other processes.
+    /// Records in a new directory what is left to other processes.
     pub(super) fn renew_hand_off(&self) -> io::Result<()> {
         let mut hand_off = lock(&self.hand_off);
         let serial = self.dir_serial.load(Ordering::Acquire);
@@ -174,7 +174,7 @@ impl Pool {
         Ok(())
     }
 
-    /// Whether other processes know what is left to them.
+    /// Whether the current directory records what is left to other processes.
     pub(super) fn is_handed_off(&self) -> bool {
         lock(&self.hand_off).of_dir == Some(self.dir_serial.load(Ordering::Acquire))
     }
@@ -191,7 +191,7 @@ impl Pool {
             let _making = lock(&self.making);
             let Some(segment) = self.make_segment(now) else { break };
             if is_memory {
-                // A disk is there again: what is still unclaimed in memory is given up for it.
+                // The disk is usable again, so the unclaimed chunks in memory are retired.
                 ready.iter().filter(|segment| segment.path.is_none()).for_each(|segment| segment.retire());
             }
             lock(&self.queue).spares.push_back(segment);
@@ -204,7 +204,7 @@ impl Pool {
         for segment in ready {
             let claimed = segment.claimed();
             if segment.populate(claimed + wanted).is_err() {
-                // The file system cannot give its pages: write through files from now on.
+                // The file system cannot provide the pages. From now on, write through files.
                 self.is_mapping_trusted.store(false, Ordering::Relaxed);
                 segment.retire();
             }
@@ -212,13 +212,13 @@ impl Pool {
         }
     }
 
-    /// The segments that writers claim from, in order; none before the first event.
+    /// The segments from which writers claim chunks, in order; none before the first event.
     fn ready(&self) -> Vec<Arc<Segment>> {
         let queue = lock(&self.queue);
         queue.current.iter().chain(queue.spares.iter().filter(|_| queue.current.is_some())).cloned().collect()
     }
 
-    /// Deletes the segments that were made ahead, and cuts the others behind their last record. Called when no writer has a region.
+    /// Deletes the spare segments, and truncates the others after their last record. Called when no writer has a region.
     pub(super) fn give_space_back(&self) {
         let spares = std::mem::take(&mut lock(&self.queue).spares);
         if let Some(list) = &mut *lock(&self.list) {
@@ -235,37 +235,37 @@ impl Pool {
         }
     }
 
-    /// Gives the directory up after the journal was closed: deletes it when everything `is_delivered`, else leaves it to be adopted.
+    /// Releases the directory after the journal was closed: deletes it if everything `is_delivered`, else leaves it to be adopted.
     pub(super) fn finish(&self, is_delivered: bool) {
         let Some(dir) = lock(&self.dir).take() else { return };
         if is_delivered {
             dir.remove();
         } else {
-            // A cursor at the beginning needs no file of its full size.
+            // The file of a cursor at the beginning can be truncated.
             for destination in &self.settings.destinations {
                 let _ = CursorFile::shrink(&dir.path().join(CursorFile::name(destination)));
             }
         }
     }
 
-    /// What segments on disk take and may take; `None` without a directory.
+    /// How many bytes segments on disk take and may take; `None` without a directory.
     pub(super) fn disk_budget(&self) -> Option<DiskBudget> {
         let path = lock(&self.dir).as_ref()?.path().to_owned();
         let own = self.disk_segments.load(Ordering::Relaxed) * SEGMENT as u64;
         Some(self.others.budget(&path, own, self.settings.budget))
     }
 
-    /// Bytes of segments in memory.
+    /// The bytes of segments in memory.
     pub(super) fn memory(&self) -> usize {
         self.memory_segments.load(Ordering::Relaxed) * HEAP_SEGMENT
     }
 
-    /// Whether memory has no room for another segment.
+    /// Whether there is no room in memory for another segment.
     pub(super) fn is_memory_used_up(&self) -> bool {
         self.memory() + HEAP_SEGMENT > MEMORY_BUDGET
     }
 
-    /// How safe what is appended now is.
+    /// How safe newly appended records are.
     pub(super) fn tier(&self) -> Tier {
         let queue = lock(&self.queue);
         match queue.current.as_ref().map(|segment| &segment.store) {
@@ -277,13 +277,13 @@ impl Pool {
         }
     }
 
-    /// The directory it writes to now.
+    /// The current directory.
     pub(super) fn path(&self) -> Option<PathBuf> {
         lock(&self.dir).as_ref().map(|dir| dir.path().to_owned())
     }
 
-    /// Leaves a directory that something deleted, so that new events are safe again. Those in it are still delivered, from open
-    /// files, as long as the process lives. Returns whether it did: then writers have to give their regions up.
+    /// Abandons a directory that another program deleted, so that new events are safe again. The events in it are still delivered
+    /// from the open files while the process lives. If this returns true, writers must release their regions.
     pub(super) fn leave_lost_dir(&self) -> bool {
         let mut dir = lock(&self.dir);
         if dir.as_ref().is_none_or(OwnedDir::is_linked) {
@@ -306,7 +306,7 @@ impl Pool {
         lock(&self.queue).current.as_ref().map(|segment| segment.index)
     }
 
-    /// Makes no segment any more, and gives up what is not claimed. What is being made is waited for.
+    /// Stops creating segments and retires unclaimed chunks. Waits for a segment that is being created.
     pub(super) fn close(&self) {
         let _making = lock(&self.making);
         self.is_closed.store(true, Ordering::Release);

@@ -1,4 +1,5 @@
-//! Whether a journal can be kept on disk here. `init()` asks, so that an unusable directory is reported before events are lost.
+//! Checks whether a journal can be kept on disk. `init()` does this, so that an unusable directory is reported before events are
+//! lost.
 
 use std::io;
 
@@ -7,18 +8,18 @@ use super::owner::random_bytes;
 use super::settings::Settings;
 use crate::sys::fs::create_private_dir;
 
-/// Makes the directories that the first event needs, makes and deletes one more in them, and checks the free space of the disk.
-/// A dozen system calls, however many journals there are, because `init()` waits for it. So the bytes of the other journals are not
-/// added up: a budget that they use up is found by the first event.
+/// Creates the directories that the first event needs, creates and deletes a trial directory in them, and checks the free space of
+/// the disk. This takes a dozen system calls, however many journals there are, because `init()` waits for it. The bytes of the other
+/// journals are therefore not counted: if they use up the budget, the first event will find out.
 ///
 /// # Errors
-/// Why events would be kept in memory: those of the operating system, and those of
-/// [`crate::sys::fs::check_private_dir`]. `StorageFull` when the disk, or the whole budget, is too small for a segment.
+/// The reason why events would be kept in memory: I/O errors, and those of [`crate::sys::fs::check_private_dir`]. `StorageFull` if
+/// the disk or the whole budget is too small for a segment.
 pub fn probe(settings: &Settings) -> io::Result<()> {
     let Some(root) = &settings.root else { return Ok(()) };
     root.parent().map_or(Ok(()), create_private_dir)?;
     create_private_dir(root)?;
-    // When a killed process leaves one, the next search for journals deletes it, because it has no lock.
+    // If a killed process leaves the trial directory, the next scan of the journals deletes it, because it has no lock.
     let trial = root.join(format!("probe-{:016x}", u64::from_le_bytes(random_bytes())));
     std::fs::create_dir(&trial)?;
     let _ = std::fs::remove_dir(&trial);
@@ -40,7 +41,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_leaves_nothing_behind_and_says_why_a_directory_cannot_be_used() {
+    fn a_probe_leaves_nothing_behind_and_reports_why_a_directory_is_unusable() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("state").join("journal");
         probe(&settings(&root, None)).unwrap();
@@ -53,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_does_not_add_up_the_journals_of_others() {
+    fn a_probe_does_not_count_the_bytes_of_other_journals() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("state").join("journal");
         let limit = 2 * SEGMENT as u64;

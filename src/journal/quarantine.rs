@@ -1,10 +1,10 @@
-//! Damaged segments, kept beside the journals: looked at, and put back as far as they can be read.
+//! The quarantine: damaged segments, kept beside the journals. They can be listed, and their readable records requeued.
 //!
 //! ```text
 //! <state>/quarantine/<journal>-<segment file>        a segment in which something was damaged
-//! <state>/quarantine/<journal>.destinations          the destinations of its records: a name a line
-//! <state>/quarantine/<journal>-<segment file>.read   a segment whose whole records were put back; the damaged ones are still in it
-//! <state>/quarantine/<journal>-<file>.<n>.foreign    what taximeter did not write, from a journal that was deleted
+//! <state>/quarantine/<journal>.destinations          the destinations of its records, one per line
+//! <state>/quarantine/<journal>-<segment file>.read   a segment whose readable records were requeued; the damaged ones are still in
+//! it <state>/quarantine/<journal>-<file>.<n>.foreign    a file that taximeter did not write, from a journal that was deleted
 //! ```
 
 use std::collections::BTreeMap;
@@ -25,16 +25,16 @@ use crate::sys::fs::{
     path_metadata, remove_file, rename,
 };
 
-/// Bytes of damaged segments kept for inspection; more are deleted.
+/// The most bytes of damaged segments to keep for inspection. Others are deleted.
 const BUDGET: u64 = 16 << 20;
 const DONE: &str = ".read";
-/// Ends the name of the record of a journal's destinations.
+/// The suffix of the list of a journal's destinations.
 const DESTINATIONS: &str = "destinations";
-/// Records are put back in batches of some bytes.
+/// The bytes of a batch of records to requeue.
 const BATCH: usize = 1 << 20;
 
-/// Keeps a segment of a journal under `root`: under its name in the quarantine, and where it is as well, for destinations that have not
-/// passed it. Nothing is kept beyond the quarantine's budget.
+/// Keeps a segment of a journal under `root` in the quarantine. If possible, it also stays where it is, for destinations that have
+/// not passed it. Nothing is kept beyond the quarantine's budget.
 pub(super) fn keep(root: &Path, segment: &Path) {
     let _ = try_keep(root, segment);
 }
@@ -51,7 +51,7 @@ fn try_keep(root: &Path, segment: &Path) -> io::Result<()> {
         return Ok(());
     }
     match hard_link(segment, &kept) {
-        // Directories have no second name, nor do files on some file systems.
+        // Directories cannot have a second name, and on some file systems files cannot either.
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => rename(segment, &kept)?,
         _ => {}
     }
@@ -60,7 +60,7 @@ fn try_keep(root: &Path, segment: &Path) -> io::Result<()> {
         && let Some(names) = subscribers(dir)?
     {
         let names: Vec<_> = names.into_iter().collect();
-        // Half a list would say that the records are for fewer destinations.
+        // A partial list would name too few destinations.
         append_all(&append_private(&list)?, names.join("\n").as_bytes()).inspect_err(|_| drop(remove_file(&list)))?;
     }
     Ok(())
@@ -81,29 +81,29 @@ pub struct Quarantined {
     pub bytes: u64,
     /// The destinations of its records.
     pub destinations: Vec<String>,
-    /// Records in it that can be read.
+    /// How many of its records can be read.
     pub readable: u64,
-    /// Records in it that cannot.
+    /// How many of its records cannot be read.
     pub damaged: u64,
-    /// Whether those that can be read were put back already.
+    /// Whether the readable records were already requeued.
     pub is_requeued: bool,
 }
 
-/// What became of the segments in quarantine.
+/// The result of requeuing the segments in quarantine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Requeued {
-    /// Records that are in a journal again.
+    /// Records that were requeued.
     pub requeued: u64,
-    /// Records that still cannot be read; their segments stay.
+    /// Records that still cannot be read. Their segments stay.
     pub damaged: u64,
-    /// Readable records that stay, because their destinations are not known or no journal took them.
+    /// Readable records that stay, because their destinations are unknown or no journal accepted them.
     pub left: u64,
 }
 
 /// The segments in quarantine under `state`.
 ///
 /// # Errors
-/// Those of the operating system.
+/// I/O errors.
 pub fn list(state: &Path) -> io::Result<Vec<Quarantined>> {
     let quarantine = open(state)?;
     let mut all = Vec::new();
@@ -126,14 +126,14 @@ pub fn list(state: &Path) -> io::Result<Vec<Quarantined>> {
     Ok(all)
 }
 
-/// Puts the records in quarantine that can be read into journals that no process holds, for the destinations they were for; from there
-/// they are delivered like those of a process that ended.
+/// Requeues the readable records in quarantine: copies them into new journals for their destinations. They are delivered from there
+/// like the records of ended processes.
 ///
-/// A destination that had some of them gets these again, and tells them by their ids if it can. A process that is killed between the
-/// two steps of a segment leaves it to be put back again.
+/// A destination that already has some of the records gets these again, and can recognize them by their ids. If the process is killed
+/// while it handles a segment, that segment is requeued again the next time.
 ///
 /// # Errors
-/// Those of the operating system; what was not put back stays.
+/// I/O errors. Segments that were not requeued stay.
 pub fn requeue(state: &Path) -> io::Result<Requeued> {
     let quarantine = open(state)?;
     let mut by_journal: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
@@ -165,13 +165,13 @@ pub fn requeue(state: &Path) -> io::Result<Requeued> {
     Ok(total)
 }
 
-/// Puts the records of a segment into a journal; how many there are, and how many are damaged.
+/// Copies the records of a segment to a journal. Returns the number of readable and of damaged records.
 fn requeue_segment(state: &Path, segment: &Path, destinations: &[String]) -> io::Result<(u64, u64)> {
     let journal = (!destinations.is_empty()).then(|| {
         Journal::<()>::open(Settings {
             root: Some(state.join("journal")),
             backend: Backend::Written,
-            // They are on a disk already, and leave it when they are in the journal.
+            // No limit: the records are already on the disk, and are deleted from the quarantine once they are in the journal.
             budget: Some(u64::MAX),
             destinations: destinations.to_vec(),
         })
@@ -188,7 +188,7 @@ fn requeue_segment(state: &Path, segment: &Path, destinations: &[String]) -> io:
             if !is_kept {
                 return Err(io::Error::new(
                     io::ErrorKind::StorageFull,
-                    "the journal cannot take the records in quarantine",
+                    "the journal has no space on disk for the records in quarantine",
                 ));
             }
         }
@@ -196,7 +196,7 @@ fn requeue_segment(state: &Path, segment: &Path, destinations: &[String]) -> io:
     });
     if let Some(journal) = journal {
         journal.close();
-        // What is not whole is not left to be delivered: it would come twice.
+        // If something failed, delete the copy. Otherwise its events would be delivered twice.
         journal.finish(done.is_err());
     }
     done.map(|()| (count, damaged))
@@ -209,7 +209,7 @@ fn scan(path: &Path, mut take: impl FnMut(&Batch) -> io::Result<()>) -> io::Resu
     loop {
         let batch = read_batch(&view, &position, BATCH, Writer::Dead);
         if batch.is_incomplete {
-            let why = format!("{} cannot be read now, or a later version wrote it", path.display());
+            let why = format!("{} cannot be read now, or a newer version wrote it", path.display());
             return Err(io::Error::new(io::ErrorKind::WouldBlock, why));
         }
         take(&batch)?;
@@ -239,7 +239,7 @@ fn files(dir: &Path) -> io::Result<Vec<PathBuf>> {
     }
 }
 
-/// The journal that a file in quarantine is of, and whether its records were put back; `None` for what is no segment.
+/// The journal of a file in quarantine, and whether its records were requeued; `None` if the file is not a segment.
 fn journal_of(path: &Path) -> Option<(String, bool)> {
     let name = path.file_name()?.to_str()?;
     let (name, is_requeued) = name.strip_suffix(DONE).map_or((name, false), |name| (name, true));

@@ -1,4 +1,4 @@
-//! A destination's reader of its own process's journal.
+//! The reader of a destination in its own process's journal.
 
 use std::sync::atomic::Ordering;
 
@@ -9,7 +9,7 @@ use super::scan::{Counted, Writer, count, read_batch};
 use super::view::View;
 use super::writer::Journal;
 
-/// One destination's reader of its own process's journal.
+/// The reader of one destination in its own process's journal.
 pub struct Reader {
     destination: String,
     position: Position,
@@ -24,10 +24,10 @@ impl Reader {
         Self { destination: destination.to_owned(), position: Position::default(), file: None, of_dir: 0 }
     }
 
-    /// Records after this reader's position, some `limit` bytes of them.
+    /// The records after this reader's position, about `limit` bytes.
     #[must_use]
     pub fn read<S>(&self, journal: &Journal<S>, limit: usize) -> Batch {
-        // The list is cloned as handles, so that reading holds no lock.
+        // The list of segments is cloned, so that no lock is held while reading.
         let views = lock(&journal.pool.views).clone();
         read_batch(&views, &self.position, limit, Writer::This)
     }
@@ -39,7 +39,7 @@ impl Reader {
         count(&views, &self.position, Writer::This)
     }
 
-    /// Records of the segment that is being written, when older ones are left as well: what is new does not wait for a backlog.
+    /// The records of the segment that is being written, if older ones are left too. New events then need not wait for the backlog.
     #[must_use]
     pub fn read_newest<S>(&self, journal: &Journal<S>, limit: usize) -> Option<Batch> {
         let views = lock(&journal.pool.views).clone();
@@ -51,20 +51,20 @@ impl Reader {
         (!batch.is_empty()).then_some(batch)
     }
 
-    /// Where it is.
+    /// The current position.
     #[must_use]
     pub fn position(&self) -> &Position {
         &self.position
     }
 
-    /// Moves past a batch that has no records: there is nothing to keep on disk.
+    /// Advances past a batch without records. The cursor file is not written.
     pub fn advance_in_memory<S>(&mut self, journal: &Journal<S>, batch: &Batch) {
         self.position = batch.position.clone();
         self.raise_floor(journal);
     }
 
-    /// Raises the floor to the first segment that is not passed. So a destination far ahead of another keeps few marks, and its
-    /// cursor file holds all of them.
+    /// Raises the floor to the first segment that is not passed. A destination that is far ahead of another then has few marks, and
+    /// its cursor file holds all of them.
     fn raise_floor<S>(&mut self, journal: &Journal<S>) {
         let views = lock(&journal.pool.views);
         let left = views.iter().find(|view| !view.is_passed_by(&self.position)).map(View::index);
@@ -73,7 +73,7 @@ impl Reader {
         self.position.raise_floor(first_left.unwrap_or(0));
     }
 
-    /// Moves past a batch. What is on disk follows as it can; memory decides.
+    /// Advances past a batch in memory, and on disk if possible. The position in memory counts.
     pub fn advance<S>(&mut self, journal: &Journal<S>, batch: &Batch) {
         self.position = batch.position.clone();
         self.raise_floor(journal);
@@ -82,7 +82,7 @@ impl Reader {
         if self.of_dir != serial || self.file.is_none() {
             self.of_dir = serial;
             let path = journal.path().map(|dir| dir.join(CursorFile::name(&self.destination)));
-            // Without descriptors left it cannot be opened now; the next batch tries again.
+            // If the process has no descriptors left, this fails now, and the next batch tries again.
             self.file = path.and_then(|path| CursorFile::open_or_create(&path).ok());
         }
         if let Some(file) = &mut self.file {
@@ -90,7 +90,8 @@ impl Reader {
         }
     }
 
-    /// Takes over how far another process came on behalf of this one (see [`Journal::hand_off`]); whether it came further.
+    /// Reads the position that another process reached on behalf of this one (see [`Journal::hand_off`]). Returns whether it has
+    /// changed.
     pub fn follow<S>(&mut self, journal: &Journal<S>) -> bool {
         let path = journal.path().map(|dir| dir.join(CursorFile::name(&self.destination)));
         if let Some(Ok((_, position))) = path.map(|path| CursorFile::open(&path)) {
@@ -101,7 +102,7 @@ impl Reader {
         false
     }
 
-    /// How many records are left, and their bytes. Reads them, a megabyte at a time.
+    /// The number of records that are left, and their bytes. Reads them a megabyte at a time.
     #[must_use]
     pub fn backlog<S>(&self, journal: &Journal<S>) -> (u64, u64) {
         const COUNTED_AT_ONCE: usize = 1 << 20;

@@ -1,41 +1,42 @@
-//! One record: a header that proves its payload, and the payload.
+//! The format of a record: a header with a checksum, and the payload.
 //!
 //! ```text
 //! 0   magic u16 = 0x5854 ("TX") | version u8 = 2 | flags u8 = 0
 //! 4   payload length u32
-//! 8   crc u32: CRC-32 of sequence, time and payload, begun with (seed of the segment) xor (payload length rotated left by 16)
+//! 8   crc u32: CRC-32 of sequence, time and payload, with the initial value (seed of the segment) xor (payload length rotated left
+//! by 16)
 //! 12  commit u32 = 0x00C0_FFEE, stored last
-//! 16  sequence u64: writer in the highest 8 bits, below them a number that ascends by one from record to record of that writer
+//! 16  sequence u64: the writer in the highest 8 bits, then a number that increases by one with each record of that writer
 //! 24  time u64, nanoseconds since the epoch
 //! 32  payload, padded with zeros to a multiple of 8
 //! ```
 //!
-//! Integers are little-endian. The seed differs from segment to segment, so a page of a deleted segment that a file system hands
-//! out again is not taken for a record. A process that dies while it writes leaves a record without its commit, which is no
-//! record; a power failure can leave any page old or new, which the checksum finds. Records of version 1 have no writer in their
-//! sequence, and are the same otherwise.
+//! Integers are little-endian. Each segment has its own seed, so a page of a deleted segment that the file system reuses does not
+//! look like a record. A process that dies while it writes a record leaves it without its commit, so it does not count. After a power
+//! failure any page may be old or new, which the checksum detects. Records of version 1 have no writer in their sequence; otherwise
+//! they are the same.
 
 use std::ops::Range;
 
-/// Bytes before the payload.
+/// The bytes before the payload.
 pub(super) const HEADER: usize = 32;
 pub(super) const MAGIC: u16 = 0x5854;
 const VERSION: u8 = 2;
 const COMMIT: u32 = 0x00C0_FFEE;
-/// Bits of a sequence that number a writer's records. A writer would append for two years at 1 ns a record to use them up.
+/// The bits of a sequence that number a writer's records. At 1 ns per record, they last for two years.
 const NUMBER_BITS: u32 = 56;
 
-/// The sequence of the first record of a writer.
+/// The sequence of a writer's first record.
 pub(super) const fn first_sequence(writer: u8) -> u64 {
     (writer as u64) << NUMBER_BITS
 }
 
-/// Bytes a payload takes in a chunk.
+/// The bytes that a record with this payload takes in a chunk.
 pub(super) const fn framed_length(payload: usize) -> usize {
     HEADER + payload.next_multiple_of(8)
 }
 
-/// Completes a record. `frame` holds room for the header, then the payload; it comes back padded.
+/// Completes a record. `frame` holds space for the header, followed by the payload. It is padded.
 pub(super) fn seal(frame: &mut Vec<u8>, seed: u32, sequence: u64, time: u64) {
     let payload = frame.len() - HEADER;
     let length = (payload as u32).to_le_bytes();
@@ -52,32 +53,32 @@ pub(super) fn seal(frame: &mut Vec<u8>, seed: u32, sequence: u64, time: u64) {
 }
 
 fn checksum(seed: u32, length: [u8; 4], rest: &[u8]) -> u32 {
-    // The length goes into the seed, so that the checksum is one pass over contiguous bytes.
+    // The length goes into the initial value, so that the checksum is one pass over contiguous bytes.
     let mut hasher = crc32fast::Hasher::new_with_initial(seed ^ u32::from_le_bytes(length).rotate_left(16));
     hasher.update(rest);
     hasher.finalize()
 }
 
-/// When the record was appended whose payload begins at a place in `bytes`.
+/// The time when a record was appended. `payload` is where its payload begins in `bytes`.
 pub(super) fn time_before(bytes: &[u8], payload: usize) -> u64 {
     let time = payload.checked_sub(8).and_then(|at| bytes.get(at..payload)?.try_into().ok());
     u64::from_le_bytes(time.unwrap_or_default())
 }
 
-/// What stands at a place in a chunk.
+/// What is found at an offset of a chunk.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Parsed {
-    /// A record: where its payload is, where the next one begins, and its sequence.
+    /// A record: the range of its payload, the offset of the next record, and its sequence.
     Record { payload: Range<usize>, next: usize, sequence: u64 },
-    /// Nothing was written here.
+    /// Zeros: nothing was written here.
     End,
-    /// A record that was begun and not committed.
+    /// A record that was started but not committed.
     Torn,
-    /// Bytes that are no record.
+    /// Bytes that are not a valid record.
     Corrupt,
 }
 
-/// Reads what stands at `at` in `bytes`, which end where the chunk does.
+/// Parses what is at `at` in `bytes`, which end at the end of the chunk.
 pub(super) fn parse(bytes: &[u8], at: usize, seed: u32) -> Parsed {
     let Some(header) = bytes.get(at..at + HEADER) else {
         return if bytes.get(at..).unwrap_or_default().iter().all(|byte| *byte == 0) {
@@ -91,7 +92,7 @@ pub(super) fn parse(bytes: &[u8], at: usize, seed: u32) -> Parsed {
     }
     let word = |from: usize| u32::from_le_bytes([header[from], header[from + 1], header[from + 2], header[from + 3]]);
     if word(12) == 0 {
-        // The words of a header are stored in any order before the commit.
+        // The other words of a header may be stored in any order before the commit.
         return Parsed::Torn;
     }
     let has_form = header[..2] == MAGIC.to_le_bytes() && (1..=VERSION).contains(&header[2]) && word(12) == COMMIT;
@@ -106,11 +107,11 @@ pub(super) fn parse(bytes: &[u8], at: usize, seed: u32) -> Parsed {
     Parsed::Corrupt
 }
 
-/// Looks for the next record at or after `at`, a multiple of 8 bytes from the beginning of the chunk as `at` is. The caller knows
-/// that none stands before it.
+/// Finds the next valid record at or after `at`. Records begin at multiples of 8 bytes in the chunk, and `at` must be one. The caller
+/// knows that there is no record before it.
 pub(super) fn find(bytes: &[u8], mut at: usize, seed: u32) -> Option<(usize, Parsed)> {
     while at + HEADER <= bytes.len() {
-        // Cheap: in most places the magic is not there.
+        // Checking the magic first is cheap, and fails almost everywhere.
         if bytes[at..at + 2] == MAGIC.to_le_bytes()
             && let parsed @ Parsed::Record { .. } = parse(bytes, at, seed)
         {
@@ -143,7 +144,7 @@ mod tests {
             let parsed = Parsed::Record { payload: HEADER..HEADER + payload.len(), next: whole, sequence: 5 };
             prop_assert_eq!(parse(&bytes, 0, seed), parsed);
             prop_assert!(!matches!(parse(&bytes, 0, seed ^ 1), Parsed::Record { .. }), "another segment's seed");
-            // The flags and the padding are not covered.
+            // The checksum does not cover the flags and the padding.
             let covered = HEADER + payload.len();
             let bit = bit.index(covered * 8);
             prop_assume!(bit / 8 != 3);
@@ -152,7 +153,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_parse_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), at in 0_usize..220) {
+        fn parsing_arbitrary_bytes_does_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), at in 0_usize..220) {
             let _ = parse(&bytes, at, 1);
         }
     }
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_record_is_found_behind_anything() {
+    fn the_next_record_is_found_after_any_bytes() {
         let mut bytes = vec![0xab; 1000];
         let last = frame(b"last", 1, 9);
         bytes[504..504 + last.len()].copy_from_slice(&last);

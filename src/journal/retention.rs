@@ -1,4 +1,4 @@
-//! Which segments of a journal are kept: those that some reader has not passed, as far as the budget goes.
+//! Retention: segments are kept until every reader has passed them, as long as the budget allows.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,16 +23,16 @@ impl<S> Journal<S> {
         }
     }
 
-    /// Counts the damaged and lost records of a batch, whatever journal it was read from.
+    /// Counts the damaged and missing records of a batch from any journal.
     pub fn count_damage(&self, batch: &Batch) {
         self.corrupt.fetch_add(batch.corrupt, Ordering::Relaxed);
         self.lost.fetch_add(batch.lost, Ordering::Relaxed);
     }
 
-    /// Deletes the segments that every reader has passed, and lets go of the maps of sealed ones.
+    /// Deletes the segments that every reader has passed, and unmaps the sealed ones.
     pub fn reclaim(&self, positions: &[&Position]) {
         if positions.is_empty() {
-            // Without a reader everything is kept, for one that may come.
+            // Without readers, everything is kept for readers that may come.
             return;
         }
         let mut passed = Vec::new();
@@ -46,7 +46,7 @@ impl<S> Journal<S> {
             {
                 *view = View::File { index: segment.index, path, is_expected: true };
             }
-            // A live one without a path is memory, and one that lost its name is read from its open file to the end.
+            // A live segment without a path is in memory. One whose file was deleted is read from the open file to the end.
             let is_sealed = !matches!(view, View::Live(segment) if !segment.is_sealed());
             if is_sealed && positions.iter().all(|position| view.is_passed_by(position)) {
                 passed.push(view.clone());
@@ -60,10 +60,10 @@ impl<S> Journal<S> {
         }
     }
 
-    /// Gives up the oldest segment that some reader has not passed, as the last resort: when the budget is used up, and half of the
-    /// memory that stands in for it; without a disk, when all of the memory is. `positions` are those of the readers; returns how many
-    /// records and bytes each of them loses, or `None` when nothing had to go, or nothing would be gained, because others filled the
-    /// disk.
+    /// Evicts the oldest segment that some reader has not passed. This is the last resort, used when the budget and half of the
+    /// memory ring are used up or, without a disk, when the whole memory ring is. `positions` are those of the readers. Returns how
+    /// many records and bytes each reader loses, or `None` if nothing was evicted, because it is not necessary or because it would
+    /// not help (others filled the disk).
     pub fn evict(&self, positions: &[&Position]) -> Option<Vec<(u64, u64)>> {
         if positions.is_empty() || self.is_handed_off.load(Ordering::Relaxed) || !self.is_in_need() {
             return None;
@@ -90,7 +90,7 @@ impl<S> Journal<S> {
         Some(lost)
     }
 
-    /// Whether half of the memory is used, and little is left of the segment that is being written, with no other ready.
+    /// Whether half of the memory ring is used, the segment that is being written is nearly full, and no other is ready.
     fn is_in_need(&self) -> bool {
         let is_last = self.pool.is_memory_used_up();
         let queue = lock(&self.pool.queue);
@@ -104,18 +104,18 @@ impl<S> Journal<S> {
             && queue.current.as_ref().is_some_and(is_running_out)
     }
 
-    /// How many records only memory holds that a reader has not passed; of the reader that has passed fewest.
+    /// The number of records that are only in memory and that a reader has not passed: the maximum over all readers.
     #[must_use]
     pub fn unread_in_memory(&self, positions: &[&Position]) -> u64 {
         let views = lock(&self.pool.views);
         let in_memory: Vec<_> = views.iter().filter(|view| view.path().is_none()).cloned().collect();
         drop(views);
         let unread = |position: &&Position| count(&in_memory, position, Writer::This).records;
-        // Without a reader, all of them.
+        // Without readers, all of them count.
         positions.iter().map(unread).max().unwrap_or_else(|| unread(&&Position::default()))
     }
 
-    /// Deletes a segment that no reader needs any more.
+    /// Deletes a segment that no reader needs.
     fn discard(&self, view: &View) {
         let Some(path) = view.path() else {
             self.pool.memory_segments.fetch_sub(1, Ordering::Relaxed);
@@ -133,7 +133,7 @@ impl<S> Journal<S> {
         let _ = remove_file(path);
     }
 
-    /// Whether every reader has everything, once the journal is closed.
+    /// Whether every reader has passed everything, after the journal was closed.
     #[must_use]
     pub fn is_drained(&self, positions: &[&Position]) -> bool {
         let views = lock(&self.pool.views);

@@ -1,10 +1,11 @@
-//! Reading a journal, one's own or another process's: records are found from the segments alone.
+//! Reads the records of a journal, of this or another process, from the segments alone.
 //!
-//! A live segment is read up to the committed marks its writers publish; a segment file up to the last valid record of each chunk.
+//! A live segment is read up to the committed marks that its writers publish. A segment file is read up to the last valid record of
+//! each chunk.
 //!
-//! Damage is counted and stepped over: after a damaged place, the next place with a valid record is looked for, so that one bit costs
-//! one record. How many records a place had is told by the sequence numbers around it, and at the end of a chunk by its tally. An
-//! error of the operating system is not damage: what could not be read now is read another time.
+//! Damage is counted and skipped: after a damaged place, reading continues at the next valid record, so that one wrong bit costs one
+//! record. The sequence numbers around a damaged place tell how many records it had, and at the end of a chunk the chunk's tally
+//! does. An I/O error is not damage: what cannot be read now is read again later.
 
 use std::io;
 use std::path::Path;
@@ -17,31 +18,31 @@ use super::segment::{CHUNK, CHUNKS, Segment, Tally, first_record};
 use super::segment_file::{SegmentFile, is_transient};
 use super::view::View;
 
-/// Who writes the files that are read. It decides where the records of a chunk end.
+/// The state of the process that writes the files. It decides where the records of a chunk end.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Writer {
-    /// This process wrote the files, and has sealed them.
+    /// This process wrote the files and has sealed them.
     This,
-    /// No process writes the files any more: where records end, the chunk ends.
+    /// The process has ended. After the last record, a chunk is complete.
     Dead,
-    /// Another live process writes them: what is not there yet may come.
+    /// Another live process writes the files. More records may come.
     Live,
 }
 
-/// How much there is to read.
+/// The size of the records that are left.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Counted {
-    /// Records.
+    /// The number of records.
     pub records: u64,
-    /// Their bytes, headers included.
+    /// The bytes of the records, including headers.
     pub bytes: u64,
-    /// When the oldest of them was appended, in nanoseconds since the Unix epoch.
+    /// When the oldest record was appended, in nanoseconds since the Unix epoch.
     pub oldest: Option<u64>,
-    /// Whether something could not be read now, and is not in these.
+    /// Whether something could not be read now and is not counted.
     pub is_incomplete: bool,
 }
 
-/// Reads records after `from`, whole chunks at a time, until `limit` bytes are read: at most a chunk more.
+/// Reads the records after `from`, whole chunks at a time, until at least `limit` bytes are read.
 pub(super) fn read_batch(views: &[View], from: &Position, limit: usize, writer: Writer) -> Batch {
     let mut batch = Batch::at(from);
     if limit > 0 {
@@ -50,7 +51,7 @@ pub(super) fn read_batch(views: &[View], from: &Position, limit: usize, writer: 
     batch
 }
 
-/// Counts the records after `from`, in the memory of one chunk.
+/// Counts the records after `from`. Needs the memory of one chunk.
 pub(super) fn count(views: &[View], from: &Position, writer: Writer) -> Counted {
     let mut counted = Counted::default();
     let mut batch = Batch::at(from);
@@ -65,8 +66,8 @@ pub(super) fn count(views: &[View], from: &Position, writer: Writer) -> Counted 
     counted
 }
 
-/// Counts the records after `from`, damaged ones included, by the tallies of the chunks: a segment costs a few reads and not its 4 MiB. A
-/// chunk whose tally does not tell, or that was begun, is read.
+/// Counts the records after `from`, including damaged ones, by the tallies of the chunks. A segment costs a few reads instead of 4
+/// MiB. A chunk is only read if its tally is invalid or if it was partly read before.
 pub(super) fn count_by_tallies(views: &[View], from: &Position, writer: Writer) -> Counted {
     let mut counted = Counted::default();
     for view in views {
@@ -88,7 +89,7 @@ pub(super) fn count_by_tallies(views: &[View], from: &Position, writer: Writer) 
     counted
 }
 
-/// Reads chunk by chunk until `is_enough` says so after one.
+/// Reads chunk by chunk until `is_enough`, called after each chunk, returns true.
 fn read(views: &[View], batch: &mut Batch, writer: Writer, is_enough: &mut dyn FnMut(&mut Batch) -> bool) {
     for view in views {
         let is_done = match view {
@@ -107,7 +108,7 @@ fn read(views: &[View], batch: &mut Batch, writer: Writer, is_enough: &mut dyn F
 }
 
 fn read_live(segment: &Segment, batch: &mut Batch, is_enough: &mut dyn FnMut(&mut Batch) -> bool) -> bool {
-    // Asked before the marks are read: what was sealed then has its last marks now.
+    // Check this before reading the marks: if the segment is sealed, the marks are final.
     let is_sealed = segment.is_sealed();
     batch.note_age(Some(segment.created.elapsed()));
     for chunk in 0..segment.claimed() {
@@ -132,7 +133,7 @@ fn read_live(segment: &Segment, batch: &mut Batch, is_enough: &mut dyn FnMut(&mu
                 read.ok().and_then(|_| sequence_after(&bytes, segment.seed, segment.tally(chunk)))
             };
             let found = take_records(batch, start, from, (segment.index, segment.seed), &expected);
-            // What was committed ends where the bytes do.
+            // The committed records end before the committed bytes do: the rest is damaged.
             if found.end - start < until - from {
                 let most = ((until - from - (found.end - start)) / HEADER).max(1) as u64;
                 let known = segment.tally(chunk).and_then(|tally| left_of(tally, found.next.or_else(expected)));
@@ -149,7 +150,7 @@ fn read_live(segment: &Segment, batch: &mut Batch, is_enough: &mut dyn FnMut(&mu
     false
 }
 
-/// A file that is not written by this process any more.
+/// A segment file that this process does not write any more.
 struct Sealed<'a> {
     index: u64,
     path: &'a Path,
@@ -161,20 +162,21 @@ impl Sealed<'_> {
     fn read(&self, batch: &mut Batch, is_enough: &mut dyn FnMut(&mut Batch) -> bool) -> bool {
         let file = match SegmentFile::open(self.path) {
             Ok(Some(file)) => file,
-            // Out of descriptors or of memory, or written by a later version: for another time, or another process.
+            // The process has run out of descriptors or memory, or a newer version wrote the file. It is read later, or by another
+            // process.
             Err(error) if is_transient(&error) => {
                 batch.is_incomplete = true;
                 return false;
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // In another process's journal, a file that is gone was delivered and deleted, unless its owner has it in its list.
-                // In one's own, no other process deletes any. How many records it had cannot be known.
+                // In another process's journal, a missing file was delivered and deleted, unless it is on its owner's list. In this
+                // process's journal, no other process deletes files. The number of its records is unknown.
                 if self.writer == Writer::This || (self.is_expected && self.writer == Writer::Dead) {
                     batch.note_damage(self.index, 1, 1);
                 }
                 return self.pass_whole(batch, is_enough);
             }
-            // No segment, or none any more; a link, a FIFO, a device.
+            // The file is not a segment, or is too damaged; or it is a link, a FIFO or a device.
             Ok(None) | Err(_) => {
                 batch.note_damage(self.index, 1, 0);
                 return self.pass_whole(batch, is_enough);
@@ -200,13 +202,13 @@ impl Sealed<'_> {
         false
     }
 
-    /// Counts its records after a position. Their bytes are not counted.
+    /// Counts the records after a position, but not their bytes.
     fn count_by_tallies(&self, from: &Position) -> Counted {
         let mut counted = Counted::default();
         let file = match SegmentFile::open(self.path) {
             Ok(Some(file)) => file,
             Err(error) if is_transient(&error) => return Counted { is_incomplete: true, ..counted },
-            // How many records it had cannot be known; it is counted as damaged when it is read.
+            // The number of its records is unknown. It is counted as damaged when it is read.
             Ok(None) | Err(_) => return counted,
         };
         for chunk in 0..CHUNKS {
@@ -214,9 +216,9 @@ impl Sealed<'_> {
             if mark == CHUNK_DONE {
                 continue;
             }
-            if let Some(told) = file.told(chunk).filter(|_| mark as usize <= file.first_record(chunk)) {
-                counted.records += told.records;
-                counted.oldest = counted.oldest.into_iter().chain(told.oldest).min();
+            if let Some(tally_count) = file.tally_count(chunk).filter(|_| mark as usize <= file.first_record(chunk)) {
+                counted.records += tally_count.records;
+                counted.oldest = counted.oldest.into_iter().chain(tally_count.oldest).min();
                 continue;
             }
             let mut batch = Batch::at(from);
@@ -249,8 +251,8 @@ impl Sealed<'_> {
         let mut found = take_records(batch, start, from, (self.index, file.seed), &expected);
         if self.writer == Writer::Live {
             if batch.has_damage_since(begin) {
-                // Bytes are copied in any order while the owner stores them, so a later record may have been seen before an earlier
-                // one. The second time all that came before that later record is there, or it is damaged.
+                // The owner stores bytes in any order while they are copied, so a later record may be seen before an earlier one. At
+                // the second reading, everything before that later record is there, or it is damaged.
                 fence(Ordering::Acquire);
                 batch.rewind(begin);
                 file.read_chunk(chunk, from, &mut batch.bytes)?;
@@ -268,7 +270,7 @@ impl Sealed<'_> {
         Ok(())
     }
 
-    /// Counts what is missing behind the last record of a chunk.
+    /// Counts the records that are missing after the last one of a chunk.
     fn count_rest(
         &self,
         file: &SegmentFile,
@@ -279,7 +281,7 @@ impl Sealed<'_> {
     ) {
         let missing = match file.tally(chunk) {
             Some(tally) => left_of(tally, found.next.or_else(expected)).unwrap_or(0),
-            // Cut off where the writer of the chunk had not yet said how far it came.
+            // The file was truncated in a chunk whose writer had not yet written its tally.
             None => u64::from(file.cut_at.is_some_and(|end| end / CHUNK as u64 == chunk as u64)),
         };
         let count = missing.max(u64::from(found.is_corrupt));
@@ -289,15 +291,15 @@ impl Sealed<'_> {
     }
 }
 
-/// How many records a chunk has had from this sequence on.
+/// The number of records of a chunk from this sequence on.
 fn left_of(tally: Tally, next: Option<u64>) -> Option<u64> {
     let end = tally.first.checked_add(u64::from(tally.count))?;
     let left = end.saturating_sub(next?);
-    // More than all of them: then they are not of the same writer.
+    // If there are more than the chunk has, the two belong to different writers.
     (left <= u64::from(tally.count)).then_some(left)
 }
 
-/// The sequence of the record behind these bytes, which begin where the chunk's records do.
+/// The sequence of the record after these bytes, which begin at the first record of the chunk.
 fn sequence_after(bytes: &[u8], seed: u32, tally: Option<Tally>) -> Option<u64> {
     if bytes.is_empty() {
         return tally.filter(|tally| tally.count > 0).map(|tally| tally.first);
@@ -309,30 +311,29 @@ fn sequence_after(bytes: &[u8], seed: u32, tally: Option<Tally>) -> Option<u64> 
     after
 }
 
-/// Whether what begins at the beginning of these bytes, and at this offset of a chunk, is a record whose writing was broken off: the
-/// kernel writes a range from its beginning to some boundary of sectors, and behind that are zeros. It was not acknowledged.
+/// Whether a record that begins at the start of `rest`, at this offset of a chunk, was cut off while it was written. The kernel
+/// writes a range from its start to some sector boundary, and zeros follow. Such a record was never acknowledged.
 fn is_torn_write(rest: &[u8], offset: usize) -> bool {
     const SECTOR: usize = 512;
     let length = rest.get(4..8).and_then(|length| length.try_into().ok()).map_or(0, u32::from_le_bytes);
     let end = HEADER + length as usize;
-    // The last boundary in the record: behind each earlier one are zeros as well, if the writing ended there.
+    // Check only the last boundary in the record: if the write ended at an earlier one, zeros follow the last one as well.
     let boundary = ((offset + end - 1) / SECTOR * SECTOR).saturating_sub(offset);
     boundary > 0 && rest.len() >= boundary && rest[boundary..].iter().all(|byte| *byte == 0)
 }
 
-/// What [`take_records`] found.
+/// The result of [`take_records`].
 struct Found {
     /// Where the records end in the batch's bytes.
     end: usize,
     /// The sequence of the record that would come next.
     next: Option<u64>,
-    /// Whether something stands behind them that was a record, or should be one.
+    /// Whether invalid bytes follow, which were or should be a record.
     is_corrupt: bool,
 }
 
-/// Takes the records from `start` to the end of the batch's bytes, which begin at a record's place in a chunk, and drops the bytes after
-/// them. `offset` is where they begin in the chunk; `expected` is asked for the sequence that the first
-/// should have.
+/// Parses the records from `start` to the end of the batch's bytes, which begin at a record, and removes the bytes after them.
+/// `offset` is where they begin in the chunk. `expected` returns the sequence that the first record should have.
 fn take_records(
     batch: &mut Batch,
     start: usize,
@@ -340,7 +341,7 @@ fn take_records(
     (segment, seed): (u64, u32),
     expected: &dyn Fn() -> Option<u64>,
 ) -> Found {
-    // Records are found in the bytes of one chunk, so offsets in it decide what fits.
+    // All bytes are from one chunk, so offsets in it decide what fits.
     let (mut at, mut after) = (start, None);
     let is_corrupt = loop {
         let parsed = parse(&batch.bytes, at, seed);
@@ -349,7 +350,7 @@ fn take_records(
             (at, after) = (next, sequence.checked_add(1));
             continue;
         }
-        // Zeros are the end, and a record that was begun is the last of its chunk: unless another one follows.
+        // Zeros and unfinished records mean the end of the chunk, unless a valid record follows.
         let Some((found, Parsed::Record { sequence, .. })) = find(&batch.bytes, at + 8, seed) else {
             break parsed == Parsed::Corrupt && !is_torn_write(&batch.bytes[at..], offset + at - start);
         };

@@ -2,25 +2,25 @@
 //!
 //! ```text
 //! segment   at most 4 MiB = 64 chunks of 64 KiB
-//! chunk 0   a page of 4 KiB with the header, a page with the tallies, then records; every other chunk: records from its first byte
-//! header    "TAXIJRNL" | version u32 = 2 | chunk size u32 | segment length u64 | index u64 | stream id 16 bytes
+//! chunk 0   a page of 4 KiB with the header, a page with the tallies, then records; every other chunk has records from its first
+//! byte header    "TAXIJRNL" | version u32 = 2 | chunk size u32 | segment length u64 | index u64 | stream id 16 bytes
 //!           | created u64, nanoseconds since the epoch | CRC-32 of all before u32 | zero u32
-//!           | created since boot: boot id 16 bytes, nanoseconds u64, CRC-32 of both u32 (zeros where the system does not tell)
+//!           | created since boot: boot id 16 bytes, nanoseconds u64, CRC-32 of both u32 (zeros if the system does not have them)
 //! tally     of chunk n, at 4096 + 64 n:
-//!           count u16, the records in the chunk | count inverted u16 | seed of the segment u32
-//!           | sequence of the chunk's first record u64 | that inverted u64 | zeros
+//!           number of records in the chunk u16 | that number inverted u16 | seed of the segment u32
+//!           | sequence of the chunk's first record u64 | that sequence inverted u64 | zeros
 //! ```
 //!
 //! Integers are little-endian. The seed of a segment is the CRC-32 of its stream id and its index.
 //!
-//! A chunk is written front to back, by one writer, and never again. So the bytes below a chunk's committed mark never change, chunks
-//! are read independently of each other, and a writer that stops leaves a hole in its own chunk only. A file is made under a
-//! temporary name and renamed when its header is in it: a segment with its name is valid, whenever its maker died.
+//! A chunk is written once, from front to back, by one writer. So the bytes before a chunk's committed mark never change, chunks can
+//! be read independently, and a writer that stops leaves only its own chunk unfinished. A segment file is created under a temporary
+//! name and renamed when its header is complete. A file with a segment's name is therefore valid, whenever its creator died.
 //!
-//! A tally says how many records a chunk has had, so that what is zeroed or cut off later is noticed. Mapped segments keep it up to
-//! date, a store after each record; written ones write it when the writer leaves the chunk, and have zeros before. A segment that a
-//! process used in part is cut behind its last record when the process closes it, and the header's segment length says so. Segments
-//! of version 1 have no page of tallies.
+//! A tally tells how many records a chunk has had, so that records that are zeroed or cut off later are noticed. In mapped segments
+//! it is stored after each record. In written segments the writer writes it when it leaves the chunk; before that it is zero. When a
+//! process closes a segment that it used in part, it truncates the file after the last record and stores that length in the header.
+//! Segments of version 1 have no page of tallies.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -35,35 +35,35 @@ use crate::sys::clock::BootTime;
 use crate::sys::fs::{create_private_file, read_at, remove_file, rename, set_len, write_at};
 use crate::sys::mmap::map;
 
-/// Bytes of a chunk: some 250 events, so that claiming one is rare.
+/// The bytes of a chunk: some 250 events, so that claiming one is rare.
 pub(super) const CHUNK: usize = 64 * 1024;
-/// Chunks of a segment on disk.
+/// The chunks of a segment on disk.
 pub(super) const CHUNKS: usize = 64;
-/// Bytes of a segment on disk: small enough to be made in milliseconds and to free space as it is delivered.
+/// The bytes of a segment on disk: small enough to be created in milliseconds, and to free space while events are delivered.
 pub(super) const SEGMENT: usize = CHUNK * CHUNKS;
-/// Bytes of a segment in memory: eight of them are the memory ring.
+/// The bytes of a segment in memory. Eight of them are the memory ring.
 pub(super) const HEAP_SEGMENT: usize = 16 * CHUNK;
-/// Bytes of the header, one page, and of the tallies, another.
+/// The bytes of the header, and of the page of tallies.
 pub(super) const PAGE: usize = 4096;
 pub(super) const MAGIC: &[u8; 8] = b"TAXIJRNL";
 pub(super) const VERSION: u32 = 2;
-/// Bytes of the header before its checksum.
+/// The bytes of the header before its checksum.
 pub(super) const HEADER_FIELDS: usize = 56;
-/// Where the header says when the segment was made, by a clock that cannot be set.
+/// The offset of the creation time in the header, by a clock that cannot be set.
 pub(super) const BOOT_TIME: usize = 64;
-/// Bytes of a tally: a cache line, so that writers of neighbouring chunks do not slow each other down.
+/// The bytes of a tally: a cache line, so that writers of neighbouring chunks do not slow each other down.
 const TALLY: usize = 64;
 
 /// How segments on disk are written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Backend {
-    /// Through a map; the default where there is one.
+    /// Through a memory map; the default on systems that have it.
     Mapped,
     /// Through the file.
     Written,
 }
 
-/// What a segment's header says.
+/// The identity of a segment, from its header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Identity {
     pub(super) index: u64,
@@ -71,7 +71,7 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// Where the checksums of its records begin.
+    /// The initial value of the checksums of its records.
     pub(super) fn seed(&self) -> u32 {
         let mut hasher = crc32fast::Hasher::new();
         hasher.update(&self.stream);
@@ -95,33 +95,33 @@ impl Identity {
     }
 }
 
-/// What the tally of a chunk says.
+/// The content of a chunk's tally.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Tally {
-    /// Records that the chunk has had.
+    /// The number of records that the chunk has had.
     pub(super) count: u16,
-    /// The sequence of the first.
+    /// The sequence of the first record.
     pub(super) first: u64,
 }
 
 impl Tally {
-    /// Where it is in a segment.
+    /// Its offset in a segment.
     pub(super) const fn offset(chunk: usize) -> usize {
         PAGE + chunk * TALLY
     }
 
-    /// Its first word; `None` of it counts without the seed, so that a page of another segment does not pass for this one's.
+    /// Its first word. It contains the seed, so that a page of another segment is not valid here.
     pub(super) fn word(count: u16, seed: u32) -> u64 {
         u64::from(count) | u64::from(!count) << 16 | u64::from(seed) << 32
     }
 
-    /// The seed that a tally was written with, if it is a whole one.
+    /// The seed in the bytes of a tally, if the tally is valid.
     pub(super) fn seed_in(bytes: &[u8]) -> Option<u32> {
         let word = u64::from_le_bytes(bytes.get(..8)?.try_into().ok()?);
         (word as u16 == !((word >> 16) as u16)).then_some((word >> 32) as u32)
     }
 
-    /// Reads one of this segment; `None` where nothing was written, or something else.
+    /// Decodes a tally of the segment with this seed; `None` if nothing or something else was written.
     pub(super) fn decode(bytes: &[u8], seed: u32) -> Option<Self> {
         let long = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
         let (count, first) = (long(0)? as u16, long(8)?);
@@ -130,7 +130,7 @@ impl Tally {
     }
 }
 
-/// Where records begin in a chunk of a segment of this version.
+/// The offset of the first record in a chunk, in a segment of this version.
 pub(super) const fn first_record(chunk: usize) -> usize {
     if chunk == 0 { 2 * PAGE } else { 0 }
 }
@@ -140,7 +140,7 @@ pub(super) fn file_name(index: u64) -> String {
     format!("{index:016x}.seg")
 }
 
-/// The index in a segment's file name.
+/// The index in a segment's file name; `None` for other names.
 pub(super) fn index_of(name: &str) -> Option<u64> {
     let stem = name.strip_suffix(".seg")?;
     (stem.len() == 16).then(|| u64::from_str_radix(stem, 16).ok()).flatten()
@@ -150,20 +150,20 @@ pub(super) fn index_of(name: &str) -> Option<u64> {
 pub(super) struct Segment {
     pub(super) index: u64,
     pub(super) seed: u32,
-    /// `None` in memory.
+    /// `None` for a segment in memory.
     pub(super) path: Option<PathBuf>,
     pub(super) store: Store,
-    /// No record in it is older.
+    /// No record in it is older than this.
     pub(super) created: Instant,
     claims: Claims<CHUNKS>,
     populated: AtomicU32,
 }
 
 impl Segment {
-    /// Makes a segment file.
+    /// Creates a segment file.
     ///
     /// # Errors
-    /// Those of the operating system, among them a full disk. Nothing is left behind.
+    /// I/O errors, for example that the disk is full. Nothing is left behind.
     pub(super) fn create(dir: &Path, identity: Identity, backend: Backend, now: u64) -> io::Result<Self> {
         let path = dir.join(file_name(identity.index));
         let draft = path.with_extension("tmp");
@@ -193,8 +193,8 @@ impl Segment {
         let (Store::Mapped { file, .. } | Store::Written(file)) = &store else {
             return Err(io::ErrorKind::Unsupported.into());
         };
-        // Written segments are sparse, so that a file that was cut off is told by its length. Where that is not possible, its header
-        // says nothing of its length.
+        // Written segments are sparse files of full length, so that a truncated file is recognized by its length. If that is not
+        // possible, the header states no length.
         let length = if matches!(store, Store::Written(_)) && set_len(file, SEGMENT as u64).is_err() {
             0
         } else {
@@ -214,7 +214,7 @@ impl Segment {
         Ok(store)
     }
 
-    /// Makes a segment in memory.
+    /// Creates a segment in memory.
     pub(super) fn in_memory(identity: Identity) -> Self {
         Self::over(Store::heap(HEAP_SEGMENT), identity, HEAP_SEGMENT / CHUNK, None)
     }
@@ -231,13 +231,13 @@ impl Segment {
         }
     }
 
-    /// Takes the next chunk, if one is left.
+    /// Claims the next chunk, if there is one.
     pub(super) fn claim(self: &Arc<Self>) -> Option<Region> {
         let chunk = self.claims.claim()?;
         Some(Region { segment: Arc::clone(self), chunk, at: first_record(chunk), count: 0, first: 0 })
     }
 
-    /// Gives up the chunks that are not claimed, so that the segment can be sealed.
+    /// Makes the unclaimed chunks unavailable, so that the segment can be sealed.
     pub(super) fn retire(&self) {
         self.claims.retire();
     }
@@ -250,12 +250,12 @@ impl Segment {
         self.claims.claimed()
     }
 
-    /// Whether nothing will be written any more.
+    /// Whether nothing will be written to it any more.
     pub(super) fn is_sealed(&self) -> bool {
         self.claims.is_sealed()
     }
 
-    /// What a chunk has had so far; `None` where the store does not keep it up to date.
+    /// The current tally of a chunk; `None` if the store does not keep it up to date.
     pub(super) fn tally(&self, chunk: usize) -> Option<Tally> {
         let words = self.store.words()?;
         let bytes: Vec<_> = words[Tally::offset(chunk) / 8..][..3]
@@ -265,32 +265,32 @@ impl Segment {
         Tally::decode(&bytes, self.seed)
     }
 
-    /// How far a chunk is written. Below it, bytes never change.
+    /// How far a chunk is written. Bytes before this offset never change.
     pub(super) fn committed(&self, chunk: usize) -> usize {
         self.claims.committed(chunk)
     }
 
-    /// Cuts the file behind the last record, and says so in its header. Called when nothing is written to it any more: a store behind the
-    /// end of a mapped file is a SIGBUS.
+    /// Truncates the file after the last record, and stores its length in the header. Called when nothing writes to the segment any
+    /// more, because a store after the end of a mapped file raises SIGBUS.
     pub(super) fn cut_off_rest(&self) {
         let (Store::Mapped { file, .. } | Store::Written(file)) = &self.store else { return };
         let used = (0..self.chunks()).filter(|chunk| self.committed(*chunk) > first_record(*chunk));
         let end = used.map(|chunk| chunk * CHUNK + self.committed(chunk)).max().unwrap_or(2 * PAGE) as u64;
         let mut header = [0; PAGE];
-        // A file that was damaged is left as it is.
+        // Leave a damaged file as it is.
         if end < SEGMENT as u64 && read_at(file, &mut header, 0).is_ok_and(|read| read == PAGE) && header[..8] == *MAGIC
         {
             header[16..24].copy_from_slice(&end.to_le_bytes());
             let crc = crc32fast::hash(&header[..HEADER_FIELDS]);
             header[HEADER_FIELDS..HEADER_FIELDS + 4].copy_from_slice(&crc.to_le_bytes());
-            // The header first: a file that is longer than it says is whole.
+            // Write the header first: a file that is longer than its header says is valid.
             if write_at(file, &header, 0).is_ok() {
                 let _ = set_len(file, end);
             }
         }
     }
 
-    /// Makes the chunks below `until` ready to be written without a fault.
+    /// Prepares the chunks below `until`, so that writing to them does not fault.
     pub(super) fn populate(&self, until: usize) -> io::Result<()> {
         let (from, until) = (self.populated.load(Ordering::Relaxed) as usize, until.min(self.chunks()));
         if from < until {
@@ -306,7 +306,7 @@ pub(super) struct Region {
     segment: Arc<Segment>,
     chunk: usize,
     at: usize,
-    /// Records in the chunk, and the sequence of the first.
+    /// The number of records in the chunk, and the sequence of the first.
     count: u16,
     first: u64,
 }
@@ -320,12 +320,12 @@ impl Region {
         self.segment.seed
     }
 
-    /// Whether a record with a payload of this length still fits.
+    /// Whether a record with a payload of this length fits.
     pub(super) fn has_room(&self, payload: usize) -> bool {
         self.at + framed_length(payload) <= CHUNK
     }
 
-    /// Writes a sealed record of this sequence and commits it.
+    /// Writes and commits a sealed record with this sequence.
     pub(super) fn append(&mut self, frame: &[u8], sequence: u64) -> io::Result<()> {
         let segment = &*self.segment;
         segment.store.write(self.chunk * CHUNK + self.at, frame)?;
@@ -350,7 +350,7 @@ impl Drop for Region {
         {
             let words = [Tally::word(self.count, self.segment.seed), self.first, !self.first];
             let bytes: Vec<_> = words.into_iter().flat_map(u64::to_le_bytes).collect();
-            // Without it, less damage to this chunk would be noticed.
+            // Optional: without the tally, less damage to this chunk would be noticed.
             let _ = write_at(file, &bytes, Tally::offset(self.chunk) as u64);
         }
         self.segment.claims.release();

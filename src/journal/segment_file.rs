@@ -10,33 +10,33 @@ use super::segment::{BOOT_TIME, CHUNK, CHUNKS, HEADER_FIELDS, Identity, PAGE, SE
 use crate::sys::clock::BootTime;
 use crate::sys::fs::{list_dir, metadata, open_private, read_at};
 
-/// A file whose header was valid, or could be made out from what is left.
+/// A segment file whose header is valid, or whose seed was found elsewhere.
 pub(super) struct SegmentFile {
     file: File,
     pub(super) seed: u32,
     version: u32,
-    /// The page of tallies, as far as it is there.
+    /// The page of tallies, as much as the file has.
     tallies: Vec<u8>,
-    /// No record in it is older; `None` where that cannot be known.
+    /// No record in it is older than this; `None` if the age is unknown.
     pub(super) age: Option<Duration>,
-    /// Where the file ends although its header says that it is longer.
+    /// The end of the file, if it is shorter than its header says.
     pub(super) cut_at: Option<u64>,
-    /// Whether its header is damaged.
+    /// Whether the header is damaged.
     pub(super) is_header_damaged: bool,
 }
 
-/// What a tally tells of a chunk.
-pub(super) struct Told {
+/// The records of a chunk according to its tally.
+pub(super) struct TallyCount {
     pub(super) records: u64,
-    /// When its first record was appended, in nanoseconds since the Unix epoch.
+    /// When the first record was appended, in nanoseconds since the Unix epoch.
     pub(super) oldest: Option<u64>,
 }
 
 impl SegmentFile {
-    /// Opens a file and checks its header; `Ok(None)` when it is no segment that can be read.
+    /// Opens a file and checks its header; `Ok(None)` if it is not a readable segment.
     ///
     /// # Errors
-    /// `Unsupported` when a later version wrote it, `InvalidData` when it is no regular file, and those of the operating system.
+    /// `Unsupported` if a newer version wrote it, `InvalidData` if it is not a regular file, and I/O errors.
     pub(super) fn open(path: &Path) -> io::Result<Option<Self>> {
         let file = open_private(path, false)?;
         let mut pages = vec![0; 2 * PAGE];
@@ -61,7 +61,7 @@ impl SegmentFile {
             this.cut_at = (end < length.min(SEGMENT as u64)).then_some(end);
             return Ok(Some(this));
         }
-        // A damaged header costs no record as long as the seed can be had from elsewhere.
+        // A damaged header costs no records if the seed can be found elsewhere.
         let in_tallies = this.tallies.chunks_exact(8).step_by(8).find_map(Tally::seed_in);
         let index = path.file_name().and_then(|name| index_of(name.to_str()?)).unwrap_or(index);
         let from_streams =
@@ -70,7 +70,7 @@ impl SegmentFile {
         this.find_seed(&seeds)
     }
 
-    /// Itself, with the seed of these with which some chunk has a record.
+    /// The file with the first of these seeds with which a chunk has a valid record.
     fn find_seed(mut self, seeds: &[u32]) -> io::Result<Option<Self>> {
         let mut bytes = Vec::new();
         for chunk in 0..CHUNKS {
@@ -87,7 +87,7 @@ impl SegmentFile {
         Ok(None)
     }
 
-    /// Where records begin in a chunk.
+    /// The offset of the first record in a chunk.
     pub(super) fn first_record(&self, chunk: usize) -> usize {
         match (chunk, self.version) {
             (0, 1) => PAGE,
@@ -96,28 +96,28 @@ impl SegmentFile {
         }
     }
 
-    /// What a chunk has had, where that is known.
+    /// The tally of a chunk, if it is valid.
     pub(super) fn tally(&self, chunk: usize) -> Option<Tally> {
         let at = Tally::offset(chunk) - PAGE;
         Tally::decode(self.tallies.get(at..)?, self.seed)
     }
 
-    /// How many records a chunk has had and when the first was appended, by its tally and the header of that record. `None` where these do
-    /// not agree: then the chunk has to be read.
-    pub(super) fn told(&self, chunk: usize) -> Option<Told> {
+    /// The number of records of a chunk and the time of the first, by its tally and the header of that record. `None` if these do not
+    /// agree; then the chunk must be read.
+    pub(super) fn tally_count(&self, chunk: usize) -> Option<TallyCount> {
         let tally = self.tally(chunk)?;
         let mut header = [0; record::HEADER];
         let read = read_at(&self.file, &mut header, (chunk * CHUNK + self.first_record(chunk)) as u64).ok()?;
         if tally.count == 0 {
-            // A chunk that is written through the file has its tally only once its writer has left it.
-            return header[..read].iter().all(|byte| *byte == 0).then_some(Told { records: 0, oldest: None });
+            // In a written segment, a chunk has no tally before its writer has left it.
+            return header[..read].iter().all(|byte| *byte == 0).then_some(TallyCount { records: 0, oldest: None });
         }
         let long = |at: usize| Some(u64::from_le_bytes(header.get(at..at + 8)?.try_into().ok()?));
         (header[..2] == record::MAGIC.to_le_bytes() && long(16)? == tally.first)
-            .then_some(Told { records: u64::from(tally.count), oldest: long(24) })
+            .then_some(TallyCount { records: u64::from(tally.count), oldest: long(24) })
     }
 
-    /// Reads a chunk from a place in it to its end, or to the end of the file.
+    /// Reads a chunk from an offset to its end, or to the end of the file.
     pub(super) fn read_chunk(&self, chunk: usize, from: usize, into: &mut Vec<u8>) -> io::Result<()> {
         let start = into.len();
         into.resize(start + CHUNK - from, 0);
@@ -134,7 +134,7 @@ impl SegmentFile {
     }
 }
 
-/// The stream ids of the other segments of a directory: those of one process mostly have the same.
+/// The stream ids of the other segments in a directory. The segments of one process usually have the same one.
 fn sibling_streams(path: &Path) -> io::Result<Vec<[u8; 16]>> {
     let mut streams: Vec<[u8; 16]> = Vec::new();
     for entry in list_dir(path.parent().unwrap_or(Path::new(".")))? {
@@ -157,7 +157,7 @@ fn sibling_streams(path: &Path) -> io::Result<Vec<[u8; 16]>> {
     Ok(streams)
 }
 
-/// Whether an error says nothing about the file: it may be read another time. Damage is only what the file itself shows.
+/// Whether an error says nothing about the file itself, so that a later attempt may succeed. Damage is only what the file shows.
 pub(super) fn is_transient(error: &io::Error) -> bool {
     !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData)
 }

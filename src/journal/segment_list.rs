@@ -1,13 +1,13 @@
-//! The list of a journal's segments, by which a segment file that was deleted from outside is missed.
+//! The list of a journal's segments. With it, the deletion of a segment file by another program is noticed.
 //!
 //! ```text
-//! file      `segments`: two slots of 2 KiB, written in turn, so that one is whole whenever the process dies
+//! file      `segments`: two slots of 2 KiB, written in turn, so that one is valid whenever the process dies
 //! slot      "TAXISEGS" | generation u64 | count u64 | count × (first index u64, last index u64) | CRC-32 of all before u32
 //! ```
 //!
-//! Integers are little-endian; the whole slot with the higher generation counts. An index is added when its file has its name, and taken
-//! off before the file is deleted, so a process that dies in between leaves none on the list that it deleted itself. The file has its
-//! full size from the start: writing the list needs no space.
+//! Integers are little-endian. The valid slot with the higher generation counts. An index is added after its file has its name, and
+//! removed before the file is deleted. So a process that dies in between leaves no index of a file that it deleted itself. The file
+//! has its full size from the start, so that writing the list needs no space.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -16,15 +16,15 @@ use std::path::{Path, PathBuf};
 
 use crate::sys::fs::{create_private_file, open_private, read_at, remove_file, write_at};
 
-/// Its file name.
+/// The name of the file.
 pub(super) const NAME: &str = "segments";
 const MAGIC: &[u8; 8] = b"TAXISEGS";
 const SLOT: usize = 2048;
 const HEAD: usize = 24;
 const RANGE: usize = 16;
 const MAX_RANGES: usize = (SLOT - HEAD - 4) / RANGE;
-/// Most segments of a list that is read: 256 GiB of them.
-const LONGEST_RANGE: u64 = 1 << 16;
+/// The most segments of a list that is read: 256 GiB of them.
+const MAX_SEGMENTS: u64 = 1 << 16;
 
 /// The list of the journal that this process writes.
 pub(super) struct SegmentList {
@@ -35,10 +35,10 @@ pub(super) struct SegmentList {
 }
 
 impl SegmentList {
-    /// Makes the list of a new journal.
+    /// Creates the list of a new journal.
     ///
     /// # Errors
-    /// Those of the operating system.
+    /// I/O errors.
     pub(super) fn create(dir: &Path) -> io::Result<Self> {
         let path = dir.join(NAME);
         let file = create_private_file(&path)?;
@@ -58,7 +58,7 @@ impl SegmentList {
         self.save();
     }
 
-    /// A list that cannot be written is given up: an old one would miss what was delivered and deleted.
+    /// Writes the list. If that fails, deletes it: an outdated list would report delivered segments as missing.
     fn save(&mut self) {
         let generation = self.generation + 1;
         let slot = encode(&self.indexes, generation);
@@ -78,7 +78,7 @@ fn encode(indexes: &BTreeSet<u64>, generation: u64) -> Vec<u8> {
             _ => ranges.push((*index, *index)),
         }
     }
-    // The newest are kept: the oldest are delivered first, and then nothing is missed.
+    // Keep the newest. The oldest are delivered first, and a segment that is not on the list is just not missed.
     let ranges = &ranges[ranges.len().saturating_sub(MAX_RANGES)..];
     let mut slot = MAGIC.to_vec();
     slot.extend(generation.to_le_bytes());
@@ -102,19 +102,19 @@ fn decode(slot: &[u8]) -> Option<(u64, Vec<u64>)> {
     let mut indexes = Vec::new();
     for range in 0..count {
         let (first, last) = (long(HEAD + range * RANGE)?, long(HEAD + range * RANGE + 8)?);
-        indexes.extend(first..=last.min(first.saturating_add(LONGEST_RANGE)));
-        if indexes.len() as u64 > LONGEST_RANGE {
-            // Edited by hand, checksum included.
+        indexes.extend(first..=last.min(first.saturating_add(MAX_SEGMENTS)));
+        if indexes.len() as u64 > MAX_SEGMENTS {
+            // The file was edited by hand, with a valid checksum.
             return None;
         }
     }
     Some((long(8)?, indexes))
 }
 
-/// The indexes of the segments that a journal should have; none where no whole list is.
+/// The indexes of the segments that a journal should have; none if there is no valid list.
 ///
 /// # Errors
-/// Those of the operating system that say nothing of the list: it may be read another time.
+/// I/O errors that say nothing about the list itself. A later attempt may succeed.
 pub(super) fn listed(dir: &Path) -> io::Result<Vec<u64>> {
     let file = match open_private(&dir.join(NAME), false) {
         Ok(file) => file,
@@ -136,7 +136,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn the_newest_whole_list_is_read() {
+    fn the_newest_valid_list_is_read() {
         let dir = tempfile::tempdir().unwrap();
         assert!(listed(dir.path()).unwrap().is_empty());
         let mut list = SegmentList::create(dir.path()).unwrap();
@@ -147,13 +147,13 @@ mod tests {
         assert_eq!(listed(dir.path()).unwrap(), [3, 4, 5, 9]);
         list.remove([3, 9]);
         assert_eq!(listed(dir.path()).unwrap(), [4, 5]);
-        // The fifth save went to the second slot.
+        // The fifth save is in the second slot.
         write_at(&list.file, &[0xff; 4], SLOT as u64 + 30).unwrap();
         assert_eq!(listed(dir.path()).unwrap(), [3, 4, 5, 9]);
     }
 
     #[test]
-    fn more_ranges_than_fit_keep_the_newest() {
+    fn if_ranges_do_not_fit_the_newest_are_kept() {
         let indexes: BTreeSet<_> = (0..1000).map(|index| 2 * index).collect();
         let (_, back) = decode(&encode(&indexes, 1)).unwrap();
         assert_eq!((back.len(), back.last()), (MAX_RANGES, Some(&1998)));
@@ -161,7 +161,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_decode_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn decoding_arbitrary_bytes_does_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = decode(&bytes);
             let mut crafted = [MAGIC.as_slice(), &bytes].concat();
             crafted.extend(crc32fast::hash(&crafted).to_le_bytes());

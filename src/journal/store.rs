@@ -1,4 +1,4 @@
-//! Where the bytes of a segment are: in a mapped file, in a file written record by record, or, without a usable disk, in memory.
+//! The storage of a segment: a memory-mapped file, a file that is written record by record or, without a usable disk, memory.
 
 use std::fs::File;
 use std::io;
@@ -9,11 +9,11 @@ use crate::sys::mmap::Mapping;
 
 /// The bytes of one segment.
 pub(super) enum Store {
-    /// A store to memory is kept by the kernel: 40 to 50 ns a record, and it survives the death of the process.
+    /// Stores to memory, which the kernel keeps: 40 to 50 ns per record. They survive the death of the process.
     Mapped { mapping: Mapping, file: File },
-    /// One `pwrite` a record: 1.5 to 2 µs, as safe; for systems and file systems without mapped segments.
+    /// One `pwrite` per record: 1.5 to 2 µs, equally safe. For systems and file systems without mapped segments.
     Written(File),
-    /// Dies with the process.
+    /// Memory of the process, lost when it dies.
     Heap(Box<[AtomicU64]>),
 }
 
@@ -22,7 +22,7 @@ impl Store {
         Self::Heap((0..length / 8).map(|_| AtomicU64::new(0)).collect())
     }
 
-    /// Writes a sealed record (see [`super::record`]) at an offset that is a multiple of 8, its commit last.
+    /// Writes a sealed record (see [`super::record`]) at an offset that is a multiple of 8. Stores the commit last.
     pub(super) fn write(&self, offset: usize, frame: &[u8]) -> io::Result<()> {
         let words = match self {
             Self::Mapped { mapping, .. } => mapping.words(),
@@ -35,19 +35,19 @@ impl Store {
             word.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
         }
         target[0].store(u64::from_ne_bytes(source[0]), Ordering::Relaxed);
-        // The second word holds the commit. Release: a thread that sees it sees the record.
+        // The second word holds the commit. Release: a thread that sees the commit sees the whole record.
         target[1].store(u64::from_ne_bytes(source[1]), Ordering::Release);
         Ok(())
     }
 
-    /// Stores one word at an offset that is a multiple of 8; nothing where each would be a system call.
+    /// Stores one word at an offset that is a multiple of 8. Does nothing in a written file, where it would be a system call.
     pub(super) fn set_word(&self, offset: usize, value: u64) {
         if let Some(words) = self.words() {
             words[offset / 8].store(value.to_le(), Ordering::Relaxed);
         }
     }
 
-    /// The words in memory, where there are.
+    /// The words in memory, if the segment is in memory or mapped.
     pub(super) fn words(&self) -> Option<&[AtomicU64]> {
         match self {
             Self::Mapped { mapping, .. } => Some(mapping.words()),
@@ -56,8 +56,8 @@ impl Store {
         }
     }
 
-    /// Reads bytes at an offset that is a multiple of 8. Files are read through the file, so that one that was truncated from
-    /// outside reads short instead of raising SIGBUS. Returns how many bytes were there.
+    /// Reads bytes at an offset that is a multiple of 8. Mapped files are read through the file, so that a file truncated by another
+    /// program gives a short read instead of SIGBUS. Returns the number of bytes read.
     pub(super) fn read(&self, offset: usize, into: &mut [u8]) -> io::Result<usize> {
         let file = match self {
             Self::Mapped { file, .. } | Self::Written(file) => file,
@@ -71,7 +71,7 @@ impl Store {
         read_at(file, into, offset as u64)
     }
 
-    /// Makes a range ready to be written without a fault.
+    /// Prepares a range, so that writing to it does not fault.
     pub(super) fn populate(&self, offset: usize, length: usize) -> io::Result<()> {
         match self {
             Self::Mapped { mapping, .. } => mapping.populate(offset, length),

@@ -18,7 +18,7 @@ type Journal = super::Journal<()>;
 
 const DESTINATION: &str = "sink";
 
-/// So many cases, or as many as the soak asks for.
+/// The number of cases, unless the soak test sets another one.
 fn cases(usual: u32) -> ProptestConfig {
     let asked = std::env::var("PROPTEST_CASES").ok().map(|count| count.parse().unwrap());
     ProptestConfig::with_cases(asked.unwrap_or(usual))
@@ -41,7 +41,7 @@ fn append(journal: &Journal, payload: &[u8]) -> Result<(), AppendError> {
     journal.append(1, |out, ()| out.extend_from_slice(payload))
 }
 
-/// A payload of some length that begins with its number.
+/// A payload of about this length that begins with its number.
 fn numbered(number: u64, length: usize) -> Vec<u8> {
     let mut payload = number.to_le_bytes().to_vec();
     payload.resize(8 + length, number as u8);
@@ -66,7 +66,7 @@ fn read_all(journal: &Journal, reader: &mut Reader) -> Vec<u64> {
     }
 }
 
-/// The journal's files as its process would leave them by dying: copied under a name that no process holds, unlocked.
+/// Copies the journal's files under a name that no process holds, unlocked: the state after the death of its process.
 fn copy_as_dead(journal: &Journal) -> PathBuf {
     let source = journal.path().unwrap();
     let dead = source.parent().unwrap().join("00000000000000de-ad");
@@ -104,7 +104,7 @@ fn adopt_for(destination: &str, root: &Path) -> (Vec<u64>, u64) {
 }
 
 #[test]
-fn what_is_appended_is_read_in_order_once() {
+fn appended_records_are_read_once_and_in_order() {
     let dir = TempDir::new().unwrap();
     let journal = journal_in(&dir);
     let mut reader = Reader::new(DESTINATION);
@@ -164,7 +164,7 @@ fn passed_segments_are_deleted_and_only_those() {
 }
 
 #[test]
-fn a_dead_process_leaves_everything_to_the_next() {
+fn the_next_process_reads_everything_of_a_dead_one() {
     let dir = TempDir::new().unwrap();
     let journal = journal_in(&dir);
     let mut reader = Reader::new(DESTINATION);
@@ -201,7 +201,7 @@ fn without_any_cursor_everything_is_delivered_again() {
 }
 
 #[test]
-fn a_removal_that_was_broken_off_is_finished() {
+fn an_interrupted_deletion_is_finished() {
     let dir = TempDir::new().unwrap();
     let journal = journal_in(&dir);
     (0..500).for_each(|number| append(&journal, &numbered(number, 90)).unwrap());
@@ -216,9 +216,9 @@ fn a_removal_that_was_broken_off_is_finished() {
     assert!(!dead.exists());
 }
 
-/// What a user or another program put into a journal's directory is not deleted with it.
+/// Files that a user or another program put into a journal's directory are not deleted with it.
 #[test]
-fn what_taximeter_did_not_write_outlives_the_journal() {
+fn files_that_taximeter_did_not_write_are_kept() {
     let dir = TempDir::new().unwrap();
     let journal = journal_in(&dir);
     append(&journal, &numbered(1, 8)).unwrap();
@@ -239,7 +239,7 @@ fn what_taximeter_did_not_write_outlives_the_journal() {
     assert!(quarantine::list(dir.path()).unwrap().is_empty());
 }
 
-/// A cursor that could not be opened once, such as without descriptors left, is saved later.
+/// A cursor that could not be opened, for example without descriptors, is saved later.
 #[test]
 fn a_cursor_that_could_not_be_opened_is_opened_again() {
     let dir = TempDir::new().unwrap();
@@ -263,7 +263,7 @@ fn a_journal_of_more_segments_than_a_cursor_holds_is_adopted_once() {
     let journal = journal_in(&dir);
     append(&journal, &numbered(0, 8)).unwrap();
     let dead = copy_as_dead(&journal);
-    // The same segment under many names: a segment is told by its header.
+    // The same segment under many names: its header identifies it.
     let first = segment_path(&dead);
     for index in 2..70 {
         std::fs::copy(&first, dead.join(segment::file_name(index))).unwrap();
@@ -277,7 +277,7 @@ fn a_journal_of_more_segments_than_a_cursor_holds_is_adopted_once() {
 fn a_record_larger_than_a_chunk_is_refused_and_destroys_no_other() {
     let dir = TempDir::new().unwrap();
     let journal = journal_in(&dir);
-    // Larger than what the first chunk holds, and the largest of all.
+    // Larger than the first chunk can hold, and the largest possible.
     let lengths = [CHUNK - 5_000, 10, MAX_PAYLOAD - 8, 10, MAX_PAYLOAD - 8];
     for (number, length) in lengths.into_iter().enumerate() {
         append(&journal, &numbered(number as u64, length)).unwrap();
@@ -292,7 +292,7 @@ fn a_record_larger_than_a_chunk_is_refused_and_destroys_no_other() {
 }
 
 #[test]
-fn a_closed_journal_takes_nothing_and_says_so() {
+fn a_closed_journal_rejects_records_with_an_error() {
     let dir = TempDir::new().unwrap();
     let journal = journal_in(&dir);
     append(&journal, &numbered(1, 8)).unwrap();
@@ -307,7 +307,7 @@ fn a_closed_journal_takes_nothing_and_says_so() {
 }
 
 #[test]
-fn closing_waits_for_no_writer_that_waits_for_it() {
+fn closing_does_not_deadlock_with_waiting_writers() {
     let dir = TempDir::new().unwrap();
     for _ in 0..100 {
         let mut settings = settings(&dir.path().join("journal"));
@@ -316,7 +316,7 @@ fn closing_waits_for_no_writer_that_waits_for_it() {
         std::thread::scope(|scope| {
             for writer in 0..4 {
                 let journal = &journal;
-                // Two records fill a chunk, so that writers claim all the time.
+                // Two records fill a chunk, so that writers claim chunks all the time.
                 scope.spawn(move || while append(journal, &numbered(writer, 25_000)) != Err(AppendError::Closed) {});
             }
             std::thread::sleep(std::time::Duration::from_millis(1));
@@ -327,7 +327,7 @@ fn closing_waits_for_no_writer_that_waits_for_it() {
 }
 
 #[test]
-fn what_this_process_left_itself_it_adopts_itself() {
+fn a_process_adopts_a_journal_that_it_closed_itself() {
     let dir = TempDir::new().unwrap();
     let journal = journal_in(&dir);
     let root = journal.path().unwrap().parent().unwrap().to_owned();
@@ -339,7 +339,7 @@ fn what_this_process_left_itself_it_adopts_itself() {
 }
 
 #[test]
-fn a_segment_of_a_later_version_is_left_for_it() {
+fn a_segment_of_a_newer_version_is_left_alone() {
     let dir = TempDir::new().unwrap();
     let journal = journal_in(&dir);
     append(&journal, &numbered(1, 8)).unwrap();
@@ -347,7 +347,7 @@ fn a_segment_of_a_later_version_is_left_for_it() {
     let path = segment_path(&dead);
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[8] = 9;
-    // Whatever a later version changes, the checksum stays where it is.
+    // A newer version keeps the position of the checksum, whatever else it changes.
     let crc = crc32fast::hash(&bytes[..56]).to_le_bytes();
     bytes[56..60].copy_from_slice(&crc);
     std::fs::write(&path, &bytes).unwrap();
@@ -356,7 +356,7 @@ fn a_segment_of_a_later_version_is_left_for_it() {
 }
 
 #[test]
-fn a_living_process_is_not_adopted() {
+fn the_journal_of_a_live_process_is_not_adopted() {
     let dir = TempDir::new().unwrap();
     let journal = journal_in(&dir);
     append(&journal, &numbered(1, 9)).unwrap();
@@ -374,7 +374,7 @@ fn over_budget_memory_fills_then_the_newest_are_refused_and_counted() {
     assert_eq!((counts.appended, counts.refused), (accepted as u64, 100_000 - accepted as u64));
     assert!(counts.refused > 0);
     assert_eq!((counts.disk_bytes, counts.memory_bytes), (SEGMENT as u64, MEMORY_BUDGET as u64));
-    // Delivery frees both; the journal heals.
+    // Delivery frees both, and the journal uses the disk again.
     let mut reader = Reader::new(DESTINATION);
     assert_eq!(read_all(&journal, &mut reader).len(), accepted);
     journal.release_idle_regions(true);
@@ -397,7 +397,7 @@ fn without_a_disk_events_are_kept_in_memory() {
 }
 
 #[test]
-fn the_written_backend_keeps_the_same_promises() {
+fn the_written_backend_gives_the_same_guarantees() {
     let dir = TempDir::new().unwrap();
     let mut settings = settings(&dir.path().join("journal"));
     settings.backend = Backend::Written;
@@ -428,7 +428,7 @@ fn a_finished_journal_leaves_no_directory_and_an_unfinished_one_its_events() {
 proptest! {
     #![proptest_config(cases(64))]
 
-    /// Appends, reads, restarts of the reader, maintenance and reclaiming in any order, against a list.
+    /// Compares the journal with a list, under appends, reads, restarts of the reader, maintenance and reclaiming in any order.
     #[test]
     fn the_journal_is_a_queue(steps in prop::collection::vec((0_u8..5, 1_usize..400), 1..60)) {
         let dir = TempDir::new().unwrap();
@@ -464,7 +464,7 @@ fn segment_path(dir: &Path) -> PathBuf {
     files.swap_remove(0)
 }
 
-/// A destination that is more segments ahead of another than a cursor file once had room for repeats nothing after a crash.
+/// A destination that is more segments ahead of another than an earlier cursor file could hold repeats nothing after a crash.
 #[test]
 fn a_reader_far_ahead_of_another_repeats_nothing() {
     let dir = TempDir::new().unwrap();
@@ -489,7 +489,7 @@ fn a_reader_far_ahead_of_another_repeats_nothing() {
     assert!(!dead.exists());
 }
 
-/// The cursor says how far a destination has come; who subscribes is recorded beside it.
+/// The cursor tells how far a destination has read. The list of destinations is a separate file.
 #[test]
 fn a_missing_cursor_means_the_beginning() {
     for lost in [&["fast"][..], &["fast", "slow"][..]] {

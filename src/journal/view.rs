@@ -1,4 +1,4 @@
-//! The segments of a journal, as a reader sees them.
+//! The segments of a journal, as readers see them.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -13,13 +13,13 @@ use crate::sys::fs::list_dir;
 /// A segment that can be read.
 #[derive(Clone)]
 pub(super) enum View {
-    /// Being written by this process.
+    /// A segment that this process writes.
     Live(Arc<Segment>),
-    /// A file that no process writes, or that another live process does.
+    /// A file that no process writes, or that another live process writes.
     File {
         index: u64,
         path: PathBuf,
-        /// Whether it has to be there: its records are lost if it is not.
+        /// Whether the file must exist. If it is missing, its records are lost.
         is_expected: bool,
     },
 }
@@ -39,12 +39,12 @@ impl View {
         }
     }
 
-    /// Whether a destination at this position has all that will ever be in it.
+    /// Whether a destination at this position has read everything that the segment will ever have.
     pub(super) fn is_passed_by(&self, position: &Position) -> bool {
         let index = self.index();
         index < position.floor
             || match self {
-                // A process that reads for a living owner cannot know that a chunk is complete; the owner can.
+                // Only the owner can know that a chunk is complete. A process that reads for a live owner cannot.
                 Self::Live(segment) => {
                     segment.is_sealed()
                         && (0..segment.chunks()).all(|chunk| {
@@ -57,12 +57,12 @@ impl View {
     }
 }
 
-/// The segments of a directory, in order: its files, and those that are on its list and missing.
+/// The segments of a directory, in order: its files, and the files that are on its list but missing.
 ///
 /// # Errors
-/// Those of the operating system: a directory that cannot be read now (out of descriptors or memory) is not one without segments.
+/// I/O errors. A directory that cannot be read now (no descriptors or memory left) is not treated as empty.
 pub(super) fn segment_files(dir: &Path) -> io::Result<Vec<View>> {
-    // The list first: what is deleted meanwhile is off the list when it goes, and missed for no time.
+    // Read the list first: a segment is removed from it before it is deleted, so that none deleted in between looks missing.
     let mut missing: BTreeSet<_> = listed(dir)?.into_iter().collect();
     let mut views = Vec::new();
     for entry in list_dir(dir)? {

@@ -1,4 +1,4 @@
-//! A process's journal: writers append records to it, each to a chunk of its own.
+//! The journal of a process. Several writers append to it, each in its own chunk.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -13,26 +13,27 @@ use super::record;
 use super::segment::{CHUNK, CHUNKS, Region, SEGMENT};
 use super::settings::{AppendError, Counts, Settings, Tier};
 
-/// Chunks kept ready ahead of idle writers: 1 MiB.
+/// Chunks that are kept ready for idle writers: 1 MiB.
 const MIN_CHUNKS_AHEAD: usize = 16;
 
-/// A place to write for one thread at a time.
+/// A writer. One thread uses it at a time.
 #[derive(Default)]
 struct Shard<S> {
     region: Option<Region>,
     frame: Vec<u8>,
-    /// State that the user of the journal keeps for each writer.
+    /// State that the user of the journal keeps per writer.
     scratch: S,
-    /// Of the next record.
+    /// The sequence of the next record.
     sequence: u64,
 }
 
-/// Aligned to a pair of cache lines, so that neighbours do not slow each other down.
+/// Aligned to two cache lines, so that neighbours do not slow each other down.
 #[repr(align(128))]
 #[derive(Default)]
 struct AlignedShard<S> {
     shard: Mutex<Shard<S>>,
-    /// Written by the thread that holds the shard, and read without it: counting does not send a writer to another chunk.
+    /// Written by the thread that holds the shard, and read without locking it, so that reading the counts does not make writers
+    /// switch chunks.
     appended: AtomicU64,
     appended_bytes: AtomicU64,
     refused: AtomicU64,
@@ -45,12 +46,12 @@ impl<S: Default> AlignedShard<S> {
     }
 }
 
-/// Adds to a count that only one thread writes at this time.
+/// Adds to a count that only one thread writes at a time.
 fn add(count: &AtomicU64, more: u64) {
     count.store(count.load(Ordering::Relaxed) + more, Ordering::Relaxed);
 }
 
-/// One process's journal. `S` is what its user keeps for each writer; all of them are made with the journal.
+/// The journal of one process. `S` is the state that its user keeps per writer. All writers are created with the journal.
 pub struct Journal<S> {
     shards: Box<[AlignedShard<S>]>,
     pub(super) pool: Pool,
@@ -61,7 +62,7 @@ pub struct Journal<S> {
 }
 
 impl<S: Default> Journal<S> {
-    /// A journal that appends to disk where it can and to memory where it cannot: opening never fails.
+    /// Opens a journal. It never fails: the journal appends to disk if possible, and else to memory.
     #[must_use]
     pub fn open(settings: Settings) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -77,11 +78,11 @@ impl<S: Default> Journal<S> {
 }
 
 impl<S> Journal<S> {
-    /// Appends one record. `write` appends the payload to the bytes it is given, whose first 32 are not its own; the other thing it is
-    /// given is the writer's, and no other thread has it at that time.
+    /// Appends one record. `write` appends the payload to the given bytes, whose first 32 are reserved. It also gets the state of the
+    /// writer, which no other thread uses at that time.
     ///
     /// # Errors
-    /// [`AppendError::Full`] when neither disk nor memory has room, which is counted, [`AppendError::Closed`], and
+    /// [`AppendError::Full`] if neither the disk nor memory has space (this is counted), [`AppendError::Closed`], and
     /// [`AppendError::TooLarge`] for more than [`MAX_PAYLOAD`] bytes.
     pub fn append<R>(&self, now: u64, write: impl FnOnce(&mut Vec<u8>, &mut S) -> R) -> Result<R, AppendError> {
         let (home, mut guard) = self.shard();
@@ -93,9 +94,9 @@ impl<S> Journal<S> {
         if record::framed_length(payload) > CHUNK {
             return Err(AppendError::TooLarge { payload });
         }
-        // Two rounds: a file that cannot be written makes way for memory.
+        // Two attempts: if a file cannot be written, the second one uses memory.
         for _ in 0..2 {
-            // Two claims: the first chunk of a segment has less room, for the segment's header.
+            // Two claims: the first chunk of a segment has less space, because it holds the header.
             for _ in 0..2 {
                 if shard.region.as_ref().is_none_or(|region| !region.has_room(payload)) {
                     shard.region = None;
@@ -121,7 +122,7 @@ impl<S> Journal<S> {
         Err(AppendError::Full)
     }
 
-    /// The calling thread's shard, or the next that is free.
+    /// The calling thread's shard, or the next free one.
     fn shard(&self) -> (&AlignedShard<S>, MutexGuard<'_, Shard<S>>) {
         thread_local!(static HOME: Cell<usize> = const { Cell::new(usize::MAX) });
         static NEXT_HOME: AtomicUsize = AtomicUsize::new(0);
@@ -143,9 +144,9 @@ impl<S> Journal<S> {
         (aligned, lock(&aligned.shard))
     }
 
-    /// Does what appending leaves to the background: keeps pages and a spare segment ready, seals what idle writers hold,
-    /// finds a new directory when the old one was deleted, and one at all when a disk came back. To be called every few
-    /// milliseconds while it answers `true`, for then chunks are being used up, and less often otherwise.
+    /// Does the background work of appending: prepares pages and a spare segment, seals the chunks of idle writers, replaces a
+    /// directory that was deleted, and creates one when a disk is usable again. Call it every few milliseconds while it returns
+    /// `true`, because chunks are being used up, and less often otherwise.
     pub fn maintain(&self, now: u64) -> bool {
         if self.pool.is_closed.load(Ordering::Acquire) {
             return false;
@@ -156,10 +157,10 @@ impl<S> Journal<S> {
         if lock(&self.pool.dir).is_none() {
             self.pool.make_dir();
         }
-        // What fails now is tried again in the next round.
+        // If this fails, the next round tries again.
         let _ = self.pool.renew_hand_off();
         let claimed = self.pool.chunks_claimed.swap(0, Ordering::Relaxed);
-        // While chunks are used up, a whole spare segment stands by, and more than what four such rounds would take.
+        // While chunks are being used up, keep a whole spare segment ready, or four times the chunks of a round if that is more.
         let ahead = if claimed > 1 { CHUNKS.max(4 * claimed) + MIN_CHUNKS_AHEAD } else { MIN_CHUNKS_AHEAD };
         self.pool.prepare(ahead, now);
         self.release_idle_regions(false);
@@ -179,20 +180,20 @@ impl<S> Journal<S> {
         }
     }
 
-    /// Ends writing: everything is sealed, and nothing is appended any more.
+    /// Stops writing. All segments are sealed, and nothing more can be appended.
     pub fn close(&self) {
         self.pool.close();
-        // Without a lock of the pool: a writer that holds its shard may be waiting for it.
+        // No lock of the pool is held here, because a writer that holds its shard may be waiting for it.
         self.shards.iter().for_each(|shard| lock(&shard.shard).region = None);
         self.pool.give_space_back();
     }
 
-    /// Gives the directory up after [`Journal::close`]: deletes it when everything `is_delivered`, else leaves it to be adopted.
+    /// Releases the directory after [`Journal::close`]: deletes it if everything `is_delivered`, else leaves it to be adopted.
     pub fn finish(&self, is_delivered: bool) {
         self.pool.finish(is_delivered);
     }
 
-    /// Bytes that this journal's segments may take on disk now; `None` without a disk. Asks the file system.
+    /// The bytes that this journal's segments may currently take on disk; `None` without a disk. Queries the file system.
     #[must_use]
     pub fn budget(&self) -> Option<u64> {
         self.pool.disk_budget().map(DiskBudget::own_limit)
@@ -201,25 +202,26 @@ impl<S> Journal<S> {
     /// Leaves delivery to some of its destinations to other processes while this one lives.
     ///
     /// # Errors
-    /// Those of the operating system, and `NotFound` without a directory.
+    /// I/O errors, and `NotFound` without a directory.
     pub fn hand_off(&self, destinations: &[String]) -> std::io::Result<()> {
         self.is_handed_off.store(true, Ordering::Relaxed);
         self.pool.hand_off(destinations)
     }
 
-    /// Whether other processes can know what [`Journal::hand_off`] left to them: not while its directory is missing, or cannot be written.
+    /// Whether other processes can see what [`Journal::hand_off`] left to them. False while the directory is missing or cannot be
+    /// written.
     #[must_use]
     pub fn is_handed_off(&self) -> bool {
         self.pool.is_handed_off()
     }
 
-    /// How safe what is appended now is.
+    /// How safe newly appended records are.
     #[must_use]
     pub fn tier(&self) -> Tier {
         self.pool.tier()
     }
 
-    /// What it has counted.
+    /// The current counts.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let mut counts = Counts {
@@ -237,7 +239,7 @@ impl<S> Journal<S> {
         counts
     }
 
-    /// The directory it writes to now.
+    /// The current directory.
     #[must_use]
     pub fn path(&self) -> Option<PathBuf> {
         self.pool.path()

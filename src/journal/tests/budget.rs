@@ -1,11 +1,11 @@
-//! One budget of the disk for all journals of a state directory, and what a journal leaves when it is closed.
+//! The shared disk budget of the journals of a state directory, and the files of a closed journal.
 
 use super::disk_budget::taken;
 use super::*;
 
 const ONE: u64 = SEGMENT as u64;
 
-/// Bytes of the files of a directory and those below it, on the disk.
+/// The bytes on disk of all files below a directory.
 fn bytes_below(dir: &Path) -> u64 {
     let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
     let bytes = |entry: std::fs::DirEntry| match entry.metadata().unwrap() {
@@ -26,7 +26,7 @@ fn all_journals_of_a_state_directory_share_one_budget() {
     }
     let on_disk: u64 = journals.iter().map(|journal| journal.counts().disk_bytes).sum();
     assert!(on_disk <= 3 * ONE && taken(&root, None) <= 3 * ONE, "{on_disk}");
-    // What the first one took is not the last one's to give up: it refuses what is new, and counts it.
+    // The last journal cannot evict the segments of the first one. It rejects new records and counts them.
     let last = &journals[5];
     assert_eq!(last.counts().disk_bytes, 0);
     let accepted = (0..20_000).filter(|number| append(last, &numbered(*number, 1000)).is_ok()).count() as u64;
@@ -34,7 +34,7 @@ fn all_journals_of_a_state_directory_share_one_budget() {
     assert!(accepted < 20_000);
     let first = &journals[0];
     assert_eq!(first.budget(), Some(3 * ONE - (taken(&root, first.path().as_deref()))));
-    // When one process is done, the others have its share.
+    // When one process is done, the others can use its share.
     journals[0].close();
     journals[0].finish(true);
     std::thread::sleep(std::time::Duration::from_millis(40));
@@ -43,7 +43,7 @@ fn all_journals_of_a_state_directory_share_one_budget() {
 }
 
 #[test]
-fn what_is_in_quarantine_counts() {
+fn the_quarantine_counts_towards_the_budget() {
     let dir = TempDir::new().unwrap();
     let root = dir.path().join("journal");
     std::fs::create_dir_all(dir.path().join("quarantine")).unwrap();
@@ -67,7 +67,7 @@ fn short_programs_leave_little_and_lose_nothing() {
         journal.finish(false);
     }
     let bytes = bytes_below(dir.path());
-    // Five blocks of 4 KiB each: three of the segment, the list of segments and that of destinations.
+    // Five blocks of 4 KiB per journal: three of the segment, one of the list of segments and one of the list of destinations.
     assert!(bytes <= 40 * 5 * 4096, "{bytes}");
     let (mut found, corrupt) = adopt(&root);
     found.sort_unstable();
@@ -75,7 +75,7 @@ fn short_programs_leave_little_and_lose_nothing() {
 }
 
 #[test]
-fn a_closed_journal_is_cut_behind_its_last_record_and_still_read_by_its_own_process() {
+fn a_closed_journal_is_truncated_after_its_last_record_and_still_readable() {
     for backend in [Backend::Mapped, Backend::Written] {
         let dir = TempDir::new().unwrap();
         let root = dir.path().join("journal");
@@ -84,11 +84,11 @@ fn a_closed_journal_is_cut_behind_its_last_record_and_still_read_by_its_own_proc
         journal.close();
         let (records, taken) = (journal.counts().appended_bytes, taken(&root, None));
         assert!(taken < records + records / 50 + 100_000, "{taken} for {records}");
-        assert_eq!(journal.counts().disk_bytes, 3 * ONE, "no spare one is left");
+        assert_eq!(journal.counts().disk_bytes, 3 * ONE, "no spare segment is left");
         let mut reader = Reader::new(DESTINATION);
         assert_eq!(read_all(&journal, &mut reader).len(), 25_000);
         assert!(journal.is_drained(&[reader.position()]));
-        // And one that is cut off after that is noticed.
+        // A truncation after that is noticed.
         let dead = copy_as_dead(&journal);
         std::fs::write(dead.join(CursorFile::name(DESTINATION)), b"").unwrap();
         let last = std::fs::read_dir(&dead).unwrap().map(|entry| entry.unwrap().path());
@@ -102,7 +102,7 @@ fn a_closed_journal_is_cut_behind_its_last_record_and_still_read_by_its_own_proc
 }
 
 #[test]
-fn a_deleted_directory_is_left_for_a_new_one() {
+fn a_deleted_directory_is_replaced() {
     let dir = TempDir::new().unwrap();
     let journal = journal_in(&dir);
     let mut reader = Reader::new(DESTINATION);
@@ -118,7 +118,7 @@ fn a_deleted_directory_is_left_for_a_new_one() {
 }
 
 #[test]
-fn without_a_disk_the_whole_memory_is_used_before_anything_goes() {
+fn without_a_disk_eviction_starts_when_the_whole_memory_is_used() {
     let journal = Journal::open(Settings { root: None, backend: Backend::Mapped, budget: None, destinations: vec![] });
     let reader = Reader::new(DESTINATION);
     let mut number = 0;
@@ -136,7 +136,7 @@ fn without_a_disk_the_whole_memory_is_used_before_anything_goes() {
 }
 
 #[test]
-fn the_last_resort_gives_up_the_oldest_and_counts_it_for_each_reader() {
+fn eviction_drops_the_oldest_segment_and_counts_it_for_each_reader() {
     let dir = TempDir::new().unwrap();
     let mut settings = settings(&dir.path().join("journal"));
     settings.budget = Some(2 * SEGMENT as u64);
@@ -155,7 +155,7 @@ fn the_last_resort_gives_up_the_oldest_and_counts_it_for_each_reader() {
     journal.reclaim(&[fast.position(), slow.position()]);
     assert_eq!(journal.evict(&[fast.position(), slow.position()]), None, "the budget is not used up");
     let tracked = fill(6_640);
-    // Half of the memory is used up too. The fast reader has the first half of the oldest segment.
+    // Now half of the memory is used, too. The fast reader has passed the first half of the oldest segment.
     let batch = fast.read(&journal, SEGMENT / 2);
     fast.advance(&journal, &batch);
     let had = batch.len() as u64;
@@ -164,7 +164,7 @@ fn the_last_resort_gives_up_the_oldest_and_counts_it_for_each_reader() {
     assert_eq!(lost[0].0 + had, lost[1].0);
     assert_eq!(journal.evict(&[&reach(&fast), &reach(&slow)]), None, "one made room");
     assert_eq!(journal.counts().disk_bytes, SEGMENT as u64);
-    // Until the freed space is used, nothing else is given up, and no more space is freed.
+    // Nothing else is evicted until the freed space is used.
     for _ in 0..20 {
         journal.maintain(1);
         assert_eq!(journal.evict(&[&reach(&fast), &reach(&slow)]), None);

@@ -1,9 +1,9 @@
-//! Files that something damaged: what is whole in them is found, and nothing else.
+//! Damaged files: all valid records in them are found, and nothing else.
 
 use super::super::scan::count_by_tallies;
 use super::*;
 
-/// A dead journal of so many records of a length, beside the live one that it is a copy of, in their state directory.
+/// A dead journal with `count` records of about this length, beside the live journal of which it is a copy, in their state directory.
 fn dead_journal(count: u64, length: usize) -> (TempDir, Journal, PathBuf) {
     let dir = TempDir::new().unwrap();
     let journal = journal_in(&dir);
@@ -13,7 +13,7 @@ fn dead_journal(count: u64, length: usize) -> (TempDir, Journal, PathBuf) {
 }
 
 #[test]
-fn a_file_that_is_empty_or_not_a_segment_hides_no_other() {
+fn empty_and_invalid_files_do_not_hide_others() {
     let (dir, _journal, dead) = dead_journal(500, 90);
     std::fs::write(dead.join(segment::file_name(7)), b"").unwrap();
     std::fs::write(dead.join(segment::file_name(8)), vec![0xab; 5000]).unwrap();
@@ -28,16 +28,16 @@ fn in_quarantine(state: &Path) -> usize {
     entries.filter(|path| path.extension().is_some_and(|end| end == "seg")).count()
 }
 
-/// Cannot be read (here: is gone) is not the same as empty, or a journal would be deleted that was not read.
+/// A directory that cannot be read (here: that does not exist) is not empty. Otherwise, an unread journal would be deleted.
 #[test]
-fn a_directory_that_cannot_be_read_is_not_one_without_segments() {
+fn an_unreadable_directory_is_not_treated_as_empty() {
     let dir = TempDir::new().unwrap();
     assert!(view::segment_files(dir.path()).unwrap().is_empty());
     assert!(view::segment_files(&dir.path().join("missing")).is_err());
     assert!(view::segment_files(Path::new("/dev/null")).is_err());
 }
 
-/// Where the records of so many payloads of this length stand in the first segment, if one writer wrote them.
+/// The offsets of `count` records with payloads of this length in the first segment, if one writer wrote them.
 fn places(count: usize, length: usize) -> Vec<usize> {
     let framed = record::framed_length(8 + length);
     let (mut chunk, mut at) = (0, segment::first_record(0));
@@ -52,7 +52,8 @@ fn places(count: usize, length: usize) -> Vec<usize> {
     (0..count).map(place).collect()
 }
 
-/// A dead journal of 3,000 records, and its only segment after `damage` to its bytes: what is found, and how many are counted.
+/// Applies `damage` to the bytes of the only segment of a dead journal with 3,000 records. Returns the records found, and how many
+/// are counted as damaged.
 fn after_damage(damage: impl FnOnce(&mut Vec<u8>)) -> (HashSet<u64>, u64) {
     let (_dir, _journal, dead) = dead_journal(3_000, 150);
     let path = segment_path(&dead);
@@ -63,32 +64,28 @@ fn after_damage(damage: impl FnOnce(&mut Vec<u8>)) -> (HashSet<u64>, u64) {
     let (found, corrupt) = adopt(dead.parent().unwrap());
     let unique: HashSet<_> = found.iter().copied().collect();
     assert_eq!(unique.len(), found.len(), "a record came twice");
-    // Of a file that is no segment any more, it is not known how many it had.
+    // If the file is not a segment any more, the number of its records is unknown.
     assert!(counted.records == found.len() as u64 + corrupt || found.is_empty());
     (unique, corrupt)
 }
 
 #[test]
-fn a_header_that_is_damaged_costs_no_record() {
+fn a_damaged_header_costs_no_records() {
     assert_eq!(after_damage(|bytes| bytes[3] ^= 1).0.len(), 3_000);
-    assert_eq!(
-        after_damage(|bytes| bytes[8] ^= 4).0.len(),
-        3_000,
-        "a version of later is only believed with its checksum"
-    );
+    assert_eq!(after_damage(|bytes| bytes[8] ^= 4).0.len(), 3_000, "a newer version counts only with a valid checksum");
     assert_eq!(after_damage(|bytes| bytes[..4096].fill(0)).0.len(), 3_000);
-    // Without the tallies, from the stream id.
+    // Without the tallies, the seed comes from the stream id.
     let (found, _) = after_damage(|bytes| {
         bytes[0] ^= 1;
         bytes[4096..8192].fill(0);
     });
     assert_eq!(found.len(), 3_000);
     let (found, corrupt) = after_damage(|bytes| bytes[..8192].fill(0));
-    assert_eq!((found.len(), corrupt), (0, 1), "nothing says what its seed was");
+    assert_eq!((found.len(), corrupt), (0, 1), "its seed is unknown");
 }
 
 #[test]
-fn a_segment_that_was_deleted_is_missed_and_counted() {
+fn a_deleted_segment_is_noticed_and_counted() {
     let dir = TempDir::new().unwrap();
     let journal = journal_in(&dir);
     (0..40_000).for_each(|number| append(&journal, &numbered(number, 300)).unwrap());
@@ -97,7 +94,7 @@ fn a_segment_that_was_deleted_is_missed_and_counted() {
     let (found, corrupt) = adopt(dead.parent().unwrap());
     assert!(found.len() < 31_000 && corrupt == 1, "{} {corrupt}", found.len());
     assert!(!dead.exists());
-    // The only one.
+    // The only segment.
     let journal = journal_in(&dir);
     append(&journal, &numbered(0, 300)).unwrap();
     let dead = copy_as_dead(&journal);
@@ -106,7 +103,7 @@ fn a_segment_that_was_deleted_is_missed_and_counted() {
     journal.count_damage(&batch);
     assert_eq!((journal.counts().corrupt, journal.counts().lost), (1, 1));
     assert_eq!(adopt(dead.parent().unwrap()), (vec![], 1));
-    // What was delivered and deleted is not missed, though its cursor is lost.
+    // Delivered and deleted segments are not missing, even if the cursor is lost.
     let mut reader = Reader::new(DESTINATION);
     (0..40_000).for_each(|number| append(&journal, &numbered(number, 300)).unwrap());
     read_all(&journal, &mut reader);
@@ -118,7 +115,7 @@ fn a_segment_that_was_deleted_is_missed_and_counted() {
 }
 
 #[test]
-fn damage_that_one_destination_found_costs_no_other_the_rest() {
+fn damage_found_by_one_destination_does_not_affect_the_others() {
     let dir = TempDir::new().unwrap();
     let mut settings = settings(&dir.path().join("journal"));
     settings.destinations = vec![DESTINATION.into(), "other".into()];
@@ -135,7 +132,7 @@ fn damage_that_one_destination_found_costs_no_other_the_rest() {
 }
 
 #[test]
-fn records_in_quarantine_are_put_back_for_the_destinations_they_were_for() {
+fn records_in_quarantine_are_requeued_for_their_destinations() {
     let dir = TempDir::new().unwrap();
     let state = dir.path();
     assert_eq!(quarantine::requeue(state).unwrap(), quarantine::Requeued::default());
@@ -152,7 +149,7 @@ fn records_in_quarantine_are_put_back_for_the_destinations_they_were_for() {
     assert_eq!(listed.len(), 1);
     assert_eq!((listed[0].readable, listed[0].damaged, listed[0].is_requeued), (499, 1, false));
     assert_eq!(listed[0].destinations, [DESTINATION]);
-    // As an error of reading left it that version 1 took for damage: on the disk it is whole.
+    // As version 1 left it after a read error that it took for damage: the data on disk are valid.
     let kept = state.join("quarantine").join(&listed[0].name);
     std::fs::write(&kept, &whole).unwrap();
     let expected = quarantine::Requeued { requeued: 500, damaged: 0, left: 0 };
@@ -161,22 +158,22 @@ fn records_in_quarantine_are_put_back_for_the_destinations_they_were_for() {
     let (mut found, corrupt) = adopt(dead.parent().unwrap());
     found.sort_unstable();
     assert_eq!((found, corrupt), ((0..500).collect(), 0));
-    // One that is damaged gives up what can be read, once.
+    // The readable records of a damaged segment are requeued only once.
     std::fs::write(&kept, &bytes).unwrap();
     let expected = quarantine::Requeued { requeued: 499, damaged: 1, left: 0 };
     assert_eq!(quarantine::requeue(state).unwrap(), expected);
     assert_eq!(quarantine::requeue(state).unwrap(), quarantine::Requeued::default());
     assert!(quarantine::list(state).unwrap()[0].is_requeued);
-    // Without a record of its destinations it stays.
+    // Without a list of its destinations, the segment stays.
     std::fs::write(state.join("quarantine").join("other-0000000000000001.seg"), &bytes).unwrap();
     assert_eq!(quarantine::requeue(state).unwrap(), quarantine::Requeued { requeued: 0, damaged: 1, left: 499 });
 }
 
 #[test]
-fn a_journal_that_cannot_be_read_now_is_read_another_time() {
+fn a_journal_that_cannot_be_read_now_is_read_later() {
     let dir = TempDir::new().unwrap();
     std::fs::write(dir.path().join("file"), b"").unwrap();
-    // ENOTDIR, as an example of an error that says nothing of what is in the file.
+    // ENOTDIR is an example of an error that says nothing about the content of the file.
     let path = dir.path().join("file").join(segment::file_name(1));
     for writer in [Writer::Dead, Writer::Live, Writer::This] {
         let view = View::File { index: 1, path: path.clone(), is_expected: true };
@@ -187,7 +184,7 @@ fn a_journal_that_cannot_be_read_now_is_read_another_time() {
 }
 
 #[test]
-fn what_is_no_regular_file_is_counted_and_put_aside() {
+fn irregular_files_are_counted_and_quarantined() {
     let (dir, _journal, dead) = dead_journal(500, 90);
     crate::sys::fs::make_irregular(&dead.join(segment::file_name(7)), &dead.join(segment::file_name(8)));
     std::fs::create_dir(dead.join(segment::file_name(9))).unwrap();
@@ -200,12 +197,12 @@ fn what_is_no_regular_file_is_counted_and_put_aside() {
 proptest! {
     #![proptest_config(cases(48))]
 
-    /// One flipped bit, or 16 bytes of zeros, anywhere in the records cost one record, which is counted.
+    /// One flipped bit, or 16 zeroed bytes, anywhere in the records costs one record, and it is counted.
     #[test]
     fn damage_to_one_record_costs_one_record(
         record in 0_usize..3_000, place in any::<prop::sample::Index>(), bit in 0_u8..8, is_zeroed in any::<bool>(),
     ) {
-        // Padding and flags are covered by nothing, and mean nothing.
+        // Nothing covers the padding and the flags, and they have no meaning.
         let at = places(3_000, 150)[record] + place.index(if is_zeroed { 174 } else { 190 });
         prop_assume!(at % 8 != 3 || at != places(3_000, 150)[record] + 3);
         let mut is_changed = true;
@@ -217,7 +214,7 @@ proptest! {
                 bytes[at] ^= 1 << bit;
             }
         });
-        // The payload is one byte, repeated, which may be zero.
+        // The payload is one repeated byte, which may be zero.
         if is_changed {
             prop_assert_eq!(corrupt, 1);
             prop_assert_eq!(found, (0..3_000).filter(|number| *number != record as u64).collect::<HashSet<_>>());
@@ -226,9 +223,9 @@ proptest! {
         }
     }
 
-    /// However many pages of the records are zeroed, or how much is cut off: what is not found is counted, one by one.
+    /// However many pages of the records are zeroed, or however much is cut off, each missing record is counted.
     #[test]
-    fn what_is_zeroed_or_cut_off_is_counted_one_by_one(
+    fn each_zeroed_or_truncated_record_is_counted(
         from in 2_usize..150, pages in 1_usize..40, is_cut in any::<bool>(),
     ) {
         let (found, corrupt) = after_damage(|bytes| {
@@ -246,10 +243,10 @@ proptest! {
 proptest! {
     #![proptest_config(cases(64))]
 
-    /// Bit rot, truncation and zeroed pages in the files of a dead process: reading ends, no damaged record passes for a whole
-    /// one, and every record of an untouched chunk is found.
+    /// Bit flips, truncation and zeroed pages in the files of a dead process: reading finishes, no damaged record is read as valid,
+    /// and every record of an undamaged chunk is found.
     #[test]
-    fn damage_is_stepped_over(
+    fn damage_is_skipped(
         damage in prop::collection::vec((any::<prop::sample::Index>(), 1_usize..5_000, 0_u8..3), 1..6),
     ) {
         let (_dir, _journal, dead) = dead_journal(3_000, 150);
@@ -285,7 +282,7 @@ proptest! {
     }
 
     #[test]
-    fn a_truncated_file_keeps_what_is_left(length in 0_u64..600_000) {
+    fn the_records_in_a_truncated_file_are_read(length in 0_u64..600_000) {
         let (_dir, _journal, dead) = dead_journal(3_000, 150);
         std::fs::OpenOptions::new().write(true).open(segment_path(&dead)).unwrap().set_len(length).unwrap();
         let (found, _) = adopt(dead.parent().unwrap());

@@ -1,4 +1,4 @@
-//! The journal against a model: faults of the file system while it runs, and what a crash of the process or of the machine leaves.
+//! Compares the journal with a model: under file system faults, and after crashes of the process or the machine.
 
 use super::*;
 use crate::sys::filesystem::{Fault, break_files};
@@ -35,20 +35,20 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Ends the faults of this thread, however a test ends.
-struct Mended;
+/// Removes the faults of this thread, however a test ends.
+struct ClearFaults;
 
-impl Drop for Mended {
+impl Drop for ClearFaults {
     fn drop(&mut self) {
         break_files(None);
     }
 }
 
-/// What a run of a process has done.
+/// The state of one run of a process.
 struct Run {
     journal: Journal,
     reader: Reader,
-    /// Acknowledged, and of these those that were on disk.
+    /// The acknowledged records, and those of them that were on disk.
     appended: HashSet<u64>,
     safe: HashSet<u64>,
     read: Vec<u64>,
@@ -91,15 +91,15 @@ impl Run {
     }
 }
 
-/// No payload that was not written.
+/// Checks that every payload was written by the test.
 fn check(batch: &Batch) {
     for payload in batch.payloads() {
         let number = u64::from_le_bytes(payload[..8].try_into().unwrap());
-        assert!(payload[8..].iter().all(|byte| *byte == number as u8), "record {number} was invented");
+        assert!(payload[8..].iter().all(|byte| *byte == number as u8), "record {number} was never written");
     }
 }
 
-/// What is found of a dead process's journal from its cursor on, and how much is counted as damaged.
+/// The records of a dead process's journal after its cursor, and the number of records counted as damaged.
 fn recover(dead: &Path) -> (Vec<u64>, u64) {
     let (mut position, mut found, mut corrupt) =
         (CursorFile::position(&dead.join("sink.cursor")).unwrap(), Vec::new(), 0);
@@ -129,7 +129,7 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     paths.map(|path| (PathBuf::from(path.file_name().unwrap()), std::fs::read(path).unwrap())).collect()
 }
 
-/// Where each record of a segment stands.
+/// The range of each record of a segment.
 fn ranges(segment: &[u8]) -> Vec<(u64, Range<usize>)> {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&segment[32..48]);
@@ -150,13 +150,13 @@ fn ranges(segment: &[u8]) -> Vec<(u64, Range<usize>)> {
 proptest! {
     #![proptest_config(cases(40))]
 
-    /// Whatever fails while a process runs: everything it acknowledged is read once, and nothing is taken for damage. If it is killed
-    /// at the end, everything it acknowledged on disk is found by the next.
+    /// Whatever fails while a process runs, everything that it acknowledged is read once, and nothing is counted as damaged. If it is
+    /// killed at the end, the next process finds everything that was acknowledged on disk.
     #[test]
-    fn faults_of_the_file_system_lose_and_invent_nothing(
+    fn file_system_faults_lose_and_invent_no_records(
         steps in prop::collection::vec(step(), 1..40), is_mapped in any::<bool>(),
     ) {
-        let _mended = Mended;
+        let _clear = ClearFaults;
         let dir = TempDir::new().unwrap();
         let mut run = Run::new(&dir.path().join("journal"), if is_mapped { Backend::Mapped } else { Backend::Written });
         for step in &steps {
@@ -165,7 +165,7 @@ proptest! {
         break_files(None);
         let (found, corrupt) = recover(&copy_as_dead(&run.journal));
         prop_assert_eq!(corrupt, 0);
-        // A cursor that could not be saved repeats records.
+        // If a cursor could not be saved, its records are repeated.
         let all: HashSet<_> = unique(&found).into_iter().chain(run.read.iter().copied()).collect();
         prop_assert!(run.safe.is_subset(&all), "{} of {}", run.safe.intersection(&all).count(), run.safe.len());
         prop_assert!(all.is_subset(&run.appended));
@@ -174,10 +174,10 @@ proptest! {
         prop_assert_eq!(run.journal.counts().corrupt, 0);
     }
 
-    /// The machine fails: of what changed since everything was written back, any block of 512 or 4,096 bytes is the old one, the new
-    /// one, or neither. Every record of undamaged blocks is found, none twice, and none that was not written.
+    /// The machine crashes. Each block of 512 or 4,096 bytes that changed since the last write-back is old, new or garbage. Every
+    /// record in valid blocks is found, none is found twice, and none is found that was not written.
     #[test]
-    fn a_crash_of_the_machine_loses_what_was_not_written_back_and_invents_nothing(
+    fn a_machine_crash_loses_only_unwritten_blocks_and_invents_no_records(
         before in prop::collection::vec(step(), 1..10), after in prop::collection::vec(step(), 1..10),
         is_mapped in any::<bool>(), is_sector in any::<bool>(), seed in any::<u64>(),
     ) {
@@ -231,8 +231,8 @@ proptest! {
 }
 
 #[test]
-fn errors_that_pass_are_no_damage_and_what_they_hid_comes_again() {
-    let _mended = Mended;
+fn temporary_errors_are_not_damage_and_their_records_come_later() {
+    let _clear = ClearFaults;
     let dir = TempDir::new().unwrap();
     let journal = journal_in(&dir);
     (0..20_000).for_each(|number| append(&journal, &numbered(number, 300)).unwrap());
@@ -242,7 +242,7 @@ fn errors_that_pass_are_no_damage_and_what_they_hid_comes_again() {
         let batch = read_batch(&dead, &Position::default(), 1 << 20, Writer::Dead);
         assert!(batch.is_nothing() && batch.is_incomplete && batch.position == Position::default(), "{fault:?}");
         let batch = Reader::new(DESTINATION).read(&journal, 1 << 20);
-        // Of what this process has open, descriptors are no matter.
+        // This process has its files open, so it needs no descriptors.
         assert!(
             batch.corrupt == 0 && (fault == Fault::Descriptors || (batch.is_empty() && batch.is_incomplete)),
             "{fault:?}"

@@ -5,7 +5,7 @@ use super::*;
 use crate::sys::filesystem::bytes_read;
 
 #[test]
-fn reads_are_bounded_and_counting_needs_no_payload() {
+fn reads_are_bounded_and_counting_keeps_no_payloads() {
     let dir = TempDir::new().unwrap();
     let journal = journal_in(&dir);
     (0..30_000).for_each(|number| append(&journal, &numbered(number, 300)).unwrap());
@@ -23,9 +23,9 @@ fn reads_are_bounded_and_counting_needs_no_payload() {
     assert_eq!(reader.count(&journal), Counted::default());
 }
 
-/// As a process does that delivers for a living owner: what is being written is no damage.
+/// A process delivers for a live owner: a record that is being written is not damage.
 #[test]
-fn a_journal_is_read_while_its_owner_writes_and_nothing_is_taken_for_damage() {
+fn reading_while_the_owner_writes_finds_no_damage() {
     let dir = TempDir::new().unwrap();
     let journal = journal_in(&dir);
     let path = journal.path().unwrap();
@@ -43,25 +43,25 @@ fn a_journal_is_read_while_its_owner_writes_and_nothing_is_taken_for_damage() {
                 break;
             }
         }
-        // A chunk that was read before it was full comes after the next, which was begun meanwhile.
+        // The rest of a chunk that was read before it was full comes after the next chunk, which was started in the meantime.
         found.sort_unstable();
         assert!(found == (0..60_000).collect::<Vec<_>>(), "{} records", found.len());
     });
 }
 
 #[test]
-fn what_is_new_can_be_read_before_a_backlog_and_neither_is_lost_or_repeated() {
+fn new_records_can_be_read_before_a_backlog_without_loss_or_repetition() {
     let dir = TempDir::new().unwrap();
     let journal = journal_in(&dir);
     let mut reader = Reader::new(DESTINATION);
     (0..100).for_each(|number| append(&journal, &numbered(number, 1000)).unwrap());
-    assert!(reader.read_newest(&journal, 1 << 20).is_none(), "one segment is no backlog");
+    assert!(reader.read_newest(&journal, 1 << 20).is_none(), "one segment is not a backlog");
     (100..10_000).for_each(|number| append(&journal, &numbered(number, 1000)).unwrap());
     let newest = reader.read_newest(&journal, 1 << 20).unwrap();
     let mut found = numbers(&newest);
     assert!(found[0] > 7_000, "{}", found[0]);
     reader.advance(&journal, &newest);
-    // A crash now repeats nothing that was passed.
+    // After a crash now, no passed record is repeated.
     let (adopted, _) = adopt(copy_as_dead(&journal).parent().unwrap());
     assert_eq!(adopted.len() + found.len(), 10_000);
     found.extend(read_all(&journal, &mut reader));
@@ -72,7 +72,7 @@ fn what_is_new_can_be_read_before_a_backlog_and_neither_is_lost_or_repeated() {
 proptest! {
     #![proptest_config(cases(32))]
 
-    /// Whatever part of a batch is confirmed, the rest comes and nothing of that part does, from one's own journal and from a dead one's.
+    /// Whatever part of a batch is confirmed, exactly the rest is read again, from the own journal and from a dead one.
     #[test]
     fn a_batch_can_be_confirmed_up_to_any_record(
         count in 1_u64..600, length in 0_usize..300, cuts in prop::collection::vec(0_usize..700, 1..8),
@@ -98,7 +98,7 @@ proptest! {
     }
 }
 
-/// What a dead journal of any size holds is counted in a few reads a segment, and rightly from any position.
+/// The records of a large dead journal are counted with a few reads per segment, correctly from any position.
 #[test]
 fn a_large_journal_is_counted_without_reading_its_records() {
     let dir = TempDir::new().unwrap();
@@ -113,7 +113,7 @@ fn a_large_journal_is_counted_without_reading_its_records() {
     while left > 0 {
         let before = bytes_read();
         let counted = count_by_tallies(&dead, reader.position(), Writer::Dead);
-        // Chunks of the segment that its owner was writing were begun, and are read.
+        // Chunks of the segment that its owner was writing are partly filled and are read.
         let most = if left == 40_000 { 1 << 20 } else { 6 << 20 };
         assert!(bytes_read() - before < most, "{} of {most}", bytes_read() - before);
         let all = count(&dead, reader.position(), Writer::Dead);
