@@ -1,13 +1,13 @@
-//! When to try again: full jitter under an exponential bound.
+//! Backoff: full jitter under an exponential limit.
 
 use std::time::{Duration, Instant};
 
-/// First bound of the waiting time.
+/// The first limit of the waiting time.
 const FIRST: Duration = Duration::from_millis(100);
-/// The ledger is local: a disk that was freed is found within about a second.
-const LONGEST: Duration = Duration::from_secs(1);
+/// The longest wait. The ledger is local, so a disk that has space again is noticed within about a second.
+const MAX_WAIT: Duration = Duration::from_secs(1);
 
-/// The waiting of one destination.
+/// The backoff of one destination.
 #[derive(Default)]
 pub(super) struct Backoff {
     failures: u32,
@@ -23,19 +23,19 @@ impl Backoff {
         *self = Self::default();
     }
 
-    /// Ends the wait, because a flush asks for a retry at once.
+    /// Ends the wait, because a flush wants an immediate retry.
     pub(super) fn retry_now(&mut self) {
         self.until = None;
     }
 
     pub(super) fn fail(&mut self, now: Instant, at_least: Option<Duration>) {
-        let wait = full_jitter(FIRST, self.failures, LONGEST).max(at_least.unwrap_or_default());
+        let wait = full_jitter(FIRST, self.failures, MAX_WAIT).max(at_least.unwrap_or_default());
         self.failures = self.failures.saturating_add(1);
         self.until = Some(now + wait);
     }
 }
 
-/// A random time under a bound that doubles with every failure before, up to the longest.
+/// A random time below a limit that doubles with each failure, up to `longest`.
 pub(super) fn full_jitter(first: Duration, failures: u32, longest: Duration) -> Duration {
     first.saturating_mul(1 << failures.min(10)).min(longest).mul_f64(fastrand::f64())
 }
@@ -51,7 +51,7 @@ mod tests {
         assert!(!backoff.is_waiting(now));
         for _ in 0..100 {
             backoff.fail(now, None);
-            assert!(!backoff.is_waiting(now + LONGEST));
+            assert!(!backoff.is_waiting(now + MAX_WAIT));
         }
         backoff.fail(now, Some(Duration::from_secs(9)));
         assert!(backoff.is_waiting(now + Duration::from_secs(8)));

@@ -1,16 +1,16 @@
-//! A batch is brought to a local destination: of this process's journal, or the next one of an orphan journal.
+//! Delivers a batch to a local destination: a batch of this process's journal, or the next one of an orphan journal.
 
 use super::destination::{Delivered, Failure, LocalSink};
 use super::timing::BATCH_BYTES;
 use crate::event::binary::{DecodeError, decode};
 use crate::journal::{Batch, OrphanReader};
 
-/// What became of a batch, and how many of its records are no events.
+/// The result of delivering a batch, and how many of its records are not events.
 pub(super) type Brought = Result<(Delivered, u64), Failure>;
 
-/// Brings a batch to a destination.
+/// Delivers a batch to a destination.
 ///
-/// A record that a later version wrote is a failure: that version is to deliver it.
+/// A record that a newer version wrote is a failure, because only that version can deliver it.
 pub(super) fn bring(sink: &mut dyn LocalSink, batch: &Batch) -> Brought {
     let mut events = Vec::with_capacity(batch.len());
     let mut others = 0;
@@ -29,17 +29,17 @@ pub(super) fn bring(sink: &mut dyn LocalSink, batch: &Batch) -> Brought {
     Ok((delivered, unreadable))
 }
 
-/// The result of bringing the next batch of an orphan journal.
+/// The result of delivering the next batch of an orphan journal.
 pub(super) enum Next {
-    /// There was a batch. If it was delivered, the reader moved past it.
+    /// There was a batch. If it was delivered, the reader advanced past it.
     Batch(Box<Batch>, Brought),
-    /// The destination has everything.
+    /// The destination has everything of the journal.
     Done,
-    /// What is left cannot be read now.
+    /// The rest cannot be read now.
     Unreadable,
 }
 
-/// Brings the next batch of an orphan journal, and moves the reader past it.
+/// Delivers the next batch of an orphan journal, and advances the reader past it.
 pub(super) fn bring_next(sink: &mut dyn LocalSink, reader: &mut OrphanReader) -> Next {
     let batch = reader.read(BATCH_BYTES);
     if !reader.moves(&batch) {
@@ -47,7 +47,7 @@ pub(super) fn bring_next(sink: &mut dyn LocalSink, reader: &mut OrphanReader) ->
     }
     let brought = bring(sink, &batch);
     if brought.is_ok() {
-        // Where the position cannot be saved, the caller keeps it: the reader tells.
+        // If the position cannot be saved, the reader remembers that, and the caller keeps the position.
         let _ = reader.advance(&batch);
     }
     Next::Batch(Box::new(batch), brought)

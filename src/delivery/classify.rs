@@ -1,111 +1,111 @@
-//! What becomes of a sub-batch: an answer, or the lack of one, and what happened before, in; a decision out. No I/O, no clock.
+//! Decides what to do with a sub-batch after a response or an error, given its history. No I/O and no clock.
 //!
-//! A server that fails, or that does not find something, may do so because of an event or for reasons of its own; which of both it is
-//! shows only by what becomes of other events. An event that a destination fails on again and again is a poison candidate.
+//! A server error, or a 404, may be caused by an event or by the server itself. Only the outcome of other events shows which. An
+//! event that a destination keeps failing on is a poison candidate.
 
 use std::time::Duration;
 
 use crate::http::SendErrorKind;
 use crate::protocol::Verdict;
 
-/// A server error that meets one sub-batch this often while others are accepted is due to that sub-batch's own events.
+/// If a sub-batch gets this many server errors while others are accepted, its own events cause them.
 pub(super) const RETRY_THRESHOLD: u32 = 5;
-/// Requests that ended without an answer in time, for one sub-batch, until it is cut: a smaller one may get through.
+/// After this many timeouts, a sub-batch is split, because a smaller one may succeed.
 const TIMEOUT_THRESHOLD: u32 = 2;
 
-/// What came back for a request.
+/// The outcome of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// An answer, and what it means by its format.
-    Answer { status: u16, verdict: Verdict },
-    /// No answer. `is_broken`: the connection broke before one. `is_dubious`: something hung.
-    None { is_broken: bool, is_dubious: bool },
+    /// A response, and its meaning in the format.
+    Response { status: u16, verdict: Verdict },
+    /// No response. `is_broken`: the connection broke before a response came. `is_timeout`: the request timed out.
+    None { is_broken: bool, is_timeout: bool },
 }
 
-/// What happened to a sub-batch and around it, this outcome included.
+/// What happened to a sub-batch and the others before, including this outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, not a state")]
 pub(super) struct History {
-    /// Events in it.
+    /// The number of its events.
     pub(super) events: usize,
-    /// Requests that brought nothing.
+    /// Its requests that delivered nothing.
     pub(super) attempts: u32,
-    /// Those of them that the server met with an ambiguous error.
+    /// How many of these got an ambiguous server error.
     pub(super) server_errors: u32,
-    /// Those of them that got no answer in time.
+    /// How many of these timed out.
     pub(super) timeouts: u32,
-    /// Whether it was sent again at once before, after a connection broke.
+    /// Whether it was already resent at once after a connection broke.
     pub(super) was_retried_at_once: bool,
     /// Whether its body is compressed.
     pub(super) is_gzip: bool,
-    /// After so many attempts its events are spilled into files; `None` for a format without such files.
+    /// After this many attempts its events are spilled into files; `None` if the format has no such files.
     pub(super) spills_after: Option<u32>,
-    /// Whether its only event failed in another batch, and others were accepted since.
+    /// Whether its only event failed in an earlier batch, and other events were accepted since.
     pub(super) is_poison_candidate: bool,
-    /// Whether others were accepted since it first failed.
+    /// Whether other sub-batches were accepted since it first failed.
     pub(super) others_were_accepted: bool,
-    /// Whether everything else that is left of its batch has reached the threshold of server errors too, and nothing is in flight.
+    /// Whether all other remaining sub-batches of the batch have reached the threshold of server errors, too, and none is in flight.
     pub(super) is_all_failing: bool,
-    /// Whether everything else that is left of its batch are single events.
+    /// Whether all other remaining sub-batches of the batch have only one event.
     pub(super) is_all_single: bool,
 }
 
-/// Why a sub-batch is cut into halves.
+/// Why a sub-batch is split in half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cut {
     /// It was too large for the destination.
     TooLarge,
-    /// It got no answer in time, again and again.
+    /// It timed out repeatedly.
     TooSlow,
-    /// An event of it is unacceptable.
+    /// The destination rejects one of its events.
     Unacceptable,
 }
 
-/// What is to be done.
+/// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Decision {
-    /// The destination has the events, but for so many of them.
+    /// The destination has accepted the events, except the rejected ones.
     Accept { rejected: u64 },
-    /// The same once more, at once: an idle connection was closed, and the destination may never have seen the request.
+    /// Resend the same request at once. The server closed an idle connection, and may never have seen the request.
     RetryAtOnce,
-    /// Again after a wait; no sooner than the destination asked for, and, where it `is_behind`, after the others.
+    /// Retry after a wait, no sooner than the destination asked for. If it `is_behind`, other sub-batches go first.
     Retry { after: Option<Duration>, is_overload: bool, is_behind: bool, disconnects: bool },
-    /// Again without compression.
+    /// Retry without compression.
     RetryUncompressed,
-    /// Again when an operator may have changed something.
+    /// Retry when an operator may have changed something.
     Pause { is_behind: bool },
-    /// Again in halves.
+    /// Retry the two halves.
     Cut(Cut),
-    /// Into the dead letters.
+    /// Write the events to the dead letters.
     DeadLetter,
-    /// Into files, with what waits behind it.
+    /// Spill the events into files, together with the events waiting behind them.
     Spill { after: Option<Duration>, is_overload: bool },
-    /// The whole batch is read again later, with what came after it: what is left of it are single events that tell nothing.
+    /// Give up the batch and read it again later, with the events after it. Only single failing events are left, which tell nothing.
     GiveUpBatch,
 }
 
-/// Whether an answer may be due to an event as well as to the server.
+/// Whether a response may be caused by an event as well as by the server.
 pub(super) fn is_ambiguous(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Answer { status: 404 | 405 | 500, verdict: Verdict::Retry(_) })
+    matches!(outcome, Outcome::Response { status: 404 | 405 | 500, verdict: Verdict::Retry(_) })
 }
 
-/// What is to be done with a sub-batch.
+/// Decides what to do with a sub-batch.
 pub(super) fn decide(outcome: &Outcome, history: &History) -> Decision {
     let is_exhausted = history.spills_after.is_some_and(|most| history.attempts >= most);
     let (status, verdict) = match outcome {
         Outcome::None { is_broken: true, .. } if !history.was_retried_at_once => return Decision::RetryAtOnce,
         Outcome::None { .. } if is_exhausted => return Decision::Spill { after: None, is_overload: true },
-        Outcome::None { is_dubious, .. } => {
-            let is_slow = *is_dubious && history.timeouts >= TIMEOUT_THRESHOLD && history.events > 1;
-            let retry = Decision::Retry { after: None, is_overload: true, is_behind: false, disconnects: *is_dubious };
+        Outcome::None { is_timeout, .. } => {
+            let is_slow = *is_timeout && history.timeouts >= TIMEOUT_THRESHOLD && history.events > 1;
+            let retry = Decision::Retry { after: None, is_overload: true, is_behind: false, disconnects: *is_timeout };
             return if is_slow { Decision::Cut(Cut::TooSlow) } else { retry };
         }
-        Outcome::Answer { status, verdict } => (*status, verdict),
+        Outcome::Response { status, verdict } => (*status, verdict),
     };
     let is_ambiguous = is_ambiguous(outcome);
     if is_ambiguous && history.spills_after.is_none() {
         let is_repeated = history.server_errors >= RETRY_THRESHOLD;
-        // With nothing else to try, it is cut as well: one half may be accepted, which shows where the fault is.
+        // If there is nothing else to try, split it, too: if one half is accepted, the other one has the poison event.
         let is_cut = history.others_were_accepted || (history.is_all_failing && history.events > 1);
         if history.is_poison_candidate || (is_repeated && is_cut) {
             return cut_or_dead_letter(history, Cut::Unacceptable);
@@ -125,7 +125,7 @@ pub(super) fn decide(outcome: &Outcome, history: &History) -> Decision {
             }
         }
         Verdict::Uncompressed if history.is_gzip => Decision::RetryUncompressed,
-        // It may be the event's fault: another is asked for next.
+        // The event may be the cause, so try another one next.
         Verdict::Pause | Verdict::Uncompressed => Decision::Pause { is_behind: matches!(status, 404 | 405) },
         Verdict::Split => cut_or_dead_letter(history, Cut::TooLarge),
         Verdict::Bisect => cut_or_dead_letter(history, Cut::Unacceptable),
@@ -137,28 +137,28 @@ fn cut_or_dead_letter(history: &History, cut: Cut) -> Decision {
     if history.events > 1 { Decision::Cut(cut) } else { Decision::DeadLetter }
 }
 
-/// What kind of failure keeps events from a destination.
+/// The kind of a failure to deliver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FailureKind {
-    /// The destination does not accept the credentials.
+    /// The destination rejects the credentials.
     Credentials,
-    /// The destination wants to be paid.
+    /// The account has to pay.
     Payment,
-    /// There is nothing at this address that takes events.
+    /// The URL does not accept events.
     Address,
-    /// The address has moved.
+    /// The URL redirects to another one.
     Redirect,
-    /// The destination has too much to do, or takes only so many requests.
+    /// The destination is overloaded, or limits the rate of requests.
     Overload,
-    /// The destination fails.
+    /// The destination has an internal error.
     Server,
-    /// The destination refuses events for good.
+    /// The destination rejects events for good.
     Refused,
-    /// No answer.
+    /// There was no response.
     Connection(SendErrorKind),
 }
 
-/// The kind of failure that an answer with this status is.
+/// The kind of failure for this status.
 pub(super) fn kind_of_status(status: u16) -> FailureKind {
     match status {
         401 | 403 | 407 => FailureKind::Credentials,
@@ -171,22 +171,22 @@ pub(super) fn kind_of_status(status: u16) -> FailureKind {
     }
 }
 
-/// Whether a failure may last until an operator acts.
+/// Whether the failure may last until an operator acts.
 pub(super) fn needs_operator(kind: FailureKind) -> bool {
     use FailureKind::{Address, Connection, Credentials, Payment, Redirect};
     matches!(kind, Credentials | Payment | Address | Redirect | Connection(_))
 }
 
-/// What an operator can do about a failure.
+/// What an operator can do.
 pub(super) fn remedy(kind: FailureKind) -> &'static str {
     match kind {
         FailureKind::Credentials => "check the token or key of this destination",
-        FailureKind::Payment => "check the plan and the payments of the account at this service",
+        FailureKind::Payment => "check the plan and the payments of the account with this service",
         FailureKind::Address => "check the path of the destination's URL",
-        FailureKind::Redirect => "set the URL that it redirects to: redirects are not followed",
+        FailureKind::Redirect => "set the URL that it redirects to, because redirects are not followed",
         FailureKind::Overload => "it limits requests; lower Destination(concurrency=…) if this lasts",
-        FailureKind::Server => "check the service itself, it fails on its own side",
-        FailureKind::Refused => "see `taximeter dead-letters` for the events and its answers",
+        FailureKind::Server => "check the service itself: it has an internal error",
+        FailureKind::Refused => "see `taximeter dead-letters` for the events and its responses",
         FailureKind::Connection(SendErrorKind::NameLookup) => {
             "check the host in the destination's URL, and this machine's DNS"
         }
@@ -194,12 +194,12 @@ pub(super) fn remedy(kind: FailureKind) -> &'static str {
             "check that the service runs, and the host and port in the destination's URL"
         }
         FailureKind::Connection(SendErrorKind::Tls) => {
-            "check its certificate; for a private authority give Destination(ca_bundle=…)"
+            "check its certificate; for a private certificate authority set Destination(ca_bundle=…)"
         }
         FailureKind::Connection(SendErrorKind::TimedOut) => {
             "check the network and its firewalls, or raise Destination(timeout=…)"
         }
-        FailureKind::Connection(SendErrorKind::Other) => "check the network and the proxies between",
+        FailureKind::Connection(SendErrorKind::Other) => "check the network and the proxies in between",
     }
 }
 
@@ -222,8 +222,8 @@ mod tests {
     };
     const MANY: History = History { events: 100, ..ONE };
 
-    fn answer(status: u16, verdict: Verdict) -> Outcome {
-        Outcome::Answer { status, verdict }
+    fn response(status: u16, verdict: Verdict) -> Outcome {
+        Outcome::Response { status, verdict }
     }
 
     fn retry(is_overload: bool, is_behind: bool) -> Decision {
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_have_one_meaning_each() {
+    fn each_response_has_one_meaning() {
         let wait = Some(Duration::from_secs(7));
         for (status, verdict, history, decision) in [
             (200, Verdict::Accepted { rejected: 2 }, MANY, Decision::Accept { rejected: 2 }),
@@ -254,13 +254,13 @@ mod tests {
             (400, Verdict::Bisect, ONE, Decision::DeadLetter),
             (410, Verdict::Dead, MANY, Decision::DeadLetter),
         ] {
-            assert_eq!(decide(&answer(status, verdict), &history), decision, "{status}");
+            assert_eq!(decide(&response(status, verdict), &history), decision, "{status}");
         }
     }
 
     #[test]
-    fn a_server_error_is_the_events_own_when_others_are_accepted_or_nothing_else_is_left() {
-        let error = answer(500, Verdict::Retry(None));
+    fn server_errors_are_blamed_on_the_event_if_others_are_accepted_or_none_is_left() {
+        let error = response(500, Verdict::Retry(None));
         let repeated = |history: History| History { server_errors: RETRY_THRESHOLD, ..history };
         let accepted = |history: History| History { others_were_accepted: true, ..history };
         let alone = |history: History| History { is_all_failing: true, is_all_single: true, ..history };
@@ -273,19 +273,19 @@ mod tests {
             (alone(repeated(ONE)), Decision::GiveUpBatch),
             (History { is_all_failing: true, ..repeated(ONE) }, retry(false, true)),
             (History { is_poison_candidate: true, ..ONE }, Decision::DeadLetter),
-            // Where events are spilled, it is the attempts that count.
+            // If events can be spilled, the number of attempts counts.
             (History { spills_after: Some(9), ..accepted(repeated(ONE)) }, retry(false, true)),
         ] {
             assert_eq!(decide(&error, &history), decision, "{history:?}");
         }
-        // Of no other status.
+        // No other status counts as a server error.
         let other = History { is_poison_candidate: true, ..accepted(repeated(ONE)) };
-        assert_eq!(decide(&answer(502, Verdict::Retry(None)), &other), retry(false, false));
+        assert_eq!(decide(&response(502, Verdict::Retry(None)), &other), retry(false, false));
     }
 
     #[test]
-    fn without_an_answer_it_is_sent_again_and_cut_when_it_is_too_slow() {
-        let none = |is_broken, is_dubious| Outcome::None { is_broken, is_dubious };
+    fn without_a_response_a_sub_batch_is_resent_and_split_after_timeouts() {
+        let none = |is_broken, is_timeout| Outcome::None { is_broken, is_timeout };
         let again = |disconnects| Decision::Retry { after: None, is_overload: true, is_behind: false, disconnects };
         let retried = History { was_retried_at_once: true, ..MANY };
         let slow = |events| History { events, timeouts: 2, ..retried };
@@ -298,14 +298,14 @@ mod tests {
     }
 
     #[test]
-    fn events_are_spilled_after_so_many_attempts() {
+    fn events_are_spilled_after_the_last_attempt() {
         let after = |attempts| History { attempts, spills_after: Some(3), was_retried_at_once: true, ..MANY };
-        let unavailable = answer(503, Verdict::Retry(None));
-        let none = Outcome::None { is_broken: true, is_dubious: false };
+        let unavailable = response(503, Verdict::Retry(None));
+        let none = Outcome::None { is_broken: true, is_timeout: false };
         let spilled = Decision::Spill { after: None, is_overload: true };
         assert_eq!((decide(&unavailable, &after(2)), decide(&unavailable, &after(3))), (retry(true, false), spilled));
         assert_eq!(decide(&none, &after(3)), spilled);
-        assert_eq!(decide(&answer(401, Verdict::Pause), &after(3)), Decision::Pause { is_behind: false });
+        assert_eq!(decide(&response(401, Verdict::Pause), &after(3)), Decision::Pause { is_behind: false });
     }
 
     #[test]

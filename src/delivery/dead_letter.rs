@@ -1,11 +1,11 @@
-//! Events that a destination refused for good, kept beside the journals with the reason, one JSON object a line.
+//! Dead letters: events that a destination rejected for good, kept beside the journals with the reason, as one JSON object per line.
 //!
 //! ```text
 //! <state>/dead/<destination>.jsonl   {"at", "destination", "status", "reason", "event": {…}, "record": "…"}
 //! ```
 //!
-//! `event` is for people; `record` is the journal's own, in base64, from which a retry makes the same event. Several processes append
-//! to one file, and a retry empties it: each holds the file's lock, and looks whether it still has its name.
+//! `event` is for people. `record` is the journal's record in base64, from which a retry restores the event. Several processes append
+//! to one file, and a retry replaces it. Each locks the file, and checks that the file still has its name.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -29,41 +29,41 @@ use crate::sys::fs::{
     read_from, remove_file, rename, set_len, sync,
 };
 
-/// Bytes of dead letters of one destination; what comes after is dropped, and counted so.
-const LARGEST: u64 = 16 << 20;
-/// Bytes of an answer that are kept with an event.
-const LONGEST_REASON: usize = 1024;
-/// Bytes of a file of letters that are read at once: more than such a file holds.
-const READ_LIMIT: u64 = 4 * LARGEST;
-/// How long a retry waits for processes that write letters.
+/// The most bytes of dead letters of one destination. Later ones are dropped and counted.
+const MAX_FILE_BYTES: u64 = 16 << 20;
+/// The most bytes of a response that are kept with an event.
+const MAX_REASON_BYTES: usize = 1024;
+/// The most bytes of a file of letters that are read at once. No such file is larger.
+const READ_LIMIT: u64 = 4 * MAX_FILE_BYTES;
+/// How long a retry waits for processes that are writing letters.
 const LOCK_WAIT: Duration = Duration::from_secs(3);
 
-/// The dead letters of one destination. An event has one line at most, however often it comes back.
+/// The dead letters of one destination. An event has at most one line, however often it is rejected.
 pub(super) struct DeadLetters {
     path: Option<PathBuf>,
     index: Index,
 }
 
-/// Which events have a line, as far as the file has been read.
+/// The ids of the events in the file, as far as it was read.
 #[derive(Default)]
 struct Index {
-    /// Of the file that was read.
+    /// The identity of the file that was read.
     identity: Option<(u64, u64)>,
-    /// Bytes of it that were read.
+    /// The number of bytes that were read.
     read: u64,
-    /// The last line of these. A file that was deleted may leave its identity to the next: that has another line there.
+    /// The last line that was read. A new file may get the identity of a deleted one, but has another line at this position.
     last: Vec<u8>,
     ids: HashSet<String>,
 }
 
-/// What became of an event that a destination refused.
+/// The result of keeping an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kept {
-    /// It has a line now.
+    /// A line was written.
     Written,
-    /// It had one already.
+    /// The event already has a line.
     Known,
-    /// There is no space for it, or no state directory.
+    /// There is no space left, or no state directory.
     NoRoom,
 }
 
@@ -74,19 +74,19 @@ struct Letter<'a> {
     status: u16,
     reason: &'a str,
     event: &'a UsageEvent<'a>,
-    /// Of an event that is a request, its body.
+    /// The body of an event that is a request.
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<&'a str>,
     record: String,
 }
 
-/// What a retry reads of a letter.
+/// The part of a letter that a retry reads.
 #[derive(Deserialize)]
 struct Retried {
     record: String,
 }
 
-/// What tells the event of a letter.
+/// The part of a letter that identifies its event.
 #[derive(Deserialize)]
 struct Named {
     event: NamedEvent,
@@ -98,7 +98,7 @@ struct NamedEvent {
 }
 
 impl DeadLetters {
-    /// Letters under `state`; without one there is no room for any.
+    /// The letters under the state directory; without one, none can be kept.
     pub(super) fn new(state: Option<&Path>, destination: &str) -> Self {
         Self {
             path: state.map(|state| state.join("dead").join(format!("{destination}.jsonl"))),
@@ -106,10 +106,10 @@ impl DeadLetters {
         }
     }
 
-    /// Keeps an event, with the record it was read from, that was refused with this status and reason.
+    /// Keeps an event and its record after a response with this status and reason.
     ///
     /// # Errors
-    /// Those of the operating system; the event must not be given up then.
+    /// I/O errors. Then the event must stay in its batch.
     pub(super) fn keep(
         &mut self,
         destination: &str,
@@ -119,7 +119,7 @@ impl DeadLetters {
         reason: &str,
     ) -> io::Result<Kept> {
         let Some(path) = &self.path else { return Ok(Kept::NoRoom) };
-        let (reason, record) = (cut(reason, LONGEST_REASON), BASE64.encode(record));
+        let (reason, record) = (cut(reason, MAX_REASON_BYTES), BASE64.encode(record));
         let body = event.requests.last().map(|request| request.body);
         let letter = Letter { at: time_text(unix_ns()), destination, status, reason: &reason, event, body, record };
         let mut line = serde_json::to_vec(&letter)?;
@@ -129,7 +129,7 @@ impl DeadLetters {
         }
         let lock = locked(path, Duration::ZERO)?;
         let file = lock.file()?;
-        // A line that a crash cut off must not spoil the next one. It may lack nothing but its end.
+        // A crash may have cut off the last line; it must not damage the next one. Perhaps only its line end is missing.
         if !ends_in_a_line(file)? {
             append_all(file, b"\n")?;
         }
@@ -139,11 +139,11 @@ impl DeadLetters {
             return Ok(Kept::Known);
         }
         let length = metadata(file)?.len();
-        if length > LARGEST {
+        if length > MAX_FILE_BYTES {
             return Ok(Kept::NoRoom);
         }
         if let Err(error) = append_all(file, &line) {
-            // A line that a full disk cut off is removed: it is written again.
+            // If the disk was full in the middle of the line, remove the part. The line will be written again.
             let _ = set_len(file, length);
             return Err(error);
         }
@@ -152,7 +152,7 @@ impl DeadLetters {
 }
 
 impl Index {
-    /// Reads what was written to a file since the last time, by this process or another; all of it where it is another file.
+    /// Reads the lines that this or another process added since the last time, or the whole file if it is another one.
     fn catch_up(&mut self, path: &Path, file: &File) -> io::Result<()> {
         let identity = file_identity(path);
         let from = self.read - self.last.len() as u64;
@@ -161,7 +161,7 @@ impl Index {
             *self = Self { identity, ..Self::default() };
             bytes = read_from(file, 0, READ_LIMIT)?;
         }
-        // A line without its end may be in the middle of being written.
+        // Another process may be writing the last line if it has no line end.
         let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         let new = &bytes[self.last.len()..whole];
         for line in lines(new) {
@@ -177,7 +177,7 @@ impl Index {
     }
 }
 
-/// Whether a file is empty or ends with a line's end.
+/// Whether a file is empty or ends with a line end.
 fn ends_in_a_line(file: &File) -> io::Result<bool> {
     let Some(end) = metadata(file)?.len().checked_sub(1) else { return Ok(true) };
     let mut last = [0];
@@ -185,11 +185,11 @@ fn ends_in_a_line(file: &File) -> io::Result<bool> {
     Ok(last == *b"\n")
 }
 
-/// Requeues the dead letters of some destinations under `state`: they go into a journal without an owner, from which they are delivered
-/// like those of a process that ended. Lines that hold no event stay where they are. Returns how many events were put back.
+/// Requeues the dead letters of some destinations under `state`: writes them to a journal without an owner, from which they are
+/// delivered like the events of ended processes. Lines without a valid event stay. Returns the number of requeued events.
 ///
 /// # Errors
-/// Those of the operating system; what was not put back stays a dead letter.
+/// I/O errors. Events that were not requeued stay dead letters.
 pub fn retry_dead_letters(state: &Path, destinations: &[String]) -> io::Result<u64> {
     let mut count = 0;
     for (path, destination) in files(state)? {
@@ -200,10 +200,10 @@ pub fn retry_dead_letters(state: &Path, destinations: &[String]) -> io::Result<u
     Ok(count)
 }
 
-/// Deletes the dead letters under `state`; how many there were.
+/// Deletes the dead letters under `state`. Returns how many there were.
 ///
 /// # Errors
-/// Those of the operating system.
+/// I/O errors.
 pub fn drop_dead_letters(state: &Path) -> io::Result<u64> {
     let mut count = 0;
     for (path, _) in files(state)? {
@@ -215,7 +215,7 @@ pub fn drop_dead_letters(state: &Path) -> io::Result<u64> {
     Ok(count)
 }
 
-/// The files of letters, and whose they are.
+/// The files of dead letters, with their destinations.
 fn files(state: &Path) -> io::Result<Vec<(PathBuf, String)>> {
     let dir = state.join("dead");
     check_private_dir(state)?;
@@ -229,7 +229,7 @@ fn files(state: &Path) -> io::Result<Vec<(PathBuf, String)>> {
     Ok(named.filter_map(|path| Some((path.clone(), path.file_stem()?.to_str()?.to_owned()))).collect())
 }
 
-/// Lines that hold something; a disk that was full may have broken one off anywhere.
+/// The lines that are not empty. If the disk was full, a line may be cut off anywhere.
 fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
 }
@@ -242,7 +242,7 @@ fn requeue(state: &Path, path: &Path, destination: &str) -> io::Result<u64> {
         let record = serde_json::from_slice(line).ok().and_then(|kept: Retried| BASE64.decode(kept.record).ok());
         let id = record.as_deref().and_then(|record| Some(decode(record).ok()?.id));
         match (record, id) {
-            // An event with two lines, from an earlier version, is requeued once.
+            // An earlier version could write two lines for an event. It is requeued once.
             (Some(record), Some(id)) if ids.insert(id) => records.push(record),
             (Some(_), Some(_)) => {}
             _ => rest.extend([line, b"\n"].concat()),
@@ -252,7 +252,7 @@ fn requeue(state: &Path, path: &Path, destination: &str) -> io::Result<u64> {
         return Ok(0);
     }
     super::requeue::requeue(state, destination, &records, |record, out, _| out.extend_from_slice(record))?;
-    // They are in the journal: from here on they come twice at worst, and a destination tells them by their id.
+    // The events are in the journal now. From here on they may at worst come twice, and a destination recognizes them by id.
     if rest.is_empty() {
         remove_file(path)?;
     } else {
@@ -277,7 +277,7 @@ mod tests {
     use crate::sys::filesystem::{Fault, break_files};
 
     #[test]
-    fn letters_that_are_put_back_are_a_journal_of_the_same_events() {
+    fn requeued_letters_become_a_journal_of_the_same_events() {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("state");
         let mut letters = DeadLetters::new(Some(&state), "http-1");
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn letters_that_another_holds_are_not_lost_and_not_waited_for() {
+    fn a_locked_file_of_letters_loses_nothing_and_is_not_waited_for() {
         let dir = tempfile::tempdir().unwrap();
         let mut letters = DeadLetters::new(Some(dir.path()), "http-1");
         let mut keep =
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_comes_back_to_several_processes_has_one_line() {
+    fn an_event_rejected_in_several_processes_has_one_line() {
         let dir = tempfile::tempdir().unwrap();
         let event = |id| UsageEvent { id: [id; 16], provider: "p", model: "m", ..UsageEvent::default() };
         let [mut first, mut second] = [(); 2].map(|()| DeadLetters::new(Some(dir.path()), "http-1"));
@@ -329,13 +329,13 @@ mod tests {
         assert_eq!((keep(&mut second, 2), keep(&mut first, 2)), (Kept::Written, Kept::Known));
         let path = dir.path().join("dead/http-1.jsonl");
         assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 2);
-        // Another file has its name.
+        // Another file now has its name.
         assert_eq!(drop_dead_letters(dir.path()).unwrap(), 2);
         assert_eq!((keep(&mut first, 1), keep(&mut second, 1)), (Kept::Written, Kept::Known));
     }
 
     #[test]
-    fn a_file_with_the_identity_of_one_that_was_emptied_is_read_anew() {
+    fn a_new_file_with_the_identity_of_a_deleted_one_is_read_from_the_start() {
         let dir = tempfile::tempdir().unwrap();
         let event = |id| UsageEvent { id: [id; 16], provider: "p", model: "m", ..UsageEvent::default() };
         let [mut first, mut second] = [(); 2].map(|()| DeadLetters::new(Some(dir.path()), "http-1"));
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn letters_that_cannot_be_listed_are_not_none() {
+    fn a_directory_of_letters_that_cannot_be_listed_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(drop_dead_letters(dir.path()).unwrap(), 0);
         DeadLetters::new(Some(dir.path()), "http-1").keep("http-1", &UsageEvent::default(), b"", 400, "no").unwrap();
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_regular_file_is_not_opened() {
+    fn irregular_files_are_not_opened() {
         let dir = tempfile::tempdir().unwrap();
         let dead = dir.path().join("dead");
         create_private_dir(&dead).unwrap();

@@ -1,60 +1,61 @@
-//! What delivery asks of a destination on this machine, and the two kinds of destinations.
+//! The trait of local destinations, and the two kinds of destinations.
 
 use std::time::Duration;
 
 use super::{DestinationStats, Remote};
 use crate::event::UsageEvent;
 
-/// What became of a delivered batch.
+/// The result of a delivered batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Delivered {
-    /// Events that the destination took.
+    /// Events that the destination stored.
     pub accepted: u64,
-    /// Events that it had already.
+    /// Events that the destination already had.
     pub duplicates: u64,
 }
 
 /// Why a batch could not be delivered. It stays in the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// In words, without secrets.
+    /// The description, without secrets.
     pub reason: String,
-    /// No sooner than this, if the destination said so.
+    /// The earliest time of a retry, if the destination gave one.
     pub retry_after: Option<Duration>,
-    /// Whether the destination is busy with another writer: it is tried again within the same flush.
+    /// Whether the destination is busy with another writer. It is then retried within the same flush.
     pub is_busy: bool,
 }
 
-/// A destination on this machine, served by a thread of its own. Events may come again after a failure or a crash: their id tells.
+/// A destination on this machine, served by its own thread. Events may be delivered again after a failure or a crash; their ids
+/// identify them.
 pub trait LocalSink: Send {
-    /// A name that stays the same from run to run: a cursor is kept under it.
+    /// A name that is the same in every run: it names the cursor.
     fn name(&self) -> &str;
 
-    /// Brings a batch, all or nothing.
+    /// Delivers a batch completely or not at all.
     ///
     /// # Errors
-    /// When the batch has to be brought again.
+    /// If the batch must be delivered again.
     fn deliver(&mut self, events: &[UsageEvent<'_>]) -> Result<Delivered, Failure>;
 
-    /// Closes what is open, because nothing has come for a while.
+    /// Closes open files, because nothing was delivered for a while.
     fn close_idle(&mut self) {}
 
-    /// Whether this process inherited state by a fork that keeps it from delivering here.
+    /// Whether this process inherited state through a fork that makes delivery impossible here.
     fn is_unusable_after_fork(&self) -> bool {
         false
     }
 }
 
-/// Where events go.
+/// A destination of events.
 pub enum Destination {
-    /// A place on this machine.
+    /// On this machine.
     Local(Box<dyn LocalSink>),
-    /// A place over HTTP.
+    /// Over HTTP.
     Remote(Box<Remote>),
 }
 
 impl Destination {
-    /// A name that stays the same from run to run: a cursor is kept under it.
+    /// A name that is the same in every run: it names the cursor.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
@@ -63,7 +64,7 @@ impl Destination {
         }
     }
 
-    /// The names of the cursors under which orphan journals hold events for it.
+    /// The names of the cursors with which orphan journals hold events for it.
     pub(super) fn names(&self) -> Vec<String> {
         match self {
             Self::Local(sink) => vec![sink.name().to_owned()],
@@ -71,7 +72,7 @@ impl Destination {
         }
     }
 
-    /// Its counts, at the beginning.
+    /// Its initial counts.
     pub(super) fn stats(&self) -> DestinationStats {
         let host = match self {
             Self::Local(_) => None,

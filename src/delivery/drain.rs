@@ -1,4 +1,4 @@
-//! A drain: orphan journals are delivered in the calling thread.
+//! Drain: delivers orphan journals in the calling thread.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use super::bring::{Next, bring_next};
 use super::destination::{Destination, LocalSink};
 use super::in_flight::Source;
 use super::network_loop::Network;
-use super::orphans::{MOST_HELD, subscribe_all};
+use super::orphans::{MAX_HELD, subscribe_all};
 use super::remote::{Feed, Remote, Step, Urgency};
 use super::timing::{DRAIN_POLL, DRAIN_WAIT, FIND_WAIT};
 use crate::event::binary::is_known_version;
@@ -19,33 +19,34 @@ use crate::sys::fork::fork_generation;
 /// The result of a drain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Drained {
-    /// Events that are new at the first destination.
+    /// Events that the first destination did not have before.
     pub delivered: u64,
-    /// Events that some destination has not taken, in journals that could be read.
+    /// Events that some destination has not accepted, in journals that could be read.
     pub left: u64,
-    /// Events that waited longer than they may, and were given up.
+    /// Events that waited longer than allowed and were dropped.
     pub expired: u64,
     /// Records that were damaged or are missing.
     pub damaged: u64,
-    /// Why something is left.
+    /// Why events are left.
     pub reasons: Vec<String>,
 }
 
-/// Delivers what ended processes left under `root`, as long as `may_go_on` says so; it is asked a few times a second.
+/// Delivers the events that ended processes left under `root`, while `should_continue` returns true. It is called a few times a
+/// second.
 #[must_use]
-pub fn drain_orphans(root: &Path, destinations: Vec<Destination>, may_go_on: &dyn Fn() -> bool) -> Drained {
+pub fn drain_orphans(root: &Path, destinations: Vec<Destination>, should_continue: &dyn Fn() -> bool) -> Drained {
     let mut drained = Drained::default();
-    let Some(_right) = take_right(may_go_on) else {
-        drained.reasons.push("this process is delivering them already; try again".to_owned());
+    let Some(_right) = take_right(should_continue) else {
+        drained.reasons.push("this process is already delivering these events; try again".to_owned());
         return drained;
     };
-    // A child that is forked meanwhile, by the handler of a signal, leaves the delivery to its parent.
+    // A signal handler may fork during the drain. The child leaves delivery to its parent.
     let generation = fork_generation();
-    let may_go_on = &|| may_go_on() && fork_generation() == generation;
+    let should_continue = &|| should_continue() && fork_generation() == generation;
     let mut drain = Drain {
         destinations,
         network: None,
-        may_go_on,
+        should_continue,
         left: BTreeMap::new(),
         refused: Vec::new(),
         unsaved: UnsavedPositions::default(),
@@ -57,8 +58,8 @@ pub fn drain_orphans(root: &Path, destinations: Vec<Destination>, may_go_on: &dy
             return drained;
         }
     };
-    while !scan.is_done() && may_go_on() {
-        match scan.next(MOST_HELD) {
+    while !scan.is_done() && should_continue() {
+        match scan.next(MAX_HELD) {
             Ok(page) => {
                 for (path, error) in scan.take_refused() {
                     drained.reasons.push(format!("{} cannot be read: {error}", path.display()));
@@ -71,7 +72,7 @@ pub fn drain_orphans(root: &Path, destinations: Vec<Destination>, may_go_on: &dy
             }
         }
     }
-    if !may_go_on() {
+    if !should_continue() {
         drained.reasons.push("interrupted".to_owned());
     }
     drained.left = drain.left.values().sum();
@@ -83,14 +84,14 @@ pub fn drain_orphans(root: &Path, destinations: Vec<Destination>, may_go_on: &dy
     drained
 }
 
-/// The right to read orphans, once no other part of this process holds it.
-fn take_right(may_go_on: &dyn Fn() -> bool) -> Option<Adopting> {
+/// Takes the right to read orphan journals, when no other part of this process holds it.
+fn take_right(should_continue: &dyn Fn() -> bool) -> Option<Adopting> {
     let deadline = Instant::now() + FIND_WAIT;
     loop {
         if let Some(right) = Adopting::begin() {
             return Some(right);
         }
-        if Instant::now() >= deadline || !may_go_on() {
+        if Instant::now() >= deadline || !should_continue() {
             return None;
         }
         std::thread::sleep(DRAIN_POLL);
@@ -98,23 +99,23 @@ fn take_right(may_go_on: &dyn Fn() -> bool) -> Option<Adopting> {
 }
 
 fn unreadable(reader: &OrphanReader) -> String {
-    format!("{} cannot be read now, or only by a later version", reader.journal().display())
+    format!("{} cannot be read now, or only by a newer version", reader.journal().display())
 }
 
 struct Drain<'a> {
     destinations: Vec<Destination>,
     network: Option<Network>,
-    may_go_on: &'a dyn Fn() -> bool,
-    /// Events that are left, by journal: those of the destination that lacks most.
+    should_continue: &'a dyn Fn() -> bool,
+    /// Remaining events by journal: the number of the destination with the most.
     left: BTreeMap<PathBuf, u64>,
-    /// Destinations that do not take anything now: they are not waited for again.
+    /// Destinations that accept nothing now. They get no further journals.
     refused: Vec<usize>,
-    /// How far destinations came in the journals that are held, where that could not be saved.
+    /// Positions in the held journals that could not be saved.
     unsaved: UnsavedPositions,
 }
 
 impl Drain<'_> {
-    /// Delivers some journals to every destination, and deletes those that all have passed.
+    /// Delivers some journals to every destination, and deletes those that all destinations have passed.
     fn page(&mut self, page: Vec<Orphan>, drained: &mut Drained) {
         for orphan in &page {
             let names: Vec<_> = self.destinations.iter().map(|one| one.name().to_owned()).collect();
@@ -146,7 +147,7 @@ impl Drain<'_> {
             match orphan.remove_if_passed(&self.unsaved) {
                 Ok(true) => self.unsaved.retain(|journal| journal != path),
                 Ok(false) if self.unsaved.has(&path) => drained.reasons.push(format!(
-                    "{}: its cursors cannot be written; what was delivered may be delivered again",
+                    "{}: its cursors cannot be written; delivered events may be delivered again",
                     path.display()
                 )),
                 Ok(false) => {}
@@ -156,7 +157,7 @@ impl Drain<'_> {
         self.left.retain(|_, count| *count > 0);
     }
 
-    /// Counts what a journal holds for destinations that the settings do not name.
+    /// Counts the events of a journal for destinations that are not in the settings.
     fn count_for_others(&mut self, orphan: &Orphan, drained: &mut Drained) {
         let own: Vec<_> = self.destinations.iter().flat_map(Destination::names).collect();
         let names = orphan.destinations().ok().flatten().unwrap_or_default();
@@ -166,21 +167,21 @@ impl Drain<'_> {
                 let known = self.left.entry(orphan.path().to_owned()).or_default();
                 *known = count.max(*known);
                 drained.reasons.push(format!(
-                    "events wait for the destination {name}, which the settings do not name; see `taximeter journals list`"
+                    "events wait for the destination {name}, which is not in the settings; see `taximeter journals list`"
                 ));
             }
         }
     }
 
-    /// Delivers to one destination; returns the readers that are not done.
+    /// Delivers journals to one destination. Returns the readers that are not done.
     fn deliver(&mut self, index: usize, readers: Vec<OrphanReader>, drained: &mut Drained) -> Vec<OrphanReader> {
         let is_first = index == 0;
-        let may_go_on = self.may_go_on;
+        let should_continue = self.should_continue;
         match &mut self.destinations[index] {
             Destination::Local(sink) => {
                 let mut left = Vec::new();
                 for mut reader in readers {
-                    let is_done = deliver_local(&mut **sink, &mut reader, is_first, drained, may_go_on);
+                    let is_done = deliver_local(&mut **sink, &mut reader, is_first, drained, should_continue);
                     self.unsaved.note(&reader);
                     if !is_done {
                         left.push(reader);
@@ -203,7 +204,7 @@ impl Drain<'_> {
                 let mut stats = DestinationStats::default();
                 let bytes = remote.limits().batch_bytes;
                 let mut feed = DrainFeed { readers, done: Vec::new(), bytes, damaged: 0 };
-                let is_done = deliver_remote(remote, network, &mut feed, &mut stats, may_go_on);
+                let is_done = deliver_remote(remote, network, &mut feed, &mut stats, should_continue);
                 if let Some(batch) = remote.done_so_far(Source::Orphan) {
                     feed.advance(&batch);
                 }
@@ -224,15 +225,15 @@ impl Drain<'_> {
     }
 }
 
-/// Brings a local destination what a journal holds for it; says whether that is everything.
+/// Delivers a journal to a local destination. Returns whether it is done.
 fn deliver_local(
     sink: &mut dyn LocalSink,
     reader: &mut OrphanReader,
     is_first: bool,
     drained: &mut Drained,
-    may_go_on: &dyn Fn() -> bool,
+    should_continue: &dyn Fn() -> bool,
 ) -> bool {
-    while may_go_on() {
+    while should_continue() {
         match bring_next(sink, reader) {
             Next::Batch(batch, Ok((delivered, _))) => {
                 drained.delivered += if is_first { delivered.accepted } else { 0 };
@@ -252,11 +253,11 @@ fn deliver_local(
     false
 }
 
-/// What a destination over HTTP is fed with in a drain: one journal after another.
+/// The source of batches for an HTTP destination in a drain: one journal after another.
 struct DrainFeed {
-    /// The first one is being read.
+    /// The journals that are left. The first one is being read.
     readers: Vec<OrphanReader>,
-    /// Those that gave nothing more, or cannot be read by this version.
+    /// The journals that have nothing more, or cannot be read by this version.
     done: Vec<OrphanReader>,
     bytes: usize,
     damaged: u64,
@@ -266,7 +267,7 @@ impl DrainFeed {
     fn advance(&mut self, batch: &Batch) {
         self.damaged += batch.corrupt;
         if let Some(reader) = self.readers.first_mut() {
-            // Where the position cannot be saved, it is kept when the destination has had its turn.
+            // If the position cannot be saved, the caller keeps it when the destination has had its turn.
             let _ = reader.advance(batch);
         }
     }
@@ -293,16 +294,16 @@ impl Feed for DrainFeed {
     }
 }
 
-/// Brings a destination over HTTP what is left for it; says whether that is everything.
+/// Delivers journals to an HTTP destination. Returns whether it is done.
 fn deliver_remote(
     remote: &mut Remote,
     network: &Network,
     feed: &mut DrainFeed,
     stats: &mut DestinationStats,
-    may_go_on: &dyn Fn() -> bool,
+    should_continue: &dyn Fn() -> bool,
 ) -> bool {
     let mut deadline = Instant::now() + DRAIN_WAIT;
-    while Instant::now() < deadline && may_go_on() {
+    while Instant::now() < deadline && should_continue() {
         match remote.step(&network.runtime, &network.done, stats, Urgency::Known, feed) {
             Step::Done(batch, _) => {
                 feed.advance(&batch);

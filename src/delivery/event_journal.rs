@@ -1,7 +1,7 @@
-//! The journal of events: each of its writers makes their ids.
+//! The journal of events, whose writers create the event ids.
 
 use crate::event::id::IdSource;
 use crate::journal::Journal;
 
-/// A journal whose writers make ids of events.
+/// A journal whose writers create event ids.
 pub type EventJournal = Journal<IdSource>;

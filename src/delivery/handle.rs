@@ -1,4 +1,4 @@
-//! The handle of delivery: starts its threads, waits for them, and reports what they came to.
+//! The handle of delivery: starts its threads, waits for them, and reports their results.
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -15,43 +15,43 @@ use super::notices::Notice;
 use super::orphans::OrphanPool;
 use super::shared::{Control, Shared};
 use super::stats::DestinationStats;
-use super::timing::{SLICE, STOP_WAIT, UNATTENDED_STOP_WAIT};
+use super::timing::{CHECK_INTERVAL, STOP_WAIT, UNATTENDED_STOP_WAIT};
 use crate::journal::Tier;
 use crate::sys::fork::fork_generation;
 
 /// The result of a flush.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flushed {
-    /// Events of this process that reached every destination while it ran.
+    /// Events of this process that reached every destination during the flush.
     pub delivered: u64,
-    /// Events that are still in journals: in this process's, and in those that ended processes left.
+    /// Events that are still in journals, of this process and of ended ones.
     pub pending: u64,
-    /// Events that were given up or refused while it ran, or were only in memory when it was closed.
+    /// Events that were dropped or rejected during the flush, or were only in memory at the close.
     pub lost: u64,
-    /// Those of them that were only in memory when it was closed.
+    /// How many of these were only in memory at the close.
     pub lost_in_memory: u64,
 }
 
 /// The handle of delivery.
 pub struct Sender {
     shared: Arc<Shared>,
-    /// The fork generation that has its threads.
+    /// The fork generation that owns the threads.
     generation: u64,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
-/// What a thread does.
-type Work = Box<dyn FnOnce() + Send>;
+/// The body of a thread.
+type ThreadBody = Box<dyn FnOnce() + Send>;
 
-/// Starts a thread of a name, if the system has one left.
-type Spawn = dyn Fn(&str, Work) -> Option<JoinHandle<()>>;
+/// Starts a named thread; `None` if the system refuses.
+type Spawn = dyn Fn(&str, ThreadBody) -> Option<JoinHandle<()>>;
 
-fn spawn(name: &str, work: Work) -> Option<JoinHandle<()>> {
+fn spawn(name: &str, work: ThreadBody) -> Option<JoinHandle<()>> {
     std::thread::Builder::new().name(name.into()).spawn(work).ok()
 }
 
 impl Sender {
-    /// Starts the threads. `root` is where the journals of all processes are.
+    /// Starts the threads. `root` is the directory of the journals of all processes.
     #[must_use]
     pub fn start(journal: Arc<EventJournal>, root: Option<PathBuf>, destinations: Vec<Destination>) -> Self {
         Self::start_with(journal, root, destinations, &spawn)
@@ -71,18 +71,18 @@ impl Sender {
             .map(|destination| destination.name().to_owned())
             .collect();
         if !left.is_empty() {
-            // What fails now is tried again when the journal is looked after.
+            // If this fails, the maintenance of the journal tries it again.
             let _ = journal.hand_off(&left);
         }
         let shared = Arc::new(Shared::new(journal, stats, OrphanPool::new(root, names)));
-        let (mut remotes, mut work) = (Vec::new(), Vec::<(&str, Vec<usize>, Work)>::new());
+        let (mut remotes, mut work) = (Vec::new(), Vec::<(&str, Vec<usize>, ThreadBody)>::new());
         let has_remotes = destinations.iter().any(|destination| matches!(destination, Destination::Remote(_)));
         for (index, destination) in destinations.into_iter().enumerate() {
             match destination {
                 Destination::Remote(remote) => remotes.push((index, remote)),
                 Destination::Local(sink) => {
                     let is_left = left.iter().any(|name| name == sink.name());
-                    // One thread frees the journal's space: that of the network, if it runs.
+                    // One thread reclaims the journal's space: the network thread, if it runs.
                     let is_lead = !has_remotes && work.is_empty();
                     let thread = LocalThread::new(Arc::clone(&shared), index, sink, is_lead, is_left);
                     work.push(("taximeter-local", vec![index], Box::new(move || thread.run())));
@@ -116,19 +116,19 @@ impl Sender {
         self.shared.notify();
     }
 
-    /// Waits until every destination has everything that was appended before the call, or refused it, or the time is up, or
-    /// `may_go_on` says no; it is asked a few times a second.
+    /// Waits until every destination has accepted or rejected everything that was appended before the call, the time is up, or
+    /// `should_continue` returns false. It is called a few times a second.
     #[must_use]
-    pub fn flush(&self, timeout: Duration, may_go_on: &dyn Fn() -> bool) -> Flushed {
+    pub fn flush(&self, timeout: Duration, should_continue: &dyn Fn() -> bool) -> Flushed {
         let before = self.progress();
-        match self.wait_for_delivery(Instant::now() + timeout, may_go_on) {
+        match self.wait_for_delivery(Instant::now() + timeout, should_continue) {
             Some(_) => self.report(before),
             None => Flushed::default(),
         }
     }
 
-    /// Waits for a flush; whether it was not interrupted. `None` in a child that was forked meanwhile.
-    fn wait_for_delivery(&self, deadline: Instant, may_go_on: &dyn Fn() -> bool) -> Option<bool> {
+    /// Waits for a flush. Returns whether it was not interrupted; `None` in a child that was forked during the wait.
+    fn wait_for_delivery(&self, deadline: Instant, should_continue: &dyn Fn() -> bool) -> Option<bool> {
         let mut control = lock(&self.shared.control);
         if control.threads == 0 {
             return Some(true);
@@ -141,33 +141,33 @@ impl Sender {
             control.threads == 0
                 || (control.answered.iter().all(|answered| *answered >= asked) && shared.orphans.has_searched())
         };
-        self.wait(control, deadline, may_go_on, is_answered).map(|(_, was_uninterrupted)| was_uninterrupted)
+        self.wait(control, deadline, should_continue, is_answered).map(|(_, was_uninterrupted)| was_uninterrupted)
     }
 
-    /// Flushes, then ends the threads and gives the journal up: an empty one is deleted, any other left to be adopted. What is left of the
-    /// time is given to what earlier processes left. A child that is forked meanwhile, by the handler of a signal, leaves all of it to its
-    /// parent.
+    /// Flushes, then stops the threads and releases the journal: an empty one is deleted, any other one is left to be adopted. The
+    /// remaining time is used to deliver what earlier processes left. A signal handler may fork during the wait. The child leaves all
+    /// of this to its parent.
     #[must_use]
-    pub fn close(&self, timeout: Duration, may_go_on: &dyn Fn() -> bool) -> Flushed {
-        self.try_close(timeout, may_go_on).unwrap_or_default()
+    pub fn close(&self, timeout: Duration, should_continue: &dyn Fn() -> bool) -> Flushed {
+        self.try_close(timeout, should_continue).unwrap_or_default()
     }
 
-    fn try_close(&self, timeout: Duration, may_go_on: &dyn Fn() -> bool) -> Option<Flushed> {
+    fn try_close(&self, timeout: Duration, should_continue: &dyn Fn() -> bool) -> Option<Flushed> {
         let deadline = Instant::now() + timeout;
         let before = self.progress();
-        let was_uninterrupted = self.wait_for_delivery(deadline, may_go_on)?;
+        let was_uninterrupted = self.wait_for_delivery(deadline, should_continue)?;
         let tier = self.shared.journal.tier();
         let mut control = lock(&self.shared.control);
         control.is_stopping = true;
         control.leftovers_until = was_uninterrupted.then_some(deadline);
         self.shared.changed.notify_all();
-        // Requests that are in flight are waited for: a service without event ids would count them twice.
+        // Wait for requests in flight, because a service that does not recognize event ids would count a resent event twice.
         let latest = if was_uninterrupted { deadline.max(Instant::now() + STOP_WAIT) } else { Instant::now() };
-        let (control, _) = self.wait(control, latest, may_go_on, |control| control.threads == 0)?;
+        let (control, _) = self.wait(control, latest, should_continue, |control| control.threads == 0)?;
         let has_stopped = control.threads == 0;
         drop(control);
         if has_stopped {
-            // Unless a thread did.
+            // If no thread has done it yet.
             self.shared.give_journal_up();
         }
         let threads = std::mem::take(&mut *lock(&self.threads));
@@ -177,7 +177,7 @@ impl Sender {
             }
         }
         let mut report = self.report(before);
-        // A thread that still works has not counted what only memory holds.
+        // If a thread is still running, it has not counted the events that are only in memory.
         let in_memory = match (has_stopped, tier) {
             (true, _) => self.shared.left_in_memory.load(Ordering::Relaxed).min(report.pending),
             (false, Tier::Memory) => report.pending,
@@ -189,7 +189,7 @@ impl Sender {
         Some(report)
     }
 
-    /// Events of this process that wait for no destination any more, and those of them that every destination has.
+    /// Events of this process that wait for no destination, and how many of them every destination has.
     fn progress(&self) -> (u64, u64) {
         let stats = lock(&self.shared.stats);
         let done = stats.iter().map(|stats| stats.own).min().unwrap_or(0);
@@ -208,13 +208,13 @@ impl Sender {
         }
     }
 
-    /// Waits until something `is_so`, at the latest until the deadline; `false` when `may_go_on` said no. `None` in a child that `may_go_on`
-    /// forked: there, a thread that does not exist may hold any lock.
+    /// Waits until `is_so` or the deadline. The second value is false if `should_continue` returned false. `None` in a child that a
+    /// signal handler forked in `should_continue`: there, a thread that does not exist may hold any lock.
     fn wait<'a>(
         &'a self,
         mut control: MutexGuard<'a, Control>,
         deadline: Instant,
-        may_go_on: &dyn Fn() -> bool,
+        should_continue: &dyn Fn() -> bool,
         is_so: impl Fn(&Control) -> bool,
     ) -> Option<(MutexGuard<'a, Control>, bool)> {
         loop {
@@ -222,21 +222,21 @@ impl Sender {
             if is_so(&control) || left.is_zero() {
                 return Some((control, true));
             }
-            let waited = self.shared.changed.wait_timeout(control, left.min(SLICE));
-            // Without the lock: a signal's handler may flush too.
+            let waited = self.shared.changed.wait_timeout(control, left.min(CHECK_INTERVAL));
+            // Release the lock, because a signal handler may call flush as well.
             drop(waited.unwrap_or_else(PoisonError::into_inner).0);
-            let goes_on = may_go_on();
+            let continues = should_continue();
             if self.generation != fork_generation() {
                 return None;
             }
             control = lock(&self.shared.control);
-            if !goes_on {
+            if !continues {
                 return Some((control, false));
             }
         }
     }
 
-    /// Counts by destination.
+    /// The counts of each destination.
     #[must_use]
     pub fn stats(&self) -> Vec<DestinationStats> {
         let mut all = lock(&self.shared.stats).clone();
@@ -248,14 +248,14 @@ impl Sender {
         all
     }
 
-    /// When the journal's space will be used up, if the backlog goes on growing as it did in the last minute.
+    /// How long until the journal is full, if the backlog keeps growing as in the last minute.
     #[must_use]
     pub fn time_to_full(&self) -> Option<Duration> {
         let left = self.shared.journal.budget()?.saturating_sub(self.shared.backlog());
         lock(&self.shared.outlook).time_to_full(left)
     }
 
-    /// How many events were given up since this was asked last. Costs one load while the number is 0.
+    /// How many events were dropped since the last call. Costs one load while there are none.
     #[inline]
     pub fn take_lost(&self) -> u64 {
         match self.shared.lost.load(Ordering::Relaxed) {
@@ -264,14 +264,14 @@ impl Sender {
         }
     }
 
-    /// Whether there is something that an operator has to know. Costs one load.
+    /// Whether there are notices for an operator. Costs one load.
     #[inline]
     #[must_use]
     pub fn has_notices(&self) -> bool {
         self.shared.notices.has_some()
     }
 
-    /// What an operator has to know, each once; nothing in a child that was forked.
+    /// The notices for an operator, each returned once; none in a forked child.
     #[must_use]
     pub fn take_notices(&self) -> Vec<Notice> {
         if self.generation == fork_generation() { self.shared.notices.take() } else { Vec::new() }
@@ -279,7 +279,7 @@ impl Sender {
 }
 
 impl Drop for Sender {
-    /// A meter without a holder delivers what it has and ends, without being waited for.
+    /// If a meter is dropped without being closed, delivery finishes in the background, without blocking.
     fn drop(&mut self) {
         if self.generation == fork_generation() {
             let mut control = lock(&self.shared.control);
@@ -305,7 +305,7 @@ mod tests {
     use crate::delivery::{Delivered, Failure, LocalSink};
     use crate::event::UsageEvent;
 
-    /// A destination for which every flush waits.
+    /// A destination for which every flush waits until its timeout.
     struct Busy;
 
     impl LocalSink for Busy {
@@ -320,23 +320,23 @@ mod tests {
 
     type End = fn(&Sender, &dyn Fn() -> bool) -> Flushed;
 
-    /// A signal's handler forks while a flush waits: in the child, a thread that does not exist may hold any lock.
+    /// A signal handler forks during a flush. In the child, a thread that does not exist may hold any lock.
     #[test]
-    fn a_child_that_is_forked_during_a_flush_waits_for_no_lock() {
+    fn a_child_forked_during_a_flush_does_not_wait_for_locks() {
         let dir = tempfile::tempdir().unwrap();
         let one = Destination::Local(Box::new(Busy));
         let journal = journal_for(&dir.path().join("journal"), &[&one]);
         journal.append(1, |out, _| out.extend_from_slice(&usage())).unwrap();
         let mut sender = Sender::start(journal, None, vec![one]);
         let ends: [End; 2] = [
-            |sender, may_go_on| sender.flush(Duration::from_mins(1), may_go_on),
-            |sender, may_go_on| sender.close(Duration::from_mins(1), may_go_on),
+            |sender, should_continue| sender.flush(Duration::from_mins(1), should_continue),
+            |sender, should_continue| sender.close(Duration::from_mins(1), should_continue),
         ];
         for end in ends {
             let shared = Arc::clone(&sender.shared);
             let own = std::mem::replace(&mut sender.generation, 0);
             let (is_held, release, held) = (Cell::new(false), Cell::new(None), Cell::new(None));
-            // From here on, the locks are those of threads of the parent.
+            // From here on, the locks belong to threads of the parent.
             let report = end(&sender, &|| {
                 if !is_held.replace(true) {
                     let shared = Arc::clone(&shared);

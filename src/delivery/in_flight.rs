@@ -1,4 +1,4 @@
-//! A batch on its way to a destination over HTTP: what is to be sent, and what waits for an answer.
+//! A batch that is being sent to an HTTP destination: what is still to be sent, and what waits for a response.
 
 use std::collections::VecDeque;
 
@@ -10,28 +10,28 @@ use crate::event::binary::decode;
 use crate::http::{Reply, SendError};
 use crate::journal::Batch;
 
-/// A batch that is being brought.
+/// A batch that is being delivered.
 pub(super) struct InFlightBatch {
     pub(super) batch: Batch,
     pub(super) source: Source,
-    /// To be read again from its beginning: its cursor has not moved.
+    /// Whether the batch was given up. It will be read again from its beginning, because its cursor has not moved.
     pub(super) is_given_up: bool,
-    /// The largest sub-batch that was taken after something of the batch had been too large, or too slow.
+    /// The largest sub-batch that was accepted after a part of the batch was too large or too slow.
     pub(super) largest: Option<usize>,
     pub(super) is_slow: bool,
-    /// Events that were not sent: no events, and those that waited too long. Counted when the batch is done.
+    /// Records that were not sent: those that are not events, and events that waited too long. Counted when the batch is done.
     pub(super) unreadable: u64,
     pub(super) expired: u64,
     pub(super) todo: VecDeque<SubBatch>,
     pub(super) in_flight: Vec<(SubBatch, JoinHandle<Result<Reply, SendError>>)>,
 }
 
-/// Whose journal a batch is of.
+/// The journal of a batch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Source {
-    /// This process's.
+    /// This process's journal.
     Own,
-    /// An orphan journal: its process ended.
+    /// An orphan journal, whose process has ended.
     Orphan,
 }
 
@@ -50,31 +50,31 @@ impl InFlightBatch {
         }
     }
 
-    /// Counts the events of a sub-batch that were not sent.
+    /// Counts the records of a sub-batch that were not sent.
     pub(super) fn leave_out(&mut self, sub: &SubBatch) {
         self.unreadable += sub.unreadable();
         self.expired += sub.expired;
     }
 
-    /// So many of its events, if they are this process's own.
+    /// The given number of events if they are this process's own, else 0.
     pub(super) fn of_own(&self, events: u64) -> u64 {
         if self.source == Source::Own { events } else { 0 }
     }
 
-    /// Its records that are done from the first one on; nothing where that is nothing.
+    /// The records that are done, up to the first one that is not; `None` if there are none.
     pub(super) fn done_so_far(&self) -> Option<Batch> {
         let left = self.todo.iter().chain(self.in_flight.iter().map(|(sub, _)| sub));
         let first_left = left.map(|sub| sub.events.start).min().unwrap_or(self.batch.len());
         (first_left > 0).then(|| self.batch.prefix(first_left))
     }
 
-    /// Whether everything that is left of it has met server errors only, again and again.
+    /// Whether all remaining sub-batches have reached the threshold of server errors.
     pub(super) fn has_only_server_errors(&self) -> bool {
         self.in_flight.is_empty() && self.todo.iter().all(|sub| sub.server_errors >= RETRY_THRESHOLD)
     }
 }
 
-/// The id of the event at a place in a batch.
+/// The id of the event at this index of a batch.
 pub(super) fn id_at(batch: &Batch, place: usize) -> Option<[u8; 16]> {
     Some(decode(batch.payloads().nth(place)?).ok()?.id)
 }
@@ -86,7 +86,7 @@ mod tests {
     use crate::journal::{Backend, Reader, Settings};
 
     #[test]
-    fn what_is_done_is_what_was_answered_up_to_the_first_that_was_not() {
+    fn a_batch_is_done_up_to_the_first_request_without_a_response() {
         let journal = EventJournal::open(Settings {
             root: None,
             backend: Backend::Mapped,
@@ -98,14 +98,14 @@ mod tests {
         }
         let batch = Reader::new("one").read(&journal, 1 << 20);
         assert_eq!(batch.len(), 6);
-        // Of six requests at once, the first, the second and the fifth were answered.
+        // Of six concurrent requests, the first, the second and the fifth got responses.
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let mut work = InFlightBatch::new(batch, Source::Own);
         work.todo.clear();
         let waits = |sub| (sub, runtime.spawn(std::future::pending()));
         work.in_flight = [3, 2, 5].map(|at| waits(SubBatch::new(at..at + 1))).into();
         assert_eq!(work.done_so_far().map(|done| done.len()), Some(2));
-        // The third is to be sent again.
+        // The third must be sent again.
         work.in_flight.remove(1);
         work.todo.push_back(SubBatch::new(2..3));
         assert_eq!(work.done_so_far().map(|done| done.len()), Some(2));

@@ -6,14 +6,14 @@ use super::destination::{Delivered, Failure, LocalSink};
 use crate::event::UsageEvent;
 use crate::ledger::{Writer, unusable_after_fork};
 
-/// Brings events to the ledger file.
+/// Writes events to the ledger file.
 pub struct LedgerSink(Writer);
 
 impl LedgerSink {
     /// The name of its cursor.
     pub const NAME: &str = "ledger";
 
-    /// The ledger at `path`, opened by its first batch.
+    /// The ledger at `path`. The first batch opens it.
     #[must_use]
     pub fn new(path: &Path) -> Self {
         Self(Writer::new(path))

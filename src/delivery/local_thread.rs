@@ -1,4 +1,4 @@
-//! The thread of one local destination, such as the ledger: a slow disk delays no other destination.
+//! The thread of one local destination, such as the ledger. With its own thread, a slow disk does not delay other destinations.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -23,30 +23,30 @@ enum Own {
     Drained,
     /// Something could not be read now.
     Incomplete,
-    /// The destination waits before it is asked again.
+    /// The destination is in backoff.
     Waiting,
     /// The destination is busy with another writer.
     Busy,
-    /// The destination failed just now.
+    /// The destination has just failed.
     Refused,
 }
 
-/// The thread, before and while it runs.
+/// The state of the thread.
 pub(super) struct LocalThread {
     shared: Arc<Shared>,
     index: usize,
     sink: Box<dyn LocalSink>,
     reader: Reader,
     backoff: Backoff,
-    /// Of journals of ended processes: one that cannot be delivered delays nothing else.
+    /// The backoff for orphan journals, so that one that cannot be delivered does not delay new events.
     orphan_backoff: Backoff,
     orphan: Option<Taken>,
-    /// Whether it frees the journal's space.
+    /// Whether this thread reclaims the journal's space.
     is_lead: bool,
-    /// Whether another process is to deliver on behalf of this one.
+    /// Whether another process should deliver on behalf of this one.
     is_left: bool,
-    /// The last flush for which the destination was asked out of turn.
-    hurried: u64,
+    /// The last flush for which the backoff was skipped.
+    last_urgent_flush: u64,
     watch: Watch,
 }
 
@@ -69,12 +69,12 @@ impl LocalThread {
             orphan: None,
             is_lead,
             is_left,
-            hurried: 0,
+            last_urgent_flush: 0,
             watch: Watch::default(),
         }
     }
 
-    /// Works until it is told to stop. After a panic, which would be a fault of this program, it counts it, pauses and starts anew.
+    /// Runs until delivery stops. After a panic, which would be a bug, it counts the panic, pauses and restarts.
     pub(super) fn run(mut self) {
         let mut panics_at_end = 0;
         while catch_unwind(AssertUnwindSafe(|| self.rounds())).is_err() {
@@ -83,7 +83,7 @@ impl LocalThread {
             self.shared.notices.push(Notice {
                 kind: NoticeKind::Panicked,
                 destination: self.sink.name().to_owned(),
-                detail: "the delivery thread starts anew".to_owned(),
+                detail: "the delivery thread was restarted".to_owned(),
             });
             lock(&self.shared.stats)[self.index].panics += 1;
             if !self.shared.may_restart(&mut panics_at_end) {
@@ -124,7 +124,7 @@ impl LocalThread {
                 self.sink.close_idle();
             }
             let control = lock(&self.shared.control);
-            // A flush that began meanwhile is answered at once.
+            // If a flush has begun in the meantime, answer it at once.
             let is_new = control.asked > asked || control.is_stopping;
             if !is_new {
                 let may_sleep = is_idle && own == Own::Drained && !self.shared.orphans.may_have(self.index);
@@ -133,16 +133,16 @@ impl LocalThread {
         }
     }
 
-    /// Brings the next batch of this process's journal.
+    /// Delivers the next batch of this process's journal.
     fn deliver_own(&mut self, asked: u64) -> Own {
-        if asked > self.hurried {
-            self.hurried = asked;
+        if asked > self.last_urgent_flush {
+            self.last_urgent_flush = asked;
             self.backoff.retry_now();
         }
         if self.backoff.is_waiting(Instant::now()) {
             return Own::Waiting;
         }
-        // What is read is in flight before anything can be evicted: an event is either delivered or counted as evicted.
+        // The batch counts as in flight before anything can be evicted, so that each event is either delivered or counted as evicted.
         let batch = {
             let mut progress = lock(&self.shared.progress);
             let batch = self.reader.read(&self.shared.journal, BATCH_BYTES);
@@ -151,7 +151,7 @@ impl LocalThread {
         };
         lock(&self.shared.stats)[self.index].oldest = batch.appended_at().min();
         if batch.is_nothing() {
-            // Chunks that were sealed without a new record.
+            // Some chunks were sealed without new records.
             self.reader.advance_in_memory(&self.shared.journal, &batch);
             self.shared.set_progress(self.index, self.reader.position(), None);
             return if batch.is_incomplete { Own::Incomplete } else { Own::Drained };
@@ -175,7 +175,7 @@ impl LocalThread {
         }
     }
 
-    /// Counts what became of a batch.
+    /// Counts the result of a batch.
     fn count(&self, outcome: &Brought) {
         let mut all = lock(&self.shared.stats);
         let stats = &mut all[self.index];
@@ -193,7 +193,7 @@ impl LocalThread {
         }
     }
 
-    /// Brings the next batch of an orphan journal; whether there was one.
+    /// Delivers the next batch of an orphan journal. Returns whether there was one.
     fn deliver_orphan(&mut self) -> bool {
         if self.orphan_backoff.is_waiting(Instant::now()) {
             return false;
@@ -202,7 +202,7 @@ impl LocalThread {
         let orphans = &self.shared.orphans;
         match bring_next(&mut *self.sink, &mut taken.reader) {
             Next::Done => orphans.give_back(self.index, taken, true),
-            // Another journal's turn.
+            // It is another journal's turn.
             Next::Unreadable => orphans.let_go(self.index),
             Next::Batch(batch, brought) => {
                 self.count(&brought);
@@ -225,11 +225,11 @@ impl LocalThread {
         self.is_left && self.shared.journal.is_handed_off()
     }
 
-    /// Takes over how far another process came on behalf of this one.
+    /// Reads the position that another process reached on behalf of this one.
     fn follow(&mut self) -> Own {
         if self.reader.follow(&self.shared.journal) {
             self.shared.set_progress(self.index, self.reader.position(), None);
-            // What is left is counted, not summed up: the other process does not tell how many records it passed.
+            // Count the remaining records, because the other process does not tell how many it passed.
             let left = self.reader.backlog(&self.shared.journal);
             let counts = self.shared.journal.counts();
             let stats = &mut lock(&self.shared.stats)[self.index];
@@ -245,10 +245,10 @@ impl LocalThread {
             (control.answered[self.index] >= control.asked, control.leftovers_until, control.stop_wait)
         };
         self.shared.journal.close();
-        // What was tracked since the last flush is few, if that was answered; if it was not, the journal is left to the next process.
+        // If the last flush was answered, only few events came after it. If not, the journal is left to the next process.
         if was_answered && !self.follows() {
             let deadline = Instant::now() + stop_wait;
-            while self.deliver_own(self.hurried + 1) == Own::Moved && Instant::now() < deadline {}
+            while self.deliver_own(self.last_urgent_flush + 1) == Own::Moved && Instant::now() < deadline {}
             let until = leftovers_until.unwrap_or_else(Instant::now);
             while Instant::now() < until && (self.deliver_orphan() || self.may_adopt_more(until)) {
                 self.shared.orphans.refill();
@@ -261,7 +261,7 @@ impl LocalThread {
         self.shared.reclaim();
     }
 
-    /// Whether there may be more orphan journals, after a short wait for the thread that looks for them.
+    /// Whether there may be more orphan journals, after a short wait for the thread that searches for them.
     fn may_adopt_more(&self, until: Instant) -> bool {
         const WAIT: Duration = Duration::from_millis(2);
         let may = self.shared.orphans.may_have(self.index) && !self.orphan_backoff.is_waiting(Instant::now());

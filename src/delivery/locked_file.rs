@@ -1,4 +1,4 @@
-//! Files that several processes append to, read and empty, one at a time.
+//! Files to which several processes append, and which they read and empty, one process at a time.
 
 use std::fs::TryLockError;
 use std::io;
@@ -10,18 +10,18 @@ use crate::sys::private::PrivateFile;
 
 const LOCK_POLL: Duration = Duration::from_millis(10);
 
-/// Opens a regular file of this user to read and append, makes it where it is not there, and locks it until it is closed. No
-/// forked child keeps the lock.
+/// Opens a regular file of this user to read and append, and locks it until it is closed. Creates the file if it does not exist.
+/// Forked children do not keep the lock.
 ///
 /// # Errors
-/// `WouldBlock` when another process has the lock for as long as `patience`; those of the operating system.
+/// `WouldBlock` if another process keeps the lock for longer than `patience`; I/O errors.
 pub(super) fn locked(path: &Path, patience: Duration) -> io::Result<PrivateFile> {
     let deadline = Instant::now() + patience;
     loop {
         let private = PrivateFile::open(|| append_private(path))?;
         let file = private.file()?;
         match file.try_lock() {
-            // The last holder may have put another file in its place.
+            // The previous holder may have replaced the file.
             Ok(()) => {
                 if is_linked(file) {
                     return Ok(private);
@@ -29,7 +29,7 @@ pub(super) fn locked(path: &Path, patience: Duration) -> io::Result<PrivateFile>
             }
             Err(TryLockError::Error(error)) => return Err(error),
             Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
-                return Err(io::Error::new(io::ErrorKind::WouldBlock, "another process has them"));
+                return Err(io::Error::new(io::ErrorKind::WouldBlock, "another process is using the file"));
             }
             Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_POLL),
         }

@@ -1,8 +1,8 @@
-//! Delivery: background threads that bring every event of the journal to every destination.
+//! Delivery: background threads that send every event of the journal to every destination.
 //!
-//! The first event starts them, and they never run Python. Each destination has a cursor of its own, so that one that is down or slow
-//! delays no other: a local one has a thread, those over HTTP share one. They also adopt the journals of processes that ended. One more
-//! thread keeps the journal's pages ready.
+//! The first event starts the threads. They never run Python. Each destination has its own cursor, so that one that is down or slow
+//! does not delay the others. Each local destination has a thread; all HTTP destinations share one. The threads also adopt the
+//! journals of ended processes. One more thread, the maintenance thread, keeps the journal's pages ready.
 
 mod backoff;
 mod bring;

@@ -1,4 +1,4 @@
-//! The thread of all destinations over HTTP: it starts requests and takes in answers, and never waits for one destination alone.
+//! The thread of all HTTP destinations. It starts requests and handles responses, and never blocks on a single destination.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use super::timing::{IDLE_AFTER, POLL};
 use crate::event::binary::is_known_version;
 use crate::journal::{Batch, Reader};
 
-/// What requests run in.
+/// The runtime of the requests.
 pub(super) struct Network {
     pub(super) runtime: Runtime,
-    /// Told by every request that ends.
+    /// Notified by every request that ends.
     pub(super) done: Arc<Notify>,
 }
 
@@ -30,13 +30,13 @@ impl Network {
         Some(Self { runtime, done: Arc::default() })
     }
 
-    /// Lets requests go on until one ends, at most for a time.
+    /// Runs requests until one ends, at most for this time.
     pub(super) fn wait(&self, pause: Duration) {
         let _ = self.runtime.block_on(async { tokio::time::timeout(pause, self.done.notified()).await });
     }
 }
 
-/// One destination over HTTP, its place in this process's journal, and the orphan journal that it reads.
+/// An HTTP destination, its position in this process's journal, and the orphan journal that it is reading.
 pub(super) struct RemoteState {
     pub(super) index: usize,
     pub(super) remote: Box<Remote>,
@@ -52,13 +52,13 @@ pub(super) struct Pass {
     pub(super) is_drained: bool,
 }
 
-/// What a destination over HTTP is fed with.
+/// The source of batches for an HTTP destination.
 struct RemoteFeed<'a> {
     shared: &'a Shared,
     reader: &'a Reader,
     orphan: &'a mut Option<Taken>,
     index: usize,
-    /// Most bytes of a batch.
+    /// The most bytes of a batch.
     bytes: usize,
 }
 
@@ -83,7 +83,7 @@ impl Feed for RemoteFeed<'_> {
             if is_readable && !batch.is_incomplete {
                 self.shared.orphans.give_back(self.index, taken, true);
             } else {
-                // It comes again with the next search, or to a later version; now it is another journal's turn.
+                // The next search finds it again, or a newer version reads it. Now it is another journal's turn.
                 self.shared.orphans.let_go(self.index);
             }
         }
@@ -95,7 +95,7 @@ impl RemoteState {
         Self { index, reader: Reader::new(remote.name()), remote, orphan: None, watch: Watch::default() }
     }
 
-    /// Goes on without waiting.
+    /// Does everything that is possible without waiting.
     pub(super) fn pass(&mut self, shared: &Shared, network: &Network, urgency: Urgency) -> Pass {
         let outcome = self.steps(shared, network, urgency);
         shared.set_progress(self.index, self.reader.position(), self.remote.reaches());
@@ -110,11 +110,11 @@ impl RemoteState {
         let mut moved = false;
         let bytes = self.remote.limits().batch_bytes;
         if urgency != Urgency::None && self.remote.source() == Some(Source::Orphan) && !self.is_read(shared) {
-            // A flush waits for this process's events: those of orphan journals wait for them.
+            // A flush waits for this process's events, so batches of orphan journals are set aside.
             self.remote.park_orphan();
         }
         loop {
-            // A copy, so that `stats()` does not wait for a body to be written; only this thread writes it.
+            // Work on a copy, so that `stats()` need not wait while a body is written. Only this thread changes these counts.
             let mut stats = lock(&shared.stats)[self.index].clone();
             let mut feed =
                 RemoteFeed { shared, reader: &self.reader, orphan: &mut self.orphan, index: self.index, bytes };
@@ -139,16 +139,16 @@ impl RemoteState {
                     if let Some(batch) = progress {
                         self.pass_orphan(shared, batch);
                     }
-                    // Another journal's turn.
+                    // It is another journal's turn.
                     if let Some(taken) = self.orphan.take() {
                         shared.orphans.give_back(self.index, taken, false);
                     }
                 }
-                // Chunks that were sealed without a new record.
+                // Some chunks were sealed without new records.
                 Step::Idle(batch) => self.reader.advance_in_memory(&shared.journal, batch),
                 Step::Busy => {}
             }
-            // The only writer but for those that count evictions.
+            // Only this thread changes the counts, except those of evictions.
             let mut all = lock(&shared.stats);
             let kept = &mut all[self.index];
             stats.keep_evicted(kept);
@@ -157,7 +157,7 @@ impl RemoteState {
             match step {
                 Step::Done(..) => moved = true,
                 Step::GivenUp(..) => {}
-                // Orphan journals are no reason to keep a flush waiting.
+                // A flush does not wait for orphan journals.
                 Step::Busy => {
                     let is_drained = self.remote.source() != Some(Source::Own) && self.is_read(shared);
                     return Pass { moved, is_drained };
@@ -167,7 +167,7 @@ impl RemoteState {
         }
     }
 
-    /// Moves the orphan journal in hand past a batch.
+    /// Advances past a batch of the current orphan journal.
     fn pass_orphan(&mut self, shared: &Shared, batch: &Batch) {
         if let Some(taken) = &mut self.orphan {
             shared.orphans.advance(self.index, taken, batch);
@@ -178,20 +178,20 @@ impl RemoteState {
     fn is_read(&mut self, shared: &Shared) -> bool {
         let batch = self.reader.read(&shared.journal, 1);
         if batch.is_nothing() {
-            // Chunks that were sealed without a new record.
+            // Some chunks were sealed without new records.
             self.reader.advance_in_memory(&shared.journal, &batch);
         }
         batch.is_nothing() && !batch.is_incomplete
     }
 
-    /// Lets go of the orphan journal in hand after a panic: it comes again with the next search.
+    /// Releases the current orphan journal after a panic. The next search finds it again.
     fn forget_orphan(&mut self, shared: &Shared) {
         self.remote.drop_orphan();
         self.orphan = None;
         shared.orphans.let_go(self.index);
     }
 
-    /// Saves what is done of the batches in flight: it is not to come twice from the next process.
+    /// Saves the finished part of the batches in flight, so that the next process does not send it again.
     pub(super) fn release(&mut self, shared: &Shared) {
         if let Some(batch) = self.remote.done_so_far(Source::Own) {
             shared.note_passed(self.index, &batch);
@@ -208,22 +208,22 @@ impl RemoteState {
     }
 }
 
-/// The thread, before and while it runs.
+/// The state of the thread.
 pub(super) struct NetworkLoop {
     shared: Arc<Shared>,
     remotes: Vec<RemoteState>,
     network: Option<Network>,
-    /// The flush for which destinations were last asked out of turn.
-    hurried: u64,
+    /// The last flush for which the backoff was skipped.
+    last_urgent_flush: u64,
 }
 
 impl NetworkLoop {
     pub(super) fn new(shared: Arc<Shared>, remotes: Vec<(usize, Box<Remote>)>) -> Self {
         let remotes = remotes.into_iter().map(|(index, remote)| RemoteState::new(index, remote)).collect();
-        Self { shared, remotes, network: None, hurried: 0 }
+        Self { shared, remotes, network: None, last_urgent_flush: 0 }
     }
 
-    /// Works until it is told to stop. After a panic, which would be a fault of this program, it counts it, pauses and starts anew.
+    /// Runs until delivery stops. After a panic, which would be a bug, it counts the panic, pauses and restarts.
     pub(super) fn run(mut self) {
         let mut panics_at_end = 0;
         while catch_unwind(AssertUnwindSafe(|| self.rounds())).is_err() {
@@ -233,7 +233,7 @@ impl NetworkLoop {
                 self.shared.notices.push(Notice {
                     kind: NoticeKind::Panicked,
                     destination: state.remote.host().to_owned(),
-                    detail: "the delivery thread starts anew".to_owned(),
+                    detail: "the delivery thread was restarted".to_owned(),
                 });
             }
             if !self.shared.may_restart(&mut panics_at_end) {
@@ -241,7 +241,7 @@ impl NetworkLoop {
             }
         }
         if let Some(network) = self.network.take() {
-            // A name that is being looked up is not waited for.
+            // Do not wait for a running name lookup.
             network.runtime.shutdown_background();
         }
         self.shared.end_thread();
@@ -265,10 +265,10 @@ impl NetworkLoop {
         }
     }
 
-    /// Delivers what was appended until now, and answers the flushes that were asked for before.
+    /// Delivers what was appended so far, and answers the flushes that began before.
     fn round(&mut self, asked: u64) -> Pass {
-        let is_new = asked > self.hurried;
-        self.hurried = asked;
+        let is_new = asked > self.last_urgent_flush;
+        self.last_urgent_flush = asked;
         let mut outcome = Pass { moved: false, is_drained: true };
         for place in 0..self.remotes.len() {
             let state = &mut self.remotes[place];
@@ -282,7 +282,8 @@ impl NetworkLoop {
                 continue;
             };
             let (_, is_awaited, _) = self.shared.asked(state.index);
-            // Once for each flush: a flush in vain is no reason to ask a destination that is down without a pause.
+            // Skip the backoff only once per flush: a failing flush must not make requests to a destination that is down without
+            // pauses.
             let urgency = match (is_awaited, is_new) {
                 (false, _) => Urgency::None,
                 (true, true) => Urgency::New,
@@ -316,7 +317,7 @@ impl NetworkLoop {
             return network.wait(POLL);
         }
         let control = lock(&self.shared.control);
-        // A flush that began meanwhile is answered at once.
+        // If a flush has begun in the meantime, answer it at once.
         if control.asked > asked || control.is_stopping || outcome.moved {
             return;
         }
@@ -336,7 +337,7 @@ impl NetworkLoop {
         let now = Instant::now();
         let until = leftovers_until.unwrap_or(now);
         let latest = until.max(now + stop_wait);
-        // The end may come before the first round.
+        // Delivery may stop before the first round.
         if self.network.is_none() && !self.remotes.is_empty() {
             self.network = Network::new();
         }
@@ -346,7 +347,8 @@ impl NetworkLoop {
                 let mut is_done = true;
                 self.shared.orphans.refill();
                 for state in &mut self.remotes {
-                    // Where the last flush was in vain, the journal is left to the next process. Orphans have the time of the flush.
+                    // If the last flush failed, the journal is left to the next process. Orphan journals get the rest of the flush's
+                    // time.
                     let now = Instant::now();
                     let may_begin = answered[state.index] >= asked && now < latest;
                     state.remote.set_scope(match may_begin {

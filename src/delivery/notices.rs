@@ -1,6 +1,6 @@
-//! What an operator has to know at once: taken by the next caller that can log it.
+//! Notices for an operator. The next caller that can log takes them.
 //!
-//! Delivery threads never run Python, so they cannot log. They leave notices; `track()`, `flush()` and `stats()` log them.
+//! Delivery threads never run Python, so they cannot log. They queue notices, and `track()`, `flush()` and `stats()` log them.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -11,28 +11,28 @@ use super::DestinationStats;
 use super::lock::lock;
 use super::timing::FAILING_AFTER;
 
-/// Notices that wait to be logged. Further ones are dropped: each kind comes again after a minute.
-const MOST: usize = 64;
-/// A notice of one kind and destination comes no more often than this.
+/// The most queued notices. Further ones are dropped, because each kind is repeated after a minute.
+const MAX_QUEUED: usize = 64;
+/// The shortest time between notices of the same kind and destination.
 const PAUSE: Duration = Duration::from_mins(1);
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NoticeKind {
-    /// A destination is paused until its key, its address or its account is corrected.
+    /// A destination is paused until its key, URL or account is corrected.
     Paused,
     /// A destination has failed for more than a minute.
     Failing,
-    /// A destination refused events for good.
+    /// A destination rejected events for good.
     DeadLetters,
     /// Records were damaged or are missing.
     Damaged,
-    /// A delivery thread panicked; it goes on.
+    /// A delivery thread panicked and was restarted.
     Panicked,
 }
 
 impl NoticeKind {
-    /// Its name, by which `notices.py` has its text.
+    /// The name under which `notices.py` has its text.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -50,13 +50,13 @@ impl NoticeKind {
 pub struct Notice {
     /// What happened.
     pub kind: NoticeKind,
-    /// The destination: its host, or its name where it has none.
+    /// The host of the destination, or its name if it has no host.
     pub destination: String,
-    /// In words, without secrets.
+    /// The details, without secrets.
     pub detail: String,
 }
 
-/// The notices of one delivery.
+/// The queue of notices.
 #[derive(Default)]
 pub(super) struct Notices {
     has_some: AtomicBool,
@@ -66,7 +66,7 @@ pub(super) struct Notices {
 impl Notices {
     pub(super) fn push(&self, notice: Notice) {
         let mut queue = lock(&self.queue);
-        if queue.len() < MOST {
+        if queue.len() < MAX_QUEUED {
             queue.push_back(notice);
             self.has_some.store(true, Ordering::Release);
         }
@@ -85,12 +85,12 @@ impl Notices {
     }
 }
 
-/// A number of things in words.
+/// A number and a noun, such as `2 events`.
 pub(super) fn counted(count: u64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-/// Decides from the counts of one destination whether there is a notice to give.
+/// Watches the counts of one destination and decides when a notice is due.
 #[derive(Default)]
 pub(super) struct Watch {
     failing_since: Option<Instant>,
@@ -99,8 +99,8 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Looks at the counts as they are now. Dead letters are said together once the destination `is_settled`: it has answered what it was
-    /// sent.
+    /// Checks the current counts. Dead letters are reported together once the destination `is_settled`, that is, has answered all
+    /// requests.
     pub(super) fn look(&mut self, stats: &DestinationStats, now: Instant, notices: &Notices, is_settled: bool) {
         let is_failing = stats.last_error.is_some();
         self.failing_since = is_failing.then(|| self.failing_since.unwrap_or(now));
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn each_trouble_is_said_once_a_minute() {
+    fn each_kind_of_notice_comes_at_most_once_a_minute() {
         let (notices, mut watch, begin) = (Notices::default(), Watch::default(), Instant::now());
         let mut stats =
             DestinationStats { name: "a".into(), host: Some("b.example".into()), ..DestinationStats::default() };
@@ -159,7 +159,7 @@ mod tests {
         let said = notices.take();
         assert_eq!(said.len(), 1);
         assert_eq!((said[0].kind, said[0].destination.as_str()), (NoticeKind::Paused, "b.example"));
-        // A failure is worth a notice after a minute only; success ends it.
+        // A failure causes a notice only after a minute, and a success resets it.
         stats.state = Some("open");
         watch.look(&stats, begin + Duration::from_secs(61), &notices, true);
         assert_eq!(kinds(&notices), [NoticeKind::Failing]);
@@ -171,10 +171,10 @@ mod tests {
     }
 
     #[test]
-    fn dead_letters_are_summed_up_until_they_are_said() {
+    fn dead_letters_are_added_up_until_they_are_reported() {
         let (notices, mut watch, begin) = (Notices::default(), Watch::default(), Instant::now());
         let mut stats = DestinationStats { dead: 1, ..DestinationStats::default() };
-        // A batch is cut in halves, and loses its events one after another.
+        // A batch is split in halves, and its events become dead letters one after another.
         watch.look(&stats, begin, &notices, false);
         stats.dead = 2;
         watch.look(&stats, begin, &notices, true);

@@ -1,12 +1,12 @@
-//! The orphan journals of a state directory, shared out to the threads of this process's destinations.
+//! The pool of orphan journals of a state directory, shared by the threads of this process's destinations.
 //!
-//! A journal is held while its events are delivered: it is locked, which takes two descriptors, so few are held at a time. Thousands of
-//! journals are adopted within [`MOST_HELD`] times two descriptors. A journal whose remaining destinations accept nothing now is
-//! released, so that it keeps no other from its turn; it comes again with the next search. So does one that cannot be read now. Where a
-//! cursor file cannot be written, as on a full disk, the position is kept here.
+//! A journal is held, that is locked, while its events are delivered. This takes two descriptors, so at most [`MAX_HELD`] journals
+//! are held at a time, even if there are thousands. A journal is released if its remaining destinations accept nothing now or if it
+//! cannot be read now, so that other journals get their turn. The next search finds it again. If a cursor file cannot be written, as
+//! on a full disk, the pool keeps the position.
 //!
-//! Thousands of journals take seconds to look through: the search has a lock of its own, for which no thread waits. Locks are taken in the
-//! order search, inner.
+//! Searching thousands of journals takes seconds. The search has its own lock, and no thread waits for it. The lock order is: search,
+//! inner.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::PathBuf;
@@ -18,44 +18,44 @@ use super::lock::lock;
 use super::timing::{ADOPT_EVERY, ADOPT_PAUSE, REFUSING_FOR, RELEASE_AFTER, SEARCH_SLICE};
 use crate::journal::{Adopting, Backlog, Batch, Orphan, OrphanReader, OrphanScan, UnsavedPositions};
 
-/// Journals that are held at a time, by the threads of delivery or by a drain.
-pub(super) const MOST_HELD: usize = 32;
+/// The most journals that the delivery threads, or a drain, hold at a time.
+pub(super) const MAX_HELD: usize = 32;
 
-/// What the destinations take orphan journals from.
+/// The pool of orphan journals.
 pub(super) struct OrphanPool {
     root: Option<PathBuf>,
-    /// The names of each destination's cursors, its own first.
+    /// The names of each destination's cursors. The destination's own name is the first.
     names: Vec<Vec<String>>,
     search: Mutex<Search>,
     inner: Mutex<Inner>,
     has_searched: AtomicBool,
 }
 
-/// The search that goes on.
+/// The current search.
 #[derive(Default)]
 struct Search {
-    /// Its journals that were not looked at yet.
+    /// The journals that were not examined yet.
     scan: Option<OrphanScan>,
-    /// Journals that it saw: what is known of others is forgotten at its end.
+    /// The journals that the search has found. At its end, what is known about other journals is discarded.
     seen: Vec<PathBuf>,
 }
 
 struct Inner {
-    /// The right to read orphans, while any is held.
+    /// The right to read orphan journals, while any is held.
     right: Option<Adopting>,
     is_searching: bool,
     held: BTreeMap<u64, Held>,
     next_number: u64,
-    /// By destination, those it has not begun.
+    /// For each destination, the journals that it has not started.
     waiting: Vec<VecDeque<Taken>>,
-    /// By destination, the journal that it has taken.
+    /// For each destination, the number of the journal that it is reading.
     in_hand: Vec<Option<u64>>,
-    /// By destination, since when it has accepted nothing.
+    /// For each destination, since when it has accepted nothing.
     refusing_since: Vec<Option<Instant>>,
     next_search: Instant,
-    /// What is left of journals, by directory and destination.
+    /// The remaining records of journals, by directory and destination.
     backlogs: HashMap<PathBuf, Vec<Backlog>>,
-    /// When journals that a destination could not take had their last turn: others go first, also after another search.
+    /// When a destination last tried and failed to deliver a journal. Other journals go first, also in later searches.
     turns: HashMap<PathBuf, Instant>,
     unsaved: UnsavedPositions,
     is_closed: bool,
@@ -63,15 +63,15 @@ struct Inner {
 
 struct Held {
     orphan: Orphan,
-    /// Readers whose destination has not passed the journal.
+    /// The number of readers whose destination has not passed the journal.
     open: usize,
-    /// Those of them that a destination has in hand.
+    /// How many of them a destination is reading.
     taken: usize,
-    /// When it was held, or a destination came further in it.
+    /// When the journal was held, or a destination last advanced in it.
     moved: Instant,
 }
 
-/// A reader that a destination has taken.
+/// A reader that a destination has taken from the pool.
 pub(super) struct Taken {
     number: u64,
     pub(super) reader: OrphanReader,
@@ -102,7 +102,7 @@ impl OrphanPool {
         }
     }
 
-    /// Goes on with the search for journals for a short time, as far as there is room for more. Skipped while another thread does.
+    /// Continues the search for a short time, if there is room for more journals. Does nothing while another thread searches.
     pub(super) fn refill(&self) {
         let Some(root) = &self.root else { return };
         let mut search = match self.search.try_lock() {
@@ -127,17 +127,17 @@ impl OrphanPool {
             if scan.is_err() {
                 inner.next_search = begun + ADOPT_PAUSE;
             }
-            // Those in hand need not be found again.
+            // Journals that are already held need not be found again.
             *search = Search { scan: scan.ok().map(|scan| scan.without(&held)), seen: held };
         }
-        while search.scan.is_some() && lock(&self.inner).held.len() < MOST_HELD && begun.elapsed() < SEARCH_SLICE {
+        while search.scan.is_some() && lock(&self.inner).held.len() < MAX_HELD && begun.elapsed() < SEARCH_SLICE {
             self.search_on(&mut search);
         }
         lock(&self.inner).give_right_back();
         self.has_searched.store(true, Ordering::Release);
     }
 
-    /// Takes the next journal of the search.
+    /// Examines the next journal of the search.
     fn search_on(&self, search: &mut Search) {
         let Some(scan) = &mut search.scan else { return };
         let found = scan.next(1);
@@ -161,7 +161,7 @@ impl OrphanPool {
         }
     }
 
-    /// Holds a journal for the destinations that have not passed it; one that all have passed is deleted.
+    /// Holds a journal for the destinations that have not passed it. Deletes it if all have.
     fn hold(&self, orphan: Orphan) {
         let path = orphan.path().to_owned();
         subscribe_all(&orphan, self.names.iter().filter_map(|names| names.first()));
@@ -170,7 +170,7 @@ impl OrphanPool {
         for (index, names) in self.names.iter().enumerate() {
             let mut backlog = Backlog::default();
             for name in names {
-                // What cannot be read now comes again with the next search.
+                // A journal that cannot be read now is found again by the next search.
                 let Ok(Some(mut reader)) = orphan.reader(name) else { continue };
                 lock(&self.inner).unsaved.resume(&mut reader);
                 let left = reader.backlog();
@@ -212,7 +212,7 @@ impl OrphanPool {
         }
     }
 
-    /// The next journal for a destination.
+    /// Takes the next journal for a destination.
     pub(super) fn take(&self, index: usize) -> Option<Taken> {
         let mut inner = lock(&self.inner);
         let taken = inner.waiting[index].pop_front()?;
@@ -223,14 +223,14 @@ impl OrphanPool {
         Some(taken)
     }
 
-    /// Moves a destination past a batch of a journal.
+    /// Advances a destination past a batch of a journal.
     pub(super) fn advance(&self, index: usize, taken: &mut Taken, batch: &Batch) {
-        // Where the position cannot be saved, it is kept.
+        // If the position cannot be saved, `note_passed` keeps it.
         let _ = taken.reader.advance(batch);
         self.note_passed(index, taken, batch);
     }
 
-    /// Notes that the reader of a destination moved past a batch.
+    /// Records that the reader of a destination has advanced past a batch.
     pub(super) fn note_passed(&self, index: usize, taken: &Taken, batch: &Batch) {
         let mut inner = lock(&self.inner);
         inner.unsaved.note(&taken.reader);
@@ -242,7 +242,7 @@ impl OrphanPool {
         }
     }
 
-    /// Gives a journal back: `is_done` when the destination has all of it, else it waits for another turn.
+    /// Returns a journal to the pool. If the destination has not passed it (`is_done`), it waits for another turn.
     pub(super) fn give_back(&self, index: usize, taken: Taken, is_done: bool) {
         let mut inner = lock(&self.inner);
         let number = taken.number;
@@ -259,42 +259,42 @@ impl OrphanPool {
                 inner.release(number);
             }
         } else {
-            // The destination tried it, and tries the others before it tries it again.
+            // The destination failed to deliver it, and tries the other journals first.
             held.moved = Instant::now();
             inner.turns.insert(taken.reader.journal().to_owned(), Instant::now());
             inner.waiting[index].push_back(taken);
         }
     }
 
-    /// Lets go of the journal that a destination has in hand, if any: it cannot be read now, or not by this version, or the thread
-    /// panicked. It comes again with the next search.
+    /// Releases the journal that a destination is reading, if any, because it cannot be read now or by this version, or because the
+    /// thread panicked. The next search finds it again.
     pub(super) fn let_go(&self, index: usize) {
         let mut inner = lock(&self.inner);
         let number = inner.in_hand[index].take();
         if let Some(held) = number.and_then(|number| inner.held.get_mut(&number)) {
-            // It stays open, and so is not deleted; without a reader that waits it is released.
+            // It stays open, so that it is not deleted. Without a waiting reader it will be released.
             held.taken -= 1;
         }
     }
 
-    /// Says whether a destination accepts anything now: when it has not for some seconds, journals do not wait for it.
+    /// Sets whether a destination accepts anything now. If it has not for some seconds, journals are not held for it.
     pub(super) fn set_accepting(&self, index: usize, is_accepting: bool) {
         let now = Instant::now();
         let mut inner = lock(&self.inner);
         if !is_accepting {
             inner.refusing_since[index].get_or_insert(now);
         } else if inner.refusing_since[index].take().is_some_and(|since| is_long(since, now)) {
-            // Those that were released meanwhile.
+            // Find the journals that were released in the meantime.
             inner.search_soon();
         }
     }
 
-    /// Looks for journals again as soon as may be: one was made just now.
+    /// Searches for journals again as soon as possible, because one was just created.
     pub(super) fn search_soon(&self) {
         lock(&self.inner).search_soon();
     }
 
-    /// What a destination has not passed of orphan journals, as far as they were seen.
+    /// The records that a destination has not passed, in the orphan journals found so far.
     pub(super) fn backlog(&self, index: usize) -> Backlog {
         let inner = lock(&self.inner);
         let all = inner.backlogs.values().filter_map(|all| all.get(index));
@@ -305,37 +305,37 @@ impl OrphanPool {
         })
     }
 
-    /// Events of orphan journals that some destination has not passed.
+    /// The events of orphan journals that some destination has not passed.
     pub(super) fn pending(&self) -> u64 {
         let inner = lock(&self.inner);
         inner.backlogs.values().filter_map(|all| all.iter().map(|one| one.records).max()).sum()
     }
 
-    /// Whether the state directory was looked through, or a first part of it.
+    /// Whether the state directory was searched, at least in part.
     pub(super) fn has_searched(&self) -> bool {
         self.has_searched.load(Ordering::Acquire)
     }
 
-    /// Whether a destination has journals to deliver, or may have.
+    /// Whether a destination has journals to deliver, or the search may still find some.
     pub(super) fn may_have(&self, index: usize) -> bool {
         let inner = lock(&self.inner);
         !inner.is_closed && (!inner.waiting[index].is_empty() || inner.is_searching)
     }
 
-    /// Whether no journal is held and the search is over; one that was put off is begun.
+    /// Whether no journal is held and the search is over. Starts a search that was postponed.
     #[cfg(test)]
     pub(super) fn is_finished(&self) -> bool {
         let inner = lock(&self.inner);
         inner.held.is_empty() && !inner.is_searching && inner.next_search > Instant::now() + ADOPT_PAUSE
     }
 
-    /// Looks for journals at once.
+    /// Starts a search at once.
     #[cfg(test)]
     pub(super) fn search_now(&self) {
         lock(&self.inner).next_search = Instant::now();
     }
 
-    /// Releases everything, for other processes. Readers that are taken stay locked until they are given back.
+    /// Releases all journals for other processes. Readers that are in use stay locked until they are returned.
     pub(super) fn close(&self) {
         let mut inner = lock(&self.inner);
         inner.is_closed = true;
@@ -350,20 +350,20 @@ impl OrphanPool {
     }
 }
 
-/// Records destinations where neither the record nor a cursor is left: the events are for every destination, from the beginning.
+/// Writes the list of destinations if neither it nor a cursor is left. The events then go to every destination from the beginning.
 pub(super) fn subscribe_all<'a>(orphan: &Orphan, destinations: impl Iterator<Item = &'a String>) {
     if orphan.destinations().is_ok_and(|names| names.is_none()) {
         let _ = orphan.record_destinations(&destinations.cloned().collect::<Vec<_>>());
     }
 }
 
-/// Whether a destination has accepted nothing for so long that no journal waits for it.
+/// Whether a destination has accepted nothing for so long that no journal is held for it.
 fn is_long(refusing_since: Instant, now: Instant) -> bool {
     now.saturating_duration_since(refusing_since) >= REFUSING_FOR
 }
 
 impl Inner {
-    /// Whether a search is due, and this part of the process may read what it finds.
+    /// Whether a search is due and this part of the process has the right to read orphan journals.
     fn may_begin(&mut self, now: Instant) -> bool {
         if now < self.next_search {
             return false;
@@ -378,7 +378,7 @@ impl Inner {
         self.is_searching
     }
 
-    /// Gives the right to read orphans back while none is held.
+    /// Gives up the right to read orphan journals while none is held.
     fn give_right_back(&mut self) {
         if self.held.is_empty() && !self.is_searching {
             self.right = None;
@@ -389,7 +389,7 @@ impl Inner {
         self.next_search = self.next_search.min(Instant::now() + ADOPT_PAUSE);
     }
 
-    /// Releases journals whose remaining readers wait for destinations that accept nothing, or that came no further for long.
+    /// Releases journals whose remaining readers wait for destinations that accept nothing, or that have not advanced for long.
     fn release_stuck(&mut self, now: Instant) {
         let has_turn = |number: u64| {
             self.waiting.iter().zip(&self.refusing_since).any(|(waiting, refusing_since)| {
@@ -408,7 +408,7 @@ impl Inner {
         }
     }
 
-    /// Lets a journal go; deletes it when every destination has passed it.
+    /// Releases a journal. Deletes it if every destination has passed it.
     fn release(&mut self, number: u64) {
         self.waiting.iter_mut().for_each(|waiting| waiting.retain(|taken| taken.number != number));
         let Some(held) = self.held.remove(&number) else { return };

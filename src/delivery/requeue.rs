@@ -1,4 +1,4 @@
-//! Requeues events that were given up for a while, dead letters among them.
+//! Requeues dead letters and spilled events.
 
 use std::io;
 use std::path::Path;
@@ -8,10 +8,10 @@ use crate::event::id::IdSource;
 use crate::journal::{self, Backend};
 use crate::sys::clock::unix_ns;
 
-/// Writes events into a journal under `state` without an owner, from which they are delivered like those of a process that ended.
+/// Writes events to a new journal under `state` without an owner. They are delivered from there like the events of ended processes.
 ///
 /// # Errors
-/// When the journal cannot take all of them; then it has none.
+/// If the journal cannot store all of them. Then it is deleted.
 pub(super) fn requeue<T>(
     state: &Path,
     destination: &str,
@@ -20,7 +20,7 @@ pub(super) fn requeue<T>(
 ) -> io::Result<()> {
     let journal = EventJournal::open(journal::Settings {
         root: Some(state.join("journal")),
-        // No budget: they are on a disk already, and leave it as soon as they are in the journal.
+        // No limit: the events are already on the disk, and their old copies are deleted once they are in the journal.
         budget: Some(u64::MAX),
         backend: Backend::Written,
         destinations: vec![destination.to_owned()],
@@ -30,5 +30,9 @@ pub(super) fn requeue<T>(
     });
     journal.close();
     journal.finish(!is_written);
-    if is_written { Ok(()) } else { Err(io::Error::new(io::ErrorKind::StorageFull, "the journal cannot take them")) }
+    if is_written {
+        Ok(())
+    } else {
+        Err(io::Error::new(io::ErrorKind::StorageFull, "the journal has no space on disk"))
+    }
 }

@@ -1,5 +1,5 @@
-//! Answers of a destination, kept until they are asked for. A forked child has none of its parent's, nor a lock that a thread of the
-//! parent held.
+//! The log of a destination's responses, kept until a caller takes them. A forked child has neither its parent's responses nor a lock
+//! that a thread of the parent held.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,19 +8,19 @@ use arc_swap::ArcSwap;
 
 use crate::sys::fork::fork_generation;
 
-/// Answers that are kept; then the oldest are dropped.
-const MOST: usize = 1_000;
-/// Bytes of requests and answers that are kept, at 300 bytes an event some 5,000 events.
-const MOST_BYTES: usize = 4 << 20;
+/// The most responses that are kept. Then the oldest are dropped.
+const MAX_RESPONSES: usize = 1_000;
+/// The most bytes of requests and responses that are kept: some 5,000 events of 300 bytes.
+const MAX_BYTES: usize = 4 << 20;
 
-/// What a request was answered.
+/// The result of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answered {
     /// The request's body.
     pub request: Vec<u8>,
-    /// The status; `None` where there was no answer.
+    /// The status; `None` if there was no response.
     pub status: Option<u16>,
-    /// The answer's body, or why there was no answer.
+    /// The body of the response, or why there was none.
     pub answer: Vec<u8>,
 }
 
@@ -30,22 +30,22 @@ struct Kept {
     bytes: usize,
 }
 
-/// Of one process.
+/// The responses of one process.
 #[derive(Debug)]
-struct Own {
+struct ProcessLog {
     generation: u64,
     kept: Mutex<Kept>,
 }
 
-impl Default for Own {
+impl Default for ProcessLog {
     fn default() -> Self {
         Self { generation: fork_generation(), kept: Mutex::default() }
     }
 }
 
-/// The answers of one destination.
+/// The responses of one destination.
 #[derive(Clone, Debug, Default)]
-pub struct ResponseLog(Arc<ArcSwap<Own>>);
+pub struct ResponseLog(Arc<ArcSwap<ProcessLog>>);
 
 impl PartialEq for ResponseLog {
     fn eq(&self, other: &Self) -> bool {
@@ -54,13 +54,13 @@ impl PartialEq for ResponseLog {
 }
 
 impl ResponseLog {
-    fn own(&self) -> Arc<Own> {
+    fn own(&self) -> Arc<ProcessLog> {
         let own = self.0.load_full();
         if own.generation == fork_generation() {
             return own;
         }
-        let previous = self.0.compare_and_swap(&own, Arc::new(Own::default()));
-        // What the parent's threads may be in the middle of is left alone.
+        let previous = self.0.compare_and_swap(&own, Arc::new(ProcessLog::default()));
+        // Leak the parent's state, because one of its threads may have been changing it during the fork.
         std::mem::forget((previous, own));
         self.0.load_full()
     }
@@ -74,13 +74,13 @@ impl ResponseLog {
         let mut kept = own.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.bytes += request.len() + answer.len();
         kept.answers.push_back(Answered { request: request.to_vec(), status, answer });
-        while kept.answers.len() > MOST || kept.bytes > MOST_BYTES {
+        while kept.answers.len() > MAX_RESPONSES || kept.bytes > MAX_BYTES {
             let Some(oldest) = kept.answers.pop_front() else { break };
             kept.bytes -= oldest.request.len() + oldest.answer.len();
         }
     }
 
-    /// Those that came since this was asked last, the oldest first.
+    /// The responses since the last call, the oldest first.
     #[must_use]
     pub fn drain(&self) -> Vec<Answered> {
         std::mem::take(&mut *self.own().kept.lock().unwrap_or_else(PoisonError::into_inner)).answers.into()
@@ -92,17 +92,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_answers_are_kept_and_taken_once() {
+    fn the_last_responses_are_kept_and_returned_once() {
         let answers = ResponseLog::default();
-        for number in 0..MOST + 10 {
+        for number in 0..MAX_RESPONSES + 10 {
             answers.record(number.to_string().as_bytes(), Ok((200, b"ok".to_vec())));
         }
         answers.record(b"last", Err("refused"));
         let taken = answers.drain();
-        assert_eq!((taken.len(), &taken[0].request[..]), (MOST, &b"11"[..]));
-        assert_eq!(taken[MOST - 1], Answered { request: b"last".into(), status: None, answer: b"refused".into() });
+        assert_eq!((taken.len(), &taken[0].request[..]), (MAX_RESPONSES, &b"11"[..]));
+        assert_eq!(
+            taken[MAX_RESPONSES - 1],
+            Answered { request: b"last".into(), status: None, answer: b"refused".into() }
+        );
         assert!(answers.drain().is_empty());
-        answers.record(&vec![0; MOST_BYTES], Ok((200, Vec::new())));
+        answers.record(&vec![0; MAX_BYTES], Ok((200, Vec::new())));
         answers.record(b"next", Ok((200, Vec::new())));
         assert_eq!(answers.drain().len(), 1);
     }

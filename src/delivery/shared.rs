@@ -1,10 +1,10 @@
-//! What the handle of delivery and its threads share.
+//! The state that the handle of delivery and its threads share.
 //!
-//! Each local destination has a thread, all destinations over HTTP share one, and the maintenance thread readies journal pages. The last
-//! is not another thread's work, because those wait for disks and networks: behind a write to SQLite of 30 ms, writers would run out of
-//! ready pages and take faults of 5 µs each.
+//! Each local destination has a thread, all HTTP destinations share one, and the maintenance thread prepares journal pages. The
+//! maintenance thread is separate because the others wait for disks and networks: during an SQLite write of 30 ms, writers would run
+//! out of prepared pages and take faults of 5 µs each.
 //!
-//! Locks are taken in the order control, progress, statistics; none is held while a destination is asked.
+//! The lock order is: control, progress, stats. No lock is held while a destination is called.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -19,33 +19,33 @@ use super::timing::{MAINTAIN, POLL, PUBLISH_EVERY, STOP_WAIT, TICK};
 use crate::journal::{Batch, Position, Tier};
 use crate::sys::clock::unix_ns;
 
-/// How often a thread panics while it stops before it ends.
-const MOST_PANICS_AT_END: u32 = 3;
+/// A thread that panics this often while it stops is ended.
+const MAX_PANICS_AT_END: u32 = 3;
 
-/// What the handle asks of the threads, and what they answer.
+/// The requests of the handle to the threads, and their answers.
 pub(super) struct Control {
-    /// The number of the last flush.
+    /// The number of flushes so far.
     pub(super) asked: u64,
-    /// By destination, the last flush that it answered: it has everything, or it refused.
+    /// For each destination, the last flush that it has answered: it has everything, or it failed.
     pub(super) answered: Vec<u64>,
     pub(super) is_stopping: bool,
     /// Until when a process that ends delivers orphan journals.
     pub(super) leftovers_until: Option<Instant>,
-    /// How long a delivery that ends may begin requests, and waits for those in flight.
+    /// How long requests may be started, and requests in flight are waited for, after delivery was stopped.
     pub(super) stop_wait: Duration,
-    /// Delivery threads that have not ended.
+    /// The number of delivery threads that have not ended.
     pub(super) threads: usize,
-    /// Those of them that still deliver: the last one gives the journal up.
+    /// How many of these still deliver. The last one releases the journal.
     pub(super) delivering: usize,
-    /// Whether the journal was given up.
+    /// Whether the journal was released.
     is_given_up: bool,
 }
 
-/// How far a destination has come in this process's journal.
+/// The position of a destination in this process's journal.
 #[derive(Clone, Default)]
 pub(super) struct Progress {
     pub(super) passed: Position,
-    /// Where it will be when the batch in flight is done.
+    /// The position after the batch in flight.
     pub(super) reaches: Option<Position>,
 }
 
@@ -58,17 +58,17 @@ pub(super) struct Shared {
     pub(super) outlook: Mutex<Outlook>,
     pub(super) orphans: OrphanPool,
     pub(super) notices: Notices,
-    /// Events given up since this was taken last.
+    /// Events dropped since the last call of `take_lost()`.
     pub(super) lost: AtomicU64,
-    /// Events given up at the destination that lost most.
+    /// Events dropped at the destination that lost most.
     lost_in_all: AtomicU64,
-    /// Damaged or missing records of which a notice was made.
-    damage_said: AtomicU64,
-    /// Events that only memory held when delivery ended.
+    /// How many damaged or missing records were already reported.
+    damage_reported: AtomicU64,
+    /// Events that were only in memory when delivery ended.
     pub(super) left_in_memory: AtomicU64,
     /// A bit for each thread that sleeps until an event comes.
     asleep: AtomicU64,
-    /// What was published last.
+    /// What was last published.
     published: Mutex<(Tier, u64, Vec<DestinationStats>)>,
     next_publication: Mutex<Instant>,
 }
@@ -96,7 +96,7 @@ impl Shared {
             notices: Notices::default(),
             lost: AtomicU64::new(0),
             lost_in_all: AtomicU64::new(0),
-            damage_said: AtomicU64::new(0),
+            damage_reported: AtomicU64::new(0),
             left_in_memory: AtomicU64::new(0),
             asleep: AtomicU64::new(0),
             published: Mutex::new((Tier::Memory, 0, Vec::new())),
@@ -104,7 +104,7 @@ impl Shared {
         }
     }
 
-    /// Wakes the threads that sleep until an event comes. Costs one load while none does.
+    /// Wakes the threads that sleep until an event comes. Costs one load if there are none.
     #[inline]
     pub(super) fn notify(&self) {
         if self.asleep.load(Ordering::Relaxed) != 0 {
@@ -114,23 +114,23 @@ impl Shared {
         }
     }
 
-    /// Pauses a thread: shortly, or, where it `may_sleep`, until an event comes, at most a second.
+    /// Pauses a thread briefly or, if it `may_sleep`, until an event comes, at most for a second.
     pub(super) fn pause(&self, control: MutexGuard<'_, Control>, thread: usize, may_sleep: bool) {
         let pause = if may_sleep { TICK } else { POLL };
-        // More threads than bits poll.
+        // Threads beyond the number of bits poll.
         let bit = if may_sleep { 1_u64.checked_shl(thread as u32).unwrap_or(0) } else { 0 };
         self.asleep.fetch_or(bit, Ordering::Relaxed);
         drop(self.changed.wait_timeout(control, pause));
         self.asleep.fetch_and(!bit, Ordering::Relaxed);
     }
 
-    /// The last flush, whether a destination has yet to answer it, and whether delivery is to end.
+    /// The last flush, whether a destination has not answered it yet, and whether delivery should stop.
     pub(super) fn asked(&self, index: usize) -> (u64, bool, bool) {
         let control = lock(&self.control);
         (control.asked, control.answered[index] < control.asked, control.is_stopping)
     }
 
-    /// Says that a destination has everything that was appended before a flush, or takes nothing now.
+    /// Answers a flush: a destination has everything that was appended before it, or accepts nothing now.
     pub(super) fn answer(&self, index: usize, asked: u64) {
         let mut control = lock(&self.control);
         if control.answered[index] < asked {
@@ -139,12 +139,12 @@ impl Shared {
         }
     }
 
-    /// Counts a batch of this process's journal that a destination moved past.
+    /// Counts a batch of this process's journal that a destination has passed.
     pub(super) fn note_passed(&self, index: usize, batch: &Batch) {
         lock(&self.stats)[index].note_passed(batch);
     }
 
-    /// Notes that a thread could not be made: its destinations answer no flush, and their events wait for another process.
+    /// Records that a thread could not be started. Its destinations do not block flushes, and their events wait for another process.
     pub(super) fn leave(&self, destinations: &[usize]) {
         let mut control = lock(&self.control);
         (control.threads, control.delivering) = (control.threads - 1, control.delivering - 1);
@@ -162,7 +162,7 @@ impl Shared {
         }
     }
 
-    /// Sets how far a destination has come.
+    /// Sets the position of a destination.
     pub(super) fn set_progress(&self, index: usize, passed: &Position, reaches: Option<&Position>) {
         lock(&self.progress)[index] = Progress { passed: passed.clone(), reaches: reaches.cloned() };
     }
@@ -175,17 +175,17 @@ impl Shared {
         self.note_damage();
     }
 
-    /// Says it when records were found damaged or missing since this was asked last.
+    /// Adds a notice if damaged or missing records were found since the last call.
     fn note_damage(&self) {
         let found = self.journal.counts().corrupt;
-        let said = self.damage_said.fetch_max(found, Ordering::Relaxed);
-        if found > said {
-            let detail = counted(found - said, "record");
+        let reported = self.damage_reported.fetch_max(found, Ordering::Relaxed);
+        if found > reported {
+            let detail = counted(found - reported, "record");
             self.notices.push(Notice { kind: NoticeKind::Damaged, destination: "journal".to_owned(), detail });
         }
     }
 
-    /// Gives up the oldest events where nothing else makes room for new ones, and counts what was given up, be it for its age.
+    /// Evicts the oldest events if there is no other way to make room for new ones, and counts evicted and expired events.
     pub(super) fn make_room(&self) {
         loop {
             let progress = lock(&self.progress);
@@ -199,7 +199,7 @@ impl Shared {
         self.lost.fetch_add(lost.saturating_sub(before), Ordering::Relaxed);
     }
 
-    /// Writes what has changed for other processes, every few seconds.
+    /// Publishes changes for other processes, every few seconds.
     pub(super) fn publish(&self) {
         let now = Instant::now();
         let mut next = lock(&self.next_publication);
@@ -222,12 +222,12 @@ impl Shared {
         }
     }
 
-    /// Keeps the journal's pages ready until delivery has stopped: the maintenance thread.
+    /// The body of the maintenance thread: keeps the journal's pages ready until delivery stops.
     pub(super) fn maintain(&self) {
         loop {
             let is_busy = self.journal.maintain(unix_ns());
             let now = Instant::now();
-            // Counted before the lock is taken, and once a second only.
+            // Count the backlog without holding the lock, and only once a second.
             if lock(&self.outlook).is_due(now) {
                 let backlog = self.backlog();
                 lock(&self.outlook).note(now, backlog);
@@ -245,13 +245,13 @@ impl Shared {
         }
     }
 
-    /// Bytes of records that some destination has not passed.
+    /// The bytes of the records that some destination has not passed.
     pub(super) fn backlog(&self) -> u64 {
         let passed = lock(&self.stats).iter().map(|stats| stats.own_bytes).min().unwrap_or(0);
         self.journal.counts().appended_bytes.saturating_sub(passed)
     }
 
-    /// Ends a delivery thread; the last one gives the journal up.
+    /// Ends a delivery thread. The last one releases the journal.
     pub(super) fn end_thread(&self) {
         let is_last = {
             let mut control = lock(&self.control);
@@ -265,8 +265,8 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Closes the journal, counts what only memory holds of it, and leaves the rest to be adopted. Done once, by the last delivery thread, or
-    /// by the handle where no thread could be started.
+    /// Closes the journal, counts the events that are only in memory, and leaves the rest to be adopted. Called once: by the last
+    /// delivery thread or, if no thread could be started, by the handle.
     pub(super) fn give_journal_up(&self) {
         if std::mem::replace(&mut lock(&self.control).is_given_up, true) {
             return;
@@ -277,20 +277,20 @@ impl Shared {
         self.left_in_memory.store(self.journal.unread_in_memory(&positions), Ordering::Relaxed);
         let is_delivered = !positions.is_empty() && self.journal.is_drained(&positions);
         if !is_delivered {
-            // What waits, and for which hosts: other processes find no more than the names of destinations in a journal.
+            // Publish the remaining counts and the hosts, because a journal holds only the names of destinations.
             self.publish_now();
         }
         self.journal.finish(is_delivered);
         self.orphans.close();
     }
 
-    /// After a panic of a delivery thread, which would be a fault of this program: pauses, and says whether the thread is to start anew. A
-    /// thread that panics again and again while it stops ends: its events are left to another process.
+    /// Pauses after a panic of a delivery thread, which would be a bug. Returns whether the thread should be restarted. A thread that
+    /// panics repeatedly while it stops is ended, and its events are left to another process.
     pub(super) fn may_restart(&self, panics_at_end: &mut u32) -> bool {
         let is_stopping = lock(&self.control).is_stopping;
         *panics_at_end += u32::from(is_stopping);
         std::thread::sleep(if is_stopping { POLL } else { TICK });
-        *panics_at_end < MOST_PANICS_AT_END
+        *panics_at_end < MAX_PANICS_AT_END
     }
 }
 
@@ -299,9 +299,9 @@ mod tests {
     use super::*;
     use crate::journal::{Backend, Settings};
 
-    /// However two threads end, one of them is the last, and counts what only memory holds.
+    /// However two threads end, one of them is the last and counts the events that are only in memory.
     #[test]
-    fn of_threads_that_end_at_once_one_is_the_last() {
+    fn one_of_two_threads_that_end_together_is_the_last() {
         for _ in 0..2000 {
             let journal = EventJournal::open(Settings {
                 root: None,
@@ -323,7 +323,7 @@ mod tests {
                     });
                 }
                 barrier.wait();
-                // Both wait for this lock.
+                // Both threads wait for this lock.
                 drop(control);
             });
             assert_eq!(lock(&shared.control).threads, 0);

@@ -1,7 +1,7 @@
-//! Files for events that a destination did not take in as many attempts as it was to have, where its format has such files.
+//! Spill files: events that a destination did not accept within the configured number of attempts, if its format has such files.
 //!
-//! Each file is written once, under a name that is in use nowhere else, and read back once the destination takes something again: its
-//! events go into a journal, and then the file is deleted. Files that are not in the format stay as they are.
+//! Each file is written once, under a unique name. It is read back once the destination accepts events again: its events are requeued
+//! in a journal, and then the file is deleted. Files in another format are left alone.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -21,42 +21,43 @@ use crate::sys::fs::{
 };
 use crate::sys::private::PrivateFile;
 
-/// Bytes of files that are requeued together, into one journal; the others follow when these are delivered.
-const MOST_AT_ONCE: usize = 8 << 20;
-/// Likewise so many files, each of which is open meanwhile.
-const MOST_FILES: usize = 64;
-/// After this the files are looked at, though the destination took nothing meanwhile: there may be nothing else to bring it.
-const FIRST_LOOK: Duration = Duration::from_mins(1);
-/// The pause doubles up to this with every time that events come back at once.
-const LONGEST_PAUSE: Duration = Duration::from_mins(5);
-/// How many names are tried for a file; each has 64 random bits.
-const NAMES: usize = 8;
+/// The most bytes of files that are requeued together, into one journal. The others follow later.
+const MAX_BYTES: usize = 8 << 20;
+/// The most files that are requeued together. All of them are open meanwhile.
+const MAX_FILES: usize = 64;
+/// After this time the files are requeued even if the destination accepted nothing, because there may be no other events to send.
+const FIRST_PAUSE: Duration = Duration::from_mins(1);
+/// The longest pause. The pause doubles each time that requeued events are spilled again at once.
+const MAX_PAUSE: Duration = Duration::from_mins(5);
+/// How many names are tried for a file. Each has 64 random bits.
+const NAME_ATTEMPTS: usize = 8;
 
 /// The spilled events of one destination.
 pub(super) struct Spill {
     format: Box<dyn SpillFormat>,
     state: PathBuf,
     destination: String,
-    /// When the files are read next, if the destination accepts nothing before; `None` while this process has no files.
-    looks_at: Option<Instant>,
-    /// When events were requeued from here last.
+    /// When to read the files next, unless the destination accepts events before; `None` while this process has no files.
+    next_attempt: Option<Instant>,
+    /// When events were last requeued.
     recovered_at: Option<Instant>,
-    /// How often in a row they came back within a minute: it may be their own fault, whatever else the destination takes.
+    /// How many times in a row they were spilled again within a minute. They may be the cause, even if the destination accepts other
+    /// events.
     returns: u32,
-    /// Whether events were requeued.
+    /// Whether events were requeued since the last call of `has_recovered()`.
     has_recovered: bool,
-    /// Files whose events were requeued, that could not be deleted.
+    /// Files that could not be deleted after their events were requeued.
     requeued: HashSet<PathBuf>,
 }
 
 impl Spill {
-    /// Files in a format for a destination whose journals are under `state`.
+    /// The spill files of a destination whose journals are under `state`.
     pub(super) fn new(format: Box<dyn SpillFormat>, state: &Path, destination: &str) -> Self {
         Self {
             format,
             state: state.to_owned(),
             destination: destination.to_owned(),
-            looks_at: Some(Instant::now() + FIRST_LOOK),
+            next_attempt: Some(Instant::now() + FIRST_PAUSE),
             recovered_at: None,
             returns: 0,
             has_recovered: false,
@@ -64,10 +65,10 @@ impl Spill {
         }
     }
 
-    /// Writes events into a file of their own.
+    /// Writes events to a new file.
     ///
     /// # Errors
-    /// Those of the operating system; then no file is left.
+    /// I/O errors. Then no file is left.
     pub(super) fn save(&mut self, events: &[Vec<u8>]) -> io::Result<()> {
         if events.is_empty() {
             return Ok(());
@@ -75,15 +76,15 @@ impl Spill {
         create_private_dir(self.format.dir())?;
         let content = self.format.write(events);
         let unique = || format!("{}-{:016x}", unix_ns(), fastrand::u64(..));
-        self.write_once(&content, std::iter::repeat_with(unique).take(NAMES))?;
+        self.write_once(&content, std::iter::repeat_with(unique).take(NAME_ATTEMPTS))?;
         let now = Instant::now();
-        let has_come_back = self.recovered_at.is_some_and(|at| now.duration_since(at) < FIRST_LOOK);
+        let has_come_back = self.recovered_at.is_some_and(|at| now.duration_since(at) < FIRST_PAUSE);
         self.returns = if has_come_back { self.returns.saturating_add(1) } else { 0 };
-        self.looks_at = Some(now + FIRST_LOOK.saturating_mul(1 << self.returns.min(10)).min(LONGEST_PAUSE));
+        self.next_attempt = Some(now + FIRST_PAUSE.saturating_mul(1 << self.returns.min(10)).min(MAX_PAUSE));
         Ok(())
     }
 
-    /// Writes a file under the first of these names that is not in use, whole or not at all.
+    /// Writes a file completely or not at all, under the first of these names that is not in use.
     fn write_once(&self, content: &[u8], names: impl Iterator<Item = String>) -> io::Result<()> {
         let dir = self.format.dir();
         for name in names {
@@ -94,33 +95,33 @@ impl Spill {
                 sync(&file)?;
                 link(&draft, &path)
             });
-            // Renamed, or one name too many.
+            // Remove the draft: it was renamed, or the file has a second name now.
             let _ = remove_file(&draft);
             match written {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 Err(error) => return Err(error),
             }
-            // Its name is in the directory, which is a file of its own to a disk. What cannot be synced is there all the same.
+            // Sync the directory as well, which holds the name. The file is usable even if this fails.
             let _ = File::open(dir).and_then(|dir| dir.sync_all());
             return Ok(());
         }
-        Err(io::Error::new(io::ErrorKind::AlreadyExists, "every name that was tried for a file is in use"))
+        Err(io::Error::new(io::ErrorKind::AlreadyExists, "all names that were tried for a file are in use"))
     }
 
-    /// Whether events were requeued since this was asked last.
+    /// Whether events were requeued since the last call.
     pub(super) fn has_recovered(&mut self) -> bool {
         std::mem::take(&mut self.has_recovered)
     }
 
-    /// Puts the events of all files back into a journal, when that is due: the service took something, or it is time to look. Those
-    /// that came back at once before wait for the latter.
+    /// Requeues the events of all files if it is due: the service accepted something, or the time has come. Events that were spilled
+    /// again at once wait for the latter.
     ///
     /// # Errors
-    /// Those of the operating system; what was not put back stays in its file, and is looked at later.
+    /// I/O errors. Events that were not requeued stay in their files for a later attempt.
     pub(super) fn recover(&mut self, now: Instant, was_taken: bool) -> io::Result<()> {
         let is_early = was_taken && self.returns == 0;
-        if self.looks_at.take_if(|at| is_early || now >= *at).is_none() {
+        if self.next_attempt.take_if(|at| is_early || now >= *at).is_none() {
             return Ok(());
         }
         let (count, outcome) = self.requeue();
@@ -129,14 +130,14 @@ impl Spill {
             self.recovered_at = Some(now);
         }
         if count > 0 || outcome.is_err() {
-            // There may be more than are put back at once.
-            self.looks_at = Some(now + FIRST_LOOK);
+            // There may be more files than are requeued at once.
+            self.next_attempt = Some(now + FIRST_PAUSE);
         }
         outcome
     }
 
-    /// Requeues the events of all files, as far as they can be read; how many there were, and an error if there was one. A file that
-    /// holds something else stays. One that cannot be deleted is not requeued again by this process.
+    /// Requeues the readable events of all files. Returns their number, and an error if there was one. Files with other content stay.
+    /// A file that cannot be deleted is not requeued again by this process.
     pub(super) fn requeue(&mut self) -> (u64, io::Result<()>) {
         self.requeued.retain(|path| matches!(remove_file(path), Err(error) if error.kind() != io::ErrorKind::NotFound));
         let mut outcome = Ok(());
@@ -156,7 +157,7 @@ impl Spill {
             return (0, Err(error));
         }
         for (path, file, _) in &files {
-            // One that cannot be deleted is emptied, so that nothing of it is requeued again.
+            // If the file cannot be deleted, empty it, so that its events are not requeued again.
             if let Err(error) = remove_file(path).or_else(|_| set_len(file.file()?, 0)) {
                 self.requeued.insert(path.clone());
                 outcome = Err(error);
@@ -165,7 +166,7 @@ impl Spill {
         (events.len() as u64, outcome)
     }
 
-    /// The files that are to be requeued, which no other process reads as long as they are open, and their texts.
+    /// The files to requeue and their texts. No other process reads them while they are open.
     fn claim_files(&self, outcome: &mut io::Result<()>) -> io::Result<Vec<(PathBuf, PrivateFile, String)>> {
         let entries = match list_dir(self.format.dir()) {
             Ok(entries) => entries,
@@ -181,7 +182,7 @@ impl Spill {
         paths.sort();
         let (mut files, mut bytes) = (Vec::new(), 0);
         for path in paths {
-            if bytes >= MOST_AT_ONCE || files.len() >= MOST_FILES {
+            if bytes >= MAX_BYTES || files.len() >= MAX_FILES {
                 break;
             }
             match claimed(&path) {
@@ -190,7 +191,7 @@ impl Spill {
                     files.push((path, file, text));
                 }
                 Ok(_) => {}
-                // The other files are read all the same.
+                // The other files are read nevertheless.
                 Err(error) => *outcome = Err(error),
             }
         }
@@ -198,17 +199,17 @@ impl Spill {
     }
 }
 
-/// Gives a file its name, which must not be in use: a rename would replace a file of another process.
+/// Gives a file its final name. Fails if the name is in use, whereas a rename would replace a file of another process.
 fn link(draft: &Path, path: &Path) -> io::Result<()> {
     match hard_link(draft, path) {
-        // Some file systems have no second names. There, 64 random bits have to do.
+        // On file systems without hard links, the 64 random bits must suffice.
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists && !path.try_exists()? => rename(draft, path),
         linked => linked,
     }
 }
 
-/// A file that no other process reads, for as long as it is open, and its text; nothing where another process has it, or where it has no
-/// text.
+/// Opens a file that no other process reads while it is open, and returns its text; `None` if another process has it open or if it
+/// has no text.
 fn claimed(path: &Path) -> io::Result<Option<(PrivateFile, String)>> {
     let private = match locked(path, Duration::ZERO) {
         Ok(file) => file,
@@ -217,7 +218,7 @@ fn claimed(path: &Path) -> io::Result<Option<(PrivateFile, String)>> {
     };
     let bytes = read_from(private.file()?, 0, u64::MAX)?;
     if bytes.is_empty() {
-        // It was deleted before it was opened.
+        // Another process deleted it before it was opened here.
         remove_file(path)?;
     }
     Ok(String::from_utf8(bytes).ok().filter(|text| !text.is_empty()).map(|text| (private, text)))
@@ -244,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_has_the_name_already_is_not_replaced() {
+    fn an_existing_file_is_not_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let spill = spill(dir.path(), &dir.path().join("state"), "1");
         let names = |names: [&str; 2]| names.map(str::to_owned).into_iter();
@@ -271,20 +272,20 @@ mod tests {
         fs::write(&original, "[{}]").unwrap();
         assert_eq!(fs::read_dir(&files).unwrap().count(), 3);
         assert_eq!(requeue(&mut spill(&files, &state, "2")), 0);
-        // Not before the service takes something, or a minute is over; then once.
+        // Not before the service accepts something or a minute is over; then once.
         let now = Instant::now();
         spilled.recover(now, false).unwrap();
         assert!(!spilled.has_recovered());
         spilled.recover(now, true).unwrap();
         assert!(spilled.has_recovered() && !spilled.has_recovered());
         assert_eq!(fs::read_dir(&files).unwrap().count(), 1);
-        spilled.recover(now + LONGEST_PAUSE, true).unwrap();
+        spilled.recover(now + MAX_PAUSE, true).unwrap();
         assert!(!spilled.has_recovered());
-        // What comes back at once is not tried again with everything else that the service takes.
+        // Events that were spilled again at once are not retried whenever the service accepts something else.
         spilled.save(&events[..1]).unwrap();
         spilled.recover(Instant::now(), true).unwrap();
         assert!(!spilled.has_recovered());
-        spilled.recover(Instant::now() + LONGEST_PAUSE, false).unwrap();
+        spilled.recover(Instant::now() + MAX_PAUSE, false).unwrap();
         assert!(spilled.has_recovered());
         let (_adopting, orphans) = adopt_all(&state.join("journal"));
         let readers = orphans.iter().filter_map(|orphan| orphan.reader("token_trackr-1").unwrap());
@@ -296,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_holds_something_else_stays() {
+    fn a_file_with_other_content_stays() {
         let dir = tempfile::tempdir().unwrap();
         let mut spilled = spill(dir.path(), &dir.path().join("state"), "1");
         let paths = ["events_1-1.json", "events_2-1.json", "events_3-1.json"].map(|name| dir.path().join(name));
@@ -308,10 +309,10 @@ mod tests {
     }
 
     #[test]
-    fn files_that_hold_something_else_keep_none_from_its_turn() {
+    fn files_with_other_content_do_not_block_the_others() {
         let dir = tempfile::tempdir().unwrap();
         let mut spilled = spill(dir.path(), &dir.path().join("state"), "1");
-        for index in 0..MOST_FILES {
+        for index in 0..MAX_FILES {
             fs::write(dir.path().join(format!("events_1{index}-1.json")), "[{}").unwrap();
         }
         fs::write(dir.path().join("events_2-1.json"), "[{}]").unwrap();

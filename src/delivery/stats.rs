@@ -1,4 +1,4 @@
-//! What delivery has counted, how long the journal's space lasts, and both in a file that other processes read.
+//! The counts of delivery, the forecast of the journal's space, and the status file with both for other processes.
 //!
 //! ```text
 //! <journal>/status.json   {"pid", "at", "tier", "tracked", …, "destinations": […]}, written within five seconds of a change
@@ -17,7 +17,7 @@ use crate::sys::clock::unix_ns;
 use crate::sys::fs::{append_all, append_private, remove_file, rename};
 
 const STATUS: &str = "status.json";
-/// Samples of the backlog, one a second.
+/// The number of samples of the backlog, one per second.
 const SAMPLES: usize = 60;
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 
@@ -26,62 +26,62 @@ const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 pub struct DestinationStats {
     /// Its name.
     pub name: String,
-    /// The host of one over HTTP.
+    /// The host of an HTTP destination.
     pub host: Option<String>,
-    /// Events it took.
+    /// Events that it accepted.
     pub delivered: u64,
-    /// Events it had already.
+    /// Events that it already had.
     pub duplicates: u64,
-    /// Events of this process's own journal that wait for it no more.
+    /// Events of this process's journal that do not wait for it any more.
     #[serde(skip)]
     pub own: u64,
-    /// Bytes of their records.
+    /// The bytes of their records.
     #[serde(skip)]
     pub own_bytes: u64,
-    /// Those of them that were given up.
+    /// How many of them were lost.
     #[serde(skip)]
     pub own_lost: u64,
-    /// Bytes of evicted records.
+    /// The bytes of evicted records.
     #[serde(skip)]
     pub evicted_bytes: u64,
-    /// Records that could not be read as events.
+    /// Records that are not valid events.
     pub unreadable: u64,
-    /// Events that it refused for good in an answer that accepted the rest.
+    /// Events that it rejected for good in a response that accepted the others.
     pub rejected: u64,
-    /// Events that it did not take in time, in its fallback's files until it takes others.
+    /// Events that it did not accept in time. They are in its spill files until it accepts others.
     pub fallback: u64,
-    /// Events that it refused for good, now in the dead letters.
+    /// Events that it rejected for good and that are in the dead letters.
     pub dead: u64,
-    /// Events that it refused for good, for which the dead letters had no room.
+    /// Events that it rejected for good and for which the dead letters had no space.
     pub dropped: u64,
-    /// Events that waited longer than they may.
+    /// Events that waited longer than allowed.
     pub expired: u64,
-    /// Events that ended processes left for it, in journals that this process has seen.
+    /// Events for it that ended processes left, in journals that this process has seen.
     pub orphaned: u64,
     /// Panics of its delivery thread.
     pub panics: u64,
-    /// The oldest events, given up because the journal's budget was used up.
+    /// The oldest events, evicted because the journal's budget was used up.
     pub evicted: u64,
-    /// Requests that were sent again.
+    /// Requests that were retried.
     pub retries: u64,
-    /// Of a destination over HTTP: `closed`, `open` (asked one request at a time) or `paused` (an operator has to correct a setting).
+    /// The state of an HTTP destination: `closed`, `open` (one request at a time) or `paused` (an operator has to correct a setting).
     pub state: Option<&'static str>,
     /// Batches, or requests, that failed.
     pub failures: u64,
-    /// Why the last failed one did; cleared by success.
+    /// The reason of the last failure. A success clears it.
     pub last_error: Option<String>,
     /// When the oldest event that waits for it was tracked, in nanoseconds since the Unix epoch.
     pub oldest: Option<u64>,
 }
 
 impl DestinationStats {
-    /// Counts a batch of this process's own journal that it waits for no more.
+    /// Counts a batch of this process's journal that does not wait for it any more.
     pub(super) fn note_passed(&mut self, batch: &Batch) {
         self.own += batch.len() as u64;
         self.own_bytes += batch.byte_len() as u64;
     }
 
-    /// Takes over what another thread counted meanwhile.
+    /// Adds what other threads have counted in the meantime.
     pub(super) fn keep_evicted(&mut self, other: &Self) {
         let more = other.evicted - self.evicted;
         self.evicted = other.evicted;
@@ -92,7 +92,7 @@ impl DestinationStats {
         self.panics = other.panics;
     }
 
-    /// Counts events of it that were given up unread, and the bytes they take.
+    /// Counts evicted events and their bytes.
     pub(super) fn note_evicted(&mut self, (events, bytes): (u64, u64)) {
         self.evicted += events;
         self.own += events;
@@ -102,7 +102,7 @@ impl DestinationStats {
     }
 }
 
-/// What a process tells others of its delivery.
+/// The content of the status file.
 #[derive(Serialize)]
 struct Status<'a> {
     pid: u32,
@@ -114,20 +114,20 @@ struct Status<'a> {
     budget_bytes: Option<u64>,
     corrupt_records: u64,
     lost_records: u64,
-    destinations: Vec<Told<'a>>,
+    destinations: Vec<DestinationStatus<'a>>,
 }
 
 #[derive(Serialize)]
-struct Told<'a> {
+struct DestinationStatus<'a> {
     #[serde(flatten)]
     stats: &'a DestinationStats,
     pending: u64,
 }
 
-/// Writes what other processes may know into a journal's directory, whole or not at all.
+/// Writes the status file of a journal, completely or not at all.
 ///
 /// # Errors
-/// Those of the operating system.
+/// I/O errors.
 pub(super) fn publish(
     dir: &Path,
     tier: &str,
@@ -135,7 +135,9 @@ pub(super) fn publish(
     budget: Option<u64>,
     destinations: &[DestinationStats],
 ) -> io::Result<()> {
-    let told = destinations.iter().map(|stats| Told { stats, pending: counts.appended.saturating_sub(stats.own) });
+    let statuses = destinations
+        .iter()
+        .map(|stats| DestinationStatus { stats, pending: counts.appended.saturating_sub(stats.own) });
     let status = Status {
         pid: std::process::id(),
         at: time_text(unix_ns()),
@@ -146,7 +148,7 @@ pub(super) fn publish(
         budget_bytes: budget,
         corrupt_records: counts.corrupt,
         lost_records: counts.lost,
-        destinations: told.collect(),
+        destinations: statuses.collect(),
     };
     let draft = dir.join("status.tmp");
     let _ = remove_file(&draft);
@@ -154,7 +156,7 @@ pub(super) fn publish(
     rename(&draft, &dir.join(STATUS))
 }
 
-/// How fast the backlog grows, from samples of the last minute.
+/// The growth of the backlog, from samples of the last minute.
 #[derive(Default)]
 pub(super) struct Outlook {
     samples: VecDeque<(Instant, u64)>,
@@ -174,7 +176,7 @@ impl Outlook {
         }
     }
 
-    /// When that many further bytes will be used up; `None` while the backlog does not grow.
+    /// How long until this many bytes are used up; `None` while the backlog does not grow.
     pub(super) fn time_to_full(&self, left: u64) -> Option<Duration> {
         let (&(since, first), &(until, last)) = (self.samples.front()?, self.samples.back()?);
         let grown = last.checked_sub(first).filter(|grown| *grown > 0)?;
@@ -188,12 +190,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_backlog_that_grows_tells_when_space_ends_and_one_that_shrinks_does_not() {
+    fn only_a_growing_backlog_has_a_time_to_full() {
         let (begin, second) = (Instant::now(), Duration::from_secs(1));
         let mut outlook = Outlook::default();
         assert_eq!(outlook.time_to_full(1), None);
         for step in 0..200_u32 {
-            // Four times a second, of which one sample is taken.
+            // Four calls per second, of which one takes a sample.
             let now = begin + step * second / 4;
             if outlook.is_due(now) {
                 outlook.note(now, 1000 * u64::from(step) / 4);

@@ -1,4 +1,4 @@
-//! Some events of a batch, in one request.
+//! A sub-batch: some events of a batch, sent in one request.
 
 use std::io::Write;
 use std::ops::Range;
@@ -11,54 +11,54 @@ use crate::event::binary::decode;
 use crate::journal::Batch;
 use crate::protocol::{HttpRequest, Protocol};
 
-/// Smaller bodies gain nothing by compression.
+/// Bodies smaller than this are not compressed, because that would not pay.
 const COMPRESSED_FROM: usize = 1024;
 
 /// Some events of a batch.
 pub(super) struct SubBatch {
     pub(super) events: Range<usize>,
-    /// Kept until the sub-batch is done or cut: a retry sends the same bytes.
+    /// The body. It is kept until the sub-batch is done or split, so that a retry sends the same bytes.
     pub(super) body: Option<Body>,
-    /// Events in the body.
+    /// The number of events in the body.
     pub(super) sent: u64,
-    /// Events that are not in it because they waited too long.
+    /// Events that are not in the body because they waited too long.
     pub(super) expired: u64,
     /// Events that are not for this destination.
     pub(super) others: u64,
     pub(super) server_errors: u32,
     pub(super) timeouts: u32,
-    /// Requests that brought nothing.
+    /// Requests that delivered nothing.
     pub(super) attempts: u32,
-    /// How many sub-batches had been accepted when this one, or the one it was cut from, first failed.
+    /// How many sub-batches had been accepted when this one, or the one from which it was split, first failed.
     pub(super) accepted_before: Option<u64>,
     pub(super) was_retried_at_once: bool,
 }
 
-/// What is sent.
+/// The body of a sub-batch.
 #[derive(Clone)]
 pub(super) struct Body {
-    /// One after the other.
+    /// The requests, in order.
     pub(super) requests: Vec<HttpRequest>,
     pub(super) is_gzip: bool,
 }
 
-/// How a body is written.
+/// How to write a body.
 pub(super) struct Writing {
-    /// Events that were tracked in this time are too old; nanoseconds since the Unix epoch.
+    /// Events that were tracked in this range are too old; nanoseconds since the Unix epoch.
     pub(super) too_old: Range<u64>,
-    /// Bytes of a body before compression.
+    /// The most bytes of a body before compression.
     pub(super) max_bytes: usize,
-    /// Whether it is not compressed.
+    /// Whether compression is off.
     pub(super) is_plain: bool,
 }
 
-/// What became of a sub-batch whose body was to be written.
+/// The result of writing a body.
 pub(super) enum Written {
     /// It can be sent.
     Ready(SubBatch),
-    /// It is larger than a request may be.
+    /// The body is larger than allowed. These are the parts.
     Cut(Vec<SubBatch>),
-    /// No event of it is left to be sent.
+    /// No event is left to send.
     Empty(SubBatch),
 }
 
@@ -78,7 +78,7 @@ impl SubBatch {
         }
     }
 
-    /// What of it is beyond `ceiling` events, if anything; it keeps the rest.
+    /// Splits off the events beyond the first `ceiling`, if there are more.
     pub(super) fn split_off(&mut self, ceiling: usize) -> Option<Self> {
         let middle = self.events.start + ceiling.max(1);
         (middle < self.events.end && self.body.is_none()).then(|| {
@@ -94,17 +94,17 @@ impl SubBatch {
         [middle..self.events.end, self.events.start..middle].map(|half| self.part(half))
     }
 
-    /// A part of it, which was tried as often.
+    /// A part of it, with the same number of attempts.
     fn part(&self, events: Range<usize>) -> Self {
         Self { accepted_before: self.accepted_before, attempts: self.attempts, ..Self::new(events) }
     }
 
-    /// Events of it that are no events.
+    /// The number of records that are not valid events.
     pub(super) fn unreadable(&self) -> u64 {
         self.events.len() as u64 - self.sent - self.expired - self.others
     }
 
-    /// Writes its body.
+    /// Writes the body.
     pub(super) fn write(mut self, batch: &Batch, protocol: &dyn Protocol, how: &Writing) -> Written {
         let mut events: Vec<UsageEvent<'_>> = Vec::with_capacity(self.events.len());
         (self.expired, self.others) = (0, 0);
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sub_batch_is_cut_at_the_ceiling_and_nothing_of_it_is_lost() {
+    fn a_sub_batch_is_split_at_the_ceiling_without_losing_events() {
         let mut sub = SubBatch::new(7..2500);
         let mut cut = Vec::new();
         while let Some(rest) = sub.split_off(1000) {
@@ -162,7 +162,7 @@ mod tests {
         assert_eq!(cut, [7..1007, 1007..2007, 2007..2500]);
         let halves = sub.halves().map(|half| half.events);
         assert_eq!(halves, [2253..2500, 2007..2253]);
-        // What is to be sent again with the same bytes stays whole.
+        // A sub-batch that must be resent with the same bytes is not split.
         sub.body = Some(Body { requests: Vec::new(), is_gzip: false });
         assert!(sub.split_off(10).is_none());
     }

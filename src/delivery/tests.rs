@@ -28,25 +28,25 @@ mod files;
 mod left;
 pub(super) mod threads;
 
-/// What the collector does with one request.
+/// What the collector does with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     Unavailable,
     TooManyRequests,
-    /// Keeps the events, then breaks the connection.
-    LostAnswer,
-    /// Breaks the connection before it keeps anything.
+    /// It stores the events, then breaks the connection.
+    LostResponse,
+    /// It breaks the connection before it stores anything.
     LostRequest,
-    /// More events than it takes.
+    /// It accepts at most this many events.
     TooLarge(usize),
 }
 
-/// How a collector refuses poison.
+/// How a collector rejects poison events.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Refusal {
     #[default]
     BadRequest,
-    /// It fails on it, as it may on anything.
+    /// With a server error, which could have any cause.
     ServerError,
 }
 
@@ -59,7 +59,7 @@ struct Kept {
     received: usize,
 }
 
-/// A real server on loopback that follows a script, then takes everything but poison.
+/// A real server on loopback that follows a script, then accepts everything except poison events.
 struct Collector {
     port: u16,
     kept: Arc<Mutex<Kept>>,
@@ -121,7 +121,7 @@ fn serve(mut stream: &TcpStream, kept: &Mutex<Kept>) -> Option<()> {
         _ => {
             kept.received += ids.len();
             kept.ids.extend(ids);
-            if fault == Some(Fault::LostAnswer) {
+            if fault == Some(Fault::LostResponse) {
                 return None;
             }
             "200 OK"
@@ -131,7 +131,7 @@ fn serve(mut stream: &TcpStream, kept: &Mutex<Kept>) -> Option<()> {
     stream.write_all(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").as_bytes()).ok()
 }
 
-/// One process after another, each of which dies in the middle of something.
+/// A series of processes, each of which dies in the middle of something.
 struct World {
     collector: Collector,
     _dir: TempDir,
@@ -157,7 +157,7 @@ impl World {
         world
     }
 
-    /// Dies as `kill -9` does: files stay as they are, locks and connections go. Another process begins.
+    /// Dies as with `kill -9`: files stay, locks and connections end. Then another process starts.
     fn restart(&mut self) {
         if let Some(process) = self.process.take() {
             process.network.runtime.shutdown_background();
@@ -207,7 +207,7 @@ impl World {
         }
     }
 
-    /// One look at the network, and whatever follows from it.
+    /// One pass of the network loop, and the steps after it.
     fn pass(&mut self) -> bool {
         let Process { shared, state, network } = self.process.as_mut().unwrap();
         network.wait(Duration::from_millis(2));
@@ -217,12 +217,12 @@ impl World {
         outcome.is_drained && shared.orphans.is_finished()
     }
 
-    /// A pass whose outcome does not matter.
+    /// A pass whose result does not matter.
     fn pass_by(&mut self) {
         let _ = self.pass();
     }
 
-    /// Goes on until a batch is done, and dies before its cursor moves.
+    /// Continues until a batch is done, and dies before its cursor moves.
     fn die_before_the_cursor_moves(&mut self) {
         struct Own<'a>(&'a Journal, &'a crate::journal::Reader);
         impl Feed for Own<'_> {
@@ -249,7 +249,7 @@ impl World {
         self.restart();
     }
 
-    /// Delivers everything, and says what is wrong with what came of it.
+    /// Delivers everything, and checks the result.
     fn settle(mut self) -> Result<(), TestCaseError> {
         self.collector.kept.lock().unwrap().script.clear();
         let deadline = Instant::now() + Duration::from_secs(30);
@@ -301,7 +301,7 @@ fn action() -> impl Strategy<Value = Action> {
     let fault = prop_oneof![
         Just(Fault::Unavailable),
         Just(Fault::TooManyRequests),
-        Just(Fault::LostAnswer),
+        Just(Fault::LostResponse),
         Just(Fault::LostRequest),
         (1_usize..50).prop_map(Fault::TooLarge),
     ];
@@ -316,7 +316,7 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
-/// As many cases as a commit can wait for, or as the soak asks for.
+/// The number of cases: few enough for a commit, unless the soak test sets another one.
 fn cases() -> ProptestConfig {
     let asked = std::env::var("PROPTEST_CASES").ok().map(|count| count.parse().unwrap());
     ProptestConfig::with_cases(asked.unwrap_or(48))
@@ -325,10 +325,10 @@ fn cases() -> ProptestConfig {
 proptest! {
     #![proptest_config(ProptestConfig { max_shrink_iters: 200, ..cases() })]
 
-    /// The model is a set: whatever was tracked is at the collector or, if the collector refuses it, in the dead letters, however
-    /// the network fails and wherever processes die.
+    /// The model is a set. However the network fails and wherever processes die, each tracked event is at the collector or, if the
+    /// collector rejects it, in the dead letters.
     #[test]
-    fn nothing_is_lost_between_any_two_steps(actions in prop::collection::vec(action(), 1..40)) {
+    fn no_event_is_lost_between_any_two_steps(actions in prop::collection::vec(action(), 1..40)) {
         let mut world = World::new(|| Box::new(CloudEvents));
         for action in actions {
             match action {
@@ -345,7 +345,7 @@ proptest! {
     }
 }
 
-/// A format whose answers say that one event of each request was refused.
+/// A format whose responses say that one event of each request was rejected.
 struct Partial;
 
 impl Protocol for Partial {
@@ -362,7 +362,7 @@ impl Protocol for Partial {
 }
 
 #[test]
-fn what_an_answer_refuses_in_part_is_counted_and_not_sent_again() {
+fn partially_rejected_events_are_counted_and_not_resent() {
     let mut world = World::new(|| Box::new(Partial));
     world.track(50, false);
     while !world.pass() {}
@@ -373,10 +373,10 @@ fn what_an_answer_refuses_in_part_is_counted_and_not_sent_again() {
 }
 
 #[test]
-fn several_events_that_a_server_fails_on_hold_up_nobody() {
+fn poison_events_that_cause_server_errors_do_not_block_others() {
     let mut world = World::new(|| Box::new(CloudEvents));
     world.collector.kept.lock().unwrap().refusal = Refusal::ServerError;
-    // Before anything was accepted, and so before the server can be known to be well.
+    // Nothing has been accepted yet, so it is not known whether the server works.
     for passes in [30, 60] {
         world.track(1, true);
         (0..passes).for_each(|_| world.pass_by());
@@ -387,14 +387,14 @@ fn several_events_that_a_server_fails_on_hold_up_nobody() {
 }
 
 #[test]
-fn journals_of_one_event_that_a_server_fails_on_hold_up_no_others() {
+fn orphan_journals_with_one_poison_event_do_not_block_others() {
     let mut world = World::new(|| Box::new(CloudEvents));
     world.collector.kept.lock().unwrap().refusal = Refusal::ServerError;
     for count in [0, 5, 0, 0, 7] {
         world.track(count.max(1), count == 0);
         world.restart();
     }
-    // What is tracked meanwhile shows that the server is well.
+    // Events that are tracked in the meantime show that the server works.
     for _ in 0..200 {
         world.track(1, false);
         (0..10).for_each(|_| world.pass_by());
@@ -403,7 +403,7 @@ fn journals_of_one_event_that_a_server_fails_on_hold_up_no_others() {
 }
 
 #[test]
-fn what_others_left_is_sent_once_however_often_somebody_flushes() {
+fn orphan_events_are_sent_once_however_often_a_flush_runs() {
     let mut world = World::new(|| Box::new(CloudEvents));
     world.track(3000, false);
     world.restart();

@@ -56,14 +56,14 @@ pub struct SendError {
     /// The connection broke before a response came. The server may have closed it while it was idle.
     pub is_broken: bool,
     /// The request timed out after connecting. Other connections may be dead, too.
-    pub is_dubious: bool,
+    pub is_timeout: bool,
 }
 
 impl SendError {
     /// An error that does not concern the connection.
     #[must_use]
     pub fn other(reason: String) -> Self {
-        Self { reason, kind: SendErrorKind::Other, is_broken: false, is_dubious: false }
+        Self { reason, kind: SendErrorKind::Other, is_broken: false, is_timeout: false }
     }
 }
 
@@ -182,7 +182,7 @@ impl HttpClient {
 async fn send_and_read(request: RequestBuilder, largest: usize) -> Result<Reply, SendError> {
     let failed = |error: reqwest::Error| SendError {
         is_broken: error.is_request() && !error.is_connect() && !error.is_timeout(),
-        is_dubious: error.is_timeout() && !error.is_connect(),
+        is_timeout: error.is_timeout() && !error.is_connect(),
         kind: kind_of(&error),
         reason: reason(&error.without_url()),
     };

@@ -1,4 +1,4 @@
-//! The pool of orphan journals: turns, counts and positions, without threads.
+//! The pool of orphan journals without threads: turns, counts and positions.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ fn pool(root: &Path) -> OrphanPool {
     OrphanPool::new(Some(root.to_owned()), vec![vec![NAME.to_owned()]])
 }
 
-/// A journal of an ended process, of one record; its directory.
+/// Creates the journal of an ended process with one record. Returns its directory.
 fn leave(root: &Path) -> PathBuf {
     leave_for(root, &[NAME], b"record")
 }
@@ -36,7 +36,7 @@ fn leave_for(root: &Path, names: &[&str], record: &[u8]) -> PathBuf {
     path
 }
 
-/// Makes the segment one of a later version, which this one cannot read.
+/// Changes the version of the segment to a newer one, which this version cannot read.
 fn make_unreadable(journal: &Path) {
     let is_segment = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "seg");
     let segment = std::fs::read_dir(journal).unwrap().map(|entry| entry.unwrap().path()).find(is_segment).unwrap();
@@ -47,7 +47,7 @@ fn make_unreadable(journal: &Path) {
     std::fs::write(&segment, &bytes).unwrap();
 }
 
-/// Refills until `is_so`: another test of this process may have the right to read orphans for a while.
+/// Refills until `is_so`, because another test of this process may hold the right to read orphan journals for a while.
 fn refilled(pool: &OrphanPool, mut is_so: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + std::time::Duration::from_mins(1);
     while Instant::now() < deadline {
@@ -60,15 +60,15 @@ fn refilled(pool: &OrphanPool, mut is_so: impl FnMut() -> bool) -> bool {
     false
 }
 
-/// More journals that cannot be read than are held at a time keep no other from its turn.
+/// More unreadable journals than can be held at a time do not block the others.
 #[test]
-fn journals_that_cannot_be_read_delay_no_others() {
+fn unreadable_journals_do_not_delay_others() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("journal");
-    for _ in 0..MOST_HELD + 8 {
+    for _ in 0..MAX_HELD + 8 {
         let path = leave(&root);
         make_unreadable(&path);
-        // In the order of names, before the one that can be read.
+        // By name, they come before the readable one.
         std::fs::rename(&path, root.join(format!("0-{}", path.file_name().unwrap().to_string_lossy()))).unwrap();
     }
     let path = leave(&root);
@@ -87,9 +87,9 @@ fn journals_that_cannot_be_read_delay_no_others() {
     assert!(is_found);
 }
 
-/// What a journal holds is counted for as long as it is held, however many searches end meanwhile.
+/// The records of a journal are counted while it is held, however many searches end in the meantime.
 #[test]
-fn another_search_forgets_no_journal_that_is_held() {
+fn another_search_keeps_the_counts_of_held_journals() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("journal");
     leave(&root);
@@ -103,7 +103,7 @@ fn another_search_forgets_no_journal_that_is_held() {
     lock(&pool.inner).next_search = Instant::now();
     assert!(refilled(&pool, || lock(&pool.inner).next_search > Instant::now() + ADOPT_PAUSE));
     assert_eq!((pool.pending(), pool.backlog(0).records), (1, 1));
-    // A thread that panicked lost its reader: the journal is released, and comes again.
+    // A thread that panicked has lost its reader: the journal is released, and is found again.
     drop(taken);
     pool.let_go(0);
     assert!(refilled(&pool, || lock(&pool.inner).held.is_empty()));
@@ -111,9 +111,9 @@ fn another_search_forgets_no_journal_that_is_held() {
     assert!(refilled(&pool, || pool.take(0).is_some()));
 }
 
-/// A search that reads for seconds keeps neither `flush()` nor `stats()` nor requests waiting.
+/// A search that takes seconds blocks neither `flush()` nor `stats()` nor requests.
 #[test]
-fn a_search_keeps_nothing_waiting() {
+fn a_search_blocks_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let pool = pool(&dir.path().join("journal"));
     let _searching = lock(&pool.search);
@@ -123,7 +123,7 @@ fn a_search_keeps_nothing_waiting() {
     assert_eq!((pool.pending(), pool.backlog(0).records), (0, 0));
 }
 
-/// A destination that counts what it is brought.
+/// A destination that counts the delivered events.
 #[derive(Default)]
 struct Counting(u64);
 
@@ -138,16 +138,16 @@ impl LocalSink for Counting {
     }
 }
 
-/// Ends the faults of this thread, however a test ends.
-struct Mended;
+/// Removes the faults of this thread, however a test ends.
+struct ClearFaults;
 
-impl Drop for Mended {
+impl Drop for ClearFaults {
     fn drop(&mut self) {
         break_files(None);
     }
 }
 
-/// Brings all that a search finds for one destination.
+/// Delivers everything that a search finds to one destination.
 fn bring_all(pool: &OrphanPool, sink: &mut Counting) {
     lock(&pool.inner).next_search = Instant::now();
     assert!(refilled(pool, || {
@@ -161,16 +161,16 @@ fn bring_all(pool: &OrphanPool, sink: &mut Counting) {
     }));
 }
 
-/// On a full disk no cursor can be written: what was delivered is not delivered again, and a journal that all have is deleted.
+/// On a full disk no cursor can be written. Delivered events are still not delivered again, and a finished journal is deleted.
 #[test]
-fn what_was_delivered_on_a_full_disk_is_not_delivered_again() {
-    let _mended = Mended;
+fn on_a_full_disk_delivered_events_are_not_delivered_again() {
+    let _clear = ClearFaults;
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("journal");
     let mut record = Vec::new();
     encode(&UsageEvent { provider: "p", model: "m", ..UsageEvent::default() }, &[], &mut record);
     let (own, shared) = (leave_for(&root, &[NAME], &record), leave_for(&root, &[NAME, "other"], &record));
-    // As a crash leaves it: without its cursor, which cannot be made now either.
+    // As after a crash: without a cursor, which cannot be created now either.
     std::fs::remove_file(shared.join("one.cursor")).unwrap();
     let (pool, mut sink) = (pool(&root), Counting::default());
     break_files(Some(Fault::Space));
@@ -179,7 +179,7 @@ fn what_was_delivered_on_a_full_disk_is_not_delivered_again() {
         assert_eq!((sink.0, pool.pending()), (2, 0));
     }
     assert_eq!((own.exists(), shared.exists()), (false, true));
-    // With room again, the next search saves the position, for other processes.
+    // When there is space again, the next search saves the position for other processes.
     break_files(None);
     bring_all(&pool, &mut sink);
     pool.close();
@@ -189,9 +189,9 @@ fn what_was_delivered_on_a_full_disk_is_not_delivered_again() {
     assert_eq!(sink.0, 2);
 }
 
-/// A short backoff keeps the journals that are held: another search of the directory would find the same ones.
+/// A short backoff keeps the held journals, because another search would only find the same ones.
 #[test]
-fn a_short_backoff_releases_no_journal() {
+fn a_short_backoff_keeps_the_held_journals() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("journal");
     leave(&root);
@@ -203,7 +203,7 @@ fn a_short_backoff_releases_no_journal() {
     assert_eq!(lock(&pool.inner).held.len(), 1);
     pool.set_accepting(0, true);
     assert_eq!(lock(&pool.inner).next_search, next_search);
-    // A long one does not keep them from other processes.
+    // A long backoff releases them for other processes.
     lock(&pool.inner).refusing_since[0] = Instant::now().checked_sub(REFUSING_FOR);
     pool.refill();
     assert_eq!(lock(&pool.inner).held.len(), 0);

@@ -1,4 +1,5 @@
-//! Does what `classify` decides about a sub-batch: sends it again, cuts it, or puts its events into dead letters or spill files.
+//! Carries out the decisions of `classify` about a sub-batch: resends it, splits it, or writes its events to dead letters or spill
+//! files.
 
 use std::time::{Duration, Instant};
 
@@ -14,15 +15,15 @@ use crate::event::binary::decode;
 use crate::http::{Reply, SendError};
 use crate::protocol::{Answer, Verdict};
 
-/// After a 415, this long without compression.
+/// How long compression is off after a 415.
 const PLAIN_FOR: Duration = Duration::from_hours(1);
-/// Poison candidates that are remembered.
-const MOST_CANDIDATES: usize = 64;
-/// Sub-batches of full size that are taken before a larger one is tried.
+/// How many poison candidates are remembered.
+const MAX_CANDIDATES: usize = 64;
+/// How many full sub-batches must be accepted before a larger one is tried.
 const GROWS_AFTER: u32 = 10;
 
 impl Remote {
-    /// After a request that got no answer.
+    /// Handles a request without a response.
     pub(super) fn apply_failure(
         &mut self,
         work: &mut InFlightBatch,
@@ -30,21 +31,21 @@ impl Remote {
         error: &SendError,
         stats: &mut DestinationStats,
     ) {
-        let outcome = Outcome::None { is_broken: error.is_broken, is_dubious: error.is_dubious };
+        let outcome = Outcome::None { is_broken: error.is_broken, is_timeout: error.is_timeout };
         if decide(&outcome, &self.history(work, &sub)) == Decision::RetryAtOnce {
             sub.was_retried_at_once = true;
             stats.retries += 1;
             return work.todo.push_front(sub);
         }
         sub.attempts += 1;
-        sub.timeouts += u32::from(error.is_dubious);
+        sub.timeouts += u32::from(error.is_timeout);
         self.record(&sub, Err(&error.reason));
         self.note(stats, FailureKind::Connection(error.kind), &error.reason, ": ");
         let decision = decide(&outcome, &self.history(work, &sub));
         self.apply(work, sub, decision, None, stats);
     }
 
-    /// After an answer.
+    /// Handles a response.
     pub(super) fn apply_answer(
         &mut self,
         work: &mut InFlightBatch,
@@ -53,12 +54,12 @@ impl Remote {
         stats: &mut DestinationStats,
     ) {
         let answer = Answer { status: reply.status, retry_after: reply.retry_after.as_deref(), body: &reply.body };
-        let outcome = Outcome::Answer { status: reply.status, verdict: self.protocol.verdict(&answer, sub.sent) };
+        let outcome = Outcome::Response { status: reply.status, verdict: self.protocol.verdict(&answer, sub.sent) };
         if is_ambiguous(&outcome) && self.spill.is_none() {
             sub.accepted_before.get_or_insert(self.accepted);
             sub.server_errors += 1;
         }
-        if let Outcome::Answer { verdict: Verdict::Retry(_), .. } = outcome {
+        if let Outcome::Response { verdict: Verdict::Retry(_), .. } = outcome {
             sub.attempts += 1;
         }
         self.record(&sub, Ok(reply));
@@ -85,7 +86,7 @@ impl Remote {
         }
     }
 
-    /// Counts a failure, and says why and what can be done.
+    /// Counts a failure, and sets the last error with its reason and remedy.
     fn note(&self, stats: &mut DestinationStats, kind: FailureKind, reason: &str, separator: &str) {
         stats.failures += 1;
         let remedy = if needs_operator(kind) { format!("; {}", remedy(kind)) } else { String::new() };
@@ -171,7 +172,7 @@ impl Remote {
         self.recover(stats, true);
     }
 
-    /// Whether an event fails now as it did in another batch, and others were accepted since.
+    /// Whether the single event of a sub-batch failed in an earlier batch, and others were accepted since.
     fn is_poison_candidate(&self, work: &InFlightBatch, sub: &SubBatch) -> bool {
         !self.candidates.is_empty()
             && sub.events.len() == 1
@@ -180,7 +181,7 @@ impl Remote {
             })
     }
 
-    /// Lets a batch go whose cursor has not moved, and remembers the events that are left of it.
+    /// Gives up a batch whose cursor has not moved, and remembers the remaining events as poison candidates.
     fn give_up(&mut self, work: &mut InFlightBatch, stats: &mut DestinationStats) {
         for sub in &work.todo {
             if let Some(id) = id_at(&work.batch, sub.events.start)
@@ -189,27 +190,27 @@ impl Remote {
                 self.candidates.push_back((id, self.accepted));
             }
         }
-        let surplus = self.candidates.len().saturating_sub(MOST_CANDIDATES);
+        let surplus = self.candidates.len().saturating_sub(MAX_CANDIDATES);
         self.candidates.drain(..surplus);
         self.policy.fail(Instant::now(), None, false);
-        stats.last_error = Some(format!("{} fails on what is left", self.client.host()));
+        stats.last_error = Some(format!("{} fails on all remaining events", self.client.host()));
         work.is_given_up = true;
     }
 
-    /// Keeps what became of a request until it is asked for.
+    /// Keeps the result of a request in the response log.
     fn record(&self, sub: &SubBatch, outcome: Result<&Reply, &str>) {
         let last = sub.body.as_ref().and_then(|body| body.requests.last());
         if let (Some(answers), Some(request)) = (&self.answers, last) {
             let told = outcome.map(|reply| match reply.status {
                 200..300 => (reply.status, reply.body.clone()),
-                // A refusal may repeat the key.
+                // The response may repeat the key.
                 status => (status, self.client.address().redact(&String::from_utf8_lossy(&reply.body)).into()),
             });
             answers.record(&request.body, told);
         }
     }
 
-    /// Puts a sub-batch, and what waits behind it, into one spill file. Where it cannot be written they stay where they are.
+    /// Writes a sub-batch, and all that waits behind it, into one spill file. If that fails, they stay in the batch.
     fn spill_events(&mut self, work: &mut InFlightBatch, sub: SubBatch, stats: &mut DestinationStats) {
         let too_old = self.too_old(&work.batch);
         let Some(spill) = &mut self.spill else { return work.todo.push_front(sub) };
@@ -243,7 +244,7 @@ impl Remote {
         }
     }
 
-    /// Requeues what is in spill files: when the destination took something, or once in a while.
+    /// Requeues the events in spill files, after the destination has accepted something or from time to time.
     pub(super) fn recover(&mut self, stats: &mut DestinationStats, was_taken: bool) {
         if let Some(spill) = &mut self.spill
             && let Err(error) = spill.recover(Instant::now(), was_taken)
@@ -252,7 +253,7 @@ impl Remote {
         }
     }
 
-    /// Puts events into the dead letters; those that cannot be written there are tried again.
+    /// Writes events to the dead letters. Events that cannot be written are retried.
     fn dead_letter(
         &mut self,
         work: &mut InFlightBatch,
@@ -274,11 +275,11 @@ impl Remote {
             }
             match self.dead.keep(&self.name, &event, payload, reply.status, &reason) {
                 Ok(Kept::Written) => stats.dead += 1,
-                // It was refused before, and counted then.
+                // It was rejected and counted before.
                 Ok(Kept::Known) => {}
                 Ok(Kept::NoRoom) => stats.dropped += 1,
                 Err(error) => {
-                    // An event that cannot be written down is not given up.
+                    // An event that could not be written stays in the batch.
                     stats.last_error = Some(format!("dead letters cannot be written: {error}"));
                     self.policy.fail(Instant::now(), None, false);
                     sub.events.start = index;
@@ -291,7 +292,7 @@ impl Remote {
     }
 }
 
-/// Puts a sub-batch back into the queue, before or behind the others.
+/// Puts a sub-batch back into the queue, at its front or, if it `is_behind`, at its end.
 fn requeue(work: &mut InFlightBatch, sub: SubBatch, is_behind: bool) {
     if is_behind {
         work.todo.push_back(sub);

@@ -1,4 +1,4 @@
-//! What a destination over HTTP is fed with, and what a step of it came to.
+//! The source of batches for an HTTP destination, and the results of its steps.
 
 use super::super::in_flight::Source;
 use crate::journal::Batch;
@@ -6,22 +6,22 @@ use crate::journal::Batch;
 /// Whether a flush waits for what was tracked.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Urgency {
-    /// No flush waits: events linger, so that they go together.
+    /// No flush waits. Events linger, so that they share requests.
     None,
-    /// A flush waits, but a destination that fails was asked for it already.
+    /// A flush waits, but the backoff was already skipped for it.
     Known,
-    /// A flush has just begun: a destination that fails is asked once more.
+    /// A flush has just begun. The backoff of a failing destination is skipped once.
     New,
 }
 
-/// What may be begun: less and less while delivery ends.
+/// What may be started. It shrinks while delivery stops.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Scope {
     /// Batches of any journal.
     Everything,
     /// Batches of this process's journal.
     OwnJournal,
-    /// No request any more.
+    /// No new request.
     Nothing,
 }
 
@@ -29,7 +29,7 @@ pub(crate) enum Scope {
 pub(crate) trait Feed {
     /// The events after the cursor of this process's journal.
     fn oldest(&mut self) -> Batch;
-    /// Events that are being tracked, where older ones are left as well.
+    /// The newest events, if older ones are left as well.
     fn newest(&mut self) -> Option<Batch>;
     /// The next events of an orphan journal.
     fn next_orphan(&mut self) -> Option<Batch>;
@@ -37,12 +37,12 @@ pub(crate) trait Feed {
 
 /// The result of a step.
 pub(crate) enum Step {
-    /// A batch is done; its cursor may move past it.
+    /// A batch is done. Its cursor may move past it.
     Done(Batch, Source),
-    /// A batch was given up; its cursor may move past what is done of it, and then it is another journal's turn.
+    /// A batch was given up. Its cursor may move past the part that is done. Then it is another journal's turn.
     GivenUp(Option<Batch>, Source),
-    /// Something is on its way, or waits.
+    /// Requests are in flight, or events wait.
     Busy,
-    /// There is nothing to do: of its own journal this was read, without a record.
+    /// There is nothing to do. The batch was read from this process's journal and has no records.
     Idle(Batch),
 }

@@ -1,11 +1,11 @@
-//! A destination over HTTP: batches in sub-batches, several requests at once, and what becomes of each.
+//! A destination over HTTP: splits batches into sub-batches, sends several requests at once, and handles each response.
 //!
-//! A batch of the journal is done when every sub-batch of it is accepted or in the dead letters; only then the cursor moves. A
-//! sub-batch that failed keeps its body, so that a retry sends the same bytes. One that is too large, or of which something is
-//! unacceptable, is cut in half until the event is found that is at fault. A crash in between repeats sub-batches: the receiver tells
-//! events by their id.
+//! A batch of the journal is done when each of its sub-batches is accepted or in the dead letters. Only then the cursor moves. A
+//! failed sub-batch keeps its body, so that a retry sends the same bytes. A sub-batch that is too large, or of which an event is
+//! rejected, is split in half until the rejected event is found. A crash in between repeats sub-batches, and the receiver recognizes
+//! their events by id.
 //!
-//! `state` is what a destination is, `step` reads and sends, `apply` does what `classify` decides about each answer.
+//! `state` holds the state of a destination, `step` reads and sends, `apply` carries out what `classify` decides about each response.
 
 mod apply;
 mod feed;

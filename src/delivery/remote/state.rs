@@ -1,4 +1,4 @@
-//! What a destination over HTTP is made of, and what is asked of it.
+//! The state and the settings of an HTTP destination.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -18,78 +18,80 @@ use crate::journal::{Batch, Position};
 use crate::protocol::{BatchLimits, Finding, Format, LimitOverrides, Options, Protocol};
 use crate::sys::clock::unix_ns;
 
-/// A service with accounts. Events that were given for one account are not sent with the key of another.
+/// A service with accounts. Events of one account are never sent with the key of another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
     /// Its name.
     pub name: String,
-    /// Which account it is.
+    /// The account.
     pub account: String,
-    /// Accounts whose events it takes over.
+    /// Former accounts, whose events are sent for this one.
     pub former: Vec<String>,
 }
 
-/// 2025-01-01, in nanoseconds since the Unix epoch: a time before it is that of a clock that was not set yet.
+/// 2025-01-01 in nanoseconds since the Unix epoch. An earlier time comes from a clock that was not set yet.
 const FIRST_PLAUSIBLE: u64 = 1_735_689_600_000_000_000;
 
-/// What a destination over HTTP is made with.
+/// The settings of an HTTP destination.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RemoteSettings {
-    /// Where it is.
+    /// The address.
     pub address: Address,
-    /// Its format.
+    /// The wire format.
     pub format: &'static Format,
-    /// What its user says of the format.
+    /// The options of the format.
     pub options: Options,
-    /// What its user asks for in place of the format's limits.
+    /// The user's limits. They override those of the format.
     pub limits: LimitOverrides,
-    /// Of a service with accounts, which one it is; `None` of a destination that tells events by their id, whichever account sends them.
+    /// The service and its account; `None` for a destination that recognizes events by id, from whichever account they come.
     pub service: Option<Service>,
-    /// Where its answers are kept until they are asked for.
+    /// The log of responses, if they are kept.
     pub answers: Option<ResponseLog>,
 }
 
 /// A destination over HTTP.
 pub struct Remote {
     pub(super) name: String,
-    /// Names of which it takes over what was left.
+    /// Former names, whose remaining events it takes over.
     pub(super) former: Vec<String>,
     pub(super) protocol: Box<dyn Protocol>,
     pub(super) limits: BatchLimits,
-    /// What finds out what the format has to know before the first request.
+    /// The task that finds out what the format must know before the first request.
     pub(super) search: Option<JoinHandle<Finding>>,
     pub(super) answers: Option<ResponseLog>,
     pub(super) spill: Option<Spill>,
     pub(super) client: HttpClient,
     pub(super) policy: Policy,
     pub(super) dead: DeadLetters,
-    /// How long events may wait; for ever with `None`.
+    /// How long events may wait; `None` for no limit.
     pub(super) max_age: Option<Duration>,
-    /// Events that the destination takes in one request: learned from what it took of what it had found too large.
+    /// The most events in one request, as learned from what the destination accepted after it rejected a request as too large.
     pub(super) ceiling: usize,
-    /// Sub-batches of that size that it took in a row.
+    /// How many sub-batches of that size it accepted in a row.
     pub(super) full_sub_batches: u32,
     pub(super) plain_until: Option<Instant>,
     pub(super) accepted: u64,
-    /// Whether a sub-batch was accepted, cut or dead-lettered since this was asked last.
+    /// Whether a sub-batch was accepted, split or dead-lettered since the last call of `has_progressed()`.
     pub(super) has_progressed: bool,
-    /// The batch that is being brought.
+    /// The batch that is being delivered.
     pub(super) work: Option<InFlightBatch>,
-    /// A batch of another journal that was laid aside in favour of this process's own events.
+    /// A batch of an orphan journal that was set aside in favour of this process's events.
     pub(super) parked: Option<InFlightBatch>,
-    /// Events that a server failed on when nothing else was there to compare with, and how many sub-batches had been accepted then.
+    /// Poison candidates: events that the server failed on with nothing else to compare, and how many sub-batches had been accepted
+    /// by then.
     pub(super) candidates: VecDeque<([u8; 16], u64)>,
-    /// Since when events have lingered.
+    /// Since when events have been lingering.
     pub(super) waiting_since: Option<Instant>,
-    /// Whether the last batch was of another journal: those of ended processes and this process's own take turns.
+    /// Whether the last batch came from an orphan journal. Orphan journals and this process's journal take turns.
     pub(super) was_orphan: bool,
-    /// Whether the last of its own was of what is being tracked, ahead of older events: a backlog and what is new take turns.
+    /// Whether the last batch of this process's journal was of its newest events. A backlog and new events take turns.
     pub(super) was_newest: bool,
     pub(super) scope: Scope,
 }
 
 impl Remote {
-    /// A destination at an address. `state` is where dead letters go; events that have waited longer than `max_age` are not sent.
+    /// A destination at an address. `state` is the directory of dead letters. Events that have waited longer than `max_age` are not
+    /// sent.
     #[must_use]
     pub fn new(address: Address, protocol: Box<dyn Protocol>, state: Option<&Path>, max_age: Option<Duration>) -> Self {
         let (name, limits) = (name_of(&address), protocol.limits());
@@ -131,7 +133,7 @@ impl Remote {
         }
     }
 
-    /// A destination by its settings.
+    /// Creates a destination from its settings.
     #[must_use]
     pub fn open(settings: &RemoteSettings, state: Option<&Path>, max_age: Option<Duration>) -> Self {
         let (mut options, mut former, mut name) = (settings.options.clone(), Vec::new(), name_of(&settings.address));
@@ -148,12 +150,12 @@ impl Remote {
         this
     }
 
-    /// The host, which may be named.
+    /// The host. It is not secret.
     pub(crate) fn host(&self) -> &str {
         self.client.host()
     }
 
-    /// Where it will be in this process's journal when the batch is done that is being brought.
+    /// The position in this process's journal after the batch that is being delivered.
     pub(crate) fn reaches(&self) -> Option<&Position> {
         self.work.as_ref().filter(|work| work.source == Source::Own).map(|work| &work.batch.position)
     }
@@ -164,81 +166,82 @@ impl Remote {
         &self.name
     }
 
-    /// That, and the names whose journals it takes over.
+    /// The names of its own cursor and of those whose journals it takes over.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         std::iter::once(&self.name).chain(&self.former).map(String::as_str)
     }
 
-    /// What of its batch of such a journal is done from its beginning on; nothing where that is nothing.
+    /// The finished beginning of its batch from this kind of journal; `None` if there is none.
     pub(crate) fn done_so_far(&self, source: Source) -> Option<Batch> {
         let mut all = [&self.work, &self.parked].into_iter().flatten();
         all.find(|work| work.source == source).and_then(InFlightBatch::done_so_far)
     }
 
-    /// Whether it takes nothing, and is asked for nothing, before an operator acts or the pause ends.
+    /// Whether it is paused, until an operator acts or the pause ends.
     pub(crate) fn is_paused(&self) -> bool {
         self.policy.state() == "paused" && self.policy.is_waiting(Instant::now()) && !self.is_in_flight()
     }
 
-    /// Whether requests are on their way, those of a batch that was laid aside among them.
+    /// Whether requests are in flight, including those of a batch that was set aside.
     pub(crate) fn is_in_flight(&self) -> bool {
         let mut all = [&self.work, &self.parked].into_iter().flatten();
         self.search.is_some() || all.any(|work| !work.in_flight.is_empty())
     }
 
-    /// How it wants to be asked.
+    /// The limits of requests.
     pub(crate) fn limits(&self) -> &BatchLimits {
         &self.limits
     }
 
-    /// Whether spilled events were requeued since this was asked last.
+    /// Whether spilled events were requeued since the last call.
     pub(crate) fn has_recovered(&mut self) -> bool {
         self.spill.as_mut().is_some_and(Spill::has_recovered)
     }
 
-    /// Whose journal the batch is of that is being brought.
+    /// The kind of journal of the batch that is being delivered.
     pub(crate) fn source(&self) -> Option<Source> {
         self.work.as_ref().map(|work| work.source)
     }
 
-    /// Whether a sub-batch was accepted, cut or dead-lettered since this was asked last.
+    /// Whether a sub-batch was accepted, split or dead-lettered since the last call.
     pub(crate) fn has_progressed(&mut self) -> bool {
         std::mem::take(&mut self.has_progressed)
     }
 
-    /// Whether it is not to be asked now: it failed, or asked for a pause.
+    /// Whether no request may be sent now, because of a failure or a Retry-After.
     pub(crate) fn is_waiting(&self) -> bool {
         self.policy.is_waiting(Instant::now())
     }
 
-    /// Whether it took a flush's events, or failed, as far as it is asked now. Where attempts are limited, all of them are waited for:
-    /// then the events are spilled.
+    /// Whether a flush need not wait for it any more, because it failed. If the attempts are limited, a flush waits for all of them,
+    /// because then the events are spilled.
     pub(crate) fn is_refusing(&self) -> bool {
         self.is_paused() || (self.limits.attempts.is_none() && self.is_waiting() && !self.is_in_flight())
     }
 
-    /// What may be begun from here on. Answers to requests in flight are taken in all the same.
+    /// Sets what may be started from now on. Responses to requests in flight are still handled.
     pub(crate) fn set_scope(&mut self, scope: Scope) {
         self.scope = scope;
     }
 
-    /// Gives a batch of another journal up: its cursor has not moved.
+    /// Drops a batch of an orphan journal. Its cursor has not moved.
     pub(crate) fn drop_orphan(&mut self) {
         self.work.take_if(|work| work.source == Source::Orphan);
         self.parked = None;
     }
 
-    /// Lays a batch of another journal aside, with the answers that it waits for, in favour of this process's own events.
+    /// Sets a batch of an orphan journal aside, with its requests in flight, in favour of this process's events.
     pub(crate) fn park_orphan(&mut self) {
         if let Some(work) = self.work.take_if(|work| work.source == Source::Orphan) {
             self.parked = Some(work);
         }
     }
 
-    /// When events of a batch were tracked that are too old to be sent, in nanoseconds since the Unix epoch.
+    /// The range of times, in nanoseconds since the Unix epoch, in which events of this batch that are too old to be sent were
+    /// tracked.
     ///
-    /// A clock that was set makes no event old: none is older than the segment that it is in, by the machine's own time, and none was
-    /// tracked before there was anything to track it.
+    /// A changed system clock does not make events too old: no event is older than its segment, whose age is measured by the time
+    /// since boot, and times before this library existed do not count.
     pub(super) fn too_old(&self, batch: &Batch) -> Range<u64> {
         match self.max_age {
             Some(longest) if batch.since.is_none_or(|since| since.elapsed() >= longest) => {
@@ -249,7 +252,7 @@ impl Remote {
     }
 }
 
-/// A name that stays the same from run to run and tells addresses apart.
+/// A name that is the same in every run and differs between addresses.
 fn name_of(address: &Address) -> String {
     format!("http-{:08x}", address.checksum())
 }

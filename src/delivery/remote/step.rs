@@ -1,4 +1,4 @@
-//! One step of a destination over HTTP: answers in, the next batch, requests out.
+//! One step of an HTTP destination: handle responses, begin the next batch, send requests.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,11 +15,11 @@ use crate::event::binary::is_known_version;
 use crate::http::{SendError, find_out};
 use crate::journal::Batch;
 
-/// A server that hung says nothing of sizes: it does not make requests smaller than this.
-const LEAST_FOR_SLOW: usize = 50;
+/// Timeouts do not reduce requests below this number of events, because a server that hangs does not show that they are too large.
+const MIN_AFTER_TIMEOUTS: usize = 50;
 
 impl Remote {
-    /// Goes on as far as it can without waiting.
+    /// Does everything that is possible without waiting.
     pub(crate) fn step(
         &mut self,
         runtime: &Runtime,
@@ -37,7 +37,7 @@ impl Remote {
         stats.state = Some(self.policy.state());
         if let Some(work) = self.work.take_if(|work| work.todo.is_empty() && work.in_flight.is_empty()) {
             if let Some(largest) = work.largest {
-                self.ceiling = if work.is_slow { largest.max(LEAST_FOR_SLOW) } else { largest };
+                self.ceiling = if work.is_slow { largest.max(MIN_AFTER_TIMEOUTS) } else { largest };
                 self.full_sub_batches = 0;
             }
             stats.unreadable += work.unreadable;
@@ -58,10 +58,10 @@ impl Remote {
         Step::Busy
     }
 
-    /// Begins the next batch, or says that nothing waits.
+    /// Begins the next batch. Returns a step if there is none.
     ///
-    /// What this process tracks goes first, and what ended processes left when nothing of it is due. Where both wait, or a backlog of this
-    /// process's own and what it tracks now, they take turns; but a flush does not wait for what ended processes left.
+    /// This process's events go first; orphan journals follow when none of these are due. If both wait, they take turns, and so do a
+    /// backlog and new events of this process. A flush does not wait for orphan journals.
     fn take(&mut self, stats: &mut DestinationStats, urgency: Urgency, feed: &mut impl Feed) -> Option<Step> {
         self.recover(stats, false);
         let own = feed.oldest().at_most(self.limits.batch_records);
@@ -84,12 +84,13 @@ impl Remote {
             self.waiting_since = self.waiting_since.filter(|_| has_own);
             return Some(if has_own || own.is_incomplete { Step::Busy } else { Step::Idle(own) });
         } else if !own.payloads().all(is_known_version) {
-            // That version is to deliver it.
-            stats.last_error = Some("events of a later version of taximeter wait for it: run that version".to_owned());
+            // Only the newer version can deliver these events.
+            stats.last_error =
+                Some("events written by a newer version of taximeter wait for it: run that version".to_owned());
             return Some(Step::Busy);
         } else {
             self.waiting_since = None;
-            // A batch that is not full leaves no backlog behind.
+            // If the batch is not full, there is no backlog behind it.
             let is_behind = !self.limits.is_ordered && own.byte_len() >= self.limits.batch_bytes && !self.was_newest;
             let newest = is_behind.then(|| feed.newest()).flatten();
             self.was_newest = newest.is_some();
@@ -103,7 +104,7 @@ impl Remote {
         self.was_orphan = source == Source::Orphan;
     }
 
-    /// Whether what the format needs before the first request is known; if not, starts to find it out.
+    /// Whether everything that the format needs before the first request is known. If not, starts to find it out.
     fn is_prepared(&mut self, runtime: &Runtime, done: &Arc<Notify>) -> bool {
         let Some(probe) = self.protocol.prepare() else { return true };
         match self.search.take() {
@@ -124,7 +125,7 @@ impl Remote {
         self.search.is_none()
     }
 
-    /// Starts as many requests as there may be.
+    /// Sends as many requests as are allowed.
     fn send(&mut self, runtime: &Runtime, done: &Arc<Notify>) {
         if self.work.is_none() || !self.is_prepared(runtime, done) {
             return;
@@ -139,7 +140,7 @@ impl Remote {
             is_plain: !self.limits.compresses || self.plain_until.is_some_and(|until| now < until),
         };
         while !self.policy.is_waiting(now)
-            && work.in_flight.len() < self.policy.at_once()
+            && work.in_flight.len() < self.policy.concurrency()
             && let Some(mut sub) = work.todo.pop_front()
         {
             if let Some(rest) = sub.split_off(self.ceiling) {
@@ -170,8 +171,8 @@ impl Remote {
         }
     }
 
-    /// Takes in the answers that have come, also to a batch that was laid aside: until then it counts as in flight. The batch that was
-    /// given up, if one was.
+    /// Handles the responses that have come, including those to a batch that was set aside. Returns a batch that was given up, if
+    /// there is one.
     fn collect(&mut self, runtime: &Runtime, stats: &mut DestinationStats) -> Option<InFlightBatch> {
         if let Some(mut work) = self.work.take() {
             self.take_answers(&mut work, runtime, stats);

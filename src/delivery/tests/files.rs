@@ -1,4 +1,4 @@
-//! Dead letters and spill files against a model: faults of the file system, and what a crash of a process or of the machine leaves.
+//! Compares dead letters and spill files with a model: under file system faults, and after crashes of a process or the machine.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -42,16 +42,16 @@ fn fault() -> impl Strategy<Value = Option<Fault>> {
     ]
 }
 
-/// Ends the faults of this thread, however a test ends.
-struct Mended;
+/// Removes the faults of this thread, however a test ends.
+struct ClearFaults;
 
-impl Drop for Mended {
+impl Drop for ClearFaults {
     fn drop(&mut self) {
         break_files(None);
     }
 }
 
-/// Makes a directory in another thread, which has no faults.
+/// Creates a directory in another thread, which has no faults.
 fn make_dir(path: &Path) {
     std::thread::scope(|scope| scope.spawn(|| create_private_dir(path)).join()).unwrap().unwrap();
 }
@@ -84,7 +84,7 @@ enum Step {
         id: u8,
         part: usize,
     },
-    /// The machine fails: a block of the file is not on the disk.
+    /// The machine crashes: a block of the file is not on disk.
     Crash {
         block: usize,
         back: usize,
@@ -95,7 +95,7 @@ enum Step {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Becomes {
-    /// The file ends before it.
+    /// The file ends before this offset.
     End,
     Zeros,
     Garbage,
@@ -115,7 +115,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// An event and its record; those of other ids are of other lengths.
+/// Calls `take` with an event and its record. Different ids have different lengths.
 fn with_event<R>(id: u8, take: impl FnOnce(&UsageEvent<'_>, &[u8]) -> R) -> R {
     let model = "m".repeat(usize::from(id) * 37);
     let event = UsageEvent { id: [id; 16], provider: "p", model: &model, ..UsageEvent::default() };
@@ -124,7 +124,7 @@ fn with_event<R>(id: u8, take: impl FnOnce(&UsageEvent<'_>, &[u8]) -> R) -> R {
     take(&event, &record)
 }
 
-/// The lines of a file: the ids of those that hold an event, in order, and the others.
+/// The lines of a file: the ids of those that hold an event, in order, and the other lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Lines {
     ids: Vec<u8>,
@@ -155,7 +155,7 @@ impl Lines {
     }
 }
 
-/// Two processes that write the letters of one destination, and what became of the events they gave up.
+/// Two processes that write the dead letters of one destination, and the state of the events that they gave up.
 struct Letters {
     state: PathBuf,
     path: PathBuf,
@@ -163,10 +163,10 @@ struct Letters {
     is_broken: bool,
     given_up: BTreeSet<u8>,
     requeued: BTreeSet<u8>,
-    /// Of these, events that came back.
+    /// How many of these were rejected again.
     requeued_before: BTreeSet<u8>,
     dropped: BTreeSet<u8>,
-    /// In lines that a crash hit.
+    /// Events in lines that a crash damaged.
     hit: BTreeSet<u8>,
 }
 
@@ -240,7 +240,7 @@ impl Letters {
         }
     }
 
-    /// Gives up an event, as a batch does that lets it go when it is kept.
+    /// Gives up an event, as a batch does that drops it once it is kept.
     fn keep(&mut self, writer: usize, id: u8) {
         let mut before = Lines::of(&self.path);
         let kept = with_event(id, |event, record| self.writers[writer].keep(NAME, event, record, 400, "no"));
@@ -258,12 +258,12 @@ impl Letters {
                 self.note_line(id);
             }
             Ok(Kept::NoRoom) => panic!("there is room"),
-            // It stays in the batch.
+            // The event stays in the batch.
             Err(error) => assert!(self.is_broken && after == before, "{error}"),
         }
     }
 
-    /// Whatever became of it before, it has a line now.
+    /// Whatever happened to the event before, it now has a line.
     fn note_line(&mut self, id: u8) {
         self.dropped.remove(&id);
         self.hit.remove(&id);
@@ -271,7 +271,7 @@ impl Letters {
         self.given_up.insert(id);
     }
 
-    /// Adds the beginning of a line to the file.
+    /// Appends the beginning of a line to the file.
     fn append(&self, part: &[u8]) {
         make_dir(self.path.parent().unwrap());
         let mut bytes = std::fs::read(&self.path).unwrap_or_default();
@@ -298,9 +298,9 @@ enum SpillStep {
     },
     Requeue,
     Break(Option<Fault>),
-    /// Another process goes on with the files.
+    /// Another process continues with the files.
     Restart,
-    /// A crash leaves a draft, and a file of which a part is missing.
+    /// A crash leaves a draft and a truncated file.
     Crash {
         length: usize,
     },
@@ -339,12 +339,12 @@ struct Spilling {
     fault: Option<Fault>,
     next: u32,
     saved: Vec<u32>,
-    /// How many events it said it requeued.
+    /// The total of the returned numbers of requeued events.
     counted: u64,
-    /// In files that could not be deleted after that.
+    /// Events in files that could not be deleted after that.
     undeleted: BTreeSet<u32>,
     may_repeat: bool,
-    /// Files that hold no list of events, with their texts.
+    /// Files without a valid list of events, with their texts.
     torn: Vec<(PathBuf, Vec<u8>)>,
 }
 
@@ -366,7 +366,7 @@ impl Spilling {
         }
     }
 
-    /// The events in files that are whole.
+    /// The events in valid files.
     fn spilled(&self) -> BTreeSet<u32> {
         let paths = std::fs::read_dir(&self.files).into_iter().flatten().map(|entry| entry.unwrap().path());
         let own = paths.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("events_"));
@@ -388,7 +388,7 @@ impl Spilling {
                     self.saved.extend(numbers.clone());
                     expected.extend(numbers);
                 }
-                // Otherwise they stay in the batch.
+                // If saving fails, they stay in the batch.
                 assert_eq!(self.spilled(), expected);
                 assert!(outcome.is_ok() || self.fault.is_some(), "{outcome:?}");
             }
@@ -404,7 +404,7 @@ impl Spilling {
                     assert!(count == left && after == before);
                     self.undeleted = after;
                 } else if count == 0 {
-                    // Those that were requeued before may be deleted now.
+                    // Files whose events were requeued before may be deleted now.
                     assert!(before.difference(&after).all(|number| self.undeleted.contains(number)));
                 } else {
                     assert!(count == left && after.is_empty());
@@ -435,11 +435,11 @@ impl Spilling {
 proptest! {
     #![proptest_config(cases(96))]
 
-    /// Whatever fails: an event that was given up has a line, or is in a journal again, or was dropped and counted. A line that a crash
-    /// hit costs no other one, and counts say what happened.
+    /// Whatever fails, an event that was given up has a line, is in a journal again, or was dropped and counted. A damaged line does
+    /// not damage others, and the counts are right.
     #[test]
-    fn an_event_that_was_given_up_is_a_letter_or_requeued_or_dropped(steps in prop::collection::vec(step(), 1..40)) {
-        let _mended = Mended;
+    fn rejected_events_are_kept_requeued_or_counted_as_dropped(steps in prop::collection::vec(step(), 1..40)) {
+        let _clear = ClearFaults;
         let dir = TempDir::new().unwrap();
         let mut letters = Letters::new(&dir.path().join("state"));
         for step in &steps {
@@ -455,11 +455,11 @@ proptest! {
         prop_assert!(letters.requeued.is_subset(&found) && last.is_subset(&found));
     }
 
-    /// Whatever fails: events are in a file, or in a journal again, or still in their batch. They come twice only if their file could
+    /// Whatever fails, events are in a file, in a journal again, or still in their batch. They come twice only if their file could
     /// not be deleted and its process ended.
     #[test]
-    fn an_event_that_was_spilled_is_in_a_file_or_requeued(steps in prop::collection::vec(spill_step(), 1..40)) {
-        let _mended = Mended;
+    fn spilled_events_are_in_a_file_or_requeued(steps in prop::collection::vec(spill_step(), 1..40)) {
+        let _clear = ClearFaults;
         let dir = TempDir::new().unwrap();
         let mut spilling = Spilling::new(dir.path());
         for step in &steps {

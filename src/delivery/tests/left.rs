@@ -1,4 +1,4 @@
-//! What cannot be delivered is left, and said.
+//! Undelivered events are left to other processes, and this is reported.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -6,9 +6,9 @@ use super::super::{Delivered, Destination, Failure, LocalSink, Sender, drain_orp
 use super::threads::{journal_for, sink, usage, waited};
 use super::*;
 
-/// A destination without a thread, because the system had none left, keeps no flush waiting, and says why its events wait.
+/// A destination without a thread, because the system had none left, does not block flushes and reports why its events wait.
 #[test]
-fn a_destination_without_a_thread_keeps_no_flush_waiting() {
+fn a_destination_without_a_thread_does_not_block_flushes() {
     let dir = TempDir::new().unwrap();
     let ((lost, lost_taken), (one, taken)) = (sink("lost", Duration::ZERO), sink("one", Duration::ZERO));
     let root = dir.path().join("journal");
@@ -33,9 +33,9 @@ fn a_destination_without_a_thread_keeps_no_flush_waiting() {
     assert_eq!(drain_orphans(&root, vec![lost], &|| true).delivered, 1);
 }
 
-/// A drain that finds something it cannot deliver never says that nothing is left.
+/// A drain that finds something it cannot deliver never reports that nothing is left.
 #[test]
-fn a_drain_says_what_it_cannot_read() {
+fn a_drain_reports_what_it_cannot_read() {
     let dir = TempDir::new().unwrap();
     let root = dir.path().join("journal");
     let leave = || {
@@ -48,12 +48,12 @@ fn a_drain_says_what_it_cannot_read() {
         path
     };
     let drain = || drain_orphans(&root, vec![sink("one", Duration::ZERO).0], &|| true);
-    // Neither the record of destinations nor a cursor is left: the events are for every destination.
+    // Neither the list of destinations nor a cursor is left: the events are for every destination.
     let path = leave();
     std::fs::remove_file(path.join("destinations")).unwrap();
     std::fs::remove_file(path.join("one.cursor")).unwrap();
     assert_eq!((drain().delivered, path.exists()), (1, false));
-    // A lock is missing, or the directory may be written by others.
+    // A lock file is missing, or other users can write to the directory.
     let path = leave();
     std::fs::remove_file(path.join("owner.lock")).unwrap();
     let drained = drain();
@@ -73,9 +73,9 @@ fn a_drain_says_what_it_cannot_read() {
     }
 }
 
-/// A segment that only a later version reads is left, and the drain of a destination over HTTP says so.
+/// A segment that only a newer version can read is left, and a drain of an HTTP destination reports it.
 #[test]
-fn a_drain_over_http_says_what_only_a_later_version_reads() {
+fn a_drain_over_http_reports_what_only_a_newer_version_can_read() {
     let dir = TempDir::new().unwrap();
     let root = dir.path().join("journal");
     let collector = Collector::start();
@@ -99,9 +99,9 @@ fn a_drain_over_http_says_what_only_a_later_version_reads() {
     assert!(segment.exists());
 }
 
-/// Without any delivery thread, an end waits for none, counts what is lost, and leaves the rest to another process.
+/// If no delivery thread could be started, closing does not wait, counts what is lost, and leaves the rest to another process.
 #[test]
-fn an_end_without_any_thread_leaves_the_events_to_another_process() {
+fn closing_without_threads_leaves_the_events_to_another_process() {
     let dir = TempDir::new().unwrap();
     let root = dir.path().join("journal");
     for (at, is_lost) in [(Some(root.clone()), false), (None, true)] {
@@ -119,15 +119,15 @@ fn an_end_without_any_thread_leaves_the_events_to_another_process() {
         assert_eq!((report.pending, report.lost, report.lost_in_memory), (pending, lost, lost));
         assert_eq!(taken.load(Ordering::Relaxed), 0);
     }
-    // What is left says for whom, be it of a process that lived for a moment.
+    // The status names the destinations of the remaining events, even if the process lived only for a moment.
     let left = std::fs::read_dir(&root).unwrap().next().unwrap().unwrap().path();
     let status: serde_json::Value = serde_json::from_slice(&std::fs::read(left.join("status.json")).unwrap()).unwrap();
     assert_eq!((&status["tracked"], &status["destinations"][0]["pending"]), (&3.into(), &3.into()));
-    // While this process lives: the journal is no longer its own.
+    // This process is still alive, but the journal no longer belongs to it.
     assert_eq!(drain_orphans(&root, vec![sink("one", Duration::ZERO).0], &|| true).delivered, 3);
 }
 
-/// A destination that panics whenever it is told that delivery pauses or ends.
+/// A destination that panics whenever delivery pauses or stops.
 struct Panicking;
 
 impl LocalSink for Panicking {
@@ -144,9 +144,9 @@ impl LocalSink for Panicking {
     }
 }
 
-/// A thread that panics each time it stops ends all the same, and its journal is given up.
+/// A thread that panics each time it stops still ends, and its journal is released.
 #[test]
-fn a_thread_that_cannot_stop_ends() {
+fn a_thread_that_panics_while_stopping_ends() {
     let dir = TempDir::new().unwrap();
     let root = dir.path().join("journal");
     let one = Destination::Local(Box::new(Panicking));
@@ -158,9 +158,9 @@ fn a_thread_that_cannot_stop_ends() {
     assert!(sender.stats()[0].panics >= 3, "{:?}", sender.stats());
 }
 
-/// What is left to other processes is left in the directory that takes a lost one's place as well.
+/// A handed-off journal is handed off again in the directory that replaces a lost one.
 #[test]
-fn a_journal_that_is_made_anew_is_handed_off_again() {
+fn a_replaced_directory_is_handed_off_again() {
     let dir = TempDir::new().unwrap();
     let root = dir.path().join("journal");
     let (one, two) = (sink("one", Duration::ZERO).0, sink("two", Duration::ZERO).0);

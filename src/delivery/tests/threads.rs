@@ -1,4 +1,4 @@
-//! Delivery with its threads, and drains: what one destination does to another, and what is left at the end.
+//! Delivery with threads, and drains: how destinations affect each other, and what is left at the end.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,7 +7,7 @@ use super::*;
 use crate::event::Outgoing;
 use crate::protocol::Verbatim;
 
-/// A local destination that takes its time.
+/// A slow local destination.
 struct SlowSink {
     name: &'static str,
     pause: Duration,
@@ -54,16 +54,16 @@ pub(super) fn waited(condition: impl Fn() -> bool) -> bool {
     condition()
 }
 
-/// A destination that takes seconds for a batch delays no other, and what both have passed is reclaimed meanwhile.
+/// A destination that takes seconds for a batch does not delay others, and what both have passed is reclaimed in the meantime.
 #[test]
-fn a_slow_destination_delays_no_other() {
+fn a_slow_destination_does_not_delay_others() {
     let dir = TempDir::new().unwrap();
     let ((slow, slow_taken), (quick, quick_taken)) =
         (sink("slow", Duration::from_secs(3)), sink("quick", Duration::ZERO));
     let journal = journal_for(&dir.path().join("journal"), &[&slow, &quick]);
     let sender = Sender::start(Arc::clone(&journal), None, vec![slow, quick]);
     let payload = usage();
-    // Three segments: the slow one has one batch in hand, and is asked for no more before the quick one has all.
+    // Three segments: the slow destination is delivering one batch, and gets no other before the quick one has everything.
     for _ in 0..100_000 {
         journal.append(1, |out, _| out.extend_from_slice(&payload)).unwrap();
     }
@@ -73,9 +73,9 @@ fn a_slow_destination_delays_no_other() {
     let _ = sender.close(Duration::ZERO, &|| true);
 }
 
-/// While journals of ended processes are brought to a slow local destination, requests go on.
+/// Requests continue while orphan journals are delivered to a slow local destination.
 #[test]
-fn adoption_by_a_slow_destination_stops_no_request() {
+fn adoption_by_a_slow_destination_does_not_stop_requests() {
     let dir = TempDir::new().unwrap();
     let root = dir.path().join("journal");
     let (slow, taken) = sink("slow", Duration::from_millis(500));
@@ -99,9 +99,9 @@ fn adoption_by_a_slow_destination_stops_no_request() {
     let _ = sender.close(Duration::ZERO, &|| true);
 }
 
-/// A service without event ids counts an event twice that is sent again: requests in flight are waited for when delivery ends.
+/// A service that does not recognize event ids counts a resent event twice, so closing waits for requests in flight.
 #[test]
-fn a_clean_end_waits_for_requests_in_flight() {
+fn closing_waits_for_requests_in_flight() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let received = Arc::new(AtomicU64::new(0));
@@ -146,9 +146,9 @@ fn a_clean_end_waits_for_requests_in_flight() {
     assert_eq!(received.load(Ordering::Relaxed), 8);
 }
 
-/// A flush ends when the destination has refused, not when its time is up.
+/// A flush ends when the destination has failed, not when its time is up.
 #[test]
-fn a_flush_ends_with_a_refusal() {
+fn a_flush_ends_when_a_destination_fails() {
     let dir = TempDir::new().unwrap();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let address = Address::new(&format!("http://127.0.0.1:{port}/"), &[], false).unwrap();
@@ -164,7 +164,7 @@ fn a_flush_ends_with_a_refusal() {
     let _ = sender.close(Duration::ZERO, &|| true);
 }
 
-/// Thousands of journals are adopted with a few descriptors, and a stop does not wait for them.
+/// Thousands of journals are adopted with a few descriptors, and closing does not wait for them.
 #[test]
 fn many_orphans_are_adopted_a_few_at_a_time() {
     let dir = TempDir::new().unwrap();
@@ -176,7 +176,7 @@ fn many_orphans_are_adopted_a_few_at_a_time() {
             root: Some(root.clone()),
             backend: Backend::Written,
             budget: Some(1 << 40),
-            // The other one is not configured any more: its journals are kept, and keep no other from its turn.
+            // The other destination is not configured any more. Its journals are kept, and do not block the others.
             destinations: vec!["one".to_owned(), "gone".to_owned()],
         });
         dead.append(1, |out, _| out.extend_from_slice(&payload)).unwrap();
@@ -198,10 +198,11 @@ fn many_orphans_are_adopted_a_few_at_a_time() {
     assert_eq!(std::fs::read_dir(&root).unwrap().count(), 0);
 }
 
-/// A clock that was set makes no event old: one was off by years when events were tracked, another when they are delivered.
+/// A changed clock does not make events too old: one clock was off by years when events were tracked, another when they are
+/// delivered.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_clock_that_jumped_expires_nothing() {
+fn a_changed_clock_expires_no_events() {
     const WEEK: Duration = Duration::from_hours(7 * 24);
     let dir = TempDir::new().unwrap();
     let root = dir.path().join("journal");
@@ -222,16 +223,16 @@ fn a_clock_that_jumped_expires_nothing() {
     leave();
     let drained = drain_orphans(&root, vec![destination(WEEK)], &|| true);
     assert_eq!((drained.delivered, drained.expired, drained.left), (3, 0, 0), "{drained:?}");
-    // What has waited that long by the machine's own time expires.
+    // Events that have waited that long by the time since boot expire.
     leave();
     std::thread::sleep(Duration::from_millis(20));
     let drained = drain_orphans(&root, vec![destination(Duration::from_millis(10))], &|| true);
     assert_eq!((drained.delivered, drained.expired, drained.left), (1, 2, 0), "{drained:?}");
 }
 
-/// One damaged record of an orphan journal costs that record, is counted, and is said once.
+/// A damaged record of an orphan journal costs only that record, is counted, and is reported once.
 #[test]
-fn damage_is_said() {
+fn damage_is_reported_once() {
     let dir = TempDir::new().unwrap();
     let root = dir.path().join("journal");
     let (one, taken) = sink("one", Duration::ZERO);
@@ -247,7 +248,7 @@ fn damage_is_said() {
         std::fs::read_dir(path).unwrap().flatten().find(|entry| entry.path().extension() == Some("seg".as_ref()));
     let segment = segment.unwrap().path();
     let mut bytes = std::fs::read(&segment).unwrap();
-    // In the payload of one of the first records, behind the pages of the header and of the tallies.
+    // In the payload of one of the first records, after the pages of the header and the tallies.
     bytes[2 * 4096 + 200] ^= 1;
     std::fs::write(&segment, bytes).unwrap();
     let journal = journal_for(&root, &[&one]);
