@@ -1,4 +1,4 @@
-//! The clocks: of the day, which can be set, and since the machine was started, which cannot.
+//! Two clocks: the time of day, which can be set, and the time since boot, which cannot.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,32 +8,32 @@ pub fn unix_ns() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }
 
-/// A moment since the machine was started, time asleep included. Setting the clock does not change it.
+/// A point in time, measured since boot, including suspended time. Setting the system clock does not affect it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BootTime {
-    /// Which start of which machine.
+    /// The kernel's id of this boot.
     boot: [u8; 16],
     nanoseconds: u64,
 }
 
 impl BootTime {
-    /// Bytes of its encoded form.
+    /// The length of the encoded form in bytes.
     pub const LENGTH: usize = 28;
 
-    /// Now; `None` where the system does not tell one start from another (all but Linux).
+    /// The current time; `None` on systems without an id of the boot (all but Linux).
     #[must_use]
     pub fn now() -> Option<Self> {
         Some(Self { boot: boot_id()?, nanoseconds: since_boot()? })
     }
 
-    /// How long ago it was; `None` when the machine was started again since, or is another one.
+    /// The time that has passed since; `None` if the machine was rebooted, or if the time comes from another machine.
     #[must_use]
     pub fn elapsed(&self) -> Option<Duration> {
         let now = Self::now().filter(|now| now.boot == self.boot)?;
         Some(Duration::from_nanos(now.nanoseconds.saturating_sub(self.nanoseconds)))
     }
 
-    /// As bytes: the id of the start, nanoseconds since it as a little-endian u64, and the CRC-32 of both.
+    /// Encodes it: the id of the boot, nanoseconds as a little-endian u64, and the CRC-32 of both.
     #[must_use]
     pub fn encode(&self) -> [u8; Self::LENGTH] {
         let mut bytes = [0; Self::LENGTH];
@@ -44,7 +44,7 @@ impl BootTime {
         bytes
     }
 
-    /// From bytes; `None` unless [`BootTime::encode`] made them.
+    /// Decodes it; `None` if the bytes do not come from [`BootTime::encode`].
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; Self::LENGTH] = bytes.get(..Self::LENGTH)?.try_into().ok()?;
@@ -62,7 +62,7 @@ fn since_boot() -> Option<u64> {
     seconds.checked_mul(1_000_000_000)?.checked_add(u64::try_from(time.tv_nsec).ok()?)
 }
 
-/// What the kernel drew when it was started. Read once: without descriptors left it could not be read later.
+/// The random id that the kernel chose at boot. Read only once, because it could not be read if the process ran out of descriptors.
 #[cfg(target_os = "linux")]
 fn boot_id() -> Option<[u8; 16]> {
     static ID: once_cell::race::OnceBox<Option<[u8; 16]>> = once_cell::race::OnceBox::new();
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_moment_is_told_from_one_of_another_start() {
+    fn times_of_another_boot_are_recognized() {
         let moment = BootTime::now().unwrap();
         assert_eq!(BootTime::decode(&moment.encode()), Some(moment));
         assert!(moment.elapsed().is_some());

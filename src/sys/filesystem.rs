@@ -1,19 +1,19 @@
-//! The calls that journal, cursors and the files beside them ask of a file system, as a trait: tests put one in its place that fails.
+//! The file system calls of the journal, the cursors and the files beside them, as a trait. Tests replace it with one that fails.
 //!
-//! Stores to mapped memory do not come by here.
+//! Stores to mapped memory are not file system calls and do not go through it.
 
 use std::fs::{DirBuilder, File, Metadata, OpenOptions, ReadDir};
 use std::io::{self, Write};
 use std::path::Path;
 
-/// A file system: each method is one system call, and does what the real one does unless it is overridden.
+/// A file system. Each method is one system call. The default implementations use the real file system.
 pub(super) trait Filesystem {
-    /// Opens or makes a file.
+    /// Opens or creates a file.
     fn open(&self, path: &Path, options: &OpenOptions) -> io::Result<File> {
         options.open(path)
     }
 
-    /// Reads at an offset; how much, which may be less than asked for.
+    /// Reads at an offset. Returns the number of bytes, which may be less than the buffer holds.
     fn read_at(&self, file: &File, into: &mut [u8], offset: u64) -> io::Result<usize> {
         #[cfg(unix)]
         return std::os::unix::fs::FileExt::read_at(file, into, offset);
@@ -21,7 +21,7 @@ pub(super) trait Filesystem {
         return std::os::windows::fs::FileExt::seek_read(file, into, offset);
     }
 
-    /// Writes at an offset; how much, which may be less than asked for.
+    /// Writes at an offset. Returns the number of bytes, which may be less than requested.
     fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
         #[cfg(unix)]
         return std::os::unix::fs::FileExt::write_at(file, bytes, offset);
@@ -29,27 +29,27 @@ pub(super) trait Filesystem {
         return std::os::windows::fs::FileExt::seek_write(file, bytes, offset);
     }
 
-    /// Writes where a file that was opened to append ends; how much, which may be less than asked for.
+    /// Writes at the end of a file that was opened to append. Returns the number of bytes, which may be less than requested.
     fn append(&self, mut file: &File, bytes: &[u8]) -> io::Result<usize> {
         file.write(bytes)
     }
 
-    /// Cuts a file off, or makes it longer.
+    /// Truncates or extends a file.
     fn set_len(&self, file: &File, length: u64) -> io::Result<()> {
         file.set_len(length)
     }
 
-    /// Waits until what was written to a file is on its disk.
+    /// Waits until the data of a file is on disk.
     fn sync(&self, file: &File) -> io::Result<()> {
         file.sync_data()
     }
 
-    /// Gives a file another name, in the place of a file that has it.
+    /// Renames a file. Replaces a file that already has the new name.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         std::fs::rename(from, to)
     }
 
-    /// Gives a file a second name, which must not be in use.
+    /// Adds a second name to a file. Fails if the name is in use.
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
         std::fs::hard_link(from, to)
     }
@@ -64,7 +64,7 @@ pub(super) trait Filesystem {
         std::fs::read_dir(path)
     }
 
-    /// Makes a directory.
+    /// Creates a directory.
     fn make_dir(&self, path: &Path, builder: &DirBuilder) -> io::Result<()> {
         builder.create(path)
     }
@@ -74,36 +74,36 @@ pub(super) trait Filesystem {
         std::fs::remove_dir(path)
     }
 
-    /// Says what stands at a path; a link is not followed.
+    /// The metadata of a path. A link is not followed.
     fn path_metadata(&self, path: &Path) -> io::Result<Metadata> {
         std::fs::symlink_metadata(path)
     }
 
-    /// Says what an open file is.
+    /// The metadata of an open file.
     fn file_metadata(&self, file: &File) -> io::Result<Metadata> {
         file.metadata()
     }
 
-    /// Reserves the blocks of a file that is to be mapped.
+    /// Reserves the blocks of a file, before it is mapped.
     #[cfg(target_os = "linux")]
     fn reserve(&self, file: &File, length: u64) -> io::Result<()> {
         Ok(rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, length)?)
     }
 }
 
-/// The one of the operating system.
+/// The file system of the operating system.
 struct Real;
 
 impl Filesystem for Real {}
 
-/// Asks the file system: the real one.
+/// Calls the real file system.
 #[cfg(not(test))]
-pub(super) fn ask<R>(call: impl FnOnce(&dyn Filesystem) -> R) -> R {
+pub(super) fn with_filesystem<R>(call: impl FnOnce(&dyn Filesystem) -> R) -> R {
     call(&Real)
 }
 
 #[cfg(test)]
-pub(super) use faulty::ask;
+pub(super) use faulty::with_filesystem;
 #[cfg(test)]
 pub(crate) use faulty::{Fault, break_files, bytes_read};
 
@@ -117,12 +117,12 @@ mod faulty {
         static READ: Cell<u64> = const { Cell::new(0) };
     }
 
-    /// How many bytes this thread has asked files for.
+    /// How many bytes this thread has requested from files.
     pub(crate) fn bytes_read() -> u64 {
         READ.with(Cell::get)
     }
 
-    /// The real one, which counts.
+    /// The real file system, which counts the requested bytes.
     struct Counting;
 
     impl Filesystem for Counting {
@@ -132,39 +132,40 @@ mod faulty {
         }
     }
 
-    /// What fails, in this thread, from now on.
+    /// What fails in this thread.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub(crate) enum Fault {
-        /// `EIO` of reads, those of directories included.
+        /// Reads fail with `EIO`, also those of directories.
         Read,
-        /// `EIO` of writes and when they are synced.
+        /// Writes and syncs fail with `EIO`.
         Write,
-        /// `EIO` when files are renamed or linked, and when directories are made.
+        /// Renaming and linking files, and creating directories, fails with `EIO`.
         Names,
-        /// `EIO` when files and directories are deleted or files cut off.
+        /// Deleting files and directories, and truncating files, fails with `EIO`.
         Delete,
-        /// `ESTALE` of reads and of every call that takes a path.
+        /// Reads, and all calls that take a path, fail with `ESTALE`.
         Stale,
-        /// `EIO` of metadata, of paths and of open files.
+        /// Reading metadata, of paths and of open files, fails with `EIO`.
         Metadata,
-        /// `EACCES` when files and directories are made.
+        /// Creating files and directories fails with `EACCES`.
         Forbidden,
-        /// `EMFILE` when files and directories are opened.
+        /// Opening files and directories fails with `EMFILE`.
         Descriptors,
-        /// `ENOSPC` of writes, for a name more in a directory, and when space is reserved.
+        /// Writes, new names in a directory and reserving space fail with `ENOSPC`.
         Space,
-        /// `ENOSPC` of writes after some bytes of each, at a boundary of 512.
+        /// Each write stores up to this many bytes, ending at a multiple of 512 in the file; without a full sector it fails with
+        /// `ENOSPC`.
         Torn(usize),
-        /// Reads and writes of at most so many bytes at once.
+        /// Reads and writes handle at most this many bytes at once.
         Short(usize),
     }
 
-    /// Has the calls of this thread fail, or no longer.
+    /// Sets or removes the fault of this thread.
     pub(crate) fn break_files(fault: Option<Fault>) {
         FAULT.with(|slot| *slot.borrow_mut() = fault);
     }
 
-    pub(in super::super) fn ask<R>(call: impl FnOnce(&dyn Filesystem) -> R) -> R {
+    pub(in super::super) fn with_filesystem<R>(call: impl FnOnce(&dyn Filesystem) -> R) -> R {
         match FAULT.with(|slot| *slot.borrow()) {
             Some(fault) => call(&fault),
             None => call(&Counting),
@@ -175,7 +176,7 @@ mod faulty {
         Err(errno.into())
     }
 
-    /// What of a write reaches the disk: its first part, to a boundary of sectors. The next call finds that there is no more space.
+    /// The first part of a write, up to a sector boundary, that reaches the disk. The next call then fails because the disk is full.
     fn torn(bytes: &[u8], offset: u64, most: usize) -> io::Result<&[u8]> {
         let end = (offset + most as u64) / 512 * 512;
         match end.saturating_sub(offset) as usize {

@@ -1,30 +1,31 @@
-//! Private files and directories, positioned reads and writes, and the space of a file system.
+//! Private files and directories, reads and writes at offsets, and the space of a file system.
 
 use std::fs::{DirBuilder, File, Metadata, OpenOptions, ReadDir};
 use std::io;
 use std::path::Path;
 
-use super::filesystem::ask;
+use super::filesystem::with_filesystem;
 
-/// Whether a directory can be renamed while a file in it is open. NTFS refuses that.
+/// Whether a directory can be renamed while a file in it is open. NTFS does not allow that.
 pub const RENAMES_WITH_OPEN_FILES: bool = cfg!(not(windows));
 
-/// Opens a file for reading and writing that only its owner can read; it must not exist.
+/// Creates a file that only its owner can access, opened for reading and writing. Fails if it exists.
 ///
 /// # Errors
-/// Those of the operating system.
+/// I/O errors.
 pub fn create_private_file(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    ask(|files| files.open(path, &options))
+    with_filesystem(|files| files.open(path, &options))
 }
 
-/// Opens a file that only its owner can read, to append to it; makes it where it is not there. Refuses what [`open_private`] refuses.
+/// Opens a file to append to it. If it does not exist, creates it so that only its owner can access it. Rejects the same files as
+/// [`open_private`].
 ///
 /// # Errors
-/// Those of the operating system, and those of [`open_private`].
+/// I/O errors, and those of [`open_private`].
 pub fn append_private(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).create(true).append(true);
@@ -33,14 +34,14 @@ pub fn append_private(path: &Path) -> io::Result<File> {
     open_regular(path, &mut options)
 }
 
-/// Opens a file that is there: for reading, or for reading and writing.
+/// Opens an existing file for reading, or for reading and writing.
 ///
-/// Opens regular files of this user only. A symbolic link in the last place of `path` is not followed, and the call never waits, as it
-/// would for the other end of a FIFO.
+/// Opens only regular files of this user. It does not follow a symbolic link in the last component of `path`, and does not block, as
+/// opening a FIFO otherwise could.
 ///
 /// # Errors
-/// `InvalidData` with the path when it is a link, FIFO, socket, device or directory; `PermissionDenied` when it belongs to another
-/// user; those of the operating system.
+/// `InvalidData` with the path if it is a link, FIFO, socket, device or directory; `PermissionDenied` if it belongs to another user;
+/// I/O errors.
 pub fn open_private(path: &Path, write: bool) -> io::Result<File> {
     open_regular(path, OpenOptions::new().read(true).write(write))
 }
@@ -54,7 +55,7 @@ fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     }
     #[cfg(windows)]
     {
-        // FILE_FLAG_OPEN_REPARSE_POINT: opens a link itself, which is no regular file then.
+        // FILE_FLAG_OPEN_REPARSE_POINT opens a link itself, which is then not a regular file.
         std::os::windows::fs::OpenOptionsExt::custom_flags(options, 0x0020_0000);
     }
     let irregular = || {
@@ -62,7 +63,7 @@ fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
             format!("{} is not a regular file (a link, FIFO, socket, device or directory); remove it", path.display());
         io::Error::new(io::ErrorKind::InvalidData, what)
     };
-    let file = ask(|files| files.open(path, options))
+    let file = with_filesystem(|files| files.open(path, options))
         .map_err(|error| if is_of_irregular(&error) { irregular() } else { error })?;
     let data = metadata(&file)?;
     if !data.is_file() {
@@ -76,8 +77,8 @@ fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     Ok(file)
 }
 
-/// Whether a file could not be opened for being a link (`ELOOP`), a socket or a FIFO without a reader (`ENXIO`), a device without a
-/// driver (`ENODEV`), or a directory.
+/// Whether opening failed because the path is a link (`ELOOP`), a socket or a FIFO without a reader (`ENXIO`), a device without a
+/// driver (`ENODEV`), or a directory (`EISDIR`).
 fn is_of_irregular(error: &io::Error) -> bool {
     #[cfg(unix)]
     {
@@ -91,66 +92,66 @@ fn is_of_irregular(error: &io::Error) -> bool {
     }
 }
 
-/// Makes a directory, and those above it, that only its owner can enter. One that is there already has to pass
+/// Creates a directory and its missing parents, accessible to their owner only. An existing directory must pass
 /// [`check_private_dir`].
 ///
 /// # Errors
-/// Those of the operating system, and those of the check.
+/// I/O errors, and those of the check.
 pub fn create_private_dir(path: &Path) -> io::Result<()> {
-    // Before it is made: making one where a link to nowhere stands says only that something is there.
+    // Check before creating: creating a directory in place of a dangling link only fails with "exists".
     check_private_dir(path)?;
     let mut builder = DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    ask(|files| files.make_dir(path, &builder))?;
-    // And after: another user may have made it first.
+    with_filesystem(|files| files.make_dir(path, &builder))?;
+    // Check again: another user may have created the directory first.
     check_private_dir(path)
 }
 
-/// Checks that only this user can write to a directory: it is no symbolic link, it belongs to this user, and neither its group nor
-/// everybody may write to it. In any other directory, another user could put files in the place of those that are written and read
-/// here. One that does not exist passes.
+/// Checks that only this user can write to a directory: it is not a symbolic link, belongs to this user, and is not writable by its
+/// group or by everyone. In any other directory, another user could replace the files that are written and read there. A directory
+/// that does not exist passes.
 ///
 /// # Errors
-/// `PermissionDenied` with the path and the rule it breaks; those of the operating system.
+/// `PermissionDenied` with the path and the broken rule; I/O errors.
 pub fn check_private_dir(path: &Path) -> io::Result<()> {
-    let refused = |why: &str| Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("{} {why}", path.display())));
+    let denied = |why: &str| Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("{} {why}", path.display())));
     let data = match path_metadata(path) {
         Ok(data) => data,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
     if data.is_symlink() {
-        return refused("is a symbolic link; name the directory that it leads to");
+        return denied("is a symbolic link; name the directory that it points to");
     }
     if !data.is_dir() {
-        return refused("is not a directory");
+        return denied("is not a directory");
     }
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
         if data.uid() != rustix::process::geteuid().as_raw() {
-            return refused("belongs to another user; name a directory of your own, or one to be made in it");
+            return denied("belongs to another user; name a directory that you own, or a new one inside it");
         }
         if data.mode() & 0o002 != 0 {
-            return refused("can be written by everybody; run `chmod o-w` on it, or name another directory");
+            return denied("can be written by everyone; run `chmod o-w` on it, or name another directory");
         }
         if data.mode() & 0o020 != 0 {
-            return refused("can be written by its group; run `chmod g-w` on it, or name another directory");
+            return denied("can be written by its group; run `chmod g-w` on it, or name another directory");
         }
     }
     Ok(())
 }
 
-/// Reads at an offset; the number of bytes read is short only at the end of the file.
+/// Reads at an offset. The number of bytes is less than requested only at the end of the file.
 ///
 /// # Errors
-/// Those of the operating system.
+/// I/O errors.
 pub fn read_at(file: &File, mut into: &mut [u8], mut offset: u64) -> io::Result<usize> {
     let mut total = 0;
     while !into.is_empty() {
-        let read = ask(|files| files.read_at(file, into, offset));
+        let read = with_filesystem(|files| files.read_at(file, into, offset));
         match read {
             Ok(0) => break,
             Ok(count) => {
@@ -168,10 +169,10 @@ pub fn read_at(file: &File, mut into: &mut [u8], mut offset: u64) -> io::Result<
 /// Writes all bytes at an offset.
 ///
 /// # Errors
-/// Those of the operating system.
+/// I/O errors.
 pub fn write_at(file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
     while !bytes.is_empty() {
-        match ask(|files| files.write_at(file, bytes, offset)) {
+        match with_filesystem(|files| files.write_at(file, bytes, offset)) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(count) => {
                 bytes = &bytes[count..];
@@ -184,10 +185,10 @@ pub fn write_at(file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()
     Ok(())
 }
 
-/// Reads from an offset to the end of a file, at most so many bytes.
+/// Reads from an offset to the end of a file, at most `limit` bytes.
 ///
 /// # Errors
-/// `OutOfMemory` when there is no memory for them; those of the operating system.
+/// `OutOfMemory` if the bytes do not fit in memory; I/O errors.
 pub fn read_from(file: &File, offset: u64, limit: u64) -> io::Result<Vec<u8>> {
     let length = metadata(file)?.len().saturating_sub(offset).min(limit);
     let length = usize::try_from(length).map_err(|_| io::ErrorKind::OutOfMemory)?;
@@ -199,13 +200,13 @@ pub fn read_from(file: &File, offset: u64, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Writes all bytes where a file that was opened to append ends.
+/// Writes all bytes at the end of a file that was opened to append.
 ///
 /// # Errors
-/// Those of the operating system; some of the bytes may be written then.
+/// I/O errors. Some of the bytes may then be written.
 pub fn append_all(file: &File, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
-        match ask(|files| files.append(file, bytes)) {
+        match with_filesystem(|files| files.append(file, bytes)) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(count) => bytes = &bytes[count..],
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -215,79 +216,79 @@ pub fn append_all(file: &File, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Cuts a file off, or makes it longer with zeros.
+/// Truncates a file, or extends it with zeros.
 ///
 /// # Errors
-/// Those of the operating system.
+/// I/O errors.
 pub fn set_len(file: &File, length: u64) -> io::Result<()> {
-    ask(|files| files.set_len(file, length))
+    with_filesystem(|files| files.set_len(file, length))
 }
 
-/// Waits until what was written to a file is on its disk.
+/// Waits until the data of a file is on disk.
 ///
 /// # Errors
-/// Those of the operating system.
+/// I/O errors.
 pub fn sync(file: &File) -> io::Result<()> {
-    ask(|files| files.sync(file))
+    with_filesystem(|files| files.sync(file))
 }
 
-/// Gives a file or a directory another name, in the place of a file that has it.
+/// Renames a file or a directory. Replaces a file that already has the new name.
 ///
 /// # Errors
-/// Those of the operating system.
+/// I/O errors.
 pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    ask(|files| files.rename(from, to))
+    with_filesystem(|files| files.rename(from, to))
 }
 
-/// Gives a file a second name.
+/// Adds a second name to a file.
 ///
 /// # Errors
-/// `AlreadyExists` when that name is in use; those of the operating system.
+/// `AlreadyExists` if the name is in use; I/O errors.
 pub fn hard_link(from: &Path, to: &Path) -> io::Result<()> {
-    ask(|files| files.link(from, to))
+    with_filesystem(|files| files.link(from, to))
 }
 
 /// Deletes a file.
 ///
 /// # Errors
-/// Those of the operating system.
+/// I/O errors.
 pub fn remove_file(path: &Path) -> io::Result<()> {
-    ask(|files| files.remove_file(path))
+    with_filesystem(|files| files.remove_file(path))
 }
 
 /// Deletes an empty directory.
 ///
 /// # Errors
-/// Those of the operating system.
+/// I/O errors.
 pub fn remove_dir(path: &Path) -> io::Result<()> {
-    ask(|files| files.remove_dir(path))
+    with_filesystem(|files| files.remove_dir(path))
 }
 
-/// Says what stands at a path; a link is not followed.
+/// The metadata of a path. A link is not followed.
 ///
 /// # Errors
-/// Those of the operating system.
+/// I/O errors.
 pub fn path_metadata(path: &Path) -> io::Result<Metadata> {
-    ask(|files| files.path_metadata(path))
+    with_filesystem(|files| files.path_metadata(path))
 }
 
-/// Says what an open file is.
+/// The metadata of an open file.
 ///
 /// # Errors
-/// Those of the operating system.
+/// I/O errors.
 pub fn metadata(file: &File) -> io::Result<Metadata> {
-    ask(|files| files.file_metadata(file))
+    with_filesystem(|files| files.file_metadata(file))
 }
 
 /// Lists a directory.
 ///
 /// # Errors
-/// Those of the operating system.
+/// I/O errors.
 pub fn list_dir(path: &Path) -> io::Result<ReadDir> {
-    ask(|files| files.list_dir(path))
+    with_filesystem(|files| files.list_dir(path))
 }
 
-/// Whether a call failed because this process, or the system, has no descriptors or no memory left: it may go well later.
+/// Whether a call failed because the process or the system has run out of descriptors, memory or locks. A retry may succeed.
 #[must_use]
 pub fn is_out_of_resources(error: &io::Error) -> bool {
     #[cfg(unix)]
@@ -302,7 +303,7 @@ pub fn is_out_of_resources(error: &io::Error) -> bool {
     }
 }
 
-/// Whether a file that is open still has a name. An error of the disk does not say that it has none; `ESTALE` does.
+/// Whether an open file still has a name. An I/O error does not mean that it has none, except `ESTALE`.
 #[must_use]
 pub fn is_linked(file: &File) -> bool {
     #[cfg(unix)]
@@ -314,7 +315,7 @@ pub fn is_linked(file: &File) -> bool {
     return metadata(file).is_ok();
 }
 
-/// Bytes that a file takes on its disk: fewer than its length where it has holes, more where it is small.
+/// The space that a file takes on disk in bytes: less than its length if it has holes, more if it is small.
 #[must_use]
 pub fn allocated(data: &Metadata) -> u64 {
     #[cfg(unix)]
@@ -323,7 +324,7 @@ pub fn allocated(data: &Metadata) -> u64 {
     return data.len();
 }
 
-/// What tells a file from another of the same name; `None` without such a file. Does not open it: closing a handle would drop the
+/// Device and inode, which identify a file; `None` if the file does not exist. Does not open the file: closing it would release the
 /// record locks that SQLite holds on it.
 #[must_use]
 pub fn file_identity(path: &Path) -> Option<(u64, u64)> {
@@ -340,15 +341,15 @@ pub fn file_identity(path: &Path) -> Option<(u64, u64)> {
     }
 }
 
-/// Bytes of a file system: all of it, and what an ordinary user may still fill.
+/// The space of a file system.
 pub struct Space {
-    /// Bytes of all of it.
+    /// The size in bytes.
     pub total: u64,
-    /// Bytes that an ordinary user may still fill.
+    /// The bytes that an ordinary user can still write.
     pub free: u64,
 }
 
-/// The space of the file system that holds `path`; `None` where the system does not tell.
+/// The space of the file system that contains `path`; `None` if the system does not report it.
 #[must_use]
 pub fn space(path: &Path) -> Option<Space> {
     #[cfg(unix)]
@@ -366,16 +367,16 @@ pub fn space(path: &Path) -> Option<Space> {
     }
 }
 
-/// Whether blocks reserved for a file (`fallocate`) are those that a later store changes. On copy-on-write file systems a store takes
-/// a new block, which a full disk does not have: then a process that stores through a map gets SIGBUS. An overlay does not tell what
-/// lies below it, and counts as a file system that keeps its blocks.
+/// Whether a store to reserved blocks (`fallocate`) reuses these blocks. On copy-on-write file systems each store takes a new block.
+/// If the disk is full, a process that stores through a map then gets SIGBUS. An overlay file system hides the one below it, and is
+/// treated as one that reuses blocks.
 #[cfg(target_os = "linux")]
 #[must_use]
-pub fn keeps_its_blocks(file: &File) -> bool {
+pub fn reuses_reserved_blocks(file: &File) -> bool {
     rustix::fs::fstatfs(file).is_ok_and(|stat| !is_copy_on_write(stat.f_type.cast_unsigned() as u32))
 }
 
-/// By the magic number of `statfs(2)`.
+/// Decides by the magic number from `statfs(2)`.
 #[cfg(target_os = "linux")]
 fn is_copy_on_write(magic: u32) -> bool {
     const BTRFS: u32 = 0x9123_683E;
@@ -385,7 +386,7 @@ fn is_copy_on_write(magic: u32) -> bool {
     [BTRFS, ZFS, BCACHEFS, NILFS].contains(&magic)
 }
 
-/// Makes a FIFO and a link to a device, or directories on systems without them: files that are not to be opened.
+/// Creates a FIFO and a link to a device, or directories on systems without them: files that must not be opened.
 #[cfg(test)]
 pub(crate) fn make_irregular(fifo: &Path, link: &Path) {
     #[cfg(target_os = "linux")]
@@ -405,45 +406,45 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_directory_that_others_have_a_hand_in_is_refused() {
+    fn a_directory_that_others_can_change_is_rejected() {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
-        let refused = |path: &Path| create_private_dir(path).unwrap_err().to_string();
+        let denied = |path: &Path| create_private_dir(path).unwrap_err().to_string();
         let (own, link, dangling) = (dir.path().join("own"), dir.path().join("link"), dir.path().join("dangling"));
         create_private_dir(&own.join("deep")).unwrap();
         assert_eq!(own.join("deep").metadata().unwrap().permissions().mode() & 0o777, 0o700);
         std::os::unix::fs::symlink(&own, &link).unwrap();
         std::os::unix::fs::symlink(dir.path().join("nowhere"), &dangling).unwrap();
-        assert!(refused(&link).contains("symbolic link") && refused(&dangling).contains("symbolic link"));
+        assert!(denied(&link).contains("symbolic link") && denied(&dangling).contains("symbolic link"));
         assert!(append_private(&link).is_err());
         std::fs::set_permissions(&own, PermissionsExt::from_mode(0o777)).unwrap();
-        assert!(refused(&own).contains("written by everybody"));
+        assert!(denied(&own).contains("written by everyone"));
         std::fs::set_permissions(&own, PermissionsExt::from_mode(0o770)).unwrap();
-        assert!(refused(&own).contains("chmod g-w"), "{}", refused(&own));
+        assert!(denied(&own).contains("chmod g-w"), "{}", denied(&own));
         std::fs::set_permissions(&own, PermissionsExt::from_mode(0o750)).unwrap();
         create_private_dir(&own).unwrap();
         std::fs::write(dir.path().join("file"), b"").unwrap();
-        assert!(refused(&dir.path().join("file")).contains("not a directory"));
-        // Whoever runs this does not own the root of the file system, unless as root.
+        assert!(denied(&dir.path().join("file")).contains("not a directory"));
+        // Unless the test runs as root, the root directory belongs to another user.
         if !rustix::process::geteuid().is_root() {
-            assert!(refused(Path::new("/")).contains("another user"));
+            assert!(denied(Path::new("/")).contains("another user"));
         }
     }
 
-    /// A disk that fails does not say that a directory was deleted: its journal would be given up while it is written.
+    /// A disk error does not mean that a directory was deleted. Otherwise its journal would be abandoned while it is being written.
     #[test]
-    fn only_a_file_without_a_name_has_lost_it() {
+    fn only_a_deleted_file_counts_as_unlinked() {
         let dir = tempfile::tempdir().unwrap();
         let file = create_private_file(&dir.path().join("file")).unwrap();
         break_files(Some(Fault::Metadata));
-        let answer = is_linked(&file);
+        let is_linked_despite_error = is_linked(&file);
         break_files(None);
-        assert!(answer && is_linked(&file));
+        assert!(is_linked_despite_error && is_linked(&file));
         remove_file(&dir.path().join("file")).unwrap();
         assert!(!is_linked(&file));
     }
 
-    /// Without the flags, opening the FIFO would wait for ever.
+    /// Without the open flags, opening the FIFO would block forever.
     #[cfg(target_os = "linux")]
     #[test]
     fn only_regular_files_are_opened() {
@@ -470,7 +471,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn copy_on_write_file_systems_are_told() {
+    fn copy_on_write_file_systems_are_recognized() {
         const EXT4: u32 = 0xEF53;
         const XFS: u32 = 0x5846_5342;
         const TMPFS: u32 = 0x0102_1994;
@@ -478,6 +479,6 @@ mod tests {
         assert!(![EXT4, XFS, TMPFS].into_iter().any(is_copy_on_write));
         let file = tempfile::tempfile().unwrap();
         let magic = rustix::fs::fstatfs(&file).unwrap().f_type.cast_unsigned() as u32;
-        assert_eq!(keeps_its_blocks(&file), !is_copy_on_write(magic));
+        assert_eq!(reuses_reserved_blocks(&file), !is_copy_on_write(magic));
     }
 }

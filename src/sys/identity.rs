@@ -1,23 +1,23 @@
-//! What tells a file from another of the same name.
+//! The identity of a file, as opposed to its name.
 
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 
-/// Two files that exist at the same time differ in it. A file that was made after another was deleted may have its inode, but was born
-/// later, where the file system tells.
+/// The identity of a file. It differs for any two files that exist at the same time. A new file may get the inode of a deleted one,
+/// but has a later creation time, if the file system records it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileIdentity {
     device: u64,
     inode: u64,
-    /// Nanoseconds since 1970.
+    /// The creation time in nanoseconds since the Unix epoch.
     born: Option<u64>,
 }
 
 impl FileIdentity {
-    /// The file that has this path, or that a link there leads to; `None` without such a file. Does not open it: closing a descriptor
-    /// would drop the locks of another SQLite in the process.
+    /// The identity of the file at this path, or of the file that a link there points to; `None` if there is no file. Does not open
+    /// the file: closing it would release the locks of other SQLite connections in the process.
     #[must_use]
     pub fn of(path: &Path) -> Option<Self> {
         let data = std::fs::metadata(path).ok()?;
@@ -33,7 +33,7 @@ impl FileIdentity {
         Some(Self { device, inode, born })
     }
 
-    /// Whether no file before or after has it.
+    /// Whether no earlier or later file can have the same identity.
     #[must_use]
     pub fn is_unique(&self) -> bool {
         self.born.is_some()

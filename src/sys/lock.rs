@@ -1,4 +1,4 @@
-//! Locks of files, which end with the process that holds them.
+//! File locks that end with the process that holds them.
 
 use std::fs::File;
 use std::io;
@@ -7,26 +7,26 @@ use std::path::Path;
 use super::fs::{create_private_file, is_linked, open_private};
 use super::private::PrivateFile;
 
-/// A file that this process, and no other, has locked. The lock ends when it is dropped and when the process ends, however it ends.
+/// A file that only this process has locked. The lock ends when the value is dropped or the process ends in any way.
 ///
-/// On Linux it is a lock of the open file description, which no other part of the process can drop: with a POSIX record lock, a
-/// backup thread that opens and closes the file would. No forked child keeps it: see [`PrivateFile`]. The two kinds exclude each
-/// other, so processes of earlier versions respect it.
+/// On Linux this is a lock of the open file description. Nothing else in the process can release it, whereas a POSIX record lock is
+/// released when, for example, a backup thread opens and closes the file. Forked children do not keep it: see [`PrivateFile`]. The
+/// two kinds exclude each other, so processes of earlier versions respect the lock.
 ///
-/// On other Unix systems, and where the kernel does not know such locks, it is a POSIX record lock: closing any other handle of the
-/// file in this process drops it.
+/// On other Unix systems, and if the kernel does not support such locks, this is a POSIX record lock. Closing any other handle of the
+/// file in this process releases it.
 pub struct ProcessLock(PrivateFile);
 
 impl ProcessLock {
-    /// Makes a file and locks it; `None` when another process was quicker to lock it.
+    /// Creates a file and locks it; `None` if another process locked it first.
     ///
     /// # Errors
-    /// Those of the operating system; the file must not exist.
+    /// I/O errors, also if the file exists.
     pub fn create(path: &Path) -> io::Result<Option<Self>> {
         Self::take(|| create_private_file(path))
     }
 
-    /// Locks a file that exists, without waiting; `None` when another process has it.
+    /// Locks an existing file without waiting; `None` if another process has locked it.
     ///
     /// # Errors
     /// Those of [`open_private`].
@@ -39,14 +39,14 @@ impl ProcessLock {
         Ok(lock_for_process(file.file()?)?.then_some(Self(file)))
     }
 
-    /// Whether the file still has a name, and is still open.
+    /// Whether the file is still open and still has a name.
     #[must_use]
     pub fn is_linked(&self) -> bool {
         self.0.file().is_ok_and(is_linked)
     }
 }
 
-/// Takes the lock of a file for this process, without waiting; `false` when another process has it.
+/// Locks a file for this process without waiting; `false` if another process has locked it.
 fn lock_for_process(file: &File) -> io::Result<bool> {
     match super::ofd::lock(file) {
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => lock_record(file),

@@ -1,10 +1,10 @@
-//! Files in memory.
+//! Memory-mapped files.
 //!
-//! Linux has mapped segments; other systems get [`map`] answers of `Unsupported` and write records through the file.
+//! Segments are mapped on Linux. On other systems [`map`] returns `Unsupported`, and records are written through the file.
 //!
-//! A mapped file is reached as a slice of atomic words, so that no race between threads, processes or a misbehaving copy of the
-//! file is undefined behaviour. What no code can prevent is SIGBUS: another process that truncates a file under the map. The
-//! directory is private to its owner, pages are populated before use, and readers use `pread`, never the map.
+//! A mapped file is accessed as a slice of atomic words, so that races between threads or processes are not undefined behaviour. No
+//! code can prevent SIGBUS if another process truncates the file under the map. To make that unlikely, the directory is private to
+//! its owner, pages are populated before use, and readers use `pread`, never the map.
 
 use std::fs::File;
 use std::io;
@@ -15,37 +15,37 @@ pub use mapping::{Mapping, map};
 #[cfg(target_os = "linux")]
 mod mapping {
     use super::{AtomicU64, File, io};
-    use crate::sys::filesystem::ask;
-    use crate::sys::fs::keeps_its_blocks;
+    use crate::sys::filesystem::with_filesystem;
+    use crate::sys::fs::reuses_reserved_blocks;
     use memmap2::{Advice, MmapOptions, MmapRaw};
 
-    /// A file in memory, shared with the kernel's page cache: what is stored survives the death of the process.
+    /// A memory-mapped file, shared with the kernel's page cache: stores survive the death of the process.
     pub struct Mapping(MmapRaw);
 
     /// Reserves the blocks of a new file and maps it.
     ///
-    /// Raw `fallocate(2)`: reserved blocks cannot run out under a store, which a sparse file would answer with SIGBUS. File
-    /// systems that do not have it (some network and FUSE ones) answer an error, and the caller writes through the file. So it does on
-    /// those that take new blocks for each store (btrfs, ZFS), where reserving does not help.
+    /// It calls `fallocate(2)` directly. A store to reserved blocks cannot run out of space, whereas a store to a sparse file can
+    /// raise SIGBUS. File systems without `fallocate` (some network and FUSE ones) return an error, and the caller writes through the
+    /// file instead. The same happens on copy-on-write file systems (btrfs, ZFS), where reserving does not help.
     ///
     /// # Errors
-    /// Those of the operating system, among them a full file system.
+    /// I/O errors, for example that the file system is full.
     pub fn map(file: &File, length: u64) -> io::Result<Mapping> {
-        if !keeps_its_blocks(file) {
+        if !reuses_reserved_blocks(file) {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        ask(|files| files.reserve(file, length))?;
+        with_filesystem(|files| files.reserve(file, length))?;
         Ok(Mapping(MmapOptions::new().len(length as usize).map_raw(file)?))
     }
 
     impl Mapping {
-        /// Makes the pages of a range present and writable, so that the first store to each is no fault (5 to 9 µs, at worst
-        /// tens of milliseconds). A page that cannot be had is an error here instead of a signal there.
+        /// Makes the pages of a range present and writable, so that the first store to a page does not fault (5 to 9 µs, at worst
+        /// tens of milliseconds). If a page cannot be allocated, this returns an error; the store would raise a signal.
         ///
-        /// Kernels before 5.14 have no such call; their pages stay untouched and fault when written.
+        /// Kernels before 5.14 do not have this call. Their pages fault at the first store.
         ///
         /// # Errors
-        /// Those of the operating system, among them a full file system.
+        /// I/O errors, for example that the file system is full.
         pub fn populate(&self, offset: usize, length: usize) -> io::Result<()> {
             match self.0.advise_range(Advice::PopulateWrite, offset, length) {
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
@@ -53,14 +53,14 @@ mod mapping {
             }
         }
 
-        /// The file as words.
+        /// The content as words.
         #[must_use]
         #[expect(unsafe_code, reason = "a mapped file is reached through a raw pointer")]
         #[expect(clippy::cast_ptr_alignment, reason = "maps begin at a page")]
         pub fn words(&self) -> &[AtomicU64] {
-            // SAFETY: the pointer is page-aligned and maps `len()` bytes, readable and writable, for as long as `self.0` lives,
-            // which the lifetime of the slice does not exceed. Any bit pattern is a u64, and all access from this process goes
-            // through these atomics, so concurrent stores are no data race.
+            // SAFETY: the pointer is page-aligned and maps `len()` bytes, readable and writable, while `self.0` lives, and the slice
+            // does not outlive it. Any bit pattern is a valid u64. All access from this process goes through these atomics, so
+            // concurrent stores are no data race.
             unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast::<AtomicU64>(), self.0.len() / 8) }
         }
     }

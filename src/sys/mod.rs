@@ -1,6 +1,6 @@
-//! What the operating system is asked for, and what it does differently from one platform to the next.
+//! Everything that depends on the operating system: files, locks, memory maps, clocks and fork detection.
 //!
-//! The room of all `unsafe` code of the core and of all its platform conditions: files, locks, maps, clocks and fork detection.
+//! All `unsafe` code of the core and all of its platform conditions are in this module.
 
 pub mod clock;
 pub(crate) mod filesystem;

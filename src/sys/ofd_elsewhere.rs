@@ -1,4 +1,4 @@
-//! What takes the place of `ofd/` on systems without locks of open file descriptions: nothing is registered, nothing is replaced.
+//! Replaces `ofd/` on systems without locks of open file descriptions. It registers and replaces nothing.
 
 use std::fs::File;
 use std::io;
@@ -21,12 +21,12 @@ impl Registration {
     }
 }
 
-/// Always `InvalidInput`: there are no such locks.
+/// Always returns `InvalidInput`, because the system has no such locks.
 pub(super) fn lock(_file: &File) -> io::Result<bool> {
     Err(io::ErrorKind::InvalidInput.into())
 }
 
-/// SQLite keeps the locks of its own.
+/// SQLite keeps its own locks.
 pub(super) fn protect_sqlite() -> bool {
     false
 }

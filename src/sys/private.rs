@@ -1,4 +1,4 @@
-//! Files whose descriptors no forked child keeps.
+//! Files whose descriptors a forked child does not keep.
 
 use std::fs::File;
 use std::io;
@@ -6,23 +6,23 @@ use std::io;
 use super::fork::fork_generation;
 use super::ofd;
 
-/// An open file that a forked child closes before it does anything else, so that a lock on it ends with this process. (64-bit Linux
-/// and Android; elsewhere it is an ordinary file.)
+/// An open file that a forked child closes before it does anything else, so that locks on it end with this process. This works on
+/// 64-bit Linux and Android. On other systems it is an ordinary file.
 ///
-/// Dropping it in a child does nothing: the number is another file's by then.
+/// Dropping it in a child does nothing, because its number may belong to another file there.
 pub struct PrivateFile {
-    /// `None` only while it is dropped.
+    /// `None` only during `drop`.
     file: Option<File>,
     registration: ofd::Registration,
-    /// The fork generation that opened it.
+    /// The fork generation that opened the file.
     generation: u64,
 }
 
 impl PrivateFile {
-    /// Opens a file with `open`, which must not fork or open another such file.
+    /// Opens a file with `open`, which must not fork and must not open another such file.
     ///
     /// # Errors
-    /// Those of `open`; `OutOfMemory` when the system has no memory for the fork handlers.
+    /// Those of `open`; `OutOfMemory` if the system has no memory for the fork handlers.
     pub fn open(open: impl FnOnce() -> io::Result<File>) -> io::Result<Self> {
         let (file, registration) = ofd::open(open)?;
         Ok(Self { file: Some(file), registration, generation: fork_generation() })
@@ -31,7 +31,7 @@ impl PrivateFile {
     /// The file.
     ///
     /// # Errors
-    /// In a process that was forked from the one that opened it, and when something else closed its descriptor.
+    /// If this process was forked from the one that opened the file, or if something else has closed the descriptor.
     pub fn file(&self) -> io::Result<&File> {
         let is_ours = self.generation == fork_generation() && self.registration.is_intact();
         let file = self.file.as_ref().filter(|_| is_ours);
@@ -57,10 +57,11 @@ mod tests {
     use super::*;
     use std::os::fd::AsRawFd;
 
-    /// Runs `look` in a forked child, which may only ask the system, for other threads of the parent may hold any lock; its answer.
+    /// Runs `look` in a forked child and returns its result. It may only make system calls, because other threads of the parent may
+    /// have held any lock during the fork.
     #[expect(unsafe_code, reason = "a real fork")]
     fn in_child(look: impl FnOnce() -> bool) -> bool {
-        // SAFETY: the child calls `look`, which allocates nothing, and ends without running anything of the parent's.
+        // SAFETY: the child calls `look`, which does not allocate, and exits without running any code of the parent.
         match unsafe { libc::fork() } {
             0 => {
                 let code = libc::c_int::from(!look());
@@ -69,7 +70,7 @@ mod tests {
             }
             child => {
                 let mut status = 0;
-                // SAFETY: the child's number and a place for its status.
+                // SAFETY: the child's process id, and a valid pointer for its status.
                 assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
                 libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
             }
@@ -78,12 +79,12 @@ mod tests {
 
     #[expect(unsafe_code, reason = "the number may not be open")]
     fn is_open(fd: libc::c_int) -> bool {
-        // SAFETY: any number may be asked about.
+        // SAFETY: any number is allowed as the descriptor.
         unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
     }
 
     #[test]
-    fn a_forked_child_has_no_private_file() {
+    fn a_forked_child_does_not_keep_private_files() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("letters");
         let private = PrivateFile::open(|| append_private(&path)).unwrap();
@@ -91,13 +92,13 @@ mod tests {
         let fd = private.file().unwrap().as_raw_fd();
         private.file().unwrap().try_lock().unwrap();
         assert!(in_child(|| !is_open(fd) && private.file().is_err() && is_open(ordinary.as_raw_fd())));
-        assert!(append_private(&path).unwrap().try_lock().is_err(), "it took the parent's lock along");
+        assert!(append_private(&path).unwrap().try_lock().is_err(), "the child released the parent's lock");
         drop(private);
         assert!(!is_open(fd) || append_private(&path).unwrap().try_lock().is_ok());
     }
 
     #[test]
-    fn a_process_lock_outlasts_the_closing_of_another_handle() {
+    fn closing_another_handle_does_not_release_a_process_lock() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("owner.lock");
         let lock = ProcessLock::create(&path).unwrap().unwrap();

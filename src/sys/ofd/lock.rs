@@ -1,42 +1,42 @@
-//! Locks of open file descriptions (`F_OFD_SETLK`), over the whole file.
+//! Locks of open file descriptions (`F_OFD_SETLK`) over the whole file.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
-/// A request for all bytes of a file. `kind` is one of `F_RDLCK`, `F_WRLCK` and `F_UNLCK`.
+/// A lock request for all bytes of a file. `kind` is `F_RDLCK`, `F_WRLCK` or `F_UNLCK`.
 pub(super) fn whole_file(kind: libc::c_int) -> libc::flock {
     libc::flock { l_type: kind as _, l_whence: libc::SEEK_SET as _, l_start: 0, l_len: 0, l_pid: 0 }
 }
 
-/// Sets or takes away the lock of the whole file, without waiting.
+/// Sets or removes the lock of the whole file without waiting.
 ///
 /// # Errors
-/// `EAGAIN` when another description or process has a lock that excludes it; `EINVAL` before Linux 3.15.
+/// `EAGAIN` if another description or process has a conflicting lock; `EINVAL` before Linux 3.15.
 #[expect(unsafe_code, reason = "rustix has no OFD locks")]
 pub(super) fn set(fd: RawFd, kind: libc::c_int) -> io::Result<()> {
     let lock = whole_file(kind);
-    // SAFETY: the kernel reads a whole `flock` from the pointer; any number may be asked about.
+    // SAFETY: the kernel reads a whole `flock` from the pointer. Any number is allowed as the descriptor.
     match unsafe { libc::fcntl(fd, libc::F_OFD_SETLK, &raw const lock) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
 }
 
-/// Whether any lock, of another description or a POSIX lock of any process, this one included, is on the file; `None` where the
-/// system cannot tell.
+/// Whether the file has any lock of another description, or a POSIX lock of any process including this one; `None` if the system
+/// cannot tell.
 #[expect(unsafe_code, reason = "rustix has no OFD locks")]
 pub(super) fn is_locked_elsewhere(fd: RawFd) -> Option<bool> {
     let mut lock = whole_file(libc::F_WRLCK);
-    // SAFETY: the kernel reads and writes a whole `flock` at the pointer; any number may be asked about.
+    // SAFETY: the kernel reads and writes a whole `flock` at the pointer. Any number is allowed as the descriptor.
     let is_known = unsafe { libc::fcntl(fd, libc::F_OFD_GETLK, &raw mut lock) } == 0;
     is_known.then_some(libc::c_int::from(lock.l_type) != libc::F_UNLCK as libc::c_int)
 }
 
-/// Locks a file for its description, without waiting; `false` when another one, or another process, has a lock.
+/// Locks a file for its description without waiting; `false` if another description or process has a lock.
 ///
 /// # Errors
-/// Those of the operating system; `InvalidInput` where it knows no such locks.
+/// I/O errors; `InvalidInput` if the system does not support such locks.
 pub(in crate::sys) fn lock(file: &File) -> io::Result<bool> {
     match set(file.as_raw_fd(), libc::F_WRLCK) {
         Ok(()) => Ok(true),

@@ -1,6 +1,6 @@
-//! Locks of open file descriptions, on 64-bit Linux and Android: for this process's own files, and for the bundled SQLite.
+//! Locks of open file descriptions on 64-bit Linux and Android, for this process's own files and for the bundled SQLite.
 //!
-//! `ofd_elsewhere.rs` takes this folder's place on other systems.
+//! `ofd_elsewhere.rs` replaces this module on other systems.
 
 mod gate;
 mod lock;
