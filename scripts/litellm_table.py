@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import taximeter
-from taximeter.catalogs import Document
-from taximeter.config import Settings
+from taximeter.catalog.document import Document
+from taximeter.settings import Settings
 
 MILLION, THOUSAND = Decimal(1_000_000), Decimal(1_000)
 TOKEN_RATES = {

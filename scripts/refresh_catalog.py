@@ -28,7 +28,7 @@ from typing import Any
 import litellm_table
 from genai_prices import data, types
 
-from taximeter import catalogs
+from taximeter.catalog import document, genai, merge
 from taximeter.errors import CatalogError
 
 DATA = Path(__file__).parent.parent / "data"
@@ -57,7 +57,7 @@ def raw(value: Any) -> Any:
 
 def provenance(source: str, version: str, file: Path, licence: str, as_of: str) -> dict[str, Any]:
     return {
-        "schema": catalogs.SCHEMA,
+        "schema": document.SCHEMA,
         "currency": "USD",
         "source": source,
         "version": version,
@@ -70,11 +70,11 @@ def provenance(source: str, version: str, file: Path, licence: str, as_of: str) 
 
 def package_catalog(as_of: str) -> dict[str, Any]:
     """The catalog as the installed genai-prices alone gives it."""
-    providers, _ = catalogs.from_genai([raw(dataclasses.replace(provider, extractors=None)) for provider in data.providers])
+    providers, _ = genai.from_genai([raw(dataclasses.replace(provider, extractors=None)) for provider in data.providers])
     assert_exact_names_come_first()
     licence = "MIT, Copyright Pydantic Services Inc. 2025 to present"
     head = provenance("genai-prices", metadata.version("genai-prices"), Path(data.__file__), licence, as_of)
-    return catalogs.seal({**head, "providers": providers}, head["version"])
+    return document.seal({**head, "providers": providers}, head["version"])
 
 
 def assert_exact_names_come_first() -> None:
@@ -110,7 +110,7 @@ def render_long_tail(catalog: dict[str, Any]) -> str:
     providers = litellm_table.long_tail(litellm_table.read(file), {provider["id"] for provider in catalog["providers"]})
     licence = "MIT, Copyright 2023 Berri AI"
     head = provenance("litellm", metadata.version("litellm"), file, licence, "")
-    return catalogs.render({**head, "providers": providers})
+    return document.render({**head, "providers": providers})
 
 
 def main() -> int:
@@ -127,16 +127,16 @@ def main() -> int:
     today = date.today()  # noqa: DTZ011 - the day of the person who reviews it
     new = package_catalog(today.isoformat())
     if committed is None:
-        merged = catalogs.Merged(new)
+        merged = merge.Merged(new)
     else:
         try:
-            merged = catalogs.merge(committed, new, today=today, accept=arguments.accept)
+            merged = merge.merge(committed, new, today=today, accept=arguments.accept)
         except CatalogError as error:
             raise SystemExit(str(error)) from None
-        merged.document = catalogs.seal(merged.document, metadata.version("genai-prices"))
+        merged.document = document.seal(merged.document, metadata.version("genai-prices"))
         if merged.document["version"] == committed["version"]:
             merged.document["as_of"] = committed["as_of"]
-    written = {CATALOG: catalogs.render(merged.document), LONG_TAIL: render_long_tail(merged.document)}
+    written = {CATALOG: document.render(merged.document), LONG_TAIL: render_long_tail(merged.document)}
     stale = [path.name for path, text in written.items() if not path.exists() or path.read_text("utf-8") != text]
     if arguments.check:
         for change in merged.held:
@@ -150,7 +150,7 @@ def main() -> int:
     return 0
 
 
-def report(merged: catalogs.Merged, written: list[str]) -> None:
+def report(merged: merge.Merged, written: list[str]) -> None:
     for change in merged.changes:
         print(change)
     for title, entries in (

@@ -61,7 +61,7 @@ OWN = """
 import time, taximeter, httpx2
 taximeter.init()
 import openai
-from taximeter import _api
+from taximeter import default_meter
 from taximeter.instrument import call, http
 usage = {"prompt_tokens": 1009, "completion_tokens": 307, "total_tokens": 1316, "prompt_tokens_details": {"cached_tokens": 503}}
 message = {"index": 0, "message": {"role": "assistant", "content": "The meter is running."}, "finish_reason": "stop"}
@@ -73,7 +73,7 @@ for _ in range(5):
     begin = time.thread_time()
     for _ in range(2000):
         with call.Call({"model": "gpt-4o", "messages": []}):
-            http.follow(_api.default_meter, "openai", fields, answer)
+            http.follow(default_meter, "openai", fields, answer)
     took.append((time.thread_time() - begin) / 2000 * 1e6)
 print(min(took))
 """

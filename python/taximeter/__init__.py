@@ -14,8 +14,9 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from . import _interpreter  # noqa: F401 - before anything imports the extension
-from ._api import (
+from . import _subinterpreter  # noqa: F401 - before anything imports the extension
+from ._core import UNITS, Cost, Receipt, __version__
+from ._default import (
     Meter,
     bind,
     close,
@@ -32,15 +33,15 @@ from ._api import (
     uninstrument,
     wrap,
 )
-from ._core import UNITS, Cost, Receipt, __version__
 from .attribution import attribute
 from .errors import CatalogError, ConfigError, DeliveryError, LedgerError, TaximeterError, UnknownNameError, UsageError
-from .measurement import Measurement
-from .reports import FlushReport
+from .meter.measurement import Measurement
+from .meter.reports import FlushReport
 
 if TYPE_CHECKING:
-    from .destination import Destination
-    from .ledger import Ledger, Report, Row
+    from ._default_ledger import Ledger
+    from .ledger import Report, Row
+    from .settings.destination import Destination
     from .tokens import (
         Encoding,
         ModelEncoding,
@@ -106,10 +107,14 @@ _OF_TOKENS = frozenset({
 def __getattr__(name: str) -> object:
     # Services that only track never read the ledger or count tokens, and what those import is a third of the package's imports.
     if name == "Destination":
-        from .destination import Destination  # noqa: PLC0415
+        from .settings.destination import Destination  # noqa: PLC0415
 
         return Destination
-    if name in {"Ledger", "Report", "Row"}:
+    if name == "Ledger":
+        from ._default_ledger import Ledger  # noqa: PLC0415
+
+        return Ledger
+    if name in {"Report", "Row"}:
         from . import ledger  # noqa: PLC0415
 
         return getattr(ledger, name)

@@ -18,7 +18,10 @@ from hypothesis import strategies as st
 
 import taximeter
 from conftest import ROOT, wait_for
-from taximeter import _core, catalogs, refresh
+from taximeter import _core
+from taximeter.catalog import document as form
+from taximeter.catalog import genai, merge
+from taximeter.catalog import source as downloads
 
 DAY = date(2026, 11, 22)
 EARLIER, LATER = date(2026, 11, 1), date(2026, 12, 24)
@@ -31,20 +34,20 @@ def document(rates: dict | None = None, **further) -> dict:
     return {"schema": 1, "source": "s", "version": "1", "as_of": DAY.isoformat(), "providers": [provider], **further}
 
 
-def first(merged: catalogs.Merged | dict) -> dict:
+def first(merged: merge.Merged | dict) -> dict:
     found = merged if isinstance(merged, dict) else merged.document
     return found["providers"][0]["models"][0]
 
 
 def test_a_rate_that_was_overwritten_ends_on_the_day_of_the_merge():
-    merged = catalogs.merge(document(), document({"input_tokens": "3"}), today=DAY)
+    merged = merge.merge(document(), document({"input_tokens": "3"}), today=DAY)
     assert first(merged)["prices"] == [
         {"rates": {"input_tokens": "2"}},
         {"from": "2026-11-22", "rates": {"input_tokens": "3"}},
     ]
     assert merged.dated == ["p/m"]
     assert [str(change) for change in merged.changes] == ["p/m input_tokens: 2 → 3"]
-    again = catalogs.merge(merged.document, document({"input_tokens": "3"}), today=LATER)
+    again = merge.merge(merged.document, document({"input_tokens": "3"}), today=LATER)
     assert again.document["providers"] == merged.document["providers"]
     assert not again.changes
 
@@ -52,23 +55,23 @@ def test_a_rate_that_was_overwritten_ends_on_the_day_of_the_merge():
 def test_rates_that_the_source_dates_itself_are_taken_as_they_are():
     new = document()
     first(new)["prices"].append({"from": "2026-11-20", "rates": {"input_tokens": "3"}})
-    merged = catalogs.merge(document(), new, today=DAY)
+    merged = merge.merge(document(), new, today=DAY)
     # It says that the change was two days ago; the last catalog did not know.
     assert first(merged)["prices"][-1] == {"from": "2026-11-22", "rates": {"input_tokens": "3"}}
     future = document()
     first(future)["prices"].append({"from": "2026-12-01", "rates": {"input_tokens": "3"}})
-    assert first(catalogs.merge(document(), future, today=DAY)) == first(future)
+    assert first(merge.merge(document(), future, today=DAY)) == first(future)
 
 
 def test_windows_are_dated_together():
     new = document()
     first(new)["prices"].append({"window": ["08:00:00", "12:00:00"], "rates": {"input_tokens": "4"}})
-    merged = catalogs.merge(document(), new, today=DAY)
+    merged = merge.merge(document(), new, today=DAY)
     assert first(merged)["prices"][1:] == [
         {"from": "2026-11-22", "rates": {"input_tokens": "2"}},
         {"from": "2026-11-22", "window": ["08:00:00", "12:00:00"], "rates": {"input_tokens": "4"}},
     ]
-    assert catalogs.merge(merged.document, new, today=LATER).document["providers"] == merged.document["providers"]
+    assert merge.merge(merged.document, new, today=LATER).document["providers"] == merged.document["providers"]
 
 
 def test_variants_are_dated_by_their_context():
@@ -77,18 +80,18 @@ def test_variants_are_dated_by_their_context():
         first(made)["variants"] = [{"when": {"processing": "batch"}, "rates": {"input_tokens": rate}}]
         return made
 
-    merged = catalogs.merge(with_batch("1"), with_batch("1.5"), today=DAY)
+    merged = merge.merge(with_batch("1"), with_batch("1.5"), today=DAY)
     assert first(merged)["variants"] == [
         {"when": {"processing": "batch"}, "rates": {"input_tokens": "1"}},
         {"when": {"processing": "batch"}, "from": "2026-11-22", "rates": {"input_tokens": "1.5"}},
     ]
-    _core.check_catalog(catalogs.render(merged.document))
+    _core.check_catalog(form.render(merged.document))
 
 
 def test_the_row_that_is_in_force_is_the_one_the_core_takes(state):
-    merged = catalogs.merge(document(), document({"input_tokens": "3"}), today=EARLIER)
+    merged = merge.merge(document(), document({"input_tokens": "3"}), today=EARLIER)
     meter = taximeter.Meter(state_dir=state)
-    meter.set_catalog(catalogs.render(merged.document))
+    meter.set_catalog(form.render(merged.document))
     for moment, usd in ((1_793_491_199, 2), (1_793_491_200, 3)):  # around midnight of 2026-11-01
         assert meter.price("m", {"input_tokens": 1_000_000}, "p", at=moment).usd == usd
     meter.close()
@@ -97,29 +100,29 @@ def test_the_row_that_is_in_force_is_the_one_the_core_takes(state):
 def test_what_the_source_dropped_stays_as_retired():
     new = document()
     dropped = new["providers"][0]["models"].pop()
-    merged = catalogs.merge(document(), new, today=DAY)
+    merged = merge.merge(document(), new, today=DAY)
     assert merged.kept == [f"p/{dropped['id']}"]
     assert merged.document["providers"][0]["models"][-1] == {**dropped, "retired": True}
-    assert catalogs.merge(merged.document, new, today=LATER).document["providers"] == merged.document["providers"]
+    assert merge.merge(merged.document, new, today=LATER).document["providers"] == merged.document["providers"]
 
 
 def test_a_catalog_that_shrank_by_more_than_a_tenth_is_refused():
     new = document()
     del new["providers"][0]["models"][-3:]
     with pytest.raises(taximeter.CatalogError, match="18 of the 21 models"):
-        catalogs.merge(document(), new, today=DAY)
+        merge.merge(document(), new, today=DAY)
     renamed = document()
     for model in renamed["providers"][0]["models"]:
         model["id"] += "-new"
     with pytest.raises(taximeter.CatalogError, match="0 of the 21 models"):
-        catalogs.merge(document(), renamed, today=DAY)
+        merge.merge(document(), renamed, today=DAY)
 
 
 def test_what_was_dropped_before_does_not_count_again():
     last, new = document(), document()
     for _ in range(10):
         del new["providers"][0]["models"][-1]
-        merged = catalogs.merge(last, new, today=DAY)
+        merged = merge.merge(last, new, today=DAY)
         assert len(merged.kept) == 1
         last = merged.document
     assert len(last["providers"][0]["models"]) == 21
@@ -128,12 +131,12 @@ def test_what_was_dropped_before_does_not_count_again():
 @pytest.mark.parametrize("rate", ["20.01", "0.19", "0"])
 def test_a_rate_that_moves_more_than_tenfold_is_held_until_accepted(rate):
     new = document({"input_tokens": rate})
-    merged = catalogs.merge(document(), new, today=DAY)
+    merged = merge.merge(document(), new, today=DAY)
     assert first(merged) == first(document())
     assert [(change.old, change.new) for change in merged.held] == [("2", rate)]
-    accepted = catalogs.merge(document(), new, today=DAY, accept=["p/m"])
+    accepted = merge.merge(document(), new, today=DAY, accept=["p/m"])
     assert first(accepted)["prices"][-1]["rates"] == {"input_tokens": rate}
-    tenfold = catalogs.merge(document(), document({"input_tokens": "20"}), today=DAY)
+    tenfold = merge.merge(document(), document({"input_tokens": "20"}), today=DAY)
     assert not tenfold.held
 
 
@@ -163,7 +166,7 @@ def row(rates, **further):
 def test_a_leap_is_held_wherever_it_hides(old, new):
     last, next_ = document(), document()
     first(last)["prices"], first(next_)["prices"] = old, new
-    merged = catalogs.merge(last, next_, today=DAY)
+    merged = merge.merge(last, next_, today=DAY)
     assert merged.held
     assert first(merged)["prices"] == old
 
@@ -171,7 +174,7 @@ def test_a_leap_is_held_wherever_it_hides(old, new):
 def test_a_context_that_the_source_dropped_keeps_its_rates():
     last = document()
     first(last)["variants"] = [{"when": {"processing": "batch"}, "rates": {"input_tokens": "1"}}]
-    merged = catalogs.merge(last, document(), today=DAY)
+    merged = merge.merge(last, document(), today=DAY)
     assert first(merged)["variants"] == first(last)["variants"]
     assert merged.kept == ["p/m [processing=batch]"]
 
@@ -179,7 +182,7 @@ def test_a_context_that_the_source_dropped_keeps_its_rates():
 def test_an_entry_that_cannot_be_expressed_stays_as_it_was():
     new = document()
     del new["providers"][0]["models"][0]
-    merged = catalogs.merge(document(), new, today=DAY, left_out=["p/m: for a unit that this version does not know"])
+    merged = merge.merge(document(), new, today=DAY, left_out=["p/m: for a unit that this version does not know"])
     assert merged.kept == []
     assert first(document()) in merged.document["providers"][0]["models"]
 
@@ -199,28 +202,28 @@ def test_a_merge_keeps_the_past_takes_the_present_and_can_be_repeated(before, af
     old, new = document(), document()
     first(old)["prices"] = sorted(before, key=lambda row: row.get("from", ""))
     first(new)["prices"] = sorted(after, key=lambda row: row.get("from", ""))
-    merged = catalogs.merge(old, new, today=DAY)
+    merged = merge.merge(old, new, today=DAY)
     if not any(row.get("from", "") for row in first(new)["prices"]):
         # It has no past of its own: nothing of the old one is forgotten.
         yesterday = date(2026, 11, 21)
-        assert dict(catalogs.rates_in_force(merged.document, yesterday)) == dict(catalogs.rates_in_force(old, yesterday))
+        assert dict(form.rates_in_force(merged.document, yesterday)) == dict(form.rates_in_force(old, yesterday))
 
     def on(found, day):
-        return dict(catalogs.rates_in_force(found, day))["p/m"]
+        return dict(form.rates_in_force(found, day))["p/m"]
 
     for day in (date(2026, 9, 30), date(2026, 10, 1), date(2026, 11, 21)):
         # What the source itself dates otherwise is better known there.
         assert on(merged.document, day) in (on(old, day), on(new, day))
     for day in (DAY, date(2026, 12, 2)):
         assert on(merged.document, day) == on(new, day)
-    again = catalogs.merge(merged.document, new, today=DAY)
+    again = merge.merge(merged.document, new, today=DAY)
     assert again.document["providers"] == merged.document["providers"]
 
 
 def test_the_compiled_catalog_holds_everything_of_the_json():
     compiled, committed = json.loads(_core.embedded_catalog()), json.loads((ROOT / "data" / "catalog.json").read_text("utf-8"))
     assert compiled["providers"] == committed["providers"]
-    assert catalogs.changes(committed, compiled) == []
+    assert merge.changes(committed, compiled) == []
 
 
 # Downloading.
@@ -233,7 +236,7 @@ class Source:
         self.body, self.status, self.location, self.etag, self.asked = b"", 200, "", '"one"', []
 
     def send(self, catalog: dict) -> None:
-        self.body = catalogs.render(catalog).encode()
+        self.body = form.render(catalog).encode()
 
 
 @contextmanager
@@ -296,7 +299,7 @@ def test_an_update_is_merged_written_and_in_force_at_once_and_for_the_next_proce
     meter = taximeter.Meter(state_dir=state, prices={"multipliers": {"openai/gpt-4o": 2}})
     assert price(meter) == 5
     source.send(embedded("3"))
-    merged = refresh.update(meter, url)
+    merged = meter.update_catalog(url)
     assert [str(change) for change in merged.changes] == ["openai/gpt-4o input_tokens: 2.5 → 3"]
     # The user's multiplier survives, and the old rate for calls of before.
     assert price(meter) == 6
@@ -314,12 +317,12 @@ def test_an_update_is_merged_written_and_in_force_at_once_and_for_the_next_proce
 def test_what_has_not_changed_is_not_sent_again(state, source, url):
     meter = taximeter.Meter(state_dir=state)
     source.send(embedded("3"))
-    assert refresh.update(meter, url) is not None
-    assert refresh.update(meter, url) is None
+    assert meter.update_catalog(url) is not None
+    assert meter.update_catalog(url) is None
     assert source.asked[1]["If-None-Match"] == '"one"'
     source.etag = '"two"'
     name = meter.catalog
-    assert refresh.update(meter, url).changes == []
+    assert meter.update_catalog(url).changes == []
     assert meter.catalog == name
     meter.close()
 
@@ -338,7 +341,7 @@ def test_the_public_data_of_genai_prices_is_understood(state, source, url):
             ],
         }
     ]  # fmt: skip
-    providers, left_out = catalogs.from_genai(json.loads(json.dumps(raw)), strict=False)
+    providers, left_out = genai.from_genai(json.loads(json.dumps(raw)), strict=False)
     assert [entry.partition(":")[0] for entry in left_out] == ["testing/test-2"]
     (model,) = providers[0]["models"]
     assert model["prices"] == [
@@ -349,11 +352,11 @@ def test_the_public_data_of_genai_prices_is_understood(state, source, url):
     assert model["match"]["or"][0] == {"equals": "test-1"}
     assert model["retired"]
     with pytest.raises(taximeter.CatalogError, match="input_thoughts"):
-        catalogs.from_genai(raw)
+        genai.from_genai(raw)
     source.body = json.dumps(raw).encode()
     meter = taximeter.Meter(state_dir=state)
     with pytest.raises(taximeter.CatalogError, match=r"0 of the \d+ models"):
-        refresh.update(meter, url)
+        meter.update_catalog(url)
     meter.close()
 
 
@@ -378,9 +381,9 @@ HOSTILE = {
         b'[{"id": "p", "api_pattern": "", "models": [{"id": "m", "match": {"equals": "m"}, "prices": {"input_mtok": "nan"}}]}]',
         "0 of the",
     ),
-    "unknown unit": (catalogs.render(document({"bananas": "1"})).encode(), "bananas"),
-    "negative": (catalogs.render(document({"input_tokens": "-1"})).encode(), "negative"),
-    "a float": (catalogs.render(document({"input_tokens": 1.5})).encode(), "malformed"),
+    "unknown unit": (form.render(document({"bananas": "1"})).encode(), "bananas"),
+    "negative": (form.render(document({"input_tokens": "-1"})).encode(), "negative"),
+    "a float": (form.render(document({"input_tokens": 1.5})).encode(), "malformed"),
     "endless": (b" " * (17 << 20), "more than 16 MB"),
 }
 
@@ -390,14 +393,14 @@ def test_what_is_no_catalog_is_refused_and_the_old_one_stays(state, source, url,
     source.body, message = HOSTILE[kind]
     meter = taximeter.Meter(state_dir=state)
     with pytest.raises(taximeter.CatalogError, match=message):
-        refresh.update(meter, url)
+        meter.update_catalog(url)
     assert price(meter) == 2.5
     assert not meter.settings.catalog.exists()
     meter.close()
 
 
 def test_a_truncated_catalog_is_refused_at_every_length(state):
-    text = catalogs.render(document())
+    text = form.render(document())
     for length in range(0, len(text) - 2, 97):
         with pytest.raises(taximeter.CatalogError):
             _core.check_catalog(text[:length])
@@ -414,11 +417,11 @@ def test_a_truncated_catalog_is_refused_at_every_length(state):
 def test_a_source_that_is_refused_or_fails_is_not_repeated(state, source):
     meter = taximeter.Meter(state_dir=state)
     with pytest.raises(taximeter.CatalogError) as caught:
-        refresh.update(meter, source)
+        meter.update_catalog(source)
     assert "canary" not in str(caught.value)
     with pytest.raises(taximeter.TaximeterError) as configured:
         meter.configure({"prices": {"source": source}})
-        refresh.update(meter)
+        meter.update_catalog()
     assert "canary" not in str(configured.value)
     meter.close()
 
@@ -428,13 +431,13 @@ def test_prices_come_over_https_or_from_this_machine_only(state, source, url):
     for elsewhere in ("http://prices.example/x", "https://prices.example/x", "ftp://127.0.0.1/x", "file:///etc/hostname"):
         source.location = elsewhere
         with pytest.raises(taximeter.CatalogError, match=r"https only|leads elsewhere|must be|answered 302"):
-            refresh.update(meter, url)
+            meter.update_catalog(url)
     source.location, source.status = "", 500
     with pytest.raises(taximeter.CatalogError, match=r"127\.0\.0\.1 answered 500"):
-        refresh.update(meter, url)
+        meter.update_catalog(url)
     for nothing in (str(state / "nowhere.json"), " "):
         with pytest.raises(taximeter.CatalogError, match=r"nowhere\.json|empty"):
-            refresh.update(meter, nothing)
+            meter.update_catalog(nothing)
     assert price(meter) == 2.5
     meter.close()
 
@@ -463,11 +466,11 @@ def test_an_answer_that_breaks_off_or_drips_is_an_error(state, monkeypatch):
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     ):
         with pytest.raises(taximeter.CatalogError):
-            refresh.update(meter, answer(data))
-    monkeypatch.setattr(refresh, "LONGEST_SECONDS", 0.3)
-    monkeypatch.setattr(refresh, "_PIECE", 1)
+            meter.update_catalog(answer(data))
+    monkeypatch.setattr(downloads, "LONGEST_SECONDS", 0.3)
+    monkeypatch.setattr(downloads, "_PIECE", 1)
     with pytest.raises(taximeter.CatalogError, match="took more than"):
-        refresh.update(meter, answer(b"HTTP/1.1 200 OK\r\n\r\n" + b" " * 10_000, 0.01))
+        meter.update_catalog(answer(b"HTTP/1.1 200 OK\r\n\r\n" + b" " * 10_000, 0.01))
     meter.close()
 
 
@@ -475,8 +478,8 @@ def test_what_one_process_downloaded_is_in_force_in_the_next_that_asks(state, so
     one, two = taximeter.Meter(state_dir=state), taximeter.Meter(state_dir=state)
     assert price(two) == 2.5
     source.send(embedded("3"))
-    refresh.update(one, url)
-    assert refresh.update(two, url) is None
+    one.update_catalog(url)
+    assert two.update_catalog(url) is None
     assert price(two) == 3
     one.close()
     two.close()
@@ -485,7 +488,7 @@ def test_what_one_process_downloaded_is_in_force_in_the_next_that_asks(state, so
 def test_two_that_update_at_once_take_turns(state, source, url):
     meters = [taximeter.Meter(state_dir=state) for _ in range(4)]
     source.send(embedded("3"))
-    threads = [threading.Thread(target=refresh.update, args=(meter, url)) for meter in meters]
+    threads = [threading.Thread(target=meter.update_catalog, args=(url,)) for meter in meters]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -499,33 +502,33 @@ def test_two_that_update_at_once_take_turns(state, source, url):
 def test_what_was_held_can_be_accepted_from_the_same_source(state, source, url):
     meter = taximeter.Meter(state_dir=state)
     source.send(embedded("99"))
-    assert refresh.update(meter, url).held
+    assert meter.update_catalog(url).held
     assert price(meter) == 2.5
     with pytest.raises(taximeter.CatalogError, match="no entry"):
-        refresh.update(meter, url, accept=["openai/gpt-4oo"])
-    assert not refresh.update(meter, url, accept=["openai/gpt-4o"]).held
+        meter.update_catalog(url, accept=["openai/gpt-4oo"])
+    assert not meter.update_catalog(url, accept=["openai/gpt-4o"]).held
     assert price(meter) == 99
     meter.close()
 
 
 def test_a_damaged_file_on_disk_is_counted_and_the_embedded_catalog_stands_for_it(state, source, url):
     (state / "prices").mkdir(parents=True)
-    (state / "prices" / "catalog.json").write_text(catalogs.render(embedded("3"))[:-1000])
+    (state / "prices" / "catalog.json").write_text(form.render(embedded("3"))[:-1000])
     meter = taximeter.Meter(state_dir=state)
     assert price(meter) == 2.5
     assert meter.stats()["remarks"]["unreadable_catalog"] == 1
     for damaged in ('{"as_of":"2026-11-22"}', '{"as_of":7}', "[]", '{"schema":1,"providers":7}'):
         (state / "prices" / "catalog.json").write_text(damaged)
-        assert refresh.current(meter)["source"] == "genai-prices"
+        assert meter.catalog_document()["source"] == "genai-prices"
     source.send(embedded("3"))
-    refresh.update(meter, url)
+    meter.update_catalog(url)
     assert price(meter) == 3
     meter.close()
 
 
 def test_a_catalog_older_than_the_embedded_one_is_not_used(state):
     (state / "prices").mkdir(parents=True)
-    (state / "prices" / "catalog.json").write_text(catalogs.render({**embedded("3"), "as_of": "2020-01-01"}))
+    (state / "prices" / "catalog.json").write_text(form.render({**embedded("3"), "as_of": "2020-01-01"}))
     meter = taximeter.Meter(state_dir=state)
     assert price(meter) == 2.5
     meter.close()
@@ -533,7 +536,7 @@ def test_a_catalog_older_than_the_embedded_one_is_not_used(state):
 
 def test_a_swap_while_others_price_is_seen_whole(state):
     meter = taximeter.Meter(state_dir=state)
-    texts = [catalogs.render(document({"input_tokens": rate, "output_tokens": rate})) for rate in ("1", "5")]
+    texts = [form.render(document({"input_tokens": rate, "output_tokens": rate})) for rate in ("1", "5")]
     meter.set_catalog(texts[0])
     seen, stop = set(), threading.Event()
 
@@ -609,5 +612,5 @@ def test_nothing_is_downloaded_unless_asked_for(state, source, url):
 def test_a_document_is_not_changed_by_merging():
     old, new = document(), document({"input_tokens": "3"})
     kept = copy.deepcopy((old, new))
-    catalogs.merge(old, new, today=DAY)
+    merge.merge(old, new, today=DAY)
     assert (old, new) == kept

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 
 from pages import DOCS
-from taximeter.cli import _parser
+from taximeter.cli.main import parser
 
 PAGE = DOCS / "cli.md"
 BEGIN, END = "<!-- generated from the parser -->\n", "<!-- end of the generated part -->\n"
@@ -52,7 +52,7 @@ def rows(parser: argparse.ArgumentParser) -> Iterator[str]:
 
 
 def reference() -> str:
-    parser = _parser()
+    parser = parser()
     lines = ["## Options of every command", "", "| option | meaning |", "|---|---|", *rows(parser), ""]
     for name, command in commands(parser):
         lines += [f"## taximeter {name}", "", command.description or "", "", "```text", usage(name, command), "```", ""]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 import taximeter
-from taximeter.config import default_state_dir, resolve
+from taximeter.settings import default_state_dir, resolve
 
 
 def test_arguments_come_before_environment_before_file_before_default(tmp_path):

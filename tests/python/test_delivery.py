@@ -567,7 +567,7 @@ def test_memory_alone_takes_a_burst_that_fits(run, collector):
 
 
 def test_compression_that_is_refused_counts_nothing_twice(make, collector, monkeypatch):
-    monkeypatch.setattr("taximeter.config._max_age", float)
+    monkeypatch.setattr("taximeter.settings.load.max_age", float)
     answers = iter([(429, {"Retry-After": "3"}, b"")])
     collector.rule = lambda events: next(answers, 200)
     meter = make(max_age=2.0)

@@ -12,8 +12,9 @@ import time
 import pytest
 
 import taximeter
-from taximeter import catalogs, files, refresh
-from taximeter.config import resolve
+from taximeter import files
+from taximeter.catalog import genai, source
+from taximeter.settings import resolve
 
 RATES = '{"rates": {"mine/model": {"input_tokens": {"per_1m": 2.0}}}}'
 TOML = '[prices.rates."mine/model"]\ninput_tokens = { per_1m = 2.0 }\n'
@@ -71,7 +72,7 @@ def test_a_number_of_a_hundred_million_digits_is_refused_and_not_written_out(sta
     with pytest.raises(taximeter.ConfigError, match="mine/model"):
         taximeter.Meter(state_dir=state, prices=f"prices.{form}")
     with pytest.raises(taximeter.CatalogError, match="no rate"):
-        catalogs._decimal(number)
+        genai._decimal(number)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB
 
 
@@ -82,7 +83,7 @@ def test_a_fifo_or_device_in_the_place_of_a_file_is_an_error_and_no_wait(state, 
         with pytest.raises(taximeter.ConfigError, match=r"not a regular file|No such device"):
             taximeter.Meter(state_dir=state, prices=path)
         with pytest.raises(taximeter.CatalogError, match=r"not a regular file|No such device"):
-            refresh.download(path)
+            source.download(path)
     with pytest.raises(taximeter.ConfigError, match="ca_bundle"):
         taximeter.Destination("cloudevents+https://c.example/", ca_bundle=state.parent / name)
 
@@ -149,11 +150,11 @@ def drip(part: bytes, body: bytes):
 
 @pytest.mark.parametrize("part", [b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b"HTTP/1.1 200 OK\r\nX-Never: "])
 def test_a_source_that_drips_is_given_up_after_its_time(monkeypatch, part):
-    monkeypatch.setattr(refresh, "LONGEST_SECONDS", 1.0)
+    monkeypatch.setattr(source, "LONGEST_SECONDS", 1.0)
     with drip(part, b"x") as server:
         began = time.monotonic()
         with pytest.raises(taximeter.CatalogError, match="more than 1 seconds"):
-            refresh.download(f"http://127.0.0.1:{server.getsockname()[1]}/data.json")
+            source.download(f"http://127.0.0.1:{server.getsockname()[1]}/data.json")
         assert time.monotonic() - began < 20
 
 

@@ -288,7 +288,7 @@ def test_the_stand_in_has_the_names_of_the_extension():
     def public(thing: object) -> set[str]:
         return {name for name in dir(thing) if not name.startswith("_")}
 
-    real, absent = taximeter._core, importlib.import_module("taximeter._absent")
+    real, absent = taximeter._core, importlib.import_module("taximeter._subinterpreter.stub")
     assert public(real) <= public(absent)
     for name in ("Meter", "Receipt", "Scope"):  # the others refuse to be made
         assert public(getattr(real, name)) <= public(getattr(absent, name)), name

@@ -12,7 +12,8 @@ import pytest
 import taximeter
 from collector import Collector
 from conftest import leave_behind, wait_for
-from taximeter import _core, cli_journals
+from taximeter import _core
+from taximeter.cli import journals
 
 GONE = "cloudevents+http://127.0.0.1:9/v1"
 
@@ -217,15 +218,15 @@ def test_doctor_sees_a_living_process_that_makes_no_progress(state, monkeypatch)
         meter = taximeter.Meter(destination=collector.url, state_dir=state)
         meter.track(provider="openai", model="gpt-4o", input_tokens=1)
         meter.flush(0.2)
-        assert cli_journals.check_waiting(meter.settings, {}) == (True, "1 events, none of them for long")
-        monkeypatch.setattr(cli_journals, "STALLED_SECONDS", 0.0)
-        is_well, said = cli_journals.check_waiting(meter.settings, {})
+        assert journals.check_waiting(meter.settings, {}) == (True, "1 events, none of them for long")
+        monkeypatch.setattr(journals, "STALLED_SECONDS", 0.0)
+        is_well, said = journals.check_waiting(meter.settings, {})
         assert not is_well
         assert "1 events for" in said
         assert "none was accepted for a minute" in said
         collector.rule = lambda events: 200
         wait_for(lambda: meter.flush(1).pending == 0)
-        assert cli_journals.check_waiting(meter.settings, {}) == (True, "none")
+        assert journals.check_waiting(meter.settings, {}) == (True, "none")
         meter.close(5)
 
 
@@ -233,7 +234,7 @@ def test_doctor_sees_events_that_are_in_memory_only(state, meter):
     meter.track(provider="openai", model="gpt-4o", input_tokens=1)
     (journal,) = (state / "journal").iterdir()
     monkey = {journal.name: {"memory_bytes": 4096, "pid": 7}, "of an ended process": {"memory_bytes": 1, "pid": 8}}
-    is_well, said = cli_journals.check_waiting(meter.settings, monkey)
+    is_well, said = journals.check_waiting(meter.settings, monkey)
     assert (is_well, said) == (False, "4,096 bytes of events of process 7 are in memory only")
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import taximeter
 from conftest import events_of
-from taximeter import ledger as ledger_module
+from taximeter.moments import unix_ns
 
 MODELS = [
     ("openai", "gpt-4o"),
@@ -167,10 +167,10 @@ def test_moments_come_in_many_forms():
         "2026-11-01T02:00:00+02:00",
         day // 10**9,
     ):
-        assert ledger_module.unix_ns("since", moment) == day
+        assert unix_ns("since", moment) == day
     week = time.time_ns() - 7 * 86_400 * 10**9
-    assert abs(ledger_module.unix_ns("since", "7d") - week) < 10**10
-    assert abs(ledger_module.unix_ns("since", timedelta(days=7)) - week) < 10**10
+    assert abs(unix_ns("since", "7d") - week) < 10**10
+    assert abs(unix_ns("since", timedelta(days=7)) - week) < 10**10
 
 
 def test_a_ledger_that_does_not_exist_is_empty(state):

@@ -55,7 +55,7 @@ def test_over_budget_the_oldest_are_given_up_and_counted_exactly(state, collecto
 
 
 def test_what_waited_too_long_is_not_sent_and_counted(state, collector, monkeypatch):
-    monkeypatch.setattr("taximeter.config._max_age", float)
+    monkeypatch.setattr("taximeter.settings.load.max_age", float)
     collector.rule = lambda events: (429, {"Retry-After": "2"}, b"")
     meter = taximeter.Meter(destination=collector.url, state_dir=state, max_age=4.0)
     first = meter.track(**CALL).id

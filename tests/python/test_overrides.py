@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import taximeter
 from conftest import events_of
-from taximeter.config import resolve
+from taximeter.settings import resolve
 
 RATES = {"openai/gpt-4o": {"input_tokens": {"per_1m": 1.1}, "output_tokens": {"per_1k": "0.002"}}}
 

@@ -24,7 +24,7 @@ import taximeter
 from page_drivers import DRIVERS, PREPARE
 from pages import DOCS, PAGES, ROOT, Block, blocks, name
 from taximeter import config
-from taximeter.cli import _parser, main
+from taximeter.cli.main import parser, main
 
 PYTHON = [page for page in PAGES if any(block.language == "python" for block in blocks(page))]
 SETTINGS = [(page, block) for page in PAGES for block in blocks(page) if block.language == "toml"]
@@ -99,7 +99,7 @@ def test_commands_are_accepted(page, command, state, monkeypatch, capsys):
     if ">" in arguments:
         arguments = arguments[: arguments.index(">")]
     arguments = [argument for argument in arguments if not argument.startswith("[")]
-    _parser().parse_args(arguments)
+    parser().parse_args(arguments)
     if any(" ".join(arguments).startswith(one) for one in NOT_RUN) and "--no-follow" not in arguments:
         return
     (state.parent / "prompt.txt").write_text("Hello, world")

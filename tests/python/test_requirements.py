@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 import taximeter
 from conftest import events_of
 from taximeter import _core, instrument
-from taximeter.instrument import import_hook, registry
+from taximeter.instrument import bindings, import_hook
 
 QUESTION = [{"role": "user", "content": "a secret question"}]
 COUNTS = st.integers(0, 10**9)
@@ -180,7 +180,7 @@ def test_a16_a_client_that_another_thread_is_importing_is_metered(tmp_path, mete
 
     for name in [name for name in sys.modules if name.partition(".")[0] == "cohere"]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delitem(registry._done, "cohere.core.http_client", raising=False)
+    monkeypatch.delitem(bindings.hooked_modules, "cohere.core.http_client", raising=False)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(sys, "meta_path", [finder for finder in sys.meta_path if not isinstance(finder, import_hook.Finder)])
     monkeypatch.setattr(builtins, "taximeter_test_started", threading.Event(), raising=False)
@@ -200,4 +200,4 @@ def test_a16_a_client_that_another_thread_is_importing_is_metered(tmp_path, mete
         instrument.deactivate()
         for name in [name for name in sys.modules if name.partition(".")[0] == "cohere"]:
             del sys.modules[name]
-        registry._done.pop("cohere.core.http_client", None)
+        bindings.hooked_modules.pop("cohere.core.http_client", None)

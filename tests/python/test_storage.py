@@ -21,7 +21,7 @@ for _ in range(7):
 NOBODY = 54_321
 # With everything imported that is imported later: the interpreter's own files may be closed to other users.
 BECOME_NOBODY = f"""
-import os, sys, taximeter.cli, taximeter.instrument
+import locale, os, shutil, sys, taximeter.cli, taximeter.instrument
 os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})
 """
 

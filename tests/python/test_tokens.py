@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import corpora
 import taximeter
-from taximeter import catalogs, refresh
+from taximeter.catalog.document import rates_in_force
 
 os.environ["TIKTOKEN_CACHE_DIR"] = str(corpora.vocabularies())
 import tiktoken  # noqa: E402 - it reads the variable
@@ -346,7 +346,7 @@ def test_tiktokens_own_models_have_its_encodings():
 def test_every_model_of_the_catalog_is_counted():
     """Ten words, and many more tokens: what is counted by the word shows. Those are priced, and for other things than tokens."""
     text = "你好，世界 " * 10
-    rates = dict(catalogs.rates_in_force(refresh.current(taximeter.default_meter)))
+    rates = dict(rates_in_force(taximeter.default_meter.catalog_document()))
     kinds = {"exact": 0, "estimate": 0, "words": 0}
     for provider, model, *_ in taximeter.default_meter.models():
         units = rates[f"{provider}/{model}"]

@@ -12,7 +12,7 @@ from genai_prices.types import ArrayMatch
 
 import taximeter
 from conftest import events_of
-from taximeter.usage import normalize
+from taximeter.meter.usage import normalize
 
 # Formats that are no usage object of a call: whole events, and parts that a caller has to pick out.
 NO_USAGE_OBJECT = {"usage-event", "live", "ocr", "ocr_annotated", "transcription", "tts", "voice-agent", "speech"}

@@ -14,10 +14,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from .. import _api, _core
-from ..destination import Destination, Secret
+from .. import _core, _default
 from ..errors import ConfigError
 from ..meter import FlushReport, Meter
+from ..settings.destination import Destination, Secret
 from . import _vendor
 
 __all__ = ["Account", "Batches", "Outbox", "Service", "all_outboxes", "outbox_for", "refusal"]
@@ -125,7 +125,7 @@ class Outbox:
     def _opened(self) -> Meter:
         with _lock:
             if self._meter is None:
-                self._meter = _api.default_meter.beside(self.service)
+                self._meter = _default.default_meter.with_destination(self.service)
                 self._meter.exit_seconds = _EXIT_SECONDS
                 self.post = self._meter._core.post  # type: ignore[method-assign] # noqa: SLF001 - no detour from here on
             return self._meter

@@ -11,7 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-from .. import _api, _core, config
+from .. import _core, _default, settings
 from ..errors import ConfigError
 
 __all__ = ["Destinations", "Timeout", "dumps", "flush_ledger", "post", "price_of", "record", "seconds_of", "trusted"]
@@ -38,7 +38,7 @@ class Destinations:
         names = (vendor,) if given is None else (given,) if isinstance(given, str) else tuple(given)
         if not names or not {*names} <= {vendor, LEDGER}:
             raise ConfigError(f"destination: {given!r} is neither {vendor!r} nor 'ledger', nor both")
-        is_enabled = not config.is_disabled()
+        is_enabled = not settings.is_disabled()
         self.to_vendor = vendor in names and is_enabled
         self.to_ledger = LEDGER in names and is_enabled
 
@@ -97,13 +97,13 @@ def post(
 
 def flush_ledger(timeout: float) -> None:
     """Waits until the ledger has what it was given, at most so many seconds."""
-    _api.ledger_meter().flush(timeout)
+    _default.ledger_meter().flush(timeout)
 
 
 def record(make: Callable[[], Mapping[str, Any]]) -> _core.Receipt | None:
     """Records an event in the ledger, never failing for it: what the SDK was given may be anything."""
     try:
-        return _api.ledger_meter().track(**make())
+        return _default.ledger_meter().track(**make())
     except Exception:
         log.warning("taximeter cannot keep what it was given in the ledger", exc_info=log.isEnabledFor(logging.DEBUG))
         return None
@@ -112,6 +112,6 @@ def record(make: Callable[[], Mapping[str, Any]]) -> _core.Receipt | None:
 def price_of(provider: str, model: str, usage: Mapping[str, int], *, batch: bool = False) -> Decimal | None:
     """What a call costs by the prices here; what has no price, or is no call, has no cost."""
     try:
-        return _api.price(model, usage, provider, batch=batch).usd
+        return _default.price(model, usage, provider, batch=batch).usd
     except Exception:
         return None

@@ -18,8 +18,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final
 
-from .. import _api, instrument
-from ..destination import Secret
+from .. import _default, instrument
+from ..settings.destination import Secret
 from . import _vendor
 from ._outbox import Account, Outbox, Service
 
@@ -298,7 +298,7 @@ class _Observer:
         return bool(_config["enabled"] and (_destinations.to_ledger or _config["token"]))
 
     def ledger_meter(self, own: Mapping[str, Any]) -> Meter | None:  # noqa: ARG002
-        return _api.ledger_meter() if _destinations.to_ledger else None
+        return _default.ledger_meter() if _destinations.to_ledger else None
 
     def defaults(self) -> Mapping[str, Any]:
         return {"agent": _config["default_agent_id"], "tags": _mapping(_config["default_tags"])}

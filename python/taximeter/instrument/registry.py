@@ -1,4 +1,4 @@
-"""The client families, the modules that each hooks, and the meter that each family's events go to.
+"""The client families: which are known, and which modules of theirs are hooked when.
 
 A family's own file in `providers/` is imported when its client is, so that `init()` costs nothing for clients that a program does not
 use. A new family is one file there and one line in `FAMILIES`.
@@ -13,21 +13,19 @@ import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from . import import_hook, observers
+from .bindings import Family, hooked_modules, is_bound, meters
 from .call import take_out
-from .observers import EventFanout, Observer, observers_of
+from .observers import Observer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..meter import Meter
 
-__all__ = [
-    "Family", "Status", "activate", "activate_for", "deactivate", "hook", "is_bound", "mark", "mark_alike", "meter_of", "status",
-    "subscribe",
-]  # fmt: skip
+__all__ = ["FAMILIES", "Status", "activate", "activate_for", "deactivate", "hook", "status", "subscribe"]
 
 log = logging.getLogger("taximeter")
 
@@ -57,61 +55,13 @@ class Status(NamedTuple):
     reason: str | None = None
 
 
-class Family(NamedTuple):
-    """One client family: which modules to hook, and how. Each is in a module of `providers`, as `FAMILY`."""
-
-    name: str
-    """The package that is imported, and the name in `status()`."""
-    hooks: Mapping[str, Callable[[ModuleType], None]]
-    """What to do to a module once it is loaded."""
-    capture_modules: tuple[str, ...]
-    """The modules, of which each version has one, whose hook decides between bound and failed."""
-    owns: Callable[[object], bool]
-    """Whether an object is a client of the family."""
-    bind_client: Callable[[Any, Meter], None]
-    """Instruments one client object for a meter."""
-    distribution: str = ""
-    """What it is installed as, where that is not its name."""
-
-
-_METER: Final = "_taximeter_meter"
-
 _lock = threading.RLock()
 _wanted: set[str] = set()
 """The families whose modules are hooked."""
-_meters: dict[str, Meter] = {}
-"""Where the events of each family go; a family that is not there is not recorded."""
-_done: dict[str, ModuleType] = {}
-"""Modules that were hooked."""
 _unfinished: set[str] = set()
 """Modules that another thread is importing, past the point where a finder is asked."""
 _failures: dict[str, list[str]] = {}
 """What went wrong with the hooks of a family."""
-
-
-def mark(client: Any, meter: Meter) -> None:
-    """Has the events of one client go to a meter, whatever becomes of those of the others."""
-    client.__dict__[_METER] = meter
-
-
-def mark_alike(client: Any, copy: Any) -> None:
-    """Has the events of a client's copy go where those of the client go."""
-    if (meter := client.__dict__.get(_METER)) is not None:
-        mark(copy, meter)
-
-
-def meter_of(family: str, client: object) -> Meter | None:
-    """Where the events go of a call that is being made; `None` when they are not recorded."""
-    meter = getattr(client, "__dict__", {}).get(_METER) or _meters.get(family)
-    meter = meter if meter is not None and meter.enabled else None
-    watching = observers_of(family)
-    # It has of a meter what responses are recorded with.
-    return cast("Meter", EventFanout(meter, watching, family)) if watching else meter
-
-
-def is_bound(family: Family) -> bool:
-    """Whether responses pass the capture point."""
-    return any(name in _done for name in family.capture_modules)
 
 
 def _family(name: str) -> Family:
@@ -135,11 +85,11 @@ def activate(meter: Meter, names: Sequence[str] | None = None) -> None:
 
         raise ConfigError(f"instrument: {unknown[0]!r} is not one of {', '.join(FAMILIES)}")
     with _lock:
-        _meters.clear()
+        meters.clear()
         for name in FAMILIES:
             if names is None or name in names:
                 _wanted.add(name)
-                _meters[name] = meter
+                meters[name] = meter
         _hook_modules()
 
 
@@ -197,7 +147,7 @@ def activate_for(meter: Meter, client: object) -> None:
 
 def deactivate() -> None:
     """Stop recording. The shims stay, so that taximeter's keywords never reach a client."""
-    _meters.clear()
+    meters.clear()
 
 
 def status() -> dict[str, Status]:
@@ -213,7 +163,7 @@ def _status(name: str) -> Status:
     version = None if module is None else _version(family, module)
     if name in _failures:
         return Status("failed", version, "; ".join(_failures[name]))
-    if is_bound(family) and name in _meters:
+    if is_bound(family) and name in meters:
         return Status("bound", version)
     return Status("absent", version, None if module is None else "not asked for")
 
@@ -234,7 +184,7 @@ def _is_initialized(module: ModuleType) -> bool:
 
 
 def _run_hook(family: Family, name: str, module: ModuleType) -> None:
-    if _done.get(name) is module:
+    if hooked_modules.get(name) is module:
         return
     try:
         family.hooks[name](module)
@@ -242,7 +192,7 @@ def _run_hook(family: Family, name: str, module: ModuleType) -> None:
         _failures.setdefault(family.name, []).append(f"{name}: {error}")
         log.warning("taximeter cannot meter %s: %s", name, error)
     else:
-        _done[name] = module
+        hooked_modules[name] = module
 
 
 def _hook_of(name: str) -> Callable[[ModuleType], None] | None:
@@ -258,5 +208,5 @@ def _hook_of(name: str) -> Callable[[ModuleType], None] | None:
 
 
 def _run_hook_anew(family: Family, name: str, module: ModuleType) -> None:
-    _done.pop(name, None)  # a module that is loaded anew has new functions
+    hooked_modules.pop(name, None)  # a module that is loaded anew has new functions
     _run_hook(family, name, module)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
-from . import deferred, http, registry
+from . import bindings, deferred, http
 from .call import current_call, drop_own_headers
 from .hosts import provider_of
 from .shims import after
@@ -28,7 +28,7 @@ def hook_base(
     """
 
     def look(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], response: Any) -> None:
-        meter = registry.meter_of(family, shared(client))
+        meter = bindings.meter_of(family, shared(client))
         request = kwargs.get("request") or args[1]
         if meter is None:
             return

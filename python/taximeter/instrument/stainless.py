@@ -12,10 +12,10 @@ from collections.abc import Awaitable, Callable, Generator, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from . import deferred, http, registry
+from . import bindings, deferred, http
+from .bindings import Family
 from .call import Call, carried, drop_own_headers, is_own_keyword
 from .hosts import includes_usage_safely, provider_of
-from .registry import Family
 from .shims import after, before, shim
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def stainless_family(
     """
 
     def look(client: Any, _args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        meter = registry.meter_of(name, client)
+        meter = bindings.meter_of(name, client)
         response = kwargs["response"]
         if meter is None:
             return
@@ -90,7 +90,7 @@ def stainless_family(
     def ask(resource: Any, call: Call) -> None:
         # Without the capture point, nobody would take the extra chunk out again.
         client = resource._client  # noqa: SLF001 - public under no other name
-        if call.kwargs.get("stream") is True and registry.is_bound(family) and registry.meter_of(name, client) is not None:
+        if call.kwargs.get("stream") is True and bindings.is_bound(family) and bindings.meter_of(name, client) is not None:
             _ask_for_usage(call, client)
 
     def hook_methods(classes: Mapping[str, tuple[str, ...]], module: ModuleType) -> None:
@@ -131,7 +131,7 @@ def _both(hook: Callable[[ModuleType], None], other: Callable[[ModuleType], None
 
 
 def _bind_client(client: Any, meter: Meter) -> None:
-    registry.mark(client, meter)
+    bindings.mark(client, meter)
     # By its classes: a function of the client's own would keep it alive.
     for owner in type(client).__mro__:
         for name in ("copy", "with_options"):
@@ -140,7 +140,7 @@ def _bind_client(client: Any, meter: Meter) -> None:
 
 
 def _mark_copy(client: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], copy: Any) -> None:
-    registry.mark_alike(client, copy)
+    bindings.mark_alike(client, copy)
 
 
 def _strip_headers(_client: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], headers: Any) -> None:

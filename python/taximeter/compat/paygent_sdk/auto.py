@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from ... import _api, instrument
+from ... import _default, instrument
 from .client import Client, log
 from .events import ids_of, tags_of
 from .models import ExternalCostData, RawUsageData
@@ -88,7 +88,7 @@ class _Observer:
     is_active = True
 
     def ledger_meter(self, own: Mapping[str, Any]) -> Meter | None:
-        return _api.ledger_meter() if self._client.destinations.to_ledger and _names_both(own) else None
+        return _default.ledger_meter() if self._client.destinations.to_ledger and _names_both(own) else None
 
     def defaults(self) -> Mapping[str, Any]:
         return {}

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
-from ... import _api, tokens
-from ...destination import Secret
+from ... import _default, tokens
 from ...errors import TaximeterError, TransferError
+from ...settings.destination import Secret
 from .. import _requests, _vendor
 from .._outbox import refusal
 from .constants import MODEL_PRICING
@@ -170,7 +170,7 @@ class Client(EventCalls):
         if price is None:
             try:
                 counts = {"input_tokens": usage.prompt_tokens, "output_tokens": usage.completion_tokens}
-                known = _api.price(usage.model, counts).usd
+                known = _default.price(usage.model, counts).usd
             except (TaximeterError, ValueError):
                 known = None
             if known is not None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Final
 
-from ...destination import Secret
+from ...settings.destination import Secret
 from .. import _vendor
 from .._outbox import Account, Outbox, Service
 from .models import (

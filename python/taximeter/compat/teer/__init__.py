@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from ...destination import Secret
+from ...settings.destination import Secret
 from .._outbox import Account, Outbox, Service
 from .._vendor import Destinations
 from .http import HttpClient

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from ...destination import Secret
 from ...errors import TransferError
+from ...settings.destination import Secret
 from .. import _requests, _vendor
 from .._vendor import Timeout
 

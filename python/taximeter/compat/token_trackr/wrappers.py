@@ -11,7 +11,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ... import _api, instrument
+from ... import _default, instrument
 from ...instrument.shims import Forwarding, run_guarded
 from .client import TokenTrackrClient, get_client
 
@@ -40,7 +40,7 @@ class _Observed:
         self._has_returned = False
 
     def ledger_meter(self, own: Mapping[str, Any]) -> Meter | None:  # noqa: ARG002
-        return _api.ledger_meter() if self._client.destinations.to_ledger else None
+        return _default.ledger_meter() if self._client.destinations.to_ledger else None
 
     def defaults(self) -> Mapping[str, Any]:
         return {}

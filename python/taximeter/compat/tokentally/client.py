@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import Any, Final
 
 from ..._core import Receipt
-from ...destination import Secret
 from ...errors import TransferError
+from ...settings.destination import Secret
 from .. import _vendor
 from .._outbox import Account, Outbox, Service, refusal
 from .types import UsageData, UsageResponse

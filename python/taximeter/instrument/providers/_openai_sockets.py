@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, Final
 
-from .. import registry
+from .. import bindings
 from ..deferred import Seen
 from ..hosts import provider_of
 from ..recorder import Recorder, scanner_for
@@ -84,7 +84,7 @@ def _transcriber(session: Any) -> str | None:
 
 
 def _record(connection: Any, data: bytes, name: str | None = None, *, is_final: bool = True, is_transcript: bool = False) -> None:
-    meter = registry.meter_of(_NAME, connection)
+    meter = bindings.meter_of(_NAME, connection)
     if meter is None or (name is not None and not _counted.add(name)):
         return
     provider = provider_of(_host(connection), _NAME)

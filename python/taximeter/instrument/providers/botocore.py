@@ -10,10 +10,10 @@ from functools import wraps
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from .. import registry
+from .. import bindings
+from ..bindings import Family
 from ..call import Call
 from ..recorder import Recorder, Watched, recorded, recorded_async, scanner_for
-from ..registry import Family
 from ..shims import put, run_guarded
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ _OPERATIONS: Final[dict[str, str]] = {
 
 
 def _look(client: Any, operation: str, call: Call, result: dict[str, Any]) -> None:
-    meter = registry.meter_of(_NAME, client)
+    meter = bindings.meter_of(_NAME, client)
     if meter is None:
         return
     model = str(call.kwargs.get("modelId") or "unknown")
@@ -246,7 +246,7 @@ def _owns(client: object) -> bool:
 
 
 def _bind_client(client: Any, meter: Meter) -> None:
-    registry.mark(client, meter)
+    bindings.mark(client, meter)
 
 
 FAMILY: Final = Family(

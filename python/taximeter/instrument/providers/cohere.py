@@ -10,10 +10,10 @@ from functools import partial, wraps
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from .. import http, registry
+from .. import bindings, http
+from ..bindings import Family
 from ..call import Call, without_own_headers
 from ..hosts import provider_of
-from ..registry import Family
 from ..shims import Forwarding, after, put, run_guarded, shim, shim_all
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _METHODS: Final = ("chat", "chat_stream", "generate", "embed", "rerank", "classi
 
 
 def _look(client: Any, _args: tuple[Any, ...], kwargs: Mapping[str, Any], response: Any) -> None:
-    meter = registry.meter_of(_NAME, client)
+    meter = bindings.meter_of(_NAME, client)
     url = response.request.url
     operation = _OPERATIONS.get(url.path.rpartition("/")[2])
     if meter is None or operation is None or kwargs.get("method") != "POST":
@@ -117,7 +117,7 @@ def _owns(client: object) -> bool:
 
 
 def _bind_client(client: Any, meter: Meter) -> None:
-    registry.mark(_transport(client), meter)
+    bindings.mark(_transport(client), meter)
 
 
 FAMILY: Final = Family(

@@ -10,10 +10,10 @@ from functools import partial, wraps
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from .. import registry
+from .. import bindings
+from ..bindings import Family
 from ..call import Call, current_call, without_own_headers
 from ..recorder import Recorder, recorded, recorded_async, scanner_for
-from ..registry import Family
 from ..shims import after, put, run_guarded, shim_all
 from ..speakeasy import hook_base
 
@@ -42,7 +42,7 @@ _CHAT: Final = ("send_message", "send_message_stream")
 
 def _recorder(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], content_type: str) -> Recorder | None:
     """The recorder of one request: each of those that a call makes (of functions that it calls, of continuations) is billed."""
-    meter = registry.meter_of(_NAME, client)
+    meter = bindings.meter_of(_NAME, client)
     path = (kwargs.get("path") or args[1]).partition("?")[0]
     resource, _, method = path.rpartition("/")[2].partition(":")
     operation = _OPERATIONS.get(method or resource)
@@ -99,7 +99,7 @@ def _heard(session: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], mes
 def _record_turn(session: Any, *, is_final: bool) -> None:
     usage = session.__dict__.pop(_PART, None)
     client = session._api_client  # noqa: SLF001 - public under no other name
-    meter = registry.meter_of(_NAME, client)
+    meter = bindings.meter_of(_NAME, client)
     if usage is None or meter is None:
         return
     # The answer's counts have other names here than elsewhere.
@@ -162,7 +162,7 @@ def _owns(client: object) -> bool:
 
 
 def _bind_client(client: Any, meter: Meter) -> None:
-    registry.mark(_api_client(client), meter)
+    bindings.mark(_api_client(client), meter)
 
 
 FAMILY: Final = Family(

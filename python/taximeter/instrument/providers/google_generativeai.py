@@ -9,10 +9,10 @@ from functools import wraps
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from .. import registry
+from .. import bindings
+from ..bindings import Family
 from ..call import Call
 from ..recorder import Recorder, recorded, recorded_async, scanner_for
-from ..registry import Family
 from ..shims import put, run_guarded, shim_all
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def _shown(response: Any) -> bytes:
 
 
 def _follow(model: Any, call: Call, result: Any) -> None:
-    meter = registry.meter_of(_NAME, model)
+    meter = bindings.meter_of(_NAME, model)
     if meter is None:
         return
     fields = {"provider": _PROVIDER, "model": model.model_name.rpartition("/")[2], "operation": "generate_content"}
@@ -88,7 +88,7 @@ def _owns(client: object) -> bool:
 
 
 def _bind_client(client: Any, meter: Meter) -> None:
-    registry.mark(client, meter)
+    bindings.mark(client, meter)
 
 
 FAMILY: Final = Family(

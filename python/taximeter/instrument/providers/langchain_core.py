@@ -13,10 +13,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from ... import attribution
-from .. import layers, registry
+from .. import bindings, layers
+from ..bindings import Family
 from ..layers import Claim
 from ..recorder import scanner_for
-from ..registry import Family
 from ..shims import run_guarded
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class _Runs:
         self._runs: dict[Any, _Run] = {}
 
     def begin(self, run_id: Any, metadata: Mapping[str, Any] | None) -> None:
-        if registry.meter_of(_NAME, None) is None:
+        if bindings.meter_of(_NAME, None) is None:
             return
         run = _Run(metadata or {})
         with self._lock:
@@ -115,7 +115,7 @@ class _Runs:
     def end(self, run_id: Any, response: Any, error: BaseException | None) -> None:
         with self._lock:
             run = self._runs.pop(run_id, None)
-        meter = registry.meter_of(_NAME, None)
+        meter = bindings.meter_of(_NAME, None)
         if run is not None and meter is not None:
             run.end(meter, _answer(response), error)
 
@@ -181,7 +181,7 @@ def _owns(_client: object) -> bool:
 
 
 def _bind_client(client: Any, meter: Meter) -> None:
-    registry.mark(client, meter)
+    bindings.mark(client, meter)
 
 
 FAMILY: Final = Family(_NAME, {_HOOKS: _hook}, (_HOOKS,), _owns, _bind_client, distribution="langchain-core")

@@ -9,11 +9,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from ... import attribution
-from .. import registry
+from .. import bindings
+from ..bindings import Family
 from ..call import KEYWORD_PREFIX, Call, current_call
 from ..layers import Claim
 from ..recorder import Recorder, scanner_for
-from ..registry import Family
 from ..shims import after, put, run_guarded, shim
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def _begun(logging: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], _re
 
 
 def _succeeded(logging: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], _result: object) -> None:
-    meter = registry.meter_of(_NAME, None)
+    meter = bindings.meter_of(_NAME, None)
     details = logging.model_call_details
     operation = _OPERATIONS.get(str(logging.call_type))
     claim, call, scope = getattr(logging, _CLAIM, (None, None, None))
@@ -148,7 +148,7 @@ def _owns(_client: object) -> bool:
 
 
 def _bind_client(client: Any, meter: Meter) -> None:
-    registry.mark(client, meter)
+    bindings.mark(client, meter)
 
 
 FAMILY: Final = Family(

@@ -6,8 +6,8 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from .. import registry
-from ..registry import Family
+from .. import bindings
+from ..bindings import Family
 from ..shims import shim_all
 from ..speakeasy import hook_base
 
@@ -55,7 +55,7 @@ def _shared(client: Any) -> Any:
 
 
 def _bind_client(client: Any, meter: Meter) -> None:
-    registry.mark(_shared(client), meter)
+    bindings.mark(_shared(client), meter)
 
 
 _BASES: Final = ("mistralai.client.basesdk", "mistralai.basesdk")

@@ -9,10 +9,10 @@ from functools import partial, wraps
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from .. import http, registry
+from .. import bindings, http
+from ..bindings import Family
 from ..call import current_call, drop_own_headers
 from ..recorder import Recorder, recorded, recorded_async, scanner_for
-from ..registry import Family
 from ..shims import after, put, shim_all
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def _fields(path: str, body: object) -> dict[str, Any] | None:
 
 
 def _look(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], response: Any) -> None:
-    meter = registry.meter_of(_NAME, client)
+    meter = bindings.meter_of(_NAME, client)
     fields = _fields(args[1] if len(args) > 1 else "", kwargs.get("json"))
     if meter is not None and fields:
         http.follow(meter, _NAME, fields, response)
@@ -64,7 +64,7 @@ def _shown() -> Callable[[Any], bytes]:
 
 def _recorder(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Recorder | None:
     """The recorder of a stream, whose request is made when its first part is asked for."""
-    meter = registry.meter_of(_NAME, client)
+    meter = bindings.meter_of(_NAME, client)
     fields = _fields(args[2] if len(args) > 2 else "", kwargs.get("json"))  # noqa: PLR2004 - after the class and the method
     if meter is None or not fields:
         return None
@@ -109,7 +109,7 @@ def _owns(client: object) -> bool:
 
 
 def _bind_client(client: Any, meter: Meter) -> None:
-    registry.mark(client, meter)
+    bindings.mark(client, meter)
 
 
 FAMILY: Final = Family(_NAME, {_CLIENTS: _hook_clients}, (_CLIENTS,), _owns, _bind_client)

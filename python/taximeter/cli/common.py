@@ -1,0 +1,74 @@
+"""What the groups of commands share: filters, actions, and the ledger with what ended processes left."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from .. import _default
+from ..errors import TaximeterError
+from ..ledger import Ledger
+from .render import say
+
+__all__ = ["Add", "Run", "action_adder", "add_filters", "filters", "ledger"]
+
+Run = Callable[[argparse.Namespace], int]
+
+
+class Add(Protocol):
+    """Adds a command or an action to a parser."""
+
+    def __call__(self, name: str, run: Run, text: str) -> argparse.ArgumentParser:
+        """Adds one.
+
+        Args:
+            name: What it is called by.
+            run: Returns its exit code.
+            text: What it does, in an imperative sentence without a stop.
+        """
+
+
+def action_adder(commands: Any) -> Add:
+    """Adds commands or actions to the subparsers of a parser."""
+
+    def add(name: str, run: Run, text: str) -> argparse.ArgumentParser:
+        command: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        command.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
+        command.set_defaults(run=run)
+        return command
+
+    return add
+
+
+def add_filters(command: argparse.ArgumentParser) -> None:
+    """Adds the options that `filters` reads."""
+    command.add_argument("--since", metavar="WHEN", help="7d, 24h, 2026-11-01, 2026-11-01T09:00:00Z")
+    command.add_argument("--until", metavar="WHEN", help="likewise; exclusive")
+    command.add_argument(
+        "--where",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="only these calls; empty for those without; repeatable",
+    )
+
+
+def ledger(options: argparse.Namespace) -> Ledger:
+    """The ledger, with what ended processes left put into it first."""
+    try:
+        _default.drain()
+    except TaximeterError as error:
+        say(f"taximeter: what other processes left could not be delivered: {error}")
+    return Ledger(options.settings.ledger)
+
+
+def filters(options: argparse.Namespace) -> dict[str, Any]:
+    """The keywords of `Ledger.report` that were given."""
+    where = {}
+    for pair in options.where:
+        name, separator, value = pair.partition("=")
+        if not separator:
+            raise ValueError(f"--where: {pair!r} is not of the form FIELD=VALUE")
+        where[name] = value or None
+    return {"since": options.since, "until": options.until, "where": where}

@@ -1,0 +1,84 @@
+"""What waits or was refused: `dead-letters` and `drain`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from .. import _default, files
+from .common import Add
+from .render import plain, say
+
+__all__ = ["add_commands", "count_letters", "letters"]
+
+# Four times the limit of one destination.
+LARGEST_LETTERS: Final = 64 << 20
+
+
+def add_commands(add: Add) -> None:
+    """Adds the commands of this module to the command line."""
+    dead = add("dead-letters", _dead_letters, "list the events that a destination refused for good, and why; retry or drop them")
+    actions = "list them (default), deliver them once more, or drop them"
+    dead.add_argument("action", nargs="?", choices=("list", "retry", "drop"), default="list", help=actions)
+    add("drain", _drain, "deliver the events that ended processes left; exits with 1 when some are left, expired or damaged")
+
+
+def letters(state_dir: Path) -> Iterator[bytes]:
+    """The dead letters, as they are written, the damaged ones too."""
+    for path in sorted((state_dir / "dead").glob("*.jsonl")):
+        yield from filter(None, files.read(path, LARGEST_LETTERS).splitlines())
+
+
+def count_letters(state_dir: Path) -> int:
+    """How many dead letters there are."""
+    return sum(1 for _ in letters(state_dir))
+
+
+def _drain(options: argparse.Namespace) -> int:
+    report = _default.default_meter.drain_report()
+    if options.json:
+        print(json.dumps(report._asdict()))
+    else:
+        counts = {name: getattr(report, name) for name in ("left", "expired", "damaged")}
+        print(
+            ", ".join([f"{report.delivered:,} events delivered", *(f"{count:,} {name}" for name, count in counts.items() if count)])
+        )
+        for reason in report.reasons:
+            say(f"taximeter: {plain(reason)}")
+    return 1 if report.left or report.expired or report.damaged or report.reasons else 0
+
+
+def _dead_letters(options: argparse.Namespace) -> int:
+    meter, state_dir = _default.default_meter, options.settings.state_dir
+    if options.action == "drop":
+        count = meter.drop_dead_letters()
+        print(json.dumps({"dropped": count}) if options.json else f"{count:,} events dropped")
+        return 0
+    if options.action == "retry":
+        count = meter.retry_dead_letters()
+        left = count_letters(state_dir)
+        text = f"{count:,} events sent again, {left:,} dead letters left"
+        print(json.dumps({"retried": count, "left": left}) if options.json else text)
+        if left:
+            say("taximeter: those left were refused again, or are of destinations that the settings here do not name")
+        return 1 if left else 0
+    damaged = 0
+    for line in letters(state_dir):
+        try:
+            letter = json.loads(line)
+            shown = _letter(letter)
+        except (ValueError, KeyError, TypeError):
+            damaged += 1
+            continue
+        print(json.dumps(letter, ensure_ascii=False) if options.json else shown)
+    if damaged:
+        say(f"taximeter: {damaged:,} lines are damaged, as a full disk leaves them")
+    return 0
+
+
+def _letter(letter: dict[str, Any]) -> str:
+    reason = plain(letter["reason"])
+    return f"{letter['at'][:19]}Z  {letter['destination']}  {letter['status']}  {letter['event']['id']}  {reason}"

@@ -1,0 +1,192 @@
+"""`taximeter doctor`: checks the meter, and the delivery of the processes that are running."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import __version__, _default, files
+from ..errors import ConfigError, TaximeterError
+from ..ledger import Ledger, Row
+from ..meter import prometheus
+from ..settings import Settings, resolve
+from . import journals
+from .common import Add
+from .dead_letters import count_letters
+from .render import plain, print_json
+
+__all__ = ["add_commands", "doctor", "report_settings"]
+
+Check = tuple[str, bool, str]
+
+
+def add_commands(add: Add) -> None:
+    """Add the commands of this module to the command line."""
+    command = add("doctor", doctor, "check the meter and report what is wrong")
+    command.add_argument("--prometheus", action="store_true", help="print the delivery counts of the processes as Prometheus text")
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Check everything; the exit code is 1 when a check fails."""
+    settings: Settings = options.settings
+    statuses = list(_statuses(settings.state_dir))
+    if options.prometheus:
+        told = [({"journal": journal, "pid": str(status["pid"])}, status) for journal, status in statuses]
+        print(prometheus.render(told), end="")
+        return 0
+    checks = [_check_state_dir(settings.state_dir), _check_journals(settings.state_dir), _check_ledger(settings.ledger)]
+    checks += [("waiting events", *journals.check_waiting(settings, dict(statuses)))]
+    checks += [*_check_unpriced(settings.ledger), _check_dead_letters(settings.state_dir)]
+    checks += [*_check_destinations([status for _, status in statuses]), _check_disabled()]
+    return _show(options, checks, f"taximeter {__version__}, prices {_default.default_meter.catalog}")
+
+
+def report_settings(options: argparse.Namespace, error: ConfigError) -> int:
+    """The doctor's report when the settings are wrong."""
+    return _show(options, [("settings", False, str(error))], f"taximeter {__version__}")
+
+
+def _show(options: argparse.Namespace, checks: list[Check], title: str) -> int:
+    if options.json:
+        names = ("check", "ok", "detail")
+        print_json([dict(zip(names, check, strict=True)) for check in checks])
+    else:
+        print(title)
+        for name, is_well, detail in checks:
+            print(f"{'ok  ' if is_well else 'BAD '}  {name}: {detail}")
+    return 0 if all(is_well for _, is_well, _ in checks) else 1
+
+
+_COUNTS = ("delivered", "pending", "rejected", "dead", "dropped", "expired", "evicted", "unreadable")
+
+
+def _statuses(state_dir: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The counts that running and ended processes wrote last: the journal's name, and the same as `stats()`."""
+    for path in (state_dir / "journal").glob("*/status.json"):
+        try:
+            status = json.loads(files.read(path, 1 << 20))
+            status["pid"] = int(status["pid"])
+            for one in status["destinations"]:
+                oldest = one.pop("oldest")
+                one["oldest_seconds"] = None if oldest is None else max(0.0, time.time() - oldest / 1e9)
+                for needed in (*_COUNTS, "state", "last_error", "host"):
+                    one[needed]
+            status["destinations"] = {one["name"]: one for one in status["destinations"]}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue  # deleted meanwhile, or written by another version
+        yield path.parent.name, status
+
+
+def _check_destinations(statuses: list[dict[str, Any]]) -> list[Check]:
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for status in statuses:
+        for name, one in status["destinations"].items():
+            found.setdefault(name, []).append(one)
+    return [_check_destination(name, told) for name, told in sorted(found.items())]
+
+
+def _check_destination(name: str, told: list[Mapping[str, Any]]) -> Check:
+    def total(key: str) -> int:
+        return sum(one[key] for one in told)
+
+    oldest = max((one["oldest_seconds"] for one in told if one["oldest_seconds"] is not None), default=None)
+    states = {one["state"] for one in told if one["state"] not in (None, "closed")}
+    lost = {reason: total(reason) for reason in _COUNTS[2:] if total(reason)}
+    parts = [f"{total('delivered'):,} delivered and {total('pending'):,} waiting in {len(told)} processes"]
+    if oldest is not None:
+        parts.append(f"the oldest for {oldest:,.0f} s")
+    parts += sorted(states)
+    parts += [f"{count:,} {reason}" for reason, count in lost.items()]
+    errors = sorted({one["last_error"] for one in told if one["last_error"]})
+    host = next((f" ({one['host']})" for one in told if one.get("host")), "")
+    return f"destination {name}{host}", not (states or lost or errors), "; ".join([*parts, *errors])
+
+
+def _check_state_dir(path: Path) -> Check:
+    fault = _default.default_meter.storage_fault()
+    return "state directory", fault is None, str(path) if fault is None else f"{fault}; events are kept in memory only"
+
+
+def _check_journals(state_dir: Path) -> Check:
+    journals = [path for path in (state_dir / "journal").glob("*") if path.is_dir()]
+    quarantine = state_dir / "quarantine"
+    damaged, requeued = list(quarantine.glob("*.seg")), list(quarantine.glob("*.seg.read"))
+    size = sum(_size(file) for journal in journals for file in journal.glob("*.seg"))
+    parts = [f"{len(journals)}, {size / 1e6:,.1f} MB"]
+    if damaged:
+        parts.append(f"{len(damaged)} damaged segments in {quarantine}: try taximeter journals requeue")
+    if requeued:
+        parts.append(f"{len(requeued)} damaged segments in {quarantine} were requeued as far as they can be read; delete them")
+    if foreign := len(list(quarantine.glob("*.foreign"))):
+        parts.append(f"{foreign} files in {quarantine} are not taximeter's and were in deleted journals: move or delete them")
+    return "journals", not damaged and not foreign, "; ".join(parts)
+
+
+def _size(file: Path) -> int:
+    """Bytes that a file takes; none where it has gone meanwhile, or where the system does not tell."""
+    try:
+        return getattr(file.stat(), "st_blocks", 0) * 512
+    except OSError:
+        return 0
+
+
+def _check_ledger(path: Path) -> Check:
+    if not path.exists():
+        return "ledger", True, f"{path} will be made by the first event"
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        try:
+            (verdict,) = connection.execute("PRAGMA quick_check").fetchone()
+            (count,) = connection.execute("SELECT count(*) FROM events").fetchone()
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        return "ledger", False, f"{path}: {error}"
+    return "ledger", verdict == "ok", f"{path}: {count:,} events" + ("" if verdict == "ok" else f"; {verdict}")
+
+
+def _check_unpriced(path: Path) -> list[Check]:
+    """Whether each call of the last 30 days has a cost. A call without usage has no cost, whatever the prices."""
+    if not path.exists():
+        return [("prices", True, "nothing to price yet")]
+    where = {"cost_status": "unpriced", "status": "success"}
+    try:
+        rows: Sequence[Row] = Ledger(path).report(("provider", "model"), since="30d", where=where).rows
+        if rows:
+            # Only then: this one reads each event.
+            rows = Ledger(path).report(("provider", "model", "usage_status"), since="30d", where=where).rows
+    except TaximeterError as error:
+        return [("prices", False, str(error))]
+
+    def names(rows: Sequence[Row]) -> str:
+        return ", ".join(plain(f"{row.key['provider']}/{row.key['model']} ({row.calls:,})") for row in rows[:10])
+
+    without = [row for row in rows if row.key["usage_status"] == "missing"]
+    unknown = names([row for row in rows if row.key["usage_status"] != "missing"])
+    checks = [("prices", not unknown, f"unknown for {unknown}" if unknown else "known for every call of the last 30 days")]
+    if without:
+        ask = "their responses did not report it; streams in OpenAI's format do with stream_options={'include_usage': True}"
+        checks.append(("usage", False, f"missing for {names(without)}: {ask}"))
+    return checks
+
+
+def _check_dead_letters(state_dir: Path) -> Check:
+    try:
+        count = count_letters(state_dir)
+    except OSError as error:
+        return "dead letters", False, f"{error.filename or state_dir}: {error.strerror or error}"
+    return "dead letters", not count, f"{count:,} events were refused for good; see taximeter dead-letters" if count else "none"
+
+
+def _check_disabled() -> Check:
+    is_off = not resolve({}).enabled
+    return (
+        "metering",
+        not is_off,
+        "disabled by TAXIMETER_DISABLED, TAXIMETER_ENABLED or a file" if is_off else "enabled",
+    )

@@ -1,0 +1,85 @@
+"""The parser of the command line, and the settings that its commands run with."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from .. import __version__, _default
+from ..errors import ConfigError, TaximeterError
+from ..settings import HOMELESS, Settings, resolve
+from . import dead_letters, doctor, journals, prices, report, tokens
+from .common import Run, action_adder
+from .render import say
+
+__all__ = ["main", "parser"]
+
+GROUPS = (report, prices, tokens, dead_letters, journals, doctor)
+"""The modules of commands, in the order of the help."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    options = parser().parse_args(arguments)
+    if hasattr(sys.stdout, "reconfigure"):
+        # A redirect on Windows has an encoding without lines and dashes; those become question marks there.
+        sys.stdout.reconfigure(errors="replace")
+    command: Run = getattr(options, "run", report.overview)
+    try:
+        try:
+            options.settings = _settings(options)
+        except ConfigError as error:
+            if command is not doctor.doctor:
+                raise
+            return doctor.report_settings(options, error)
+        return command(options)
+    except BrokenPipeError:
+        # The reader of a pipe has seen enough; what Python would flush at exit has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (TaximeterError, ValueError, OSError) as error:
+        say(f"taximeter: {error}")
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    settings = resolve({} if options.state_dir is None else {"state_dir": options.state_dir})
+    if not settings.root:
+        raise ConfigError(f"state_dir: {HOMELESS}")
+    if owner := _other_owner(settings.root):
+        raise ConfigError(
+            f"state_dir: {settings.root} belongs to {owner}. Run this as that user, for example `sudo -u {owner} taximeter …`, "
+            "because its programs cannot use files that another user makes in it, root too"
+        )
+    return _default.default_meter.configure({"state_dir": options.state_dir, "enabled": True})
+
+
+def _other_owner(directory: str) -> str | None:
+    """The owner of a directory, if that is another user."""
+    try:
+        uid = os.lstat(directory).st_uid
+        if not hasattr(os, "geteuid") or uid == os.geteuid():
+            return None
+        import pwd  # noqa: PLC0415 - not on Windows
+
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"#{uid}"
+    except OSError:
+        return None
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    whole = argparse.ArgumentParser(prog="taximeter", description="What LLM calls use and cost.")
+    whole.add_argument("--version", action="version", version=f"taximeter {__version__}")
+    whole.add_argument("--state-dir", metavar="DIR", help="directory of journals and ledger")
+    whole.add_argument("--json", action="store_true", help="print JSON")
+    add = action_adder(whole.add_subparsers(title="commands", metavar="COMMAND"))
+    for group in GROUPS:
+        group.add_commands(add)
+    return whole

@@ -1,0 +1,224 @@
+"""The commands of the command line that are about prices."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from decimal import Decimal
+from typing import Any, Final
+
+from .. import _core, _default
+from ..catalog.document import rates_in_force
+from ..catalog.merge import Merged
+from ..moments import unix_ns
+from ..settings import Settings
+from .common import Add, action_adder, add_filters, filters
+from .render import amount, print_json, say
+
+__all__ = ["add_commands"]
+
+_COUNTS: Final = {
+    "input": ("input_tokens", "all input tokens"),
+    "output": ("output_tokens", "all output tokens"),
+    "cache_read": ("cache_read_tokens", "input tokens read from a cache"),
+    "cache_write": ("cache_write_tokens", "input tokens written to a cache"),
+}
+
+
+def add_commands(add: Add) -> None:
+    """Adds the commands of this module to the command line."""
+    price = add("price", _price, "say what a call costs, and why")
+    price.add_argument("model", metavar="MODEL")
+    price.add_argument("--provider", help="the provider, where the model's name does not tell")
+    for name, (_, what) in _COUNTS.items():
+        price.add_argument(f"--{name.replace('_', '-')}", type=int, default=0, metavar="N", help=what)
+    price.add_argument("--usage", action="append", default=[], metavar="UNIT=N", help="any other unit, such as web_searches=3")
+    price.add_argument("--service-tier", metavar="TIER", help="flex, priority, …")
+    price.add_argument("--region", help="the region that serves it")
+    price.add_argument("--batch", action="store_true", help="through a batch endpoint")
+    price.add_argument("--at", metavar="WHEN", help="when the call began: 2026-11-01, 2026-11-01T09:00:00Z")
+    price.add_argument("--explain", action="store_true", help="one line for each unit")
+
+    models = add("models", _models, "list the models of the price catalog")
+    models.add_argument("pattern", nargs="?", default="", metavar="PATTERN", help="only names that contain this")
+
+    prices = add("prices", _list, "list, compare and update the price catalog")
+    act = action_adder(prices.add_subparsers(title="actions", metavar="ACTION"))
+    prices.set_defaults(pattern="")
+
+    listing = act("list", _list, "print your own rates and those of the catalog that are in force today")
+    listing.add_argument("pattern", nargs="?", default="", metavar="PATTERN", help="only names that contain this")
+    for name, run, text in (
+        ("update", _update, "download the catalog, merge it into the last one, and price with it from here on"),
+        ("diff", _diff, "say what an update would change"),
+    ):
+        action = act(name, run, text)
+        action.add_argument("--from", dest="source", metavar="FILE|URL", help="a catalog, or the public data of genai-prices")
+        action.add_argument("--accept", action="append", default=[], metavar="PROVIDER/MODEL", help="take a held rate over")
+
+    reprice = add(
+        "reprice",
+        lambda options: _reprice(options, filters(options)),
+        "price calls of the ledger anew, at the rates of their time; the old figures are kept",
+    )
+    add_filters(reprice)
+    reprice.add_argument("--dry-run", action="store_true", help="only say what would change")
+
+
+def _price(options: argparse.Namespace) -> int:
+    used: dict[str, int] = {}
+    for name, (unit, _) in _COUNTS.items():
+        count = getattr(options, name)
+        if count or name in {"input", "output"}:
+            used[unit] = count
+    for pair in options.usage:
+        unit, separator, count = pair.partition("=")
+        if not separator or not count.isdigit():
+            raise ValueError(f"--usage: {pair!r} is not of the form UNIT=N")
+        if unit not in _core.UNITS:
+            raise ValueError(f"--usage: {unit!r} is not a unit; there are {', '.join(_core.UNITS)}")
+        used[unit] = int(count)
+    moment = unix_ns("--at", options.at)
+    cost = _default.price(
+        options.model,
+        used,
+        options.provider,
+        None if moment is None else moment / 1e9,
+        options.service_tier,
+        options.batch,
+        options.region,
+    )
+    if options.json:
+        print_json(_cost_fields(cost))
+        return 0 if cost.usd is not None else 1
+    if cost.model is None:
+        print("no catalog entry")
+    else:
+        since = f", rates since {cost.valid_from}" if cost.valid_from else ""
+        provider = f"{cost.provider}/" if cost.provider and cost.match != "override" else ""
+        print(f"{provider}{cost.model} ({cost.match} match, {cost.catalog}{since})")
+    lines = cost.explain().splitlines()
+    # The total and the notes are the last.
+    print("\n".join(lines if options.explain else lines[-1 - len(cost.notes) :]))
+    return 0 if cost.usd is not None else 1
+
+
+def _cost_fields(cost: _core.Cost) -> dict[str, Any]:
+    def text(value: Decimal | None) -> str | None:
+        return None if value is None else amount(value)
+
+    return {
+        "usd": text(cost.usd),
+        "input_usd": text(cost.input_usd),
+        "output_usd": text(cost.output_usd),
+        "status": cost.status,
+        "notes": list(cost.notes),
+        "provider": cost.provider,
+        "model": cost.model,
+        "match": cost.match,
+        "catalog": cost.catalog,
+        "valid_from": cost.valid_from,
+        "explanation": cost.explain().splitlines(),
+    }
+
+
+def _models(options: argparse.Namespace) -> int:
+    wanted = options.pattern.lower()
+    found = [entry for entry in _default.default_meter.models() if wanted in f"{entry[0]}/{entry[1]}".lower()]
+    if options.json:
+        names = ("provider", "model", "retired", "catalog")
+        print_json([dict(zip(names, entry, strict=True)) for entry in found])
+    else:
+        for provider, model, retired, _ in found:
+            print(f"{provider}/{model}{'  (retired)' if retired else ''}")
+    return 0 if found else 1
+
+
+def _list(options: argparse.Namespace) -> int:
+    settings: Settings = options.settings
+    meter = _default.default_meter
+    documents = [meter.catalog_document()]
+    if settings.prices.long_tail:
+        documents.append(json.loads(_core.embedded_catalog(long_tail=True)))
+    wanted = options.pattern.lower()
+    own = json.loads(settings.prices.overrides or "{}")
+    rows = [
+        {"kind": kind, "name": name, "rates": rule}
+        for kind, rules in own.items()
+        for name, rule in rules.items()
+        if wanted in name.lower()
+    ]
+    rows += [
+        {"kind": "catalog", "name": name, "rates": rates}
+        for document in documents
+        for name, rates in rates_in_force(document)
+        if wanted in name.lower()
+    ]
+    if options.json:
+        print_json({"catalog": meter.catalog, "as_of": meter.catalog_as_of, "prices": rows})
+        return 0 if rows else 1
+    say(f"{meter.catalog}, as of {meter.catalog_as_of or 'an unknown day'}; $ per unit's denominator")
+    for row in rows:
+        rates = row["rates"]
+        if row["kind"] == "catalog":
+            shown = "  ".join(f"{unit} {rate}" for unit, rate in rates.items()) or "unpriced"
+        else:
+            shown = json.dumps(rates)
+        print(f"{row['name']}  {'' if row['kind'] == 'catalog' else row['kind'] + ' '}{shown}")
+    return 0 if rows else 1
+
+
+def _update(options: argparse.Namespace) -> int:
+    merged = _default.default_meter.update_catalog(options.source, accept=options.accept)
+    if merged is None:
+        if options.json:
+            nothing: dict[str, list[str]] = {name: [] for name in ("changes", "held", "kept", "dated", "left_out")}
+            print(json.dumps({"catalog": _default.default_meter.catalog, **nothing}))
+        say("nothing new")
+        return 0
+    return _show(options, merged)
+
+
+def _diff(options: argparse.Namespace) -> int:
+    merged = _default.default_meter.preview_catalog(options.source, accept=options.accept)
+    return _show(options, merged)
+
+
+def _show(options: argparse.Namespace, merged: Merged) -> int:
+    if options.json:
+        found: dict[str, Any] = {"catalog": f"{merged.document['source']}-{merged.document['version']}"}
+        for name in ("changes", "held"):
+            found[name] = [vars(change) for change in getattr(merged, name)]
+        print_json(found | {"kept": merged.kept, "dated": merged.dated, "left_out": merged.left_out})
+        return 0
+    for change in merged.changes:
+        print(change)
+    for change in merged.held:
+        print(f"held back: {change}  (--accept {change.provider}/{change.model} takes it over)")
+    for entry in merged.left_out:
+        print(f"left out: {entry}")
+    say(f"{len(merged.changes)} changes, {len(merged.held)} held back, {len(merged.kept)} kept that the source dropped")
+    return 0
+
+
+def _reprice(options: argparse.Namespace, chosen: dict[str, Any]) -> int:
+    settings: Settings = options.settings
+    if not options.dry_run:
+        _default.drain()
+    repriced = _default.default_meter.reprice(**chosen, dry_run=options.dry_run)
+    if options.json:
+        amounts = [{"before_usd": amount(row.before_usd), "after_usd": amount(row.after_usd)} for row in repriced.rows]
+        rows = [vars(row) | amount for row, amount in zip(repriced.rows, amounts, strict=True)]
+        print_json({"examined": repriced.examined, "dry_run": options.dry_run, "models": rows})
+        return 0
+    for row in repriced.rows:
+        newly = f", {row.newly_priced:,} of them unpriced before" if row.newly_priced else ""
+        difference = row.after_usd - row.before_usd
+        print(
+            f"{row.provider}/{row.model}: {row.changed:,} calls{newly}: "
+            f"${amount(row.before_usd)} → ${amount(row.after_usd)} ({difference:+f})"
+        )
+    changed = sum(row.changed for row in repriced.rows)
+    what = f"{repriced.examined:,} calls looked at, {changed:,} "
+    say(what + ("would change" if options.dry_run else f"changed; the old figures are in {settings.ledger}, table repricings"))
+    return 0

@@ -1,0 +1,67 @@
+"""How the commands print: data as JSON or text on standard output, remarks on standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..ledger import Report
+
+__all__ = ["age", "amount", "plain", "print_json", "print_line", "print_report", "say", "table"]
+
+
+def say(text: str) -> None:
+    """Prints a remark to standard error."""
+    print(text, file=sys.stderr)
+
+
+def print_json(value: Any) -> None:
+    """Prints JSON for people and programs."""
+    print(json.dumps(value, indent=2))
+
+
+def print_line(value: Any) -> None:
+    """Prints JSON in one line."""
+    print(json.dumps(value, ensure_ascii=False), flush=True)
+
+
+def print_report(report: Report) -> None:
+    """Prints a report as a table; with rich on a terminal, plain otherwise."""
+    if sys.stdout.isatty():
+        try:
+            from rich.console import Console  # noqa: PLC0415 - an extra
+        except ImportError:
+            pass
+        else:
+            Console().print(report)
+            return
+    print(report)
+
+
+def plain(text: str) -> str:
+    """The text without control characters: names come from files, and could move the cursor of a terminal."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def table(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
+    """The lines of a table, whose first row is its heading."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def age(seconds: float) -> str:
+    """A time span for people."""
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.0f} {unit}"
+    return f"{seconds:,.0f} s"
+
+
+def amount(value: Decimal) -> str:
+    """An exact amount without an exponent."""
+    return format(value, "f")

@@ -1,0 +1,52 @@
+"""The command of the command line that counts tokens."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Final
+
+from .. import _default, tokens
+from .common import Add
+from .render import print_json
+
+__all__ = ["add_commands"]
+
+_STDIN: Final = "-"
+
+
+def add_commands(add: Add) -> None:
+    """Add `tokens` to a parser."""
+    command = add("tokens", _tokens, "count the tokens of a text")
+    command.add_argument("file", metavar="FILE", help="a text in UTF-8; - for standard input")
+    which = command.add_mutually_exclusive_group(required=True)
+    which.add_argument("--model", metavar="M", help="count as this model does")
+    which.add_argument("--encoding", metavar="NAME", help="count in this encoding")
+    command.add_argument("--provider", help="the provider, where the model's name does not tell")
+    command.add_argument("--cost", action="store_true", help="say what the model takes for so much input")
+
+
+def _tokens(options: argparse.Namespace) -> int:
+    if options.cost and options.model is None:
+        raise ValueError("--cost needs --model")
+    if options.file == _STDIN and sys.stdin is None:
+        raise ValueError("standard input is closed")
+    content = sys.stdin.buffer.read() if options.file == _STDIN else Path(options.file).read_bytes()
+    try:
+        # A byte order mark tells how the file is written; it is no part of the text.
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{options.file} is not a text in UTF-8: byte {error.start} is wrong") from None
+    count = tokens.count_tokens(text, options.model, provider=options.provider, encoding=options.encoding)
+    cost = _default.price(options.model, {"input_tokens": count.tokens}, options.provider) if options.cost else None
+    if options.json:
+        fields: dict[str, object] = {"model": options.model, **count._asdict()}
+        if cost is not None:
+            fields["cost_usd"] = None if cost.usd is None else f"{cost.usd:f}"
+        print_json(fields)
+    else:
+        print(f"{count.tokens} tokens ({count.encoding}, {'exact' if count.exact else 'an estimate'})")
+        if cost is not None:
+            print("no price is known" if cost.usd is None else f"${cost.usd:f} as input of {options.model}")
+    return 0 if cost is None or cost.usd is not None else 1

@@ -1,0 +1,1 @@
+"""Attribution by request in web frameworks, one file each."""

@@ -1,0 +1,24 @@
+"""The attribution of a request."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..attribution import attribute
+
+__all__ = ["Who", "scope_of"]
+
+log = logging.getLogger("taximeter")
+
+Who = Callable[[Any], "Mapping[str, object] | None"]
+
+
+def scope_of(who: Who, request: Any) -> attribute:
+    """The attribution of a request; none where it cannot be told, for a request is not to fail over that."""
+    try:
+        return attribute(**(who(request) or {}))  # type: ignore[arg-type]
+    except Exception:
+        log.debug("taximeter left a request without attribution", exc_info=True)
+        return attribute()

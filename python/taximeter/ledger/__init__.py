@@ -1,0 +1,8 @@
+"""The ledger: what was spent, on what, by whom."""
+
+from __future__ import annotations
+
+from .reader import Ledger, equal
+from .report import Report, Repricing, RepricingRow, Row
+
+__all__ = ["Ledger", "Report", "Repricing", "RepricingRow", "Row", "equal"]

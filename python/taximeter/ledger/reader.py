@@ -1,0 +1,116 @@
+"""Reads the ledger while others write it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from .. import _core
+from ..moments import Moment, unix_ns
+from .report import Report, Row, total
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+__all__ = ["Ledger", "equal"]
+
+_PAGE: Final = 1000
+
+
+class Ledger:
+    """Reads the ledger while others write it.
+
+    Args:
+        path: The ledger's file. One that does not exist yet reads as empty.
+
+    Raises:
+        LedgerError: The file is no ledger, or cannot be read.
+    """
+
+    def __init__(self, path: str | PathLike[str]) -> None:
+        self.path = Path(path)
+        self._reader = _core.LedgerReader(self.path)
+
+    def report(
+        self,
+        by: str | Sequence[str] = ("model",),
+        *,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        where: Mapping[str, str | None] | None = None,
+    ) -> Report:
+        """Sum events by fields.
+
+        Args:
+            by: `provider`, `model`, `operation`, `status`, `agent`, `feature`, `team`, `customer`, `user`, `session`, `day`,
+                `hour`, `tag:KEY`, and others that the error for an unknown one lists. Empty for one sum of everything.
+            since: Only calls that began at or after this; see `unix_ns` for what a moment can be.
+            until: Only calls that began before this.
+            where: Only calls with these values; `None` for those that have none.
+
+        Raises:
+            ValueError: A field is unknown or a moment is invalid; the message names it.
+            LedgerError: The ledger cannot be read.
+        """
+        names = (by,) if isinstance(by, str) else tuple(by) if isinstance(by, Sequence) else (by,)
+        if not all(isinstance(name, str) for name in names):
+            raise ValueError(f"by: {by!r} is not a field name, nor a sequence of them")
+        rows = tuple(
+            Row(key=dict(zip(names, values, strict=True)), **sums)
+            for values, sums in self._reader.report(list(names), unix_ns("since", since), unix_ns("until", until), equal(where))
+        )
+        return Report(names, rows, total(rows))
+
+    def events(
+        self,
+        *,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        where: Mapping[str, str | None] | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Every event in order of arrival, read page by page; see `report` for the filters."""
+        start, end, equals, after = unix_ns("since", since), unix_ns("until", until), equal(where), 0
+        while True:
+            page, after = self._reader.events(start, end, equals, after, _PAGE)
+            if not page:
+                return
+            yield from map(json.loads, page)
+
+    def follow(self, *, last: int = 10, every: float = 0.5) -> Iterator[dict[str, Any]]:
+        """The last events, then new ones as they come, for ever.
+
+        Args:
+            last: How many of the events that are there to begin with.
+            every: Seconds between looks.
+        """
+        after = max(0, self._reader.last_sequence() - last)
+        files, latest = self._reader.files(), ""
+        while True:
+            page, reached = self._reader.events(None, None, [], after, _PAGE)
+            if (now := self._reader.files()) != files:
+                # Another file has the ledger's place: sequence numbers are its own, ids go on.
+                files, after = now, self._reader.sequence_of(latest)
+                continue
+            after = reached
+            for event in map(json.loads, page):
+                latest = max(latest, event["id"])
+                yield event
+            if not page:
+                time.sleep(every)
+
+    def last(self, count: int) -> list[dict[str, Any]]:
+        """The last events in order of arrival."""
+        page, _ = self._reader.events(None, None, [], max(0, self._reader.last_sequence() - count), count)
+        return [json.loads(event) for event in page]
+
+
+def equal(where: Mapping[str, str | None] | None) -> list[tuple[str, str]]:
+    """A filter by values, as the core takes it."""
+    if where is None:
+        return []
+    if not isinstance(where, Mapping) or not all(isinstance(name, str) for name in where):
+        raise ValueError(f"where: {where!r} is not a mapping of field names")
+    return [(name, "" if value is None else str(value)) for name, value in where.items()]

@@ -1,0 +1,155 @@
+"""What a ledger answers: rows of sums, as a table, HTML or JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from html import escape
+from typing import Any
+
+__all__ = ["Report", "Repricing", "RepricingRow", "Row", "money", "total"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """Sums of one group of events."""
+
+    key: Mapping[str, str | None]
+    """The group: its value of each field; `None` where events have none."""
+    calls: int
+    errors: int
+    """Calls that failed."""
+    unpriced: int
+    """Calls whose cost is unknown. They are in no sum of money."""
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
+    cost_usd: Decimal
+    """Exact sum of the known costs, in US dollars."""
+
+
+@dataclass(frozen=True)
+class RepricingRow:
+    """What a repricing came to for one model."""
+
+    provider: str
+    model: str
+    changed: int
+    """Calls that cost something else now."""
+    newly_priced: int
+    """Of them, those whose cost was unknown."""
+    before_usd: Decimal
+    """What those that changed cost before, as far as it was known."""
+    after_usd: Decimal
+    """What they cost now."""
+
+
+@dataclass(frozen=True)
+class Repricing:
+    """What `Meter.reprice` came to."""
+
+    examined: int
+    """Calls that were looked at."""
+    rows: tuple[RepricingRow, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Rows, the costliest first, and their sum."""
+
+    by: tuple[str, ...]
+    rows: tuple[Row, ...]
+    total: Row
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """Rows as flat mappings; costs as exact decimal texts."""
+        return [_flat(row) for row in self.rows]
+
+    def to_json(self) -> str:
+        """The report as a JSON object with `by`, `rows` and `total`."""
+        return json.dumps({"by": self.by, "rows": self.to_dicts(), "total": _flat(self.total)}, indent=2)
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Headings and cells for people: the fields, calls, tokens and money, the total last."""
+        lines = [[row.key[name] or "–" for name in self.by] + _cells(row) for row in self.rows]
+        label = ["total", *[""] * (len(self.by) - 1)] if self.by else []
+        return [*self.by, "calls", "input", "output", "cost (USD)", "unpriced"], [*lines, label + _cells(self.total)]
+
+    def __str__(self) -> str:
+        head, lines = self.table()
+        widths = [max(len(row[column]) for row in [head, *lines]) for column in range(len(head))]
+        texts = len(self.by)
+
+        def line(cells: Sequence[str]) -> str:
+            padded = (
+                cell.ljust(width) if column < texts else cell.rjust(width)
+                for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
+            )
+            return "  ".join(padded).rstrip()
+
+        rule = "  ".join("─" * width for width in widths)
+        return "\n".join([line(head), rule, *map(line, lines[:-1]), rule, line(lines[-1])])
+
+    def _repr_html_(self) -> str:
+        head, lines = self.table()
+
+        def cells(tag: str, row: Sequence[str]) -> str:
+            return "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in row)
+
+        body = "".join(f"<tr>{cells('td', line)}</tr>" for line in lines)
+        return f"<table><thead><tr>{cells('th', head)}</tr></thead><tbody>{body}</tbody></table>"
+
+    def __rich__(self) -> Any:
+        from rich.table import Table  # noqa: PLC0415 - only ever called by rich itself
+
+        head, lines = self.table()
+        table = Table(show_footer=True)
+        for column, (name, foot) in enumerate(zip(head, lines[-1], strict=True)):
+            table.add_column(name, foot, justify="left" if column < len(self.by) else "right")
+        for line in lines[:-1]:
+            table.add_row(*line)
+        return table
+
+
+def _flat(row: Row) -> dict[str, Any]:
+    values = {name: value for name, value in vars(row).items() if name != "key"}
+    return {**row.key, **values, "cost_usd": str(row.cost_usd)}
+
+
+def money(amount: Decimal) -> str:
+    """An amount for people: at least cents, at most a ten-thousandth of a cent, rounded half to even."""
+    short = amount.quantize(Decimal("0.000001")).normalize()
+    return f"{short:,.2f}" if short == short.quantize(Decimal("0.01")) else f"{short:,f}"
+
+
+def _cells(row: Row) -> list[str]:
+    # The cost of a group of which nothing is priced is not zero but unknown.
+    cost = "unknown" if row.unpriced and row.unpriced == row.calls else money(row.cost_usd)
+    return [
+        f"{row.calls:,}",
+        f"{row.input_tokens:,}",
+        f"{row.output_tokens:,}",
+        cost,
+        f"{row.unpriced:,}" if row.unpriced else "",
+    ]
+
+
+def total(rows: Sequence[Row]) -> Row:
+    """The sums of all rows."""
+
+    def add(name: str) -> Any:
+        return sum(getattr(row, name) for row in rows)
+
+    names = ("calls", "errors", "unpriced", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
+    sums = {name: add(name) for name in (*names, "reasoning_tokens")}
+    return Row(key={}, cost_usd=sum((row.cost_usd for row in rows), Decimal(0)), **sums)

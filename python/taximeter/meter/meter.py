@@ -1,0 +1,495 @@
+"""A meter in Python: settings, measured blocks, and a tidy end."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from .. import _core, attribution
+from ..concealed import concealed
+from ..errors import ConfigError, DeliveryError
+from .gevent import Wait, in_gevent_thread
+from .measurement import Measurement
+from .reports import DrainReport, FlushReport
+from .shutdown import EXIT_SECONDS_IN_MEMORY, close_at_exit
+from .warnings import Warnings
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from os import PathLike
+
+    from ..catalog.background import Refresher, Schedule
+    from ..catalog.document import Document
+    from ..catalog.merge import Merged
+    from ..ledger import Repricing
+    from ..moments import Moment
+    from ..settings import Settings
+    from ..settings.destination import Destination
+
+__all__ = ["Meter"]
+
+log = logging.getLogger("taximeter")
+
+# A wait for ever is a week.
+LONGEST_WAIT: Final = 7 * 86_400.0
+_reported_storage: set[str] = set()
+"""The reasons for events in memory only that this process has logged."""
+
+
+class Meter:
+    """A meter with settings of its own. The functions of `taximeter` are those of one that all share.
+
+    Args:
+        destination: Where events go: `None` or `"ledger"`, the embedded ledger; a URL `cloudevents+https://…`; a `Destination`, which
+            can hold a key; or a sequence of them.
+        agent, feature, team, customer, user, session, tags: Attribution of every event, see `attribute`.
+        state_dir: Directory of journals and ledger.
+        durability: `"process"`: events survive the process, however it dies.
+        enabled: `False` makes every call do nothing.
+        debug: Log what the meter does, at DEBUG level.
+        keep_provider_usage: Keep the provider's own usage object beside each event of a client: names and counts as they came.
+        backend: How the journal is written: `"mapped"`, `"written"` or `"memory"`.
+        budget_mb: Most megabytes of the journal on disk; by default a twentieth of the free space, at most 512. When they are used
+            up, the oldest events are given up, and counted.
+        max_age: How long events may wait for a destination over HTTP: seconds from 60 on, or a text such as `"12h"`; a week by
+            default, `False` for ever. A collector that drops what it has by id has to remember ids for as long.
+        prices: Rates, multipliers and aliases of your own, and whether the catalog is kept up to date; see `docs/pricing.md`.
+
+    Raises:
+        ConfigError: A setting breaks its rule.
+    """
+
+    def __init__(
+        self,
+        *,
+        destination: str | Destination | Sequence[str | Destination] | None = None,
+        agent: object = None,
+        feature: object = None,
+        team: object = None,
+        customer: object = None,
+        user: object = None,
+        session: object = None,
+        tags: Mapping[str, object] | None = None,
+        state_dir: str | PathLike[str] | None = None,
+        durability: str | None = None,
+        enabled: bool | None = None,
+        debug: bool | None = None,
+        keep_provider_usage: bool | None = None,
+        backend: str | None = None,
+        budget_mb: float | None = None,
+        max_age: float | str | None = None,
+        prices: Mapping[str, Any] | str | PathLike[str] | None = None,
+    ) -> None:
+        destination = concealed(destination)
+        given = {name: value for name, value in locals().items() if name != "self"}
+        self._prepare()
+        self.configure(given)
+        self.check_storage()
+
+    def with_destination(self, destination: Destination | None = None) -> Meter:
+        """Another meter with this one's settings as they are now, for another destination: one over HTTP, or else the ledger.
+
+        One over HTTP has no attribution of its own: services with a wire of theirs have it in their events.
+
+        Raises:
+            ConfigError: A destination is invalid, or the state directory is not safe to use; the message says why.
+        """
+        from .. import settings as rules  # noqa: PLC0415 - see configure
+
+        try:
+            settings = self.settings or rules.resolve(self._given)
+        except ConfigError as error:
+            log.warning("taximeter keeps events in memory, because its settings cannot be read: %s", error)
+            settings = rules.Settings(root="", backend="memory")
+        meter = Meter.unconfigured()
+        if destination is None:
+            meter.settings = settings._replace(uses_ledger=True, destinations=())
+        else:
+            meter.settings = settings._replace(uses_ledger=False, destinations=(destination,), attribution={}, tags={})
+        meter._apply(meter.settings)
+        return meter
+
+    @classmethod
+    def unconfigured(cls) -> Meter:
+        """A meter that reads its settings when its first event comes."""
+        meter = cls.__new__(cls)
+        meter._prepare()
+        return meter
+
+    def _prepare(self) -> None:
+        self.settings: Settings | None = None
+        """The settings in force; `None` before they were needed."""
+        self._given: dict[str, Any] = {}
+        self._warnings = Warnings()
+        self._checked_root: str | None = None
+        self.exit_seconds = 0.0
+        """How long an exiting program waits for delivery, together with others that have such a time; 0 for as long as usual."""
+        self.refresher: Refresher | None = None
+        """Keeps the prices up to date, for those who ask for it."""
+        this = weakref.ref(self)
+
+        def warn(what: str, field: str, detail: str = "") -> None:
+            if meter := this():
+                meter._warnings.warn(what, field, detail)
+
+        def configure() -> None:
+            if meter := this():
+                meter._before_first_event()
+
+        self._core = _core.Meter(scope=attribution.current, warn=warn, configure=configure)
+        self.track = self._core.track
+        atexit.register(close_at_exit, this)
+
+    def configure(self, arguments: Mapping[str, Any]) -> Settings:
+        """Settle the settings from arguments, environment and file, and put them in force."""
+        from .. import settings as rules  # noqa: PLC0415 - a tenth of the import, for programs that never meter
+
+        # What an earlier call gave and this one does not stays: a library that calls init() does not redirect its host.
+        given = self._given | {name: value for name, value in arguments.items() if value is not None}
+        settings = rules.resolve(given)
+        try:
+            self._apply(settings)
+        except TypeError as error:
+            raise ConfigError(str(error)) from None
+        if settings.debug:
+            log.setLevel(logging.DEBUG)
+            log.debug("metering to %s", settings.root)
+        self.settings, self._given = settings, given
+        is_fresh = self.refresher is not None and self.refresher.wake()
+        wants_refresh = settings.prices.refresh is not None and settings.root
+        if settings.enabled and self._core.enabled and wants_refresh and not is_fresh:
+            from ..catalog.background import Refresher  # noqa: PLC0415 - few ask for it
+
+            self.refresher = Refresher(self)
+        return settings
+
+    def _apply(self, settings: Settings) -> None:
+        self._core.configure(
+            enabled=settings.enabled,
+            state_dir=settings.root or None,
+            ledger=settings.inside("ledger.db") if settings.uses_ledger and settings.root else None,
+            remotes=[destination.to_core() for destination in settings.destinations],
+            backend=settings.backend,
+            budget=settings.budget,
+            max_age=settings.max_age,
+            catalog=settings.inside("prices", "catalog.json") if settings.root else None,
+            long_tail=settings.prices.long_tail,
+            overrides=settings.prices.overrides,
+            defaults={**settings.attribution, "tags": settings.tags},
+            timeout=EXIT_SECONDS_IN_MEMORY,
+        )
+
+    def _settle(self) -> None:
+        """Read the settings, in case prices are asked for before the first event."""
+        if self.settings is None:
+            self.configure({})
+
+    def check_storage(self) -> str | None:
+        """Log once, at WARNING, that events can only be kept in memory: why, and what to set.
+
+        Returns:
+            The reason; `None` when they are kept on disk, when metering is off, and when the settings ask for memory.
+        """
+        settings = self.settings
+        if settings is None or not settings.enabled or (settings.root and settings.backend == "memory"):
+            return None
+        self._checked_root = settings.root
+        reason = self.storage_fault()
+        if reason is not None and reason not in _reported_storage:
+            _reported_storage.add(reason)
+            log.warning(
+                "taximeter keeps events in memory only, where they are lost when this process ends: %s. "
+                "Set state_dir= or TAXIMETER_STATE_DIR to a directory that this user can write",
+                reason,
+            )
+        return reason
+
+    def storage_fault(self) -> str | None:
+        """Try the state directory. Returns why the journal cannot be kept there; `None` when it can."""
+        from ..settings import HOMELESS  # noqa: PLC0415 - see configure
+
+        if self.settings is None or not self.settings.root:
+            return HOMELESS.partition(";")[0]
+        found = self._core.probe()
+        if found is None:
+            return None
+        code, text = found
+        return text if code is None else f"{self.settings.root}: {os.strerror(code)}"
+
+    def _before_first_event(self) -> None:
+        try:
+            if self.settings is None:
+                self.configure({})
+            if self.settings is not None and self.settings.root != self._checked_root:
+                self.check_storage()
+        except Exception as error:
+            log.warning("taximeter keeps events in memory, because its settings cannot be read: %s", error)
+
+    def measure(self, *, provider: str, model: str, **fields: Any) -> Measurement:
+        """Meter one call that you make yourself.
+
+            with meter.measure(provider="anthropic", model="claude-sonnet-4-5", feature="summaries") as call:
+                response = ...
+                call.set_usage(response.usage)
+            call.receipt.cost_usd
+
+        The event's latency is the block's. An exception passes through unchanged and makes the event one with
+        `status="error"` and the exception's class; its message is not recorded.
+
+        Args:
+            provider: The provider that is called.
+            model: The model that is called.
+            **fields: What else `track` takes.
+        """
+        return Measurement(self, {"provider": provider, "model": model, **fields})
+
+    def price(
+        self,
+        model: str,
+        usage: Any,
+        provider: str | None = None,
+        at: datetime | float | None = None,
+        service_tier: str | None = None,
+        batch: bool = False,  # noqa: FBT002 - the order in which people ask
+        region: str | None = None,
+        context: Mapping[str, str] | None = None,
+    ) -> _core.Cost:
+        """What a call costs, without recording anything.
+
+        Args:
+            model: The model, as requested or as answered; `provider/model` works too.
+            usage: Counts by unit name (`input_tokens` is the total, cached tokens included), or a provider's usage object.
+            provider: The provider; the model's name tells without it, where it can.
+            at: When the call began: an aware datetime or seconds since 1970. Now, by default.
+            service_tier: The tier that served it, such as `"flex"` or `"priority"`.
+            batch: Whether it ran through a batch endpoint.
+            region: The region that served it; `"global"` for Bedrock's worldwide routing.
+            context: Further conditions of the catalog, such as `{"speed": "fast"}`.
+
+        Returns:
+            The cost. `usd` is `None` where no price is known, never 0.
+
+        Raises:
+            UsageError: A count breaks its rule; the message names it.
+            ValueError: The model is empty or the time is invalid.
+            ConfigError: The settings, which may hold prices of your own, cannot be read.
+        """
+        self._settle()
+        known = self._core.price(model, usage, provider, at, service_tier, batch, region, context, None)
+        if known is not None:
+            return known
+        from ..errors import UsageError  # noqa: PLC0415 - hosts that only track never need them
+        from .usage import normalize  # noqa: PLC0415
+
+        counts, reported = normalize(usage, provider=provider)
+        cost = self._core.price(model, counts, provider, at, service_tier, batch, region, context, reported)
+        if cost is None:
+            raise UsageError("usage must be counts by unit name")
+        return cost
+
+    def reprice(
+        self,
+        *,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        where: Mapping[str, str | None] | None = None,
+        dry_run: bool = False,
+    ) -> Repricing:
+        """Price the ledger's calls anew, by the prices in force now, at the rates of the time of each call.
+
+        Stored costs never change otherwise. The figures that are replaced stay in the ledger's table `repricings`. What a provider
+        reported stays what counts; the computed figure beside it is renewed. A price that is not known any more replaces none.
+
+        Args:
+            since, until, where: Which calls, as in `Ledger.report`.
+            dry_run: Only say what would change.
+
+        Raises:
+            LedgerError: The ledger cannot be read or written.
+            ValueError: A filter is invalid; the message names it.
+        """
+        from ..ledger import Repricing, RepricingRow, equal  # noqa: PLC0415 - see price
+        from ..moments import unix_ns  # noqa: PLC0415
+
+        settings = self.settings or self.configure({})
+        period = unix_ns("since", since), unix_ns("until", until)
+        examined, rows = self._core.reprice(settings.ledger, *period, equal(where), dry_run)
+        return Repricing(examined, tuple(RepricingRow(*row) for row in rows))
+
+    def flush(self, timeout: float = 5.0) -> FlushReport:
+        """Wait until every destination has taken or refused what is tracked so far, at most `timeout` seconds.
+
+        Raises nothing of its own. Handlers of signals run meanwhile: Ctrl-C ends the wait, and what a handler raises comes through.
+
+        Where gevent has patched threads, other greenlets go on meanwhile; in asyncio, `await asyncio.to_thread(taximeter.flush)`.
+        """
+        return self._end(in_gevent_thread(self._core.flush), timeout)
+
+    def close(self, timeout: float = 2.0) -> FlushReport:
+        """Flush, and end delivery. What is not delivered stays on disk for the next process. Signals are as in `flush`."""
+        if self.refresher is not None:
+            self.refresher.stop()
+        return self._end(self._core.close, timeout)
+
+    def _end(self, how: Wait, timeout: float) -> FlushReport:
+        try:
+            seconds = float(timeout)
+        except (TypeError, ValueError, OverflowError):
+            seconds = 0.0
+        # NaN compares false with everything: it becomes the least.
+        seconds = min(seconds, LONGEST_WAIT) if seconds > 0 else 0.0
+        return FlushReport(*how(seconds))
+
+    def note(self, what: str, field: str) -> None:
+        """Count and warn about what was found before `track`, by its name in `stats()["remarks"]`."""
+        self._core.note(what, field)
+
+    def stats(self) -> dict[str, Any]:
+        """Counts of this process: events tracked, refused by reason, remarked upon, and delivered by destination."""
+        return dict(self._core.stats())
+
+    def prometheus(self) -> str:
+        """`stats()` in Prometheus' text format, for the endpoint that your service has for it."""
+        from .prometheus import render  # noqa: PLC0415 - see price
+
+        return render([({}, self.stats())])
+
+    def drain(self) -> int:
+        """Deliver now what processes that ended left behind; returns the number of events that are new at the first destination.
+
+        Raises:
+            DeliveryError: A destination does not take them; they are kept.
+        """
+        report = self.drain_report()
+        if report.reasons:
+            raise DeliveryError("; ".join(report.reasons))
+        return report.delivered
+
+    def drain_report(self) -> DrainReport:
+        """Deliver now what processes that ended left behind; returns what became of it, also where a destination does not take it."""
+        self._settle()
+        found = self._core.drain()
+        return DrainReport(found["delivered"], found["left"], found["expired"], found["damaged"], tuple(found["reasons"]))
+
+    def destinations(self) -> Sequence[str]:
+        """The names of the destinations that the settings name, as `stats()` and the journals have them."""
+        self._settle()
+        return self._core.destinations()
+
+    def retry_dead_letters(self) -> int:
+        """Deliver once more what the destinations in force refused for good, as `drain` does.
+
+        Returns:
+            How many events were sent again. Those that are refused again are dead letters again.
+
+        Raises:
+            DeliveryError: A destination does not take them now, or they cannot be put back. They are kept: in the journal, from where
+                they are delivered later, or as dead letters.
+        """
+        self._settle()
+        count = self._core.retry_dead_letters()
+        if count:
+            self.drain()
+        return count
+
+    def drop_dead_letters(self) -> int:
+        """Delete what destinations refused for good; returns how many events that were.
+
+        Raises:
+            DeliveryError: The files cannot be deleted.
+        """
+        self._settle()
+        return self._core.drop_dead_letters()
+
+    @property
+    def keeps_provider_usage(self) -> bool:
+        """Whether events of clients have the provider's own usage object beside them."""
+        return self.settings is not None and self.settings.keep_provider_usage
+
+    @property
+    def enabled(self) -> bool:
+        """Whether events are recorded."""
+        return self._core.enabled
+
+    @property
+    def catalog(self) -> str:
+        """The price catalog's name: its source and version."""
+        self._settle()
+        return self._core.catalog
+
+    @property
+    def catalog_as_of(self) -> str:
+        """The day its rates were taken, such as `2026-11-22`."""
+        self._settle()
+        return self._core.catalog_as_of
+
+    def set_catalog(self, text: str) -> None:
+        """Price with another catalog from here on; calls that are being priced end with the old one.
+
+        Args:
+            text: The catalog as JSON, see `taximeter.catalog`.
+
+        Raises:
+            CatalogError: The text is no catalog. The old one stays in force.
+        """
+        self._core.set_catalog(text)
+
+    def catalog_document(self) -> Document:
+        """The last catalog that was downloaded, or the one this version was built with."""
+        from ..catalog.store import current  # noqa: PLC0415 - few look at the catalog
+
+        return current((self.settings or self.configure({})).catalog)
+
+    def update_catalog(self, source: str | None = None, *, accept: Iterable[str] = ()) -> Merged | None:
+        """Download the price catalog, merge it into the last one, and put it in force.
+
+        Args:
+            source: A URL or a path of a catalog, or of the public data of genai-prices; by default that of the settings.
+            accept: Entries, as `provider/model`, whose rates may move however far.
+
+        Returns:
+            What changed; `None` when the source has nothing new.
+
+        Raises:
+            CatalogError: It could not be read, or must not be believed. The old catalog stays in force.
+        """
+        from ..catalog.update import update  # noqa: PLC0415 - see catalog_document
+
+        settings = self.settings or self.configure({})
+        chosen = settings.prices.source if source is None else source
+        return update(settings.catalog, chosen, self._put_in_force, accept=accept)
+
+    def preview_catalog(self, source: str | None = None, *, accept: Iterable[str] = ()) -> Merged:
+        """What `update_catalog` would change. Nothing is written or put in force.
+
+        Raises:
+            CatalogError: As `update_catalog`.
+        """
+        from ..catalog.update import preview  # noqa: PLC0415 - see catalog_document
+
+        settings = self.settings or self.configure({})
+        return preview(settings.catalog, settings.prices.source if source is None else source, accept=accept)
+
+    def _put_in_force(self, document: Document) -> None:
+        from ..catalog.document import render  # noqa: PLC0415 - see catalog_document
+
+        if self.catalog != f"{document['source']}-{document['version']}":
+            self.set_catalog(render(document))
+
+    def refresh_schedule(self) -> Schedule | None:
+        """How often the settings want the price catalog updated; `None` for never."""
+        from ..catalog.background import Schedule  # noqa: PLC0415 - see catalog_document
+
+        settings = self.settings
+        if settings is None or not settings.enabled or settings.prices.refresh is None:
+            return None
+        return Schedule(settings.catalog, settings.prices.refresh)
+
+    def models(self) -> Sequence[tuple[str, str, bool, str]]:
+        """Every entry of the price catalogs in use: provider, model, whether it is retired, and the catalog."""
+        self._settle()
+        return self._core.models()

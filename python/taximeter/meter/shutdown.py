@@ -1,0 +1,38 @@
+"""The end of a program: what is delivered then, and for how long an exiting program waits for it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import weakref
+
+    from .meter import Meter
+
+__all__ = ["EXIT_SECONDS", "EXIT_SECONDS_IN_MEMORY", "close_at_exit"]
+
+log = logging.getLogger("taximeter")
+
+# Events on disk are safe without us, so an exiting program waits for their delivery only this long.
+EXIT_SECONDS: Final = 0.5
+EXIT_SECONDS_IN_MEMORY: Final = 2.0
+_exit_began = 0.0
+"""When shutdown closed the first meter that has `exit_seconds`."""
+
+
+def close_at_exit(reference: weakref.ref[Meter]) -> None:
+    """Closes a meter at the end of the program, and says what is lost."""
+    global _exit_began  # noqa: PLW0603 - what several wait for, they wait for together
+    meter = reference()
+    if meter is not None:
+        tier = meter.stats().get("tier")
+        if tier is not None:
+            seconds = EXIT_SECONDS_IN_MEMORY if tier == "memory" else EXIT_SECONDS
+            if meter.exit_seconds:
+                _exit_began = _exit_began or time.monotonic()
+                seconds = meter.exit_seconds - (time.monotonic() - _exit_began)
+            meter.close(seconds)
+        if lost := meter.stats()["remarks"].get("lost_in_memory", 0):
+            log.warning("taximeter: %s events were in memory only and are lost", f"{lost:,}")

@@ -1,0 +1,120 @@
+"""A provider's usage, whatever object it comes in, in taximeter's units."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+from .. import _core
+from ..errors import UsageError
+
+__all__ = ["normalize"]
+
+_DEEPEST: Final = 5
+# Fields by which a usage object of a provider is known although some of its names are also those of units.
+_OWN_FIELDS: Final = frozenset(
+    {
+        "total_tokens",
+        "prompt_tokens",
+        "completion_tokens",
+        "cache_creation_input_tokens",
+        "cache_read_input_tokens",
+        "cache_creation",
+        "server_tool_use",
+        "service_tier",
+        "iterations",
+        "billed_units",
+        "billable_audio_seconds",
+        "cost",
+        "cost_in_usd_ticks",
+        "type",
+    }
+)
+_MOST: Final = 10**12
+
+
+def normalize(usage: Any, *, provider: str | None = None, inclusive: bool | None = None) -> tuple[dict[str, Any], Decimal | None]:
+    """Counts by unit name, totals including their parts, and what the provider says it charged.
+
+    The formats and their conventions are in `src/capture/usage.rs`; they are told apart by the fields that only one has.
+
+    Args:
+        usage: A mapping of unit names, or a usage object or mapping as a provider, LangChain or litellm reports it.
+        provider: The provider; some say what they charged, each in a field of its own.
+        inclusive: `True` where `input_tokens` is a total with the cached tokens inside although the fields are Anthropic's, as
+            gateways report it. By default the format decides.
+
+    Raises:
+        UsageError: It is no usage, or a key is neither a unit nor a field of a known format.
+    """
+    fields = _fields(usage)
+    _check(fields)
+    further = fields.keys() - _core.UNITS.keys()
+    if not further:
+        return fields, None
+    if further != fields.keys() and not further & _OWN_FIELDS and not any("details" in name for name in further):
+        # The names of units are also those of a provider's format, which then has some of its own beside them.
+        raise UsageError(f"{min(further)} is not a unit of usage; taximeter.UNITS lists those there are")
+    if inclusive:
+        fields = _as_total(fields)
+    try:
+        found = _core.normalize_usage(json.dumps(fields, default=_plain), _family(fields, provider), provider)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(f"usage cannot be read: {error}") from None
+    if found is None:
+        unknown = sorted(str(key) for key in fields.keys() - _core.UNITS.keys())
+        raise UsageError(f"{unknown[0]} is not a unit of usage; taximeter.UNITS lists those there are")
+    return found
+
+
+def _family(fields: Mapping[str, Any], provider: str | None) -> str | None:
+    """Anthropic's format where the fields that only it has are all null; otherwise the fields decide."""
+    is_other = {"prompt_tokens", "completion_tokens", "input_token_details", "output_token_details"} & fields.keys()
+    return "anthropic" if provider == "anthropic" and not is_other else None
+
+
+def _as_total(fields: dict[str, Any]) -> dict[str, Any]:
+    """Anthropic's fields in the names of a format whose input is a total."""
+    names = {"input_tokens": "prompt_tokens", "output_tokens": "completion_tokens"}
+    return {names.get(name, name): value for name, value in fields.items()}
+
+
+def _check(fields: Mapping[str, Any], depth: int = 0) -> None:
+    """Refuses values that are not counts, wherever a provider puts them: dropping one would make the price wrong."""
+    if depth > _DEEPEST:
+        raise UsageError("usage is nested too deep")
+    for name, value in fields.items():
+        if not isinstance(name, str):
+            raise UsageError(f"usage has a key that is no text: {name!r}")
+        if isinstance(value, Mapping):
+            _check(value, depth + 1)
+        elif name.endswith("_tokens") and not (value is None or _is_count(value)) and not _is_object(value):
+            raise UsageError(f"{name} must be a whole number from 0 to 1,000,000,000,000, not {value!r}")
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no form for: numbers that are not binary as texts, objects as their fields."""
+    return str(value) if isinstance(value, Decimal) else _fields(value)
+
+
+def _is_count(value: Any) -> bool:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and value >= 0 and value <= _MOST and value == int(value)
+
+
+def _is_object(value: Any) -> bool:
+    return not isinstance(value, (str, bytes, bool, int, float))
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        return dict(value)
+    dump = getattr(value, "model_dump", None)
+    if callable(dump):
+        return dict(dump())
+    try:
+        return dict(vars(value))
+    except TypeError:
+        raise UsageError(f"usage must be a mapping or a usage object, not {type(value).__name__}") from None

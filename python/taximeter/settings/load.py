@@ -1,0 +1,184 @@
+"""Finds the settings: argument > environment > file > default. The only module that reads them.
+
+`TAXIMETER_DISABLED=1` comes before everything. The environment variables are `TAXIMETER_` and the setting's name in capitals. The
+file is `taximeter.toml`, or the table `[tool.taximeter]` of `pyproject.toml`, in the working directory or the nearest one above it
+that has either.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from .. import files
+from ..errors import ConfigError
+from ..fields import ATTRIBUTION
+from .model import HOMELESS, Prices, Settings
+from .toml import PROJECT, load
+from .values import LEDGER, budget, destinations, families, flag, max_age, tags
+
+__all__ = ["default_state_dir", "is_disabled", "resolve"]
+
+BACKENDS: Final = ("mapped", "written", "memory")
+_KNOWN: Final = frozenset(
+    {
+        *ATTRIBUTION,
+        "tags",
+        "destination",
+        "instrument",
+        "state_dir",
+        "durability",
+        "enabled",
+        "debug",
+        "keep_provider_usage",
+        "backend",
+        "budget_mb",
+        "max_age",
+        "prices",
+    }
+)
+
+
+_first_places: dict[str, str] = {}
+"""Where relative state directories lead: to the same place for the whole process."""
+
+
+def default_state_dir(environ: Mapping[str, str] | None = None) -> str:
+    """The directory for journals and the ledger: `TAXIMETER_STATE_DIR`, else the platform's own place for state."""
+    environ = os.environ if environ is None else environ
+    if given := environ.get("TAXIMETER_STATE_DIR"):
+        return _absolute(given)
+    if sys.platform == "win32":
+        base = environ.get("LOCALAPPDATA") or os.path.expanduser(r"~\AppData\Local")
+    elif sys.platform == "darwin":
+        base = os.path.expanduser("~/Library/Application Support")
+    else:
+        base = environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    if base.startswith("~"):
+        raise ConfigError(f"state_dir: {HOMELESS}")
+    return os.path.join(base, "taximeter")
+
+
+def _absolute(path: str | os.PathLike[str]) -> str:
+    path = os.path.expanduser(path)
+    if os.path.isabs(path):
+        return os.path.abspath(path)
+    # A program that changes its directory keeps the events that it has recorded where they are.
+    return _first_places.setdefault(path, os.path.abspath(path))
+
+
+def is_disabled(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether `TAXIMETER_DISABLED` turns everything off."""
+    environ = os.environ if environ is None else environ
+    return flag("TAXIMETER_DISABLED", environ.get("TAXIMETER_DISABLED", ""))
+
+
+def resolve(
+    arguments: Mapping[str, Any], environ: Mapping[str, str] | None = None, start: str | os.PathLike[str] | None = None
+) -> Settings:
+    """Settle every setting.
+
+    Args:
+        arguments: What the caller gave, by name; `None` stands for not given.
+        environ: The environment; the process's own by default.
+        start: Where to look for a file first; the working directory by default.
+
+    Raises:
+        ConfigError: A setting is unknown or breaks its rule.
+    """
+    environ = os.environ if environ is None else environ
+    layers: list[tuple[str, Mapping[str, Any]]] = [
+        ("argument", {name: value for name, value in arguments.items() if value is not None}),
+        ("environment", _from_environment(environ)),
+        ("file", _from_file(start)),
+    ]
+    for source, layer in layers:
+        if unknown := sorted(set(layer) - _KNOWN):
+            raise ConfigError(f"{unknown[0]}: not a setting (from {source}); there are {', '.join(sorted(_KNOWN))}")
+
+    def pick(name: str, default: Any = None) -> Any:
+        return next((layer[name] for _, layer in layers if name in layer), default)
+
+    uses_ledger, remotes = destinations(pick("destination", LEDGER))
+    durability = pick("durability", "process")
+    if durability != "process":
+        raise ConfigError(f"durability: {durability!r} is not available; this version has 'process'")
+    backend = pick("backend", "mapped")
+    if backend not in BACKENDS:
+        raise ConfigError(f"backend: {backend!r} is not one of {', '.join(BACKENDS)}")
+    state_dir = pick("state_dir")
+    if not isinstance(state_dir, (str, os.PathLike, type(None))):
+        raise ConfigError(f"state_dir: {state_dir!r} is not a path")
+    try:
+        root = default_state_dir(environ) if state_dir is None else _absolute(state_dir)
+    except ConfigError:
+        # Metering goes on in memory, and the meter warns. Code that needs the directory gets the error.
+        root = ""
+    return Settings(
+        root=root,
+        enabled=flag("enabled", pick("enabled", True)) and not is_disabled(environ),
+        debug=flag("debug", pick("debug", False)),
+        keep_provider_usage=flag("keep_provider_usage", pick("keep_provider_usage", False)),
+        instrument=families(pick("instrument", True)),
+        backend=backend if root else "memory",
+        uses_ledger=uses_ledger,
+        destinations=remotes,
+        budget=budget(pick("budget_mb")),
+        max_age=max_age(pick("max_age")),
+        attribution={name: value for name in ATTRIBUTION if (value := pick(name)) is not None},
+        prices=_prices([(source, layer["prices"]) for source, layer in layers if layer.get("prices") is not None]),
+        tags={key: value for _, layer in reversed(layers) for key, value in tags(layer.get("tags")).items()},
+    )
+
+
+def _prices(given: Sequence[tuple[str, Any]]) -> Prices:
+    if not given:
+        return Prices()
+    from .prices import prices  # noqa: PLC0415 - most have no price settings
+
+    return prices(given)
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        name: value for name in _KNOWN if (value := environ.get(f"TAXIMETER_{name.upper()}")) is not None and value != ""
+    }
+    return found
+
+
+def _from_file(start: str | os.PathLike[str] | None) -> Mapping[str, Any]:
+    try:
+        place = os.path.abspath(start or os.getcwd())
+    except OSError:  # a working directory that was deleted
+        return {}
+    while True:
+        own, project = os.path.join(place, "taximeter.toml"), os.path.join(place, PROJECT)
+        if os.path.isfile(own):
+            return _beside(place, load(own))
+        if os.path.isfile(project):
+            if not _mentions_us(project):
+                return {}
+            table = load(project).get("tool", {}).get("taximeter")
+            return _beside(place, table) if isinstance(table, Mapping) else {}
+        above = os.path.dirname(place)
+        if above == place:
+            return {}
+        place = above
+
+
+def _mentions_us(project: str) -> bool:
+    """Whether a project's file can have a table of ours; reading TOML takes longer than the first price."""
+    try:
+        return b"taximeter" in files.read(project)
+    except OSError:
+        return False
+
+
+def _beside(place: str, table: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A file that another names is looked for beside it."""
+    named = table.get("prices")
+    if isinstance(named, str) and not named.strip().startswith("{"):
+        return {**table, "prices": os.path.join(place, os.path.expanduser(named))}
+    return table

@@ -1,0 +1,149 @@
+"""The setting `prices`: rates, multipliers and aliases of the user's own, and whether the catalog is kept up to date."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Final
+
+from .. import _core, files
+from ..errors import CatalogError, ConfigError
+from ..fields import MOST_PLACES
+from ..moments import seconds
+from .model import Prices
+from .toml import TOO_DEEP, load
+from .values import FALSE, TRUE, flag
+
+__all__ = ["prices"]
+
+_RULES: Final = ("rates", "multipliers", "aliases")
+
+
+def prices(layers: Sequence[tuple[str, Any]]) -> Prices:
+    """One set of price settings from those of every source, the first of which comes first."""
+    merged: dict[str, Any] = {}
+    rules: dict[str, dict[str, Any]] = {}
+    for source, layer in reversed(layers):
+        _add_prices(merged, rules, source, layer)
+    return Prices(
+        overrides=_core_text(rules) if rules else "",
+        long_tail=merged.get("long_tail", False),
+        refresh=merged.get("refresh"),
+        source=merged.get("source"),
+    )
+
+
+def _add_prices(merged: dict[str, Any], rules: dict[str, dict[str, Any]], layer: str, value: Any) -> None:
+    """Puts the price settings of one layer over those of others; errors name it."""
+    try:
+        found, own = _checked_prices(_price_table(value))
+    except RecursionError:
+        raise ConfigError(f"prices: {TOO_DEEP} (from {layer})") from None
+    except ConfigError as error:
+        raise ConfigError(f"{error} (from {layer})") from None
+    merged |= found
+    for name, given in own.items():
+        rules.setdefault(name, {}).update(given)
+
+
+def _checked_prices(table: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """The settings of a table, and its rules."""
+    if unknown := sorted(set(table) - {*_RULES, "long_tail", "refresh", "source"}):
+        raise ConfigError(f"prices: {unknown[0]!r} is not one of {', '.join(_RULES)}, long_tail, refresh, source")
+    own: dict[str, dict[str, Any]] = {}
+    for name in _RULES:
+        given = table.get(name)
+        if not isinstance(given, (Mapping, type(None))):
+            raise ConfigError(f"prices: {name}: {given!r} is not a mapping")
+        if given:
+            own[name] = {str(key): value for key, value in given.items()}
+    _core.check_overrides(_core_text(own))
+    found: dict[str, Any] = {}
+    if (source := table.get("source")) is not None:
+        if not isinstance(source, (str, os.PathLike)):
+            raise ConfigError(f"prices: source: {type(source).__name__} is neither a URL nor a path")
+        from ..catalog.source import check_source  # noqa: PLC0415 - few download
+
+        try:
+            check_source(str(source))
+        except CatalogError as error:
+            raise ConfigError(f"prices: source: {error}") from None
+        found["source"] = str(source)
+    if "long_tail" in table:
+        found["long_tail"] = flag("prices: long_tail", table["long_tail"])
+    if "refresh" in table:
+        found["refresh"] = _every(table["refresh"])
+    return found, own
+
+
+def _price_table(value: Any) -> Mapping[str, Any]:
+    """Price settings from a mapping, from JSON text, or from a TOML or JSON file."""
+    if isinstance(value, Mapping):
+        return value
+    if isinstance(value, (str, os.PathLike)):
+        text = str(value).removeprefix("\ufeff").strip()
+        try:
+            if "://" in text and not text.startswith("{"):
+                raise ConfigError("prices: a URL is for prices.source; this is for a mapping, JSON or a file")
+            if not text.startswith("{"):
+                path = os.path.expanduser(text)
+                if not path.endswith(".json"):
+                    return _own_table(load(path))
+                text = files.decode(files.read(path))
+            table = _from_json(text)
+        except OSError as error:
+            raise ConfigError(f"prices: {text}: {error.strerror}") from None
+        except ValueError as error:
+            raise error if isinstance(error, ConfigError) else ConfigError(f"prices: {error}") from None
+        if isinstance(table, Mapping):
+            return _own_table(table)
+    raise ConfigError(f"prices: {type(value).__name__} is not a mapping, nor JSON, nor the path of a TOML or JSON file")
+
+
+def _core_text(rules: Mapping[str, Any]) -> str:
+    """Rules as the core reads them: JSON, numbers as decimal texts."""
+    return json.dumps(_exact(rules), sort_keys=True)
+
+
+def _from_json(text: str) -> Any:
+    """JSON whose decimals stay what they are: 0.1 read as a binary number is another rate."""
+    return json.loads(text, parse_float=Decimal)
+
+
+def _own_table(table: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A file of prices alone can have them under `prices`, as `taximeter.toml` does."""
+    inner = table.get("prices")
+    return inner if isinstance(inner, Mapping) and set(table) == {"prices"} else table
+
+
+def _exact(value: Any) -> Any:
+    """Numbers as decimal texts, at any depth: the core takes no others."""
+    if isinstance(value, Mapping):
+        return {str(key): _exact(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_exact(item) for item in value]
+    if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool):
+        number = Decimal(str(value))
+        # A number with more places than a rate can have is not written out: 1e99999999 would take a hundred megabytes.
+        is_short = number.is_finite() and abs(number.adjusted()) <= MOST_PLACES
+        return format(number, "f") if is_short else str(number)
+    return value if isinstance(value, str) else str(value)
+
+
+def _every(value: Any) -> float | None:
+    """Seconds from a number, a text such as `6h`, or `True` for a day."""
+    if value is None or value is False:
+        return None
+    if value is True:
+        return 86_400.0
+    text = str(value).strip().lower()
+    if text in FALSE:
+        return None
+    if text in TRUE - {"1"}:
+        return 86_400.0
+    found = seconds(text)
+    if found is None or not 60 <= found <= 366 * 86_400:  # noqa: PLR2004 - sources are guests; a year is never
+        raise ConfigError(f"prices: refresh: {value!r} is not a time from 60 seconds to a year, such as '6h' or '1d'")
+    return found

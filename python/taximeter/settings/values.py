@@ -1,0 +1,98 @@
+"""The rule of each setting: what was given is checked and brought into one form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from ..concealed import concealed
+from ..errors import ConfigError
+from ..moments import seconds
+from .model import WEEK
+
+if TYPE_CHECKING:
+    from .destination import Destination
+
+__all__ = ["FALSE", "LEDGER", "TRUE", "budget", "destinations", "families", "flag", "max_age", "tags"]
+
+LEDGER: Final = "ledger"
+TRUE: Final = frozenset({"1", "true", "yes", "on"})
+FALSE: Final = frozenset({"0", "false", "no", "off", ""})
+
+
+def flag(name: str, value: Any) -> bool:
+    """A setting that is true or false, as a value or as a text."""
+    if isinstance(value, bool):
+        return value
+    text = str(value).strip().lower()
+    if text in TRUE or text in FALSE:
+        return text in TRUE
+    raise ConfigError(f"{name}: {value!r} is neither true nor false")
+
+
+def destinations(value: Any) -> tuple[bool, tuple[Destination, ...]]:
+    """Whether the ledger is among what was given, and the others."""
+    if isinstance(value, str):
+        value = concealed([part.strip() for part in value.split(",") if part.strip()])
+    elif not isinstance(value, (list, tuple)):
+        value = [value]
+    if not value:
+        raise ConfigError("destination: the list is empty; name 'ledger' or a URL")
+    if value == [LEDGER]:
+        return True, ()
+    from .destination import Destination  # noqa: PLC0415 - most have the ledger alone
+
+    others = [one if isinstance(one, Destination) else Destination(one) for one in value if one != LEDGER]
+    if len({one.place for one in others}) < len(others):
+        raise ConfigError("destination: two have the same address; how far each has come could not be told apart")
+    return LEDGER in value, tuple(others)
+
+
+def families(value: Any) -> bool | tuple[str, ...]:
+    """`True` for all families of clients, `False` for none, or their names."""
+    if isinstance(value, str):
+        if value.strip().lower() in TRUE | FALSE:
+            return flag("instrument", value)
+        return tuple(name.strip() for name in value.split(",") if name.strip())
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, Sequence):
+        return tuple(str(name) for name in value)
+    raise ConfigError(f"instrument: {value!r} is not True, False or names of providers")
+
+
+def budget(value: Any) -> int | None:
+    """Bytes of the journal on disk, from megabytes."""
+    if value is None:
+        return None
+    try:
+        megabytes = float(value)
+    except (TypeError, ValueError):
+        megabytes = 0.0
+    if not 4 <= megabytes <= 1_000_000:  # noqa: PLR2004 - one segment, and a bound against slips of the pen
+        raise ConfigError(f"budget_mb: {value!r} is not a number of megabytes from 4 to 1,000,000")
+    return int(megabytes * 1024 * 1024)
+
+
+def max_age(value: Any) -> float | None:
+    """Seconds that events may wait for a destination over HTTP; `None` for ever."""
+    if value is None:
+        return WEEK
+    if value is False or str(value).strip().lower() in FALSE - {"0", ""}:
+        return None
+    found = seconds(value)
+    if found is None or not 60 <= found <= 100 * 366 * 86_400:  # noqa: PLR2004 - shorter than an outage; a century is for ever
+        raise ConfigError(f"max_age: {value!r} is not a time from 60 seconds on, such as '12h' or '7d', nor False")
+    return found
+
+
+def tags(value: Any) -> Mapping[str, Any]:
+    """Tags by key, from a mapping or a text such as `key=value,key=value`."""
+    if value is None:
+        return {}
+    if isinstance(value, str):
+        pairs = [pair.partition("=") for pair in value.split(",") if pair.strip()]
+        return {key.strip(): text.strip() for key, _, text in pairs}
+    if isinstance(value, Mapping):
+        return value
+    raise ConfigError(f"tags: {value!r} is not a mapping, nor 'key=value,key=value'")

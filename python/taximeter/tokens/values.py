@@ -1,0 +1,38 @@
+"""Checks of arguments, whose errors say where in them the fault is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+__all__ = ["as_json", "listed", "mapping", "text"]
+
+
+def listed(value: object, where: str) -> list[Any]:
+    """The items of a sequence of mappings."""
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+        raise TypeError(f"{where} must be a sequence of mappings, not {type(value).__name__}")
+    return list(value)
+
+
+def mapping(value: object, where: str) -> Mapping[str, Any]:
+    """The value, which has to be a mapping."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{where} must be a mapping, not {type(value).__name__}")
+    return value
+
+
+def text(value: object, where: str) -> str:
+    """The value, which has to be a text."""
+    if not isinstance(value, str):
+        raise TypeError(f"{where} must be a str, not {type(value).__name__}")
+    return value
+
+
+def as_json(value: object, where: str) -> str:
+    """The value as JSON."""
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(f"{where} must be JSON: {error}") from None
