@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import ast
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
 from conftest import ROOT
+from python_files import Package
 from rust_files import Sources, circles, rooms_of, shortest
 
 RUST = sorted((ROOT / "src").rglob("*.rs"))
-PYTHON = sorted((ROOT / "python").rglob("*.py"))
+PACKAGE = ROOT / "python" / "taximeter"
+PYTHON = sorted(PACKAGE.rglob("*.py"))
 LAYERS = {
     "event": {"money"},
     "money": set(),
@@ -132,27 +134,129 @@ def test_files_can_be_read_in_one_sitting():
         assert len(without_tests(path.read_text()).splitlines()) <= 520, path
 
 
-def test_no_provider_is_imported_by_the_package():
-    for path in PYTHON:
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
-            assert not {name.partition(".")[0] for name in names} & {"openai", "anthropic", "httpx", "httpx2"}, path
+# What a file imports besides Python's own library, and does without where it is not installed.
+OPTIONAL = {
+    "cli/render.py": {"rich"},
+    "ledger/report.py": {"rich"},
+    "settings/toml.py": {"tomli"},
+    "compat/_requests.py": {"requests"},
+}
+
+
+def test_the_package_imports_nothing_that_has_to_be_installed():
+    """No provider's client, and no HTTP library: those that are instrumented are found where they are loaded."""
+    for file, names in Package(PACKAGE).foreign().items():
+        assert names - sys.stdlib_module_names == OPTIONAL.get(file, set()), file
+
+
+# From the bottom up: a room imports those of its own line and of the lines above it here. Lazy imports count, and so do those for types.
+PYTHON_LAYERS = [
+    {"_core", "errors", "fields", "files", "concealed", "_subinterpreter"},
+    {"attribution", "moments", "catalog", "settings"},
+    {"meter", "ledger", "tokens", "budgets"},
+    {"instrument"},
+    {"_default", "_default_ledger"},
+    {"otel", "integrations", "middleware", "dashboard", "chart", "billing", "reconcile", "compat", "testing"},
+    {"cli"},
+    {"__init__", "__main__"},
+]
+
+
+def python_room(file: str) -> str:
+    return Path(file).parts[0].removesuffix(".pyi").removesuffix(".py")
+
+
+def wrong_directions(package: Package) -> list[str]:
+    rank = {room: number for number, layer in enumerate(PYTHON_LAYERS) for room in layer}
+    return [
+        f"{file} -> {other}"
+        for file, others in package.edges(typing=True).items()
+        for other in sorted(others)
+        if rank[python_room(file)] < rank[python_room(other)]
+    ]
+
+
+def test_python_rooms_import_only_those_below_them():
+    assert not wrong_directions(Package(PACKAGE))
+
+
+def test_no_python_files_import_each_other_in_a_circle():
+    edges = Package(PACKAGE).edges(typing=False)
+    found = [" -> ".join(shortest(edges, group)) for group in circles(edges)]
+    assert not found, found
+
+
+def test_no_python_rooms_import_each_other_in_a_circle():
+    rooms: dict[str, set[str]] = {}
+    for file, others in Package(PACKAGE).edges(typing=False).items():
+        room = python_room(file)
+        rooms.setdefault(room, set()).update({python_room(other) for other in others} - {room})
+    assert not circles(rooms), [" -> ".join(shortest(rooms, group)) for group in circles(rooms)]
 
 
 def test_only_compat_knows_compat():
-    package = ROOT / "python" / "taximeter"
-    for path in PYTHON:
-        if package / "compat" in path.parents:
-            continue
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                named = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                named = [node.module or "", *(alias.name for alias in node.names)]
-            else:
-                continue
-            assert not any("compat" in name.split(".") for name in named), path
+    for file, others in Package(PACKAGE).edges(typing=True).items():
+        assert python_room(file) == "compat" or "compat" not in map(python_room, others), file
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        # What an `__init__` only hands on is no circle, and imports for type checkers are none.
+        (
+            {
+                "__init__.py": "from .a import A",
+                "a/__init__.py": "from .b import B\nfrom .c import C",
+                "a/b.py": "from typing import TYPE_CHECKING\nfrom .c import C\nif TYPE_CHECKING:\n    from . import d",
+                "a/c.py": "import os.path",
+                "a/d.py": "from . import B",
+            },
+            [],
+        ),
+        # Lazy imports are followed, through the names that an `__init__` hands on, and so are modules that are named by a text.
+        (
+            {
+                "__init__.py": "",
+                "a/__init__.py": "from .b import B",
+                "a/b.py": "def f():\n    from ..d import D",
+                "d.py": "class D:\n    def f(self):\n        from .a import B",
+                "e.py": "import importlib\nimportlib.import_module('.g', __package__)",
+                "g.py": "import package.e as other",
+            },
+            [["a/__init__.py", "a/b.py", "d.py"], ["e.py", "g.py"]],
+        ),
+        # Modules whose names are put together are all of their package; a package runs before what is in it.
+        (
+            {
+                "__init__.py": "",
+                "a.py": "from importlib import import_module\nimport_module(f'.plugins.{name}', __package__)",
+                "plugins/__init__.py": "",
+                "plugins/one.py": "from .. import a",
+                "b.py": "from .c.d import x",
+                "c/__init__.py": "def f():\n    from .. import b",
+                "c/d.py": "x = 1",
+            },
+            [["a.py", "plugins/one.py"], ["b.py", "c/__init__.py"]],
+        ),
+    ],
+)
+def test_circles_of_python_files_are_found_where_they_are(tmp_path, files, expected):
+    for name, text in files.items():
+        path = tmp_path / "package" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    edges = Package(tmp_path / "package").edges(typing=False)
+    assert circles(edges) == expected
+    assert all(set(shortest(edges, group)) <= set(group) for group in expected)
+
+
+def test_imports_upwards_are_found(tmp_path):
+    package = tmp_path / "package"
+    (package / "meter").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "cli.py").write_text("from . import meter")
+    (package / "meter" / "__init__.py").write_text("def f():\n    from ..cli import main")
+    assert wrong_directions(Package(package)) == ["meter/__init__.py -> cli.py"]
 
 
 def test_every_rust_file_says_what_it_is_for():

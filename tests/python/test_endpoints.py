@@ -151,6 +151,7 @@ def test_tools_at_the_providers_side_are_billed_apart(metered, endpoints):
     assert images["parent_span_id"] == own["parent_span_id"]
 
 
+@pytest.mark.way("openai", "background response")
 def test_a_background_response_is_one_event_when_it_is_fetched(metered, endpoints):
     client = gpt(endpoints.url)
     begun = client.responses.create(model="gpt-4.1", input="q", background=True)
@@ -163,6 +164,7 @@ def test_a_background_response_is_one_event_when_it_is_fetched(metered, endpoint
     assert (event["model"], event["usage_status"]) == ("gpt-4.1", "complete")
 
 
+@pytest.mark.way("google.genai", "background interaction")
 def test_an_interaction_in_the_background_is_one_event_when_it_is_fetched(metered, endpoints):
     client = gemini(endpoints.url)
     begun = client.interactions.create(model="deep", input="q", background=True)
@@ -173,6 +175,7 @@ def test_an_interaction_in_the_background_is_one_event_when_it_is_fetched(metere
     assert {unit: count for unit, count in event["usage"].items() if count} == INTERACTION
 
 
+@pytest.mark.way("openai", "batch")
 def test_a_batch_is_one_event_when_it_is_done(metered, endpoints):
     client = gpt(endpoints.url)
     for name in ("batch_1", "batch_done", "batch_done"):
@@ -182,6 +185,7 @@ def test_a_batch_is_one_event_when_it_is_done(metered, endpoints):
     assert event["cost_usd"] is not None
 
 
+@pytest.mark.way("anthropic", "batch results")
 @pytest.mark.parametrize("name", ["msgbatch_plain", "msgbatch_zipped"])
 def test_results_of_a_batch_are_an_event_each(metered, endpoints, name):
     def answer(request):
@@ -271,6 +275,7 @@ def anthropic_call(client, *, stream=False):
     return list(result) if stream else result
 
 
+@pytest.mark.way("anthropic", "Bedrock", "Bedrock stream", "Vertex", "Vertex stream")
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("flavour", ["vertex", "bedrock"])
 def test_flavours_of_anthropic_are_metered_alike(flavour, stream, meter, endpoints):

@@ -212,6 +212,7 @@ def test_async_clients_are_metered_alike(metered, provider):
     assert usages == [OPENAI, OPENAI, RESPONSES, RESPONSES, OPENAI, OPENAI, ANTHROPIC, ANTHROPIC, ANTHROPIC]
 
 
+@pytest.mark.way("anthropic", "tool runner")
 def test_turns_of_a_runner_are_requests_of_one_call(metered, claude):
     @anthropic.beta_tool
     def weather(city: str) -> str:
@@ -264,6 +265,7 @@ def test_a_wrapped_client_goes_when_its_user_lets_it_go(state, provider):
     taximeter.close()
 
 
+@pytest.mark.way("openai", "embeddings")
 def test_embeddings_are_metered(metered, gpt):
     gpt.embeddings.create(model="text-embedding-3-small", input="x")
     (event,) = events_of(metered)

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from importlib.metadata import version
 
 import test_endpoints
 import test_families
 import test_instrument
+import test_sockets
 from conftest import ROOT
 
 PAGE = ROOT / "docs" / "providers.md"
@@ -25,13 +27,19 @@ ASYNCHRONOUS = {"openai", "anthropic", "botocore", *(FAMILIES.get(name, name) fo
 REQUIREMENTS = "".join(path.read_text() for path in sorted((ROOT / "tests" / "environments").glob("*.txt")))
 
 
+def marked_ways() -> Iterator[tuple[str, ...]]:
+    """The family and the ways that each test says it proves: `@pytest.mark.way(family, way, ...)`."""
+    for module in (test_instrument, test_sockets, test_endpoints, test_families):
+        for test in vars(module).values():
+            yield from (mark.args for mark in getattr(test, "pytestmark", ()) if mark.name == "way")
+
+
 def table() -> str:
     ways: dict[str, list[str]] = {name: [] for name in PACKAGES}
     for client, name, _, _ in test_instrument.CASES:
         ways[FAMILIES[client]].append(name)
-    ways["openai"] += ["embeddings", "realtime socket", "responses socket", "live session", "background response", "batch"]
-    ways["anthropic"] += ["tool runner", "batch results", "Bedrock", "Bedrock stream", "Vertex", "Vertex stream"]
-    ways["google.genai"] += ["live session", "background interaction"]
+    for family, *names in marked_ways():
+        ways[family] += names
     for case in (*test_families.CASES, *test_endpoints.CASES):
         family, _, way = case.partition(": ")
         package, _, generation = family.partition(" ")

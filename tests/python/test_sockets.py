@@ -109,6 +109,7 @@ def ask(connection, end):
                 break
 
 
+@pytest.mark.way("openai", "realtime socket")
 def test_every_response_over_a_realtime_socket_is_one_event(metered, url):
     own = {"x-taximeter-user": "of the client"}
     with openai.OpenAI(api_key="k", websocket_base_url=url, default_headers=own) as client, taximeter.attribute(team="t"):
@@ -125,6 +126,7 @@ def test_every_response_over_a_realtime_socket_is_one_event(metered, url):
     }  # fmt: skip
 
 
+@pytest.mark.way("openai", "responses socket")
 async def test_responses_over_a_socket_are_events_too(metered, url):
     async with openai.AsyncOpenAI(api_key="k", websocket_base_url=url) as client, client.responses.connect() as connection:
         await connection.response.create(model="gpt-4.1", input="q")
@@ -135,6 +137,7 @@ async def test_responses_over_a_socket_are_events_too(metered, url):
     assert (event["model"], event["usage"]["input_tokens"], event["usage"]["cache_read_tokens"]) == ("gpt-4.1", 41, 13)
 
 
+@pytest.mark.way("openai", "live session")
 @pytest.mark.parametrize("ends", ["closed", "left"])
 def test_a_live_session_is_one_event_and_what_it_asked_others_for_another(metered, url, ends):
     with openai.OpenAI(api_key="k", websocket_base_url=url) as client, taximeter.attribute(team="t"):
@@ -167,6 +170,7 @@ def secure(tmp_path):
         thread.join()
 
 
+@pytest.mark.way("google.genai", "live session")
 async def test_every_turn_of_geminis_live_session_is_one_event(metered, secure):
     url, context = secure
     client = genai.Client(api_key="k", http_options={"base_url": url, "async_client_args": {"ssl": context}})
