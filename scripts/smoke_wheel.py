@@ -15,7 +15,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-MOST_BYTES = 10 * 1000 * 1000
+MAX_BYTES = 10 * 1000 * 1000
 USE = """
 import os, sys, tempfile
 os.environ["TAXIMETER_STATE_DIR"] = tempfile.mkdtemp()
@@ -62,7 +62,7 @@ def check_contents(wheel: Path) -> None:
         ]
         stray = [name for name in archive.namelist() if not name.startswith("taximeter")]
     print(f"{wheel.name}: {size / 1e6:.2f} MB")
-    if size > MOST_BYTES or required or stray or "abi3" not in wheel.name:
+    if size > MAX_BYTES or required or stray or "abi3" not in wheel.name:
         sys.exit(f"not the wheel that was ordered: {size} bytes, {required}, {stray}")
 
 

@@ -19,8 +19,8 @@ import time
 from pathlib import Path
 
 # Allowed to the process that lives, against its first round: pools and allocators settle.
-MOST_GROWTH_MB = 12
-MOST_MORE_FILES = 8
+MAX_GROWTH_MB = 12
+MAX_MORE_FILES = 8
 
 COLLECTOR = """
 import random, signal, sys, threading, time
@@ -213,8 +213,8 @@ def soak(rounds: float, round_seconds: float, say=print) -> int:
                 total += one.count
                 first = first or (memory, files)
                 say(f"{total:,} events came through, none lost; {memory:.1f} MB, {files} files")
-                assert memory - first[0] < MOST_GROWTH_MB, f"{first[0]:.1f} MB became {memory:.1f}"
-                assert files - first[1] < MOST_MORE_FILES, f"{first[1]} open files became {files}"
+                assert memory - first[0] < MAX_GROWTH_MB, f"{first[0]:.1f} MB became {memory:.1f}"
+                assert files - first[1] < MAX_MORE_FILES, f"{first[1]} open files became {files}"
         finally:
             one.end()
     return total

@@ -14,7 +14,7 @@ from .document import Document, by_context, entries, flat, in_force
 __all__ = ["Change", "Merged", "changes", "merge"]
 
 # A source that lost more than a tenth of its models is broken, whatever it says.
-LEAST_KEPT: Final = Decimal("0.9")
+MIN_KEPT: Final = Decimal("0.9")
 # A rate that moves by more than this, or to nothing, is held back until a person has looked at it.
 LARGEST_MOVE: Final = 10
 
@@ -127,7 +127,7 @@ def merge(old: Document, new: Document, *, today: date, accept: Iterable[str] = 
     found = {(provider, model["id"]) for provider, model in entries(new)} | unread
     # Entries that were dropped before do not count again.
     live = {key for key, model in before.items() if not model.get("retired")}
-    if len(live & found) < len(live) * LEAST_KEPT:
+    if len(live & found) < len(live) * MIN_KEPT:
         raise CatalogError(f"the new catalog has {len(live & found)} of the {len(live)} models of the last one: it is not taken over")
     accepted = set(accept)
     merged = Merged({**new, "providers": []}, left_out=list(left_out))

@@ -173,9 +173,9 @@ class Outbox:
                 meter._apply(meter.settings)  # noqa: SLF001 - its destination has changed
         return meter.drain()
 
-    def note(self, what: str, field: str) -> None:
+    def count_remark(self, what: str, field: str) -> None:
         """Counts and warns about what cannot be sent, by its name in `stats()`."""
-        self._opened().note(what, field)
+        self._opened().count_remark(what, field)
 
     def stats(self) -> dict[str, Any]:
         """See `Meter.stats`; empty before anything was given."""

@@ -41,7 +41,7 @@ _PROVIDERS: Final = {
 """Providers that Tokenr has under another name than taximeter."""
 _ALIASES: Final = {"agent_id": "default_agent_id", "tags": "default_tags"}
 """What `init` calls settings that `configure` knows by another name."""
-_MOST_TOKENS: Final = 1_000_000_000_000
+_MAX_TOKENS: Final = 1_000_000_000_000
 """What is more is no count; see `taximeter.track`."""
 _SECONDS_BETWEEN_LINES: Final = 0.05
 _SECONDS_BETWEEN_WARNINGS: Final = 60.0
@@ -231,19 +231,19 @@ def _send(body: dict[str, Any]) -> None:
     outbox = _current_outbox()
     for name in ("provider", "model"):
         if not isinstance(body[name], str) or not body[name]:
-            outbox.note(f"missing_{name}", name)
+            outbox.count_remark(f"missing_{name}", name)
             return
     for name in ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens"):
         count = body.get(name, 0)
-        if type(count) is not int or not 0 <= count <= _MOST_TOKENS:
-            outbox.note("invalid_usage", name)
+        if type(count) is not int or not 0 <= count <= _MAX_TOKENS:
+            outbox.count_remark("invalid_usage", name)
             return
     try:
         outbox.post("", body)
     except (ValueError, TypeError):
         # The call counts, whatever somebody took for a text of it: a UUID, a time, tags of any kind.
         odd = [name for name, value in body.items() if not isinstance(value, (str, int))]
-        outbox.note("invalid_text", ", ".join(odd))
+        outbox.count_remark("invalid_text", ", ".join(odd))
         outbox.post("", {name: value if name not in odd else str(value) for name, value in body.items() if name != "tags"})
     if _config["debug"]:
         _printer.wake(outbox)
@@ -313,7 +313,7 @@ class _Observer:
         usage = event.get("usage")
         if not usage:
             # Nothing is known, and zero would be a lie.
-            _current_outbox().note("usage_unreported", str(event["model"]))
+            _current_outbox().count_remark("usage_unreported", str(event["model"]))
             return
         read, written = usage.get("cache_read_tokens", 0), usage.get("cache_write_tokens", 0)
         latency = event.get("latency_ms")

@@ -95,10 +95,10 @@ class EventFanout:
         """See `Meter`."""
         return self._meter is not None and self._meter.keeps_provider_usage
 
-    def note(self, what: str, field: str) -> None:
+    def count_remark(self, what: str, field: str) -> None:
         """See `Meter`."""
         if self._meter is not None:
-            self._meter.note(what, field)
+            self._meter.count_remark(what, field)
 
     def track(self, **event: Any) -> None:
         """Records an event at every observer and meter; a failure of one does not affect the others."""

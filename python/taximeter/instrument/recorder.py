@@ -126,7 +126,7 @@ class Recorder:
         if self._admit is not None and not self._admit(found):
             return []
         if gap := found.get("gap"):
-            self._meter.note(gap, f"{fields['provider']}/{found.get('model') or fields.get('model')}")
+            self._meter.count_remark(gap, f"{fields['provider']}/{found.get('model') or fields.get('model')}")
         event = fields | self._outcome(error, fields, found)
         shared = {name: event.get(name) for name in ("provider", "operation", "parent_span_id", "started_at", "service_tier")}
         return [event, *({**shared, "model": model, "usage": usage} for model, usage in found.get("parts", ()))]
@@ -142,7 +142,7 @@ class Recorder:
             "cost_usd": found.get("cost_usd"),
         }
         if field := found.get("unreadable"):
-            self._meter.note("unreadable_usage", field)
+            self._meter.count_remark("unreadable_usage", field)
         if report := found.get("provider_usage"):
             outcome["provider_usage"] = report
         call, first = self._call, found.get("first_token_ms")

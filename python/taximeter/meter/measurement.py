@@ -20,8 +20,8 @@ __all__ = ["Measurement"]
 log = logging.getLogger("taximeter")
 
 _COUNTS: Final = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens", "usage")
-_MOST: Final = 10**12
-_MOST_SECONDS: Final = 10**6
+_MAX: Final = 10**12
+_MAX_SECONDS: Final = 10**6
 
 
 class Measurement:
@@ -80,7 +80,7 @@ class Measurement:
         }
         for name in self._fields:
             if name not in TRACK:
-                self._meter.note("unknown_field", name)
+                self._meter.count_remark("unknown_field", name)
         if self._first is not None:
             fields.setdefault("ttft_ms", (self._first - self._started) * 1000)
         if kind is not None:
@@ -88,7 +88,7 @@ class Measurement:
         if self._usage is not None:
             fields |= self._counts(fields["provider"])
         if fault := _first_fault(fields):
-            self._meter.note("unreadable_usage", fault)
+            self._meter.count_remark("unreadable_usage", fault)
             fields = {name: value for name, value in fields.items() if name not in _COUNTS} | {"usage_status": "missing"}
         elif self._usage is None:
             is_known = not fields.keys().isdisjoint(_COUNTS)
@@ -105,12 +105,12 @@ class Measurement:
             found, reported = ({}, None) if usage is None else normalize(usage, provider=known, inclusive=inclusive)
         except UsageError as error:
             # The call was made and is recorded; what it used is not known.
-            self._meter.note("unreadable_usage", str(error).partition(" ")[0])
+            self._meter.count_remark("unreadable_usage", str(error).partition(" ")[0])
             return {"usage_status": "missing"}
         except Exception as error:
             # The usage object is the user's or a client's: reading it runs their code.
             log.debug("taximeter could not read a usage object", exc_info=True)
-            self._meter.note("unreadable_usage", f"{type(usage).__name__} ({type(error).__name__})")
+            self._meter.count_remark("unreadable_usage", f"{type(usage).__name__} ({type(error).__name__})")
             return {"usage_status": "missing"}
         cost = {} if reported is None or "cost_usd" in self._fields else {"cost_usd": reported}
         return {"usage": {**found, **counts}, **cost}
@@ -133,7 +133,7 @@ def _is_count(name: str, value: Any) -> bool:
     if isinstance(value, bool):
         return False
     if name.endswith("_seconds"):
-        return 0 <= float(value) <= _MOST_SECONDS
+        return 0 <= float(value) <= _MAX_SECONDS
     if isinstance(value, float):
-        return value.is_integer() and 0 <= value <= _MOST
-    return 0 <= operator.index(value) <= _MOST
+        return value.is_integer() and 0 <= value <= _MAX
+    return 0 <= operator.index(value) <= _MAX

@@ -344,7 +344,7 @@ class Meter:
         seconds = min(seconds, LONGEST_WAIT) if seconds > 0 else 0.0
         return FlushReport(*how(seconds))
 
-    def note(self, what: str, field: str) -> None:
+    def count_remark(self, what: str, field: str) -> None:
         """Count and warn about what was found before `track`, by its name in `stats()["remarks"]`."""
         self._core.note(what, field)
 

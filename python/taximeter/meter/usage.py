@@ -32,7 +32,7 @@ _OWN_FIELDS: Final = frozenset(
         "type",
     }
 )
-_MOST: Final = 10**12
+_MAX: Final = 10**12
 
 
 def normalize(usage: Any, *, provider: str | None = None, inclusive: bool | None = None) -> tuple[dict[str, Any], Decimal | None]:
@@ -101,7 +101,7 @@ def _plain(value: Any) -> Any:
 
 def _is_count(value: Any) -> bool:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_number and value >= 0 and value <= _MOST and value == int(value)
+    return is_number and value >= 0 and value <= _MAX and value == int(value)
 
 
 def _is_object(value: Any) -> bool:

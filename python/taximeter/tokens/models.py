@@ -87,8 +87,8 @@ class _Known(NamedTuple):
 
 
 _answers: dict[tuple[object, ...], _Known] = {}
-"""Answers of the catalog, by what was asked and the prices in force. No more than `_MOST_ANSWERS`."""
-_MOST_ANSWERS: Final = 1024
+"""Answers of the catalog, by what was asked and the prices in force. No more than `_MAX_ANSWERS`."""
+_MAX_ANSWERS: Final = 1024
 
 
 def _known(model: str, provider: str | None) -> _Known:
@@ -97,7 +97,7 @@ def _known(model: str, provider: str | None) -> _Known:
     key = (model, provider, meter.catalog, meter.catalog_as_of, settings and settings.prices.overrides)
     known = _answers.get(key)
     if known is None:
-        if len(_answers) >= _MOST_ANSWERS:
+        if len(_answers) >= _MAX_ANSWERS:
             _answers.clear()
         known = _answers[key] = _asked(meter, model, provider)
     return known

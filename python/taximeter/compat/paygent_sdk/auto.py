@@ -103,7 +103,7 @@ class _Observer:
             return
         if not usage:
             # Nothing is known, and zero would be a lie.
-            self._client._outbox.note("usage_unreported", str(event["model"]))  # noqa: SLF001 - of this package
+            self._client._outbox.count_remark("usage_unreported", str(event["model"]))  # noqa: SLF001 - of this package
             return
         ids = ids_of(own["paygent_agent_id"], own["paygent_customer_id"], own.get("paygent_indicator"))
         raw = RawUsageData(

@@ -26,11 +26,11 @@ __all__ = ["PROVIDERS", "EventCalls", "ids_of", "tags_of"]
 log = logging.getLogger("paygent_sdk")
 
 _CUSTOMERS: Final = "/api/v1/customers/create-or-get"
-_MOST_TAGS: Final = 20
+_MAX_TAGS: Final = 20
 _TAG_KEY: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _LONGEST_TAG: Final = 256
 # Customers that are known to be there; of more, some are asked for again.
-_MOST_CUSTOMERS: Final = 10_000
+_MAX_CUSTOMERS: Final = 10_000
 _CUSTOMER: Final = {
     "email": "email", "website": "website", "phone": "phone", "address_line1": "addressLine1", "address_line2": "addressLine2",
     "city": "city", "state": "state", "zip_code": "zipCode", "country": "country",
@@ -231,7 +231,7 @@ class EventCalls:
             return
         external, name = customer
         if outbox.post(path, body, before=(_CUSTOMERS, {"name": name or external, "externalId": external})):
-            if len(self._customers) >= _MOST_CUSTOMERS:
+            if len(self._customers) >= _MAX_CUSTOMERS:
                 self._customers.clear()
             # Without a name there is nothing to be told anew.
             self._customers |= {(outbox, external, name): None, (outbox, external, None): None}
@@ -260,7 +260,7 @@ def tags_of(*given: Any) -> dict[str, dict[str, str]]:
         if not tags:
             continue
         texts = {str(key).strip(): str(value).strip() for key, value in tags.items()} if isinstance(tags, Mapping) else None
-        is_valid = texts is not None and len(texts) <= _MOST_TAGS
+        is_valid = texts is not None and len(texts) <= _MAX_TAGS
         if not is_valid or not all(_TAG_KEY.fullmatch(key) and len(value) <= _LONGEST_TAG for key, value in (texts or {}).items()):
             log.warning("meta_tags are left out: at most 20 tags of 64 letters, digits, _ and -, with values of 256 characters")
             continue

@@ -24,7 +24,7 @@ log = logging.getLogger("taximeter")
 
 _AGENT: Final = "token-trackr-sdk-python/1.0.0"
 # The service's own limit.
-_MOST_EVENTS: Final = 1000
+_MAX_EVENTS: Final = 1000
 _CLOSE_SECONDS: Final = 5.0
 _PROVIDERS: Final = {"bedrock": "aws.bedrock", "azure_openai": "azure.ai.openai", "gemini": "gcp.gemini"}
 """What taximeter calls the providers of Token Trackr."""
@@ -126,9 +126,9 @@ class TokenTrackrClient:
         if self.destinations.to_ledger:
             _vendor.flush_ledger(_CLOSE_SECONDS)
 
-    def note(self, what: str, field: str) -> None:
+    def count_remark(self, what: str, field: str) -> None:
         """Counts and warns about a call that cannot be recorded; see `Meter.note`."""
-        self._outbox.note(what, field)
+        self._outbox.count_remark(what, field)
 
     def stats(self) -> dict[str, Any]:
         """What was counted; see `taximeter.stats`."""
@@ -150,7 +150,7 @@ def _service(config: TokenTrackrConfig) -> Service:
     except RuntimeError:  # a user without one
         home = None
     batches = Batches(
-        size=min(config.batch_size, _MOST_EVENTS),
+        size=min(config.batch_size, _MAX_EVENTS),
         interval=float(config.flush_interval),
         attempts=config.retry_attempts,
         fallback=None if home is None else str(home / ".token-trackr" / "fallback"),

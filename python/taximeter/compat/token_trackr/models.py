@@ -13,7 +13,7 @@ __all__ = ["UsageEvent", "UsageResponse"]
 PROVIDERS: Final = ("bedrock", "azure_openai", "gemini")
 """Those that the service takes: it answers others with an error for the whole batch."""
 # What a column of 64 bits holds.
-_MOST: Final = 2**63 - 1
+_MAX: Final = 2**63 - 1
 
 
 @dataclass
@@ -79,7 +79,7 @@ def _count(name: str, value: Any) -> int:
         value = int(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MOST:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX:
         raise ValueError(f"{name} must be a whole number from 0 to 2^63 - 1")
     return value
 

@@ -66,7 +66,7 @@ class _Observed:
         usage = event.get("usage")
         if not usage:
             # Nothing is known, and zero would be a lie.
-            self._client.note("usage_unreported", f"{self._provider}/{self._model}")
+            self._client.count_remark("usage_unreported", f"{self._provider}/{self._model}")
             return
         cached = 0 if self._reports_cached else usage.get("cache_read_tokens", 0) + usage.get("cache_write_tokens", 0)
         latency = event.get("latency_ms")

@@ -26,7 +26,7 @@ __all__ = ["FAMILY"]
 
 _NAME: Final = "langchain_core"
 _HOOKS: Final = "langchain_core.tracers.context"
-_MOST_RUNS: Final = 10_000
+_MAX_RUNS: Final = 10_000
 """Runs that are followed at once. Those that never end make room for others."""
 
 
@@ -74,7 +74,7 @@ class _Run:
         found: Mapping[str, Any] = scanner.finish() or {}
         model = answer["model"] or self._metadata.get("ls_model_name") or "unknown"
         if gap := found.get("gap"):
-            meter.note(gap, f"{provider}/{model}")
+            meter.count_remark(gap, f"{provider}/{model}")
         attribution.enter(self, self._scope)
         try:
             meter.track(
@@ -105,7 +105,7 @@ class _Runs:
         run = _Run(metadata or {})
         with self._lock:
             self._runs[run_id] = run
-            if len(self._runs) > _MOST_RUNS:
+            if len(self._runs) > _MAX_RUNS:
                 del self._runs[next(iter(self._runs))]
 
     def answered(self, run_id: Any) -> None:
