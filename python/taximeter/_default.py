@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from .attribution import bind
 from .concealed import concealed
@@ -11,9 +11,10 @@ from .meter import Meter
 from .meter.current import set_default
 
 if TYPE_CHECKING:
-    from os import PathLike
+    from typing_extensions import Unpack
 
     from .instrument import Status
+    from .settings import InitSettings
     from .settings.destination import Destination
 
 __all__ = [
@@ -62,27 +63,7 @@ def ledger_meter() -> Meter:
     return _own_ledger
 
 
-def init(
-    destination: str | Destination | Sequence[str | Destination] | None = None,
-    *,
-    agent: object = None,
-    feature: object = None,
-    team: object = None,
-    customer: object = None,
-    user: object = None,
-    session: object = None,
-    tags: Mapping[str, object] | None = None,
-    instrument: bool | Sequence[str] | None = None,
-    state_dir: str | PathLike[str] | None = None,
-    durability: str | None = None,
-    enabled: bool | None = None,
-    debug: bool | None = None,
-    keep_provider_usage: bool | None = None,
-    backend: str | None = None,
-    budget_mb: float | None = None,
-    max_age: float | str | None = None,
-    prices: Mapping[str, Any] | str | PathLike[str] | None = None,
-) -> Meter:
+def init(destination: str | Destination | Sequence[str | Destination] | None = None, **settings: Unpack[InitSettings]) -> Meter:
     """Start metering: settle the settings and instrument the provider clients.
 
     Calling it again changes what it is given and leaves the rest.
@@ -114,14 +95,16 @@ def init(
         ConfigError: A setting breaks its rule; the message names it and where it comes from.
     """
     destination = concealed(destination)
-    settings = default_meter.configure(dict(locals()))
-    default_meter.check_storage()
     from . import instrument as instrumentation  # noqa: PLC0415 - only those who call init() pay for it
+    from .settings import InitSettings, check_names  # noqa: PLC0415
 
-    if settings.instrument is False:
+    check_names("init", settings, InitSettings)
+    chosen = default_meter.configure({"destination": destination, **settings}).instrument
+    default_meter.check_storage()
+    if chosen is False:
         instrumentation.deactivate()
     else:
-        instrumentation.activate(default_meter, None if settings.instrument is True else settings.instrument)
+        instrumentation.activate(default_meter, None if chosen is True else chosen)
     return default_meter
 
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from . import _core
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .fields import AttributionFields
 
 __all__ = ["attribute", "bind", "current", "enter", "leave", "steps", "steps_async"]
 
@@ -70,32 +75,14 @@ class attribute:  # noqa: N801 - used as a function
         tags: Further dimensions; keys and values are texts, numbers or UUIDs.
 
     Raises:
-        TypeError: A value has another type.
+        TypeError: A value has another type, or a name is not one of these.
     """
 
     __slots__ = ("_fields",)
 
-    def __init__(
-        self,
-        *,
-        agent: object = None,
-        feature: object = None,
-        team: object = None,
-        customer: object = None,
-        user: object = None,
-        session: object = None,
-        tags: Mapping[str, object] | None = None,
-    ) -> None:
-        self._fields: dict[str, Any] = {
-            "agent": agent,
-            "feature": feature,
-            "team": team,
-            "customer": customer,
-            "user": user,
-            "session": session,
-            "tags": tags,
-        }
-        _core.Scope(**self._fields)  # a bad value shows here, not where the block begins
+    def __init__(self, **fields: Unpack[AttributionFields]) -> None:
+        _core.Scope(**fields)  # a bad name or value shows here, not where the block begins
+        self._fields = fields
 
     def __enter__(self) -> None:
         enter(self, _core.Scope(_current.get(), **self._fields))

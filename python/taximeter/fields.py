@@ -1,19 +1,121 @@
-"""The fields of an event, by the names of `track`'s keywords."""
+"""The fields of an event: one table, from which types, attribution, keywords, headers and environment variables derive.
 
-from __future__ import annotations
+The rows are the annotations of `AttributionFields`, `MeasureFields` and `TrackFields`: a field's name, its type and what it means.
+`FIELDS` has them as values. A new field is one row here, and one keyword of `_core.Meter.track`, whose signature a test compares with
+the table.
+"""
 
-from typing import Final
+# No `from __future__ import annotations`: the annotations are read.
 
-__all__ = ["ATTRIBUTION", "MOST_PLACES", "TRACK"]
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypedDict, get_args
 
-ATTRIBUTION: Final = ("agent", "feature", "team", "customer", "user", "session")
+if TYPE_CHECKING:
+    from datetime import datetime
+    from decimal import Decimal
 
-MOST_PLACES: Final = 60
-"""Of a rate: more than twice what the core takes on either side of the point."""
+__all__ = [
+    "ATTRIBUTION",
+    "FIELDS",
+    "HEADER_PREFIX",
+    "KEYWORD_PREFIX",
+    "TAGS",
+    "TRACK",
+    "AttributionFields",
+    "Field",
+    "MeasureFields",
+    "TrackFields",
+]
 
-TRACK: Final = frozenset({
-    *ATTRIBUTION, "tags", "provider", "model", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens",
-    "reasoning_tokens", "usage", "operation", "latency_ms", "ttft_ms", "status", "error", "finish_reason", "service_tier",
-    "region", "batch", "cost_usd", "started_at", "trace_id", "span_id", "parent_span_id", "usage_status", "provider_usage",
-})  # fmt: skip
+KEYWORD_PREFIX: Final = "taximeter_"
+HEADER_PREFIX: Final = "x-taximeter-"
+ENVIRONMENT_PREFIX: Final = "TAXIMETER_"
+TAGS: Final = "tags"
+"""The one field of attribution that is a mapping. Each of its keys has a header of its own: `x-taximeter-tag-KEY`."""
+
+
+class AttributionFields(TypedDict, total=False):
+    """Who a call is made for, and by whom: what `attribute`, `init` and the clients' keywords and headers take."""
+
+    agent: Annotated[object, "The agent that makes the calls."]
+    feature: Annotated[object, "The product feature they are made for."]
+    team: Annotated[object, "The team that owns it."]
+    customer: Annotated[object, "The customer they are made for."]
+    user: Annotated[object, "The end user."]
+    session: Annotated[object, "The conversation or session."]
+    tags: Annotated[Mapping[str, object] | None, "Further dimensions; keys and values are texts, numbers or UUIDs."]
+
+
+class MeasureFields(AttributionFields, total=False):
+    """What a measured call takes besides its provider and model."""
+
+    input_tokens: Annotated[int | None, "All input tokens, cached ones included."]
+    output_tokens: Annotated[int | None, "All output tokens, reasoning included."]
+    cache_read_tokens: Annotated[int | None, "Input tokens read from a cache."]
+    cache_write_tokens: Annotated[int | None, "Input tokens written to a cache."]
+    reasoning_tokens: Annotated[int | None, "Output tokens spent on reasoning."]
+    usage: Annotated[Any, "Counts of further units by name; `UNITS` lists them. Seconds may be fractional."]
+    operation: Annotated[str | None, "OpenTelemetry's `gen_ai.operation.name`; `chat` by default."]
+    latency_ms: Annotated[float | None, "From request to last byte, in milliseconds."]
+    ttft_ms: Annotated[float | None, "From request to first token, in milliseconds."]
+    status: Annotated[str | None, "`success` or `error`; by default the latter if there is an `error`."]
+    error: Annotated[
+        str | BaseException | type[BaseException] | None,
+        "The exception, its class, or the class's name. Messages are not recorded.",
+    ]
+    finish_reason: Annotated[str | None, "Why generation stopped, in the provider's word."]
+    service_tier: Annotated[str | None, "The tier that served the call; it can change the price."]
+    region: Annotated[str | None, "The region that served the call."]
+    batch: Annotated[bool | None, "Whether the call ran through a batch endpoint; it can change the price."]
+    cost_usd: Annotated["Decimal | str | float | None", "What the provider says it costs, in US dollars."]
+    started_at: Annotated["datetime | float | None", "When the call began: an aware datetime or seconds since 1970."]
+    trace_id: Annotated[str | None, "W3C trace context, in hexadecimal."]
+    span_id: Annotated[str | None, "W3C trace context, in hexadecimal."]
+    parent_span_id: Annotated[str | None, "W3C trace context, in hexadecimal."]
+    usage_status: Annotated[str | None, "`complete`, `partial` or `missing`."]
+    provider_usage: Annotated[str | None, "The provider's own report of usage, as the text of a JSON object of at most 2 KiB."]
+
+
+class TrackFields(MeasureFields, total=False):
+    """Every keyword of `track`. A call of it with another is a `TypeError`."""
+
+    provider: Annotated[str | None, "Who answered; OpenTelemetry's `gen_ai.provider.name` or a common alias."]
+    model: Annotated[str | None, "The model that answered."]
+
+
+class Field(NamedTuple):
+    """One field of an event, which is also a keyword of `track`."""
+
+    name: str
+    kind: Any
+    """Its type."""
+    doc: str
+    is_attribution: bool
+
+    @property
+    def keyword(self) -> str | None:
+        """The keyword of a client's call; `None` for what clients' calls do not take."""
+        return KEYWORD_PREFIX + self.name if self.is_attribution else None
+
+    @property
+    def header(self) -> str | None:
+        """The header of a client's call; `None` for what clients' calls do not take, and for tags, which have one each."""
+        return HEADER_PREFIX + self.name if self.is_attribution and self.name != TAGS else None
+
+    @property
+    def environment(self) -> str | None:
+        """The environment variable that sets it for every event; `None` where there is none."""
+        return ENVIRONMENT_PREFIX + self.name.upper() if self.is_attribution else None
+
+
+FIELDS: Final[Mapping[str, Field]] = {
+    name: Field(name, get_args(row)[0], get_args(row)[1], name in AttributionFields.__annotations__)
+    for name, row in TrackFields.__annotations__.items()
+}
+"""The table, by name."""
+
+ATTRIBUTION: Final = tuple(name for name, field in FIELDS.items() if field.is_attribution and name != TAGS)
+"""The fields of attribution that are texts."""
+
+TRACK: Final = frozenset(FIELDS)
 """Every keyword of `track`. A call of it with another is a `TypeError`; a measured call leaves it out and is recorded."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 import taximeter
+from taximeter.fields import ATTRIBUTION, FIELDS
 from taximeter.settings import default_state_dir, resolve
 
 
@@ -136,3 +137,16 @@ def test_a_broken_file_does_not_fail_the_first_event(run, state):
     (state.parent / "taximeter.toml").write_text("team =")
     outcome = run("import taximeter; assert taximeter.track(provider='openai', model='gpt-4o', input_tokens=1)")
     assert "settings cannot be read" in outcome.stderr
+
+
+def test_every_field_of_attribution_is_a_setting_with_its_environment_variable(tmp_path):
+    environ = {FIELDS[name].environment: f"the {name}" for name in ATTRIBUTION} | {FIELDS["tags"].environment: "a=b"}
+    settings = resolve({}, environ, tmp_path)
+    assert settings.attribution == {name: f"the {name}" for name in ATTRIBUTION}
+    assert settings.tags == {"a": "b"}
+
+
+@pytest.mark.parametrize("make", [taximeter.Meter, taximeter.init])
+def test_a_keyword_that_is_no_setting_is_refused_by_name(make):
+    with pytest.raises(TypeError, match=r"'destinatoin'; there are .*\bdestination\b"):
+        make(destinatoin="ledger")

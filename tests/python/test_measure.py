@@ -11,7 +11,13 @@ import pytest
 
 import taximeter
 from conftest import events_of
-from taximeter.fields import TRACK
+from taximeter.fields import FIELDS, TRACK, Field
+
+
+def kind_of(field: Field) -> str:
+    """The type of a field, as the extension's stub has it: there an identifier may be anything."""
+    kind = getattr(field.kind, "__forward_arg__", None) or getattr(field.kind, "__name__", None) or str(field.kind)
+    return "Any" if field.is_attribution else kind.removeprefix("typing.").removesuffix(" | None")
 
 
 class Trap(RuntimeError):
@@ -162,7 +168,8 @@ def test_the_fields_known_here_are_those_of_track(meter):
     stub = ast.parse((Path(taximeter.__file__).parent / "_core.pyi").read_text("utf-8"))
     (meter_class,) = [node for node in stub.body if isinstance(node, ast.ClassDef) and node.name == "Meter"]
     (track,) = [node for node in meter_class.body if isinstance(node, ast.FunctionDef) and node.name == "track"]
-    assert {argument.arg for argument in track.args.kwonlyargs} == TRACK
+    typed = {argument.arg: ast.unparse(argument.annotation).removesuffix(" | None") for argument in track.args.kwonlyargs}
+    assert typed == {name: kind_of(field) for name, field in FIELDS.items()}
     with pytest.raises(TypeError):
         meter.track(provider="openai", model="gpt-4o", colour="red")
     assert meter.track(**dict.fromkeys(TRACK)) is not None

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from .. import _core
 from ..errors import CatalogError
-from ..fields import MOST_PLACES
+from . import MAX_PLACES
 from .document import Document, ordered
 
 __all__ = ["from_genai"]
@@ -22,7 +22,7 @@ _SUFFIXES: Final = {
     "_kcount": "",
 }
 # genai-prices has these in its code and not in its data: Groq bills at least ten seconds of audio.
-_LEAST_SECONDS: Final = {("groq", "whisper-large-v3"): 10, ("groq", "whisper-large-v3-turbo"): 10}
+_MIN_SECONDS: Final = {("groq", "whisper-large-v3"): 10, ("groq", "whisper-large-v3-turbo"): 10}
 
 
 def from_genai(providers: Sequence[Mapping[str, Any]], *, strict: bool = True) -> tuple[list[Document], list[str]]:
@@ -72,7 +72,7 @@ def _model(provider: str, raw: Mapping[str, Any]) -> Document:
     entry: Document = {"id": raw["id"], "match": _clause(raw["match"])}
     if raw.get("deprecated"):
         entry["retired"] = True
-    if least := _LEAST_SECONDS.get((provider, raw["id"])):
+    if least := _MIN_SECONDS.get((provider, raw["id"])):
         entry["least_seconds"] = least
     rows = raw["prices"] if isinstance(raw["prices"], list) else [{"prices": raw["prices"]}]
     entry["prices"] = [_period(row.get("constraint")) | {"rates": _rates(row["prices"])} for row in rows]
@@ -138,7 +138,7 @@ def _decimal(value: Any) -> str:
     number = value if isinstance(value, Decimal) else Decimal(str(value))
     if not number.is_finite():
         raise CatalogError(f"{value} is no rate")
-    if abs(number.adjusted()) > MOST_PLACES:
+    if abs(number.adjusted()) > MAX_PLACES:
         raise CatalogError(f"{number} is no rate")
     # Without trailing zeros, so that the same rate is the same text. normalize() would round to 28 digits, which rates do not have.
     text = format(number, "f")

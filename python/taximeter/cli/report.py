@@ -10,7 +10,7 @@ from dataclasses import fields
 from datetime import datetime, timezone
 from typing import Any, Final
 
-from ..fields import ATTRIBUTION
+from ..fields import ATTRIBUTION, TAGS
 from ..ledger import Row
 from .common import Add, add_filters, filters, ledger
 from .render import print_json, print_line, print_report, say
@@ -22,8 +22,8 @@ _COLUMNS: Final = (
     "cache_read_tokens", "cache_write_tokens", "reasoning_tokens", "usage", "provider_usage", "usage_status",
     "cost_usd", "cost_status",
     "computed_cost_usd", "cost_notes",
-    "priced_as", "catalog", "latency_ms", "ttft_ms", "service_tier", "region", "batch", "agent", "feature",
-    "team", "customer", "user", "session", "tags", "trace_id", "span_id", "parent_span_id",
+    "priced_as", "catalog", "latency_ms", "ttft_ms", "service_tier", "region", "batch", *ATTRIBUTION, TAGS,
+    "trace_id", "span_id", "parent_span_id",
 )  # fmt: skip
 
 

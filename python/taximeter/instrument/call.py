@@ -11,15 +11,14 @@ from types import AsyncGeneratorType, GeneratorType, TracebackType
 from typing import Any, Final
 
 from .. import _core, attribution
+from ..fields import FIELDS, HEADER_PREFIX, KEYWORD_PREFIX, TAGS
 from . import layers
 
 __all__ = ["Call", "carried", "current_call", "drop_own_headers", "is_own_keyword", "take_out", "without_own_headers"]
 
 log = logging.getLogger("taximeter")
 
-KEYWORD_PREFIX: Final = "taximeter_"
-HEADER_PREFIX: Final = "x-taximeter-"
-TAG_HEADER_PREFIX: Final = "x-taximeter-tag-"
+TAG_HEADER_PREFIX: Final = f"{HEADER_PREFIX}tag-"
 _HEADERS: Final = (
     ("extra_headers",),
     ("http_headers",),
@@ -30,7 +29,8 @@ _HEADERS: Final = (
 )
 """Where clients take headers for one call: those of Stainless, Mistral's, litellm's, Cohere's, and Gemini's, twice."""
 _HOLDERS: Final = frozenset(path[0] for path in _HEADERS)
-_FIELDS: Final = frozenset({"agent", "feature", "team", "customer", "user", "session", "tags"})
+_BY_KEYWORD: Final = {field.keyword: name for name, field in FIELDS.items() if field.keyword}
+_BY_HEADER: Final = {field.header: name for name, field in FIELDS.items() if field.header}
 
 _prefixes: tuple[str, ...] = (KEYWORD_PREFIX,)
 """How keywords begin that never reach a client: taximeter's, and those of SDKs that it stands in for."""
@@ -114,8 +114,7 @@ class Call:
         own = {name: self.kwargs[name] for name in self.kwargs if name.startswith(_prefixes)}
         if own:
             self.kwargs = {name: value for name, value in self.kwargs.items() if name not in own}
-            named = {name.removeprefix(KEYWORD_PREFIX): value for name, value in own.items()}
-            fields |= {name: value for name, value in named.items() if name in _FIELDS}
+            fields |= {_BY_KEYWORD[name]: value for name, value in own.items() if name in _BY_KEYWORD}
             if others := {name: value for name, value in own.items() if not name.startswith(KEYWORD_PREFIX)}:
                 self.others = {**self.others, **others}
         if _HOLDERS.isdisjoint(self.kwargs):
@@ -125,10 +124,10 @@ class Call:
                 self.kwargs, headers = without_own_headers(self.kwargs, path)
                 for name, value in headers.items():
                     if name.startswith(TAG_HEADER_PREFIX):
-                        tags = fields.get("tags")
-                        fields["tags"] = {**(tags if isinstance(tags, Mapping) else {}), name[len(TAG_HEADER_PREFIX) :]: value}
-                    elif name[len(HEADER_PREFIX) :] in _FIELDS - {"tags"}:
-                        fields.setdefault(name[len(HEADER_PREFIX) :], value)
+                        tags = fields.get(TAGS)
+                        fields[TAGS] = {**(tags if isinstance(tags, Mapping) else {}), name[len(TAG_HEADER_PREFIX) :]: value}
+                    elif name in _BY_HEADER:
+                        fields.setdefault(_BY_HEADER[name], value)
         return fields
 
     @property

@@ -20,14 +20,16 @@ from .warnings import Warnings
 
 if TYPE_CHECKING:
     from datetime import datetime
-    from os import PathLike
+
+    from typing_extensions import Unpack
 
     from ..catalog.background import Refresher, Schedule
     from ..catalog.document import Document
     from ..catalog.merge import Merged
+    from ..fields import MeasureFields
     from ..ledger import Repricing
     from ..moments import Moment
-    from ..settings import Settings
+    from ..settings import MeterSettings, Settings
     from ..settings.destination import Destination
 
 __all__ = ["Meter"]
@@ -63,31 +65,14 @@ class Meter:
         ConfigError: A setting breaks its rule.
     """
 
-    def __init__(
-        self,
-        *,
-        destination: str | Destination | Sequence[str | Destination] | None = None,
-        agent: object = None,
-        feature: object = None,
-        team: object = None,
-        customer: object = None,
-        user: object = None,
-        session: object = None,
-        tags: Mapping[str, object] | None = None,
-        state_dir: str | PathLike[str] | None = None,
-        durability: str | None = None,
-        enabled: bool | None = None,
-        debug: bool | None = None,
-        keep_provider_usage: bool | None = None,
-        backend: str | None = None,
-        budget_mb: float | None = None,
-        max_age: float | str | None = None,
-        prices: Mapping[str, Any] | str | PathLike[str] | None = None,
-    ) -> None:
-        destination = concealed(destination)
-        given = {name: value for name, value in locals().items() if name != "self"}
+    def __init__(self, **settings: Unpack[MeterSettings]) -> None:
+        if "destination" in settings:
+            settings["destination"] = concealed(settings["destination"])
+        from ..settings import MeterSettings, check_names  # noqa: PLC0415 - see configure
+
+        check_names("Meter", settings, MeterSettings)
         self._prepare()
-        self.configure(given)
+        self.configure(settings)
         self.check_storage()
 
     def with_destination(self, destination: Destination | None = None) -> Meter:
@@ -229,7 +214,7 @@ class Meter:
         except Exception as error:
             log.warning("taximeter keeps events in memory, because its settings cannot be read: %s", error)
 
-    def measure(self, *, provider: str, model: str, **fields: Any) -> Measurement:
+    def measure(self, *, provider: str, model: str, **fields: Unpack[MeasureFields]) -> Measurement:
         """Meter one call that you make yourself.
 
             with meter.measure(provider="anthropic", model="claude-sonnet-4-5", feature="summaries") as call:

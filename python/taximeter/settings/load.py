@@ -15,30 +15,13 @@ from typing import Any, Final
 from .. import files
 from ..errors import ConfigError
 from ..fields import ATTRIBUTION
-from .model import HOMELESS, Prices, Settings
+from .model import HOMELESS, KNOWN, Prices, Settings
 from .toml import PROJECT, load
 from .values import LEDGER, budget, destinations, families, flag, max_age, tags
 
 __all__ = ["default_state_dir", "is_disabled", "resolve"]
 
 BACKENDS: Final = ("mapped", "written", "memory")
-_KNOWN: Final = frozenset(
-    {
-        *ATTRIBUTION,
-        "tags",
-        "destination",
-        "instrument",
-        "state_dir",
-        "durability",
-        "enabled",
-        "debug",
-        "keep_provider_usage",
-        "backend",
-        "budget_mb",
-        "max_age",
-        "prices",
-    }
-)
 
 
 _first_places: dict[str, str] = {}
@@ -95,8 +78,8 @@ def resolve(
         ("file", _from_file(start)),
     ]
     for source, layer in layers:
-        if unknown := sorted(set(layer) - _KNOWN):
-            raise ConfigError(f"{unknown[0]}: not a setting (from {source}); there are {', '.join(sorted(_KNOWN))}")
+        if unknown := sorted(set(layer) - KNOWN):
+            raise ConfigError(f"{unknown[0]}: not a setting (from {source}); there are {', '.join(sorted(KNOWN))}")
 
     def pick(name: str, default: Any = None) -> Any:
         return next((layer[name] for _, layer in layers if name in layer), default)
@@ -143,7 +126,7 @@ def _prices(given: Sequence[tuple[str, Any]]) -> Prices:
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {
-        name: value for name in _KNOWN if (value := environ.get(f"TAXIMETER_{name.upper()}")) is not None and value != ""
+        name: value for name in KNOWN if (value := environ.get(f"TAXIMETER_{name.upper()}")) is not None and value != ""
     }
     return found
 

@@ -3,22 +3,64 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..errors import ConfigError
+from ..fields import AttributionFields
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from .destination import Destination
 
-__all__ = ["HOMELESS", "WEEK", "Prices", "Settings"]
+__all__ = ["HOMELESS", "KNOWN", "WEEK", "InitSettings", "MeterSettings", "Prices", "Settings", "check_names"]
 
 WEEK: Final = 7 * 86_400.0
 """A collector that drops repeated events by id is expected to remember them for this long."""
 HOMELESS: Final = "this user has no home directory; set TAXIMETER_STATE_DIR, or give init() a state_dir"
+
+
+class CommonSettings(AttributionFields, total=False):
+    """What `init` and `Meter` both take, beside a destination. Each can come from the environment and from a file as well."""
+
+    state_dir: str | os.PathLike[str] | None
+    durability: str | None
+    enabled: bool | None
+    debug: bool | None
+    keep_provider_usage: bool | None
+    backend: str | None
+    budget_mb: float | None
+    max_age: float | str | None
+    prices: Mapping[str, Any] | str | os.PathLike[str] | None
+
+
+class MeterSettings(CommonSettings, total=False):
+    """The keywords of `Meter`."""
+
+    destination: str | Destination | Sequence[str | Destination] | None
+
+
+class InitSettings(CommonSettings, total=False):
+    """The keywords of `init`, beside the destination."""
+
+    instrument: bool | Sequence[str] | None
+
+
+KNOWN: Final = frozenset(MeterSettings.__annotations__) | frozenset(InitSettings.__annotations__)
+"""The names of all settings."""
+
+
+def check_names(function: str, given: Mapping[str, Any], known: type) -> None:
+    """Refuses keywords that a function does not have.
+
+    Raises:
+        TypeError: There is one.
+    """
+    if unknown := sorted(given.keys() - known.__annotations__.keys()):
+        names = ", ".join(sorted({*known.__annotations__, "destination"}))
+        raise TypeError(f"{function}() got an unexpected keyword argument {unknown[0]!r}; there are {names}")
 
 
 class Prices(NamedTuple):

@@ -9,8 +9,8 @@ from decimal import Decimal
 from typing import Any, Final
 
 from .. import _core, files
+from ..catalog import MAX_PLACES
 from ..errors import CatalogError, ConfigError
-from ..fields import MOST_PLACES
 from ..moments import seconds
 from .model import Prices
 from .toml import TOO_DEEP, load
@@ -127,7 +127,7 @@ def _exact(value: Any) -> Any:
     if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool):
         number = Decimal(str(value))
         # A number with more places than a rate can have is not written out: 1e99999999 would take a hundred megabytes.
-        is_short = number.is_finite() and abs(number.adjusted()) <= MOST_PLACES
+        is_short = number.is_finite() and abs(number.adjusted()) <= MAX_PLACES
         return format(number, "f") if is_short else str(number)
     return value if isinstance(value, str) else str(value)
 

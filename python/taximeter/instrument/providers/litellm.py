@@ -9,9 +9,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from ... import attribution
+from ...fields import KEYWORD_PREFIX
 from .. import bindings
 from ..bindings import Family
-from ..call import KEYWORD_PREFIX, Call, current_call
+from ..call import Call, current_call
 from ..layers import Claim
 from ..recorder import Recorder, scanner_for
 from ..shims import after, put, run_guarded, shim
