@@ -199,6 +199,18 @@ def test_only_compat_knows_compat():
         assert python_room(file) == "compat" or "compat" not in map(python_room, others), file
 
 
+# The extension's exchange of one request and its question for the cloud are the part of it that only compat has a use for.
+DOORS_OF_COMPAT = {"_core.pyi", "_default.py"}
+
+
+def test_compat_uses_only_public_doors():
+    for file, others in Package(PACKAGE).edges(typing=True).items():
+        if python_room(file) == "compat":
+            outside = {other for other in others if python_room(other) != "compat"} - DOORS_OF_COMPAT
+            assert not [other for other in outside if re.search(r"(^|/)_(?!_init__)", other)], file
+            assert "._core." not in (PACKAGE / file).read_text(), file
+
+
 @pytest.mark.parametrize(
     ("files", "expected"),
     [

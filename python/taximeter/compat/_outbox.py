@@ -14,11 +14,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from .. import _core, _default
+from .. import _default
+from .._core import Receipt
 from ..errors import ConfigError
-from ..meter import FlushReport, Meter
+from ..meter import FlushReport, outbox
 from ..settings.destination import Destination, Secret
-from . import _vendor
+from ._vendor.transport import seconds_of, trusted
 
 __all__ = ["Account", "Batches", "Outbox", "Service", "all_outboxes", "outbox_for", "refusal"]
 
@@ -90,9 +91,9 @@ class Service(Destination):
         """Accounts whose events it takes over."""
         # It is the user's own choice, as it was in the original.
         self.allow_http = True
-        self.timeout = _vendor.seconds_of(timeout)
+        self.timeout = seconds_of(timeout)
         self._label = label
-        bundle = _vendor.trusted()
+        bundle = trusted()
         self._ca = None if bundle is None else Path(bundle).read_bytes()
         self._keeps_answers = keeps_answers
         self._batches = batches
@@ -116,41 +117,38 @@ class Service(Destination):
 
 
 class Outbox:
-    """The requests of one account; see `outbox_for`."""
+    """The requests of one account; see `outbox_for`. It has no journal before the first of them."""
 
     def __init__(self, service: Service) -> None:
         self.service = service
-        self._meter: Meter | None = None
+        self._inner: outbox.Outbox | None = None
 
-    def _opened(self) -> Meter:
+    def _opened(self) -> outbox.Outbox:
         with _lock:
-            if self._meter is None:
-                self._meter = _default.default_meter.with_destination(self.service)
-                self._meter.exit_seconds = _EXIT_SECONDS
-                self.post = self._meter._core.post  # type: ignore[method-assign] # noqa: SLF001 - no detour from here on
-            return self._meter
+            if self._inner is None:
+                self._inner = _default.default_meter.outbox(self.service, exit_seconds=_EXIT_SECONDS)
+            return self._inner
 
-    def post(self, path: str, body: Any, *, before: tuple[str, Any] | None = None) -> _core.Receipt:
+    def post(self, path: str, body: Any, *, before: tuple[str, Any] | None = None) -> Receipt:
         """Records a request; see `_core.Meter.post`.
 
         Raises:
             ConfigError: The address of the service is invalid.
             ValueError, TypeError: The body is no JSON.
         """
-        self._opened()
-        return self.post(path, body, before=before)
+        return (self._inner or self._opened()).post(path, body, before=before)
 
     def answers(self) -> list[tuple[bytes, int | None, bytes]]:
         """What the service answered since this was asked last; see `_core.Meter.take_answers`."""
-        return [] if self._meter is None else self._meter._core.take_answers()  # noqa: SLF001
+        return [] if self._inner is None else self._inner.answers()
 
     def flush(self, timeout: float) -> FlushReport:
         """Waits until what was given is delivered, at most so many seconds; never raises."""
-        return _NOTHING if self._meter is None else self._meter.flush(timeout)
+        return _NOTHING if self._inner is None else self._inner.flush(timeout)
 
     def close(self, timeout: float) -> FlushReport:
         """Flushes, and ends delivery until something is given again; never raises."""
-        return _NOTHING if self._meter is None else self._meter.close(timeout)
+        return _NOTHING if self._inner is None else self._inner.close(timeout)
 
     def retry_dead_letters(self) -> int:
         """See `Meter.retry_dead_letters`."""
@@ -166,12 +164,11 @@ class Outbox:
 
     def take_over(self, account: str) -> int:
         """Sends what was given for another account of the service, and is left, with the key of this one; see `Meter.drain`."""
-        meter = self._opened()
+        inner = self._opened()
         if account not in self.service.former:
             self.service.former.append(account)
-            if meter.settings is not None:
-                meter._apply(meter.settings)  # noqa: SLF001 - its destination has changed
-        return meter.drain()
+            inner.update()
+        return inner.drain()
 
     def count_remark(self, what: str, field: str) -> None:
         """Counts and warns about what cannot be sent, by its name in `stats()`."""
@@ -179,7 +176,7 @@ class Outbox:
 
     def stats(self) -> dict[str, Any]:
         """See `Meter.stats`; empty before anything was given."""
-        return {} if self._meter is None else self._meter.stats()
+        return {} if self._inner is None else self._inner.stats()
 
 
 _outboxes: dict[Service, Outbox] = {}
@@ -202,7 +199,7 @@ def outbox_for(service: Service) -> Outbox:
         return _outboxes.setdefault(service, Outbox(service))
 
 
-def refusal(receipt: _core.Receipt) -> str | None:
+def refusal(receipt: Receipt) -> str | None:
     """Why what was given is never sent: nothing where it will be, nor where the user switched everything off."""
     return None if receipt or receipt.refused == "disabled" else receipt.refused
 

@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .. import _default, instrument
 from ..settings.destination import Secret
-from . import _vendor
 from ._outbox import Account, Outbox, Service
+from ._vendor.destinations import Destinations, record
+from ._vendor.events import plain_tags, usage_of
+from ._vendor.providers import TO_TOKENR
 
 if TYPE_CHECKING:
     from ..meter import Meter
@@ -34,11 +36,6 @@ log = logging.getLogger("taximeter")
 
 _PREFIX: Final = "tokenr_"
 _FAMILIES: Final = ("openai", "anthropic")
-_PROVIDERS: Final = {
-    "azure.ai.openai": "azure_openai", "azure.ai.inference": "azure_openai", "gcp.gemini": "google", "gcp.vertex_ai": "google",
-    "mistral_ai": "mistral", "x_ai": "xai", "aws.bedrock": "bedrock",
-}  # fmt: skip
-"""Providers that Tokenr has under another name than taximeter."""
 _ALIASES: Final = {"agent_id": "default_agent_id", "tags": "default_tags"}
 """What `init` calls settings that `configure` knows by another name."""
 _MAX_TOKENS: Final = 1_000_000_000_000
@@ -69,7 +66,7 @@ _config: _Config = _Config(
 _original_methods: Final[dict[Any, bool]] = {}
 """Empty: nothing is replaced but once, by `taximeter.instrument`."""
 
-_destinations = _vendor.Destinations("tokenr", None)
+_destinations = Destinations("tokenr", None)
 
 
 def init(
@@ -105,7 +102,7 @@ def init(
 
 def _init(token: str | None, url: str | None, agent: str | None, tags: Any, enabled: Any, debug: Any, destination: Any) -> None:
     global _destinations  # noqa: PLW0603 - the module is the client
-    _destinations = _vendor.Destinations("tokenr", destination)
+    _destinations = Destinations("tokenr", destination)
     _config.update(
         token=token or os.environ.get("TOKENR_TOKEN"),
         url=url or os.environ.get("TOKENR_URL") or _config["url"],
@@ -179,7 +176,7 @@ def track(
             agent_id, feature_name, team_id, status, latency_ms, tags, requested_at,
         )  # fmt: skip
         if _destinations.to_ledger:
-            _vendor.record(lambda: _event(body))
+            record(lambda: _event(body))
         if _destinations.to_vendor and _config["token"]:
             _send(body)
     except Exception as error:
@@ -277,7 +274,7 @@ def _event(body: Mapping[str, Any]) -> dict[str, Any]:
         "team": body.get("team_id"),
         "status": body.get("status"),
         "latency_ms": body.get("latency_ms"),
-        "tags": {name: value for name, value in tags.items() if isinstance(value, (str, int, float))},
+        "tags": plain_tags(tags),
         "started_at": _moment(body["requested_at"]),
     }
 
@@ -310,17 +307,15 @@ class _Observer:
     def record(self, event: Mapping[str, Any], own: Mapping[str, Any], family: str) -> None:
         if not _config["token"] or not _destinations.to_vendor:
             return
-        usage = event.get("usage")
-        if not usage:
-            # Nothing is known, and zero would be a lie.
-            _current_outbox().count_remark("usage_unreported", str(event["model"]))
+        usage = usage_of(event, _current_outbox(), str(event["model"]))
+        if usage is None:
             return
         read, written = usage.get("cache_read_tokens", 0), usage.get("cache_write_tokens", 0)
         latency = event.get("latency_ms")
         _send(
             _body(
                 # Whoever serves it, as Tokenr has it.
-                family if family == "anthropic" else _PROVIDERS.get(event["provider"], event["provider"]),
+                family if family == "anthropic" else TO_TOKENR.get(event["provider"], event["provider"]),
                 event["model"],
                 max(usage.get("input_tokens", 0) - read - written, 0),
                 usage.get("output_tokens", 0),

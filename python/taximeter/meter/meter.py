@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ..moments import Moment
     from ..settings import MeterSettings, Settings
     from ..settings.destination import Destination
+    from .outbox import Outbox
 
 __all__ = ["Meter"]
 
@@ -97,6 +98,27 @@ class Meter:
             meter.settings = settings._replace(uses_ledger=False, destinations=(destination,), attribution={}, tags={})
         meter._apply(meter.settings)
         return meter
+
+    def outbox(self, service: Destination, *, exit_seconds: float = 0.0) -> Outbox:
+        """The requests to a service with a wire of its own, delivered by this meter's settings as they are now.
+
+        Args:
+            service: The service.
+            exit_seconds: How long an exiting program waits for their delivery; 0 for as long as for events.
+
+        Raises:
+            ConfigError: The service is invalid, or the state directory is not safe to use; the message says why.
+        """
+        from .outbox import Outbox  # noqa: PLC0415 - events have none
+
+        meter = self.with_destination(service)
+        meter.exit_seconds = exit_seconds
+        return Outbox(meter, meter._core)
+
+    def apply_settings(self) -> None:
+        """Put the settings in force once more, after a destination among them has changed."""
+        if self.settings is not None:
+            self._apply(self.settings)
 
     @classmethod
     def unconfigured(cls) -> Meter:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from ... import _default, instrument
+from .._vendor.events import usage_of
+from .._vendor.providers import TO_PAYGENT
 from .client import Client, log
 from .events import ids_of, tags_of
 from .models import ExternalCostData, RawUsageData
@@ -21,11 +23,6 @@ _FAMILIES: Final = (
     "openai", "anthropic", "google.genai", "google.generativeai", "botocore", "mistralai", "cohere", "groq", "together", "ollama",
     "litellm",
 )  # fmt: skip
-_PROVIDERS: Final = {
-    "openai": "OpenAI", "azure.ai.openai": "OpenAI", "anthropic": "Anthropic", "gcp.gemini": "Google DeepMind",
-    "gcp.vertex_ai": "Google DeepMind", "mistral_ai": "Mistral AI", "cohere": "Cohere", "deepseek": "DeepSeek", "aws.bedrock": "AWS",
-}  # fmt: skip
-"""Providers as Paygent names them."""
 
 _ATTRIBUTION: Final = {
     "agent": "paygent_agent_id", "customer": "paygent_customer_id", "feature": "paygent_indicator",
@@ -98,16 +95,14 @@ class _Observer:
         return {**named, "tags": tags_of(own.get("paygent_meta_tags")).get("metaTags", {})}
 
     def record(self, event: Mapping[str, Any], own: Mapping[str, Any], family: str) -> None:  # noqa: ARG002
-        usage = event.get("usage")
         if not self._client.destinations.to_vendor or not _names_both(own):
             return
-        if not usage:
-            # Nothing is known, and zero would be a lie.
-            self._client._outbox.count_remark("usage_unreported", str(event["model"]))  # noqa: SLF001 - of this package
+        usage = usage_of(event, self._client._outbox, str(event["model"]))  # noqa: SLF001 - of this package
+        if usage is None:
             return
         ids = ids_of(own["paygent_agent_id"], own["paygent_customer_id"], own.get("paygent_indicator"))
         raw = RawUsageData(
-            _PROVIDERS.get(event["provider"], event["provider"]),
+            TO_PAYGENT.get(event["provider"], event["provider"]),
             event["model"],
             usage.get("input_tokens", 0),
             usage.get("output_tokens", 0),

@@ -10,10 +10,13 @@ from typing import Any, Final
 from ... import _default, tokens
 from ...errors import TaximeterError, TransferError
 from ...settings.destination import Secret
-from .. import _requests, _vendor
+from .. import _requests
 from .._outbox import refusal
+from .._vendor.destinations import Destinations, record
+from .._vendor.providers import FROM_PAYGENT
+from .._vendor.transport import dumps, post
 from .constants import MODEL_PRICING
-from .events import PROVIDERS, EventCalls
+from .events import EventCalls
 from .models import ModelPricing, RawUsageData, UsageData, UsageDataWithStrings
 
 __all__ = ["Client"]
@@ -50,7 +53,7 @@ class Client(EventCalls):
     ) -> None:
         self._api_key = Secret(api_key)
         self.base_url = (base_url or DEFAULT_BASE_URL).rstrip("/")
-        self.destinations = _vendor.Destinations("paygent", destination)
+        self.destinations = Destinations("paygent", destination)
         self.background = background
         self._prepare_outbox()
         self.logger = log
@@ -64,15 +67,6 @@ class Client(EventCalls):
     def new_client_with_url(cls, api_key: str, base_url: str) -> Client:
         """A client of the service at another."""
         return cls(api_key, base_url)
-
-    @property
-    def api_key(self) -> str:
-        """The key."""
-        return self._api_key.reveal()
-
-    @api_key.setter
-    def api_key(self, key: str) -> None:
-        self._api_key = Secret(key)
 
     def set_log_level(self, level: int) -> None:
         """Sets the level of the logger `paygent_sdk`, which all clients share."""
@@ -119,7 +113,7 @@ class Client(EventCalls):
         usage: Any = usage_data
         amount = self._amount(usage)
         if self.destinations.to_ledger:
-            _vendor.record(lambda: _event(agent_id, customer_id, indicator, usage, amount))
+            record(lambda: _event(agent_id, customer_id, indicator, usage, amount))
         if self.destinations.to_vendor:
             self._send(
                 {
@@ -188,11 +182,11 @@ class Client(EventCalls):
         url = f"{self.base_url}{_USAGE}"
         headers = {"content-type": "application/json", "paygent-api-key": self.api_key}
         try:
-            content = _vendor.dumps(body)
+            content = dumps(body)
         except ValueError as error:
             raise _requests.invalid_json(error) from None
         try:
-            response = _requests.Response(*_vendor.post(url, headers, content, _TIMEOUT))
+            response = _requests.Response(*post(url, headers, content, _TIMEOUT))
         except TransferError as error:
             _requests.raise_transfer_error(error, url)
         _requests.raise_for_status(response)
@@ -214,7 +208,7 @@ def _encoding(model: str) -> tokens.Encoding:
 
 def _event(agent: str, customer: str, indicator: str, usage: UsageData, amount: Decimal) -> dict[str, Any]:
     return {
-        "provider": PROVIDERS.get(usage.service_provider, usage.service_provider) or "unknown",
+        "provider": FROM_PAYGENT.get(usage.service_provider, usage.service_provider) or "unknown",
         "model": usage.model,
         "input_tokens": usage.prompt_tokens,
         "output_tokens": usage.completion_tokens,

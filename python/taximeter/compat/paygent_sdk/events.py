@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Final
 
-from ...settings.destination import Secret
-from .. import _vendor
 from .._outbox import Account, Outbox, Service
+from .._vendor.clients import InBackground, WithKey
+from .._vendor.destinations import Destinations, record
+from .._vendor.providers import FROM_PAYGENT
 from .models import (
     CostBreakdown,
     Customer,
@@ -21,7 +22,7 @@ from .models import (
     VideoUsageData,
 )
 
-__all__ = ["PROVIDERS", "EventCalls", "ids_of", "tags_of"]
+__all__ = ["EventCalls", "ids_of", "tags_of"]
 
 log = logging.getLogger("paygent_sdk")
 
@@ -42,11 +43,6 @@ _USAGE: Final = {
     "video_resolution": "videoResolution", "video_is_audio": "videoIsAudio", "usage_metadata": "usageMetadata",
 }  # fmt: skip
 """Fields of raw usage, and their names on the wire."""
-PROVIDERS: Final = {
-    "Google DeepMind": "gcp.gemini", "Gemini": "gcp.gemini", "Google": "gcp.gemini", "AWS": "aws.bedrock", "Mistral AI": "mistral_ai",
-    "Meta": "meta", "Open AI": "openai",
-}  # fmt: skip
-"""Providers that the ledger has under another name than Paygent."""
 
 
 def _placeholder() -> SendUsageV2Response:
@@ -72,12 +68,11 @@ class _Skipping:
         return True
 
 
-class EventCalls:
+class EventCalls(WithKey, InBackground):
     """The calls that nobody waits for, of a client with a key, a URL and destinations."""
 
     base_url: str
-    destinations: _vendor.Destinations
-    _api_key: Secret
+    destinations: Destinations
 
     def _prepare_outbox(self) -> None:
         self._account = Account(lambda key, url: Service("paygent", url, key, {"paygent-api-key": "{key}"}))
@@ -86,10 +81,6 @@ class EventCalls:
     @property
     def _outbox(self) -> Outbox:
         return self._account.outbox(self._api_key.reveal(), self.base_url)
-
-    def flush(self, timeout: float = 5.0) -> bool:
-        """Wait until what was sent in the background is delivered, at most `timeout` seconds; says whether it was."""
-        return self._outbox.flush(timeout).pending == 0
 
     def send_usage_v2(
         self,
@@ -206,7 +197,7 @@ class EventCalls:
         """Reports usage wherever it goes."""
         tags = tags_of(raw.meta_tags, meta_tags)
         if self.destinations.to_ledger:
-            _vendor.record(lambda: _event(ids, raw, tags.get("metaTags", {})))
+            record(lambda: _event(ids, raw, tags.get("metaTags", {})))
         self._post_usage(ids, raw, tags)
 
     def _post_usage(
@@ -275,7 +266,7 @@ def _event(ids: Mapping[str, str], raw: RawUsageData, tags: Mapping[str, str]) -
         input_tokens += cached
     minutes = raw.audio_duration
     return {
-        "provider": PROVIDERS.get(raw.provider, raw.provider),
+        "provider": FROM_PAYGENT.get(raw.provider, raw.provider),
         "model": raw.model,
         "input_tokens": input_tokens,
         "output_tokens": raw.output_tokens,

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 from ...settings.destination import Secret
 from .._outbox import Account, Outbox, Service
-from .._vendor import Destinations
+from .._vendor.clients import InBackground, WithKey
+from .._vendor.destinations import Destinations
 from .http import HttpClient
 from .resources import BillingResource, Ingest
 from .types import (
@@ -37,7 +38,7 @@ DEFAULT_TRACK_BASE_URL = "https://track.teer.ai"
 DEFAULT_BASE_URL = DEFAULT_TRACK_BASE_URL
 
 
-class TeerClient:
+class TeerClient(WithKey, InBackground):
     """A client of Teer.
 
     Args:
@@ -77,15 +78,8 @@ class TeerClient:
         self.ingest = Ingest(self)
         self.billing = BillingResource(self)
 
-    @property
-    def api_key(self) -> str:
-        """The key."""
-        return self._api_key.reveal()
-
-    @api_key.setter
-    def api_key(self, key: str) -> None:
-        self._api_key = Secret(key)
-        self.http_client = HttpClient(key, self.api_base)
+    def _key_changed(self) -> None:
+        self.http_client = HttpClient(self.api_key, self.api_base)
 
     @property
     def api_base(self) -> str:
@@ -100,10 +94,6 @@ class TeerClient:
     @property
     def _outbox(self) -> Outbox:
         return self._account.outbox(self.api_key, self.track_base)
-
-    def flush(self, timeout: float = 5.0) -> bool:
-        """Wait until what was sent in the background is delivered, at most `timeout` seconds; says whether it was."""
-        return self._outbox.flush(timeout).pending == 0
 
 
 Teer = TeerClient

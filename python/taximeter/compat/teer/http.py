@@ -8,13 +8,14 @@ from urllib.parse import urlencode
 
 from ...errors import TransferError
 from ...settings.destination import Secret
-from .. import _requests, _vendor
-from .._vendor import Timeout
+from .. import _requests
+from .._vendor.clients import WithKey
+from .._vendor.transport import Timeout, dumps, post
 
 __all__ = ["HttpClient"]
 
 
-class HttpClient:
+class HttpClient(WithKey):
     """Requests with a key to one service.
 
     Args:
@@ -25,11 +26,6 @@ class HttpClient:
     def __init__(self, api_key: str, base_url: str) -> None:
         self._api_key = Secret(api_key)
         self.base_url = base_url.rstrip("/")
-
-    @property
-    def api_key(self) -> str:
-        """The key."""
-        return self._api_key.reveal()
 
     def request(
         self,
@@ -62,11 +58,11 @@ class HttpClient:
         sent = {"authorization": f"Bearer {self.api_key}", "content-type": "application/json"}
         sent |= {name.lower(): value for name, value in (headers or {}).items() if value is not None}
         try:
-            body = b"" if data is None else _vendor.dumps(data)
+            body = b"" if data is None else dumps(data)
         except ValueError as error:
             raise _requests.invalid_json(error) from None
         try:
-            response = _requests.Response(*_vendor.post(url, sent, body, timeout, method))
+            response = _requests.Response(*post(url, sent, body, timeout, method))
         except TransferError as error:
             _requests.raise_transfer_error(error, url)
         _requests.raise_for_status(response)

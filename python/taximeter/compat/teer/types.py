@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Literal, TypedDict
 
-if sys.version_info >= (3, 11):
-    from typing import NotRequired
-else:
-    # The annotations are texts, which nobody reads at run time.
-    NotRequired = None
+from .._vendor.typing import NotRequired
 
 __all__ = [
     "AnthropicCache", "CacheObject", "GoogleCache", "IngestPayload", "MetadataObject", "OpenAICache", "PlatformObject", "Provider",

@@ -12,8 +12,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-from .. import _vendor
 from .._outbox import Batches, Service, outbox_for
+from .._vendor.destinations import Destinations, flush_ledger
+from .._vendor.destinations import record as record_in_ledger
+from .._vendor.events import plain_tags
+from .._vendor.providers import FROM_TOKEN_TRACKR
 from . import metadata as host
 from .config import TokenTrackrConfig
 from .models import UsageEvent, UsageResponse
@@ -26,8 +29,6 @@ _AGENT: Final = "token-trackr-sdk-python/1.0.0"
 # The service's own limit.
 _MAX_EVENTS: Final = 1000
 _CLOSE_SECONDS: Final = 5.0
-_PROVIDERS: Final = {"bedrock": "aws.bedrock", "azure_openai": "azure.ai.openai", "gemini": "gcp.gemini"}
-"""What taximeter calls the providers of Token Trackr."""
 
 
 class TokenTrackrClient:
@@ -53,7 +54,7 @@ class TokenTrackrClient:
         given = TokenTrackrConfig() if config is None else config
         # A copy: the settings may be another client's too.
         self.config = replace(given, tenant_id=tenant_id) if tenant_id else given
-        self.destinations = _vendor.Destinations("token_trackr", destination)
+        self.destinations = Destinations("token_trackr", destination)
         self._outbox = outbox_for(_service(self.config))
         self._recorded = itertools.count(1)
 
@@ -89,7 +90,7 @@ class TokenTrackrClient:
             self.config.tenant_id, provider, model, prompt_tokens, completion_tokens, timestamp, latency_ms, None, metadata
         )
         if self.destinations.to_ledger:
-            _vendor.record(lambda: _event(event))
+            record_in_ledger(lambda: _event(event))
         self._post(event)
 
     def send(self, provider: str, model: str, prompt_tokens: int, completion_tokens: int, **fields: Any) -> None:
@@ -115,7 +116,7 @@ class TokenTrackrClient:
             or are in a file for it.
         """
         if not self.destinations.to_vendor:
-            _vendor.flush_ledger(self.config.timeout)
+            flush_ledger(self.config.timeout)
             return []
         self._outbox.flush(self.config.timeout)
         return [response for _, status, body in self._outbox.answers() if status is not None for response in _responses(status, body)]
@@ -124,10 +125,10 @@ class TokenTrackrClient:
         """Flush, and end delivery; what is not delivered stays on disk. A client that is used again begins anew."""
         self._outbox.close(min(self.config.timeout, _CLOSE_SECONDS))
         if self.destinations.to_ledger:
-            _vendor.flush_ledger(_CLOSE_SECONDS)
+            flush_ledger(_CLOSE_SECONDS)
 
     def count_remark(self, what: str, field: str) -> None:
-        """Counts and warns about a call that cannot be recorded; see `Meter.note`."""
+        """Counts and warns about a call that cannot be recorded; see `Meter.count_remark`."""
         self._outbox.count_remark(what, field)
 
     def stats(self) -> dict[str, Any]:
@@ -179,14 +180,14 @@ def _event(event: UsageEvent) -> dict[str, Any]:
     metadata = event.metadata or {}
     moment: Any = event.timestamp
     return {
-        "provider": _PROVIDERS[event.provider],
+        "provider": FROM_TOKEN_TRACKR[event.provider],
         "model": event.model,
         "input_tokens": event.prompt_tokens,
         "output_tokens": event.completion_tokens,
         "customer": event.tenant_id,
         "latency_ms": event.latency_ms,
         "finish_reason": metadata.get("finish_reason"),
-        "tags": {name: value for name, value in metadata.items() if name != "finish_reason" and isinstance(value, (str, int, float))},
+        "tags": plain_tags({name: value for name, value in metadata.items() if name != "finish_reason"}),
         # It is set when the call has ended.
         "started_at": moment.timestamp() - (event.latency_ms or 0) / 1000,
     }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ... import _default, instrument
 from ...instrument.shims import Forwarding, run_guarded
+from .._vendor.events import usage_of
 from .client import TokenTrackrClient, get_client
 
 if TYPE_CHECKING:
@@ -63,10 +64,8 @@ class _Observed:
             run_guarded(self._send, event, metadata)
 
     def _send(self, event: Mapping[str, Any], metadata: Mapping[str, Any] | None) -> None:
-        usage = event.get("usage")
-        if not usage:
-            # Nothing is known, and zero would be a lie.
-            self._client.count_remark("usage_unreported", f"{self._provider}/{self._model}")
+        usage = usage_of(event, self._client, f"{self._provider}/{self._model}")
+        if usage is None:
             return
         cached = 0 if self._reports_cached else usage.get("cache_read_tokens", 0) + usage.get("cache_write_tokens", 0)
         latency = event.get("latency_ms")

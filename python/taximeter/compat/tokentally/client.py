@@ -13,8 +13,11 @@ from typing import Any, Final
 from ..._core import Receipt
 from ...errors import TransferError
 from ...settings.destination import Secret
-from .. import _vendor
 from .._outbox import Account, Outbox, Service, refusal
+from .._vendor.clients import InBackground, WithKey
+from .._vendor.destinations import Destinations, price_of, record
+from .._vendor.events import plain_tags
+from .._vendor.transport import dumps, post
 from .types import UsageData, UsageResponse
 
 __all__ = [
@@ -44,7 +47,7 @@ class RateLimitError(TokenTallyError):
     """Too much was reported."""
 
 
-class TokenTally:
+class TokenTally(WithKey, InBackground):
     """A client of TokenTally.
 
     Args:
@@ -70,7 +73,7 @@ class TokenTally:
         destination: str | Sequence[str] | None = None,
         background: bool = False,
     ) -> None:
-        self.destinations = _vendor.Destinations("tokentally", destination)
+        self.destinations = Destinations("tokentally", destination)
         if not isinstance(api_key, str) or not api_key.startswith("tt_"):
             raise ValueError("Invalid API key. Must start with 'tt_'")
         self._api_key = Secret(api_key)
@@ -78,15 +81,6 @@ class TokenTally:
         self.timeout = timeout
         self.background = background
         self._account = Account(lambda key, url, timeout: Service("tokentally", url, key, _headers("{key}"), timeout=timeout))
-
-    @property
-    def api_key(self) -> str:
-        """The key."""
-        return self._api_key.reveal()
-
-    @api_key.setter
-    def api_key(self, key: str) -> None:
-        self._api_key = Secret(key)
 
     def track(
         self,
@@ -148,7 +142,7 @@ class TokenTally:
                 raise ValueError(f"{name} must be a number from 0")
         if usage.timestamp is None:
             usage.timestamp = datetime.now(timezone.utc)
-        receipt = _vendor.record(lambda: _event(usage)) if self.destinations.to_ledger else None
+        receipt = record(lambda: _event(usage)) if self.destinations.to_ledger else None
         if self.destinations.to_vendor and self.background:
             return self._send_later(usage, receipt)
         if self.destinations.to_vendor:
@@ -169,10 +163,6 @@ class TokenTally:
     def _outbox(self) -> Outbox:
         return self._account.outbox(self.api_key, self.base_url, self.timeout)
 
-    def flush(self, timeout: float = 5.0) -> bool:
-        """Wait until what was sent in the background is delivered, at most `timeout` seconds; says whether it was."""
-        return self._outbox.flush(timeout).pending == 0
-
     def _send_later(self, usage: UsageData, receipt: Receipt | None) -> UsageResponse:
         try:
             posted = self._outbox.post(_PATH, usage.to_dict())
@@ -182,17 +172,17 @@ class TokenTally:
             raise TokenTallyError(f"Request failed: it cannot be recorded: {reason}")
         cost: Any = receipt.cost_usd if receipt else usage.cost_usd
         if cost is None:
-            cost = _vendor.price_of(usage.provider, usage.model, _counts(usage))
+            cost = price_of(usage.provider, usage.model, _counts(usage))
         return UsageResponse(success=bool(posted), record_id=posted.id, cost_usd=float(cost or 0))
 
     def _send(self, usage: UsageData) -> UsageResponse:
         headers, url = _headers(self.api_key), f"{self.base_url}{_PATH}"
         try:
-            body = _vendor.dumps(usage.to_dict())
+            body = dumps(usage.to_dict())
         except (TypeError, ValueError) as error:
             raise TokenTallyError(f"Request failed: the usage is not JSON: {error}") from error
         try:
-            status, answered, _, content = _vendor.post(url, headers, body, self.timeout)
+            status, answered, _, content = post(url, headers, body, self.timeout)
         except (TransferError, TypeError, ValueError) as error:
             raise TokenTallyError(f"Request failed: {error}") from error
         try:
@@ -242,7 +232,7 @@ def _event(usage: UsageData) -> dict[str, Any]:
         "status": "success" if usage.error_message is None else "error",
         "feature": metadata.pop("feature", None) or metadata.pop("feature_name", None),
         "user": metadata.pop("user_id", None),
-        "tags": {name: value for name, value in {**metadata, **images}.items() if isinstance(value, (str, int, float))},
+        "tags": plain_tags({**metadata, **images}),
         # It is set when the call has ended.
         "started_at": ended.timestamp() - (usage.runtime_ms or 0) / 1000,
     }

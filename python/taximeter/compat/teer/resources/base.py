@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ... import _requests
 from ..._outbox import refusal
-from ..._vendor import Timeout
+from ..._vendor.transport import Timeout
 from ..http import HttpClient
 
 if TYPE_CHECKING:

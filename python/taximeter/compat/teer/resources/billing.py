@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import uuid
 from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from ..._vendor import Timeout
+from ..._vendor.transport import Timeout
+from ..._vendor.typing import NotRequired
 from .base import BaseResource
-
-if sys.version_info >= (3, 11):
-    from typing import NotRequired
-else:
-    # The annotations are texts, which nobody reads at run time.
-    NotRequired = None
 
 if TYPE_CHECKING:
     from .. import TeerClient

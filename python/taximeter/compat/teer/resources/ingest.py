@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from ... import _vendor
-from ..._vendor import Timeout
+from ..._vendor.destinations import price_of, record
+from ..._vendor.transport import Timeout
 from .base import BaseResource
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Ingest(BaseResource):
             TypeError: Something in the payload is not JSON.
         """
         destinations = self.client.destinations
-        receipt = _vendor.record(lambda: _event(payload)) if destinations.to_ledger else None
+        receipt = record(lambda: _event(payload)) if destinations.to_ledger else None
         if destinations.to_vendor and self.client.background:
             posted = self._post_later(payload, headers)
             return {"id": posted.id, "cost_usd": receipt.cost_usd if receipt else _cost(payload)}
@@ -56,7 +56,7 @@ class Ingest(BaseResource):
 
 def _cost(payload: Mapping[str, Any]) -> Decimal | None:
     try:
-        return _vendor.price_of(payload["provider"], payload["model"], _counts(payload["usage"]), batch=payload.get("batch", False))
+        return price_of(payload["provider"], payload["model"], _counts(payload["usage"]), batch=payload.get("batch", False))
     except (KeyError, TypeError, AttributeError):
         return None  # a payload of another form, which is Teer's to understand
 

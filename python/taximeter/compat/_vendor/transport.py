@@ -1,46 +1,17 @@
-"""What the SDKs have in common: where their events go, and how they are asked."""
+"""How services are asked by those who wait: over connections that are kept alive, by the limits and certificates of `requests`."""
 
 from __future__ import annotations
 
 import functools
 import json
-import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from .. import _core, _default, settings
-from ..errors import ConfigError
+from ... import _core
 
-__all__ = ["Destinations", "Timeout", "dumps", "flush_ledger", "post", "price_of", "record", "seconds_of", "trusted"]
-
-log = logging.getLogger("taximeter")
-
-LEDGER: Final = "ledger"
-
-
-class Destinations:
-    """Where a client's events go: to the SDK's own service, to the ledger, or to both.
-
-    Args:
-        vendor: The SDK's name.
-        given: `None` for the service alone, a name (the SDK's or `"ledger"`), or a sequence of them.
-
-    Raises:
-        ConfigError: It is neither.
-    """
-
-    __slots__ = ("to_ledger", "to_vendor")
-
-    def __init__(self, vendor: str, given: str | Sequence[str] | None) -> None:
-        names = (vendor,) if given is None else (given,) if isinstance(given, str) else tuple(given)
-        if not names or not {*names} <= {vendor, LEDGER}:
-            raise ConfigError(f"destination: {given!r} is neither {vendor!r} nor 'ledger', nor both")
-        is_enabled = not settings.is_disabled()
-        self.to_vendor = vendor in names and is_enabled
-        self.to_ledger = LEDGER in names and is_enabled
+__all__ = ["Timeout", "dumps", "post", "seconds_of", "trusted"]
 
 
 def dumps(data: Any) -> bytes:
@@ -93,25 +64,3 @@ def post(
     """
     sent = {"accept": "*/*", "user-agent": f"taximeter/{_core.__version__}", **headers}
     return _exchange(timeout, trusted()).request(method, url, list(sent.items()), body)
-
-
-def flush_ledger(timeout: float) -> None:
-    """Waits until the ledger has what it was given, at most so many seconds."""
-    _default.ledger_meter().flush(timeout)
-
-
-def record(make: Callable[[], Mapping[str, Any]]) -> _core.Receipt | None:
-    """Records an event in the ledger, never failing for it: what the SDK was given may be anything."""
-    try:
-        return _default.ledger_meter().track(**make())
-    except Exception:
-        log.warning("taximeter cannot keep what it was given in the ledger", exc_info=log.isEnabledFor(logging.DEBUG))
-        return None
-
-
-def price_of(provider: str, model: str, usage: Mapping[str, int], *, batch: bool = False) -> Decimal | None:
-    """What a call costs by the prices here; what has no price, or is no call, has no cost."""
-    try:
-        return _default.price(model, usage, provider, batch=batch).usd
-    except Exception:
-        return None

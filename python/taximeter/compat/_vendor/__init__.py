@@ -1,0 +1,1 @@
+"""What the interfaces of the five SDKs share."""
