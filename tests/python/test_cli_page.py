@@ -52,9 +52,9 @@ def rows(parser: argparse.ArgumentParser) -> Iterator[str]:
 
 
 def reference() -> str:
-    parser = parser()
-    lines = ["## Options of every command", "", "| option | meaning |", "|---|---|", *rows(parser), ""]
-    for name, command in commands(parser):
+    whole = parser()
+    lines = ["## Options of every command", "", "| option | meaning |", "|---|---|", *rows(whole), ""]
+    for name, command in commands(whole):
         lines += [f"## taximeter {name}", "", command.description or "", "", "```text", usage(name, command), "```", ""]
         if arguments := [row for row in rows(command) if "`--json`" not in row]:
             lines += ["| argument | meaning |", "|---|---|", *arguments, ""]

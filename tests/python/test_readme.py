@@ -23,8 +23,9 @@ import yaml
 import taximeter
 from page_drivers import DRIVERS, PREPARE
 from pages import DOCS, PAGES, ROOT, Block, blocks, name
-from taximeter import config
-from taximeter.cli.main import parser, main
+from taximeter import settings as rules
+from taximeter.cli.main import main, parser
+from taximeter.settings.model import KNOWN
 
 PYTHON = [page for page in PAGES if any(block.language == "python" for block in blocks(page))]
 SETTINGS = [(page, block) for page in PAGES for block in blocks(page) if block.language == "toml"]
@@ -85,8 +86,8 @@ def test_code_runs_and_prints_what_the_page_shows(page, provider, collector, sta
 def test_settings_are_valid(page, block, state):
     place = state.parent / (block.title or "taximeter.toml")
     place.write_text(block.text)
-    settings = config.resolve({}, {}, state.parent)
-    assert settings != config.resolve({}, {}, "/"), "the file changes nothing"
+    settings = rules.resolve({}, {}, state.parent)
+    assert settings != rules.resolve({}, {}, "/"), "the file changes nothing"
 
 
 @pytest.mark.parametrize(("page", "command"), COMMANDS)
@@ -167,7 +168,7 @@ def test_every_column_of_the_ledger_is_documented(meter):
 
 def test_every_setting_is_documented():
     page = (DOCS / "configuration.md").read_text("utf-8")
-    for setting in sorted(config._KNOWN):
+    for setting in sorted(KNOWN):
         assert f"`{setting}`" in page, setting
         assert f"`TAXIMETER_{setting.upper()}`" in page, setting
     sources = "".join(path.read_text("utf-8") for path in [*(ROOT / "python").rglob("*.py"), *(ROOT / "src").rglob("*.rs")])
