@@ -92,7 +92,7 @@ lock:
 	rm -rf $(VENV)-lock
 	$(PYTHON) -m venv $(VENV)-lock
 	$(VENV)-lock/bin/python -m pip install --quiet --upgrade pip
-	$(VENV)-lock/bin/python -m pip install --quiet --group dev
+	$(VENV)-lock/bin/python -m pip install --quiet --group all
 	$(VENV)-lock/bin/python -m pip freeze > requirements-dev.txt
 	rm -rf $(VENV)-lock
 	$(PYTHON) -m venv $(VENV)-lock
