@@ -26,8 +26,8 @@ const HEAD: usize = 32;
 const ENTRY: usize = 8 + 4 * CHUNKS;
 /// The bytes of a run: consecutive segments that are passed, above one that is not.
 const RUN: usize = 16;
-/// The most segments of a run that is read: 256 GiB of them.
-const MAX_RUN: u64 = 1 << 16;
+/// The most segments of all runs of a slot that are read: 256 GiB of them.
+const MAX_IN_RUNS: u64 = 1 << 16;
 /// The mark of a chunk that has no more records.
 pub(super) const CHUNK_DONE: u32 = u32::MAX;
 
@@ -131,12 +131,15 @@ impl Position {
             let segment = u64::from_le_bytes(entry[..8].try_into().ok()?);
             marks.insert(segment, std::array::from_fn(|chunk| u32::from_le_bytes(words[chunk])));
         }
+        let mut left = MAX_IN_RUNS;
         for run in slot[partial_end..end].chunks_exact(RUN) {
             let (first, length) =
                 (u64::from_le_bytes(run[..8].try_into().ok()?), u64::from_le_bytes(run[8..].try_into().ok()?));
             // A file can be edited by hand, with a valid checksum. This bounds the work to the number of segments in the largest
             // journal.
-            for segment in first..first.saturating_add(length.min(MAX_RUN)) {
+            let length = length.min(left);
+            left -= length;
+            for segment in first..first.saturating_add(length) {
                 marks.insert(segment, [CHUNK_DONE; CHUNKS]);
             }
         }
@@ -268,6 +271,21 @@ mod tests {
         assert!(bytes.len() <= SLOT);
         let (_, back) = Position::decode(&bytes).unwrap();
         assert_eq!((back.floor, back.marks.len()), (5, (SLOT - HEAD - 4) / ENTRY));
+    }
+
+    /// A file can be edited by hand, with a valid checksum. It takes some megabytes of memory, and not some for each run.
+    #[test]
+    fn many_long_runs_cost_no_more_than_one() {
+        const RUNS: usize = 1000;
+        let mut slot = Position::default().encode(1);
+        slot.truncate(HEAD);
+        slot[28..32].copy_from_slice(&(RUNS as u32).to_le_bytes());
+        for run in 0..RUNS as u64 {
+            slot.extend([(run << 32).to_le_bytes(), u64::MAX.to_le_bytes()].concat());
+        }
+        slot.extend(crc32fast::hash(&slot).to_le_bytes());
+        let (_, position) = Position::decode(&slot).unwrap();
+        assert_eq!(position.marks.len() as u64, MAX_IN_RUNS);
     }
 
     proptest::proptest! {
