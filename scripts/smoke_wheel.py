@@ -23,7 +23,8 @@ import taximeter
 taximeter.init(team="smoke")
 receipt = taximeter.track(provider="openai", model="gpt-4o", input_tokens=1200, output_tokens=350)
 assert str(receipt.cost_usd) == "0.0065", receipt
-assert taximeter.flush() == (1, 0, 0)
+# The delivery thread may have delivered it before.
+assert taximeter.flush()[1:] == (0, 0)
 report = taximeter.Ledger().report(by=("team", "model"))
 assert report.total.calls == 1 and str(report.total.cost_usd) == "0.0065", report
 assert taximeter.count_tokens("Hello, world", "gpt-4o") == (3, "o200k_base", True)
