@@ -409,7 +409,7 @@ impl PyMeter {
     }
 
     /// Counts an issue that was found before `track()`, given by its name in `stats()`, and warns about it.
-    fn note(&self, py: Python<'_>, what: &str, field: &str) {
+    fn count_remark(&self, py: Python<'_>, what: &str, field: &str) {
         if let Some(what) = Issue::ALL.into_iter().find(|issue| issue.name() == what) {
             self.core.count(what, 1);
             self.warn(py, what, field);

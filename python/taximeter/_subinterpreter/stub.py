@@ -130,7 +130,7 @@ class Meter:
         refused = {**dict.fromkeys(REFUSALS, 0), REASON: self._refused}
         return {**nothing, **unknown, "refused": refused, "remarks": dict.fromkeys(REMARKS, 0), "destinations": {}}
 
-    def note(self, what: str, field: str) -> None:
+    def count_remark(self, what: str, field: str) -> None:
         """Accept a remark on an event that is not recorded."""
 
     def models(self) -> list[tuple[str, str, bool, str]]:
