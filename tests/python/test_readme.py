@@ -219,7 +219,13 @@ def test_links_of_pages_outside_of_the_site_lead_somewhere():
             assert not anchor or anchor in headings or f"{{ #{anchor} }}" in text, f"{name(page)}: {link}"
 
 
-def test_units_and_names_in_pages_exist():
+def test_every_public_name_is_in_the_reference():
+    page = (DOCS / "api.md").read_text("utf-8")
+    for public in taximeter.__all__:
+        assert re.search(rf"(^::: [\w.]+\.|heading: ){public}$", page, re.MULTILINE) or public == "__version__", public
+
+
+def test_functions_that_pages_name_exist():
     """Functions that pages call by their full name."""
     for page in PAGES:
         for called in set(re.findall(r"`taximeter\.(\w+)\(", page.read_text("utf-8"))):
