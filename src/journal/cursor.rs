@@ -26,8 +26,8 @@ const HEAD: usize = 32;
 const ENTRY: usize = 8 + 4 * CHUNKS;
 /// The bytes of a run: consecutive segments that are passed, above one that is not.
 const RUN: usize = 16;
-/// The most segments of all runs of a slot that are read: 256 GiB of them.
-const MAX_IN_RUNS: u64 = 1 << 16;
+/// The most segments that all runs of a slot together may have: 256 GiB.
+const MAX_RUN_SEGMENTS: u64 = 1 << 16;
 /// The mark of a chunk that has no more records.
 pub(super) const CHUNK_DONE: u32 = u32::MAX;
 
@@ -131,7 +131,7 @@ impl Position {
             let segment = u64::from_le_bytes(entry[..8].try_into().ok()?);
             marks.insert(segment, std::array::from_fn(|chunk| u32::from_le_bytes(words[chunk])));
         }
-        let mut left = MAX_IN_RUNS;
+        let mut left = MAX_RUN_SEGMENTS;
         for run in slot[partial_end..end].chunks_exact(RUN) {
             let (first, length) =
                 (u64::from_le_bytes(run[..8].try_into().ok()?), u64::from_le_bytes(run[8..].try_into().ok()?));
@@ -273,9 +273,9 @@ mod tests {
         assert_eq!((back.floor, back.marks.len()), (5, (SLOT - HEAD - 4) / ENTRY));
     }
 
-    /// A file can be edited by hand, with a valid checksum. It takes some megabytes of memory, and not some for each run.
+    /// A file edited by hand can have a valid checksum. All its runs together take a few megabytes of memory, not each run.
     #[test]
-    fn many_long_runs_cost_no_more_than_one() {
+    fn all_runs_of_a_slot_share_one_limit() {
         const RUNS: usize = 1000;
         let mut slot = Position::default().encode(1);
         slot.truncate(HEAD);
@@ -285,7 +285,7 @@ mod tests {
         }
         slot.extend(crc32fast::hash(&slot).to_le_bytes());
         let (_, position) = Position::decode(&slot).unwrap();
-        assert_eq!(position.marks.len() as u64, MAX_IN_RUNS);
+        assert_eq!(position.marks.len() as u64, MAX_RUN_SEGMENTS);
     }
 
     proptest::proptest! {

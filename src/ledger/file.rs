@@ -220,7 +220,7 @@ fn set_log_aside(path: &Path) -> Result<(), LedgerError> {
     }
 }
 
-/// How often the file was changed, as its header counts; 0 while it has no header.
+/// The file change counter in the header of the database file; 0 while the file has no header.
 fn changes_of(connection: &Connection) -> u32 {
     const MAGIC: &[u8] = b"SQLite format 3\0";
     let Some(header) = stored_header(connection).filter(|header| header.starts_with(MAGIC)) else { return 0 };
@@ -232,13 +232,13 @@ fn was_changed_lately(path: &Path) -> bool {
     changed.and_then(|time| time.elapsed().ok()).is_some_and(|age| age < SETTLED)
 }
 
-/// Whether a file cannot be opened to write, or the files beside it cannot.
+/// Whether SQLite cannot write the database file or create its `-wal` and `-shm` files.
 fn is_unwritable(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode::{CannotOpen, PermissionDenied, ReadOnly};
     matches!(error.sqlite_error_code(), Some(CannotOpen | PermissionDenied | ReadOnly))
 }
 
-/// Opens a file without a log, in a directory where none can be made, as one that nothing changes.
+/// Opens a file that has no `-wal` file as immutable. The directory allows no new files, so SQLite cannot create a log.
 fn read_unchanging(path: &Path) -> Result<(Leased, bool), LedgerError> {
     if beside(path, "-wal").exists() {
         return Err(rusqlite::Error::InvalidPath(path.to_owned()).into());

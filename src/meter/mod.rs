@@ -369,7 +369,7 @@ impl Meter {
         let generation = fork_generation();
         let report = pipeline.sender.close(timeout, should_continue);
         if generation != fork_generation() {
-            // In a child that a signal's handler forked meanwhile.
+            // A signal handler forked during the close, and this process is the child.
             return report;
         }
         if let Ok(mut late) = self.late_notices.try_lock() {
