@@ -95,7 +95,7 @@ fn a_drain_over_http_reports_what_only_a_newer_version_can_read() {
     std::fs::write(&segment, &bytes).unwrap();
     let drained = drain_orphans(&root, vec![remote], &|| true);
     assert_eq!(drained.delivered, 0);
-    assert!(drained.reasons.iter().any(|reason| reason.contains("later version")), "{drained:?}");
+    assert!(drained.reasons.iter().any(|reason| reason.contains("newer version")), "{drained:?}");
     assert!(segment.exists());
 }
 
