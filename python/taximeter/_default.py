@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from .attribution import bind
 from .concealed import concealed
-from .meter import Meter
-from .meter.current import set_default
+from .meter import Meter, set_default
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -8,7 +8,7 @@ the table.
 # No `from __future__ import annotations`: the annotations are read.
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypedDict, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypedDict
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -83,14 +83,22 @@ class TrackFields(MeasureFields, total=False):
     model: Annotated[str | None, "The model that answered."]
 
 
-class Field(NamedTuple):
-    """One field of an event, which is also a keyword of `track`."""
+class Field:
+    """One field of an event, which is also a keyword of `track`.
 
-    name: str
-    kind: Any
-    """Its type."""
-    doc: str
-    is_attribution: bool
+    Args:
+        name: Its name.
+        row: Its row in the table: an `Annotated` of its type and of what it means.
+        is_attribution: Whether it is one of attribution.
+    """
+
+    __slots__ = ("doc", "is_attribution", "kind", "name")
+
+    def __init__(self, name: str, row: Any, *, is_attribution: bool) -> None:
+        self.name = name
+        self.kind: Any = row.__origin__
+        self.doc: str = row.__metadata__[0]
+        self.is_attribution = is_attribution
 
     @property
     def keyword(self) -> str | None:
@@ -109,7 +117,7 @@ class Field(NamedTuple):
 
 
 FIELDS: Final[Mapping[str, Field]] = {
-    name: Field(name, get_args(row)[0], get_args(row)[1], name in AttributionFields.__annotations__)
+    name: Field(name, row, is_attribution=name in AttributionFields.__annotations__)
     for name, row in TrackFields.__annotations__.items()
 }
 """The table, by name."""

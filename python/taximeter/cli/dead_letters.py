@@ -80,5 +80,5 @@ def _dead_letters(options: argparse.Namespace) -> int:
 
 
 def _letter(letter: dict[str, Any]) -> str:
-    reason = plain(letter["reason"])
+    reason = plain(letter["reason"], " ")
     return f"{letter['at'][:19]}Z  {letter['destination']}  {letter['status']}  {letter['event']['id']}  {reason}"

@@ -42,9 +42,9 @@ def print_report(report: Report) -> None:
     print(report)
 
 
-def plain(text: str) -> str:
-    """The text without control characters: names come from files, and could move the cursor of a terminal."""
-    return "".join(character if character.isprintable() else "?" for character in text)
+def plain(text: str, instead: str = "?") -> str:
+    """The text with its control characters replaced: names and reasons come from files, and could move the cursor of a terminal."""
+    return "".join(character if character.isprintable() else instead for character in text)
 
 
 def table(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:

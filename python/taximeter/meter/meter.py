@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import sys
 import weakref
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 from .. import _core, attribution
 from ..concealed import concealed
 from ..errors import ConfigError, DeliveryError
-from .gevent import Wait, in_gevent_thread
 from .measurement import Measurement
 from .pricing import Pricing
 from .reports import DrainReport, FlushReport
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ..fields import MeasureFields
     from ..settings import MeterSettings, Settings
     from ..settings.destination import Destination
+    from .gevent import Wait
     from .outbox import Outbox
 
 __all__ = ["Meter"]
@@ -250,6 +251,10 @@ class Meter(Pricing):
 
         Where gevent has patched threads, other greenlets go on meanwhile; in asyncio, `await asyncio.to_thread(taximeter.flush)`.
         """
+        if "gevent.monkey" not in sys.modules:
+            return self._end(self._core.flush, timeout)
+        from .gevent import in_gevent_thread  # noqa: PLC0415 - few use it
+
         return self._end(in_gevent_thread(self._core.flush), timeout)
 
     def close(self, timeout: float = 2.0) -> FlushReport:

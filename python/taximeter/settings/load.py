@@ -15,8 +15,7 @@ from typing import Any, Final
 from .. import files
 from ..errors import ConfigError
 from ..fields import ATTRIBUTION
-from .model import HOMELESS, KNOWN, Prices, Settings
-from .toml import PROJECT, load
+from .model import HOMELESS, KNOWN, PROJECT, Prices, Settings
 from .values import LEDGER, budget, destinations, families, flag, max_age, tags
 
 __all__ = ["default_state_dir", "is_disabled", "resolve"]
@@ -139,16 +138,22 @@ def _from_file(start: str | os.PathLike[str] | None) -> Mapping[str, Any]:
     while True:
         own, project = os.path.join(place, "taximeter.toml"), os.path.join(place, PROJECT)
         if os.path.isfile(own):
-            return _beside(place, load(own))
+            return _beside(place, _load(own))
         if os.path.isfile(project):
             if not _mentions_us(project):
                 return {}
-            table = load(project).get("tool", {}).get("taximeter")
+            table = _load(project).get("tool", {}).get("taximeter")
             return _beside(place, table) if isinstance(table, Mapping) else {}
         above = os.path.dirname(place)
         if above == place:
             return {}
         place = above
+
+
+def _load(path: str) -> Mapping[str, Any]:
+    from .toml import load  # noqa: PLC0415 - most starts have no file to read
+
+    return load(path)
 
 
 def _mentions_us(project: str) -> bool:

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
     from .destination import Destination
 
-__all__ = ["HOMELESS", "KNOWN", "WEEK", "InitSettings", "MeterSettings", "Prices", "Settings", "check_names"]
+__all__ = ["HOMELESS", "KNOWN", "PROJECT", "WEEK", "InitSettings", "MeterSettings", "Prices", "Settings", "check_names"]
 
 WEEK: Final = 7 * 86_400.0
 """A collector that drops repeated events by id is expected to remember them for this long."""
 HOMELESS: Final = "this user has no home directory; set TAXIMETER_STATE_DIR, or give init() a state_dir"
+PROJECT: Final = "pyproject.toml"
 
 
 class CommonSettings(AttributionFields, total=False):

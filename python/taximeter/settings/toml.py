@@ -9,11 +9,11 @@ from typing import Any, Final
 
 from .. import files
 from ..errors import ConfigError
+from .model import PROJECT
 
-__all__ = ["PROJECT", "TOO_DEEP", "load"]
+__all__ = ["TOO_DEEP", "load"]
 
 TOO_DEEP: Final = "nested too deep"
-PROJECT: Final = "pyproject.toml"
 
 
 def load(path: str) -> Mapping[str, Any]:

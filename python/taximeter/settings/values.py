@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..concealed import concealed
 from ..errors import ConfigError
-from ..moments import seconds
 from .model import WEEK
 
 if TYPE_CHECKING:
@@ -80,6 +79,8 @@ def max_age(value: Any) -> float | None:
         return WEEK
     if value is False or str(value).strip().lower() in FALSE - {"0", ""}:
         return None
+    from ..moments import seconds  # noqa: PLC0415 - what it imports takes longer than all other settings
+
     found = seconds(value)
     if found is None or not 60 <= found <= 100 * 366 * 86_400:  # noqa: PLR2004 - shorter than an outage; a century is for ever
         raise ConfigError(f"max_age: {value!r} is not a time from 60 seconds on, such as '12h' or '7d', nor False")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .. import _core
 from .._core import Encoding, encoding
-from ..meter.current import get_default
+from ..meter import get_default
 from .values import text
 
 if TYPE_CHECKING:
