@@ -232,12 +232,12 @@ def _base64(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
-def _aws(kind: str, payload: dict) -> bytes:
+def _aws(name: str, payload: dict, *, kind: str = ":event-type", message: str = "event") -> bytes:
     """A message of Amazon's event stream."""
     headers = b""
-    for name, value in ((":event-type", kind), (":content-type", "application/json"), (":message-type", "event")):
-        headers += struct.pack("!B", len(name)) + name.encode() + b"\x07" + struct.pack("!H", len(value)) + value.encode()
+    for header, value in ((kind, name), (":content-type", "application/json"), (":message-type", message)):
+        headers += struct.pack("!B", len(header)) + header.encode() + b"\x07" + struct.pack("!H", len(value)) + value.encode()
     body = json.dumps(payload).encode()
     prelude = struct.pack("!II", 16 + len(headers) + len(body), len(headers))
-    message = prelude + struct.pack("!I", zlib.crc32(prelude)) + headers + body
-    return message + struct.pack("!I", zlib.crc32(message))
+    whole = prelude + struct.pack("!I", zlib.crc32(prelude)) + headers + body
+    return whole + struct.pack("!I", zlib.crc32(whole))

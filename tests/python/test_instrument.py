@@ -425,12 +425,13 @@ def test_a_cancelled_task_gives_one_event(metered, provider):
     assert event["usage_status"] in ("partial", "complete")
 
 
-def test_errors_of_the_provider_are_the_clients_own_and_are_no_billed_call(metered, gpt, claude):
+def test_errors_of_the_provider_are_the_clients_own_and_cost_nothing(metered, gpt, claude):
     with pytest.raises(openai.BadRequestError):
         gpt.chat.completions.create(model="error", messages=QUESTION)
     with pytest.raises(anthropic.BadRequestError):
         claude.messages.create(model="error", max_tokens=1, messages=QUESTION)
-    assert events_of(metered) == []
+    failures = [(event["error"], event["usage_status"], event["cost_usd"]) for event in events_of(metered)]
+    assert failures == [("BadRequestError", "missing", None)] * 2
 
 
 @pytest.mark.parametrize("model", ["html", "nousage"])

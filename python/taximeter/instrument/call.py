@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from contextvars import ContextVar
 from types import AsyncGeneratorType, GeneratorType, TracebackType
 from typing import Any, Final
@@ -84,13 +84,20 @@ class Call:
     """One call of a public method: whose it is, when it began, and the keywords that are the client's."""
 
     __slots__ = (
-        "_claim", "_has_scope", "_outer", "_scope", "id", "is_running", "kwargs", "others", "started", "started_at", "strips_usage",
+        "_claim", "_has_scope", "_outer", "_scope", "failure", "id", "is_layer", "is_running", "kwargs", "others", "started",
+        "started_at", "strips_usage",
     )  # fmt: skip
     id: str
     """What the events of all its requests have in common: 16 hexadecimal digits, as a span's id."""
+    failure: Callable[[type[BaseException]], None] | None
+    """Records that it failed, with the class of the exception that it ends with; `None` while no request has failed."""
+    is_layer: bool
+    """Whether it makes calls of other clients, and tries those that fail again itself."""
 
-    def __init__(self, kwargs: dict[str, Any]) -> None:
+    def __init__(self, kwargs: dict[str, Any], *, is_layer: bool = False) -> None:
         self.strips_usage = False
+        self.failure = None
+        self.is_layer = is_layer
         self.kwargs = kwargs
         self.started = 0.0
         # A call that a client makes of itself (a turn of a runner, a batch of texts) is a part of the one that its user made.
@@ -155,12 +162,28 @@ class Call:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.is_running = False
+        if self.failure is not None:
+            self._end_failure(kind)
         # A coroutine that is closed rather than awaited may end in another context, where a token is refused and nothing is ours.
         if _call.get() is self:
             _call.set(self._outer)
             layers.restore(self._claim)
         if self._has_scope:
             attribution.leave(self)
+
+    def _end_failure(self, kind: type[BaseException] | None) -> None:
+        """Records a failure if the call ends with it, or leaves that to the layer above, which may try again."""
+        record, self.failure = self.failure, None
+        if record is None or kind is None or kind is GeneratorExit:
+            return
+        outer = self._outer
+        if outer is not None and outer.is_layer and outer.is_running:
+            outer.failure = record
+            return
+        try:
+            record(kind)
+        except Exception:
+            log.debug("taximeter could not record a failed call", exc_info=True)
 
 
 def _scope(fields: Mapping[str, Any]) -> _core.Scope:

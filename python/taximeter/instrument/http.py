@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from .call import current_call
+from .failures import failed
 from .recorder import Admit, Recorder, Scanner, Watched, scanner_for
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["follow"]
 
 _ERRORS: Final = 400
-"""Statuses from here on are refusals, which nobody bills."""
+"""Statuses from here on are refusals, which are not billed."""
 
 
 def follow(
@@ -28,7 +29,7 @@ def follow(
     admit: Admit | None = None,
     reader: Callable[[], Scanner] | None = None,
 ) -> None:
-    """Watches one response from here to its end, and records one event then.
+    """Watches one response from here to its end, and records one event then. A refusal is a failure of its call.
 
     Args:
         meter: Where the event goes.
@@ -39,6 +40,8 @@ def follow(
         reader: Makes who reads it, where the content type does not tell.
     """
     if response.status_code >= _ERRORS:
+        if response.request.method == "POST":
+            failed(meter, fields, f"HTTP {response.status_code}")
         return
     content_type = response.headers.get("content-type", "")
     call = current_call()

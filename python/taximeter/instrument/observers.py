@@ -102,7 +102,8 @@ class EventFanout:
 
     def track(self, **event: Any) -> None:
         """Records an event at every observer and meter; a failure of one does not affect the others."""
-        for observer in self._observers:
+        # A failed call has no usage, which is all that observers are for.
+        for observer in self._observers if event.get("usage") or event.get("status") != "error" else ():
             run_guarded(observer.record, event, self._own, self._family)
         meters = self._meters()
         if not meters:

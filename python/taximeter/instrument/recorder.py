@@ -174,15 +174,29 @@ def _nothing() -> None:
     """What an iterator does that cannot be closed."""
 
 
-def recorded(generator: Any, begin: Callable[[], Recorder | None], show: Callable[[Any], bytes]) -> Generator[Any, None, None]:
+def _unseen(_error: BaseException) -> None:
+    """Where the request was made before the generator."""
+
+
+def recorded(
+    generator: Any,
+    begin: Callable[[], Recorder | None],
+    show: Callable[[Any], bytes],
+    fail: Callable[[BaseException], None] = _unseen,
+) -> Generator[Any, None, None]:
     """The generator, with what `show` makes of its items shown to a recorder, and its end.
 
     Args:
-        generator: Some make their request when they are first asked for an item; what they raise then is a refusal, and no event.
+        generator: Some make their request when they are first asked for an item.
         begin: Makes the recorder, or returns the one that was made with the request; `None` when there is nothing to record.
         show: What of an item a scanner is to see.
+        fail: Is shown what such a generator raises in place of a first item.
     """
-    item = next(generator, _END)
+    try:
+        item = next(generator, _END)
+    except BaseException as error:
+        run_guarded(fail, error)
+        raise
     recorder = run_guarded(begin)
     with recorder or nullcontext():
         try:
@@ -197,10 +211,17 @@ def recorded(generator: Any, begin: Callable[[], Recorder | None], show: Callabl
 
 
 async def recorded_async(
-    generator: Any, begin: Callable[[], Recorder | None], show: Callable[[Any], bytes]
+    generator: Any,
+    begin: Callable[[], Recorder | None],
+    show: Callable[[Any], bytes],
+    fail: Callable[[BaseException], None] = _unseen,
 ) -> AsyncGenerator[Any, None]:
     """As `recorded`, for an asynchronous one."""
-    item = await anext(generator, _END)
+    try:
+        item = await anext(generator, _END)
+    except BaseException as error:
+        run_guarded(fail, error)
+        raise
     recorder = run_guarded(begin)
     with recorder or nullcontext():
         try:

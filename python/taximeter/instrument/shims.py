@@ -6,11 +6,14 @@ import functools
 import inspect
 import logging
 from collections.abc import Callable, Mapping
+from types import FunctionType
 from typing import Any, Final, TypeVar
 
 from .call import Call, carried
 
-__all__ = ["Forwarding", "after", "before", "put", "run_guarded", "shim", "shim_all"]
+__all__ = [
+    "Forwarding", "after", "before", "each_subclass", "public_methods", "put", "run_guarded", "shim", "shim_all", "shim_public",
+]  # fmt: skip
 
 log = logging.getLogger("taximeter")
 
@@ -60,15 +63,17 @@ def shim(
     is_async: bool | None = None,
     prepare: Prepare | None = None,
     carry: Callable[[Any, Call], Any] = carried,
+    is_layer: bool = False,
 ) -> None:
     """Takes taximeter's keywords and headers out of a public method, and lets what it does know whose call it is.
 
     Args:
         owner: The class, or the module of a function.
         name: The method.
-        is_async: Whether it has to be awaited; by default, whether it is a coroutine function. (Decorated ones are not.)
+        is_async: Whether it has to be awaited; by default, whether it is a coroutine function beneath its decorators.
         prepare: What else is to be done before it runs.
         carry: What is done to a result whose request is made after the method has returned.
+        is_layer: Whether the method calls other clients, and tries again itself what fails.
     """
 
     def carry_guarded(result: Any, call: Call) -> Any:
@@ -77,12 +82,12 @@ def shim(
 
     def make(original: Any) -> Any:
         def prepared(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-            call = Call(kwargs)
+            call = Call(kwargs, is_layer=is_layer)
             if prepare is not None:
                 run_guarded(prepare, args[0] if args else None, call)
             return call
 
-        if inspect.iscoroutinefunction(original) if is_async is None else is_async:
+        if inspect.iscoroutinefunction(inspect.unwrap(original)) if is_async is None else is_async:
 
             @functools.wraps(original)
             async def call_async(*args: Any, **kwargs: Any) -> Any:
@@ -101,6 +106,39 @@ def shim(
         return call_sync
 
     put(owner, name, make)
+
+
+def public_methods(owner: type) -> list[str]:
+    """The names of the public methods that a class defines itself."""
+    return [name for name, value in vars(owner).items() if not name.startswith("_") and isinstance(value, FunctionType)]
+
+
+def shim_public(owner: type) -> None:
+    """`shim` for every public method that a class defines itself."""
+    for name in public_methods(owner):
+        shim(owner, name)
+
+
+def each_subclass(base: Any, run: Callable[[Any], None]) -> None:
+    """Runs a function on every class that derives from a class: those that there are, and each that is made from here on."""
+    original = vars(base).get("__init_subclass__")
+    if getattr(original, _MARK, False):
+        return
+
+    def __init_subclass__(cls: Any, /, **options: Any) -> None:  # noqa: N807 - the method's own name
+        if original is None:
+            super(base, cls).__init_subclass__(**options)
+        else:
+            original.__get__(None, cls)(**options)
+        run_guarded(run, cls)
+
+    setattr(__init_subclass__, _MARK, True)
+    base.__init_subclass__ = classmethod(__init_subclass__)
+    waiting = list(base.__subclasses__())
+    while waiting:
+        owner = waiting.pop()
+        run(owner)
+        waiting += owner.__subclasses__()
 
 
 def shim_all(module: Any, classes: Mapping[str, tuple[str, ...]]) -> None:
@@ -142,8 +180,17 @@ def after(
     look: Callable[[Any, tuple[Any, ...], Mapping[str, Any], Any], None],
     *,
     change: Callable[[Any, tuple[Any, ...], dict[str, Any]], None] | None = None,
+    fail: Callable[[Any, tuple[Any, ...], Mapping[str, Any], BaseException], None] | None = None,
 ) -> None:
-    """Shows `look` the object, the arguments and what a method returned; `change` may change its keywords before."""
+    """Shows `look` the object, the arguments and what a method returned.
+
+    Args:
+        owner: The class.
+        name: The method.
+        look: What is shown the result.
+        change: May change the method's keywords before it runs.
+        fail: Is shown what the method raised in place of a result.
+    """
 
     def make(original: Any) -> Any:
         if inspect.iscoroutinefunction(original):
@@ -152,7 +199,12 @@ def after(
             async def run_async(self: Any, *args: Any, **kwargs: Any) -> Any:
                 if change is not None:
                     run_guarded(change, self, args, kwargs)
-                result = await original(self, *args, **kwargs)
+                try:
+                    result = await original(self, *args, **kwargs)
+                except BaseException as error:
+                    if fail is not None:
+                        run_guarded(fail, self, args, kwargs, error)
+                    raise
                 run_guarded(look, self, args, kwargs, result)
                 return result
 
@@ -162,7 +214,12 @@ def after(
         def run(self: Any, *args: Any, **kwargs: Any) -> Any:
             if change is not None:
                 run_guarded(change, self, args, kwargs)
-            result = original(self, *args, **kwargs)
+            try:
+                result = original(self, *args, **kwargs)
+            except BaseException as error:
+                if fail is not None:
+                    run_guarded(fail, self, args, kwargs, error)
+                raise
             run_guarded(look, self, args, kwargs, result)
             return result
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from . import bindings, deferred, http
 from .call import current_call, drop_own_headers
+from .failures import failed
 from .hosts import provider_of
 from .shims import after
 
@@ -27,29 +28,38 @@ def hook_base(
         shared: What all parts of one client share, given one of them.
     """
 
+    def fields_of(request: Any) -> dict[str, Any] | None:
+        """What is known of the event of a POST; `None` for what is not metered."""
+        operation = next((what for end, what in operations.items() if _resource(request.url.path).endswith(end)), None)
+        if operation is None or request.method != "POST":
+            return None
+        call = current_call()
+        # Counts where the response names no model, as a stream does not that ends before its first part.
+        model = call and call.kwargs.get("model")
+        return {"provider": provider_of(request.url.host, provider), "model": model, "operation": operation}
+
     def look(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], response: Any) -> None:
         meter = bindings.meter_of(family, shared(client))
         request = kwargs.get("request") or args[1]
         if meter is None:
             return
-        answered_by = provider_of(request.url.host, provider)
         if request.method == "GET":
-            deferred.follow_fetched(meter, wire, answered_by, response)
-            return
-        operation = next((what for end, what in operations.items() if _resource(request.url.path).endswith(end)), None)
-        if operation is None or request.method != "POST":
-            return
-        call = current_call()
-        # Counts where the response names no model, as a stream does not that ends before its first part.
-        fields = {"provider": answered_by, "model": call and call.kwargs.get("model"), "operation": operation}
-        http.follow(meter, wire, fields, response, admit=deferred.billed)
+            deferred.follow_fetched(meter, wire, provider_of(request.url.host, provider), response)
+        elif (fields := fields_of(request)) is not None:
+            http.follow(meter, wire, fields, response, admit=deferred.billed)
+
+    def fail(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], error: BaseException) -> None:
+        meter = bindings.meter_of(family, shared(client))
+        fields = fields_of(kwargs.get("request") or args[1])
+        if meter is not None and fields is not None:
+            failed(meter, fields, error)
 
     def hook(module: ModuleType) -> None:
         for name in ("BaseSDK", "AsyncBaseSDK"):
             for method in ("do_request", "do_request_async"):
                 owner = getattr(module, name, None)
                 if owner is not None and hasattr(owner, method):
-                    after(owner, method, look, change=_strip_headers)
+                    after(owner, method, look, change=_strip_headers, fail=fail)
 
     return hook
 

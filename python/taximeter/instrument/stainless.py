@@ -7,6 +7,7 @@ streamed, raw, parsed or through a helper. There the response's byte stream is r
 from __future__ import annotations
 
 import functools
+import re
 import sys
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from types import ModuleType
@@ -15,16 +16,18 @@ from typing import TYPE_CHECKING, Any, Final
 from . import bindings, deferred, http
 from .bindings import Family
 from .call import Call, carried, drop_own_headers, is_own_keyword
+from .failures import failed
 from .hosts import includes_usage_safely, provider_of
-from .shims import after, before, shim
+from .shims import after, before, each_subclass, public_methods, shim
 
 if TYPE_CHECKING:
     from ..meter import Meter
 
 __all__ = ["stainless_family"]
 
-# Methods that an asynchronous class has as plain ones, for they return a manager.
-_SYNC_EVERYWHERE: Final = frozenset({"stream", "tool_runner", "connect"})
+_MANAGED: Final = ("stream", "tool_runner", "connect")
+"""How methods end that return a manager, which makes the request later."""
+_MODEL_IN_PATH: Final = re.compile(r"/models?/([^/:]+)(?::|/invoke)")
 _SERVED_BY: Final = {
     "Azure": "azure.ai.openai", "Foundry": "azure.ai.inference", "Bedrock": "aws.bedrock", "Vertex": "gcp.vertex_ai",
 }  # fmt: skip
@@ -36,7 +39,6 @@ def stainless_family(
     name: str,
     *,
     operations: Mapping[str, str],
-    methods: Mapping[str, Mapping[str, tuple[str, ...]]],
     wire: str = "openai",
     hooks: Mapping[str, Callable[[ModuleType], None]] | None = None,
 ) -> Family:
@@ -45,10 +47,25 @@ def stainless_family(
     Args:
         name: The package, which is also the provider of hosts that are not known.
         operations: The ends of the paths that are metered, and OpenTelemetry's name for what they do.
-        methods: By module and class, the public methods that take keywords. `Async` classes follow from the plain ones.
         wire: Whose format the responses have.
         hooks: What else is to be done to modules of its own.
     """
+
+    def fields_of(client: Any, host: str, path: str, options: Any) -> dict[str, Any] | None:
+        """What is known of the event of a POST; `None` for what is not metered."""
+        operation = next((what for end, what in operations.items() if path.endswith(end)), None)
+        if operation is None or path.rpartition("/")[2].startswith("count-tokens"):
+            return None
+        body = getattr(options, "json_data", None)
+        body = body if isinstance(body, Mapping) else {}
+        kind: Any = type(client)
+        return {
+            "provider": provider_of(host, _served_by(kind) or name),
+            "model": body.get("model"),
+            "operation": operation,
+            # Counts only where the response does not say which tier served. What is not given has a value of the client's here.
+            "service_tier": tier if isinstance(tier := body.get("service_tier"), str) else None,
+        }
 
     def look(client: Any, _args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         meter = bindings.meter_of(name, client)
@@ -56,30 +73,28 @@ def stainless_family(
         if meter is None:
             return
         url = response.request.url
-        kind: Any = type(client)
-        provider = provider_of(url.host, _served_by(kind) or name)
         if response.request.method == "GET":
-            deferred.follow_fetched(meter, wire, provider, response)
+            kind: Any = type(client)
+            deferred.follow_fetched(meter, wire, provider_of(url.host, _served_by(kind) or name), response)
+        elif response.request.method == "POST" and (fields := fields_of(client, url.host, url.path, kwargs["options"])):
+            http.follow(meter, wire, fields, response, admit=deferred.billed)
+
+    def fail(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], error: BaseException) -> None:
+        meter = bindings.meter_of(name, client)
+        options = kwargs["options"] if "options" in kwargs else args[1]
+        if meter is None or options.method.upper() != "POST":
             return
-        if response.request.method != "POST" or url.path.rpartition("/")[2].startswith("count-tokens"):
-            return
-        operation = next((what for end, what in operations.items() if url.path.endswith(end)), None)
-        if operation is None:
-            return
-        body = getattr(kwargs["options"], "json_data", None)
-        body = body if isinstance(body, Mapping) else {}
-        fields = {
-            "provider": provider,
-            "model": body.get("model"),
-            "operation": operation,
-            # Counts only where the response does not say which tier served.
-            "service_tier": body.get("service_tier"),
-        }
-        http.follow(meter, wire, fields, response, admit=deferred.billed)
+        path = str(options.url).partition("?")[0]
+        if fields := fields_of(client, client.base_url.host, path, options):
+            # Bedrock's and Vertex AI's clients move the model from the body to the path.
+            moved = _MODEL_IN_PATH.search(path)
+            failed(meter, {**fields, "model": fields["model"] or (moved and moved[1])}, error)
 
     def hook_base(module: ModuleType) -> None:
         for class_name in ("SyncAPIClient", "AsyncAPIClient"):
             before(getattr(module, class_name), "_process_response", look)
+            # Tries of one call are made within this.
+            after(getattr(module, class_name), "request", _nothing, fail=fail)
         after(module.BaseClient, "_build_headers", _strip_headers)
         before(module.BaseClient, "_build_request", _strip_body)
 
@@ -93,25 +108,25 @@ def stainless_family(
         if call.kwargs.get("stream") is True and bindings.is_bound(family) and bindings.meter_of(name, client) is not None:
             _ask_for_usage(call, client)
 
-    def hook_methods(classes: Mapping[str, tuple[str, ...]], module: ModuleType) -> None:
-        asks = "completions" in module.__name__
-        for class_name, names in classes.items():
-            for variant in (class_name, f"Async{class_name}"):
-                owner = getattr(module, variant, None)
-                for method in names:
-                    if owner is None or not hasattr(owner, method):
-                        continue
-                    is_async = variant.startswith("Async") and method not in _SYNC_EVERYWHERE
-                    prepare = _strip_defaults if method == "connect" else ask if asks and method == "create" else None
-                    carry = {"carry": _carried} if method in _SYNC_EVERYWHERE else {}
-                    shim(owner, method, is_async=is_async, prepare=prepare, **carry)
+    def shim_resource(owner: Any) -> None:
+        asks = "completions" in owner.__module__
+        for method in public_methods(owner):
+            prepare = _strip_defaults if method == "connect" else ask if asks and method == "create" else None
+            shim(owner, method, prepare=prepare, carry=_carried if method.endswith(_MANAGED) else carried)
 
-    by_module: dict[str, Callable[[ModuleType], None]] = {f"{name}._base_client": hook_base}
-    by_module |= {module: functools.partial(hook_methods, classes) for module, classes in methods.items()}
-    for module, hook in (hooks or {}).items():
-        by_module[module] = _both(hook, by_module.get(module))
+    def hook_resources(module: ModuleType) -> None:
+        """Every public method of every resource, those of classes that are made later included."""
+        for class_name in ("SyncAPIResource", "AsyncAPIResource"):
+            each_subclass(getattr(module, class_name), shim_resource)
+
+    by_module: dict[str, Callable[[ModuleType], None]] = {f"{name}._base_client": hook_base, f"{name}._resource": hook_resources}
+    by_module |= hooks or {}
     family = Family(name, by_module, (f"{name}._base_client",), owns, _bind_client)
     return family
+
+
+def _nothing(_client: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], _result: object) -> None:
+    """Responses are looked at before they are parsed."""
 
 
 @functools.cache
@@ -119,15 +134,6 @@ def _served_by(kind: Any) -> str | None:
     """Who answers a client of this class, for hosts that do not tell: companies put names of their own before Azure's."""
     names = [base.__name__ for base in kind.__mro__]
     return next((provider for part, provider in _SERVED_BY.items() if any(part in name for name in names)), None)
-
-
-def _both(hook: Callable[[ModuleType], None], other: Callable[[ModuleType], None] | None) -> Callable[[ModuleType], None]:
-    def run(module: ModuleType) -> None:
-        hook(module)
-        if other is not None:
-            other(module)
-
-    return run
 
 
 def _bind_client(client: Any, meter: Meter) -> None:

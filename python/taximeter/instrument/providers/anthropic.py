@@ -8,9 +8,6 @@ from ..stainless import stainless_family
 
 __all__ = ["FAMILY"]
 
-_BATCHES: Final = {"Batches": ("create", "retrieve", "results")}
-_MESSAGES: Final = {"Messages": ("create", "parse", "stream", "count_tokens", "tool_runner")}
-
 FAMILY: Final = stainless_family(
     "anthropic",
     # The others are those of Vertex and Bedrock.
@@ -20,14 +17,6 @@ FAMILY: Final = stainless_family(
         ":streamRawPredict": "chat",
         "/invoke": "chat",
         "/invoke-with-response-stream": "chat",
-    },
-    methods={
-        "anthropic.resources.messages.messages": _MESSAGES,
-        "anthropic.resources.messages": _MESSAGES,
-        "anthropic.resources.beta.messages.messages": _MESSAGES,
-        "anthropic.resources.beta.messages": _MESSAGES,
-        "anthropic.resources.messages.batches": _BATCHES,
-        "anthropic.resources.beta.messages.batches": _BATCHES,
     },
     wire="anthropic",
 )

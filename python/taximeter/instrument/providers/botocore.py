@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .. import bindings
 from ..bindings import Family
 from ..call import Call
+from ..failures import failed
 from ..recorder import Recorder, Watched, recorded, recorded_async, scanner_for
 from ..shims import put, run_guarded
 
@@ -32,6 +33,10 @@ _COUNTS: Final = {
     "x-amzn-bedrock-cache-write-input-token-count": "cacheWriteInputTokenCount",
 }
 """What `InvokeModel` reports in its headers, and the names that its streams have for the same."""
+
+
+_STREAM_ERRORS: Final = frozenset({"exception", "error"})
+"""The types of messages with which a stream fails half-way, such as when it is throttled."""
 
 
 class _Scanner:
@@ -114,7 +119,21 @@ def _follow(stream: Any, recorder: Recorder, show: Callable[[Any], bytes]) -> No
     """Shows the messages of an event stream to a recorder before they are parsed."""
     generator = stream._event_generator  # noqa: SLF001 - public under no other name
     watched = recorded_async if hasattr(generator, "__anext__") else recorded
-    stream._event_generator = watched(generator, lambda: recorder, show)  # noqa: SLF001
+
+    def show_checked(message: Any) -> bytes:
+        if message.headers.get(":message-type") in _STREAM_ERRORS:
+            # The client raises it when it parses the message: after this, where the stream looks as if it were left.
+            recorder.finish(_event_stream_error())
+            return b""
+        return show(message)
+
+    stream._event_generator = watched(generator, lambda: recorder, show_checked)  # noqa: SLF001
+
+
+def _event_stream_error() -> type[BaseException]:
+    """What the client raises for an error message of a stream."""
+    error: type[BaseException] = sys.modules["botocore.exceptions"].EventStreamError
+    return error
 
 
 class _AioRead(Watched):
@@ -174,18 +193,27 @@ _OPERATIONS: Final[dict[str, str]] = {
 }
 
 
-def _look(client: Any, operation: str, call: Call, result: dict[str, Any]) -> None:
-    meter = bindings.meter_of(_NAME, client)
-    if meter is None:
-        return
-    model = str(call.kwargs.get("modelId") or "unknown")
-    fields = {
+def _fields(client: Any, operation: str, call: Call) -> dict[str, Any]:
+    """What is known of the event of a call."""
+    return {
         "provider": _PROVIDER,
-        "model": model,
+        "model": str(call.kwargs.get("modelId") or "unknown"),
         "operation": _OPERATIONS[operation],
         "region": client.meta.region_name,
-        "service_tier": (result.get("serviceTier") or {}).get("type"),
     }
+
+
+def _fail(client: Any, operation: str, call: Call, error: BaseException) -> None:
+    if operation in _OPERATIONS and (meter := bindings.meter_of(_NAME, client)) is not None:
+        failed(meter, _fields(client, operation, call), error)
+
+
+def _look(client: Any, operation: str, call: Call, result: dict[str, Any]) -> None:
+    meter = bindings.meter_of(_NAME, client)
+    if meter is None or operation not in _OPERATIONS:
+        return
+    model = str(call.kwargs.get("modelId") or "unknown")
+    fields = {**_fields(client, operation, call), "service_tier": (result.get("serviceTier") or {}).get("type")}
 
     def record(*scanned: Any, **options: Any) -> Recorder:
         return Recorder(meter, _Scanner(meter, *scanned, **options), fields, call)
@@ -200,17 +228,22 @@ def _look(client: Any, operation: str, call: Call, result: dict[str, Any]) -> No
         _invoke_stream(result, record, model)
 
 
-def _is_ours(client: Any, operation: str) -> bool:
-    return operation in _OPERATIONS and client.meta.service_model.service_name == _SERVICE
+def _is_ours(client: Any) -> bool:
+    """Whether it is a client of the runtime. Every method of it takes taximeter's keywords, also one that is not metered."""
+    return bool(client.meta.service_model.service_name == _SERVICE)
 
 
 def _called(original: Any) -> Any:
     @wraps(original)
     def make_api_call(self: Any, operation_name: str, api_params: Any) -> Any:
-        if not _is_ours(self, operation_name):
+        if not _is_ours(self):
             return original(self, operation_name, api_params)
         with Call(api_params) as call:
-            result = original(self, operation_name, call.kwargs)
+            try:
+                result = original(self, operation_name, call.kwargs)
+            except BaseException as error:
+                run_guarded(_fail, self, operation_name, call, error)
+                raise
             run_guarded(_look, self, operation_name, call, result)
             return result
 
@@ -220,10 +253,14 @@ def _called(original: Any) -> Any:
 def _called_async(original: Any) -> Any:
     @wraps(original)
     async def make_api_call(self: Any, operation_name: str, api_params: Any) -> Any:
-        if not _is_ours(self, operation_name):
+        if not _is_ours(self):
             return await original(self, operation_name, api_params)
         with Call(api_params) as call:
-            result = await original(self, operation_name, call.kwargs)
+            try:
+                result = await original(self, operation_name, call.kwargs)
+            except BaseException as error:
+                run_guarded(_fail, self, operation_name, call, error)
+                raise
             run_guarded(_look, self, operation_name, call, result)
             return result
 
@@ -242,7 +279,7 @@ def _owns(client: object) -> bool:
     module = sys.modules.get("botocore.client")
     if module is None or not isinstance(client, module.BaseClient):
         return False
-    return bool(client.meta.service_model.service_name == _SERVICE)
+    return _is_ours(client)
 
 
 def _bind_client(client: Any, meter: Meter) -> None:

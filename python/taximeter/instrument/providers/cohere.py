@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from contextvars import copy_context
 from functools import partial, wraps
 from types import ModuleType
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .. import bindings, http
 from ..bindings import Family
 from ..call import Call, without_own_headers
+from ..failures import failed
 from ..hosts import provider_of
 from ..shims import Forwarding, after, put, run_guarded, shim, shim_all
 
@@ -33,20 +34,32 @@ _OPERATIONS: Final = {
 _METHODS: Final = ("chat", "chat_stream", "generate", "embed", "rerank", "classify")
 
 
-def _look(client: Any, _args: tuple[Any, ...], kwargs: Mapping[str, Any], response: Any) -> None:
-    meter = bindings.meter_of(_NAME, client)
-    url = response.request.url
-    operation = _OPERATIONS.get(url.path.rpartition("/")[2])
-    if meter is None or operation is None or kwargs.get("method") != "POST":
-        return
-    # A retry is a call of the same method from within, whose answer comes back through all of them.
-    if kwargs.get("retries"):
-        return
+def _fields(path: str, host: str, kwargs: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What is known of the event of a request; `None` for what is not metered.
+
+    A retry is a call of the same method from within, whose answer comes back through all of them.
+    """
+    operation = _OPERATIONS.get(path.rpartition("/")[2])
+    if operation is None or kwargs.get("method") != "POST" or kwargs.get("retries"):
+        return None
     body = kwargs.get("json")
     # No response names its model.
     model = body.get("model") if isinstance(body, Mapping) else None
-    fields = {"provider": provider_of(url.host, _NAME), "model": model if isinstance(model, str) else None, "operation": operation}
-    http.follow(meter, _NAME, fields, response)
+    return {"provider": provider_of(host, _NAME), "model": model if isinstance(model, str) else None, "operation": operation}
+
+
+def _look(client: Any, _args: tuple[Any, ...], kwargs: Mapping[str, Any], response: Any) -> None:
+    meter = bindings.meter_of(_NAME, client)
+    url = response.request.url
+    if meter is not None and (fields := _fields(url.path, url.host, kwargs)):
+        http.follow(meter, _NAME, fields, response)
+
+
+def _fail(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], error: BaseException) -> None:
+    meter = bindings.meter_of(_NAME, client)
+    path = str(args[0] if args else kwargs.get("path"))
+    if meter is not None and (fields := _fields(path, "", kwargs)):
+        failed(meter, fields, error)
 
 
 def _strip_headers(_client: Any, _args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -62,7 +75,12 @@ def _streamed(original: Any) -> Any:
     @contextmanager
     def stream(self: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
         run_guarded(_strip_headers, self, args, kwargs)
-        with original(self, *args, **kwargs) as response:
+        with ExitStack() as stack:
+            try:
+                response = stack.enter_context(original(self, *args, **kwargs))
+            except BaseException as error:
+                run_guarded(_fail, self, args, kwargs, error)
+                raise
             run_guarded(_look, self, args, kwargs, response)
             yield response
 
@@ -74,7 +92,12 @@ def _streamed_async(original: Any) -> Any:
     @asynccontextmanager
     async def stream(self: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         run_guarded(_strip_headers, self, args, kwargs)
-        async with original(self, *args, **kwargs) as response:
+        async with AsyncExitStack() as stack:
+            try:
+                response = await stack.enter_async_context(original(self, *args, **kwargs))
+            except BaseException as error:
+                run_guarded(_fail, self, args, kwargs, error)
+                raise
             run_guarded(_look, self, args, kwargs, response)
             yield response
 
@@ -82,8 +105,8 @@ def _streamed_async(original: Any) -> Any:
 
 
 def _hook_clients(module: ModuleType) -> None:
-    after(module.HttpClient, "request", _look, change=_strip_headers)
-    after(module.AsyncHttpClient, "request", _look, change=_strip_headers)
+    after(module.HttpClient, "request", _look, change=_strip_headers, fail=_fail)
+    after(module.AsyncHttpClient, "request", _look, change=_strip_headers, fail=_fail)
     put(module.HttpClient, "stream", _streamed)
     put(module.AsyncHttpClient, "stream", _streamed_async)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .. import bindings
 from ..bindings import Family
 from ..call import Call, current_call, without_own_headers
+from ..failures import failed
 from ..recorder import Recorder, recorded, recorded_async, scanner_for
 from ..shims import after, put, run_guarded, shim_all
 from ..speakeasy import hook_base
@@ -40,8 +41,8 @@ _CALL: Final = "_taximeter_call"
 _CHAT: Final = ("send_message", "send_message_stream")
 
 
-def _recorder(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], content_type: str) -> Recorder | None:
-    """The recorder of one request: each of those that a call makes (of functions that it calls, of continuations) is billed."""
+def _request(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Meter, dict[str, Any]] | None:
+    """Where the event of a request goes, and what is known of it; `None` for what is not metered."""
     meter = bindings.meter_of(_NAME, client)
     path = (kwargs.get("path") or args[1]).partition("?")[0]
     resource, _, method = path.rpartition("/")[2].partition(":")
@@ -49,9 +50,20 @@ def _recorder(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], con
     if meter is None or operation is None or (kwargs.get("http_method") or args[0]).upper() != "POST":
         return None
     provider = "gcp.vertex_ai" if getattr(client, "vertexai", None) else "gcp.gemini"
-    fields = {"provider": provider, "model": resource if method else None, "operation": operation}
-    scanner = scanner_for(meter, "gemini", provider, content_type)
-    return Recorder(meter, scanner, fields, current_call())
+    return meter, {"provider": provider, "model": resource if method else None, "operation": operation}
+
+
+def _recorder(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], content_type: str) -> Recorder | None:
+    """The recorder of one request: each of those that a call makes (of functions that it calls, of continuations) is billed."""
+    if (found := _request(client, args, kwargs)) is None:
+        return None
+    meter, fields = found
+    return Recorder(meter, scanner_for(meter, "gemini", fields["provider"], content_type), fields, current_call())
+
+
+def _fail(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], error: BaseException) -> None:
+    if (found := _request(client, args, kwargs)) is not None:
+        failed(*found, error)
 
 
 def _look(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], response: Any) -> None:
@@ -71,7 +83,7 @@ def _streamed(original: Any) -> Any:
     def request_streamed(self: Any, *args: Any, **kwargs: Any) -> Any:
         # The request is made when the first part is asked for.
         result = original(self, *args, **kwargs)
-        return recorded(result, partial(_recorder, self, args, kwargs, _LINES), _show)
+        return recorded(result, partial(_recorder, self, args, kwargs, _LINES), _show, partial(_fail, self, args, kwargs))
 
     return request_streamed
 
@@ -79,7 +91,11 @@ def _streamed(original: Any) -> Any:
 def _streamed_async(original: Any) -> Any:
     @wraps(original)
     async def async_request_streamed(self: Any, *args: Any, **kwargs: Any) -> Any:
-        result = await original(self, *args, **kwargs)
+        try:
+            result = await original(self, *args, **kwargs)
+        except BaseException as error:
+            run_guarded(_fail, self, args, kwargs, error)
+            raise
         recorder = run_guarded(_recorder, self, args, kwargs, _LINES)
         return recorded_async(result, lambda: recorder, _show)
 
@@ -145,8 +161,8 @@ def _hook_client(module: ModuleType) -> None:
     owner = module.BaseApiClient
     if hasattr(owner, "_build_request"):
         after(owner, "_build_request", _strip_headers)
-    after(owner, "request", _look)
-    after(owner, "async_request", _look)
+    after(owner, "request", _look, fail=_fail)
+    after(owner, "async_request", _look, fail=_fail)
     put(owner, "request_streamed", _streamed)
     put(owner, "async_request_streamed", _streamed_async)
 

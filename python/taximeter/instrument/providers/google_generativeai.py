@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .. import bindings
 from ..bindings import Family
 from ..call import Call
+from ..failures import failed
 from ..recorder import Recorder, recorded, recorded_async, scanner_for
 from ..shims import put, run_guarded, shim_all
 
@@ -54,11 +55,24 @@ def _follow(model: Any, call: Call, result: Any) -> None:
     result._iterator = watched(rest, lambda: recorder, _shown)  # noqa: SLF001
 
 
+def _fail(model: Any, error: BaseException) -> None:
+    # The client checks what it is given itself; what it was refused is one of these.
+    is_refusal = any(kind.__module__.partition(".")[0] in {"grpc", "google"} for kind in type(error).__mro__)
+    meter = bindings.meter_of(_NAME, model)
+    if meter is not None and is_refusal and not type(error).__module__.startswith("google.generativeai"):
+        name = model.model_name.rpartition("/")[2]
+        failed(meter, {"provider": _PROVIDER, "model": name, "operation": "generate_content"}, error)
+
+
 def _generated(original: Any) -> Any:
     @wraps(original)
     def generate_content(self: Any, *args: Any, **kwargs: Any) -> Any:
         with Call(kwargs) as call:
-            result = original(self, *args, **call.kwargs)
+            try:
+                result = original(self, *args, **call.kwargs)
+            except BaseException as error:
+                run_guarded(_fail, self, error)
+                raise
             run_guarded(_follow, self, call, result)
             return result
 
@@ -69,7 +83,11 @@ def _generated_async(original: Any) -> Any:
     @wraps(original)
     async def generate_content_async(self: Any, *args: Any, **kwargs: Any) -> Any:
         with Call(kwargs) as call:
-            result = await original(self, *args, **call.kwargs)
+            try:
+                result = await original(self, *args, **call.kwargs)
+            except BaseException as error:
+                run_guarded(_fail, self, error)
+                raise
             run_guarded(_follow, self, call, result)
             return result
 

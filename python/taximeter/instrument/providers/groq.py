@@ -17,11 +17,4 @@ FAMILY: Final = stainless_family(
         "/audio/translations": "transcription",
         "/audio/speech": "speech",
     },
-    methods={
-        "groq.resources.chat.completions": {"Completions": ("create",)},
-        "groq.resources.embeddings": {"Embeddings": ("create",)},
-        "groq.resources.audio.transcriptions": {"Transcriptions": ("create",)},
-        "groq.resources.audio.translations": {"Translations": ("create",)},
-        "groq.resources.audio.speech": {"Speech": ("create",)},
-    },
 )

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 from .. import bindings, http
 from ..bindings import Family
 from ..call import current_call, drop_own_headers
+from ..failures import failed
 from ..recorder import Recorder, recorded, recorded_async, scanner_for
-from ..shims import after, put, shim_all
+from ..shims import after, put, shim_public
 
 if TYPE_CHECKING:
     from ...meter import Meter
@@ -28,7 +29,6 @@ _OPERATIONS: Final = {
     "/api/embed": "embeddings",
     "/api/embeddings": "embeddings",
 }
-_METHODS: Final = ("chat", "generate", "embed", "embeddings")
 _LAST: Final = ("model", "done", "done_reason", "prompt_eval_count", "eval_count")
 
 
@@ -44,6 +44,14 @@ def _look(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], respons
     fields = _fields(args[1] if len(args) > 1 else "", kwargs.get("json"))
     if meter is not None and fields:
         http.follow(meter, _NAME, fields, response)
+
+
+def _fail(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], error: BaseException, *, place: int = 1) -> None:
+    """Reports a failed request. A path of a stream's is after the class and the method."""
+    meter = bindings.meter_of(_NAME, client)
+    fields = _fields(args[place] if len(args) > place else "", kwargs.get("json"))
+    if meter is not None and fields:
+        failed(meter, fields, error)
 
 
 def _shown() -> Callable[[Any], bytes]:
@@ -81,7 +89,9 @@ def _requested(original: Any) -> Any:
     @wraps(original)
     def request(self: Any, *args: Any, **kwargs: Any) -> Any:
         result = original(self, *args, **kwargs)
-        return recorded(result, partial(_recorder, self, args, kwargs), _shown()) if kwargs.get("stream") else result
+        if not kwargs.get("stream"):
+            return result
+        return recorded(result, partial(_recorder, self, args, kwargs), _shown(), partial(_fail, self, args, kwargs, place=2))
 
     return request
 
@@ -90,7 +100,9 @@ def _requested_async(original: Any) -> Any:
     @wraps(original)
     async def request(self: Any, *args: Any, **kwargs: Any) -> Any:
         result = await original(self, *args, **kwargs)
-        return recorded_async(result, partial(_recorder, self, args, kwargs), _shown()) if kwargs.get("stream") else result
+        if not kwargs.get("stream"):
+            return result
+        return recorded_async(result, partial(_recorder, self, args, kwargs), _shown(), partial(_fail, self, args, kwargs, place=2))
 
     return request
 
@@ -98,9 +110,9 @@ def _requested_async(original: Any) -> Any:
 def _hook_clients(module: ModuleType) -> None:
     for owner, streamed in ((module.Client, _requested), (module.AsyncClient, _requested_async)):
         after(owner, "__init__", _strip_headers)
-        after(owner, "_request_raw", _look)
+        after(owner, "_request_raw", _look, fail=_fail)
         put(owner, "_request", streamed)
-    shim_all(module, {"Client": _METHODS, "AsyncClient": _METHODS})
+        shim_public(owner)
 
 
 def _owns(client: object) -> bool:

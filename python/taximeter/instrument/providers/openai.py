@@ -9,8 +9,6 @@ from ._openai_sockets import hook_connections
 
 __all__ = ["FAMILY"]
 
-_CHAT: Final = {"Completions": ("create", "parse", "stream")}
-
 FAMILY: Final = stainless_family(
     "openai",
     operations={
@@ -26,24 +24,6 @@ FAMILY: Final = stainless_family(
         "/audio/translations": "transcription",
         "/audio/speech": "speech",
         "/decisions": "chat",
-    },
-    methods={
-        # The first is the module of recent versions, the second that of openai 1.0.
-        "openai.resources.chat.completions.completions": _CHAT,
-        "openai.resources.chat.completions": _CHAT,
-        "openai.resources.beta.chat.completions": {"Completions": ("parse", "stream")},
-        "openai.resources.completions": {"Completions": ("create",)},
-        "openai.resources.embeddings": {"Embeddings": ("create",)},
-        "openai.resources.responses.responses": {"Responses": ("create", "parse", "stream", "compact", "retrieve", "connect")},
-        "openai.resources.beta.responses.responses": {"Responses": ("create", "compact", "retrieve", "connect")},
-        "openai.resources.realtime.realtime": {"Realtime": ("connect",)},
-        "openai.resources.live.live": {"Live": ("connect",)},
-        "openai.resources.batches": {"Batches": ("create", "retrieve")},
-        "openai.resources.decisions": {"Decisions": ("create",)},
-        "openai.resources.images": {"Images": ("generate", "edit", "create_variation")},
-        "openai.resources.audio.transcriptions": {"Transcriptions": ("create",)},
-        "openai.resources.audio.translations": {"Translations": ("create",)},
-        "openai.resources.audio.speech": {"Speech": ("create",)},
     },
     hooks=dict.fromkeys(
         (

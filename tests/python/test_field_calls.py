@@ -1,0 +1,222 @@
+"""Faults of metering that were found in the field, of calls: those that left no trace, or were harmed. One test a case."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import re
+import socket
+from collections.abc import Iterator
+
+import anthropic
+import boto3
+import cohere
+import groq
+import ollama
+import openai
+import pytest
+import together
+from botocore.config import Config
+from google import genai
+from mistralai.client import Mistral
+
+import taximeter
+from conftest import events_of
+from fake_families import FakeFamilies, Families, _aws
+from taximeter import instrument
+
+QUESTION = [{"role": "user", "content": "a secret question"}]
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+
+
+class Refusing(Families):
+    """Answers with the status that the model's name says, such as `refused-429`."""
+
+    def answer(self, body: dict) -> None:
+        told = re.search(r"refused-(\d+)", f"{self.path} {body}")
+        if told is None:
+            return super().answer(body)
+        error = {"type": "error", "error": {"type": "e", "message": "no", "code": int(told[1])}, "message": "no"}
+        return self._json(error, status=int(told[1]))
+
+
+class FakeRefusing(FakeFamilies):
+    handler = Refusing
+
+
+@pytest.fixture
+def refusing() -> Iterator[FakeFamilies]:
+    with FakeRefusing() as server:
+        yield server
+        gc.collect()
+
+
+@pytest.fixture
+def metered(meter) -> Iterator[taximeter.Meter]:
+    instrument.activate(meter)
+    yield meter
+    instrument.deactivate()
+
+
+@pytest.fixture
+def closed() -> str:
+    """A URL at which connections are refused."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    return f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """A URL that takes connections, and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        SILENT.add(url)
+        yield url
+
+
+SILENT = set()
+
+
+def patience(url):
+    """How long a client waits: not long where no answer comes."""
+    return 0.2 if url in SILENT else 30
+
+
+KEYS = {"aws_access_key_id": "k", "aws_secret_access_key": "k", "region_name": "us-east-1"}
+
+
+def bedrock(url):
+    config = Config(read_timeout=patience(url), retries={"total_max_attempts": 2, "mode": "standard"})
+    return boto3.client("bedrock-runtime", endpoint_url=url, config=config, **KEYS)
+
+
+def openai_client(url):
+    return openai.OpenAI(api_key="k", base_url=f"{url}/v1", max_retries=1, timeout=patience(url))
+
+
+def gemini(url):
+    return genai.Client(api_key="k", http_options={"base_url": url, "timeout": int(patience(url) * 1000)})
+
+
+def asked(model):
+    return {"modelId": model, "messages": [{"role": "user", "content": [{"text": "a secret question"}]}]}
+
+
+async def openai_async(url, model):
+    async with openai.AsyncOpenAI(api_key="k", base_url=f"{url}/v1", max_retries=0, timeout=patience(url)) as client:
+        await client.chat.completions.create(model=model, messages=QUESTION)
+
+
+async def gemini_async(url, model):
+    return [part async for part in await gemini(url).aio.models.generate_content_stream(model=model, contents="q")]
+
+
+def entered(manager):
+    with manager as stream:
+        return list(stream)
+
+
+FAMILIES = {
+    "openai": lambda url, model: openai_client(url).chat.completions.create(model=model, messages=QUESTION),
+    "openai async": lambda url, model: asyncio.run(openai_async(url, model)),
+    "openai raw": lambda url, model: openai_client(url).chat.completions.with_raw_response.create(model=model, messages=QUESTION),
+    "openai stream": lambda url, model: list(openai_client(url).chat.completions.create(model=model, messages=QUESTION, stream=True)),
+    "openai helper": lambda url, model: entered(openai_client(url).chat.completions.stream(model=model, messages=QUESTION)),
+    "openai responses": lambda url, model: openai_client(url).responses.create(model=model, input="q"),
+    "anthropic": lambda url, model: anthropic.Anthropic(
+        api_key="k", base_url=url, max_retries=1, timeout=patience(url)
+    ).messages.create(model=model, max_tokens=9, messages=QUESTION),
+    "anthropic helper": lambda url, model: entered(
+        anthropic.Anthropic(api_key="k", base_url=url, max_retries=1, timeout=patience(url)).messages.stream(
+            model=model, max_tokens=9, messages=QUESTION
+        )
+    ),
+    "groq": lambda url, model: groq.Groq(api_key="k", base_url=url, max_retries=0, timeout=patience(url)).chat.completions.create(
+        model=model, messages=QUESTION
+    ),
+    "together": lambda url, model: together.Together(
+        api_key="k", base_url=f"{url}/v1", max_retries=0, timeout=patience(url)
+    ).chat.completions.create(model=model, messages=QUESTION),
+    "gemini": lambda url, model: gemini(url).models.generate_content(model=model, contents="q"),
+    "gemini stream": lambda url, model: list(gemini(url).models.generate_content_stream(model=model, contents="q")),
+    "gemini async stream": lambda url, model: asyncio.run(gemini_async(url, model)),
+    "mistralai": lambda url, model: Mistral(api_key="k", server_url=url, timeout_ms=int(patience(url) * 1000)).chat.complete(
+        model=model, messages=QUESTION
+    ),
+    "mistralai stream": lambda url, model: entered(
+        Mistral(api_key="k", server_url=url, timeout_ms=int(patience(url) * 1000)).chat.stream(model=model, messages=QUESTION)
+    ),
+    "cohere": lambda url, model: cohere.ClientV2(api_key="k", base_url=url, timeout=patience(url), max_retries=0).chat(
+        model=model, messages=QUESTION
+    ),
+    "cohere stream": lambda url, model: list(
+        cohere.ClientV2(api_key="k", base_url=url, timeout=patience(url), max_retries=0).chat_stream(model=model, messages=QUESTION)
+    ),
+    "ollama": lambda url, model: ollama.Client(host=url, timeout=patience(url)).chat(model=model, messages=QUESTION),
+    "ollama stream": lambda url, model: list(
+        ollama.Client(host=url, timeout=patience(url)).chat(model=model, messages=QUESTION, stream=True)
+    ),
+    "bedrock": lambda url, model: bedrock(url).converse(**asked(model)),
+    "bedrock stream": lambda url, model: bedrock(url).converse_stream(**asked(model)),
+    "bedrock invoke": lambda url, model: bedrock(url).invoke_model(modelId=model, body="{}"),
+}
+
+
+@pytest.mark.parametrize("case", FAMILIES)
+def test_failed_calls_left_no_trace(case, metered, refusing, closed, silent):
+    raised = []
+    for url, model in (
+        (refusing.url, "refused-400"), (refusing.url, "refused-429"), (refusing.url, "refused-500"), (closed, "no-port"),
+        (silent, "no-answer"),
+    ):  # fmt: skip
+        with taximeter.attribute(team="callers"), pytest.raises(Exception) as caught:  # noqa: PT011 - each client has its own
+            FAMILIES[case](url, model)
+        raised.append((model, type(caught.value).__name__))
+    events = events_of(metered)
+    assert [(event["model"], event["error"]) for event in events] == raised
+    for event in events:
+        assert (event["status"], event["usage_status"], event["usage"], event["cost_usd"]) == ("error", "missing", {}, None)
+        assert event["latency_ms"] > 0
+        assert event["team"] == "callers"
+
+
+def test_a_call_that_succeeds_at_last_has_no_event_of_its_failures(metered, refusing):
+    openai.OpenAI(api_key="k", base_url=f"{refusing.url}/v1").chat.completions.create(model="gpt-flaky", messages=QUESTION)
+    (event,) = events_of(metered)
+    assert event["status"] == "success"
+
+
+def test_mistakes_of_the_caller_are_no_failed_calls(metered, refusing):
+    with pytest.raises(TypeError):
+        openai_client(refusing.url).chat.completions.create(model="gpt-4o")
+    with pytest.raises(Exception, match="Parameter validation failed"):
+        bedrock(refusing.url).converse(modelId="m", messages=7)
+    with contextlib.suppress(openai.APIStatusError):
+        openai_client(refusing.url).models.retrieve("refused-400")  # not metered
+    metered.track(provider="p", model="last")
+    assert [event["model"] for event in events_of(metered)] == ["last"]
+
+
+class Throttling(Families):
+    def _bedrock(self, path: str, body: dict) -> None:
+        def messages() -> Iterator[bytes]:
+            yield _aws("messageStart", {"role": "assistant"})
+            yield _aws("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": "x"}})
+            yield _aws("throttlingException", {"message": "slow down"}, kind=":exception-type", message="exception")
+
+        self._stream(messages(), "claude", {}, "application/vnd.amazon.eventstream")
+
+
+class FakeThrottling(FakeFamilies):
+    handler = Throttling
+
+
+def test_a_stream_that_bedrock_throttles_half_way_said_success(metered):
+    with FakeThrottling() as server, pytest.raises(Exception, match="throttlingException") as caught:
+        list(bedrock(server.url).converse_stream(**asked("claude"))["stream"])
+    (event,) = events_of(metered)
+    assert (event["status"], event["error"]) == ("error", type(caught.value).__name__)
