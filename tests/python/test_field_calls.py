@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
 import re
 import socket
+import subprocess
 from collections.abc import Iterator
 
 import anthropic
@@ -22,7 +24,7 @@ from google import genai
 from mistralai.client import Mistral
 
 import taximeter
-from conftest import events_of
+from conftest import EXAMPLES, ROOT, events_of
 from fake_families import FakeFamilies, Families, _aws
 from taximeter import instrument
 
@@ -220,3 +222,112 @@ def test_a_stream_that_bedrock_throttles_half_way_said_success(metered):
         list(bedrock(server.url).converse_stream(**asked("claude"))["stream"])
     (event,) = events_of(metered)
     assert (event["status"], event["error"]) == ("error", type(caught.value).__name__)
+
+
+LITELLM = """
+import asyncio, gc, os, sys, warnings
+warnings.simplefilter("ignore")
+from litellm import acompletion as named_early
+import litellm, taximeter
+url, closed = sys.argv[1:]
+os.environ["ANTHROPIC_API_KEY"] = "k"
+taximeter.init()
+QUESTION = [{"role": "user", "content": "q"}]
+def call(model, **others):
+    return {"model": f"anthropic/{model}", "messages": QUESTION, "api_base": url, "taximeter_team": "callers", **others}
+"""
+CLAUDE = 211 + 709 + 101, 53
+
+
+@pytest.fixture
+def litellm(state, refusing):
+    """Runs a program that calls litellm, in an environment that has it; the events of the program."""
+
+    def outcome(text, closed="") -> list[dict]:
+        python = ROOT / ".venv-layers" / "bin" / "python"
+        assert python.exists(), "this test needs `make environments`"
+        path = os.pathsep.join(map(str, (ROOT / "python", EXAMPLES)))
+        surroundings = {"PYTHONPATH": path, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "NO_PROXY": "*"}
+        subprocess.run(
+            [python, "-c", LITELLM + text, refusing.url, closed],
+            env={**os.environ, **surroundings, "TAXIMETER_STATE_DIR": str(state)},
+            cwd=state.parent,
+            timeout=120,
+            check=True,
+        )
+        return list(taximeter.Ledger(state / "ledger.db").events())
+
+    return outcome
+
+
+def test_litellm_calls_in_asyncio_run_were_lost_with_their_loop(litellm, refusing):
+    events = litellm("""
+async def many():
+    calls = [litellm.acompletion(**call("claude-many")) for _ in range(6)]
+    calls += [litellm.aresponses(input="q", **{n: v for n, v in call("claude-responses").items() if n != "messages"})]
+    early = call("claude-early")
+    await asyncio.gather(*calls, named_early(**{n: v for n, v in early.items() if not n.startswith("taximeter")}))
+async def streams():
+    async for _ in await litellm.acompletion(**call("claude-stream", stream=True)): pass
+asyncio.run(many())
+asyncio.run(streams())
+litellm.completion(**call("claude-sync"))
+for _ in litellm.completion(**call("claude-sync-stream", stream=True)): pass
+""")
+    assert sorted(event["model"] for event in events) == sorted(billed["model"] for billed in refusing.billed)
+    assert len(events) == 11
+    counts = {(event["usage"]["input_tokens"], event["usage"]["output_tokens"], event["usage_status"]) for event in events}
+    assert counts == {(*CLAUDE, "complete")}
+    assert {event.get("team") for event in events if event["model"] != "claude-early"} == {"callers"}
+
+
+def test_litellm_streams_that_are_left_or_cut_had_no_event(litellm):
+    events = litellm("""
+next(iter(litellm.completion(**call("claude-left", stream=True))))
+try:
+    for _ in litellm.completion(**call("claude-cut", stream=True)): pass
+except Exception: pass
+async def left():
+    async for _ in await litellm.acompletion(**call("claude-async-left", stream=True)): break
+async def cut():
+    try:
+        async for _ in await litellm.acompletion(**call("claude-async-cut", stream=True)): pass
+    except Exception: pass
+asyncio.run(left())
+asyncio.run(cut())
+gc.collect()
+""")
+    assert sorted(event["model"] for event in events) == ["claude-async-cut", "claude-async-left", "claude-cut", "claude-left"]
+    assert {event["usage_status"] for event in events} == {"partial"}
+    assert {event["usage"]["input_tokens"] for event in events} == {CLAUDE[0]}
+
+
+def test_failed_litellm_calls_left_no_trace(litellm, closed):
+    events = litellm(
+        """
+def fails(function, *args, **kwargs):
+    try: outcome = function(*args, **kwargs)
+    except Exception: pass
+    else:
+        if asyncio.iscoroutine(outcome): fails(asyncio.run, outcome)
+fails(litellm.completion, **call("refused-400"))
+fails(litellm.completion, **call("refused-429", num_retries=1))
+fails(litellm.acompletion, **call("refused-500", num_retries=1))
+fails(litellm.completion, **call("no-port") | {"api_base": closed})
+fails(litellm.completion, **call("openai-refused-400") | {"model": "openai/refused-401", "api_key": "k"})
+fails(litellm.completion, model="no-such-provider", messages=QUESTION)
+router = litellm.Router([{"model_name": "m", "litellm_params": call("refused-503")}], num_retries=2, retry_after=0)
+fails(router.completion, model="m", messages=QUESTION)
+""",
+        closed,
+    )
+    assert [(event["model"], event["error"], event["status"]) for event in events] == [
+        ("refused-400", "BadRequestError", "error"),
+        ("refused-429", "RateLimitError", "error"),
+        ("refused-500", "InternalServerError", "error"),
+        ("no-port", "InternalServerError", "error"),
+        ("refused-401", "AuthenticationError", "error"),
+        ("refused-503", "ServiceUnavailableError", "error"),
+    ]
+    assert {event["usage_status"] for event in events} == {"missing"}
+    assert {event.get("team") for event in events} == {"callers"}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial, wraps
+from inspect import iscoroutine
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,9 +14,10 @@ from ...fields import KEYWORD_PREFIX
 from .. import bindings
 from ..bindings import Family
 from ..call import Call, current_call
+from ..failures import failed
 from ..layers import Claim
 from ..recorder import Recorder, scanner_for
-from ..shims import after, put, run_guarded, shim
+from ..shims import after, before, public_methods, put, run_guarded, shim
 
 if TYPE_CHECKING:
     from ...meter import Meter
@@ -43,6 +45,8 @@ _OTHERS: Final = (
 """Functions whose usage is not read here; taximeter's keywords go no further all the same, for litellm would send them on."""
 _STREAMED: Final = ("complete_streaming_response", "async_complete_streaming_response")
 _CLAIM: Final = "_taximeter_claim"
+_STREAM: Final = "_taximeter_stream"
+_BUILT: Final = "_taximeter_built"
 _ESTIMATED: Final = "_taximeter_estimated"
 
 
@@ -51,25 +55,22 @@ def _begun(logging: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], _re
     setattr(logging, _CLAIM, (Claim(_NAME), current_call(), attribution.current()))
 
 
-def _succeeded(logging: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], _result: object) -> None:
+def _end(logging: Any, answer: Any, error: type[BaseException] | None = None, *, usage: Any = None, is_whole: bool = True) -> None:
+    """Records the event of a call, unless it was recorded: here, or by a client beneath.
+
+    Args:
+        logging: The call's object.
+        answer: litellm's object of an answer; `None` where there is none.
+        error: What ended it.
+        usage: What the parts of a stream reported; by default, what the answer reports.
+        is_whole: Whether all of the answer came.
+    """
     meter = bindings.meter_of(_NAME, None)
     details = logging.model_call_details
     operation = _OPERATIONS.get(str(logging.call_type))
     claim, call, scope = getattr(logging, _CLAIM, (None, None, None))
-    if meter is None or operation is None or claim is None or claim.is_taken or details.get("cache_hit"):
+    if meter is None or operation is None or claim is None or details.get("cache_hit") or not claim.take():
         return
-    answer = kwargs.get("result", args[0] if args else None)
-    if logging.stream:
-        answer = next((details[name] for name in _STREAMED if details.get(name) is not None), None)
-    if answer is not None and claim.take():
-        attribution.enter(claim, scope)
-        try:
-            _record(meter, details, operation, answer, call, is_reported=not getattr(logging, _ESTIMATED, False))
-        finally:
-            attribution.leave(claim)
-
-
-def _record(meter: Meter, details: Mapping[str, Any], operation: str, answer: Any, call: Call | None, *, is_reported: bool) -> None:
     provider = str(details.get("custom_llm_provider") or "unknown")
     fields = {
         "provider": provider,
@@ -77,22 +78,166 @@ def _record(meter: Meter, details: Mapping[str, Any], operation: str, answer: An
         "operation": operation,
         "service_tier": getattr(answer, "service_tier", None),
     }
-    usage = getattr(answer, "usage", None) if is_reported else None
-    report = usage.model_dump() if usage is not None and hasattr(usage, "model_dump") else usage
-    scanner = scanner_for(meter, "openai", provider, "application/json")
-    recorder = Recorder(meter, scanner, fields, call)
+    if usage is None and not getattr(logging, _ESTIMATED, False):
+        usage = _plain(getattr(answer, "usage", None))
     choices = [{"finish_reason": getattr(choice, "finish_reason", None)} for choice in getattr(answer, "choices", None) or ()]
-    recorder.feed(json.dumps({"usage": report, "choices": choices}, default=str).encode())
-    recorder.finish()
+    message = json.dumps({"usage": usage, "choices": choices}, default=str).encode()
+    attribution.enter(claim, scope)
+    try:
+        scanner = scanner_for(meter, "openai", provider, "application/json" if is_whole else "text/event-stream")
+        recorder = Recorder(meter, scanner, fields, call)
+        recorder.feed(message if is_whole else b"data: " + message + b"\n\n")
+        recorder.finish(error)
+    finally:
+        attribution.leave(claim)
+
+
+def _plain(usage: Any) -> Any:
+    return usage.model_dump() if usage is not None and hasattr(usage, "model_dump") else usage
+
+
+def _succeeded(logging: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], _result: object) -> None:
+    """What litellm tells its logging worker, which can be too late: see `_answered`. Versions without the other hooks have this."""
+    answer = kwargs.get("result", args[0] if args else None)
+    if logging.stream:
+        if hasattr(logging, _STREAM):
+            return
+        answer = next(
+            (logging.model_call_details[name] for name in _STREAMED if logging.model_call_details.get(name) is not None), None
+        )
+    if answer is not None:
+        _end(logging, answer)
+
+
+def _answered(original: Any) -> Any:
+    """Every answer that is no stream passes here before the function returns."""
+
+    @wraps(original)
+    def post_call_processing(*args: Any, **kwargs: Any) -> Any:
+        run_guarded(partial(_note_answer, *args, **kwargs))
+        return original(*args, **kwargs)
+
+    return post_call_processing
+
+
+def _note_answer(original_response: Any, model: Any = None, optional_params: Any = None, *_: Any, **__: Any) -> None:  # noqa: ARG001
+    logging = (optional_params or {}).get("litellm_logging_obj")
+    if logging is not None and original_response is not None and not iscoroutine(original_response):
+        _end(logging, original_response)
+
+
+def _failed(logging: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    """A call that failed, unless it failed before a provider was asked."""
+    meter = bindings.meter_of(_NAME, None)
+    details = logging.model_call_details
+    operation = _OPERATIONS.get(str(logging.call_type))
+    claim, call, scope = getattr(logging, _CLAIM, (None, None, None))
+    error = kwargs.get("exception", args[0] if args else None)
+    was_asked = details.get("log_event_type") in {"pre_api_call", "post_api_call"}
+    # A client beneath may have reported it already.
+    if not was_asked or meter is None or operation is None or claim is None or claim.is_taken or (call and call.failure):
+        return
+    if not hasattr(logging, _STREAM) and isinstance(error, BaseException):
+        provider = str(details.get("custom_llm_provider") or "unknown")
+        attribution.enter(claim, scope)
+        try:
+            failed(meter, {"provider": provider, "model": details.get("model"), "operation": operation}, error)
+        finally:
+            attribution.leave(claim)
+
+
+class _Stream:
+    """A stream's end. It is an attribute of the stream's object, so that one that is left ends when that is collected."""
+
+    __slots__ = ("_chunks", "_is_open", "_logging")
+
+    def __init__(self, logging: Any, chunks: Sequence[Any]) -> None:
+        self._logging = logging
+        self._chunks = chunks
+        self._is_open = True
+
+    def end(self, error: type[BaseException] | None = None, *, answer: Any = None, is_whole: bool = True) -> None:
+        """Records the event; only the first time."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        if answer is not None:
+            _end(self._logging, answer, error)
+            return
+        reports = [report for chunk in self._chunks if (report := _plain(_usage_of(chunk)))]
+        # A total that is not zero: litellm writes zeros where the provider reported nothing.
+        usage = _merged(reports) if any(report.get("total_tokens") for report in reports) else {}
+        last = next((chunk for chunk in reversed(self._chunks) if getattr(chunk, "choices", None)), None)
+        _end(self._logging, last, error, usage=usage, is_whole=is_whole and bool(usage))
+
+    def __del__(self) -> None:
+        run_guarded(partial(self.end, is_whole=False))
+
+
+def _merged(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The highest count of each name: parts of a stream report what was used so far."""
+    merged: dict[str, Any] = {}
+    for report in reports:
+        for name, value in report.items():
+            if isinstance(value, Mapping):
+                merged[name] = _merged([merged.get(name) or {}, value])
+            elif isinstance(value, (int, float)):
+                merged[name] = max(merged.get(name) or 0, value)
+    return merged
+
+
+def _usage_of(chunk: Any) -> Any:
+    hidden = getattr(chunk, "_hidden_params", None) or {}
+    usage = chunk.get("usage") if isinstance(chunk, Mapping) else getattr(chunk, "usage", None)
+    return usage or hidden.get("usage")
+
+
+def _streams(stream: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], _result: object) -> None:
+    """A stream was made."""
+    logging = getattr(stream, "logging_obj", None)
+    if logging is not None and hasattr(logging, _CLAIM):
+        stream.__dict__[_STREAM] = _Stream(logging, getattr(stream, "chunks", ()))
+        setattr(logging, _STREAM, True)
+
+
+def _stopped(stream: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], error: BaseException) -> None:
+    """A stream ended, of itself or with an error."""
+    end = stream.__dict__.get(_STREAM)
+    if end is None:
+        return
+    if isinstance(error, (StopIteration, StopAsyncIteration)):
+        end.end(answer=getattr(stream.logging_obj, _BUILT, None))
+    else:
+        end.end(type(error), is_whole=False)
+
+
+def _closed(stream: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any]) -> None:
+    """A stream was closed, before its end or after."""
+    if (end := stream.__dict__.get(_STREAM)) is not None and not getattr(stream, "sent_last_chunk", False):
+        end.end(is_whole=False)
+
+
+def _responded(stream: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any]) -> None:
+    """A stream of the Responses interface has its last event."""
+    answer = getattr(getattr(stream, "completed_response", None), "response", None)
+    if (end := stream.__dict__.get(_STREAM)) is not None and answer is not None:
+        end.end(answer=answer)
+
+
+def _nothing(_stream: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], _result: object) -> None:
+    """A part of a stream; litellm keeps it."""
 
 
 def _built(original: Any) -> Any:
-    """Where no part of a stream has usage, litellm counts tokens itself: an estimate, which is not what was billed."""
+    """Puts a stream's parts together. Where none has usage, litellm counts tokens itself: an estimate, not what was billed."""
 
     @wraps(original)
     def stream_chunk_builder(*args: Any, **kwargs: Any) -> Any:
         run_guarded(partial(_note_estimate, *args[:1], **kwargs))
-        return original(*args, **kwargs)
+        whole = original(*args, **kwargs)
+        if (logging := kwargs.get("logging_obj")) is not None:
+            run_guarded(setattr, logging, _BUILT, whole)
+        return whole
 
     return stream_chunk_builder
 
@@ -103,10 +248,8 @@ def _note_estimate(chunks: Any, logging_obj: Any = None, **_: Any) -> None:
 
 
 def _has_usage(chunk: Any) -> bool:
-    hidden = getattr(chunk, "_hidden_params", None) or {}
-    usage = chunk.get("usage") if isinstance(chunk, Mapping) else getattr(chunk, "usage", None)
-    # The last part always has one; of zeros, where nobody reported it.
-    usage = usage or hidden.get("usage")
+    # The last part always has one; of zeros, where the provider did not report it.
+    usage = _usage_of(chunk)
     total = usage.get("total_tokens") if isinstance(usage, Mapping) else getattr(usage, "total_tokens", None)
     return bool(total)
 
@@ -129,18 +272,47 @@ def _prepared(original: Any) -> Any:
 def _hook_functions(module: ModuleType) -> None:
     for name in (*_OPERATIONS, *_OTHERS):
         if hasattr(module, name):
-            shim(module, name)
+            shim(module, name, is_layer=True)
     put(module, "stream_chunk_builder", _built)
 
 
-def _hook_setup(module: ModuleType) -> None:
+def _hook_utils(module: ModuleType) -> None:
     put(module, "function_setup", _prepared)
+    if hasattr(module, "post_call_processing"):
+        put(module, "post_call_processing", _answered)
 
 
 def _hook_logging(module: ModuleType) -> None:
     after(module.Logging, "__init__", _begun)
     after(module.Logging, "success_handler", _succeeded)
     after(module.Logging, "async_success_handler", _succeeded)
+    before(module.Logging, "failure_handler", _failed)
+
+
+def _hook_streams(module: ModuleType) -> None:
+    owner = module.CustomStreamWrapper
+    after(owner, "__init__", _streams)
+    after(owner, "__next__", _nothing, fail=_stopped)
+    after(owner, "__anext__", _nothing, fail=_stopped)
+    for name in ("close", "aclose"):
+        if hasattr(owner, name):
+            before(owner, name, _closed)
+
+
+def _hook_responses(module: ModuleType) -> None:
+    for name in ("ResponsesAPIStreamingIterator", "SyncResponsesAPIStreamingIterator"):
+        owner = getattr(module, name, None)
+        if owner is not None:
+            after(owner, "__init__", _streams)
+            before(owner, "_handle_logging_completed_response", _responded)
+            after(owner, "__anext__" if hasattr(owner, "__anext__") else "__next__", _nothing, fail=_stopped)
+
+
+def _hook_router(module: ModuleType) -> None:
+    """A router tries again what fails, and elsewhere."""
+    for name in public_methods(module.Router):
+        if name in _OPERATIONS or name in _OTHERS:
+            shim(module.Router, name, is_layer=True)
 
 
 def _owns(_client: object) -> bool:
@@ -154,8 +326,15 @@ def _bind_client(client: Any, meter: Meter) -> None:
 
 FAMILY: Final = Family(
     _NAME,
-    {_LOGGING: _hook_logging, "litellm.utils": _hook_setup, _NAME: _hook_functions},
+    {
+        _LOGGING: _hook_logging,
+        "litellm.utils": _hook_utils,
+        "litellm.litellm_core_utils.streaming_handler": _hook_streams,
+        "litellm.responses.streaming_iterator": _hook_responses,
+        "litellm.router": _hook_router,
+        _NAME: _hook_functions,
+    },
     (_LOGGING,),
     _owns,
     _bind_client,
-)  # fmt: skip
+)
