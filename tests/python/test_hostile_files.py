@@ -40,7 +40,7 @@ def test_json_of_prices_can_hold_a_url(state, monkeypatch):
     meter = taximeter.Meter(state_dir=state)
     assert (price(meter), meter.settings.prices.source) == ("2", source)
     monkeypatch.setenv("TAXIMETER_PRICES", source)
-    with pytest.raises(taximeter.ConfigError, match="a URL is for"):
+    with pytest.raises(taximeter.ConfigError, match="a URL belongs in"):
         taximeter.Meter(state_dir=state)
 
 
@@ -71,7 +71,7 @@ def test_a_number_of_a_hundred_million_digits_is_refused_and_not_written_out(sta
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(taximeter.ConfigError, match="mine/model"):
         taximeter.Meter(state_dir=state, prices=f"prices.{form}")
-    with pytest.raises(taximeter.CatalogError, match="no rate"):
+    with pytest.raises(taximeter.CatalogError, match="is not a rate"):
         genai._decimal(number)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB
 

@@ -1,4 +1,4 @@
-"""The parser of the command line, and the settings that its commands run with."""
+"""The parser of the command line, and the settings of its commands."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from .. import __version__, _default
 from ..errors import ConfigError, TaximeterError
-from ..settings import HOMELESS, Settings, resolve
+from ..settings import NO_HOME, Settings, resolve
 from . import dead_letters, doctor, journals, prices, report, tokens
 from .common import Run, action_adder
 from .render import say
@@ -21,10 +21,10 @@ GROUPS = (report, prices, tokens, dead_letters, journals, doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code."""
+    """Runs the command line. Returns the exit code."""
     options = parser().parse_args(arguments)
     if hasattr(sys.stdout, "reconfigure"):
-        # A redirect on Windows has an encoding without lines and dashes; those become question marks there.
+        # Redirected output on Windows may have an encoding without box-drawing characters and dashes. They become question marks.
         sys.stdout.reconfigure(errors="replace")
     command: Run = getattr(options, "run", report.overview)
     try:
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return doctor.report_settings(options, error)
         return command(options)
     except BrokenPipeError:
-        # The reader of a pipe has seen enough; what Python would flush at exit has nowhere to go.
+        # The reader of the pipe has closed it. Standard output is replaced so that Python's flush at exit does not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (TaximeterError, ValueError, OSError) as error:
@@ -49,17 +49,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _settings(options: argparse.Namespace) -> Settings:
     settings = resolve({} if options.state_dir is None else {"state_dir": options.state_dir})
     if not settings.root:
-        raise ConfigError(f"state_dir: {HOMELESS}")
+        raise ConfigError(f"state_dir: {NO_HOME}")
     if owner := _other_owner(settings.root):
         raise ConfigError(
             f"state_dir: {settings.root} belongs to {owner}. Run this as that user, for example `sudo -u {owner} taximeter …`, "
-            "because its programs cannot use files that another user makes in it, root too"
+            f"because the programs of {owner} could not use the files that another user, even root, creates in it"
         )
     return _default.default_meter.configure({"state_dir": options.state_dir, "enabled": True})
 
 
 def _other_owner(directory: str) -> str | None:
-    """The owner of a directory, if that is another user."""
+    """Returns the name of a directory's owner, if it is another user."""
     try:
         uid = os.lstat(directory).st_uid
         if not hasattr(os, "geteuid") or uid == os.geteuid():
@@ -74,10 +74,10 @@ def _other_owner(directory: str) -> str | None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line."""
+    """Returns the parser of the whole command line."""
     whole = argparse.ArgumentParser(prog="taximeter", description="What LLM calls use and cost.")
     whole.add_argument("--version", action="version", version=f"taximeter {__version__}")
-    whole.add_argument("--state-dir", metavar="DIR", help="directory of journals and ledger")
+    whole.add_argument("--state-dir", metavar="DIR", help="the directory of journals and ledger")
     whole.add_argument("--json", action="store_true", help="print JSON")
     add = action_adder(whole.add_subparsers(title="commands", metavar="COMMAND"))
     for group in GROUPS:

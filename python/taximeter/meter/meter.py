@@ -207,10 +207,10 @@ class Meter(Pricing):
 
     def storage_fault(self) -> str | None:
         """Try the state directory. Returns why the journal cannot be kept there; `None` when it can."""
-        from ..settings import HOMELESS  # noqa: PLC0415 - see configure
+        from ..settings import NO_HOME  # noqa: PLC0415 - see configure
 
         if self.settings is None or not self.settings.root:
-            return HOMELESS.partition(";")[0]
+            return NO_HOME.partition(";")[0]
         found = self._core.probe()
         if found is None:
             return None

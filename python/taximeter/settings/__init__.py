@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from .load import default_state_dir, is_disabled, resolve
-from .model import HOMELESS, InitSettings, MeterSettings, Prices, Settings, check_names
+from .model import NO_HOME, InitSettings, MeterSettings, Prices, Settings, check_names
 
 __all__ = [
-    "HOMELESS", "InitSettings", "MeterSettings", "Prices", "Settings", "check_names", "default_state_dir", "is_disabled", "resolve",
+    "NO_HOME", "InitSettings", "MeterSettings", "Prices", "Settings", "check_names", "default_state_dir", "is_disabled", "resolve",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Where events go, beside or in place of the ledger."""
+"""Remote destinations: where events go over HTTP, in addition to the ledger or instead of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LIMITS: Final = ("max_events", "max_bytes", "linger", "concurrency")
 
 
 class Secret:
-    """A text that shows itself nowhere but to who asks for it."""
+    """A text that `repr()`, logs and tracebacks do not show. Call `reveal()` to read it."""
 
     __slots__ = ("_text",)
 
@@ -25,7 +25,7 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """The text."""
+        """Returns the text."""
         return self._text
 
     def __repr__(self) -> str:
@@ -35,28 +35,29 @@ class Secret:
         return self
 
     def __reduce__(self) -> Any:
-        raise TypeError("a secret is not written anywhere")
+        raise TypeError("a secret cannot be pickled")
 
 
 class Destination:
-    """A destination over HTTP: batches of events, compressed, sent again until it has them.
+    """A destination over HTTP. Events are sent in compressed batches, which are retried until the destination accepts them.
 
     Args:
-        url: `<protocol>+https://host/path`; `<protocol>+http://` for this machine. The protocols are `cloudevents` (CloudEvents 1.0
-            in JSON) and `jsonl` (a JSON object a line).
+        url: `<protocol>+https://host/path`, or `<protocol>+http://` for localhost. The protocols are `cloudevents` (CloudEvents
+            1.0 in JSON) and `jsonl` (one JSON object per line).
         token: Sent as `Authorization: Bearer …`.
-        headers: Further headers, such as an API key's.
-        allow_http: Send to another machine in clear text all the same.
-        timeout: Seconds that a request and its answer may take, from 0.1 to 600; the answer has to begin within a third of them.
-        ca_bundle: A PEM file of certificates that are trusted beside the system's, for a collector with a private authority.
-        max_events: Events in one request, from 1 to 10,000; 1,000 by default.
-        max_bytes: Bytes of a request before compression, from 1,000 to 20,000,000; 1,000,000 by default. An event that is larger is
+        headers: Further headers, such as one with an API key.
+        allow_http: Allow unencrypted HTTP to hosts other than localhost.
+        timeout: The timeout of a request with its response in seconds, from 0.1 to 600. The response must begin within a third of it.
+        ca_bundle: A PEM file with certificates to trust in addition to the system's, for a collector with a private certificate
+            authority.
+        max_events: The most events in a request, from 1 to 10,000; 1,000 by default.
+        max_bytes: The most bytes of a request before compression, from 1,000 to 20,000,000; 1,000,000 by default. A larger event is
             sent alone.
-        linger: Seconds that events wait for others, so that they go in one request, from 0 to 3,600; 1 by default.
-        concurrency: Requests at once, from 1 to 64; 4 by default.
+        linger: The longest time that an event waits for others to share its request, in seconds from 0 to 3,600; 1 by default.
+        concurrency: The most requests at the same time, from 1 to 64; 4 by default.
 
     Raises:
-        ConfigError: The URL is of no known form, or another argument breaks its rule. The URL is not repeated: it can hold a key.
+        ConfigError: The URL or another argument is invalid. The message does not contain the URL, which may hold a key.
     """
 
     _url = Secret("")
@@ -79,8 +80,8 @@ class Destination:
         linger: float | None = None,
         concurrency: int | None = None,
     ) -> None:
-        # From here on no local variable of this frame shows a key, because error trackers log tracebacks with local variables.
-        hidden = _Hidden(url, token, headers)
+        # From here on, no local variable of this frame holds a key, because error trackers record the local variables of tracebacks.
+        hidden = _SecretArguments(url, token, headers)
         del url, token, headers
         self._protocol, self._url = _split(hidden)
         self._headers = _headers(hidden)
@@ -94,12 +95,12 @@ class Destination:
             self._ca = None if ca_bundle is None else files.read(Path(ca_bundle).expanduser())
         except (OSError, TypeError, ValueError, RuntimeError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise ConfigError(f"destination: ca_bundle: {reason}; name a file of certificates in PEM") from None
+            raise ConfigError(f"destination: ca_bundle: {reason}; give the path of a PEM file with certificates") from None
         _core.check_destination(self.to_core())
 
     @property
     def host(self) -> str:
-        """The host, which is all of the URL that is ever shown."""
+        """The host name, the only part of the URL that may be shown."""
         try:
             return urlsplit(self._url.reveal()).hostname or ""
         except ValueError:
@@ -107,11 +108,11 @@ class Destination:
 
     @property
     def place(self) -> str:
-        """The URL without its query, by which its cursor is known. Not to be shown."""
+        """The URL without its query, which identifies the destination's cursor. It may hold a key, so do not show it."""
         return self._url.reveal().partition("?")[0]
 
     def to_core(self) -> dict[str, Any]:
-        """As the core takes it."""
+        """Returns the destination in the form that the core takes."""
         return {
             "url": self._url.reveal(),
             "headers": [(name, value.reveal()) for name, value in self._headers.items()],
@@ -133,8 +134,8 @@ class Destination:
         return hash(self.host)
 
 
-class _Hidden:
-    """What was given, hidden from tracebacks that show locals."""
+class _SecretArguments:
+    """The arguments that may hold keys, in an object that tracebacks with local variables show as `…`."""
 
     __slots__ = ("headers", "token", "url")
 
@@ -145,21 +146,21 @@ class _Hidden:
         return "…"
 
 
-def _split(given: _Hidden) -> tuple[str, Secret]:
-    """The protocol's name, and the URL without it."""
+def _split(given: _SecretArguments) -> tuple[str, Secret]:
+    """Returns the protocol's name, and the URL without it."""
     if not isinstance(given.url, str):
         kind = type(given.url).__name__
         raise ConfigError(f"destination: url: {kind} is not a text; give a URL such as cloudevents+https://host/path")
     schemes = _core.destination_schemes()
-    # In a subinterpreter no scheme is known, and every URL passes.
+    # A subinterpreter knows no schemes and accepts every URL.
     if "://" not in given.url or (schemes and given.url.partition("://")[0].lower() not in schemes):
         known = ", ".join(f"{scheme}://" for scheme in schemes)
-        raise ConfigError(f"destination: url: only 'ledger' and URLs that begin with one of {known} are known")
+        raise ConfigError(f"destination: url: the URL must begin with one of {known}, or be 'ledger'")
     protocol, _, transport = given.url.partition("://")[0].lower().partition("+")
     return protocol, Secret(f"{transport}://{given.url.partition('://')[2]}")
 
 
-def _headers(given: _Hidden) -> dict[str, Secret]:
+def _headers(given: _SecretArguments) -> dict[str, Secret]:
     found = {}
     if given.token:
         if not isinstance(given.token, str):
@@ -171,7 +172,7 @@ def _headers(given: _Hidden) -> dict[str, Secret]:
             raise ConfigError(f"destination: headers: {kind} is not a mapping; give a dict of names and values")
         for name in given.headers:
             if not isinstance(name, str) or not isinstance(given.headers[name], str):
-                raise ConfigError("destination: headers: names and values have to be texts")
+                raise ConfigError("destination: headers: names and values must be texts")
             found[name.lower()] = Secret(given.headers[name])
     return found
 

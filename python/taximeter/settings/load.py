@@ -1,4 +1,4 @@
-"""Finds the settings: argument > environment > file > default. The only module that reads them.
+"""Resolves the settings in this order: argument, environment, file, default. No other module reads them.
 
 `TAXIMETER_DISABLED=1` comes before everything. The environment variables are `TAXIMETER_` and the setting's name in capitals. The
 file is `taximeter.toml`, or the table `[tool.taximeter]` of `pyproject.toml`, in the working directory or the nearest one above it
@@ -15,7 +15,7 @@ from typing import Any, Final
 from .. import files
 from ..errors import ConfigError
 from ..fields import ATTRIBUTION
-from .model import HOMELESS, KNOWN, PROJECT, Prices, Settings
+from .model import KNOWN, NO_HOME, PROJECT, Prices, Settings
 from .values import LEDGER, budget, destinations, families, flag, max_age, tags
 
 __all__ = ["default_state_dir", "is_disabled", "resolve"]
@@ -23,12 +23,16 @@ __all__ = ["default_state_dir", "is_disabled", "resolve"]
 BACKENDS: Final = ("mapped", "written", "memory")
 
 
-_first_places: dict[str, str] = {}
-"""Where relative state directories lead: to the same place for the whole process."""
+_resolved_roots: dict[str, str] = {}
+"""The absolute paths of relative state directories, resolved once per process."""
 
 
 def default_state_dir(environ: Mapping[str, str] | None = None) -> str:
-    """The directory for journals and the ledger: `TAXIMETER_STATE_DIR`, else the platform's own place for state."""
+    """Returns the directory of journals and the ledger: `TAXIMETER_STATE_DIR`, or else the platform's state directory.
+
+    Raises:
+        ConfigError: The user has no home directory, and the variable is not set.
+    """
     environ = os.environ if environ is None else environ
     if given := environ.get("TAXIMETER_STATE_DIR"):
         return _absolute(given)
@@ -39,7 +43,7 @@ def default_state_dir(environ: Mapping[str, str] | None = None) -> str:
     else:
         base = environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     if base.startswith("~"):
-        raise ConfigError(f"state_dir: {HOMELESS}")
+        raise ConfigError(f"state_dir: {NO_HOME}")
     return os.path.join(base, "taximeter")
 
 
@@ -47,12 +51,12 @@ def _absolute(path: str | os.PathLike[str]) -> str:
     path = os.path.expanduser(path)
     if os.path.isabs(path):
         return os.path.abspath(path)
-    # A program that changes its directory keeps the events that it has recorded where they are.
-    return _first_places.setdefault(path, os.path.abspath(path))
+    # The directory stays the same if the program changes its working directory.
+    return _resolved_roots.setdefault(path, os.path.abspath(path))
 
 
 def is_disabled(environ: Mapping[str, str] | None = None) -> bool:
-    """Whether `TAXIMETER_DISABLED` turns everything off."""
+    """Returns whether `TAXIMETER_DISABLED` turns metering off."""
     environ = os.environ if environ is None else environ
     return flag("TAXIMETER_DISABLED", environ.get("TAXIMETER_DISABLED", ""))
 
@@ -60,7 +64,7 @@ def is_disabled(environ: Mapping[str, str] | None = None) -> bool:
 def resolve(
     arguments: Mapping[str, Any], environ: Mapping[str, str] | None = None, start: str | os.PathLike[str] | None = None
 ) -> Settings:
-    """Settle every setting.
+    """Resolves all settings.
 
     Args:
         arguments: What the caller gave, by name; `None` stands for not given.
@@ -96,7 +100,7 @@ def resolve(
     try:
         root = default_state_dir(environ) if state_dir is None else _absolute(state_dir)
     except ConfigError:
-        # Metering goes on in memory, and the meter warns. Code that needs the directory gets the error.
+        # Metering continues in memory, and the meter warns. Code that needs the directory gets the error.
         root = ""
     return Settings(
         root=root,
@@ -118,7 +122,7 @@ def resolve(
 def _prices(given: Sequence[tuple[str, Any]]) -> Prices:
     if not given:
         return Prices()
-    from .prices import prices  # noqa: PLC0415 - most have no price settings
+    from .prices import prices  # noqa: PLC0415 - most users have no price settings
 
     return prices(given)
 
@@ -138,12 +142,12 @@ def _from_file(start: str | os.PathLike[str] | None) -> Mapping[str, Any]:
     while True:
         own, project = os.path.join(place, "taximeter.toml"), os.path.join(place, PROJECT)
         if os.path.isfile(own):
-            return _beside(place, _load(own))
+            return _resolve_prices_path(place, _load(own))
         if os.path.isfile(project):
-            if not _mentions_us(project):
+            if not _may_have_table(project):
                 return {}
             table = _load(project).get("tool", {}).get("taximeter")
-            return _beside(place, table) if isinstance(table, Mapping) else {}
+            return _resolve_prices_path(place, table) if isinstance(table, Mapping) else {}
         above = os.path.dirname(place)
         if above == place:
             return {}
@@ -151,21 +155,21 @@ def _from_file(start: str | os.PathLike[str] | None) -> Mapping[str, Any]:
 
 
 def _load(path: str) -> Mapping[str, Any]:
-    from .toml import load  # noqa: PLC0415 - most starts have no file to read
+    from .toml import load  # noqa: PLC0415 - most processes have no file to read
 
     return load(path)
 
 
-def _mentions_us(project: str) -> bool:
-    """Whether a project's file can have a table of ours; reading TOML takes longer than the first price."""
+def _may_have_table(project: str) -> bool:
+    """Returns whether a project's file may have our table. This check is cheap, while parsing TOML would delay the first event."""
     try:
         return b"taximeter" in files.read(project)
     except OSError:
         return False
 
 
-def _beside(place: str, table: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A file that another names is looked for beside it."""
+def _resolve_prices_path(place: str, table: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Resolves a relative path of a price file against the directory of the file that names it."""
     named = table.get("prices")
     if isinstance(named, str) and not named.strip().startswith("{"):
         return {**table, "prices": os.path.join(place, os.path.expanduser(named))}

@@ -1,4 +1,4 @@
-"""What a meter needs to know, settled."""
+"""The resolved settings of a meter, and the keywords that set them."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
     from .destination import Destination
 
-__all__ = ["HOMELESS", "KNOWN", "PROJECT", "WEEK", "InitSettings", "MeterSettings", "Prices", "Settings", "check_names"]
+__all__ = ["KNOWN", "NO_HOME", "PROJECT", "WEEK", "InitSettings", "MeterSettings", "Prices", "Settings", "check_names"]
 
 WEEK: Final = 7 * 86_400.0
-"""A collector that drops repeated events by id is expected to remember them for this long."""
-HOMELESS: Final = "this user has no home directory; set TAXIMETER_STATE_DIR, or give init() a state_dir"
+"""Seconds that an event waits for a destination by default. Collectors are expected to remember event ids for this long."""
+NO_HOME: Final = "this user has no home directory; set TAXIMETER_STATE_DIR, or pass state_dir to init()"
 PROJECT: Final = "pyproject.toml"
 
 
 class CommonSettings(AttributionFields, total=False):
-    """What `init` and `Meter` both take, beside a destination. Each can come from the environment and from a file as well."""
+    """The keywords that both `init` and `Meter` take, except the destination. The environment and a file can set them as well."""
 
     state_dir: str | os.PathLike[str] | None
     durability: str | None
@@ -44,7 +44,7 @@ class MeterSettings(CommonSettings, total=False):
 
 
 class InitSettings(CommonSettings, total=False):
-    """The keywords of `init`, beside the destination."""
+    """The keywords of `init`, except the destination."""
 
     instrument: bool | Sequence[str] | None
 
@@ -54,10 +54,10 @@ KNOWN: Final = frozenset(MeterSettings.__annotations__) | frozenset(InitSettings
 
 
 def check_names(function: str, given: Mapping[str, Any], known: type) -> None:
-    """Refuses keywords that a function does not have.
+    """Rejects keywords that a function does not take.
 
     Raises:
-        TypeError: There is one.
+        TypeError: A keyword is unknown.
     """
     if unknown := sorted(given.keys() - known.__annotations__.keys()):
         names = ", ".join(sorted({*known.__annotations__, "destination"}))
@@ -65,41 +65,41 @@ def check_names(function: str, given: Mapping[str, Any], known: type) -> None:
 
 
 class Prices(NamedTuple):
-    """What the user says of prices, and whether they are kept up to date."""
+    """The user's prices, and how the catalog is updated."""
 
     overrides: str = ""
-    """Rates, multipliers and aliases, as the core reads them (see `src/pricing/overrides.rs`); empty for none."""
+    """Rates, multipliers and aliases in the form that the core reads (see `src/pricing/overrides.rs`); empty if there are none."""
     long_tail: bool = False
-    """Whether providers that the catalog lacks are priced from litellm's table."""
+    """Whether litellm's table prices the providers that the catalog lacks."""
     refresh: float | None = None
-    """Seconds between downloads of the catalog; `None` for never."""
+    """Seconds between updates of the catalog; `None` for no updates."""
     source: str | None = None
-    """Where it is downloaded from; `None` for the public data of genai-prices."""
+    """The URL or path of the catalog; `None` for the public data of genai-prices."""
 
 
 class Settings(NamedTuple):
-    """Everything a meter needs to know."""
+    """All settings of a meter."""
 
     root: str
-    """The state directory's path; empty where this user has no home and none was given."""
+    """The path of the state directory; empty if none was given and the user has no home directory."""
     enabled: bool = True
     debug: bool = False
     keep_provider_usage: bool = False
     instrument: bool | tuple[str, ...] = True
     backend: str = "mapped"
     budget: int | None = None
-    """Most bytes of the journal on disk; `None` lets the disk decide."""
+    """The most bytes of the journal on disk; `None` derives a limit from the free space."""
     max_age: float | None = WEEK
-    """Seconds that events may wait for a destination over HTTP; `None` for ever."""
+    """How long events may wait for a destination over HTTP, in seconds; `None` for no limit."""
     uses_ledger: bool = True
     destinations: tuple[Destination, ...] = ()
-    """Where events go over HTTP."""
+    """The remote destinations."""
     attribution: Mapping[str, Any] = MappingProxyType({})
     tags: Mapping[str, Any] = MappingProxyType({})
     prices: Prices = Prices()
 
     def inside(self, *names: str) -> str:
-        """The path of a file in the state directory."""
+        """Returns the path of a file in the state directory."""
         return os.path.join(self.root, *names)
 
     @property
@@ -112,16 +112,16 @@ class Settings(NamedTuple):
         return self._path()
 
     def _path(self, *names: str) -> Path:
-        # `init()` does without: its import takes as long as half of what else that does.
+        # `init()` does not call this, because importing pathlib takes half as long as the rest of `init()`.
         from pathlib import Path  # noqa: PLC0415
 
         if not self.root:
-            raise ConfigError(f"state_dir: {HOMELESS}")
+            raise ConfigError(f"state_dir: {NO_HOME}")
         return Path(self.root, *names)
 
     @property
     def catalog(self) -> Path:
-        """The file of the last catalog that was downloaded, if there is one."""
+        """The file of the downloaded catalog, which may not exist."""
         return self._path("prices", "catalog.json")
 
     @property

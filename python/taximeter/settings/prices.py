@@ -1,4 +1,4 @@
-"""The setting `prices`: rates, multipliers and aliases of the user's own, and whether the catalog is kept up to date."""
+"""The setting `prices`: the user's rates, multipliers and aliases, and how the catalog is updated."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _RULES: Final = ("rates", "multipliers", "aliases")
 
 
 def prices(layers: Sequence[tuple[str, Any]]) -> Prices:
-    """One set of price settings from those of every source, the first of which comes first."""
+    """Merges the price settings of all sources. Earlier sources take precedence."""
     merged: dict[str, Any] = {}
     rules: dict[str, dict[str, Any]] = {}
     for source, layer in reversed(layers):
@@ -36,7 +36,7 @@ def prices(layers: Sequence[tuple[str, Any]]) -> Prices:
 
 
 def _add_prices(merged: dict[str, Any], rules: dict[str, dict[str, Any]], layer: str, value: Any) -> None:
-    """Puts the price settings of one layer over those of others; errors name it."""
+    """Puts the price settings of one source over those already merged. Errors name the source."""
     try:
         found, own = _checked_prices(_price_table(value))
     except RecursionError:
@@ -49,7 +49,7 @@ def _add_prices(merged: dict[str, Any], rules: dict[str, dict[str, Any]], layer:
 
 
 def _checked_prices(table: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """The settings of a table, and its rules."""
+    """Returns the checked settings of a table, and its rules by kind."""
     if unknown := sorted(set(table) - {*_RULES, "long_tail", "refresh", "source"}):
         raise ConfigError(f"prices: {unknown[0]!r} is not one of {', '.join(_RULES)}, long_tail, refresh, source")
     own: dict[str, dict[str, Any]] = {}
@@ -64,7 +64,7 @@ def _checked_prices(table: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
     if (source := table.get("source")) is not None:
         if not isinstance(source, (str, os.PathLike)):
             raise ConfigError(f"prices: source: {type(source).__name__} is neither a URL nor a path")
-        from ..catalog.source import check_source  # noqa: PLC0415 - few download
+        from ..catalog.source import check_source  # noqa: PLC0415 - few users set a source
 
         try:
             check_source(str(source))
@@ -79,14 +79,14 @@ def _checked_prices(table: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
 
 
 def _price_table(value: Any) -> Mapping[str, Any]:
-    """Price settings from a mapping, from JSON text, or from a TOML or JSON file."""
+    """Returns price settings from a mapping, from JSON text, or from a TOML or JSON file."""
     if isinstance(value, Mapping):
         return value
     if isinstance(value, (str, os.PathLike)):
         text = str(value).removeprefix("\ufeff").strip()
         try:
             if "://" in text and not text.startswith("{"):
-                raise ConfigError("prices: a URL is for prices.source; this is for a mapping, JSON or a file")
+                raise ConfigError("prices: a URL belongs in prices.source; prices takes a mapping, JSON or a path")
             if not text.startswith("{"):
                 path = os.path.expanduser(text)
                 if not path.endswith(".json"):
@@ -99,41 +99,41 @@ def _price_table(value: Any) -> Mapping[str, Any]:
             raise error if isinstance(error, ConfigError) else ConfigError(f"prices: {error}") from None
         if isinstance(table, Mapping):
             return _own_table(table)
-    raise ConfigError(f"prices: {type(value).__name__} is not a mapping, nor JSON, nor the path of a TOML or JSON file")
+    raise ConfigError(f"prices: {type(value).__name__} is neither a mapping, JSON, nor the path of a TOML or JSON file")
 
 
 def _core_text(rules: Mapping[str, Any]) -> str:
-    """Rules as the core reads them: JSON, numbers as decimal texts."""
+    """Returns rules in the form that the core reads: JSON with numbers as decimal texts."""
     return json.dumps(_exact(rules), sort_keys=True)
 
 
 def _from_json(text: str) -> Any:
-    """JSON whose decimals stay what they are: 0.1 read as a binary number is another rate."""
+    """Parses JSON with exact decimals, because a binary number such as 0.1 would be another rate."""
     return json.loads(text, parse_float=Decimal)
 
 
 def _own_table(table: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A file of prices alone can have them under `prices`, as `taximeter.toml` does."""
+    """Returns the table itself, or its only key `prices`: a file of prices may have the same layout as `taximeter.toml`."""
     inner = table.get("prices")
     return inner if isinstance(inner, Mapping) and set(table) == {"prices"} else table
 
 
 def _exact(value: Any) -> Any:
-    """Numbers as decimal texts, at any depth: the core takes no others."""
+    """Converts numbers at any depth to decimal texts, the only form that the core accepts."""
     if isinstance(value, Mapping):
         return {str(key): _exact(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_exact(item) for item in value]
     if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool):
         number = Decimal(str(value))
-        # A number with more places than a rate can have is not written out: 1e99999999 would take a hundred megabytes.
+        # Larger numbers than a rate can have keep their exponent, because 1e99999999 written out would take a hundred megabytes.
         is_short = number.is_finite() and abs(number.adjusted()) <= MAX_PLACES
         return format(number, "f") if is_short else str(number)
     return value if isinstance(value, str) else str(value)
 
 
 def _every(value: Any) -> float | None:
-    """Seconds from a number, a text such as `6h`, or `True` for a day."""
+    """Returns seconds from a number, from a text such as `6h`, or from `True`, which means daily. `None` means never."""
     if value is None or value is False:
         return None
     if value is True:
@@ -144,6 +144,6 @@ def _every(value: Any) -> float | None:
     if text in TRUE - {"1"}:
         return 86_400.0
     found = seconds(text)
-    if found is None or not 60 <= found <= 366 * 86_400:  # noqa: PLR2004 - sources are guests; a year is never
+    if found is None or not 60 <= found <= 366 * 86_400:  # noqa: PLR2004 - polite to the source; at most a year
         raise ConfigError(f"prices: refresh: {value!r} is not a time from 60 seconds to a year, such as '6h' or '1d'")
     return found

@@ -1,4 +1,4 @@
-"""The rule of each setting: what was given is checked and brought into one form."""
+"""Checks the value of each setting and converts it to one form."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FALSE: Final = frozenset({"0", "false", "no", "off", ""})
 
 
 def flag(name: str, value: Any) -> bool:
-    """A setting that is true or false, as a value or as a text."""
+    """Returns a boolean setting from a bool or a text."""
     if isinstance(value, bool):
         return value
     text = str(value).strip().lower()
@@ -30,25 +30,25 @@ def flag(name: str, value: Any) -> bool:
 
 
 def destinations(value: Any) -> tuple[bool, tuple[Destination, ...]]:
-    """Whether the ledger is among what was given, and the others."""
+    """Returns whether the ledger is among the destinations, and the remote destinations."""
     if isinstance(value, str):
         value = concealed([part.strip() for part in value.split(",") if part.strip()])
     elif not isinstance(value, (list, tuple)):
         value = [value]
     if not value:
-        raise ConfigError("destination: the list is empty; name 'ledger' or a URL")
+        raise ConfigError("destination: the list is empty; give 'ledger' or a URL")
     if value == [LEDGER]:
         return True, ()
-    from .destination import Destination  # noqa: PLC0415 - most have the ledger alone
+    from .destination import Destination  # noqa: PLC0415 - most users have only the ledger
 
     others = [one if isinstance(one, Destination) else Destination(one) for one in value if one != LEDGER]
     if len({one.place for one in others}) < len(others):
-        raise ConfigError("destination: two have the same address; how far each has come could not be told apart")
+        raise ConfigError("destination: two have the same address, and would share a cursor; remove one")
     return LEDGER in value, tuple(others)
 
 
 def families(value: Any) -> bool | tuple[str, ...]:
-    """`True` for all families of clients, `False` for none, or their names."""
+    """Returns `True` for all client families, `False` for none, or their names."""
     if isinstance(value, str):
         if value.strip().lower() in TRUE | FALSE:
             return flag("instrument", value)
@@ -61,20 +61,20 @@ def families(value: Any) -> bool | tuple[str, ...]:
 
 
 def budget(value: Any) -> int | None:
-    """Bytes of the journal on disk, from megabytes."""
+    """Returns bytes from megabytes: the most that the journal may take on disk."""
     if value is None:
         return None
     try:
         megabytes = float(value)
     except (TypeError, ValueError):
         megabytes = 0.0
-    if not 4 <= megabytes <= 1_000_000:  # noqa: PLR2004 - one segment, and a bound against slips of the pen
+    if not 4 <= megabytes <= 1_000_000:  # noqa: PLR2004 - at least one segment; the upper bound catches typos
         raise ConfigError(f"budget_mb: {value!r} is not a number of megabytes from 4 to 1,000,000")
     return int(megabytes * 1024 * 1024)
 
 
 def max_age(value: Any) -> float | None:
-    """Seconds that events may wait for a destination over HTTP; `None` for ever."""
+    """Returns how long events may wait for a destination over HTTP, in seconds; `None` for no limit."""
     if value is None:
         return WEEK
     if value is False or str(value).strip().lower() in FALSE - {"0", ""}:
@@ -82,13 +82,13 @@ def max_age(value: Any) -> float | None:
     from ..moments import seconds  # noqa: PLC0415 - what it imports takes longer than all other settings
 
     found = seconds(value)
-    if found is None or not 60 <= found <= 100 * 366 * 86_400:  # noqa: PLR2004 - shorter than an outage; a century is for ever
-        raise ConfigError(f"max_age: {value!r} is not a time from 60 seconds on, such as '12h' or '7d', nor False")
+    if found is None or not 60 <= found <= 100 * 366 * 86_400:  # noqa: PLR2004 - outages last longer; at most a century
+        raise ConfigError(f"max_age: {value!r} is neither a time of at least 60 seconds, such as '12h' or '7d', nor False")
     return found
 
 
 def tags(value: Any) -> Mapping[str, Any]:
-    """Tags by key, from a mapping or a text such as `key=value,key=value`."""
+    """Returns tags by key, from a mapping or from a text such as `key=value,key=value`."""
     if value is None:
         return {}
     if isinstance(value, str):
@@ -96,4 +96,4 @@ def tags(value: Any) -> Mapping[str, Any]:
         return {key.strip(): text.strip() for key, _, text in pairs}
     if isinstance(value, Mapping):
         return value
-    raise ConfigError(f"tags: {value!r} is not a mapping, nor 'key=value,key=value'")
+    raise ConfigError(f"tags: {value!r} is neither a mapping nor a text such as 'key=value,key=value'")
