@@ -1,4 +1,4 @@
-"""Price catalogs as documents: `document` (form), `genai` (the public data), `merge`, `source` (download), `update`, `background`."""
+"""Price catalogs: `document` (form), `genai` (public data), `merge`, `source` (download), `store` (file), `update`, `background`."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ from typing import Final
 __all__ = ["MAX_PLACES"]
 
 MAX_PLACES: Final = 60
-"""Places of a rate: more than twice what the core takes on either side of the point."""
+"""The most digits of a rate on either side of the decimal point: more than twice what the core accepts."""

@@ -1,4 +1,4 @@
-"""Updates a meter's catalog now and then, in a thread."""
+"""Updates a meter's price catalog regularly, in a thread."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ class Schedule(NamedTuple):
     """How often a catalog is updated."""
 
     path: Path
-    """Its file in the state directory."""
+    """The catalog's file in the state directory."""
     every: float
     """Seconds between updates."""
 
 
 class Refreshed(Protocol):
-    """What has a catalog: a meter."""
+    """A meter, as far as the refresher uses it."""
 
     def refresh_schedule(self) -> Schedule | None:
-        """How often it is to be updated; `None` for never."""
+        """Returns how often to update the catalog; `None` for never."""
 
     def update_catalog(self) -> Merged | None:
-        """Updates it; returns what changed."""
+        """Updates the catalog. Returns what changed; `None` if the source has nothing new."""
 
 
 class Refresher:
-    """Updates a meter's catalog now and then, in a thread that ends when the meter is closed, is collected or wants no more.
+    """Updates a meter's catalog in a thread. The thread ends when the meter is closed, is collected or has no schedule any more.
 
-    A forked child has no such thread: it prices with the catalog of its parent until its own `init()`.
+    A forked child has no such thread. It keeps its parent's catalog until it calls `init()`.
     """
 
     def __init__(self, meter: Refreshed) -> None:
@@ -54,7 +54,7 @@ class Refresher:
         threading.Thread(target=self._run, name="taximeter-prices", daemon=True).start()
 
     def wake(self) -> bool:
-        """Look at the settings again; says whether there is still a thread to do so."""
+        """Makes the thread read the schedule again. Returns whether the thread still runs."""
         if self._process != os.getpid():
             return False
         with self._lock:
@@ -62,7 +62,7 @@ class Refresher:
             return not self._has_ended
 
     def stop(self) -> None:
-        """End it; what is being downloaded comes to nothing."""
+        """Ends the thread. A download in progress is discarded."""
         self._has_ended = True
         self._wake.set()
 
@@ -70,7 +70,7 @@ class Refresher:
         failure = ""
         while True:
             with self._lock:
-                # Before the look at the settings: what changes after it wakes the wait below.
+                # Cleared before the schedule is read, so that a change after the read wakes the wait below.
                 self._wake.clear()
                 wait = self._wait()
                 if wait is None:
@@ -94,17 +94,17 @@ class Refresher:
             self._last = time.monotonic()
 
     def _wait(self) -> float | None:
-        """Seconds to the next download; `None` when there is to be none."""
+        """Returns the seconds until the next update; `None` for never."""
         meter = self._meter()
         schedule = None if meter is None else meter.refresh_schedule()
         if self._has_ended or schedule is None:
             return None
-        # Spread, so that a fleet that started together does not ask together.
+        # Random, so that hosts that were started together do not all download at the same time.
         every = schedule.every * random.uniform(0.9, 1.0)  # noqa: S311 - no secret
         if self._last is not None:
             return max(0.0, self._last + every - time.monotonic())
         try:
-            # Another process, or an earlier one, may have done it.
+            # Another process, or an earlier one, may have updated the file.
             age = time.time() - schedule.path.stat().st_mtime
         except OSError:
             return 0.0

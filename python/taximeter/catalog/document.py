@@ -1,8 +1,8 @@
 """A price catalog as a document: its form, the rates in force on a day, and its text.
 
-A catalog is a JSON object: its provenance, then providers, each with its models, their match rules and rows of rates. Rates are
-decimal texts in US dollars per the unit's denominator (`taximeter.UNITS`). `data/catalog.json` is one. The core reads them and has
-the last word on what is well formed: see `src/pricing/document.rs`.
+A catalog is a JSON object that says where it comes from and lists providers. A provider has models, and a model has match rules and
+rows of rates. Rates are decimal texts in US dollars per the unit's denominator (`taximeter.UNITS`). `data/catalog.json` is an
+example. The core decides whether a catalog is valid: see `src/pricing/document.rs`.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ SCHEMA: Final = 1
 
 
 def ordered(rates: Document) -> Document:
-    """Rates in the order of the units: input, output, cache, and so on."""
+    """Sorts rates in the order of the units: input, output, cache, and so on."""
     return {unit: rates[unit] for unit in _core.UNITS if unit in rates}
 
 
 def entries(document: Document) -> Iterator[tuple[str, Document]]:
-    """Every entry: its provider, and its model."""
+    """Yields every entry: its provider's id, and its model."""
     for provider in document["providers"]:
         for model in provider["models"]:
             yield provider["id"], model
 
 
 def by_context(model: Document) -> dict[str, list[Document]]:
-    """The rows of a model by their request context; the standard ones under ''."""
+    """Groups the rows of a model by their request context. Standard rows have the key ''."""
     grouped: dict[str, list[Document]] = {"": list(model["prices"])}
     for row in model.get("variants", ()):
         grouped.setdefault(_context(row), []).append(row)
@@ -46,7 +46,7 @@ def _context(row: Document) -> str:
 
 
 def in_force(rows: Sequence[Document], day: str) -> list[Document]:
-    """What of rows can apply on a day, without its start: the last row for every hour, and the windows after it."""
+    """Returns the rows that can apply on a day, without their start: the last row for all hours, and the time windows after it."""
     begun = [row for row in rows if row.get("from", "") <= day]
     found: list[Document] = []
     for row in begun or rows[:1]:
@@ -57,13 +57,13 @@ def in_force(rows: Sequence[Document], day: str) -> list[Document]:
 
 
 def _hours(row: Document) -> str:
-    """The hours and days that a row is for, as a prefix; nothing where it holds all the time."""
+    """Returns the time window and days of a row as a prefix; empty if the row always applies."""
     parts = ["–".join(row["window"])] if "window" in row else []
     return " ".join([*parts, *row.get("days", ())]) + " " if parts or "days" in row else ""
 
 
 def flat(rows: Sequence[Document]) -> dict[str, str]:
-    """Rates by a name that tells hours, unit and tier."""
+    """Returns rates by a name made of hours, unit and tier."""
     flat = {}
     for row in rows:
         for unit, rate in ordered(row["rates"]).items():
@@ -74,8 +74,8 @@ def flat(rows: Sequence[Document]) -> dict[str, str]:
 
 
 def rates_in_force(document: Document, day: date | None = None) -> Iterator[tuple[str, dict[str, str]]]:
-    """Every entry, as `provider/model`, with its rates on a day (today by default); those of a context by its name."""
-    today = (day or date.today()).isoformat()  # noqa: DTZ011 - a day more or less shows the same rates
+    """Yields every entry as `provider/model`, with its rates on a day (today by default). Names of other contexts have a prefix."""
+    today = (day or date.today()).isoformat()  # noqa: DTZ011 - for display; the time zone does not matter
     for provider, model in entries(document):
         rates: dict[str, str] = {}
         for context, rows in by_context(model).items():
@@ -85,7 +85,7 @@ def rates_in_force(document: Document, day: date | None = None) -> Iterator[tupl
 
 
 def seal(document: Document, label: str) -> Document:
-    """The catalog with a version that tells its contents: a label, and a checksum of its providers."""
+    """Gives the catalog a version that depends on its contents: a label, and a checksum of its providers."""
     digest = hashlib.sha256(_compact(document["providers"]).encode()).hexdigest()
     return {**document, "version": f"{label}.{digest[:8]}"}
 
@@ -95,7 +95,7 @@ def _compact(value: Any) -> str:
 
 
 def render(document: Document) -> str:
-    """The catalog as JSON, one model a line, so that a refresh is a diff that a person can review."""
+    """Renders the catalog as JSON with one model per line, so that a person can review the diff of an update."""
     head = {name: value for name, value in document.items() if name != "providers"}
     lines = [_compact(head)[:-1] + ',"providers":[']
     providers = document["providers"]

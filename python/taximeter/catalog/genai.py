@@ -1,4 +1,4 @@
-"""Providers of a catalog from the public data of genai-prices, which is a list of providers."""
+"""Converts the public data of genai-prices to the providers of a catalog."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ _SUFFIXES: Final = {
     "_kpages": "_pages",
     "_kcount": "",
 }
-# genai-prices has these in its code and not in its data: Groq bills at least ten seconds of audio.
+# Groq bills at least ten seconds of audio. genai-prices has this in its code, not in its data.
 _MIN_SECONDS: Final = {("groq", "whisper-large-v3"): 10, ("groq", "whisper-large-v3-turbo"): 10}
 
 
 def from_genai(providers: Sequence[Mapping[str, Any]], *, strict: bool = True) -> tuple[list[Document], list[str]]:
-    """Providers of a catalog from those of `genai-prices`.
+    """Converts providers of `genai-prices` to providers of a catalog.
 
     Args:
-        providers: Its public data, numbers read as `Decimal`.
-        strict: Raise on a model that cannot be expressed; otherwise leave it out.
+        providers: The public data, with numbers read as `Decimal`.
+        strict: Raise if a model cannot be expressed in a catalog. Otherwise it is left out.
 
     Returns:
-        The providers, and the models that were left out, each with the reason.
+        The providers, and the models that were left out with the reason for each.
 
     Raises:
-        CatalogError: The data is not of the known form.
+        CatalogError: The data does not have the known form.
     """
     left_out: list[str] = []
     found = []
@@ -54,7 +54,7 @@ def from_genai(providers: Sequence[Mapping[str, Any]], *, strict: bool = True) -
                 }
             )
     except (KeyError, TypeError, ValueError, AttributeError, InvalidOperation, RecursionError) as error:
-        raise CatalogError(f"this is not the data of genai-prices: {type(error).__name__}: {error}") from None
+        raise CatalogError(f"the data does not have the form of genai-prices: {type(error).__name__}: {error}") from None
     return found, left_out
 
 
@@ -84,7 +84,7 @@ def _model(provider: str, raw: Mapping[str, Any]) -> Document:
 
 
 def _clause(rule: Mapping[str, Any] | None) -> Document | None:
-    """One match rule; the data set compares everything but regular expressions without regard to case."""
+    """Converts a match rule. The public data ignores case in all rules except regular expressions."""
     if rule is None:
         return None
     ((kind, value),) = rule.items()
@@ -94,11 +94,11 @@ def _clause(rule: Mapping[str, Any] | None) -> Document | None:
         return _regex(value)
     if kind in {"equals", "starts_with", "ends_with", "contains"}:
         return {kind: value.lower()}
-    raise CatalogError(f"{kind!r} is no known kind of match rule")
+    raise CatalogError(f"{kind!r} is not a known kind of match rule")
 
 
 def _regex(pattern: str) -> Document:
-    """A regular expression without look-ahead; one that begins with a negative look-ahead is split in two."""
+    """Converts a regular expression to one without look-ahead. A negative look-ahead at its start becomes a rule of its own."""
     if "(?!" not in pattern:
         return {"regex": pattern}
     depth, end = 0, None
@@ -108,7 +108,7 @@ def _regex(pattern: str) -> Document:
             end = index
             break
     if not pattern.startswith("^(?!") or end is None or "(?!" in pattern[end:]:
-        raise CatalogError(f"look-ahead of a shape the core cannot match: {pattern}")
+        raise CatalogError(f"the core does not support this look-ahead: {pattern}")
     refused, rest = pattern[4:end], pattern[end + 1 :]
     parts: list[Document] = [{"not": {"regex": f"^(?:{refused})"}}]
     if rest:
@@ -117,7 +117,7 @@ def _regex(pattern: str) -> Document:
 
 
 def _rates(prices: Mapping[str, Any]) -> Document:
-    """Rates by unit name, in US dollars per the unit's denominator; a tiered one as [base, [above, rate], …]."""
+    """Returns rates by unit name, in US dollars per the unit's denominator; tiered rates are `[base, [above, rate], …]`."""
     found: Document = {}
     for key, value in prices.items():
         if value is None:
@@ -125,7 +125,7 @@ def _rates(prices: Mapping[str, Any]) -> Document:
         suffix = next((suffix for suffix in _SUFFIXES if key.endswith(suffix)), None)
         unit = key if suffix is None else key.removesuffix(suffix) + _SUFFIXES[suffix]
         if suffix is None or unit not in _core.UNITS:
-            raise CatalogError(f"{key} is a rate for a unit that this version does not know")
+            raise CatalogError(f"{key} is a rate for an unknown unit")
         if isinstance(value, Mapping):
             tiers = sorted(value["tiers"], key=lambda tier: tier["start"])
             found[unit] = [_decimal(value["base"]), *([tier["start"], _decimal(tier["price"])] for tier in tiers)]
@@ -137,10 +137,10 @@ def _rates(prices: Mapping[str, Any]) -> Document:
 def _decimal(value: Any) -> str:
     number = value if isinstance(value, Decimal) else Decimal(str(value))
     if not number.is_finite():
-        raise CatalogError(f"{value} is no rate")
+        raise CatalogError(f"{value} is not a rate")
     if abs(number.adjusted()) > MAX_PLACES:
-        raise CatalogError(f"{number} is no rate")
-    # Without trailing zeros, so that the same rate is the same text. normalize() would round to 28 digits, which rates do not have.
+        raise CatalogError(f"{number} is not a rate")
+    # Without trailing zeros, so that equal rates have equal texts. normalize() would round to 28 digits.
     text = format(number, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
 
@@ -153,5 +153,5 @@ def _period(constraint: Mapping[str, Any] | None) -> Document:
     times = [str(constraint[name]) for name in ("start_time", "end_time")]
     plain = [time.removesuffix("Z").removesuffix("+00:00") for time in times]
     if any(len(time) != len("00:00:00") for time in plain):
-        raise CatalogError(f"a daily window that is not in UTC: {times}")
+        raise CatalogError(f"the daily window is not in UTC: {times}")
     return {"window": plain}

@@ -1,4 +1,4 @@
-"""Compares catalogs, and merges a newer one into the last good one."""
+"""Compares catalogs, and merges a newer one into the last valid one."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from .document import Document, by_context, entries, flat, in_force
 
 __all__ = ["Change", "Merged", "changes", "merge"]
 
-# A source that lost more than a tenth of its models is broken, whatever it says.
+# A source that lost more than a tenth of its models is considered broken.
 MIN_KEPT: Final = Decimal("0.9")
-# A rate that moves by more than this, or to nothing, is held back until a person has looked at it.
+# A rate that changes by a larger factor, or to or from 0, is held back until a person accepts it.
 LARGEST_MOVE: Final = 10
 
 
@@ -46,15 +46,15 @@ class Merged:
 
     document: Document
     changes: list[Change] = field(default_factory=list)
-    """What is different in it."""
+    """The differences from the old catalog."""
     held: list[Change] = field(default_factory=list)
-    """What was not taken over: rates that moved too far. Their entries stay as they were."""
+    """Rates that moved too far and were not adopted. Their entries stay as they were."""
     kept: list[str] = field(default_factory=list)
-    """Entries that the newer one has dropped, which stay as retired, and request contexts that it has, whose rates stay."""
+    """Entries that the newer catalog lacks, which stay as retired; and request contexts that it lacks, whose rates stay."""
     left_out: list[str] = field(default_factory=list)
-    """Entries of the newer one that this version cannot express, each with the reason; known ones stay as they were."""
+    """Entries of the newer catalog that this version cannot express, with the reason for each. Known ones stay as they were."""
     dated: list[str] = field(default_factory=list)
-    """Entries whose rates the newer one overwrote. The old rates stay, up to the day of the merge."""
+    """Entries whose rates the newer catalog replaced. The old rates stay valid until the day of the merge."""
 
 
 def _rate_changes(provider: str, old: Document, new: Document, day: str) -> Iterator[Change]:
@@ -70,11 +70,11 @@ def _differences(provider: str, model: str, context: str, earlier: Mapping[str, 
             yield Change(provider, model, "rate", context, unit, earlier.get(unit), later.get(unit))
 
 
-def _leaps(provider: str, old: Document, new: Document, today: str) -> Iterator[Change]:
-    """Rates of `new`, of today and of days to come, that are too far from those of `old` to be believed unseen."""
+def _large_moves(provider: str, old: Document, new: Document, today: str) -> Iterator[Change]:
+    """Yields the rates of `new`, current and future, that differ too much from those of `old` to adopt them without a review."""
     before, after = by_context(old), by_context(new)
     for context, rows in after.items():
-        # A context that is new is held against the standard rates.
+        # The rates of a new context are compared with the standard rates.
         known = flat(in_force(before.get(context, before[""]), today))
         for day in sorted({today, *(row["from"] for row in rows if row.get("from", "") > today)}):
             named = flat(in_force(rows, day))
@@ -82,18 +82,18 @@ def _leaps(provider: str, old: Document, new: Document, today: str) -> Iterator[
                 plain = change.unit.rpartition(" above ")[0] or change.unit
                 base = known.get(change.unit, known.get(plain, known.get(plain.rpartition(" ")[2])))
                 is_dropped = change.new is None and context in before and " above " not in change.unit
-                if base is not None and (is_dropped or (change.new is not None and _is_leap(base, change.new))):
+                if base is not None and (is_dropped or (change.new is not None and _is_large_move(base, change.new))):
                     yield Change(provider, new["id"], "rate", context, change.unit, base, change.new)
 
 
-def _is_leap(old: str, new: str) -> bool:
+def _is_large_move(old: str, new: str) -> bool:
     before, after = Decimal(old), Decimal(new)
     return before != after and (not before or not after or after > before * LARGEST_MOVE or after * LARGEST_MOVE < before)
 
 
 def changes(old: Document, new: Document, day: date | None = None) -> list[Change]:
-    """What is different in `new`: entries, rules, and the rates in force on a day (today by default)."""
-    today = (day or date.today()).isoformat()  # noqa: DTZ011 - a day more or less shows the same rates
+    """Returns what is different in `new`: entries, match rules, and the rates in force on a day (today by default)."""
+    today = (day or date.today()).isoformat()  # noqa: DTZ011 - for display; the time zone does not matter
     before = {(provider, model["id"]): model for provider, model in entries(old)}
     after = {(provider, model["id"]): model for provider, model in entries(new)}
     found = [Change(*key, "removed") for key in before if key not in after]
@@ -108,27 +108,27 @@ def changes(old: Document, new: Document, day: date | None = None) -> list[Chang
 
 
 def merge(old: Document, new: Document, *, today: date, accept: Iterable[str] = (), left_out: Sequence[str] = ()) -> Merged:
-    """`new` with everything that `old` knows and it does not: entries it dropped, and rates it overwrote without a date.
+    """Merges `new` into `old`. Entries that `new` lacks and rates that it replaces without a date are kept.
 
-    Merging the same catalog again changes nothing.
+    Merging the same catalog twice changes nothing.
 
     Args:
-        old: The last good catalog.
+        old: The last valid catalog.
         new: A newer one of the same source.
-        today: The day on which overwritten rates end.
-        accept: Entries, as `provider/model`, whose rates may move however far.
-        left_out: Entries of `new` that could not be expressed, as `from_genai` names them.
+        today: The day on which replaced rates end.
+        accept: Entries, as `provider/model`, whose rates may change by any amount.
+        left_out: Entries of `new` that could not be expressed, as returned by `from_genai`.
 
     Raises:
-        CatalogError: `new` has lost too many entries to be believed.
+        CatalogError: `new` has lost too many entries.
     """
     before = {(provider, model["id"]): model for provider, model in entries(old)}
     unread = {tuple(entry.partition(":")[0].split("/", 1)) for entry in left_out}
     found = {(provider, model["id"]) for provider, model in entries(new)} | unread
-    # Entries that were dropped before do not count again.
+    # Entries that were dropped earlier are not counted again.
     live = {key for key, model in before.items() if not model.get("retired")}
     if len(live & found) < len(live) * MIN_KEPT:
-        raise CatalogError(f"the new catalog has {len(live & found)} of the {len(live)} models of the last one: it is not taken over")
+        raise CatalogError(f"the new catalog has {len(live & found)} of the {len(live)} models of the last one, and was rejected")
     accepted = set(accept)
     merged = Merged({**new, "providers": []}, left_out=list(left_out))
     for provider in new["providers"]:
@@ -149,7 +149,7 @@ def merge(old: Document, new: Document, *, today: date, accept: Iterable[str] = 
                 continue
             if not model.get("retired"):
                 merged.kept.append(f"{provider['id']}/{model['id']}")
-            # In the order of its fields, so that a second merge writes the same.
+            # In a fixed order of fields, so that a second merge writes the same text.
             retired = {"id": model["id"], "match": model["match"], "retired": True}
             present[provider["id"]]["models"].append(retired | model | {"retired": True})
     merged.changes = changes(old, merged.document, today)
@@ -158,9 +158,9 @@ def merge(old: Document, new: Document, *, today: date, accept: Iterable[str] = 
 
 def _merged_model(merged: Merged, provider: str, old: Document, new: Document, today: date, accepted: set[str]) -> Document:
     name = f"{provider}/{new['id']}"
-    leaps = [] if name in accepted else list(_leaps(provider, old, new, today.isoformat()))
-    if leaps:
-        merged.held += leaps
+    moves = [] if name in accepted else list(_large_moves(provider, old, new, today.isoformat()))
+    if moves:
+        merged.held += moves
         return old
     before, after = by_context(old), by_context(new)
     rows = {context: _merged_rows(before.get(context, []), rows, today) for context, rows in after.items()}
@@ -178,9 +178,9 @@ def _merged_model(merged: Merged, provider: str, old: Document, new: Document, t
 
 
 def _merged_rows(old: list[Document], new: list[Document], today: date) -> list[Document]:
-    """New rows, after old ones that the new do not remember."""
+    """Returns the new rows, preceded by the old rows that they do not contain."""
     yesterday, now = (today - timedelta(days=1)).isoformat(), today.isoformat()
-    # Before the first row begins, it holds all the same.
+    # Before its start, the first row applies as well.
     earliest = [{name: value for name, value in row.items() if name != "from"} for row in old[:1]]
     past = [row for row in old if row.get("from", "") <= yesterday] or earliest
     days = {row.get("from", "0000-00-00") for row in past} | ({yesterday} if past else set())

@@ -1,4 +1,4 @@
-"""Where a catalog comes from: a path, or a URL over https. Downloads are limited in size and time."""
+"""The sources of a catalog: a path, or a URL over https. Downloads are limited in size and time."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from ..errors import CatalogError
 
 __all__ = ["LARGEST", "check_source", "download"]
 
-# Thirty times what the public data has in 2026.
+# Thirty times the size of the public data in 2026.
 LARGEST: Final = 16 << 20
-# For one answer of the network, and for all of them together.
+# The limit for one network operation, and for a whole download.
 STALL_SECONDS: Final = 10.0
 LONGEST_SECONDS: Final = 60.0
 _PIECE: Final = 1 << 16
@@ -28,10 +28,10 @@ _LOOPBACK: Final = {"localhost", "127.0.0.1", "::1"}
 
 
 def check_source(source: str) -> None:
-    """Refuse what is neither an https URL, nor one of this machine, nor a path. The message does not repeat a URL.
+    """Rejects a source that is not an https URL, a URL of localhost or a path. The message does not repeat the URL.
 
     Raises:
-        CatalogError: The source is refused.
+        CatalogError: The source is rejected.
     """
     if not source.strip():
         raise CatalogError("the source is empty")
@@ -42,22 +42,29 @@ def check_source(source: str) -> None:
         host = parts.hostname
         _ = parts.port
     except ValueError:
-        raise CatalogError("the source is no valid URL") from None
+        raise CatalogError("the source is not a valid URL") from None
     if parts.scheme == "file":
         return
     if parts.username is not None or parts.password is not None or any(c.isspace() or not c.isprintable() for c in source):
-        raise CatalogError("the source must be a URL without user, password and spaces")
+        raise CatalogError("the source must be a URL without user, password or spaces")
     if not host or parts.scheme not in {"http", "https"}:
         raise CatalogError("the source must be an https URL or a path")
     if parts.scheme != "https" and host not in _LOOPBACK:
-        raise CatalogError(f"{host}: prices are downloaded over https only, or from this machine")
+        raise CatalogError(f"{host}: prices are downloaded over https, or from localhost")
 
 
 def download(source: str, etag: str | None = None) -> tuple[str | None, str | None]:
-    """The text of a URL or a file, and the ETag of a URL; no text when it is the one that the given ETag is of.
+    """Reads the text of a file or a URL.
+
+    Args:
+        source: A path or a URL.
+        etag: The ETag of the text that is already known.
+
+    Returns:
+        The text, and the ETag of a URL. The text is `None` if its ETag is the given one.
 
     Raises:
-        CatalogError: It cannot be had, is too large, is no UTF-8, or would come over a connection that anyone can change.
+        CatalogError: The text cannot be read, is too large or is not UTF-8, or the connection would be unencrypted.
     """
     check_source(source)
     deadline = time.monotonic() + LONGEST_SECONDS
@@ -76,7 +83,7 @@ Fetched = tuple[str | None, str | None]
 
 
 def _in_time(fetch: Callable[[], Fetched], deadline: float) -> Fetched:
-    """Fetch in a thread of its own, because no other limit ends a download from a server that sends a byte now and then."""
+    """Runs a download in a thread, because only this limits its total time if the server sends single bytes slowly."""
     outcome: list[Fetched | Exception] = []
 
     def run() -> None:
@@ -101,7 +108,7 @@ def _in_time(fetch: Callable[[], Fetched], deadline: float) -> Fetched:
 
 
 def _fetch(source: str, etag: str | None, deadline: float) -> Fetched:
-    # A URL can hold a key: only its host is repeated.
+    # Errors name only the host, because the URL may hold a key.
     host = urlsplit(source).hostname
     request = urllib.request.Request(source, headers={"User-Agent": f"taximeter/{_core.__version__}"})  # noqa: S310 - checked above
     if etag:
@@ -121,27 +128,27 @@ def _fetch(source: str, etag: str | None, deadline: float) -> Fetched:
         raise CatalogError(f"{host}: {type(error).__name__}") from None
 
 
-class _SameKind(urllib.request.HTTPRedirectHandler):
-    """Follows redirects from https to https, and on this machine."""
+class _SafeRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects only from https to https, and within localhost."""
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         check_source(newurl)
         old, new = urlsplit(req.full_url), urlsplit(newurl)
         if new.scheme not in {"http", "https"} or (new.hostname in _LOOPBACK) != (old.hostname in _LOOPBACK):
-            raise CatalogError(f"{old.hostname} leads elsewhere, which is not followed")
+            raise CatalogError(f"{old.hostname} redirects to another kind of address, which is not followed")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _opener(*, is_local: bool) -> urllib.request.OpenerDirector:
-    # A proxy would see what is meant for this machine, and in clear text.
+    # A proxy would see requests for localhost, and unencrypted.
     proxies = [urllib.request.ProxyHandler({})] if is_local else []
     https = urllib.request.HTTPSHandler(context=ssl.create_default_context())
-    return urllib.request.build_opener(_SameKind, https, *proxies)
+    return urllib.request.build_opener(_SafeRedirects, https, *proxies)
 
 
 def _text(response: http.client.HTTPResponse, deadline: float) -> str:
     data = bytearray()
-    # `read` would wait for all bytes that were asked for.
+    # Not `read`, which would block until all requested bytes arrive.
     while piece := response.read1(_PIECE):
         data += piece
         if len(data) > LARGEST:

@@ -1,4 +1,4 @@
-"""The catalog's file in the state directory: read, written in one step, one process at a time."""
+"""The catalog's file in the state directory: reading it, locking it and replacing it atomically."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..errors import CatalogError
 from .document import Document
 from .source import LARGEST
 
-__all__ = ["LICENCE", "current", "turn", "write"]
+__all__ = ["LICENCE", "current", "locked", "write"]
 
 log = logging.getLogger("taximeter")
 
@@ -24,7 +24,7 @@ LICENCE: Final = "MIT, Copyright Pydantic Services Inc. 2025 to present"
 
 
 def current(path: Path) -> Document:
-    """The last catalog that was downloaded, or the one this version was built with."""
+    """Returns the downloaded catalog, or the embedded one if that is newer."""
     embedded: Document = json.loads(_core.embedded_catalog())
     found = _on_disk(path)
     if found is not None and found.get("as_of", "") >= embedded["as_of"]:
@@ -35,19 +35,19 @@ def current(path: Path) -> Document:
 def _on_disk(path: Path) -> Document | None:
     try:
         text = files.read(path, LARGEST).decode("utf-8")
-        # The core reads it before anything here relies on its shape.
+        # The core checks the document before this code relies on its form.
         _core.check_catalog(text)
         return dict(json.loads(text))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, CatalogError) as error:
-        log.warning("taximeter: the downloaded price catalog cannot be read, and is replaced: %s", error)
+        log.warning("taximeter: the downloaded price catalog cannot be read, and the embedded one is used: %s", error)
         return None
 
 
 @contextmanager
-def turn(path: Path) -> Iterator[None]:
-    """One process at a time, where the platform has file locks; elsewhere the last one to write wins."""
+def locked(path: Path) -> Iterator[None]:
+    """Locks the catalog against other processes. Without file locks (on Windows), the last process to write wins."""
     _make_private(path.parent)
     try:
         import fcntl  # noqa: PLC0415 - not on Windows
@@ -72,12 +72,16 @@ def _make_private(directory: Path) -> None:
 
 
 def _private(path: str, flags: int) -> int:
-    # Neither follow a link nor wait for the other end of a FIFO.
+    # O_NOFOLLOW rejects links, and O_NONBLOCK keeps a FIFO from blocking the process.
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o600)
 
 
 def write(path: Path, text: str) -> None:
-    """In one step, readable by its owner alone."""
+    """Replaces the file atomically. Only its owner can read it.
+
+    Raises:
+        CatalogError: The file cannot be written.
+    """
     fresh: str | None = None
     try:
         handle, fresh = tempfile.mkstemp(prefix=".catalog-", dir=path.parent)

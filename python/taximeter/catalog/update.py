@@ -1,8 +1,8 @@
-"""Keeping the price catalog up to date: on request, or in the background for those who ask for it (`background`).
+"""Updates the price catalog, on request or regularly (see `background`).
 
-What was downloaded is merged into the catalog in force by the rules of `merge`, checked by the core, written to the state directory
-in one step, and only then put in force. Whatever goes wrong before that leaves everything as it was. Processes that share a state
-directory take turns, and each puts in force what another has written.
+A downloaded catalog is merged into the last one (see `merge`), checked by the core, written to the state directory atomically, and
+only then put in force. A failure before that changes nothing. Processes that share a state directory update one at a time, and each
+puts in force what another one has written.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .document import SCHEMA, Document, render, seal
 from .genai import from_genai
 from .merge import Merged, merge
 from .source import check_source, download
-from .store import LICENCE, current, turn, write
+from .store import LICENCE, current, locked, write
 
 __all__ = ["DEFAULT_SOURCE", "preview", "update"]
 
@@ -28,23 +28,23 @@ DEFAULT_SOURCE: Final = "https://raw.githubusercontent.com/pydantic/genai-prices
 
 
 def update(path: Path, source: str | None, put_in_force: Callable[[Document], None], *, accept: Iterable[str] = ()) -> Merged | None:
-    """Download the catalog, merge it into the last one, and put it in force.
+    """Downloads the catalog, merges it into the last one, and puts it in force.
 
     Args:
         path: The catalog's file in the state directory.
-        source: A URL or a path of a catalog, or of the public data of genai-prices; that, by default.
-        put_in_force: Is given the catalog that is to price from here on.
-        accept: Entries, as `provider/model`, whose rates may move however far.
+        source: The URL or path of a catalog or of data of genai-prices; by default the public data of genai-prices.
+        put_in_force: Called with the catalog that prices events from now on.
+        accept: Entries, as `provider/model`, whose rates may change by any amount.
 
     Returns:
-        What changed; `None` when the source has nothing new.
+        The changes; `None` if the source has nothing new.
 
     Raises:
-        CatalogError: It could not be read, or must not be believed. The old catalog stays in force.
+        CatalogError: The source could not be read, or was rejected. The old catalog stays in force.
     """
     source = _source(source)
     accepted = set(accept)
-    with turn(path):
+    with locked(path):
         old = current(path)
         known = old.get("etag") if old.get("url") == source and not accepted else None
         text, etag = download(source, known)
@@ -52,13 +52,13 @@ def update(path: Path, source: str | None, put_in_force: Callable[[Document], No
             put_in_force(old)
             return None
         merged = _merge(old, text, accepted)
-        # What was held back or left out may be taken over another time: then the source has to send it again.
+        # Entries that were held back or left out may be adopted later. Without an ETag, the source sends them again.
         is_whole = not merged.held and not merged.left_out
         seen = {"etag": etag, "url": source} if etag and is_whole else {}
         head = {name: value for name, value in merged.document.items() if name != "providers"}
         providers = merged.document["providers"]
         if providers == old["providers"]:
-            # The same rates keep their name: an event says by it what priced it.
+            # Unchanged rates keep their version, because events name the version that priced them.
             merged.document = {**head, "version": old["version"], "as_of": old["as_of"], **seen, "providers": providers}
         else:
             merged.document = seal({**head, **seen, "providers": providers}, head["as_of"])
@@ -69,10 +69,10 @@ def update(path: Path, source: str | None, put_in_force: Callable[[Document], No
 
 
 def preview(path: Path, source: str | None, *, accept: Iterable[str] = ()) -> Merged:
-    """What `update` would change. Nothing is written or put in force.
+    """Returns what `update` would change, without writing it or putting it in force.
 
     Raises:
-        CatalogError: As `update`.
+        CatalogError: As for `update`.
     """
     text, _ = download(_source(source))
     return _merge(current(path), text or "", set(accept))
@@ -85,14 +85,14 @@ def _source(source: str | None) -> str:
 
 
 def _merge(old: Document, text: str, accepted: set[str]) -> Merged:
-    """The old catalog with what a source sent: one of ours, or the public data of genai-prices."""
+    """Merges a downloaded text into the old catalog. The text is a catalog of ours or data of genai-prices."""
     known = {f"{provider['id']}/{model['id']}" for provider in old["providers"] for model in provider["models"]}
     if odd := sorted(accepted - known):
-        raise CatalogError(f"{odd[0]} is no entry of the catalog: there is nothing to accept")
+        raise CatalogError(f"{odd[0]} is not an entry of the catalog, so it cannot be accepted")
     try:
         found = json.loads(text, parse_float=Decimal)
     except (ValueError, RecursionError) as error:
-        raise CatalogError(f"the source sent no JSON: {error}") from None
+        raise CatalogError(f"the source did not send JSON: {error}") from None
     today = datetime.now(timezone.utc).date()
     head = {"schema": SCHEMA, "currency": "USD", "source": "genai-prices", "version": "", "as_of": today.isoformat()}
     left_out: list[str] = []
@@ -103,22 +103,22 @@ def _merge(old: Document, text: str, accepted: set[str]) -> Merged:
         _core.check_catalog(text)
         _check_day(found.get("as_of", ""), old.get("as_of", ""), today)
         providers = found["providers"]
-        # Its own day, or the same catalog could not be read again tomorrow.
+        # A catalog keeps its own date. Otherwise the same catalog could not be read again tomorrow.
         head |= {name: found[name] for name in ("currency", "source", "licence", "as_of") if found.get(name)}
     else:
-        raise CatalogError("the source sent neither a price catalog nor the data of genai-prices")
+        raise CatalogError("the source sent neither a price catalog nor data of genai-prices")
     return merge(old, {**head, "providers": providers}, today=today, accept=accepted, left_out=left_out)
 
 
 def _check_day(day: Any, last: str, today: date) -> None:
-    """A catalog's own day: newer than the last, and not of the future, or it would outrank every later one."""
+    """Rejects a catalog that is older than the last one, or dated in the future: it would outrank every later one."""
     if day == "":
         return
     try:
         found = date.fromisoformat(day)
     except (TypeError, ValueError):
-        raise CatalogError(f"as_of: {day!r} is not a day such as 2026-11-22") from None
+        raise CatalogError(f"as_of: {day!r} is not a date such as 2026-11-22") from None
     if found > today:
-        raise CatalogError(f"as_of: {day} has not come yet")
+        raise CatalogError(f"as_of: {day} is in the future")
     if day < last:
-        raise CatalogError(f"as_of: the catalog is of {day}, the one in force of {last}")
+        raise CatalogError(f"as_of: the catalog is from {day}, older than the one in force from {last}")
