@@ -615,7 +615,9 @@ def test_what_is_no_text_is_named(value):
         encoding.count_batch(["a", value])
     with pytest.raises(TypeError, match=f"name must be a str, not {kind}"):
         taximeter.encoding(value)
-    with pytest.raises(TypeError, match=f"model must be a str, not {kind}" if value is not None else "either model or encoding"):
+    with pytest.raises(
+        TypeError, match=f"model must be a str, not {kind}" if value is not None else "exactly one of model and encoding"
+    ):
         taximeter.count_tokens("a", model=value)
 
 
@@ -633,7 +635,7 @@ def test_arguments_that_are_none_of_theirs():
     for names in ("some", 1, [1]):
         with pytest.raises(TypeError, match="allowed_special must be 'all' or a set of special tokens"):
             encoding.encode("a", allowed_special=names)
-    with pytest.raises(TypeError, match="either model or encoding"):
+    with pytest.raises(TypeError, match="exactly one of model and encoding"):
         taximeter.count_tokens("a", "gpt-4o", encoding="gpt2")
 
 

@@ -1,4 +1,4 @@
-"""The ledger: what was spent, on what, by whom."""
+"""The ledger: reports of what calls used and cost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads the ledger while others write it."""
+"""Reads the ledger, also while other processes write it."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _PAGE: Final = 1000
 
 
 class Ledger:
-    """Reads the ledger while others write it.
+    """Reads the ledger, also while other processes write it.
 
     Args:
-        path: The ledger's file. One that does not exist yet reads as empty.
+        path: The ledger's file. A missing file reads as empty.
 
     Raises:
-        LedgerError: The file is no ledger, or cannot be read.
+        LedgerError: The file is not a ledger, or cannot be read.
     """
 
     def __init__(self, path: str | PathLike[str]) -> None:
@@ -42,14 +42,17 @@ class Ledger:
         until: Moment | None = None,
         where: Mapping[str, str | None] | None = None,
     ) -> Report:
-        """Sum events by fields.
+        """Sums up calls by fields.
 
         Args:
-            by: `provider`, `model`, `operation`, `status`, `agent`, `feature`, `team`, `customer`, `user`, `session`, `day`,
-                `hour`, `tag:KEY`, and others that the error for an unknown one lists. Empty for one sum of everything.
-            since: Only calls that began at or after this; see `unix_ns` for what a moment can be.
-            until: Only calls that began before this.
-            where: Only calls with these values; `None` for those that have none.
+            by: Field names: `provider`, `model`, `operation`, `status`, `agent`, `feature`, `team`, `customer`, `user`, `session`,
+                `day`, `hour`, `tag:KEY`, and others, which the error for an unknown name lists. Empty for one sum over everything.
+            since: Only calls that began at or after this moment; see `unix_ns` for the accepted forms.
+            until: Only calls that began before this moment.
+            where: Only calls whose fields have these values; `None` for calls without the field.
+
+        Returns:
+            A row of sums for each group, the most expensive first.
 
         Raises:
             ValueError: A field is unknown or a moment is invalid; the message names it.
@@ -71,7 +74,7 @@ class Ledger:
         until: Moment | None = None,
         where: Mapping[str, str | None] | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """Every event in order of arrival, read page by page; see `report` for the filters."""
+        """Yields every event in order of arrival. Reads page by page. For the filters, see `report`."""
         start, end, equals, after = unix_ns("since", since), unix_ns("until", until), equal(where), 0
         while True:
             page, after = self._reader.events(start, end, equals, after, _PAGE)
@@ -80,18 +83,18 @@ class Ledger:
             yield from map(json.loads, page)
 
     def follow(self, *, last: int = 10, every: float = 0.5) -> Iterator[dict[str, Any]]:
-        """The last events, then new ones as they come, for ever.
+        """Yields the last events, then new ones as they arrive, without end.
 
         Args:
-            last: How many of the events that are there to begin with.
-            every: Seconds between looks.
+            last: How many of the events that already exist to begin with.
+            every: Seconds between two reads.
         """
         after = max(0, self._reader.last_sequence() - last)
         files, latest = self._reader.files(), ""
         while True:
             page, reached = self._reader.events(None, None, [], after, _PAGE)
             if (now := self._reader.files()) != files:
-                # Another file has the ledger's place: sequence numbers are its own, ids go on.
+                # The file was replaced. The new file has its own sequence numbers, but the same event ids.
                 files, after = now, self._reader.sequence_of(latest)
                 continue
             after = reached
@@ -102,13 +105,13 @@ class Ledger:
                 time.sleep(every)
 
     def last(self, count: int) -> list[dict[str, Any]]:
-        """The last events in order of arrival."""
+        """Returns the last events in order of arrival."""
         page, _ = self._reader.events(None, None, [], max(0, self._reader.last_sequence() - count), count)
         return [json.loads(event) for event in page]
 
 
 def equal(where: Mapping[str, str | None] | None) -> list[tuple[str, str]]:
-    """A filter by values, as the core takes it."""
+    """Returns a filter by values, in the form that the core takes."""
     if where is None:
         return []
     if not isinstance(where, Mapping) or not all(isinstance(name, str) for name in where):

@@ -1,4 +1,4 @@
-"""What a ledger answers: rows of sums, as a table, HTML or JSON."""
+"""Reports of the ledger: rows of sums, as a table, HTML or JSON."""
 
 from __future__ import annotations
 
@@ -14,52 +14,52 @@ __all__ = ["Report", "Repricing", "RepricingRow", "Row", "money", "total"]
 
 @dataclass(frozen=True)
 class Row:
-    """Sums of one group of events."""
+    """Sums over one group of events."""
 
     key: Mapping[str, str | None]
-    """The group: its value of each field; `None` where events have none."""
+    """The group's value of each field; `None` if its events do not have the field."""
     calls: int
     errors: int
     """Calls that failed."""
     unpriced: int
-    """Calls whose cost is unknown. They are in no sum of money."""
+    """Calls whose cost is unknown. `cost_usd` does not include them."""
     input_tokens: int
     output_tokens: int
     cache_read_tokens: int
     cache_write_tokens: int
     reasoning_tokens: int
     cost_usd: Decimal
-    """Exact sum of the known costs, in US dollars."""
+    """The exact sum of the known costs, in US dollars."""
 
 
 @dataclass(frozen=True)
 class RepricingRow:
-    """What a repricing came to for one model."""
+    """The changes that a repricing made to one model's calls."""
 
     provider: str
     model: str
     changed: int
-    """Calls that cost something else now."""
+    """Calls whose cost changed."""
     newly_priced: int
-    """Of them, those whose cost was unknown."""
+    """Calls whose cost was unknown before. `changed` includes them."""
     before_usd: Decimal
-    """What those that changed cost before, as far as it was known."""
+    """The sum of the known old costs of the changed calls, in US dollars."""
     after_usd: Decimal
-    """What they cost now."""
+    """The sum of their new costs, in US dollars."""
 
 
 @dataclass(frozen=True)
 class Repricing:
-    """What `Meter.reprice` came to."""
+    """The result of `Meter.reprice`."""
 
     examined: int
-    """Calls that were looked at."""
+    """Calls that were priced again."""
     rows: tuple[RepricingRow, ...]
 
 
 @dataclass(frozen=True)
 class Report:
-    """Rows, the costliest first, and their sum."""
+    """Rows, the most expensive first, and their sum."""
 
     by: tuple[str, ...]
     rows: tuple[Row, ...]
@@ -72,15 +72,15 @@ class Report:
         return len(self.rows)
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """Rows as flat mappings; costs as exact decimal texts."""
+        """Returns the rows as flat mappings, with costs as exact decimal texts."""
         return [_flat(row) for row in self.rows]
 
     def to_json(self) -> str:
-        """The report as a JSON object with `by`, `rows` and `total`."""
+        """Returns the report as a JSON object with `by`, `rows` and `total`."""
         return json.dumps({"by": self.by, "rows": self.to_dicts(), "total": _flat(self.total)}, indent=2)
 
     def table(self) -> tuple[list[str], list[list[str]]]:
-        """Headings and cells for people: the fields, calls, tokens and money, the total last."""
+        """Returns headings and cells for display: the fields, calls, tokens and cost, with the total last."""
         lines = [[row.key[name] or "–" for name in self.by] + _cells(row) for row in self.rows]
         label = ["total", *[""] * (len(self.by) - 1)] if self.by else []
         return [*self.by, "calls", "input", "output", "cost (USD)", "unpriced"], [*lines, label + _cells(self.total)]
@@ -110,7 +110,7 @@ class Report:
         return f"<table><thead><tr>{cells('th', head)}</tr></thead><tbody>{body}</tbody></table>"
 
     def __rich__(self) -> Any:
-        from rich.table import Table  # noqa: PLC0415 - only ever called by rich itself
+        from rich.table import Table  # noqa: PLC0415 - only rich calls this
 
         head, lines = self.table()
         table = Table(show_footer=True)
@@ -127,13 +127,13 @@ def _flat(row: Row) -> dict[str, Any]:
 
 
 def money(amount: Decimal) -> str:
-    """An amount for people: at least cents, at most a ten-thousandth of a cent, rounded half to even."""
+    """Formats an amount for display: at least cents, at most a ten-thousandth of a cent, rounded half to even."""
     short = amount.quantize(Decimal("0.000001")).normalize()
     return f"{short:,.2f}" if short == short.quantize(Decimal("0.01")) else f"{short:,f}"
 
 
 def _cells(row: Row) -> list[str]:
-    # The cost of a group of which nothing is priced is not zero but unknown.
+    # If no call of the group is priced, its cost is unknown, not zero.
     cost = "unknown" if row.unpriced and row.unpriced == row.calls else money(row.cost_usd)
     return [
         f"{row.calls:,}",
@@ -145,7 +145,7 @@ def _cells(row: Row) -> list[str]:
 
 
 def total(rows: Sequence[Row]) -> Row:
-    """The sums of all rows."""
+    """Sums up all rows."""
 
     def add(name: str) -> Any:
         return sum(getattr(row, name) for row in rows)

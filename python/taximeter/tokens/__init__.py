@@ -1,7 +1,7 @@
-"""Counting tokens: how many a text has for a model, and how sure that is.
+"""Counts tokens: how many tokens a text has for a model, and whether the number is exact.
 
-For models of OpenAI's the number is what `tiktoken` says. A model whose `tokenizer.json` was registered is counted by it. For all
-others it is an estimate, and says so: in `cl100k_base`, or, where a model's price is not one for tokens, by the word.
+For OpenAI models, counts are those of `tiktoken`. Models with a registered `tokenizer.json` are counted with it. For all other
+models, the count is an estimate, and says so: it uses `cl100k_base`, or the number of words if the model has no rates for tokens.
 """
 
 from __future__ import annotations

@@ -13,32 +13,32 @@ __all__ = ["count", "count_tokens"]
 
 _WORDS: Final = "words"
 _TOKENS_PER_WORD: Final = 1.3
-"""Both are the rule that Paygent's README gives for models without a tokenizer of their own."""
+"""Both constants come from the rule in Paygent's README for models without their own tokenizer."""
 
 
 def count_tokens(text: str, model: str | None = None, *, provider: str | None = None, encoding: str | None = None) -> TokenCount:
-    """Count the tokens of a text.
+    """Counts the tokens of a text.
 
     Args:
-        text: the text. What looks like a special token is counted as text.
-        model: a model's name, as in `price()`.
-        provider: the provider, where the model's name does not tell, as in `price()`.
-        encoding: in place of a model, the name of an encoding, or `"words"` for 1.3 tokens a word.
+        text: The text. Special tokens in it are counted as ordinary text.
+        model: A model's name, as for `price()`.
+        provider: The provider, as for `price()`, if the model's name does not identify it.
+        encoding: Instead of a model, the name of an encoding, or `"words"` for 1.3 tokens per word.
 
     Returns:
         The number, the encoding's name, and whether the number is exact.
 
     Raises:
-        TypeError: the text is no `str`, or neither or both of `model` and `encoding` are given.
-        UnknownNameError: there is no such model or encoding; the message lists the nearest names.
+        TypeError: The text is not a `str`, or neither or both of `model` and `encoding` are given.
+        UnknownNameError: The model or the encoding is unknown. The message lists the nearest names.
     """
     return count([checked(text, "text")], model, provider, encoding)
 
 
 def count(texts: Sequence[str], model: str | None, provider: str | None, encoding: str | None) -> TokenCount:
-    """The tokens of all texts together."""
+    """Counts the tokens of all texts together."""
     if (model is None) == (encoding is None):
-        raise TypeError("give either model or encoding")
+        raise TypeError("give exactly one of model and encoding")
     if model is not None:
         found = encoding_for_model(model, provider)
     else:

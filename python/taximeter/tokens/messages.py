@@ -11,7 +11,8 @@ from .values import as_json, listed, mapping, text
 
 __all__ = ["count_messages"]
 
-# What a chat adds to its texts: OpenAI's cookbook, "How to count tokens with tiktoken", which calls the result an estimate.
+# The tokens that the chat format adds to the texts. Source: OpenAI's cookbook, "How to count tokens with tiktoken", which calls the
+# result an estimate.
 _PER_MESSAGE: Final = 3
 _PER_NAME: Final = 1
 _REPLY: Final = 3
@@ -23,9 +24,9 @@ _ENUM: Final = -3
 _PER_ENUM_VALUE: Final = 3
 _FUNCTIONS: Final = 12
 _TEXTS: Final = frozenset({"role", "name", "tool_call_id", "refusal", "reasoning_content"})
-"""Fields of a message that are texts."""
+"""The fields of a message that are texts."""
 _DEEPEST: Final = 32
-"""Schemas within schemas that are read; a definition that contains itself ends there."""
+"""The most levels of nested schemas that are read, because a definition may contain itself."""
 
 
 def count_messages(
@@ -36,23 +37,23 @@ def count_messages(
     provider: str | None = None,
     encoding: str | None = None,
 ) -> TokenCount:
-    """Estimate the input tokens of a chat: its texts, and what the chat's form adds.
+    """Estimates the input tokens of a chat: those of its texts, and those that the chat format adds.
 
     Args:
-        messages: mappings with `role`, and `content` as a text or as parts: their texts count, what tools were asked and answered,
-            and thoughts. Images, audio and files do not.
-        model: a model's name, as in `count_tokens()`.
-        tools: the tools that are offered, in OpenAI's form (`{"type": "function", "function": {…}}`), as bare functions, or in
-            Anthropic's form (`input_schema`). Those that a provider has built in count as their definition's text.
-        provider: the provider, as in `count_tokens()`.
-        encoding: in place of a model, as in `count_tokens()`.
+        messages: Mappings with `role`, and with `content` as a text or as parts. Texts, thinking, and the calls and results of
+            tools are counted. Images, audio and files are not.
+        model: A model's name, as for `count_tokens()`.
+        tools: The offered tools, in OpenAI's form (`{"type": "function", "function": {…}}`), as bare functions, or in Anthropic's
+            form (`input_schema`). A built-in tool of a provider counts as the text of its definition.
+        provider: The provider, as for `count_tokens()`.
+        encoding: Instead of a model, as for `count_tokens()`.
 
     Returns:
-        The number, never exact: what a chat adds is OpenAI's published approximation, which other providers are counted by, too.
+        The number, which is never exact: what the chat format adds is OpenAI's published approximation, also for other providers.
 
     Raises:
-        TypeError: something is of the wrong type; the message says where.
-        UnknownNameError: as in `count_tokens()`.
+        TypeError: An argument has a wrong type. The message says where.
+        UnknownNameError: As for `count_tokens()`.
     """
     texts: list[str] = []
     added = _REPLY
@@ -81,7 +82,7 @@ def count_messages(
 
 
 def _content(value: object, where: str) -> list[str]:
-    """The texts of a message's content: a text, or parts."""
+    """Returns the texts of a message's content, which is a text or a sequence of parts."""
     if isinstance(value, str):
         return [value]
     if isinstance(value, (bytes, Mapping)) or not isinstance(value, Iterable):
@@ -96,7 +97,7 @@ def _content(value: object, where: str) -> list[str]:
             if key in {"text", "thinking", "refusal"} and inner is not None:
                 texts.append(text(inner, f"{place}[{key!r}]"))
             elif key == "content" and inner is not None:
-                # What a tool answered.
+                # The result of a tool.
                 texts += _content(inner, f"{place}['content']")
             elif key == "input" and part.get("type") == "tool_use":
                 texts += [str(part.get("name") or ""), as_json(inner, f"{place}['input']")]
@@ -104,7 +105,7 @@ def _content(value: object, where: str) -> list[str]:
 
 
 class _Function(NamedTuple):
-    """The texts of a tool's definition, and what their form adds."""
+    """The texts of a tool's definition, and the number of tokens that its form adds."""
 
     texts: list[str]
     added: int
@@ -119,7 +120,7 @@ def _function(tool: Mapping[str, Any], where: str) -> _Function:
 
 
 def _properties(schema: object, texts: list[str], depth: int = 0) -> int:
-    """What the form of a schema's properties adds; their texts go to `texts`, and those of schemas within them."""
+    """Returns how many tokens the form of a schema's properties adds. Appends their texts, nested ones included, to `texts`."""
     if not isinstance(schema, Mapping) or depth > _DEEPEST:
         return 0
     added = 0
@@ -127,7 +128,7 @@ def _properties(schema: object, texts: list[str], depth: int = 0) -> int:
     if isinstance(properties, Mapping) and properties:
         added += _PROPERTIES
         for name, value in properties.items():
-            # A schema may be just `true`.
+            # A schema may be just `true`, which is not a mapping.
             inner = value if isinstance(value, Mapping) else {}
             added += _PER_PROPERTY
             values = inner.get("enum")

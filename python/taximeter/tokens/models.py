@@ -1,4 +1,4 @@
-"""Which encoding counts a model's tokens, and whether that is exact."""
+"""Which encoding counts a model's tokens, and whether the count is exact."""
 
 from __future__ import annotations
 
@@ -18,50 +18,50 @@ __all__ = ["Encoding", "ModelEncoding", "TokenCount", "encoding", "encoding_for_
 _APPROXIMATION: Final = "cl100k_base"
 _NEWEST: Final = "o200k_base"
 _OPENAI: Final = frozenset({"openai", "azure"})
-"""OpenAI's models that no table lists yet are nearer to its newest encoding than to the one before."""
+"""OpenAI models that no table lists yet are estimated with its newest encoding."""
 
 
 class TokenCount(NamedTuple):
-    """A number of tokens, and how it came about."""
+    """A number of tokens, and how it was counted."""
 
     tokens: int
     encoding: str
-    """The encoding's name; the prefix of a registered tokenizer; `"words"` for an estimate by the word."""
+    """The name of the encoding; the prefix of a registered tokenizer; or `"words"` for an estimate from the number of words."""
     exact: bool
-    """Whether the model's own tokenizer counted; otherwise it is an estimate."""
+    """Whether the model's own tokenizer counted. Otherwise the number is an estimate."""
 
 
 class ModelEncoding(NamedTuple):
     """The encoding to count a model's tokens with."""
 
     encoding: Encoding | None
-    """`None` where no encoding applies, and words are counted."""
+    """The encoding; `None` if none applies, and words are counted."""
     exact: bool
-    """Whether it is the model's own; otherwise counts are estimates."""
+    """Whether it is the model's own encoding. Otherwise counts are estimates."""
 
 
 def encoding_for_model(model: str, provider: str | None = None) -> ModelEncoding:
-    """The encoding to count a model's tokens with, and whether that is exact.
+    """Returns the encoding to count a model's tokens with, and whether counts are exact.
 
     Args:
-        model: a model's name, as in `price()`, in any case. A host's namespace (`openai/gpt-4o`, `us.openai.gpt-oss-120b-1:0`) and
-            the form of fine-tuned models (`ft:gpt-4o:acme::1`) are understood, and so are aliases of yours.
-        provider: the provider, where the model's name does not tell, as in `price()`.
+        model: A model's name as for `price()`, in any case. It may have a host's namespace (`openai/gpt-4o`,
+            `us.openai.gpt-oss-120b-1:0`), the form of a fine-tuned model (`ft:gpt-4o:acme::1`), or be an alias from your settings.
+        provider: The provider, as for `price()`, if the model's name does not identify it.
 
     Returns:
-        The tokenizer that was registered for it; for models of OpenAI's, their own encoding by the tables of `tiktoken` 0.14; for
-        those that it does not list, `o200k_base` as an estimate; for other models that the price catalog has, `cl100k_base` as an
-        estimate, or no encoding if the price is for seconds, characters or pages alone.
+        With a registered tokenizer: that tokenizer. For OpenAI models in the tables of `tiktoken` 0.14: their own encoding. For other
+        OpenAI models: `o200k_base` as an estimate. For other models of the price catalog: `cl100k_base` as an estimate, or no
+        encoding if the model has rates only for other units than tokens, such as seconds, characters or pages.
 
     Raises:
-        TypeError: the model is no `str`.
-        UnknownNameError: the model is unknown; the message lists the nearest names.
+        TypeError: The model is not a `str`.
+        UnknownNameError: The model is unknown. The message lists the nearest names.
     """
     name = text(model, "model")
     own = _own(name)
     if own is None:
         known = _known(name, None if provider is None else text(provider, "provider"))
-        # The catalog may know it as another's: an alias, or a name with a date after it.
+        # The catalog may know the model under another name: an alias, or a name without a date.
         own = _own(known.name)
         if own is None:
             approximation = _NEWEST if known.provider in _OPENAI else _APPROXIMATION
@@ -70,7 +70,7 @@ def encoding_for_model(model: str, provider: str | None = None) -> ModelEncoding
 
 
 def _own(model: str) -> ModelEncoding | None:
-    """The encoding of a registered model or of one of OpenAI's."""
+    """Returns the encoding of a registered model or an OpenAI model, or `None`."""
     if (registered := _core.registered_for(model)) is not None:
         return ModelEncoding(registered, exact=True)
     found = _core.encoding_of(model)
@@ -78,16 +78,16 @@ def _own(model: str) -> ModelEncoding | None:
 
 
 class _Known(NamedTuple):
-    """What the price catalog says of a model."""
+    """A model in the price catalog."""
 
     provider: str | None
     name: str
     is_wordless: bool
-    """Whether it is priced, and not for tokens."""
+    """Whether it has rates, and none of them is for tokens."""
 
 
 _answers: dict[tuple[object, ...], _Known] = {}
-"""Answers of the catalog, by what was asked and the prices in force. No more than `_MAX_ANSWERS`."""
+"""A cache of catalog look-ups, by model, provider and the prices in force; at most `_MAX_ANSWERS`."""
 _MAX_ANSWERS: Final = 1024
 
 
@@ -104,13 +104,13 @@ def _known(model: str, provider: str | None) -> _Known:
 
 
 class _Index(NamedTuple):
-    """The entries of the price catalogs in force, found by name."""
+    """The entries of the price catalogs in force, by name."""
 
     key: tuple[object, ...]
-    """The catalogs it was made of."""
+    """Identifies the catalogs that the index was built from."""
     models: list[str]
     names: dict[str, list[str]]
-    """`provider/model` in lower case, by that and by the model alone."""
+    """The names `provider/model` in lower case, by themselves and by the model alone."""
     units: dict[str, tuple[str, ...]]
     """The units that have a rate, by `provider/model` in lower case."""
 
@@ -119,10 +119,10 @@ _last_index: _Index | None = None
 
 
 def _index(meter: Meter) -> _Index:
-    """Reading a catalog takes 30 ms, so its index is kept until another catalog is in force."""
-    from ..catalog.document import rates_in_force  # noqa: PLC0415 - few models need more than their price
+    """Returns the index of the catalogs in force. It is cached, because reading a catalog takes 30 ms."""
+    from ..catalog.document import rates_in_force  # noqa: PLC0415 - few models need more than a price
 
-    global _last_index  # noqa: PLW0603 - at worst two threads make the same one
+    global _last_index  # noqa: PLW0603 - at worst, two threads build the same index
     entries = meter.models()
     key = (meter.catalog, meter.catalog_as_of, len(entries), meter.settings and meter.settings.root)
     found = _last_index
@@ -139,11 +139,11 @@ def _index(meter: Meter) -> _Index:
 
 
 def _asked(meter: Meter, model: str, provider: str | None) -> _Known:
-    # Halves of surrogate pairs are in no name.
+    # Names contain no lone surrogates.
     model = model.encode(errors="replace").decode()
     if not model.strip():
         raise _core.unknown_model(model, [])
-    # Bedrock's own names are the one case in which the provider cannot be left out of the question.
+    # Bedrock's model names are found only with their provider.
     for asked in (provider,) if provider is not None else (None, "aws"):
         cost = meter.price(model, {"input_tokens": 1, "output_tokens": 1}, asked)
         if cost.model is not None and cost.usd is not None:
@@ -160,16 +160,16 @@ def _asked(meter: Meter, model: str, provider: str | None) -> _Known:
 
 
 def register_tokenizer(prefix: str, path: str | os.PathLike[str]) -> None:
-    """Count a family of models with their own tokenizer from now on.
+    """Registers a tokenizer that counts the tokens of a family of models from now on.
 
     Args:
-        prefix: what the models' names begin with, with or without a host's namespace: `"llama-3"`, `"meta-llama/Llama-3"`.
-            In any case of letters; of several prefixes the longest counts.
-        path: a `tokenizer.json` of Hugging Face's form. It is read now, and by their own library.
+        prefix: The start of the models' names, with or without a host's namespace: `"llama-3"`, `"meta-llama/Llama-3"`. Case does not
+            matter. If several prefixes match, the longest is used.
+        path: A `tokenizer.json` in the format of Hugging Face. Their library reads it during this call.
 
     Raises:
-        TypeError: the prefix is no `str`, or the path none.
-        ValueError: the prefix is empty, or the file is no tokenizer; the message says what is wrong with it.
+        TypeError: The prefix is not a `str`, or the path is not a path.
+        ValueError: The prefix is empty, or the file is not a valid tokenizer. The message says why.
     """
     place = os.fspath(path) if isinstance(path, (str, os.PathLike)) else path
     _core.register_tokenizer(text(prefix, "prefix"), text(place, "path"))
