@@ -144,7 +144,7 @@ def test_prices_are_compared_and_updated_from_a_file(cli, state, tmp_path):
     update = ("prices", "update", "--from", str(tmp_path / "new.json"), "--accept", "openai/gpt-4o", "--json")
     assert json.loads(cli(*update).stdout)["changes"][0]["new"] == "31"
     (tmp_path / "new.json").write_text("{")
-    assert "no JSON" in cli("prices", "update", "--from", str(tmp_path / "new.json"), code=2).stderr
+    assert "did not send JSON" in cli("prices", "update", "--from", str(tmp_path / "new.json"), code=2).stderr
     assert "total: $31" in cli("price", "gpt-4o", "--input", "1000000").stdout
     assert "total: $2.5" in cli("--state-dir", str(tmp_path / "other"), "price", "gpt-4o", "--input", "1000000").stdout
     assert "empty" in cli("prices", "update", "--from", "", code=2).stderr
@@ -155,7 +155,7 @@ def test_reprice_says_what_it_changes(cli, used, state):
     cli("drain")
     shown = cli("reprice", "--since", "1h", "--dry-run")
     assert shown.stdout == "openai/no-such-model: 1 calls, 1 of them unpriced before: $0 → $0.007 (+0.007)\n"
-    assert "4 calls looked at, 1 would change" in shown.stderr
+    assert "4 calls examined, 1 would change" in shown.stderr
     found = json.loads(cli("reprice", "--since", "1h", "--where", "model=no-such-model", "--json").stdout)
     assert (found["examined"], found["models"][0]["after_usd"]) == (1, "0.007")
     assert cli("reprice").stdout == ""
@@ -240,9 +240,9 @@ def test_tokens_of_a_file_and_of_standard_input(cli, state):
 def test_what_cannot_be_counted_is_said(cli, state):
     place = state.parent / "prompt.txt"
     place.write_bytes(b"abc\xff")
-    assert "prompt.txt is not a text in UTF-8: byte 3 is wrong" in cli("tokens", str(place), "--model", "gpt-4o", code=2).stderr
+    assert "prompt.txt is not a UTF-8 text: byte 3 is invalid" in cli("tokens", str(place), "--model", "gpt-4o", code=2).stderr
     place.write_text("abc")
     assert "the nearest names are gpt-4o" in cli("tokens", str(place), "--model", "gtp-4o", code=2).stderr
     assert "No such file" in cli("tokens", str(place) + "x", "--model", "gpt-4o", code=2).stderr
     assert "--cost needs --model" in cli("tokens", str(place), "--encoding", "gpt2", "--cost", code=2).stderr
-    assert "no price is known" in cli("tokens", str(place), "--model", "whisper-1", "--cost", code=1).stdout
+    assert "the price is unknown" in cli("tokens", str(place), "--model", "whisper-1", "--cost", code=1).stdout

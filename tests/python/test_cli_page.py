@@ -1,4 +1,4 @@
-"""`docs/cli.md` is what the parser says. `WRITE_CLI_PAGE=1 pytest tests/python/test_cli_page.py` writes it anew."""
+"""`docs/cli.md` contains the help texts of the parser. `WRITE_CLI_PAGE=1 pytest tests/python/test_cli_page.py` updates it."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ def reference() -> str:
     return "\n".join(lines)
 
 
-def test_the_page_says_what_the_parser_says():
+def test_the_page_matches_the_parser():
     text = PAGE.read_text("utf-8")
     before, rest = text.split(BEGIN)
     old, after = rest.split(END)
     if os.environ.get("WRITE_CLI_PAGE"):
         PAGE.write_text(f"{before}{BEGIN}\n{reference()}\n{END}{after}", "utf-8")
     else:
-        assert old.strip() == reference().strip(), "write it anew with WRITE_CLI_PAGE=1"
+        assert old.strip() == reference().strip(), "run this test with WRITE_CLI_PAGE=1 to update the page"

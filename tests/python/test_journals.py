@@ -78,7 +78,7 @@ def test_a_journal_of_a_living_process_is_seen_and_not_dropped(cli, state, meter
     (own,) = _core.journals(state)
     assert own["owner"] == "this"
     assert "is running" in cli("journals", "drop", journal["name"], "--yes", code=2).stderr
-    with pytest.raises(OSError, match="lives"):
+    with pytest.raises(OSError, match="is alive"):
         _core.drop_journal(state, own["name"], None)
     assert check(cli, "waiting events", 0)["ok"]
 
@@ -218,12 +218,12 @@ def test_doctor_sees_a_living_process_that_makes_no_progress(state, monkeypatch)
         meter = taximeter.Meter(destination=collector.url, state_dir=state)
         meter.track(provider="openai", model="gpt-4o", input_tokens=1)
         meter.flush(0.2)
-        assert journals.check_waiting(meter.settings, {}) == (True, "1 events, none of them for long")
+        assert journals.check_waiting(meter.settings, {}) == (True, "1 events, all of them recent")
         monkeypatch.setattr(journals, "STALLED_SECONDS", 0.0)
         is_well, said = journals.check_waiting(meter.settings, {})
         assert not is_well
         assert "1 events for" in said
-        assert "none was accepted for a minute" in said
+        assert "the destination has accepted none for a minute" in said
         collector.rule = lambda events: 200
         wait_for(lambda: meter.flush(1).pending == 0)
         assert journals.check_waiting(meter.settings, {}) == (True, "none")

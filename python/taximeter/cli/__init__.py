@@ -1,4 +1,4 @@
-"""The command line: what was spent, and how the meter is doing.
+"""The command line: reports, prices, token counts and the state of the meter.
 
 Data goes to standard output and everything else to standard error, so that every command can be piped.
 """

@@ -1,4 +1,4 @@
-"""`python -m taximeter.cli` is the command line as well."""
+"""Lets `python -m taximeter.cli` run the command line."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What the groups of commands share: filters, actions, and the ledger with what ended processes left."""
+"""Code that several groups of commands share: filters, actions, and the up-to-date ledger."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ class Add(Protocol):
     """Adds a command or an action to a parser."""
 
     def __call__(self, name: str, run: Run, text: str) -> argparse.ArgumentParser:
-        """Adds one.
+        """Adds a command or an action.
 
         Args:
-            name: What it is called by.
-            run: Returns its exit code.
-            text: What it does, in an imperative sentence without a stop.
+            name: Its name on the command line.
+            run: Returns the exit code.
+            text: What it does, as an imperative sentence without a period.
         """
 
 
 def action_adder(commands: Any) -> Add:
-    """Adds commands or actions to the subparsers of a parser."""
+    """Returns a function that adds commands or actions to the subparsers of a parser."""
 
     def add(name: str, run: Run, text: str) -> argparse.ArgumentParser:
         command: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
@@ -44,27 +44,27 @@ def action_adder(commands: Any) -> Add:
 def add_filters(command: argparse.ArgumentParser) -> None:
     """Adds the options that `filters` reads."""
     command.add_argument("--since", metavar="WHEN", help="7d, 24h, 2026-11-01, 2026-11-01T09:00:00Z")
-    command.add_argument("--until", metavar="WHEN", help="likewise; exclusive")
+    command.add_argument("--until", metavar="WHEN", help="the end of the time span (exclusive), in the same form")
     command.add_argument(
         "--where",
         action="append",
         default=[],
         metavar="FIELD=VALUE",
-        help="only these calls; empty for those without; repeatable",
+        help="only calls with this value; an empty VALUE selects calls without one; repeatable",
     )
 
 
 def ledger(options: argparse.Namespace) -> Ledger:
-    """The ledger, with what ended processes left put into it first."""
+    """Returns the ledger, after delivering the events of ended processes to it."""
     try:
         _default.drain()
     except TaximeterError as error:
-        say(f"taximeter: what other processes left could not be delivered: {error}")
+        say(f"taximeter: the events of ended processes could not be delivered: {error}")
     return Ledger(options.settings.ledger)
 
 
 def filters(options: argparse.Namespace) -> dict[str, Any]:
-    """The keywords of `Ledger.report` that were given."""
+    """Returns the keywords of `Ledger.report` from the options."""
     where = {}
     for pair in options.where:
         name, separator, value = pair.partition("=")

@@ -1,4 +1,4 @@
-"""What waits or was refused: `dead-letters` and `drain`."""
+"""The commands for undelivered and rejected events: `dead-letters` and `drain`."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from .render import plain, say
 
 __all__ = ["add_commands", "count_letters", "letters"]
 
-# Four times the limit of one destination.
+# Four times the size limit of one destination's dead letters, in bytes.
 LARGEST_LETTERS: Final = 64 << 20
 
 
 def add_commands(add: Add) -> None:
     """Adds the commands of this module to the command line."""
-    dead = add("dead-letters", _dead_letters, "list the events that a destination refused for good, and why; retry or drop them")
-    actions = "list them (default), deliver them once more, or drop them"
+    dead = add("dead-letters", _dead_letters, "list the events that a destination rejected permanently, and why; retry or drop them")
+    actions = "list them (default), deliver them again, or drop them"
     dead.add_argument("action", nargs="?", choices=("list", "retry", "drop"), default="list", help=actions)
-    add("drain", _drain, "deliver the events that ended processes left; exits with 1 when some are left, expired or damaged")
+    add("drain", _drain, "deliver the events of ended processes; exits with 1 if some are left, expired or damaged")
 
 
 def letters(state_dir: Path) -> Iterator[bytes]:
-    """The dead letters, as they are written, the damaged ones too."""
+    """Yields the lines of the dead-letter files, including damaged lines."""
     for path in sorted((state_dir / "dead").glob("*.jsonl")):
         yield from filter(None, files.read(path, LARGEST_LETTERS).splitlines())
 
 
 def count_letters(state_dir: Path) -> int:
-    """How many dead letters there are."""
+    """Returns the number of dead letters."""
     return sum(1 for _ in letters(state_dir))
 
 
@@ -63,7 +63,7 @@ def _dead_letters(options: argparse.Namespace) -> int:
         text = f"{count:,} events sent again, {left:,} dead letters left"
         print(json.dumps({"retried": count, "left": left}) if options.json else text)
         if left:
-            say("taximeter: those left were refused again, or are of destinations that the settings here do not name")
+            say("taximeter: the letters that are left were rejected again, or belong to destinations that are not in these settings")
         return 1 if left else 0
     damaged = 0
     for line in letters(state_dir):
@@ -75,7 +75,7 @@ def _dead_letters(options: argparse.Namespace) -> int:
             continue
         print(json.dumps(letter, ensure_ascii=False) if options.json else shown)
     if damaged:
-        say(f"taximeter: {damaged:,} lines are damaged, as a full disk leaves them")
+        say(f"taximeter: {damaged:,} lines are damaged, possibly because the disk was full")
     return 0
 
 

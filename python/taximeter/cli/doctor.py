@@ -1,4 +1,4 @@
-"""`taximeter doctor`: checks the meter, and the delivery of the processes that are running."""
+"""`taximeter doctor` checks the meter, and the delivery of running processes."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ Check = tuple[str, bool, str]
 
 
 def add_commands(add: Add) -> None:
-    """Add the commands of this module to the command line."""
+    """Adds the commands of this module to the command line."""
     command = add("doctor", doctor, "check the meter and report what is wrong")
     command.add_argument("--prometheus", action="store_true", help="print the delivery counts of the processes as Prometheus text")
 
 
 def doctor(options: argparse.Namespace) -> int:
-    """Check everything; the exit code is 1 when a check fails."""
+    """Runs all checks. The exit code is 1 if a check fails."""
     settings: Settings = options.settings
     statuses = list(_statuses(settings.state_dir))
     if options.prometheus:
@@ -47,7 +47,7 @@ def doctor(options: argparse.Namespace) -> int:
 
 
 def report_settings(options: argparse.Namespace, error: ConfigError) -> int:
-    """The doctor's report when the settings are wrong."""
+    """Prints the doctor's report if the settings are invalid."""
     return _show(options, [("settings", False, str(error))], f"taximeter {__version__}")
 
 
@@ -66,7 +66,7 @@ _COUNTS = ("delivered", "pending", "rejected", "dead", "dropped", "expired", "ev
 
 
 def _statuses(state_dir: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The counts that running and ended processes wrote last: the journal's name, and the same as `stats()`."""
+    """Yields the counts that running and ended processes wrote last: the journal's name, and a mapping with the form of `stats()`."""
     for path in (state_dir / "journal").glob("*/status.json"):
         try:
             status = json.loads(files.read(path, 1 << 20))
@@ -78,7 +78,7 @@ def _statuses(state_dir: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                     one[needed]
             status["destinations"] = {one["name"]: one for one in status["destinations"]}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            continue  # deleted meanwhile, or written by another version
+            continue  # deleted in the meantime, or written by another version
         yield path.parent.name, status
 
 
@@ -128,7 +128,7 @@ def _check_journals(state_dir: Path) -> Check:
 
 
 def _size(file: Path) -> int:
-    """Bytes that a file takes; none where it has gone meanwhile, or where the system does not tell."""
+    """Returns the bytes that a file takes on disk; 0 if it was deleted or the system does not say."""
     try:
         return getattr(file.stat(), "st_blocks", 0) * 512
     except OSError:
@@ -137,7 +137,7 @@ def _size(file: Path) -> int:
 
 def _check_ledger(path: Path) -> Check:
     if not path.exists():
-        return "ledger", True, f"{path} will be made by the first event"
+        return "ledger", True, f"{path} does not exist yet; the first event creates it"
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
         try:
@@ -151,14 +151,14 @@ def _check_ledger(path: Path) -> Check:
 
 
 def _check_unpriced(path: Path) -> list[Check]:
-    """Whether each call of the last 30 days has a cost. A call without usage has no cost, whatever the prices."""
+    """Checks that each call of the last 30 days has a cost. A call without usage has no cost, whatever the prices are."""
     if not path.exists():
         return [("prices", True, "nothing to price yet")]
     where = {"cost_status": "unpriced", "status": "success"}
     try:
         rows: Sequence[Row] = Ledger(path).report(("provider", "model"), since="30d", where=where).rows
         if rows:
-            # Only then: this one reads each event.
+            # A second query, because this one reads every event.
             rows = Ledger(path).report(("provider", "model", "usage_status"), since="30d", where=where).rows
     except TaximeterError as error:
         return [("prices", False, str(error))]
@@ -170,7 +170,7 @@ def _check_unpriced(path: Path) -> list[Check]:
     unknown = names([row for row in rows if row.key["usage_status"] != "missing"])
     checks = [("prices", not unknown, f"unknown for {unknown}" if unknown else "known for every call of the last 30 days")]
     if without:
-        ask = "their responses did not report it; streams in OpenAI's format do with stream_options={'include_usage': True}"
+        ask = "their responses did not report usage; for streams in OpenAI's format, pass stream_options={'include_usage': True}"
         checks.append(("usage", False, f"missing for {names(without)}: {ask}"))
     return checks
 
@@ -180,7 +180,7 @@ def _check_dead_letters(state_dir: Path) -> Check:
         count = count_letters(state_dir)
     except OSError as error:
         return "dead letters", False, f"{error.filename or state_dir}: {error.strerror or error}"
-    return "dead letters", not count, f"{count:,} events were refused for good; see taximeter dead-letters" if count else "none"
+    return "dead letters", not count, f"{count:,} events were rejected permanently; see taximeter dead-letters" if count else "none"
 
 
 def _check_disabled() -> Check:

@@ -1,4 +1,4 @@
-"""`taximeter journals`, and what `taximeter doctor` says about events that wait."""
+"""`taximeter journals`, and the check of waiting events of `taximeter doctor`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["add_commands", "check_waiting"]
 Journal = Mapping[str, Any]
 
 STALLED_SECONDS: Final = 60.0
-"""The doctor reports events that have waited for longer, if their destination has accepted nothing for as long."""
+"""The doctor reports events that have waited for longer, if their destination has not accepted anything for as long."""
 _OWNERS: Final = {
     "live": "a process that is running",
     "this": "this process",
@@ -30,14 +30,14 @@ _OWNERS: Final = {
 
 
 def add_commands(add: Add) -> None:
-    """Add `journals` to the command line."""
-    command = add("journals", _list, "list the journals and what waits in them; drop or requeue events")
+    """Adds `journals` to the command line."""
+    command = add("journals", _list, "list the journals and their waiting events; drop or requeue events")
     act = action_adder(command.add_subparsers(title="actions", metavar="ACTION"))
     act("list", _list, "list each journal: who writes it, and how many events wait for each destination")
-    drop = act("drop", _drop, "give up the events that wait in the journal of a process that ended")
+    drop = act("drop", _drop, "drop the waiting events in the journal of a process that ended")
     drop.add_argument("name", metavar="NAME", help="the journal, or the first characters of its name")
-    drop.add_argument("--destination", metavar="D", help="only those for this destination; without it, the journal is deleted")
-    drop.add_argument("--yes", action="store_true", help="drop them; without it, only print what would be given up")
+    drop.add_argument("--destination", metavar="D", help="only the events for this destination; by default, the whole journal")
+    drop.add_argument("--yes", action="store_true", help="drop the events; by default, only print what would be lost")
     act("requeue", _requeue, "read the damaged segments in quarantine again, and deliver the events that can be read")
 
 
@@ -81,7 +81,7 @@ def _drop(options: argparse.Namespace) -> int:
     counts = [f"{one['records']:,} events for {plain(one['destination'])}" for one in given_up if one["records"]]
     waiting = " and ".join(counts) or "no events"
     if not options.yes:
-        say(f"{plain(journal['name'])}: {waiting} would be lost for good; add --yes to drop them")
+        say(f"{plain(journal['name'])}: {waiting} would be lost permanently; add --yes to drop them")
         return 2
     count = _core.drop_journal(state_dir, journal["name"], options.destination)
     if options.json:
@@ -112,12 +112,16 @@ def _requeue(options: argparse.Namespace) -> int:
     for reason in drained.reasons:
         say(f"taximeter: {plain(reason)}")
     if found["left"]:
-        say(f"taximeter: {found['left']:,} events stay in quarantine: it is not known which destinations they were for")
+        say(f"taximeter: {found['left']:,} events stay in quarantine: their destinations are unknown")
     return 1 if report["left"] else 0
 
 
 def check_waiting(settings: Settings, statuses: Mapping[str, Mapping[str, Any]]) -> tuple[bool, str]:
-    """Whether events wait without progress, and why. `statuses` has the counts that processes wrote last, by journal."""
+    """Checks that no event waits without progress. `statuses` has the last counts of each process, by journal.
+
+    Returns:
+        Whether all is well, and the details.
+    """
     try:
         journals = _core.journals(settings.state_dir)
     except (ConfigError, OSError) as error:
@@ -132,10 +136,10 @@ def check_waiting(settings: Settings, statuses: Mapping[str, Mapping[str, Any]])
         if status.get("memory_bytes") and any(one["name"] == journal and one["owner"] in ("live", "this") for one in journals)
     ]
     if faults:
-        more = f"; and {len(faults) - 10:,} more, see taximeter journals" if len(faults) > 10 else ""  # noqa: PLR2004 - enough to read
+        more = f"; and {len(faults) - 10:,} more, see taximeter journals" if len(faults) > 10 else ""  # noqa: PLR2004 - readable
         return False, "; ".join(faults[:10]) + more
     count = max((sum(one["records"] for one in _of(journals, name)) for name in known), default=0)
-    return True, f"{count:,} events, none of them for long" if count else "none"
+    return True, f"{count:,} events, all of them recent" if count else "none"
 
 
 def _of(journals: Iterable[Journal], destination: str) -> Iterable[Mapping[str, Any]]:
@@ -143,13 +147,13 @@ def _of(journals: Iterable[Journal], destination: str) -> Iterable[Mapping[str, 
 
 
 def _hosts(statuses: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """The hosts of destinations, by name: their names are checksums of addresses."""
+    """Returns the hosts of destinations by name. The name of a destination is only a checksum of its address."""
     told = (one for status in statuses for one in status.get("destinations", {}).values())
     return {one["name"]: plain(str(one["host"])) for one in told if one["host"]}
 
 
 def _orphaned(journals: Iterable[Journal], known: set[str], hosts: Mapping[str, str]) -> Iterable[str]:
-    """The events that ended processes left, by destination."""
+    """Yields the faults of ended processes' journals: their undelivered events, by destination."""
     waiting: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
     for journal in journals:
         for one in journal["destinations"] if journal["owner"] == "dead" else ():
@@ -168,7 +172,7 @@ def _orphaned(journals: Iterable[Journal], known: set[str], hosts: Mapping[str, 
         else:
             yield (
                 f"{what}; that destination is neither in these settings nor in use by a running process: set TAXIMETER_DESTINATION "
-                f"as their program did and run taximeter drain, or give them up: taximeter journals drop {plain(found[0][0])}"
+                f"as their program did and run taximeter drain, or drop them: taximeter journals drop {plain(found[0][0])}"
             )
 
 
@@ -187,11 +191,11 @@ def _faults(settings: Settings, journal: Journal) -> Iterable[str]:
             if one["incomplete"]:
                 yield f"journal {name} has segments that cannot be read now, or only by a later version of taximeter"
         elif oldest > STALLED_SECONDS and _unmoved(settings, journal, one["destination"]) > STALLED_SECONDS:
-            yield f"{what} of a running process, the oldest for {age(oldest)}, and none was accepted for a minute"
+            yield f"{what} of a running process, the oldest for {age(oldest)}; the destination has accepted none for a minute"
 
 
 def _unmoved(settings: Settings, journal: Journal, destination: str) -> float:
-    """For how many seconds a destination has accepted nothing of a journal."""
+    """Returns how many seconds ago a destination last accepted events of a journal."""
     try:
         cursor = Path(settings.inside("journal", journal["name"], f"{destination}.cursor"))
         return max(0.0, time.time() - cursor.lstat().st_mtime)

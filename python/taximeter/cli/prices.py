@@ -1,4 +1,4 @@
-"""The commands of the command line that are about prices."""
+"""The commands about prices."""
 
 from __future__ import annotations
 
@@ -27,42 +27,42 @@ _COUNTS: Final = {
 
 def add_commands(add: Add) -> None:
     """Adds the commands of this module to the command line."""
-    price = add("price", _price, "say what a call costs, and why")
+    price = add("price", _price, "print what a call costs, and why")
     price.add_argument("model", metavar="MODEL")
-    price.add_argument("--provider", help="the provider, where the model's name does not tell")
+    price.add_argument("--provider", help="the provider, if the model's name does not identify it")
     for name, (_, what) in _COUNTS.items():
         price.add_argument(f"--{name.replace('_', '-')}", type=int, default=0, metavar="N", help=what)
     price.add_argument("--usage", action="append", default=[], metavar="UNIT=N", help="any other unit, such as web_searches=3")
     price.add_argument("--service-tier", metavar="TIER", help="flex, priority, …")
-    price.add_argument("--region", help="the region that serves it")
-    price.add_argument("--batch", action="store_true", help="through a batch endpoint")
+    price.add_argument("--region", help="the region that serves the call")
+    price.add_argument("--batch", action="store_true", help="price a call through a batch endpoint")
     price.add_argument("--at", metavar="WHEN", help="when the call began: 2026-11-01, 2026-11-01T09:00:00Z")
-    price.add_argument("--explain", action="store_true", help="one line for each unit")
+    price.add_argument("--explain", action="store_true", help="print one line for each unit")
 
     models = add("models", _models, "list the models of the price catalog")
-    models.add_argument("pattern", nargs="?", default="", metavar="PATTERN", help="only names that contain this")
+    models.add_argument("pattern", nargs="?", default="", metavar="PATTERN", help="only names that contain this text")
 
     prices = add("prices", _list, "list, compare and update the price catalog")
     act = action_adder(prices.add_subparsers(title="actions", metavar="ACTION"))
     prices.set_defaults(pattern="")
 
-    listing = act("list", _list, "print your own rates and those of the catalog that are in force today")
-    listing.add_argument("pattern", nargs="?", default="", metavar="PATTERN", help="only names that contain this")
+    listing = act("list", _list, "print your own rates and the catalog's rates of today")
+    listing.add_argument("pattern", nargs="?", default="", metavar="PATTERN", help="only names that contain this text")
     for name, run, text in (
-        ("update", _update, "download the catalog, merge it into the last one, and price with it from here on"),
-        ("diff", _diff, "say what an update would change"),
+        ("update", _update, "download the catalog, merge it into the last one, and use it from now on"),
+        ("diff", _diff, "print what an update would change"),
     ):
         action = act(name, run, text)
         action.add_argument("--from", dest="source", metavar="FILE|URL", help="a catalog, or the public data of genai-prices")
-        action.add_argument("--accept", action="append", default=[], metavar="PROVIDER/MODEL", help="take a held rate over")
+        action.add_argument("--accept", action="append", default=[], metavar="PROVIDER/MODEL", help="accept a held-back rate")
 
     reprice = add(
         "reprice",
         lambda options: _reprice(options, filters(options)),
-        "price calls of the ledger anew, at the rates of their time; the old figures are kept",
+        "price the ledger's calls again, at the rates of their time; the old costs are kept",
     )
     add_filters(reprice)
-    reprice.add_argument("--dry-run", action="store_true", help="only say what would change")
+    reprice.add_argument("--dry-run", action="store_true", help="only print what would change")
 
 
 def _price(options: argparse.Namespace) -> int:
@@ -98,7 +98,7 @@ def _price(options: argparse.Namespace) -> int:
         provider = f"{cost.provider}/" if cost.provider and cost.match != "override" else ""
         print(f"{provider}{cost.model} ({cost.match} match, {cost.catalog}{since})")
     lines = cost.explain().splitlines()
-    # The total and the notes are the last.
+    # The last lines are the total and the notes.
     print("\n".join(lines if options.explain else lines[-1 - len(cost.notes) :]))
     return 0 if cost.usd is not None else 1
 
@@ -157,7 +157,7 @@ def _list(options: argparse.Namespace) -> int:
     if options.json:
         print_json({"catalog": meter.catalog, "as_of": meter.catalog_as_of, "prices": rows})
         return 0 if rows else 1
-    say(f"{meter.catalog}, as of {meter.catalog_as_of or 'an unknown day'}; $ per unit's denominator")
+    say(f"{meter.catalog}, as of {meter.catalog_as_of or 'an unknown date'}; $ per unit's denominator")
     for row in rows:
         rates = row["rates"]
         if row["kind"] == "catalog":
@@ -194,7 +194,7 @@ def _show(options: argparse.Namespace, merged: Merged) -> int:
     for change in merged.changes:
         print(change)
     for change in merged.held:
-        print(f"held back: {change}  (--accept {change.provider}/{change.model} takes it over)")
+        print(f"held back: {change}  (--accept {change.provider}/{change.model} accepts it)")
     for entry in merged.left_out:
         print(f"left out: {entry}")
     say(f"{len(merged.changes)} changes, {len(merged.held)} held back, {len(merged.kept)} kept that the source dropped")
@@ -219,6 +219,6 @@ def _reprice(options: argparse.Namespace, chosen: dict[str, Any]) -> int:
             f"${amount(row.before_usd)} → ${amount(row.after_usd)} ({difference:+f})"
         )
     changed = sum(row.changed for row in repriced.rows)
-    what = f"{repriced.examined:,} calls looked at, {changed:,} "
-    say(what + ("would change" if options.dry_run else f"changed; the old figures are in {settings.ledger}, table repricings"))
+    what = f"{repriced.examined:,} calls examined, {changed:,} "
+    say(what + ("would change" if options.dry_run else f"changed; the old costs are in {settings.ledger}, table repricings"))
     return 0

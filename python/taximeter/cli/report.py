@@ -30,13 +30,13 @@ _COLUMNS: Final = (
 def add_commands(add: Add) -> None:
     """Adds the commands of this module to the command line."""
     report = add("report", _report, "sum up calls by any field")
-    report.add_argument("--by", default="model", metavar="FIELDS", help="fields by comma, such as model,team,day,tag:plan")
+    report.add_argument("--by", default="model", metavar="FIELDS", help="comma-separated fields, such as model,team,day,tag:plan")
     add_filters(report)
-    report.add_argument("--csv", action="store_true", help="print CSV instead")
+    report.add_argument("--csv", action="store_true", help="print CSV")
 
-    tail = add("tail", _tail, "show the last calls, then new ones as they come")
-    tail.add_argument("-n", "--lines", type=_count, default=10, metavar="N", help="how many of the last calls (10)")
-    tail.add_argument("--no-follow", action="store_true", help="stop after them")
+    tail = add("tail", _tail, "print the last calls, then new ones as they arrive")
+    tail.add_argument("-n", "--lines", type=_count, default=10, metavar="N", help="how many of the last calls (default: 10)")
+    tail.add_argument("--no-follow", action="store_true", help="do not wait for new calls")
 
     export = add("export", _export, "print every call, as JSON lines or CSV")
     add_filters(export)
@@ -45,13 +45,13 @@ def add_commands(add: Add) -> None:
 
 def _count(text: str) -> int:
     number = int(text)
-    if not 0 <= number <= 1_000_000:  # noqa: PLR2004 - more is what export is for
+    if not 0 <= number <= 1_000_000:  # noqa: PLR2004 - use export for more
         raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to 1,000,000")
     return number
 
 
 def overview(options: argparse.Namespace) -> int:
-    """What was spent today and this month, by model."""
+    """Prints what was spent today and this month, by model."""
     own = ledger(options)
     today = datetime.now(timezone.utc).date()
     reports = {
@@ -66,7 +66,7 @@ def overview(options: argparse.Namespace) -> int:
         print_report(report)
         print()
     if not reports["this month"].total.calls:
-        say(f"nothing is recorded this month in {own.path}")
+        say(f"no calls are recorded this month in {own.path}")
     return 0
 
 

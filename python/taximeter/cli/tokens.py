@@ -1,4 +1,4 @@
-"""The command of the command line that counts tokens."""
+"""The command that counts tokens."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _STDIN: Final = "-"
 
 
 def add_commands(add: Add) -> None:
-    """Add `tokens` to a parser."""
+    """Adds the commands of this module to the command line."""
     command = add("tokens", _tokens, "count the tokens of a text")
-    command.add_argument("file", metavar="FILE", help="a text in UTF-8; - for standard input")
+    command.add_argument("file", metavar="FILE", help="a UTF-8 text file; - for standard input")
     which = command.add_mutually_exclusive_group(required=True)
-    which.add_argument("--model", metavar="M", help="count as this model does")
-    which.add_argument("--encoding", metavar="NAME", help="count in this encoding")
-    command.add_argument("--provider", help="the provider, where the model's name does not tell")
-    command.add_argument("--cost", action="store_true", help="say what the model takes for so much input")
+    which.add_argument("--model", metavar="M", help="count with this model's tokenizer")
+    which.add_argument("--encoding", metavar="NAME", help="count with this encoding")
+    command.add_argument("--provider", help="the provider, if the model's name does not identify it")
+    command.add_argument("--cost", action="store_true", help="print what this many input tokens cost")
 
 
 def _tokens(options: argparse.Namespace) -> int:
@@ -34,10 +34,10 @@ def _tokens(options: argparse.Namespace) -> int:
         raise ValueError("standard input is closed")
     content = sys.stdin.buffer.read() if options.file == _STDIN else Path(options.file).read_bytes()
     try:
-        # A byte order mark tells how the file is written; it is no part of the text.
+        # A byte order mark is not part of the text.
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{options.file} is not a text in UTF-8: byte {error.start} is wrong") from None
+        raise ValueError(f"{options.file} is not a UTF-8 text: byte {error.start} is invalid") from None
     count = tokens.count_tokens(text, options.model, provider=options.provider, encoding=options.encoding)
     cost = _default.price(options.model, {"input_tokens": count.tokens}, options.provider) if options.cost else None
     if options.json:
@@ -48,5 +48,5 @@ def _tokens(options: argparse.Namespace) -> int:
     else:
         print(f"{count.tokens} tokens ({count.encoding}, {'exact' if count.exact else 'an estimate'})")
         if cost is not None:
-            print("no price is known" if cost.usd is None else f"${cost.usd:f} as input of {options.model}")
+            print("the price is unknown" if cost.usd is None else f"${cost.usd:f} as input of {options.model}")
     return 0 if cost is None or cost.usd is not None else 1
