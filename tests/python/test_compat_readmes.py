@@ -199,7 +199,7 @@ def test_tokenr(block, server, provider, run):
 
 def test_an_original_that_is_imported_is_not_replaced(monkeypatch):
     monkeypatch.setitem(sys.modules, "teer", object())
-    with pytest.raises(RuntimeError, match="imported already"):
+    with pytest.raises(RuntimeError, match="already imported"):
         install("teer")
     with pytest.raises(ValueError, match="nobody"):
         install("nobody")

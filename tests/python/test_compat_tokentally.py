@@ -64,8 +64,8 @@ def test_track_takes_the_readmes_order_and_sets_the_time(server):
         ((429, "no JSON"), "RateLimitError", "Rate limit exceeded"),
         ((403, {}), "TokenTallyError", "Request failed: status 403"),
         ((302, {}), "TokenTallyError", "Request failed: status 302"),
-        ((200, "no JSON"), "TokenTallyError", "no JSON object"),
-        ((200, [1]), "TokenTallyError", "no JSON object"),
+        ((200, "no JSON"), "TokenTallyError", "not a JSON object"),
+        ((200, [1]), "TokenTallyError", "not a JSON object"),
         ("drop", "TokenTallyError", "Request failed: "),
         ("silence", "TokenTallyError", "timed out"),
     ],
@@ -83,7 +83,7 @@ def test_what_cannot_be_is_refused_here():
         with pytest.raises(ValueError, match="Must start with 'tt_'"):
             tokentally.TokenTally(key)
     client = make(tokentally, "http://127.0.0.1:1")
-    with pytest.raises(ValueError, match="tokens_in must be a number from 0"):
+    with pytest.raises(ValueError, match="tokens_in must be a number of at least 0"):
         client.track(-1, 0, "m")
     for metadata in ({"a": float("nan")}, {"a": object()}):
         with pytest.raises(tokentally.TokenTallyError, match="not JSON"):

@@ -1,8 +1,8 @@
-"""The interfaces of five usage-tracking SDKs: code that was written for one of them goes on with another import, or with none.
+"""The interfaces of five usage-tracking SDKs. Code written for one of them needs another import, or only one line at its start.
 
-from taximeter.compat.teer import TeerClient      # for: from teer import TeerClient
+from taximeter.compat.teer import TeerClient      # instead of: from teer import TeerClient
 
-taximeter.compat.install("teer")                  # once, before; then `from teer import TeerClient` is this one
+taximeter.compat.install("teer")                  # once at the start; then `from teer import TeerClient` imports this one
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ _MODULES: Final = {
     "paygent_sdk": ("", ".client", ".models", ".constants"),
     "tokenr": ("",),
 }
-"""By SDK, the modules that its users import."""
+"""The modules of each SDK that its users import."""
 
 
 def install(*names: str) -> None:
-    """Put modules of this package under the names of the SDKs that they stand for.
+    """Makes the SDKs' names import the modules of this package.
 
     Args:
-        names: Of SDKs: `teer`, `tokentally`, `token_trackr`, `paygent_sdk`, `tokenr`.
+        names: SDKs: `teer`, `tokentally`, `token_trackr`, `paygent_sdk`, `tokenr`.
 
     Raises:
-        ValueError: There is no such SDK here.
-        RuntimeError: The original was imported already; call this first.
+        ValueError: A name is not one of these SDKs.
+        RuntimeError: The original was already imported. Call this function first.
     """
     for name in names:
         if name not in _MODULES:
@@ -44,14 +44,18 @@ def install(*names: str) -> None:
         ours = f"{__name__}.{name}"
         known = sys.modules.get(name)
         if known is not None and known is not sys.modules.get(ours):
-            raise RuntimeError(f"{name} was imported already: install() comes before its first import")
+            raise RuntimeError(f"{name} is already imported; call install() before its first import")
         for module in _MODULES[name]:
             sys.modules[f"{name}{module}"] = importlib.import_module(f"{ours}{module}")
 
 
 def flush(timeout: float = 5.0) -> FlushReport:
-    """Wait until what these interfaces were given in the background is delivered, at most `timeout` seconds. Never raises."""
-    from ._outbox import all_outboxes  # noqa: PLC0415 - only those who work in the background have any
+    """Waits until the requests of these interfaces in the background are delivered, at most `timeout` seconds. Never raises.
+
+    Returns:
+        How many requests were delivered, are pending and were dropped, for all accounts together.
+    """
+    from ._outbox import all_outboxes  # noqa: PLC0415 - only needed for requests in the background
 
     seconds = timeout if isinstance(timeout, (int, float)) else 0.0
     deadline = time.monotonic() + seconds
@@ -60,17 +64,20 @@ def flush(timeout: float = 5.0) -> FlushReport:
 
 
 def stats() -> list[dict[str, Any]]:
-    """What was counted of what goes out in the background, for each account: its `service`, and what `taximeter.stats` has."""
+    """Returns the counts of requests in the background, for each account: its `service`, and the same counts as `taximeter.stats`."""
     from ._outbox import all_outboxes  # noqa: PLC0415 - see flush
 
     return [{"service": name, **outbox.stats()} for name, outbox in all_outboxes()]
 
 
 def retry_dead_letters() -> int:
-    """Send once more what the services of these interfaces refused for good, for the accounts in use; returns how many requests.
+    """Sends the requests that services rejected permanently again, for the accounts in use.
+
+    Returns:
+        The number of requests.
 
     Raises:
-        DeliveryError: They cannot be put back, or a service does not take them now; then they are sent later.
+        DeliveryError: They cannot be requeued; or a service does not accept them now, and they will be sent later.
     """
     from ._outbox import all_outboxes  # noqa: PLC0415 - see flush
 
@@ -78,17 +85,17 @@ def retry_dead_letters() -> int:
 
 
 def take_over(service: str, key: str) -> int:
-    """Send what was given with another key, one that was mistyped or replaced, with the key of the clients that are there.
+    """Sends events that were recorded with another key, such as a mistyped or replaced one, with the key of the current clients.
 
     Args:
         service: `teer`, `tokentally`, `token_trackr`, `paygent` or `tokenr`.
-        key: The key that events were given with. Events of the same service's address alone are taken over.
+        key: The key with which events were recorded. Only events for the same URL of the service are sent.
 
     Returns:
-        How many requests were sent.
+        The number of requests that were sent.
 
     Raises:
-        DeliveryError: The service does not take them now. They are kept, and sent with what is given next.
+        DeliveryError: The service does not accept them now. They are kept, and sent with the next events.
     """
     from ._outbox import account_of, all_outboxes  # noqa: PLC0415 - see flush
 
@@ -96,7 +103,7 @@ def take_over(service: str, key: str) -> int:
     others = []
     for outbox in outboxes:
         if outbox.service.account == account_of(outbox.service.place, key):
-            # What this process itself gave with that key is left from here on, when its delivery has ended.
+            # Events of this process with that key can be taken over once their delivery has ended.
             outbox.close(_END_SECONDS)
         else:
             others.append(outbox)

@@ -1,7 +1,7 @@
-"""Fire-and-forget requests: they are on disk when they are given, and go to their service until it has them.
+"""Fire-and-forget requests: the journal stores them when they are made, and they are sent until their service accepts them.
 
-Each account of a service has one outbox in a process, with a journal and a delivery of its own. What a process leaves behind, the
-next one with the same account delivers.
+Each account of a service has one outbox in a process, with its own journal and delivery. If a process ends before delivery, the next
+process with the same account delivers the rest.
 """
 
 from __future__ import annotations
@@ -23,47 +23,47 @@ from ._vendor.transport import seconds_of, trusted
 
 __all__ = ["Account", "Batches", "Outbox", "Service", "all_outboxes", "outbox_for", "refusal"]
 
-# As long as the original of Tokenr waited for an answer.
+# The time that the original of Tokenr waited for a response.
 _EXIT_SECONDS: Final = 2.0
 _NOTHING: Final = FlushReport(0, 0, 0)
 _URL: Final = re.compile(r"https?://[^/\s]", re.IGNORECASE)
 
 
 def account_of(url: str, key: str) -> str:
-    """The name of an account in file names: events that were given with a key are sent with that key alone.
+    """Returns the name of an account in file names. Events that were recorded with a key are sent only with this key.
 
-    32 bits of a digest, which tell accounts apart and nothing of the key.
+    The name is a 32-bit digest, which distinguishes accounts but does not reveal the key.
     """
     return hashlib.blake2b(f"{url}\0{key}".encode(), digest_size=4, person=b"taximeter").hexdigest()
 
 
 class Batches(NamedTuple):
-    """How Token Trackr's events are sent."""
+    """How Token Trackr's events are batched and retried."""
 
     size: int
-    """Most events in a request."""
+    """The most events in a request."""
     interval: float
-    """Linger: seconds that events wait for others before they are sent."""
+    """Linger: how long events wait for others before they are sent, in seconds."""
     attempts: int
-    """Requests without success after which events go to a file."""
+    """The number of failed requests after which events are written to a file."""
     fallback: str | None
-    """Where those files are; with `None` events wait in the journal for as long as it takes."""
+    """The directory of those files. With `None`, events wait in the journal without a limit."""
     cloud: tuple[str, str, str] | None
-    """Base URLs where Amazon, Microsoft and Google are asked whether this machine is theirs."""
+    """The base URLs of the metadata services of Amazon, Microsoft and Google; `None` to skip this look-up."""
 
 
 class Service(Destination):
-    """An account of a service with a wire of its own.
+    """An account of a service with its own wire format.
 
     Args:
-        name: The service's.
-        url: Where it is; what a request puts after it comes after its path.
-        key: What the account is told apart by; where one is needed, it stands for `{key}` in a header.
-        headers: Of every request.
-        timeout: What a request and its answer may take: seconds, or what `requests` and `httpx` take for a limit.
-        keeps_answers: Whether its answers are kept for `Outbox.answers`.
-        batches: For Token Trackr alone.
-        label: What else tells outboxes of one account apart, such as whose answers it keeps.
+        name: The service's name.
+        url: The service's URL. The paths of requests are appended to its path.
+        key: Identifies the account. It replaces `{key}` in the headers.
+        headers: The headers of every request.
+        timeout: The longest time for a request and its response, in seconds or in the form of `requests` or `httpx`.
+        keeps_answers: Whether the service's responses are kept for `Outbox.answers`.
+        batches: For Token Trackr only.
+        label: Distinguishes outboxes of the same account that must not share responses.
 
     Raises:
         ConfigError: The URL is invalid.
@@ -82,14 +82,14 @@ class Service(Destination):
         label: str = "",
     ) -> None:
         if not _URL.match(url):
-            raise ConfigError(f"{name}: the address is no URL of the form https://host/path")
+            raise ConfigError(f"{name}: the address is not a URL of the form https://host/path")
         self.name = name
         self._url = Secret(url)
         self._headers = {header.lower(): Secret(value.format(key=key)) for header, value in headers.items()}
         self.account = account_of(self.place, key)
         self.former: list[str] = []
-        """Accounts whose events it takes over."""
-        # It is the user's own choice, as it was in the original.
+        """Accounts whose events this account takes over."""
+        # Unencrypted HTTP is the user's own choice, as in the originals.
         self.allow_http = True
         self.timeout = seconds_of(timeout)
         self._label = label
@@ -105,7 +105,7 @@ class Service(Destination):
         return {**super().to_core(), "wire": wire}
 
     def __eq__(self, other: object) -> bool:
-        # Whom it takes over does not make it another.
+        # Former accounts do not make it a different service.
         return isinstance(other, Service) and self._told_apart() == other._told_apart()
 
     def _told_apart(self) -> tuple[Any, ...]:
@@ -117,7 +117,7 @@ class Service(Destination):
 
 
 class Outbox:
-    """The requests of one account; see `outbox_for`. It has no journal before the first of them."""
+    """The requests of one account; see `outbox_for`. It has no journal before its first request."""
 
     def __init__(self, service: Service) -> None:
         self.service = service
@@ -134,24 +134,24 @@ class Outbox:
 
         Raises:
             ConfigError: The address of the service is invalid.
-            ValueError, TypeError: The body is no JSON.
+            ValueError, TypeError: The body cannot be expressed in JSON.
         """
         return (self._inner or self._opened()).post(path, body, before=before)
 
     def answers(self) -> list[tuple[bytes, int | None, bytes]]:
-        """What the service answered since this was asked last; see `_core.Meter.take_answers`."""
+        """Returns the service's responses since the last call; see `_core.Meter.take_answers`."""
         return [] if self._inner is None else self._inner.answers()
 
     def flush(self, timeout: float) -> FlushReport:
-        """Waits until what was given is delivered, at most so many seconds; never raises."""
+        """Waits until all requests are delivered, at most `timeout` seconds. Never raises."""
         return _NOTHING if self._inner is None else self._inner.flush(timeout)
 
     def close(self, timeout: float) -> FlushReport:
-        """Flushes, and ends delivery until something is given again; never raises."""
+        """Flushes, and ends delivery until the next request. Never raises."""
         return _NOTHING if self._inner is None else self._inner.close(timeout)
 
     def retry_dead_letters(self) -> int:
-        """See `Meter.retry_dead_letters`."""
+        """Sends dead letters again; see `Meter.retry_dead_letters`."""
         return self._opened().retry_dead_letters()
 
     def __deepcopy__(self, _memo: Any) -> Outbox:
@@ -159,11 +159,11 @@ class Outbox:
 
     @property
     def pending(self) -> int:
-        """How many of what was given here are not delivered."""
+        """The number of undelivered requests of this outbox."""
         return sum(one["pending"] for one in self.stats().get("destinations", {}).values())
 
     def take_over(self, account: str) -> int:
-        """Sends what was given for another account of the service, and is left, with the key of this one; see `Meter.drain`."""
+        """Sends another account's undelivered requests with the key of this one; see `Meter.drain`."""
         inner = self._opened()
         if account not in self.service.former:
             self.service.former.append(account)
@@ -171,11 +171,11 @@ class Outbox:
         return inner.drain()
 
     def count_remark(self, what: str, field: str) -> None:
-        """Counts and warns about what cannot be sent, by its name in `stats()`."""
+        """Counts and warns about something that cannot be sent, under its name in `stats()`."""
         self._opened().count_remark(what, field)
 
     def stats(self) -> dict[str, Any]:
-        """See `Meter.stats`; empty before anything was given."""
+        """Returns the counts of `Meter.stats`; empty before the first request."""
         return {} if self._inner is None else self._inner.stats()
 
 
@@ -184,8 +184,8 @@ _lock = threading.Lock()
 
 
 def _begin_anew() -> None:
-    """After a fork: a thread that the child does not have may have held the lock."""
-    global _lock  # noqa: PLW0603 - there is no other way to a lock that nobody holds
+    """Replaces the lock after a fork, because a thread that the child does not have may have held it."""
+    global _lock  # noqa: PLW0603 - the lock cannot be released, only replaced
     _lock = threading.Lock()
 
 
@@ -194,27 +194,27 @@ if hasattr(os, "register_at_fork"):
 
 
 def outbox_for(service: Service) -> Outbox:
-    """The outbox of an account, which all who have that account share."""
+    """Returns the outbox of an account. All clients of the account share it."""
     with _lock:
         return _outboxes.setdefault(service, Outbox(service))
 
 
 def refusal(receipt: Receipt) -> str | None:
-    """Why what was given is never sent: nothing where it will be, nor where the user switched everything off."""
+    """Returns why a request will never be sent; `None` if it will be, or if metering is disabled."""
     return None if receipt or receipt.refused == "disabled" else receipt.refused
 
 
 def all_outboxes() -> list[tuple[str, Outbox]]:
-    """Every outbox of the process, and its service."""
+    """Returns every outbox of the process with its service's name."""
     with _lock:
         return [(service.name, outbox) for service, outbox in _outboxes.items()]
 
 
 class Account:
-    """The outbox of a client whose key and address can be set at any time: that of those in force.
+    """The outbox of a client whose key and URL can change at any time.
 
     Args:
-        make: Makes the service from what the account is told apart by.
+        make: Makes the service from the values that identify the account.
     """
 
     def __init__(self, make: Callable[..., Service]) -> None:
@@ -222,7 +222,7 @@ class Account:
         self._in_force: tuple[tuple[Any, ...], Outbox] | None = None
 
     def outbox(self, *account: Any) -> Outbox:
-        """The outbox of this account."""
+        """Returns the outbox for these values."""
         known = self._in_force
         if known is None or known[0] != account:
             self._in_force = known = account, outbox_for(self._make(*account))

@@ -1,6 +1,6 @@
-"""Failures of requests, in the classes that users of `requests` catch.
+"""Raises failures of requests in the exception classes of `requests`.
 
-`requests` is not needed: where it is not installed, classes of the same names take their place.
+`requests` is optional. If it is not installed, classes with the same names replace it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _KINDS: Final = {
 
 
 class RequestException(IOError):  # noqa: N818 - the name that users catch
-    """A request that failed; `response` is its answer, if there was one."""
+    """A request that failed. `response` is its response, if there was one."""
 
     def __init__(self, *args: Any, response: Any = None) -> None:
         super().__init__(*args)
@@ -39,27 +39,27 @@ class RequestException(IOError):  # noqa: N818 - the name that users catch
 
 
 class HTTPError(RequestException):
-    """An answer that says no."""
+    """A response with an error status."""
 
 
 class ConnectionError(RequestException):  # noqa: A001 - the name that users catch
-    """No connection, or a broken one."""
+    """A connection that failed or broke."""
 
 
 class Timeout(RequestException):
-    """No answer in time."""
+    """A timeout."""
 
 
 class ConnectTimeout(ConnectionError, Timeout):  # noqa: N818
-    """No connection in time."""
+    """A timeout while connecting."""
 
 
 class ReadTimeout(Timeout):
-    """A connection, and no answer in time."""
+    """A timeout while waiting for the response."""
 
 
 class InvalidURL(RequestException, ValueError):  # noqa: N818
-    """No URL."""
+    """An invalid URL."""
 
 
 class MissingSchema(RequestException, ValueError):  # noqa: N818
@@ -71,15 +71,15 @@ class InvalidHeader(RequestException, ValueError):  # noqa: N818
 
 
 class InvalidJSONError(RequestException):
-    """What cannot be JSON, such as NaN."""
+    """A value that JSON cannot express, such as NaN."""
 
 
 class ContentDecodingError(RequestException):
-    """An answer that cannot be read."""
+    """A response that cannot be decoded."""
 
 
 class Response:
-    """An answer, as `requests` shows it."""
+    """A response, with the attributes that `requests` has."""
 
     def __init__(self, status: int, url: str, headers: Sequence[tuple[str, str]], body: bytes) -> None:
         self.status_code = status
@@ -90,16 +90,16 @@ class Response:
 
     @property
     def ok(self) -> bool:
-        """Whether it says yes."""
+        """Whether the status is below 400."""
         return self.status_code < _CLIENT_ERROR
 
     @property
     def text(self) -> str:
-        """The body."""
+        """The body as text."""
         return self.content.decode("utf-8", "replace")
 
     def json(self) -> Any:
-        """The body's JSON.
+        """Parses the body as JSON.
 
         Raises:
             ValueError: The body is not JSON.
@@ -112,7 +112,7 @@ class Response:
 
 @functools.cache
 def _classes() -> ModuleType | None:
-    """The exceptions of `requests`, if it is installed; it is imported when something failed, and not before."""
+    """Returns the exceptions of `requests`, or `None` if it is not installed. It is only imported after a failure."""
     try:
         import requests.exceptions  # type: ignore[import-untyped,unused-ignore]  # noqa: PLC0415
     except ImportError:
@@ -128,7 +128,7 @@ def _error(name: str, message: str, response: Any = None) -> Exception:
 
 
 def _shown(response: Response) -> Any:
-    """The answer in the class that its readers expect."""
+    """Converts the response to a response of `requests`, if that is installed."""
     if _classes() is None:
         return response
     import requests  # type: ignore[import-untyped,unused-ignore]  # noqa: PLC0415
@@ -136,12 +136,12 @@ def _shown(response: Response) -> Any:
     shown = requests.Response()
     shown.status_code, shown.url, shown.reason = response.status_code, response.url, response.reason
     shown.headers.update(response.headers)
-    shown._content = response.content  # noqa: SLF001 - it has no other way in
+    shown._content = response.content  # noqa: SLF001 - there is no public way to set it
     return shown
 
 
 def raise_for_status(response: Response) -> None:
-    """Does what `requests` does for answers that say no; one that leads elsewhere is one too, for it took nothing."""
+    """Raises for error statuses like `requests`, and also for redirects, because the service has not accepted the request."""
     if response.ok and response.status_code < _REDIRECT:
         return
     whose = "Server Error" if response.status_code >= _SERVER_ERROR else "Client Error"
@@ -151,16 +151,16 @@ def raise_for_status(response: Response) -> None:
 
 
 def raise_transfer_error(error: TransferError, url: str) -> NoReturn:
-    """Raises what `requests` would have raised for a request without an answer."""
+    """Raises what `requests` would have raised for a request without a response."""
     name = "MissingSchema" if error.kind == "url" and "://" not in url else _KINDS[error.kind]
     raise _error(name, error.reason) from None
 
 
 def invalid_json(error: ValueError) -> Exception:
-    """What `requests` raises for numbers that JSON does not have."""
+    """Returns the exception that `requests` raises for numbers that JSON cannot express."""
     return _error("InvalidJSONError", str(error))
 
 
 def not_recorded(reason: str) -> Exception:
-    """What is raised where not even the journal takes a request."""
+    """Returns the exception for a request that the journal cannot record."""
     return _error("ConnectionError", f"the request cannot be recorded: {reason}")

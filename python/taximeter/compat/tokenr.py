@@ -1,9 +1,9 @@
-"""The interface of `tokenr`: calls of OpenAI's and Anthropic's clients for Tokenr, the ledger, or both.
+"""The interface of `tokenr`: calls of OpenAI's and Anthropic's clients go to Tokenr, the ledger, or both.
 
 tokenr.init(token="your-tokenr-token", agent_id="my-app")
 tokenr.track("custom-provider", "custom-model-v1", 1000, 500, feature_name="translation")
 
-Nothing here raises, blocks or is lost: an event is on disk when its call returns, and sent in the background until Tokenr has it.
+Nothing here raises, blocks or loses events: an event is on disk when its call returns, and is sent until Tokenr accepts it.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ log = logging.getLogger("taximeter")
 _PREFIX: Final = "tokenr_"
 _FAMILIES: Final = ("openai", "anthropic")
 _ALIASES: Final = {"agent_id": "default_agent_id", "tags": "default_tags"}
-"""What `init` calls settings that `configure` knows by another name."""
+"""Settings that `init` and `configure` know by different names."""
 _MAX_TOKENS: Final = 1_000_000_000_000
-"""What is more is no count; see `taximeter.track`."""
+"""Larger counts are rejected as implausible, as in `taximeter.track`."""
 _SECONDS_BETWEEN_LINES: Final = 0.05
 _SECONDS_BETWEEN_WARNINGS: Final = 60.0
 
@@ -47,7 +47,7 @@ _warned = float("-inf")
 
 
 class _Config(dict[str, Any]):
-    """The settings, whose token shows only to who asks for it."""
+    """The settings. `repr` hides the token."""
 
     def __repr__(self) -> str:
         return repr({name: Secret("") if name == "token" and value else value for name, value in self.items()})
@@ -57,14 +57,14 @@ _config: _Config = _Config(
     token=None,
     url="https://tokenr.co/api/v1/track",
     enabled=True,
-    # Seconds. The original's two lost what a slow service had taken; nobody waits for these.
+    # In seconds. The original's 2 lost events that a slow service had already stored. Callers do not wait for this timeout.
     timeout=30,
     debug=False,
     default_agent_id=None,
     default_tags={},
 )
 _original_methods: Final[dict[Any, bool]] = {}
-"""Empty: nothing is replaced but once, by `taximeter.instrument`."""
+"""Always empty, because only `taximeter.instrument` patches clients. Kept for compatibility."""
 
 _destinations = Destinations("tokenr", None)
 
@@ -79,19 +79,19 @@ def init(
     *,
     destination: str | Sequence[str] | None = None,
 ) -> None:
-    """Track the calls of OpenAI's and Anthropic's clients from here on. Called again, it changes the settings.
+    """Tracks the calls of OpenAI's and Anthropic's clients from now on. A second call changes the settings.
 
-    The keywords `tokenr_agent_id`, `tokenr_feature`, `tokenr_team_id` and `tokenr_tags` are taken out of their calls from here on,
-    whether anything is tracked or not.
+    From now on, the keywords `tokenr_agent_id`, `tokenr_feature`, `tokenr_team_id` and `tokenr_tags` are removed from their calls,
+    whether tracking is enabled or not.
 
     Args:
-        token: The token; `TOKENR_TOKEN` by default. Without one nothing goes to Tokenr.
-        url: Where events go; `TOKENR_URL` by default.
-        agent_id: The agent of events that name none.
-        tags: Tags of every event; those of a call come before them.
-        enabled: Whether anything is tracked.
-        debug: Print what becomes of events.
-        destination: Where events go: `"tokenr"`, which is the default, `"ledger"`, or both.
+        token: The token; `TOKENR_TOKEN` by default. Without one, nothing goes to Tokenr.
+        url: The URL for events; `TOKENR_URL` by default.
+        agent_id: The default agent of events.
+        tags: Default tags of events. The tags of a call override them.
+        enabled: Whether calls are tracked.
+        debug: Print what happens to events.
+        destination: Where events go: `"tokenr"` (the default), `"ledger"`, or both.
     """
     try:
         instrument.subscribe(_observer, _FAMILIES, _PREFIX)
@@ -112,7 +112,7 @@ def _init(token: str | None, url: str | None, agent: str | None, tags: Any, enab
         default_tags=tags or {},
     )
     if _config["token"] and _destinations.to_vendor:
-        _current_outbox()  # so that it can take over what was left
+        _current_outbox()  # creates the outbox, so that take_over() can use it
     if not debug:
         return
     atexit.unregister(_last_lines)
@@ -124,11 +124,9 @@ def _init(token: str | None, url: str | None, agent: str | None, tags: Any, enab
 
 
 def configure(**settings: Any) -> None:
-    """Change settings: `token`, `url`, `enabled`, `timeout`, `debug`, `agent_id`, `tags`.
+    """Changes settings: `token`, `url`, `enabled`, `timeout`, `debug`, `agent_id`, `tags`.
 
-    What was tracked before goes where it was to.
-
-    One that does not exist is left out, with a warning.
+    Events that were already tracked keep their destination. An unknown setting is ignored with a warning.
     """
     for name, value in settings.items():
         known = _ALIASES.get(name, name)
@@ -154,19 +152,19 @@ def track(
     cache_read_tokens: int = 0,
     cache_write_tokens: int = 0,
 ) -> None:
-    """Track a call that was made otherwise. Never raises: what cannot be an event is counted, and warned about once a minute.
+    """Tracks a call that was made without an instrumented client. Never raises: invalid events are counted, with a warning a minute.
 
     Args:
-        provider, model: Who answered.
+        provider, model: The provider and the model that responded.
         input_tokens: Input tokens that were neither read from a cache nor written to one.
         output_tokens: Output tokens.
-        agent_id: The agent; that of `init` by default.
-        feature_name, team_id: What and whom it was for.
+        agent_id: The agent; by default that of `init`.
+        feature_name, team_id: The feature and the team of the call.
         status: `"success"` or `"error"`.
-        latency_ms: How long it took, in milliseconds.
-        tags: What else it is to be told apart by.
-        requested_at: When it was made, ISO 8601; now by default.
-        cache_read_tokens, cache_write_tokens: Cached tokens, which are not among the input tokens.
+        latency_ms: The duration of the call in milliseconds.
+        tags: Further data about the call.
+        requested_at: The time of the call in ISO 8601; by default now.
+        cache_read_tokens, cache_write_tokens: Cached tokens, which `input_tokens` does not include.
     """
     if not _config["enabled"]:
         return
@@ -184,7 +182,7 @@ def track(
 
 
 def _warn(error: Exception) -> None:
-    """Says once in a while what keeps events from being kept at all."""
+    """Logs why a call cannot be tracked, at most once a minute."""
     global _warned  # noqa: PLW0603 - see _init
     now = time.monotonic()
     if now - _warned >= _SECONDS_BETWEEN_WARNINGS:
@@ -196,7 +194,7 @@ def _body(
     provider: Any, model: Any, input_tokens: Any, output_tokens: Any, read: Any, written: Any,
     agent: Any, feature: Any, team: Any, status: Any, latency_ms: Any, tags: Any, requested_at: Any,
 ) -> dict[str, Any]:  # fmt: skip
-    """A request's body, in the wire's order and without what is not said."""
+    """Returns the body of a request, with its fields in Tokenr's order and without absent ones."""
     body = {"provider": provider, "model": model, "input_tokens": input_tokens, "output_tokens": output_tokens}
     if read:
         body["cache_read_tokens"] = read
@@ -219,12 +217,12 @@ def _body(
 
 
 def _mapping(tags: Any) -> Mapping[str, Any]:
-    """Tags; what is no mapping has none."""
+    """Returns the tags; empty if they are not a mapping."""
     return tags if isinstance(tags, Mapping) else {}
 
 
 def _send(body: dict[str, Any]) -> None:
-    """Records the request, if it is one."""
+    """Records the request if it is valid. Otherwise it is counted."""
     outbox = _current_outbox()
     for name in ("provider", "model"):
         if not isinstance(body[name], str) or not body[name]:
@@ -238,7 +236,7 @@ def _send(body: dict[str, Any]) -> None:
     try:
         outbox.post("", body)
     except (ValueError, TypeError):
-        # The call counts, whatever somebody took for a text of it: a UUID, a time, tags of any kind.
+        # The call is still recorded. Values with a wrong type, such as UUIDs, become texts, and tags are left out.
         odd = [name for name, value in body.items() if not isinstance(value, (str, int))]
         outbox.count_remark("invalid_text", ", ".join(odd))
         outbox.post("", {name: value if name not in odd else str(value) for name, value in body.items() if name != "tags"})
@@ -254,12 +252,12 @@ _account: Final = Account(_service)
 
 
 def _current_outbox() -> Outbox:
-    """That of the account in force."""
+    """Returns the outbox of the current account."""
     return _account.outbox(_config["token"], _config["url"], _config["timeout"], bool(_config["debug"]))
 
 
 def _event(body: Mapping[str, Any]) -> dict[str, Any]:
-    """A request as an event: here the input includes what is cached."""
+    """Converts a request to an event, whose input tokens include cached ones."""
     cached = [body.get(name, 0) for name in ("cache_read_tokens", "cache_write_tokens")]
     tags = body.get("tags", {})
     return {
@@ -288,7 +286,7 @@ def _moment(text: Any) -> datetime | None:
 
 
 class _Observer:
-    """Sends the calls of clients."""
+    """Sends the clients' calls to Tokenr."""
 
     @property
     def is_active(self) -> bool:
@@ -314,7 +312,7 @@ class _Observer:
         latency = event.get("latency_ms")
         _send(
             _body(
-                # Whoever serves it, as Tokenr has it.
+                # Anthropic's client counts as provider `anthropic`, even if another provider serves the model. Tokenr expects this.
                 family if family == "anthropic" else TO_TOKENR.get(event["provider"], event["provider"]),
                 event["model"],
                 max(usage.get("input_tokens", 0) - read - written, 0),
@@ -336,16 +334,16 @@ _observer = _Observer()
 
 
 class _Printer:
-    """Prints what became of events while some are on their way, for those who asked for it.
+    """Prints the results of events while some are pending, if `debug` is set.
 
-    The delivery thread knows nothing of Python, so its answers are looked for, from a thread that is there only then.
+    The delivery thread cannot call Python, so a thread polls for results. It only runs while events are pending.
     """
 
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
 
     def wake(self, outbox: Outbox) -> None:
-        """Sees to it that the answer to what was just given is printed."""
+        """Makes sure that the result of the latest event will be printed."""
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._run, args=(outbox,), name="tokenr-debug", daemon=True)
             self._thread.start()
@@ -381,7 +379,7 @@ def _cost(text: str) -> Any:
 
 
 def _last_lines() -> None:
-    """What is left to print when the program ends."""
+    """Prints the remaining results when the program ends."""
     if _config["debug"] and _config["token"]:
         outbox = _current_outbox()
         outbox.flush(2.0)

@@ -1,1 +1,1 @@
-"""What the interfaces of the five SDKs share."""
+"""Code that the interfaces of the five SDKs share."""

@@ -1,4 +1,4 @@
-"""What clients of services have: a key that shows nowhere, and a wait for what they sent in the background."""
+"""Base classes of clients: one for a hidden API key, one for requests in the background."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["InBackground", "WithKey"]
 
 
 class WithKey:
-    """A client with a key, which shows in no repr."""
+    """A client with an API key, which no `repr` shows."""
 
     _api_key: Secret
 
     @property
     def api_key(self) -> str:
-        """The key."""
+        """The API key."""
         return self._api_key.reveal()
 
     @api_key.setter
@@ -28,16 +28,23 @@ class WithKey:
         self._key_changed()
 
     def _key_changed(self) -> None:
-        """What is made of the key is made anew."""
+        """Renews objects that depend on the key."""
 
 
 class InBackground:
-    """A client that can send without waiting for the answer."""
+    """A client that can send requests in the background."""
 
     @property
     def _outbox(self) -> Outbox:
         raise NotImplementedError
 
     def flush(self, timeout: float = 5.0) -> bool:
-        """Wait until what was sent in the background is delivered, at most `timeout` seconds; says whether it was."""
+        """Waits until the requests in the background are delivered.
+
+        Args:
+            timeout: The longest time to wait, in seconds.
+
+        Returns:
+            Whether all are delivered.
+        """
         return self._outbox.flush(timeout).pending == 0

@@ -1,4 +1,4 @@
-"""Where a client's events go: to the SDK's own service, to the ledger, or to both."""
+"""The destinations of a client's events: the SDK's own service, the ledger, or both."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ LEDGER: Final = "ledger"
 
 
 class Destinations:
-    """Where a client's events go: to the SDK's own service, to the ledger, or to both.
+    """The destinations of a client's events: the SDK's own service, the ledger, or both.
 
     Args:
         vendor: The SDK's name.
-        given: `None` for the service alone, a name (the SDK's or `"ledger"`), or a sequence of them.
+        given: `None` for the service only, a name (the SDK's or `"ledger"`), or a sequence of names.
 
     Raises:
-        ConfigError: It is neither.
+        ConfigError: A name is unknown.
     """
 
     __slots__ = ("to_ledger", "to_vendor")
@@ -40,21 +40,21 @@ class Destinations:
 
 
 def flush_ledger(timeout: float) -> None:
-    """Waits until the ledger has what it was given, at most so many seconds."""
+    """Waits until the ledger has all events, at most `timeout` seconds."""
     _default.ledger_meter().flush(timeout)
 
 
 def record(make: Callable[[], Mapping[str, Any]]) -> Receipt | None:
-    """Records an event in the ledger, never failing for it: what the SDK was given may be anything."""
+    """Records an event in the ledger. Never raises, because the arguments of the SDK's call may be anything."""
     try:
         return _default.ledger_meter().track(**make())
     except Exception:
-        log.warning("taximeter cannot keep what it was given in the ledger", exc_info=log.isEnabledFor(logging.DEBUG))
+        log.warning("taximeter cannot record a call in the ledger", exc_info=log.isEnabledFor(logging.DEBUG))
         return None
 
 
 def price_of(provider: str, model: str, usage: Mapping[str, int], *, batch: bool = False) -> Decimal | None:
-    """What a call costs by the prices here; what has no price, or is no call, has no cost."""
+    """Returns what a call costs in US dollars; `None` if it has no price or is invalid."""
     try:
         return _default.price(model, usage, provider, batch=batch).usd
     except Exception:

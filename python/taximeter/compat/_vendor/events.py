@@ -1,4 +1,4 @@
-"""Events of metered calls, and what services make of them."""
+"""Reads events of metered calls for the services."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ __all__ = ["Counts", "plain_tags", "usage_of"]
 
 
 class Counts(Protocol):
-    """What counts what cannot be sent."""
+    """Something that counts remarks."""
 
     def count_remark(self, what: str, field: str) -> None:
-        """Counts it by its name in `stats()`, and warns about it."""
+        """Counts a remark under its name in `stats()`, and warns about it."""
 
 
 def plain_tags(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of a mapping's values that tags can have: texts and numbers."""
+    """Returns the values of a mapping that tags can have: texts and numbers."""
     return {name: value for name, value in given.items() if isinstance(value, (str, int, float))}
 
 
 def usage_of(event: Mapping[str, Any], outbox: Counts, model: str) -> Mapping[str, Any] | None:
-    """What a call used; `None`, counted and warned about, where its response did not say: zero would be a lie."""
+    """Returns what a call used. If its response did not report usage, counts and warns about that and returns `None`, not zero."""
     usage: Mapping[str, Any] | None = event.get("usage")
     if usage:
         return usage

@@ -1,4 +1,4 @@
-"""The names that services have for providers."""
+"""The names that the services use for providers."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ TO_TOKENR: Final = {
     "azure.ai.openai": "azure_openai", "azure.ai.inference": "azure_openai", "gcp.gemini": "google", "gcp.vertex_ai": "google",
     "mistral_ai": "mistral", "x_ai": "xai", "aws.bedrock": "bedrock",
 }  # fmt: skip
-"""Providers that Tokenr has under another name than taximeter."""
+"""Tokenr's names of providers that taximeter names differently."""
 TO_PAYGENT: Final = {
     "openai": "OpenAI", "azure.ai.openai": "OpenAI", "anthropic": "Anthropic", "gcp.gemini": "Google DeepMind",
     "gcp.vertex_ai": "Google DeepMind", "mistral_ai": "Mistral AI", "cohere": "Cohere", "deepseek": "DeepSeek", "aws.bedrock": "AWS",
 }  # fmt: skip
-"""Providers as Paygent names them."""
+"""Paygent's names of providers."""
 FROM_PAYGENT: Final = {
     "Google DeepMind": "gcp.gemini", "Gemini": "gcp.gemini", "Google": "gcp.gemini", "AWS": "aws.bedrock", "Mistral AI": "mistral_ai",
     "Meta": "meta", "Open AI": "openai",
 }  # fmt: skip
-"""Providers that the ledger has under another name than Paygent."""
+"""taximeter's names of providers that Paygent names differently."""
 FROM_TOKEN_TRACKR: Final = {"bedrock": "aws.bedrock", "azure_openai": "azure.ai.openai", "gemini": "gcp.gemini"}
-"""What taximeter calls the providers of Token Trackr."""
+"""taximeter's names of Token Trackr's providers."""

@@ -1,4 +1,4 @@
-"""How services are asked by those who wait: over connections that are kept alive, by the limits and certificates of `requests`."""
+"""Requests that wait for their response: over kept-alive connections, with the timeouts and certificates of `requests`."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ __all__ = ["Timeout", "dumps", "post", "seconds_of", "trusted"]
 
 
 def dumps(data: Any) -> bytes:
-    """JSON as the SDKs write it.
+    """Writes JSON as the SDKs do.
 
     Raises:
-        ValueError: There is a number that JSON does not have.
-        TypeError: There is something else that it does not have.
+        ValueError: A number is NaN or infinite.
+        TypeError: A value cannot be expressed in JSON.
     """
     return json.dumps(data, allow_nan=False).encode()
 
 
 Timeout = float | tuple[float | None, float | None] | None
-"""As `requests` has it: seconds for a connection and for each wait for bytes, both in one or apart; `None` for ever."""
-# For ever, in seconds.
+"""A timeout in the form of `requests`: seconds for connecting and for each read, `(connect, read)`, or `None` for no timeout."""
+# Stands for "no timeout", in seconds.
 _WEEK: Final = 7 * 86_400.0
-# What a request may take in the background, at most.
+# The longest timeout of a request in the background, in seconds.
 _LONGEST: Final = 600.0
 
 
 def seconds_of(timeout: Any, default: float = 30.0) -> float:
-    """A time limit of `requests`' or `httpx`' as one number of seconds, for a request that nobody waits for."""
+    """Converts a timeout of `requests` or `httpx` to a number of seconds, for a request in the background."""
     given = timeout if isinstance(timeout, tuple) else (timeout,)
     if None in given:
         return _LONGEST
@@ -49,7 +49,7 @@ def _exchange(timeout: Timeout, bundle: str | None) -> _core.Exchange:
 
 
 def trusted() -> str | None:
-    """A file of certificates, by the variables that users of `requests` have for it."""
+    """Returns the path of a certificate file from the environment variables of `requests`, or `None`."""
     named = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
     return named if named and Path(named).is_file() else None
 
@@ -57,10 +57,10 @@ def trusted() -> str | None:
 def post(
     url: str, headers: Mapping[str, str], body: bytes, timeout: Timeout, method: str = "POST"
 ) -> tuple[int, str, list[tuple[str, str]], bytes]:
-    """Makes a request over a connection that is kept alive, without the interpreter's lock; see `_core.Exchange.request`.
+    """Makes a request over a kept-alive connection, without holding the GIL; see `_core.Exchange.request`.
 
     Raises:
-        TransferError: There is no answer.
+        TransferError: The request has no response.
     """
     sent = {"accept": "*/*", "user-agent": f"taximeter/{_core.__version__}", **headers}
     return _exchange(timeout, trusted()).request(method, url, list(sent.items()), body)

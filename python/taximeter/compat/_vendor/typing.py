@@ -1,4 +1,4 @@
-"""`NotRequired`, which Python 3.10 lacks: there annotations are texts, which nobody reads at run time."""
+"""`NotRequired`, which Python 3.10 lacks. There, annotations are texts that are not evaluated, so the placeholder is not used."""
 
 from __future__ import annotations
 

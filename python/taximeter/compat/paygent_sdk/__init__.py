@@ -1,4 +1,4 @@
-"""The interface of `paygent-sdk` 1.0.0, and beside it that of 4.9.7: usage for Paygent, the ledger, or both.
+"""The interface of `paygent-sdk` 1.0.0, together with that of 4.9.7: usage goes to Paygent, the ledger, or both.
 
 client = Client("your-api-key", destination=("paygent", "ledger"))
 client.send_usage("agent-123", "customer-456", "email-sent", UsageData(model="gpt-4o", prompt_tokens=756, completion_tokens=244))

@@ -1,4 +1,4 @@
-"""Paygent 4's `init`: calls of clients that say whom they are for are reported."""
+"""Paygent 4's `init`: reports the calls of clients that name their agent and customer."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ _lock = threading.Lock()
 
 
 def init(api_key: str, base_url: str | None = None, *, destination: str | Sequence[str] | None = None) -> Client:
-    """Report the calls of clients that have `paygent_agent_id` and `paygent_customer_id` among their keywords, from here on.
+    """Reports the clients' calls that have the keywords `paygent_agent_id` and `paygent_customer_id` from now on.
 
-    `paygent_indicator`, `paygent_customer_name`, `paygent_plan` and `paygent_meta_tags` are taken as well; clients see none of them.
-    Called again, it returns the client that there is.
+    The keywords `paygent_indicator`, `paygent_customer_name`, `paygent_plan` and `paygent_meta_tags` are used as well. None of these
+    keywords reach the client. A second call returns the client of the first.
 
     Args:
-        api_key: The key.
-        base_url: Where the service is; its own address by default.
-        destination: Where usage goes: `"paygent"`, which is the default, `"ledger"`, or both.
+        api_key: The API key.
+        base_url: The service's URL; Paygent's own by default.
+        destination: Where usage goes: `"paygent"` (the default), `"ledger"`, or both.
 
     Returns:
         The client that the functions of this module share.
@@ -55,7 +55,7 @@ def init(api_key: str, base_url: str | None = None, *, destination: str | Sequen
 
 
 def send_indicator(agent_id: str, customer_id: str, indicator: str, meta_tags: Mapping[str, Any] | None = None) -> None:
-    """`Client.send_indicator` of the client of `init`; without one it warns."""
+    """Calls `Client.send_indicator` of the client of `init`. Without one, it only logs an error."""
     if _client is None:
         log.error("send_indicator skipped: call paygent_sdk.init(api_key) first")
         return
@@ -69,7 +69,7 @@ def send_external_cost(
     cost_data: ExternalCostData | None = None,
     meta_tags: Mapping[str, Any] | None = None,
 ) -> None:
-    """`Client.send_external_cost` of the client of `init`, with its errors; without one it warns."""
+    """Calls `Client.send_external_cost` of the client of `init`, with its errors. Without one, it only logs an error."""
     if _client is None:
         log.error("send_external_cost skipped: call paygent_sdk.init(api_key) first")
         return
@@ -77,7 +77,7 @@ def send_external_cost(
 
 
 class _Observer:
-    """Reports the calls of clients."""
+    """Reports the calls of clients to Paygent."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -114,5 +114,5 @@ class _Observer:
 
 
 def _names_both(own: Mapping[str, Any]) -> bool:
-    """Whether a call says which agent made it, and for which customer."""
+    """Returns whether a call names its agent and its customer."""
     return bool(own.get("paygent_agent_id") and own.get("paygent_customer_id"))

@@ -24,7 +24,7 @@ __all__ = ["Client"]
 DEFAULT_BASE_URL: Final = "https://cp-api.withpaygent.com"
 _TIMEOUT: Final = 30.0
 _USAGE: Final = "/api/v1/usage"
-# What the original's README asks for a model that nobody knows: $0.10 for a million tokens.
+# The original's README bills unknown models at $0.10 per million tokens.
 _UNKNOWN: Final = ModelPricing(0.0001, 0.0001)
 
 log = logging.getLogger("paygent_sdk")
@@ -34,13 +34,13 @@ class Client(EventCalls):
     """A client of Paygent.
 
     Args:
-        api_key: The key.
-        base_url: Where the service is; a path in it is kept. Its own address by default.
-        destination: Where usage goes: `"paygent"`, which is the default, `"ledger"`, or both.
-        background: Whether `send_usage` does not wait for the answer: it is on disk when it returns, and sent until Paygent has it.
+        api_key: The API key.
+        base_url: The service's URL, which may have a path. Paygent's own by default.
+        destination: Where usage goes: `"paygent"` (the default), `"ledger"`, or both.
+        background: Whether `send_usage` returns once the usage is on disk. It is then sent until Paygent accepts it.
 
     Raises:
-        ConfigError: The destination is invalid; the message says why.
+        ConfigError: The destination is invalid.
     """
 
     def __init__(
@@ -60,12 +60,12 @@ class Client(EventCalls):
 
     @classmethod
     def new_client(cls, api_key: str) -> Client:
-        """A client of the service at its own address."""
+        """Returns a client of Paygent's own service."""
         return cls(api_key)
 
     @classmethod
     def new_client_with_url(cls, api_key: str, base_url: str) -> Client:
-        """A client of the service at another."""
+        """Returns a client of the service at this URL."""
         return cls(api_key, base_url)
 
     def set_log_level(self, level: int) -> None:
@@ -73,7 +73,7 @@ class Client(EventCalls):
         self.logger.setLevel(level)
 
     def get_logger(self) -> logging.Logger:
-        """The logger `paygent_sdk`. It has no handler of its own."""
+        """Returns the logger `paygent_sdk`, which has no handler."""
         return self.logger
 
     def send_usage(
@@ -84,28 +84,29 @@ class Client(EventCalls):
         usage_data: UsageData | None = None,
         meta_tags: Mapping[str, Any] | None = None,
     ) -> None:
-        """Report a call, whose cost is computed here, and wait for the answer unless the client works in the background.
+        """Reports a call with its cost, which is computed locally. Waits for the response unless the client works in the background.
 
-        Called as Paygent 4 has it (without an indicator, with `meta_tags`, or usage with `cached_tokens` or a `plan`), it does what
-        that does; see `send_usage_v2`.
+        If it is called with Paygent 4's arguments (no indicator, `meta_tags`, or usage with `cached_tokens` or a `plan`), it behaves
+        like Paygent 4; see `send_usage_v2`.
 
         Args:
-            agent_id: The agent that made it.
-            customer_id: The customer it was made for.
-            indicator: What it was for.
-            usage_data: What it used.
-            meta_tags: Of Paygent 4.
+            agent_id: The agent that made the call.
+            customer_id: The customer for whom the call was made.
+            indicator: The event that is billed.
+            usage_data: What the call used.
+            meta_tags: Tags; only for Paygent 4.
 
         Raises:
-            ValueError: An id or the indicator is empty, or a count is none; the message names it.
-            requests.RequestException: There is no answer, or it says no. Classes of the same names where `requests` is not installed.
+            ValueError: An id or the indicator is empty, or a count is invalid. The message names it.
+            requests.RequestException: There is no response, or it has an error status. A class of the same name if `requests` is not
+                installed.
         """
         if isinstance(indicator, UsageData) or _is_of_4(usage_data, meta_tags):
             self._send_as_4(agent_id, customer_id, indicator, usage_data, meta_tags)
             return
         for name, value in (("agent_id", agent_id), ("customer_id", customer_id), ("indicator", indicator)):
             if not isinstance(value, str) or not value:
-                raise ValueError(f"{name} must be a text that is not empty")
+                raise ValueError(f"{name} must be a non-empty text")
         for name in ("prompt_tokens", "completion_tokens"):
             count = getattr(usage_data, name, None)
             if isinstance(count, bool) or not isinstance(count, int) or count < 0:
@@ -144,7 +145,7 @@ class Client(EventCalls):
         usage_data: UsageDataWithStrings | None = None,
         meta_tags: Mapping[str, Any] | None = None,
     ) -> None:
-        """Report a call by its texts, as `send_usage` does: their tokens are counted here, offline, and the texts go nowhere."""
+        """Reports a call by its texts, otherwise like `send_usage`. Tokens are counted locally; texts are not sent or stored."""
         texts = indicator if isinstance(indicator, UsageDataWithStrings) else usage_data
         for name in ("prompt_string", "output_string"):
             if not isinstance(getattr(texts, name, None), str):
@@ -159,7 +160,7 @@ class Client(EventCalls):
             self.send_usage(agent_id, customer_id, indicator, counted, meta_tags)
 
     def _amount(self, usage: UsageData) -> Decimal:
-        """What a call costs: by the model's price here, by the catalog's, or by that of models that nobody knows."""
+        """Returns what a call costs: by the price of the model here, else by the catalog, else by the price of unknown models."""
         price = MODEL_PRICING.get(usage.model)
         if price is None:
             try:
@@ -169,7 +170,7 @@ class Client(EventCalls):
                 known = None
             if known is not None:
                 return known
-            self.logger.warning("%s is not known: it is billed at $0.10 for a million tokens", usage.model)
+            self.logger.warning("%s is unknown; it is billed at $0.10 per million tokens", usage.model)
             price = _UNKNOWN
         prompt, completion = (Decimal(str(cost)) for cost in (price.prompt_tokens_cost, price.completion_tokens_cost))
         return (usage.prompt_tokens * prompt + usage.completion_tokens * completion) / 1000
@@ -193,12 +194,12 @@ class Client(EventCalls):
 
 
 def _is_of_4(usage: UsageData | None, meta_tags: Any) -> bool:
-    """Whether something is given that Paygent 1 does not have."""
+    """Returns whether an argument is given that Paygent 1 does not have."""
     return meta_tags is not None or any(getattr(usage, name, None) is not None for name in ("cached_tokens", "plan"))
 
 
 def _encoding(model: str) -> tokens.Encoding:
-    """How a model counts; `cl100k_base` for those whose own is not known, as the original's README says."""
+    """Returns the model's own encoding. For models without a known one it is `cl100k_base`, as the original's README says."""
     try:
         found = tokens.encoding_for_model(model)
     except ValueError:
@@ -215,6 +216,6 @@ def _event(agent: str, customer: str, indicator: str, usage: UsageData, amount: 
         "agent": agent,
         "customer": customer,
         "feature": indicator,
-        # What Paygent bills counts; ours is kept beside it.
+        # Paygent's cost is the one billed. Our computed cost is recorded beside it.
         "cost_usd": amount,
     }

@@ -1,7 +1,8 @@
-"""The names of models and their prices, as Paygent's clients know them.
+"""The model names and prices of Paygent's clients.
 
-Prices are US dollars for 1,000 tokens. Eight of the original's rows held dollars for 1,000,000 and billed a thousand times too much;
-here they are for 1,000 like the others. Names that only the original's README lists have its prices, which are for 1,000,000.
+Prices are in US dollars per 1,000 tokens. Eight of the original's rows held dollars per 1,000,000 and billed a thousand times too
+much; here they are per 1,000 like the others. Names that only the original's README lists have the prices of that README, which
+are per 1,000,000.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ __all__ = [
 
 
 class ServiceProvider:
-    """Who serves a model."""
+    """The providers of models."""
 
     OPENAI = "OpenAI"
     ANTHROPIC = "Anthropic"
@@ -309,9 +310,9 @@ MODEL_PRICING: dict[str, ModelPricing] = {
     **{model: ModelPricing(prompt / 1000, completion / 1000) for model, (prompt, completion) in _PER_MILLION.items()},
     **{model: ModelPricing(prompt, completion) for model, (prompt, completion) in _PER_THOUSAND.items()},
 }
-"""Prices by model, in US dollars for 1,000 tokens."""
+"""Prices by model, in US dollars per 1,000 tokens."""
 
 
 def is_model_supported(model: str) -> bool:
-    """Whether a model has a price of its own here."""
+    """Returns whether a model has a price in `MODEL_PRICING`."""
     return model in MODEL_PRICING

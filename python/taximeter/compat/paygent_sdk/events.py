@@ -1,4 +1,4 @@
-"""The calls of `paygent-sdk` 4.9.7, which nobody waits for: they are on disk when they return, and sent in the background."""
+"""The calls of `paygent-sdk` 4.9.7, which work in the background: they are on disk when they return, and are sent later."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _CUSTOMERS: Final = "/api/v1/customers/create-or-get"
 _MAX_TAGS: Final = 20
 _TAG_KEY: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _LONGEST_TAG: Final = 256
-# Customers that are known to be there; of more, some are asked for again.
+# The size of a cache of customers that the service knows. When it is full it is cleared, and customers are created again.
 _MAX_CUSTOMERS: Final = 10_000
 _CUSTOMER: Final = {
     "email": "email", "website": "website", "phone": "phone", "address_line1": "addressLine1", "address_line2": "addressLine2",
@@ -46,12 +46,12 @@ _USAGE: Final = {
 
 
 def _placeholder() -> SendUsageV2Response:
-    """What is answered before the service has: it computes the cost, and tells nobody here."""
+    """Returns the placeholder for a response. Paygent computes the cost later and does not report it to this client."""
     return SendUsageV2Response("", 0.0, CostBreakdown(0.0, 0.0, 0.0, 0.0, 0.0), {})
 
 
 class _Skipping:
-    """A block that raises nothing: what goes wrong in it is warned about."""
+    """A block that logs exceptions instead of raising them."""
 
     __slots__ = ("_what",)
 
@@ -59,7 +59,7 @@ class _Skipping:
         self._what = what
 
     def __enter__(self) -> None:
-        """Nothing is needed."""
+        """Does nothing."""
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
         if not isinstance(error, Exception):
@@ -69,7 +69,7 @@ class _Skipping:
 
 
 class EventCalls(WithKey, InBackground):
-    """The calls that nobody waits for, of a client with a key, a URL and destinations."""
+    """The calls in the background, for a client with a key, a URL and destinations."""
 
     base_url: str
     destinations: Destinations
@@ -90,13 +90,13 @@ class EventCalls(WithKey, InBackground):
         raw_usage: RawUsageData | None = None,
         meta_tags: Mapping[str, Any] | None = None,
     ) -> SendUsageV2Response:
-        """Report what a call used; Paygent computes the cost. Never raises, never blocks.
+        """Reports what a call used; Paygent computes the cost. Never raises, never blocks.
 
         Args:
-            agent_id, customer_id: The agent, and the customer it worked for.
-            indicator: What it was for; without one, cost is tracked and nothing billed. The usage may take its place.
-            raw_usage: What it used.
-            meta_tags: At most 20 tags of up to 64 letters, digits, `_` and `-`, with values of up to 256 characters.
+            agent_id, customer_id: The agent, and the customer for whom it worked.
+            indicator: The event that is billed. Without one, Paygent tracks the cost but bills nothing. The usage may take its place.
+            raw_usage: What the call used.
+            meta_tags: At most 20 tags with keys of up to 64 letters, digits, `_` and `-`, and values of up to 256 characters.
 
         Returns:
             A placeholder.
@@ -117,7 +117,7 @@ class EventCalls(WithKey, InBackground):
         video_usage: VideoUsageData | None = None,
         meta_tags: Mapping[str, Any] | None = None,
     ) -> SendUsageV2Response:
-        """Report the generation of a video; see `send_usage_v2`. Its duration, in seconds, must be above 0."""
+        """Reports the generation of a video; see `send_usage_v2`. Its duration must be above 0 seconds."""
         with _Skipping("send_usage_video"):
             if video_usage is None and isinstance(indicator, VideoUsageData):
                 video_usage, indicator = indicator, ""
@@ -133,7 +133,7 @@ class EventCalls(WithKey, InBackground):
         return _placeholder()
 
     def send_indicator(self, agent_id: str, customer_id: str, indicator: str, meta_tags: Mapping[str, Any] | None = None) -> None:
-        """Report what is billed without any usage. The customer is made known first. Never raises, never blocks."""
+        """Reports an event that is billed without usage, after creating its customer. Never raises, never blocks."""
         with _Skipping("send_indicator"):
             body = ids_of(agent_id, customer_id, indicator)
             if not body["indicator"]:
@@ -141,10 +141,10 @@ class EventCalls(WithKey, InBackground):
             self._post("/api/v2/revenue", {**body, **tags_of(meta_tags)}, (body["customerId"], None))
 
     def create_or_get_customer(self, request: CustomerCreateOrGetRequest) -> Customer:
-        """Make a customer known. Never raises, never blocks.
+        """Creates a customer at Paygent. Never raises, never blocks.
 
         Returns:
-            A placeholder with the customer's own id and name.
+            A placeholder with the given id and name.
         """
         with _Skipping("create_or_get_customer"):
             external = (request.external_id or "").strip()
@@ -164,12 +164,12 @@ class EventCalls(WithKey, InBackground):
         cost_data: ExternalCostData | None = None,
         meta_tags: Mapping[str, Any] | None = None,
     ) -> None:
-        """Report a cost that is no model's. Never blocks.
+        """Reports a cost that no model caused. Never blocks.
 
         Args:
-            agent_id, customer_id: The agent, and the customer it worked for.
-            indicator: What it was for. May be left out: the cost then takes its place.
-            cost_data: The cost, as it is configured at Paygent.
+            agent_id, customer_id: The agent, and the customer for whom it worked.
+            indicator: The event that is billed. May be left out; the cost then takes its place.
+            cost_data: The cost, as configured at Paygent.
             meta_tags: See `send_usage_v2`.
 
         Raises:
@@ -194,7 +194,7 @@ class EventCalls(WithKey, InBackground):
             self._post("/api/v1/external-billing", body)
 
     def _report(self, ids: dict[str, str], raw: RawUsageData, meta_tags: Mapping[str, Any] | None) -> None:
-        """Reports usage wherever it goes."""
+        """Reports usage to all destinations."""
         tags = tags_of(raw.meta_tags, meta_tags)
         if self.destinations.to_ledger:
             record(lambda: _event(ids, raw, tags.get("metaTags", {})))
@@ -207,13 +207,13 @@ class EventCalls(WithKey, InBackground):
         tags: dict[str, dict[str, str]],
         customer: tuple[str, str | None] | None = None,
     ) -> None:
-        """Reports usage to the service."""
+        """Reports usage to Paygent."""
         usage = {wire: value for field, wire in _USAGE.items() if (value := getattr(raw, field)) is not None}
         raw_usage = {"provider": raw.provider, "model": raw.model, "plan": raw.plan or "default", **usage}
         self._post("/api/v2/usage", {**ids, "rawUsage": raw_usage, **tags}, customer)
 
     def _post(self, path: str, body: dict[str, Any], customer: tuple[str, str | None] | None = None) -> None:
-        """Records a request, and before it that which makes a customer known by id and name, if it is the first for him."""
+        """Records a request. If it is the first with this customer's id and name, a request that creates the customer comes first."""
         if not self.destinations.to_vendor:
             return
         outbox = self._outbox
@@ -224,12 +224,12 @@ class EventCalls(WithKey, InBackground):
         if outbox.post(path, body, before=(_CUSTOMERS, {"name": name or external, "externalId": external})):
             if len(self._customers) >= _MAX_CUSTOMERS:
                 self._customers.clear()
-            # Without a name there is nothing to be told anew.
+            # A named customer is also known without a name.
             self._customers |= {(outbox, external, name): None, (outbox, external, None): None}
 
 
 def ids_of(agent: Any, customer: Any, indicator: Any) -> dict[str, str]:
-    """Who and what for, as the service takes it.
+    """Returns the ids and the indicator in the service's form.
 
     Raises:
         ValueError: The agent or the customer is missing.
@@ -245,7 +245,7 @@ def ids_of(agent: Any, customer: Any, indicator: Any) -> dict[str, str]:
 
 
 def tags_of(*given: Any) -> dict[str, dict[str, str]]:
-    """Tags as the service takes them, the last before the others; a set that it would refuse is left out, and nothing else for it."""
+    """Returns tags in the service's form; later sets take precedence. A set that the service would reject is left out."""
     merged: dict[str, str] = {}
     for tags in given:
         if not tags:
@@ -253,7 +253,9 @@ def tags_of(*given: Any) -> dict[str, dict[str, str]]:
         texts = {str(key).strip(): str(value).strip() for key, value in tags.items()} if isinstance(tags, Mapping) else None
         is_valid = texts is not None and len(texts) <= _MAX_TAGS
         if not is_valid or not all(_TAG_KEY.fullmatch(key) and len(value) <= _LONGEST_TAG for key, value in (texts or {}).items()):
-            log.warning("meta_tags are left out: at most 20 tags of 64 letters, digits, _ and -, with values of 256 characters")
+            log.warning(
+                "meta_tags were left out; use at most 20, with keys of 64 letters, digits, _ and -, and values of 256 characters"
+            )
             continue
         merged |= texts or {}
     return {"metaTags": merged} if merged else {}
@@ -262,7 +264,7 @@ def tags_of(*given: Any) -> dict[str, dict[str, str]]:
 def _event(ids: Mapping[str, str], raw: RawUsageData, tags: Mapping[str, str]) -> dict[str, Any]:
     input_tokens, cached = raw.input_tokens, raw.cached_tokens or 0
     if input_tokens is not None and cached > input_tokens:
-        # As Anthropic reports them, beside each other.
+        # In Anthropic's form, input tokens do not include cached ones.
         input_tokens += cached
     minutes = raw.audio_duration
     return {

@@ -1,4 +1,4 @@
-"""What Paygent is told."""
+"""The data classes of Paygent's clients."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = [
 
 @dataclass
 class UsageData:
-    """Tokens of a call. `total_tokens` is not used: it is what the others come to."""
+    """The tokens of a call. `total_tokens` is not used, because it is the sum of the others."""
 
     service_provider: str = ""
     model: str = ""
@@ -22,26 +22,26 @@ class UsageData:
     completion_tokens: int = 0
     total_tokens: int = 0
     cached_tokens: int | None = None
-    """Of Paygent 4."""
+    """Only in Paygent 4."""
     plan: str | None = None
-    """Of Paygent 4."""
+    """Only in Paygent 4."""
 
 
 @dataclass
 class UsageDataWithStrings:
-    """Texts of a call, whose tokens are counted here; the texts go nowhere."""
+    """The texts of a call. Their tokens are counted locally, and the texts are not sent or stored."""
 
     service_provider: str
     model: str
     prompt_string: str
     output_string: str
     plan: str | None = None
-    """Of Paygent 4."""
+    """Only in Paygent 4."""
 
 
 @dataclass
 class APIRequest:
-    """The core of a request."""
+    """The common fields of a request."""
 
     agent_id: str
     customer_id: str
@@ -51,7 +51,7 @@ class APIRequest:
 
 @dataclass
 class ModelPricing:
-    """The price of a model: US dollars for 1,000 tokens of each kind."""
+    """The price of a model in US dollars per 1,000 tokens of each kind."""
 
     prompt_tokens_cost: float
     completion_tokens_cost: float
@@ -59,16 +59,16 @@ class ModelPricing:
 
 @dataclass
 class RawUsageData:
-    """What a call used, whose cost Paygent computes."""
+    """What a call used. Paygent computes the cost."""
 
     provider: str
     model: str
     input_tokens: int | None = None
     output_tokens: int | None = None
     cached_tokens: int | None = None
-    """Those of the input tokens that were read from a cache."""
+    """The part of the input tokens that was read from a cache."""
     audio_duration: float | None = None
-    """Minutes."""
+    """In minutes."""
     character_count: int | None = None
     plan: str | None = None
     video_duration_sec: float | None = None
@@ -80,7 +80,7 @@ class RawUsageData:
 
 @dataclass
 class VideoUsageData:
-    """A video that was generated."""
+    """A generated video."""
 
     provider: str
     model: str
@@ -103,7 +103,7 @@ class CostBreakdown:
 
 @dataclass
 class SendUsageV2Response:
-    """The answer to a report that nobody waited for: a placeholder."""
+    """A placeholder for the response, because the report is sent later."""
 
     cp_data_id: str
     calculated_cost: float
@@ -113,7 +113,7 @@ class SendUsageV2Response:
 
 @dataclass
 class CustomerCreateOrGetRequest:
-    """A customer to be made known."""
+    """A customer to create."""
 
     name: str = ""
     external_id: str = ""
@@ -150,7 +150,7 @@ class Customer:
 
 @dataclass
 class ExternalCostData:
-    """A cost that is no model's, as it is configured at Paygent."""
+    """A cost that no model caused, as configured at Paygent."""
 
     name: str
     external_cost_id: str

@@ -1,3 +1,3 @@
-"""The version of `teer` whose interface this is."""
+"""The version of `teer` whose interface this package has."""
 
 __version__ = "0.1.7"

@@ -1,4 +1,4 @@
-"""The interface of `teer` 0.1.7: usage and billing events for Teer, the ledger, or both.
+"""The interface of `teer` 0.1.7: usage and billing events go to Teer, the ledger, or both.
 
 client = TeerClient("YOUR_API_KEY", destination=("teer", "ledger"))
 client.ingest.send({"provider": "openai", "model": "gpt-4o", "usage": {"input": 1000, "output": 200}})
@@ -42,16 +42,16 @@ class TeerClient(WithKey, InBackground):
     """A client of Teer.
 
     Args:
-        api_key: The key; `TEER_SECRET_API_KEY` by default.
-        base_url: Where the service is. Events go there too, unless `track_url` says otherwise.
-        track_url: Where events go; `base_url` by default, if that is given.
-        api_version: The version in paths.
-        destination: Where usage goes: `"teer"`, which is the default, `"ledger"`, or both. Meter events go to Teer.
-        background: Whether calls do not wait for the answer: what they send is on disk when they return, and sent until Teer has it.
+        api_key: The API key; `TEER_SECRET_API_KEY` from the environment by default.
+        base_url: The service's URL. Events go there too, unless `track_url` is given.
+        track_url: The URL for events; `base_url` by default, if that is given.
+        api_version: The API version in paths.
+        destination: Where usage goes: `"teer"` (the default), `"ledger"`, or both. Meter events always go to Teer.
+        background: Whether calls return once their data is on disk. It is then sent until Teer accepts it.
 
     Raises:
-        ValueError: There is no key.
-        ConfigError: The destination is invalid; the message says why.
+        ValueError: There is no API key.
+        ConfigError: The destination is invalid.
     """
 
     def __init__(
@@ -83,12 +83,12 @@ class TeerClient(WithKey, InBackground):
 
     @property
     def api_base(self) -> str:
-        """What paths of the service's API are put after."""
+        """The base URL of the service's API."""
         return f"{self.base_url}/{self.api_version}"
 
     @property
     def track_base(self) -> str:
-        """What paths of events are put after."""
+        """The base URL of events."""
         return f"{self.track_url}/{self.api_version}"
 
     @property

@@ -1,4 +1,4 @@
-"""Teer's service over HTTP."""
+"""Requests to Teer's service."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["HttpClient"]
 
 
 class HttpClient(WithKey):
-    """Requests with a key to one service.
+    """Requests with an API key to one service.
 
     Args:
-        api_key: The key; it shows in no repr.
-        base_url: What paths are put after.
+        api_key: The API key, which no `repr` shows.
+        base_url: The URL to which paths are appended.
     """
 
     def __init__(self, api_key: str, base_url: str) -> None:
@@ -36,22 +36,23 @@ class HttpClient(WithKey):
         headers: Mapping[str, str] | None = None,
         timeout: Timeout = 10,
     ) -> Any:
-        """Makes a request and waits for its answer.
+        """Makes a request and waits for its response.
 
         Args:
-            method: Such as `POST`.
-            path: After the base URL.
-            params: The query.
-            data: The body, written as JSON; none for `None`.
-            headers: Further headers, which come before the client's own of the same name.
-            timeout: Seconds for a connection, and for each wait for bytes, or a pair of them; `None` for ever.
+            method: The method, such as `POST`.
+            path: The path after the base URL.
+            params: The query parameters.
+            data: The body, sent as JSON; `None` for no body.
+            headers: Further headers. They override the client's own.
+            timeout: Seconds for connecting and for each read, `(connect, read)`, or `None` for no timeout.
 
         Returns:
-            The answer's JSON; `{"text": …}` where it is none.
+            The response's JSON; `{"text": …}` if it is not JSON.
 
         Raises:
-            requests.RequestException: There is no answer, or it says no. Classes of the same names where `requests` is not installed.
-            TypeError: Something in `data` is not JSON.
+            requests.RequestException: There is no response, or it has an error status. A class of the same name if `requests` is not
+                installed.
+            TypeError: A value in `data` cannot be expressed in JSON.
         """
         url = f"{self.base_url}/{path.lstrip('/')}" if path else self.base_url
         url += f"?{urlencode(params, doseq=True)}" if params else ""

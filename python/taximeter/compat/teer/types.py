@@ -1,4 +1,4 @@
-"""What is sent to Teer. Nothing of it is checked: what is sent is what was given."""
+"""The types of payloads for Teer. They are not checked at run time: payloads are sent unchanged."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ Provider = Literal["anthropic", "openai", "google"]
 
 
 class AnthropicCache(TypedDict, total=False):
-    """Anthropic's cached tokens, which are not in `input`."""
+    """Anthropic's cached tokens. `input` does not include them."""
 
     cache_creation_input_tokens: int
     cache_read_input_tokens: int
 
 
 class OpenAICache(TypedDict, total=False):
-    """OpenAI's cached tokens, which are in `input`."""
+    """OpenAI's cached tokens. `input` includes them."""
 
     input_cached_tokens: int
 
 
 class GoogleCache(TypedDict, total=False):
-    """Gemini's cached tokens, which are in `input`, and its thoughts, which are not in `output`."""
+    """Gemini's cached tokens, which `input` includes, and its thinking tokens, which `output` does not include."""
 
     cached_content_token_count: int
     thoughts_token_count: int
@@ -51,7 +51,7 @@ class UsageObject(TypedDict):
 
 
 class MetadataObject(TypedDict, total=False):
-    """Whom a call was made for."""
+    """For whom a call was made."""
 
     user_id: str
     organization_id: str
@@ -63,7 +63,7 @@ class MetadataObject(TypedDict, total=False):
 
 
 class PlatformObject(TypedDict):
-    """Teer's own rates."""
+    """Teer's rates for the call."""
 
     rate_card_id: str
 

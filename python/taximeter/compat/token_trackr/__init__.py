@@ -1,4 +1,4 @@
-"""The interface of `token-trackr-sdk` 1.0.0: usage of Bedrock, Azure OpenAI and Gemini for Token Trackr, the ledger, or both.
+"""The interface of `token-trackr-sdk` 1.0.0: usage of Bedrock, Azure OpenAI and Gemini goes to Token Trackr, the ledger, or both.
 
 client = TokenTrackrClient(destination=("token_trackr", "ledger"))
 client.record(provider="bedrock", model="anthropic.claude-3-sonnet", prompt_tokens=100, completion_tokens=50)

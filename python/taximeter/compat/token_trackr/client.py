@@ -26,22 +26,22 @@ __all__ = ["TokenTrackrClient", "get_client", "record"]
 log = logging.getLogger("taximeter")
 
 _AGENT: Final = "token-trackr-sdk-python/1.0.0"
-# The service's own limit.
+# The service's limit of events in a request.
 _MAX_EVENTS: Final = 1000
 _CLOSE_SECONDS: Final = 5.0
 
 
 class TokenTrackrClient:
-    """A client of Token Trackr; also a context manager, which closes it.
+    """A client of Token Trackr. As a context manager, it is closed at the end of the block.
 
     Args:
         config: The settings; from the environment by default.
-        tenant_id: Whose usage it is, in place of the settings' own.
-        destination: Where usage goes: `"token_trackr"`, which is the default, `"ledger"`, or both.
+        tenant_id: The tenant whose usage is recorded; overrides that of the settings.
+        destination: Where usage goes: `"token_trackr"` (the default), `"ledger"`, or both.
 
     Raises:
-        ValueError: A setting breaks its rule.
-        ConfigError: The destination is invalid; the message says why.
+        ValueError: A setting is invalid.
+        ConfigError: The destination is invalid.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class TokenTrackrClient:
         destination: str | Sequence[str] | None = None,
     ) -> None:
         given = TokenTrackrConfig() if config is None else config
-        # A copy: the settings may be another client's too.
+        # A copy, because another client may use the same settings.
         self.config = replace(given, tenant_id=tenant_id) if tenant_id else given
         self.destinations = Destinations("token_trackr", destination)
         self._outbox = outbox_for(_service(self.config))
@@ -60,7 +60,7 @@ class TokenTrackrClient:
 
     @property
     def host_metadata(self) -> host.HostMetadata:
-        """This machine; its cloud is asked for up to a second the first time. Recording does not wait for it."""
+        """This host. The first use looks up its cloud, which takes up to a second. Recording does not wait for this."""
         return host.get_host_metadata()
 
     def record(
@@ -73,18 +73,18 @@ class TokenTrackrClient:
         metadata: Mapping[str, Any] | None = None,
         timestamp: datetime | None = None,
     ) -> None:
-        """Record one call. It is on disk when this returns, and sent in the background.
+        """Records one call. It is on disk when this returns, and is sent in the background.
 
         Args:
             provider: `"bedrock"`, `"azure_openai"` or `"gemini"`.
-            model: The model that answered.
-            prompt_tokens, completion_tokens: Its tokens.
-            latency_ms: How long it took, in milliseconds.
-            metadata: Whatever it is to be told apart by.
-            timestamp: When it was made; one without a zone is taken for UTC. Now, by default.
+            model: The model that responded.
+            prompt_tokens, completion_tokens: The tokens of the call.
+            latency_ms: The duration of the call in milliseconds.
+            metadata: Further data about the call.
+            timestamp: The time of the call, by default now. A time without a zone is taken as UTC.
 
         Raises:
-            ValueError: A value breaks its rule; the message names it. Whatever else goes wrong is counted and warned about.
+            ValueError: A value is invalid. The message names it. Other faults are counted and logged.
         """
         event = UsageEvent(
             self.config.tenant_id, provider, model, prompt_tokens, completion_tokens, timestamp, latency_ms, None, metadata
@@ -94,7 +94,7 @@ class TokenTrackrClient:
         self._post(event)
 
     def send(self, provider: str, model: str, prompt_tokens: int, completion_tokens: int, **fields: Any) -> None:
-        """Record one call as `record` does, but not in the ledger."""
+        """Records one call like `record`, but not in the ledger."""
         self._post(UsageEvent(self.config.tenant_id, provider, model, prompt_tokens, completion_tokens, **fields))
 
     def _post(self, event: UsageEvent) -> None:
@@ -109,11 +109,11 @@ class TokenTrackrClient:
             self.flush()
 
     def flush(self) -> list[UsageResponse]:
-        """Send what is recorded, and wait for it as long as requests and their repetitions take; never raises.
+        """Sends all recorded events, and waits for that at most as long as `timeout` allows. Never raises.
 
         Returns:
-            What the service says of the events that it stored meanwhile; nothing of those that it did not take. They are tried again,
-            or are in a file for it.
+            The service's responses for the events that it has stored since the last flush. It gives none for
+            events that it rejected, which are retried or written to a file.
         """
         if not self.destinations.to_vendor:
             flush_ledger(self.config.timeout)
@@ -122,17 +122,17 @@ class TokenTrackrClient:
         return [response for _, status, body in self._outbox.answers() if status is not None for response in _responses(status, body)]
 
     def close(self) -> None:
-        """Flush, and end delivery; what is not delivered stays on disk. A client that is used again begins anew."""
+        """Flushes, and ends delivery. Undelivered events stay on disk. A closed client may be used again."""
         self._outbox.close(min(self.config.timeout, _CLOSE_SECONDS))
         if self.destinations.to_ledger:
             flush_ledger(_CLOSE_SECONDS)
 
     def count_remark(self, what: str, field: str) -> None:
-        """Counts and warns about a call that cannot be recorded; see `Meter.count_remark`."""
+        """Counts and logs a call that cannot be recorded; see `Meter.count_remark`."""
         self._outbox.count_remark(what, field)
 
     def stats(self) -> dict[str, Any]:
-        """What was counted; see `taximeter.stats`."""
+        """Returns the counts; see `taximeter.stats`."""
         return self._outbox.stats()
 
     def __enter__(self) -> TokenTrackrClient:
@@ -148,7 +148,7 @@ def _service(config: TokenTrackrConfig) -> Service:
         headers["authorization"] = "Bearer {key}"
     try:
         home: Path | None = Path.home()
-    except RuntimeError:  # a user without one
+    except RuntimeError:  # a user without a home directory
         home = None
     batches = Batches(
         size=min(config.batch_size, _MAX_EVENTS),
@@ -170,7 +170,7 @@ def _service(config: TokenTrackrConfig) -> Service:
 
 
 def _host() -> dict[str, Any]:
-    """This machine as far as it is known; what the delivery adds to it goes behind its name, which comes last."""
+    """Returns what is known about this host. Delivery appends the cloud after its name, which therefore comes last."""
     machine = host.here()
     k8s = {} if machine.k8s is None else {"k8s": machine.k8s.to_dict()}
     return {**k8s, "hostname": machine.hostname}
@@ -188,7 +188,7 @@ def _event(event: UsageEvent) -> dict[str, Any]:
         "latency_ms": event.latency_ms,
         "finish_reason": metadata.get("finish_reason"),
         "tags": plain_tags({name: value for name, value in metadata.items() if name != "finish_reason"}),
-        # It is set when the call has ended.
+        # The timestamp is the end of the call.
         "started_at": moment.timestamp() - (event.latency_ms or 0) / 1000,
     }
 
@@ -200,7 +200,7 @@ def _responses(status: int, body: bytes) -> list[UsageResponse]:
         found = json.loads(body)
         return [UsageResponse.from_dict(one) for one in (found if isinstance(found, list) else [found])]
     except (ValueError, TypeError, AttributeError):
-        log.debug("token_trackr: an answer that is none")
+        log.debug("token_trackr: an invalid response")
         return []
 
 
@@ -208,7 +208,7 @@ _client: TokenTrackrClient | None = None
 
 
 def get_client() -> TokenTrackrClient:
-    """The client that all share who name none, made from the environment by its first use."""
+    """Returns the default client, which is made from the environment on first use."""
     global _client  # noqa: PLW0603 - the interface's
     if _client is None:
         _client = TokenTrackrClient()
@@ -216,5 +216,5 @@ def get_client() -> TokenTrackrClient:
 
 
 def record(provider: str, model: str, prompt_tokens: int, completion_tokens: int, **fields: Any) -> None:
-    """Record one call with the client that all share; see `TokenTrackrClient.record`."""
+    """Records one call with the default client; see `TokenTrackrClient.record`."""
     get_client().record(provider, model, prompt_tokens, completion_tokens, **fields)

@@ -10,29 +10,29 @@ __all__ = ["TokenTrackrConfig"]
 
 @dataclass
 class TokenTrackrConfig:
-    """Settings, read from the environment when it is made.
+    """The settings. Defaults are read from the environment when an instance is made.
 
     Raises:
-        ValueError: One breaks its rule; the message names it.
+        ValueError: A setting is invalid. The message names it.
     """
 
     backend_url: str = field(default_factory=lambda: os.environ.get("TOKEN_TRACKR_URL", "http://localhost:8000"))
-    """Where the service is; a path in it is kept."""
+    """The service's URL, which may have a path."""
     api_key: str | None = field(default_factory=lambda: os.environ.get("TOKEN_TRACKR_API_KEY"), repr=False)
     tenant_id: str = field(default_factory=lambda: os.environ.get("TOKEN_TRACKR_TENANT_ID", "default"))
-    """Whose usage it is."""
+    """The tenant whose usage is recorded."""
     batch_size: int = 10
-    """Most events in a request; so many are sent at once."""
+    """The most events in a request. A batch of this size is sent at once."""
     flush_interval: float = 5.0
-    """Seconds that fewer wait for others."""
+    """How long an incomplete batch waits for more events, in seconds."""
     max_queue_size: int = 1000
-    """Kept for its name: what waits is on disk, and none of it is dropped for being too many."""
+    """Not used; kept for compatibility. Waiting events are on disk, and their number is not limited."""
     retry_attempts: int = 3
-    """Requests without success after which events go to a file."""
+    """The number of failed requests after which events are written to a file."""
     timeout: float = 30.0
-    """Seconds that a request and its answer may take."""
+    """The longest time for a request and its response, in seconds."""
     async_mode: bool = True
-    """Whether nobody waits; otherwise who completes a batch waits for its delivery."""
+    """Whether delivery is in the background. Otherwise the call that completes a batch waits for its delivery."""
 
     def __post_init__(self) -> None:
         if not self.backend_url:
@@ -44,7 +44,7 @@ class TokenTrackrConfig:
         for name in ("batch_size", "retry_attempts"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a whole number from 1")
+                raise ValueError(f"{name} must be a whole number of at least 1")
         for name in ("flush_interval", "timeout"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 86_400:  # noqa: PLR2004 - a day

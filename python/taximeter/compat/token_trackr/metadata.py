@@ -1,4 +1,4 @@
-"""What Token Trackr is told of the machine: its name, its pod, and the cloud it is in."""
+"""What Token Trackr records about the host: its name, its Kubernetes pod and its cloud."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ... import _core
 
 __all__ = ["HostMetadata", "K8sMetadata", "cloud_endpoints", "get_host_metadata", "here"]
 
-# The service's columns hold so many characters.
+# The most characters of the service's database columns.
 _LONGEST: Final = 255
 _ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _LINK_LOCAL: Final = "http://169.254.169.254"
@@ -22,20 +22,20 @@ _GOOGLE: Final = "http://metadata.google.internal"
 
 @dataclass
 class K8sMetadata:
-    """A pod."""
+    """A Kubernetes pod."""
 
     pod: str | None = None
     namespace: str | None = None
     node: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """As the service takes it."""
+        """Returns the fields in the service's form."""
         return {"pod": self.pod, "namespace": self.namespace, "node": self.node}
 
 
 @dataclass
 class HostMetadata:
-    """A machine."""
+    """A host."""
 
     hostname: str = ""
     cloud_provider: str = "unknown"
@@ -43,7 +43,7 @@ class HostMetadata:
     k8s: K8sMetadata | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """As the service takes it."""
+        """Returns the fields in the service's form."""
         known = {"hostname": self.hostname, "cloud_provider": self.cloud_provider, "instance_id": self.instance_id}
         return known if self.k8s is None else {**known, "k8s": self.k8s.to_dict()}
 
@@ -61,7 +61,7 @@ def _namespace() -> str | None:
 
 @functools.cache
 def _machine(_process: int) -> HostMetadata:
-    """This machine without its cloud, read once in each process: a forked one may have another environment."""
+    """Returns this host without its cloud. Cached by process, because a forked process may have another environment."""
     environ = os.environ
     k8s = None
     if (_ACCOUNT / "token").exists():
@@ -72,14 +72,14 @@ def _machine(_process: int) -> HostMetadata:
 
 
 def here() -> HostMetadata:
-    """This machine, as far as it is known without asking anybody."""
+    """Returns what is known about this host without network access."""
     return _machine(os.getpid())
 
 
 def cloud_endpoints() -> tuple[str, str, str] | None:
-    """Where Amazon, Microsoft and Google are asked whether this machine is theirs; `None` for nobody is.
+    """Returns the base URLs of the metadata services of Amazon, Microsoft and Google; `None` to skip the look-up.
 
-    `TOKEN_TRACKR_METADATA_URL` names another place for all three; empty, nobody is asked.
+    `TOKEN_TRACKR_METADATA_URL` replaces all three. If it is empty, the look-up is skipped.
     """
     named = os.environ.get("TOKEN_TRACKR_METADATA_URL")
     if named is not None:
@@ -88,9 +88,9 @@ def cloud_endpoints() -> tuple[str, str, str] | None:
 
 
 def get_host_metadata() -> HostMetadata:
-    """This machine with its cloud, which is asked for up to a second the first time.
+    """Returns this host with its cloud. The first call looks up the cloud, which takes up to a second.
 
-    An answer counts only in its cloud's own form: `i-…`, a UUID, a number.
+    A response only counts if the instance id has its cloud's form: `i-…`, a UUID or a number.
     """
     endpoints, machine = cloud_endpoints(), here()
     provider, instance = ("on-prem", None) if endpoints is None else _core.cloud(*endpoints)

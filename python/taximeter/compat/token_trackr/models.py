@@ -1,4 +1,4 @@
-"""What Token Trackr is told, and what it answers."""
+"""The events for Token Trackr, and its responses."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any, Final
 __all__ = ["UsageEvent", "UsageResponse"]
 
 PROVIDERS: Final = ("bedrock", "azure_openai", "gemini")
-"""Those that the service takes: it answers others with an error for the whole batch."""
-# What a column of 64 bits holds.
+"""The providers that the service accepts. An event with another one would make it reject the whole batch."""
+# The largest value of a 64-bit column.
 _MAX: Final = 2**63 - 1
 
 
@@ -21,7 +21,7 @@ class UsageEvent:
     """One call.
 
     Raises:
-        ValueError: A value breaks its rule; the message names it.
+        ValueError: A value is invalid. The message names it.
     """
 
     tenant_id: str
@@ -38,13 +38,13 @@ class UsageEvent:
         if self.provider not in PROVIDERS:
             raise ValueError(f"provider must be one of {', '.join(PROVIDERS)}; {str(self.provider)[:40]!r} is not")
         if not isinstance(self.model, str) or not self.model:
-            raise ValueError("model must be a text that is not empty")
+            raise ValueError("model must be a non-empty text")
         self.model = self.model.replace("\0", "")
         self.prompt_tokens = _count("prompt_tokens", self.prompt_tokens)
         self.completion_tokens = _count("completion_tokens", self.completion_tokens)
         if self.latency_ms is not None:
             latency: Any = self.latency_ms
-            # Clocks give fractions.
+            # Measured durations may have fractions.
             is_measured = isinstance(latency, float) and math.isfinite(latency)
             self.latency_ms = _count("latency_ms", round(latency) if is_measured else latency)
         if self.timestamp is None:
@@ -58,7 +58,7 @@ class UsageEvent:
             raise ValueError("metadata must be a mapping")
 
     def to_dict(self) -> dict[str, Any]:
-        """As the service takes it, its host last (see `src/protocol/token_trackr.rs`)."""
+        """Returns the event in the service's form, with the host last (see `src/protocol/token_trackr.rs`)."""
         moment: Any = self.timestamp
         return {
             "tenant_id": self.tenant_id,
@@ -74,7 +74,7 @@ class UsageEvent:
 
 
 def _count(name: str, value: Any) -> int:
-    """A count; texts of digits are taken as well, as the original did."""
+    """Returns a count. Accepts texts of digits, like the original."""
     if isinstance(value, str) and value.isdecimal():
         value = int(value)
     if isinstance(value, float) and value.is_integer():
@@ -86,7 +86,7 @@ def _count(name: str, value: Any) -> int:
 
 @dataclass
 class UsageResponse:
-    """What the service says of an event that it stored."""
+    """The service's response for an event that it stored."""
 
     id: str
     tenant_id: str
@@ -94,15 +94,15 @@ class UsageResponse:
     model: str
     total_tokens: int
     calculated_cost: float
-    """US dollars."""
+    """In US dollars."""
     timestamp: datetime
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> UsageResponse:
-        """Reads an answer.
+        """Reads a response.
 
         Raises:
-            ValueError: It is not an answer of the service.
+            ValueError: The response does not have the service's form.
         """
         try:
             return cls(
@@ -115,4 +115,4 @@ class UsageResponse:
                 timestamp=datetime.fromisoformat(str(data["timestamp"]).replace("Z", "+00:00")),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"the answer is no stored event: {error}") from None
+            raise ValueError(f"the response is not a stored event: {error}") from None

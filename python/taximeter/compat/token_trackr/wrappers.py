@@ -1,6 +1,6 @@
-"""Wrappers around a provider's client: its calls go on as they are, return what they return, and are recorded.
+"""Wrappers around a provider's client that record its calls. Calls and return values stay the same.
 
-What a call used is read where `taximeter.instrument` reads it, as the response passes; streams are recorded when they end.
+Usage is read by `taximeter.instrument` while the response passes. Streams are recorded when they end.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 __all__ = ["AzureOpenAIWrapper", "BedrockWrapper", "GeminiWrapper"]
 
 Describe = Callable[[Any], "Mapping[str, Any] | None"]
-"""Makes an event's metadata from what a call returned."""
+"""Makes an event's metadata from a call's return value."""
 
 
 class _Observed:
-    """One observed call, which is sent when its metadata is known."""
+    """An observed call. It is sent when its metadata is known."""
 
     is_active = True
 
@@ -51,14 +51,14 @@ class _Observed:
 
     def record(self, event: Mapping[str, Any], own: Mapping[str, Any], family: str) -> None:  # noqa: ARG002
         if self._has_returned:
-            # Of a stream: what is known of its end is in the event.
+            # A stream: the event has the finish reason, which was unknown when the call returned.
             reason = event.get("finish_reason")
             self._send(event, {**(self._metadata or {}), "finish_reason": reason} if reason else self._metadata)
         else:
             self._events.append(event)
 
     def returned(self, metadata: Mapping[str, Any] | None) -> None:
-        """The call has returned, and its events are complete."""
+        """Sends the events of a call that has returned, with its metadata."""
         self._metadata, self._has_returned = metadata, True
         for event in self._events:
             run_guarded(self._send, event, metadata)
@@ -69,7 +69,7 @@ class _Observed:
             return
         cached = 0 if self._reports_cached else usage.get("cache_read_tokens", 0) + usage.get("cache_write_tokens", 0)
         latency = event.get("latency_ms")
-        # The ledger has it already, from where the others have it.
+        # The ledger is not written here, because it already has the event.
         self._client.send(
             self._provider,
             str(self._model),
@@ -81,7 +81,7 @@ class _Observed:
 
 
 def _watch(observed: _Observed, call: Callable[[], Any], describe: Describe) -> Any:
-    """Makes a call that is observed; what it returns, or what can be awaited in its place."""
+    """Makes an observed call. Returns what the call returns, or an awaitable in its place."""
     with instrument.observe(observed):
         result = call()
     if inspect.isawaitable(result):
@@ -98,11 +98,11 @@ async def _awaited(observed: _Observed, pending: Awaitable[Any], describe: Descr
 
 
 class BedrockWrapper(Forwarding):
-    """A client of Bedrock's runtime, whose calls are recorded. Everything else is the client's own.
+    """A wrapper around a client of Bedrock's runtime that records its calls.
 
     Args:
         bedrock_client: `boto3.client("bedrock-runtime")`, or aioboto3's.
-        client: Who records; the client that all share by default.
+        client: The client that records; the default client if not given.
     """
 
     def __init__(self, bedrock_client: Any, client: TokenTrackrClient | None = None) -> None:
@@ -111,19 +111,19 @@ class BedrockWrapper(Forwarding):
         instrument.hook(("botocore",))
 
     def invoke_model(self, modelId: str, body: Any, **kwargs: Any) -> Any:  # noqa: N803 - the provider's
-        """As the client's own, with the body read: it can be read again."""
+        """Calls the client's own method. The body is read for its usage, and can be read again."""
         return self._watch(self._inner.invoke_model, modelId, {"body": body, **kwargs})
 
     def invoke_model_with_response_stream(self, modelId: str, body: Any, **kwargs: Any) -> Any:  # noqa: N803
-        """As the client's own; recorded when the stream ends."""
+        """Calls the client's own method. The call is recorded when the stream ends."""
         return self._watch(self._inner.invoke_model_with_response_stream, modelId, {"body": body, **kwargs})
 
     def converse(self, modelId: str, **kwargs: Any) -> Any:  # noqa: N803
-        """As the client's own."""
+        """Calls the client's own method."""
         return self._watch(self._inner.converse, modelId, kwargs)
 
     def converse_stream(self, modelId: str, **kwargs: Any) -> Any:  # noqa: N803
-        """As the client's own; recorded when the stream ends."""
+        """Calls the client's own method. The call is recorded when the stream ends."""
         return self._watch(self._inner.converse_stream, modelId, kwargs)
 
     def _watch(self, method: Callable[..., Any], model: str, kwargs: Mapping[str, Any]) -> Any:
@@ -141,9 +141,9 @@ def _request_id(response: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _read_now(response: dict[str, Any]) -> None:
-    """Reads a body, which says what the call used, and puts one in its place that can be read as if nobody had.
+    """Reads a body for its usage, and replaces it with one that can be read again.
 
-    One that breaks off raises here what it would have raised for its reader.
+    If the connection breaks, the error is raised here instead of in the caller's read.
     """
     module: Any = sys.modules.get("botocore.response")
     body: Any = response.get("body")
@@ -153,7 +153,7 @@ def _read_now(response: dict[str, Any]) -> None:
 
 
 class _Resource(Forwarding):
-    """A part of a client, some of whose methods are recorded, and some of whose parts have such methods."""
+    """A part of a client. Some of its methods are recorded, and some of its parts have such methods."""
 
     def __init__(self, inner: Any, methods: Mapping[str, Callable[[Callable[..., Any]], Any]], parts: Mapping[str, Any]) -> None:
         super().__init__(inner)
@@ -168,11 +168,11 @@ class _Resource(Forwarding):
 
 
 class AzureOpenAIWrapper(_Resource):
-    """A client of Azure OpenAI, whose chats, completions and embeddings are recorded. Everything else is the client's own.
+    """A wrapper around a client of Azure OpenAI that records chats, completions and embeddings.
 
     Args:
         azure_client: `openai.AzureOpenAI`, or `openai.AsyncAzureOpenAI`.
-        client: Who records; the client that all share by default.
+        client: The client that records; the default client if not given.
     """
 
     def __init__(self, azure_client: Any, client: TokenTrackrClient | None = None) -> None:
@@ -206,21 +206,21 @@ class AzureOpenAIWrapper(_Resource):
 
 
 def _answer(response: Any) -> Mapping[str, Any] | None:
-    """Of a stream, nothing: its end is not known yet."""
+    """Returns the metadata of a response; `None` for a stream, whose end is not known yet."""
     choices = getattr(response, "choices", None)
     return {"id": response.id, "finish_reason": choices[0].finish_reason} if choices else None
 
 
 def _nothing(_: Any) -> None:
-    """What embeddings have to say of themselves."""
+    """Returns no metadata, because embeddings have none."""
 
 
 class GeminiWrapper(Forwarding):
-    """A model of `google-generativeai`, whose answers are recorded. Everything else is the model's own.
+    """A wrapper around a model of `google-generativeai` that records its responses.
 
     Args:
         model: `google.generativeai.GenerativeModel`.
-        client: Who records; the client that all share by default.
+        client: The client that records; the default client if not given.
     """
 
     def __init__(self, model: Any, client: TokenTrackrClient | None = None) -> None:
@@ -229,15 +229,15 @@ class GeminiWrapper(Forwarding):
         instrument.hook(("google.generativeai",))
 
     def generate_content(self, contents: Any, stream: bool = False, **kwargs: Any) -> Any:  # noqa: FBT002 - the provider's
-        """As the model's own; a stream is recorded when it ends."""
+        """Calls the model's own method. A stream is recorded when it ends."""
         return self._watch(lambda: self._inner.generate_content(contents, stream=stream, **kwargs))
 
     def generate_content_async(self, contents: Any, stream: bool = False, **kwargs: Any) -> Any:  # noqa: FBT002
-        """As the model's own, to be awaited."""
+        """Calls the model's own asynchronous method."""
         return self._watch(lambda: self._inner.generate_content_async(contents, stream=stream, **kwargs))
 
     def start_chat(self, **kwargs: Any) -> _Resource:
-        """As the model's own; what is said in it is recorded."""
+        """Starts a chat with the model's own method. Its messages are recorded."""
 
         def recorded(method: Callable[..., Any]) -> Callable[..., Any]:
             return lambda *args, **kwargs: self._watch(lambda: method(*args, **kwargs))

@@ -1,4 +1,4 @@
-"""The interface of `tokentally` 0.4.0, with the order of arguments of its README: usage for TokenTally, the ledger, or both.
+"""The interface of `tokentally` 0.4.0, with the argument order of its README: usage goes to TokenTally, the ledger, or both.
 
 tt = TokenTally(api_key="tt_your_api_key", destination=("tokentally", "ledger"))
 response = tt.track(tokens_in=150, tokens_out=300, model="claude-3-sonnet-20240229")

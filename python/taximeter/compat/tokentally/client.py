@@ -40,26 +40,26 @@ class TokenTallyError(Exception):
 
 
 class AuthenticationError(TokenTallyError):
-    """The key is not valid."""
+    """The API key is invalid."""
 
 
 class RateLimitError(TokenTallyError):
-    """Too much was reported."""
+    """The rate limit was exceeded."""
 
 
 class TokenTally(WithKey, InBackground):
     """A client of TokenTally.
 
     Args:
-        api_key: The key, which begins with `tt_`.
-        base_url: Where the service is.
-        timeout: Seconds for a connection, and for each wait for bytes.
-        destination: Where usage goes: `"tokentally"`, which is the default, `"ledger"`, or both.
-        background: Whether calls do not wait for the answer: usage is on disk when they return, and sent until TokenTally has it.
+        api_key: The API key, which begins with `tt_`.
+        base_url: The service's URL.
+        timeout: Seconds for connecting, and for each read.
+        destination: Where usage goes: `"tokentally"` (the default), `"ledger"`, or both.
+        background: Whether calls return once the usage is on disk. It is then sent until TokenTally accepts it.
 
     Raises:
-        ValueError: The key is not a text or is empty.
-        ConfigError: The destination is invalid; the message says why.
+        ValueError: The key does not begin with `tt_`.
+        ConfigError: The destination is invalid.
     """
 
     DEFAULT_BASE_URL = DEFAULT_BASE_URL
@@ -100,28 +100,28 @@ class TokenTally(WithKey, InBackground):
         resolution: str | None = None,
         quality: str | None = None,
     ) -> UsageResponse:
-        """Report one call, and wait for the answer unless the client works in the background.
+        """Reports one call. Waits for the response unless the client works in the background.
 
         Args:
             tokens_in, tokens_out: Tokens, as the provider reports them.
-            model, provider: Who answered.
-            runtime_ms: How long it took.
+            model, provider: The model and the provider that responded.
+            runtime_ms: The duration of the call in milliseconds.
             stop_reason: Why generation stopped.
-            error_message: What went wrong.
-            metadata: Whatever it is to be told apart by.
-            cost_usd: What it cost, where that is known.
+            error_message: The error, if the call failed.
+            metadata: Further data about the call.
+            cost_usd: The cost in US dollars, if it is known.
             cache_read_input_tokens, cache_creation_input_tokens: Cached tokens.
-            credits, resolution, quality: Of services that generate images and video.
+            credits, resolution, quality: Only for services that generate images and video.
 
         Returns:
-            The service's answer. Of a client that works in the background, or whose destination is the ledger alone: an id, and
-            the cost as it is known here, 0 where no price is.
+            The service's response. For a client that works in the background or whose only destination is the ledger: an id, and
+            the locally computed cost, which is 0 if the price is unknown.
 
         Raises:
-            ValueError: A count is no number from 0.
-            AuthenticationError: The key is not valid.
-            RateLimitError: Too much was reported.
-            TokenTallyError: It could not be reported otherwise.
+            ValueError: A count is not a number of at least 0.
+            AuthenticationError: The key is invalid.
+            RateLimitError: The rate limit was exceeded.
+            TokenTallyError: The report failed for another reason.
         """
         return self.track_usage_data(
             UsageData(
@@ -132,14 +132,14 @@ class TokenTally(WithKey, InBackground):
         )  # fmt: skip
 
     def track_usage_data(self, usage: UsageData) -> UsageResponse:
-        """Report one call, as `track` does; its `timestamp` is set to now where there is none."""
+        """Reports one call like `track`. Sets `timestamp` to now if it is missing."""
         for name in _COUNTS:
             count = getattr(usage, name)
             if count is None:
-                # Clients report cached tokens that there are none of like this.
+                # Clients report absent cached tokens as `None`.
                 setattr(usage, name, 0)
             elif not isinstance(count, (int, float)) or not count >= 0:
-                raise ValueError(f"{name} must be a number from 0")
+                raise ValueError(f"{name} must be a number of at least 0")
         if usage.timestamp is None:
             usage.timestamp = datetime.now(timezone.utc)
         receipt = record(lambda: _event(usage)) if self.destinations.to_ledger else None
@@ -152,10 +152,10 @@ class TokenTally(WithKey, InBackground):
         return UsageResponse(success=True, record_id=receipt.id, cost_usd=float(receipt.cost_usd or 0))
 
     def track_usage(self, model: str, provider: str = "anthropic", metadata: dict[str, Any] | None = None) -> UsageContext:
-        """A block that makes a call: it is timed, and reported when it ends, if `set_usage` said what it used or it failed.
+        """Returns a context manager that times a call and reports it when the block ends.
 
-        One that fails is reported with the class of its error, and the error stays the block's own: that a report cannot be made
-        never takes its place, nor fails a block that succeeded. `response.success` is then false.
+        It reports nothing if `set_usage` was not called and the block succeeded. A failed block is reported with the class of its
+        error, and the error is raised as usual. A failed report never raises; then `response.success` is false.
         """
         return UsageContext(self, model, provider, metadata)
 
@@ -169,7 +169,7 @@ class TokenTally(WithKey, InBackground):
         except (TypeError, ValueError) as error:
             raise TokenTallyError(f"Request failed: the usage is not JSON: {error}") from error
         if reason := refusal(posted):
-            raise TokenTallyError(f"Request failed: it cannot be recorded: {reason}")
+            raise TokenTallyError(f"Request failed: the usage cannot be recorded: {reason}")
         cost: Any = receipt.cost_usd if receipt else usage.cost_usd
         if cost is None:
             cost = price_of(usage.provider, usage.model, _counts(usage))
@@ -197,7 +197,7 @@ class TokenTally(WithKey, InBackground):
         if status >= _FAILURES:
             raise TokenTallyError(f"Request failed: status {status} for url {answered}")
         if answer is not known:
-            raise TokenTallyError("Request failed: the answer is no JSON object")
+            raise TokenTallyError("Request failed: the response is not a JSON object")
         return UsageResponse.from_dict(known)
 
 
@@ -206,11 +206,11 @@ def _headers(key: str) -> dict[str, str]:
 
 
 def _counts(usage: UsageData) -> dict[str, int]:
-    """What a call used, by taximeter's units."""
+    """Returns what a call used, in taximeter's units."""
     read, written = usage.cache_read_input_tokens, usage.cache_creation_input_tokens
     counts = {"input_tokens": usage.tokens_in, "output_tokens": usage.tokens_out}
     if read or written:
-        # What Anthropic reports lies beside its cached tokens, whoever serves it; what the others report includes them.
+        # Anthropic's input tokens do not include cached ones, whoever serves the model. Those of other providers do.
         is_anthropic = "anthropic" in usage.provider.lower() or "claude" in usage.model.lower()
         beside = read + written if is_anthropic or read + written > usage.tokens_in else 0
         counts |= {"input_tokens": usage.tokens_in + beside, "cache_read_tokens": read, "cache_write_tokens": written}
@@ -218,7 +218,7 @@ def _counts(usage: UsageData) -> dict[str, int]:
 
 
 def _event(usage: UsageData) -> dict[str, Any]:
-    """A call as an event."""
+    """Converts a call to an event."""
     metadata = dict(usage.metadata)
     images = {name: getattr(usage, name) for name in ("credits", "resolution", "quality")}
     ended = usage.timestamp or datetime.now(timezone.utc)
@@ -233,13 +233,13 @@ def _event(usage: UsageData) -> dict[str, Any]:
         "feature": metadata.pop("feature", None) or metadata.pop("feature_name", None),
         "user": metadata.pop("user_id", None),
         "tags": plain_tags({**metadata, **images}),
-        # It is set when the call has ended.
+        # The timestamp is the end of the call.
         "started_at": ended.timestamp() - (usage.runtime_ms or 0) / 1000,
     }
 
 
 class UsageContext:
-    """A block that makes a call; see `TokenTally.track_usage`."""
+    """The block of a call; see `TokenTally.track_usage`."""
 
     def __init__(self, client: TokenTally, model: str, provider: str, metadata: dict[str, Any] | None) -> None:
         self._client = client
@@ -258,7 +258,7 @@ class UsageContext:
         self.resolution: str | None = None
         self.quality: str | None = None
         self.response: UsageResponse | None = None
-        """The answer; `None` until the block ends, and where there was nothing to report. One that failed has no `success`."""
+        """The response; `None` until the block ends, or if there was nothing to report. If the report failed, `success` is false."""
 
     def set_usage(
         self,
@@ -272,7 +272,7 @@ class UsageContext:
         resolution: str | None = None,
         quality: str | None = None,
     ) -> None:
-        """Say what the call used; see `TokenTally.track`."""
+        """Sets what the call used; see `TokenTally.track`."""
         for name, value in locals().items():
             if name != "self":
                 setattr(self, name, value)
@@ -284,7 +284,7 @@ class UsageContext:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.runtime_ms = int((time.perf_counter() - self._started) * 1000)
         if kind is not None and issubclass(kind, Exception) and self.error_message is None:
-            # Its message may quote the prompt.
+            # The error's message may quote the prompt.
             self.error_message = kind.__name__
         if self.tokens_in is None and self.tokens_out is None and self.credits is None and self.error_message is None:
             return

@@ -1,4 +1,4 @@
-"""What TokenTally is told, and what it answers."""
+"""The reports for TokenTally, and its responses."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ __all__ = ["UsageData", "UsageResponse"]
 class UsageData:
     """One call.
 
-    Token counts are as the provider reports them. `cost_usd` says what the call cost, where that is known better than by tokens;
-    `credits`, `resolution` and `quality` are those of services that generate images and video.
+    Token counts are as the provider reports them. `cost_usd` overrides the cost computed from them. `credits`, `resolution` and
+    `quality` are only for services that generate images and video.
     """
 
     tokens_in: int = 0
@@ -27,7 +27,7 @@ class UsageData:
     error_message: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     timestamp: datetime | None = None
-    # What came after the README is given by name: its place differs between releases.
+    # Fields that the README does not list are keyword-only, because their position differs between releases.
     cost_usd: float | None = field(default=None, kw_only=True)
     cache_read_input_tokens: int = field(default=0, kw_only=True)
     cache_creation_input_tokens: int = field(default=0, kw_only=True)
@@ -36,7 +36,7 @@ class UsageData:
     quality: str | None = field(default=None, kw_only=True)
 
     def to_dict(self) -> dict[str, Any]:
-        """The body of the request: what is not known is left out."""
+        """Returns the body of the request, without absent fields."""
         data: dict[str, Any] = {
             "tokens_in": self.tokens_in,
             "tokens_out": self.tokens_out,
@@ -55,14 +55,14 @@ class UsageData:
             if value is not None:
                 data[name] = value
         if self.timestamp is not None:
-            # A time without a zone is the caller's own; a reader would take it for UTC.
+            # A time without a zone is in local time. The service would read it as UTC.
             data["timestamp"] = (self.timestamp if self.timestamp.tzinfo else self.timestamp.astimezone(timezone.utc)).isoformat()
         return data
 
 
 @dataclass
 class UsageResponse:
-    """What became of a call that was reported."""
+    """The result of a report."""
 
     success: bool
     record_id: str
@@ -70,7 +70,7 @@ class UsageResponse:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> UsageResponse:
-        """From the service's answer. A cost that is none is 0, so that it can be shown as a number."""
+        """Reads the service's response. An invalid cost becomes 0, so that it can be shown as a number."""
         try:
             cost = float(data.get("cost_usd") or 0.0)
         except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""What can be done with a `TeerClient`."""
+"""The resources of a `TeerClient`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the parts of a client share."""
+"""The base class of a client's resources."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["BaseResource"]
 
 
 class BaseResource:
-    """A part of a client.
+    """A resource of a client.
 
     Args:
-        client: Whose key it uses.
-        resource_path: What its requests put after the base URL.
+        client: The client whose key it uses.
+        resource_path: The path of its requests after the base URL.
         resource_base_url: The base URL; the client's `api_base` by default.
     """
 
@@ -31,16 +31,16 @@ class BaseResource:
         self.base_url = f"{resource_base_url or client.api_base}/{resource_path}"
 
     def _post_later(self, data: Any, headers: Mapping[str, str] | None) -> Receipt:
-        """Records a request, for a client that works in the background.
+        """Records a request for a client that works in the background.
 
         Raises:
-            ValueError: It has headers of its own, which are kept nowhere on disk; or a number that JSON does not have.
-            TypeError: Something in `data` is not JSON.
+            ValueError: Headers are given, which cannot be stored on disk; or a number is NaN or infinite.
+            TypeError: A value in `data` cannot be expressed in JSON.
             ConfigError: The address of the client is invalid.
             requests.ConnectionError: The request cannot be recorded.
         """
         if headers:
-            raise ValueError("headers: a request in the background has those of its client")
+            raise ValueError("headers: not supported for requests in the background; leave them out")
         receipt = self.client._outbox.post(self.base_url.removeprefix(self.client.track_base), data)  # noqa: SLF001 - of this package
         if reason := refusal(receipt):
             raise _requests.not_recorded(reason)
@@ -55,6 +55,6 @@ class BaseResource:
         headers: Mapping[str, str] | None = None,
         timeout: Timeout = 10,
     ) -> Any:
-        """Makes a request and waits for its answer; see `HttpClient.request`."""
+        """Makes a request and waits for its response; see `HttpClient.request`."""
         http = HttpClient(self.client.api_key, self.base_url)
         return http.request(method, path, params, data, headers, timeout)

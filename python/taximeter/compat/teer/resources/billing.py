@@ -1,4 +1,4 @@
-"""Billing of customers by what they used."""
+"""Billing of customers by usage."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ BillingProvider = Literal["stripe"]
 
 
 class BillingFieldsBase(TypedDict):
-    """Who is billed."""
+    """The customer that is billed."""
 
     customer: str
     email: NotRequired[str]
 
 
 class SingleMeterFields(BillingFieldsBase):
-    """By one meter."""
+    """Billing by one meter."""
 
     meter: str
 
 
 class MultiMeterFields(BillingFieldsBase):
-    """By several, by name."""
+    """Billing by several meters, by name."""
 
     meters: dict[str, str]
 
@@ -52,7 +52,7 @@ class TeerBillingConfig(TypedDict):
 
 
 class MeterEventFieldsBase(TypedDict):
-    """What any provider wants."""
+    """The fields that every billing provider needs."""
 
     event_name: str
     identifier: NotRequired[str]
@@ -60,20 +60,20 @@ class MeterEventFieldsBase(TypedDict):
 
 
 class StripePayload(TypedDict):
-    """What Stripe wants."""
+    """The fields that Stripe needs."""
 
     stripe_customer_id: str
     value: str
 
 
 class StripeMeterEventFields(MeterEventFieldsBase):
-    """An event of a meter of Stripe's."""
+    """A meter event for Stripe."""
 
     payload: StripePayload
 
 
 class StripeMeterEventCreateParams(TypedDict):
-    """An event of a meter of Stripe's, and that it is one."""
+    """A meter event for Stripe, with the provider's name."""
 
     provider: Literal["stripe"]
     fields: StripeMeterEventFields
@@ -83,7 +83,7 @@ MeterEventCreateParams = StripeMeterEventCreateParams
 
 
 class MeterEvent(TypedDict):
-    """The answer."""
+    """The service's response."""
 
     id: str
     event_name: str
@@ -95,7 +95,7 @@ class MeterEvent(TypedDict):
 
 
 class MeterEventsResource(BaseResource):
-    """Events of meters."""
+    """Meter events."""
 
     def __init__(self, client: TeerClient) -> None:
         super().__init__(client, "billing/meter-events", client.track_base)
@@ -103,22 +103,22 @@ class MeterEventsResource(BaseResource):
     def create(
         self, params: MeterEventCreateParams | Mapping[str, Any], headers: Mapping[str, str] | None = None, timeout: Timeout = 10
     ) -> Any:
-        """Report one event, and wait for the answer unless the client works in the background.
+        """Reports one event. Waits for the response unless the client works in the background.
 
-        One that has no `identifier` is given one. If the call fails, it is left in the caller's own `fields`, so that who calls again
-        with them bills once.
+        An event without an `identifier` gets one. If the call fails, the identifier is stored in the caller's `fields`, so that a
+        retry with the same fields is billed only once.
 
         Args:
-            params: The event, sent as it is but for that.
+            params: The event, which is otherwise sent unchanged.
             headers: Further headers.
-            timeout: Seconds for a connection, and for each wait for bytes, or a pair of them; `None` for ever.
+            timeout: Seconds for connecting and for each read, `(connect, read)`, or `None` for no timeout.
 
         Returns:
-            The service's answer; see `MeterEvent`. Of a client that works in the background, what is known of it here.
+            The service's response; see `MeterEvent`. For a client that works in the background, the locally known fields.
 
         Raises:
-            requests.RequestException: There is no answer, or it says no.
-            TypeError: Something in the event is not JSON.
+            requests.RequestException: There is no response, or it has an error status.
+            TypeError: A value in the event cannot be expressed in JSON.
         """
         fields = params.get("fields") if isinstance(params, Mapping) else None
         if not isinstance(fields, Mapping) or fields.get("identifier"):
@@ -135,7 +135,7 @@ class MeterEventsResource(BaseResource):
         known = params.get("fields") if isinstance(params, Mapping) else None
         local = dict(known) if isinstance(known, Mapping) else {}
         if not self.client.destinations.to_vendor:
-            # It is no usage, which is all that the ledger has.
+            # The ledger records usage only.
             return local
         if not self.client.background:
             return self._request("POST", data=params, headers=headers, timeout=timeout)

@@ -1,4 +1,4 @@
-"""Usage of calls."""
+"""Reports usage of calls."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 __all__ = ["Ingest"]
 
 _WHO: Final = {"user": "user_id", "customer": "organization_id", "team": "team_id", "session": "session_id"}
-"""Attribution by Teer's names for it; its others become tags."""
+"""Teer's names of attribution fields. Its other metadata becomes tags."""
 
 
 class Ingest(BaseResource):
-    """Usage of calls."""
+    """Reports usage of calls."""
 
     def __init__(self, client: TeerClient) -> None:
         super().__init__(client, "ingest", client.track_base)
@@ -29,20 +29,20 @@ class Ingest(BaseResource):
     def send(
         self, payload: IngestPayload | Mapping[str, Any], headers: Mapping[str, str] | None = None, timeout: Timeout = 10
     ) -> Any:
-        """Report one call, and wait for the answer unless the client works in the background.
+        """Reports one call. Waits for the response unless the client works in the background.
 
         Args:
-            payload: The call, sent as it is, with fields that this does not know and with `None` as null.
+            payload: The call, sent unchanged, including unknown fields and `None`, which becomes null.
             headers: Further headers.
-            timeout: Seconds for a connection, and for each wait for bytes, or a pair of them; `None` for ever.
+            timeout: Seconds for connecting and for each read, `(connect, read)`, or `None` for no timeout.
 
         Returns:
-            The service's answer. Of a client that works in the background, or whose destination is the ledger alone: `id`, and
-            `cost_usd` as it is known here, `None` where no price is.
+            The service's response. For a client that works in the background or whose only destination is the ledger: `id`, and the
+            locally computed `cost_usd`, which is `None` if the price is unknown.
 
         Raises:
-            requests.RequestException: There is no answer, or it says no.
-            TypeError: Something in the payload is not JSON.
+            requests.RequestException: There is no response, or it has an error status.
+            TypeError: A value in the payload cannot be expressed in JSON.
         """
         destinations = self.client.destinations
         receipt = record(lambda: _event(payload)) if destinations.to_ledger else None
@@ -58,14 +58,14 @@ def _cost(payload: Mapping[str, Any]) -> Decimal | None:
     try:
         return price_of(payload["provider"], payload["model"], _counts(payload["usage"]), batch=payload.get("batch", False))
     except (KeyError, TypeError, AttributeError):
-        return None  # a payload of another form, which is Teer's to understand
+        return None  # a payload of another form is sent to Teer unchanged
 
 
 def _counts(usage: Mapping[str, Any]) -> dict[str, int]:
-    """What a call used, by taximeter's units.
+    """Returns what a call used, in taximeter's units.
 
-    Each provider's cached tokens lie where the provider has them: Anthropic's are not in `input`, and Gemini's thoughts are not in
-    `output`.
+    Providers differ in their totals: Anthropic's `input` does not include cached tokens, and Gemini's `output` does not include
+    thinking tokens.
     """
     cache: Mapping[str, Any] = usage.get("cache") or {}
     if not cache:
@@ -83,7 +83,7 @@ def _counts(usage: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _event(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """A payload as an event."""
+    """Converts a payload to an event."""
     metadata = dict(payload.get("metadata") or {})
     return {
         "provider": payload["provider"],
