@@ -2,7 +2,7 @@
 
     import taximeter
 
-    taximeter.init()            # every installed provider client is metered from here on
+    taximeter.init()            # meters every supported client from here on
     ...
     print(taximeter.Ledger().report(by="model"))
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from . import _subinterpreter  # noqa: F401 - before anything imports the extension
+from . import _subinterpreter  # noqa: F401 - must come before the first import of the extension
 from ._core import UNITS, Cost, Receipt, __version__
 from ._default import (
     Meter,
@@ -105,7 +105,7 @@ _OF_TOKENS = frozenset({
 
 
 def __getattr__(name: str) -> object:
-    # Services that only track never read the ledger or count tokens, and what those import is a third of the package's imports.
+    # Imported on first use: services that only track need neither the ledger nor token counts, which are a third of the import time.
     if name == "Destination":
         from .settings.destination import Destination  # noqa: PLC0415
 

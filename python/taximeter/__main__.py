@@ -1,4 +1,4 @@
-"""`python -m taximeter` is the command line."""
+"""Lets `python -m taximeter` run the command line."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`taximeter.Ledger`: a ledger whose path is known without being given."""
+"""`taximeter.Ledger`: a ledger reader whose default path comes from the settings."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["Ledger"]
 
 
 class Ledger(ledger.Ledger):
-    """Reads the ledger while others write it.
+    """Reads the ledger, also while other processes write it.
 
     Args:
-        path: The ledger's file; by default the one that `init` settled. One that does not exist yet reads as empty.
+        path: The ledger's file; by default the one from the settings. A missing file reads as empty.
 
     Raises:
-        LedgerError: The file is no ledger, or cannot be read.
+        LedgerError: The file is not a ledger, or cannot be read.
     """
 
     def __init__(self, path: str | PathLike[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Whom to charge for the calls made within a block, a function or a thread."""
+"""Attributes the calls in a block, a function or a thread to a team, a customer, a user and so on."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ R = TypeVar("R")
 
 _current: ContextVar[_core.Scope | None] = ContextVar("taximeter_attribution", default=None)
 _entered: ContextVar[tuple[tuple[object, _core.Scope | None], ...]] = ContextVar("taximeter_entered", default=())
-"""Who put the attributions of this context in force, the outermost first, and what was in force before each."""
+"""The owners whose attributions are active in this context, the outermost first, each with the attribution before it."""
 current = _current.get
-"""Returns the attribution in force, or `None`."""
+"""Returns the active attribution, or `None`."""
 
 
 def enter(owner: object, scope: _core.Scope | None) -> None:
-    """Put an attribution in force, until its owner leaves."""
+    """Activates an attribution until its owner leaves."""
     _entered.set((*_entered.get(), (owner, _current.get())))
     _current.set(scope)
 
 
 def leave(owner: object) -> None:
-    """End what this owner entered last in this context.
+    """Ends what this owner entered last in this context.
 
-    There are no tokens: a generator, a cancelled task or a collected coroutine may end in another context than it began in, where a
-    token would be refused. What is in force there is somebody else's, and stays.
+    Context variable tokens are not used: a generator, a cancelled task or a collected coroutine may end in another context than it
+    began in, where a token would be rejected. The attribution of that context stays active.
     """
     entered = _entered.get()
     for place in range(len(entered) - 1, -1, -1):
         if entered[place][0] is owner:
             before, inner = entered[place][1], entered[place + 1 :]
             if inner:
-                # Blocks that overlap: the next one returns to what was in force before both.
+                # The blocks overlap: the next one restores what was active before both.
                 inner = ((inner[0][0], before), *inner[1:])
             else:
                 _current.set(before)
@@ -54,7 +54,7 @@ def leave(owner: object) -> None:
 
 
 class attribute:  # noqa: N801 - used as a function
-    """Charge the calls of a block or a function to a team, a customer, a user and so on.
+    """Attributes the calls of a block or a function to a team, a customer, a user and so on.
 
     Scopes nest: an inner value replaces the outer one of the same field, tags merge key by key, and what a call is given itself
     comes before both. The scope follows contexts: asyncio tasks and `asyncio.to_thread` have it; for executors see `bind`.
@@ -81,7 +81,7 @@ class attribute:  # noqa: N801 - used as a function
     __slots__ = ("_fields",)
 
     def __init__(self, **fields: Unpack[AttributionFields]) -> None:
-        _core.Scope(**fields)  # a bad name or value shows here, not where the block begins
+        _core.Scope(**fields)  # raises for an invalid name or value here, not when the block begins
         self._fields = fields
 
     def __enter__(self) -> None:
@@ -91,8 +91,8 @@ class attribute:  # noqa: N801 - used as a function
         leave(self)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        """The function, with its calls charged so. Works for plain, async, generator and async generator functions."""
-        import inspect  # noqa: PLC0415 - a tenth of the package's import, for decorators only
+        """Wraps a function so that its calls are attributed. Supports plain, async, generator and async generator functions."""
+        import inspect  # noqa: PLC0415 - takes a tenth of the package's import time; only decorators need it
 
         if inspect.isasyncgenfunction(function):
 
@@ -126,7 +126,7 @@ class attribute:  # noqa: N801 - used as a function
 
 
 def steps(scope: AbstractContextManager[Any], generator: Any) -> Any:
-    """The generator, in the scope while it runs and not while its consumer does."""
+    """Runs a generator with the scope active while the generator runs, but not while its consumer runs."""
     step: Callable[[], Any] = functools.partial(generator.send, None)
     while True:
         try:
@@ -147,7 +147,7 @@ def steps(scope: AbstractContextManager[Any], generator: Any) -> Any:
 
 
 async def steps_async(scope: AbstractContextManager[Any], generator: Any) -> Any:
-    """As `steps`, for an asynchronous one."""
+    """Does the same as `steps` for an asynchronous generator."""
     step: Callable[[], Any] = functools.partial(generator.asend, None)
     while True:
         try:
@@ -174,14 +174,14 @@ def bind(function: Callable[..., R], *args: Any, **kwargs: Any) -> Callable[...,
 
 
 def bind(function: Callable[..., R], *args: Any, **kwargs: Any) -> Callable[..., R]:
-    """Carry the current attribution into a thread or an executor, which start with an empty context.
+    """Binds a function to the current attribution, for threads and executors, which start with an empty context.
 
         executor.submit(taximeter.bind(work), item)
 
     Args:
-        function: What will run elsewhere.
-        *args: Arguments to call it with, before those it is called with.
-        **kwargs: Keywords to call it with.
+        function: The function that will run elsewhere.
+        *args: Positional arguments, put before those of the later call.
+        **kwargs: Keyword arguments.
 
     Returns:
         A callable that runs it under the attribution in force now.

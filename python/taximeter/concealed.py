@@ -1,4 +1,4 @@
-"""Texts that tracebacks with locals, logs and error trackers do not show: a destination's URL can hold a key."""
+"""Texts that tracebacks with local variables, logs and error trackers do not show. A destination's URL may hold a key."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["Concealed", "concealed"]
 
 
 class Concealed(str):
-    """A text with a `repr` that hides it."""
+    """A text whose `repr` hides it."""
 
     __slots__ = ()
 
@@ -17,7 +17,7 @@ class Concealed(str):
 
 
 def concealed(value: Any) -> Any:
-    """The same value with its texts concealed, those of a list or a tuple too. Never raises."""
+    """Returns the same value with its texts concealed, including those of a list or a tuple. Never raises."""
     if type(value) is str:
         return Concealed(value)
     if type(value) in (list, tuple):

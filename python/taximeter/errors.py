@@ -1,7 +1,6 @@
 """The exceptions of taximeter.
 
-Only calls that ask for something raise them: `price()`, `count_tokens()`, `Ledger`, `init()` and the command line. Metering never
-raises.
+`price()`, `count_tokens()`, `Ledger`, `init()` and the command line raise them. Metering never raises.
 """
 
 from __future__ import annotations
@@ -19,15 +18,15 @@ __all__ = [
 
 
 class TaximeterError(Exception):
-    """The base of all of them."""
+    """The base class of all exceptions of taximeter."""
 
 
 class UsageError(TaximeterError, ValueError):
-    """Usage that is no usage: the message names the field and the rule."""
+    """Invalid usage. The message names the field and the rule."""
 
 
 class ConfigError(TaximeterError, ValueError):
-    """A setting that cannot be: the message names the setting, where it comes from, and the rule."""
+    """An invalid setting. The message names the setting, its source and the rule."""
 
 
 class LedgerError(TaximeterError):
@@ -35,19 +34,19 @@ class LedgerError(TaximeterError):
 
 
 class CatalogError(TaximeterError):
-    """A price catalog that cannot be used; the one in force stays."""
+    """A price catalog that cannot be used. The previous one stays in force."""
 
 
 class DeliveryError(TaximeterError):
-    """A destination does not take events now; they are kept."""
+    """A destination does not accept events at the moment. The events are kept."""
 
 
 class TransferError(TaximeterError):
-    """A request that has no answer.
+    """A request without a response.
 
     Args:
         kind: `url`, `header`, `connect_timeout`, `read_timeout`, `connect`, `broken` or `too_large`.
-        reason: In words, without what is secret.
+        reason: The reason in words, without secrets.
     """
 
     def __init__(self, kind: str, reason: str) -> None:
@@ -60,11 +59,11 @@ class TransferError(TaximeterError):
 
 
 class UnknownNameError(TaximeterError, ValueError, KeyError):
-    """A name of no encoding or no model: the message lists the nearest ones.
+    """The name of an unknown encoding or model. The message lists the nearest names.
 
-    `tiktoken` raises `ValueError` for the one and `KeyError` for the other; code that catches either catches this.
+    `tiktoken` raises `ValueError` for unknown encodings and `KeyError` for unknown models. Code that catches either catches this.
     """
 
     def __str__(self) -> str:
-        # A KeyError would show its message in quotes.
+        # KeyError would put quotes around the message.
         return Exception.__str__(self)

@@ -1,11 +1,10 @@
-"""The fields of an event: one table, from which types, attribution, keywords, headers and environment variables derive.
+"""The fields of an event: one table that defines types, attribution, keywords, headers and environment variables.
 
-The rows are the annotations of `AttributionFields`, `MeasureFields` and `TrackFields`: a field's name, its type and what it means.
-`FIELDS` has them as values. A new field is one row here, and one keyword of `_core.Meter.track`, whose signature a test compares with
-the table.
+The rows are the annotations of `AttributionFields`, `MeasureFields` and `TrackFields`: a field's name, type and meaning. `FIELDS` has
+them as values. A new field needs one row here, and one keyword of `_core.Meter.track`. A test compares that signature with the table.
 """
 
-# No `from __future__ import annotations`: the annotations are read.
+# No `from __future__ import annotations`, because this module reads its annotations at run time.
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypedDict
@@ -31,11 +30,11 @@ KEYWORD_PREFIX: Final = "taximeter_"
 HEADER_PREFIX: Final = "x-taximeter-"
 ENVIRONMENT_PREFIX: Final = "TAXIMETER_"
 TAGS: Final = "tags"
-"""The one field of attribution that is a mapping. Each of its keys has a header of its own: `x-taximeter-tag-KEY`."""
+"""The only attribution field that is a mapping. Each of its keys has its own header: `x-taximeter-tag-KEY`."""
 
 
 class AttributionFields(TypedDict, total=False):
-    """Who a call is made for, and by whom: what `attribute`, `init` and the clients' keywords and headers take."""
+    """Who makes a call, and for whom: the fields of `attribute` and `init`, and of keywords and headers of clients."""
 
     agent: Annotated[object, "The agent that makes the calls."]
     feature: Annotated[object, "The product feature they are made for."]
@@ -47,7 +46,7 @@ class AttributionFields(TypedDict, total=False):
 
 
 class MeasureFields(AttributionFields, total=False):
-    """What a measured call takes besides its provider and model."""
+    """The fields of a measured call, except its provider and model."""
 
     input_tokens: Annotated[int | None, "All input tokens, cached ones included."]
     output_tokens: Annotated[int | None, "All output tokens, reasoning included."]
@@ -63,11 +62,11 @@ class MeasureFields(AttributionFields, total=False):
         str | BaseException | type[BaseException] | None,
         "The exception, its class, or the class's name. Messages are not recorded.",
     ]
-    finish_reason: Annotated[str | None, "Why generation stopped, in the provider's word."]
+    finish_reason: Annotated[str | None, "Why generation stopped, in the provider's words."]
     service_tier: Annotated[str | None, "The tier that served the call; it can change the price."]
     region: Annotated[str | None, "The region that served the call."]
     batch: Annotated[bool | None, "Whether the call ran through a batch endpoint; it can change the price."]
-    cost_usd: Annotated["Decimal | str | float | None", "What the provider says it costs, in US dollars."]
+    cost_usd: Annotated["Decimal | str | float | None", "The cost that the provider reports, in US dollars."]
     started_at: Annotated["datetime | float | None", "When the call began: an aware datetime or seconds since 1970."]
     trace_id: Annotated[str | None, "W3C trace context, in hexadecimal."]
     span_id: Annotated[str | None, "W3C trace context, in hexadecimal."]
@@ -77,19 +76,19 @@ class MeasureFields(AttributionFields, total=False):
 
 
 class TrackFields(MeasureFields, total=False):
-    """Every keyword of `track`. A call of it with another is a `TypeError`."""
+    """All keywords of `track`. Another keyword raises a `TypeError`."""
 
-    provider: Annotated[str | None, "Who answered; OpenTelemetry's `gen_ai.provider.name` or a common alias."]
+    provider: Annotated[str | None, "The provider that answered: OpenTelemetry's `gen_ai.provider.name` or a common alias."]
     model: Annotated[str | None, "The model that answered."]
 
 
 class Field:
-    """One field of an event, which is also a keyword of `track`.
+    """A field of an event, which is also a keyword of `track`.
 
     Args:
-        name: Its name.
-        row: Its row in the table: an `Annotated` of its type and of what it means.
-        is_attribution: Whether it is one of attribution.
+        name: The field's name.
+        row: Its row in the table: an `Annotated` with its type and its meaning.
+        is_attribution: Whether it is an attribution field.
     """
 
     __slots__ = ("doc", "is_attribution", "kind", "name")
@@ -102,17 +101,17 @@ class Field:
 
     @property
     def keyword(self) -> str | None:
-        """The keyword of a client's call; `None` for what clients' calls do not take."""
+        """The keyword for calls of a client; `None` if they do not take the field."""
         return KEYWORD_PREFIX + self.name if self.is_attribution else None
 
     @property
     def header(self) -> str | None:
-        """The header of a client's call; `None` for what clients' calls do not take, and for tags, which have one each."""
+        """The header for calls of a client; `None` if they do not take the field, and for tags, which have one header each."""
         return HEADER_PREFIX + self.name if self.is_attribution and self.name != TAGS else None
 
     @property
     def environment(self) -> str | None:
-        """The environment variable that sets it for every event; `None` where there is none."""
+        """The environment variable that sets the field for every event; `None` if there is none."""
         return ENVIRONMENT_PREFIX + self.name.upper() if self.is_attribution else None
 
 
@@ -120,10 +119,10 @@ FIELDS: Final[Mapping[str, Field]] = {
     name: Field(name, row, is_attribution=name in AttributionFields.__annotations__)
     for name, row in TrackFields.__annotations__.items()
 }
-"""The table, by name."""
+"""All fields by name."""
 
 ATTRIBUTION: Final = tuple(name for name, field in FIELDS.items() if field.is_attribution and name != TAGS)
-"""The fields of attribution that are texts."""
+"""The names of the attribution fields that are texts."""
 
 TRACK: Final = frozenset(FIELDS)
-"""Every keyword of `track`. A call of it with another is a `TypeError`; a measured call leaves it out and is recorded."""
+"""The names of all keywords of `track`. A measured call drops unknown keywords and is recorded; `track` raises a `TypeError`."""

@@ -1,4 +1,4 @@
-"""Reads files that a user names or that are in the state directory, and never waits for a FIFO or reads without end."""
+"""Reads files that a user names or that are in the state directory. Never blocks on a FIFO, and never reads without limit."""
 
 from __future__ import annotations
 
@@ -10,17 +10,21 @@ from typing import Final
 __all__ = ["LARGEST", "decode", "read"]
 
 LARGEST: Final = 16 << 20
-"""Bytes of the largest file of settings, prices or certificates: thirty times what the public price data has in 2026."""
+"""The most bytes of a file with settings, prices or certificates: thirty times the size of the public price data in 2026."""
 
 
 def read(path: str | os.PathLike[str], most: int = LARGEST) -> bytes:
-    """The bytes of a regular file.
+    """Reads a regular file.
+
+    Args:
+        path: The file's path.
+        most: The most bytes that it may have.
 
     Raises:
-        OSError: Those of the system; also when the path leads to a FIFO, a socket, a device or a directory, which could keep a
-            starting program waiting for ever, or to a file of more than `most` bytes.
+        OSError: The system reports an error, the file has more than `most` bytes, or the path leads to a FIFO, a socket, a device
+            or a directory, which could block the process.
     """
-    # Without O_NONBLOCK, opening a FIFO waits for its other end.
+    # Without O_NONBLOCK, opening a FIFO blocks until its other end is opened.
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
     with os.fdopen(handle, "rb") as file:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
@@ -32,7 +36,7 @@ def read(path: str | os.PathLike[str], most: int = LARGEST) -> bytes:
 
 
 def decode(data: bytes) -> str:
-    """Text in UTF-8, or in UTF-16 that says so; a byte order mark, as editors on Windows write it, is removed.
+    """Decodes UTF-8, or UTF-16 with a byte order mark. The byte order mark, which editors on Windows write, is removed.
 
     Raises:
         ValueError: The bytes are in neither encoding.

@@ -1,4 +1,4 @@
-"""The middlewares for ASGI and WSGI under one name; they are in `taximeter.integrations`."""
+"""The ASGI and the WSGI middleware of `taximeter.integrations` in one module."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Times and durations as users write them: one parser for settings, filters and the command line."""
+"""Parses times and durations as users write them, for settings, filters and the command line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Moment = datetime | date | timedelta | str | int | float
 
 
 def seconds(value: Any) -> float | None:
-    """Seconds from a number, or from a text such as `90`, `6h` or `7d`; `None` where it is neither.
+    """Returns seconds from a number or from a text such as `90`, `6h` or `7d`; `None` for anything else.
 
     The units are `s`, `m`, `h`, `d` and `w`.
     """
@@ -27,10 +27,10 @@ def seconds(value: Any) -> float | None:
 
 
 def unix_ns(name: str, moment: Moment | None) -> int | None:
-    """A moment in nanoseconds of the Unix epoch.
+    """Returns a moment in nanoseconds since the Unix epoch, or `None` for `None`.
 
     Args:
-        name: What the moment is called in errors.
+        name: The name of the argument, for errors.
         moment: An aware datetime; a date (midnight UTC); a timedelta or a text such as `7d`, `24h` or `30m` before now; an ISO
             8601 text (UTC when it has no zone); or seconds since 1970.
 
@@ -45,7 +45,7 @@ def unix_ns(name: str, moment: Moment | None) -> int | None:
         try:
             moment = datetime.now(timezone.utc) - moment
         except OverflowError:
-            raise ValueError(f"{name}: {moment!r} ago is before there were dates") from None
+            raise ValueError(f"{name}: {moment!r} ago is before the year 1") from None
     if isinstance(moment, datetime):
         if moment.tzinfo is None:
             raise ValueError(f"{name}: {moment!r} has no time zone")
@@ -53,7 +53,7 @@ def unix_ns(name: str, moment: Moment | None) -> int | None:
     elif isinstance(moment, date):
         moment = datetime(moment.year, moment.month, moment.day, tzinfo=timezone.utc).timestamp()
     if isinstance(moment, bool) or not isinstance(moment, (int, float)) or not 0 <= moment < 1e10:  # noqa: PLR2004 - year 2286
-        raise ValueError(f"{name}: {moment!r} is not a moment since 1970")
+        raise ValueError(f"{name}: {moment!r} is not a time from 1970 to 2286")
     return round(moment * 1_000_000) * 1000
 
 
@@ -61,7 +61,7 @@ def _parse(name: str, text: str) -> datetime | timedelta:
     text = text.strip()
     if text[-1:].lower() in _UNITS:
         length = seconds(text)
-        # 30,000 years, which is before there were dates.
+        # 1e12 seconds are some 30,000 years, more than dates can express.
         if length is not None and math.isfinite(length) and 0 <= length < 1e12:  # noqa: PLR2004
             return timedelta(seconds=length)
     try:

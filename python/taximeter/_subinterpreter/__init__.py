@@ -1,7 +1,7 @@
-"""Sees to it that a subinterpreter gets a stand-in for the extension, before anything imports that.
+"""Replaces the extension with a stub in a subinterpreter. It must be imported before anything imports the extension.
 
-Extensions made with PyO3 belong to one interpreter: a second one in the process cannot import them, and one that is not the main one
-cannot be ended once it has. Hosts such as mod_wsgi and uWSGI run applications in subinterpreters.
+Extensions built with PyO3 work in one interpreter of a process. A second interpreter cannot import them, and a subinterpreter that
+has imported them cannot be ended. Servers such as mod_wsgi and uWSGI run applications in subinterpreters.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ __all__ = ["is_main"]
 
 
 def is_main() -> bool:
-    """Whether this is the interpreter that the process began with."""
-    # Where Python says it: 3.13 and later, 3.10 to 3.12. Both are built in; another Python has no subinterpreters.
+    """Returns whether this is the process's first interpreter."""
+    # The first name exists in Python 3.13 and later, the second in 3.10 to 3.12. Other implementations have no subinterpreters.
     name = "_interpreters" if sys.version_info >= (3, 13) else "_xxsubinterpreters"
     try:
         module = importlib.import_module(name)

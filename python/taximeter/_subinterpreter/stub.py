@@ -1,6 +1,6 @@
-"""Stands for the extension in a subinterpreter: nothing is metered there, calls are counted, and no host fails over it.
+"""Stands in for the extension in a subinterpreter: events are counted but not recorded, and the application keeps working.
 
-The names are those of `_core.pyi`. What would have to answer with data says plainly that it cannot.
+The names are those of `_core.pyi`. Functions that would have to return data raise an error that says why they cannot.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ except metadata.PackageNotFoundError:
 
 
 def _refuse(*_: Any, **__: Any) -> NoReturn:
-    raise TaximeterError("taximeter does not work in a subinterpreter: its extension belongs to the main interpreter")
+    raise TaximeterError("taximeter does not work in a subinterpreter, because its extension works only in the main interpreter")
 
 
 class Receipt:
-    """The answer to every event: it was not recorded."""
+    """The receipt of every event: it was not recorded."""
 
     id = ""
     cost_usd = None
@@ -76,18 +76,18 @@ class Receipt:
 
 
 class Scope:
-    """Attribution that is not used."""
+    """An attribution that is not used."""
 
     def __init__(self, outer: Scope | None = None, **fields: Any) -> None:
         pass
 
     def over(self, outer: Scope) -> Scope:
-        """Nobody reads that either."""
+        """Returns this scope, because scopes are not used."""
         return self
 
 
 class Meter:
-    """Counts what it does not record."""
+    """A meter that counts events but does not record them."""
 
     enabled = False
     catalog = ""
@@ -97,44 +97,44 @@ class Meter:
         self._refused = 0
 
     def configure(self, **settings: Any) -> None:
-        """Accept any settings."""
+        """Accepts and ignores any settings."""
 
     def track(self, **fields: Any) -> Receipt:
-        """Count an event, and say once that none is recorded."""
+        """Counts an event. The first one logs a warning."""
         self._refused += 1
         if self._refused == 1:
-            log.warning("taximeter records nothing in a subinterpreter; such calls are only counted in stats()")
+            log.warning("taximeter records no events in a subinterpreter; it only counts them in stats()")
         return Receipt()
 
     def post(self, path: str, body: Any, *, before: Any = None) -> Receipt:
-        """Count a request, as `track` does an event."""
+        """Counts a request like an event."""
         return self.track()
 
     def take_answers(self) -> list[Any]:
-        """There are none."""
+        """Returns no answers."""
         return []
 
     def flush(self, timeout: float) -> tuple[int, int, int]:
-        """Nothing was delivered and nothing waits."""
+        """Returns that no event was delivered and none is waiting."""
         return 0, 0, self._refused
 
     close = flush
 
     def probe(self) -> None:
-        """Nothing is kept anywhere."""
+        """Does nothing, because there is no storage."""
 
     def stats(self) -> dict[str, Any]:
-        """What was counted, in the form of the extension's."""
+        """Returns the counts in the form of the extension's `stats()`."""
         nothing = dict.fromkeys(("tracked", "journal_bytes", "memory_bytes", "corrupt_records", "lost_records"), 0)
         unknown = dict.fromkeys(("tier", "budget_bytes", "seconds_to_full"))
         refused = {**dict.fromkeys(REFUSALS, 0), REASON: self._refused}
         return {**nothing, **unknown, "refused": refused, "remarks": dict.fromkeys(REMARKS, 0), "destinations": {}}
 
     def count_remark(self, what: str, field: str) -> None:
-        """Accept a remark on an event that is not recorded."""
+        """Ignores a remark about an event that is not recorded."""
 
     def models(self) -> list[tuple[str, str, bool, str]]:
-        """None are known."""
+        """Returns no models."""
         return []
 
     drain: Callable[..., Any] = _refuse
@@ -183,18 +183,18 @@ cloud: Callable[..., Any] = _refuse
 
 
 def normalize_usage(report: str, family: str | None = None, provider: str | None = None) -> tuple[dict[str, Any], None]:
-    """Read nothing: the event is not recorded."""
+    """Returns no usage, because the event is not recorded."""
     return {}, None
 
 
 def destination_schemes() -> list[str]:
-    """None is known, so that none is refused."""
+    """Returns no schemes, so that no URL is rejected."""
     return []
 
 
 def check_destination(destination: dict[str, Any]) -> None:
-    """Accept any; nothing is sent."""
+    """Accepts any destination, because none is used."""
 
 
 def check_overrides(text: str) -> None:
-    """Accept any; they are not used."""
+    """Accepts any overrides, because none are used."""

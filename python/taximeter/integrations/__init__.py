@@ -1,1 +1,1 @@
-"""Attribution by request in web frameworks, one file each."""
+"""Attribution by request for web frameworks, one file each."""

@@ -16,7 +16,7 @@ Who = Callable[[Any], "Mapping[str, object] | None"]
 
 
 def scope_of(who: Who, request: Any) -> attribute:
-    """The attribution of a request; none where it cannot be told, for a request is not to fail over that."""
+    """Returns the attribution of a request. If `who` fails, the attribution is empty, so that the request does not fail."""
     try:
         return attribute(**(who(request) or {}))  # type: ignore[arg-type]
     except Exception:

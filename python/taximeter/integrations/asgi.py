@@ -1,4 +1,4 @@
-"""Attribution by request, for ASGI applications."""
+"""Attribution by request for ASGI applications."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ __all__ = ["AsgiAttribution"]
 
 
 class AsgiAttribution:
-    """An ASGI application whose requests and web sockets are attributed.
+    """An ASGI middleware that attributes the calls of each request and web socket.
 
         app = AsgiAttribution(app, lambda scope: {"user": scope["session"]["user"], "feature": scope["path"]})
 
     Args:
         app: The application.
-        who: Is given the connection's scope, and returns the fields of `attribute` that are known, or `None`. What it raises is
-            logged, and the request goes on without.
+        who: Called with the connection's scope. Returns the fields of `attribute` that are known, or `None`. If it raises, the
+            error is logged, and the request continues without attribution.
     """
 
     def __init__(self, app: Callable[..., Awaitable[None]], who: Who) -> None:
@@ -26,7 +26,7 @@ class AsgiAttribution:
         self._who = who
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
-        """Answers one connection."""
+        """Handles one connection."""
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return

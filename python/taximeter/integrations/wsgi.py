@@ -1,4 +1,4 @@
-"""Attribution by request, for WSGI applications."""
+"""Attribution by request for WSGI applications."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["WsgiAttribution"]
 
 
 class WsgiAttribution:
-    """A WSGI application whose requests are attributed, until the last byte of their answers.
+    """A WSGI middleware that attributes the calls of each request, including those made while the response is sent.
 
         app = WsgiAttribution(app, lambda environ: {"user": environ.get("REMOTE_USER")})
 
     Args:
         app: The application.
-        who: Is given the request's environment, and returns the fields of `attribute` that are known, or `None`. What it raises is
-            logged, and the request goes on without.
+        who: Called with the request's environment. Returns the fields of `attribute` that are known, or `None`. If it raises, the
+            error is logged, and the request continues without attribution.
     """
 
     def __init__(self, app: Callable[..., Iterable[bytes]], who: Who) -> None:
@@ -28,11 +28,11 @@ class WsgiAttribution:
         self._who = who
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        """Answers one request."""
+        """Handles one request."""
         scope = scope_of(self._who, environ)
         with scope:
             body = self._app(environ, start_response)
-        # What is made already, and what the server sends by itself, stay what they are.
+        # A complete body makes no more calls, and servers treat a file wrapper specially, so both are returned unchanged.
         sender = environ.get("wsgi.file_wrapper")
         if isinstance(body, (list, tuple)) or (isinstance(sender, type) and isinstance(body, sender)):
             return body
@@ -43,7 +43,7 @@ class WsgiAttribution:
 
 
 class _Body:
-    """An answer that is made while it is sent."""
+    """A response body that is generated while it is sent."""
 
     def __init__(self, body: Iterable[bytes], scope: attribute) -> None:
         self._body = body
@@ -61,7 +61,7 @@ class _Body:
             yield part
 
     def close(self) -> None:
-        """Ends the answer, as the application would have it."""
+        """Closes the application's body, as WSGI requires."""
         close = getattr(self._body, "close", None)
         if close is not None:
             with self._scope:
