@@ -1,9 +1,9 @@
-"""A provider on 127.0.0.1 that answers as OpenAI and Anthropic do, and keeps a ledger of what it billed.
+"""A fake provider on 127.0.0.1 that answers like OpenAI and Anthropic, and records what it billed.
 
-For the quickstart and the tests: no call leaves the machine. Behaviour is chosen by the model's name: one that contains `cut` breaks
-a stream off, `error` answers 400, `flaky` fails twice before it answers, `nousage` reports none, `everychunk` reports usage in every
-chunk, `html` answers a web page, `gzip` compresses, `tools` calls the first tool once. Usage fields are distinct primes, so that one
-in the wrong slot shows.
+The quickstart and the tests use it, so that no call leaves the host. The model's name selects the behaviour. If it contains `cut`, a
+stream breaks off; `error` answers with status 400; `flaky` fails twice first; `nousage` reports no usage; `everychunk` reports usage
+in every chunk; `html` answers with a web page; `gzip` compresses the response; `tools` calls the first tool once. All usage counts
+are distinct primes, so that a count in the wrong field is noticed.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ WORDS = ("The", " meter", " is", " running", ".")
 
 
 class FakeProvider:
-    """The server; a context manager whose `url` clients are pointed at."""
+    """The server. Use it as a context manager, and point clients to its `url`."""
 
     handler: type[Handler]
 
     def __init__(self) -> None:
         self.billed: list[dict[str, Any]] = []
-        """One entry for each answered request: model, and the usage of the answer."""
+        """The model and the usage of each answered request."""
         self.requests: list[tuple[str, dict[str, str], bytes]] = []
-        """Path, headers and body of each request."""
+        """The path, headers and body of each request."""
         self.failures: Counter[str] = Counter()
         provider = self
 
@@ -76,7 +76,7 @@ class FakeProvider:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers one connection."""
+    """Handles one connection."""
 
     fake: FakeProvider
     protocol_version = "HTTP/1.1"
@@ -90,7 +90,7 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(json.loads(raw))
 
     def answer(self, body: dict[str, Any]) -> None:
-        """Answers one request, whose path is `self.path`."""
+        """Answers one request. Its path is `self.path`."""
         model = body["model"]
         if "flaky" in model and self.fake.failures[model] < 2:
             self.fake.failures[model] += 1
@@ -235,7 +235,7 @@ class Handler(BaseHTTPRequestHandler):
         if "gzip" in model:
             self.send_header("content-encoding", "gzip")
         self.end_headers()
-        # The window of 31 makes zlib write the gzip format; flushing after each event lets the reader have it at once.
+        # A window of 31 makes zlib write the gzip format. Flushing after each event sends it to the reader at once.
         compressor = zlib.compressobj(wbits=31) if "gzip" in model else None
         try:
             for number, event in enumerate(events):
@@ -247,11 +247,11 @@ class Handler(BaseHTTPRequestHandler):
             if compressor:
                 self._pieces(compressor.flush())
             self.wfile.write(b"0\r\n\r\n")
-        except OSError:  # the client has heard enough
+        except OSError:  # the client closed the connection
             self.close_connection = True
 
     def _pieces(self, data: bytes) -> None:
-        """Sends seven bytes at a time: events and characters arrive in parts."""
+        """Sends chunks of seven bytes, so that events and characters arrive in pieces."""
         for start in range(0, len(data), 7):
             piece = data[start : start + 7]
             self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))

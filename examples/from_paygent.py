@@ -1,10 +1,10 @@
-"""Code that was written for Paygent, with its events in the ledger instead."""
+"""Code written for Paygent. Its events go to the ledger instead."""
 
 from taximeter import Ledger, compat, flush
 
 compat.install("paygent_sdk")
 
-from paygent_sdk import Client, UsageData, UsageDataWithStrings  # noqa: E402 - ours, from here on
+from paygent_sdk import Client, UsageData, UsageDataWithStrings  # noqa: E402 - this is now taximeter's module
 
 client = Client("your-api-key", destination="ledger")
 client.send_usage("agent-123", "customer-456", "email-sent", UsageData(model="gpt-4o", prompt_tokens=756, completion_tokens=244))

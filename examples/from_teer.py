@@ -1,10 +1,10 @@
-"""Code that was written for Teer, with its events in the ledger instead."""
+"""Code written for Teer. Its events go to the ledger instead."""
 
 from taximeter import Ledger, compat, flush
 
 compat.install("teer")
 
-from teer import TeerClient  # noqa: E402 - ours, from here on
+from teer import TeerClient  # noqa: E402 - this is now taximeter's module
 
 client = TeerClient(destination="ledger")
 client.ingest.send(

@@ -1,4 +1,4 @@
-"""Code that was written for Tokenr, with its events in the ledger instead; OpenAI's client asks a provider on this machine."""
+"""Code written for Tokenr. Its events go to the ledger instead. OpenAI's client calls a fake provider on this host."""
 
 import openai
 
@@ -7,7 +7,7 @@ from taximeter import Ledger, compat, flush
 
 compat.install("tokenr")
 
-import tokenr  # noqa: E402 - ours, from here on
+import tokenr  # noqa: E402 - this is now taximeter's module
 
 tokenr.init(agent_id="customer-support-bot", tags={"environment": "prod"}, destination="ledger")
 tokenr.track("custom-provider", "gpt-4o", 1000, 500, feature_name="translation")

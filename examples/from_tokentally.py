@@ -1,10 +1,10 @@
-"""Code that was written for TokenTally, with its events in the ledger instead."""
+"""Code written for TokenTally. Its events go to the ledger instead."""
 
 from taximeter import Ledger, compat, flush
 
 compat.install("tokentally")
 
-from tokentally import TokenTally  # noqa: E402 - ours, from here on
+from tokentally import TokenTally  # noqa: E402 - this is now taximeter's module
 
 tt = TokenTally(api_key="tt_your_api_key", destination="ledger")
 response = tt.track(150, 300, "claude-3-sonnet-20240229", "anthropic", metadata={"feature": "chat"})

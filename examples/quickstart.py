@@ -1,6 +1,6 @@
-"""What LLM calls cost, by team and feature: the real clients, a provider on 127.0.0.1, and the report from the ledger.
+"""Meters real clients against a fake provider on 127.0.0.1, and prints the costs from the ledger by team and feature.
 
-Run it with `make demo`. Nothing leaves this machine, and nothing is paid.
+Run it with `make demo`. Nothing leaves this host, and no call costs money.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ async def summarise(openai: AsyncOpenAI, anthropic: AsyncAnthropic) -> None:
 
 async def main() -> None:
     with FakeProvider() as provider, tempfile.TemporaryDirectory() as state_dir:
-        taximeter.init(state_dir=state_dir)  # the one line; without an argument, the ledger is in your home
+        taximeter.init(state_dir=state_dir)  # this is all; by default, the ledger is in your home directory
 
         openai = OpenAI(api_key="demo", base_url=f"{provider.url}/v1")
         anthropic = Anthropic(api_key="demo", base_url=provider.url)

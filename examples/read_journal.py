@@ -12,7 +12,7 @@ NAMES = dict(enumerate(f"{TEXTS} parent_span_id priced_as catalog provider_usage
 
 
 def records(segment):
-    """The payload of every valid record of a segment file."""
+    """Yields the payload of every valid record of a segment file."""
     magic, version, chunk = struct.unpack_from("<8sII", data := segment.read_bytes())
     if magic != b"TAXIJRNL" or version not in (1, 2) or zlib.crc32(data[:56]).to_bytes(4, "little") != data[56:60]:
         raise ValueError(f"{segment}: not a segment of version 1 or 2, or its header is damaged")
@@ -25,17 +25,17 @@ def records(segment):
             if magic == b"TX" and commit == 0x00C0FFEE and len(body) == 16 + size and zlib.crc32(body, begin) == crc:
                 yield body[16:]
                 at += 32 + (size + 7) // 8 * 8
-            else:  # The end of the chunk, or damage: the next record may follow.
+            else:  # The end of the chunk, or a damaged record: search for the next one.
                 at = data.find(b"TX", at + 1, end)
 
 
-def number(data, at=0):  # A LEB128 number, and where it ends.
+def number(data, at=0):  # Returns a LEB128 number, and the position after it.
     length = next(length for length in range(1, 11) if data[at + length - 1] < 0x80)
     return sum((data[at + i] & 0x7F) << 7 * i for i in range(length)), at + length
 
 
 def event(payload):
-    """An event: texts by name, tags and usage as dictionaries, other fields as hexadecimal by number."""
+    """Decodes an event: texts by name, tags and usage as dictionaries, other fields as hexadecimal by number."""
     out, at = {"id": str(uuid.UUID(bytes=payload[8:24])), "started_at": int.from_bytes(payload[24:32], "little")}, 32
     while at < len(payload):
         field, (size, start) = payload[at], number(payload, at + 1)
@@ -56,5 +56,7 @@ def event(payload):
 
 if __name__ == "__main__":
     if len(sys.argv) != 2 or not Path(sys.argv[1]).is_dir():
-        sys.exit("usage: python read_journal.py DIRECTORY\nDIRECTORY is that of one journal: <state>/journal/<token>-<random>")
+        sys.exit(
+            "usage: python read_journal.py DIRECTORY\nDIRECTORY is the directory of one journal: <state>/journal/<token>-<random>"
+        )
     sys.stdout.writelines(f"{json.dumps(event(one))}\n" for path in sorted(Path(sys.argv[1]).glob("*.seg")) for one in records(path))

@@ -1,4 +1,4 @@
-"""litellm's price table: what only it lists, and where it differs from the catalog."""
+"""Reads litellm's price table: the providers that only it lists, and its differences from the catalog."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TOKEN_RATES = {
 PIECE_RATES = {"output_cost_per_image": "output_images", "input_cost_per_query": "rerank_searches"}
 THRESHOLDS = (128, 200, 256, 272, 512)
 
-# Its provider names that mean a provider of the catalog; the catalog's own ids go without saying.
+# litellm's names of providers that the catalog names differently.
 SAME = {
     "azure": "azure",
     "azure_ai": "azure",
@@ -53,7 +53,7 @@ SAME = {
 
 
 def read(path: Path) -> dict[str, dict[str, Any]]:
-    """The table, its numbers as the decimals that are written there."""
+    """Reads the table with exact decimal numbers."""
     table = json.loads(path.read_text("utf-8"), parse_float=Decimal)
     return {name: entry for name, entry in table.items() if name != "sample_spec"}
 
@@ -64,7 +64,7 @@ def provider_of(entry: Mapping[str, Any]) -> str:
 
 
 def rates_of(entry: Mapping[str, Any]) -> Document:
-    """Rates by unit, in dollars per the unit's denominator."""
+    """Returns rates by unit, in US dollars per the unit's denominator."""
     found: Document = {}
     for names, per in ((TOKEN_RATES, MILLION), (PIECE_RATES, THOUSAND)):
         for name, unit in names.items():
@@ -83,7 +83,7 @@ def rates_of(entry: Mapping[str, Any]) -> Document:
 
 def text(rate: Any, per: Decimal) -> str:
     plain = format((Decimal(str(rate)) * per).normalize(), "f")
-    if Decimal(plain).as_tuple().exponent < -18 or Decimal(plain) < 0:  # noqa: PLR2004 - decimals of a rate
+    if Decimal(plain).as_tuple().exponent < -18 or Decimal(plain) < 0:  # noqa: PLR2004 - the most decimal places of a rate
         raise ValueError(rate)
     return plain
 
@@ -94,7 +94,7 @@ def bare_name(name: str, entry: Mapping[str, Any]) -> str:
 
 
 def long_tail(table: Mapping[str, Mapping[str, Any]], known: set[str]) -> list[Document]:
-    """Providers that the catalog lacks. Entries without a rate, or with nothing but zeros, tell nothing and are left out."""
+    """Returns the providers that the catalog lacks. Entries without rates, or with zeros only, are left out."""
     by_provider: dict[str, dict[str, Document]] = defaultdict(dict)
     for name, entry in sorted(table.items()):
         provider = provider_of(entry)
@@ -122,7 +122,7 @@ def long_tail(table: Mapping[str, Mapping[str, Any]], known: set[str]) -> list[D
     ]
 
 
-# A meter of which nothing is configured: no setting of this machine has a part in the comparison.
+# A meter without any settings, so that no setting of this host affects the comparison.
 CATALOG_ALONE = taximeter.Meter.unconfigured()
 CATALOG_ALONE.settings = Settings(root="/nonexistent")
 UNITS_COMPARED = {
@@ -133,16 +133,16 @@ UNITS_COMPARED = {
 
 
 def million(model: str, provider: str, unit: str) -> Decimal | None:
-    """What a million more of a unit cost by the catalog; `None` where nothing or another name's pattern says so."""
+    """Returns what a million further units cost by the catalog; `None` if it has no price for exactly this model."""
     one, two = (CATALOG_ALONE.price(model, dict.fromkeys(UNITS_COMPARED[unit], count), provider) for count in (1, 2))
     if one.usd is None or two.usd is None or not (one.match == "exact" or provider == "aws"):
         return None
-    # A fee for each request is in both.
+    # A fee per request is included in both prices and cancels out.
     return (two.usd - one.usd) * MILLION
 
 
 def cross_check(catalog: Document, table: Mapping[str, Mapping[str, Any]]) -> str:
-    """Where the two differ in what a million tokens cost, the largest difference first. Only what both state is compared."""
+    """Lists where the two sources differ in the price of a million tokens, the largest difference first."""
     known = {provider["id"] for provider in catalog["providers"]}
     compared: dict[tuple[str, str, str], tuple[Decimal, Decimal]] = {}
     for name, entry in sorted(table.items()):

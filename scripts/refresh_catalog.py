@@ -1,14 +1,14 @@
-"""Derive the price catalogs in data/ from the installed packages `genai-prices` and `litellm`.
+"""Builds the price catalogs in data/ from the installed packages `genai-prices` and `litellm`.
 
-`catalog.json` is merged from the committed one and the data of genai-prices: what the data drops is kept as retired, rates that it
-overwrites end on the day of the refresh, rates that move more than tenfold are held back, and a data set that shrank by more than a
-tenth is refused. From the same packages the same bytes come out. `long_tail.json` has the providers that only litellm's table
-lists, prices of tokens, images and queries alone.
+`catalog.json` is the committed catalog with the data of genai-prices merged into it. Entries that the data drops are kept as retired.
+Rates that it replaces end on the day of the refresh. Rates that change more than tenfold are held back. Data that lost more than a
+tenth of its models is rejected. The same packages always produce the same bytes. `long_tail.json` has the providers that only
+litellm's table lists, with prices of tokens, images and queries only.
 
     python scripts/refresh_catalog.py                 write both, and print what changed
-    python scripts/refresh_catalog.py --check         write nothing; fail when a file would change
+    python scripts/refresh_catalog.py --check         write nothing; fail if a file would change
     python scripts/refresh_catalog.py --cross-check   print where genai-prices and litellm differ, and by how much
-    python scripts/refresh_catalog.py --accept openai/gpt-4o    take a held rate over
+    python scripts/refresh_catalog.py --accept openai/gpt-4o    accept a held-back rate
 
 Run it in the development environment.
 """
@@ -36,7 +36,7 @@ CATALOG, LONG_TAIL = DATA / "catalog.json", DATA / "long_tail.json"
 
 
 def raw(value: Any) -> Any:
-    """The package's objects in the form of its public data."""
+    """Converts the package's objects to the form of its public data."""
     match value:
         case types.ClauseEquals() | types.ClauseStartsWith() | types.ClauseEndsWith() | types.ClauseContains() | types.ClauseRegex():
             (field,) = dataclasses.fields(value)
@@ -69,7 +69,7 @@ def provenance(source: str, version: str, file: Path, licence: str, as_of: str) 
 
 
 def package_catalog(as_of: str) -> dict[str, Any]:
-    """The catalog as the installed genai-prices alone gives it."""
+    """Returns the catalog that the installed genai-prices alone produces."""
     providers, _ = genai.from_genai([raw(dataclasses.replace(provider, extractors=None)) for provider in data.providers])
     assert_exact_names_come_first()
     licence = "MIT, Copyright Pydantic Services Inc. 2025 to present"
@@ -78,7 +78,7 @@ def package_catalog(as_of: str) -> dict[str, Any]:
 
 
 def assert_exact_names_come_first() -> None:
-    """The core looks exact names up before it tries patterns. That must find what the package's own order finds."""
+    """Checks that looking up exact names before patterns, as the core does, finds the same models as the package's own order."""
     for provider in data.providers:
         for model in provider.models:
             for name in exact_names(model.match):
@@ -98,7 +98,7 @@ def exact_names(rule: Any) -> list[str]:
 
 
 def litellm_file() -> Path:
-    """The table of litellm. The package is not imported: that takes seconds and looks for updates."""
+    """Returns the path of litellm's table. The package is not imported, because that takes seconds and looks for updates online."""
     found = util.find_spec("litellm")
     if found is None or not found.submodule_search_locations:
         raise SystemExit("litellm is not installed: make .venv/.dev-ready")
@@ -115,16 +115,16 @@ def render_long_tail(catalog: dict[str, Any]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; fail when a file would change")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if a file would change")
     parser.add_argument("--cross-check", action="store_true", help="print where the two sources differ")
-    parser.add_argument("--accept", action="append", default=[], metavar="PROVIDER/MODEL", help="take a held rate over")
+    parser.add_argument("--accept", action="append", default=[], metavar="PROVIDER/MODEL", help="accept a held-back rate")
     arguments = parser.parse_args()
 
     committed = json.loads(CATALOG.read_text("utf-8")) if CATALOG.exists() else None
     if arguments.cross_check and committed is not None:
         print(litellm_table.cross_check(committed, litellm_table.read(litellm_file())))
         return 0
-    today = date.today()  # noqa: DTZ011 - the day of the person who reviews it
+    today = date.today()  # noqa: DTZ011 - the reviewer's local date
     new = package_catalog(today.isoformat())
     if committed is None:
         merged = merge.Merged(new)
@@ -140,9 +140,9 @@ def main() -> int:
     stale = [path.name for path, text in written.items() if not path.exists() or path.read_text("utf-8") != text]
     if arguments.check:
         for change in merged.held:
-            sys.stderr.write(f"held back, and not accepted: {change}\n")
+            sys.stderr.write(f"held back and not accepted: {change}\n")
         if stale:
-            sys.stderr.write(f"{', '.join(stale)}: not what the installed packages give\n")
+            sys.stderr.write(f"{', '.join(stale)} differ from what the installed packages produce\n")
         return 1 if stale or merged.held else 0
     for path, text in written.items():
         path.write_text(text, "utf-8")
@@ -155,8 +155,8 @@ def report(merged: merge.Merged, written: list[str]) -> None:
         print(change)
     for title, entries in (
         ("held back, moved more than tenfold", merged.held),
-        ("kept, gone from the source", merged.kept),
-        ("dated, overwritten by the source", merged.dated),
+        ("kept, missing from the source", merged.kept),
+        ("dated, replaced by the source", merged.dated),
     ):
         for entry in entries:
             print(f"{title}: {entry}")

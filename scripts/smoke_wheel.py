@@ -1,7 +1,7 @@
-"""Install the wheel into a clean environment of every CPython from 3.10 on this machine, and use it there.
+"""Installs the wheel into a clean environment of every CPython from 3.10 on this host, and uses it there.
 
-Clean means: no compiler on the path, no package but the wheel, nothing from an index. Fails when a wheel is over 10 MB, requires a
-package, or does not count, price, journal, report and tokenize. Run by `make wheel`.
+Clean means: no compiler on the path, no other package, no package index. The test fails if a wheel is larger than 10 MB, requires a
+package, or does not count, price, journal, report and tokenize. `make wheel` runs it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ print("ok", sys.version.split()[0], taximeter.stats()["refused"]["no_space"] == 
 
 
 def interpreters() -> list[Path]:
-    """Every CPython from 3.10 on the path or under pyenv, one of each minor version."""
+    """Returns every CPython from 3.10 on the path or under pyenv, one of each minor version."""
     places = [Path(place) for place in os.environ.get("PATH", "").split(os.pathsep)]
     places += sorted(Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob("versions/*/bin"))
     found: dict[str, Path] = {}
@@ -48,13 +48,13 @@ def interpreters() -> list[Path]:
             name, *version = answer.stdout.split() or [""]
             if name == "cpython" and [int(part) for part in version] >= [3, 10]:
                 found.setdefault(".".join(version), candidate)
-    # Windows calls it python.exe, and has one.
+    # On Windows the program is called python.exe, and there is only one.
     found = found or {"{}.{}".format(*sys.version_info[:2]): Path(sys.executable)}
     return [found[version] for version in sorted(found, key=lambda text: int(text.partition(".")[2]))]
 
 
 def check_contents(wheel: Path) -> None:
-    """The wheel's size, tags and requirements."""
+    """Checks the wheel's size, tags and requirements."""
     size = wheel.stat().st_size
     with zipfile.ZipFile(wheel) as archive:
         name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
@@ -64,7 +64,7 @@ def check_contents(wheel: Path) -> None:
         stray = [name for name in archive.namelist() if not name.startswith("taximeter")]
     print(f"{wheel.name}: {size / 1e6:.2f} MB")
     if size > MAX_BYTES or required or stray or "abi3" not in wheel.name:
-        sys.exit(f"not the wheel that was ordered: {size} bytes, {required}, {stray}")
+        sys.exit(f"the wheel is not as required: {size} bytes, {required}, {stray}")
 
 
 def main() -> None:
@@ -72,14 +72,14 @@ def main() -> None:
     check_contents(wheel)
     found = interpreters()
     if not found:
-        sys.exit("no CPython from 3.10 on was found")
+        sys.exit("no CPython 3.10 or newer was found")
     for python in found:
         with tempfile.TemporaryDirectory() as directory:
             home = Path(directory)
             subprocess.run([python, "-m", "venv", home / "venv"], check=True)
             inside = home / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python"
             install = [inside, "-m", "pip", "install", "--quiet", "--no-index", "--disable-pip-version-check", wheel.absolute()]
-            # An empty path: no cargo, no compiler.
+            # PATH has only the environment's programs: no cargo, no compiler.
             environment = {name: os.environ[name] for name in ("SYSTEMROOT", "TEMP", "TMP") if name in os.environ}
             environment |= {"PATH": str(inside.parent), "HOME": directory, "USERPROFILE": directory}
             if shutil.which("cargo", path=environment["PATH"]):
