@@ -1,4 +1,4 @@
-"""What a slow destination costs another one, and what thousands of journals of ended processes cost a process."""
+"""Measures how a slow destination slows down another one, and what thousands of journals of ended processes cost a process."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def beside_a_slow_one() -> None:
-    """A collector's rate alone, and beside a ledger that another program keeps locked."""
+    """Measures a collector's rate alone, and beside a ledger that another program keeps locked."""
     alone, beside = [], []
     for _ in range(ROUNDS):
         alone.append(rate(is_ledger_locked=False))
@@ -44,7 +44,7 @@ def beside_a_slow_one() -> None:
 
 
 def rate(*, is_ledger_locked: bool) -> float:
-    """Events a second from `track()` to the sink's 200."""
+    """Returns events per second from `track()` to the sink's response."""
     with tempfile.TemporaryDirectory() as state, sink.running() as port:
         url = f"cloudevents+http://127.0.0.1:{port}/"
         meter = taximeter.Meter(destination=["ledger", url] if is_ledger_locked else url, state_dir=state, budget_mb=1000)
@@ -66,7 +66,7 @@ def rate(*, is_ledger_locked: bool) -> float:
 
 
 def dead_journals() -> None:
-    """Adopts journals of killed processes with few descriptors; and how long a short program takes to end among them."""
+    """Adopts journals of killed processes with few file descriptors, and measures the exit of a short program among them."""
     with tempfile.TemporaryDirectory() as state:
         os.environ["TAXIMETER_STATE_DIR"] = state
         leave_behind(Path(state))
@@ -103,7 +103,7 @@ def journals(state: Path) -> int:
 
 
 def leave_behind(state: Path) -> None:
-    """Journals of one event each, as processes leave them that are killed."""
+    """Makes journals of one event each by killing processes."""
     code = """
 import os, sys, taximeter
 for _ in range(int(sys.argv[1])):

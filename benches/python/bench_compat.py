@@ -1,8 +1,8 @@
-"""The SDKs' interfaces beside the originals: time taken from the caller, and processor time, for each event.
+"""Compares the SDKs' interfaces with the originals: time taken from the caller, and processor time, for each event.
 
-Two processes, one with the original and one with ours, send by turns to the same service, which is another process. Three times are
-taken: that of the call itself; what a caller loses who works between its calls, as a service does, for threads in the background take
-the interpreter from it; and processor time, of the whole process until everything is delivered.
+Two processes, one with the original and one with ours, take turns sending to the same service in a third process. Three times are
+measured: the time of the call; the time that a caller loses while it works between its calls, because background threads compete with
+it for the interpreter; and the processor time of the whole process until everything is delivered.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import sink
 ROOT = Path(__file__).parents[2]
 ROUNDS = 8
 EVENTS = 300
-WHAT = ("the call", "taken from a caller that works", "processor time")
+WHAT = ("the call", "time taken from a busy caller", "processor time")
 CALLER = """
 import sys, threading, time
 port, case, whose = sys.argv[1:]
@@ -104,21 +104,21 @@ for line in sys.stdin:
 """
 
 CASES = {
-    "teer": "0.1.7, which waits as well",
-    "tokentally": "0.4.0, which waits as well",
-    "paygent 1": "1.0.0, which waits as well",
-    "teer background": "0.1.7, which has no such thing and waits",
-    "tokentally background": "0.4.0, which has no such thing and waits",
-    "paygent 1 background": "1.0.0, which has no such thing and waits",
+    "teer": "0.1.7, which also waits",
+    "tokentally": "0.4.0, which also waits",
+    "paygent 1": "1.0.0, which also waits",
+    "teer background": "0.1.7, which always waits",
+    "tokentally background": "0.4.0, which always waits",
+    "paygent 1 background": "1.0.0, which always waits",
     "tokenr": "0.1.3",
     "paygent 4": "4.9.7",
     "token_trackr": None,
 }
-"""What is sent, and the original that it is compared with; Token Trackr's is on no registry."""
+"""The cases, and the original that each is compared with. Token Trackr's original is on no registry."""
 
 
 def _python(case: str, whose: str) -> str:
-    """The original of Paygent 1.0.0 is in an environment of its own, for 4.9.7 has the same name."""
+    """Returns the interpreter. Paygent 1.0.0 needs its own environment, because 4.9.7 has the same package name."""
     of_its_own = case.startswith("paygent 1") and whose == "original"
     return str(ROOT / ".venv-paygent" / "bin" / "python") if of_its_own else sys.executable
 
@@ -139,7 +139,7 @@ def _caller(port: str, case: str, whose: str, environment: dict[str, str]) -> tu
 
 
 def main() -> None:
-    # No cloud is asked whether this machine is its own.
+    # Skips the look-up of the cloud's metadata service.
     surroundings = {**os.environ, "TOKEN_TRACKR_METADATA_URL": ""}
     with sink.running() as port, tempfile.TemporaryDirectory() as state:
         environment = {**surroundings, "TAXIMETER_STATE_DIR": state, "HOME": state}

@@ -1,4 +1,4 @@
-"""Delivery over HTTP to a sink in another process, the producer included: ours, and that of the peers."""
+"""Measures delivery over HTTP to a sink in another process, producer included, of taximeter and of other SDKs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EVENTS = 400_000
 OTEL_EVENTS = 20_000
 SDK_EVENTS = 1_000
 TAGS = {"plan": "pro", "env": "prod", "region": "eu"}
-# Enough to be delivered for some seconds at full rate.
+# Enough events for some seconds of delivery at full rate.
 BACKLOG = 1_500_000
 PACE = 10_000
 ROUNDS = 5
@@ -66,7 +66,7 @@ def ours() -> None:
 
 
 def peers() -> None:
-    """The same call through each peer's own client, until the sink has everything."""
+    """Makes the same call through each other SDK's client, until the sink has all requests."""
     logging.disable(logging.ERROR)
     for name, make, count in (
         ("opentelemetry-sdk 1.45.2, BatchSpanProcessor", opentelemetry, OTEL_EVENTS),
@@ -97,7 +97,7 @@ def opentelemetry(port: int) -> Peer:
 
     exporter = OTLPSpanExporter(endpoint=f"http://127.0.0.1:{port}/v1/traces")
     provider = TracerProvider()
-    # Its queue drops what does not fit; ours would not.
+    # Its queue drops events that do not fit. This pace avoids that.
     provider.add_span_processor(BatchSpanProcessor(exporter, max_queue_size=OTEL_EVENTS * 2, max_export_batch_size=512))
     tracer = provider.get_tracer("bench")
     attributes = {
@@ -112,7 +112,7 @@ def opentelemetry(port: int) -> Peer:
 
 
 def wait_at(port: int) -> Callable[[int], None]:
-    """Waits until a sink has so many requests, or no more come."""
+    """Returns a function that waits until a sink has `count` requests, or no more arrive."""
 
     def wait(count: int) -> None:
         last, since = 0, time.perf_counter()
@@ -120,7 +120,7 @@ def wait_at(port: int) -> Callable[[int], None]:
             if there > last:
                 last, since = there, time.perf_counter()
             elif time.perf_counter() - since > 10:
-                print(f"  (only {there} of {count} events ever came)")
+                print(f"  (only {there} of {count} events arrived)")
                 return
             time.sleep(0.01)
 
@@ -159,10 +159,10 @@ def tokentally(port: int) -> Peer:
 
 
 def beside() -> None:
-    """What others of the process feel of a sender that works at full rate: a caller of `track()`, and a loop in another thread.
+    """Measures how a sender at full rate slows down the rest of the process: a caller of `track()`, and a loop in another thread.
 
-    Two cores that share caches and clock slow each other down whoever works on them; so the same is measured beside another process
-    that compresses, which shares nothing of ours.
+    Two cores share caches and clock, so any work on one core slows down the other. The same is therefore measured beside another
+    process that compresses data and shares nothing with taximeter.
     """
     figures: dict[str, list[tuple[float, float]]] = {"idle": [], "another process": [], "our sender": []}
     with tempfile.TemporaryDirectory() as state:
@@ -178,7 +178,7 @@ def beside() -> None:
             for number in range(BACKLOG):
                 meter.track(provider="openai", model="gpt-4o", input_tokens=1200, output_tokens=350, team="acme")
                 if number % 1000 == 0:
-                    time.sleep(0.001)  # pages are readied beside us
+                    time.sleep(0.001)  # the maintenance thread prepares pages meanwhile
             with sink.running("--port", str(port)):
                 meter.flush(0.001)
                 while not next(iter(meter.stats()["destinations"].values()))["delivered"]:
@@ -195,7 +195,7 @@ def beside() -> None:
 
 
 def paced(meter: taximeter.Meter) -> float:
-    """The p99 of `track()`, in µs, at a steady pace."""
+    """Returns the p99 of `track()` at a steady pace, in µs."""
     times = []
     begin = time.perf_counter()
     for number in range(PACE):
@@ -208,7 +208,7 @@ def paced(meter: taximeter.Meter) -> float:
 
 
 def loop() -> float:
-    """Rounds of pure Python in another thread, by the second."""
+    """Returns how many rounds per second a pure Python loop in another thread runs."""
     found = []
 
     def run() -> None:

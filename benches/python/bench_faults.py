@@ -1,4 +1,4 @@
-"""What is left when processes are killed and forked, and collectors fail: nothing may be lost, and nothing be there twice."""
+"""Kills and forks processes and lets collectors fail, and checks that no event is lost or counted twice."""
 
 from __future__ import annotations
 
@@ -59,16 +59,16 @@ def surroundings(state: str, port: int) -> Mapping[str, str]:
 
 
 def drain(environment: Mapping[str, str]) -> None:
-    """Delivers what is left, as often as the sink's errors make it give up."""
+    """Delivers all remaining events, with retries because the sink's errors end some runs early."""
     command = [sys.executable, "-m", "taximeter", "drain"]
     for _ in range(20):
         if subprocess.run(command, env=environment, capture_output=True, check=False).returncode == 0:
             return
-    raise SystemExit("what was left could not be delivered")
+    raise SystemExit("the remaining events could not be delivered")
 
 
 def kills() -> None:
-    """Random `kill -9` under eight threads that print what was acknowledged, while two fifths of the requests fail."""
+    """Kills processes at random while eight threads print acknowledged ids and two fifths of the requests fail."""
     random.seed(11)
     acknowledged: set[bytes] = set()
     with tempfile.TemporaryDirectory() as state, sink.running("--keep") as port:
@@ -88,13 +88,13 @@ def kills() -> None:
         letters = sum(path.stat().st_size for path in Path(state).glob("dead/*"))
     lost = len(acknowledged - ids)
     print(f"{KILLS} kill -9 under 8 threads, {len(acknowledged):,} acknowledged: {lost} lost,", end=" ")
-    print(f"{said['events'] - said['distinct']:,} repeated in {said['requests']:,} requests, each told by its id;", end=" ")
+    print(f"{said['events'] - said['distinct']:,} repeated in {said['requests']:,} requests, each identified by its id;", end=" ")
     print(f"{left} journals and {letters} bytes of dead letters left")
     assert not lost
 
 
 def forks() -> None:
-    """Forks while eight threads track; each child tracks one event and ends without a word."""
+    """Forks while eight threads track. Each child tracks one event and exits without cleanup."""
     with tempfile.TemporaryDirectory() as state, sink.running("--keep") as port:
         environment = surroundings(state, port)
         command = [sys.executable, "-c", FORKER, str(FORKS)]
@@ -114,7 +114,7 @@ def resident() -> float:
 
 
 def outage() -> None:
-    """A collector that is away while events are queued at a steady pace, and then comes back."""
+    """Simulates a collector that is down while events are queued at a steady pace, and then comes back."""
     with socket.create_server(("127.0.0.1", 0)) as reserved:
         port = reserved.getsockname()[1]
     with tempfile.TemporaryDirectory() as state:
@@ -146,7 +146,7 @@ def outage() -> None:
         f"{stats['journal_bytes'] / 1e6:,.0f} MB on disk, full in {full:,.0f} s; {there:,} delivered at {there / took:,.0f}/s,",
         end=" ",
     )
-    print(f"{there / took / came:.1f} × the pace they came at")
+    print(f"{there / took / came:.1f} × the rate at which they were tracked")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""What metering adds to a client's calls: processor time of the caller's process, memory, and the start.
+"""Measures what metering adds to a client's calls: processor time of the caller's process, memory, and start-up time.
 
-The provider is another process, so that its time is not counted. A bare caller and a metered one are two more, which take turns.
+The provider is a separate process, so that its time is not counted. A bare and a metered caller are two more, which take turns.
 """
 
 from __future__ import annotations
@@ -80,14 +80,14 @@ print(min(took))
 
 
 class Caller:
-    """A process that makes calls when it is told to."""
+    """A process that makes calls on command."""
 
     def __init__(self, port: str, kind: str, environment: dict[str, str]) -> None:
         command = [sys.executable, "-c", CALLER, port, kind]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
 
     def do(self, what: str, times: int = 1) -> tuple[float, float]:
-        """Processor time of one call, of its thread and of all threads of its process; or the resident megabytes."""
+        """Returns the processor time of one call, of its thread and of the whole process; or the resident memory in megabytes."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         print(what, times, file=self._process.stdin, flush=True)
@@ -132,7 +132,7 @@ def main() -> None:
             server.kill()
             server.wait()
         own = subprocess.run([sys.executable, "-c", OWN], env=environment, cwd=state, capture_output=True, text=True, check=True)
-        print(f"the meter's own part of a plain call, in a loop, where its code is in the caches: {float(own.stdout):.1f} us")
+        print(f"the meter's own part of a plain call, in a loop, with warm caches: {float(own.stdout):.1f} us")
         command = [sys.executable, "-c", INIT]
         starts = [subprocess.run(command, env=environment, cwd=state, capture_output=True, text=True, check=True) for _ in range(16)]
         took = [float(start.stdout) for start in starts][1:]

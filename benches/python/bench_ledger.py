@@ -1,4 +1,4 @@
-"""From `track()` to a committed row with one producer, and reports over a million events."""
+"""Measures the rate from `track()` to committed rows with one producer, and reports over a million events."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def main() -> None:
 
 
 def end_to_end(meter: taximeter.Meter) -> None:
-    """One thread tracks as fast as the ledger takes it; the clock stops when the last row is committed."""
+    """One thread tracks as fast as it can. The time ends when the last row is committed."""
     count = 400_000
     tags = {"plan": "pro", "env": "prod", "region": "eu"}
     track = meter.track
@@ -47,7 +47,7 @@ def end_to_end(meter: taximeter.Meter) -> None:
 
 
 def fill(meter: taximeter.Meter) -> None:
-    """A million events over 30 days: 7 models, 20 teams, 12 features, 200 customers, 5,000 users."""
+    """Tracks a million events over 30 days: 7 models, 20 teams, 12 features, 200 customers, 5,000 users."""
     random.seed(3)
     now = time.time()
     for number in range(EVENTS):

@@ -1,4 +1,4 @@
-"""`price()` against `genai_prices.calc_price`, names that nobody knows, and what the catalog weighs."""
+"""Compares `price()` with `genai_prices.calc_price`, and measures unknown names and the size of the catalog."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NAMES = 10_000
 
 
 def microseconds(work: Callable[[], object], calls: int) -> float:
-    """The median of five rounds, a call."""
+    """Returns the median time of a call over five rounds, in µs."""
     rounds = []
     for _ in range(5):
         begin = time.perf_counter()
@@ -51,7 +51,7 @@ def resident() -> float:
 
 
 def distinct(kind: str) -> list[str]:
-    """Names that were never seen: some that a pattern finds, some that nothing does, some that look like noise."""
+    """Returns new names: some that a pattern matches, some that none matches, some that look like noise."""
     rng = random.Random(kind)
     digits = [f"{rng.randrange(10**9):09}" for _ in range(NAMES)]
     shapes = {
@@ -68,7 +68,7 @@ def distinct(kind: str) -> list[str]:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as place:
-        # As in a project of its own: no settings, nothing downloaded, and bytecode there, as after any `pip install`.
+        # Like a user's project: no settings, no downloaded catalog, and bytecode files, as after `pip install`.
         environment = {**os.environ, "TAXIMETER_STATE_DIR": place, "PYTHONDONTWRITEBYTECODE": ""}
         run = functools.partial(subprocess.run, [sys.executable, "-c", FIRST], env=environment, cwd=place, check=True)
         first = [float(run(capture_output=True, text=True).stdout) for _ in range(16)][1:]
@@ -89,7 +89,7 @@ def main() -> None:
             times.append((time.perf_counter() - begin) * 1e6)
         times.sort()
         middle, late = times[NAMES // 2], times[NAMES * 99 // 100]
-        print(f"{NAMES:,} names never seen at {provider}: p50 {middle:.2f} µs, p99 {late:.2f} µs, {resident() - before:.1f} MB more")
+        print(f"{NAMES:,} new names at {provider}: p50 {middle:.2f} µs, p99 {late:.2f} µs, {resident() - before:.1f} MB more")
     for source in sorted(Path("target/release/build").glob("taximeter-*/out/*.bin"), key=lambda path: path.stat().st_mtime)[-2:]:
         data = source.read_bytes()
         print(f"{source.stem} as embedded: {len(data):,} bytes, {len(zlib.compress(data, 9)):,} in the wheel")

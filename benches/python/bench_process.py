@@ -1,4 +1,4 @@
-"""What a process pays: import, memory, exit; and what it keeps when it is killed."""
+"""Measures import, memory and exit of a process, and what is kept if it is killed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ KILLS = 200
 
 
 def run(text: str, state: str) -> str:
-    # With bytecode, as after any `pip install`.
+    # With bytecode files, as after `pip install`.
     environment = {**os.environ, "TAXIMETER_STATE_DIR": state, "PYTHONDONTWRITEBYTECODE": ""}
     return subprocess.run([sys.executable, "-c", text], env=environment, capture_output=True, text=True, check=True).stdout
 
@@ -63,12 +63,12 @@ def main() -> None:
             (rows,) = connection.execute("SELECT count(*) FROM events").fetchone()
         connection.close()
         assert rows == 1 + len(one), rows
-        print(f"script of one event: {statistics.median(one):.3f} s in all (an empty one {statistics.median(bare):.3f} s), row there")
+        print(f"script of one event: {statistics.median(one):.3f} s in all (an empty one {statistics.median(bare):.3f} s), row kept")
     kill()
 
 
 def kill() -> None:
-    """Random `kill -9` under one to eight threads that print what was acknowledged."""
+    """Kills processes at random while one to eight threads print acknowledged ids."""
     random.seed(11)
     acknowledged: list[bytes] = []
     with tempfile.TemporaryDirectory() as state:

@@ -1,7 +1,7 @@
-"""Counting tokens beside every package that counts them, texts that nobody should be stopped by, and what an encoding weighs.
+"""Compares token counting with other packages, and measures hostile texts, memory and start-up time.
 
-Every package's fastest way from a `str` to a number, in one thread. Some packages, ours among them, remember what they counted, so
-there are two figures: the median of counting one text again and again, and the first count of another text of its kind after that.
+Each package uses its fastest way from a `str` to a number, in one thread. Some packages, taximeter included, cache counts. So there
+are two figures: the median of counting the same text repeatedly, and the first count of another text of the same kind after that.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ loaded = resident()
 sys.path.insert(0, sys.argv[2])
 import corpora
 texts = [make() for make in corpora.CORPORA.values()]
-for text in texts: taximeter._core.encoding_of(text)  # it leaves its UTF-8 with the str, which counting does not do again
+for text in texts: taximeter._core.encoding_of(text)  # caches the UTF-8 form in the str, so that counting does not add it
 before_texts = resident()
 for text in texts: encoding.count(text)
 print(loaded - before, resident() - before_texts)
@@ -54,7 +54,7 @@ Count = Callable[[str], int]
 
 
 def _tokenizers(theirs: tiktoken.Encoding) -> Count:
-    """`tokenizers` with the vocabulary of `tiktoken`: what conversion to `tokenizer.json` makes of it."""
+    """Returns a counter that uses `tokenizers` with the vocabulary of `tiktoken`, as a conversion to `tokenizer.json` makes it."""
     from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers
 
     ranks = theirs._mergeable_ranks
@@ -84,7 +84,7 @@ def _tokenizers(theirs: tiktoken.Encoding) -> Count:
 
 
 def peers() -> Iterator[tuple[str, Count]]:
-    """Every package, and its way to count; ours first, and then the one that all are compared with."""
+    """Yields every package with its way to count: taximeter first, then the package that all are compared with."""
     import gigatoken
     import quicktok
     import riptoken
@@ -116,11 +116,11 @@ def seconds(work: Callable[[], object], times: int = 1) -> float:
 
 
 def _corpora(counts: dict[str, Count]) -> None:
-    """The table of corpora."""
+    """Prints the table of corpora."""
     for corpus, make in corpora.CORPORA.items():
         both = make(2 * corpora.MEGABYTE)
         text = both[: len(both) // 2]
-        # Made anew for each, for a str keeps the UTF-8 that the first one asks it for.
+        # Made again for each package, because a str caches its UTF-8 form after the first request.
         new = {name: "".join(both[len(both) // 2 :]) for name in counts}
         size, size_of_new = len(text.encode()), len(both.encode()) - len(text.encode())
         again, first = {}, {}
@@ -134,19 +134,19 @@ def _corpora(counts: dict[str, Count]) -> None:
             print(
                 f"  {name:12} {speed:6.1f} {speed / again['tiktoken']:5.1f} x;"
                 f" another {size_of_new:,} bytes {first[name]:6.1f} {first[name] / first['tiktoken']:5.1f} x"
-                f"{'' if counts[name](text) == tokens else '  counts otherwise'}"
+                f"{'' if counts[name](text) == tokens else '  counts differently'}"
             )
 
 
 def _prompts(counts: dict[str, Count], prose: str) -> None:
-    """One prompt again and again, and many that are all different, of the length that is asked for."""
+    """Counts one prompt repeatedly, and many different prompts of the same length."""
     width = len(PROMPT)
     many = [prose[place : place + width] for place in range(0, len(prose) - width, width)]
     for kind, texts in (("one prompt", [PROMPT] * 2000), (f"{len(many)} prompts, each once", many)):
         print(f"{kind}, of {width} characters:")
         median = {}
         for name, count in counts.items():
-            # Made anew for each: a str keeps the UTF-8 that the first one asks it for.
+            # Made again for each package, because a str caches its UTF-8 form after the first request.
             own = ["".join(list(text)) for text in texts]
             rounds = [
                 seconds(functools.partial(_count_all, count, own)) / len(own) for _ in range(ROUNDS if "once" not in kind else 1)
@@ -155,7 +155,7 @@ def _prompts(counts: dict[str, Count], prose: str) -> None:
         for name, time_taken in sorted(median.items(), key=lambda one: one[1]):
             print(f"  {name:12} {time_taken * 1e9:6.0f} ns, {median['tiktoken'] / time_taken:5.1f} x tiktoken")
     ask = functools.partial(taximeter.count_tokens, PROMPT, "gpt-4o")
-    print(f"count_tokens() of one, with the model's name: {seconds(ask, 5000) * 1e9:.0f} ns")
+    print(f"count_tokens() of one prompt, by the model's name: {seconds(ask, 5000) * 1e9:.0f} ns")
 
 
 def _count_all(count: Count, texts: list[str]) -> None:
@@ -164,7 +164,7 @@ def _count_all(count: Count, texts: list[str]) -> None:
 
 
 def _hostile() -> None:
-    """Each kind beside prose, both counted for the first time and both again."""
+    """Compares each kind of hostile text with prose, for the first count and for repeated counts."""
     encoding = taximeter.encoding(NAME)
     prose = corpora.prose(3 * corpora.MEGABYTE)[2 * corpora.MEGABYTE :]
     speeds = {}
@@ -172,7 +172,7 @@ def _hostile() -> None:
         size = len(text.encode())
         first, *again = [size / seconds(functools.partial(encoding.count, text)) / 1e6 for _ in range(1 + ROUNDS)]
         speeds[kind] = first, statistics.median(again)
-    print("texts that stop others, MB/s, and as a part of prose: new text, and the same text again:")
+    print("hostile texts, in MB/s and relative to prose: new text, and the same text again:")
     for kind, (first, again) in speeds.items():
         print(f"  {kind:17} {first:6.1f} {first / speeds['prose'][0]:5.2f}   {again:6.1f} {again / speeds['prose'][1]:5.2f}")
 

@@ -1,7 +1,7 @@
-"""`track()` with six keywords and three tags, against `orjson.dumps` of the same event, in one run.
+"""Compares `track()` with six keywords and three tags to `orjson.dumps` of the same event, in one run.
 
-The peer serializes the event as taximeter's JSON has it, id, time and cost included, from a dict that is ready; `track()` also
-checks, prices and journals it and makes the id. The ledger is written meanwhile, at the rate that each row says.
+`orjson.dumps` serializes the complete event in taximeter's JSON form, including id, time and cost, from a ready dict. `track()` also
+makes the id, checks, prices and journals the event. The ledger is written meanwhile, at the rate that each row states.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def call_nothing() -> None:
 
 
 def sample(call: Callable[[], None], bursts: int, pause: float) -> tuple[float, list[int]]:
-    """Median time of a call in ns, from whole bursts; and single times, each with the clock's own cost in it."""
+    """Returns the median time of a call in ns, from whole bursts; and single times in ns, each including the clock's own cost."""
     clock = time.perf_counter_ns
     per_call, single = [], []
     for number in range(bursts):
@@ -128,13 +128,13 @@ def main() -> None:
 
 
 def count_system_calls(calls: int = 100_000) -> None:
-    """Counts what the tracking thread asks of the kernel, its own pauses aside."""
+    """Counts the system calls of the tracking thread, except for its own pauses."""
     if not shutil.which("strace"):
         print("strace is not installed: system calls were not counted")
         return
     for pace, pause in (("50,000 events/s", 0.01), ("as fast as it goes", 0.0)):
         with tempfile.TemporaryDirectory() as state, tempfile.NamedTemporaryFile("r") as log:
-            # Without -f: the thread that calls track(), not those that deliver.
+            # Without -f, strace only follows the thread that calls track(), not the delivery threads.
             command = ["strace", "-o", log.name, sys.executable, "-c", STRACE, state, str(calls), str(pause)]
             subprocess.run(command, check=True)
             lines = log.read().splitlines()

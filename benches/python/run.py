@@ -1,4 +1,4 @@
-"""Every figure of the README, each from one run on this machine.
+"""Runs the benches. Each figure in the documentation comes from one run on one host.
 
 `make bench` runs all, `python benches/python/run.py track` one of them.
 """

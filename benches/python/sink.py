@@ -1,8 +1,8 @@
-"""A collector in a process of its own, for the benches: `python sink.py [--keep] [--port N]`; its first line is its port.
+"""A collector in its own process, for the benches: `python sink.py [--keep] [--port N]`. It first prints its port.
 
-Without `--keep` it takes whole requests without looking at them, so that the figure is the sender's. With `--keep` it keeps the ids
-of CloudEvents, answers a fifth of the requests 503 and breaks the connection of another fifth after it has kept their events. `GET /`
-says how many requests came, and how many events and distinct ids were kept; `GET /ids` lists these.
+Without `--keep` it reads requests without parsing them, so that only the sender is measured. With `--keep` it stores the ids of
+CloudEvents, answers a fifth of the requests with 503, and breaks the connection of another fifth after it has stored their events.
+`GET /` returns how many requests arrived, and how many events and distinct ids were stored; `GET /ids` lists the ids.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ RESET = struct.pack("ii", 1, 0)
 
 
 class Sink:
-    """What came, and what is answered."""
+    """The collector's counts and responses."""
 
     def __init__(self, *, keeps: bool) -> None:
         self._keeps = keeps
@@ -71,7 +71,7 @@ class Sink:
         return body[:length], body[length:]
 
     def _take(self, connection: socket.socket, body: bytes, *, is_gzip: bool) -> bool:
-        """Keeps what came; whether it is to be answered 200."""
+        """Stores the events of a request. Returns whether to answer with 200."""
         with self._lock:
             self._requests += 1
         if not self._keeps:
@@ -110,7 +110,7 @@ def main() -> None:
 
 @contextlib.contextmanager
 def running(*arguments: str) -> Iterator[int]:
-    """A sink in another process; its port."""
+    """Runs a sink in another process, and yields its port."""
     with subprocess.Popen([sys.executable, str(Path(__file__).resolve()), *arguments], stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -120,7 +120,7 @@ def running(*arguments: str) -> Iterator[int]:
 
 
 def ask(port: int, path: str = "/") -> bytes:
-    """What a sink says."""
+    """Returns the body of a GET request to a sink."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as answer:
         body: bytes = answer.read()
     return body

@@ -1,6 +1,6 @@
-"""A provider on loopback for the benches, in a process of its own: `python stream_server.py`; it prints its port.
+"""A fake provider on loopback for the benches, in its own process: `python stream_server.py`. It prints its port.
 
-`/v1/chat/completions` answers a chat, or streams as many chunks as `max_tokens` says, with their usage.
+`/v1/chat/completions` answers with a chat, or streams `max_tokens` chunks and their usage.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ BASE = {"id": "c", "created": 1, "model": "gpt-4o"}
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers one connection."""
+    """Handles one connection."""
 
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_: object) -> None:
-        """Says nothing."""
+        """Logs nothing."""
 
     def do_POST(self) -> None:
         """Answers one request."""
@@ -45,17 +45,17 @@ class Handler(BaseHTTPRequestHandler):
             for _ in range(times):
                 self.wfile.write(part)
             self.wfile.write(last)
-        except OSError:  # the client has heard enough
+        except OSError:  # the client closed the connection
             self.close_connection = True
 
 
 class Server(ThreadingHTTPServer):
-    """A thread a connection."""
+    """Handles each connection in its own thread."""
 
     daemon_threads = True
 
     def handle_error(self, *_: object) -> None:
-        """Clients that hang up are a part of the benches."""
+        """Ignores errors, because the benches close connections early."""
 
 
 if __name__ == "__main__":

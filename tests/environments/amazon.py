@@ -1,4 +1,4 @@
-"""Amazon's clients, asynchronous and not, of one botocore, and Google's former client, over REST and gRPC."""
+"""Calls Amazon's clients, synchronous and asynchronous, and Google's former client, over REST and gRPC."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import warnings
 import common
 from common import gathered, url
 
-warnings.simplefilter("ignore", FutureWarning)  # the former client warns of its end
+warnings.simplefilter("ignore", FutureWarning)  # the former client warns that it is deprecated
 os.environ |= {"GRPC_VERBOSITY": "ERROR", "NO_PROXY": "*"}
 common.metered()
 import aioboto3  # noqa: E402
@@ -52,7 +52,7 @@ def streamed():
 
 
 async def over_grpc():
-    """The asynchronous client has gRPC alone: the fake provider's answers are passed on by a server of that."""
+    """Calls the asynchronous client, which only supports gRPC. A gRPC server passes the fake provider's answers on."""
 
     async def ask(method, request):
         address = f"{url()}/v1beta/{request.model}:{method}"
@@ -85,7 +85,7 @@ async def over_grpc():
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
-    # As `GenerativeModel` makes it of what was configured, but for the channel, which is not encrypted here.
+    # As `GenerativeModel` makes it from its configuration, but with an unencrypted channel.
     model._async_client = AsyncGenerative(transport=Transport(channel=channel))
     whole = await model.generate_content_async("a secret question")
     parts = await model.generate_content_async("a secret question", stream=True)

@@ -1,4 +1,4 @@
-"""What the scripts of the environments share: calls are made bare or metered, and what a user sees of them is printed."""
+"""Code that the scripts of the environments share: it makes calls, bare or metered, and prints what a user sees of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ QUESTION = [{"role": "user", "content": "a secret question"}]
 
 
 def seen(value: Any) -> Any:
-    """What a user can see of a result, as JSON has it, without what is another each time."""
+    """Returns what a user sees of a result, in JSON's types and without fields that differ between calls."""
     if hasattr(value, "model_dump"):
         return [type(value).__name__, seen(value.model_dump(mode="json"))]
     if isinstance(value, dict):
@@ -31,7 +31,7 @@ async def gathered(stream: Any) -> list[Any]:
 
 
 def run(calls: Iterable[tuple[str, Callable[[], Any]]]) -> None:
-    """Makes the calls, sync and async, and prints what came of each."""
+    """Makes the calls, synchronous and asynchronous, and prints their results."""
     outcomes = {}
 
     async def awaited(result: Any) -> Any:
@@ -52,7 +52,7 @@ def run(calls: Iterable[tuple[str, Callable[[], Any]]]) -> None:
 
 
 def scope() -> AbstractContextManager[None]:
-    """Whom the calls are made for, in a metered run."""
+    """Returns the attribution of the calls in a metered run."""
     if "taximeter" not in sys.modules:
         return nullcontext()
     import taximeter
@@ -61,7 +61,7 @@ def scope() -> AbstractContextManager[None]:
 
 
 def metered() -> bool:
-    """Whether this run is metered; it has begun then."""
+    """Starts metering if this run is metered. Returns whether it is."""
     if sys.argv[2] != "metered":
         return False
     import taximeter

@@ -1,4 +1,4 @@
-"""openai 2 beneath what is built on it: litellm, the agents' SDK, and langchain. What is called through layers is counted once."""
+"""Calls openai 2 through libraries that use it: litellm, the agents SDK and langchain. A call through layers must count once."""
 
 import asyncio
 import os
@@ -30,14 +30,14 @@ from langchain_openai import ChatOpenAI  # noqa: E402
 CHAT = {"model": "openai/gpt-4o", "messages": QUESTION, "api_base": f"{url()}/v1"}
 DIRECT = {"model": "anthropic/claude-sonnet-5", "messages": QUESTION, "api_base": url()}
 OWN = {"taximeter_feature": "f"} if IS_METERED else {}
-"""Keywords of taximeter's, which nobody else understands."""
+"""A keyword of taximeter, which the clients do not know."""
 UNREPORTED = {"model": "groq/gpt-unreported", "messages": QUESTION, "api_base": f"{url()}/v1", "api_key": "k"}
 gpt = ChatOpenAI(model="gpt-4o", stream_usage=True)
 claude = ChatAnthropic(model="claude-sonnet-5", base_url=url())
 
 
 class Own(BaseChatModel):
-    """A model with a client of its own, which asks the provider in a way that nobody knows."""
+    """A model whose client taximeter does not know."""
 
     @property
     def _llm_type(self):
@@ -84,7 +84,7 @@ async def asynchronously():
     alone = text(await litellm.acompletion(**DIRECT))
     streamed = len(await common.gathered(litellm.acompletion(**DIRECT, stream=True)))
     beneath = text(await litellm.acompletion(**CHAT))
-    # What it logs, it logs in tasks of its own.
+    # It logs calls in tasks of its own.
     await asyncio.sleep(0.5)
     return [alone, streamed, beneath]
 

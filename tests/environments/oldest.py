@@ -1,4 +1,4 @@
-"""The oldest clients that are supported: openai 1.0, anthropic 0.25, httpx 0.27."""
+"""Calls the oldest supported clients: openai 1.0, anthropic 0.25, httpx 0.27."""
 
 import common
 from common import QUESTION, gathered, url

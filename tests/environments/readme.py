@@ -1,11 +1,11 @@
-"""A block of a README that needs Google's former client, with that client's address set to the fake provider's."""
+"""Runs a block of a README that needs Google's former client, with the client's address set to the fake provider's."""
 
 import functools
 import os
 import sys
 import warnings
 
-warnings.simplefilter("ignore", FutureWarning)  # the former client warns of its end
+warnings.simplefilter("ignore", FutureWarning)  # the former client warns that it is deprecated
 os.environ |= {"GRPC_VERBOSITY": "ERROR", "NO_PROXY": "*"}
 import google.generativeai as genai  # noqa: E402
 from common import url  # noqa: E402

@@ -1,11 +1,11 @@
-"""Token Trackr's wrappers around Google's former client and Amazon's asynchronous one."""
+"""Calls Token Trackr's wrappers around Google's former client and Amazon's asynchronous client."""
 
 import asyncio
 import json
 import os
 import warnings
 
-warnings.simplefilter("ignore", FutureWarning)  # the former client warns of its end
+warnings.simplefilter("ignore", FutureWarning)  # the former client warns that it is deprecated
 os.environ |= {"GRPC_VERBOSITY": "ERROR", "NO_PROXY": "*"}
 import aioboto3  # noqa: E402
 import google.generativeai as genai  # noqa: E402
