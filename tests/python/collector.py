@@ -1,4 +1,4 @@
-"""A collector on 127.0.0.1 that keeps CloudEvents by id and misbehaves as it is told."""
+"""A fake collector on 127.0.0.1 that keeps CloudEvents by id and can be told to misbehave."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Collector:
-    """Its `rule` sees every request's events and says what to answer: a status, with headers and body if need be, or `"reset"` to
-    cut the connection after the events are kept."""
+    """A collector. Its `rule` gets every request's events and returns the response: a status, optionally with headers and body, or
+    `"reset"` to cut the connection after the events are kept."""
 
     def __init__(self, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
         self._tls = tls
@@ -98,7 +98,7 @@ class Collector:
         self.hang_up()
 
     def hang_up(self) -> None:
-        """Closes every connection, as a server does with idle ones."""
+        """Closes every connection, as servers do with idle ones."""
         for connection in list(self._open):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)

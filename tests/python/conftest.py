@@ -1,4 +1,4 @@
-"""What the tests share: a state directory of their own, subprocesses, and the fake provider."""
+"""Fixtures: a separate state directory, subprocesses, and the fake provider."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ sys.path.insert(0, str(EXAMPLES))
 from collector import Collector  # noqa: E402
 from fake_provider import FakeProvider  # noqa: E402
 
-# How long an example takes depends on the machine and its neighbours.
+# The duration of an example depends on the load of the host.
 settings.register_profile("tests", deadline=None)
 settings.load_profile("tests")
 
 SERIAL = {"test_network", "test_outage", "test_process", "test_scanner", "test_signals", "test_soak"}
-"""Files that measure time or memory, or load the machine. `make test` runs them after the others, and alone."""
+"""Files that measure time or memory, or load the host. `make test` runs them alone, after the others."""
 SLOW = {
     "test_compat_readmes", "test_compat_tokenr", "test_environments", "test_families", "test_hosts", "test_ledger_locks",
     "test_ledger_replaced",
 }  # fmt: skip
-"""Further files that `make test-fast` leaves out."""
+"""Further files that `make test-fast` skips."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -44,22 +44,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "way(family, *ways): ways to call a client that the test proves; see test_providers_page.py")
+    config.addinivalue_line("markers", "way(family, *ways): ways to call a client that the test covers; see test_providers_page.py")
 
 
 @pytest.fixture(autouse=True)
 def _own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of the developer's settings and state has a part in a test."""
+    """Hides the developer's settings and state from the tests."""
     for name in [name for name in os.environ if name.startswith("TAXIMETER_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "no-state"))
-    # No cloud is asked whether this machine is its own.
+    # Skips the look-up of the cloud's metadata service.
     monkeypatch.setenv("TOKEN_TRACKR_METADATA_URL", "")
 
 
 @pytest.fixture
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A state directory, and a working directory without settings."""
+    """Returns a new state directory. The working directory has no settings."""
     path = tmp_path / "state"
     monkeypatch.setenv("TAXIMETER_STATE_DIR", str(path))
     monkeypatch.chdir(tmp_path)
@@ -68,7 +68,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def meter(state: Path) -> Iterator[taximeter.Meter]:
-    """A meter of its own."""
+    """Yields a meter with its own state directory."""
     meter = taximeter.Meter(state_dir=state)
     yield meter
     meter.close(5)
@@ -76,7 +76,7 @@ def meter(state: Path) -> Iterator[taximeter.Meter]:
 
 @pytest.fixture
 def outboxes(state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The state directory of interfaces that work in the background, and a home for their files; they begin anew with each test."""
+    """Resets the interfaces that work in the background, with a new state and home directory. Yields the state directory."""
     from taximeter.compat import _outbox, tokenr
 
     monkeypatch.setenv("HOME", str(state.parent / "home"))
@@ -103,7 +103,7 @@ def collector() -> Iterator[Collector]:
 
 @pytest.fixture
 def run(state: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs Python text in a process of its own, in the state directory."""
+    """Returns a function that runs Python text in a subprocess with the state directory."""
 
     def start(text: str, *arguments: str, check: bool = True, timeout: float = 60, **environment: str):
         outcome = subprocess.run(
@@ -122,7 +122,7 @@ def run(state: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 
 
 def events_of(meter: taximeter.Meter) -> list[dict]:
-    """Everything that a meter brought to its ledger."""
+    """Flushes a meter, and returns all events of its ledger."""
     report = meter.flush(10)
     assert report.pending == 0, meter.stats()
     return list(taximeter.Ledger(meter.settings.ledger).events())
@@ -131,12 +131,12 @@ def events_of(meter: taximeter.Meter) -> list[dict]:
 def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, "the condition did not become true in time"
         time.sleep(0.02)
 
 
 def leave_behind(run, urls: list[str], count: int) -> list[str]:
-    """Events of a process that was killed before it could deliver them."""
+    """Leaves undelivered events of a killed process. Returns their ids."""
     outcome = run(
         """
         import os, sys, taximeter

@@ -1,6 +1,6 @@
-"""A fake provider with the endpoints beside chat: images, audio, legacy completions, decisions, what is fetched later, interactions.
+"""A fake provider with further endpoints: images, audio, legacy completions, decisions, deferred responses and interactions.
 
-Usage fields are distinct primes, so that one in the wrong slot shows.
+All usage counts are distinct primes, so that a count in the wrong field is noticed.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Endpoints(Families):
         return super().answer(body)
 
     def _claude(self, path: str, body: dict) -> None:
-        """Anthropic's model at Vertex, which has its name in the path, and at Bedrock, which streams in frames of its own."""
+        """Answers as Anthropic's model on Vertex, with its name in the path, or on Bedrock, which streams in its own frames."""
         self.path = "/v1/messages"
         body = {**body, "model": "claude-sonnet-5"}
         if not path.endswith("-with-response-stream"):

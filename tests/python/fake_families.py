@@ -1,6 +1,6 @@
-"""A fake provider that also answers as Gemini, Cohere, Ollama, Mistral, Groq, Together and Bedrock do.
+"""A fake provider that also answers like Gemini, Cohere, Ollama, Mistral, Groq, Together and Bedrock.
 
-Usage fields are distinct primes, so that one in the wrong slot shows.
+All usage counts are distinct primes, so that a count in the wrong field is noticed.
 """
 
 from __future__ import annotations
@@ -233,7 +233,7 @@ def _base64(text: str) -> str:
 
 
 def _aws(name: str, payload: dict, *, kind: str = ":event-type", message: str = "event") -> bytes:
-    """A message of Amazon's event stream."""
+    """Encodes a message of Amazon's event stream."""
     headers = b""
     for header, value in ((kind, name), (":content-type", "application/json"), (":message-type", message)):
         headers += struct.pack("!B", len(header)) + header.encode() + b"\x07" + struct.pack("!H", len(value)) + value.encode()

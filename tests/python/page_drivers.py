@@ -1,4 +1,4 @@
-"""What uses the files that a page shows, by page: code that runs after the page's own, in the same process, with the real framework."""
+"""Code that tests the files of a page with the real framework. It runs after the page's own code, in the same process."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ assert (destination["delivered"], destination["pending"]) == (1, 0)
 """,
 }
 
-# What ran before the page's code.
+# Code that runs before the page's code.
 PREPARE: dict[str, str] = {
     "docs/recipes/monthly-csv.md": """
 import datetime, taximeter

@@ -1,4 +1,4 @@
-"""Runs the Python blocks of a page one after the other, as one program, and prints what each of them printed, as JSON.
+"""Runs the Python blocks of a page one after the other, as one program, and prints their outputs as JSON.
 
 Standard input: `{"page": …, "blocks": [[line, text], …]}`. A traceback names the page and its line.
 """

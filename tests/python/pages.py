@@ -15,10 +15,10 @@ class Block(NamedTuple):
     """A fenced block of a page."""
 
     line: int
-    """The line of its opening fence, from 1."""
+    """The line of its opening fence, counted from 1."""
     language: str
     title: str
-    """The file that it is the contents of; empty for code that runs as it stands."""
+    """The file whose contents it is; empty for code to run."""
     text: str
 
 
@@ -27,7 +27,7 @@ def name(page: Path) -> str:
 
 
 def blocks(page: Path) -> list[Block]:
-    """Every fenced block of a page, in order."""
+    """Returns every fenced block of a page, in order."""
     found = []
     fence = re.compile(r'^```(?P<language>[\w-]*)(?: title="(?P<title>[^"]+)")?\n(?P<text>.*?)^```$', re.MULTILINE | re.DOTALL)
     text = page.read_text("utf-8")

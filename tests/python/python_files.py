@@ -1,11 +1,11 @@
-"""Which file of the Python package imports which, lazy imports included.
+"""Finds which file of the Python package imports which, including lazy imports.
 
-`python tests/python/python_files.py` prints the circles there are.
+`python tests/python/python_files.py` prints the import cycles.
 
-A file depends on the file that defines what it imports: an `__init__` that only hands names on is no dependency of the files beside it.
-It is one for files of other packages, because Python runs it first. Imports for type checkers alone (`if TYPE_CHECKING:`) run never:
-they are in no circle, but have a direction. What this cannot see: modules whose names are put together at run time, except by an
-f-string that begins with the package (`import_module(f".providers.{name}", __package__)` depends on all of `providers`).
+A file depends on the file that defines an imported name. It does not depend on an `__init__` beside it that only re-exports the name.
+It depends on the `__init__` of other packages, because Python runs that first. Imports under `if TYPE_CHECKING:` never run, so they
+are not part of cycles, but must follow the layers. Modules whose names are built at run time are not found, except for an f-string
+that begins with the package: `import_module(f".providers.{name}", __package__)` depends on all of `providers`.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from rust_files import circles, shortest
 
 
 class Import(NamedTuple):
-    """One imported name."""
+    """An imported name."""
 
     module: str
-    """The absolute name of the module that it is imported from."""
+    """The absolute name of the module that has it."""
     name: str
     """The name; empty for the module itself, `*` for all modules of a package."""
     is_typing: bool
-    """Whether it stands under `if TYPE_CHECKING:`."""
+    """Whether it is imported under `if TYPE_CHECKING:`."""
 
 
 class Package:
-    """The files of a package, by their paths below its directory."""
+    """The files of a package, by their paths relative to its directory."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -41,7 +41,7 @@ class Package:
         self._imports = {file: list(self._read(file)) for file in self.files}
 
     def edges(self, *, typing: bool) -> dict[str, set[str]]:
-        """The files that each file imports.
+        """Returns the files that each file imports.
 
         Args:
             typing: Whether imports for type checkers count.
@@ -52,7 +52,7 @@ class Package:
         }
 
     def foreign(self) -> dict[str, set[str]]:
-        """The packages of others that each file imports when it runs."""
+        """Returns the other packages that each file imports at run time."""
         own = self._root.name
         return {
             file: {one.module.partition(".")[0] for one in found if not one.is_typing} - {own}
@@ -93,7 +93,7 @@ class Package:
             yield from self._walk(file, inner, is_typing=is_typing)
 
     def _named(self, file: str, name: ast.expr, *, is_typing: bool) -> Iterator[Import]:
-        """A module that is named by a text, or by an f-string that begins with its package."""
+        """Yields the modules of a text, or of an f-string that begins with their package."""
         is_whole = isinstance(name, ast.Constant)
         first = name if is_whole else name.values[0] if isinstance(name, ast.JoinedStr) else None
         if not isinstance(first, ast.Constant) or not isinstance(first.value, str):
@@ -113,14 +113,14 @@ class Package:
         found = self._file_of.get(whole) or self._definer(one.module, one.name, set())
         if found is not None:
             yield found
-            # Python runs the packages that it is in first. Those that the importing file is in have been run.
+            # Python runs the packages that contain the module first. Those that contain the importing file have already run.
             module, here = self._module(found), f"{self._module(file)}."
             while module := module.rpartition(".")[0]:
                 if not here.startswith(f"{module}.") and module in self._file_of:
                     yield self._file_of[module]
 
     def _definer(self, module: str, name: str, seen: set[str]) -> str | None:
-        """The file that defines a name which a module has: the module's own, or that of which it hands it on."""
+        """Returns the file that defines a name of a module, following re-exports."""
         file = self._file_of.get(module)
         if file is None or module in seen or Path(file).stem != "__init__":
             return file

@@ -1,10 +1,10 @@
-"""Which Rust file uses which: read from `use` lines and paths, so that circles between files can be found.
+"""Finds which Rust file uses which, from `use` lines and paths, so that cycles between files can be found.
 
-`python tests/python/rust_files.py` prints the circles there are.
+`python tests/python/rust_files.py` prints the cycles.
 
-A file depends on the file that defines what it names, not on the `mod.rs` that hands it on. `mod child;` is no dependency: a `mod.rs`
-that only lists and re-exports its children is in no circle, however they use each other through it. What this cannot see: methods
-called on a value whose type is never named, and what macros make.
+A file depends on the file that defines a name, not on the `mod.rs` that re-exports it. `mod child;` is not a dependency: a `mod.rs`
+that only lists and re-exports its children is in no cycle, even if they use each other through it. Not found are methods that are
+called on a value whose type is never named, and names that macros make.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _PATH = re.compile(r"(?<![\w:.])((?:crate|super|self|[a-z_]\w*)(?:::\w+)+)")
 
 
 def _code(text: str) -> str:
-    """The text without comments, strings and what is compiled for tests only."""
+    """Returns the code without comments, strings and test-only code."""
     text = _COMMENT.sub(" ", _TEXT.sub('""', _COMMENT.sub(lambda m: " " if m[0].startswith("//") else m[0], _protect(text))))
     while found := _TEST.search(text):
         end = found.end()
@@ -39,7 +39,7 @@ def _code(text: str) -> str:
 
 
 def _protect(text: str) -> str:
-    """The text with `//` inside of strings taken out, so that it begins no comment."""
+    """Removes `//` from strings, so that it does not begin a comment."""
     return re.sub(r'"(?:[^"\\\n]|\\.)*"', lambda match: match[0].replace("//", "").replace("/*", ""), text)
 
 
@@ -53,7 +53,7 @@ def _matching(text: str, opening: int) -> int:
 
 
 def _tree(text: str) -> Iterator[tuple[list[str], str]]:
-    """The paths of a `use` tree, each with the name it gets; `*` for all names."""
+    """Yields the paths of a `use` tree, each with its local name; `*` for all names."""
     text = text.strip()
     head, brace, rest = text.partition("{")
     if brace:
@@ -73,7 +73,7 @@ def _tree(text: str) -> Iterator[tuple[list[str], str]]:
 
 
 class Sources:
-    """The files of a crate, and what each names and defines."""
+    """The files of a crate, with the names that each uses and defines."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -94,7 +94,7 @@ class Sources:
             self._uses[module] = [one for tree in _USE.findall(code) for one in _tree(tree)]
 
     def edges(self) -> dict[str, set[str]]:
-        """For each file the others that define what it names."""
+        """Returns for each file the other files that define names it uses."""
         found: dict[str, set[str]] = {}
         for module, file in self.file_of.items():
             used = found.setdefault(file, set())
@@ -106,7 +106,7 @@ class Sources:
         return found
 
     def _resolve(self, module: Module, path: list[str], seen: frozenset[tuple[Module, str]]) -> Module | None:
-        """The module whose file defines what a path in `module` leads to; `None` where that is another crate's."""
+        """Returns the module whose file defines the target of a path in `module`; `None` if another crate defines it."""
         at, rest = module, list(path)
         if rest[0] == "crate":
             at, rest = (), rest[1:]
@@ -132,7 +132,7 @@ class Sources:
         )
 
     def _handed_on(self, module: Module, name: str, rest: list[str], seen: frozenset[tuple[Module, str]]) -> Module | None:
-        """Follows a name that a file has from a `use` of its own."""
+        """Follows a name that a file imports with `use`."""
         if (module, name) in seen:
             return None
         seen |= {(module, name)}
@@ -144,12 +144,12 @@ class Sources:
                 found = self._resolve(module, [*path[:-1], name, *rest], seen)
                 if found is not None and name in self._items.get(found, ()):
                     return found
-        # Made by a macro of that file, or a field, a variant, a method of something there.
+        # It is made by a macro of that file, or is a field, a variant or a method of an item there.
         return module
 
 
 def _flat(code: str) -> str:
-    """The code with the contents of its inline modules seen from the file: one `super` less each."""
+    """Adjusts the contents of inline modules as if they were at the file's level: with one `super` less."""
     at = 0
     while found := re.compile(r"\bmod\s+[a-z_]\w*\s*\{").search(code, at):
         end = _matching(code, found.end() - 1)
@@ -160,7 +160,7 @@ def _flat(code: str) -> str:
 
 
 def circles(edges: dict[str, set[str]]) -> list[list[str]]:
-    """Groups of files that lead to each other (more than one file each), by Tarjan's algorithm."""
+    """Returns groups of more than one file that depend on each other, by Tarjan's algorithm."""
     index: dict[str, int] = {}
     low: dict[str, int] = {}
     stack: list[str] = []
@@ -188,7 +188,7 @@ def circles(edges: dict[str, set[str]]) -> list[list[str]]:
 
 
 def shortest(edges: dict[str, set[str]], group: list[str]) -> list[str]:
-    """The shortest circle in a group, its first file repeated at the end."""
+    """Returns the shortest cycle in a group, with its first file repeated at the end."""
     best: list[str] = []
     for start in group:
         came, queue = {start: ""}, [start]
@@ -210,7 +210,7 @@ def shortest(edges: dict[str, set[str]], group: list[str]) -> list[str]:
 
 
 def rooms_of(group: list[str]) -> str:
-    """The directories, or files at the top, that a group lies in."""
+    """Returns the directories, or top-level files, of a group."""
     return "+".join(sorted({Path(file).parts[0].removesuffix(".rs") for file in group}))
 
 

@@ -1,7 +1,8 @@
-"""Chaos for as long as you like: `python tests/python/soak.py --seconds 86400`, or `make soak`.
+"""Tests with random faults for any length of time: `python tests/python/soak.py --seconds 86400`, or `make soak`.
 
-A process that lives throughout and others that are killed or forked all track, while their collector fails, hangs and is stopped. Every
-round ends in calm: then the collector must have exactly what was acknowledged, and the process that lives must not have grown.
+One process runs throughout; others are killed or forked. All of them track while their collector fails, hangs and is stopped. At the
+end of each round the faults stop. Then the collector must have exactly the acknowledged events, and the long-running process must not
+have grown.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import threading
 import time
 from pathlib import Path
 
-# Allowed to the process that lives, against its first round: pools and allocators settle.
+# The growth allowed to the long-running process after its first round, in which pools and allocators settle.
 MAX_GROWTH_MB = 12
 MAX_MORE_FILES = 8
 
@@ -45,7 +46,7 @@ with Collector() as collector:
     for line in sys.stdin:
         faulty = line.strip() == "faulty"
         if line.strip() == "ids":
-            # At once: what comes in between belongs to the next.
+            # Swapped in one step, so that events that arrive meanwhile count for the next call.
             found, collector.events, collector.requests = collector.events, {}, []
             print(*found, flush=True)
 """
@@ -101,7 +102,7 @@ work()
 
 
 class Soak:
-    """One state directory, one collector, and all that happens to them."""
+    """One state directory and one collector, with the faults that happen to them."""
 
     def __init__(self, state: str) -> None:
         self._environment = {**os.environ, "TAXIMETER_STATE_DIR": state}
@@ -124,7 +125,7 @@ class Soak:
                     self.acknowledged.add(line.strip())
 
     def chaos(self, seconds: float) -> None:
-        """Whatever can happen, for some time."""
+        """Causes random faults for some time."""
         self._tell(self._collector, "faulty")
         self._tell(self._resident, "go")
         end = time.monotonic() + seconds
@@ -151,13 +152,13 @@ class Soak:
             self.acknowledged.update(line.strip() for line in lines if line.endswith("\n"))
 
     def calm(self) -> tuple[float, int]:
-        """Lets everything arrive, checks it, and returns megabytes and open files of the process that lives."""
+        """Waits for delivery and checks it. Returns the megabytes and open files of the long-running process."""
         deadline = time.monotonic() + 120
         self._tell(self._collector, "well")
         self._ask("calm", deadline)
         drain = [sys.executable, "-m", "taximeter", "drain"]
         environment = {**self._environment, "TAXIMETER_DESTINATION": self.url}
-        # The process that lives may be adopting something at this moment.
+        # The long-running process may be adopting a journal at this moment.
         while subprocess.run(drain, env=environment, capture_output=True, check=False).returncode and time.monotonic() < deadline:
             pass
         arrived: set[str] = set()
@@ -177,7 +178,7 @@ class Soak:
     def _ask(self, word: str, deadline: float) -> list[str]:
         self._tell(self._resident, word)
         while not self._signs:
-            assert time.monotonic() < deadline, "the process that lives does not answer"
+            assert time.monotonic() < deadline, "the long-running process does not answer"
             time.sleep(0.05)
         return self._signs.pop().split()[1:]
 
@@ -197,10 +198,10 @@ class Soak:
 
 
 def soak(rounds: float, round_seconds: float, say=print) -> int:
-    """Rounds of chaos and calm, two at least; how many events came through.
+    """Runs rounds of faults, at least two. Returns how many events were delivered.
 
     Raises:
-        AssertionError: Something was lost, or grew.
+        AssertionError: An event was lost, or the process grew.
     """
     total, first, number = 0, None, 0
     with tempfile.TemporaryDirectory() as state:
@@ -212,7 +213,7 @@ def soak(rounds: float, round_seconds: float, say=print) -> int:
                 memory, files = one.calm()
                 total += one.count
                 first = first or (memory, files)
-                say(f"{total:,} events came through, none lost; {memory:.1f} MB, {files} files")
+                say(f"{total:,} events delivered, none lost; {memory:.1f} MB, {files} files")
                 assert memory - first[0] < MAX_GROWTH_MB, f"{first[0]:.1f} MB became {memory:.1f}"
                 assert files - first[1] < MAX_MORE_FILES, f"{first[1]} open files became {files}"
         finally:

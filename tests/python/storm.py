@@ -1,12 +1,12 @@
-"""A storm over one ledger: our writers beside Python's `sqlite3` in the same processes, forks, kills and processes that are not ours.
+"""Stress test of one ledger: taximeter's writers beside Python's `sqlite3` in the same processes, with forks, kills and other writers.
 
     python tests/python/storm.py --rounds 10 --seconds 8
 
-Each round, on a new ledger: 4 processes, each a meter that tracks and two threads of Python's `sqlite3` (read-only and read-write
-readers, snapshots held open, writes to a table of their own, checkpoints, VACUUM) and forks (children that sleep, exec, read, or meter);
-one of them is killed every second; 2 more processes write with Python's `sqlite3` only. Then the ledger must be intact, its snapshots have
-been consistent, and every event whose receipt was written down before a kill must be there once, as must every row that Python
-committed. The last line is a JSON object with the sums; the exit code is 1 when a round was bad.
+Each round uses a new ledger. Four processes each run a meter that tracks and two threads of Python's `sqlite3`: read-only and
+read-write readers, long snapshots, writes to their own table, checkpoints and VACUUM. They also fork children that sleep, exec, read
+or meter. One process is killed every second. Two more processes write only with Python's `sqlite3`. At the end, the ledger must be
+intact and its snapshots must have been consistent. Every event whose receipt was logged before a kill must be there once, and so must
+every row that Python committed. The last line is a JSON object with the totals. The exit code is 1 if a round failed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ BUSY = ("locked", "busy")
 
 
 class Log:
-    """Lines that survive a kill: faults, and what was committed."""
+    """Log files that survive a kill: faults, receipts and counts."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.faults = os.open(folder / f"faults.{name}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -49,13 +49,13 @@ class Log:
 
 
 class PythonSide:
-    """One thread of Python's `sqlite3`."""
+    """A thread that uses Python's `sqlite3`."""
 
     def __init__(self, path: Path, log: Log, name: str, writes: bool) -> None:
         self.path, self.log, self.name, self.writes = path, log, name, writes
         self.random = random.Random(name)
         self.number = 0
-        self.in_use = threading.Lock()  # held while a connection is open: a child must not inherit one that it uses
+        self.in_use = threading.Lock()  # held while a connection is open, so that no child inherits an open one
 
     def run(self, end: float) -> None:
         while time.time() < end:
@@ -123,7 +123,7 @@ class PythonSide:
 
 
 def outsider(path: Path, folder: Path, name: str, end: float) -> None:
-    """Writes and checks with Python's `sqlite3` only."""
+    """Writes to the ledger and checks it, only with Python's `sqlite3`."""
     side = PythonSide(path, Log(folder, name), name, writes=True)
     while time.time() < end:
         time.sleep(side.random.uniform(0.01, 0.06))
@@ -131,7 +131,7 @@ def outsider(path: Path, folder: Path, name: str, end: float) -> None:
 
 
 def meters(name: str, log: Log, end: float, pause: float) -> None:
-    """Tracks; each receipt that says so is on disk."""
+    """Tracks events, and logs the receipt of each recorded one."""
     import taximeter
 
     randomly = random.Random(name)
@@ -139,12 +139,12 @@ def meters(name: str, log: Log, end: float, pause: float) -> None:
         for _ in range(randomly.randint(1, 20)):
             if receipt := taximeter.track(**CALL, user=name):
                 os.write(log.receipts, f"{receipt.id}\n".encode())
-        # Now and then long enough for the writer to close the ledger.
+        # Sometimes long enough for the writer to close the ledger.
         time.sleep(0.7 if randomly.random() < 0.02 else randomly.uniform(0, pause))
 
 
 def child(path: Path, folder: Path, name: str, chance: float) -> None:
-    """What a forked child does: sleeps, reads with Python's `sqlite3`, or meters with ours beside it."""
+    """Runs a forked child: it sleeps, reads with Python's `sqlite3`, or meters as well."""
     log = Log(folder, name)
     if chance < 0.5:
         time.sleep(random.uniform(0.3, 2))
@@ -186,7 +186,7 @@ def worker(path: Path, folder: Path, name: str, end: float, writes: bool) -> Non
         if chance < 0.25:
             children.append(subprocess.Popen(["sleep", f"{randomly.uniform(0.2, 1.5):.1f}"], close_fds=False))
             continue
-        # A child may use Python's sqlite3 only when no thread of its parent did while it was forked.
+        # A child may use Python's sqlite3 only if no thread of its parent used it during the fork.
         held = [side.in_use for side in sides] if chance >= 0.5 else []
         for lock in held:
             lock.acquire()
@@ -205,7 +205,7 @@ def worker(path: Path, folder: Path, name: str, end: float, writes: bool) -> Non
         children.append(pid)
     for thread in threads:
         thread.join()
-    # One flush ends when the ledger refuses once, as while another process's transaction is long.
+    # A flush ends when the ledger is refused once, for example during another process's long transaction.
     deadline = time.time() + 20
     while (report := taximeter.flush(5)).pending and time.time() < deadline:
         time.sleep(0.1)
@@ -260,8 +260,8 @@ def round_of(number: int, seconds: float, writes: bool) -> collections.Counter[s
                 deaths[-9999] += 1
             if process.returncode:
                 deaths[process.returncode] += 1
-        time.sleep(2.2)  # children of those that were killed
-        # What the killed had not delivered yet.
+        time.sleep(2.2)  # for children of killed processes
+        # Delivers the events of killed processes.
         subprocess.run([sys.executable, "-m", "taximeter", "drain"], env=environment, stdout=errors, stderr=errors, check=False)
     result = examine(folder, path)
     result["kills"] = kills
