@@ -40,7 +40,7 @@ def without_tests(text: str) -> str:
 
 
 @pytest.mark.parametrize("path", RUST, ids=lambda path: str(path.relative_to(ROOT)))
-def test_rust_modules_know_only_those_below_them(path):
+def test_rust_modules_use_only_lower_layers(path):
     module = module_of(path)
     used = set(re.findall(r"\bcrate::(\w+)", without_tests(path.read_text())))
     if module in LAYERS:
@@ -49,7 +49,7 @@ def test_rust_modules_know_only_those_below_them(path):
     assert "py" not in used or module == "py"
 
 
-def test_no_rust_files_depend_on_each_other_in_a_circle():
+def test_rust_files_have_no_dependency_cycles():
     edges = Sources(ROOT / "src").edges()
     groups = circles(edges)
     found = {rooms_of(group): " -> ".join(shortest(edges, group)) for group in groups}
@@ -95,7 +95,7 @@ def test_no_rust_files_depend_on_each_other_in_a_circle():
         ),
     ],
 )
-def test_circles_are_found_where_they_are(tmp_path, files, expected):
+def test_cycles_of_rust_files_are_found(tmp_path, files, expected):
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -104,7 +104,7 @@ def test_circles_are_found_where_they_are(tmp_path, files, expected):
     assert all(set(shortest(edges, group)) == set(group) for group in expected)
 
 
-def test_unsafe_code_and_platforms_are_in_one_room():
+def test_unsafe_and_platform_code_is_only_in_sys():
     for path in RUST:
         text = path.read_text()
         if module_of(path) != "sys" and path != ROOT / "src" / "py" / "fastcall.rs":
@@ -117,7 +117,7 @@ def test_unsafe_code_and_platforms_are_in_one_room():
 MADE_UNDER_A_LOCK = {"meter/mod.rs"}
 
 
-def test_nothing_that_a_forked_child_shares_is_made_under_a_lock():
+def test_nothing_that_a_forked_child_uses_is_initialized_under_a_lock():
     """A child that is forked while another thread is in a `LazyLock` waits for ever for that thread, which it does not have."""
     found = set()
     for path in RUST:
@@ -129,7 +129,7 @@ def test_nothing_that_a_forked_child_shares_is_made_under_a_lock():
     assert found == MADE_UNDER_A_LOCK
 
 
-def test_files_can_be_read_in_one_sitting():
+def test_files_are_short():
     for path in [*RUST, *PYTHON]:
         assert len(without_tests(path.read_text()).splitlines()) <= 520, path
 
@@ -143,7 +143,7 @@ OPTIONAL = {
 }
 
 
-def test_the_package_imports_nothing_that_has_to_be_installed():
+def test_the_package_requires_no_other_package():
     """No provider's client, and no HTTP library: those that are instrumented are found where they are loaded."""
     for file, names in Package(PACKAGE).foreign().items():
         assert names - sys.stdlib_module_names == OPTIONAL.get(file, set()), file
@@ -176,17 +176,17 @@ def wrong_directions(package: Package) -> list[str]:
     ]
 
 
-def test_python_rooms_import_only_those_below_them():
+def test_python_packages_import_only_lower_layers():
     assert not wrong_directions(Package(PACKAGE))
 
 
-def test_no_python_files_import_each_other_in_a_circle():
+def test_python_files_have_no_import_cycles():
     edges = Package(PACKAGE).edges(typing=False)
     found = [" -> ".join(shortest(edges, group)) for group in circles(edges)]
     assert not found, found
 
 
-def test_no_python_rooms_import_each_other_in_a_circle():
+def test_python_packages_have_no_import_cycles():
     rooms: dict[str, set[str]] = {}
     for file, others in Package(PACKAGE).edges(typing=False).items():
         room = python_room(file)
@@ -194,7 +194,7 @@ def test_no_python_rooms_import_each_other_in_a_circle():
     assert not circles(rooms), [" -> ".join(shortest(rooms, group)) for group in circles(rooms)]
 
 
-def test_only_compat_knows_compat():
+def test_only_compat_imports_compat():
     for file, others in Package(PACKAGE).edges(typing=True).items():
         assert python_room(file) == "compat" or "compat" not in map(python_room, others), file
 
@@ -203,7 +203,7 @@ def test_only_compat_knows_compat():
 DOORS_OF_COMPAT = {"_core.pyi", "_default.py"}
 
 
-def test_compat_uses_only_public_doors():
+def test_compat_uses_only_public_interfaces():
     for file, others in Package(PACKAGE).edges(typing=True).items():
         if python_room(file) == "compat":
             outside = {other for other in others if python_room(other) != "compat"} - DOORS_OF_COMPAT
@@ -252,7 +252,7 @@ def test_compat_uses_only_public_doors():
         ),
     ],
 )
-def test_circles_of_python_files_are_found_where_they_are(tmp_path, files, expected):
+def test_cycles_of_python_files_are_found(tmp_path, files, expected):
     for name, text in files.items():
         path = tmp_path / "package" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -262,7 +262,7 @@ def test_circles_of_python_files_are_found_where_they_are(tmp_path, files, expec
     assert all(set(shortest(edges, group)) <= set(group) for group in expected)
 
 
-def test_imports_upwards_are_found(tmp_path):
+def test_imports_of_higher_layers_are_found(tmp_path):
     package = tmp_path / "package"
     (package / "meter").mkdir(parents=True)
     (package / "__init__.py").write_text("")
@@ -271,6 +271,6 @@ def test_imports_upwards_are_found(tmp_path):
     assert wrong_directions(Package(package)) == ["meter/__init__.py -> cli.py"]
 
 
-def test_every_rust_file_says_what_it_is_for():
+def test_every_rust_file_has_a_module_comment():
     for path in RUST:
         assert path.read_text().startswith("//!") or path.name == "tests.rs", path

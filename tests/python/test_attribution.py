@@ -36,7 +36,7 @@ def test_inner_scopes_override_and_tags_merge(state):
     meter.close()
 
 
-def test_functions_of_every_kind_are_decorated(meter):
+def test_every_kind_of_function_can_be_decorated(meter):
     @taximeter.attribute(team="plain")
     def plain():
         track(meter)
@@ -67,7 +67,7 @@ def test_functions_of_every_kind_are_decorated(meter):
     assert plain.__name__ == "plain"
 
 
-def test_a_decorated_function_may_call_itself(meter):
+def test_a_decorated_function_can_be_recursive(meter):
     @taximeter.attribute(team="deep")
     def down(n):
         track(meter)
@@ -95,7 +95,7 @@ def test_tasks_and_to_thread_inherit_and_executors_need_bind(meter):
     assert teams(meter) == ["task", None, "bound", "bound"]
 
 
-def test_a_value_of_the_wrong_type_is_a_type_error_where_it_is_written():
+def test_a_value_of_the_wrong_type_raises_a_type_error_immediately():
     with pytest.raises(TypeError, match="team"):
         taximeter.attribute(team=object())
     with pytest.raises(TypeError, match="tag"):
@@ -114,7 +114,7 @@ def test_measure_times_the_block_and_records_the_usage(meter):
     assert (event["feature"], event["finish_reason"], event["status"]) == ("summaries", "end_turn", "success")
 
 
-def test_measure_lets_the_users_exception_through_and_keeps_its_class_only(meter):
+def test_measure_passes_exceptions_on_and_records_only_their_class(meter):
     error = KeyError("the secret prompt")
     with pytest.raises(KeyError) as caught, meter.measure(provider="openai", model="gpt-4o"):
         raise error
@@ -125,7 +125,7 @@ def test_measure_lets_the_users_exception_through_and_keeps_its_class_only(meter
 
 
 @pytest.mark.parametrize("usage", [7, {"bananas": 1}, {"prompt_tokens": -5}, {"prompt_tokens": "7"}])
-def test_a_call_whose_usage_is_none_is_recorded_as_missing_and_counted(meter, usage):
+def test_a_call_with_invalid_usage_is_recorded_without_it_and_counted(meter, usage):
     with meter.measure(provider="openai", model="gpt-4o") as call:
         call.set_usage(usage)
     assert call.receipt
@@ -135,7 +135,7 @@ def test_a_call_whose_usage_is_none_is_recorded_as_missing_and_counted(meter, us
     assert meter.stats()["remarks"]["unreadable_usage"] == 1
 
 
-def test_a_scope_is_in_force_inside_a_generator_and_not_in_its_consumer(meter):
+def test_a_scope_is_active_in_a_generator_but_not_in_its_consumer(meter):
     @taximeter.attribute(team="generator")
     def generator():
         while True:

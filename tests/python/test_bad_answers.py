@@ -158,7 +158,7 @@ def compared(meter, call):
 
 
 @pytest.mark.parametrize("case", ANSWERS)
-def test_a12_the_client_is_left_to_deal_with_it_and_the_reason_is_counted(case, meter, url):
+def test_the_client_handles_a_bad_response_and_the_reason_is_counted(case, meter, url):
     content_type, encoding, body, status, reason = ANSWERS[case]
     Answers.content = content_type, encoding, body
 
@@ -180,7 +180,7 @@ def test_a12_the_client_is_left_to_deal_with_it_and_the_reason_is_counted(case, 
 
 @pytest.mark.parametrize("client", ["boto3", "anthropic"])
 @pytest.mark.parametrize("case", FRAMED)
-def test_a12_frames_that_are_broken_are_the_clients_business(case, client, meter, url):
+def test_the_client_handles_broken_frames(case, client, meter, url):
     body, status = FRAMED[case]
     Answers.content = FRAMES, "", body
     model, keys = "anthropic.claude-sonnet-4-5-20250929-v1:0", {"aws_access_key_id": "k", "aws_secret_access_key": "k"}

@@ -39,7 +39,7 @@ def first(merged: merge.Merged | dict) -> dict:
     return found["providers"][0]["models"][0]
 
 
-def test_a_rate_that_was_overwritten_ends_on_the_day_of_the_merge():
+def test_a_replaced_rate_ends_on_the_day_of_the_merge():
     merged = merge.merge(document(), document({"input_tokens": "3"}), today=DAY)
     assert first(merged)["prices"] == [
         {"rates": {"input_tokens": "2"}},
@@ -52,7 +52,7 @@ def test_a_rate_that_was_overwritten_ends_on_the_day_of_the_merge():
     assert not again.changes
 
 
-def test_rates_that_the_source_dates_itself_are_taken_as_they_are():
+def test_rates_with_a_date_from_the_source_are_adopted_unchanged():
     new = document()
     first(new)["prices"].append({"from": "2026-11-20", "rates": {"input_tokens": "3"}})
     merged = merge.merge(document(), new, today=DAY)
@@ -88,7 +88,7 @@ def test_variants_are_dated_by_their_context():
     _core.check_catalog(form.render(merged.document))
 
 
-def test_the_row_that_is_in_force_is_the_one_the_core_takes(state):
+def test_merge_and_core_agree_on_the_row_in_force(state):
     merged = merge.merge(document(), document({"input_tokens": "3"}), today=EARLIER)
     meter = taximeter.Meter(state_dir=state)
     meter.set_catalog(form.render(merged.document))
@@ -97,7 +97,7 @@ def test_the_row_that_is_in_force_is_the_one_the_core_takes(state):
     meter.close()
 
 
-def test_what_the_source_dropped_stays_as_retired():
+def test_entries_that_the_source_dropped_stay_as_retired():
     new = document()
     dropped = new["providers"][0]["models"].pop()
     merged = merge.merge(document(), new, today=DAY)
@@ -106,7 +106,7 @@ def test_what_the_source_dropped_stays_as_retired():
     assert merge.merge(merged.document, new, today=LATER).document["providers"] == merged.document["providers"]
 
 
-def test_a_catalog_that_shrank_by_more_than_a_tenth_is_refused():
+def test_a_catalog_that_lost_more_than_a_tenth_is_rejected():
     new = document()
     del new["providers"][0]["models"][-3:]
     with pytest.raises(taximeter.CatalogError, match="18 of the 21 models"):
@@ -118,7 +118,7 @@ def test_a_catalog_that_shrank_by_more_than_a_tenth_is_refused():
         merge.merge(document(), renamed, today=DAY)
 
 
-def test_what_was_dropped_before_does_not_count_again():
+def test_entries_dropped_earlier_are_not_counted_again():
     last, new = document(), document()
     for _ in range(10):
         del new["providers"][0]["models"][-1]
@@ -129,7 +129,7 @@ def test_what_was_dropped_before_does_not_count_again():
 
 
 @pytest.mark.parametrize("rate", ["20.01", "0.19", "0"])
-def test_a_rate_that_moves_more_than_tenfold_is_held_until_accepted(rate):
+def test_a_rate_that_changes_more_than_tenfold_is_held_back_until_accepted(rate):
     new = document({"input_tokens": rate})
     merged = merge.merge(document(), new, today=DAY)
     assert first(merged) == first(document())
@@ -163,7 +163,7 @@ def row(rates, **further):
     ],
     ids=["tomorrow", "tier", "no rates", "a unit gone", "no longer free", "hours", "days"],
 )  # fmt: skip
-def test_a_leap_is_held_wherever_it_hides(old, new):
+def test_a_large_move_is_held_back_in_every_kind_of_row(old, new):
     last, next_ = document(), document()
     first(last)["prices"], first(next_)["prices"] = old, new
     merged = merge.merge(last, next_, today=DAY)
@@ -197,7 +197,7 @@ rows = st.lists(
 
 
 @given(rows, rows)
-def test_a_merge_keeps_the_past_takes_the_present_and_can_be_repeated(before, after):
+def test_a_merge_keeps_old_rates_adopts_current_ones_and_is_idempotent(before, after):
     # As sources write them: undated rows first, then by day.
     old, new = document(), document()
     first(old)["prices"] = sorted(before, key=lambda row: row.get("from", ""))
@@ -295,7 +295,7 @@ def price(meter, at=None):
     return meter.price("gpt-4o", {"input_tokens": 1_000_000}, "openai", at=at).usd
 
 
-def test_an_update_is_merged_written_and_in_force_at_once_and_for_the_next_process(state, source, url, run):
+def test_an_update_is_merged_written_and_used_by_this_and_the_next_process(state, source, url, run):
     meter = taximeter.Meter(state_dir=state, prices={"multipliers": {"openai/gpt-4o": 2}})
     assert price(meter) == 5
     source.send(embedded("3"))
@@ -314,7 +314,7 @@ def test_an_update_is_merged_written_and_in_force_at_once_and_for_the_next_proce
     assert shown.stdout.split() == ["3", meter.catalog]
 
 
-def test_what_has_not_changed_is_not_sent_again(state, source, url):
+def test_an_unchanged_catalog_is_not_downloaded_again(state, source, url):
     meter = taximeter.Meter(state_dir=state)
     source.send(embedded("3"))
     assert meter.update_catalog(url) is not None
@@ -392,7 +392,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_what_is_no_catalog_is_refused_and_the_old_one_stays(state, source, url, kind):
+def test_an_invalid_catalog_is_rejected_and_the_old_one_stays(state, source, url, kind):
     source.body, message = HOSTILE[kind]
     meter = taximeter.Meter(state_dir=state)
     with pytest.raises(taximeter.CatalogError, match=message):
@@ -402,7 +402,7 @@ def test_what_is_no_catalog_is_refused_and_the_old_one_stays(state, source, url,
     meter.close()
 
 
-def test_a_truncated_catalog_is_refused_at_every_length(state):
+def test_a_truncated_catalog_is_rejected_at_every_length(state):
     text = form.render(document())
     for length in range(0, len(text) - 2, 97):
         with pytest.raises(taximeter.CatalogError):
@@ -417,7 +417,7 @@ def test_a_truncated_catalog_is_refused_at_every_length(state):
         "https://127.0.0.1:1/data.json?key=canary", "https:///canary",
     ],
 )  # fmt: skip
-def test_a_source_that_is_refused_or_fails_is_not_repeated(state, source):
+def test_errors_do_not_repeat_a_rejected_or_failing_source(state, source):
     meter = taximeter.Meter(state_dir=state)
     with pytest.raises(taximeter.CatalogError) as caught:
         meter.update_catalog(source)
@@ -429,7 +429,7 @@ def test_a_source_that_is_refused_or_fails_is_not_repeated(state, source):
     meter.close()
 
 
-def test_prices_come_over_https_or_from_this_machine_only(state, source, url):
+def test_prices_are_downloaded_only_over_https_or_from_localhost(state, source, url):
     meter = taximeter.Meter(state_dir=state)
     for elsewhere in ("http://prices.example/x", "https://prices.example/x", "ftp://127.0.0.1/x", "file:///etc/hostname"):
         source.location = elsewhere
@@ -445,7 +445,7 @@ def test_prices_come_over_https_or_from_this_machine_only(state, source, url):
     meter.close()
 
 
-def test_an_answer_that_breaks_off_or_drips_is_an_error(state, monkeypatch):
+def test_a_broken_or_very_slow_response_is_an_error(state, monkeypatch):
     def answer(data: bytes, pause: float = 0.0):
         listener = socket.create_server(("127.0.0.1", 0))
 
@@ -477,7 +477,7 @@ def test_an_answer_that_breaks_off_or_drips_is_an_error(state, monkeypatch):
     meter.close()
 
 
-def test_what_one_process_downloaded_is_in_force_in_the_next_that_asks(state, source, url):
+def test_a_download_of_one_process_is_used_by_the_next_update_of_another(state, source, url):
     one, two = taximeter.Meter(state_dir=state), taximeter.Meter(state_dir=state)
     assert price(two) == 2.5
     source.send(embedded("3"))
@@ -488,7 +488,7 @@ def test_what_one_process_downloaded_is_in_force_in_the_next_that_asks(state, so
     two.close()
 
 
-def test_two_that_update_at_once_take_turns(state, source, url):
+def test_concurrent_updates_run_one_at_a_time(state, source, url):
     meters = [taximeter.Meter(state_dir=state) for _ in range(4)]
     source.send(embedded("3"))
     threads = [threading.Thread(target=meter.update_catalog, args=(url,)) for meter in meters]
@@ -502,7 +502,7 @@ def test_two_that_update_at_once_take_turns(state, source, url):
         meter.close()
 
 
-def test_what_was_held_can_be_accepted_from_the_same_source(state, source, url):
+def test_a_held_back_rate_can_be_accepted_from_the_same_source(state, source, url):
     meter = taximeter.Meter(state_dir=state)
     source.send(embedded("99"))
     assert meter.update_catalog(url).held
@@ -514,7 +514,7 @@ def test_what_was_held_can_be_accepted_from_the_same_source(state, source, url):
     meter.close()
 
 
-def test_a_damaged_file_on_disk_is_counted_and_the_embedded_catalog_stands_for_it(state, source, url):
+def test_a_damaged_catalog_file_is_counted_and_the_embedded_catalog_is_used(state, source, url):
     (state / "prices").mkdir(parents=True)
     (state / "prices" / "catalog.json").write_text(form.render(embedded("3"))[:-1000])
     meter = taximeter.Meter(state_dir=state)
@@ -537,7 +537,7 @@ def test_a_catalog_older_than_the_embedded_one_is_not_used(state):
     meter.close()
 
 
-def test_a_swap_while_others_price_is_seen_whole(state):
+def test_a_catalog_is_swapped_atomically_while_other_threads_price(state):
     meter = taximeter.Meter(state_dir=state)
     texts = [form.render(document({"input_tokens": rate, "output_tokens": rate})) for rate in ("1", "5")]
     meter.set_catalog(texts[0])
@@ -565,7 +565,7 @@ def refreshers() -> int:
     return sum(thread.name == "taximeter-prices" for thread in threading.enumerate())
 
 
-def test_the_background_keeps_prices_fresh(state, source, url):
+def test_prices_are_updated_in_the_background(state, source, url):
     source.send(embedded("3"))
     meter = taximeter.Meter(state_dir=state, prices={"refresh": "1h", "source": url})
     wait_for(lambda: price(meter) == 3)
@@ -580,7 +580,7 @@ def test_the_background_keeps_prices_fresh(state, source, url):
     wait_for(lambda: refreshers() == 0)
 
 
-def test_the_background_ends_with_its_meter_or_when_it_is_not_wanted_any_more(state, source, url):
+def test_background_updates_end_with_the_meter_or_the_setting(state, source, url):
     source.send(embedded("3"))
     wanted = {"refresh": "1h", "source": url}
     meter = taximeter.Meter(state_dir=state, prices=wanted)
@@ -596,7 +596,7 @@ def test_the_background_ends_with_its_meter_or_when_it_is_not_wanted_any_more(st
     wait_for(lambda: gc.collect() >= 0 and refreshers() == 0)
 
 
-def test_a_failing_download_is_said_once_and_leaves_the_prices(state, source, url, caplog):
+def test_a_failing_download_is_logged_once_and_keeps_the_prices(state, source, url, caplog):
     source.status = 500
     meter = taximeter.Meter(state_dir=state, prices={"refresh": "1h", "source": url})
     wait_for(lambda: "answered 500" in caplog.text)
@@ -604,7 +604,7 @@ def test_a_failing_download_is_said_once_and_leaves_the_prices(state, source, ur
     meter.close()
 
 
-def test_nothing_is_downloaded_unless_asked_for(state, source, url):
+def test_nothing_is_downloaded_by_default(state, source, url):
     meter = taximeter.Meter(state_dir=state, prices={"source": url})
     meter.track(provider="openai", model="gpt-4o", input_tokens=1)
     meter.close()
@@ -612,7 +612,7 @@ def test_nothing_is_downloaded_unless_asked_for(state, source, url):
     assert meter.refresher is None
 
 
-def test_a_document_is_not_changed_by_merging():
+def test_a_merge_does_not_modify_its_arguments():
     old, new = document(), document({"input_tokens": "3"})
     kept = copy.deepcopy((old, new))
     merge.merge(old, new, today=DAY)

@@ -41,7 +41,7 @@ def used(run):
     )
 
 
-def test_a_bare_call_shows_today_and_this_month_of_dead_processes_too(cli, used):
+def test_the_overview_includes_events_of_dead_processes(cli, used):
     outcome = cli()
     assert "today" in outcome.stdout
     assert "this month" in outcome.stdout
@@ -52,11 +52,11 @@ def test_a_bare_call_shows_today_and_this_month_of_dead_processes_too(cli, used)
     assert both["today"]["total"]["calls"] == both["this month"]["total"]["calls"] == 4
 
 
-def test_a_bare_call_without_events_says_where_it_looked(cli, state):
+def test_the_overview_without_events_names_the_ledger(cli, state):
     assert str(state) in cli().stderr
 
 
-def test_report_groups_filters_and_prints_three_forms(cli, used):
+def test_report_groups_filters_and_prints_three_formats(cli, used):
     assert "acme" in cli("report", "--by", "team,model").stdout
     rows = json.loads(cli("report", "--by", "tag:plan", "--json").stdout)["rows"]
     assert {(row["tag:plan"], row["calls"], row["cost_usd"]) for row in rows} == {("pro", 3, "0.0105"), (None, 1, "0")}
@@ -73,7 +73,7 @@ def test_report_groups_filters_and_prints_three_forms(cli, used):
         (("report", "--where", "x"), "FIELD=VALUE"),
     ],
 )
-def test_bad_input_is_said_on_stderr_with_exit_code_2(cli, arguments, message):
+def test_bad_input_is_reported_on_stderr_with_exit_code_2(cli, arguments, message):
     outcome = cli(*arguments, code=2)
     assert message in outcome.stderr
     assert outcome.stdout == ""
@@ -95,7 +95,7 @@ def test_tail_prints_the_last_events(cli, used):
     assert json.loads(cli("tail", "-n", "1", "--no-follow", "--json").stdout)["model"] == "no-such-model"
 
 
-def test_price_explains_and_says_when_it_does_not_know(cli):
+def test_price_explains_known_and_unknown_prices(cli):
     asked = ("price", "gpt-4o", "--input", "1200", "--cache-read", "800", "--output", "350")
     assert cli(*asked).stdout.splitlines()[1:] == ["total: $0.0055"]
     assert "input_tokens: 400 × $2.5 per 1000000 = $0.001" in cli(*asked, "--explain").stdout
@@ -108,13 +108,13 @@ def test_price_explains_and_says_when_it_does_not_know(cli):
     assert "input_tokens" in cli("price", "gpt-4o", "--input", "-5", code=2).stderr
 
 
-def test_models_lists_what_matches(cli):
+def test_models_lists_matching_models(cli):
     assert "openai/gpt-4o" in cli("models", "gpt-4o").stdout.splitlines()
     assert len(json.loads(cli("models", "--json").stdout)) > 2_000
     cli("models", "no-such-model", code=1)
 
 
-def test_prices_lists_ones_own_rates_and_the_catalogs(cli, state):
+def test_prices_lists_own_rates_and_those_of_the_catalog(cli, state):
     (state.parent / "taximeter.toml").write_text('[prices.rates."openai/gpt-4o"]\ninput_tokens = { per_1m = 1.5 }\n')
     lines = cli("prices", "list", "openai/gpt-4o").stdout.splitlines()
     assert lines[0] == 'openai/gpt-4o  rates {"input_tokens": {"per_1m": "1.5"}}'
@@ -150,7 +150,7 @@ def test_prices_are_compared_and_updated_from_a_file(cli, state, tmp_path):
     assert "empty" in cli("prices", "update", "--from", "", code=2).stderr
 
 
-def test_reprice_says_what_it_changes(cli, used, state):
+def test_reprice_prints_its_changes(cli, used, state):
     (state.parent / "taximeter.toml").write_text('[prices.rates."openai/no-such-model"]\ninput_tokens = { per_token = 0.001 }\n')
     cli("drain")
     shown = cli("reprice", "--since", "1h", "--dry-run")
@@ -164,12 +164,12 @@ def test_reprice_says_what_it_changes(cli, used, state):
     assert "BAD" not in cli("doctor").stdout
 
 
-def test_drain_delivers_what_was_left(cli, used):
+def test_drain_delivers_events_of_dead_processes(cli, used):
     assert json.loads(cli("drain", "--json").stdout) == {"delivered": 4, "left": 0, "expired": 0, "damaged": 0, "reasons": []}
     assert cli("drain").stdout == "0 events delivered\n"
 
 
-def test_drain_says_what_it_could_not_deliver_and_exits_with_1(cli, run, state):
+def test_drain_reports_undelivered_events_and_exits_with_1(cli, run, state):
     settings = "destination='cloudevents+http://127.0.0.1:9/v1', instrument=False"
     text = f"import os, taximeter; taximeter.init({settings}); taximeter.track(provider='p', model='m', input_tokens=1); os._exit(0)"
     run(text)
@@ -182,7 +182,7 @@ def test_drain_says_what_it_could_not_deliver_and_exits_with_1(cli, run, state):
     assert "127.0.0.1" in report["reasons"][0]
 
 
-def test_doctor_is_content_with_a_fresh_state_and_names_what_is_wrong(cli, used, state):
+def test_doctor_names_what_is_wrong(cli, used, state):
     outcome = cli("drain")
     outcome = cli("doctor", code=1)
     assert "unknown for openai/no-such-model (1)" in outcome.stdout
@@ -192,7 +192,7 @@ def test_doctor_is_content_with_a_fresh_state_and_names_what_is_wrong(cli, used,
     assert checks["state directory"]["ok"]
 
 
-def test_doctor_does_not_blame_prices_for_usage_that_is_missing(cli, meter):
+def test_doctor_distinguishes_missing_usage_from_missing_prices(cli, meter):
     meter.track(provider="openai", model="gpt-4o", usage_status="missing")
     meter.track(provider="openai", model="gpt-4o", status="error", usage_status="missing")
     assert meter.flush(10).pending == 0
@@ -201,7 +201,7 @@ def test_doctor_does_not_blame_prices_for_usage_that_is_missing(cli, meter):
     assert checks["usage"]["detail"].startswith("missing for openai/gpt-4o (1): ")
 
 
-def test_a_file_in_the_place_of_the_state_directory_is_an_error(cli, state):
+def test_a_file_instead_of_the_state_directory_is_an_error(cli, state):
     state.write_text("a file")
     assert "not a directory" in cli("report", code=2).stderr
 
@@ -210,11 +210,11 @@ def test_an_empty_report_has_its_headings(cli):
     assert cli("report", "--csv").stdout.startswith("model,calls,errors,unpriced,input_tokens")
 
 
-def test_doctor_passes_where_nothing_happened_yet(cli):
+def test_doctor_passes_on_an_empty_state_directory(cli):
     assert "BAD" not in cli("doctor").stdout
 
 
-def test_a_closed_pipe_is_no_error(used, state):
+def test_a_closed_pipe_is_not_an_error(used, state):
     command = f"{sys.executable} -m taximeter models | head -1; exit ${{PIPESTATUS[0]}}"
     outcome = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
     assert outcome.returncode == 0
@@ -237,7 +237,7 @@ def test_tokens_of_a_file_and_of_standard_input(cli, state):
     assert json.loads(piped.stdout)["tokens"] == taximeter.encoding("o200k_base").count(text)
 
 
-def test_what_cannot_be_counted_is_said(cli, state):
+def test_tokens_reports_what_it_cannot_count(cli, state):
     place = state.parent / "prompt.txt"
     place.write_bytes(b"abc\xff")
     assert "prompt.txt is not a UTF-8 text: byte 3 is invalid" in cli("tokens", str(place), "--model", "gpt-4o", code=2).stderr

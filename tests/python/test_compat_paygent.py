@@ -54,7 +54,7 @@ def client(server, **more):
         ),
     ],
 )
-def test_the_wire_is_the_originals(server, usage, body):
+def test_requests_equal_the_originals(server, usage, body):
     client(server).send_usage("agent-123", "customer-456", "email-sent", usage)
     (request,) = server.requests
     assert request.wire[:3] == ("POST", "/api/v1/usage", {"content-type": "application/json", "paygent-api-key": "KEY"})
@@ -73,14 +73,14 @@ def test_the_wire_is_the_originals(server, usage, body):
         ("a model of nobody's", ("Hello, how are you?", ""), [6, 0]),
     ],
 )
-def test_texts_are_counted_here_and_go_nowhere(server, model, texts, counts):
+def test_texts_are_counted_locally_and_not_sent(server, model, texts, counts):
     client(server).send_usage_with_token_string("a", "c", "i", UsageDataWithStrings("OpenAI", model, *texts))
     (request,) = server.requests
     assert [request.json["inputToken"], request.json["outputToken"]] == counts
     assert not [text for text in texts if text and text.encode() in request.body]
 
 
-def test_texts_that_look_like_special_tokens_are_texts(server):
+def test_special_tokens_in_texts_are_counted_as_text(server):
     client(server).send_usage_with_token_string("a", "c", "i", UsageDataWithStrings("OpenAI", "gpt-4", "<|endoftext|>", ""))
     assert (server.requests[0].json["inputToken"], server.requests[0].json["outputToken"]) == (7, 0)
 
@@ -107,7 +107,7 @@ def test_a_thousand_tokens_of_each_cost(server, model, amount, caplog):
     assert bool(caplog.records) == ("nobody" in model)
 
 
-def test_every_constant_is_the_originals_and_every_price_but_eight():
+def test_all_constants_and_all_but_eight_prices_equal_the_originals():
     theirs = json.loads((Path(__file__).parent / "seeds" / "paygent_constants.json").read_text())
     for kind, names in theirs["constants"].items():
         assert {name: getattr(getattr(paygent_sdk, kind), name) for name in names} == names
@@ -119,7 +119,7 @@ def test_every_constant_is_the_originals_and_every_price_but_eight():
         assert ours[model] == pytest.approx((prompt / 1000, completion / 1000))
 
 
-def test_constants_are_those_of_the_original():
+def test_constants_equal_the_originals():
     assert len(MODEL_PRICING) == 103 + 23
     assert (paygent_sdk.OpenAIModels.GPT_5, paygent_sdk.AnthropicModels.SONNET_4_5) == ("gpt-5", "Sonnet 4.5")
     assert paygent_sdk.ServiceProvider.GOOGLE_DEEPMIND == "Google DeepMind"
@@ -134,7 +134,7 @@ def test_constants_are_those_of_the_original():
 @pytest.mark.parametrize(
     ("answer", "kind"), [((401, {}), requests.HTTPError), ((500, ""), requests.HTTPError), ((304, ""), requests.HTTPError)]
 )
-def test_an_answer_that_says_no_is_an_exception(server, answer, kind):
+def test_an_error_response_raises(server, answer, kind):
     server.answers = [answer]
     with pytest.raises(kind) as caught:
         client(server).send_usage("a", "c", "i", UsageData(model="gpt-4o", prompt_tokens=1))
@@ -142,7 +142,7 @@ def test_an_answer_that_says_no_is_an_exception(server, answer, kind):
     assert "KEY" not in str(caught.value)
 
 
-def test_what_cannot_be_is_refused_here(server):
+def test_invalid_arguments_are_rejected_locally(server):
     with pytest.raises(requests.ConnectionError):
         Client("k", "http://127.0.0.1:1").send_usage("a", "c", "i", UsageData(model="m"))
     for arguments, message in (
@@ -158,14 +158,14 @@ def test_what_cannot_be_is_refused_here(server):
     assert server.requests == []
 
 
-def test_a_path_of_the_address_is_kept_and_the_default_is_encrypted(server):
+def test_the_path_of_the_url_is_kept_and_the_default_is_encrypted(server):
     Client.new_client_with_url("k", f"{server.url}/proxy/").send_usage("a", "c", "i", UsageData(model="m"))
     assert server.requests[0].path == "/proxy/api/v1/usage"
     assert Client.new_client("k").base_url.startswith("https://")
     assert "k-canary" not in repr(vars(Client("k-canary")))
 
 
-def test_the_ledger_has_what_was_sent_there(state, server):
+def test_events_for_the_ledger_are_in_it(state, server):
     taximeter.init(instrument=False, state_dir=state)
     usage = UsageData("OpenAI", "gpt-4o", 1000, 500, 1500)
     client(server, destination="ledger").send_usage("agent", "customer", "chat", usage)
@@ -213,7 +213,7 @@ CALLS_OF_4 = {
 
 
 @pytest.mark.parametrize("name", CALLS_OF_4)
-def test_calls_of_paygent_4_are_the_originals_on_the_wire(outboxes, name):
+def test_requests_of_paygent_4_equal_the_originals(outboxes, name):
     original = pytest.importorskip("paygent_sdk")
     answers, requests_of = [], []
     for module in (original, paygent_sdk):
@@ -240,12 +240,12 @@ def test_calls_of_paygent_4_are_the_originals_on_the_wire(outboxes, name):
         (("a", "c", "i", paygent_sdk.ExternalCostData("n", " ")), "cost_data.external_cost_id"),
     ],
 )  # fmt: skip
-def test_a_cost_that_lacks_something_is_refused_as_by_the_original(server, arguments, message):
+def test_an_incomplete_cost_is_rejected_like_by_the_original(server, arguments, message):
     with pytest.raises(ValueError, match=f"send_external_cost: {message} is required"):
         client(server).send_external_cost(*arguments)
 
 
-def test_a_customer_is_made_known_before_what_is_billed_and_once(outboxes, server):
+def test_a_customer_is_created_once_before_the_first_billing(outboxes, server):
     ours = client(server)
     for _ in range(3):
         ours.send_indicator("agent", "customer", "email-sent")
@@ -254,7 +254,7 @@ def test_a_customer_is_made_known_before_what_is_billed_and_once(outboxes, serve
     assert server.requests[0].path == "/api/v1/customers/create-or-get"
 
 
-def test_what_is_billed_is_not_lost_with_a_customer_who_cannot_be_made_known(outboxes, server):
+def test_billing_survives_a_customer_that_cannot_be_created(outboxes, server):
     server.answers = [(503, ""), (400, "no such customer"), (200, {})]
     ours = client(server)
     ours.send_indicator("agent", "customer", "email-sent")
@@ -282,7 +282,7 @@ PATCHED = """
 """
 
 
-def test_calls_of_clients_are_reported_as_by_the_original(run, server, provider):
+def test_clients_calls_are_reported_like_by_the_original(run, server, provider):
     run(PATCHED.format(ours=False), server.url, provider.url)
     theirs, server.requests[:] = recorded(server), []
     run(PATCHED.format(ours=True), server.url, provider.url)
@@ -292,7 +292,7 @@ def test_calls_of_clients_are_reported_as_by_the_original(run, server, provider)
     assert len(once) == 3
 
 
-def test_streams_and_other_calls_are_reported_too_and_no_keyword_reaches_a_client(run, server, provider, state):
+def test_all_calls_are_reported_and_no_keyword_reaches_a_client(run, server, provider, state):
     run(
         """
         import sys, openai, anthropic, taximeter
@@ -321,7 +321,7 @@ def test_streams_and_other_calls_are_reported_too_and_no_keyword_reaches_a_clien
     assert len(events) == 4
 
 
-def test_the_interface_of_paygent_1_is_the_originals_on_the_wire(server, state):
+def test_requests_of_paygent_1_equal_the_originals(server, state):
     """In the environment that has it."""
     python = ROOT / ".venv-paygent" / "bin" / "python"
     assert python.exists(), "this test needs `make environments`"

@@ -111,7 +111,7 @@ def test_paygent(block, server, instead, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(("status", "said"), [(401, "Invalid API key"), (429, "Rate limit exceeded"), (500, "Error tracking usage")])
-def test_what_tokentallys_readme_does_about_errors(server, instead, monkeypatch, capsys, status, said):
+def test_tokentallys_readme_handles_errors(server, instead, monkeypatch, capsys, status, said):
     from taximeter.compat.tokentally import client
 
     monkeypatch.setattr(client, "DEFAULT_BASE_URL", server.url)
@@ -197,7 +197,7 @@ def test_tokenr(block, server, provider, run):
     assert ("[Tokenr] Initialized" in said) == ("debug=True" in block)
 
 
-def test_an_original_that_is_imported_is_not_replaced(monkeypatch):
+def test_an_imported_original_is_not_replaced(monkeypatch):
     monkeypatch.setitem(sys.modules, "teer", object())
     with pytest.raises(RuntimeError, match="already imported"):
         install("teer")

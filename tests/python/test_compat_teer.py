@@ -47,7 +47,7 @@ def make(module, url, **more):
 
 
 @pytest.mark.parametrize("name", PAYLOADS)
-def test_the_wire_is_the_originals(server, name):
+def test_requests_equal_the_originals(server, name):
     sent = []
     for module in (original, teer):
         make(module, server.url).ingest.send(PAYLOADS[name], headers={"X-More": "1"})
@@ -56,7 +56,7 @@ def test_the_wire_is_the_originals(server, name):
     assert sent[0].body == sent[1].body
 
 
-def test_meter_events_are_the_originals_and_have_an_identifier(server):
+def test_meter_events_equal_the_originals_and_have_an_identifier(server):
     for module in (original, teer):
         make(module, server.url).billing.meter_events.create(METER)
     first, second = (request.wire for request in server.requests)
@@ -78,13 +78,13 @@ def test_meter_events_are_the_originals_and_have_an_identifier(server):
 
 
 @pytest.mark.parametrize("answer", [{"id": 1}, [1], "text", "", "null"])
-def test_answers_are_the_originals(server, answer):
+def test_return_values_equal_the_originals(server, answer):
     server.answers = [(200, answer)]
     assert make(teer, server.url).ingest.send({}) == make(original, server.url).ingest.send({})
 
 
 @pytest.mark.parametrize("answer", [(401, {"error": "no"}), (404, ""), (429, ""), (500, "<html>"), "drop", "silence"])
-def test_failures_are_those_that_users_catch(server, answer):
+def test_failures_raise_the_originals_exceptions(server, answer):
     server.answers = [answer]
     caught = []
     for module in (original, teer):
@@ -98,7 +98,7 @@ def test_failures_are_those_that_users_catch(server, answer):
         assert str(ours) == str(theirs)
 
 
-def test_failures_without_an_answer_are_those_that_users_catch():
+def test_connection_failures_raise_the_originals_exceptions():
     for url, kind in (("http://127.0.0.1:1", requests.ConnectionError), ("nowhere", requests.exceptions.MissingSchema)):
         for module in (original, teer):
             with pytest.raises(kind):
@@ -129,7 +129,7 @@ else:
     subprocess.run([sys.executable, "-c", text], check=True, cwd=tmp_path, timeout=60)
 
 
-def test_events_go_where_the_client_says(server):
+def test_the_clients_urls_are_used(server):
     assert teer.TeerClient("k", base_url="https://dev.example").track_base == "https://dev.example/v1"
     assert teer.TeerClient("k", base_url="https://a", track_url="https://b/").track_base == "https://b/v1"
     assert teer.TeerClient("k").track_base == "https://track.teer.ai/v1"
@@ -139,7 +139,7 @@ def test_events_go_where_the_client_says(server):
     assert len(server.requests) == 1
 
 
-def test_a_connection_is_kept_and_no_netrc_takes_the_place_of_the_key(server, tmp_path, monkeypatch):
+def test_connections_are_kept_alive_and_netrc_is_ignored(server, tmp_path, monkeypatch):
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login a password b\n")
     monkeypatch.setenv("NETRC", str(netrc))
@@ -167,7 +167,7 @@ def _quietly(client):
         pass
 
 
-def test_a_forked_child_asks_anew(server):
+def test_a_forked_child_opens_its_own_connection(server):
     text = f"""
 import os
 from taximeter.compat.teer import TeerClient
@@ -184,7 +184,7 @@ client.ingest.send({{}})
     assert (len(server.requests), server.connections) == (3, 2)
 
 
-def test_a_child_that_leaves_does_not_hold_up_its_parent(server):
+def test_an_exiting_child_does_not_block_its_parent(server):
     text = f"""
 import os, sys
 from taximeter.compat.teer import TeerClient
@@ -200,7 +200,7 @@ client.ingest.send({{}}, timeout=5)
     assert len(server.requests) == 2
 
 
-def test_a_signal_ends_the_wait(server):
+def test_a_signal_handler_can_end_a_request(server):
     server.answers = ["silence"]
     text = f"""
 import signal, time
@@ -220,7 +220,7 @@ else:
     subprocess.run([sys.executable, "-c", text], check=True, timeout=60)
 
 
-def test_the_ledger_has_what_was_sent_there(default, server):
+def test_events_for_the_ledger_are_in_it(default, server):
     payload = {
         "provider": "anthropic", "model": "claude-3-haiku-20240307", "function_id": "f", "batch": False,
         "usage": {
@@ -250,7 +250,7 @@ def test_the_ledger_has_what_was_sent_there(default, server):
         make(teer, server.url, destination="nowhere")
 
 
-def test_names_are_the_originals():
+def test_public_names_equal_the_originals():
     assert {*original.__all__} == {*teer.__all__}
     for name in original.__all__:
         assert hasattr(teer, name), name
@@ -270,12 +270,12 @@ def test_names_are_the_originals():
 
 
 @pytest.mark.parametrize("timeout", [None, (1, 2.5), (None, 2.5), 5])
-def test_a_timeout_is_what_requests_takes_for_one(server, timeout):
+def test_timeouts_have_the_forms_of_requests(server, timeout):
     server.answers = [(200, {"ok": True})]
     assert make(teer, server.url).ingest.send({}, timeout=timeout) == {"ok": True}
 
 
-def test_a_wait_for_an_answer_has_its_own_limit(server):
+def test_the_read_timeout_is_separate(server):
     server.answers = ["silence"]
     with pytest.raises(requests.ReadTimeout):
         make(teer, server.url).ingest.send({}, timeout=(5, 0.1))

@@ -58,7 +58,7 @@ def host() -> dict:
     return {"hostname": os.uname().nodename, **NO_USAGE_HOST}
 
 
-def test_the_wire_is_the_originals(server):
+def test_requests_equal_the_originals(server):
     client = make(server)
     client.record("bedrock", "m", 1, 2, 0, {"a": 1}, datetime(2025, 1, 2, 3, 4, 5, tzinfo=timezone.utc))
     client.flush()
@@ -73,7 +73,7 @@ def test_the_wire_is_the_originals(server):
     }  # fmt: skip
 
 
-def test_all_keys_are_there_and_several_events_are_an_array(server):
+def test_requests_have_all_keys_and_several_events_are_an_array(server):
     client = make(server, batch_size=3, api_key=None)
     before = datetime.now(timezone.utc)
     for number in range(3):
@@ -90,7 +90,7 @@ def test_all_keys_are_there_and_several_events_are_an_array(server):
         }  # fmt: skip
 
 
-def test_a_batch_has_at_most_so_many_events_and_all_keep_their_order(server):
+def test_batches_are_limited_and_keep_the_order(server):
     client = make(server, batch_size=7)
     for number in range(50):
         client.record("bedrock", "m", number, 0)
@@ -102,7 +102,7 @@ def test_a_batch_has_at_most_so_many_events_and_all_keep_their_order(server):
         assert tokens == sorted(tokens)
 
 
-def test_events_go_when_they_are_enough_or_have_waited(server):
+def test_a_batch_is_sent_when_full_or_after_the_interval(server):
     client = make(server, batch_size=5, flush_interval=60)
     for number in range(4):
         client.record("bedrock", "m", number, 0)
@@ -115,7 +115,7 @@ def test_events_go_when_they_are_enough_or_have_waited(server):
     wait_for(lambda: len(sent(server)) == 6, 5)
 
 
-def test_a_flush_answers_with_what_was_stored(server):
+def test_flush_returns_the_responses_for_stored_events(server):
     stored = {
         "id": "1", "tenant_id": "t1", "provider": "bedrock", "model": "m", "total_tokens": 3, "calculated_cost": "0.000125",
         "timestamp": "2026-11-22T04:57:11Z",
@@ -136,7 +136,7 @@ def test_a_flush_answers_with_what_was_stored(server):
     assert len(server.requests) == 6
 
 
-def test_events_that_were_not_taken_are_in_one_file_and_come_back_once(server, files):
+def test_failed_events_are_written_to_a_file_and_sent_once_later(server, files):
     server.answers = [(503, "")]
     client = make(server, retry_attempts=2, batch_size=10)
     for number in range(25):
@@ -163,7 +163,7 @@ def test_events_that_were_not_taken_are_in_one_file_and_come_back_once(server, f
     assert all(event["host"] == host() and len(event) == 9 for event in sent(server))
 
 
-def test_files_of_another_account_and_of_the_original_stay_as_they_are(server, files, run):
+def test_fallback_files_of_other_accounts_and_of_the_original_stay(server, files, run):
     original = files / "events_1764316536.json"
     files.mkdir(parents=True, mode=0o700)
     original.write_text("[{}]")
@@ -180,7 +180,7 @@ def test_files_of_another_account_and_of_the_original_stay_as_they_are(server, f
     assert len([*files.iterdir()]) == 2
 
 
-def test_events_wait_in_the_journal_where_files_cannot_be_written(server, files):
+def test_events_wait_in_the_journal_if_files_cannot_be_written(server, files):
     files.parent.mkdir(parents=True)
     files.write_text("no directory")
     server.answers = [(503, "")]
@@ -195,7 +195,7 @@ def test_events_wait_in_the_journal_where_files_cannot_be_written(server, files)
 
 
 @pytest.mark.parametrize(("attempts", "requests"), [(1, 1), (4, 4)])
-def test_so_many_attempts_are_made_and_no_more(server, files, attempts, requests):
+def test_the_number_of_attempts_is_exact(server, files, attempts, requests):
     server.answers = [(500, "")]
     client = make(server, retry_attempts=attempts)
     client.record("bedrock", "m", 1, 2)
@@ -204,7 +204,7 @@ def test_so_many_attempts_are_made_and_no_more(server, files, attempts, requests
     assert len(server.requests) == requests
 
 
-def test_an_event_that_the_service_refuses_is_a_dead_letter_and_the_others_arrive(server, state, files):
+def test_a_rejected_event_is_a_dead_letter_and_the_others_arrive(server, state, files):
     class Strict(list):
         """Answers of a service that refuses one model."""
 
@@ -227,7 +227,7 @@ def test_an_event_that_the_service_refuses_is_a_dead_letter_and_the_others_arriv
     assert not files.exists()
 
 
-def test_events_that_were_not_stored_are_noticed(server):
+def test_events_missing_from_the_response_are_counted(server):
     server.answers = [(201, [{}, {}])]
     client = make(server, batch_size=3)
     for number in range(3):
@@ -237,7 +237,7 @@ def test_events_that_were_not_stored_are_noticed(server):
     assert (counts["delivered"], counts["rejected"]) == (2, 1)
 
 
-def test_a_key_that_is_wrong_keeps_events_until_it_is_right(server, files):
+def test_events_wait_while_the_key_is_wrong(server, files):
     server.answers = [(401, "")]
     client = make(server, retry_attempts=1)
     client.record("bedrock", "m", 1, 2)
@@ -299,7 +299,7 @@ PAGE = dict.fromkeys([*AWS, *AZURE, *GCP], (200, "<html>a proxy's page</html>"))
         ({**AWS, "/latest/meta-data/instance-id": (404, "i-0123456789abcdef0")}, "on-prem", None),
     ],
 )
-def test_a_cloud_is_one_only_if_it_answers_in_its_own_form(server, clouds, answers, provider, instance):
+def test_a_cloud_is_recognised_only_by_its_own_form_of_id(server, clouds, answers, provider, instance):
     clouds.answers = answers
     client = make(server)
     client.record("bedrock", "m", 1, 2)
@@ -311,7 +311,7 @@ def test_a_cloud_is_one_only_if_it_answers_in_its_own_form(server, clouds, answe
     assert ("/computeMetadata/v1/instance/id", "metadata-flavor") in clouds.asked
 
 
-def test_recording_does_not_wait_for_a_cloud_that_is_silent(server, clouds):
+def test_recording_does_not_wait_for_the_cloud_look_up(server, clouds):
     clouds.delay = 3
     client = make(server, batch_size=1)
     began = time.monotonic()
@@ -324,7 +324,7 @@ def test_recording_does_not_wait_for_a_cloud_that_is_silent(server, clouds):
     assert len(clouds.asked) <= 3
 
 
-def test_a_pod_is_named_and_names_fit_their_columns(monkeypatch, tmp_path):
+def test_a_pod_is_recorded_and_names_are_cut_to_their_columns(monkeypatch, tmp_path):
     (tmp_path / "token").write_text("secret")
     (tmp_path / "namespace").write_text("payments\n")
     monkeypatch.setattr(metadata, "_ACCOUNT", tmp_path)
@@ -356,7 +356,7 @@ def test_a_pod_is_named_and_names_fit_their_columns(monkeypatch, tmp_path):
         (("bedrock", "m", 1, 2, None, None, "yesterday"), "timestamp"),
     ],
 )
-def test_what_is_no_event_is_refused_here_by_name(server, arguments, message):
+def test_an_invalid_event_is_rejected_with_the_fields_name(server, arguments, message):
     client = make(server)
     with pytest.raises(ValueError, match=message):
         client.record(*arguments)
@@ -369,7 +369,7 @@ def test_what_is_no_event_is_refused_here_by_name(server, arguments, message):
     assert (second["model"], second["timestamp"]) == ("m", "2026-01-01T00:00:00+00:00")
 
 
-def test_settings_come_from_the_environment_and_have_rules(monkeypatch):
+def test_settings_come_from_the_environment_and_are_checked(monkeypatch):
     monkeypatch.setenv("TOKEN_TRACKR_URL", "http://your-backend:8000/")
     monkeypatch.setenv("TOKEN_TRACKR_API_KEY", "canary-key")
     monkeypatch.setenv("TOKEN_TRACKR_TENANT_ID", "your-tenant-id")
@@ -386,7 +386,7 @@ def test_settings_come_from_the_environment_and_have_rules(monkeypatch):
             TokenTrackrConfig(**wrong)
 
 
-def test_a_tenant_of_a_client_is_no_other_clients(server):
+def test_clients_of_different_tenants_are_separate(server):
     config = TokenTrackrConfig(backend_url=server.url, tenant_id="a", flush_interval=0.05)
     other = TokenTrackrClient(config, "b")
     one = TokenTrackrClient(config)
@@ -409,7 +409,7 @@ def test_a_tenant_of_a_client_is_no_other_clients(server):
     assert {event["tenant_id"]: event["prompt_tokens"] for event in sent(server)} == {"a": 1, "b": 3}
 
 
-def test_who_wants_to_wait_waits_for_a_whole_batch(server):
+def test_without_async_mode_the_last_event_of_a_batch_waits_for_delivery(server):
     client = make(server, async_mode=False, batch_size=3, flush_interval=60)
     client.record("bedrock", "m", 1, 2)
     client.record("bedrock", "m", 1, 2)
@@ -418,7 +418,7 @@ def test_who_wants_to_wait_waits_for_a_whole_batch(server):
     assert len(server.requests) == 1
 
 
-def test_a_closed_client_has_delivered_and_begins_anew(server):
+def test_closing_delivers_and_a_closed_client_can_be_used_again(server):
     with make(server, flush_interval=60) as client:
         client.record("bedrock", "m", 1, 2)
     assert len(server.requests) == 1
@@ -427,7 +427,7 @@ def test_a_closed_client_has_delivered_and_begins_anew(server):
     assert [event["prompt_tokens"] for event in sent(server)] == [1, 3]
 
 
-def test_the_client_that_all_share_is_made_from_the_environment(server, monkeypatch):
+def test_the_default_client_is_made_from_the_environment(server, monkeypatch):
     monkeypatch.setattr(client_module, "_client", None)
     monkeypatch.setenv("TOKEN_TRACKR_URL", server.url)
     client_module.record("gemini", "m", 1, 2, latency_ms=3)
@@ -436,7 +436,7 @@ def test_the_client_that_all_share_is_made_from_the_environment(server, monkeypa
     assert sent(server)[0]["tenant_id"] == "default"
 
 
-def test_the_ledger_has_what_was_sent_there(server, outboxes):
+def test_events_for_the_ledger_are_in_it(server, outboxes):
     make(server, destination=("token_trackr", "ledger")).record(
         "bedrock", "anthropic.claude-3-sonnet-20240229-v1:0", 1000, 100, 250, {"plan": "pro"}
     )
@@ -463,7 +463,7 @@ def bedrock(families):
     client.close()
 
 
-def test_bedrocks_answers_are_boto3s_own_and_recorded(server, bedrock):
+def test_bedrock_responses_are_unchanged_and_recorded(server, bedrock):
     client = make(server)
     wrapper = BedrockWrapper(bedrock, client)
     asked = {"messages": [{"role": "user", "content": [{"text": "a secret question"}]}]}
@@ -500,7 +500,7 @@ def azure(provider):
         yield client
 
 
-def test_azures_answers_are_the_clients_own_and_recorded(server, azure):
+def test_azure_responses_are_unchanged_and_recorded(server, azure):
     client = make(server)
     wrapper = AzureOpenAIWrapper(azure, client)
     chat = {"model": "gpt-4o", "messages": QUESTION}
@@ -525,7 +525,7 @@ def test_azures_answers_are_the_clients_own_and_recorded(server, azure):
     assert "secret" not in json.dumps(sent(server))
 
 
-async def test_azures_asynchronous_client_is_wrapped_as_well(server, provider):
+async def test_azures_asynchronous_client_can_be_wrapped(server, provider):
     client = make(server)
     async with openai.AsyncAzureOpenAI(azure_endpoint=provider.url, **AZURE_CLIENT) as inner:
         wrapper = AzureOpenAIWrapper(inner, client)
@@ -539,7 +539,7 @@ async def test_azures_asynchronous_client_is_wrapped_as_well(server, provider):
     assert (chatted["metadata"]["id"], chatted["prompt_tokens"], streamed["completion_tokens"]) == (answer.id, 1009, 307)
 
 
-def test_a_call_that_fails_fails_as_without_and_what_is_not_known_is_not_recorded(server, azure):
+def test_errors_are_unchanged_and_calls_without_usage_are_not_recorded(server, azure):
     client = make(server)
     wrapper = AzureOpenAIWrapper(azure, client)
     with pytest.raises(openai.APIStatusError):
@@ -553,7 +553,7 @@ def test_a_call_that_fails_fails_as_without_and_what_is_not_known_is_not_recorde
     assert client.stats()["remarks"]["usage_unreported"] == 1
 
 
-def test_a_client_that_is_metered_besides_is_in_both_once(server, azure, outboxes):
+def test_a_client_that_is_also_metered_records_each_call_once_in_both(server, azure, outboxes):
     client = make(server)
     inner = taximeter.wrap(azure)
     AzureOpenAIWrapper(inner, client).chat.completions.create(model="gpt-4o", messages=QUESTION)
@@ -563,7 +563,7 @@ def test_a_client_that_is_metered_besides_is_in_both_once(server, azure, outboxe
     assert (len(sent(server)), len([*taximeter.Ledger(outboxes / "ledger.db").events()])) == (1, 2)
 
 
-def test_google_s_and_amazons_older_clients_are_wrapped_as_well(server, families, state):
+def test_googles_and_amazons_older_clients_can_be_wrapped(server, families, state):
     """In the environment that has them."""
     python = ROOT / ".venv-amazon" / "bin" / "python"
     assert python.exists(), "this test needs `make environments`"

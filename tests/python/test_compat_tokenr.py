@@ -67,7 +67,7 @@ def bodies(server) -> list[dict]:
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_the_wire_is_the_originals(outboxes, server, name):
+def test_requests_equal_the_originals(outboxes, server, name):
     args, kwargs = CALLS[name]
     for module in (original, tokenr):
         module.init(token="your-tokenr-token", url=f"{server.url}/api/v1/track", agent_id="default", tags={"environment": "prod"})
@@ -83,7 +83,7 @@ def test_the_wire_is_the_originals(outboxes, server, name):
     assert json.dumps(body) == json.dumps(theirs.json)
 
 
-def test_positional_arguments_are_in_the_order_of_the_readme(outboxes, server):
+def test_positional_arguments_have_the_order_of_the_readme(outboxes, server):
     tokenr.init(token="t", url=server.url)
     tokenr.track("p", "m", 1, 2, "agent", "feature", "team", "error", 12, {"k": "v"}, "2025-01-01T00:00:00Z")
     wait_for(lambda: server.requests)
@@ -93,7 +93,7 @@ def test_positional_arguments_are_in_the_order_of_the_readme(outboxes, server):
     }  # fmt: skip
 
 
-def test_calls_of_clients_are_tracked_as_the_original_does(script, server):
+def test_clients_calls_are_tracked_like_by_the_original(script, server):
     text = """
         tokenr.init(token="t", url=URL, agent_id="default", tags={"env": "prod"})
         gpt.chat.completions.create(**CHAT)
@@ -112,7 +112,7 @@ def test_calls_of_clients_are_tracked_as_the_original_does(script, server):
     assert sorted(map(json.dumps, ours)) == sorted(map(json.dumps, theirs))
 
 
-def test_every_kind_of_call_is_one_event_with_the_users_own_words(script, server):
+def test_every_kind_of_call_is_one_event_with_its_keywords(script, server):
     outcome = script(
         """
         import asyncio
@@ -151,7 +151,7 @@ def test_every_kind_of_call_is_one_event_with_the_users_own_words(script, server
 
 
 @pytest.mark.parametrize("how", ["enabled=False", "", "token='t', destination='nowhere'"])
-def test_keywords_never_reach_a_client_though_nothing_is_tracked(script, server, provider, how):
+def test_keywords_never_reach_a_client_even_if_tracking_is_off(script, server, provider, how):
     script(
         f"""
         tokenr.init({how})
@@ -166,7 +166,7 @@ def test_keywords_never_reach_a_client_though_nothing_is_tracked(script, server,
     assert len(provider.requests) == 4 and "tokenr" not in str(provider.requests)
 
 
-def test_a_provider_that_fails_fails_as_without(script, server):
+def test_errors_of_a_provider_are_unchanged(script, server):
     outcome = script(
         """
         tokenr.init(token="t", url=URL)
@@ -180,7 +180,7 @@ def test_a_provider_that_fails_fails_as_without(script, server):
     assert server.requests == []
 
 
-def test_nothing_raises_and_what_is_no_event_is_counted(outboxes, server, caplog):
+def test_nothing_raises_and_invalid_events_are_counted(outboxes, server, caplog):
     tokenr.init(token="t", url=server.url, tags=["no", "mapping"])
     for args, kwargs in (
         ((None, "m", 1, 2), {}), (("p", "", 1, 2), {}), (("p", "m", -1, 2), {}), (("p", "m", 1, None), {}), (("p", "m", 1.5, 2), {}),
@@ -198,7 +198,7 @@ def test_nothing_raises_and_what_is_no_event_is_counted(outboxes, server, caplog
     assert any("input_tokens" in record.getMessage() for record in caplog.records)
 
 
-def test_settings_change_what_comes_after_them(outboxes, server):
+def test_changed_settings_apply_to_later_events(outboxes, server):
     tokenr.init(token="first", url=server.url)
     tokenr.track("p", "m", 1, 2)
     tokenr.configure(token="second", agent_id="later", tags={"k": "v"}, nonsense=1)
@@ -210,13 +210,13 @@ def test_settings_change_what_comes_after_them(outboxes, server):
     assert seen == {"Bearer first": None, "Bearer second": "later"}
 
 
-def test_an_event_waits_for_a_service_that_is_away(script, server):
+def test_events_are_retried_until_the_service_accepts_them(script, server):
     server.answers = ["drop", (500, ""), (429, ""), (200, {})]
     script("tokenr.init(token='t', url=URL)\nfor n in range(5): tokenr.track('p', 'm', n, 0)\ncompat.flush(30)")
     assert {body["input_tokens"] for body in bodies(server)} == {*range(5)}
 
 
-def test_debug_says_what_became_of_events_and_no_part_of_the_token(script, server):
+def test_debug_prints_results_but_no_part_of_the_token(script, server):
     text = "tokenr.init(token='secrettoken', url=URL, debug=True)\ntokenr.track('openai', 'gpt-4', 100, 50)\ntime.sleep(0.5)"
     assert script(text).stdout.splitlines() == ["[Tokenr] Initialized with token: ***", "[Tokenr] Tracked: gpt-4 - $0.0012"]
     server.answers = [(401, '{"error": "no"}')]
@@ -231,14 +231,14 @@ def test_debug_says_what_became_of_events_and_no_part_of_the_token(script, serve
     assert "secrettoken" not in repr(tokenr._config) and tokenr._config["token"] == "secrettoken"
 
 
-def test_the_environment_names_token_and_address(script, server):
+def test_token_and_url_come_from_the_environment(script, server):
     script("tokenr.init()\ntokenr.track('p', 'm', 1, 2)", TOKENR_TOKEN="from-outside", TOKENR_URL=f"{server.url}/elsewhere")
     (request,) = server.requests
     assert (request.path, request.headers["authorization"]) == ("/elsewhere", "Bearer from-outside")
 
 
 @pytest.mark.parametrize("metered", [True, False])
-def test_both_have_a_call_once_and_the_ledger_knows_whose_it_is(script, server, state, metered):
+def test_tokenr_and_the_ledger_each_have_a_call_once_with_its_attribution(script, server, state, metered):
     """Whether taximeter meters the client besides or not."""
     script(
         f"""
@@ -261,7 +261,7 @@ def test_both_have_a_call_once_and_the_ledger_knows_whose_it_is(script, server, 
     assert (message["agent"], told["usage"]["cache_read_tokens"]) == ("default", 100)
 
 
-def test_the_interface_is_the_originals():
+def test_public_names_equal_the_originals():
     assert tokenr.__all__ == sorted(name for name in original.__all__ if name != "__version__")
     assert tokenr.__version__ == original.__version__
     assert {*original._config} == {*tokenr._config}

@@ -39,7 +39,7 @@ def make(module, url, **more):
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_the_wire_is_the_originals(server, name):
+def test_requests_equal_the_originals(server, name):
     for module in (original, tokentally):
         usage = module.UsageData(**CALLS[name], timestamp=AT)
         assert make(module, server.url).track_usage_data(usage).__dict__ == RECORDED
@@ -48,7 +48,7 @@ def test_the_wire_is_the_originals(server, name):
     assert ours.headers["user-agent"] == theirs.headers["user-agent"]
 
 
-def test_track_takes_the_readmes_order_and_sets_the_time(server):
+def test_track_has_the_argument_order_of_the_readme_and_sets_the_time(server):
     make(tokentally, server.url).track(1, 2, "m", "openai", 30, "stop", None, {"a": 1}, credits=3)
     body = server.requests[0].json
     assert (body["runtime_ms"], body["stop_reason"], body["credits"], body["metadata"]) == (30, "stop", 3, {"a": 1})
@@ -70,7 +70,7 @@ def test_track_takes_the_readmes_order_and_sets_the_time(server):
         ("silence", "TokenTallyError", "timed out"),
     ],
 )
-def test_every_failure_is_one_of_its_own(server, answer, kind, message):
+def test_every_failure_raises_an_exception_of_the_sdk(server, answer, kind, message):
     server.answers = [answer]
     with pytest.raises(tokentally.TokenTallyError, match=message) as caught:
         make(tokentally, server.url).track(1, 2, "m")
@@ -78,7 +78,7 @@ def test_every_failure_is_one_of_its_own(server, answer, kind, message):
     assert "tt_key" not in str(caught.value)
 
 
-def test_what_cannot_be_is_refused_here():
+def test_invalid_arguments_are_rejected_locally():
     for key in ("", None, "key"):
         with pytest.raises(ValueError, match="Must start with 'tt_'"):
             tokentally.TokenTally(key)
@@ -113,7 +113,7 @@ def test_a_block_is_timed_and_reported_when_it_ends(server):
     assert (unused.response, len(server.requests)) == (None, 1)
 
 
-def test_a_block_that_fails_is_reported_and_its_error_stays_its_own(server):
+def test_a_failed_block_is_reported_and_its_error_is_unchanged(server):
     client = make(tokentally, server.url)
     with pytest.raises(RuntimeError, match="secret"), client.track_usage("m"):
         raise RuntimeError("secret prompt")
@@ -129,7 +129,7 @@ def test_a_block_that_fails_is_reported_and_its_error_stays_its_own(server):
     assert (block.response.success, block.response.cost_usd) == (False, 0.0)
 
 
-def test_the_ledger_has_what_was_sent_there(state, server):
+def test_events_for_the_ledger_are_in_it(state, server):
     taximeter.init(instrument=False, state_dir=state)
     call = {
         "tokens_in": 100,
@@ -150,7 +150,7 @@ def test_the_ledger_has_what_was_sent_there(state, server):
     taximeter.close()
 
 
-def test_positional_fields_are_in_the_order_of_the_readme(server):
+def test_positional_fields_have_the_order_of_the_readme(server):
     usage = tokentally.UsageData(1, 2, "m", "openai", 12, "stop", "E", {"a": 1}, AT)
     make(tokentally, server.url).track_usage_data(usage)
     sent = server.requests[0].json

@@ -21,7 +21,7 @@ def test_arguments_come_before_environment_before_file_before_default(tmp_path):
     assert settings.backend == "mapped"
 
 
-def test_a_pyproject_table_is_found_from_below(tmp_path):
+def test_a_pyproject_table_is_found_from_a_subdirectory(tmp_path):
     (tmp_path / "pyproject.toml").write_text('[tool.taximeter]\nteam = "project"\nbudget_mb = 64\n')
     below = tmp_path / "src" / "deep"
     below.mkdir(parents=True)
@@ -50,7 +50,7 @@ def test_a_bad_setting_is_an_error_that_names_it(arguments, environ, message, tm
         resolve(arguments, environ, tmp_path)
 
 
-def test_a_broken_file_is_an_error_and_a_broken_pyproject_is_not_ours(tmp_path):
+def test_a_broken_file_is_an_error_but_a_broken_pyproject_is_ignored(tmp_path):
     (tmp_path / "pyproject.toml").write_text("[tool")
     assert resolve({}, {}, tmp_path).attribution == {}
     (tmp_path / "taximeter.toml").write_text("team =")
@@ -58,7 +58,7 @@ def test_a_broken_file_is_an_error_and_a_broken_pyproject_is_not_ours(tmp_path):
         resolve({}, {}, tmp_path)
 
 
-def test_names_of_providers_come_from_the_environment_too(tmp_path):
+def test_family_names_can_come_from_the_environment(tmp_path):
     assert resolve({}, {"TAXIMETER_INSTRUMENT": "openai, anthropic"}, tmp_path).instrument == ("openai", "anthropic")
     assert resolve({}, {"TAXIMETER_INSTRUMENT": "false"}, tmp_path).instrument is False
 
@@ -68,7 +68,7 @@ def test_the_state_directory_follows_the_platform_or_the_environment(tmp_path):
     assert default_state_dir({"XDG_STATE_HOME": "/x"}).endswith("taximeter")
 
 
-def test_disabled_by_the_environment_nothing_is_recorded_and_nothing_breaks(run, state):
+def test_disabled_by_the_environment_nothing_is_recorded_and_nothing_fails(run, state):
     run(
         """
         import taximeter
@@ -85,7 +85,7 @@ def test_disabled_by_the_environment_nothing_is_recorded_and_nothing_breaks(run,
     assert not state.exists()
 
 
-def test_init_again_changes_what_it_is_given_and_loses_nothing(state, run):
+def test_a_second_init_changes_the_given_settings_and_loses_nothing(state, run):
     run(
         """
         import taximeter
@@ -109,7 +109,7 @@ def test_init_again_changes_what_it_is_given_and_loses_nothing(state, run):
     assert tuple(row.key.values()) == ("third", "kept")
 
 
-def test_disabled_comes_before_everything_and_only_when_it_says_so(tmp_path):
+def test_disabled_takes_precedence_only_if_true(tmp_path):
     assert not resolve({"enabled": True}, {"TAXIMETER_DISABLED": "1"}, tmp_path).enabled
     assert not resolve({}, {"TAXIMETER_DISABLED": "0", "TAXIMETER_ENABLED": "false"}, tmp_path).enabled
     assert resolve({}, {"TAXIMETER_DISABLED": "0"}, tmp_path).enabled
@@ -122,7 +122,7 @@ def test_the_environments_state_directory_comes_before_the_files(tmp_path):
 
 
 @pytest.mark.parametrize("arguments", [{"team": object()}, {"tags": {"a": [1]}}, {"state_dir": 7}])
-def test_values_of_the_wrong_type_are_errors_of_settings(state, arguments):
+def test_values_of_the_wrong_type_raise_config_errors(state, arguments):
     with pytest.raises(taximeter.ConfigError, match=next(iter(arguments)).removesuffix("s")):
         taximeter.Meter(**arguments)
 
@@ -147,6 +147,6 @@ def test_every_field_of_attribution_is_a_setting_with_its_environment_variable(t
 
 
 @pytest.mark.parametrize("make", [taximeter.Meter, taximeter.init])
-def test_a_keyword_that_is_no_setting_is_refused_by_name(make):
+def test_an_unknown_keyword_is_rejected_by_name(make):
     with pytest.raises(TypeError, match=r"'destinatoin'; there are .*\bdestination\b"):
         make(destinatoin="ledger")

@@ -73,7 +73,7 @@ def test_the_ledger_and_a_collector_both_have_everything(make, collector):
     assert [event["id"] for event in taximeter.Ledger(meter.settings.ledger).events()] == ids
 
 
-def test_a_collector_that_is_down_holds_up_nobody_and_gets_everything_later(make, collector):
+def test_a_collector_that_is_down_blocks_no_other_and_gets_everything_later(make, collector):
     collector.rule = lambda events: 503
     meter = make("ledger")
     ids = track(meter, 50)
@@ -99,7 +99,7 @@ def test_a_retry_sends_the_same_bytes(make, collector):
     assert len({request["raw"] for request in collector.requests}) == 1
 
 
-def test_nobody_is_asked_before_the_time_that_it_named(make, collector):
+def test_a_destination_gets_no_request_before_its_retry_after(make, collector):
     answers = iter([(429, {"Retry-After": "2"}, b"")])
     collector.rule = lambda events: next(answers, 200)
     meter = make()
@@ -112,7 +112,7 @@ def test_nobody_is_asked_before_the_time_that_it_named(make, collector):
     assert second - first >= 2
 
 
-def test_only_what_is_unacceptable_ends_in_the_dead_letters(make, collector, state):
+def test_only_rejected_events_become_dead_letters(make, collector, state):
     poison = set()
 
     def rule(events):
@@ -134,7 +134,7 @@ def test_only_what_is_unacceptable_ends_in_the_dead_letters(make, collector, sta
     assert path.stat().st_mode & 0o077 == 0
 
 
-def test_what_is_too_large_is_cut_and_the_size_remembered(make, collector):
+def test_a_batch_that_is_too_large_is_split_and_the_size_is_remembered(make, collector):
     collector.rule = lambda events: 413 if len(events) > 100 else 200
     meter = make()
     ids = track(meter, 1000)
@@ -147,7 +147,7 @@ def test_what_is_too_large_is_cut_and_the_size_remembered(make, collector):
     assert sum(request["status"] == 413 for request in collector.requests) <= refused + 1
 
 
-def test_a_wrong_key_pauses_and_keeps_everything(make, collector):
+def test_a_wrong_key_pauses_delivery_and_keeps_events(make, collector):
     collector.rule = lambda events: 401
     meter = make()
     track(meter, 10)
@@ -167,7 +167,7 @@ def test_a_redirect_is_not_followed(make, collector):
         assert not other.requests
 
 
-def test_who_does_not_take_gzip_gets_it_plain(make, collector):
+def test_a_collector_without_gzip_gets_uncompressed_requests(make, collector):
     answers = iter([415])
     collector.rule = lambda events: next(answers, 200)
     meter = make()
@@ -177,7 +177,7 @@ def test_who_does_not_take_gzip_gets_it_plain(make, collector):
     assert [request["headers"].get("content-encoding") for request in collector.requests] == ["gzip", None]
 
 
-def test_a_reset_after_the_events_were_kept_repeats_them_and_an_id_tells(make, collector):
+def test_events_sent_again_after_a_reset_have_the_same_id(make, collector):
     turns = iter(range(1000))
     collector.rule = lambda events: "reset" if next(turns) % 3 == 0 else 200
     meter = make()
@@ -191,7 +191,7 @@ def test_a_reset_after_the_events_were_kept_repeats_them_and_an_id_tells(make, c
 
 
 @pytest.mark.parametrize(("backend", "most"), [("mapped", 0.5), ("memory", 2.0)])
-def test_a_collector_that_never_answers_does_not_hold_up_track_or_the_exit(run, backend, most):
+def test_a_silent_collector_delays_neither_track_nor_exit(run, backend, most):
     listener = socket.create_server(("127.0.0.1", 0))
     outcome = run(
         """
@@ -211,7 +211,7 @@ def test_a_collector_that_never_answers_does_not_hold_up_track_or_the_exit(run, 
     listener.close()
 
 
-def test_what_a_killed_process_left_is_delivered_by_the_next(run, collector, make):
+def test_events_of_a_killed_process_are_delivered_by_the_next(run, collector, make):
     left = leave_behind(run, [collector.url], 100)
     assert len(left) == 100
     meter = make()
@@ -239,7 +239,7 @@ def test_keys_show_nowhere(make, collector, state, caplog):
         assert "canary" not in str(caught.value)
 
 
-def test_events_wait_for_company_and_are_sent_without_a_flush(make, collector):
+def test_events_are_batched_and_sent_without_a_flush(make, collector):
     meter = make()
     for _ in range(20):
         track(meter, 5)
@@ -273,7 +273,7 @@ def test_a_forked_child_delivers_its_own(run, collector):
     assert collector.received == 5
 
 
-def test_many_threads_lose_nothing_while_the_collector_stumbles(make, collector):
+def test_many_threads_lose_nothing_while_the_collector_fails(make, collector):
     turns = iter(range(10**6))
     lock = threading.Lock()
 
@@ -301,7 +301,7 @@ def test_many_threads_lose_nothing_while_the_collector_stumbles(make, collector)
     assert len(ids) == 8000
 
 
-def test_a_flush_in_vain_is_no_reason_to_ask_without_a_pause(make, collector):
+def test_failing_flushes_do_not_shorten_the_backoff(make, collector):
     collector.rule = lambda events: 503
     meter = make()
     track(meter, 3)
@@ -312,7 +312,7 @@ def test_a_flush_in_vain_is_no_reason_to_ask_without_a_pause(make, collector):
 
 
 @pytest.mark.parametrize("status", [402, 405, 407, 521, 529, 599])
-def test_what_somebody_can_mend_is_kept(make, collector, state, status):
+def test_events_are_kept_if_the_failure_can_be_repaired(make, collector, state, status):
     collector.rule = lambda events: status
     meter = make()
     track(meter, 3)
@@ -320,7 +320,7 @@ def test_what_somebody_can_mend_is_kept(make, collector, state, status):
     assert not (state / "dead").exists()
 
 
-def test_an_event_that_a_server_fails_on_is_found_and_blocks_nobody(make, collector):
+def test_a_poison_event_is_isolated_and_blocks_no_other(make, collector):
     poison = set()
     collector.rule = lambda events: 500 if any(event["id"] in poison for event in events) else 200
     meter = make()
@@ -334,7 +334,7 @@ def test_an_event_that_a_server_fails_on_is_found_and_blocks_nobody(make, collec
     assert set(collector.events) == set(ids) - poison
 
 
-def test_what_cannot_be_written_down_is_not_given_up(make, collector, state):
+def test_events_are_kept_if_dead_letters_cannot_be_written(make, collector, state):
     collector.rule = lambda events: 410
     meter = make()
     state.mkdir(exist_ok=True)
@@ -347,7 +347,7 @@ def test_what_cannot_be_written_down_is_not_given_up(make, collector, state):
     assert of(meter)["dead"] == 3
 
 
-def test_an_answer_that_repeats_keys_is_kept_without_them(make, collector, state):
+def test_keys_are_removed_from_stored_error_messages(make, collector, state):
     echo = f"no route /v1/events?key=canary-in-url for Bearer {CANARY}".encode()
     collector.rule = lambda events: (410, {}, echo)
     meter = make()
@@ -358,7 +358,7 @@ def test_an_answer_that_repeats_keys_is_kept_without_them(make, collector, state
     assert "canary" not in letters.read_text()
 
 
-def test_one_event_that_is_too_large_does_not_make_every_request_small(make, collector):
+def test_one_oversized_event_does_not_shrink_all_requests(make, collector):
     huge = set()
     collector.rule = lambda events: 413 if any(event["id"] in huge for event in events) else 200
     meter = make()
@@ -372,13 +372,13 @@ def test_one_event_that_is_too_large_does_not_make_every_request_small(make, col
     assert len(collector.requests) - before < 120
 
 
-def test_two_destinations_of_one_address_are_refused(state, collector):
+def test_two_destinations_with_the_same_address_are_rejected(state, collector):
     again = [taximeter.Destination(collector.url, token=token) for token in ("a", "b")]
     with pytest.raises(taximeter.ConfigError, match="same address"):
         taximeter.Meter(destination=again, state_dir=state)
 
 
-def test_a_drain_finds_the_poison_and_delivers_the_rest(run, collector, make, state):
+def test_drain_isolates_a_poison_event_and_delivers_the_rest(run, collector, make, state):
     poison: set[str] = set()
     collector.rule = lambda events: 503
     left = leave_behind(run, [collector.url], 2000)
@@ -394,7 +394,7 @@ def test_a_drain_finds_the_poison_and_delivers_the_rest(run, collector, make, st
     assert not list((state / "journal").iterdir())
 
 
-def test_one_destination_that_is_down_keeps_no_other_from_what_was_left(run, collector, state):
+def test_a_destination_that_is_down_does_not_block_orphans_for_another(run, collector, state):
     with Collector() as healthy:
         collector.rule = lambda events: 503
         left = leave_behind(run, [collector.url, healthy.url], 50)
@@ -408,7 +408,7 @@ def test_one_destination_that_is_down_keeps_no_other_from_what_was_left(run, col
         meter.close()
 
 
-def test_what_others_left_holds_up_neither_the_ledger_nor_a_flush(run, collector, make, state):
+def test_orphaned_events_block_neither_the_ledger_nor_a_flush(run, collector, make, state):
     hold = threading.Event()
     collector.rule = lambda events: 503
     left = leave_behind(run, [collector.url], 100)
@@ -431,14 +431,14 @@ def test_a_clean_end_leaves_no_journal_behind(make, collector, state):
     assert not list((state / "journal").iterdir())
 
 
-def test_a_meter_that_nobody_holds_delivers_what_it_has(state, collector):
+def test_a_collected_meter_delivers_its_events(state, collector):
     meter = taximeter.Meter(destination=collector.url, state_dir=state)
     ids = track(meter, 10)
     del meter
     wait_for(lambda: set(collector.events) == set(ids), 10)
 
 
-def test_a_proxy_sees_nothing_of_what_is_meant_for_this_machine(run, collector):
+def test_requests_to_localhost_bypass_the_proxy(run, collector):
     with Collector() as proxy:
         run(
             """
@@ -455,7 +455,7 @@ def test_a_proxy_sees_nothing_of_what_is_meant_for_this_machine(run, collector):
         assert not proxy.requests
 
 
-def test_no_certificates_are_needed_where_nothing_is_encrypted(run, collector):
+def test_certificates_are_not_loaded_for_unencrypted_destinations(run, collector):
     run(
         """
         import sys, taximeter
@@ -470,7 +470,7 @@ def test_no_certificates_are_needed_where_nothing_is_encrypted(run, collector):
     assert len(collector.events) == 1
 
 
-def test_dead_letters_are_shown_named_by_doctor_and_dropped(make, collector, state):
+def test_dead_letters_are_listed_reported_by_doctor_and_dropped(make, collector, state):
     collector.rule = lambda events: (410, {}, b"gone")
     meter = make()
     (one,) = track(meter, 1)
@@ -491,7 +491,7 @@ def test_dead_letters_are_shown_named_by_doctor_and_dropped(make, collector, sta
     assert cli("doctor").returncode == 0
 
 
-def test_one_event_alone_that_a_server_fails_on_holds_up_nobody(make, collector):
+def test_a_single_poison_event_blocks_no_other(make, collector):
     poison: set[str] = set()
     collector.rule = lambda events: 500 if any(event["id"] in poison for event in events) else 200
     meter = make()
@@ -506,7 +506,7 @@ def test_one_event_alone_that_a_server_fails_on_holds_up_nobody(make, collector)
     assert of(meter)["dead"] == 1
 
 
-def test_a_flush_does_not_call_delivered_what_was_refused(make, collector):
+def test_a_flush_does_not_count_rejected_events_as_delivered(make, collector):
     collector.rule = lambda events: 410
     meter = make()
     track(meter, 30)
@@ -516,7 +516,7 @@ def test_a_flush_does_not_call_delivered_what_was_refused(make, collector):
     assert meter.flush(5) == (7, 0, 0)
 
 
-def test_events_that_a_server_fails_on_do_not_block_it_for_good(make, collector):
+def test_poison_events_do_not_block_a_destination_forever(make, collector):
     poison: set[str] = set()
     collector.rule = lambda events: 500 if any(event["id"] in poison for event in events) else 200
     meter = make()
@@ -531,7 +531,7 @@ def test_events_that_a_server_fails_on_do_not_block_it_for_good(make, collector)
     assert of(meter)["dead"] == 2
 
 
-def test_one_dead_collector_keeps_no_other_from_what_processes_leave(run, make, collector, state):
+def test_a_dead_collector_does_not_block_orphans_for_another(run, make, collector, state):
     with Collector() as dead:
         dead.rule = lambda events: 503
         destinations = ["ledger", dead.url, collector.url]
@@ -549,7 +549,7 @@ def test_one_dead_collector_keeps_no_other_from_what_processes_leave(run, make, 
         meter.close(0.2)
 
 
-def test_memory_alone_takes_a_burst_that_fits(run, collector):
+def test_a_burst_that_fits_in_memory_is_kept(run, collector):
     collector.rule = lambda events: time.sleep(0.05) or 200
     outcome = run(
         """
@@ -566,7 +566,7 @@ def test_memory_alone_takes_a_burst_that_fits(run, collector):
     assert outcome.stdout.split() == ["1400", "0", "0"]
 
 
-def test_compression_that_is_refused_counts_nothing_twice(make, collector, monkeypatch):
+def test_a_rejected_compression_counts_nothing_twice(make, collector, monkeypatch):
     monkeypatch.setattr("taximeter.settings.load.max_age", float)
     answers = iter([(429, {"Retry-After": "3"}, b"")])
     collector.rule = lambda events: next(answers, 200)

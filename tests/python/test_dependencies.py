@@ -62,11 +62,11 @@ def satisfied(expression: str, allowed: set[str]) -> bool:
         ("Apache-2.0 WITH Some-exception", False),
     ],
 )
-def test_expressions_of_licences_are_understood(expression, met):
+def test_licence_expressions_are_parsed(expression, met):
     assert satisfied(expression, {"MIT", "Unicode-3.0", "Apache-2.0", "Apache-2.0 WITH LLVM-exception"}) == met
 
 
-def test_every_crate_has_a_licence_that_is_allowed():
+def test_every_crate_has_an_allowed_licence():
     host = re.search(r"host: (\S+)", subprocess.run(["rustc", "-vV"], capture_output=True, text=True, check=True).stdout)
     # Those of other platforms are not on this machine.
     command = ["cargo", "metadata", "--format-version", "1", "--locked", "--offline", "--all-features", "--filter-platform", host[1]]
@@ -77,7 +77,7 @@ def test_every_crate_has_a_licence_that_is_allowed():
     assert len(metadata["packages"]) > 100
 
 
-def test_no_crate_is_banned_or_from_elsewhere_than_the_registry():
+def test_no_crate_is_banned_or_from_another_registry():
     for ban in RULES["bans"]["deny"]:
         users = {one["name"] for one in LOCKED if ban["crate"] in {name.split()[0] for name in one.get("dependencies", ())}}
         assert users <= set(ban.get("wrappers", ())), ban

@@ -88,7 +88,7 @@ def of(meter) -> dict:
     return next(iter(meter.stats()["destinations"].values()))
 
 
-def test_events_are_lines_of_json(make, lines):
+def test_events_are_sent_as_lines_of_json(make, lines):
     meter = make()
     ids = track(meter, 200)
     assert meter.flush(10) == (200, 0, 0)
@@ -100,7 +100,7 @@ def test_events_are_lines_of_json(make, lines):
     assert headers["authorization"] == f"Bearer {CANARY}"
 
 
-def test_answers_mean_what_they_mean_to_every_protocol(make, lines, state):
+def test_statuses_have_the_same_meaning_for_every_protocol(make, lines, state):
     lines.status = 400
     meter = make()
     (refused,) = track(meter, 1)
@@ -128,7 +128,7 @@ def test_limits_hold_for_every_request(make, lines):
     assert lines.most <= 2
 
 
-def test_events_linger_as_long_as_they_may(make, lines):
+def test_events_linger_for_the_configured_time(make, lines):
     meter = make(linger=3_600)
     track(meter, 3)
     time.sleep(1.5)
@@ -161,7 +161,7 @@ def test_events_linger_as_long_as_they_may(make, lines):
         ({"ca_bundle": __file__}, ["ca_bundle", "PEM"]),
     ],
 )
-def test_what_breaks_a_rule_is_named_with_the_rule_and_the_remedy(limits, words):
+def test_an_error_names_the_argument_the_rule_and_the_remedy(limits, words):
     with pytest.raises(taximeter.ConfigError) as caught:
         taximeter.Destination("jsonl+https://collector.example/", **limits)
     assert all(word in str(caught.value) for word in ["destination", *words]), caught.value
@@ -200,7 +200,7 @@ def test_no_traceback_from_a_meter_shows_a_key(make_meter, state):
         assert "allow_http" in text
 
 
-def test_a_destination_that_is_half_made_can_be_shown():
+def test_a_half_initialized_destination_has_a_repr():
     for half in (taximeter.Destination.__new__(taximeter.Destination), Service.__new__(Service)):
         assert half.host == ""
         assert repr(half).endswith("('', headers=[])")
@@ -215,7 +215,7 @@ def test_schemes_come_from_the_core():
         assert taximeter.Destination(f"{scheme.upper()}://127.0.0.1:1/").host == "127.0.0.1"
 
 
-def test_a_signal_handler_makes_a_request_while_another_waits(run, lines):
+def test_a_signal_handler_can_make_a_request_during_another(run, lines):
     outcome = run(
         """
         import os, signal, socket, sys, threading
@@ -244,7 +244,7 @@ def test_a_signal_handler_makes_a_request_while_another_waits(run, lines):
     assert outcome.stdout.split("\n")[0] == "[200] 3 200"
 
 
-def test_one_event_that_comes_back_is_one_dead_letter(make, lines, state):
+def test_an_event_rejected_twice_is_one_dead_letter(make, lines, state):
     lines.status = 422
     meter = make()
     ids = track(meter, 3)
@@ -261,7 +261,7 @@ def test_one_event_that_comes_back_is_one_dead_letter(make, lines, state):
     assert sorted(json.loads(line)["event"]["id"] for line in letters.read_text().splitlines()) == sorted(ids)
 
 
-def test_dead_letters_in_a_fifo_are_not_waited_for(make, lines, state):
+def test_a_fifo_instead_of_dead_letters_does_not_block(make, lines, state):
     os_mkfifo = pytest.importorskip("os").mkfifo
     lines.status = 400
     meter = make()
@@ -282,7 +282,7 @@ def test_dead_letters_in_a_fifo_are_not_waited_for(make, lines, state):
     assert len(letters.read_text().splitlines()) == 1
 
 
-def test_a_connection_that_is_refused_says_what_to_do(state):
+def test_the_error_for_a_refused_connection_names_the_remedy(state):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -293,7 +293,7 @@ def test_a_connection_that_is_refused_says_what_to_do(state):
     meter.close(0.1)
 
 
-def test_a_certificate_that_is_not_trusted_says_what_to_do(state):
+def test_the_error_for_an_untrusted_certificate_names_the_remedy(state):
     authority = trustme.CA()
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(tls)

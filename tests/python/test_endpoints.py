@@ -117,7 +117,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a13_one_event_with_the_providers_numbers_and_nothing_else_changed(case, meter, endpoints):
+def test_a_call_is_one_event_with_the_providers_usage_and_is_otherwise_unchanged(case, meter, endpoints):
     make, call, usage = CASES[case]
     instrument.deactivate()
     bare = seen(call(make(endpoints.url)))
@@ -143,7 +143,7 @@ def test_a13_one_event_with_the_providers_numbers_and_nothing_else_changed(case,
         assert meter.stats()["remarks"]["usage_not_json"] == 1
 
 
-def test_tools_at_the_providers_side_are_billed_apart(metered, endpoints):
+def test_usage_of_server_side_tools_is_a_separate_event(metered, endpoints):
     gpt(endpoints.url).responses.create(model="gpt-4.1-tools", input="q")
     own, images = sorted(events_of(metered), key=lambda event: event["model"] != "gpt-4.1-tools")
     assert (own["usage"]["input_tokens"], own["usage"]["web_searches"]) == (557, 3)
@@ -187,7 +187,7 @@ def test_a_batch_is_one_event_when_it_is_done(metered, endpoints):
 
 @pytest.mark.way("anthropic", "batch results")
 @pytest.mark.parametrize("name", ["msgbatch_plain", "msgbatch_zipped"])
-def test_results_of_a_batch_are_an_event_each(metered, endpoints, name):
+def test_each_result_of_a_batch_is_one_event(metered, endpoints, name):
     def answer(request):
         return httpx2.Response(200, json={"id": name, "results_url": f"{endpoints.url}/v1/messages/batches/{name}/results"})
 
@@ -207,7 +207,7 @@ def test_results_of_a_batch_are_an_event_each(metered, endpoints, name):
     assert {(event["model"], event["usage"]["input_tokens"], event["batch"]) for event in events} == {("claude-sonnet-5", 577, True)}
 
 
-def test_rows_of_a_batch_are_for_whom_it_was_fetched(metered, endpoints):
+def test_batch_results_have_the_attribution_of_the_fetching_call(metered, endpoints):
     transport = httpx2.MockTransport(
         lambda _: httpx2.Response(200, json={"id": "b", "results_url": f"{endpoints.url}/v1/messages/batches/x"})
     )
@@ -222,7 +222,7 @@ def test_rows_of_a_batch_are_for_whom_it_was_fetched(metered, endpoints):
     assert {event["team"] for event in events_of(metered)} == {"acme"}
 
 
-def test_counting_tokens_is_no_call(metered, endpoints):
+def test_counting_tokens_is_not_recorded(metered, endpoints):
     vertex(endpoints.url).messages.count_tokens(model="claude-sonnet-5", messages=QUESTION)
     assert events_of(metered) == []
 
@@ -259,7 +259,7 @@ class Through(httpx2.BaseTransport):
         ("http://vllm.internal:8000/v1", "openai"),
     ],
 )
-def test_who_answers_is_told_by_the_host(metered, endpoints, base_url, provider):
+def test_the_provider_is_recognised_by_the_host(metered, endpoints, base_url, provider):
     transport = httpx2.Client(transport=Through(endpoints.url))
     with openai.OpenAI(api_key="k", base_url=base_url, http_client=transport) as client:
         client.chat.completions.create(model="gpt-4o", messages=QUESTION)
@@ -278,7 +278,7 @@ def anthropic_call(client, *, stream=False):
 @pytest.mark.way("anthropic", "Bedrock", "Bedrock stream", "Vertex", "Vertex stream")
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("flavour", ["vertex", "bedrock"])
-def test_flavours_of_anthropic_are_metered_alike(flavour, stream, meter, endpoints):
+def test_anthropic_on_other_clouds_is_metered(flavour, stream, meter, endpoints):
     def client():
         if flavour == "vertex":
             return vertex(endpoints.url)

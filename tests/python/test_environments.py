@@ -36,7 +36,7 @@ def outcomes(environment: str, mode: str, families: FakeFamilies, state: Path) -
 
 
 @pytest.mark.parametrize("environment", ["oldest", "layers", "amazon"])
-def test_a9_users_see_the_same_and_every_answer_is_one_event(environment, families, state):
+def test_users_see_the_same_and_every_response_is_one_event(environment, families, state):
     bare = outcomes(environment, "bare", families, state)
     assert not [
         name for name, outcome in bare.items() if isinstance(outcome, list) and outcome[:1] == ["raised"] and "refused" not in name

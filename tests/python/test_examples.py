@@ -12,7 +12,7 @@ from conftest import EXAMPLES
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("from_*.py")), ids=lambda path: path.stem)
-def test_code_that_was_written_for_another_sdk_ends_with_a_report(path, state):
+def test_an_example_prints_a_report(path, state):
     outcome = subprocess.run(
         [sys.executable, path], env={**os.environ, "TAXIMETER_STATE_DIR": str(state)}, cwd=state.parent, capture_output=True, text=True, timeout=60
     )  # fmt: skip

@@ -191,7 +191,7 @@ PROVIDERS = {"bedrock": "aws.bedrock", "mistralai": "mistral_ai", "gemini": "gcp
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_one_event_with_the_providers_numbers_and_nothing_else_changed(case, meter, families):
+def test_a_call_is_one_event_with_the_providers_usage_and_is_otherwise_unchanged(case, meter, families):
     make, call, usage = CASES[case]
     name = case.partition(":")[0].partition(" ")[0]
     instrument.deactivate()
@@ -262,7 +262,7 @@ async def _all_in(stream):
 
 
 @pytest.mark.parametrize("name", ASYNC)
-def test_async_clients_are_metered_alike(name, metered, families):
+def test_async_clients_are_metered(name, metered, families):
     async def work():
         for call in ASYNC[name](families.url):
             assert await call
@@ -272,14 +272,14 @@ def test_async_clients_are_metered_alike(name, metered, families):
     assert usages == [USAGES.get(name, CHAT)] * 2
 
 
-def test_a_call_that_is_retried_is_one_event(metered, families):
+def test_a_retried_call_is_one_event(metered, families):
     assert cohere_second(families.url).chat(model="command-flaky", messages=QUESTION)
     assert groq.Groq(api_key="k", base_url=families.url).chat.completions.create(model="groq-flaky", messages=QUESTION)
     assert [event["provider"] for event in events_of(metered)] == ["cohere", "groq"]
     assert len(families.billed) == 2
 
 
-def test_a_body_of_bedrock_can_be_read_by_lines_and_copied(metered, families):
+def test_a_bedrock_body_can_be_read_by_lines_and_copied(metered, families):
     import copy
 
     body = bedrock(families.url).invoke_model(modelId=CLAUDE, body="{}")["body"]
@@ -290,7 +290,7 @@ def test_a_body_of_bedrock_can_be_read_by_lines_and_copied(metered, families):
     assert event["usage"]["cache_write_1h_tokens"] == 499
 
 
-def test_a6_a_stream_that_is_left_early_gives_one_event(metered, families):
+def test_an_abandoned_stream_is_one_event(metered, families):
     google, command = gemini(families.url), cohere_second(families.url)
     next(iter(ollama.Client(host=families.url).chat(model="llama3", messages=QUESTION, stream=True)))
     next(iter(google.models.generate_content_stream(model="gemini-2.5-flash", contents="q")))
@@ -309,7 +309,7 @@ def test_a6_a_stream_that_is_left_early_gives_one_event(metered, families):
 
 
 @pytest.mark.parametrize("model", ["error", "never"])
-def test_a6_a_stream_that_is_refused_or_never_begun_used_nothing(model, metered, families):
+def test_a_rejected_or_unread_stream_used_nothing(model, metered, families):
     google = gemini(families.url)
     for stream in (
         ollama.Client(host=families.url).chat(model=model, messages=QUESTION, stream=True),
@@ -326,7 +326,7 @@ def test_a6_a_stream_that_is_refused_or_never_begun_used_nothing(model, metered,
     assert found == ({("error", "missing")} if model == "error" else set())
 
 
-def test_a8_a_streams_attribution_is_that_of_its_call(metered, families):
+def test_a_stream_has_the_attribution_of_its_call(metered, families):
     google = gemini(families.url)
     with taximeter.attribute(team="caller"):
         streams = [
@@ -340,7 +340,7 @@ def test_a8_a_streams_attribution_is_that_of_its_call(metered, families):
     assert [event["team"] for event in events_of(metered)] == ["caller"] * 3
 
 
-def test_a17_keywords_reach_no_provider(metered, families):
+def test_keywords_are_not_sent_to_providers(metered, families):
     url = families.url
     google = gemini(url)
     mistral(url).chat.complete(model="mistral-large", messages=QUESTION, taximeter_team="t")
@@ -356,7 +356,7 @@ def test_a17_keywords_reach_no_provider(metered, families):
         assert "taximeter" not in (path + json.dumps(headers) + body.decode()).lower()
 
 
-def test_a17_headers_of_a_call_reach_no_provider(metered, families):
+def test_headers_of_a_call_are_not_sent_to_providers(metered, families):
     url, headers = families.url, {"X-Taximeter-Team": "t", "x-taximeter-tag-plan": "pro", "x-kept": "1"}
     mistral(url).chat.complete(model="mistral-large", messages=QUESTION, http_headers=headers)
     google = gemini(url)
@@ -373,7 +373,7 @@ def test_a17_headers_of_a_call_reach_no_provider(metered, families):
         assert not [name for name in sent if "taximeter" in name]
 
 
-def test_a17_headers_of_clients_and_of_methods_that_are_not_metered_reach_no_provider(metered, families):
+def test_headers_of_clients_and_of_unmetered_methods_are_not_sent_to_providers(metered, families):
     url, headers = families.url, {"x-taximeter-team": "t", "x-kept": "1"}
     google = genai.Client(api_key="k", http_options={"base_url": url, "headers": dict(headers)})
     google.models.generate_content(model="gemini-2.5-flash", contents="q")
@@ -389,7 +389,7 @@ def test_a17_headers_of_clients_and_of_methods_that_are_not_metered_reach_no_pro
         assert not [name for name in sent if "taximeter" in name]
 
 
-def test_an_attribution_that_cannot_be_leaves_the_rest(metered, families):
+def test_an_invalid_attribution_keeps_the_other_fields(metered, families):
     groq.Groq(api_key="k", base_url=families.url).chat.completions.create(
         model="groq-m", messages=QUESTION, taximeter_team="t", taximeter_agent=object(), taximeter_tags={"a": "b"}
     )
@@ -397,7 +397,7 @@ def test_an_attribution_that_cannot_be_leaves_the_rest(metered, families):
     assert (event["team"], event["tags"], "agent" in event) == ("t", {"a": "b"}, False)
 
 
-def test_threads_of_coheres_first_version_work_for_their_caller(metered, families):
+def test_threads_of_cohere_v1_have_the_callers_attribution(metered, families):
     client = cohere_first(families.url)
     texts = [f"text {number}" for number in range(300)]
     for _ in range(2):
@@ -408,14 +408,14 @@ def test_threads_of_coheres_first_version_work_for_their_caller(metered, familie
     assert len({event["parent_span_id"] for event in events}) == 2
 
 
-def test_a_stream_names_its_model_before_its_first_part(metered, families):
+def test_a_stream_without_parts_has_the_requested_model(metered, families):
     with mistral(families.url).chat.stream(model="mistral-cut-0", messages=QUESTION):
         pass
     (event,) = events_of(metered)
     assert (event["model"], event["usage_status"]) == ("mistral-cut-0", "missing")
 
 
-def test_a17_functions_that_gemini_calls_are_requests_of_one_call(metered, families):
+def test_requests_of_geminis_function_calling_are_one_call(metered, families):
     def weather(city: str) -> str:
         """The weather of a city."""
         return f"rain in {city}"
@@ -429,7 +429,7 @@ def test_a17_functions_that_gemini_calls_are_requests_of_one_call(metered, famil
 
 
 @pytest.mark.parametrize("model", ["error", "html"])
-def test_a12_what_a_provider_answers_wrongly_is_the_clients_business(model, meter, families):
+def test_clients_handle_wrong_responses_themselves(model, meter, families):
     calls = {
         "mistral": lambda: mistral(families.url).chat.complete(model=model, messages=QUESTION),
         "gemini": lambda: gemini(families.url).models.generate_content(model=model, contents="q"),

@@ -25,7 +25,7 @@ def price(meter):
 
 
 @pytest.mark.parametrize("encode", [lambda text: b"\xef\xbb\xbf" + text.encode(), lambda text: text.encode("utf-16")])
-def test_files_that_windows_editors_saved_are_read(state, encode):
+def test_files_saved_by_windows_editors_are_read(state, encode):
     (state.parent / "taximeter.toml").write_bytes(encode(TOML))
     assert price(taximeter.Meter(state_dir=state)) == "2"
     (state.parent / "taximeter.toml").unlink()
@@ -34,7 +34,7 @@ def test_files_that_windows_editors_saved_are_read(state, encode):
     assert price(taximeter.Meter(state_dir=state, prices="\ufeff" + RATES)) == "2"
 
 
-def test_json_of_prices_can_hold_a_url(state, monkeypatch):
+def test_prices_as_json_can_contain_a_url(state, monkeypatch):
     source = "https://prices.example/data.json"
     monkeypatch.setenv("TAXIMETER_PRICES", json.dumps({"source": source, **json.loads(RATES)}))
     meter = taximeter.Meter(state_dir=state)
@@ -47,7 +47,7 @@ def test_json_of_prices_can_hold_a_url(state, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "begin", "end"), [("prices.json", "[", "]"), ("prices.json", '{"rates":', "}"), ("prices.toml", "a=[", "]")]
 )
-def test_a_file_that_is_nested_too_deep_is_an_error_of_settings(state, name, begin, end):
+def test_a_deeply_nested_file_raises_a_config_error(state, name, begin, end):
     depth = 100_000 if name.endswith("json") else 5_000
     text = begin + "[" * depth + "]" * depth + end if name.endswith("toml") else begin * depth + "1" + end * depth
     (state.parent / name).write_text(text)
@@ -55,7 +55,7 @@ def test_a_file_that_is_nested_too_deep_is_an_error_of_settings(state, name, beg
         taximeter.Meter(state_dir=state, prices=name)
 
 
-def test_a_mapping_that_is_nested_too_deep_is_an_error_of_settings(state):
+def test_a_deeply_nested_mapping_raises_a_config_error(state):
     rates: dict = {}
     for _ in range(100_000):
         rates = {"input_tokens": rates}
@@ -65,7 +65,7 @@ def test_a_mapping_that_is_nested_too_deep_is_an_error_of_settings(state):
 
 @pytest.mark.parametrize("number", ["1e99999999", "-1e99999999", "1e-99999999", "1e100"])
 @pytest.mark.parametrize("form", ["toml", "json"])
-def test_a_number_of_a_hundred_million_digits_is_refused_and_not_written_out(state, number, form):
+def test_a_number_of_a_hundred_million_digits_is_rejected_without_expanding_it(state, number, form):
     text = TOML.replace("2.0", number) if form == "toml" else RATES.replace("2.0", number)
     (state.parent / f"prices.{form}").write_text(text)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -77,7 +77,7 @@ def test_a_number_of_a_hundred_million_digits_is_refused_and_not_written_out(sta
 
 
 @pytest.mark.parametrize("name", ["prices.json", "prices.toml"])
-def test_a_fifo_or_device_in_the_place_of_a_file_is_an_error_and_no_wait(state, name):
+def test_a_fifo_or_device_instead_of_a_file_is_an_error_and_does_not_block(state, name):
     os.mkfifo(state.parent / name)
     for path in (name, "/dev/zero", "/dev/tty"):
         with pytest.raises(taximeter.ConfigError, match=r"not a regular file|No such device"):
@@ -88,14 +88,14 @@ def test_a_fifo_or_device_in_the_place_of_a_file_is_an_error_and_no_wait(state, 
         taximeter.Destination("cloudevents+https://c.example/", ca_bundle=state.parent / name)
 
 
-def test_a_file_that_is_too_large_is_an_error(tmp_path, state):
+def test_an_oversized_file_is_an_error(tmp_path, state):
     with (tmp_path / "large.json").open("wb") as file:
         file.truncate(files.LARGEST + 1)
     with pytest.raises(taximeter.ConfigError, match="larger than 16 MB"):
         taximeter.Meter(state_dir=state, prices=tmp_path / "large.json")
 
 
-def test_a_fifo_in_the_place_of_the_catalog_delays_no_start(run, state):
+def test_a_fifo_instead_of_the_catalog_does_not_block_the_start(run, state):
     (state / "prices").mkdir(parents=True, mode=0o700)
     state.chmod(0o700)
     os.mkfifo(state / "prices" / "catalog.json")
@@ -111,7 +111,7 @@ def test_a_fifo_in_the_place_of_the_catalog_delays_no_start(run, state):
     )
 
 
-def test_a_fifo_among_the_dead_letters_or_locks_hangs_no_command(run, state):
+def test_a_fifo_among_dead_letters_or_locks_does_not_block_a_command(run, state):
     (state / "dead").mkdir(parents=True, mode=0o700)
     (state / "prices").mkdir(mode=0o700)
     state.chmod(0o700)
@@ -149,7 +149,7 @@ def drip(part: bytes, body: bytes):
 
 
 @pytest.mark.parametrize("part", [b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b"HTTP/1.1 200 OK\r\nX-Never: "])
-def test_a_source_that_drips_is_given_up_after_its_time(monkeypatch, part):
+def test_a_very_slow_download_times_out(monkeypatch, part):
     monkeypatch.setattr(source, "LONGEST_SECONDS", 1.0)
     with drip(part, b"x") as server:
         began = time.monotonic()
@@ -158,7 +158,7 @@ def test_a_source_that_drips_is_given_up_after_its_time(monkeypatch, part):
         assert time.monotonic() - began < 20
 
 
-def test_a_relative_state_directory_stays_where_it_was(run, state):
+def test_a_relative_state_directory_survives_a_change_of_directory(run, state):
     run(
         """
         import os, taximeter
@@ -175,7 +175,7 @@ def test_a_relative_state_directory_stays_where_it_was(run, state):
     assert not (state.parent / "elsewhere" / "here").exists()
 
 
-def test_a_relative_state_directory_of_the_environment_stays_too(run, state):
+def test_a_relative_state_directory_from_the_environment_survives_a_change_of_directory(run, state):
     run(
         "import os, taximeter; taximeter.init(instrument=False); os.mkdir('x'); os.chdir('x'); taximeter.init(team='x')",
         TAXIMETER_STATE_DIR="here",

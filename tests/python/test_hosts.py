@@ -94,7 +94,7 @@ def run_server(command: list[str], directory: Path, environment: dict[str, str])
 
 
 @pytest.mark.parametrize("kind", SERVERS)
-def test_a_server_loses_nothing_whatever_it_does_with_its_workers(kind, tmp_path, state):
+def test_a_server_loses_nothing_when_workers_are_restarted(kind, tmp_path, state):
     ids, workers = run_server(SERVERS[kind], tmp_path, {"TAXIMETER_STATE_DIR": str(state)})
     assert len(set(ids)) == REQUESTS
     assert len(workers) >= 2
@@ -127,7 +127,7 @@ def work():
 """
 
 
-def test_celerys_workers_lose_nothing(tmp_path, state):
+def test_celery_workers_lose_nothing(tmp_path, state):
     for folder in ("queue", "results", "control"):
         (tmp_path / folder).mkdir()
     (tmp_path / "tasks.py").write_text(CELERY)
@@ -166,7 +166,7 @@ def test_celerys_workers_lose_nothing(tmp_path, state):
     assert len({event.get("session") for event in events if event["id"] in ids}) >= 4
 
 
-def test_under_gevent_a_flush_lets_other_greenlets_go_on(run):
+def test_under_gevent_a_flush_does_not_block_other_greenlets(run):
     listener = socket.create_server(("127.0.0.1", 0))
     outcome = run(
         """
@@ -217,7 +217,7 @@ def test_under_gevent_a_flush_in_the_hub_waits_instead_of_raising(run):
     assert outcome.stdout.strip() == "0", outcome.stderr
 
 
-def test_asyncio_tasks_and_threads_track_for_themselves(run):
+def test_asyncio_tasks_and_threads_have_their_own_attribution(run):
     outcome = run(
         """
         import asyncio, taximeter
@@ -284,7 +284,7 @@ print("well")
 """
 
 
-def test_the_stand_in_has_the_names_of_the_extension():
+def test_the_stub_has_the_names_of_the_extension():
     def public(thing: object) -> set[str]:
         return {name for name in dir(thing) if not name.startswith("_")}
 
@@ -300,12 +300,12 @@ def test_the_stand_in_has_the_names_of_the_extension():
 
 
 @pytest.mark.parametrize("order", ["main first", "subinterpreter first"])
-def test_a_subinterpreter_gets_a_counted_no_op_and_ends(run, order):
+def test_a_subinterpreter_only_counts_events_and_can_be_ended(run, order):
     assert run(SUBINTERPRETER, order).stdout.strip() == "well"
 
 
 @pytest.mark.parametrize("end", ["os._exit(0)", "os.kill(os.getpid(), signal.SIGTERM)", "os.abort()", "sys.exit(0)"])
-def test_what_a_process_left_however_it_ended_reaches_the_collector(run, state, end):
+def test_events_of_an_ended_process_reach_the_collector(run, state, end):
     with Collector() as collector:
         outcome = run(
             f"""

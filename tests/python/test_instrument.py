@@ -156,7 +156,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("client", "name", "call", "usage"), CASES, ids=[f"{case[0]}: {case[1]}" for case in CASES])
-def test_one_event_with_the_providers_numbers_and_nothing_else_changed(client, name, call, usage, meter, provider, request):
+def test_a_call_is_one_event_with_the_providers_usage_and_is_otherwise_unchanged(client, name, call, usage, meter, provider, request):
     client = request.getfixturevalue(client)
     instrument.deactivate()
     bare = seen(call(client))
@@ -183,7 +183,7 @@ def test_one_event_with_the_providers_numbers_and_nothing_else_changed(client, n
     assert "secret" not in json.dumps(event)
 
 
-def test_async_clients_are_metered_alike(metered, provider):
+def test_async_clients_are_metered(metered, provider):
     async def work():
         async with (
             openai.AsyncOpenAI(api_key="k", base_url=f"{provider.url}/v1") as gpt,
@@ -213,7 +213,7 @@ def test_async_clients_are_metered_alike(metered, provider):
 
 
 @pytest.mark.way("anthropic", "tool runner")
-def test_turns_of_a_runner_are_requests_of_one_call(metered, claude):
+def test_turns_of_a_tool_runner_are_one_call(metered, claude):
     @anthropic.beta_tool
     def weather(city: str) -> str:
         """The weather of a city."""
@@ -228,7 +228,7 @@ def test_turns_of_a_runner_are_requests_of_one_call(metered, claude):
     assert first["parent_span_id"] == second["parent_span_id"]
 
 
-def test_turns_of_an_async_runner_are_requests_of_one_call(metered, provider):
+def test_turns_of_an_async_tool_runner_are_one_call(metered, provider):
     @anthropic.beta_async_tool
     async def weather(city: str) -> str:
         """The weather of a city."""
@@ -246,7 +246,7 @@ def test_turns_of_an_async_runner_are_requests_of_one_call(metered, provider):
     assert len({event["parent_span_id"] for event in events}) == 1
 
 
-def test_a_wrapped_client_goes_when_its_user_lets_it_go(state, provider):
+def test_a_wrapped_client_can_be_collected(state, provider):
     instrument.deactivate()
     taximeter.init(instrument=False, state_dir=state)
     client = taximeter.wrap(openai.OpenAI(api_key="k", base_url=f"{provider.url}/v1"))
@@ -273,7 +273,7 @@ def test_embeddings_are_metered(metered, gpt):
     assert event["cost_usd"] is not None
 
 
-def test_the_providers_own_usage_is_kept_where_that_is_asked_for(metered, gpt):
+def test_the_providers_usage_report_is_kept_on_request(metered, gpt):
     chat(gpt)
     metered.configure({"keep_provider_usage": True})
     chat(gpt)
@@ -296,7 +296,7 @@ class ThroughOpenAi(httpx2.BaseTransport):
 
 
 @pytest.mark.parametrize("model", ["gpt-4o", "gpt-4o-gzip"])
-def test_a3_usage_is_asked_for_where_it_is_safe_and_the_extra_chunk_is_taken_out(meter, provider, model):
+def test_stream_usage_is_requested_where_safe_and_the_extra_chunk_is_removed(meter, provider, model):
     def run(**more):
         transport = httpx2.Client(transport=ThroughOpenAi(provider.url))
         client = openai.OpenAI(api_key="k", base_url="https://api.openai.com/v1", http_client=transport)
@@ -327,7 +327,7 @@ def test_a3_usage_is_asked_for_where_it_is_safe_and_the_extra_chunk_is_taken_out
 
 
 @pytest.mark.parametrize("encoding", ["deflate", "br"])
-def test_a1_no_usage_is_asked_for_that_could_not_be_taken_out_again(metered, provider, encoding):
+def test_stream_usage_is_not_requested_if_its_chunk_could_not_be_removed(metered, provider, encoding):
     transport = httpx2.Client(transport=ThroughOpenAi(provider.url))
     with openai.OpenAI(api_key="k", base_url="https://api.openai.com/v1", http_client=transport) as client:
         list(chat(client, stream=True, extra_headers={"Accept-Encoding": encoding}))
@@ -337,7 +337,7 @@ def test_a1_no_usage_is_asked_for_that_could_not_be_taken_out_again(metered, pro
     assert [headers["accept-encoding"] for _, headers, _ in provider.requests] == [encoding] * 2
 
 
-def test_a1_a_response_that_was_read_already_has_the_extra_chunk_taken_out(metered):
+def test_the_extra_chunk_is_removed_from_a_response_that_was_already_read(metered):
     chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o", "choices": [{"index": 0, "delta": {}}]}
     usage = {**chunk, "choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}}
     body = "".join(f"data: {json.dumps(part)}\n\n" for part in (chunk, usage)) + "data: [DONE]\n\n"
@@ -352,21 +352,21 @@ def test_a1_a_response_that_was_read_already_has_the_extra_chunk_taken_out(meter
     assert (event["usage"]["input_tokens"], event["usage_status"]) == (3, "complete")
 
 
-def test_keywords_in_a_body_go_no_further(metered, gpt, provider):
+def test_keywords_in_a_body_are_not_sent(metered, gpt, provider):
     gpt.chat.completions.create(model="gpt-4o", messages=QUESTION, extra_body={"taximeter_team": "t", "kept": 1})
     body = json.loads(provider.requests[-1][2])
     assert "taximeter_team" not in body
     assert body["kept"] == 1
 
 
-def test_a2_elsewhere_usage_is_not_asked_for_and_is_missing(metered, gpt, provider):
+def test_stream_usage_is_not_requested_from_other_hosts(metered, gpt, provider):
     assert list(gpt.chat.completions.create(model="gpt-4o-strict", messages=QUESTION, stream=True))
     assert b"stream_options" not in provider.requests[-1][2]
     (event,) = events_of(metered)
     assert (event["usage_status"], event["usage"], event["cost_usd"]) == ("missing", {}, None)
 
 
-def test_a6_a_stream_that_is_left_early_gives_one_partial_event(metered, claude, gpt):
+def test_an_abandoned_stream_is_one_partial_event(metered, claude, gpt):
     with claude.messages.create(model="claude-sonnet-5", max_tokens=10, messages=QUESTION, stream=True) as stream:
         for event in stream:
             if event.type == "content_block_delta":
@@ -379,7 +379,7 @@ def test_a6_a_stream_that_is_left_early_gives_one_partial_event(metered, claude,
     assert second["usage_status"] == "missing"
 
 
-def test_a6_a_stream_that_nobody_reads_gives_one_event(metered, gpt):
+def test_an_unread_stream_is_one_event(metered, gpt):
     stream = gpt.chat.completions.create(model="gpt-4o", messages=QUESTION, stream=True)
     stream.response.close()
     del stream
@@ -387,7 +387,7 @@ def test_a6_a_stream_that_nobody_reads_gives_one_event(metered, gpt):
     assert [event["usage_status"] for event in events_of(metered)] == ["missing"]
 
 
-def test_a_stream_that_is_cut_is_an_error_of_its_class_and_the_users_own(meter, provider, claude):
+def test_a_broken_stream_records_the_class_of_the_users_error(meter, provider, claude):
     def run():
         with pytest.raises(Exception) as caught:  # noqa: PT011 - whatever the client raises
             list(claude.messages.create(model="claude-sonnet-5-cut", max_tokens=10, messages=QUESTION, stream=True))
@@ -404,7 +404,7 @@ def test_a_stream_that_is_cut_is_an_error_of_its_class_and_the_users_own(meter, 
     assert event["error"]
 
 
-def test_a_cancelled_task_gives_one_event(metered, provider):
+def test_a_cancelled_task_is_one_event(metered, provider):
     async def work():
         async with anthropic.AsyncAnthropic(api_key="k", base_url=provider.url) as claude:
             stream = await claude.messages.create(model="claude-sonnet-5", max_tokens=10, messages=QUESTION, stream=True)
@@ -435,7 +435,7 @@ def test_errors_of_the_provider_are_the_clients_own_and_cost_nothing(metered, gp
 
 
 @pytest.mark.parametrize("model", ["html", "nousage"])
-def test_a11_an_answer_without_usage_is_missing_and_otherwise_the_clients_business(meter, gpt, model):
+def test_a_response_without_usage_is_recorded_as_missing_and_otherwise_unchanged(meter, gpt, model):
     def run():
         try:
             return seen(gpt.chat.completions.create(model=model, messages=QUESTION))
@@ -452,7 +452,7 @@ def test_a11_an_answer_without_usage_is_missing_and_otherwise_the_clients_busine
     assert (event["model"], event["usage_status"], event["cost_usd"]) == (model, "missing", None)
 
 
-def test_a17_attribution_comes_from_scopes_keywords_and_headers_and_never_reaches_the_provider(metered, gpt, claude, provider):
+def test_attribution_comes_from_scopes_keywords_and_headers_and_is_not_sent_to_the_provider(metered, gpt, claude, provider):
     with taximeter.attribute(team="outer", agent="outer"):
         gpt.chat.completions.create(
             model="gpt-4o",
@@ -476,7 +476,7 @@ def test_a17_attribution_comes_from_scopes_keywords_and_headers_and_never_reache
     assert third["feature"] == "helper"
 
 
-def test_keywords_are_taken_out_even_when_nothing_is_recorded(meter, gpt):
+def test_keywords_are_removed_even_if_nothing_is_recorded(meter, gpt):
     instrument.activate(meter)
     instrument.deactivate()
     assert chat(gpt, taximeter_agent="a")
@@ -493,7 +493,7 @@ def test_attribution_of_the_wrong_type_does_not_fail_the_call(metered, gpt):
     assert [event.get("tags") for event in events_of(metered)] == [None, {"env": "prod"}]
 
 
-def test_headers_and_keywords_reach_no_provider_on_any_way(metered, provider):
+def test_headers_and_keywords_are_never_sent_to_a_provider(metered, provider):
     with anthropic.Anthropic(api_key="k", base_url=provider.url, default_headers={"x-taximeter-team": "t"}) as claude:
         message(claude)
         headers = {"x-taximeter-customer": "c"}
@@ -503,7 +503,7 @@ def test_headers_and_keywords_reach_no_provider_on_any_way(metered, provider):
     assert all(b"taximeter" not in body for _, _, body in provider.requests)
 
 
-def test_a_call_that_is_closed_in_another_context_raises_nothing(metered, provider):
+def test_closing_a_call_in_another_context_does_not_raise(metered, provider):
     import contextvars
 
     async def work():
@@ -517,7 +517,7 @@ def test_a_call_that_is_closed_in_another_context_raises_nothing(metered, provid
     assert [event.get("team") for event in events_of(metered)] == [None]
 
 
-def test_what_is_not_instrumented_any_more_is_not_recorded(meter, gpt, claude):
+def test_families_that_are_no_longer_instrumented_are_not_recorded(meter, gpt, claude):
     instrument.activate(meter)
     instrument.activate(meter, ("anthropic",))
     chat(gpt)
@@ -535,7 +535,7 @@ def test_a_stream_that_outlives_the_instrumentation_is_recorded(meter, gpt):
     assert len(events_of(meter)) == 1
 
 
-def test_a8_a_streams_attribution_is_that_of_its_call(metered, gpt):
+def test_a_stream_has_the_attribution_of_its_call(metered, gpt):
     with taximeter.attribute(team="caller"):
         stream = chat(gpt, stream=True, stream_options={"include_usage": True})
     with taximeter.attribute(team="reader"):
@@ -543,7 +543,7 @@ def test_a8_a_streams_attribution_is_that_of_its_call(metered, gpt):
     assert [event["team"] for event in events_of(metered)] == ["caller"]
 
 
-def test_threads_of_an_executor_have_the_attribution_that_is_bound(metered, gpt):
+def test_executor_threads_have_the_bound_attribution(metered, gpt):
     with ThreadPoolExecutor(2) as pool, taximeter.attribute(team="bound"):
         pool.submit(taximeter.bind(chat), gpt).result()
         pool.submit(chat, gpt).result()
@@ -572,7 +572,7 @@ print(report.total.calls, report.rows[0].key["team"])
 
 
 @pytest.mark.parametrize("order", ["init first", "client first", "method bound first"])
-def test_a16_init_works_before_and_after_the_import_and_for_clients_that_exist(provider, run, order):
+def test_init_works_before_and_after_the_import_and_for_existing_clients(provider, run, order):
     outcome = run(
         f"""
         import sys
@@ -609,7 +609,7 @@ def test_instrumenting_twice_counts_once(meter, gpt):
     assert len(events_of(meter)) == 1
 
 
-def test_only_the_families_that_are_named_are_bound(run):
+def test_only_named_families_are_bound(run):
     run(
         """
         import anthropic, openai, taximeter
@@ -627,7 +627,7 @@ def test_only_the_families_that_are_named_are_bound(run):
     )
 
 
-def test_a14_a_client_of_an_unknown_shape_is_reported_and_left_alone(tmp_path, run):
+def test_a_client_with_an_unknown_structure_is_reported_and_not_changed(tmp_path, run):
     (tmp_path / "fakes").mkdir()
     package = tmp_path / "fakes" / "openai"
     package.mkdir()
@@ -647,7 +647,7 @@ def test_a14_a_client_of_an_unknown_shape_is_reported_and_left_alone(tmp_path, r
     )
 
 
-def test_a17_responses_still_pickle(metered, gpt):
+def test_responses_can_still_be_pickled(metered, gpt):
     response = gpt.chat.completions.with_raw_response.create(model="gpt-4o", messages=QUESTION)
     assert pickle.loads(pickle.dumps(response.http_response)).status_code == 200
     assert pickle.loads(pickle.dumps(chat(gpt))).model == "gpt-4o"
@@ -662,7 +662,7 @@ def test_many_threads_share_a_client(metered, gpt):
     assert len(events_of(metered)) == 40
 
 
-def test_a12_failures_of_the_meter_are_not_the_callers(metered, gpt, monkeypatch):
+def test_failures_of_the_meter_do_not_reach_the_caller(metered, gpt, monkeypatch):
     from taximeter.instrument import http, recorder
 
     def fail(*_, **__):

@@ -52,7 +52,7 @@ def check(cli, name: str, code: int) -> dict:
     return checks[name]
 
 
-def test_a_list_says_who_writes_each_journal_and_what_waits_for_whom(cli, run, state):
+def test_the_list_shows_each_journals_owner_and_waiting_events(cli, run, state):
     assert json.loads(cli("journals", "--json").stdout) == {"journals": [], "quarantine": []}
     leave(run, state, ["ledger", GONE], 5)
     before = sorted((path, path.stat().st_mtime_ns, path.stat().st_size) for path in state.rglob("*") if path.is_file())
@@ -70,7 +70,7 @@ def test_a_list_says_who_writes_each_journal_and_what_waits_for_whom(cli, run, s
     assert before == sorted((path, path.stat().st_mtime_ns, path.stat().st_size) for path in state.rglob("*") if path.is_file())
 
 
-def test_a_journal_of_a_living_process_is_seen_and_not_dropped(cli, state, meter):
+def test_a_journal_of_a_running_process_is_listed_but_not_dropped(cli, state, meter):
     meter.track(provider="openai", model="gpt-4o", input_tokens=1)
     meter.flush(10)
     (journal,) = json.loads(cli("journals", "--json").stdout)["journals"]
@@ -83,7 +83,7 @@ def test_a_journal_of_a_living_process_is_seen_and_not_dropped(cli, state, meter
     assert check(cli, "waiting events", 0)["ok"]
 
 
-def test_dropping_gives_up_what_one_destination_or_all_have_not(cli, run, state):
+def test_drop_deletes_the_waiting_events_of_one_or_all_destinations(cli, run, state):
     leave(run, state, ["ledger", GONE], 5)
     (journal,) = json.loads(cli("journals", "--json").stdout)["journals"]
     (gone,) = [one["destination"] for one in journal["destinations"] if one["destination"] != "ledger"]
@@ -104,7 +104,7 @@ def test_dropping_gives_up_what_one_destination_or_all_have_not(cli, run, state)
 
 
 @pytest.mark.parametrize("name", ["../../outside", "..", ".", "", "a/b", ".draft-x", "/etc"])
-def test_only_journals_of_the_state_directory_are_dropped(state, run, name):
+def test_drop_only_accepts_journals_of_the_state_directory(state, run, name):
     leave(run, state, ["ledger"], 1)
     (state.parent / "outside").mkdir()
     with pytest.raises(OSError, match="no journal"):
@@ -112,7 +112,7 @@ def test_only_journals_of_the_state_directory_are_dropped(state, run, name):
     assert (state.parent / "outside").exists()
 
 
-def test_names_of_destinations_move_no_terminal(cli, run, state):
+def test_control_characters_in_destination_names_are_replaced(cli, run, state):
     leave(run, state, ["ledger"], 1)
     (journal,) = (state / "journal").iterdir()
     (journal / "evil\x1b[2J\nledger.cursor").write_bytes(b"")
@@ -121,7 +121,7 @@ def test_names_of_destinations_move_no_terminal(cli, run, state):
     assert "evil?[2J?ledger" in shown
 
 
-def test_a_segment_that_is_gone_is_counted_as_lost(run, state):
+def test_a_missing_segment_is_counted_as_lost(run, state):
     leave(run, state, ["ledger"], 5)
     (segment,) = (state / "journal").glob("*/*.seg")
     segment.unlink()
@@ -133,7 +133,7 @@ def test_a_segment_that_is_gone_is_counted_as_lost(run, state):
     meter.close(5)
 
 
-def test_segments_in_quarantine_are_delivered_once_more(cli, run, state):
+def test_requeued_segments_are_delivered(cli, run, state):
     ids = leave(run, state, ["ledger"], 20)
     (segment,) = (state / "journal").glob("*/*.seg")
     data = bytearray(segment.read_bytes())
@@ -160,7 +160,7 @@ def test_segments_in_quarantine_are_delivered_once_more(cli, run, state):
     assert check(cli, "journals", 0)["ok"]
 
 
-def test_a_segment_that_stays_damaged_is_requeued_once_and_then_only_mentioned(cli, run, state):
+def test_a_damaged_segment_is_requeued_only_once(cli, run, state):
     ids = leave(run, state, ["ledger"], 5)
     (segment,) = (state / "journal").glob("*/*.seg")
     data = bytearray(segment.read_bytes())
@@ -174,7 +174,7 @@ def test_a_segment_that_stays_damaged_is_requeued_once_and_then_only_mentioned(c
     assert "delete them" in found["detail"]
 
 
-def test_doctor_sees_events_of_short_scripts_and_drain_cures_them(cli, run, state):
+def test_doctor_reports_events_of_short_scripts_and_drain_delivers_them(cli, run, state):
     for _ in range(3):
         leave(run, state, ["ledger"], 4)
     found = check(cli, "waiting events", 1)
@@ -184,7 +184,7 @@ def test_doctor_sees_events_of_short_scripts_and_drain_cures_them(cli, run, stat
     assert check(cli, "waiting events", 0) == {"check": "waiting events", "ok": True, "detail": "none"}
 
 
-def test_doctor_names_a_destination_that_is_gone(cli, run, state):
+def test_doctor_reports_events_for_an_unknown_destination(cli, run, state):
     leave(run, state, [GONE], 2)
     found = check(cli, "waiting events", 1)
     assert "that destination is neither in these settings nor in use by a running process" in found["detail"]
@@ -195,13 +195,13 @@ def test_doctor_names_a_destination_that_is_gone(cli, run, state):
     assert "run taximeter drain to deliver them" in again
 
 
-def test_doctor_names_the_host_of_a_destination_that_is_gone(cli, run, state):
+def test_doctor_names_the_host_of_an_unknown_destination(cli, run, state):
     run("import taximeter; taximeter.track(provider='p', model='m')", TAXIMETER_DESTINATION=GONE)
     assert "1 events for http-" in (said := check(cli, "waiting events", 1)["detail"])
     assert "(127.0.0.1" in said
 
 
-def test_doctor_sees_a_journal_without_its_lock(cli, run, state):
+def test_doctor_reports_a_journal_without_its_lock(cli, run, state):
     leave(run, state, ["ledger"], 2)
     (lock,) = (state / "journal").glob("*/owner.lock")
     lock.unlink()
@@ -212,7 +212,7 @@ def test_doctor_sees_a_journal_without_its_lock(cli, run, state):
     assert check(cli, "waiting events", 0)["ok"]
 
 
-def test_doctor_sees_a_living_process_that_makes_no_progress(state, monkeypatch):
+def test_doctor_reports_a_running_process_without_progress(state, monkeypatch):
     with Collector() as collector:
         collector.rule = lambda events: 500
         meter = taximeter.Meter(destination=collector.url, state_dir=state)
@@ -230,7 +230,7 @@ def test_doctor_sees_a_living_process_that_makes_no_progress(state, monkeypatch)
         meter.close(5)
 
 
-def test_doctor_sees_events_that_are_in_memory_only(state, meter):
+def test_doctor_reports_events_that_are_only_in_memory(state, meter):
     meter.track(provider="openai", model="gpt-4o", input_tokens=1)
     (journal,) = (state / "journal").iterdir()
     monkey = {journal.name: {"memory_bytes": 4096, "pid": 7}, "of an ended process": {"memory_bytes": 1, "pid": 8}}
@@ -238,7 +238,7 @@ def test_doctor_sees_events_that_are_in_memory_only(state, meter):
     assert (is_well, said) == (False, "4,096 bytes of events of process 7 are in memory only")
 
 
-def test_commands_on_another_users_directory_say_what_to_do(cli, state):
+def test_commands_on_another_users_directory_name_the_remedy(cli, state):
     if os.geteuid() != 0:
         pytest.skip("only root can give a directory away")
     state.mkdir(mode=0o700)

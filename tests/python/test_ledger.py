@@ -81,7 +81,7 @@ def test_sums_are_exact_by_any_field(filled, by):
 
 
 @pytest.mark.parametrize("by", [("model",), ("team", "day"), ("user",)])
-def test_periods_are_exact_whatever_hours_they_cut(filled, by):
+def test_sums_over_any_period_are_exact(filled, by):
     ledger, events = filled
     random.seed(2)
     times = sorted(event["started_at"] for event in events)
@@ -109,7 +109,7 @@ def test_periods_are_exact_whatever_hours_they_cut(filled, by):
         {"team": "'; DROP TABLE events"},
     ],
 )
-def test_filters_choose_by_any_field(filled, where):
+def test_filters_select_by_any_field(filled, where):
     ledger, events = filled
     moments = {"DAY": events[0]["started_at"][:10], "HOUR": events[0]["started_at"][:13] + ":00Z"}
     where = {name: moments.get(value, value) for name, value in where.items()}
@@ -118,7 +118,7 @@ def test_filters_choose_by_any_field(filled, where):
     assert [event["id"] for event in ledger.events(where=where)] == [event["id"] for event in chosen]
 
 
-def test_the_total_adds_up_and_shows_what_is_unpriced(filled):
+def test_the_total_equals_the_sum_and_shows_unpriced_calls(filled):
     ledger, events = filled
     report = ledger.report("model")
     assert report.total.calls == len(events)
@@ -156,7 +156,7 @@ def test_a_bad_field_or_moment_is_a_value_error_that_names_it(filled):
         ledger.report("model", until="whenever")
 
 
-def test_moments_come_in_many_forms():
+def test_moments_have_several_forms():
     day = 1_793_491_200_000_000_000
     utc = datetime(2026, 11, 1, tzinfo=timezone.utc)
     for moment in (
@@ -185,7 +185,7 @@ def test_a_ledger_that_does_not_exist_is_empty(state):
     assert ledger.report().total.calls == 1, "it was opened before it existed"
 
 
-def test_a_file_that_is_no_ledger_or_a_newer_one_is_a_clear_error(tmp_path, meter):
+def test_a_file_that_is_not_a_ledger_or_newer_is_a_clear_error(tmp_path, meter):
     nonsense = tmp_path / "nonsense.db"
     nonsense.write_bytes(b"nonsense" * 1000)
     with pytest.raises(taximeter.LedgerError, match="not a database"):
@@ -220,7 +220,7 @@ def test_sql_tools_read_the_documented_schema(filled):
     connection.close()
 
 
-def test_the_last_events_and_those_that_follow(meter):
+def test_last_and_follow_return_events(meter):
     for number in range(5):
         meter.track(provider="openai", model="gpt-4o", input_tokens=number)
     meter.flush()

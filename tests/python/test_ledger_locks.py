@@ -142,7 +142,7 @@ def while_ours_writes(meter: taximeter.Meter, look, steps: int = 3_000_000) -> l
     raise AssertionError("no transaction lasted long enough")
 
 
-def test_our_transaction_outlasts_whatever_is_closed_in_the_process(meter, ledger, other):
+def test_our_transaction_keeps_its_lock_when_python_closes_the_ledger(meter, ledger, other):
     # Nothing is asserted while the transaction may end: `while_ours_writes` looks again with a longer one then.
     def look() -> list[object]:
         seen: list[object] = []
@@ -166,7 +166,7 @@ def test_our_transaction_outlasts_whatever_is_closed_in_the_process(meter, ledge
     assert other("PRAGMA integrity_check") == "ok ('ok',)"
 
 
-def test_pythons_transaction_outlasts_our_close_and_keeps_us_out(meter, ledger, other):
+def test_pythons_transaction_keeps_its_lock_when_we_close_the_ledger(meter, ledger, other):
     with closing(sqlite3.connect(ledger, isolation_level=None)) as python:
         python.execute("BEGIN IMMEDIATE")
         python.execute("CREATE TABLE notes (text)")
@@ -181,7 +181,7 @@ def test_pythons_transaction_outlasts_our_close_and_keeps_us_out(meter, ledger, 
     assert taximeter.Ledger(ledger).report(()).total.calls == 2
 
 
-def test_the_log_stays_while_python_has_the_ledger_open(ledger, other):
+def test_the_write_ahead_log_stays_while_python_has_the_ledger_open(ledger, other):
     with closing(sqlite3.connect(ledger, isolation_level=None)) as python:
         python.execute("CREATE TABLE notes (text)")
         taximeter.Ledger(ledger).report()
@@ -195,7 +195,7 @@ def test_the_log_stays_while_python_has_the_ledger_open(ledger, other):
 
 
 @pytest.mark.parametrize("first", ["reader", "meter"])
-def test_the_last_of_our_connections_deletes_the_log(state, first):
+def test_our_last_connection_deletes_the_write_ahead_log(state, first):
     meter = taximeter.Meter(state_dir=state)
     meter.track(**CALL)
     meter.flush(10)
@@ -213,7 +213,7 @@ def test_the_last_of_our_connections_deletes_the_log(state, first):
     assert locks(path) == []
 
 
-def test_descriptors_stay_few_and_deleted_ledgers_give_their_space_back(tmp_path, meter, ledger):
+def test_few_descriptors_stay_open_and_deleted_ledgers_free_their_space(tmp_path, meter, ledger):
     for _ in range(300):
         taximeter.Ledger(ledger).report(())
     assert len(descriptors(ledger)) <= 2
@@ -238,7 +238,7 @@ def test_descriptors_stay_few_and_deleted_ledgers_give_their_space_back(tmp_path
     assert sum(len(descriptors(path)) for path in ledgers) <= 32
 
 
-def test_descriptors_that_something_closed_are_not_touched(run, meter, ledger):
+def test_descriptors_closed_by_other_code_are_not_touched(run, meter, ledger):
     """Their numbers are other files' then: neither a child's end of the fork nor our next open may close or write to those."""
     outcome = run(
         """
@@ -288,7 +288,7 @@ CHILDREN = {
 
 
 @pytest.mark.parametrize("kind", CHILDREN)
-def test_a_killed_writer_leaves_no_lock_with_its_children(state, meter, ledger, other, kind):
+def test_children_of_a_killed_writer_hold_no_lock(state, meter, ledger, other, kind):
     meter.close(5)
     set_pace(ledger, 10**9)
     clone = {"x86_64": "56", "aarch64": "220"}[os.uname().machine]
@@ -313,7 +313,7 @@ def test_a_killed_writer_leaves_no_lock_with_its_children(state, meter, ledger, 
     assert other("PRAGMA integrity_check") == "ok ('ok',)"
 
 
-def test_a_child_that_was_forked_at_rest_excludes_its_parent(run, meter, ledger):
+def test_a_child_forked_between_transactions_and_its_parent_lock_each_other_out(run, meter, ledger):
     """And is excluded: both write with ours, and every event is there once."""
     meter.close(5)
     outcome = run(
@@ -345,7 +345,7 @@ def test_a_child_that_was_forked_at_rest_excludes_its_parent(run, meter, ledger)
         assert connection.execute("SELECT count(DISTINCT id) - count(*) FROM events").fetchone() == (0,)
 
 
-def test_no_child_has_a_locked_file_or_a_map_of_it(run, meter, ledger):
+def test_children_inherit_no_locked_file_or_map(run, meter, ledger):
     outcome = run(
         """
         import os, sys, threading, time, taximeter
@@ -400,7 +400,7 @@ except OSError as error: assert error.errno == 22, error
 """
 
 
-def test_a_kernel_without_such_locks_gets_the_usual_ones(run, meter, ledger):
+def test_a_kernel_without_open_file_locks_uses_posix_locks(run, meter, ledger):
     """As under a sandbox that answers EINVAL. A program and a `drain` beside it work, with POSIX locks."""
     meter.close(5)
     outcome = run(
@@ -423,7 +423,7 @@ def test_a_kernel_without_such_locks_gets_the_usual_ones(run, meter, ledger):
     assert taximeter.Ledger(ledger).report(()).total.calls == 2
 
 
-def test_the_storm(tmp_path):
+def test_one_round_of_the_stress_test_passes(tmp_path):
     """One short round: see storm.py."""
     outcome = subprocess.run(
         [sys.executable, ROOT / "tests" / "python" / "storm.py", "--rounds", "1", "--seconds", "3.5"],

@@ -97,7 +97,7 @@ def drain(state: Path) -> None:
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.__name__)
-def test_events_tracked_after_a_ledger_was_replaced_are_in_it(state, operation: Callable[[Path, Path], None]):
+def test_events_tracked_after_the_ledger_was_replaced_are_in_the_new_one(state, operation: Callable[[Path, Path], None]):
     """Two processes track all the while; a reader of ours looks on."""
     ledger, stop, backup = state / "ledger.db", state.parent / "stop", state.parent / "backup.db"
     environment = {**os.environ, "TAXIMETER_STATE_DIR": str(state)}
@@ -153,7 +153,7 @@ def test_events_tracked_after_a_ledger_was_replaced_are_in_it(state, operation: 
 
 
 @pytest.mark.parametrize("operation", [mv_over, cp_over, mv_away], ids=lambda operation: operation.__name__)
-def test_a_log_that_a_killed_process_left_is_not_taken_for_another_files(state, operation: Callable[[Path, Path], None]):
+def test_the_log_of_a_replaced_ledger_is_not_applied_to_the_new_one(state, operation: Callable[[Path, Path], None]):
     """Everything was killed, a backup put in place, and then a report comes first."""
     ledger, backup, stop = state / "ledger.db", state.parent / "backup.db", state.parent / "stop"
     environment = {**os.environ, "TAXIMETER_STATE_DIR": str(state)}
@@ -204,7 +204,7 @@ def test_a_whole_state_directory_can_be_copied_and_moved_with_its_log(state, tmp
     assert taximeter.Ledger(moved / "ledger.db").report(()).total.calls == 2
 
 
-def test_following_goes_on_in_a_ledger_that_is_made_anew(meter):
+def test_follow_continues_in_a_recreated_ledger(meter):
     path = meter.settings.ledger
     for number in range(5):
         meter.track(**{**CALL, "input_tokens": number + 1})
@@ -220,7 +220,7 @@ def test_following_goes_on_in_a_ledger_that_is_made_anew(meter):
         assert next(following)["input_tokens"] == number
 
 
-def test_following_repeats_nothing_of_a_backup(meter, tmp_path):
+def test_follow_does_not_repeat_events_of_a_restored_backup(meter, tmp_path):
     path, backup = meter.settings.ledger, tmp_path / "backup.db"
     for number in range(3):
         meter.track(**{**CALL, "input_tokens": number + 1})
@@ -248,7 +248,7 @@ def age(ledger: Path, schema: int) -> None:
 
 @pytest.mark.parametrize("schema", [1, 2, 3])
 @pytest.mark.skipif(sys.platform == "win32", reason="users and modes are those of Unix")
-def test_a_ledger_of_an_earlier_schema_is_read_as_it_is(state, schema):
+def test_a_ledger_of_an_earlier_schema_is_read_without_changes(state, schema):
     """On a disk where nothing can be written, and elsewhere; a report changes nothing."""
     meter = taximeter.Meter(state_dir=state)
     receipt = meter.track(**CALL, team="t")
@@ -279,7 +279,7 @@ def test_a_ledger_of_an_earlier_schema_is_read_as_it_is(state, schema):
         assert connection.execute("PRAGMA user_version").fetchone() == (schema,)
 
 
-def test_an_sqlite_file_of_something_else_is_no_ledger(state):
+def test_another_programs_sqlite_file_is_not_a_ledger(state):
     state.mkdir(mode=0o700)
     other = state / "ledger.db"
     with closing(sqlite3.connect(other)) as connection:

@@ -28,7 +28,7 @@ def outage(run, collector, count, *more) -> list[str]:
     return left
 
 
-def test_programs_that_end_at_once_deliver_what_an_outage_left(run):
+def test_short_programs_deliver_events_left_by_an_outage(run):
     with Collector() as collector:
         left = outage(run, collector, 50)
         for _ in range(3):
@@ -37,7 +37,7 @@ def test_programs_that_end_at_once_deliver_what_an_outage_left(run):
         assert len(collector.events) == 53
 
 
-def test_a_flush_says_nothing_is_pending_only_when_what_was_left_is_delivered(run):
+def test_a_flush_counts_orphaned_events_as_pending_until_delivered(run):
     with Collector() as collector:
         left = outage(run, collector, 50)
         text = """
@@ -53,7 +53,7 @@ def test_a_flush_says_nothing_is_pending_only_when_what_was_left_is_delivered(ru
         assert set(left) <= set(collector.events)
 
 
-def test_what_was_left_is_pending_while_it_is(run):
+def test_undelivered_orphaned_events_are_pending(run):
     with Collector() as collector:
         outage(run, collector, 50)
         collector.rule = lambda events: 401
@@ -68,7 +68,7 @@ def test_what_was_left_is_pending_while_it_is(run):
         assert run(SHORT + textwrap.dedent(text), collector.url).stdout == "51 51 50\n"
 
 
-def test_drain_delivers_and_counts_what_was_left(run, state):
+def test_drain_delivers_and_counts_orphaned_events(run, state):
     with Collector() as collector:
         outage(run, collector, 7, "ledger")
         command = [sys.executable, "-m", "taximeter", "drain", "--json"]

@@ -114,7 +114,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_call_whose_usage_cannot_be_read_is_recorded_without_it(meter, caplog, name):
+def test_a_call_with_unreadable_usage_is_recorded_without_it(meter, caplog, name):
     with meter.measure(provider="openai", model="gpt-4o", feature="kept") as call:
         FAULTS[name](call)
     assert call.receipt, name
@@ -128,7 +128,7 @@ def test_a_call_whose_usage_cannot_be_read_is_recorded_without_it(meter, caplog,
     assert "secret" not in said
 
 
-def test_a_field_that_an_event_does_not_have_is_counted_and_the_rest_is_kept(meter, caplog):
+def test_an_unknown_field_is_counted_and_the_others_are_kept(meter, caplog):
     with meter.measure(provider="openai", model="gpt-4o", colour="red") as call:
         call.set_usage(input_tokens=2, output_tokens=1)
         call.set(finish_reason="stop", temperature=0.7)
@@ -139,7 +139,7 @@ def test_a_field_that_an_event_does_not_have_is_counted_and_the_rest_is_kept(met
     assert said.startswith("colour: not a field of an event")
 
 
-def test_an_exception_of_the_block_passes_while_its_usage_cannot_be_read(meter):
+def test_the_blocks_exception_is_raised_even_if_its_usage_cannot_be_read(meter):
     with pytest.raises(Trap, match="the block's"), meter.measure(provider="openai", model="gpt-4o") as call:
         call.set_usage(DumpRaises())
         raise Trap("the block's")
@@ -156,7 +156,7 @@ def test_an_exception_of_the_block_passes_while_its_usage_cannot_be_read(meter):
         ({"output_tokens": 10**12}, {"output_tokens": 10**12}),
     ],
 )
-def test_counts_that_track_takes_are_kept(meter, counts, usage):
+def test_counts_that_track_accepts_are_kept(meter, counts, usage):
     with meter.measure(provider="openai", model="gpt-4o") as call:
         call.set_usage(SimpleNamespace(), **counts)
     (event,) = events_of(meter)
@@ -164,7 +164,7 @@ def test_counts_that_track_takes_are_kept(meter, counts, usage):
     assert sum(meter.stats()["remarks"].values()) == 0
 
 
-def test_the_fields_known_here_are_those_of_track(meter):
+def test_the_table_of_fields_matches_track(meter):
     stub = ast.parse((Path(taximeter.__file__).parent / "_core.pyi").read_text("utf-8"))
     (meter_class,) = [node for node in stub.body if isinstance(node, ast.ClassDef) and node.name == "Meter"]
     (track,) = [node for node in meter_class.body if isinstance(node, ast.FunctionDef) and node.name == "track"]

@@ -36,7 +36,7 @@ class Iterated:
 
 
 @pytest.mark.parametrize(("kind", "count"), [("list", 1), ("generator", 2), ("object", 3)])
-def test_what_a_wsgi_application_tracks_is_the_requests(meter, kind, count):
+def test_calls_in_a_wsgi_application_have_the_requests_attribution(meter, kind, count):
     def app(environ, start_response):
         start_response("200 OK", [("content-type", "text/plain")])
         if kind == "object":
@@ -67,7 +67,7 @@ def test_what_a_wsgi_application_tracks_is_the_requests(meter, kind, count):
     assert [event.get("user") for event in events if event["model"] == "server"] == [None]
 
 
-def test_what_an_asgi_application_tracks_is_the_requests(meter):
+def test_calls_in_an_asgi_application_have_the_requests_attribution(meter):
     async def app(scope, receive, send):
         await asyncio.sleep(0.01)
         track(meter)
@@ -84,7 +84,7 @@ def test_what_an_asgi_application_tracks_is_the_requests(meter):
     assert found == [("", "")] * 2 + [("/a", "http")] * 2 + [("/b", "websocket")] * 2
 
 
-def test_what_a_wsgi_server_sends_by_itself_stays_what_it_is():
+def test_a_wsgi_file_wrapper_is_returned_unchanged():
     body = FileWrapper(io.BytesIO(b"file"))
     app = WsgiAttribution(lambda environ, start: body, lambda environ: {"user": "u"})
     assert app({"wsgi.file_wrapper": FileWrapper}, None) is body
@@ -95,7 +95,7 @@ def test_what_a_wsgi_server_sends_by_itself_stays_what_it_is():
 @pytest.mark.parametrize(
     "who", [lambda _: 1 / 0, lambda _: {"nobody": 1}, lambda _: {"user": object()}, lambda _: "ann", lambda _: None]
 )
-def test_a_request_does_not_fail_over_its_attribution(meter, who):
+def test_a_request_does_not_fail_if_its_attribution_does(meter, who):
     async def app(scope, receive, send):
         track(meter)
 

@@ -41,7 +41,7 @@ print(report.pending, next(iter(taximeter.stats()["destinations"].values()))["la
 """
 
 
-def test_a_private_authority_is_trusted_when_its_certificate_is_named(authority, tmp_path, state):
+def test_a_private_authority_is_trusted_through_ca_bundle(authority, tmp_path, state):
     pem = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(str(pem))
     with Collector(server_side(authority)) as collector:
@@ -60,7 +60,7 @@ def test_a_private_authority_is_trusted_through_the_environment(authority, tmp_p
         assert len(collector.events) == 1
 
 
-def test_an_unknown_authority_gets_nothing_and_the_events_are_kept(authority, run):
+def test_events_are_kept_if_the_authority_is_unknown(authority, run):
     with Collector(server_side(authority)) as collector:
         outcome = run(ONE, collector.url, "1").stdout
         assert outcome.startswith("1 127.0.0.1: ")
@@ -68,7 +68,7 @@ def test_an_unknown_authority_gets_nothing_and_the_events_are_kept(authority, ru
         assert not collector.requests
 
 
-def test_a_certificate_that_is_replaced_changes_nothing(authority, tmp_path, state):
+def test_a_replaced_certificate_changes_nothing(authority, tmp_path, state):
     pem = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(str(pem))
     with Collector(server_side(authority)) as collector:
@@ -83,7 +83,7 @@ def test_a_certificate_that_is_replaced_changes_nothing(authority, tmp_path, sta
 
 
 @pytest.mark.parametrize("text", ["", "no certificate", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
-def test_a_bundle_without_a_certificate_is_refused_by_name(tmp_path, state, text):
+def test_a_bundle_without_a_certificate_is_rejected(tmp_path, state, text):
     bundle = tmp_path / "ca.pem"
     bundle.write_text(text)
     with pytest.raises(taximeter.ConfigError, match="ca_bundle"):
@@ -107,7 +107,7 @@ print(taximeter.flush(3).pending)
 """
 
 
-def test_another_machine_is_reached_through_the_proxy(run):
+def test_other_hosts_are_reached_through_the_proxy(run):
     with Collector() as proxy:
         assert run(PROXIED, HTTP_PROXY=f"http://127.0.0.1:{proxy.port}").stdout.strip() == "0"
         (request,) = proxy.requests
@@ -115,7 +115,7 @@ def test_another_machine_is_reached_through_the_proxy(run):
 
 
 @pytest.mark.parametrize("exempt", ["collector.invalid", ".invalid", "*"])
-def test_no_proxy_is_asked_for_what_is_exempt(run, exempt):
+def test_exempt_hosts_bypass_the_proxy(run, exempt):
     with Collector() as proxy:
         assert run(PROXIED, HTTP_PROXY=f"http://127.0.0.1:{proxy.port}", NO_PROXY=exempt).stdout.strip() == "1"
         assert not proxy.requests
@@ -163,7 +163,7 @@ class SlowLine:
         self._listener.close()
 
 
-def test_a_slow_line_that_breaks_gets_everything_through_in_pieces_that_fit(state):
+def test_a_slow_unreliable_connection_delivers_everything_in_small_batches(state):
     """What is to be sent takes five times as long as an answer may: 8 kB/s and 1 s, for 1 KiB/s and 10 s."""
     with Collector() as collector:
         line = SlowLine(collector.port, rate=8192, cuts=0.3)
@@ -182,7 +182,7 @@ def test_a_slow_line_that_breaks_gets_everything_through_in_pieces_that_fit(stat
         line.close()
 
 
-def test_a_collector_that_hangs_is_given_up_after_a_third_of_the_time(state):
+def test_a_hanging_collector_times_out_after_a_third_of_the_timeout(state):
     listener = socket.create_server(("127.0.0.1", 0))
     url = f"cloudevents+http://127.0.0.1:{listener.getsockname()[1]}/"
     meter = taximeter.Meter(destination=taximeter.Destination(url, timeout=9), state_dir=state)
@@ -205,7 +205,7 @@ for line in sys.stdin:
 """
 
 
-def test_a_process_that_was_frozen_sends_at_the_first_or_second_attempt(state):
+def test_a_resumed_process_delivers_within_two_attempts(state):
     """For 15 minutes of a paused container: meanwhile the server hangs up."""
     with (
         Collector() as collector,
@@ -237,7 +237,7 @@ def test_a_process_that_was_frozen_sends_at_the_first_or_second_attempt(state):
             process.kill()
 
 
-def test_a_collector_that_is_stopped_and_goes_on_gets_everything(state):
+def test_a_collector_that_is_stopped_and_resumed_gets_everything(state):
     with subprocess.Popen(
         [sys.executable, "-c", STOPPED], stdout=subprocess.PIPE, text=True, cwd=os.path.dirname(__file__)
     ) as process:

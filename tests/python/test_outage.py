@@ -26,7 +26,7 @@ def of(meter: taximeter.Meter) -> dict:
     return next(iter(meter.stats()["destinations"].values()))
 
 
-def test_over_budget_the_oldest_are_given_up_and_counted_exactly(state, collector, caplog):
+def test_over_budget_the_oldest_events_are_dropped_and_counted_exactly(state, collector, caplog):
     collector.rule = lambda events: 503
     meter = taximeter.Meter(destination=collector.url, state_dir=state, budget_mb=12)
     padding = {f"tag{number}": "x" * 500 for number in range(8)}
@@ -54,7 +54,7 @@ def test_over_budget_the_oldest_are_given_up_and_counted_exactly(state, collecto
     meter.close()
 
 
-def test_what_waited_too_long_is_not_sent_and_counted(state, collector, monkeypatch):
+def test_expired_events_are_not_sent_but_counted(state, collector, monkeypatch):
     monkeypatch.setattr("taximeter.settings.load.max_age", float)
     collector.rule = lambda events: (429, {"Retry-After": "2"}, b"")
     meter = taximeter.Meter(destination=collector.url, state_dir=state, max_age=4.0)
@@ -77,7 +77,7 @@ def test_what_waited_too_long_is_not_sent_and_counted(state, collector, monkeypa
     ("given", "seconds"),
     [(None, 604_800.0), (False, None), ("never", 0), ("", 0), ("12h", 43_200.0), ("7d", 604_800.0), (90, 90.0), (5, 0), (True, 0)],
 )
-def test_a_limit_of_age_is_a_time(state, given, seconds):
+def test_max_age_is_a_duration(state, given, seconds):
     if seconds == 0:
         with pytest.raises(taximeter.ConfigError, match="max_age"):
             taximeter.Meter(state_dir=state, max_age=given)
@@ -86,7 +86,7 @@ def test_a_limit_of_age_is_a_time(state, given, seconds):
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("12h", 43_200.0), ("false", None), ("", 604_800.0)])
-def test_a_limit_of_age_comes_from_the_environment_and_from_a_file(state, tmp_path, monkeypatch, text, seconds):
+def test_max_age_comes_from_the_environment_and_from_a_file(state, tmp_path, monkeypatch, text, seconds):
     monkeypatch.setenv("TAXIMETER_MAX_AGE", text)
     assert taximeter.Meter(state_dir=state).settings.max_age == seconds
     monkeypatch.delenv("TAXIMETER_MAX_AGE")
@@ -94,7 +94,7 @@ def test_a_limit_of_age_comes_from_the_environment_and_from_a_file(state, tmp_pa
     assert taximeter.Meter(state_dir=state).settings.max_age == seconds
 
 
-def test_stats_say_how_old_the_oldest_is_and_when_space_ends(state, collector):
+def test_stats_have_the_age_of_the_oldest_event_and_the_time_to_full(state, collector):
     collector.rule = lambda events: 503
     meter = taximeter.Meter(destination=collector.url, state_dir=state, budget_mb=64)
     assert meter.stats()["seconds_to_full"] is None
@@ -117,7 +117,7 @@ def test_stats_say_how_old_the_oldest_is_and_when_space_ends(state, collector):
     meter.close()
 
 
-def test_after_an_outage_what_is_new_does_not_wait_for_the_backlog(state, collector):
+def test_after_an_outage_new_events_do_not_wait_for_the_backlog(state, collector):
     collector.rule = lambda events: 503
     meter = taximeter.Meter(destination=collector.url, state_dir=state, budget_mb=64)
     old = [meter.track(**CALL).id for _ in range(60_000)]
@@ -142,7 +142,7 @@ def test_after_an_outage_what_is_new_does_not_wait_for_the_backlog(state, collec
     meter.close()
 
 
-def test_what_others_left_gets_its_turn_beside_a_busy_process(run, state, collector):
+def test_orphaned_events_are_delivered_beside_a_busy_process(run, state, collector):
     collector.rule = lambda events: 503
     left = set(leave_behind(run, [collector.url], 3000))
     collector.rule = lambda events: 200
@@ -156,7 +156,7 @@ def test_what_others_left_gets_its_turn_beside_a_busy_process(run, state, collec
     meter.close()
 
 
-def test_a_body_stays_under_a_megabyte_whatever_events_hold(state, collector):
+def test_requests_stay_under_a_megabyte(state, collector):
     sizes = []
     collector.rule = lambda events: sizes.append(len(json.dumps(events))) or 200
     meter = taximeter.Meter(destination=collector.url, state_dir=state)
@@ -194,7 +194,7 @@ def test_dead_letters_can_be_sent_again(state, collector, monkeypatch):
     assert cli("dead-letters", "retry").stdout == "0 events sent again, 0 dead letters left\n"
 
 
-def test_a_letter_that_a_full_disk_broke_off_stops_no_command(state, collector, monkeypatch):
+def test_a_truncated_dead_letter_does_not_break_commands(state, collector, monkeypatch):
     monkeypatch.setenv("TAXIMETER_DESTINATION", collector.url)
     collector.rule = lambda events: (410, {}, b"line\n\x1b[31mtwo")
     meter = taximeter.Meter()
@@ -214,7 +214,7 @@ def test_a_letter_that_a_full_disk_broke_off_stops_no_command(state, collector, 
     assert cli("doctor").returncode == 0
 
 
-def test_letters_that_cannot_be_delivered_again_are_kept_in_the_journal(state, collector, monkeypatch):
+def test_retried_dead_letters_are_kept_in_the_journal_until_delivered(state, collector, monkeypatch):
     monkeypatch.setenv("TAXIMETER_DESTINATION", collector.url)
     collector.rule = lambda events: 410
     meter = taximeter.Meter()
@@ -229,7 +229,7 @@ def test_letters_that_cannot_be_delivered_again_are_kept_in_the_journal(state, c
     assert set(collector.events) == ids
 
 
-def test_prometheus_text_is_read_by_the_reference_parser(state, collector):
+def test_the_reference_parser_reads_the_prometheus_text(state, collector):
     collector.rule = lambda events: 401
     meter = taximeter.Meter(destination=["ledger", collector.url], state_dir=state)
     meter.track(**CALL)
@@ -260,7 +260,7 @@ def test_prometheus_text_is_read_by_the_reference_parser(state, collector):
     meter.close()
 
 
-def test_doctor_sees_how_delivery_fares_in_living_processes(state, collector):
+def test_doctor_reports_delivery_in_running_processes(state, collector):
     meter = taximeter.Meter(destination=["ledger", collector.url], state_dir=state)
     ids = [meter.track(**CALL).id for _ in range(3)]
     assert meter.flush(5).pending == 0
@@ -298,7 +298,7 @@ def test_doctor_sees_how_delivery_fares_in_living_processes(state, collector):
 
 
 @pytest.mark.parametrize("what", ["link", "foreign", "open"])
-def test_a_state_directory_that_others_have_a_hand_in_is_refused(tmp_path, run, what):
+def test_a_state_directory_that_other_users_control_is_rejected(tmp_path, run, what):
     directory = tmp_path / "given"
     directory.mkdir()
     if what == "link":
@@ -325,7 +325,7 @@ def test_a_state_directory_that_others_have_a_hand_in_is_refused(tmp_path, run, 
     assert what == "foreign" or not list(directory.iterdir())
 
 
-def test_everything_written_is_for_its_owner_alone(state, collector):
+def test_all_files_are_private_to_their_owner(state, collector):
     collector.rule = lambda events: 410
     meter = taximeter.Meter(destination=["ledger", collector.url], state_dir=state)
     meter.track(**CALL)

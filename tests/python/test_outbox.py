@@ -37,7 +37,7 @@ def client(server, **more):
     return teer.TeerClient("canary-key", track_url=server.url, background=True, **more)
 
 
-def test_a_caller_has_an_answer_of_ours_at_once_and_the_service_the_same_request(outboxes, server):
+def test_a_background_call_returns_at_once_and_sends_the_same_request(outboxes, server):
     server.answers = [(200, {"id": "theirs"})]
     assert teer.TeerClient("canary-key", track_url=server.url).ingest.send(PAYLOAD) == {"id": "theirs"}
     answer = client(server).ingest.send(PAYLOAD)
@@ -47,7 +47,7 @@ def test_a_caller_has_an_answer_of_ours_at_once_and_the_service_the_same_request
     assert later.wire == waited.wire
 
 
-def test_answers_are_priced_here(outboxes, server):
+def test_background_responses_have_a_locally_computed_cost(outboxes, server):
     tally = tokentally.TokenTally("tt_k", base_url=server.url, background=True)
     answer = tally.track(1000, 200, "gpt-4o", "openai")
     assert (answer.success, len(answer.record_id), answer.cost_usd) == (True, 36, pytest.approx(0.0045))
@@ -71,14 +71,14 @@ def test_answers_are_priced_here(outboxes, server):
         [1, {"class": type("Text", (str,), {})("t"), "number": type("Number", (int,), {})(7)}],
     ],
 )
-def test_any_body_that_json_has_arrives_as_json_dumps_would_have_written_it(outboxes, server, body):
+def test_bodies_are_sent_as_json_dumps_writes_them(outboxes, server, body):
     outbox = outbox_for(Service("teer", server.url, "", {}))
     assert outbox.post("/x", body)
     assert outbox.flush(10).pending == 0
     assert server.requests[0].json == json.loads(json.dumps(body))
 
 
-def test_what_is_no_json_is_refused_and_nothing_else_for_it(outboxes, server):
+def test_a_body_that_is_not_json_is_rejected_alone(outboxes, server):
     teers = client(server)
     for value, kind in ((float("nan"), ValueError), (object(), TypeError), (b"bytes", TypeError)):
         with pytest.raises(kind):
@@ -98,7 +98,7 @@ def test_what_is_no_json_is_refused_and_nothing_else_for_it(outboxes, server):
 
 
 @pytest.mark.parametrize("answers", [[(503, ""), (429, ""), "drop", (200, {})], ["drop", "drop", (500, ""), (200, {})]])
-def test_a_service_that_fails_has_every_event_in_the_end(outboxes, server, answers):
+def test_a_failing_service_gets_every_event_eventually(outboxes, server, answers):
     server.answers = answers
     teers = client(server)
     for number in range(30):
@@ -110,7 +110,7 @@ def test_a_service_that_fails_has_every_event_in_the_end(outboxes, server, answe
     assert (counts["delivered"], counts["dead"], counts["pending"]) == (30, 0, 0)
 
 
-def test_an_event_that_is_refused_for_good_keeps_no_other_from_its_way(outboxes, server):
+def test_a_rejected_event_does_not_block_others(outboxes, server):
     server.answers = [(200, {}), (422, {"error": "no such thing as canary-key"}), (200, {})]
     teers = client(server)
     teers.ingest.send({**PAYLOAD, "function_id": "good"})
@@ -126,7 +126,7 @@ def test_an_event_that_is_refused_for_good_keeps_no_other_from_its_way(outboxes,
     assert "canary-key" not in letters.read_text()
 
 
-def test_what_a_process_leaves_behind_goes_with_the_same_key_and_no_other(outboxes, server, run):
+def test_orphaned_events_are_sent_only_with_their_key(outboxes, server, run):
     leave = """
         import os, sys
         from taximeter.compat.teer import TeerClient
@@ -156,7 +156,7 @@ def test_keys_are_in_no_file_and_in_no_repr(outboxes, server):
     assert "canary-key" not in repr(vars(teers)) + repr(compat.stats())
 
 
-def test_a_forked_child_that_leaves_at_once_loses_nothing(outboxes, server):
+def test_a_forked_child_that_exits_at_once_loses_nothing(outboxes, server):
     teers = client(server)
     teers.ingest.send({**PAYLOAD, "function_id": "parent"})
     assert teers.flush(10)
@@ -185,7 +185,7 @@ def test_a_script_of_one_event_delivers_it_before_it_ends(which, server, run, tm
     assert len(server.requests) == (2 if which == "paygent" else 1)
 
 
-def test_a_program_ends_soon_though_nobody_answers(run):
+def test_a_program_exits_soon_if_the_service_does_not_respond(run):
     outcome = run(
         """
         import time
@@ -203,7 +203,7 @@ def test_a_program_ends_soon_though_nobody_answers(run):
     assert float(outcome.stdout) < 2.5
 
 
-def test_disabled_means_that_nothing_is_sent_and_no_call_breaks(server, run):
+def test_disabled_sends_nothing_and_breaks_no_call(server, run):
     outcome = run(
         """
         import sys, openai
@@ -220,7 +220,7 @@ def test_disabled_means_that_nothing_is_sent_and_no_call_breaks(server, run):
     assert server.requests == []
 
 
-def test_settings_that_cannot_be_read_cost_no_event(server, run):
+def test_unreadable_settings_lose_no_event(server, run):
     outcome = run(
         """
         import sys
@@ -265,7 +265,7 @@ def test_one_report_covers_all_five(outboxes, server):
     assert sum(event.get("feature") == "chat" for event in events) == 4
 
 
-def test_a_key_that_was_mistyped_or_replaced_is_taken_over(outboxes, server, run):
+def test_events_with_a_mistyped_or_replaced_key_can_be_taken_over(outboxes, server, run):
     server.answers = [(401, "")]
     leave = """
         import os, sys
@@ -295,7 +295,7 @@ def test_a_key_that_was_mistyped_or_replaced_is_taken_over(outboxes, server, run
     assert len(server.requests) == 3
 
 
-def test_a_program_that_ends_in_the_middle_repeats_only_what_was_on_its_way(outboxes, server, run):
+def test_a_killed_program_repeats_only_requests_in_flight(outboxes, server, run):
     server.delay = 0.1
     text = """
         import sys
@@ -314,7 +314,7 @@ def test_a_program_that_ends_in_the_middle_repeats_only_what_was_on_its_way(outb
     assert len(server.requests) - 301 <= 32
 
 
-def test_leftovers_on_which_a_service_fails_cost_no_other_of_any_journal(outboxes, server, run):
+def test_orphaned_poison_requests_do_not_block_other_journals(outboxes, server, run):
     leave = """
         import os, sys
         from taximeter.compat.teer import TeerClient

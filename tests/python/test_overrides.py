@@ -16,7 +16,7 @@ from taximeter.settings import resolve
 RATES = {"openai/gpt-4o": {"input_tokens": {"per_1m": 1.1}, "output_tokens": {"per_1k": "0.002"}}}
 
 
-def test_a_rate_of_ones_own_prices_the_event_and_says_so(state):
+def test_an_own_rate_prices_the_event_and_is_named(state):
     meter = taximeter.Meter(state_dir=state, prices={"rates": RATES})
     receipt = meter.track(provider="openai", model="gpt-4o-2024-08-06", input_tokens=1_000_000, output_tokens=1_000_000)
     assert receipt.cost_usd == Decimal("3.1")
@@ -46,7 +46,7 @@ def test_an_alias_names_the_model_of_a_deployment(state):
     meter.close()
 
 
-def test_every_source_of_settings_can_hold_prices_and_they_add_up(tmp_path):
+def test_prices_of_all_sources_of_settings_are_merged(tmp_path):
     (tmp_path / "taximeter.toml").write_text(
         '[prices]\nlong_tail = true\n[prices.multipliers]\n"openai/*" = 0.1\n"x/*" = 3\n'
         '[prices.rates."m"]\ninput_tokens = { per_1m = 0.1, above = { 200000 = 0.2 } }\n'
@@ -96,12 +96,12 @@ def test_prices_can_be_a_file(tmp_path):
         (7, "prices"),
     ],
 )
-def test_r28_nonsense_is_refused_before_it_prices_anything(state, prices, message):
+def test_invalid_prices_are_rejected(state, prices, message):
     with pytest.raises(taximeter.ConfigError, match=message):
         taximeter.Meter(state_dir=state, prices=prices)
 
 
-def test_an_error_names_the_place_that_it_comes_from(tmp_path):
+def test_an_error_names_the_source_of_the_setting(tmp_path):
     with pytest.raises(taximeter.ConfigError, match=r"x is negative|not a decimal number.*\(from environment\)"):
         resolve({}, {"TAXIMETER_PRICES": '{"multipliers": {"*": "x"}}'}, tmp_path)
     (tmp_path / "taximeter.toml").write_text("[prices.multipliers]\n'*' = -1\n")
@@ -123,7 +123,7 @@ def test_malformed_prices_are_an_error_and_not_another_price(run):
     assert "multipliers: *: -1 is negative (from environment)" in outcome.stdout
 
 
-def test_a_file_of_prices_is_found_beside_the_file_that_names_it(tmp_path):
+def test_a_price_file_is_found_relative_to_the_file_that_names_it(tmp_path):
     (tmp_path / "taximeter.toml").write_text('prices = "mine.toml"\n')
     (tmp_path / "mine.toml").write_text('[prices.multipliers]\n"*" = 2\n')
     below = tmp_path / "a" / "b"
@@ -131,7 +131,7 @@ def test_a_file_of_prices_is_found_beside_the_file_that_names_it(tmp_path):
     assert json.loads(resolve({}, {}, below).prices.overrides) == {"multipliers": {"*": "2"}}
 
 
-def test_what_is_refused_leaves_the_old_rules_in_force(state):
+def test_rejected_prices_keep_the_old_ones_in_force(state):
     meter = taximeter.Meter(state_dir=state, prices={"multipliers": {"*": 2}})
     with pytest.raises(taximeter.ConfigError):
         meter.configure({"prices": {"multipliers": {"*": -2}}})
@@ -158,7 +158,7 @@ def test_the_long_tail_is_used_on_request_and_marked(state):
     factor=st.decimals(min_value=0, max_value=10, places=6, allow_nan=False),
 )
 @example(rate=Decimal("667.744010446683"), tokens=122_028_935, factor=Decimal("5.100454"))
-def test_r27_costs_are_exact_decimals(rate, tokens, factor):
+def test_costs_are_exact_decimals(rate, tokens, factor):
     meter = taximeter.Meter(
         prices={"rates": {"m": {"input_tokens": {"per_1m": rate}}}, "multipliers": {"m": factor}}, backend="memory", enabled=False
     )

@@ -38,7 +38,7 @@ def owner_locks(state: Path) -> list[Path]:
     return sorted(state.glob("journal/*/owner.lock"))
 
 
-def test_reading_the_state_directory_leaves_its_locks(state, meter):
+def test_reading_the_state_directory_keeps_its_locks(state, meter):
     """A backup thread of the host reads every file; closing one drops all POSIX locks that the process has on it."""
     meter.track(**CALL)
     (lock,) = owner_locks(state)
@@ -72,7 +72,7 @@ while True:
 """
 
 
-def test_a_host_that_copies_its_own_state_directory_loses_nothing(state):
+def test_a_process_that_copies_its_own_state_directory_loses_nothing(state):
     """While `drain` runs elsewhere, which adopts journals whose lock is free, and the host is killed."""
     environment = {**os.environ, "TAXIMETER_STATE_DIR": str(state)}
     drain = [sys.executable, "-m", "taximeter", "drain"]
@@ -112,7 +112,7 @@ time.sleep(60)
 
 
 @pytest.mark.parametrize("kind", ["fork", "clone"])
-def test_a_living_child_does_not_keep_its_dead_parents_journal(state, kind):
+def test_a_running_child_does_not_hold_its_dead_parents_journal(state, kind):
     """The child never learns of the journal. One of a bare `clone` runs no fork handler, and keeps it until it ends."""
     clone = {"x86_64": "56", "aarch64": "220"}[os.uname().machine]
     fork = {"fork": "child = os.fork()", "clone": f"child = ctypes.CDLL(None).syscall({clone}, 17, 0, 0, 0, 0)"}[kind]

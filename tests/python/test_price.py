@@ -64,7 +64,7 @@ def rounded(cost: Decimal) -> Decimal:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_every_model_of_the_catalog_costs_what_genai_prices_says(case):
+def test_every_model_of_the_catalog_costs_the_same_as_in_genai_prices(case):
     usage, compared = CASES[case], 0
     for provider, model in entries():
         try:
@@ -144,7 +144,7 @@ def test_every_context_has_its_own_rates(case):
     assert compared > 400
 
 
-def test_names_with_patterns_lead_to_the_same_model():
+def test_model_names_match_the_same_models_as_in_genai_prices():
     references = [
         ("anthropic", "claude-sonnet-4-5-20250929"), ("anthropic", "CLAUDE-3-5-SONNET-20241022"), ("openai", "gpt-4o-20241120"),
         ("aws", "us.anthropic.claude-sonnet-4-5-20250929-v1:0"), ("azure", "gpt-4o"), ("google", "gemini-2.5-pro-preview-05-06"),
@@ -157,7 +157,7 @@ def test_names_with_patterns_lead_to_the_same_model():
         assert cost.model == (expected.id if expected else None), reference_
 
 
-def test_the_units_are_those_of_the_data_set():
+def test_the_units_equal_those_of_genai_prices():
     expected = {
         name: (
             unit["per"],
@@ -185,7 +185,7 @@ def test_a_price_is_explained_line_by_line():
     assert "unpriced" in taximeter.price("no-such-model", {"input_tokens": 1}).explain()
 
 
-def test_what_is_unknown_is_none_and_what_is_free_is_zero():
+def test_an_unknown_cost_is_none_and_a_free_call_costs_zero():
     assert taximeter.price("no-such-model", {"input_tokens": 5}).usd is None
     free = next(m.id for p in providers if p.id == "openrouter" for m in p.models if m.id.endswith(":free"))
     cost = taximeter.price(free, {"input_tokens": 5}, provider="openrouter")
@@ -231,12 +231,12 @@ def test_a_bad_model_or_time_is_a_value_error():
         taximeter.price("gpt-4o", {"input_tokens": 1}, at=datetime(2026, 1, 1))
 
 
-def test_the_arguments_come_in_the_order_in_which_people_ask():
+def test_price_accepts_positional_arguments():
     given = taximeter.price("gpt-4o", {"input_tokens": 1_000_000}, "openai", NOW, "priority", False, None, {"x": "y"})
     assert given.usd == Decimal("4.25")
 
 
-def test_r7_the_longer_a_write_lives_the_more_it_costs():
+def test_longer_lived_cache_writes_cost_more():
     def cost(**written):
         return taximeter.price("claude-sonnet-4-5", {"input_tokens": 10_000, **written}, "anthropic").usd
 
@@ -245,7 +245,7 @@ def test_r7_the_longer_a_write_lives_the_more_it_costs():
     assert cost(cache_write_tokens=10_000) == Decimal("0.0375")
 
 
-def test_r26_what_the_provider_says_it_charged_comes_first():
+def test_a_cost_reported_by_the_provider_takes_precedence():
     usage = {"prompt_tokens": 1_000_000, "completion_tokens": 0, "cost": 0.123456, "is_byok": False}
     cost = taximeter.price("openai/gpt-4o", usage, provider="openrouter")
     assert (cost.usd, cost.status, cost.computed_usd) == (Decimal("0.123456"), "reported", Decimal("2.5"))
@@ -253,14 +253,14 @@ def test_r26_what_the_provider_says_it_charged_comes_first():
     assert taximeter.price("gpt-4o", usage, provider="openai").status == "priced"
 
 
-def test_r18_only_executed_tool_calls_are_charged():
+def test_only_executed_tool_calls_are_charged():
     declared = {"input_tokens": 10, "output_tokens": 5, "server_tool_use": {"web_search_requests": 0}}
     executed = {"input_tokens": 10, "output_tokens": 5, "server_tool_use": {"web_search_requests": 2}}
     difference = taximeter.price("claude-sonnet-4-5", executed).usd - taximeter.price("claude-sonnet-4-5", declared).usd
     assert difference == Decimal("0.02")
 
 
-def test_provider_usage_objects_are_understood():
+def test_usage_objects_of_providers_are_read():
     anthropic = {
         "input_tokens": 101,
         "output_tokens": 53,

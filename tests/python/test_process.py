@@ -79,7 +79,7 @@ def test_no_acknowledged_event_is_lost_or_repeated_by_kill_9(state):
         "raise RuntimeError",
     ],
 )
-def test_events_survive_every_kind_of_end(state, run, end):
+def test_events_survive_every_kind_of_process_end(state, run, end):
     run(
         f"""
         import ctypes, faulthandler, os, signal, sys, taximeter
@@ -110,7 +110,7 @@ FORKS = {
 @pytest.mark.skipif(sys.platform != "linux", reason="the numbers of system calls are Linux's")
 @pytest.mark.parametrize("fork", FORKS)
 @pytest.mark.parametrize("when", ["before the first event", "after"])
-def test_a_forked_child_meters_for_itself(state, run, fork, when):
+def test_a_forked_child_records_its_own_events(state, run, fork, when):
     run(
         f"""
         import ctypes, os, taximeter
@@ -137,7 +137,7 @@ def test_a_forked_child_meters_for_itself(state, run, fork, when):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no child of a process that has the ledger open may use it")
-def test_a_daemon_forked_while_the_ledger_is_open_delivers_by_itself(state, run, collector):
+def test_a_daemon_forked_while_the_ledger_is_open_delivers_its_own_events(state, run, collector):
     """Its parent ends at once, and no other process is there to adopt its journal."""
     run(
         """
@@ -168,7 +168,7 @@ def test_a_daemon_forked_while_the_ledger_is_open_delivers_by_itself(state, run,
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the numbers of system calls are Linux's")
-def test_a_child_that_must_not_use_the_ledger_leaves_it_to_its_parent(state, run):
+def test_the_parent_delivers_for_a_child_that_must_not_use_the_ledger(state, run):
     """A bare fork runs no handlers, so SQLite must not be used in the child; the parent delivers for it while it lives."""
     run(
         """
@@ -234,7 +234,7 @@ def test_a_hundred_forks_under_eight_threads_lose_nothing(state, run):
     assert calls == {f"child-{n}": 1 for n in range(100)}
 
 
-def test_a_report_that_was_opened_before_a_fork_is_refused_in_the_child(run):
+def test_a_ledger_opened_before_a_fork_is_rejected_in_the_child(run):
     run(
         """
         import os, signal, taximeter
@@ -266,7 +266,7 @@ _inherited: taximeter.Meter
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_multiprocessing_children_meter_for_themselves(state, method):
+def test_multiprocessing_children_record_their_own_events(state, method):
     global _inherited
     meter = _inherited = taximeter.Meter(state_dir=state)
     meter.track(**CALL, user="parent")
@@ -284,7 +284,7 @@ def test_multiprocessing_children_meter_for_themselves(state, method):
     assert calls == {"parent": 1, **{f"{method}-{number}": 50 for number in range(3)}}
 
 
-def test_a_living_process_adopts_what_a_dead_one_left(state, run):
+def test_a_running_process_adopts_the_journal_of_a_dead_one(state, run):
     run(
         """
         import os, taximeter
@@ -338,7 +338,7 @@ def test_without_a_writable_directory_events_are_kept_in_memory_and_delivered(tm
     meter.close(5)
 
 
-def test_a_deleted_state_directory_is_made_anew(state):
+def test_a_deleted_state_directory_is_created_again(state):
     meter = taximeter.Meter(state_dir=state)
     meter.track(**CALL, user="before")
     meter.flush()
@@ -360,7 +360,7 @@ def small_disk(tmp_path: Path):
     subprocess.run(["umount", "-l", str(disk)], check=False)
 
 
-def test_a_full_disk_loses_exactly_what_is_counted_and_heals(small_disk, tmp_path, monkeypatch):
+def test_a_full_disk_loses_exactly_the_counted_events_and_recovers(small_disk, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     filler = small_disk / "filler"
     with filler.open("wb") as file:
@@ -385,7 +385,7 @@ def test_a_full_disk_loses_exactly_what_is_counted_and_heals(small_disk, tmp_pat
     meter.close(5)
 
 
-def test_files_that_outgrow_a_limit_are_an_error_not_a_signal(state, run):
+def test_a_file_size_limit_is_an_error_not_a_signal(state, run):
     run(
         """
         import resource, taximeter
@@ -401,7 +401,7 @@ def test_files_that_outgrow_a_limit_are_an_error_not_a_signal(state, run):
 
 
 @pytest.mark.parametrize("damage", ["truncate", "zeros", "garbage", "empty"])
-def test_a_damaged_journal_hides_no_other(state, run, damage):
+def test_a_damaged_journal_does_not_hide_others(state, run, damage):
     state.mkdir(mode=0o700)
     for name in ("first", "second"):
         # A process that is slow to end would deliver what is to be damaged.
@@ -455,7 +455,7 @@ def test_a_segment_truncated_under_the_writer_does_not_stop_the_reader(state, ru
     assert outcome.stdout.strip() == "mapped"
 
 
-def test_importing_touches_no_file_and_neither_it_nor_init_starts_a_thread(state, run):
+def test_import_opens_no_file_and_neither_import_nor_init_starts_a_thread(state, run):
     outcome = run(
         """
         import sys, threading
@@ -472,7 +472,7 @@ def test_importing_touches_no_file_and_neither_it_nor_init_starts_a_thread(state
     assert [path.name for path in state.iterdir()] == ["journal"]
 
 
-def test_exit_waits_only_a_moment_for_a_ledger_that_is_locked(state, run):
+def test_exit_waits_only_briefly_for_a_locked_ledger(state, run):
     (state).mkdir()
     run("import taximeter; taximeter.track(provider='openai', model='gpt-4o', input_tokens=1)")
     lock = sqlite3.connect(state / "ledger.db", isolation_level=None)
@@ -485,7 +485,7 @@ def test_exit_waits_only_a_moment_for_a_ledger_that_is_locked(state, run):
     assert len(ledger_ids(state)) == 2
 
 
-def test_a_signal_handler_may_track(state, run):
+def test_a_signal_handler_can_track(state, run):
     run(
         """
         import signal, taximeter

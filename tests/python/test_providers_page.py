@@ -55,7 +55,7 @@ def table() -> str:
     return "\n".join(lines)
 
 
-def test_the_page_has_the_cases_of_the_tests():
+def test_the_page_matches_the_cases():
     text = PAGE.read_text()
     before, rest = text.split(BEGIN)
     old, after = rest.split(END)

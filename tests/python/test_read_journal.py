@@ -32,7 +32,7 @@ sys.stdin.read()
 """
 
 
-def test_a_reader_of_60_lines_finds_every_event_of_a_killed_process(tmp_path):
+def test_the_example_reads_every_event_of_a_killed_process(tmp_path):
     assert len(READER.read_text().splitlines()) <= 60
     assert "import taximeter" not in READER.read_text()
     process = subprocess.Popen(
@@ -72,6 +72,6 @@ def test_the_page_shows_a_real_segment(tmp_path):
 
 
 @pytest.mark.parametrize("arguments", [[], ["nowhere"], ["one", "two"]])
-def test_the_example_says_how_it_is_used(arguments):
+def test_the_example_prints_its_usage(arguments):
     outcome = subprocess.run([sys.executable, str(READER), *arguments], capture_output=True, text=True, timeout=60, check=False)
     assert (outcome.returncode, outcome.stderr.splitlines()[0]) == (1, "usage: python read_journal.py DIRECTORY")

@@ -69,7 +69,7 @@ def run_page(page, state, provider, files: list[Block], code: list[Block], **env
 
 
 @pytest.mark.parametrize("page", PYTHON, ids=name)
-def test_code_runs_and_prints_what_the_page_shows(page, provider, collector, state):
+def test_code_of_a_page_prints_what_the_page_shows(page, provider, collector, state):
     found = blocks(page)
     files = [block for block in found if block.title]
     code = [block for block in found if block.language == "python" and not block.title]
@@ -131,7 +131,7 @@ def test_sql_runs_on_a_ledger(meter):
     connection.close()
 
 
-def test_own_prices_are_what_the_page_says(run, state):
+def test_the_pages_own_prices_are_right(run, state):
     rules, weekdays = [block.text for block in blocks(DOCS / "pricing.md") if block.language == "toml"]
     (state.parent / "taximeter.toml").write_text(rules)
     ask = "import taximeter; print(taximeter.price({!r}, {!r}, {!r}{}).usd)"
@@ -204,7 +204,7 @@ def test_the_site_is_built_without_a_warning():
     assert "Stop metering clients" in (site / "api.html").read_text("utf-8"), "the docstrings are not in the reference"
 
 
-def test_links_of_pages_outside_of_the_site_lead_somewhere():
+def test_links_of_pages_outside_the_site_are_valid():
     for page in PAGES:
         if DOCS in page.parents:
             continue

@@ -38,7 +38,7 @@ def tracked(state):
     meter.close()
 
 
-def test_r13_new_prices_change_nothing_that_is_stored(tracked):
+def test_new_prices_do_not_change_stored_costs(tracked):
     before = rows(tracked, "SELECT * FROM events")
     tracked.configure({"prices": {"rates": {"x/*": {"input_tokens": {"per_1m": "3"}}}}})
     tracked.track(provider="x", model="other", input_tokens=1_000_000)
@@ -47,7 +47,7 @@ def test_r13_new_prices_change_nothing_that_is_stored(tracked):
     assert rows(tracked, "SELECT * FROM repricings") == []
 
 
-def test_a_repricing_keeps_the_old_figures_and_moves_the_sums(tracked):
+def test_a_repricing_keeps_the_old_costs_and_updates_the_sums(tracked):
     ledger = taximeter.Ledger(tracked.settings.ledger)
     assert ledger.report("team").total.cost_usd == Decimal("6.125")
     tracked.configure({"prices": {"rates": {"x/*": {"input_tokens": {"per_1m": "3"}}, "x/m": {"input_tokens": {"per_1m": "3"}}}}})
@@ -81,7 +81,7 @@ def test_a_repricing_keeps_the_old_figures_and_moves_the_sums(tracked):
     assert tracked.reprice().rows == ()
 
 
-def test_only_the_calls_that_are_asked_for_are_repriced(tracked):
+def test_only_selected_calls_are_repriced(tracked):
     tracked.configure({"prices": {"rates": {"x/m": {"input_tokens": {"per_1m": "5"}}}}})
     (row,) = tracked.reprice(where={"team": "b"}, since="1h").rows
     assert (row.changed, row.before_usd, row.after_usd) == (1, 4, 10)
@@ -101,7 +101,7 @@ def test_a_call_is_repriced_at_the_rates_of_its_time(state):
     meter.close()
 
 
-def test_a_ledger_of_the_first_schema_is_brought_up_to_date(tracked):
+def test_a_ledger_of_the_first_schema_is_migrated(tracked):
     tracked.close()
     with closing(sqlite3.connect(tracked.settings.ledger)) as connection:
         connection.executescript(
@@ -113,7 +113,7 @@ def test_a_ledger_of_the_first_schema_is_brought_up_to_date(tracked):
     assert list(taximeter.Ledger(tracked.settings.ledger).events())[-1]["cost_notes"] == ["fallback_provider"]
 
 
-def test_a_price_that_is_not_known_any_more_replaces_none(tracked):
+def test_a_price_that_became_unknown_does_not_replace_the_stored_cost(tracked):
     tracked.configure({"prices": {"rates": {"y/other": {"input_tokens": {"per_1m": "5"}}}}})
     assert tracked.reprice().rows == ()
     assert taximeter.Ledger(tracked.settings.ledger).report().total.cost_usd == Decimal("6.125")

@@ -17,7 +17,7 @@ def megabytes():
 """
 
 
-def test_a_gzip_bomb_and_endless_usage_take_little_memory(run):
+def test_a_gzip_bomb_and_endless_usage_use_little_memory(run):
     outcome = run(
         PRELUDE
         + """
@@ -47,7 +47,7 @@ assert _core.normalize_usage(body.decode()[9:-1]) is None
     assert outcome.returncode == 0
 
 
-def test_the_interpreter_goes_on_while_a_large_body_is_read(run):
+def test_reading_a_large_body_releases_the_gil(run):
     outcome = run(
         PRELUDE
         + """
@@ -80,7 +80,7 @@ print(bool(in_the_midst))
     assert outcome.stdout == "True\n"
 
 
-def test_memory_that_there_is_not_makes_usage_missing_and_ends_no_process(run):
+def test_out_of_memory_makes_usage_missing_and_ends_no_process(run):
     outcome = run(
         PRELUDE
         + """
@@ -101,7 +101,7 @@ print("alive")
 
 
 @pytest.mark.parametrize("shape", ["first", "later"])
-def test_a_child_that_is_forked_while_another_thread_reads_goes_on(run, shape):
+def test_a_child_forked_while_another_thread_reads_does_not_hang(run, shape):
     outcome = run(
         PRELUDE
         + f"""

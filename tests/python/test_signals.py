@@ -68,7 +68,7 @@ def test_ctrl_c_ends_a_wait(run, state, silent, wait):
 
 
 @pytest.mark.parametrize("wait", ["flush", "close", "drain"])
-def test_a_handler_of_sigterm_runs_during_a_wait_and_what_it_raises_ends_it(run, state, silent, wait):
+def test_an_exception_of_a_sigterm_handler_ends_a_wait(run, state, silent, wait):
     if wait == "drain":
         leave_behind(run, [silent], 1)
     text = f"""{BEGIN}
@@ -84,7 +84,7 @@ print("waits")
     assert (outcome.stdout, outcome.returncode) == ("handled\n", 7)
 
 
-def test_a_handler_that_raises_nothing_runs_at_once_and_the_wait_goes_on(state, silent):
+def test_a_signal_handler_runs_at_once_and_the_wait_continues(state, silent):
     text = f"""{BEGIN}
 began = time.monotonic()
 handled = []
@@ -99,7 +99,7 @@ print(len(handled), time.monotonic() - began >= 6, time.monotonic() - handled[0]
     assert took > 1
 
 
-def test_an_interrupted_command_says_so_by_its_code(run, state, silent):
+def test_an_interrupted_command_has_its_own_exit_code(run, state, silent):
     leave_behind(run, [silent], 3)
     process = subprocess.Popen(
         [sys.executable, "-m", "taximeter", "drain"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

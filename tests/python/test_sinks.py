@@ -32,7 +32,7 @@ def ledger(run, provider, state):
     return start
 
 
-def test_a_scope_is_over_the_defaults_of_others_and_under_what_a_call_says(ledger):
+def test_a_scope_overrides_defaults_and_is_overridden_by_the_call(ledger):
     events, _ = ledger(
         """
         tokenr.init(token="t", url=VENDOR, agent_id="default", tags={"env": "prod", "a": "default"}, destination=("tokenr", "ledger"))
@@ -55,7 +55,7 @@ def test_a_scope_is_over_the_defaults_of_others_and_under_what_a_call_says(ledge
 
 
 @pytest.mark.parametrize("begin", ["", "taximeter.init()"])
-def test_a_call_through_a_wrapper_is_one_row_however_many_want_it_there(ledger, begin):
+def test_a_call_through_a_wrapper_is_one_row_in_the_ledger(ledger, begin):
     events, server = ledger(
         f"""
         {begin}
@@ -74,7 +74,7 @@ def test_a_call_through_a_wrapper_is_one_row_however_many_want_it_there(ledger, 
     assert len(sent) == 3
 
 
-def test_the_ledger_has_what_is_sent_there_though_others_have_the_rest(ledger):
+def test_events_for_the_ledger_are_in_it_beside_other_destinations(ledger):
     with Collector() as collector:
         events, _ = ledger(
             """
@@ -91,7 +91,7 @@ def test_the_ledger_has_what_is_sent_there_though_others_have_the_rest(ledger):
         assert len(collector.events) == 1
 
 
-def test_calls_that_say_nothing_to_paygent_are_not_recorded_for_it(ledger):
+def test_calls_without_paygents_keywords_are_not_recorded_for_it(ledger):
     events, server = ledger(
         """
         paygent_sdk.init("k", VENDOR, destination=("paygent", "ledger"))
@@ -107,7 +107,7 @@ def test_calls_that_say_nothing_to_paygent_are_not_recorded_for_it(ledger):
     assert sorted(names) == ["Acme", "Acme Ltd"]
 
 
-def test_what_is_not_reported_is_counted(ledger):
+def test_unreported_usage_is_counted(ledger):
     _, server = ledger(
         """
         from taximeter import compat

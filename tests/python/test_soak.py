@@ -7,6 +7,6 @@ import random
 from soak import soak
 
 
-def test_three_rounds_of_chaos_lose_nothing_and_leave_nothing_growing():
+def test_three_rounds_of_faults_lose_nothing_and_do_not_leak():
     random.seed(5)
     assert soak(3, 8) > 1000

@@ -127,7 +127,7 @@ def test_every_response_over_a_realtime_socket_is_one_event(metered, url):
 
 
 @pytest.mark.way("openai", "responses socket")
-async def test_responses_over_a_socket_are_events_too(metered, url):
+async def test_every_response_over_a_responses_socket_is_one_event(metered, url):
     async with openai.AsyncOpenAI(api_key="k", websocket_base_url=url) as client, client.responses.connect() as connection:
         await connection.response.create(model="gpt-4.1", input="q")
         async for event in connection:
@@ -139,7 +139,7 @@ async def test_responses_over_a_socket_are_events_too(metered, url):
 
 @pytest.mark.way("openai", "live session")
 @pytest.mark.parametrize("ends", ["closed", "left"])
-def test_a_live_session_is_one_event_and_what_it_asked_others_for_another(metered, url, ends):
+def test_a_live_session_is_one_event_and_its_delegated_call_another(metered, url, ends):
     with openai.OpenAI(api_key="k", websocket_base_url=url) as client, taximeter.attribute(team="t"):
         with client.live.connect() as connection:
             for event in connection:
@@ -171,7 +171,7 @@ def secure(tmp_path):
 
 
 @pytest.mark.way("google.genai", "live session")
-async def test_every_turn_of_geminis_live_session_is_one_event(metered, secure):
+async def test_every_turn_of_a_gemini_live_session_is_one_event(metered, secure):
     url, context = secure
     client = genai.Client(api_key="k", http_options={"base_url": url, "async_client_args": {"ssl": context}})
     with taximeter.attribute(team="t"):

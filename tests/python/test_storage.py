@@ -48,7 +48,7 @@ def lines(outcome: subprocess.CompletedProcess[str]) -> list[str]:
 
 @pytest.mark.parametrize("begin", [INIT, "import taximeter"])
 @pytest.mark.parametrize("place", ["/", "/home/nobody-here", "closed"])
-def test_a_home_that_cannot_be_written_is_said_once_and_what_is_lost_at_the_end(as_nobody, place, begin):
+def test_an_unwritable_home_is_logged_once_and_losses_at_exit(as_nobody, place, begin):
     if place == "closed":
         place = tempfile.mkdtemp(dir="/tmp")
         Path(place).chmod(0o555)
@@ -61,25 +61,25 @@ def test_a_home_that_cannot_be_written_is_said_once_and_what_is_lost_at_the_end(
 
 
 @pytest.mark.parametrize("begin", [INIT, "import taximeter"])
-def test_a_user_without_a_home_is_told_and_the_host_goes_on(as_nobody, begin):
+def test_a_missing_home_is_logged_and_the_program_continues(as_nobody, begin):
     first, last = lines(as_nobody(begin + EVENTS))
     assert "no home directory" in first
     assert "TAXIMETER_STATE_DIR" in first
     assert last == "taximeter: 7 events were in memory only and are lost"
 
 
-def test_init_says_it_before_any_event(as_nobody):
+def test_init_warns_before_the_first_event(as_nobody):
     (only,) = lines(as_nobody(INIT + "; taximeter.init(team='again')", HOME="/"))
     assert "in memory only" in only
 
 
-def test_commands_of_a_user_without_a_home_say_what_to_set(as_nobody):
+def test_commands_without_a_home_directory_name_the_remedy(as_nobody):
     outcome = as_nobody("sys.exit(taximeter.cli.main(['report']))")
     assert outcome.returncode == 2
     assert "TAXIMETER_STATE_DIR" in outcome.stderr
 
 
-def test_a_read_only_file_system_is_said(tmp_path, run):
+def test_a_read_only_file_system_is_logged(tmp_path, run):
     place = tmp_path / "media"
     place.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(place)], capture_output=True, check=False).returncode:
@@ -93,7 +93,7 @@ def test_a_read_only_file_system_is_said(tmp_path, run):
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o770])
-def test_a_directory_that_others_can_write_is_said_without_init_and_refused_by_it(state, run, mode):
+def test_a_directory_that_others_can_write_is_logged_without_init_and_rejected_by_init(state, run, mode):
     state.mkdir()
     state.chmod(mode)
     first, last = lines(run("import taximeter" + EVENTS))
@@ -103,20 +103,20 @@ def test_a_directory_that_others_can_write_is_said_without_init_and_refused_by_i
     assert list(state.iterdir()) == []
 
 
-def test_memory_that_was_asked_for_is_not_warned_about_but_its_losses_are(state, run):
+def test_a_requested_memory_backend_only_warns_about_losses(state, run):
     text = INIT.replace("instrument=False", "instrument=False, backend='memory', destination='cloudevents+http://127.0.0.1:9/'")
     (only,) = lines(run(text + EVENTS))
     assert only == "taximeter: 7 events were in memory only and are lost"
     assert lines(run(INIT.replace("instrument=False", "instrument=False, backend='memory'") + EVENTS)) == []
 
 
-def test_a_directory_that_can_be_used_is_left_without_a_trace_of_the_check(state, run):
+def test_the_check_of_the_state_directory_leaves_no_files(state, run):
     assert lines(run(INIT)) == []
     assert list((state / "journal").iterdir()) == []
     assert lines(run(INIT + EVENTS)) == []
 
 
-def test_what_close_loses_is_counted_and_said(tmp_path, state, caplog):
+def test_events_lost_at_close_are_counted_and_logged(tmp_path, state, caplog):
     blocked = tmp_path / "file"
     blocked.write_text("not a directory")
     meter = taximeter.Meter(state_dir=blocked / "state")
@@ -127,6 +127,6 @@ def test_what_close_loses_is_counted_and_said(tmp_path, state, caplog):
     assert meter.stats()["remarks"]["lost_in_memory"] == 1
 
 
-def test_asking_for_a_price_makes_no_directory(state, run):
+def test_price_creates_no_directory(state, run):
     assert lines(run("import taximeter; taximeter.price('gpt-4o', {'input_tokens': 1})")) == []
     assert not state.exists()

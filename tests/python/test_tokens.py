@@ -53,7 +53,7 @@ def assert_same(name, oracle, text):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("corpus", corpora.CORPORA)
-def test_corpora_have_tiktokens_tokens(name, corpus, oracle):
+def test_corpora_have_the_same_tokens_as_in_tiktoken(name, corpus, oracle):
     text = corpora.CORPORA[corpus](SAMPLE)
     assert_same(name, oracle, text)
     assert taximeter.encoding(name).decode(oracle[name].encode_ordinary(text)) == text
@@ -61,13 +61,13 @@ def test_corpora_have_tiktokens_tokens(name, corpus, oracle):
 
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("kind", corpora.hostile(1))
-def test_hostile_texts_have_tiktokens_tokens(name, kind, oracle):
+def test_hostile_texts_have_the_same_tokens_as_in_tiktoken(name, kind, oracle):
     # At this size tiktoken's own splitter does not run out of stack yet.
     assert_same(name, oracle, corpora.hostile(20_000)[kind])
 
 
 @pytest.mark.parametrize("kind", corpora.hostile(1))
-def test_hostile_texts_come_back(kind):
+def test_hostile_texts_survive_encoding_and_decoding(kind):
     encoding = taximeter.encoding("o200k_base")
     text = corpora.hostile()[kind]
     tokens = encoding.encode_ordinary(text)
@@ -76,7 +76,7 @@ def test_hostile_texts_come_back(kind):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_every_token_is_itself(name, oracle):
+def test_every_token_survives_decoding_and_encoding(name, oracle):
     ours, theirs = taximeter.encoding(name), oracle[name]
     for token in range(theirs.n_vocab):
         try:
@@ -89,7 +89,7 @@ def test_every_token_is_itself(name, oracle):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_an_encoding_says_of_itself(name, oracle):
+def test_attributes_of_encodings_equal_tiktokens(name, oracle):
     ours, theirs = taximeter.encoding(name), oracle[name]
     assert (ours.name, ours.max_token_value, ours.n_vocab) == (theirs.name, theirs.max_token_value, theirs.n_vocab)
     assert ours.special_tokens_set == theirs.special_tokens_set
@@ -101,7 +101,7 @@ def test_what_an_encoding_says_of_itself(name, oracle):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_every_character_alone_and_among_others(name, oracle):
+def test_every_character_alone_and_in_context(name, oracle):
     characters = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
     frames = ("{}", "a{}b ", "A{}\n", " {}1", "é{}É.", "'{}s", "\t{}/")
     # The unassigned ones of the upper planes are all of one class; a sample of them has to do.
@@ -117,7 +117,7 @@ DECIDING = "aszSZtTrRevVEmMlLdDkKéÉßǅſKʰאあ中\u0301\u0489²Ⅷ19 \t\n\r
 @pytest.mark.parametrize("name", KINDS)
 @settings(max_examples=400, deadline=None)
 @given(text=st.text(st.sampled_from(DECIDING), max_size=120))
-def test_deciding_characters_in_any_order(name, oracle, text):
+def test_sequences_of_characters_with_special_roles(name, oracle, text):
     assert_same(name, oracle, text)
 
 
@@ -188,7 +188,7 @@ def test_decoding_undoes_encoding(text):
 
 @settings(max_examples=100, deadline=None)
 @given(tokens=st.lists(st.integers(0, 50_000), max_size=40))
-def test_tokens_in_any_order_are_decoded_as_tiktoken_does(tokens, oracle):
+def test_any_tokens_are_decoded_like_by_tiktoken(tokens, oracle):
     for name in KINDS:
         ours, theirs = taximeter.encoding(name), oracle[name]
         assert ours.decode_bytes(tokens) == theirs.decode_bytes(tokens)
@@ -198,7 +198,7 @@ def test_tokens_in_any_order_are_decoded_as_tiktoken_does(tokens, oracle):
 
 @pytest.mark.parametrize("text", ["\ud800", "a\udfffb", "\ud83d\ude00", "\ude00\ud83d", "é\ud83d 中\udc00\n"])
 @pytest.mark.parametrize("name", KINDS)
-def test_halves_of_surrogate_pairs_are_what_they_are_for_tiktoken(name, text, oracle):
+def test_lone_surrogates_are_encoded_like_by_tiktoken(name, text, oracle):
     assert_same(name, oracle, text)
     assert taximeter.encoding(name).encode(text) == oracle[name].encode(text)
 
@@ -237,7 +237,7 @@ def test_a_disallowed_token_is_named():
 # --- many texts, many threads
 
 
-def test_batches_are_counted_as_each_text(oracle):
+def test_batches_have_the_counts_of_their_texts(oracle):
     languages = corpora.languages(SAMPLE)
     texts = [languages[at : at + 700] for at in range(0, 60_000, 700)] + ["", "a"]
     for name in KINDS:
@@ -246,7 +246,7 @@ def test_batches_are_counted_as_each_text(oracle):
     assert taximeter.encoding("gpt2").count_batch([]) == []
 
 
-def test_threads_count_the_same_text_at_once():
+def test_threads_can_count_the_same_text():
     encoding = taximeter.encoding("o200k_base")
     texts = [corpora.languages(SAMPLE), corpora.source(SAMPLE), corpora.prose(SAMPLE)]
     expected = [encoding.count(text) for text in texts]
@@ -262,7 +262,7 @@ def test_threads_count_the_same_text_at_once():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_children_of_a_fork_count_while_threads_of_the_parent_did():
+def test_forked_children_can_count_while_the_parents_threads_do():
     script = """
 import os, sys, threading, taximeter
 encoding = taximeter.encoding("cl100k_base")
@@ -287,7 +287,7 @@ print("done")
     assert done.stdout == "done\n", done.stderr
 
 
-def test_a_long_count_lets_other_threads_run():
+def test_a_long_count_releases_the_gil():
     encoding = taximeter.encoding("o200k_base")
     rng = random.Random(1)
     text = "".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=2_000_000))
@@ -325,7 +325,7 @@ def test_a_long_count_lets_other_threads_run():
         ("text-embedding-3-small", "cl100k_base"), ("davinci", "r50k_base"), ("code-davinci-edit-001", "p50k_edit"), ("gpt2", "gpt2"),
     ],
 )  # fmt: skip
-def test_models_of_openai_are_exact(model, encoding, oracle):
+def test_openai_models_are_counted_exactly(model, encoding, oracle):
     text = "Some text, 12345 and 中文."
     expected = taximeter.TokenCount(len(oracle[encoding].encode_ordinary(text)), encoding, exact=True)
     assert taximeter.count_tokens(text, model=model) == expected
@@ -334,7 +334,7 @@ def test_models_of_openai_are_exact(model, encoding, oracle):
     assert found.encoding.name == encoding
 
 
-def test_tiktokens_own_models_have_its_encodings():
+def test_models_known_to_tiktoken_have_its_encodings():
     from tiktoken import model as theirs
 
     for name, encoding in theirs.MODEL_TO_ENCODING.items():
@@ -363,26 +363,26 @@ def test_every_model_of_the_catalog_is_counted():
 
 
 @pytest.mark.parametrize("name", ["GPT-4o", "OPENAI/GPT-4O", "Azure/gpt-4o", "us.openai.gpt-oss-20b-1:0", "databricks-gpt-oss-120b"])
-def test_names_are_read_in_any_case_and_under_the_namespaces_of_hosts(name):
+def test_model_names_are_case_insensitive_and_may_have_a_namespace(name):
     assert taximeter.encoding_for_model(name).exact
 
 
 @pytest.mark.parametrize("name", ["mistral/o1-clone", "someone/gpt-4-finetune", "notopenai.gpt-4o", "anthropic/ada", "", " "])
-def test_names_in_others_namespaces_are_not_openais(name):
+def test_names_in_other_namespaces_are_not_openai_models(name):
     with pytest.raises(taximeter.UnknownNameError):
         taximeter.encoding_for_model(name)
 
 
-def test_openais_models_that_no_table_has_are_estimates_in_its_newest_encoding():
+def test_unlisted_openai_models_are_estimated_with_the_newest_encoding():
     assert taximeter.count_tokens("a b", "gpt-realtime") == (2, "o200k_base", False)
 
 
-def test_bedrocks_names_and_providers_tell_models():
+def test_bedrock_names_are_found_with_and_without_provider():
     for asked in (("us.anthropic.claude-sonnet-4-5-20250929-v1:0",), ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", "aws")):
         assert taximeter.encoding_for_model(*asked).encoding.name == "cl100k_base"
 
 
-def test_aliases_of_yours_are_followed_when_they_change(run):
+def test_changed_aliases_are_followed(run):
     script = """
 import taximeter
 taximeter.init(prices={"aliases": {"my-deploy": "openai/gpt-4o"}})
@@ -395,7 +395,7 @@ print(taximeter.count_tokens("a", "my-deploy"))
     assert "'cl100k_base', exact=True" in second
 
 
-def test_other_models_are_estimates():
+def test_other_models_are_estimated():
     text = "The quick brown fox jumps over the lazy dog. 你好"
     approximated = taximeter.encoding("cl100k_base").count(text)
     for model in ("claude-sonnet-4-5", "gemini-2.5-pro", "mistral-large-latest", "deepseek-chat"):
@@ -431,7 +431,7 @@ def test_a_registered_tokenizer_is_exact(file):
     assert ours.encoding.count_batch(texts) == [len(theirs.encode(text, add_special_tokens=False).ids) for text in texts]
 
 
-def test_the_longest_prefix_counts_and_the_latest_registration(tmp_path):
+def test_the_longest_prefix_and_the_latest_registration_are_used(tmp_path):
     def tokenizer(words):
         path = tmp_path / "tokenizer.json"
         vocabulary = {word: number for number, word in enumerate(["?", *words])}
@@ -468,7 +468,7 @@ def test_special_tokens_of_a_registered_tokenizer_follow_the_same_rules():
 
 
 @pytest.mark.parametrize("flags", [{"rstrip": True}, {"lstrip": True}, {"single_word": True}, {"normalized": True}])
-def test_what_a_file_says_of_its_special_tokens_holds_where_all_are_allowed(tmp_path, flags):
+def test_flags_of_special_tokens_are_followed(tmp_path, flags):
     import tokenizers
     from tokenizers import models, normalizers
 
@@ -489,7 +489,7 @@ def test_what_a_file_says_of_its_special_tokens_holds_where_all_are_allowed(tmp_
         ours.encode("a<s><b>", disallowed_special={"<b>", "<s>"})
 
 
-def test_what_is_no_tokenizer_is_refused(tmp_path):
+def test_an_invalid_tokenizer_is_rejected(tmp_path):
     path = tmp_path / "tokenizer.json"
     path.write_text("{}")
     with pytest.raises(ValueError, match=r"tokenizer\.json is no tokenizer\.json"):
@@ -507,7 +507,7 @@ def test_what_is_no_tokenizer_is_refused(tmp_path):
 # --- chats
 
 
-def test_a_chat_is_its_texts_and_what_its_form_adds():
+def test_a_chat_counts_its_texts_and_its_form():
     """The example of OpenAI's cookbook, whose answers of the API for it are 129 and 124."""
     messages = [
         {
@@ -552,7 +552,7 @@ def test_tools_are_counted():
     assert taximeter.count_messages(messages, "gpt-4o", tools=[function]).tokens == 101
 
 
-def test_parts_and_calls_of_tools_are_counted():
+def test_parts_and_tool_calls_are_counted():
     text = taximeter.count_tokens("hello there", "gpt-4o").tokens
     bare = taximeter.count_messages([{"role": "user", "content": "hello there"}], "gpt-4o")
     assert bare.tokens == 3 + 3 + 1 + text
@@ -565,7 +565,7 @@ def test_parts_and_calls_of_tools_are_counted():
     assert taximeter.count_messages([{"role": "user", "content": answered}], "gpt-4o") == bare
 
 
-def test_schemas_within_schemas_are_counted():
+def test_nested_schemas_are_counted():
     def tool(schema):
         return [{"name": "f", "input_schema": {"type": "object", "properties": {"a": schema}}}]
 
@@ -596,7 +596,7 @@ def test_schemas_within_schemas_are_counted():
         ([{"role": b"user"}], r"messages\[0\]\['role'\] must be a str, not bytes"),
     ],
 )
-def test_what_is_no_chat_is_named(messages, message):
+def test_an_invalid_chat_is_rejected_with_its_place(messages, message):
     with pytest.raises(TypeError, match=message):
         taximeter.count_messages(messages, "gpt-4o")
 
@@ -605,7 +605,7 @@ def test_what_is_no_chat_is_named(messages, message):
 
 
 @pytest.mark.parametrize("value", [None, b"bytes", 1, 1.5, ["a"]])
-def test_what_is_no_text_is_named(value):
+def test_a_value_that_is_not_a_text_is_rejected(value):
     encoding = taximeter.encoding("gpt2")
     kind = type(value).__name__
     for call in (encoding.count, encoding.encode, encoding.encode_ordinary, lambda text: taximeter.count_tokens(text, "gpt-4o")):
@@ -621,7 +621,7 @@ def test_what_is_no_text_is_named(value):
         taximeter.count_tokens("a", model=value)
 
 
-def test_arguments_that_are_none_of_theirs():
+def test_invalid_arguments_are_rejected():
     encoding = taximeter.encoding("gpt2")
     for texts in ("text", b"text", 1):
         with pytest.raises(TypeError, match="texts must be a sequence of str"):
@@ -639,7 +639,7 @@ def test_arguments_that_are_none_of_theirs():
         taximeter.count_tokens("a", "gpt-4o", encoding="gpt2")
 
 
-def test_unknown_names_lead_to_the_nearest():
+def test_errors_for_unknown_names_list_the_nearest():
     for error in (ValueError, KeyError, taximeter.UnknownNameError):
         with pytest.raises(error, match='unknown encoding "o200k"; the nearest names are o200k_base, o200k_harmony'):
             taximeter.encoding("o200k")
@@ -661,7 +661,7 @@ def test_an_encoding_is_pickled_by_its_name():
     assert encoding.count("a b") == 2
 
 
-def test_importing_the_package_imports_no_tokens(run):
+def test_importing_the_package_does_not_import_tokens(run):
     script = """
 import sys, taximeter
 assert "taximeter.tokens" not in sys.modules

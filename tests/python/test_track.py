@@ -27,7 +27,7 @@ def test_a_receipt_has_a_version_7_id_and_the_exact_cost(meter):
     assert receipt.refused is None
 
 
-def test_everything_given_reaches_the_ledger(meter):
+def test_every_field_reaches_the_ledger(meter):
     started = datetime(2026, 11, 1, 12, 30, tzinfo=timezone(timedelta(hours=2)))
     receipt = meter.track(
         **CALL, cache_read_tokens=100, cache_write_tokens=50, reasoning_tokens=25, usage={"web_searches": 2, "audio_seconds": 1.5},
@@ -54,14 +54,14 @@ def test_everything_given_reaches_the_ledger(meter):
     assert {name: event[name] for name in expected} == expected
 
 
-def test_an_unknown_model_has_no_cost_and_says_so(meter):
+def test_an_unknown_model_has_no_cost_and_is_marked_unpriced(meter):
     assert meter.track(provider="openai", model="no-such-model", input_tokens=1).cost_usd is None
     (event,) = events_of(meter)
     assert event["cost_usd"] is None
     assert event["cost_status"] == "unpriced"
 
 
-def test_a_reported_cost_counts_and_the_computed_one_is_kept(meter):
+def test_a_reported_cost_takes_precedence_and_the_computed_one_is_kept(meter):
     assert meter.track(**CALL, cost_usd="0.0123").cost_usd == Decimal("0.0123")
     assert meter.track(**CALL, cost_usd=1e-7).cost_usd == Decimal("0.0000001")
     for nonsense in ("1e999999999", "1e-999999999", "-1", float("nan"), 10**40, "1" * 1000, "much"):
@@ -72,7 +72,7 @@ def test_a_reported_cost_counts_and_the_computed_one_is_kept(meter):
 
 
 @pytest.mark.parametrize("tokens", [-1, 1.5, float("nan"), float("inf"), 10**13, 10**40, "7", True, [], object()])
-def test_counts_that_are_none_are_refused_and_counted(meter, tokens):
+def test_invalid_counts_are_rejected_and_counted(meter, tokens):
     receipt = meter.track(provider="openai", model="gpt-4o", input_tokens=tokens)
     assert not receipt
     assert (receipt.refused, receipt.id, receipt.cost_usd) == ("invalid_usage", "", None)
@@ -81,7 +81,7 @@ def test_counts_that_are_none_are_refused_and_counted(meter, tokens):
 
 
 @pytest.mark.parametrize("name", ["provider", "model"])
-def test_a_name_of_many_megabytes_costs_no_more_than_a_long_one(meter, name):
+def test_a_name_of_many_megabytes_takes_no_longer_than_a_long_one(meter, name):
     assert meter.track(**CALL)
     huge = "y" * 30_000_000
     began = time.thread_time()
@@ -94,18 +94,18 @@ def test_a_name_of_many_megabytes_costs_no_more_than_a_long_one(meter, name):
 
 @pytest.mark.parametrize("name", ["provider", "model"])
 @pytest.mark.parametrize("value", [None, "", "  ", [], b"openai", object()])
-def test_an_event_without_a_provider_or_a_model_is_refused(meter, name, value):
+def test_an_event_without_provider_or_model_is_rejected(meter, name, value):
     assert meter.track(**{**CALL, name: value}).refused == f"missing_{name}"
     assert meter.stats()["refused"][f"missing_{name}"] == 1
 
 
-def test_whole_floats_and_none_are_taken_for_what_they_mean(meter):
+def test_whole_floats_are_counts_and_none_means_absent(meter):
     assert meter.track(provider="openai", model="gpt-4o", input_tokens=1200.0, output_tokens=None)
     (event,) = events_of(meter)
     assert event["usage"] == {"input_tokens": 1200}
 
 
-def test_a_panic_in_the_extension_is_a_loss_that_is_counted_and_raises_nothing(run):
+def test_a_panic_in_the_extension_is_counted_and_does_not_raise(run):
     # The exception that stands for a panic goes on as one when the extension meets it. Other extensions have classes of this name too,
     # so this one is alone in its process.
     outcome = run(
@@ -141,7 +141,7 @@ def test_a_panic_in_the_extension_is_a_loss_that_is_counted_and_raises_nothing(r
     "moment",
     [datetime(2026, 1, 1), datetime(2199, 1, 1, tzinfo=timezone.utc), 1e18, -1, "yesterday", float("nan"), object()],
 )
-def test_a_time_that_is_none_is_replaced_by_now(meter, moment):
+def test_an_invalid_time_is_replaced_by_now(meter, moment):
     before = datetime.now(timezone.utc)
     assert meter.track(**CALL, started_at=moment)
     (event,) = events_of(meter)
@@ -149,7 +149,7 @@ def test_a_time_that_is_none_is_replaced_by_now(meter, moment):
     assert meter.stats()["remarks"]["invalid_time"] == 1
 
 
-def test_lone_surrogates_are_mended(meter):
+def test_lone_surrogates_are_replaced(meter):
     assert meter.track(**CALL, team="a\ud800b", tags={"k\udfff": "v"})
     (event,) = events_of(meter)
     assert "a" in event["team"]
@@ -179,7 +179,7 @@ def test_cyclic_and_foreign_values_are_left_out(meter):
     assert "user" not in first
 
 
-def test_values_that_raise_when_touched_do_not_raise_here(meter):
+def test_values_that_raise_do_not_make_track_raise(meter):
     class Hostile:
         def __getattr__(self, name):
             raise RuntimeError(name)
@@ -203,12 +203,12 @@ def test_values_that_raise_when_touched_do_not_raise_here(meter):
         meter.track(**{**CALL, name: hostile})
 
 
-def test_other_mappings_are_tags_too(meter):
+def test_tags_can_be_any_mapping(meter):
     meter.track(**CALL, tags=MappingProxyType({"a": "b"}))
     assert events_of(meter)[0]["tags"] == {"a": "b"}
 
 
-def test_parts_above_their_total_leave_the_event_without_a_cost(meter):
+def test_parts_that_exceed_their_total_leave_the_event_without_a_cost(meter):
     assert meter.track(provider="openai", model="gpt-4o", input_tokens=5, cache_read_tokens=6).cost_usd is None
     assert meter.stats()["remarks"]["contradictory_usage"] == 1
     assert len(events_of(meter)) == 1
@@ -220,7 +220,7 @@ def test_an_unknown_unit_is_left_out_and_counted(meter):
     assert len(events_of(meter)) == 1
 
 
-def test_one_warning_names_the_field_and_the_rest_are_counted(meter, caplog):
+def test_one_warning_names_the_field_and_further_ones_are_only_counted(meter, caplog):
     with caplog.at_level(logging.WARNING, "taximeter"):
         for _ in range(100):
             meter.track(provider="openai", model="gpt-4o", output_tokens=-1)
@@ -268,7 +268,7 @@ def test_a_disabled_meter_does_nothing(state):
     assert not state.exists()
 
 
-def test_stats_say_where_events_are(meter):
+def test_stats_show_where_events_are(meter):
     assert meter.stats()["tier"] is None
     meter.track(**CALL)
     assert meter.stats()["tier"] == "mapped"
@@ -279,14 +279,14 @@ def test_stats_say_where_events_are(meter):
     assert stats["destinations"]["ledger"]["pending"] == 0
 
 
-def test_flush_of_a_meter_without_events_is_empty(meter):
+def test_flushing_a_meter_without_events_returns_zeros(meter):
     assert meter.flush() == (0, 0, 0)
     for timeout in (float("nan"), float("inf"), 1e300, None, -1):
         assert meter.flush(timeout) == (0, 0, 0)
     assert meter.close() == (0, 0, 0)
 
 
-def test_flush_waits_as_long_as_it_must(meter):
+def test_flush_accepts_an_infinite_timeout(meter):
     meter.track(**CALL)
     assert meter.flush(float("inf")) == (1, 0, 0)
 
@@ -321,7 +321,7 @@ def test_closing_under_load_loses_nothing(state):
     assert ledger.report(()).total.calls == sum(counts)
 
 
-def test_a_meter_that_nobody_holds_delivers_and_ends(state):
+def test_a_collected_meter_delivers_and_ends(state):
     meter = taximeter.Meter(state_dir=state)
     meter.track(**CALL)
     del meter
@@ -330,7 +330,7 @@ def test_a_meter_that_nobody_holds_delivers_and_ends(state):
     wait_for(lambda: not list((state / "journal").iterdir()))
 
 
-def test_after_close_the_next_event_begins_anew(meter):
+def test_a_closed_meter_can_track_again(meter):
     meter.track(**CALL)
     meter.close(5)
     meter.track(**CALL)

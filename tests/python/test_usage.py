@@ -57,7 +57,7 @@ def extracted(extractor, report: dict) -> dict:
 
 
 @pytest.mark.parametrize(("provider", "extractor"), FLAVORS)
-def test_r1_to_r6_every_wire_format_is_read_as_genai_prices_reads_it(provider, extractor):
+def test_every_usage_format_is_read_like_by_genai_prices(provider, extractor):
     if extractor.api_flavor in NO_USAGE_OBJECT or "usage_info" in extractor.root or provider.id == "cursor":
         pytest.skip("no usage object of a call")
     if extractor.root and extractor.root[-1] == "billed_units":
@@ -74,7 +74,7 @@ def test_r1_to_r6_every_wire_format_is_read_as_genai_prices_reads_it(provider, e
         assert counts == expected, report
 
 
-def test_r10_a_call_without_usage_is_missing_it_and_has_no_cost(meter):
+def test_a_call_without_usage_is_marked_missing_and_has_no_cost(meter):
     with meter.measure(provider="openai", model="gpt-4o"):
         pass
     with meter.measure(provider="openai", model="gpt-4o") as call:
@@ -83,7 +83,7 @@ def test_r10_a_call_without_usage_is_missing_it_and_has_no_cost(meter):
         assert (event["usage_status"], event["cost_usd"], event["usage"]) == ("missing", None, {})
 
 
-def test_r2_the_caller_can_say_that_a_gateway_added_the_cache(meter):
+def test_the_caller_can_state_that_input_tokens_include_cached_ones(meter):
     reported = {"input_tokens": 1020, "output_tokens": 5, "cache_read_input_tokens": 708}
     for inclusive, total in ((None, 1728), (True, 1020)):
         with meter.measure(provider="anthropic", model="claude-sonnet-4-5") as call:
@@ -92,7 +92,7 @@ def test_r2_the_caller_can_say_that_a_gateway_added_the_cache(meter):
         assert (event["input_tokens"], event["cache_read_tokens"]) == (total, 708)
 
 
-def test_a_reported_cost_is_kept_beside_the_computed_one(meter):
+def test_both_the_reported_and_the_computed_cost_are_kept(meter):
     usage = SimpleNamespace(prompt_tokens=1_000_000, completion_tokens=0, cost=0.25, is_byok=False)
     with meter.measure(provider="openrouter", model="openai/gpt-4o") as call:
         call.set_usage(usage)
@@ -103,13 +103,13 @@ def test_a_reported_cost_is_kept_beside_the_computed_one(meter):
     assert events_of(meter)[-1]["cost_usd"] == "0.5"
 
 
-def test_usage_of_anthropic_whose_own_fields_are_null_is_still_anthropics():
+def test_anthropic_usage_with_null_fields_is_recognised():
     usage = {"input_tokens": 3, "output_tokens": 9, "cache_creation": None, "output_tokens_details": {"thinking_tokens": 4}}
     counts, _ = normalize(usage, provider="anthropic")
     assert counts["output_reasoning_tokens"] == 4
 
 
-def test_what_is_no_usage_is_an_error_that_names_a_field():
+def test_invalid_usage_is_an_error_that_names_a_field():
     for usage, field in (
         ({"bananas": 3}, "bananas"),
         ({"input_tokens": 1000, "cached_read_tokens": 500}, "cached_read_tokens"),

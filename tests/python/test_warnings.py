@@ -37,7 +37,7 @@ def answer(status: int):
 
 
 @pytest.mark.parametrize("status", [401, 403, 301])
-def test_a_destination_that_pauses_is_said_by_flush(collector, remote, caplog, status):
+def test_flush_logs_a_paused_destination(collector, remote, caplog, status):
     collector.rule = answer(status)
     assert remote.track(**CALL)
     began = time.monotonic()
@@ -55,7 +55,7 @@ def test_a_destination_that_pauses_is_said_by_flush(collector, remote, caplog, s
 
 
 @pytest.mark.parametrize("status", [400, 422])
-def test_dead_letters_are_said(collector, remote, caplog, status):
+def test_dead_letters_are_logged(collector, remote, caplog, status):
     collector.rule = answer(status)
     for _ in range(3):
         assert remote.track(**CALL)
@@ -67,7 +67,7 @@ def test_dead_letters_are_said(collector, remote, caplog, status):
     assert CANARY not in said
 
 
-def test_a_failure_that_passes_is_not_said(collector, remote, caplog):
+def test_a_temporary_failure_is_not_logged(collector, remote, caplog):
     collector.rule = answer(500)
     assert remote.track(**CALL)
     remote.flush(0.5)
@@ -78,14 +78,14 @@ def test_a_failure_that_passes_is_not_said(collector, remote, caplog):
     assert warned(caplog) == []
 
 
-def test_track_says_what_delivery_noted(collector, remote, caplog):
+def test_track_logs_notices_of_delivery(collector, remote, caplog):
     collector.rule = answer(401)
     assert remote.track(**CALL)
     wait_for(lambda: remote.track(**CALL) and warned(caplog))
     assert "destination_paused" in warned(caplog)[0]
 
 
-def test_two_destinations_are_said_each(state, caplog):
+def test_notices_of_two_destinations_are_both_logged(state, caplog):
     with Collector() as first, Collector() as second:
         first.rule, second.rule = answer(401), answer(422)
         meter = taximeter.Meter(destination=[first.url, second.url], state_dir=state)
@@ -97,7 +97,7 @@ def test_two_destinations_are_said_each(state, caplog):
 
 
 @pytest.mark.parametrize("last", ["pass", "taximeter.close(2)"])
-def test_a_program_that_ends_at_once_says_it_at_its_end(collector, run, last):
+def test_a_short_program_logs_notices_at_exit(collector, run, last):
     collector.rule = answer(401)
     outcome = run(
         f"""
@@ -113,7 +113,7 @@ def test_a_program_that_ends_at_once_says_it_at_its_end(collector, run, last):
     assert "destination_paused" in said
 
 
-def test_a_notice_comes_once_a_minute_for_each_destination(caplog):
+def test_a_notice_is_logged_once_a_minute_for_each_destination(caplog):
     meter = taximeter.Meter(backend="memory")
     for host in ("a.example", "b.example", "a.example"):
         meter._warnings.warn("destination_failing", host, "no answer")

@@ -1,6 +1,4 @@
-"""What complaints about others have taught, by the numbers of the requirements (A1 to A17). Those that are not here are tested where
-their subject is: A1, A2, A3, A6, A8, A11, A12, A14, A16 and A17 with the clients, A9 with the environments, A13 with the endpoints.
-"""
+"""Metered clients behave like unmetered ones: responses, streams, signatures, imports and memory."""
 
 from __future__ import annotations
 
@@ -51,7 +49,7 @@ def chat(client, **more):
     return client.chat.completions.create(model="gpt-4o", messages=QUESTION, **more)
 
 
-def test_a4_raw_responses_have_their_headers_and_parse_once_and_twice(metered, gpt):
+def test_raw_responses_have_their_headers_and_can_be_parsed_twice(metered, gpt):
     raw = gpt.chat.completions.with_raw_response.create(model="gpt-4o", messages=QUESTION)
     assert raw.headers["content-type"] == "application/json"
     assert raw.parse() is raw.parse()
@@ -65,7 +63,7 @@ def test_a4_raw_responses_have_their_headers_and_parse_once_and_twice(metered, g
     assert len(events_of(metered)) == 3
 
 
-def test_a5_streams_keep_their_type_their_context_and_their_helpers(metered, gpt, claude):
+def test_streams_keep_their_type_context_manager_and_helpers(metered, gpt, claude):
     with chat(gpt, stream=True) as stream:
         assert type(stream) is openai.Stream
         assert stream.response.headers["content-type"].startswith("text/event-stream")
@@ -81,14 +79,14 @@ def test_a5_streams_keep_their_type_their_context_and_their_helpers(metered, gpt
     assert len(events_of(metered)) == 3
 
 
-def test_a5_methods_keep_their_names_and_signatures(metered):
+def test_methods_keep_their_names_and_signatures(metered):
     create = openai.resources.chat.completions.Completions.create
     assert (create.__name__, create.__module__) == ("create", "openai.resources.chat.completions.completions")
     assert {"messages", "model", "stream_options"} <= inspect.signature(create).parameters.keys()
     assert pickle.loads(pickle.dumps(create)) is create
 
 
-def test_a7_nothing_is_left_of_streams_that_nobody_reads_or_closes(metered, gpt):
+def test_abandoned_streams_leak_nothing(metered, gpt):
     def abandon(number):
         for _ in range(number):
             next(iter(chat(gpt, stream=True)))
@@ -105,7 +103,7 @@ def test_a7_nothing_is_left_of_streams_that_nobody_reads_or_closes(metered, gpt)
 
 
 @given(st.data())
-def test_a10_parts_are_never_more_than_their_total_and_add_up(data):
+def test_parts_never_exceed_their_total_and_add_up(data):
     uncached, read, written, output = (data.draw(COUNTS) for _ in range(4))
     thinking = data.draw(st.integers(0, output))
     price = _core.Meter(scope=lambda: None, warn=lambda *_: None, configure=lambda: None).price
@@ -138,7 +136,7 @@ def summary(family, usage):
     return scanner.finish()["usage"]
 
 
-def test_a15_no_transport_is_imported_for_clients_that_are_not(run):
+def test_no_http_library_is_imported_without_a_client(run):
     run(
         """
         import sys, taximeter
@@ -150,7 +148,7 @@ def test_a15_no_transport_is_imported_for_clients_that_are_not(run):
     )
 
 
-def test_a16_a_client_that_is_loaded_anew_is_metered(run, provider):
+def test_a_reloaded_client_is_metered(run, provider):
     run(
         f"""
         import importlib, sys, taximeter
@@ -167,7 +165,7 @@ def test_a16_a_client_that_is_loaded_anew_is_metered(run, provider):
     )
 
 
-def test_a16_a_client_that_another_thread_is_importing_is_metered(tmp_path, meter, monkeypatch):
+def test_a_client_that_another_thread_is_importing_is_metered(tmp_path, meter, monkeypatch):
     """`init()` comes while a client's module runs: past the point where a finder is asked for it."""
     (tmp_path / "cohere" / "core").mkdir(parents=True)
     (tmp_path / "cohere" / "__init__.py").write_text("")
