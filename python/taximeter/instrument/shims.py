@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import logging
 from collections.abc import Callable, Mapping
 from types import FunctionType
@@ -35,6 +34,13 @@ class Forwarding:
         if name == "_inner":
             raise AttributeError(name)
         return getattr(self._inner, name)
+
+
+def _is_coroutine_function(function: Any, *, is_wrapped: bool = False) -> bool:
+    """Whether it is one itself; with `is_wrapped`, whether the function is that decorators wrap."""
+    import inspect  # noqa: PLC0415 - half of the modules that `init()` would import; clients import it themselves
+
+    return inspect.iscoroutinefunction(inspect.unwrap(function) if is_wrapped else function)
 
 
 def put(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
@@ -87,7 +93,7 @@ def shim(
                 run_guarded(prepare, args[0] if args else None, call)
             return call
 
-        if inspect.iscoroutinefunction(inspect.unwrap(original)) if is_async is None else is_async:
+        if _is_coroutine_function(original, is_wrapped=True) if is_async is None else is_async:
 
             @functools.wraps(original)
             async def call_async(*args: Any, **kwargs: Any) -> Any:
@@ -155,7 +161,7 @@ def before(owner: Any, name: str, look: Callable[[Any, tuple[Any, ...], Mapping[
 
     def make(original: Any) -> Any:
         # Asked of the method itself: before openai 1.8, the asynchronous client's was a plain one.
-        if inspect.iscoroutinefunction(original):
+        if _is_coroutine_function(original):
 
             @functools.wraps(original)
             async def run_async(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -193,7 +199,7 @@ def after(
     """
 
     def make(original: Any) -> Any:
-        if inspect.iscoroutinefunction(original):
+        if _is_coroutine_function(original):
 
             @functools.wraps(original)
             async def run_async(self: Any, *args: Any, **kwargs: Any) -> Any:

@@ -8,7 +8,6 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import _core
-from ..fields import TRACK
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -73,6 +72,8 @@ class Measurement:
 
     def _event(self, ended: float, kind: type[BaseException] | None) -> dict[str, Any]:
         """The event's fields. The call was made, so it is recorded whatever it was given; what cannot be read is left out."""
+        from ..fields import TRACK  # noqa: PLC0415 - programs that only track do without the table
+
         fields: dict[str, Any] = {
             "latency_ms": (ended - self._started) * 1000,
             "started_at": self._started_at,
