@@ -9,7 +9,9 @@ import os
 import re
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import anthropic
 import boto3
@@ -331,3 +333,12 @@ fails(router.completion, model="m", messages=QUESTION)
     ]
     assert {event["usage_status"] for event in events} == {"missing"}
     assert {event.get("team") for event in events} == {"callers"}
+
+
+@pytest.mark.parametrize("mode", ["early", "late"])
+def test_methods_were_given_keywords_of_taximeter(mode, closed, state):
+    sweep = [sys.executable, Path(__file__).with_name("sweep.py"), mode, closed]
+    outcome = subprocess.run(sweep, capture_output=True, text=True, timeout=300, cwd=state.parent, check=True)
+    *given, count = outcome.stdout.splitlines()
+    assert given == []
+    assert int(count) > 1000

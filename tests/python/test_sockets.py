@@ -137,6 +137,15 @@ async def test_every_response_over_a_responses_socket_is_one_event(metered, url)
     assert (event["model"], event["usage"]["input_tokens"], event["usage"]["cache_read_tokens"]) == ("gpt-4.1", 41, 13)
 
 
+def test_keywords_of_connect_count_for_what_its_socket_answers(metered, url):
+    with openai.OpenAI(api_key="k", websocket_base_url=url) as client, taximeter.attribute(feature="outer"):
+        with client.responses.connect(taximeter_team="own") as connection:
+            connection.response.create(model="gpt-4.1", input="q")
+            next(event for event in connection if event.type == "response.completed")
+    (event,) = events_of(metered)
+    assert (event["team"], event["feature"]) == ("own", "outer")
+
+
 @pytest.mark.way("openai", "live session")
 @pytest.mark.parametrize("ends", ["closed", "left"])
 def test_a_live_session_is_one_event_and_its_delegated_call_another(metered, url, ends):

@@ -14,7 +14,7 @@ from .. import _core, attribution
 from ..fields import FIELDS, HEADER_PREFIX, KEYWORD_PREFIX, TAGS
 from . import layers
 
-__all__ = ["Call", "carried", "current_call", "drop_own_headers", "is_own_keyword", "take_out", "without_own_headers"]
+__all__ = ["CALL", "Call", "carried", "current_call", "drop_own_headers", "is_own_keyword", "take_out", "without_own_headers"]
 
 log = logging.getLogger("taximeter")
 
@@ -29,6 +29,9 @@ _HEADERS: Final = (
 )
 """Where clients take headers for one call: those of Stainless, Mistral's, litellm's, Cohere's, and Gemini's, twice."""
 _HOLDERS: Final = frozenset(path[0] for path in _HEADERS)
+CALL: Final = "_taximeter_call"
+"""The attribute in which a client's object keeps the call that it is for."""
+_GENERATORS: Final = (GeneratorType, AsyncGeneratorType)
 _BY_KEYWORD: Final = {field.keyword: name for name, field in FIELDS.items() if field.keyword}
 _BY_HEADER: Final = {field.header: name for name, field in FIELDS.items() if field.header}
 
@@ -138,6 +141,11 @@ class Call:
         return fields
 
     @property
+    def has_own(self) -> bool:
+        """Whether it has an attribution of its own, or keeps that of its beginning."""
+        return self._has_scope
+
+    @property
     def scope(self) -> _core.Scope | None:
         """Whom it is for."""
         return self._scope if self._has_scope else attribution.current()
@@ -202,11 +210,15 @@ def _scope(fields: Mapping[str, Any]) -> _core.Scope:
 
 
 def carried(result: Any, call: Call) -> Any:
-    """A result whose request is made while it is read: it is read within the call. Other results stay what they are."""
+    """A result whose request is made while it is read or entered: that is done within the call. Other results stay what they are."""
     if type(result) is GeneratorType:
         call.hold()
         return attribution.steps(call, result)
     if type(result) is AsyncGeneratorType:
         call.hold()
         return attribution.steps_async(call, result)
+    # What `contextmanager` makes has the generator that makes the request.
+    generator = getattr(result, "gen", None)
+    if type(generator) in _GENERATORS and type(result).__module__ == "contextlib":
+        result.gen = carried(generator, call)
     return result

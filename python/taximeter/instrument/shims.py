@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Mapping
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any, Final, TypeVar
 
 from .call import Call, carried
 
 __all__ = [
-    "Forwarding", "after", "before", "each_subclass", "public_methods", "put", "run_guarded", "shim", "shim_all", "shim_public",
+    "Forwarding", "after", "before", "each_subclass", "public_methods", "put", "run_guarded", "shim", "shim_classes",
+    "shim_public",
 ]  # fmt: skip
 
 log = logging.getLogger("taximeter")
@@ -119,10 +120,18 @@ def public_methods(owner: type) -> list[str]:
     return [name for name, value in vars(owner).items() if not name.startswith("_") and isinstance(value, FunctionType)]
 
 
-def shim_public(owner: type) -> None:
-    """`shim` for every public method that a class defines itself."""
+def shim_public(owner: type, *, but: tuple[str, ...] = ()) -> None:
+    """`shim` for every public method that a class defines itself, but for those that are named."""
     for name in public_methods(owner):
-        shim(owner, name)
+        if name not in but:
+            shim(owner, name)
+
+
+def shim_classes(module: ModuleType) -> None:
+    """`shim` for every public method of every class that a module defines."""
+    for owner in list(vars(module).values()):
+        if isinstance(owner, type) and owner.__module__ == module.__name__:
+            shim_public(owner)
 
 
 def each_subclass(base: Any, run: Callable[[Any], None]) -> None:
@@ -145,15 +154,6 @@ def each_subclass(base: Any, run: Callable[[Any], None]) -> None:
         owner = waiting.pop()
         run(owner)
         waiting += owner.__subclasses__()
-
-
-def shim_all(module: Any, classes: Mapping[str, tuple[str, ...]]) -> None:
-    """`shim` for methods by class, of those that this version of a client has."""
-    for class_name, names in classes.items():
-        owner = getattr(module, class_name, None)
-        for name in names:
-            if owner is not None and hasattr(owner, name):
-                shim(owner, name)
 
 
 def before(owner: Any, name: str, look: Callable[[Any, tuple[Any, ...], Mapping[str, Any]], None]) -> None:

@@ -10,7 +10,7 @@ from . import bindings, deferred, http
 from .call import current_call, drop_own_headers
 from .failures import failed
 from .hosts import provider_of
-from .shims import after
+from .shims import after, each_subclass, shim_public
 
 __all__ = ["hook_base"]
 
@@ -56,6 +56,9 @@ def hook_base(
 
     def hook(module: ModuleType) -> None:
         for name in ("BaseSDK", "AsyncBaseSDK"):
+            if (base := getattr(module, name, None)) is not None:
+                # Every public method of every part of a client, those of classes that are made later included.
+                each_subclass(base, shim_public)
             for method in ("do_request", "do_request_async"):
                 owner = getattr(module, name, None)
                 if owner is not None and hasattr(owner, method):

@@ -7,6 +7,7 @@ streamed, raw, parsed or through a helper. There the response's byte stream is r
 from __future__ import annotations
 
 import functools
+import inspect
 import re
 import sys
 from collections.abc import Awaitable, Callable, Generator, Mapping
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from . import bindings, deferred, http
 from .bindings import Family
-from .call import Call, carried, drop_own_headers, is_own_keyword
+from .call import CALL, Call, carried, drop_own_headers, is_own_keyword
 from .failures import failed
 from .hosts import includes_usage_safely, provider_of
 from .shims import after, before, each_subclass, public_methods, shim
@@ -106,7 +107,7 @@ def stainless_family(
         # Without the capture point, nobody would take the extra chunk out again.
         client = resource._client  # noqa: SLF001 - public under no other name
         if call.kwargs.get("stream") is True and bindings.is_bound(family) and bindings.meter_of(name, client) is not None:
-            _ask_for_usage(call, client)
+            _ask_for_usage(call, resource)
 
     def shim_resource(owner: Any) -> None:
         asks = "completions" in owner.__module__
@@ -168,9 +169,14 @@ def _strip_body(_client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) 
             setattr(options, part, {name: value for name, value in body.items() if not is_own_keyword(name)})
 
 
-def _ask_for_usage(call: Call, client: Any) -> None:
+def _ask_for_usage(call: Call, resource: Any) -> None:
     """Asks a chat stream to report its usage, where that is safe and the caller has not decided it."""
-    options = call.kwargs.get("stream_options")
+    client = resource._client  # noqa: SLF001 - public under no other name
+    body = call.kwargs.get("extra_body")
+    body = body if isinstance(body, Mapping) else {}
+    # What is given in `extra_body` is sent in place of a keyword. Some versions do not have the keyword: openai 1.0 to 1.25.
+    goes_in_body = "stream_options" in body or not _takes_stream_options(type(resource))
+    options = body.get("stream_options") if "stream_options" in body else call.kwargs.get("stream_options")
     if options is None or type(options).__name__ in _UNSET:
         options = {}
     if not isinstance(options, Mapping) or "include_usage" in options:
@@ -185,8 +191,14 @@ def _ask_for_usage(call: Call, client: Any) -> None:
         headers = {**headers, "Accept-Encoding": "gzip"}
     elif encoding not in {"gzip", "identity"}:
         return
-    call.kwargs = {**call.kwargs, "stream_options": {**options, "include_usage": True}, "extra_headers": headers}
+    asked = {"stream_options": {**options, "include_usage": True}}
+    call.kwargs = {**call.kwargs, "extra_headers": headers, **({"extra_body": {**body, **asked}} if goes_in_body else asked)}
     call.strips_usage = True
+
+
+@functools.cache
+def _takes_stream_options(kind: Any) -> bool:
+    return "stream_options" in inspect.signature(kind.create).parameters
 
 
 def _carried(manager: Any, call: Call) -> Any:
@@ -194,6 +206,8 @@ def _carried(manager: Any, call: Call) -> Any:
 
     The call's attribution has to wait there with it.
     """
+    if call.has_own and hasattr(manager, "__dict__"):
+        manager.__dict__[CALL] = call
     call.hold()
     for name, request in list(getattr(manager, "__dict__", {}).items()):
         if name == "_iterator":

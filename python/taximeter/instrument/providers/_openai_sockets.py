@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, Final
 
+from ... import attribution
 from .. import bindings
+from ..call import CALL
 from ..deferred import Seen
 from ..hosts import provider_of
 from ..recorder import Recorder, scanner_for
@@ -37,6 +39,22 @@ def hook_connections(module: ModuleType) -> None:
             if owner is not None and hasattr(owner, "parse_event"):
                 after(owner, "parse_event", _look)
                 before(owner, "close", _closed)
+    _hook_managers(module)
+
+
+def _hook_managers(module: ModuleType) -> None:
+    """A connection's events are those of the call of `connect`, which returns what makes the connection."""
+    for kind in _KINDS:
+        for name in (f"{kind}Manager", f"Async{kind}Manager"):
+            owner = getattr(module, name, None)
+            for enter in ("__enter__", "__aenter__", "enter"):
+                if owner is not None and hasattr(owner, enter):
+                    after(owner, enter, _entered)
+
+
+def _entered(manager: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], connection: Any) -> None:
+    if (call := manager.__dict__.get(CALL)) is not None:
+        connection.__dict__[CALL] = call
 
 
 def _look(connection: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], event: Any) -> None:
@@ -92,9 +110,18 @@ def _record(connection: Any, data: bytes, name: str | None = None, *, is_final: 
     fields = {"provider": provider, "model": model, "operation": "transcription" if is_transcript else "chat"}
     # Half of a stream is partial, where a body of the same is complete.
     content_type = "application/json" if is_final else "text/event-stream"
-    recorder = Recorder(meter, scanner_for(meter, "openai", provider, content_type), fields, None)
-    recorder.feed(data if is_final else b"data: " + data)
-    recorder.finish()
+    call = connection.__dict__.get(CALL)
+    if call is not None:
+        fields["parent_span_id"] = call.id
+    current = attribution.current()
+    own = None if call is None else call.scope
+    attribution.enter(connection, own.over(current) if own is not None and current is not None else own or current)
+    try:
+        recorder = Recorder(meter, scanner_for(meter, "openai", provider, content_type), fields, None)
+        recorder.feed(data if is_final else b"data: " + data)
+        recorder.finish()
+    finally:
+        attribution.leave(connection)
 
 
 def _host(connection: Any) -> str:

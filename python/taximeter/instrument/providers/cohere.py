@@ -6,7 +6,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from contextvars import copy_context
-from functools import partial, wraps
+from functools import wraps
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +15,7 @@ from ..bindings import Family
 from ..call import Call, without_own_headers
 from ..failures import failed
 from ..hosts import provider_of
-from ..shims import Forwarding, after, put, run_guarded, shim, shim_all
+from ..shims import Forwarding, after, put, run_guarded, shim, shim_classes
 
 if TYPE_CHECKING:
     from ...meter import Meter
@@ -31,7 +31,12 @@ _OPERATIONS: Final = {
     "rerank": "rerank",
     "classify": "classify",
 }
-_METHODS: Final = ("chat", "chat_stream", "generate", "embed", "rerank", "classify")
+_PARTS: Final = (
+    "base_client", "raw_base_client", "v2.client", "v2.raw_client",
+    *(f"{part}.{kind}" for part in ("audio.transcriptions", "batches", "connectors", "datasets", "embed_jobs", "finetuning", "models")
+      for kind in ("client", "raw_client")),
+)  # fmt: skip
+"""Modules with classes whose methods users call."""
 
 
 def _fields(path: str, host: str, kwargs: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -126,7 +131,7 @@ def _carry_threads(client: Any, _call: Call) -> None:
 
 def _hook_first_version(module: ModuleType) -> None:
     shim(module.Client, "embed", prepare=_carry_threads)
-    shim(module.AsyncClient, "embed")
+    shim_classes(module)
 
 
 def _transport(client: object) -> Any:
@@ -147,9 +152,8 @@ FAMILY: Final = Family(
     _NAME,
     {
         _CLIENTS: _hook_clients,
-        "cohere.base_client": partial(shim_all, classes={"BaseCohere": _METHODS, "AsyncBaseCohere": _METHODS}),
-        "cohere.v2.client": partial(shim_all, classes={"V2Client": _METHODS, "AsyncV2Client": _METHODS}),
         "cohere.client": _hook_first_version,
+        **dict.fromkeys((f"cohere.{name}" for name in _PARTS), shim_classes),
     },
     (_CLIENTS,),
     _owns,

@@ -15,7 +15,7 @@ from ..bindings import Family
 from ..call import Call, current_call, without_own_headers
 from ..failures import failed
 from ..recorder import Recorder, recorded, recorded_async, scanner_for
-from ..shims import after, put, run_guarded, shim_all
+from ..shims import after, each_subclass, put, run_guarded, shim_classes, shim_public
 from ..speakeasy import hook_base
 
 if TYPE_CHECKING:
@@ -33,12 +33,10 @@ _OPERATIONS: Final = {
     "batchEmbedContents": "embeddings",
     "predict": "generate_content",
 }
-_MODELS: Final = ("generate_content", "generate_content_stream", "embed_content", "generate_images", "edit_image", "upscale_image")
 _PART: Final = "_taximeter_usage"
 _MODEL: Final = "_taximeter_model"
 _CALL: Final = "_taximeter_call"
 """Where a live session keeps what it has heard of its turn, the model that it was opened with, and for whom."""
-_CHAT: Final = ("send_message", "send_message_stream")
 
 
 def _request(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Meter, dict[str, Any]] | None:
@@ -157,6 +155,11 @@ def _strip_headers(_client: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, A
     request.headers, _ = without_own_headers(request.headers, ())
 
 
+def _hook_parts(module: ModuleType) -> None:
+    # A live session's connection has more to it: see `_connected`.
+    each_subclass(module.BaseModule, lambda owner: shim_public(owner, but=("connect",) if owner.__name__ == "AsyncLive" else ()))
+
+
 def _hook_client(module: ModuleType) -> None:
     owner = module.BaseApiClient
     if hasattr(owner, "_build_request"):
@@ -185,13 +188,12 @@ FAMILY: Final = Family(
     _NAME,
     {
         _CLIENT: _hook_client,
-        "google.genai.models": partial(shim_all, classes={"Models": _MODELS, "AsyncModels": _MODELS}),
-        "google.genai.chats": partial(shim_all, classes={"Chat": _CHAT, "AsyncChat": _CHAT}),
+        "google.genai._api_module": _hook_parts,
+        "google.genai.chats": shim_classes,
         "google.genai.live": _hook_live,
         "google.genai._gaos.basesdk": hook_base(
             _NAME, "gcp.gemini", {"/interactions": "generate_content"}, "gemini", lambda sdk: getattr(sdk, "_api_client", None)
         ),
-        "google.genai._gaos.interactions": partial(shim_all, classes={"Interactions": ("create",), "AsyncInteractions": ("create",)}),
     },
     (_CLIENT,),
     _owns,

@@ -14,7 +14,7 @@ from ..bindings import Family
 from ..call import Call
 from ..failures import failed
 from ..recorder import Recorder, recorded, recorded_async, scanner_for
-from ..shims import put, run_guarded, shim_all
+from ..shims import put, run_guarded, shim_classes
 
 if TYPE_CHECKING:
     from ...meter import Meter
@@ -97,7 +97,7 @@ def _generated_async(original: Any) -> Any:
 def _hook_models(module: ModuleType) -> None:
     put(module.GenerativeModel, "generate_content", _generated)
     put(module.GenerativeModel, "generate_content_async", _generated_async)
-    shim_all(module, {"ChatSession": ("send_message", "send_message_async")})
+    shim_classes(module)
 
 
 def _owns(client: object) -> bool:

@@ -38,11 +38,6 @@ _OPERATIONS: Final = {
     "rerank": "rerank",
     "arerank": "rerank",
 }
-_OTHERS: Final = (
-    "image_generation", "aimage_generation", "image_edit", "aimage_edit", "speech", "aspeech", "transcription", "atranscription",
-    "moderation", "amoderation", "anthropic_messages",
-)  # fmt: skip
-"""Functions whose usage is not read here; taximeter's keywords go no further all the same, for litellm would send them on."""
 _STREAMED: Final = ("complete_streaming_response", "async_complete_streaming_response")
 _CLAIM: Final = "_taximeter_claim"
 _STREAM: Final = "_taximeter_stream"
@@ -270,10 +265,18 @@ def _prepared(original: Any) -> Any:
 
 
 def _hook_functions(module: ModuleType) -> None:
-    for name in (*_OPERATIONS, *_OTHERS):
+    # Those whose usage is not read here too: litellm would send on what it does not know.
+    others = [name for name, function in vars(module).items() if not name.startswith("_") and _asks_provider(function)]
+    for name in {*_OPERATIONS, *others}:
         if hasattr(module, name):
             shim(module, name, is_layer=True)
     put(module, "stream_chunk_builder", _built)
+
+
+def _asks_provider(function: Any) -> bool:
+    """Whether it is a function that litellm has decorated with its `client`, as it does with all that ask a provider."""
+    code = getattr(function, "__code__", None)
+    return hasattr(function, "__wrapped__") and code is not None and code.co_filename.replace("\\", "/").endswith("/litellm/utils.py")
 
 
 def _hook_utils(module: ModuleType) -> None:
@@ -311,7 +314,7 @@ def _hook_responses(module: ModuleType) -> None:
 def _hook_router(module: ModuleType) -> None:
     """A router tries again what fails, and elsewhere."""
     for name in public_methods(module.Router):
-        if name in _OPERATIONS or name in _OTHERS:
+        if name in _OPERATIONS:
             shim(module.Router, name, is_layer=True)
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import bindings
 from ..bindings import Family
-from ..shims import shim_all
 from ..speakeasy import hook_base
 
 if TYPE_CHECKING:
@@ -28,21 +26,6 @@ _OPERATIONS: Final = {
     "/ocr": "generate_content",
     "/audio/transcriptions": "transcription",
 }
-_FOUR: Final = ("complete", "complete_async", "stream", "stream_async")
-_METHODS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
-    "chat": {"Chat": (*_FOUR, "parse", "parse_async", "parse_stream", "parse_stream_async")},
-    "fim": {"Fim": _FOUR},
-    "agents": {"Agents": _FOUR},
-    "embeddings": {"Embeddings": ("create", "create_async")},
-    "ocr": {"Ocr": ("process", "process_async")},
-    "conversations": {
-        "Conversations": tuple(
-            f"{what}{how}" for what in ("start", "append", "restart") for how in ("", "_async", "_stream", "_stream_async")
-        )
-    },
-    "responses": {"Responses": ("create", "create_async")},
-    "transcriptions": {"Transcriptions": _FOUR},
-}  # fmt: skip
 
 
 def _owns(client: object) -> bool:
@@ -61,14 +44,5 @@ def _bind_client(client: Any, meter: Meter) -> None:
 _BASES: Final = ("mistralai.client.basesdk", "mistralai.basesdk")
 
 FAMILY: Final = Family(
-    _NAME,
-    dict.fromkeys(_BASES, hook_base(_NAME, _PROVIDER, _OPERATIONS, "openai", _shared))
-    | {
-        f"{package}.{module}": partial(shim_all, classes=classes)
-        for package in ("mistralai.client", "mistralai")
-        for module, classes in _METHODS.items()
-    },
-    _BASES,
-    _owns,
-    _bind_client,
-)
+    _NAME, dict.fromkeys(_BASES, hook_base(_NAME, _PROVIDER, _OPERATIONS, "openai", _shared)), _BASES, _owns, _bind_client
+)  # fmt: skip
