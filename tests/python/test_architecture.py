@@ -1,4 +1,4 @@
-"""The house rules that a machine can check."""
+"""Rules of the code base that a program can check."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_rust_files_have_no_dependency_cycles():
 @pytest.mark.parametrize(
     ("files", "expected"),
     [
-        # What a `mod.rs` only hands on is no circle, and comments, texts and tests name nothing.
+        # A `mod.rs` that only re-exports is not part of a cycle. Comments, strings and tests are ignored.
         (
             {
                 "lib.rs": "mod a;",
@@ -69,7 +69,7 @@ def test_rust_files_have_no_dependency_cycles():
             },
             [],
         ),
-        # Re-exports, aliases, trees, inline paths and inline modules are followed to the file that defines.
+        # Re-exports, aliases, trees, inline paths and inline modules are followed to the file that defines the name.
         (
             {
                 "lib.rs": "mod a; mod d;",
@@ -88,7 +88,7 @@ def test_rust_files_have_no_dependency_cycles():
             },
             [["a.rs", "b.rs", "c.rs"]],
         ),
-        # What a parent defines and uses itself is one.
+        # A parent module that also defines something is part of a cycle.
         (
             {"lib.rs": "mod a;", "a/mod.rs": "mod b; pub struct A; use b::B;", "a/b.rs": "use super::*; struct B(A);"},
             [["a/b.rs", "a/mod.rs"]],
@@ -113,12 +113,12 @@ def test_unsafe_and_platform_code_is_only_in_sys():
             assert is_test or not re.search(r"cfg\((not\()?(unix|windows|target_os)", without_tests(text)), path
 
 
-# An epoch's journal is made under one, but a child begins an epoch of its own before it would look at it.
+# An epoch's journal is created under such a lock, but a child starts its own epoch before it reads it.
 MADE_UNDER_A_LOCK = {"meter/mod.rs"}
 
 
 def test_nothing_that_a_forked_child_uses_is_initialized_under_a_lock():
-    """A child that is forked while another thread is in a `LazyLock` waits for ever for that thread, which it does not have."""
+    """A child forked while another thread initializes a `LazyLock` would wait forever for that thread, which it does not have."""
     found = set()
     for path in RUST:
         text = without_tests(path.read_text())
@@ -134,7 +134,7 @@ def test_files_are_short():
         assert len(without_tests(path.read_text()).splitlines()) <= 520, path
 
 
-# What a file imports besides Python's own library, and does without where it is not installed.
+# Optional packages that each file imports if they are installed.
 OPTIONAL = {
     "cli/render.py": {"rich"},
     "ledger/report.py": {"rich"},
@@ -144,12 +144,12 @@ OPTIONAL = {
 
 
 def test_the_package_requires_no_other_package():
-    """No provider's client, and no HTTP library: those that are instrumented are found where they are loaded."""
+    """No client and no HTTP library is imported. Clients are instrumented once the application has loaded them."""
     for file, names in Package(PACKAGE).foreign().items():
         assert names - sys.stdlib_module_names == OPTIONAL.get(file, set()), file
 
 
-# From the bottom up: a room imports those of its own line and of the lines above it here. Lazy imports count, and so do those for types.
+# From the lowest to the highest layer. A package may import its own layer and lower ones, also lazily and for type checkers.
 PYTHON_LAYERS = [
     {"_core", "errors", "fields", "files", "concealed", "_subinterpreter"},
     {"attribution", "moments", "catalog", "settings"},
@@ -199,14 +199,14 @@ def test_only_compat_imports_compat():
         assert python_room(file) == "compat" or "compat" not in map(python_room, others), file
 
 
-# The extension's exchange of one request and its question for the cloud are the part of it that only compat has a use for.
-DOORS_OF_COMPAT = {"_core.pyi", "_default.py"}
+# The parts of the extension that only compat uses: one-off requests and the look-up of the cloud.
+INTERFACES_OF_COMPAT = {"_core.pyi", "_default.py"}
 
 
 def test_compat_uses_only_public_interfaces():
     for file, others in Package(PACKAGE).edges(typing=True).items():
         if python_room(file) == "compat":
-            outside = {other for other in others if python_room(other) != "compat"} - DOORS_OF_COMPAT
+            outside = {other for other in others if python_room(other) != "compat"} - INTERFACES_OF_COMPAT
             assert not [other for other in outside if re.search(r"(^|/)_(?!_init__)", other)], file
             assert "._core." not in (PACKAGE / file).read_text(), file
 
@@ -214,7 +214,7 @@ def test_compat_uses_only_public_interfaces():
 @pytest.mark.parametrize(
     ("files", "expected"),
     [
-        # What an `__init__` only hands on is no circle, and imports for type checkers are none.
+        # An `__init__` that only re-exports is not part of a cycle, and neither are imports for type checkers.
         (
             {
                 "__init__.py": "from .a import A",
@@ -225,7 +225,7 @@ def test_compat_uses_only_public_interfaces():
             },
             [],
         ),
-        # Lazy imports are followed, through the names that an `__init__` hands on, and so are modules that are named by a text.
+        # Lazy imports are followed, also through names that an `__init__` re-exports, and modules that are named by a string.
         (
             {
                 "__init__.py": "",
@@ -237,7 +237,7 @@ def test_compat_uses_only_public_interfaces():
             },
             [["a/__init__.py", "a/b.py", "d.py"], ["e.py", "g.py"]],
         ),
-        # Modules whose names are put together are all of their package; a package runs before what is in it.
+        # Modules whose names are built at run time count as all modules of their package. A package runs before its modules.
         (
             {
                 "__init__.py": "",

@@ -1,6 +1,4 @@
-"""Answers that are not what they should be: users get what the client alone gives them, the event says that usage is missing, and
-`stats()` says why.
-"""
+"""Invalid responses: users get what the client alone returns, the event's usage is missing, and `stats()` counts the reason."""
 
 from __future__ import annotations
 
@@ -53,53 +51,53 @@ def zipped(body: bytes) -> bytes:
     return gzip.compress(body, mtime=0)
 
 
-# The answer's type, its encoding and body; what the event says of its usage; what is counted, if anything. No event is made of what
-# the client never takes for a response.
+# The response's type, encoding and body; the event's usage status; and the remark that is counted. No event is recorded for data that
+# the client does not accept as a response.
 ANSWERS = {
     "a web page": (JSON, "", b"<html>busy</html>", "missing", "usage_malformed"),
-    "a web page that says so": ("text/html", "", b"<html>busy</html>", "missing", "usage_not_json"),
-    "nothing": (JSON, "", b"", "missing", "usage_interrupted"),
-    "half of an answer": (JSON, "", completion(USAGE)[:-30], "missing", "usage_interrupted"),
+    "a web page as HTML": ("text/html", "", b"<html>busy</html>", "missing", "usage_not_json"),
+    "an empty response": (JSON, "", b"", "missing", "usage_interrupted"),
+    "half of a response": (JSON, "", completion(USAGE)[:-30], "missing", "usage_interrupted"),
     "a list": (JSON, "", b"[1, 2]", "missing", "usage_malformed"),
     "no usage": (JSON, "", completion(None), "missing", "usage_unreported"),
-    "usage that is a text": (JSON, "", completion("many"), "missing", "usage_unreported"),
+    "usage as a text": (JSON, "", completion("many"), "missing", "usage_unreported"),
     "a negative count": (JSON, "", completion({**USAGE, "prompt_tokens": -1}), "missing", "unreadable_usage"),
-    "a count that is a text": (JSON, "", completion({**USAGE, "prompt_tokens": "many"}), "missing", "unreadable_usage"),
-    "a count beyond all bounds": (JSON, "", completion({**USAGE, "prompt_tokens": 10**30}), "missing", "unreadable_usage"),
-    "a part that is a list": (JSON, "", completion({**USAGE, "prompt_tokens_details": [1]}), "missing", "unreadable_usage"),
-    "fields that nobody knows": (JSON, "", completion({**USAGE, "new_tokens": {"a": [1]}}, new={"x": 1}), "complete", None),
-    "choices that are null": (JSON, "", completion(USAGE, choices=None), "complete", None),
-    "what is no gzip": (JSON, "gzip", completion(USAGE), None, None),
-    "half of a gzip": (JSON, "gzip", zipped(completion(USAGE))[:-40], "missing", "usage_interrupted"),
-    "a gzip with a broken end": (JSON, "gzip", zipped(completion(USAGE))[:-8] + bytes(8), None, None),
-    "two gzips": (JSON, "gzip", zipped(completion(USAGE)) + zipped(b" "), "complete", None),
+    "a count as a text": (JSON, "", completion({**USAGE, "prompt_tokens": "many"}), "missing", "unreadable_usage"),
+    "an enormous count": (JSON, "", completion({**USAGE, "prompt_tokens": 10**30}), "missing", "unreadable_usage"),
+    "a part as a list": (JSON, "", completion({**USAGE, "prompt_tokens_details": [1]}), "missing", "unreadable_usage"),
+    "unknown fields": (JSON, "", completion({**USAGE, "new_tokens": {"a": [1]}}, new={"x": 1}), "complete", None),
+    "null choices": (JSON, "", completion(USAGE, choices=None), "complete", None),
+    "invalid gzip": (JSON, "gzip", completion(USAGE), None, None),
+    "half of a gzip body": (JSON, "gzip", zipped(completion(USAGE))[:-40], "missing", "usage_interrupted"),
+    "a gzip body with a broken end": (JSON, "gzip", zipped(completion(USAGE))[:-8] + bytes(8), None, None),
+    "two gzip members": (JSON, "gzip", zipped(completion(USAGE)) + zipped(b" "), "complete", None),
     "a stream without usage": (EVENTS, "", chunks("a", "b") + DONE, "missing", "usage_unreported"),
     "a stream cut between events": (EVENTS, "", chunks("a", "b"), "missing", "usage_interrupted"),
     "a stream cut in an event": (EVENTS, "", chunks("a") + LAST[:-20], "missing", "usage_malformed"),
-    "an event that is no JSON": (EVENTS, "", b"data: {\n\n" + chunks("a") + LAST + DONE, "missing", "usage_malformed"),
-    "a later one that is none": (
+    "an event that is not JSON": (EVENTS, "", b"data: {\n\n" + chunks("a") + LAST + DONE, "missing", "usage_malformed"),
+    "a later event that is not JSON": (
         EVENTS,
         "",
         chunks("a") + b"data: {\n\n" + LAST + DONE,
         "missing",
         "usage_interrupted usage_malformed",
     ),
-    "a stream by deflate": (EVENTS, "deflate", zlib.compress(chunks("a") + LAST + DONE), "complete", None),
-    "a compression that nobody knows": (EVENTS, "x-new", chunks("a") + LAST + DONE, "missing", "usage_not_json"),
+    "a deflate stream": (EVENTS, "deflate", zlib.compress(chunks("a") + LAST + DONE), "complete", None),
+    "an unknown compression": (EVENTS, "x-new", chunks("a") + LAST + DONE, "missing", "usage_not_json"),
     "an error in a stream": (EVENTS, "", chunks("a") + b'data: {"error":{"message":"no"}}\n\n', "missing", "usage_interrupted"),
     "usage after an empty event": (EVENTS, "", b": ping\n\n\n\n" + chunks("a") + LAST + DONE, "complete", None),
-    # The client may give up before as much has come as tells.
-    "a stream that is no gzip": (EVENTS, "gzip", chunks("a") + LAST + DONE, "missing", "usage_malformed usage_interrupted"),
-    "half of a compressed stream": (EVENTS, "gzip", zipped(chunks(*"abcdef") + LAST + DONE)[:60], "missing", "usage_interrupted"),
+    # The client may give up before enough has arrived to tell the reason.
+    "a stream with invalid gzip": (EVENTS, "gzip", chunks("a") + LAST + DONE, "missing", "usage_malformed usage_interrupted"),
+    "half of a gzip stream": (EVENTS, "gzip", zipped(chunks(*"abcdef") + LAST + DONE)[:60], "missing", "usage_interrupted"),
 }
 FRAMED = {
     "whole": (FRAME, "partial"),
-    "cut": (FRAME + FRAME[:-9], "partial"),
-    "a checksum that is wrong": (FRAME[:-1] + b"\0", None),
-    "a length that is wrong": (struct.pack("!I", 7) + FRAME[4:], "missing"),
-    # What the client takes of it before it gives up depends on how the network cuts it.
-    "another length": (struct.pack("!I", 2**31) + FRAME[4:], None),
-    "no base64": (_aws("chunk", {"bytes": "*"}), "missing"),
+    "truncated": (FRAME + FRAME[:-9], "partial"),
+    "a wrong checksum": (FRAME[:-1] + b"\0", None),
+    "a wrong length": (struct.pack("!I", 7) + FRAME[4:], "missing"),
+    # How much the client accepts before it gives up depends on how the network splits the data.
+    "an enormous length": (struct.pack("!I", 2**31) + FRAME[4:], None),
+    "invalid base64": (_aws("chunk", {"bytes": "*"}), "missing"),
 }
 
 
@@ -133,7 +131,7 @@ def url() -> Iterator[str]:
 
 
 def outcome(call):
-    """What a user sees: what came, in order, and how it ended."""
+    """Returns what a user sees: the results in order, and the error, if any."""
     parts = []
     try:
         result = call()
@@ -146,7 +144,7 @@ def outcome(call):
 
 
 def compared(meter, call):
-    """What a user sees with the meter is what they see without; the meter's events."""
+    """Checks that a user sees the same with and without the meter. Returns the meter's events."""
     instrument.deactivate()
     bare = outcome(call)
     instrument.activate(meter)
@@ -169,8 +167,8 @@ def test_the_client_handles_a_bad_response_and_the_reason_is_counted(case, meter
 
     events = compared(meter, call)
     remarks = {name: count for name, count in meter.stats()["remarks"].items() if count}
-    if case in ("an event that is no JSON", "a later one that is none") and events[0]["usage_status"] == "complete":
-        # The client stops there; what came in the same piece of the network's was seen all the same, be it all, or a part.
+    if case in ("an event that is not JSON", "a later event that is not JSON") and events[0]["usage_status"] == "complete":
+        # The client stops there. The scanner may have seen the rest, or a part of it, if it arrived in the same network packet.
         assert remarks == {}
         return
     assert [event["usage_status"] for event in events] == ([status] if status else [])

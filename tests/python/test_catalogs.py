@@ -1,4 +1,4 @@
-"""Price catalogs: merged without forgetting, refused when they are not to be believed, and swapped while others price."""
+"""Price catalogs: merges keep the past, implausible catalogs are rejected, and catalogs are swapped while other threads price."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_rates_with_a_date_from_the_source_are_adopted_unchanged():
     new = document()
     first(new)["prices"].append({"from": "2026-11-20", "rates": {"input_tokens": "3"}})
     merged = merge.merge(document(), new, today=DAY)
-    # It says that the change was two days ago; the last catalog did not know.
+    # The source dates the change two days back, but the last catalog did not have it.
     assert first(merged)["prices"][-1] == {"from": "2026-11-22", "rates": {"input_tokens": "3"}}
     future = document()
     first(future)["prices"].append({"from": "2026-12-01", "rates": {"input_tokens": "3"}})
@@ -161,7 +161,7 @@ def row(rates, **further):
             ],
         ),
     ],
-    ids=["tomorrow", "tier", "no rates", "a unit gone", "no longer free", "hours", "days"],
+    ids=["tomorrow", "tier", "no rates", "a missing unit", "no longer free", "hours", "days"],
 )  # fmt: skip
 def test_a_large_move_is_held_back_in_every_kind_of_row(old, new):
     last, next_ = document(), document()
@@ -198,13 +198,13 @@ rows = st.lists(
 
 @given(rows, rows)
 def test_a_merge_keeps_old_rates_adopts_current_ones_and_is_idempotent(before, after):
-    # As sources write them: undated rows first, then by day.
+    # As sources write them: undated rows first, then sorted by day.
     old, new = document(), document()
     first(old)["prices"] = sorted(before, key=lambda row: row.get("from", ""))
     first(new)["prices"] = sorted(after, key=lambda row: row.get("from", ""))
     merged = merge.merge(old, new, today=DAY)
     if not any(row.get("from", "") for row in first(new)["prices"]):
-        # It has no past of its own: nothing of the old one is forgotten.
+        # The new catalog has no past, so all of the old one's is kept.
         yesterday = date(2026, 11, 21)
         assert dict(form.rates_in_force(merged.document, yesterday)) == dict(form.rates_in_force(old, yesterday))
 
@@ -212,7 +212,7 @@ def test_a_merge_keeps_old_rates_adopts_current_ones_and_is_idempotent(before, a
         return dict(form.rates_in_force(found, day))["p/m"]
 
     for day in (date(2026, 9, 30), date(2026, 10, 1), date(2026, 11, 21)):
-        # What the source itself dates otherwise is better known there.
+        # A date from the source takes precedence over the day of the merge.
         assert on(merged.document, day) in (on(old, day), on(new, day))
     for day in (DAY, date(2026, 12, 2)):
         assert on(merged.document, day) == on(new, day)
@@ -226,11 +226,11 @@ def test_the_compiled_catalog_holds_everything_of_the_json():
     assert merge.changes(committed, compiled) == []
 
 
-# Downloading.
+# Downloads.
 
 
 class Source:
-    """What a source on loopback sends: set `body`, `status`, `location`; `asked` has the headers of every request."""
+    """The responses of a source on loopback. Set `body`, `status` and `location`; `asked` has the headers of every request."""
 
     def __init__(self) -> None:
         self.body, self.status, self.location, self.etag, self.asked = b"", 200, "", '"one"', []
@@ -283,7 +283,7 @@ def url(source):
 
 
 def embedded(rate: str | None = None) -> dict:
-    """The embedded catalog, with another rate for gpt-4o."""
+    """Returns the embedded catalog, with another rate for gpt-4o if one is given."""
     found = json.loads(_core.embedded_catalog())
     if rate is not None:
         openai = next(provider for provider in found["providers"] if provider["id"] == "openai")
@@ -301,10 +301,10 @@ def test_an_update_is_merged_written_and_used_by_this_and_the_next_process(state
     source.send(embedded("3"))
     merged = meter.update_catalog(url)
     assert [str(change) for change in merged.changes] == ["openai/gpt-4o input_tokens: 2.5 → 3"]
-    # The user's multiplier survives, and the old rate for calls of before.
+    # The user's multiplier stays, and so does the old rate for earlier calls.
     assert price(meter) == 6
     assert price(meter, at=1_780_000_000) == 5
-    # It keeps its own day, so that it can be read again tomorrow.
+    # The catalog keeps its own date, so that it can be read again tomorrow.
     assert meter.catalog.startswith(f"genai-prices-{embedded('3')['as_of']}.")
     assert (meter.settings.catalog.stat().st_mode & 0o777, meter.settings.catalog.parent.stat().st_mode & 0o777) == (0o600, 0o700)
     meter.close()
@@ -366,21 +366,21 @@ HOSTILE = {
     "not utf-8": (b"\xff\xfe", "not UTF-8"),
     "a number": (b"7", "neither a price catalog"),
     "another list": (b'[{"id": 1}]', "the form of genai-prices"),
-    "deep": (b"[" * 200_000, "did not send JSON"),
+    "deeply nested": (b"[" * 200_000, "did not send JSON"),
     "other schema": (b'{"schema": 9, "source": "s", "version": "1", "providers": []}', "schema 9"),
     "no models": (b'{"schema": 1, "source": "s", "version": "1", "providers": []}', "0 of the"),
-    "other money": (b'{"schema": 1, "currency": "EUR", "source": "s", "version": "1", "providers": []}', "EUR"),
-    "no day": (b'{"schema": 1, "as_of": "never", "source": "s", "version": "1", "providers": []}', "never"),
-    "a day to come": (b'{"schema": 1, "as_of": "2999-01-01", "source": "s", "version": "1", "providers": []}', "in the future"),
-    "a day long gone": (
+    "another currency": (b'{"schema": 1, "currency": "EUR", "source": "s", "version": "1", "providers": []}', "EUR"),
+    "an invalid date": (b'{"schema": 1, "as_of": "never", "source": "s", "version": "1", "providers": []}', "never"),
+    "a future date": (b'{"schema": 1, "as_of": "2999-01-01", "source": "s", "version": "1", "providers": []}', "in the future"),
+    "an old date": (
         b'{"schema": 1, "as_of": "2020-01-01", "source": "s", "version": "1", "providers": []}',
         "older than the one in force",
     ),
-    "rules without end": (
+    "an empty match rule": (
         b'[{"id": "p", "api_pattern": "", "models": [{"id": "m", "match": {}, "prices": {}}]}]',
         "the form of genai-prices",
     ),
-    "no number": (
+    "not a number": (
         b'[{"id": "p", "api_pattern": "", "models": [{"id": "m", "match": {"equals": "m"}, "prices": {"input_mtok": "nan"}}]}]',
         "0 of the",
     ),
@@ -569,7 +569,7 @@ def test_prices_are_updated_in_the_background(state, source, url):
     source.send(embedded("3"))
     meter = taximeter.Meter(state_dir=state, prices={"refresh": "1h", "source": url})
     wait_for(lambda: price(meter) == 3)
-    # What is fresh on disk is not downloaded again: not by another setting, nor by another meter.
+    # A recent file on disk is not downloaded again, neither after a change of settings nor by another meter.
     meter.configure({"prices": {"refresh": "2h", "source": url}})
     other = taximeter.Meter(state_dir=state, prices={"refresh": "1h", "source": url})
     time.sleep(0.2)

@@ -28,7 +28,7 @@ def cli(state):
 
 @pytest.fixture
 def used(run):
-    """Events of a process that was killed before it could deliver them."""
+    """Leaves events of a process that was killed before it delivered them."""
     run(
         """
         import os, taximeter

@@ -166,7 +166,7 @@ def test_a_reloaded_client_is_metered(run, provider):
 
 
 def test_a_client_that_another_thread_is_importing_is_metered(tmp_path, meter, monkeypatch):
-    """`init()` comes while a client's module runs: past the point where a finder is asked for it."""
+    """`init()` is called while another thread runs a client's module, after the import hooks were asked for it."""
     (tmp_path / "cohere" / "core").mkdir(parents=True)
     (tmp_path / "cohere" / "__init__.py").write_text("")
     (tmp_path / "cohere" / "core" / "__init__.py").write_text("")

@@ -1,4 +1,4 @@
-"""`paygent-sdk` 1.0.0 as it is on the wire and to its callers. Its bodies are those that the original sent to a loopback server."""
+"""The interface of `paygent-sdk` 1.0.0. The expected bodies are those that the original sent to a server on loopback."""
 
 from __future__ import annotations
 
@@ -67,10 +67,10 @@ def test_requests_equal_the_originals(server, usage, body):
 @pytest.mark.parametrize(
     ("model", "texts", "counts"),
     [
-        # As the original counted them.
+        # The original's counts.
         ("gpt-4", TEXTS, [13, 28]),
         ("claude-3-sonnet", ("Hello, how are you?", "I'm doing well, thank you for asking!"), [6, 10]),
-        ("a model of nobody's", ("Hello, how are you?", ""), [6, 0]),
+        ("an unknown model", ("Hello, how are you?", ""), [6, 0]),
     ],
 )
 def test_texts_are_counted_locally_and_not_sent(server, model, texts, counts):
@@ -91,20 +91,20 @@ def test_special_tokens_in_texts_are_counted_as_text(server):
         ("gpt-4o", 0.0025 + 0.01),
         ("gpt-4", 0.03 + 0.06),
         ("claude-3-opus", 0.015 + 0.075),
-        # The original bills these by the thousand at the price of a million.
+        # The original bills these per 1,000 tokens at the price of 1,000,000.
         ("Mistral Large", 0.002 + 0.006),
         ("Amazon Nova Pro", 0.0008 + 0.0032),
         ("Gemini 2.5 Flash Preview", 0.0003 + 0.0025),
-        # By the catalog, which knows what the original does not.
+        # From the catalog; the original does not know the model.
         ("claude-sonnet-4-5", 0.003 + 0.015),
-        ("a model of nobody's", 0.0001 + 0.0001),
+        ("an unknown model", 0.0001 + 0.0001),
     ],
 )
 def test_a_thousand_tokens_of_each_cost(server, model, amount, caplog):
     with caplog.at_level(logging.WARNING, "paygent_sdk"):
         client(server).send_usage("a", "c", "i", UsageData(model=model, prompt_tokens=1000, completion_tokens=1000))
     assert server.requests[0].json["amount"] == pytest.approx(amount, rel=1e-9)
-    assert bool(caplog.records) == ("nobody" in model)
+    assert bool(caplog.records) == ("unknown" in model)
 
 
 def test_all_constants_and_all_but_eight_prices_equal_the_originals():
@@ -180,34 +180,34 @@ def test_events_for_the_ledger_are_in_it(state, server):
 
 
 def recorded(server) -> list[tuple[str, dict[str, str], str]]:
-    """What came, whatever threads brought it in whichever order."""
+    """Returns all requests in a fixed order, because threads may send them in any order."""
     return sorted((request.path, request.wire[2], json.dumps(request.json)) for request in server.requests)
 
 
 CALLS_OF_4 = {
     "usage": lambda module, client: client.send_usage_v2("agent", "customer", "ind", module.RawUsageData("OpenAI", "gpt-4o", 100, 50)),
-    "usage, all of it": lambda module, client: client.send_usage_v2(
+    "usage with all fields": lambda module, client: client.send_usage_v2(
         "a", "c", "i",
         module.RawUsageData("p", "m", 1, 2, 3, 1.5, 42, "pl", 2.5, "4k", False, {"schemaVersion": 1}, {"t": "v", "u": "w"}), {"t": "x"},
     ),
     "usage without an indicator": lambda module, client: client.send_usage_v2("a", "c", module.RawUsageData("p", "m", 0, None)),
-    "usage with tags that cannot be": lambda module, client: client.send_usage_v2(
+    "usage with invalid tags": lambda module, client: client.send_usage_v2(
         "a", "c", "i", module.RawUsageData("p", "m", 1, 2), {"no good": "key"}
     ),
     "video": lambda module, client: client.send_usage_video("a", "c", "i", module.VideoUsageData("OpenAI", "sora-2", 2.5, None, "4k", False)),
-    "video of no length": lambda module, client: client.send_usage_video("a", "c", "i", module.VideoUsageData("OpenAI", "sora-2", 0)),
+    "video without length": lambda module, client: client.send_usage_video("a", "c", "i", module.VideoUsageData("OpenAI", "sora-2", 0)),
     "indicator": lambda module, client: client.send_indicator(" agent ", "customer", "email-sent", {"env": "prod", "n": 1}),
     "no indicator": lambda module, client: client.send_indicator("agent", "customer", " "),
     "customer": lambda module, client: client.create_or_get_customer(
         module.CustomerCreateOrGetRequest("Acme", "customer-456", "a@b.c", "w", "1", "l1", "l2", "ci", "st", "z", "co")
     ),
     "customer by id": lambda module, client: client.create_or_get_customer(module.CustomerCreateOrGetRequest(name="", external_id="c")),
-    "nobody": lambda module, client: client.create_or_get_customer(None),
+    "no customer": lambda module, client: client.create_or_get_customer(None),
     "cost": lambda module, client: client.send_external_cost(
         "my-agent", "c", "telephony", module.ExternalCostData("inbound_call", "telephony_cost", {"duration_minutes": 2.5}, {"a": "b"})
     ),
     "cost without an indicator": lambda module, client: client.send_external_cost("a", "c", module.ExternalBillingData("n", "e")),
-    "nobody's usage": lambda module, client: client.send_usage_v2("", "c", "i", module.RawUsageData("p", "m", 1, 2)),
+    "usage without an agent": lambda module, client: client.send_usage_v2("", "c", "i", module.RawUsageData("p", "m", 1, 2)),
     "no usage": lambda module, client: client.send_usage_v2("a", "c", "i"),
 }  # fmt: skip
 
@@ -258,7 +258,7 @@ def test_billing_survives_a_customer_that_cannot_be_created(outboxes, server):
     server.answers = [(503, ""), (400, "no such customer"), (200, {})]
     ours = client(server)
     ours.send_indicator("agent", "customer", "email-sent")
-    # A flush ends with a refusal; the next one asks again.
+    # A flush ends with a rejection; the next one tries again.
     wait_for(lambda: ours.flush(10))
     assert [request.path.rpartition("/")[2] for request in server.requests] == ["create-or-get", "create-or-get", "revenue"]
 
@@ -286,7 +286,7 @@ def test_clients_calls_are_reported_like_by_the_original(run, server, provider):
     run(PATCHED.format(ours=False), server.url, provider.url)
     theirs, server.requests[:] = recorded(server), []
     run(PATCHED.format(ours=True), server.url, provider.url)
-    # The original asks for the customer each time.
+    # The original creates the customer before every request.
     once = [request for number, request in enumerate(theirs) if request not in theirs[:number]]
     assert recorded(server) == once
     assert len(once) == 3
@@ -314,7 +314,7 @@ def test_all_calls_are_reported_and_no_keyword_reaches_a_client(run, server, pro
     assert len(bodies) == 4 and "secret" not in str(bodies) and "paygent" not in str(provider.requests)
     assert {(body["customerId"], body["rawUsage"]["plan"], body["metaTags"]["t"]) for body in bodies} == {("c", "pro", "v")}
     by_provider = {body["rawUsage"]["provider"]: body["rawUsage"] for body in bodies}
-    # Cached tokens are reported, and among the input.
+    # Cached tokens are reported, and included in the input tokens.
     assert by_provider["Anthropic"]["inputTokens"] > by_provider["Anthropic"]["cachedTokens"] > 0
     events = list(taximeter.Ledger(state / "ledger.db").events())
     assert {(event["agent"], event["customer"], event["tags"]["t"]) for event in events} == {("a", "c", "v")}
@@ -322,7 +322,7 @@ def test_all_calls_are_reported_and_no_keyword_reaches_a_client(run, server, pro
 
 
 def test_requests_of_paygent_1_equal_the_originals(server, state):
-    """In the environment that has it."""
+    """Runs in the environment that has paygent-sdk 1.0.0."""
     python = ROOT / ".venv-paygent" / "bin" / "python"
     assert python.exists(), "this test needs `make environments`"
     script = """
@@ -330,7 +330,7 @@ import sys
 from paygent_sdk import Client, UsageData, UsageDataWithStrings, OpenAIModels, AnthropicModels
 client = Client("KEY", sys.argv[1])
 client.set_log_level(50)
-for provider, model in (("OpenAI", OpenAIModels.GPT_4O), ("Anthropic", AnthropicModels.SONNET_4_5), ("", "nobody's")):
+for provider, model in (("OpenAI", OpenAIModels.GPT_4O), ("Anthropic", AnthropicModels.SONNET_4_5), ("", "unknown")):
     client.send_usage("agent", "customer", "ind", UsageData(provider, model, 1234, 567, 1801))
 client.session.close() if hasattr(client, "session") else None
 """

@@ -1,4 +1,4 @@
-"""Every code block of the SDKs' READMEs, as it stands there, under the original's name, against its service on loopback."""
+"""Runs every code block of the SDKs' READMEs unchanged, with our modules under the original names, against services on loopback."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RECORDED = {"success": True, "record_id": "rec_1", "cost_usd": 0.0049}
 
 def blocks(name: str) -> list[str]:
     found = re.findall(r"^```python\n(.*?)^```", (SEEDS / f"{name}.README.md").read_text(), re.MULTILINE | re.DOTALL)
-    # datetime.UTC came with Python 3.11.
+    # datetime.UTC needs Python 3.11.
     return [block for block in found if sys.version_info >= (3, 11) or "UTC" not in block]
 
 
@@ -42,7 +42,7 @@ def server() -> Iterator[VendorServer]:
 
 @pytest.fixture
 def instead(monkeypatch) -> None:
-    """Our modules under the originals' names, which are installed here too."""
+    """Makes the original names import our modules, although the originals are installed here."""
     for name in [name for name in sys.modules if name.partition(".")[0] in SDKS]:
         monkeypatch.delitem(sys.modules, name)
     install(*SDKS)
@@ -74,7 +74,7 @@ def test_tokentally(block, server, instead, monkeypatch, provider, capsys):
     monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
     monkeypatch.setenv("ANTHROPIC_BASE_URL", provider.url)
     server.answers = [(200, RECORDED)]
-    # Later blocks go on where earlier ones ended.
+    # Later blocks continue earlier ones.
     names = {"TokenTally": tokentally.TokenTally}
     if "TokenTally(" not in block:
         names["tt"] = tokentally.TokenTally(api_key="tt_your_api_key")
@@ -95,7 +95,7 @@ def test_paygent(block, server, instead, monkeypatch, capsys):
     from taximeter.compat.paygent_sdk import client
 
     monkeypatch.setattr(client, "DEFAULT_BASE_URL", server.url)
-    # Addresses are placeholders.
+    # URLs in the README are placeholders.
     for url in ("http://localhost:8080", "https://custom-api.paygent.com"):
         block = block.replace(url, server.url)
     usage = paygent_sdk.UsageData(model="gpt-4o", prompt_tokens=1, completion_tokens=2)
@@ -140,7 +140,7 @@ def test_token_trackr(block, server, outboxes, instead, monkeypatch, provider, f
     for name, value in {**settings, **amazon}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(token_trackr.client, "_client", None)
-    # Addresses are placeholders.
+    # URLs in the README are placeholders.
     block = block.replace("http://your-backend:8000", server.url).replace("https://your-resource.openai.azure.com", provider.url)
     if "google.generativeai" in block:
         in_the_environment_that_has_it(block, families, {**os.environ, **settings})
@@ -180,7 +180,7 @@ def test_tokenr(block, server, provider, run):
         "ANTHROPIC_BASE_URL": provider.url,
         "TOKENR_TOKEN": "your-token",
     }
-    # Placeholders; and what the README's call of Anthropic lacks, with tokenr or without.
+    # Replaces placeholders, and adds an argument that the README's call of Anthropic lacks.
     block = block.replace("[...]", '[{"role": "user", "content": "Hello!"}]').replace(
         "https://tokenr.co/...", f"{server.url}/api/v1/track"
     )
@@ -201,5 +201,5 @@ def test_an_imported_original_is_not_replaced(monkeypatch):
     monkeypatch.setitem(sys.modules, "teer", object())
     with pytest.raises(RuntimeError, match="already imported"):
         install("teer")
-    with pytest.raises(ValueError, match="nobody"):
-        install("nobody")
+    with pytest.raises(ValueError, match="unknown"):
+        install("unknown")

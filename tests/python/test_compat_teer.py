@@ -1,4 +1,4 @@
-"""`teer` as it is on the wire and to its callers, beside the original."""
+"""The interface of `teer`: requests, return values and errors, compared with the original."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_meter_events_equal_the_originals_and_have_an_identifier(server):
     made = [request.json["fields"]["identifier"] for request in server.requests[2:]]
     assert len({*made}) == 2
     assert "identifier" not in without["fields"]
-    # One that failed is the same event when it is sent again.
+    # A failed event keeps its identifier when it is sent again.
     server.answers = [(500, ""), (200, {})]
     with pytest.raises(requests.HTTPError):
         client.billing.meter_events.create(without)

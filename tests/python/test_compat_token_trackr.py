@@ -1,6 +1,6 @@
-"""`token-trackr-sdk` 1.0.0 as it is on the wire and to its callers. Its bodies are those that the original sent to a loopback server.
+"""The interface of `token-trackr-sdk` 1.0.0. The expected bodies are those that the original sent to a server on loopback.
 
-The original is on no registry, so there is nothing to compare with but those.
+The original is on no registry, so it cannot be run here.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def server(outboxes) -> Iterator[VendorServer]:
 
 @pytest.fixture
 def files(state) -> Path:
-    """Where the fallback's files are."""
+    """Returns the directory of the fallback files."""
     return state.parent / "home" / ".token-trackr" / "fallback"
 
 
@@ -50,7 +50,7 @@ def make(server, *, destination=None, tenant_id=None, **more) -> TokenTrackrClie
 
 
 def sent(server) -> list[dict]:
-    """The events of all requests, in their order."""
+    """Returns the events of all requests in order."""
     return [event for request in server.requests for event in (request.json if isinstance(request.json, list) else [request.json])]
 
 
@@ -128,7 +128,7 @@ def test_flush_returns_the_responses_for_stored_events(server):
     assert (first.id, first.total_tokens, first.calculated_cost) == ("1", 3, 0.000125)
     assert first.timestamp == datetime(2026, 11, 22, 4, 57, 11, tzinfo=timezone.utc)
     assert client.flush() == []
-    # What it took it is not sent again, whatever it says of it.
+    # An accepted event is not sent again, whatever the response says.
     for strange in ('{"success": true}', "", "text", "[1]", "null"):
         server.answers = [(201, strange)]
         client.record("bedrock", "m", 1, 2)
@@ -151,7 +151,7 @@ def test_failed_events_are_written_to_a_file_and_sent_once_later(server, files):
     assert (file.stat().st_mode & 0o777, files.stat().st_mode & 0o777) == (0o600, 0o700)
     (counts,) = client.stats()["destinations"].values()
     assert (counts["fallback"], counts["pending"], counts["dead"]) == (25, 0, 0)
-    # A second failure has a file of its own.
+    # A second failure is written to a second file.
     client.record("bedrock", "m", 25, 0)
     client.flush()
     assert len([*files.iterdir()]) == 2
@@ -206,7 +206,7 @@ def test_the_number_of_attempts_is_exact(server, files, attempts, requests):
 
 def test_a_rejected_event_is_a_dead_letter_and_the_others_arrive(server, state, files):
     class Strict(list):
-        """Answers of a service that refuses one model."""
+        """Responses of a service that rejects one model."""
 
         def __len__(self) -> int:
             return 1
@@ -320,7 +320,7 @@ def test_recording_does_not_wait_for_the_cloud_look_up(server, clouds):
     assert time.monotonic() - began < 0.5
     wait_for(lambda: len(sent(server)) == 100, 10)
     assert sent(server)[0]["host"] == host()
-    # Nor is it asked again.
+    # The look-up is not repeated.
     assert len(clouds.asked) <= 3
 
 
@@ -365,7 +365,7 @@ def test_an_invalid_event_is_rejected_with_the_fields_name(server, arguments, me
     client.flush()
     first, second = sent(server)
     assert (first["prompt_tokens"], first["latency_ms"], first["timestamp"]) == (7, 13, "2026-01-01T00:00:00+02:00")
-    # Without a zone it was taken for the service's own.
+    # A time without a zone is taken as UTC.
     assert (second["model"], second["timestamp"]) == ("m", "2026-01-01T00:00:00+00:00")
 
 
@@ -404,7 +404,7 @@ def test_clients_of_different_tenants_are_separate(server):
     assert [response.tenant_id for response in one.flush()] == ["a"]
     server.answers = [(201, {**stored, "tenant_id": "b"})]
     other.record("bedrock", "m", 3, 4)
-    # Each has the answers to its own.
+    # Each client has the responses to its own events.
     assert (one.flush(), [response.tenant_id for response in other.flush()]) == ([], ["b"])
     assert {event["tenant_id"]: event["prompt_tokens"] for event in sent(server)} == {"a": 1, "b": 3}
 
@@ -481,7 +481,7 @@ def test_bedrock_responses_are_unchanged_and_recorded(server, bedrock):
     events = sent(server)
     assert len(events) == 4 and "secret" not in json.dumps(events)
     assert {(event["provider"], event["model"]) for event in events} == {("bedrock", CLAUDE)}
-    # As the provider reports them, cached ones beside.
+    # The provider's count of input tokens does not include cached ones.
     assert [(event["prompt_tokens"], event["completion_tokens"]) for event in events] == [
         (479, 487),
         (479, 487),
@@ -544,7 +544,7 @@ def test_errors_are_unchanged_and_calls_without_usage_are_not_recorded(server, a
     wrapper = AzureOpenAIWrapper(azure, client)
     with pytest.raises(openai.APIStatusError):
         wrapper.chat.completions.create(model="gpt-error", messages=QUESTION)
-    # A stream that nobody reads to its end, and one that reports nothing.
+    # A stream that is not read to its end, and one that reports no usage.
     stream = wrapper.chat.completions.create(model="gpt-4o", messages=QUESTION, stream=True)
     next(iter(stream))
     stream.close()
@@ -564,7 +564,7 @@ def test_a_client_that_is_also_metered_records_each_call_once_in_both(server, az
 
 
 def test_googles_and_amazons_older_clients_can_be_wrapped(server, families, state):
-    """In the environment that has them."""
+    """Runs in the environment that has the older clients."""
     python = ROOT / ".venv-amazon" / "bin" / "python"
     assert python.exists(), "this test needs `make environments`"
     path = os.pathsep.join(map(str, (ROOT / "tests" / "environments", ROOT / "python", EXAMPLES)))
@@ -578,6 +578,6 @@ def test_googles_and_amazons_older_clients_can_be_wrapped(server, families, stat
     for event in sent(server):
         by_provider.setdefault(event["provider"], []).append((event["model"], event["prompt_tokens"], event["completion_tokens"]))
     assert by_provider["bedrock"] == [(CLAUDE, 479, 487), (CLAUDE, 479, 487)]
-    # That client knows of no thoughts.
+    # The older client does not report thinking tokens.
     assert by_provider["gemini"] == [("models/gemini-1.5-pro", 419, 421)] * 4
     assert json.loads(done.stdout.splitlines()[-1]) == ["GenerateContentResponse", "ChatSession", "StreamingBody"]

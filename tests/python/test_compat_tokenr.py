@@ -1,4 +1,4 @@
-"""`tokenr` as it is on the wire and to its callers, beside the original, with the real clients."""
+"""The interface of `tokenr`: requests, compared with the original, with real clients."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def server() -> Iterator[VendorServer]:
 
 @pytest.fixture
 def script(run, provider, server) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs Python text with ours or the original under its name, real clients, and a service."""
+    """Returns a function that runs Python text with our or the original `tokenr`, real clients and a fake service."""
 
     def start(text: str, *, ours: bool = True, url: str | None = None, **environment: str):
         begin = f"""
@@ -77,7 +77,7 @@ def test_requests_equal_the_originals(outboxes, server, name):
     theirs, ours = server.requests
     (method, path, headers, _), body = ours.wire, ours.json
     if "requested_at" not in kwargs:
-        # The original leaves it to whenever the service hears of the call.
+        # The original does not send a time. The service then uses the time of the request.
         assert body.pop("requested_at").endswith("+00:00")
     assert (method, path, headers) == theirs.wire[:3]
     assert json.dumps(body) == json.dumps(theirs.json)
@@ -223,7 +223,7 @@ def test_debug_prints_results_but_no_part_of_the_token(script, server):
     assert script(text).stdout.splitlines()[1:] == ['[Tokenr] Error: 401 - {"error": "no"}']
     refused = script(text, url="http://127.0.0.1:1/").stdout.splitlines()
     assert refused[1].startswith("[Tokenr] Failed to track: ") and "refused" in refused[1]
-    # An event whose answer comes while the program ends.
+    # The response to this event arrives while the program exits.
     server.answers = [(200, {"cost": 7})]
     assert script(text.replace("time.sleep(0.5)", "")).stdout.splitlines()[-1] == "[Tokenr] Tracked: gpt-4 - $7"
     assert script("tokenr.init(debug=True)").stdout.startswith("[Tokenr] Warning: No API token provided")
@@ -239,7 +239,7 @@ def test_token_and_url_come_from_the_environment(script, server):
 
 @pytest.mark.parametrize("metered", [True, False])
 def test_tokenr_and_the_ledger_each_have_a_call_once_with_its_attribution(script, server, state, metered):
-    """Whether taximeter meters the client besides or not."""
+    """Runs with and without taximeter metering the same client."""
     script(
         f"""
         import taximeter

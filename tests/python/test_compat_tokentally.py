@@ -1,4 +1,4 @@
-"""`tokentally` as it is on the wire and to its callers, beside the original."""
+"""The interface of `tokentally`: requests, return values and errors, compared with the original."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CALLS = {
     "a few fields": {"tokens_in": 150, "tokens_out": 300, "model": "claude", "metadata": {"feature": "chat"}},
     "all": ALL,
     "zeros and empty texts": {**dict.fromkeys(ALL, 0), "model": "", "provider": "", "metadata": {}, "stop_reason": "", "quality": ""},
-    "what it needs": {"tokens_in": 0, "tokens_out": 0, "model": "m"},
+    "required fields": {"tokens_in": 0, "tokens_out": 0, "model": "m"},
 }
 
 

@@ -1,4 +1,4 @@
-"""Delivery over HTTP, to a real server on loopback that misbehaves as it is told."""
+"""Delivery over HTTP to a real server on loopback that can misbehave."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def track(meter, count: int = 1, **fields) -> list[str]:
 
 
 def of(meter) -> dict:
-    """What the meter says of its destination over HTTP."""
+    """Returns the counts of the meter's HTTP destination."""
     return next(one for name, one in meter.stats()["destinations"].items() if name.startswith("http-"))
 
 
@@ -125,7 +125,7 @@ def test_only_rejected_events_become_dead_letters(make, collector, state):
     meter.flush(20)
     wait_for(lambda: meter.flush(1).pending == 0)
     assert set(collector.events) == set(ids) - poison
-    # 2·log2(n) + 1 requests for one bad event, and the whole batch once.
+    # Isolating one bad event takes 2·log2(n) + 1 requests, after one request with the whole batch.
     assert len(collector.requests) <= 22
     assert (of(meter)["dead"], of(meter)["delivered"]) == (1, 999)
     (path,) = (state / "dead").iterdir()
@@ -206,7 +206,7 @@ def test_a_silent_collector_delays_neither_track_nor_exit(run, backend, most):
         f"cloudevents+http://127.0.0.1:{listener.getsockname()[1]}/",
         TAXIMETER_BACKEND=backend,
     )
-    # The interpreter's own end is in this too.
+    # This includes the interpreter's own shutdown.
     assert most - 0.1 < time.time() - float(outcome.stdout) < most + 3
     listener.close()
 
@@ -307,7 +307,7 @@ def test_failing_flushes_do_not_shorten_the_backoff(make, collector):
     track(meter, 3)
     meter.flush(0.2)
     time.sleep(3)
-    # Without jitter's help: 0, 0.5, 1.5 and 3.5 s are the longest pauses; the shortest are nothing.
+    # The longest pauses are 0, 0.5, 1.5 and 3.5 s. With jitter they can be nearly 0.
     assert len(collector.requests) <= 12
 
 

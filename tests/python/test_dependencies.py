@@ -1,4 +1,4 @@
-"""The crates that are built into the extension: their licences, where they come from, and which are not wanted (`deny.toml`)."""
+"""The crates in the extension: their licences, their sources, and banned ones (`deny.toml`)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOCKED = tomllib.loads((ROOT / "Cargo.lock").read_text())["package"]
 
 
 def satisfied(expression: str, allowed: set[str]) -> bool:
-    """Whether an SPDX expression can be met with these licences: `AND` needs both sides, `OR` (or `/`, as it was once written) one."""
+    """Returns whether allowed licences satisfy an SPDX expression. `AND` needs both sides, `OR` (formerly `/`) needs one."""
     words = re.findall(r"[()]|(?:(?!\)|\bOR\b|\bAND\b|/)[^()\s]|(?<=\S) WITH (?=\S))+|OR|AND|/", expression.replace("/", " / "))
     words = ["OR" if word == "/" else word for word in words]
 
@@ -68,7 +68,7 @@ def test_licence_expressions_are_parsed(expression, met):
 
 def test_every_crate_has_an_allowed_licence():
     host = re.search(r"host: (\S+)", subprocess.run(["rustc", "-vV"], capture_output=True, text=True, check=True).stdout)
-    # Those of other platforms are not on this machine.
+    # Crates for other platforms are not downloaded here.
     command = ["cargo", "metadata", "--format-version", "1", "--locked", "--offline", "--all-features", "--filter-platform", host[1]]
     metadata = json.loads(subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout)
     allowed = set(RULES["licenses"]["allow"])

@@ -1,4 +1,4 @@
-"""Destinations over HTTP as their user gives them: protocols, limits, errors, secrets; requests that a caller waits for."""
+"""Destinations over HTTP: protocols, limits, errors and secrets; and requests that a caller waits for."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CANARY = "canary-4711"
 
 @pytest.fixture
 def lines():
-    """A server on loopback that takes newline-delimited JSON; `status` is what it answers, `taken` what it took."""
+    """Yields a server on loopback that accepts newline-delimited JSON. `status` is its response, `taken` has accepted events."""
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
@@ -112,7 +112,7 @@ def test_statuses_have_the_same_meaning_for_every_protocol(make, lines, state):
     meter.flush(5)
     found = of(meter)
     assert (found["dead"], found["pending"], found["state"]) == (1, 1, "paused")
-    # The host and what to do, and nothing that is secret.
+    # The message names the host and the remedy, and contains no secret.
     assert found["last_error"] == "127.0.0.1 answered 401; check the token or key of this destination"
     assert CANARY not in json.dumps(meter.stats())
 
@@ -183,7 +183,7 @@ def test_no_traceback_with_locals_shows_a_key(url, words):
     with pytest.raises(taximeter.ConfigError) as caught:
         taximeter.Destination(url, token=f"token-{CANARY}", headers={"x-key": f"header-{CANARY}"})
     assert all(word in str(caught.value) for word in words), caught.value
-    # Without this test's own frame, which holds them.
+    # Without this test's own frame, whose variables hold the keys.
     shown = traceback.TracebackException(caught.type, caught.value, caught.tb.tb_next, capture_locals=True)
     assert CANARY not in "".join(shown.format())
 
@@ -228,7 +228,7 @@ def test_a_signal_handler_can_make_a_request_during_another(run, lines):
         answers = []
 
         def handler(*_):
-            # As a shutdown hook does that reports its last event.
+            # Like a shutdown hook that reports a last event.
             answers.append(client.request("POST", sys.argv[1], [], b"{}")[0])
             raise SystemExit(3)
 
@@ -251,7 +251,7 @@ def test_an_event_rejected_twice_is_one_dead_letter(make, lines, state):
     assert meter.flush(10).pending == 0
     (letters,) = (state / "dead").glob("http-*.jsonl")
     kept = letters.read_text()
-    # They come once more, as after a crash between the letters and the cursor, or from another process.
+    # The same events are dead letters again, as after a crash before the cursor was saved, or from another process.
     assert meter.retry_dead_letters() == 3
     wait_for(lambda: letters.exists() and len(letters.read_text().splitlines()) == 3)
     with letters.open("a") as file:
@@ -275,7 +275,7 @@ def test_a_fifo_instead_of_dead_letters_does_not_block(make, lines, state):
     meter.flush(2)
     wait_for(lambda: "dead letters cannot be written" in (of(meter)["last_error"] or ""))
     assert time.monotonic() - begun < 30
-    # Nothing is given up that is written nowhere.
+    # Events are kept if their dead letters cannot be written.
     assert of(meter)["pending"] == 1
     letters.unlink()
     assert meter.flush(20).pending == 0

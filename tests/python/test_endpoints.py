@@ -1,4 +1,4 @@
-"""What clients ask for beside chat, at other hosts and by other flavours: images, audio, answers that are fetched later, interactions."""
+"""Other endpoints, hosts and flavours of clients: images, audio, deferred responses, batches and interactions."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_a_call_is_one_event_with_the_providers_usage_and_is_otherwise_unchanged
         instrument.deactivate()
     path, headers, body = endpoints.requests[-1]
     assert (path, headers.keys()) == (sent_bare[0], sent_bare[1].keys())
-    if "transcription" not in case:  # parts of a form are divided by chance
+    if "transcription" not in case:  # the boundary of a form is random
         assert body == sent_bare[2]
     (event,) = events_of(meter)
     assert len(endpoints.billed) == 1
@@ -157,7 +157,7 @@ def test_a_background_response_is_one_event_when_it_is_fetched(metered, endpoint
     begun = client.responses.create(model="gpt-4.1", input="q", background=True)
     states = [client.responses.retrieve(begun.id).status for _ in range(4)]
     assert states == ["in_progress", *["completed"] * 3]
-    # One that was counted when it was made.
+    # This response was already counted when it was created.
     client.responses.retrieve("resp_stored")
     (event,) = events_of(metered)
     assert {unit: count for unit, count in event["usage"].items() if count} == RESPONSE
@@ -191,7 +191,7 @@ def test_each_result_of_a_batch_is_one_event(metered, endpoints, name):
     def answer(request):
         return httpx2.Response(200, json={"id": name, "results_url": f"{endpoints.url}/v1/messages/batches/{name}/results"})
 
-    # The batch itself says where its results are, at the provider; here, at the fake one.
+    # The batch names the URL of its results at the provider. Here it names the fake provider's.
     class Batches(httpx2.BaseTransport):
         def __init__(self):
             self.inner = httpx2.HTTPTransport()
@@ -214,7 +214,7 @@ def test_batch_results_have_the_attribution_of_the_fetching_call(metered, endpoi
     client = anthropic.Anthropic(api_key="k", base_url=endpoints.url)
     with anthropic.Anthropic(api_key="k", http_client=httpx2.Client(transport=transport)) as _, taximeter.attribute(team="acme"):
         raw = client.messages.batches.with_raw_response
-        # The client asks where the results are, and is told its own address here.
+        # The client asks for the URL of the results, and gets the fake provider's.
         client.messages.batches.retrieve = lambda *_, **__: type("Batch", (), {"results_url": "/v1/messages/batches/own/results"})()
         rows = client.messages.batches.results("own")
     assert raw
@@ -228,7 +228,7 @@ def test_counting_tokens_is_not_recorded(metered, endpoints):
 
 
 class Through(httpx2.BaseTransport):
-    """Carries requests for other hosts to the fake provider."""
+    """Sends requests for other hosts to the fake provider."""
 
     def __init__(self, url: str) -> None:
         self.inner = httpx2.HTTPTransport()
@@ -253,7 +253,7 @@ class Through(httpx2.BaseTransport):
         ("https://name.openai.azure.com/openai/v1", "azure.ai.openai"),
         ("https://bedrock-runtime.us-east-1.amazonaws.com/openai/v1", "aws.bedrock"),
         ("https://europe-west4-aiplatform.googleapis.com/v1/openapi", "gcp.vertex_ai"),
-        # Not by a part of the name: these are somebody else.
+        # A part of the host's name does not count: these are other providers.
         ("https://api.openai.com.example.org/v1", "openai"),
         ("https://my-deepseek.example.org/v1", "openai"),
         ("http://vllm.internal:8000/v1", "openai"),

@@ -1,4 +1,4 @@
-"""Other versions and layers of the clients, each set in an environment of its own: `make environments`."""
+"""Other versions of clients, and libraries on top of them, each in its own environment: `make environments`."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def test_users_see_the_same_and_every_response_is_one_event(environment, familie
     asked = [event for event in events if event["usage_status"] != "missing"]
     assert {event["usage_status"] for event in asked} == {"complete"}
     lives = [event["usage"].get("cache_write_1h_tokens", 0) for event in events if event["provider"] == "aws.bedrock"]
-    # This botocore drops those of a whole answer to Converse, which its own model of the service does not have.
+    # This botocore drops these counts from whole Converse responses, because its model of the service lacks them.
     assert (len(lives), sum(map(bool, lives))) == ((8, 6) if environment == "amazon" else (0, 0))
-    # What a layer estimates is no usage.
+    # An estimate by a layer does not count as usage.
     unreported = [event["usage_status"] for event in events if "unreported" in event["model"]]
     assert unreported == (["missing"] if environment == "layers" else [])
     assert sum(event["usage"]["output_tokens"] for event in asked if "output_tokens" in event["usage"]) > 0

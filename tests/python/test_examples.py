@@ -1,4 +1,4 @@
-"""The examples run as they stand, and report something."""
+"""The examples run unchanged and print a report."""
 
 from __future__ import annotations
 

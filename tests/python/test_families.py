@@ -1,4 +1,4 @@
-"""The clients of every other family against a provider on loopback: what users see, and what the meter saw."""
+"""The clients of the other families against a fake provider: what users see, and what the meter records."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ OLLAMA = {"input_tokens": 443, "output_tokens": 449}
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning",
     "ignore::pydantic.warnings.PydanticDeprecatedSince211",
-    # Clients are left to the collector here, as users leave them.
+    # Clients are not closed here but collected, as in users' code.
     "ignore::ResourceWarning",
     "ignore:.*<socket.socket:pytest.PytestUnraisableExceptionWarning",
 )
@@ -57,9 +57,9 @@ def metered(meter) -> Iterator[taximeter.Meter]:
 
 
 def seen(value):
-    """What a user can see of a result, comparable."""
+    """Returns what a user sees of a result, in a comparable form."""
     if isinstance(value, BaseModel):
-        # The headers that Gemini's client keeps have the time in them.
+        # The headers that Gemini's client keeps contain the time.
         return type(value).__name__, {name: inner for name, inner in value.model_dump().items() if name != "sdk_http_response"}
     if isinstance(value, list):
         return [seen(item) for item in value]
@@ -84,7 +84,7 @@ def bedrock(url):
 
 
 def told(answer):
-    """An answer without what differs from time to time."""
+    """Returns a response without fields that differ between calls."""
     return {name: value for name, value in answer.items() if name != "ResponseMetadata"}
 
 
@@ -321,7 +321,7 @@ def test_a_rejected_or_unread_stream_used_nothing(model, metered, families):
         else:
             stream.close()
     gc.collect()
-    # One that was never begun has made no request; a refusal is a failed call, without usage.
+    # An unread stream has made no request. A rejection is a failed call without usage.
     found = {(event["status"], event["usage_status"]) for event in events_of(metered)}
     assert found == ({("error", "missing")} if model == "error" else set())
 
@@ -379,7 +379,7 @@ def test_headers_of_clients_and_of_unmetered_methods_are_not_sent_to_providers(m
     google.models.generate_content(model="gemini-2.5-flash", contents="q")
     ollama.Client(host=url, headers=dict(headers)).chat(model="llama3", messages=QUESTION)
 
-    with contextlib.suppress(Exception):  # what the fake provider answers to it does not matter
+    with contextlib.suppress(Exception):  # the fake provider's response does not matter
         cohere_second(url).tokenize(text="x", model="command", offline=False, request_options={"additional_headers": headers})
     with contextlib.suppress(Exception):
         mistral(url).audio.transcriptions.complete(model="voxtral", file_url="https://x/y.mp3", http_headers=headers)
@@ -417,7 +417,7 @@ def test_a_stream_without_parts_has_the_requested_model(metered, families):
 
 def test_requests_of_geminis_function_calling_are_one_call(metered, families):
     def weather(city: str) -> str:
-        """The weather of a city."""
+        """Returns the weather of a city."""
         return f"rain in {city}"
 
     google = gemini(families.url)

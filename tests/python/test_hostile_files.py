@@ -1,4 +1,4 @@
-"""Files of settings and prices that are odd or hostile: read where they can be, an error that names them where not, and never a wait."""
+"""Odd or hostile files of settings and prices: they are read, or raise an error that names them, and never block."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_a_fifo_among_dead_letters_or_locks_does_not_block_a_command(run, state)
 
 
 def drip(part: bytes, body: bytes):
-    """A server that sends a part at once and then a byte in each tenth of a second, for ever."""
+    """Runs a server that sends a part at once, and then one byte every 0.1 s without end."""
     server = socket.create_server(("127.0.0.1", 0))
 
     def serve():

@@ -1,4 +1,4 @@
-"""The hosts that services run in: real servers and pools, which fork, recycle, kill and patch as they like."""
+"""Environments of services: real servers and worker pools that fork, recycle, kill and patch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BIN = Path(sys.executable).parent
 APP = """
 import os, taximeter
 taximeter.init(instrument=False)
-# The process that loads the application has a journal and a thread, before its workers are forked.
+# The process that loads the application has a journal and a thread before it forks workers.
 taximeter.track(provider="openai", model="gpt-4o", input_tokens=1, user="loader")
 def application(environ, start_response):
     receipt = taximeter.track(provider="openai", model="gpt-4o", input_tokens=1, session=str(os.getpid()))
@@ -66,7 +66,7 @@ def answers(port: int) -> bool:
 
 
 def run_server(command: list[str], directory: Path, environment: dict[str, str]) -> tuple[list[str], set[str]]:
-    """Asks a server many times; the ids it acknowledged, and its workers."""
+    """Sends many requests to a server. Returns the ids that it acknowledged, and its workers."""
     port = free_port()
     (directory / "app.py").write_text(APP)
     with (directory / "log").open("wb") as log:
@@ -290,7 +290,7 @@ def test_the_stub_has_the_names_of_the_extension():
 
     real, absent = taximeter._core, importlib.import_module("taximeter._subinterpreter.stub")
     assert public(real) <= public(absent)
-    for name in ("Meter", "Receipt", "Scope"):  # the others refuse to be made
+    for name in ("Meter", "Receipt", "Scope"):  # the other classes cannot be instantiated
         assert public(getattr(real, name)) <= public(getattr(absent, name)), name
     stats = taximeter.Meter(backend="memory").stats()
     stand_in = absent.Meter(scope=None, warn=None, configure=None).stats()

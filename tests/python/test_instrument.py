@@ -1,4 +1,4 @@
-"""The real clients against a provider on loopback: what users see with and without the meter, and what the meter saw."""
+"""The clients of OpenAI and Anthropic against a fake provider: what users see, and what the meter records."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def run_async(work):
 
 
 def seen(value):
-    """What a user can see of a result, comparable."""
+    """Returns what a user sees of a result, in a comparable form."""
     if isinstance(value, BaseModel):
         return type(value).__name__, value.model_dump()
     if isinstance(value, list):
@@ -216,7 +216,7 @@ def test_async_clients_are_metered(metered, provider):
 def test_turns_of_a_tool_runner_are_one_call(metered, claude):
     @anthropic.beta_tool
     def weather(city: str) -> str:
-        """The weather of a city."""
+        """Returns the weather of a city."""
         return f"rain in {city}"
 
     asked = {"model": "claude-sonnet-5-tools", "max_tokens": 10, "messages": QUESTION, "tools": [weather]}
@@ -231,7 +231,7 @@ def test_turns_of_a_tool_runner_are_one_call(metered, claude):
 def test_turns_of_an_async_tool_runner_are_one_call(metered, provider):
     @anthropic.beta_async_tool
     async def weather(city: str) -> str:
-        """The weather of a city."""
+        """Returns the weather of a city."""
         return f"rain in {city}"
 
     async def work():
@@ -284,7 +284,7 @@ def test_the_providers_usage_report_is_kept_on_request(metered, gpt):
 
 
 class ThroughOpenAi(httpx2.BaseTransport):
-    """Carries requests for api.openai.com to the fake provider."""
+    """Sends requests for api.openai.com to the fake provider."""
 
     def __init__(self, url: str) -> None:
         self.inner = httpx2.HTTPTransport()

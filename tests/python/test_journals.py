@@ -1,4 +1,4 @@
-"""`taximeter journals`, and a doctor who sees what waits: in journals themselves, for short scripts never write a status."""
+"""`taximeter journals`, and the doctor's check of waiting events, which reads journals because short scripts write no status."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GONE = "cloudevents+http://127.0.0.1:9/v1"
 
 
 def leave(run, state, destinations: list[str], count: int) -> list[str]:
-    """Events of a killed process that no destination took: the ledger's place was not free."""
+    """Leaves events of a killed process that no destination accepted, because a directory was in the ledger's place."""
     state.mkdir(mode=0o700, exist_ok=True)
     ledger = state / "ledger.db"
     kept = ledger.with_name("kept")
@@ -66,7 +66,7 @@ def test_the_list_shows_each_journals_owner_and_waiting_events(cli, run, state):
     lines = cli("journals").stdout.splitlines()
     assert lines[0].split() == ["JOURNAL", "WRITTEN", "BY", "DESTINATION", "EVENTS", "BYTES", "OLDEST", "DAMAGED"]
     assert {line.split()[2]: line.split()[3] for line in lines[1:]}["ledger"] == "5"
-    # Looking moves nothing.
+    # Listing changes nothing.
     assert before == sorted((path, path.stat().st_mtime_ns, path.stat().st_size) for path in state.rglob("*") if path.is_file())
 
 
@@ -94,7 +94,7 @@ def test_drop_deletes_the_waiting_events_of_one_or_all_destinations(cli, run, st
     assert len(json.loads(cli("journals", "--json").stdout)["journals"]) == 1
     dropped = json.loads(cli("journals", "drop", journal["name"][:8], "--destination", gone, "--yes", "--json").stdout)
     assert dropped == {"journal": journal["name"], "destination": gone, "dropped": 5}
-    # The ledger's events are still there, and the journal goes when they are delivered.
+    # The ledger's events are still there. The journal is deleted once they are delivered.
     assert json.loads(cli("drain", "--json").stdout)["delivered"] == 5
     assert json.loads(cli("journals", "--json").stdout)["journals"] == []
     leave(run, state, [GONE], 3)
@@ -147,7 +147,7 @@ def test_requeued_segments_are_delivered(cli, run, state):
     assert (damaged["readable"], damaged["damaged"], damaged["destinations"], damaged["requeued"]) == (19, 1, ["ledger"], False)
     assert f"{damaged['name']}: 19 events readable, 1 damaged" in cli("journals").stdout
     assert not check(cli, "journals", 1)["ok"]
-    # Mended by hand, as after a bad disk was replaced.
+    # Repaired by hand, as after the replacement of a bad disk.
     (file,) = (state / "quarantine").glob("*.seg")
     data = bytearray(file.read_bytes())
     data[place] = kept
@@ -190,7 +190,7 @@ def test_doctor_reports_events_for_an_unknown_destination(cli, run, state):
     assert "that destination is neither in these settings nor in use by a running process" in found["detail"]
     assert "taximeter journals drop" in found["detail"]
     assert "127.0.0.1" not in found["detail"], "it was killed before it said for which host the events are"
-    # With the setting of its program it is an ended process's journal like any other.
+    # With the destination in the settings, it is a normal orphan journal.
     again = cli("doctor", "--json", code=1, TAXIMETER_DESTINATION=GONE).stdout
     assert "run taximeter drain to deliver them" in again
 

@@ -24,7 +24,7 @@ MODELS = [
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory):
-    """A ledger of 3,000 random events over five days, and the events."""
+    """Returns a ledger of 3,000 random events over five days, and the events."""
     state = tmp_path_factory.mktemp("filled")
     meter = taximeter.Meter(state_dir=state)
     random.seed(1)
@@ -197,7 +197,7 @@ def test_a_file_that_is_not_a_ledger_or_newer_is_a_clear_error(tmp_path, meter):
     connection.close()
     with pytest.raises(taximeter.LedgerError, match="schema 99"):
         taximeter.Ledger(meter.settings.ledger)
-    # What a newer version made is not written to; events wait for it.
+    # A ledger of a newer version is not written to. Its events wait.
     time.sleep(0.7)
     meter.track(provider="openai", model="gpt-4o", input_tokens=1)
     assert meter.flush(0.5).pending == 1

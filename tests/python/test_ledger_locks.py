@@ -1,7 +1,7 @@
-"""The ledger's locks beside another SQLite in the same process, beside forks, and beside whatever closes descriptors.
+"""The ledger's locks beside another SQLite library in the same process, beside forks, and beside code that closes descriptors.
 
-Python's `sqlite3` is another SQLite than ours. POSIX locks belong to the process, so before ours became locks of the open file
-description, each `close()` of the one dropped the locks of the other.
+Python's `sqlite3` is a separate copy of SQLite. POSIX locks belong to the process, so each `close()` of one copy would drop the locks
+of the other. Therefore ours uses locks of the open file description.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from conftest import ROOT, wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="locks of open file descriptions are built for Linux")
 
-# Without the lock that is held over forks, one in eight children kept a descriptor.
+# Without the lock that is held during forks, one in eight children inherited a descriptor.
 FORKS = int(os.environ.get("TAXIMETER_FORKS", "300"))
 CALL = {"provider": "openai", "model": "gpt-4o", "input_tokens": 1}
 WRITE_LOCK = 120
-"""Byte of `-shm` that is locked while a transaction writes."""
+"""The byte of `-shm` that is locked while a transaction writes."""
 
-# A write transaction of ours that lasts: SQLite counts to the number in `pace` for each event.
+# Makes our write transactions long: for each event, SQLite counts to the number in `pace`.
 SLOW = """
 CREATE TABLE pace (steps INTEGER);
 INSERT INTO pace VALUES (0);
@@ -51,7 +51,7 @@ for line in sys.stdin:
 
 
 class Other:
-    """Another process that runs statements, each with a connection of its own."""
+    """Another process that runs statements, each on its own connection."""
 
     def __init__(self, path: Path) -> None:
         self.process = subprocess.Popen(
@@ -71,7 +71,7 @@ class Other:
 
 @pytest.fixture
 def ledger(meter: taximeter.Meter) -> Path:
-    """A ledger with one event and a pace, that no connection has open."""
+    """Returns a ledger with one event and a pace. No connection has it open."""
     meter.track(**CALL)
     assert meter.flush(10).pending == 0
     with closing(sqlite3.connect(meter.settings.ledger)) as connection:
@@ -88,7 +88,7 @@ def other(ledger: Path) -> Iterator[Other]:
 
 
 def locks(path: Path) -> list[tuple[str, str, int]]:
-    """Kind, mode and first byte of each lock of the ledger and its `-shm`, of all processes."""
+    """Returns kind, mode and first byte of each lock of the ledger and its `-shm`, by any process."""
     files = [Path(f"{path}{suffix}") for suffix in ("", "-shm")]
     inodes = {file.stat().st_ino for file in files if file.exists()}
     found = []
@@ -104,17 +104,17 @@ def is_writing(path: Path) -> bool:
 
 
 def at_rest(path: Path) -> None:
-    """Waits until our writer has closed the ledger, which it does half a second after the last event."""
+    """Waits until our writer has closed the ledger, half a second after the last event."""
     wait_for(lambda: not locks(path) and not Path(f"{path}-wal").exists())
 
 
 def descriptors(path: Path) -> list[str]:
-    """Of this process, on the ledger and its files."""
+    """Returns this process's descriptors of the ledger and its files."""
     found = []
     for number in os.listdir("/proc/self/fd"):
         try:
             found.append(os.readlink(f"/proc/self/fd/{number}"))
-        except OSError:  # the one that listed them
+        except OSError:  # the descriptor of the listing itself
             continue
     return [name for name in found if name.startswith(str(path))]
 
@@ -125,7 +125,7 @@ def set_pace(path: Path, steps: int) -> None:
 
 
 def while_ours_writes(meter: taximeter.Meter, look, steps: int = 3_000_000) -> list:
-    """What `look` sees while a transaction of ours is open, tried with a longer one when it ended meanwhile."""
+    """Returns what `look` sees during a transaction of ours. If the transaction ended too early, tries again with a longer one."""
     path = meter.settings.ledger
     for _ in range(4):
         set_pace(path, steps)
@@ -143,7 +143,7 @@ def while_ours_writes(meter: taximeter.Meter, look, steps: int = 3_000_000) -> l
 
 
 def test_our_transaction_keeps_its_lock_when_python_closes_the_ledger(meter, ledger, other):
-    # Nothing is asserted while the transaction may end: `while_ours_writes` looks again with a longer one then.
+    # Checks nothing itself, because `while_ours_writes` may have to repeat it with a longer transaction.
     def look() -> list[object]:
         seen: list[object] = []
         for query in ("?mode=ro", ""):
@@ -153,7 +153,7 @@ def test_our_transaction_keeps_its_lock_when_python_closes_the_ledger(meter, led
         ledger.read_bytes()
         Path(f"{ledger}-shm").read_bytes()
         seen.append(other("BEGIN IMMEDIATE"))
-        # And Python's own in this process.
+        # Python's `sqlite3` in this process is locked out, too.
         with closing(sqlite3.connect(ledger, timeout=0, isolation_level=None)) as writer:
             try:
                 seen.append(writer.execute("BEGIN IMMEDIATE").fetchone())
@@ -230,7 +230,7 @@ def test_few_descriptors_stay_open_and_deleted_ledgers_free_their_space(tmp_path
         one.unlink()
     taximeter.Ledger(ledger).report(())
     assert descriptors(one) == []
-    # Many ledgers, all there: their number is bounded.
+    # The number of open descriptors is also bounded for many existing ledgers.
     ledgers = [tmp_path / f"{number}.db" for number in range(60)]
     for path in ledgers:
         path.write_bytes(ledger.read_bytes())
@@ -239,7 +239,7 @@ def test_few_descriptors_stay_open_and_deleted_ledgers_free_their_space(tmp_path
 
 
 def test_descriptors_closed_by_other_code_are_not_touched(run, meter, ledger):
-    """Their numbers are other files' then: neither a child's end of the fork nor our next open may close or write to those."""
+    """The numbers then belong to other files. Neither a forked child nor our next open may close or write to those."""
     outcome = run(
         """
         import os, sys, tempfile, taximeter
@@ -301,7 +301,7 @@ def test_children_of_a_killed_writer_hold_no_lock(state, meter, ledger, other, k
         parent.kill()
         parent.wait()
         os.kill(child, 0)
-        if kind == "clone":  # it ran no fork handler: the lock lasts until it ends
+        if kind == "clone":  # it ran no fork handler, so the lock lasts until it ends
             os.kill(child, signal.SIGKILL)
             child = 0
         wait_for(lambda: other("BEGIN IMMEDIATE") == "ok None")
@@ -314,7 +314,7 @@ def test_children_of_a_killed_writer_hold_no_lock(state, meter, ledger, other, k
 
 
 def test_a_child_forked_between_transactions_and_its_parent_lock_each_other_out(run, meter, ledger):
-    """And is excluded: both write with ours, and every event is there once."""
+    """Both write to the ledger through taximeter, and every event is there once."""
     meter.close(5)
     outcome = run(
         """
@@ -324,7 +324,7 @@ def test_a_child_forked_between_transactions_and_its_parent_lock_each_other_out(
         call = {"provider": "openai", "model": "gpt-4o", "input_tokens": 1}
         meter.track(**call); assert meter.flush(10).pending == 0
         while os.path.exists(path + "-wal"): time.sleep(0.01)
-        time.sleep(0.1)  # the log goes a moment before the connection
+        time.sleep(0.1)  # the log is deleted slightly before the connection is closed
         pid = os.fork()
         end = time.monotonic() + 1.5
         while time.monotonic() < end:
@@ -366,7 +366,7 @@ def test_children_inherit_no_locked_file_or_map(run, meter, ledger):
                     try: names.append(os.readlink(f"/proc/self/fd/{n}").removesuffix(" (deleted)"))
                     except OSError: pass
                 with open("/proc/self/maps") as maps: names += [line.split()[-1] for line in maps]
-                # The log and rollback journals are never locked.
+                # The write-ahead log and rollback journals are never locked.
                 os._exit(any(n.startswith(path) and not n.endswith(("-wal", "-journal")) for n in names))
             leaked += os.waitpid(child, 0)[1] != 0
         stop.append(1); thread.join()
@@ -401,7 +401,7 @@ except OSError as error: assert error.errno == 22, error
 
 
 def test_a_kernel_without_open_file_locks_uses_posix_locks(run, meter, ledger):
-    """As under a sandbox that answers EINVAL. A program and a `drain` beside it work, with POSIX locks."""
+    """Simulates a sandbox that returns EINVAL. A program and a concurrent `drain` work with POSIX locks."""
     meter.close(5)
     outcome = run(
         SECCOMP
@@ -424,7 +424,7 @@ def test_a_kernel_without_open_file_locks_uses_posix_locks(run, meter, ledger):
 
 
 def test_one_round_of_the_stress_test_passes(tmp_path):
-    """One short round: see storm.py."""
+    """Runs one short round of storm.py."""
     outcome = subprocess.run(
         [sys.executable, ROOT / "tests" / "python" / "storm.py", "--rounds", "1", "--seconds", "3.5"],
         capture_output=True, text=True, timeout=120, check=False,

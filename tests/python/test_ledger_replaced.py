@@ -1,4 +1,4 @@
-"""A ledger file that is moved, replaced, deleted or restored under running programs: it stays whole, and what is tracked afterwards is in it."""
+"""The ledger file is moved, replaced, deleted or restored while programs run. It stays intact, and later events are in it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from conftest import wait_for
 
 CALL = {"provider": "openai", "model": "gpt-4o", "input_tokens": 1}
 
-# Tracks until it is told to stop, one call a millisecond, so that the ledger is never at rest; says the id of each.
+# Tracks one call per millisecond until told to stop, so that the ledger is never idle. Prints the id of each event.
 WORKER = """
 import os, sys, time, taximeter
 taximeter.init(instrument=False)
@@ -35,7 +35,7 @@ taximeter.flush(20)
 
 
 def copy_of(ledger: Path, to: Path) -> None:
-    """A backup by SQLite's own means."""
+    """Makes a backup with SQLite's own function."""
     with closing(sqlite3.connect(ledger)) as source:
         source.execute("VACUUM INTO ?", (str(to),))
 
@@ -67,7 +67,7 @@ def rm_log(ledger: Path, backup: Path) -> None:
 
 
 def restore(ledger: Path, backup: Path) -> None:
-    """As `.restore` of sqlite3 does."""
+    """Does the same as `.restore` of the sqlite3 program."""
     with closing(sqlite3.connect(backup)) as source, closing(sqlite3.connect(ledger, timeout=30)) as target:
         source.backup(target)
 
@@ -98,7 +98,7 @@ def drain(state: Path) -> None:
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.__name__)
 def test_events_tracked_after_the_ledger_was_replaced_are_in_the_new_one(state, operation: Callable[[Path, Path], None]):
-    """Two processes track all the while; a reader of ours looks on."""
+    """Two processes track throughout, and a ledger reader is open."""
     ledger, stop, backup = state / "ledger.db", state.parent / "stop", state.parent / "backup.db"
     environment = {**os.environ, "TAXIMETER_STATE_DIR": str(state)}
     first = taximeter.Meter(state_dir=state)
@@ -122,7 +122,7 @@ def test_events_tracked_after_the_ledger_was_replaced_are_in_the_new_one(state, 
 
     reader = taximeter.Ledger(ledger)
     wait_for(lambda: len(read()) > 300 and reader.report(()).total.calls > 200)
-    # The file itself has grown by then: what is in it is not what is in the backup.
+    # The main file has grown by now, so its contents differ from the backup's.
     with closing(sqlite3.connect(ledger, timeout=30)) as connection:
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
     wait_for(lambda: len(read()) > 500)
@@ -145,7 +145,7 @@ def test_events_tracked_after_the_ledger_was_replaced_are_in_the_new_one(state, 
         assert before <= ids, f"{len(before - ids)} of {len(before)} lost"
     if operation is mv_away:
         moved = set(ids_of(ledger.parent.parent / "elsewhere.db"))
-        # Each event is in the file that had the name at the time, or in both.
+        # Each event is in the file that had the name at that time, or in both.
         assert before | begun <= moved | ids
         assert len(moved) > 200
     assert reader.report(()).total.calls == len(ids)
@@ -154,7 +154,7 @@ def test_events_tracked_after_the_ledger_was_replaced_are_in_the_new_one(state, 
 
 @pytest.mark.parametrize("operation", [mv_over, cp_over, mv_away], ids=lambda operation: operation.__name__)
 def test_the_log_of_a_replaced_ledger_is_not_applied_to_the_new_one(state, operation: Callable[[Path, Path], None]):
-    """Everything was killed, a backup put in place, and then a report comes first."""
+    """All processes are killed and a backup is put in place. Then a report is the first to open it."""
     ledger, backup, stop = state / "ledger.db", state.parent / "backup.db", state.parent / "stop"
     environment = {**os.environ, "TAXIMETER_STATE_DIR": str(state)}
     first = taximeter.Meter(state_dir=state)
@@ -173,9 +173,9 @@ def test_the_log_of_a_replaced_ledger_is_not_applied_to_the_new_one(state, opera
     worker.wait()
     worker.stdout.close()
     assert Path(f"{ledger}-wal").stat().st_size > 0
-    shutil.rmtree(state / "journal")  # what was not delivered would be, and is not the question
+    shutil.rmtree(state / "journal")  # undelivered events would be delivered, which is not tested here
     operation(ledger, backup)
-    time.sleep(1.1)  # a file that was written over a moment ago may not be whole yet
+    time.sleep(1.1)  # a recently overwritten file may be incomplete
     expected = 0 if operation is mv_away else 1
     assert taximeter.Ledger(ledger).report(()).total.calls == expected
     meter = taximeter.Meter(state_dir=state)
@@ -188,7 +188,7 @@ def test_the_log_of_a_replaced_ledger_is_not_applied_to_the_new_one(state, opera
 
 
 def test_a_whole_state_directory_can_be_copied_and_moved_with_its_log(state, tmp_path):
-    """The log belongs to the file there as well."""
+    """The log belongs to the copied or moved ledger as well."""
     meter = taximeter.Meter(state_dir=state)
     meter.track(**CALL)
     meter.flush(10)
@@ -237,7 +237,7 @@ def test_follow_does_not_repeat_events_of_a_restored_backup(meter, tmp_path):
 
 
 def age(ledger: Path, schema: int) -> None:
-    """Takes a ledger back to an earlier schema."""
+    """Converts a ledger to an earlier schema."""
     with closing(sqlite3.connect(ledger, isolation_level=None)) as connection:
         connection.execute("ALTER TABLE events DROP COLUMN provider_usage")
         if schema == 1:
@@ -249,14 +249,14 @@ def age(ledger: Path, schema: int) -> None:
 @pytest.mark.parametrize("schema", [1, 2, 3])
 @pytest.mark.skipif(sys.platform == "win32", reason="users and modes are those of Unix")
 def test_a_ledger_of_an_earlier_schema_is_read_without_changes(state, schema):
-    """On a disk where nothing can be written, and elsewhere; a report changes nothing."""
+    """A report changes nothing, neither on a read-only disk nor elsewhere."""
     meter = taximeter.Meter(state_dir=state)
     receipt = meter.track(**CALL, team="t")
     meter.close(5)
     if schema < 3:
         age(state / "ledger.db", schema)
     with tempfile.TemporaryDirectory() as name:
-        # A user that may only read: where tests run as root, another one.
+        # A user who may only read: another user if the tests run as root.
         folder = Path(name)
         ledger = folder / "ledger.db"
         shutil.copyfile(state / "ledger.db", ledger)
@@ -286,7 +286,7 @@ def test_another_programs_sqlite_file_is_not_a_ledger(state):
         connection.execute("CREATE TABLE notes (text)")
     with pytest.raises(taximeter.LedgerError, match="no ledger"):
         taximeter.Ledger(other)
-    # Nor is one made in it; events wait for another.
+    # No ledger is created in the file either. Its events wait.
     meter = taximeter.Meter(state_dir=state)
     meter.track(**CALL)
     assert meter.flush(1).pending == 1

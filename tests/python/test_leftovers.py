@@ -1,4 +1,4 @@
-"""What an outage left is delivered by the programs that come after it, however short they live, and is never said to be nothing."""
+"""Later programs deliver the events that an outage left, even short ones. Until then the events count as pending."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ assert taximeter.track(provider="openai", model="gpt-4o", input_tokens=1, featur
 
 
 def outage(run, collector, count, *more) -> list[str]:
-    """Events that a killed program left while the collector took nothing."""
+    """Leaves events of a killed program while the collector fails."""
     collector.rule = lambda events: 503
     left = leave_behind(run, [collector.url, *more], count)
     collector.rule = lambda events: 200

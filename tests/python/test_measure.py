@@ -1,4 +1,4 @@
-"""A measured call was made: whatever its usage object or fields do, its event is recorded, and what was odd is counted and said."""
+"""A measured call is always recorded, whatever its usage object or fields do. What is invalid is counted and logged."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from taximeter.fields import FIELDS, TRACK, Field
 
 
 def kind_of(field: Field) -> str:
-    """The type of a field, as the extension's stub has it: there an identifier may be anything."""
+    """Returns the type of a field as the extension's stub has it, where attribution is `Any`."""
     kind = getattr(field.kind, "__forward_arg__", None) or getattr(field.kind, "__name__", None) or str(field.kind)
     return "Any" if field.is_attribution else kind.removeprefix("typing.").removesuffix(" | None")
 
@@ -94,7 +94,7 @@ def deep():
 
 FAULTS = {
     "model_dump raises": lambda call: call.set_usage(DumpRaises()),
-    "model_dump gives no mapping": lambda call: call.set_usage(DumpIsNoMapping()),
+    "model_dump returns no mapping": lambda call: call.set_usage(DumpIsNoMapping()),
     "an attribute raises": lambda call: call.set_usage(AttributeRaises()),
     "a property raises": lambda call: call.set_usage(PropertyRaises()),
     "a comparison raises": lambda call: call.set_usage({"prompt_tokens": ComparisonRaises(3)}),
@@ -102,14 +102,14 @@ FAULTS = {
     "a count's repr raises": lambda call: call.set_usage({"prompt_tokens": [ReprRaises()], "bananas": ReprRaises()}),
     "a count's index raises": lambda call: call.set_usage(input_tokens=IndexRaises()),
     "a count is negative": lambda call: call.set_usage(input_tokens=-1),
-    "a count is no number": lambda call: call.set_usage(input_tokens="many"),
+    "a count is not a number": lambda call: call.set_usage(input_tokens="many"),
     "a count is not whole": lambda call: call.set_usage(input_tokens=1.5, output_tokens=1),
     "a count is too large": lambda call: call.set_usage(output_tokens=10**13),
-    "seconds are none": lambda call: call.set_usage(input_audio_seconds=float("nan")),
-    "usage is no mapping": lambda call: call.set(usage=7),
-    "usage holds itself": lambda call: call.set_usage(endless()),
+    "seconds are not a number": lambda call: call.set_usage(input_audio_seconds=float("nan")),
+    "usage is not a mapping": lambda call: call.set(usage=7),
+    "usage contains itself": lambda call: call.set_usage(endless()),
     "usage is very deep": lambda call: call.set_usage(deep()),
-    "inclusive has no truth": lambda call: call.set_usage({"input_tokens": 1, "total_tokens": 1}, inclusive=TruthRaises()),
+    "inclusive raises as a bool": lambda call: call.set_usage({"input_tokens": 1, "total_tokens": 1}, inclusive=TruthRaises()),
 }
 
 

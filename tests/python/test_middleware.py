@@ -1,4 +1,4 @@
-"""Attribution by request, of both kinds of web applications."""
+"""The middlewares that attribute calls by request, for WSGI and ASGI applications."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def track(meter):
 
 
 class Iterated:
-    """An answer that is neither a list nor a generator."""
+    """A response body that is neither a list nor a generator."""
 
     def __init__(self, meter):
         self.meter = meter
@@ -58,7 +58,7 @@ def test_calls_in_a_wsgi_application_have_the_requests_attribution(meter, kind, 
     body = served(environ, lambda status, headers, info=None: lambda data: None)
     iterator = iter(body)
     assert next(iterator) == b"a"
-    # Between two parts, the server's own thread is nobody's.
+    # Between two parts of the body, the server's thread has no attribution.
     meter.track(provider="openai", model="server", input_tokens=1)
     assert list(iterator) == []
     body.close()
@@ -88,12 +88,12 @@ def test_a_wsgi_file_wrapper_is_returned_unchanged():
     body = FileWrapper(io.BytesIO(b"file"))
     app = WsgiAttribution(lambda environ, start: body, lambda environ: {"user": "u"})
     assert app({"wsgi.file_wrapper": FileWrapper}, None) is body
-    # It may be a function, which tells nothing of its results.
+    # A file wrapper may be a function, whose results cannot be recognised.
     assert app({"wsgi.file_wrapper": lambda file: file}, None) is not body
 
 
 @pytest.mark.parametrize(
-    "who", [lambda _: 1 / 0, lambda _: {"nobody": 1}, lambda _: {"user": object()}, lambda _: "ann", lambda _: None]
+    "who", [lambda _: 1 / 0, lambda _: {"unknown": 1}, lambda _: {"user": object()}, lambda _: "ann", lambda _: None]
 )
 def test_a_request_does_not_fail_if_its_attribution_does(meter, who):
     async def app(scope, receive, send):

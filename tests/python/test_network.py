@@ -1,4 +1,4 @@
-"""Networks as they are: private authorities, proxies, slow lines, servers that hang, processes that are frozen."""
+"""Real networks: private authorities, proxies, slow connections, hanging servers and frozen processes."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_bad_arguments_are_named(argument, value):
 
 PROXIED = """
 import sys, taximeter
-# Clear text, so that the proxy of this test can be a collector.
+# Unencrypted, so that a collector can be this test's proxy.
 taximeter.init(destination=taximeter.Destination("cloudevents+http://collector.invalid/v1", allow_http=True), instrument=False)
 taximeter.track(provider="openai", model="gpt-4o", input_tokens=1)
 print(taximeter.flush(3).pending)
@@ -122,7 +122,7 @@ def test_exempt_hosts_bypass_the_proxy(run, exempt):
 
 
 class SlowLine:
-    """A line to a server that carries `rate` bytes a second up, and cuts some of its connections."""
+    """A proxy that passes `rate` bytes per second to a server, and breaks some connections."""
 
     def __init__(self, port: int, rate: int, cuts: float) -> None:
         self._to, self._rate, self._cuts = port, rate, cuts
@@ -138,7 +138,7 @@ class SlowLine:
                 client, _ = self._listener.accept()
                 server = socket.create_connection(("127.0.0.1", self._to))
                 limit = random.randrange(2000) if random.random() < self._cuts else None
-                # A line holds little, so that what is sent arrives when it is sent.
+                # A small buffer, so that data arrives while it is sent.
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
                 threading.Thread(target=self._carry, args=(client, server, limit), daemon=True).start()
                 threading.Thread(target=self._carry, args=(server, client, None), daemon=True).start()
@@ -164,13 +164,13 @@ class SlowLine:
 
 
 def test_a_slow_unreliable_connection_delivers_everything_in_small_batches(state):
-    """What is to be sent takes five times as long as an answer may: 8 kB/s and 1 s, for 1 KiB/s and 10 s."""
+    """Sending everything takes five times as long as a response may. 8 KiB/s with 1 s stand for 1 KiB/s with 10 s."""
     with Collector() as collector:
         line = SlowLine(collector.port, rate=8192, cuts=0.3)
         url = f"cloudevents+http://127.0.0.1:{line.port}/"
         meter = taximeter.Meter(destination=taximeter.Destination(url, timeout=3), state_dir=state)
         ids = {
-            # Sessions are random, so that bodies do not shrink to nothing.
+            # Random sessions, so that compression does not shrink the requests to nothing.
             meter.track(provider="openai", model="gpt-4o", input_tokens=1, session=random.randbytes(32).hex()).id
             for _ in range(400)
         }
@@ -206,7 +206,7 @@ for line in sys.stdin:
 
 
 def test_a_resumed_process_delivers_within_two_attempts(state):
-    """For 15 minutes of a paused container: meanwhile the server hangs up."""
+    """Simulates a container that is paused for 15 minutes while the server closes the connection."""
     with (
         Collector() as collector,
         subprocess.Popen(

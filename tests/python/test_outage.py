@@ -1,4 +1,4 @@
-"""A collector that is away for long: what is kept, for how long, what is given up, and how it goes on afterwards."""
+"""Long outages of a collector: what is kept and for how long, what is dropped, and how delivery resumes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_over_budget_the_oldest_events_are_dropped_and_counted_exactly(state, co
     padding = {f"tag{number}": "x" * 500 for number in range(8)}
     ids = [meter.track(**CALL, tags=padding).id]
     wait_for(lambda: collector.requests)
-    # Five times the budget; what a sender that is held up cannot make room for in time is refused, and the caller knows.
+    # Five times the budget. If the sender cannot make room in time, `track()` refuses events.
     for _ in range(150):
         ids += [meter.track(**CALL, tags=padding).id for _ in range(100)]
         time.sleep(0.02)
@@ -49,7 +49,7 @@ def test_over_budget_the_oldest_events_are_dropped_and_counted_exactly(state, co
     evicted = of(meter)["evicted"]
     assert delivered <= set(ids)
     assert len(ids) - len(delivered) == evicted > 5000
-    # The oldest went, but for the batch that was on its way, and all that is new is there.
+    # The oldest events were dropped, except for the batch in flight. All new ones are there.
     assert delivered >= set(ids[-2000:])
     meter.close()
 
@@ -61,11 +61,11 @@ def test_expired_events_are_not_sent_but_counted(state, collector, monkeypatch):
     first = meter.track(**CALL).id
     wait_for(lambda: collector.requests)
     old = [meter.track(**CALL).id for _ in range(10)]
-    time.sleep(4.2)  # so long that what is new does not expire on a busy machine
+    time.sleep(4.2)  # long enough that new events do not expire on a busy machine
     collector.rule = lambda events: 200
     new = [meter.track(**CALL).id for _ in range(5)]
     wait_for(lambda: meter.flush(1).pending == 0)
-    # The first was in a request already, whose bytes do not change.
+    # The first event was already in a request, whose bytes do not change.
     assert set(collector.events) == {first, *new}
     assert of(meter)["expired"] == len(old)
     assert meter.stats()["remarks"]["given_up"] == len(old)
@@ -108,7 +108,7 @@ def test_stats_have_the_age_of_the_oldest_event_and_the_time_to_full(state, coll
     stats = meter.stats()
     oldest = of(meter)["oldest_seconds"]
     assert waited - 1 < oldest <= time.monotonic() - begun + 0.1
-    # Some 10,000 events of 200 bytes a second: half a minute to the budget's end.
+    # Some 10,000 events of 200 bytes per second fill the budget in half a minute.
     assert 5 < stats["seconds_to_full"] < 300
     collector.rule = lambda events: 200
     wait_for(lambda: meter.flush(1).pending == 0)
@@ -150,7 +150,7 @@ def test_orphaned_events_are_delivered_beside_a_busy_process(run, state, collect
     deadline = time.monotonic() + 45
     while not left <= set(collector.events):
         assert time.monotonic() < deadline, len(left - set(collector.events))
-        # Something always waits for company.
+        # Some events are always waiting for their batch.
         meter.track(**CALL)
         time.sleep(0.001)
     meter.close()
@@ -177,11 +177,11 @@ def test_dead_letters_can_be_sent_again(state, collector, monkeypatch):
     assert meter.flush(5).pending == 0
     meter.close()
     refused = cli("dead-letters", "retry")
-    # They were refused once more, and are dead letters again.
+    # They were rejected again, and are dead letters again.
     assert (refused.returncode, refused.stdout) == (1, "25 events sent again, 25 dead letters left\n"), refused.stderr
     assert len(cli("dead-letters").stdout.splitlines()) == 25
     collector.rule = lambda events: 200
-    # Where nobody would deliver them they stay what they are.
+    # Without their destination in the settings, they stay dead letters.
     monkeypatch.delenv("TAXIMETER_DESTINATION")
     elsewhere = cli("dead-letters", "retry", "--json")
     assert (elsewhere.returncode, json.loads(elsewhere.stdout)) == (1, {"retried": 0, "left": 25})
@@ -315,7 +315,7 @@ def test_a_state_directory_that_other_users_control_is_rejected(tmp_path, run, w
         taximeter.Meter(state_dir=directory)
     (check,) = json.loads(cli("--state-dir", str(directory), "doctor", "--json").stdout)
     assert (check["check"], check["ok"], rule in check["detail"]) == ("settings", False, True)
-    # Without init(), nothing raises, and nothing is written there.
+    # Without init(), nothing raises, and nothing is written to the directory.
     outcome = run(
         "import taximeter; assert taximeter.track(provider='a', model='b', input_tokens=1); print(taximeter.stats()['tier'])",
         TAXIMETER_STATE_DIR=str(directory),

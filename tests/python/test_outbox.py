@@ -1,4 +1,4 @@
-"""What is sent in the background for Teer, TokenTally, Paygent and Tokenr: on disk when it is given, and sent until it is there."""
+"""Background requests to Teer, TokenTally, Paygent and Tokenr: stored on disk when made, and sent until accepted."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_background_responses_have_a_locally_computed_cost(outboxes, server):
     answer = tally.track(1000, 200, "gpt-4o", "openai")
     assert (answer.success, len(answer.record_id), answer.cost_usd) == (True, 36, pytest.approx(0.0045))
     assert tally.track(1, 2, "m", cost_usd=0.5).cost_usd == 0.5
-    assert tally.track(1, 2, "a model of nobody's").cost_usd == 0
+    assert tally.track(1, 2, "an unknown model").cost_usd == 0
     event = {"provider": "stripe", "fields": {"event_name": "e", "payload": {"value": "1"}}}
     meter = client(server).billing.meter_events.create(event)
     assert meter["event_name"] == "e"
@@ -236,7 +236,7 @@ def test_unreadable_settings_lose_no_event(server, run):
 
 
 def test_one_report_covers_all_five(outboxes, server):
-    """Each reports the same call by its own interface; the ledger has one schema."""
+    """Reports the same call through each interface. The ledger has one schema for all."""
     both = {"destination": ("ledger",)}
     payload = {
         "provider": "openai",
@@ -278,7 +278,7 @@ def test_events_with_a_mistyped_or_replaced_key_can_be_taken_over(outboxes, serv
     assert run(leave, server.url, check=False).returncode == -9
     teers = teer.TeerClient("mistyped", track_url=server.url, background=True)
     teers.ingest.send({"function_id": "of this one"})
-    # Nobody waits for what only somebody else can mend.
+    # A flush does not wait for a failure that needs a configuration fix.
     began = time.monotonic()
     assert not teers.flush(20)
     assert time.monotonic() - began < 5
@@ -345,7 +345,7 @@ def test_orphaned_poison_requests_do_not_block_other_journals(outboxes, server, 
     assert sorted(taken) == sorted(wanted)
 
     def both_are_dead() -> bool:
-        # Others that are taken meanwhile show that the service is well.
+        # Other accepted requests show that the service works.
         teers.ingest.send({"function_id": "more"})
         time.sleep(0.3)
         return "bad A" in dead_letters(outboxes) and "bad B" in dead_letters(outboxes)

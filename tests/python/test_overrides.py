@@ -1,4 +1,4 @@
-"""Prices of the user's own, from every place that settings come from, to the event."""
+"""The user's own prices, from every source of settings to the event."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_prices_can_be_a_file(tmp_path):
     assert json.loads(resolve({"prices": tmp_path / "mine.toml"}, {}, tmp_path).prices.overrides) == {
         "aliases": {"a": "openai/gpt-4o"}
     }
-    # As it is written there, not as the nearest binary number.
+    # The exact number from the file, not the nearest binary number.
     exact = resolve({"prices": str(tmp_path / "mine.json")}, {}, tmp_path).prices.overrides
     assert json.loads(exact)["rates"]["m"]["requests"] == {"per_1k": "0.10000000000000001"}
 
@@ -162,6 +162,6 @@ def test_costs_are_exact_decimals(rate, tokens, factor):
     meter = taximeter.Meter(
         prices={"rates": {"m": {"input_tokens": {"per_1m": rate}}}, "multipliers": {"m": factor}}, backend="memory", enabled=False
     )
-    with localcontext(Context(prec=60)):  # Python's own 28 digits would round what it is compared with
+    with localcontext(Context(prec=60)):  # the default of 28 digits would round the expected value
         exact = rate * tokens / 1_000_000 * factor
     assert abs(meter.price("m", {"input_tokens": tokens}, "x").usd - exact) <= Decimal(1).scaleb(-24)

@@ -1,4 +1,4 @@
-"""The lock that says that a journal's writer lives: what the host closes does not drop it, and no child keeps it."""
+"""The lock of a journal's owner: it survives when the process closes the file elsewhere, and no child inherits it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ with open(sys.argv[1], "r+b") as file:
 
 
 def is_free(lock: Path) -> bool:
-    """Whether another process could take it, as one of an earlier version would try to."""
+    """Returns whether another process could take the lock, with the system call that earlier versions use."""
     code = subprocess.run([sys.executable, "-S", "-c", TRY, lock], check=False).returncode
     assert code in {0, 3}
     return code == 0
@@ -39,7 +39,7 @@ def owner_locks(state: Path) -> list[Path]:
 
 
 def test_reading_the_state_directory_keeps_its_locks(state, meter):
-    """A backup thread of the host reads every file; closing one drops all POSIX locks that the process has on it."""
+    """A backup thread of the process reads every file. Closing a file drops all POSIX locks of the process on it."""
     meter.track(**CALL)
     (lock,) = owner_locks(state)
     assert not is_free(lock)
@@ -73,7 +73,7 @@ while True:
 
 
 def test_a_process_that_copies_its_own_state_directory_loses_nothing(state):
-    """While `drain` runs elsewhere, which adopts journals whose lock is free, and the host is killed."""
+    """Meanwhile `drain` runs in another process and adopts unlocked journals, and the process is killed."""
     environment = {**os.environ, "TAXIMETER_STATE_DIR": str(state)}
     drain = [sys.executable, "-m", "taximeter", "drain"]
     acknowledged: list[str] = []
@@ -113,7 +113,7 @@ time.sleep(60)
 
 @pytest.mark.parametrize("kind", ["fork", "clone"])
 def test_a_running_child_does_not_hold_its_dead_parents_journal(state, kind):
-    """The child never learns of the journal. One of a bare `clone` runs no fork handler, and keeps it until it ends."""
+    """The child does not use the journal. A child of a bare `clone` runs no fork handler, so it holds the lock until it ends."""
     clone = {"x86_64": "56", "aarch64": "220"}[os.uname().machine]
     fork = {"fork": "child = os.fork()", "clone": f"child = ctypes.CDLL(None).syscall({clone}, 17, 0, 0, 0, 0)"}[kind]
     environment = {**os.environ, "TAXIMETER_STATE_DIR": str(state)}

@@ -1,4 +1,4 @@
-"""The price engine against genai-prices' own calculator, as exact decimals."""
+"""The price engine compared with genai-prices' own calculator, in exact decimals."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def reference(model_ref: str, provider: str, usage: dict, at: datetime) -> Decim
 
 
 def entries():
-    """Every entry of the data set that its own id leads to."""
+    """Yields every model of the data set that can be found by its own id."""
     for provider in providers:
         for model in provider.models:
             if provider.find_model(model.id) is model:
@@ -59,7 +59,7 @@ def entries():
 
 
 def rounded(cost: Decimal) -> Decimal:
-    """To the last decimal that an amount has: only seconds, whose rates are for 3,600 of them, have more."""
+    """Rounds to the most decimals of an amount. Only seconds, whose rates are per 3,600, have more."""
     return cost.quantize(Decimal(1).scaleb(-24), rounding=ROUND_HALF_EVEN, context=Context(prec=60))
 
 
@@ -70,17 +70,17 @@ def test_every_model_of_the_catalog_costs_the_same_as_in_genai_prices(case):
         try:
             expected = reference(model.id, provider.id, usage, NOW)
         except ValueError:
-            # Some rates overlap with what the case leaves out; both refuse to guess.
+            # Some rates overlap with units that the case leaves out. Both calculators reject this.
             with pytest.raises(taximeter.UsageError):
                 taximeter.price(model.id, usage, provider=provider.id, at=NOW)
             continue
         cost = taximeter.price(model.id, usage, provider=provider.id, at=NOW)
         if cost.status == "unpriced":
-            # Where the data set has no rate at all for what was used, it says 0; taximeter says that it does not know.
+            # If it has no rate for the units, genai-prices returns 0. taximeter returns an unknown cost.
             assert expected == 0, (provider.id, model.id)
             continue
         assert (cost.provider, cost.model) == (provider.id, model.id)
-        # A half of the last decimal may be lost on each of the two units that are counted in seconds.
+        # Each of the two units counted in seconds may differ by half of the last decimal.
         tolerance = Decimal(1).scaleb(-24) if "seconds" in case else 0
         assert abs(cost.usd - rounded(expected)) <= tolerance, (provider.id, model.id, cost.explain())
         compared += 1
@@ -165,7 +165,7 @@ def test_the_units_equal_those_of_genai_prices():
         )
         for name, unit in unit_data.items()
     }
-    # Images that are billed by the piece have no unit there.
+    # genai-prices has no unit for images billed by the piece.
     own = {f"{direction}_images": (1_000, ["images", f"direction={direction}"]) for direction in ("input", "output")}
     assert expected | own == taximeter.UNITS
 

@@ -1,4 +1,4 @@
-"""The life and death of processes: kills, forks, exits, and disks that are full, gone or damaged. All of it for real."""
+"""Processes that are killed, fork or exit, and disks that are full, missing or damaged, all without mocks."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def ledger_ids(state: Path) -> list[str]:
 
 
 def drain(state: Path, *, code: int = 0) -> None:
-    """Adopts what dead processes left, as the next process would; it ends with this code."""
+    """Adopts the journals of dead processes, like the next process would. Checks the exit code."""
     environment = {**os.environ, "TAXIMETER_STATE_DIR": str(state)}
     outcome = subprocess.run([sys.executable, "-m", "taximeter", "drain"], env=environment, capture_output=True, timeout=60)
     assert outcome.returncode == code, outcome.stderr
@@ -53,7 +53,7 @@ def test_no_acknowledged_event_is_lost_or_repeated_by_kill_9(state):
     environment = {**os.environ, "TAXIMETER_STATE_DIR": str(state)}
     for round_ in range(ROUNDS):
         process = subprocess.Popen([sys.executable, "-c", PRODUCER, str(1 + round_ % 8)], stdout=subprocess.PIPE, env=environment)
-        lines = [process.stdout.readline()]  # it has begun
+        lines = [process.stdout.readline()]  # wait until it tracks
         time.sleep(random.uniform(0, 0.15))
         process.kill()
         lines += process.stdout.read().splitlines(keepends=True)
@@ -138,7 +138,7 @@ def test_a_forked_child_records_its_own_events(state, run, fork, when):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no child of a process that has the ledger open may use it")
 def test_a_daemon_forked_while_the_ledger_is_open_delivers_its_own_events(state, run, collector):
-    """Its parent ends at once, and no other process is there to adopt its journal."""
+    """Its parent exits at once, and no other process is there to adopt its journal."""
     run(
         """
         import os, sys, time, taximeter
@@ -169,7 +169,7 @@ def test_a_daemon_forked_while_the_ledger_is_open_delivers_its_own_events(state,
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the numbers of system calls are Linux's")
 def test_the_parent_delivers_for_a_child_that_must_not_use_the_ledger(state, run):
-    """A bare fork runs no handlers, so SQLite must not be used in the child; the parent delivers for it while it lives."""
+    """A bare fork runs no handlers, so the child must not use SQLite. The parent delivers its events while it runs."""
     run(
         """
         import ctypes, os, time, taximeter
@@ -210,7 +210,7 @@ def test_a_hundred_forks_under_eight_threads_lose_nothing(state, run):
                 taximeter.track(provider="openai", model="gpt-4o", input_tokens=1, user="parent")
                 counts[n] += 1
                 if counts[n] % 100 == 0:
-                    time.sleep(0.02)  # what the ledger can follow on a busy machine
+                    time.sleep(0.02)  # slow enough for the ledger on a busy machine
         threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
         [t.start() for t in threads]
         for n in range(100):
@@ -351,7 +351,7 @@ def test_a_deleted_state_directory_is_created_again(state):
 
 @pytest.fixture
 def small_disk(tmp_path: Path):
-    """A file system of 24 MiB."""
+    """Yields a file system of 24 MiB."""
     disk = tmp_path / "disk"
     disk.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(disk)], capture_output=True, check=False).returncode:
@@ -404,7 +404,7 @@ def test_a_file_size_limit_is_an_error_not_a_signal(state, run):
 def test_a_damaged_journal_does_not_hide_others(state, run, damage):
     state.mkdir(mode=0o700)
     for name in ("first", "second"):
-        # A process that is slow to end would deliver what is to be damaged.
+        # The lock keeps a slowly exiting process from delivering the events whose journal is to be damaged.
         lock = sqlite3.connect(state / "ledger.db", isolation_level=None)
         lock.execute("BEGIN EXCLUSIVE")
         run(
@@ -418,7 +418,7 @@ def test_a_damaged_journal_does_not_hide_others(state, run, damage):
         )
         lock.close()
         if name == "first":
-            # A slow machine has readied further ones.
+            # On a slow machine there may be further prepared segments.
             segment = min((state / "journal").glob("*/*.seg"))
             size = {"truncate": 100_000, "empty": 0}.get(damage, segment.stat().st_size)
             with segment.open("r+b") as file:
@@ -430,17 +430,17 @@ def test_a_damaged_journal_does_not_hide_others(state, run, damage):
             (state / "journal").rename(hidden)
     for journal in (state / "hidden").iterdir():
         journal.rename(state / "journal" / journal.name)
-    drain(state, code=1)  # which says that something is damaged
+    drain(state, code=1)  # the code for damaged events
     calls = {row.key["user"]: row.calls for row in taximeter.Ledger(state / "ledger.db").report(by="user")}
     assert calls["second"] == 1000
     assert calls.get("first", 0) < 1000
-    # What this process delivered itself before it died is in the ledger already; nothing is there twice.
+    # The process may have delivered some events before it died. No event is there twice.
     ids = ledger_ids(state)
     assert len(ids) == len(set(ids))
 
 
 def test_a_segment_truncated_under_the_writer_does_not_stop_the_reader(state, run):
-    """Documented: a store to a page that another process cut off is a SIGBUS; what is read goes through the file and is none."""
+    """As documented: writing to a page that another process truncated raises SIGBUS. Reading uses the file and does not."""
     outcome = run(
         """
         import glob, os, taximeter

@@ -1,6 +1,6 @@
-"""The table of `docs/providers.md` is what the tests' cases are; each case fails its own test if it does not hold.
+"""The table in `docs/providers.md` lists the cases of the tests. Each case fails its own test if it does not hold.
 
-`WRITE_PROVIDERS_PAGE=1 pytest tests/python/test_providers_page.py` writes it anew.
+`WRITE_PROVIDERS_PAGE=1 pytest tests/python/test_providers_page.py` updates the table.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ REQUIREMENTS = "".join(path.read_text() for path in sorted((ROOT / "tests" / "en
 
 
 def marked_ways() -> Iterator[tuple[str, ...]]:
-    """The family and the ways that each test says it proves: `@pytest.mark.way(family, way, ...)`."""
+    """Yields the family and the ways that each test covers: `@pytest.mark.way(family, way, ...)`."""
     for module in (test_instrument, test_sockets, test_endpoints, test_families):
         for test in vars(module).values():
             yield from (mark.args for mark in getattr(test, "pytestmark", ()) if mark.name == "way")

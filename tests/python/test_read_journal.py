@@ -1,4 +1,4 @@
-"""The journal's format is what `docs/journal.md` says: a reader of 60 lines that knows nothing else finds every event."""
+"""`docs/journal.md` describes the journal's format completely: a reader of 60 lines finds every event."""
 
 import json
 import os
@@ -55,7 +55,7 @@ def test_the_example_reads_every_event_of_a_killed_process(tmp_path):
 
 
 def test_the_page_shows_a_real_segment(tmp_path):
-    """The bytes that the page shows are a segment, and hold the event that it says."""
+    """The bytes on the page are a valid segment with the event that the page states."""
     page = (ROOT / "docs/journal.md").read_text()
     lines = [line.split("  ") for line in page.splitlines() if line[:8].strip("0123456789abcdef") == "" and line[8:10] == "  "]
     segment = bytearray()

@@ -1,9 +1,9 @@
-"""The code that the README and the pages in docs/ show, run as written.
+"""Runs the code in the README and in the pages of docs/ unchanged.
 
-- Python blocks of a page run one after the other in one process, against the fake provider. A `text` block after one is what it prints.
-- A block with a title is a file: it is written first, and the page's driver in `page_drivers.py` uses it with the real framework.
+- Python blocks of a page run one after the other in one process, against the fake provider. A `text` block after one is its output.
+- A block with a title is a file. It is written first, and the page's driver in `page_drivers.py` uses it with the real framework.
 - TOML blocks are loaded as `taximeter.toml`; JSON and YAML blocks are parsed; SQL runs on a ledger.
-- Commands of `taximeter` in console blocks run in this process, but for those that `NOT_RUN` gives a reason for.
+- `taximeter` commands in console blocks run in this process, except those in `NOT_RUN`.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def test_every_block_is_checked(page):
             yaml.safe_load(block.text)
         elif block.language == "json":
             json.loads(block.text)
-    # Fences that the expression for blocks does not see, such as indented ones, would not be checked.
+    # Fences that the regular expression misses, such as indented ones, would not be checked.
     assert page.read_text("utf-8").count("```") == 2 * len(blocks(page)), name(page)
 
 
@@ -190,7 +190,7 @@ def test_the_readme_is_short():
 
 
 def test_the_site_is_built_without_a_warning():
-    """A link or an anchor that leads nowhere is an error, each page is in the menu, and no page asks another host for anything."""
+    """An invalid link or anchor is an error, each page is in the menu, and no page loads anything from another host."""
     pytest.importorskip("zensical", reason="it is in the dependency group docs, which needs Python 3.11")
     zensical = os.path.join(os.path.dirname(sys.executable), "zensical")
     outcome = subprocess.run([zensical, "build", "--clean", "--strict"], cwd=ROOT, capture_output=True, text=True, timeout=300)
@@ -226,7 +226,7 @@ def test_every_public_name_is_in_the_reference():
 
 
 def test_functions_that_pages_name_exist():
-    """Functions that pages call by their full name."""
+    """Checks the functions that pages call by their full name."""
     for page in PAGES:
         for called in set(re.findall(r"`taximeter\.(\w+)\(", page.read_text("utf-8"))):
             assert hasattr(taximeter, called), f"{name(page)}: taximeter.{called}"

@@ -1,4 +1,4 @@
-"""Stored costs change on request only, and what they were is kept."""
+"""Stored costs only change on request, and the old costs are kept."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MINE = {"rates": {"x/m": {"input_tokens": {"per_1m": "2"}}}}
 
 
 def rows(meter, query: str) -> list[tuple]:
-    """Read by another process: Python's SQLite in this one would, on closing the file, drop the locks that the meter's holds."""
+    """Queries in another process. If Python's SQLite closed the file here, it would drop the locks of the meter."""
     text = "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute(sys.argv[2]).fetchall())"
     shown = subprocess.run([sys.executable, "-c", text, meter.settings.ledger, query], capture_output=True, text=True, check=True)
     return ast.literal_eval(shown.stdout)
@@ -58,7 +58,7 @@ def test_a_repricing_keeps_the_old_costs_and_updates_the_sums(tracked):
     assert done.examined == 5
     by_model = {row.model: (row.changed, row.newly_priced, row.before_usd, row.after_usd) for row in done.rows}
     assert by_model == {
-        # Two that were computed, and the computed figure beside one that was reported.
+        # Two computed costs, and the computed cost of a call with a reported one.
         "m": (3, 0, Decimal("6.125"), Decimal("9.125")),
         "unknown": (1, 1, Decimal(0), Decimal("0.000015")),
     }
@@ -69,7 +69,7 @@ def test_a_repricing_keeps_the_old_costs_and_updates_the_sums(tracked):
         ("2", "manual", "3"), ("4", "manual", "6"), (None, "unpriced", "0.000015"), ("0.125", "reported", "0.125"),
     ]  # fmt: skip
     assert kept[0][2].startswith("override-")
-    # Sums kept by the hour are those of the events, under every dimension.
+    # The hourly sums equal the sums of events for every dimension.
     for by in ("model", "team", "cost_status", ("team", "model")):
         fast = ledger.report(by)
         assert fast.total.cost_usd == Decimal("9.125015")

@@ -1,4 +1,4 @@
-"""The scanner against what is made to hurt its host: memory, time without the interpreter's lock, and forks."""
+"""The scanner and hostile responses: memory, time without releasing the GIL, and forks."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ for field in (b"usage", b"id", b"tools", b"choices", b"response", b"candidates",
     one.feed(body.replace(b"usage", field, 1))
     found = one.finish()
     assert found["usage_status"] == "missing"
-    # The body itself, and the room it grew into.
+    # The body itself, and the buffer that it grew into.
     assert megabytes() - before < 3.2 * len(body) / (1 << 20), (field, megabytes() - before)
 one = scanner()
 one.feed(body)
@@ -60,7 +60,7 @@ def tick():
             seen.append(now)
 thread = threading.Thread(target=tick)
 thread.start()
-# Another process may have the processors for once.
+# Several tries, because other processes may use the processors.
 for _ in range(5):
     one = scanner()
     for at in range(0, len(body), 1 << 20):

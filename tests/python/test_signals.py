@@ -1,4 +1,4 @@
-"""Waits end with Ctrl-C and SIGTERM: real signals, real processes, and a destination that never answers."""
+"""Ctrl-C and SIGTERM end waits: real signals, real processes, and a destination that never responds."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import pytest
 from conftest import leave_behind
 
 PROMPT = 0.2
-"""Seconds that a wait may go on after a signal."""
+"""The longest time in seconds that a wait may continue after a signal."""
 SLACK = 3.0
-"""What a busy machine may add. Without an answer to signals, each wait here takes 30 seconds."""
+"""Seconds added for a busy machine. Without a reaction to signals, each wait here takes 30 seconds."""
 
 BEGIN = """
 import atexit, signal, sys, time, taximeter
@@ -34,13 +34,13 @@ WAITS = {
 
 @pytest.fixture
 def silent():
-    """A server that takes connections and never answers."""
+    """Yields the URL of a server that accepts connections and never responds."""
     with socket.create_server(("127.0.0.1", 0), backlog=128) as server:
         yield f"cloudevents+http://127.0.0.1:{server.getsockname()[1]}/v1"
 
 
 def signalled(text: str, number: signal.Signals, url: str, state) -> tuple[float, subprocess.CompletedProcess[str]]:
-    """Runs a program until it waits, sends it a signal, and says how long it took to end."""
+    """Runs a program until it waits, and sends it a signal. Returns how long it took to end."""
     process = subprocess.Popen(
         [sys.executable, "-u", "-c", textwrap.dedent(text), url], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "TAXIMETER_STATE_DIR": str(state)}, cwd=state.parent,

@@ -1,4 +1,4 @@
-"""Several who meter the same calls: each has every call once, and whose it is, in the order of who says it."""
+"""Several observers of the same calls: each gets every call once, with its attribution in the right precedence."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BEGIN = """
 
 @pytest.fixture
 def ledger(run, provider, state):
-    """Runs Python text and returns the events of the ledger, and what the services were sent."""
+    """Returns a function that runs Python text, and returns the ledger's events and the requests to the services."""
 
     def start(text: str, *arguments: str) -> tuple[list[dict], VendorServer]:
         with VendorServer() as server:
@@ -87,7 +87,7 @@ def test_events_for_the_ledger_are_in_it_beside_other_destinations(ledger):
             collector.url,
         )
         assert [event["agent"] for event in events] == ["a", "a"]
-        # The call is metered for the collector besides; what was given to Tokenr alone is not.
+        # The client's call also goes to the collector. The event for Tokenr only goes to the ledger.
         assert len(collector.events) == 1
 
 

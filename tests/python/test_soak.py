@@ -1,4 +1,4 @@
-"""The soak test, scaled to three rounds of eight seconds of its day; `make soak` runs the long form."""
+"""A short form of the soak test: three rounds of eight seconds. `make soak` runs the long form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OpenAI's realtime and responses sockets against a server on loopback."""
+"""WebSockets: OpenAI's realtime, live and responses sessions, and Gemini's live session, against a server on loopback."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import taximeter
 from conftest import events_of
 from taximeter import instrument
 
-# openai opens its sockets in a way that websockets 17 has another for.
+# openai uses an interface that websockets 17 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:connect\\(\\) must be used:DeprecationWarning")
 
 REALTIME = {
@@ -32,7 +32,7 @@ RESPONSE = {"input_tokens": 41, "output_tokens": 43, "input_tokens_details": {"c
 
 
 def live(socket) -> None:
-    """OpenAI's live sessions: running totals of seconds, and what another model was asked to do."""
+    """Serves OpenAI's live session: running totals of seconds, and the usage of another model that it called."""
 
     def send(kind, **more):
         socket.send(json.dumps({"type": kind, "event_id": "e", **more}))
@@ -48,7 +48,7 @@ def live(socket) -> None:
 
 
 def gemini(socket) -> None:
-    """Gemini's: usage of a turn so far, and with its last message."""
+    """Serves Gemini's live session: partial usage during a turn, and its total with the last message."""
     next(iter(socket))
     socket.send(json.dumps({"setupComplete": {}}))
     for _ in socket:
@@ -113,7 +113,7 @@ def ask(connection, end):
 def test_every_response_over_a_realtime_socket_is_one_event(metered, url):
     own = {"x-taximeter-user": "of the client"}
     with openai.OpenAI(api_key="k", websocket_base_url=url, default_headers=own) as client, taximeter.attribute(team="t"):
-        # The server's handler fails on a header of ours.
+        # The server's handler fails if it gets one of taximeter's headers.
         headers = {"x-taximeter-team": "of the connection"}
         with client.realtime.connect(model="gpt-realtime", extra_headers=headers, taximeter_feature="f") as connection:
             ask(connection, "response.done")
@@ -159,14 +159,14 @@ def test_a_live_session_is_one_event_and_its_delegated_call_another(metered, url
     asked, session = events_of(metered)
     assert (asked["model"], asked["usage"]["input_tokens"], asked["team"]) == ("gpt-4.1", 41, "t")
     assert (session["model"], session["team"]) == ("gpt-live-1", "t")
-    # Totals are of the session so far, never summed.
+    # Each report is a total of the session so far, so reports are not summed.
     assert session["usage"]["audio_seconds"] == {"closed": 7.5, "left": 6.0}[ends]
     assert session["usage_status"] == {"closed": "complete", "left": "partial"}[ends]
 
 
 @pytest.fixture
 def secure(tmp_path):
-    """The server's address over TLS, which Gemini's client insists on, and a context that trusts it."""
+    """Returns the server's URL over TLS, which Gemini's client requires, and a context that trusts it."""
     authority = trustme.CA()
     own, theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
     authority.issue_cert("127.0.0.1").configure_cert(own)

@@ -1,4 +1,4 @@
-"""A state directory that cannot be used: events are in memory, and that is said when metering begins and when they are lost."""
+"""An unusable state directory: events are kept in memory, with a warning when metering begins and when events are lost."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ for _ in range(7):
     assert taximeter.track(provider="openai", model="gpt-4o", input_tokens=1)
 """
 NOBODY = 54_321
-# With everything imported that is imported later: the interpreter's own files may be closed to other users.
+# Imports everything beforehand, because the other user may not read the interpreter's files.
 BECOME_NOBODY = f"""
 import locale, os, shutil, sys, taximeter.cli, taximeter.instrument
 os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})
@@ -28,7 +28,7 @@ os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})
 
 @pytest.fixture
 def as_nobody() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs Python text as a user who owns nothing: root may write everywhere."""
+    """Returns a function that runs Python text as a user who owns nothing, because root may write everywhere."""
     if not hasattr(os, "geteuid") or os.geteuid() != 0:
         pytest.skip("only root can become another user")
 

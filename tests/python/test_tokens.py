@@ -1,4 +1,4 @@
-"""Tokens: identical to `tiktoken`'s, for any text; estimates where they are none; and errors that say what is wrong."""
+"""Tokens: identical to those of `tiktoken` for any text; estimates for other models; and clear errors."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ os.environ["TIKTOKEN_CACHE_DIR"] = str(corpora.vocabularies())
 import tiktoken  # noqa: E402 - it reads the variable
 
 NAMES = ["o200k_base", "o200k_harmony", "cl100k_base", "p50k_base", "p50k_edit", "r50k_base", "gpt2"]
-# One of each pattern and vocabulary; the others differ in special tokens alone.
+# One encoding of each pattern and vocabulary. The others differ only in special tokens.
 KINDS = ["o200k_base", "cl100k_base", "p50k_base", "r50k_base"]
 SAMPLE = 200_000
 
 
 @pytest.fixture(scope="module")
 def oracle():
-    """`tiktoken`'s encodings. The files of `r50k_base` are not among those at hand; its tokens are the first of `p50k_base`."""
+    """Returns `tiktoken`'s encodings. `r50k_base` has no file here, but its tokens are the first ones of `p50k_base`."""
     known = {name: tiktoken.get_encoding(name) for name in NAMES[:5]}
     p50k = known["p50k_base"]
     first = {token: rank for token, rank in p50k._mergeable_ranks.items() if rank < 50256}
@@ -48,7 +48,7 @@ def assert_same(name, oracle, text):
     assert ours.count(text) == len(theirs)
 
 
-# --- equality with tiktoken
+# Equality with tiktoken.
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -62,7 +62,7 @@ def test_corpora_have_the_same_tokens_as_in_tiktoken(name, corpus, oracle):
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("kind", corpora.hostile(1))
 def test_hostile_texts_have_the_same_tokens_as_in_tiktoken(name, kind, oracle):
-    # At this size tiktoken's own splitter does not run out of stack yet.
+    # At this size, tiktoken's splitter does not overflow its stack.
     assert_same(name, oracle, corpora.hostile(20_000)[kind])
 
 
@@ -104,13 +104,13 @@ def test_attributes_of_encodings_equal_tiktokens(name, oracle):
 def test_every_character_alone_and_in_context(name, oracle):
     characters = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
     frames = ("{}", "a{}b ", "A{}\n", " {}1", "é{}É.", "'{}s", "\t{}/")
-    # The unassigned ones of the upper planes are all of one class; a sample of them has to do.
+    # Unassigned characters of the upper planes are all of one class, so a sample of them is enough.
     chosen = [char for number, char in enumerate(characters) if unicodedata.category(char) not in {"Cn", "Co"} or number % 97 == 0]
     for start in range(0, len(chosen), 5000):
         assert_same(name, oracle, "".join(frame.format(char) for char in chosen[start : start + 5000] for frame in frames))
 
 
-# Characters on which the patterns decide: of each category, each with and without case, and what contractions are made of.
+# Characters that the patterns distinguish: every category, with and without case, and the parts of contractions.
 DECIDING = "aszSZtTrRevVEmMlLdDkKéÉßǅſKʰאあ中\u0301\u0489²Ⅷ19 \t\n\r\v\f\x1c\x85\xa0\u2003\u2028\u3000\u200d'’.,-/_<|>😀\ufffd\x00«𐐀𐐨𠀀𝟎\U0001d165\U000e0100"
 
 
@@ -203,7 +203,7 @@ def test_lone_surrogates_are_encoded_like_by_tiktoken(name, text, oracle):
     assert taximeter.encoding(name).encode(text) == oracle[name].encode(text)
 
 
-# --- special tokens
+# Special tokens.
 
 LOOKALIKES = [
     "<|endoftext|>", "a<|endoftext|>b", " <|endoftext|> ", "<|endoftext|><|endoftext|>", "<|endoftext", "<|endoftext|", "|endoftext|>",
@@ -234,7 +234,7 @@ def test_a_disallowed_token_is_named():
         taximeter.encoding("cl100k_base").encode("a <|endoftext|>")
 
 
-# --- many texts, many threads
+# Many texts, many threads.
 
 
 def test_batches_have_the_counts_of_their_texts(oracle):
@@ -308,11 +308,11 @@ def test_a_long_count_releases_the_gil():
     duration = time.perf_counter() - begin
     ended.set()
     ticker.join()
-    # A count that keeps the interpreter would stop the other thread for as long as it takes.
+    # A count that holds the GIL would stop the other thread.
     assert max(stalls) < duration / 2
 
 
-# --- models
+# Models.
 
 
 @pytest.mark.parametrize(
@@ -344,7 +344,7 @@ def test_models_known_to_tiktoken_have_its_encodings():
 
 
 def test_every_model_of_the_catalog_is_counted():
-    """Ten words, and many more tokens: what is counted by the word shows. Those are priced, and for other things than tokens."""
+    """The text has ten words but many more tokens, which shows counts by the word. Such models have rates, but none for tokens."""
     text = "你好，世界 " * 10
     rates = dict(rates_in_force(taximeter.default_meter.catalog_document()))
     kinds = {"exact": 0, "estimate": 0, "words": 0}
@@ -400,13 +400,13 @@ def test_other_models_are_estimated():
     approximated = taximeter.encoding("cl100k_base").count(text)
     for model in ("claude-sonnet-4-5", "gemini-2.5-pro", "mistral-large-latest", "deepseek-chat"):
         assert taximeter.count_tokens(text, model=model) == (approximated, "cl100k_base", False)
-    # Ten words; a price by the second is no price for tokens.
+    # Ten words, because a rate per second is not a rate for tokens.
     assert taximeter.count_tokens(text, model="whisper-1") == (13, "words", False)
     assert taximeter.count_tokens(text, encoding="words") == (13, "words", False)
     assert taximeter.count_tokens("", encoding="words") == (0, "words", False)
 
 
-# --- registered tokenizers
+# Registered tokenizers.
 
 
 @pytest.mark.parametrize("file", ["anthropic_tokenizer.json", "deepseek_tokenizer.json"])
@@ -504,11 +504,11 @@ def test_an_invalid_tokenizer_is_rejected(tmp_path):
         taximeter.register_tokenizer("x", None)
 
 
-# --- chats
+# Chats.
 
 
 def test_a_chat_counts_its_texts_and_its_form():
-    """The example of OpenAI's cookbook, whose answers of the API for it are 129 and 124."""
+    """The example of OpenAI's cookbook. The API counts 129 and 124 tokens for it."""
     messages = [
         {
             "role": "system",
@@ -532,7 +532,7 @@ def test_a_chat_counts_its_texts_and_its_form():
 
 
 def test_tools_are_counted():
-    """The other example of the cookbook, whose answers are 105 and 101."""
+    """The other example of the cookbook. The API counts 105 and 101 tokens for it."""
     parameters = {
         "type": "object",
         "properties": {
@@ -601,7 +601,7 @@ def test_an_invalid_chat_is_rejected_with_its_place(messages, message):
         taximeter.count_messages(messages, "gpt-4o")
 
 
-# --- bad input
+# Invalid input.
 
 
 @pytest.mark.parametrize("value", [None, b"bytes", 1, 1.5, ["a"]])

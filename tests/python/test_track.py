@@ -86,7 +86,7 @@ def test_a_name_of_many_megabytes_takes_no_longer_than_a_long_one(meter, name):
     huge = "y" * 30_000_000
     began = time.thread_time()
     assert meter.track(**{**CALL, name: huge})
-    # Lowered and compared as a whole it took a fifth of a second.
+    # Converting and comparing the whole name took 0.2 s.
     assert time.thread_time() - began < 0.05
     events = events_of(meter)
     assert (events[-1][name], meter.stats()["remarks"]["truncated"]) == ("y" * 509 + "…", 1)
@@ -106,8 +106,8 @@ def test_whole_floats_are_counts_and_none_means_absent(meter):
 
 
 def test_a_panic_in_the_extension_is_counted_and_does_not_raise(run):
-    # The exception that stands for a panic goes on as one when the extension meets it. Other extensions have classes of this name too,
-    # so this one is alone in its process.
+    # The extension re-raises an exception of this class as a panic. Other extensions have classes with the same name, so this test
+    # runs in its own process.
     outcome = run(
         """
         import logging, taximeter
@@ -125,7 +125,7 @@ def test_a_panic_in_the_extension_is_counted_and_does_not_raise(run):
         receipt = meter.track(**call, tags={"key": Tag(1)})
         assert (receipt.refused, bool(receipt)) == ("internal_error", False)
         assert meter.stats()["refused"]["internal_error"] == 1
-        # A class of its own, whose JSON is made by Python.
+        # A subclass of dict, whose JSON Python writes.
         assert meter._core.post("/v1", {"a": Panicking(b=1)}).refused == "internal_error"
         assert meter.stats()["refused"]["internal_error"] == 2
         assert meter.track(**call)
@@ -310,7 +310,7 @@ def test_closing_under_load_loses_nothing(state):
     for thread in threads:
         thread.join()
     meter.close(30)
-    # What a close left behind is adopted by the next that looks, in this process too.
+    # Events that were not delivered at the close are adopted by the next drain, also in this process.
     ledger = taximeter.Ledger(state / "ledger.db")
 
     def is_complete():

@@ -1,4 +1,4 @@
-"""Usage as every provider reports it, against the extraction rules of genai-prices, and the ways a caller can hand it in."""
+"""Usage in every provider's format, compared with the extraction rules of genai-prices, and the ways to pass it in."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import taximeter
 from conftest import events_of
 from taximeter.meter.usage import normalize
 
-# Formats that are no usage object of a call: whole events, and parts that a caller has to pick out.
+# Formats that are not usage objects: whole events, and objects from which a caller must pick a part.
 NO_USAGE_OBJECT = {"usage-event", "live", "ocr", "ocr_annotated", "transcription", "tts", "voice-agent", "speech"}
-# What taximeter does not read: text as a modality (it is what is left), annotations, and Cohere's unbilled counts.
+# Fields that taximeter does not read: text as a modality (the remainder), annotations, and Cohere's unbilled counts.
 UNREAD = {"input_text_tokens", "output_text_tokens", "input_text_tool_tokens"}
 OUR_NAMES = {"aws": "aws.bedrock", "x-ai": "x_ai", "google": "gcp.gemini", "mistral": "mistral_ai", "azure": "azure.ai.openai"}
 
@@ -28,7 +28,7 @@ FLAVORS = [
 
 
 def build(extractor, draw) -> dict:
-    """A usage object with a number at every place the rules read."""
+    """Builds a usage object with a number in every place that the rules read."""
     report: dict = {}
     for mapping in extractor.mappings:
         steps = [mapping.path] if isinstance(mapping.path, str) else list(mapping.path)

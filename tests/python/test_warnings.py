@@ -1,4 +1,4 @@
-"""A destination's trouble is logged once, naming its host and the remedy, and never a secret."""
+"""Trouble with a destination is logged once, with its host and the remedy, and without secrets."""
 
 from __future__ import annotations
 
