@@ -119,7 +119,8 @@ def test_every_response_over_a_realtime_socket_is_one_event(metered, url):
             ask(connection, "response.done")
     heard, *events = events_of(metered)
     assert (heard["model"], heard["operation"], heard["usage"]["input_tokens"]) == ("gpt-4o-transcribe", "transcription", 59)
-    assert [(event["model"], event["team"], event["usage_status"]) for event in events] == [("gpt-realtime", "t", "complete")] * 2
+    told = [(event["model"], event["team"], event["feature"], event["usage_status"]) for event in events]
+    assert told == [("gpt-realtime", "of the connection", "f", "complete")] * 2
     counts = {unit: count for unit, count in events[0]["usage"].items() if count}
     assert counts == {
         "input_tokens": 37, "output_tokens": 23, "cache_read_tokens": 11, "input_audio_tokens": 7, "output_audio_tokens": 19,

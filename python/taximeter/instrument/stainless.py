@@ -172,10 +172,11 @@ def _strip_body(_client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) 
 def _ask_for_usage(call: Call, resource: Any) -> None:
     """Asks a chat stream to report its usage, where that is safe and the caller has not decided it."""
     client = resource._client  # noqa: SLF001 - public under no other name
+    kind: Any = type(resource)
     body = call.kwargs.get("extra_body")
     body = body if isinstance(body, Mapping) else {}
     # What is given in `extra_body` is sent in place of a keyword. Some versions do not have the keyword: openai 1.0 to 1.25.
-    goes_in_body = "stream_options" in body or not _takes_stream_options(type(resource))
+    goes_in_body = "stream_options" in body or not _takes_stream_options(kind)
     options = body.get("stream_options") if "stream_options" in body else call.kwargs.get("stream_options")
     if options is None or type(options).__name__ in _UNSET:
         options = {}
