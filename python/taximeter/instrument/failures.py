@@ -1,7 +1,7 @@
-"""Calls that fail before their answer begins: refused, timed out, not connected. Each is one event, however often its client tried.
+"""Calls that fail before their response begins: rejected, timed out or not connected. Each is one event, however often it is retried.
 
-A capture point reports a failure; the event is recorded when the call ends with an exception, whose class it then has. A call that
-succeeds in the end has no event of its failures.
+A capture point reports a failure. The event is recorded when the call ends with an exception, and has its class. A call that succeeds
+after retries has no event for its failures.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ _MISTAKES: Final = (
     TypeError, ValueError, LookupError, AttributeError, NameError, AssertionError, ImportError, NotImplementedError, GeneratorExit,
     StopIteration, StopAsyncIteration,
 )  # fmt: skip
-"""Exceptions of code that is wrong, or of an answer that a client cannot read; the provider did not refuse the call."""
+"""Exceptions of wrong code, or of a response that a client cannot read. The provider did not reject the call."""
 _LOCAL: Final = frozenset({
-    # Raised after an answer, which has its own event.
+    # Raised after a response, which has its own event.
     "APIResponseValidationError", "LengthFinishReasonError", "ContentFilterFinishReasonError",
-    # Amazon's, for a request that was never sent.
+    # Amazon's exceptions for a request that was never sent.
     "ParamValidationError", "NoCredentialsError", "PartialCredentialsError", "NoRegionError",
 })  # fmt: skip
 
 
 def is_failure(error: BaseException) -> bool:
-    """Whether an exception that left a client is a failed call."""
+    """Returns whether an exception of a client is a failed call."""
     return not isinstance(error, _MISTAKES) and type(error).__name__ not in _LOCAL
 
 
 class _Failure:
-    """A call that was made for nothing, so far."""
+    """A call that has failed so far."""
 
     __slots__ = ("_call", "_fields", "_meter", "_scope")
 
@@ -72,12 +72,12 @@ class _Failure:
 
 
 def failed(meter: Meter, fields: Mapping[str, Any], error: BaseException | str) -> None:
-    """Keeps a failure until its call ends; without a call in progress, it is recorded at once.
+    """Keeps a failure until its call ends. Without a call in progress, it is recorded at once.
 
     Args:
-        meter: Where the event goes.
-        fields: What is known of the event.
-        error: What the client raised, or what says it where the client has not raised yet, such as `HTTP 429`.
+        meter: The meter that records the event.
+        fields: The known fields of the event.
+        error: The client's exception, or a text such as `HTTP 429` if the client has not raised yet.
     """
     if isinstance(error, BaseException) and not is_failure(error):
         return

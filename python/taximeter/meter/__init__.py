@@ -1,4 +1,4 @@
-"""The meter: validates, prices and records events, and says how it went."""
+"""The meter validates, prices and records events, and reports the results."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _default: Meter | None = None
 
 
 def get_default() -> Meter:
-    """The meter that the functions of `taximeter` share, for packages below `taximeter._default`, which makes it."""
+    """Returns the default meter, for packages below `taximeter._default`, which creates it."""
     if _default is None:
-        raise RuntimeError("import taximeter before its parts")
+        raise RuntimeError("import taximeter before its submodules")
     return _default
 
 
 def set_default(meter: Meter) -> None:
-    """Makes a meter the one that all share."""
-    global _default  # noqa: PLW0603 - there is one
+    """Sets the default meter."""
+    global _default  # noqa: PLW0603 - there is one default meter
     _default = meter

@@ -1,4 +1,4 @@
-"""Requests to a service with a wire of its own: they are on disk when they are given, and go to the service until it has them."""
+"""Requests to a service with its own wire format: they are on disk when they are made, and sent until the service accepts them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["Outbox"]
 
 
 class Outbox:
-    """The requests to one service; `Meter.outbox` makes it. Its journal and its delivery are apart from those of events.
+    """The requests to one service; `Meter.outbox` makes it. Its journal and delivery are separate from those of events.
 
     Args:
         meter: A meter whose only destination is the service.
-        core: The extension's part of it.
+        core: The meter's part in the extension.
     """
 
     def __init__(self, meter: Meter, core: _core.Meter) -> None:
@@ -31,13 +31,13 @@ class Outbox:
         self.count_remark = meter.count_remark
 
     def answers(self) -> list[tuple[bytes, int | None, bytes]]:
-        """What the service answered since this was asked last; see `_core.Meter.take_answers`."""
+        """Returns the service's responses since the last call; see `_core.Meter.take_answers`."""
         return self._core.take_answers()
 
     def update(self) -> None:
-        """Puts in force what has changed in the service: its accounts."""
+        """Applies changes of the service's accounts."""
         self._meter.apply_settings()
 
     def drain(self) -> int:
-        """Sends now what processes that ended left behind; see `Meter.drain`."""
+        """Sends the requests of ended processes now; see `Meter.drain`."""
         return self._meter.drain()

@@ -1,4 +1,4 @@
-"""What `stats()` counts, in Prometheus' text format 0.0.4."""
+"""Writes the counts of `stats()` in Prometheus' text format 0.0.4."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ __all__ = ["render"]
 
 
 class _Metric(NamedTuple):
-    """One metric: where its value is in `stats()`, and what it says."""
+    """A metric: its name, its key in `stats()`, and its description."""
 
     name: str
     key: str
     text: str
-    """What it says."""
+    """The description."""
     label: str = ""
-    """Of a group of counts: the label that tells them apart."""
+    """The label that distinguishes the counts of a group."""
 
     @property
     def kind(self) -> str:
@@ -26,24 +26,24 @@ class _Metric(NamedTuple):
 _PROCESS: Final = (
     _Metric("taximeter_tracked_total", "tracked", "Events tracked."),
     _Metric("taximeter_refused_total", "refused", "Events that were not recorded, by reason.", "reason"),
-    _Metric("taximeter_remarks_total", "remarks", "What was odd about recorded events.", "remark"),
+    _Metric("taximeter_remarks_total", "remarks", "Problems of recorded events, by kind.", "remark"),
     _Metric("taximeter_corrupt_records_total", "corrupt_records", "Damaged and lost records of journals."),
-    _Metric("taximeter_lost_records_total", "lost_records", "Of these, records of which nothing is left."),
+    _Metric("taximeter_lost_records_total", "lost_records", "Those of them that are missing entirely."),
     _Metric("taximeter_journal_tier", "tier", "Where events are kept until they are delivered.", "tier"),
     _Metric("taximeter_journal_bytes", "journal_bytes", "Bytes of the journal on disk."),
     _Metric("taximeter_journal_memory_bytes", "memory_bytes", "Bytes of the journal in memory."),
-    _Metric("taximeter_journal_budget_bytes", "budget_bytes", "Bytes that the journal may take on disk."),
-    _Metric("taximeter_journal_seconds_to_full", "seconds_to_full", "Seconds until the budget is used up, if the backlog grows on."),
+    _Metric("taximeter_journal_budget_bytes", "budget_bytes", "The most bytes that the journal may take on disk."),
+    _Metric("taximeter_journal_seconds_to_full", "seconds_to_full", "Seconds until the budget is used up at the current growth."),
 )
 _DESTINATION: Final = (
-    _Metric("taximeter_destination_pending", "pending", "Events that wait for the destination."),
-    _Metric("taximeter_destination_oldest_seconds", "oldest_seconds", "Age of the oldest of them."),
-    _Metric("taximeter_destination_state", "state", "Whether it is asked: closed (freely), open (once at a time), paused.", "state"),
-    _Metric("taximeter_destination_delivered_total", "delivered", "Events that it took."),
-    _Metric("taximeter_destination_duplicates_total", "duplicates", "Events that it had already."),
+    _Metric("taximeter_destination_pending", "pending", "Events waiting for the destination."),
+    _Metric("taximeter_destination_oldest_seconds", "oldest_seconds", "Age of the oldest waiting event."),
+    _Metric("taximeter_destination_state", "state", "State: closed, open (one request at a time), paused.", "state"),
+    _Metric("taximeter_destination_delivered_total", "delivered", "Events that the destination accepted."),
+    _Metric("taximeter_destination_duplicates_total", "duplicates", "Events that the destination already had."),
     _Metric("taximeter_destination_retries_total", "retries", "Requests that were sent again."),
     _Metric("taximeter_destination_failures_total", "failures", "Requests, or batches, that failed."),
-    _Metric("taximeter_destination_lost_total", "lost", "Events that it will not get, by reason.", "reason"),
+    _Metric("taximeter_destination_lost_total", "lost", "Events that the destination will not get, by reason.", "reason"),
 )
 _REASONS: Final = ("rejected", "dead", "dropped", "expired", "evicted", "unreadable")
 
@@ -52,10 +52,10 @@ _Told = Sequence[tuple[Mapping[str, str], Mapping[str, Any]]]
 
 
 def render(processes: Iterable[tuple[Mapping[str, str], Mapping[str, Any]]]) -> str:
-    """The metrics of some processes.
+    """Renders the metrics of several processes.
 
     Args:
-        processes: For each its labels, and its `stats()`; what is `None` or absent there is left out.
+        processes: The labels and the `stats()` of each process. Values that are `None` or absent are left out.
     """
     found = list(processes)
     destinations = [

@@ -11,24 +11,24 @@ class FlushReport(NamedTuple):
     """The result of a flush: numbers of events."""
 
     delivered: int
-    """Events that reached every destination while it ran."""
+    """Events that reached every destination during the flush."""
     pending: int
-    """Events still in a journal. This process or another delivers them later."""
+    """Events that are still in a journal. This process or another delivers them later."""
     dropped: int
-    """Events that `track` refused since the meter was made, and those that a destination refused or that were given up while it ran;
-    `stats()` has the reasons."""
+    """Events that `track` has rejected since the meter was made, and events that were rejected or dropped during the flush. `stats()`
+    has the reasons."""
 
 
 class DrainReport(NamedTuple):
     """The result of a drain: numbers of events."""
 
     delivered: int
-    """Events that the first destination accepted and did not have."""
+    """Events that the first destination accepted as new."""
     left: int
     """Events that some destination has not accepted. They are kept."""
     expired: int
-    """Events that had waited longer than `max_age` for a destination over HTTP, and were given up."""
+    """Events that waited for an HTTP destination longer than `max_age`, and were dropped."""
     damaged: int
     """Events that were damaged or are missing."""
     reasons: tuple[str, ...]
-    """Why events are left."""
+    """The reasons why events are left."""

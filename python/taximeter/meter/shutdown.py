@@ -1,4 +1,4 @@
-"""The end of a program: what is delivered then, and for how long an exiting program waits for it."""
+"""Closes meters at exit: what is delivered then, and how long an exiting program waits for it."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ __all__ = ["EXIT_SECONDS", "EXIT_SECONDS_IN_MEMORY", "close_at_exit"]
 
 log = logging.getLogger("taximeter")
 
-# Events on disk are safe without us, so an exiting program waits for their delivery only this long.
+# In seconds. Events on disk survive the exit, so the program waits only this long for their delivery.
 EXIT_SECONDS: Final = 0.5
 EXIT_SECONDS_IN_MEMORY: Final = 2.0
 _exit_began = 0.0
-"""When shutdown closed the first meter that has `exit_seconds`."""
+"""When shutdown closed the first meter with `exit_seconds`; 0 before that."""
 
 
 def close_at_exit(reference: weakref.ref[Meter]) -> None:
-    """Closes a meter at the end of the program, and says what is lost."""
-    global _exit_began  # noqa: PLW0603 - what several wait for, they wait for together
+    """Closes a meter at the end of the program, and warns about lost events."""
+    global _exit_began  # noqa: PLW0603 - all such meters share one time limit
     meter = reference()
     if meter is not None:
         tier = meter.stats().get("tier")

@@ -1,4 +1,4 @@
-"""A provider's usage, whatever object it comes in, in taximeter's units."""
+"""Converts a provider's usage report, as any kind of object, to taximeter's units."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..errors import UsageError
 __all__ = ["normalize"]
 
 _DEEPEST: Final = 5
-# Fields by which a usage object of a provider is known although some of its names are also those of units.
+# Fields that identify a provider's usage object, although some of its other names are also names of units.
 _OWN_FIELDS: Final = frozenset(
     {
         "total_tokens",
@@ -36,18 +36,18 @@ _MAX: Final = 10**12
 
 
 def normalize(usage: Any, *, provider: str | None = None, inclusive: bool | None = None) -> tuple[dict[str, Any], Decimal | None]:
-    """Counts by unit name, totals including their parts, and what the provider says it charged.
+    """Returns counts by unit name, with parts included in their totals, and the cost that the provider reports.
 
-    The formats and their conventions are in `src/capture/usage.rs`; they are told apart by the fields that only one has.
+    `src/capture/usage.rs` describes the formats. Each is recognised by fields that only it has.
 
     Args:
-        usage: A mapping of unit names, or a usage object or mapping as a provider, LangChain or litellm reports it.
-        provider: The provider; some say what they charged, each in a field of its own.
-        inclusive: `True` where `input_tokens` is a total with the cached tokens inside although the fields are Anthropic's, as
-            gateways report it. By default the format decides.
+        usage: A mapping of unit names; or a usage object or mapping of a provider, LangChain or litellm.
+        provider: The provider. Some report a cost, each in its own field.
+        inclusive: `True` if `input_tokens` includes cached tokens although the fields are Anthropic's, as some gateways report. By
+            default, the format decides.
 
     Raises:
-        UsageError: It is no usage, or a key is neither a unit nor a field of a known format.
+        UsageError: It is not usage, or a key is neither a unit nor a field of a known format.
     """
     fields = _fields(usage)
     _check(fields)
@@ -55,8 +55,8 @@ def normalize(usage: Any, *, provider: str | None = None, inclusive: bool | None
     if not further:
         return fields, None
     if further != fields.keys() and not further & _OWN_FIELDS and not any("details" in name for name in further):
-        # The names of units are also those of a provider's format, which then has some of its own beside them.
-        raise UsageError(f"{min(further)} is not a unit of usage; taximeter.UNITS lists those there are")
+        # Some unit names are also names in providers' formats, but those have further fields of their own.
+        raise UsageError(f"{min(further)} is not a unit of usage; taximeter.UNITS lists all units")
     if inclusive:
         fields = _as_total(fields)
     try:
@@ -65,29 +65,29 @@ def normalize(usage: Any, *, provider: str | None = None, inclusive: bool | None
         raise UsageError(f"usage cannot be read: {error}") from None
     if found is None:
         unknown = sorted(str(key) for key in fields.keys() - _core.UNITS.keys())
-        raise UsageError(f"{unknown[0]} is not a unit of usage; taximeter.UNITS lists those there are")
+        raise UsageError(f"{unknown[0]} is not a unit of usage; taximeter.UNITS lists all units")
     return found
 
 
 def _family(fields: Mapping[str, Any], provider: str | None) -> str | None:
-    """Anthropic's format where the fields that only it has are all null; otherwise the fields decide."""
+    """Returns Anthropic's family if the fields that identify it are all null. Otherwise the fields decide."""
     is_other = {"prompt_tokens", "completion_tokens", "input_token_details", "output_token_details"} & fields.keys()
     return "anthropic" if provider == "anthropic" and not is_other else None
 
 
 def _as_total(fields: dict[str, Any]) -> dict[str, Any]:
-    """Anthropic's fields in the names of a format whose input is a total."""
+    """Renames Anthropic's fields to those of a format whose input includes cached tokens."""
     names = {"input_tokens": "prompt_tokens", "output_tokens": "completion_tokens"}
     return {names.get(name, name): value for name, value in fields.items()}
 
 
 def _check(fields: Mapping[str, Any], depth: int = 0) -> None:
-    """Refuses values that are not counts, wherever a provider puts them: dropping one would make the price wrong."""
+    """Rejects values that are not counts, at any depth, because dropping one would make the price wrong."""
     if depth > _DEEPEST:
         raise UsageError("usage is nested too deep")
     for name, value in fields.items():
         if not isinstance(name, str):
-            raise UsageError(f"usage has a key that is no text: {name!r}")
+            raise UsageError(f"usage has a key that is not a text: {name!r}")
         if isinstance(value, Mapping):
             _check(value, depth + 1)
         elif name.endswith("_tokens") and not (value is None or _is_count(value)) and not _is_object(value):
@@ -95,7 +95,7 @@ def _check(fields: Mapping[str, Any], depth: int = 0) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON has no form for: numbers that are not binary as texts, objects as their fields."""
+    """Converts values that JSON cannot express: decimals to texts, objects to their fields."""
     return str(value) if isinstance(value, Decimal) else _fields(value)
 
 

@@ -1,4 +1,4 @@
-"""OpenAI's connections over web sockets: every frame that one receives passes `parse_event`, and some end a billed response."""
+"""OpenAI's WebSocket connections. Every received frame passes `parse_event`, and some frames end a billed response."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _TRANSCRIBED: Final = "conversation.item.input_audio_transcription.completed"
 _SECONDS: Final = "_taximeter_seconds"
 
 _counted = Seen()
-"""Sessions and answers that are events: a session can be heard over more than one connection."""
+"""Sessions and responses that were counted. A session can be received over more than one connection."""
 
 
 def hook_connections(module: ModuleType) -> None:
-    """Watches the connections of a module, of those that this version has."""
+    """Hooks the connections of a module that this version of the client has."""
     for kind in _KINDS:
         for name in (kind, f"Async{kind}"):
             owner = getattr(module, name, None)
@@ -43,7 +43,7 @@ def hook_connections(module: ModuleType) -> None:
 
 
 def _hook_managers(module: ModuleType) -> None:
-    """A connection's events are those of the call of `connect`, which returns what makes the connection."""
+    """Hooks the managers that `connect` returns, so that a connection's events belong to the call of `connect`."""
     for kind in _KINDS:
         for name in (f"{kind}Manager", f"Async{kind}Manager"):
             owner = getattr(module, name, None)
@@ -61,7 +61,7 @@ def _look(connection: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], eve
     kind = getattr(event, "type", None)
     state = connection.__dict__
     if session := getattr(event, "session", None):
-        # A response over a realtime socket does not name its model.
+        # A response over a realtime connection does not name its model.
         state[_MODEL] = getattr(session, "model", None) or state.get(_MODEL)
         state[_SESSION] = getattr(session, "id", None) or state.get(_SESSION)
         state[_TRANSCRIBER] = _transcriber(session) or state.get(_TRANSCRIBER)
@@ -69,13 +69,13 @@ def _look(connection: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], eve
         data = args[0] if args else kwargs["data"]
         _record(connection, data if isinstance(data, bytes) else data.encode(), is_transcript=kind == _TRANSCRIBED)
     elif kind == "response.event" and event.event.get("type") in _ENDS:
-        # What a live session had another model do.
+        # The response of another model that a live session called.
         _record(connection, json.dumps(event.event).encode(), event.event.get("response", {}).get("id"))
     elif kind == "decision.event":
         decision = event.event.decision
         _record(connection, decision.model_dump_json().encode(), getattr(decision, "id", None))
     elif kind == "session.usage.updated":
-        # A running total.
+        # A running total of the session.
         state[_SECONDS] = event.usage.seconds
     elif kind == "session.closed":
         state.pop(_SECONDS, None)
@@ -83,7 +83,7 @@ def _look(connection: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], eve
 
 
 def _closed(connection: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any]) -> None:
-    """A live session whose connection is closed before it said its last total."""
+    """Records a live session whose connection is closed before its final total arrived."""
     if (seconds := connection.__dict__.pop(_SECONDS, None)) is not None:
         _record_session(connection, seconds, is_final=False)
 
@@ -95,7 +95,7 @@ def _record_session(connection: Any, seconds: float, *, is_final: bool = True) -
 
 
 def _transcriber(session: Any) -> str | None:
-    """The model that transcribes what a session hears."""
+    """Returns the model that transcribes a session's audio input."""
     for step in ("audio", "input", "transcription", "model"):
         session = getattr(session, step, None)
     return session if isinstance(session, str) else None
@@ -108,7 +108,7 @@ def _record(connection: Any, data: bytes, name: str | None = None, *, is_final: 
     provider = provider_of(_host(connection), _NAME)
     model = connection.__dict__.get(_TRANSCRIBER if is_transcript else _MODEL)
     fields = {"provider": provider, "model": model, "operation": "transcription" if is_transcript else "chat"}
-    # Half of a stream is partial, where a body of the same is complete.
+    # The scanner marks an incomplete stream as partial, but would take the same JSON body as complete.
     content_type = "application/json" if is_final else "text/event-stream"
     call = connection.__dict__.get(CALL)
     if call is not None:

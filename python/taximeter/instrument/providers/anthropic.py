@@ -10,7 +10,7 @@ __all__ = ["FAMILY"]
 
 FAMILY: Final = stainless_family(
     "anthropic",
-    # The others are those of Vertex and Bedrock.
+    # The other paths are those of Vertex and Bedrock.
     operations={
         "/messages": "chat",
         ":rawPredict": "chat",

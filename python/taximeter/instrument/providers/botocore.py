@@ -1,4 +1,4 @@
-"""Amazon's clients, `boto3` and `aioboto3`, of Bedrock's runtime: every call of either passes `_make_api_call`."""
+"""Amazon's clients `boto3` and `aioboto3` for Bedrock's runtime. Every call of either passes `_make_api_call`."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ _COUNTS: Final = {
     "x-amzn-bedrock-cache-read-input-token-count": "cacheReadInputTokenCount",
     "x-amzn-bedrock-cache-write-input-token-count": "cacheWriteInputTokenCount",
 }
-"""What `InvokeModel` reports in its headers, and the names that its streams have for the same."""
+"""The usage headers of `InvokeModel`, and the names of the same counts in its streams."""
 
 
 _STREAM_ERRORS: Final = frozenset({"exception", "error"})
-"""The types of messages with which a stream fails half-way, such as when it is throttled."""
+"""The types of messages that end a stream with an error, for example when it is throttled."""
 
 
 class _Scanner:
-    """Reads as the extension's scanner does, but for the model's name: what Bedrock calls it decides on its price.
+    """Reads like the extension's scanner, but without the model's name in the response: Bedrock's own name decides the price.
 
     Args:
-        meter: Who keeps what is found.
-        wire: Whose format it is.
-        content_type: Lines by default.
-        counts: What is known already, if the response does not say more.
+        meter: The meter that decides which parts of the usage report are kept.
+        wire: The format of the response.
+        content_type: The content type; lines of JSON by default.
+        counts: Counts from the headers, used if the body reports none.
     """
 
     def __init__(self, meter: Meter, wire: str, content_type: str = _LINES, counts: Mapping[str, int] | None = None) -> None:
@@ -58,7 +58,7 @@ class _Scanner:
         self._inner.feed(data)
 
     def rest(self) -> None:
-        """There is never any."""
+        """Does nothing, because nothing is held back."""
 
     def finish(self) -> Mapping[str, Any]:
         found = self._inner.finish() or {"usage_status": "missing"}
@@ -93,14 +93,14 @@ def _invoke(result: dict[str, Any], record: Callable[..., Recorder]) -> None:
     headers = result.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     counts = {name: int(headers[header]) for header, name in _COUNTS.items() if header in headers}
     body = result.get("body")
-    # How long written cache tokens live is said in the body alone; so is everything where there are no headers.
+    # Only the body says how long written cache tokens live. If there are no headers, it has all counts.
     says_more = not counts or bool(counts.get("cacheWriteInputTokenCount"))
     content = getattr(getattr(body, "__wrapped__", None), "content", None)
     if says_more and hasattr(body, "_raw_stream"):
         recorder = record("anthropic", "application/json", counts)
         body._raw_stream = _Read(body._raw_stream, recorder)  # type: ignore[union-attr] # noqa: SLF001
     elif says_more and hasattr(content, "read"):
-        # Of aiobotocore's bodies, aiohttp's response.
+        # aiobotocore's body wraps a response of aiohttp.
         body.__wrapped__.content = _AioRead(content, record("anthropic", "application/json", counts))  # type: ignore[union-attr]
     else:
         record("invoke", counts=counts).finish()
@@ -122,7 +122,7 @@ def _follow(stream: Any, recorder: Recorder, show: Callable[[Any], bytes]) -> No
 
     def show_checked(message: Any) -> bytes:
         if message.headers.get(":message-type") in _STREAM_ERRORS:
-            # The client raises it when it parses the message: after this, where the stream looks as if it were left.
+            # The client raises the error when it parses the message. By then, the stream looks as if it were abandoned.
             recorder.finish(_event_stream_error())
             return b""
         return show(message)
@@ -131,13 +131,13 @@ def _follow(stream: Any, recorder: Recorder, show: Callable[[Any], bytes]) -> No
 
 
 def _event_stream_error() -> type[BaseException]:
-    """What the client raises for an error message of a stream."""
+    """Returns the exception that the client raises for an error message of a stream."""
     error: type[BaseException] = sys.modules["botocore.exceptions"].EventStreamError
     return error
 
 
 class _AioRead(Watched):
-    """The content of an asynchronous body: what is read of it, a recorder sees."""
+    """The content of an asynchronous body. A recorder sees what is read."""
 
     async def read(self, *args: Any, **kwargs: Any) -> bytes:
         try:
@@ -152,7 +152,7 @@ class _AioRead(Watched):
 
 
 class _Read(Watched):
-    """The raw stream of a body: what is read of it, a recorder sees."""
+    """The raw stream of a body. A recorder sees what is read."""
 
     def __iter__(self) -> Iterator[bytes]:
         for line in self._inner:
@@ -194,7 +194,7 @@ _OPERATIONS: Final[dict[str, str]] = {
 
 
 def _fields(client: Any, operation: str, call: Call) -> dict[str, Any]:
-    """What is known of the event of a call."""
+    """Returns the known fields of a call's event."""
     return {
         "provider": _PROVIDER,
         "model": str(call.kwargs.get("modelId") or "unknown"),
@@ -229,7 +229,7 @@ def _look(client: Any, operation: str, call: Call, result: dict[str, Any]) -> No
 
 
 def _is_ours(client: Any) -> bool:
-    """Whether it is a client of the runtime. Every method of it takes taximeter's keywords, also one that is not metered."""
+    """Returns whether it is a client of Bedrock's runtime. All its methods take taximeter's keywords, even unmetered ones."""
     return bool(client.meta.service_model.service_name == _SERVICE)
 
 

@@ -1,4 +1,4 @@
-"""The Cohere client, both of its interfaces."""
+"""The Cohere client, with its v1 and v2 interfaces."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ _PARTS: Final = (
     *(f"{part}.{kind}" for part in ("audio.transcriptions", "batches", "connectors", "datasets", "embed_jobs", "finetuning", "models")
       for kind in ("client", "raw_client")),
 )  # fmt: skip
-"""Modules with classes whose methods users call."""
+"""The modules whose classes have public methods."""
 
 
 def _fields(path: str, host: str, kwargs: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What is known of the event of a request; `None` for what is not metered.
+    """Returns the known fields of a request's event; `None` if it is not metered.
 
-    A retry is a call of the same method from within, whose answer comes back through all of them.
+    A retry is a nested call of the same method. Its response is returned through all levels, so only the outermost is recorded.
     """
     operation = _OPERATIONS.get(path.rpartition("/")[2])
     if operation is None or kwargs.get("method") != "POST" or kwargs.get("retries"):
         return None
     body = kwargs.get("json")
-    # No response names its model.
+    # Responses do not name their model.
     model = body.get("model") if isinstance(body, Mapping) else None
     return {"provider": provider_of(host, _NAME), "model": model if isinstance(model, str) else None, "operation": operation}
 
@@ -68,7 +68,7 @@ def _fail(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], error: 
 
 
 def _strip_headers(_client: Any, _args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Takes taximeter's headers out of every request, also of methods without a shim."""
+    """Removes taximeter's headers from every request, including those of methods without a shim."""
     for path in (("request_options", "additional_headers"), ("headers",)):
         kept, own = without_own_headers(kwargs, path)
         if own:
@@ -117,7 +117,7 @@ def _hook_clients(module: ModuleType) -> None:
 
 
 class _Carrying(Forwarding):
-    """An executor whose threads work in the context of who gave them their work, as `embed` does for its batches."""
+    """An executor whose threads run in the context of the code that submits work. `embed` uses it for its batches."""
 
     def map(self, function: Callable[..., Any], *items: Any, **options: Any) -> Any:
         context = copy_context()
@@ -135,7 +135,7 @@ def _hook_first_version(module: ModuleType) -> None:
 
 
 def _transport(client: object) -> Any:
-    """What makes the requests of a client."""
+    """Returns the object that makes a client's requests."""
     return getattr(getattr(client, "_client_wrapper", None), "httpx_client", None)
 
 

@@ -1,4 +1,4 @@
-"""Google's client for Gemini, of its own interface and of Vertex AI."""
+"""Google's client for Gemini, for the Gemini API and for Vertex AI."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ _OPERATIONS: Final = {
 _PART: Final = "_taximeter_usage"
 _MODEL: Final = "_taximeter_model"
 _CALL: Final = "_taximeter_call"
-"""Where a live session keeps what it has heard of its turn, the model that it was opened with, and for whom."""
+"""Attributes of a live session: the usage of the current turn, the requested model, and the call that opened it."""
 
 
 def _request(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Meter, dict[str, Any]] | None:
-    """Where the event of a request goes, and what is known of it; `None` for what is not metered."""
+    """Returns the meter and the known fields of a request's event; `None` if it is not metered."""
     meter = bindings.meter_of(_NAME, client)
     path = (kwargs.get("path") or args[1]).partition("?")[0]
     resource, _, method = path.rpartition("/")[2].partition(":")
@@ -52,7 +52,7 @@ def _request(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> t
 
 
 def _recorder(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], content_type: str) -> Recorder | None:
-    """The recorder of one request: each of those that a call makes (of functions that it calls, of continuations) is billed."""
+    """Returns the recorder of one request. Each request of a call is billed, such as those of function calling."""
     if (found := _request(client, args, kwargs)) is None:
         return None
     meter, fields = found
@@ -72,14 +72,14 @@ def _look(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], respons
 
 
 def _show(response: Any) -> bytes:
-    # A chunk comes parsed and serialized anew, on one line.
+    # The client parses and serializes each chunk, so it is on one line.
     return (response.body or "").encode() + b"\n"
 
 
 def _streamed(original: Any) -> Any:
     @wraps(original)
     def request_streamed(self: Any, *args: Any, **kwargs: Any) -> Any:
-        # The request is made when the first part is asked for.
+        # The request is made when the first part is read.
         result = original(self, *args, **kwargs)
         return recorded(result, partial(_recorder, self, args, kwargs, _LINES), _show, partial(_fail, self, args, kwargs))
 
@@ -101,7 +101,7 @@ def _streamed_async(original: Any) -> Any:
 
 
 def _heard(session: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], message: Any) -> None:
-    """A message of a live session. Its usage is that of the turn so far; the turn's last message ends one event."""
+    """Handles a message of a live session. Its usage covers the turn so far, and the turn's last message ends one event."""
     state = session.__dict__
     if (usage := getattr(message, "usage_metadata", None)) is not None:
         state[_PART] = usage
@@ -116,7 +116,7 @@ def _record_turn(session: Any, *, is_final: bool) -> None:
     meter = bindings.meter_of(_NAME, client)
     if usage is None or meter is None:
         return
-    # The answer's counts have other names here than elsewhere.
+    # In live sessions, the counts of the response have other names.
     counts = usage.model_dump(mode="json", exclude_none=True)
     report = {name.replace("response_token", "candidates_token"): count for name, count in counts.items()}
     provider = "gcp.vertex_ai" if getattr(client, "vertexai", None) else "gcp.gemini"
@@ -134,7 +134,7 @@ def _connected(original: Any) -> Any:
         call = Call(kwargs)
         call.hold()
         async with original(self, *args, **call.kwargs) as session:
-            # No message of a session names its model.
+            # Messages of a session do not name its model.
             session.__dict__[_MODEL] = str(kwargs.get("model") or "").rpartition("/")[2] or None
             session.__dict__[_CALL] = call
             try:
@@ -151,12 +151,12 @@ def _hook_live(module: ModuleType) -> None:
 
 
 def _strip_headers(_client: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], request: Any) -> None:
-    """Takes taximeter's headers out of every request, also of methods without a shim and of a client's own headers."""
+    """Removes taximeter's headers from every request, including those of methods without a shim and the client's own headers."""
     request.headers, _ = without_own_headers(request.headers, ())
 
 
 def _hook_parts(module: ModuleType) -> None:
-    # A live session's connection has more to it: see `_connected`.
+    # `_connected` handles the connection of a live session.
     each_subclass(module.BaseModule, lambda owner: shim_public(owner, but=("connect",) if owner.__name__ == "AsyncLive" else ()))
 
 
@@ -171,7 +171,7 @@ def _hook_client(module: ModuleType) -> None:
 
 
 def _api_client(client: object) -> Any:
-    """What makes the requests of a client or of its asynchronous half."""
+    """Returns the object that makes the requests of a client or of its asynchronous half."""
     return getattr(client, "_api_client", None)
 
 

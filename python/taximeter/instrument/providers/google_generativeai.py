@@ -1,4 +1,4 @@
-"""Google's former client for Gemini, `google-generativeai`, which speaks gRPC."""
+"""Google's former client for Gemini, `google-generativeai`, which uses gRPC."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _PROVIDER: Final = "gcp.gemini"
 
 
 def _shown(response: Any) -> bytes:
-    """What the scanner needs to see of a response, a message of protobuf's: its usage and why it ended."""
-    # Fields that were not sent read as zeros.
+    """Returns the fields of a response, a protobuf message, that the scanner needs: its usage and finish reasons."""
+    # Absent fields would read as zeros.
     usage = response.usage_metadata if "usage_metadata" in response else None
     reasons = (candidate.finish_reason for candidate in response.candidates)
     message: Mapping[str, Any] = {
@@ -45,7 +45,7 @@ def _follow(model: Any, call: Call, result: Any) -> None:
     fields = {"provider": _PROVIDER, "model": model.model_name.rpartition("/")[2], "operation": "generate_content"}
     scanner = scanner_for(meter, "gemini", _PROVIDER, "application/x-ndjson")
     recorder = Recorder(meter, scanner, fields, call)
-    # Public under no other name; a stream has received its first part.
+    # There is no public attribute. A stream has already received its first part.
     recorder.feed_guarded(_shown, result._result)  # noqa: SLF001
     rest = result._iterator  # noqa: SLF001
     if rest is None:
@@ -56,7 +56,7 @@ def _follow(model: Any, call: Call, result: Any) -> None:
 
 
 def _fail(model: Any, error: BaseException) -> None:
-    # The client checks what it is given itself; what it was refused is one of these.
+    # The client checks its arguments itself. Errors from the provider have these classes.
     is_refusal = any(kind.__module__.partition(".")[0] in {"grpc", "google"} for kind in type(error).__mro__)
     meter = bindings.meter_of(_NAME, model)
     if meter is not None and is_refusal and not type(error).__module__.startswith("google.generativeai"):

@@ -1,4 +1,4 @@
-"""langchain's models, where no client beneath them is metered: what they say of their usage is all there is."""
+"""langchain's chat models, recorded from their own usage reports if no metered client makes the request."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ __all__ = ["FAMILY"]
 _NAME: Final = "langchain_core"
 _HOOKS: Final = "langchain_core.tracers.context"
 _MAX_RUNS: Final = 10_000
-"""Runs that are followed at once. Those that never end make room for others."""
+"""The most runs followed at once. The oldest are dropped, because some may never end."""
 
 
 class _Shared(Claim):
-    """A claim of some runs."""
+    """A claim that several runs share."""
 
     __slots__ = ("runs",)
 
@@ -41,12 +41,12 @@ class _Shared(Claim):
 
 
 class _Run:
-    """One call of a model, from its beginning on."""
+    """One call of a model."""
 
     __slots__ = ("_claim", "_metadata", "_scope", "_started", "_started_at")
 
     def __init__(self, metadata: Mapping[str, Any]) -> None:
-        # Of many prompts at once all begin before the first is asked: one claim is theirs together.
+        # For several prompts at once, all runs begin before the first request. They share one claim.
         current = layers.current()
         self._claim = current if isinstance(current, _Shared) and current.runs else _Shared(_NAME)
         self._claim.runs += 1
@@ -55,12 +55,12 @@ class _Run:
         self._started_at, self._started = time.time(), time.perf_counter()
 
     def step_out(self) -> None:
-        """Leaves the context to others: what the run asks for is asked for."""
+        """Ends the claim in this context, because the run has made its request."""
         if layers.current() is self._claim:
             layers.restore(self._claim.outer)
 
     def end(self, meter: Meter, answer: Mapping[str, Any] | None, error: BaseException | None) -> None:
-        """Records the event, unless a client beneath has."""
+        """Records the event, unless a client below has recorded the call."""
         self._claim.runs -= 1
         if not self._claim.runs:
             self.step_out()
@@ -93,7 +93,7 @@ class _Run:
 
 
 class _Runs:
-    """The runs that have begun and not ended."""
+    """The runs that have begun but not ended."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -121,7 +121,7 @@ class _Runs:
 
 
 def _answer(response: Any) -> dict[str, Any] | None:
-    """What a result says of itself; `None` for one that was in a cache or is none."""
+    """Returns the usage and metadata of a result; `None` if it came from a cache or has no generation."""
     generations = getattr(response, "generations", None) or [[]]
     generation = next(iter(generations[0]), None)
     message = getattr(generation, "message", None)
@@ -140,12 +140,12 @@ def _answer(response: Any) -> dict[str, Any] | None:
 
 @functools.cache
 def _handler() -> Any:
-    """A handler of langchain's callbacks, which has to derive from its class."""
+    """Returns a handler for langchain's callbacks. Its class must derive from langchain's."""
     base = sys.modules["langchain_core.callbacks.base"]
     runs = _Runs()
 
     class Handler(base.BaseCallbackHandler):  # type: ignore[name-defined,misc]
-        # In the context of the call, also of one that is awaited.
+        # Runs in the context of the call, also for awaited calls.
         run_inline = True
         ignore_chain = ignore_agent = ignore_retriever = ignore_retry = ignore_custom_event = True
 
@@ -170,13 +170,13 @@ def _handler() -> Any:
 
 
 def _hook(module: ModuleType) -> None:
-    # By default, and so in every context that there is and will be.
+    # As a default, so that it applies in every existing and future context.
     everywhere = _handler()
     module.register_configure_hook(ContextVar("taximeter_langchain", default=everywhere), inheritable=True)
 
 
 def _owns(_client: object) -> bool:
-    # Its models have callbacks, and no clients.
+    # langchain has callbacks, and no client objects.
     return False
 
 

@@ -1,4 +1,4 @@
-"""litellm, where it asks a provider itself. What it asks through a client that is metered is recorded there."""
+"""litellm, if it makes the request itself. Requests through a metered client are recorded there."""
 
 from __future__ import annotations
 
@@ -46,19 +46,19 @@ _ESTIMATED: Final = "_taximeter_estimated"
 
 
 def _begun(logging: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], _result: object) -> None:
-    """Every call has one of these objects, from its beginning on; it ends in threads and tasks that have no attribution."""
+    """Attaches a claim, the call and its attribution to litellm's logging object, because calls end in threads without them."""
     setattr(logging, _CLAIM, (Claim(_NAME), current_call(), attribution.current()))
 
 
 def _end(logging: Any, answer: Any, error: type[BaseException] | None = None, *, usage: Any = None, is_whole: bool = True) -> None:
-    """Records the event of a call, unless it was recorded: here, or by a client beneath.
+    """Records the event of a call, unless it was already recorded here or by a client below.
 
     Args:
-        logging: The call's object.
-        answer: litellm's object of an answer; `None` where there is none.
-        error: What ended it.
-        usage: What the parts of a stream reported; by default, what the answer reports.
-        is_whole: Whether all of the answer came.
+        logging: litellm's logging object of the call.
+        answer: litellm's response object, or `None`.
+        error: The class of the exception that ended the call.
+        usage: The usage that the parts of a stream reported; by default, that of the response.
+        is_whole: Whether the response is complete.
     """
     meter = bindings.meter_of(_NAME, None)
     details = logging.model_call_details
@@ -92,7 +92,7 @@ def _plain(usage: Any) -> Any:
 
 
 def _succeeded(logging: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], _result: object) -> None:
-    """What litellm tells its logging worker, which can be too late: see `_answered`. Versions without the other hooks have this."""
+    """Handles litellm's success callback, which may run too late: see `_answered`. It is for versions without the other hooks."""
     answer = kwargs.get("result", args[0] if args else None)
     if logging.stream:
         if hasattr(logging, _STREAM):
@@ -105,7 +105,7 @@ def _succeeded(logging: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], _
 
 
 def _answered(original: Any) -> Any:
-    """Every answer that is no stream passes here before the function returns."""
+    """Hooks the function that every response, except streams, passes before it is returned."""
 
     @wraps(original)
     def post_call_processing(*args: Any, **kwargs: Any) -> Any:
@@ -122,14 +122,14 @@ def _note_answer(original_response: Any, model: Any = None, optional_params: Any
 
 
 def _failed(logging: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-    """A call that failed, unless it failed before a provider was asked."""
+    """Records a failed call, unless it failed before a request was made."""
     meter = bindings.meter_of(_NAME, None)
     details = logging.model_call_details
     operation = _OPERATIONS.get(str(logging.call_type))
     claim, call, scope = getattr(logging, _CLAIM, (None, None, None))
     error = kwargs.get("exception", args[0] if args else None)
     was_asked = details.get("log_event_type") in {"pre_api_call", "post_api_call"}
-    # A client beneath may have reported it already.
+    # A client below may have reported it already.
     if not was_asked or meter is None or operation is None or claim is None or claim.is_taken or (call and call.failure):
         return
     if not hasattr(logging, _STREAM) and isinstance(error, BaseException):
@@ -142,7 +142,7 @@ def _failed(logging: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> N
 
 
 class _Stream:
-    """A stream's end. It is an attribute of the stream's object, so that one that is left ends when that is collected."""
+    """The end of a stream. It is an attribute of the stream object, so that an abandoned stream ends when it is collected."""
 
     __slots__ = ("_chunks", "_is_open", "_logging")
 
@@ -152,7 +152,7 @@ class _Stream:
         self._is_open = True
 
     def end(self, error: type[BaseException] | None = None, *, answer: Any = None, is_whole: bool = True) -> None:
-        """Records the event; only the first time."""
+        """Records the event. Only the first call has an effect."""
         if not self._is_open:
             return
         self._is_open = False
@@ -160,7 +160,7 @@ class _Stream:
             _end(self._logging, answer, error)
             return
         reports = [report for chunk in self._chunks if (report := _plain(_usage_of(chunk)))]
-        # A total that is not zero: litellm writes zeros where the provider reported nothing.
+        # litellm writes zeros if the provider reported no usage, so only a total above zero counts.
         usage = _merged(reports) if any(report.get("total_tokens") for report in reports) else {}
         last = next((chunk for chunk in reversed(self._chunks) if getattr(chunk, "choices", None)), None)
         _end(self._logging, last, error, usage=usage, is_whole=is_whole and bool(usage))
@@ -170,7 +170,7 @@ class _Stream:
 
 
 def _merged(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The highest count of each name: parts of a stream report what was used so far."""
+    """Returns the highest count of each name, because parts of a stream report the usage so far."""
     merged: dict[str, Any] = {}
     for report in reports:
         for name, value in report.items():
@@ -188,7 +188,7 @@ def _usage_of(chunk: Any) -> Any:
 
 
 def _streams(stream: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], _result: object) -> None:
-    """A stream was made."""
+    """Attaches a `_Stream` to a new stream."""
     logging = getattr(stream, "logging_obj", None)
     if logging is not None and hasattr(logging, _CLAIM):
         stream.__dict__[_STREAM] = _Stream(logging, getattr(stream, "chunks", ()))
@@ -196,7 +196,7 @@ def _streams(stream: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], _r
 
 
 def _stopped(stream: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], error: BaseException) -> None:
-    """A stream ended, of itself or with an error."""
+    """Ends a stream that ended normally or with an error."""
     end = stream.__dict__.get(_STREAM)
     if end is None:
         return
@@ -207,24 +207,24 @@ def _stopped(stream: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], er
 
 
 def _closed(stream: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any]) -> None:
-    """A stream was closed, before its end or after."""
+    """Ends a stream that was closed before or after its end."""
     if (end := stream.__dict__.get(_STREAM)) is not None and not getattr(stream, "sent_last_chunk", False):
         end.end(is_whole=False)
 
 
 def _responded(stream: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any]) -> None:
-    """A stream of the Responses interface has its last event."""
+    """Ends a stream of the Responses interface, which has received its last event."""
     answer = getattr(getattr(stream, "completed_response", None), "response", None)
     if (end := stream.__dict__.get(_STREAM)) is not None and answer is not None:
         end.end(answer=answer)
 
 
 def _nothing(_stream: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], _result: object) -> None:
-    """A part of a stream; litellm keeps it."""
+    """Does nothing with a part of a stream, because litellm keeps the parts."""
 
 
 def _built(original: Any) -> Any:
-    """Puts a stream's parts together. Where none has usage, litellm counts tokens itself: an estimate, not what was billed."""
+    """Hooks the assembly of a stream's parts. If none has usage, litellm estimates it, and the estimate must not be recorded."""
 
     @wraps(original)
     def stream_chunk_builder(*args: Any, **kwargs: Any) -> Any:
@@ -243,14 +243,14 @@ def _note_estimate(chunks: Any, logging_obj: Any = None, **_: Any) -> None:
 
 
 def _has_usage(chunk: Any) -> bool:
-    # The last part always has one; of zeros, where the provider did not report it.
+    # The last part always has usage, which is all zeros if the provider reported none.
     usage = _usage_of(chunk)
     total = usage.get("total_tokens") if isinstance(usage, Mapping) else getattr(usage, "total_tokens", None)
     return bool(total)
 
 
 def _prepared(original: Any) -> Any:
-    """Every function passes here, also one that was imported by name before it had a shim: its keywords go no further."""
+    """Removes keywords in a function that all calls pass, even calls of functions that were imported before they got a shim."""
 
     @wraps(original)
     def function_setup(*args: Any, **kwargs: Any) -> Any:
@@ -265,7 +265,7 @@ def _prepared(original: Any) -> Any:
 
 
 def _hook_functions(module: ModuleType) -> None:
-    # Those whose usage is not read here too: litellm would send on what it does not know.
+    # Functions whose usage is not read need a shim, too, because litellm sends unknown keywords to the provider.
     others = [name for name, function in vars(module).items() if not name.startswith("_") and _asks_provider(function)]
     for name in {*_OPERATIONS, *others}:
         if hasattr(module, name):
@@ -274,7 +274,7 @@ def _hook_functions(module: ModuleType) -> None:
 
 
 def _asks_provider(function: Any) -> bool:
-    """Whether it is a function that litellm has decorated with its `client`, as it does with all that ask a provider."""
+    """Returns whether litellm's `client` decorates the function, as it does for all functions that make requests."""
     code = getattr(function, "__code__", None)
     return hasattr(function, "__wrapped__") and code is not None and code.co_filename.replace("\\", "/").endswith("/litellm/utils.py")
 
@@ -312,14 +312,14 @@ def _hook_responses(module: ModuleType) -> None:
 
 
 def _hook_router(module: ModuleType) -> None:
-    """A router tries again what fails, and elsewhere."""
+    """Hooks a router, which retries failed calls, possibly with other providers."""
     for name in public_methods(module.Router):
         if name in _OPERATIONS:
             shim(module.Router, name, is_layer=True)
 
 
 def _owns(_client: object) -> bool:
-    # It has functions, and no clients.
+    # litellm has functions, and no client objects.
     return False
 
 

@@ -1,4 +1,4 @@
-"""The Mistral client: its first version, and the later ones, which have it in `mistralai.client`."""
+"""The Mistral client: version 1, and later versions, which are in `mistralai.client`."""
 
 from __future__ import annotations
 

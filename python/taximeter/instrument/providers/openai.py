@@ -1,4 +1,4 @@
-"""The OpenAI client, and everything it is pointed at."""
+"""The OpenAI client, also for OpenAI-compatible providers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Together client, from its second version on."""
+"""The Together client, from version 2."""
 
 from __future__ import annotations
 
