@@ -1,10 +1,10 @@
-"""Metering provider clients without changing what their users see.
+"""Meters provider clients without changing what their users see.
 
-Two things are done to a client family. A thin shim around its public methods takes taximeter's own keywords and headers out of
-the call. One capture point, where the client turns an HTTP response into a result, lets a scanner watch the response's bytes pass.
-Results, streams, chunks and exceptions stay the client's own; whatever goes wrong here stays here.
+Each client family is hooked in two ways. A thin shim around its public methods removes taximeter's keywords and headers from the
+call. At one capture point, where the client turns an HTTP response into a result, a scanner reads the passing bytes. Results,
+streams, chunks and exceptions do not change, and errors of the instrumentation never reach the caller.
 
-No client is imported: those that are loaded are bound now, the others when they are imported.
+No client is imported here. Loaded clients are hooked now, the others when they are imported.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The form of a client family, what is hooked, and the meter that the events of a family or of one client go to."""
+"""The definition of a client family, the hooked modules, and the meters that record the events of families and clients."""
 
 from __future__ import annotations
 
@@ -15,49 +15,49 @@ __all__ = ["Family", "hooked_modules", "is_bound", "mark", "mark_alike", "meter_
 
 
 class Family(NamedTuple):
-    """One client family: which modules to hook, and how. Each is in a module of `providers`, as `FAMILY`."""
+    """A client family: which modules to hook, and how. Each is defined in a module of `providers` as `FAMILY`."""
 
     name: str
-    """The package that is imported, and the name in `status()`."""
+    """The name of the imported package, also used in `status()`."""
     hooks: Mapping[str, Callable[[ModuleType], None]]
-    """What to do to a module once it is loaded."""
+    """The functions to run on modules once they are loaded."""
     capture_modules: tuple[str, ...]
-    """The modules, of which each version has one, whose hook decides between bound and failed."""
+    """Modules whose hook decides whether the family is bound or failed. Each version of the client has one of them."""
     owns: Callable[[object], bool]
-    """Whether an object is a client of the family."""
+    """Returns whether an object is a client of the family."""
     bind_client: Callable[[Any, Meter], None]
     """Instruments one client object for a meter."""
     distribution: str = ""
-    """What it is installed as, where that is not its name."""
+    """The name of the installed distribution, if it differs from `name`."""
 
 
 _METER: Final = "_taximeter_meter"
 meters: dict[str, Meter] = {}
-"""Where the events of each family go; a family that is not there is not recorded."""
+"""The meter of each family. Families that are not in it are not recorded."""
 hooked_modules: dict[str, ModuleType] = {}
-"""Modules that were hooked."""
+"""The modules that were hooked."""
 
 
 def mark(client: Any, meter: Meter) -> None:
-    """Has the events of one client go to a meter, whatever becomes of those of the others."""
+    """Makes a meter record the events of one client, whether or not other clients are recorded."""
     client.__dict__[_METER] = meter
 
 
 def mark_alike(client: Any, copy: Any) -> None:
-    """Has the events of a client's copy go where those of the client go."""
+    """Makes the meter of a client record the events of its copy, too."""
     if (meter := client.__dict__.get(_METER)) is not None:
         mark(copy, meter)
 
 
 def meter_of(family: str, client: object) -> Meter | None:
-    """Where the events go of a call that is being made; `None` when they are not recorded."""
+    """Returns the meter that records a call in progress; `None` if it is not recorded."""
     meter = getattr(client, "__dict__", {}).get(_METER) or meters.get(family)
     meter = meter if meter is not None and meter.enabled else None
     watching = observers_of(family)
-    # It has of a meter what responses are recorded with.
+    # A fan-out has the attributes of a meter that recording needs.
     return cast("Meter", EventFanout(meter, watching, family)) if watching else meter
 
 
 def is_bound(family: Family) -> bool:
-    """Whether responses pass the capture point."""
+    """Returns whether the family's capture point is hooked."""
     return any(name in hooked_modules for name in family.capture_modules)

@@ -1,4 +1,4 @@
-"""One call of a public method: keywords and headers that are not the client's are taken out; it says when it began and for whom."""
+"""One call of a public method, without taximeter's keywords and headers, with its start time and attribution."""
 
 from __future__ import annotations
 
@@ -27,40 +27,40 @@ _HEADERS: Final = (
     ("http_options", "headers"),
     ("config", "http_options", "headers"),
 )
-"""Where clients take headers for one call: those of Stainless, Mistral's, litellm's, Cohere's, and Gemini's, twice."""
+"""Where clients take the headers of a call: Stainless, Mistral, litellm, Cohere, and Gemini in two places."""
 _HOLDERS: Final = frozenset(path[0] for path in _HEADERS)
 CALL: Final = "_taximeter_call"
-"""The attribute in which a client's object keeps the call that it is for."""
+"""The attribute in which a client's object keeps its call."""
 _GENERATORS: Final = (GeneratorType, AsyncGeneratorType)
 _BY_KEYWORD: Final = {field.keyword: name for name, field in FIELDS.items() if field.keyword}
 _BY_HEADER: Final = {field.header: name for name, field in FIELDS.items() if field.header}
 
 _prefixes: tuple[str, ...] = (KEYWORD_PREFIX,)
-"""How keywords begin that never reach a client: taximeter's, and those of SDKs that it stands in for."""
+"""The prefixes of keywords that never reach a client: taximeter's, and those of the SDKs in `taximeter.compat`."""
 
 _call: ContextVar[Call | None] = ContextVar("taximeter_call", default=None)
 
 
 def current_call() -> Call | None:
-    """The call that is being made; one that has ended is none, though tasks that share a context may leave it there."""
+    """Returns the call in progress. A finished call does not count, although tasks that share a context may leave it there."""
     call = _call.get()
     return call if call is not None and call.is_running else None
 
 
 def take_out(prefix: str) -> None:
-    """Takes keywords that begin like this out of every call from here on; they are kept in `Call.others`."""
-    global _prefixes  # noqa: PLW0603 - read in every call, where a tuple is the fastest
+    """Removes keywords with this prefix from every call from now on, and keeps them in `Call.others`."""
+    global _prefixes  # noqa: PLW0603 - read in every call, for which a tuple is fastest
     if prefix not in _prefixes:
         _prefixes = (*_prefixes, prefix)
 
 
 def is_own_keyword(name: object) -> bool:
-    """Whether a keyword is none of a client's."""
+    """Returns whether a keyword has one of the prefixes that are not the client's."""
     return isinstance(name, str) and name.startswith(_prefixes)
 
 
 def without_own_headers(holder: Any, path: tuple[str, ...]) -> tuple[Any, dict[str, Any]]:
-    """A mapping or a pydantic model that holds headers at a path, without taximeter's; and those, by their names in lower case."""
+    """Returns a mapping or pydantic model without taximeter's headers at a path; and these headers, with names in lower case."""
     if not path:
         if not isinstance(holder, Mapping):
             return holder, {}
@@ -78,24 +78,24 @@ def without_own_headers(holder: Any, path: tuple[str, ...]) -> tuple[Any, dict[s
 
 
 def drop_own_headers(headers: MutableMapping[str, Any]) -> None:
-    """Takes taximeter's headers out of those that are about to be sent."""
+    """Removes taximeter's headers from headers that are about to be sent."""
     for name in [name for name in headers if name.lower().startswith(HEADER_PREFIX)]:
         del headers[name]
 
 
 class Call:
-    """One call of a public method: whose it is, when it began, and the keywords that are the client's."""
+    """One call of a public method: its attribution, its start time, and the client's own keywords."""
 
     __slots__ = (
         "_claim", "_has_scope", "_outer", "_scope", "failure", "id", "is_layer", "is_running", "kwargs", "others", "started",
         "started_at", "strips_usage",
     )  # fmt: skip
     id: str
-    """What the events of all its requests have in common: 16 hexadecimal digits, as a span's id."""
+    """The id that the events of all its requests share: 16 hexadecimal digits, like a span id."""
     failure: Callable[[type[BaseException]], None] | None
-    """Records that it failed, with the class of the exception that it ends with; `None` while no request has failed."""
+    """Records the failed call with the class of the exception that ended it; `None` if no request has failed."""
     is_layer: bool
-    """Whether it makes calls of other clients, and tries those that fail again itself."""
+    """Whether the method calls other clients, and retries their failed calls itself."""
 
     def __init__(self, kwargs: dict[str, Any], *, is_layer: bool = False) -> None:
         self.strips_usage = False
@@ -103,7 +103,7 @@ class Call:
         self.is_layer = is_layer
         self.kwargs = kwargs
         self.started = 0.0
-        # A call that a client makes of itself (a turn of a runner, a batch of texts) is a part of the one that its user made.
+        # A call that a client makes itself (a turn of a tool runner, a batch of texts) is a part of its user's call.
         outer = current_call()
         self.id = outer.id if outer is not None else os.urandom(8).hex()
         self.others: Mapping[str, Any] = outer.others if outer is not None else {}
@@ -119,7 +119,7 @@ class Call:
             log.debug("taximeter left out the attribution of a call", exc_info=True)
 
     def _take_fields(self) -> dict[str, Any]:
-        """Takes taximeter's keywords and headers out, from copies: the caller's own mappings stay as they are."""
+        """Removes taximeter's keywords and headers from copies, so that the caller's own mappings do not change."""
         fields: dict[str, Any] = {}
         own = {name: self.kwargs[name] for name in self.kwargs if name.startswith(_prefixes)}
         if own:
@@ -142,16 +142,16 @@ class Call:
 
     @property
     def has_own(self) -> bool:
-        """Whether it has an attribution of its own, or keeps that of its beginning."""
+        """Whether the call has its own attribution, or keeps that of its beginning."""
         return self._has_scope
 
     @property
     def scope(self) -> _core.Scope | None:
-        """Whom it is for."""
+        """The attribution of the call."""
         return self._scope if self._has_scope else attribution.current()
 
     def hold(self) -> None:
-        """Keeps the attribution in force now: its requests are made later, and perhaps elsewhere."""
+        """Keeps the current attribution, because the requests are made later, possibly in another context."""
         if not self._has_scope:
             self._scope = attribution.current()
             self._has_scope = True
@@ -172,7 +172,7 @@ class Call:
         self.is_running = False
         if self.failure is not None:
             self._end_failure(kind)
-        # A coroutine that is closed rather than awaited may end in another context, where a token is refused and nothing is ours.
+        # A coroutine that is closed instead of awaited may end in another context, where a token would be rejected.
         if _call.get() is self:
             _call.set(self._outer)
             layers.restore(self._claim)
@@ -180,7 +180,7 @@ class Call:
             attribution.leave(self)
 
     def _end_failure(self, kind: type[BaseException] | None) -> None:
-        """Records a failure if the call ends with it, or leaves that to the layer above, which may try again."""
+        """Records a failure if the call ends with it, or passes it to the layer above, which may retry."""
         record, self.failure = self.failure, None
         if record is None or kind is None or kind is GeneratorExit:
             return
@@ -210,14 +210,14 @@ def _scope(fields: Mapping[str, Any]) -> _core.Scope:
 
 
 def carried(result: Any, call: Call) -> Any:
-    """A result whose request is made while it is read or entered: that is done within the call. Other results stay what they are."""
+    """Wraps a result whose request is made while it is read or entered, so that this happens in the call. Others are unchanged."""
     if type(result) is GeneratorType:
         call.hold()
         return attribution.steps(call, result)
     if type(result) is AsyncGeneratorType:
         call.hold()
         return attribution.steps_async(call, result)
-    # What `contextmanager` makes has the generator that makes the request.
+    # The result of a `contextmanager` function has the generator that makes the request.
     generator = getattr(result, "gen", None)
     if type(generator) in _GENERATORS and type(result).__module__ == "contextlib":
         result.gen = carried(generator, call)

@@ -1,6 +1,6 @@
-"""Answers that are fetched later than they were asked for: background responses and batches. Fetched often, each is one event.
+"""Responses that are fetched after the request: background responses and batches. Each is one event, however often it is fetched.
 
-Who is charged is decided where an answer is fetched, which may be in another process than where it was asked for.
+Their attribution is that of the fetching call, which may run in another process than the request.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 __all__ = ["Seen", "billed", "follow_fetched"]
 
 _REMEMBERED: Final = 10_000
-"""Ids that are kept: 1 MB of them. An answer that is fetched again after as many others counts again."""
+"""The most ids that are kept, about 1 MB. A response that is fetched again after this many others is counted again."""
 _BATCH_ENDS: Final = frozenset({"completed", "failed", "expired", "cancelled"})
 _FETCHED: Final = re.compile(r"/(responses|interactions|batches)/([^/]+)(/results)?$")
 
 
 class Seen:
-    """Ids that came before, the last of them."""
+    """The most recent ids."""
 
     def __init__(self) -> None:
         # A response that the collector finishes comes here from within.
@@ -35,7 +35,7 @@ class Seen:
         self._ids: dict[str, None] = {}
 
     def add(self, name: str) -> bool:
-        """Remembers an id; false if it was there."""
+        """Adds an id. Returns whether it is new."""
         with self._lock:
             is_new = self._ids.pop(name, self) is self
             self._ids[name] = None
@@ -49,13 +49,13 @@ class Seen:
 
 _counted = Seen()
 _rows = Seen()
-"""Rows of batches that were read in part; of those that were read to their end, the batch is in `_counted`."""
+"""Rows of partly read batches. Completely read batches are in `_counted`."""
 _awaited = Seen()
-"""Interactions that were begun and had not ended; their answers do not say that they were made in the background."""
+"""Interactions that have not ended. Their responses do not say that they run in the background."""
 
 
 def billed(found: Mapping[str, Any]) -> bool:
-    """Whether a response to a request is an event: one that only says that the work has begun is none."""
+    """Returns whether a response is an event. A response that only says that the work has begun is not."""
     name = found.get("id")
     if name is None or not (found.get("is_background") or found.get("finish_reason") == "in_progress"):
         return True
@@ -66,7 +66,7 @@ def billed(found: Mapping[str, Any]) -> bool:
 
 
 def follow_fetched(meter: Meter, wire: str, provider: str, response: Any) -> None:
-    """Watches the answer to a GET, if it may be one that was asked for before; see `http.follow`."""
+    """Follows the response to a GET request if it may be a deferred response; see `http.follow`."""
     found = _FETCHED.search(response.request.url.path)
     if found is None:
         return
@@ -93,7 +93,7 @@ def follow_fetched(meter: Meter, wire: str, provider: str, response: Any) -> Non
 
 
 class _Rows:
-    """Reads the results of a batch, one in each line, and records each as it passes: there may be 100,000."""
+    """Reads the results of a batch, one per line, and records each while it passes, because there may be 100,000."""
 
     def __init__(self, meter: Meter, fields: Mapping[str, Any], batch: str) -> None:
         self._meter = meter
@@ -108,13 +108,13 @@ class _Rows:
             self._record(line)
 
     def rest(self) -> None:
-        """All of it passed: the batch is known from here on, however many rows it has."""
+        """Marks the batch as completely read, which needs no memory for its rows."""
         self._record(self._line)
         self._line = b""
         _counted.add(self._batch)
 
     def finish(self) -> None:
-        """What is left of a line is no row."""
+        """Does nothing: the rest of a line is not a row."""
 
     def _record(self, line: bytes) -> None:
         if not line.strip():
@@ -125,7 +125,7 @@ class _Rows:
             name = answer.get("id")
             return answer["usage_status"] == "complete" and name is not None and _rows.add(f"{self._batch}/{name}")
 
-        # Read perhaps elsewhere than where it was asked for.
+        # The rows may be read in another context than the request.
         attribution.enter(self, self._scope)
         try:
             recorder = Recorder(self._meter, scanner, dict(self._fields), None, admit=is_new)

@@ -1,4 +1,4 @@
-"""Which provider answers at a host: clients of one make point at many."""
+"""Finds the provider by the host, because clients of one make can call many providers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _SUFFIXES: Final = {
 
 
 def provider_of(host: str, default: str) -> str:
-    """The provider that answers at a host; `default` where the host is not known."""
+    """Returns the provider of a host; `default` if the host is unknown."""
     host = host.lower()
     if known := _EXACT.get(host):
         return known
@@ -43,13 +43,13 @@ def provider_of(host: str, default: str) -> str:
 
 
 def includes_usage_safely(host: str, api_version: str | None = None) -> bool:
-    """Whether `stream_options.include_usage` is known to be understood there.
+    """Returns whether a host is known to accept `stream_options.include_usage`.
 
-    Others have answered it with an error (openai-agents-python#442, litellm#11696), so it is asked for nowhere else.
+    Other hosts have answered it with an error (openai-agents-python#442, litellm#11696), so it is not sent to them.
 
     Args:
-        host: The host that is called.
-        api_version: Azure's version of the API, such as `2024-10-21`; it is understood from 2024-08-01 on.
+        host: The host of the request.
+        api_version: Azure's API version, such as `2024-10-21`. Versions from 2024-08-01 on accept the option.
     """
     host = host.lower()
     if host.endswith(".openai.azure.com"):

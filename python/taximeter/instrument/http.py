@@ -1,4 +1,4 @@
-"""Following an HTTP response to its end while its client reads it, whichever HTTP library it comes from."""
+"""Follows an HTTP response to its end while its client reads it, with any of the HTTP libraries."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["follow"]
 
 _ERRORS: Final = 400
-"""Statuses from here on are refusals, which are not billed."""
+"""Statuses from here on are errors, which are not billed."""
 
 
 def follow(
@@ -29,15 +29,15 @@ def follow(
     admit: Admit | None = None,
     reader: Callable[[], Scanner] | None = None,
 ) -> None:
-    """Watches one response from here to its end, and records one event then. A refusal is a failure of its call.
+    """Follows one response to its end, and records one event then. An error status is a failure of its call.
 
     Args:
-        meter: Where the event goes.
-        wire: Whose format it is, as `_core.Scanner` names it.
-        fields: What is known of the event; the response's own model and tier come before it.
+        meter: The meter that records the event.
+        wire: The format of the response, as `_core.Scanner` names it.
+        fields: The known fields of the event. The model and the tier in the response override them.
         response: A response of `httpx` or `httpx2`, read or not.
-        admit: Says of what was found whether it is an event.
-        reader: Makes who reads it, where the content type does not tell.
+        admit: Decides from what was found whether the response is an event.
+        reader: Makes the scanner, if the content type does not determine it.
     """
     if response.status_code >= _ERRORS:
         if response.request.method == "POST":
@@ -50,7 +50,7 @@ def follow(
     is_stream = "event-stream" in content_type.lower()
     strips = call is not None and call.strips_usage and is_stream
     scanner: Scanner | None = None
-    # The one compression that the extension's scanner reads itself.
+    # The only compression that the extension's scanner reads itself.
     is_gzip = encoding == "gzip" and reader is None
     try:
         if reader is not None:
@@ -59,7 +59,7 @@ def follow(
             scanner = scanner_for(meter, wire, fields["provider"], content_type, gzip=is_gzip, strip=strips)
         if not is_gzip and encoding not in {"identity", ""}:
             scanner = _Decoding(scanner, _decoder(response, encoding))
-    except ValueError:  # neither JSON nor a stream of it: what it used is not said
+    except ValueError:  # neither JSON nor a stream of JSON: there is no usage to read
         scanner = None
     recorder = Recorder(meter, scanner, dict(fields), call, admit=admit)
     if not is_read:
@@ -68,15 +68,15 @@ def follow(
     if scanner is not None:
         passed = recorder.feed(response.content) + recorder.rest()
         if strips:
-            response._content = passed  # noqa: SLF001 - what is read has no other place
+            response._content = passed  # noqa: SLF001 - there is no public way to replace a read body
     recorder.finish()
 
 
 def _decoder(response: Any, encoding: str) -> Any:
-    """A decoder of the transport's own, beside the one that it reads the response with.
+    """Returns a separate decoder of the HTTP library, in addition to the one that it reads the response with.
 
     Raises:
-        ValueError: It has none for this encoding.
+        ValueError: The library has none for this encoding.
     """
     module = sys.modules.get(f"{_transport_of(response)}._decoders")
     kind = getattr(module, "SUPPORTED_DECODERS", {}).get(encoding)
@@ -86,7 +86,7 @@ def _decoder(response: Any, encoding: str) -> Any:
 
 
 class _Decoding:
-    """Shows a scanner what is compressed in another way than the scanner reads itself."""
+    """Decompresses a response for a scanner, for compressions that the scanner does not read itself."""
 
     def __init__(self, inner: Scanner, decoder: Any) -> None:
         self._inner = inner
@@ -100,7 +100,7 @@ class _Decoding:
         self._inner.rest()
 
     def _show(self, decoded: bytes | Iterable[bytes]) -> None:
-        """`httpx` gives bytes, `httpx2` pieces of them."""
+        """Shows decoded data to the scanner. `httpx` decodes to bytes, `httpx2` to several pieces."""
         for piece in (decoded,) if isinstance(decoded, bytes) else decoded:
             self._inner.feed(piece)
 
@@ -142,13 +142,13 @@ class _AsyncTee(Watched):
 
 @functools.cache
 def _tee_class(transport: str, kind: str) -> Any:
-    """A tee that the transport's own type checks accept. Which transport a client uses is its own choice and changes."""
+    """Returns a tee class that passes the type checks of the client's HTTP library, which may change between versions."""
     base = getattr(sys.modules[transport], f"{kind}ByteStream")
     return type(f"{kind}Tee", ({"Sync": _SyncTee, "Async": _AsyncTee}[kind], base), {})
 
 
 def _transport_of(response: Any) -> str:
-    """The package that a response is of: `httpx` or `httpx2`."""
+    """Returns the package of a response: `httpx` or `httpx2`."""
     roots = (kind.__module__.partition(".")[0] for kind in type(response).__mro__)
     return next(root for root in roots if hasattr(sys.modules.get(root), "SyncByteStream"))
 

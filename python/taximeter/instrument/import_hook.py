@@ -1,4 +1,4 @@
-"""An import hook: runs a function on a module right after the module was imported."""
+"""An import hook that runs a function on a module right after the module is imported."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ __all__ = ["Find", "Finder", "install"]
 log = logging.getLogger("taximeter")
 
 Find = Callable[[str], Callable[[ModuleType], None] | None]
-"""Returns what to run on a module of this name, or `None` for a module that is none of ours."""
+"""Returns the function to run on a module with this name, or `None` for other modules."""
 
 
 class Finder:
-    """A finder by what it does: the class to derive from takes 10 ms to import."""
+    """A finder without its usual base class, whose import takes 10 ms."""
 
     def __init__(self, find: Find) -> None:
         self._find = find
         self._busy = threading.local()
 
     def find_spec(self, name: str, path: Iterable[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:  # noqa: ARG002
-        """The module's spec, with a loader that runs our function after the module; `None` for modules that are none of ours."""
+        """Returns the spec with a loader that runs our function after the module; `None` for other modules."""
         if getattr(self._busy, "name", None) == name:
             return None
         try:
@@ -47,17 +47,17 @@ class Finder:
 
         def exec_module(module: ModuleType) -> None:
             execute(module)
-            if module.__name__ == name:  # a loader may load other modules too
+            if module.__name__ == name:  # a loader may also load other modules
                 run(module)
 
         try:
             spec.loader.exec_module = exec_module  # type: ignore[method-assign,union-attr]
-        except AttributeError:  # a loader without a dict
+        except AttributeError:  # a loader without attributes
             return None
         return spec
 
 
 def install(find: Find) -> None:
-    """Puts a finder before the others, unless one of ours is there."""
+    """Puts a finder before the others, unless one is already there."""
     if not any(isinstance(finder, Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, Finder(find))

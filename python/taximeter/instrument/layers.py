@@ -1,4 +1,4 @@
-"""Layers: a client may be called by another library that is metered as well, and is then the one that records."""
+"""Layers: another metered library may call a client. Then only the client records the call."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ __all__ = ["Claim", "current", "restore", "take"]
 
 
 class Claim:
-    """A layer's claim to a call: it records what no client beneath it has recorded.
+    """A layer's claim to a call: the layer records it only if no client below has recorded it.
 
-    It holds within the public function that was called: whatever is asked beneath it is asked before that returns.
+    The claim lasts until the layer's public function returns, because all requests below it are made before that.
     """
 
     __slots__ = ("is_taken", "layer", "outer")
@@ -26,7 +26,7 @@ class Claim:
         _current.set(self)
 
     def take(self) -> bool:
-        """Takes the call, here and for the layers above; false if it was taken."""
+        """Marks the call as recorded, in this and all higher layers. Returns false if it already was."""
         was_taken = self.is_taken
         claim: Claim | None = self
         while claim is not None:
@@ -41,7 +41,7 @@ restore = _current.set
 
 
 def take() -> None:
-    """Takes the call of this context, if a layer claims it: a client is about to record it."""
+    """Marks the call of this context as recorded, if a layer has a claim. A client calls this before it records the call."""
     claim = _current.get()
     if claim is not None:
         claim.take()

@@ -1,6 +1,6 @@
-"""Observers of metered calls: the interfaces of SDKs that meter clients (`taximeter.compat`), and wrappers around one client.
+"""Observers of metered calls: the SDKs' interfaces that meter clients (`taximeter.compat`), and wrappers around one client.
 
-An observer sees each event once, with the keywords of its own that the call had. Other observers and the meter are not affected.
+An observer gets each event once, with its own keywords of the call. It does not affect other observers or the meter.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ class Observer(Protocol):
 
     @property
     def is_active(self) -> bool:
-        """False while it wants no events."""
+        """Whether it wants events now."""
 
     def ledger_meter(self, own: Mapping[str, Any]) -> Meter | None:
-        """The meter that brings a call with these keywords to the ledger, where no other does; `None` for no such wish."""
+        """Returns a meter that records this call in the ledger if the call's own meter does not; `None` if that is not wanted."""
 
     def defaults(self) -> Mapping[str, Any]:
-        """Attribution of calls that have no other, by the names of `taximeter.attribute`."""
+        """Returns the default attribution of calls, by the names of `taximeter.attribute`."""
 
     def attribution(self, own: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Attribution that a call states by these keywords."""
+        """Returns the attribution in these keywords of a call."""
 
     def record(self, event: Mapping[str, Any], own: Mapping[str, Any], family: str) -> None:
-        """Takes one event.
+        """Receives one event.
 
         Args:
             event: The arguments of `Meter.track`.
@@ -51,7 +51,7 @@ _of_block: ContextVar[Observer | None] = ContextVar("taximeter_observer", defaul
 
 
 def register(observer: Observer, families: Sequence[str]) -> None:
-    """Shows an observer every call of these families from here on; once, however often it is registered."""
+    """Makes an observer receive every call of these families from now on. A second registration has no effect."""
     for family in families:
         known = _by_family.get(family, ())
         if observer not in known:
@@ -60,7 +60,7 @@ def register(observer: Observer, families: Sequence[str]) -> None:
 
 @contextmanager
 def observe(observer: Observer) -> Iterator[None]:
-    """Shows an observer the calls that are made within a block."""
+    """Makes an observer receive the calls in a block."""
     token = _of_block.set(observer)
     try:
         yield
@@ -69,7 +69,7 @@ def observe(observer: Observer) -> Iterator[None]:
 
 
 def observers_of(family: str) -> tuple[Observer, ...]:
-    """The observers of a call of this family that is made here."""
+    """Returns the observers of a call of this family in this context."""
     of_block = _of_block.get()
     known = _by_family.get(family)
     if known is None:
@@ -79,7 +79,7 @@ def observers_of(family: str) -> tuple[Observer, ...]:
 
 
 class EventFanout:
-    """A meter, if there is one, and the observers beside it, for the events of one response."""
+    """Passes the events of one response to a meter, if there is one, and to observers."""
 
     enabled = True
 
@@ -92,17 +92,17 @@ class EventFanout:
 
     @property
     def keeps_provider_usage(self) -> bool:
-        """See `Meter`."""
+        """Whether the meter keeps usage reports; see `Meter`."""
         return self._meter is not None and self._meter.keeps_provider_usage
 
     def count_remark(self, what: str, field: str) -> None:
-        """See `Meter`."""
+        """Counts a remark in the meter; see `Meter`."""
         if self._meter is not None:
             self._meter.count_remark(what, field)
 
     def track(self, **event: Any) -> None:
-        """Records an event at every observer and meter; a failure of one does not affect the others."""
-        # A failed call has no usage, which is all that observers are for.
+        """Passes an event to every observer and meter. A failure of one does not affect the others."""
+        # Observers only want usage, which a failed call does not have.
         for observer in self._observers if event.get("usage") or event.get("status") != "error" else ():
             run_guarded(observer.record, event, self._own, self._family)
         meters = self._meters()
@@ -116,7 +116,7 @@ class EventFanout:
             attribution.leave(self)
 
     def _meters(self) -> list[Meter]:
-        """The call's own meter, and the ledger's where the own one does not reach the ledger and an observer wants it there."""
+        """Returns the call's own meter, and one for the ledger if an observer wants it and the own meter does not write there."""
         meters = [] if self._meter is None else [self._meter]
         settings = self._meter.settings if self._meter is not None else None
         if self._meter is not None and (settings is None or settings.uses_ledger):
@@ -126,7 +126,7 @@ class EventFanout:
         return meters
 
     def _scope(self) -> _core.Scope | None:
-        """The attribution in force, over what the observers have by default, and under what the call says in their words."""
+        """Returns the current attribution, over the observers' defaults, and under the attribution in the call's keywords."""
         scope = attribution.current()
         for observer in self._observers:
             if defaults := observer.defaults():

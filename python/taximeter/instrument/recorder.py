@@ -1,4 +1,4 @@
-"""What becomes of a response: one event, whichever way it ends."""
+"""Records one event for each response, whichever way the response ends."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ log = logging.getLogger("taximeter")
 
 
 class Scanner(Protocol):
-    """Who reads a response: `_core.Scanner`, or what knows its usage already."""
+    """Reads a response: `_core.Scanner`, or an object that already knows the usage."""
 
     def feed(self, data: bytes) -> bytes | None:
-        """Takes what passes; returns what is to pass in its place, or `None` for the same."""
+        """Reads passing data. Returns what to pass on instead, or `None` for the same data."""
 
     def rest(self) -> bytes | None:
-        """What is left to pass after the last bytes."""
+        """Returns data that was held back and must still be passed on after the end."""
 
     def finish(self) -> Mapping[str, Any] | None:
-        """What was found; `None` where there is nothing more to record."""
+        """Returns what was found; `None` if there is nothing more to record."""
 
 
 Admit = Callable[[Mapping[str, Any]], bool]
-"""Says of what was found in a response whether it is an event."""
+"""Decides from what was found in a response whether it is an event."""
 
 
 def scanner_for(
     meter: Meter, wire: str, provider: str, content_type: str, *, gzip: bool = False, strip: bool = False
 ) -> _core.Scanner:
-    """The extension's scanner of one response, which keeps what the meter wants kept; see `_core.Scanner`."""
+    """Returns the extension's scanner of one response, with the meter's setting for usage reports; see `_core.Scanner`."""
     keeps = meter.keeps_provider_usage
     return _core.Scanner(wire, provider=provider, content_type=content_type, gzip=gzip, strip=strip, keep=keeps)
 
 
 class Recorder:
-    """Follows one response to its end, and records one event, whichever end that is."""
+    """Follows one response to its end, whichever way it ends, and records one event."""
 
     __slots__ = ("_admit", "_call", "_fields", "_made", "_meter", "_scanner", "_scope")
 
@@ -61,7 +61,7 @@ class Recorder:
         self._fields: dict[str, Any] | None = fields
         self._call = call
         layers.take()
-        # Streams can end in another context than they began in, so the attribution is taken now.
+        # A stream may end in another context than it began in, so the attribution is stored now.
         self._scope = attribution.current() if call is None else call.scope
         self._made = time.perf_counter()
 
@@ -75,7 +75,7 @@ class Recorder:
         return data if replaced is None else replaced
 
     def feed_guarded(self, show: Callable[[Any], bytes], item: Any) -> None:
-        """Shows the scanner what `show` makes of an item."""
+        """Shows the scanner the result of `show` for an item."""
         try:
             data = show(item)
         except Exception:
@@ -91,7 +91,7 @@ class Recorder:
             return b""
 
     def finish(self, error: type[BaseException] | None = None) -> None:
-        """Records the event; only the first time."""
+        """Records the event. Only the first call has an effect."""
         fields, self._fields = self._fields, None
         if fields is None:
             return
@@ -107,21 +107,21 @@ class Recorder:
             log.debug("taximeter could not record a call", exc_info=True)
 
     def __enter__(self) -> None:
-        """Records the event when the block ends, with the error that ends it; being closed is none."""
+        """Records the event when the block ends, with its error. Closing a generator does not count as an error."""
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.finish(None if kind is GeneratorExit else kind)
 
     def __del__(self) -> None:
-        # Whoever was to read the response let go of it. Attributes may be missing when making it failed.
+        # The reader of the response has dropped it. Attributes may be missing if `__init__` failed.
         if getattr(self, "_fields", None) is not None:
             self.finish()
 
     def _outcomes(self, error: type[BaseException] | None, fields: dict[str, Any]) -> list[dict[str, Any]]:
-        """The event of the response, and those of other models that had a part in it."""
+        """Returns the event of the response, and further events for other models that took part in it."""
         summary = self._scanner.finish() if self._scanner is not None else None
         if self._scanner is not None and summary is None:
-            return []  # it records what it reads
+            return []  # the scanner records events itself
         found: Mapping[str, Any] = summary or {"usage_status": "missing", "gap": "usage_not_json"}
         if self._admit is not None and not self._admit(found):
             return []
@@ -160,7 +160,7 @@ class Recorder:
 
 
 class Watched(Forwarding):
-    """A stream that a recorder sees."""
+    """A stream that a recorder follows."""
 
     def __init__(self, inner: Any, recorder: Recorder) -> None:
         super().__init__(inner)
@@ -171,11 +171,11 @@ _END: Final = object()
 
 
 def _nothing() -> None:
-    """What an iterator does that cannot be closed."""
+    """Does nothing. Stands in for the missing `close` of an iterator."""
 
 
 def _unseen(_error: BaseException) -> None:
-    """Where the request was made before the generator."""
+    """Ignores the failure, because the request was made before the generator."""
 
 
 def recorded(
@@ -184,13 +184,13 @@ def recorded(
     show: Callable[[Any], bytes],
     fail: Callable[[BaseException], None] = _unseen,
 ) -> Generator[Any, None, None]:
-    """The generator, with what `show` makes of its items shown to a recorder, and its end.
+    """Yields the items of a generator. Shows a recorder the result of `show` for each item, and the end.
 
     Args:
-        generator: Some make their request when they are first asked for an item.
-        begin: Makes the recorder, or returns the one that was made with the request; `None` when there is nothing to record.
-        show: What of an item a scanner is to see.
-        fail: Is shown what such a generator raises in place of a first item.
+        generator: The generator. Some make their request when the first item is read.
+        begin: Makes the recorder, or returns the one made with the request; `None` if there is nothing to record.
+        show: Returns the part of an item that the scanner needs.
+        fail: Called with the exception that such a generator raises instead of its first item.
     """
     try:
         item = next(generator, _END)
@@ -216,7 +216,7 @@ async def recorded_async(
     show: Callable[[Any], bytes],
     fail: Callable[[BaseException], None] = _unseen,
 ) -> AsyncGenerator[Any, None]:
-    """As `recorded`, for an asynchronous one."""
+    """Does the same as `recorded` for an asynchronous generator."""
     try:
         item = await anext(generator, _END)
     except BaseException as error:

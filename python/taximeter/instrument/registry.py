@@ -1,7 +1,7 @@
-"""The client families: which are known, and which modules of theirs are hooked when.
+"""The client families, and the modules of each that are hooked.
 
-A family's own file in `providers/` is imported when its client is, so that `init()` costs nothing for clients that a program does not
-use. A new family is one file there and one line in `FAMILIES`.
+A family's file in `providers/` is imported when its client is, so that `init()` takes no time for unused clients. A new family needs
+one file there and one line in `FAMILIES`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
     "litellm": ("litellm",),
     "langchain_core": ("langchain_core",),
 }
-"""The families, by their names in `status()`, and the packages that their modules are in."""
+"""The families by their names in `status()`, with the packages that have their modules."""
 
 
 class Status(NamedTuple):
@@ -59,9 +59,9 @@ _lock = threading.RLock()
 _wanted: set[str] = set()
 """The families whose modules are hooked."""
 _unfinished: set[str] = set()
-"""Modules that another thread is importing, past the point where a finder is asked."""
+"""Modules that another thread is importing, after the import hooks were asked for them."""
 _failures: dict[str, list[str]] = {}
-"""What went wrong with the hooks of a family."""
+"""The errors of each family's hooks."""
 
 
 def _family(name: str) -> Family:
@@ -75,13 +75,13 @@ def _is_loaded_family(name: str) -> bool:
 
 
 def activate(meter: Meter, names: Sequence[str] | None = None) -> None:
-    """Instrument families, by name or all, for a meter.
+    """Instruments families for a meter: those with the given names, or all.
 
     Raises:
-        ConfigError: A name is no family.
+        ConfigError: A name is not a family.
     """
     if unknown := [name for name in names or () if name not in FAMILIES]:
-        from ..errors import ConfigError  # noqa: PLC0415 - the way of an error
+        from ..errors import ConfigError  # noqa: PLC0415 - only needed for an error
 
         raise ConfigError(f"instrument: {unknown[0]!r} is not one of {', '.join(FAMILIES)}")
     with _lock:
@@ -94,19 +94,19 @@ def activate(meter: Meter, names: Sequence[str] | None = None) -> None:
 
 
 def hook(names: Sequence[str]) -> None:
-    """Instrument families without recording: keywords that are not the client's are taken out, and observers hear of calls."""
+    """Instruments families without recording: keywords that are not the client's are removed, and observers get the calls."""
     with _lock:
         _wanted.update(names)
         _hook_modules()
 
 
 def subscribe(observer: Observer, names: Sequence[str], prefix: str) -> None:
-    """Shows an observer every call of these families from here on.
+    """Makes an observer receive every call of these families from now on.
 
     Args:
-        observer: Receives the calls; it is subscribed once, however often this is called.
+        observer: Receives the calls. Subscribing it again has no effect.
         names: The families, by their names in `status()`.
-        prefix: Keywords that begin so are taken out of every call. The observer gets them with the event.
+        prefix: Keywords with this prefix are removed from every call. The observer gets them with the event.
     """
     take_out(prefix)
     observers.register(observer, names)
@@ -114,7 +114,7 @@ def subscribe(observer: Observer, names: Sequence[str], prefix: str) -> None:
 
 
 def _hook_modules() -> None:
-    """Runs the hooks of modules that are loaded, and sees to those that will be."""
+    """Runs the hooks of loaded modules, and installs the import hook for the others."""
     import_hook.install(_hook_of)
     for family in map(_family, filter(_is_loaded_family, sorted(_wanted))):
         for name in family.hooks:
@@ -129,29 +129,29 @@ def _hook_modules() -> None:
 
 
 def activate_for(meter: Meter, client: object) -> None:
-    """Instrument one client object for a meter.
+    """Instruments one client object for a meter.
 
     Raises:
-        TypeError: It is a client of no family.
+        TypeError: It is not a client of any family.
     """
     families = map(_family, filter(_is_loaded_family, FAMILIES))
     family = next((family for family in families if family.owns(client)), None)
     if family is None:
         raise TypeError(f"client: {type(client).__name__} is not a client that can be metered")
     with _lock:
-        # What is hooked takes taximeter's keywords out for all clients of the family; recording is this client's alone.
+        # The hooks remove taximeter's keywords for all clients of the family, but only this client is recorded.
         _wanted.add(family.name)
         _hook_modules()
         family.bind_client(client, meter)
 
 
 def deactivate() -> None:
-    """Stop recording. The shims stay, so that taximeter's keywords never reach a client."""
+    """Stops recording. The shims stay, so that taximeter's keywords never reach a client."""
     meters.clear()
 
 
 def status() -> dict[str, Status]:
-    """How it stands with each family."""
+    """Returns the status of each family."""
     if _unfinished:
         _hook_modules()
     return {name: _status(name) if _is_loaded_family(name) else Status("absent") for name in FAMILIES}
@@ -171,7 +171,7 @@ def _status(name: str) -> Status:
 def _version(family: Family, module: ModuleType) -> str | None:
     if (version := getattr(module, "__version__", None)) is not None:
         return str(version)
-    from importlib import metadata  # noqa: PLC0415 - slow, and needed by those who ask
+    from importlib import metadata  # noqa: PLC0415 - slow, and rarely needed
 
     try:
         return metadata.version(family.distribution or family.name)
@@ -196,7 +196,7 @@ def _run_hook(family: Family, name: str, module: ModuleType) -> None:
 
 
 def _hook_of(name: str) -> Callable[[ModuleType], None] | None:
-    """What to run on a module of this name once it is imported; `None` for those that no wanted family hooks."""
+    """Returns the function to run on a module after its import; `None` if no wanted family hooks it."""
     package = name.partition(".")[0]
     if _unfinished:
         _hook_modules()
@@ -208,5 +208,5 @@ def _hook_of(name: str) -> Callable[[ModuleType], None] | None:
 
 
 def _run_hook_anew(family: Family, name: str, module: ModuleType) -> None:
-    hooked_modules.pop(name, None)  # a module that is loaded anew has new functions
+    hooked_modules.pop(name, None)  # a reloaded module has new functions
     _run_hook(family, name, module)

@@ -1,4 +1,4 @@
-"""Putting our functions around a client's own, so that nobody can tell but by what they do."""
+"""Transparent wrappers around functions of a client."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ _MARK: Final = "__taximeter__"
 
 Made = TypeVar("Made")
 Prepare = Callable[[Any, Call], None]
-"""Is shown the object a method is called on, and the call, before the method runs."""
+"""Gets the object of a method call, and the call, before the method runs."""
 
 
 class Forwarding:
-    """Has what the object has that it stands for."""
+    """An object that forwards its attributes to another one."""
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
 
     def __getattr__(self, name: str) -> Any:
-        # Copying and pickling ask an object that has nothing yet.
+        # Copying and pickling read attributes before the object has any.
         if name == "_inner":
             raise AttributeError(name)
         return getattr(self._inner, name)
 
 
 def _is_coroutine_function(function: Any, *, is_wrapped: bool = False) -> bool:
-    """Whether it is one itself; with `is_wrapped`, whether the function is that decorators wrap."""
-    import inspect  # noqa: PLC0415 - half of the modules that `init()` would import; clients import it themselves
+    """Returns whether a function is a coroutine function; with `is_wrapped`, also below its decorators."""
+    import inspect  # noqa: PLC0415 - imports many modules; clients have already imported it
 
     return inspect.iscoroutinefunction(inspect.unwrap(function) if is_wrapped else function)
 
@@ -72,15 +72,15 @@ def shim(
     carry: Callable[[Any, Call], Any] = carried,
     is_layer: bool = False,
 ) -> None:
-    """Takes taximeter's keywords and headers out of a public method, and lets what it does know whose call it is.
+    """Removes taximeter's keywords and headers from calls of a public method, and makes the call known to what it calls.
 
     Args:
         owner: The class, or the module of a function.
         name: The method.
-        is_async: Whether it has to be awaited; by default, whether it is a coroutine function beneath its decorators.
-        prepare: What else is to be done before it runs.
-        carry: What is done to a result whose request is made after the method has returned.
-        is_layer: Whether the method calls other clients, and tries again itself what fails.
+        is_async: Whether it must be awaited; by default, whether it is a coroutine function below its decorators.
+        prepare: Called before the method runs.
+        carry: Wraps a result whose request is made after the method has returned.
+        is_layer: Whether the method calls other clients, and retries their failed calls itself.
     """
 
     def carry_guarded(result: Any, call: Call) -> Any:
@@ -116,26 +116,26 @@ def shim(
 
 
 def public_methods(owner: type) -> list[str]:
-    """The names of the public methods that a class defines itself."""
+    """Returns the names of the public methods that a class itself defines."""
     return [name for name, value in vars(owner).items() if not name.startswith("_") and isinstance(value, FunctionType)]
 
 
 def shim_public(owner: type, *, but: tuple[str, ...] = ()) -> None:
-    """`shim` for every public method that a class defines itself, but for those that are named."""
+    """Applies `shim` to every public method that a class itself defines, except the named ones."""
     for name in public_methods(owner):
         if name not in but:
             shim(owner, name)
 
 
 def shim_classes(module: ModuleType) -> None:
-    """`shim` for every public method of every class that a module defines."""
+    """Applies `shim` to every public method of every class that a module defines."""
     for owner in list(vars(module).values()):
         if isinstance(owner, type) and owner.__module__ == module.__name__:
             shim_public(owner)
 
 
 def each_subclass(base: Any, run: Callable[[Any], None]) -> None:
-    """Runs a function on every class that derives from a class: those that there are, and each that is made from here on."""
+    """Runs a function on every subclass of a class: on existing ones, and on each one defined later."""
     original = vars(base).get("__init_subclass__")
     if getattr(original, _MARK, False):
         return
@@ -160,7 +160,7 @@ def before(owner: Any, name: str, look: Callable[[Any, tuple[Any, ...], Mapping[
     """Shows `look` the object and the arguments a method is called with, before it runs."""
 
     def make(original: Any) -> Any:
-        # Asked of the method itself: before openai 1.8, the asynchronous client's was a plain one.
+        # Decided for each method, because in openai before 1.8 the asynchronous client's method was synchronous.
         if _is_coroutine_function(original):
 
             @functools.wraps(original)

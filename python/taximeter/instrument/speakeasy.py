@@ -1,4 +1,4 @@
-"""Clients made by the Speakeasy generator, Mistral's and that of Gemini's interactions: every request passes `do_request`."""
+"""Clients made by the Speakeasy generator: Mistral's, and Gemini's for interactions. Every request passes `do_request`."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ __all__ = ["hook_base"]
 def hook_base(
     family: str, provider: str, operations: Mapping[str, str], wire: str, shared: Callable[[Any], Any]
 ) -> Callable[[ModuleType], None]:
-    """The hook of a base module.
+    """Returns the hook of a base module.
 
     Args:
-        family: Its family's name.
-        provider: Who answers at hosts that are not known.
-        operations: The ends of the paths that are metered, and OpenTelemetry's name for what they do.
-        wire: Whose format the responses have.
-        shared: What all parts of one client share, given one of them.
+        family: The family's name.
+        provider: The provider of unknown hosts.
+        operations: The endings of metered paths, with OpenTelemetry's name of their operation.
+        wire: The format of the responses.
+        shared: Returns the object that all parts of one client share, from one of them.
     """
 
     def fields_of(request: Any) -> dict[str, Any] | None:
-        """What is known of the event of a POST; `None` for what is not metered."""
+        """Returns the known fields of a POST request's event; `None` if it is not metered."""
         operation = next((what for end, what in operations.items() if _resource(request.url.path).endswith(end)), None)
         if operation is None or request.method != "POST":
             return None
         call = current_call()
-        # Counts where the response names no model, as a stream does not that ends before its first part.
+        # Used if the response names no model, like a stream that ends before its first part.
         model = call and call.kwargs.get("model")
         return {"provider": provider_of(request.url.host, provider), "model": model, "operation": operation}
 
@@ -57,7 +57,7 @@ def hook_base(
     def hook(module: ModuleType) -> None:
         for name in ("BaseSDK", "AsyncBaseSDK"):
             if (base := getattr(module, name, None)) is not None:
-                # Every public method of every part of a client, those of classes that are made later included.
+                # Every public method of every part of a client, including classes that are defined later.
                 each_subclass(base, shim_public)
             for method in ("do_request", "do_request_async"):
                 owner = getattr(module, name, None)
@@ -68,11 +68,11 @@ def hook_base(
 
 
 def _strip_headers(_client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Takes taximeter's headers out of every request, also of methods without a shim."""
+    """Removes taximeter's headers from every request, including those of methods without a shim."""
     drop_own_headers((kwargs.get("request") or args[1]).headers)
 
 
 def _resource(path: str) -> str:
-    """The path of a collection, for that of one of its conversations."""
+    """Returns the path of the collection, for the path of one of its conversations."""
     path = path.removesuffix("/restart")
     return path.rpartition("/")[0] if "/conversations/" in path else path

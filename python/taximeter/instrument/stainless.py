@@ -1,7 +1,7 @@
-"""Clients made by the Stainless generator, openai and anthropic among them, share one shape.
+"""Clients made by the Stainless generator, such as openai and anthropic, have the same structure.
 
-Every response passes `_process_response` of the base client exactly once, after retries, whatever style of call it answers: plain,
-streamed, raw, parsed or through a helper. There the response's byte stream is replaced by one that shows the bytes to a scanner.
+Every response passes `_process_response` of the base client exactly once, after retries, for every style of call: plain, streamed,
+raw, parsed or through a helper. There, the response's byte stream is replaced by one that also shows the bytes to a scanner.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 __all__ = ["stainless_family"]
 
 _MANAGED: Final = ("stream", "tool_runner", "connect")
-"""How methods end that return a manager, which makes the request later."""
+"""The name endings of methods that return a manager, which makes the request later."""
 _MODEL_IN_PATH: Final = re.compile(r"/models?/([^/:]+)(?::|/invoke)")
 _SERVED_BY: Final = {
     "Azure": "azure.ai.openai", "Foundry": "azure.ai.inference", "Bedrock": "aws.bedrock", "Vertex": "gcp.vertex_ai",
 }  # fmt: skip
-# What the clients write for a keyword that is not given.
+# The clients' placeholders for arguments that are not given.
 _UNSET: Final = frozenset({"NotGiven", "Omit"})
 
 
@@ -43,17 +43,17 @@ def stainless_family(
     wire: str = "openai",
     hooks: Mapping[str, Callable[[ModuleType], None]] | None = None,
 ) -> Family:
-    """A family of clients.
+    """Returns a family of clients.
 
     Args:
-        name: The package, which is also the provider of hosts that are not known.
-        operations: The ends of the paths that are metered, and OpenTelemetry's name for what they do.
-        wire: Whose format the responses have.
-        hooks: What else is to be done to modules of its own.
+        name: The package, which is also the provider of unknown hosts.
+        operations: The endings of metered paths, with OpenTelemetry's name of their operation.
+        wire: The format of the responses.
+        hooks: Further functions to run on modules of the family.
     """
 
     def fields_of(client: Any, host: str, path: str, options: Any) -> dict[str, Any] | None:
-        """What is known of the event of a POST; `None` for what is not metered."""
+        """Returns the known fields of a POST request's event; `None` if it is not metered."""
         operation = next((what for end, what in operations.items() if path.endswith(end)), None)
         if operation is None or path.rpartition("/")[2].startswith("count-tokens"):
             return None
@@ -64,7 +64,7 @@ def stainless_family(
             "provider": provider_of(host, _served_by(kind) or name),
             "model": body.get("model"),
             "operation": operation,
-            # Counts only where the response does not say which tier served. What is not given has a value of the client's here.
+            # Used if the response does not name the tier. A tier that is not given is one of the client's placeholders here.
             "service_tier": tier if isinstance(tier := body.get("service_tier"), str) else None,
         }
 
@@ -87,7 +87,7 @@ def stainless_family(
             return
         path = str(options.url).partition("?")[0]
         if fields := fields_of(client, client.base_url.host, path, options):
-            # Bedrock's and Vertex AI's clients move the model from the body to the path.
+            # The clients for Bedrock and Vertex AI move the model from the body to the path.
             moved = _MODEL_IN_PATH.search(path)
             failed(meter, {**fields, "model": fields["model"] or (moved and moved[1])}, error)
 
@@ -104,7 +104,7 @@ def stainless_family(
         return base is not None and isinstance(client, base.BaseClient)
 
     def ask(resource: Any, call: Call) -> None:
-        # Without the capture point, nobody would take the extra chunk out again.
+        # Without the capture point, the extra chunk would not be removed again.
         client = resource._client  # noqa: SLF001 - public under no other name
         if call.kwargs.get("stream") is True and bindings.is_bound(family) and bindings.meter_of(name, client) is not None:
             _ask_for_usage(call, resource)
@@ -116,7 +116,7 @@ def stainless_family(
             shim(owner, method, prepare=prepare, carry=_carried if method.endswith(_MANAGED) else carried)
 
     def hook_resources(module: ModuleType) -> None:
-        """Every public method of every resource, those of classes that are made later included."""
+        """Hooks every public method of every resource, including classes that are defined later."""
         for class_name in ("SyncAPIResource", "AsyncAPIResource"):
             each_subclass(getattr(module, class_name), shim_resource)
 
@@ -127,19 +127,19 @@ def stainless_family(
 
 
 def _nothing(_client: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], _result: object) -> None:
-    """Responses are looked at before they are parsed."""
+    """Hooks the method that gets a response before it is parsed."""
 
 
 @functools.cache
 def _served_by(kind: Any) -> str | None:
-    """Who answers a client of this class, for hosts that do not tell: companies put names of their own before Azure's."""
+    """Returns the provider of a client class for unknown hosts. Subclasses may prefix names such as Azure's with their own."""
     names = [base.__name__ for base in kind.__mro__]
     return next((provider for part, provider in _SERVED_BY.items() if any(part in name for name in names)), None)
 
 
 def _bind_client(client: Any, meter: Meter) -> None:
     bindings.mark(client, meter)
-    # By its classes: a function of the client's own would keep it alive.
+    # Hooks the class, because a function on the client itself would create a reference cycle.
     for owner in type(client).__mro__:
         for name in ("copy", "with_options"):
             if name in vars(owner):
@@ -151,17 +151,17 @@ def _mark_copy(client: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], 
 
 
 def _strip_headers(_client: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], headers: Any) -> None:
-    """Takes taximeter's headers out of every request, also of methods without a shim and of a client's default headers."""
+    """Removes taximeter's headers from every request, including those of methods without a shim and the client's default headers."""
     drop_own_headers(headers)
 
 
 def _strip_defaults(resource: Any, _call: Call) -> None:
-    """Takes taximeter's headers out of a client's own: a socket's are put together in another way than those of requests."""
+    """Removes taximeter's headers from a client's default headers, because WebSockets build their headers in another way."""
     drop_own_headers(resource._client._custom_headers)  # noqa: SLF001 - public under no other name
 
 
 def _strip_body(_client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-    """Takes taximeter's keywords out of every body: who calls a client for others sends on what it does not know."""
+    """Removes taximeter's keywords from every body, because wrappers around a client pass unknown keywords on to the provider."""
     options = args[0] if args else kwargs["options"]
     for part in ("json_data", "extra_json"):
         body = getattr(options, part, None)
@@ -170,12 +170,12 @@ def _strip_body(_client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) 
 
 
 def _ask_for_usage(call: Call, resource: Any) -> None:
-    """Asks a chat stream to report its usage, where that is safe and the caller has not decided it."""
+    """Makes a chat stream report its usage, if the host accepts that and the caller has not decided it."""
     client = resource._client  # noqa: SLF001 - public under no other name
     kind: Any = type(resource)
     body = call.kwargs.get("extra_body")
     body = body if isinstance(body, Mapping) else {}
-    # What is given in `extra_body` is sent in place of a keyword. Some versions do not have the keyword: openai 1.0 to 1.25.
+    # `extra_body` overrides a keyword of the same name. openai 1.0 to 1.25 do not have the keyword.
     goes_in_body = "stream_options" in body or not _takes_stream_options(kind)
     options = body.get("stream_options") if "stream_options" in body else call.kwargs.get("stream_options")
     if options is None or type(options).__name__ in _UNSET:
@@ -187,7 +187,7 @@ def _ask_for_usage(call: Call, resource: Any) -> None:
     headers = call.kwargs.get("extra_headers")
     headers = headers if isinstance(headers, Mapping) else {}
     own = {str(name).lower(): value for name, value in {**getattr(client, "_custom_headers", {}), **headers}.items()}
-    # The one compression that the scanner can take a chunk out of.
+    # The scanner can remove a chunk only from this compression.
     if (encoding := own.get("accept-encoding")) is None:
         headers = {**headers, "Accept-Encoding": "gzip"}
     elif encoding not in {"gzip", "identity"}:
@@ -203,9 +203,9 @@ def _takes_stream_options(kind: Any) -> bool:
 
 
 def _carried(manager: Any, call: Call) -> Any:
-    """A helper makes its requests later: a stream's manager when it is entered, a runner of tools at each turn.
+    """Keeps the attribution for a helper that makes its requests later.
 
-    The call's attribution has to wait there with it.
+    A stream's manager makes its request when it is entered, and a tool runner makes one in each turn.
     """
     if call.has_own and hasattr(manager, "__dict__"):
         manager.__dict__[CALL] = call
@@ -230,7 +230,7 @@ def _within(request: Callable[..., Any], call: Call) -> Callable[..., Any]:
 
 
 class _Awaited:
-    """A request that is awaited within a call. No coroutine: one that nobody awaits would be warned about beside the client's own."""
+    """A request that is awaited in a call. It is not a coroutine, because Python would warn about one that is never awaited."""
 
     __slots__ = ("_call", "_request")
 
