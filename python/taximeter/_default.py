@@ -1,4 +1,4 @@
-"""The functions of `taximeter`: one meter that all share, and the instrumentation that feeds it."""
+"""The functions of `taximeter`: the default meter, and the instrumentation that uses it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ __all__ = [
 Client = TypeVar("Client")
 
 default_meter = Meter.unconfigured()
-"""The meter behind the functions of this package."""
+"""The default meter, which the functions of this package use."""
 set_default(default_meter)
 _own_ledger: Meter | None = None
 
@@ -53,8 +53,8 @@ drain = default_meter.drain
 
 
 def ledger_meter() -> Meter:
-    """The meter that brings events to the ledger: the one that all share, or one of its own where that has other destinations."""
-    global _own_ledger  # noqa: PLW0603 - made once, when it is needed
+    """Return a meter that writes to the ledger: the default meter, or another one if that has other destinations."""
+    global _own_ledger  # noqa: PLW0603 - created on first use
     if default_meter.settings is None or default_meter.settings.uses_ledger:
         return default_meter
     if _own_ledger is None or _own_ledger.settings is None or _own_ledger.settings.root != default_meter.settings.root:
@@ -63,35 +63,35 @@ def ledger_meter() -> Meter:
 
 
 def init(destination: str | Destination | Sequence[str | Destination] | None = None, **settings: Unpack[InitSettings]) -> Meter:
-    """Start metering: settle the settings and instrument the provider clients.
+    """Start metering: resolve the settings and instrument provider clients.
 
-    Calling it again changes what it is given and leaves the rest.
+    A second call changes the given settings and keeps the others.
 
-    Every argument can also come from the environment (`TAXIMETER_TEAM`, …) or from `taximeter.toml`.
+    Every argument can also be set in the environment (`TAXIMETER_TEAM`, …) or in `taximeter.toml`.
 
     Args:
-        destination: Where events go: `None` or `"ledger"`, the embedded ledger; a URL `cloudevents+https://…`; a `Destination`, which
-            can hold a key; or a sequence of them.
+        destination: Where events go: `None` or `"ledger"` for the embedded ledger; a URL `cloudevents+https://…`; a `Destination`,
+            which can hold a key; or a sequence of these.
         agent, feature, team, customer, user, session, tags: Attribution of every event; see `attribute`.
-        instrument: `True` for every client that is or will be imported, `False` for none, or their names.
+        instrument: `True` for all clients that are or will be imported, `False` for none, or their names.
         state_dir: Directory of journals and ledger; by default the platform's place for state.
         durability: `"process"`: events survive the process, however it dies.
         enabled: `False` makes metering do nothing. `TAXIMETER_DISABLED=1` does so from outside.
         debug: Log what the meter does, at DEBUG level.
-        keep_provider_usage: Keep the provider's own usage object beside each event of a client: names and counts as they came.
+        keep_provider_usage: Keep the provider's own usage report with each event of a client, unchanged.
         backend: How the journal is written: `"mapped"`, `"written"` or `"memory"`.
-        budget_mb: Most megabytes of the journal on disk; by default a twentieth of the free space, at most 512. When they are used
-            up, the oldest events are given up, and counted.
-        max_age: How long events may wait for a destination over HTTP: seconds from 60 on, or a text such as `"12h"`; a week by
-            default, `False` for ever. A collector that drops what it has by id has to remember ids for as long.
-        prices: Rates, multipliers and aliases of your own, and whether the catalog is kept up to date: a mapping, or a file of
-            it; see `docs/pricing.md`.
+        budget_mb: The most megabytes of the journal on disk; by default a twentieth of the free space, at most 512. When they are
+            used up, the oldest events are dropped and counted.
+        max_age: How long events may wait for a destination over HTTP: at least 60 seconds, or a text such as `"12h"`; a week by
+            default, `False` for no limit. A collector must remember event ids for as long to detect repeated events.
+        prices: Your own rates, multipliers and aliases, and how the catalog is updated: a mapping, or the path of a file; see
+            `docs/pricing.md`.
 
     Returns:
-        The meter that the functions of this package share.
+        The default meter.
 
     Raises:
-        ConfigError: A setting breaks its rule; the message names it and where it comes from.
+        ConfigError: A setting is invalid. The message names it and its source.
     """
     destination = concealed(destination)
     from . import instrument as instrumentation  # noqa: PLC0415 - only those who call init() pay for it
@@ -108,10 +108,13 @@ def init(destination: str | Destination | Sequence[str | Destination] | None = N
 
 
 def wrap(client: Client) -> Client:
-    """Meter one client object and the copies made of it, and return it. Other clients of its class are not metered.
+    """Meter one client object and its copies. Other clients of the same class are not metered.
+
+    Returns:
+        The same object.
 
     Raises:
-        TypeError: The client is of no family that can be metered.
+        TypeError: The object is not a client that can be metered.
     """
     from . import instrument as instrumentation  # noqa: PLC0415 - see init
 
@@ -120,14 +123,14 @@ def wrap(client: Client) -> Client:
 
 
 def uninstrument() -> None:
-    """Stop metering clients. Keywords and headers of taximeter are still taken out of calls."""
+    """Stop metering clients. Keywords and headers of taximeter are still removed from calls."""
     from . import instrument as instrumentation  # noqa: PLC0415 - see init
 
     instrumentation.deactivate()
 
 
 def status() -> dict[str, Status]:
-    """What is instrumented: for each client family whether it is bound, absent or failed, its version, and why."""
+    """Return the status of each client family: whether it is bound, absent or failed, its version, and the reason."""
     from . import instrument as instrumentation  # noqa: PLC0415 - see init
 
     return instrumentation.status()

@@ -1,4 +1,4 @@
-"""A meter in Python: settings, measured blocks, and a tidy end."""
+"""The Python side of a meter: settings, measured blocks, flush and close."""
 
 from __future__ import annotations
 
@@ -33,33 +33,33 @@ __all__ = ["Meter"]
 
 log = logging.getLogger("taximeter")
 
-# A wait for ever is a week.
+# The longest wait in seconds, one week; `float("inf")` means the same.
 LONGEST_WAIT: Final = 7 * 86_400.0
 _reported_storage: set[str] = set()
-"""The reasons for events in memory only that this process has logged."""
+"""The storage faults that this process has already logged."""
 
 
 class Meter(Pricing):
-    """A meter with settings of its own. The functions of `taximeter` are those of one that all share.
+    """A meter with its own settings. The functions of `taximeter` use a default meter.
 
     Args:
-        destination: Where events go: `None` or `"ledger"`, the embedded ledger; a URL `cloudevents+https://…`; a `Destination`, which
-            can hold a key; or a sequence of them.
+        destination: Where events go: `None` or `"ledger"` for the embedded ledger; a URL `cloudevents+https://…`; a `Destination`,
+            which can hold a key; or a sequence of these.
         agent, feature, team, customer, user, session, tags: Attribution of every event, see `attribute`.
         state_dir: Directory of journals and ledger.
         durability: `"process"`: events survive the process, however it dies.
         enabled: `False` makes every call do nothing.
         debug: Log what the meter does, at DEBUG level.
-        keep_provider_usage: Keep the provider's own usage object beside each event of a client: names and counts as they came.
+        keep_provider_usage: Keep the provider's own usage report with each event of a client, unchanged.
         backend: How the journal is written: `"mapped"`, `"written"` or `"memory"`.
-        budget_mb: Most megabytes of the journal on disk; by default a twentieth of the free space, at most 512. When they are used
-            up, the oldest events are given up, and counted.
-        max_age: How long events may wait for a destination over HTTP: seconds from 60 on, or a text such as `"12h"`; a week by
-            default, `False` for ever. A collector that drops what it has by id has to remember ids for as long.
-        prices: Rates, multipliers and aliases of your own, and whether the catalog is kept up to date; see `docs/pricing.md`.
+        budget_mb: The most megabytes of the journal on disk; by default a twentieth of the free space, at most 512. When they are
+            used up, the oldest events are dropped and counted.
+        max_age: How long events may wait for a destination over HTTP: at least 60 seconds, or a text such as `"12h"`; a week by
+            default, `False` for no limit. A collector must remember event ids for as long to detect repeated events.
+        prices: Your own rates, multipliers and aliases, and how the catalog is updated; see `docs/pricing.md`.
 
     Raises:
-        ConfigError: A setting breaks its rule.
+        ConfigError: A setting is invalid.
     """
 
     def __init__(self, **settings: Unpack[MeterSettings]) -> None:
@@ -73,12 +73,12 @@ class Meter(Pricing):
         self.check_storage()
 
     def with_destination(self, destination: Destination | None = None) -> Meter:
-        """Another meter with this one's settings as they are now, for another destination: one over HTTP, or else the ledger.
+        """Return another meter with this one's current settings and another destination: the given one over HTTP, or the ledger.
 
-        One over HTTP has no attribution of its own: services with a wire of theirs have it in their events.
+        With a destination over HTTP, the meter has no default attribution, because such services get it in their events.
 
         Raises:
-            ConfigError: A destination is invalid, or the state directory is not safe to use; the message says why.
+            ConfigError: A destination is invalid, or the state directory is not safe to use. The message says why.
         """
         from .. import settings as rules  # noqa: PLC0415 - see configure
 
@@ -96,29 +96,29 @@ class Meter(Pricing):
         return meter
 
     def outbox(self, service: Destination, *, exit_seconds: float = 0.0) -> Outbox:
-        """The requests to a service with a wire of its own, delivered by this meter's settings as they are now.
+        """Return the requests to a service with its own wire format. They are delivered with this meter's current settings.
 
         Args:
             service: The service.
-            exit_seconds: How long an exiting program waits for their delivery; 0 for as long as for events.
+            exit_seconds: How long an exiting program waits for their delivery, in seconds; 0 for the same time as for events.
 
         Raises:
-            ConfigError: The service is invalid, or the state directory is not safe to use; the message says why.
+            ConfigError: The service is invalid, or the state directory is not safe to use. The message says why.
         """
-        from .outbox import Outbox  # noqa: PLC0415 - events have none
+        from .outbox import Outbox  # noqa: PLC0415 - not used for events
 
         meter = self.with_destination(service)
         meter.exit_seconds = exit_seconds
         return Outbox(meter, meter._core)
 
     def apply_settings(self) -> None:
-        """Put the settings in force once more, after a destination among them has changed."""
+        """Apply the settings again after one of their destinations has changed."""
         if self.settings is not None:
             self._apply(self.settings)
 
     @classmethod
     def unconfigured(cls) -> Meter:
-        """A meter that reads its settings when its first event comes."""
+        """Return a meter that reads its settings at its first event."""
         meter = cls.__new__(cls)
         meter._prepare()
         return meter
@@ -129,9 +129,9 @@ class Meter(Pricing):
         self._warnings = Warnings()
         self._checked_root: str | None = None
         self.exit_seconds = 0.0
-        """How long an exiting program waits for delivery, together with others that have such a time; 0 for as long as usual."""
+        """Seconds that an exiting program waits for delivery, together with other such meters; 0 for the default."""
         self.refresher: Refresher | None = None
-        """Keeps the prices up to date, for those who ask for it."""
+        """Updates the price catalog in the background, if the settings ask for it."""
         this = weakref.ref(self)
 
         def warn(what: str, field: str, detail: str = "") -> None:
@@ -147,10 +147,10 @@ class Meter(Pricing):
         atexit.register(close_at_exit, this)
 
     def configure(self, arguments: Mapping[str, Any]) -> Settings:
-        """Settle the settings from arguments, environment and file, and put them in force."""
-        from .. import settings as rules  # noqa: PLC0415 - a tenth of the import, for programs that never meter
+        """Resolve the settings from arguments, environment and file, and apply them."""
+        from .. import settings as rules  # noqa: PLC0415 - a tenth of the import time, which programs that do not meter save
 
-        # What an earlier call gave and this one does not stays: a library that calls init() does not redirect its host.
+        # Arguments of earlier calls stay in force unless this call overrides them, so a library's init() does not redirect its host.
         given = self._given | {name: value for name, value in arguments.items() if value is not None}
         settings = rules.resolve(given)
         try:
@@ -164,7 +164,7 @@ class Meter(Pricing):
         is_fresh = self.refresher is not None and self.refresher.wake()
         wants_refresh = settings.prices.refresh is not None and settings.root
         if settings.enabled and self._core.enabled and wants_refresh and not is_fresh:
-            from ..catalog.background import Refresher  # noqa: PLC0415 - few ask for it
+            from ..catalog.background import Refresher  # noqa: PLC0415 - few programs use it
 
             self.refresher = Refresher(self)
         return settings
@@ -186,10 +186,10 @@ class Meter(Pricing):
         )
 
     def check_storage(self) -> str | None:
-        """Log once, at WARNING, that events can only be kept in memory: why, and what to set.
+        """Log a warning, once per reason, if events can only be kept in memory. It says why and what to set.
 
         Returns:
-            The reason; `None` when they are kept on disk, when metering is off, and when the settings ask for memory.
+            The reason; `None` if events are kept on disk, metering is off, or the settings ask for memory.
         """
         settings = self.settings
         if settings is None or not settings.enabled or (settings.root and settings.backend == "memory"):
@@ -206,7 +206,7 @@ class Meter(Pricing):
         return reason
 
     def storage_fault(self) -> str | None:
-        """Try the state directory. Returns why the journal cannot be kept there; `None` when it can."""
+        """Check the state directory. Returns why the journal cannot be kept there; `None` if it can."""
         from ..settings import NO_HOME  # noqa: PLC0415 - see configure
 
         if self.settings is None or not self.settings.root:
@@ -234,8 +234,8 @@ class Meter(Pricing):
                 call.set_usage(response.usage)
             call.receipt.cost_usd
 
-        The event's latency is the block's. An exception passes through unchanged and makes the event one with
-        `status="error"` and the exception's class; its message is not recorded.
+        The event's latency is that of the block. An exception passes through unchanged, and the event gets `status="error"` and the
+        exception's class. The exception's message is not recorded.
 
         Args:
             provider: The provider that is called.
@@ -245,20 +245,26 @@ class Meter(Pricing):
         return Measurement(self, {"provider": provider, "model": model, **fields})
 
     def flush(self, timeout: float = 5.0) -> FlushReport:
-        """Wait until every destination has taken or refused what is tracked so far, at most `timeout` seconds.
+        """Wait until every destination has accepted or rejected all events so far.
 
-        Raises nothing of its own. Handlers of signals run meanwhile: Ctrl-C ends the wait, and what a handler raises comes through.
+        Does not raise by itself. Signal handlers run during the wait: Ctrl-C ends it, and exceptions of handlers are raised.
 
-        Where gevent has patched threads, other greenlets go on meanwhile; in asyncio, `await asyncio.to_thread(taximeter.flush)`.
+        With gevent, other greenlets continue to run. In asyncio, use `await asyncio.to_thread(taximeter.flush)`.
+
+        Args:
+            timeout: The longest time to wait, in seconds.
+
+        Returns:
+            The numbers of delivered, pending and dropped events.
         """
         if "gevent.monkey" not in sys.modules:
             return self._end(self._core.flush, timeout)
-        from .gevent import in_gevent_thread  # noqa: PLC0415 - few use it
+        from .gevent import in_gevent_thread  # noqa: PLC0415 - few programs use it
 
         return self._end(in_gevent_thread(self._core.flush), timeout)
 
     def close(self, timeout: float = 2.0) -> FlushReport:
-        """Flush, and end delivery. What is not delivered stays on disk for the next process. Signals are as in `flush`."""
+        """Flush, and end delivery. Undelivered events stay on disk for the next process. For signals, see `flush`."""
         if self.refresher is not None:
             self.refresher.stop()
         return self._end(self._core.close, timeout)
@@ -268,12 +274,12 @@ class Meter(Pricing):
             seconds = float(timeout)
         except (TypeError, ValueError, OverflowError):
             seconds = 0.0
-        # NaN compares false with everything: it becomes the least.
+        # NaN compares false with everything, so it becomes 0.
         seconds = min(seconds, LONGEST_WAIT) if seconds > 0 else 0.0
         return FlushReport(*how(seconds))
 
     def count_remark(self, what: str, field: str) -> None:
-        """Count and warn about what was found before `track`, by its name in `stats()["remarks"]`."""
+        """Count and warn about a problem found outside `track`, under its name in `stats()["remarks"]`."""
         self._core.count_remark(what, field)
 
     def stats(self) -> dict[str, Any]:
@@ -281,16 +287,19 @@ class Meter(Pricing):
         return dict(self._core.stats())
 
     def prometheus(self) -> str:
-        """`stats()` in Prometheus' text format, for the endpoint that your service has for it."""
+        """Return `stats()` in Prometheus' text format, for a metrics endpoint of your service."""
         from .prometheus import render  # noqa: PLC0415 - see price
 
         return render([({}, self.stats())])
 
     def drain(self) -> int:
-        """Deliver now what processes that ended left behind; returns the number of events that are new at the first destination.
+        """Deliver the events of processes that have ended.
+
+        Returns:
+            The number of events that the first destination accepted as new.
 
         Raises:
-            DeliveryError: A destination does not take them; they are kept.
+            DeliveryError: A destination does not accept them now. They are kept.
         """
         report = self.drain_report()
         if report.reasons:
@@ -298,25 +307,25 @@ class Meter(Pricing):
         return report.delivered
 
     def drain_report(self) -> DrainReport:
-        """Deliver now what processes that ended left behind; returns what became of it, also where a destination does not take it."""
+        """Deliver the events of processes that have ended. Returns the results also if a destination does not accept them."""
         self._settle()
         found = self._core.drain()
         return DrainReport(found["delivered"], found["left"], found["expired"], found["damaged"], tuple(found["reasons"]))
 
     def destinations(self) -> Sequence[str]:
-        """The names of the destinations that the settings name, as `stats()` and the journals have them."""
+        """Return the names of the configured destinations, as in `stats()` and in journals."""
         self._settle()
         return self._core.destinations()
 
     def retry_dead_letters(self) -> int:
-        """Deliver once more what the destinations in force refused for good, as `drain` does.
+        """Deliver the events again that the configured destinations rejected permanently.
 
         Returns:
-            How many events were sent again. Those that are refused again are dead letters again.
+            How many events were sent again. If they are rejected again, they are dead letters again.
 
         Raises:
-            DeliveryError: A destination does not take them now, or they cannot be put back. They are kept: in the journal, from where
-                they are delivered later, or as dead letters.
+            DeliveryError: A destination does not accept them now, or they cannot be requeued. They are kept in the journal, from
+                which they are delivered later, or as dead letters.
         """
         self._settle()
         count = self._core.retry_dead_letters()
@@ -325,7 +334,10 @@ class Meter(Pricing):
         return count
 
     def drop_dead_letters(self) -> int:
-        """Delete what destinations refused for good; returns how many events that were.
+        """Delete all dead letters.
+
+        Returns:
+            The number of deleted events.
 
         Raises:
             DeliveryError: The files cannot be deleted.
@@ -335,7 +347,7 @@ class Meter(Pricing):
 
     @property
     def keeps_provider_usage(self) -> bool:
-        """Whether events of clients have the provider's own usage object beside them."""
+        """Whether events of clients keep the provider's usage report."""
         return self.settings is not None and self.settings.keep_provider_usage
 
     @property

@@ -1,4 +1,4 @@
-"""What a meter does with prices: what a call costs, and which catalog is in force."""
+"""The part of a meter that prices calls and manages the catalog."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ __all__ = ["Pricing"]
 
 
 class Pricing:
-    """The part of a meter that is about prices."""
+    """The part of a meter that prices calls and manages the catalog."""
 
     settings: Settings | None
-    """The settings in force; `None` before they were needed."""
+    """The settings in force; `None` until they are needed."""
     _core: core.Meter
 
     def configure(self, arguments: Mapping[str, Any]) -> Settings:
-        """Settle the settings; see `Meter`."""
+        """Resolve and apply the settings; see `Meter`."""
         raise NotImplementedError
 
     def _settle(self) -> None:
-        """Read the settings, in case prices are asked for before the first event."""
+        """Read the settings if no event has done so yet."""
         if self.settings is None:
             self.configure({})
 
@@ -42,11 +42,11 @@ class Pricing:
         provider: str | None = None,
         at: datetime | float | None = None,
         service_tier: str | None = None,
-        batch: bool = False,  # noqa: FBT002 - the order in which people ask
+        batch: bool = False,  # noqa: FBT002 - positional for convenience
         region: str | None = None,
         context: Mapping[str, str] | None = None,
     ) -> core.Cost:
-        """What a call costs, without recording anything.
+        """Return what a call costs, without recording anything.
 
         Args:
             model: The model, as requested or as answered; `provider/model` works too.
@@ -54,23 +54,23 @@ class Pricing:
             provider: The provider; the model's name tells without it, where it can.
             at: When the call began: an aware datetime or seconds since 1970. Now, by default.
             service_tier: The tier that served it, such as `"flex"` or `"priority"`.
-            batch: Whether it ran through a batch endpoint.
-            region: The region that served it; `"global"` for Bedrock's worldwide routing.
+            batch: Whether the call ran through a batch endpoint.
+            region: The region that served the call; `"global"` for Bedrock's worldwide routing.
             context: Further conditions of the catalog, such as `{"speed": "fast"}`.
 
         Returns:
-            The cost. `usd` is `None` where no price is known, never 0.
+            The cost. `usd` is `None` if the price is unknown, never 0.
 
         Raises:
-            UsageError: A count breaks its rule; the message names it.
+            UsageError: A count is invalid. The message names it.
             ValueError: The model is empty or the time is invalid.
-            ConfigError: The settings, which may hold prices of your own, cannot be read.
+            ConfigError: The settings cannot be read. They may contain your own prices.
         """
         self._settle()
         known = self._core.price(model, usage, provider, at, service_tier, batch, region, context, None)
         if known is not None:
             return known
-        from ..errors import UsageError  # noqa: PLC0415 - hosts that only track never need them
+        from ..errors import UsageError  # noqa: PLC0415 - not needed for track()
         from .usage import normalize  # noqa: PLC0415
 
         counts, reported = normalize(usage, provider=provider)
@@ -87,18 +87,21 @@ class Pricing:
         where: Mapping[str, str | None] | None = None,
         dry_run: bool = False,
     ) -> Repricing:
-        """Price the ledger's calls anew, by the prices in force now, at the rates of the time of each call.
+        """Price the ledger's calls again, with the current prices at the rates of each call's time.
 
-        Stored costs never change otherwise. The figures that are replaced stay in the ledger's table `repricings`. What a provider
-        reported stays what counts; the computed figure beside it is renewed. A price that is not known any more replaces none.
+        Stored costs never change in another way. The replaced costs stay in the ledger's table `repricings`. A cost reported by the
+        provider stays in force, and the computed cost beside it is updated. A price that became unknown does not replace a cost.
 
         Args:
-            since, until, where: Which calls, as in `Ledger.report`.
-            dry_run: Only say what would change.
+            since, until, where: Which calls, as for `Ledger.report`.
+            dry_run: Only report what would change.
+
+        Returns:
+            How many calls were examined, and the changes for each model.
 
         Raises:
             LedgerError: The ledger cannot be read or written.
-            ValueError: A filter is invalid; the message names it.
+            ValueError: A filter is invalid. The message names it.
         """
         from ..ledger import Repricing, RepricingRow, equal  # noqa: PLC0415 - see price
         from ..moments import unix_ns  # noqa: PLC0415
@@ -110,35 +113,35 @@ class Pricing:
 
     @property
     def catalog(self) -> str:
-        """The price catalog's name: its source and version."""
+        """The price catalog's name, made of its source and version."""
         self._settle()
         return self._core.catalog
 
     @property
     def catalog_as_of(self) -> str:
-        """The day its rates were taken, such as `2026-11-22`."""
+        """The date of its rates, such as `2026-11-22`."""
         self._settle()
         return self._core.catalog_as_of
 
     def models(self) -> Sequence[tuple[str, str, bool, str]]:
-        """Every entry of the price catalogs in use: provider, model, whether it is retired, and the catalog."""
+        """Return every entry of the price catalogs in use: provider, model, whether it is retired, and the catalog."""
         self._settle()
         return self._core.models()
 
     def catalog_document(self) -> Document:
-        """The last catalog that was downloaded, or the one this version was built with."""
-        from ..catalog.store import current  # noqa: PLC0415 - few look at the catalog
+        """Return the downloaded catalog, or the embedded one if that is newer."""
+        from ..catalog.store import current  # noqa: PLC0415 - rarely needed
 
         return current((self.settings or self.configure({})).catalog)
 
     def set_catalog(self, text: str) -> None:
-        """Price with another catalog from here on; calls that are being priced end with the old one.
+        """Use another price catalog from now on. Calls that are being priced are finished with the old one.
 
         Args:
-            text: The catalog as JSON, see `taximeter.catalog`.
+            text: The catalog as JSON; see `taximeter.catalog`.
 
         Raises:
-            CatalogError: The text is no catalog. The old one stays in force.
+            CatalogError: The text is not a valid catalog. The old one stays in force.
         """
         self._core.set_catalog(text)
 
@@ -146,14 +149,14 @@ class Pricing:
         """Download the price catalog, merge it into the last one, and put it in force.
 
         Args:
-            source: A URL or a path of a catalog, or of the public data of genai-prices; by default that of the settings.
-            accept: Entries, as `provider/model`, whose rates may move however far.
+            source: The URL or path of a catalog or of data of genai-prices; by default the one from the settings.
+            accept: Entries, as `provider/model`, whose rates may change by any amount.
 
         Returns:
-            What changed; `None` when the source has nothing new.
+            The changes; `None` if the source has nothing new.
 
         Raises:
-            CatalogError: It could not be read, or must not be believed. The old catalog stays in force.
+            CatalogError: The source could not be read, or was rejected. The old catalog stays in force.
         """
         from ..catalog.update import update  # noqa: PLC0415 - see catalog_document
 
@@ -162,10 +165,10 @@ class Pricing:
         return update(settings.catalog, chosen, self._put_in_force, accept=accept)
 
     def preview_catalog(self, source: str | None = None, *, accept: Iterable[str] = ()) -> Merged:
-        """What `update_catalog` would change. Nothing is written or put in force.
+        """Return what `update_catalog` would change, without writing it or putting it in force.
 
         Raises:
-            CatalogError: As `update_catalog`.
+            CatalogError: As for `update_catalog`.
         """
         from ..catalog.update import preview  # noqa: PLC0415 - see catalog_document
 
@@ -179,7 +182,7 @@ class Pricing:
             self.set_catalog(render(document))
 
     def refresh_schedule(self) -> Schedule | None:
-        """How often the settings want the price catalog updated; `None` for never."""
+        """Return how often the settings ask for an update of the catalog; `None` for never."""
         from ..catalog.background import Schedule  # noqa: PLC0415 - see catalog_document
 
         settings = self.settings
