@@ -39,6 +39,7 @@ mod segment_list;
 mod settings;
 mod store;
 mod sync;
+mod trim;
 mod view;
 mod writer;
 

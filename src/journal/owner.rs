@@ -233,6 +233,8 @@ pub struct OrphanScan {
     root: PathBuf,
     /// The directories that existed when the scan began, without those that were already handled.
     names: VecDeque<OsString>,
+    /// Those of them whose unused space was not given back.
+    untrimmed: Vec<OsString>,
     refused: Vec<(PathBuf, io::Error)>,
 }
 
@@ -255,7 +257,7 @@ impl OrphanScan {
             }
         }
         names.sort();
-        Ok(Self { root: root.to_owned(), names: names.into(), refused: Vec::new() })
+        Ok(Self { root: root.to_owned(), untrimmed: names.clone(), names: names.into(), refused: Vec::new() })
     }
 
     /// The scan without the journals that this process has already locked.
@@ -274,6 +276,21 @@ impl OrphanScan {
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.names.is_empty()
+    }
+
+    /// Gives the unused space of one more journal back that this scan has not handled; `false` if there is none.
+    pub fn give_space_back(&mut self) -> bool {
+        // The last one first, because `next` handles the first one next.
+        let Some(name) = self.untrimmed.pop() else { return false };
+        // The names are sorted. A journal that `next` returned is not among them; its lock must not be opened again.
+        let is_left = self.names.binary_search(&name).is_ok() && !is_held(&name);
+        if is_left
+            && !name.to_str().is_some_and(|name| name.starts_with(DRAFT))
+            && let Ok(Some(orphan)) = claim(&self.root.join(&name))
+        {
+            orphan.give_space_back();
+        }
+        true
     }
 
     /// The next journals that this process may read, at most `most`. Each keeps up to two descriptors open.

@@ -22,6 +22,7 @@
 //! process closes a segment that it used in part, it truncates the file after the last record and stores that length in the header.
 //! Segments of version 1 have no page of tallies.
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -276,17 +277,8 @@ impl Segment {
         let (Store::Mapped { file, .. } | Store::Written(file)) = &self.store else { return };
         let used = (0..self.chunks()).filter(|chunk| self.committed(*chunk) > first_record(*chunk));
         let end = used.map(|chunk| chunk * CHUNK + self.committed(chunk)).max().unwrap_or(2 * PAGE) as u64;
-        let mut header = [0; PAGE];
-        // Leave a damaged file as it is.
-        if end < SEGMENT as u64 && read_at(file, &mut header, 0).is_ok_and(|read| read == PAGE) && header[..8] == *MAGIC
-        {
-            header[16..24].copy_from_slice(&end.to_le_bytes());
-            let crc = crc32fast::hash(&header[..HEADER_FIELDS]);
-            header[HEADER_FIELDS..HEADER_FIELDS + 4].copy_from_slice(&crc.to_le_bytes());
-            // Write the header first: a file that is longer than its header says is valid.
-            if write_at(file, &header, 0).is_ok() {
-                let _ = set_len(file, end);
-            }
+        if end < SEGMENT as u64 {
+            truncate(file, end);
         }
     }
 
@@ -298,6 +290,20 @@ impl Segment {
             self.populated.store(until as u32, Ordering::Relaxed);
         }
         Ok(())
+    }
+}
+
+/// Truncates a segment file, if possible, and stores its length in the header. A file with a damaged header stays as it is.
+pub(super) fn truncate(file: &File, end: u64) {
+    let mut header = [0; PAGE];
+    if read_at(file, &mut header, 0).is_ok_and(|read| read == PAGE) && header[..8] == *MAGIC {
+        header[16..24].copy_from_slice(&end.to_le_bytes());
+        let crc = crc32fast::hash(&header[..HEADER_FIELDS]);
+        header[HEADER_FIELDS..HEADER_FIELDS + 4].copy_from_slice(&crc.to_le_bytes());
+        // Write the header first: a file that is longer than its header says is valid.
+        if write_at(file, &header, 0).is_ok() {
+            let _ = set_len(file, end);
+        }
     }
 }
 

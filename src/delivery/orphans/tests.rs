@@ -210,3 +210,39 @@ fn a_short_backoff_keeps_the_held_journals() {
     pool.set_accepting(0, true);
     assert!(lock(&pool.inner).next_search <= Instant::now() + ADOPT_PAUSE);
 }
+
+/// More journals of killed processes than can be held at a time: those that wait for their turn give their unused space back as well.
+#[test]
+fn journals_that_wait_take_no_more_space_than_their_events() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("journal");
+    let journals: Vec<_> = (0..MAX_HELD + 6)
+        .map(|_| {
+            let journal = EventJournal::open(Settings {
+                root: Some(root.clone()),
+                backend: Backend::Mapped,
+                budget: Some(1 << 40),
+                destinations: vec![NAME.to_owned()],
+            });
+            journal.append(1, |out, _| out.extend_from_slice(b"record")).unwrap();
+            // The directory of a process that was killed: nothing was closed.
+            let (path, dead) = (journal.path().unwrap(), root.join(format!("dead-{}", fastrand::u64(..))));
+            std::fs::create_dir(&dead).unwrap();
+            for entry in std::fs::read_dir(&path).unwrap() {
+                let entry = entry.unwrap();
+                std::fs::copy(entry.path(), dead.join(entry.file_name())).unwrap();
+            }
+            journal.close();
+            journal.finish(true);
+            dead
+        })
+        .collect();
+    let bytes = |dir: &PathBuf| -> u64 {
+        std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum()
+    };
+    assert!(journals.iter().all(|dir| bytes(dir) > 4 << 20));
+    let pool = pool(&root);
+    assert!(refilled(&pool, || journals.iter().all(|dir| bytes(dir) < 1 << 20)));
+    assert_eq!(lock(&pool.inner).held.len(), MAX_HELD);
+    pool.close();
+}

@@ -174,3 +174,43 @@ fn eviction_drops_the_oldest_segment_and_counts_it_for_each_reader() {
     let left = read_all(&journal, &mut slow);
     assert_eq!(left, (lost[1].0..tracked).collect::<Vec<_>>());
 }
+
+/// A killed process leaves whole segments: one in use, and spare ones.
+#[test]
+fn the_segments_of_a_killed_process_are_truncated_and_lose_nothing() {
+    let dir = TempDir::new().unwrap();
+    let root = dir.path().join("journal");
+    let journal = Journal::open(settings(&root));
+    // Two chunks and a bit.
+    (0..200).for_each(|number| append(&journal, &numbered(number, 800)).unwrap());
+    journal.maintain(1);
+    let dead = copy_as_dead(&journal);
+    let (adopting, orphans) = adopt_all(&root);
+    assert!(bytes_below(&dead) >= ONE);
+    orphans.iter().for_each(super::super::Orphan::give_space_back);
+    assert!(bytes_below(&dead) <= 5 * 64 * 1024, "{}", bytes_below(&dead));
+    drop((adopting, orphans));
+    let (mut found, corrupt) = adopt(&root);
+    found.sort_unstable();
+    assert_eq!((found, corrupt), ((0..200).collect(), 0));
+}
+
+/// What looks unused by its tally or by its bytes alone may be the older page of two after a power failure.
+#[test]
+fn a_chunk_with_a_tally_or_with_bytes_is_not_truncated() {
+    for (offset, bytes) in [(segment::Tally::offset(40), [1; 8]), (40 * segment::CHUNK + 30_000, [1; 8]), (20, [1; 8])]
+    {
+        let dir = TempDir::new().unwrap();
+        let root = dir.path().join("journal");
+        let journal = Journal::open(settings(&root));
+        append(&journal, b"12345678").unwrap();
+        let dead = copy_as_dead(&journal);
+        let path = segment_path(&dead);
+        let mut all = std::fs::read(&path).unwrap();
+        all[offset..offset + 8].copy_from_slice(&bytes);
+        std::fs::write(&path, &all).unwrap();
+        let (_adopting, orphans) = adopt_all(&root);
+        orphans.iter().for_each(super::super::Orphan::give_space_back);
+        assert!(std::fs::metadata(&path).unwrap().len() >= 41 * segment::CHUNK as u64, "{offset}");
+    }
+}
