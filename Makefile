@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_READY := $(VENV)/.demo-ready
 DEV_READY := $(VENV)/.dev-ready
-SOURCES := $(shell find src data -type f) build.rs Cargo.toml Cargo.lock pyproject.toml
+SOURCES := $(shell find src data build -type f) build.rs python/taximeter/_core.pyi Cargo.toml Cargo.lock pyproject.toml
 export CARGO_TERM_COLOR ?= auto
 
 .PHONY: demo test test-fast test-rust test-python environments lint docs bench fuzz soak wheel lock clean

@@ -1,4 +1,4 @@
-//! Generates what the extension embeds: the price catalogs, the vocabularies, and the classes of characters.
+//! Generates what the extension embeds: the price catalogs, the vocabularies, the classes of characters, and the stub's docstrings.
 //!
 //! The price catalog is `data/catalog.json`, which people can review. The modules that read a catalog at run time also read it here,
 //! so a catalog that they reject does not build. The vocabularies are those of `tiktoken-rs`. The classes are those of the regex
@@ -29,6 +29,10 @@ mod entry;
 mod matching;
 #[path = "src/tokens/packed.rs"]
 mod packed;
+#[path = "build/stub.rs"]
+mod stub;
+
+const STUB: &str = "python/taximeter/_core.pyi";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let out = env::var("OUT_DIR")?;
@@ -42,6 +46,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     fs::write(Path::new(&out).join("classes.bin"), classes()?)?;
     println!("cargo:rerun-if-changed=src/tokens/packed.rs");
+    fs::write(Path::new(&out).join("stub_docs.rs"), stub::macro_of(&fs::read_to_string(STUB)?)?)?;
+    println!("cargo:rerun-if-changed={STUB}");
+    println!("cargo:rerun-if-changed=build/stub.rs");
     for name in ["catalog", "long_tail"] {
         let source = format!("data/{name}.json");
         println!("cargo:rerun-if-changed={source}");

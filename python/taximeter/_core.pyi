@@ -1,14 +1,18 @@
-"""The typed face of the extension. Its Rust side is `src/py/`."""
+"""The typed face of the extension. Its Rust side is `src/py/`.
+
+The docstrings here are the only ones: `build.rs` puts them into the extension, where `help()` and documentation generators find them.
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from datetime import datetime
 from decimal import Decimal
 from os import PathLike
 from typing import Any, Literal, final
 
+from .types import AttributionValue, CallStatus, CostStatus, Refusal, Stats, Time, UsageStatus
+
 __version__: str
-UNITS: dict[str, tuple[int, list[str]]]
+UNITS: Mapping[str, tuple[int, tuple[str, ...]]]
 """Every unit of usage: for how many of it a rate is stated, and its dimensions."""
 
 @final
@@ -33,9 +37,11 @@ class Receipt:
     def cost_usd(self) -> Decimal | None:
         """What the call cost, exactly; `None` when that is not known."""
     @property
-    def refused(self) -> str | None:
+    def refused(self) -> Refusal | None:
         """Why the event was not recorded; `None` when it was."""
     def __bool__(self) -> bool: ...
+    def __eq__(self, value: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
 
 @final
 class Cost:
@@ -54,7 +60,7 @@ class Cost:
     def output_usd(self) -> Decimal | None:
         """What of the computed total is for output."""
     @property
-    def status(self) -> str:
+    def status(self) -> CostStatus:
         """`priced`, `free`, `unpriced`, `reported` or `manual` (by a rate or a multiplier of the user's)."""
     @property
     def notes(self) -> tuple[str, ...]:
@@ -66,7 +72,7 @@ class Cost:
     def model(self) -> str | None:
         """The id of the catalog entry, or the key of the user's rate."""
     @property
-    def match(self) -> str | None:
+    def match(self) -> Literal["override", "exact", "pattern"] | None:
         """How the entry was found: `override`, `exact` or `pattern`."""
     @property
     def catalog(self) -> str:
@@ -76,9 +82,21 @@ class Cost:
         """The day from which on the rates hold, such as `2026-07-01`; `None` where the catalog does not say."""
     def explain(self) -> str:
         """One line for each charged unit: quantity × rate = amount."""
+    def __eq__(self, value: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+def _restore_receipt(event_id: str, cost: str | None, refused: str | None) -> Receipt: ...
+def _restore_cost(told: dict[str, Any]) -> Cost: ...
 
 @final
 class Meter:
+    """The core of a meter: validates, prices and journals events, and delivers them. `taximeter.Meter` is its Python face.
+
+    Args:
+        scope: Returns the attribution in force, or `None`.
+        warn: Takes the name of a count, the field that it is about, and of a notice its detail.
+        configure: Settles the settings. It is called before the first event of a meter that was not configured.
+    """
     def __new__(cls, *, scope: Callable[[], Scope | None], warn: Callable[..., None], configure: Callable[[], None]) -> Meter: ...
     def configure(
         self,
@@ -95,15 +113,23 @@ class Meter:
         overrides: str,
         defaults: dict[str, Any],
         timeout: float,
-    ) -> None: ...
+    ) -> None:
+        """Put settings in force. Events that were tracked before are flushed to their destinations, within `timeout` seconds.
+
+        Raises:
+            ConfigError: A setting is invalid, or the state directory is not safe to use.
+        """
     def probe(self) -> tuple[int | None, str] | None:
         """Why the journal cannot be kept on disk: the system's error number where there is one, and the reason."""
     @property
-    def enabled(self) -> bool: ...
+    def enabled(self) -> bool:
+        """Whether events are recorded."""
     @property
-    def catalog(self) -> str: ...
+    def catalog(self) -> str:
+        """The price catalog's name: its source and version."""
     @property
-    def catalog_as_of(self) -> str: ...
+    def catalog_as_of(self) -> str:
+        """The day that the catalog's rates were taken, such as `2026-11-22`; empty where its source does not say."""
     def track(
         self,
         *,
@@ -111,32 +137,32 @@ class Meter:
         model: str | None = None,
         input_tokens: int | None = None,
         output_tokens: int | None = None,
-        tags: Any = None,
-        feature: Any = None,
-        team: Any = None,
-        agent: Any = None,
-        customer: Any = None,
-        user: Any = None,
-        session: Any = None,
+        tags: Mapping[str, AttributionValue] | None = None,
+        feature: AttributionValue = None,
+        team: AttributionValue = None,
+        agent: AttributionValue = None,
+        customer: AttributionValue = None,
+        user: AttributionValue = None,
+        session: AttributionValue = None,
         cache_read_tokens: int | None = None,
         cache_write_tokens: int | None = None,
         reasoning_tokens: int | None = None,
-        usage: Any = None,
+        usage: Mapping[str, float | None] | None = None,
         operation: str | None = None,
         latency_ms: float | None = None,
         ttft_ms: float | None = None,
-        status: str | None = None,
+        status: CallStatus | None = None,
         error: str | BaseException | type[BaseException] | None = None,
         finish_reason: str | None = None,
         service_tier: str | None = None,
         region: str | None = None,
         batch: bool | None = None,
         cost_usd: Decimal | str | float | None = None,
-        started_at: datetime | float | None = None,
+        started_at: Time | None = None,
         trace_id: str | None = None,
         span_id: str | None = None,
         parent_span_id: str | None = None,
-        usage_status: str | None = None,
+        usage_status: UsageStatus | None = None,
         provider_usage: str | None = None,
     ) -> Receipt:
         """Record one call that has been made. No value makes it raise; a keyword it does not have is a `TypeError`.
@@ -165,7 +191,8 @@ class Meter:
             region: The region that served the call.
             batch: Whether the call ran through a batch endpoint; it can change the price.
             cost_usd: What the provider says it costs, in US dollars. It counts, and the computed cost is kept beside it.
-            started_at: When the call began: an aware datetime or seconds since 1970. It decides which dated price applies.
+            started_at: When the call began: an aware datetime, a date, an ISO 8601 text (in UTC when it has no zone) or seconds since
+                1970. It decides which dated price applies.
             trace_id, span_id, parent_span_id: W3C trace context, in hexadecimal.
             usage_status: `complete`, `partial` or `missing`.
             provider_usage: The provider's own report of usage, as the text of a JSON object of at most 2 KiB. It is kept beside the
@@ -195,26 +222,61 @@ class Meter:
         Returns:
             The request's body, the status (`None` where there was no answer), and the answer's body or why there is none.
         """
-    def flush(self, timeout: float) -> tuple[int, int, int]: ...
-    def close(self, timeout: float) -> tuple[int, int, int]: ...
-    def stats(self) -> dict[str, Any]: ...
-    def drain(self) -> dict[str, Any]: ...
-    def destinations(self) -> list[str]: ...
-    def retry_dead_letters(self) -> int: ...
-    def drop_dead_letters(self) -> int: ...
+    def flush(self, timeout: float) -> tuple[int, int, int]:
+        """Wait until what was tracked before is delivered or refused, at most `timeout` seconds.
+
+        Handlers of signals run meanwhile. What one of them raises ends the wait and is raised.
+
+        Returns:
+            Numbers of events: delivered, pending, dropped.
+        """
+    def close(self, timeout: float) -> tuple[int, int, int]:
+        """Flush, and end delivery; see `flush`."""
+    def stats(self) -> Stats:
+        """The counts of this process."""
+    def drain(self) -> dict[str, Any]:
+        """Deliver now what ended processes left: `delivered`, `left`, `expired`, `damaged` events, and `reasons` why some are left.
+
+        Handlers of signals run meanwhile, as in `flush`.
+        """
+    def destinations(self) -> list[str]:
+        """The names of the destinations that the settings name."""
+    def retry_dead_letters(self) -> int:
+        """Put dead letters of the destinations in force back into the journal; returns how many events.
+
+        Raises:
+            DeliveryError: They cannot be put back; they are kept.
+        """
+    def drop_dead_letters(self) -> int:
+        """Delete the dead letters; returns how many events.
+
+        Raises:
+            DeliveryError: The files cannot be deleted.
+        """
     def price(
         self,
         model: str,
         usage: Any,
         provider: str | None,
-        at: datetime | float | None,
+        at: Time | None,
         service_tier: str | None,
         batch: bool | None,
         region: str | None,
         context: Mapping[str, str] | None,
         reported: Decimal | None,
-    ) -> Cost | None: ...
-    def set_catalog(self, text: str) -> None: ...
+    ) -> Cost | None:
+        """What a call costs; `None` when the keys of `usage` are not all units.
+
+        Raises:
+            UsageError: A count breaks its rule; the message names it.
+            ValueError: Another argument is invalid; the message names it.
+        """
+    def set_catalog(self, text: str) -> None:
+        """Price with another catalog, from its JSON.
+
+        Raises:
+            CatalogError: The text is not a catalog. The old one stays in force.
+        """
     def reprice(
         self,
         ledger: str | PathLike[str],
@@ -222,31 +284,87 @@ class Meter:
         until: int | None,
         equal: Sequence[tuple[str, str]],
         dry_run: bool,
-    ) -> tuple[int, list[tuple[str, str, int, int, Decimal, Decimal]]]: ...
-    def count_remark(self, what: str, field: str) -> None: ...
-    def models(self) -> list[tuple[str, str, bool, str]]: ...
+    ) -> tuple[int, list[tuple[str, str, int, int, Decimal, Decimal]]]:
+        """Price the ledger's events anew; times are in nanoseconds since 1970.
+
+        Returns:
+            How many events were examined, and for each model: provider, model, how many changed, how many of these had no cost,
+            and the cost before and after.
+
+        Raises:
+            LedgerError: The ledger cannot be read or written.
+            ValueError: A filter names an unknown field.
+        """
+    def count_remark(self, what: str, field: str) -> None:
+        """Count something that was found before `track`, by its name in `stats()`, and warn about it.
+
+        Args:
+            what: The name of the count. An unknown name is ignored.
+            field: What it is about.
+        """
+    def models(self) -> list[tuple[str, str, bool, str]]:
+        """Every entry of the price catalogs in use: provider, model, whether it is retired, and the catalog."""
 
 @final
 class LedgerReader:
+    """Reads one ledger. Times are in nanoseconds since 1970; `equal` is pairs of a field and the value that events have to have.
+
+    Raises:
+        LedgerError: The file is not a ledger, or cannot be read.
+    """
     def __new__(cls, path: str | PathLike[str]) -> LedgerReader: ...
     def report(
         self, by: Sequence[str], since: int | None, until: int | None, equal: Sequence[tuple[str, str]]
-    ) -> list[tuple[tuple[str | None, ...], dict[str, Any]]]: ...
+    ) -> list[tuple[tuple[str | None, ...], dict[str, Any]]]:
+        """Sums of groups of events: the values of the fields `by`, and the sums by name.
+
+        Raises:
+            ValueError: A field is unknown.
+            LedgerError: The ledger cannot be read.
+        """
     def events(
         self, since: int | None, until: int | None, equal: Sequence[tuple[str, str]], after: int, limit: int
-    ) -> tuple[list[str], int]: ...
-    def last_sequence(self) -> int: ...
-    def sequence_of(self, event_id: str) -> int: ...
-    def files(self) -> int: ...
+    ) -> tuple[list[str], int]:
+        """At most `limit` events after a sequence number, as JSON texts, and the number of the last.
+
+        Raises:
+            ValueError: A field is unknown.
+            LedgerError: The ledger cannot be read.
+        """
+    def last_sequence(self) -> int:
+        """The sequence number of the last event; 0 without one."""
+    def sequence_of(self, event_id: str) -> int:
+        """The last sequence number among the events up to this id."""
+    def files(self) -> int:
+        """How many files have been read: one more each time another file takes the place of the ledger."""
 
 @final
 class Scanner:
+    """Reads the usage of one response from its bytes as they pass.
+
+    Args:
+        family: The format of the response, such as `openai` or `anthropic`.
+        provider: The provider that answers.
+        content_type: The content type of the response.
+        gzip: Whether the bytes are compressed with gzip.
+        strip: Whether to take out of a stream the chunk that reports usage, which the caller did not ask for.
+        keep: Whether to keep the provider's own usage object.
+
+    Raises:
+        ValueError: The family is unknown, or the content type is neither JSON nor a stream of it.
+    """
     def __new__(
         cls, family: str, *, provider: str, content_type: str, gzip: bool = False, strip: bool = False, keep: bool = False
     ) -> Scanner: ...
-    def feed(self, data: bytes) -> bytes | None: ...
-    def rest(self) -> bytes | None: ...
-    def finish(self) -> dict[str, Any] | None: ...
+    def feed(self, data: bytes) -> bytes | None:
+        """Read the next bytes; returns what to pass on in their place, or `None` for the same."""
+    def rest(self) -> bytes | None:
+        """What is left to pass on after the last bytes."""
+    def finish(self) -> dict[str, Any] | None:
+        """End the scan; returns what was found, or `None` when it had ended before.
+
+        `first_token_ms` is counted from the making of the scanner.
+        """
 
 @final
 class Exchange:
@@ -295,10 +413,34 @@ def requeue_quarantine(state_dir: str | PathLike[str]) -> dict[str, int]:
 
 def normalize_usage(
     report: str, family: str | None = None, provider: str | None = None
-) -> tuple[dict[str, Any], Decimal | None] | None: ...
-def check_catalog(text: str) -> None: ...
-def check_overrides(text: str) -> None: ...
-def embedded_catalog(*, long_tail: bool = False) -> str: ...
+) -> tuple[dict[str, Any], Decimal | None] | None:
+    """Counts by unit from a provider's usage object.
+
+    Args:
+        report: The object as JSON text.
+        family: Its format, where the fields do not tell.
+        provider: The provider; some report a cost, each in a field of its own.
+
+    Returns:
+        The counts and the cost that the provider reports; `None` when the object has no counts.
+    """
+
+def check_catalog(text: str) -> None:
+    """Check a price catalog.
+
+    Raises:
+        CatalogError: The text is not a catalog; the message says why.
+    """
+
+def check_overrides(text: str) -> None:
+    """Check rates, multipliers and aliases.
+
+    Raises:
+        ConfigError: One of them is invalid; the message names it.
+    """
+
+def embedded_catalog(*, long_tail: bool = False) -> str:
+    """The catalog that this version was built with, or the long tail, as JSON."""
 
 @final
 class Encoding:

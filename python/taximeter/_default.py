@@ -75,7 +75,6 @@ def init(destination: str | Destination | Sequence[str | Destination] | None = N
         agent, feature, team, customer, user, session, tags: Attribution of every event; see `attribute`.
         instrument: `True` for all clients that are or will be imported, `False` for none, or their names.
         state_dir: Directory of journals and ledger; by default the platform's place for state.
-        durability: `"process"`: events survive the process, however it dies.
         enabled: `False` makes metering do nothing. `TAXIMETER_DISABLED=1` does so from outside.
         debug: Log what the meter does, at DEBUG level.
         keep_provider_usage: Keep the provider's own usage report with each event of a client, unchanged.

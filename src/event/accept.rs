@@ -17,14 +17,17 @@ pub enum Rule {
     #[error("must be a number of seconds from 0 to 1,000,000")]
     Seconds,
     /// For a time.
-    #[error("must be an aware datetime, or seconds since 1970")]
+    #[error("must be an aware datetime, a date, an ISO 8601 text, or seconds since 1970")]
     Time,
     /// For a time given as a datetime.
     #[error("must have a time zone")]
     TimeZone,
-    /// For the range of a time.
+    /// For the range of the time that a call began at.
     #[error("must lie between 2015 and a day from now")]
     TimeRange,
+    /// For the range of a date that prices are asked for.
+    #[error("must lie between 2015 and 2100")]
+    DateRange,
     /// For a duration.
     #[error("must be a number of milliseconds from 0 to 1,000,000,000,000")]
     Duration,
@@ -65,19 +68,36 @@ pub fn count(number: Option<Number>, unit: Unit) -> Result<u64, Rule> {
     }
 }
 
-/// Converts a time from seconds since the Unix epoch to nanoseconds since it; `now` is in nanoseconds.
+/// The first second of 2015: no call of a language model was billed before.
+const YEAR_2015: f64 = 1_420_070_400.0;
+/// The first second of 2101.
+const YEAR_2101: f64 = 4_133_980_800.0;
+
+/// Converts the time that a call began at from seconds since the Unix epoch to nanoseconds since it; `now` is in nanoseconds.
 ///
 /// # Errors
 /// [`Rule::TimeRange`] before 2015 or more than a day after `now`. A wrong clock is usually wrong by
 /// decades, and a call that was made did not start in the future.
 pub fn time(seconds: f64, now: u64) -> Result<u64, Rule> {
-    const YEAR_2015: f64 = 1_420_070_400.0;
     const DAY: f64 = 86_400.0;
-    if !(YEAR_2015..=now as f64 / 1e9 + DAY).contains(&seconds) {
-        return Err(Rule::TimeRange);
+    if (YEAR_2015..=now as f64 / 1e9 + DAY).contains(&seconds) {
+        Ok(nanoseconds(seconds))
+    } else {
+        Err(Rule::TimeRange)
     }
-    // Microseconds: the resolution of a Python datetime, and about that of a float of this size.
-    Ok((seconds * 1e6).round() as u64 * 1000)
+}
+
+/// Converts a time that prices are asked for from seconds since the Unix epoch to nanoseconds since it.
+///
+/// # Errors
+/// [`Rule::DateRange`] before 2015 or after 2100. Catalogs have rates from dates to come.
+pub fn price_time(seconds: f64) -> Result<u64, Rule> {
+    if (YEAR_2015..YEAR_2101).contains(&seconds) { Ok(nanoseconds(seconds)) } else { Err(Rule::DateRange) }
+}
+
+/// Rounded to microseconds: the resolution of a Python datetime, and about that of a float of this size.
+fn nanoseconds(seconds: f64) -> u64 {
+    (seconds * 1e6).round() as u64 * 1000
 }
 
 /// Converts a duration from milliseconds to microseconds.
@@ -154,6 +174,10 @@ mod tests {
         assert_eq!(time(1_779_999_999.5, NOW), Ok(1_779_999_999_500_000_000));
         for seconds in [-1.0, 0.0, 1_420_070_399.0, NOW as f64 / 1e9 + 86_401.0, f64::NAN, f64::INFINITY] {
             assert_eq!(time(seconds, NOW), Err(Rule::TimeRange), "{seconds}");
+        }
+        assert_eq!(price_time(4_102_444_800.0), Ok(4_102_444_800_000_000_000), "2100-01-01");
+        for seconds in [-1.0, 1_420_070_399.0, 4_133_980_800.0, f64::NAN, f64::INFINITY] {
+            assert_eq!(price_time(seconds), Err(Rule::DateRange), "{seconds}");
         }
         assert_eq!(duration(12.5), Ok(12_500));
         for milliseconds in [-0.1, 1e12 + 1.0, f64::NAN] {

@@ -43,6 +43,12 @@ pub fn id_text(id: [u8; 16]) -> String {
     uuid::Uuid::from_bytes(id).hyphenated().to_string()
 }
 
+/// The id of a text in any form that UUIDs have.
+#[must_use]
+pub fn parse_id(text: &str) -> Option<[u8; 16]> {
+    uuid::Uuid::parse_str(text).ok().map(uuid::Uuid::into_bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -39,6 +39,12 @@ impl MatchKind {
             Self::Pattern => "pattern",
         }
     }
+
+    /// The kind of a name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Override, Self::Exact, Self::Pattern].into_iter().find(|kind| kind.name() == name)
+    }
 }
 
 type Names = HashMap<Box<str>, u32, FixedState>;

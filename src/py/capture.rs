@@ -15,7 +15,7 @@ use crate::event::accept::Rule;
 use crate::meter::Issue;
 use crate::pricing::canonical_provider;
 
-/// Scans one response while its bytes pass through.
+#[doc = stub_doc!("Scanner")]
 #[pyclass(frozen, name = "Scanner", module = "taximeter._core")]
 pub(super) struct PyScanner {
     guard: Mutex<Guard>,
@@ -60,18 +60,18 @@ impl PyScanner {
         Ok(Self { guard: Mutex::new(Guard::new(options)), is_gzip: gzip, made: Instant::now() })
     }
 
-    /// Scans the next bytes. Returns the bytes to pass on instead of them, or `None` to pass them on unchanged.
+    #[doc = stub_doc!("Scanner.feed")]
     fn feed<'py>(&self, py: Python<'py>, data: &[u8]) -> Option<Bound<'py, PyBytes>> {
         let is_long = data.len() >= if self.is_gzip { DETACH_FROM / 8 } else { DETACH_FROM };
         self.with(py, is_long, |guard| guard.feed(data)).map(|bytes| PyBytes::new(py, &bytes))
     }
 
-    /// The bytes that remain to be passed on after the end of the response.
+    #[doc = stub_doc!("Scanner.rest")]
     fn rest<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
         self.with(py, false, Guard::finish_bytes).map(|bytes| PyBytes::new(py, &bytes))
     }
 
-    /// Ends the scan and returns its result; `None` if it had already ended. `first_token_ms` counts from the creation of the scanner.
+    #[doc = stub_doc!("Scanner.finish")]
     fn finish<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
         let is_long = self.with(py, false, |guard| guard.held()) >= DETACH_FROM;
         let Some(found) = self.with(py, is_long, Guard::finish) else { return Ok(None) };
@@ -106,7 +106,7 @@ impl PyScanner {
 
 type UsageAndCost<'py> = (Bound<'py, PyDict>, Option<Bound<'py, PyAny>>);
 
-/// Converts a provider's usage object, as JSON text, to taximeter's units and the reported cost; `None` if it holds no counts.
+#[doc = stub_doc!("normalize_usage")]
 #[pyfunction]
 #[pyo3(signature = (report, family=None, provider=None))]
 pub(super) fn normalize_usage<'py>(

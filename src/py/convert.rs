@@ -7,20 +7,21 @@ use std::time::Duration;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString, PyType};
+use pyo3::types::{IntoPyDict, PyBool, PyDict, PyFloat, PyInt, PyMappingProxy, PyString, PyTuple, PyType};
 
 use crate::event::accept::{self, Number, Rule};
 use crate::event::units::Unit;
 use crate::event::usage::Usage;
 use crate::money::Usd;
 
-/// The units with their denominators and dimensions. A test compares them with the data set they come from.
-pub(super) fn units(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+/// The units with their denominators and dimensions, as a mapping that cannot be changed. A test compares them with the data set they
+/// come from.
+pub(super) fn units(py: Python<'_>) -> PyResult<Bound<'_, PyMappingProxy>> {
     let all = PyDict::new(py);
     for unit in Unit::all() {
-        all.set_item(unit.name(), (unit.per(), unit.dimensions().collect::<Vec<_>>()))?;
+        all.set_item(unit.name(), (unit.per(), PyTuple::new(py, unit.dimensions().collect::<Vec<_>>())?))?;
     }
-    Ok(all)
+    Ok(PyMappingProxy::new(py, all.as_mapping()))
 }
 
 /// The text of a `str`; `None` for other types and for texts with lone surrogates.
@@ -127,17 +128,50 @@ pub(super) fn amount(value: &Bound<'_, PyAny>) -> Result<Usd, Rule> {
     accept::cost(&digits().ok_or(Rule::Cost)?)
 }
 
-/// Nanoseconds since the Unix epoch, from an aware `datetime` or a number of seconds.
-pub(super) fn unix_ns(value: &Bound<'_, PyAny>) -> Result<u64, Rule> {
-    let seconds = if let Ok(number) = value.extract::<f64>() {
-        number
-    } else {
-        if value.call_method0("utcoffset").map_err(|_| Rule::Time)?.is_none() {
+/// When a call began, in nanoseconds of the Unix epoch; see [`unix_seconds`].
+pub(super) fn call_start(value: &Bound<'_, PyAny>) -> Result<u64, Rule> {
+    accept::time(unix_seconds(value)?, crate::sys::clock::unix_ns())
+}
+
+/// The time that prices are asked for, in nanoseconds of the Unix epoch; see [`unix_seconds`].
+pub(super) fn price_time(value: &Bound<'_, PyAny>) -> Result<u64, Rule> {
+    accept::price_time(unix_seconds(value)?)
+}
+
+/// Seconds of the Unix epoch from a number of them, an aware `datetime`, a `date` (its midnight in UTC) or an ISO 8601 text of
+/// either. A text without a zone is in UTC.
+fn unix_seconds(value: &Bound<'_, PyAny>) -> Result<f64, Rule> {
+    if let Ok(text) = value.cast::<PyString>() {
+        return unix_seconds(&parsed_time(text).map_err(|_| Rule::Time)?);
+    }
+    if let Ok(number) = value.extract::<f64>() {
+        return Ok(number);
+    }
+    if let Ok(offset) = value.call_method0("utcoffset") {
+        if offset.is_none() {
             return Err(Rule::TimeZone);
         }
-        value.call_method0("timestamp").and_then(|seconds| seconds.extract::<f64>()).map_err(|_| Rule::Time)?
-    };
-    accept::time(seconds, crate::sys::clock::unix_ns())
+        return value.call_method0("timestamp").and_then(|seconds| seconds.extract()).map_err(|_| Rule::Time);
+    }
+    // The day of 1970-01-01 is 719,163 in Python's count.
+    let day: i64 = value.call_method0("toordinal").and_then(|day| day.extract()).map_err(|_| Rule::Time)?;
+    Ok((day - 719_163) as f64 * 86_400.0)
+}
+
+/// An aware `datetime` from an ISO 8601 text.
+fn parsed_time<'py>(text: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
+    static DATETIME: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    static UTC: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = text.py();
+    // Python 3.10 does not read a `Z`.
+    let text = text.to_str()?.trim().replace(['Z', 'z'], "+00:00");
+    let time = DATETIME.import(py, "datetime", "datetime")?.call_method1("fromisoformat", (text,))?;
+    if !time.call_method0("utcoffset")?.is_none() {
+        return Ok(time);
+    }
+    let utc = UTC
+        .get_or_try_init(py, || Ok::<_, PyErr>(py.import("datetime")?.getattr("timezone")?.getattr("utc")?.unbind()))?;
+    time.call_method("replace", (), Some(&[("tzinfo", utc)].into_py_dict(py)?))
 }
 
 /// A duration in microseconds, from a number of milliseconds.

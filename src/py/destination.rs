@@ -104,14 +104,14 @@ impl LimitArguments {
     }
 }
 
-/// The URL schemes that name a destination.
+#[doc = stub_doc!("destination_schemes")]
 #[pyfunction]
 #[pyo3(name = "destination_schemes")]
 pub(super) fn schemes() -> Vec<String> {
     destination_schemes()
 }
 
-/// Checks a destination as `configure` does, without using it.
+#[doc = stub_doc!("check_destination")]
 #[pyfunction]
 pub(super) fn check_destination(destination: RemoteArguments) -> PyResult<()> {
     RemoteSettings::try_from(destination).map(drop)
@@ -121,8 +121,7 @@ fn endpoints((aws, azure, gcp): (String, String, String)) -> CloudEndpoints {
     CloudEndpoints { aws, azure, gcp }
 }
 
-/// Asks the metadata services at these base URLs which cloud this machine is in. Returns the name of the cloud and the machine's id there.
-/// Takes at most a second.
+#[doc = stub_doc!("cloud")]
 #[pyfunction]
 pub(super) fn cloud(py: Python<'_>, aws: String, azure: String, gcp: String) -> (&'static str, Option<String>) {
     let found = py.detach(|| find_cloud_now(&endpoints((aws, azure, gcp))));

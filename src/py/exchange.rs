@@ -9,7 +9,7 @@ use super::convert::seconds;
 use super::errors::TransferError;
 use crate::http::{RequestError, SyncClient};
 
-/// An HTTP client. All threads share it.
+#[doc = stub_doc!("Exchange")]
 #[pyclass(frozen, name = "Exchange", module = "taximeter._core")]
 pub(super) struct PyExchange(SyncClient);
 
@@ -23,7 +23,7 @@ impl PyExchange {
         Ok(Self(SyncClient::new(connect, wait, ca)?))
     }
 
-    /// Sends a request. Returns (status, URL, headers, body).
+    #[doc = stub_doc!("Exchange.request")]
     fn request<'py>(
         &self,
         py: Python<'py>,

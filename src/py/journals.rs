@@ -19,8 +19,7 @@ pub(super) fn os_error(error: io::Error) -> PyErr {
     }
 }
 
-/// The journals under a state directory. Each has a name, an owner, the destinations with their waiting records, the bytes on disk, and
-/// the error that prevented reading it.
+#[doc = stub_doc!("journals")]
 #[pyfunction]
 pub(super) fn journals(py: Python<'_>, state_dir: PathBuf) -> PyResult<Vec<Bound<'_, PyDict>>> {
     let found = py.detach(|| journal::inspect(&state_dir.join("journal"))).map_err(os_error)?;
@@ -50,7 +49,7 @@ fn destination<'py>(py: Python<'py>, waiting: &Waiting) -> PyResult<Bound<'py, P
     Ok(one)
 }
 
-/// Drops the events that wait in the journal of an ended process, for one destination or for all. Returns how many.
+#[doc = stub_doc!("drop_journal")]
 #[pyfunction]
 pub(super) fn drop_journal(
     py: Python<'_>,
@@ -62,8 +61,7 @@ pub(super) fn drop_journal(
     py.detach(|| journal::drop_journal(&root, name, destination.as_deref())).map_err(os_error)
 }
 
-/// The damaged segments in quarantine. Each has a name, bytes, destinations, the numbers of readable and damaged records, and whether it
-/// was requeued before.
+#[doc = stub_doc!("quarantine")]
 #[pyfunction]
 pub(super) fn quarantine(py: Python<'_>, state_dir: PathBuf) -> PyResult<Vec<Bound<'_, PyDict>>> {
     let found = py.detach(|| journal::quarantine::list(&state_dir)).map_err(os_error)?;
@@ -81,7 +79,7 @@ pub(super) fn quarantine(py: Python<'_>, state_dir: PathBuf) -> PyResult<Vec<Bou
     Ok(all)
 }
 
-/// Requeues the readable records of damaged segments. Returns how many were requeued, are damaged and are left.
+#[doc = stub_doc!("requeue_quarantine")]
 #[pyfunction]
 pub(super) fn requeue_quarantine(py: Python<'_>, state_dir: PathBuf) -> PyResult<Bound<'_, PyDict>> {
     let requeued = py.detach(|| journal::quarantine::requeue(&state_dir)).map_err(os_error)?;

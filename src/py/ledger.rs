@@ -10,7 +10,7 @@ use super::convert::decimal;
 use crate::ledger::{Dimension, Filter, LedgerError, Reader};
 use crate::sys::fork::fork_generation;
 
-/// Reads one ledger file.
+#[doc = stub_doc!("LedgerReader")]
 #[pyclass(frozen, name = "LedgerReader", module = "taximeter._core")]
 pub(super) struct PyLedger {
     /// The fork generation that created the reader. In another one, the mutex may be locked by a thread that does not exist there.
@@ -57,7 +57,7 @@ impl PyLedger {
         Ok(Self { generation: fork_generation(), reader: Mutex::new(reader) })
     }
 
-    /// Rows of (values, sums). Times are nanoseconds since the Unix epoch.
+    #[doc = stub_doc!("LedgerReader.report")]
     #[pyo3(signature = (by, since, until, equal))]
     fn report<'py>(
         &self,
@@ -92,7 +92,7 @@ impl PyLedger {
         Ok(answer)
     }
 
-    /// The events after a sequence number, as JSON texts, and the sequence number of the last one.
+    #[doc = stub_doc!("LedgerReader.events")]
     #[pyo3(signature = (since, until, equal, after, limit))]
     fn events(
         &self,
@@ -107,16 +107,17 @@ impl PyLedger {
         self.with(py, |reader| reader.events(&filter, after, limit))
     }
 
+    #[doc = stub_doc!("LedgerReader.last_sequence")]
     fn last_sequence(&self, py: Python<'_>) -> PyResult<i64> {
         self.with(py, Reader::last_sequence)
     }
 
-    /// The highest sequence number among the events up to this id.
+    #[doc = stub_doc!("LedgerReader.sequence_of")]
     fn sequence_of(&self, py: Python<'_>, event_id: String) -> PyResult<i64> {
         self.with(py, |reader| reader.sequence_of(&event_id))
     }
 
-    /// How many files the reader has read.
+    #[doc = stub_doc!("LedgerReader.files")]
     fn files(&self, py: Python<'_>) -> PyResult<u64> {
         self.with(py, |reader| Ok(reader.files()))
     }

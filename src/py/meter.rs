@@ -13,8 +13,9 @@ use super::destination::RemoteArguments;
 use super::ledger::filter;
 use super::post::post;
 use super::price::{PriceArgs, PyCost};
+use super::receipt::{DISABLED, PyReceipt};
 use super::scope::{EXISTS, PyScope, encode_fields};
-use super::track::{Arguments, Host, PyReceipt, Rare, track};
+use super::track::{Arguments, Host, Rare, track};
 use crate::delivery::Flushed;
 use crate::journal::Backend;
 use crate::meter::{Issue, Meter, PriceSettings, Settings};
@@ -22,7 +23,7 @@ use crate::pricing::Catalog;
 use crate::sys::clock::unix_ns;
 use crate::sys::fs::check_private_dir;
 
-/// A meter. If it was not configured before the first event, it calls `configure` without arguments.
+#[doc = stub_doc!("Meter")]
 #[pyclass(frozen, name = "Meter", module = "taximeter._core")]
 pub(super) struct PyMeter {
     pub(super) core: Meter,
@@ -110,7 +111,7 @@ impl PyMeter {
         }
     }
 
-    /// Sets where events go. Events tracked before are flushed to the old destinations, within `timeout` seconds.
+    #[doc = stub_doc!("Meter.configure")]
     #[pyo3(signature = (*, enabled, state_dir, ledger, remotes, backend, budget, max_age, catalog, long_tail, overrides, defaults, timeout))]
     #[expect(clippy::too_many_arguments, reason = "the settings")]
     fn configure(
@@ -151,16 +152,18 @@ impl PyMeter {
         Ok(())
     }
 
-    /// Why the journal cannot be kept on disk: the system's error number, if there is one, and the reason. `None` if it can.
+    #[doc = stub_doc!("Meter.probe")]
     fn probe(&self, py: Python<'_>) -> Option<(Option<i32>, String)> {
         py.detach(|| self.core.probe()).err().map(|error| (error.raw_os_error(), error.to_string()))
     }
 
+    #[doc = stub_doc!("Meter.enabled")]
     #[getter]
     fn enabled(&self) -> bool {
         self.is_enabled()
     }
 
+    #[doc = stub_doc!("Meter.track")]
     #[pyo3(signature = (
         *, provider=None, model=None, input_tokens=None, output_tokens=None, tags=None, feature=None, team=None, agent=None,
         customer=None, user=None, session=None, cache_read_tokens=None, cache_write_tokens=None, reasoning_tokens=None, usage=None,
@@ -237,13 +240,12 @@ impl PyMeter {
             rare: rare.is_any_given().then_some(rare),
         };
         if !self.is_enabled() {
-            return PyReceipt(Err("disabled"));
+            return PyReceipt(Err(DISABLED));
         }
         track(&self.core, self, py, &arguments)
     }
 
-    /// Records a request for a service with its own wire format: the path to append to its URL and the body, to be converted to JSON.
-    /// `before` is another such pair that must be sent first.
+    #[doc = stub_doc!("Meter.post")]
     #[pyo3(signature = (path, body, *, before=None))]
     fn post(
         &self,
@@ -254,7 +256,7 @@ impl PyMeter {
     ) -> PyResult<PyReceipt> {
         self.settle(py);
         if !self.is_enabled() {
-            return Ok(PyReceipt(Err("disabled")));
+            return Ok(PyReceipt(Err(DISABLED)));
         }
         let receipt = post(&self.core, |what, field| self.warn(py, what, field), path, body, before)?;
         if receipt.0.as_ref().is_ok_and(|receipt| receipt.has_notices) {
@@ -263,14 +265,13 @@ impl PyMeter {
         Ok(receipt)
     }
 
-    /// The responses of the destinations that keep them: a list of (request, status or `None`, response or reason).
+    #[doc = stub_doc!("Meter.take_answers")]
     fn take_answers<'py>(&self, py: Python<'py>) -> Vec<(Bound<'py, PyBytes>, Option<u16>, Bound<'py, PyBytes>)> {
         let shown = |bytes: &[u8]| PyBytes::new(py, bytes);
         self.core.take_answers().iter().map(|one| (shown(&one.request), one.status, shown(&one.answer))).collect()
     }
 
-    /// Waits until everything tracked before is delivered or rejected. Returns (delivered, pending, dropped). Signal handlers run
-    /// meanwhile. If one raises, the wait ends and the exception is raised.
+    #[doc = stub_doc!("Meter.flush")]
     fn flush<'py>(&self, py: Python<'py>, timeout: f64) -> PyResult<Bound<'py, PyTuple>> {
         let timeout = seconds("timeout", timeout)?;
         let report = interruptible(py, |should_continue| self.core.flush(timeout, should_continue))?;
@@ -278,7 +279,7 @@ impl PyMeter {
         flushed(py, report, self.dropped(py))
     }
 
-    /// Flushes and stops delivery. Returns (delivered, pending, dropped). Signals are handled as in `flush`.
+    #[doc = stub_doc!("Meter.close")]
     fn close<'py>(&self, py: Python<'py>, timeout: f64) -> PyResult<Bound<'py, PyTuple>> {
         let timeout = seconds("timeout", timeout)?;
         let report = interruptible(py, |should_continue| self.core.close(timeout, should_continue))?;
@@ -286,6 +287,7 @@ impl PyMeter {
         flushed(py, report, self.dropped(py))
     }
 
+    #[doc = stub_doc!("Meter.stats")]
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         self.report_notices(py);
         let stats = py.detach(|| self.core.stats());
@@ -334,8 +336,7 @@ impl PyMeter {
         Ok(all)
     }
 
-    /// Delivers the events that ended processes left, in the calling thread. Returns counts by outcome, and the reasons for the events
-    /// that are left. Signals are handled as in `flush`.
+    #[doc = stub_doc!("Meter.drain")]
     fn drain<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let drained = interruptible(py, |should_continue| self.core.drain(should_continue))?;
         let all = PyDict::new(py);
@@ -347,22 +348,22 @@ impl PyMeter {
         Ok(all)
     }
 
-    /// Requeues the dead letters of the current destinations. Returns how many.
+    #[doc = stub_doc!("Meter.retry_dead_letters")]
     fn retry_dead_letters(&self, py: Python<'_>) -> PyResult<u64> {
         py.detach(|| self.core.retry_dead_letters()).map_err(dead_letters)
     }
 
-    /// The names of the destinations in the settings.
+    #[doc = stub_doc!("Meter.destinations")]
     fn destinations(&self) -> Vec<String> {
         self.core.destinations()
     }
 
-    /// Deletes all dead letters. Returns how many.
+    #[doc = stub_doc!("Meter.drop_dead_letters")]
     fn drop_dead_letters(&self, py: Python<'_>) -> PyResult<u64> {
         py.detach(|| self.core.drop_dead_letters()).map_err(dead_letters)
     }
 
-    /// The cost of a call; `None` if a key of `usage` is not a unit.
+    #[doc = stub_doc!("Meter.price")]
     #[expect(clippy::too_many_arguments, reason = "what decides a price")]
     fn price(
         &self,
@@ -382,12 +383,12 @@ impl PyMeter {
         )
     }
 
-    /// Replaces the catalog with one from JSON text.
+    #[doc = stub_doc!("Meter.set_catalog")]
     fn set_catalog(&self, py: Python<'_>, text: &str) -> PyResult<()> {
         Ok(py.detach(|| self.core.prices().replace(text))?)
     }
 
-    /// Prices the ledger's events again. Returns (examined, [(provider, model, changed, newly priced, before, after)]).
+    #[doc = stub_doc!("Meter.reprice")]
     #[pyo3(signature = (ledger, since, until, equal, dry_run))]
     fn reprice<'py>(
         &self,
@@ -408,7 +409,7 @@ impl PyMeter {
         Ok((repriced.examined, rows))
     }
 
-    /// Counts an issue that was found before `track()`, given by its name in `stats()`, and warns about it.
+    #[doc = stub_doc!("Meter.count_remark")]
     fn count_remark(&self, py: Python<'_>, what: &str, field: &str) {
         if let Some(what) = Issue::ALL.into_iter().find(|issue| issue.name() == what) {
             self.core.count(what, 1);
@@ -416,7 +417,7 @@ impl PyMeter {
         }
     }
 
-    /// All catalog entries, as (provider, model, retired, catalog).
+    #[doc = stub_doc!("Meter.models")]
     fn models(&self) -> Vec<(String, String, bool, String)> {
         let book = self.core.prices().book();
         let catalogs = [Some(book.catalog()), book.long_tail()];
@@ -430,12 +431,13 @@ impl PyMeter {
         catalogs.into_iter().flatten().flat_map(|catalog| own(catalog)).collect()
     }
 
+    #[doc = stub_doc!("Meter.catalog")]
     #[getter]
     fn catalog(&self) -> String {
         self.core.prices().book().catalog().name().to_owned()
     }
 
-    /// The day of the catalog's rates; empty if its source does not say.
+    #[doc = stub_doc!("Meter.catalog_as_of")]
     #[getter]
     fn catalog_as_of(&self) -> String {
         self.core.prices().book().catalog().as_of().to_owned()

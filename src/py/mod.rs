@@ -2,6 +2,10 @@
 //! No rule of the meter belongs here.
 
 #![expect(clippy::needless_pass_by_value, reason = "arguments converted from Python come by value")]
+#![allow(clippy::doc_markdown, reason = "docstrings name arguments as Python's documentation generators expect them")]
+
+// `stub_doc!`: the docstrings of `_core.pyi`, the only place where they are written. `build/stub.rs` makes it.
+include!(concat!(env!("OUT_DIR"), "/stub_docs.rs"));
 
 mod capture;
 mod convert;
@@ -14,6 +18,7 @@ mod ledger;
 mod meter;
 mod post;
 mod price;
+mod receipt;
 mod scope;
 mod tokens;
 mod track;
@@ -36,13 +41,13 @@ mod _core {
     #[pymodule_export]
     use super::meter::PyMeter;
     #[pymodule_export]
-    use super::price::{PyCost, check_catalog, check_overrides, embedded_catalog};
+    use super::price::{PyCost, check_catalog, check_overrides, embedded_catalog, restore_cost};
+    #[pymodule_export]
+    use super::receipt::{PyReceipt, restore_receipt};
     #[pymodule_export]
     use super::scope::PyScope;
     #[pymodule_export]
     use super::tokens::{PyEncoding, encoding, encoding_of, register_tokenizer, registered_for, unknown_model};
-    #[pymodule_export]
-    use super::track::PyReceipt;
 
     use pyo3::prelude::*;
 

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use pyo3::prelude::*;
 
 use super::json::json_text;
-use super::track::PyReceipt;
+use super::receipt::PyReceipt;
 use crate::event::Outgoing;
 use crate::meter::{Issue, Meter, Receipt};
 

@@ -1,46 +1,76 @@
 //! The Python binding of prices.
 
+use std::borrow::Cow;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple};
 
-use super::convert::{amount, as_dict, decimal, unix_ns, usage, usage_error};
-use crate::event::CostStatus;
+use super::convert::{amount, as_dict, decimal, price_time, usage, usage_error};
+use crate::event::{CostNotes, CostStatus};
 use crate::money::Usd;
-use crate::pricing::{Book, Catalog, Conditions, Cost, Overrides, Request, explain};
+use crate::pricing::{Book, Catalog, Conditions, Cost, MatchKind, Overrides, Request, explain};
 
-/// Checks that a text is a valid catalog; raises if it is not.
+#[doc = stub_doc!("check_catalog")]
+#[doc = stub_doc!("check_catalog")]
 #[pyfunction]
 pub(super) fn check_catalog(py: Python<'_>, text: &str) -> PyResult<()> {
     py.detach(|| Catalog::parse(text))?;
     Ok(())
 }
 
-/// Checks that a text holds valid overrides; raises if it does not.
+#[doc = stub_doc!("check_overrides")]
+#[doc = stub_doc!("check_overrides")]
 #[pyfunction]
 pub(super) fn check_overrides(text: &str) -> PyResult<()> {
     Overrides::parse(text)?;
     Ok(())
 }
 
-/// The catalog that is built into this version, or the built-in long tail, as JSON.
+#[doc = stub_doc!("embedded_catalog")]
+#[doc = stub_doc!("embedded_catalog")]
 #[pyfunction]
 #[pyo3(signature = (*, long_tail=false))]
 pub(super) fn embedded_catalog(py: Python<'_>, long_tail: bool) -> String {
     py.detach(|| if long_tail { Catalog::long_tail() } else { Catalog::embedded() }.to_json())
 }
 
-/// The cost of a call and its explanation.
+#[doc = stub_doc!("Cost")]
+#[doc = stub_doc!("Cost")]
 #[pyclass(frozen, name = "Cost", module = "taximeter._core")]
-pub(super) struct PyCost {
-    book: Arc<Book>,
-    cost: Cost,
-    /// The cost that the provider reported. It overrides the computed one.
-    reported: Option<Usd>,
-    /// The provider that the caller gave.
+pub(super) struct PyCost(Source);
+
+/// Where what is told of a cost comes from. Explaining one takes longer than computing it, so that waits until it is asked for.
+enum Source {
+    Priced {
+        book: Arc<Book>,
+        cost: Cost,
+        /// What the provider says it costs, which counts.
+        reported: Option<Usd>,
+        /// The provider that was asked about.
+        provider: Option<String>,
+    },
+    /// Of a pickle: the book is in another process.
+    Restored(Told),
+}
+
+/// Everything that is told of a cost.
+#[derive(Clone, PartialEq, Eq)]
+struct Told {
+    usd: Option<Usd>,
+    computed: Option<Usd>,
+    input: Option<Usd>,
+    output: Option<Usd>,
+    status: CostStatus,
+    notes: CostNotes,
     provider: Option<String>,
+    model: Option<String>,
+    kind: Option<MatchKind>,
+    catalog: String,
+    valid_from: Option<String>,
+    explanation: String,
 }
 
 /// The arguments of `price()`.
@@ -76,7 +106,7 @@ impl PyCost {
         let provider = optional("provider", args.provider)?;
         let Some(usage) = usage(args.usage)? else { return Ok(None) };
         let started_at = match args.at.filter(|at| !at.is_none()) {
-            Some(at) => unix_ns(at).map_err(|rule| PyValueError::new_err(format!("at {rule}")))?,
+            Some(at) => price_time(at).map_err(|rule| PyValueError::new_err(format!("at {rule}")))?,
             None => crate::sys::clock::unix_ns(),
         };
         let mut further: Vec<(String, String)> = Vec::new();
@@ -104,86 +134,201 @@ impl PyCost {
         };
         let cost = book.price(&Request { provider, model, usage: &usage, started_at, conditions })?;
         let provider = provider.map(|name| crate::pricing::canonical_provider(name).into_owned());
-        Ok(Some(Self { book, cost, reported, provider }))
+        Ok(Some(Self(Source::Priced { book, cost, reported, provider })))
     }
 
-    fn usd_of(&self) -> Option<Usd> {
-        self.reported.or(self.cost.usd)
+    /// Everything but the explanation.
+    fn facts(&self) -> Cow<'_, Told> {
+        match &self.0 {
+            Source::Restored(told) => Cow::Borrowed(told),
+            Source::Priced { book, cost, reported, provider } => {
+                let named = cost.found.map(|found| book.names(found));
+                let catalog = cost.found.map_or_else(|| book.catalog().name(), |found| book.origin(found));
+                let day =
+                    |second: u64| crate::event::json::time_text(second.saturating_mul(1_000_000_000))[..10].to_owned();
+                Cow::Owned(Told {
+                    usd: reported.or(cost.usd),
+                    computed: cost.usd,
+                    input: cost.input,
+                    output: cost.output,
+                    status: if reported.is_some() { CostStatus::Reported } else { cost.status },
+                    notes: cost.notes,
+                    provider: named.and_then(|(found, _)| found.or(provider.as_deref())).map(str::to_owned),
+                    model: named.map(|(_, model)| model.to_owned()),
+                    kind: cost.found.map(|found| found.kind),
+                    catalog: catalog.to_owned(),
+                    valid_from: cost.valid_from.map(day),
+                    explanation: String::new(),
+                })
+            }
+        }
     }
 
-    fn status_of(&self) -> CostStatus {
-        if self.reported.is_some() { CostStatus::Reported } else { self.cost.status }
+    /// The total, without the rest.
+    fn total(&self) -> Option<Usd> {
+        match &self.0 {
+            Source::Restored(told) => told.usd,
+            Source::Priced { cost, reported, .. } => reported.or(cost.usd),
+        }
     }
+
+    fn told(&self) -> Told {
+        Told { explanation: self.explain(), ..self.facts().into_owned() }
+    }
+}
+
+fn optional_decimal(py: Python<'_>, amount: Option<Usd>) -> PyResult<Option<Bound<'_, PyAny>>> {
+    amount.map(|amount| decimal(py, amount)).transpose()
 }
 
 #[pymethods]
 impl PyCost {
+    #[doc = stub_doc!("Cost.usd")]
+    #[doc = stub_doc!("Cost.usd")]
     #[getter]
     fn usd<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        self.usd_of().map(|usd| decimal(py, usd)).transpose()
+        optional_decimal(py, self.total())
     }
 
+    #[doc = stub_doc!("Cost.computed_usd")]
+    #[doc = stub_doc!("Cost.computed_usd")]
     #[getter]
     fn computed_usd<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        self.cost.usd.map(|usd| decimal(py, usd)).transpose()
+        optional_decimal(py, self.facts().computed)
     }
 
+    #[doc = stub_doc!("Cost.input_usd")]
+    #[doc = stub_doc!("Cost.input_usd")]
     #[getter]
     fn input_usd<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        self.cost.input.map(|usd| decimal(py, usd)).transpose()
+        optional_decimal(py, self.facts().input)
     }
 
+    #[doc = stub_doc!("Cost.output_usd")]
+    #[doc = stub_doc!("Cost.output_usd")]
     #[getter]
     fn output_usd<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        self.cost.output.map(|usd| decimal(py, usd)).transpose()
+        optional_decimal(py, self.facts().output)
     }
 
+    #[doc = stub_doc!("Cost.status")]
+    #[doc = stub_doc!("Cost.status")]
     #[getter]
     fn status(&self) -> &'static str {
-        self.status_of().name()
+        self.facts().status.name()
     }
 
+    #[doc = stub_doc!("Cost.notes")]
+    #[doc = stub_doc!("Cost.notes")]
     #[getter]
     fn notes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        PyTuple::new(py, self.cost.notes.names().collect::<Vec<_>>())
+        PyTuple::new(py, self.facts().notes.names().collect::<Vec<_>>())
     }
 
+    #[doc = stub_doc!("Cost.provider")]
+    #[doc = stub_doc!("Cost.provider")]
     #[getter]
-    fn provider(&self) -> Option<&str> {
-        self.cost.found.and_then(|found| self.book.names(found).0.or(self.provider.as_deref()))
+    fn provider(&self) -> Option<String> {
+        self.facts().into_owned().provider
     }
 
+    #[doc = stub_doc!("Cost.model")]
+    #[doc = stub_doc!("Cost.model")]
     #[getter]
-    fn model(&self) -> Option<&str> {
-        self.cost.found.map(|found| self.book.names(found).1)
+    fn model(&self) -> Option<String> {
+        self.facts().into_owned().model
     }
 
+    #[doc = stub_doc!("Cost.match")]
+    #[doc = stub_doc!("Cost.match")]
     #[getter]
     fn r#match(&self) -> Option<&'static str> {
-        self.cost.found.map(|found| found.kind.name())
+        self.facts().kind.map(MatchKind::name)
     }
 
+    #[doc = stub_doc!("Cost.catalog")]
+    #[doc = stub_doc!("Cost.catalog")]
     #[getter]
-    fn catalog(&self) -> &str {
-        self.cost.found.map_or_else(|| self.book.catalog().name(), |found| self.book.origin(found))
+    fn catalog(&self) -> String {
+        self.facts().into_owned().catalog
     }
 
-    /// The first day on which the rates are valid, such as `2026-07-01`; `None` if the catalog does not say.
+    #[doc = stub_doc!("Cost.valid_from")]
+    #[doc = stub_doc!("Cost.valid_from")]
     #[getter]
     fn valid_from(&self) -> Option<String> {
-        let text = crate::event::json::time_text(self.cost.valid_from?.saturating_mul(1_000_000_000));
-        Some(text[..10].to_owned())
+        self.facts().into_owned().valid_from
     }
 
-    /// One line for each charged unit: quantity × rate = amount.
+    #[doc = stub_doc!("Cost.explain")]
+    #[doc = stub_doc!("Cost.explain")]
     fn explain(&self) -> String {
-        explain(&self.book, &self.cost, self.reported)
+        match &self.0 {
+            Source::Restored(told) => told.explanation.clone(),
+            Source::Priced { book, cost, reported, .. } => explain(book, cost, *reported),
+        }
+    }
+
+    fn __eq__(&self, other: &Self) -> bool {
+        self.told() == other.told()
+    }
+
+    fn __hash__(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.explain().hash(&mut hasher);
+        hasher.finish()
     }
 
     fn __repr__(&self) -> String {
-        let usd = self.usd_of().map_or_else(|| "None".to_owned(), |usd| format!("Decimal('{usd}')"));
+        let facts = self.facts();
+        let usd = facts.usd.map_or_else(|| "None".to_owned(), |usd| format!("Decimal('{usd}')"));
         let named = |name: Option<&str>| name.map_or_else(|| "None".to_owned(), |name| format!("'{name}'"));
-        let (provider, model) = (named(self.provider()), named(self.model()));
-        format!("Cost(usd={usd}, status='{}', provider={provider}, model={model})", self.status())
+        let (provider, model) = (named(facts.provider.as_deref()), named(facts.model.as_deref()));
+        format!("Cost(usd={usd}, status='{}', provider={provider}, model={model})", facts.status.name())
     }
+
+    /// Copies and pickles are made from what is told of the cost, by name.
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyDict>,))> {
+        let told = self.told();
+        let text = |amount: Option<Usd>| amount.map(|amount| amount.to_string());
+        let all = PyDict::new(py);
+        all.set_item("usd", text(told.usd))?;
+        all.set_item("computed", text(told.computed))?;
+        all.set_item("input", text(told.input))?;
+        all.set_item("output", text(told.output))?;
+        all.set_item("status", told.status.name())?;
+        all.set_item("notes", told.notes.names().collect::<Vec<_>>())?;
+        all.set_item("provider", told.provider)?;
+        all.set_item("model", told.model)?;
+        all.set_item("match", told.kind.map(MatchKind::name))?;
+        all.set_item("catalog", told.catalog)?;
+        all.set_item("valid_from", told.valid_from)?;
+        all.set_item("explanation", told.explanation)?;
+        Ok((py.import("taximeter._core")?.getattr("_restore_cost")?, (all,)))
+    }
+}
+
+/// The cost of a pickle.
+#[pyfunction]
+#[pyo3(name = "_restore_cost")]
+pub(super) fn restore_cost(told: &Bound<'_, PyDict>) -> PyResult<PyCost> {
+    let invalid = || PyValueError::new_err("this is not a pickle of a Cost");
+    let text = |name: &str| -> PyResult<Option<String>> { told.get_item(name)?.ok_or_else(invalid)?.extract() };
+    let usd = |name: &str| text(name)?.map(|amount| amount.parse().map_err(|_| invalid())).transpose();
+    let notes: Vec<String> = told.get_item("notes")?.ok_or_else(invalid)?.extract()?;
+    let kind = text("match")?.map(|name| MatchKind::from_name(&name).ok_or_else(invalid)).transpose()?;
+    Ok(PyCost(Source::Restored(Told {
+        usd: usd("usd")?,
+        computed: usd("computed")?,
+        input: usd("input")?,
+        output: usd("output")?,
+        status: text("status")?.and_then(|name| CostStatus::from_name(&name)).ok_or_else(invalid)?,
+        notes: CostNotes::from_names(&notes.join(",")),
+        provider: text("provider")?,
+        model: text("model")?,
+        kind,
+        catalog: text("catalog")?.ok_or_else(invalid)?,
+        valid_from: text("valid_from")?,
+        explanation: text("explanation")?.ok_or_else(invalid)?,
+    })))
 }

@@ -14,7 +14,7 @@ use crate::event::binary::encode_attribution;
 /// Whether any scope was ever created. Until then, `track()` skips the lookup of the current one.
 pub(super) static EXISTS: AtomicBool = AtomicBool::new(false);
 
-/// The attribution of a scope, including that of the outer scopes.
+#[doc = stub_doc!("Scope")]
 #[pyclass(frozen, name = "Scope", module = "taximeter._core")]
 pub(super) struct PyScope {
     pub(super) encoded: Box<[u8]>,
@@ -31,7 +31,7 @@ impl PyScope {
         Ok(Self { encoded: encode_fields(outer, &fields)? })
     }
 
-    /// This scope inside another one, whose fields count only if this one does not set them.
+    #[doc = stub_doc!("Scope.over")]
     fn over(&self, outer: &Bound<'_, Self>) -> Self {
         Self { encoded: compact(&[&*outer.get().encoded, &*self.encoded].concat()) }
     }

@@ -19,7 +19,7 @@ const DETACH_ABOVE: usize = 1 << 13;
 /// The approximate number of bytes per token.
 const BYTES_PER_TOKEN: usize = 4;
 
-/// A tokenizer: an embedded encoding, or one that was registered.
+#[doc = stub_doc!("Encoding")]
 #[pyclass(frozen, name = "Encoding", module = "taximeter._core")]
 pub(super) struct PyEncoding(Kind);
 
@@ -104,7 +104,7 @@ impl PyEncoding {
 
 #[pymethods]
 impl PyEncoding {
-    /// The encoding's name, or the prefix of a registered tokenizer.
+    #[doc = stub_doc!("Encoding.name")]
     #[getter]
     fn name(&self) -> &str {
         match &self.0 {
@@ -113,7 +113,7 @@ impl PyEncoding {
         }
     }
 
-    /// Encodes a text with `tiktoken`'s rules for special tokens.
+    #[doc = stub_doc!("Encoding.encode")]
     #[pyo3(signature = (text, *, allowed_special=None, disallowed_special=None))]
     fn encode(
         &self,
@@ -135,21 +135,21 @@ impl PyEncoding {
         })
     }
 
-    /// Encodes a text without special tokens.
+    #[doc = stub_doc!("Encoding.encode_ordinary")]
     fn encode_ordinary(&self, py: Python<'_>, text: &Bound<'_, PyAny>) -> PyResult<Vec<Token>> {
         let text = Text::of("text", text)?;
         let text = text.as_str()?;
         detached(py, text.len(), || self.encoded(text))
     }
 
-    /// The number of tokens of a text. Equals `len(encode_ordinary(text))`, but builds no list.
+    #[doc = stub_doc!("Encoding.count")]
     fn count(&self, py: Python<'_>, text: &Bound<'_, PyAny>) -> PyResult<usize> {
         let text = Text::of("text", text)?;
         let text = text.as_str()?;
         detached(py, text.len(), || self.counted(text))
     }
 
-    /// Counts the tokens of each of many texts, on several cores if there is enough work.
+    #[doc = stub_doc!("Encoding.count_batch")]
     fn count_batch(&self, py: Python<'_>, texts: &Bound<'_, PyAny>) -> PyResult<Vec<usize>> {
         if texts.is_instance_of::<PyString>() || texts.is_instance_of::<PyBytes>() {
             return Err(PyTypeError::new_err(format!(
@@ -171,7 +171,7 @@ impl PyEncoding {
         })
     }
 
-    /// Decodes tokens to bytes, which need not be valid UTF-8. For a registered tokenizer, the bytes of the text it decodes to.
+    #[doc = stub_doc!("Encoding.decode_bytes")]
     fn decode_bytes<'py>(&self, py: Python<'py>, tokens: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
         if tokens.is_instance_of::<PyBytes>() {
             return Err(PyTypeError::new_err("tokens must be a sequence of int, not bytes"));
@@ -191,25 +191,25 @@ impl PyEncoding {
         Ok(PyBytes::new(py, &decoded.map_err(|token| unknown(&token.to_string()))?))
     }
 
-    /// Decodes tokens to a text.
+    #[doc = stub_doc!("Encoding.decode")]
     #[pyo3(signature = (tokens, errors="replace"))]
     fn decode<'py>(&self, py: Python<'py>, tokens: &Bound<'py, PyAny>, errors: &str) -> PyResult<Bound<'py, PyAny>> {
         self.decode_bytes(py, tokens)?.call_method1("decode", ("utf-8", errors))
     }
 
-    /// The texts of the special tokens.
+    #[doc = stub_doc!("Encoding.special_tokens_set")]
     #[getter]
     fn special_tokens_set<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyFrozenSet>> {
         PyFrozenSet::new(py, self.specials().into_iter().map(|(text, _)| text))
     }
 
-    /// The token for the end of a text, if the encoding has one.
+    #[doc = stub_doc!("Encoding.eot_token")]
     #[getter]
     fn eot_token(&self) -> Option<Token> {
         tokens::end_of_text(self.specials())
     }
 
-    /// The largest token number.
+    #[doc = stub_doc!("Encoding.max_token_value")]
     #[getter]
     fn max_token_value(&self) -> Token {
         match &self.0 {
@@ -218,7 +218,7 @@ impl PyEncoding {
         }
     }
 
-    /// The largest token number plus one.
+    #[doc = stub_doc!("Encoding.n_vocab")]
     #[getter]
     fn n_vocab(&self) -> Token {
         self.max_token_value() + 1
@@ -253,7 +253,7 @@ impl PyEncoding {
     }
 }
 
-/// The embedded encoding with this name.
+#[doc = stub_doc!("encoding")]
 #[pyfunction]
 pub(super) fn encoding(name: &Bound<'_, PyAny>) -> PyResult<PyEncoding> {
     let name = Text::of("name", name)?;
@@ -261,27 +261,27 @@ pub(super) fn encoding(name: &Bound<'_, PyAny>) -> PyResult<PyEncoding> {
     Ok(PyEncoding(Kind::Embedded(tokens::Encoding::named(name.as_str()?)?)))
 }
 
-/// The name of a model's encoding according to `OpenAI`.
+#[doc = stub_doc!("encoding_of")]
 #[pyfunction]
 pub(super) fn encoding_of(model: &Bound<'_, PyAny>) -> PyResult<Option<&'static str>> {
     Ok(models::encoding_of(Text::of("model", model)?.as_str()?))
 }
 
-/// The tokenizer that was registered for a model.
+#[doc = stub_doc!("registered_for")]
 #[pyfunction]
 pub(super) fn registered_for(model: &Bound<'_, PyAny>) -> PyResult<Option<PyEncoding>> {
     let found = registered::of_model(Text::of("model", model)?.as_str()?);
     Ok(found.map(|tokenizer| PyEncoding(Kind::Registered(tokenizer))))
 }
 
-/// Registers a `tokenizer.json` file for all models whose names start with a prefix.
+#[doc = stub_doc!("register_tokenizer")]
 #[pyfunction]
 pub(super) fn register_tokenizer(py: Python<'_>, prefix: &str, path: PathBuf) -> PyResult<()> {
     py.detach(|| registered::register(prefix, &path))?;
     Ok(())
 }
 
-/// The exception for a model that is not among `known`.
+#[doc = stub_doc!("unknown_model")]
 #[pyfunction]
 pub(super) fn unknown_model(model: &Bound<'_, PyAny>, known: Vec<String>) -> PyResult<PyErr> {
     let model = Text::of("model", model)?;

@@ -6,53 +6,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyType};
 
-use super::convert::{amount, count, decimal, exact_text, milliseconds, text, unix_ns};
+use super::convert::{amount, call_start, count, exact_text, milliseconds, text};
+use super::receipt::PyReceipt;
 use super::scope::PyScope;
 use crate::event::accept;
 use crate::event::binary::TagEncoder;
-use crate::event::id::id_text;
 use crate::event::limits::name_head;
 use crate::event::{Attribution, CostStatus, Status, Unit, UsageEvent, UsageStatus};
 use crate::meter::{Issue, Meter, Receipt};
 use crate::pricing::canonical_provider;
-
-/// The result of `track()`.
-#[pyclass(frozen, name = "Receipt", module = "taximeter._core")]
-pub(super) struct PyReceipt(pub(super) Result<Receipt, &'static str>);
-
-#[pymethods]
-impl PyReceipt {
-    /// The event's id; empty if the event was not recorded.
-    #[getter]
-    fn id(&self) -> String {
-        self.0.as_ref().map_or_else(|_| String::new(), |receipt| id_text(receipt.id))
-    }
-
-    #[getter]
-    fn cost_usd<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        self.0.as_ref().ok().and_then(|receipt| receipt.cost).map(|cost| decimal(py, cost)).transpose()
-    }
-
-    /// Why the event was not recorded; `None` if it was.
-    #[getter]
-    fn refused(&self) -> Option<&'static str> {
-        self.0.as_ref().err().copied()
-    }
-
-    fn __bool__(&self) -> bool {
-        self.0.is_ok()
-    }
-
-    fn __repr__(&self) -> String {
-        match &self.0 {
-            Ok(receipt) => {
-                let cost = receipt.cost.map_or_else(|| "None".to_owned(), |cost| format!("Decimal('{cost}')"));
-                format!("Receipt(id='{}', cost_usd={cost})", id_text(receipt.id))
-            }
-            Err(reason) => format!("Receipt(refused='{reason}')"),
-        }
-    }
-}
 
 /// An argument; `None` if it was not given.
 type Arg<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
@@ -345,7 +307,7 @@ fn read_numbers(reader: &ArgReader<'_, '_, impl Host>, rare: &Rare<'_, '_>, even
     event.latency_us = duration("latency_ms", rare.latency_ms);
     event.ttft_us = duration("ttft_ms", rare.ttft_ms);
     if let Some(value) = rare.started_at.filter(|value| !value.is_none()) {
-        match unix_ns(value) {
+        match call_start(value) {
             Ok(started_at) => event.started_at = started_at,
             Err(_) => reader.remark(Issue::InvalidTime, "started_at"),
         }

@@ -34,7 +34,7 @@ def test_a_pyproject_table_is_found_from_a_subdirectory(tmp_path):
     [
         ({"colour": "red"}, {}, "colour: not a setting"),
         ({"destination": "https://example.com"}, {}, "destination"),
-        ({"durability": "every"}, {}, "durability"),
+        ({"durability": "process"}, {}, "durability: not a setting"),
         ({"backend": "cloud"}, {}, "backend"),
         ({"budget_mb": "lots"}, {}, "budget_mb"),
         ({"budget_mb": float("nan")}, {}, "budget_mb"),

@@ -6,8 +6,9 @@ The names are those of `_core.pyi`. Functions that would have to return data rai
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import metadata
+from types import MappingProxyType
 from typing import Any, Final, NoReturn
 
 from ..errors import TaximeterError
@@ -40,7 +41,7 @@ __all__ = [
     "unknown_model",
 ]
 
-UNITS: Final[dict[str, tuple[int, list[str]]]] = {}
+UNITS: Final[Mapping[str, tuple[int, tuple[str, ...]]]] = MappingProxyType({})
 REASON: Final = "subinterpreter"
 REFUSALS: Final = ("missing_provider", "missing_model", "invalid_usage", "no_space", "too_large", "internal_error")
 REMARKS: Final = (

@@ -47,7 +47,6 @@ class Meter(Pricing):
             which can hold a key; or a sequence of these.
         agent, feature, team, customer, user, session, tags: Attribution of every event, see `attribute`.
         state_dir: Directory of journals and ledger.
-        durability: `"process"`: events survive the process, however it dies.
         enabled: `False` makes every call do nothing.
         debug: Log what the meter does, at DEBUG level.
         keep_provider_usage: Keep the provider's own usage report with each event of a client, unchanged.

@@ -18,7 +18,8 @@ RULES: Final = {
     "missing_model": "an event without a model is not recorded",
     "invalid_usage": "counts are whole numbers from 0 to 1,000,000,000,000; the event is not recorded",
     "invalid_text": "not a text of valid Unicode, a number or a UUID; it is left out, or its invalid characters are replaced",
-    "invalid_time": "times are aware datetimes or seconds since 1970, durations milliseconds from 0; it is left out",
+    "invalid_time": "a time is an aware datetime, a date, an ISO 8601 text or seconds since 1970, from 2015 to a day from now; "
+    "a duration is milliseconds from 0; it is left out",
     "invalid_cost": "a cost is a decimal from 0 with at most 24 places; the computed cost is recorded instead",
     "unknown_unit": "not a unit of usage; it is left out",
     "no_space": "the journal is full; the event is lost",

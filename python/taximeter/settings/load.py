@@ -88,9 +88,6 @@ def resolve(
         return next((layer[name] for _, layer in layers if name in layer), default)
 
     uses_ledger, remotes = destinations(pick("destination", LEDGER))
-    durability = pick("durability", "process")
-    if durability != "process":
-        raise ConfigError(f"durability: {durability!r} is not available; this version has 'process'")
     backend = pick("backend", "mapped")
     if backend not in BACKENDS:
         raise ConfigError(f"backend: {backend!r} is not one of {', '.join(BACKENDS)}")

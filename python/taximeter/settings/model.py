@@ -27,7 +27,6 @@ class CommonSettings(AttributionFields, total=False):
     """The keywords that both `init` and `Meter` take, except the destination. The environment and a file can set them as well."""
 
     state_dir: str | os.PathLike[str] | None
-    durability: str | None
     enabled: bool | None
     debug: bool | None
     keep_provider_usage: bool | None

@@ -1,0 +1,100 @@
+//! What `track()` answers, for Python.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use super::convert::decimal;
+use crate::event::id::{id_text, parse_id};
+use crate::meter::{Issue, Receipt};
+
+/// Why an event was not recorded that nothing is wrong with.
+pub(super) const DISABLED: &str = "disabled";
+
+#[doc = stub_doc!("Receipt")]
+#[doc = stub_doc!("Receipt")]
+#[pyclass(frozen, name = "Receipt", module = "taximeter._core")]
+pub(super) struct PyReceipt(pub(super) Result<Receipt, &'static str>);
+
+impl PyReceipt {
+    /// What tells two receipts apart.
+    fn parts(&self) -> (Option<[u8; 16]>, Option<String>, Option<&'static str>) {
+        match &self.0 {
+            Ok(receipt) => (Some(receipt.id), receipt.cost.map(|cost| cost.to_string()), None),
+            Err(reason) => (None, None, Some(reason)),
+        }
+    }
+}
+
+#[pymethods]
+impl PyReceipt {
+    #[doc = stub_doc!("Receipt.id")]
+    #[doc = stub_doc!("Receipt.id")]
+    #[getter]
+    fn id(&self) -> String {
+        self.0.as_ref().map_or_else(|_| String::new(), |receipt| id_text(receipt.id))
+    }
+
+    #[doc = stub_doc!("Receipt.cost_usd")]
+    #[doc = stub_doc!("Receipt.cost_usd")]
+    #[getter]
+    fn cost_usd<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.0.as_ref().ok().and_then(|receipt| receipt.cost).map(|cost| decimal(py, cost)).transpose()
+    }
+
+    #[doc = stub_doc!("Receipt.refused")]
+    #[doc = stub_doc!("Receipt.refused")]
+    #[getter]
+    fn refused(&self) -> Option<&'static str> {
+        self.0.as_ref().err().copied()
+    }
+
+    fn __bool__(&self) -> bool {
+        self.0.is_ok()
+    }
+
+    fn __eq__(&self, other: &Self) -> bool {
+        self.parts() == other.parts()
+    }
+
+    fn __hash__(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.parts().hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn __repr__(&self) -> String {
+        match &self.0 {
+            Ok(receipt) => {
+                let cost = receipt.cost.map_or_else(|| "None".to_owned(), |cost| format!("Decimal('{cost}')"));
+                format!("Receipt(id='{}', cost_usd={cost})", id_text(receipt.id))
+            }
+            Err(reason) => format!("Receipt(refused='{reason}')"),
+        }
+    }
+
+    /// Copies and pickles are made from the id, the cost and the reason.
+    #[expect(clippy::type_complexity, reason = "the form that pickle asks for")]
+    fn __reduce__<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> PyResult<(Bound<'py, PyAny>, (String, Option<String>, Option<&'static str>))> {
+        let (_, cost, refused) = self.parts();
+        Ok((py.import("taximeter._core")?.getattr("_restore_receipt")?, (self.id(), cost, refused)))
+    }
+}
+
+/// The receipt of a pickle.
+#[pyfunction]
+#[pyo3(name = "_restore_receipt")]
+pub(super) fn restore_receipt(event_id: &str, cost: Option<&str>, refused: Option<&str>) -> PyResult<PyReceipt> {
+    let invalid = || PyValueError::new_err("this is not a pickle of a Receipt");
+    if let Some(reason) = refused {
+        let known = Issue::ALL.into_iter().map(Issue::name).chain([DISABLED]).find(|name| *name == reason);
+        return Ok(PyReceipt(Err(known.ok_or_else(invalid)?)));
+    }
+    let cost = cost.map(|cost| cost.parse().map_err(|_| invalid())).transpose()?;
+    let id = parse_id(event_id).ok_or_else(invalid)?;
+    Ok(PyReceipt(Ok(Receipt { id, cost, remark: None, has_notices: false })))
+}

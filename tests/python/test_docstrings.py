@@ -1,0 +1,50 @@
+"""What `help()` shows of the extension is what its stub says."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from pathlib import Path
+
+import pytest
+
+import taximeter
+from taximeter import _core
+
+STUB = ast.parse((Path(taximeter.__file__).parent / "_core.pyi").read_text("utf-8"))
+
+
+def documented():
+    """The stub's public classes, methods, properties and functions, with their docstrings."""
+    for node in STUB.body:
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and not node.name.startswith("_"):
+            yield node.name, ast.get_docstring(node)
+        if isinstance(node, ast.ClassDef):
+            for member in node.body:
+                if isinstance(member, ast.FunctionDef) and not member.name.startswith("_"):
+                    yield f"{node.name}.{member.name}", ast.get_docstring(member)
+
+
+def at_run_time(path: str) -> object:
+    owner, _, name = path.rpartition(".")
+    return getattr(getattr(_core, owner) if owner else _core, name)
+
+
+@pytest.mark.parametrize(("path", "text"), [*documented()], ids=lambda value: value if value and "\n" not in value else "")
+def test_the_extension_has_the_stubs_docstring(path, text):
+    assert text, f"{path} has no docstring in the stub"
+    assert inspect.getdoc(at_run_time(path)) == text
+
+
+def test_everything_public_of_the_extension_is_in_the_stub():
+    known = {path for path, _ in documented()}
+    for name, value in vars(_core).items():
+        if callable(value) and not name.startswith("_"):
+            assert name in known
+            members = vars(value) if isinstance(value, type) else ()
+            assert {f"{name}.{member}" for member in members if not member.startswith("_")} <= known
+
+
+def test_help_shows_what_track_takes():
+    assert "finish_reason: Why generation stopped" in inspect.getdoc(taximeter.track)
+    assert list(inspect.signature(taximeter.track).parameters)[:3] == ["provider", "model", "input_tokens"]
