@@ -20,9 +20,12 @@ class Scope:
     """Attribution of a scope, with that of the scopes around it.
 
     Raises:
-        TypeError: A value is not a text, a number or a UUID.
+        TypeError: A value cannot be recorded as a text, or a field is unknown; the message names it.
     """
     def __new__(cls, outer: Scope | None = None, **fields: Any) -> Scope: ...
+    @staticmethod
+    def lenient(outer: Scope | None, fields: Mapping[str, Any]) -> tuple[Scope, list[str]]:
+        """The scope of the fields that can be recorded, and the names of the others."""
     def over(self, outer: Scope) -> Scope:
         """This scope within another, which counts only where this one says nothing."""
 
@@ -39,6 +42,13 @@ class Receipt:
     @property
     def refused(self) -> Refusal | None:
         """Why the event was not recorded; `None` when it was."""
+    @staticmethod
+    def refusal(reason: str) -> Receipt:
+        """A receipt of an event that was not recorded for this reason.
+
+        Raises:
+            ValueError: The reason is unknown.
+        """
     def __bool__(self) -> bool: ...
     def __eq__(self, value: object, /) -> bool: ...
     def __hash__(self) -> int: ...
@@ -229,6 +239,12 @@ class Meter:
 
         Returns:
             Numbers of events: delivered, pending, dropped.
+        """
+    def flush_ledger(self, timeout: float) -> bool:
+        """Wait until the ledger has what was tracked before, at most `timeout` seconds; other destinations are not waited for.
+
+        Returns:
+            Whether the ledger has it; true if the ledger is not a destination.
         """
     def close(self, timeout: float) -> tuple[int, int, int]:
         """Flush, and end delivery; see `flush`."""

@@ -94,9 +94,9 @@ def init(destination: str | Destination | Sequence[str | Destination] | None = N
     """
     destination = concealed(destination)
     from . import instrument as instrumentation  # noqa: PLC0415 - only those who call init() pay for it
-    from .settings import InitSettings, check_names  # noqa: PLC0415
+    from .settings import InitSettings, check_settings  # noqa: PLC0415
 
-    check_names("init", settings, InitSettings)
+    check_settings("init", settings, InitSettings)
     chosen = default_meter.configure({"destination": destination, **settings}).instrument
     default_meter.check_storage()
     if chosen is False:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from types import TracebackType
+from types import AsyncGeneratorType, CoroutineType, GeneratorType, TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from . import _core
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from .fields import AttributionFields
 
-__all__ = ["attribute", "bind", "current", "enter", "leave", "steps", "steps_async"]
+__all__ = ["attribute", "bind", "count_remark", "current", "enter", "leave", "of_mapping", "report_to", "steps", "steps_async"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -26,6 +26,20 @@ _entered: ContextVar[tuple[tuple[object, _core.Scope | None], ...]] = ContextVar
 """The owners whose attributions are active in this context, the outermost first, each with the attribution before it."""
 current = _current.get
 """Returns the active attribution, or `None`."""
+
+_reporter: Callable[[str, str], None] | None = None
+
+
+def report_to(reporter: Callable[[str, str], None]) -> None:
+    """Sets what counts and warns about values that cannot be recorded: `Meter.count_remark` of the meter that all share."""
+    global _reporter  # noqa: PLW0603 - there is one
+    _reporter = reporter
+
+
+def count_remark(what: str, field: str) -> None:
+    """Count and warn about a remark that no particular meter is concerned with; see `Meter.count_remark`."""
+    if _reporter is not None:
+        _reporter(what, field)
 
 
 def enter(owner: object, scope: _core.Scope | None) -> None:
@@ -72,57 +86,102 @@ class attribute:  # noqa: N801 - used as a function
         customer: The customer they are made for.
         user: The end user.
         session: The conversation or session.
-        tags: Further dimensions; keys and values are texts, numbers or UUIDs.
+        tags: Further dimensions to report by.
+
+    Values are recorded as texts: numbers, decimals, UUIDs and other ids, dates, members of an `Enum` and bytes are converted. A value
+    that cannot be recorded is left out, counted as `invalid_text` in `stats()["remarks"]` and warned about.
 
     Raises:
-        TypeError: A value has another type, or a name is not one of these.
+        TypeError: A name is not one of these; the message has the nearest.
     """
 
-    __slots__ = ("_fields",)
+    __slots__ = ("_scope",)
 
     def __init__(self, **fields: Unpack[AttributionFields]) -> None:
-        _core.Scope(**fields)  # raises for an invalid name or value here, not when the block begins
-        self._fields = fields
+        self._scope, dropped = _core.Scope.lenient(None, fields)
+        if dropped:
+            from .fields import ATTRIBUTION, TAGS, check_names  # noqa: PLC0415 - programs without mistakes do without the table
+
+            check_names("attribute", fields, (*ATTRIBUTION, TAGS))
+        for name in dropped:
+            count_remark("invalid_text", name)
 
     def __enter__(self) -> None:
-        enter(self, _core.Scope(_current.get(), **self._fields))
+        outer = _current.get()
+        enter(self, self._scope if outer is None else self._scope.over(outer))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         leave(self)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        """Wraps a function so that its calls are attributed. Supports plain, async, generator and async generator functions."""
-        import inspect  # noqa: PLC0415 - takes a tenth of the package's import time; only decorators need it
+        """The function, with its calls attributed so. Works for plain, async, generator and async generator functions."""
+        return _within(self, function)
 
-        if inspect.isasyncgenfunction(function):
 
-            @functools.wraps(function)
-            def generate_async(*args: P.args, **kwargs: P.kwargs) -> Any:
-                return steps_async(self, function(*args, **kwargs))
+def of_mapping(fields: Mapping[str, Any]) -> attribute:
+    """`attribute` of fields that are not written in the program: an unknown one is left out, counted and warned about."""
+    from .fields import ATTRIBUTION, TAGS, unknown_name  # noqa: PLC0415 - see attribute
 
-            return generate_async
-        if inspect.isgeneratorfunction(function):
+    names = (*ATTRIBUTION, TAGS)
+    for name in fields:
+        if name not in names:
+            count_remark("unknown_field", unknown_name(str(name), names))
+    return attribute(**{name: value for name, value in fields.items() if name in names})
 
-            @functools.wraps(function)
-            def generate(*args: P.args, **kwargs: P.kwargs) -> Any:
-                return steps(self, function(*args, **kwargs))
 
-            return generate
-        if inspect.iscoroutinefunction(function):
+class _Held:
+    """Puts one attribution in force, whatever is in force around it."""
 
-            @functools.wraps(function)
-            async def run_async(*args: P.args, **kwargs: P.kwargs) -> Any:
-                with self:
-                    return await function(*args, **kwargs)
+    __slots__ = ("_scope",)
 
-            return run_async  # type: ignore[return-value]
+    def __init__(self, scope: _core.Scope | None) -> None:
+        self._scope = scope
+
+    def __enter__(self) -> None:
+        enter(self, self._scope)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        leave(self)
+
+
+def _within(scope: AbstractContextManager[Any], function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of the same kind that runs in the scope; so does the coroutine or the generator that it returns."""
+    import inspect  # noqa: PLC0415 - a tenth of the package's import, for decorators only
+
+    if inspect.iscoroutinefunction(function):
 
         @functools.wraps(function)
-        def run(*args: P.args, **kwargs: P.kwargs) -> R:
-            with self:
-                return function(*args, **kwargs)
+        async def run_async(*args: Any, **kwargs: Any) -> Any:
+            with scope:
+                return await function(*args, **kwargs)
 
-        return run
+        return run_async
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with scope:
+            result = function(*args, **kwargs)
+        kind = type(result)
+        if kind is GeneratorType:
+            return steps(scope, result)
+        if kind is AsyncGeneratorType:
+            return steps_async(scope, result)
+        return _awaited(scope, result) if kind is CoroutineType else result
+
+    # Frameworks ask which kind of function it is.
+    if inspect.isgeneratorfunction(function):
+
+        @functools.wraps(function)
+        def generate(*args: Any, **kwargs: Any) -> Any:
+            return (yield from steps(scope, function(*args, **kwargs)))
+
+        return generate
+    return functools.wraps(function)(_stepping(scope, function)) if inspect.isasyncgenfunction(function) else run
+
+
+async def _awaited(scope: AbstractContextManager[Any], coroutine: Any) -> Any:
+    with scope:
+        return await coroutine
 
 
 def steps(scope: AbstractContextManager[Any], generator: Any) -> Any:
@@ -146,25 +205,35 @@ def steps(scope: AbstractContextManager[Any], generator: Any) -> Any:
             step = functools.partial(generator.send, sent)
 
 
-async def steps_async(scope: AbstractContextManager[Any], generator: Any) -> Any:
-    """Does the same as `steps` for an asynchronous generator."""
-    step: Callable[[], Any] = functools.partial(generator.asend, None)
-    while True:
-        try:
-            with scope:
-                item = await step()
-        except StopAsyncIteration:
-            return
-        try:
-            sent = yield item
-        except GeneratorExit:
-            with scope:
-                await generator.aclose()
-            raise
-        except BaseException as error:
-            step = functools.partial(generator.athrow, error)
-        else:
-            step = functools.partial(generator.asend, sent)
+def steps_async(scope: AbstractContextManager[Any], generator: Any) -> Any:
+    """As `steps`, for an asynchronous one."""
+    return _stepping(scope, lambda: generator)()
+
+
+def _stepping(scope: AbstractContextManager[Any], function: Callable[..., Any]) -> Callable[..., Any]:
+    """An asynchronous generator function that runs another in the scope."""
+
+    async def generate(*args: Any, **kwargs: Any) -> Any:
+        generator = function(*args, **kwargs)
+        step: Callable[[], Any] = functools.partial(generator.asend, None)
+        while True:
+            try:
+                with scope:
+                    item = await step()
+            except StopAsyncIteration:
+                return
+            try:
+                sent = yield item
+            except GeneratorExit:
+                with scope:
+                    await generator.aclose()
+                raise
+            except BaseException as error:
+                step = functools.partial(generator.athrow, error)
+            else:
+                step = functools.partial(generator.asend, sent)
+
+    return generate
 
 
 @overload
@@ -178,23 +247,19 @@ def bind(function: Callable[..., R], *args: Any, **kwargs: Any) -> Callable[...,
 
         executor.submit(taximeter.bind(work), item)
 
+    A coroutine function, a generator function or an asynchronous one has it while it runs; so has a coroutine or a generator that a
+    plain function returns.
+
     Args:
         function: The function that will run elsewhere.
         *args: Positional arguments, put before those of the later call.
         **kwargs: Keyword arguments.
 
     Returns:
-        A callable that runs it under the attribution in force now.
+        A callable of the same kind that runs it under the attribution in force now.
     """
-    scope = _current.get()
-
-    @functools.wraps(function)
-    def bound(*more: Any, **others: Any) -> R:
-        owner = object()
-        enter(owner, scope)
-        try:
-            return function(*args, *more, **{**kwargs, **others})
-        finally:
-            leave(owner)
-
-    return bound
+    if args or kwargs:
+        partial = functools.partial(function, *args, **kwargs)
+        functools.update_wrapper(partial, function)
+        function = partial
+    return _within(_Held(_current.get()), function)

@@ -6,12 +6,13 @@ them as values. A new field needs one row here, and one keyword of `_core.Meter.
 
 # No `from __future__ import annotations`, because this module reads its annotations at run time.
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypedDict
 
 if TYPE_CHECKING:
-    from datetime import datetime
     from decimal import Decimal
+
+    from .types import AttributionValue, CallStatus, Time, UsageStatus
 
 __all__ = [
     "ATTRIBUTION",
@@ -24,6 +25,9 @@ __all__ = [
     "Field",
     "MeasureFields",
     "TrackFields",
+    "check_names",
+    "nearest",
+    "unknown_name",
 ]
 
 KEYWORD_PREFIX: Final = "taximeter_"
@@ -36,13 +40,13 @@ TAGS: Final = "tags"
 class AttributionFields(TypedDict, total=False):
     """Who makes a call, and for whom: the fields of `attribute` and `init`, and of keywords and headers of clients."""
 
-    agent: Annotated[object, "The agent that makes the calls."]
-    feature: Annotated[object, "The product feature they are made for."]
-    team: Annotated[object, "The team that owns it."]
-    customer: Annotated[object, "The customer they are made for."]
-    user: Annotated[object, "The end user."]
-    session: Annotated[object, "The conversation or session."]
-    tags: Annotated[Mapping[str, object] | None, "Further dimensions; keys and values are texts, numbers or UUIDs."]
+    agent: Annotated["AttributionValue", "The agent that makes the calls."]
+    feature: Annotated["AttributionValue", "The product feature they are made for."]
+    team: Annotated["AttributionValue", "The team that owns it."]
+    customer: Annotated["AttributionValue", "The customer they are made for."]
+    user: Annotated["AttributionValue", "The end user."]
+    session: Annotated["AttributionValue", "The conversation or session."]
+    tags: Annotated["Mapping[str, AttributionValue] | None", "Further dimensions to report by."]
 
 
 class MeasureFields(AttributionFields, total=False):
@@ -53,11 +57,13 @@ class MeasureFields(AttributionFields, total=False):
     cache_read_tokens: Annotated[int | None, "Input tokens read from a cache."]
     cache_write_tokens: Annotated[int | None, "Input tokens written to a cache."]
     reasoning_tokens: Annotated[int | None, "Output tokens spent on reasoning."]
-    usage: Annotated[Any, "Counts of further units by name; `UNITS` lists them. Seconds may be fractional."]
+    usage: Annotated[
+        "Mapping[str, float | None] | None", "Counts of further units by name; `UNITS` lists them. Seconds may be fractional."
+    ]
     operation: Annotated[str | None, "OpenTelemetry's `gen_ai.operation.name`; `chat` by default."]
     latency_ms: Annotated[float | None, "From request to last byte, in milliseconds."]
     ttft_ms: Annotated[float | None, "From request to first token, in milliseconds."]
-    status: Annotated[str | None, "`success` or `error`; by default the latter if there is an `error`."]
+    status: Annotated["CallStatus | None", "`success` or `error`; by default the latter if there is an `error`."]
     error: Annotated[
         str | BaseException | type[BaseException] | None,
         "The exception, its class, or the class's name. Messages are not recorded.",
@@ -66,12 +72,12 @@ class MeasureFields(AttributionFields, total=False):
     service_tier: Annotated[str | None, "The tier that served the call; it can change the price."]
     region: Annotated[str | None, "The region that served the call."]
     batch: Annotated[bool | None, "Whether the call ran through a batch endpoint; it can change the price."]
-    cost_usd: Annotated["Decimal | str | float | None", "The cost that the provider reports, in US dollars."]
-    started_at: Annotated["datetime | float | None", "When the call began: an aware datetime or seconds since 1970."]
+    cost_usd: Annotated["Decimal | str | float | None", "What the provider says it costs, in US dollars."]
+    started_at: Annotated["Time | None", "When the call began: an aware datetime, a date, an ISO 8601 text or seconds since 1970."]
     trace_id: Annotated[str | None, "W3C trace context, in hexadecimal."]
     span_id: Annotated[str | None, "W3C trace context, in hexadecimal."]
     parent_span_id: Annotated[str | None, "W3C trace context, in hexadecimal."]
-    usage_status: Annotated[str | None, "`complete`, `partial` or `missing`."]
+    usage_status: Annotated["UsageStatus | None", "`complete`, `partial` or `missing`."]
     provider_usage: Annotated[str | None, "The provider's own report of usage, as the text of a JSON object of at most 2 KiB."]
 
 
@@ -125,4 +131,30 @@ ATTRIBUTION: Final = tuple(name for name, field in FIELDS.items() if field.is_at
 """The names of the attribution fields that are texts."""
 
 TRACK: Final = frozenset(FIELDS)
-"""The names of all keywords of `track`. A measured call drops unknown keywords and is recorded; `track` raises a `TypeError`."""
+"""Every keyword of `track`. Another is a `TypeError`."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is most like another; `None` where none is alike."""
+    from difflib import get_close_matches  # noqa: PLC0415 - a tenth of the package's import, for misspelt names only
+
+    return next(iter(get_close_matches(name, list(known), n=1)), None)
+
+
+def unknown_name(name: str, known: Iterable[str]) -> str:
+    """What is wrong with a name: that it is not known, and the nearest that is, or else all that are."""
+    known = sorted(known)
+    alike = nearest(name, known)
+    return f"there is no {name!r}; " + (f"did you mean {alike!r}?" if alike else f"there are {', '.join(known)}")
+
+
+def check_names(function: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse names that a function does not take.
+
+    Raises:
+        TypeError: There is one; the message has the nearest.
+    """
+    known = frozenset(known)
+    for name in given:
+        if name not in known:
+            raise TypeError(f"{function}(): {unknown_name(name, known)}")

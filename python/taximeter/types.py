@@ -1,11 +1,10 @@
 """Types for checkers and editors: the values that some texts can have, and the keys of the mappings that `taximeter` returns.
 
-`Event` has the fields of one event, `Stats` the counts of `stats()`, and `TrackFields` the keywords of `track`.
+`Event` has the fields of one event and `Stats` the counts of `stats()`. The keywords of `track` are in `taximeter.fields`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
@@ -13,18 +12,15 @@ from typing import Any, Literal, TypeAlias, TypedDict
 from uuid import UUID
 
 __all__ = [
-    "AttributionFields",
     "AttributionValue",
     "Backend",
     "CallStatus",
     "CostStatus",
     "DestinationStats",
     "Event",
-    "MeasureFields",
     "Refusal",
     "Stats",
     "Time",
-    "TrackFields",
     "UsageStatus",
 ]
 
@@ -44,58 +40,13 @@ UsageStatus: TypeAlias = Literal["complete", "partial", "missing"]
 """How much of a call's usage is known."""
 
 Refusal: TypeAlias = Literal[
-    "missing_provider", "missing_model", "invalid_usage", "no_space", "too_large", "internal_error", "disabled", "subinterpreter"
+    "missing_provider", "missing_model", "invalid_usage", "no_space", "too_large", "internal_error", "disabled", "subinterpreter",
+    "unfinished",
 ]  # fmt: skip
-"""Why an event was not recorded."""
+"""Why an event was not recorded; `unfinished` while a measured block runs."""
 
 Time: TypeAlias = datetime | date | str | float
 """An aware datetime, a date (its midnight in UTC), an ISO 8601 text (in UTC when it has no zone), or seconds since 1970."""
-
-
-class AttributionFields(TypedDict, total=False):
-    """Who to bill: the fields of `attribute`."""
-
-    agent: AttributionValue
-    feature: AttributionValue
-    team: AttributionValue
-    customer: AttributionValue
-    user: AttributionValue
-    session: AttributionValue
-    tags: Mapping[str, AttributionValue] | None
-
-
-class MeasureFields(AttributionFields, total=False):
-    """The keywords of `track` but for provider and model; `track` describes them."""
-
-    input_tokens: int | None
-    output_tokens: int | None
-    cache_read_tokens: int | None
-    cache_write_tokens: int | None
-    reasoning_tokens: int | None
-    usage: Mapping[str, float | None] | None
-    operation: str | None
-    latency_ms: float | None
-    ttft_ms: float | None
-    status: CallStatus | None
-    error: str | BaseException | type[BaseException] | None
-    finish_reason: str | None
-    service_tier: str | None
-    region: str | None
-    batch: bool | None
-    cost_usd: Decimal | str | float | None
-    started_at: Time | None
-    trace_id: str | None
-    span_id: str | None
-    parent_span_id: str | None
-    usage_status: UsageStatus | None
-    provider_usage: str | None
-
-
-class TrackFields(MeasureFields, total=False):
-    """The keywords of `track`."""
-
-    provider: str | None
-    model: str | None
 
 
 class DestinationStats(TypedDict):

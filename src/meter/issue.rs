@@ -47,11 +47,15 @@ pub enum Issue {
     UnknownField,
     /// Events that were only in memory when delivery ended are lost.
     LostInMemory,
+    /// A client was called in a way that this library could not follow; the call is not recorded, or without some of its fields.
+    InstrumentFailed,
+    /// The user's function that attributes requests raised; the request's calls are recorded without attribution.
+    AttributionFailed,
 }
 
 impl Issue {
     /// Every issue.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::MissingProvider,
         Self::MissingModel,
         Self::InvalidUsage,
@@ -74,6 +78,8 @@ impl Issue {
         Self::UnreadableCatalog,
         Self::UnknownField,
         Self::LostInMemory,
+        Self::InstrumentFailed,
+        Self::AttributionFailed,
     ];
 
     /// Its name in `stats()`.
@@ -102,6 +108,8 @@ impl Issue {
             Self::UnreadableCatalog => "unreadable_catalog",
             Self::UnknownField => "unknown_field",
             Self::LostInMemory => "lost_in_memory",
+            Self::InstrumentFailed => "instrument_failed",
+            Self::AttributionFailed => "attribution_failed",
         }
     }
 

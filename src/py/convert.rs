@@ -1,13 +1,14 @@
 //! Conversion of Python values to the core's types, with an error for each invalid value.
 
 use std::borrow::Cow;
-use std::fmt::Display;
+use std::fmt::{Display, Write};
 use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{IntoPyDict, PyBool, PyDict, PyFloat, PyInt, PyMappingProxy, PyString, PyTuple, PyType};
+use pyo3::types::{IntoPyDict, PyBool, PyBytes, PyDict, PyFloat, PyInt, PyMappingProxy, PyString, PyTuple, PyType};
 
 use crate::event::accept::{self, Number, Rule};
 use crate::event::units::Unit;
@@ -33,7 +34,13 @@ pub(super) fn exact_text<'a>(value: &'a Bound<'_, PyAny>) -> Option<&'a str> {
 /// The value cannot be used as a text.
 pub(super) struct NotText;
 
-/// A value as a text. Numbers, booleans and UUIDs are converted. Lone surrogates are replaced; then the second value is true.
+/// Names of classes of ids whose `str()` is the id. Other objects are not converted: theirs could hold anything.
+const IDS: [&str; 6] = ["UUID", "ObjectId", "ULID", "KSUID", "Decimal", "Fraction"];
+
+/// A text, and whether it was mended: lone surrogates are replaced.
+///
+/// Numbers, booleans, decimals, UUIDs and other ids count as texts, and so do dates (in ISO 8601), members of an `Enum` (their value, or
+/// else their name) and bytes (as UTF-8, or else in hexadecimal).
 pub(super) fn text<'a>(value: &'a Bound<'_, PyAny>) -> Result<(Cow<'a, str>, bool), NotText> {
     if let Ok(string) = value.cast::<PyString>() {
         return Ok(match string.to_str() {
@@ -41,16 +48,52 @@ pub(super) fn text<'a>(value: &'a Bound<'_, PyAny>) -> Result<(Cow<'a, str>, boo
             Err(_) => (string.to_string_lossy().into_owned().into(), true),
         });
     }
-    let is_scalar = value.is_instance_of::<PyInt>()
-        || value.is_instance_of::<PyFloat>()
-        || value.get_type().name().is_ok_and(|name| name == "UUID");
-    if !is_scalar {
+    converted(value).map(|text| (text.into(), false))
+}
+
+#[cold]
+fn converted(value: &Bound<'_, PyAny>) -> Result<String, NotText> {
+    let py = value.py();
+    if value.is_instance(enum_type(py).map_err(|_| NotText)?).unwrap_or(false) {
+        let own = value.getattr(intern!(py, "value")).map_err(|_| NotText)?;
+        // One within another has no text of its own; `value` could be the member itself.
+        if !own.is_instance(enum_type(py).map_err(|_| NotText)?).unwrap_or(true)
+            && let Ok((text, _)) = text(&own)
+        {
+            return Ok(text.into_owned());
+        }
+        return value.getattr(intern!(py, "name")).and_then(|name| name.extract()).map_err(|_| NotText);
+    }
+    if let Ok(bytes) = value.cast::<PyBytes>() {
+        let bytes = bytes.as_bytes();
+        return Ok(std::str::from_utf8(bytes).map_or_else(|_| hexadecimal(bytes), str::to_owned));
+    }
+    if value.is_instance_of::<PyType>() {
         return Err(NotText);
     }
-    match value.str() {
-        Ok(string) => Ok((string.to_string_lossy().into_owned().into(), false)),
-        Err(_) => Err(NotText),
-    }
+    let is_number = value.is_instance_of::<PyInt>() || value.is_instance_of::<PyFloat>();
+    let is_text = is_number || value.get_type().name().is_ok_and(|name| IDS.iter().any(|id| name == *id));
+    // Numbers of numpy have an index or are floats; dates are told by their method.
+    let shown = if is_text || value.hasattr(intern!(py, "__index__")).unwrap_or(false) {
+        value.str()
+    } else if value.hasattr(intern!(py, "toordinal")).unwrap_or(false) {
+        value.call_method0(intern!(py, "isoformat")).and_then(|text| Ok(text.cast_into::<PyString>()?))
+    } else {
+        return Err(NotText);
+    };
+    shown.map(|string| string.to_string_lossy().into_owned()).map_err(|_| NotText)
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn enum_type(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
+    static ENUM: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    ENUM.import(py, "enum", "Enum")
 }
 
 /// A count of a unit from a Python value, in stored counts.

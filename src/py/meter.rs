@@ -279,6 +279,20 @@ impl PyMeter {
         flushed(py, report, self.dropped(py))
     }
 
+    #[doc = stub_doc!("Meter.flush_ledger")]
+    fn flush_ledger(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
+        let timeout = seconds("timeout", timeout)?;
+        let Some((counts, _)) = py.detach(|| self.core.stats()).journal else { return Ok(true) };
+        let is_done = || {
+            let stats = self.core.stats();
+            stats.destinations.iter().filter(|one| one.name == "ledger").all(|one| one.own >= counts.appended)
+        };
+        if !py.detach(is_done) {
+            interruptible(py, |should_continue| self.core.flush(timeout, &|| should_continue() && !is_done()))?;
+        }
+        Ok(py.detach(is_done))
+    }
+
     #[doc = stub_doc!("Meter.close")]
     fn close<'py>(&self, py: Python<'py>, timeout: f64) -> PyResult<Bound<'py, PyTuple>> {
         let timeout = seconds("timeout", timeout)?;

@@ -14,14 +14,12 @@ use crate::money::Usd;
 use crate::pricing::{Book, Catalog, Conditions, Cost, MatchKind, Overrides, Request, explain};
 
 #[doc = stub_doc!("check_catalog")]
-#[doc = stub_doc!("check_catalog")]
 #[pyfunction]
 pub(super) fn check_catalog(py: Python<'_>, text: &str) -> PyResult<()> {
     py.detach(|| Catalog::parse(text))?;
     Ok(())
 }
 
-#[doc = stub_doc!("check_overrides")]
 #[doc = stub_doc!("check_overrides")]
 #[pyfunction]
 pub(super) fn check_overrides(text: &str) -> PyResult<()> {
@@ -30,14 +28,12 @@ pub(super) fn check_overrides(text: &str) -> PyResult<()> {
 }
 
 #[doc = stub_doc!("embedded_catalog")]
-#[doc = stub_doc!("embedded_catalog")]
 #[pyfunction]
 #[pyo3(signature = (*, long_tail=false))]
 pub(super) fn embedded_catalog(py: Python<'_>, long_tail: bool) -> String {
     py.detach(|| if long_tail { Catalog::long_tail() } else { Catalog::embedded() }.to_json())
 }
 
-#[doc = stub_doc!("Cost")]
 #[doc = stub_doc!("Cost")]
 #[pyclass(frozen, name = "Cost", module = "taximeter._core")]
 pub(super) struct PyCost(Source);
@@ -184,13 +180,11 @@ fn optional_decimal(py: Python<'_>, amount: Option<Usd>) -> PyResult<Option<Boun
 #[pymethods]
 impl PyCost {
     #[doc = stub_doc!("Cost.usd")]
-    #[doc = stub_doc!("Cost.usd")]
     #[getter]
     fn usd<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         optional_decimal(py, self.total())
     }
 
-    #[doc = stub_doc!("Cost.computed_usd")]
     #[doc = stub_doc!("Cost.computed_usd")]
     #[getter]
     fn computed_usd<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
@@ -198,13 +192,11 @@ impl PyCost {
     }
 
     #[doc = stub_doc!("Cost.input_usd")]
-    #[doc = stub_doc!("Cost.input_usd")]
     #[getter]
     fn input_usd<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         optional_decimal(py, self.facts().input)
     }
 
-    #[doc = stub_doc!("Cost.output_usd")]
     #[doc = stub_doc!("Cost.output_usd")]
     #[getter]
     fn output_usd<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
@@ -212,13 +204,11 @@ impl PyCost {
     }
 
     #[doc = stub_doc!("Cost.status")]
-    #[doc = stub_doc!("Cost.status")]
     #[getter]
     fn status(&self) -> &'static str {
         self.facts().status.name()
     }
 
-    #[doc = stub_doc!("Cost.notes")]
     #[doc = stub_doc!("Cost.notes")]
     #[getter]
     fn notes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
@@ -226,13 +216,11 @@ impl PyCost {
     }
 
     #[doc = stub_doc!("Cost.provider")]
-    #[doc = stub_doc!("Cost.provider")]
     #[getter]
     fn provider(&self) -> Option<String> {
         self.facts().into_owned().provider
     }
 
-    #[doc = stub_doc!("Cost.model")]
     #[doc = stub_doc!("Cost.model")]
     #[getter]
     fn model(&self) -> Option<String> {
@@ -240,13 +228,11 @@ impl PyCost {
     }
 
     #[doc = stub_doc!("Cost.match")]
-    #[doc = stub_doc!("Cost.match")]
     #[getter]
     fn r#match(&self) -> Option<&'static str> {
         self.facts().kind.map(MatchKind::name)
     }
 
-    #[doc = stub_doc!("Cost.catalog")]
     #[doc = stub_doc!("Cost.catalog")]
     #[getter]
     fn catalog(&self) -> String {
@@ -254,13 +240,11 @@ impl PyCost {
     }
 
     #[doc = stub_doc!("Cost.valid_from")]
-    #[doc = stub_doc!("Cost.valid_from")]
     #[getter]
     fn valid_from(&self) -> Option<String> {
         self.facts().into_owned().valid_from
     }
 
-    #[doc = stub_doc!("Cost.explain")]
     #[doc = stub_doc!("Cost.explain")]
     fn explain(&self) -> String {
         match &self.0 {

@@ -9,10 +9,11 @@ use super::convert::decimal;
 use crate::event::id::{id_text, parse_id};
 use crate::meter::{Issue, Receipt};
 
-/// Why an event was not recorded that nothing is wrong with.
+/// Why an event was not recorded: metering is off.
 pub(super) const DISABLED: &str = "disabled";
+/// Why an event is not recorded yet: the measured block has not ended.
+const UNFINISHED: &str = "unfinished";
 
-#[doc = stub_doc!("Receipt")]
 #[doc = stub_doc!("Receipt")]
 #[pyclass(frozen, name = "Receipt", module = "taximeter._core")]
 pub(super) struct PyReceipt(pub(super) Result<Receipt, &'static str>);
@@ -25,11 +26,18 @@ impl PyReceipt {
             Err(reason) => (None, None, Some(reason)),
         }
     }
+
+    fn refused_for(reason: &str) -> PyResult<Self> {
+        let known = Issue::ALL.into_iter().map(Issue::name).chain([DISABLED, UNFINISHED]);
+        match known.into_iter().find(|name| *name == reason) {
+            Some(name) => Ok(Self(Err(name))),
+            None => Err(PyValueError::new_err(format!("{reason:?} is not a reason for refusing an event"))),
+        }
+    }
 }
 
 #[pymethods]
 impl PyReceipt {
-    #[doc = stub_doc!("Receipt.id")]
     #[doc = stub_doc!("Receipt.id")]
     #[getter]
     fn id(&self) -> String {
@@ -37,17 +45,21 @@ impl PyReceipt {
     }
 
     #[doc = stub_doc!("Receipt.cost_usd")]
-    #[doc = stub_doc!("Receipt.cost_usd")]
     #[getter]
     fn cost_usd<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         self.0.as_ref().ok().and_then(|receipt| receipt.cost).map(|cost| decimal(py, cost)).transpose()
     }
 
     #[doc = stub_doc!("Receipt.refused")]
-    #[doc = stub_doc!("Receipt.refused")]
     #[getter]
     fn refused(&self) -> Option<&'static str> {
         self.0.as_ref().err().copied()
+    }
+
+    #[doc = stub_doc!("Receipt.refusal")]
+    #[staticmethod]
+    fn refusal(reason: &str) -> PyResult<Self> {
+        Self::refused_for(reason)
     }
 
     fn __bool__(&self) -> bool {
@@ -91,8 +103,7 @@ impl PyReceipt {
 pub(super) fn restore_receipt(event_id: &str, cost: Option<&str>, refused: Option<&str>) -> PyResult<PyReceipt> {
     let invalid = || PyValueError::new_err("this is not a pickle of a Receipt");
     if let Some(reason) = refused {
-        let known = Issue::ALL.into_iter().map(Issue::name).chain([DISABLED]).find(|name| *name == reason);
-        return Ok(PyReceipt(Err(known.ok_or_else(invalid)?)));
+        return PyReceipt::refused_for(reason).map_err(|_| invalid());
     }
     let cost = cost.map(|cost| cost.parse().map_err(|_| invalid())).transpose()?;
     let id = parse_id(event_id).ok_or_else(invalid)?;

@@ -1,6 +1,5 @@
 //! Scopes: attribution that applies to more than one call and is encoded once.
 
-use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::exceptions::PyTypeError;
@@ -31,6 +30,18 @@ impl PyScope {
         Ok(Self { encoded: encode_fields(outer, &fields)? })
     }
 
+    #[doc = stub_doc!("Scope.lenient")]
+    #[staticmethod]
+    fn lenient(outer: Option<&Bound<'_, Self>>, fields: &Bound<'_, PyDict>) -> PyResult<(Self, Vec<String>)> {
+        EXISTS.store(true, Ordering::Relaxed);
+        let mut dropped = Vec::new();
+        let encoded = encode(outer.map(|outer| &*outer.get().encoded), fields, |name, _| {
+            dropped.push(name.to_owned());
+            Ok(())
+        })?;
+        Ok((Self { encoded }, dropped))
+    }
+
     #[doc = stub_doc!("Scope.over")]
     fn over(&self, outer: &Bound<'_, Self>) -> Self {
         Self { encoded: compact(&[&*outer.get().encoded, &*self.encoded].concat()) }
@@ -41,19 +52,35 @@ const FIELDS: [&str; 6] = ["agent", "feature", "team", "customer", "user", "sess
 
 /// Encodes fields, given by name, together with the outer layers, as one layer of attribution.
 pub(super) fn encode_fields(outer: Option<&[u8]>, fields: &Bound<'_, PyDict>) -> PyResult<Box<[u8]>> {
+    encode(outer, fields, |name, rule| Err(PyTypeError::new_err(format!("{name} {rule}"))))
+}
+
+const TEXT: &str = "must be a text, a number, an id, a date, an Enum or bytes";
+
+/// As `encode_fields`; `invalid` decides what becomes of a field or a tag that cannot be recorded: an error, or the others are kept.
+fn encode(
+    outer: Option<&[u8]>,
+    fields: &Bound<'_, PyDict>,
+    mut invalid: impl FnMut(&str, &str) -> PyResult<()>,
+) -> PyResult<Box<[u8]>> {
     let mut texts: [Option<String>; 6] = Default::default();
     let mut pairs = Vec::new();
-    for (name, value) in fields {
+    // Collected first: making a text of a value can run code that changes the dict.
+    let items: Vec<_> = fields.iter().filter(|(_, value)| !value.is_none()).collect();
+    for (name, value) in &items {
         let name = name.extract::<String>()?;
-        if value.is_none() {
-            continue;
-        }
         if let Some(index) = FIELDS.iter().position(|field| *field == name) {
-            texts[index] = Some(required_text(&name, &value)?.into_owned()).filter(|text| !text.is_empty());
+            match text(value) {
+                Ok((text, _)) => texts[index] = Some(text.into_owned()).filter(|text| !text.is_empty()),
+                Err(_) => invalid(&name, TEXT)?,
+            }
         } else if name == "tags" {
-            pairs = tag_pairs(&as_dict(&value, "tags")?)?;
+            match as_dict(value, "tags") {
+                Ok(tags) => tag_pairs(&tags, &mut pairs, &mut invalid)?,
+                Err(_) => invalid("tags", "must be a mapping")?,
+            }
         } else {
-            return Err(PyTypeError::new_err(format!("{name} is not an attribution field")));
+            invalid(&name, "is not an attribution field")?;
         }
     }
     let [agent, feature, team, customer, user, session] = texts.each_ref().map(Option::as_deref);
@@ -76,22 +103,18 @@ fn compact(layers: &[u8]) -> Box<[u8]> {
     one.into()
 }
 
-fn required_text<'a>(name: &str, value: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, str>> {
-    match text(value) {
-        Ok((text, _)) => Ok(text),
-        Err(_) => Err(PyTypeError::new_err(format!("{name} must be a text, a number or a UUID"))),
-    }
-}
-
-fn tag_pairs(tags: &Bound<'_, PyDict>) -> PyResult<Vec<(String, String)>> {
-    let mut pairs = Vec::with_capacity(tags.len());
-    for (key, value) in tags {
-        if !value.is_none() {
-            pairs.push((
-                required_text("a tag's key", &key)?.into_owned(),
-                required_text("a tag's value", &value)?.into_owned(),
-            ));
+fn tag_pairs(
+    tags: &Bound<'_, PyDict>,
+    pairs: &mut Vec<(String, String)>,
+    invalid: &mut impl FnMut(&str, &str) -> PyResult<()>,
+) -> PyResult<()> {
+    let items: Vec<_> = tags.iter().filter(|(_, value)| !value.is_none()).collect();
+    for (key, value) in &items {
+        match (text(key), text(value)) {
+            (Ok((key, _)), Ok((value, _))) => pairs.push((key.into_owned(), value.into_owned())),
+            (Ok((key, _)), Err(_)) => invalid(&format!("tags: {key}"), TEXT)?,
+            (Err(_), _) => invalid("tags: a key", TEXT)?,
         }
     }
-    Ok(pairs)
+    Ok(())
 }

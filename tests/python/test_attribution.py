@@ -1,8 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import enum
+import inspect
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date, datetime, timezone
+from decimal import Decimal
+from uuid import UUID
 
 import pytest
 
@@ -95,11 +100,136 @@ def test_tasks_and_to_thread_inherit_and_executors_need_bind(meter):
     assert teams(meter) == ["task", None, "bound", "bound"]
 
 
-def test_a_value_of_the_wrong_type_raises_a_type_error_immediately():
-    with pytest.raises(TypeError, match="team"):
-        taximeter.attribute(team=object())
-    with pytest.raises(TypeError, match="tag"):
-        taximeter.attribute(tags={"a": []})
+class Plan(enum.Enum):
+    PRO = "pro"
+    ODD = object()
+
+
+class Kind(enum.IntEnum):
+    FIRST = 1
+
+
+class ObjectId:
+    def __str__(self):
+        return "507f1f77bcf86cd799439011"
+
+
+class Whole:
+    """A whole number of another library, such as numpy's."""
+
+    def __index__(self):
+        return 3
+
+    def __str__(self):
+        return "3"
+
+
+class Loud:
+    """An object whose text could hold anything."""
+
+    def __str__(self):
+        raise AssertionError("asked for a text")
+
+    __repr__ = __str__
+
+
+VALUES = [
+    ("text", "text"),
+    (7, "7"),
+    (True, "True"),
+    (1.5, "1.5"),
+    (Decimal("1.20"), "1.20"),
+    (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+    (date(2026, 11, 29), "2026-11-29"),
+    (datetime(2026, 11, 29, 1, 2, tzinfo=timezone.utc), "2026-11-29T01:02:00+00:00"),
+    (Plan.PRO, "pro"),
+    (Plan.ODD, "ODD"),
+    (Kind.FIRST, "1"),
+    (b"bytes", "bytes"),
+    (b"\xff\x00", "ff00"),
+    (ObjectId(), "507f1f77bcf86cd799439011"),
+    (Whole(), "3"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("value", "text"), VALUES, ids=repr)
+def test_values_of_attribution_become_texts_wherever_they_are_given(meter, value, text):
+    with taximeter.attribute(customer=value, tags={"tag": value}):
+        track(meter)
+    assert meter.track(provider="openai", model="gpt-4o", customer=value, tags={"tag": value})
+    for event in events_of(meter):
+        assert (event["customer"], event["tags"]) == (text, {"tag": text})
+    assert sum(meter.stats()["remarks"].values()) == 0
+
+
+@pytest.mark.parametrize(
+    "value", [object(), Loud(), [], {}, ObjectId, int, Exception("secret")], ids=lambda value: type(value).__name__
+)
+def test_a_value_that_cannot_be_recorded_is_left_out_and_counted(meter, caplog, value):
+    def count() -> int:
+        return taximeter.stats()["remarks"]["invalid_text"]
+
+    before = count()
+    taximeter.default_meter._warnings._last.clear()
+    with taximeter.attribute(customer=value, team="kept", tags={"odd": value, "even": 2, Loud: "x"}):
+        track(meter)
+    (event,) = events_of(meter)
+    assert "customer" not in event
+    assert (event["team"], event["tags"]) == ("kept", {"even": "2"})
+    assert count() == before + 3
+    (said,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert said.startswith("customer: not a text")
+    assert "secret" not in said
+    with taximeter.attribute(tags=value):
+        track(meter)
+
+
+def test_an_unknown_name_is_an_error_that_has_the_nearest():
+    with pytest.raises(TypeError, match=r"attribute\(\): there is no 'custmer'; did you mean 'customer'\?"):
+        taximeter.attribute(custmer="acme")
+
+
+def test_bound_functions_keep_their_kind_and_their_attribution(meter):
+    async def coroutine(name, *, suffix=""):
+        await asyncio.sleep(0)
+        return track(meter)
+
+    def generator():
+        sent = yield track(meter)
+        assert sent == "sent"
+        yield track(meter)
+        return "returned"
+
+    async def asynchronous():
+        sent = yield track(meter)
+        assert sent == "sent"
+        yield track(meter)
+
+    with taximeter.attribute(team="bound"):
+        later = [
+            taximeter.bind(coroutine, "name", suffix="x"), taximeter.bind(lambda: coroutine("other")), taximeter.bind(generator),
+            taximeter.bind(lambda: generator()), taximeter.bind(asynchronous), taximeter.bind(lambda: asynchronous()),
+        ]  # fmt: skip
+    assert inspect.iscoroutinefunction(later[0])
+    assert inspect.isgeneratorfunction(later[2])
+    assert inspect.isasyncgenfunction(later[4])
+
+    async def run():
+        await later[0]()
+        await later[1]()
+        for one in (later[2](), later[3]()):
+            next(one)
+            one.send("sent")
+            with pytest.raises(StopIteration, match="returned"):
+                next(one)
+        for one in (later[4](), later[5]()):
+            await anext(one)
+            track(meter)  # its consumer's own
+            await one.asend("sent")
+            await one.aclose()
+
+    asyncio.run(run())
+    assert teams(meter) == ["bound"] * 6 + ["bound", None, "bound"] * 2
 
 
 def test_measure_times_the_block_and_records_the_usage(meter):

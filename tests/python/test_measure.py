@@ -15,9 +15,9 @@ from taximeter.fields import FIELDS, TRACK, Field
 
 
 def kind_of(field: Field) -> str:
-    """Returns the type of a field as the extension's stub has it, where attribution is `Any`."""
+    """The type of a field, as the extension's stub has it."""
     kind = getattr(field.kind, "__forward_arg__", None) or getattr(field.kind, "__name__", None) or str(field.kind)
-    return "Any" if field.is_attribution else kind.removeprefix("typing.").removesuffix(" | None")
+    return kind.removeprefix("typing.").removesuffix(" | None")
 
 
 class Trap(RuntimeError):
@@ -128,15 +128,39 @@ def test_a_call_with_unreadable_usage_is_recorded_without_it(meter, caplog, name
     assert "secret" not in said
 
 
-def test_an_unknown_field_is_counted_and_the_others_are_kept(meter, caplog):
-    with meter.measure(provider="openai", model="gpt-4o", colour="red") as call:
+def test_a_field_that_an_event_does_not_have_is_refused_at_once(meter):
+    with pytest.raises(TypeError, match=r"measure\(\): there is no 'featrue'; did you mean 'feature'\?"):
+        meter.measure(provider="openai", model="gpt-4o", featrue="x")
+    assert meter.stats()["tracked"] == 0
+    with meter.measure(provider="openai", model="gpt-4o") as call:
+        with pytest.raises(TypeError, match=r"set\(\): there is no 'finish_reson'; did you mean 'finish_reason'\?"):
+            call.set(finish_reson="stop")
         call.set_usage(input_tokens=2, output_tokens=1)
-        call.set(finish_reason="stop", temperature=0.7)
+        call.set(finish_reason="stop")
     (event,) = events_of(meter)
     assert (event["usage"], event["finish_reason"]) == ({"input_tokens": 2, "output_tokens": 1}, "stop")
-    assert meter.stats()["remarks"]["unknown_field"] == 2
-    (said,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert said.startswith("colour: not a field of an event")
+
+
+def test_the_receipt_is_false_until_the_block_ends(meter):
+    with meter.measure(provider="openai", model="gpt-4o") as call:
+        assert not call.receipt
+        assert (call.receipt.refused, call.receipt.cost_usd) == ("unfinished", None)
+        assert repr(call) == "Measurement(provider='openai', model='gpt-4o', receipt=Receipt(refused='unfinished'))"
+    assert call.receipt
+    assert call.receipt.id in repr(call)
+    with pytest.raises(ValueError, match="not a reason"):
+        taximeter.Receipt.refusal("bananas")
+
+
+def test_a_fault_in_putting_the_event_together_loses_no_call(meter, monkeypatch):
+    monkeypatch.setattr(taximeter.Measurement, "_counts", lambda self, provider: 1 / 0)
+    with pytest.raises(Trap), meter.measure(provider="openai", model="gpt-4o", team="kept") as call:
+        call.set_usage(input_tokens=1)
+        raise Trap
+    (event,) = events_of(meter)
+    assert (event["team"], event["usage_status"], event["status"], event["error"]) == ("kept", "missing", "error", "Trap")
+    assert meter.stats()["remarks"]["unreadable_usage"] == 1
+    assert call.receipt.id == event["id"]
 
 
 def test_the_blocks_exception_is_raised_even_if_its_usage_cannot_be_read(meter):

@@ -161,12 +161,12 @@ def test_the_units_equal_those_of_genai_prices():
     expected = {
         name: (
             unit["per"],
-            [unit["dimensions"]["family"], *(f"{k}={v}" for k, v in unit["dimensions"].items() if k != "family")],
+            (unit["dimensions"]["family"], *(f"{k}={v}" for k, v in unit["dimensions"].items() if k != "family")),
         )
         for name, unit in unit_data.items()
     }
     # genai-prices has no unit for images billed by the piece.
-    own = {f"{direction}_images": (1_000, ["images", f"direction={direction}"]) for direction in ("input", "output")}
+    own = {f"{direction}_images": (1_000, ("images", f"direction={direction}")) for direction in ("input", "output")}
     assert expected | own == taximeter.UNITS
 
 

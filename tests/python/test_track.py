@@ -93,7 +93,7 @@ def test_a_name_of_many_megabytes_takes_no_longer_than_a_long_one(meter, name):
 
 
 @pytest.mark.parametrize("name", ["provider", "model"])
-@pytest.mark.parametrize("value", [None, "", "  ", [], b"openai", object()])
+@pytest.mark.parametrize("value", [None, "", "  ", [], b"", object()])
 def test_an_event_without_provider_or_model_is_rejected(meter, name, value):
     assert meter.track(**{**CALL, name: value}).refused == f"missing_{name}"
     assert meter.stats()["refused"][f"missing_{name}"] == 1

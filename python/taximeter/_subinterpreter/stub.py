@@ -47,7 +47,7 @@ REFUSALS: Final = ("missing_provider", "missing_model", "invalid_usage", "no_spa
 REMARKS: Final = (
     "given_up", "invalid_text", "invalid_time", "invalid_cost", "unknown_unit", "truncated", "unreadable_usage",
     "contradictory_usage", "usage_interrupted", "usage_malformed", "usage_not_json", "usage_unreported",
-    "usage_internal_error", "unreadable_catalog", "unknown_field", "lost_in_memory",
+    "usage_internal_error", "unreadable_catalog", "unknown_field", "lost_in_memory", "instrument_failed", "attribution_failed",
 )  # fmt: skip
 
 log = logging.getLogger("taximeter")
@@ -69,6 +69,11 @@ class Receipt:
     cost_usd = None
     refused = REASON
 
+    @staticmethod
+    def refusal(_reason: str) -> Receipt:
+        """Refuse for one reason only."""
+        return Receipt()
+
     def __bool__(self) -> bool:
         return False
 
@@ -81,6 +86,11 @@ class Scope:
 
     def __init__(self, outer: Scope | None = None, **fields: Any) -> None:
         pass
+
+    @staticmethod
+    def lenient(_outer: Scope | None, _fields: Any) -> tuple[Scope, list[str]]:
+        """Accept any fields; they are not used."""
+        return Scope(), []
 
     def over(self, outer: Scope) -> Scope:
         """Returns this scope, because scopes are not used."""
@@ -120,6 +130,10 @@ class Meter:
         return 0, 0, self._refused
 
     close = flush
+
+    def flush_ledger(self, timeout: float) -> bool:
+        """Nothing waits."""
+        return True
 
     def probe(self) -> None:
         """Does nothing, because there is no storage."""

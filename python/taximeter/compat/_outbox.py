@@ -7,9 +7,7 @@ process with the same account delivers the rest.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -17,6 +15,7 @@ from typing import Any, Final, NamedTuple
 from .. import _default
 from .._core import Receipt
 from ..errors import ConfigError
+from ..locks import ForkSafeLock
 from ..meter import FlushReport, outbox
 from ..settings.destination import Destination, Secret
 from ._vendor.transport import seconds_of, trusted
@@ -175,22 +174,12 @@ class Outbox:
         self._opened().count_remark(what, field)
 
     def stats(self) -> dict[str, Any]:
-        """Returns the counts of `Meter.stats`; empty before the first request."""
-        return {} if self._inner is None else self._inner.stats()
+        """See `Meter.stats`; empty before anything was given."""
+        return {} if self._inner is None else {**self._inner.stats()}
 
 
 _outboxes: dict[Service, Outbox] = {}
-_lock = threading.Lock()
-
-
-def _begin_anew() -> None:
-    """Replaces the lock after a fork, because a thread that the child does not have may have held it."""
-    global _lock  # noqa: PLW0603 - the lock cannot be released, only replaced
-    _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew)
+_lock = ForkSafeLock()
 
 
 def outbox_for(service: Service) -> Outbox:

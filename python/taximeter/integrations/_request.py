@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..attribution import attribute
+from .. import attribution
 
 __all__ = ["Who", "scope_of"]
 
@@ -15,10 +15,11 @@ log = logging.getLogger("taximeter")
 Who = Callable[[Any], "Mapping[str, object] | None"]
 
 
-def scope_of(who: Who, request: Any) -> attribute:
+def scope_of(who: Who, request: Any) -> attribution.attribute:
     """Returns the attribution of a request. If `who` fails, the attribution is empty, so that the request does not fail."""
     try:
-        return attribute(**(who(request) or {}))  # type: ignore[arg-type]
-    except Exception:
+        return attribution.of_mapping(who(request) or {})
+    except Exception as error:
         log.debug("taximeter left a request without attribution", exc_info=True)
-        return attribute()
+        attribution.count_remark("attribution_failed", f"{getattr(who, '__qualname__', 'who')} ({type(error).__name__})")
+        return attribution.attribute()

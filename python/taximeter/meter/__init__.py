@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .. import attribution
 from .meter import Meter
 from .reports import DrainReport, FlushReport
 
@@ -21,3 +22,4 @@ def set_default(meter: Meter) -> None:
     """Sets the default meter."""
     global _default  # noqa: PLW0603 - there is one default meter
     _default = meter
+    attribution.report_to(meter.count_remark)

@@ -12,6 +12,9 @@ from .. import _core
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from typing_extensions import Unpack
+
+    from ..fields import TrackFields
     from .meter import Meter
 
 __all__ = ["Measurement"]
@@ -26,15 +29,24 @@ _MAX_SECONDS: Final = 10**6
 class Measurement:
     """One measured call; see `Meter.measure`."""
 
-    __slots__ = ("_fields", "_first", "_meter", "_started", "_started_at", "_usage", "receipt")
+    __slots__ = ("_fields", "_first", "_meter", "_receipt", "_started", "_started_at", "_usage")
 
     def __init__(self, meter: Meter, fields: dict[str, Any]) -> None:
         self._meter = meter
         self._fields = fields
         self._usage: Any = None
         self._first: float | None = None
-        self.receipt: _core.Receipt | None = None
-        """What `track` answered; `None` until the block ends."""
+        self._receipt: _core.Receipt | None = None
+
+    @property
+    def receipt(self) -> _core.Receipt:
+        """What `track` answered. Until the block ends, it is false, and its `refused` is `unfinished`."""
+        return _core.Receipt.refusal("unfinished") if self._receipt is None else self._receipt
+
+    def __repr__(self) -> str:
+        return (
+            f"Measurement(provider={self._fields.get('provider')!r}, model={self._fields.get('model')!r}, receipt={self.receipt!r})"
+        )
 
     def set_usage(self, usage: Any = None, /, *, inclusive: bool | None = None, **counts: Any) -> None:
         """Say what the call used.
@@ -46,11 +58,15 @@ class Measurement:
         """
         self._usage = (usage, inclusive, counts)
 
-    def set(self, **fields: Any) -> None:
+    def set(self, **fields: Unpack[TrackFields]) -> None:
         """Set or replace further fields of the event, such as `finish_reason` or `model`.
 
-        A field that an event does not have is left out, counted as `unknown_field` in `stats()["remarks"]` and warned about.
+        Raises:
+            TypeError: An event does not have such a field; the message has the nearest.
         """
+        from ..fields import TRACK, check_names  # noqa: PLC0415 - see Meter.measure
+
+        check_names("set", fields, TRACK)
         self._fields.update(fields)
 
     def first_token(self) -> None:
@@ -66,22 +82,21 @@ class Measurement:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         ended = time.perf_counter()
         try:
-            self.receipt = self._meter.track(**self._event(ended, kind))
-        except Exception:
+            self._receipt = self._meter.track(**self._event(ended, kind))
+        except Exception as failure:
+            # Without what could not be put together: the call was made, and is recorded.
             log.debug("taximeter could not measure a call", exc_info=True)
+            self._meter.count_remark("unreadable_usage", type(failure).__name__)
+            from ..fields import ATTRIBUTION, TAGS  # noqa: PLC0415 - see Meter.measure
+
+            fields = {name: self._fields[name] for name in ("provider", "model", *ATTRIBUTION, TAGS) if name in self._fields}
+            self._receipt = self._meter.track(
+                **fields, error=kind, usage_status="missing", started_at=self._started_at, latency_ms=(ended - self._started) * 1000
+            )
 
     def _event(self, ended: float, kind: type[BaseException] | None) -> dict[str, Any]:
         """The event's fields. The call was made, so it is recorded whatever it was given; what cannot be read is left out."""
-        from ..fields import TRACK  # noqa: PLC0415 - programs that only track do without the table
-
-        fields: dict[str, Any] = {
-            "latency_ms": (ended - self._started) * 1000,
-            "started_at": self._started_at,
-            **{name: value for name, value in self._fields.items() if name in TRACK},
-        }
-        for name in self._fields:
-            if name not in TRACK:
-                self._meter.count_remark("unknown_field", name)
+        fields: dict[str, Any] = {"latency_ms": (ended - self._started) * 1000, "started_at": self._started_at, **self._fields}
         if self._first is not None:
             fields.setdefault("ttft_ms", (self._first - self._started) * 1000)
         if kind is not None:

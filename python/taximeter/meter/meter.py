@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ..fields import MeasureFields
     from ..settings import MeterSettings, Settings
     from ..settings.destination import Destination
+    from ..types import Stats
     from .gevent import Wait
     from .outbox import Outbox
 
@@ -64,9 +65,9 @@ class Meter(Pricing):
     def __init__(self, **settings: Unpack[MeterSettings]) -> None:
         if "destination" in settings:
             settings["destination"] = concealed(settings["destination"])
-        from ..settings import MeterSettings, check_names  # noqa: PLC0415 - see configure
+        from ..settings import MeterSettings, check_settings  # noqa: PLC0415 - see configure
 
-        check_names("Meter", settings, MeterSettings)
+        check_settings("Meter", settings, MeterSettings)
         self._prepare()
         self.configure(settings)
         self.check_storage()
@@ -240,7 +241,13 @@ class Meter(Pricing):
             provider: The provider that is called.
             model: The model that is called.
             **fields: What else `track` takes.
+
+        Raises:
+            TypeError: `track` does not take such a field; the message has the nearest.
         """
+        from ..fields import TRACK, check_names  # noqa: PLC0415 - programs that only track do without the table
+
+        check_names("measure", fields, TRACK)
         return Measurement(self, {"provider": provider, "model": model, **fields})
 
     def flush(self, timeout: float = 5.0) -> FlushReport:
@@ -281,9 +288,9 @@ class Meter(Pricing):
         """Count and warn about a problem found outside `track`, under its name in `stats()["remarks"]`."""
         self._core.count_remark(what, field)
 
-    def stats(self) -> dict[str, Any]:
+    def stats(self) -> Stats:
         """Counts of this process: events tracked, refused by reason, remarked upon, and delivered by destination."""
-        return dict(self._core.stats())
+        return self._core.stats()
 
     def prometheus(self) -> str:
         """Return `stats()` in Prometheus' text format, for a metrics endpoint of your service."""

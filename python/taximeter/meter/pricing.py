@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from .. import _core as core
     from ..catalog.background import Schedule
     from ..catalog.document import Document
@@ -15,6 +13,7 @@ if TYPE_CHECKING:
     from ..ledger import Repricing
     from ..moments import Moment
     from ..settings import Settings
+    from ..types import Time
 
 __all__ = ["Pricing"]
 
@@ -40,7 +39,7 @@ class Pricing:
         model: str,
         usage: Any,
         provider: str | None = None,
-        at: datetime | float | None = None,
+        at: Time | None = None,
         service_tier: str | None = None,
         batch: bool = False,  # noqa: FBT002 - positional for convenience
         region: str | None = None,
@@ -52,7 +51,8 @@ class Pricing:
             model: The model, as requested or as answered; `provider/model` works too.
             usage: Counts by unit name (`input_tokens` is the total, cached tokens included), or a provider's usage object.
             provider: The provider; the model's name tells without it, where it can.
-            at: When the call began: an aware datetime or seconds since 1970. Now, by default.
+            at: The time whose rates apply, from 2015 to 2100: an aware datetime, a date, an ISO 8601 text (in UTC without a zone)
+                or seconds since 1970. Now, by default.
             service_tier: The tier that served it, such as `"flex"` or `"priority"`.
             batch: Whether the call ran through a batch endpoint.
             region: The region that served the call; `"global"` for Bedrock's worldwide routing.

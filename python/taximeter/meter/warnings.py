@@ -17,7 +17,8 @@ RULES: Final = {
     "missing_provider": "an event without a provider is not recorded",
     "missing_model": "an event without a model is not recorded",
     "invalid_usage": "counts are whole numbers from 0 to 1,000,000,000,000; the event is not recorded",
-    "invalid_text": "not a text of valid Unicode, a number or a UUID; it is left out, or its invalid characters are replaced",
+    "invalid_text": "not a text of valid Unicode, a number, an id, a date, an Enum or bytes; it is left out, or its invalid "
+    "characters are replaced",
     "invalid_time": "a time is an aware datetime, a date, an ISO 8601 text or seconds since 1970, from 2015 to a day from now; "
     "a duration is milliseconds from 0; it is left out",
     "invalid_cost": "a cost is a decimal from 0 with at most 24 places; the computed cost is recorded instead",
@@ -35,6 +36,10 @@ RULES: Final = {
     "usage_internal_error": "a fault of taximeter itself; the event is recorded without usage: please report it",
     "contradictory_usage": "parts exceed the total that includes them, or overlap unknown; the event has no cost",
     "unknown_field": "not a field of an event; it is left out",
+    "instrument_failed": "taximeter could not follow a call of this client, which is not recorded, or without some of its fields; "
+    "please report it with the client's version, which `taximeter.status()` has",
+    "attribution_failed": "the function that attributes requests raised this; the request goes on without attribution; correct the "
+    "function",
     "unreadable_catalog": "the price catalog in the state directory cannot be read; the embedded one is used",
 }
 """By the name of a count in `stats()`: the rule that an event broke, and what was done."""
@@ -73,7 +78,7 @@ class Warnings:
             return
         self._last[key] = now
         if notice is None:
-            log.warning("%s: %s (%s; further cases are only counted in stats())", _one_line(field[:80]), RULES.get(what, ""), what)
+            log.warning("%s: %s (%s; further cases are only counted in stats())", _one_line(field[:160]), RULES.get(what, ""), what)
         else:
             log.warning("taximeter: %s: %s: %s (%s)", _one_line(field), _one_line(detail), notice, what)
 

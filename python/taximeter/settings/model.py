@@ -8,14 +8,15 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..errors import ConfigError
-from ..fields import AttributionFields
+from ..fields import AttributionFields, check_names
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ..types import Backend
     from .destination import Destination
 
-__all__ = ["KNOWN", "NO_HOME", "PROJECT", "WEEK", "InitSettings", "MeterSettings", "Prices", "Settings", "check_names"]
+__all__ = ["KNOWN", "NO_HOME", "PROJECT", "WEEK", "InitSettings", "MeterSettings", "Prices", "Settings", "check_settings"]
 
 WEEK: Final = 7 * 86_400.0
 """Seconds that an event waits for a destination by default. Collectors are expected to remember event ids for this long."""
@@ -30,7 +31,7 @@ class CommonSettings(AttributionFields, total=False):
     enabled: bool | None
     debug: bool | None
     keep_provider_usage: bool | None
-    backend: str | None
+    backend: Backend | None
     budget_mb: float | None
     max_age: float | str | None
     prices: Mapping[str, Any] | str | os.PathLike[str] | None
@@ -52,15 +53,13 @@ KNOWN: Final = frozenset(MeterSettings.__annotations__) | frozenset(InitSettings
 """The names of all settings."""
 
 
-def check_names(function: str, given: Mapping[str, Any], known: type) -> None:
-    """Rejects keywords that a function does not take.
+def check_settings(function: str, given: Mapping[str, Any], known: type) -> None:
+    """Refuses keywords that a function does not have.
 
     Raises:
-        TypeError: A keyword is unknown.
+        TypeError: There is one; the message has the nearest.
     """
-    if unknown := sorted(given.keys() - known.__annotations__.keys()):
-        names = ", ".join(sorted({*known.__annotations__, "destination"}))
-        raise TypeError(f"{function}() got an unexpected keyword argument {unknown[0]!r}; there are {names}")
+    check_names(function, given, {*known.__annotations__, "destination"})
 
 
 class Prices(NamedTuple):
