@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 
@@ -208,6 +209,22 @@ def test_a_file_instead_of_the_state_directory_is_an_error(cli, state):
 
 def test_an_empty_report_has_its_headings(cli):
     assert cli("report", "--csv").stdout.startswith("model,calls,errors,unpriced,input_tokens")
+
+
+def test_doctor_says_which_clients_can_be_metered(cli, state):
+    checks = {check["check"]: check for check in json.loads(cli("doctor", "--json", "--clients").stdout)}
+    version = metadata.version("openai")
+    assert checks["client openai"] == {"check": "client openai", "ok": True, "detail": f"{version}: can be metered"}
+    # A version whose private function takes other parameters.
+    package = state.parent / "openai"
+    package.mkdir()
+    (package / "__init__.py").write_text("__version__ = '99.0'")
+    base = "class {0}:\n    def _process_response(self, *, options, http_response): ...\n"
+    (package / "_base_client.py").write_text(base.format("SyncAPIClient") + base.format("AsyncAPIClient"))
+    checks = {check["check"]: check for check in json.loads(cli("doctor", "--json", "--clients", code=1).stdout)}
+    assert not checks["client openai"]["ok"]
+    assert "99.0: openai._base_client: " in checks["client openai"]["detail"]
+    assert "has no parameter 'response'; this version of the client is not supported" in checks["client openai"]["detail"]
 
 
 def test_doctor_passes_on_an_empty_state_directory(cli):

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import __version__, _default, files
+from .. import __version__, _default, files, instrument
 from ..errors import ConfigError, TaximeterError
 from ..ledger import Ledger, Row
 from ..meter import prometheus
@@ -28,6 +28,7 @@ Check = tuple[str, bool, str]
 def add_commands(add: Add) -> None:
     """Adds the commands of this module to the command line."""
     command = add("doctor", doctor, "check the meter and report what is wrong")
+    command.add_argument("--clients", action="store_true", help="also import the installed clients and check each")
     command.add_argument("--prometheus", action="store_true", help="print the delivery counts of the processes as Prometheus text")
 
 
@@ -43,6 +44,8 @@ def doctor(options: argparse.Namespace) -> int:
     checks += [("waiting events", *journals.check_waiting(settings, dict(statuses)))]
     checks += [*_check_unpriced(settings.ledger), _check_dead_letters(settings.state_dir)]
     checks += [*_check_destinations([status for _, status in statuses]), _check_disabled()]
+    if options.clients:
+        checks += _check_clients()
     return _show(options, checks, f"taximeter {__version__}, prices {_default.default_meter.catalog}")
 
 
@@ -181,6 +184,15 @@ def _check_dead_letters(state_dir: Path) -> Check:
     except OSError as error:
         return "dead letters", False, f"{error.filename or state_dir}: {error.strerror or error}"
     return "dead letters", not count, f"{count:,} events were rejected permanently; see taximeter dead-letters" if count else "none"
+
+
+def _check_clients() -> list[Check]:
+    """Whether each client that is installed can be metered: its private functions have to be those that are known."""
+    return [
+        (f"client {name}", found.state == "bound", ": ".join(filter(None, (found.version, found.reason or "can be metered"))))
+        for name, found in instrument.check_installed().items()
+        if found.state != "absent"
+    ]
 
 
 def _check_disabled() -> Check:

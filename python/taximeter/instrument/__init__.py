@@ -10,6 +10,17 @@ No client is imported here. Loaded clients are hooked now, the others when they 
 from __future__ import annotations
 
 from .observers import Observer, observe
-from .registry import Status, activate, activate_for, deactivate, hook, status, subscribe
+from .registry import Status, activate, activate_for, check_installed, deactivate, hook, status, subscribe
 
-__all__ = ["Observer", "Status", "activate", "activate_for", "deactivate", "hook", "observe", "status", "subscribe"]
+__all__ = [
+    "Observer",
+    "Status",
+    "activate",
+    "activate_for",
+    "check_installed",
+    "deactivate",
+    "hook",
+    "observe",
+    "status",
+    "subscribe",
+]

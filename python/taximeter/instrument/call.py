@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Callable, Mapping, MutableMapping
 from contextvars import ContextVar
+from functools import lru_cache
 from types import AsyncGeneratorType, GeneratorType, TracebackType
 from typing import Any, Final
 
 from .. import _core, attribution
-from ..fields import FIELDS, HEADER_PREFIX, KEYWORD_PREFIX, TAGS
-from . import layers
+from ..fields import FIELDS, HEADER_PREFIX, KEYWORD_PREFIX, TAGS, nearest
+from . import guard, layers
 
 __all__ = ["CALL", "Call", "carried", "current_call", "drop_own_headers", "is_own_keyword", "take_out", "without_own_headers"]
-
-log = logging.getLogger("taximeter")
 
 TAG_HEADER_PREFIX: Final = f"{HEADER_PREFIX}tag-"
 _HEADERS: Final = (
@@ -115,8 +113,8 @@ class Call:
             if fields:
                 self._scope = _scope(fields)
                 self._has_scope = True
-        except Exception:
-            log.debug("taximeter left out the attribution of a call", exc_info=True)
+        except Exception as error:
+            guard.report("the attribution of a call", error)
 
     def _take_fields(self) -> dict[str, Any]:
         """Removes taximeter's keywords and headers from copies, so that the caller's own mappings do not change."""
@@ -124,7 +122,11 @@ class Call:
         own = {name: self.kwargs[name] for name in self.kwargs if name.startswith(_prefixes)}
         if own:
             self.kwargs = {name: value for name, value in self.kwargs.items() if name not in own}
-            fields |= {_BY_KEYWORD[name]: value for name, value in own.items() if name in _BY_KEYWORD}
+            for name, value in own.items():
+                if name in _BY_KEYWORD:
+                    fields[_BY_KEYWORD[name]] = value
+                elif name.startswith(KEYWORD_PREFIX):
+                    _report_unknown(name, _BY_KEYWORD)
             if others := {name: value for name, value in own.items() if not name.startswith(KEYWORD_PREFIX)}:
                 self.others = {**self.others, **others}
         if _HOLDERS.isdisjoint(self.kwargs):
@@ -138,6 +140,8 @@ class Call:
                         fields[TAGS] = {**(tags if isinstance(tags, Mapping) else {}), name[len(TAG_HEADER_PREFIX) :]: value}
                     elif name in _BY_HEADER:
                         fields.setdefault(_BY_HEADER[name], value)
+                    else:
+                        _report_unknown(name, _BY_HEADER)
         return fields
 
     @property
@@ -190,23 +194,27 @@ class Call:
             return
         try:
             record(kind)
-        except Exception:
-            log.debug("taximeter could not record a failed call", exc_info=True)
+        except Exception as failure:
+            guard.report("recording a failed call", failure)
 
 
 def _scope(fields: Mapping[str, Any]) -> _core.Scope:
-    """The attribution in force with these fields, without those of them that cannot be."""
-    outer = attribution.current()
-    try:
-        return _core.Scope(outer, **fields)
-    except TypeError:
-        scope = outer
-        for name, value in fields.items():
-            try:
-                scope = _core.Scope(scope, **{name: value})
-            except TypeError as error:  # noqa: PERF203 - the way of an error
-                log.debug("taximeter left out %s of a call: %s", name, error)
-        return scope or _core.Scope()
+    """The attribution in force with these fields, without those of them that cannot be recorded."""
+    scope, dropped = _core.Scope.lenient(attribution.current(), fields)
+    for name in dropped:
+        attribution.count_remark("invalid_text", KEYWORD_PREFIX + name)
+    return scope
+
+
+def _report_unknown(name: str, known: Mapping[str, str]) -> None:
+    """Counts a misspelt keyword or header, and warns about it with the nearest name that there is."""
+    attribution.count_remark("unknown_field", _hint(name, tuple(known)))
+
+
+@lru_cache(maxsize=64)
+def _hint(name: str, known: tuple[str, ...]) -> str:
+    alike = nearest(name, known)
+    return f"{name}: did you mean {alike}?" if alike else name
 
 
 def carried(result: Any, call: Call) -> Any:

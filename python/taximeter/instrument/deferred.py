@@ -6,12 +6,12 @@ Their attribution is that of the fetching call, which may run in another process
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import attribution
+from ..locks import ForkSafeLock
 from . import http
 from .recorder import Recorder, scanner_for
 
@@ -31,7 +31,7 @@ class Seen:
 
     def __init__(self) -> None:
         # A response that the collector finishes comes here from within.
-        self._lock = threading.RLock()
+        self._lock = ForkSafeLock()
         self._ids: dict[str, None] = {}
 
     def add(self, name: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import threading
 from collections.abc import Callable, Iterable
@@ -10,9 +9,9 @@ from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from types import ModuleType
 
-__all__ = ["Find", "Finder", "install"]
+from . import guard
 
-log = logging.getLogger("taximeter")
+__all__ = ["Find", "Finder", "install"]
 
 Find = Callable[[str], Callable[[ModuleType], None] | None]
 """Returns the function to run on a module with this name, or `None` for other modules."""
@@ -31,8 +30,8 @@ class Finder:
             return None
         try:
             run = self._find(name)
-        except Exception:
-            log.debug("taximeter cannot meter %s", name, exc_info=True)
+        except Exception as error:
+            guard.report(f"the import of {name}", error)
             return None
         if run is None:
             return None

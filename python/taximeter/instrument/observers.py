@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import _core, attribution
 from .call import current_call
-from .shims import run_guarded
+from .guard import run_guarded
 
 if TYPE_CHECKING:
     from ..meter import Meter

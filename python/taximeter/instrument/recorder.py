@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import nullcontext
@@ -12,14 +11,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from .. import _core, attribution
 from . import layers
 from .call import Call
-from .shims import Forwarding, run_guarded
+from .guard import report, run_guarded
+from .shims import Forwarding
 
 if TYPE_CHECKING:
     from ..meter import Meter
 
 __all__ = ["Admit", "Recorder", "Scanner", "Watched", "recorded", "recorded_async", "scanner_for"]
-
-log = logging.getLogger("taximeter")
 
 
 class Scanner(Protocol):
@@ -69,8 +67,8 @@ class Recorder:
         """Shows the scanner what passes; returns what is to pass."""
         try:
             replaced = self._scanner.feed(data) if self._scanner is not None else None
-        except Exception:
-            log.debug("taximeter could not read a response", exc_info=True)
+        except Exception as error:
+            self._report("reading a response", error)
             return data
         return data if replaced is None else replaced
 
@@ -78,8 +76,8 @@ class Recorder:
         """Shows the scanner the result of `show` for an item."""
         try:
             data = show(item)
-        except Exception:
-            log.debug("taximeter could not read a response", exc_info=True)
+        except Exception as error:
+            self._report("reading a part of a stream", error)
         else:
             self.feed(data)
 
@@ -87,8 +85,13 @@ class Recorder:
         """What is left to pass after the last bytes."""
         try:
             return (self._scanner.rest() if self._scanner is not None else None) or b""
-        except Exception:
+        except Exception as error:
+            self._report("reading the end of a response", error)
             return b""
+
+    def _report(self, what: str, error: Exception) -> None:
+        fields = self._fields or {}
+        report(f"{what} of {fields.get('provider')}/{fields.get('model')}", error)
 
     def finish(self, error: type[BaseException] | None = None) -> None:
         """Records the event. Only the first call has an effect."""
@@ -103,8 +106,8 @@ class Recorder:
                     self._meter.track(**event)
             finally:
                 attribution.leave(self)
-        except Exception:
-            log.debug("taximeter could not record a call", exc_info=True)
+        except Exception as failure:
+            report(f"recording a call of {fields.get('provider')}/{fields.get('model')}", failure)
 
     def __enter__(self) -> None:
         """Records the event when the block ends, with its error. Closing a generator does not count as an error."""

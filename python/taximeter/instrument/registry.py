@@ -9,12 +9,12 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
-import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import ModuleType
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
+from ..locks import ForkSafeLock
 from . import import_hook, observers
 from .bindings import Family, hooked_modules, is_bound, meters
 from .call import take_out
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ..meter import Meter
 
-__all__ = ["FAMILIES", "Status", "activate", "activate_for", "deactivate", "hook", "status", "subscribe"]
+__all__ = ["FAMILIES", "Status", "activate", "activate_for", "check_installed", "deactivate", "hook", "status", "subscribe"]
 
 log = logging.getLogger("taximeter")
 
@@ -49,13 +49,13 @@ FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
 class Status(NamedTuple):
     """How it stands with one client family."""
 
-    state: str
+    state: Literal["bound", "absent", "failed"]
     """`bound`, `absent` (not imported so far) or `failed`."""
     version: str | None = None
     reason: str | None = None
 
 
-_lock = threading.RLock()
+_lock = ForkSafeLock()
 _wanted: set[str] = set()
 """The families whose modules are hooked."""
 _unfinished: set[str] = set()
@@ -157,13 +157,41 @@ def status() -> dict[str, Status]:
     return {name: _status(name) if _is_loaded_family(name) else Status("absent") for name in FAMILIES}
 
 
-def _status(name: str) -> Status:
+def check_installed() -> dict[str, Status]:
+    """Import every client that is installed, and see whether it can be metered. Nothing is recorded.
+
+    Returns:
+        Of each family: `bound`, `absent` (not installed) or `failed`, and why.
+    """
+    hook(tuple(FAMILIES))
+    return {name: _imported(_family(name)) for name in FAMILIES}
+
+
+def _imported(family: Family) -> Status:
+    try:
+        importlib.import_module(family.name)
+    except ImportError:
+        return Status("absent")
+    except Exception as error:
+        return Status("failed", None, f"importing it raises {type(error).__name__}")
+    for name in family.capture_modules:
+        try:
+            importlib.import_module(name)
+        except ImportError:  # noqa: PERF203 - another version's
+            continue
+    found = _status(family.name, is_wanted=True)
+    if found.state == "absent":
+        return Status("failed", found.version, f"it has no module {' or '.join(family.capture_modules)}")
+    return found
+
+
+def _status(name: str, *, is_wanted: bool | None = None) -> Status:
     family = _family(name)
     module = sys.modules.get(name)
     version = None if module is None else _version(family, module)
     if name in _failures:
         return Status("failed", version, "; ".join(_failures[name]))
-    if is_bound(family) and name in meters:
+    if is_bound(family) and (name in meters if is_wanted is None else is_wanted):
         return Status("bound", version)
     return Status("absent", version, None if module is None else "not asked for")
 

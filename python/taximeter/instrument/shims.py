@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import functools
-import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType, ModuleType
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from .call import Call, carried
+from .guard import check_signature, name_of, run_guarded
 
 __all__ = [
-    "Forwarding", "after", "before", "each_subclass", "public_methods", "put", "run_guarded", "shim", "shim_classes",
+    "Forwarding", "after", "before", "each_subclass", "public_methods", "put", "shim", "shim_classes",
     "shim_public",
 ]  # fmt: skip
 
-log = logging.getLogger("taximeter")
-
 _MARK: Final = "__taximeter__"
 
-Made = TypeVar("Made")
 Prepare = Callable[[Any, Call], None]
 """Gets the object of a method call, and the call, before the method runs."""
 
@@ -44,23 +41,25 @@ def _is_coroutine_function(function: Any, *, is_wrapped: bool = False) -> bool:
     return inspect.iscoroutinefunction(inspect.unwrap(function) if is_wrapped else function)
 
 
-def put(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
-    """Replaces a function of a class by what `make` makes of it, once."""
+def put(owner: Any, name: str, make: Callable[[Any], Any], *, needs: Sequence[str] = ()) -> None:
+    """Replaces a function of a class by what `make` makes of it, once.
+
+    Args:
+        owner: The class, or the module of a function.
+        name: The function.
+        make: Is given the function.
+        needs: Parameters that the function has to have.
+
+    Raises:
+        SignatureError: The function does not have one of them.
+    """
     original = getattr(owner, name)
     if hasattr(original, _MARK):
         return
+    check_signature(original, needs, name_of(owner, name))
     ours = make(original)
     setattr(ours, _MARK, True)
     setattr(owner, name, ours)
-
-
-def run_guarded(make: Callable[..., Made], *arguments: Any) -> Made | None:
-    """Does something of ours: what it returns, or `None` if it goes wrong, which is not the caller's business."""
-    try:
-        return make(*arguments)
-    except Exception:
-        log.debug("taximeter could not follow a call", exc_info=True)
-        return None
 
 
 def shim(
@@ -82,16 +81,17 @@ def shim(
         carry: Wraps a result whose request is made after the method has returned.
         is_layer: Whether the method calls other clients, and retries their failed calls itself.
     """
+    where = name_of(owner, name)
 
     def carry_guarded(result: Any, call: Call) -> Any:
-        ours = run_guarded(carry, result, call)
+        ours = run_guarded(carry, result, call, where=where)
         return result if ours is None else ours
 
     def make(original: Any) -> Any:
         def prepared(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
             call = Call(kwargs, is_layer=is_layer)
             if prepare is not None:
-                run_guarded(prepare, args[0] if args else None, call)
+                run_guarded(prepare, args[0] if args else None, call, where=where)
             return call
 
         if _is_coroutine_function(original, is_wrapped=True) if is_async is None else is_async:
@@ -156,8 +156,11 @@ def each_subclass(base: Any, run: Callable[[Any], None]) -> None:
         waiting += owner.__subclasses__()
 
 
-def before(owner: Any, name: str, look: Callable[[Any, tuple[Any, ...], Mapping[str, Any]], None]) -> None:
-    """Shows `look` the object and the arguments a method is called with, before it runs."""
+def before(
+    owner: Any, name: str, look: Callable[[Any, tuple[Any, ...], Mapping[str, Any]], None], *, needs: Sequence[str] = ()
+) -> None:
+    """Shows `look` the object and the arguments a method is called with, before it runs; `needs` is as for `put`."""
+    where = name_of(owner, name)
 
     def make(original: Any) -> Any:
         # Decided for each method, because in openai before 1.8 the asynchronous client's method was synchronous.
@@ -165,19 +168,19 @@ def before(owner: Any, name: str, look: Callable[[Any, tuple[Any, ...], Mapping[
 
             @functools.wraps(original)
             async def run_async(self: Any, *args: Any, **kwargs: Any) -> Any:
-                run_guarded(look, self, args, kwargs)
+                run_guarded(look, self, args, kwargs, where=where)
                 return await original(self, *args, **kwargs)
 
             return run_async
 
         @functools.wraps(original)
         def run(self: Any, *args: Any, **kwargs: Any) -> Any:
-            run_guarded(look, self, args, kwargs)
+            run_guarded(look, self, args, kwargs, where=where)
             return original(self, *args, **kwargs)
 
         return run
 
-    put(owner, name, make)
+    put(owner, name, make, needs=needs)
 
 
 def after(
@@ -187,6 +190,7 @@ def after(
     *,
     change: Callable[[Any, tuple[Any, ...], dict[str, Any]], None] | None = None,
     fail: Callable[[Any, tuple[Any, ...], Mapping[str, Any], BaseException], None] | None = None,
+    needs: Sequence[str] = (),
 ) -> None:
     """Shows `look` the object, the arguments and what a method returned.
 
@@ -196,7 +200,9 @@ def after(
         look: What is shown the result.
         change: May change the method's keywords before it runs.
         fail: Is shown what the method raised in place of a result.
+        needs: See `put`.
     """
+    where = name_of(owner, name)
 
     def make(original: Any) -> Any:
         if _is_coroutine_function(original):
@@ -204,14 +210,14 @@ def after(
             @functools.wraps(original)
             async def run_async(self: Any, *args: Any, **kwargs: Any) -> Any:
                 if change is not None:
-                    run_guarded(change, self, args, kwargs)
+                    run_guarded(change, self, args, kwargs, where=where)
                 try:
                     result = await original(self, *args, **kwargs)
                 except BaseException as error:
                     if fail is not None:
-                        run_guarded(fail, self, args, kwargs, error)
+                        run_guarded(fail, self, args, kwargs, error, where=where)
                     raise
-                run_guarded(look, self, args, kwargs, result)
+                run_guarded(look, self, args, kwargs, result, where=where)
                 return result
 
             return run_async
@@ -219,16 +225,16 @@ def after(
         @functools.wraps(original)
         def run(self: Any, *args: Any, **kwargs: Any) -> Any:
             if change is not None:
-                run_guarded(change, self, args, kwargs)
+                run_guarded(change, self, args, kwargs, where=where)
             try:
                 result = original(self, *args, **kwargs)
             except BaseException as error:
                 if fail is not None:
-                    run_guarded(fail, self, args, kwargs, error)
+                    run_guarded(fail, self, args, kwargs, error, where=where)
                 raise
-            run_guarded(look, self, args, kwargs, result)
+            run_guarded(look, self, args, kwargs, result, where=where)
             return result
 
         return run
 
-    put(owner, name, make)
+    put(owner, name, make, needs=needs)

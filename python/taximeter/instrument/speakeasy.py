@@ -62,7 +62,7 @@ def hook_base(
             for method in ("do_request", "do_request_async"):
                 owner = getattr(module, name, None)
                 if owner is not None and hasattr(owner, method):
-                    after(owner, method, look, change=_strip_headers, fail=fail)
+                    after(owner, method, look, change=_strip_headers, fail=fail, needs=("request",))
 
     return hook
 

@@ -93,11 +93,11 @@ def stainless_family(
 
     def hook_base(module: ModuleType) -> None:
         for class_name in ("SyncAPIClient", "AsyncAPIClient"):
-            before(getattr(module, class_name), "_process_response", look)
+            before(getattr(module, class_name), "_process_response", look, needs=("options", "response"))
             # Tries of one call are made within this.
             after(getattr(module, class_name), "request", _nothing, fail=fail)
         after(module.BaseClient, "_build_headers", _strip_headers)
-        before(module.BaseClient, "_build_request", _strip_body)
+        before(module.BaseClient, "_build_request", _strip_body, needs=("options",))
 
     def owns(client: object) -> bool:
         base = sys.modules.get(f"{name}._base_client")

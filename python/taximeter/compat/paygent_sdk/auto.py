@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from ... import _default, instrument
+from ...locks import ForkSafeLock
 from .._vendor.events import usage_of
 from .._vendor.providers import TO_PAYGENT
 from .client import Client, log
@@ -29,7 +29,7 @@ _ATTRIBUTION: Final = {
 }  # fmt: skip
 
 _client: Client | None = None
-_lock = threading.Lock()
+_lock = ForkSafeLock()
 
 
 def init(api_key: str, base_url: str | None = None, *, destination: str | Sequence[str] | None = None) -> Client:

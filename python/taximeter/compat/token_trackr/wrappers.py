@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ... import _default, instrument
-from ...instrument.shims import Forwarding, run_guarded
+from ...instrument.guard import run_guarded
+from ...instrument.shims import Forwarding
 from .._vendor.events import usage_of
 from .client import TokenTrackrClient, get_client
 

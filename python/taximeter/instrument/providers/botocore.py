@@ -14,8 +14,9 @@ from .. import bindings
 from ..bindings import Family
 from ..call import Call
 from ..failures import failed
+from ..guard import run_guarded
 from ..recorder import Recorder, Watched, recorded, recorded_async, scanner_for
-from ..shims import put, run_guarded
+from ..shims import put
 
 if TYPE_CHECKING:
     from ...meter import Meter
@@ -26,6 +27,7 @@ _NAME: Final = "botocore"
 _SERVICE: Final = "bedrock-runtime"
 _PROVIDER: Final = "aws.bedrock"
 _LINES: Final = "application/x-ndjson"
+_NEEDS: Final = ("operation_name", "api_params")
 _COUNTS: Final = {
     "x-amzn-bedrock-input-token-count": "inputTokenCount",
     "x-amzn-bedrock-output-token-count": "outputTokenCount",
@@ -268,11 +270,11 @@ def _called_async(original: Any) -> Any:
 
 
 def _hook(module: ModuleType) -> None:
-    put(module.BaseClient, "_make_api_call", _called)
+    put(module.BaseClient, "_make_api_call", _called, needs=_NEEDS)
 
 
 def _hook_async(module: ModuleType) -> None:
-    put(module.AioBaseClient, "_make_api_call", _called_async)
+    put(module.AioBaseClient, "_make_api_call", _called_async, needs=_NEEDS)
 
 
 def _owns(client: object) -> bool:

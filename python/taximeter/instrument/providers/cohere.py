@@ -14,8 +14,9 @@ from .. import bindings, http
 from ..bindings import Family
 from ..call import Call, without_own_headers
 from ..failures import failed
+from ..guard import run_guarded
 from ..hosts import provider_of
-from ..shims import Forwarding, after, put, run_guarded, shim, shim_classes
+from ..shims import Forwarding, after, put, shim, shim_classes
 
 if TYPE_CHECKING:
     from ...meter import Meter
@@ -37,6 +38,7 @@ _PARTS: Final = (
       for kind in ("client", "raw_client")),
 )  # fmt: skip
 """The modules whose classes have public methods."""
+_NEEDS: Final = ("method", "json", "headers")
 
 
 def _fields(path: str, host: str, kwargs: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -110,10 +112,10 @@ def _streamed_async(original: Any) -> Any:
 
 
 def _hook_clients(module: ModuleType) -> None:
-    after(module.HttpClient, "request", _look, change=_strip_headers, fail=_fail)
-    after(module.AsyncHttpClient, "request", _look, change=_strip_headers, fail=_fail)
-    put(module.HttpClient, "stream", _streamed)
-    put(module.AsyncHttpClient, "stream", _streamed_async)
+    after(module.HttpClient, "request", _look, change=_strip_headers, fail=_fail, needs=_NEEDS)
+    after(module.AsyncHttpClient, "request", _look, change=_strip_headers, fail=_fail, needs=_NEEDS)
+    put(module.HttpClient, "stream", _streamed, needs=_NEEDS)
+    put(module.AsyncHttpClient, "stream", _streamed_async, needs=_NEEDS)
 
 
 class _Carrying(Forwarding):

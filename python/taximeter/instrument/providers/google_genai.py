@@ -14,8 +14,9 @@ from .. import bindings
 from ..bindings import Family
 from ..call import Call, current_call, without_own_headers
 from ..failures import failed
+from ..guard import run_guarded
 from ..recorder import Recorder, recorded, recorded_async, scanner_for
-from ..shims import after, each_subclass, put, run_guarded, shim_classes, shim_public
+from ..shims import after, each_subclass, put, shim_classes, shim_public
 from ..speakeasy import hook_base
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ _PART: Final = "_taximeter_usage"
 _MODEL: Final = "_taximeter_model"
 _CALL: Final = "_taximeter_call"
 """Attributes of a live session: the usage of the current turn, the requested model, and the call that opened it."""
+_NEEDS: Final = ("http_method", "path")
 
 
 def _request(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Meter, dict[str, Any]] | None:
@@ -164,8 +166,8 @@ def _hook_client(module: ModuleType) -> None:
     owner = module.BaseApiClient
     if hasattr(owner, "_build_request"):
         after(owner, "_build_request", _strip_headers)
-    after(owner, "request", _look, fail=_fail)
-    after(owner, "async_request", _look, fail=_fail)
+    after(owner, "request", _look, fail=_fail, needs=_NEEDS)
+    after(owner, "async_request", _look, fail=_fail, needs=_NEEDS)
     put(owner, "request_streamed", _streamed)
     put(owner, "async_request_streamed", _streamed_async)
 

@@ -13,8 +13,9 @@ from .. import bindings
 from ..bindings import Family
 from ..call import Call
 from ..failures import failed
+from ..guard import run_guarded
 from ..recorder import Recorder, recorded, recorded_async, scanner_for
-from ..shims import put, run_guarded, shim_classes
+from ..shims import put, shim_classes
 
 if TYPE_CHECKING:
     from ...meter import Meter

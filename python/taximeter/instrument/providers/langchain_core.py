@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import sys
-import threading
 import time
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -13,11 +12,12 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from ... import attribution
+from ...locks import ForkSafeLock
 from .. import bindings, layers
 from ..bindings import Family
+from ..guard import run_guarded
 from ..layers import Claim
 from ..recorder import scanner_for
-from ..shims import run_guarded
 
 if TYPE_CHECKING:
     from ...meter import Meter
@@ -96,7 +96,7 @@ class _Runs:
     """The runs that have begun but not ended."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._runs: dict[Any, _Run] = {}
 
     def begin(self, run_id: Any, metadata: Mapping[str, Any] | None) -> None:

@@ -15,9 +15,10 @@ from .. import bindings
 from ..bindings import Family
 from ..call import Call, current_call
 from ..failures import failed
+from ..guard import run_guarded
 from ..layers import Claim
 from ..recorder import Recorder, scanner_for
-from ..shims import after, before, public_methods, put, run_guarded, shim
+from ..shims import after, before, public_methods, put, shim
 
 if TYPE_CHECKING:
     from ...meter import Meter

@@ -1,0 +1,49 @@
+"""Locks that a forked child finds free.
+
+Only the thread that forks goes on in the child. A lock that another thread held at that moment stays locked there for ever.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from types import TracebackType
+from typing import Final
+
+__all__ = ["ForkSafeLock"]
+
+
+class ForkSafeLock:
+    """A reentrant lock, which is free in a forked child. What it protects has to be valid at every moment of the `with` block."""
+
+    __slots__ = ("__weakref__", "_lock")
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        _all.add(self)
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            self._lock.release()
+        except RuntimeError:
+            pass  # the block began before a fork, and the child's lock is new
+
+    def renew(self) -> None:
+        """Takes a new lock in place of the old one."""
+        self._lock = threading.RLock()
+
+
+_all: Final[weakref.WeakSet[ForkSafeLock]] = weakref.WeakSet()
+
+
+def _renew_all() -> None:
+    for lock in _all:
+        lock.renew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_all)

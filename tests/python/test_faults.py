@@ -1,0 +1,192 @@
+"""What the instrumentation cannot follow is heard of: counted, warned about, and shown by `status()`. Calls go on."""
+
+from __future__ import annotations
+
+import sys
+import types
+
+import openai
+import pytest
+
+import taximeter
+from taximeter import instrument
+from taximeter.instrument import bindings, guard, registry, shims
+from taximeter.instrument.providers.openai import FAMILY
+
+
+@pytest.fixture
+def remarks(caplog):
+    """The remarks that were counted since, on the meter that all share, whose warnings begin anew."""
+    taximeter.default_meter._warnings._last.clear()
+    before = taximeter.stats()["remarks"]
+
+    def since() -> dict[str, int]:
+        now = taximeter.stats()["remarks"]
+        return {name: now[name] - before[name] for name in now if now[name] != before[name]}
+
+    return since
+
+
+def warnings_of(caplog) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+
+
+@pytest.fixture
+def client(provider):
+    return openai.OpenAI(base_url=f"{provider.url}/v1", api_key="k", max_retries=0)
+
+
+def ask(client, **keywords):
+    return client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "secret"}], **keywords)
+
+
+class Renamed:
+    """A base client of a version whose private method takes `http_response` in place of `response`."""
+
+    def _process_response(self, *, cast_to, options, http_response, stream, stream_cls):
+        return "answer"
+
+    def _build_request(self, options):
+        return "request"
+
+    def _build_headers(self, options):
+        return {}
+
+
+def test_a_private_signature_that_changed_is_found_when_it_is_bound(monkeypatch, caplog):
+    module = types.ModuleType("openai._base_client")
+    module.SyncAPIClient = module.AsyncAPIClient = module.BaseClient = type("SyncAPIClient", (Renamed,), {})
+    monkeypatch.setattr(registry, "_failures", {})
+    monkeypatch.setattr(bindings, "hooked_modules", {})
+    monkeypatch.setattr(registry, "hooked_modules", bindings.hooked_modules)
+    registry._run_hook(FAMILY, "openai._base_client", module)
+    found = instrument.status()["openai"]
+    assert found.state == "failed"
+    assert "_process_response has no parameter 'response'; this version of the client is not supported" in found.reason
+    assert any("cannot meter openai" in text for text in warnings_of(caplog))
+    # The client is left as it was.
+    assert module.SyncAPIClient()._process_response(cast_to=1, options=2, http_response=3, stream=4, stream_cls=5) == "answer"
+
+
+def test_the_signatures_of_the_installed_clients_are_those_that_are_expected():
+    for name in ("openai", "anthropic", "google.genai", "botocore", "mistralai", "cohere", "groq", "together", "ollama"):
+        __import__(name)
+    instrument.hook(list(registry.FAMILIES))
+    assert {name: found.reason for name, found in instrument.status().items() if found.state == "failed"} == {}
+
+
+def test_a_call_that_cannot_be_followed_goes_on_and_is_counted(client, meter, monkeypatch, remarks, caplog):
+    instrument.activate(meter)
+    try:
+        monkeypatch.setattr("taximeter.instrument.http.follow", lambda *_, **__: 1 / 0)
+        for _ in range(3):
+            assert ask(client).usage.total_tokens > 0
+    finally:
+        instrument.deactivate()
+    assert remarks() == {"instrument_failed": 3}
+    (said,) = warnings_of(caplog)
+    assert said.startswith("openai._base_client.SyncAPIClient._process_response (ZeroDivisionError): ")
+    assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize("method", ["feed", "rest", "finish"])
+def test_a_scanner_that_fails_is_counted_and_the_answer_passes(client, meter, monkeypatch, remarks, caplog, method):
+    class Broken:
+        def feed(self, data):
+            return None
+
+        rest = feed
+
+        def finish(self):
+            return {"usage_status": "missing"}
+
+    Broken.rest = lambda self: None
+    setattr(Broken, method, lambda self, *_: 1 / 0)
+    monkeypatch.setattr("taximeter.instrument.http.scanner_for", lambda *_, **__: Broken())
+    instrument.activate(meter)
+    try:
+        assert ask(client).usage.total_tokens > 0
+    finally:
+        instrument.deactivate()
+    assert remarks()["instrument_failed"] >= 1
+    (said,) = warnings_of(caplog)
+    assert "openai/gpt-4o (ZeroDivisionError)" in said
+
+
+def test_a_fault_never_reaches_the_host(monkeypatch):
+    monkeypatch.setattr("taximeter.attribution.count_remark", lambda *_: 1 / 0)
+    guard.report("anything", ValueError())
+    assert guard.run_guarded(lambda: 1 / 0) is None
+    assert guard.run_guarded(lambda number: number, 7) == 7
+
+
+def test_a_signature_that_says_nothing_is_taken_as_it_is():
+    guard.check_signature(lambda **kwargs: None, ("response",), "anything")
+    guard.check_signature(print, (), "anything")
+    guard.check_signature(object(), ("response",), "anything")
+    owner = types.SimpleNamespace(function=lambda other: other)
+    with pytest.raises(guard.SignatureError, match="function has no parameter 'response'"):
+        shims.put(owner, "function", lambda original: original, needs=("response",))
+
+
+def test_a_misspelt_keyword_or_header_is_taken_out_and_warned_about_once(client, meter, provider, remarks, caplog):
+    instrument.activate(meter)
+    try:
+        ask(client, taximeter_custmer="acme", taximeter_team="kept")
+        ask(client, extra_headers={"x-taximeter-custmer": "acme", "X-Taximeter-Team": "kept"})
+    finally:
+        instrument.deactivate()
+    assert remarks() == {"unknown_field": 2}
+    (said,) = warnings_of(caplog)
+    assert said.startswith("taximeter_custmer: did you mean taximeter_customer?: not a field of an event; it is left out")
+    meter.flush()
+    assert [(event["team"], event.get("customer")) for event in taximeter.Ledger(meter.settings.ledger).events()] == [
+        ("kept", None)
+    ] * 2
+    for _, headers, body in provider.requests:
+        assert "acme" not in str(body)
+        assert not [name for name in headers if "taximeter" in name.lower()]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+def test_locks_that_another_thread_held_are_free_in_a_child(run):
+    outcome = run(
+        """
+        import os, signal, sys, threading
+        import taximeter
+        from taximeter.compat import _outbox
+        from taximeter.compat.paygent_sdk import auto
+        from taximeter.instrument import deferred, registry
+        from taximeter.instrument.providers import langchain_core
+
+        locks = [registry._lock, deferred._counted._lock, _outbox._lock, auto._lock, langchain_core._Runs()._lock]
+        held, done = threading.Event(), threading.Event()
+
+        def hold(locks):
+            if not locks:
+                held.set()
+                done.wait()
+                return
+            with locks[0]:
+                hold(locks[1:])
+
+        threading.Thread(target=hold, args=(locks,), daemon=True).start()
+        held.wait()
+        if (child := os.fork()) == 0:
+            signal.alarm(20)
+            taximeter.init(instrument=True)
+            deferred._counted.add("id")
+            _outbox.all_outboxes()
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        with type(locks[0])():
+            # The block of the thread that forks ends in both.
+            if (child := os.fork()) == 0:
+                signal.alarm(20)
+        if child == 0:
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        done.set()
+        """
+    )
+    assert outcome.stderr == ""
