@@ -7,21 +7,21 @@ import os
 import stat
 from typing import Final
 
-__all__ = ["LARGEST", "decode", "read"]
+__all__ = ["MAX_BYTES", "decode", "read"]
 
-LARGEST: Final = 16 << 20
+MAX_BYTES: Final = 16 << 20
 """The most bytes of a file with settings, prices or certificates: thirty times the size of the public price data in 2026."""
 
 
-def read(path: str | os.PathLike[str], most: int = LARGEST) -> bytes:
+def read(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> bytes:
     """Reads a regular file.
 
     Args:
         path: The file's path.
-        most: The most bytes that it may have.
+        max_bytes: The size limit in bytes.
 
     Raises:
-        OSError: The system reports an error, the file has more than `most` bytes, or the path leads to a FIFO, a socket, a device
+        OSError: The system reports an error, the file is larger than `max_bytes`, or the path leads to a FIFO, a socket, a device
             or a directory, which could block the process.
     """
     # Without O_NONBLOCK, opening a FIFO blocks until its other end is opened.
@@ -29,9 +29,9 @@ def read(path: str | os.PathLike[str], most: int = LARGEST) -> bytes:
     with os.fdopen(handle, "rb") as file:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
-        data = file.read(most + 1)
-    if len(data) > most:
-        raise OSError(errno.EFBIG, f"larger than {most >> 20} MB", os.fspath(path))
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise OSError(errno.EFBIG, f"larger than {max_bytes >> 20} MB", os.fspath(path))
     return data
 
 

@@ -470,7 +470,7 @@ def test_a_broken_or_very_slow_response_is_an_error(state, monkeypatch):
     ):
         with pytest.raises(taximeter.CatalogError):
             meter.update_catalog(answer(data))
-    monkeypatch.setattr(downloads, "LONGEST_SECONDS", 0.3)
+    monkeypatch.setattr(downloads, "MAX_SECONDS", 0.3)
     monkeypatch.setattr(downloads, "_PIECE", 1)
     with pytest.raises(taximeter.CatalogError, match="took more than"):
         meter.update_catalog(answer(b"HTTP/1.1 200 OK\r\n\r\n" + b" " * 10_000, 0.01))

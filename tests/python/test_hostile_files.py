@@ -90,7 +90,7 @@ def test_a_fifo_or_device_instead_of_a_file_is_an_error_and_does_not_block(state
 
 def test_an_oversized_file_is_an_error(tmp_path, state):
     with (tmp_path / "large.json").open("wb") as file:
-        file.truncate(files.LARGEST + 1)
+        file.truncate(files.MAX_BYTES + 1)
     with pytest.raises(taximeter.ConfigError, match="larger than 16 MB"):
         taximeter.Meter(state_dir=state, prices=tmp_path / "large.json")
 
@@ -150,7 +150,7 @@ def drip(part: bytes, body: bytes):
 
 @pytest.mark.parametrize("part", [b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b"HTTP/1.1 200 OK\r\nX-Never: "])
 def test_a_very_slow_download_times_out(monkeypatch, part):
-    monkeypatch.setattr(source, "LONGEST_SECONDS", 1.0)
+    monkeypatch.setattr(source, "MAX_SECONDS", 1.0)
     with drip(part, b"x") as server:
         began = time.monotonic()
         with pytest.raises(taximeter.CatalogError, match="more than 1 seconds"):

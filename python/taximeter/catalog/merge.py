@@ -16,7 +16,7 @@ __all__ = ["Change", "Merged", "changes", "merge"]
 # A source that lost more than a tenth of its models is considered broken.
 MIN_KEPT: Final = Decimal("0.9")
 # A rate that changes by a larger factor, or to or from 0, is held back until a person accepts it.
-LARGEST_MOVE: Final = 10
+MAX_RATE_FACTOR: Final = 10
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def _large_moves(provider: str, old: Document, new: Document, today: str) -> Ite
 
 def _is_large_move(old: str, new: str) -> bool:
     before, after = Decimal(old), Decimal(new)
-    return before != after and (not before or not after or after > before * LARGEST_MOVE or after * LARGEST_MOVE < before)
+    return before != after and (not before or not after or after > before * MAX_RATE_FACTOR or after * MAX_RATE_FACTOR < before)
 
 
 def changes(old: Document, new: Document, day: date | None = None) -> list[Change]:

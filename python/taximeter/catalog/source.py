@@ -16,13 +16,13 @@ from urllib.parse import urlsplit
 from .. import _core, files
 from ..errors import CatalogError
 
-__all__ = ["LARGEST", "check_source", "download"]
+__all__ = ["MAX_BYTES", "check_source", "download"]
 
 # Thirty times the size of the public data in 2026.
-LARGEST: Final = 16 << 20
+MAX_BYTES: Final = 16 << 20
 # The limit for one network operation, and for a whole download.
 STALL_SECONDS: Final = 10.0
-LONGEST_SECONDS: Final = 60.0
+MAX_SECONDS: Final = 60.0
 _PIECE: Final = 1 << 16
 _LOOPBACK: Final = {"localhost", "127.0.0.1", "::1"}
 
@@ -67,22 +67,22 @@ def download(source: str, etag: str | None = None) -> tuple[str | None, str | No
         CatalogError: The text cannot be read, is too large or is not UTF-8, or the connection would be unencrypted.
     """
     check_source(source)
-    deadline = time.monotonic() + LONGEST_SECONDS
+    deadline = time.monotonic() + MAX_SECONDS
     if "://" not in source or source.startswith("file://"):
         path = Path(source.removeprefix("file://")).expanduser()
         try:
-            return files.decode(files.read(path, LARGEST)), None
+            return files.decode(files.read(path, MAX_BYTES)), None
         except OSError as error:
             raise CatalogError(f"{path}: {error.strerror or error}") from None
         except ValueError:
             raise CatalogError("the source sent text that is not UTF-8") from None
-    return _in_time(lambda: _fetch(source, etag, deadline), deadline)
+    return _with_deadline(lambda: _fetch(source, etag, deadline), deadline)
 
 
 Fetched = tuple[str | None, str | None]
 
 
-def _in_time(fetch: Callable[[], Fetched], deadline: float) -> Fetched:
+def _with_deadline(fetch: Callable[[], Fetched], deadline: float) -> Fetched:
     """Runs a download in a thread, because only this limits its total time if the server sends single bytes slowly."""
     outcome: list[Fetched | Exception] = []
 
@@ -96,7 +96,7 @@ def _in_time(fetch: Callable[[], Fetched], deadline: float) -> Fetched:
     thread.start()
     thread.join(max(0.0, deadline - time.monotonic()))
     if not outcome:
-        raise CatalogError(f"the source took more than {LONGEST_SECONDS:.0f} seconds")
+        raise CatalogError(f"the source took more than {MAX_SECONDS:.0f} seconds")
     found = outcome.pop()
     try:
         if isinstance(found, Exception):
@@ -151,10 +151,10 @@ def _text(response: http.client.HTTPResponse, deadline: float) -> str:
     # Not `read`, which would block until all requested bytes arrive.
     while piece := response.read1(_PIECE):
         data += piece
-        if len(data) > LARGEST:
-            raise CatalogError(f"the source sent more than {LARGEST >> 20} MB")
+        if len(data) > MAX_BYTES:
+            raise CatalogError(f"the source sent more than {MAX_BYTES >> 20} MB")
         if time.monotonic() > deadline:
-            raise CatalogError(f"the source took more than {LONGEST_SECONDS:.0f} seconds")
+            raise CatalogError(f"the source took more than {MAX_SECONDS:.0f} seconds")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:

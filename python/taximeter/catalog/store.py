@@ -14,7 +14,7 @@ from typing import Final
 from .. import _core, files
 from ..errors import CatalogError
 from .document import Document
-from .source import LARGEST
+from .source import MAX_BYTES
 
 __all__ = ["LICENCE", "current", "locked", "write"]
 
@@ -34,7 +34,7 @@ def current(path: Path) -> Document:
 
 def _on_disk(path: Path) -> Document | None:
     try:
-        text = files.read(path, LARGEST).decode("utf-8")
+        text = files.read(path, MAX_BYTES).decode("utf-8")
         # The core checks the document before this code relies on its form.
         _core.check_catalog(text)
         return dict(json.loads(text))

@@ -15,7 +15,7 @@ from .render import plain, say
 __all__ = ["add_commands", "count_letters", "letters"]
 
 # Four times the size limit of one destination's dead letters, in bytes.
-LARGEST_LETTERS: Final = 64 << 20
+MAX_LETTERS_BYTES: Final = 64 << 20
 
 
 def add_commands(add: Add) -> None:
@@ -29,7 +29,7 @@ def add_commands(add: Add) -> None:
 def letters(state_dir: Path) -> Iterator[bytes]:
     """Yields the lines of the dead-letter files, including damaged lines."""
     for path in sorted((state_dir / "dead").glob("*.jsonl")):
-        yield from filter(None, files.read(path, LARGEST_LETTERS).splitlines())
+        yield from filter(None, files.read(path, MAX_LETTERS_BYTES).splitlines())
 
 
 def count_letters(state_dir: Path) -> int:

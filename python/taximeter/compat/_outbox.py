@@ -105,9 +105,9 @@ class Service(Destination):
 
     def __eq__(self, other: object) -> bool:
         # Former accounts do not make it a different service.
-        return isinstance(other, Service) and self._told_apart() == other._told_apart()
+        return isinstance(other, Service) and self._identity() == other._identity()
 
-    def _told_apart(self) -> tuple[Any, ...]:
+    def _identity(self) -> tuple[Any, ...]:
         known = self.to_core()
         return self._label, {**known, "wire": {**known["wire"], "former": None}}
 

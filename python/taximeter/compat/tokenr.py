@@ -115,8 +115,8 @@ def _init(token: str | None, url: str | None, agent: str | None, tags: Any, enab
         _current_outbox()  # creates the outbox, so that take_over() can use it
     if not debug:
         return
-    atexit.unregister(_last_lines)
-    atexit.register(_last_lines)
+    atexit.unregister(_print_at_exit)
+    atexit.register(_print_at_exit)
     if _config["token"]:
         print("[Tokenr] Initialized with token: ***")
     elif _destinations.to_vendor:
@@ -378,7 +378,7 @@ def _cost(text: str) -> Any:
         return 0
 
 
-def _last_lines() -> None:
+def _print_at_exit() -> None:
     """Prints the remaining results when the program ends."""
     if _config["debug"] and _config["token"]:
         outbox = _current_outbox()

@@ -14,7 +14,7 @@ from .. import _core, attribution
 from ..fields import FIELDS, HEADER_PREFIX, KEYWORD_PREFIX, TAGS, nearest
 from . import guard, layers
 
-__all__ = ["CALL", "Call", "carried", "current_call", "drop_own_headers", "is_own_keyword", "take_out", "without_own_headers"]
+__all__ = ["CALL", "Call", "carried", "current_call", "drop_own_headers", "is_own_keyword", "remove_prefixed", "without_own_headers"]
 
 TAG_HEADER_PREFIX: Final = f"{HEADER_PREFIX}tag-"
 _HEADERS: Final = (
@@ -45,7 +45,7 @@ def current_call() -> Call | None:
     return call if call is not None and call.is_running else None
 
 
-def take_out(prefix: str) -> None:
+def remove_prefixed(prefix: str) -> None:
     """Removes keywords with this prefix from every call from now on, and keeps them in `Call.others`."""
     global _prefixes  # noqa: PLW0603 - read in every call, for which a tuple is fastest
     if prefix not in _prefixes:

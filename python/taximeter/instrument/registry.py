@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 from ..locks import ForkSafeLock
 from . import import_hook, observers
 from .bindings import Family, hooked_modules, is_bound, meters
-from .call import take_out
+from .call import remove_prefixed
 from .observers import Observer
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def subscribe(observer: Observer, names: Sequence[str], prefix: str) -> None:
         names: The families, by their names in `status()`.
         prefix: Keywords with this prefix are removed from every call. The observer gets them with the event.
     """
-    take_out(prefix)
+    remove_prefixed(prefix)
     observers.register(observer, names)
     hook(names)
 
@@ -231,10 +231,10 @@ def _hook_of(name: str) -> Callable[[ModuleType], None] | None:
     for wanted in [family for family in FAMILIES if family in _wanted and package in FAMILIES[family]]:
         family = _family(wanted)
         if name in family.hooks:
-            return partial(_run_hook_anew, family, name)
+            return partial(_run_hook_again, family, name)
     return None
 
 
-def _run_hook_anew(family: Family, name: str, module: ModuleType) -> None:
+def _run_hook_again(family: Family, name: str, module: ModuleType) -> None:
     hooked_modules.pop(name, None)  # a reloaded module has new functions
     _run_hook(family, name, module)

@@ -35,7 +35,7 @@ __all__ = ["Meter"]
 log = logging.getLogger("taximeter")
 
 # The longest wait in seconds, one week; `float("inf")` means the same.
-LONGEST_WAIT: Final = 7 * 86_400.0
+MAX_WAIT_SECONDS: Final = 7 * 86_400.0
 _reported_storage: set[str] = set()
 """The storage faults that this process has already logged."""
 
@@ -281,7 +281,7 @@ class Meter(Pricing):
         except (TypeError, ValueError, OverflowError):
             seconds = 0.0
         # NaN compares false with everything, so it becomes 0.
-        seconds = min(seconds, LONGEST_WAIT) if seconds > 0 else 0.0
+        seconds = min(seconds, MAX_WAIT_SECONDS) if seconds > 0 else 0.0
         return FlushReport(*how(seconds))
 
     def count_remark(self, what: str, field: str) -> None:

@@ -48,7 +48,7 @@ _DESTINATION: Final = (
 _REASONS: Final = ("rejected", "dead", "dropped", "expired", "evicted", "unreadable")
 
 
-_Told = Sequence[tuple[Mapping[str, str], Mapping[str, Any]]]
+_Processes = Sequence[tuple[Mapping[str, str], Mapping[str, Any]]]
 
 
 def render(processes: Iterable[tuple[Mapping[str, str], Mapping[str, Any]]]) -> str:
@@ -69,9 +69,9 @@ def render(processes: Iterable[tuple[Mapping[str, str], Mapping[str, Any]]]) -> 
     return "".join(f"{line}\n" for line in (*_blocks(_PROCESS, found), *_blocks(_DESTINATION, destinations)))
 
 
-def _blocks(metrics: Iterable[_Metric], told: _Told) -> Iterator[str]:
+def _blocks(metrics: Iterable[_Metric], processes: _Processes) -> Iterator[str]:
     for metric in metrics:
-        samples = [sample for labels, stats in told for sample in _values(metric, labels, stats)]
+        samples = [sample for labels, stats in processes for sample in _values(metric, labels, stats)]
         if samples:
             yield f"# HELP {metric.name} {metric.text}"
             yield f"# TYPE {metric.name} {metric.kind}"

@@ -12,7 +12,7 @@ from ..errors import UsageError
 
 __all__ = ["normalize"]
 
-_DEEPEST: Final = 5
+_MAX_DEPTH: Final = 5
 # Fields that identify a provider's usage object, although some of its other names are also names of units.
 _OWN_FIELDS: Final = frozenset(
     {
@@ -83,7 +83,7 @@ def _as_total(fields: dict[str, Any]) -> dict[str, Any]:
 
 def _check(fields: Mapping[str, Any], depth: int = 0) -> None:
     """Rejects values that are not counts, at any depth, because dropping one would make the price wrong."""
-    if depth > _DEEPEST:
+    if depth > _MAX_DEPTH:
         raise UsageError("usage is nested too deep")
     for name, value in fields.items():
         if not isinstance(name, str):

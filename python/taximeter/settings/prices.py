@@ -74,7 +74,7 @@ def _checked_prices(table: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
     if "long_tail" in table:
         found["long_tail"] = flag("prices: long_tail", table["long_tail"])
     if "refresh" in table:
-        found["refresh"] = _every(table["refresh"])
+        found["refresh"] = _interval(table["refresh"])
     return found, own
 
 
@@ -132,7 +132,7 @@ def _exact(value: Any) -> Any:
     return value if isinstance(value, str) else str(value)
 
 
-def _every(value: Any) -> float | None:
+def _interval(value: Any) -> float | None:
     """Returns seconds from a number, from a text such as `6h`, or from `True`, which means daily. `None` means never."""
     if value is None or value is False:
         return None

@@ -25,7 +25,7 @@ _PER_ENUM_VALUE: Final = 3
 _FUNCTIONS: Final = 12
 _TEXTS: Final = frozenset({"role", "name", "tool_call_id", "refusal", "reasoning_content"})
 """The fields of a message that are texts."""
-_DEEPEST: Final = 32
+_MAX_DEPTH: Final = 32
 """The most levels of nested schemas that are read, because a definition may contain itself."""
 
 
@@ -121,7 +121,7 @@ def _function(tool: Mapping[str, Any], where: str) -> _Function:
 
 def _properties(schema: object, texts: list[str], depth: int = 0) -> int:
     """Returns how many tokens the form of a schema's properties adds. Appends their texts, nested ones included, to `texts`."""
-    if not isinstance(schema, Mapping) or depth > _DEEPEST:
+    if not isinstance(schema, Mapping) or depth > _MAX_DEPTH:
         return 0
     added = 0
     properties = schema.get("properties")

@@ -99,7 +99,7 @@ def _known(model: str, provider: str | None) -> _Known:
     if known is None:
         if len(_answers) >= _MAX_ANSWERS:
             _answers.clear()
-        known = _answers[key] = _asked(meter, model, provider)
+        known = _answers[key] = _look_up(meter, model, provider)
     return known
 
 
@@ -138,7 +138,7 @@ def _index(meter: Meter) -> _Index:
     return found
 
 
-def _asked(meter: Meter, model: str, provider: str | None) -> _Known:
+def _look_up(meter: Meter, model: str, provider: str | None) -> _Known:
     # Names contain no lone surrogates.
     model = model.encode(errors="replace").decode()
     if not model.strip():

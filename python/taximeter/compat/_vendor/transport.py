@@ -29,16 +29,16 @@ Timeout = float | tuple[float | None, float | None] | None
 # Stands for "no timeout", in seconds.
 _WEEK: Final = 7 * 86_400.0
 # The longest timeout of a request in the background, in seconds.
-_LONGEST: Final = 600.0
+_MAX_TIMEOUT: Final = 600.0
 
 
 def seconds_of(timeout: Any, default: float = 30.0) -> float:
     """Converts a timeout of `requests` or `httpx` to a number of seconds, for a request in the background."""
     given = timeout if isinstance(timeout, tuple) else (timeout,)
     if None in given:
-        return _LONGEST
+        return _MAX_TIMEOUT
     known = [float(one) for one in given if isinstance(one, (int, float)) and one > 0]
-    return min(max(known), _LONGEST) if known else default
+    return min(max(known), _MAX_TIMEOUT) if known else default
 
 
 @functools.lru_cache(maxsize=32)

@@ -101,8 +101,8 @@ class Client(EventCalls):
             requests.RequestException: There is no response, or it has an error status. A class of the same name if `requests` is not
                 installed.
         """
-        if isinstance(indicator, UsageData) or _is_of_4(usage_data, meta_tags):
-            self._send_as_4(agent_id, customer_id, indicator, usage_data, meta_tags)
+        if isinstance(indicator, UsageData) or _is_for_version_4(usage_data, meta_tags):
+            self._send_as_version_4(agent_id, customer_id, indicator, usage_data, meta_tags)
             return
         for name, value in (("agent_id", agent_id), ("customer_id", customer_id), ("indicator", indicator)):
             if not isinstance(value, str) or not value:
@@ -129,7 +129,7 @@ class Client(EventCalls):
                 }
             )
 
-    def _send_as_4(self, agent: str, customer: str, indicator: Any, usage: Any, meta_tags: Mapping[str, Any] | None) -> None:
+    def _send_as_version_4(self, agent: str, customer: str, indicator: Any, usage: Any, meta_tags: Mapping[str, Any] | None) -> None:
         if usage is None:
             usage, indicator = indicator, ""
         raw = RawUsageData(
@@ -193,7 +193,7 @@ class Client(EventCalls):
         _requests.raise_for_status(response)
 
 
-def _is_of_4(usage: UsageData | None, meta_tags: Any) -> bool:
+def _is_for_version_4(usage: UsageData | None, meta_tags: Any) -> bool:
     """Returns whether an argument is given that Paygent 1 does not have."""
     return meta_tags is not None or any(getattr(usage, name, None) is not None for name in ("cached_tokens", "plan"))
 

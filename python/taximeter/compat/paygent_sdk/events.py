@@ -29,7 +29,7 @@ log = logging.getLogger("paygent_sdk")
 _CUSTOMERS: Final = "/api/v1/customers/create-or-get"
 _MAX_TAGS: Final = 20
 _TAG_KEY: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_LONGEST_TAG: Final = 256
+_MAX_TAG: Final = 256
 # The size of a cache of customers that the service knows. When it is full it is cleared, and customers are created again.
 _MAX_CUSTOMERS: Final = 10_000
 _CUSTOMER: Final = {
@@ -50,7 +50,7 @@ def _placeholder() -> SendUsageV2Response:
     return SendUsageV2Response("", 0.0, CostBreakdown(0.0, 0.0, 0.0, 0.0, 0.0), {})
 
 
-class _Skipping:
+class _LoggingErrors:
     """A block that logs exceptions instead of raising them."""
 
     __slots__ = ("_what",)
@@ -101,7 +101,7 @@ class EventCalls(WithKey, InBackground):
         Returns:
             A placeholder.
         """
-        with _Skipping("send_usage_v2"):
+        with _LoggingErrors("send_usage_v2"):
             if raw_usage is None and isinstance(indicator, RawUsageData):
                 raw_usage, indicator = indicator, ""
             if raw_usage is None:
@@ -118,7 +118,7 @@ class EventCalls(WithKey, InBackground):
         meta_tags: Mapping[str, Any] | None = None,
     ) -> SendUsageV2Response:
         """Reports the generation of a video; see `send_usage_v2`. Its duration must be above 0 seconds."""
-        with _Skipping("send_usage_video"):
+        with _LoggingErrors("send_usage_video"):
             if video_usage is None and isinstance(indicator, VideoUsageData):
                 video_usage, indicator = indicator, ""
             if video_usage is None:
@@ -134,7 +134,7 @@ class EventCalls(WithKey, InBackground):
 
     def send_indicator(self, agent_id: str, customer_id: str, indicator: str, meta_tags: Mapping[str, Any] | None = None) -> None:
         """Reports an event that is billed without usage, after creating its customer. Never raises, never blocks."""
-        with _Skipping("send_indicator"):
+        with _LoggingErrors("send_indicator"):
             body = ids_of(agent_id, customer_id, indicator)
             if not body["indicator"]:
                 raise ValueError("indicator is required")
@@ -146,7 +146,7 @@ class EventCalls(WithKey, InBackground):
         Returns:
             A placeholder with the given id and name.
         """
-        with _Skipping("create_or_get_customer"):
+        with _LoggingErrors("create_or_get_customer"):
             external = (request.external_id or "").strip()
             if not external:
                 raise ValueError("external_id is required")
@@ -190,7 +190,7 @@ class EventCalls(WithKey, InBackground):
             "properties": cost.properties or {},
             **tags_of(cost.meta_tags, meta_tags),
         }
-        with _Skipping("send_external_cost"):
+        with _LoggingErrors("send_external_cost"):
             self._post("/api/v1/external-billing", body)
 
     def _report(self, ids: dict[str, str], raw: RawUsageData, meta_tags: Mapping[str, Any] | None) -> None:
@@ -252,7 +252,7 @@ def tags_of(*given: Any) -> dict[str, dict[str, str]]:
             continue
         texts = {str(key).strip(): str(value).strip() for key, value in tags.items()} if isinstance(tags, Mapping) else None
         is_valid = texts is not None and len(texts) <= _MAX_TAGS
-        if not is_valid or not all(_TAG_KEY.fullmatch(key) and len(value) <= _LONGEST_TAG for key, value in (texts or {}).items()):
+        if not is_valid or not all(_TAG_KEY.fullmatch(key) and len(value) <= _MAX_TAG for key, value in (texts or {}).items()):
             log.warning(
                 "meta_tags were left out; use at most 20, with keys of 64 letters, digits, _ and -, and values of 256 characters"
             )

@@ -14,7 +14,7 @@ from ... import _core
 __all__ = ["HostMetadata", "K8sMetadata", "cloud_endpoints", "get_host_metadata", "here"]
 
 # The most characters of the service's database columns.
-_LONGEST: Final = 255
+_MAX_CHARACTERS: Final = 255
 _ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _LINK_LOCAL: Final = "http://169.254.169.254"
 _GOOGLE: Final = "http://metadata.google.internal"
@@ -49,7 +49,7 @@ class HostMetadata:
 
 
 def _fitting(text: str | None) -> str | None:
-    return text.replace("\0", "")[:_LONGEST] if text else None
+    return text.replace("\0", "")[:_MAX_CHARACTERS] if text else None
 
 
 def _namespace() -> str | None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Ingest"]
 
-_WHO: Final = {"user": "user_id", "customer": "organization_id", "team": "team_id", "session": "session_id"}
+_ATTRIBUTION: Final = {"user": "user_id", "customer": "organization_id", "team": "team_id", "session": "session_id"}
 """Teer's names of attribution fields. Its other metadata becomes tags."""
 
 
@@ -90,7 +90,7 @@ def _event(payload: Mapping[str, Any]) -> dict[str, Any]:
         "model": payload["model"],
         **_counts(payload["usage"]),
         "feature": payload.get("function_id"),
-        **{ours: metadata.pop(theirs, None) for ours, theirs in _WHO.items()},
+        **{ours: metadata.pop(theirs, None) for ours, theirs in _ATTRIBUTION.items()},
         "tags": metadata,
         **{name: payload.get(name) for name in ("trace_id", "span_id", "parent_span_id", "batch")},
     }
