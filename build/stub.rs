@@ -1,4 +1,5 @@
-//! The docstrings of the extension's stub, as the macro that `src/py/` documents its items with: people write them once.
+//! Turns the docstrings of the extension's stub into a macro. `src/py/` documents its items with it, so that each docstring is written
+//! only once.
 
 use std::error::Error;
 use std::fmt::Write;
@@ -10,7 +11,7 @@ use std::fmt::Write;
 pub fn macro_of(stub: &str) -> Result<String, Box<dyn Error>> {
     let mut rules = String::new();
     let mut class = None;
-    // The class or function whose docstring may come next.
+    // The class or function whose docstring may follow.
     let mut owner: Option<String> = None;
     let mut lines = stub.lines();
     while let Some(line) = lines.next() {
@@ -28,7 +29,7 @@ pub fn macro_of(stub: &str) -> Result<String, Box<dyn Error>> {
                 writeln!(rules, "    ({owner:?}) => {{ {docstring:?} }};")?;
             }
         } else if !is_inside && !text.is_empty() && !text.starts_with(')') {
-            // An assignment, whose docstring has no place at run time.
+            // The docstring of an assignment does not exist at run time.
             owner = None;
         }
     }
@@ -40,7 +41,7 @@ fn name_after<'a>(keyword: &str, text: &'a str) -> Option<&'a str> {
     rest.split(|character: char| !character.is_alphanumeric() && character != '_').next()
 }
 
-/// The rest of a docstring, without the indentation that its lines share, as `inspect.cleandoc` has it.
+/// A docstring whose first line is `first`, without the common indentation of its lines, as `inspect.cleandoc` returns it.
 fn docstring<'a>(first: &'a str, lines: &mut impl Iterator<Item = &'a str>) -> Result<String, Box<dyn Error>> {
     if let Some((text, _)) = first.split_once("\"\"\"") {
         return Ok(text.trim().to_owned());

@@ -133,8 +133,8 @@ impl OrphanPool {
         while search.scan.is_some() && lock(&self.inner).held.len() < MAX_HELD && begun.elapsed() < SEARCH_SLICE {
             self.search_on(&mut search);
         }
-        // Journals that wait for their turn take no more space than their events.
-        while begun.elapsed() < SEARCH_SLICE && search.scan.as_mut().is_some_and(OrphanScan::give_space_back) {}
+        // Frees the unused space of journals that wait for their turn.
+        while begun.elapsed() < SEARCH_SLICE && search.scan.as_mut().is_some_and(OrphanScan::free_unused_space) {}
         lock(&self.inner).give_right_back();
         self.has_searched.store(true, Ordering::Release);
     }
@@ -166,7 +166,7 @@ impl OrphanPool {
     /// Holds a journal for the destinations that have not passed it. Deletes it if all have.
     fn hold(&self, orphan: Orphan) {
         let path = orphan.path().to_owned();
-        orphan.give_space_back();
+        orphan.free_unused_space();
         subscribe_all(&orphan, self.names.iter().filter_map(|names| names.first()));
         let mut readers = Vec::new();
         let mut backlogs = Vec::with_capacity(self.names.len());

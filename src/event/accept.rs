@@ -22,10 +22,10 @@ pub enum Rule {
     /// For a time given as a datetime.
     #[error("must have a time zone")]
     TimeZone,
-    /// For the range of the time that a call began at.
+    /// For the range of a call's start time.
     #[error("must lie between 2015 and a day from now")]
     TimeRange,
-    /// For the range of a date that prices are asked for.
+    /// For the range of a date whose prices are requested.
     #[error("must lie between 2015 and 2100")]
     DateRange,
     /// For a duration.
@@ -68,12 +68,12 @@ pub fn count(number: Option<Number>, unit: Unit) -> Result<u64, Rule> {
     }
 }
 
-/// The first second of 2015: no call of a language model was billed before.
+/// The first second of 2015. No call of a language model was billed before.
 const YEAR_2015: f64 = 1_420_070_400.0;
 /// The first second of 2101.
 const YEAR_2101: f64 = 4_133_980_800.0;
 
-/// Converts the time that a call began at from seconds since the Unix epoch to nanoseconds since it; `now` is in nanoseconds.
+/// Converts a call's start time from seconds to nanoseconds since the Unix epoch. `now` is in nanoseconds.
 ///
 /// # Errors
 /// [`Rule::TimeRange`] before 2015 or more than a day after `now`. A wrong clock is usually wrong by
@@ -87,15 +87,15 @@ pub fn time(seconds: f64, now: u64) -> Result<u64, Rule> {
     }
 }
 
-/// Converts a time that prices are asked for from seconds since the Unix epoch to nanoseconds since it.
+/// Converts a time whose prices are requested from seconds to nanoseconds since the Unix epoch.
 ///
 /// # Errors
-/// [`Rule::DateRange`] before 2015 or after 2100. Catalogs have rates from dates to come.
+/// [`Rule::DateRange`] before 2015 or after 2100. Future dates are valid, because catalogs can have rates that start later.
 pub fn price_time(seconds: f64) -> Result<u64, Rule> {
     if (YEAR_2015..YEAR_2101).contains(&seconds) { Ok(nanoseconds(seconds)) } else { Err(Rule::DateRange) }
 }
 
-/// Rounded to microseconds: the resolution of a Python datetime, and about that of a float of this size.
+/// Rounds to microseconds: the resolution of a Python datetime, and about that of a float of this size.
 fn nanoseconds(seconds: f64) -> u64 {
     (seconds * 1e6).round() as u64 * 1000
 }

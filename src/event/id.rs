@@ -43,7 +43,7 @@ pub fn id_text(id: [u8; 16]) -> String {
     uuid::Uuid::from_bytes(id).hyphenated().to_string()
 }
 
-/// The id of a text in any form that UUIDs have.
+/// Parses an id from any text form of a UUID.
 #[must_use]
 pub fn parse_id(text: &str) -> Option<[u8; 16]> {
     uuid::Uuid::parse_str(text).ok().map(uuid::Uuid::into_bytes)

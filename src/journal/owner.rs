@@ -233,7 +233,7 @@ pub struct OrphanScan {
     root: PathBuf,
     /// The directories that existed when the scan began, without those that were already handled.
     names: VecDeque<OsString>,
-    /// Those of them whose unused space was not given back.
+    /// The journals whose unused space was not freed yet.
     untrimmed: Vec<OsString>,
     refused: Vec<(PathBuf, io::Error)>,
 }
@@ -278,9 +278,9 @@ impl OrphanScan {
         self.names.is_empty()
     }
 
-    /// Gives the unused space of one more journal back that this scan has not handled; `false` if there is none.
-    pub fn give_space_back(&mut self) -> bool {
-        // The last one first, because `next` handles the first one next.
+    /// Frees the unused space of one more journal that this scan has not handled; `false` if there is none.
+    pub fn free_unused_space(&mut self) -> bool {
+        // Starts with the last one, because `next` handles the first one next.
         let Some(name) = self.untrimmed.pop() else { return false };
         // The names are sorted. A journal that `next` returned is not among them; its lock must not be opened again.
         let is_left = self.names.binary_search(&name).is_ok() && !is_held(&name);
@@ -288,7 +288,7 @@ impl OrphanScan {
             && !name.to_str().is_some_and(|name| name.starts_with(DRAFT))
             && let Ok(Some(orphan)) = claim(&self.root.join(&name))
         {
-            orphan.give_space_back();
+            orphan.free_unused_space();
         }
         true
     }

@@ -219,7 +219,7 @@ impl Pool {
     }
 
     /// Deletes the spare segments, and truncates the others after their last record. Called when no writer has a region.
-    pub(super) fn give_space_back(&self) {
+    pub(super) fn free_unused_space(&self) {
         let spares = std::mem::take(&mut lock(&self.queue).spares);
         if let Some(list) = &mut *lock(&self.list) {
             list.remove(spares.iter().map(|segment| segment.index));

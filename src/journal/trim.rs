@@ -1,4 +1,4 @@
-//! The unused space of segments that a dead process left.
+//! Frees the unused space in the segments of a dead process.
 //!
 //! A segment is allocated whole, 4 MiB, so that a full disk is noticed before an event is written to it. A process that ends truncates
 //! its segments; a killed one cannot. Each killed process thus leaves two segments, even for a few events, and a hundred of them use up
@@ -14,9 +14,9 @@ use super::segment_file::SegmentFile;
 use crate::sys::fs::{list_dir, open_private};
 
 impl Orphan {
-    /// Truncates the segments of a dead owner after their last used chunk. What cannot be truncated now stays as it is: this saves
-    /// space and is not needed for reading.
-    pub fn give_space_back(&self) {
+    /// Truncates the segments of a dead owner after their last used chunk. A segment that cannot be truncated stays as it is, because
+    /// truncation only saves space.
+    pub fn free_unused_space(&self) {
         if self.is_owner_alive() {
             return;
         }
@@ -43,7 +43,8 @@ fn truncate_unused(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a chunk has only zeros, and a tally that says so. Both are required: after a power failure either may be an old page.
+/// Whether a chunk has only zeros and its tally counts no records. Both are checked, because after a power failure either may be an
+/// old page.
 fn is_unused(file: &SegmentFile, chunk: usize) -> bool {
     if file.tally(chunk).is_none_or(|tally| tally.count > 0) {
         return false;

@@ -185,7 +185,7 @@ impl<S> Journal<S> {
         self.pool.close();
         // No lock of the pool is held here, because a writer that holds its shard may be waiting for it.
         self.shards.iter().for_each(|shard| lock(&shard.shard).region = None);
-        self.pool.give_space_back();
+        self.pool.free_unused_space();
     }
 
     /// Releases the directory after [`Journal::close`]: deletes it if everything `is_delivered`, else leaves it to be adopted.

@@ -47,9 +47,9 @@ pub enum Issue {
     UnknownField,
     /// Events that were only in memory when delivery ended are lost.
     LostInMemory,
-    /// A client was called in a way that this library could not follow; the call is not recorded, or without some of its fields.
+    /// This library could not handle the way a client was called. The call is not recorded, or some of its fields are missing.
     InstrumentFailed,
-    /// The user's function that attributes requests raised; the request's calls are recorded without attribution.
+    /// The user's function that attributes requests raised an exception. The request's calls are recorded without attribution.
     AttributionFailed,
 }
 

@@ -34,10 +34,11 @@ pub(super) fn exact_text<'a>(value: &'a Bound<'_, PyAny>) -> Option<&'a str> {
 /// The value cannot be used as a text.
 pub(super) struct NotText;
 
-/// Names of classes of ids whose `str()` is the id. Other objects are not converted: theirs could hold anything.
+/// The names of classes whose `str()` is their value. Objects of other classes are not converted, because their text could contain
+/// anything.
 const IDS: [&str; 6] = ["UUID", "ObjectId", "ULID", "KSUID", "Decimal", "Fraction"];
 
-/// A text, and whether it was mended: lone surrogates are replaced.
+/// A text, and whether lone surrogates in it were replaced.
 ///
 /// Numbers, booleans, decimals, UUIDs and other ids count as texts, and so do dates (in ISO 8601), members of an `Enum` (their value, or
 /// else their name) and bytes (as UTF-8, or else in hexadecimal).
@@ -56,7 +57,7 @@ fn converted(value: &Bound<'_, PyAny>) -> Result<String, NotText> {
     let py = value.py();
     if value.is_instance(enum_type(py).map_err(|_| NotText)?).unwrap_or(false) {
         let own = value.getattr(intern!(py, "value")).map_err(|_| NotText)?;
-        // One within another has no text of its own; `value` could be the member itself.
+        // If the value is itself a member, the name is recorded. A member can be its own value, so this must not recurse.
         if !own.is_instance(enum_type(py).map_err(|_| NotText)?).unwrap_or(true)
             && let Ok((text, _)) = text(&own)
         {
@@ -73,7 +74,7 @@ fn converted(value: &Bound<'_, PyAny>) -> Result<String, NotText> {
     }
     let is_number = value.is_instance_of::<PyInt>() || value.is_instance_of::<PyFloat>();
     let is_text = is_number || value.get_type().name().is_ok_and(|name| IDS.iter().any(|id| name == *id));
-    // Numbers of numpy have an index or are floats; dates are told by their method.
+    // numpy's numbers have `__index__` or are floats. Dates are recognized by their `toordinal` method.
     let shown = if is_text || value.hasattr(intern!(py, "__index__")).unwrap_or(false) {
         value.str()
     } else if value.hasattr(intern!(py, "toordinal")).unwrap_or(false) {
@@ -171,18 +172,18 @@ pub(super) fn amount(value: &Bound<'_, PyAny>) -> Result<Usd, Rule> {
     accept::cost(&digits().ok_or(Rule::Cost)?)
 }
 
-/// When a call began, in nanoseconds of the Unix epoch; see [`unix_seconds`].
+/// The start of a call in nanoseconds since the Unix epoch. See [`unix_seconds`].
 pub(super) fn call_start(value: &Bound<'_, PyAny>) -> Result<u64, Rule> {
     accept::time(unix_seconds(value)?, crate::sys::clock::unix_ns())
 }
 
-/// The time that prices are asked for, in nanoseconds of the Unix epoch; see [`unix_seconds`].
+/// The time whose prices are requested, in nanoseconds since the Unix epoch. See [`unix_seconds`].
 pub(super) fn price_time(value: &Bound<'_, PyAny>) -> Result<u64, Rule> {
     accept::price_time(unix_seconds(value)?)
 }
 
-/// Seconds of the Unix epoch from a number of them, an aware `datetime`, a `date` (its midnight in UTC) or an ISO 8601 text of
-/// either. A text without a zone is in UTC.
+/// Converts a number of seconds, an aware `datetime`, a `date` (its midnight in UTC) or the ISO 8601 text of one to seconds since the
+/// Unix epoch. A text without a time zone is in UTC.
 fn unix_seconds(value: &Bound<'_, PyAny>) -> Result<f64, Rule> {
     if let Ok(text) = value.cast::<PyString>() {
         return unix_seconds(&parsed_time(text).map_err(|_| Rule::Time)?);
@@ -196,7 +197,7 @@ fn unix_seconds(value: &Bound<'_, PyAny>) -> Result<f64, Rule> {
         }
         return value.call_method0("timestamp").and_then(|seconds| seconds.extract()).map_err(|_| Rule::Time);
     }
-    // The day of 1970-01-01 is 719,163 in Python's count.
+    // Python's ordinal of 1970-01-01 is 719,163.
     let day: i64 = value.call_method0("toordinal").and_then(|day| day.extract()).map_err(|_| Rule::Time)?;
     Ok((day - 719_163) as f64 * 86_400.0)
 }
@@ -206,7 +207,7 @@ fn parsed_time<'py>(text: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> 
     static DATETIME: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     static UTC: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let py = text.py();
-    // Python 3.10 does not read a `Z`.
+    // Python 3.10 does not parse a `Z`.
     let text = text.to_str()?.trim().replace(['Z', 'z'], "+00:00");
     let time = DATETIME.import(py, "datetime", "datetime")?.call_method1("fromisoformat", (text,))?;
     if !time.call_method0("utcoffset")?.is_none() {

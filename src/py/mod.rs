@@ -4,7 +4,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "arguments converted from Python come by value")]
 #![allow(clippy::doc_markdown, reason = "docstrings name arguments as Python's documentation generators expect them")]
 
-// `stub_doc!`: the docstrings of `_core.pyi`, the only place where they are written. `build/stub.rs` makes it.
+// Defines `stub_doc!`, which expands to a docstring of `_core.pyi`. `build/stub.rs` generates it.
 include!(concat!(env!("OUT_DIR"), "/stub_docs.rs"));
 
 mod capture;

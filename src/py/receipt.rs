@@ -1,4 +1,4 @@
-//! What `track()` answers, for Python.
+//! The result of `track()` in Python.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -19,7 +19,7 @@ const UNFINISHED: &str = "unfinished";
 pub(super) struct PyReceipt(pub(super) Result<Receipt, &'static str>);
 
 impl PyReceipt {
-    /// What tells two receipts apart.
+    /// The values that are compared to decide whether two receipts are equal.
     fn parts(&self) -> (Option<[u8; 16]>, Option<String>, Option<&'static str>) {
         match &self.0 {
             Ok(receipt) => (Some(receipt.id), receipt.cost.map(|cost| cost.to_string()), None),
@@ -86,8 +86,8 @@ impl PyReceipt {
         }
     }
 
-    /// Copies and pickles are made from the id, the cost and the reason.
-    #[expect(clippy::type_complexity, reason = "the form that pickle asks for")]
+    /// Copies and pickles contain the id, the cost and the reason.
+    #[expect(clippy::type_complexity, reason = "pickle requires this form")]
     fn __reduce__<'py>(
         &self,
         py: Python<'py>,
@@ -97,7 +97,7 @@ impl PyReceipt {
     }
 }
 
-/// The receipt of a pickle.
+/// Restores a receipt from a pickle.
 #[pyfunction]
 #[pyo3(name = "_restore_receipt")]
 pub(super) fn restore_receipt(event_id: &str, cost: Option<&str>, refused: Option<&str>) -> PyResult<PyReceipt> {

@@ -57,7 +57,8 @@ pub(super) fn encode_fields(outer: Option<&[u8]>, fields: &Bound<'_, PyDict>) ->
 
 const TEXT: &str = "must be a text, a number, an id, a date, an Enum or bytes";
 
-/// As `encode_fields`; `invalid` decides what becomes of a field or a tag that cannot be recorded: an error, or the others are kept.
+/// Like `encode_fields`. `invalid` is called for each field or tag that cannot be recorded. It returns an error, or `Ok` to omit only
+/// that one.
 fn encode(
     outer: Option<&[u8]>,
     fields: &Bound<'_, PyDict>,
@@ -65,7 +66,7 @@ fn encode(
 ) -> PyResult<Box<[u8]>> {
     let mut texts: [Option<String>; 6] = Default::default();
     let mut pairs = Vec::new();
-    // Collected first: making a text of a value can run code that changes the dict.
+    // Collects the items first, because converting a value to text can run code that changes the dict.
     let items: Vec<_> = fields.iter().filter(|(_, value)| !value.is_none()).collect();
     for (name, value) in &items {
         let name = name.extract::<String>()?;

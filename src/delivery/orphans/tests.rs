@@ -211,7 +211,7 @@ fn a_short_backoff_keeps_the_held_journals() {
     assert!(lock(&pool.inner).next_search <= Instant::now() + ADOPT_PAUSE);
 }
 
-/// More journals of killed processes than can be held at a time: those that wait for their turn give their unused space back as well.
+/// There are more journals of killed processes than can be held at a time. The unused space of the waiting ones is freed as well.
 #[test]
 fn journals_that_wait_take_no_more_space_than_their_events() {
     let dir = tempfile::tempdir().unwrap();
@@ -225,7 +225,7 @@ fn journals_that_wait_take_no_more_space_than_their_events() {
                 destinations: vec![NAME.to_owned()],
             });
             journal.append(1, |out, _| out.extend_from_slice(b"record")).unwrap();
-            // The directory of a process that was killed: nothing was closed.
+            // The directory of a killed process, which closed nothing.
             let (path, dead) = (journal.path().unwrap(), root.join(format!("dead-{}", fastrand::u64(..))));
             std::fs::create_dir(&dead).unwrap();
             for entry in std::fs::read_dir(&path).unwrap() {

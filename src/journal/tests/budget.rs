@@ -181,13 +181,13 @@ fn the_segments_of_a_killed_process_are_truncated_and_lose_nothing() {
     let dir = TempDir::new().unwrap();
     let root = dir.path().join("journal");
     let journal = Journal::open(settings(&root));
-    // Two chunks and a bit.
+    // A little more than two chunks.
     (0..200).for_each(|number| append(&journal, &numbered(number, 800)).unwrap());
     journal.maintain(1);
     let dead = copy_as_dead(&journal);
     let (adopting, orphans) = adopt_all(&root);
     assert!(bytes_below(&dead) >= ONE);
-    orphans.iter().for_each(super::super::Orphan::give_space_back);
+    orphans.iter().for_each(super::super::Orphan::free_unused_space);
     assert!(bytes_below(&dead) <= 5 * 64 * 1024, "{}", bytes_below(&dead));
     drop((adopting, orphans));
     let (mut found, corrupt) = adopt(&root);
@@ -195,7 +195,7 @@ fn the_segments_of_a_killed_process_are_truncated_and_lose_nothing() {
     assert_eq!((found, corrupt), ((0..200).collect(), 0));
 }
 
-/// What looks unused by its tally or by its bytes alone may be the older page of two after a power failure.
+/// A chunk that looks unused only by its tally, or only by its bytes, may be in use: after a power failure either can be an old page.
 #[test]
 fn a_chunk_with_a_tally_or_with_bytes_is_not_truncated() {
     for (offset, bytes) in [(segment::Tally::offset(40), [1; 8]), (40 * segment::CHUNK + 30_000, [1; 8]), (20, [1; 8])]
@@ -210,7 +210,7 @@ fn a_chunk_with_a_tally_or_with_bytes_is_not_truncated() {
         all[offset..offset + 8].copy_from_slice(&bytes);
         std::fs::write(&path, &all).unwrap();
         let (_adopting, orphans) = adopt_all(&root);
-        orphans.iter().for_each(super::super::Orphan::give_space_back);
+        orphans.iter().for_each(super::super::Orphan::free_unused_space);
         assert!(std::fs::metadata(&path).unwrap().len() >= 41 * segment::CHUNK as u64, "{offset}");
     }
 }
