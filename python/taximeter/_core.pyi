@@ -1,6 +1,6 @@
-"""The typed face of the extension. Its Rust side is `src/py/`.
+"""The types of the extension. Its Rust side is `src/py/`.
 
-The docstrings here are the only ones: `build.rs` puts them into the extension, where `help()` and documentation generators find them.
+The docstrings exist only here. `build.rs` puts them into the extension, where `help()` and documentation generators find them.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,38 +13,38 @@ from .types import AttributionValue, CallStatus, CostStatus, Refusal, Stats, Tim
 
 __version__: str
 UNITS: Mapping[str, tuple[int, tuple[str, ...]]]
-"""Every unit of usage: for how many of it a rate is stated, and its dimensions."""
+"""Every unit of usage: the quantity that its rates are stated for, and its dimensions."""
 
 @final
 class Scope:
-    """Attribution of a scope, with that of the scopes around it.
+    """An attribution, including that of the scopes around it.
 
     Raises:
-        TypeError: A value cannot be recorded as a text, or a field is unknown; the message names it.
+        TypeError: A value cannot be recorded as a text, or a field is unknown. The message names it.
     """
     def __new__(cls, outer: Scope | None = None, **fields: Any) -> Scope: ...
     @staticmethod
     def lenient(outer: Scope | None, fields: Mapping[str, Any]) -> tuple[Scope, list[str]]:
-        """The scope of the fields that can be recorded, and the names of the others."""
+        """Return the scope of the fields that can be recorded, and the names of the other fields."""
     def over(self, outer: Scope) -> Scope:
-        """This scope within another, which counts only where this one says nothing."""
+        """Return this scope inside another. Fields of this one override those of the other."""
 
 @final
 class Receipt:
-    """What `track` answers; false when the event was not recorded."""
+    """The result of `track`. It is false if the event was not recorded."""
 
     @property
     def id(self) -> str:
-        """The event's id, a UUID of version 7; empty when it was not recorded."""
+        """The event's id, a UUID of version 7; empty if it was not recorded."""
     @property
     def cost_usd(self) -> Decimal | None:
-        """What the call cost, exactly; `None` when that is not known."""
+        """The exact cost of the call; `None` if it is unknown."""
     @property
     def refused(self) -> Refusal | None:
-        """Why the event was not recorded; `None` when it was."""
+        """Why the event was not recorded; `None` if it was."""
     @staticmethod
     def refusal(reason: str) -> Receipt:
-        """A receipt of an event that was not recorded for this reason.
+        """Return a receipt of an event that was not recorded for this reason.
 
         Raises:
             ValueError: The reason is unknown.
@@ -55,29 +55,29 @@ class Receipt:
 
 @final
 class Cost:
-    """What a call costs, and why."""
+    """The cost of a call, and how it was computed."""
 
     @property
     def usd(self) -> Decimal | None:
-        """The total in US dollars: what the provider reported, else what is computed; `None` when no price is known."""
+        """The total in US dollars: the reported one if the provider reports it, else the computed one; `None` if it is unknown."""
     @property
     def computed_usd(self) -> Decimal | None:
-        """The total that the rates come to, also where the provider reported one."""
+        """The total computed from the rates, even if the provider reports a cost."""
     @property
     def input_usd(self) -> Decimal | None:
-        """What of the computed total is for input."""
+        """The part of the computed total for input."""
     @property
     def output_usd(self) -> Decimal | None:
-        """What of the computed total is for output."""
+        """The part of the computed total for output."""
     @property
     def status(self) -> CostStatus:
-        """`priced`, `free`, `unpriced`, `reported` or `manual` (by a rate or a multiplier of the user's)."""
+        """`priced`, `free`, `unpriced`, `reported`, or `manual` if a rate or a multiplier of the user's applies."""
     @property
     def notes(self) -> tuple[str, ...]:
-        """What to know about the computed total, such as `region_without_rates`; `docs/pricing.md` lists them."""
+        """Limitations of the computed total, such as `region_without_rates`; `docs/pricing.md` lists them."""
     @property
     def provider(self) -> str | None:
-        """The provider of the catalog entry; for a rate of the user's, the provider that was asked about."""
+        """The provider of the catalog entry; for a rate of the user's, the requested provider."""
     @property
     def model(self) -> str | None:
         """The id of the catalog entry, or the key of the user's rate."""
@@ -86,12 +86,12 @@ class Cost:
         """How the entry was found: `override`, `exact` or `pattern`."""
     @property
     def catalog(self) -> str:
-        """Where the rates are from: the catalog's source and version, and the user's overrides where they had a part in it."""
+        """The source and version of the catalog whose rates were used, and the user's overrides if they were used."""
     @property
     def valid_from(self) -> str | None:
-        """The day from which on the rates hold, such as `2026-07-01`; `None` where the catalog does not say."""
+        """The first day on which the rates are valid, such as `2026-07-01`; `None` if the catalog does not say."""
     def explain(self) -> str:
-        """One line for each charged unit: quantity × rate = amount."""
+        """Return one line for each charged unit: quantity × rate = amount."""
     def __eq__(self, value: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
@@ -100,12 +100,12 @@ def _restore_cost(told: dict[str, Any]) -> Cost: ...
 
 @final
 class Meter:
-    """The core of a meter: validates, prices and journals events, and delivers them. `taximeter.Meter` is its Python face.
+    """The core of a meter: validates, prices and journals events, and delivers them. `taximeter.Meter` is its Python side.
 
     Args:
-        scope: Returns the attribution in force, or `None`.
-        warn: Takes the name of a count, the field that it is about, and of a notice its detail.
-        configure: Settles the settings. It is called before the first event of a meter that was not configured.
+        scope: Returns the active attribution, or `None`.
+        warn: Called with the name of a count, the field it is about, and the detail of a notice.
+        configure: Configures the meter. It is called before the first event if that has not happened.
     """
     def __new__(cls, *, scope: Callable[[], Scope | None], warn: Callable[..., None], configure: Callable[[], None]) -> Meter: ...
     def configure(
@@ -124,22 +124,22 @@ class Meter:
         defaults: dict[str, Any],
         timeout: float,
     ) -> None:
-        """Put settings in force. Events that were tracked before are flushed to their destinations, within `timeout` seconds.
+        """Apply settings. Earlier events are flushed to their destinations, within `timeout` seconds.
 
         Raises:
             ConfigError: A setting is invalid, or the state directory is not safe to use.
         """
     def probe(self) -> tuple[int | None, str] | None:
-        """Why the journal cannot be kept on disk: the system's error number where there is one, and the reason."""
+        """Return why the journal cannot be kept on disk: the system's error number, if there is one, and the reason."""
     @property
     def enabled(self) -> bool:
         """Whether events are recorded."""
     @property
     def catalog(self) -> str:
-        """The price catalog's name: its source and version."""
+        """The price catalog's name, made of its source and version."""
     @property
     def catalog_as_of(self) -> str:
-        """The day that the catalog's rates were taken, such as `2026-11-22`; empty where its source does not say."""
+        """The date of the catalog's rates, such as `2026-11-22`; empty if its source does not say."""
     def track(
         self,
         *,
@@ -175,18 +175,18 @@ class Meter:
         usage_status: UsageStatus | None = None,
         provider_usage: str | None = None,
     ) -> Receipt:
-        """Record one call that has been made. No value makes it raise; a keyword it does not have is a `TypeError`.
+        """Record one call that was made. No value makes it raise, but an unknown keyword raises a `TypeError`.
 
-        An event without a provider or a model, or with an invalid count, is refused: the receipt is false and says why.
-        Anything else that is wrong is left out or mended, counted in `stats()["remarks"]` and warned about once a minute.
+        An event without a provider or a model, or with an invalid count, is rejected: the receipt is false and says why. Other
+        invalid values are left out or replaced, counted in `stats()["remarks"]`, and logged once a minute.
 
         Args:
-            provider: Who answered; OpenTelemetry's `gen_ai.provider.name` or a common alias.
+            provider: The provider that answered: OpenTelemetry's `gen_ai.provider.name` or a common alias.
             model: The model that answered.
             input_tokens: All input tokens, cached ones included.
             output_tokens: All output tokens, reasoning included.
-            tags: Further dimensions to report by, a mapping of texts, numbers or UUIDs.
-            feature, team, agent, customer, user, session: Whom to charge; see `attribute`.
+            tags: Further dimensions to report by.
+            feature, team, agent, customer, user, session: The attribution of the call; see `attribute`.
             cache_read_tokens: Input tokens read from a cache.
             cache_write_tokens: Input tokens written to a cache.
             reasoning_tokens: Output tokens spent on reasoning.
@@ -196,75 +196,76 @@ class Meter:
             ttft_ms: From request to first token, in milliseconds.
             status: `success` or `error`; by default the latter if there is an `error`.
             error: The exception, its class, or the class's name. Messages are not recorded.
-            finish_reason: Why generation stopped, in the provider's word.
+            finish_reason: Why generation stopped, in the provider's words.
             service_tier: The tier that served the call; it can change the price.
             region: The region that served the call.
             batch: Whether the call ran through a batch endpoint; it can change the price.
-            cost_usd: What the provider says it costs, in US dollars. It counts, and the computed cost is kept beside it.
-            started_at: When the call began: an aware datetime, a date, an ISO 8601 text (in UTC when it has no zone) or seconds since
-                1970. It decides which dated price applies.
+            cost_usd: The cost that the provider reports, in US dollars. It is used instead of the computed cost, which is kept
+                beside it.
+            started_at: When the call began: an aware datetime, a date, an ISO 8601 text (in UTC without a zone) or seconds since
+                1970. It selects the dated price.
             trace_id, span_id, parent_span_id: W3C trace context, in hexadecimal.
             usage_status: `complete`, `partial` or `missing`.
-            provider_usage: The provider's own report of usage, as the text of a JSON object of at most 2 KiB. It is kept beside the
-                counts and decides on nothing.
+            provider_usage: The provider's own report of usage, as the text of a JSON object of at most 2 KiB. It is stored, but not
+                used for counts or costs.
 
         Returns:
             The event's id and cost.
         """
     def post(self, path: str, body: Any, *, before: tuple[str, Any] | None = None) -> Receipt:
-        """Record a request for a service with a wire of its own, to be made until the service has taken it.
+        """Record a request to a service with its own wire format. It is sent until the service accepts it.
 
         Args:
-            path: What is put after the service's URL.
-            body: What JSON is made of.
-            before: Another such pair, asked before, whose refusal does not matter.
+            path: The path after the service's URL.
+            body: A value that JSON can express.
+            before: Another path and body, sent first. Its rejection is ignored.
 
         Returns:
-            The request's id, and no cost; false if it was not recorded, which is counted.
+            The request's id, without a cost. It is false if the request was not recorded, which is counted.
 
         Raises:
-            ValueError: there is a number that JSON does not have.
-            TypeError: there is something else that it does not have.
+            ValueError: A number is NaN or infinite.
+            TypeError: A value cannot be expressed in JSON.
         """
     def take_answers(self) -> list[tuple[bytes, int | None, bytes]]:
-        """What destinations whose answers are kept answered since this was asked last: the last 1,000, the oldest first.
+        """Return the responses since the last call, for destinations whose responses are kept: at most 1,000, the oldest first.
 
         Returns:
-            The request's body, the status (`None` where there was no answer), and the answer's body or why there is none.
+            The request's body, the status (`None` without a response), and the response's body or the reason why there is none.
         """
     def flush(self, timeout: float) -> tuple[int, int, int]:
-        """Wait until what was tracked before is delivered or refused, at most `timeout` seconds.
+        """Wait until earlier events are delivered or rejected, at most `timeout` seconds.
 
-        Handlers of signals run meanwhile. What one of them raises ends the wait and is raised.
+        Signal handlers run during the wait. An exception of a handler ends the wait and is raised.
 
         Returns:
-            Numbers of events: delivered, pending, dropped.
+            The numbers of delivered, pending and dropped events.
         """
     def flush_ledger(self, timeout: float) -> bool:
-        """Wait until the ledger has what was tracked before, at most `timeout` seconds; other destinations are not waited for.
+        """Wait until the ledger has all earlier events, at most `timeout` seconds. Does not wait for other destinations.
 
         Returns:
-            Whether the ledger has it; true if the ledger is not a destination.
+            Whether the ledger has them; true if the ledger is not a destination.
         """
     def close(self, timeout: float) -> tuple[int, int, int]:
         """Flush, and end delivery; see `flush`."""
     def stats(self) -> Stats:
-        """The counts of this process."""
+        """Return the counts of this process."""
     def drain(self) -> dict[str, Any]:
-        """Deliver now what ended processes left: `delivered`, `left`, `expired`, `damaged` events, and `reasons` why some are left.
+        """Deliver the events of ended processes. Returns `delivered`, `left`, `expired` and `damaged` counts, and `reasons`.
 
-        Handlers of signals run meanwhile, as in `flush`.
+        Signal handlers run meanwhile, as in `flush`.
         """
     def destinations(self) -> list[str]:
-        """The names of the destinations that the settings name."""
+        """Return the names of the configured destinations."""
     def retry_dead_letters(self) -> int:
-        """Put dead letters of the destinations in force back into the journal; returns how many events.
+        """Move dead letters of the configured destinations back to the journal. Returns the number of events.
 
         Raises:
-            DeliveryError: They cannot be put back; they are kept.
+            DeliveryError: They cannot be moved. They are kept.
         """
     def drop_dead_letters(self) -> int:
-        """Delete the dead letters; returns how many events.
+        """Delete all dead letters. Returns the number of events.
 
         Raises:
             DeliveryError: The files cannot be deleted.
@@ -281,17 +282,17 @@ class Meter:
         context: Mapping[str, str] | None,
         reported: Decimal | None,
     ) -> Cost | None:
-        """What a call costs; `None` when the keys of `usage` are not all units.
+        """Return what a call costs; `None` if not all keys of `usage` are units.
 
         Raises:
-            UsageError: A count breaks its rule; the message names it.
-            ValueError: Another argument is invalid; the message names it.
+            UsageError: A count is invalid. The message names it.
+            ValueError: Another argument is invalid. The message names it.
         """
     def set_catalog(self, text: str) -> None:
-        """Price with another catalog, from its JSON.
+        """Use another price catalog, given as JSON.
 
         Raises:
-            CatalogError: The text is not a catalog. The old one stays in force.
+            CatalogError: The text is not a valid catalog. The old one stays in force.
         """
     def reprice(
         self,
@@ -301,7 +302,7 @@ class Meter:
         equal: Sequence[tuple[str, str]],
         dry_run: bool,
     ) -> tuple[int, list[tuple[str, str, int, int, Decimal, Decimal]]]:
-        """Price the ledger's events anew; times are in nanoseconds since 1970.
+        """Price the ledger's events again. Times are in nanoseconds since 1970.
 
         Returns:
             How many events were examined, and for each model: provider, model, how many changed, how many of these had no cost,
@@ -312,18 +313,18 @@ class Meter:
             ValueError: A filter names an unknown field.
         """
     def count_remark(self, what: str, field: str) -> None:
-        """Count something that was found before `track`, by its name in `stats()`, and warn about it.
+        """Count a problem that was found outside `track`, under its name in `stats()`, and warn about it.
 
         Args:
             what: The name of the count. An unknown name is ignored.
-            field: What it is about.
+            field: The field it is about.
         """
     def models(self) -> list[tuple[str, str, bool, str]]:
-        """Every entry of the price catalogs in use: provider, model, whether it is retired, and the catalog."""
+        """Return every entry of the price catalogs in use: provider, model, whether it is retired, and the catalog."""
 
 @final
 class LedgerReader:
-    """Reads one ledger. Times are in nanoseconds since 1970; `equal` is pairs of a field and the value that events have to have.
+    """Reads one ledger. Times are in nanoseconds since 1970. `equal` has pairs of a field and its required value.
 
     Raises:
         LedgerError: The file is not a ledger, or cannot be read.
@@ -332,7 +333,7 @@ class LedgerReader:
     def report(
         self, by: Sequence[str], since: int | None, until: int | None, equal: Sequence[tuple[str, str]]
     ) -> list[tuple[tuple[str | None, ...], dict[str, Any]]]:
-        """Sums of groups of events: the values of the fields `by`, and the sums by name.
+        """Return sums over groups of events: the values of the fields `by`, and the sums by name.
 
         Raises:
             ValueError: A field is unknown.
@@ -341,128 +342,129 @@ class LedgerReader:
     def events(
         self, since: int | None, until: int | None, equal: Sequence[tuple[str, str]], after: int, limit: int
     ) -> tuple[list[str], int]:
-        """At most `limit` events after a sequence number, as JSON texts, and the number of the last.
+        """Return at most `limit` events after a sequence number as JSON texts, and the last one's sequence number.
 
         Raises:
             ValueError: A field is unknown.
             LedgerError: The ledger cannot be read.
         """
     def last_sequence(self) -> int:
-        """The sequence number of the last event; 0 without one."""
+        """Return the sequence number of the last event; 0 if there is none."""
     def sequence_of(self, event_id: str) -> int:
-        """The last sequence number among the events up to this id."""
+        """Return the last sequence number among the events up to this id."""
     def files(self) -> int:
-        """How many files have been read: one more each time another file takes the place of the ledger."""
+        """Return how many files have been read. The number grows when another file replaces the ledger."""
 
 @final
 class Scanner:
-    """Reads the usage of one response from its bytes as they pass.
+    """Reads the usage of one response while its bytes pass.
 
     Args:
         family: The format of the response, such as `openai` or `anthropic`.
-        provider: The provider that answers.
+        provider: The provider of the response.
         content_type: The content type of the response.
         gzip: Whether the bytes are compressed with gzip.
-        strip: Whether to take out of a stream the chunk that reports usage, which the caller did not ask for.
-        keep: Whether to keep the provider's own usage object.
+        strip: Whether to remove the chunk that reports usage from a stream, because the caller did not request it.
+        keep: Whether to keep the provider's own usage report.
 
     Raises:
-        ValueError: The family is unknown, or the content type is neither JSON nor a stream of it.
+        ValueError: The family is unknown, or the content type is neither JSON nor a stream of JSON.
     """
     def __new__(
         cls, family: str, *, provider: str, content_type: str, gzip: bool = False, strip: bool = False, keep: bool = False
     ) -> Scanner: ...
     def feed(self, data: bytes) -> bytes | None:
-        """Read the next bytes; returns what to pass on in their place, or `None` for the same."""
+        """Read the next bytes. Returns what to pass on instead, or `None` for the same bytes."""
     def rest(self) -> bytes | None:
-        """What is left to pass on after the last bytes."""
+        """Return bytes that were held back and must be passed on after the end."""
     def finish(self) -> dict[str, Any] | None:
-        """End the scan; returns what was found, or `None` when it had ended before.
+        """End the scan. Returns what was found, or `None` if the scan had already ended.
 
-        `first_token_ms` is counted from the making of the scanner.
+        `first_token_ms` is counted from the creation of the scanner.
         """
 
 @final
 class Exchange:
-    """Makes requests and waits for their answers. Connections are kept alive, for each thread its own.
+    """Makes requests and waits for their responses. Each thread keeps its own connections alive.
 
     Args:
-        timeout: Seconds for each wait for bytes.
-        connect: Seconds for a connection; as many by default.
-        ca: Certificates in PEM that are trusted beside the system's.
+        timeout: Seconds for each read.
+        connect: Seconds for connecting; by default the same as `timeout`.
+        ca: Certificates in PEM to trust in addition to the system's.
     """
     def __new__(cls, timeout: float, *, connect: float | None = None, ca: bytes | None = None) -> Exchange: ...
     def request(
         self, method: str, url: str, headers: Sequence[tuple[str, str]], body: bytes
     ) -> tuple[int, str, list[tuple[str, str]], bytes]:
-        """Makes a request; the answer's status, URL, headers and body.
+        """Make a request. Returns the response's status, URL, headers and body.
 
         Raises:
-            TransferError: There is no answer.
+            TransferError: There is no response.
         """
 
 def journals(state_dir: str | PathLike[str]) -> list[dict[str, Any]]:
-    """The journals of a state directory: `name`, `owner` (`live`, `dead`, `this`, `unknown`), `destinations`, `disk_bytes`, `error`.
+    """Return the journals of a state directory: `name`, `owner`, `destinations`, `disk_bytes`, `error`.
 
-    For each destination what waits: `destination`, `records`, `bytes`, `oldest_seconds`, `damaged`, `incomplete`.
+    An owner is `live`, `dead`, `this` or `unknown`. Each destination has the waiting events: `destination`, `records`, `bytes`,
+    `oldest_seconds`, `damaged`, `incomplete`.
 
     Raises:
-        OSError: The directory cannot be listed, or is not this user's own.
+        OSError: The directory cannot be listed, or does not belong to this user.
     """
 
 def drop_journal(state_dir: str | PathLike[str], name: str, destination: str | None) -> int:
-    """Give up what waits in the journal of a process that ended, for one destination or for all.
+    """Drop the waiting events in the journal of an ended process, for one destination or for all.
 
     Raises:
-        OSError: There is no such journal or destination, or its process lives.
+        OSError: The journal or the destination does not exist, or the process is running.
     """
 
 def quarantine(state_dir: str | PathLike[str]) -> list[dict[str, Any]]:
-    """The damaged segments that were kept: `name`, `bytes`, `destinations`, records `readable` and `damaged`, `requeued` before."""
+    """Return the damaged segments in quarantine: `name`, `bytes`, `destinations`, `readable` and `damaged` records, `requeued`."""
 
 def requeue_quarantine(state_dir: str | PathLike[str]) -> dict[str, int]:
-    """Put records of damaged segments back among the journals: how many were `requeued`, are `damaged`, and are `left`.
+    """Move records of damaged segments back to journals. Returns how many are `requeued`, `damaged` and `left`.
 
     Raises:
-        OSError: They cannot be put back; they are kept where they are.
+        OSError: They cannot be moved. They stay in quarantine.
     """
 
 def normalize_usage(
     report: str, family: str | None = None, provider: str | None = None
 ) -> tuple[dict[str, Any], Decimal | None] | None:
-    """Counts by unit from a provider's usage object.
+    """Read counts by unit from a provider's usage object.
 
     Args:
         report: The object as JSON text.
-        family: Its format, where the fields do not tell.
-        provider: The provider; some report a cost, each in a field of its own.
+        family: Its format, if the fields do not determine it.
+        provider: The provider. Some report a cost, each in its own field.
 
     Returns:
-        The counts and the cost that the provider reports; `None` when the object has no counts.
+        The counts, and the cost that the provider reports; `None` if the object has no counts.
     """
 
 def check_catalog(text: str) -> None:
     """Check a price catalog.
 
     Raises:
-        CatalogError: The text is not a catalog; the message says why.
+        CatalogError: The text is not a valid catalog. The message says why.
     """
 
 def check_overrides(text: str) -> None:
     """Check rates, multipliers and aliases.
 
     Raises:
-        ConfigError: One of them is invalid; the message names it.
+        ConfigError: One of them is invalid. The message names it.
     """
 
 def embedded_catalog(*, long_tail: bool = False) -> str:
-    """The catalog that this version was built with, or the long tail, as JSON."""
+    """Return the embedded catalog, or the embedded long tail, as JSON."""
 
 @final
 class Encoding:
-    """How a text is split into tokens: an embedded encoding by its name, or a tokenizer that was registered.
+    """Splits texts into tokens: an embedded encoding, or a registered tokenizer.
 
-    One is shared by all threads. Texts are `str`; halves of surrogate pairs in them are treated as `tiktoken` does.
+    All threads share one object of an encoding. Lone surrogates in a text are treated like in `tiktoken`.
     """
 
     @property
@@ -471,25 +473,25 @@ class Encoding:
 
     @property
     def n_vocab(self) -> int:
-        """The largest number of a token, and one."""
+        """The largest token number plus one."""
 
     @property
     def max_token_value(self) -> int:
-        """The largest number of a token."""
+        """The largest token number."""
 
     @property
     def eot_token(self) -> int | None:
-        """The token that ends a text, if there is one."""
+        """The token that ends a text; `None` if there is none."""
 
     @property
     def special_tokens_set(self) -> frozenset[str]:
-        """The special tokens' texts."""
+        """The texts of the special tokens."""
 
     def count(self, text: str) -> int:
-        """The number of tokens of a text: what `len(encode_ordinary(text))` is, without making the list."""
+        """Return the number of tokens of a text, like `len(encode_ordinary(text))` but without making the list."""
 
     def count_batch(self, texts: Iterable[str]) -> list[int]:
-        """As `count` for each of many texts, on as many cores as they are worth."""
+        """Count the tokens of each of many texts, using several cores if that is faster."""
 
     def encode(
         self,
@@ -498,66 +500,66 @@ class Encoding:
         allowed_special: Literal["all"] | AbstractSet[str] | tuple[str, ...] | list[str] | None = None,
         disallowed_special: Literal["all"] | AbstractSet[str] | tuple[str, ...] | list[str] | None = None,
     ) -> list[int]:
-        """The tokens of a text, with `tiktoken`'s rules for special ones.
+        """Return the tokens of a text, with `tiktoken`'s rules for special tokens.
 
         Args:
-            text: the text.
-            allowed_special: special tokens that stand for themselves: `"all"` or a collection; by default none.
-            disallowed_special: special tokens that must not be in the text: a collection, or `"all"`, which is the default, for
-                those that are not allowed.
+            text: The text.
+            allowed_special: Special tokens that are encoded as such: `"all"` or a collection; by default none.
+            disallowed_special: Special tokens that the text must not contain: a collection, or `"all"` (the default) for all that are
+                not allowed.
 
         Raises:
-            ValueError: a disallowed one is in the text.
+            ValueError: The text contains a disallowed special token.
         """
 
     def encode_ordinary(self, text: str) -> list[int]:
-        """The tokens of a text in which nothing is special."""
+        """Return the tokens of a text, with special tokens encoded as ordinary text."""
 
     def decode(self, tokens: Sequence[int], errors: str = "replace") -> str:
-        """The text of tokens; `errors` is for tokens that end within a character, as in `bytes.decode`.
+        """Return the text of tokens. `errors` applies to tokens that end inside a character, as in `bytes.decode`.
 
         Raises:
-            KeyError: a number is no token.
+            KeyError: A number is not a token.
         """
 
     def decode_bytes(self, tokens: Sequence[int]) -> bytes:
-        """The bytes of tokens, which need not be UTF-8."""
+        """Return the bytes of tokens, which may not be valid UTF-8."""
 
 def destination_schemes() -> list[str]:
-    """The schemes of URLs that name a destination, such as `cloudevents+https`."""
+    """Return the URL schemes of destinations, such as `cloudevents+https`."""
 
 def check_destination(destination: dict[str, Any]) -> None:
-    """Checks a destination as `Meter.configure` takes it.
+    """Check a destination in the form of `Meter.configure`.
 
     Raises:
-        ConfigError: an argument breaks its rule; the message repeats no URL and no header.
+        ConfigError: An argument is invalid. The message contains no URL and no header.
     """
 
 def cloud(aws: str, azure: str, gcp: str) -> tuple[str, str | None]:
-    """The cloud that this machine is in, asked of these base URLs; takes a second at most.
+    """Look up this host's cloud at the metadata services with these base URLs. Takes at most a second.
 
     Returns:
-        `aws`, `azure`, `gcp` or `on-prem`, and the machine's id there. An answer counts only in the cloud's own form.
+        `aws`, `azure`, `gcp` or `on-prem`, and the host's id there. A response only counts if the id has the cloud's own form.
     """
 
 def encoding(name: str) -> Encoding:
-    """The embedded encoding of a name, which is loaded when it is asked for first.
+    """Return an embedded encoding by name. It is loaded on first use.
 
     Args:
         name: `o200k_base`, `o200k_harmony`, `cl100k_base`, `p50k_base`, `p50k_edit`, `r50k_base` or `gpt2`.
 
     Raises:
-        UnknownNameError: no encoding has this name; the message lists the nearest names.
+        UnknownNameError: The name is unknown. The message lists the nearest names.
     """
 
 def encoding_of(model: str) -> str | None:
-    """The name of the encoding that OpenAI says a model has."""
+    """Return the name of an OpenAI model's encoding; `None` for other models."""
 
 def registered_for(model: str) -> Encoding | None:
-    """The tokenizer that is registered for a model."""
+    """Return the tokenizer that is registered for a model; `None` without one."""
 
 def register_tokenizer(prefix: str, path: str | PathLike[str]) -> None:
-    """Register a `tokenizer.json` for the models whose names begin with a prefix."""
+    """Register a `tokenizer.json` for models whose names begin with a prefix."""
 
 def unknown_model(model: str, known: Sequence[str]) -> Exception:
-    """The exception for a model that is not among those that are known."""
+    """Return the exception for an unknown model, with the nearest known names."""

@@ -31,13 +31,13 @@ _reporter: Callable[[str, str], None] | None = None
 
 
 def report_to(reporter: Callable[[str, str], None]) -> None:
-    """Sets what counts and warns about values that cannot be recorded: `Meter.count_remark` of the meter that all share."""
-    global _reporter  # noqa: PLW0603 - there is one
+    """Sets the function that counts and logs values that cannot be recorded: `Meter.count_remark` of the default meter."""
+    global _reporter  # noqa: PLW0603 - there is one default meter
     _reporter = reporter
 
 
 def count_remark(what: str, field: str) -> None:
-    """Count and warn about a remark that no particular meter is concerned with; see `Meter.count_remark`."""
+    """Counts and logs a remark that belongs to no particular meter; see `Meter.count_remark`."""
     if _reporter is not None:
         _reporter(what, field)
 
@@ -92,7 +92,7 @@ class attribute:  # noqa: N801 - used as a function
     that cannot be recorded is left out, counted as `invalid_text` in `stats()["remarks"]` and warned about.
 
     Raises:
-        TypeError: A name is not one of these; the message has the nearest.
+        TypeError: A name is unknown. The message has the most similar known name.
     """
 
     __slots__ = ("_scope",)
@@ -100,7 +100,7 @@ class attribute:  # noqa: N801 - used as a function
     def __init__(self, **fields: Unpack[AttributionFields]) -> None:
         self._scope, dropped = _core.Scope.lenient(None, fields)
         if dropped:
-            from .fields import ATTRIBUTION, TAGS, check_names  # noqa: PLC0415 - programs without mistakes do without the table
+            from .fields import ATTRIBUTION, TAGS, check_names  # noqa: PLC0415 - only needed after a mistake
 
             check_names("attribute", fields, (*ATTRIBUTION, TAGS))
         for name in dropped:
@@ -114,12 +114,12 @@ class attribute:  # noqa: N801 - used as a function
         leave(self)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        """The function, with its calls attributed so. Works for plain, async, generator and async generator functions."""
+        """Wraps a function so that its calls are attributed. Supports plain, async, generator and async generator functions."""
         return _within(self, function)
 
 
 def of_mapping(fields: Mapping[str, Any]) -> attribute:
-    """`attribute` of fields that are not written in the program: an unknown one is left out, counted and warned about."""
+    """Returns an attribution of fields that do not come from program code. Unknown fields are left out, counted and logged."""
     from .fields import ATTRIBUTION, TAGS, unknown_name  # noqa: PLC0415 - see attribute
 
     names = (*ATTRIBUTION, TAGS)
@@ -130,7 +130,7 @@ def of_mapping(fields: Mapping[str, Any]) -> attribute:
 
 
 class _Held:
-    """Puts one attribution in force, whatever is in force around it."""
+    """Activates one attribution, independent of the surrounding one."""
 
     __slots__ = ("_scope",)
 
@@ -145,8 +145,8 @@ class _Held:
 
 
 def _within(scope: AbstractContextManager[Any], function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of the same kind that runs in the scope; so does the coroutine or the generator that it returns."""
-    import inspect  # noqa: PLC0415 - a tenth of the package's import, for decorators only
+    """Returns a function of the same kind that runs in the scope, together with a coroutine or generator that it returns."""
+    import inspect  # noqa: PLC0415 - takes a tenth of the package's import time; only decorators need it
 
     if inspect.iscoroutinefunction(function):
 
@@ -168,7 +168,7 @@ def _within(scope: AbstractContextManager[Any], function: Callable[..., Any]) ->
             return steps_async(scope, result)
         return _awaited(scope, result) if kind is CoroutineType else result
 
-    # Frameworks ask which kind of function it is.
+    # The wrapper is of the same kind, because frameworks check the kind of a function.
     if inspect.isgeneratorfunction(function):
 
         @functools.wraps(function)
@@ -206,12 +206,12 @@ def steps(scope: AbstractContextManager[Any], generator: Any) -> Any:
 
 
 def steps_async(scope: AbstractContextManager[Any], generator: Any) -> Any:
-    """As `steps`, for an asynchronous one."""
+    """Does the same as `steps` for an asynchronous generator."""
     return _stepping(scope, lambda: generator)()
 
 
 def _stepping(scope: AbstractContextManager[Any], function: Callable[..., Any]) -> Callable[..., Any]:
-    """An asynchronous generator function that runs another in the scope."""
+    """Returns an asynchronous generator function that runs another one in the scope."""
 
     async def generate(*args: Any, **kwargs: Any) -> Any:
         generator = function(*args, **kwargs)
@@ -247,8 +247,8 @@ def bind(function: Callable[..., R], *args: Any, **kwargs: Any) -> Callable[...,
 
         executor.submit(taximeter.bind(work), item)
 
-    A coroutine function, a generator function or an asynchronous one has it while it runs; so has a coroutine or a generator that a
-    plain function returns.
+    The attribution stays active while a coroutine function or a generator function runs, and while a coroutine or generator runs that
+    a plain function returns.
 
     Args:
         function: The function that will run elsewhere.
@@ -256,7 +256,7 @@ def bind(function: Callable[..., R], *args: Any, **kwargs: Any) -> Callable[...,
         **kwargs: Keyword arguments.
 
     Returns:
-        A callable of the same kind that runs it under the attribution in force now.
+        A callable of the same kind that runs the function with the current attribution.
     """
     if args or kwargs:
         partial = functools.partial(function, *args, **kwargs)

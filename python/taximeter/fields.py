@@ -131,28 +131,28 @@ ATTRIBUTION: Final = tuple(name for name, field in FIELDS.items() if field.is_at
 """The names of the attribution fields that are texts."""
 
 TRACK: Final = frozenset(FIELDS)
-"""Every keyword of `track`. Another is a `TypeError`."""
+"""The names of all keywords of `track`. Another keyword raises a `TypeError`."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that is most like another; `None` where none is alike."""
-    from difflib import get_close_matches  # noqa: PLC0415 - a tenth of the package's import, for misspelt names only
+    """Returns the known name that is most similar to a name; `None` if none is similar."""
+    from difflib import get_close_matches  # noqa: PLC0415 - takes a tenth of the package's import time; only for misspelt names
 
     return next(iter(get_close_matches(name, list(known), n=1)), None)
 
 
 def unknown_name(name: str, known: Iterable[str]) -> str:
-    """What is wrong with a name: that it is not known, and the nearest that is, or else all that are."""
+    """Returns the message for an unknown name, with the most similar known name, or else all known names."""
     known = sorted(known)
     alike = nearest(name, known)
     return f"there is no {name!r}; " + (f"did you mean {alike!r}?" if alike else f"there are {', '.join(known)}")
 
 
 def check_names(function: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Refuse names that a function does not take.
+    """Rejects names that a function does not take.
 
     Raises:
-        TypeError: There is one; the message has the nearest.
+        TypeError: A name is unknown. The message has the most similar known name.
     """
     known = frozenset(known)
     for name in given:

@@ -1,6 +1,6 @@
-"""Locks that a forked child finds free.
+"""Locks that are free in a forked child.
 
-Only the thread that forks goes on in the child. A lock that another thread held at that moment stays locked there for ever.
+Only the forking thread continues in the child. A lock that another thread held during the fork would stay locked forever.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["ForkSafeLock"]
 
 
 class ForkSafeLock:
-    """A reentrant lock, which is free in a forked child. What it protects has to be valid at every moment of the `with` block."""
+    """A reentrant lock that is free in a forked child. The protected data must be valid at every moment of the `with` block."""
 
     __slots__ = ("__weakref__", "_lock")
 
@@ -33,7 +33,7 @@ class ForkSafeLock:
             pass  # the block began before a fork, and the child's lock is new
 
     def renew(self) -> None:
-        """Takes a new lock in place of the old one."""
+        """Replaces the lock by a new one."""
         self._lock = threading.RLock()
 
 

@@ -1,6 +1,6 @@
-"""Types for checkers and editors: the values that some texts can have, and the keys of the mappings that `taximeter` returns.
+"""Types for type checkers and editors: the allowed values of some texts, and the keys of the mappings that `taximeter` returns.
 
-`Event` has the fields of one event and `Stats` the counts of `stats()`. The keywords of `track` are in `taximeter.fields`.
+`Event` has the fields of one event, and `Stats` the counts of `stats()`. The keywords of `track` are in `taximeter.fields`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 AttributionValue: TypeAlias = str | int | float | Decimal | UUID | Enum | date | bytes | None
-"""A value of attribution. It is recorded as a text; `None` counts as not given."""
+"""The value of an attribution field. It is recorded as a text. `None` means not given."""
 
 Backend: TypeAlias = Literal["mapped", "written", "memory"]
 """How the journal is written."""
@@ -34,7 +34,7 @@ CallStatus: TypeAlias = Literal["success", "error"]
 """How a call ended."""
 
 CostStatus: TypeAlias = Literal["priced", "free", "unpriced", "reported", "manual"]
-"""Where a cost comes from."""
+"""How a cost was determined."""
 
 UsageStatus: TypeAlias = Literal["complete", "partial", "missing"]
 """How much of a call's usage is known."""
@@ -46,48 +46,48 @@ Refusal: TypeAlias = Literal[
 """Why an event was not recorded; `unfinished` while a measured block runs."""
 
 Time: TypeAlias = datetime | date | str | float
-"""An aware datetime, a date (its midnight in UTC), an ISO 8601 text (in UTC when it has no zone), or seconds since 1970."""
+"""A time: an aware datetime, a date (midnight UTC), an ISO 8601 text (in UTC without a zone), or seconds since 1970."""
 
 
 class DestinationStats(TypedDict):
     """The counts of one destination in `stats()`."""
 
     host: str | None
-    """Of a destination over HTTP."""
+    """The host; only for destinations over HTTP."""
     delivered: int
-    """Events that it accepted."""
+    """Events that the destination accepted."""
     duplicates: int
-    """Events that it had already."""
+    """Events that the destination already had."""
     pending: int
-    """Events that wait for it."""
+    """Events waiting for the destination."""
     orphaned: int
-    """Of these, events of processes that ended."""
+    """The waiting events of ended processes, included in `pending`."""
     rejected: int
-    """Events that it refused for good in an answer that accepted others."""
+    """Events that were permanently rejected in a response that accepted others."""
     fallback: int
-    """Events that are in the files of its fallback."""
+    """Events that were written to fallback files."""
     dead: int
-    """Events that it refused for good, in the dead letters."""
+    """Permanently rejected events in the dead letters."""
     dropped: int
-    """Events that it refused for good, for which the dead letters had no room."""
+    """Permanently rejected events for which the dead letters had no room."""
     expired: int
     """Events that waited longer than `max_age`."""
     evicted: int
-    """Events that were given up because the journal was full."""
+    """Events that were dropped because the journal was full."""
     oldest_seconds: float | None
-    """Age of the oldest event that waits."""
+    """The age of the oldest waiting event in seconds; `None` if none is waiting."""
     retries: int
     """Requests that were sent again."""
     state: Literal["closed", "open", "paused"] | None
-    """Of the circuit breaker: `closed` sends freely, `open` one request at a time, `paused` none until a setting is corrected."""
+    """The circuit breaker: `closed` sends freely, `open` one request at a time, `paused` none until a setting is corrected."""
     failures: int
     """Requests or batches that failed."""
     unreadable: int
     """Records that cannot be read as events."""
     panics: int
-    """Faults of taximeter in its delivery thread."""
+    """Bugs of taximeter in its delivery threads."""
     last_error: str | None
-    """Why the last failed request failed; `None` after a success."""
+    """The reason of the last failed request; `None` after a success."""
 
 
 class Stats(TypedDict):
@@ -96,25 +96,25 @@ class Stats(TypedDict):
     tracked: int
     """Events that were recorded."""
     tier: Backend | None
-    """Where events are kept until they are delivered; `None` before the first."""
+    """Where events are kept until they are delivered; `None` before the first event."""
     journal_bytes: int
     """Bytes of the journal on disk."""
     memory_bytes: int
     """Bytes of the journal in memory."""
     budget_bytes: int | None
-    """Bytes that the journal may take on disk."""
+    """The most bytes that the journal may take on disk."""
     seconds_to_full: float | None
-    """When the budget will be used up if the backlog grows on; `None` when it does not grow."""
+    """Seconds until the budget is used up at the current growth of the backlog; `None` if it does not grow."""
     corrupt_records: int
     """Records of journals that are damaged or missing."""
     lost_records: int
-    """Of these, records of which nothing is left."""
+    """Those of them that are missing entirely."""
     refused: dict[str, int]
     """Events that were not recorded, by reason."""
     remarks: dict[str, int]
-    """What was wrong with events that were recorded, by kind."""
+    """Problems of recorded events, by kind."""
     destinations: dict[str, DestinationStats]
-    """Delivery, by the name of the destination."""
+    """Counts of each destination, by its name."""
 
 
 class _EventOfEach(TypedDict):
@@ -127,19 +127,19 @@ class _EventOfEach(TypedDict):
     operation: str
     status: CallStatus
     usage: dict[str, float]
-    """Counts by unit; those of seconds may have fractions."""
+    """Counts by unit. Seconds may be fractional."""
     usage_status: UsageStatus
     cost_usd: str | None
-    """US dollars as an exact decimal text; `None` when the cost is unknown."""
+    """US dollars as an exact decimal text; `None` if the cost is unknown."""
     cost_status: CostStatus
 
 
 class Event(_EventOfEach, total=False):
-    """One event, as the ledger, the export and destinations over HTTP have it. Fields that it does not have are absent."""
+    """One event, as in the ledger, in exports and at destinations over HTTP. Absent fields are missing."""
 
     provider_usage: dict[str, Any] | None
     computed_cost_usd: str
-    """What the rates come to, where the provider reported a cost."""
+    """The cost computed from the rates, if the provider reported one."""
     cost_notes: list[str]
     latency_ms: float
     ttft_ms: float

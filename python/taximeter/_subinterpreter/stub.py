@@ -71,7 +71,7 @@ class Receipt:
 
     @staticmethod
     def refusal(_reason: str) -> Receipt:
-        """Refuse for one reason only."""
+        """Ignores the reason, because there is only one here."""
         return Receipt()
 
     def __bool__(self) -> bool:
@@ -89,7 +89,7 @@ class Scope:
 
     @staticmethod
     def lenient(_outer: Scope | None, _fields: Any) -> tuple[Scope, list[str]]:
-        """Accept any fields; they are not used."""
+        """Accepts any fields, because they are not used."""
         return Scope(), []
 
     def over(self, outer: Scope) -> Scope:
@@ -132,7 +132,7 @@ class Meter:
     close = flush
 
     def flush_ledger(self, timeout: float) -> bool:
-        """Nothing waits."""
+        """Returns true, because nothing is waiting."""
         return True
 
     def probe(self) -> None:

@@ -187,7 +187,7 @@ def _check_dead_letters(state_dir: Path) -> Check:
 
 
 def _check_clients() -> list[Check]:
-    """Whether each client that is installed can be metered: its private functions have to be those that are known."""
+    """Checks whether each installed client can be metered: its private functions must have the known signatures."""
     return [
         (f"client {name}", found.state == "bound", ": ".join(filter(None, (found.version, found.reason or "can be metered"))))
         for name, found in instrument.check_installed().items()

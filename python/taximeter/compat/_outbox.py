@@ -174,7 +174,7 @@ class Outbox:
         self._opened().count_remark(what, field)
 
     def stats(self) -> dict[str, Any]:
-        """See `Meter.stats`; empty before anything was given."""
+        """Returns the counts of `Meter.stats`; empty before the first request."""
         return {} if self._inner is None else {**self._inner.stats()}
 
 

@@ -199,7 +199,7 @@ class Call:
 
 
 def _scope(fields: Mapping[str, Any]) -> _core.Scope:
-    """The attribution in force with these fields, without those of them that cannot be recorded."""
+    """Returns the current attribution with these fields, without those that cannot be recorded."""
     scope, dropped = _core.Scope.lenient(attribution.current(), fields)
     for name in dropped:
         attribution.count_remark("invalid_text", KEYWORD_PREFIX + name)
@@ -207,7 +207,7 @@ def _scope(fields: Mapping[str, Any]) -> _core.Scope:
 
 
 def _report_unknown(name: str, known: Mapping[str, str]) -> None:
-    """Counts a misspelt keyword or header, and warns about it with the nearest name that there is."""
+    """Counts and logs an unknown keyword or header, with the most similar known name."""
     attribution.count_remark("unknown_field", _hint(name, tuple(known)))
 
 

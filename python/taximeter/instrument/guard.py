@@ -1,4 +1,4 @@
-"""Faults of the instrumentation: the host does not notice them, and the operator does."""
+"""Handles errors of the instrumentation: they are counted and logged, and never reach the caller."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ Made = TypeVar("Made")
 
 
 class SignatureError(Exception):
-    """A client's function does not take what the instrumentation reads of its calls."""
+    """A client's function lacks a parameter that the instrumentation reads."""
 
 
 def report(where: str, error: BaseException) -> None:
-    """Count a fault as `instrument_failed` in `stats()["remarks"]`, and warn about it once a minute. Never raises.
+    """Counts an error as `instrument_failed` in `stats()["remarks"]`, and logs it once a minute. Never raises.
 
     Args:
-        where: The client's function that could not be followed, or what was done.
-        error: The exception. Its message is only logged at DEBUG level, because it can quote a prompt.
+        where: The client's function that could not be followed, or the step that failed.
+        error: The exception. Its message is only logged at DEBUG level, because it may quote a prompt.
     """
     try:
         log.debug("taximeter could not follow %s", where, exc_info=error)
@@ -34,7 +34,7 @@ def report(where: str, error: BaseException) -> None:
 
 
 def run_guarded(make: Callable[..., Made], *arguments: Any, where: str = "") -> Made | None:
-    """Runs a function of ours: what it returns, or `None` if it raises, which is counted and not the caller's business."""
+    """Runs a function of the instrumentation. Returns its result, or `None` if it raises, which is counted and logged."""
     try:
         return make(*arguments)
     except Exception as error:
@@ -43,24 +43,24 @@ def run_guarded(make: Callable[..., Made], *arguments: Any, where: str = "") -> 
 
 
 def name_of(function: Any, name: str = "") -> str:
-    """The full name of a function, or of an attribute of a class or a module."""
+    """Returns the full name of a function, or of an attribute of a class or a module."""
     function = getattr(function, "func", function)  # of a partial function
     module, own = getattr(function, "__module__", ""), getattr(function, "__qualname__", None) or getattr(function, "__name__", "?")
     return ".".join(filter(None, (module, own, name)))
 
 
 def check_signature(function: Any, needs: Sequence[str], where: str) -> None:
-    """Checks that a function has the parameters that the instrumentation reads of its calls.
+    """Checks that a function has the parameters that the instrumentation reads.
 
     Raises:
-        SignatureError: One is missing: this version of the client is not supported.
+        SignatureError: One is missing, so this version of the client is not supported.
     """
     import inspect  # noqa: PLC0415 - see shims
 
     try:
         known = inspect.signature(function).parameters
     except (TypeError, ValueError):
-        return  # it does not say
+        return  # it has no signature
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in known.values()):
         return
     for name in needs:

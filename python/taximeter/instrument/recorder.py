@@ -64,7 +64,7 @@ class Recorder:
         self._made = time.perf_counter()
 
     def feed(self, data: bytes) -> bytes:
-        """Shows the scanner what passes; returns what is to pass."""
+        """Shows passing data to the scanner. Returns what to pass on."""
         try:
             replaced = self._scanner.feed(data) if self._scanner is not None else None
         except Exception as error:
@@ -82,7 +82,7 @@ class Recorder:
             self.feed(data)
 
     def rest(self) -> bytes:
-        """What is left to pass after the last bytes."""
+        """Returns data that was held back and must be passed on after the end."""
         try:
             return (self._scanner.rest() if self._scanner is not None else None) or b""
         except Exception as error:

@@ -158,10 +158,10 @@ def status() -> dict[str, Status]:
 
 
 def check_installed() -> dict[str, Status]:
-    """Import every client that is installed, and see whether it can be metered. Nothing is recorded.
+    """Imports every installed client, and checks whether it can be metered. Nothing is recorded.
 
     Returns:
-        Of each family: `bound`, `absent` (not installed) or `failed`, and why.
+        The status of each family: `bound`, `absent` (not installed) or `failed`, with the reason.
     """
     hook(tuple(FAMILIES))
     return {name: _imported(_family(name)) for name in FAMILIES}
@@ -177,7 +177,7 @@ def _imported(family: Family) -> Status:
     for name in family.capture_modules:
         try:
             importlib.import_module(name)
-        except ImportError:  # noqa: PERF203 - another version's
+        except ImportError:  # noqa: PERF203 - a module of another version
             continue
     found = _status(family.name, is_wanted=True)
     if found.state == "absent":

@@ -42,16 +42,16 @@ def _is_coroutine_function(function: Any, *, is_wrapped: bool = False) -> bool:
 
 
 def put(owner: Any, name: str, make: Callable[[Any], Any], *, needs: Sequence[str] = ()) -> None:
-    """Replaces a function of a class by what `make` makes of it, once.
+    """Replaces a function of a class with the result of `make`, once.
 
     Args:
         owner: The class, or the module of a function.
-        name: The function.
-        make: Is given the function.
-        needs: Parameters that the function has to have.
+        name: The function's name.
+        make: Makes the replacement from the original function.
+        needs: Parameters that the function must have.
 
     Raises:
-        SignatureError: The function does not have one of them.
+        SignatureError: The function lacks one of them.
     """
     original = getattr(owner, name)
     if hasattr(original, _MARK):
@@ -159,7 +159,7 @@ def each_subclass(base: Any, run: Callable[[Any], None]) -> None:
 def before(
     owner: Any, name: str, look: Callable[[Any, tuple[Any, ...], Mapping[str, Any]], None], *, needs: Sequence[str] = ()
 ) -> None:
-    """Shows `look` the object and the arguments a method is called with, before it runs; `needs` is as for `put`."""
+    """Calls `look` with the object and the arguments of a method call, before the method runs. For `needs`, see `put`."""
     where = name_of(owner, name)
 
     def make(original: Any) -> Any:
@@ -192,14 +192,14 @@ def after(
     fail: Callable[[Any, tuple[Any, ...], Mapping[str, Any], BaseException], None] | None = None,
     needs: Sequence[str] = (),
 ) -> None:
-    """Shows `look` the object, the arguments and what a method returned.
+    """Calls `look` with the object, the arguments and the result of a method call.
 
     Args:
         owner: The class.
         name: The method.
-        look: What is shown the result.
-        change: May change the method's keywords before it runs.
-        fail: Is shown what the method raised in place of a result.
+        look: Called after the method.
+        change: Called before the method. It may change the keywords.
+        fail: Called with the exception if the method raises.
         needs: See `put`.
     """
     where = name_of(owner, name)

@@ -1,4 +1,4 @@
-"""A call that its caller makes and measures."""
+"""A measured block: a call that the user's code makes itself."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MAX_SECONDS: Final = 10**6
 
 
 class Measurement:
-    """One measured call; see `Meter.measure`."""
+    """A measured block; see `Meter.measure`."""
 
     __slots__ = ("_fields", "_first", "_meter", "_receipt", "_started", "_started_at", "_usage")
 
@@ -40,7 +40,7 @@ class Measurement:
 
     @property
     def receipt(self) -> _core.Receipt:
-        """What `track` answered. Until the block ends, it is false, and its `refused` is `unfinished`."""
+        """The result of `track`. Until the block ends, it is false, and its `refused` is `unfinished`."""
         return _core.Receipt.refusal("unfinished") if self._receipt is None else self._receipt
 
     def __repr__(self) -> str:
@@ -49,12 +49,12 @@ class Measurement:
         )
 
     def set_usage(self, usage: Any = None, /, *, inclusive: bool | None = None, **counts: Any) -> None:
-        """Say what the call used.
+        """Set what the call used.
 
         Args:
             usage: The provider's usage object, or a mapping of unit names.
-            inclusive: `True` where a gateway reports Anthropic's fields with the cached tokens inside `input_tokens`.
-            **counts: Counts by unit name, in addition.
+            inclusive: `True` if `input_tokens` includes cached tokens although the fields are Anthropic's, as some gateways report.
+            **counts: Further counts by unit name.
         """
         self._usage = (usage, inclusive, counts)
 
@@ -62,7 +62,7 @@ class Measurement:
         """Set or replace further fields of the event, such as `finish_reason` or `model`.
 
         Raises:
-            TypeError: An event does not have such a field; the message has the nearest.
+            TypeError: An event does not have the field. The message has the most similar known name.
         """
         from ..fields import TRACK, check_names  # noqa: PLC0415 - see Meter.measure
 
@@ -70,7 +70,7 @@ class Measurement:
         self._fields.update(fields)
 
     def first_token(self) -> None:
-        """Say that the first token has come; its time becomes `ttft_ms`."""
+        """Record that the first token has arrived, which sets `ttft_ms`."""
         if self._first is None:
             self._first = time.perf_counter()
 
@@ -84,7 +84,7 @@ class Measurement:
         try:
             self._receipt = self._meter.track(**self._event(ended, kind))
         except Exception as failure:
-            # Without what could not be put together: the call was made, and is recorded.
+            # The call was made, so it is recorded without the fields that failed.
             log.debug("taximeter could not measure a call", exc_info=True)
             self._meter.count_remark("unreadable_usage", type(failure).__name__)
             from ..fields import ATTRIBUTION, TAGS  # noqa: PLC0415 - see Meter.measure
@@ -95,7 +95,7 @@ class Measurement:
             )
 
     def _event(self, ended: float, kind: type[BaseException] | None) -> dict[str, Any]:
-        """The event's fields. The call was made, so it is recorded whatever it was given; what cannot be read is left out."""
+        """Returns the event's fields, without those that cannot be read. The call was made, so it is always recorded."""
         fields: dict[str, Any] = {"latency_ms": (ended - self._started) * 1000, "started_at": self._started_at, **self._fields}
         if self._first is not None:
             fields.setdefault("ttft_ms", (self._first - self._started) * 1000)
@@ -120,11 +120,11 @@ class Measurement:
             known = provider if isinstance(provider, str) else None
             found, reported = ({}, None) if usage is None else normalize(usage, provider=known, inclusive=inclusive)
         except UsageError as error:
-            # The call was made and is recorded; what it used is not known.
+            # The call was made, so it is recorded without usage.
             self._meter.count_remark("unreadable_usage", str(error).partition(" ")[0])
             return {"usage_status": "missing"}
         except Exception as error:
-            # The usage object is the user's or a client's: reading it runs their code.
+            # The usage object belongs to the user or a client, and reading it runs their code.
             log.debug("taximeter could not read a usage object", exc_info=True)
             self._meter.count_remark("unreadable_usage", f"{type(usage).__name__} ({type(error).__name__})")
             return {"usage_status": "missing"}
@@ -133,7 +133,7 @@ class Measurement:
 
 
 def _first_fault(fields: dict[str, Any]) -> str | None:
-    """The first count that `track` would refuse the event for; `None` without one."""
+    """Returns the first count for which `track` would reject the event; `None` if there is none."""
     usage = fields.get("usage")
     try:
         counts = {name: fields[name] for name in _COUNTS if name != "usage" and name in fields}

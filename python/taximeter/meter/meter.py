@@ -243,7 +243,7 @@ class Meter(Pricing):
             **fields: What else `track` takes.
 
         Raises:
-            TypeError: `track` does not take such a field; the message has the nearest.
+            TypeError: `track` does not take a field. The message has the most similar known name.
         """
         from ..fields import TRACK, check_names  # noqa: PLC0415 - programs that only track do without the table
 

@@ -48,12 +48,12 @@ class Pricing:
         """Return what a call costs, without recording anything.
 
         Args:
-            model: The model, as requested or as answered; `provider/model` works too.
-            usage: Counts by unit name (`input_tokens` is the total, cached tokens included), or a provider's usage object.
-            provider: The provider; the model's name tells without it, where it can.
+            model: The model, as requested or as in the response; `provider/model` works, too.
+            usage: Counts by unit name (`input_tokens` includes cached tokens), or a provider's usage object.
+            provider: The provider, if the model's name does not identify it.
             at: The time whose rates apply, from 2015 to 2100: an aware datetime, a date, an ISO 8601 text (in UTC without a zone)
                 or seconds since 1970. Now, by default.
-            service_tier: The tier that served it, such as `"flex"` or `"priority"`.
+            service_tier: The tier that served the call, such as `"flex"` or `"priority"`.
             batch: Whether the call ran through a batch endpoint.
             region: The region that served the call; `"global"` for Bedrock's worldwide routing.
             context: Further conditions of the catalog, such as `{"speed": "fast"}`.

@@ -1,4 +1,4 @@
-"""The texts of a meter's warnings, and how often each is logged."""
+"""The texts of a meter's warnings, and a limit on how often each is logged."""
 
 from __future__ import annotations
 

@@ -54,10 +54,10 @@ KNOWN: Final = frozenset(MeterSettings.__annotations__) | frozenset(InitSettings
 
 
 def check_settings(function: str, given: Mapping[str, Any], known: type) -> None:
-    """Refuses keywords that a function does not have.
+    """Rejects keywords that a function does not take.
 
     Raises:
-        TypeError: There is one; the message has the nearest.
+        TypeError: A keyword is unknown. The message has the most similar known name.
     """
     check_names(function, given, {*known.__annotations__, "destination"})
 
