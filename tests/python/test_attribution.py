@@ -115,7 +115,7 @@ class ObjectId:
 
 
 class Whole:
-    """A whole number of another library, such as numpy's."""
+    """An integer of another library, such as numpy's."""
 
     def __index__(self):
         return 3
@@ -125,7 +125,7 @@ class Whole:
 
 
 class Loud:
-    """An object whose text could hold anything."""
+    """An object whose text could contain secrets."""
 
     def __str__(self):
         raise AssertionError("asked for a text")
@@ -153,7 +153,7 @@ VALUES = [
 
 
 @pytest.mark.parametrize(("value", "text"), VALUES, ids=repr)
-def test_values_of_attribution_become_texts_wherever_they_are_given(meter, value, text):
+def test_attribution_values_become_texts_everywhere(meter, value, text):
     with taximeter.attribute(customer=value, tags={"tag": value}):
         track(meter)
     assert meter.track(provider="openai", model="gpt-4o", customer=value, tags={"tag": value})
@@ -184,7 +184,7 @@ def test_a_value_that_cannot_be_recorded_is_left_out_and_counted(meter, caplog, 
         track(meter)
 
 
-def test_an_unknown_name_is_an_error_that_has_the_nearest():
+def test_an_unknown_name_is_an_error_with_the_most_similar_name():
     with pytest.raises(TypeError, match=r"attribute\(\): there is no 'custmer'; did you mean 'customer'\?"):
         taximeter.attribute(custmer="acme")
 
@@ -224,7 +224,7 @@ def test_bound_functions_keep_their_kind_and_their_attribution(meter):
                 next(one)
         for one in (later[4](), later[5]()):
             await anext(one)
-            track(meter)  # its consumer's own
+            track(meter)  # the consumer's own call
             await one.asend("sent")
             await one.aclose()
 

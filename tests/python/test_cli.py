@@ -211,11 +211,11 @@ def test_an_empty_report_has_its_headings(cli):
     assert cli("report", "--csv").stdout.startswith("model,calls,errors,unpriced,input_tokens")
 
 
-def test_doctor_says_which_clients_can_be_metered(cli, state):
+def test_doctor_checks_which_clients_can_be_metered(cli, state):
     checks = {check["check"]: check for check in json.loads(cli("doctor", "--json", "--clients").stdout)}
     version = metadata.version("openai")
     assert checks["client openai"] == {"check": "client openai", "ok": True, "detail": f"{version}: can be metered"}
-    # A version whose private function takes other parameters.
+    # A version whose private function has other parameters.
     package = state.parent / "openai"
     package.mkdir()
     (package / "__init__.py").write_text("__version__ = '99.0'")

@@ -147,6 +147,6 @@ def test_every_field_of_attribution_is_a_setting_with_its_environment_variable(t
 
 
 @pytest.mark.parametrize("make", [taximeter.Meter, taximeter.init])
-def test_a_keyword_that_is_no_setting_is_refused_by_name(make):
+def test_an_unknown_keyword_is_rejected_by_name(make):
     with pytest.raises(TypeError, match=r"there is no 'destinatoin'; did you mean 'destination'\?"):
         make(destinatoin="ledger")

@@ -1,4 +1,4 @@
-"""What `help()` shows of the extension is what its stub says."""
+"""The extension has the docstrings of its stub."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STUB = ast.parse((Path(taximeter.__file__).parent / "_core.pyi").read_text("utf-
 
 
 def documented():
-    """The stub's public classes, methods, properties and functions, with their docstrings."""
+    """Yields the stub's public classes, methods, properties and functions, with their docstrings."""
     for node in STUB.body:
         if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and not node.name.startswith("_"):
             yield node.name, ast.get_docstring(node)
@@ -31,7 +31,7 @@ def at_run_time(path: str) -> object:
 
 
 @pytest.mark.parametrize(("path", "text"), [*documented()], ids=lambda value: value if value and "\n" not in value else "")
-def test_the_extension_has_the_stubs_docstring(path, text):
+def test_the_extension_has_the_docstrings_of_the_stub(path, text):
     assert text, f"{path} has no docstring in the stub"
     assert inspect.getdoc(at_run_time(path)) == text
 

@@ -1,4 +1,4 @@
-"""What the instrumentation cannot follow is heard of: counted, warned about, and shown by `status()`. Calls go on."""
+"""Errors of the instrumentation are counted, logged and shown by `status()`. Calls continue."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from taximeter.instrument.providers.openai import FAMILY
 
 @pytest.fixture
 def remarks(caplog):
-    """The remarks that were counted since, on the meter that all share, whose warnings begin anew."""
+    """Returns a function that returns the default meter's new remarks. Clears the limit on repeated warnings."""
     taximeter.default_meter._warnings._last.clear()
     before = taximeter.stats()["remarks"]
 
@@ -41,7 +41,7 @@ def ask(client, **keywords):
 
 
 class Renamed:
-    """A base client of a version whose private method takes `http_response` in place of `response`."""
+    """A base client of a version whose private method takes `http_response` instead of `response`."""
 
     def _process_response(self, *, cast_to, options, http_response, stream, stream_cls):
         return "answer"
@@ -53,7 +53,7 @@ class Renamed:
         return {}
 
 
-def test_a_private_signature_that_changed_is_found_when_it_is_bound(monkeypatch, caplog):
+def test_a_changed_private_signature_is_found_when_hooking(monkeypatch, caplog):
     module = types.ModuleType("openai._base_client")
     module.SyncAPIClient = module.AsyncAPIClient = module.BaseClient = type("SyncAPIClient", (Renamed,), {})
     monkeypatch.setattr(registry, "_failures", {})
@@ -64,18 +64,18 @@ def test_a_private_signature_that_changed_is_found_when_it_is_bound(monkeypatch,
     assert found.state == "failed"
     assert "_process_response has no parameter 'response'; this version of the client is not supported" in found.reason
     assert any("cannot meter openai" in text for text in warnings_of(caplog))
-    # The client is left as it was.
+    # The client was not changed.
     assert module.SyncAPIClient()._process_response(cast_to=1, options=2, http_response=3, stream=4, stream_cls=5) == "answer"
 
 
-def test_the_signatures_of_the_installed_clients_are_those_that_are_expected():
+def test_installed_clients_have_the_expected_signatures():
     for name in ("openai", "anthropic", "google.genai", "botocore", "mistralai", "cohere", "groq", "together", "ollama"):
         __import__(name)
     instrument.hook(list(registry.FAMILIES))
     assert {name: found.reason for name, found in instrument.status().items() if found.state == "failed"} == {}
 
 
-def test_a_call_that_cannot_be_followed_goes_on_and_is_counted(client, meter, monkeypatch, remarks, caplog):
+def test_a_call_that_cannot_be_followed_continues_and_is_counted(client, meter, monkeypatch, remarks, caplog):
     instrument.activate(meter)
     try:
         monkeypatch.setattr("taximeter.instrument.http.follow", lambda *_, **__: 1 / 0)
@@ -90,7 +90,7 @@ def test_a_call_that_cannot_be_followed_goes_on_and_is_counted(client, meter, mo
 
 
 @pytest.mark.parametrize("method", ["feed", "rest", "finish"])
-def test_a_scanner_that_fails_is_counted_and_the_answer_passes(client, meter, monkeypatch, remarks, caplog, method):
+def test_a_failing_scanner_is_counted_and_the_response_is_unchanged(client, meter, monkeypatch, remarks, caplog, method):
     class Broken:
         def feed(self, data):
             return None
@@ -113,14 +113,14 @@ def test_a_scanner_that_fails_is_counted_and_the_answer_passes(client, meter, mo
     assert "openai/gpt-4o (ZeroDivisionError)" in said
 
 
-def test_a_fault_never_reaches_the_host(monkeypatch):
+def test_an_error_in_error_handling_does_not_reach_the_caller(monkeypatch):
     monkeypatch.setattr("taximeter.attribution.count_remark", lambda *_: 1 / 0)
     guard.report("anything", ValueError())
     assert guard.run_guarded(lambda: 1 / 0) is None
     assert guard.run_guarded(lambda number: number, 7) == 7
 
 
-def test_a_signature_that_says_nothing_is_taken_as_it_is():
+def test_a_function_without_a_signature_is_accepted():
     guard.check_signature(lambda **kwargs: None, ("response",), "anything")
     guard.check_signature(print, (), "anything")
     guard.check_signature(object(), ("response",), "anything")
@@ -129,7 +129,7 @@ def test_a_signature_that_says_nothing_is_taken_as_it_is():
         shims.put(owner, "function", lambda original: original, needs=("response",))
 
 
-def test_a_misspelt_keyword_or_header_is_taken_out_and_warned_about_once(client, meter, provider, remarks, caplog):
+def test_a_misspelt_keyword_or_header_is_removed_and_logged_once(client, meter, provider, remarks, caplog):
     instrument.activate(meter)
     try:
         ask(client, taximeter_custmer="acme", taximeter_team="kept")
@@ -149,7 +149,7 @@ def test_a_misspelt_keyword_or_header_is_taken_out_and_warned_about_once(client,
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
-def test_locks_that_another_thread_held_are_free_in_a_child(run):
+def test_locks_held_by_another_thread_are_free_in_a_forked_child(run):
     outcome = run(
         """
         import os, signal, sys, threading
@@ -180,7 +180,7 @@ def test_locks_that_another_thread_held_are_free_in_a_child(run):
             os._exit(0)
         assert os.waitpid(child, 0)[1] == 0
         with type(locks[0])():
-            # The block of the thread that forks ends in both.
+            # The block ends in the parent and in the child.
             if (child := os.fork()) == 0:
                 signal.alarm(20)
         if child == 0:

@@ -15,7 +15,7 @@ from taximeter.fields import FIELDS, TRACK, Field
 
 
 def kind_of(field: Field) -> str:
-    """The type of a field, as the extension's stub has it."""
+    """Returns the type of a field as the extension's stub has it."""
     kind = getattr(field.kind, "__forward_arg__", None) or getattr(field.kind, "__name__", None) or str(field.kind)
     return kind.removeprefix("typing.").removesuffix(" | None")
 
@@ -128,7 +128,7 @@ def test_a_call_with_unreadable_usage_is_recorded_without_it(meter, caplog, name
     assert "secret" not in said
 
 
-def test_a_field_that_an_event_does_not_have_is_refused_at_once(meter):
+def test_an_unknown_field_is_rejected_immediately(meter):
     with pytest.raises(TypeError, match=r"measure\(\): there is no 'featrue'; did you mean 'feature'\?"):
         meter.measure(provider="openai", model="gpt-4o", featrue="x")
     assert meter.stats()["tracked"] == 0
@@ -152,7 +152,7 @@ def test_the_receipt_is_false_until_the_block_ends(meter):
         taximeter.Receipt.refusal("bananas")
 
 
-def test_a_fault_in_putting_the_event_together_loses_no_call(meter, monkeypatch):
+def test_an_error_in_building_the_event_loses_no_call(meter, monkeypatch):
     monkeypatch.setattr(taximeter.Measurement, "_counts", lambda self, provider: 1 / 0)
     with pytest.raises(Trap), meter.measure(provider="openai", model="gpt-4o", team="kept") as call:
         call.set_usage(input_tokens=1)

@@ -1,4 +1,4 @@
-"""What the extension's values are to a Python user: receipts and costs copy and pickle, units cannot change, times come in any usual form."""
+"""The extension's values in Python: receipts and costs can be copied and pickled, units are constant, and times have several forms."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_costs_copy_and_pickle(meter, how, arguments):
     assert other != meter.price("gpt-4o", {"input_tokens": 77})
 
 
-def test_what_is_no_pickle_of_a_receipt_or_a_cost_is_refused():
+def test_invalid_pickles_of_receipts_and_costs_are_rejected():
     for arguments in [("no-id", None, None), (str(taximeter.Receipt), None, None), ("", "1", None), ("", None, "no-reason")]:
         with pytest.raises(ValueError, match="not a pickle of a Receipt"):
             taximeter._core._restore_receipt(*arguments)
@@ -86,7 +86,7 @@ SAME = [
 
 
 @pytest.mark.parametrize("moment", SAME, ids=repr)
-def test_times_come_as_datetimes_dates_texts_and_seconds(meter, moment):
+def test_times_can_be_datetimes_dates_texts_or_seconds(meter, moment):
     assert meter.track(provider="openai", model="gpt-4o", input_tokens=1, started_at=moment)
     (event,) = events_of(meter)
     assert event["started_at"] == "2026-01-01T00:00:00.000000000Z"
@@ -115,19 +115,19 @@ def test_prices_are_known_for_any_day_from_2015_to_2100(meter, moment):
     ],
     ids=repr,
 )
-def test_an_invalid_time_is_an_error_of_price_and_a_remark_of_track(meter, moment, rule):
+def test_an_invalid_time_is_an_error_in_price_and_a_remark_in_track(meter, moment, rule):
     with pytest.raises(ValueError, match=rule):
         meter.price("gpt-4o", {"input_tokens": 1}, at=moment)
     assert meter.track(provider="openai", model="gpt-4o", input_tokens=1, started_at=moment)
     assert meter.stats()["remarks"]["invalid_time"] == 1
 
 
-def test_a_call_that_was_made_did_not_begin_in_the_future(meter):
+def test_track_rejects_a_start_in_the_future(meter):
     assert meter.track(provider="openai", model="gpt-4o", input_tokens=1, started_at=date.today() + timedelta(days=3))
     assert meter.stats()["remarks"]["invalid_time"] == 1
 
 
-def test_a_rate_from_a_date_to_come_is_used_from_that_date_on(state):
+def test_a_future_rate_is_used_from_its_date_on(state):
     rows = [{"rates": {"input_tokens": {"per_1m": "2"}}}, {"from": "2030-01-01", "rates": {"input_tokens": {"per_1m": "3"}}}]
     meter = taximeter.Meter(state_dir=state, prices={"rates": {"gpt-next": rows}})
     assert meter.price("gpt-next", {"input_tokens": 1_000_000}, at="2029-12-31").usd == Decimal(2)
