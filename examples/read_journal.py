@@ -56,7 +56,5 @@ def event(payload):
 
 if __name__ == "__main__":
     if len(sys.argv) != 2 or not Path(sys.argv[1]).is_dir():
-        sys.exit(
-            "usage: python read_journal.py DIRECTORY\nDIRECTORY is the directory of one journal: <state>/journal/<token>-<random>"
-        )
+        sys.exit("usage: python read_journal.py DIRECTORY\nDIRECTORY has one journal: <state>/journal/<token>-<random>")
     sys.stdout.writelines(f"{json.dumps(event(one))}\n" for path in sorted(Path(sys.argv[1]).glob("*.seg")) for one in records(path))
