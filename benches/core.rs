@@ -1,7 +1,8 @@
-//! Benchmarks of pricing and encoding one event.
+//! Benchmarks of pricing and encoding one event, and of reading a response.
 
 use std::hint::black_box;
 
+use _core::capture::{Dialect, Family, Framing, Options, Scanner};
 use _core::event::{Attribution, Unit, Usage, UsageEvent};
 use _core::pricing::{Book, Catalog, Conditions, Overrides, Request};
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -57,5 +58,73 @@ fn benches(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(group, benches);
+/// A chat stream of 200 parts, with usage in the last, as OpenAI sends it.
+fn chat_stream() -> String {
+    let chunk = |rest: &str| {
+        format!(
+            "data: {{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"gpt-4o-2024-08-06\",\
+             \"service_tier\":\"default\",\"system_fingerprint\":\"fp_1\",{rest}}}\n\n"
+        )
+    };
+    let mut body: String = (0..200)
+        .map(|at| {
+            let delta = format!(
+                "{{\"index\":0,\"delta\":{{\"content\":\" word{at}\"}},\"logprobs\":null,\"finish_reason\":null}}"
+            );
+            chunk(&format!("\"choices\":[{delta}],\"usage\":null"))
+        })
+        .collect();
+    body += &chunk(r#""choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":null"#);
+    body += &chunk(
+        r#""choices":[],"usage":{"prompt_tokens":1009,"completion_tokens":200,"total_tokens":1209,"prompt_tokens_details":{"cached_tokens":100}}"#,
+    );
+    body + "data: [DONE]\n\n"
+}
+
+/// A chat answer of some 4 kB.
+fn chat_body() -> String {
+    format!(
+        r#"{{"id":"chatcmpl-1","object":"chat.completion","created":1,"model":"gpt-4o-2024-08-06","choices":[{{"index":0,
+        "message":{{"role":"assistant","content":"{}"}},"finish_reason":"stop"}}],"usage":{{"prompt_tokens":1009,"completion_tokens":800,
+        "total_tokens":1809,"prompt_tokens_details":{{"cached_tokens":100}}}},"service_tier":"default"}}"#,
+        "some words ".repeat(350)
+    )
+}
+
+/// Gemini's stream of 200 parts, each of which has usage.
+fn gemini_stream() -> String {
+    (1..=200)
+        .map(|at| {
+            let end = if at == 200 { r#","finishReason":"STOP""# } else { "" };
+            format!(
+                "data: {{\"candidates\":[{{\"content\":{{\"parts\":[{{\"text\":\" word{at}\"}}],\"role\":\"model\"}}{end}}}],\"usageMetadata\":\
+                 {{\"promptTokenCount\":11,\"candidatesTokenCount\":{at},\"totalTokenCount\":{}}},\"modelVersion\":\"gemini-2.5-flash\"}}\r\n\r\n",
+                at + 11
+            )
+        })
+        .collect()
+}
+
+/// Reads a response in pieces as they come from a socket.
+fn scan(family: Family, framing: Framing, body: &str) -> Option<String> {
+    let dialect = Dialect::Plain;
+    let options = Options { family, dialect, framing, is_gzip: false, strips_usage: false, keeps_report: false };
+    let mut scanner = Scanner::new(options);
+    for piece in body.as_bytes().chunks(1500) {
+        scanner.feed(black_box(piece));
+    }
+    scanner.finish().model
+}
+
+fn scans(criterion: &mut Criterion) {
+    for (name, family, framing, body) in [
+        ("scan a chat stream of 200 parts", Family::OpenAi, Framing::Events, chat_stream()),
+        ("scan a chat body of 4 kB", Family::OpenAi, Framing::Body, chat_body()),
+        ("scan a Gemini stream of 200 parts", Family::Gemini, Framing::Events, gemini_stream()),
+    ] {
+        criterion.bench_function(name, |bencher| bencher.iter(|| black_box(scan(family, framing, &body))));
+    }
+}
+
+criterion_group!(group, benches, scans);
 criterion_main!(group);

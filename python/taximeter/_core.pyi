@@ -174,6 +174,7 @@ class Meter:
         parent_span_id: str | None = None,
         usage_status: UsageStatus | None = None,
         provider_usage: str | None = None,
+        cost_notes: str | None = None,
     ) -> Receipt:
         """Record one call that was made. No value makes it raise, but an unknown keyword raises a `TypeError`.
 
@@ -208,6 +209,7 @@ class Meter:
             usage_status: `complete`, `partial` or `missing`.
             provider_usage: The provider's own report of usage, as the text of a JSON object of at most 2 KiB. It is stored, but not
                 used for counts or costs.
+            cost_notes: What to know about the cost that the price cannot tell: `host_unknown`, `unaccounted_tokens`, separated by a comma.
 
         Returns:
             The event's id and cost.

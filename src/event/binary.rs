@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! 0   version u8 = 1
-//! 1   status u8 | usage status u8 | cost status u8 | flags u8 (bit 0: batch) | cost notes u8 | two zero bytes
+//! 1   status u8 | usage status u8 | cost status u8 | flags u8 (bit 0: batch) | cost notes u16 | a zero byte
 //! 8   id, 16 bytes
 //! 24  started_at, u64, nanoseconds since the epoch
 //! 32  fields until the end: number u8, length varint, value
@@ -75,14 +75,15 @@ pub fn encode(event: &UsageEvent<'_>, layers: &[&[u8]], out: &mut Vec<u8>) -> u3
     let start = out.len();
     // Enough for most events, so that the writes below do not grow the vector.
     out.reserve(512);
+    let notes = event.cost_notes.code().to_le_bytes();
     out.extend_from_slice(&[
         VERSION,
         event.status as u8,
         event.usage_status as u8,
         event.cost_status as u8,
         if event.batch { FLAG_BATCH } else { 0 },
-        event.cost_notes.code(),
-        0,
+        notes[0],
+        notes[1],
         0,
     ]);
     out.extend_from_slice(&event.id);
@@ -274,7 +275,7 @@ pub fn decode(bytes: &[u8]) -> Result<UsageEvent<'_>, DecodeError> {
         usage_status: UsageStatus::from_code(fixed[2]),
         cost_status: CostStatus::from_code(fixed[3]),
         batch: fixed[4] & FLAG_BATCH != 0,
-        cost_notes: CostNotes::from_code(fixed[5]),
+        cost_notes: CostNotes::from_code(u16::from_le_bytes([fixed[5], fixed[6]])),
         id: array(&fixed[8..24])?,
         started_at: u64::from_le_bytes(array(&fixed[24..32])?),
         ..UsageEvent::default()

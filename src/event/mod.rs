@@ -89,7 +89,7 @@ named_enum! {
 
 /// Remarks about a computed cost. The cost follows the catalog's rules in spite of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
-pub struct CostNotes(u8);
+pub struct CostNotes(u16);
 
 impl CostNotes {
     /// No remarks.
@@ -111,8 +111,15 @@ impl CostNotes {
 
     /// The catalog has no rates for another condition of the call; the standard rates were used.
     pub const CONTEXT_WITHOUT_RATES: Self = Self(1 << 7);
+    /// No one knows who answers at the host: the prices are those of the client's own vendor.
+    pub const HOST_UNKNOWN: Self = Self(1 << 8);
+    /// The provider's total is more than the parts it reports: what the rest is, is not known, and it is not in the cost.
+    pub const UNACCOUNTED_TOKENS: Self = Self(1 << 9);
 
-    const NAMES: [&str; 8] = [
+    /// What is known when the call is recorded, and stays true when it is priced anew.
+    pub const OF_THE_CALL: Self = Self(Self::HOST_UNKNOWN.0 | Self::UNACCOUNTED_TOKENS.0);
+
+    const NAMES: [&str; 10] = [
         "modality_at_text_rate",
         "cache_at_input_rate",
         "unit_without_rate",
@@ -121,6 +128,8 @@ impl CostNotes {
         "region_without_rates",
         "fallback_provider",
         "context_without_rates",
+        "host_unknown",
+        "unaccounted_tokens",
     ];
 
     /// The names of the remarks, as used in Python and in the ledger.
@@ -137,14 +146,20 @@ impl CostNotes {
 
     /// As a number in the journal.
     #[must_use]
-    pub const fn code(self) -> u8 {
+    pub const fn code(self) -> u16 {
         self.0
     }
 
     /// From a number in the journal.
     #[must_use]
-    pub const fn from_code(code: u8) -> Self {
+    pub const fn from_code(code: u16) -> Self {
         Self(code)
+    }
+
+    /// Those that are in both sets.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
     }
 
     /// Whether there are no remarks.

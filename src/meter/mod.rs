@@ -440,7 +440,7 @@ fn price<'a>(book: &'a Book, event: &mut UsageEvent<'a>) -> Result<(), Issue> {
     } else {
         (event.cost, event.cost_status) = (total.usd, total.status);
     }
-    event.cost_notes = total.notes;
+    event.cost_notes = event.cost_notes.and(CostNotes::OF_THE_CALL) | total.notes;
     if let Some(found) = total.found {
         event.priced_as = Some(book.label(found));
         event.catalog = Some(book.origin(found));

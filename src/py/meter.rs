@@ -169,7 +169,7 @@ impl PyMeter {
         customer=None, user=None, session=None, cache_read_tokens=None, cache_write_tokens=None, reasoning_tokens=None, usage=None,
         operation=None, latency_ms=None, ttft_ms=None, status=None, error=None, finish_reason=None, service_tier=None, region=None,
         batch=None, cost_usd=None, started_at=None, trace_id=None, span_id=None, parent_span_id=None, usage_status=None,
-        provider_usage=None
+        provider_usage=None, cost_notes=None
     ))]
     #[expect(clippy::too_many_arguments, reason = "the fields of an event")]
     fn track(
@@ -206,6 +206,7 @@ impl PyMeter {
         parent_span_id: Option<&Bound<'_, PyAny>>,
         usage_status: Option<&Bound<'_, PyAny>>,
         provider_usage: Option<&Bound<'_, PyAny>>,
+        cost_notes: Option<&Bound<'_, PyAny>>,
     ) -> PyReceipt {
         self.settle(py);
         let rare = Rare {
@@ -229,6 +230,7 @@ impl PyMeter {
             parent_span_id,
             usage_status,
             provider_usage,
+            cost_notes,
         };
         let arguments = Arguments {
             provider,

@@ -12,7 +12,7 @@ use super::scope::PyScope;
 use crate::event::accept;
 use crate::event::binary::TagEncoder;
 use crate::event::limits::name_head;
-use crate::event::{Attribution, CostStatus, Status, Unit, UsageEvent, UsageStatus};
+use crate::event::{Attribution, CostNotes, CostStatus, Status, Unit, UsageEvent, UsageStatus};
 use crate::meter::{Issue, Meter, Receipt};
 use crate::pricing::canonical_provider;
 
@@ -53,6 +53,7 @@ pub(super) struct Rare<'a, 'py> {
     pub(super) parent_span_id: Arg<'a, 'py>,
     pub(super) usage_status: Arg<'a, 'py>,
     pub(super) provider_usage: Arg<'a, 'py>,
+    pub(super) cost_notes: Arg<'a, 'py>,
 }
 
 impl Rare<'_, '_> {
@@ -79,6 +80,7 @@ impl Rare<'_, '_> {
             self.parent_span_id,
             self.usage_status,
             self.provider_usage,
+            self.cost_notes,
         ]
         .iter()
         .any(Option::is_some)
@@ -93,6 +95,7 @@ struct RareTexts<'a> {
     status: Option<Status>,
     usage_status: UsageStatus,
     provider_usage: Option<Cow<'a, str>>,
+    cost_notes: CostNotes,
     finish_reason: Option<Cow<'a, str>>,
     service_tier: Option<Cow<'a, str>>,
     region: Option<Cow<'a, str>>,
@@ -220,6 +223,7 @@ fn record(reader: &ArgReader<'_, '_, impl Host>, arguments: &Arguments<'_, '_>) 
         event.status = accept::status(texts.status, event.error);
         event.usage_status = texts.usage_status;
         event.provider_usage = texts.provider_usage.as_deref();
+        event.cost_notes = texts.cost_notes;
         event.finish_reason = texts.finish_reason.as_deref();
         event.service_tier = texts.service_tier.as_deref();
         event.region = texts.region.as_deref();
@@ -255,7 +259,9 @@ fn rare_texts<'a>(reader: &ArgReader<'_, '_, impl Host>, rare: &Rare<'a, '_>) ->
     if !is_report {
         reader.remark(Issue::InvalidText, "provider_usage");
     }
+    let cost_notes = reader.text("cost_notes", rare.cost_notes);
     RareTexts {
+        cost_notes: CostNotes::from_names(cost_notes.as_deref().unwrap_or_default()).and(CostNotes::OF_THE_CALL),
         operation: reader.text("operation", rare.operation),
         error: rare.error.and_then(|error| error_class(reader, error)),
         status: known,

@@ -1,0 +1,155 @@
+//! Tools that run at the provider's side and are billed by use: what of them an answer shows, beside the tokens.
+//!
+//! A call counts when it was made, whatever tools the request declared. Reports are running totals and whole answers, so of several
+//! messages of a stream the largest count stands.
+
+use std::collections::HashSet;
+use std::hash::BuildHasher as _;
+
+use super::usage::{Dialect, Family};
+use super::wire::{Json, Message};
+use crate::event::{Unit, Usage};
+
+/// Distinct queries of one answer that are told apart; the longest answers of research models have some hundred.
+const MOST_QUERIES: usize = 10_000;
+
+const WEB: Unit = Unit::named("web_searches");
+const STORAGE: Unit = Unit::named("storage_searches");
+const CODE: Unit = Unit::named("code_executions");
+const MAPS: Unit = Unit::named("map_searches");
+
+/// What was used of each.
+#[derive(Default)]
+pub(super) struct Tools {
+    web: u64,
+    storage: u64,
+    code: u64,
+    /// Whether the answer rests on maps, and on documents of the user's own.
+    has_maps: bool,
+    has_documents: bool,
+    /// Distinct queries that Gemini sent to the search, by their hashes: their text is the user's.
+    queries: HashSet<u64>,
+}
+
+impl Tools {
+    /// Takes what a message shows.
+    pub(super) fn note(&mut self, message: &Message<'_>, family: Family) {
+        match family {
+            Family::OpenAi => {
+                self.items(message.output);
+                self.choices(message.choices);
+                // z.ai's answer lists the pages that its search found.
+                if message.web_search.first().is_some() {
+                    self.web = self.web.max(1);
+                }
+            }
+            Family::Gemini => self.grounding(message.candidates),
+            _ => {}
+        }
+    }
+
+    /// The items of an OpenAI response.
+    fn items(&mut self, output: Json<'_>) {
+        if !output.contains("_call\"") {
+            return;
+        }
+        let (mut web, mut storage, mut code) = (0, 0, 0);
+        let mut containers: HashSet<u64> = HashSet::new();
+        output.each(|item| {
+            let kind = item.r#type.text();
+            if item.status.text().is_some_and(|status| status == "failed") {
+                return;
+            }
+            match kind.as_deref() {
+                // Opening a page that was found, and looking for something in it, costs nothing more.
+                Some("web_search_call") => {
+                    let action = item.action.message().and_then(|action| action.r#type.text());
+                    web += u64::from(action.is_none_or(|action| action == "search"));
+                }
+                Some("file_search_call") => storage += 1,
+                // A container is billed once, however often it is used.
+                Some("code_interpreter_call") => {
+                    let container = item.container_id.text();
+                    code += u64::from(container.is_none_or(|id| containers.insert(hash(&id))));
+                }
+                _ => {}
+            }
+        });
+        self.web = self.web.max(web);
+        self.storage = self.storage.max(storage);
+        self.code = self.code.max(code);
+    }
+
+    /// Groq's compound systems list what they ran; Moonshot's search is a function that it runs itself.
+    fn choices(&mut self, choices: Json<'_>) {
+        if !choices.contains("executed_tools\"") && !choices.contains("\"$web_search\"") {
+            return;
+        }
+        let (mut web, mut code) = (0, 0);
+        choices.each(|choice| {
+            let Some(answer) = choice.message.or(choice.delta).message() else { return };
+            answer.executed_tools.each(|tool| match tool.r#type.text().as_deref() {
+                Some("search" | "web_search") => web += 1,
+                Some("python" | "code_execution" | "code_interpreter") => code += 1,
+                _ => {}
+            });
+            answer.tool_calls.each(|call| {
+                let name = call.function.message().and_then(|function| function.called.text());
+                web += u64::from(name.is_some_and(|name| name == "$web_search"));
+            });
+        });
+        self.web = self.web.max(web);
+        self.code = self.code.max(code);
+    }
+
+    /// What Gemini's answers rest on.
+    fn grounding(&mut self, candidates: Json<'_>) {
+        if !candidates.contains("rounding") {
+            return;
+        }
+        candidates.each(|candidate| {
+            let Some(grounding) = candidate.grounding.message() else { return };
+            grounding.web_queries.each_text(|query| {
+                if self.queries.len() < MOST_QUERIES && !query.trim().is_empty() {
+                    self.queries.insert(hash(query));
+                }
+            });
+            grounding.grounding_chunks.each(|chunk| {
+                self.has_maps |= chunk.maps.is_some();
+                self.has_documents |= chunk.retrieved.is_some();
+            });
+        });
+    }
+
+    /// Puts the counts to the usage, where the report itself has none.
+    pub(super) fn add_to(&self, usage: &mut Usage, family: Family, dialect: Dialect, model: Option<&str>) {
+        let is_google = matches!(dialect, Dialect::Gemini | Dialect::Vertex);
+        let is_by_prompt = is_google && model.is_some_and(is_billed_by_prompt);
+        let queries = self.queries.len() as u64;
+        // These models search the web for every request.
+        let always = family == Family::OpenAi
+            && model.is_some_and(|model| model.contains("-search-preview") || model.contains("-search-api"));
+        for (unit, count) in [
+            (WEB, self.web.max(queries).max(u64::from(always))),
+            (STORAGE, self.storage.max(u64::from(self.has_documents && dialect == Dialect::Vertex))),
+            (CODE, self.code),
+            (MAPS, u64::from(self.has_maps)),
+        ] {
+            if count > 0 && usage.count(unit) == 0 {
+                usage.set(unit, count);
+            }
+        }
+        if is_by_prompt && usage.count(WEB) > 1 {
+            usage.set(WEB, 1);
+        }
+    }
+}
+
+/// Gemini's first two series are billed by the prompt that was grounded, later ones by the query.
+fn is_billed_by_prompt(model: &str) -> bool {
+    model.rsplit('/').next().is_some_and(|name| name.starts_with("gemini-1") || name.starts_with("gemini-2"))
+}
+
+fn hash(text: &str) -> u64 {
+    foldhash::fast::FixedState::with_seed(0x7461_7869).hash_one(text)
+}

@@ -1,0 +1,154 @@
+//! What providers charge more, or less, where the catalog has no rates for it: factors on the price of tokens.
+//!
+//! Each row is a rule that its provider publishes, as of the day in [`AS_OF`], and that `litellm` 1.106.2 has for the same models:
+//!
+//! | provider | rule | litellm's field |
+//! |---|---|---|
+//! | Anthropic | inference in the United States, 1.1, for Opus 4.6 and what came after | `provider_specific_entry.us` |
+//! | OpenAI | regional processing, 1.1, from GPT-5.4 on | `regional_processing_uplift_multiplier_eu`, `_us` |
+//! | Vertex AI | endpoints other than the global one, 1.1, for Claude from 4.5 on and some Geminis | `regional_endpoint_uplift_multiplier` |
+//! | Gemini, both interfaces | flex 0.5, priority 1.8, whatever the model | `*_flex`, `*_priority` |
+//! | Bedrock | flex 0.5, priority 1.75, of Nova | the same |
+//!
+//! Fees of tools are not tokens, and cost the same everywhere. What is in no row is noted, not guessed.
+
+use super::conditions::Conditions;
+use super::overrides::{MULTIPLIER_SCALE, is_version_of};
+use super::providers::canonical_provider;
+
+/// When the rows were last held against their sources.
+pub const AS_OF: &str = "2026-11-28";
+const PERCENT: i128 = 10_i128.pow(MULTIPLIER_SCALE) / 100;
+
+/// A factor in millionths, and the conditions it is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Uplift {
+    /// For a region, and for a service tier.
+    pub(super) region: Option<i128>,
+    pub(super) tier: Option<i128>,
+}
+
+struct Rule {
+    /// By its canonical name.
+    provider: &'static str,
+    when: When,
+    /// How the names of the models begin, up to a boundary of versions.
+    models: &'static [&'static str],
+    percent: i128,
+}
+
+enum When {
+    /// One of these.
+    Region(&'static [&'static str]),
+    /// Any but the global endpoint.
+    AnyRegion,
+    Tier(&'static str),
+}
+
+const LATE_CLAUDE: &[&str] = &[
+    "claude-opus-4-6", "claude-opus-4-7", "claude-opus-4-8", "claude-opus-5", "claude-sonnet-4-6", "claude-sonnet-5",
+    "claude-fable-5", "claude-mythos", "claude-haiku-5",
+];
+const VERTEX: &[&str] = &[
+    "claude-haiku-4-5", "claude-opus-4-5", "claude-sonnet-4-5", "claude-opus-4-6", "claude-opus-4-7", "claude-opus-4-8",
+    "claude-opus-5", "claude-sonnet-4-6", "claude-sonnet-5", "claude-fable-5", "claude-haiku-5", "gemini-3.1-flash-image",
+    "gemini-3.1-flash-lite", "gemini-3.5-flash", "gemini-3.6-flash", "gemini-3.7-flash", "gemini-3.8-flash", "gemini-4-argon",
+];
+/// What is sold at one price in every region of Vertex AI.
+const VERTEX_ALIKE: &[&str] = &["gemini-1.0", "gemini-1.5", "gemini-2.0", "gemini-2.5", "gemini-3"];
+const OPENAI: &[&str] = &["gpt-5.4", "gpt-5.5", "gpt-5.6", "gpt-6", "gpt-6.1", "gpt-realtime-2.1"];
+const GEMINI: &[&str] = &["gemini-*"];
+const NOVA: &[&str] = &["amazon.nova-*"];
+
+#[rustfmt::skip]
+const RULES: &[Rule] = &[
+    Rule { provider: "anthropic", when: When::Region(&["us"]), models: LATE_CLAUDE, percent: 110 },
+    Rule { provider: "openai", when: When::Region(&["us", "eu"]), models: OPENAI, percent: 110 },
+    Rule { provider: "gcp.vertex_ai", when: When::AnyRegion, models: VERTEX, percent: 110 },
+    Rule { provider: "gcp.vertex_ai", when: When::AnyRegion, models: VERTEX_ALIKE, percent: 100 },
+    Rule { provider: "gcp.vertex_ai", when: When::Tier("flex"), models: GEMINI, percent: 50 },
+    Rule { provider: "gcp.vertex_ai", when: When::Tier("priority"), models: GEMINI, percent: 180 },
+    Rule { provider: "gcp.gemini", when: When::Tier("flex"), models: GEMINI, percent: 50 },
+    Rule { provider: "gcp.gemini", when: When::Tier("priority"), models: GEMINI, percent: 180 },
+    Rule { provider: "gcp.gen_ai", when: When::Tier("flex"), models: GEMINI, percent: 50 },
+    Rule { provider: "gcp.gen_ai", when: When::Tier("priority"), models: GEMINI, percent: 180 },
+    Rule { provider: "aws.bedrock", when: When::Tier("flex"), models: NOVA, percent: 50 },
+    Rule { provider: "aws.bedrock", when: When::Tier("priority"), models: NOVA, percent: 175 },
+];
+
+impl Uplift {
+    /// What the rules say of a call of a model, by its name in the catalog.
+    pub(super) fn of(provider: Option<&str>, model: &str, conditions: &Conditions<'_>) -> Self {
+        let (region, tier) = (conditions.region.filter(|region| *region != "global"), conditions.service_tier);
+        if region.is_none() && !matches!(tier, Some("flex" | "priority")) {
+            return Self::default();
+        }
+        let Some(provider) = provider.map(canonical_provider) else { return Self::default() };
+        let mut found = Self::default();
+        for rule in RULES.iter().filter(|rule| rule.provider == &*provider && rule.is_for(model)) {
+            let (slot, fits) = match rule.when {
+                When::Region(regions) => (&mut found.region, region.is_some_and(|region| regions.contains(&region))),
+                When::AnyRegion => (&mut found.region, region.is_some()),
+                When::Tier(name) => (&mut found.tier, tier == Some(name)),
+            };
+            if fits && slot.is_none() {
+                *slot = Some(rule.percent * PERCENT);
+            }
+        }
+        found
+    }
+
+    /// The factors together, in millionths; `None` where there is none that changes anything.
+    pub(super) fn millionths(self) -> Option<i128> {
+        let one = 100 * PERCENT;
+        let both = self.region.unwrap_or(one) * self.tier.unwrap_or(one) / one;
+        (both != one).then_some(both)
+    }
+}
+
+impl Rule {
+    fn is_for(&self, model: &str) -> bool {
+        // The catalog's entries of Bedrock have the geography before the name.
+        let bare = model.strip_prefix("regional.").or_else(|| model.strip_prefix("global.")).unwrap_or(model);
+        self.models.iter().any(|name| match name.strip_suffix('*') {
+            Some(stem) => bare.starts_with(stem),
+            None => is_version_of(bare, name),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(provider: &str, model: &str, region: Option<&str>, tier: Option<&str>) -> Uplift {
+        let conditions = Conditions { region, service_tier: tier, ..Conditions::default() };
+        Uplift::of(Some(provider), model, &conditions)
+    }
+
+    #[test]
+    fn factors_are_for_the_models_and_places_they_are_published_for() {
+        for (provider, model, region, percent) in [
+            ("anthropic", "claude-sonnet-4-6", "us", Some(110)),
+            ("anthropic", "claude-opus-5-5", "us", Some(110)),
+            ("anthropic", "claude-sonnet-4-5", "us", None),
+            ("anthropic", "claude-sonnet-4-6", "eu", None),
+            ("anthropic", "claude-sonnet-4-6", "global", None),
+            ("openai", "gpt-5.4-mini", "eu", Some(110)),
+            ("openai", "gpt-5", "eu", None),
+            ("openai", "gpt-4o", "eu", None),
+            ("vertex", "claude-haiku-4-5", "us-east5", Some(110)),
+            ("vertex_ai", "gemini-2.5-flash", "us-central1", Some(100)),
+            ("gcp.vertex_ai", "gemini-3.5-flash-lite", "europe-west4", Some(110)),
+            ("gcp.vertex_ai", "gemini-3-flash-preview", "europe-west4", Some(100)),
+        ] {
+            let found = of(provider, model, Some(region), None).region;
+            assert_eq!(found, percent.map(|percent: i128| percent * PERCENT), "{provider}/{model} in {region}");
+        }
+        assert_eq!(of("gemini", "gemini-3.5-flash-lite", None, Some("flex")).millionths(), Some(50 * PERCENT));
+        assert_eq!(of("bedrock", "amazon.nova-pro-v1:0", None, Some("priority")).millionths(), Some(175 * PERCENT));
+        assert_eq!(of("groq", "llama-3.3", None, Some("flex")), Uplift::default());
+        let both = of("vertex", "gemini-3.5-flash", Some("us"), Some("flex"));
+        assert_eq!(both.millionths(), Some(55 * PERCENT));
+    }
+}
