@@ -1,4 +1,5 @@
-//! Where one message of a response ends and the next begins.
+//! Where one message of a response ends and the next begins, as its first bytes tell: gateways send event streams as JSON, as text or
+//! without a content type, and JSON as an event stream.
 
 use std::borrow::Cow;
 
@@ -8,6 +9,9 @@ use serde::Deserialize;
 
 /// Bytes that may be the beginning of a blank line which the next bytes complete: all but the last of `\r\n\r\n`.
 pub(super) const LONGEST_PARTIAL_END: usize = 3;
+
+/// A byte order mark, which a stream and a body may begin with.
+const MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// How the messages of a response follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,20 +24,74 @@ pub enum Framing {
     Lines,
     /// Amazon's binary event stream: each says how long it is (`application/vnd.amazon.eventstream`).
     Frames,
+    /// The bytes are to tell; they may be neither JSON nor a stream of it.
+    Unknown,
+}
+
+/// What the first bytes of a response tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sniffed {
+    /// There are too few of them.
+    Unclear,
+    /// How its messages follow each other.
+    As(Framing),
+    /// It is neither JSON nor a stream of it.
+    Foreign,
 }
 
 impl Framing {
-    /// The framing of a content type; `None` where it is neither JSON nor a stream of it.
+    /// The framing that a content type names. The bytes may tell otherwise.
     #[must_use]
-    pub fn of_content_type(content_type: &str) -> Option<Self> {
+    pub fn of_content_type(content_type: &str) -> Self {
         let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        Some(match kind.as_str() {
+        match kind.as_str() {
             "text/event-stream" => Self::Events,
             "application/x-ndjson" | "application/stream+json" | "application/jsonl" => Self::Lines,
             "application/vnd.amazon.eventstream" => Self::Frames,
             kind if kind == "application/json" || kind.ends_with("+json") => Self::Body,
-            _ => return None,
-        })
+            _ => Self::Unknown,
+        }
+    }
+
+    /// The framing of a response that begins with these bytes, where a header named this one.
+    pub(super) fn sniff(self, bytes: &[u8]) -> Sniffed {
+        if bytes.len() < MARK.len() && MARK.starts_with(bytes) {
+            return Sniffed::Unclear;
+        }
+        let start = bytes.strip_prefix(MARK).unwrap_or(bytes).trim_ascii_start();
+        match start.first() {
+            None => return Sniffed::Unclear,
+            Some(b'{') if self == Self::Lines => return Sniffed::As(Self::Lines),
+            Some(b'{' | b'[') if self != Self::Frames => return Sniffed::As(Self::Body),
+            Some(_) => {}
+        }
+        let mut is_unclear = false;
+        for field in [&b"data:"[..], b"event:", b"id:", b"retry:", b":"] {
+            if start.starts_with(field) {
+                return Sniffed::As(Self::Events);
+            }
+            is_unclear |= field.starts_with(start);
+        }
+        match frame_begins(bytes) {
+            None => is_unclear = true,
+            Some(true) => return Sniffed::As(Self::Frames),
+            Some(false) => {}
+        }
+        match self {
+            _ if is_unclear => Sniffed::Unclear,
+            // What a header says that nothing speaks against: fields of events with other names, JSON that is cut.
+            Self::Events | Self::Frames | Self::Lines | Self::Body => Sniffed::As(self),
+            Self::Unknown => Sniffed::Foreign,
+        }
+    }
+
+    /// Whether a body is JSON by lines: its first line is an object, and another begins in the next. `None` until that can be told.
+    pub(super) fn is_by_lines(body: &[u8]) -> Option<bool> {
+        let end = body.iter().position(|byte| *byte == b'\n')?;
+        match body[end..].trim_ascii_start().first()? {
+            b'{' => Some(serde_json::from_slice::<serde::de::IgnoredAny>(&body[..end]).is_ok()),
+            _ => Some(false),
+        }
     }
 
     /// Whether what was searched once without finding an end need not be searched again.
@@ -49,7 +107,7 @@ impl Framing {
     /// Where the first message ends.
     pub(super) fn end(self, bytes: &[u8]) -> Option<usize> {
         match self {
-            Self::Body => None,
+            Self::Body | Self::Unknown => None,
             Self::Frames => frame_end(bytes),
             Self::Events => event_end(bytes),
             Self::Lines => bytes.iter().position(|byte| *byte == b'\n').map(|place| place + 1),
@@ -61,7 +119,9 @@ impl Framing {
         match self {
             Self::Events => Cow::Owned(data_of(message)),
             Self::Frames => payload_of(message),
-            Self::Body | Self::Lines => Cow::Borrowed(message.trim_ascii()),
+            Self::Body | Self::Lines | Self::Unknown => {
+                Cow::Borrowed(message.strip_prefix(MARK).unwrap_or(message).trim_ascii())
+            }
         }
     }
 }
@@ -69,6 +129,16 @@ impl Framing {
 /// Bytes of a frame around its headers and payload: two lengths and their checksum before, a checksum after.
 const FRAME_START: usize = 12;
 const FRAME_END: usize = 4;
+
+/// Whether a frame begins here, which the checksum of its two lengths tells; `None` where that is cut.
+fn frame_begins(bytes: &[u8]) -> Option<bool> {
+    // No frame has 16 MiB.
+    if bytes.first().is_some_and(|byte| *byte != 0) {
+        return Some(false);
+    }
+    let checksum = bytes.get(8..12)?;
+    Some(crc32fast::hash(&bytes[..8]).to_be_bytes() == checksum)
+}
 
 fn length_at(bytes: &[u8], at: usize) -> Option<usize> {
     let bytes = bytes.get(at..at + 4)?;
@@ -136,6 +206,7 @@ fn event_end(bytes: &[u8]) -> Option<usize> {
 /// The data of an event: its `data:` lines, joined.
 fn data_of(event: &[u8]) -> Vec<u8> {
     let mut data = Vec::new();
+    let event = event.strip_prefix(MARK).unwrap_or(event);
     for line in event.split(|byte| matches!(byte, b'\n' | b'\r')) {
         if let Some(value) = line.strip_prefix(b"data:") {
             if !data.is_empty() {

@@ -9,6 +9,7 @@ mod scanner;
 mod strip;
 mod summary;
 mod tables;
+mod tools;
 mod usage;
 mod wire;
 
@@ -18,3 +19,7 @@ pub use scanner::{Options, Scanner};
 pub use summary::{Gap, Summary};
 pub use usage::{Dialect, Family, Part, Report, normalize};
 pub use wire::read_report;
+
+#[cfg(test)]
+#[path = "tests/field.rs"]
+mod field;

@@ -5,11 +5,11 @@ use std::io::Write as _;
 use flate2::Compression;
 use flate2::write::{GzEncoder, MultiGzDecoder};
 
-use super::framing::{Framing, LONGEST_PARTIAL_END};
+use super::framing::{Framing, LONGEST_PARTIAL_END, Sniffed};
 use super::strip::without_null_usage;
 use super::summary::{Findings, Gap, Summary};
 use super::usage::{Dialect, Family};
-use super::wire::{Message, is_content_delta, mended};
+use super::wire::{Message, for_each_message, is_content_delta, mended};
 
 /// Bytes of one event or body that are kept until it is whole. A finished response event repeats the answer, images and all; a
 /// larger one is let pass, and its usage is missing.
@@ -32,7 +32,7 @@ pub struct Options {
     pub family: Family,
     /// Who speaks it.
     pub dialect: Dialect,
-    /// How its messages follow each other.
+    /// How its messages follow each other, as its header says.
     pub framing: Framing,
     /// Compressed with gzip.
     pub is_gzip: bool,
@@ -56,6 +56,10 @@ enum ParseState {
 /// Reads one response.
 pub struct Scanner {
     options: Options,
+    /// As the bytes say; none before the first of them.
+    framing: Option<Framing>,
+    /// A body whose first line may turn out to be one of many.
+    may_be_lines: bool,
     decoder: Option<MultiGzDecoder<Vec<u8>>>,
     /// What was sent is not gzip, and passes as it is.
     is_broken: bool,
@@ -67,6 +71,8 @@ pub struct Scanner {
     searched: usize,
     /// An event grew too large: let it pass to its end.
     is_skipping: bool,
+    /// It is neither JSON nor a stream of it.
+    is_foreign: bool,
     state: ParseState,
     findings: Findings,
 }
@@ -80,10 +86,13 @@ impl Scanner {
             encoder: (options.is_gzip && options.strips_usage).then(|| GzEncoder::new(Vec::new(), Compression::fast())),
             is_broken: false,
             inflated: (0, 0),
+            framing: None,
+            may_be_lines: false,
             options,
             pending: Vec::new(),
             searched: 0,
             is_skipping: false,
+            is_foreign: false,
             state: ParseState::Ok,
             findings: Findings::new(options.family, options.dialect),
         }
@@ -97,7 +106,7 @@ impl Scanner {
 
     /// Those of them that were not passed on yet, where something is taken out of a response that is not compressed.
     pub(super) fn held_back(&self) -> Option<&[u8]> {
-        let holds_back = self.options.strips_usage && self.options.framing != Framing::Body && self.decoder.is_none();
+        let holds_back = self.options.strips_usage && self.framing != Some(Framing::Body) && self.decoder.is_none();
         holds_back.then_some(&self.pending)
     }
 
@@ -167,7 +176,7 @@ impl Scanner {
         if self.state == ParseState::Unreadable {
             let pending = std::mem::take(&mut self.pending);
             if strips {
-                if self.options.framing != Framing::Body {
+                if self.framing != Some(Framing::Body) {
                     kept.extend(pending);
                 }
                 kept.extend_from_slice(bytes);
@@ -175,17 +184,14 @@ impl Scanner {
             return;
         }
         self.pending.extend_from_slice(bytes);
-        if self.options.framing == Framing::Body {
-            if strips {
-                kept.extend_from_slice(bytes);
-            }
+        let Some(framing) = self.framing_of(bytes.len(), kept) else { return };
+        if framing == Framing::Body {
             if self.pending.len() > MAX_BODY {
                 self.state = ParseState::Unreadable;
                 self.pending = Vec::new();
             }
             return;
         }
-        let framing = self.options.framing;
         let mut pending = std::mem::take(&mut self.pending);
         let mut done = 0;
         let mut searched = if framing.has_delimiters() { self.searched } else { 0 };
@@ -227,6 +233,44 @@ impl Scanner {
         }
     }
 
+    /// The framing, once it can be told. What of a body has come, the last `new` bytes of which are new, is kept.
+    fn framing_of(&mut self, new: usize, kept: &mut Vec<u8>) -> Option<Framing> {
+        let strips = self.options.strips_usage;
+        match self.framing {
+            None => match self.options.framing.sniff(&self.pending) {
+                Sniffed::Unclear => return None,
+                Sniffed::As(framing) => {
+                    self.framing = Some(framing);
+                    self.may_be_lines = framing == Framing::Body && !strips;
+                    if framing == Framing::Body && strips {
+                        kept.extend_from_slice(&self.pending);
+                    }
+                }
+                Sniffed::Foreign => {
+                    (self.state, self.is_foreign) = (ParseState::Unreadable, true);
+                    let pending = std::mem::take(&mut self.pending);
+                    if strips {
+                        kept.extend(pending);
+                    }
+                    return None;
+                }
+            },
+            Some(Framing::Body) if strips => kept.extend_from_slice(&self.pending[self.pending.len() - new..]),
+            Some(_) => {}
+        }
+        // Searched once: as soon as a line has ended, it can be told.
+        if self.may_be_lines && (self.searched > 0 || self.pending[self.pending.len() - new..].contains(&b'\n')) {
+            self.searched = 1;
+            if let Some(is_by_lines) = Framing::is_by_lines(&self.pending) {
+                (self.may_be_lines, self.searched) = (false, 0);
+                if is_by_lines {
+                    self.framing = Some(Framing::Lines);
+                }
+            }
+        }
+        self.framing
+    }
+
     /// Reads one event; `true` when all it does is report usage at the end of an OpenAI stream.
     fn event(&mut self, data: &[u8]) -> bool {
         if data.starts_with(b"[DONE]") {
@@ -263,7 +307,7 @@ impl Scanner {
         if !self.options.strips_usage || self.is_broken {
             return None;
         }
-        let rest = if self.options.framing == Framing::Body { Vec::new() } else { self.pending.clone() };
+        let rest = if self.framing == Some(Framing::Body) { Vec::new() } else { self.pending.clone() };
         let mut bytes = self.encode(rest);
         if let Some(encoder) = self.encoder.take()
             && let Ok(trailer) = encoder.finish()
@@ -278,26 +322,17 @@ impl Scanner {
     #[must_use]
     pub fn finish(mut self) -> Summary {
         let rest = std::mem::take(&mut self.pending);
-        if self.options.framing != Framing::Body {
-            let data = self.options.framing.data(&rest);
+        let framing = self.framing.unwrap_or(self.options.framing);
+        if !matches!(framing, Framing::Body | Framing::Unknown) {
+            let data = framing.data(&rest);
             if !self.is_skipping && !data.is_empty() {
                 self.event(&data);
             }
         } else if self.state != ParseState::Unreadable {
-            let lossy;
-            let mut message = Message::read(&rest);
-            if message.is_none() {
-                lossy = mended(&rest);
-                message = lossy.as_ref().and_then(|lossy| Message::read(lossy.as_bytes()));
-            }
-            if let Some(message) = message {
-                self.findings.has_ended = true;
-                if self.findings.note(&message, false).is_err() {
-                    self.state = ParseState::Unreadable;
-                }
-                if message.choices.answers(|choice| choice.finish_reason).is_none() {
-                    self.findings.note_status(message.status);
-                }
+            let data = framing.data(&rest);
+            match mended(&data) {
+                None => self.body(&data),
+                Some(lossy) => self.body(lossy.as_bytes()),
             }
         }
         let keeps_report = self.options.keeps_report;
@@ -305,13 +340,40 @@ impl Scanner {
         findings.summary(keeps_report, |findings| self.gap(&rest, findings.has_ended))
     }
 
+    /// Reads a body: one object, a list of what would be the events of a stream, or objects one after the other.
+    fn body(&mut self, data: &[u8]) {
+        let (mut has_any, mut is_too_large) = (false, false);
+        if let Some(message) = Message::read(data) {
+            (has_any, self.findings.has_ended) = (true, true);
+            is_too_large = self.findings.note(&message, false).is_err();
+            if message.choices.answers(|choice| choice.finish_reason).is_none() {
+                self.findings.note_status(message.status);
+            }
+        } else if data.starts_with(b"[") {
+            let is_whole =
+                for_each_message(data, |message| is_too_large |= self.findings.note(&message, false).is_err());
+            (has_any, self.findings.has_ended) = (is_whole, is_whole);
+        } else {
+            for message in Message::read_all(data) {
+                has_any = true;
+                is_too_large |= self.findings.note(&message, false).is_err();
+            }
+        }
+        if is_too_large {
+            self.state = ParseState::Unreadable;
+        }
+        self.is_foreign |= !has_any && self.framing.is_none() && self.options.framing == Framing::Unknown;
+    }
+
     /// Why there is no usage, after the end; `rest` is what came after the last whole message.
     fn gap(&self, rest: &[u8], has_ended: bool) -> Gap {
-        if self.state != ParseState::Ok || self.is_skipping {
+        if self.is_foreign {
+            Gap::Foreign
+        } else if self.state != ParseState::Ok || self.is_skipping {
             Gap::Malformed
         } else if has_ended {
             Gap::Unreported
-        } else if self.options.framing == Framing::Body {
+        } else if self.framing.unwrap_or(self.options.framing) == Framing::Body {
             let is_cut = serde_json::from_slice::<serde::de::IgnoredAny>(rest).is_err_and(|error| error.is_eof());
             if is_cut { Gap::Interrupted } else { Gap::Malformed }
         } else {

@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::usage::{Dialect, Family, Part, normalize};
+use super::tools::Tools;
+use super::usage::{Dialect, Family, Part, image_output, normalize};
 use super::wire::{Json, Message, TooLarge};
-use crate::event::{Usage, UsageStatus};
+use crate::event::{CostNotes, Usage, UsageStatus};
 use crate::money::Usd;
 
 /// Values and names in all reports of usage of a response. The longest that are known have some hundred.
@@ -22,6 +23,8 @@ pub enum Gap {
     Unreported,
     /// The response ended before it would have been said: it was left, or cut.
     Interrupted,
+    /// The bytes are neither JSON nor a stream of it.
+    Foreign,
     /// The bytes are not what they say they are: broken JSON, frames or compression, or more than fits.
     Malformed,
     /// Reading it panicked: a fault of this library.
@@ -51,12 +54,18 @@ pub struct Summary {
     pub finish_reason: Option<String>,
     /// The tier that served.
     pub service_tier: Option<String>,
+    /// Where it was served, where that is billed apart.
+    pub region: Option<String>,
+    /// What to know about the cost.
+    pub notes: CostNotes,
     /// What the provider calls the answer.
     pub id: Option<String>,
     /// Whether it is made in the background, to be fetched later.
     pub is_background: bool,
-    /// Whether the provider reported an error in the stream.
+    /// Whether the provider reported an error in the response.
     pub is_error: bool,
+    /// What kind of error: a type or a code, never a message.
+    pub error: Option<String>,
     /// When the first part of the answer came.
     pub first_token: Option<Instant>,
 }
@@ -68,13 +77,26 @@ pub(super) struct Findings {
     summary: Summary,
     /// Usage reports, merged field by field: later ones replace what they repeat.
     report: Option<Value>,
+    tools: Tools,
+    /// All that came out are images: the whole answer of the images endpoint, and Gemini's where it has no text.
+    has_images: bool,
+    has_text: bool,
     /// The last event said that there are no more.
     pub(super) has_ended: bool,
 }
 
 impl Findings {
     pub(super) fn new(family: Family, dialect: Dialect) -> Self {
-        Self { family, dialect, summary: Summary::default(), report: None, has_ended: false }
+        Self {
+            family,
+            dialect,
+            summary: Summary::default(),
+            report: None,
+            tools: Tools::default(),
+            has_images: false,
+            has_text: false,
+            has_ended: false,
+        }
     }
 
     /// Whether the answer has begun, and the model that gives it is known.
@@ -99,7 +121,12 @@ impl Findings {
         }
         keep(&mut self.summary.model, message.model.or(message.gemini_model));
         // The tier that was asked for comes first, the one that served last.
-        if let Some(tier) = message.service_tier.text() {
+        if let Some(trace) = message.trace.item() {
+            keep(&mut self.summary.model, trace.router.item().unwrap_or_default().invoked);
+        }
+        let tier = message.service_tier;
+        // Bedrock's is an object with a type.
+        if let Some(tier) = tier.text().or_else(|| tier.message()?.r#type.text()) {
             self.summary.service_tier = Some(tier.into_owned());
         }
         keep(&mut self.summary.id, message.id);
@@ -120,15 +147,19 @@ impl Findings {
         for reason in [delta.stop_reason, delta.finish_reason, message.finish_reason, message.done_reason] {
             keep(&mut self.summary.finish_reason, reason);
         }
+        keep(&mut self.summary.finish_reason, message.titan_reason);
         self.note_reports(message)?;
+        self.tools.note(message, self.family);
+        self.note_images(message, &kind);
         // Bedrock's streams end with the message that carries usage.
         let is_last = match self.family {
             Family::Converse => message.usage.is_some(),
-            Family::Invoke => message.bedrock.is_some(),
-            _ => false,
+            // Those of its models that report nothing more say why they end.
+            Family::Invoke => message.bedrock.is_some() || self.summary.finish_reason.is_some(),
+            _ => message.bedrock.is_some(),
         };
         self.has_ended |= is_last || message.done.is_true();
-        self.summary.is_error |= kind == "error" || (is_event && message.error.is_some());
+        self.note_failure(message, &kind);
         match &*kind {
             // Streams of Cohere's, and OpenAI's of images and transcripts, end with the event that carries usage.
             "message_stop"
@@ -152,7 +183,8 @@ impl Findings {
             _ => {}
         }
         let Some(depth) = depth.checked_sub(1) else { return Ok(()) };
-        for whole in [message.response, message.interaction, message.result, message.message] {
+        let metadata = if self.family == Family::Invoke { message.metadata } else { Json::default() };
+        for whole in [message.response, message.interaction, message.result, message.message, metadata] {
             if let Some(whole) = whole.message() {
                 self.message(&whole, false, depth)?;
             }
@@ -160,10 +192,54 @@ impl Findings {
         Ok(())
     }
 
+    /// An error that came with a status of success: in a stream, or as all of a body.
+    fn note_failure(&mut self, message: &Message<'_>, kind: &str) {
+        let base = message.base_resp.item();
+        let refused = base.as_ref().is_some_and(|base| base.status_code.is_failure());
+        let mut error = message.error;
+        if message.choices.contains("\"error\"") {
+            message.choices.each(|choice| error = error.or(choice.error));
+        }
+        if kind != "error" && !refused && !error.is_failure() {
+            return;
+        }
+        self.summary.is_error = true;
+        let details = error.item().unwrap_or_default();
+        let name = |text: &Cow<'_, str>| !text.is_empty() && text.len() <= 64 && text.bytes().all(is_of_name);
+        for named in [details.r#type, details.code, details.status] {
+            if self.summary.error.is_none() {
+                self.summary.error = named.text().filter(name).map(Cow::into_owned);
+            }
+        }
+    }
+
+    /// Whether what came out are images, for reports that do not say so.
+    fn note_images(&mut self, message: &Message<'_>, kind: &str) {
+        match self.family {
+            Family::OpenAi => {
+                let is_list = message.data.is_list() && !message.object.is_some() && message.usage.is_object();
+                self.has_images |= is_list || matches!(kind, "image_generation.completed" | "image_edit.completed");
+            }
+            Family::Gemini => {
+                // Most answers are text from the first part on, and then nothing more is looked for.
+                if !self.has_text {
+                    self.has_text = message.candidates.contains("\"text\"");
+                    self.has_images |= !self.has_text && message.candidates.contains("\"image/");
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// Puts a message's reports of usage over earlier ones.
     fn note_reports(&mut self, message: &Message<'_>) -> Result<(), TooLarge> {
         for usage in message.reports(self.family)? {
             replace(&mut self.summary.service_tier, usage.get("service_tier"));
+            if let Some(tier) = tier_of_google(&usage) {
+                self.summary.service_tier = Some(tier);
+            }
+            let geography = usage.get("inference_geo").filter(|geography| geography.as_str() != Some("not_available"));
+            replace(&mut self.summary.region, geography);
             // Anthropic's fast mode is no tier by name, but is billed as one.
             replace(&mut self.summary.service_tier, usage.get("speed").filter(|speed| speed.as_str() == Some("fast")));
             merge(&mut self.report, usage);
@@ -185,7 +261,9 @@ impl Findings {
     /// What was found, and whether it is all; `gap` tells why there is no usage.
     pub(super) fn summary(mut self, keeps_report: bool, gap: impl FnOnce(&Self) -> Gap) -> Summary {
         let raw = self.report.take();
-        let report = raw.as_ref().and_then(|report| normalize(report, Some(self.family), self.dialect));
+        let dialect = self.dialect.or_of_model(self.summary.model.as_deref());
+        let report = raw.as_ref().and_then(|report| normalize(report, Some(self.family), dialect));
+        let raw_text = raw.as_ref().and_then(text_output).unwrap_or(0);
         let gap = report.is_none().then(|| gap(&self));
         let mut found = self.summary;
         found.gap = gap;
@@ -200,17 +278,49 @@ impl Findings {
             Some(_) if self.has_ended => UsageStatus::Complete,
             Some(_) => UsageStatus::Partial,
         };
-        let report = report.unwrap_or_default();
-        (found.usage, found.cost, found.parts) = (report.usage, report.cost, report.parts);
+        let mut report = report.unwrap_or_default();
+        if !report.usage.is_empty() {
+            if self.has_images && !self.has_text {
+                image_output(&mut report.usage, raw_text, self.family);
+            }
+            self.tools.add_to(&mut report.usage, self.family, self.dialect, found.model.as_deref());
+        }
+        (found.usage, found.cost, found.parts, found.notes) = (report.usage, report.cost, report.parts, report.notes);
         found
     }
 }
 
-/// Keeps a text; the first that is not null stays, so that the start of a stream names the model.
+/// Keeps a text; the first that is neither null nor empty stays, so that the start of a stream names the model. Azure's begin with a
+/// part that has an empty name.
 fn keep(slot: &mut Option<String>, value: Json<'_>) {
     if slot.is_none() {
-        *slot = value.text().map(Cow::into_owned);
+        *slot = value.text().filter(|text| !text.is_empty()).map(Cow::into_owned);
     }
+}
+
+fn is_of_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')
+}
+
+/// The tier that Google says served a call: by its own name, or as a type of traffic.
+fn tier_of_google(usage: &Value) -> Option<String> {
+    let of = |names: &[&str]| names.iter().find_map(|name| usage.get(name)).and_then(Value::as_str);
+    let compatible = usage.get("extra_properties").and_then(|own| own.get("google")?.get("traffic_type")?.as_str());
+    let named = of(&["serviceTier"]).map(|tier| tier.to_ascii_lowercase().replace("service_tier_", ""));
+    let traffic = of(&["trafficType", "traffic_type"]).or(compatible).map(str::to_ascii_lowercase);
+    let tier = named.or_else(|| {
+        traffic.map(|traffic| match traffic.strip_prefix("on_demand") {
+            Some("") => "standard".to_owned(),
+            Some(rest) => rest.trim_start_matches('_').to_owned(),
+            None => traffic,
+        })
+    });
+    tier.filter(|tier| !tier.is_empty() && !tier.ends_with("unspecified"))
+}
+
+/// How much of the output is text, where the report parts it.
+fn text_output(report: &Value) -> Option<u64> {
+    report.pointer("/output_tokens_details/text_tokens")?.as_u64()
 }
 
 /// Keeps a text; the last that is not null stays.

@@ -26,6 +26,10 @@ pub(super) const CHAT: &[Field] = &[
     field(&["prompt_tokens_details", "cache_write_tokens"], "cache_write_tokens"),
     // litellm's names of Anthropic's cache.
     or(&["prompt_tokens_details", "cache_creation_tokens"], "cache_write_tokens"),
+    // DashScope's names of it.
+    or(&["prompt_tokens_details", "cache_creation_input_tokens"], "cache_write_tokens"),
+    field(&["prompt_tokens_details", "cache_creation", "ephemeral_5m_input_tokens"], "cache_write_5m_tokens"),
+    field(&["prompt_tokens_details", "cache_creation", "ephemeral_1h_input_tokens"], "cache_write_1h_tokens"),
     field(
         &["prompt_tokens_details", "cache_creation_token_details", "ephemeral_5m_input_tokens"],
         "cache_write_5m_tokens",
@@ -77,6 +81,34 @@ pub(super) const RESPONSES: &[Field] = &[
     field(&["tool_calls_details", "search_web", "invocation"], "web_searches"),
     field(&["tool_usage", "web_search", "num_requests"], "web_searches"),
     field(&["pages_processed"], "input_document_pages"),
+];
+
+/// Tools that run at the provider's side, in whatever form. What is odd about them is passed over.
+pub(super) const TOOLS: &[Field] = &[
+    // Anthropic's, and of those who pass its models on in OpenAI's format.
+    or(&["server_tool_use", "web_search_requests"], "web_searches"),
+    or(&["server_tool_use", "code_execution_requests"], "code_executions"),
+    // litellm's.
+    or(&["prompt_tokens_details", "web_search_requests"], "web_searches"),
+    // xAI's: of its tools, and of its former live search, which is billed by the page.
+    or(&["server_side_tool_usage_details", "web_search_calls"], "web_searches"),
+    or(&["server_side_tool_usage_details", "x_search_calls"], "social_searches"),
+    or(&["server_side_tool_usage_details", "code_interpreter_calls"], "code_executions"),
+    or(&["server_side_tool_usage_details", "file_search_calls"], "storage_searches"),
+    or(&["server_side_tool_usage_details", "document_search_calls"], "storage_searches"),
+    or(&["num_sources_used"], "web_searches"),
+    // Mistral's connectors.
+    or(&["connectors", "web_search"], "web_searches"),
+    or(&["connectors", "web_search_premium"], "web_searches"),
+    or(&["connectors", "code_interpreter"], "code_executions"),
+    or(&["connectors", "document_library"], "storage_searches"),
+    or(&["connectors", "image_generation"], "output_images"),
+    // DashScope's.
+    or(&["plugins", "search", "count"], "web_searches"),
+    or(&["x_tools", "web_search", "count"], "web_searches"),
+    or(&["x_tools", "code_interpreter", "count"], "code_executions"),
+    // Gemini's interactions.
+    or(&["grounding_tool_count", "type=google_maps", "count"], "map_searches"),
 ];
 
 pub(super) const DRAWING: &[Field] = &[
@@ -137,6 +169,12 @@ pub(super) const CONVERSE: &[Field] = &[
     field(&["cacheDetails", "ttl=1h", "inputTokens"], "cache_write_1h_tokens"),
 ];
 
+/// Nova's names in a body, beside or in place of Converse's.
+pub(super) const NOVA: &[Field] = &[
+    field(&["cacheReadInputTokenCount"], "cache_read_tokens"),
+    field(&["cacheWriteInputTokenCount"], "cache_write_tokens"),
+];
+
 /// `InvokeModel`'s metrics: one more set of names for Anthropic's three parts of input.
 pub(super) const INVOKE: &[Field] = &[
     field(&["inputTokenCount"], "input_tokens"),
@@ -145,6 +183,11 @@ pub(super) const INVOKE: &[Field] = &[
     field(&["outputTokenCount"], "output_tokens"),
     field(&["cacheReadInputTokenCount"], "cache_read_tokens"),
     field(&["cacheWriteInputTokenCount"], "cache_write_tokens"),
+    // Of bodies: Titan's, then Llama's.
+    field(&["inputTextTokenCount"], "input_tokens"),
+    field(&["totalOutputTextTokenCount"], "output_tokens"),
+    field(&["prompt_token_count"], "input_tokens"),
+    field(&["generation_token_count"], "output_tokens"),
 ];
 
 /// The totals, which [`super::usage`] settles with what lies beside them.

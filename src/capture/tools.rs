@@ -63,7 +63,7 @@ impl Tools {
             match kind.as_deref() {
                 // Opening a page that was found, and looking for something in it, costs nothing more.
                 Some("web_search_call") => {
-                    let action = item.action.message().and_then(|action| action.r#type.text());
+                    let action = item.action.item().and_then(|action| action.r#type.text());
                     web += u64::from(action.is_none_or(|action| action == "search"));
                 }
                 Some("file_search_call") => storage += 1,
@@ -87,14 +87,14 @@ impl Tools {
         }
         let (mut web, mut code) = (0, 0);
         choices.each(|choice| {
-            let Some(answer) = choice.message.or(choice.delta).message() else { return };
+            let Some(answer) = choice.message.or(choice.delta).item() else { return };
             answer.executed_tools.each(|tool| match tool.r#type.text().as_deref() {
                 Some("search" | "web_search") => web += 1,
                 Some("python" | "code_execution" | "code_interpreter") => code += 1,
                 _ => {}
             });
             answer.tool_calls.each(|call| {
-                let name = call.function.message().and_then(|function| function.called.text());
+                let name = call.function.item().and_then(|function| function.called.text());
                 web += u64::from(name.is_some_and(|name| name == "$web_search"));
             });
         });
@@ -108,7 +108,7 @@ impl Tools {
             return;
         }
         candidates.each(|candidate| {
-            let Some(grounding) = candidate.grounding.message() else { return };
+            let Some(grounding) = candidate.grounding.item() else { return };
             grounding.web_queries.each_text(|query| {
                 if self.queries.len() < MOST_QUERIES && !query.trim().is_empty() {
                     self.queries.insert(hash(query));

@@ -19,8 +19,9 @@
 use serde_json::Value;
 
 use super::tables::{self, Field};
+use super::wire::METRICS;
 use crate::event::usage::MAX_COUNT;
-use crate::event::{Unit, Usage};
+use crate::event::{CostNotes, Unit, Usage};
 use crate::money::Usd;
 
 /// Whose wire format.
@@ -58,6 +59,10 @@ pub enum Dialect {
     Perplexity,
     /// xAI: says what it charged; reasoning lies beside the answer.
     XAi,
+    /// Gemini's own interface, and who passes its models on: what is more in a total than in its parts are thoughts.
+    Gemini,
+    /// Vertex AI: the same.
+    Vertex,
 }
 
 /// What a usage object says.
@@ -71,6 +76,8 @@ pub struct Report {
     pub unreadable: Option<&'static str>,
     /// What other models used, beside it.
     pub parts: Vec<Part>,
+    /// What to know about its cost.
+    pub notes: CostNotes,
 }
 
 /// What a model that was called for another's answer used. It is billed by its own rates.
@@ -103,6 +110,10 @@ impl Family {
     /// The family whose fields these are.
     fn of(report: &Value) -> Self {
         let has = |names: &[&str]| names.iter().any(|name| find(report, &[name]).is_some_and(|value| !value.is_null()));
+        let has_own = |names: &[&str]| names.iter().any(|name| report.get(name).is_some());
+        if has_own(&["inputTextTokenCount", "generation_token_count", "inputTokenCount"]) {
+            return Self::Invoke;
+        }
         // A gateway that passes Anthropic's usage on in OpenAI's format keeps the names of the cache fields.
         if has(&["prompt_tokens", "completion_tokens"]) {
             Self::OpenAi
@@ -151,8 +162,17 @@ impl Dialect {
             "openrouter" => Self::OpenRouter,
             "perplexity" => Self::Perplexity,
             "x_ai" => Self::XAi,
+            "gcp.gemini" | "gcp.gen_ai" => Self::Gemini,
+            "gcp.vertex_ai" => Self::Vertex,
             _ => Self::Plain,
         }
+    }
+
+    /// This, or that of the maker of the model, where it is not known who speaks.
+    #[must_use]
+    pub fn or_of_model(self, model: Option<&str>) -> Self {
+        let is_gemini = |model: &str| model.rsplit('/').next().is_some_and(|name| name.starts_with("gemini"));
+        if self == Self::Plain && model.is_some_and(is_gemini) { Self::Gemini } else { self }
     }
 
     /// What the provider charged, exact as its own decimal says.
@@ -160,7 +180,7 @@ impl Dialect {
         /// xAI states costs in ticks, 10^10 of which are a dollar.
         const USD_PER_TICK: i128 = 10_i128.pow(crate::money::SCALE - 10);
         match self {
-            Self::Plain => None,
+            Self::Plain | Self::Gemini | Self::Vertex => None,
             Self::OpenRouter => {
                 let own = amount(report.get("cost")?)?;
                 if report.get("is_byok").and_then(Value::as_bool) != Some(true) {
@@ -181,8 +201,12 @@ impl Dialect {
 /// Usage from a provider's usage object. Fields that are absent or null are left out; `None` when there are none.
 #[must_use]
 pub fn normalize(report: &Value, family: Option<Family>, dialect: Dialect) -> Option<Report> {
-    report.as_object()?;
-    let family = family.unwrap_or_else(|| Family::of(report));
+    let fields = report.as_object()?;
+    if let Some(metrics) = fields.get(METRICS) {
+        return with_metrics(fields, metrics, family, dialect);
+    }
+    // A body of Bedrock's has the form of its model.
+    let family = family.filter(|family| *family != Family::Invoke).unwrap_or_else(|| Family::of(report));
     let mut usage = Usage::default();
     let fields = family.fields(report);
     let totals = match family {
@@ -191,9 +215,10 @@ pub fn normalize(report: &Value, family: Option<Family>, dialect: Dialect) -> Op
         _ => &[],
     };
     let unreadable = totals.iter().chain(fields).find_map(|field| unreadable(report, field));
+    let mut notes = CostNotes::NONE;
     add_all(&mut usage, report, fields);
     match family {
-        Family::OpenAi => openai(&mut usage, report, dialect),
+        Family::OpenAi => openai(&mut usage, report, dialect, &mut notes),
         Family::Anthropic => {
             // What compaction used is not in the totals beside it.
             let iterations = report.get("iterations").and_then(Value::as_array);
@@ -204,22 +229,101 @@ pub fn normalize(report: &Value, family: Option<Family>, dialect: Dialect) -> Op
             total_of_lifetimes(&mut usage, true);
         }
         Family::Converse => {
+            if usage.count(Unit::CACHE_READ_TOKENS) + usage.count(Unit::CACHE_WRITE_TOKENS) == 0 {
+                add_all(&mut usage, report, tables::NOVA);
+                let cached = usage.count(Unit::CACHE_READ_TOKENS) + usage.count(Unit::CACHE_WRITE_TOKENS);
+                if cached > 0 {
+                    add(&mut usage, Unit::INPUT_TOKENS, cached);
+                }
+            }
             total_of_lifetimes(&mut usage, true);
             converse(&mut usage, report);
         }
         Family::Gemini => {
             let is_interaction = find(report, &[INTERACTION.prompt]).is_some();
             gemini(&mut usage, report, if is_interaction { &INTERACTION } else { &GENERATION });
+            rest_of_total(
+                &mut usage,
+                report,
+                if is_interaction { INTERACTION.all } else { GENERATION.all },
+                dialect,
+                &mut notes,
+            );
         }
         Family::LangChain => {
             total_of_lifetimes(&mut usage, false);
             // Realtime usage has the same two objects, with other names inside.
             add_all(&mut usage, report, tables::REALTIME);
+            rest_of_total(&mut usage, report, "total_tokens", dialect, &mut notes);
         }
         Family::Invoke | Family::Cohere | Family::Ollama | Family::OpenTelemetry => {}
     }
+    if family == Family::Converse {
+        rest_of_total(&mut usage, report, "totalTokens", dialect, &mut notes);
+    }
+    if !usage.is_empty() {
+        // What is odd about a fee hides no tokens.
+        add_all(&mut usage, report, tables::TOOLS);
+    }
     let is_something = !usage.is_empty() || unreadable.is_some();
-    is_something.then(|| Report { usage, cost: dialect.cost(report), unreadable, parts: parts(report, family) })
+    is_something.then(|| Report { usage, cost: dialect.cost(report), unreadable, parts: parts(report, family), notes })
+}
+
+/// Bedrock's own metrics, and what the model's form says beside them: that says more, where it has both sides of the call.
+fn with_metrics(
+    fields: &serde_json::Map<String, Value>,
+    metrics: &Value,
+    family: Option<Family>,
+    dialect: Dialect,
+) -> Option<Report> {
+    let mut rest = fields.clone();
+    rest.remove(METRICS);
+    let has_both =
+        |report: &Report| report.usage.count(Unit::INPUT_TOKENS) > 0 && report.usage.count(Unit::OUTPUT_TOKENS) > 0;
+    let own = normalize(&Value::Object(rest), family, dialect);
+    if own.as_ref().is_some_and(has_both) {
+        return own;
+    }
+    normalize(metrics, Some(Family::Invoke), dialect).or(own)
+}
+
+/// What is more in the total than in its parts: thoughts at Google's, a part that lies beside and is named, or something that is
+/// not known.
+fn rest_of_total(usage: &mut Usage, report: &Value, name: &str, dialect: Dialect, notes: &mut CostNotes) {
+    let [input, output] = [Unit::INPUT_TOKENS, Unit::OUTPUT_TOKENS].map(|unit| usage.count(unit));
+    let rest = count(report, &[name]).unwrap_or(0).saturating_sub(input + output);
+    if rest == 0 || input + output == 0 {
+        return;
+    }
+    let cached = usage.count(Unit::CACHE_READ_TOKENS) + usage.count(Unit::CACHE_WRITE_TOKENS);
+    // Mistral bills the tokens of audio by its seconds.
+    if usage.count(Unit::INPUT_AUDIO_SECONDS) > 0 {
+        return;
+    }
+    if matches!(dialect, Dialect::Gemini | Dialect::Vertex) {
+        add(usage, Unit::OUTPUT_TOKENS, rest);
+        if usage.count(Unit::REASONING_TOKENS) == 0 {
+            add(usage, Unit::REASONING_TOKENS, rest);
+        }
+    } else if rest == cached {
+        // A gateway that keeps Anthropic's way of counting under the names of another.
+        add(usage, Unit::INPUT_TOKENS, rest);
+    } else {
+        *notes |= CostNotes::UNACCOUNTED_TOKENS;
+    }
+}
+
+/// Output that is all images, where the report does not say so; `text` is what of it is known to be text.
+pub(super) fn image_output(usage: &mut Usage, text: u64, family: Family) {
+    const IMAGES: Unit = Unit::named("output_image_tokens");
+    if !matches!(family, Family::OpenAi | Family::Gemini) || usage.count(IMAGES) > 0 {
+        return;
+    }
+    let beside = text + usage.count(Unit::REASONING_TOKENS);
+    let images = usage.count(Unit::OUTPUT_TOKENS).saturating_sub(beside);
+    if images > 0 {
+        usage.set(IMAGES, images);
+    }
 }
 
 /// What other models used: Anthropic's advisors, OpenAI's tool that generates images, and what draws for its image models. None is in
@@ -367,7 +471,7 @@ fn amount(value: &Value) -> Option<Usd> {
     text.parse().ok().or_else(rounded).filter(|amount| *amount >= Usd::ZERO)
 }
 
-fn openai(usage: &mut Usage, report: &Value, dialect: Dialect) {
+fn openai(usage: &mut Usage, report: &Value, dialect: Dialect, notes: &mut CostNotes) {
     total_of_lifetimes(usage, false);
     if dialect == Dialect::Perplexity {
         add_all(usage, report, tables::PERPLEXITY);
@@ -386,6 +490,7 @@ fn openai(usage: &mut Usage, report: &Value, dialect: Dialect) {
     if is_chat && is_beside && dialect != Dialect::Perplexity && reasoning > 0 {
         add(usage, Unit::OUTPUT_TOKENS, reasoning);
     }
+    rest_of_total(usage, report, "total_tokens", dialect, notes);
     // Transcription that is billed by time.
     if let Some(seconds) = report.get("seconds").and_then(|value| stored_count(value, Unit::AUDIO_SECONDS)) {
         usage.set(Unit::AUDIO_SECONDS, seconds);

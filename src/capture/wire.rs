@@ -21,6 +21,8 @@ use super::usage::Family;
 const MAX_REPORT: usize = 256 << 10;
 /// Bytes of a text in JSON that are read: of what is left of them when all is escaped, an event still records no more than a part.
 const MAX_TEXT: usize = 4 << 10;
+/// Bedrock's own report of a stream of whatever form, in its last message.
+pub(super) const METRICS: &str = "amazon-bedrock-invocationMetrics";
 
 /// A field of a response, unread. One that is absent or null holds nothing.
 #[derive(Clone, Copy, Default)]
@@ -56,6 +58,72 @@ impl<'a> Json<'a> {
         self.0.starts_with('{')
     }
 
+    pub(super) fn is_list(self) -> bool {
+        self.0.starts_with('[')
+    }
+
+    /// Whether its bytes have this somewhere, which costs less than reading it.
+    pub(super) fn contains(self, text: &str) -> bool {
+        self.0.len() > text.len() && memchr::memmem::find(self.0.as_bytes(), text.as_bytes()).is_some()
+    }
+
+    /// Shows `look` each object of a list.
+    pub(super) fn each(self, mut look: impl FnMut(Item<'a>)) {
+        if self.is_list() {
+            for_each(self.0, |item: Self| {
+                if let Some(item) = item.item() {
+                    look(item);
+                }
+                Some(())
+            });
+        }
+    }
+
+    /// Shows `look` each text of a list.
+    pub(super) fn each_text(self, mut look: impl FnMut(&str)) {
+        if self.is_list() {
+            for_each(self.0, |item: Self| {
+                if let Some(text) = item.text() {
+                    look(&text);
+                }
+                Some(())
+            });
+        }
+    }
+
+    /// The first item of a list.
+    pub(super) fn first(self) -> Option<Self> {
+        let mut found = None;
+        if self.is_list() {
+            for_each(self.0, |item: Self| {
+                found.get_or_insert(item);
+                Some(())
+            });
+        }
+        found.filter(|item: &Self| item.is_some())
+    }
+
+    /// Whether it says that something failed: a text, or an object that has more than nothing in it.
+    pub(super) fn is_failure(self) -> bool {
+        let says = |value: &Value| match value {
+            Value::Null | Value::Bool(false) => false,
+            Value::String(text) => !text.is_empty() && text != "0",
+            Value::Number(number) => number.as_f64() != Some(0.0),
+            Value::Array(items) => !items.is_empty(),
+            Value::Object(fields) => !fields.is_empty(),
+            Value::Bool(true) => true,
+        };
+        if !self.is_some() {
+            return false;
+        }
+        match self.value() {
+            // Too large to be read is something.
+            Err(TooLarge) => true,
+            Ok(Some(Value::Object(fields))) => fields.values().any(says),
+            Ok(value) => value.as_ref().is_some_and(says),
+        }
+    }
+
     /// The text, if it is one, or the beginning of a very long one.
     pub(super) fn text(self) -> Option<Cow<'a, str>> {
         let inner = self.0.strip_prefix('"')?.strip_suffix('"')?;
@@ -78,6 +146,11 @@ impl<'a> Json<'a> {
 
     /// The object, if it is one.
     pub(super) fn message(self) -> Option<Message<'a>> {
+        self.is_object().then(|| serde_json::from_str(self.0).ok()).flatten()
+    }
+
+    /// The object, if it is one that lies in a list or deeper.
+    pub(super) fn item(self) -> Option<Item<'a>> {
         self.is_object().then(|| serde_json::from_str(self.0).ok()).flatten()
     }
 
@@ -152,71 +225,107 @@ pub(super) struct Answers<'a> {
     pub(super) has_reason: bool,
 }
 
-macro_rules! message {
-    ($($(#[$doc:meta])* $field:ident: $($name:literal)|+;)+) => {
-        /// A response body, one event of a stream, or an object inside of one. A name that comes twice means the last.
+macro_rules! fields_of {
+    ($(#[$struct_doc:meta])* $message:ident { $($(#[$doc:meta])* $field:ident: $($name:literal)|+;)+ }) => {
+        $(#[$struct_doc])*
         #[derive(Default)]
-        pub(super) struct Message<'a> { $($(#[$doc])* pub(super) $field: Json<'a>),+ }
+        pub(super) struct $message<'a> { $($(#[$doc])* pub(super) $field: Json<'a>),+ }
 
-        #[derive(Clone, Copy)]
-        #[expect(non_camel_case_types, reason = "the names of the fields")]
-        enum Name { $($field,)+ other }
+        const _: () = {
+            #[derive(Clone, Copy)]
+            #[expect(non_camel_case_types, reason = "the names of the fields")]
+            enum Name { $($field,)+ other }
 
-        impl<'de> Visitor<'de> for NameVisitor {
-            type Value = Name;
+            struct NameVisitor;
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a name")
-            }
+            struct MessageVisitor<'a>(std::marker::PhantomData<&'a ()>);
 
-            fn visit_str<E: Error>(self, name: &str) -> Result<Name, E> {
-                Ok(match name { $($($name)|+ => Name::$field,)+ _ => Name::other })
-            }
-        }
+            impl<'de> Visitor<'de> for NameVisitor {
+                type Value = Name;
 
-        impl<'de: 'a, 'a> Visitor<'de> for MessageVisitor<'a> {
-            type Value = Message<'a>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Message<'a>, A::Error> {
-                let mut message = Message::default();
-                while let Some(name) = fields.next_key::<Name>()? {
-                    match name {
-                        $(Name::$field => message.$field = fields.next_value()?,)+
-                        Name::other => drop(fields.next_value::<IgnoredAny>()?),
-                    }
+                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    f.write_str("a name")
                 }
-                Ok(message)
+
+                fn visit_str<E: Error>(self, text: &str) -> Result<Name, E> {
+                    Ok(match text { $($($name)|+ => Name::$field,)+ _ => Name::other })
+                }
             }
-        }
+
+            impl<'de: 'a, 'a> Visitor<'de> for MessageVisitor<'a> {
+                type Value = $message<'a>;
+
+                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    f.write_str("an object")
+                }
+
+                fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<$message<'a>, A::Error> {
+                    let mut message = $message::default();
+                    while let Some(found) = fields.next_key::<Name>()? {
+                        match found {
+                            $(Name::$field => message.$field = fields.next_value()?,)+
+                            Name::other => drop(fields.next_value::<IgnoredAny>()?),
+                        }
+                    }
+                    Ok(message)
+                }
+            }
+
+            impl<'de> Deserialize<'de> for Name {
+                fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                    deserializer.deserialize_identifier(NameVisitor)
+                }
+            }
+
+            impl<'de: 'a, 'a> Deserialize<'de> for $message<'a> {
+                fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                    deserializer.deserialize_map(MessageVisitor(std::marker::PhantomData))
+                }
+            }
+        };
     };
 }
 
-struct NameVisitor;
-
-struct MessageVisitor<'a>(std::marker::PhantomData<&'a ()>);
-
-impl<'de> Deserialize<'de> for Name {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_identifier(NameVisitor)
-    }
+fields_of! {
+/// An item of a list in a response, or what lies inside of one: an answer, a tool that was used, an error.
+Item {
+    r#type: "type";
+    status: "status";
+    error: "error";
+    message: "message";
+    delta: "delta";
+    usage: "usage";
+    action: "action";
+    container_id: "container_id";
+    executed_tools: "executed_tools";
+    tool_calls: "tool_calls";
+    function: "function";
+    called: "name";
+    code: "code";
+    status_code: "status_code";
+    /// What an answer of Gemini's rests on.
+    grounding: "groundingMetadata" | "grounding_metadata";
+    web_queries: "webSearchQueries" | "web_search_queries";
+    grounding_chunks: "groundingChunks" | "grounding_chunks";
+    maps: "maps";
+    retrieved: "retrievedContext" | "retrieved_context";
+    titan_count: "tokenCount";
+    /// What Bedrock tells of how it chose: the model that a prompt router invoked.
+    router: "promptRouter";
+    invoked: "invokedModelId";
+}
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Message<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(MessageVisitor(std::marker::PhantomData))
-    }
-}
-
-message! {
+fields_of! {
+/// A response body, one event of a stream, or an object inside of one. A name that comes twice means the last.
+Message {
     r#type: "type";
     id: "id";
     model: "model";
     usage: "usage";
-    service_tier: "service_tier";
+    service_tier: "service_tier" | "serviceTier";
+    /// What Bedrock tells of how it chose: the model that a prompt router invoked.
+    trace: "trace";
     status: "status";
     stop_reason: "stop_reason" | "stopReason";
     choices: "choices";
@@ -261,6 +370,23 @@ message! {
     done_reason: "done_reason";
     prompt_eval_count: "prompt_eval_count";
     eval_count: "eval_count";
+    /// The items of an OpenAI response: what it said, and which tools were used.
+    output: "output";
+    /// Of the images endpoint, embeddings and lists of all kinds.
+    data: "data";
+    object: "object";
+    web_search: "web_search";
+    /// MiniMax's way to say that something failed.
+    base_resp: "base_resp";
+    /// Of bodies of Bedrock's models: Titan's, Llama's, Nova's.
+    titan_input: "inputTextTokenCount";
+    titan_output: "totalOutputTextTokenCount";
+    titan_results: "results";
+    titan_reason: "completionReason";
+    llama_input: "prompt_token_count";
+    llama_output: "generation_token_count";
+    metadata: "metadata";
+}
 }
 
 /// Whether a message of a stream has only content, judged without parsing it: it has none of the names, with a value, under
@@ -271,8 +397,19 @@ pub(super) fn is_content_delta(data: &[u8]) -> bool {
     // Not behind a lock while it is made, which a child that is forked meanwhile would find taken for ever.
     static NAMES: OnceBox<Option<AhoCorasick>> = OnceBox::new();
     let names = NAMES.get_or_init(|| {
-        let names =
-            ["usage\"", "finish_reason\"", "stop_reason\"", "error\"", "response\"", "message", "x_groq\"", "done\""];
+        let names = [
+            "usage\"",
+            "finish_reason\"",
+            "stop_reason\"",
+            "error\"",
+            "response\"",
+            "message",
+            "x_groq\"",
+            "done\"",
+            "executed_tools\"",
+            "$web_search\"",
+            "amazon-bedrock",
+        ];
         Box::new(AhoCorasick::new(names.map(|name| format!("\"{name}"))).ok())
     });
     let is_nothing = |found: Match| {
@@ -288,7 +425,22 @@ pub(super) fn mended(data: &[u8]) -> Option<String> {
     (data.len() <= LARGEST && std::str::from_utf8(data).is_err()).then(|| String::from_utf8_lossy(data).into_owned())
 }
 
+/// Shows `look` each object of a list, as a stream's events are sent without `alt=sse` at Gemini's; whether it is such a list, and whole.
+pub(super) fn for_each_message<'a>(list: &'a [u8], mut look: impl FnMut(Message<'a>)) -> bool {
+    let list = std::str::from_utf8(list).unwrap_or_default();
+    for_each(list, |item: Json<'a>| {
+        look(item.message()?);
+        Some(())
+    })
+    .is_some()
+}
+
 impl<'a> Message<'a> {
+    /// Reads those that follow each other, up to what is not one.
+    pub(super) fn read_all(data: &'a [u8]) -> impl Iterator<Item = Self> {
+        serde_json::Deserializer::from_slice(data).into_iter().map_while(Result::ok)
+    }
+
     /// Reads one. What is odd about a part that matters less does not hide the usage.
     pub(super) fn read(data: &'a [u8]) -> Option<Self> {
         serde_json::from_slice(data).ok()
@@ -306,30 +458,64 @@ impl<'a> Message<'a> {
 
     /// What is reported of usage, wherever a family has it; objects all.
     pub(super) fn reports(&self, family: Family) -> Result<Vec<Value>, TooLarge> {
-        let all = if family == Family::Invoke {
-            vec![self.bedrock.value()?]
-        } else {
-            let usage_in = |holder: Json<'a>| holder.message().map(|holder| holder.usage).unwrap_or_default();
-            let is_cohere = family == Family::Cohere;
-            let mut all = Vec::with_capacity(2);
-            for held in [
-                self.usage,
-                self.usage_info,
-                self.gemini_usage,
-                usage_in(self.x_groq),
-                usage_in(self.delta),
-                if is_cohere { self.meta } else { Json::default() },
-            ] {
-                if held.is_object() {
-                    all.push(held.value()?);
-                }
+        let usage_in = |holder: Json<'a>| holder.message().map(|holder| holder.usage).unwrap_or_default();
+        let mut all = Vec::with_capacity(2);
+        for held in [
+            self.usage,
+            self.usage_info,
+            self.gemini_usage,
+            usage_in(self.x_groq),
+            usage_in(self.delta),
+            if matches!(family, Family::Cohere | Family::Invoke) { self.meta } else { Json::default() },
+            if family == Family::OpenAi && !self.usage.is_object() { self.usage_of_choices() } else { Json::default() },
+        ] {
+            if held.is_object() {
+                all.push(held.value()?);
             }
-            if family == Family::Ollama && (self.eval_count.is_some() || self.prompt_eval_count.is_some()) {
-                let (prompt, answer) = (self.prompt_eval_count.value()?, self.eval_count.value()?);
-                all.push(Some(json!({"prompt_eval_count": prompt, "eval_count": answer})));
-            }
-            all
-        };
+        }
+        if family == Family::Ollama && (self.eval_count.is_some() || self.prompt_eval_count.is_some()) {
+            let (prompt, answer) = (self.prompt_eval_count.value()?, self.eval_count.value()?);
+            all.push(Some(json!({"prompt_eval_count": prompt, "eval_count": answer})));
+        }
+        if self.bedrock.is_object() {
+            all.push(Some(json!({METRICS: self.bedrock.value()?})));
+        }
+        if family == Family::Invoke {
+            all.push(self.counts_of_bedrock()?);
+        }
         Ok(all.into_iter().flatten().filter(Value::is_object).collect())
+    }
+
+    /// Moonshot has usage in the last part of a stream's answer.
+    fn usage_of_choices(&self) -> Json<'a> {
+        let mut usage = Json::default();
+        if self.choices.contains("\"usage\"") {
+            self.choices.each(|choice| usage = choice.usage.or(usage));
+        }
+        usage
+    }
+
+    /// What Titan and Llama say of their usage, at the top of a body or of a part of a stream.
+    fn counts_of_bedrock(&self) -> Result<Option<Value>, TooLarge> {
+        let mut counts = serde_json::Map::new();
+        for (name, held) in [
+            ("inputTextTokenCount", self.titan_input),
+            ("totalOutputTextTokenCount", self.titan_output),
+            ("prompt_token_count", self.llama_input),
+            ("generation_token_count", self.llama_output),
+        ] {
+            if let Some(count) = held.value()? {
+                counts.insert(name.to_owned(), count);
+            }
+        }
+        if self.titan_input.is_some() && self.titan_results.is_list() {
+            let mut sum = 0_u64;
+            self.titan_results.each(|result| {
+                let count = result.titan_count.value().ok().flatten().and_then(|count| count.as_u64());
+                sum = sum.saturating_add(count.unwrap_or(0));
+            });
+            counts.insert("totalOutputTextTokenCount".to_owned(), sum.into());
+        }
+        Ok((!counts.is_empty()).then_some(Value::Object(counts)))
     }
 }

@@ -3,7 +3,7 @@
 //! Names, denominators and dimensions are those of the `genai-prices` data set (its `data_units` table), so that the rates of the
 //! catalog and the counts of an event use the same names. A unit is part of another if it has all of the other's dimensions:
 //! `cache_read_tokens` is part of `input_tokens`, the total. A Python test compares this table with the package.
-//! The last two units are our own, because the data set has no unit for images that are billed per image.
+//! The last three units are our own, because the data set has no unit for images that are billed per image and for searches of maps.
 //!
 //! The position of a unit in the table is its number in the journal: append new units, never reorder them.
 
@@ -71,10 +71,11 @@ const TABLE: [(&str, u64, &str); UNIT_COUNT] = [
     ("requests", 1_000, "requests"),
     ("input_images", 1_000, "images direction=input"),
     ("output_images", 1_000, "images direction=output"),
+    ("map_searches", 1_000, "tool_calls tool_type=map_search"),
 ];
 
 /// How many units there are. At most 64, so that a set of units is one `u64`.
-pub const UNIT_COUNT: usize = 61;
+pub const UNIT_COUNT: usize = 62;
 const _: () = assert!(UNIT_COUNT <= 64);
 
 /// Seconds are stored as microseconds, because providers report fractions of them.

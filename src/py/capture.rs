@@ -52,10 +52,8 @@ impl PyScanner {
     fn new(family: &str, provider: &str, content_type: &str, gzip: bool, strip: bool, keep: bool) -> PyResult<Self> {
         let family = Family::from_name(family)
             .ok_or_else(|| PyValueError::new_err(format!("family: unknown name {family:?}")))?;
-        let framing = Framing::of_content_type(content_type).ok_or_else(|| {
-            PyValueError::new_err(format!("content_type: {content_type:?} is neither JSON nor a stream of JSON"))
-        })?;
-        let dialect = Dialect::of(provider);
+        let framing = Framing::of_content_type(content_type);
+        let dialect = Dialect::of(&canonical_provider(provider));
         let options = Options { family, dialect, framing, is_gzip: gzip, strips_usage: strip, keeps_report: keep };
         Ok(Self { guard: Mutex::new(Guard::new(options)), is_gzip: gzip, made: Instant::now() })
     }
@@ -86,6 +84,7 @@ impl PyScanner {
         let gap = found.gap.map(|gap| match gap {
             Gap::Unreported => Issue::UsageUnreported,
             Gap::Interrupted => Issue::UsageInterrupted,
+            Gap::Foreign => Issue::UsageNotJson,
             Gap::Malformed => Issue::UsageMalformed,
             Gap::InternalError => Issue::UsageInternalError,
         });
@@ -95,7 +94,12 @@ impl PyScanner {
         summary.set_item(intern!(py, "usage_status"), found.usage_status.name())?;
         summary.set_item(intern!(py, "finish_reason"), found.finish_reason)?;
         summary.set_item(intern!(py, "service_tier"), found.service_tier)?;
+        summary.set_item(intern!(py, "region"), found.region)?;
+        if !found.notes.is_empty() {
+            summary.set_item(intern!(py, "cost_notes"), found.notes.names().collect::<Vec<_>>().join(","))?;
+        }
         summary.set_item(intern!(py, "is_error"), found.is_error)?;
+        summary.set_item(intern!(py, "error"), found.error)?;
         summary.set_item(intern!(py, "id"), found.id)?;
         summary.set_item(intern!(py, "is_background"), found.is_background)?;
         let first = found.first_token.map(|at| at.saturating_duration_since(self.made).as_secs_f64() * 1000.0);
