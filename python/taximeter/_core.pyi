@@ -90,8 +90,11 @@ class Cost:
     @property
     def valid_from(self) -> str | None:
         """The first day on which the rates are valid, such as `2026-07-01`; `None` if the catalog does not say."""
+    @property
+    def suggestions(self) -> tuple[str, ...]:
+        """If no price is known: the names of models with a price that are nearest, at most five, the nearest first."""
     def explain(self) -> str:
-        """Return one line for each charged unit: quantity × rate = amount."""
+        """Return one line for each charged unit: quantity × rate = amount. If no price is known, it names the nearest models."""
     def __eq__(self, value: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
@@ -209,11 +212,14 @@ class Meter:
             usage_status: `complete`, `partial` or `missing`.
             provider_usage: The provider's own report of usage, as the text of a JSON object of at most 2 KiB. It is stored, but not
                 used for counts or costs.
-            cost_notes: What to know about the cost that the price cannot tell: `host_unknown`, `unaccounted_tokens`, separated by a comma.
+            cost_notes: What to know about the cost that the price cannot tell: `host_unknown`, `unaccounted_tokens`, with a comma
+                between them.
 
         Returns:
             The event's id and cost.
         """
+    def idle_price_rules(self) -> list[str]:
+        """The user's multipliers and aliases that fit nothing that has a price: where each stands."""
     def post(self, path: str, body: Any, *, before: tuple[str, Any] | None = None) -> Receipt:
         """Record a request to a service with its own wire format. It is sent until the service accepts it.
 

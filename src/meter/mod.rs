@@ -20,7 +20,7 @@ use crate::delivery::{
 };
 use crate::event::binary::encode;
 use crate::event::limits::MAX_REQUESTS;
-use crate::event::{CostStatus, Outgoing, UsageEvent};
+use crate::event::{CostNotes, CostStatus, Outgoing, UsageEvent};
 use crate::journal::{self, AppendError, Counts, Tier};
 use crate::ledger::{Filter, LedgerError, NewPrice, Repriced, Writer};
 use crate::money::Usd;
@@ -308,6 +308,12 @@ impl Meter {
         })
     }
 
+    /// The user's multipliers and aliases that fit nothing that has a price: where each stands.
+    #[must_use]
+    pub fn idle_price_rules(&self) -> Vec<String> {
+        self.prices.book().idle_rules()
+    }
+
     /// Checks whether the journal can be kept on disk as the settings say.
     ///
     /// # Errors
@@ -418,7 +424,7 @@ impl Meter {
 /// # Errors
 /// [`Issue::ContradictoryUsage`] if the usage contradicts itself. The cost is then unknown.
 fn price<'a>(book: &'a Book, event: &mut UsageEvent<'a>) -> Result<(), Issue> {
-    if event.usage.is_empty() {
+    if event.usage.is_empty() && !book.has_free() {
         return Ok(());
     }
     let total = book

@@ -12,13 +12,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::catalog::{Catalog, MatchKind, Place};
 use super::charge::{Charged, Line, PriceError, Relations};
-use super::conditions::Conditions;
-use super::entry::{ModelEntry, Row};
-use super::overrides::Overrides;
+use super::conditions::{Conditions, Pairs};
+use super::entry::{ModelEntry, Rates, Row};
+use super::overrides::{Overrides, is_version_of};
 use super::providers::{canonical_provider, catalog_id};
+use super::reference::{OpenRouter, open_router};
+use super::uplifts::Uplift;
 use crate::event::limits::MAX_TEXT;
 use crate::event::{CostNotes, CostStatus, Unit, Usage};
 use crate::money::Usd;
+use crate::tokens::nearest;
 
 /// What is to be priced.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +46,10 @@ pub struct Found {
     multiplier: Option<u16>,
     /// Whether the rates are those of a provider that the called one falls back to, or that an alias leads to.
     is_fallback: bool,
+    /// The catalog's entry, whose rates stand for what a rate of the user's does not name.
+    base: Option<Place>,
+    /// How OpenRouter was told to route it.
+    route: Option<OpenRouter>,
     /// How.
     pub kind: MatchKind,
 }
@@ -71,6 +78,8 @@ pub struct Cost {
     pub found: Option<Found>,
     /// From which second of the epoch on its row of rates holds, if the row says so.
     pub valid_from: Option<u64>,
+    /// What the region and the tier come to, in millionths, where the catalog has no rates for them.
+    pub uplift: Option<i128>,
     /// One line for each charged unit.
     pub lines: Vec<Line>,
 }
@@ -87,6 +96,31 @@ pub struct Total {
     /// Where its rates were found.
     pub found: Option<Found>,
     valid_from: Option<u64>,
+    uplift: Option<i128>,
+}
+
+impl Total {
+    /// What has no price: it has no cost either.
+    const UNPRICED: Self = Self {
+        usd: None,
+        status: CostStatus::Unpriced,
+        notes: CostNotes::NONE,
+        found: None,
+        valid_from: None,
+        uplift: None,
+    };
+
+    fn free(found: Option<Found>) -> Self {
+        Self { usd: Some(Usd::ZERO), status: CostStatus::Free, found, ..Self::UNPRICED }
+    }
+}
+
+impl Found {
+    /// Whether it costs nothing, whatever it used: by a rule of the user's, or by OpenRouter's name of it.
+    fn is_free(self, model: &ModelEntry) -> bool {
+        self.route == Some(OpenRouter::Free)
+            || (matches!(self.source, Source::Override(_)) && model.rows.iter().all(|row| row.rates.is_empty()))
+    }
 }
 
 /// An immutable set of prices and rules.
@@ -152,6 +186,7 @@ impl Book {
             notes: total.notes,
             found: total.found,
             valid_from: total.valid_from,
+            uplift: total.uplift,
             lines,
         })
     }
@@ -165,12 +200,16 @@ impl Book {
     }
 
     fn charge(&self, request: &Request<'_>, line: &mut dyn FnMut(Line)) -> Result<Total, PriceError> {
-        let unpriced = |found| {
-            Ok(Total { usd: None, status: CostStatus::Unpriced, notes: CostNotes::NONE, found, valid_from: None })
-        };
+        let unpriced = |found, notes| Ok(Total { found, notes, ..Total::UNPRICED });
         let is_global = request.conditions.region == Some("global");
-        let Some(found) = self.find_cached(request.provider, request.model, is_global) else { return unpriced(None) };
+        let Some(found) = self.find_cached(request.provider, request.model, is_global) else {
+            return unpriced(None, CostNotes::NONE);
+        };
         let model = self.model(found);
+        if found.is_free(model) {
+            return Ok(Total::free(Some(found)));
+        }
+        let unpriced = |found| unpriced(found, CostNotes::NONE);
         if request.usage.is_empty() {
             return unpriced(Some(found));
         }
@@ -181,46 +220,113 @@ impl Book {
         // A provider's own tiers and batch rates do not hold where another serves its models.
         let special =
             if pairs.is_empty() || is_fallback { None } else { model.context_rates(standard, seconds, &pairs) };
-        let rates = special.map_or(Cow::Borrowed(standard), Cow::Owned);
+        let mut rates = special.map_or(Cow::Borrowed(standard), Cow::Owned);
+        if let Some(base) = found.base {
+            rates = Cow::Owned(self.over_base(&rates, base, seconds, &pairs));
+        }
         if rates.is_empty() {
             // The data set leaves rates out both for what is free and for what is not known; only a name that says so is free.
-            return if model.id.ends_with(":free") {
-                Ok(Total {
-                    usd: Some(Usd::ZERO),
-                    status: CostStatus::Free,
-                    notes: CostNotes::NONE,
-                    found: Some(found),
-                    valid_from: None,
-                })
-            } else {
-                unpriced(Some(found))
-            };
+            return if model.id.ends_with(":free") { Ok(Total::free(Some(found))) } else { unpriced(Some(found)) };
         }
         let usage = billed(request.usage, model);
         let multiplier = found.multiplier.map(|index| self.overrides.multiplier(index.into()).millionths);
-        let Charged { total, notes, is_uncovered } = self.relations.charge(&rates, &usage, multiplier, line)?;
+        let is_own = matches!(found.source, Source::Override(_));
+        // A rate of the user's own says all there is to say of its model.
+        let mut uplift =
+            if is_own { Uplift::default() } else { Uplift::of(request.provider, &model.id, &request.conditions) };
+        if request.conditions.service_tier.is_some_and(|tier| !is_fallback && model.knows_context("service_tier", tier))
+        {
+            uplift.tier = None;
+        }
+        let millionths = uplift.millionths();
+        let Charged { total, notes, is_uncovered } =
+            self.relations.charge(&rates, &usage, multiplier, millionths, line)?;
         if is_uncovered {
             return unpriced(Some(found));
         }
+        if is_own && notes.and(CostNotes::UNIT_WITHOUT_RATE) != CostNotes::NONE {
+            return Ok(Total { found: Some(found), notes: CostNotes::UNIT_WITHOUT_RATE, ..Total::UNPRICED });
+        }
         let provider = self.names(found).0;
-        let mut notes = notes | request.conditions.unknown_to(model, provider, request.model, is_fallback);
+        let mut notes = notes | request.conditions.unknown_to(model, provider, request.model, is_fallback, uplift);
+        if found.route.is_some() {
+            notes |= CostNotes::CONTEXT_WITHOUT_RATES;
+        }
         if is_fallback {
             notes |= CostNotes::FALLBACK_PROVIDER;
         }
-        let status = if multiplier.is_some() || matches!(found.source, Source::Override(_)) {
+        let status = if multiplier.is_some() || is_own {
             CostStatus::Manual
         } else if rates.iter().all(|(_, rate)| rate.is_zero()) {
             CostStatus::Free
         } else {
             CostStatus::Priced
         };
-        Ok(Total { usd: Some(total), status, notes, found: Some(found), valid_from: period.from })
+        Ok(Total { usd: Some(total), status, notes, found: Some(found), valid_from: period.from, uplift: millionths })
+    }
+
+    /// The rates of the catalog's entry, with the user's in their place, unit by unit.
+    fn over_base(&self, own: &Rates, base: Place, seconds: u64, pairs: &Pairs<'_>) -> Rates {
+        let model = self.catalog.model(base);
+        let Some(row) = model.row_at(seconds) else { return own.clone() };
+        let special =
+            if pairs.is_empty() || base.is_fallback { None } else { model.context_rates(&row.rates, seconds, pairs) };
+        let listed = special.as_ref().unwrap_or(&row.rates);
+        let rest = listed.iter().filter(|(unit, _)| own.iter().all(|(known, _)| known != *unit));
+        Rates::ordered(own.iter().chain(rest).map(|(unit, rate)| (unit, rate.clone())).collect())
+    }
+
+    /// The user's multipliers and aliases that fit nothing that has a price: where each stands.
+    #[must_use]
+    pub fn idle_rules(&self) -> Vec<String> {
+        let catalogs = || std::iter::once(&self.catalog).chain(self.long_tail.as_ref());
+        let is_known = |provider: Option<&str>, model: &str, is_prefix: bool| {
+            if model.is_empty() {
+                return provider.is_none_or(|provider| self.knows_provider(provider));
+            }
+            if !is_prefix && self.find(provider, model, false).is_some() {
+                return true;
+            }
+            catalogs().flat_map(|catalog| catalog.entries()).any(|(own, id, _)| {
+                provider.is_none_or(|provider| provider == own)
+                    && (id == model || (is_prefix && is_version_of(id, model)))
+            }) || (is_prefix && self.find(provider, model, false).is_some())
+        };
+        self.overrides
+            .references()
+            .filter(|(_, provider, model, is_prefix)| !is_known(*provider, model, *is_prefix))
+            .map(|(place, ..)| place)
+            .collect()
+    }
+
+    /// The models with a price whose names are nearest to one that nothing has, of the provider if that is known.
+    #[must_use]
+    pub fn near(&self, provider: Option<&str>, model: &str) -> Vec<&str> {
+        let model = model.trim().to_lowercase();
+        let provider = provider.map(canonical_provider);
+        let id = provider.as_deref().map(catalog_id).filter(|id| self.knows_provider(id));
+        let catalogs = std::iter::once(&self.catalog).chain(self.long_tail.as_ref());
+        let entries = catalogs.flat_map(|catalog| catalog.entries());
+        nearest(&model, entries.filter(|(own, ..)| id.is_none_or(|id| id == *own)).map(|(_, name, _)| name))
+    }
+
+    /// Whether the user says that some models cost nothing, whatever they use.
+    #[must_use]
+    pub fn has_free(&self) -> bool {
+        self.overrides.has_free
     }
 
     /// Finds the rates for a reference, as the user or a provider writes it, routed worldwide or not.
     fn find(&self, provider: Option<&str>, reference: &str, is_global: bool) -> Option<Found> {
         let reference = reference.trim().to_lowercase();
+        let reference = reference.strip_prefix("litellm_proxy/").unwrap_or(&reference).to_owned();
+        // litellm is no one who answers: the name says who does.
         let canonical = provider.map(canonical_provider);
+        let is_litellm = canonical.as_deref().is_some_and(|name| matches!(name, "litellm" | "litellm_proxy"));
+        if is_litellm && let Some(index) = self.overrides.rates_for(canonical.as_deref(), &reference) {
+            return Some(self.own(index, canonical.as_deref(), &reference, is_global));
+        }
+        let canonical = canonical.filter(|_| !is_litellm);
         let (provider, model) = if let Some(name) = &canonical {
             (Some(catalog_id(name)), &*reference)
         } else {
@@ -228,16 +334,13 @@ impl Book {
             inferred.map_or((None, &*reference), |(provider, model)| (Some(provider), model))
         };
         let multiplier = self.overrides.multiplier_for(provider, model).map(|index| index as u16);
-        let own = |index| Found {
-            source: Source::Override(index as u16),
-            multiplier,
-            is_fallback: false,
-            kind: MatchKind::Override,
-        };
+        let own = |index| self.own(index, provider, model, is_global);
         let listed = |(source, place): (Source, Place)| Found {
             source,
             multiplier,
             is_fallback: place.is_fallback,
+            base: None,
+            route: None,
             kind: place.kind,
         };
         if let Some(index) = self.overrides.rates_for(provider, model) {
@@ -259,7 +362,27 @@ impl Book {
             let whole = provider.filter(|_| canonical.is_none() && model.len() < reference.len())?;
             self.look_up(Some(whole), &reference, is_global)
         });
+        if found.is_none()
+            && provider == Some("openrouter")
+            && let Some((model, route)) = open_router(model)
+        {
+            let (source, place) = self.look_up(provider, model, is_global)?;
+            return Some(Found { route: Some(route), kind: MatchKind::Pattern, ..listed((source, place)) });
+        }
         found.map(listed)
+    }
+
+    /// Rates of the user's, and the catalog's entry beneath them if they ask for it.
+    fn own(&self, index: usize, provider: Option<&str>, model: &str, is_global: bool) -> Found {
+        let base = self.overrides.has_base(index).then(|| self.look_up(provider, model, is_global)).flatten();
+        Found {
+            source: Source::Override(index as u16),
+            multiplier: self.overrides.multiplier_for(provider, model).map(|index| index as u16),
+            is_fallback: false,
+            base: base.and_then(|(source, place)| matches!(source, Source::Catalog(_)).then_some(place)),
+            route: None,
+            kind: MatchKind::Override,
+        }
     }
 
     /// The provider and the model of an alias's target; the called provider where the target names none.

@@ -23,7 +23,7 @@ pub struct Line {
     pub count: u64,
     /// The rate, in 10^-18 USD per the unit's denominator.
     pub rate: i128,
-    /// Their product, times the multiplier if there is one.
+    /// Their product, times the factor of the region or tier and the multiplier, if there are any.
     pub amount: Usd,
 }
 
@@ -56,6 +56,8 @@ pub(super) struct Relations {
     overlapping: u64,
     /// Tokens of audio, images and video.
     modal: u64,
+    /// Tokens of all kinds.
+    tokens: u64,
 }
 
 /// What charging came to.
@@ -84,7 +86,7 @@ impl Relations {
             let (part, total) = (sets[part.index()], sets[total.index()]);
             part != total && part & total == total
         };
-        let mut relations = Self { parts: [0; UNIT_COUNT], overlaps: Vec::new(), overlapping: 0, modal: 0 };
+        let mut relations = Self { parts: [0; UNIT_COUNT], overlaps: Vec::new(), overlapping: 0, modal: 0, tokens: 0 };
         for unit in Unit::all() {
             for other in Unit::all().filter(|other| is_within(*other, unit)) {
                 relations.parts[unit.index()] |= other.bit();
@@ -92,6 +94,9 @@ impl Relations {
             let is_modal = ["modality=audio", "modality=image", "modality=video"]
                 .iter()
                 .any(|modality| unit.dimensions().any(|dimension| dimension == *modality));
+            if unit.dimensions().next() == Some("tokens") {
+                relations.tokens |= unit.bit();
+            }
             if is_modal && unit.dimensions().next() == Some("tokens") {
                 relations.modal |= unit.bit();
             }
@@ -108,12 +113,14 @@ impl Relations {
         relations
     }
 
-    /// Charges `usage`, calling `line` for every unit that comes to something. `multiplier` is in millionths.
+    /// Charges `usage`, calling `line` for every unit that comes to something. Both factors are in millionths; that of a region or a
+    /// tier is on tokens alone.
     pub(super) fn charge(
         &self,
         rates: &Rates,
         usage: &Usage,
         multiplier: Option<i128>,
+        uplift: Option<i128>,
         line: &mut dyn FnMut(Line),
     ) -> Result<Charged, PriceError> {
         self.check_parts(usage)?;
@@ -137,10 +144,13 @@ impl Relations {
                 continue;
             }
             let rate = if rate.tiers.is_empty() { rate.base.0 } else { rate.at(total_input) };
-            let amount = product(own, rate, unit).and_then(|amount| match multiplier {
-                None => Some(amount),
-                Some(millionths) => scaled(amount, millionths),
-            });
+            let mut amount = product(own, rate, unit);
+            if let Some(millionths) = uplift.filter(|_| self.tokens & unit.bit() != 0) {
+                amount = amount.and_then(|amount| scaled(amount, millionths));
+            }
+            if let Some(millionths) = multiplier {
+                amount = amount.and_then(|amount| scaled(amount, millionths));
+            }
             let amount = amount.ok_or(PriceError::OutOfRange(unit))?;
             total = total.checked_add(amount).ok_or(PriceError::OutOfRange(unit))?;
             line(Line { unit, count: own, rate, amount });

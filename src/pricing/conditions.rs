@@ -4,6 +4,7 @@ use smallvec::SmallVec;
 
 use super::entry::ModelEntry;
 use super::reference::geography;
+use super::uplifts::Uplift;
 use crate::event::CostNotes;
 
 /// Service tier, batch, region, and whatever else the catalog tells rates apart by.
@@ -57,6 +58,7 @@ impl<'a> Conditions<'a> {
         provider: Option<&str>,
         reference: &str,
         is_fallback: bool,
+        uplift: Uplift,
     ) -> CostNotes {
         let is_bedrock = provider == Some("aws");
         let is_plain = !self.batch && self.service_tier.is_none() && self.region.is_none() && self.further.is_empty();
@@ -75,11 +77,15 @@ impl<'a> Conditions<'a> {
             && !ORDINARY.contains(&tier)
             && !knows("service_tier", tier)
             && !(tier == "fast" && knows("speed", tier))
+            && uplift.tier.is_none()
         {
             notes |= CostNotes::TIER_WITHOUT_RATES;
         }
         let region = self.region.or_else(|| is_bedrock.then(|| geography(reference)).flatten());
-        if region.is_some_and(|region| !knows("region", region) && !is_covered(&model.id, is_bedrock, region)) {
+        let is_known = |region: &str| {
+            uplift.region.is_some() || knows("region", region) || is_covered(&model.id, is_bedrock, region)
+        };
+        if region.is_some_and(|region| !is_known(region)) {
             notes |= CostNotes::REGION_WITHOUT_RATES;
         }
         if self.further.iter().any(|(key, value)| !knows(key, value)) {

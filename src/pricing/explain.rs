@@ -3,6 +3,7 @@
 use super::book::{Book, Cost};
 use super::entry::RATE_SCALE;
 use super::overrides::MULTIPLIER_SCALE;
+use super::uplifts::AS_OF;
 use crate::money::{SCALE, Usd};
 
 /// One line for each charged unit, quantity × rate = amount, then the total and the notes. A `reported` cost is what counts.
@@ -17,7 +18,12 @@ pub fn explain(book: &Book, cost: &Cost, reported: Option<Usd>) -> String {
     for line in &cost.lines {
         let (unit, count) = (line.unit, line.count as f64 / line.unit.scale() as f64);
         let rate = Usd::from_units(line.rate.saturating_mul(10_i128.pow(SCALE - RATE_SCALE)));
-        lines.push(format!("{unit}: {count} × ${rate} per {}{factor} = ${}", unit.per(), line.amount));
+        let uplift = cost.uplift.filter(|_| unit.dimensions().next() == Some("tokens"));
+        let uplift = uplift.map_or_else(String::new, |millionths| {
+            let value = Usd::from_units(millionths * 10_i128.pow(SCALE - MULTIPLIER_SCALE));
+            format!(" × {value} (region, tier; rules of {AS_OF})")
+        });
+        lines.push(format!("{unit}: {count} × ${rate} per {}{uplift}{factor} = ${}", unit.per(), line.amount));
     }
     lines.push(match (reported, cost.usd) {
         (Some(reported), Some(usd)) => format!("total: ${reported} as reported, ${usd} computed"),

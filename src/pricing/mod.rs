@@ -14,6 +14,7 @@ mod matching;
 mod overrides;
 mod providers;
 mod reference;
+mod uplifts;
 
 pub use book::{Book, Cost, Found, Request, Total};
 pub use catalog::{Catalog, MatchKind};

@@ -8,8 +8,9 @@
 //!  "aliases": {"azure/my-deployment": "openai/gpt-4o"}}
 //! ```
 //!
-//! A rate replaces the whole entry of its model: nothing of the catalog is mixed in. In place of one mapping of rates there can be
-//! rows, each with `rates` and any of `from`, `window`, `days` and `when`; one of them holds always.
+//! A rate replaces the whole entry of its model: nothing of the catalog is mixed in, and what is used of a unit without a rate makes
+//! the cost unknown, unless the rates have `"base": "catalog"` beside them: then the catalog's stand for the rest. `"free"` lists keys of
+//! models that cost nothing, such as those of a server of one's own. In place of one mapping of rates there can be rows, each with `rates` and any of `from`, `window`, `days` and `when`; one of them holds always.
 //!
 //! A key is `provider/model`, or `model` for any provider (`*/vendor/model` where the model's name has a slash); a `*` at its end
 //! stands for any rest. The longest key that fits wins, and one without `*` before all with one. A reference fits as it stands,
@@ -62,9 +63,12 @@ pub(super) struct Multiplier {
 pub struct Overrides {
     /// `override-` and the checksum of the rules; empty when there are none.
     pub(super) name: Box<str>,
-    rates: Vec<(Key, ModelEntry)>,
+    /// With them, whether the catalog's rates stand for what they do not name.
+    rates: Vec<(Key, (ModelEntry, bool))>,
     multipliers: Vec<(Key, Multiplier)>,
     aliases: Vec<(Key, Box<str>)>,
+    /// Whether something is free by a rule of the user's: an entry without rates.
+    pub(super) has_free: bool,
 }
 
 #[derive(Deserialize, Default)]
@@ -73,15 +77,19 @@ struct Raw {
     rates: BTreeMap<String, RawEntry>,
     multipliers: BTreeMap<String, String>,
     aliases: BTreeMap<String, String>,
+    free: Vec<String>,
 }
 
-type RawRates = BTreeMap<String, BTreeMap<String, serde_json::Value>>;
+type RawRates = BTreeMap<String, serde_json::Value>;
+/// What stands beside the rates of an entry that takes the catalog's for the rest.
+const BASE: &str = "base";
 
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum RawEntry {
     Rates(RawRates),
     Rows(Vec<RawRow<RawRates>>),
+    Other(serde_json::Value),
 }
 
 impl Overrides {
@@ -96,32 +104,47 @@ impl Overrides {
         let raw: Raw = serde_json::from_str(text).map_err(|error| OverrideError(error.to_string()))?;
         let mut rules = Self::default();
         for (name, entry) in raw.rates {
-            let place = |rule: String| OverrideError(format!("rates: {name}: {rule}"));
+            let place = |rule: String| OverrideError(at("rates", &name, &rule));
+            let mut has_base = false;
+            let mut read = |mut rates: RawRates| {
+                has_base |= takes_catalog(&mut rates)?;
+                typed_rates(rates)
+            };
             let rows = match entry {
-                RawEntry::Rates(rates) => vec![Row {
-                    period: Period::default(),
-                    context: Box::default(),
-                    rates: typed_rates(rates).map_err(place)?,
-                }],
+                RawEntry::Rates(rates) => {
+                    vec![Row { period: Period::default(), context: Box::default(), rates: read(rates).map_err(place)? }]
+                }
                 RawEntry::Rows(rows) => {
-                    rows.into_iter().map(|row| row.entry(typed_rates)).collect::<Result<_, _>>().map_err(place)?
+                    rows.into_iter().map(|row| row.entry(&mut read)).collect::<Result<_, _>>().map_err(place)?
+                }
+                RawEntry::Other(value) => {
+                    let rule = format!(
+                        "{value} is not a mapping of rates; write {{ input_tokens = {{ per_1m = 2.5 }}, output_tokens = {{ per_1m = 10 }} }}"
+                    );
+                    return Err(place(rule));
                 }
             };
             let key = Key::new(&name).map_err(place)?;
-            rules.rates.push((key, model_entry(&name, rows).map_err(place)?));
+            rules.rates.push((key, (model_entry(&name, rows).map_err(place)?, has_base)));
         }
         for (name, text) in raw.multipliers {
-            let place = |rule: String| OverrideError(format!("multipliers: {name}: {rule}"));
+            let place = |rule: String| OverrideError(at("multipliers", &name, &rule));
             let (key, millionths) = (Key::new(&name).map_err(place)?, multiplier(&text).map_err(place)?);
             rules.multipliers.push((key, Multiplier { key: name.into(), millionths }));
         }
         for (name, target) in raw.aliases {
-            let place = |rule: String| OverrideError(format!("aliases: {name}: {rule}"));
+            let place = |rule: String| OverrideError(at("aliases", &name, &rule));
             let target = target.trim().to_lowercase();
             if target.is_empty() || target == name.trim().to_lowercase() {
                 return Err(place("names no other model".into()));
             }
             rules.aliases.push((Key::new(&name).map_err(place)?, target.into()));
+        }
+        for name in raw.free {
+            let key = Key::new(&name).map_err(|rule| OverrideError(at("free", &name, &rule)))?;
+            let row = Row { period: Period::default(), context: Box::default(), rates: Rates::default() };
+            rules.rates.push((key, (entry_of(&name, vec![row], Vec::new()), false)));
+            rules.has_free = true;
         }
         let most = rules.rates.len().max(rules.multipliers.len()).max(rules.aliases.len());
         if most > MOST_RULES {
@@ -155,12 +178,55 @@ impl Overrides {
     }
 
     pub(super) fn entry(&self, index: usize) -> &ModelEntry {
-        &self.rates[index].1
+        &self.rates[index].1.0
+    }
+
+    /// Whether the catalog's rates stand for what the entry does not name.
+    pub(super) fn has_base(&self, index: usize) -> bool {
+        self.rates[index].1.1
+    }
+
+    /// The keys of multipliers and the targets of aliases, which may fit nothing: what the rule is called, its provider, its model, and
+    /// whether that is a prefix.
+    pub(super) fn references(&self) -> impl Iterator<Item = (String, Option<&str>, &str, bool)> {
+        let multipliers = self.multipliers.iter().map(|(key, multiplier)| {
+            (at("multipliers", &multiplier.key, ""), key.provider.as_deref(), &*key.model, key.is_prefix)
+        });
+        let aliases = self.aliases.iter().map(|(key, target)| {
+            let name =
+                key.provider.as_deref().map_or_else(|| key.model.to_string(), |own| format!("{own}/{}", key.model));
+            (at("aliases", &name, ""), None, &**target, false)
+        });
+        multipliers.chain(aliases)
     }
 
     pub(super) fn multiplier(&self, index: usize) -> &Multiplier {
         &self.multipliers[index].1
     }
+}
+
+/// Where a rule stands, as TOML writes its path, and what is wrong with it.
+fn at(table: &str, key: &str, rule: &str) -> String {
+    let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let parted = if rule.is_empty() || rule.starts_with('.') { "" } else { ": " };
+    let is_plain = !key.is_empty() && key.bytes().all(is_bare);
+    if is_plain { format!("{table}.{key}{parted}{rule}") } else { format!("{table}.\"{key}\"{parted}{rule}") }
+}
+
+/// Whether the rates name the catalog as their base.
+fn takes_catalog(rates: &mut RawRates) -> Result<bool, String> {
+    match rates.remove(BASE) {
+        None => Ok(false),
+        Some(serde_json::Value::String(base)) if base == "catalog" => Ok(true),
+        Some(other) => Err(format!(".{BASE}: {other} is not \"catalog\", the one base there is")),
+    }
+}
+
+/// Whether a reference is the model of this name or a version of it: `gpt-4` is not `gpt-4o` or `gpt-4.1`.
+pub(super) fn is_version_of(reference: &str, name: &str) -> bool {
+    let goes_on = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.';
+    let ends_open = name.bytes().last().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    reference.strip_prefix(name).is_some_and(|rest| !(ends_open && rest.bytes().next().is_some_and(goes_on)))
 }
 
 /// The first rule, which is the most specific one, that fits some form of the reference.
@@ -212,13 +278,7 @@ impl Key {
 
     /// A prefix ends at a boundary of versions: `gpt-4*` is not for `gpt-4.1` or `gpt-4o`.
     fn fits(&self, form: &str) -> bool {
-        let Some(rest) = form.strip_prefix(&*self.model) else { return false };
-        if !self.is_prefix {
-            return rest.is_empty();
-        }
-        let goes_on = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.';
-        let ends_open = self.model.bytes().last().is_some_and(|byte| byte.is_ascii_alphanumeric());
-        !(ends_open && rest.bytes().next().is_some_and(goes_on))
+        if self.is_prefix { is_version_of(form, &self.model) } else { form == &*self.model }
     }
 }
 
@@ -232,14 +292,18 @@ fn model_entry(id: &str, rows: Vec<Row>) -> Result<ModelEntry, String> {
     }
     // Later rows take precedence: by day, and on the same day those of certain hours last.
     rows.sort_by_key(|row| (row.period.from, row.period.window.is_some()));
-    Ok(ModelEntry {
+    Ok(entry_of(id, rows, variants))
+}
+
+fn entry_of(id: &str, rows: Vec<Row>, variants: Vec<Row>) -> ModelEntry {
+    ModelEntry {
         id: id.trim().into(),
         rule: Clause::Equals(id.into()),
         retired: false,
         least_seconds: 0,
         rows: rows.into(),
         variants: variants.into(),
-    })
+    }
 }
 
 fn multiplier(text: &str) -> Result<i128, String> {
@@ -253,31 +317,49 @@ fn multiplier(text: &str) -> Result<i128, String> {
 
 fn typed_rates(raw: RawRates) -> Result<Rates, String> {
     let mut rates = Vec::with_capacity(raw.len());
-    for (name, mut fields) in raw {
-        let unit = Unit::from_name(&name).ok_or_else(|| format!("{name:?} is not a unit of usage"))?;
+    for (name, value) in raw {
+        let unit = Unit::from_name(&name).ok_or_else(|| unknown_unit(&name))?;
+        let usual = denominators(unit)[0].0;
+        let serde_json::Value::Object(mut fields) = value else {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            return Err(match parse_scaled(&text, super::entry::RATE_SCALE) {
+                Ok(_) => format!(".{name}: {text} has no denominator; write {{ {usual} = {text} }}"),
+                Err(_) => format!(".{name}: {value} is not a rate; write {{ {usual} = 2.5 }}"),
+            });
+        };
         let above = fields.remove("above").unwrap_or_else(|| serde_json::Value::Object(serde_json::Map::default()));
         let above = above
             .as_object()
-            .ok_or_else(|| format!("{name}: above: give rates by number of tokens, such as {{\"200000\": \"5\"}}"))?;
+            .ok_or_else(|| format!(".{name}.above: give rates by number of tokens, such as {{\"200000\": \"5\"}}"))?;
         let [(denominator, value)]: [_; 1] = fields
             .into_iter()
             .collect::<Vec<_>>()
             .try_into()
-            .map_err(|_| format!("{name}: give one rate, such as {{\"{}\": \"2.5\"}}", denominators(unit)[0].0))?;
+            .map_err(|_| format!(".{name}: give one rate, such as {{ {usual} = 2.5 }}"))?;
         let read = |value: &serde_json::Value| {
-            let text = value.as_str().ok_or_else(|| format!("{name}: {value} is not a decimal number"))?;
-            typed_rate(unit, &denominator, text).map_err(|rule| format!("{name}: {rule}"))
+            let text = value.as_str().ok_or_else(|| format!(".{name}: {value} is not a decimal number"))?;
+            typed_rate(unit, &denominator, text).map_err(|rule| format!(".{name}: {rule}"))
         };
         let base = read(&value)?;
         let mut tiers = Vec::new();
         for (start, value) in above {
-            let start = start.parse().map_err(|_| format!("{name}: above: {start:?} is not a number of tokens"))?;
+            let start = start.parse().map_err(|_| format!(".{name}.above: {start:?} is not a number of tokens"))?;
             tiers.push((start, read(value)?));
         }
         tiers.sort_unstable();
         rates.push((unit, Rate { base, tiers: tiers.into() }));
     }
     Ok(Rates::ordered(rates))
+}
+
+/// What is wrong with a name of a unit, and which names are near.
+fn unknown_unit(name: &str) -> String {
+    let stem = name.trim_end_matches("_tokens").trim_end_matches('s');
+    let near: Vec<_> =
+        Unit::all().map(Unit::name).filter(|unit| !stem.is_empty() && unit.contains(stem)).take(3).collect();
+    let hint =
+        if near.is_empty() { "taximeter.UNITS lists them".to_owned() } else { format!("such as {}", near.join(", ")) };
+    format!("{name:?} is not a unit of usage; {hint}")
 }
 
 /// How the rate of a unit can be stated: the name, and for how many of the unit it is.
@@ -346,19 +428,27 @@ mod tests {
     fn r28_nonsense_is_refused_by_name_and_reason() {
         let rate = |unit: &str, rate: &str| refusal(&format!(r#"{{"rates":{{"openai/m":{{"{unit}":{rate}}}}}}}"#));
         for (text, reason) in [
-            (rate("input_tokens", r#"{"per_1m":"-1"}"#), "rates: openai/m: input_tokens: the rate -1 is negative"),
+            (rate("input_tokens", r#"{"per_1m":"-1"}"#), "rates.\"openai/m\".input_tokens: the rate -1 is negative"),
             (rate("input_tokens", r#"{"per_1m":"NaN"}"#), "not a decimal number"),
             (rate("input_tokens", r#"{"per_1m":"10000.01"}"#), "more than $10,000 per_1m"),
             (rate("input_tokens", r#"{"per_token":"3"}"#), "more than $10,000 per_1m"),
             (rate("input_tokens", r#"{"per_second":"3"}"#), "use per_1m, per_1k, per_token"),
             (rate("input_tokens", r#"{"per_1m":"1","per_1k":"1"}"#), "give one rate"),
             (rate("input_tokens", r#"{"per_1m":2}"#), "2 is not a decimal number"),
+            (
+                rate("input_tokens", "\"2.5\""),
+                "rates.\"openai/m\".input_tokens: 2.5 has no denominator; write { per_1m = 2.5 }",
+            ),
+            (rate("web_searches", "0.01"), "0.01 has no denominator; write { per_search = 0.01 }"),
+            (rate("base", "\"openai\""), "rates.\"openai/m\".base: \"openai\" is not \"catalog\""),
+            (rate("input", r#"{"per_1m":"1"}"#), "such as input_tokens"),
+            (refusal(r#"{"rates":{"gpt-4o":"2"}}"#), "rates.gpt-4o: \"2\" is not a mapping of rates"),
             (rate("bananas", r#"{"per_1m":"1"}"#), "\"bananas\" is not a unit"),
             (rate("web_searches", r#"{"per_search":"10001"}"#), "more than $10,000 per_search"),
-            (refusal(r#"{"multipliers":{"*":"-1"}}"#), "multipliers: *: -1 is negative"),
+            (refusal(r#"{"multipliers":{"*":"-1"}}"#), "multipliers.\"*\": -1 is negative"),
             (refusal(r#"{"multipliers":{"*":"5000"}}"#), "markup of 20 %"),
-            (refusal(r#"{"aliases":{"x":" "}}"#), "aliases: x: names no other model"),
-            (refusal(r#"{"aliases":{"x":"X"}}"#), "aliases: x: names no other model"),
+            (refusal(r#"{"aliases":{"x":" "}}"#), "aliases.x: names no other model"),
+            (refusal(r#"{"aliases":{"x":"X"}}"#), "aliases.x: names no other model"),
             (refusal(r#"{"multipliers":{"":"1"}}"#), "a key names a model"),
             (refusal(r#"{"rates":{"m":{}}}"#), "a row without rates"),
             (refusal(r#"{"rates":{"m":[]}}"#), "one row that holds always"),
@@ -374,7 +464,7 @@ mod tests {
                 refusal(r#"{"rates":{"m":[{"window":["1:00","1:00"],"rates":{"requests":{"per_1k":"1"}}}]}}"#),
                 "ends where it begins",
             ),
-            (rate("input_tokens", r#"{"per_1m":"1","above":"200000"}"#), "above: give rates by number of tokens"),
+            (rate("input_tokens", r#"{"per_1m":"1","above":"200000"}"#), ".above: give rates by number of tokens"),
             (rate("input_tokens", r#"{"per_1m":"1","above":{"many":"2"}}"#), "\"many\" is not a number of tokens"),
             (refusal(r#"{"rate":{}}"#), "rate"),
         ] {

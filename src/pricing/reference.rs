@@ -75,6 +75,27 @@ pub(super) fn geography(reference: &str) -> Option<&str> {
     (GEOGRAPHIES.contains(&prefix) && rest.contains('.')).then_some(prefix)
 }
 
+/// How OpenRouter is told to route a call, at the end of a model's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OpenRouter {
+    /// To what costs nothing.
+    Free,
+    /// In a way that can cost something else than the model alone: with a search, by price, by speed.
+    Otherwise,
+}
+
+/// A reference of OpenRouter's without its suffix, and what that says; `None` when it has none that is known.
+pub(super) fn open_router(reference: &str) -> Option<(&str, OpenRouter)> {
+    let (model, suffix) = reference.rsplit_once(':')?;
+    match suffix {
+        "free" => Some((model, OpenRouter::Free)),
+        "online" | "nitro" | "floor" | "exacto" | "extended" | "thinking" | "beta" => {
+            Some((model, OpenRouter::Otherwise))
+        }
+        _ => None,
+    }
+}
+
 fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }

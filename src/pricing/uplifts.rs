@@ -17,7 +17,7 @@ use super::overrides::{MULTIPLIER_SCALE, is_version_of};
 use super::providers::canonical_provider;
 
 /// When the rows were last held against their sources.
-pub const AS_OF: &str = "2026-11-28";
+pub(super) const AS_OF: &str = "2026-11-28";
 const PERCENT: i128 = 10_i128.pow(MULTIPLIER_SCALE) / 100;
 
 /// A factor in millionths, and the conditions it is for.
@@ -46,13 +46,35 @@ enum When {
 }
 
 const LATE_CLAUDE: &[&str] = &[
-    "claude-opus-4-6", "claude-opus-4-7", "claude-opus-4-8", "claude-opus-5", "claude-sonnet-4-6", "claude-sonnet-5",
-    "claude-fable-5", "claude-mythos", "claude-haiku-5",
+    "claude-opus-4-6",
+    "claude-opus-4-7",
+    "claude-opus-4-8",
+    "claude-opus-5",
+    "claude-sonnet-4-6",
+    "claude-sonnet-5",
+    "claude-fable-5",
+    "claude-mythos",
+    "claude-haiku-5",
 ];
 const VERTEX: &[&str] = &[
-    "claude-haiku-4-5", "claude-opus-4-5", "claude-sonnet-4-5", "claude-opus-4-6", "claude-opus-4-7", "claude-opus-4-8",
-    "claude-opus-5", "claude-sonnet-4-6", "claude-sonnet-5", "claude-fable-5", "claude-haiku-5", "gemini-3.1-flash-image",
-    "gemini-3.1-flash-lite", "gemini-3.5-flash", "gemini-3.6-flash", "gemini-3.7-flash", "gemini-3.8-flash", "gemini-4-argon",
+    "claude-haiku-4-5",
+    "claude-opus-4-5",
+    "claude-sonnet-4-5",
+    "claude-opus-4-6",
+    "claude-opus-4-7",
+    "claude-opus-4-8",
+    "claude-opus-5",
+    "claude-sonnet-4-6",
+    "claude-sonnet-5",
+    "claude-fable-5",
+    "claude-haiku-5",
+    "gemini-3.1-flash-image",
+    "gemini-3.1-flash-lite",
+    "gemini-3.5-flash",
+    "gemini-3.6-flash",
+    "gemini-3.7-flash",
+    "gemini-3.8-flash",
+    "gemini-4-argon",
 ];
 /// What is sold at one price in every region of Vertex AI.
 const VERTEX_ALIKE: &[&str] = &["gemini-1.0", "gemini-1.5", "gemini-2.0", "gemini-2.5", "gemini-3"];

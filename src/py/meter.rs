@@ -152,6 +152,11 @@ impl PyMeter {
         Ok(())
     }
 
+    #[doc = stub_doc!("Meter.idle_price_rules")]
+    fn idle_price_rules(&self, py: Python<'_>) -> Vec<String> {
+        py.detach(|| self.core.idle_price_rules())
+    }
+
     #[doc = stub_doc!("Meter.probe")]
     fn probe(&self, py: Python<'_>) -> Option<(Option<i32>, String)> {
         py.detach(|| self.core.probe()).err().map(|error| (error.raw_os_error(), error.to_string()))

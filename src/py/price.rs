@@ -47,6 +47,8 @@ enum Source {
         reported: Option<Usd>,
         /// The provider that was asked about.
         provider: Option<String>,
+        /// The model that was asked about.
+        model: String,
     },
     /// Of a pickle: the book is in another process.
     Restored(Told),
@@ -67,6 +69,7 @@ struct Told {
     catalog: String,
     valid_from: Option<String>,
     explanation: String,
+    suggestions: Vec<String>,
 }
 
 /// The arguments of `price()`.
@@ -130,14 +133,14 @@ impl PyCost {
         };
         let cost = book.price(&Request { provider, model, usage: &usage, started_at, conditions })?;
         let provider = provider.map(|name| crate::pricing::canonical_provider(name).into_owned());
-        Ok(Some(Self(Source::Priced { book, cost, reported, provider })))
+        Ok(Some(Self(Source::Priced { book, cost, reported, provider, model: model.to_owned() })))
     }
 
-    /// Everything but the explanation.
+    /// Everything but the explanation and the suggestions.
     fn facts(&self) -> Cow<'_, Told> {
         match &self.0 {
             Source::Restored(told) => Cow::Borrowed(told),
-            Source::Priced { book, cost, reported, provider } => {
+            Source::Priced { book, cost, reported, provider, .. } => {
                 let named = cost.found.map(|found| book.names(found));
                 let catalog = cost.found.map_or_else(|| book.catalog().name(), |found| book.origin(found));
                 let day =
@@ -155,6 +158,7 @@ impl PyCost {
                     catalog: catalog.to_owned(),
                     valid_from: cost.valid_from.map(day),
                     explanation: String::new(),
+                    suggestions: Vec::new(),
                 })
             }
         }
@@ -169,7 +173,18 @@ impl PyCost {
     }
 
     fn told(&self) -> Told {
-        Told { explanation: self.explain(), ..self.facts().into_owned() }
+        Told { explanation: self.explain(), suggestions: self.near(), ..self.facts().into_owned() }
+    }
+
+    /// The names nearest to a name without a price.
+    fn near(&self) -> Vec<String> {
+        match &self.0 {
+            Source::Restored(told) => told.suggestions.clone(),
+            Source::Priced { cost: Cost { found: Some(_), .. }, .. } => Vec::new(),
+            Source::Priced { book, provider, model, .. } => {
+                book.near(provider.as_deref(), model).into_iter().map(str::to_owned).collect()
+            }
+        }
     }
 }
 
@@ -245,11 +260,25 @@ impl PyCost {
         self.facts().into_owned().valid_from
     }
 
+    #[doc = stub_doc!("Cost.suggestions")]
+    #[getter]
+    fn suggestions<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        PyTuple::new(py, self.near())
+    }
+
     #[doc = stub_doc!("Cost.explain")]
     fn explain(&self) -> String {
         match &self.0 {
             Source::Restored(told) => told.explanation.clone(),
-            Source::Priced { book, cost, reported, .. } => explain(book, cost, *reported),
+            Source::Priced { book, cost, reported, .. } => {
+                let mut text = explain(book, cost, *reported);
+                let near = self.near();
+                if !near.is_empty() {
+                    text.push_str("; the nearest names are ");
+                    text.push_str(&near.join(", "));
+                }
+                text
+            }
         }
     }
 
@@ -288,6 +317,7 @@ impl PyCost {
         all.set_item("catalog", told.catalog)?;
         all.set_item("valid_from", told.valid_from)?;
         all.set_item("explanation", told.explanation)?;
+        all.set_item("suggestions", told.suggestions)?;
         Ok((py.import("taximeter._core")?.getattr("_restore_cost")?, (all,)))
     }
 }
@@ -314,5 +344,7 @@ pub(super) fn restore_cost(told: &Bound<'_, PyDict>) -> PyResult<PyCost> {
         catalog: text("catalog")?.ok_or_else(invalid)?,
         valid_from: text("valid_from")?,
         explanation: text("explanation")?.ok_or_else(invalid)?,
+        // Pickles of earlier versions have none.
+        suggestions: told.get_item("suggestions")?.map_or_else(|| Ok(Vec::new()), |names| names.extract())?,
     })))
 }

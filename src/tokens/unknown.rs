@@ -43,7 +43,8 @@ impl UnknownName {
 }
 
 /// The known names most similar to `wanted`, the best match first.
-pub(super) fn nearest<'a>(wanted: &str, known: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+#[must_use]
+pub fn nearest<'a>(wanted: &str, known: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let wanted = wanted.trim().to_lowercase();
     let length = wanted.chars().take(MAX_COMPARED + 1).count();
     if length == 0 || length > MAX_COMPARED {

@@ -24,7 +24,7 @@ _RULES: Final = ("rates", "multipliers", "aliases")
 def prices(layers: Sequence[tuple[str, Any]]) -> Prices:
     """Merges the price settings of all sources. Earlier sources take precedence."""
     merged: dict[str, Any] = {}
-    rules: dict[str, dict[str, Any]] = {}
+    rules: dict[str, Any] = {}
     for source, layer in reversed(layers):
         _add_prices(merged, rules, source, layer)
     return Prices(
@@ -35,7 +35,7 @@ def prices(layers: Sequence[tuple[str, Any]]) -> Prices:
     )
 
 
-def _add_prices(merged: dict[str, Any], rules: dict[str, dict[str, Any]], layer: str, value: Any) -> None:
+def _add_prices(merged: dict[str, Any], rules: dict[str, Any], layer: str, value: Any) -> None:
     """Puts the price settings of one source over those already merged. Errors name the source."""
     try:
         found, own = _checked_prices(_price_table(value))
@@ -45,20 +45,27 @@ def _add_prices(merged: dict[str, Any], rules: dict[str, dict[str, Any]], layer:
         raise ConfigError(f"{error} (from {layer})") from None
     merged |= found
     for name, given in own.items():
-        rules.setdefault(name, {}).update(given)
+        if name == "free":
+            rules[name] = [*given, *rules.get(name, ())]
+        else:
+            rules.setdefault(name, {}).update(given)
 
 
-def _checked_prices(table: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+def _checked_prices(table: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns the checked settings of a table, and its rules by kind."""
-    if unknown := sorted(set(table) - {*_RULES, "long_tail", "refresh", "source"}):
-        raise ConfigError(f"prices: {unknown[0]!r} is not one of {', '.join(_RULES)}, long_tail, refresh, source")
-    own: dict[str, dict[str, Any]] = {}
+    if unknown := sorted(set(table) - {*_RULES, "free", "long_tail", "refresh", "source"}):
+        raise ConfigError(f"prices: {unknown[0]!r} is not one of {', '.join(_RULES)}, free, long_tail, refresh, source")
+    own: dict[str, Any] = {}
     for name in _RULES:
         given = table.get(name)
         if not isinstance(given, (Mapping, type(None))):
             raise ConfigError(f"prices: {name}: {given!r} is not a mapping")
         if given:
             own[name] = {str(key): value for key, value in given.items()}
+    if free := table.get("free"):
+        if isinstance(free, str) or not isinstance(free, (list, tuple)) or not all(isinstance(key, str) for key in free):
+            raise ConfigError(f'prices: free: {free!r} is not a list of keys, such as ["ollama/*"]')
+        own["free"] = list(free)
     _core.check_overrides(_core_text(own))
     found: dict[str, Any] = {}
     if (source := table.get("source")) is not None:
@@ -84,6 +91,7 @@ def _price_table(value: Any) -> Mapping[str, Any]:
         return value
     if isinstance(value, (str, os.PathLike)):
         text = str(value).removeprefix("\ufeff").strip()
+        place = ""
         try:
             if "://" in text and not text.startswith("{"):
                 raise ConfigError("prices: a URL belongs in prices.source; prices takes a mapping, JSON or a path")
@@ -91,12 +99,13 @@ def _price_table(value: Any) -> Mapping[str, Any]:
                 path = os.path.expanduser(text)
                 if not path.endswith(".json"):
                     return _own_table(load(path))
+                place = f"{path}: "
                 text = files.decode(files.read(path))
             table = _from_json(text)
         except OSError as error:
-            raise ConfigError(f"prices: {text}: {error.strerror}") from None
+            raise ConfigError(f"prices: {os.path.expanduser(text)}: {error.strerror}") from None
         except ValueError as error:
-            raise error if isinstance(error, ConfigError) else ConfigError(f"prices: {error}") from None
+            raise error if isinstance(error, ConfigError) else ConfigError(f"prices: {place}{error}") from None
         if isinstance(table, Mapping):
             return _own_table(table)
     raise ConfigError(f"prices: {type(value).__name__} is neither a mapping, JSON, nor the path of a TOML or JSON file")

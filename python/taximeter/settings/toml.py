@@ -30,7 +30,7 @@ def load(path: str) -> Mapping[str, Any]:
         except ImportError:
             if name == PROJECT:
                 return {}
-            raise ConfigError(f"{name}: Python 3.10 needs the package tomli to read it") from None
+            raise ConfigError(f"{path}: Python 3.10 needs the package tomli to read it") from None
     else:
         import tomllib  # noqa: PLC0415 - most processes have no file to read
 
@@ -41,7 +41,7 @@ def load(path: str) -> Mapping[str, Any]:
         if name == PROJECT:  # other tools report it
             return {}
         why = TOO_DEEP if isinstance(error, RecursionError) else getattr(error, "strerror", None) or error
-        raise ConfigError(f"{name}: {why}") from None
+        raise ConfigError(f"{path}: {why}") from None
 
 
 def _decimal(text: str) -> Any:
