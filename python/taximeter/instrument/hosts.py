@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["includes_usage_safely", "provider_of"]
+__all__ = ["includes_usage_safely", "provider_of", "region_of"]
 
 _EXACT: Final = {
     "api.openai.com": "openai",
@@ -29,6 +29,7 @@ _SUFFIXES: Final = {
     ".services.ai.azure.com": "azure.ai.inference",
     ".api.openai.com": "openai",
     "aiplatform.googleapis.com": "gcp.vertex_ai",
+    ".rep.googleapis.com": "gcp.vertex_ai",
 }
 
 
@@ -40,6 +41,21 @@ def provider_of(host: str, default: str) -> str:
     if host.startswith(("bedrock-runtime.", "bedrock-mantle.")) and host.endswith((".amazonaws.com", ".api.aws")):
         return "aws.bedrock"
     return next((provider for suffix, provider in _SUFFIXES.items() if host.endswith(suffix)), default)
+
+
+def region_of(host: str) -> str | None:
+    """The region that a host is for, where its name tells: of OpenAI's regional hosts, Vertex AI's and Bedrock's."""
+    host = host.lower()
+    if host.endswith(".api.openai.com"):
+        return host.removesuffix(".api.openai.com")
+    if host.endswith("aiplatform.googleapis.com"):
+        return host.removesuffix("aiplatform.googleapis.com").removesuffix("-") or "global"
+    if host.startswith("aiplatform.") and host.endswith(".rep.googleapis.com"):
+        return host.removeprefix("aiplatform.").removesuffix(".rep.googleapis.com")
+    service, _, rest = host.partition(".")
+    if service in {"bedrock-runtime", "bedrock-mantle"} and rest.endswith((".amazonaws.com", ".api.aws")):
+        return rest.partition(".")[0]
+    return None
 
 
 def includes_usage_safely(host: str, api_version: str | None = None) -> bool:

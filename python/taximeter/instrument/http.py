@@ -37,7 +37,7 @@ def follow(
         fields: The known fields of the event. The model and the tier in the response override them.
         response: A response of `httpx` or `httpx2`, read or not.
         admit: Decides from what was found whether the response is an event.
-        reader: Makes the scanner, if the content type does not determine it.
+        reader: Makes the scanner, if it is not the extension's.
     """
     if response.status_code >= _ERRORS:
         if response.request.method == "POST":
@@ -47,8 +47,7 @@ def follow(
     call = current_call()
     is_read = response.is_closed
     encoding = "" if is_read else response.headers.get("content-encoding", "").strip().lower()
-    is_stream = "event-stream" in content_type.lower()
-    strips = call is not None and call.strips_usage and is_stream
+    strips = call is not None and call.strips_usage
     scanner: Scanner | None = None
     # The only compression that the extension's scanner reads itself.
     is_gzip = encoding == "gzip" and reader is None
@@ -59,9 +58,13 @@ def follow(
             scanner = scanner_for(meter, wire, fields["provider"], content_type, gzip=is_gzip, strip=strips)
         if not is_gzip and encoding not in {"identity", ""}:
             scanner = _Decoding(scanner, _decoder(response, encoding))
-    except ValueError:  # neither JSON nor a stream of JSON: there is no usage to read
+    except ValueError:  # a compression that the client does not know either
         scanner = None
-    recorder = Recorder(meter, scanner, dict(fields), call, admit=admit)
+    known = dict(fields)
+    # Google says here which tier served.
+    if tier := response.headers.get("x-gemini-service-tier"):
+        known["service_tier"] = tier.lower()
+    recorder = Recorder(meter, scanner, known, call, admit=admit)
     if not is_read:
         response.stream = _tee(response, recorder)
         return

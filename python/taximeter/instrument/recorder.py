@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["Admit", "Recorder", "Scanner", "Watched", "recorded", "recorded_async", "scanner_for"]
 
 
+_SHARED: Final = ("provider", "operation", "parent_span_id", "started_at", "service_tier", "region")
+"""What the events of other models' part in an answer have in common with its own."""
+
+
 class Scanner(Protocol):
     """Reads a response: `_core.Scanner`, or an object that already knows the usage."""
 
@@ -128,10 +132,10 @@ class Recorder:
         found: Mapping[str, Any] = summary or {"usage_status": "missing", "gap": "usage_not_json"}
         if self._admit is not None and not self._admit(found):
             return []
-        if gap := found.get("gap"):
+        if (gap := found.get("gap")) and not fields.get("usage"):
             self._meter.count_remark(gap, f"{fields['provider']}/{found.get('model') or fields.get('model')}")
         event = fields | self._outcome(error, fields, found)
-        shared = {name: event.get(name) for name in ("provider", "operation", "parent_span_id", "started_at", "service_tier")}
+        shared = {name: event.get(name) for name in _SHARED}
         return [event, *({**shared, "model": model, "usage": usage} for model, usage in found.get("parts", ()))]
 
     def _outcome(self, error: type[BaseException] | None, fields: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,8 +146,14 @@ class Recorder:
             "usage_status": found["usage_status"],
             "finish_reason": found.get("finish_reason"),
             "service_tier": found.get("service_tier") or fields.get("service_tier"),
+            "region": found.get("region") or fields.get("region"),
             "cost_usd": found.get("cost_usd"),
         }
+        # What the request itself says is billed, where the answer says nothing: the characters of a text that is read aloud.
+        if fields.get("usage") and found["usage_status"] == "missing" and error is None:
+            outcome |= {"usage": fields["usage"], "usage_status": "complete"}
+        if notes := found.get("cost_notes"):
+            outcome["cost_notes"] = notes
         if field := found.get("unreadable"):
             self._meter.count_remark("unreadable_usage", field)
         if report := found.get("provider_usage"):
@@ -158,7 +168,7 @@ class Recorder:
                 outcome["ttft_ms"] = (self._made - call.started) * 1000 + first
         if error is not None or found.get("is_error"):
             outcome["status"] = "error"
-            outcome["error"] = error
+            outcome["error"] = error or found.get("error")
         return outcome
 
 

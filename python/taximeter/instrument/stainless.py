@@ -18,7 +18,7 @@ from . import bindings, deferred, http
 from .bindings import Family
 from .call import CALL, Call, carried, drop_own_headers, is_own_keyword
 from .failures import failed
-from .hosts import includes_usage_safely, provider_of
+from .hosts import includes_usage_safely, provider_of, region_of
 from .shims import after, before, each_subclass, public_methods, shim
 
 if TYPE_CHECKING:
@@ -60,8 +60,10 @@ def stainless_family(
         body = getattr(options, "json_data", None)
         body = body if isinstance(body, Mapping) else {}
         kind: Any = type(client)
+        provider = provider_of(host, _served_by(kind) or name)
         return {
-            "provider": provider_of(host, _served_by(kind) or name),
+            "provider": provider,
+            "region": _region(client, provider, host),
             "model": body.get("model"),
             "operation": operation,
             # Used if the response does not name the tier. A tier that is not given is one of the client's placeholders here.
@@ -78,6 +80,8 @@ def stainless_family(
             kind: Any = type(client)
             deferred.follow_fetched(meter, wire, provider_of(url.host, _served_by(kind) or name), response)
         elif response.request.method == "POST" and (fields := fields_of(client, url.host, url.path, kwargs["options"])):
+            if fields["operation"] == "speech":
+                fields["usage"] = _spoken(getattr(kwargs["options"], "json_data", None))
             http.follow(meter, wire, fields, response, admit=deferred.billed)
 
     def fail(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], error: BaseException) -> None:
@@ -128,6 +132,23 @@ def stainless_family(
 
 def _nothing(_client: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], _result: object) -> None:
     """Hooks the method that gets a response before it is parsed."""
+
+
+def _region(client: Any, provider: str, host: str) -> str | None:
+    """Where a call is served: as its host says, or as a client of Vertex AI or Bedrock was told that reaches it by another."""
+    if (region := region_of(host)) is not None:
+        return region
+    name = {"gcp.vertex_ai": "region", "aws.bedrock": "aws_region"}.get(provider)
+    region = getattr(client, name, None) if name else None
+    return region if isinstance(region, str) else None
+
+
+def _spoken(body: Any) -> dict[str, int] | None:
+    """The characters of a text to be read aloud, by which all are billed that are not billed by tokens."""
+    text, model = (body.get("input"), body.get("model")) if isinstance(body, Mapping) else (None, None)
+    if not isinstance(text, str) or (isinstance(model, str) and model.startswith("gpt-")):
+        return None
+    return {"input_characters": len(text)}
 
 
 @functools.cache

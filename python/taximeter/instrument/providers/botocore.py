@@ -49,12 +49,23 @@ class _Scanner:
         wire: The format of the response.
         content_type: The content type; lines of JSON by default.
         counts: Counts from the headers, used if the body reports none.
+        is_opaque: Whether the called name tells nothing about the model.
     """
 
-    def __init__(self, meter: Meter, wire: str, content_type: str = _LINES, counts: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        meter: Meter,
+        wire: str,
+        content_type: str = _LINES,
+        counts: Mapping[str, int] | None = None,
+        *,
+        is_opaque: bool = False,
+    ) -> None:
         self._inner = scanner_for(meter, wire, _PROVIDER, content_type)
         self._meter = meter
         self._counts = counts
+        self._wire = wire
+        self._is_opaque = is_opaque
 
     def feed(self, data: bytes) -> None:
         self._inner.feed(data)
@@ -68,7 +79,13 @@ class _Scanner:
             other = _Scanner(self._meter, "invoke")
             other.feed(_line({"amazon-bedrock-invocationMetrics": self._counts}))
             return other.finish()
-        return {**found, "model": None}
+        return {**found, "model": self._model(found.get("model"))}
+
+    def _model(self, answered: str | None) -> str | None:
+        """The model to price where the name that was called is an account's own: what a router invoked, or what answered."""
+        if answered is None or self._wire == "converse":
+            return answered
+        return f"anthropic.{answered}" if self._is_opaque and answered.startswith("claude") else None
 
 
 def _line(message: Mapping[str, Any]) -> bytes:
@@ -77,7 +94,8 @@ def _line(message: Mapping[str, Any]) -> bytes:
 
 def _converse(result: dict[str, Any], record: Callable[..., Recorder]) -> None:
     recorder = record("converse")
-    recorder.feed(_line({"usage": result.get("usage"), "stopReason": result.get("stopReason")}))
+    router = (result.get("trace") or {}).get("promptRouter")
+    recorder.feed(_line({"usage": result.get("usage"), "stopReason": result.get("stopReason"), "trace": {"promptRouter": router}}))
     recorder.finish()
 
 
@@ -99,22 +117,22 @@ def _invoke(result: dict[str, Any], record: Callable[..., Recorder]) -> None:
     says_more = not counts or bool(counts.get("cacheWriteInputTokenCount"))
     content = getattr(getattr(body, "__wrapped__", None), "content", None)
     if says_more and hasattr(body, "_raw_stream"):
-        recorder = record("anthropic", "application/json", counts)
+        recorder = record("invoke", "application/json", counts)
         body._raw_stream = _Read(body._raw_stream, recorder)  # type: ignore[union-attr] # noqa: SLF001
     elif says_more and hasattr(content, "read"):
         # aiobotocore's body wraps a response of aiohttp.
-        body.__wrapped__.content = _AioRead(content, record("anthropic", "application/json", counts))  # type: ignore[union-attr]
+        body.__wrapped__.content = _AioRead(content, record("invoke", "application/json", counts))  # type: ignore[union-attr]
     else:
         record("invoke", counts=counts).finish()
 
 
-def _invoke_stream(result: dict[str, Any], record: Callable[..., Recorder], model: str) -> None:
+def _invoke_stream(result: dict[str, Any], record: Callable[..., Recorder]) -> None:
     def show(message: Any) -> bytes:
         if message.headers.get(":event-type") != "chunk":
             return b""
         return base64.b64decode(json.loads(message.payload)["bytes"]) + b"\n"
 
-    _follow(result["body"], record("anthropic" if "anthropic" in model else "invoke"), show)
+    _follow(result["body"], record("invoke"), show)
 
 
 def _follow(stream: Any, recorder: Recorder, show: Callable[[Any], bytes]) -> None:
@@ -218,7 +236,7 @@ def _look(client: Any, operation: str, call: Call, result: dict[str, Any]) -> No
     fields = {**_fields(client, operation, call), "service_tier": (result.get("serviceTier") or {}).get("type")}
 
     def record(*scanned: Any, **options: Any) -> Recorder:
-        return Recorder(meter, _Scanner(meter, *scanned, **options), fields, call)
+        return Recorder(meter, _Scanner(meter, *scanned, **options, is_opaque=_is_opaque(model)), fields, call)
 
     if operation == "Converse":
         _converse(result, record)
@@ -227,7 +245,13 @@ def _look(client: Any, operation: str, call: Call, result: dict[str, Any]) -> No
     elif operation == "InvokeModel":
         _invoke(result, record)
     else:
-        _invoke_stream(result, record, model)
+        _invoke_stream(result, record)
+
+
+def _is_opaque(model: str) -> bool:
+    """Whether a name is one of an account's own, behind which any model can be."""
+    kinds = ("application-inference-profile/", "prompt-router/", "provisioned-model/", "custom-model-deployment/")
+    return model.startswith("arn:") and any(kind in model for kind in kinds)
 
 
 def _is_ours(client: Any) -> bool:

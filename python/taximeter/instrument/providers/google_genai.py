@@ -50,14 +50,19 @@ def _request(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> t
     if meter is None or operation is None or (kwargs.get("http_method") or args[0]).upper() != "POST":
         return None
     provider = "gcp.vertex_ai" if getattr(client, "vertexai", None) else "gcp.gemini"
-    return meter, {"provider": provider, "model": resource if method else None, "operation": operation}
+    fields = {"provider": provider, "model": resource if method else None, "operation": operation}
+    request = kwargs.get("request_dict") or next(iter(args[2:]), None)
+    return meter, fields | {"region": _region(client), "service_tier": _tier(request)}
 
 
-def _recorder(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], content_type: str) -> Recorder | None:
+def _recorder(
+    client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], content_type: str, *, served: str | None = None
+) -> Recorder | None:
     """Returns the recorder of one request. Each request of a call is billed, such as those of function calling."""
     if (found := _request(client, args, kwargs)) is None:
         return None
     meter, fields = found
+    fields["service_tier"] = served or fields["service_tier"]
     return Recorder(meter, scanner_for(meter, "gemini", fields["provider"], content_type), fields, current_call())
 
 
@@ -66,8 +71,28 @@ def _fail(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], error: 
         failed(*found, error)
 
 
+def _region(client: Any) -> str | None:
+    """Where Vertex AI serves: some models cost more elsewhere than at the global endpoint."""
+    location = getattr(client, "location", None) if getattr(client, "vertexai", None) else None
+    return location if isinstance(location, str) else None
+
+
+def _tier(request: object) -> str | None:
+    """The tier that was asked for, which counts where the answer names none."""
+    tier = request.get("serviceTier") if isinstance(request, Mapping) else None
+    return str(getattr(tier, "value", tier)).lower().removeprefix("service_tier_") if tier else None
+
+
+def _served_tier(response: Any) -> str | None:
+    """The tier that served, as a header says."""
+    headers = getattr(response, "headers", None)
+    named = headers if isinstance(headers, Mapping) else {}
+    tier = next((value for name, value in named.items() if str(name).lower() == "x-gemini-service-tier"), None)
+    return str(tier).lower() if tier else None
+
+
 def _look(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], response: Any) -> None:
-    recorder = _recorder(client, args, kwargs, "application/json")
+    recorder = _recorder(client, args, kwargs, "application/json", served=_served_tier(response))
     if recorder is not None:
         recorder.feed((response.body or "").encode())
         recorder.finish()
@@ -75,7 +100,9 @@ def _look(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], respons
 
 def _show(response: Any) -> bytes:
     # The client parses and serializes each chunk, so it is on one line.
-    return (response.body or "").encode() + b"\n"
+    tier = _served_tier(response)
+    told = json.dumps({"service_tier": tier}).encode() + b"\n" if tier else b""
+    return told + (response.body or "").encode() + b"\n"
 
 
 def _streamed(original: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from functools import wraps
+from functools import partial, wraps
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,14 +27,21 @@ _MODELS: Final = "google.generativeai.generative_models"
 _PROVIDER: Final = "gcp.gemini"
 
 
-def _shown(response: Any) -> bytes:
+def _candidate(candidate: Any) -> Mapping[str, Any]:
+    """Why an answer ended, and what was searched for it: that is billed."""
+    reason, grounding = candidate.finish_reason, getattr(candidate, "grounding_metadata", None)
+    queries = [str(query) for query in getattr(grounding, "web_search_queries", None) or ()]
+    return {"finishReason": reason.name if reason else None, "groundingMetadata": {"webSearchQueries": queries}}
+
+
+def _shown(model: str, response: Any) -> bytes:
     """Returns the fields of a response, a protobuf message, that the scanner needs: its usage and finish reasons."""
     # Absent fields would read as zeros.
     usage = response.usage_metadata if "usage_metadata" in response else None
-    reasons = (candidate.finish_reason for candidate in response.candidates)
     message: Mapping[str, Any] = {
+        "modelVersion": model,
         "usageMetadata": None if usage is None else type(usage).to_dict(usage),
-        "candidates": [{"finishReason": reason.name if reason else None} for reason in reasons],
+        "candidates": [_candidate(candidate) for candidate in response.candidates],
     }
     return json.dumps(message).encode() + b"\n"
 
@@ -43,17 +50,19 @@ def _follow(model: Any, call: Call, result: Any) -> None:
     meter = bindings.meter_of(_NAME, model)
     if meter is None:
         return
-    fields = {"provider": _PROVIDER, "model": model.model_name.rpartition("/")[2], "operation": "generate_content"}
+    name = model.model_name.rpartition("/")[2]
+    fields = {"provider": _PROVIDER, "model": name, "operation": "generate_content"}
+    shown = partial(_shown, name)
     scanner = scanner_for(meter, "gemini", _PROVIDER, "application/x-ndjson")
     recorder = Recorder(meter, scanner, fields, call)
     # There is no public attribute. A stream has already received its first part.
-    recorder.feed_guarded(_shown, result._result)  # noqa: SLF001
+    recorder.feed_guarded(shown, result._result)  # noqa: SLF001
     rest = result._iterator  # noqa: SLF001
     if rest is None:
         recorder.finish()
         return
     watched = recorded_async if hasattr(rest, "__anext__") else recorded
-    result._iterator = watched(rest, lambda: recorder, _shown)  # noqa: SLF001
+    result._iterator = watched(rest, lambda: recorder, shown)  # noqa: SLF001
 
 
 def _fail(model: Any, error: BaseException) -> None:

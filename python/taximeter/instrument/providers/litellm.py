@@ -77,7 +77,8 @@ def _end(logging: Any, answer: Any, error: type[BaseException] | None = None, *,
     if usage is None and not getattr(logging, _ESTIMATED, False):
         usage = _plain(getattr(answer, "usage", None))
     choices = [{"finish_reason": getattr(choice, "finish_reason", None)} for choice in getattr(answer, "choices", None) or ()]
-    message = json.dumps({"usage": usage, "choices": choices}, default=str).encode()
+    said = {"model": fields["model"], "usage": usage, "choices": choices, "data": _drawn(answer)}
+    message = json.dumps(said, default=str).encode()
     attribution.enter(claim, scope)
     try:
         scanner = scanner_for(meter, "openai", provider, "application/json" if is_whole else "text/event-stream")
@@ -222,6 +223,12 @@ def _responded(stream: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any]) 
 
 def _nothing(_stream: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], _result: object) -> None:
     """Does nothing with a part of a stream, because litellm keeps the parts."""
+
+
+def _drawn(answer: Any) -> list[None] | None:
+    """That an answer is of images: their usage can say less than that."""
+    data = getattr(answer, "data", None)
+    return [] if isinstance(data, list) and not getattr(answer, "object", None) else None
 
 
 def _built(original: Any) -> Any:
