@@ -3,6 +3,7 @@
 //! A [`Scanner`] is fed what the client library reads, keeps counters and never content, and ends with a [`Summary`]. It takes
 //! JSON bodies, event streams, Amazon's frames and lines of JSON, plain or gzip. Anything it cannot read makes usage missing, never wrong.
 
+mod fields;
 mod framing;
 mod guard;
 mod scanner;

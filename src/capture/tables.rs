@@ -2,6 +2,9 @@
 
 use crate::event::Unit;
 
+/// Bedrock's own report of a stream of whatever form, in its last message.
+pub(super) const METRICS: &str = "amazon-bedrock-invocationMetrics";
+
 /// A field of a usage object, and the unit it counts.
 pub(super) struct Field {
     /// Names from the usage object inward.

@@ -14,6 +14,7 @@ use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::tables::METRICS;
 use super::usage::Family;
 
 /// Bytes of a report of usage that is read. The longest that are known, Anthropic's with an entry for each of its own calls, take a
@@ -21,8 +22,6 @@ use super::usage::Family;
 const MAX_REPORT: usize = 256 << 10;
 /// Bytes of a text in JSON that are read: of what is left of them when all is escaped, an event still records no more than a part.
 const MAX_TEXT: usize = 4 << 10;
-/// Bedrock's own report of a stream of whatever form, in its last message.
-pub(super) const METRICS: &str = "amazon-bedrock-invocationMetrics";
 
 /// A field of a response, unread. One that is absent or null holds nothing.
 #[derive(Clone, Copy, Default)]

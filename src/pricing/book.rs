@@ -14,14 +14,13 @@ use super::catalog::{Catalog, MatchKind, Place};
 use super::charge::{Charged, Line, PriceError, Relations};
 use super::conditions::{Conditions, Pairs};
 use super::entry::{ModelEntry, Rates, Row};
-use super::overrides::{Overrides, is_version_of};
+use super::overrides::Overrides;
 use super::providers::{canonical_provider, catalog_id};
 use super::reference::{OpenRouter, open_router};
 use super::uplifts::Uplift;
 use crate::event::limits::MAX_TEXT;
 use crate::event::{CostNotes, CostStatus, Unit, Usage};
 use crate::money::Usd;
-use crate::tokens::nearest;
 
 /// What is to be priced.
 #[derive(Clone, Copy, Debug)]
@@ -128,9 +127,9 @@ impl Found {
 pub struct Book {
     /// Unlike any other book's in this process.
     serial: u64,
-    catalog: Arc<Catalog>,
-    long_tail: Option<Arc<Catalog>>,
-    overrides: Overrides,
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) long_tail: Option<Arc<Catalog>>,
+    pub(super) overrides: Overrides,
     relations: Relations,
     /// The catalogs' names where a multiplier changed their rates.
     multiplied: [Box<str>; 2],
@@ -232,8 +231,11 @@ impl Book {
         let multiplier = found.multiplier.map(|index| self.overrides.multiplier(index.into()).millionths);
         let is_own = matches!(found.source, Source::Override(_));
         // A rate of the user's own says all there is to say of its model.
-        let mut uplift =
-            if is_own { Uplift::default() } else { Uplift::of(request.provider, &model.id, &request.conditions) };
+        let mut uplift = if is_own {
+            Uplift::default()
+        } else {
+            Uplift::of(request.provider, &model.id, request.conditions.region, request.conditions.service_tier)
+        };
         if request.conditions.service_tier.is_some_and(|tier| !is_fallback && model.knows_context("service_tier", tier))
         {
             uplift.tier = None;
@@ -276,40 +278,6 @@ impl Book {
         Rates::ordered(own.iter().chain(rest).map(|(unit, rate)| (unit, rate.clone())).collect())
     }
 
-    /// The user's multipliers and aliases that fit nothing that has a price: where each stands.
-    #[must_use]
-    pub fn idle_rules(&self) -> Vec<String> {
-        let catalogs = || std::iter::once(&self.catalog).chain(self.long_tail.as_ref());
-        let is_known = |provider: Option<&str>, model: &str, is_prefix: bool| {
-            if model.is_empty() {
-                return provider.is_none_or(|provider| self.knows_provider(provider));
-            }
-            if !is_prefix && self.find(provider, model, false).is_some() {
-                return true;
-            }
-            catalogs().flat_map(|catalog| catalog.entries()).any(|(own, id, _)| {
-                provider.is_none_or(|provider| provider == own)
-                    && (id == model || (is_prefix && is_version_of(id, model)))
-            }) || (is_prefix && self.find(provider, model, false).is_some())
-        };
-        self.overrides
-            .references()
-            .filter(|(_, provider, model, is_prefix)| !is_known(*provider, model, *is_prefix))
-            .map(|(place, ..)| place)
-            .collect()
-    }
-
-    /// The models with a price whose names are nearest to one that nothing has, of the provider if that is known.
-    #[must_use]
-    pub fn near(&self, provider: Option<&str>, model: &str) -> Vec<&str> {
-        let model = model.trim().to_lowercase();
-        let provider = provider.map(canonical_provider);
-        let id = provider.as_deref().map(catalog_id).filter(|id| self.knows_provider(id));
-        let catalogs = std::iter::once(&self.catalog).chain(self.long_tail.as_ref());
-        let entries = catalogs.flat_map(|catalog| catalog.entries());
-        nearest(&model, entries.filter(|(own, ..)| id.is_none_or(|id| id == *own)).map(|(_, name, _)| name))
-    }
-
     /// Whether the user says that some models cost nothing, whatever they use.
     #[must_use]
     pub fn has_free(&self) -> bool {
@@ -317,7 +285,7 @@ impl Book {
     }
 
     /// Finds the rates for a reference, as the user or a provider writes it, routed worldwide or not.
-    fn find(&self, provider: Option<&str>, reference: &str, is_global: bool) -> Option<Found> {
+    pub(super) fn find(&self, provider: Option<&str>, reference: &str, is_global: bool) -> Option<Found> {
         let reference = reference.trim().to_lowercase();
         let reference = reference.strip_prefix("litellm_proxy/").unwrap_or(&reference).to_owned();
         // litellm is no one who answers: the name says who does.
@@ -413,7 +381,7 @@ impl Book {
         place.map(|place| (Source::LongTail(place), place))
     }
 
-    fn knows_provider(&self, id: &str) -> bool {
+    pub(super) fn knows_provider(&self, id: &str) -> bool {
         let knows = |catalog: &Catalog| catalog.has_provider(id);
         knows(&self.catalog) || self.long_tail.as_deref().is_some_and(knows)
     }

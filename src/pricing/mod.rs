@@ -3,6 +3,7 @@
 //! A price is known or it is not: [`Cost::usd`] is `None` when no rate applies, and never a guess. A [`Book`] is immutable; an event
 //! names the catalog that priced it.
 
+mod advice;
 mod book;
 mod catalog;
 mod charge;

@@ -12,7 +12,6 @@
 //!
 //! Fees of tools are not tokens, and cost the same everywhere. What is in no row is noted, not guessed.
 
-use super::conditions::Conditions;
 use super::overrides::{MULTIPLIER_SCALE, is_version_of};
 use super::providers::canonical_provider;
 
@@ -100,8 +99,8 @@ const RULES: &[Rule] = &[
 
 impl Uplift {
     /// What the rules say of a call of a model, by its name in the catalog.
-    pub(super) fn of(provider: Option<&str>, model: &str, conditions: &Conditions<'_>) -> Self {
-        let (region, tier) = (conditions.region.filter(|region| *region != "global"), conditions.service_tier);
+    pub(super) fn of(provider: Option<&str>, model: &str, region: Option<&str>, tier: Option<&str>) -> Self {
+        let region = region.filter(|region| *region != "global");
         if region.is_none() && !matches!(tier, Some("flex" | "priority")) {
             return Self::default();
         }
@@ -144,8 +143,7 @@ mod tests {
     use super::*;
 
     fn of(provider: &str, model: &str, region: Option<&str>, tier: Option<&str>) -> Uplift {
-        let conditions = Conditions { region, service_tier: tier, ..Conditions::default() };
-        Uplift::of(Some(provider), model, &conditions)
+        Uplift::of(Some(provider), model, region, tier)
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::convert::{amount, as_dict, decimal, price_time, usage, usage_error};
 use crate::event::{CostNotes, CostStatus};
 use crate::money::Usd;
 use crate::pricing::{Book, Catalog, Conditions, Cost, MatchKind, Overrides, Request, explain};
+use crate::tokens::nearest;
 
 #[doc = stub_doc!("check_catalog")]
 #[pyfunction]
@@ -182,7 +183,7 @@ impl PyCost {
             Source::Restored(told) => told.suggestions.clone(),
             Source::Priced { cost: Cost { found: Some(_), .. }, .. } => Vec::new(),
             Source::Priced { book, provider, model, .. } => {
-                book.near(provider.as_deref(), model).into_iter().map(str::to_owned).collect()
+                nearest(model, book.names_of(provider.as_deref())).into_iter().map(str::to_owned).collect()
             }
         }
     }

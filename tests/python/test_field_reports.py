@@ -20,6 +20,7 @@ from openai import OpenAI
 
 import taximeter
 from conftest import events_of
+from taximeter import _default
 
 Answer = Callable[[httpx2.Request], httpx2.Response]
 
@@ -44,7 +45,7 @@ def chunk(delta: object, **choice: object) -> dict[str, Any]:
 def metered(state: Path) -> Iterator[taximeter.Meter]:
     """The default meter, with every client metered."""
     taximeter.init(state_dir=state)
-    yield taximeter._api.default_meter
+    yield _default.default_meter
     taximeter.uninstrument()
     taximeter.close()
 
@@ -81,7 +82,7 @@ def grounded(model: str, queries: list[str], **usage: Any) -> dict[str, Any]:
 )  # fmt: skip
 def test_a_grounded_answer_of_gemini_was_billed_its_tokens_alone(metered, model, cost):
     gemini(grounded(model, ["price a", "price b", "price a"]), model)
-    assert only(metered)["cost_usd"] == Decimal(cost)
+    assert only(metered)["cost_usd"] == cost
 
 
 @pytest.mark.parametrize(
@@ -101,7 +102,7 @@ def test_hosted_tools_of_a_response_were_billed_nothing(metered, kind, times, un
     body = {"id": "r", "object": "response", "created_at": 1, "model": "gpt-5", "status": "completed", "tools": [], "output": items}
     OpenAI(api_key="x", http_client=web({**body, "usage": usage})).responses.create(model="gpt-5", input="x")
     event = only(metered)
-    assert (event["usage"][unit], event["cost_usd"]) == (times, Decimal(cost))
+    assert (event["usage"][unit], event["cost_usd"]) == (times, cost)
     assert event.get("cost_notes", []) == (["unit_without_rate"] if unit == "code_executions" else [])
 
 
@@ -128,7 +129,7 @@ def test_images_without_a_breakdown_were_billed_as_text(metered):
     usage = {"input_tokens": 23, "output_tokens": 1056, "total_tokens": 1079, "input_tokens_details": {"text_tokens": 23}}
     body = {"created": 1, "data": [{"b64_json": "AAAA"}], "usage": usage}
     OpenAI(api_key="x", http_client=web(body)).images.generate(model="gpt-image-1.5", prompt="x")
-    assert only(metered)["cost_usd"] == Decimal("0.033907")
+    assert only(metered)["cost_usd"] == "0.033907"
 
 
 def test_usage_in_the_last_choice_of_a_stream_was_missing(metered):
@@ -173,7 +174,7 @@ def test_inference_in_the_united_states_was_billed_as_anywhere(metered):
     messages = [{"role": "user", "content": "x"}]
     Anthropic(api_key="x", http_client=web(body)).messages.create(model="claude-sonnet-4-6", max_tokens=9, messages=messages)
     event = only(metered)
-    assert (event["cost_usd"], event["region"]) == (Decimal("0.00495"), "us")
+    assert (event["cost_usd"], event["region"]) == ("0.00495", "us")
 
 
 @pytest.mark.parametrize(("region", "cost"), [("us-east5", "0.0033"), ("global", "0.003")])
@@ -186,7 +187,7 @@ def test_a_regional_endpoint_of_vertex_was_billed_as_the_global_one(metered, reg
     client = AnthropicVertex(region=region, project_id="p", access_token="x", http_client=web(body))
     client.messages.create(model="claude-sonnet-4-5@20250929", max_tokens=9, messages=[{"role": "user", "content": "x"}])
     event = only(metered)
-    assert (event["region"], event["cost_usd"]) == (region, Decimal(cost))
+    assert (event["region"], event["cost_usd"]) == (region, cost)
 
 
 @pytest.mark.parametrize(
@@ -202,21 +203,21 @@ def test_a_regional_host_of_openai_was_billed_as_any(metered, host, model, cost,
     body = {"id": "c", "object": "chat.completion", "created": 1, "model": model, "choices": [], "usage": usage}
     ask(OpenAI(api_key="x", base_url=f"https://{host}/v1", http_client=web(body)), model=model)
     event = only(metered)
-    assert (event["cost_usd"], event.get("cost_notes", [])) == (Decimal(cost), notes)
+    assert (event["cost_usd"], event.get("cost_notes", [])) == (cost, notes)
 
 
 def test_flex_at_vertex_was_billed_as_standard(metered):
     counts = {"promptTokenCount": 4061, "candidatesTokenCount": 25, "totalTokenCount": 4086, "trafficType": "ON_DEMAND_FLEX"}
     gemini(grounded("gemini-3.5-flash-lite", [], **counts), "gemini-3.5-flash-lite", vertexai=True)
     event = only(metered)
-    assert (event["service_tier"], event["cost_usd"], event.get("cost_notes")) == ("flex", Decimal("0.0006404"), None)
+    assert (event["service_tier"], event["cost_usd"], event.get("cost_notes")) == ("flex", "0.0006404", None)
 
 
 def test_the_tier_in_a_header_of_gemini_was_not_read(metered):
     answer = grounded("gemini-2.5-flash", [], promptTokenCount=1000, candidatesTokenCount=0, totalTokenCount=1000)
     gemini(answer, "gemini-2.5-flash", **{"x-gemini-service-tier": "PRIORITY"})
     event = only(metered)
-    assert (event["service_tier"], event["cost_usd"]) == ("priority", Decimal("0.00054"))
+    assert (event["service_tier"], event["cost_usd"]) == ("priority", "0.00054")
 
 
 class Bedrock:
@@ -259,7 +260,7 @@ def test_what_a_prompt_router_of_bedrock_invoked_had_no_price(metered):
     with Bedrock(answer) as client:
         client.converse(modelId=router, messages=[{"role": "user", "content": [{"text": "x"}]}])
     event = only(metered)
-    assert (event["model"], event["cost_usd"]) == (invoked, Decimal("0.0045"))
+    assert (event["model"], event["cost_usd"]) == (invoked, "0.0045")
 
 
 @pytest.mark.parametrize(
@@ -280,11 +281,12 @@ def test_bodies_of_bedrocks_models_without_counts_in_headers_were_missing(metere
 
 @pytest.mark.parametrize(("model", "characters", "cost"), [("tts-1", 1000, "0.015"), ("tts-1-hd", 10, "0.0003")])
 def test_speech_that_is_billed_by_the_character_had_no_cost(metered, model, characters, cost):
+    before = metered.stats()["remarks"]["usage_not_json"]
     transport = web(b"ID3\x04\x00" * 50, **{"content-type": "audio/mpeg"})
     OpenAI(api_key="x", http_client=transport).audio.speech.create(model=model, voice="alloy", input="é" * characters)
     event = only(metered)
-    assert (event["usage"], event["cost_usd"]) == ({"input_characters": characters}, Decimal(cost))
-    assert not metered.stats()["remarks"]
+    assert (event["usage"], event["cost_usd"]) == ({"input_characters": characters}, cost)
+    assert metered.stats()["remarks"]["usage_not_json"] == before
 
 
 def test_a_rate_for_input_alone_made_output_free(state):
@@ -323,7 +325,7 @@ def test_models_of_a_server_of_ones_own_were_unpriced(state):
     meter.track(provider="ollama", model="llama3.2:1b", input_tokens=3, output_tokens=5)
     meter.track(provider="ollama", model="llama3.2:1b", usage_status="missing")
     events = events_of(meter)
-    assert [(event["cost_usd"], event["cost_status"]) for event in events] == [(Decimal(0), "free")] * 2
+    assert [(event["cost_usd"], event["cost_status"]) for event in events] == [("0", "free")] * 2
     meter.close(5)
 
 
@@ -348,7 +350,7 @@ def test_names_of_litellm_are_resolved_as_genai_prices_does():
 
 def test_an_unknown_name_was_unpriced_without_a_hint():
     cost = taximeter.price("gpt-4o-mni", {"input_tokens": 1}, "openai")
-    assert cost.usd is None and cost.suggestions[0] == "gpt-4o-mini"
+    assert cost.usd is None and "gpt-4o-mini" in cost.suggestions
     assert "gpt-4o-mini" in cost.explain()
     assert taximeter.price("gpt-4o", {"input_tokens": 1}).suggestions == ()
 

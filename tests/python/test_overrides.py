@@ -73,7 +73,7 @@ def test_prices_can_be_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("prices", "message"),
     [
-        ({"rates": {"openai/m": {"input_tokens": {"per_1m": -1}}}}, r"rates: openai/m: input_tokens: the rate -1 is negative"),
+        ({"rates": {"openai/m": {"input_tokens": {"per_1m": -1}}}}, r'rates."openai/m".input_tokens: the rate -1 is negative'),
         ({"rates": {"m": {"input_tokens": {"per_1m": float("nan")}}}}, "not a decimal number"),
         ({"rates": {"m": {"input_tokens": {"per_token": 3}}}}, r"more than \$10,000 per_1m"),
         ({"rates": {"m": {"inputs": {"per_1m": 1}}}}, '"inputs" is not a unit'),
@@ -120,7 +120,7 @@ def test_malformed_prices_are_an_error_and_not_another_price(run):
         """,
         TAXIMETER_PRICES='{"multipliers": {"*": "-1"}}',
     )
-    assert "multipliers: *: -1 is negative (from environment)" in outcome.stdout
+    assert 'multipliers."*": -1 is negative (from environment)' in outcome.stdout
 
 
 def test_a_price_file_is_found_relative_to_the_file_that_names_it(tmp_path):

@@ -1,0 +1,39 @@
+//! What a book tells of its rules and names: rules that fit nothing, names that a wrong one may be meant for.
+
+use super::book::Book;
+use super::overrides::is_version_of;
+use super::providers::{canonical_provider, catalog_id};
+
+impl Book {
+    /// The user's multipliers and aliases that fit nothing that has a price: where each stands.
+    #[must_use]
+    pub fn idle_rules(&self) -> Vec<String> {
+        let catalogs = || std::iter::once(&self.catalog).chain(self.long_tail.as_ref());
+        let is_known = |provider: Option<&str>, model: &str, is_prefix: bool| {
+            if model.is_empty() {
+                return provider.is_none_or(|provider| self.knows_provider(provider));
+            }
+            if !is_prefix && self.find(provider, model, false).is_some() {
+                return true;
+            }
+            catalogs().flat_map(|catalog| catalog.entries()).any(|(own, id, _)| {
+                provider.is_none_or(|provider| provider == own)
+                    && (id == model || (is_prefix && is_version_of(id, model)))
+            }) || (is_prefix && self.find(provider, model, false).is_some())
+        };
+        self.overrides
+            .references()
+            .filter(|(_, provider, model, is_prefix)| !is_known(*provider, model, *is_prefix))
+            .map(|(place, ..)| place)
+            .collect()
+    }
+
+    /// The names of the models with a price: of this provider if it is known, else of all.
+    pub fn names_of(&self, provider: Option<&str>) -> impl Iterator<Item = &str> {
+        let known =
+            provider.map(|name| catalog_id(&canonical_provider(name)).to_owned()).filter(|id| self.knows_provider(id));
+        let catalogs = std::iter::once(&self.catalog).chain(self.long_tail.as_ref());
+        let entries = catalogs.flat_map(|catalog| catalog.entries());
+        entries.filter(move |(own, ..)| known.as_deref().is_none_or(|id| id == *own)).map(|(_, name, _)| name)
+    }
+}
