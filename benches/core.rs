@@ -93,16 +93,15 @@ fn chat_body() -> String {
 
 /// Gemini's stream of 200 parts, each of which has usage.
 fn gemini_stream() -> String {
-    (1..=200)
-        .map(|at| {
+    let parts = (1..=200).map(|at| {
             let end = if at == 200 { r#","finishReason":"STOP""# } else { "" };
             format!(
                 "data: {{\"candidates\":[{{\"content\":{{\"parts\":[{{\"text\":\" word{at}\"}}],\"role\":\"model\"}}{end}}}],\"usageMetadata\":\
                  {{\"promptTokenCount\":11,\"candidatesTokenCount\":{at},\"totalTokenCount\":{}}},\"modelVersion\":\"gemini-2.5-flash\"}}\r\n\r\n",
                 at + 11
             )
-        })
-        .collect()
+        });
+    parts.collect::<Vec<_>>().concat()
 }
 
 /// Reads a response in pieces as they come from a socket.

@@ -51,6 +51,14 @@ enum ParseState {
     Malformed,
     /// Nothing any more.
     Unreadable,
+    /// Nothing at all: it is neither JSON nor a stream of it.
+    Foreign,
+}
+
+impl ParseState {
+    fn is_lost(self) -> bool {
+        matches!(self, Self::Unreadable | Self::Foreign)
+    }
 }
 
 /// Reads one response.
@@ -71,8 +79,6 @@ pub struct Scanner {
     searched: usize,
     /// An event grew too large: let it pass to its end.
     is_skipping: bool,
-    /// It is neither JSON nor a stream of it.
-    is_foreign: bool,
     state: ParseState,
     findings: Findings,
 }
@@ -92,7 +98,6 @@ impl Scanner {
             pending: Vec::new(),
             searched: 0,
             is_skipping: false,
-            is_foreign: false,
             state: ParseState::Ok,
             findings: Findings::new(options.family, options.dialect),
         }
@@ -119,7 +124,7 @@ impl Scanner {
             return strips.then_some(passed);
         }
         for (index, slice) in bytes.chunks(GZIP_SLICE).enumerate() {
-            if self.is_broken || (!strips && self.state == ParseState::Unreadable) {
+            if self.is_broken || (!strips && self.state.is_lost()) {
                 break;
             }
             let Some(plain) = self.decode(slice) else {
@@ -170,10 +175,10 @@ impl Scanner {
     fn scan(&mut self, bytes: &[u8], kept: &mut Vec<u8>) {
         let strips = self.options.strips_usage;
         // Memory that there is not makes usage missing, and never ends the process.
-        if self.state != ParseState::Unreadable && self.pending.try_reserve(bytes.len()).is_err() {
+        if !self.state.is_lost() && self.pending.try_reserve(bytes.len()).is_err() {
             self.state = ParseState::Unreadable;
         }
-        if self.state == ParseState::Unreadable {
+        if self.state.is_lost() {
             let pending = std::mem::take(&mut self.pending);
             if strips {
                 if self.framing != Some(Framing::Body) {
@@ -247,7 +252,7 @@ impl Scanner {
                     }
                 }
                 Sniffed::Foreign => {
-                    (self.state, self.is_foreign) = (ParseState::Unreadable, true);
+                    self.state = ParseState::Foreign;
                     let pending = std::mem::take(&mut self.pending);
                     if strips {
                         kept.extend(pending);
@@ -328,7 +333,7 @@ impl Scanner {
             if !self.is_skipping && !data.is_empty() {
                 self.event(&data);
             }
-        } else if self.state != ParseState::Unreadable {
+        } else if !self.state.is_lost() {
             let data = framing.data(&rest);
             match mended(&data) {
                 None => self.body(&data),
@@ -362,12 +367,14 @@ impl Scanner {
         if is_too_large {
             self.state = ParseState::Unreadable;
         }
-        self.is_foreign |= !has_any && self.framing.is_none() && self.options.framing == Framing::Unknown;
+        if !has_any && self.framing.is_none() && self.options.framing == Framing::Unknown {
+            self.state = ParseState::Foreign;
+        }
     }
 
     /// Why there is no usage, after the end; `rest` is what came after the last whole message.
     fn gap(&self, rest: &[u8], has_ended: bool) -> Gap {
-        if self.is_foreign {
+        if self.state == ParseState::Foreign {
             Gap::Foreign
         } else if self.state != ParseState::Ok || self.is_skipping {
             Gap::Malformed

@@ -184,7 +184,7 @@ impl Findings {
         }
         let Some(depth) = depth.checked_sub(1) else { return Ok(()) };
         let metadata = if self.family == Family::Invoke { message.metadata } else { Json::default() };
-        for whole in [message.response, message.interaction, message.result, message.message, metadata] {
+        for whole in [message.response, message.interaction, message.result, message.whole, metadata] {
             if let Some(whole) = whole.message() {
                 self.message(&whole, false, depth)?;
             }
@@ -220,12 +220,10 @@ impl Findings {
                 let is_list = message.data.is_list() && !message.object.is_some() && message.usage.is_object();
                 self.has_images |= is_list || matches!(kind, "image_generation.completed" | "image_edit.completed");
             }
-            Family::Gemini => {
-                // Most answers are text from the first part on, and then nothing more is looked for.
-                if !self.has_text {
-                    self.has_text = message.candidates.contains("\"text\"");
-                    self.has_images |= !self.has_text && message.candidates.contains("\"image/");
-                }
+            // Most answers are text from the first part on, and then nothing more is looked for.
+            Family::Gemini if !self.has_text => {
+                self.has_text = message.candidates.contains("\"text\"");
+                self.has_images |= !self.has_text && message.candidates.contains("\"image/");
             }
             _ => {}
         }

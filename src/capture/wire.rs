@@ -335,7 +335,7 @@ Message {
     /// the answer's text there.
     response: "response";
     /// The whole of an Anthropic message, in the event that starts it, or an answer.
-    message: "message";
+    whole: "message";
     /// Gemini's.
     gemini_model: "gemini_model" | "modelVersion" | "model_version";
     gemini_usage: "gemini_usage" | "usageMetadata" | "usage_metadata";
@@ -375,7 +375,7 @@ Message {
     data: "data";
     object: "object";
     web_search: "web_search";
-    /// MiniMax's way to say that something failed.
+    /// `MiniMax`'s way to say that something failed.
     base_resp: "base_resp";
     /// Of bodies of Bedrock's models: Titan's, Llama's, Nova's.
     titan_input: "inputTextTokenCount";

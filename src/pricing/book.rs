@@ -199,7 +199,7 @@ impl Book {
     }
 
     fn charge(&self, request: &Request<'_>, line: &mut dyn FnMut(Line)) -> Result<Total, PriceError> {
-        let unpriced = |found, notes| Ok(Total { found, notes, ..Total::UNPRICED });
+        let unpriced = |found, notes| Ok(Total { notes, found, ..Total::UNPRICED });
         let is_global = request.conditions.region == Some("global");
         let Some(found) = self.find_cached(request.provider, request.model, is_global) else {
             return unpriced(None, CostNotes::NONE);

@@ -460,7 +460,7 @@ fn names_of_litellm_and_suffixes_of_openrouter_lead_to_who_answers() {
 #[test]
 fn what_is_published_of_regions_and_tiers_is_charged_on_tokens_alone() {
     let book = plain_book();
-    let condition = |region, service_tier| Conditions { region, service_tier, ..Conditions::default() };
+    let condition = |region, service_tier| Conditions { service_tier, region, ..Conditions::default() };
     let usage = [("input_tokens", 1000), ("output_tokens", 100), ("web_searches", 1)];
     let plain = price(&book, Some("anthropic"), "claude-sonnet-4-6", &usage);
     let us =

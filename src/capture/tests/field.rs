@@ -21,7 +21,7 @@ fn of(family: Family, dialect: Dialect, body: &Value) -> Summary {
 }
 
 fn events(parts: &[Value]) -> String {
-    parts.iter().map(|part| format!("data: {part}\n\n")).collect::<String>() + "data: [DONE]\n\n"
+    parts.iter().map(|part| format!("data: {part}\n\n")).collect::<Vec<_>>().concat() + "data: [DONE]\n\n"
 }
 
 fn count(found: &Summary, unit: &str) -> u64 {
