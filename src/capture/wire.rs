@@ -157,7 +157,8 @@ impl<'a> Json<'a> {
     pub(super) fn answers(self, reason: impl Fn(&Message<'a>) -> Json<'a>) -> Option<Answers<'a>> {
         let mut answers = Answers::default();
         for_each(self.0, |answer: Json<'a>| {
-            let reason = reason(&answer.message()?);
+            // Some write an empty text until there is a reason.
+            let reason = Some(reason(&answer.message()?)).filter(|reason| reason.0 != "\"\"").unwrap_or_default();
             answers.count += 1;
             answers.has_reason |= reason.is_some();
             answers.reason = answers.reason.take().or_else(|| reason.text());
