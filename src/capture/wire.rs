@@ -341,7 +341,6 @@ Message {
     gemini_model: "gemini_model" | "modelVersion" | "model_version";
     gemini_usage: "gemini_usage" | "usageMetadata" | "usage_metadata";
     candidates: "candidates";
-    /// Of one of Gemini's candidates.
     candidate_reason: "finishReason";
     /// Whether an OpenAI response is made in the background.
     background: "background";
