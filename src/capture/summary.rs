@@ -233,11 +233,6 @@ impl Findings {
     fn note_reports(&mut self, message: &Message<'_>) -> Result<(), TooLarge> {
         for usage in message.reports(self.family)? {
             replace(&mut self.summary.service_tier, usage.get("service_tier"));
-            if let Some(tier) = tier_of_google(&usage) {
-                self.summary.service_tier = Some(tier);
-            }
-            let geography = usage.get("inference_geo").filter(|geography| geography.as_str() != Some("not_available"));
-            replace(&mut self.summary.region, geography);
             // Anthropic's fast mode is no tier by name, but is billed as one.
             replace(&mut self.summary.service_tier, usage.get("speed").filter(|speed| speed.as_str() == Some("fast")));
             merge(&mut self.report, usage);
@@ -261,6 +256,13 @@ impl Findings {
         let raw = self.report.take();
         let dialect = self.dialect.or_of_model(self.summary.model.as_deref());
         let report = raw.as_ref().and_then(|report| normalize(report, Some(self.family), dialect));
+        if let Some(report) = &raw {
+            if let Some(tier) = tier_of_google(report) {
+                self.summary.service_tier = Some(tier);
+            }
+            let geography = report.get("inference_geo").filter(|geography| geography.as_str() != Some("not_available"));
+            replace(&mut self.summary.region, geography);
+        }
         let raw_text = raw.as_ref().and_then(text_output).unwrap_or(0);
         let gap = report.is_none().then(|| gap(&self));
         let mut found = self.summary;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::catalog::{Catalog, MatchKind, Place};
-use super::charge::{Charged, Line, PriceError, Relations};
+use super::charge::{Charged, Line, PriceError, Relations, billed};
 use super::conditions::{Conditions, Pairs};
 use super::entry::{ModelEntry, Rates, Row};
 use super::overrides::Overrides;
@@ -19,7 +19,7 @@ use super::providers::{canonical_provider, catalog_id};
 use super::reference::{OpenRouter, open_router};
 use super::uplifts::Uplift;
 use crate::event::limits::MAX_TEXT;
-use crate::event::{CostNotes, CostStatus, Unit, Usage};
+use crate::event::{CostNotes, CostStatus, Usage};
 use crate::money::Usd;
 
 /// What is to be priced.
@@ -45,8 +45,6 @@ pub struct Found {
     multiplier: Option<u16>,
     /// Whether the rates are those of a provider that the called one falls back to, or that an alias leads to.
     is_fallback: bool,
-    /// The catalog's entry, whose rates stand for what a rate of the user's does not name.
-    base: Option<Place>,
     /// How OpenRouter was told to route it.
     route: Option<OpenRouter>,
     /// How.
@@ -220,7 +218,7 @@ impl Book {
         let special =
             if pairs.is_empty() || is_fallback { None } else { model.context_rates(standard, seconds, &pairs) };
         let mut rates = special.map_or(Cow::Borrowed(standard), Cow::Owned);
-        if let Some(base) = found.base {
+        if let Some(base) = self.base_of(found, request, is_global) {
             rates = Cow::Owned(self.over_base(&rates, base, seconds, &pairs));
         }
         if rates.is_empty() {
@@ -267,6 +265,24 @@ impl Book {
         Ok(Total { usd: Some(total), status, notes, found: Some(found), valid_from: period.from, uplift: millionths })
     }
 
+    /// The catalog's entry whose rates stand for what a rate of the user's does not name, if that asks for it.
+    fn base_of(&self, found: Found, request: &Request<'_>, is_global: bool) -> Option<Place> {
+        let Source::Override(index) = found.source else { return None };
+        if !self.overrides.has_base(index.into()) {
+            return None;
+        }
+        let reference = request.model.trim().to_lowercase();
+        let provider = request.provider.map(|name| catalog_id(&canonical_provider(name)).to_owned());
+        let (provider, model) = match &provider {
+            Some(id) => (id.as_str(), &*reference),
+            None => self.catalog.infer(&reference)?,
+        };
+        match self.look_up(Some(provider), model, is_global)? {
+            (Source::Catalog(place), _) => Some(place),
+            _ => None,
+        }
+    }
+
     /// The rates of the catalog's entry, with the user's in their place, unit by unit.
     fn over_base(&self, own: &Rates, base: Place, seconds: u64, pairs: &Pairs<'_>) -> Rates {
         let model = self.catalog.model(base);
@@ -292,7 +308,7 @@ impl Book {
         let canonical = provider.map(canonical_provider);
         let is_litellm = canonical.as_deref().is_some_and(|name| matches!(name, "litellm" | "litellm_proxy"));
         if is_litellm && let Some(index) = self.overrides.rates_for(canonical.as_deref(), &reference) {
-            return Some(self.own(index, canonical.as_deref(), &reference, is_global));
+            return Some(self.own(index, canonical.as_deref(), &reference));
         }
         let canonical = canonical.filter(|_| !is_litellm);
         let (provider, model) = if let Some(name) = &canonical {
@@ -302,12 +318,11 @@ impl Book {
             inferred.map_or((None, &*reference), |(provider, model)| (Some(provider), model))
         };
         let multiplier = self.overrides.multiplier_for(provider, model).map(|index| index as u16);
-        let own = |index| self.own(index, provider, model, is_global);
+        let own = |index| self.own(index, provider, model);
         let listed = |(source, place): (Source, Place)| Found {
             source,
             multiplier,
             is_fallback: place.is_fallback,
-            base: None,
             route: None,
             kind: place.kind,
         };
@@ -340,14 +355,12 @@ impl Book {
         found.map(listed)
     }
 
-    /// Rates of the user's, and the catalog's entry beneath them if they ask for it.
-    fn own(&self, index: usize, provider: Option<&str>, model: &str, is_global: bool) -> Found {
-        let base = self.overrides.has_base(index).then(|| self.look_up(provider, model, is_global)).flatten();
+    /// Rates of the user's.
+    fn own(&self, index: usize, provider: Option<&str>, model: &str) -> Found {
         Found {
             source: Source::Override(index as u16),
             multiplier: self.overrides.multiplier_for(provider, model).map(|index| index as u16),
             is_fallback: false,
-            base: base.and_then(|(source, place)| matches!(source, Source::Catalog(_)).then_some(place)),
             route: None,
             kind: MatchKind::Override,
         }
@@ -485,23 +498,6 @@ impl Book {
         });
         found
     }
-}
-
-/// The usage as it is billed: audio for at least the entry's least time.
-fn billed<'a>(usage: &'a Usage, model: &ModelEntry) -> Cow<'a, Usage> {
-    if model.least_seconds == 0 {
-        return Cow::Borrowed(usage);
-    }
-    let [whole, input] = [Unit::AUDIO_SECONDS, Unit::INPUT_AUDIO_SECONDS];
-    let reported = usage.count(whole).max(usage.count(input));
-    let least = u64::from(model.least_seconds) * whole.scale();
-    if reported == 0 {
-        return Cow::Borrowed(usage);
-    }
-    let mut billed = usage.clone();
-    billed.set(whole, reported.max(least));
-    billed.set(input, reported.max(least));
-    Cow::Owned(billed)
 }
 
 #[cfg(test)]

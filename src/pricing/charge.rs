@@ -4,7 +4,9 @@
 //! of it. So a cached token costs the cached rate where there is one and the input rate where there is none. Parts that exceed
 //! their total are an error, never clamped.
 
-use super::entry::{RATE_SCALE, Rates};
+use std::borrow::Cow;
+
+use super::entry::{ModelEntry, RATE_SCALE, Rates};
 use super::overrides::MULTIPLIER_SCALE;
 use crate::event::units::UNIT_COUNT;
 use crate::event::{CostNotes, Unit, Usage};
@@ -205,6 +207,23 @@ impl Relations {
             .find(is_unknown)
             .map_or(Ok(()), |(join, left, right)| Err(PriceError::OverlapUnknown(*join, *left, *right)))
     }
+}
+
+/// The usage as it is billed: audio for at least the entry's least time.
+pub(super) fn billed<'a>(usage: &'a Usage, model: &ModelEntry) -> Cow<'a, Usage> {
+    if model.least_seconds == 0 {
+        return Cow::Borrowed(usage);
+    }
+    let [whole, input] = [Unit::AUDIO_SECONDS, Unit::INPUT_AUDIO_SECONDS];
+    let reported = usage.count(whole).max(usage.count(input));
+    let least = u64::from(model.least_seconds) * whole.scale();
+    if reported == 0 {
+        return Cow::Borrowed(usage);
+    }
+    let mut billed = usage.clone();
+    billed.set(whole, reported.max(least));
+    billed.set(input, reported.max(least));
+    Cow::Owned(billed)
 }
 
 /// Count times rate. Exact but for seconds, whose denominator of 3,600 may leave a remainder: that rounds half to even.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::event::Unit;
 use proptest::prelude::*;
 
 const NOW: u64 = 1_795_300_000_000_000_000;

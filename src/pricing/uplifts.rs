@@ -121,6 +121,10 @@ impl Uplift {
 
     /// The factors together, in millionths; `None` where there is none that changes anything.
     pub(super) fn millionths(self) -> Option<i128> {
+        // Most calls have neither, and a division of this width is a tenth of a price.
+        if self.region.is_none() && self.tier.is_none() {
+            return None;
+        }
         let one = 100 * PERCENT;
         let both = self.region.unwrap_or(one) * self.tier.unwrap_or(one) / one;
         (both != one).then_some(both)
