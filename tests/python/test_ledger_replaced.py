@@ -284,13 +284,13 @@ def test_another_programs_sqlite_file_is_not_a_ledger(state):
     other = state / "ledger.db"
     with closing(sqlite3.connect(other)) as connection:
         connection.execute("CREATE TABLE notes (text)")
-    with pytest.raises(taximeter.LedgerError, match="no ledger"):
+    with pytest.raises(taximeter.LedgerError, match="not a ledger"):
         taximeter.Ledger(other)
     # No ledger is created in the file either. Its events wait.
     meter = taximeter.Meter(state_dir=state)
     meter.track(**CALL)
     assert meter.flush(1).pending == 1
-    assert "no ledger" in meter.stats()["destinations"]["ledger"]["last_error"]
+    assert "not a ledger" in meter.stats()["destinations"]["ledger"]["last_error"]
     meter.close(1)
     with closing(sqlite3.connect(other)) as connection:
         assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("notes",)]

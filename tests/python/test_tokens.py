@@ -492,7 +492,7 @@ def test_flags_of_special_tokens_are_followed(tmp_path, flags):
 def test_an_invalid_tokenizer_is_rejected(tmp_path):
     path = tmp_path / "tokenizer.json"
     path.write_text("{}")
-    with pytest.raises(ValueError, match=r"tokenizer\.json is no tokenizer\.json"):
+    with pytest.raises(ValueError, match=r"tokenizer\.json is not a valid tokenizer\.json"):
         taximeter.register_tokenizer("x", path)
     with pytest.raises(ValueError, match="absent"):
         taximeter.register_tokenizer("x", tmp_path / "absent")
