@@ -1,11 +1,11 @@
-//! What a book tells of its rules and names: rules that fit nothing, names that a wrong one may be meant for.
+//! Help for mistakes in names: rules that match no model, and the known names to compare an unknown one with.
 
 use super::book::Book;
 use super::overrides::is_version_of;
 use super::providers::{canonical_provider, catalog_id};
 
 impl Book {
-    /// The user's multipliers and aliases that fit nothing that has a price: where each stands.
+    /// The places in the user's prices of the multipliers and aliases that match no priced model.
     #[must_use]
     pub fn idle_rules(&self) -> Vec<String> {
         let catalogs = || std::iter::once(&self.catalog).chain(self.long_tail.as_ref());

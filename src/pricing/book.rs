@@ -1,8 +1,8 @@
-//! The price book in force: the user's overrides over the catalog over, if asked for, the long tail.
+//! The price book: the user's overrides, then the catalog, then, if enabled, the long tail.
 //!
-//! Who names a price is settled in this order: a rate of the user's, an alias of the user's, a name of the catalog, a pattern of
-//! the catalog, other spellings of the reference, a provider that the called one falls back to, the long tail. What none of them
-//! knows has no price; nothing is guessed from a name that looks alike.
+//! The rates of a reference are looked up in this order: the user's rates, the user's aliases, names in the catalog, patterns in the
+//! catalog, other spellings of the reference, a provider that the called one falls back to, the long tail. A reference that none of
+//! them knows has no price. A price is never guessed from a similar name.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -22,18 +22,18 @@ use crate::event::limits::MAX_TEXT;
 use crate::event::{CostNotes, CostStatus, Usage};
 use crate::money::Usd;
 
-/// What is to be priced.
+/// A call to be priced.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
-    /// The provider that was called; without one the model's name has to tell.
+    /// The provider that was called; if `None`, the name of the model must tell.
     pub provider: Option<&'a str>,
-    /// The model reference, as requested or as answered.
+    /// The model reference, as in the request or in the response.
     pub model: &'a str,
-    /// What was used.
+    /// The usage.
     pub usage: &'a Usage,
-    /// When the call began, in nanoseconds of the Unix epoch: it decides which dated rate applies.
+    /// When the call began, in nanoseconds since the Unix epoch. It decides which dated rate applies.
     pub started_at: u64,
-    /// What else decides the rate.
+    /// The other conditions that decide the rate.
     pub conditions: Conditions<'a>,
 }
 
@@ -41,13 +41,13 @@ pub struct Request<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found {
     source: Source,
-    /// The position of the user's multiplier.
+    /// The index of the user's multiplier.
     multiplier: Option<u16>,
-    /// Whether the rates are those of a provider that the called one falls back to, or that an alias leads to.
+    /// Whether the rates belong to another provider, because the called one falls back to it or an alias leads to it.
     is_fallback: bool,
-    /// How OpenRouter was told to route it.
+    /// How OpenRouter was told to route the call.
     route: Option<OpenRouter>,
-    /// How.
+    /// How the reference matched.
     pub kind: MatchKind,
 }
 
@@ -58,46 +58,46 @@ enum Source {
     LongTail(Place),
 }
 
-/// What a call costs, and why.
+/// The cost of a call and its explanation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cost {
-    /// The total; `None` when it is unknown.
+    /// The total cost; `None` if it is unknown.
     pub usd: Option<Usd>,
-    /// What of it is for input.
+    /// The cost of the input.
     pub input: Option<Usd>,
-    /// What of it is for output.
+    /// The cost of the output.
     pub output: Option<Usd>,
-    /// Where it comes from.
+    /// Where the cost comes from.
     pub status: CostStatus,
-    /// What to know about it.
+    /// Remarks about the cost.
     pub notes: CostNotes,
-    /// Where its rates were found.
+    /// Where the rates were found.
     pub found: Option<Found>,
-    /// From which second of the epoch on its row of rates holds, if the row says so.
+    /// The first second, since the Unix epoch, in which the row of rates is valid, if the row says so.
     pub valid_from: Option<u64>,
-    /// What the region and the tier come to, in millionths, where the catalog has no rates for them.
+    /// The factor for the region and the tier in millionths, if the catalog has no rates for them.
     pub uplift: Option<i128>,
     /// One line for each charged unit.
     pub lines: Vec<Line>,
 }
 
-/// The cost of an event and where it came from: what `track()` needs, without the lines.
+/// The cost of an event and its origin, without the lines: what `track()` needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Total {
-    /// The total; `None` when it is unknown.
+    /// The total cost; `None` if it is unknown.
     pub usd: Option<Usd>,
-    /// Where it comes from.
+    /// Where the cost comes from.
     pub status: CostStatus,
-    /// What to know about it.
+    /// Remarks about the cost.
     pub notes: CostNotes,
-    /// Where its rates were found.
+    /// Where the rates were found.
     pub found: Option<Found>,
     valid_from: Option<u64>,
     uplift: Option<i128>,
 }
 
 impl Total {
-    /// What has no price: it has no cost either.
+    /// The result for a call without a price: its cost is unknown.
     const UNPRICED: Self = Self {
         usd: None,
         status: CostStatus::Unpriced,
@@ -113,7 +113,7 @@ impl Total {
 }
 
 impl Found {
-    /// Whether it costs nothing, whatever it used: by a rule of the user's, or by OpenRouter's name of it.
+    /// Whether it is free whatever was used, by a rule of the user or by OpenRouter's name of it.
     fn is_free(self, model: &ModelEntry) -> bool {
         self.route == Some(OpenRouter::Free)
             || (matches!(self.source, Source::Override(_)) && model.rows.iter().all(|row| row.rates.is_empty()))
@@ -123,18 +123,18 @@ impl Found {
 /// An immutable set of prices and rules.
 #[derive(Debug)]
 pub struct Book {
-    /// Unlike any other book's in this process.
+    /// A number that identifies the book within this process.
     serial: u64,
     pub(super) catalog: Arc<Catalog>,
     pub(super) long_tail: Option<Arc<Catalog>>,
     pub(super) overrides: Overrides,
     relations: Relations,
-    /// The catalogs' names where a multiplier changed their rates.
+    /// The names of the two catalogs for rates that a multiplier changed.
     multiplied: [Box<str>; 2],
 }
 
 impl Book {
-    /// Puts a book together.
+    /// Creates a book.
     #[must_use]
     pub fn new(catalog: Arc<Catalog>, long_tail: Option<Arc<Catalog>>, overrides: Overrides) -> Self {
         static MADE: AtomicU64 = AtomicU64::new(0);
@@ -151,7 +151,7 @@ impl Book {
         }
     }
 
-    /// The catalog under the user's rules.
+    /// The catalog.
     #[must_use]
     pub fn catalog(&self) -> &Arc<Catalog> {
         &self.catalog
@@ -163,10 +163,10 @@ impl Book {
         self.long_tail.as_ref()
     }
 
-    /// Prices a call and explains the price.
+    /// Prices a call and explains the cost.
     ///
     /// # Errors
-    /// When the usage contradicts itself or the amount leaves the range. An unknown model is no error: its cost is `None`.
+    /// If the usage contradicts itself or the amount is out of range. An unknown model is not an error: its cost is `None`.
     pub fn price(&self, request: &Request<'_>) -> Result<Cost, PriceError> {
         let mut lines = Vec::new();
         let total = self.charge(request, &mut |line| lines.push(line))?;
@@ -191,7 +191,7 @@ impl Book {
     /// Prices a call.
     ///
     /// # Errors
-    /// As [`Book::price`].
+    /// Those of [`Book::price`].
     pub fn total(&self, request: &Request<'_>) -> Result<Total, PriceError> {
         self.charge(request, &mut |_| ())
     }
@@ -214,7 +214,7 @@ impl Book {
         let Some(Row { period, rates: standard, .. }) = model.row_at(seconds) else { return unpriced(Some(found)) };
         let is_fallback = found.is_fallback;
         let pairs = request.conditions.pairs();
-        // A provider's own tiers and batch rates do not hold where another serves its models.
+        // A provider's own rates for tiers and batches are not valid if another provider serves its models.
         let special =
             if pairs.is_empty() || is_fallback { None } else { model.context_rates(standard, seconds, &pairs) };
         let mut rates = special.map_or(Cow::Borrowed(standard), Cow::Owned);
@@ -222,13 +222,13 @@ impl Book {
             rates = Cow::Owned(self.over_base(&rates, base, seconds, &pairs));
         }
         if rates.is_empty() {
-            // The data set leaves rates out both for what is free and for what is not known; only a name that says so is free.
+            // The data set omits rates both for free models and for unknown prices. Only a model whose name says so is free.
             return if model.id.ends_with(":free") { Ok(Total::free(Some(found))) } else { unpriced(Some(found)) };
         }
         let usage = billed(request.usage, model);
         let multiplier = found.multiplier.map(|index| self.overrides.multiplier(index.into()).millionths);
         let is_own = matches!(found.source, Source::Override(_));
-        // A rate of the user's own says all there is to say of its model.
+        // The user's own rates are complete, so no factors apply to them.
         let mut uplift = if is_own {
             Uplift::default()
         } else {
@@ -265,7 +265,7 @@ impl Book {
         Ok(Total { usd: Some(total), status, notes, found: Some(found), valid_from: period.from, uplift: millionths })
     }
 
-    /// The catalog's entry whose rates stand for what a rate of the user's does not name, if that asks for it.
+    /// The catalog's entry that supplies the rates that the user's entry lacks, if the user's entry asks for it.
     fn base_of(&self, found: Found, request: &Request<'_>, is_global: bool) -> Option<Place> {
         let Source::Override(index) = found.source else { return None };
         if !self.overrides.has_base(index.into()) {
@@ -283,7 +283,7 @@ impl Book {
         }
     }
 
-    /// The rates of the catalog's entry, with the user's in their place, unit by unit.
+    /// The rates of the catalog's entry, with the user's rates replacing those of the same unit.
     fn over_base(&self, own: &Rates, base: Place, seconds: u64, pairs: &Pairs<'_>) -> Rates {
         let model = self.catalog.model(base);
         let Some(row) = model.row_at(seconds) else { return own.clone() };
@@ -294,17 +294,17 @@ impl Book {
         Rates::ordered(own.iter().chain(rest).map(|(unit, rate)| (unit, rate.clone())).collect())
     }
 
-    /// Whether the user says that some models cost nothing, whatever they use.
+    /// Whether the user's rules make some models free.
     #[must_use]
     pub fn has_free(&self) -> bool {
         self.overrides.has_free
     }
 
-    /// Finds the rates for a reference, as the user or a provider writes it, routed worldwide or not.
+    /// Finds the rates for a reference as a user or a provider writes it. `is_global` if the call is routed worldwide.
     pub(super) fn find(&self, provider: Option<&str>, reference: &str, is_global: bool) -> Option<Found> {
         let reference = reference.trim().to_lowercase();
         let reference = reference.strip_prefix("litellm_proxy/").unwrap_or(&reference).to_owned();
-        // litellm is no one who answers: the name says who does.
+        // litellm is not a provider. The name of the model tells which provider is.
         let canonical = provider.map(canonical_provider);
         let is_litellm = canonical.as_deref().is_some_and(|name| matches!(name, "litellm" | "litellm_proxy"));
         if is_litellm && let Some(index) = self.overrides.rates_for(canonical.as_deref(), &reference) {
@@ -335,13 +335,14 @@ impl Book {
             if let Some(index) = self.overrides.rates_for(target_provider, target) {
                 return Some(own(index));
             }
-            // An alias that leads nowhere leaves the reference unpriced: the user said that it is not what it seems.
+            // If an alias leads to no model, the reference stays unpriced, because the user said that it means another model.
             let found = listed(self.look_up(target_provider, target, is_global)?);
             let is_fallback = found.is_fallback || target_provider != provider;
             return Some(Found { is_fallback, kind: MatchKind::Override, ..found });
         }
         let found = self.look_up(provider, model, is_global).or_else(|| {
-            // A gateway's own `vendor/model` where no provider was named: the whole of it may be the entry's name.
+            // No provider was given, and the reference is a gateway's own `vendor/model`: the whole reference may be the name of the
+            // entry.
             let whole = provider.filter(|_| canonical.is_none() && model.len() < reference.len())?;
             self.look_up(Some(whole), &reference, is_global)
         });
@@ -355,7 +356,7 @@ impl Book {
         found.map(listed)
     }
 
-    /// Rates of the user's.
+    /// The user's rates.
     fn own(&self, index: usize, provider: Option<&str>, model: &str) -> Found {
         Found {
             source: Source::Override(index as u16),
@@ -366,7 +367,7 @@ impl Book {
         }
     }
 
-    /// The provider and the model of an alias's target; the called provider where the target names none.
+    /// The provider and the model of an alias's target. The provider is the called one if the target names none.
     fn target<'a>(&self, called: Option<&str>, target: &'a str) -> (Option<String>, &'a str) {
         if let Some((prefix, model)) = target.split_once('/') {
             let provider = catalog_id(&canonical_provider(prefix)).to_owned();
@@ -379,7 +380,7 @@ impl Book {
 
     fn look_up(&self, provider: Option<&str>, reference: &str, is_global: bool) -> Option<(Source, Place)> {
         if let Some(provider) = provider {
-            // Bedrock's own name for what is routed worldwide; where there is no such profile, the plain reference stands.
+            // Bedrock's name for a model that is routed worldwide. If there is no such profile, use the plain reference.
             let global = (is_global && provider == "aws").then(|| format!("global.{reference}"));
             let place = global.and_then(|global| self.catalog.find(provider, &global));
             if let Some(place) = place.or_else(|| self.catalog.find(provider, reference)) {
@@ -407,12 +408,12 @@ impl Book {
         }
     }
 
-    /// A place in the long tail is only ever given out by a book that has one.
+    /// The long tail. A place in it exists only if this book has one.
     fn tail(&self) -> &Catalog {
         self.long_tail.as_deref().unwrap_or(&self.catalog)
     }
 
-    /// The provider id, where the rates are a provider's, and the model id of an entry.
+    /// The provider id, if the rates belong to a provider, and the model id of an entry.
     #[must_use]
     pub fn names(&self, found: Found) -> (Option<&str>, &str) {
         let some = |(provider, model)| (Some(provider), model);
@@ -423,7 +424,7 @@ impl Book {
         }
     }
 
-    /// Both, as `provider/model`; for a rate of the user's, its key.
+    /// Both as `provider/model`. For a rate of the user, its key.
     #[must_use]
     pub fn label(&self, found: Found) -> &str {
         match found.source {
@@ -433,7 +434,7 @@ impl Book {
         }
     }
 
-    /// Which catalog and which rules of the user's an entry's price came from.
+    /// The catalog and the rules of the user from which the price of an entry comes.
     #[must_use]
     pub fn origin(&self, found: Found) -> &str {
         match (found.source, found.multiplier) {
@@ -452,8 +453,8 @@ impl Book {
         Some((&multiplier.key, multiplier.millionths))
     }
 
-    /// Looks a reference up, remembering the answer in a small table of this thread. The table has a fixed size, so that any number
-    /// of names costs no more memory, and holds no lock, so that a fork cannot leave one taken.
+    /// Looks up a reference, with a small cache per thread. The cache has a fixed size, so it does not grow with the number of names,
+    /// and needs no lock, which a forked child could inherit locked.
     fn find_cached(&self, provider: Option<&str>, model: &str, is_global: bool) -> Option<Found> {
         const SLOTS: usize = 64;
         struct Slot {
@@ -469,7 +470,7 @@ impl Book {
         static HASHER: foldhash::fast::FixedState = foldhash::fast::FixedState::with_seed(0x7461_7869);
 
         let index = HASHER.hash_one((provider, model)) as usize % SLOTS;
-        let remembered = TABLE.try_with(|table| {
+        let cached = TABLE.try_with(|table| {
             let table = table.try_borrow().ok()?;
             let slot = table[index].as_ref()?;
             let same = slot.book == self.serial
@@ -478,7 +479,7 @@ impl Book {
                 && slot.provider.as_deref() == provider;
             same.then_some(slot.found)
         });
-        if let Ok(Some(found)) = remembered {
+        if let Ok(Some(found)) = cached {
             return found;
         }
         let found = self.find(provider, model, is_global);

@@ -1,7 +1,7 @@
-//! A catalog in memory: finding the entry that a model reference leads to.
+//! A catalog in memory: finds the entry for a model reference.
 //!
-//! Two are embedded, compiled by `build.rs`: the catalog proper, derived from `genai-prices`, and the long tail, the providers that
-//! only `litellm`'s table lists. The matching rules are those of `genai-prices`; other spellings of a reference are tried after them.
+//! `build.rs` embeds two: the catalog, derived from `genai-prices`, and the long tail, with the providers that only `litellm`'s table
+//! lists. The matching rules are those of `genai-prices`. Other spellings of a reference are tried after them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,19 +18,19 @@ use super::reference::{Arn, arn, spellings};
 static EMBEDDED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/catalog.bin"));
 static LONG_TAIL: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/long_tail.bin"));
 
-/// How a model reference met its entry.
+/// How a model reference matched its entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MatchKind {
-    /// A rule of the user's led to it.
+    /// By a rule of the user.
     Override,
-    /// The reference is a name of the entry.
+    /// The reference is one of the entry's names.
     Exact,
-    /// A rule of the entry describes the reference.
+    /// A rule of the entry matches the reference.
     Pattern,
 }
 
 impl MatchKind {
-    /// Its name in Python and in JSON.
+    /// The name in Python and in JSON.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -52,21 +52,21 @@ type Names = HashMap<Box<str>, u32, FixedState>;
 #[derive(Debug)]
 struct Provider {
     entry: ProviderEntry,
-    /// Provider and model of each entry, as events record them.
+    /// The `provider/model` label of each entry, as events record it.
     labels: Vec<Box<str>>,
-    /// Models by the names they accept as they stand.
+    /// The models by their exact names.
     exact: Names,
-    /// Models that a rule can match otherwise, in catalog order, and the pairs of bytes it needs.
+    /// The models with other rules, in catalog order, and the pairs of bytes that each rule requires.
     patterns: Vec<(u32, u128)>,
 }
 
-/// Where an entry is in its catalog, and how it was met.
+/// The position of an entry in its catalog, and how the reference matched it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     provider: u16,
     model: u32,
     pub(super) kind: MatchKind,
-    /// Whether the entry stands under a provider that the called one falls back to.
+    /// Whether the entry belongs to a provider that the called one falls back to.
     pub(super) is_fallback: bool,
 }
 
@@ -79,23 +79,23 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// The catalog this version was built with.
+    /// The catalog that is built into this version.
     ///
-    /// A test reads the embedded bytes; unreadable ones would act as an empty catalog.
+    /// A test reads the embedded bytes. If they were invalid, the catalog would be empty.
     #[must_use]
     pub fn embedded() -> Arc<Self> {
         static READ: ArcSwapOption<Catalog> = ArcSwapOption::const_empty();
         Self::load_once(&READ, EMBEDDED)
     }
 
-    /// Providers that the catalog lacks, from `litellm`'s table. Not cross-checked, and not used unless asked for.
+    /// The providers that only `litellm`'s table lists. The rates are not cross-checked, and are used only if enabled.
     #[must_use]
     pub fn long_tail() -> Arc<Self> {
         static READ: ArcSwapOption<Catalog> = ArcSwapOption::const_empty();
         Self::load_once(&READ, LONG_TAIL)
     }
 
-    /// Threads that ask at once may read it twice; none waits for another, which a fork could leave it without.
+    /// Loads a catalog once. Concurrent callers may load it twice: if they waited for each other, a forked child could wait forever.
     fn load_once(place: &ArcSwapOption<Self>, bytes: &[u8]) -> Arc<Self> {
         if let Some(read) = place.load_full() {
             return read;
@@ -109,7 +109,7 @@ impl Catalog {
     /// Reads a catalog from JSON.
     ///
     /// # Errors
-    /// When the text is not JSON of the catalog's form, or of another schema.
+    /// If the text is not JSON in the catalog's form, or has another schema.
     pub fn parse(text: &str) -> Result<Self, CatalogError> {
         Entries::from_json(text).map(Self::over)
     }
@@ -125,31 +125,31 @@ impl Catalog {
         to_json(&self.name, &self.as_of, self.providers.iter().map(|provider| &provider.entry)).to_string()
     }
 
-    /// Its name, as events record it: the source and its version.
+    /// The name, as events record it: the source and its version.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The day its rates were taken, `2026-11-22`; empty where the source does not say.
+    /// The day of its rates, such as `2026-11-22`; empty if the source does not say.
     #[must_use]
     pub fn as_of(&self) -> &str {
         &self.as_of
     }
 
-    /// Every entry, as provider id, model id and whether it is retired.
+    /// All entries, as provider id, model id and whether the model is retired.
     pub fn entries(&self) -> impl Iterator<Item = (&str, &str, bool)> {
         self.providers.iter().flat_map(|provider| {
             provider.entry.models.iter().map(|model| (&*provider.entry.id, &*model.id, model.retired))
         })
     }
 
-    /// Whether it has a provider of this id, or one that the id describes.
+    /// Whether it has a provider with this id, or one whose rule matches the id.
     pub(super) fn has_provider(&self, id: &str) -> bool {
         self.provider_index(id).is_some()
     }
 
-    /// Finds the entry for a reference in lower case, called at the provider of this catalog id.
+    /// Finds the entry for a reference in lower case, for a call to the provider with this catalog id.
     pub(super) fn find(&self, provider: &str, reference: &str) -> Option<Place> {
         let index = self.provider_index(provider)?;
         match arn(reference) {
@@ -160,17 +160,17 @@ impl Catalog {
         if let Some(place) = self.find_dated(index, reference) {
             return Some(place);
         }
-        // `anthropic/claude-…` under provider anthropic.
+        // For example `anthropic/claude-…` for the provider anthropic.
         let own = reference.split_once('/').filter(|(prefix, _)| self.id_of(prefix) == Some(index));
         if let Some(place) = own.and_then(|(_, rest)| self.find_dated(index, rest)) {
             return Some(place);
         }
         let spelled = spellings(reference).iter().find_map(|spelling| self.find_dated(index, spelling))?;
-        // It is not the entry's name as it stands.
+        // The match is not exact.
         Some(Place { kind: MatchKind::Pattern, ..spelled })
     }
 
-    /// The provider that a reference names itself, by a prefix or by its shape, and the reference without the prefix.
+    /// The provider to which a reference belongs by its prefix or its form, and the reference without the prefix.
     pub(super) fn infer<'a>(&self, reference: &'a str) -> Option<(&str, &'a str)> {
         if let Some((prefix, rest)) = reference.split_once('/')
             && let Some(index) = self.id_of(prefix)
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reference_names_its_provider_by_prefix_or_shape() {
+    fn the_provider_is_inferred_from_the_prefix_or_the_form() {
         let catalog = Catalog::embedded();
         assert_eq!(catalog.infer("openai/gpt-4o"), Some(("openai", "gpt-4o")));
         assert_eq!(catalog.infer("gpt-4o"), Some(("openai", "gpt-4o")));

@@ -1,8 +1,8 @@
 //! Exact arithmetic: counts times rates.
 //!
-//! Every count is charged once, at the rate of its most specific priced unit: a total is charged for what its priced parts leave
-//! of it. So a cached token costs the cached rate where there is one and the input rate where there is none. Parts that exceed
-//! their total are an error, never clamped.
+//! Every count is charged once, at the rate of its most specific unit with a rate. A total is charged only for what its priced parts
+//! leave of it. So a cached token costs the cache rate if there is one, and else the input rate. Parts that exceed their total are an
+//! error, and are never clamped.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ use crate::event::units::UNIT_COUNT;
 use crate::event::{CostNotes, Unit, Usage};
 use crate::money::{SCALE, Usd};
 
-/// Amounts have 24 decimals and rates 18, so the product of a rate and a count is 10^6 short.
+/// Amounts have 24 decimals and rates have 18, so the product of a rate and a count must be multiplied by 10^6.
 const RATE_TO_AMOUNT: i128 = 10_i128.pow(SCALE - RATE_SCALE);
 const ONE: i128 = 10_i128.pow(MULTIPLIER_SCALE);
 
@@ -21,11 +21,11 @@ const ONE: i128 = 10_i128.pow(MULTIPLIER_SCALE);
 pub struct Line {
     /// The unit.
     pub unit: Unit,
-    /// How many of it were charged, in stored counts (see [`Unit::scale`]): its own less those of its priced parts.
+    /// How many of it were charged, in stored counts (see [`Unit::scale`]): its count minus those of its priced parts.
     pub count: u64,
     /// The rate, in 10^-18 USD per the unit's denominator.
     pub rate: i128,
-    /// Their product, times the factor of the region or tier and the multiplier, if there are any.
+    /// The product of both, times the factor of the region or tier and the multiplier, if there are any.
     pub amount: Usd,
 }
 
@@ -33,46 +33,46 @@ pub struct Line {
 #[derive(thiserror::Error, Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PriceError {
-    /// A part was reported larger than a total it belongs to.
-    #[error("{0} is part of {1}, and cannot exceed it")]
+    /// A part is larger than a total to which it belongs.
+    #[error("{0} is part of {1} and cannot exceed it")]
     PartExceedsTotal(Unit, Unit),
-    /// Parts together exceed their total, or the total was not reported.
+    /// The parts add up to more than their total, or the total was not reported.
     #[error("{0}: its parts add up to more than the total that includes them")]
     PartsExceedTotal(Unit),
-    /// Two parts of one total may overlap, and by how much was not reported.
-    #[error("{0} is needed: it says how much of {1} is counted in {2} too")]
+    /// Two parts of a total may overlap, and the overlap was not reported.
+    #[error("{0} is needed, because it tells how much of {1} is also counted in {2}")]
     OverlapUnknown(Unit, Unit, Unit),
-    /// The amount leaves the range of exact amounts.
+    /// The amount is out of range.
     #[error("{0}: the amount is out of range")]
     OutOfRange(Unit),
 }
 
-/// How units lie within each other, as sets of bits.
+/// Which units are parts of others, as bit sets.
 #[derive(Debug)]
 pub(super) struct Relations {
-    /// For each unit, the units that are counted within it.
+    /// For each unit, the units that are part of it.
     parts: [u64; UNIT_COUNT],
-    /// Pairs of units that overlap in a third: that, and the two. One of the two is always of a modality.
+    /// Triples of units: an overlap, and the two units that overlap in it. One of the two always has a modality.
     overlaps: Vec<(Unit, Unit, Unit)>,
-    /// The units of which that can be.
+    /// The units with a modality that occur in `overlaps`.
     overlapping: u64,
-    /// Tokens of audio, images and video.
+    /// The units of audio, image and video tokens.
     modal: u64,
-    /// Tokens of all kinds.
+    /// The units of all tokens.
     tokens: u64,
 }
 
-/// What charging came to.
+/// The result of charging usage.
 pub(super) struct Charged {
     pub(super) total: Usd,
     pub(super) notes: CostNotes,
-    /// Whether nothing of what was used has a rate.
+    /// Whether no unit that was used has a rate.
     pub(super) is_uncovered: bool,
 }
 
 impl Relations {
     pub(super) fn new() -> Self {
-        // Every dimension gets a bit, so that what follows is arithmetic instead of 61³ comparisons of texts.
+        // Each dimension becomes a bit, so that the rest is arithmetic instead of 61³ comparisons of texts.
         let mut known: Vec<&str> = Vec::new();
         let mut sets = [0_u64; UNIT_COUNT];
         for unit in Unit::all() {
@@ -115,8 +115,8 @@ impl Relations {
         relations
     }
 
-    /// Charges `usage`, calling `line` for every unit that comes to something. Both factors are in millionths; that of a region or a
-    /// tier is on tokens alone.
+    /// Charges `usage`, and calls `line` for every charged unit. Both factors are in millionths. The factor of a region or a tier
+    /// applies to tokens only.
     pub(super) fn charge(
         &self,
         rates: &Rates,
@@ -179,7 +179,7 @@ impl Relations {
         notes
     }
 
-    /// Every part is held against every total that was reported with it.
+    /// Compares every part with every reported total that includes it.
     fn check_parts(&self, usage: &Usage) -> Result<(), PriceError> {
         for (total, count) in usage.iter() {
             let mut parts = self.parts[total.index()] & usage.present();
@@ -194,7 +194,7 @@ impl Relations {
         Ok(())
     }
 
-    /// Where two parts are charged that may overlap, the overlap has to be charged too, or to be known as none.
+    /// If two charged parts may overlap, the overlap must be charged too, or be known to be zero.
     fn check_overlaps(&self, usage: &Usage, used: u64, priced: u64) -> Result<(), PriceError> {
         let is_unknown = |(join, left, right): &&(Unit, Unit, Unit)| {
             let both = left.bit() | right.bit();
@@ -209,7 +209,7 @@ impl Relations {
     }
 }
 
-/// The usage as it is billed: audio for at least the entry's least time.
+/// The usage as it is billed: audio for at least the entry's minimum.
 pub(super) fn billed<'a>(usage: &'a Usage, model: &ModelEntry) -> Cow<'a, Usage> {
     if model.least_seconds == 0 {
         return Cow::Borrowed(usage);
@@ -226,7 +226,7 @@ pub(super) fn billed<'a>(usage: &'a Usage, model: &ModelEntry) -> Cow<'a, Usage>
     Cow::Owned(billed)
 }
 
-/// Count times rate. Exact but for seconds, whose denominator of 3,600 may leave a remainder: that rounds half to even.
+/// Count times rate. It is exact except for seconds, whose denominator of 3,600 may leave a remainder. That is rounded half to even.
 fn product(count: u64, rate: i128, unit: Unit) -> Option<Usd> {
     let rated = i128::from(count).checked_mul(rate)?;
     let per = i128::from(unit.per());
@@ -245,7 +245,7 @@ fn scaled(amount: Usd, millionths: i128) -> Option<Usd> {
     Some(Usd::from_units(product))
 }
 
-/// A quotient of numbers from 0, rounded half to even.
+/// The quotient of non-negative numbers, rounded half to even.
 fn divided(numerator: i128, denominator: i128) -> i128 {
     let (quotient, remainder) = (numerator / denominator, numerator % denominator);
     let rounds_up = match (2 * remainder).cmp(&denominator) {
@@ -262,7 +262,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn units_lie_within_each_other_as_their_dimensions_say() {
+    fn parts_and_totals_follow_from_the_dimensions() {
         let relations = Relations::new();
         for total in Unit::all() {
             for part in Unit::all() {
@@ -284,7 +284,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn r27_scaling_is_exact_where_it_can_be(amount in 0_i128..10_i128.pow(30), millionths in 0_i128..10_i128.pow(9)) {
+        fn r27_scaling_is_exact_if_possible(amount in 0_i128..10_i128.pow(30), millionths in 0_i128..10_i128.pow(9)) {
             let amount = Usd::from_units(amount / ONE * ONE);
             let exact = amount.units() / ONE * millionths;
             prop_assert_eq!(scaled(amount, millionths).unwrap().units(), exact);

@@ -1,4 +1,4 @@
-//! What of a request decides its rates, beside the model and the time.
+//! The conditions of a request that decide its rates, besides the model and the time.
 
 use smallvec::SmallVec;
 
@@ -7,14 +7,14 @@ use super::reference::geography;
 use super::uplifts::Uplift;
 use crate::event::CostNotes;
 
-/// Service tier, batch, region, and whatever else the catalog tells rates apart by.
+/// Service tier, batch, region, and all other conditions for which the catalog has separate rates.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Conditions<'a> {
-    /// The tier that served the call; the one that was asked for only where the answer names none.
+    /// The tier that served the call. The requested tier counts only if the response names none.
     pub service_tier: Option<&'a str>,
     /// Whether it ran through a batch endpoint.
     pub batch: bool,
-    /// The region that served it.
+    /// The region that served the call.
     pub region: Option<&'a str>,
     /// Further pairs, such as `("speed", "fast")`.
     pub further: &'a [(&'a str, &'a str)],
@@ -22,21 +22,21 @@ pub struct Conditions<'a> {
 
 pub(super) type Pairs<'a> = SmallVec<[(&'a str, &'a str); 4]>;
 
-/// Tiers that are no tier of their own: `auto` asks for whichever there is, the others are what everybody gets.
+/// Tiers without special rates: `auto` requests any tier, the others are the default.
 const ORDINARY: [&str; 5] = ["auto", "default", "standard", "standard_only", "on_demand"];
 
 impl<'a> Conditions<'a> {
-    /// As pairs of the catalog's vocabulary.
+    /// The conditions as key-value pairs of the catalog's vocabulary.
     pub(super) fn pairs(&self) -> Pairs<'a> {
         let mut pairs = Pairs::new();
         match self.service_tier {
             None | Some("" | "auto") => {}
-            // Anthropic reports batches as a tier.
+            // Anthropic reports a batch as a tier.
             Some("batch") => pairs.push(("processing", "batch")),
             Some(tier) => {
                 pairs.push(("service_tier", tier));
                 if tier == "fast" {
-                    // OpenAI's tier of this name is Anthropic's speed.
+                    // OpenAI's tier with this name is Anthropic's speed.
                     pairs.push(("speed", tier));
                 }
             }
@@ -49,9 +49,9 @@ impl<'a> Conditions<'a> {
         pairs
     }
 
-    /// What the entry has no rates for, though it may have a price.
+    /// The conditions for which the entry has no rates, as remarks. The entry may have a price nevertheless.
     ///
-    /// `provider` is the catalog's, where the entry is a provider's; `reference` is the call's.
+    /// `provider` is the catalog's provider, if the entry belongs to one. `reference` is that of the call.
     pub(super) fn unknown_to(
         &self,
         model: &ModelEntry,
@@ -95,8 +95,8 @@ impl<'a> Conditions<'a> {
     }
 }
 
-/// Whether an entry's rates are those of the region. The catalog's `regional.` entries are for every commercial region of Bedrock, its
-/// other entries for the United States; what other providers charge in a region, no entry says.
+/// Whether an entry's rates are valid in this region. Of Bedrock's entries, `regional.` ones are for every commercial region and the
+/// others are for the United States. Entries of other providers do not state regional prices.
 fn is_covered(model: &str, is_bedrock: bool, region: &str) -> bool {
     if region == "global" {
         return true;
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn r14_auto_selects_nothing_and_batch_is_a_way_of_processing() {
+    fn r14_auto_selects_no_tier_and_batch_is_a_kind_of_processing() {
         let pairs = |service_tier, batch| Conditions { service_tier, batch, ..Conditions::default() }.pairs().to_vec();
         assert_eq!(pairs(Some("auto"), false), []);
         assert_eq!(pairs(Some("default"), false), [("service_tier", "default")]);
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn r17_the_rates_of_one_region_are_not_those_of_all() {
+    fn r17_rates_of_one_region_do_not_cover_all_regions() {
         assert!(is_covered("regional.anthropic.claude-opus-5", true, "eu-west-1"));
         assert!(!is_covered("regional.anthropic.claude-opus-5", true, "us-gov-west-1"));
         assert!(!is_covered("amazon.nova-pro-v1:0", true, "eu"));

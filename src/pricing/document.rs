@@ -1,7 +1,7 @@
-//! A catalog as JSON: the form of `data/catalog.json` and of a catalog that was downloaded.
+//! A catalog as JSON: the format of `data/catalog.json` and of downloaded catalogs.
 //!
-//! Rates are decimal texts, so that no reader rounds them. What is unknown is refused, not skipped: a rule that is not understood
-//! could be the one that makes a call cost something else.
+//! Rates are decimal texts, so that no reader rounds them. Unknown fields are rejected, not skipped, because they could change what a
+//! call costs.
 
 use serde::Deserialize;
 use serde::de::Error as _;
@@ -15,33 +15,33 @@ use crate::event::Unit;
 use crate::money::{SCALE, Usd, parse_scaled};
 
 const SCHEMA: u32 = 1;
-/// Positions of providers are stored in 16 bits.
-const MOST_PROVIDERS: usize = 10_000;
-/// A hundred times what there are in 2026; a bound for memory, should a source be hostile.
-const MOST_MODELS: usize = 250_000;
-/// Providers that one falls back to are tried one by one.
-const MOST_FALLBACKS: usize = 16;
+/// The most providers. Their positions are stored in 16 bits.
+const MAX_PROVIDERS: usize = 10_000;
+/// The most models: a hundred times as many as in 2026. Limits the memory that a hostile source can take.
+const MAX_MODELS: usize = 250_000;
+/// The most fallbacks of a provider. They are tried one by one.
+const MAX_FALLBACKS: usize = 16;
 const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
-/// A window that only days make, in seconds of the day.
+/// The window of a row that only states days, in seconds of the day.
 const WHOLE_DAY: (u32, u32) = (0, 86_400);
 
-/// Why a text is no catalog.
+/// Why a text is not a valid catalog.
 #[derive(thiserror::Error, Debug)]
 #[non_exhaustive]
 pub enum CatalogError {
-    /// Not JSON of the catalog's form.
+    /// The text is not JSON in the catalog's form.
     #[error("the price catalog is malformed: {0}")]
     Malformed(#[from] serde_json::Error),
-    /// A schema this version does not read.
-    #[error("the price catalog has schema {0}, this version reads {SCHEMA}")]
+    /// This version cannot read the schema.
+    #[error("the price catalog has schema {0}, but this version reads schema {SCHEMA}")]
     Schema(u32),
-    /// More providers, or models, than there can be.
-    #[error("the price catalog has {0} providers or models, at most {MOST_PROVIDERS} and {MOST_MODELS} are read")]
+    /// There are too many providers or models.
+    #[error("the price catalog has {0} providers or models; at most {MAX_PROVIDERS} and {MAX_MODELS} are allowed")]
     TooMany(usize),
-    /// Not in US dollars.
-    #[error("the price catalog is in {0:?}, only USD is read")]
+    /// The currency is not US dollars.
+    #[error("the price catalog is in {0:?}, but only USD is supported")]
     Currency(Box<str>),
-    /// Its day is none.
+    /// The day is invalid.
     #[error("the price catalog's as_of is {0:?}, not a day such as 2026-11-22")]
     Day(Box<str>),
 }
@@ -117,7 +117,7 @@ impl Entries {
     /// Reads a catalog.
     ///
     /// # Errors
-    /// When the text is not JSON of the catalog's form, or of another schema.
+    /// If the text is not JSON in the catalog's form, or has another schema.
     pub(super) fn from_json(text: &str) -> Result<Self, CatalogError> {
         let raw: RawCatalog = serde_json::from_str(text)?;
         if raw.schema != SCHEMA {
@@ -130,7 +130,7 @@ impl Entries {
             return Err(CatalogError::Day(raw.as_of));
         }
         let models = raw.providers.iter().map(|provider| provider.models.len()).sum();
-        for (count, most) in [(raw.providers.len(), MOST_PROVIDERS), (models, MOST_MODELS)] {
+        for (count, most) in [(raw.providers.len(), MAX_PROVIDERS), (models, MAX_MODELS)] {
             if count > most {
                 return Err(CatalogError::TooMany(count));
             }
@@ -140,8 +140,8 @@ impl Entries {
     }
 }
 
-/// Writes a catalog as [`Entries::from_json`] reads it. The version begins after the first hyphen that a digit follows, or else
-/// the last one.
+/// Writes a catalog in the format that [`Entries::from_json`] reads. In `name`, the version begins after the first hyphen that is
+/// followed by a digit or, if there is none, after the last hyphen.
 pub(super) fn to_json<'a>(name: &str, as_of: &str, providers: impl Iterator<Item = &'a ProviderEntry>) -> Value {
     let is_start = |(at, _): &(usize, &str)| name[at + 1..].starts_with(|next: char| next.is_ascii_digit());
     let cut =
@@ -210,8 +210,8 @@ fn rate_json(rate: &Rate) -> Value {
 
 impl RawProvider {
     fn entry(self) -> Result<ProviderEntry, serde_json::Error> {
-        if self.fallback.len() > MOST_FALLBACKS {
-            return Err(serde_json::Error::custom(format!("{}: more than {MOST_FALLBACKS} fallbacks", self.id)));
+        if self.fallback.len() > MAX_FALLBACKS {
+            return Err(serde_json::Error::custom(format!("{}: more than {MAX_FALLBACKS} fallbacks", self.id)));
         }
         let named = |model: RawModel| {
             let id = model.id.clone();
@@ -244,7 +244,7 @@ impl RawModel {
 }
 
 impl<R> RawRow<R> {
-    /// The row, its rates read by `read`. `Err` is the rule that is broken.
+    /// Converts a row. `read` converts its rates. The error is the broken rule.
     pub(super) fn entry(self, read: impl FnOnce(R) -> Result<Rates, String>) -> Result<Row, String> {
         let from =
             self.from.map(|date| start_of_day(&date).ok_or_else(|| format!("{date:?} is not a date"))).transpose()?;
@@ -254,14 +254,14 @@ impl<R> RawRow<R> {
                 let second = |text: &str| second_of_day(text).ok_or_else(|| format!("{text:?} is not a time of day"));
                 let window = Window::new(second(start)?, second(end)?);
                 if window.start == window.end {
-                    return Err(format!("window: {start} to {end} ends where it begins"));
+                    return Err(format!("window: {start} to {end} is empty"));
                 }
                 Some(window)
             }
         };
         if let (Some(window), Some(days)) = (&mut window, &self.days) {
             if days.is_empty() {
-                return Err("days: name one at least".into());
+                return Err("days: name at least one".into());
             }
             window.days = 0;
             for day in days {
@@ -298,7 +298,7 @@ fn catalog_rates(raw: BTreeMap<Box<str>, RawRate>) -> Result<Rates, String> {
     Ok(Rates::ordered(rates))
 }
 
-/// A rate from a plain decimal.
+/// Reads a rate from a plain decimal.
 pub(super) fn rate(text: &str) -> Result<Amount, String> {
     match parse_scaled(text, RATE_SCALE) {
         Ok(rate) if rate < 0 => Err(format!("the rate {text} is negative")),
@@ -319,7 +319,7 @@ fn second_of_day(text: &str) -> Option<u32> {
         .then_some(hours * 3600 + minutes * 60 + seconds)
 }
 
-/// The day's bit, Monday's the lowest.
+/// The bit of a weekday. Monday is the lowest bit.
 fn weekday(name: &str) -> Option<u8> {
     DAYS.iter().position(|day| name.eq_ignore_ascii_case(day)).map(|index| 1 << index)
 }
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_catalogs_are_refused_with_the_place_and_the_reason() {
+    fn malformed_catalogs_are_rejected_with_the_place_and_the_reason() {
         assert!(Entries::from_json(&text(r#"{"rates":{"input_tokens":"1"}}"#)).is_ok());
         for (row, reason) in [
             (r#"{"rates":{"input_tokens":"-1"}}"#, "p/m: input_tokens: the rate -1 is negative"),

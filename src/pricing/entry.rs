@@ -1,7 +1,7 @@
-//! What a catalog holds: providers, their models, and rows of rates with the time and the request context they are for.
+//! The content of a catalog: providers, their models, and rows of rates with the time and the conditions for which they are valid.
 //!
-//! `build.rs` compiles `data/catalog.json` into these types, written with postcard: names as bytes, numbers as varints, a rate as
-//! its digits and their scale. [`super::document`] reads the same types from JSON.
+//! `build.rs` compiles `data/catalog.json` into these types and writes them with postcard: names as bytes, numbers as varints, a rate
+//! as its digits and its scale. [`super::document`] reads the same types from JSON.
 
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize, Serializer};
@@ -19,9 +19,9 @@ const EVERY_DAY: u8 = 0b111_1111;
 /// A whole catalog.
 #[derive(Serialize, Deserialize, Debug, PartialEq)]
 pub(super) struct Entries {
-    /// Source and version, as events record them.
+    /// The source and its version, as events record them.
     pub(super) name: Box<str>,
-    /// The day its rates were taken, `2026-11-22`; empty where the source does not say.
+    /// The day of its rates, such as `2026-11-22`; empty if the source does not say.
     pub(super) as_of: Box<str>,
     pub(super) providers: Vec<ProviderEntry>,
 }
@@ -29,11 +29,11 @@ pub(super) struct Entries {
 #[derive(Serialize, Deserialize, Debug, PartialEq)]
 pub(super) struct ProviderEntry {
     pub(super) id: Box<str>,
-    /// A regular expression of its addresses.
+    /// A regular expression that matches its addresses.
     pub(super) api: Box<str>,
     pub(super) provider_match: Option<Clause>,
     pub(super) model_match: Option<Clause>,
-    /// Providers whose entries stand in where this one has none.
+    /// The providers whose entries are used if this one has no entry.
     pub(super) fallback: Box<[Box<str>]>,
     pub(super) models: Vec<ModelEntry>,
 }
@@ -45,13 +45,13 @@ pub(super) struct ModelEntry {
     pub(super) retired: bool,
     /// Audio is billed for at least this many seconds.
     pub(super) least_seconds: u32,
-    /// A later row takes precedence.
+    /// The rows of standard rates. A later row takes precedence.
     pub(super) rows: Box<[Row]>,
-    /// Rows for a request context, the first fitting one first.
+    /// The rows for special conditions. The first one that fits counts.
     pub(super) variants: Box<[Row]>,
 }
 
-/// One row of rates, its period, and the request context it is for (none: every context).
+/// A row of rates, its period, and the conditions for which it is valid (none: always).
 #[derive(Serialize, Deserialize, Debug, PartialEq)]
 pub(super) struct Row {
     pub(super) period: Period,
@@ -59,15 +59,16 @@ pub(super) struct Row {
     pub(super) rates: Rates,
 }
 
-/// When a row applies, in UTC: a moment holds when it meets both conditions.
+/// When a row is valid, in UTC. Both parts must hold.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Period {
-    /// From this second of the epoch on, inclusive.
+    /// The first second, since the Unix epoch, in which it is valid.
     pub(super) from: Option<u64>,
     pub(super) window: Option<Window>,
 }
 
-/// A time of day on certain days. Start inclusive, end exclusive; it may wrap midnight and then belongs to the day it began on.
+/// A time of day on some weekdays. The start is inclusive, the end exclusive. It may cross midnight, and then belongs to the day on
+/// which it began.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq)]
 pub(super) struct Window {
     /// Seconds of the day.
@@ -77,27 +78,27 @@ pub(super) struct Window {
     pub(super) days: u8,
 }
 
-/// Rates by unit, the most specific units first: the order in which tokens are given to their rate.
+/// Rates by unit, the most specific units first. Tokens are charged in this order.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub(super) struct Rates(pub(super) Vec<(UnitIndex, Rate)>);
 
-/// A unit, written as its number.
+/// A unit, serialized as its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct UnitIndex(pub(super) Unit);
 
-/// A rate in 10^-18 USD per the unit's denominator; each tier holds for calls whose total input is above its start.
+/// A rate in 10^-18 USD per the unit's denominator. Each tier is for calls whose total input is above its start.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 pub(super) struct Rate {
     pub(super) base: Amount,
     pub(super) tiers: Box<[(u64, Amount)]>,
 }
 
-/// An integer of 10^-18 USD, written without its trailing zeros.
+/// An integer of 10^-18 USD, serialized without trailing zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Amount(pub(super) i128);
 
 impl Rate {
-    /// The rate for a call with this total input. Crossing a threshold reprices every token of the call.
+    /// The rate for a call with this total input. Above a threshold, all tokens of the call get the new rate.
     pub(super) fn at(&self, total_input: u64) -> i128 {
         self.tiers.iter().rev().find(|(above, _)| total_input > *above).map_or(self.base.0, |(_, rate)| rate.0)
     }
@@ -108,7 +109,7 @@ impl Rate {
 }
 
 impl Rates {
-    /// Puts rates into charging order.
+    /// Sorts rates into charging order.
     pub(super) fn ordered(mut rates: Vec<(Unit, Rate)>) -> Self {
         rates.sort_by_key(|(unit, _)| (std::cmp::Reverse(unit.dimensions().count()), *unit));
         Self(rates.into_iter().map(|(unit, rate)| (UnitIndex(unit), rate)).collect())
@@ -147,14 +148,14 @@ impl Window {
 }
 
 impl ModelEntry {
-    /// The row in force at a time. A later row takes precedence; where none holds, the first stands.
+    /// The row that is valid at a time. A later row takes precedence. If none is valid, it is the first.
     pub(super) fn row_at(&self, unix_seconds: u64) -> Option<&Row> {
         self.rows.iter().rev().find(|row| row.period.holds(unix_seconds)).or_else(|| self.rows.first())
     }
 
-    /// The standard rates with those of the request's context in their place, unit by unit. The first fitting variant wins.
+    /// The standard rates, with those for the conditions replacing the rates of the same unit. The first fitting variant counts.
     ///
-    /// `None` when the context changes nothing.
+    /// `None` if the conditions change nothing.
     pub(super) fn context_rates(&self, standard: &Rates, unix_seconds: u64, context: &[(&str, &str)]) -> Option<Rates> {
         let fits = |row: &&Row| {
             row.period.holds(unix_seconds) && row.context.iter().all(|(key, value)| context.contains(&(key, value)))
@@ -174,7 +175,7 @@ impl ModelEntry {
         Some(Rates::ordered(merged))
     }
 
-    /// Whether some variant, of any period, is for this value of the context.
+    /// Whether there is a variant, of any period, for this condition.
     pub(super) fn knows_context(&self, key: &str, value: &str) -> bool {
         self.variants.iter().any(|row| row.context.iter().any(|(own, text)| &**own == key && &**text == value))
     }
@@ -189,7 +190,7 @@ impl Serialize for UnitIndex {
 impl<'de> Deserialize<'de> for UnitIndex {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let index = u8::deserialize(deserializer)?;
-        Unit::from_index(index).map(Self).ok_or_else(|| D::Error::custom("no such unit"))
+        Unit::from_index(index).map(Self).ok_or_else(|| D::Error::custom("unknown unit"))
     }
 }
 
@@ -217,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_window_may_wrap_midnight_and_belongs_to_the_day_it_began_on() {
+    fn a_window_across_midnight_belongs_to_the_day_on_which_it_began() {
         let night = Window::new(16 * 3600 + 1800, 1800);
         assert!(night.holds(0) && night.holds(DAY - 1) && night.holds(16 * 3600 + 1800));
         assert!(!night.holds(1800) && !night.holds(12 * 3600));

@@ -1,4 +1,4 @@
-//! A cost in words: one line for each charged unit, the total, and what there is to know about it.
+//! The explanation of a cost: one line for each charged unit, the total, and the remarks.
 
 use super::book::{Book, Cost};
 use super::entry::RATE_SCALE;
@@ -6,7 +6,7 @@ use super::overrides::MULTIPLIER_SCALE;
 use super::uplifts::AS_OF;
 use crate::money::{SCALE, Usd};
 
-/// One line for each charged unit, quantity × rate = amount, then the total and the notes. A `reported` cost is what counts.
+/// One line for each charged unit, quantity × rate = amount, then the total and the remarks. A `reported` cost is the effective one.
 #[must_use]
 pub fn explain(book: &Book, cost: &Cost, reported: Option<Usd>) -> String {
     let mut lines: Vec<String> = Vec::new();
@@ -42,7 +42,7 @@ mod tests {
     use crate::pricing::{Catalog, Conditions, Overrides, Request};
 
     #[test]
-    fn the_lines_add_up_to_the_total_and_a_reported_cost_counts() {
+    fn the_lines_add_up_to_the_total_and_a_reported_cost_is_shown() {
         let overrides = r#"{"rates":{"x/y":{"input_tokens":{"per_1m":"2.5"}}},"multipliers":{"x/*":"0.5"}}"#;
         let book = Book::new(Catalog::embedded(), None, Overrides::parse(overrides).unwrap());
         let mut usage = Usage::default();

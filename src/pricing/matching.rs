@@ -1,15 +1,16 @@
-//! The catalog's match rules: does this rule describe that model reference?
+//! The match rules of the catalog: whether a rule matches a model reference.
 
 use regex_lite::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 
-/// Bytes of a compiled regular expression: the catalog's own take a tenth, a hostile one's repetitions of repetitions megabytes.
-const LARGEST_PATTERN: usize = 64 << 10;
+/// The most bytes of a compiled regular expression. The catalog's own take a tenth; nested repetitions of a hostile one would take
+/// megabytes.
+const MAX_PATTERN_BYTES: usize = 64 << 10;
 
-/// A rule over a reference in lower case.
+/// A match rule for references in lower case.
 ///
-/// Regular expressions are compiled with the catalog and not when first met: a fork in the middle of that would leave the child
-/// waiting for a thread it does not have.
+/// Regular expressions are compiled when the catalog is loaded, not at their first use. If a process forked during that, the child
+/// would wait for a thread that it does not have.
 #[derive(Serialize, Deserialize, Debug, PartialEq)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Clause {
@@ -32,7 +33,7 @@ impl TryFrom<String> for Pattern {
     type Error = regex_lite::Error;
 
     fn try_from(source: String) -> Result<Self, Self::Error> {
-        RegexBuilder::new(&source).size_limit(LARGEST_PATTERN).build().map(Self)
+        RegexBuilder::new(&source).size_limit(MAX_PATTERN_BYTES).build().map(Self)
     }
 }
 
@@ -43,10 +44,10 @@ impl From<Pattern> for String {
 }
 
 impl Pattern {
-    /// Whether it is found in the text.
+    /// Whether it matches somewhere in the text.
     ///
-    /// A copy is asked, which has a pool of working memory of its own. That of the pattern is behind a lock, which a child would find
-    /// taken for ever if it is forked while another thread is in here.
+    /// This uses a copy, which has its own pool of working memory. The pool of the original has a lock, and a child forked while
+    /// another thread is matching would find it locked forever.
     fn is_match(&self, text: &str) -> bool {
         self.0.clone().is_match(text)
     }
@@ -59,7 +60,7 @@ impl PartialEq for Pattern {
 }
 
 impl Clause {
-    /// Whether the rule describes `reference`, which is in lower case.
+    /// Whether the rule matches `reference`, which is in lower case.
     pub(super) fn is_match(&self, reference: &str) -> bool {
         match self {
             Self::Equals(text) => reference == &**text,
@@ -73,7 +74,7 @@ impl Clause {
         }
     }
 
-    /// Pairs of bytes that every reference it describes has, as [`pairs_of`] sets them.
+    /// The pairs of bytes that every matching reference contains, as a set of [`pairs_of`].
     pub(super) fn needed_pairs(&self) -> u128 {
         match self {
             Self::Equals(text) | Self::StartsWith(text) | Self::EndsWith(text) | Self::Contains(text) => pairs_of(text),
@@ -84,31 +85,31 @@ impl Clause {
         }
     }
 
-    /// Calls `name` for each reference that the rule accepts by equality alone; says whether there are other ways to match.
+    /// Calls `name` for each reference that the rule matches by equality. Returns whether it can match in other ways, too.
     pub(super) fn split_exact<'a>(&'a self, name: &mut impl FnMut(&'a str)) -> bool {
         match self {
             Self::Equals(text) => {
                 name(text);
                 false
             }
-            // `|`, not `||`: every part is to be visited.
+            // `|` and not `||`, so that every part is visited.
             Self::Or(parts) => parts.iter().fold(false, |other, part| other | part.split_exact(name)),
             _ => true,
         }
     }
 }
 
-/// The pairs of neighbouring bytes of a text, each hashed to one of 128 bits.
+/// The pairs of adjacent bytes of a text, each hashed to one of 128 bits.
 ///
-/// A text that lacks a pair of another cannot contain it: one comparison rules out most of a provider's hundred rules.
+/// A text that lacks one of another's pairs cannot contain it. This comparison excludes most of a provider's hundred rules.
 pub(super) fn pairs_of(text: &str) -> u128 {
     // Odd factors spread letters and digits, which differ in their low bits.
     let hash = |pair: &[u8]| (pair[0].wrapping_mul(37) ^ pair[1]).wrapping_mul(11) % 128;
     text.as_bytes().windows(2).fold(0, |set, pair| set | 1 << hash(pair))
 }
 
-/// Rewrites a compact date `-20251211` (at the end, or before `-` or `:`) to `-2025-12-11`, as `genai-prices` does for
-/// references that match no other way. `None` when there is no such date.
+/// Rewrites a compact date `-20251211` (at the end, or before `-` or `:`) to `-2025-12-11`, as `genai-prices` does for references
+/// that match in no other way. `None` if there is no such date.
 pub(super) fn with_dashed_date(reference: &str) -> Option<String> {
     let bytes = reference.as_bytes();
     let mut out = String::with_capacity(reference.len() + 2);
@@ -131,7 +132,7 @@ pub(super) fn with_dashed_date(reference: &str) -> Option<String> {
     (copied > 0).then_some(out)
 }
 
-/// Whether eight bytes are a date of this century that exists.
+/// Whether eight digits are a valid date of this century.
 fn is_compact_date(bytes: &[u8]) -> bool {
     if !bytes.starts_with(b"20") || !bytes.iter().all(u8::is_ascii_digit) {
         return false;
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_rule_needs_is_in_everything_it_describes() {
+    fn every_matching_reference_contains_the_required_pairs() {
         let rule: Clause = serde_json::from_str(
             r#"{"or":[{"contains":"global.opus-5"},{"and":[{"starts_with":"eu."},{"ends_with":"opus-5"}]},{"equals":"opus-5"}]}"#,
         )
@@ -181,13 +182,13 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_that_grows_is_refused() {
+    fn a_pattern_that_becomes_too_large_is_rejected() {
         assert!(serde_json::from_str::<Clause>(r#"{"regex":"^claude-opus-\\d{8}$"}"#).is_ok());
         assert!(serde_json::from_str::<Clause>(r#"{"regex":"(?:(?:(?:a{20}){20}){20}){15}"}"#).is_err());
     }
 
     #[test]
-    fn compact_dates_that_exist_are_dashed() {
+    fn valid_compact_dates_are_dashed() {
         for (given, dashed) in [
             ("gpt-5.2-20251211", Some("gpt-5.2-2025-12-11")),
             ("m-20240229:free", Some("m-2024-02-29:free")),

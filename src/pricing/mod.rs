@@ -1,7 +1,7 @@
-//! What a call costs: catalogs of rates, the rules that find a model in them, the user's overrides, and exact arithmetic.
+//! Prices of calls: catalogs of rates, the rules that match models, the user's overrides, and exact arithmetic.
 //!
-//! A price is known or it is not: [`Cost::usd`] is `None` when no rate applies, and never a guess. A [`Book`] is immutable; an event
-//! names the catalog that priced it.
+//! A cost is known or unknown, never guessed: [`Cost::usd`] is `None` if no rate applies. A [`Book`] is immutable. An event names the
+//! catalog that priced it.
 
 mod advice;
 mod book;

@@ -1,6 +1,6 @@
-//! What the user knows better than the catalog: rates, multipliers, and which model a deployment is.
+//! The user's overrides: rates, multipliers, aliases of models, and free models.
 //!
-//! Rules come as JSON, numbers as decimal texts:
+//! The rules are JSON, with numbers as decimal texts:
 //!
 //! ```json
 //! {"rates": {"openai/my-model": {"input_tokens": {"per_1m": "2.5", "above": {"200000": "5"}}}},
@@ -8,13 +8,14 @@
 //!  "aliases": {"azure/my-deployment": "openai/gpt-4o"}}
 //! ```
 //!
-//! A rate replaces the whole entry of its model: nothing of the catalog is mixed in, and what is used of a unit without a rate makes
-//! the cost unknown, unless the rates have `"base": "catalog"` beside them: then the catalog's stand for the rest. `"free"` lists keys of
-//! models that cost nothing, such as those of a server of one's own. In place of one mapping of rates there can be rows, each with `rates` and any of `from`, `window`, `days` and `when`; one of them holds always.
+//! A rate replaces the whole entry of its model. No rates of the catalog are mixed in, and using a unit without a rate makes the cost
+//! unknown. If the rates have `"base": "catalog"` beside them, the catalog supplies the rates of the other units. `"free"` lists the
+//! keys of models that cost nothing, such as those of the user's own server. Instead of one mapping of rates there can be rows, each
+//! with `rates` and any of `from`, `window`, `days` and `when`. One row must be valid always.
 //!
-//! A key is `provider/model`, or `model` for any provider (`*/vendor/model` where the model's name has a slash); a `*` at its end
-//! stands for any rest. The longest key that fits wins, and one without `*` before all with one. A reference fits as it stands,
-//! without the date of its snapshot, and in its other spellings.
+//! A key is `provider/model`, or `model` for any provider (`*/vendor/model` if the name of the model has a slash). A `*` at the end
+//! matches anything. The longest matching key counts, and keys without `*` come before keys with one. A key is compared with the
+//! reference as it is, without the date of its snapshot, and in its other spellings.
 
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -27,31 +28,31 @@ use super::reference::{spellings, undated};
 use crate::event::Unit;
 use crate::money::parse_scaled;
 
-/// Decimals of a multiplier.
+/// The decimals of a multiplier.
 pub(super) const MULTIPLIER_SCALE: u32 = 6;
-const LARGEST_MULTIPLIER: i128 = 1_000 * 10_i128.pow(MULTIPLIER_SCALE);
-/// Above this many dollars for a million tokens or characters, or for one of anything else, a rate is a slip of the pen: per
-/// thousand taken for per token, as one public price table has it.
-const LARGEST_RATE: i128 = 10_000 * 10_i128.pow(super::entry::RATE_SCALE);
+const MAX_MULTIPLIER: i128 = 1_000 * 10_i128.pow(MULTIPLIER_SCALE);
+/// A rate above this, in dollars for a million tokens or characters or for one of anything else, must be a mistake, such as a rate
+/// per thousand given as per token, which happened in one public price table.
+const MAX_RATE: i128 = 10_000 * 10_i128.pow(super::entry::RATE_SCALE);
 
-/// Why a rule is none: where it stands, and what is wrong with it.
+/// Why a rule is invalid: its name, and the problem.
 #[derive(thiserror::Error, Debug, Clone, PartialEq, Eq)]
 #[error("prices: {0}")]
 pub struct OverrideError(String);
 
-/// Most rules of one kind: their positions are stored in 16 bits.
-const MOST_RULES: usize = 10_000;
+/// The most rules of one kind. Their positions are stored in 16 bits.
+const MAX_RULES: usize = 10_000;
 
-/// Which references a rule is for.
+/// The references that a rule matches.
 #[derive(Debug, PartialEq, Eq)]
 struct Key {
-    /// The catalog id of the provider; any, where there is none.
+    /// The catalog id of the provider; any provider if `None`.
     provider: Option<Box<str>>,
     model: Box<str>,
     is_prefix: bool,
 }
 
-/// A multiplier, in millionths, and the key it was given for.
+/// A multiplier in millionths, and its key.
 #[derive(Debug)]
 pub(super) struct Multiplier {
     pub(super) key: Box<str>,
@@ -61,13 +62,13 @@ pub(super) struct Multiplier {
 /// The user's rules, the most specific first.
 #[derive(Debug, Default)]
 pub struct Overrides {
-    /// `override-` and the checksum of the rules; empty when there are none.
+    /// `override-` and the checksum of the rules; empty if there are none.
     pub(super) name: Box<str>,
-    /// With them, whether the catalog's rates stand for what they do not name.
+    /// The rates, and whether the catalog supplies the rates that they lack.
     rates: Vec<(Key, (ModelEntry, bool))>,
     multipliers: Vec<(Key, Multiplier)>,
     aliases: Vec<(Key, Box<str>)>,
-    /// Whether something is free by a rule of the user's: an entry without rates.
+    /// Whether some model is free by a rule of the user. Such an entry has no rates.
     pub(super) has_free: bool,
 }
 
@@ -81,7 +82,7 @@ struct Raw {
 }
 
 type RawRates = BTreeMap<String, serde_json::Value>;
-/// What stands beside the rates of an entry that takes the catalog's for the rest.
+/// The key beside the rates of an entry that uses the catalog's rates for the other units.
 const BASE: &str = "base";
 
 #[derive(Deserialize)]
@@ -93,10 +94,10 @@ enum RawEntry {
 }
 
 impl Overrides {
-    /// Reads rules; an empty text holds none.
+    /// Parses rules. An empty text has none.
     ///
     /// # Errors
-    /// When they are not of the form above, or a number is nonsense; the message names the rule.
+    /// If they do not have the form above, or a number is implausible. The message names the rule.
     pub fn parse(text: &str) -> Result<Self, OverrideError> {
         if text.is_empty() {
             return Ok(Self::default());
@@ -136,7 +137,7 @@ impl Overrides {
             let place = |rule: String| OverrideError(at("aliases", &name, &rule));
             let target = target.trim().to_lowercase();
             if target.is_empty() || target == name.trim().to_lowercase() {
-                return Err(place("names no other model".into()));
+                return Err(place("does not name another model".into()));
             }
             rules.aliases.push((Key::new(&name).map_err(place)?, target.into()));
         }
@@ -147,8 +148,10 @@ impl Overrides {
             rules.has_free = true;
         }
         let most = rules.rates.len().max(rules.multipliers.len()).max(rules.aliases.len());
-        if most > MOST_RULES {
-            return Err(OverrideError(format!("{most} rules of a kind, at most {MOST_RULES} are read")));
+        if most > MAX_RULES {
+            return Err(OverrideError(format!(
+                "there are {most} rules of a kind, but at most {MAX_RULES} are allowed"
+            )));
         }
         rules.rates.sort_by_key(|(key, _)| key.rank());
         rules.multipliers.sort_by_key(|(key, _)| key.rank());
@@ -163,7 +166,7 @@ impl Overrides {
         self.rates.is_empty() && self.multipliers.is_empty() && self.aliases.is_empty()
     }
 
-    /// The position of the rates for a reference in lower case, called at the provider of this catalog id.
+    /// The index of the rates for a reference in lower case, for a call to the provider with this catalog id.
     pub(super) fn rates_for(&self, provider: Option<&str>, reference: &str) -> Option<usize> {
         first(&self.rates, provider, reference)
     }
@@ -172,7 +175,7 @@ impl Overrides {
         first(&self.multipliers, provider, reference)
     }
 
-    /// What a reference stands for, as `provider/model` or `model`.
+    /// The target of an alias, as `provider/model` or `model`.
     pub(super) fn alias_for(&self, provider: Option<&str>, reference: &str) -> Option<&str> {
         first(&self.aliases, provider, reference).map(|index| &*self.aliases[index].1)
     }
@@ -181,13 +184,13 @@ impl Overrides {
         &self.rates[index].1.0
     }
 
-    /// Whether the catalog's rates stand for what the entry does not name.
+    /// Whether the catalog supplies the rates that the entry lacks.
     pub(super) fn has_base(&self, index: usize) -> bool {
         self.rates[index].1.1
     }
 
-    /// The keys of multipliers and the targets of aliases, which may fit nothing: what the rule is called, its provider, its model, and
-    /// whether that is a prefix.
+    /// The keys of multipliers and the targets of aliases, which may match no model: the name of the rule, its provider, its model,
+    /// and whether the model is a prefix.
     pub(super) fn references(&self) -> impl Iterator<Item = (String, Option<&str>, &str, bool)> {
         let multipliers = self.multipliers.iter().map(|(key, multiplier)| {
             (at("multipliers", &multiplier.key, ""), key.provider.as_deref(), &*key.model, key.is_prefix)
@@ -205,7 +208,7 @@ impl Overrides {
     }
 }
 
-/// Where a rule stands, as TOML writes its path, and what is wrong with it.
+/// The name of a rule, as TOML writes its path, and the problem.
 fn at(table: &str, key: &str, rule: &str) -> String {
     let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     let parted = if rule.is_empty() || rule.starts_with('.') { "" } else { ": " };
@@ -213,28 +216,28 @@ fn at(table: &str, key: &str, rule: &str) -> String {
     if is_plain { format!("{table}.{key}{parted}{rule}") } else { format!("{table}.\"{key}\"{parted}{rule}") }
 }
 
-/// Whether the rates name the catalog as their base.
+/// Whether the rates name the catalog as their base. Removes the key.
 fn takes_catalog(rates: &mut RawRates) -> Result<bool, String> {
     match rates.remove(BASE) {
         None => Ok(false),
         Some(serde_json::Value::String(base)) if base == "catalog" => Ok(true),
-        Some(other) => Err(format!(".{BASE}: {other} is not \"catalog\", the one base there is")),
+        Some(other) => Err(format!(".{BASE}: {other} is not \"catalog\", which is the only base")),
     }
 }
 
-/// Whether a reference is the model of this name or a version of it: `gpt-4` is not `gpt-4o` or `gpt-4.1`.
+/// Whether a reference is the model with this name or a version of it. `gpt-4o` and `gpt-4.1` are not versions of `gpt-4`.
 pub(super) fn is_version_of(reference: &str, name: &str) -> bool {
     let goes_on = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.';
     let ends_open = name.bytes().last().is_some_and(|byte| byte.is_ascii_alphanumeric());
     reference.strip_prefix(name).is_some_and(|rest| !(ends_open && rest.bytes().next().is_some_and(goes_on)))
 }
 
-/// The first rule, which is the most specific one, that fits some form of the reference.
+/// The first rule that matches a form of the reference. The rules are sorted, so it is the most specific one.
 fn first<T>(rules: &[(Key, T)], provider: Option<&str>, reference: &str) -> Option<usize> {
     if rules.is_empty() {
         return None;
     }
-    // Without a provider, one that no catalog knows may be in the reference.
+    // Without a provider, the prefix of the reference may be a provider that no catalog knows.
     let (provider, reference) = match (provider, reference.split_once('/')) {
         (None, Some((prefix, rest))) if rules.iter().any(|(key, _)| key.provider.as_deref() == Some(prefix)) => {
             (Some(prefix), rest)
@@ -254,10 +257,10 @@ impl Key {
     fn new(text: &str) -> Result<Self, String> {
         let lower = text.trim().to_lowercase();
         if lower.is_empty() {
-            return Err("a key names a model, as provider/model or model".into());
+            return Err("a key must name a model, as provider/model or model".into());
         }
         let (provider, model) = match lower.split_once('/') {
-            // An Amazon resource name has slashes of its own.
+            // An Amazon resource name contains slashes.
             _ if lower.starts_with("arn:") => (None, &*lower),
             Some(("*", model)) => (None, model),
             Some((provider, model)) => (Some(catalog_id(&canonical_provider(provider)).into()), model),
@@ -267,7 +270,7 @@ impl Key {
         Ok(Self { provider, model: model.into(), is_prefix })
     }
 
-    /// For sorting: exact keys before prefixes, long ones before short ones, those of a provider before those of any.
+    /// The sort key: exact keys before prefixes, long keys before short ones, keys of a provider before keys of any.
     fn rank(&self) -> (bool, std::cmp::Reverse<usize>, bool) {
         (self.is_prefix, std::cmp::Reverse(self.model.len()), self.provider.is_none())
     }
@@ -276,7 +279,7 @@ impl Key {
         self.provider.is_none() || self.provider.as_deref() == provider
     }
 
-    /// A prefix ends at a boundary of versions: `gpt-4*` is not for `gpt-4.1` or `gpt-4o`.
+    /// A prefix ends at a version boundary: `gpt-4*` does not match `gpt-4.1` or `gpt-4o`.
     fn fits(&self, form: &str) -> bool {
         if self.is_prefix { is_version_of(form, &self.model) } else { form == &*self.model }
     }
@@ -284,13 +287,13 @@ impl Key {
 
 fn model_entry(id: &str, rows: Vec<Row>) -> Result<ModelEntry, String> {
     if rows.iter().any(|row| row.rates.is_empty()) {
-        return Err("a row without rates".into());
+        return Err("a row has no rates".into());
     }
     let (variants, mut rows): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| !row.context.is_empty());
     if !rows.iter().any(|row| row.period == Period::default()) {
-        return Err("give one row that holds always, without from, window, days and when".into());
+        return Err("give one row that is always valid, without from, window, days and when".into());
     }
-    // Later rows take precedence: by day, and on the same day those of certain hours last.
+    // Later rows take precedence: sort them by day, and on the same day put rows with a window last.
     rows.sort_by_key(|row| (row.period.from, row.period.window.is_some()));
     Ok(entry_of(id, rows, variants))
 }
@@ -310,7 +313,7 @@ fn multiplier(text: &str) -> Result<i128, String> {
     let millionths = parse_scaled(text, MULTIPLIER_SCALE).map_err(|error| error.to_string())?;
     match millionths {
         ..0 => Err(format!("{text} is negative")),
-        LARGEST_MULTIPLIER.. => Err(format!("{text} is no plausible multiplier: write 1.2 for a markup of 20 %")),
+        MAX_MULTIPLIER.. => Err(format!("{text} is not a plausible multiplier: write 1.2 for a markup of 20 %")),
         _ => Ok(millionths),
     }
 }
@@ -352,7 +355,7 @@ fn typed_rates(raw: RawRates) -> Result<Rates, String> {
     Ok(Rates::ordered(rates))
 }
 
-/// What is wrong with a name of a unit, and which names are near.
+/// The error for the name of a unknown unit, with similar names.
 fn unknown_unit(name: &str) -> String {
     let stem = name.trim_end_matches("_tokens").trim_end_matches('s');
     let near: Vec<_> =
@@ -362,7 +365,7 @@ fn unknown_unit(name: &str) -> String {
     format!("{name:?} is not a unit of usage; {hint}")
 }
 
-/// How the rate of a unit can be stated: the name, and for how many of the unit it is.
+/// The ways to state the rate of a unit: the name, and for how many of the unit it is.
 fn denominators(unit: Unit) -> &'static [(&'static str, u64)] {
     match unit.dimensions().next() {
         Some("tokens") => &[("per_1m", 1_000_000), ("per_1k", 1_000), ("per_token", 1)],
@@ -382,14 +385,14 @@ fn typed_rate(unit: Unit, denominator: &str, text: &str) -> Result<Amount, Strin
     let known = denominators(unit);
     let (_, per) = known.iter().find(|(name, _)| *name == denominator).ok_or_else(|| {
         let names: Vec<_> = known.iter().map(|(name, _)| *name).collect();
-        format!("{denominator:?} is not how its rate is stated; use {}", names.join(", "))
+        format!("{denominator:?} is not a valid denominator; use {}", names.join(", "))
     })?;
     let stated = rate(text)?.0;
     let too_large = || format!("${text} {denominator} is more than $10,000 {}: is the unit right?", known[0].0);
     let converted = stated.checked_mul(i128::from(unit.per() / per)).ok_or_else(too_large)?;
-    // The cap is stated for a million of what comes by the million and for one of anything else.
+    // The limit is per million for units with rates per million, and per one for the others.
     let capped_per = if known[0].0 == "per_1m" { 1_000_000 } else { 1 };
-    let largest = LARGEST_RATE.saturating_mul(i128::from(unit.per())) / capped_per;
+    let largest = MAX_RATE.saturating_mul(i128::from(unit.per())) / capped_per;
     if converted > largest { Err(too_large()) } else { Ok(Amount(converted)) }
 }
 
@@ -397,7 +400,7 @@ fn typed_rate(unit: Unit, denominator: &str, text: &str) -> Result<Amount, Strin
 mod tests {
     use super::*;
 
-    fn refusal(rules: &str) -> String {
+    fn rejection(rules: &str) -> String {
         Overrides::parse(rules).unwrap_err().to_string()
     }
 
@@ -407,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn r28_rates_come_in_typed_units_and_mean_the_same() {
+    fn r28_rates_in_different_units_are_converted() {
         let one = 10_i128.pow(18);
         for (unit, stated, rate) in [
             ("input_tokens", r#"{"per_1m":"2.5"}"#, one * 5 / 2),
@@ -425,8 +428,8 @@ mod tests {
     }
 
     #[test]
-    fn r28_nonsense_is_refused_by_name_and_reason() {
-        let rate = |unit: &str, rate: &str| refusal(&format!(r#"{{"rates":{{"openai/m":{{"{unit}":{rate}}}}}}}"#));
+    fn r28_invalid_rules_are_rejected_with_their_name_and_the_reason() {
+        let rate = |unit: &str, rate: &str| rejection(&format!(r#"{{"rates":{{"openai/m":{{"{unit}":{rate}}}}}}}"#));
         for (text, reason) in [
             (rate("input_tokens", r#"{"per_1m":"-1"}"#), "rates.\"openai/m\".input_tokens: the rate -1 is negative"),
             (rate("input_tokens", r#"{"per_1m":"NaN"}"#), "not a decimal number"),
@@ -442,31 +445,31 @@ mod tests {
             (rate("web_searches", "0.01"), "0.01 has no denominator; write { per_search = 0.01 }"),
             (rate("base", "\"openai\""), "rates.\"openai/m\".base: \"openai\" is not \"catalog\""),
             (rate("input", r#"{"per_1m":"1"}"#), "such as input_tokens"),
-            (refusal(r#"{"rates":{"gpt-4o":"2"}}"#), "rates.gpt-4o: \"2\" is not a mapping of rates"),
+            (rejection(r#"{"rates":{"gpt-4o":"2"}}"#), "rates.gpt-4o: \"2\" is not a mapping of rates"),
             (rate("bananas", r#"{"per_1m":"1"}"#), "\"bananas\" is not a unit"),
             (rate("web_searches", r#"{"per_search":"10001"}"#), "more than $10,000 per_search"),
-            (refusal(r#"{"multipliers":{"*":"-1"}}"#), "multipliers.\"*\": -1 is negative"),
-            (refusal(r#"{"multipliers":{"*":"5000"}}"#), "markup of 20 %"),
-            (refusal(r#"{"aliases":{"x":" "}}"#), "aliases.x: names no other model"),
-            (refusal(r#"{"aliases":{"x":"X"}}"#), "aliases.x: names no other model"),
-            (refusal(r#"{"multipliers":{"":"1"}}"#), "a key names a model"),
-            (refusal(r#"{"rates":{"m":{}}}"#), "a row without rates"),
-            (refusal(r#"{"rates":{"m":[]}}"#), "one row that holds always"),
+            (rejection(r#"{"multipliers":{"*":"-1"}}"#), "multipliers.\"*\": -1 is negative"),
+            (rejection(r#"{"multipliers":{"*":"5000"}}"#), "markup of 20 %"),
+            (rejection(r#"{"aliases":{"x":" "}}"#), "aliases.x: does not name another model"),
+            (rejection(r#"{"aliases":{"x":"X"}}"#), "aliases.x: does not name another model"),
+            (rejection(r#"{"multipliers":{"":"1"}}"#), "a key must name a model"),
+            (rejection(r#"{"rates":{"m":{}}}"#), "a row has no rates"),
+            (rejection(r#"{"rates":{"m":[]}}"#), "one row that is always valid"),
             (
-                refusal(r#"{"rates":{"m":[{"from":"2099-01-01","rates":{"requests":{"per_1k":"1"}}}]}}"#),
-                "one row that holds always",
+                rejection(r#"{"rates":{"m":[{"from":"2099-01-01","rates":{"requests":{"per_1k":"1"}}}]}}"#),
+                "one row that is always valid",
             ),
             (
-                refusal(r#"{"rates":{"m":[{"days":[],"rates":{"requests":{"per_1k":"1"}}}]}}"#),
-                "days: name one at least",
+                rejection(r#"{"rates":{"m":[{"days":[],"rates":{"requests":{"per_1k":"1"}}}]}}"#),
+                "days: name at least one",
             ),
             (
-                refusal(r#"{"rates":{"m":[{"window":["1:00","1:00"],"rates":{"requests":{"per_1k":"1"}}}]}}"#),
-                "ends where it begins",
+                rejection(r#"{"rates":{"m":[{"window":["1:00","1:00"],"rates":{"requests":{"per_1k":"1"}}}]}}"#),
+                "1:00 to 1:00 is empty",
             ),
             (rate("input_tokens", r#"{"per_1m":"1","above":"200000"}"#), ".above: give rates by number of tokens"),
             (rate("input_tokens", r#"{"per_1m":"1","above":{"many":"2"}}"#), "\"many\" is not a number of tokens"),
-            (refusal(r#"{"rate":{}}"#), "rate"),
+            (rejection(r#"{"rate":{}}"#), "rate"),
         ] {
             assert!(text.contains(reason), "{text}");
         }
@@ -475,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn r21_a_prefix_ends_at_a_version() {
+    fn r21_a_prefix_ends_at_a_version_boundary() {
         let rules =
             Overrides::parse(r#"{"multipliers":{"openai/gpt-4*":"2","openai/*":"3","gpt-4-turbo":"4"}}"#).unwrap();
         let found = |provider, reference| {
@@ -489,7 +492,7 @@ mod tests {
         assert_eq!(found(Some("openai"), "gpt-4-turbo"), Some(4));
         assert_eq!(found(Some("azure"), "gpt-4-turbo-2024-04-09"), Some(4));
         assert_eq!(found(Some("azure"), "gpt-4"), None);
-        // A gateway's name of the model is not a call to the model's maker.
+        // A gateway's name for the model is not a call to the model's maker.
         assert_eq!(found(Some("openrouter"), "openai/o3"), None);
         assert_eq!(found(None, "openai/o3"), Some(3));
     }

@@ -1,9 +1,9 @@
-//! Names of providers: one canonical name each, its aliases, and its id in the catalog.
+//! The names of providers: a canonical name, its aliases, and its id in the catalog.
 
 use std::borrow::Cow;
 
-/// Canonical name, catalog id, aliases. Canonical names are the well-known values of OpenTelemetry's `gen_ai.provider.name`
-/// where it has one; any other provider goes by its catalog id.
+/// Canonical name, catalog id, aliases. Canonical names are the well-known values of OpenTelemetry's `gen_ai.provider.name` if there
+/// is one. Any other provider is named by its catalog id.
 const KNOWN: &[(&str, &str, &[&str])] = &[
     ("openai", "openai", &[]),
     ("anthropic", "anthropic", &["claude"]),
@@ -24,10 +24,10 @@ const KNOWN: &[(&str, &str, &[&str])] = &[
     ("fireworks", "fireworks", &["fireworks_ai", "fireworks-ai"]),
 ];
 
-/// The canonical name of a provider. A name that is no alias is kept, in lower case and without surrounding space.
+/// The canonical name of a provider. An unknown name is kept, trimmed and in lower case.
 #[must_use]
 pub fn canonical_provider(name: &str) -> Cow<'_, str> {
-    // The two names of nearly every event need no look-up.
+    // A shortcut for the two names in nearly every event.
     if name == "openai" || name == "anthropic" {
         return Cow::Borrowed(name);
     }
@@ -43,7 +43,7 @@ pub fn canonical_provider(name: &str) -> Cow<'_, str> {
         .map_or(lower, |(canonical, ..)| Cow::Borrowed(*canonical))
 }
 
-/// The catalog's id for a canonical name.
+/// The catalog id of a canonical name.
 pub(super) fn catalog_id(canonical: &str) -> &str {
     KNOWN.iter().find(|(name, ..)| *name == canonical).map_or(canonical, |(_, id, _)| *id)
 }
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn aliases_and_spellings_meet_in_one_name() {
+    fn aliases_and_spellings_have_one_canonical_name() {
         for (given, canonical) in [
             ("openai", "openai"),
             (" OpenAI ", "openai"),

@@ -1,17 +1,17 @@
-//! The many ways to write one model: what is taken off a reference that the catalog does not know as it stands.
+//! The many ways to write a model reference: removes the parts that the catalog does not know.
 
-/// What an Amazon resource name leads to.
+/// The meaning of an Amazon resource name.
 pub(super) enum Arn<'a> {
-    /// It ends in a model id: a foundation model or a profile of the system's own.
+    /// It ends with a model id: a foundation model, or an inference profile of the system.
     Model(&'a str),
-    /// A profile, import or deployment of an account: its name tells nothing of the model behind it.
+    /// It is an account's own profile, import or deployment. Its name does not tell the model.
     Opaque,
 }
 
-/// Reads an Amazon resource name; `None` when it is none.
+/// Parses an Amazon resource name; `None` if the reference is not one.
 pub(super) fn arn(reference: &str) -> Option<Arn<'_>> {
     let resource = reference.strip_prefix("arn:")?.rsplit(':').find(|part| part.contains('/')).unwrap_or_default();
-    // The id of a model has colons itself: `…:foundation-model/anthropic.claude-…-v1:0`.
+    // The id of a model may contain colons: `…:foundation-model/anthropic.claude-…-v1:0`.
     let start = reference.find(resource).unwrap_or_default();
     Some(match reference[start..].split_once('/') {
         Some(("foundation-model" | "inference-profile", id)) if !id.is_empty() => Arn::Model(id),
@@ -19,10 +19,10 @@ pub(super) fn arn(reference: &str) -> Option<Arn<'_>> {
     })
 }
 
-/// Other ways to write `reference` (in lower case), the nearest first.
+/// Other ways to write `reference` (in lower case), the most similar first.
 ///
-/// Only what is known to name the same model is taken off. A fine-tuned model has no other way: what is left without its name is
-/// another model, with another price.
+/// Only parts that do not change the model are removed. A fine-tuned model has no other spelling: without its own name, the rest is
+/// another model with another price.
 pub(super) fn spellings(reference: &str) -> Vec<String> {
     if reference.starts_with("ft:") {
         return Vec::new();
@@ -33,7 +33,7 @@ pub(super) fn spellings(reference: &str) -> Vec<String> {
             spellings.push(spelling.to_owned());
         }
     };
-    // Vertex AI's `projects/…/models/ID` and `publishers/…/models/ID`, Gemini's `models/ID`; not `tunedModels/ID`.
+    // Vertex AI's `projects/…/models/ID` and `publishers/…/models/ID`, Gemini's `models/ID`; but not `tunedModels/ID`.
     let path = reference.strip_prefix("models/").or_else(|| reference.rsplit_once("/models/").map(|(_, id)| id));
     // litellm's `bedrock/converse/ID`, `vertex_ai/ID`, `azure/ID`, `openai/ID`.
     let mut bare = path.unwrap_or(reference);
@@ -51,7 +51,7 @@ pub(super) fn spellings(reference: &str) -> Vec<String> {
         add(&format!("{model}-{version}"));
         add(model);
     }
-    // Bedrock's `-v1:0`. Without the colon it would be a version of the model's own.
+    // Bedrock's `-v1:0`. Without the colon, it would be a part of the model's own name.
     if let Some((model, version)) = unmarked.rsplit_once("-v")
         && let Some((major, minor)) = version.split_once(':')
         && is_number(major)
@@ -62,7 +62,7 @@ pub(super) fn spellings(reference: &str) -> Vec<String> {
     spellings
 }
 
-/// The geography that a Bedrock reference is for: the prefix of a profile (`eu.` of `eu.amazon.nova-pro-v1:0`), or a partition.
+/// The geography of a Bedrock reference: the prefix of a profile (`eu.` in `eu.amazon.nova-pro-v1:0`), or a partition.
 pub(super) fn geography(reference: &str) -> Option<&str> {
     const GEOGRAPHIES: [&str; 11] = ["us", "us-gov", "eu", "apac", "jp", "au", "in", "ca", "sa", "me", "global"];
     for (partition, geography) in [("arn:aws-us-gov:", "us-gov"), ("arn:aws-cn:", "cn")] {
@@ -75,16 +75,16 @@ pub(super) fn geography(reference: &str) -> Option<&str> {
     (GEOGRAPHIES.contains(&prefix) && rest.contains('.')).then_some(prefix)
 }
 
-/// How OpenRouter is told to route a call, at the end of a model's name.
+/// How OpenRouter is told to route a call, by the suffix of the model's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OpenRouter {
-    /// To what costs nothing.
+    /// To a free model.
     Free,
-    /// In a way that can cost something else than the model alone: with a search, by price, by speed.
+    /// In a way that may change the cost: with a search, by price, by speed.
     Otherwise,
 }
 
-/// A reference of OpenRouter's without its suffix, and what that says; `None` when it has none that is known.
+/// A reference of OpenRouter without its suffix, and the meaning of the suffix; `None` if it has no known suffix.
 pub(super) fn open_router(reference: &str) -> Option<(&str, OpenRouter)> {
     let (model, suffix) = reference.rsplit_once(':')?;
     match suffix {
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn routes_marks_versions_and_dates_are_taken_off() {
+    fn routes_marks_versions_and_dates_are_removed() {
         for (reference, last) in [
             ("bedrock/converse/us.anthropic.claude-opus-5-v1:0", Some("us.anthropic.claude-opus-5")),
             ("claude-sonnet-4-5[1m]", Some("claude-sonnet-4-5")),
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn only_arns_that_end_in_a_model_lead_to_one() {
+    fn only_arns_that_end_with_a_model_identify_one() {
         let model = |text| match arn(text) {
             Some(Arn::Model(id)) => Some(id.to_owned()),
             _ => None,
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_of_snapshots_are_known_by_their_form() {
+    fn snapshot_dates_are_recognized_by_their_form() {
         for (reference, plain) in [
             ("gpt-4o-2024-08-06", Some("gpt-4o")),
             ("claude-sonnet-4-5-20250929", Some("claude-sonnet-4-5")),

@@ -52,7 +52,7 @@ fn r3_a_token_is_charged_once_at_its_most_specific_rate() {
 }
 
 #[test]
-fn r3_parts_above_their_total_are_refused_by_name() {
+fn r3_parts_above_their_total_are_rejected_by_name() {
     let counts =
         [("input_tokens", 5), ("cache_read_tokens", 4), ("input_audio_tokens", 2), ("cache_audio_read_tokens", 0)];
     let error = priced(&plain_book(), Some("openai"), "gpt-realtime", &counts, Conditions::default()).unwrap_err();
@@ -60,11 +60,11 @@ fn r3_parts_above_their_total_are_refused_by_name() {
 }
 
 #[test]
-fn r4_an_overlap_that_is_not_reported_is_an_error_and_not_a_guess() {
+fn r4_an_unreported_overlap_is_an_error() {
     let counts = [("input_tokens", 50), ("cache_read_tokens", 4), ("input_audio_tokens", 2)];
     let error = priced(&plain_book(), Some("openai"), "gpt-realtime", &counts, Conditions::default()).unwrap_err();
     assert!(error.to_string().starts_with("cache_audio_read_tokens is needed"), "{error}");
-    // Rates of the user's that have none for the overlap.
+    // The user's rates have none for the overlap.
     let rules = r#"{"rates":{"m":{"input_tokens":{"per_1m":"5"},"cache_read_tokens":{"per_1m":"0.1"},"input_audio_tokens":{"per_1m":"9"}}}}"#;
     let with = |overlap: Option<u64>| {
         let mut counts = counts.to_vec();
@@ -77,7 +77,7 @@ fn r4_an_overlap_that_is_not_reported_is_an_error_and_not_a_guess() {
 }
 
 #[test]
-fn r3_a_part_above_a_total_is_refused_also_where_neither_is_charged() {
+fn r3_a_part_above_a_total_is_rejected_even_if_neither_is_charged() {
     for (part, total) in [("output_reasoning_tokens", "output_tokens"), ("input_audio_tokens", "input_tokens")] {
         let counts = [(part, 50), (total, 10)];
         let error = priced(&plain_book(), Some("openai"), "gpt-4o", &counts, Conditions::default()).unwrap_err();
@@ -86,7 +86,7 @@ fn r3_a_part_above_a_total_is_refused_also_where_neither_is_charged() {
 }
 
 #[test]
-fn r8_cached_tokens_without_a_rate_cost_what_input_costs_and_the_cost_says_so() {
+fn r8_cached_tokens_without_a_rate_are_charged_as_input_with_a_remark() {
     let rules = r#"{"rates":{"m":{"input_tokens":{"per_1m":"2"},"output_tokens":{"per_1m":"4"}}}}"#;
     let counts = [("input_tokens", 1_000_000), ("cache_read_tokens", 400_000)];
     let cost = price(&book(rules), Some("x"), "m", &counts);
@@ -94,7 +94,7 @@ fn r8_cached_tokens_without_a_rate_cost_what_input_costs_and_the_cost_says_so() 
 }
 
 #[test]
-fn r9_audio_without_a_rate_costs_what_text_costs_and_the_cost_says_so() {
+fn r9_audio_without_a_rate_is_charged_as_text_with_a_remark() {
     let rules = r#"{"rates":{"m":{"input_tokens":{"per_1m":"2"}}}}"#;
     let counts = [("input_tokens", 1_000_000), ("input_audio_tokens", 1_000_000)];
     let cost = price(&book(rules), Some("x"), "m", &counts);
@@ -112,7 +112,7 @@ fn r11_one_threshold_reprices_every_token() {
 }
 
 #[test]
-fn r12_rows_hold_from_a_day_on_in_hours_and_on_weekdays() {
+fn r12_rows_are_valid_by_day_hour_and_weekday() {
     let rules = r#"{"rates":{"m":[
         {"rates":{"input_tokens":{"per_1m":"1"}}},
         {"from":"2026-11-01","rates":{"input_tokens":{"per_1m":"2"}}},
@@ -139,7 +139,7 @@ fn r12_rows_hold_from_a_day_on_in_hours_and_on_weekdays() {
 }
 
 #[test]
-fn r14_r15_tiers_and_batches_have_rates_of_their_own_or_say_that_they_have_none() {
+fn r14_r15_tiers_and_batches_have_their_own_rates_or_a_remark() {
     let book = plain_book();
     let cost = |model, conditions| priced(&book, Some("openai"), model, &MILLION, conditions).unwrap();
     let tier = |service_tier| Conditions { service_tier: Some(service_tier), ..Conditions::default() };
@@ -147,7 +147,7 @@ fn r14_r15_tiers_and_batches_have_rates_of_their_own_or_say_that_they_have_none(
     assert_eq!(dollars(&cost("gpt-4o", batch)).unwrap(), "1.25");
     assert_eq!(dollars(&cost("gpt-4o", tier("batch"))).unwrap(), "1.25");
     assert_eq!(dollars(&cost("gpt-4o", tier("priority"))).unwrap(), "4.25");
-    // Aliases and dated snapshots share the tier's rates.
+    // Aliases and dated snapshots have the tier's rates, too.
     assert_eq!(dollars(&cost("gpt-4o-2024-08-06", tier("priority"))).unwrap(), "4.25");
     for ordinary in ["default", "auto", "standard"] {
         let cost = cost("gpt-4o", tier(ordinary));
@@ -160,7 +160,7 @@ fn r14_r15_tiers_and_batches_have_rates_of_their_own_or_say_that_they_have_none(
 }
 
 #[test]
-fn r16_variants_do_not_travel_to_a_provider_that_falls_back() {
+fn r16_variants_do_not_apply_to_a_provider_that_falls_back() {
     let batch = Conditions { batch: true, ..Conditions::default() };
     let cost = priced(&plain_book(), Some("azure"), "gpt-4o", &MILLION, batch).unwrap();
     assert_eq!(dollars(&cost).unwrap(), "2.5");
@@ -168,7 +168,7 @@ fn r16_variants_do_not_travel_to_a_provider_that_falls_back() {
 }
 
 #[test]
-fn r17_the_region_is_in_the_profile_or_explicit_and_never_assumed() {
+fn r17_the_region_comes_from_the_profile_or_the_caller() {
     let book = plain_book();
     let region = |region| Conditions { region: Some(region), ..Conditions::default() };
     let cost = |model, conditions| priced(&book, Some("bedrock"), model, &MILLION, conditions).unwrap();
@@ -183,7 +183,7 @@ fn r17_the_region_is_in_the_profile_or_explicit_and_never_assumed() {
     }
     let anthropic = priced(&book, Some("anthropic"), "claude-sonnet-4-5", &MILLION, region("us")).unwrap();
     assert_eq!(notes(&anthropic), ["region_without_rates"]);
-    // What the user says comes first, wherever it is routed.
+    // The user's rates come first, wherever the call is routed.
     let own = self::book(
         r#"{"rates":{"bedrock/anthropic.claude-opus-5-5":{"input_tokens":{"per_1m":"1"}}},"multipliers":{"bedrock/*":"2"}}"#,
     );
@@ -192,7 +192,7 @@ fn r17_the_region_is_in_the_profile_or_explicit_and_never_assumed() {
 }
 
 #[test]
-fn r19_overrides_come_before_aliases_before_the_catalog() {
+fn r19_rates_come_before_aliases_and_both_before_the_catalog() {
     let rules = r#"{"rates":{"openai/gpt-4o":{"input_tokens":{"per_1m":"1"}},"mine":{"input_tokens":{"per_1m":"7"}}},
         "aliases":{"azure/prod":"openai/gpt-4.1","azure/tuned":"mine","azure/nowhere":"openai/no-such-model","gpt-4o-mini":"gpt-4o"}}"#;
     let book = book(rules);
@@ -201,20 +201,20 @@ fn r19_overrides_come_before_aliases_before_the_catalog() {
         (dollars(&cost), cost.status.name(), cost.found.map(|found| found.kind.name()))
     };
     let usd = |text: &str| Some(text.to_owned());
-    // The response names the snapshot; the user's rate is for the model.
+    // The response names the snapshot, and the user's rate is for the model.
     assert_eq!(found("openai", "gpt-4o-2024-08-06"), (usd("1"), "manual", Some("override")));
     assert_eq!(found("azure", "gpt-4o"), (usd("2.5"), "priced", Some("exact")));
     assert_eq!(found("azure", "prod"), (usd("2"), "priced", Some("override")));
     assert_eq!(found("azure", "tuned"), (usd("7"), "manual", Some("override")));
     assert_eq!(found("azure", "nowhere"), (None, "unpriced", None));
     assert_eq!(found("openai", "gpt-4o-mini"), (usd("1"), "manual", Some("override")));
-    // No provider given: the name's own.
+    // No provider is given: the prefix of the name counts.
     assert_eq!(dollars(&price(&book, None, "gpt-4o", &MILLION)), usd("1"));
     assert_eq!(dollars(&price(&book, None, "openai/gpt-4o", &MILLION)), usd("1"));
 }
 
 #[test]
-fn r19_a_rule_for_one_provider_is_not_for_anothers_calls() {
+fn r19_a_rule_for_one_provider_does_not_apply_to_another() {
     let book = book(
         r#"{"rates":{"openai/gpt-4o":{"input_tokens":{"per_1m":"1"}},"mine/m":{"input_tokens":{"per_1m":"7"}}},
         "multipliers":{"anthropic/*":"0.5"}}"#,
@@ -229,7 +229,7 @@ fn r19_a_rule_for_one_provider_is_not_for_anothers_calls() {
 }
 
 #[test]
-fn r16_variants_do_not_travel_through_an_alias_either() {
+fn r16_variants_do_not_apply_through_an_alias() {
     let book = book(r#"{"aliases":{"azure/prod":"openai/gpt-4.1"}}"#);
     let batch = Conditions { batch: true, ..Conditions::default() };
     let cost = priced(&book, Some("azure"), "prod", &MILLION, batch).unwrap();
@@ -240,7 +240,7 @@ fn r16_variants_do_not_travel_through_an_alias_either() {
 }
 
 #[test]
-fn multipliers_change_every_rate_and_the_origin_says_so() {
+fn multipliers_change_every_rate_and_the_origin_shows_it() {
     let book = book(r#"{"rates":{"mine":{"input_tokens":{"per_1m":"7"}}},"multipliers":{"openai/*":"0.9","*":"2"}}"#);
     let cost = price(&book, Some("openai"), "gpt-4o", &[("input_tokens", 1000), ("output_tokens", 100)]);
     assert_eq!((dollars(&cost).unwrap().as_str(), cost.status), ("0.00315", CostStatus::Manual));
@@ -254,7 +254,7 @@ fn multipliers_change_every_rate_and_the_origin_says_so() {
 }
 
 #[test]
-fn r20_r29_the_unknown_has_no_cost_and_what_is_free_says_so() {
+fn r20_r29_unknown_models_have_no_cost_and_free_models_cost_zero() {
     let book = plain_book();
     let unknown = price(&book, Some("openai"), "no-such-model", &MILLION);
     assert_eq!((unknown.usd, unknown.status, unknown.found), (None, CostStatus::Unpriced, None));
@@ -276,12 +276,12 @@ fn r20_r29_the_unknown_has_no_cost_and_what_is_free_says_so() {
 }
 
 #[test]
-fn r22_a_deployment_that_nobody_named_is_unpriced() {
+fn r22_a_deployment_without_an_alias_is_unpriced() {
     assert_eq!(price(&plain_book(), Some("azure"), "prod-chat-eu", &MILLION).usd, None);
 }
 
 #[test]
-fn r23_profiles_of_the_system_lead_to_a_model_and_those_of_an_account_do_not() {
+fn r23_system_profiles_identify_a_model_and_account_profiles_do_not() {
     let book = plain_book();
     let system = "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude-opus-5-5-v1:0";
     assert_eq!(dollars(&price(&book, Some("bedrock"), system, &MILLION)).unwrap(), "4.4");
@@ -301,7 +301,7 @@ fn r24_a_fine_tuned_model_has_its_own_rate_or_none() {
 }
 
 #[test]
-fn r25_marks_versions_and_routes_lead_to_the_same_price() {
+fn r25_marks_versions_and_routes_do_not_change_the_price() {
     let book = plain_book();
     let plain = price(&book, Some("anthropic"), "claude-opus-5-5", &MILLION).usd.unwrap();
     for written in ["claude-opus-5-5[1m]", "claude-opus-5-5@20260901", "anthropic/claude-opus-5-5", "CLAUDE-OPUS-5-5"] {
@@ -314,7 +314,7 @@ fn r25_marks_versions_and_routes_lead_to_the_same_price() {
 }
 
 #[test]
-fn audio_is_billed_for_its_least_time() {
+fn audio_is_billed_for_a_minimum_time() {
     let cost = |seconds: u64| {
         let counts = [("audio_seconds", seconds * 1_000_000), ("input_audio_seconds", seconds * 1_000_000)];
         price(&plain_book(), Some("groq"), "whisper-large-v3", &counts).usd
@@ -325,7 +325,7 @@ fn audio_is_billed_for_its_least_time() {
 }
 
 #[test]
-fn the_long_tail_is_asked_last_and_only_when_wanted() {
+fn the_long_tail_is_used_last_and_only_if_enabled() {
     let tail = Catalog::long_tail();
     let (provider, model, _) = tail.entries().find(|(provider, ..)| *provider == "deepinfra").unwrap();
     assert_eq!(price(&plain_book(), Some(provider), model, &MILLION).usd, None);
@@ -337,7 +337,7 @@ fn the_long_tail_is_asked_last_and_only_when_wanted() {
 }
 
 #[test]
-fn the_table_of_names_stays_small_and_right() {
+fn the_cache_of_names_stays_small_and_correct() {
     let book = plain_book();
     for round in 0..3 {
         for n in 0..500 {
@@ -350,7 +350,7 @@ fn the_table_of_names_stays_small_and_right() {
 
 proptest! {
     #[test]
-    fn r27_lines_add_up_to_the_total_and_counts_to_the_usage(
+    fn r27_lines_add_up_to_the_total_and_to_the_usage(
         read in 0_u64..1_000_000, write in 0_u64..1_000_000, fresh in 0_u64..1_000_000, output in 0_u64..1_000_000,
         millionths in 0_u64..3_000_000,
     ) {
@@ -368,14 +368,14 @@ proptest! {
     }
 
     #[test]
-    fn no_name_makes_the_search_panic(name in ".{0,60}", provider in proptest::option::of("[a-z./]{0,12}")) {
+    fn no_name_makes_the_lookup_panic(name in ".{0,60}", provider in proptest::option::of("[a-z./]{0,12}")) {
         let book = book(r#"{"multipliers":{"gpt*":"2"},"aliases":{"é*":"gpt-4o"}}"#);
         let _ = price(&book, provider.as_deref(), &name, &MILLION);
     }
 }
 
 #[test]
-fn a_rate_of_ones_own_that_leaves_units_out_makes_the_cost_unknown() {
+fn user_rates_that_lack_a_used_unit_make_the_cost_unknown() {
     let both = [("input_tokens", 1_000_000), ("output_tokens", 1_000_000)];
     let part = book(r#"{"rates":{"openai/gpt-4o":{"input_tokens":{"per_1m":"2"}}}}"#);
     let cost = price(&part, Some("openai"), "gpt-4o", &both);
@@ -386,7 +386,7 @@ fn a_rate_of_ones_own_that_leaves_units_out_makes_the_cost_unknown() {
 }
 
 #[test]
-fn a_rate_of_ones_own_can_have_the_catalog_as_its_base() {
+fn user_rates_can_have_the_catalog_as_their_base() {
     let book = book(
         r#"{"rates":{"gpt-4o":{"base":"catalog","input_tokens":{"per_1m":"2"}},
         "openai/gpt-4.1":[{"rates":{"base":"catalog","output_tokens":{"per_1m":"1"}}}],
@@ -394,7 +394,7 @@ fn a_rate_of_ones_own_can_have_the_catalog_as_its_base() {
     );
     let usage = [("input_tokens", 2_000_000), ("cache_read_tokens", 1_000_000), ("output_tokens", 1_000_000)];
     let cost = price(&book, Some("openai"), "gpt-4o-2024-08-06", &usage);
-    // 2 of one's own, 1.25 for the cache and 10 for the output as listed.
+    // 2 from the user's rate, 1.25 for the cache and 10 for the output from the catalog.
     assert_eq!((dollars(&cost).unwrap().as_str(), cost.status), ("13.25", CostStatus::Manual));
     let batch = Conditions { batch: true, ..Conditions::default() };
     let listed = priced(&plain_book(), Some("openai"), "gpt-4.1", &MILLION, batch).unwrap();
@@ -405,7 +405,7 @@ fn a_rate_of_ones_own_can_have_the_catalog_as_its_base() {
 }
 
 #[test]
-fn rules_that_fit_nothing_are_told() {
+fn rules_that_match_no_model_are_listed() {
     let rules = r#"{"multipliers":{"openai/*":"0.9","*":"1.1","opnai/*":"0.9","openai/gpt-4o*":"1","openai/gpt-99*":"1","gpt-4o-2024-08-06":"1"},
         "aliases":{"azure/prod":"openai/gpt-4.1","azure/other":"openai/gtp-4.1","mine":"mine/model"},
         "rates":{"mine/model":{"input_tokens":{"per_1m":"1"}}}}"#;
@@ -415,7 +415,7 @@ fn rules_that_fit_nothing_are_told() {
 }
 
 #[test]
-fn what_the_user_says_is_free_costs_nothing_whatever_it_used() {
+fn models_that_the_user_calls_free_cost_nothing() {
     let book = book(r#"{"free":["ollama/*","vllm/*"],"rates":{"ollama/dear":{"input_tokens":{"per_1m":"1"}}}}"#);
     let cost = price(&book, Some("ollama"), "llama3.2:1b", &MILLION);
     assert_eq!((cost.usd, cost.status), (Some(crate::money::Usd::ZERO), CostStatus::Free));
@@ -425,7 +425,7 @@ fn what_the_user_says_is_free_costs_nothing_whatever_it_used() {
 }
 
 #[test]
-fn names_of_litellm_and_suffixes_of_openrouter_lead_to_who_answers() {
+fn litellm_names_and_openrouter_suffixes_identify_the_provider() {
     let book = plain_book();
     let of = |provider: &str, model: &str| {
         let cost = price(&book, Some(provider), model, &MILLION);
@@ -459,7 +459,7 @@ fn names_of_litellm_and_suffixes_of_openrouter_lead_to_who_answers() {
 }
 
 #[test]
-fn what_is_published_of_regions_and_tiers_is_charged_on_tokens_alone() {
+fn published_factors_of_regions_and_tiers_apply_to_tokens_only() {
     let book = plain_book();
     let condition = |region, service_tier| Conditions { service_tier, region, ..Conditions::default() };
     let usage = [("input_tokens", 1000), ("output_tokens", 100), ("web_searches", 1)];
@@ -475,7 +475,7 @@ fn what_is_published_of_regions_and_tiers_is_charged_on_tokens_alone() {
     let provisioned = condition(None, Some("provisioned_throughput"));
     let found = priced(&book, Some("gcp.vertex_ai"), "gemini-3.5-flash-lite", &flex, provisioned).unwrap();
     assert_eq!(notes(&found), ["tier_without_rates"]);
-    // Claude at Vertex AI has the prices of its maker, and a tenth more outside of the global endpoint.
+    // Claude at Vertex AI has the prices of its maker, plus a tenth outside of the global endpoint.
     let vertex = |region| {
         priced(&book, Some("vertex_ai"), "claude-sonnet-4-5@20250929", &MILLION, condition(Some(region), None)).unwrap()
     };

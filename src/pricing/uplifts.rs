@@ -1,45 +1,45 @@
-//! What providers charge more, or less, where the catalog has no rates for it: factors on the price of tokens.
+//! Factors on the price of tokens: what providers charge more or less in conditions for which the catalog has no rates.
 //!
-//! Each row is a rule that its provider publishes, as of the day in [`AS_OF`], and that `litellm` 1.106.2 has for the same models:
+//! Each row is a rule that the provider publishes, as of the day in [`AS_OF`], and that `litellm` 1.106.2 has for the same models:
 //!
 //! | provider | rule | litellm's field |
 //! |---|---|---|
-//! | Anthropic | inference in the United States, 1.1, for Opus 4.6 and what came after | `provider_specific_entry.us` |
+//! | Anthropic | inference in the United States, 1.1, for Opus 4.6 and later models | `provider_specific_entry.us` |
 //! | OpenAI | regional processing, 1.1, from GPT-5.4 on | `regional_processing_uplift_multiplier_eu`, `_us` |
-//! | Vertex AI | endpoints other than the global one, 1.1, for Claude from 4.5 on and some Geminis | `regional_endpoint_uplift_multiplier` |
-//! | Gemini, both interfaces | flex 0.5, priority 1.8, whatever the model | `*_flex`, `*_priority` |
-//! | Bedrock | flex 0.5, priority 1.75, of Nova | the same |
+//! | Vertex AI | non-global endpoints, 1.1, for Claude from 4.5 on and some Gemini models | `regional_endpoint_uplift_multiplier` |
+//! | Gemini, both interfaces | flex 0.5, priority 1.8, for all models | `*_flex`, `*_priority` |
+//! | Bedrock | flex 0.5, priority 1.75, for Nova | the same |
 //!
-//! Fees of tools are not tokens, and cost the same everywhere. What is in no row is noted, not guessed.
+//! Fees of tools are not token prices, and do not change. A condition that is in no row causes a remark; no factor is guessed.
 
 use super::overrides::{MULTIPLIER_SCALE, is_version_of};
 use super::providers::canonical_provider;
 
-/// When the rows were last held against their sources.
+/// When the rows were last checked against their sources.
 pub(super) const AS_OF: &str = "2026-11-28";
 const PERCENT: i128 = 10_i128.pow(MULTIPLIER_SCALE) / 100;
 
-/// A factor in millionths, and the conditions it is for.
+/// Factors in millionths.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Uplift {
-    /// For a region, and for a service tier.
+    /// The factor of the region, and the factor of the service tier.
     pub(super) region: Option<i128>,
     pub(super) tier: Option<i128>,
 }
 
 struct Rule {
-    /// By its canonical name.
+    /// The canonical name.
     provider: &'static str,
     when: When,
-    /// How the names of the models begin, up to a boundary of versions.
+    /// The prefixes of the names of the models, up to a version boundary.
     models: &'static [&'static str],
     percent: i128,
 }
 
 enum When {
-    /// One of these.
+    /// In one of these regions.
     Region(&'static [&'static str]),
-    /// Any but the global endpoint.
+    /// At any endpoint but the global one.
     AnyRegion,
     Tier(&'static str),
 }
@@ -75,7 +75,7 @@ const VERTEX: &[&str] = &[
     "gemini-3.8-flash",
     "gemini-4-argon",
 ];
-/// What is sold at one price in every region of Vertex AI.
+/// Models with the same price in every region of Vertex AI.
 const VERTEX_ALIKE: &[&str] = &["gemini-1.0", "gemini-1.5", "gemini-2.0", "gemini-2.5", "gemini-3"];
 const OPENAI: &[&str] = &["gpt-5.4", "gpt-5.5", "gpt-5.6", "gpt-6", "gpt-6.1", "gpt-realtime-2.1"];
 const GEMINI: &[&str] = &["gemini-*"];
@@ -98,7 +98,7 @@ const RULES: &[Rule] = &[
 ];
 
 impl Uplift {
-    /// What the rules say of a call of a model, by its name in the catalog.
+    /// The factors for a call of a model. `model` is its name in the catalog.
     pub(super) fn of(provider: Option<&str>, model: &str, region: Option<&str>, tier: Option<&str>) -> Self {
         let region = region.filter(|region| *region != "global");
         if region.is_none() && !matches!(tier, Some("flex" | "priority")) {
@@ -119,7 +119,7 @@ impl Uplift {
         found
     }
 
-    /// The factors together, in millionths; `None` where there is none that changes anything.
+    /// The product of the factors in millionths; `None` if it changes nothing.
     pub(super) fn millionths(self) -> Option<i128> {
         // Most calls have neither, and a division of this width is a tenth of a price.
         if self.region.is_none() && self.tier.is_none() {
@@ -133,7 +133,7 @@ impl Uplift {
 
 impl Rule {
     fn is_for(&self, model: &str) -> bool {
-        // The catalog's entries of Bedrock have the geography before the name.
+        // The catalog's entries of Bedrock have the geography as a prefix.
         let bare = model.strip_prefix("regional.").or_else(|| model.strip_prefix("global.")).unwrap_or(model);
         self.models.iter().any(|name| match name.strip_suffix('*') {
             Some(stem) => bare.starts_with(stem),
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn factors_are_for_the_models_and_places_they_are_published_for() {
+    fn factors_apply_to_the_published_models_and_regions_only() {
         for (provider, model, region, percent) in [
             ("anthropic", "claude-sonnet-4-6", "us", Some(110)),
             ("anthropic", "claude-opus-5-5", "us", Some(110)),
