@@ -1,4 +1,4 @@
-//! Fields of usage objects: found by their names, read as counts, added up.
+//! Finds the fields of usage objects by name, reads them as counts, and adds them up.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use crate::event::usage::MAX_COUNT;
 use crate::event::{Unit, Usage};
 use crate::money::Usd;
 
-/// The name of a field that is there, and neither null nor a count; or of what should hold it and cannot.
+/// The name of a field that is neither null nor a valid count, or of the object that should contain it but cannot.
 pub(super) fn unreadable(report: &Value, field: &Field) -> Option<&'static str> {
     let holder = find(report, &field.path[..1])?;
     let can_hold = match field.path.get(1) {
@@ -22,7 +22,7 @@ pub(super) fn unreadable(report: &Value, field: &Field) -> Option<&'static str> 
     (!value.is_null() && stored_count(value, field.unit).is_none()).then(|| field.path.last().copied()).flatten()
 }
 
-/// Adds every field of a table that is there.
+/// Adds all fields of a table that are present.
 pub(super) fn add_all(usage: &mut Usage, report: &Value, fields: &[Field]) {
     for field in fields {
         if field.is_alternative && usage.count(field.unit) > 0 {
@@ -36,7 +36,7 @@ pub(super) fn add_all(usage: &mut Usage, report: &Value, fields: &[Field]) {
     }
 }
 
-/// Adds to a count. A part of zero says nothing, but that an overlap is known to be empty.
+/// Adds to a count. A part of zero is left out, except an overlap: that it is empty matters.
 pub(super) fn add(usage: &mut Usage, unit: Unit, count: u64) {
     let (mut dimensions, mut has_modality) = (0, false);
     for dimension in unit.dimensions() {
@@ -49,7 +49,7 @@ pub(super) fn add(usage: &mut Usage, unit: Unit, count: u64) {
     }
 }
 
-/// A value at a path. Names are tried as they stand and in snake case, as Python clients have them; a step `name=value` is the item
+/// The value at a path. Names are tried as they are and in snake case, which Python clients use. A step `name=value` selects the item
 /// of a list that has this value.
 pub(super) fn find<'a>(report: &'a Value, path: &[&str]) -> Option<&'a Value> {
     path.iter().try_fold(report, |value, step| match (value, step.split_once('=')) {
@@ -63,7 +63,7 @@ pub(super) fn find<'a>(report: &'a Value, path: &[&str]) -> Option<&'a Value> {
     })
 }
 
-/// Every value at a path: a list may have a modality more than once.
+/// All values at a path, because a list may have a modality more than once.
 fn find_all<'a>(report: &'a Value, path: &'static [&'static str]) -> Vec<&'a Value> {
     let [list, wanted, rest @ ..] = path else { return find(report, path).into_iter().collect() };
     let (Some(Value::Array(items)), Some((name, wanted))) = (find(report, &[list]), wanted.split_once('=')) else {
@@ -85,7 +85,7 @@ fn snake_case(name: &str) -> String {
     snake
 }
 
-/// A count at a path; floats count when they are whole.
+/// The count at a path. A float is valid if it is whole.
 pub(super) fn count(report: &Value, path: &[&str]) -> Option<u64> {
     stored_count(find(report, path)?, Unit::INPUT_TOKENS)
 }
@@ -101,7 +101,7 @@ pub(super) fn stored_count(value: &Value, unit: Unit) -> Option<u64> {
     (count <= MAX_COUNT).then_some(count)
 }
 
-/// A decimal as a provider's JSON has it: the shortest text that reads as the same number.
+/// An amount from a number in a provider's JSON: the shortest decimal that reads as the same number.
 pub(super) fn amount(value: &Value) -> Option<Usd> {
     let text = match value {
         Value::Number(number) => match (number.as_u64(), number.as_f64()) {

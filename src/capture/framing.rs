@@ -1,5 +1,5 @@
-//! Where one message of a response ends and the next begins, as its first bytes tell: gateways send event streams as JSON, as text or
-//! without a content type, and JSON as an event stream.
+//! Framing: splits a response into messages. The first bytes decide how, because gateways label event streams as JSON, as text or not
+//! at all, and JSON as an event stream.
 
 use std::borrow::Cow;
 
@@ -7,40 +7,40 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
-/// Bytes that may be the beginning of a blank line which the next bytes complete: all but the last of `\r\n\r\n`.
-pub(super) const LONGEST_PARTIAL_END: usize = 3;
+/// The most bytes at the end that may be the beginning of a blank line: all but the last of `\r\n\r\n`.
+pub(super) const MAX_PARTIAL_END: usize = 3;
 
-/// A byte order mark, which a stream and a body may begin with.
+/// The byte order mark with which a stream or a body may begin.
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// How the messages of a response follow each other.
+/// How a response is divided into messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// There is one, which is all of the body.
+    /// The whole body is one message.
     Body,
     /// An event stream (`text/event-stream`).
     Events,
-    /// One in each line (`application/x-ndjson`).
+    /// One message per line (`application/x-ndjson`).
     Lines,
-    /// Amazon's binary event stream: each says how long it is (`application/vnd.amazon.eventstream`).
+    /// Amazon's binary event stream, in which each message states its length (`application/vnd.amazon.eventstream`).
     Frames,
-    /// The bytes are to tell; they may be neither JSON nor a stream of it.
+    /// The bytes must tell. They may be neither JSON nor a stream of JSON.
     Unknown,
 }
 
-/// What the first bytes of a response tell.
+/// The result of looking at the first bytes of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sniffed {
-    /// There are too few of them.
+    /// There are too few bytes.
     Unclear,
-    /// How its messages follow each other.
+    /// The response has this framing.
     As(Framing),
-    /// It is neither JSON nor a stream of it.
+    /// The response is neither JSON nor a stream of JSON.
     Foreign,
 }
 
 impl Framing {
-    /// The framing that a content type names. The bytes may tell otherwise.
+    /// The framing for a content type. The bytes may show another one.
     #[must_use]
     pub fn of_content_type(content_type: &str) -> Self {
         let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -53,7 +53,7 @@ impl Framing {
         }
     }
 
-    /// The framing of a response that begins with these bytes, where a header named this one.
+    /// The framing of a response that begins with these bytes. `self` is the framing from the header.
     pub(super) fn sniff(self, bytes: &[u8]) -> Sniffed {
         if bytes.len() < MARK.len() && MARK.starts_with(bytes) {
             return Sniffed::Unclear;
@@ -79,13 +79,14 @@ impl Framing {
         }
         match self {
             _ if is_unclear => Sniffed::Unclear,
-            // What a header says that nothing speaks against: fields of events with other names, JSON that is cut.
+            // Nothing contradicts the header: the event may have fields with other names, or the JSON may be cut off.
             Self::Events | Self::Frames | Self::Lines | Self::Body => Sniffed::As(self),
             Self::Unknown => Sniffed::Foreign,
         }
     }
 
-    /// Whether a body is JSON by lines: its first line is an object, and another begins in the next. `None` until that can be told.
+    /// Whether a body is JSON lines: its first line is an object, and another object begins in the next line. `None` if it cannot be
+    /// told yet.
     pub(super) fn is_by_lines(body: &[u8]) -> Option<bool> {
         let end = body.iter().position(|byte| *byte == b'\n')?;
         match body[end..].trim_ascii_start().first()? {
@@ -94,17 +95,17 @@ impl Framing {
         }
     }
 
-    /// Whether what was searched once without finding an end need not be searched again.
+    /// Whether bytes in which no end was found need not be searched again.
     pub(super) fn has_delimiters(self) -> bool {
         self != Self::Frames
     }
 
-    /// Whether a message is none, and nothing after it can be told apart.
+    /// Whether a message is invalid and nothing after it can be split.
     pub(super) fn is_lost(self, message: &[u8]) -> bool {
         self == Self::Frames && message.len() >= 4 && !is_frame_length(length_at(message, 0))
     }
 
-    /// Where the first message ends.
+    /// The end of the first message.
     pub(super) fn end(self, bytes: &[u8]) -> Option<usize> {
         match self {
             Self::Body | Self::Unknown => None,
@@ -126,13 +127,13 @@ impl Framing {
     }
 }
 
-/// Bytes of a frame around its headers and payload: two lengths and their checksum before, a checksum after.
+/// The bytes around the headers and the payload of a frame: two lengths and their checksum before, a checksum after.
 const FRAME_START: usize = 12;
 const FRAME_END: usize = 4;
 
-/// Whether a frame begins here, which the checksum of its two lengths tells; `None` where that is cut.
+/// Whether a frame begins here, by the checksum of its two lengths; `None` if there are too few bytes.
 fn frame_begins(bytes: &[u8]) -> Option<bool> {
-    // No frame has 16 MiB.
+    // No frame is as large as 16 MiB, so the highest byte of its length is zero.
     if bytes.first().is_some_and(|byte| *byte != 0) {
         return Some(false);
     }
@@ -149,7 +150,7 @@ fn is_frame_length(length: Option<usize>) -> bool {
     length.is_some_and(|length| length >= FRAME_START + FRAME_END)
 }
 
-/// Where the first frame ends. One that is too short to be one takes the rest with it.
+/// The end of the first frame. If its length is too short for a frame, it ends with the bytes.
 fn frame_end(bytes: &[u8]) -> Option<usize> {
     let total = length_at(bytes, 0)?;
     if !is_frame_length(Some(total)) {
@@ -158,7 +159,7 @@ fn frame_end(bytes: &[u8]) -> Option<usize> {
     (bytes.len() >= total).then_some(total)
 }
 
-/// The JSON in a frame; that of an event of `InvokeModel` is packed into another.
+/// The JSON in a frame. For an event of `InvokeModel`, the JSON is base64 inside another JSON.
 fn payload_of(frame: &[u8]) -> Cow<'_, [u8]> {
     #[derive(Deserialize)]
     struct Chunk<'a> {
@@ -168,7 +169,7 @@ fn payload_of(frame: &[u8]) -> Cow<'_, [u8]> {
     let headers = length_at(frame, 4).unwrap_or(0);
     let start = FRAME_START.saturating_add(headers);
     let Some(payload) = frame.get(start..frame.len().saturating_sub(FRAME_END)) else { return Cow::Borrowed(b"") };
-    // Its name, the number for a text, the length of the value, the value.
+    // The name of the header, the type number of a text, the length of the value, the value.
     let exception = b":message-type\x07\x00\x09exception";
     if frame[FRAME_START..start].windows(exception.len()).any(|window| window == exception) {
         return Cow::Borrowed(br#"{"type": "error"}"#);
@@ -179,7 +180,7 @@ fn payload_of(frame: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// Where the first event ends: after the blank line that closes it.
+/// The end of the first event, after the blank line that ends it.
 fn event_end(bytes: &[u8]) -> Option<usize> {
     let mut at = 0;
     while let Some(newline) = bytes[at..].iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
@@ -203,7 +204,7 @@ fn event_end(bytes: &[u8]) -> Option<usize> {
     None
 }
 
-/// The data of an event: its `data:` lines, joined.
+/// The data of an event: the values of its `data:` lines, joined.
 fn data_of(event: &[u8]) -> Vec<u8> {
     let mut data = Vec::new();
     let event = event.strip_prefix(MARK).unwrap_or(event);

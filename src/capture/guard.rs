@@ -1,4 +1,4 @@
-//! A scanner whose faults end its scan, and never the response it reads.
+//! A guard around a scanner: a panic ends the scan, but never the response.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -6,22 +6,22 @@ use super::scanner::{Options, Scanner};
 use super::summary::{Gap, Summary};
 use crate::event::UsageStatus;
 
-/// A scanner of one response. If it panics, the rest of the response passes as it is, and its usage is missing for
+/// A guarded scanner of one response. If it panics, the rest of the response is passed on unchanged, and its usage is missing with
 /// [`Gap::InternalError`].
 pub struct Guard {
-    /// `None` after a panic, and after the end.
+    /// `None` after a panic or after the end.
     scanner: Option<Scanner>,
     has_panicked: bool,
 }
 
 impl Guard {
-    /// A scanner of one response.
+    /// A guarded scanner of one response.
     #[must_use]
     pub fn new(options: Options) -> Self {
         Self { scanner: Some(Scanner::new(options)), has_panicked: false }
     }
 
-    /// Bytes that wait to be read at the end, which takes about 1 ms for each MB.
+    /// The bytes that are kept to be read at the end. Reading takes about 1 ms per MB.
     #[must_use]
     pub fn held(&self) -> usize {
         self.scanner.as_ref().map_or(0, Scanner::held)
@@ -29,7 +29,7 @@ impl Guard {
 
     /// See [`Scanner::feed`].
     pub fn feed(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
-        // What the scanner has held back of the response goes before what comes now.
+        // If it panics, the bytes that the scanner has held back must be passed on before the new ones.
         let held = self.scanner.as_ref().and_then(Scanner::held_back).map(<[u8]>::to_vec);
         match self.run(|scanner| scanner.feed(bytes)) {
             Some(replacement) => replacement,
@@ -42,7 +42,7 @@ impl Guard {
         self.run(Scanner::finish_bytes)?
     }
 
-    /// See [`Scanner::finish`]; `None` when it had ended before.
+    /// See [`Scanner::finish`]; `None` if the scan had already ended.
     pub fn finish(&mut self) -> Option<Summary> {
         let summary = self.scanner.take().map(|scanner| catch_unwind(AssertUnwindSafe(|| scanner.finish())));
         let has_panicked = std::mem::take(&mut self.has_panicked);
@@ -57,7 +57,7 @@ impl Guard {
         }
     }
 
-    /// `None` when it panics, or has before, or has ended.
+    /// Runs `work`; `None` if it panics, or if the scan has already ended.
     fn run<T>(&mut self, work: impl FnOnce(&mut Scanner) -> T) -> Option<T> {
         let scanner = self.scanner.as_mut()?;
         let outcome = catch_unwind(AssertUnwindSafe(|| work(scanner)));
@@ -83,7 +83,7 @@ mod tests {
     };
 
     #[test]
-    fn after_a_panic_the_response_goes_on_and_the_usage_is_missing_for_it() {
+    fn after_a_panic_the_response_continues_and_its_usage_is_missing() {
         let mut guard = Guard::new(OPTIONS);
         assert_eq!(guard.feed(b"data: {}\n\ndata").as_deref(), Some(&b"data: {}\n\n"[..]));
         assert_eq!(guard.run(|_| -> () { std::panic::resume_unwind(Box::new("a fault")) }), None);
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn without_one_it_is_the_scanner() {
+    fn without_a_panic_it_behaves_like_the_scanner() {
         let mut guard = Guard::new(OPTIONS);
         guard.feed(b"data: {\"usage\":{\"prompt_tokens\":3},\"choices\":[1]}\n\nda");
         assert_eq!(guard.held(), 2);

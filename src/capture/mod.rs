@@ -1,7 +1,8 @@
-//! Reading usage off provider responses as their bytes pass by.
+//! Reads usage from provider responses while their bytes pass through.
 //!
-//! A [`Scanner`] is fed what the client library reads, keeps counters and never content, and ends with a [`Summary`]. It takes
-//! JSON bodies, event streams, Amazon's frames and lines of JSON, plain or gzip. Anything it cannot read makes usage missing, never wrong.
+//! A [`Scanner`] is fed the bytes that the client library reads. It keeps counters, never content, and ends with a [`Summary`]. It
+//! reads JSON bodies, event streams, Amazon's frames and JSON lines, plain or with gzip. If it cannot read something, the usage is
+//! missing, never wrong.
 
 mod fields;
 mod framing;

@@ -1,57 +1,57 @@
-//! The scanner: bytes in, counters out.
+//! The scanner of a response: bytes in, counters out.
 
 use std::io::Write as _;
 
 use flate2::Compression;
 use flate2::write::{GzEncoder, MultiGzDecoder};
 
-use super::framing::{Framing, LONGEST_PARTIAL_END, Sniffed};
+use super::framing::{Framing, MAX_PARTIAL_END, Sniffed};
 use super::strip::without_null_usage;
 use super::summary::{Findings, Gap, Summary};
 use super::usage::{Dialect, Family};
-use super::wire::{Message, for_each_message, is_content_delta, mended};
+use super::wire::{Message, for_each_message, is_content_delta, repaired};
 
-/// Bytes of one event or body that are kept until it is whole. A finished response event repeats the answer, images and all; a
-/// larger one is let pass, and its usage is missing.
+/// The most bytes of one event that are kept until it is complete. The last event of an OpenAI response repeats the whole answer with
+/// its images. A larger event is passed on, and its usage is missing.
 const MAX_PENDING: usize = 16 << 20;
-/// Bytes of a body that are kept: 2048 vectors of 3072 numbers are 33 MB as OpenAI sends them, 130 MB in decimals.
+/// The most bytes of a body that are kept. For 2048 vectors of 3072 numbers, OpenAI sends 33 MB; as decimals they are 130 MB.
 const MAX_BODY: usize = 160 << 20;
-/// Bytes that are taken at a time, so that what they come to in memory is bounded, however many come at once.
-const SLICE: usize = 1 << 20;
-/// The same of compressed ones: deflate makes at most 1,032 bytes of each, so 4 MiB.
-const GZIP_SLICE: usize = 4 << 10;
-/// How many times larger than it was sent a response may become once it is more than [`MAX_SMALL`] bytes. Streams with the same names in
-/// each event come to 30, what is made to fill the memory to 1,000.
+/// The bytes that are scanned at a time. This limits the memory, however many bytes come at once.
+const SLICE_BYTES: usize = 1 << 20;
+/// The same for compressed bytes. Deflate expands a byte to at most 1,032 bytes, so this is 4 MiB.
+const GZIP_SLICE_BYTES: usize = 4 << 10;
+/// The largest ratio of decompression for a response of more than [`MAX_SMALL`] bytes. Streams, whose events repeat the same names,
+/// reach 30. A decompression bomb reaches 1,000.
 const MAX_RATIO: u64 = 200;
 const MAX_SMALL: u64 = 32 << 20;
 
-/// What to expect.
+/// The options of a scan.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Whose format.
+    /// The family of the format.
     pub family: Family,
-    /// Who speaks it.
+    /// The dialect of the format.
     pub dialect: Dialect,
-    /// How its messages follow each other, as its header says.
+    /// The framing according to the header.
     pub framing: Framing,
-    /// Compressed with gzip.
+    /// Whether the response is compressed with gzip.
     pub is_gzip: bool,
-    /// Take out what only reports usage, or that there is none yet: it was asked for on the caller's behalf.
+    /// Whether to remove the parts that only report usage, and `"usage": null`. The meter requested the usage, not the caller.
     pub strips_usage: bool,
-    /// Keep the provider's own report.
+    /// Whether to keep the provider's own report.
     pub keeps_report: bool,
 }
 
-/// How much of a response can be read.
+/// Whether a response can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ParseState {
-    /// All so far.
+    /// Everything so far could be read.
     Ok,
-    /// A message was no JSON; others may be.
+    /// A message was not valid JSON. Later ones may be.
     Malformed,
-    /// Nothing any more.
+    /// Nothing can be read any more.
     Unreadable,
-    /// Nothing at all: it is neither JSON nor a stream of it.
+    /// The response is neither JSON nor a stream of JSON.
     Foreign,
 }
 
@@ -61,23 +61,23 @@ impl ParseState {
     }
 }
 
-/// Reads one response.
+/// A scanner of one response.
 pub struct Scanner {
     options: Options,
-    /// As the bytes say; none before the first of them.
+    /// The framing according to the bytes; `None` before the first bytes.
     framing: Option<Framing>,
-    /// A body whose first line may turn out to be one of many.
+    /// Whether the first line of the body may turn out to be one of several JSON lines.
     may_be_lines: bool,
     decoder: Option<MultiGzDecoder<Vec<u8>>>,
-    /// What was sent is not gzip, and passes as it is.
+    /// Whether the bytes are not valid gzip. They are then passed on unchanged.
     is_broken: bool,
-    /// Bytes that were decompressed, and what they came to.
+    /// The number of compressed bytes, and of the bytes after decompression.
     inflated: (u64, u64),
     encoder: Option<GzEncoder<Vec<u8>>>,
     pending: Vec<u8>,
-    /// How much of it was searched for the end of an event, so that no byte is searched twice.
+    /// How many of the pending bytes were already searched for the end of an event, so that no byte is searched twice.
     searched: usize,
-    /// An event grew too large: let it pass to its end.
+    /// Whether an event was too large and is passed on to its end.
     is_skipping: bool,
     state: ParseState,
     findings: Findings,
@@ -103,34 +103,34 @@ impl Scanner {
         }
     }
 
-    /// Bytes that are kept until more come.
+    /// The number of bytes that are kept until more come.
     #[must_use]
     pub fn held(&self) -> usize {
         self.pending.len()
     }
 
-    /// Those of them that were not passed on yet, where something is taken out of a response that is not compressed.
+    /// The kept bytes that were not passed on yet, if something is removed from an uncompressed response.
     pub(super) fn held_back(&self) -> Option<&[u8]> {
         let holds_back = self.options.strips_usage && self.framing != Some(Framing::Body) && self.decoder.is_none();
         holds_back.then_some(&self.pending)
     }
 
-    /// Takes the next bytes. Returns what to pass on in their place, or `None` to pass them on as they are.
+    /// Scans the next bytes. Returns the bytes to pass on instead of them, or `None` to pass them on unchanged.
     pub fn feed(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
         let strips = self.options.strips_usage;
         let mut passed = Vec::new();
         if self.decoder.is_none() {
-            bytes.chunks(SLICE).for_each(|slice| self.scan(slice, &mut passed));
+            bytes.chunks(SLICE_BYTES).for_each(|slice| self.scan(slice, &mut passed));
             return strips.then_some(passed);
         }
-        for (index, slice) in bytes.chunks(GZIP_SLICE).enumerate() {
+        for (index, slice) in bytes.chunks(GZIP_SLICE_BYTES).enumerate() {
             if self.is_broken || (!strips && self.state.is_lost()) {
                 break;
             }
             let Some(plain) = self.decode(slice) else {
-                // What cannot be decompressed here cannot be there either, and that is for the client to say.
+                // The client cannot decompress these bytes either, and will report that.
                 if index > 0 && strips {
-                    passed.extend_from_slice(&bytes[index * GZIP_SLICE..]);
+                    passed.extend_from_slice(&bytes[index * GZIP_SLICE_BYTES..]);
                     return Some(passed);
                 }
                 break;
@@ -160,7 +160,7 @@ impl Scanner {
         Some(plain)
     }
 
-    /// In the response's own encoding, ready to be read at once.
+    /// Compresses bytes like the response, flushed so that the client can read them at once.
     fn encode(&mut self, plain: Vec<u8>) -> Vec<u8> {
         match &mut self.encoder {
             None => plain,
@@ -174,7 +174,7 @@ impl Scanner {
 
     fn scan(&mut self, bytes: &[u8], kept: &mut Vec<u8>) {
         let strips = self.options.strips_usage;
-        // Memory that there is not makes usage missing, and never ends the process.
+        // If there is no memory left, the usage is missing. The process must not end.
         if !self.state.is_lost() && self.pending.try_reserve(bytes.len()).is_err() {
             self.state = ParseState::Unreadable;
         }
@@ -223,13 +223,13 @@ impl Scanner {
         }
         pending.drain(..done);
         self.pending = pending;
-        self.searched = self.pending.len().saturating_sub(LONGEST_PARTIAL_END);
+        self.searched = self.pending.len().saturating_sub(MAX_PARTIAL_END);
         if self.pending.len() > MAX_PENDING {
             self.is_skipping = true;
             if self.options.strips_usage {
                 kept.extend_from_slice(&self.pending);
             }
-            let tail = self.pending.split_off(self.pending.len() - LONGEST_PARTIAL_END);
+            let tail = self.pending.split_off(self.pending.len() - MAX_PARTIAL_END);
             self.searched = 0;
             if self.options.strips_usage {
                 kept.truncate(kept.len() - tail.len());
@@ -238,7 +238,7 @@ impl Scanner {
         }
     }
 
-    /// The framing, once it can be told. What of a body has come, the last `new` bytes of which are new, is kept.
+    /// The framing, if it is known yet. Passes on the bytes of a body, the last `new` of which are new.
     fn framing_of(&mut self, new: usize, kept: &mut Vec<u8>) -> Option<Framing> {
         let strips = self.options.strips_usage;
         match self.framing {
@@ -263,7 +263,7 @@ impl Scanner {
             Some(Framing::Body) if strips => kept.extend_from_slice(&self.pending[self.pending.len() - new..]),
             Some(_) => {}
         }
-        // Searched once: as soon as a line has ended, it can be told.
+        // This is decided only once, when the first line has ended.
         if self.may_be_lines && (self.searched > 0 || self.pending[self.pending.len() - new..].contains(&b'\n')) {
             self.searched = 1;
             if let Some(is_by_lines) = Framing::is_by_lines(&self.pending) {
@@ -276,13 +276,13 @@ impl Scanner {
         self.framing
     }
 
-    /// Reads one event; `true` when all it does is report usage at the end of an OpenAI stream.
+    /// Reads one event. Returns `true` if it only reports usage at the end of an OpenAI stream.
     fn event(&mut self, data: &[u8]) -> bool {
         if data.starts_with(b"[DONE]") {
             self.findings.has_ended = true;
             return false;
         }
-        // Most of a stream; parsing it would be most of the work.
+        // Most events of a stream are content, and parsing them would be most of the work.
         let is_spoken = matches!(self.options.family, Family::OpenAi | Family::Anthropic);
         if is_spoken && self.findings.is_under_way() && is_content_delta(data) {
             return false;
@@ -290,7 +290,7 @@ impl Scanner {
         let lossy;
         let mut message = Message::read(data);
         if message.is_none() {
-            lossy = mended(data);
+            lossy = repaired(data);
             message = lossy.as_ref().and_then(|lossy| Message::read(lossy.as_bytes()));
         }
         let Some(message) = message else {
@@ -307,7 +307,7 @@ impl Scanner {
         message.usage.is_object() && choices.is_some_and(|choices| choices.count == 0)
     }
 
-    /// What is still to be passed on after the last bytes, when something is being taken out.
+    /// The bytes to pass on after the last ones, if something is removed from the response.
     pub fn finish_bytes(&mut self) -> Option<Vec<u8>> {
         if !self.options.strips_usage || self.is_broken {
             return None;
@@ -322,8 +322,8 @@ impl Scanner {
         Some(bytes)
     }
 
-    /// Ends the scan: what was found, and whether it is all. A stream is complete when its last event came, not when its bytes
-    /// ended: a connection that was cut looks like an end.
+    /// Ends the scan. Returns what was found and whether it is complete. A stream is complete if its last event has come. The end of
+    /// its bytes does not count, because a cut connection looks the same.
     #[must_use]
     pub fn finish(mut self) -> Summary {
         let rest = std::mem::take(&mut self.pending);
@@ -335,7 +335,7 @@ impl Scanner {
             }
         } else if !self.state.is_lost() {
             let data = framing.data(&rest);
-            match mended(&data) {
+            match repaired(&data) {
                 None => self.body(&data),
                 Some(lossy) => self.body(lossy.as_bytes()),
             }
@@ -345,7 +345,7 @@ impl Scanner {
         findings.summary(keeps_report, |findings| self.gap(&rest, findings.has_ended))
     }
 
-    /// Reads a body: one object, a list of what would be the events of a stream, or objects one after the other.
+    /// Reads a body: one object, a list of the events of a stream, or several objects in a row.
     fn body(&mut self, data: &[u8]) {
         let (mut has_any, mut is_too_large) = (false, false);
         if let Some(message) = Message::read(data) {
@@ -372,7 +372,7 @@ impl Scanner {
         }
     }
 
-    /// Why there is no usage, after the end; `rest` is what came after the last whole message.
+    /// Why there is no usage, after the end. `rest` is what follows the last complete message.
     fn gap(&self, rest: &[u8], has_ended: bool) -> Gap {
         if self.state == ParseState::Foreign {
             Gap::Foreign

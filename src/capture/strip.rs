@@ -1,6 +1,6 @@
-//! Taking out of a stream what it holds only because usage was asked for on the caller's behalf.
+//! Removes the parts of a stream that are only there because usage was requested on the caller's behalf.
 
-/// The event without `"usage": null`, which every chunk but the last has then; `None` when there is none in it.
+/// The event without `"usage": null`, which such a stream has in every chunk but the last; `None` if the event does not contain it.
 pub(super) fn without_null_usage(event: &[u8]) -> Option<Vec<u8>> {
     const KEY: &[u8] = b"\"usage\"";
     const NULL: &[u8] = b"null";
@@ -28,7 +28,7 @@ pub(super) fn without_null_usage(event: &[u8]) -> Option<Vec<u8>> {
     None
 }
 
-/// Where the string that begins at `start` ends.
+/// The end of the string that begins at `start`.
 fn string_end(bytes: &[u8], start: usize) -> Option<usize> {
     let mut at = start + 1;
     loop {
@@ -44,7 +44,7 @@ fn skip_space(bytes: &[u8], from: usize) -> usize {
     from + bytes[from.min(bytes.len())..].iter().take_while(|byte| byte.is_ascii_whitespace()).count()
 }
 
-/// The bytes without a member of an object, and without the comma that parted it from another.
+/// The bytes without a member of an object, and without the comma that separates it from another member.
 fn cut(bytes: &[u8], start: usize, end: usize) -> Vec<u8> {
     let before = bytes[..start].trim_ascii_end();
     if let Some(before) = before.strip_suffix(b",") {
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_member_of_the_outermost_object_goes() {
+    fn only_the_member_of_the_outermost_object_is_removed() {
         for (event, rest) in [
             (r#"data: {"a":[{"usage":null}],"usage":null}"#, r#"data: {"a":[{"usage":null}]}"#),
             (r#"data: {"usage": null, "b": 1}"#, r#"data: {"b": 1}"#),
@@ -91,7 +91,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_left_is_the_same_object_without_it(
+        fn the_rest_is_the_same_object_without_the_member(
             before in prop::collection::btree_map("[a-f]{1,3}", values(), 0..4),
             after in prop::collection::btree_map("[v-z]{1,3}", values(), 0..4),
         ) {
@@ -107,7 +107,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_read_without_fault(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn arbitrary_bytes_do_not_cause_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = without_null_usage(&bytes);
         }
     }

@@ -1,4 +1,4 @@
-//! What the messages of a response say, put together.
+//! Combines what the messages of a response say into one summary.
 
 use std::borrow::Cow;
 use std::time::Instant;
@@ -11,60 +11,60 @@ use super::wire::{Json, Message, TooLarge};
 use crate::event::{CostNotes, Usage, UsageStatus};
 use crate::money::Usd;
 
-/// Values and names in all reports of usage of a response. The longest that are known have some hundred.
+/// The most values and names in all usage reports of a response. The longest known reports have a few hundred.
 const MAX_NODES: usize = 1 << 15;
-/// How deep a response may be inside of others: an Anthropic batch has a message in the result in a line.
+/// How deeply responses may be nested: in an Anthropic batch, a line has a result with a message.
 const MAX_DEPTH: u32 = 4;
 
 /// Why no usage was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gap {
-    /// The response is whole and says nothing of it.
+    /// The response is complete and reports no usage.
     Unreported,
-    /// The response ended before it would have been said: it was left, or cut.
+    /// The response ended before its usage was reported, because the caller stopped reading or the connection broke.
     Interrupted,
-    /// The bytes are neither JSON nor a stream of it.
+    /// The bytes are neither JSON nor a stream of JSON.
     Foreign,
-    /// The bytes are not what they say they are: broken JSON, frames or compression, or more than fits.
+    /// The bytes are invalid: broken JSON, frames or compression, or more than the limits allow.
     Malformed,
-    /// Reading it panicked: a fault of this library.
+    /// Reading panicked, which is a bug in this library.
     InternalError,
 }
 
-/// What a response said of itself.
+/// The facts that a response states about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// The model that answered.
     pub model: Option<String>,
-    /// What was used.
+    /// The usage.
     pub usage: Usage,
-    /// What other models used for it, each billed by its own rates.
+    /// The usage of other models for this response, each billed at its own rates.
     pub parts: Vec<Part>,
     /// The provider's own report, as JSON.
     pub report: Option<String>,
     /// Why there is no usage.
     pub gap: Option<Gap>,
-    /// What the provider says it charges.
+    /// The cost that the provider states.
     pub cost: Option<Usd>,
-    /// A field of the usage that is no count; the usage is then missing.
+    /// A usage field that is not a valid count. The usage is then missing.
     pub unreadable: Option<&'static str>,
-    /// Whether that is final.
+    /// Whether the usage is final.
     pub usage_status: UsageStatus,
     /// Why generation stopped.
     pub finish_reason: Option<String>,
-    /// The tier that served.
+    /// The tier that served the call.
     pub service_tier: Option<String>,
-    /// Where it was served, where that is billed apart.
+    /// The region that served the call, if it affects the price.
     pub region: Option<String>,
-    /// What to know about the cost.
+    /// Remarks about the cost.
     pub notes: CostNotes,
-    /// What the provider calls the answer.
+    /// The provider's id of the response.
     pub id: Option<String>,
-    /// Whether it is made in the background, to be fetched later.
+    /// Whether the response is generated in the background and fetched later.
     pub is_background: bool,
     /// Whether the provider reported an error in the response.
     pub is_error: bool,
-    /// What kind of error: a type or a code, never a message.
+    /// The kind of error: a type or a code, never a message.
     pub error: Option<String>,
     /// When the first part of the answer came.
     pub first_token: Option<Instant>,
@@ -75,13 +75,13 @@ pub(super) struct Findings {
     family: Family,
     dialect: Dialect,
     summary: Summary,
-    /// Usage reports, merged field by field: later ones replace what they repeat.
+    /// The usage reports, merged by field: later values replace earlier ones.
     report: Option<Value>,
     tools: Tools,
-    /// All that came out are images: the whole answer of the images endpoint, and Gemini's where it has no text.
+    /// Whether the output is images: always for the images endpoint; for Gemini if there is no text.
     has_images: bool,
     has_text: bool,
-    /// The last event said that there are no more.
+    /// Whether the last event said that no more events follow.
     pub(super) has_ended: bool,
 }
 
@@ -99,17 +99,17 @@ impl Findings {
         }
     }
 
-    /// Whether the answer has begun, and the model that gives it is known.
+    /// Whether the answer has begun and its model is known.
     pub(super) fn is_under_way(&self) -> bool {
         self.summary.first_token.is_some() && self.summary.model.is_some()
     }
 
-    /// Says why it ended, where nothing said so before.
+    /// Sets the finish reason to a status, if there is none yet.
     pub(super) fn note_status(&mut self, status: Json<'_>) {
         keep(&mut self.summary.finish_reason, status);
     }
 
-    /// Takes a message: an event of a stream, or all of a body.
+    /// Reads a message: an event of a stream, or a whole body.
     pub(super) fn note(&mut self, message: &Message<'_>, is_event: bool) -> Result<(), TooLarge> {
         self.message(message, is_event, MAX_DEPTH)
     }
@@ -120,12 +120,12 @@ impl Findings {
             self.summary.first_token = Some(Instant::now());
         }
         keep(&mut self.summary.model, message.model.or(message.gemini_model));
-        // The tier that was asked for comes first, the one that served last.
+        // The first messages name the requested tier, the last ones the tier that served the call.
         if let Some(trace) = message.trace.item() {
             keep(&mut self.summary.model, trace.router.item().unwrap_or_default().invoked);
         }
         let tier = message.service_tier;
-        // Bedrock's is an object with a type.
+        // Bedrock's tier is an object with a type.
         if let Some(tier) = tier.text().or_else(|| tier.message()?.r#type.text()) {
             self.summary.service_tier = Some(tier.into_owned());
         }
@@ -141,7 +141,7 @@ impl Findings {
             if self.summary.finish_reason.is_none() {
                 self.summary.finish_reason = answers.reason.map(Cow::into_owned);
             }
-            // Gemini says so in its last chunk, and nothing else tells which that is.
+            // Gemini gives a reason only in its last chunk, which nothing else marks as the last.
             self.has_ended |= is_gemini && is_event && answers.has_reason;
         }
         for reason in [delta.stop_reason, delta.finish_reason, message.finish_reason, message.done_reason] {
@@ -154,14 +154,14 @@ impl Findings {
         // Bedrock's streams end with the message that carries usage.
         let is_last = match self.family {
             Family::Converse => message.usage.is_some(),
-            // Those of its models that report nothing more say why they end.
+            // Models that report no metrics end with a reason.
             Family::Invoke => message.bedrock.is_some() || self.summary.finish_reason.is_some(),
             _ => message.bedrock.is_some(),
         };
         self.has_ended |= is_last || message.done.is_true();
         self.note_failure(message, &kind);
         match &*kind {
-            // Streams of Cohere's, and OpenAI's of images and transcripts, end with the event that carries usage.
+            // Cohere's streams, and OpenAI's streams of images and transcripts, end with the event that carries usage.
             "message_stop"
             | "message-end"
             | "stream-end"
@@ -192,7 +192,7 @@ impl Findings {
         Ok(())
     }
 
-    /// An error that came with a status of success: in a stream, or as all of a body.
+    /// Notes an error in a response with a success status, in a stream or as a whole body.
     fn note_failure(&mut self, message: &Message<'_>, kind: &str) {
         let base = message.base_resp.item();
         let refused = base.as_ref().is_some_and(|base| base.status_code.is_failure());
@@ -213,14 +213,14 @@ impl Findings {
         }
     }
 
-    /// Whether what came out are images, for reports that do not say so.
+    /// Notes whether the output is images, for reports that do not say so.
     fn note_images(&mut self, message: &Message<'_>, kind: &str) {
         match self.family {
             Family::OpenAi => {
                 let is_list = message.data.is_list() && !message.object.is_some() && message.usage.is_object();
                 self.has_images |= is_list || matches!(kind, "image_generation.completed" | "image_edit.completed");
             }
-            // Most answers are text from the first part on, and then nothing more is looked for.
+            // Most answers are text from the first part on. Then nothing else is searched.
             Family::Gemini if !self.has_text => {
                 self.has_text = message.candidates.contains("\"text\"");
                 self.has_images |= !self.has_text && message.candidates.contains("\"image/");
@@ -229,11 +229,11 @@ impl Findings {
         }
     }
 
-    /// Puts a message's reports of usage over earlier ones.
+    /// Merges a message's usage reports into earlier ones.
     fn note_reports(&mut self, message: &Message<'_>) -> Result<(), TooLarge> {
         for usage in message.reports(self.family)? {
             replace(&mut self.summary.service_tier, usage.get("service_tier"));
-            // Anthropic's fast mode is no tier by name, but is billed as one.
+            // Anthropic's fast mode is not called a tier, but is billed like one.
             replace(&mut self.summary.service_tier, usage.get("speed").filter(|speed| speed.as_str() == Some("fast")));
             merge(&mut self.report, usage);
         }
@@ -251,7 +251,7 @@ impl Findings {
         Ok(())
     }
 
-    /// What was found, and whether it is all; `gap` tells why there is no usage.
+    /// Returns what was found. `gap` tells why there is no usage.
     pub(super) fn summary(mut self, keeps_report: bool, gap: impl FnOnce(&Self) -> Gap) -> Summary {
         let raw = self.report.take();
         let dialect = self.dialect.or_of_model(self.summary.model.as_deref());
@@ -290,8 +290,8 @@ impl Findings {
     }
 }
 
-/// Keeps a text; the first that is neither null nor empty stays, so that the start of a stream names the model. Azure's begin with a
-/// part that has an empty name.
+/// Sets a text once: the first value that is neither null nor empty stays, because the start of a stream names the model. Azure's
+/// streams begin with a part that has an empty name.
 fn keep(slot: &mut Option<String>, value: Json<'_>) {
     if slot.is_none() {
         *slot = value.text().filter(|text| !text.is_empty()).map(Cow::into_owned);
@@ -302,7 +302,7 @@ fn is_of_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')
 }
 
-/// The tier that Google says served a call: by its own name, or as a type of traffic.
+/// The tier that served a call according to Google: by its own name, or as a traffic type.
 fn tier_of_google(usage: &Value) -> Option<String> {
     let of = |names: &[&str]| names.iter().find_map(|name| usage.get(name)).and_then(Value::as_str);
     let compatible = usage.get("extra_properties").and_then(|own| own.get("google")?.get("traffic_type")?.as_str());
@@ -318,19 +318,19 @@ fn tier_of_google(usage: &Value) -> Option<String> {
     tier.filter(|tier| !tier.is_empty() && !tier.ends_with("unspecified"))
 }
 
-/// How much of the output is text, where the report parts it.
+/// How much of the output is text, if the report says so.
 fn text_output(report: &Value) -> Option<u64> {
     report.pointer("/output_tokens_details/text_tokens")?.as_u64()
 }
 
-/// Keeps a text; the last that is not null stays.
+/// Sets a text: the last value that is not null stays.
 fn replace(slot: &mut Option<String>, value: Option<&Value>) {
     if let Some(text) = value.and_then(Value::as_str) {
         *slot = Some(text.to_owned());
     }
 }
 
-/// Puts a report over an earlier one. Reports are running totals, so fields are replaced, never added; null says nothing.
+/// Merges a report into an earlier one. Reports are running totals, so fields are replaced, never added. Null values are ignored.
 fn merge(into: &mut Option<Value>, report: Value) {
     match (into.as_mut().and_then(Value::as_object_mut), report) {
         (Some(known), Value::Object(fields)) => {
@@ -343,7 +343,7 @@ fn merge(into: &mut Option<Value>, report: Value) {
     }
 }
 
-/// How many values there are in one, and names.
+/// The number of values and names in a value.
 fn nodes(value: &Value) -> usize {
     match value {
         Value::Array(items) => 1 + items.iter().map(nodes).sum::<usize>(),

@@ -1,16 +1,16 @@
-//! Where each wire format says what. Fields of one unit add up; [`super::usage`] settles what a table cannot say.
+//! The usage fields of each wire format. Fields of the same unit are added. [`super::usage`] handles what a table cannot express.
 
 use crate::event::Unit;
 
-/// Bedrock's own report of a stream of whatever form, in its last message.
+/// The name of Bedrock's own report, in the last message of a stream in any format.
 pub(super) const METRICS: &str = "amazon-bedrock-invocationMetrics";
 
 /// A field of a usage object, and the unit it counts.
 pub(super) struct Field {
-    /// Names from the usage object inward.
+    /// The names from the usage object to the field.
     pub(super) path: &'static [&'static str],
     pub(super) unit: Unit,
-    /// Another name of what a field before it says: it counts only where that one is not there.
+    /// Whether the field is another name for an earlier one. It counts only if the earlier one is absent.
     pub(super) is_alternative: bool,
 }
 
@@ -29,7 +29,7 @@ pub(super) const CHAT: &[Field] = &[
     field(&["prompt_tokens_details", "cache_write_tokens"], "cache_write_tokens"),
     // litellm's names of Anthropic's cache.
     or(&["prompt_tokens_details", "cache_creation_tokens"], "cache_write_tokens"),
-    // DashScope's names of it.
+    // DashScope's names for it.
     or(&["prompt_tokens_details", "cache_creation_input_tokens"], "cache_write_tokens"),
     field(&["prompt_tokens_details", "cache_creation", "ephemeral_5m_input_tokens"], "cache_write_5m_tokens"),
     field(&["prompt_tokens_details", "cache_creation", "ephemeral_1h_input_tokens"], "cache_write_1h_tokens"),
@@ -46,15 +46,15 @@ pub(super) const CHAT: &[Field] = &[
     field(&["completion_tokens_details", "reasoning_tokens"], "output_reasoning_tokens"),
     field(&["completion_tokens_details", "audio_tokens"], "output_audio_tokens"),
     field(&["completion_tokens_details", "image_tokens"], "output_image_tokens"),
-    // Databricks, Modal and Perplexity have it at the top.
+    // Databricks, Modal and Perplexity have it at the top level.
     or(&["reasoning_tokens"], "output_reasoning_tokens"),
-    // DeepSeek, Moonshot, Databricks and xAI, each with a name of its own for the same part of the prompt; gateways for the other.
+    // DeepSeek, Moonshot, Databricks and xAI each have their own name for cached tokens, and gateways have one for written ones.
     or(&["prompt_cache_hit_tokens"], "cache_read_tokens"),
     or(&["cached_tokens"], "cache_read_tokens"),
     or(&["cache_read_input_tokens"], "cache_read_tokens"),
     or(&["cached_prompt_text_tokens"], "cache_read_tokens"),
     or(&["cache_creation_input_tokens"], "cache_write_tokens"),
-    // What Mistral's connectors put before the model, beside the prompt.
+    // Tokens that Mistral's connectors add, not included in the prompt.
     field(&["connector_tokens"], "input_tokens"),
     field(&["connector_tokens"], "input_tool_tokens"),
     // Mistral's audio models.
@@ -86,14 +86,14 @@ pub(super) const RESPONSES: &[Field] = &[
     field(&["pages_processed"], "input_document_pages"),
 ];
 
-/// Tools that run at the provider's side, in whatever form. What is odd about them is passed over.
+/// Tools that run at the provider, in any format. Invalid counts are ignored.
 pub(super) const TOOLS: &[Field] = &[
-    // Anthropic's, and of those who pass its models on in OpenAI's format.
+    // Anthropic's, and those of gateways that pass its models on in OpenAI's format.
     or(&["server_tool_use", "web_search_requests"], "web_searches"),
     or(&["server_tool_use", "code_execution_requests"], "code_executions"),
-    // litellm's.
+    // litellm's name.
     or(&["prompt_tokens_details", "web_search_requests"], "web_searches"),
-    // xAI's: of its tools, and of its former live search, which is billed by the page.
+    // xAI's tools, and its former live search, which is billed per page.
     or(&["server_side_tool_usage_details", "web_search_calls"], "web_searches"),
     or(&["server_side_tool_usage_details", "x_search_calls"], "social_searches"),
     or(&["server_side_tool_usage_details", "code_interpreter_calls"], "code_executions"),
@@ -106,7 +106,7 @@ pub(super) const TOOLS: &[Field] = &[
     or(&["connectors", "code_interpreter"], "code_executions"),
     or(&["connectors", "document_library"], "storage_searches"),
     or(&["connectors", "image_generation"], "output_images"),
-    // DashScope's.
+    // DashScope's search.
     or(&["plugins", "search", "count"], "web_searches"),
     or(&["x_tools", "web_search", "count"], "web_searches"),
     or(&["x_tools", "code_interpreter", "count"], "code_executions"),
@@ -120,7 +120,7 @@ pub(super) const DRAWING: &[Field] = &[
     field(&["reasoning_tokens"], "output_reasoning_tokens"),
 ];
 
-/// OpenAI's tool that generates images, as it reports what its own model used.
+/// The usage of OpenAI's tool that generates images, as reported for its own model.
 pub(super) const IMAGE_TOOL: &[Field] = &[
     field(&["input_tokens"], "input_tokens"),
     field(&["output_tokens"], "output_tokens"),
@@ -131,7 +131,7 @@ pub(super) const IMAGE_TOOL: &[Field] = &[
     field(&["cached_tokens_details", "cached_text_tokens"], "cache_text_read_tokens"),
 ];
 
-/// OpenAI's realtime and xAI's: the singular `_token_details`, by modality.
+/// OpenAI's and xAI's realtime usage: the singular `_token_details`, by modality.
 pub(super) const REALTIME: &[Field] = &[
     field(&["input_token_details", "audio_tokens"], "input_audio_tokens"),
     field(&["input_token_details", "image_tokens"], "input_image_tokens"),
@@ -157,7 +157,7 @@ pub(super) const ANTHROPIC: &[Field] = &[
     field(&["server_tool_use", "web_search_requests"], "web_searches"),
 ];
 
-/// Fields by which Anthropic's format is told from OpenAI's, which shares two names with it.
+/// Fields that distinguish Anthropic's format from OpenAI's, which has two names in common with it.
 pub(super) const ANTHROPIC_ALONE: &[&str] =
     &["cache_creation_input_tokens", "cache_read_input_tokens", "cache_creation", "server_tool_use"];
 
@@ -172,13 +172,13 @@ pub(super) const CONVERSE: &[Field] = &[
     field(&["cacheDetails", "ttl=1h", "inputTokens"], "cache_write_1h_tokens"),
 ];
 
-/// Nova's names in a body, beside or in place of Converse's.
+/// Nova's names in a body, in addition to or instead of Converse's.
 pub(super) const NOVA: &[Field] = &[
     field(&["cacheReadInputTokenCount"], "cache_read_tokens"),
     field(&["cacheWriteInputTokenCount"], "cache_write_tokens"),
 ];
 
-/// `InvokeModel`'s metrics: one more set of names for Anthropic's three parts of input.
+/// `InvokeModel`'s metrics: other names for Anthropic's three parts of input.
 pub(super) const INVOKE: &[Field] = &[
     field(&["inputTokenCount"], "input_tokens"),
     field(&["cacheReadInputTokenCount"], "input_tokens"),
@@ -186,18 +186,18 @@ pub(super) const INVOKE: &[Field] = &[
     field(&["outputTokenCount"], "output_tokens"),
     field(&["cacheReadInputTokenCount"], "cache_read_tokens"),
     field(&["cacheWriteInputTokenCount"], "cache_write_tokens"),
-    // Of bodies: Titan's, then Llama's.
+    // In bodies: Titan's names, then Llama's.
     field(&["inputTextTokenCount"], "input_tokens"),
     field(&["totalOutputTextTokenCount"], "output_tokens"),
     field(&["prompt_token_count"], "input_tokens"),
     field(&["generation_token_count"], "output_tokens"),
 ];
 
-/// The totals, which [`super::usage`] settles with what lies beside them.
+/// The totals. [`super::usage`] decides which counts they include.
 pub(super) const GEMINI_TOTALS: &[Field] =
     &[field(&["promptTokenCount"], "input_tokens"), field(&["candidatesTokenCount"], "output_tokens")];
 
-/// Documents are read as images.
+/// Documents are billed as images.
 pub(super) const GEMINI: &[Field] = &[
     field(&["cachedContentTokenCount"], "cache_read_tokens"),
     field(&["cacheTokensDetails", "modality=TEXT", "tokenCount"], "cache_text_read_tokens"),
@@ -225,7 +225,7 @@ pub(super) const GEMINI: &[Field] = &[
     field(&["toolUsePromptTokensDetails", "modality=VIDEO", "tokenCount"], "input_video_tool_tokens"),
 ];
 
-/// Gemini's interactions, by the names of an interface of its own.
+/// The totals of Gemini's interactions, which have other names.
 pub(super) const INTERACTION_TOTALS: &[Field] =
     &[field(&["total_input_tokens"], "input_tokens"), field(&["total_output_tokens"], "output_tokens")];
 

@@ -1,7 +1,7 @@
-//! Tools that run at the provider's side and are billed by use: what of them an answer shows, beside the tokens.
+//! Tools that run at the provider and are billed per use, as far as a response shows them, in addition to tokens.
 //!
-//! A call counts when it was made, whatever tools the request declared. Reports are running totals and whole answers, so of several
-//! messages of a stream the largest count stands.
+//! A tool call counts if it was made, whatever tools the request declared. The messages of a stream have running totals or complete
+//! answers, so the largest count of several messages is used.
 
 use std::collections::HashSet;
 use std::hash::BuildHasher as _;
@@ -10,29 +10,29 @@ use super::usage::{Dialect, Family};
 use super::wire::{Json, Message};
 use crate::event::{Unit, Usage};
 
-/// Distinct queries of one answer that are told apart; the longest answers of research models have some hundred.
-const MOST_QUERIES: usize = 10_000;
+/// The most distinct queries that are counted in one response. The longest responses of research models have a few hundred.
+const MAX_QUERIES: usize = 10_000;
 
 const WEB: Unit = Unit::named("web_searches");
 const STORAGE: Unit = Unit::named("storage_searches");
 const CODE: Unit = Unit::named("code_executions");
 const MAPS: Unit = Unit::named("map_searches");
 
-/// What was used of each.
+/// The number of uses of each tool.
 #[derive(Default)]
 pub(super) struct Tools {
     web: u64,
     storage: u64,
     code: u64,
-    /// Whether the answer rests on maps, and on documents of the user's own.
+    /// Whether the answer uses map data, and whether it uses the user's own documents.
     has_maps: bool,
     has_documents: bool,
-    /// Distinct queries that Gemini sent to the search, by their hashes: their text is the user's.
+    /// The hashes of the distinct queries that Gemini sent to the search. The texts belong to the user and are not kept.
     queries: HashSet<u64>,
 }
 
 impl Tools {
-    /// Takes what a message shows.
+    /// Counts the tools that a message shows.
     pub(super) fn note(&mut self, message: &Message<'_>, family: Family) {
         match family {
             Family::OpenAi => {
@@ -61,7 +61,7 @@ impl Tools {
                 return;
             }
             match kind.as_deref() {
-                // Opening a page that was found, and looking for something in it, costs nothing more.
+                // Opening a page, or searching in it, is not billed.
                 Some("web_search_call") => {
                     let action = item.action.item().and_then(|action| action.r#type.text());
                     web += u64::from(action.is_none_or(|action| action == "search"));
@@ -80,7 +80,7 @@ impl Tools {
         self.code = self.code.max(code);
     }
 
-    /// Groq's compound systems list what they ran; Moonshot's search is a function that it runs itself.
+    /// Groq's compound systems list the tools they ran. Moonshot's search is a function that Moonshot runs itself.
     fn choices(&mut self, choices: Json<'_>) {
         if !choices.contains("executed_tools\"") && !choices.contains("\"$web_search\"") {
             return;
@@ -102,7 +102,7 @@ impl Tools {
         self.code = self.code.max(code);
     }
 
-    /// What Gemini's answers rest on.
+    /// The sources of Gemini's answers.
     fn grounding(&mut self, candidates: Json<'_>) {
         if !candidates.contains("rounding") {
             return;
@@ -110,7 +110,7 @@ impl Tools {
         candidates.each(|candidate| {
             let Some(grounding) = candidate.grounding.item() else { return };
             grounding.web_queries.each_text(|query| {
-                if self.queries.len() < MOST_QUERIES && !query.trim().is_empty() {
+                if self.queries.len() < MAX_QUERIES && !query.trim().is_empty() {
                     self.queries.insert(hash(query));
                 }
             });
@@ -121,7 +121,7 @@ impl Tools {
         });
     }
 
-    /// Puts the counts to the usage, where the report itself has none.
+    /// Adds the counts to the usage, if the usage report has none.
     pub(super) fn add_to(&self, usage: &mut Usage, family: Family, dialect: Dialect, model: Option<&str>) {
         let is_google = matches!(dialect, Dialect::Gemini | Dialect::Vertex);
         let is_by_prompt = is_google && model.is_some_and(is_billed_by_prompt);
@@ -145,7 +145,7 @@ impl Tools {
     }
 }
 
-/// Gemini's first two series are billed by the prompt that was grounded, later ones by the query.
+/// Whether searches are billed per prompt: so for Gemini 1 and 2; later models are billed per query.
 fn is_billed_by_prompt(model: &str) -> bool {
     model.rsplit('/').next().is_some_and(|name| name.starts_with("gemini-1") || name.starts_with("gemini-2"))
 }

@@ -1,20 +1,20 @@
-//! Usage as providers report it, in one convention: totals include their parts.
+//! Normalizes the usage that providers report to one convention: totals include their parts.
 //!
 //! | wire | input | cache | reasoning |
 //! |---|---|---|---|
-//! | OpenAI chat, completions, embeddings, and who speaks them | `prompt_tokens`, a total | inside | inside `completion_tokens` |
-//! | – of xAI and Perplexity | the same | inside | beside it |
+//! | OpenAI chat, completions, embeddings, and compatible providers | `prompt_tokens`, a total | inside | inside `completion_tokens`
+//! | | – of xAI and Perplexity | the same | inside | in addition to it |
 //! | OpenAI responses, images, audio, realtime | `input_tokens`, a total | inside | inside `output_tokens` |
 //! | Anthropic messages | `input_tokens`, without cache | two fields to add | inside `output_tokens` |
 //! | Bedrock Converse | `inputTokens`, without cache | two fields to add | inside `outputTokens` |
-//! | Gemini | `promptTokenCount`, a total; tool use beside it | inside | beside `candidatesTokenCount` |
-//! | – its interactions | `total_input_tokens`, the same | inside | beside `total_output_tokens` |
+//! | Gemini | `promptTokenCount`, a total; tool use in addition | inside | in addition to `candidatesTokenCount` |
+//! | – its interactions | `total_input_tokens`, the same | inside | in addition to `total_output_tokens` |
 //! | Cohere | `billed_units`, what is charged | – | inside |
 //! | Ollama | `prompt_eval_count` | – | inside `eval_count` |
-//! | LangChain, OpenTelemetry, litellm | a total, whoever the provider is | inside | inside |
+//! | LangChain, OpenTelemetry, litellm | a total, for every provider | inside | inside |
 //!
-//! The convention belongs to the wire, not to the vendor: gateways add Anthropic's cache before they pass usage on. Formats are told
-//! apart by the fields that only one has. Where a total of everything is reported, it settles what lies beside what.
+//! The convention depends on the wire format, not on the vendor: gateways add Anthropic's cache before they pass usage on. Formats
+//! are recognized by fields that only one of them has. If a total of everything is reported, it decides which counts include others.
 
 use serde_json::Value;
 
@@ -24,22 +24,22 @@ use crate::event::usage::MAX_COUNT;
 use crate::event::{CostNotes, Unit, Usage};
 use crate::money::Usd;
 
-/// Whose wire format.
+/// A family of wire formats.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Family {
-    /// OpenAI and those who speak its formats.
+    /// OpenAI and compatible providers.
     OpenAi,
     /// Anthropic messages.
     Anthropic,
-    /// Gemini, of Google's own interface.
+    /// Gemini's native interface.
     Gemini,
     /// Amazon Bedrock's Converse.
     Converse,
-    /// What Amazon Bedrock's `InvokeModel` says of a model of any form.
+    /// Amazon Bedrock's `InvokeModel`, for models with any format.
     Invoke,
     /// Cohere, both versions.
     Cohere,
-    /// Ollama's own interface.
+    /// Ollama's native interface.
     Ollama,
     /// LangChain's `usage_metadata`.
     LangChain,
@@ -47,40 +47,40 @@ pub enum Family {
     OpenTelemetry,
 }
 
-/// Who speaks OpenAI's format with additions of their own.
+/// A provider that extends OpenAI's format.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Dialect {
-    /// Nobody that is known.
+    /// No known extension.
     #[default]
     Plain,
-    /// OpenRouter: says what it charged.
+    /// OpenRouter: reports the cost.
     OpenRouter,
-    /// Perplexity: says what it charged; reasoning, citations and searches lie beside the answer.
+    /// Perplexity: reports the cost. Reasoning, citations and searches are not included in the output.
     Perplexity,
-    /// xAI: says what it charged; reasoning lies beside the answer.
+    /// xAI: reports the cost. Reasoning is not included in the output.
     XAi,
-    /// Gemini's own interface, and who passes its models on: what is more in a total than in its parts are thoughts.
+    /// Gemini's native interface, and gateways to its models: the rest of a total beyond its parts is thoughts.
     Gemini,
     /// Vertex AI: the same.
     Vertex,
 }
 
-/// What a usage object says.
+/// The content of a usage object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// Counts by unit.
     pub usage: Usage,
-    /// What the provider says it charges.
+    /// The cost that the provider states.
     pub cost: Option<Usd>,
-    /// A field that is there and no count: then the usage is not to be relied on.
+    /// A field that is present but not a valid count. The usage cannot be relied on then.
     pub unreadable: Option<&'static str>,
-    /// What other models used, beside it.
+    /// The usage of other models, not included in this one.
     pub parts: Vec<Part>,
-    /// What to know about its cost.
+    /// Remarks about the cost.
     pub notes: CostNotes,
 }
 
-/// What a model that was called for another's answer used. It is billed by its own rates.
+/// The usage of a model that was called for another model's answer. It is billed at its own rates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
     /// The model.
@@ -90,7 +90,7 @@ pub struct Part {
 }
 
 impl Family {
-    /// The family of this name.
+    /// The family with this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Some(match name {
@@ -107,7 +107,7 @@ impl Family {
         })
     }
 
-    /// The family whose fields these are.
+    /// The family to which these fields belong.
     fn of(report: &Value) -> Self {
         let has = |names: &[&str]| names.iter().any(|name| find(report, &[name]).is_some_and(|value| !value.is_null()));
         let has_own = |names: &[&str]| names.iter().any(|name| report.get(name).is_some());
@@ -120,7 +120,7 @@ impl Family {
         } else if has(&["promptTokenCount", "candidatesTokenCount", "totalTokenCount"]) {
             Self::Gemini
         } else if report.get("inputTokens").is_some() || report.get("outputTokens").is_some() {
-            // As they stand: in snake case they are everybody's.
+            // Only the exact names count: in snake case, many formats have them.
             Self::Converse
         } else if has(&["billed_units", "tokens"]) {
             Self::Cohere
@@ -155,7 +155,7 @@ impl Family {
 }
 
 impl Dialect {
-    /// The dialect of a provider, by its canonical name.
+    /// The dialect of a provider. `provider` is its canonical name.
     #[must_use]
     pub fn of(provider: &str) -> Self {
         match provider {
@@ -168,14 +168,14 @@ impl Dialect {
         }
     }
 
-    /// This, or that of the maker of the model, where it is not known who speaks.
+    /// This dialect or, if it is `Plain`, the one of the model's maker.
     #[must_use]
     pub fn or_of_model(self, model: Option<&str>) -> Self {
         let is_gemini = |model: &str| model.rsplit('/').next().is_some_and(|name| name.starts_with("gemini"));
         if self == Self::Plain && model.is_some_and(is_gemini) { Self::Gemini } else { self }
     }
 
-    /// What the provider charged, exact as its own decimal says.
+    /// The cost that the provider states, exactly as in its decimal.
     fn cost(self, report: &Value) -> Option<Usd> {
         /// xAI states costs in ticks, 10^10 of which are a dollar.
         const USD_PER_TICK: i128 = 10_i128.pow(crate::money::SCALE - 10);
@@ -186,7 +186,7 @@ impl Dialect {
                 if report.get("is_byok").and_then(Value::as_bool) != Some(true) {
                     return Some(own);
                 }
-                // With a key of the user's own, OpenRouter charges its fee and the provider the rest.
+                // If the user has their own key, OpenRouter charges its fee, and the provider charges the rest.
                 own.checked_add(amount(find(report, &["cost_details", "upstream_inference_cost"])?)?)
             }
             Self::Perplexity => amount(find(report, &["cost", "total_cost"])?),
@@ -198,14 +198,14 @@ impl Dialect {
     }
 }
 
-/// Usage from a provider's usage object. Fields that are absent or null are left out; `None` when there are none.
+/// Usage from a provider's usage object. Absent and null fields are left out; `None` if there is no count.
 #[must_use]
 pub fn normalize(report: &Value, family: Option<Family>, dialect: Dialect) -> Option<Report> {
     let fields = report.as_object()?;
     if let Some(metrics) = fields.get(METRICS) {
         return with_metrics(fields, metrics, family, dialect);
     }
-    // A body of Bedrock's has the form of its model.
+    // A body of Bedrock has the format of its model.
     let family = family.filter(|family| *family != Family::Invoke).unwrap_or_else(|| Family::of(report));
     let mut usage = Usage::default();
     let fields = family.fields(report);
@@ -220,7 +220,7 @@ pub fn normalize(report: &Value, family: Option<Family>, dialect: Dialect) -> Op
     match family {
         Family::OpenAi => openai(&mut usage, report, dialect, &mut notes),
         Family::Anthropic => {
-            // What compaction used is not in the totals beside it.
+            // The totals do not include the usage of compaction.
             let iterations = report.get("iterations").and_then(Value::as_array);
             let is_compaction = |one: &&Value| one.get("type").and_then(Value::as_str) == Some("compaction");
             for compaction in iterations.into_iter().flatten().filter(is_compaction) {
@@ -252,7 +252,7 @@ pub fn normalize(report: &Value, family: Option<Family>, dialect: Dialect) -> Op
         }
         Family::LangChain => {
             total_of_lifetimes(&mut usage, false);
-            // Realtime usage has the same two objects, with other names inside.
+            // Realtime usage has the same two objects with other names in them.
             add_all(&mut usage, report, tables::REALTIME);
             rest_of_total(&mut usage, report, "total_tokens", dialect, &mut notes);
         }
@@ -262,14 +262,14 @@ pub fn normalize(report: &Value, family: Option<Family>, dialect: Dialect) -> Op
         rest_of_total(&mut usage, report, "totalTokens", dialect, &mut notes);
     }
     if !usage.is_empty() {
-        // What is odd about a fee hides no tokens.
+        // Invalid counts of fees must not hide the tokens.
         add_all(&mut usage, report, tables::TOOLS);
     }
     let is_something = !usage.is_empty() || unreadable.is_some();
     is_something.then(|| Report { usage, cost: dialect.cost(report), unreadable, parts: parts(report, family), notes })
 }
 
-/// Bedrock's own metrics, and what the model's form says beside them: that says more, where it has both sides of the call.
+/// Bedrock's own metrics together with the usage in the model's format. The latter is used if it has both input and output.
 fn with_metrics(
     fields: &serde_json::Map<String, Value>,
     metrics: &Value,
@@ -287,8 +287,8 @@ fn with_metrics(
     normalize(metrics, Some(Family::Invoke), dialect).or(own)
 }
 
-/// What is more in the total than in its parts: thoughts at Google's, a part that lies beside and is named, or something that is
-/// not known.
+/// Handles the rest of a total beyond its parts: thoughts (Google), cached tokens that are not included in the input, or something
+/// unknown.
 fn rest_of_total(usage: &mut Usage, report: &Value, name: &str, dialect: Dialect, notes: &mut CostNotes) {
     let [input, output] = [Unit::INPUT_TOKENS, Unit::OUTPUT_TOKENS].map(|unit| usage.count(unit));
     let rest = count(report, &[name]).unwrap_or(0).saturating_sub(input + output);
@@ -296,7 +296,7 @@ fn rest_of_total(usage: &mut Usage, report: &Value, name: &str, dialect: Dialect
         return;
     }
     let cached = usage.count(Unit::CACHE_READ_TOKENS) + usage.count(Unit::CACHE_WRITE_TOKENS);
-    // Mistral bills the tokens of audio by its seconds.
+    // Mistral bills audio by seconds, not by tokens.
     if usage.count(Unit::INPUT_AUDIO_SECONDS) > 0 {
         return;
     }
@@ -306,14 +306,14 @@ fn rest_of_total(usage: &mut Usage, report: &Value, name: &str, dialect: Dialect
             add(usage, Unit::REASONING_TOKENS, rest);
         }
     } else if rest == cached {
-        // A gateway that keeps Anthropic's way of counting under the names of another.
+        // A gateway that keeps Anthropic's way of counting under another format's names.
         add(usage, Unit::INPUT_TOKENS, rest);
     } else {
         *notes |= CostNotes::UNACCOUNTED_TOKENS;
     }
 }
 
-/// Output that is all images, where the report does not say so; `text` is what of it is known to be text.
+/// Counts the output as images if the report does not say so. `text` is the part that is known to be text.
 pub(super) fn image_output(usage: &mut Usage, text: u64, family: Family) {
     const IMAGES: Unit = Unit::named("output_image_tokens");
     if !matches!(family, Family::OpenAi | Family::Gemini) || usage.count(IMAGES) > 0 {
@@ -326,8 +326,8 @@ pub(super) fn image_output(usage: &mut Usage, text: u64, family: Family) {
     }
 }
 
-/// What other models used: Anthropic's advisors, OpenAI's tool that generates images, and what draws for its image models. None is in
-/// the totals beside it.
+/// The usage of other models: Anthropic's advisors, OpenAI's tool that generates images, and the model that draws for OpenAI's image
+/// models. None is included in the totals.
 fn parts(report: &Value, family: Family) -> Vec<Part> {
     let part = |model: &str, holder: &Value, fields: &'static [Field]| {
         let mut usage = Usage::default();
@@ -344,7 +344,7 @@ fn parts(report: &Value, family: Family) -> Vec<Part> {
             .filter_map(|item| part(&model(item)?, item, tables::ANTHROPIC))
             .collect(),
         Family::OpenAi => {
-            // Where the request did not choose its model, the response does not name it, and it has no price.
+            // If the request does not choose the model of the tool, the response does not name it, and it has no price.
             let chosen = list("tools").find(|tool| of_type(tool, "image_generation")).and_then(model);
             let images = find(report, &["tool_usage", "image_gen"]);
             let name = chosen.as_deref().unwrap_or("image_generation");
@@ -389,7 +389,8 @@ fn openai(usage: &mut Usage, report: &Value, dialect: Dialect, notes: &mut CostN
     }
 }
 
-/// Where only the lifetimes of written cache tokens are reported, their sum is the total; it belongs to the input too.
+/// If only the lifetimes of written cache tokens are reported, their sum is the total. If `is_beside_input`, the input does not
+/// include it yet.
 fn total_of_lifetimes(usage: &mut Usage, is_beside_input: bool) {
     let lifetimes = usage.count(Unit::CACHE_WRITE_5M_TOKENS) + usage.count(Unit::CACHE_WRITE_1H_TOKENS);
     if usage.count(Unit::CACHE_WRITE_TOKENS) == 0 && lifetimes > 0 {
@@ -400,7 +401,7 @@ fn total_of_lifetimes(usage: &mut Usage, is_beside_input: bool) {
     }
 }
 
-/// For some models Converse reports input with the cached tokens inside, which the total shows.
+/// For some models, Converse's input already includes the cached tokens. The total shows it.
 fn converse(usage: &mut Usage, report: &Value) {
     let cached = usage.count(Unit::CACHE_READ_TOKENS) + usage.count(Unit::CACHE_WRITE_TOKENS);
     let [input, output, total] = ["inputTokens", "outputTokens", "totalTokens"].map(|name| count(report, &[name]));
@@ -413,7 +414,7 @@ fn converse(usage: &mut Usage, report: &Value) {
     }
 }
 
-/// What Gemini calls its totals.
+/// Gemini's names of the totals.
 struct Totals {
     prompt: &'static str,
     tool: &'static str,
@@ -437,7 +438,7 @@ const INTERACTION: Totals = Totals {
     all: "total_tokens",
 };
 
-/// Thoughts and tool use lie beside the answer and the prompt unless the total says otherwise.
+/// Thoughts and tool use are not included in the answer and the prompt, unless the total shows otherwise.
 fn gemini(usage: &mut Usage, report: &Value, names: &Totals) {
     let own = |name: &str| count(report, &[name]).unwrap_or(0);
     let [prompt, tool, answer, thoughts] = [names.prompt, names.tool, names.answer, names.thoughts].map(own);

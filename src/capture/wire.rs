@@ -1,8 +1,8 @@
-//! The few fields of a response that matter, whatever the wire format. Everything else is skipped without being kept.
+//! The few relevant fields of a response in any wire format. All others are skipped and not kept.
 //!
-//! A field is kept as the bytes it stands in and read when it is asked for, so that no response, however large and however it is
-//! nested, takes more memory than its own bytes: texts are cut before they are copied, reports of usage beyond [`MAX_REPORT`] bytes are
-//! not read at all.
+//! A field is kept as a slice of the response, and parsed only when it is needed. So no response, however large or deeply nested,
+//! takes more memory than its own bytes. Texts are cut before they are copied, and usage reports of more than [`MAX_REPORT`] bytes
+//! are not parsed at all.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,17 +17,17 @@ use serde_json::{Value, json};
 use super::tables::METRICS;
 use super::usage::Family;
 
-/// Bytes of a report of usage that is read. The longest that are known, Anthropic's with an entry for each of its own calls, take a
-/// hundredth; as values in memory they take up to sixteen times this.
+/// The most bytes of a usage report that is parsed. The longest known reports, Anthropic's with an entry for each of its own calls, are
+/// a hundred times shorter. The parsed values take up to sixteen times as much memory as the report.
 const MAX_REPORT: usize = 256 << 10;
-/// Bytes of a text in JSON that are read: of what is left of them when all is escaped, an event still records no more than a part.
+/// The most bytes of a JSON text that are read. Even if everything is escaped, this is more than an event records.
 const MAX_TEXT: usize = 4 << 10;
 
-/// A field of a response, unread. One that is absent or null holds nothing.
+/// An unparsed field of a response. It is empty if the field is absent or null.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Json<'a>(&'a str);
 
-/// A report of usage that is too large to be one.
+/// The usage report is too large to be valid.
 #[derive(Debug)]
 pub(super) struct TooLarge;
 
@@ -39,12 +39,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for Json<'a> {
 }
 
 impl<'a> Json<'a> {
-    /// Whether there is something other than null.
+    /// Whether it is present and not null.
     pub(super) fn is_some(self) -> bool {
         !self.0.is_empty()
     }
 
-    /// This, or the other where this is absent.
+    /// This field or, if it is absent, the other one.
     pub(super) fn or(self, other: Self) -> Self {
         if self.is_some() { self } else { other }
     }
@@ -61,12 +61,12 @@ impl<'a> Json<'a> {
         self.0.starts_with('[')
     }
 
-    /// Whether its bytes have this somewhere, which costs less than reading it.
+    /// Whether its bytes contain this text. That is cheaper than parsing it.
     pub(super) fn contains(self, text: &str) -> bool {
         self.0.len() > text.len() && memchr::memmem::find(self.0.as_bytes(), text.as_bytes()).is_some()
     }
 
-    /// Shows `look` each object of a list.
+    /// Calls `look` with each object of a list.
     pub(super) fn each(self, mut look: impl FnMut(Item<'a>)) {
         if self.is_list() {
             for_each(self.0, |item: Self| {
@@ -78,7 +78,7 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// Shows `look` each text of a list.
+    /// Calls `look` with each text of a list.
     pub(super) fn each_text(self, mut look: impl FnMut(&str)) {
         if self.is_list() {
             for_each(self.0, |item: Self| {
@@ -102,7 +102,7 @@ impl<'a> Json<'a> {
         found.filter(|item: &Self| item.is_some())
     }
 
-    /// Whether it says that something failed: a text, or an object that has more than nothing in it.
+    /// Whether it reports a failure: a text, or an object that is not empty.
     pub(super) fn is_failure(self) -> bool {
         let says = |value: &Value| match value {
             Value::Null | Value::Bool(false) => false,
@@ -116,26 +116,26 @@ impl<'a> Json<'a> {
             return false;
         }
         match self.value() {
-            // Too large to be read is something.
+            // A value that is too large to be parsed is not empty.
             Err(TooLarge) => true,
             Ok(Some(Value::Object(fields))) => fields.values().any(says),
             Ok(value) => value.as_ref().is_some_and(says),
         }
     }
 
-    /// The text, if it is one, or the beginning of a very long one.
+    /// The text, if it is one. A very long text is cut.
     pub(super) fn text(self) -> Option<Cow<'a, str>> {
         let inner = self.0.strip_prefix('"')?.strip_suffix('"')?;
         if inner.len() <= MAX_TEXT {
             return read_text(self.0);
         }
         let head = &inner[..inner.floor_char_boundary(MAX_TEXT)];
-        // The cut may be in the middle of an escape, the longest of which is a pair of `\\uXXXX`.
+        // The cut may be in the middle of an escape. The longest escape is a pair of `\\uXXXX`.
         let ends = (0..=12).map(|back| head.floor_char_boundary(head.len() - back));
         ends.map(|end| format!("\"{}\"", &head[..end])).find_map(|json| Some(read_text(&json)?.into_owned().into()))
     }
 
-    /// The value of a count or of a report of usage.
+    /// The parsed value of a count or a usage report.
     pub(super) fn value(self) -> Result<Option<Value>, TooLarge> {
         if self.0.len() > MAX_REPORT {
             return Err(TooLarge);
@@ -148,16 +148,16 @@ impl<'a> Json<'a> {
         self.is_object().then(|| serde_json::from_str(self.0).ok()).flatten()
     }
 
-    /// The object, if it is one that lies in a list or deeper.
+    /// The object, if it is one, as an item of a list or a nested object.
     pub(super) fn item(self) -> Option<Item<'a>> {
         self.is_object().then(|| serde_json::from_str(self.0).ok()).flatten()
     }
 
-    /// What the answers of a response say of themselves, each where `reason` finds it; `None` where this is no list of objects.
+    /// Summarizes a list of answers. `reason` selects the finish reason of an answer. `None` if this is not a list of objects.
     pub(super) fn answers(self, reason: impl Fn(&Message<'a>) -> Json<'a>) -> Option<Answers<'a>> {
         let mut answers = Answers::default();
         for_each(self.0, |answer: Json<'a>| {
-            // Some write an empty text until there is a reason.
+            // Some providers write an empty text until they know the reason.
             let reason = Some(reason(&answer.message()?)).filter(|reason| reason.0 != "\"\"").unwrap_or_default();
             answers.count += 1;
             answers.has_reason |= reason.is_some();
@@ -167,7 +167,7 @@ impl<'a> Json<'a> {
         Some(answers)
     }
 
-    /// Of a list of tools the one that generates images: its type and model alone.
+    /// The image generation tool in a list of tools, with only its type and model.
     pub(super) fn image_tool(self) -> Option<Value> {
         let mut found = None;
         for_each(self.0, |tool: Json<'a>| {
@@ -183,7 +183,7 @@ impl<'a> Json<'a> {
     }
 }
 
-/// A report of usage from its JSON; `None` when it is not an object, or too large for a report.
+/// Parses a usage report; `None` if it is not valid JSON or too large.
 #[must_use]
 pub fn read_report(json: &str) -> Option<Value> {
     if json.len() > MAX_REPORT { None } else { serde_json::from_str(json).ok() }
@@ -195,7 +195,7 @@ fn read_text(json: &str) -> Option<Cow<'_, str>> {
     serde_json::from_str::<Text<'_>>(json).ok().map(|text| text.0)
 }
 
-/// Shows `look` the items of a list, one after the other; `None` when it is not a list, or when `look` does not know an item.
+/// Calls `look` with each item of a list; `None` if this is not a list, or if `look` rejects an item.
 fn for_each<'a>(list: &'a str, look: impl FnMut(Json<'a>) -> Option<()>) -> Option<()> {
     struct Items<F>(F);
     impl<'de, F: FnMut(Json<'de>) -> Option<()>> Visitor<'de> for Items<F> {
@@ -215,13 +215,13 @@ fn for_each<'a>(list: &'a str, look: impl FnMut(Json<'a>) -> Option<()>) -> Opti
     serde_json::Deserializer::from_str(list).deserialize_seq(Items(look)).ok()
 }
 
-/// What the answers of a response say of themselves.
+/// A summary of the answers of a response.
 #[derive(Default)]
 pub(super) struct Answers<'a> {
     pub(super) count: usize,
     /// The first reason that is a text.
     pub(super) reason: Option<Cow<'a, str>>,
-    /// Whether any says why it ended.
+    /// Whether any answer has a finish reason.
     pub(super) has_reason: bool,
 }
 
@@ -287,7 +287,7 @@ macro_rules! fields_of {
 }
 
 fields_of! {
-/// An item of a list in a response, or what lies inside of one: an answer, a tool that was used, an error.
+/// An item of a list in a response, or an object inside of one: an answer, a tool that was used, an error.
 Item {
     r#type: "type";
     status: "status";
@@ -303,81 +303,81 @@ Item {
     called: "name";
     code: "code";
     status_code: "status_code";
-    /// What an answer of Gemini's rests on.
+    /// The sources of an answer of Gemini.
     grounding: "groundingMetadata" | "grounding_metadata";
     web_queries: "webSearchQueries" | "web_search_queries";
     grounding_chunks: "groundingChunks" | "grounding_chunks";
     maps: "maps";
     retrieved: "retrievedContext" | "retrieved_context";
     titan_count: "tokenCount";
-    /// What Bedrock tells of how it chose: the model that a prompt router invoked.
+    /// Bedrock's routing: the model that a prompt router invoked.
     router: "promptRouter";
     invoked: "invokedModelId";
 }
 }
 
 fields_of! {
-/// A response body, one event of a stream, or an object inside of one. A name that comes twice means the last.
+/// A response body, one event of a stream, or an object inside of one. If a name occurs twice, the last one counts.
 Message {
     r#type: "type";
     id: "id";
     model: "model";
     usage: "usage";
     service_tier: "service_tier" | "serviceTier";
-    /// What Bedrock tells of how it chose: the model that a prompt router invoked.
+    /// Bedrock's routing: the model that a prompt router invoked.
     trace: "trace";
     status: "status";
     stop_reason: "stop_reason" | "stopReason";
     choices: "choices";
-    /// What an event adds. In some formats it is a text.
+    /// The content that an event adds. In some formats it is a text.
     delta: "delta";
     error: "error";
-    /// The whole of an OpenAI response, in events of its life, or of a Cohere one, in the last event of its first version. Ollama has
-    /// the answer's text there.
+    /// The complete OpenAI response in its status events, or the complete Cohere response in the last event of its first version. For
+    /// Ollama, the text of the answer.
     response: "response";
-    /// The whole of an Anthropic message, in the event that starts it, or an answer.
+    /// The complete Anthropic message in the event that starts it, or an answer.
     whole: "message";
-    /// Gemini's.
+    /// Gemini's names.
     gemini_model: "gemini_model" | "modelVersion" | "model_version";
     gemini_usage: "gemini_usage" | "usageMetadata" | "usage_metadata";
     candidates: "candidates";
     candidate_reason: "finishReason";
-    /// Whether an OpenAI response is made in the background.
+    /// Whether an OpenAI response is generated in the background.
     background: "background";
-    /// The outcome of one request of an Anthropic batch.
+    /// The result of one request in an Anthropic batch.
     result: "result";
-    /// OpenAI's tools that run at its side, beside the usage of the model.
+    /// The usage of tools that run at OpenAI, separate from that of the model.
     tool_usage: "tool_usage";
     tools: "tools";
-    /// Mistral's reader of documents has its usage here.
+    /// The usage of Mistral's document reader.
     usage_info: "usage_info";
-    /// What the model used that draws for OpenAI's image models.
+    /// The usage of the model that draws for OpenAI's image models.
     svg_usage: "svg_usage";
-    /// The whole of one of Gemini's interactions, in events of its life.
+    /// The complete Gemini interaction in its status events.
     interaction: "interaction";
-    /// Groq's streams have usage here, beside or instead of where everybody has it.
+    /// The usage in Groq's streams, in addition to or instead of the usual field.
     x_groq: "x_groq";
-    /// Bedrock's, in the last message of a stream of whatever form.
+    /// Bedrock's metrics in the last message of a stream in any format.
     bedrock: "amazon-bedrock-invocationMetrics";
-    /// What an event is, in Gemini's interactions and Cohere's first version.
+    /// The type of an event, in Gemini's interactions and in Cohere's first version.
     event_type: "event_type";
-    /// Cohere's: usage of its first version, of embeddings and of reranking; why it ended.
+    /// Cohere's usage in its first version, for embeddings and for reranking; and its finish reason.
     meta: "meta";
     finish_reason: "finish_reason";
-    /// Ollama's: all at the top.
+    /// Ollama's fields, all at the top level.
     done: "done";
     done_reason: "done_reason";
     prompt_eval_count: "prompt_eval_count";
     eval_count: "eval_count";
-    /// The items of an OpenAI response: what it said, and which tools were used.
+    /// The items of an OpenAI response: its texts, and the tools that were used.
     output: "output";
-    /// Of the images endpoint, embeddings and lists of all kinds.
+    /// The results of the images endpoint, of embeddings and of all kinds of lists.
     data: "data";
     object: "object";
     web_search: "web_search";
-    /// `MiniMax`'s way to say that something failed.
+    /// `MiniMax`'s report of a failure.
     base_resp: "base_resp";
-    /// Of bodies of Bedrock's models: Titan's, Llama's, Nova's.
+    /// Fields in bodies of Bedrock's models: Titan's, Llama's, Nova's.
     titan_input: "inputTextTokenCount";
     titan_output: "totalOutputTextTokenCount";
     titan_results: "results";
@@ -388,12 +388,12 @@ Message {
 }
 }
 
-/// Whether a message of a stream has only content, judged without parsing it: it has none of the names, with a value, under
-/// which OpenAI, Anthropic and those who speak their formats report anything else.
+/// Whether a message of a stream has only content, decided without parsing it. It is if it has none of the names, with a value, under
+/// which OpenAI, Anthropic and compatible providers report anything else.
 ///
-/// Names in the answer's own text do not count: quotes are escaped there.
+/// Names in the text of the answer do not match, because their quotes are escaped.
 pub(super) fn is_content_delta(data: &[u8]) -> bool {
-    // Not behind a lock while it is made, which a child that is forked meanwhile would find taken for ever.
+    // Initialized without a lock. A child forked during the initialization would find a lock held forever.
     static NAMES: OnceBox<Option<AhoCorasick>> = OnceBox::new();
     let names = NAMES.get_or_init(|| {
         let names = [
@@ -418,13 +418,13 @@ pub(super) fn is_content_delta(data: &[u8]) -> bool {
     names.as_ref().is_some_and(|names| names.find_iter(data).all(is_nothing))
 }
 
-/// The bytes with what is not UTF-8 in them replaced; `None` when they are UTF-8, or so many that a copy would cost too much.
-pub(super) fn mended(data: &[u8]) -> Option<String> {
-    const LARGEST: usize = 16 << 20;
-    (data.len() <= LARGEST && std::str::from_utf8(data).is_err()).then(|| String::from_utf8_lossy(data).into_owned())
+/// A copy with invalid UTF-8 replaced; `None` if the bytes are valid, or too many to copy.
+pub(super) fn repaired(data: &[u8]) -> Option<String> {
+    const MAX_COPY: usize = 16 << 20;
+    (data.len() <= MAX_COPY && std::str::from_utf8(data).is_err()).then(|| String::from_utf8_lossy(data).into_owned())
 }
 
-/// Shows `look` each object of a list, as a stream's events are sent without `alt=sse` at Gemini's; whether it is such a list, and whole.
+/// Calls `look` with each object of a list, as Gemini streams them without `alt=sse`. Returns whether it is a complete list of objects.
 pub(super) fn for_each_message<'a>(list: &'a [u8], mut look: impl FnMut(Message<'a>)) -> bool {
     let list = std::str::from_utf8(list).unwrap_or_default();
     for_each(list, |item: Json<'a>| {
@@ -435,17 +435,17 @@ pub(super) fn for_each_message<'a>(list: &'a [u8], mut look: impl FnMut(Message<
 }
 
 impl<'a> Message<'a> {
-    /// Reads those that follow each other, up to what is not one.
+    /// Reads consecutive messages, up to the first invalid one.
     pub(super) fn read_all(data: &'a [u8]) -> impl Iterator<Item = Self> {
         serde_json::Deserializer::from_slice(data).into_iter().map_while(Result::ok)
     }
 
-    /// Reads one. What is odd about a part that matters less does not hide the usage.
+    /// Reads one message. Invalid values of less important fields do not hide the usage.
     pub(super) fn read(data: &'a [u8]) -> Option<Self> {
         serde_json::from_slice(data).ok()
     }
 
-    /// Whether it is a part of the answer, of this kind.
+    /// Whether it is a part of the answer. `kind` is its type.
     pub(super) fn is_part(&self, kind: &str) -> bool {
         let has_any = |answers: Option<Answers<'_>>| answers.is_some_and(|answers| answers.count > 0);
         kind.ends_with("delta")
@@ -455,7 +455,7 @@ impl<'a> Message<'a> {
             || self.done.is_some()
     }
 
-    /// What is reported of usage, wherever a family has it; objects all.
+    /// All usage reports of the message, wherever the family has them. All are objects.
     pub(super) fn reports(&self, family: Family) -> Result<Vec<Value>, TooLarge> {
         let usage_in = |holder: Json<'a>| holder.message().map(|holder| holder.usage).unwrap_or_default();
         let mut all = Vec::with_capacity(2);
@@ -485,7 +485,7 @@ impl<'a> Message<'a> {
         Ok(all.into_iter().flatten().filter(Value::is_object).collect())
     }
 
-    /// Moonshot has usage in the last part of a stream's answer.
+    /// Moonshot's usage, which is in the last part of a stream's answer.
     fn usage_of_choices(&self) -> Json<'a> {
         let mut usage = Json::default();
         if self.choices.contains("\"usage\"") {
@@ -494,7 +494,7 @@ impl<'a> Message<'a> {
         usage
     }
 
-    /// What Titan and Llama say of their usage, at the top of a body or of a part of a stream.
+    /// The counts of Titan and Llama, at the top level of a body or of a part of a stream.
     fn counts_of_bedrock(&self) -> Result<Option<Value>, TooLarge> {
         let mut counts = serde_json::Map::new();
         for (name, held) in [

@@ -28,7 +28,7 @@ impl Book {
             .collect()
     }
 
-    /// The names of the models with a price: of this provider if it is known, else of all.
+    /// The names of all models with a price; of this provider only, if the provider is known.
     pub fn names_of(&self, provider: Option<&str>) -> impl Iterator<Item = &str> {
         let known =
             provider.map(|name| catalog_id(&canonical_provider(name)).to_owned()).filter(|id| self.knows_provider(id));

@@ -1,4 +1,4 @@
-//! Wires, fees and dialects that trackers were reported to read wrong.
+//! Wire formats, fees and dialects that usage trackers were reported to read incorrectly.
 
 use super::framing::Framing;
 use super::scanner::{Options, Scanner};
@@ -37,7 +37,7 @@ fn chunk(choice: &Value) -> Value {
 }
 
 #[test]
-fn usage_inside_the_last_parts_choice_is_read() {
+fn usage_inside_the_choice_of_the_last_part_is_read() {
     let usage = json!({"prompt_tokens": 19, "completion_tokens": 13, "total_tokens": 32});
     let parts = [
         chunk(&json!({"index": 0, "delta": {"content": "a \"usage\" b"}, "finish_reason": null})),
@@ -48,7 +48,7 @@ fn usage_inside_the_last_parts_choice_is_read() {
 }
 
 #[test]
-fn an_empty_name_gives_way_to_the_model_that_answers() {
+fn an_empty_model_name_is_replaced_by_the_one_that_answers() {
     let mut first = chunk(&json!({"index": 0, "delta": {"content": ""}, "finish_reason": null}));
     first["model"] = json!("");
     let parts = [
@@ -62,7 +62,7 @@ fn an_empty_name_gives_way_to_the_model_that_answers() {
 }
 
 #[test]
-fn the_bytes_say_what_a_response_is_and_not_its_header() {
+fn the_bytes_decide_the_framing_and_not_the_header() {
     let usage = json!({"prompt_tokens": 7, "completion_tokens": 3});
     let stream = events(&[
         chunk(&json!({"index": 0, "delta": {"content": "a"}, "finish_reason": "stop"})),
@@ -92,7 +92,7 @@ fn the_bytes_say_what_a_response_is_and_not_its_header() {
 }
 
 #[test]
-fn a_stream_of_another_type_that_is_cut_is_not_complete() {
+fn a_cut_stream_with_another_content_type_is_not_complete() {
     let cut = "data: {\"model\":\"m\",\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\ndata: {\"choi";
     for content_type in ["application/json", "text/plain", ""] {
         let found = read(Family::OpenAi, Dialect::Plain, content_type, cut.as_bytes(), 8);
@@ -102,7 +102,7 @@ fn a_stream_of_another_type_that_is_cut_is_not_complete() {
 }
 
 #[test]
-fn what_is_neither_json_nor_a_stream_is_said_to_be_that() {
+fn responses_that_are_neither_json_nor_a_stream_are_reported() {
     for body in [&b"ID3\x04\x00 audio"[..], b"<html>data: {}</html>", b"\x00\x00\x00\x20ftypisom....", b"dat", b""] {
         for piece in [1, 4096] {
             let found = read(Family::OpenAi, Dialect::Plain, "audio/mpeg", body, piece);
@@ -112,7 +112,7 @@ fn what_is_neither_json_nor_a_stream_is_said_to_be_that() {
 }
 
 #[test]
-fn what_is_taken_out_is_taken_out_of_streams_of_any_type_alone() {
+fn usage_is_removed_from_streams_of_any_content_type_only() {
     let usage = json!({"prompt_tokens": 7, "completion_tokens": 3});
     let kept = format!("data: {}\n\n", chunk(&json!({"delta": {"content": "a"}})));
     let asked = format!("{kept}data: {}\n\n", json!({"choices": [], "usage": usage}));
@@ -140,7 +140,7 @@ fn what_is_taken_out_is_taken_out_of_streams_of_any_type_alone() {
 }
 
 #[test]
-fn an_error_in_an_answer_of_success_is_one() {
+fn an_error_in_a_response_with_a_success_status_is_noticed() {
     for (body, kind) in [
         (json!({"error": {"message": "no", "type": "overloaded_error"}}), Some("overloaded_error")),
         (
@@ -166,7 +166,7 @@ fn an_error_in_an_answer_of_success_is_one() {
 }
 
 #[test]
-fn bodies_of_bedrocks_models_are_read_by_their_names() {
+fn bodies_of_bedrocks_models_are_read_by_their_field_names() {
     let metrics = json!({"inputTokenCount": 7, "outputTokenCount": 3, "invocationLatency": 12});
     for body in [
         json!({"inputTextTokenCount": 7, "results": [{"tokenCount": 3, "outputText": "a", "completionReason": "FINISH"}]}),
@@ -194,7 +194,7 @@ fn bodies_of_bedrocks_models_are_read_by_their_names() {
 }
 
 #[test]
-fn bedrocks_metrics_alone_are_usage_and_give_way_to_what_says_more() {
+fn bedrocks_metrics_count_unless_the_body_reports_more() {
     let metrics = json!({"inputTokenCount": 7, "outputTokenCount": 3, "cacheReadInputTokenCount": 11});
     let stop = json!({"type": "message_stop", "amazon-bedrock-invocationMetrics": metrics});
     let alone = [json!({"type": "content_block_delta", "delta": {"text": "a"}}), stop.clone()];
@@ -211,7 +211,7 @@ fn bedrocks_metrics_alone_are_usage_and_give_way_to_what_says_more() {
 }
 
 #[test]
-fn hosted_tools_of_responses_are_counted_once_each() {
+fn hosted_tools_of_responses_are_counted_once() {
     let search = |action: &str| json!({"type": "web_search_call", "status": "completed", "action": {"type": action}});
     let output = json!([
         search("search"), search("open_page"), search("search"), {"type": "web_search_call", "status": "failed"},
@@ -285,14 +285,14 @@ fn searches_in_openais_shape_are_counted() {
         let report = normalize(&usage, Some(Family::OpenAi), Dialect::Plain).unwrap();
         assert_eq!((report.usage.count(Unit::from_name(unit).unwrap()), report.unreadable), (times, None), "{usage}");
     }
-    // What is odd about a fee hides no tokens.
+    // An invalid count of a fee does not hide the tokens.
     let odd = json!({"prompt_tokens": 7, "completion_tokens": 3, "server_tool_use": "none", "plugins": [1], "connectors": {"web_search": -1}});
     let report = normalize(&odd, Some(Family::OpenAi), Dialect::Plain).unwrap();
     assert_eq!((report.usage.count(Unit::INPUT_TOKENS), report.unreadable), (7, None));
 }
 
 #[test]
-fn models_that_always_search_and_systems_that_list_what_they_ran() {
+fn models_that_always_search_and_systems_that_list_their_tools() {
     let usage = json!({"prompt_tokens": 7, "completion_tokens": 3});
     let body = json!({"model": "gpt-4o-search-preview-2025-03-11", "choices": [], "usage": usage});
     assert_eq!(count(&of(Family::OpenAi, Dialect::Plain, &body), "web_searches"), 1);
@@ -311,7 +311,7 @@ fn models_that_always_search_and_systems_that_list_what_they_ran() {
 }
 
 #[test]
-fn the_rest_of_a_total_is_what_the_dialect_means() {
+fn the_rest_of_a_total_depends_on_the_dialect() {
     let usage = |extra: &Value| {
         let mut usage = json!({"prompt_tokens": 20, "completion_tokens": 424, "total_tokens": 1016});
         usage.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
@@ -341,7 +341,7 @@ fn the_rest_of_a_total_is_what_the_dialect_means() {
     assert_eq!((both(&cached), cached.notes), ((592, 424), CostNotes::NONE));
     let heard = of(Family::OpenAi, Dialect::Plain, &body("voxtral", &json!({"prompt_audio_seconds": 30})));
     assert_eq!((both(&heard), heard.notes), ((20, 424), CostNotes::NONE));
-    // The former client of Gemini's has no field for thoughts.
+    // Gemini's former client has no field for thoughts.
     let native =
         json!({"usageMetadata": {"prompt_token_count": 17, "candidates_token_count": 36, "total_token_count": 70}});
     assert_eq!(both(&of(Family::Gemini, Dialect::Gemini, &native)), (17, 53));
@@ -351,7 +351,7 @@ fn the_rest_of_a_total_is_what_the_dialect_means() {
 }
 
 #[test]
-fn written_caches_of_dashscope_are_within_the_prompt() {
+fn dashscopes_cache_writes_are_part_of_the_prompt() {
     let details = json!({"cached_tokens": 100, "cache_creation_input_tokens": 1889, "cache_type": "ephemeral", "cache_creation": {"ephemeral_5m_input_tokens": 1889}});
     let usage =
         json!({"prompt_tokens": 2013, "completion_tokens": 14, "total_tokens": 2027, "prompt_tokens_details": details});
@@ -368,7 +368,7 @@ fn written_caches_of_dashscope_are_within_the_prompt() {
 }
 
 #[test]
-fn output_of_images_without_a_breakdown_is_the_images() {
+fn image_output_without_a_breakdown_counts_as_images() {
     let usage = json!({"input_tokens": 23, "output_tokens": 1056, "total_tokens": 1079, "input_tokens_details": {"text_tokens": 23}});
     let body = json!({"created": 1, "data": [{"b64_json": "AAAA"}], "usage": usage});
     let event = json!({"type": "image_generation.completed", "b64_json": "AAAA", "usage": usage});
@@ -393,7 +393,7 @@ fn output_of_images_without_a_breakdown_is_the_images() {
 }
 
 #[test]
-fn the_tier_and_the_place_that_served_are_read() {
+fn the_tier_and_region_that_served_are_read() {
     for (traffic, tier) in [
         ("ON_DEMAND", Some("standard")),
         ("ON_DEMAND_FLEX", Some("flex")),
@@ -418,7 +418,7 @@ fn the_tier_and_the_place_that_served_are_read() {
 
 proptest! {
     #[test]
-    fn no_bytes_and_no_header_make_a_scan_fail(
+    fn no_bytes_and_no_header_cause_a_panic(
         bytes in prop::collection::vec(any::<u8>(), 0..300), piece in 1_usize..40,
         content_type in prop::sample::select(vec!["application/json", "text/event-stream", "application/x-ndjson", "application/vnd.amazon.eventstream", ""]),
     ) {
@@ -426,7 +426,7 @@ proptest! {
     }
 
     #[test]
-    fn a_body_is_the_same_in_whatever_pieces_and_under_whatever_header(
+    fn a_body_is_read_equally_in_any_pieces_and_with_any_header(
         input in 1_u32..9999, output in 1_u32..9999, piece in 1_usize..300, padding in "[a-z\"\\\\\n{}\\[\\]]{0,80}",
         content_type in prop::sample::select(vec!["application/json", "text/event-stream", "text/plain", ""]),
     ) {

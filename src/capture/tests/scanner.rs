@@ -1,4 +1,4 @@
-//! The scanner: whole answers and streams of every family, in pieces, cut, compressed and beyond bounds.
+//! The scanner with complete responses and streams of every family: in pieces, cut off, compressed and beyond the limits.
 
 use super::*;
 use crate::event::{Unit, UsageStatus};
@@ -39,7 +39,7 @@ fn gzip(body: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_chat_stream_is_read_whatever_its_pieces() {
+fn a_chat_stream_is_read_in_any_pieces() {
     for piece in [1, 7, 64, 10_000] {
         let found = summary_of(options(Family::OpenAi), CHAT.as_bytes(), piece);
         assert_eq!(found.model.as_deref(), Some("gpt-4o-2024-08-06"));
@@ -71,7 +71,7 @@ fn a_stream_that_breaks_off_is_partial_or_missing() {
 }
 
 #[test]
-fn only_what_reports_usage_is_taken_out() {
+fn only_usage_reports_are_removed() {
     let (start, end) = (CHAT.find("data: {\"choices\":[],").unwrap(), CHAT.find("data: [DONE]").unwrap());
     let expected = [&CHAT[..start], &CHAT[end..]].concat().replace(",\"usage\":null", "");
     for is_gzip in [false, true] {
@@ -90,7 +90,7 @@ fn only_what_reports_usage_is_taken_out() {
 }
 
 #[test]
-fn what_is_no_gzip_passes_as_it_is() {
+fn invalid_gzip_is_passed_on_unchanged() {
     let mut scanner = Scanner::new(Options { strips_usage: true, is_gzip: true, ..options(Family::OpenAi) });
     assert_eq!(scanner.feed(b"data: {}\n\n"), None);
     assert_eq!(scanner.feed(b"more"), None);
@@ -100,7 +100,7 @@ fn what_is_no_gzip_passes_as_it_is() {
 
 #[test]
 fn a_large_event_is_searched_once() {
-    // Searched anew for each piece, this would take minutes.
+    // If each piece were searched again from the start, this would take minutes.
     let body = format!(
         "data: {{\"pad\":\"{}\",\"choices\":[],\"usage\":{{\"prompt_tokens\":7}}}}\n\ndata: [DONE]\n\n",
         "x".repeat(8 << 20)
@@ -113,7 +113,7 @@ fn a_large_event_is_searched_once() {
 }
 
 #[test]
-fn other_families_report_elsewhere() {
+fn the_reports_of_other_families_are_found() {
     let count = |found: &Summary| (found.usage.count(Unit::INPUT_TOKENS), found.usage.count(Unit::OUTPUT_TOKENS));
     let gemini = concat!(
         "data: {\"candidates\":[{\"content\":{}}],\"usageMetadata\":{\"promptTokenCount\":11,\"candidatesTokenCount\":2},\"modelVersion\":\"gemini-x\"}\r\n\r\n",
@@ -163,7 +163,7 @@ fn other_families_report_elsewhere() {
 }
 
 #[test]
-fn content_types_say_how_messages_follow_each_other() {
+fn content_types_decide_the_framing() {
     for (name, framing) in [
         ("application/vnd.amazon.eventstream", Framing::Frames),
         ("text/event-stream; charset=utf-8", Framing::Events),
@@ -178,7 +178,7 @@ fn content_types_say_how_messages_follow_each_other() {
 }
 
 #[test]
-fn the_states_of_a_response_end_its_stream() {
+fn the_final_states_of_a_response_end_its_stream() {
     for (kind, is_error) in [("completed", false), ("incomplete", false), ("failed", true)] {
         let body = format!(
             "event: x\ndata: {{\"type\":\"response.{kind}\",\"response\":{{\"model\":\"m\",\"status\":\"{kind}\",\"usage\":{{\"input_tokens\":5,\"output_tokens\":7}}}}}}\n\n"
@@ -190,7 +190,7 @@ fn the_states_of_a_response_end_its_stream() {
 }
 
 #[test]
-fn a_body_is_read_and_anything_else_is_missing() {
+fn a_body_is_read_and_invalid_ones_have_missing_usage() {
     let body = Options { framing: Framing::Body, ..options(Family::OpenAi) };
     let found =
         summary_of(body, br#"{"model":"m","choices":[{"finish_reason":"length"}],"usage":{"prompt_tokens":3}}"#, 9);
@@ -202,7 +202,7 @@ fn a_body_is_read_and_anything_else_is_missing() {
     assert_eq!(summary_of(not_gzip, b"{}", 4).usage_status, UsageStatus::Missing);
 }
 
-/// A frame of Amazon's event stream, with one header.
+/// A frame of Amazon's event stream with one header.
 fn frame(header: (&str, &str), payload: &[u8]) -> Vec<u8> {
     let (name, value) = header;
     let mut headers = vec![name.len() as u8];
@@ -246,7 +246,7 @@ fn frames_of_amazons_event_stream_are_read() {
 }
 
 #[test]
-fn what_is_odd_elsewhere_does_not_hide_the_usage() {
+fn invalid_other_fields_do_not_hide_the_usage() {
     let body = Options { framing: Framing::Body, ..options(Family::OpenAi) };
     for text in [
         r#"{"choices":[null],"usage":{"prompt_tokens":3}}"#,
@@ -259,7 +259,7 @@ fn what_is_odd_elsewhere_does_not_hide_the_usage() {
 }
 
 #[test]
-fn why_there_is_no_usage_is_said() {
+fn the_reason_for_missing_usage_is_reported() {
     let events = options(Family::OpenAi);
     let body = Options { framing: Framing::Body, ..events };
     let unasked = "data: {\"choices\":[]}\n\ndata: [DONE]\n\n";
@@ -276,20 +276,20 @@ fn why_there_is_no_usage_is_said() {
         assert_eq!(summary_of(options, text.as_bytes(), 7).gap, Some(gap), "{text}");
     }
     assert_eq!(summary_of(events, CHAT.as_bytes(), 7).gap, None);
-    // What was reported and is no count is named instead.
+    // A reported value that is not a count is named instead.
     let found = summary_of(body, b"{\"usage\":{\"prompt_tokens\":-1}}", 7);
     assert_eq!((found.gap, found.unreadable, found.usage_status), (None, Some("prompt_tokens"), UsageStatus::Missing));
 }
 
 #[test]
-fn the_providers_own_report_is_kept_as_it_came() {
+fn the_providers_own_report_is_kept_unchanged() {
     let keeping = Options { keeps_report: true, ..options(Family::OpenAi) };
     let found = summary_of(keeping, CHAT.as_bytes(), 7);
     assert_eq!(found.report.as_deref(), Some(r#"{"completion_tokens":307,"prompt_tokens":1009}"#));
 }
 
 #[test]
-fn what_other_models_used_is_billed_apart() {
+fn usage_of_other_models_is_billed_separately() {
     let body = Options { framing: Framing::Body, keeps_report: true, ..options(Family::OpenAi) };
     let images = concat!(
         r#"{"model":"gpt-x","tools":[{"type":"image_generation","model":"gpt-image-1"}],"usage":{"input_tokens":3,"output_tokens":5},"#,
@@ -316,7 +316,7 @@ fn what_other_models_used_is_billed_apart() {
 }
 
 #[test]
-fn parts_of_an_answer_are_told_from_reports_without_parsing() {
+fn content_parts_are_recognized_without_parsing() {
     for part in [
         r#"{"id":"c","choices":[{"delta":{"content":"a"},"finish_reason":null}],"usage":null}"#,
         r#"{"choices":[{"delta":{"content":"\"usage\": {\"error\": 1}"}}], "usage" : null}"#,
@@ -354,7 +354,7 @@ fn an_interaction_of_gemini_is_read() {
     assert!(found.first_token.is_some());
 }
 
-/// A gzip stream of that many bytes of one kind.
+/// A gzip stream of this many identical megabytes.
 fn bomb(before: &[u8], megabytes: usize) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(before).unwrap();
@@ -364,7 +364,7 @@ fn bomb(before: &[u8], megabytes: usize) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_made_to_fill_the_memory_is_malformed_and_passes_on() {
+fn a_decompression_bomb_is_malformed_and_passed_on() {
     for framing in [Framing::Body, Framing::Events, Framing::Lines] {
         let found = summary_of(
             Options { framing, is_gzip: true, ..options(Family::OpenAi) },
@@ -373,7 +373,7 @@ fn what_is_made_to_fill_the_memory_is_malformed_and_passes_on() {
         );
         assert_eq!((found.usage_status, found.gap), (UsageStatus::Missing, Some(Gap::Malformed)), "{framing:?}");
     }
-    // A client that asked for it gets all of it.
+    // The client, which requested it, still gets everything.
     let mut scanner = Scanner::new(Options { is_gzip: true, strips_usage: true, ..options(Family::OpenAi) });
     let mut passed = scanner.feed(&bomb(CHAT.as_bytes(), 100)).unwrap();
     passed.extend(scanner.finish_bytes().unwrap());
@@ -382,7 +382,7 @@ fn what_is_made_to_fill_the_memory_is_malformed_and_passes_on() {
     let plain = plain.finish().unwrap();
     assert!(plain.len() > 100 << 20 && plain.starts_with(b"data: {\"model\""));
     assert_eq!(scanner.finish().usage.count(Unit::INPUT_TOKENS), 1009);
-    // What repeats itself as streams do is read to its end.
+    // A stream with ordinary repetition is read to its end.
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     for part in 0..500_000 {
         write!(encoder, "data: {{\"id\":\"chatcmpl-{}\",\"choices\":[{{\"delta\":{{\"content\":\"{part}\"}}}}],\"usage\":null}}\n\n", 7)
@@ -395,19 +395,19 @@ fn what_is_made_to_fill_the_memory_is_malformed_and_passes_on() {
 }
 
 #[test]
-fn usage_that_is_too_large_to_be_any_is_malformed() {
+fn usage_that_is_too_large_is_malformed() {
     let body = Options { framing: Framing::Body, ..options(Family::OpenAi) };
     let keys: Vec<_> = (0..100_000).map(|n| format!("\"k{n}\":1")).collect();
     let huge = format!("{{\"usage\":{{\"prompt_tokens\":3,{}}}}}", keys.join(","));
     let found = summary_of(body, huge.as_bytes(), usize::MAX);
     assert_eq!((found.usage_status, found.gap), (UsageStatus::Missing, Some(Gap::Malformed)));
-    // Nor do they add up over many events.
+    // The same over many events.
     let mut scanner = Scanner::new(options(Family::OpenAi));
     for keys in keys.chunks(100) {
         scanner.feed(format!("data: {{\"usage\":{{{}}}}}\n\n", keys.join(",")).as_bytes());
     }
     assert_eq!(scanner.finish().gap, Some(Gap::Malformed));
-    // One that is as large as any that is known is read.
+    // A report as large as the largest known one is read.
     let some = format!("{{\"usage\":{{\"prompt_tokens\":3,{}}}}}", keys[..1000].join(","));
     assert_eq!(summary_of(body, some.as_bytes(), 999).usage.count(Unit::INPUT_TOKENS), 3);
 }
@@ -438,7 +438,7 @@ fn long_texts_are_cut_and_deep_ones_are_read_to_a_depth() {
 }
 
 #[test]
-fn bytes_that_are_no_utf_8_do_not_hide_the_usage() {
+fn invalid_utf_8_does_not_hide_the_usage() {
     let body = Options { framing: Framing::Body, ..options(Family::OpenAi) };
     let found = summary_of(
         body,
@@ -450,12 +450,12 @@ fn bytes_that_are_no_utf_8_do_not_hide_the_usage() {
 
 proptest! {
     #[test]
-    fn any_frames_are_read_without_fault(bytes in prop::collection::vec(prop_oneof![Just(0_u8), 0_u8..40, any::<u8>()], 0..200)) {
+    fn arbitrary_frames_do_not_cause_a_panic(bytes in prop::collection::vec(prop_oneof![Just(0_u8), 0_u8..40, any::<u8>()], 0..200)) {
         let _ = summary_of(Options { framing: Framing::Frames, ..options(Family::Anthropic) }, &bytes, 7);
     }
 
     #[test]
-    fn any_bytes_pass_unchanged_but_for_usage_chunks(
+    fn all_bytes_except_usage_chunks_pass_unchanged(
         bytes in prop::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), Just(b'd'), any::<u8>()], 0..400), piece in 1_usize..50,
     ) {
         for framing in [Framing::Events, Framing::Lines, Framing::Frames, Framing::Body] {

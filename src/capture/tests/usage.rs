@@ -1,4 +1,4 @@
-//! Usage objects of every format, and what is beside what in them.
+//! Usage objects of every format, and which of their counts include others.
 
 use super::*;
 use proptest::prelude::*;
@@ -41,7 +41,7 @@ fn anthropic_input_is_the_sum_of_three() {
 }
 
 #[test]
-fn what_is_not_there_is_left_out_and_what_is_no_count_is_named() {
+fn absent_fields_are_left_out_and_invalid_ones_are_named() {
     for report in [json!(null), json!([1]), json!({}), json!({"input_tokens": null}), json!({"bananas": 3})] {
         assert_eq!(normalize(&report, None, Dialect::Plain), None, "{report}");
     }
@@ -68,14 +68,14 @@ fn two_names_of_one_quantity_are_not_added() {
 }
 
 #[test]
-fn what_compaction_used_is_added() {
+fn the_usage_of_compaction_is_added() {
     let report = json!({"input_tokens": 10, "output_tokens": 5, "cache_read_input_tokens": 0, "iterations": [
         {"type": "compaction", "input_tokens": 5000, "output_tokens": 700}, {"type": "message", "input_tokens": 10, "output_tokens": 5}]});
     assert_eq!(counts(&report, Some(Family::Anthropic)), [("input_tokens", 5010), ("output_tokens", 705)]);
 }
 
 #[test]
-fn r7_the_lives_of_written_tokens_come_through_a_gateway() {
+fn r7_cache_lifetimes_are_read_through_a_gateway() {
     let report = json!({"prompt_tokens": 1000, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 0,
         "cache_creation_token_details": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 300}}});
     let expected =
@@ -102,7 +102,7 @@ fn r26_reported_costs_are_exact_and_zero_is_kept() {
     let unknown =
         json!({"prompt_tokens": 1, "cost": 0, "is_byok": true, "cost_details": {"upstream_inference_cost": null}});
     assert_eq!(cost(unknown, Dialect::OpenRouter), None);
-    // Finer than an amount can be: rounded to its last decimal.
+    // More decimals than an amount has: rounded to the last one.
     let fine = json!({"prompt_tokens": 1, "cost": 1.234_567_890_123_456_7e-9});
     assert_eq!(cost(fine, Dialect::OpenRouter), Some(usd("0.000000001234567890123457")));
     assert_eq!(
@@ -116,7 +116,7 @@ fn r26_reported_costs_are_exact_and_zero_is_kept() {
 }
 
 #[test]
-fn r5_reasoning_lies_beside_the_answer_where_the_total_says_so() {
+fn r5_reasoning_is_added_to_the_answer_if_the_total_requires_it() {
     let report = |total: u64| {
         json!({"prompt_tokens": 119, "completion_tokens": 9, "total_tokens": total,
             "completion_tokens_details": {"reasoning_tokens": 98}})
@@ -129,7 +129,7 @@ fn r5_reasoning_lies_beside_the_answer_where_the_total_says_so() {
 }
 
 #[test]
-fn r6_tool_use_of_gemini_is_settled_by_the_total() {
+fn r6_the_total_decides_about_geminis_tool_use() {
     let report = |total: u64| {
         json!({"promptTokenCount": 100, "candidatesTokenCount": 20, "thoughtsTokenCount": 7, "toolUsePromptTokenCount": 50,
             "totalTokenCount": total})
@@ -144,7 +144,7 @@ fn r6_tool_use_of_gemini_is_settled_by_the_total() {
 }
 
 #[test]
-fn r1_converse_input_is_a_total_only_where_the_total_says_so() {
+fn r1_converse_input_includes_the_cache_only_if_the_total_shows_it() {
     let input = |input: u64, total: u64| {
         let report = json!({"inputTokens": input, "outputTokens": 10, "totalTokens": total, "cacheReadInputTokens": 600,
             "cacheWriteInputTokens": 100});
@@ -156,7 +156,7 @@ fn r1_converse_input_is_a_total_only_where_the_total_says_so() {
 }
 
 #[test]
-fn r2_a_gateway_that_adds_anthropics_cache_is_not_added_to_again() {
+fn r2_a_gateway_that_already_adds_anthropics_cache_is_not_added_to_again() {
     let litellm = json!({"prompt_tokens": 1020, "completion_tokens": 5, "cache_read_input_tokens": 708,
         "cache_creation_input_tokens": 211});
     let expected =
