@@ -58,7 +58,7 @@ fn benches(criterion: &mut Criterion) {
     });
 }
 
-/// A chat stream of 200 parts, with usage in the last, as OpenAI sends it.
+/// A chat stream of 200 chunks, as OpenAI sends it. The last chunk has the usage.
 fn chat_stream() -> String {
     let chunk = |rest: &str| {
         format!(
@@ -81,7 +81,7 @@ fn chat_stream() -> String {
     body + "data: [DONE]\n\n"
 }
 
-/// A chat answer of some 4 kB.
+/// A chat response of about 4 kB.
 fn chat_body() -> String {
     format!(
         r#"{{"id":"chatcmpl-1","object":"chat.completion","created":1,"model":"gpt-4o-2024-08-06","choices":[{{"index":0,
@@ -91,7 +91,7 @@ fn chat_body() -> String {
     )
 }
 
-/// Gemini's stream of 200 parts, each of which has usage.
+/// A Gemini stream of 200 chunks. Each chunk has usage.
 fn gemini_stream() -> String {
     let parts = (1..=200).map(|at| {
             let end = if at == 200 { r#","finishReason":"STOP""# } else { "" };
@@ -104,7 +104,7 @@ fn gemini_stream() -> String {
     parts.collect::<Vec<_>>().concat()
 }
 
-/// Reads a response in pieces as they come from a socket.
+/// Reads a response in pieces of 1,500 bytes, about the size of a network packet.
 fn scan(family: Family, framing: Framing, body: &str) -> Option<String> {
     let dialect = Dialect::Plain;
     let options = Options { family, dialect, framing, is_gzip: false, strips_usage: false, keeps_report: false };
@@ -117,9 +117,9 @@ fn scan(family: Family, framing: Framing, body: &str) -> Option<String> {
 
 fn scans(criterion: &mut Criterion) {
     for (name, family, framing, body) in [
-        ("scan a chat stream of 200 parts", Family::OpenAi, Framing::Events, chat_stream()),
+        ("scan a chat stream of 200 chunks", Family::OpenAi, Framing::Events, chat_stream()),
         ("scan a chat body of 4 kB", Family::OpenAi, Framing::Body, chat_body()),
-        ("scan a Gemini stream of 200 parts", Family::Gemini, Framing::Events, gemini_stream()),
+        ("scan a Gemini stream of 200 chunks", Family::Gemini, Framing::Events, gemini_stream()),
     ] {
         criterion.bench_function(name, |bencher| bencher.iter(|| black_box(scan(family, framing, &body))));
     }

@@ -94,12 +94,12 @@ class Cost:
     def suggestions(self) -> tuple[str, ...]:
         """If no price is known: the names of models with a price that are nearest, at most five, the nearest first."""
     def explain(self) -> str:
-        """Return one line for each charged unit: quantity × rate = amount. If no price is known, it names the nearest models."""
+        """Return one line for each charged unit: quantity × rate = amount. If no price is known, return the most similar names."""
     def __eq__(self, value: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
 def _restore_receipt(event_id: str, cost: str | None, refused: str | None) -> Receipt: ...
-def _restore_cost(told: dict[str, Any]) -> Cost: ...
+def _restore_cost(details: dict[str, Any]) -> Cost: ...
 
 @final
 class Meter:
@@ -218,8 +218,8 @@ class Meter:
         Returns:
             The event's id and cost.
         """
-    def idle_price_rules(self) -> list[str]:
-        """The user's multipliers and aliases that fit nothing that has a price: where each stands."""
+    def unmatched_price_rules(self) -> list[str]:
+        """Return the places in the user's prices of the multipliers and aliases that match no priced model."""
     def post(self, path: str, body: Any, *, before: tuple[str, Any] | None = None) -> Receipt:
         """Record a request to a service with its own wire format. It is sent until the service accepts it.
 

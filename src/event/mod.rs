@@ -111,13 +111,14 @@ impl CostNotes {
 
     /// The catalog has no rates for another condition of the call; the standard rates were used.
     pub const CONTEXT_WITHOUT_RATES: Self = Self(1 << 7);
-    /// No one knows who answers at the host: the prices are those of the client's own vendor.
+    /// The host belongs to no known provider. The call is charged at the rates of the client's own vendor.
     pub const HOST_UNKNOWN: Self = Self(1 << 8);
-    /// The provider's total is more than the parts it reports: what the rest is, is not known, and it is not in the cost.
+    /// The provider's total is greater than the sum of the parts it reports. The type of the remaining tokens is unknown, so the cost
+    /// does not include them.
     pub const UNACCOUNTED_TOKENS: Self = Self(1 << 9);
 
-    /// What is known when the call is recorded, and stays true when it is priced anew.
-    pub const OF_THE_CALL: Self = Self(Self::HOST_UNKNOWN.0 | Self::UNACCOUNTED_TOKENS.0);
+    /// Notes that come from the call, not from the prices. They are kept when the call is priced again.
+    pub const FROM_CALL: Self = Self(Self::HOST_UNKNOWN.0 | Self::UNACCOUNTED_TOKENS.0);
 
     const NAMES: [&str; 10] = [
         "modality_at_text_rate",
@@ -156,9 +157,9 @@ impl CostNotes {
         Self(code)
     }
 
-    /// Those that are in both sets.
+    /// The notes that both sets contain.
     #[must_use]
-    pub const fn and(self, other: Self) -> Self {
+    pub const fn intersection(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 

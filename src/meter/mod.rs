@@ -308,10 +308,10 @@ impl Meter {
         })
     }
 
-    /// The user's multipliers and aliases that fit nothing that has a price: where each stands.
+    /// The places in the user's prices of the multipliers and aliases that match no priced model.
     #[must_use]
-    pub fn idle_price_rules(&self) -> Vec<String> {
-        self.prices.book().idle_rules()
+    pub fn unmatched_price_rules(&self) -> Vec<String> {
+        self.prices.book().unmatched_rules()
     }
 
     /// Checks whether the journal can be kept on disk as the settings say.
@@ -446,7 +446,7 @@ fn price<'a>(book: &'a Book, event: &mut UsageEvent<'a>) -> Result<(), Issue> {
     } else {
         (event.cost, event.cost_status) = (total.usd, total.status);
     }
-    event.cost_notes = event.cost_notes.and(CostNotes::OF_THE_CALL) | total.notes;
+    event.cost_notes = event.cost_notes.intersection(CostNotes::FROM_CALL) | total.notes;
     if let Some(found) = total.found {
         event.priced_as = Some(book.label(found));
         event.catalog = Some(book.origin(found));

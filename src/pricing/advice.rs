@@ -7,7 +7,7 @@ use super::providers::{canonical_provider, catalog_id};
 impl Book {
     /// The places in the user's prices of the multipliers and aliases that match no priced model.
     #[must_use]
-    pub fn idle_rules(&self) -> Vec<String> {
+    pub fn unmatched_rules(&self) -> Vec<String> {
         let catalogs = || std::iter::once(&self.catalog).chain(self.long_tail.as_ref());
         let is_known = |provider: Option<&str>, model: &str, is_prefix: bool| {
             if model.is_empty() {

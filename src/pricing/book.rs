@@ -244,7 +244,7 @@ impl Book {
         if is_uncovered {
             return unpriced(Some(found));
         }
-        if is_own && notes.and(CostNotes::UNIT_WITHOUT_RATE) != CostNotes::NONE {
+        if is_own && notes.intersection(CostNotes::UNIT_WITHOUT_RATE) != CostNotes::NONE {
             return Ok(Total { found: Some(found), notes: CostNotes::UNIT_WITHOUT_RATE, ..Total::UNPRICED });
         }
         let provider = self.names(found).0;

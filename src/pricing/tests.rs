@@ -409,9 +409,9 @@ fn rules_that_match_no_model_are_listed() {
     let rules = r#"{"multipliers":{"openai/*":"0.9","*":"1.1","opnai/*":"0.9","openai/gpt-4o*":"1","openai/gpt-99*":"1","gpt-4o-2024-08-06":"1"},
         "aliases":{"azure/prod":"openai/gpt-4.1","azure/other":"openai/gtp-4.1","mine":"mine/model"},
         "rates":{"mine/model":{"input_tokens":{"per_1m":"1"}}}}"#;
-    let mut idle = book(rules).idle_rules();
-    idle.sort();
-    assert_eq!(idle, [r#"aliases."azure/other""#, r#"multipliers."openai/gpt-99*""#, r#"multipliers."opnai/*""#]);
+    let mut unmatched = book(rules).unmatched_rules();
+    unmatched.sort();
+    assert_eq!(unmatched, [r#"aliases."azure/other""#, r#"multipliers."openai/gpt-99*""#, r#"multipliers."opnai/*""#]);
 }
 
 #[test]

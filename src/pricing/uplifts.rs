@@ -121,7 +121,7 @@ impl Uplift {
 
     /// The product of the factors in millionths; `None` if it changes nothing.
     pub(super) fn millionths(self) -> Option<i128> {
-        // Most calls have neither, and a division of this width is a tenth of a price.
+        // Most calls have no factors, and a division of this width takes a tenth of the time that pricing a call takes.
         if self.region.is_none() && self.tier.is_none() {
             return None;
         }

@@ -152,9 +152,9 @@ impl PyMeter {
         Ok(())
     }
 
-    #[doc = stub_doc!("Meter.idle_price_rules")]
-    fn idle_price_rules(&self, py: Python<'_>) -> Vec<String> {
-        py.detach(|| self.core.idle_price_rules())
+    #[doc = stub_doc!("Meter.unmatched_price_rules")]
+    fn unmatched_price_rules(&self, py: Python<'_>) -> Vec<String> {
+        py.detach(|| self.core.unmatched_price_rules())
     }
 
     #[doc = stub_doc!("Meter.probe")]

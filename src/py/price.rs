@@ -39,25 +39,25 @@ pub(super) fn embedded_catalog(py: Python<'_>, long_tail: bool) -> String {
 #[pyclass(frozen, name = "Cost", module = "taximeter._core")]
 pub(super) struct PyCost(Source);
 
-/// Where what is told of a cost comes from. Explaining one takes longer than computing it, so that waits until it is asked for.
+/// The origin of a cost. Explaining a cost takes longer than computing it, so its explanation is built only when it is requested.
 enum Source {
     Priced {
         book: Arc<Book>,
         cost: Cost,
-        /// What the provider says it costs, which counts.
+        /// The cost that the provider reported. It takes precedence over the computed cost.
         reported: Option<Usd>,
-        /// The provider that was asked about.
+        /// The provider that the caller asked about.
         provider: Option<String>,
-        /// The model that was asked about.
+        /// The model that the caller asked about.
         model: String,
     },
-    /// Of a pickle: the book is in another process.
-    Restored(Told),
+    /// A cost restored from a pickle. Its price book is in another process.
+    Restored(Details),
 }
 
-/// Everything that is told of a cost.
+/// Everything that Python can read from a cost.
 #[derive(Clone, PartialEq, Eq)]
-struct Told {
+struct Details {
     usd: Option<Usd>,
     computed: Option<Usd>,
     input: Option<Usd>,
@@ -137,16 +137,16 @@ impl PyCost {
         Ok(Some(Self(Source::Priced { book, cost, reported, provider, model: model.to_owned() })))
     }
 
-    /// Everything but the explanation and the suggestions.
-    fn facts(&self) -> Cow<'_, Told> {
+    /// All details except the explanation and the suggestions.
+    fn facts(&self) -> Cow<'_, Details> {
         match &self.0 {
-            Source::Restored(told) => Cow::Borrowed(told),
+            Source::Restored(details) => Cow::Borrowed(details),
             Source::Priced { book, cost, reported, provider, .. } => {
                 let named = cost.found.map(|found| book.names(found));
                 let catalog = cost.found.map_or_else(|| book.catalog().name(), |found| book.origin(found));
                 let day =
                     |second: u64| crate::event::json::time_text(second.saturating_mul(1_000_000_000))[..10].to_owned();
-                Cow::Owned(Told {
+                Cow::Owned(Details {
                     usd: reported.or(cost.usd),
                     computed: cost.usd,
                     input: cost.input,
@@ -165,22 +165,22 @@ impl PyCost {
         }
     }
 
-    /// The total, without the rest.
+    /// Only the total cost.
     fn total(&self) -> Option<Usd> {
         match &self.0 {
-            Source::Restored(told) => told.usd,
+            Source::Restored(details) => details.usd,
             Source::Priced { cost, reported, .. } => reported.or(cost.usd),
         }
     }
 
-    fn told(&self) -> Told {
-        Told { explanation: self.explain(), suggestions: self.near(), ..self.facts().into_owned() }
+    fn details(&self) -> Details {
+        Details { explanation: self.explain(), suggestions: self.similar_models(), ..self.facts().into_owned() }
     }
 
-    /// The names nearest to a name without a price.
-    fn near(&self) -> Vec<String> {
+    /// The names of priced models most similar to a model without a price.
+    fn similar_models(&self) -> Vec<String> {
         match &self.0 {
-            Source::Restored(told) => told.suggestions.clone(),
+            Source::Restored(details) => details.suggestions.clone(),
             Source::Priced { cost: Cost { found: Some(_), .. }, .. } => Vec::new(),
             Source::Priced { book, provider, model, .. } => {
                 nearest(model, book.names_of(provider.as_deref())).into_iter().map(str::to_owned).collect()
@@ -264,19 +264,19 @@ impl PyCost {
     #[doc = stub_doc!("Cost.suggestions")]
     #[getter]
     fn suggestions<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        PyTuple::new(py, self.near())
+        PyTuple::new(py, self.similar_models())
     }
 
     #[doc = stub_doc!("Cost.explain")]
     fn explain(&self) -> String {
         match &self.0 {
-            Source::Restored(told) => told.explanation.clone(),
+            Source::Restored(details) => details.explanation.clone(),
             Source::Priced { book, cost, reported, .. } => {
                 let mut text = explain(book, cost, *reported);
-                let near = self.near();
-                if !near.is_empty() {
-                    text.push_str("; the nearest names are ");
-                    text.push_str(&near.join(", "));
+                let similar = self.similar_models();
+                if !similar.is_empty() {
+                    text.push_str("; the most similar names are ");
+                    text.push_str(&similar.join(", "));
                 }
                 text
             }
@@ -284,7 +284,7 @@ impl PyCost {
     }
 
     fn __eq__(&self, other: &Self) -> bool {
-        self.told() == other.told()
+        self.details() == other.details()
     }
 
     fn __hash__(&self) -> u64 {
@@ -301,38 +301,38 @@ impl PyCost {
         format!("Cost(usd={usd}, status='{}', provider={provider}, model={model})", facts.status.name())
     }
 
-    /// Copies and pickles are made from what is told of the cost, by name.
+    /// Copies and pickles contain the details by name.
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyDict>,))> {
-        let told = self.told();
+        let details = self.details();
         let text = |amount: Option<Usd>| amount.map(|amount| amount.to_string());
         let all = PyDict::new(py);
-        all.set_item("usd", text(told.usd))?;
-        all.set_item("computed", text(told.computed))?;
-        all.set_item("input", text(told.input))?;
-        all.set_item("output", text(told.output))?;
-        all.set_item("status", told.status.name())?;
-        all.set_item("notes", told.notes.names().collect::<Vec<_>>())?;
-        all.set_item("provider", told.provider)?;
-        all.set_item("model", told.model)?;
-        all.set_item("match", told.kind.map(MatchKind::name))?;
-        all.set_item("catalog", told.catalog)?;
-        all.set_item("valid_from", told.valid_from)?;
-        all.set_item("explanation", told.explanation)?;
-        all.set_item("suggestions", told.suggestions)?;
+        all.set_item("usd", text(details.usd))?;
+        all.set_item("computed", text(details.computed))?;
+        all.set_item("input", text(details.input))?;
+        all.set_item("output", text(details.output))?;
+        all.set_item("status", details.status.name())?;
+        all.set_item("notes", details.notes.names().collect::<Vec<_>>())?;
+        all.set_item("provider", details.provider)?;
+        all.set_item("model", details.model)?;
+        all.set_item("match", details.kind.map(MatchKind::name))?;
+        all.set_item("catalog", details.catalog)?;
+        all.set_item("valid_from", details.valid_from)?;
+        all.set_item("explanation", details.explanation)?;
+        all.set_item("suggestions", details.suggestions)?;
         Ok((py.import("taximeter._core")?.getattr("_restore_cost")?, (all,)))
     }
 }
 
-/// The cost of a pickle.
+/// Restores a cost from a pickle.
 #[pyfunction]
 #[pyo3(name = "_restore_cost")]
-pub(super) fn restore_cost(told: &Bound<'_, PyDict>) -> PyResult<PyCost> {
+pub(super) fn restore_cost(details: &Bound<'_, PyDict>) -> PyResult<PyCost> {
     let invalid = || PyValueError::new_err("this is not a pickle of a Cost");
-    let text = |name: &str| -> PyResult<Option<String>> { told.get_item(name)?.ok_or_else(invalid)?.extract() };
+    let text = |name: &str| -> PyResult<Option<String>> { details.get_item(name)?.ok_or_else(invalid)?.extract() };
     let usd = |name: &str| text(name)?.map(|amount| amount.parse().map_err(|_| invalid())).transpose();
-    let notes: Vec<String> = told.get_item("notes")?.ok_or_else(invalid)?.extract()?;
+    let notes: Vec<String> = details.get_item("notes")?.ok_or_else(invalid)?.extract()?;
     let kind = text("match")?.map(|name| MatchKind::from_name(&name).ok_or_else(invalid)).transpose()?;
-    Ok(PyCost(Source::Restored(Told {
+    Ok(PyCost(Source::Restored(Details {
         usd: usd("usd")?,
         computed: usd("computed")?,
         input: usd("input")?,
@@ -345,7 +345,7 @@ pub(super) fn restore_cost(told: &Bound<'_, PyDict>) -> PyResult<PyCost> {
         catalog: text("catalog")?.ok_or_else(invalid)?,
         valid_from: text("valid_from")?,
         explanation: text("explanation")?.ok_or_else(invalid)?,
-        // Pickles of earlier versions have none.
-        suggestions: told.get_item("suggestions")?.map_or_else(|| Ok(Vec::new()), |names| names.extract())?,
+        // Pickles of earlier versions have no suggestions.
+        suggestions: details.get_item("suggestions")?.map_or_else(|| Ok(Vec::new()), |names| names.extract())?,
     })))
 }

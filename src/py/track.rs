@@ -261,7 +261,7 @@ fn rare_texts<'a>(reader: &ArgReader<'_, '_, impl Host>, rare: &Rare<'a, '_>) ->
     }
     let cost_notes = reader.text("cost_notes", rare.cost_notes);
     RareTexts {
-        cost_notes: CostNotes::from_names(cost_notes.as_deref().unwrap_or_default()).and(CostNotes::OF_THE_CALL),
+        cost_notes: CostNotes::from_names(cost_notes.as_deref().unwrap_or_default()).intersection(CostNotes::FROM_CALL),
         operation: reader.text("operation", rare.operation),
         error: rare.error.and_then(|error| error_class(reader, error)),
         status: known,

@@ -186,7 +186,7 @@ class Meter(Pricing):
         )
         # Few have such rules; the others' start does not read the catalog.
         if any(f'"{kind}"' in settings.prices.overrides for kind in ("multipliers", "aliases")):
-            for rule in self._core.idle_price_rules():
+            for rule in self._core.unmatched_price_rules():
                 log.warning("prices.%s fits no model that has a price: check its provider and its name", rule)
 
     def check_storage(self) -> str | None:
