@@ -92,7 +92,7 @@ class Cost:
         """The first day on which the rates are valid, such as `2026-07-01`; `None` if the catalog does not say."""
     @property
     def suggestions(self) -> tuple[str, ...]:
-        """If no price is known: the names of models with a price that are nearest, at most five, the nearest first."""
+        """If the price is unknown: the most similar names of priced models, at most five, the most similar first."""
     def explain(self) -> str:
         """Return one line for each charged unit: quantity × rate = amount. If no price is known, return the most similar names."""
     def __eq__(self, value: object, /) -> bool: ...
@@ -212,8 +212,7 @@ class Meter:
             usage_status: `complete`, `partial` or `missing`.
             provider_usage: The provider's own report of usage, as the text of a JSON object of at most 2 KiB. It is stored, but not
                 used for counts or costs.
-            cost_notes: What to know about the cost that the price cannot tell: `host_unknown`, `unaccounted_tokens`, with a comma
-                between them.
+            cost_notes: Limitations of the cost that only the call can tell, comma-separated: `host_unknown`, `unaccounted_tokens`.
 
         Returns:
             The event's id and cost.

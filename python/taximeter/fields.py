@@ -79,7 +79,7 @@ class MeasureFields(AttributionFields, total=False):
     parent_span_id: Annotated[str | None, "W3C trace context, in hexadecimal."]
     usage_status: Annotated["UsageStatus | None", "`complete`, `partial` or `missing`."]
     provider_usage: Annotated[str | None, "The provider's own report of usage, as the text of a JSON object of at most 2 KiB."]
-    cost_notes: Annotated[str | None, "What only the call can tell of its cost: `host_unknown`, `unaccounted_tokens`, by comma."]
+    cost_notes: Annotated[str | None, "Limitations of the cost, comma-separated: `host_unknown`, `unaccounted_tokens`."]
 
 
 class TrackFields(MeasureFields, total=False):

@@ -1,4 +1,4 @@
-"""Sums that users of other trackers reported as wrong, each by the real client whose answer was read wrong."""
+"""Costs that users of other trackers reported as wrong. Each test uses the real client whose response was misread."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Answer = Callable[[httpx2.Request], httpx2.Response]
 
 
 def web(answer: Any, **headers: str) -> httpx2.Client:
-    """A transport that answers each request with this: JSON, or the bytes of a stream."""
+    """Returns a transport with the same response for each request: JSON, or the bytes of a stream."""
     content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
     headers.setdefault("content-type", "text/event-stream" if isinstance(answer, bytes) else "application/json")
     return httpx2.Client(transport=httpx2.MockTransport(lambda _: httpx2.Response(200, headers=headers, content=content)))
@@ -43,7 +43,7 @@ def chunk(delta: object, **choice: object) -> dict[str, Any]:
 
 @pytest.fixture
 def metered(state: Path) -> Iterator[taximeter.Meter]:
-    """The default meter, with every client metered."""
+    """Yields the default meter, with all clients metered."""
     taximeter.init(state_dir=state)
     yield _default.default_meter
     taximeter.uninstrument()
@@ -51,7 +51,7 @@ def metered(state: Path) -> Iterator[taximeter.Meter]:
 
 
 def only(meter: taximeter.Meter) -> dict[str, Any]:
-    """The one event there is."""
+    """Returns the only event of a meter."""
     (event,) = events_of(meter)
     return event
 
@@ -80,7 +80,7 @@ def grounded(model: str, queries: list[str], **usage: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("model", "cost"), [("gemini-3-flash-preview", "0.0282"), ("gemini-2.5-flash", "0.035155")]
 )  # fmt: skip
-def test_a_grounded_answer_of_gemini_was_billed_its_tokens_alone(metered, model, cost):
+def test_grounding_of_a_gemini_response_is_billed(metered, model, cost):
     gemini(grounded(model, ["price a", "price b", "price a"]), model)
     assert only(metered)["cost_usd"] == cost
 
@@ -93,7 +93,7 @@ def test_a_grounded_answer_of_gemini_was_billed_its_tokens_alone(metered, model,
         ("code_interpreter_call", 2, "code_executions", "0.00225"),
     ],
 )
-def test_hosted_tools_of_a_response_were_billed_nothing(metered, kind, times, unit, cost):
+def test_hosted_tools_of_a_response_are_billed(metered, kind, times, unit, cost):
     items = [{"type": kind, "id": f"i{n}", "status": "completed", "container_id": f"c{n}", "queries": ["x"]} for n in range(times)]
     usage = {
         "input_tokens": 1000, "output_tokens": 100, "total_tokens": 1100,
@@ -106,7 +106,7 @@ def test_hosted_tools_of_a_response_were_billed_nothing(metered, kind, times, un
     assert event.get("cost_notes", []) == (["unit_without_rate"] if unit == "code_executions" else [])
 
 
-def test_thoughts_of_gemini_in_openais_format_were_not_billed(metered):
+def test_gemini_thinking_tokens_in_openais_format_are_billed(metered):
     usage = {"prompt_tokens": 20, "completion_tokens": 424, "total_tokens": 1016}
     body = {"id": "c", "object": "chat.completion", "created": 1, "model": "gemini-2.5-flash", "choices": [], "usage": usage}
     url = "https://generativelanguage.googleapis.com/v1beta/openai/"
@@ -115,7 +115,7 @@ def test_thoughts_of_gemini_in_openais_format_were_not_billed(metered):
     assert (event["provider"], event["usage"]["output_tokens"]) == ("gcp.gemini", 996)
 
 
-def test_a_total_that_says_more_than_its_parts_is_noted(metered):
+def test_a_total_above_its_parts_is_noted(metered):
     usage = {"prompt_tokens": 20, "completion_tokens": 424, "total_tokens": 1016}
     body = {"id": "c", "object": "chat.completion", "created": 1, "model": "gpt-4o", "choices": [], "usage": usage}
     ask(OpenAI(api_key="x", http_client=web(body)), model="gpt-4o")
@@ -125,14 +125,14 @@ def test_a_total_that_says_more_than_its_parts_is_noted(metered):
     assert only(metered)["cost_notes"] == ["unaccounted_tokens"]
 
 
-def test_images_without_a_breakdown_were_billed_as_text(metered):
+def test_images_without_a_breakdown_are_billed_as_images(metered):
     usage = {"input_tokens": 23, "output_tokens": 1056, "total_tokens": 1079, "input_tokens_details": {"text_tokens": 23}}
     body = {"created": 1, "data": [{"b64_json": "AAAA"}], "usage": usage}
     OpenAI(api_key="x", http_client=web(body)).images.generate(model="gpt-image-1.5", prompt="x")
     assert only(metered)["cost_usd"] == "0.033907"
 
 
-def test_usage_in_the_last_choice_of_a_stream_was_missing(metered):
+def test_usage_in_the_last_choice_of_a_stream_is_read(metered):
     usage = {"prompt_tokens": 19, "completion_tokens": 13, "total_tokens": 32}
     parts = stream(chunk({"content": "ok"}), chunk({}, finish_reason="stop", usage=usage))
     ask(OpenAI(api_key="x", base_url="https://api.moonshot.ai/v1", http_client=web(parts)), model="moonshot-v1-8k", stream=True)
@@ -140,7 +140,7 @@ def test_usage_in_the_last_choice_of_a_stream_was_missing(metered):
     assert (event["usage"], event["usage_status"]) == ({"input_tokens": 19, "output_tokens": 13}, "complete")
 
 
-def test_an_empty_model_name_was_kept_over_the_real_one(metered):
+def test_an_empty_model_name_does_not_replace_the_real_one(metered):
     first = {**chunk({"role": "assistant"}), "model": ""}
     last = {**chunk({}), "model": "gpt-4o", "choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}}
     parts = stream(first, {**chunk({"content": "a"}), "model": "gpt-4o"}, last)
@@ -149,7 +149,7 @@ def test_an_empty_model_name_was_kept_over_the_real_one(metered):
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain; charset=utf-8", ""])
-def test_a_stream_under_another_content_type_was_not_read(metered, content_type):
+def test_a_stream_with_another_content_type_is_read(metered, content_type):
     usage = {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}
     parts = stream(chunk({"content": "a"}), {**chunk({}), "choices": [], "usage": usage})
     transport = web(parts, **{"content-type": content_type})
@@ -158,14 +158,14 @@ def test_a_stream_under_another_content_type_was_not_read(metered, content_type)
     assert (event["usage"]["output_tokens"], event["usage_status"]) == (5, "complete")
 
 
-def test_an_error_in_an_answer_of_200_was_a_success(metered):
+def test_an_error_in_a_response_with_status_200_is_an_error(metered):
     body = {"error": {"message": "the prompt of Ann is bad", "type": "server_error"}}
     ask(OpenAI(api_key="x", http_client=web(body)))
     event = only(metered)
     assert (event["status"], event["error"], event["usage_status"]) == ("error", "server_error", "missing")
 
 
-def test_inference_in_the_united_states_was_billed_as_anywhere(metered):
+def test_inference_in_the_united_states_has_its_own_price(metered):
     usage = {"input_tokens": 1000, "output_tokens": 100, "service_tier": "standard", "inference_geo": "us"}
     body = {
         "id": "m", "type": "message", "role": "assistant", "model": "claude-sonnet-4-6", "content": [], "stop_reason": "end_turn",
@@ -178,7 +178,7 @@ def test_inference_in_the_united_states_was_billed_as_anywhere(metered):
 
 
 @pytest.mark.parametrize(("region", "cost"), [("us-east5", "0.0033"), ("global", "0.003")])
-def test_a_regional_endpoint_of_vertex_was_billed_as_the_global_one(metered, region, cost):
+def test_a_regional_endpoint_of_vertex_has_its_own_price(metered, region, cost):
     usage = {"input_tokens": 1000, "output_tokens": 0}
     body = {
         "id": "m", "type": "message", "role": "assistant", "model": "claude-sonnet-4-5", "content": [], "stop_reason": "end_turn",
@@ -198,7 +198,7 @@ def test_a_regional_endpoint_of_vertex_was_billed_as_the_global_one(metered, reg
         ("eu.api.openai.com", "gpt-5.4", "0.00275", []),
     ],
 )
-def test_a_regional_host_of_openai_was_billed_as_any(metered, host, model, cost, notes):
+def test_a_regional_host_of_openai_has_its_own_price(metered, host, model, cost, notes):
     usage = {"prompt_tokens": 1000, "completion_tokens": 0, "total_tokens": 1000}
     body = {"id": "c", "object": "chat.completion", "created": 1, "model": model, "choices": [], "usage": usage}
     ask(OpenAI(api_key="x", base_url=f"https://{host}/v1", http_client=web(body)), model=model)
@@ -206,14 +206,14 @@ def test_a_regional_host_of_openai_was_billed_as_any(metered, host, model, cost,
     assert (event["cost_usd"], event.get("cost_notes", [])) == (cost, notes)
 
 
-def test_flex_at_vertex_was_billed_as_standard(metered):
+def test_flex_at_vertex_has_its_own_price(metered):
     counts = {"promptTokenCount": 4061, "candidatesTokenCount": 25, "totalTokenCount": 4086, "trafficType": "ON_DEMAND_FLEX"}
     gemini(grounded("gemini-3.5-flash-lite", [], **counts), "gemini-3.5-flash-lite", vertexai=True)
     event = only(metered)
     assert (event["service_tier"], event["cost_usd"], event.get("cost_notes")) == ("flex", "0.0006404", None)
 
 
-def test_the_tier_in_a_header_of_gemini_was_not_read(metered):
+def test_the_tier_in_a_header_of_gemini_is_read(metered):
     answer = grounded("gemini-2.5-flash", [], promptTokenCount=1000, candidatesTokenCount=0, totalTokenCount=1000)
     gemini(answer, "gemini-2.5-flash", **{"x-gemini-service-tier": "PRIORITY"})
     event = only(metered)
@@ -221,7 +221,7 @@ def test_the_tier_in_a_header_of_gemini_was_not_read(metered):
 
 
 class Bedrock:
-    """A server that answers every request with one body."""
+    """A server with the same body for every request."""
 
     def __init__(self, answer: dict[str, Any]) -> None:
         body = json.dumps(answer).encode()
@@ -249,7 +249,7 @@ class Bedrock:
         self._server.server_close()
 
 
-def test_what_a_prompt_router_of_bedrock_invoked_had_no_price(metered):
+def test_the_model_that_a_bedrock_prompt_router_invoked_is_priced(metered):
     invoked = "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude-3-5-sonnet-20240620-v1:0"
     answer = {
         "output": {"message": {"role": "assistant", "content": [{"text": "ok"}]}}, "stopReason": "end_turn",
@@ -272,7 +272,7 @@ def test_what_a_prompt_router_of_bedrock_invoked_had_no_price(metered):
         ("ai21.jamba-1-5-mini-v1:0", {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 3}}),
     ],
 )
-def test_bodies_of_bedrocks_models_without_counts_in_headers_were_missing(metered, model, answer):
+def test_usage_in_bedrock_bodies_without_counts_in_headers_is_read(metered, model, answer):
     with Bedrock(answer) as client:
         client.invoke_model(modelId=model, body=b"{}")["body"].read()
     event = only(metered)
@@ -280,7 +280,7 @@ def test_bodies_of_bedrocks_models_without_counts_in_headers_were_missing(metere
 
 
 @pytest.mark.parametrize(("model", "characters", "cost"), [("tts-1", 1000, "0.015"), ("tts-1-hd", 10, "0.0003")])
-def test_speech_that_is_billed_by_the_character_had_no_cost(metered, model, characters, cost):
+def test_speech_billed_by_the_character_has_a_cost(metered, model, characters, cost):
     before = metered.stats()["remarks"]["usage_not_json"]
     transport = web(b"ID3\x04\x00" * 50, **{"content-type": "audio/mpeg"})
     OpenAI(api_key="x", http_client=transport).audio.speech.create(model=model, voice="alloy", input="é" * characters)
@@ -289,7 +289,7 @@ def test_speech_that_is_billed_by_the_character_had_no_cost(metered, model, char
     assert metered.stats()["remarks"]["usage_not_json"] == before
 
 
-def test_a_rate_for_input_alone_made_output_free(state):
+def test_a_rate_for_input_only_leaves_output_unpriced(state):
     rates = {"openai/gpt-4o": {"input_tokens": {"per_1m": 2}}}
     usage = {"input_tokens": 1_000_000, "output_tokens": 1_000_000}
     meter = taximeter.Meter(state_dir=state, prices={"rates": rates})
@@ -308,19 +308,19 @@ def test_a_rate_for_input_alone_made_output_free(state):
         ({"free": "ollama/*"}, "free: 'ollama/*' is not a list"),
     ],
 )
-def test_an_error_in_prices_named_neither_the_place_nor_the_remedy(state, prices, message):
+def test_an_error_in_prices_names_the_place_and_the_remedy(state, prices, message):
     with pytest.raises(taximeter.ConfigError) as refusal:
         taximeter.Meter(state_dir=state, prices=prices).price("x", {"input_tokens": 1})
     assert message in str(refusal.value)
 
 
-def test_rules_that_fit_nothing_were_passed_over_in_silence(state, caplog):
+def test_rules_without_a_match_are_logged(state, caplog):
     taximeter.Meter(state_dir=state, prices={"multipliers": {"opnai/*": 0.9, "openai/*": 1}, "aliases": {"azure/x": "openai/gtp-4o"}})
     told = [record.getMessage() for record in caplog.records]
-    assert len(told) == 2 and 'multipliers."opnai/*" fits no model' in told[0] + told[1]
+    assert len(told) == 2 and 'multipliers."opnai/*" matches no priced model' in told[0] + told[1]
 
 
-def test_models_of_a_server_of_ones_own_were_unpriced(state):
+def test_models_of_the_users_own_server_can_be_free(state):
     meter = taximeter.Meter(state_dir=state, prices={"free": ["ollama/*"]})
     meter.track(provider="ollama", model="llama3.2:1b", input_tokens=3, output_tokens=5)
     meter.track(provider="ollama", model="llama3.2:1b", usage_status="missing")
@@ -329,7 +329,7 @@ def test_models_of_a_server_of_ones_own_were_unpriced(state):
     meter.close(5)
 
 
-def test_names_of_litellm_are_resolved_as_genai_prices_does():
+def test_litellm_names_are_resolved_like_by_genai_prices():
     data = genai_prices.data_snapshot.get_snapshot()
     usage, counts = genai_prices.Usage(input_tokens=1000, output_tokens=100), {"input_tokens": 1000, "output_tokens": 100}
     cases = 0
@@ -348,14 +348,14 @@ def test_names_of_litellm_are_resolved_as_genai_prices_does():
     assert cases > 200
 
 
-def test_an_unknown_name_was_unpriced_without_a_hint():
+def test_the_cost_of_an_unknown_name_has_suggestions():
     cost = taximeter.price("gpt-4o-mni", {"input_tokens": 1}, "openai")
     assert cost.usd is None and "gpt-4o-mini" in cost.suggestions
     assert "gpt-4o-mini" in cost.explain()
     assert taximeter.price("gpt-4o", {"input_tokens": 1}).suggestions == ()
 
 
-def test_settings_with_a_byte_order_mark_and_errors_of_files(state, tmp_path):
+def test_settings_files_may_have_a_byte_order_mark_and_errors_name_them(state, tmp_path):
     toml, rates = tmp_path / "mine.toml", tmp_path / "prices.json"
     toml.write_bytes(b'\xef\xbb\xbf[prices.rates."mine/model"]\ninput_tokens = { per_1m = 2.0 }\n')
     rates.write_bytes(b'\xef\xbb\xbf{"rates": {"mine/model": {"input_tokens": {"per_1m": 2.0}}}}')

@@ -165,7 +165,7 @@ def test_the_units_equal_those_of_genai_prices():
         )
         for name, unit in unit_data.items()
     }
-    # genai-prices has no unit for images billed by the piece and for searches of maps.
+    # genai-prices has no units for images billed by the piece and for map searches.
     own = {f"{direction}_images": (1_000, ("images", f"direction={direction}")) for direction in ("input", "output")}
     own["map_searches"] = (1_000, ("tool_calls", "tool_type=map_search"))
     assert expected | own == taximeter.UNITS

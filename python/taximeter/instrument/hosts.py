@@ -44,7 +44,7 @@ def provider_of(host: str, default: str) -> str:
 
 
 def region_of(host: str) -> str | None:
-    """The region that a host is for, where its name tells: of OpenAI's regional hosts, Vertex AI's and Bedrock's."""
+    """Returns the region in the name of a regional host of OpenAI, Vertex AI or Bedrock; `None` for other hosts."""
     host = host.lower()
     if host.endswith(".api.openai.com"):
         return host.removesuffix(".api.openai.com")

@@ -21,7 +21,7 @@ __all__ = ["Admit", "Recorder", "Scanner", "Watched", "recorded", "recorded_asyn
 
 
 _SHARED: Final = ("provider", "operation", "parent_span_id", "started_at", "service_tier", "region")
-"""What the events of other models' part in an answer have in common with its own."""
+"""The fields that events of other models in a response share with the response's own event."""
 
 
 class Scanner(Protocol):
@@ -149,7 +149,7 @@ class Recorder:
             "region": found.get("region") or fields.get("region"),
             "cost_usd": found.get("cost_usd"),
         }
-        # What the request itself says is billed, where the answer says nothing: the characters of a text that is read aloud.
+        # If the response reports no usage, that of the request is billed: the characters of a text for speech.
         if fields.get("usage") and found["usage_status"] == "missing" and error is None:
             outcome |= {"usage": fields["usage"], "usage_status": "complete"}
         if notes := found.get("cost_notes"):

@@ -135,7 +135,7 @@ def _nothing(_client: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], _
 
 
 def _region(client: Any, provider: str, host: str) -> str | None:
-    """Where a call is served: as its host says, or as a client of Vertex AI or Bedrock was told that reaches it by another."""
+    """Returns the region of a call from its host, or from the settings of a client for Vertex AI or Bedrock behind another host."""
     if (region := region_of(host)) is not None:
         return region
     name = {"gcp.vertex_ai": "region", "aws.bedrock": "aws_region"}.get(provider)
@@ -144,7 +144,7 @@ def _region(client: Any, provider: str, host: str) -> str | None:
 
 
 def _spoken(body: Any) -> dict[str, int] | None:
-    """The characters of a text to be read aloud, by which all are billed that are not billed by tokens."""
+    """Returns the characters of a text for speech. Models that are not billed by tokens are billed by them."""
     text, model = (body.get("input"), body.get("model")) if isinstance(body, Mapping) else (None, None)
     if not isinstance(text, str) or (isinstance(model, str) and model.startswith("gpt-")):
         return None

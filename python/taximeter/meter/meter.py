@@ -184,10 +184,10 @@ class Meter(Pricing):
             defaults={**settings.attribution, "tags": settings.tags},
             timeout=EXIT_SECONDS_IN_MEMORY,
         )
-        # Few have such rules; the others' start does not read the catalog.
+        # Only with such rules, because the check reads the catalog, which would slow down every other start.
         if any(f'"{kind}"' in settings.prices.overrides for kind in ("multipliers", "aliases")):
             for rule in self._core.unmatched_price_rules():
-                log.warning("prices.%s fits no model that has a price: check its provider and its name", rule)
+                log.warning("prices.%s matches no priced model; check its provider and name", rule)
 
     def check_storage(self) -> str | None:
         """Log a warning, once per reason, if events can only be kept in memory. It says why and what to set.

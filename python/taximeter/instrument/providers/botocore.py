@@ -49,7 +49,7 @@ class _Scanner:
         wire: The format of the response.
         content_type: The content type; lines of JSON by default.
         counts: Counts from the headers, used if the body reports none.
-        is_opaque: Whether the called name tells nothing about the model.
+        is_opaque: Whether the model's name in the call does not identify the model.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class _Scanner:
         return {**found, "model": self._model(found.get("model"))}
 
     def _model(self, answered: str | None) -> str | None:
-        """The model to price where the name that was called is an account's own: what a router invoked, or what answered."""
+        """Returns the model to price if the name in the call is an account's own: the one that a router invoked or that responded."""
         if answered is None or self._wire == "converse":
             return answered
         return f"anthropic.{answered}" if self._is_opaque and answered.startswith("claude") else None
@@ -249,7 +249,7 @@ def _look(client: Any, operation: str, call: Call, result: dict[str, Any]) -> No
 
 
 def _is_opaque(model: str) -> bool:
-    """Whether a name is one of an account's own, behind which any model can be."""
+    """Returns whether a name is an account's own, so that it may stand for any model."""
     kinds = ("application-inference-profile/", "prompt-router/", "provisioned-model/", "custom-model-deployment/")
     return model.startswith("arn:") and any(kind in model for kind in kinds)
 

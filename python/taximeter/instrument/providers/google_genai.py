@@ -72,19 +72,19 @@ def _fail(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], error: 
 
 
 def _region(client: Any) -> str | None:
-    """Where Vertex AI serves: some models cost more elsewhere than at the global endpoint."""
+    """Returns the region of Vertex AI. Some models cost more there than at the global endpoint."""
     location = getattr(client, "location", None) if getattr(client, "vertexai", None) else None
     return location if isinstance(location, str) else None
 
 
 def _tier(request: object) -> str | None:
-    """The tier that was asked for, which counts where the answer names none."""
+    """Returns the requested tier, which is used if the response names none."""
     tier = request.get("serviceTier") if isinstance(request, Mapping) else None
     return str(getattr(tier, "value", tier)).lower().removeprefix("service_tier_") if tier else None
 
 
 def _served_tier(response: Any) -> str | None:
-    """The tier that served, as a header says."""
+    """Returns the tier that served the call, from a header of the response."""
     headers = getattr(response, "headers", None)
     named = headers if isinstance(headers, Mapping) else {}
     tier = next((value for name, value in named.items() if str(name).lower() == "x-gemini-service-tier"), None)

@@ -28,7 +28,7 @@ _PROVIDER: Final = "gcp.gemini"
 
 
 def _candidate(candidate: Any) -> Mapping[str, Any]:
-    """Why an answer ended, and what was searched for it: that is billed."""
+    """Returns the finish reason and the web searches of a candidate, because searches are billed."""
     reason, grounding = candidate.finish_reason, getattr(candidate, "grounding_metadata", None)
     queries = [str(query) for query in getattr(grounding, "web_search_queries", None) or ()]
     return {"finishReason": reason.name if reason else None, "groundingMetadata": {"webSearchQueries": queries}}

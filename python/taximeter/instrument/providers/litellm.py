@@ -226,7 +226,7 @@ def _nothing(_stream: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], _
 
 
 def _drawn(answer: Any) -> list[None] | None:
-    """That an answer is of images: their usage can say less than that."""
+    """Marks a response as one of images, because its usage may not say so."""
     data = getattr(answer, "data", None)
     return [] if isinstance(data, list) and not getattr(answer, "object", None) else None
 
