@@ -152,6 +152,10 @@ class Meter:
         """Returns no models."""
         return []
 
+    def unmatched_price_rules(self) -> list[str]:
+        """Returns no rules, because none are used."""
+        return []
+
     drain: Callable[..., Any] = _refuse
     destinations: Callable[..., Any] = _refuse
     retry_dead_letters: Callable[..., Any] = _refuse
