@@ -275,7 +275,7 @@ impl PyCost {
                 let mut text = explain(book, cost, *reported);
                 let similar = self.similar_models();
                 if !similar.is_empty() {
-                    text.push_str("; the most similar names are ");
+                    text.push_str("; the nearest names are ");
                     text.push_str(&similar.join(", "));
                 }
                 text
