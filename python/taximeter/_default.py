@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from .attribution import bind
 from .concealed import concealed
-from .meter import Meter, set_default
+from .meter import Meter as _Meter
+from .meter import set_default
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -26,8 +27,11 @@ __all__ = [
     "init",
     "ledger_meter",
     "measure",
+    "models",
     "price",
     "prometheus",
+    "reprice",
+    "retry_dead_letters",
     "stats",
     "status",
     "track",
@@ -37,10 +41,45 @@ __all__ = [
 
 Client = TypeVar("Client")
 
+
+class Meter(_Meter):
+    __doc__ = _Meter.__doc__
+
+    def wrap(self, client: Client) -> Client:
+        """Meter one client object and its copies with this meter. Other clients of the same class are not affected.
+
+        Returns:
+            The same object.
+
+        Raises:
+            TypeError: The object is not a client that can be metered.
+        """
+        from . import instrument as instrumentation  # noqa: PLC0415 - see init
+
+        instrumentation.activate_for(self, client)
+        return client
+
+    def instrument(self, clients: bool | Sequence[str] = True) -> None:  # noqa: FBT002 - as in `init`
+        """Send the events of provider clients to this meter, in place of the one that had them.
+
+        Args:
+            clients: `True` for all clients that are or will be imported, `False` for none, or their names.
+
+        Raises:
+            ConfigError: A name is not that of a client family.
+        """
+        from . import instrument as instrumentation  # noqa: PLC0415 - see init
+
+        if clients is False:
+            instrumentation.deactivate()
+        else:
+            instrumentation.activate(self, None if clients is True else clients)
+
+
 default_meter = Meter.unconfigured()
 """The default meter, which the functions of this package use."""
 set_default(default_meter)
-_own_ledger: Meter | None = None
+_own_ledger: _Meter | None = None
 
 track = default_meter.track
 measure = default_meter.measure
@@ -50,9 +89,12 @@ close = default_meter.close
 stats = default_meter.stats
 prometheus = default_meter.prometheus
 drain = default_meter.drain
+reprice = default_meter.reprice
+models = default_meter.models
+retry_dead_letters = default_meter.retry_dead_letters
 
 
-def ledger_meter() -> Meter:
+def ledger_meter() -> _Meter:
     """Return a meter that writes to the ledger: the default meter, or another one if that has other destinations."""
     global _own_ledger  # noqa: PLW0603 - created on first use
     if default_meter.settings is None or default_meter.settings.uses_ledger:
@@ -93,16 +135,12 @@ def init(destination: str | Destination | Sequence[str | Destination] | None = N
         ConfigError: A setting is invalid. The message names it and its source.
     """
     destination = concealed(destination)
-    from . import instrument as instrumentation  # noqa: PLC0415 - only those who call init() pay for it
     from .settings import InitSettings, check_settings  # noqa: PLC0415
 
     check_settings("init", settings, InitSettings)
     chosen = default_meter.configure({"destination": destination, **settings}).instrument
     default_meter.check_storage()
-    if chosen is False:
-        instrumentation.deactivate()
-    else:
-        instrumentation.activate(default_meter, None if chosen is True else chosen)
+    default_meter.instrument(chosen)
     return default_meter
 
 
@@ -115,10 +153,7 @@ def wrap(client: Client) -> Client:
     Raises:
         TypeError: The object is not a client that can be metered.
     """
-    from . import instrument as instrumentation  # noqa: PLC0415 - see init
-
-    instrumentation.activate_for(default_meter, client)
-    return client
+    return default_meter.wrap(client)
 
 
 def uninstrument() -> None:

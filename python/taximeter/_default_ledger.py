@@ -17,6 +17,8 @@ __all__ = ["Ledger"]
 class Ledger(ledger.Ledger):
     """Reads the ledger, also while other processes write it.
 
+    The ledger of this process's own meter has what was tracked before: it is waited for up to 2 seconds.
+
     Args:
         path: The ledger's file; by default the one from the settings. A missing file reads as empty.
 
@@ -26,3 +28,8 @@ class Ledger(ledger.Ledger):
 
     def __init__(self, path: str | PathLike[str] | None = None) -> None:
         super().__init__((default_meter.settings or resolve({})).ledger if path is None else path)
+
+    def _bring_up_to_date(self) -> None:
+        settings = default_meter.settings
+        if settings is not None and settings.uses_ledger and settings.root and settings.ledger == self.path:
+            default_meter.flush_ledger()

@@ -126,8 +126,14 @@ class _EventOfEach(TypedDict):
     model: str
     operation: str
     status: CallStatus
+    input_tokens: int
+    """0 where the usage has none, like the other counts beside `usage`."""
+    output_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
     usage: dict[str, float]
-    """Counts by unit. Seconds may be fractional."""
+    """The known counts by unit. Seconds may be fractional."""
     usage_status: UsageStatus
     cost_usd: str | None
     """US dollars as an exact decimal text; `None` if the cost is unknown."""
@@ -135,7 +141,7 @@ class _EventOfEach(TypedDict):
 
 
 class Event(_EventOfEach, total=False):
-    """One event, as in the ledger, in exports and at destinations over HTTP. Absent fields are missing."""
+    """One event, as in the ledger and in exports. Absent fields are missing."""
 
     provider_usage: dict[str, Any] | None
     computed_cost_usd: str

@@ -140,6 +140,7 @@ OPTIONAL = {
     "ledger/report.py": {"rich"},
     "settings/toml.py": {"tomli"},
     "compat/_requests.py": {"requests"},
+    "testing/pytest_plugin.py": {"pytest"},
 }
 
 

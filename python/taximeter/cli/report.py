@@ -8,12 +8,15 @@ import json
 import sys
 from dataclasses import fields
 from datetime import datetime, timezone
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..fields import ATTRIBUTION, TAGS
 from ..ledger import Row
 from .common import Add, add_filters, filters, ledger
 from .render import print_json, print_line, print_report, say
+
+if TYPE_CHECKING:
+    from ..types import Event
 
 __all__ = ["add_commands", "overview"]
 
@@ -94,9 +97,9 @@ def _tail(options: argparse.Namespace) -> int:
     return 0
 
 
-def _line(event: dict[str, Any]) -> str:
+def _line(event: Event) -> str:
     cost = event["cost_usd"]
-    labels = " ".join(str(event[name]) for name in ATTRIBUTION if name in event)
+    labels = " ".join(str(value) for name, value in event.items() if name in ATTRIBUTION)
     return (
         f"{event['started_at'][:19]}Z  {event['provider']}/{event['model']}  {event['input_tokens']:,} in  "
         f"{event['output_tokens']:,} out  {'unpriced' if cost is None else '$' + cost}  {event['status']}  {labels}"
@@ -112,6 +115,8 @@ def _export(options: argparse.Namespace) -> int:
     writer = csv.DictWriter(sys.stdout, _COLUMNS, restval="", extrasaction="ignore")
     writer.writeheader()
     for event in events:
-        nested = {name: json.dumps(event[name], ensure_ascii=False) for name in ("usage", "tags", "cost_notes") if name in event}
-        writer.writerow(event | nested)
+        nested: dict[str, Any] = {
+            name: json.dumps(event[name], ensure_ascii=False) for name in ("usage", "tags", "cost_notes") if name in event
+        }
+        writer.writerow({**event, **nested})
     return 0

@@ -9,7 +9,8 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 
     from ..meter import Meter
 
-__all__ = ["FAMILIES", "Status", "activate", "activate_for", "check_installed", "deactivate", "hook", "status", "subscribe"]
+__all__ = [
+    "FAMILIES", "Status", "activate", "activate_for", "check_installed", "deactivate", "hook", "redirected", "status", "subscribe",
+]  # fmt: skip
 
 log = logging.getLogger("taximeter")
 
@@ -143,6 +146,25 @@ def activate_for(meter: Meter, client: object) -> None:
         _wanted.add(family.name)
         _hook_modules()
         family.bind_client(client, meter)
+
+
+@contextmanager
+def redirected(meter: Meter, names: bool | Sequence[str]) -> Iterator[None]:
+    """Record the calls of families for a meter, all, none or some by name, within a block; then as before.
+
+    Raises:
+        ConfigError: A name is no family.
+    """
+    before = dict(meters)
+    if names is False:
+        deactivate()
+    else:
+        activate(meter, None if names is True else names)
+    try:
+        yield
+    finally:
+        meters.clear()
+        meters.update(before)
 
 
 def deactivate() -> None:

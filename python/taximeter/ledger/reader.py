@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from .. import _core
 from ..moments import Moment, unix_ns
@@ -14,6 +14,8 @@ from .report import Report, Row, total
 
 if TYPE_CHECKING:
     from os import PathLike
+
+    from ..types import Event
 
 __all__ = ["Ledger", "equal"]
 
@@ -33,6 +35,12 @@ class Ledger:
     def __init__(self, path: str | PathLike[str]) -> None:
         self.path = Path(path)
         self._reader = _core.LedgerReader(self.path)
+
+    def _bring_up_to_date(self) -> None:
+        """Runs before the ledger is read."""
+
+    def __repr__(self) -> str:
+        return f"Ledger({str(self.path)!r})"
 
     def report(
         self,
@@ -61,6 +69,7 @@ class Ledger:
         names = (by,) if isinstance(by, str) else tuple(by) if isinstance(by, Sequence) else (by,)
         if not all(isinstance(name, str) for name in names):
             raise ValueError(f"by: {by!r} is not a field name, nor a sequence of them")
+        self._bring_up_to_date()
         rows = tuple(
             Row(key=dict(zip(names, values, strict=True)), **sums)
             for values, sums in self._reader.report(list(names), unix_ns("since", since), unix_ns("until", until), equal(where))
@@ -73,8 +82,9 @@ class Ledger:
         since: Moment | None = None,
         until: Moment | None = None,
         where: Mapping[str, str | None] | None = None,
-    ) -> Iterator[dict[str, Any]]:
+    ) -> Iterator[Event]:
         """Yields every event in order of arrival. Reads page by page. For the filters, see `report`."""
+        self._bring_up_to_date()
         start, end, equals, after = unix_ns("since", since), unix_ns("until", until), equal(where), 0
         while True:
             page, after = self._reader.events(start, end, equals, after, _PAGE)
@@ -82,13 +92,14 @@ class Ledger:
                 return
             yield from map(json.loads, page)
 
-    def follow(self, *, last: int = 10, every: float = 0.5) -> Iterator[dict[str, Any]]:
+    def follow(self, *, last: int = 10, every: float = 0.5) -> Iterator[Event]:
         """Yields the last events, then new ones as they arrive, without end.
 
         Args:
             last: How many of the events that already exist to begin with.
             every: Seconds between two reads.
         """
+        self._bring_up_to_date()
         after = max(0, self._reader.last_sequence() - last)
         files, latest = self._reader.files(), ""
         while True:
@@ -104,8 +115,9 @@ class Ledger:
             if not page:
                 time.sleep(every)
 
-    def last(self, count: int) -> list[dict[str, Any]]:
+    def last(self, count: int) -> list[Event]:
         """Returns the last events in order of arrival."""
+        self._bring_up_to_date()
         page, _ = self._reader.events(None, None, [], max(0, self._reader.last_sequence() - count), count)
         return [json.loads(event) for event in page]
 

@@ -7,7 +7,8 @@ import logging
 import os
 import sys
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import _core, attribution
@@ -20,7 +21,10 @@ from .shutdown import EXIT_SECONDS_IN_MEMORY, close_at_exit
 from .warnings import Warnings
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
+    from pathlib import Path
+    from types import TracebackType
+
+    from typing_extensions import Self, Unpack
 
     from ..catalog.background import Refresher
     from ..fields import MeasureFields
@@ -61,6 +65,11 @@ class Meter(Pricing):
     Raises:
         ConfigError: A setting is invalid.
     """
+
+    _override: Callable[[Settings], Settings] | None
+    """Changes the settings that are put in force; see `overridden`."""
+    _given: dict[str, Any]
+    """The settings that were given as arguments."""
 
     def __init__(self, **settings: Unpack[MeterSettings]) -> None:
         if "destination" in settings:
@@ -111,13 +120,32 @@ class Meter(Pricing):
         meter.exit_seconds = exit_seconds
         return Outbox(meter, meter._core)
 
+    @contextmanager
+    def overridden(self, override: Callable[[Settings], Settings]) -> Iterator[None]:
+        """Change the settings in force for a block, whatever is configured within it; then those from before are in force again.
+
+        Raises:
+            ConfigError: A setting is invalid.
+        """
+        before = self._given, self._override
+        self._override = override
+        try:
+            self.configure({})
+            yield
+        finally:
+            self._given, self._override = before
+            try:
+                self.configure({})
+            except ConfigError as error:
+                log.warning("taximeter keeps events in memory, because its settings cannot be read: %s", error)
+
     def apply_settings(self) -> None:
         """Apply the settings again after one of their destinations has changed."""
         if self.settings is not None:
             self._apply(self.settings)
 
     @classmethod
-    def unconfigured(cls) -> Meter:
+    def unconfigured(cls) -> Self:
         """Return a meter that reads its settings at its first event."""
         meter = cls.__new__(cls)
         meter._prepare()
@@ -125,7 +153,8 @@ class Meter(Pricing):
 
     def _prepare(self) -> None:
         self.settings = None
-        self._given: dict[str, Any] = {}
+        self._override = None
+        self._given = {}
         self._warnings = Warnings()
         self._checked_root: str | None = None
         self.exit_seconds = 0.0
@@ -153,6 +182,8 @@ class Meter(Pricing):
         # Arguments of earlier calls stay in force unless this call overrides them, so a library's init() does not redirect its host.
         given = self._given | {name: value for name, value in arguments.items() if value is not None}
         settings = rules.resolve(given)
+        if self._override is not None:
+            settings = self._override(settings)
         try:
             self._apply(settings)
         except TypeError as error:
@@ -272,6 +303,38 @@ class Meter(Pricing):
         from .gevent import in_gevent_thread  # noqa: PLC0415 - few programs use it
 
         return self._end(in_gevent_thread(self._core.flush), timeout)
+
+    def flush_ledger(self, timeout: float = 2.0) -> bool:
+        """Wait until the ledger has what is tracked so far, at most `timeout` seconds; other destinations are not waited for.
+
+        Returns:
+            Whether the ledger has it; true where the ledger is not a destination.
+        """
+        return self._core.flush_ledger(min(max(timeout, 0.0), LONGEST_WAIT))
+
+    @property
+    def ledger_path(self) -> Path:
+        """The file of this meter's ledger.
+
+        Raises:
+            ConfigError: The settings cannot be read, or have no directory for it.
+        """
+        self._settle()
+        return (self.settings or self.configure({})).ledger
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close it; see `close`."""
+        self.close()
+
+    def __repr__(self) -> str:
+        settings = self.settings
+        if settings is None:
+            return "Meter(not configured yet)"
+        places = [*(["ledger"] if settings.uses_ledger else []), *(one.host for one in settings.destinations)]
+        return f"Meter(state_dir={settings.root!r}, destination={places!r}, enabled={self.enabled})"
 
     def close(self, timeout: float = 2.0) -> FlushReport:
         """Flush, and end delivery. Undelivered events stay on disk for the next process. For signals, see `flush`."""
