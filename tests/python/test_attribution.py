@@ -178,7 +178,7 @@ def test_a_value_that_cannot_be_recorded_is_left_out_and_counted(meter, caplog, 
     assert (event["team"], event["tags"]) == ("kept", {"even": "2"})
     assert count() == before + 3
     (said,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert said.startswith("customer: not a text")
+    assert said.startswith("taximeter: customer: not a text")
     assert "secret" not in said
     with taximeter.attribute(tags=value):
         track(meter)

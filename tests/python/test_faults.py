@@ -85,7 +85,7 @@ def test_a_call_that_cannot_be_followed_continues_and_is_counted(client, meter, 
         instrument.deactivate()
     assert remarks() == {"instrument_failed": 3}
     (said,) = warnings_of(caplog)
-    assert said.startswith("openai._base_client.SyncAPIClient._process_response (ZeroDivisionError): ")
+    assert said.startswith("taximeter: openai._base_client.SyncAPIClient._process_response (ZeroDivisionError): ")
     assert "secret" not in caplog.text
 
 
@@ -138,7 +138,9 @@ def test_a_misspelt_keyword_or_header_is_removed_and_logged_once(client, meter, 
         instrument.deactivate()
     assert remarks() == {"unknown_field": 2}
     (said,) = warnings_of(caplog)
-    assert said.startswith("taximeter_custmer: did you mean taximeter_customer?: not a field of an event; it is left out")
+    assert said.startswith(
+        "taximeter: taximeter_custmer: did you mean taximeter_customer?: not a field of an event; it is left out; check the spelling"
+    )
     meter.flush()
     assert [(event["team"], event.get("customer")) for event in taximeter.Ledger(meter.settings.ledger).events()] == [
         ("kept", None)

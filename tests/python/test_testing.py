@@ -27,9 +27,14 @@ def ask(provider):
 @pytest.fixture
 def own(state):
     """The default meter with settings of its own, and its events."""
+    meter = taximeter.default_meter
+    given = meter._given
     taximeter.init(state_dir=state, instrument=False, team="own")
     yield lambda: [event.get("feature") for event in taximeter.Ledger().events()]
     taximeter.close()
+    # Other tests do not have this one's destinations.
+    meter._given = given
+    meter.configure({})
 
 
 def test_a_block_has_its_events_and_the_ledger_has_the_others(own, state):

@@ -9,6 +9,7 @@ import pytest
 import taximeter
 from collector import Collector
 from conftest import wait_for
+from taximeter.meter import warnings
 
 CANARY = "canary-5f3a"
 CALL = {"provider": "openai", "model": "gpt-4o", "input_tokens": 1}
@@ -119,3 +120,14 @@ def test_a_notice_is_logged_once_a_minute_for_each_destination(caplog):
         meter._warnings.warn("destination_failing", host, "no answer")
     assert [said.split(": ")[1] for said in warned(caplog)] == ["a.example", "b.example"]
     assert all("more than a minute" in said for said in warned(caplog))
+
+
+def test_every_count_has_a_warning_with_its_sender_its_field_and_the_remedy(caplog):
+    stats = taximeter.stats()
+    # Said at the end of the program.
+    for what in {**stats["refused"], **stats["remarks"]}.keys() - {"lost_in_memory"}:
+        caplog.clear()
+        warnings.Warnings().warn(what, "the field")
+        (said,) = warned(caplog)
+        rule, remedy = warnings.RULES[what]
+        assert said == f"taximeter: the field: {rule}; {remedy} ({what}; further cases are only counted in stats())"

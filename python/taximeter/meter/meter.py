@@ -310,7 +310,7 @@ class Meter(Pricing):
         Returns:
             Whether the ledger has it; true where the ledger is not a destination.
         """
-        return self._core.flush_ledger(min(max(timeout, 0.0), LONGEST_WAIT))
+        return self._core.flush_ledger(min(max(timeout, 0.0), MAX_WAIT_SECONDS))
 
     @property
     def ledger_path(self) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Final
+from typing import Final, NamedTuple
 
 __all__ = ["NOTICES", "RULES", "Warnings"]
 
@@ -13,36 +13,72 @@ log = logging.getLogger("taximeter")
 # At most one warning of each kind in this time; `stats()` counts all of them.
 SECONDS_BETWEEN_WARNINGS: Final = 60.0
 
+
+class Rule(NamedTuple):
+    """What a warning says about a count of `stats()`."""
+
+    rule: str
+    """The rule that the event broke, and what was done."""
+    remedy: str
+    """What to do, as an imperative."""
+
+
+_REPORT: Final = "please report this fault of taximeter"
 RULES: Final = {
-    "missing_provider": "an event without a provider is not recorded",
-    "missing_model": "an event without a model is not recorded",
-    "invalid_usage": "counts are whole numbers from 0 to 1,000,000,000,000; the event is not recorded",
-    "invalid_text": "not a text of valid Unicode, a number, an id, a date, an Enum or bytes; it is left out, or its invalid "
-    "characters are replaced",
-    "invalid_time": "a time is an aware datetime, a date, an ISO 8601 text or seconds since 1970, from 2015 to a day from now; "
-    "a duration is milliseconds from 0; it is left out",
-    "invalid_cost": "a cost is a decimal from 0 with at most 24 places; the computed cost is recorded instead",
-    "unknown_unit": "not a unit of usage; it is left out",
-    "no_space": "the journal is full; the event is lost",
-    "too_large": "a request of more than 48 KiB is not recorded",
-    "internal_error": "a fault of taximeter itself; the event is lost: please report it",
-    "given_up": "the oldest events that waited for a destination were given up, for their age or because the journal is full",
-    "truncated": "texts over 512 bytes are cut, tags over 64 or 12 KiB are left out",
-    "unreadable_usage": "this usage object cannot be read; the event is recorded without usage",
-    "usage_unreported": "the response does not report its usage; the event is recorded without",
-    "usage_interrupted": "the response ended before it reported its usage; the event is recorded without",
-    "usage_malformed": "the response cannot be read; the event is recorded without usage",
-    "usage_not_json": "the response is neither JSON nor a stream of it; the event is recorded without usage",
-    "usage_internal_error": "a fault of taximeter itself; the event is recorded without usage: please report it",
-    "contradictory_usage": "parts exceed the total that includes them, or overlap unknown; the event has no cost",
-    "unknown_field": "not a field of an event; it is left out",
-    "instrument_failed": "taximeter could not follow a call of this client, which is not recorded, or without some of its fields; "
-    "please report it with the client's version, which `taximeter.status()` has",
-    "attribution_failed": "the function that attributes requests raised this; the request goes on without attribution; correct the "
-    "function",
-    "unreadable_catalog": "the price catalog in the state directory cannot be read; the embedded one is used",
+    "missing_provider": Rule("an event without a provider is not recorded", "pass provider="),
+    "missing_model": Rule("an event without a model is not recorded", "pass model="),
+    "invalid_usage": Rule("counts are whole numbers from 0 to 1,000,000,000,000; the event is not recorded", "correct the count"),
+    "invalid_text": Rule(
+        "not a text of valid Unicode, a number, an id, a date, an Enum or bytes; it is left out, or invalid characters are replaced",
+        "pass a str",
+    ),
+    "invalid_time": Rule(
+        "a time is an aware datetime, a date, an ISO 8601 text or seconds since 1970, from 2015 to a day from now; a duration is "
+        "milliseconds from 0; it is left out",
+        "correct the time",
+    ),
+    "invalid_cost": Rule(
+        "a cost is a decimal from 0 with at most 24 places; the computed cost is recorded instead", "pass a Decimal in US dollars"
+    ),
+    "unknown_unit": Rule("not a unit of usage; it is left out", "use the names in taximeter.UNITS"),
+    "no_space": Rule("the journal is full; the event is lost", "free disk space, or raise budget_mb"),
+    "too_large": Rule("a request of more than 48 KiB is not recorded", "shorten the request"),
+    "internal_error": Rule("the event is lost", _REPORT),
+    "given_up": Rule(
+        "the oldest events that waited for a destination were given up, for their age or because the journal is full",
+        "see last_error in stats(), or raise budget_mb or max_age",
+    ),
+    "truncated": Rule("texts over 512 bytes are cut, tags over 64 or 12 KiB are left out", "shorten them"),
+    "unreadable_usage": Rule(
+        "this usage object cannot be read; the event is recorded without usage", "pass the provider's usage object or counts by unit"
+    ),
+    "usage_unreported": Rule(
+        "the response does not report its usage; the event is recorded without", "ask for it: stream_options={'include_usage': True}"
+    ),
+    "usage_interrupted": Rule(
+        "the response ended before it reported its usage; the event is recorded without", "read streams to their end"
+    ),
+    "usage_malformed": Rule("the response cannot be read; the event is recorded without usage", "check the proxy or gateway"),
+    "usage_not_json": Rule(
+        "the response is neither JSON nor a stream of it; the event is recorded without usage", "check the proxy or gateway"
+    ),
+    "usage_internal_error": Rule("the event is recorded without usage", _REPORT),
+    "contradictory_usage": Rule(
+        "parts exceed the total that includes them, or overlap unknown; the event has no cost", "correct the counts"
+    ),
+    "unknown_field": Rule("not a field of an event; it is left out", "check the spelling"),
+    "instrument_failed": Rule(
+        "a call of this client could not be followed; it is not recorded, or without some of its fields",
+        "run taximeter doctor --clients, and report it",
+    ),
+    "attribution_failed": Rule(
+        "the function that attributes requests raised this; the request goes on without attribution", "correct the function"
+    ),
+    "unreadable_catalog": Rule(
+        "the price catalog in the state directory cannot be read; the embedded one is used", "run taximeter prices update"
+    ),
 }
-"""By the name of a count in `stats()`: the rule that an event broke, and what was done."""
+"""By the name of a count in `stats()`."""
 
 NOTICES: Final = {
     "destination_paused": "delivery to it is paused until its key, address or account is corrected; events are kept, and it is tried "
@@ -78,7 +114,10 @@ class Warnings:
             return
         self._last[key] = now
         if notice is None:
-            log.warning("%s: %s (%s; further cases are only counted in stats())", _one_line(field[:160]), RULES.get(what, ""), what)
+            rule, remedy = RULES.get(what, Rule("see the documentation of stats()", "correct it"))
+            log.warning(
+                "taximeter: %s: %s; %s (%s; further cases are only counted in stats())", _one_line(field[:160]), rule, remedy, what
+            )
         else:
             log.warning("taximeter: %s: %s: %s (%s)", _one_line(field), _one_line(detail), notice, what)
 
