@@ -1,4 +1,4 @@
-"""Builds the price catalogs in data/ from the installed packages `genai-prices` and `litellm`.
+"""Builds the price catalogs in data/, and the table of hosts, from the installed packages `genai-prices` and `litellm`.
 
 `catalog.json` is the committed catalog with the data of genai-prices merged into it. Entries that the data drops are kept as retired.
 Rates that it replaces end on the day of the refresh. Rates that change more than tenfold are held back. Data that lost more than a
@@ -31,8 +31,9 @@ from genai_prices import data, types
 from taximeter.catalog import document, genai, merge
 from taximeter.errors import CatalogError
 
-DATA = Path(__file__).parent.parent / "data"
-CATALOG, LONG_TAIL = DATA / "catalog.json", DATA / "long_tail.json"
+ROOT = Path(__file__).parent.parent
+CATALOG, LONG_TAIL = ROOT / "data" / "catalog.json", ROOT / "data" / "long_tail.json"
+HOSTS = ROOT / "python" / "taximeter" / "instrument" / "catalog_hosts.py"
 
 
 def raw(value: Any) -> Any:
@@ -113,6 +114,28 @@ def render_long_tail(catalog: dict[str, Any]) -> str:
     return document.render({**head, "providers": providers})
 
 
+def render_hosts(catalog: dict[str, Any]) -> str:
+    """Renders the addresses of the catalog's providers as a Python module. Of two providers at one address, the first counts."""
+    patterns: dict[str, str] = {}
+    for provider in catalog["providers"]:
+        patterns.setdefault(provider["api"], provider["id"])
+    rows = "".join(f"    ({json.dumps(name)}, {json.dumps(pattern)}),\n" for pattern, name in patterns.items() if pattern)
+    return f'''"""The addresses of the catalog's providers. `scripts/refresh_catalog.py` writes this file."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["PATTERNS"]
+
+# fmt: off
+PATTERNS: Final = (
+{rows})
+# fmt: on
+"""Providers by their ids in the catalog, and regular expressions of their URLs."""
+'''
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a file would change")
@@ -136,7 +159,11 @@ def main() -> int:
         merged.document = document.seal(merged.document, metadata.version("genai-prices"))
         if merged.document["version"] == committed["version"]:
             merged.document["as_of"] = committed["as_of"]
-    written = {CATALOG: document.render(merged.document), LONG_TAIL: render_long_tail(merged.document)}
+    written = {
+        CATALOG: document.render(merged.document),
+        LONG_TAIL: render_long_tail(merged.document),
+        HOSTS: render_hosts(merged.document),
+    }
     stale = [path.name for path, text in written.items() if not path.exists() or path.read_text("utf-8") != text]
     if arguments.check:
         for change in merged.held:

@@ -127,6 +127,8 @@ def init(destination: str | Destination | Sequence[str | Destination] | None = N
             default, `False` for no limit. A collector must remember event ids for as long to detect repeated events.
         prices: Your own rates, multipliers and aliases, and how the catalog is updated: a mapping, or the path of a file; see
             `docs/pricing.md`.
+        hosts: Which provider answers at an unknown host: `{"10.0.0.5:8000": "vllm"}`, or `"openai"` for a gateway to it.
+        usage_hosts: Further hosts whose streams are asked for their usage; see `docs/troubleshooting.md`.
 
     Returns:
         The default meter.

@@ -197,9 +197,15 @@ def test_doctor_distinguishes_missing_usage_from_missing_prices(cli, meter):
     meter.track(provider="openai", model="gpt-4o", usage_status="missing")
     meter.track(provider="openai", model="gpt-4o", status="error", usage_status="missing")
     assert meter.flush(10).pending == 0
-    checks = {check["check"]: check for check in json.loads(cli("doctor", "--json", code=1).stdout)}
+    checks = {check["check"]: check for check in json.loads(cli("doctor", "--json").stdout)}
     assert checks["prices"] == {"check": "prices", "ok": True, "detail": "known for every call of the last 30 days"}
-    assert checks["usage"]["detail"].startswith("missing for openai/gpt-4o (1): ")
+    assert checks["usage"]["detail"].startswith("usage missing for openai/gpt-4o (1): ask with stream_options=")
+    assert "note  usage: " in cli("doctor").stdout
+    meter.track(provider="groq", model="m", usage_status="missing", finish_reason="stop")
+    assert meter.flush(10).pending == 0
+    checks = {check["check"]: check for check in json.loads(cli("doctor", "--json", code=1).stdout)}
+    assert not checks["usage reports"]["ok"]
+    assert checks["usage reports"]["detail"].startswith("usage missing for groq/m (1): ")
 
 
 def test_a_file_instead_of_the_state_directory_is_an_error(cli, state):

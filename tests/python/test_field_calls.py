@@ -17,6 +17,7 @@ import anthropic
 import boto3
 import cohere
 import groq
+import httpx2
 import ollama
 import openai
 import pytest
@@ -29,6 +30,7 @@ import taximeter
 from conftest import EXAMPLES, ROOT, events_of
 from fake_families import FakeFamilies, Families, _aws
 from taximeter import instrument
+from taximeter.cli import main
 
 QUESTION = [{"role": "user", "content": "a secret question"}]
 
@@ -224,6 +226,107 @@ def test_a_stream_that_bedrock_throttles_half_way_said_success(metered):
         list(bedrock(server.url).converse_stream(**asked("claude"))["stream"])
     (event,) = events_of(metered)
     assert (event["status"], event["error"]) == ("error", type(caught.value).__name__)
+
+
+def answers(usage, **headers):
+    """An HTTP client whose requests go nowhere; each is answered with a chat completion."""
+    message = {"role": "assistant", "content": "x"}
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    body = {"id": "c", "object": "chat.completion", "created": 1, "model": "gpt-4o", "choices": [choice], "usage": usage}
+    return httpx2.Client(transport=httpx2.MockTransport(lambda _: httpx2.Response(200, headers=headers, json=body)))
+
+
+@pytest.mark.parametrize(
+    ("url", "provider"),
+    [
+        ("https://api.z.ai/api/paas/v4", "zai"),
+        ("https://api.minimax.io/v1", "minimax"),
+        ("https://api.minimaxi.com/v1", "minimax"),
+        ("https://api.cohere.ai/compatibility/v1", "cohere"),
+        ("https://router.huggingface.co/together/v1", "huggingface_together"),
+        ("https://router.huggingface.co/v1", "huggingface"),
+        ("https://api.novita.ai/v3/openai", "novita"),
+        ("https://open.bigmodel.cn/api/paas/v4", "zhipuai"),
+        ("https://dashscope-intl.aliyuncs.com/compatible-mode/v1", "dashscope"),
+        ("https://generativelanguage.googleapis.com/v1beta/openai", "gcp.gemini"),
+        ("https://eu.api.openai.com/v1", "openai"),
+        ("https://api.mistral.ai/v1", "mistral_ai"),
+        ("https://mine.openai.azure.com/openai/v1", "azure.ai.openai"),
+    ],
+)
+def test_compatible_hosts_were_priced_as_openai(url, provider, metered):
+    client = openai.OpenAI(
+        api_key="k", base_url=url, http_client=answers({"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8})
+    )
+    client.chat.completions.create(model="m", messages=QUESTION)
+    (event,) = events_of(metered)
+    assert event["provider"] == provider
+    assert "host_unknown" not in str(event.get("cost_notes"))
+
+
+def test_an_unknown_host_had_the_clients_price_and_no_note(state, monkeypatch, capsys):
+    def called(**settings) -> dict:
+        meter = taximeter.Meter(state_dir=state, **settings)
+        instrument.activate(meter)
+        http = answers({"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8})
+        client = openai.OpenAI(api_key="k", base_url="http://10.0.0.5:8000/v1", http_client=http)
+        client.chat.completions.create(model="gpt-4o", messages=QUESTION)
+        instrument.deactivate()
+        event = events_of(meter)[-1]
+        meter.close(5)
+        return event
+
+    unknown = called()
+    assert (unknown["provider"], "host_unknown" in str(unknown["cost_notes"])) == ("openai", True)
+    assert main(["doctor"]) == 0
+    assert 'hosts = { "10.0.0.5:8000" = "vllm" }, or "openai" for a gateway' in capsys.readouterr().out
+    named = called(hosts={"10.0.0.5:8000": "vllm"})
+    assert (named["provider"], "host_unknown" in str(named.get("cost_notes"))) == ("vllm", False)
+    monkeypatch.setenv("TAXIMETER_HOSTS", "http://10.0.0.5:8000/v1=openai")
+    gateway = called()
+    assert (gateway["provider"], "host_unknown" in str(gateway.get("cost_notes"))) == ("openai", False)
+    main(["doctor"])
+    assert "10.0.0.5" not in capsys.readouterr().out
+    with pytest.raises(taximeter.ConfigError, match="hosts: 'x' has no provider"):
+        taximeter.Meter(hosts={"x": ""})
+
+
+def test_streams_of_a_host_that_takes_the_question_had_no_usage(state, provider):
+    meter = taximeter.Meter(state_dir=state, usage_hosts=[provider.url])
+    instrument.activate(meter)
+    client = openai.OpenAI(api_key="k", base_url=f"{provider.url}/v1")
+    call = {"model": "gpt-4o", "messages": QUESTION, "stream": True}
+    asked = list(client.chat.completions.create(**call))
+    # Who asks in `extra_body` gets the chunk.
+    own = list(client.chat.completions.create(**call, extra_body={"stream_options": {"include_usage": True}}))
+    told = list(client.chat.completions.create(**call, extra_body={"stream_options": {"include_obfuscation": False}}))
+    instrument.deactivate()
+    assert [len(chunks) for chunks in (asked, own, told)] == [6, 7, 6]
+    assert own[-1].usage is not None
+    assert [event["usage_status"] for event in events_of(meter)] == ["complete"] * 3
+    meter.close(5)
+
+
+def test_streams_of_openai_1_0_raised_where_usage_was_asked_for(state, provider):
+    text = """
+import sys, taximeter
+taximeter.init()
+import openai
+client = openai.OpenAI(api_key="k", base_url=sys.argv[1] + "/v1")
+chunks = list(client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "q"}], stream=True))
+assert len(chunks) == 6, chunks
+taximeter.close()
+"""
+    path = os.pathsep.join(map(str, (ROOT / "python", EXAMPLES)))
+    subprocess.run(
+        [ROOT / ".venv-oldest" / "bin" / "python", "-c", text, provider.url],
+        env={**os.environ, "PYTHONPATH": path, "TAXIMETER_STATE_DIR": str(state), "TAXIMETER_USAGE_HOSTS": provider.url},
+        cwd=state.parent,
+        timeout=120,
+        check=True,
+    )
+    (event,) = taximeter.Ledger(state / "ledger.db").events()
+    assert event["usage_status"] == "complete"
 
 
 LITELLM = """

@@ -6,6 +6,7 @@ import argparse
 import json
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ..errors import ConfigError, TaximeterError
 from ..ledger import Ledger, Row
 from ..meter import prometheus
 from ..settings import Settings, resolve
+from ..settings.model import UNKNOWN_HOSTS
 from . import journals
 from .common import Add
 from .dead_letters import count_letters
@@ -22,7 +24,9 @@ from .render import plain, print_json
 
 __all__ = ["add_commands", "doctor", "report_settings"]
 
-Check = tuple[str, bool, str]
+Check = tuple[str, bool | None, str]
+"""What was checked, whether it is well, and details. `None` is a note: worth knowing, and no fault."""
+_MOST_HOSTS = 20
 
 
 def add_commands(add: Add) -> None:
@@ -42,7 +46,7 @@ def doctor(options: argparse.Namespace) -> int:
         return 0
     checks = [_check_state_dir(settings.state_dir), _check_journals(settings.state_dir), _check_ledger(settings.ledger)]
     checks += [("waiting events", *journals.check_waiting(settings, dict(statuses)))]
-    checks += [*_check_unpriced(settings.ledger), _check_dead_letters(settings.state_dir)]
+    checks += [*_check_unpriced(settings.ledger), *_check_hosts(settings), _check_dead_letters(settings.state_dir)]
     checks += [*_check_destinations([status for _, status in statuses]), _check_disabled()]
     if options.clients:
         checks += _check_clients()
@@ -56,13 +60,13 @@ def report_settings(options: argparse.Namespace, error: ConfigError) -> int:
 
 def _show(options: argparse.Namespace, checks: list[Check], title: str) -> int:
     if options.json:
-        names = ("check", "ok", "detail")
-        print_json([dict(zip(names, check, strict=True)) for check in checks])
+        print_json([{"check": name, "ok": is_well is not False, "detail": detail} for name, is_well, detail in checks])
     else:
         print(title)
         for name, is_well, detail in checks:
-            print(f"{'ok  ' if is_well else 'BAD '}  {name}: {detail}")
-    return 0 if all(is_well for _, is_well, _ in checks) else 1
+            mark = {True: "ok  ", None: "note", False: "BAD "}[is_well]
+            print(f"{mark}  {name}: {detail}")
+    return 0 if all(is_well is not False for _, is_well, _ in checks) else 1
 
 
 _COUNTS = ("delivered", "pending", "rejected", "dead", "dropped", "expired", "evicted", "unreadable")
@@ -162,20 +166,49 @@ def _check_unpriced(path: Path) -> list[Check]:
         rows: Sequence[Row] = Ledger(path).report(("provider", "model"), since="30d", where=where).rows
         if rows:
             # A second query, because this one reads every event.
-            rows = Ledger(path).report(("provider", "model", "usage_status"), since="30d", where=where).rows
+            rows = Ledger(path).report(("provider", "model", "usage_status", "finish_reason"), since="30d", where=where).rows
     except TaximeterError as error:
         return [("prices", False, str(error))]
-
-    def names(rows: Sequence[Row]) -> str:
-        return ", ".join(plain(f"{row.key['provider']}/{row.key['model']} ({row.calls:,})") for row in rows[:10])
-
     without = [row for row in rows if row.key["usage_status"] == "missing"]
-    unknown = names([row for row in rows if row.key["usage_status"] != "missing"])
-    checks = [("prices", not unknown, f"unknown for {unknown}" if unknown else "known for every call of the last 30 days")]
-    if without:
-        ask = "their responses did not report usage; for streams in OpenAI's format, pass stream_options={'include_usage': True}"
-        checks.append(("usage", False, f"missing for {names(without)}: {ask}"))
+    unknown = _models([row for row in rows if row.key["usage_status"] != "missing"])
+    checks: list[Check] = [
+        ("prices", not unknown, f"unknown for {unknown}" if unknown else "known for every call of the last 30 days")
+    ]
+    # A response that came to its end says why it ended.
+    if unreported := _models([row for row in without if row.key["finish_reason"]]):
+        detail = f"usage missing for {unreported}: {_ASK}; these responses were complete and did not report it"
+        checks.append(("usage reports", False, detail))
+    if interrupted := _models([row for row in without if not row.key["finish_reason"]]):
+        detail = f"usage missing for {interrupted}: {_ASK}; a stream that is left before its end has none"
+        checks.append(("usage", None, detail))
     return checks
+
+
+_ASK = "ask with stream_options={'include_usage': True} for streams in OpenAI's format, or have all streams of a host asked with usage_hosts"
+
+
+def _models(rows: Sequence[Row]) -> str:
+    """Names the models of rows, with the calls of each."""
+    calls: Counter[str] = Counter()
+    for row in rows:
+        calls[f"{row.key['provider']}/{row.key['model']}"] += row.calls
+    return ", ".join(plain(f"{name} ({count:,})") for name, count in calls.most_common(10))
+
+
+def _check_hosts(settings: Settings) -> list[Check]:
+    """Lists the hosts whose provider is not known. Their calls are priced as those of the client's vendor."""
+    try:
+        lines = files.read(settings.state_dir / UNKNOWN_HOSTS).decode("utf-8", "replace").splitlines()
+    except OSError:
+        return []
+    rows = [line.split("\t") for line in lines if line.count("\t") == 2]  # noqa: PLR2004 - host, vendor and time
+    found = {host: vendor for host, vendor, _ in rows if not {host, host.partition(":")[0]} & settings.hosts.keys()}
+    if not found:
+        return []
+    names = ", ".join(f"{host} (priced as {vendor})" for host, vendor in list(found.items())[:_MOST_HOSTS])
+    first, vendor = next(iter(found.items()))
+    remedy = f'say in taximeter.toml who answers: hosts = {{ "{first}" = "vllm" }}, or "{vendor}" for a gateway to it'
+    return [("hosts", None, plain(f"not known: {names}; {remedy}; or set TAXIMETER_HOSTS={first}=vllm"))]
 
 
 def _check_dead_letters(state_dir: Path) -> Check:

@@ -65,7 +65,7 @@ def billed(found: Mapping[str, Any]) -> bool:
     return _counted.add(name)
 
 
-def follow_fetched(meter: Meter, wire: str, provider: str, response: Any) -> None:
+def follow_fetched(meter: Meter, wire: str, answered: Mapping[str, str], response: Any) -> None:
     """Follows the response to a GET request if it may be a deferred response; see `http.follow`."""
     found = _FETCHED.search(response.request.url.path)
     if found is None:
@@ -73,7 +73,7 @@ def follow_fetched(meter: Meter, wire: str, provider: str, response: Any) -> Non
     kind, name, results = found.groups()
     if name in _counted:
         return
-    fields: dict[str, Any] = {"provider": provider, "model": None, "operation": "chat"}
+    fields: dict[str, Any] = {**answered, "model": None, "operation": "chat"}
     if results:
         if wire == "anthropic":
             fields["batch"] = True

@@ -1,10 +1,25 @@
-"""Finds the provider by the host, because clients of one make can call many providers."""
+"""Which provider answers at a host: clients of one provider are pointed at many.
+
+The settings decide first, then the table of this module, then the catalog's patterns of addresses. Elsewhere the vendor of the client
+is taken for the provider, and the event has the cost note `host_unknown`.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+import functools
+import os
+import re
+import time
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
-__all__ = ["includes_usage_safely", "provider_of", "region_of"]
+from ..settings.model import UNKNOWN_HOSTS
+from .guard import run_guarded
+
+if TYPE_CHECKING:
+    from ..meter import Meter
+
+__all__ = ["Address", "answered_by", "asks_for_usage", "known_provider", "region_of"]
 
 _EXACT: Final = {
     "api.openai.com": "openai",
@@ -13,6 +28,7 @@ _EXACT: Final = {
     "api.deepseek.com": "deepseek",
     "api.x.ai": "x_ai",
     "api.mistral.ai": "mistral_ai",
+    "codestral.mistral.ai": "mistral_ai",
     "api.together.xyz": "together",
     "api.together.ai": "together",
     "api.fireworks.ai": "fireworks",
@@ -22,6 +38,26 @@ _EXACT: Final = {
     "api.moonshot.cn": "moonshot_ai",
     "openrouter.ai": "openrouter",
     "generativelanguage.googleapis.com": "gcp.gemini",
+    # What the catalog lacks, by litellm's names, which the long tail of prices has.
+    "api.ai21.com": "ai21",
+    "api.deepinfra.com": "deepinfra",
+    "api.featherless.ai": "featherless_ai",
+    "api.friendli.ai": "friendliai",
+    "api.hyperbolic.xyz": "hyperbolic",
+    "api.lambda.ai": "lambda_ai",
+    "api.sambanova.ai": "sambanova",
+    "api.studio.nebius.ai": "nebius",
+    "api.tokenfactory.nebius.com": "nebius",
+    "ai-gateway.vercel.sh": "vercel_ai_gateway",
+    "ark.cn-beijing.volces.com": "volcengine",
+    "dashscope.aliyuncs.com": "dashscope",
+    "dashscope-intl.aliyuncs.com": "dashscope",
+    "dashscope-us.aliyuncs.com": "dashscope",
+    "inference.api.nscale.com": "nscale",
+    "integrate.api.nvidia.com": "nvidia_nim",
+    "models.github.ai": "github",
+    "models.inference.ai.azure.com": "github",
+    "router.huggingface.co": "huggingface",
 }
 _SUFFIXES: Final = {
     ".openai.azure.com": "azure.ai.openai",
@@ -31,16 +67,64 @@ _SUFFIXES: Final = {
     "aiplatform.googleapis.com": "gcp.vertex_ai",
     ".rep.googleapis.com": "gcp.vertex_ai",
 }
+_PATHS: Final = frozenset({"router.huggingface.co"})
+"""Hosts of several providers, which the path tells apart. The catalog's patterns have these."""
+_NEED_ASKING: Final = frozenset({
+    "dashscope.aliyuncs.com", "dashscope-intl.aliyuncs.com", "generativelanguage.googleapis.com", "integrate.api.nvidia.com",
+})  # fmt: skip
+"""Hosts, beside OpenAI's and Azure's, that report the usage of a stream only if asked, in a chunk that can be taken out again."""
+_MOST_BYTES: Final = 64 * 1024
+"""Of the file of unknown hosts: some 1,000 of them."""
+
+_written: set[tuple[str, str, str]] = set()
 
 
-def provider_of(host: str, default: str) -> str:
-    """Returns the provider of a host; `default` if the host is unknown."""
+@functools.lru_cache(maxsize=1024)
+def known_provider(host: str, path: str = "") -> str | None:
+    """The provider that answers at a host; `None` if the host is not known."""
     host = host.lower()
-    if known := _EXACT.get(host):
+    known = _EXACT.get(host)
+    if known is not None and host not in _PATHS:
         return known
     if host.startswith(("bedrock-runtime.", "bedrock-mantle.")) and host.endswith((".amazonaws.com", ".api.aws")):
         return "aws.bedrock"
-    return next((provider for suffix, provider in _SUFFIXES.items() if host.endswith(suffix)), default)
+    if suffixed := next((provider for suffix, provider in _SUFFIXES.items() if host.endswith(suffix)), None):
+        return suffixed
+    return _by_pattern(f"https://{host}{path}") or known
+
+
+def _by_pattern(url: str) -> str | None:
+    from .catalog_hosts import PATTERNS  # noqa: PLC0415 - most programs call hosts of the table alone
+
+    return next((provider for provider, pattern in PATTERNS if re.match(pattern, url)), None)
+
+
+class Address:
+    """A URL given as text, with what URLs of `httpx` have."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self.host, self.port, self.path = parts.hostname or "", parts.port, parts.path
+
+
+def answered_by(meter: Meter, url: Any, vendor: str, *, is_told: bool = False) -> dict[str, str]:
+    """The fields of an event that say who answers.
+
+    Args:
+        meter: Whose settings may name the host.
+        url: A URL of `httpx` or `httpx2`.
+        vendor: The vendor of the client.
+        is_told: Whether the client's class tells that this vendor answers, wherever it is pointed at, as a client for Azure does.
+    """
+    host, port = url.host, url.port
+    place = host if port is None else f"{host}:{port}"
+    hosts = {} if meter.settings is None else meter.settings.hosts
+    if known := hosts.get(place) or hosts.get(host) or known_provider(host, url.path):
+        return {"provider": known}
+    if is_told:
+        return {"provider": vendor}
+    run_guarded(_write_unknown, meter, place, vendor)
+    return {"provider": vendor, "cost_notes": "host_unknown"}
 
 
 def region_of(host: str) -> str | None:
@@ -58,16 +142,39 @@ def region_of(host: str) -> str | None:
     return None
 
 
-def includes_usage_safely(host: str, api_version: str | None = None) -> bool:
-    """Returns whether a host is known to accept `stream_options.include_usage`.
+def _write_unknown(meter: Meter, place: str, vendor: str) -> None:
+    """Notes an unknown host for `taximeter doctor`, once a process."""
+    settings = meter.settings
+    root = "" if settings is None else settings.root
+    if settings is None or not root or (root, place, vendor) in _written:
+        return
+    _written.add((root, place, vendor))
+    path = settings.inside(UNKNOWN_HOSTS)
+    line = f"{place}\t{vendor}\t{int(time.time())}\n".encode()
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    try:
+        if os.fstat(file).st_size + len(line) <= _MOST_BYTES:
+            os.write(file, line)
+    finally:
+        os.close(file)
 
-    Other hosts have answered it with an error (openai-agents-python#442, litellm#11696), so it is not sent to them.
+
+def asks_for_usage(meter: Meter, url: Any, api_version: str | None = None) -> bool:
+    """Whether streams of a host are asked for their usage, with `stream_options.include_usage`.
+
+    It is asked for where it is known to be understood, and where the settings say so. Others have answered it with an error
+    (openai-agents-python#442, litellm#11696).
 
     Args:
-        host: The host of the request.
-        api_version: Azure's API version, such as `2024-10-21`. Versions from 2024-08-01 on accept the option.
+        meter: Whose settings may name the host.
+        url: The URL that a client is pointed at.
+        api_version: Azure's version of the API, such as `2024-10-21`; it is understood from 2024-08-01 on.
     """
-    host = host.lower()
-    if host.endswith(".openai.azure.com"):
-        return isinstance(api_version, str) and api_version[:10] >= "2024-08-01"
-    return host == "api.openai.com" or host.endswith(".api.openai.com")
+    host = url.host.lower()
+    own = () if meter.settings is None else meter.settings.usage_hosts
+    if host in own or f"{host}:{url.port}" in own:
+        return True
+    if host.endswith((".openai.azure.com", ".services.ai.azure.com")):
+        # The API without dated versions came later.
+        return "/openai/v1" in url.path or (isinstance(api_version, str) and api_version[:10] >= "2024-08-01")
+    return host in _NEED_ASKING or host == "api.openai.com" or host.endswith(".api.openai.com")

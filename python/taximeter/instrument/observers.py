@@ -16,6 +16,7 @@ from .guard import run_guarded
 
 if TYPE_CHECKING:
     from ..meter import Meter
+    from ..settings import Settings
 
 __all__ = ["EventFanout", "Observer", "observe", "observers_of", "register"]
 
@@ -89,6 +90,11 @@ class EventFanout:
         self._family = family
         call = current_call()
         self._own: Mapping[str, Any] = {} if call is None else call.others
+
+    @property
+    def settings(self) -> Settings | None:
+        """Those of the meter; see `Meter`."""
+        return None if self._meter is None else self._meter.settings
 
     @property
     def keeps_provider_usage(self) -> bool:

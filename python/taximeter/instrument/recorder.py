@@ -152,8 +152,8 @@ class Recorder:
         # If the response reports no usage, that of the request is billed: the characters of a text for speech.
         if fields.get("usage") and found["usage_status"] == "missing" and error is None:
             outcome |= {"usage": fields["usage"], "usage_status": "complete"}
-        if notes := found.get("cost_notes"):
-            outcome["cost_notes"] = notes
+        if notes := {*_notes(fields), *_notes(found)}:
+            outcome["cost_notes"] = ",".join(sorted(notes))
         if field := found.get("unreadable"):
             self._meter.count_remark("unreadable_usage", field)
         if report := found.get("provider_usage"):
@@ -170,6 +170,11 @@ class Recorder:
             outcome["status"] = "error"
             outcome["error"] = error or found.get("error")
         return outcome
+
+
+def _notes(told: Mapping[str, Any]) -> list[str]:
+    """The cost notes of a mapping, which has them as one text."""
+    return [note for note in (told.get("cost_notes") or "").split(",") if note]
 
 
 class Watched(Forwarding):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import bindings, deferred, http
 from .call import current_call, drop_own_headers
 from .failures import failed
-from .hosts import provider_of
+from .hosts import answered_by
 from .shims import after, each_subclass, shim_public
+
+if TYPE_CHECKING:
+    from ..meter import Meter
 
 __all__ = ["hook_base"]
 
@@ -28,7 +31,7 @@ def hook_base(
         shared: Returns the object that all parts of one client share, from one of them.
     """
 
-    def fields_of(request: Any) -> dict[str, Any] | None:
+    def fields_of(meter: Meter, request: Any) -> dict[str, Any] | None:
         """Returns the known fields of a POST request's event; `None` if it is not metered."""
         operation = next((what for end, what in operations.items() if _resource(request.url.path).endswith(end)), None)
         if operation is None or request.method != "POST":
@@ -36,7 +39,7 @@ def hook_base(
         call = current_call()
         # Used if the response names no model, like a stream that ends before its first part.
         model = call and call.kwargs.get("model")
-        return {"provider": provider_of(request.url.host, provider), "model": model, "operation": operation}
+        return {**answered_by(meter, request.url, provider), "model": model, "operation": operation}
 
     def look(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], response: Any) -> None:
         meter = bindings.meter_of(family, shared(client))
@@ -44,14 +47,13 @@ def hook_base(
         if meter is None:
             return
         if request.method == "GET":
-            deferred.follow_fetched(meter, wire, provider_of(request.url.host, provider), response)
-        elif (fields := fields_of(request)) is not None:
+            deferred.follow_fetched(meter, wire, answered_by(meter, request.url, provider), response)
+        elif (fields := fields_of(meter, request)) is not None:
             http.follow(meter, wire, fields, response, admit=deferred.billed)
 
     def fail(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], error: BaseException) -> None:
         meter = bindings.meter_of(family, shared(client))
-        fields = fields_of(kwargs.get("request") or args[1])
-        if meter is not None and fields is not None:
+        if meter is not None and (fields := fields_of(meter, kwargs.get("request") or args[1])) is not None:
             failed(meter, fields, error)
 
     def hook(module: ModuleType) -> None:

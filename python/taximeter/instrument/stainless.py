@@ -18,7 +18,7 @@ from . import bindings, deferred, http
 from .bindings import Family
 from .call import CALL, Call, carried, drop_own_headers, is_own_keyword
 from .failures import failed
-from .hosts import includes_usage_safely, provider_of, region_of
+from .hosts import answered_by, asks_for_usage, region_of
 from .shims import after, before, each_subclass, public_methods, shim
 
 if TYPE_CHECKING:
@@ -52,18 +52,17 @@ def stainless_family(
         hooks: Further functions to run on modules of the family.
     """
 
-    def fields_of(client: Any, host: str, path: str, options: Any) -> dict[str, Any] | None:
+    def fields_of(meter: Meter, client: Any, url: Any, path: str, options: Any) -> dict[str, Any] | None:
         """Returns the known fields of a POST request's event; `None` if it is not metered."""
         operation = next((what for end, what in operations.items() if path.endswith(end)), None)
         if operation is None or path.rpartition("/")[2].startswith("count-tokens"):
             return None
         body = getattr(options, "json_data", None)
         body = body if isinstance(body, Mapping) else {}
-        kind: Any = type(client)
-        provider = provider_of(host, _served_by(kind) or name)
+        answered = _answered(meter, client, url, name)
         return {
-            "provider": provider,
-            "region": _region(client, provider, host),
+            **answered,
+            "region": _region(client, answered["provider"], url.host),
             "model": body.get("model"),
             "operation": operation,
             # Used if the response does not name the tier. A tier that is not given is one of the client's placeholders here.
@@ -77,9 +76,8 @@ def stainless_family(
             return
         url = response.request.url
         if response.request.method == "GET":
-            kind: Any = type(client)
-            deferred.follow_fetched(meter, wire, provider_of(url.host, _served_by(kind) or name), response)
-        elif response.request.method == "POST" and (fields := fields_of(client, url.host, url.path, kwargs["options"])):
+            deferred.follow_fetched(meter, wire, _answered(meter, client, url, name), response)
+        elif response.request.method == "POST" and (fields := fields_of(meter, client, url, url.path, kwargs["options"])):
             if fields["operation"] == "speech":
                 fields["usage"] = _spoken(getattr(kwargs["options"], "json_data", None))
             http.follow(meter, wire, fields, response, admit=deferred.billed)
@@ -90,7 +88,7 @@ def stainless_family(
         if meter is None or options.method.upper() != "POST":
             return
         path = str(options.url).partition("?")[0]
-        if fields := fields_of(client, client.base_url.host, path, options):
+        if fields := fields_of(meter, client, client.base_url, path, options):
             # The clients for Bedrock and Vertex AI move the model from the body to the path.
             moved = _MODEL_IN_PATH.search(path)
             failed(meter, {**fields, "model": fields["model"] or (moved and moved[1])}, error)
@@ -110,8 +108,10 @@ def stainless_family(
     def ask(resource: Any, call: Call) -> None:
         # Without the capture point, the extra chunk would not be removed again.
         client = resource._client  # noqa: SLF001 - public under no other name
-        if call.kwargs.get("stream") is True and bindings.is_bound(family) and bindings.meter_of(name, client) is not None:
-            _ask_for_usage(call, resource)
+        if call.kwargs.get("stream") is True and bindings.is_bound(family):
+            meter = bindings.meter_of(name, client)
+            if meter is not None and asks_for_usage(meter, client.base_url, getattr(client, "_api_version", None)):
+                _ask_for_usage(call, resource)
 
     def shim_resource(owner: Any) -> None:
         asks = "completions" in owner.__module__
@@ -149,6 +149,13 @@ def _spoken(body: Any) -> dict[str, int] | None:
     if not isinstance(text, str) or (isinstance(model, str) and model.startswith("gpt-")):
         return None
     return {"input_characters": len(text)}
+
+
+def _answered(meter: Meter, client: Any, url: Any, vendor: str) -> dict[str, str]:
+    """Returns the fields of an event that name the provider."""
+    kind: Any = type(client)
+    told = _served_by(kind)
+    return answered_by(meter, url, told or vendor, is_told=told is not None)
 
 
 @functools.cache
@@ -202,8 +209,6 @@ def _ask_for_usage(call: Call, resource: Any) -> None:
     if options is None or type(options).__name__ in _UNSET:
         options = {}
     if not isinstance(options, Mapping) or "include_usage" in options:
-        return
-    if not includes_usage_safely(client.base_url.host, getattr(client, "_api_version", None)):
         return
     headers = call.kwargs.get("extra_headers")
     headers = headers if isinstance(headers, Mapping) else {}

@@ -61,6 +61,8 @@ class Meter(Pricing):
         max_age: How long events may wait for a destination over HTTP: at least 60 seconds, or a text such as `"12h"`; a week by
             default, `False` for no limit. A collector must remember event ids for as long to detect repeated events.
         prices: Your own rates, multipliers and aliases, and how the catalog is updated; see `docs/pricing.md`.
+        hosts: Which provider answers at an unknown host: `{"10.0.0.5:8000": "vllm"}`, or `"openai"` for a gateway to it.
+        usage_hosts: Further hosts whose streams are asked for their usage; see `docs/troubleshooting.md`.
 
     Raises:
         ConfigError: A setting is invalid.

@@ -53,7 +53,8 @@ RULES: Final = {
         "this usage object cannot be read; the event is recorded without usage", "pass the provider's usage object or counts by unit"
     ),
     "usage_unreported": Rule(
-        "the response does not report its usage; the event is recorded without", "ask for it: stream_options={'include_usage': True}"
+        "the response does not report its usage; the event is recorded without",
+        "ask for it: stream_options={'include_usage': True}, or the host in usage_hosts",
     ),
     "usage_interrupted": Rule(
         "the response ended before it reported its usage; the event is recorded without", "read streams to their end"

@@ -16,7 +16,7 @@ from .. import files
 from ..errors import ConfigError
 from ..fields import ATTRIBUTION
 from .model import KNOWN, NO_HOME, PROJECT, Prices, Settings
-from .values import LEDGER, budget, destinations, families, flag, max_age, tags
+from .values import LEDGER, budget, destinations, families, flag, hosts, max_age, tags, usage_hosts
 
 __all__ = ["default_state_dir", "is_disabled", "resolve"]
 
@@ -112,6 +112,8 @@ def resolve(
         max_age=max_age(pick("max_age")),
         attribution={name: value for name in ATTRIBUTION if (value := pick(name)) is not None},
         prices=_prices([(source, layer["prices"]) for source, layer in layers if layer.get("prices") is not None]),
+        hosts={key: value for _, layer in reversed(layers) for key, value in hosts(layer.get("hosts")).items()},
+        usage_hosts=frozenset(name for _, layer in layers for name in usage_hosts(layer.get("usage_hosts"))),
         tags={key: value for _, layer in reversed(layers) for key, value in tags(layer.get("tags")).items()},
     )
 

@@ -16,10 +16,14 @@ if TYPE_CHECKING:
     from ..types import Backend
     from .destination import Destination
 
-__all__ = ["KNOWN", "NO_HOME", "PROJECT", "WEEK", "InitSettings", "MeterSettings", "Prices", "Settings", "check_settings"]
+__all__ = [
+    "KNOWN", "NO_HOME", "PROJECT", "UNKNOWN_HOSTS", "WEEK", "InitSettings", "MeterSettings", "Prices", "Settings", "check_settings",
+]  # fmt: skip
 
 WEEK: Final = 7 * 86_400.0
 """Seconds that an event waits for a destination by default. Collectors are expected to remember event ids for this long."""
+UNKNOWN_HOSTS: Final = "unknown-hosts.tsv"
+"""The file in the state directory that lists hosts without a known provider, the vendor whose prices they have, and when."""
 NO_HOME: Final = "this user has no home directory; set TAXIMETER_STATE_DIR, or pass state_dir to init()"
 PROJECT: Final = "pyproject.toml"
 
@@ -35,6 +39,8 @@ class CommonSettings(AttributionFields, total=False):
     budget_mb: float | None
     max_age: float | str | None
     prices: Mapping[str, Any] | str | os.PathLike[str] | None
+    hosts: Mapping[str, str] | str | None
+    usage_hosts: Sequence[str] | str | None
 
 
 class MeterSettings(CommonSettings, total=False):
@@ -95,6 +101,10 @@ class Settings(NamedTuple):
     attribution: Mapping[str, Any] = MappingProxyType({})
     tags: Mapping[str, Any] = MappingProxyType({})
     prices: Prices = Prices()
+    hosts: Mapping[str, str] = MappingProxyType({})
+    """The provider that answers at a host, by `host` or `host:port` in lower case."""
+    usage_hosts: frozenset[str] = frozenset()
+    """Further hosts whose streams are asked for their usage, as in `hosts`."""
 
     def inside(self, *names: str) -> str:
         """Returns the path of a file in the state directory."""

@@ -12,7 +12,7 @@ from .model import WEEK
 if TYPE_CHECKING:
     from .destination import Destination
 
-__all__ = ["FALSE", "LEDGER", "TRUE", "budget", "destinations", "families", "flag", "max_age", "tags"]
+__all__ = ["FALSE", "LEDGER", "TRUE", "budget", "destinations", "families", "flag", "hosts", "max_age", "tags", "usage_hosts"]
 
 LEDGER: Final = "ledger"
 TRUE: Final = frozenset({"1", "true", "yes", "on"})
@@ -97,3 +97,41 @@ def tags(value: Any) -> Mapping[str, Any]:
     if isinstance(value, Mapping):
         return value
     raise ConfigError(f"tags: {value!r} is neither a mapping nor a text such as 'key=value,key=value'")
+
+
+def hosts(value: Any) -> Mapping[str, str]:
+    """Returns the providers that answer at hosts, from a mapping or from a text such as `10.0.0.5:8000=vllm`."""
+    if value is None:
+        return {}
+    if isinstance(value, str):
+        pairs = [tuple(part.strip() for part in pair.rpartition("=")[::2]) for pair in value.split(",") if pair.strip()]
+    elif isinstance(value, Mapping):
+        pairs = list(value.items())
+    else:
+        raise ConfigError(f"hosts: {value!r} is neither a mapping nor a text such as '10.0.0.5:8000=vllm'")
+    for host, provider in pairs:
+        if not isinstance(provider, str) or not provider.strip():
+            raise ConfigError(
+                f'hosts: {host!r} has no provider; write {{ "10.0.0.5:8000" = "vllm" }}, or "openai" for a gateway to it'
+            )
+    return {_host("hosts", host): provider.strip() for host, provider in pairs}
+
+
+def usage_hosts(value: Any) -> tuple[str, ...]:
+    """Returns the hosts whose streams are asked for their usage, from a sequence or from a text with commas."""
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        value = [part for part in value.split(",") if part.strip()]
+    if not isinstance(value, (list, tuple, set, frozenset)):
+        raise ConfigError(f"usage_hosts: {value!r} is neither a list of hosts nor a text such as '10.0.0.5:8000'")
+    return tuple(_host("usage_hosts", host) for host in value)
+
+
+def _host(setting: str, value: Any) -> str:
+    """Returns a host, with its port if one is given. A URL is read as its host."""
+    text = str(value).strip().lower().partition("://")
+    host = (text[2] or text[0]).partition("/")[0]
+    if not isinstance(value, str) or not host or any(character.isspace() for character in host):
+        raise ConfigError(f"{setting}: {value!r} is not a host such as '10.0.0.5:8000'")
+    return host

@@ -11,7 +11,7 @@ from ... import attribution
 from .. import bindings
 from ..call import CALL
 from ..deferred import Seen
-from ..hosts import provider_of
+from ..hosts import Address, answered_by
 from ..recorder import Recorder, scanner_for
 from ..shims import after, before
 
@@ -105,9 +105,10 @@ def _record(connection: Any, data: bytes, name: str | None = None, *, is_final: 
     meter = bindings.meter_of(_NAME, connection)
     if meter is None or (name is not None and not _counted.add(name)):
         return
-    provider = provider_of(_host(connection), _NAME)
+    answered = answered_by(meter, Address(f"wss://{_host(connection)}"), _NAME)
+    provider = answered["provider"]
     model = connection.__dict__.get(_TRANSCRIBER if is_transcript else _MODEL)
-    fields = {"provider": provider, "model": model, "operation": "transcription" if is_transcript else "chat"}
+    fields = {**answered, "model": model, "operation": "transcription" if is_transcript else "chat"}
     # The scanner marks an incomplete stream as partial, but would take the same JSON body as complete.
     content_type = "application/json" if is_final else "text/event-stream"
     call = connection.__dict__.get(CALL)
@@ -126,4 +127,4 @@ def _record(connection: Any, data: bytes, name: str | None = None, *, is_final: 
 
 def _host(connection: Any) -> str:
     request = getattr(getattr(connection, "_connection", None), "request", None)
-    return str(request.headers.get("Host", "")).partition(":")[0] if request is not None else ""
+    return str(request.headers.get("Host", "")) if request is not None else ""

@@ -15,7 +15,7 @@ from ..bindings import Family
 from ..call import Call, without_own_headers
 from ..failures import failed
 from ..guard import run_guarded
-from ..hosts import provider_of
+from ..hosts import Address, answered_by
 from ..shims import Forwarding, after, put, shim, shim_classes
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ _PARTS: Final = (
 _NEEDS: Final = ("method", "json", "headers")
 
 
-def _fields(path: str, host: str, kwargs: Mapping[str, Any]) -> dict[str, Any] | None:
+def _fields(meter: Meter, url: Any, path: str, kwargs: Mapping[str, Any]) -> dict[str, Any] | None:
     """Returns the known fields of a request's event; `None` if it is not metered.
 
     A retry is a nested call of the same method. Its response is returned through all levels, so only the outermost is recorded.
@@ -52,20 +52,20 @@ def _fields(path: str, host: str, kwargs: Mapping[str, Any]) -> dict[str, Any] |
     body = kwargs.get("json")
     # Responses do not name their model.
     model = body.get("model") if isinstance(body, Mapping) else None
-    return {"provider": provider_of(host, _NAME), "model": model if isinstance(model, str) else None, "operation": operation}
+    return {**answered_by(meter, url, _NAME), "model": model if isinstance(model, str) else None, "operation": operation}
 
 
 def _look(client: Any, _args: tuple[Any, ...], kwargs: Mapping[str, Any], response: Any) -> None:
     meter = bindings.meter_of(_NAME, client)
     url = response.request.url
-    if meter is not None and (fields := _fields(url.path, url.host, kwargs)):
+    if meter is not None and (fields := _fields(meter, url, url.path, kwargs)):
         http.follow(meter, _NAME, fields, response)
 
 
 def _fail(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], error: BaseException) -> None:
     meter = bindings.meter_of(_NAME, client)
     path = str(args[0] if args else kwargs.get("path"))
-    if meter is not None and (fields := _fields(path, "", kwargs)):
+    if meter is not None and (fields := _fields(meter, Address(client.get_base_url(kwargs.get("base_url"))), path, kwargs)):
         failed(meter, fields, error)
 
 

@@ -15,6 +15,7 @@ from ..bindings import Family
 from ..call import Call, current_call, without_own_headers
 from ..failures import failed
 from ..guard import run_guarded
+from ..hosts import Address, answered_by
 from ..recorder import Recorder, recorded, recorded_async, scanner_for
 from ..shims import after, each_subclass, put, shim_classes, shim_public
 from ..speakeasy import hook_base
@@ -49,10 +50,20 @@ def _request(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> t
     operation = _OPERATIONS.get(method or resource)
     if meter is None or operation is None or (kwargs.get("http_method") or args[0]).upper() != "POST":
         return None
-    provider = "gcp.vertex_ai" if getattr(client, "vertexai", None) else "gcp.gemini"
-    fields = {"provider": provider, "model": resource if method else None, "operation": operation}
+    fields = {**_answered(meter, client), "model": resource if method else None, "operation": operation}
     request = kwargs.get("request_dict") or next(iter(args[2:]), None)
     return meter, fields | {"region": _region(client), "service_tier": _tier(request)}
+
+
+def _answered(meter: Meter, client: Any) -> dict[str, str]:
+    """The fields that say who answers. Both of Google's services are at hosts of others too."""
+    vendor = "gcp.vertex_ai" if getattr(client, "vertexai", None) else "gcp.gemini"
+    options = getattr(client, "_http_options", None)
+    base = getattr(options, "base_url", None)
+    if not isinstance(base, str):
+        return {"provider": vendor}
+    answered = answered_by(meter, Address(base), vendor)
+    return {"provider": vendor} if base.rstrip("/").endswith("googleapis.com") else answered
 
 
 def _recorder(
@@ -148,9 +159,10 @@ def _record_turn(session: Any, *, is_final: bool) -> None:
     # In live sessions, the counts of the response have other names.
     counts = usage.model_dump(mode="json", exclude_none=True)
     report = {name.replace("response_token", "candidates_token"): count for name, count in counts.items()}
-    provider = "gcp.vertex_ai" if getattr(client, "vertexai", None) else "gcp.gemini"
+    answered = _answered(meter, client)
+    provider = answered["provider"]
     content_type = "application/json" if is_final else _LINES
-    fields = {"provider": provider, "model": session.__dict__.get(_MODEL), "operation": "generate_content"}
+    fields = {**answered, "model": session.__dict__.get(_MODEL), "operation": "generate_content"}
     recorder = Recorder(meter, scanner_for(meter, "gemini", provider, content_type), fields, session.__dict__.get(_CALL))
     recorder.feed(json.dumps({"usageMetadata": report}).encode())
     recorder.finish()
