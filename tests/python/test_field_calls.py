@@ -207,6 +207,24 @@ def test_mistakes_of_the_caller_are_no_failed_calls(metered, refusing):
     assert [event["model"] for event in events_of(metered)] == ["last"]
 
 
+def test_a_forked_child_recorded_its_copy_of_a_stream_again(metered, provider):
+    client = openai.OpenAI(api_key="k", base_url=f"{provider.url}/v1")
+    stream = client.chat.completions.create(model="gpt-4o", messages=QUESTION, stream=True, stream_options={"include_usage": True})
+    next(stream)
+    child = os.fork()
+    if not child:
+        with contextlib.suppress(BaseException):
+            stream.close()
+            del stream
+            gc.collect()
+            metered.flush(10)
+        os._exit(0)
+    os.waitpid(child, 0)
+    list(stream)
+    (event,) = events_of(metered)
+    assert event["usage_status"] == "complete"
+
+
 class Throttling(Families):
     def _bedrock(self, path: str, body: dict) -> None:
         def messages() -> Iterator[bytes]:

@@ -184,7 +184,7 @@ def _check_unpriced(path: Path) -> list[Check]:
     return checks
 
 
-_ASK = "ask with stream_options={'include_usage': True} for streams in OpenAI's format, or have all streams of a host asked with usage_hosts"
+_ASK = "ask with stream_options={'include_usage': True}, or for all streams of a host in OpenAI's format with the setting usage_hosts"
 
 
 def _models(rows: Sequence[Row]) -> str:

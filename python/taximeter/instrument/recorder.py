@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from .. import _core, attribution
 from . import layers
 from .call import Call
+from .forks import generation
 from .guard import report, run_guarded
 from .shims import Forwarding
 
@@ -52,7 +53,7 @@ def scanner_for(
 class Recorder:
     """Follows one response to its end, whichever way it ends, and records one event."""
 
-    __slots__ = ("_admit", "_call", "_fields", "_made", "_meter", "_scanner", "_scope")
+    __slots__ = ("_admit", "_call", "_fields", "_generation", "_made", "_meter", "_scanner", "_scope")
 
     def __init__(
         self, meter: Meter, scanner: Scanner | None, fields: dict[str, Any], call: Call | None, *, admit: Admit | None = None
@@ -66,6 +67,7 @@ class Recorder:
         # A stream may end in another context than it began in, so the attribution is stored now.
         self._scope = attribution.current() if call is None else call.scope
         self._made = time.perf_counter()
+        self._generation = generation()
 
     def feed(self, data: bytes) -> bytes:
         """Shows passing data to the scanner. Returns what to pass on."""
@@ -100,7 +102,8 @@ class Recorder:
     def finish(self, error: type[BaseException] | None = None) -> None:
         """Records the event. Only the first call has an effect."""
         fields, self._fields = self._fields, None
-        if fields is None:
+        # A forked child has a copy. The process that made the call records it.
+        if fields is None or self._generation != generation():
             return
         try:
             events = self._outcomes(error, fields)

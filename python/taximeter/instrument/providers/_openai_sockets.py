@@ -11,6 +11,7 @@ from ... import attribution
 from .. import bindings
 from ..call import CALL
 from ..deferred import Seen
+from ..forks import generation
 from ..hosts import Address, answered_by
 from ..recorder import Recorder, scanner_for
 from ..shims import after, before
@@ -76,7 +77,7 @@ def _look(connection: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], eve
         _record(connection, decision.model_dump_json().encode(), getattr(decision, "id", None))
     elif kind == "session.usage.updated":
         # A running total of the session.
-        state[_SECONDS] = event.usage.seconds
+        state[_SECONDS] = event.usage.seconds, generation()
     elif kind == "session.closed":
         state.pop(_SECONDS, None)
         _record_session(connection, event.usage.seconds)
@@ -84,7 +85,9 @@ def _look(connection: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], eve
 
 def _closed(connection: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any]) -> None:
     """Records a live session whose connection is closed before its final total arrived."""
-    if (seconds := connection.__dict__.pop(_SECONDS, None)) is not None:
+    seconds, made_in = connection.__dict__.pop(_SECONDS, (None, 0))
+    # A forked child that closes its copy is not the session's end.
+    if seconds is not None and made_in == generation():
         _record_session(connection, seconds, is_final=False)
 
 

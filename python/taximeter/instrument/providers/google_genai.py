@@ -14,6 +14,7 @@ from .. import bindings
 from ..bindings import Family
 from ..call import Call, current_call, without_own_headers
 from ..failures import failed
+from ..forks import generation
 from ..guard import run_guarded
 from ..hosts import Address, answered_by
 from ..recorder import Recorder, recorded, recorded_async, scanner_for
@@ -144,17 +145,17 @@ def _heard(session: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], mes
     """Handles a message of a live session. Its usage covers the turn so far, and the turn's last message ends one event."""
     state = session.__dict__
     if (usage := getattr(message, "usage_metadata", None)) is not None:
-        state[_PART] = usage
+        state[_PART] = usage, generation()
     content = getattr(message, "server_content", None)
     if content is not None and content.turn_complete:
         _record_turn(session, is_final=True)
 
 
 def _record_turn(session: Any, *, is_final: bool) -> None:
-    usage = session.__dict__.pop(_PART, None)
+    usage, made_in = session.__dict__.pop(_PART, (None, 0))
     client = session._api_client  # noqa: SLF001 - public under no other name
     meter = bindings.meter_of(_NAME, client)
-    if usage is None or meter is None:
+    if usage is None or meter is None or made_in != generation():
         return
     # In live sessions, the counts of the response have other names.
     counts = usage.model_dump(mode="json", exclude_none=True)

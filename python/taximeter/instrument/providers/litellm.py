@@ -15,6 +15,7 @@ from .. import bindings
 from ..bindings import Family
 from ..call import Call, current_call
 from ..failures import failed
+from ..forks import generation
 from ..guard import run_guarded
 from ..layers import Claim
 from ..recorder import Recorder, scanner_for
@@ -146,16 +147,17 @@ def _failed(logging: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> N
 class _Stream:
     """The end of a stream. It is an attribute of the stream object, so that an abandoned stream ends when it is collected."""
 
-    __slots__ = ("_chunks", "_is_open", "_logging")
+    __slots__ = ("_chunks", "_generation", "_is_open", "_logging")
 
     def __init__(self, logging: Any, chunks: Sequence[Any]) -> None:
         self._logging = logging
         self._chunks = chunks
         self._is_open = True
+        self._generation = generation()
 
     def end(self, error: type[BaseException] | None = None, *, answer: Any = None, is_whole: bool = True) -> None:
         """Records the event. Only the first call has an effect."""
-        if not self._is_open:
+        if not self._is_open or self._generation != generation():
             return
         self._is_open = False
         if answer is not None:
