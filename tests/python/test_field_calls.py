@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import json
 import os
 import re
 import socket
@@ -345,6 +346,48 @@ taximeter.close()
     )
     (event,) = taximeter.Ledger(state / "ledger.db").events()
     assert event["usage_status"] == "complete"
+
+
+def test_a_batch_was_charged_to_the_call_that_fetched_it(metered):
+    message = {
+        "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-sonnet-4-5", "content": [], "stop_reason": "end_turn",
+        "stop_sequence": None, "usage": {"input_tokens": 3, "output_tokens": 5},
+    }  # fmt: skip
+    rows = [
+        {"custom_id": f'row " {n}', "result": {"type": "succeeded", "message": {**message, "id": f"msg_{n}"}}} for n in (1, 2)
+    ]  # fmt: skip
+    batch = {
+        "id": "msgbatch_own", "type": "message_batch", "processing_status": "ended", "results_url": "https://api.anthropic.com/v1/messages/"
+        "batches/msgbatch_own/results", "created_at": "2026-11-22T00:00:00Z", "expires_at": "2026-11-23T00:00:00Z", "archived_at": None,
+        "cancel_initiated_at": None, "ended_at": None,
+        "request_counts": {"processing": 0, "succeeded": 2, "errored": 0, "canceled": 0, "expired": 0},
+    }  # fmt: skip
+
+    def answer(request):
+        if request.url.path.endswith("results"):
+            return httpx2.Response(200, content="".join(json.dumps(row) + "\n" for row in rows))
+        return httpx2.Response(200, json=batch)
+
+    client = anthropic.Anthropic(api_key="k", http_client=httpx2.Client(transport=httpx2.MockTransport(answer)))
+    client.messages.batches.create(requests=[], taximeter_team="maker")
+    with taximeter.attribute(team="fetcher", feature="cron"):
+        assert len(list(client.messages.batches.results("msgbatch_own"))) == 2
+    told = [(event["team"], event["feature"], event["tags"], event["batch"]) for event in events_of(metered)]
+    assert told == [("maker", "cron", {"custom_id": row["custom_id"]}, True) for row in rows]
+
+
+def test_a_background_response_was_charged_to_the_call_that_fetched_it(metered):
+    def answer(request):
+        status, usage = ("queued", None) if request.method == "POST" else ("completed", {"input_tokens": 3, "output_tokens": 5})
+        return httpx2.Response(200, json={"id": "resp_own", "model": "gpt-4o", "status": status, "background": True, "usage": usage})
+
+    client = openai.OpenAI(api_key="k", http_client=httpx2.Client(transport=httpx2.MockTransport(answer)))
+    with taximeter.attribute(team="maker"):
+        client.responses.create(model="gpt-4o", input="q", background=True)
+    with taximeter.attribute(team="fetcher"):
+        client.responses.retrieve("resp_own")
+    (event,) = events_of(metered)
+    assert event["team"] == "maker"
 
 
 LITELLM = """

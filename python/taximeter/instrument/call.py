@@ -85,7 +85,7 @@ class Call:
     """One call of a public method: its attribution, its start time, and the client's own keywords."""
 
     __slots__ = (
-        "_claim", "_has_scope", "_outer", "_scope", "failure", "id", "is_layer", "is_running", "kwargs", "others", "started",
+        "_claim", "_has_scope", "_outer", "_scope", "body", "failure", "id", "is_layer", "is_running", "kwargs", "others", "started",
         "started_at", "strips_usage",
     )  # fmt: skip
     id: str
@@ -98,6 +98,7 @@ class Call:
     def __init__(self, kwargs: dict[str, Any], *, is_layer: bool = False) -> None:
         self.strips_usage = False
         self.failure = None
+        self.body: bytes | None = None
         self.is_layer = is_layer
         self.kwargs = kwargs
         self.started = 0.0

@@ -1,28 +1,33 @@
 """Responses that are fetched after the request: background responses and batches. Each is one event, however often it is fetched.
 
-Their attribution is that of the fetching call, which may run in another process than the request.
+Their attribution is that of the call that asked for them. If that was in another process, it is that of the fetching call.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from .. import attribution
+from .. import _core, attribution
 from ..locks import ForkSafeLock
 from . import http
+from .call import current_call
 from .recorder import Recorder, scanner_for
 
 if TYPE_CHECKING:
     from ..meter import Meter
 
-__all__ = ["Seen", "billed", "follow_fetched"]
+__all__ = ["Seen", "billed", "follow_batch", "follow_fetched"]
 
 _REMEMBERED: Final = 10_000
 """The most ids that are kept, about 1 MB. A response that is fetched again after this many others is counted again."""
+_MOST_ASKED: Final = 1_000
+"""The most requests whose attribution is kept until their responses are fetched."""
 _BATCH_ENDS: Final = frozenset({"completed", "failed", "expired", "cancelled"})
+_CUSTOM_ID: Final = re.compile(rb'\s*\{\s*"custom_id"\s*:\s*("(?:[^"\\]|\\.)*")')
 _FETCHED: Final = re.compile(r"/(responses|interactions|batches)/([^/]+)(/results)?$")
 
 
@@ -54,6 +59,31 @@ _awaited = Seen()
 """Interactions that have not ended. Their responses do not say that they run in the background."""
 
 
+_asked: dict[str, _core.Scope] = {}
+"""The attribution of requests whose responses are fetched later, by their ids."""
+
+
+def _remember(name: str, scope: _core.Scope | None) -> None:
+    if scope is None:
+        return
+    _asked[name] = scope
+    while len(_asked) > _MOST_ASKED:
+        _asked.pop(next(iter(_asked)), None)
+
+
+def follow_batch(meter: Meter, wire: str, answered: Mapping[str, str], response: Any) -> None:
+    """Follows the response to the request that makes a batch: who made it is charged for it."""
+    call = current_call()
+    scope = attribution.current() if call is None else call.scope
+
+    def begun(found: Mapping[str, Any]) -> bool:
+        if found.get("id"):
+            _remember(found["id"], scope)
+        return False
+
+    http.follow(meter, wire, answered, response, admit=begun)
+
+
 def billed(found: Mapping[str, Any]) -> bool:
     """Returns whether a response is an event. A response that only says that the work has begun is not."""
     name = found.get("id")
@@ -61,6 +91,8 @@ def billed(found: Mapping[str, Any]) -> bool:
         return True
     if found["usage_status"] == "missing":
         _awaited.add(name)
+        # The recorder has put the attribution of the request in force.
+        _remember(name, attribution.current())
         return False
     return _counted.add(name)
 
@@ -74,10 +106,11 @@ def follow_fetched(meter: Meter, wire: str, answered: Mapping[str, str], respons
     if name in _counted:
         return
     fields: dict[str, Any] = {**answered, "model": None, "operation": "chat"}
+    scope = _asked.get(name)
     if results:
         if wire == "anthropic":
             fields["batch"] = True
-            http.follow(meter, wire, fields, response, reader=partial(_Rows, meter, fields, name))
+            http.follow(meter, wire, fields, response, reader=partial(_Rows, meter, fields, name, scope))
         return
 
     def is_final(answer: Mapping[str, Any]) -> bool:
@@ -89,17 +122,19 @@ def follow_fetched(meter: Meter, wire: str, answered: Mapping[str, str], respons
 
     if kind == "batches":
         fields["batch"] = True
-    http.follow(meter, wire, fields, response, admit=is_final)
+    http.follow(meter, wire, fields, response, admit=is_final, scope=scope)
 
 
 class _Rows:
     """Reads the results of a batch, one per line, and records each while it passes, because there may be 100,000."""
 
-    def __init__(self, meter: Meter, fields: Mapping[str, Any], batch: str) -> None:
+    def __init__(self, meter: Meter, fields: Mapping[str, Any], batch: str, scope: _core.Scope | None) -> None:
         self._meter = meter
         self._fields = fields
         self._batch = batch
-        self._scope = attribution.current()
+        call = current_call()
+        self._scope = attribution.current() if call is None else call.scope
+        self._asked = scope
         self._line = b""
 
     def feed(self, data: bytes) -> None:
@@ -128,8 +163,16 @@ class _Rows:
         # The rows may be read in another context than the request.
         attribution.enter(self, self._scope)
         try:
-            recorder = Recorder(self._meter, scanner, dict(self._fields), None, admit=is_new)
+            fields = {**self._fields, "tags": {"custom_id": name}} if (name := _custom_id(line)) else dict(self._fields)
+            recorder = Recorder(self._meter, scanner, fields, None, admit=is_new, scope=self._asked)
             recorder.feed(line)
             recorder.finish()
         finally:
             attribution.leave(self)
+
+
+def _custom_id(line: bytes) -> str | None:
+    """Returns the caller's own name of a row, which comes first; `None` without one."""
+    found = _CUSTOM_ID.match(line)
+    name = None if found is None else json.loads(found[1])
+    return name if isinstance(name, str) and name else None

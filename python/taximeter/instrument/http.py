@@ -12,6 +12,7 @@ from .failures import failed
 from .recorder import Admit, Recorder, Scanner, Watched, scanner_for
 
 if TYPE_CHECKING:
+    from .. import _core
     from ..meter import Meter
 
 __all__ = ["follow"]
@@ -28,6 +29,7 @@ def follow(
     *,
     admit: Admit | None = None,
     reader: Callable[[], Scanner] | None = None,
+    scope: _core.Scope | None = None,
 ) -> None:
     """Follows one response to its end, and records one event then. An error status is a failure of its call.
 
@@ -38,6 +40,7 @@ def follow(
         response: A response of `httpx` or `httpx2`, read or not.
         admit: Decides from what was found whether the response is an event.
         reader: Makes the scanner, if it is not the extension's.
+        scope: Attribution that comes before that of the call.
     """
     if response.status_code >= _ERRORS:
         if response.request.method == "POST":
@@ -64,7 +67,7 @@ def follow(
     # Google says here which tier served.
     if tier := response.headers.get("x-gemini-service-tier"):
         known["service_tier"] = tier.lower()
-    recorder = Recorder(meter, scanner, known, call, admit=admit)
+    recorder = Recorder(meter, scanner, known, call, admit=admit, scope=scope)
     if not is_read:
         response.stream = _tee(response, recorder)
         return

@@ -56,7 +56,14 @@ class Recorder:
     __slots__ = ("_admit", "_call", "_fields", "_generation", "_made", "_meter", "_scanner", "_scope")
 
     def __init__(
-        self, meter: Meter, scanner: Scanner | None, fields: dict[str, Any], call: Call | None, *, admit: Admit | None = None
+        self,
+        meter: Meter,
+        scanner: Scanner | None,
+        fields: dict[str, Any],
+        call: Call | None,
+        *,
+        admit: Admit | None = None,
+        scope: _core.Scope | None = None,
     ) -> None:
         self._meter = meter
         self._admit = admit
@@ -65,7 +72,8 @@ class Recorder:
         self._call = call
         layers.take()
         # A stream may end in another context than it began in, so the attribution is stored now.
-        self._scope = attribution.current() if call is None else call.scope
+        current = attribution.current() if call is None else call.scope
+        self._scope = scope.over(current) if scope is not None and current is not None else scope or current
         self._made = time.perf_counter()
         self._generation = generation()
 
@@ -106,10 +114,9 @@ class Recorder:
         if fields is None or self._generation != generation():
             return
         try:
-            events = self._outcomes(error, fields)
             attribution.enter(self, self._scope)
             try:
-                for event in events:
+                for event in self._outcomes(error, fields):
                     self._meter.track(**event)
             finally:
                 attribution.leave(self)

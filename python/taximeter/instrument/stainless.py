@@ -77,6 +77,8 @@ def stainless_family(
         url = response.request.url
         if response.request.method == "GET":
             deferred.follow_fetched(meter, wire, _answered(meter, client, url, name), response)
+        elif response.request.method == "POST" and url.path.endswith("/batches"):
+            deferred.follow_batch(meter, wire, _answered(meter, client, url, name), response)
         elif response.request.method == "POST" and (fields := fields_of(meter, client, url, url.path, kwargs["options"])):
             if fields["operation"] == "speech":
                 fields["usage"] = _spoken(getattr(kwargs["options"], "json_data", None))
@@ -101,10 +103,6 @@ def stainless_family(
         after(module.BaseClient, "_build_headers", _strip_headers)
         before(module.BaseClient, "_build_request", _strip_body, needs=("options",))
 
-    def owns(client: object) -> bool:
-        base = sys.modules.get(f"{name}._base_client")
-        return base is not None and isinstance(client, base.BaseClient)
-
     def ask(resource: Any, call: Call) -> None:
         # Without the capture point, the extra chunk would not be removed again.
         client = resource._client  # noqa: SLF001 - public under no other name
@@ -126,8 +124,13 @@ def stainless_family(
 
     by_module: dict[str, Callable[[ModuleType], None]] = {f"{name}._base_client": hook_base, f"{name}._resource": hook_resources}
     by_module |= hooks or {}
-    family = Family(name, by_module, (f"{name}._base_client",), owns, _bind_client)
+    family = Family(name, by_module, (f"{name}._base_client",), functools.partial(_owns, name), _bind_client)
     return family
+
+
+def _owns(package: str, client: object) -> bool:
+    base = sys.modules.get(f"{package}._base_client")
+    return base is not None and isinstance(client, base.BaseClient)
 
 
 def _nothing(_client: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], _result: object) -> None:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .. import bindings
 from ..bindings import Family
-from ..call import Call
+from ..call import Call, current_call
 from ..failures import failed
 from ..guard import run_guarded
 from ..recorder import Recorder, Watched, recorded, recorded_async, scanner_for
-from ..shims import put
+from ..shims import after, put
 
 if TYPE_CHECKING:
     from ...meter import Meter
@@ -92,10 +92,14 @@ def _line(message: Mapping[str, Any]) -> bytes:
     return json.dumps(message).encode() + b"\n"
 
 
-def _converse(result: dict[str, Any], record: Callable[..., Recorder]) -> None:
+def _converse(result: dict[str, Any], record: Callable[..., Recorder], body: bytes | None) -> None:
     recorder = record("converse")
+    usage = result.get("usage") or {}
+    if body is not None and usage.get("cacheWriteInputTokens") and "cacheDetails" not in usage:
+        # botocore 1.40 drops what its model of the service does not have, such as how long written cache tokens live.
+        usage = json.loads(body).get("usage") or usage
     router = (result.get("trace") or {}).get("promptRouter")
-    recorder.feed(_line({"usage": result.get("usage"), "stopReason": result.get("stopReason"), "trace": {"promptRouter": router}}))
+    recorder.feed(_line({"usage": usage, "stopReason": result.get("stopReason"), "trace": {"promptRouter": router}}))
     recorder.finish()
 
 
@@ -239,7 +243,7 @@ def _look(client: Any, operation: str, call: Call, result: dict[str, Any]) -> No
         return Recorder(meter, _Scanner(meter, *scanned, **options, is_opaque=_is_opaque(model)), fields, call)
 
     if operation == "Converse":
-        _converse(result, record)
+        _converse(result, record, call.body)
     elif operation == "ConverseStream":
         _converse_stream(result, record)
     elif operation == "InvokeModel":
@@ -293,11 +297,21 @@ def _called_async(original: Any) -> Any:
     return make_api_call
 
 
+def _keep_body(_client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
+    """Keeps the body of a whole answer until `_look` reads its usage."""
+    operation = kwargs.get("operation_model") or args[0]
+    call = current_call()
+    if call is not None and operation.name == "Converse" and operation.service_model.service_name == _SERVICE:
+        call.body = getattr(result[0], "_content", None)
+
+
 def _hook(module: ModuleType) -> None:
+    after(module.BaseClient, "_make_request", _keep_body)
     put(module.BaseClient, "_make_api_call", _called, needs=_NEEDS)
 
 
 def _hook_async(module: ModuleType) -> None:
+    after(module.AioBaseClient, "_make_request", _keep_body)
     put(module.AioBaseClient, "_make_api_call", _called_async, needs=_NEEDS)
 
 
