@@ -390,6 +390,19 @@ def test_a_background_response_was_charged_to_the_call_that_fetched_it(metered):
     assert event["team"] == "maker"
 
 
+def test_a_run_of_an_assistant_left_no_trace(metered):
+    usage = {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100}
+    run = {"id": "run_1", "object": "thread.run", "thread_id": "t", "assistant_id": "a", "model": "gpt-4o", "status": "completed"}
+    states = iter(
+        [{**run, "status": "queued", "usage": None}, {**run, "status": "in_progress", "usage": None}, {**run, "usage": usage}]
+    )
+    http = httpx2.Client(transport=httpx2.MockTransport(lambda _: httpx2.Response(200, json=next(states))))
+    client = openai.OpenAI(api_key="k", http_client=http)
+    client.beta.threads.runs.create_and_poll(thread_id="t", assistant_id="a", poll_interval_ms=1)
+    (event,) = events_of(metered)
+    assert (event["model"], str(event["cost_usd"]), event["usage_status"]) == ("gpt-4o", "0.0035", "complete")
+
+
 LITELLM = """
 import asyncio, gc, os, sys, warnings
 warnings.simplefilter("ignore")

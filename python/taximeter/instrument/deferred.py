@@ -26,9 +26,11 @@ _REMEMBERED: Final = 10_000
 """The most ids that are kept, about 1 MB. A response that is fetched again after this many others is counted again."""
 _MOST_ASKED: Final = 1_000
 """The most requests whose attribution is kept until their responses are fetched."""
+_BEGUN: Final = frozenset({"queued", "in_progress", "requires_action"})
+"""The states of a response, an interaction or an assistant's run whose work goes on."""
 _BATCH_ENDS: Final = frozenset({"completed", "failed", "expired", "cancelled"})
 _CUSTOM_ID: Final = re.compile(rb'\s*\{\s*"custom_id"\s*:\s*("(?:[^"\\]|\\.)*")')
-_FETCHED: Final = re.compile(r"/(responses|interactions|batches)/([^/]+)(/results)?$")
+_FETCHED: Final = re.compile(r"/(responses|interactions|batches|runs)/([^/]+)(/results)?$")
 
 
 class Seen:
@@ -87,7 +89,7 @@ def follow_batch(meter: Meter, wire: str, answered: Mapping[str, str], response:
 def billed(found: Mapping[str, Any]) -> bool:
     """Returns whether a response is an event. A response that only says that the work has begun is not."""
     name = found.get("id")
-    if name is None or not (found.get("is_background") or found.get("finish_reason") == "in_progress"):
+    if name is None or not (found.get("is_background") or found.get("finish_reason") in _BEGUN):
         return True
     if found["usage_status"] == "missing":
         _awaited.add(name)

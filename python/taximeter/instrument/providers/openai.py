@@ -24,6 +24,8 @@ FAMILY: Final = stainless_family(
         "/audio/translations": "transcription",
         "/audio/speech": "speech",
         "/decisions": "chat",
+        "/runs": "chat",
+        "/submit_tool_outputs": "chat",
     },
     hooks=dict.fromkeys(
         (
