@@ -51,8 +51,8 @@ def zipped(body: bytes) -> bytes:
     return gzip.compress(body, mtime=0)
 
 
-# The response's type, encoding and body; the event's usage status; and the remark that is counted. No event is recorded for data that
-# the client does not accept as a response.
+# The response's type, encoding and body; the event's usage status; and the remark that is counted. Data that the client does not accept as
+# a response is a failed call: an event without usage.
 ANSWERS = {
     "a web page": (JSON, "", b"<html>busy</html>", "missing", "usage_malformed"),
     "a web page as HTML": ("text/html", "", b"<html>busy</html>", "missing", "usage_not_json"),
@@ -67,9 +67,9 @@ ANSWERS = {
     "a part as a list": (JSON, "", completion({**USAGE, "prompt_tokens_details": [1]}), "missing", "unreadable_usage"),
     "unknown fields": (JSON, "", completion({**USAGE, "new_tokens": {"a": [1]}}, new={"x": 1}), "complete", None),
     "null choices": (JSON, "", completion(USAGE, choices=None), "complete", None),
-    "invalid gzip": (JSON, "gzip", completion(USAGE), None, None),
+    "invalid gzip": (JSON, "gzip", completion(USAGE), "missing", None),
     "half of a gzip body": (JSON, "gzip", zipped(completion(USAGE))[:-40], "missing", "usage_interrupted"),
-    "a gzip body with a broken end": (JSON, "gzip", zipped(completion(USAGE))[:-8] + bytes(8), None, None),
+    "a gzip body with a broken end": (JSON, "gzip", zipped(completion(USAGE))[:-8] + bytes(8), "missing", None),
     "two gzip members": (JSON, "gzip", zipped(completion(USAGE)) + zipped(b" "), "complete", None),
     "a stream without usage": (EVENTS, "", chunks("a", "b") + DONE, "missing", "usage_unreported"),
     "a stream cut between events": (EVENTS, "", chunks("a", "b"), "missing", "usage_interrupted"),
@@ -171,7 +171,7 @@ def test_the_client_handles_a_bad_response_and_the_reason_is_counted(case, meter
         # The client stops there. The scanner may have seen the rest, or a part of it, if it arrived in the same network packet.
         assert remarks == {}
         return
-    assert [event["usage_status"] for event in events] == ([status] if status else [])
+    assert [event["usage_status"] for event in events] == [status]
     assert all((event["cost_usd"] is None) == (status == "missing") for event in events)
     assert remarks in ([{name: 1} for name in reason.split()] if reason else [{}])
 

@@ -578,6 +578,6 @@ def test_googles_and_amazons_older_clients_can_be_wrapped(server, families, stat
     for event in sent(server):
         by_provider.setdefault(event["provider"], []).append((event["model"], event["prompt_tokens"], event["completion_tokens"]))
     assert by_provider["bedrock"] == [(CLAUDE, 479, 487), (CLAUDE, 479, 487)]
-    # The older client does not report thinking tokens.
-    assert by_provider["gemini"] == [("models/gemini-1.5-pro", 419, 421)] * 4
+    # The older client reports thinking tokens only in its total of 1,294.
+    assert by_provider["gemini"] == [("models/gemini-1.5-pro", 419, 875)] * 4
     assert json.loads(done.stdout.splitlines()[-1]) == ["GenerateContentResponse", "ChatSession", "StreamingBody"]

@@ -132,12 +132,17 @@ def test_sql_runs_on_a_ledger(meter):
 
 
 def test_the_pages_own_prices_are_right(run, state):
-    rules, weekdays = [block.text for block in blocks(DOCS / "pricing.md") if block.language == "toml"]
+    rules, partial, free, weekdays = [block.text for block in blocks(DOCS / "pricing.md") if block.language == "toml"]
     (state.parent / "taximeter.toml").write_text(rules)
     ask = "import taximeter; print(taximeter.price({!r}, {!r}, {!r}{}).usd)"
     assert run(ask.format("gpt-4o-2024-08-06", {"input_tokens": 1_000_000}, "openai", "")).stdout == "2.025\n"
     assert run(ask.format("painter", {"output_images": 2}, "my-gateway", "")).stdout == "0.084\n"
     assert run(ask.format("prod-eu", {"input_tokens": 1_000_000}, "azure", "")).stdout == "2.1\n"
+    (state.parent / "taximeter.toml").write_text(partial)
+    million = {"input_tokens": 1_000_000, "output_tokens": 1_000_000}
+    assert run(ask.format("gpt-4o", million, "openai", "")).stdout == "12\n"
+    (state.parent / "taximeter.toml").write_text(free)
+    assert run(ask.format("llama3", million, "ollama", "")).stdout == "0\n"
     (state.parent / "taximeter.toml").write_text(weekdays)
     friday, saturday = ", at=1_795_176_000", ", at=1_795_262_400"
     asked = ("deepseek-chat", {"input_tokens": 1_000_000}, "deepseek")
@@ -146,7 +151,7 @@ def test_the_pages_own_prices_are_right(run, state):
 
 def test_every_note_of_a_cost_is_documented():
     source = (ROOT / "src" / "event" / "mod.rs").read_text("utf-8")
-    names = re.search(r"const NAMES: \[&str; \d\] = \[(.*?)\]", source, re.DOTALL)[1]
+    names = re.search(r"const NAMES: \[&str; \d+\] = \[(.*?)\]", source, re.DOTALL)[1]
     page = (DOCS / "pricing.md").read_text("utf-8")
     for note in re.findall(r'"(\w+)"', names):
         assert f"`{note}`" in page, note

@@ -189,7 +189,7 @@ def _faults(settings: Settings, journal: Journal) -> Iterable[str]:
             yield f"{what} in journal {name} without a lock file, which nothing delivers: taximeter journals drop {name}"
         elif journal["owner"] == "dead":
             if one["incomplete"]:
-                yield f"journal {name} has segments that cannot be read now, or only by a later version of taximeter"
+                yield f"journal {name} has segments that cannot be read now, or only by a newer version of taximeter"
         elif oldest > STALLED_SECONDS and _unmoved(settings, journal, one["destination"]) > STALLED_SECONDS:
             yield f"{what} of a running process, the oldest for {age(oldest)}; the destination has accepted none for a minute"
 
