@@ -149,3 +149,9 @@ def leave_behind(run, urls: list[str], count: int) -> list[str]:
         str(count), *urls, check=False,
     )  # fmt: skip
     return outcome.stdout.split()
+
+
+def without_address(value: object) -> str:
+    """Names a test's value. The processes of pytest-xdist must agree on the names, so an address does not belong there."""
+    text = repr(value)
+    return type(value).__name__ if " at 0x" in text else text

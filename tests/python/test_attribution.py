@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 
 import taximeter
-from conftest import events_of
+from conftest import events_of, without_address
 
 
 def track(meter):
@@ -152,7 +152,7 @@ VALUES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("value", "text"), VALUES, ids=repr)
+@pytest.mark.parametrize(("value", "text"), VALUES, ids=without_address)
 def test_attribution_values_become_texts_everywhere(meter, value, text):
     with taximeter.attribute(customer=value, tags={"tag": value}):
         track(meter)

@@ -10,7 +10,7 @@ from decimal import Decimal
 import pytest
 
 import taximeter
-from conftest import events_of
+from conftest import events_of, without_address
 
 COPIES = {
     "copy": copy.copy,
@@ -85,7 +85,7 @@ SAME = [
 ]
 
 
-@pytest.mark.parametrize("moment", SAME, ids=repr)
+@pytest.mark.parametrize("moment", SAME, ids=without_address)
 def test_times_can_be_datetimes_dates_texts_or_seconds(meter, moment):
     assert meter.track(provider="openai", model="gpt-4o", input_tokens=1, started_at=moment)
     (event,) = events_of(meter)
@@ -113,7 +113,7 @@ def test_prices_are_known_for_any_day_from_2015_to_2100(meter, moment):
         (object(), "an aware datetime, a date"),
         ([], "an aware datetime, a date"),
     ],
-    ids=repr,
+    ids=without_address,
 )
 def test_an_invalid_time_is_an_error_in_price_and_a_remark_in_track(meter, moment, rule):
     with pytest.raises(ValueError, match=rule):
