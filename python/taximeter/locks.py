@@ -1,49 +1,40 @@
-"""Locks that are free in a forked child.
+"""Locks that a forked child finds free.
 
-Only the forking thread continues in the child. A lock that another thread held during the fork would stay locked forever.
+Only the thread that forks goes on in the child. A lock that another thread held at that moment stays locked there for ever. So each
+process has a lock of its own. No fork handler makes it: under gevent, a lock that is made between the fork and gevent's own handler
+belongs to the parent's hub.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-import weakref
 from types import TracebackType
-from typing import Final
 
 __all__ = ["ForkSafeLock"]
 
 
 class ForkSafeLock:
-    """A reentrant lock that is free in a forked child. The protected data must be valid at every moment of the `with` block."""
+    """A reentrant lock, which is free in a forked child. What it protects has to be valid at every moment of the `with` block."""
 
-    __slots__ = ("__weakref__", "_lock")
+    __slots__ = ("_by_process",)
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
-        _all.add(self)
+        self._by_process = {os.getpid(): threading.RLock()}
 
     def __enter__(self) -> None:
-        self._lock.acquire()
+        process = os.getpid()
+        lock = self._by_process.get(process)
+        if lock is None:
+            # One of the threads that come here at the same time puts its lock there; all take that one.
+            lock = self._by_process.setdefault(process, threading.RLock())
+        lock.acquire()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        lock = self._by_process.get(os.getpid())
+        if lock is None:
+            return  # the block began before a fork
         try:
-            self._lock.release()
+            lock.release()
         except RuntimeError:
-            pass  # the block began before a fork, and the child's lock is new
-
-    def renew(self) -> None:
-        """Replaces the lock by a new one."""
-        self._lock = threading.RLock()
-
-
-_all: Final[weakref.WeakSet[ForkSafeLock]] = weakref.WeakSet()
-
-
-def _renew_all() -> None:
-    for lock in _all:
-        lock.renew()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_all)
+            pass  # likewise, and another block in the child has made the child's lock

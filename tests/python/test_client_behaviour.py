@@ -172,7 +172,7 @@ def test_a_client_that_another_thread_is_importing_is_metered(tmp_path, meter, m
     (tmp_path / "cohere" / "core" / "__init__.py").write_text("")
     (tmp_path / "cohere" / "core" / "http_client.py").write_text(
         "import time, builtins\nbuiltins.taximeter_test_started.set()\nbuiltins.taximeter_test_go.wait(10)\n"
-        "class HttpClient:\n    def request(self): pass\n    def stream(self): pass\nclass AsyncHttpClient(HttpClient): pass\n"
+        "class HttpClient:\n    def request(self, **options): pass\n    def stream(self, **options): pass\nclass AsyncHttpClient(HttpClient): pass\n"
     )
     import builtins
 

@@ -298,7 +298,9 @@ def test_an_unknown_host_had_the_clients_price_and_no_note(state, monkeypatch, c
     unknown = called()
     assert (unknown["provider"], "host_unknown" in str(unknown["cost_notes"])) == ("openai", True)
     assert main(["doctor"]) == 0
-    assert 'hosts = { "10.0.0.5:8000" = "vllm" }, or "openai" for a gateway' in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "10.0.0.5:8000 (priced as openai)" in said
+    assert "say in taximeter.toml who answers: hosts = {" in said
     named = called(hosts={"10.0.0.5:8000": "vllm"})
     assert (named["provider"], "host_unknown" in str(named.get("cost_notes"))) == ("vllm", False)
     monkeypatch.setenv("TAXIMETER_HOSTS", "http://10.0.0.5:8000/v1=openai")

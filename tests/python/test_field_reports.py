@@ -44,7 +44,8 @@ def chunk(delta: object, **choice: object) -> dict[str, Any]:
 @pytest.fixture
 def metered(state: Path) -> Iterator[taximeter.Meter]:
     """Yields the default meter, with all clients metered."""
-    taximeter.init(state_dir=state)
+    # The default meter keeps what an earlier test of this process has set.
+    taximeter.init(state_dir=state, instrument=True)
     yield _default.default_meter
     taximeter.uninstrument()
     taximeter.close()
