@@ -33,7 +33,8 @@ def warnings_of(caplog) -> list[str]:
 
 @pytest.fixture
 def client(provider):
-    return openai.OpenAI(base_url=f"{provider.url}/v1", api_key="k", max_retries=0)
+    with openai.OpenAI(base_url=f"{provider.url}/v1", api_key="k", max_retries=0) as client:
+        yield client
 
 
 def ask(client, **keywords):

@@ -20,8 +20,8 @@ def track(**fields):
 
 
 def ask(provider):
-    client = openai.OpenAI(base_url=f"{provider.url}/v1", api_key="k")
-    return client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "Hello"}])
+    with openai.OpenAI(base_url=f"{provider.url}/v1", api_key="k") as client:
+        return client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "Hello"}])
 
 
 @pytest.fixture
@@ -166,8 +166,8 @@ def test_a_meter_of_ones_own_gets_the_calls_of_a_client_or_of_all(state, provide
         ask(provider)
         meter.instrument(clients=False)
         ask(provider)
-        client = meter.wrap(openai.OpenAI(base_url=f"{provider.url}/v1", api_key="k"))
-        client.embeddings.create(model="text-embedding-3-small", input="x")
+        with openai.OpenAI(base_url=f"{provider.url}/v1", api_key="k") as client:
+            meter.wrap(client).embeddings.create(model="text-embedding-3-small", input="x")
         assert meter.flush_ledger()
         operations = [event["operation"] for event in taximeter.Ledger(meter.settings.ledger).events()]
     assert operations == ["chat", "embeddings"]
