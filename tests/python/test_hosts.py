@@ -86,7 +86,7 @@ def run_server(command: list[str], directory: Path, environment: dict[str, str])
                 raise AssertionError((directory / "log").read_text()) from error
             begun = time.monotonic()
             server.send_signal(signal.SIGTERM)
-            server.wait(30)
+            server.wait(90)
             assert time.monotonic() - begun < 15
         finally:
             server.kill()
