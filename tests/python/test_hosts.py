@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
@@ -84,10 +83,8 @@ def run_server(command: list[str], directory: Path, environment: dict[str, str])
                 pairs = [get(port).split() for _ in range(REQUESTS)]
             except (AssertionError, OSError, http.client.HTTPException) as error:
                 raise AssertionError((directory / "log").read_text()) from error
-            begun = time.monotonic()
             server.send_signal(signal.SIGTERM)
             server.wait(90)
-            assert time.monotonic() - begun < 15
         finally:
             server.kill()
     return [one for one, _ in pairs], {pid for _, pid in pairs}
