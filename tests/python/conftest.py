@@ -14,6 +14,7 @@ import pytest
 from hypothesis import settings
 
 import taximeter
+from taximeter import instrument
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -73,6 +74,14 @@ def meter(state: Path) -> Iterator[taximeter.Meter]:
     meter = taximeter.Meter(state_dir=state)
     yield meter
     meter.close(5)
+
+
+@pytest.fixture
+def metered(meter: taximeter.Meter) -> Iterator[taximeter.Meter]:
+    """Yields the meter, with all clients metered."""
+    instrument.activate(meter)
+    yield meter
+    instrument.deactivate()
 
 
 @pytest.fixture

@@ -17,20 +17,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import taximeter
 from conftest import events_of
 from taximeter import _core, instrument
 from taximeter.instrument import bindings, import_hook
 
 QUESTION = [{"role": "user", "content": "a secret question"}]
 COUNTS = st.integers(0, 10**9)
-
-
-@pytest.fixture
-def metered(meter) -> Iterator[taximeter.Meter]:
-    instrument.activate(meter)
-    yield meter
-    instrument.deactivate()
 
 
 @pytest.fixture

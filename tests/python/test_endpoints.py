@@ -42,13 +42,6 @@ def endpoints() -> Iterator[FakeEndpoints]:
         gc.collect()
 
 
-@pytest.fixture
-def metered(meter) -> Iterator[taximeter.Meter]:
-    instrument.activate(meter)
-    yield meter
-    instrument.deactivate()
-
-
 def gpt(url):
     return openai.OpenAI(api_key="k", base_url=f"{url}/v1")
 

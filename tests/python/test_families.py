@@ -49,13 +49,6 @@ def families() -> Iterator[FakeFamilies]:
         gc.collect()
 
 
-@pytest.fixture
-def metered(meter) -> Iterator[taximeter.Meter]:
-    instrument.activate(meter)
-    yield meter
-    instrument.deactivate()
-
-
 def seen(value):
     """Returns what a user sees of a result, in a comparable form."""
     if isinstance(value, BaseModel):

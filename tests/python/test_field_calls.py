@@ -61,13 +61,6 @@ def refusing() -> Iterator[FakeFamilies]:
 
 
 @pytest.fixture
-def metered(meter) -> Iterator[taximeter.Meter]:
-    instrument.activate(meter)
-    yield meter
-    instrument.deactivate()
-
-
-@pytest.fixture
 def closed() -> str:
     """A URL at which connections are refused."""
     with socket.socket() as taken:

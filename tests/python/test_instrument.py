@@ -34,13 +34,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:The model .* is deprecated")
 
 
 @pytest.fixture
-def metered(meter) -> Iterator[taximeter.Meter]:
-    instrument.activate(meter)
-    yield meter
-    instrument.deactivate()
-
-
-@pytest.fixture
 def gpt(provider) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(api_key="sk-secret", base_url=f"{provider.url}/v1", max_retries=2) as client:
         yield client

@@ -14,7 +14,6 @@ from websockets.sync.server import serve
 
 import taximeter
 from conftest import events_of
-from taximeter import instrument
 
 # openai uses an interface that websockets 17 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:connect\\(\\) must be used:DeprecationWarning")
@@ -92,13 +91,6 @@ def url():
         yield f"ws://127.0.0.1:{server.socket.getsockname()[1]}"
         server.shutdown()
         thread.join()
-
-
-@pytest.fixture
-def metered(meter):
-    instrument.activate(meter)
-    yield meter
-    instrument.deactivate()
 
 
 def ask(connection, end):
