@@ -356,7 +356,7 @@ class LedgerReader:
             LedgerError: The ledger cannot be read.
         """
     def last_sequence(self) -> int:
-        """Return the sequence number of the last event; 0 if there is none."""
+        """Return the sequence number of the last event; 0 if the ledger is empty."""
     def sequence_of(self, event_id: str) -> int:
         """Return the last sequence number among the events up to this id."""
     def files(self) -> int:
@@ -488,7 +488,7 @@ class Encoding:
 
     @property
     def eot_token(self) -> int | None:
-        """The token that ends a text; `None` if there is none."""
+        """The token that ends a text; `None` if the encoding has no such token."""
 
     @property
     def special_tokens_set(self) -> frozenset[str]:

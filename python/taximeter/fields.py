@@ -38,7 +38,7 @@ TAGS: Final = "tags"
 
 
 class AttributionFields(TypedDict, total=False):
-    """Who makes a call, and for whom: the fields of `attribute` and `init`, and of keywords and headers of clients."""
+    """The attribution of a call: the fields of `attribute` and `init`, and of keywords and headers of clients."""
 
     agent: Annotated["AttributionValue", "The agent that makes the calls."]
     feature: Annotated["AttributionValue", "The product feature they are made for."]
@@ -118,7 +118,7 @@ class Field:
 
     @property
     def environment(self) -> str | None:
-        """The environment variable that sets the field for every event; `None` if there is none."""
+        """The environment variable that sets the field for every event; `None` if the field has no variable."""
         return ENVIRONMENT_PREFIX + self.name.upper() if self.is_attribution else None
 
 

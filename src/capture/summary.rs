@@ -104,7 +104,7 @@ impl Findings {
         self.summary.first_token.is_some() && self.summary.model.is_some()
     }
 
-    /// Sets the finish reason to a status, if there is none yet.
+    /// Sets the finish reason to a status, unless it is already set.
     pub(super) fn note_status(&mut self, status: Json<'_>) {
         keep(&mut self.summary.finish_reason, status);
     }

@@ -255,7 +255,7 @@ impl Sender {
         lock(&self.shared.outlook).time_to_full(left)
     }
 
-    /// How many events were dropped since the last call. Costs one load while there are none.
+    /// How many events were dropped since the last call. Costs one load if none was dropped.
     #[inline]
     pub fn take_lost(&self) -> u64 {
         match self.shared.lost.load(Ordering::Relaxed) {

@@ -61,7 +61,7 @@ impl InFlightBatch {
         if self.source == Source::Own { events } else { 0 }
     }
 
-    /// The records that are done, up to the first one that is not; `None` if there are none.
+    /// The records before the first unfinished one; `None` if the first record is unfinished.
     pub(super) fn done_so_far(&self) -> Option<Batch> {
         let left = self.todo.iter().chain(self.in_flight.iter().map(|(sub, _)| sub));
         let first_left = left.map(|sub| sub.events.start).min().unwrap_or(self.batch.len());

@@ -133,7 +133,7 @@ class Measurement:
 
 
 def _first_fault(fields: dict[str, Any]) -> str | None:
-    """Returns the first count for which `track` would reject the event; `None` if there is none."""
+    """Returns the first count for which `track` would reject the event; `None` if `track` accepts all counts."""
     usage = fields.get("usage")
     try:
         counts = {name: fields[name] for name in _COUNTS if name != "usage" and name in fields}

@@ -72,7 +72,7 @@ class Prices(NamedTuple):
     """The user's prices, and how the catalog is updated."""
 
     overrides: str = ""
-    """Rates, multipliers and aliases in the form that the core reads (see `src/pricing/overrides.rs`); empty if there are none."""
+    """Rates, multipliers and aliases in the form that the core reads (`src/pricing/overrides.rs`); empty if the user sets none."""
     long_tail: bool = False
     """Whether litellm's table prices the providers that the catalog lacks."""
     refresh: float | None = None

@@ -171,7 +171,7 @@ impl Remote {
         std::iter::once(&self.name).chain(&self.former).map(String::as_str)
     }
 
-    /// The finished beginning of its batch from this kind of journal; `None` if there is none.
+    /// The finished records at the beginning of the batch from this kind of journal; `None` if no record is finished.
     pub(crate) fn done_so_far(&self, source: Source) -> Option<Batch> {
         let mut all = [&self.work, &self.parked].into_iter().flatten();
         all.find(|work| work.source == source).and_then(InFlightBatch::done_so_far)

@@ -51,7 +51,7 @@ class UsageObject(TypedDict):
 
 
 class MetadataObject(TypedDict, total=False):
-    """For whom a call was made."""
+    """The ids of the user, the organization and the request that a call belongs to."""
 
     user_id: str
     organization_id: str

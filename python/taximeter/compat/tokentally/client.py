@@ -210,7 +210,7 @@ def _counts(usage: UsageData) -> dict[str, int]:
     read, written = usage.cache_read_input_tokens, usage.cache_creation_input_tokens
     counts = {"input_tokens": usage.tokens_in, "output_tokens": usage.tokens_out}
     if read or written:
-        # Anthropic's input tokens do not include cached ones, whoever serves the model. Those of other providers do.
+        # Anthropic's input tokens do not include cached ones, also if another provider serves the model. Those of other models do.
         is_anthropic = "anthropic" in usage.provider.lower() or "claude" in usage.model.lower()
         beside = read + written if is_anthropic or read + written > usage.tokens_in else 0
         counts |= {"input_tokens": usage.tokens_in + beside, "cache_read_tokens": read, "cache_write_tokens": written}
