@@ -106,7 +106,10 @@ impl Sender {
             }
         }
         let maintained = Arc::clone(&shared);
-        threads.extend(spawn("taximeter-maintain", Box::new(move || maintained.maintain())));
+        match spawn("taximeter-maintain", Box::new(move || maintained.maintain())) {
+            Some(thread) => threads.push(thread),
+            None => shared.go_on_without_maintenance(),
+        }
         Self { shared, generation: fork_generation(), threads: Mutex::new(threads) }
     }
 

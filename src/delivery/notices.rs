@@ -29,6 +29,8 @@ pub enum NoticeKind {
     Damaged,
     /// A delivery thread panicked and was restarted.
     Panicked,
+    /// The system refused to start a thread.
+    NoThread,
 }
 
 impl NoticeKind {
@@ -41,6 +43,7 @@ impl NoticeKind {
             Self::DeadLetters => "dead_letters",
             Self::Damaged => "journal_damaged",
             Self::Panicked => "delivery_panicked",
+            Self::NoThread => "thread_refused",
         }
     }
 }

@@ -158,8 +158,14 @@ impl Shared {
             let detail = "no thread could be started for it: its events wait for another process".to_owned();
             stats.last_error = Some(detail.clone());
             let destination = stats.host.clone().unwrap_or_else(|| stats.name.clone());
-            self.notices.push(Notice { kind: NoticeKind::Failing, destination, detail });
+            self.notices.push(Notice { kind: NoticeKind::NoThread, destination, detail });
         }
+    }
+
+    /// Records that the maintenance thread could not be started. Threads that track then prepare the journal's pages themselves.
+    pub(super) fn go_on_without_maintenance(&self) {
+        let detail = "no thread could be started that prepares its pages: track() does it and takes longer at times".to_owned();
+        self.notices.push(Notice { kind: NoticeKind::NoThread, destination: "journal".to_owned(), detail });
     }
 
     /// Sets the position of a destination.

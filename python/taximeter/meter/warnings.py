@@ -88,6 +88,7 @@ NOTICES: Final = {
     "dead_letters": "it refused events for good; `taximeter dead-letters` lists them with the reason, and can send them again",
     "journal_damaged": "events of a journal are damaged or missing; the others are delivered, and `taximeter journals requeue` "
     "reads damaged segments again",
+    "thread_refused": "raise the limit of threads or of memory of this user or container (ulimit -u, pids.max), and restart",
     "delivery_panicked": "this is a fault of taximeter; delivery goes on; please report it",
 }
 """By the name of a notice: what it means for a destination, and what to do."""
@@ -120,7 +121,9 @@ class Warnings:
                 "taximeter: %s: %s; %s (%s; further cases are only counted in stats())", _one_line(field[:160]), rule, remedy, what
             )
         else:
-            log.warning("taximeter: %s: %s: %s (%s)", _one_line(field), _one_line(detail), notice, what)
+            # What a remote destination said often begins with its host.
+            said = detail if detail.startswith(field) else f"{field}: {detail}"
+            log.warning("taximeter: %s: %s (%s)", _one_line(said), notice, what)
 
 
 def _one_line(text: str) -> str:

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::super::{Delivered, Destination, Failure, LocalSink, Sender, drain_orphans};
+use super::super::{Delivered, Destination, Failure, LocalSink, Notice, NoticeKind, Sender, drain_orphans};
 use super::threads::{journal_for, sink, usage, waited};
 use super::*;
 
@@ -113,7 +113,9 @@ fn closing_without_threads_leaves_the_events_to_another_process() {
             journal.append(1, |out, _| out.extend_from_slice(&usage())).unwrap();
         }
         let sender = Sender::start_with(Arc::clone(&journal), at, vec![one], &|_, _| None);
-        assert_eq!(sender.take_notices().len(), 1);
+        let named = |notice: Notice| (notice.kind, notice.destination);
+        let expected = ["one", "journal"].map(|name| (NoticeKind::NoThread, name.to_owned()));
+        assert_eq!(sender.take_notices().into_iter().map(named).collect::<Vec<_>>(), expected);
         let report = sender.close(Duration::from_mins(2), &|| true);
         let (pending, lost) = if is_lost { (0, 3) } else { (3, 0) };
         assert_eq!((report.pending, report.lost, report.lost_in_memory), (pending, lost, lost));
