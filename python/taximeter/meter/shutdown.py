@@ -15,8 +15,9 @@ __all__ = ["EXIT_SECONDS", "EXIT_SECONDS_IN_MEMORY", "close_at_exit"]
 
 log = logging.getLogger("taximeter")
 
-# In seconds. Events on disk survive the exit, so the program waits only this long for their delivery.
-EXIT_SECONDS: Final = 0.5
+# In seconds. Events on disk survive the exit, so the program waits only this long for their delivery. With the end of the
+# threads and of the interpreter, for which 0.05 s are left, it is half a second.
+EXIT_SECONDS: Final = 0.45
 EXIT_SECONDS_IN_MEMORY: Final = 2.0
 _exit_began = 0.0
 """When shutdown closed the first meter with `exit_seconds`; 0 before that."""
