@@ -43,6 +43,12 @@ pub fn id_text(id: [u8; 16]) -> String {
     uuid::Uuid::from_bytes(id).hyphenated().to_string()
 }
 
+/// Passes the id in its usual form to `use_text`, without an allocation.
+pub fn with_id_text<R>(id: [u8; 16], use_text: impl FnOnce(&str) -> R) -> R {
+    let mut buffer = [0; uuid::fmt::Hyphenated::LENGTH];
+    use_text(uuid::Uuid::from_bytes(id).hyphenated().encode_lower(&mut buffer))
+}
+
 /// Parses an id from any text form of a UUID.
 #[must_use]
 pub fn parse_id(text: &str) -> Option<[u8; 16]> {

@@ -10,6 +10,8 @@ mod dimension;
 mod error;
 mod file;
 mod filter;
+mod hours;
+mod insert;
 mod lease;
 mod reader;
 mod record;

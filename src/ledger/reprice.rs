@@ -10,7 +10,9 @@ use rusqlite::{Connection, Row, Transaction, TransactionBehavior, params, params
 
 use super::error::LedgerError;
 use super::filter::Filter;
-use super::writer::{Hours, Writer, add_to_hours, merge_hours, notes_text};
+use super::hours::Hours;
+use super::insert::notes_text;
+use super::writer::Writer;
 use crate::event::{Attribution, CostNotes, CostStatus, Status, Usage, UsageEvent};
 use crate::money::Usd;
 use crate::sys::clock::unix_ns;
@@ -98,7 +100,7 @@ impl Writer {
             let page = read_page(&transaction, filter, after)?;
             let Some(last) = page.last() else { break };
             (after, examined) = (last.seq, examined + page.len() as u64);
-            let mut hours = Hours::new();
+            let mut hours = Hours::default();
             let changed = page.iter().filter_map(|stored| {
                 let event = stored.event();
                 let new = price(&event)?;
@@ -113,13 +115,13 @@ impl Writer {
                 sums.before = sums.before + event.cost.unwrap_or_default();
                 sums.after = sums.after + after.cost.unwrap_or_default();
                 if !is_dry_run {
-                    add_to_hours(&mut hours, &event, -1);
-                    add_to_hours(&mut hours, &after, 1);
+                    hours.add(&event, -1);
+                    hours.add(&after, 1);
                     write(&transaction, stored, &after, &new)?;
                 }
             }
             if !is_dry_run {
-                merge_hours(&transaction, &hours)?;
+                hours.merge(&transaction)?;
             }
             transaction.commit()?;
         }

@@ -1,0 +1,147 @@
+//! The sums by hour of a batch, and their merge into the table `hourly`.
+
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+use rusqlite::{OptionalExtension, Transaction, params};
+
+use super::error::LedgerError;
+use crate::event::{Unit, UsageEvent};
+use crate::money::Usd;
+
+const NANOSECONDS_PER_HOUR: u64 = 3_600_000_000_000;
+
+/// What the rows of one event in `hourly` have in common.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Call<'a> {
+    hour: u64,
+    provider: &'a str,
+    model: &'a str,
+    operation: &'a str,
+    status: &'static str,
+    cost_status: &'static str,
+}
+
+/// Events with the same rows: one for each attribution, and one for all.
+#[derive(PartialEq, Eq, Hash)]
+struct Group<'a> {
+    call: Call<'a>,
+    /// The agent, feature, team and customer. Calls without a value are kept under '', so that a report by this field shows what is
+    /// unattributed.
+    values: [&'a str; 4],
+}
+
+const DIMENSIONS: [&str; 4] = ["agent", "feature", "team", "customer"];
+
+/// The key of a row: its dimension, the value of that, and the call.
+type Key<'a> = (&'static str, &'a str, Call<'a>);
+
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    calls: i64,
+    tokens: [i64; 5],
+    cost: Usd,
+}
+
+impl Sums {
+    fn add(&mut self, other: &Self) {
+        self.calls += other.calls;
+        self.tokens.iter_mut().zip(other.tokens).for_each(|(total, count)| *total += count);
+        self.cost = self.cost + other.cost;
+    }
+}
+
+/// The sums of a batch.
+#[derive(Default)]
+pub(super) struct Hours<'a>(HashMap<Group<'a>, Sums, RandomState>);
+
+/// The counts that have their own columns, in column order.
+pub(super) fn token_columns(event: &UsageEvent<'_>) -> [i64; 5] {
+    [
+        event.usage.count(Unit::INPUT_TOKENS) as i64,
+        event.usage.count(Unit::OUTPUT_TOKENS) as i64,
+        event.usage.count(Unit::CACHE_READ_TOKENS) as i64,
+        event.usage.count(Unit::CACHE_WRITE_TOKENS) as i64,
+        event.usage.count(Unit::REASONING_TOKENS) as i64,
+    ]
+}
+
+impl<'a> Hours<'a> {
+    /// Adds an event to the sums of its hour (`times` 1), or subtracts it (`times` -1).
+    pub(super) fn add(&mut self, event: &UsageEvent<'a>, times: i64) {
+        let attribution = &event.attribution;
+        let call = Call {
+            hour: event.started_at / NANOSECONDS_PER_HOUR,
+            provider: event.provider,
+            model: event.model,
+            operation: event.operation,
+            status: event.status.name(),
+            cost_status: event.cost_status.name(),
+        };
+        let values = [attribution.agent, attribution.feature, attribution.team, attribution.customer];
+        let cost = event.cost.unwrap_or_default().units();
+        self.0.entry(Group { call, values: values.map(Option::unwrap_or_default) }).or_default().add(&Sums {
+            calls: times,
+            tokens: token_columns(event).map(|count| times * count),
+            cost: Usd::from_units(i128::from(times) * cost),
+        });
+    }
+
+    /// The sums by row.
+    fn rows(&self) -> HashMap<Key<'a>, Sums, RandomState> {
+        let mut rows = HashMap::<Key<'a>, Sums, RandomState>::default();
+        for (group, sums) in &self.0 {
+            let attributed = DIMENSIONS.into_iter().zip(group.values);
+            for (dimension, value) in attributed.chain([("", "")]) {
+                rows.entry((dimension, value, group.call)).or_default().add(sums);
+            }
+        }
+        rows
+    }
+
+    /// Adds the sums to the table.
+    pub(super) fn merge(&self, transaction: &Transaction<'_>) -> Result<(), LedgerError> {
+        let mut known = transaction.prepare_cached(
+            "SELECT cost_usd FROM hourly WHERE dimension = ?1 AND hour = ?2 AND value = ?3 AND provider = ?4 AND model = ?5
+                AND operation = ?6 AND status = ?7 AND cost_status = ?8",
+        )?;
+        // SQLite cannot add decimal texts exactly, so Rust adds the costs and SQL adds the rest.
+        let mut merge = transaction.prepare_cached(
+            "INSERT INTO hourly VALUES (?2, ?1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+            ON CONFLICT DO UPDATE SET calls = calls + excluded.calls, input_tokens = input_tokens + excluded.input_tokens,
+                output_tokens = output_tokens + excluded.output_tokens,
+                cache_read_tokens = cache_read_tokens + excluded.cache_read_tokens,
+                cache_write_tokens = cache_write_tokens + excluded.cache_write_tokens,
+                reasoning_tokens = reasoning_tokens + excluded.reasoning_tokens, cost_usd = excluded.cost_usd",
+        )?;
+        for ((dimension, value, call), sums) in self.rows() {
+            let Call { hour, provider, model, operation, status, cost_status } = call;
+            let hour = hour as i64;
+            let so_far: Option<String> = known
+                .query_row(params![dimension, hour, value, provider, model, operation, status, cost_status], |row| {
+                    row.get(0)
+                })
+                .optional()?;
+            let cost = so_far.map_or(Ok(Usd::ZERO), |text| text.parse())? + sums.cost;
+            let [input, output, cache_read, cache_write, reasoning] = sums.tokens;
+            merge.execute(params![
+                dimension,
+                hour,
+                value,
+                provider,
+                model,
+                operation,
+                status,
+                cost_status,
+                sums.calls,
+                input,
+                output,
+                cache_read,
+                cache_write,
+                reasoning,
+                cost.to_string(),
+            ])?;
+        }
+        Ok(())
+    }
+}
