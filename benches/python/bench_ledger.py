@@ -1,10 +1,13 @@
-"""Measures the rate from `track()` to committed rows with one producer, and reports over a million events."""
+"""Measures the rate from `track()` to committed rows, processor time at lower rates and idle wake-ups, and reports over a million events."""
 
 from __future__ import annotations
 
 import random
 import tempfile
+import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import taximeter
 
@@ -12,6 +15,8 @@ MODELS = [("openai", "gpt-4o"), ("openai", "gpt-4o-mini"), ("openai", "gpt-4.1")
 MODELS += [("anthropic", "claude-haiku-4-5"), ("gcp.gemini", "gemini-2.5-pro"), ("mistral_ai", "mistral-large-latest")]
 EVENTS = 1_000_000
 DAY = 86_400
+RATES = ((100, 1), (1_000, 1), (50_000, 500))
+"""Events a second, and how many of them at once."""
 
 
 def main() -> None:
@@ -19,6 +24,11 @@ def main() -> None:
         meter = taximeter.Meter(state_dir=state)
         end_to_end(meter)
         meter.close(60)
+    for rate, burst in RATES:
+        with tempfile.TemporaryDirectory() as state:
+            processor_time(state, rate, burst)
+    with tempfile.TemporaryDirectory() as state:
+        wake_ups(state)
     with tempfile.TemporaryDirectory() as state:
         meter = taximeter.Meter(state_dir=state)
         fill(meter)
@@ -44,6 +54,62 @@ def end_to_end(meter: taximeter.Meter) -> None:
     print(
         f"track() to committed row: {rows / seconds:,.0f} events/s ({count:,} tracked in {tracked:.2f} s, {report.dropped} refused)"
     )
+
+
+def paced(call: Callable[[int], object], rate: int, burst: int, seconds: float) -> float:
+    """Calls at a rate. Returns the processor time of the whole process for each call, in µs."""
+    begin, processor = time.perf_counter(), time.process_time()
+    count = int(rate * seconds)
+    for first in range(0, count, burst):
+        for number in range(first, first + burst):
+            call(number)
+        time.sleep(max(0.0, begin + (first + burst) / rate - time.perf_counter()))
+    return (time.process_time() - processor) / count * 1e6
+
+
+def processor_time(state: str, rate: int, burst: int) -> None:
+    """The processor time of an event, of all threads, beyond that of the same loop without metering."""
+    tags = {"plan": "pro", "env": "prod", "region": "eu"}
+
+    def call(number: int) -> None:
+        provider, model = MODELS[number % 7]
+        track(provider=provider, model=model, input_tokens=1200, output_tokens=350, feature="chat", team="acme", tags=tags)
+
+    with taximeter.Meter(state_dir=state) as meter:
+        track = meter.track
+        paced(call, rate, burst, 1)
+        added, with_metering = [], []
+        for _ in range(3):
+            meter.flush(10)
+            with_metering.append(paced(call, rate, burst, 5))
+            added.append(with_metering[-1] - paced(int, rate, burst, 5))
+        assert meter.flush(60).pending == 0
+    print(
+        f"{rate:,} events/s: {sorted(added)[1]:.1f} µs of processor time an event beyond the loop's "
+        f"(of three: {min(added):.1f} to {max(added):.1f}; with the loop's {sorted(with_metering)[1]:.1f})"
+    )
+
+
+def wake_ups(state: str, seconds: float = 10) -> None:
+    """How often the threads of an idle meter wake up."""
+
+    def switches() -> int:
+        own = threading.get_native_id()
+        lines = [
+            line
+            for task in Path("/proc/self/task").iterdir()
+            if int(task.name) != own
+            for line in (task / "status").read_text().splitlines()
+        ]
+        return sum(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt_switches"))
+
+    with taximeter.Meter(state_dir=state) as meter:
+        meter.track(provider="openai", model="gpt-4o", input_tokens=1)
+        meter.flush(10)
+        time.sleep(3)
+        before = switches()
+        time.sleep(seconds)
+        print(f"an idle meter: {(switches() - before) / seconds:.1f} wake-ups a second")
 
 
 def fill(meter: taximeter.Meter) -> None:

@@ -120,6 +120,7 @@ class Meter:
         remotes: Sequence[dict[str, Any]],
         backend: str,
         budget: int | None,
+        linger_ms: float,
         max_age: float | None,
         catalog: str | PathLike[str] | None,
         long_tail: bool,

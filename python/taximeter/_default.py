@@ -125,6 +125,8 @@ def init(destination: str | Destination | Sequence[str | Destination] | None = N
             used up, the oldest events are dropped and counted.
         max_age: How long events may wait for a destination over HTTP: at least 60 seconds, or a text such as `"12h"`; a week by
             default, `False` for no limit. A collector must remember event ids for as long to detect repeated events.
+        linger_ms: How many milliseconds events wait for others, so that one transaction of the ledger stores them; 250 by default,
+            0 for no wait. They are in the journal meanwhile. A flush, a report, a close or a full batch ends the wait.
         prices: Your own rates, multipliers and aliases, and how the catalog is updated: a mapping, or the path of a file; see
             `docs/pricing.md`.
         hosts: Which provider answers at an unknown host: `{"10.0.0.5:8000": "vllm"}`, or `"openai"` for a gateway to it.

@@ -37,6 +37,11 @@ pub trait LocalSink: Send {
     /// If the batch must be delivered again.
     fn deliver(&mut self, events: &[UsageEvent<'_>]) -> Result<Delivered, Failure>;
 
+    /// How long events wait for others before they are delivered. A flush, a close or a full batch ends the wait.
+    fn linger(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Closes open files, because nothing was delivered for a while.
     fn close_idle(&mut self) {}
 

@@ -1,22 +1,26 @@
 //! The ledger as a destination.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::destination::{Delivered, Failure, LocalSink};
 use crate::event::UsageEvent;
 use crate::ledger::{Writer, unusable_after_fork};
 
 /// Writes events to the ledger file.
-pub struct LedgerSink(Writer);
+pub struct LedgerSink {
+    writer: Writer,
+    linger: Duration,
+}
 
 impl LedgerSink {
     /// The name of its cursor.
     pub const NAME: &str = "ledger";
 
-    /// The ledger at `path`. The first batch opens it.
+    /// The ledger at `path`. The first batch opens it. Events wait up to `linger` for others, so that one transaction stores them.
     #[must_use]
-    pub fn new(path: &Path) -> Self {
-        Self(Writer::new(path))
+    pub fn new(path: &Path, linger: Duration) -> Self {
+        Self { writer: Writer::new(path), linger }
     }
 }
 
@@ -26,14 +30,18 @@ impl LocalSink for LedgerSink {
     }
 
     fn deliver(&mut self, events: &[UsageEvent<'_>]) -> Result<Delivered, Failure> {
-        match self.0.write(events) {
+        match self.writer.write(events) {
             Ok(written) => Ok(Delivered { accepted: written.new, duplicates: written.known }),
             Err(error) => Err(Failure { is_busy: error.is_busy(), reason: error.to_string(), retry_after: None }),
         }
     }
 
+    fn linger(&self) -> Duration {
+        self.linger
+    }
+
     fn close_idle(&mut self) {
-        self.0.close_idle();
+        self.writer.close_idle();
     }
 
     fn is_unusable_after_fork(&self) -> bool {

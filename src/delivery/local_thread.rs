@@ -12,13 +12,15 @@ use super::notices::{Notice, NoticeKind, Watch};
 use super::orphans::Taken;
 use super::shared::Shared;
 use super::timing::{BATCH_BYTES, IDLE_AFTER};
-use crate::journal::Reader;
+use crate::journal::{Reader, Tier};
 
 /// The result of reading this process's own journal once.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Own {
     /// A batch was delivered; there may be more.
     Moved,
+    /// A batch with everything was delivered.
+    CaughtUp,
     /// Everything is delivered.
     Drained,
     /// Something could not be read now.
@@ -45,6 +47,12 @@ pub(super) struct LocalThread {
     is_lead: bool,
     /// Whether another process should deliver on behalf of this one.
     is_left: bool,
+    /// How long events wait for others, so that one transaction stores all of them.
+    linger: Duration,
+    /// Until when the current events wait; `None` if they do not.
+    linger_until: Option<Instant>,
+    /// Every byte that was appended before this many is read, or is being read.
+    read_bytes: u64,
     /// The last flush for which the backoff was skipped.
     last_urgent_flush: u64,
     watch: Watch,
@@ -58,7 +66,7 @@ impl LocalThread {
         is_lead: bool,
         is_left: bool,
     ) -> Self {
-        let reader = Reader::new(sink.name());
+        let (reader, linger) = (Reader::new(sink.name()), sink.linger());
         Self {
             shared,
             index,
@@ -69,6 +77,9 @@ impl LocalThread {
             orphan: None,
             is_lead,
             is_left,
+            linger,
+            linger_until: None,
+            read_bytes: 0,
             last_urgent_flush: 0,
             watch: Watch::default(),
         }
@@ -95,15 +106,22 @@ impl LocalThread {
 
     fn rounds(&mut self) {
         let mut last_event = Instant::now();
+        self.begin_to_linger();
         loop {
             let (asked, is_awaited, is_stopping) = self.shared.asked(self.index);
             if is_stopping {
                 return self.stop();
             }
+            if !is_awaited && let Some(left) = self.linger_left() {
+                self.shared.linger(self.index, asked, self.read_bytes + BATCH_BYTES as u64, left);
+                continue;
+            }
+            self.linger_until = None;
             let follows = self.follows();
             let own = if follows { self.follow() } else { self.deliver_own(asked) };
             self.shared.orphans.refill();
-            let may_adopt = own != Own::Moved || !is_awaited;
+            let has_moved = matches!(own, Own::Moved | Own::CaughtUp);
+            let may_adopt = !has_moved || !is_awaited;
             let adopted = may_adopt && !follows && self.deliver_orphan();
             self.shared.reclaim();
             if self.is_lead {
@@ -115,22 +133,49 @@ impl LocalThread {
             if matches!(own, Own::Drained | Own::Refused) || follows {
                 self.shared.answer(self.index, asked);
             }
-            if own == Own::Moved || adopted {
+            if has_moved || adopted {
                 last_event = Instant::now();
+                // A flush is answered when a read finds nothing more.
+                if own == Own::CaughtUp && !adopted && !is_awaited {
+                    self.begin_to_linger();
+                }
                 continue;
             }
             let is_idle = last_event.elapsed() >= IDLE_AFTER;
             if is_idle {
                 self.sink.close_idle();
             }
+            let may_have_orphans = self.shared.orphans.may_have(self.index);
+            if own == Own::Drained && !is_idle && !follows && !may_have_orphans {
+                self.begin_to_linger();
+                if self.linger_until.is_some() {
+                    continue;
+                }
+            }
             let control = lock(&self.shared.control);
             // If a flush has begun in the meantime, answer it at once.
             let is_new = control.asked > asked || control.is_stopping;
             if !is_new {
-                let may_sleep = is_idle && own == Own::Drained && !self.shared.orphans.may_have(self.index);
+                let may_sleep = is_idle && own == Own::Drained && !may_have_orphans;
                 self.shared.pause(control, self.index, may_sleep);
+                if !follows && own == Own::Drained && self.shared.journal.counts().appended_bytes > self.read_bytes {
+                    self.begin_to_linger();
+                }
             }
         }
+    }
+
+    /// Lets the events to come wait for others. Events that are only in memory do not wait, because a crash would lose them.
+    fn begin_to_linger(&mut self) {
+        let may_linger = !self.linger.is_zero() && self.shared.journal.tier() != Tier::Memory;
+        self.linger_until = may_linger.then(|| Instant::now() + self.linger);
+    }
+
+    /// How much longer the current events wait; `None` if they do not, or if they fill a batch.
+    fn linger_left(&self) -> Option<Duration> {
+        let left = self.linger_until?.saturating_duration_since(Instant::now());
+        let unread = self.shared.journal.counts().appended_bytes.saturating_sub(self.read_bytes);
+        (!left.is_zero() && unread < BATCH_BYTES as u64).then_some(left)
     }
 
     /// Delivers the next batch of this process's journal.
@@ -142,6 +187,7 @@ impl LocalThread {
         if self.backoff.is_waiting(Instant::now()) {
             return Own::Waiting;
         }
+        let appended_bytes = self.shared.journal.counts().appended_bytes;
         // The batch counts as in flight before anything can be evicted, so that each event is either delivered or counted as evicted.
         let batch = {
             let mut progress = lock(&self.shared.progress);
@@ -150,6 +196,10 @@ impl LocalThread {
             batch
         };
         lock(&self.shared.stats)[self.index].oldest = batch.appended_at().min();
+        let is_full = batch.byte_len() >= BATCH_BYTES;
+        if !is_full {
+            self.read_bytes = appended_bytes;
+        }
         if batch.is_nothing() {
             // Some chunks were sealed without new records.
             self.reader.advance_in_memory(&self.shared.journal, &batch);
@@ -166,7 +216,7 @@ impl LocalThread {
         match outcome {
             Ok(_) => {
                 self.backoff.succeed();
-                Own::Moved
+                if is_full || batch.is_incomplete { Own::Moved } else { Own::CaughtUp }
             }
             Err(failure) => {
                 self.backoff.fail(Instant::now(), failure.retry_after);
@@ -248,7 +298,8 @@ impl LocalThread {
         // If the last flush was answered, only few events came after it. If not, the journal is left to the next process.
         if was_answered && !self.follows() {
             let deadline = Instant::now() + stop_wait;
-            while self.deliver_own(self.last_urgent_flush + 1) == Own::Moved && Instant::now() < deadline {}
+            let mut next = || self.deliver_own(self.last_urgent_flush + 1);
+            while matches!(next(), Own::Moved | Own::CaughtUp) && Instant::now() < deadline {}
             let until = leftovers_until.unwrap_or_else(Instant::now);
             while Instant::now() < until && (self.deliver_orphan() || self.may_adopt_more(until)) {
                 self.shared.orphans.refill();

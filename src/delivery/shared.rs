@@ -68,6 +68,8 @@ pub(super) struct Shared {
     pub(super) left_in_memory: AtomicU64,
     /// A bit for each thread that sleeps until an event comes.
     asleep: AtomicU64,
+    /// For each destination that lingers, the number of appended bytes that end it; else `u64::MAX`.
+    linger_ends_at: Vec<AtomicU64>,
     /// What was last published.
     published: Mutex<(Tier, u64, Vec<DestinationStats>)>,
     next_publication: Mutex<Instant>,
@@ -90,6 +92,7 @@ impl Shared {
             control: Mutex::new(control),
             changed: Condvar::new(),
             progress: Mutex::new(vec![Progress::default(); stats.len()]),
+            linger_ends_at: stats.iter().map(|_| AtomicU64::new(u64::MAX)).collect(),
             stats: Mutex::new(stats),
             outlook: Mutex::default(),
             orphans,
@@ -122,6 +125,25 @@ impl Shared {
         self.asleep.fetch_or(bit, Ordering::Relaxed);
         drop(self.changed.wait_timeout(control, pause));
         self.asleep.fetch_and(!bit, Ordering::Relaxed);
+    }
+
+    /// Pauses a thread until its events have waited long enough, a flush begins, or `full_at` bytes were appended in all.
+    pub(super) fn linger(&self, index: usize, asked: u64, full_at: u64, pause: Duration) {
+        let control = lock(&self.control);
+        if control.asked == asked && !control.is_stopping {
+            self.linger_ends_at[index].store(full_at, Ordering::Relaxed);
+            drop(self.changed.wait_timeout(control, pause));
+            self.linger_ends_at[index].store(u64::MAX, Ordering::Relaxed);
+        }
+    }
+
+    /// Wakes the threads that linger although a batch is full.
+    fn end_full_lingers(&self) {
+        let ends_at = self.linger_ends_at.iter().map(|end| end.load(Ordering::Relaxed)).min().unwrap_or(u64::MAX);
+        if ends_at != u64::MAX && self.journal.counts().appended_bytes >= ends_at {
+            drop(lock(&self.control));
+            self.changed.notify_all();
+        }
     }
 
     /// The last flush, whether a destination has not answered it yet, and whether delivery should stop.
@@ -232,6 +254,7 @@ impl Shared {
     pub(super) fn maintain(&self) {
         loop {
             let is_busy = self.journal.maintain(unix_ns());
+            self.end_full_lingers();
             let now = Instant::now();
             // Count the backlog without holding the lock, and only once a second.
             if lock(&self.outlook).is_due(now) {

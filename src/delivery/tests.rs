@@ -26,6 +26,7 @@ use crate::protocol::{Answer, CloudEvents, HttpRequest, Protocol, Verdict};
 
 mod files;
 mod left;
+mod lingering;
 pub(super) mod threads;
 
 /// What the collector does with a request.

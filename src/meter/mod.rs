@@ -41,6 +41,8 @@ pub struct Settings {
     /// Further destinations.
     pub remotes: Vec<RemoteSettings>,
     /// How segments are written.
+    /// How long events wait for others, so that one transaction of the ledger stores them.
+    pub linger: Duration,
     pub backend: journal::Backend,
     /// The most bytes of the journal on disk.
     pub budget: Option<u64>,
@@ -144,6 +146,7 @@ impl Meter {
             || old.remotes != settings.remotes
             || old.backend != settings.backend
             || old.budget != settings.budget
+            || old.linger != settings.linger
             || old.max_age != settings.max_age;
         let previous = self.next_epoch(|epoch| Epoch {
             generation: epoch.generation,
@@ -474,7 +477,7 @@ fn open(settings: &Settings) -> Pipeline {
 
 /// The destinations in the settings.
 fn destinations(settings: &Settings) -> Vec<Destination> {
-    let local = |path: &PathBuf| Destination::Local(Box::new(LedgerSink::new(path)));
+    let local = |path: &PathBuf| Destination::Local(Box::new(LedgerSink::new(path, settings.linger)));
     let remote = |remote: &RemoteSettings| {
         Destination::Remote(Box::new(Remote::open(remote, settings.state_dir.as_deref(), settings.max_age)))
     };

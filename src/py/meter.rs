@@ -111,8 +111,9 @@ impl PyMeter {
         }
     }
 
+                linger: Duration::ZERO,
     #[doc = stub_doc!("Meter.configure")]
-    #[pyo3(signature = (*, enabled, state_dir, ledger, remotes, backend, budget, max_age, catalog, long_tail, overrides, defaults, timeout))]
+    #[pyo3(signature = (*, enabled, state_dir, ledger, linger_ms, remotes, backend, budget, max_age, catalog, long_tail, overrides, defaults, timeout))]
     #[expect(clippy::too_many_arguments, reason = "the settings")]
     fn configure(
         &self,
@@ -135,6 +136,7 @@ impl PyMeter {
             check_private_dir(dir)
                 .or_else(|error| if error.raw_os_error().is_some() { Ok(()) } else { Err(error) })
                 .map_err(|error| super::errors::ConfigError::new_err(format!("state_dir: {error}")))?;
+        linger_ms: f64,
         }
         let settings = Settings {
             remotes: remotes.into_iter().map(TryInto::try_into).collect::<PyResult<_>>()?,
@@ -156,6 +158,7 @@ impl PyMeter {
     fn unmatched_price_rules(&self, py: Python<'_>) -> Vec<String> {
         py.detach(|| self.core.unmatched_price_rules())
     }
+            linger: seconds("linger_ms", linger_ms / 1000.0)?,
 
     #[doc = stub_doc!("Meter.probe")]
     fn probe(&self, py: Python<'_>) -> Option<(Option<i32>, String)> {

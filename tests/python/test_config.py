@@ -39,6 +39,11 @@ def test_a_pyproject_table_is_found_from_a_subdirectory(tmp_path):
         ({"budget_mb": "lots"}, {}, "budget_mb"),
         ({"budget_mb": float("nan")}, {}, "budget_mb"),
         ({"budget_mb": 1}, {}, "budget_mb"),
+        ({"linger_ms": "long"}, {}, "linger_ms"),
+        ({"linger_ms": -1}, {}, "linger_ms"),
+        ({"linger_ms": float("nan")}, {}, "linger_ms"),
+        ({"linger_ms": True}, {}, "linger_ms"),
+        ({"linger_ms": 60_001}, {}, "linger_ms"),
         ({"tags": 7}, {}, "tags"),
         ({"instrument": 7}, {}, "instrument"),
         ({}, {"TAXIMETER_ENABLED": "perhaps"}, "enabled"),
@@ -56,6 +61,14 @@ def test_a_broken_file_is_an_error_but_a_broken_pyproject_is_ignored(tmp_path):
     (tmp_path / "taximeter.toml").write_text("team =")
     with pytest.raises(taximeter.ConfigError, match=r"taximeter\.toml"):
         resolve({}, {}, tmp_path)
+
+
+def test_the_wait_for_a_transaction_comes_from_argument_environment_or_file(tmp_path):
+    assert resolve({}, {}, tmp_path).linger_ms == 250.0
+    (tmp_path / "taximeter.toml").write_text("linger_ms = 100\n")
+    assert resolve({}, {}, tmp_path).linger_ms == 100.0
+    assert resolve({}, {"TAXIMETER_LINGER_MS": "50.5"}, tmp_path).linger_ms == 50.5
+    assert resolve({"linger_ms": 0}, {"TAXIMETER_LINGER_MS": "50.5"}, tmp_path).linger_ms == 0.0
 
 
 def test_family_names_can_come_from_the_environment(tmp_path):

@@ -92,12 +92,12 @@ class Ledger:
                 return
             yield from map(json.loads, page)
 
-    def follow(self, *, last: int = 10, every: float = 0.5) -> Iterator[Event]:
+    def follow(self, *, last: int = 10, every: float = 0.2) -> Iterator[Event]:
         """Yields the last events, then new ones as they arrive, without end.
 
         Args:
             last: How many of the events that already exist to begin with.
-            every: Seconds between two reads.
+            every: Seconds between two reads. With the time that events wait for a transaction, a new event is seen within half a second.
         """
         self._bring_up_to_date()
         after = max(0, self._reader.last_sequence() - last)
@@ -114,6 +114,7 @@ class Ledger:
                 yield event
             if not page:
                 time.sleep(every)
+                self._bring_up_to_date()
 
     def last(self, count: int) -> list[Event]:
         """Returns the last events in order of arrival."""

@@ -16,7 +16,7 @@ from .. import files
 from ..errors import ConfigError
 from ..fields import ATTRIBUTION
 from .model import KNOWN, NO_HOME, PROJECT, Prices, Settings
-from .values import LEDGER, budget, destinations, families, flag, hosts, max_age, tags, usage_hosts
+from .values import LEDGER, budget, destinations, families, flag, hosts, linger_ms, max_age, tags, usage_hosts
 
 __all__ = ["default_state_dir", "is_disabled", "resolve"]
 
@@ -110,6 +110,7 @@ def resolve(
         destinations=remotes,
         budget=budget(pick("budget_mb")),
         max_age=max_age(pick("max_age")),
+        linger_ms=linger_ms(pick("linger_ms")),
         attribution={name: value for name in ATTRIBUTION if (value := pick(name)) is not None},
         prices=_prices([(source, layer["prices"]) for source, layer in layers if layer.get("prices") is not None]),
         hosts={key: value for _, layer in reversed(layers) for key, value in hosts(layer.get("hosts")).items()},

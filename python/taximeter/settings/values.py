@@ -7,12 +7,25 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..concealed import concealed
 from ..errors import ConfigError
-from .model import WEEK
+from .model import LINGER_MS, WEEK
 
 if TYPE_CHECKING:
     from .destination import Destination
 
-__all__ = ["FALSE", "LEDGER", "TRUE", "budget", "destinations", "families", "flag", "hosts", "max_age", "tags", "usage_hosts"]
+__all__ = [
+    "FALSE",
+    "LEDGER",
+    "TRUE",
+    "budget",
+    "destinations",
+    "families",
+    "flag",
+    "hosts",
+    "linger_ms",
+    "max_age",
+    "tags",
+    "usage_hosts",
+]
 
 LEDGER: Final = "ledger"
 TRUE: Final = frozenset({"1", "true", "yes", "on"})
@@ -85,6 +98,19 @@ def max_age(value: Any) -> float | None:
     if found is None or not 60 <= found <= 100 * 366 * 86_400:  # noqa: PLR2004 - outages last longer; at most a century
         raise ConfigError(f"max_age: {value!r} is neither a time of at least 60 seconds, such as '12h' or '7d', nor False")
     return found
+
+
+def linger_ms(value: Any) -> float:
+    """Returns how long events wait for others before the ledger stores them, in milliseconds."""
+    if value is None:
+        return LINGER_MS
+    try:
+        milliseconds = -1.0 if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        milliseconds = -1.0
+    if not 0 <= milliseconds <= 60_000:  # noqa: PLR2004 - longer waits save nothing; the upper bound catches seconds given as such
+        raise ConfigError(f"linger_ms: {value!r} is not a number of milliseconds from 0 to 60,000")
+    return milliseconds
 
 
 def tags(value: Any) -> Mapping[str, Any]:
