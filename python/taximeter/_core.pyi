@@ -98,6 +98,9 @@ class Cost:
     def __eq__(self, value: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
+def track_function(meter: Meter) -> Callable[..., Receipt]:
+    """Return a meter's `track` as a function that records plain calls faster. It takes the same arguments and records the same events."""
+
 def _restore_receipt(event_id: str, cost: str | None, refused: str | None) -> Receipt: ...
 def _restore_cost(details: dict[str, Any]) -> Cost: ...
 
@@ -117,10 +120,10 @@ class Meter:
         enabled: bool,
         state_dir: str | PathLike[str] | None,
         ledger: str | PathLike[str] | None,
+        linger_ms: float,
         remotes: Sequence[dict[str, Any]],
         backend: str,
         budget: int | None,
-        linger_ms: float,
         max_age: float | None,
         catalog: str | PathLike[str] | None,
         long_tail: bool,

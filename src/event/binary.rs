@@ -16,42 +16,42 @@ use super::limits::{MAX_EVENT, MAX_REPORT, MAX_TAG_BYTES, MAX_TAG_KEY, MAX_TAGS,
 use super::{Attribution, CostNotes, CostStatus, Outgoing, Status, Unit, Usage, UsageEvent, UsageStatus};
 use crate::money::Usd;
 
-const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
 const FIXED: usize = 32;
 const FLAG_BATCH: u8 = 1;
 
 /// Field numbers. Never reuse one.
-mod field {
-    pub(super) const PROVIDER: u8 = 1;
-    pub(super) const MODEL: u8 = 2;
-    pub(super) const OPERATION: u8 = 3;
-    pub(super) const ERROR: u8 = 4;
-    pub(super) const FINISH_REASON: u8 = 5;
-    pub(super) const SERVICE_TIER: u8 = 6;
-    pub(super) const REGION: u8 = 7;
-    pub(super) const AGENT: u8 = 8;
-    pub(super) const FEATURE: u8 = 9;
-    pub(super) const TEAM: u8 = 10;
-    pub(super) const CUSTOMER: u8 = 11;
-    pub(super) const USER: u8 = 12;
-    pub(super) const SESSION: u8 = 13;
-    pub(super) const TRACE_ID: u8 = 14;
-    pub(super) const SPAN_ID: u8 = 15;
-    pub(super) const PARENT_SPAN_ID: u8 = 16;
-    pub(super) const PRICED_AS: u8 = 17;
-    pub(super) const CATALOG: u8 = 18;
-    pub(super) const PROVIDER_USAGE: u8 = 19;
+pub(super) mod field {
+    pub(in crate::event) const PROVIDER: u8 = 1;
+    pub(in crate::event) const MODEL: u8 = 2;
+    pub(in crate::event) const OPERATION: u8 = 3;
+    pub(in crate::event) const ERROR: u8 = 4;
+    pub(in crate::event) const FINISH_REASON: u8 = 5;
+    pub(in crate::event) const SERVICE_TIER: u8 = 6;
+    pub(in crate::event) const REGION: u8 = 7;
+    pub(in crate::event) const AGENT: u8 = 8;
+    pub(in crate::event) const FEATURE: u8 = 9;
+    pub(in crate::event) const TEAM: u8 = 10;
+    pub(in crate::event) const CUSTOMER: u8 = 11;
+    pub(in crate::event) const USER: u8 = 12;
+    pub(in crate::event) const SESSION: u8 = 13;
+    pub(in crate::event) const TRACE_ID: u8 = 14;
+    pub(in crate::event) const SPAN_ID: u8 = 15;
+    pub(in crate::event) const PARENT_SPAN_ID: u8 = 16;
+    pub(in crate::event) const PRICED_AS: u8 = 17;
+    pub(in crate::event) const CATALOG: u8 = 18;
+    pub(in crate::event) const PROVIDER_USAGE: u8 = 19;
     /// Varint key length, key, value.
-    pub(super) const TAG: u8 = 32;
+    pub(in crate::event) const TAG: u8 = 32;
     /// Pairs of unit number u8 and count varint.
-    pub(super) const USAGE: u8 = 33;
+    pub(in crate::event) const USAGE: u8 = 33;
     /// i128 in 10^-24 USD, 16 bytes.
-    pub(super) const COST: u8 = 34;
-    pub(super) const COMPUTED_COST: u8 = 35;
-    pub(super) const LATENCY_US: u8 = 36;
-    pub(super) const TTFT_US: u8 = 37;
+    pub(in crate::event) const COST: u8 = 34;
+    pub(in crate::event) const COMPUTED_COST: u8 = 35;
+    pub(in crate::event) const LATENCY_US: u8 = 36;
+    pub(in crate::event) const TTFT_US: u8 = 37;
     /// Varint path length, path, body. Repeated for several requests, in order.
-    pub(super) const REQUEST: u8 = 38;
+    pub(in crate::event) const REQUEST: u8 = 38;
 }
 
 /// Why bytes could not be decoded as an event.
@@ -190,7 +190,7 @@ fn put_tag(out: &mut Vec<u8>, key: &str, value: &str) {
 }
 
 #[inline]
-fn put_pair(out: &mut Vec<u8>, number: u8, key: &str, value: &str) {
+pub(super) fn put_pair(out: &mut Vec<u8>, number: u8, key: &str, value: &str) {
     let length = varint_length(key.len() as u64) + key.len() + value.len();
     out.push(number);
     put_varint(out, length as u64);
@@ -200,7 +200,7 @@ fn put_pair(out: &mut Vec<u8>, number: u8, key: &str, value: &str) {
 }
 
 #[inline]
-fn put_text(out: &mut Vec<u8>, number: u8, text: &str, cuts: &mut u32) {
+pub(super) fn put_text(out: &mut Vec<u8>, number: u8, text: &str, cuts: &mut u32) {
     if text.len() > MAX_TEXT {
         *cuts += 1;
         return put_bytes(out, number, cut(text, MAX_TEXT).as_bytes());
@@ -209,7 +209,7 @@ fn put_text(out: &mut Vec<u8>, number: u8, text: &str, cuts: &mut u32) {
 }
 
 #[inline]
-fn put_bytes(out: &mut Vec<u8>, number: u8, bytes: &[u8]) {
+pub(super) fn put_bytes(out: &mut Vec<u8>, number: u8, bytes: &[u8]) {
     out.push(number);
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
@@ -243,7 +243,7 @@ fn put_number(out: &mut Vec<u8>, number: u8, value: Option<u64>) {
 }
 
 #[inline]
-fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
@@ -251,7 +251,7 @@ fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-fn varint_length(value: u64) -> usize {
+pub(super) fn varint_length(value: u64) -> usize {
     (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
 }
 

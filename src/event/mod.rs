@@ -10,6 +10,7 @@ pub mod binary;
 pub mod id;
 pub mod json;
 pub mod limits;
+pub mod plain;
 pub mod units;
 pub mod usage;
 

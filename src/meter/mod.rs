@@ -4,6 +4,7 @@
 //! them: after a fork, the first event of the child creates new ones and leaks the parent's, so that not even a destructor touches them.
 
 mod issue;
+mod plain;
 mod prices;
 
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use crate::delivery::{
 };
 use crate::event::binary::encode;
 use crate::event::limits::MAX_REQUESTS;
+use crate::event::plain as plain_event;
 use crate::event::{CostNotes, CostStatus, Outgoing, UsageEvent};
 use crate::journal::{self, AppendError, Counts, Tier};
 use crate::ledger::{Filter, LedgerError, NewPrice, Repriced, Writer};
@@ -29,6 +31,7 @@ use crate::sys::clock::unix_ns;
 use crate::sys::fork::fork_generation;
 
 pub use issue::Issue;
+pub use plain::PlainCall;
 pub use prices::{PriceSettings, Prices};
 
 /// The settings of a meter.
@@ -38,11 +41,11 @@ pub struct Settings {
     pub state_dir: Option<PathBuf>,
     /// The ledger to deliver to, if any.
     pub ledger: Option<PathBuf>,
+    /// How long events wait for others, so that one transaction of the ledger stores them.
+    pub linger: Duration,
     /// Further destinations.
     pub remotes: Vec<RemoteSettings>,
     /// How segments are written.
-    /// How long events wait for others, so that one transaction of the ledger stores them.
-    pub linger: Duration,
     pub backend: journal::Backend,
     /// The most bytes of the journal on disk.
     pub budget: Option<u64>,
@@ -143,10 +146,10 @@ impl Meter {
         let old = self.settings.swap(Arc::clone(&settings));
         let is_moved = old.state_dir != settings.state_dir
             || old.ledger != settings.ledger
+            || old.linger != settings.linger
             || old.remotes != settings.remotes
             || old.backend != settings.backend
             || old.budget != settings.budget
-            || old.linger != settings.linger
             || old.max_age != settings.max_age;
         let previous = self.next_epoch(|epoch| Epoch {
             generation: epoch.generation,
@@ -179,8 +182,26 @@ impl Meter {
         if let Some(contradiction) = remark {
             self.count(contradiction, 1);
         }
-        let receipt = self.append(&mut event, layers, now)?;
-        Ok(Receipt { remark: receipt.remark.or(remark), ..receipt })
+        let receipt = self.append(now, |id, defaults, out| {
+            event.id = id;
+            encode(&event, &[defaults, layers[0], layers[1]], out)
+        })?;
+        Ok(Receipt { cost: event.cost, remark: receipt.remark.or(remark), ..receipt })
+    }
+
+    /// Records a plain call, as [`Meter::track`] would record it. `scope` is the attribution around the call.
+    ///
+    /// `None` if the call is not that plain after all: nothing was recorded then.
+    #[inline]
+    pub fn track_plain(&self, call: &PlainCall<'_>, scope: &[u8]) -> Option<Result<Receipt, Issue>> {
+        let now = unix_ns();
+        plain::with_event(call, &self.prices, now, |event| {
+            let receipt = self.append(now, |id, defaults, out| {
+                plain_event::encode(event, id, now, [defaults, scope], out);
+                0
+            })?;
+            Ok(Receipt { cost: Some(event.cost), ..receipt })
+        })
     }
 
     /// Appends requests for a service with its own wire format to the journal. They are not usage events and go to no other destination.
@@ -193,11 +214,18 @@ impl Meter {
             return Err(Issue::TooLarge);
         }
         let now = unix_ns();
-        self.append(&mut UsageEvent { started_at: now, requests, ..UsageEvent::default() }, [&[], &[]], now)
+        let mut event = UsageEvent { started_at: now, requests, ..UsageEvent::default() };
+        // Requests hold their attribution in the body.
+        self.append(now, |id, _, out| {
+            event.id = id;
+            encode(&event, &[], out)
+        })
     }
 
-    /// Gives an event its id and appends it to the journal of this process.
-    fn append(&self, event: &mut UsageEvent<'_>, layers: [&[u8]; 2], now: u64) -> Result<Receipt, Issue> {
+    /// Appends an event to the journal of this process. `write` gets the event's id and the default attribution, appends the encoded
+    /// event, and returns how many texts it cut. The receipt has no cost.
+    #[inline]
+    fn append(&self, now: u64, mut write: impl FnMut([u8; 16], &[u8], &mut Vec<u8>) -> u32) -> Result<Receipt, Issue> {
         let (epoch, appended) = loop {
             let epoch = self.epoch();
             let is_new = epoch.pipeline.get().is_none();
@@ -208,10 +236,8 @@ impl Meter {
                 continue;
             }
             let appended = pipeline.journal.append(now, |out, ids| {
-                event.id = ids.next(now);
-                // Requests hold their attribution in the body.
-                let defaults: &[u8] = if event.is_usage() { &epoch.defaults } else { &[] };
-                encode(event, &[defaults, layers[0], layers[1]], out)
+                let id = ids.next(now);
+                (id, write(id, &epoch.defaults, out))
             });
             match appended {
                 // The journal was closed after `epoch()`. Retry with the next epoch.
@@ -221,10 +247,10 @@ impl Meter {
                     self.count(Issue::TooLarge, 1);
                     return Err(Issue::TooLarge);
                 }
-                Ok(cuts) => break (epoch, Some(cuts)),
+                Ok(appended) => break (epoch, Some(appended)),
             }
         };
-        let (Some(cuts), Some(pipeline)) = (appended, epoch.pipeline.get()) else {
+        let (Some((id, cuts)), Some(pipeline)) = (appended, epoch.pipeline.get()) else {
             self.count(Issue::NoSpace, 1);
             return Err(Issue::NoSpace);
         };
@@ -239,7 +265,7 @@ impl Meter {
             self.count(Issue::Truncated, u64::from(cuts));
             remark = Some(Issue::Truncated);
         }
-        Ok(Receipt { id: event.id, cost: event.cost, remark, has_notices: pipeline.sender.has_notices() })
+        Ok(Receipt { id, cost: None, remark, has_notices: pipeline.sender.has_notices() })
     }
 
     /// The responses received since the last call, from the destinations that keep them.

@@ -32,6 +32,8 @@ pub struct PriceSettings {
 /// The current prices.
 pub struct Prices {
     state: ArcSwap<State>,
+    /// See [`Prices::serial`].
+    serial: AtomicU64,
     /// Catalogs on disk that could not be read.
     unreadable: Arc<AtomicU64>,
 }
@@ -50,7 +52,14 @@ impl Prices {
     pub(super) fn new(settings: PriceSettings) -> Self {
         let unreadable = Arc::<AtomicU64>::default();
         let state = State { settings, replacement: None, book: OnceBox::new(), unreadable: Arc::clone(&unreadable) };
-        Self { state: ArcSwap::from_pointee(state), unreadable }
+        Self { state: ArcSwap::from_pointee(state), serial: AtomicU64::new(next_serial()), unreadable }
+    }
+
+    /// A number that identifies the current prices within this process. It changes after the prices: what is derived from the prices
+    /// read after it is never older than it.
+    #[inline]
+    pub(super) fn serial(&self) -> u64 {
+        self.serial.load(Ordering::Acquire)
     }
 
     /// The current state, held while one event is priced.
@@ -77,6 +86,7 @@ impl Prices {
             let is_same_place = state.settings.catalog == settings.catalog;
             state.with(settings.clone(), state.replacement.clone().filter(|_| is_same_place))
         });
+        self.serial.store(next_serial(), Ordering::Release);
         Ok(())
     }
 
@@ -87,6 +97,7 @@ impl Prices {
     pub fn replace(&self, text: &str) -> Result<(), CatalogError> {
         let catalog = Arc::new(Catalog::parse(text)?);
         self.state.rcu(|state| state.with(state.settings.clone(), Some(Arc::clone(&catalog))));
+        self.serial.store(next_serial(), Ordering::Release);
         Ok(())
     }
 
@@ -94,6 +105,11 @@ impl Prices {
     pub(super) fn unreadable(&self) -> u64 {
         self.unreadable.load(Ordering::Relaxed)
     }
+}
+
+fn next_serial() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed)
 }
 
 impl State {

@@ -400,7 +400,7 @@ impl Book {
         knows(&self.catalog) || self.long_tail.as_deref().is_some_and(knows)
     }
 
-    fn model(&self, found: Found) -> &ModelEntry {
+    pub(super) fn model(&self, found: Found) -> &ModelEntry {
         match found.source {
             Source::Override(index) => self.overrides.entry(index.into()),
             Source::Catalog(place) => self.catalog.model(place),
@@ -455,7 +455,7 @@ impl Book {
 
     /// Looks up a reference, with a small cache per thread. The cache has a fixed size, so it does not grow with the number of names,
     /// and needs no lock, which a forked child could inherit locked.
-    fn find_cached(&self, provider: Option<&str>, model: &str, is_global: bool) -> Option<Found> {
+    pub(super) fn find_cached(&self, provider: Option<&str>, model: &str, is_global: bool) -> Option<Found> {
         const SLOTS: usize = 64;
         struct Slot {
             book: u64,

@@ -49,6 +49,21 @@ impl PyMeter {
         }
     }
 
+    /// Whether an event can be recorded without reading the settings first.
+    #[inline]
+    pub(super) fn is_ready(&self) -> bool {
+        self.is_configured.load(Ordering::Acquire) && self.is_enabled()
+    }
+
+    /// Records one event, unless metering is off.
+    pub(super) fn track_arguments(&self, py: Python<'_>, arguments: &Arguments<'_, '_>) -> PyReceipt {
+        self.settle(py);
+        if !self.is_enabled() {
+            return PyReceipt(Err(DISABLED));
+        }
+        track(&self.core, self, py, arguments)
+    }
+
     /// Reads the settings before the first event, if the meter was not configured. Warns if events are kept in memory only.
     #[inline]
     fn settle(&self, py: Python<'_>) {
@@ -96,6 +111,7 @@ impl PyMeter {
             core: Meter::new(Settings {
                 state_dir: None,
                 ledger: None,
+                linger: Duration::ZERO,
                 remotes: Vec::new(),
                 backend: Backend::Mapped,
                 budget: None,
@@ -111,7 +127,6 @@ impl PyMeter {
         }
     }
 
-                linger: Duration::ZERO,
     #[doc = stub_doc!("Meter.configure")]
     #[pyo3(signature = (*, enabled, state_dir, ledger, linger_ms, remotes, backend, budget, max_age, catalog, long_tail, overrides, defaults, timeout))]
     #[expect(clippy::too_many_arguments, reason = "the settings")]
@@ -121,6 +136,7 @@ impl PyMeter {
         enabled: bool,
         state_dir: Option<PathBuf>,
         ledger: Option<PathBuf>,
+        linger_ms: f64,
         remotes: Vec<RemoteArguments>,
         backend: &str,
         budget: Option<u64>,
@@ -136,13 +152,13 @@ impl PyMeter {
             check_private_dir(dir)
                 .or_else(|error| if error.raw_os_error().is_some() { Ok(()) } else { Err(error) })
                 .map_err(|error| super::errors::ConfigError::new_err(format!("state_dir: {error}")))?;
-        linger_ms: f64,
         }
         let settings = Settings {
             remotes: remotes.into_iter().map(TryInto::try_into).collect::<PyResult<_>>()?,
             max_age: max_age.map(|age| seconds("max_age", age)).transpose()?,
             state_dir: state_dir.filter(|_| backend != "memory"),
             ledger,
+            linger: seconds("linger_ms", linger_ms / 1000.0)?,
             backend: if backend == "written" { Backend::Written } else { Backend::Mapped },
             budget,
             prices: PriceSettings { catalog, has_long_tail: long_tail, overrides },
@@ -158,7 +174,6 @@ impl PyMeter {
     fn unmatched_price_rules(&self, py: Python<'_>) -> Vec<String> {
         py.detach(|| self.core.unmatched_price_rules())
     }
-            linger: seconds("linger_ms", linger_ms / 1000.0)?,
 
     #[doc = stub_doc!("Meter.probe")]
     fn probe(&self, py: Python<'_>) -> Option<(Option<i32>, String)> {
@@ -216,7 +231,6 @@ impl PyMeter {
         provider_usage: Option<&Bound<'_, PyAny>>,
         cost_notes: Option<&Bound<'_, PyAny>>,
     ) -> PyReceipt {
-        self.settle(py);
         let rare = Rare {
             cache_read_tokens,
             cache_write_tokens,
@@ -249,10 +263,7 @@ impl PyMeter {
             attribution: [agent, feature, team, customer, user, session],
             rare: rare.is_any_given().then_some(rare),
         };
-        if !self.is_enabled() {
-            return PyReceipt(Err(DISABLED));
-        }
-        track(&self.core, self, py, &arguments)
+        self.track_arguments(py, &arguments)
     }
 
     #[doc = stub_doc!("Meter.post")]

@@ -12,6 +12,7 @@ mod convert;
 mod destination;
 mod errors;
 mod exchange;
+mod fastcall;
 mod journals;
 mod json;
 mod ledger;
@@ -34,6 +35,8 @@ mod _core {
     use super::destination::{check_destination, cloud, schemes};
     #[pymodule_export]
     use super::exchange::PyExchange;
+    #[pymodule_export]
+    use super::fastcall::track_function;
     #[pymodule_export]
     use super::journals::{drop_journal, journals, quarantine, requeue_quarantine};
     #[pymodule_export]

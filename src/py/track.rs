@@ -13,7 +13,7 @@ use crate::event::accept;
 use crate::event::binary::TagEncoder;
 use crate::event::limits::name_head;
 use crate::event::{Attribution, CostNotes, CostStatus, Status, Unit, UsageEvent, UsageStatus};
-use crate::meter::{Issue, Meter, Receipt};
+use crate::meter::{Issue, Meter, PlainCall, Receipt};
 use crate::pricing::canonical_provider;
 
 /// An argument; `None` if it was not given.
@@ -161,10 +161,39 @@ pub(super) fn track(meter: &Meter, host: &impl Host, py: Python<'_>, arguments: 
     let reader = ArgReader { meter, host, py };
     // A panic would reach the caller as an exception that `except Exception` does not catch.
     let outcome = catch_unwind(AssertUnwindSafe(|| record(&reader, arguments)));
-    PyReceipt(outcome.unwrap_or_else(|_| {
-        reader.remark(Issue::InternalError, "event");
-        Err(Issue::InternalError.name())
-    }))
+    outcome.map_or_else(|_| refuse_after_panic(meter, host, py), PyReceipt)
+}
+
+/// Counts a panic, which would be a bug.
+#[cold]
+pub(super) fn refuse_after_panic(meter: &Meter, host: &impl Host, py: Python<'_>) -> PyReceipt {
+    ArgReader { meter, host, py }.remark(Issue::InternalError, "event");
+    PyReceipt(Err(Issue::InternalError.name()))
+}
+
+/// Records one plain call; `None` if it is not that plain after all.
+#[inline]
+pub(super) fn track_plain(meter: &Meter, host: &impl Host, py: Python<'_>, call: &PlainCall<'_>) -> Option<PyReceipt> {
+    let scope = host.current_scope(py);
+    let encoded = scope.as_ref().map_or(&[][..], |scope| &scope.get().encoded);
+    let recorded = meter.track_plain(call, encoded)?;
+    Some(PyReceipt(told(host, py, recorded)))
+}
+
+/// Warns about the issues of a recorded event.
+#[inline]
+fn told(host: &impl Host, py: Python<'_>, recorded: Result<Receipt, Issue>) -> Result<Receipt, &'static str> {
+    let receipt = recorded.map_err(|what| {
+        host.warn(py, what, "event");
+        what.name()
+    })?;
+    if let Some(what) = receipt.remark {
+        host.warn(py, what, "event");
+    }
+    if receipt.has_notices {
+        host.report_notices(py);
+    }
+    Ok(receipt)
 }
 
 fn record(reader: &ArgReader<'_, '_, impl Host>, arguments: &Arguments<'_, '_>) -> Result<Receipt, &'static str> {
@@ -234,17 +263,7 @@ fn record(reader: &ArgReader<'_, '_, impl Host>, arguments: &Arguments<'_, '_>) 
     }
     let scope = reader.host.current_scope(reader.py);
     let encoded = scope.as_ref().map_or(&[][..], |scope| &scope.get().encoded);
-    let receipt = reader.meter.track(event, [encoded, &tags]).map_err(|what| {
-        reader.host.warn(reader.py, what, "event");
-        what.name()
-    })?;
-    if let Some(what) = receipt.remark {
-        reader.host.warn(reader.py, what, "event");
-    }
-    if receipt.has_notices {
-        reader.host.report_notices(reader.py);
-    }
-    Ok(receipt)
+    told(reader.host, reader.py, reader.meter.track(event, [encoded, &tags]))
 }
 
 fn rare_texts<'a>(reader: &ArgReader<'_, '_, impl Host>, rare: &Rare<'a, '_>) -> RareTexts<'a> {

@@ -201,6 +201,11 @@ embedded_catalog: Callable[..., Any] = _refuse
 cloud: Callable[..., Any] = _refuse
 
 
+def track_function(meter: Meter) -> Callable[..., Receipt]:
+    """Returns the meter's `track`."""
+    return meter.track
+
+
 def normalize_usage(report: str, family: str | None = None, provider: str | None = None) -> tuple[dict[str, Any], None]:
     """Returns no usage, because the event is not recorded."""
     return {}, None

@@ -176,7 +176,10 @@ class Meter(Pricing):
                 meter._before_first_event()
 
         self._core = _core.Meter(scope=attribution.current, warn=warn, configure=configure)
-        self.track = self._core.track
+        if TYPE_CHECKING:
+            self.track = self._core.track
+        else:
+            self.track = _core.track_function(self._core)
         atexit.register(close_at_exit, this)
 
     def configure(self, arguments: Mapping[str, Any]) -> Settings:
@@ -209,10 +212,10 @@ class Meter(Pricing):
             enabled=settings.enabled,
             state_dir=settings.root or None,
             ledger=settings.inside("ledger.db") if settings.uses_ledger and settings.root else None,
+            linger_ms=settings.linger_ms,
             remotes=[destination.to_core() for destination in settings.destinations],
             backend=settings.backend,
             budget=settings.budget,
-            linger_ms=settings.linger_ms,
             max_age=settings.max_age,
             catalog=settings.inside("prices", "catalog.json") if settings.root else None,
             long_tail=settings.prices.long_tail,

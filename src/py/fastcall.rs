@@ -1,0 +1,431 @@
+//! `track()` as a function with a fast path, and all unsafe code of the Python bindings.
+//!
+//! The arguments of a call come as CPython passes them (`METH_FASTCALL | METH_KEYWORDS`, in the stable ABI since 3.10): a tuple of names
+//! and an array of values. The tuple of a call site is a constant, so what its names mean is kept under its address, with a strong
+//! reference that keeps the address from being reused.
+//!
+//! There are three paths:
+//! - Plain calls, with nothing but exact `str`, `int` and `dict` in the common arguments, are recorded from the borrowed texts
+//!   ([`Meter::track_plain`]).
+//! - Other calls with known names take the general path ([`super::track::track`]), which accepts everything.
+//! - Calls with positional arguments or unknown names go to the method `Meter.track`, which raises the error.
+//!
+//! [`Meter::track_plain`]: crate::meter::Meter::track_plain
+
+#![expect(unsafe_code, reason = "the calling convention and borrowed values of CPython have no safe interface")]
+
+use std::cell::RefCell;
+use std::ffi::CString;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::{NonNull, null_mut};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pyo3::exceptions::PyValueError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyString, PyTuple};
+
+use super::meter::PyMeter;
+use super::receipt::PyReceipt;
+use super::track::{Arguments, Rare};
+use crate::event::plain::PlainAttribution;
+use crate::event::usage::MAX_COUNT;
+use crate::meter::PlainCall;
+
+/// The arguments of `track()`. Those of plain calls come first.
+#[rustfmt::skip]
+const NAMES: [&str; 32] = [
+    "provider", "model", "input_tokens", "output_tokens", "tags", "agent", "feature", "team", "customer", "user", "session",
+    "cache_read_tokens", "cache_write_tokens", "reasoning_tokens", "usage", "operation", "latency_ms", "ttft_ms", "status",
+    "error", "finish_reason", "service_tier", "region", "batch", "cost_usd", "started_at", "trace_id", "span_id",
+    "parent_span_id", "usage_status", "provider_usage", "cost_notes",
+];
+/// How many of them a plain call may have.
+const PLAIN: usize = 11;
+/// The most tags of a plain call.
+const PLAIN_TAGS: usize = 8;
+/// Call sites whose names are kept, per thread.
+const SITES: usize = 64;
+
+type Object = *mut ffi::PyObject;
+
+/// What the names of a call site mean: for each, the index of the argument in [`NAMES`].
+#[derive(Clone, Copy)]
+struct Plan {
+    slots: [u8; NAMES.len()],
+    count: usize,
+    /// Whether a plain call may have all of them.
+    is_plain: bool,
+}
+
+/// The plan of a call site. The reference keeps the tuple, and so its address, for as long as the plan is kept.
+struct Site {
+    names: Py<PyAny>,
+    plan: Plan,
+}
+
+thread_local! {
+    static KNOWN: RefCell<[Option<Site>; SITES]> = const { RefCell::new([const { None }; SITES]) };
+}
+/// Whether threads can run Python code at the same time. A dict can then change while it is read.
+static IS_PARALLEL: AtomicBool = AtomicBool::new(false);
+
+#[doc = stub_doc!("track_function")]
+#[pyfunction]
+pub(super) fn track_function<'py>(meter: &Bound<'py, PyMeter>) -> PyResult<Bound<'py, PyAny>> {
+    static DEFINITION: PyOnceLock<Definition> = PyOnceLock::new();
+    let py = meter.py();
+    let definition = DEFINITION.get_or_try_init(py, || Definition::new(py))?;
+    // SAFETY: the definition and its texts live as long as the process, the function has the signature that the flags state, and the
+    // meter is a valid object, to which the new function holds a reference.
+    unsafe {
+        let made = ffi::PyCFunction_NewEx(definition.0.as_ptr(), meter.as_ptr(), null_mut());
+        Bound::from_owned_ptr_or_err(py, made)
+    }
+}
+
+/// The definition of the function, with the docstring and the signature of the method. It is never freed.
+struct Definition(NonNull<ffi::PyMethodDef>);
+
+// SAFETY: the definition is not changed after it was made.
+unsafe impl Send for Definition {}
+// SAFETY: the same.
+unsafe impl Sync for Definition {}
+
+impl Definition {
+    fn new(py: Python<'_>) -> PyResult<Self> {
+        // `sys._is_gil_enabled` is new in Python 3.13. A process never disables the GIL later.
+        let is_gil_enabled = py.import("sys")?.getattr("_is_gil_enabled").and_then(|asked| asked.call0()?.is_truthy());
+        IS_PARALLEL.store(!is_gil_enabled.unwrap_or(true), Ordering::Relaxed);
+        let method = py.get_type::<PyMeter>().getattr("track")?;
+        let text = |name: &str| method.getattr(name)?.extract::<String>();
+        let doc = CString::new(format!("track{}\n--\n\n{}", text("__text_signature__")?, text("__doc__")?))
+            .map_err(|_| PyValueError::new_err("the docstring has a NUL"))?;
+        let definition = Box::new(ffi::PyMethodDef {
+            ml_name: c"track".as_ptr(),
+            ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: track },
+            ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
+            ml_doc: doc.into_raw(),
+        });
+        Ok(Self(NonNull::from(Box::leak(definition))))
+    }
+}
+
+/// The entry from CPython. A panic would abort the process, so it becomes a refusal, as in the general path.
+unsafe extern "C" fn track(meter: Object, values: *const Object, positional: ffi::Py_ssize_t, names: Object) -> Object {
+    // SAFETY: CPython calls this while the thread is attached, and the arguments live until it returns.
+    let recorded = catch_unwind(AssertUnwindSafe(|| unsafe { Call { meter, values, positional, names }.record() }));
+    recorded.unwrap_or_else(|_| {
+        // SAFETY: the thread is attached.
+        let py = unsafe { Python::assume_attached() };
+        // SAFETY: the meter lives until the call returns, and is the one that `track_function` gave the function.
+        let meter = unsafe { Borrowed::from_ptr(py, meter).cast_unchecked::<PyMeter>() };
+        refused(py, &meter)
+    })
+}
+
+#[cold]
+fn refused(py: Python<'_>, meter: &Bound<'_, PyMeter>) -> Object {
+    given(py, super::track::refuse_after_panic(&meter.get().core, meter.get(), py))
+}
+
+/// A new reference to a receipt; null with an exception if there is no memory.
+#[inline]
+fn given(py: Python<'_>, receipt: PyReceipt) -> Object {
+    Py::new(py, receipt).map_or_else(
+        |error| {
+            error.restore(py);
+            null_mut()
+        },
+        Py::into_ptr,
+    )
+}
+
+/// One call, as CPython passes it.
+struct Call {
+    meter: Object,
+    values: *const Object,
+    positional: ffi::Py_ssize_t,
+    names: Object,
+}
+
+impl Call {
+    /// # Safety
+    /// The thread is attached, and the fields are the arguments of a call of [`track`] that has not returned.
+    #[inline]
+    unsafe fn record(&self) -> Object {
+        // SAFETY: the thread is attached.
+        let py = unsafe { Python::assume_attached() };
+        // SAFETY: `track_function` creates the function with a `PyMeter`, which lives until the call returns.
+        let meter = unsafe { Borrowed::from_ptr(py, self.meter).cast_unchecked::<PyMeter>() };
+        let plan = match self.plan() {
+            Some(plan) => plan,
+            // SAFETY: passed on.
+            None => match unsafe { self.make_plan(py) } {
+                Some(plan) => plan,
+                // SAFETY: passed on.
+                None => return unsafe { self.by_method(py, &meter) },
+            },
+        };
+        if plan.is_plain && meter.get().is_ready() {
+            // SAFETY: passed on.
+            if let Some(receipt) = unsafe { self.plain(py, &meter, &plan) } {
+                return given(py, receipt);
+            }
+        }
+        // SAFETY: passed on.
+        unsafe { self.general(&plan) }
+    }
+
+    /// The plan of this call site, if it is known.
+    #[inline]
+    fn plan(&self) -> Option<Plan> {
+        if self.positional != 0 {
+            return None;
+        }
+        KNOWN
+            .try_with(|known| {
+                let known = known.try_borrow().ok()?;
+                let site = known[Self::place(self.names)].as_ref()?;
+                (site.names.as_ptr() == self.names).then_some(site.plan)
+            })
+            .ok()?
+    }
+
+    /// Where the plan of a call site is kept. Objects begin at multiples of 16 bytes.
+    fn place(names: Object) -> usize {
+        (names as usize >> 4) % SITES
+    }
+
+    /// Makes the plan of this call site; `None` if the call is invalid.
+    ///
+    /// # Safety
+    /// As for [`Call::record`].
+    #[cold]
+    unsafe fn make_plan(&self, py: Python<'_>) -> Option<Plan> {
+        static INTERNED: PyOnceLock<Vec<Py<PyString>>> = PyOnceLock::new();
+        let mut plan = Plan { slots: [0; NAMES.len()], count: 0, is_plain: true };
+        if self.positional != 0 {
+            return None;
+        }
+        // SAFETY: CPython passes null or a tuple, which lives until the call returns.
+        let Some(names) = (unsafe { Borrowed::from_ptr_or_opt(py, self.names) }) else { return Some(plan) };
+        let interned =
+            INTERNED.get_or_init(py, || NAMES.iter().map(|name| PyString::intern(py, name).unbind()).collect());
+        let mut are_interned = true;
+        for name in names.cast::<PyTuple>().ok()?.iter_borrowed() {
+            let known = interned.iter().position(|known| known.as_ptr() == name.as_ptr());
+            are_interned &= known.is_some();
+            let slot = if let Some(slot) = known {
+                slot
+            } else {
+                let name = name.cast::<PyString>().ok()?;
+                let text = name.to_str().ok()?;
+                NAMES.iter().position(|known| *known == text)?
+            };
+            *plan.slots.get_mut(plan.count)? = slot as u8;
+            plan.count += 1;
+            plan.is_plain &= slot < PLAIN;
+        }
+        if are_interned {
+            // Such a tuple holds exact `str` only, so that no Python code runs when it is dropped.
+            let site = Site { names: (*names).clone().unbind(), plan };
+            let replaced = KNOWN.try_with(|known| known.try_borrow_mut().ok()?[Self::place(self.names)].replace(site));
+            drop(replaced);
+        }
+        Some(plan)
+    }
+
+    /// The values by argument; null for those that were not given.
+    ///
+    /// # Safety
+    /// As for [`Call::record`], and the plan is that of this call.
+    #[inline]
+    unsafe fn by_slot<const N: usize>(&self, plan: &Plan) -> [Object; N] {
+        let mut all = [null_mut(); N];
+        for (index, slot) in plan.slots[..plan.count].iter().enumerate() {
+            if let Some(place) = all.get_mut(usize::from(*slot)) {
+                // SAFETY: there is a value for each name.
+                *place = unsafe { *self.values.add(index) };
+            }
+        }
+        all
+    }
+
+    /// Records a plain call; `None` if it is not one.
+    ///
+    /// # Safety
+    /// As for [`Call::by_slot`].
+    #[inline]
+    unsafe fn plain(&self, py: Python<'_>, meter: &Bound<'_, PyMeter>, plan: &Plan) -> Option<PyReceipt> {
+        // SAFETY: passed on.
+        let [provider, model, input, output, tags, attribution @ ..]: [Object; PLAIN] = unsafe { self.by_slot(plan) };
+        let mut fields = [None; 6];
+        for (field, value) in fields.iter_mut().zip(attribution) {
+            if is_given(value) {
+                // SAFETY: a value of this call, which is not null.
+                *field = Some(unsafe { text(value) }?);
+            }
+        }
+        let mut pairs = [("", ""); PLAIN_TAGS];
+        // SAFETY: values of this call.
+        let tags = if is_given(tags) { unsafe { read_tags(tags, &mut pairs) }? } else { 0 };
+        // SAFETY: values of this call, which `is_given` has checked for null.
+        let call = unsafe {
+            PlainCall {
+                provider: if is_given(provider) { text(provider)? } else { return None },
+                model: if is_given(model) { text(model)? } else { return None },
+                input_tokens: count(input)?,
+                output_tokens: count(output)?,
+                attribution: PlainAttribution { fields, tags: &pairs[..tags] },
+            }
+        };
+        super::track::track_plain(&meter.get().core, meter.get(), py, &call)
+    }
+
+    /// Records any call with known names.
+    ///
+    /// # Safety
+    /// As for [`Call::by_slot`].
+    #[cold]
+    unsafe fn general(&self, plan: &Plan) -> Object {
+        // SAFETY: passed on.
+        let all: [Object; NAMES.len()] = unsafe { self.by_slot(plan) };
+        // Makes pyo3 know that the thread is attached, so that it releases objects at once.
+        Python::attach(|py| {
+            // SAFETY: values of this call live until it returns.
+            let all = all.map(|value| unsafe { Borrowed::from_ptr_or_opt(py, value) });
+            #[rustfmt::skip]
+            let [
+                provider, model, input_tokens, output_tokens, tags, attribution @ ..,
+                cache_read_tokens, cache_write_tokens, reasoning_tokens, usage, operation, latency_ms, ttft_ms, status,
+                error, finish_reason, service_tier, region, batch, cost_usd, started_at, trace_id, span_id,
+                parent_span_id, usage_status, provider_usage, cost_notes,
+            ] = all.each_ref().map(Option::as_deref);
+            #[rustfmt::skip]
+            let rare = Rare {
+                cache_read_tokens, cache_write_tokens, reasoning_tokens, usage, operation, latency_ms, ttft_ms, status,
+                error, finish_reason, service_tier, region, batch, cost_usd, started_at, trace_id, span_id,
+                parent_span_id, usage_status, provider_usage, cost_notes,
+            };
+            let arguments = Arguments {
+                provider,
+                model,
+                input_tokens,
+                output_tokens,
+                tags,
+                attribution,
+                rare: rare.is_any_given().then_some(rare),
+            };
+            // SAFETY: as in `record`.
+            let meter = unsafe { Borrowed::from_ptr(py, self.meter).cast_unchecked::<PyMeter>() };
+            given(py, meter.get().track_arguments(py, &arguments))
+        })
+    }
+
+    /// Passes the call to the method.
+    ///
+    /// # Safety
+    /// As for [`Call::record`].
+    #[cold]
+    unsafe fn by_method(&self, py: Python<'_>, meter: &Bound<'_, PyMeter>) -> Object {
+        // SAFETY: the values of this call, the positional ones first, live until it returns.
+        let value = |index: usize| unsafe { Borrowed::from_ptr(py, *self.values.add(index)).to_owned() };
+        let called = || {
+            let positional = self.positional as usize;
+            let arguments = PyTuple::new(py, (0..positional).map(value))?;
+            let keywords = PyDict::new(py);
+            // SAFETY: CPython passes null or a tuple.
+            if let Some(names) = unsafe { Borrowed::from_ptr_or_opt(py, self.names) } {
+                for (index, name) in names.cast::<PyTuple>()?.iter_borrowed().enumerate() {
+                    keywords.set_item(name, value(positional + index))?;
+                }
+            }
+            meter.as_any().getattr("track")?.call(arguments, Some(&keywords))
+        };
+        match called() {
+            Ok(receipt) => receipt.into_ptr(),
+            Err(error) => {
+                error.restore(py);
+                null_mut()
+            }
+        }
+    }
+}
+
+/// Whether an argument has a value other than `None`.
+#[inline]
+fn is_given(value: Object) -> bool {
+    // SAFETY: this only takes the address of the object, which lives as long as the interpreter.
+    !value.is_null() && value != unsafe { ffi::Py_None() }
+}
+
+/// The text of an exact `str`; `None` for other types, and for texts with lone surrogates.
+///
+/// # Safety
+/// The thread is attached, and the object lives longer than `'a`.
+#[inline]
+unsafe fn text<'a>(value: Object) -> Option<&'a str> {
+    let mut size = 0;
+    // SAFETY: the object is valid; the buffer belongs to it, is as long as the size says, and is UTF-8.
+    unsafe {
+        if ffi::Py_TYPE(value) != &raw mut ffi::PyUnicode_Type {
+            return None;
+        }
+        let data = ffi::PyUnicode_AsUTF8AndSize(value, &raw mut size);
+        if data.is_null() {
+            ffi::PyErr_Clear();
+            return None;
+        }
+        Some(std::str::from_utf8_unchecked(std::slice::from_raw_parts(data.cast(), size as usize)))
+    }
+}
+
+/// A count from an exact `int`, which may be absent; `None` for other types and for invalid counts.
+///
+/// # Safety
+/// The thread is attached, and the object is valid or null.
+#[inline]
+#[expect(clippy::option_option, reason = "the outer one says whether the call is plain")]
+unsafe fn count(value: Object) -> Option<Option<u64>> {
+    if !is_given(value) {
+        return Some(None);
+    }
+    // SAFETY: the object is valid.
+    unsafe {
+        if ffi::Py_TYPE(value) != &raw mut ffi::PyLong_Type {
+            return None;
+        }
+        let number = ffi::PyLong_AsUnsignedLongLong(value);
+        if number > MAX_COUNT {
+            // Too large, or an exception because it is negative or does not fit.
+            ffi::PyErr_Clear();
+            return None;
+        }
+        Some(Some(number))
+    }
+}
+
+/// Reads the tags of an exact `dict` with few items, all of them texts or `None`. Returns how many; `None` for other dicts.
+///
+/// # Safety
+/// The thread is attached, and the dict lives longer than `'a`. No Python code runs meanwhile, so that it does not change.
+#[inline]
+unsafe fn read_tags<'a>(tags: Object, pairs: &mut [(&'a str, &'a str); PLAIN_TAGS]) -> Option<usize> {
+    let (mut position, mut key, mut value) = (0, null_mut(), null_mut());
+    let mut count = 0;
+    // SAFETY: the object is a dict. Its keys and values are borrowed, and live while it does not change.
+    unsafe {
+        if ffi::Py_TYPE(tags) != &raw mut ffi::PyDict_Type || IS_PARALLEL.load(Ordering::Relaxed) {
+            return None;
+        }
+        while ffi::PyDict_Next(tags, &raw mut position, &raw mut key, &raw mut value) != 0 {
+            if value != ffi::Py_None() {
+                *pairs.get_mut(count)? = (text(key)?, text(value)?);
+                count += 1;
+            }
+        }
+    }
+    Some(count)
+}
