@@ -1,4 +1,4 @@
-"""Measures the rate from `track()` to committed rows, processor time at lower rates and idle wake-ups, and reports over a million events."""
+"""Measures the ledger: the rate to committed rows, processor time, idle wake-ups, and reports over a million events."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ class Ledger:
 
         Args:
             last: How many of the events that already exist to begin with.
-            every: Seconds between two reads. With the time that events wait for a transaction, a new event is seen within half a second.
+            every: Seconds between two reads. Events also wait for a transaction: see `linger_ms` in `init`.
         """
         self._bring_up_to_date()
         after = max(0, self._reader.last_sequence() - last)

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from .destination import Destination
 
 __all__ = [
-    "KNOWN", "LINGER_MS", "NO_HOME", "PROJECT", "UNKNOWN_HOSTS", "WEEK", "InitSettings", "MeterSettings", "Prices", "Settings", "check_settings",
+    "KNOWN", "LINGER_MS", "NO_HOME", "PROJECT", "UNKNOWN_HOSTS", "WEEK", "InitSettings", "MeterSettings", "Prices",
+    "Settings", "check_settings",
 ]  # fmt: skip
 
 WEEK: Final = 7 * 86_400.0
