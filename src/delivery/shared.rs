@@ -6,7 +6,7 @@
 //!
 //! The lock order is: control, progress, stats. No lock is held while a destination is called.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -70,6 +70,8 @@ pub(super) struct Shared {
     asleep: AtomicU64,
     /// For each destination that lingers, the number of appended bytes that end it; else `u64::MAX`.
     linger_ends_at: Vec<AtomicU64>,
+    /// Whether no maintenance thread ends a linger.
+    is_unmaintained: AtomicBool,
     /// What was last published.
     published: Mutex<(Tier, u64, Vec<DestinationStats>)>,
     next_publication: Mutex<Instant>,
@@ -95,6 +97,7 @@ impl Shared {
             linger_ends_at: stats.iter().map(|_| AtomicU64::new(u64::MAX)).collect(),
             stats: Mutex::new(stats),
             outlook: Mutex::default(),
+            is_unmaintained: AtomicBool::new(false),
             orphans,
             notices: Notices::default(),
             lost: AtomicU64::new(0),
@@ -129,6 +132,7 @@ impl Shared {
 
     /// Pauses a thread until its events have waited long enough, a flush begins, or `full_at` bytes were appended in all.
     pub(super) fn linger(&self, index: usize, asked: u64, full_at: u64, pause: Duration) {
+        let pause = if self.is_unmaintained.load(Ordering::Relaxed) { pause.min(POLL) } else { pause };
         let control = lock(&self.control);
         if control.asked == asked && !control.is_stopping {
             self.linger_ends_at[index].store(full_at, Ordering::Relaxed);
@@ -187,6 +191,7 @@ impl Shared {
     /// Records that the maintenance thread could not be started. Threads that track then prepare the journal's pages themselves.
     pub(super) fn go_on_without_maintenance(&self) {
         let detail = "no thread could be started that prepares its pages: track() does it and takes longer at times".to_owned();
+        self.is_unmaintained.store(true, Ordering::Relaxed);
         self.notices.push(Notice { kind: NoticeKind::NoThread, destination: "journal".to_owned(), detail });
     }
 
