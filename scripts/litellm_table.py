@@ -11,6 +11,7 @@ from typing import Any
 
 import taximeter
 from taximeter.catalog.document import Document
+from taximeter.meter import Engine, meter_with
 from taximeter.settings import Settings
 
 MILLION, THOUSAND = Decimal(1_000_000), Decimal(1_000)
@@ -123,7 +124,7 @@ def long_tail(table: Mapping[str, Mapping[str, Any]], known: set[str]) -> list[D
 
 
 # A meter without any settings, so that no setting of this host affects the comparison.
-CATALOG_ALONE = taximeter.Meter.unconfigured()
+CATALOG_ALONE = meter_with(Engine(), taximeter.Meter)
 CATALOG_ALONE.settings = Settings(root="/nonexistent")
 UNITS_COMPARED = {
     "input_tokens": ("input_tokens",),

@@ -11,7 +11,6 @@ Importing it reads no file, starts no thread and imports no provider.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
 from . import _subinterpreter  # noqa: F401 - must come before the first import of the extension
@@ -125,10 +124,13 @@ def __getattr__(name: str) -> object:
 
         return getattr(ledger, name)
     if name == "tokens" or name in _OF_TOKENS:
-        tokens = importlib.import_module(".tokens", __name__)
+        # Not `from . import tokens`, which would ask this function again.
+        from importlib import import_module  # noqa: PLC0415
+
+        tokens = import_module(".tokens", __name__)
         return tokens if name == "tokens" else getattr(tokens, name)
     raise AttributeError(f"module 'taximeter' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

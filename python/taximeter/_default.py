@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from .attribution import bind
 from .concealed import concealed
+from .meter import Engine, meter_with, set_default
 from .meter import Meter as _Meter
-from .meter import set_default
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -56,7 +56,7 @@ class Meter(_Meter):
         """
         from . import instrument as instrumentation  # noqa: PLC0415 - see init
 
-        instrumentation.activate_for(self, client)
+        instrumentation.activate_for(self._engine, client)
         return client
 
     def instrument(self, clients: bool | Sequence[str] = True) -> None:  # noqa: FBT002 - as in `init`
@@ -73,10 +73,11 @@ class Meter(_Meter):
         if clients is False:
             instrumentation.deactivate()
         else:
-            instrumentation.activate(self, None if clients is True else clients)
+            instrumentation.activate(self._engine, None if clients is True else clients)
 
 
-default_meter = Meter.unconfigured()
+_engine = Engine()
+default_meter = meter_with(_engine, Meter)
 """The default meter, which the functions of this package use."""
 set_default(default_meter)
 _own_ledger: _Meter | None = None
@@ -97,10 +98,11 @@ retry_dead_letters = default_meter.retry_dead_letters
 def ledger_meter() -> _Meter:
     """Return a meter that writes to the ledger: the default meter, or another one if that has other destinations."""
     global _own_ledger  # noqa: PLW0603 - created on first use
-    if default_meter.settings is None or default_meter.settings.uses_ledger:
+    settings = default_meter.settings
+    if settings is None or settings.uses_ledger:
         return default_meter
-    if _own_ledger is None or _own_ledger.settings is None or _own_ledger.settings.root != default_meter.settings.root:
-        _own_ledger = default_meter.with_destination()
+    if _own_ledger is None or _own_ledger.settings is None or _own_ledger.settings.root != settings.root:
+        _own_ledger = meter_with(_engine.with_destination(), _Meter)
     return _own_ledger
 
 
@@ -142,8 +144,8 @@ def init(destination: str | Destination | Sequence[str | Destination] | None = N
     from .settings import InitSettings, check_settings  # noqa: PLC0415
 
     check_settings("init", settings, InitSettings)
-    chosen = default_meter.configure({"destination": destination, **settings}).instrument
-    default_meter.check_storage()
+    chosen = _engine.configure({"destination": destination, **settings}).instrument
+    _engine.check_storage()
     default_meter.instrument(chosen)
     return default_meter
 

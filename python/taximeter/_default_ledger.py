@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from . import ledger
 from ._default import default_meter
+from .meter import engine_of
 from .settings import resolve
 
 if TYPE_CHECKING:
@@ -32,4 +33,4 @@ class Ledger(ledger.Ledger):
     def _bring_up_to_date(self) -> None:
         settings = default_meter.settings
         if settings is not None and settings.uses_ledger and settings.root and settings.ledger == self.path:
-            default_meter.flush_ledger()
+            engine_of(default_meter).flush_ledger()

@@ -31,13 +31,13 @@ _reporter: Callable[[str, str], None] | None = None
 
 
 def report_to(reporter: Callable[[str, str], None]) -> None:
-    """Sets the function that counts and logs values that cannot be recorded: `Meter.count_remark` of the default meter."""
+    """Sets the function that counts and logs values that cannot be recorded: `Engine.count_remark` of the default meter."""
     global _reporter  # noqa: PLW0603 - there is one default meter
     _reporter = reporter
 
 
 def count_remark(what: str, field: str) -> None:
-    """Counts and logs a remark that belongs to no particular meter; see `Meter.count_remark`."""
+    """Counts and logs a remark that belongs to no particular meter; see `Engine.count_remark`."""
     if _reporter is not None:
         _reporter(what, field)
 

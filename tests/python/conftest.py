@@ -79,7 +79,7 @@ def meter(state: Path) -> Iterator[taximeter.Meter]:
 @pytest.fixture
 def metered(meter: taximeter.Meter) -> Iterator[taximeter.Meter]:
     """Yields the meter, with all clients metered."""
-    instrument.activate(meter)
+    meter.instrument()
     yield meter
     instrument.deactivate()
 

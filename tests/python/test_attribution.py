@@ -170,7 +170,7 @@ def test_a_value_that_cannot_be_recorded_is_left_out_and_counted(meter, caplog, 
         return taximeter.stats()["remarks"]["invalid_text"]
 
     before = count()
-    taximeter.default_meter._warnings._last.clear()
+    taximeter.default_meter._engine.warnings._last.clear()
     with taximeter.attribute(customer=value, team="kept", tags={"odd": value, "even": 2, Loud: "x"}):
         track(meter)
     (event,) = events_of(meter)

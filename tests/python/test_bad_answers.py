@@ -147,7 +147,7 @@ def compared(meter, call):
     """Checks that a user sees the same with and without the meter. Returns the meter's events."""
     instrument.deactivate()
     bare = outcome(call)
-    instrument.activate(meter)
+    meter.instrument()
     try:
         assert outcome(call) == bare
     finally:

@@ -91,7 +91,7 @@ def test_variants_are_dated_by_their_context():
 def test_merge_and_core_agree_on_the_row_in_force(state):
     merged = merge.merge(document(), document({"input_tokens": "3"}), today=EARLIER)
     meter = taximeter.Meter(state_dir=state)
-    meter.set_catalog(form.render(merged.document))
+    meter._engine.core.set_catalog(form.render(merged.document))
     for moment, usd in ((1_793_491_199, 2), (1_793_491_200, 3)):  # around midnight of 2026-11-01
         assert meter.price("m", {"input_tokens": 1_000_000}, "p", at=moment).usd == usd
     meter.close()
@@ -423,7 +423,7 @@ def test_errors_do_not_repeat_a_rejected_or_failing_source(state, source):
         meter.update_catalog(source)
     assert "canary" not in str(caught.value)
     with pytest.raises(taximeter.TaximeterError) as configured:
-        meter.configure({"prices": {"source": source}})
+        meter._engine.configure({"prices": {"source": source}})
         meter.update_catalog()
     assert "canary" not in str(configured.value)
     meter.close()
@@ -522,7 +522,7 @@ def test_a_damaged_catalog_file_is_counted_and_the_embedded_catalog_is_used(stat
     assert meter.stats()["remarks"]["unreadable_catalog"] == 1
     for damaged in ('{"as_of":"2026-11-22"}', '{"as_of":7}', "[]", '{"schema":1,"providers":7}'):
         (state / "prices" / "catalog.json").write_text(damaged)
-        assert meter.catalog_document()["source"] == "genai-prices"
+        assert meter._engine.catalog_document()["source"] == "genai-prices"
     source.send(embedded("3"))
     meter.update_catalog(url)
     assert price(meter) == 3
@@ -540,7 +540,7 @@ def test_a_catalog_older_than_the_embedded_one_is_not_used(state):
 def test_a_catalog_is_swapped_atomically_while_other_threads_price(state):
     meter = taximeter.Meter(state_dir=state)
     texts = [form.render(document({"input_tokens": rate, "output_tokens": rate})) for rate in ("1", "5")]
-    meter.set_catalog(texts[0])
+    meter._engine.core.set_catalog(texts[0])
     seen, stop = set(), threading.Event()
 
     def work():
@@ -553,7 +553,7 @@ def test_a_catalog_is_swapped_atomically_while_other_threads_price(state):
     for thread in threads:
         thread.start()
     for turn in range(300):
-        meter.set_catalog(texts[turn % 2])
+        meter._engine.core.set_catalog(texts[turn % 2])
     stop.set()
     for thread in threads:
         thread.join()
@@ -570,7 +570,7 @@ def test_prices_are_updated_in_the_background(state, source, url):
     meter = taximeter.Meter(state_dir=state, prices={"refresh": "1h", "source": url})
     wait_for(lambda: price(meter) == 3)
     # A recent file on disk is not downloaded again, neither after a change of settings nor by another meter.
-    meter.configure({"prices": {"refresh": "2h", "source": url}})
+    meter._engine.configure({"prices": {"refresh": "2h", "source": url}})
     other = taximeter.Meter(state_dir=state, prices={"refresh": "1h", "source": url})
     time.sleep(0.2)
     assert len(source.asked) == 1
@@ -585,9 +585,9 @@ def test_background_updates_end_with_the_meter_or_the_setting(state, source, url
     wanted = {"refresh": "1h", "source": url}
     meter = taximeter.Meter(state_dir=state, prices=wanted)
     wait_for(lambda: price(meter) == 3)
-    meter.configure({"prices": {"refresh": False}})
+    meter._engine.configure({"prices": {"refresh": False}})
     wait_for(lambda: refreshers() == 0)
-    meter.configure({"prices": wanted})
+    meter._engine.configure({"prices": wanted})
     assert refreshers() == 1
     meter.close()
     wait_for(lambda: refreshers() == 0)
@@ -609,7 +609,7 @@ def test_nothing_is_downloaded_by_default(state, source, url):
     meter.track(provider="openai", model="gpt-4o", input_tokens=1)
     meter.close()
     assert not source.asked
-    assert meter.refresher is None
+    assert meter._engine._refresher is None
 
 
 def test_a_merge_does_not_modify_its_arguments():

@@ -179,7 +179,7 @@ def test_a_client_that_another_thread_is_importing_is_metered(tmp_path, meter, m
     importer.start()
     try:
         assert builtins.taximeter_test_started.wait(10)
-        instrument.activate(meter)
+        meter.instrument()
         assert instrument.status()["cohere"].state == "absent"
         builtins.taximeter_test_go.set()
         importer.join()

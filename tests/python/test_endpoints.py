@@ -116,7 +116,7 @@ def test_a_call_is_one_event_with_the_providers_usage_and_is_otherwise_unchanged
     bare = seen(call(make(endpoints.url)))
     sent_bare = endpoints.requests[-1]
     endpoints.billed.clear()
-    instrument.activate(meter)
+    meter.instrument()
     try:
         assert seen(call(make(endpoints.url))) == bare
     finally:
@@ -283,7 +283,7 @@ def test_anthropic_on_other_clouds_is_metered(flavour, stream, meter, endpoints)
 
     instrument.deactivate()
     bare = seen(anthropic_call(client(), stream=stream))
-    instrument.activate(meter)
+    meter.instrument()
     try:
         assert seen(anthropic_call(client(), stream=stream)) == bare
     finally:

@@ -191,7 +191,7 @@ def test_a_call_is_one_event_with_the_providers_usage_and_is_otherwise_unchanged
     bare = seen(call(make(families.url)))
     sent_bare = families.requests[-1]
     families.billed.clear()
-    instrument.activate(meter)
+    meter.instrument()
     try:
         assert seen(call(make(families.url))) == bare
     finally:
@@ -437,7 +437,7 @@ def test_clients_handle_wrong_responses_themselves(model, meter, families):
             return type(error)
 
     bare = {name: outcome(call) for name, call in calls.items()}
-    instrument.activate(meter)
+    meter.instrument()
     try:
         assert {name: outcome(call) for name, call in calls.items()} == bare
     finally:

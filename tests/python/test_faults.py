@@ -17,7 +17,7 @@ from taximeter.instrument.providers.openai import FAMILY
 @pytest.fixture
 def remarks(caplog):
     """Returns a function that returns the default meter's new remarks. Clears the limit on repeated warnings."""
-    taximeter.default_meter._warnings._last.clear()
+    taximeter.default_meter._engine.warnings._last.clear()
     before = taximeter.stats()["remarks"]
 
     def since() -> dict[str, int]:
@@ -77,7 +77,7 @@ def test_installed_clients_have_the_expected_signatures():
 
 
 def test_a_call_that_cannot_be_followed_continues_and_is_counted(client, meter, monkeypatch, remarks, caplog):
-    instrument.activate(meter)
+    meter.instrument()
     try:
         monkeypatch.setattr("taximeter.instrument.http.follow", lambda *_, **__: 1 / 0)
         for _ in range(3):
@@ -104,7 +104,7 @@ def test_a_failing_scanner_is_counted_and_the_response_is_unchanged(client, mete
     Broken.rest = lambda self: None
     setattr(Broken, method, lambda self, *_: 1 / 0)
     monkeypatch.setattr("taximeter.instrument.http.scanner_for", lambda *_, **__: Broken())
-    instrument.activate(meter)
+    meter.instrument()
     try:
         assert ask(client).usage.total_tokens > 0
     finally:
@@ -131,7 +131,7 @@ def test_a_function_without_a_signature_is_accepted():
 
 
 def test_a_misspelt_keyword_or_header_is_removed_and_logged_once(client, meter, provider, remarks, caplog):
-    instrument.activate(meter)
+    meter.instrument()
     try:
         ask(client, taximeter_custmer="acme", taximeter_team="kept")
         ask(client, extra_headers={"x-taximeter-custmer": "acme", "X-Taximeter-Team": "kept"})

@@ -279,7 +279,7 @@ def test_compatible_hosts_were_priced_as_openai(url, provider, metered):
 def test_an_unknown_host_had_the_clients_price_and_no_note(state, monkeypatch, capsys):
     def called(**settings) -> dict:
         meter = taximeter.Meter(state_dir=state, **settings)
-        instrument.activate(meter)
+        meter.instrument()
         http = answers({"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8})
         client = openai.OpenAI(api_key="k", base_url="http://10.0.0.5:8000/v1", http_client=http)
         client.chat.completions.create(model="gpt-4o", messages=QUESTION)
@@ -307,7 +307,7 @@ def test_an_unknown_host_had_the_clients_price_and_no_note(state, monkeypatch, c
 
 def test_streams_of_a_host_that_takes_the_question_had_no_usage(state, provider):
     meter = taximeter.Meter(state_dir=state, usage_hosts=[provider.url])
-    instrument.activate(meter)
+    meter.instrument()
     client = openai.OpenAI(api_key="k", base_url=f"{provider.url}/v1")
     call = {"model": "gpt-4o", "messages": QUESTION, "stream": True}
     asked = list(client.chat.completions.create(**call))

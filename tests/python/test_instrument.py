@@ -156,7 +156,7 @@ def test_a_call_is_one_event_with_the_providers_usage_and_is_otherwise_unchanged
     provider.billed.clear()
     provider.failures.clear()
     sent_bare = provider.requests[-1]
-    instrument.activate(meter)
+    meter.instrument()
     try:
         assert seen(call(client)) == bare
     finally:
@@ -268,7 +268,7 @@ def test_embeddings_are_metered(metered, gpt):
 
 def test_the_providers_usage_report_is_kept_on_request(metered, gpt):
     chat(gpt)
-    metered.configure({"keep_provider_usage": True})
+    metered._engine.configure({"keep_provider_usage": True})
     chat(gpt)
     without, kept = events_of(metered)
     assert kept["provider_usage"] == OPENAI_USAGE
@@ -300,7 +300,7 @@ def test_stream_usage_is_requested_where_safe_and_the_extra_chunk_is_removed(met
         return chunks
 
     bare = run()
-    instrument.activate(meter)
+    meter.instrument()
     try:
         assert run() == bare
         assert run(stream_options={"include_usage": False}) == bare
@@ -387,7 +387,7 @@ def test_a_broken_stream_records_the_class_of_the_users_error(meter, provider, c
         return type(caught.value)
 
     bare = run()
-    instrument.activate(meter)
+    meter.instrument()
     try:
         assert run() is bare
     finally:
@@ -436,7 +436,7 @@ def test_a_response_without_usage_is_recorded_as_missing_and_otherwise_unchanged
             return type(error)
 
     bare = run()
-    instrument.activate(meter)
+    meter.instrument()
     try:
         assert run() == bare
     finally:
@@ -470,12 +470,12 @@ def test_attribution_comes_from_scopes_keywords_and_headers_and_is_not_sent_to_t
 
 
 def test_keywords_are_removed_even_if_nothing_is_recorded(meter, gpt):
-    instrument.activate(meter)
+    meter.instrument()
     instrument.deactivate()
     assert chat(gpt, taximeter_agent="a")
     assert events_of(meter) == []
     disabled = taximeter.Meter(enabled=False)
-    instrument.activate(disabled)
+    disabled.instrument()
     assert chat(gpt, taximeter_agent="a", extra_headers={"x-taximeter-team": "t"})
     instrument.deactivate()
 
@@ -511,8 +511,8 @@ def test_closing_a_call_in_another_context_does_not_raise(metered, provider):
 
 
 def test_families_that_are_no_longer_instrumented_are_not_recorded(meter, gpt, claude):
-    instrument.activate(meter)
-    instrument.activate(meter, ("anthropic",))
+    meter.instrument()
+    meter.instrument(("anthropic",))
     chat(gpt)
     message(claude)
     instrument.deactivate()
@@ -521,7 +521,7 @@ def test_families_that_are_no_longer_instrumented_are_not_recorded(meter, gpt, c
 
 
 def test_a_stream_that_outlives_the_instrumentation_is_recorded(meter, gpt):
-    instrument.activate(meter)
+    meter.instrument()
     stream = chat(gpt, stream=True, stream_options={"include_usage": True})
     instrument.deactivate()
     list(stream)
@@ -595,8 +595,8 @@ def test_init_works_before_and_after_the_import_and_for_existing_clients(provide
 
 
 def test_instrumenting_twice_counts_once(meter, gpt):
-    instrument.activate(meter)
-    instrument.activate(meter)
+    meter.instrument()
+    meter.instrument()
     chat(gpt)
     instrument.deactivate()
     assert len(events_of(meter)) == 1

@@ -134,9 +134,9 @@ def test_a_price_file_is_found_relative_to_the_file_that_names_it(tmp_path):
 def test_rejected_prices_keep_the_old_ones_in_force(state):
     meter = taximeter.Meter(state_dir=state, prices={"multipliers": {"*": 2}})
     with pytest.raises(taximeter.ConfigError):
-        meter.configure({"prices": {"multipliers": {"*": -2}}})
+        meter._engine.configure({"prices": {"multipliers": {"*": -2}}})
     assert meter.price("gpt-4o", {"input_tokens": 1_000_000}).usd == 5
-    meter.configure({"prices": {"multipliers": {"*": 3}}})
+    meter._engine.configure({"prices": {"multipliers": {"*": 3}}})
     assert meter.price("gpt-4o", {"input_tokens": 1_000_000}).usd == Decimal("7.5")
     meter.close()
 

@@ -40,7 +40,7 @@ def tracked(state):
 
 def test_new_prices_do_not_change_stored_costs(tracked):
     before = rows(tracked, "SELECT * FROM events")
-    tracked.configure({"prices": {"rates": {"x/*": {"input_tokens": {"per_1m": "3"}}}}})
+    tracked._engine.configure({"prices": {"rates": {"x/*": {"input_tokens": {"per_1m": "3"}}}}})
     tracked.track(provider="x", model="other", input_tokens=1_000_000)
     assert events_of(tracked)[-1]["cost_usd"] == "3"
     assert rows(tracked, "SELECT * FROM events")[: len(before)] == before
@@ -50,7 +50,7 @@ def test_new_prices_do_not_change_stored_costs(tracked):
 def test_a_repricing_keeps_the_old_costs_and_updates_the_sums(tracked):
     ledger = taximeter.Ledger(tracked.settings.ledger)
     assert ledger.report("team").total.cost_usd == Decimal("6.125")
-    tracked.configure({"prices": {"rates": {"x/*": {"input_tokens": {"per_1m": "3"}}, "x/m": {"input_tokens": {"per_1m": "3"}}}}})
+    tracked._engine.configure({"prices": {"rates": {"x/*": {"input_tokens": {"per_1m": "3"}}, "x/m": {"input_tokens": {"per_1m": "3"}}}}})
     dry = tracked.reprice(dry_run=True)
     assert rows(tracked, "SELECT count(*) FROM repricings") == [(0,)]
     done = tracked.reprice()
@@ -82,7 +82,7 @@ def test_a_repricing_keeps_the_old_costs_and_updates_the_sums(tracked):
 
 
 def test_only_selected_calls_are_repriced(tracked):
-    tracked.configure({"prices": {"rates": {"x/m": {"input_tokens": {"per_1m": "5"}}}}})
+    tracked._engine.configure({"prices": {"rates": {"x/m": {"input_tokens": {"per_1m": "5"}}}}})
     (row,) = tracked.reprice(where={"team": "b"}, since="1h").rows
     assert (row.changed, row.before_usd, row.after_usd) == (1, 4, 10)
     assert tracked.reprice(since="2020-01-01", until="2021-01-01").examined == 0
@@ -95,7 +95,7 @@ def test_a_call_is_repriced_at_the_rates_of_its_time(state):
         meter.track(provider="x", model="m", input_tokens=1_000_000, started_at=at)
     events_of(meter)
     dated = [{"rates": {"input_tokens": {"per_1m": 1}}}, {"from": "2026-11-01", "rates": {"input_tokens": {"per_1m": 2}}}]
-    meter.configure({"prices": {"rates": {"x/m": dated}}})
+    meter._engine.configure({"prices": {"rates": {"x/m": dated}}})
     meter.reprice()
     assert [event["cost_usd"] for event in taximeter.Ledger(meter.settings.ledger).events()] == ["1", "2"]
     meter.close()
@@ -114,7 +114,7 @@ def test_a_ledger_of_the_first_schema_is_migrated(tracked):
 
 
 def test_a_price_that_became_unknown_does_not_replace_the_stored_cost(tracked):
-    tracked.configure({"prices": {"rates": {"y/other": {"input_tokens": {"per_1m": "5"}}}}})
+    tracked._engine.configure({"prices": {"rates": {"y/other": {"input_tokens": {"per_1m": "5"}}}}})
     assert tracked.reprice().rows == ()
     assert taximeter.Ledger(tracked.settings.ledger).report().total.cost_usd == Decimal("6.125")
 

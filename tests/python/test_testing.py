@@ -13,6 +13,7 @@ import pytest
 
 import taximeter
 from taximeter import testing
+from taximeter.meter import Engine, meter_with
 
 
 def track(**fields):
@@ -28,13 +29,13 @@ def ask(provider):
 def own(state):
     """The default meter with settings of its own, and its events."""
     meter = taximeter.default_meter
-    given = meter._given
+    given = meter._engine._given
     taximeter.init(state_dir=state, instrument=False, team="own")
     yield lambda: [event.get("feature") for event in taximeter.Ledger().events()]
     taximeter.close()
     # Other tests do not have this one's destinations.
-    meter._given = given
-    meter.configure({})
+    meter._engine._given = given
+    meter._engine.configure({})
 
 
 def test_a_block_has_its_events_and_the_ledger_has_the_others(own, state):
@@ -157,7 +158,7 @@ def test_a_meter_is_closed_by_its_block_and_shows_no_secret(state):
         with pytest.raises(TypeError, match="not a client that can be metered"):
             meter.wrap(object())
     assert taximeter.Ledger(meter.settings.ledger).report().total.calls == 1
-    assert repr(taximeter.Meter.unconfigured()) == "Meter(not configured yet)"
+    assert repr(meter_with(Engine(), taximeter.Meter)) == "Meter(not configured yet)"
 
 
 def test_a_meter_of_ones_own_gets_the_calls_of_a_client_or_of_all(state, provider):
@@ -168,7 +169,7 @@ def test_a_meter_of_ones_own_gets_the_calls_of_a_client_or_of_all(state, provide
         ask(provider)
         with openai.OpenAI(base_url=f"{provider.url}/v1", api_key="k") as client:
             meter.wrap(client).embeddings.create(model="text-embedding-3-small", input="x")
-        assert meter.flush_ledger()
+        assert meter._engine.flush_ledger()
         operations = [event["operation"] for event in taximeter.Ledger(meter.settings.ledger).events()]
     assert operations == ["chat", "embeddings"]
 

@@ -346,7 +346,7 @@ def test_models_known_to_tiktoken_have_its_encodings():
 def test_every_model_of_the_catalog_is_counted():
     """The text has ten words but many more tokens, which shows counts by the word. Such models have rates, but none for tokens."""
     text = "你好，世界 " * 10
-    rates = dict(rates_in_force(taximeter.default_meter.catalog_document()))
+    rates = dict(rates_in_force(taximeter.default_meter._engine.catalog_document()))
     kinds = {"exact": 0, "estimate": 0, "words": 0}
     for provider, model, *_ in taximeter.default_meter.models():
         units = rates[f"{provider}/{model}"]

@@ -126,7 +126,7 @@ def test_a_panic_in_the_extension_is_counted_and_does_not_raise(run):
         assert (receipt.refused, bool(receipt)) == ("internal_error", False)
         assert meter.stats()["refused"]["internal_error"] == 1
         # A subclass of dict, whose JSON Python writes.
-        assert meter._core.post("/v1", {"a": Panicking(b=1)}).refused == "internal_error"
+        assert meter._engine.core.post("/v1", {"a": Panicking(b=1)}).refused == "internal_error"
         assert meter.stats()["refused"]["internal_error"] == 2
         assert meter.track(**call)
         assert meter.flush(10).dropped == 2

@@ -117,7 +117,7 @@ def test_a_short_program_logs_notices_at_exit(collector, run, last):
 def test_a_notice_is_logged_once_a_minute_for_each_destination(caplog):
     meter = taximeter.Meter(backend="memory")
     for host in ("a.example", "b.example", "a.example"):
-        meter._warnings.warn("destination_failing", host, "no answer")
+        meter._engine.warnings.warn("destination_failing", host, "no answer")
     assert [said.split(": ")[1] for said in warned(caplog)] == ["a.example", "b.example"]
     assert all("more than a minute" in said for said in warned(caplog))
 

@@ -14,7 +14,7 @@ from typing import Any
 from .. import __version__, _default, files, instrument
 from ..errors import ConfigError, TaximeterError
 from ..ledger import Ledger, Row
-from ..meter import prometheus
+from ..meter import engine_of, prometheus
 from ..settings import Settings, resolve
 from ..settings.model import UNKNOWN_HOSTS
 from . import journals
@@ -115,7 +115,7 @@ def _check_destination(name: str, told: list[Mapping[str, Any]]) -> Check:
 
 
 def _check_state_dir(path: Path) -> Check:
-    fault = _default.default_meter.storage_fault()
+    fault = engine_of(_default.default_meter).storage_fault()
     return "state directory", fault is None, str(path) if fault is None else f"{fault}; events are kept in memory only"
 
 

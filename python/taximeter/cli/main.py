@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from .. import __version__, _default
 from ..errors import ConfigError, TaximeterError
+from ..meter import engine_of
 from ..settings import NO_HOME, Settings, resolve
 from . import dead_letters, doctor, journals, prices, report, tokens
 from .common import Run, action_adder
@@ -55,7 +56,7 @@ def _settings(options: argparse.Namespace) -> Settings:
             f"state_dir: {settings.root} belongs to {owner}. Run this as that user, for example `sudo -u {owner} taximeter …`, "
             f"because the programs of {owner} could not use the files that another user, even root, creates in it"
         )
-    return _default.default_meter.configure({"state_dir": options.state_dir, "enabled": True})
+    return engine_of(_default.default_meter).configure({"state_dir": options.state_dir, "enabled": True})
 
 
 def _other_owner(directory: str) -> str | None:

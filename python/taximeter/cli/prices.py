@@ -10,6 +10,7 @@ from typing import Any, Final
 from .. import _core, _default
 from ..catalog.document import rates_in_force
 from ..catalog.merge import Merged
+from ..meter import engine_of
 from ..moments import unix_ns
 from ..settings import Settings
 from .common import Add, action_adder, add_filters, filters
@@ -137,7 +138,7 @@ def _models(options: argparse.Namespace) -> int:
 def _list(options: argparse.Namespace) -> int:
     settings: Settings = options.settings
     meter = _default.default_meter
-    documents = [meter.catalog_document()]
+    documents = [engine_of(meter).catalog_document()]
     if settings.prices.long_tail:
         documents.append(json.loads(_core.embedded_catalog(long_tail=True)))
     wanted = options.pattern.lower()

@@ -125,7 +125,7 @@ class Outbox:
     def _opened(self) -> outbox.Outbox:
         with _lock:
             if self._inner is None:
-                self._inner = _default.default_meter.outbox(self.service, exit_seconds=_EXIT_SECONDS)
+                self._inner = outbox.Outbox(_default.default_meter, self.service, exit_seconds=_EXIT_SECONDS)
             return self._inner
 
     def post(self, path: str, body: Any, *, before: tuple[str, Any] | None = None) -> Receipt:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from .observers import EventFanout, observers_of
 
 if TYPE_CHECKING:
-    from ..meter import Meter
+    from ..meter import Engine
 
 __all__ = ["Family", "hooked_modules", "is_bound", "mark", "mark_alike", "meter_of", "meters"]
 
@@ -25,20 +25,20 @@ class Family(NamedTuple):
     """Modules whose hook decides whether the family is bound or failed. Each version of the client has one of them."""
     owns: Callable[[object], bool]
     """Returns whether an object is a client of the family."""
-    bind_client: Callable[[Any, Meter], None]
+    bind_client: Callable[[Any, Engine], None]
     """Instruments one client object for a meter."""
     distribution: str = ""
     """The name of the installed distribution, if it differs from `name`."""
 
 
 _METER: Final = "_taximeter_meter"
-meters: dict[str, Meter] = {}
+meters: dict[str, Engine] = {}
 """The meter of each family. Families that are not in it are not recorded."""
 hooked_modules: dict[str, ModuleType] = {}
 """The modules that were hooked."""
 
 
-def mark(client: Any, meter: Meter) -> None:
+def mark(client: Any, meter: Engine) -> None:
     """Makes a meter record the events of one client, whether or not other clients are recorded."""
     client.__dict__[_METER] = meter
 
@@ -49,13 +49,13 @@ def mark_alike(client: Any, copy: Any) -> None:
         mark(copy, meter)
 
 
-def meter_of(family: str, client: object) -> Meter | None:
+def meter_of(family: str, client: object) -> Engine | None:
     """Returns the meter that records a call in progress; `None` if it is not recorded."""
     meter = getattr(client, "__dict__", {}).get(_METER) or meters.get(family)
     meter = meter if meter is not None and meter.enabled else None
     watching = observers_of(family)
     # A fan-out has the attributes of a meter that recording needs.
-    return cast("Meter", EventFanout(meter, watching, family)) if watching else meter
+    return cast("Engine", EventFanout(meter, watching, family)) if watching else meter
 
 
 def is_bound(family: Family) -> bool:

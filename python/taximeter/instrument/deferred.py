@@ -18,7 +18,7 @@ from .call import current_call
 from .recorder import Recorder, scanner_for
 
 if TYPE_CHECKING:
-    from ..meter import Meter
+    from ..meter import Engine
 
 __all__ = ["Seen", "billed", "follow_batch", "follow_fetched"]
 
@@ -73,7 +73,7 @@ def _remember(name: str, scope: _core.Scope | None) -> None:
         _asked.pop(next(iter(_asked)), None)
 
 
-def follow_batch(meter: Meter, wire: str, answered: Mapping[str, str], response: Any) -> None:
+def follow_batch(meter: Engine, wire: str, answered: Mapping[str, str], response: Any) -> None:
     """Follows the response to the request that makes a batch: who made it is charged for it."""
     call = current_call()
     scope = attribution.current() if call is None else call.scope
@@ -99,7 +99,7 @@ def billed(found: Mapping[str, Any]) -> bool:
     return _counted.add(name)
 
 
-def follow_fetched(meter: Meter, wire: str, answered: Mapping[str, str], response: Any) -> None:
+def follow_fetched(meter: Engine, wire: str, answered: Mapping[str, str], response: Any) -> None:
     """Follows the response to a GET request if it may be a deferred response; see `http.follow`."""
     found = _FETCHED.search(response.request.url.path)
     if found is None:
@@ -130,7 +130,7 @@ def follow_fetched(meter: Meter, wire: str, answered: Mapping[str, str], respons
 class _Rows:
     """Reads the results of a batch, one per line, and records each while it passes, because there may be 100,000."""
 
-    def __init__(self, meter: Meter, fields: Mapping[str, Any], batch: str, scope: _core.Scope | None) -> None:
+    def __init__(self, meter: Engine, fields: Mapping[str, Any], batch: str, scope: _core.Scope | None) -> None:
         self._meter = meter
         self._fields = fields
         self._batch = batch

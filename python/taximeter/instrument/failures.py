@@ -15,7 +15,7 @@ from . import layers
 from .call import Call, current_call
 
 if TYPE_CHECKING:
-    from ..meter import Meter
+    from ..meter import Engine
 
 __all__ = ["failed", "is_failure"]
 
@@ -42,7 +42,7 @@ class _Failure:
 
     __slots__ = ("_call", "_fields", "_meter", "_scope")
 
-    def __init__(self, meter: Meter, fields: Mapping[str, Any], call: Call | None) -> None:
+    def __init__(self, meter: Engine, fields: Mapping[str, Any], call: Call | None) -> None:
         self._meter = meter
         self._fields = fields
         self._call = call
@@ -71,7 +71,7 @@ class _Failure:
             attribution.leave(self)
 
 
-def failed(meter: Meter, fields: Mapping[str, Any], error: BaseException | str) -> None:
+def failed(meter: Engine, fields: Mapping[str, Any], error: BaseException | str) -> None:
     """Keeps a failure until its call ends. Without a call in progress, it is recorded at once.
 
     Args:

@@ -17,7 +17,7 @@ from ..settings.model import UNKNOWN_HOSTS
 from .guard import run_guarded
 
 if TYPE_CHECKING:
-    from ..meter import Meter
+    from ..meter import Engine
 
 __all__ = ["Address", "answered_by", "asks_for_usage", "known_provider", "region_of"]
 
@@ -107,7 +107,7 @@ class Address:
         self.host, self.port, self.path = parts.hostname or "", parts.port, parts.path
 
 
-def answered_by(meter: Meter, url: Any, vendor: str, *, is_told: bool = False) -> dict[str, str]:
+def answered_by(meter: Engine, url: Any, vendor: str, *, is_told: bool = False) -> dict[str, str]:
     """The fields of an event that say who answers.
 
     Args:
@@ -142,7 +142,7 @@ def region_of(host: str) -> str | None:
     return None
 
 
-def _write_unknown(meter: Meter, place: str, vendor: str) -> None:
+def _write_unknown(meter: Engine, place: str, vendor: str) -> None:
     """Notes an unknown host for `taximeter doctor`, once a process."""
     settings = meter.settings
     root = "" if settings is None else settings.root
@@ -159,7 +159,7 @@ def _write_unknown(meter: Meter, place: str, vendor: str) -> None:
         os.close(file)
 
 
-def asks_for_usage(meter: Meter, url: Any, api_version: str | None = None) -> bool:
+def asks_for_usage(meter: Engine, url: Any, api_version: str | None = None) -> bool:
     """Whether streams of a host are asked for their usage, with `stream_options.include_usage`.
 
     It is asked for where it is known to be understood, and where the settings say so. Others have answered it with an error

@@ -13,7 +13,7 @@ from .recorder import Admit, Recorder, Scanner, Watched, scanner_for
 
 if TYPE_CHECKING:
     from .. import _core
-    from ..meter import Meter
+    from ..meter import Engine
 
 __all__ = ["follow"]
 
@@ -22,7 +22,7 @@ _ERRORS: Final = 400
 
 
 def follow(
-    meter: Meter,
+    meter: Engine,
     wire: str,
     fields: Mapping[str, Any],
     response: Any,

@@ -5,7 +5,7 @@ An observer gets each event once, with its own keywords of the call. It does not
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,7 +15,7 @@ from .call import current_call
 from .guard import run_guarded
 
 if TYPE_CHECKING:
-    from ..meter import Meter
+    from ..meter import Engine, Meter
     from ..settings import Settings
 
 __all__ = ["EventFanout", "Observer", "observe", "observers_of", "register"]
@@ -84,7 +84,7 @@ class EventFanout:
 
     enabled = True
 
-    def __init__(self, meter: Meter | None, observers: Sequence[Observer], family: str) -> None:
+    def __init__(self, meter: Engine | None, observers: Sequence[Observer], family: str) -> None:
         self._meter = meter
         self._observers = observers
         self._family = family
@@ -111,25 +111,24 @@ class EventFanout:
         # Observers only want usage, which a failed call does not have.
         for observer in self._observers if event.get("usage") or event.get("status") != "error" else ():
             run_guarded(observer.record, event, self._own, self._family)
-        meters = self._meters()
-        if not meters:
+        tracks = self._tracks()
+        if not tracks:
             return
         attribution.enter(self, run_guarded(self._scope) or attribution.current())
         try:
-            for meter in meters:
-                meter.track(**event)
+            for track in tracks:
+                track(**event)
         finally:
             attribution.leave(self)
 
-    def _meters(self) -> list[Meter]:
-        """Returns the call's own meter, and one for the ledger if an observer wants it and the own meter does not write there."""
-        meters = [] if self._meter is None else [self._meter]
-        settings = self._meter.settings if self._meter is not None else None
+    def _tracks(self) -> list[Callable[..., _core.Receipt]]:
+        """Returns `track` of the call's own meter, and of one for the ledger if an observer wants it and the own meter has none."""
+        own = [] if self._meter is None else [self._meter.track]
+        settings = self.settings
         if self._meter is not None and (settings is None or settings.uses_ledger):
-            return meters
+            return own
         wanted = (observer.ledger_meter(self._own) for observer in self._observers)
-        meters.extend(meter for meter in [next(filter(None, wanted), None)] if meter is not None)
-        return meters
+        return own + [meter.track for meter in [next(filter(None, wanted), None)] if meter is not None]
 
     def _scope(self) -> _core.Scope | None:
         """Returns the current attribution, over the observers' defaults, and under the attribution in the call's keywords."""

@@ -16,7 +16,7 @@ from .guard import report, run_guarded
 from .shims import Forwarding
 
 if TYPE_CHECKING:
-    from ..meter import Meter
+    from ..meter import Engine
 
 __all__ = ["Admit", "Recorder", "Scanner", "Watched", "recorded", "recorded_async", "scanner_for"]
 
@@ -43,7 +43,7 @@ Admit = Callable[[Mapping[str, Any]], bool]
 
 
 def scanner_for(
-    meter: Meter, wire: str, provider: str, content_type: str, *, gzip: bool = False, strip: bool = False
+    meter: Engine, wire: str, provider: str, content_type: str, *, gzip: bool = False, strip: bool = False
 ) -> _core.Scanner:
     """Returns the extension's scanner of one response, with the meter's setting for usage reports; see `_core.Scanner`."""
     keeps = meter.keeps_provider_usage
@@ -57,7 +57,7 @@ class Recorder:
 
     def __init__(
         self,
-        meter: Meter,
+        meter: Engine,
         scanner: Scanner | None,
         fields: dict[str, Any],
         call: Call | None,

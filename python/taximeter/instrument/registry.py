@@ -24,7 +24,7 @@ from .observers import Observer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..meter import Meter
+    from ..meter import Engine
 
 __all__ = [
     "FAMILIES", "Status", "activate", "activate_for", "check_installed", "deactivate", "hook", "redirected", "status", "subscribe",
@@ -77,7 +77,7 @@ def _is_loaded_family(name: str) -> bool:
     return any(package in sys.modules for package in FAMILIES[name])
 
 
-def activate(meter: Meter, names: Sequence[str] | None = None) -> None:
+def activate(meter: Engine, names: Sequence[str] | None = None) -> None:
     """Instruments families for a meter: those with the given names, or all.
 
     Raises:
@@ -131,7 +131,7 @@ def _hook_modules() -> None:
                 _run_hook(family, name, module)
 
 
-def activate_for(meter: Meter, client: object) -> None:
+def activate_for(meter: Engine, client: object) -> None:
     """Instruments one client object for a meter.
 
     Raises:
@@ -149,7 +149,7 @@ def activate_for(meter: Meter, client: object) -> None:
 
 
 @contextmanager
-def redirected(meter: Meter, names: bool | Sequence[str]) -> Iterator[None]:
+def redirected(meter: Engine, names: bool | Sequence[str]) -> Iterator[None]:
     """Record the calls of families for a meter, all, none or some by name, within a block; then as before.
 
     Raises:

@@ -13,7 +13,7 @@ from .hosts import answered_by
 from .shims import after, each_subclass, shim_public
 
 if TYPE_CHECKING:
-    from ..meter import Meter
+    from ..meter import Engine
 
 __all__ = ["hook_base"]
 
@@ -31,7 +31,7 @@ def hook_base(
         shared: Returns the object that all parts of one client share, from one of them.
     """
 
-    def fields_of(meter: Meter, request: Any) -> dict[str, Any] | None:
+    def fields_of(meter: Engine, request: Any) -> dict[str, Any] | None:
         """Returns the known fields of a POST request's event; `None` if it is not metered."""
         operation = next((what for end, what in operations.items() if _resource(request.url.path).endswith(end)), None)
         if operation is None or request.method != "POST":

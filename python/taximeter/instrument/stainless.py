@@ -22,7 +22,7 @@ from .hosts import answered_by, asks_for_usage, region_of
 from .shims import after, before, each_subclass, public_methods, shim
 
 if TYPE_CHECKING:
-    from ..meter import Meter
+    from ..meter import Engine
 
 __all__ = ["stainless_family"]
 
@@ -52,7 +52,7 @@ def stainless_family(
         hooks: Further functions to run on modules of the family.
     """
 
-    def fields_of(meter: Meter, client: Any, url: Any, path: str, options: Any) -> dict[str, Any] | None:
+    def fields_of(meter: Engine, client: Any, url: Any, path: str, options: Any) -> dict[str, Any] | None:
         """Returns the known fields of a POST request's event; `None` if it is not metered."""
         operation = next((what for end, what in operations.items() if path.endswith(end)), None)
         if operation is None or path.rpartition("/")[2].startswith("count-tokens"):
@@ -154,7 +154,7 @@ def _spoken(body: Any) -> dict[str, int] | None:
     return {"input_characters": len(text)}
 
 
-def _answered(meter: Meter, client: Any, url: Any, vendor: str) -> dict[str, str]:
+def _answered(meter: Engine, client: Any, url: Any, vendor: str) -> dict[str, str]:
     """Returns the fields of an event that name the provider."""
     kind: Any = type(client)
     told = _served_by(kind)
@@ -168,7 +168,7 @@ def _served_by(kind: Any) -> str | None:
     return next((provider for part, provider in _SERVED_BY.items() if any(part in name for name in names)), None)
 
 
-def _bind_client(client: Any, meter: Meter) -> None:
+def _bind_client(client: Any, meter: Engine) -> None:
     bindings.mark(client, meter)
     # Hooks the class, because a function on the client itself would create a reference cycle.
     for owner in type(client).__mro__:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from .. import attribution
-from .meter import Meter
+from .engine import Engine
+from .meter import Meter, engine_of, meter_with
 from .reports import DrainReport, FlushReport
 
-__all__ = ["DrainReport", "FlushReport", "Meter", "get_default", "set_default"]
+__all__ = ["DrainReport", "Engine", "FlushReport", "Meter", "engine_of", "get_default", "meter_with", "set_default"]
 
 _default: Meter | None = None
 
@@ -22,4 +23,4 @@ def set_default(meter: Meter) -> None:
     """Sets the default meter."""
     global _default  # noqa: PLW0603 - there is one default meter
     _default = meter
-    attribution.report_to(meter.count_remark)
+    attribution.report_to(engine_of(meter).count_remark)

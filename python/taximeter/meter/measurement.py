@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from ..fields import TrackFields
-    from .meter import Meter
+    from .engine import Engine
 
 __all__ = ["Measurement"]
 
@@ -29,10 +29,10 @@ _MAX_SECONDS: Final = 10**6
 class Measurement:
     """A measured block; see `Meter.measure`."""
 
-    __slots__ = ("_fields", "_first", "_meter", "_receipt", "_started", "_started_at", "_usage")
+    __slots__ = ("_engine", "_fields", "_first", "_receipt", "_started", "_started_at", "_usage")
 
-    def __init__(self, meter: Meter, fields: dict[str, Any]) -> None:
-        self._meter = meter
+    def __init__(self, engine: Engine, fields: dict[str, Any]) -> None:
+        self._engine = engine
         self._fields = fields
         self._usage: Any = None
         self._first: float | None = None
@@ -82,15 +82,15 @@ class Measurement:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         ended = time.perf_counter()
         try:
-            self._receipt = self._meter.track(**self._event(ended, kind))
+            self._receipt = self._engine.track(**self._event(ended, kind))
         except Exception as failure:
             # The call was made, so it is recorded without the fields that failed.
             log.debug("taximeter could not measure a call", exc_info=True)
-            self._meter.count_remark("unreadable_usage", type(failure).__name__)
+            self._engine.count_remark("unreadable_usage", type(failure).__name__)
             from ..fields import ATTRIBUTION, TAGS  # noqa: PLC0415 - see Meter.measure
 
             fields = {name: self._fields[name] for name in ("provider", "model", *ATTRIBUTION, TAGS) if name in self._fields}
-            self._receipt = self._meter.track(
+            self._receipt = self._engine.track(
                 **fields, error=kind, usage_status="missing", started_at=self._started_at, latency_ms=(ended - self._started) * 1000
             )
 
@@ -104,7 +104,7 @@ class Measurement:
         if self._usage is not None:
             fields |= self._counts(fields["provider"])
         if fault := _first_fault(fields):
-            self._meter.count_remark("unreadable_usage", fault)
+            self._engine.count_remark("unreadable_usage", fault)
             fields = {name: value for name, value in fields.items() if name not in _COUNTS} | {"usage_status": "missing"}
         elif self._usage is None:
             is_known = not fields.keys().isdisjoint(_COUNTS)
@@ -121,12 +121,12 @@ class Measurement:
             found, reported = ({}, None) if usage is None else normalize(usage, provider=known, inclusive=inclusive)
         except UsageError as error:
             # The call was made, so it is recorded without usage.
-            self._meter.count_remark("unreadable_usage", str(error).partition(" ")[0])
+            self._engine.count_remark("unreadable_usage", str(error).partition(" ")[0])
             return {"usage_status": "missing"}
         except Exception as error:
             # The usage object belongs to the user or a client, and reading it runs their code.
             log.debug("taximeter could not read a usage object", exc_info=True)
-            self._meter.count_remark("unreadable_usage", f"{type(usage).__name__} ({type(error).__name__})")
+            self._engine.count_remark("unreadable_usage", f"{type(usage).__name__} ({type(error).__name__})")
             return {"usage_status": "missing"}
         cost = {} if reported is None or "cost_usd" in self._fields else {"cost_usd": reported}
         return {"usage": {**found, **counts}, **cost}

@@ -4,40 +4,43 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .meter import Meter, engine_of
+
 if TYPE_CHECKING:
-    from .. import _core
-    from .meter import Meter
+    from ..settings.destination import Destination
 
 __all__ = ["Outbox"]
 
 
 class Outbox:
-    """The requests to one service; `Meter.outbox` makes it. Its journal and delivery are separate from those of events.
+    """The requests to one service. They are delivered with a meter's current settings, but separately from its events.
 
     Args:
-        meter: A meter whose only destination is the service.
-        core: The meter's part in the extension.
+        meter: The meter.
+        service: The service.
+        exit_seconds: How long an exiting program waits for their delivery, in seconds; 0 for the same time as for events.
+
+    Raises:
+        ConfigError: The service is invalid, or the state directory is not safe to use. The message says why.
     """
 
-    def __init__(self, meter: Meter, core: _core.Meter) -> None:
-        self._meter = meter
-        self._core = core
-        self.post = core.post
+    def __init__(self, meter: Meter, service: Destination, *, exit_seconds: float = 0.0) -> None:
+        engine = engine_of(meter).with_destination(service)
+        engine.exit_seconds = exit_seconds
+        self._engine = engine
+        self.post = engine.core.post
         """Records a request; see `_core.Meter.post`."""
-        self.flush = meter.flush
-        self.close = meter.close
-        self.stats = meter.stats
-        self.retry_dead_letters = meter.retry_dead_letters
-        self.count_remark = meter.count_remark
+        self.flush = engine.flush
+        self.close = engine.close
+        self.stats = engine.stats
+        self.drain = engine.drain
+        self.retry_dead_letters = engine.retry_dead_letters
+        self.count_remark = engine.count_remark
 
     def answers(self) -> list[tuple[bytes, int | None, bytes]]:
         """Returns the service's responses since the last call; see `_core.Meter.take_answers`."""
-        return self._core.take_answers()
+        return self._engine.core.take_answers()
 
     def update(self) -> None:
         """Applies changes of the service's accounts."""
-        self._meter.apply_settings()
-
-    def drain(self) -> int:
-        """Sends the requests of ended processes now; see `Meter.drain`."""
-        return self._meter.drain()
+        self._engine.apply_again()

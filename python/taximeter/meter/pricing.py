@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .. import _core as core
-    from ..catalog.background import Schedule
-    from ..catalog.document import Document
     from ..catalog.merge import Merged
     from ..ledger import Repricing
     from ..moments import Moment
-    from ..settings import Settings
     from ..types import Time
+    from .engine import Engine
 
 __all__ = ["Pricing"]
 
@@ -21,18 +19,7 @@ __all__ = ["Pricing"]
 class Pricing:
     """The part of a meter that prices calls and manages the catalog."""
 
-    settings: Settings | None
-    """The settings in force; `None` until they are needed."""
-    _core: core.Meter
-
-    def configure(self, arguments: Mapping[str, Any]) -> Settings:
-        """Resolve and apply the settings; see `Meter`."""
-        raise NotImplementedError
-
-    def _settle(self) -> None:
-        """Read the settings if no event has done so yet."""
-        if self.settings is None:
-            self.configure({})
+    _engine: Engine
 
     def price(
         self,
@@ -66,15 +53,15 @@ class Pricing:
             ValueError: The model is empty or the time is invalid.
             ConfigError: The settings cannot be read. They may contain your own prices.
         """
-        self._settle()
-        known = self._core.price(model, usage, provider, at, service_tier, batch, region, context, None)
+        self._engine.settled()
+        known = self._engine.core.price(model, usage, provider, at, service_tier, batch, region, context, None)
         if known is not None:
             return known
         from ..errors import UsageError  # noqa: PLC0415 - not needed for track()
         from .usage import normalize  # noqa: PLC0415
 
         counts, reported = normalize(usage, provider=provider)
-        cost = self._core.price(model, counts, provider, at, service_tier, batch, region, context, reported)
+        cost = self._engine.core.price(model, counts, provider, at, service_tier, batch, region, context, reported)
         if cost is None:
             raise UsageError("usage must be counts by unit name")
         return cost
@@ -106,44 +93,27 @@ class Pricing:
         from ..ledger import Repricing, RepricingRow, equal  # noqa: PLC0415 - see price
         from ..moments import unix_ns  # noqa: PLC0415
 
-        settings = self.settings or self.configure({})
+        settings = self._engine.settled()
         period = unix_ns("since", since), unix_ns("until", until)
-        examined, rows = self._core.reprice(settings.ledger, *period, equal(where), dry_run)
+        examined, rows = self._engine.core.reprice(settings.ledger, *period, equal(where), dry_run)
         return Repricing(examined, tuple(RepricingRow(*row) for row in rows))
 
     @property
     def catalog(self) -> str:
         """The price catalog's name, made of its source and version."""
-        self._settle()
-        return self._core.catalog
+        self._engine.settled()
+        return self._engine.core.catalog
 
     @property
     def catalog_as_of(self) -> str:
         """The date of its rates, such as `2026-11-22`."""
-        self._settle()
-        return self._core.catalog_as_of
+        self._engine.settled()
+        return self._engine.core.catalog_as_of
 
     def models(self) -> Sequence[tuple[str, str, bool, str]]:
         """Return every entry of the price catalogs in use: provider, model, whether it is retired, and the catalog."""
-        self._settle()
-        return self._core.models()
-
-    def catalog_document(self) -> Document:
-        """Return the downloaded catalog, or the embedded one if that is newer."""
-        from ..catalog.store import current  # noqa: PLC0415 - rarely needed
-
-        return current((self.settings or self.configure({})).catalog)
-
-    def set_catalog(self, text: str) -> None:
-        """Use another price catalog from now on. Calls that are being priced are finished with the old one.
-
-        Args:
-            text: The catalog as JSON; see `taximeter.catalog`.
-
-        Raises:
-            CatalogError: The text is not a valid catalog. The old one stays in force.
-        """
-        self._core.set_catalog(text)
+        self._engine.settled()
+        return self._engine.core.models()
 
     def update_catalog(self, source: str | None = None, *, accept: Iterable[str] = ()) -> Merged | None:
         """Download the price catalog, merge it into the last one, and put it in force.
@@ -158,11 +128,7 @@ class Pricing:
         Raises:
             CatalogError: The source could not be read, or was rejected. The old catalog stays in force.
         """
-        from ..catalog.update import update  # noqa: PLC0415 - see catalog_document
-
-        settings = self.settings or self.configure({})
-        chosen = settings.prices.source if source is None else source
-        return update(settings.catalog, chosen, self._put_in_force, accept=accept)
+        return self._engine.update_catalog(source, accept=accept)
 
     def preview_catalog(self, source: str | None = None, *, accept: Iterable[str] = ()) -> Merged:
         """Return what `update_catalog` would change, without writing it or putting it in force.
@@ -170,22 +136,7 @@ class Pricing:
         Raises:
             CatalogError: As for `update_catalog`.
         """
-        from ..catalog.update import preview  # noqa: PLC0415 - see catalog_document
+        from ..catalog.update import preview  # noqa: PLC0415 - see price
 
-        settings = self.settings or self.configure({})
+        settings = self._engine.settled()
         return preview(settings.catalog, settings.prices.source if source is None else source, accept=accept)
-
-    def _put_in_force(self, document: Document) -> None:
-        from ..catalog.document import render  # noqa: PLC0415 - see catalog_document
-
-        if self.catalog != f"{document['source']}-{document['version']}":
-            self.set_catalog(render(document))
-
-    def refresh_schedule(self) -> Schedule | None:
-        """Return how often the settings ask for an update of the catalog; `None` for never."""
-        from ..catalog.background import Schedule  # noqa: PLC0415 - see catalog_document
-
-        settings = self.settings
-        if settings is None or not settings.enabled or settings.prices.refresh is None:
-            return None
-        return Schedule(settings.catalog, settings.prices.refresh)

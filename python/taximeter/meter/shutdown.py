@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     import weakref
 
-    from .meter import Meter
+    from .engine import Engine
 
 __all__ = ["EXIT_SECONDS", "EXIT_SECONDS_IN_MEMORY", "close_at_exit"]
 
@@ -23,17 +23,17 @@ _exit_began = 0.0
 """When shutdown closed the first meter with `exit_seconds`; 0 before that."""
 
 
-def close_at_exit(reference: weakref.ref[Meter]) -> None:
+def close_at_exit(reference: weakref.ref[Engine]) -> None:
     """Closes a meter at the end of the program, and warns about lost events."""
     global _exit_began  # noqa: PLW0603 - all such meters share one time limit
-    meter = reference()
-    if meter is not None:
-        tier = meter.stats().get("tier")
+    engine = reference()
+    if engine is not None:
+        tier = engine.stats().get("tier")
         if tier is not None:
             seconds = EXIT_SECONDS_IN_MEMORY if tier == "memory" else EXIT_SECONDS
-            if meter.exit_seconds:
+            if engine.exit_seconds:
                 _exit_began = _exit_began or time.monotonic()
-                seconds = meter.exit_seconds - (time.monotonic() - _exit_began)
-            meter.close(seconds)
-        if lost := meter.stats()["remarks"].get("lost_in_memory", 0):
+                seconds = engine.exit_seconds - (time.monotonic() - _exit_began)
+            engine.close(seconds)
+        if lost := engine.stats()["remarks"].get("lost_in_memory", 0):
             log.warning("taximeter: %s events were in memory only and are lost", f"{lost:,}")

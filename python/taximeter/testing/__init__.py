@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _default, instrument
 from ..ledger import Ledger, Report
+from ..meter import engine_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,7 +60,7 @@ class Captured:
         return self._ledger.report(by, **filters)
 
     def _flush(self) -> None:
-        if not _default.default_meter.flush_ledger(_WAIT):
+        if not engine_of(_default.default_meter).flush_ledger(_WAIT):
             raise RuntimeError(f"taximeter: the events were not written within {_WAIT:.0f} seconds; see taximeter.stats()")
 
     def _read(self) -> list[Event]:
@@ -96,7 +97,7 @@ def capture(*, clients: bool | Sequence[str] = True) -> Iterator[Captured]:
     Raises:
         ConfigError: A setting is invalid.
     """
-    meter = _default.default_meter
+    engine = engine_of(_default.default_meter)
     directory = tempfile.mkdtemp(prefix="taximeter-")
 
     def isolated(settings: Settings) -> Settings:
@@ -106,8 +107,8 @@ def capture(*, clients: bool | Sequence[str] = True) -> Iterator[Captured]:
         )  # fmt: skip
 
     try:
-        with meter.overridden(isolated), instrument.redirected(meter, clients):
-            captured = Captured(meter.ledger_path)
+        with engine.overridden(isolated), instrument.redirected(engine, clients):
+            captured = Captured(engine.settled().ledger)
             try:
                 yield captured
             finally:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .. import _core
 from .._core import Encoding, encoding
-from ..meter import get_default
+from ..meter import engine_of, get_default
 from .values import text
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def _index(meter: Meter) -> _Index:
             name = f"{provider}/{model}".lower()
             for spelling in {name, model.lower()}:
                 names.setdefault(spelling, []).append(name)
-        rates = rates_in_force(meter.catalog_document())
+        rates = rates_in_force(engine_of(meter).catalog_document())
         units = {name.lower(): tuple(by_unit) for name, by_unit in rates}
         found = _last_index = _Index(key, [entry[1] for entry in entries], names, units)
     return found

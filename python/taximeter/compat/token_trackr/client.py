@@ -128,7 +128,7 @@ class TokenTrackrClient:
             flush_ledger(_CLOSE_SECONDS)
 
     def count_remark(self, what: str, field: str) -> None:
-        """Counts and logs a call that cannot be recorded; see `Meter.count_remark`."""
+        """Counts and logs a call that cannot be recorded; see `Engine.count_remark`."""
         self._outbox.count_remark(what, field)
 
     def stats(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from ..recorder import Recorder, Watched, recorded, recorded_async, scanner_for
 from ..shims import after, put
 
 if TYPE_CHECKING:
-    from ...meter import Meter
+    from ...meter import Engine
 
 __all__ = ["FAMILY"]
 
@@ -54,7 +54,7 @@ class _Scanner:
 
     def __init__(
         self,
-        meter: Meter,
+        meter: Engine,
         wire: str,
         content_type: str = _LINES,
         counts: Mapping[str, int] | None = None,
@@ -322,7 +322,7 @@ def _owns(client: object) -> bool:
     return _is_ours(client)
 
 
-def _bind_client(client: Any, meter: Meter) -> None:
+def _bind_client(client: Any, meter: Engine) -> None:
     bindings.mark(client, meter)
 
 

@@ -19,7 +19,7 @@ from ..hosts import Address, answered_by
 from ..shims import Forwarding, after, put, shim, shim_classes
 
 if TYPE_CHECKING:
-    from ...meter import Meter
+    from ...meter import Engine
 
 __all__ = ["FAMILY"]
 
@@ -41,7 +41,7 @@ _PARTS: Final = (
 _NEEDS: Final = ("method", "json", "headers")
 
 
-def _fields(meter: Meter, url: Any, path: str, kwargs: Mapping[str, Any]) -> dict[str, Any] | None:
+def _fields(meter: Engine, url: Any, path: str, kwargs: Mapping[str, Any]) -> dict[str, Any] | None:
     """Returns the known fields of a request's event; `None` if it is not metered.
 
     A retry is a nested call of the same method. Its response is returned through all levels, so only the outermost is recorded.
@@ -146,7 +146,7 @@ def _owns(client: object) -> bool:
     return module is not None and isinstance(_transport(client), (module.HttpClient, module.AsyncHttpClient))
 
 
-def _bind_client(client: Any, meter: Meter) -> None:
+def _bind_client(client: Any, meter: Engine) -> None:
     bindings.mark(_transport(client), meter)
 
 

@@ -22,7 +22,7 @@ from ..shims import after, each_subclass, put, shim_classes, shim_public
 from ..speakeasy import hook_base
 
 if TYPE_CHECKING:
-    from ...meter import Meter
+    from ...meter import Engine
 
 __all__ = ["FAMILY"]
 
@@ -43,7 +43,7 @@ _CALL: Final = "_taximeter_call"
 _NEEDS: Final = ("http_method", "path")
 
 
-def _request(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Meter, dict[str, Any]] | None:
+def _request(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Engine, dict[str, Any]] | None:
     """Returns the meter and the known fields of a request's event; `None` if it is not metered."""
     meter = bindings.meter_of(_NAME, client)
     path = (kwargs.get("path") or args[1]).partition("?")[0]
@@ -56,7 +56,7 @@ def _request(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> t
     return meter, fields | {"region": _region(client), "service_tier": _tier(request)}
 
 
-def _answered(meter: Meter, client: Any) -> dict[str, str]:
+def _answered(meter: Engine, client: Any) -> dict[str, str]:
     """The fields that say who answers. Both of Google's services are at hosts of others too."""
     vendor = "gcp.vertex_ai" if getattr(client, "vertexai", None) else "gcp.gemini"
     options = getattr(client, "_http_options", None)
@@ -222,7 +222,7 @@ def _owns(client: object) -> bool:
     return module is not None and isinstance(_api_client(client), module.BaseApiClient)
 
 
-def _bind_client(client: Any, meter: Meter) -> None:
+def _bind_client(client: Any, meter: Engine) -> None:
     bindings.mark(_api_client(client), meter)
 
 

@@ -18,7 +18,7 @@ from ..recorder import Recorder, recorded, recorded_async, scanner_for
 from ..shims import put, shim_classes
 
 if TYPE_CHECKING:
-    from ...meter import Meter
+    from ...meter import Engine
 
 __all__ = ["FAMILY"]
 
@@ -115,7 +115,7 @@ def _owns(client: object) -> bool:
     return module is not None and isinstance(client, module.GenerativeModel)
 
 
-def _bind_client(client: Any, meter: Meter) -> None:
+def _bind_client(client: Any, meter: Engine) -> None:
     bindings.mark(client, meter)
 
 

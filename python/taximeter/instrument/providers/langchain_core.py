@@ -20,7 +20,7 @@ from ..layers import Claim
 from ..recorder import scanner_for
 
 if TYPE_CHECKING:
-    from ...meter import Meter
+    from ...meter import Engine
 
 __all__ = ["FAMILY"]
 
@@ -59,7 +59,7 @@ class _Run:
         if layers.current() is self._claim:
             layers.restore(self._claim.outer)
 
-    def end(self, meter: Meter, answer: Mapping[str, Any] | None, error: BaseException | None) -> None:
+    def end(self, meter: Engine, answer: Mapping[str, Any] | None, error: BaseException | None) -> None:
         """Records the event, unless a client below has recorded the call."""
         self._claim.runs -= 1
         if not self._claim.runs:
@@ -180,7 +180,7 @@ def _owns(_client: object) -> bool:
     return False
 
 
-def _bind_client(client: Any, meter: Meter) -> None:
+def _bind_client(client: Any, meter: Engine) -> None:
     bindings.mark(client, meter)
 
 

@@ -22,7 +22,7 @@ from ..recorder import Recorder, scanner_for
 from ..shims import after, before, public_methods, put, shim
 
 if TYPE_CHECKING:
-    from ...meter import Meter
+    from ...meter import Engine
 
 __all__ = ["FAMILY"]
 
@@ -333,7 +333,7 @@ def _owns(_client: object) -> bool:
     return False
 
 
-def _bind_client(client: Any, meter: Meter) -> None:
+def _bind_client(client: Any, meter: Engine) -> None:
     bindings.mark(client, meter)
 
 

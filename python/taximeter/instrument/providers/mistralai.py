@@ -10,7 +10,7 @@ from ..bindings import Family
 from ..speakeasy import hook_base
 
 if TYPE_CHECKING:
-    from ...meter import Meter
+    from ...meter import Engine
 
 __all__ = ["FAMILY"]
 
@@ -37,7 +37,7 @@ def _shared(client: Any) -> Any:
     return client.sdk_configuration
 
 
-def _bind_client(client: Any, meter: Meter) -> None:
+def _bind_client(client: Any, meter: Engine) -> None:
     bindings.mark(_shared(client), meter)
 
 

@@ -17,7 +17,7 @@ from ..recorder import Recorder, recorded, recorded_async, scanner_for
 from ..shims import after, put, shim_public
 
 if TYPE_CHECKING:
-    from ...meter import Meter
+    from ...meter import Engine
 
 __all__ = ["FAMILY"]
 
@@ -120,7 +120,7 @@ def _owns(client: object) -> bool:
     return module is not None and isinstance(client, (module.Client, module.AsyncClient))
 
 
-def _bind_client(client: Any, meter: Meter) -> None:
+def _bind_client(client: Any, meter: Engine) -> None:
     bindings.mark(client, meter)
 
 

@@ -1,0 +1,319 @@
+"""The inside of a meter: its settings in force and its part of the extension. `Meter` is its public face."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import sys
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from .. import _core, attribution
+from ..errors import ConfigError, DeliveryError
+from .reports import DrainReport, FlushReport
+from .shutdown import EXIT_SECONDS_IN_MEMORY, close_at_exit
+from .warnings import Warnings
+
+if TYPE_CHECKING:
+    from ..catalog.background import Refresher, Schedule
+    from ..catalog.document import Document
+    from ..catalog.merge import Merged
+    from ..settings import Settings
+    from ..settings.destination import Destination
+    from ..types import Stats
+    from .gevent import Wait
+
+__all__ = ["MAX_WAIT_SECONDS", "Engine"]
+
+log = logging.getLogger("taximeter")
+
+# The longest wait in seconds, one week; `float("inf")` means the same.
+MAX_WAIT_SECONDS: Final = 7 * 86_400.0
+_reported_storage: set[str] = set()
+"""The storage faults that this process has already logged."""
+
+
+class Engine:
+    """The inside of a meter, for the packages of `taximeter` only; see `engine_of`. It reads its settings at its first event."""
+
+    settings: Settings | None
+    """The settings in force; `None` until they are needed."""
+    exit_seconds: float
+    """Seconds that an exiting program waits for delivery, together with other such meters; 0 for the default."""
+
+    def __init__(self) -> None:
+        self.settings = None
+        self.exit_seconds = 0.0
+        self._given: dict[str, Any] = {}
+        """The settings that were given as arguments."""
+        self._override: Callable[[Settings], Settings] | None = None
+        """Changes the settings that are put in force; see `overridden`."""
+        self.warnings = Warnings()
+        self._checked_root: str | None = None
+        self._refresher: Refresher | None = None
+        """Updates the price catalog in the background, if the settings ask for it."""
+        this = weakref.ref(self)
+
+        def warn(what: str, field: str, detail: str = "") -> None:
+            if engine := this():
+                engine.warnings.warn(what, field, detail)
+
+        def configure() -> None:
+            if engine := this():
+                engine.before_first_event()
+
+        self.core = _core.Meter(scope=attribution.current, warn=warn, configure=configure)
+        if TYPE_CHECKING:
+            self.track = self.core.track
+        else:
+            self.track = _core.track_function(self.core)
+        atexit.register(close_at_exit, this)
+
+    def configure(self, arguments: Mapping[str, Any]) -> Settings:
+        """Resolves the settings from arguments, environment and file, and applies them.
+
+        Raises:
+            ConfigError: A setting is invalid.
+        """
+        from .. import settings as rules  # noqa: PLC0415 - a tenth of the import time, which programs that do not meter save
+
+        # Arguments of earlier calls stay in force unless this call overrides them, so a library's init() does not redirect its host.
+        given = self._given | {name: value for name, value in arguments.items() if value is not None}
+        settings = rules.resolve(given)
+        if self._override is not None:
+            settings = self._override(settings)
+        try:
+            self._apply(settings)
+        except TypeError as error:
+            raise ConfigError(str(error)) from None
+        if settings.debug:
+            log.setLevel(logging.DEBUG)
+            log.debug("metering to %s", settings.root)
+        self.settings, self._given = settings, given
+        is_fresh = self._refresher is not None and self._refresher.wake()
+        wants_refresh = settings.prices.refresh is not None and settings.root
+        if settings.enabled and self.core.enabled and wants_refresh and not is_fresh:
+            from ..catalog.background import Refresher  # noqa: PLC0415 - few programs use it
+
+            self._refresher = Refresher(self)
+        return settings
+
+    def settled(self) -> Settings:
+        """Returns the settings in force. Reads them now if no event has done so yet.
+
+        Raises:
+            ConfigError: A setting is invalid.
+        """
+        return self.settings or self.configure({})
+
+    def apply_again(self) -> None:
+        """Applies the settings again after one of their destinations has changed."""
+        if self.settings is not None:
+            self._apply(self.settings)
+
+    @contextmanager
+    def overridden(self, override: Callable[[Settings], Settings]) -> Iterator[None]:
+        """Changes the settings in force for a block, whatever is configured within it; then those from before are in force again.
+
+        Raises:
+            ConfigError: A setting is invalid.
+        """
+        before = self._given, self._override
+        self._override = override
+        try:
+            self.configure({})
+            yield
+        finally:
+            self._given, self._override = before
+            try:
+                self.configure({})
+            except ConfigError as error:
+                _warn_of_memory(error)
+
+    def with_destination(self, destination: Destination | None = None) -> Engine:
+        """Returns another engine with these settings and another destination: the given one over HTTP, or the ledger.
+
+        With a destination over HTTP, it has no default attribution, because such services get it in their events.
+
+        Raises:
+            ConfigError: A destination is invalid, or the state directory is not safe to use. The message says why.
+        """
+        from .. import settings as rules  # noqa: PLC0415 - see configure
+
+        try:
+            settings = self.settings or rules.resolve(self._given)
+        except ConfigError as error:
+            _warn_of_memory(error)
+            settings = rules.Settings(root="", backend="memory")
+        other = Engine()
+        if destination is None:
+            other.settings = settings._replace(uses_ledger=True, destinations=())
+        else:
+            other.settings = settings._replace(uses_ledger=False, destinations=(destination,), attribution={}, tags={})
+        other.apply_again()
+        return other
+
+    def _apply(self, settings: Settings) -> None:
+        self.core.configure(
+            enabled=settings.enabled,
+            state_dir=settings.root or None,
+            ledger=settings.inside("ledger.db") if settings.uses_ledger and settings.root else None,
+            linger_ms=settings.linger_ms,
+            remotes=[destination.to_core() for destination in settings.destinations],
+            backend=settings.backend,
+            budget=settings.budget,
+            max_age=settings.max_age,
+            catalog=settings.inside("prices", "catalog.json") if settings.root else None,
+            long_tail=settings.prices.long_tail,
+            overrides=settings.prices.overrides,
+            defaults={**settings.attribution, "tags": settings.tags},
+            timeout=EXIT_SECONDS_IN_MEMORY,
+        )
+        # Only with such rules, because the check reads the catalog, which would slow down every other start.
+        if any(f'"{kind}"' in settings.prices.overrides for kind in ("multipliers", "aliases")):
+            for rule in self.core.unmatched_price_rules():
+                log.warning("prices.%s matches no priced model; check its provider and name", rule)
+
+    def check_storage(self) -> None:
+        """Logs a warning, once per reason, if events can only be kept in memory. It says why and what to set.
+
+        Nothing is logged if metering is off, or if the settings ask for memory.
+        """
+        settings = self.settings
+        if settings is None or not settings.enabled or (settings.root and settings.backend == "memory"):
+            return
+        self._checked_root = settings.root
+        reason = self.storage_fault()
+        if reason is not None and reason not in _reported_storage:
+            _reported_storage.add(reason)
+            log.warning(
+                "taximeter keeps events in memory only, where they are lost when this process ends: %s. "
+                "Set state_dir= or TAXIMETER_STATE_DIR to a directory that this user can write",
+                reason,
+            )
+
+    def storage_fault(self) -> str | None:
+        """Checks the state directory. Returns why the journal cannot be kept there; `None` if it can."""
+        from ..settings import NO_HOME  # noqa: PLC0415 - see configure
+
+        if self.settings is None or not self.settings.root:
+            return NO_HOME.partition(";")[0]
+        found = self.core.probe()
+        if found is None:
+            return None
+        code, text = found
+        return text if code is None else f"{self.settings.root}: {os.strerror(code)}"
+
+    def before_first_event(self) -> None:
+        try:
+            if self.settled().root != self._checked_root:
+                self.check_storage()
+        except Exception as error:
+            _warn_of_memory(error)
+
+    @property
+    def enabled(self) -> bool:
+        """Whether events are recorded."""
+        return self.core.enabled
+
+    @property
+    def keeps_provider_usage(self) -> bool:
+        """Whether events of clients keep the provider's usage report."""
+        return self.settings is not None and self.settings.keep_provider_usage
+
+    def count_remark(self, what: str, field: str) -> None:
+        """Counts and warns about a problem found outside `track`, under its name in `stats()["remarks"]`."""
+        self.core.count_remark(what, field)
+
+    def stats(self) -> Stats:
+        """Returns the counts; see `Meter.stats`."""
+        return self.core.stats()
+
+    def flush(self, timeout: float) -> FlushReport:
+        """Waits for delivery; see `Meter.flush`."""
+        if "gevent.monkey" not in sys.modules:
+            return _wait(self.core.flush, timeout)
+        from .gevent import in_gevent_thread  # noqa: PLC0415 - few programs use it
+
+        return _wait(in_gevent_thread(self.core.flush), timeout)
+
+    def flush_ledger(self, timeout: float = 2.0) -> bool:
+        """Waits until the ledger has what is tracked so far, at most `timeout` seconds; other destinations are not waited for.
+
+        Returns:
+            Whether the ledger has it; true where the ledger is not a destination.
+        """
+        return self.core.flush_ledger(min(max(timeout, 0.0), MAX_WAIT_SECONDS))
+
+    def close(self, timeout: float) -> FlushReport:
+        """Flushes, and ends delivery; see `Meter.close`."""
+        if self._refresher is not None:
+            self._refresher.stop()
+        return _wait(self.core.close, timeout)
+
+    def drain_report(self) -> DrainReport:
+        """Delivers the events of processes that have ended. Returns the results also if a destination does not accept them."""
+        self.settled()
+        found = self.core.drain()
+        return DrainReport(found["delivered"], found["left"], found["expired"], found["damaged"], tuple(found["reasons"]))
+
+    def drain(self) -> int:
+        """Delivers the events of processes that have ended; see `Meter.drain`."""
+        report = self.drain_report()
+        if report.reasons:
+            raise DeliveryError("; ".join(report.reasons))
+        return report.delivered
+
+    def retry_dead_letters(self) -> int:
+        """Delivers dead letters again; see `Meter.retry_dead_letters`."""
+        self.settled()
+        count = self.core.retry_dead_letters()
+        if count:
+            self.drain()
+        return count
+
+    def catalog_document(self) -> Document:
+        """Returns the downloaded catalog, or the embedded one if that is newer."""
+        from ..catalog.store import current  # noqa: PLC0415 - rarely needed
+
+        return current(self.settled().catalog)
+
+    def update_catalog(self, source: str | None = None, *, accept: Iterable[str] = ()) -> Merged | None:
+        """Downloads the price catalog and puts it in force; see `Meter.update_catalog`."""
+        from ..catalog.update import update  # noqa: PLC0415 - see catalog_document
+
+        settings = self.settled()
+        chosen = settings.prices.source if source is None else source
+        return update(settings.catalog, chosen, self._put_in_force, accept=accept)
+
+    def _put_in_force(self, document: Document) -> None:
+        from ..catalog.document import render  # noqa: PLC0415 - see catalog_document
+
+        if self.core.catalog != f"{document['source']}-{document['version']}":
+            self.core.set_catalog(render(document))
+
+    def refresh_schedule(self) -> Schedule | None:
+        """Returns how often the settings ask for an update of the catalog; `None` for never."""
+        from ..catalog.background import Schedule  # noqa: PLC0415 - see catalog_document
+
+        settings = self.settings
+        if settings is None or not settings.enabled or settings.prices.refresh is None:
+            return None
+        return Schedule(settings.catalog, settings.prices.refresh)
+
+
+def _warn_of_memory(error: Exception) -> None:
+    log.warning("taximeter keeps events in memory, because its settings cannot be read: %s", error)
+
+
+def _wait(how: Wait, timeout: float) -> FlushReport:
+    try:
+        seconds = float(timeout)
+    except (TypeError, ValueError, OverflowError):
+        seconds = 0.0
+    # NaN compares false with everything, so it becomes 0.
+    seconds = min(seconds, MAX_WAIT_SECONDS) if seconds > 0 else 0.0
+    return FlushReport(*how(seconds))
