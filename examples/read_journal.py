@@ -8,7 +8,7 @@ import zlib
 from pathlib import Path
 
 TEXTS = "provider model operation error finish_reason service_tier region agent feature team customer user session trace_id span_id"
-NAMES = dict(enumerate(f"{TEXTS} parent_span_id priced_as catalog provider_usage".split(), start=1))
+NAMES = dict(enumerate(f"{TEXTS} parent_span_id priced_as catalog provider_usage call_id".split(), start=1))
 
 
 def records(segment):

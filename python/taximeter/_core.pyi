@@ -179,6 +179,7 @@ class Meter:
         trace_id: str | None = None,
         span_id: str | None = None,
         parent_span_id: str | None = None,
+        call_id: str | None = None,
         usage_status: UsageStatus | None = None,
         provider_usage: str | None = None,
         cost_notes: str | None = None,
@@ -213,6 +214,7 @@ class Meter:
             started_at: When the call began: an aware datetime, a date, an ISO 8601 text (in UTC without a zone) or seconds since
                 1970. It selects the dated price.
             trace_id, span_id, parent_span_id: W3C trace context, in hexadecimal.
+            call_id: The id that the events of one call share, if it made several requests.
             usage_status: `complete`, `partial` or `missing`.
             provider_usage: The provider's own report of usage, as the text of a JSON object of at most 2 KiB. It is stored, but not
                 used for counts or costs.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from .fields import AttributionFields
 
-__all__ = ["attribute", "bind", "count_remark", "current", "enter", "leave", "of_mapping", "report_to", "steps", "steps_async"]
+__all__ = ["active_span", "attribute", "bind", "count_remark", "current", "enter", "leave", "of_mapping", "report_to", "steps", "steps_async"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,6 +41,18 @@ def count_remark(what: str, field: str) -> None:
     """Counts and logs a remark that belongs to no particular meter; see `Engine.count_remark`."""
     if _reporter is not None:
         _reporter(what, field)
+
+
+def active_span() -> dict[str, str]:
+    """Returns `trace_id` and `span_id` of OpenTelemetry's active span; nothing without one, or if OpenTelemetry is not loaded."""
+    trace: Any = sys.modules.get("opentelemetry.trace")
+    if trace is None:
+        return {}
+    try:
+        context = trace.get_current_span().get_span_context()
+        return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"} if context.is_valid else {}
+    except Exception:
+        return {}  # while another thread imports it
 
 
 def enter(owner: object, scope: _core.Scope | None) -> None:

@@ -77,6 +77,7 @@ class MeasureFields(AttributionFields, total=False):
     trace_id: Annotated[str | None, "W3C trace context, in hexadecimal."]
     span_id: Annotated[str | None, "W3C trace context, in hexadecimal."]
     parent_span_id: Annotated[str | None, "W3C trace context, in hexadecimal."]
+    call_id: Annotated[str | None, "The id that the events of one call share, if it made several requests."]
     usage_status: Annotated["UsageStatus | None", "`complete`, `partial` or `missing`."]
     provider_usage: Annotated[str | None, "The provider's own report of usage, as the text of a JSON object of at most 2 KiB."]
     cost_notes: Annotated[str | None, "Limitations of the cost, comma-separated: `host_unknown`, `unaccounted_tokens`."]

@@ -167,4 +167,6 @@ class Event(_EventOfEach, total=False):
     trace_id: str
     span_id: str
     parent_span_id: str
+    call_id: str
+    """The id that the events of one call of a client share: 16 hexadecimal digits."""
     tags: dict[str, str]

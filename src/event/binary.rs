@@ -41,6 +41,7 @@ pub(super) mod field {
     pub(in crate::event) const PRICED_AS: u8 = 17;
     pub(in crate::event) const CATALOG: u8 = 18;
     pub(in crate::event) const PROVIDER_USAGE: u8 = 19;
+    pub(in crate::event) const CALL_ID: u8 = 20;
     /// Varint key length, key, value.
     pub(in crate::event) const TAG: u8 = 32;
     /// Pairs of unit number u8 and count varint.
@@ -103,6 +104,7 @@ pub fn encode(event: &UsageEvent<'_>, layers: &[&[u8]], out: &mut Vec<u8>) -> u3
         (field::TRACE_ID, event.trace_id),
         (field::SPAN_ID, event.span_id),
         (field::PARENT_SPAN_ID, event.parent_span_id),
+        (field::CALL_ID, event.call_id),
         (field::PRICED_AS, event.priced_as),
         (field::CATALOG, event.catalog),
     ] {
@@ -302,6 +304,7 @@ fn read_field<'a>(event: &mut UsageEvent<'a>, number: u8, value: &'a [u8]) -> Re
         field::TRACE_ID => event.trace_id = Some(text()?),
         field::SPAN_ID => event.span_id = Some(text()?),
         field::PARENT_SPAN_ID => event.parent_span_id = Some(text()?),
+        field::CALL_ID => event.call_id = Some(text()?),
         field::PRICED_AS => event.priced_as = Some(text()?),
         field::PROVIDER_USAGE => event.provider_usage = Some(text()?),
         field::CATALOG => event.catalog = Some(text()?),

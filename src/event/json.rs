@@ -74,6 +74,7 @@ impl Serialize for UsageEvent<'_> {
             ("trace_id", self.trace_id),
             ("span_id", self.span_id),
             ("parent_span_id", self.parent_span_id),
+            ("call_id", self.call_id),
         ] {
             if let Some(text) = text {
                 map.serialize_entry(name, text)?;

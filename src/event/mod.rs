@@ -257,6 +257,8 @@ pub struct UsageEvent<'a> {
     pub span_id: Option<&'a str>,
     /// W3C id of the parent span.
     pub parent_span_id: Option<&'a str>,
+    /// The id that the events of one call share, if it made several requests.
+    pub call_id: Option<&'a str>,
     /// Who to bill.
     pub attribution: Attribution<'a>,
     /// Requests to a service with its own wire format, to be sent in this order. Empty for a usage event.

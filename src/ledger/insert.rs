@@ -18,9 +18,9 @@ const INSERT: &str = "INSERT OR IGNORE INTO events (id, started_at, provider, mo
     input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, usage, usage_status,
     cost_usd, cost_status, computed_cost_usd, priced_as, catalog, latency_ms, ttft_ms, service_tier, region, batch,
     agent, feature, team, customer, user, session, tags, trace_id, span_id, parent_span_id,
-    cost_notes, provider_usage)
+    cost_notes, provider_usage, call_id)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25,
-    ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37)";
+    ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38)";
 
 /// The statement, and the event whose values are bound.
 pub(super) struct Insert<'c, 'b, 'e> {
@@ -106,7 +106,8 @@ impl<'b, 'e> Row<'_, '_, 'b, 'e> {
         self.bind_text(33, |event| event.trace_id)?;
         self.bind_text(34, |event| event.span_id)?;
         self.bind_text(35, |event| event.parent_span_id)?;
-        self.bind_text(37, |event| event.provider_usage)
+        self.bind_text(37, |event| event.provider_usage)?;
+        self.bind_text(38, |event| event.call_id)
     }
 
     fn bind_numbers(&mut self) -> Result<(), LedgerError> {

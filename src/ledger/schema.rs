@@ -92,6 +92,9 @@ CREATE INDEX repricings_by_event ON repricings (id);
     "
 ALTER TABLE events ADD COLUMN provider_usage TEXT;  -- the provider's own report of usage, as JSON; kept when asked
 ",
+    "
+ALTER TABLE events ADD COLUMN call_id TEXT;  -- shared by the requests of one call of a client
+",
 ];
 
 /// Migrates a file to the current schema. Several processes may do this at the same time.

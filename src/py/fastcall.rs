@@ -35,11 +35,11 @@ use crate::meter::PlainCall;
 
 /// The arguments of `track()`. Those of plain calls come first.
 #[rustfmt::skip]
-const NAMES: [&str; 32] = [
+const NAMES: [&str; 33] = [
     "provider", "model", "input_tokens", "output_tokens", "tags", "agent", "feature", "team", "customer", "user", "session",
     "cache_read_tokens", "cache_write_tokens", "reasoning_tokens", "usage", "operation", "latency_ms", "ttft_ms", "status",
     "error", "finish_reason", "service_tier", "region", "batch", "cost_usd", "started_at", "trace_id", "span_id",
-    "parent_span_id", "usage_status", "provider_usage", "cost_notes",
+    "parent_span_id", "call_id", "usage_status", "provider_usage", "cost_notes",
 ];
 /// How many of them a plain call may have.
 const PLAIN: usize = 11;
@@ -301,13 +301,13 @@ impl Call {
                 provider, model, input_tokens, output_tokens, tags, attribution @ ..,
                 cache_read_tokens, cache_write_tokens, reasoning_tokens, usage, operation, latency_ms, ttft_ms, status,
                 error, finish_reason, service_tier, region, batch, cost_usd, started_at, trace_id, span_id,
-                parent_span_id, usage_status, provider_usage, cost_notes,
+                parent_span_id, call_id, usage_status, provider_usage, cost_notes,
             ] = all.each_ref().map(Option::as_deref);
             #[rustfmt::skip]
             let rare = Rare {
                 cache_read_tokens, cache_write_tokens, reasoning_tokens, usage, operation, latency_ms, ttft_ms, status,
                 error, finish_reason, service_tier, region, batch, cost_usd, started_at, trace_id, span_id,
-                parent_span_id, usage_status, provider_usage, cost_notes,
+                parent_span_id, call_id, usage_status, provider_usage, cost_notes,
             };
             let arguments = Arguments {
                 provider,

@@ -191,8 +191,8 @@ impl PyMeter {
         *, provider=None, model=None, input_tokens=None, output_tokens=None, tags=None, feature=None, team=None, agent=None,
         customer=None, user=None, session=None, cache_read_tokens=None, cache_write_tokens=None, reasoning_tokens=None, usage=None,
         operation=None, latency_ms=None, ttft_ms=None, status=None, error=None, finish_reason=None, service_tier=None, region=None,
-        batch=None, cost_usd=None, started_at=None, trace_id=None, span_id=None, parent_span_id=None, usage_status=None,
-        provider_usage=None, cost_notes=None
+        batch=None, cost_usd=None, started_at=None, trace_id=None, span_id=None, parent_span_id=None, call_id=None,
+        usage_status=None, provider_usage=None, cost_notes=None
     ))]
     #[expect(clippy::too_many_arguments, reason = "the fields of an event")]
     fn track(
@@ -227,6 +227,7 @@ impl PyMeter {
         trace_id: Option<&Bound<'_, PyAny>>,
         span_id: Option<&Bound<'_, PyAny>>,
         parent_span_id: Option<&Bound<'_, PyAny>>,
+        call_id: Option<&Bound<'_, PyAny>>,
         usage_status: Option<&Bound<'_, PyAny>>,
         provider_usage: Option<&Bound<'_, PyAny>>,
         cost_notes: Option<&Bound<'_, PyAny>>,
@@ -250,6 +251,7 @@ impl PyMeter {
             trace_id,
             span_id,
             parent_span_id,
+            call_id,
             usage_status,
             provider_usage,
             cost_notes,

@@ -51,6 +51,7 @@ pub(super) struct Rare<'a, 'py> {
     pub(super) trace_id: Arg<'a, 'py>,
     pub(super) span_id: Arg<'a, 'py>,
     pub(super) parent_span_id: Arg<'a, 'py>,
+    pub(super) call_id: Arg<'a, 'py>,
     pub(super) usage_status: Arg<'a, 'py>,
     pub(super) provider_usage: Arg<'a, 'py>,
     pub(super) cost_notes: Arg<'a, 'py>,
@@ -78,6 +79,7 @@ impl Rare<'_, '_> {
             self.trace_id,
             self.span_id,
             self.parent_span_id,
+            self.call_id,
             self.usage_status,
             self.provider_usage,
             self.cost_notes,
@@ -102,6 +104,7 @@ struct RareTexts<'a> {
     trace_id: Option<Cow<'a, str>>,
     span_id: Option<Cow<'a, str>>,
     parent_span_id: Option<Cow<'a, str>>,
+    call_id: Option<Cow<'a, str>>,
 }
 
 /// What `track()` needs from the Python meter.
@@ -259,6 +262,7 @@ fn record(reader: &ArgReader<'_, '_, impl Host>, arguments: &Arguments<'_, '_>) 
         event.trace_id = texts.trace_id.as_deref();
         event.span_id = texts.span_id.as_deref();
         event.parent_span_id = texts.parent_span_id.as_deref();
+        event.call_id = texts.call_id.as_deref();
         event.batch = given.batch.is_some_and(|batch| batch.is_truthy().unwrap_or(false));
     }
     let scope = reader.host.current_scope(reader.py);
@@ -292,6 +296,7 @@ fn rare_texts<'a>(reader: &ArgReader<'_, '_, impl Host>, rare: &Rare<'a, '_>) ->
         trace_id: reader.text("trace_id", rare.trace_id),
         span_id: reader.text("span_id", rare.span_id),
         parent_span_id: reader.text("parent_span_id", rare.parent_span_id),
+        call_id: reader.text("call_id", rare.call_id),
     }
 }
 

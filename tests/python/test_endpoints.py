@@ -141,7 +141,7 @@ def test_usage_of_server_side_tools_is_a_separate_event(metered, endpoints):
     own, images = sorted(events_of(metered), key=lambda event: event["model"] != "gpt-4.1-tools")
     assert (own["usage"]["input_tokens"], own["usage"]["web_searches"]) == (557, 3)
     assert (images["model"], images["usage"]["output_image_tokens"]) == ("gpt-image-1", 613)
-    assert images["parent_span_id"] == own["parent_span_id"]
+    assert images["call_id"] == own["call_id"]
 
 
 @pytest.mark.way("openai", "background response")

@@ -205,7 +205,7 @@ def test_a_call_is_one_event_with_the_providers_usage_and_is_otherwise_unchanged
     assert (event["usage_status"], event["status"], event["model"]) == ("complete", "success", families.billed[0]["model"])
     assert event["provider"] == PROVIDERS.get(name, name)
     assert event["latency_ms"] > 0
-    assert len(event["parent_span_id"]) == 16
+    assert len(event["call_id"]) == 16
     assert "secret" not in json.dumps(event)
     if "stream" in case:
         assert event["ttft_ms"] > 0
@@ -398,7 +398,7 @@ def test_threads_of_cohere_v1_have_the_callers_attribution(metered, families):
     assert answer.embeddings
     events = events_of(metered)
     assert [event["team"] for event in events] == ["t"] * 8
-    assert len({event["parent_span_id"] for event in events}) == 2
+    assert len({event["call_id"] for event in events}) == 2
 
 
 def test_a_stream_without_parts_has_the_requested_model(metered, families):
@@ -418,7 +418,7 @@ def test_requests_of_geminis_function_calling_are_one_call(metered, families):
     assert answer.text
     first, second = events_of(metered)
     assert len(families.billed) == 2
-    assert first["parent_span_id"] == second["parent_span_id"]
+    assert first["call_id"] == second["call_id"]
 
 
 @pytest.mark.parametrize("model", ["error", "html"])

@@ -218,7 +218,7 @@ def test_turns_of_a_tool_runner_are_one_call(metered, claude):
     assert runner.until_done().stop_reason == "end_turn"
     first, second = events_of(metered)
     assert [(event["team"], event["feature"]) for event in (first, second)] == [("t", "f")] * 2
-    assert first["parent_span_id"] == second["parent_span_id"]
+    assert first["call_id"] == second["call_id"]
 
 
 def test_turns_of_an_async_tool_runner_are_one_call(metered, provider):
@@ -236,7 +236,7 @@ def test_turns_of_an_async_tool_runner_are_one_call(metered, provider):
     run_async(work)
     events = events_of(metered)
     assert [event["team"] for event in events] == ["t"] * 2
-    assert len({event["parent_span_id"] for event in events}) == 1
+    assert len({event["call_id"] for event in events}) == 1
 
 
 def test_a_wrapped_client_can_be_collected(state, provider):

@@ -33,7 +33,7 @@ def test_every_field_reaches_the_ledger(meter):
         **CALL, cache_read_tokens=100, cache_write_tokens=50, reasoning_tokens=25, usage={"web_searches": 2, "audio_seconds": 1.5},
         agent="a", feature="f", team="t", customer="c", user="u", session="s", tags={"plan": "pro", "n": 3, "id": uuid.UUID(int=1)},
         operation="chat", latency_ms=12.5, ttft_ms=3, status="error", error=ValueError("secret prompt"), finish_reason="stop",
-        service_tier="default", region="eu", batch=False, started_at=started, trace_id="ab", span_id="cd", parent_span_id="ef",
+        service_tier="default", region="eu", batch=False, started_at=started, trace_id="ab", span_id="cd", parent_span_id="ef", call_id="0a",
     )  # fmt: skip
     (event,) = events_of(meter)
     assert event["id"] == receipt.id
@@ -48,7 +48,7 @@ def test_every_field_reaches_the_ledger(meter):
     expected = {
         "provider": "openai", "model": "gpt-4o", "agent": "a", "feature": "f", "team": "t", "customer": "c", "user": "u",
         "session": "s", "latency_ms": 12.5, "ttft_ms": 3.0, "status": "error", "finish_reason": "stop", "region": "eu",
-        "service_tier": "default", "trace_id": "ab", "span_id": "cd", "parent_span_id": "ef", "priced_as": "openai/gpt-4o",
+        "service_tier": "default", "trace_id": "ab", "span_id": "cd", "parent_span_id": "ef", "call_id": "0a", "priced_as": "openai/gpt-4o",
         "reasoning_tokens": 25, "cost_status": "priced",
     }  # fmt: skip
     assert {name: event[name] for name in expected} == expected

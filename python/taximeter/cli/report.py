@@ -26,7 +26,7 @@ _COLUMNS: Final = (
     "cost_usd", "cost_status",
     "computed_cost_usd", "cost_notes",
     "priced_as", "catalog", "latency_ms", "ttft_ms", "service_tier", "region", "batch", *ATTRIBUTION, TAGS,
-    "trace_id", "span_id", "parent_span_id",
+    "trace_id", "span_id", "parent_span_id", "call_id",
 )  # fmt: skip
 
 

@@ -85,11 +85,11 @@ class Call:
     """One call of a public method: its attribution, its start time, and the client's own keywords."""
 
     __slots__ = (
-        "_claim", "_has_scope", "_outer", "_scope", "body", "failure", "id", "is_layer", "is_running", "kwargs", "others", "started",
+        "_claim", "_has_scope", "_outer", "_scope", "body", "failure", "ids", "is_layer", "is_running", "kwargs", "others", "started",
         "started_at", "strips_usage",
     )  # fmt: skip
-    id: str
-    """The id that the events of all its requests share: 16 hexadecimal digits, like a span id."""
+    ids: Mapping[str, str]
+    """The fields that the events of all its requests share: `call_id`, and the span in which it was made."""
     failure: Callable[[type[BaseException]], None] | None
     """Records the failed call with the class of the exception that ended it; `None` if no request has failed."""
     is_layer: bool
@@ -104,7 +104,7 @@ class Call:
         self.started = 0.0
         # A call that a client makes itself (a turn of a tool runner, a batch of texts) is a part of its user's call.
         outer = current_call()
-        self.id = outer.id if outer is not None else os.urandom(8).hex()
+        self.ids = outer.ids if outer is not None else {"call_id": os.urandom(8).hex(), **attribution.active_span()}
         self.others: Mapping[str, Any] = outer.others if outer is not None else {}
         self._scope: _core.Scope | None = None
         self._has_scope = False

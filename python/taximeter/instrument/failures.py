@@ -40,12 +40,13 @@ def is_failure(error: BaseException) -> bool:
 class _Failure:
     """A call that has failed so far."""
 
-    __slots__ = ("_call", "_fields", "_meter", "_scope")
+    __slots__ = ("_call", "_fields", "_ids", "_meter", "_scope")
 
     def __init__(self, meter: Engine, fields: Mapping[str, Any], call: Call | None) -> None:
         self._meter = meter
         self._fields = fields
         self._call = call
+        self._ids = attribution.active_span() if call is None else call.ids
         self._scope = attribution.current() if call is None else call.scope
 
     def record(self, error: type[BaseException] | str) -> None:
@@ -54,13 +55,12 @@ class _Failure:
         call, model = self._call, self._fields.get("model")
         event: dict[str, Any] = {
             **self._fields,
+            **self._ids,
             "model": model if isinstance(model, str) and model else "unknown",
             "usage_status": "missing",
             "status": "error",
             "error": error,
         }
-        if call is not None:
-            event["parent_span_id"] = call.id
         if call is not None and call.started:
             event["started_at"] = call.started_at
             event["latency_ms"] = (time.perf_counter() - call.started) * 1000

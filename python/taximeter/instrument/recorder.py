@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Admit", "Recorder", "Scanner", "Watched", "recorded", "recorded_async", "scanner_for"]
 
 
-_SHARED: Final = ("provider", "operation", "parent_span_id", "started_at", "service_tier", "region")
+_SHARED: Final = ("provider", "operation", "call_id", "trace_id", "span_id", "started_at", "service_tier", "region")
 """The fields that events of other models in a response share with the response's own event."""
 
 
@@ -53,7 +53,7 @@ def scanner_for(
 class Recorder:
     """Follows one response to its end, whichever way it ends, and records one event."""
 
-    __slots__ = ("_admit", "_call", "_fields", "_generation", "_made", "_meter", "_scanner", "_scope")
+    __slots__ = ("_admit", "_call", "_fields", "_generation", "_ids", "_made", "_meter", "_scanner", "_scope")
 
     def __init__(
         self,
@@ -70,6 +70,8 @@ class Recorder:
         self._scanner = scanner
         self._fields: dict[str, Any] | None = fields
         self._call = call
+        # Of the span in which the call was made, which has ended when a stream does.
+        self._ids = attribution.active_span() if call is None else call.ids
         layers.take()
         # A stream may end in another context than it began in, so the attribution is stored now.
         current = attribution.current() if call is None else call.scope
@@ -169,8 +171,7 @@ class Recorder:
         if report := found.get("provider_usage"):
             outcome["provider_usage"] = report
         call, first = self._call, found.get("first_token_ms")
-        if call is not None:
-            outcome["parent_span_id"] = call.id
+        outcome |= self._ids
         if call is not None and call.started:
             outcome["started_at"] = call.started_at
             outcome["latency_ms"] = (time.perf_counter() - call.started) * 1000

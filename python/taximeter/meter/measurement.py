@@ -7,7 +7,7 @@ import operator
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from .. import _core
+from .. import _core, attribution
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -22,6 +22,7 @@ __all__ = ["Measurement"]
 log = logging.getLogger("taximeter")
 
 _COUNTS: Final = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens", "usage")
+_SPAN: Final = frozenset({"trace_id", "span_id", "parent_span_id"})
 _MAX: Final = 10**12
 _MAX_SECONDS: Final = 10**6
 
@@ -29,7 +30,7 @@ _MAX_SECONDS: Final = 10**6
 class Measurement:
     """A measured block; see `Meter.measure`."""
 
-    __slots__ = ("_engine", "_fields", "_first", "_receipt", "_started", "_started_at", "_usage")
+    __slots__ = ("_engine", "_fields", "_first", "_receipt", "_span", "_started", "_started_at", "_usage")
 
     def __init__(self, engine: Engine, fields: dict[str, Any]) -> None:
         self._engine = engine
@@ -75,6 +76,7 @@ class Measurement:
             self._first = time.perf_counter()
 
     def __enter__(self) -> Measurement:
+        self._span = attribution.active_span()
         self._started_at = time.time()
         self._started = time.perf_counter()
         return self
@@ -96,7 +98,9 @@ class Measurement:
 
     def _event(self, ended: float, kind: type[BaseException] | None) -> dict[str, Any]:
         """Returns the event's fields, without those that cannot be read. The call was made, so it is always recorded."""
-        fields: dict[str, Any] = {"latency_ms": (ended - self._started) * 1000, "started_at": self._started_at, **self._fields}
+        fields: dict[str, Any] = {"latency_ms": (ended - self._started) * 1000, "started_at": self._started_at}
+        # A caller that names a span has another one in mind.
+        fields |= {**self._span, **self._fields} if _SPAN.isdisjoint(self._fields) else self._fields
         if self._first is not None:
             fields.setdefault("ttft_ms", (self._first - self._started) * 1000)
         if kind is not None:

@@ -116,7 +116,7 @@ def _record(connection: Any, data: bytes, name: str | None = None, *, is_final: 
     content_type = "application/json" if is_final else "text/event-stream"
     call = connection.__dict__.get(CALL)
     if call is not None:
-        fields["parent_span_id"] = call.id
+        fields |= call.ids
     current = attribution.current()
     own = None if call is None else call.scope
     attribution.enter(connection, own.over(current) if own is not None and current is not None else own or current)
