@@ -15,14 +15,15 @@ from taximeter.instrument.providers.openai import FAMILY
 
 
 @pytest.fixture
-def remarks(caplog):
-    """Returns a function that returns the default meter's new remarks. Clears the limit on repeated warnings."""
+def remarks():
+    """Returns a function that returns the new remarks of the default meter, or all remarks of another meter."""
     taximeter.default_meter._engine.warnings._last.clear()
     before = taximeter.stats()["remarks"]
 
-    def since() -> dict[str, int]:
-        now = taximeter.stats()["remarks"]
-        return {name: now[name] - before[name] for name in now if now[name] != before[name]}
+    def since(meter=None) -> dict[str, int]:
+        now = (meter or taximeter.default_meter).stats()["remarks"]
+        known = before if meter is None else dict.fromkeys(now, 0)
+        return {name: now[name] - known[name] for name in now if now[name] != known[name]}
 
     return since
 
@@ -84,7 +85,7 @@ def test_a_call_that_cannot_be_followed_continues_and_is_counted(client, meter, 
             assert ask(client).usage.total_tokens > 0
     finally:
         instrument.deactivate()
-    assert remarks() == {"instrument_failed": 3}
+    assert (remarks(meter), remarks()) == ({"instrument_failed": 3}, {})
     (said,) = warnings_of(caplog)
     assert said.startswith("taximeter: openai._base_client.SyncAPIClient._process_response (ZeroDivisionError): ")
     assert "secret" not in caplog.text
@@ -109,9 +110,52 @@ def test_a_failing_scanner_is_counted_and_the_response_is_unchanged(client, mete
         assert ask(client).usage.total_tokens > 0
     finally:
         instrument.deactivate()
-    assert remarks()["instrument_failed"] >= 1
+    assert remarks(meter)["instrument_failed"] >= 1
+    assert remarks() == {}
     (said,) = warnings_of(caplog)
     assert "openai/gpt-4o (ZeroDivisionError)" in said
+
+
+def test_the_meter_of_the_client_counts_what_it_could_not_follow(client, meter, state, provider, monkeypatch, remarks):
+    other = taximeter.Meter(state_dir=state)
+    meter.instrument()
+    try:
+        with openai.OpenAI(base_url=f"{provider.url}/v1", api_key="k", max_retries=0) as own:
+            other.wrap(own)
+            monkeypatch.setattr("taximeter.instrument.http.follow", lambda *_, **__: 1 / 0)
+            ask(own)
+            # A part of the wrapped client fails before its base does.
+            monkeypatch.setattr("taximeter.instrument.stainless.asks_for_usage", lambda *_: 1 / 0)
+            ask(own, stream=True).close()
+    finally:
+        instrument.deactivate()
+        other.close(5)
+    assert (remarks(other), remarks(meter), remarks()) == ({"instrument_failed": 3}, {}, {})
+
+
+@pytest.mark.parametrize(
+    ("where", "family"),
+    [
+        ("openai._base_client.SyncAPIClient._process_response", "openai"),
+        ("taximeter.instrument.providers._openai_sockets._closed", "openai"),
+        ("google.genai._api_client.BaseApiClient.request", "google.genai"),
+        ("taximeter.instrument.providers.google_genai._fail", "google.genai"),
+        ("google.generativeai.generative_models.GenerativeModel.generate_content", "google.generativeai"),
+        ("taximeter.instrument.providers.google_generativeai._follow", "google.generativeai"),
+        ("aiobotocore.client.AioBaseClient._make_api_call", "botocore"),
+        ("taximeter.instrument.providers.langchain_core._Runs.end", "langchain_core"),
+        ("litellm.completion", "litellm"),
+        ("reading a response", None),
+    ],
+)
+def test_the_family_of_a_failed_step_is_known_by_its_name(meter, where, family):
+    meter.instrument()
+    try:
+        for name in bindings.meters:
+            bindings.meters[name] = name
+        assert registry._meter_at(where, None) == family
+    finally:
+        instrument.deactivate()
 
 
 def test_an_error_in_error_handling_does_not_reach_the_caller(monkeypatch):

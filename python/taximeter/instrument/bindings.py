@@ -11,7 +11,7 @@ from .observers import EventFanout, observers_of
 if TYPE_CHECKING:
     from ..meter import Engine
 
-__all__ = ["Family", "hooked_modules", "is_bound", "mark", "mark_alike", "meter_of", "meters"]
+__all__ = ["Family", "hooked_modules", "is_bound", "mark", "mark_alike", "marked", "meter_of", "meters"]
 
 
 class Family(NamedTuple):
@@ -56,6 +56,12 @@ def meter_of(family: str, client: object) -> Engine | None:
     watching = observers_of(family)
     # A fan-out has the attributes of a meter that recording needs.
     return cast("Engine", EventFanout(meter, watching, family)) if watching else meter
+
+
+def marked(part: object) -> Engine | None:
+    """Returns the meter of one client, from it or from one of its parts; `None` if it has no meter of its own."""
+    holders = (part, *(getattr(part, name, None) for name in ("_client", "_api_client", "sdk_configuration")))
+    return next((meter for one in holders if (meter := getattr(one, "__dict__", {}).get(_METER)) is not None), None)
 
 
 def is_bound(family: Family) -> bool:

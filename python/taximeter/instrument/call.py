@@ -91,11 +91,11 @@ class Call:
     ids: Mapping[str, str]
     """The fields that the events of all its requests share: `call_id`, and the span in which it was made."""
     failure: Callable[[type[BaseException]], None] | None
-    """Records the failed call with the class of the exception that ended it; `None` if no request has failed."""
+    """Records the failed call with the class of the exception that ended it, and never raises; `None` if no request has failed."""
     is_layer: bool
     """Whether the method calls other clients, and retries their failed calls itself."""
 
-    def __init__(self, kwargs: dict[str, Any], *, is_layer: bool = False) -> None:
+    def __init__(self, kwargs: dict[str, Any], *, is_layer: bool = False, where: str = "", part: Any = None) -> None:
         self.strips_usage = False
         self.failure = None
         self.body: bytes | None = None
@@ -115,7 +115,7 @@ class Call:
                 self._scope = _scope(fields)
                 self._has_scope = True
         except Exception as error:
-            guard.report("the attribution of a call", error)
+            guard.report(where or "the attribution of a call", error, part=part)
 
     def _take_fields(self) -> dict[str, Any]:
         """Removes taximeter's keywords and headers from copies, so that the caller's own mappings do not change."""
@@ -193,10 +193,7 @@ class Call:
         if outer is not None and outer.is_layer and outer.is_running:
             outer.failure = record
             return
-        try:
-            record(kind)
-        except Exception as failure:
-            guard.report("recording a failed call", failure)
+        record(kind)
 
 
 def _scope(fields: Mapping[str, Any]) -> _core.Scope:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .. import attribution
 from . import layers
 from .call import Call, current_call
+from .guard import run_guarded
 
 if TYPE_CHECKING:
     from ..meter import Engine
@@ -50,7 +51,10 @@ class _Failure:
         self._scope = attribution.current() if call is None else call.scope
 
     def record(self, error: type[BaseException] | str) -> None:
-        """Records the event."""
+        """Records the event. Never raises."""
+        run_guarded(self._record, error, where="recording a failed call", meter=self._meter)
+
+    def _record(self, error: type[BaseException] | str) -> None:
         layers.take()
         call, model = self._call, self._fields.get("model")
         event: dict[str, Any] = {

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from .. import attribution
 
-__all__ = ["SignatureError", "check_signature", "name_of", "report", "run_guarded"]
+__all__ = ["Counts", "SignatureError", "check_signature", "find_meters_with", "name_of", "report", "run_guarded"]
 
 log = logging.getLogger("taximeter")
 
@@ -19,26 +19,58 @@ class SignatureError(Exception):
     """A client's function lacks a parameter that the instrumentation reads."""
 
 
-def report(where: str, error: BaseException) -> None:
+class Counts(Protocol):
+    """A meter, as far as it counts."""
+
+    def count_remark(self, what: str, field: str) -> None:
+        """Counts a remark under its name in `stats()`, and warns about it."""
+
+
+_find: Callable[[str, Any], Counts | None] | None = None
+
+
+def find_meters_with(find: Callable[[str, Any], Counts | None]) -> None:
+    """Sets the function that finds the meter of a failed step, from its name and the part of a client that it worked for."""
+    global _find  # noqa: PLW0603 - the registry sets it once
+    _find = find
+
+
+def report(where: str, error: BaseException, *, part: Any = None, meter: Counts | None = None) -> None:
     """Counts an error as `instrument_failed` in `stats()["remarks"]`, and logs it once a minute. Never raises.
 
     Args:
         where: The client's function that could not be followed, or the step that failed.
         error: The exception. Its message is only logged at DEBUG level, because it may quote a prompt.
+        part: The client, or a part of it. The meter that meters its calls counts the error.
+        meter: The meter that counts it, if it is known. Without either, it is the default meter.
     """
     try:
         log.debug("taximeter could not follow %s", where, exc_info=error)
-        attribution.count_remark("instrument_failed", f"{where} ({type(error).__name__})")
+        found = _find(where, part) if meter is None and _find is not None else meter
+        count = attribution.count_remark if found is None else found.count_remark
+        count("instrument_failed", f"{where} ({type(error).__name__})")
     except Exception:
         pass
 
 
-def run_guarded(make: Callable[..., Made], *arguments: Any, where: str = "") -> Made | None:
-    """Runs a function of the instrumentation. Returns its result, or `None` if it raises, which is counted and logged."""
+def run_guarded(
+    make: Callable[..., Made], *arguments: Any, where: str = "", part: Any = None, meter: Counts | None = None
+) -> Made | None:
+    """Runs a function of the instrumentation. Returns its result, or `None` if it raises, which is counted and logged.
+
+    Args:
+        make: The function.
+        *arguments: Its arguments.
+        where: See `report`; by default, the function's name.
+        part: See `report`; by default, the first argument.
+        meter: See `report`.
+    """
     try:
         return make(*arguments)
     except Exception as error:
-        report(where or name_of(make), error)
+        if part is None and arguments:
+            part = arguments[0]
+        report(where or name_of(make), error, part=part, meter=meter)
         return None
 
 

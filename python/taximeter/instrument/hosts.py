@@ -123,7 +123,7 @@ def answered_by(meter: Engine, url: Any, vendor: str, *, is_told: bool = False) 
         return {"provider": known}
     if is_told:
         return {"provider": vendor}
-    run_guarded(_write_unknown, meter, place, vendor)
+    run_guarded(_write_unknown, meter, place, vendor, meter=meter)
     return {"provider": vendor, "cost_notes": "host_unknown"}
 
 

@@ -93,28 +93,31 @@ class EventFanout:
 
     @property
     def settings(self) -> Settings | None:
-        """Those of the meter; see `Meter`."""
+        """Those of the meter; see `Engine`."""
         return None if self._meter is None else self._meter.settings
 
     @property
     def keeps_provider_usage(self) -> bool:
-        """Whether the meter keeps usage reports; see `Meter`."""
+        """Whether the meter keeps usage reports; see `Engine`."""
         return self._meter is not None and self._meter.keeps_provider_usage
 
     def count_remark(self, what: str, field: str) -> None:
-        """Counts a remark in the meter; see `Meter`."""
+        """Counts a remark in the meter; see `Engine`."""
         if self._meter is not None:
             self._meter.count_remark(what, field)
+        elif what == "instrument_failed":
+            # The others are about usage, which observers count themselves.
+            attribution.count_remark(what, field)
 
     def track(self, **event: Any) -> None:
         """Passes an event to every observer and meter. A failure of one does not affect the others."""
         # Observers only want usage, which a failed call does not have.
         for observer in self._observers if event.get("usage") or event.get("status") != "error" else ():
-            run_guarded(observer.record, event, self._own, self._family)
+            run_guarded(observer.record, event, self._own, self._family, meter=self)
         tracks = self._tracks()
         if not tracks:
             return
-        attribution.enter(self, run_guarded(self._scope) or attribution.current())
+        attribution.enter(self, run_guarded(self._scope, meter=self) or attribution.current())
         try:
             for track in tracks:
                 track(**event)

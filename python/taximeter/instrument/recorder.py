@@ -107,7 +107,7 @@ class Recorder:
 
     def _report(self, what: str, error: Exception) -> None:
         fields = self._fields or {}
-        report(f"{what} of {fields.get('provider')}/{fields.get('model')}", error)
+        report(f"{what} of {fields.get('provider')}/{fields.get('model')}", error, meter=self._meter)
 
     def finish(self, error: type[BaseException] | None = None) -> None:
         """Records the event. Only the first call has an effect."""
@@ -123,7 +123,7 @@ class Recorder:
             finally:
                 attribution.leave(self)
         except Exception as failure:
-            report(f"recording a call of {fields.get('provider')}/{fields.get('model')}", failure)
+            report(f"recording a call of {fields.get('provider')}/{fields.get('model')}", failure, meter=self._meter)
 
     def __enter__(self) -> None:
         """Records the event when the block ends, with its error. Closing a generator does not count as an error."""

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from ..locks import ForkSafeLock
 from . import import_hook, observers
-from .bindings import Family, hooked_modules, is_bound, meters
+from .bindings import Family, hooked_modules, is_bound, marked, meters
 from .call import remove_prefixed
+from .guard import find_meters_with
 from .observers import Observer
 
 if TYPE_CHECKING:
@@ -75,6 +76,20 @@ def _family(name: str) -> Family:
 
 def _is_loaded_family(name: str) -> bool:
     return any(package in sys.modules for package in FAMILIES[name])
+
+
+def _meter_at(where: str, part: object) -> Engine | None:
+    """Returns the meter of a failed step, from the name of a client's function or of one in `providers`, and a part of the client."""
+    if (meter := marked(part)) is not None:
+        return meter
+    # The modules of `providers` have the names of their families, with underscores, and a leading one for a part of a family.
+    dotted = where.removeprefix(f"{__package__}.providers.").replace("_", ".").lstrip(".")
+    families = [name for name in FAMILIES if dotted.startswith(f"{name.replace('_', '.')}.")]
+    families += [name for name, packages in FAMILIES.items() if where.partition(".")[0] in packages]
+    return next((meters[name] for name in families if name in meters), None)
+
+
+find_meters_with(_meter_at)
 
 
 def activate(meter: Engine, names: Sequence[str] | None = None) -> None:

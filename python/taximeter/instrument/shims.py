@@ -83,15 +83,16 @@ def shim(
     """
     where = name_of(owner, name)
 
-    def carry_guarded(result: Any, call: Call) -> Any:
-        ours = run_guarded(carry, result, call, where=where)
+    def carry_guarded(args: tuple[Any, ...], result: Any, call: Call) -> Any:
+        ours = run_guarded(carry, result, call, where=where, part=args[0] if args else None)
         return result if ours is None else ours
 
     def make(original: Any) -> Any:
         def prepared(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-            call = Call(kwargs, is_layer=is_layer)
+            part = args[0] if args else None
+            call = Call(kwargs, is_layer=is_layer, where=where, part=part)
             if prepare is not None:
-                run_guarded(prepare, args[0] if args else None, call, where=where)
+                run_guarded(prepare, part, call, where=where)
             return call
 
         if _is_coroutine_function(original, is_wrapped=True) if is_async is None else is_async:
@@ -100,7 +101,7 @@ def shim(
             async def call_async(*args: Any, **kwargs: Any) -> Any:
                 with prepared(args, kwargs) as call:
                     result = await original(*args, **call.kwargs)
-                return carry_guarded(result, call)
+                return carry_guarded(args, result, call)
 
             return call_async
 
@@ -108,7 +109,7 @@ def shim(
         def call_sync(*args: Any, **kwargs: Any) -> Any:
             with prepared(args, kwargs) as call:
                 result = original(*args, **call.kwargs)
-            return carry_guarded(result, call)
+            return carry_guarded(args, result, call)
 
         return call_sync
 
@@ -145,7 +146,7 @@ def each_subclass(base: Any, run: Callable[[Any], None]) -> None:
             super(base, cls).__init_subclass__(**options)
         else:
             original.__get__(None, cls)(**options)
-        run_guarded(run, cls)
+        run_guarded(run, cls, where=name_of(cls))
 
     setattr(__init_subclass__, _MARK, True)
     base.__init_subclass__ = classmethod(__init_subclass__)
