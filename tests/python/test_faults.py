@@ -70,6 +70,77 @@ def test_a_changed_private_signature_is_found_when_hooking(monkeypatch, caplog):
     assert module.SyncAPIClient()._process_response(cast_to=1, options=2, http_response=3, stream=4, stream_cls=5) == "answer"
 
 
+class Ollama:
+    def _request_raw(self, *args, **kwargs):
+        """Sends a request."""
+
+    def _request(self, cls, *args, streams=False, **kwargs):
+        """Takes `streams` instead of `stream`."""
+
+
+class Gemini:
+    def request(self, http_method, path, request_dict):
+        """Sends a request."""
+
+    async_request = request
+
+    def request_streamed(self, request):
+        """Takes one object instead of `http_method` and `path`."""
+
+
+class Live:
+    def connect(self, *, name):
+        """Takes `name` instead of `model`."""
+
+
+class Logging:
+    def success_handler(self, answer=None, **kwargs):
+        """Takes `answer` instead of `result`."""
+
+
+class Stream:
+    def __init__(self, completion_stream, logger):
+        """Takes `logger` instead of `logging_obj`."""
+
+
+class Answer:
+    def __init__(self, done, parts):
+        """Takes `parts` instead of `iterator` and `result`."""
+
+
+CHANGED = {
+    "ollama._client": ({"Client": Ollama, "AsyncClient": Ollama}, "Ollama._request has no parameter 'stream'"),
+    "google.genai._api_client": ({"BaseApiClient": Gemini}, "Gemini.request_streamed has no parameter 'http_method'"),
+    "google.genai.live": ({"AsyncLive": Live}, "Live.connect has no parameter 'model'"),
+    "google.generativeai.generative_models": (
+        {"generation_types": types.SimpleNamespace(BaseGenerateContentResponse=Answer)}, "Answer.__init__ has no parameter 'iterator'",
+    ),
+    "litellm.litellm_core_utils.litellm_logging": ({"Logging": Logging}, "Logging.success_handler has no parameter 'result'"),
+    "litellm.litellm_core_utils.streaming_handler": ({"CustomStreamWrapper": Stream}, "Stream.__init__ has no parameter 'logging_obj'"),
+    "litellm.utils": (
+        {"function_setup": lambda *args, **kwargs: 1, "post_call_processing": lambda answer, model: 1},
+        "post_call_processing has no parameter 'original_response'",
+    ),
+    "langchain_core.tracers.context": ({"register_configure_hook": lambda var, inheritable: 1}, "has no parameter 'context_var'"),
+}  # fmt: skip
+"""Modules of clients whose private functions have other parameters."""
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_each_family_finds_changed_private_signatures(monkeypatch, caplog, name):
+    contents, reason = CHANGED[name]
+    module = types.ModuleType(name)
+    vars(module).update(contents)
+    monkeypatch.setattr(registry, "_failures", {})
+    monkeypatch.setattr(registry, "hooked_modules", {})
+    family = next(family for family in map(registry._family, registry.FAMILIES) if name in family.hooks)
+    registry._run_hook(family, name, module)
+    ((found,),) = registry._failures.values()
+    assert reason in found
+    assert found.endswith("this version of the client is not supported")
+    assert len(warnings_of(caplog)) == 1
+
+
 def test_installed_clients_have_the_expected_signatures():
     for name in ("openai", "anthropic", "google.genai", "botocore", "mistralai", "cohere", "groq", "together", "ollama"):
         __import__(name)
@@ -165,13 +236,16 @@ def test_an_error_in_error_handling_does_not_reach_the_caller(monkeypatch):
     assert guard.run_guarded(lambda number: number, 7) == 7
 
 
-def test_a_function_without_a_signature_is_accepted():
+def test_a_function_without_a_signature_or_with_a_general_one_is_accepted():
     guard.check_signature(lambda **kwargs: None, ("response",), "anything")
+    guard.check_signature(lambda self, *args, **kwargs: None, ("response",), "anything")
     guard.check_signature(print, (), "anything")
     guard.check_signature(object(), ("response",), "anything")
     owner = types.SimpleNamespace(function=lambda other: other)
     with pytest.raises(guard.SignatureError, match="function has no parameter 'response'"):
         shims.put(owner, "function", lambda original: original, needs=("response",))
+    with pytest.raises(guard.SignatureError, match="anything has no parameter 'response'"):
+        guard.check_signature(lambda self, other, *args, **kwargs: None, ("response",), "anything")
 
 
 def test_a_misspelt_keyword_or_header_is_removed_and_logged_once(client, meter, provider, remarks, caplog):

@@ -82,7 +82,7 @@ def name_of(function: Any, name: str = "") -> str:
 
 
 def check_signature(function: Any, needs: Sequence[str], where: str) -> None:
-    """Checks that a function has the parameters that the instrumentation reads.
+    """Checks that a function has the parameters that the instrumentation reads. A wrapper that takes anything passes.
 
     Raises:
         SignatureError: One is missing, so this version of the client is not supported.
@@ -93,7 +93,9 @@ def check_signature(function: Any, needs: Sequence[str], where: str) -> None:
         known = inspect.signature(function).parameters
     except (TypeError, ValueError):
         return  # it has no signature
-    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in known.values()):
+    kinds = [parameter.kind for parameter in known.values()]
+    # The first parameter may be the object of a method.
+    if inspect.Parameter.VAR_KEYWORD in kinds and {*kinds[1:]} <= {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}:
         return
     for name in needs:
         if name not in known:

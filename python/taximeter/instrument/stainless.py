@@ -99,7 +99,7 @@ def stainless_family(
         for class_name in ("SyncAPIClient", "AsyncAPIClient"):
             before(getattr(module, class_name), "_process_response", look, needs=("options", "response"))
             # Tries of one call are made within this.
-            after(getattr(module, class_name), "request", _nothing, fail=fail)
+            after(getattr(module, class_name), "request", _nothing, fail=fail, needs=("options",))
         after(module.BaseClient, "_build_headers", _strip_headers)
         before(module.BaseClient, "_build_request", _strip_body, needs=("options",))
 

@@ -188,7 +188,7 @@ def _connected(original: Any) -> Any:
 
 
 def _hook_live(module: ModuleType) -> None:
-    put(module.AsyncLive, "connect", _connected)
+    put(module.AsyncLive, "connect", _connected, needs=("model",))
     after(module.AsyncSession, "_receive", _heard)
 
 
@@ -208,8 +208,8 @@ def _hook_client(module: ModuleType) -> None:
         after(owner, "_build_request", _strip_headers)
     after(owner, "request", _look, fail=_fail, needs=_NEEDS)
     after(owner, "async_request", _look, fail=_fail, needs=_NEEDS)
-    put(owner, "request_streamed", _streamed)
-    put(owner, "async_request_streamed", _streamed_async)
+    put(owner, "request_streamed", _streamed, needs=_NEEDS)
+    put(owner, "async_request_streamed", _streamed_async, needs=_NEEDS)
 
 
 def _api_client(client: object) -> Any:

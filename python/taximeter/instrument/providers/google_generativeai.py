@@ -13,7 +13,7 @@ from .. import bindings
 from ..bindings import Family
 from ..call import Call
 from ..failures import failed
-from ..guard import run_guarded
+from ..guard import check_signature, name_of, run_guarded
 from ..recorder import Recorder, recorded, recorded_async, scanner_for
 from ..shims import put, shim_classes
 
@@ -105,6 +105,9 @@ def _generated_async(original: Any) -> Any:
 
 
 def _hook_models(module: ModuleType) -> None:
+    # `_follow` reads two of its attributes, which have the names of these parameters.
+    answer = module.generation_types.BaseGenerateContentResponse
+    check_signature(answer.__init__, ("iterator", "result"), name_of(answer, "__init__"))
     put(module.GenerativeModel, "generate_content", _generated)
     put(module.GenerativeModel, "generate_content_async", _generated_async)
     shim_classes(module)

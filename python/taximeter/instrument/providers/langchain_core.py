@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from ... import attribution
 from ...locks import ForkSafeLock
 from .. import bindings, layers
 from ..bindings import Family
-from ..guard import run_guarded
+from ..guard import check_signature, name_of, run_guarded
 from ..layers import Claim
 from ..recorder import scanner_for
 
@@ -43,7 +44,7 @@ class _Shared(Claim):
 class _Run:
     """One call of a model."""
 
-    __slots__ = ("_claim", "_metadata", "_scope", "_started", "_started_at")
+    __slots__ = ("_claim", "_ids", "_metadata", "_scope", "_started", "_started_at")
 
     def __init__(self, metadata: Mapping[str, Any]) -> None:
         # For several prompts at once, all runs begin before the first request. They share one claim.
@@ -51,6 +52,7 @@ class _Run:
         self._claim = current if isinstance(current, _Shared) and current.runs else _Shared(_NAME)
         self._claim.runs += 1
         self._metadata = metadata
+        self._ids: dict[str, Any] = {"call_id": os.urandom(8).hex(), **attribution.active_span()}
         self._scope = attribution.current()
         self._started_at, self._started = time.time(), time.perf_counter()
 
@@ -87,6 +89,7 @@ class _Run:
                 latency_ms=(time.perf_counter() - self._started) * 1000,
                 error=error,
                 provider_usage=found.get("provider_usage"),
+                **self._ids,
             )
         finally:
             attribution.leave(self)
@@ -170,6 +173,7 @@ def _handler() -> Any:
 
 
 def _hook(module: ModuleType) -> None:
+    check_signature(module.register_configure_hook, ("context_var", "inheritable"), name_of(module, "register_configure_hook"))
     # As a default, so that it applies in every existing and future context.
     everywhere = _handler()
     module.register_configure_hook(ContextVar("taximeter_langchain", default=everywhere), inheritable=True)

@@ -280,7 +280,7 @@ def _hook_functions(module: ModuleType) -> None:
     for name in {*_OPERATIONS, *others}:
         if hasattr(module, name):
             shim(module, name, is_layer=True)
-    put(module, "stream_chunk_builder", _built)
+    put(module, "stream_chunk_builder", _built, needs=("chunks", "logging_obj"))
 
 
 def _asks_provider(function: Any) -> bool:
@@ -292,19 +292,19 @@ def _asks_provider(function: Any) -> bool:
 def _hook_utils(module: ModuleType) -> None:
     put(module, "function_setup", _prepared)
     if hasattr(module, "post_call_processing"):
-        put(module, "post_call_processing", _answered)
+        put(module, "post_call_processing", _answered, needs=("original_response", "model", "optional_params"))
 
 
 def _hook_logging(module: ModuleType) -> None:
     after(module.Logging, "__init__", _begun)
-    after(module.Logging, "success_handler", _succeeded)
-    after(module.Logging, "async_success_handler", _succeeded)
-    before(module.Logging, "failure_handler", _failed)
+    after(module.Logging, "success_handler", _succeeded, needs=("result",))
+    after(module.Logging, "async_success_handler", _succeeded, needs=("result",))
+    before(module.Logging, "failure_handler", _failed, needs=("exception",))
 
 
 def _hook_streams(module: ModuleType) -> None:
     owner = module.CustomStreamWrapper
-    after(owner, "__init__", _streams)
+    after(owner, "__init__", _streams, needs=("logging_obj",))
     after(owner, "__next__", _nothing, fail=_stopped)
     after(owner, "__anext__", _nothing, fail=_stopped)
     for name in ("close", "aclose"):

@@ -41,7 +41,7 @@ def _fields(path: str, body: object) -> dict[str, Any] | None:
 
 def _look(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], response: Any) -> None:
     meter = bindings.meter_of(_NAME, client)
-    fields = _fields(args[1] if len(args) > 1 else "", kwargs.get("json"))
+    fields = _fields(args[1], kwargs.get("json"))
     if meter is not None and fields:
         http.follow(meter, _NAME, fields, response)
 
@@ -49,7 +49,7 @@ def _look(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], respons
 def _fail(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], error: BaseException, *, place: int = 1) -> None:
     """Reports a failed request. For streams, the path comes after the class and the method."""
     meter = bindings.meter_of(_NAME, client)
-    fields = _fields(args[place] if len(args) > place else "", kwargs.get("json"))
+    fields = _fields(args[place], kwargs.get("json"))
     if meter is not None and fields:
         failed(meter, fields, error)
 
@@ -73,7 +73,7 @@ def _shown() -> Callable[[Any], bytes]:
 def _recorder(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Recorder | None:
     """Returns the recorder of a stream, whose request is made when its first part is read."""
     meter = bindings.meter_of(_NAME, client)
-    fields = _fields(args[2] if len(args) > 2 else "", kwargs.get("json"))  # noqa: PLR2004 - after the class and the method
+    fields = _fields(args[2], kwargs.get("json"))  # after the class and the method
     if meter is None or not fields:
         return None
     scanner = scanner_for(meter, _NAME, _NAME, "application/x-ndjson")
@@ -111,7 +111,7 @@ def _hook_clients(module: ModuleType) -> None:
     for owner, streamed in ((module.Client, _requested), (module.AsyncClient, _requested_async)):
         after(owner, "__init__", _strip_headers)
         after(owner, "_request_raw", _look, fail=_fail)
-        put(owner, "_request", streamed)
+        put(owner, "_request", streamed, needs=("stream",))
         shim_public(owner)
 
 
