@@ -1,13 +1,18 @@
-"""Reads files that a user names or that are in the state directory. Never blocks on a FIFO, and never reads without limit."""
+"""Reads files that a user names or that are in the state directory, and appends notes to the latter.
+
+Never blocks on a FIFO, and never reads without limit.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
 import stat
+import time
+from collections.abc import Sequence
 from typing import Final
 
-__all__ = ["MAX_BYTES", "decode", "read"]
+__all__ = ["MAX_BYTES", "add_note", "decode", "notes", "read"]
 
 MAX_BYTES: Final = 16 << 20
 """The most bytes of a file with settings, prices or certificates: thirty times the size of the public price data in 2026."""
@@ -43,3 +48,54 @@ def decode(data: bytes) -> str:
     """
     is_utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
     return data.decode("utf-16" if is_utf16 else "utf-8-sig")
+
+
+_MAX_NOTES_BYTES: Final = 64 * 1024
+"""The size at which a file of notes gets no more of them: some 1,000 notes."""
+_NOTE_SECONDS: Final = 86_400.0
+"""The time in which a note is not repeated, in seconds."""
+
+
+def add_note(path: str, *fields: str) -> None:
+    """Appends a note for `taximeter doctor` to a file: its fields and the time, separated by tabs, unless it was added within a day.
+
+    Args:
+        path: The file, in the state directory.
+        *fields: Texts. Their white space is replaced by spaces.
+
+    Raises:
+        OSError: The file cannot be written, or the path is a link.
+    """
+    fields = tuple(" ".join(field.split())[:500] for field in fields)
+    try:
+        known = notes(path, len(fields))
+    except FileNotFoundError:
+        known = []
+    now = time.time()
+    if any(note == fields and now - at < _NOTE_SECONDS for note, at in known):
+        return
+    line = "\t".join((*fields, str(int(now)))).encode("utf-8", "replace") + b"\n"
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    try:
+        if os.fstat(file).st_size + len(line) <= _MAX_NOTES_BYTES:
+            os.write(file, line)
+    finally:
+        os.close(file)
+
+
+def notes(path: str | os.PathLike[str], count: int) -> Sequence[tuple[tuple[str, ...], float]]:
+    """Returns the notes of a file, the oldest first: the fields of each, and its time in seconds since 1970.
+
+    Args:
+        path: The file, in the state directory.
+        count: The number of fields. Lines with another number of them, or without a time, are skipped.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    found = []
+    for line in read(path, 2 * _MAX_NOTES_BYTES).decode("utf-8", "replace").split("\n"):
+        *fields, at = line.split("\t")
+        if len(fields) == count and at.isdecimal():
+            found.append((tuple(fields), float(at)))
+    return found

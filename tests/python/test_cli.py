@@ -233,6 +233,28 @@ def test_doctor_checks_which_clients_can_be_metered(cli, state):
     assert "has no parameter 'response'; this version of the client is not supported" in checks["client openai"]["detail"]
 
 
+def test_doctor_shows_a_client_that_a_program_could_not_meter(cli, run, state):
+    package = state.parent / "openai"
+    package.mkdir()
+    (package / "__init__.py").write_text("__version__ = '99.0'")
+    base = "class {0}:\n    def _process_response(self, *, options, http_response): ...\n"
+    (package / "_base_client.py").write_text(base.format("SyncAPIClient") + base.format("AsyncAPIClient"))
+    for _ in range(2):
+        run("import sys; sys.path.insert(0, '.'); import taximeter; taximeter.init(); import openai._base_client")
+    # The same fault is noted once a day.
+    assert len((state / "failed-clients.tsv").read_text().splitlines()) == 1
+    # Another version is installed.
+    assert "note  client openai: 99.0: openai._base_client: " in (shown := cli("doctor").stdout)
+    assert f"{metadata.version('openai')} is installed here" in shown
+    information = state.parent / "openai-99.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: openai\nVersion: 99.0\n")
+    assert "BAD   client openai: 99.0: openai._base_client: " in cli("doctor", code=1).stdout
+    (line,) = (state / "failed-clients.tsv").read_text().splitlines()
+    (state / "failed-clients.tsv").write_text(line.rpartition("\t")[0] + "\t1700000000\n")
+    assert "BAD" not in cli("doctor").stdout
+
+
 def test_doctor_passes_on_an_empty_state_directory(cli):
     assert "BAD" not in cli("doctor").stdout
 

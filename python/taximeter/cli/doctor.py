@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ..errors import ConfigError, TaximeterError
 from ..ledger import Ledger, Row
 from ..meter import engine_of, prometheus
 from ..settings import Settings, resolve
-from ..settings.model import UNKNOWN_HOSTS
+from ..settings.model import FAILED_CLIENTS, UNKNOWN_HOSTS
 from . import journals
 from .common import Add
 from .dead_letters import count_letters
@@ -27,12 +28,14 @@ __all__ = ["add_commands", "doctor", "report_settings"]
 Check = tuple[str, bool | None, str]
 """What was checked, whether it is well, and details. `None` is a note: worth knowing, and no fault."""
 _MOST_HOSTS = 20
+_FAILURE_SECONDS = 7 * 86_400.0
+"""How long a client that could not be metered is shown, in seconds. Programs that still have it note it again every day."""
 
 
 def add_commands(add: Add) -> None:
     """Adds the commands of this module to the command line."""
     command = add("doctor", doctor, "check the meter and report what is wrong")
-    command.add_argument("--clients", action="store_true", help="also import the installed clients and check each")
+    command.add_argument("--clients", action="store_true", help="also import the installed clients and check whether each can be metered")
     command.add_argument("--prometheus", action="store_true", help="print the delivery counts of the processes as Prometheus text")
 
 
@@ -48,8 +51,7 @@ def doctor(options: argparse.Namespace) -> int:
     checks += [("waiting events", *journals.check_waiting(settings, dict(statuses)))]
     checks += [*_check_unpriced(settings.ledger), *_check_hosts(settings), _check_dead_letters(settings.state_dir)]
     checks += [*_check_destinations([status for _, status in statuses]), _check_disabled()]
-    if options.clients:
-        checks += _check_clients()
+    checks += _check_clients(settings, is_thorough=options.clients)
     return _show(options, checks, f"taximeter {__version__}, prices {_default.default_meter.catalog}")
 
 
@@ -198,11 +200,10 @@ def _models(rows: Sequence[Row]) -> str:
 def _check_hosts(settings: Settings) -> list[Check]:
     """Lists the hosts whose provider is not known. Their calls are priced as those of the client's vendor."""
     try:
-        lines = files.read(settings.state_dir / UNKNOWN_HOSTS).decode("utf-8", "replace").splitlines()
+        rows = files.notes(settings.state_dir / UNKNOWN_HOSTS, 2)
     except OSError:
         return []
-    rows = [line.split("\t") for line in lines if line.count("\t") == 2]  # noqa: PLR2004 - host, vendor and time
-    found = {host: vendor for host, vendor, _ in rows if not {host, host.partition(":")[0]} & settings.hosts.keys()}
+    found = {host: vendor for (host, vendor), _ in rows if not {host, host.partition(":")[0]} & settings.hosts.keys()}
     if not found:
         return []
     names = ", ".join(f"{host} (priced as {vendor})" for host, vendor in list(found.items())[:_MOST_HOSTS])
@@ -219,13 +220,40 @@ def _check_dead_letters(state_dir: Path) -> Check:
     return "dead letters", not count, f"{count:,} events were rejected permanently; see taximeter dead-letters" if count else "none"
 
 
-def _check_clients() -> list[Check]:
-    """Checks whether each installed client can be metered: its private functions must have the known signatures."""
-    return [
-        (f"client {name}", found.state == "bound", ": ".join(filter(None, (found.version, found.reason or "can be metered"))))
-        for name, found in instrument.check_installed().items()
-        if found.state != "absent"
+def _check_clients(settings: Settings, *, is_thorough: bool) -> list[Check]:
+    """Checks whether clients can be metered: their private functions must have the known signatures.
+
+    Importing the clients takes seconds and runs their code. Without `is_thorough`, only those are known that this process has
+    imported, and those that other processes have noted as failed.
+    """
+    found = instrument.check_installed() if is_thorough else instrument.status()
+    checks: list[Check] = [
+        (f"client {name}", one.state == "bound", ": ".join(filter(None, (one.version, one.reason or "can be metered"))))
+        for name, one in found.items()
+        if one.state == "failed" or (is_thorough and one.state != "absent")
     ]
+    checked = {(name, one.version) for name, one in found.items() if one.state != "absent"}
+    for (name, version, reason), at in _failures(settings):
+        if (name, version) not in checked:
+            checked.add((name, version))
+            when = datetime.fromtimestamp(at, timezone.utc).strftime("%Y-%m-%d %H:%M")
+            here = instrument.installed_version(name)
+            # The program may have been updated since.
+            is_other = here not in {None, version}
+            detail = f"{version}: {reason}; a program noted this at {when} UTC" + (f"; {here} is installed here" if is_other else "")
+            checks.append((f"client {name}", None if is_other else False, plain(detail)))
+    if not checks:
+        checks.append(("clients", True, "no program has noted one that cannot be metered; --clients imports the installed ones and checks"))
+    return checks
+
+
+def _failures(settings: Settings) -> list[tuple[tuple[str, ...], float]]:
+    """Returns the recent notes about clients that could not be metered, the newest first: family, version and reason, and the time."""
+    try:
+        noted = files.notes(settings.state_dir / FAILED_CLIENTS, 3)
+    except OSError:
+        return []
+    return [(fields, at) for fields, at in reversed(noted) if time.time() - at < _FAILURE_SECONDS]
 
 
 def _check_disabled() -> Check:

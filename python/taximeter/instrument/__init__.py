@@ -10,9 +10,20 @@ No client is imported here. Loaded clients are hooked now, the others when they 
 from __future__ import annotations
 
 from .observers import Observer, observe
-from .registry import Status, activate, activate_for, check_installed, deactivate, hook, redirected, status, subscribe
+from .registry import (
+    Status,
+    activate,
+    activate_for,
+    check_installed,
+    deactivate,
+    hook,
+    installed_version,
+    redirected,
+    status,
+    subscribe,
+)
 
 __all__ = [
-    "Observer", "Status", "activate", "activate_for", "check_installed", "deactivate", "hook", "observe", "redirected", "status",
-    "subscribe",
+    "Observer", "Status", "activate", "activate_for", "check_installed", "deactivate", "hook", "installed_version", "observe",
+    "redirected", "status", "subscribe",
 ]  # fmt: skip

@@ -7,12 +7,11 @@ is taken for the provider, and the event has the cost note `host_unknown`.
 from __future__ import annotations
 
 import functools
-import os
 import re
-import time
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from .. import files
 from ..settings.model import UNKNOWN_HOSTS
 from .guard import run_guarded
 
@@ -73,8 +72,6 @@ _NEED_ASKING: Final = frozenset({
     "dashscope.aliyuncs.com", "dashscope-intl.aliyuncs.com", "generativelanguage.googleapis.com", "integrate.api.nvidia.com",
 })  # fmt: skip
 """Hosts, beside OpenAI's and Azure's, that report the usage of a stream only if asked, in a chunk that can be taken out again."""
-_MOST_BYTES: Final = 64 * 1024
-"""Of the file of unknown hosts: some 1,000 of them."""
 
 _written: set[tuple[str, str, str]] = set()
 
@@ -149,14 +146,7 @@ def _write_unknown(meter: Engine, place: str, vendor: str) -> None:
     if settings is None or not root or (root, place, vendor) in _written:
         return
     _written.add((root, place, vendor))
-    path = settings.inside(UNKNOWN_HOSTS)
-    line = f"{place}\t{vendor}\t{int(time.time())}\n".encode()
-    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
-    try:
-        if os.fstat(file).st_size + len(line) <= _MOST_BYTES:
-            os.write(file, line)
-    finally:
-        os.close(file)
+    files.add_note(settings.inside(UNKNOWN_HOSTS), place, vendor)
 
 
 def asks_for_usage(meter: Engine, url: Any, api_version: str | None = None) -> bool:

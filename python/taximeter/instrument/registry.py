@@ -15,11 +15,13 @@ from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
+from .. import files
 from ..locks import ForkSafeLock
+from ..settings.model import FAILED_CLIENTS
 from . import import_hook, observers
 from .bindings import Family, hooked_modules, is_bound, marked, meters
 from .call import remove_prefixed
-from .guard import find_meters_with
+from .guard import find_meters_with, run_guarded
 from .observers import Observer
 
 if TYPE_CHECKING:
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
     from ..meter import Engine
 
 __all__ = [
-    "FAMILIES", "Status", "activate", "activate_for", "check_installed", "deactivate", "hook", "redirected", "status", "subscribe",
+    "FAMILIES", "Status", "activate", "activate_for", "check_installed", "deactivate", "hook", "installed_version", "redirected",
+    "status", "subscribe",
 ]  # fmt: skip
 
 log = logging.getLogger("taximeter")
@@ -234,8 +237,16 @@ def _status(name: str, *, is_wanted: bool | None = None) -> Status:
 
 
 def _version(family: Family, module: ModuleType) -> str | None:
-    if (version := getattr(module, "__version__", None)) is not None:
-        return str(version)
+    version = getattr(module, "__version__", None)
+    return _installed_version(family) if version is None else str(version)
+
+
+def installed_version(name: str) -> str | None:
+    """Returns the version of a family's client that is installed; `None` if none is, or if the family is unknown."""
+    return _installed_version(_family(name)) if name in FAMILIES else None
+
+
+def _installed_version(family: Family) -> str | None:
     from importlib import metadata  # noqa: PLC0415 - slow, and rarely needed
 
     try:
@@ -254,8 +265,10 @@ def _run_hook(family: Family, name: str, module: ModuleType) -> None:
     try:
         family.hooks[name](module)
     except Exception as error:
-        _failures.setdefault(family.name, []).append(f"{name}: {error}")
-        log.warning("taximeter cannot meter %s: %s", name, error)
+        reason = f"{name}: {error}"
+        _failures.setdefault(family.name, []).append(reason)
+        log.warning("taximeter cannot meter %s", reason)
+        run_guarded(_note_failure, family, reason)
     else:
         hooked_modules[name] = module
 
@@ -270,6 +283,15 @@ def _hook_of(name: str) -> Callable[[ModuleType], None] | None:
         if name in family.hooks:
             return partial(_run_hook_again, family, name)
     return None
+
+
+def _note_failure(family: Family, reason: str) -> None:
+    """Notes a failed hook for `taximeter doctor`, which runs in another process."""
+    settings = meters[family.name].settings if family.name in meters else None
+    if settings is not None and settings.root:
+        module = sys.modules.get(family.name)
+        version = None if module is None else _version(family, module)
+        files.add_note(settings.inside(FAILED_CLIENTS), family.name, version or "of an unknown version", reason)
 
 
 def _run_hook_again(family: Family, name: str, module: ModuleType) -> None:

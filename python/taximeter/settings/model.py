@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .destination import Destination
 
 __all__ = [
-    "KNOWN", "LINGER_MS", "NO_HOME", "PROJECT", "UNKNOWN_HOSTS", "WEEK", "InitSettings", "MeterSettings", "Prices",
+    "FAILED_CLIENTS", "KNOWN", "LINGER_MS", "NO_HOME", "PROJECT", "UNKNOWN_HOSTS", "WEEK", "InitSettings", "MeterSettings", "Prices",
     "Settings", "check_settings",
 ]  # fmt: skip
 
@@ -27,6 +27,8 @@ LINGER_MS: Final = 250.0
 """Four transactions a second cost little processor time, and `taximeter tail` still shows an event within half a second."""
 UNKNOWN_HOSTS: Final = "unknown-hosts.tsv"
 """The file in the state directory that lists hosts without a known provider, the vendor whose prices they have, and when."""
+FAILED_CLIENTS: Final = "failed-clients.tsv"
+"""The file in the state directory that lists clients that could not be metered: the family, its version, the reason, and when."""
 NO_HOME: Final = "this user has no home directory; set TAXIMETER_STATE_DIR, or pass state_dir to init()"
 PROJECT: Final = "pyproject.toml"
 
