@@ -17,7 +17,19 @@ if TYPE_CHECKING:
 
     from .fields import AttributionFields
 
-__all__ = ["active_span", "attribute", "bind", "count_remark", "current", "enter", "leave", "of_mapping", "report_to", "steps", "steps_async"]
+__all__ = [
+    "active_span",
+    "attribute",
+    "bind",
+    "count_remark",
+    "current",
+    "enter",
+    "leave",
+    "of_mapping",
+    "report_to",
+    "steps",
+    "steps_async",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -46,13 +58,12 @@ def count_remark(what: str, field: str) -> None:
 def active_span() -> dict[str, str]:
     """Returns `trace_id` and `span_id` of OpenTelemetry's active span; nothing without one, or if OpenTelemetry is not loaded."""
     trace: Any = sys.modules.get("opentelemetry.trace")
-    if trace is None:
-        return {}
     try:
-        context = trace.get_current_span().get_span_context()
-        return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"} if context.is_valid else {}
+        context = trace and trace.get_current_span().get_span_context()
+        is_valid = context is not None and context.is_valid
     except Exception:
-        return {}  # while another thread imports it
+        is_valid = False  # while another thread imports it
+    return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"} if is_valid else {}
 
 
 def enter(owner: object, scope: _core.Scope | None) -> None:

@@ -50,7 +50,9 @@ def test_new_prices_do_not_change_stored_costs(tracked):
 def test_a_repricing_keeps_the_old_costs_and_updates_the_sums(tracked):
     ledger = taximeter.Ledger(tracked.settings.ledger)
     assert ledger.report("team").total.cost_usd == Decimal("6.125")
-    tracked._engine.configure({"prices": {"rates": {"x/*": {"input_tokens": {"per_1m": "3"}}, "x/m": {"input_tokens": {"per_1m": "3"}}}}})
+    tracked._engine.configure(
+        {"prices": {"rates": {"x/*": {"input_tokens": {"per_1m": "3"}}, "x/m": {"input_tokens": {"per_1m": "3"}}}}}
+    )
     dry = tracked.reprice(dry_run=True)
     assert rows(tracked, "SELECT count(*) FROM repricings") == [(0,)]
     done = tracked.reprice()

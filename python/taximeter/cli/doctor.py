@@ -35,7 +35,9 @@ _FAILURE_SECONDS = 7 * 86_400.0
 def add_commands(add: Add) -> None:
     """Adds the commands of this module to the command line."""
     command = add("doctor", doctor, "check the meter and report what is wrong")
-    command.add_argument("--clients", action="store_true", help="also import the installed clients and check whether each can be metered")
+    command.add_argument(
+        "--clients", action="store_true", help="also import the installed clients and check whether each can be metered"
+    )
     command.add_argument("--prometheus", action="store_true", help="print the delivery counts of the processes as Prometheus text")
 
 
@@ -243,12 +245,14 @@ def _check_clients(settings: Settings, *, is_thorough: bool) -> list[Check]:
             detail = f"{version}: {reason}; a program noted this at {when} UTC" + (f"; {here} is installed here" if is_other else "")
             checks.append((f"client {name}", None if is_other else False, plain(detail)))
     if not checks:
-        checks.append(("clients", True, "no program has noted one that cannot be metered; --clients imports the installed ones and checks"))
+        checks.append(
+            ("clients", True, "no program has noted one that cannot be metered; --clients imports the installed ones and checks")
+        )
     return checks
 
 
 def _failures(settings: Settings) -> list[tuple[tuple[str, ...], float]]:
-    """Returns the recent notes about clients that could not be metered, the newest first: family, version and reason, and the time."""
+    """Returns the recent notes about clients that could not be metered, the newest first: family, version, reason; and the time."""
     try:
         noted = files.notes(settings.state_dir / FAILED_CLIENTS, 3)
     except OSError:

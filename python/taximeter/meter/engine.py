@@ -208,6 +208,7 @@ class Engine:
         return text if code is None else f"{self.settings.root}: {os.strerror(code)}"
 
     def before_first_event(self) -> None:
+        """Reads the settings, and checks the state directory. Never raises."""
         try:
             if self.settled().root != self._checked_root:
                 self.check_storage()
