@@ -251,7 +251,7 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _pieces(self, data: bytes) -> None:
-        """Sends chunks of seven bytes, so that events and characters arrive in pieces."""
+        """Send chunks of seven bytes, so that events and characters arrive in pieces."""
         for start in range(0, len(data), 7):
             piece = data[start : start + 7]
             self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))

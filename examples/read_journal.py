@@ -12,7 +12,7 @@ NAMES = dict(enumerate(f"{TEXTS} parent_span_id priced_as catalog provider_usage
 
 
 def records(segment):
-    """Yields the payload of every valid record of a segment file."""
+    """Yield the payload of every valid record of a segment file."""
     magic, version, chunk = struct.unpack_from("<8sII", data := segment.read_bytes())
     if magic != b"TAXIJRNL" or version not in (1, 2) or zlib.crc32(data[:56]).to_bytes(4, "little") != data[56:60]:
         raise ValueError(f"{segment}: not a segment of version 1 or 2, or its header is damaged")
@@ -35,7 +35,7 @@ def number(data, at=0):  # Returns a LEB128 number, and the position after it.
 
 
 def event(payload):
-    """Decodes an event: texts by name, tags and usage as dictionaries, other fields as hexadecimal by number."""
+    """Decode an event: texts by name, tags and usage as dictionaries, other fields as hexadecimal by number."""
     out, at = {"id": str(uuid.UUID(bytes=payload[8:24])), "started_at": int.from_bytes(payload[24:32], "little")}, 32
     while at < len(payload):
         field, (size, start) = payload[at], number(payload, at + 1)

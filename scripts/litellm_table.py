@@ -54,7 +54,7 @@ SAME = {
 
 
 def read(path: Path) -> dict[str, dict[str, Any]]:
-    """Reads the table with exact decimal numbers."""
+    """Read the table with exact decimal numbers."""
     table = json.loads(path.read_text("utf-8"), parse_float=Decimal)
     return {name: entry for name, entry in table.items() if name != "sample_spec"}
 
@@ -65,7 +65,7 @@ def provider_of(entry: Mapping[str, Any]) -> str:
 
 
 def rates_of(entry: Mapping[str, Any]) -> Document:
-    """Returns rates by unit, in US dollars per the unit's denominator."""
+    """Return rates by unit, in US dollars per the unit's denominator."""
     found: Document = {}
     for names, per in ((TOKEN_RATES, MILLION), (PIECE_RATES, THOUSAND)):
         for name, unit in names.items():
@@ -95,7 +95,7 @@ def bare_name(name: str, entry: Mapping[str, Any]) -> str:
 
 
 def long_tail(table: Mapping[str, Mapping[str, Any]], known: set[str]) -> list[Document]:
-    """Returns the providers that the catalog lacks. Entries without rates, or with zeros only, are left out."""
+    """Return the providers that the catalog lacks. Entries without rates, or with zeros only, are left out."""
     by_provider: dict[str, dict[str, Document]] = defaultdict(dict)
     for name, entry in sorted(table.items()):
         provider = provider_of(entry)
@@ -134,7 +134,7 @@ UNITS_COMPARED = {
 
 
 def million(model: str, provider: str, unit: str) -> Decimal | None:
-    """Returns what a million further units cost by the catalog; `None` if it has no price for exactly this model."""
+    """Return what a million further units cost by the catalog; `None` if it has no price for exactly this model."""
     one, two = (CATALOG_ALONE.price(model, dict.fromkeys(UNITS_COMPARED[unit], count), provider) for count in (1, 2))
     if one.usd is None or two.usd is None or not (one.match == "exact" or provider == "aws"):
         return None
@@ -143,7 +143,7 @@ def million(model: str, provider: str, unit: str) -> Decimal | None:
 
 
 def cross_check(catalog: Document, table: Mapping[str, Mapping[str, Any]]) -> str:
-    """Lists where the two sources differ in the price of a million tokens, the largest difference first."""
+    """List where the two sources differ in the price of a million tokens, the largest difference first."""
     known = {provider["id"] for provider in catalog["providers"]}
     compared: dict[tuple[str, str, str], tuple[Decimal, Decimal]] = {}
     for name, entry in sorted(table.items()):

@@ -37,7 +37,7 @@ HOSTS = ROOT / "python" / "taximeter" / "instrument" / "catalog_hosts.py"
 
 
 def raw(value: Any) -> Any:
-    """Converts the package's objects to the form of its public data."""
+    """Convert the package's objects to the form of its public data."""
     match value:
         case types.ClauseEquals() | types.ClauseStartsWith() | types.ClauseEndsWith() | types.ClauseContains() | types.ClauseRegex():
             (field,) = dataclasses.fields(value)
@@ -70,7 +70,7 @@ def provenance(source: str, version: str, file: Path, licence: str, as_of: str) 
 
 
 def package_catalog(as_of: str) -> dict[str, Any]:
-    """Returns the catalog that the installed genai-prices alone produces."""
+    """Return the catalog that the installed genai-prices alone produces."""
     providers, _ = genai.from_genai([raw(dataclasses.replace(provider, extractors=None)) for provider in data.providers])
     assert_exact_names_come_first()
     licence = "MIT, Copyright Pydantic Services Inc. 2025 to present"
@@ -79,7 +79,7 @@ def package_catalog(as_of: str) -> dict[str, Any]:
 
 
 def assert_exact_names_come_first() -> None:
-    """Checks that looking up exact names before patterns, as the core does, finds the same models as the package's own order."""
+    """Check that looking up exact names before patterns, as the core does, finds the same models as the package's own order."""
     for provider in data.providers:
         for model in provider.models:
             for name in exact_names(model.match):
@@ -99,7 +99,7 @@ def exact_names(rule: Any) -> list[str]:
 
 
 def litellm_file() -> Path:
-    """Returns the path of litellm's table. The package is not imported, because that takes seconds and looks for updates online."""
+    """Return the path of litellm's table. The package is not imported, because that takes seconds and looks for updates online."""
     found = util.find_spec("litellm")
     if found is None or not found.submodule_search_locations:
         raise SystemExit("litellm is not installed: make .venv/.dev-ready")
@@ -115,7 +115,7 @@ def render_long_tail(catalog: dict[str, Any]) -> str:
 
 
 def render_hosts(catalog: dict[str, Any]) -> str:
-    """Renders the addresses of the catalog's providers as a Python module. Of two providers at one address, the first counts."""
+    """Render the addresses of the catalog's providers as a Python module. Of two providers at one address, the first counts."""
     patterns: dict[str, str] = {}
     for provider in catalog["providers"]:
         patterns.setdefault(provider["api"], provider["id"])

@@ -35,7 +35,7 @@ print("ok", sys.version.split()[0], taximeter.stats()["refused"]["no_space"] == 
 
 
 def interpreters() -> list[Path]:
-    """Returns every CPython from 3.10 on the path or under pyenv, one of each minor version."""
+    """Return every CPython from 3.10 on the path or under pyenv, one of each minor version."""
     places = [Path(place) for place in os.environ.get("PATH", "").split(os.pathsep)]
     places += sorted(Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob("versions/*/bin"))
     found: dict[str, Path] = {}
@@ -54,7 +54,7 @@ def interpreters() -> list[Path]:
 
 
 def check_contents(wheel: Path) -> None:
-    """Checks the wheel's size, tags and requirements."""
+    """Check the wheel's size, tags and requirements."""
     size = wheel.stat().st_size
     with zipfile.ZipFile(wheel) as archive:
         name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))

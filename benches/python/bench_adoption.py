@@ -44,7 +44,7 @@ def beside_a_slow_one() -> None:
 
 
 def rate(*, is_ledger_locked: bool) -> float:
-    """Returns events per second from `track()` to the sink's response."""
+    """Return events per second from `track()` to the sink's response."""
     with tempfile.TemporaryDirectory() as state, sink.running() as port:
         url = f"cloudevents+http://127.0.0.1:{port}/"
         meter = taximeter.Meter(destination=["ledger", url] if is_ledger_locked else url, state_dir=state, budget_mb=1000)
@@ -103,7 +103,7 @@ def journals(state: Path) -> int:
 
 
 def leave_behind(state: Path) -> None:
-    """Makes journals of one event each by killing processes."""
+    """Make journals of one event each by killing processes."""
     code = """
 import os, sys, taximeter
 for _ in range(int(sys.argv[1])):

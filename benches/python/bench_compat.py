@@ -118,7 +118,7 @@ CASES = {
 
 
 def _python(case: str, whose: str) -> str:
-    """Returns the interpreter. Paygent 1.0.0 needs its own environment, because 4.9.7 has the same package name."""
+    """Return the interpreter. Paygent 1.0.0 needs its own environment, because 4.9.7 has the same package name."""
     of_its_own = case.startswith("paygent 1") and whose == "original"
     return str(ROOT / ".venv-paygent" / "bin" / "python") if of_its_own else sys.executable
 

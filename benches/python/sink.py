@@ -71,7 +71,7 @@ class Sink:
         return body[:length], body[length:]
 
     def _take(self, connection: socket.socket, body: bytes, *, is_gzip: bool) -> bool:
-        """Stores the events of a request. Returns whether to answer with 200."""
+        """Store the events of a request. Return whether to answer with 200."""
         with self._lock:
             self._requests += 1
         if not self._keeps:
@@ -110,7 +110,7 @@ def main() -> None:
 
 @contextlib.contextmanager
 def running(*arguments: str) -> Iterator[int]:
-    """Runs a sink in another process, and yields its port."""
+    """Run a sink in another process, and yield its port."""
     with subprocess.Popen([sys.executable, str(Path(__file__).resolve()), *arguments], stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -120,7 +120,7 @@ def running(*arguments: str) -> Iterator[int]:
 
 
 def ask(port: int, path: str = "/") -> bytes:
-    """Returns the body of a GET request to a sink."""
+    """Return the body of a GET request to a sink."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as answer:
         body: bytes = answer.read()
     return body

@@ -44,19 +44,19 @@ _reporter: Callable[[str, str], None] | None = None
 
 
 def report_to(reporter: Callable[[str, str], None]) -> None:
-    """Sets the function that counts and logs values that cannot be recorded: `Engine.count_remark` of the default meter."""
+    """Set the function that counts and logs values that cannot be recorded: `Engine.count_remark` of the default meter."""
     global _reporter  # noqa: PLW0603 - there is one default meter
     _reporter = reporter
 
 
 def count_remark(what: str, field: str) -> None:
-    """Counts and logs a remark that belongs to no particular meter; see `Engine.count_remark`."""
+    """Count and log a remark that belongs to no particular meter; see `Engine.count_remark`."""
     if _reporter is not None:
         _reporter(what, field)
 
 
 def active_span() -> dict[str, str]:
-    """Returns `trace_id` and `span_id` of OpenTelemetry's active span; nothing without one, or if OpenTelemetry is not loaded."""
+    """Return `trace_id` and `span_id` of OpenTelemetry's active span; nothing without one, or if OpenTelemetry is not loaded."""
     trace: Any = sys.modules.get("opentelemetry.trace")
     try:
         context = trace and trace.get_current_span().get_span_context()
@@ -73,7 +73,7 @@ def enter(owner: object, scope: _core.Scope | None) -> None:
 
 
 def leave(owner: object) -> None:
-    """Ends what this owner entered last in this context.
+    """End what this owner entered last in this context.
 
     Context variable tokens are not used: a generator, a cancelled task or a collected coroutine may end in another context than it
     began in, where a token would be rejected. The attribution of that context stays active.
@@ -138,12 +138,12 @@ class attribute:  # noqa: N801 - used as a function
         leave(self)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        """Wraps a function so that its calls are attributed. Supports plain, async, generator and async generator functions."""
+        """Wrap a function so that its calls are attributed. Supports plain, async, generator and async generator functions."""
         return _within(self, function)
 
 
 def of_mapping(fields: Mapping[str, Any]) -> attribute:
-    """Returns an attribution of fields that do not come from program code. Unknown fields are left out, counted and logged."""
+    """Return an attribution of fields that do not come from program code. Unknown fields are left out, counted and logged."""
     from .fields import ATTRIBUTION, TAGS, unknown_name  # noqa: PLC0415 - see attribute
 
     names = (*ATTRIBUTION, TAGS)
@@ -169,7 +169,7 @@ class _Held:
 
 
 def _within(scope: AbstractContextManager[Any], function: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns a function of the same kind that runs in the scope, together with a coroutine or generator that it returns."""
+    """Return a function of the same kind that runs in the scope, together with a coroutine or generator that it returns."""
     import inspect  # noqa: PLC0415 - takes a tenth of the package's import time; only decorators need it
 
     if inspect.iscoroutinefunction(function):
@@ -209,7 +209,7 @@ async def _awaited(scope: AbstractContextManager[Any], coroutine: Any) -> Any:
 
 
 def steps(scope: AbstractContextManager[Any], generator: Any) -> Any:
-    """Runs a generator with the scope active while the generator runs, but not while its consumer runs."""
+    """Run a generator with the scope active while the generator runs, but not while its consumer runs."""
     step: Callable[[], Any] = functools.partial(generator.send, None)
     while True:
         try:
@@ -230,12 +230,12 @@ def steps(scope: AbstractContextManager[Any], generator: Any) -> Any:
 
 
 def steps_async(scope: AbstractContextManager[Any], generator: Any) -> Any:
-    """Does the same as `steps` for an asynchronous generator."""
+    """Do the same as `steps` for an asynchronous generator."""
     return _stepping(scope, lambda: generator)()
 
 
 def _stepping(scope: AbstractContextManager[Any], function: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns an asynchronous generator function that runs another one in the scope."""
+    """Return an asynchronous generator function that runs another one in the scope."""
 
     async def generate(*args: Any, **kwargs: Any) -> Any:
         generator = function(*args, **kwargs)

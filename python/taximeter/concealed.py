@@ -17,7 +17,7 @@ class Concealed(str):
 
 
 def concealed(value: Any) -> Any:
-    """Returns the same value with its texts concealed, including those of a list or a tuple. Never raises."""
+    """Return the same value with its texts concealed, including those of a list or a tuple. Never raises."""
     if type(value) is str:
         return Concealed(value)
     if type(value) in (list, tuple):

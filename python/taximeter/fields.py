@@ -137,14 +137,14 @@ TRACK: Final = frozenset(FIELDS)
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Returns the known name that is most similar to a name; `None` if none is similar."""
+    """Return the known name that is most similar to a name; `None` if none is similar."""
     from difflib import get_close_matches  # noqa: PLC0415 - takes a tenth of the package's import time; only for misspelt names
 
     return next(iter(get_close_matches(name, list(known), n=1)), None)
 
 
 def unknown_name(name: str, known: Iterable[str]) -> str:
-    """Returns the message for an unknown name, with the most similar known name, or else all known names."""
+    """Return the message for an unknown name, with the most similar known name, or else all known names."""
     known = sorted(known)
     alike = nearest(name, known)
     return f"there is no {name!r}; " + (f"did you mean {alike!r}?" if alike else f"there are {', '.join(known)}")

@@ -19,7 +19,7 @@ MAX_BYTES: Final = 16 << 20
 
 
 def read(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> bytes:
-    """Reads a regular file.
+    """Read a regular file.
 
     Args:
         path: The file's path.
@@ -41,7 +41,7 @@ def read(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> bytes:
 
 
 def decode(data: bytes) -> str:
-    """Decodes UTF-8, or UTF-16 with a byte order mark. The byte order mark, which editors on Windows write, is removed.
+    """Decode UTF-8, or UTF-16 with a byte order mark. The byte order mark, which editors on Windows write, is removed.
 
     Raises:
         ValueError: The bytes are in neither encoding.
@@ -57,7 +57,7 @@ _NOTE_SECONDS: Final = 86_400.0
 
 
 def add_note(path: str, *fields: str) -> None:
-    """Appends a note for `taximeter doctor` to a file: its fields and the time, separated by tabs, unless it was added within a day.
+    """Append a note for `taximeter doctor` to a file: its fields and the time, separated by tabs, unless it was added within a day.
 
     Args:
         path: The file, in the state directory.
@@ -84,7 +84,7 @@ def add_note(path: str, *fields: str) -> None:
 
 
 def notes(path: str | os.PathLike[str], count: int) -> Sequence[tuple[tuple[str, ...], float]]:
-    """Returns the notes of a file, the oldest first: the fields of each, and its time in seconds since 1970.
+    """Return the notes of a file, the oldest first: the fields of each, and its time in seconds since 1970.
 
     Args:
         path: The file, in the state directory.

@@ -14,7 +14,7 @@ Moment = datetime | date | timedelta | str | int | float
 
 
 def seconds(value: Any) -> float | None:
-    """Returns seconds from a number or from a text such as `90`, `6h` or `7d`; `None` for anything else.
+    """Return seconds from a number or from a text such as `90`, `6h` or `7d`; `None` for anything else.
 
     The units are `s`, `m`, `h`, `d` and `w`.
     """
@@ -27,7 +27,7 @@ def seconds(value: Any) -> float | None:
 
 
 def unix_ns(name: str, moment: Moment | None) -> int | None:
-    """Returns a moment in nanoseconds since the Unix epoch, or `None` for `None`.
+    """Return a moment in nanoseconds since the Unix epoch, or `None` for `None`.
 
     Args:
         name: The name of the argument, for errors.

@@ -52,7 +52,7 @@ def streamed():
 
 
 async def over_grpc():
-    """Calls the asynchronous client, which only supports gRPC. A gRPC server passes the fake provider's answers on."""
+    """Call the asynchronous client, which only supports gRPC. A gRPC server passes the fake provider's answers on."""
 
     async def ask(method, request):
         address = f"{url()}/v1beta/{request.model}:{method}"

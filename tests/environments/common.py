@@ -14,7 +14,7 @@ QUESTION = [{"role": "user", "content": "a secret question"}]
 
 
 def seen(value: Any) -> Any:
-    """Returns what a user sees of a result, in JSON's types and without fields that differ between calls."""
+    """Return what a user sees of a result, in JSON's types and without fields that differ between calls."""
     if hasattr(value, "model_dump"):
         return [type(value).__name__, seen(value.model_dump(mode="json"))]
     if isinstance(value, dict):
@@ -31,7 +31,7 @@ async def gathered(stream: Any) -> list[Any]:
 
 
 def run(calls: Iterable[tuple[str, Callable[[], Any]]]) -> None:
-    """Makes the calls, synchronous and asynchronous, and prints their results."""
+    """Make the calls, synchronous and asynchronous, and print their results."""
     outcomes = {}
 
     async def awaited(result: Any) -> Any:
@@ -52,7 +52,7 @@ def run(calls: Iterable[tuple[str, Callable[[], Any]]]) -> None:
 
 
 def scope() -> AbstractContextManager[None]:
-    """Returns the attribution of the calls in a metered run."""
+    """Return the attribution of the calls in a metered run."""
     if "taximeter" not in sys.modules:
         return nullcontext()
     import taximeter
@@ -61,7 +61,7 @@ def scope() -> AbstractContextManager[None]:
 
 
 def metered() -> bool:
-    """Starts metering if this run is metered. Returns whether it is."""
+    """Start metering if this run is metered. Return whether it is."""
     if sys.argv[2] != "metered":
         return False
     import taximeter

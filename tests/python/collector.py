@@ -98,7 +98,7 @@ class Collector:
         self.hang_up()
 
     def hang_up(self) -> None:
-        """Closes every connection, as servers do with idle ones."""
+        """Close every connection, as servers do with idle ones."""
         for connection in list(self._open):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)

@@ -61,7 +61,7 @@ def _own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyt
 
 @pytest.fixture
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Returns a new state directory. The working directory has no settings."""
+    """Return a new state directory. The working directory has no settings."""
     path = tmp_path / "state"
     monkeypatch.setenv("TAXIMETER_STATE_DIR", str(path))
     monkeypatch.chdir(tmp_path)
@@ -70,7 +70,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def meter(state: Path) -> Iterator[taximeter.Meter]:
-    """Yields a meter with its own state directory."""
+    """Yield a meter with its own state directory."""
     meter = taximeter.Meter(state_dir=state)
     yield meter
     meter.close(5)
@@ -78,7 +78,7 @@ def meter(state: Path) -> Iterator[taximeter.Meter]:
 
 @pytest.fixture
 def metered(meter: taximeter.Meter) -> Iterator[taximeter.Meter]:
-    """Yields the meter, with all clients metered."""
+    """Yield the meter, with all clients metered."""
     meter.instrument()
     yield meter
     instrument.deactivate()
@@ -86,7 +86,7 @@ def metered(meter: taximeter.Meter) -> Iterator[taximeter.Meter]:
 
 @pytest.fixture
 def outboxes(state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Resets the interfaces that work in the background, with a new state and home directory. Yields the state directory."""
+    """Reset the interfaces that work in the background, with a new state and home directory. Yield the state directory."""
     from taximeter.compat import _outbox, tokenr
 
     monkeypatch.setenv("HOME", str(state.parent / "home"))
@@ -113,7 +113,7 @@ def collector() -> Iterator[Collector]:
 
 @pytest.fixture
 def run(state: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Returns a function that runs Python text in a subprocess with the state directory."""
+    """Return a function that runs Python text in a subprocess with the state directory."""
 
     def start(text: str, *arguments: str, check: bool = True, timeout: float = 60, **environment: str):
         outcome = subprocess.run(

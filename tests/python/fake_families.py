@@ -233,7 +233,7 @@ def _base64(text: str) -> str:
 
 
 def _aws(name: str, payload: dict, *, kind: str = ":event-type", message: str = "event") -> bytes:
-    """Encodes a message of Amazon's event stream."""
+    """Encode a message of Amazon's event stream."""
     headers = b""
     for header, value in ((kind, name), (":content-type", "application/json"), (":message-type", message)):
         headers += struct.pack("!B", len(header)) + header.encode() + b"\x07" + struct.pack("!H", len(value)) + value.encode()

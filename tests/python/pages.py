@@ -27,7 +27,7 @@ def name(page: Path) -> str:
 
 
 def blocks(page: Path) -> list[Block]:
-    """Returns every fenced block of a page, in order."""
+    """Return every fenced block of a page, in order."""
     found = []
     fence = re.compile(r'^```(?P<language>[\w-]*)(?: title="(?P<title>[^"]+)")?\n(?P<text>.*?)^```$', re.MULTILINE | re.DOTALL)
     text = page.read_text("utf-8")

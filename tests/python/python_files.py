@@ -41,7 +41,7 @@ class Package:
         self._imports = {file: list(self._read(file)) for file in self.files}
 
     def edges(self, *, typing: bool) -> dict[str, set[str]]:
-        """Returns the files that each file imports.
+        """Return the files that each file imports.
 
         Args:
             typing: Whether imports for type checkers count.
@@ -52,7 +52,7 @@ class Package:
         }
 
     def foreign(self) -> dict[str, set[str]]:
-        """Returns the other packages that each file imports at run time."""
+        """Return the other packages that each file imports at run time."""
         own = self._root.name
         return {
             file: {one.module.partition(".")[0] for one in found if not one.is_typing} - {own}
@@ -93,7 +93,7 @@ class Package:
             yield from self._walk(file, inner, is_typing=is_typing)
 
     def _named(self, file: str, name: ast.expr, *, is_typing: bool) -> Iterator[Import]:
-        """Yields the modules of a text, or of an f-string that begins with their package."""
+        """Yield the modules of a text, or of an f-string that begins with their package."""
         is_whole = isinstance(name, ast.Constant)
         first = name if is_whole else name.values[0] if isinstance(name, ast.JoinedStr) else None
         if not isinstance(first, ast.Constant) or not isinstance(first.value, str):
@@ -120,7 +120,7 @@ class Package:
                     yield self._file_of[module]
 
     def _definer(self, module: str, name: str, seen: set[str]) -> str | None:
-        """Returns the file that defines a name of a module, following re-exports."""
+        """Return the file that defines a name of a module, following re-exports."""
         file = self._file_of.get(module)
         if file is None or module in seen or Path(file).stem != "__init__":
             return file

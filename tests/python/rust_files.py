@@ -28,7 +28,7 @@ _PATH = re.compile(r"(?<![\w:.])((?:crate|super|self|[a-z_]\w*)(?:::\w+)+)")
 
 
 def _code(text: str) -> str:
-    """Returns the code without comments, strings and test-only code."""
+    """Return the code without comments, strings and test-only code."""
     text = _COMMENT.sub(" ", _TEXT.sub('""', _COMMENT.sub(lambda m: " " if m[0].startswith("//") else m[0], _protect(text))))
     while found := _TEST.search(text):
         end = found.end()
@@ -39,7 +39,7 @@ def _code(text: str) -> str:
 
 
 def _protect(text: str) -> str:
-    """Removes `//` from strings, so that it does not begin a comment."""
+    """Remove `//` from strings, so that it does not begin a comment."""
     return re.sub(r'"(?:[^"\\\n]|\\.)*"', lambda match: match[0].replace("//", "").replace("/*", ""), text)
 
 
@@ -53,7 +53,7 @@ def _matching(text: str, opening: int) -> int:
 
 
 def _tree(text: str) -> Iterator[tuple[list[str], str]]:
-    """Yields the paths of a `use` tree, each with its local name; `*` for all names."""
+    """Yield the paths of a `use` tree, each with its local name; `*` for all names."""
     text = text.strip()
     head, brace, rest = text.partition("{")
     if brace:
@@ -94,7 +94,7 @@ class Sources:
             self._uses[module] = [one for tree in _USE.findall(code) for one in _tree(tree)]
 
     def edges(self) -> dict[str, set[str]]:
-        """Returns for each file the other files that define names it uses."""
+        """Return for each file the other files that define names it uses."""
         found: dict[str, set[str]] = {}
         for module, file in self.file_of.items():
             used = found.setdefault(file, set())
@@ -106,7 +106,7 @@ class Sources:
         return found
 
     def _resolve(self, module: Module, path: list[str], seen: frozenset[tuple[Module, str]]) -> Module | None:
-        """Returns the module whose file defines the target of a path in `module`; `None` if another crate defines it."""
+        """Return the module whose file defines the target of a path in `module`; `None` if another crate defines it."""
         at, rest = module, list(path)
         if rest[0] == "crate":
             at, rest = (), rest[1:]
@@ -149,7 +149,7 @@ class Sources:
 
 
 def _flat(code: str) -> str:
-    """Adjusts the contents of inline modules as if they were at the file's level: with one `super` less."""
+    """Adjust the contents of inline modules as if they were at the file's level: with one `super` less."""
     at = 0
     while found := re.compile(r"\bmod\s+[a-z_]\w*\s*\{").search(code, at):
         end = _matching(code, found.end() - 1)
@@ -160,7 +160,7 @@ def _flat(code: str) -> str:
 
 
 def circles(edges: dict[str, set[str]]) -> list[list[str]]:
-    """Returns groups of more than one file that depend on each other, by Tarjan's algorithm."""
+    """Return groups of more than one file that depend on each other, by Tarjan's algorithm."""
     index: dict[str, int] = {}
     low: dict[str, int] = {}
     stack: list[str] = []
@@ -188,7 +188,7 @@ def circles(edges: dict[str, set[str]]) -> list[list[str]]:
 
 
 def shortest(edges: dict[str, set[str]], group: list[str]) -> list[str]:
-    """Returns the shortest cycle in a group, with its first file repeated at the end."""
+    """Return the shortest cycle in a group, with its first file repeated at the end."""
     best: list[str] = []
     for start in group:
         came, queue = {start: ""}, [start]
@@ -210,7 +210,7 @@ def shortest(edges: dict[str, set[str]], group: list[str]) -> list[str]:
 
 
 def rooms_of(group: list[str]) -> str:
-    """Returns the directories, or top-level files, of a group."""
+    """Return the directories, or top-level files, of a group."""
     return "+".join(sorted({Path(file).parts[0].removesuffix(".rs") for file in group}))
 
 

@@ -152,7 +152,7 @@ class Soak:
             self.acknowledged.update(line.strip() for line in lines if line.endswith("\n"))
 
     def calm(self) -> tuple[float, int]:
-        """Waits for delivery and checks it. Returns the megabytes and open files of the long-running process."""
+        """Wait for delivery and check it. Return the megabytes and open files of the long-running process."""
         deadline = time.monotonic() + 120
         self._tell(self._collector, "well")
         self._ask("calm", deadline)
@@ -198,7 +198,7 @@ class Soak:
 
 
 def soak(rounds: float, round_seconds: float, say=print) -> int:
-    """Runs rounds of faults, at least two. Returns how many events were delivered.
+    """Run rounds of faults, at least two. Return how many events were delivered.
 
     Raises:
         AssertionError: An event was lost, or the process grew.

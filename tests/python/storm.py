@@ -123,7 +123,7 @@ class PythonSide:
 
 
 def outsider(path: Path, folder: Path, name: str, end: float) -> None:
-    """Writes to the ledger and checks it, only with Python's `sqlite3`."""
+    """Write to the ledger and check it, only with Python's `sqlite3`."""
     side = PythonSide(path, Log(folder, name), name, writes=True)
     while time.time() < end:
         time.sleep(side.random.uniform(0.01, 0.06))
@@ -144,7 +144,7 @@ def meters(name: str, log: Log, end: float, pause: float) -> None:
 
 
 def child(path: Path, folder: Path, name: str, chance: float) -> None:
-    """Runs a forked child: it sleeps, reads with Python's `sqlite3`, or meters as well."""
+    """Run a forked child: it sleeps, reads with Python's `sqlite3`, or meters as well."""
     log = Log(folder, name)
     if chance < 0.5:
         time.sleep(random.uniform(0.3, 2))

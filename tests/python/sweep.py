@@ -73,7 +73,7 @@ UTILITIES = {"qs", "timeout", "utils", "buffer_pool"}
 
 
 def parts(thing: object, path: str, seen: set[type]) -> Iterator[tuple[str, object]]:
-    """An object of a client and the parts that it has, one of each class."""
+    """Return an object of a client and the parts that it has, one of each class."""
     if type(thing) in seen:
         return
     seen.add(type(thing))

@@ -131,7 +131,7 @@ def url() -> Iterator[str]:
 
 
 def outcome(call):
-    """Returns what a user sees: the results in order, and the error, if any."""
+    """Return what a user sees: the results in order, and the error, if any."""
     parts = []
     try:
         result = call()
@@ -144,7 +144,7 @@ def outcome(call):
 
 
 def compared(meter, call):
-    """Checks that a user sees the same with and without the meter. Returns the meter's events."""
+    """Check that a user sees the same with and without the meter. Return the meter's events."""
     instrument.deactivate()
     bare = outcome(call)
     meter.instrument()

@@ -283,7 +283,7 @@ def url(source):
 
 
 def embedded(rate: str | None = None) -> dict:
-    """Returns the embedded catalog, with another rate for gpt-4o if one is given."""
+    """Return the embedded catalog, with another rate for gpt-4o if one is given."""
     found = json.loads(_core.embedded_catalog())
     if rate is not None:
         openai = next(provider for provider in found["providers"] if provider["id"] == "openai")

@@ -23,7 +23,7 @@ def commands(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.Ar
 
 
 def usage(name: str, parser: argparse.ArgumentParser) -> str:
-    """Returns the usage on one line, independent of the terminal's width."""
+    """Return the usage on one line, independent of the terminal's width."""
     parts = ["taximeter", name]
     for action in parser._actions:
         if isinstance(action, (argparse._HelpAction, argparse._SubParsersAction)):

@@ -180,7 +180,7 @@ def test_events_for_the_ledger_are_in_it(state, server):
 
 
 def recorded(server) -> list[tuple[str, dict[str, str], str]]:
-    """Returns all requests in a fixed order, because threads may send them in any order."""
+    """Return all requests in a fixed order, because threads may send them in any order."""
     return sorted((request.path, request.wire[2], json.dumps(request.json)) for request in server.requests)
 
 

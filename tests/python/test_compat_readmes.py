@@ -42,7 +42,7 @@ def server() -> Iterator[VendorServer]:
 
 @pytest.fixture
 def instead(monkeypatch) -> None:
-    """Makes the original names import our modules, although the originals are installed here."""
+    """Make the original names import our modules, although the originals are installed here."""
     for name in [name for name in sys.modules if name.partition(".")[0] in SDKS]:
         monkeypatch.delitem(sys.modules, name)
     install(*SDKS)

@@ -40,7 +40,7 @@ def server(outboxes) -> Iterator[VendorServer]:
 
 @pytest.fixture
 def files(state) -> Path:
-    """Returns the directory of the fallback files."""
+    """Return the directory of the fallback files."""
     return state.parent / "home" / ".token-trackr" / "fallback"
 
 
@@ -50,7 +50,7 @@ def make(server, *, destination=None, tenant_id=None, **more) -> TokenTrackrClie
 
 
 def sent(server) -> list[dict]:
-    """Returns the events of all requests in order."""
+    """Return the events of all requests in order."""
     return [event for request in server.requests for event in (request.json if isinstance(request.json, list) else [request.json])]
 
 

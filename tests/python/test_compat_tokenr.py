@@ -42,7 +42,7 @@ def server() -> Iterator[VendorServer]:
 
 @pytest.fixture
 def script(run, provider, server) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Returns a function that runs Python text with our or the original `tokenr`, real clients and a fake service."""
+    """Return a function that runs Python text with our or the original `tokenr`, real clients and a fake service."""
 
     def start(text: str, *, ours: bool = True, url: str | None = None, **environment: str):
         begin = f"""

@@ -40,7 +40,7 @@ def track(meter, count: int = 1, **fields) -> list[str]:
 
 
 def of(meter) -> dict:
-    """Returns the counts of the meter's HTTP destination."""
+    """Return the counts of the meter's HTTP destination."""
     return next(one for name, one in meter.stats()["destinations"].items() if name.startswith("http-"))
 
 

@@ -17,7 +17,7 @@ LOCKED = tomllib.loads((ROOT / "Cargo.lock").read_text())["package"]
 
 
 def satisfied(expression: str, allowed: set[str]) -> bool:
-    """Returns whether allowed licences satisfy an SPDX expression. `AND` needs both sides, `OR` (formerly `/`) needs one."""
+    """Return whether allowed licences satisfy an SPDX expression. `AND` needs both sides, `OR` (formerly `/`) needs one."""
     words = re.findall(r"[()]|(?:(?!\)|\bOR\b|\bAND\b|/)[^()\s]|(?<=\S) WITH (?=\S))+|OR|AND|/", expression.replace("/", " / "))
     words = ["OR" if word == "/" else word for word in words]
 

@@ -26,7 +26,7 @@ CANARY = "canary-4711"
 
 @pytest.fixture
 def lines():
-    """Yields a server on loopback that accepts newline-delimited JSON. `status` is its response, `taken` has accepted events."""
+    """Yield a server on loopback that accepts newline-delimited JSON. `status` is its response, `taken` has accepted events."""
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True

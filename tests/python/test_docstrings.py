@@ -15,7 +15,7 @@ STUB = ast.parse((Path(taximeter.__file__).parent / "_core.pyi").read_text("utf-
 
 
 def documented():
-    """Yields the stub's public classes, methods, properties and functions, with their docstrings."""
+    """Yield the stub's public classes, methods, properties and functions, with their docstrings."""
     for node in STUB.body:
         if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and not node.name.startswith("_"):
             yield node.name, ast.get_docstring(node)

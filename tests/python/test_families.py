@@ -50,7 +50,7 @@ def families() -> Iterator[FakeFamilies]:
 
 
 def seen(value):
-    """Returns what a user sees of a result, in a comparable form."""
+    """Return what a user sees of a result, in a comparable form."""
     if isinstance(value, BaseModel):
         # The headers that Gemini's client keeps contain the time.
         return type(value).__name__, {name: inner for name, inner in value.model_dump().items() if name != "sdk_http_response"}
@@ -77,7 +77,7 @@ def bedrock(url):
 
 
 def told(answer):
-    """Returns a response without fields that differ between calls."""
+    """Return a response without fields that differ between calls."""
     return {name: value for name, value in answer.items() if name != "ResponseMetadata"}
 
 
@@ -410,7 +410,7 @@ def test_a_stream_without_parts_has_the_requested_model(metered, families):
 
 def test_requests_of_geminis_function_calling_are_one_call(metered, families):
     def weather(city: str) -> str:
-        """Returns the weather of a city."""
+        """Return the weather of a city."""
         return f"rain in {city}"
 
     google = gemini(families.url)

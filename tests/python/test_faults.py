@@ -16,7 +16,7 @@ from taximeter.instrument.providers.openai import FAMILY
 
 @pytest.fixture
 def remarks():
-    """Returns a function that returns the new remarks of the default meter, or all remarks of another meter."""
+    """Return a function that returns the new remarks of the default meter, or all remarks of another meter."""
     taximeter.default_meter._engine.warnings._last.clear()
     before = taximeter.stats()["remarks"]
 
@@ -72,40 +72,40 @@ def test_a_changed_private_signature_is_found_when_hooking(monkeypatch, caplog):
 
 class Ollama:
     def _request_raw(self, *args, **kwargs):
-        """Sends a request."""
+        """Send a request."""
 
     def _request(self, cls, *args, streams=False, **kwargs):
-        """Takes `streams` instead of `stream`."""
+        """Take `streams` instead of `stream`."""
 
 
 class Gemini:
     def request(self, http_method, path, request_dict):
-        """Sends a request."""
+        """Send a request."""
 
     async_request = request
 
     def request_streamed(self, request):
-        """Takes one object instead of `http_method` and `path`."""
+        """Take one object instead of `http_method` and `path`."""
 
 
 class Live:
     def connect(self, *, name):
-        """Takes `name` instead of `model`."""
+        """Take `name` instead of `model`."""
 
 
 class Logging:
     def success_handler(self, answer=None, **kwargs):
-        """Takes `answer` instead of `result`."""
+        """Take `answer` instead of `result`."""
 
 
 class Stream:
     def __init__(self, completion_stream, logger):
-        """Takes `logger` instead of `logging_obj`."""
+        """Take `logger` instead of `logging_obj`."""
 
 
 class Answer:
     def __init__(self, done, parts):
-        """Takes `parts` instead of `iterator` and `result`."""
+        """Take `parts` instead of `iterator` and `result`."""
 
 
 CHANGED = {

@@ -62,7 +62,7 @@ def refusing() -> Iterator[FakeFamilies]:
 
 @pytest.fixture
 def closed() -> str:
-    """A URL at which connections are refused."""
+    """Return a URL at which connections are refused."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
@@ -71,7 +71,7 @@ def closed() -> str:
 
 @pytest.fixture
 def silent() -> Iterator[str]:
-    """A URL that takes connections, and never answers."""
+    """Yield a URL that takes connections, and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
         SILENT.add(url)
@@ -241,7 +241,7 @@ def test_a_stream_that_bedrock_throttles_half_way_said_success(metered):
 
 
 def answers(usage, **headers):
-    """An HTTP client whose requests go nowhere; each is answered with a chat completion."""
+    """Return an HTTP client whose requests go nowhere; each is answered with a chat completion."""
     message = {"role": "assistant", "content": "x"}
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
     body = {"id": "c", "object": "chat.completion", "created": 1, "model": "gpt-4o", "choices": [choice], "usage": usage}
@@ -415,7 +415,7 @@ CLAUDE = 211 + 709 + 101, 53
 
 @pytest.fixture
 def litellm(state, refusing):
-    """Runs a program that calls litellm, in an environment that has it; the events of the program."""
+    """Run a program that calls litellm, in an environment that has it; the events of the program."""
 
     def outcome(text, closed="") -> list[dict]:
         python = ROOT / ".venv-layers" / "bin" / "python"

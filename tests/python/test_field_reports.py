@@ -26,7 +26,7 @@ Answer = Callable[[httpx2.Request], httpx2.Response]
 
 
 def web(answer: Any, **headers: str) -> httpx2.Client:
-    """Returns a transport with the same response for each request: JSON, or the bytes of a stream."""
+    """Return a transport with the same response for each request: JSON, or the bytes of a stream."""
     content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
     headers.setdefault("content-type", "text/event-stream" if isinstance(answer, bytes) else "application/json")
     return httpx2.Client(transport=httpx2.MockTransport(lambda _: httpx2.Response(200, headers=headers, content=content)))
@@ -43,7 +43,7 @@ def chunk(delta: object, **choice: object) -> dict[str, Any]:
 
 @pytest.fixture
 def metered(state: Path) -> Iterator[taximeter.Meter]:
-    """Yields the default meter, with all clients metered."""
+    """Yield the default meter, with all clients metered."""
     # The default meter keeps what an earlier test of this process has set.
     taximeter.init(state_dir=state, instrument=True)
     yield _default.default_meter
@@ -52,7 +52,7 @@ def metered(state: Path) -> Iterator[taximeter.Meter]:
 
 
 def only(meter: taximeter.Meter) -> dict[str, Any]:
-    """Returns the only event of a meter."""
+    """Return the only event of a meter."""
     (event,) = events_of(meter)
     return event
 

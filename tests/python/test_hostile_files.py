@@ -125,7 +125,7 @@ def test_a_fifo_among_dead_letters_or_locks_does_not_block_a_command(run, state)
 
 
 def drip(part: bytes, body: bytes):
-    """Runs a server that sends a part at once, and then one byte every 0.1 s without end."""
+    """Run a server that sends a part at once, and then one byte every 0.1 s without end."""
     server = socket.create_server(("127.0.0.1", 0))
 
     def serve():

@@ -65,7 +65,7 @@ def answers(port: int) -> bool:
 
 
 def run_server(command: list[str], directory: Path, environment: dict[str, str]) -> tuple[list[str], set[str]]:
-    """Sends many requests to a server. Returns the ids that it acknowledged, and its workers."""
+    """Send many requests to a server. Return the ids that it acknowledged, and its workers."""
     port = free_port()
     (directory / "app.py").write_text(APP)
     with (directory / "log").open("wb") as log:

@@ -50,7 +50,7 @@ def run_async(work):
 
 
 def seen(value):
-    """Returns what a user sees of a result, in a comparable form."""
+    """Return what a user sees of a result, in a comparable form."""
     if isinstance(value, BaseModel):
         return type(value).__name__, value.model_dump()
     if isinstance(value, list):
@@ -209,7 +209,7 @@ def test_async_clients_are_metered(metered, provider):
 def test_turns_of_a_tool_runner_are_one_call(metered, claude):
     @anthropic.beta_tool
     def weather(city: str) -> str:
-        """Returns the weather of a city."""
+        """Return the weather of a city."""
         return f"rain in {city}"
 
     asked = {"model": "claude-sonnet-5-tools", "max_tokens": 10, "messages": QUESTION, "tools": [weather]}
@@ -224,7 +224,7 @@ def test_turns_of_a_tool_runner_are_one_call(metered, claude):
 def test_turns_of_an_async_tool_runner_are_one_call(metered, provider):
     @anthropic.beta_async_tool
     async def weather(city: str) -> str:
-        """Returns the weather of a city."""
+        """Return the weather of a city."""
         return f"rain in {city}"
 
     async def work():

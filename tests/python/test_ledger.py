@@ -24,7 +24,7 @@ MODELS = [
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory):
-    """Returns a ledger of 3,000 random events over five days, and the events."""
+    """Return a ledger of 3,000 random events over five days, and the events."""
     state = tmp_path_factory.mktemp("filled")
     meter = taximeter.Meter(state_dir=state)
     random.seed(1)

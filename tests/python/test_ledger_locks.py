@@ -71,7 +71,7 @@ class Other:
 
 @pytest.fixture
 def ledger(meter: taximeter.Meter) -> Path:
-    """Returns a ledger with one event and a pace. No connection has it open."""
+    """Return a ledger with one event and a pace. No connection has it open."""
     meter.track(**CALL)
     assert meter.flush(10).pending == 0
     with closing(sqlite3.connect(meter.settings.ledger)) as connection:
@@ -88,7 +88,7 @@ def other(ledger: Path) -> Iterator[Other]:
 
 
 def locks(path: Path) -> list[tuple[str, str, int]]:
-    """Returns kind, mode and first byte of each lock of the ledger and its `-shm`, by any process."""
+    """Return kind, mode and first byte of each lock of the ledger and its `-shm`, by any process."""
     files = [Path(f"{path}{suffix}") for suffix in ("", "-shm")]
     inodes = {file.stat().st_ino for file in files if file.exists()}
     found = []
@@ -104,12 +104,12 @@ def is_writing(path: Path) -> bool:
 
 
 def at_rest(path: Path) -> None:
-    """Waits until our writer has closed the ledger, half a second after the last event."""
+    """Wait until our writer has closed the ledger, half a second after the last event."""
     wait_for(lambda: not locks(path) and not Path(f"{path}-wal").exists())
 
 
 def descriptors(path: Path) -> list[str]:
-    """Returns this process's descriptors of the ledger and its files."""
+    """Return this process's descriptors of the ledger and its files."""
     found = []
     for number in os.listdir("/proc/self/fd"):
         try:
@@ -125,7 +125,7 @@ def set_pace(path: Path, steps: int) -> None:
 
 
 def while_ours_writes(meter: taximeter.Meter, look, steps: int = 3_000_000) -> list:
-    """Returns what `look` sees during a transaction of ours. If the transaction ended too early, tries again with a longer one."""
+    """Return what `look` sees during a transaction of ours. If the transaction ended too early, tries again with a longer one."""
     path = meter.settings.ledger
     for _ in range(4):
         set_pace(path, steps)

@@ -35,7 +35,7 @@ taximeter.flush(20)
 
 
 def copy_of(ledger: Path, to: Path) -> None:
-    """Makes a backup with SQLite's own function."""
+    """Make a backup with SQLite's own function."""
     with closing(sqlite3.connect(ledger)) as source:
         source.execute("VACUUM INTO ?", (str(to),))
 
@@ -67,7 +67,7 @@ def rm_log(ledger: Path, backup: Path) -> None:
 
 
 def restore(ledger: Path, backup: Path) -> None:
-    """Does the same as `.restore` of the sqlite3 program."""
+    """Do the same as `.restore` of the sqlite3 program."""
     with closing(sqlite3.connect(backup)) as source, closing(sqlite3.connect(ledger, timeout=30)) as target:
         source.backup(target)
 
@@ -237,7 +237,7 @@ def test_follow_does_not_repeat_events_of_a_restored_backup(meter, tmp_path):
 
 
 def age(ledger: Path, schema: int) -> None:
-    """Converts a ledger to an earlier schema."""
+    """Convert a ledger to an earlier schema."""
     with closing(sqlite3.connect(ledger, isolation_level=None)) as connection:
         connection.execute("ALTER TABLE events DROP COLUMN call_id")
         if schema < 3:

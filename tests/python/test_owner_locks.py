@@ -28,7 +28,7 @@ with open(sys.argv[1], "r+b") as file:
 
 
 def is_free(lock: Path) -> bool:
-    """Returns whether another process could take the lock, with the system call that earlier versions use."""
+    """Return whether another process could take the lock, with the system call that earlier versions use."""
     code = subprocess.run([sys.executable, "-S", "-c", TRY, lock], check=False).returncode
     assert code in {0, 3}
     return code == 0

@@ -34,7 +34,7 @@ MYPY = ("--strict", "--allow-untyped-decorators", "--no-warn-unused-ignores", "-
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory) -> Path:
-    """A directory with a module for each page: its blocks, one after the other, on the lines that they have in the page."""
+    """Return a directory with a module for each page: its blocks, one after the other, on the lines that they have in the page."""
     directory = tmp_path_factory.mktemp("pages")
     for page in PYTHON:
         program = "page_" + re.sub(r"\W", "_", name(page).removesuffix(".md"))

@@ -51,7 +51,7 @@ def reference(model_ref: str, provider: str, usage: dict, at: datetime) -> Decim
 
 
 def entries():
-    """Yields every model of the data set that can be found by its own id."""
+    """Yield every model of the data set that can be found by its own id."""
     for provider in providers:
         for model in provider.models:
             if provider.find_model(model.id) is model:
@@ -59,7 +59,7 @@ def entries():
 
 
 def rounded(cost: Decimal) -> Decimal:
-    """Rounds to the most decimals of an amount. Only seconds, whose rates are per 3,600, have more."""
+    """Round to the most decimals of an amount. Only seconds, whose rates are per 3,600, have more."""
     return cost.quantize(Decimal(1).scaleb(-24), rounding=ROUND_HALF_EVEN, context=Context(prec=60))
 
 

@@ -351,7 +351,7 @@ def test_a_deleted_state_directory_is_created_again(state):
 
 @pytest.fixture
 def small_disk(tmp_path: Path):
-    """Yields a file system of 24 MiB."""
+    """Yield a file system of 24 MiB."""
     disk = tmp_path / "disk"
     disk.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(disk)], capture_output=True, check=False).returncode:

@@ -28,7 +28,7 @@ REQUIREMENTS = "".join(path.read_text() for path in sorted((ROOT / "tests" / "en
 
 
 def marked_ways() -> Iterator[tuple[str, ...]]:
-    """Yields the family and the ways that each test covers: `@pytest.mark.way(family, way, ...)`."""
+    """Yield the family and the ways that each test covers: `@pytest.mark.way(family, way, ...)`."""
     for module in (test_instrument, test_sockets, test_endpoints, test_families):
         for test in vars(module).values():
             yield from (mark.args for mark in getattr(test, "pytestmark", ()) if mark.name == "way")

@@ -19,7 +19,7 @@ MINE = {"rates": {"x/m": {"input_tokens": {"per_1m": "2"}}}}
 
 
 def rows(meter, query: str) -> list[tuple]:
-    """Queries in another process. If Python's SQLite closed the file here, it would drop the locks of the meter."""
+    """Query in another process. If Python's SQLite closed the file here, it would drop the locks of the meter."""
     text = "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute(sys.argv[2]).fetchall())"
     shown = subprocess.run([sys.executable, "-c", text, meter.settings.ledger, query], capture_output=True, text=True, check=True)
     return ast.literal_eval(shown.stdout)

@@ -34,13 +34,13 @@ WAITS = {
 
 @pytest.fixture
 def silent():
-    """Yields the URL of a server that accepts connections and never responds."""
+    """Yield the URL of a server that accepts connections and never responds."""
     with socket.create_server(("127.0.0.1", 0), backlog=128) as server:
         yield f"cloudevents+http://127.0.0.1:{server.getsockname()[1]}/v1"
 
 
 def signalled(text: str, number: signal.Signals, url: str, state) -> tuple[float, subprocess.CompletedProcess[str]]:
-    """Runs a program until it waits, and sends it a signal. Returns how long it took to end."""
+    """Run a program until it waits, and send it a signal. Return how long it took to end."""
     process = subprocess.Popen(
         [sys.executable, "-u", "-c", textwrap.dedent(text), url], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "TAXIMETER_STATE_DIR": str(state)}, cwd=state.parent,

@@ -21,7 +21,7 @@ BEGIN = """
 
 @pytest.fixture
 def ledger(run, provider, state):
-    """Returns a function that runs Python text, and returns the ledger's events and the requests to the services."""
+    """Return a function that runs Python text, and returns the ledger's events and the requests to the services."""
 
     def start(text: str, *arguments: str) -> tuple[list[dict], VendorServer]:
         with VendorServer() as server:

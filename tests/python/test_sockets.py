@@ -31,7 +31,7 @@ RESPONSE = {"input_tokens": 41, "output_tokens": 43, "input_tokens_details": {"c
 
 
 def live(socket) -> None:
-    """Serves OpenAI's live session: running totals of seconds, and the usage of another model that it called."""
+    """Serve OpenAI's live session: running totals of seconds, and the usage of another model that it called."""
 
     def send(kind, **more):
         socket.send(json.dumps({"type": kind, "event_id": "e", **more}))
@@ -47,7 +47,7 @@ def live(socket) -> None:
 
 
 def gemini(socket) -> None:
-    """Serves Gemini's live session: partial usage during a turn, and its total with the last message."""
+    """Serve Gemini's live session: partial usage during a turn, and its total with the last message."""
     next(iter(socket))
     socket.send(json.dumps({"setupComplete": {}}))
     for _ in socket:
@@ -159,7 +159,7 @@ def test_a_live_session_is_one_event_and_its_delegated_call_another(metered, url
 
 @pytest.fixture
 def secure(tmp_path):
-    """Returns the server's URL over TLS, which Gemini's client requires, and a context that trusts it."""
+    """Return the server's URL over TLS, which Gemini's client requires, and a context that trusts it."""
     authority = trustme.CA()
     own, theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
     authority.issue_cert("127.0.0.1").configure_cert(own)

@@ -28,7 +28,7 @@ os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})
 
 @pytest.fixture
 def as_nobody() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Returns a function that runs Python text as a user who owns nothing, because root may write everywhere."""
+    """Return a function that runs Python text as a user who owns nothing, because root may write everywhere."""
     if not hasattr(os, "geteuid") or os.geteuid() != 0:
         pytest.skip("only root can become another user")
 

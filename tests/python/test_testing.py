@@ -27,7 +27,7 @@ def ask(provider):
 
 @pytest.fixture
 def own(state):
-    """The default meter with settings of its own, and its events."""
+    """Yield the default meter with settings of its own, and its events."""
     meter = taximeter.default_meter
     given = meter._engine._given
     taximeter.init(state_dir=state, instrument=False, team="own")

@@ -32,7 +32,7 @@ SAMPLE = 200_000
 
 @pytest.fixture(scope="module")
 def oracle():
-    """Returns `tiktoken`'s encodings. `r50k_base` has no file here, but its tokens are the first ones of `p50k_base`."""
+    """Return `tiktoken`'s encodings. `r50k_base` has no file here, but its tokens are the first ones of `p50k_base`."""
     known = {name: tiktoken.get_encoding(name) for name in NAMES[:5]}
     p50k = known["p50k_base"]
     first = {token: rank for token, rank in p50k._mergeable_ranks.items() if rank < 50256}

@@ -28,7 +28,7 @@ FLAVORS = [
 
 
 def build(extractor, draw) -> dict:
-    """Builds a usage object with a number in every place that the rules read."""
+    """Build a usage object with a number in every place that the rules read."""
     report: dict = {}
     for mapping in extractor.mappings:
         steps = [mapping.path] if isinstance(mapping.path, str) else list(mapping.path)

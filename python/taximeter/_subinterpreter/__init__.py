@@ -13,7 +13,7 @@ __all__ = ["is_main"]
 
 
 def is_main() -> bool:
-    """Returns whether this is the process's first interpreter."""
+    """Return whether this is the process's first interpreter."""
     # The first name exists in Python 3.13 and later, the second in 3.10 to 3.12. Other implementations have no subinterpreters.
     name = "_interpreters" if sys.version_info >= (3, 13) else "_xxsubinterpreters"
     try:

@@ -89,11 +89,11 @@ class Scope:
 
     @staticmethod
     def lenient(_outer: Scope | None, _fields: Any) -> tuple[Scope, list[str]]:
-        """Accepts any fields, because they are not used."""
+        """Accept any fields, because they are not used."""
         return Scope(), []
 
     def over(self, outer: Scope) -> Scope:
-        """Returns this scope, because scopes are not used."""
+        """Return this scope, because scopes are not used."""
         return self
 
 
@@ -108,38 +108,38 @@ class Meter:
         self._refused = 0
 
     def configure(self, **settings: Any) -> None:
-        """Accepts and ignores any settings."""
+        """Accept and ignore any settings."""
 
     def track(self, **fields: Any) -> Receipt:
-        """Counts an event. The first one logs a warning."""
+        """Count an event. The first one logs a warning."""
         self._refused += 1
         if self._refused == 1:
             log.warning("taximeter records no events in a subinterpreter; it only counts them in stats()")
         return Receipt()
 
     def post(self, path: str, body: Any, *, before: Any = None) -> Receipt:
-        """Counts a request like an event."""
+        """Count a request like an event."""
         return self.track()
 
     def take_answers(self) -> list[Any]:
-        """Returns no answers."""
+        """Return no answers."""
         return []
 
     def flush(self, timeout: float) -> tuple[int, int, int]:
-        """Returns that no event was delivered and none is waiting."""
+        """Return that no event was delivered and none is waiting."""
         return 0, 0, self._refused
 
     close = flush
 
     def flush_ledger(self, timeout: float) -> bool:
-        """Returns true, because nothing is waiting."""
+        """Return true, because nothing is waiting."""
         return True
 
     def probe(self) -> None:
-        """Does nothing, because there is no storage."""
+        """Do nothing, because there is no storage."""
 
     def stats(self) -> dict[str, Any]:
-        """Returns the counts in the form of the extension's `stats()`."""
+        """Return the counts in the form of the extension's `stats()`."""
         nothing = dict.fromkeys(("tracked", "journal_bytes", "memory_bytes", "corrupt_records", "lost_records"), 0)
         unknown = dict.fromkeys(("tier", "budget_bytes", "seconds_to_full"))
         refused = {**dict.fromkeys(REFUSALS, 0), REASON: self._refused}
@@ -149,11 +149,11 @@ class Meter:
         """Ignores a remark about an event that is not recorded."""
 
     def models(self) -> list[tuple[str, str, bool, str]]:
-        """Returns no models."""
+        """Return no models."""
         return []
 
     def unmatched_price_rules(self) -> list[str]:
-        """Returns no rules, because none are used."""
+        """Return no rules, because none are used."""
         return []
 
     drain: Callable[..., Any] = _refuse
@@ -207,18 +207,18 @@ def track_function(meter: Meter) -> Callable[..., Receipt]:
 
 
 def normalize_usage(report: str, family: str | None = None, provider: str | None = None) -> tuple[dict[str, Any], None]:
-    """Returns no usage, because the event is not recorded."""
+    """Return no usage, because the event is not recorded."""
     return {}, None
 
 
 def destination_schemes() -> list[str]:
-    """Returns no schemes, so that no URL is rejected."""
+    """Return no schemes, so that no URL is rejected."""
     return []
 
 
 def check_destination(destination: dict[str, Any]) -> None:
-    """Accepts any destination, because none is used."""
+    """Accept any destination, because none is used."""
 
 
 def check_overrides(text: str) -> None:
-    """Accepts any overrides, because none are used."""
+    """Accept any overrides, because none are used."""

@@ -31,10 +31,10 @@ class Refreshed(Protocol):
     """A meter, as far as the refresher uses it."""
 
     def refresh_schedule(self) -> Schedule | None:
-        """Returns how often to update the catalog; `None` for never."""
+        """Return how often to update the catalog; `None` for never."""
 
     def update_catalog(self) -> Merged | None:
-        """Updates the catalog. Returns what changed; `None` if the source has nothing new."""
+        """Update the catalog. Return what changed; `None` if the source has nothing new."""
 
 
 class Refresher:
@@ -54,7 +54,7 @@ class Refresher:
         threading.Thread(target=self._run, name="taximeter-prices", daemon=True).start()
 
     def wake(self) -> bool:
-        """Makes the thread read the schedule again. Returns whether the thread still runs."""
+        """Make the thread read the schedule again. Return whether the thread still runs."""
         if self._process != os.getpid():
             return False
         with self._lock:
@@ -62,7 +62,7 @@ class Refresher:
             return not self._has_ended
 
     def stop(self) -> None:
-        """Ends the thread. A download in progress is discarded."""
+        """End the thread. A download in progress is discarded."""
         self._has_ended = True
         self._wake.set()
 
@@ -94,7 +94,7 @@ class Refresher:
             self._last = time.monotonic()
 
     def _wait(self) -> float | None:
-        """Returns the seconds until the next update; `None` for never."""
+        """Return the seconds until the next update; `None` for never."""
         meter = self._meter()
         schedule = None if meter is None else meter.refresh_schedule()
         if self._has_ended or schedule is None:

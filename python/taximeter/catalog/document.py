@@ -27,14 +27,14 @@ def ordered(rates: Document) -> Document:
 
 
 def entries(document: Document) -> Iterator[tuple[str, Document]]:
-    """Yields every entry: its provider's id, and its model."""
+    """Yield every entry: its provider's id, and its model."""
     for provider in document["providers"]:
         for model in provider["models"]:
             yield provider["id"], model
 
 
 def by_context(model: Document) -> dict[str, list[Document]]:
-    """Groups the rows of a model by their request context. Standard rows have the key ''."""
+    """Group the rows of a model by their request context. Standard rows have the key ''."""
     grouped: dict[str, list[Document]] = {"": list(model["prices"])}
     for row in model.get("variants", ()):
         grouped.setdefault(_context(row), []).append(row)
@@ -46,7 +46,7 @@ def _context(row: Document) -> str:
 
 
 def in_force(rows: Sequence[Document], day: str) -> list[Document]:
-    """Returns the rows that can apply on a day, without their start: the last row for all hours, and the time windows after it."""
+    """Return the rows that can apply on a day, without their start: the last row for all hours, and the time windows after it."""
     begun = [row for row in rows if row.get("from", "") <= day]
     found: list[Document] = []
     for row in begun or rows[:1]:
@@ -57,13 +57,13 @@ def in_force(rows: Sequence[Document], day: str) -> list[Document]:
 
 
 def _hours(row: Document) -> str:
-    """Returns the time window and days of a row as a prefix; empty if the row always applies."""
+    """Return the time window and days of a row as a prefix; empty if the row always applies."""
     parts = ["–".join(row["window"])] if "window" in row else []
     return " ".join([*parts, *row.get("days", ())]) + " " if parts or "days" in row else ""
 
 
 def flat(rows: Sequence[Document]) -> dict[str, str]:
-    """Returns rates by a name made of hours, unit and tier."""
+    """Return rates by a name made of hours, unit and tier."""
     flat = {}
     for row in rows:
         for unit, rate in ordered(row["rates"]).items():
@@ -74,7 +74,7 @@ def flat(rows: Sequence[Document]) -> dict[str, str]:
 
 
 def rates_in_force(document: Document, day: date | None = None) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yields every entry as `provider/model`, with its rates on a day (today by default). Names of other contexts have a prefix."""
+    """Yield every entry as `provider/model`, with its rates on a day (today by default). Names of other contexts have a prefix."""
     today = (day or date.today()).isoformat()  # noqa: DTZ011 - for display; the time zone does not matter
     for provider, model in entries(document):
         rates: dict[str, str] = {}
@@ -85,7 +85,7 @@ def rates_in_force(document: Document, day: date | None = None) -> Iterator[tupl
 
 
 def seal(document: Document, label: str) -> Document:
-    """Gives the catalog a version that depends on its contents: a label, and a checksum of its providers."""
+    """Give the catalog a version that depends on its contents: a label, and a checksum of its providers."""
     digest = hashlib.sha256(_compact(document["providers"]).encode()).hexdigest()
     return {**document, "version": f"{label}.{digest[:8]}"}
 
@@ -95,7 +95,7 @@ def _compact(value: Any) -> str:
 
 
 def render(document: Document) -> str:
-    """Renders the catalog as JSON with one model per line, so that a person can review the diff of an update."""
+    """Render the catalog as JSON with one model per line, so that a person can review the diff of an update."""
     head = {name: value for name, value in document.items() if name != "providers"}
     lines = [_compact(head)[:-1] + ',"providers":[']
     providers = document["providers"]

@@ -26,7 +26,7 @@ _MIN_SECONDS: Final = {("groq", "whisper-large-v3"): 10, ("groq", "whisper-large
 
 
 def from_genai(providers: Sequence[Mapping[str, Any]], *, strict: bool = True) -> tuple[list[Document], list[str]]:
-    """Converts providers of `genai-prices` to providers of a catalog.
+    """Convert providers of `genai-prices` to providers of a catalog.
 
     Args:
         providers: The public data, with numbers read as `Decimal`.
@@ -84,7 +84,7 @@ def _model(provider: str, raw: Mapping[str, Any]) -> Document:
 
 
 def _clause(rule: Mapping[str, Any] | None) -> Document | None:
-    """Converts a match rule. The public data ignores case in all rules except regular expressions."""
+    """Convert a match rule. The public data ignores case in all rules except regular expressions."""
     if rule is None:
         return None
     ((kind, value),) = rule.items()
@@ -98,7 +98,7 @@ def _clause(rule: Mapping[str, Any] | None) -> Document | None:
 
 
 def _regex(pattern: str) -> Document:
-    """Converts a regular expression to one without look-ahead. A negative look-ahead at its start becomes a rule of its own."""
+    """Convert a regular expression to one without look-ahead. A negative look-ahead at its start becomes a rule of its own."""
     if "(?!" not in pattern:
         return {"regex": pattern}
     depth, end = 0, None
@@ -117,7 +117,7 @@ def _regex(pattern: str) -> Document:
 
 
 def _rates(prices: Mapping[str, Any]) -> Document:
-    """Returns rates by unit name, in US dollars per the unit's denominator; tiered rates are `[base, [above, rate], …]`."""
+    """Return rates by unit name, in US dollars per the unit's denominator; tiered rates are `[base, [above, rate], …]`."""
     found: Document = {}
     for key, value in prices.items():
         if value is None:

@@ -71,7 +71,7 @@ def _differences(provider: str, model: str, context: str, earlier: Mapping[str, 
 
 
 def _large_moves(provider: str, old: Document, new: Document, today: str) -> Iterator[Change]:
-    """Yields the rates of `new`, current and future, that differ too much from those of `old` to adopt them without a review."""
+    """Yield the rates of `new`, current and future, that differ too much from those of `old` to adopt them without a review."""
     before, after = by_context(old), by_context(new)
     for context, rows in after.items():
         # The rates of a new context are compared with the standard rates.
@@ -92,7 +92,7 @@ def _is_large_move(old: str, new: str) -> bool:
 
 
 def changes(old: Document, new: Document, day: date | None = None) -> list[Change]:
-    """Returns what is different in `new`: entries, match rules, and the rates in force on a day (today by default)."""
+    """Return what is different in `new`: entries, match rules, and the rates in force on a day (today by default)."""
     today = (day or date.today()).isoformat()  # noqa: DTZ011 - for display; the time zone does not matter
     before = {(provider, model["id"]): model for provider, model in entries(old)}
     after = {(provider, model["id"]): model for provider, model in entries(new)}
@@ -108,7 +108,7 @@ def changes(old: Document, new: Document, day: date | None = None) -> list[Chang
 
 
 def merge(old: Document, new: Document, *, today: date, accept: Iterable[str] = (), left_out: Sequence[str] = ()) -> Merged:
-    """Merges `new` into `old`. Entries that `new` lacks and rates that it replaces without a date are kept.
+    """Merge `new` into `old`. Entries that `new` lacks and rates that it replaces without a date are kept.
 
     Merging the same catalog twice changes nothing.
 
@@ -178,7 +178,7 @@ def _merged_model(merged: Merged, provider: str, old: Document, new: Document, t
 
 
 def _merged_rows(old: list[Document], new: list[Document], today: date) -> list[Document]:
-    """Returns the new rows, preceded by the old rows that they do not contain."""
+    """Return the new rows, preceded by the old rows that they do not contain."""
     yesterday, now = (today - timedelta(days=1)).isoformat(), today.isoformat()
     # Before its start, the first row applies as well.
     earliest = [{name: value for name, value in row.items() if name != "from"} for row in old[:1]]

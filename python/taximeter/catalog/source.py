@@ -54,7 +54,7 @@ def check_source(source: str) -> None:
 
 
 def download(source: str, etag: str | None = None) -> tuple[str | None, str | None]:
-    """Reads the text of a file or a URL.
+    """Read the text of a file or a URL.
 
     Args:
         source: A path or a URL.
@@ -83,7 +83,7 @@ Fetched = tuple[str | None, str | None]
 
 
 def _with_deadline(fetch: Callable[[], Fetched], deadline: float) -> Fetched:
-    """Runs a download in a thread, because only this limits its total time if the server sends single bytes slowly."""
+    """Run a download in a thread, because only this limits its total time if the server sends single bytes slowly."""
     outcome: list[Fetched | Exception] = []
 
     def run() -> None:

@@ -24,7 +24,7 @@ LICENCE: Final = "MIT, Copyright Pydantic Services Inc. 2025 to present"
 
 
 def current(path: Path) -> Document:
-    """Returns the downloaded catalog, or the embedded one if that is newer."""
+    """Return the downloaded catalog, or the embedded one if that is newer."""
     embedded: Document = json.loads(_core.embedded_catalog())
     found = _on_disk(path)
     if found is not None and found.get("as_of", "") >= embedded["as_of"]:
@@ -77,7 +77,7 @@ def _private(path: str, flags: int) -> int:
 
 
 def write(path: Path, text: str) -> None:
-    """Replaces the file atomically. Only its owner can read it.
+    """Replace the file atomically. Only its owner can read it.
 
     Raises:
         CatalogError: The file cannot be written.

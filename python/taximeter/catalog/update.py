@@ -28,7 +28,7 @@ DEFAULT_SOURCE: Final = "https://raw.githubusercontent.com/pydantic/genai-prices
 
 
 def update(path: Path, source: str | None, put_in_force: Callable[[Document], None], *, accept: Iterable[str] = ()) -> Merged | None:
-    """Downloads the catalog, merges it into the last one, and puts it in force.
+    """Download the catalog, merge it into the last one, and put it in force.
 
     Args:
         path: The catalog's file in the state directory.
@@ -69,7 +69,7 @@ def update(path: Path, source: str | None, put_in_force: Callable[[Document], No
 
 
 def preview(path: Path, source: str | None, *, accept: Iterable[str] = ()) -> Merged:
-    """Returns what `update` would change, without writing it or putting it in force.
+    """Return what `update` would change, without writing it or putting it in force.
 
     Raises:
         CatalogError: As for `update`.
@@ -85,7 +85,7 @@ def _source(source: str | None) -> str:
 
 
 def _merge(old: Document, text: str, accepted: set[str]) -> Merged:
-    """Merges a downloaded text into the old catalog. The text is a catalog of ours or data of genai-prices."""
+    """Merge a downloaded text into the old catalog. The text is a catalog of ours or data of genai-prices."""
     known = {f"{provider['id']}/{model['id']}" for provider in old["providers"] for model in provider["models"]}
     if odd := sorted(accepted - known):
         raise CatalogError(f"{odd[0]} is not an entry of the catalog, so it cannot be accepted")

@@ -20,7 +20,7 @@ class Add(Protocol):
     """Adds a command or an action to a parser."""
 
     def __call__(self, name: str, run: Run, text: str) -> argparse.ArgumentParser:
-        """Adds a command or an action.
+        """Add a command or an action.
 
         Args:
             name: Its name on the command line.
@@ -30,7 +30,7 @@ class Add(Protocol):
 
 
 def action_adder(commands: Any) -> Add:
-    """Returns a function that adds commands or actions to the subparsers of a parser."""
+    """Return a function that adds commands or actions to the subparsers of a parser."""
 
     def add(name: str, run: Run, text: str) -> argparse.ArgumentParser:
         command: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
@@ -42,7 +42,7 @@ def action_adder(commands: Any) -> Add:
 
 
 def add_filters(command: argparse.ArgumentParser) -> None:
-    """Adds the options that `filters` reads."""
+    """Add the options that `filters` reads."""
     command.add_argument("--since", metavar="WHEN", help="7d, 24h, 2026-11-01, 2026-11-01T09:00:00Z")
     command.add_argument("--until", metavar="WHEN", help="the end of the time span (exclusive), in the same form")
     command.add_argument(
@@ -55,7 +55,7 @@ def add_filters(command: argparse.ArgumentParser) -> None:
 
 
 def ledger(options: argparse.Namespace) -> Ledger:
-    """Returns the ledger, after delivering the events of ended processes to it."""
+    """Return the ledger, after delivering the events of ended processes to it."""
     try:
         _default.drain()
     except TaximeterError as error:
@@ -64,7 +64,7 @@ def ledger(options: argparse.Namespace) -> Ledger:
 
 
 def filters(options: argparse.Namespace) -> dict[str, Any]:
-    """Returns the keywords of `Ledger.report` from the options."""
+    """Return the keywords of `Ledger.report` from the options."""
     where = {}
     for pair in options.where:
         name, separator, value = pair.partition("=")

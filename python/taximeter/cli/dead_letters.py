@@ -19,7 +19,7 @@ MAX_LETTERS_BYTES: Final = 64 << 20
 
 
 def add_commands(add: Add) -> None:
-    """Adds the commands of this module to the command line."""
+    """Add the commands of this module to the command line."""
     dead = add("dead-letters", _dead_letters, "list the events that a destination rejected permanently, and why; retry or drop them")
     actions = "list them (default), deliver them again, or drop them"
     dead.add_argument("action", nargs="?", choices=("list", "retry", "drop"), default="list", help=actions)
@@ -27,13 +27,13 @@ def add_commands(add: Add) -> None:
 
 
 def letters(state_dir: Path) -> Iterator[bytes]:
-    """Yields the lines of the dead-letter files, including damaged lines."""
+    """Yield the lines of the dead-letter files, including damaged lines."""
     for path in sorted((state_dir / "dead").glob("*.jsonl")):
         yield from filter(None, files.read(path, MAX_LETTERS_BYTES).splitlines())
 
 
 def count_letters(state_dir: Path) -> int:
-    """Returns the number of dead letters."""
+    """Return the number of dead letters."""
     return sum(1 for _ in letters(state_dir))
 
 

@@ -33,7 +33,7 @@ _FAILURE_SECONDS = 7 * 86_400.0
 
 
 def add_commands(add: Add) -> None:
-    """Adds the commands of this module to the command line."""
+    """Add the commands of this module to the command line."""
     command = add("doctor", doctor, "check the meter and report what is wrong")
     command.add_argument(
         "--clients", action="store_true", help="also import the installed clients and check whether each can be metered"
@@ -42,7 +42,7 @@ def add_commands(add: Add) -> None:
 
 
 def doctor(options: argparse.Namespace) -> int:
-    """Runs all checks. The exit code is 1 if a check fails."""
+    """Run all checks. The exit code is 1 if a check fails."""
     settings: Settings = options.settings
     statuses = list(_statuses(settings.state_dir))
     if options.prometheus:
@@ -58,7 +58,7 @@ def doctor(options: argparse.Namespace) -> int:
 
 
 def report_settings(options: argparse.Namespace, error: ConfigError) -> int:
-    """Prints the doctor's report if the settings are invalid."""
+    """Print the doctor's report if the settings are invalid."""
     return _show(options, [("settings", False, str(error))], f"taximeter {__version__}")
 
 
@@ -77,7 +77,7 @@ _COUNTS = ("delivered", "pending", "rejected", "dead", "dropped", "expired", "ev
 
 
 def _statuses(state_dir: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields the counts that running and ended processes wrote last: the journal's name, and a mapping with the form of `stats()`."""
+    """Yield the counts that running and ended processes wrote last: the journal's name, and a mapping with the form of `stats()`."""
     for path in (state_dir / "journal").glob("*/status.json"):
         try:
             status = json.loads(files.read(path, 1 << 20))
@@ -139,7 +139,7 @@ def _check_journals(state_dir: Path) -> Check:
 
 
 def _size(file: Path) -> int:
-    """Returns the bytes that a file takes on disk; 0 if it was deleted or the system does not say."""
+    """Return the bytes that a file takes on disk; 0 if it was deleted or the system does not say."""
     try:
         return getattr(file.stat(), "st_blocks", 0) * 512
     except OSError:
@@ -162,7 +162,7 @@ def _check_ledger(path: Path) -> Check:
 
 
 def _check_unpriced(path: Path) -> list[Check]:
-    """Checks that each call of the last 30 days has a cost. A call without usage has no cost, whatever the prices are."""
+    """Check that each call of the last 30 days has a cost. A call without usage has no cost, whatever the prices are."""
     if not path.exists():
         return [("prices", True, "nothing to price yet")]
     where = {"cost_status": "unpriced", "status": "success"}
@@ -200,7 +200,7 @@ def _models(rows: Sequence[Row]) -> str:
 
 
 def _check_hosts(settings: Settings) -> list[Check]:
-    """Lists the hosts whose provider is not known. Their calls are priced as those of the client's vendor."""
+    """List the hosts whose provider is not known. Their calls are priced as those of the client's vendor."""
     try:
         rows = files.notes(settings.state_dir / UNKNOWN_HOSTS, 2)
     except OSError:
@@ -223,7 +223,7 @@ def _check_dead_letters(state_dir: Path) -> Check:
 
 
 def _check_clients(settings: Settings, *, is_thorough: bool) -> list[Check]:
-    """Checks whether clients can be metered: their private functions must have the known signatures.
+    """Check whether clients can be metered: their private functions must have the known signatures.
 
     Importing the clients takes seconds and runs their code. Without `is_thorough`, only those are known that this process has
     imported, and those that other processes have noted as failed.
@@ -252,7 +252,7 @@ def _check_clients(settings: Settings, *, is_thorough: bool) -> list[Check]:
 
 
 def _failures(settings: Settings) -> list[tuple[tuple[str, ...], float]]:
-    """Returns the recent notes about clients that could not be metered, the newest first: family, version, reason; and the time."""
+    """Return the recent notes about clients that could not be metered, the newest first: family, version, reason; and the time."""
     try:
         noted = files.notes(settings.state_dir / FAILED_CLIENTS, 3)
     except OSError:

@@ -30,7 +30,7 @@ _OWNERS: Final = {
 
 
 def add_commands(add: Add) -> None:
-    """Adds `journals` to the command line."""
+    """Add `journals` to the command line."""
     command = add("journals", _list, "list the journals and their waiting events; drop or requeue events")
     act = action_adder(command.add_subparsers(title="actions", metavar="ACTION"))
     act("list", _list, "list each journal: who writes it, and how many events wait for each destination")
@@ -117,7 +117,7 @@ def _requeue(options: argparse.Namespace) -> int:
 
 
 def check_waiting(settings: Settings, statuses: Mapping[str, Mapping[str, Any]]) -> tuple[bool, str]:
-    """Checks that no event waits without progress. `statuses` has the last counts of each process, by journal.
+    """Check that no event waits without progress. `statuses` has the last counts of each process, by journal.
 
     Returns:
         Whether all is well, and the details.
@@ -147,13 +147,13 @@ def _of(journals: Iterable[Journal], destination: str) -> Iterable[Mapping[str, 
 
 
 def _hosts(statuses: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Returns the hosts of destinations by name. The name of a destination is only a checksum of its address."""
+    """Return the hosts of destinations by name. The name of a destination is only a checksum of its address."""
     told = (one for status in statuses for one in status.get("destinations", {}).values())
     return {one["name"]: plain(str(one["host"])) for one in told if one["host"]}
 
 
 def _orphaned(journals: Iterable[Journal], known: set[str], hosts: Mapping[str, str]) -> Iterable[str]:
-    """Yields the faults of ended processes' journals: their undelivered events, by destination."""
+    """Yield the faults of ended processes' journals: their undelivered events, by destination."""
     waiting: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
     for journal in journals:
         for one in journal["destinations"] if journal["owner"] == "dead" else ():
@@ -195,7 +195,7 @@ def _faults(settings: Settings, journal: Journal) -> Iterable[str]:
 
 
 def _unmoved(settings: Settings, journal: Journal, destination: str) -> float:
-    """Returns how many seconds ago a destination last accepted events of a journal."""
+    """Return how many seconds ago a destination last accepted events of a journal."""
     try:
         cursor = Path(settings.inside("journal", journal["name"], f"{destination}.cursor"))
         return max(0.0, time.time() - cursor.lstat().st_mtime)

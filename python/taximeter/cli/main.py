@@ -22,7 +22,7 @@ GROUPS = (report, prices, tokens, dead_letters, journals, doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line. Returns the exit code."""
+    """Run the command line. Return the exit code."""
     options = parser().parse_args(arguments)
     if hasattr(sys.stdout, "reconfigure"):
         # Redirected output on Windows may have an encoding without box-drawing characters and dashes. They become question marks.
@@ -60,7 +60,7 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 
 def _other_owner(directory: str) -> str | None:
-    """Returns the name of a directory's owner, if it is another user."""
+    """Return the name of a directory's owner, if it is another user."""
     try:
         uid = os.lstat(directory).st_uid
         if not hasattr(os, "geteuid") or uid == os.geteuid():
@@ -75,7 +75,7 @@ def _other_owner(directory: str) -> str | None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Returns the parser of the whole command line."""
+    """Return the parser of the whole command line."""
     whole = argparse.ArgumentParser(prog="taximeter", description="What LLM calls use and cost.")
     whole.add_argument("--version", action="version", version=f"taximeter {__version__}")
     whole.add_argument("--state-dir", metavar="DIR", help="the directory of journals and ledger")

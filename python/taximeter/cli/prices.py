@@ -27,7 +27,7 @@ _COUNTS: Final = {
 
 
 def add_commands(add: Add) -> None:
-    """Adds the commands of this module to the command line."""
+    """Add the commands of this module to the command line."""
     price = add("price", _price, "print what a call costs, and why")
     price.add_argument("model", metavar="MODEL")
     price.add_argument("--provider", help="the provider, if the model's name does not identify it")

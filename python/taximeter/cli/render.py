@@ -15,22 +15,22 @@ __all__ = ["age", "amount", "plain", "print_json", "print_line", "print_report",
 
 
 def say(text: str) -> None:
-    """Prints a message to standard error."""
+    """Print a message to standard error."""
     print(text, file=sys.stderr)
 
 
 def print_json(value: Any) -> None:
-    """Prints indented JSON."""
+    """Print indented JSON."""
     print(json.dumps(value, indent=2))
 
 
 def print_line(value: Any) -> None:
-    """Prints JSON on one line."""
+    """Print JSON on one line."""
     print(json.dumps(value, ensure_ascii=False), flush=True)
 
 
 def print_report(report: Report) -> None:
-    """Prints a report as a table, with rich if it is installed and the output is a terminal."""
+    """Print a report as a table, with rich if it is installed and the output is a terminal."""
     if sys.stdout.isatty():
         try:
             from rich.console import Console  # noqa: PLC0415 - an optional dependency
@@ -43,19 +43,19 @@ def print_report(report: Report) -> None:
 
 
 def plain(text: str, instead: str = "?") -> str:
-    """Replaces control characters. Names and reasons come from files, and could move the cursor of a terminal."""
+    """Replace control characters. Names and reasons come from files, and could move the cursor of a terminal."""
     return "".join(character if character.isprintable() else instead for character in text)
 
 
 def table(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
-    """Yields the lines of a table. The first row is its heading."""
+    """Yield the lines of a table. The first row is its heading."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 def age(seconds: float) -> str:
-    """Formats a time span for display."""
+    """Format a time span for display."""
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
         if seconds >= 2 * size:
             return f"{seconds / size:,.0f} {unit}"
@@ -63,5 +63,5 @@ def age(seconds: float) -> str:
 
 
 def amount(value: Decimal) -> str:
-    """Formats an exact amount without an exponent."""
+    """Format an exact amount without an exponent."""
     return format(value, "f")

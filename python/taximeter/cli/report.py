@@ -31,7 +31,7 @@ _COLUMNS: Final = (
 
 
 def add_commands(add: Add) -> None:
-    """Adds the commands of this module to the command line."""
+    """Add the commands of this module to the command line."""
     report = add("report", _report, "sum up calls by any field")
     report.add_argument("--by", default="model", metavar="FIELDS", help="comma-separated fields, such as model,team,day,tag:plan")
     add_filters(report)
@@ -54,7 +54,7 @@ def _count(text: str) -> int:
 
 
 def overview(options: argparse.Namespace) -> int:
-    """Prints what was spent today and this month, by model."""
+    """Print what was spent today and this month, by model."""
     own = ledger(options)
     today = datetime.now(timezone.utc).date()
     reports = {

@@ -17,7 +17,7 @@ _STDIN: Final = "-"
 
 
 def add_commands(add: Add) -> None:
-    """Adds the commands of this module to the command line."""
+    """Add the commands of this module to the command line."""
     command = add("tokens", _tokens, "count the tokens of a text")
     command.add_argument("file", metavar="FILE", help="a UTF-8 text file; - for standard input")
     which = command.add_mutually_exclusive_group(required=True)

@@ -29,7 +29,7 @@ _MODULES: Final = {
 
 
 def install(*names: str) -> None:
-    """Makes the SDKs' names import the modules of this package.
+    """Make the SDKs' names import the modules of this package.
 
     Args:
         names: SDKs: `teer`, `tokentally`, `token_trackr`, `paygent_sdk`, `tokenr`.
@@ -50,7 +50,7 @@ def install(*names: str) -> None:
 
 
 def flush(timeout: float = 5.0) -> FlushReport:
-    """Waits until the requests of these interfaces in the background are delivered, at most `timeout` seconds. Never raises.
+    """Wait until the requests of these interfaces in the background are delivered, at most `timeout` seconds. Never raises.
 
     Returns:
         How many requests were delivered, are pending and were dropped, for all accounts together.
@@ -64,14 +64,14 @@ def flush(timeout: float = 5.0) -> FlushReport:
 
 
 def stats() -> list[dict[str, Any]]:
-    """Returns the counts of requests in the background, for each account: its `service`, and the same counts as `taximeter.stats`."""
+    """Return the counts of requests in the background, for each account: its `service`, and the same counts as `taximeter.stats`."""
     from ._outbox import all_outboxes  # noqa: PLC0415 - see flush
 
     return [{"service": name, **outbox.stats()} for name, outbox in all_outboxes()]
 
 
 def retry_dead_letters() -> int:
-    """Sends the requests that services rejected permanently again, for the accounts in use.
+    """Send the requests that services rejected permanently again, for the accounts in use.
 
     Returns:
         The number of requests.
@@ -85,7 +85,7 @@ def retry_dead_letters() -> int:
 
 
 def take_over(service: str, key: str) -> int:
-    """Sends events that were recorded with another key, such as a mistyped or replaced one, with the key of the current clients.
+    """Send events that were recorded with another key, such as a mistyped or replaced one, with the key of the current clients.
 
     Args:
         service: `teer`, `tokentally`, `token_trackr`, `paygent` or `tokenr`.

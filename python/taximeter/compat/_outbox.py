@@ -29,7 +29,7 @@ _URL: Final = re.compile(r"https?://[^/\s]", re.IGNORECASE)
 
 
 def account_of(url: str, key: str) -> str:
-    """Returns the name of an account in file names. Events that were recorded with a key are sent only with this key.
+    """Return the name of an account in file names. Events that were recorded with a key are sent only with this key.
 
     The name is a 32-bit digest, which distinguishes accounts but does not reveal the key.
     """
@@ -129,7 +129,7 @@ class Outbox:
             return self._inner
 
     def post(self, path: str, body: Any, *, before: tuple[str, Any] | None = None) -> Receipt:
-        """Records a request; see `_core.Meter.post`.
+        """Record a request; see `_core.Meter.post`.
 
         Raises:
             ConfigError: The address of the service is invalid.
@@ -138,11 +138,11 @@ class Outbox:
         return (self._inner or self._opened()).post(path, body, before=before)
 
     def answers(self) -> list[tuple[bytes, int | None, bytes]]:
-        """Returns the service's responses since the last call; see `_core.Meter.take_answers`."""
+        """Return the service's responses since the last call; see `_core.Meter.take_answers`."""
         return [] if self._inner is None else self._inner.answers()
 
     def flush(self, timeout: float) -> FlushReport:
-        """Waits until all requests are delivered, at most `timeout` seconds. Never raises."""
+        """Wait until all requests are delivered, at most `timeout` seconds. Never raises."""
         return _NOTHING if self._inner is None else self._inner.flush(timeout)
 
     def close(self, timeout: float) -> FlushReport:
@@ -150,7 +150,7 @@ class Outbox:
         return _NOTHING if self._inner is None else self._inner.close(timeout)
 
     def retry_dead_letters(self) -> int:
-        """Sends dead letters again; see `Meter.retry_dead_letters`."""
+        """Send dead letters again; see `Meter.retry_dead_letters`."""
         return self._opened().retry_dead_letters()
 
     def __deepcopy__(self, _memo: Any) -> Outbox:
@@ -162,7 +162,7 @@ class Outbox:
         return sum(one["pending"] for one in self.stats().get("destinations", {}).values())
 
     def take_over(self, account: str) -> int:
-        """Sends another account's undelivered requests with the key of this one; see `Meter.drain`."""
+        """Send another account's undelivered requests with the key of this one; see `Meter.drain`."""
         inner = self._opened()
         if account not in self.service.former:
             self.service.former.append(account)
@@ -170,11 +170,11 @@ class Outbox:
         return inner.drain()
 
     def count_remark(self, what: str, field: str) -> None:
-        """Counts and warns about something that cannot be sent, under its name in `stats()`."""
+        """Count and warn about something that cannot be sent, under its name in `stats()`."""
         self._opened().count_remark(what, field)
 
     def stats(self) -> dict[str, Any]:
-        """Returns the counts of `Meter.stats`; empty before the first request."""
+        """Return the counts of `Meter.stats`; empty before the first request."""
         return {} if self._inner is None else {**self._inner.stats()}
 
 
@@ -183,18 +183,18 @@ _lock = ForkSafeLock()
 
 
 def outbox_for(service: Service) -> Outbox:
-    """Returns the outbox of an account. All clients of the account share it."""
+    """Return the outbox of an account. All clients of the account share it."""
     with _lock:
         return _outboxes.setdefault(service, Outbox(service))
 
 
 def refusal(receipt: Receipt) -> str | None:
-    """Returns why a request will never be sent; `None` if it will be, or if metering is disabled."""
+    """Return why a request will never be sent; `None` if it will be, or if metering is disabled."""
     return None if receipt or receipt.refused == "disabled" else receipt.refused
 
 
 def all_outboxes() -> list[tuple[str, Outbox]]:
-    """Returns every outbox of the process with its service's name."""
+    """Return every outbox of the process with its service's name."""
     with _lock:
         return [(service.name, outbox) for service, outbox in _outboxes.items()]
 
@@ -211,7 +211,7 @@ class Account:
         self._in_force: tuple[tuple[Any, ...], Outbox] | None = None
 
     def outbox(self, *account: Any) -> Outbox:
-        """Returns the outbox for these values."""
+        """Return the outbox for these values."""
         known = self._in_force
         if known is None or known[0] != account:
             self._in_force = known = account, outbox_for(self._make(*account))

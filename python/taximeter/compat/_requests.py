@@ -99,7 +99,7 @@ class Response:
         return self.content.decode("utf-8", "replace")
 
     def json(self) -> Any:
-        """Parses the body as JSON.
+        """Parse the body as JSON.
 
         Raises:
             ValueError: The body is not JSON.
@@ -112,7 +112,7 @@ class Response:
 
 @functools.cache
 def _classes() -> ModuleType | None:
-    """Returns the exceptions of `requests`, or `None` if it is not installed. It is only imported after a failure."""
+    """Return the exceptions of `requests`, or `None` if it is not installed. It is only imported after a failure."""
     try:
         import requests.exceptions  # type: ignore[import-untyped,unused-ignore]  # noqa: PLC0415
     except ImportError:
@@ -128,7 +128,7 @@ def _error(name: str, message: str, response: Any = None) -> Exception:
 
 
 def _shown(response: Response) -> Any:
-    """Converts the response to a response of `requests`, if that is installed."""
+    """Convert the response to a response of `requests`, if that is installed."""
     if _classes() is None:
         return response
     import requests  # type: ignore[import-untyped,unused-ignore]  # noqa: PLC0415
@@ -141,7 +141,7 @@ def _shown(response: Response) -> Any:
 
 
 def raise_for_status(response: Response) -> None:
-    """Raises for error statuses like `requests`, and also for redirects, because the service has not accepted the request."""
+    """Raise for error statuses like `requests`, and also for redirects, because the service has not accepted the request."""
     if response.ok and response.status_code < _REDIRECT:
         return
     whose = "Server Error" if response.status_code >= _SERVER_ERROR else "Client Error"
@@ -151,16 +151,16 @@ def raise_for_status(response: Response) -> None:
 
 
 def raise_transfer_error(error: TransferError, url: str) -> NoReturn:
-    """Raises what `requests` would have raised for a request without a response."""
+    """Raise what `requests` would have raised for a request without a response."""
     name = "MissingSchema" if error.kind == "url" and "://" not in url else _KINDS[error.kind]
     raise _error(name, error.reason) from None
 
 
 def invalid_json(error: ValueError) -> Exception:
-    """Returns the exception that `requests` raises for numbers that JSON cannot express."""
+    """Return the exception that `requests` raises for numbers that JSON cannot express."""
     return _error("InvalidJSONError", str(error))
 
 
 def not_recorded(reason: str) -> Exception:
-    """Returns the exception for a request that the journal cannot record."""
+    """Return the exception for a request that the journal cannot record."""
     return _error("ConnectionError", f"the request cannot be recorded: {reason}")

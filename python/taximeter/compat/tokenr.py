@@ -124,7 +124,7 @@ def _init(token: str | None, url: str | None, agent: str | None, tags: Any, enab
 
 
 def configure(**settings: Any) -> None:
-    """Changes settings: `token`, `url`, `enabled`, `timeout`, `debug`, `agent_id`, `tags`.
+    """Change settings: `token`, `url`, `enabled`, `timeout`, `debug`, `agent_id`, `tags`.
 
     Events that were already tracked keep their destination. An unknown setting is ignored with a warning.
     """
@@ -182,7 +182,7 @@ def track(
 
 
 def _warn(error: Exception) -> None:
-    """Logs why a call cannot be tracked, at most once a minute."""
+    """Log why a call cannot be tracked, at most once a minute."""
     global _warned  # noqa: PLW0603 - see _init
     now = time.monotonic()
     if now - _warned >= _SECONDS_BETWEEN_WARNINGS:
@@ -194,7 +194,7 @@ def _body(
     provider: Any, model: Any, input_tokens: Any, output_tokens: Any, read: Any, written: Any,
     agent: Any, feature: Any, team: Any, status: Any, latency_ms: Any, tags: Any, requested_at: Any,
 ) -> dict[str, Any]:  # fmt: skip
-    """Returns the body of a request, with its fields in Tokenr's order and without absent ones."""
+    """Return the body of a request, with its fields in Tokenr's order and without absent ones."""
     body = {"provider": provider, "model": model, "input_tokens": input_tokens, "output_tokens": output_tokens}
     if read:
         body["cache_read_tokens"] = read
@@ -217,12 +217,12 @@ def _body(
 
 
 def _mapping(tags: Any) -> Mapping[str, Any]:
-    """Returns the tags; empty if they are not a mapping."""
+    """Return the tags; empty if they are not a mapping."""
     return tags if isinstance(tags, Mapping) else {}
 
 
 def _send(body: dict[str, Any]) -> None:
-    """Records the request if it is valid. Otherwise it is counted."""
+    """Record the request if it is valid. Otherwise it is counted."""
     outbox = _current_outbox()
     for name in ("provider", "model"):
         if not isinstance(body[name], str) or not body[name]:
@@ -252,12 +252,12 @@ _account: Final = Account(_service)
 
 
 def _current_outbox() -> Outbox:
-    """Returns the outbox of the current account."""
+    """Return the outbox of the current account."""
     return _account.outbox(_config["token"], _config["url"], _config["timeout"], bool(_config["debug"]))
 
 
 def _event(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Converts a request to an event, whose input tokens include cached ones."""
+    """Convert a request to an event, whose input tokens include cached ones."""
     cached = [body.get(name, 0) for name in ("cache_read_tokens", "cache_write_tokens")]
     tags = body.get("tags", {})
     return {
@@ -343,7 +343,7 @@ class _Printer:
         self._thread: threading.Thread | None = None
 
     def wake(self, outbox: Outbox) -> None:
-        """Makes sure that the result of the latest event will be printed."""
+        """Make sure that the result of the latest event will be printed."""
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._run, args=(outbox,), name="tokenr-debug", daemon=True)
             self._thread.start()
@@ -379,7 +379,7 @@ def _cost(text: str) -> Any:
 
 
 def _print_at_exit() -> None:
-    """Prints the remaining results when the program ends."""
+    """Print the remaining results when the program ends."""
     if _config["debug"] and _config["token"]:
         outbox = _current_outbox()
         outbox.flush(2.0)

@@ -39,18 +39,18 @@ hooked_modules: dict[str, ModuleType] = {}
 
 
 def mark(client: Any, meter: Engine) -> None:
-    """Makes a meter record the events of one client, whether or not other clients are recorded."""
+    """Make a meter record the events of one client, whether or not other clients are recorded."""
     client.__dict__[_METER] = meter
 
 
 def mark_alike(client: Any, copy: Any) -> None:
-    """Makes the meter of a client record the events of its copy, too."""
+    """Make the meter of a client record the events of its copy, too."""
     if (meter := client.__dict__.get(_METER)) is not None:
         mark(copy, meter)
 
 
 def meter_of(family: str, client: object) -> Engine | None:
-    """Returns the meter that records a call in progress; `None` if it is not recorded."""
+    """Return the meter that records a call in progress; `None` if it is not recorded."""
     meter = getattr(client, "__dict__", {}).get(_METER) or meters.get(family)
     meter = meter if meter is not None and meter.enabled else None
     watching = observers_of(family)
@@ -59,11 +59,11 @@ def meter_of(family: str, client: object) -> Engine | None:
 
 
 def marked(part: object) -> Engine | None:
-    """Returns the meter of one client, from it or from one of its parts; `None` if it has no meter of its own."""
+    """Return the meter of one client, from it or from one of its parts; `None` if it has no meter of its own."""
     holders = (part, *(getattr(part, name, None) for name in ("_client", "_api_client", "sdk_configuration")))
     return next((meter for one in holders if (meter := getattr(one, "__dict__", {}).get(_METER)) is not None), None)
 
 
 def is_bound(family: Family) -> bool:
-    """Returns whether the family's capture point is hooked."""
+    """Return whether the family's capture point is hooked."""
     return any(name in hooked_modules for name in family.capture_modules)

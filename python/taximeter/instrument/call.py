@@ -40,25 +40,25 @@ _call: ContextVar[Call | None] = ContextVar("taximeter_call", default=None)
 
 
 def current_call() -> Call | None:
-    """Returns the call in progress. A finished call does not count, although tasks that share a context may leave it there."""
+    """Return the call in progress. A finished call does not count, although tasks that share a context may leave it there."""
     call = _call.get()
     return call if call is not None and call.is_running else None
 
 
 def remove_prefixed(prefix: str) -> None:
-    """Removes keywords with this prefix from every call from now on, and keeps them in `Call.others`."""
+    """Remove keywords with this prefix from every call from now on, and keep them in `Call.others`."""
     global _prefixes  # noqa: PLW0603 - read in every call, for which a tuple is fastest
     if prefix not in _prefixes:
         _prefixes = (*_prefixes, prefix)
 
 
 def is_own_keyword(name: object) -> bool:
-    """Returns whether a keyword has one of the prefixes that are not the client's."""
+    """Return whether a keyword has one of the prefixes that are not the client's."""
     return isinstance(name, str) and name.startswith(_prefixes)
 
 
 def without_own_headers(holder: Any, path: tuple[str, ...]) -> tuple[Any, dict[str, Any]]:
-    """Returns a mapping or pydantic model without taximeter's headers at a path; and these headers, with names in lower case."""
+    """Return a mapping or pydantic model without taximeter's headers at a path; and these headers, with names in lower case."""
     if not path:
         if not isinstance(holder, Mapping):
             return holder, {}
@@ -76,7 +76,7 @@ def without_own_headers(holder: Any, path: tuple[str, ...]) -> tuple[Any, dict[s
 
 
 def drop_own_headers(headers: MutableMapping[str, Any]) -> None:
-    """Removes taximeter's headers from headers that are about to be sent."""
+    """Remove taximeter's headers from headers that are about to be sent."""
     for name in [name for name in headers if name.lower().startswith(HEADER_PREFIX)]:
         del headers[name]
 
@@ -118,7 +118,7 @@ class Call:
             guard.report(where or "the attribution of a call", error, part=part)
 
     def _take_fields(self) -> dict[str, Any]:
-        """Removes taximeter's keywords and headers from copies, so that the caller's own mappings do not change."""
+        """Remove taximeter's keywords and headers from copies, so that the caller's own mappings do not change."""
         fields: dict[str, Any] = {}
         own = {name: self.kwargs[name] for name in self.kwargs if name.startswith(_prefixes)}
         if own:
@@ -156,7 +156,7 @@ class Call:
         return self._scope if self._has_scope else attribution.current()
 
     def hold(self) -> None:
-        """Keeps the current attribution, because the requests are made later, possibly in another context."""
+        """Keep the current attribution, because the requests are made later, possibly in another context."""
         if not self._has_scope:
             self._scope = attribution.current()
             self._has_scope = True
@@ -185,7 +185,7 @@ class Call:
             attribution.leave(self)
 
     def _end_failure(self, kind: type[BaseException] | None) -> None:
-        """Records a failure if the call ends with it, or passes it to the layer above, which may retry."""
+        """Record a failure if the call ends with it, or pass it to the layer above, which may retry."""
         record, self.failure = self.failure, None
         if record is None or kind is None or kind is GeneratorExit:
             return
@@ -197,7 +197,7 @@ class Call:
 
 
 def _scope(fields: Mapping[str, Any]) -> _core.Scope:
-    """Returns the current attribution with these fields, without those that cannot be recorded."""
+    """Return the current attribution with these fields, without those that cannot be recorded."""
     scope, dropped = _core.Scope.lenient(attribution.current(), fields)
     for name in dropped:
         attribution.count_remark("invalid_text", KEYWORD_PREFIX + name)
@@ -205,7 +205,7 @@ def _scope(fields: Mapping[str, Any]) -> _core.Scope:
 
 
 def _report_unknown(name: str, known: Mapping[str, str]) -> None:
-    """Counts and logs an unknown keyword or header, with the most similar known name."""
+    """Count and log an unknown keyword or header, with the most similar known name."""
     attribution.count_remark("unknown_field", _hint(name, tuple(known)))
 
 
@@ -216,7 +216,7 @@ def _hint(name: str, known: tuple[str, ...]) -> str:
 
 
 def carried(result: Any, call: Call) -> Any:
-    """Wraps a result whose request is made while it is read or entered, so that this happens in the call. Others are unchanged."""
+    """Wrap a result whose request is made while it is read or entered, so that this happens in the call. Others are unchanged."""
     if type(result) is GeneratorType:
         call.hold()
         return attribution.steps(call, result)

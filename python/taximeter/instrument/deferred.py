@@ -42,7 +42,7 @@ class Seen:
         self._ids: dict[str, None] = {}
 
     def add(self, name: str) -> bool:
-        """Adds an id. Returns whether it is new."""
+        """Add an id. Return whether it is new."""
         with self._lock:
             is_new = self._ids.pop(name, self) is self
             self._ids[name] = None
@@ -87,7 +87,7 @@ def follow_batch(meter: Engine, wire: str, answered: Mapping[str, str], response
 
 
 def billed(found: Mapping[str, Any]) -> bool:
-    """Returns whether a response is an event. A response that only says that the work has begun is not."""
+    """Return whether a response is an event. A response that only says that the work has begun is not."""
     name = found.get("id")
     if name is None or not (found.get("is_background") or found.get("finish_reason") in _BEGUN):
         return True
@@ -145,13 +145,13 @@ class _Rows:
             self._record(line)
 
     def rest(self) -> None:
-        """Marks the batch as completely read, which needs no memory for its rows."""
+        """Mark the batch as completely read, which needs no memory for its rows."""
         self._record(self._line)
         self._line = b""
         _counted.add(self._batch)
 
     def finish(self) -> None:
-        """Does nothing: the rest of a line is not a row."""
+        """Do nothing: the rest of a line is not a row."""
 
     def _record(self, line: bytes) -> None:
         if not line.strip():
@@ -174,7 +174,7 @@ class _Rows:
 
 
 def _custom_id(line: bytes) -> str | None:
-    """Returns the caller's own name of a row, which comes first; `None` without one."""
+    """Return the caller's own name of a row, which comes first; `None` without one."""
     found = _CUSTOM_ID.match(line)
     name = None if found is None else json.loads(found[1])
     return name if isinstance(name, str) and name else None

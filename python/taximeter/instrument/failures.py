@@ -34,7 +34,7 @@ _LOCAL: Final = frozenset({
 
 
 def is_failure(error: BaseException) -> bool:
-    """Returns whether an exception of a client is a failed call."""
+    """Return whether an exception of a client is a failed call."""
     return not isinstance(error, _MISTAKES) and type(error).__name__ not in _LOCAL
 
 
@@ -51,7 +51,7 @@ class _Failure:
         self._scope = attribution.current() if call is None else call.scope
 
     def record(self, error: type[BaseException] | str) -> None:
-        """Records the event. Never raises."""
+        """Record the event. Never raises."""
         run_guarded(self._record, error, where="recording a failed call", meter=self._meter)
 
     def _record(self, error: type[BaseException] | str) -> None:
@@ -76,7 +76,7 @@ class _Failure:
 
 
 def failed(meter: Engine, fields: Mapping[str, Any], error: BaseException | str) -> None:
-    """Keeps a failure until its call ends. Without a call in progress, it is recorded at once.
+    """Keep a failure until its call ends. Without a call in progress, it is recorded at once.
 
     Args:
         meter: The meter that records the event.

@@ -19,5 +19,5 @@ if hasattr(os, "register_at_fork"):
 
 
 def generation() -> int:
-    """Returns a number that is different in a forked child."""
+    """Return a number that is different in a forked child."""
     return _generation

@@ -23,20 +23,20 @@ class Counts(Protocol):
     """A meter, as far as it counts."""
 
     def count_remark(self, what: str, field: str) -> None:
-        """Counts a remark under its name in `stats()`, and warns about it."""
+        """Count a remark under its name in `stats()`, and warn about it."""
 
 
 _find: Callable[[str, Any], Counts | None] | None = None
 
 
 def find_meters_with(find: Callable[[str, Any], Counts | None]) -> None:
-    """Sets the function that finds the meter of a failed step, from its name and the part of a client that it worked for."""
+    """Set the function that finds the meter of a failed step, from its name and the part of a client that it worked for."""
     global _find  # noqa: PLW0603 - the registry sets it once
     _find = find
 
 
 def report(where: str, error: BaseException, *, part: Any = None, meter: Counts | None = None) -> None:
-    """Counts an error as `instrument_failed` in `stats()["remarks"]`, and logs it once a minute. Never raises.
+    """Count an error as `instrument_failed` in `stats()["remarks"]`, and log it once a minute. Never raises.
 
     Args:
         where: The client's function that could not be followed, or the step that failed.
@@ -56,7 +56,7 @@ def report(where: str, error: BaseException, *, part: Any = None, meter: Counts 
 def run_guarded(
     make: Callable[..., Made], *arguments: Any, where: str = "", part: Any = None, meter: Counts | None = None
 ) -> Made | None:
-    """Runs a function of the instrumentation. Returns its result, or `None` if it raises, which is counted and logged.
+    """Run a function of the instrumentation. Return its result, or `None` if it raises, which is counted and logged.
 
     Args:
         make: The function.
@@ -75,14 +75,14 @@ def run_guarded(
 
 
 def name_of(function: Any, name: str = "") -> str:
-    """Returns the full name of a function, or of an attribute of a class or a module."""
+    """Return the full name of a function, or of an attribute of a class or a module."""
     function = getattr(function, "func", function)  # of a partial function
     module, own = getattr(function, "__module__", ""), getattr(function, "__qualname__", None) or getattr(function, "__name__", "?")
     return ".".join(filter(None, (module, own, name)))
 
 
 def check_signature(function: Any, needs: Sequence[str], where: str) -> None:
-    """Checks that a function has the parameters that the instrumentation reads. A wrapper that takes anything passes.
+    """Check that a function has the parameters that the instrumentation reads. A wrapper that takes anything passes.
 
     Raises:
         SignatureError: One is missing, so this version of the client is not supported.

@@ -78,7 +78,7 @@ _written: set[tuple[str, str, str]] = set()
 
 @functools.lru_cache(maxsize=1024)
 def known_provider(host: str, path: str = "") -> str | None:
-    """The provider that answers at a host; `None` if the host is not known."""
+    """Return the provider that answers at a host; `None` if the host is not known."""
     host = host.lower()
     known = _EXACT.get(host)
     if known is not None and host not in _PATHS:
@@ -105,7 +105,7 @@ class Address:
 
 
 def answered_by(meter: Engine, url: Any, vendor: str, *, is_told: bool = False) -> dict[str, str]:
-    """The fields of an event that say who answers.
+    """Return the fields of an event that name the provider.
 
     Args:
         meter: Whose settings may name the host.
@@ -125,7 +125,7 @@ def answered_by(meter: Engine, url: Any, vendor: str, *, is_told: bool = False) 
 
 
 def region_of(host: str) -> str | None:
-    """Returns the region in the name of a regional host of OpenAI, Vertex AI or Bedrock; `None` for other hosts."""
+    """Return the region in the name of a regional host of OpenAI, Vertex AI or Bedrock; `None` for other hosts."""
     host = host.lower()
     if host.endswith(".api.openai.com"):
         return host.removesuffix(".api.openai.com")
@@ -140,7 +140,7 @@ def region_of(host: str) -> str | None:
 
 
 def _write_unknown(meter: Engine, place: str, vendor: str) -> None:
-    """Notes an unknown host for `taximeter doctor`, once a process."""
+    """Note an unknown host for `taximeter doctor`, once a process."""
     settings = meter.settings
     root = "" if settings is None else settings.root
     if settings is None or not root or (root, place, vendor) in _written:

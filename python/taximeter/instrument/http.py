@@ -79,7 +79,7 @@ def follow(
 
 
 def _decoder(response: Any, encoding: str) -> Any:
-    """Returns a separate decoder of the HTTP library, in addition to the one that it reads the response with.
+    """Return a separate decoder of the HTTP library, in addition to the one that it reads the response with.
 
     Raises:
         ValueError: The library has none for this encoding.
@@ -106,7 +106,7 @@ class _Decoding:
         self._inner.rest()
 
     def _show(self, decoded: bytes | Iterable[bytes]) -> None:
-        """Shows decoded data to the scanner. `httpx` decodes to bytes, `httpx2` to several pieces."""
+        """Show decoded data to the scanner. `httpx` decodes to bytes, `httpx2` to several pieces."""
         for piece in (decoded,) if isinstance(decoded, bytes) else decoded:
             self._inner.feed(piece)
 
@@ -148,13 +148,13 @@ class _AsyncTee(Watched):
 
 @functools.cache
 def _tee_class(transport: str, kind: str) -> Any:
-    """Returns a tee class that passes the type checks of the client's HTTP library, which may change between versions."""
+    """Return a tee class that passes the type checks of the client's HTTP library, which may change between versions."""
     base = getattr(sys.modules[transport], f"{kind}ByteStream")
     return type(f"{kind}Tee", ({"Sync": _SyncTee, "Async": _AsyncTee}[kind], base), {})
 
 
 def _transport_of(response: Any) -> str:
-    """Returns the package of a response: `httpx` or `httpx2`."""
+    """Return the package of a response: `httpx` or `httpx2`."""
     roots = (kind.__module__.partition(".")[0] for kind in type(response).__mro__)
     return next(root for root in roots if hasattr(sys.modules.get(root), "SyncByteStream"))
 

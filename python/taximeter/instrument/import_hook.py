@@ -25,7 +25,7 @@ class Finder:
         self._busy = threading.local()
 
     def find_spec(self, name: str, path: Iterable[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:  # noqa: ARG002
-        """Returns the spec with a loader that runs our function after the module; `None` for other modules."""
+        """Return the spec with a loader that runs our function after the module; `None` for other modules."""
         if getattr(self._busy, "name", None) == name:
             return None
         try:
@@ -57,6 +57,6 @@ class Finder:
 
 
 def install(find: Find) -> None:
-    """Puts a finder before the others, unless one is already there."""
+    """Put a finder before the others, unless one is already there."""
     if not any(isinstance(finder, Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, Finder(find))

@@ -26,7 +26,7 @@ class Claim:
         _current.set(self)
 
     def take(self) -> bool:
-        """Marks the call as recorded, in this and all higher layers. Returns false if it already was."""
+        """Mark the call as recorded, in this and all higher layers. Return false if it already was."""
         was_taken = self.is_taken
         claim: Claim | None = self
         while claim is not None:
@@ -41,7 +41,7 @@ restore = _current.set
 
 
 def take() -> None:
-    """Marks the call of this context as recorded, if a layer has a claim. A client calls this before it records the call."""
+    """Mark the call of this context as recorded, if a layer has a claim. A client calls this before it records the call."""
     claim = _current.get()
     if claim is not None:
         claim.take()

@@ -29,13 +29,13 @@ class Observer(Protocol):
         """Whether it wants events now."""
 
     def ledger_meter(self, own: Mapping[str, Any]) -> Meter | None:
-        """Returns a meter that records this call in the ledger if the call's own meter does not; `None` if that is not wanted."""
+        """Return a meter that records this call in the ledger if the call's own meter does not; `None` if that is not wanted."""
 
     def defaults(self) -> Mapping[str, Any]:
-        """Returns the default attribution of calls, by the names of `taximeter.attribute`."""
+        """Return the default attribution of calls, by the names of `taximeter.attribute`."""
 
     def attribution(self, own: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Returns the attribution in these keywords of a call."""
+        """Return the attribution in these keywords of a call."""
 
     def record(self, event: Mapping[str, Any], own: Mapping[str, Any], family: str) -> None:
         """Receives one event.
@@ -52,7 +52,7 @@ _of_block: ContextVar[Observer | None] = ContextVar("taximeter_observer", defaul
 
 
 def register(observer: Observer, families: Sequence[str]) -> None:
-    """Makes an observer receive every call of these families from now on. A second registration has no effect."""
+    """Make an observer receive every call of these families from now on. A second registration has no effect."""
     for family in families:
         known = _by_family.get(family, ())
         if observer not in known:
@@ -61,7 +61,7 @@ def register(observer: Observer, families: Sequence[str]) -> None:
 
 @contextmanager
 def observe(observer: Observer) -> Iterator[None]:
-    """Makes an observer receive the calls in a block."""
+    """Make an observer receive the calls in a block."""
     token = _of_block.set(observer)
     try:
         yield
@@ -70,7 +70,7 @@ def observe(observer: Observer) -> Iterator[None]:
 
 
 def observers_of(family: str) -> tuple[Observer, ...]:
-    """Returns the observers of a call of this family in this context."""
+    """Return the observers of a call of this family in this context."""
     of_block = _of_block.get()
     known = _by_family.get(family)
     if known is None:
@@ -102,7 +102,7 @@ class EventFanout:
         return self._meter is not None and self._meter.keeps_provider_usage
 
     def count_remark(self, what: str, field: str) -> None:
-        """Counts a remark in the meter; see `Engine`."""
+        """Count a remark in the meter; see `Engine`."""
         if self._meter is not None:
             self._meter.count_remark(what, field)
         elif what == "instrument_failed":
@@ -110,7 +110,7 @@ class EventFanout:
             attribution.count_remark(what, field)
 
     def track(self, **event: Any) -> None:
-        """Passes an event to every observer and meter. A failure of one does not affect the others."""
+        """Pass an event to every observer and meter. A failure of one does not affect the others."""
         # Observers only want usage, which a failed call does not have.
         for observer in self._observers if event.get("usage") or event.get("status") != "error" else ():
             run_guarded(observer.record, event, self._own, self._family, meter=self)
@@ -125,7 +125,7 @@ class EventFanout:
             attribution.leave(self)
 
     def _tracks(self) -> list[Callable[..., _core.Receipt]]:
-        """Returns `track` of the call's own meter, and of one for the ledger if an observer wants it and the own meter has none."""
+        """Return `track` of the call's own meter, and of one for the ledger if an observer wants it and the own meter has none."""
         own = [] if self._meter is None else [self._meter.track]
         settings = self.settings
         if self._meter is not None and (settings is None or settings.uses_ledger):
@@ -134,7 +134,7 @@ class EventFanout:
         return own + [meter.track for meter in [next(filter(None, wanted), None)] if meter is not None]
 
     def _scope(self) -> _core.Scope | None:
-        """Returns the current attribution, over the observers' defaults, and under the attribution in the call's keywords."""
+        """Return the current attribution, over the observers' defaults, and under the attribution in the call's keywords."""
         scope = attribution.current()
         for observer in self._observers:
             if defaults := observer.defaults():

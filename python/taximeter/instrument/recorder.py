@@ -29,13 +29,13 @@ class Scanner(Protocol):
     """Reads a response: `_core.Scanner`, or an object that already knows the usage."""
 
     def feed(self, data: bytes) -> bytes | None:
-        """Reads passing data. Returns what to pass on instead, or `None` for the same data."""
+        """Read passing data. Return what to pass on instead, or `None` for the same data."""
 
     def rest(self) -> bytes | None:
-        """Returns data that was held back and must still be passed on after the end."""
+        """Return data that was held back and must still be passed on after the end."""
 
     def finish(self) -> Mapping[str, Any] | None:
-        """Returns what was found; `None` if there is nothing more to record."""
+        """Return what was found; `None` if there is nothing more to record."""
 
 
 Admit = Callable[[Mapping[str, Any]], bool]
@@ -45,7 +45,7 @@ Admit = Callable[[Mapping[str, Any]], bool]
 def scanner_for(
     meter: Engine, wire: str, provider: str, content_type: str, *, gzip: bool = False, strip: bool = False
 ) -> _core.Scanner:
-    """Returns the extension's scanner of one response, with the meter's setting for usage reports; see `_core.Scanner`."""
+    """Return the extension's scanner of one response, with the meter's setting for usage reports; see `_core.Scanner`."""
     keeps = meter.keeps_provider_usage
     return _core.Scanner(wire, provider=provider, content_type=content_type, gzip=gzip, strip=strip, keep=keeps)
 
@@ -80,7 +80,7 @@ class Recorder:
         self._generation = generation()
 
     def feed(self, data: bytes) -> bytes:
-        """Shows passing data to the scanner. Returns what to pass on."""
+        """Show passing data to the scanner. Return what to pass on."""
         try:
             replaced = self._scanner.feed(data) if self._scanner is not None else None
         except Exception as error:
@@ -89,7 +89,7 @@ class Recorder:
         return data if replaced is None else replaced
 
     def feed_guarded(self, show: Callable[[Any], bytes], item: Any) -> None:
-        """Shows the scanner the result of `show` for an item."""
+        """Show the scanner the result of `show` for an item."""
         try:
             data = show(item)
         except Exception as error:
@@ -98,7 +98,7 @@ class Recorder:
             self.feed(data)
 
     def rest(self) -> bytes:
-        """Returns data that was held back and must be passed on after the end."""
+        """Return data that was held back and must be passed on after the end."""
         try:
             return (self._scanner.rest() if self._scanner is not None else None) or b""
         except Exception as error:
@@ -110,7 +110,7 @@ class Recorder:
         report(f"{what} of {fields.get('provider')}/{fields.get('model')}", error, meter=self._meter)
 
     def finish(self, error: type[BaseException] | None = None) -> None:
-        """Records the event. Only the first call has an effect."""
+        """Record the event. Only the first call has an effect."""
         fields, self._fields = self._fields, None
         # A forked child has a copy. The process that made the call records it.
         if fields is None or self._generation != generation():
@@ -126,7 +126,7 @@ class Recorder:
             report(f"recording a call of {fields.get('provider')}/{fields.get('model')}", failure, meter=self._meter)
 
     def __enter__(self) -> None:
-        """Records the event when the block ends, with its error. Closing a generator does not count as an error."""
+        """Record the event when the block ends, with its error. Closing a generator does not count as an error."""
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.finish(None if kind is GeneratorExit else kind)
@@ -137,7 +137,7 @@ class Recorder:
             self.finish()
 
     def _outcomes(self, error: type[BaseException] | None, fields: dict[str, Any]) -> list[dict[str, Any]]:
-        """Returns the event of the response, and further events for other models that took part in it."""
+        """Return the event of the response, and further events for other models that took part in it."""
         summary = self._scanner.finish() if self._scanner is not None else None
         if self._scanner is not None and summary is None:
             return []  # the scanner records events itself
@@ -184,7 +184,7 @@ class Recorder:
 
 
 def _notes(told: Mapping[str, Any]) -> list[str]:
-    """The cost notes of a mapping, which has them as one text."""
+    """Return the cost notes of a mapping, which has them as one text."""
     return [note for note in (told.get("cost_notes") or "").split(",") if note]
 
 
@@ -200,7 +200,7 @@ _END: Final = object()
 
 
 def _nothing() -> None:
-    """Does nothing. Stands in for the missing `close` of an iterator."""
+    """Do nothing. Stands in for the missing `close` of an iterator."""
 
 
 def _unseen(_error: BaseException) -> None:
@@ -213,7 +213,7 @@ def recorded(
     show: Callable[[Any], bytes],
     fail: Callable[[BaseException], None] = _unseen,
 ) -> Generator[Any, None, None]:
-    """Yields the items of a generator. Shows a recorder the result of `show` for each item, and the end.
+    """Yield the items of a generator. Shows a recorder the result of `show` for each item, and the end.
 
     Args:
         generator: The generator. Some make their request when the first item is read.
@@ -245,7 +245,7 @@ async def recorded_async(
     show: Callable[[Any], bytes],
     fail: Callable[[BaseException], None] = _unseen,
 ) -> AsyncGenerator[Any, None]:
-    """Does the same as `recorded` for an asynchronous generator."""
+    """Do the same as `recorded` for an asynchronous generator."""
     try:
         item = await anext(generator, _END)
     except BaseException as error:

@@ -82,7 +82,7 @@ def _is_loaded_family(name: str) -> bool:
 
 
 def _meter_at(where: str, part: object) -> Engine | None:
-    """Returns the meter of a failed step, from the name of a client's function or of one in `providers`, and a part of the client."""
+    """Return the meter of a failed step, from the name of a client's function or of one in `providers`, and a part of the client."""
     if (meter := marked(part)) is not None:
         return meter
     # The modules of `providers` have the names of their families, with underscores, and a leading one for a part of a family.
@@ -122,7 +122,7 @@ def hook(names: Sequence[str]) -> None:
 
 
 def subscribe(observer: Observer, names: Sequence[str], prefix: str) -> None:
-    """Makes an observer receive every call of these families from now on.
+    """Make an observer receive every call of these families from now on.
 
     Args:
         observer: Receives the calls. Subscribing it again has no effect.
@@ -135,7 +135,7 @@ def subscribe(observer: Observer, names: Sequence[str], prefix: str) -> None:
 
 
 def _hook_modules() -> None:
-    """Runs the hooks of loaded modules, and installs the import hook for the others."""
+    """Run the hooks of loaded modules, and install the import hook for the others."""
     import_hook.install(_hook_of)
     for family in map(_family, filter(_is_loaded_family, sorted(_wanted))):
         for name in family.hooks:
@@ -186,19 +186,19 @@ def redirected(meter: Engine, names: bool | Sequence[str]) -> Iterator[None]:
 
 
 def deactivate() -> None:
-    """Stops recording. The shims stay, so that taximeter's keywords never reach a client."""
+    """Stop recording. The shims stay, so that taximeter's keywords never reach a client."""
     meters.clear()
 
 
 def status() -> dict[str, Status]:
-    """Returns the status of each family."""
+    """Return the status of each family."""
     if _unfinished:
         _hook_modules()
     return {name: _status(name) if _is_loaded_family(name) else Status("absent") for name in FAMILIES}
 
 
 def check_installed() -> dict[str, Status]:
-    """Imports every installed client, and checks whether it can be metered. Nothing is recorded.
+    """Import every installed client, and check whether it can be metered. Nothing is recorded.
 
     Returns:
         The status of each family: `bound`, `absent` (not installed) or `failed`, with the reason.
@@ -242,7 +242,7 @@ def _version(family: Family, module: ModuleType) -> str | None:
 
 
 def installed_version(name: str) -> str | None:
-    """Returns the version of a family's client that is installed; `None` if none is, or if the family is unknown."""
+    """Return the version of a family's client that is installed; `None` if none is, or if the family is unknown."""
     return _installed_version(_family(name)) if name in FAMILIES else None
 
 
@@ -274,7 +274,7 @@ def _run_hook(family: Family, name: str, module: ModuleType) -> None:
 
 
 def _hook_of(name: str) -> Callable[[ModuleType], None] | None:
-    """Returns the function to run on a module after its import; `None` if no wanted family hooks it."""
+    """Return the function to run on a module after its import; `None` if no wanted family hooks it."""
     package = name.partition(".")[0]
     if _unfinished:
         _hook_modules()
@@ -286,7 +286,7 @@ def _hook_of(name: str) -> Callable[[ModuleType], None] | None:
 
 
 def _note_failure(family: Family, reason: str) -> None:
-    """Notes a failed hook for `taximeter doctor`, which runs in another process."""
+    """Note a failed hook for `taximeter doctor`, which runs in another process."""
     settings = meters[family.name].settings if family.name in meters else None
     if settings is not None and settings.root:
         module = sys.modules.get(family.name)

@@ -35,14 +35,14 @@ class Forwarding:
 
 
 def _is_coroutine_function(function: Any, *, is_wrapped: bool = False) -> bool:
-    """Returns whether a function is a coroutine function; with `is_wrapped`, also below its decorators."""
+    """Return whether a function is a coroutine function; with `is_wrapped`, also below its decorators."""
     import inspect  # noqa: PLC0415 - imports many modules; clients have already imported it
 
     return inspect.iscoroutinefunction(inspect.unwrap(function) if is_wrapped else function)
 
 
 def put(owner: Any, name: str, make: Callable[[Any], Any], *, needs: Sequence[str] = ()) -> None:
-    """Replaces a function of a class with the result of `make`, once.
+    """Replace a function of a class with the result of `make`, once.
 
     Args:
         owner: The class, or the module of a function.
@@ -71,7 +71,7 @@ def shim(
     carry: Callable[[Any, Call], Any] = carried,
     is_layer: bool = False,
 ) -> None:
-    """Removes taximeter's keywords and headers from calls of a public method, and makes the call known to what it calls.
+    """Remove taximeter's keywords and headers from calls of a public method, and make the call known to what it calls.
 
     Args:
         owner: The class, or the module of a function.
@@ -117,26 +117,26 @@ def shim(
 
 
 def public_methods(owner: type) -> list[str]:
-    """Returns the names of the public methods that a class itself defines."""
+    """Return the names of the public methods that a class itself defines."""
     return [name for name, value in vars(owner).items() if not name.startswith("_") and isinstance(value, FunctionType)]
 
 
 def shim_public(owner: type, *, but: tuple[str, ...] = ()) -> None:
-    """Applies `shim` to every public method that a class itself defines, except the named ones."""
+    """Apply `shim` to every public method that a class itself defines, except the named ones."""
     for name in public_methods(owner):
         if name not in but:
             shim(owner, name)
 
 
 def shim_classes(module: ModuleType) -> None:
-    """Applies `shim` to every public method of every class that a module defines."""
+    """Apply `shim` to every public method of every class that a module defines."""
     for owner in list(vars(module).values()):
         if isinstance(owner, type) and owner.__module__ == module.__name__:
             shim_public(owner)
 
 
 def each_subclass(base: Any, run: Callable[[Any], None]) -> None:
-    """Runs a function on every subclass of a class: on existing ones, and on each one defined later."""
+    """Run a function on every subclass of a class: on existing ones, and on each one defined later."""
     original = vars(base).get("__init_subclass__")
     if getattr(original, _MARK, False):
         return
@@ -160,7 +160,7 @@ def each_subclass(base: Any, run: Callable[[Any], None]) -> None:
 def before(
     owner: Any, name: str, look: Callable[[Any, tuple[Any, ...], Mapping[str, Any]], None], *, needs: Sequence[str] = ()
 ) -> None:
-    """Calls `look` with the object and the arguments of a method call, before the method runs. For `needs`, see `put`."""
+    """Call `look` with the object and the arguments of a method call, before the method runs. For `needs`, see `put`."""
     where = name_of(owner, name)
 
     def make(original: Any) -> Any:
@@ -193,7 +193,7 @@ def after(
     fail: Callable[[Any, tuple[Any, ...], Mapping[str, Any], BaseException], None] | None = None,
     needs: Sequence[str] = (),
 ) -> None:
-    """Calls `look` with the object, the arguments and the result of a method call.
+    """Call `look` with the object, the arguments and the result of a method call.
 
     Args:
         owner: The class.

@@ -21,7 +21,7 @@ __all__ = ["hook_base"]
 def hook_base(
     family: str, provider: str, operations: Mapping[str, str], wire: str, shared: Callable[[Any], Any]
 ) -> Callable[[ModuleType], None]:
-    """Returns the hook of a base module.
+    """Return the hook of a base module.
 
     Args:
         family: The family's name.
@@ -32,7 +32,7 @@ def hook_base(
     """
 
     def fields_of(meter: Engine, request: Any) -> dict[str, Any] | None:
-        """Returns the known fields of a POST request's event; `None` if it is not metered."""
+        """Return the known fields of a POST request's event; `None` if it is not metered."""
         operation = next((what for end, what in operations.items() if _resource(request.url.path).endswith(end)), None)
         if operation is None or request.method != "POST":
             return None
@@ -70,11 +70,11 @@ def hook_base(
 
 
 def _strip_headers(_client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Removes taximeter's headers from every request, including those of methods without a shim."""
+    """Remove taximeter's headers from every request, including those of methods without a shim."""
     drop_own_headers((kwargs.get("request") or args[1]).headers)
 
 
 def _resource(path: str) -> str:
-    """Returns the path of the collection, for the path of one of its conversations."""
+    """Return the path of the collection, for the path of one of its conversations."""
     path = path.removesuffix("/restart")
     return path.rpartition("/")[0] if "/conversations/" in path else path

@@ -43,7 +43,7 @@ def stainless_family(
     wire: str = "openai",
     hooks: Mapping[str, Callable[[ModuleType], None]] | None = None,
 ) -> Family:
-    """Returns a family of clients.
+    """Return a family of clients.
 
     Args:
         name: The package, which is also the provider of unknown hosts.
@@ -53,7 +53,7 @@ def stainless_family(
     """
 
     def fields_of(meter: Engine, client: Any, url: Any, path: str, options: Any) -> dict[str, Any] | None:
-        """Returns the known fields of a POST request's event; `None` if it is not metered."""
+        """Return the known fields of a POST request's event; `None` if it is not metered."""
         operation = next((what for end, what in operations.items() if path.endswith(end)), None)
         if operation is None or path.rpartition("/")[2].startswith("count-tokens"):
             return None
@@ -138,7 +138,7 @@ def _nothing(_client: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], _
 
 
 def _region(client: Any, provider: str, host: str) -> str | None:
-    """Returns the region of a call from its host, or from the settings of a client for Vertex AI or Bedrock behind another host."""
+    """Return the region of a call from its host, or from the settings of a client for Vertex AI or Bedrock behind another host."""
     if (region := region_of(host)) is not None:
         return region
     name = {"gcp.vertex_ai": "region", "aws.bedrock": "aws_region"}.get(provider)
@@ -147,7 +147,7 @@ def _region(client: Any, provider: str, host: str) -> str | None:
 
 
 def _spoken(body: Any) -> dict[str, int] | None:
-    """Returns the characters of a text for speech. Models that are not billed by tokens are billed by them."""
+    """Return the characters of a text for speech. Models that are not billed by tokens are billed by them."""
     text, model = (body.get("input"), body.get("model")) if isinstance(body, Mapping) else (None, None)
     if not isinstance(text, str) or (isinstance(model, str) and model.startswith("gpt-")):
         return None
@@ -155,7 +155,7 @@ def _spoken(body: Any) -> dict[str, int] | None:
 
 
 def _answered(meter: Engine, client: Any, url: Any, vendor: str) -> dict[str, str]:
-    """Returns the fields of an event that name the provider."""
+    """Return the fields of an event that name the provider."""
     kind: Any = type(client)
     told = _served_by(kind)
     return answered_by(meter, url, told or vendor, is_told=told is not None)
@@ -163,7 +163,7 @@ def _answered(meter: Engine, client: Any, url: Any, vendor: str) -> dict[str, st
 
 @functools.cache
 def _served_by(kind: Any) -> str | None:
-    """Returns the provider of a client class for unknown hosts. Subclasses may prefix names such as Azure's with their own."""
+    """Return the provider of a client class for unknown hosts. Subclasses may prefix names such as Azure's with their own."""
     names = [base.__name__ for base in kind.__mro__]
     return next((provider for part, provider in _SERVED_BY.items() if any(part in name for name in names)), None)
 
@@ -182,17 +182,17 @@ def _mark_copy(client: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], 
 
 
 def _strip_headers(_client: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], headers: Any) -> None:
-    """Removes taximeter's headers from every request, including those of methods without a shim and the client's default headers."""
+    """Remove taximeter's headers from every request, including those of methods without a shim and the client's default headers."""
     drop_own_headers(headers)
 
 
 def _strip_defaults(resource: Any, _call: Call) -> None:
-    """Removes taximeter's headers from a client's default headers, because WebSockets build their headers in another way."""
+    """Remove taximeter's headers from a client's default headers, because WebSockets build their headers in another way."""
     drop_own_headers(resource._client._custom_headers)  # noqa: SLF001 - public under no other name
 
 
 def _strip_body(_client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-    """Removes taximeter's keywords from every body, because wrappers around a client pass unknown keywords on to the provider."""
+    """Remove taximeter's keywords from every body, because wrappers around a client pass unknown keywords on to the provider."""
     options = args[0] if args else kwargs["options"]
     for part in ("json_data", "extra_json"):
         body = getattr(options, part, None)
@@ -201,7 +201,7 @@ def _strip_body(_client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) 
 
 
 def _ask_for_usage(call: Call, resource: Any) -> None:
-    """Makes a chat stream report its usage, if the host accepts that and the caller has not decided it."""
+    """Make a chat stream report its usage, if the host accepts that and the caller has not decided it."""
     client = resource._client  # noqa: SLF001 - public under no other name
     kind: Any = type(resource)
     body = call.kwargs.get("extra_body")
@@ -232,7 +232,7 @@ def _takes_stream_options(kind: Any) -> bool:
 
 
 def _carried(manager: Any, call: Call) -> Any:
-    """Keeps the attribution for a helper that makes its requests later.
+    """Keep the attribution for a helper that makes its requests later.
 
     A stream's manager makes its request when it is entered, and a tool runner makes one in each turn.
     """

@@ -16,7 +16,7 @@ Who = Callable[[Any], "Mapping[str, object] | None"]
 
 
 def scope_of(who: Who, request: Any) -> attribution.attribute:
-    """Returns the attribution of a request. If `who` fails, the attribution is empty, so that the request does not fail."""
+    """Return the attribution of a request. If `who` fails, the attribution is empty, so that the request does not fail."""
     try:
         return attribution.of_mapping(who(request) or {})
     except Exception as error:

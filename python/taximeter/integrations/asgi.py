@@ -26,7 +26,7 @@ class AsgiAttribution:
         self._who = who
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
-        """Handles one connection."""
+        """Handle one connection."""
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return

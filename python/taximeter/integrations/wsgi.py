@@ -28,7 +28,7 @@ class WsgiAttribution:
         self._who = who
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        """Handles one request."""
+        """Handle one request."""
         scope = scope_of(self._who, environ)
         with scope:
             body = self._app(environ, start_response)
@@ -61,7 +61,7 @@ class _Body:
             yield part
 
     def close(self) -> None:
-        """Closes the application's body, as WSGI requires."""
+        """Close the application's body, as WSGI requires."""
         close = getattr(self._body, "close", None)
         if close is not None:
             with self._scope:

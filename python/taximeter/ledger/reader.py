@@ -37,7 +37,7 @@ class Ledger:
         self._reader = _core.LedgerReader(self.path)
 
     def _bring_up_to_date(self) -> None:
-        """Runs before the ledger is read."""
+        """Run before the ledger is read."""
 
     def __repr__(self) -> str:
         return f"Ledger({str(self.path)!r})"
@@ -50,7 +50,7 @@ class Ledger:
         until: Moment | None = None,
         where: Mapping[str, str | None] | None = None,
     ) -> Report:
-        """Sums up calls by fields.
+        """Sum up calls by fields.
 
         Args:
             by: Field names: `provider`, `model`, `operation`, `status`, `agent`, `feature`, `team`, `customer`, `user`, `session`,
@@ -83,7 +83,7 @@ class Ledger:
         until: Moment | None = None,
         where: Mapping[str, str | None] | None = None,
     ) -> Iterator[Event]:
-        """Yields every event in order of arrival. Reads page by page. For the filters, see `report`."""
+        """Yield every event in order of arrival. Read page by page. For the filters, see `report`."""
         self._bring_up_to_date()
         start, end, equals, after = unix_ns("since", since), unix_ns("until", until), equal(where), 0
         while True:
@@ -93,7 +93,7 @@ class Ledger:
             yield from map(json.loads, page)
 
     def follow(self, *, last: int = 10, every: float = 0.2) -> Iterator[Event]:
-        """Yields the last events, then new ones as they arrive, without end.
+        """Yield the last events, then new ones as they arrive, without end.
 
         Args:
             last: How many of the events that already exist to begin with.
@@ -117,14 +117,14 @@ class Ledger:
                 self._bring_up_to_date()
 
     def last(self, count: int) -> list[Event]:
-        """Returns the last events in order of arrival."""
+        """Return the last events in order of arrival."""
         self._bring_up_to_date()
         page, _ = self._reader.events(None, None, [], max(0, self._reader.last_sequence() - count), count)
         return [json.loads(event) for event in page]
 
 
 def equal(where: Mapping[str, str | None] | None) -> list[tuple[str, str]]:
-    """Returns a filter by values, in the form that the core takes."""
+    """Return a filter by values, in the form that the core takes."""
     if where is None:
         return []
     if not isinstance(where, Mapping) or not all(isinstance(name, str) for name in where):

@@ -72,15 +72,15 @@ class Report:
         return len(self.rows)
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """Returns the rows as flat mappings, with costs as exact decimal texts."""
+        """Return the rows as flat mappings, with costs as exact decimal texts."""
         return [_flat(row) for row in self.rows]
 
     def to_json(self) -> str:
-        """Returns the report as a JSON object with `by`, `rows` and `total`."""
+        """Return the report as a JSON object with `by`, `rows` and `total`."""
         return json.dumps({"by": self.by, "rows": self.to_dicts(), "total": _flat(self.total)}, indent=2)
 
     def table(self) -> tuple[list[str], list[list[str]]]:
-        """Returns headings and cells for display: the fields, calls, tokens and cost, with the total last."""
+        """Return headings and cells for display: the fields, calls, tokens and cost, with the total last."""
         lines = [[row.key[name] or "–" for name in self.by] + _cells(row) for row in self.rows]
         label = ["total", *[""] * (len(self.by) - 1)] if self.by else []
         return [*self.by, "calls", "input", "output", "cost (USD)", "unpriced"], [*lines, label + _cells(self.total)]
@@ -127,7 +127,7 @@ def _flat(row: Row) -> dict[str, Any]:
 
 
 def money(amount: Decimal) -> str:
-    """Formats an amount for display: at least cents, at most a ten-thousandth of a cent, rounded half to even."""
+    """Format an amount for display: at least cents, at most a ten-thousandth of a cent, rounded half to even."""
     short = amount.quantize(Decimal("0.000001")).normalize()
     return f"{short:,.2f}" if short == short.quantize(Decimal("0.01")) else f"{short:,f}"
 
@@ -145,7 +145,7 @@ def _cells(row: Row) -> list[str]:
 
 
 def total(rows: Sequence[Row]) -> Row:
-    """Sums up all rows."""
+    """Sum up all rows."""
 
     def add(name: str) -> Any:
         return sum(getattr(row, name) for row in rows)

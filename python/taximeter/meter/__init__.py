@@ -13,14 +13,14 @@ _default: Meter | None = None
 
 
 def get_default() -> Meter:
-    """Returns the default meter, for packages below `taximeter._default`, which creates it."""
+    """Return the default meter, for packages below `taximeter._default`, which creates it."""
     if _default is None:
         raise RuntimeError("import taximeter before its submodules")
     return _default
 
 
 def set_default(meter: Meter) -> None:
-    """Sets the default meter."""
+    """Set the default meter."""
     global _default  # noqa: PLW0603 - there is one default meter
     _default = meter
     attribution.report_to(engine_of(meter).count_remark)

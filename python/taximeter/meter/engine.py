@@ -73,7 +73,7 @@ class Engine:
         atexit.register(close_at_exit, this)
 
     def configure(self, arguments: Mapping[str, Any]) -> Settings:
-        """Resolves the settings from arguments, environment and file, and applies them.
+        """Resolve the settings from arguments, environment and file, and apply them.
 
         Raises:
             ConfigError: A setting is invalid.
@@ -102,7 +102,7 @@ class Engine:
         return settings
 
     def settled(self) -> Settings:
-        """Returns the settings in force. Reads them now if no event has done so yet.
+        """Return the settings in force. Read them now if no event has done so yet.
 
         Raises:
             ConfigError: A setting is invalid.
@@ -110,13 +110,13 @@ class Engine:
         return self.settings or self.configure({})
 
     def apply_again(self) -> None:
-        """Applies the settings again after one of their destinations has changed."""
+        """Apply the settings again after one of their destinations has changed."""
         if self.settings is not None:
             self._apply(self.settings)
 
     @contextmanager
     def overridden(self, override: Callable[[Settings], Settings]) -> Iterator[None]:
-        """Changes the settings in force for a block, whatever is configured within it; then those from before are in force again.
+        """Change the settings in force for a block, whatever is configured within it; then those from before are in force again.
 
         Raises:
             ConfigError: A setting is invalid.
@@ -134,7 +134,7 @@ class Engine:
                 _warn_of_memory(error)
 
     def with_destination(self, destination: Destination | None = None) -> Engine:
-        """Returns another engine with these settings and another destination: the given one over HTTP, or the ledger.
+        """Return another engine with these settings and another destination: the given one over HTTP, or the ledger.
 
         With a destination over HTTP, it has no default attribution, because such services get it in their events.
 
@@ -178,7 +178,7 @@ class Engine:
                 log.warning("prices.%s matches no priced model; check its provider and name", rule)
 
     def check_storage(self) -> None:
-        """Logs a warning, once per reason, if events can only be kept in memory. It says why and what to set.
+        """Log a warning, once per reason, if events can only be kept in memory. It says why and what to set.
 
         Nothing is logged if metering is off, or if the settings ask for memory.
         """
@@ -196,7 +196,7 @@ class Engine:
             )
 
     def storage_fault(self) -> str | None:
-        """Checks the state directory. Returns why the journal cannot be kept there; `None` if it can."""
+        """Check the state directory. Return why the journal cannot be kept there; `None` if it can."""
         from ..settings import NO_HOME  # noqa: PLC0415 - see configure
 
         if self.settings is None or not self.settings.root:
@@ -208,7 +208,7 @@ class Engine:
         return text if code is None else f"{self.settings.root}: {os.strerror(code)}"
 
     def before_first_event(self) -> None:
-        """Reads the settings, and checks the state directory. Never raises."""
+        """Read the settings, and check the state directory. Never raises."""
         try:
             if self.settled().root != self._checked_root:
                 self.check_storage()
@@ -226,15 +226,15 @@ class Engine:
         return self.settings is not None and self.settings.keep_provider_usage
 
     def count_remark(self, what: str, field: str) -> None:
-        """Counts and warns about a problem found outside `track`, under its name in `stats()["remarks"]`."""
+        """Count and warn about a problem found outside `track`, under its name in `stats()["remarks"]`."""
         self.core.count_remark(what, field)
 
     def stats(self) -> Stats:
-        """Returns the counts; see `Meter.stats`."""
+        """Return the counts; see `Meter.stats`."""
         return self.core.stats()
 
     def flush(self, timeout: float) -> FlushReport:
-        """Waits for delivery; see `Meter.flush`."""
+        """Wait for delivery; see `Meter.flush`."""
         if "gevent.monkey" not in sys.modules:
             return _wait(self.core.flush, timeout)
         from .gevent import in_gevent_thread  # noqa: PLC0415 - few programs use it
@@ -242,7 +242,7 @@ class Engine:
         return _wait(in_gevent_thread(self.core.flush), timeout)
 
     def flush_ledger(self, timeout: float = 2.0) -> bool:
-        """Waits until the ledger has what is tracked so far, at most `timeout` seconds; other destinations are not waited for.
+        """Wait until the ledger has what is tracked so far, at most `timeout` seconds; other destinations are not waited for.
 
         Returns:
             Whether the ledger has it; true where the ledger is not a destination.
@@ -277,13 +277,13 @@ class Engine:
         return count
 
     def catalog_document(self) -> Document:
-        """Returns the downloaded catalog, or the embedded one if that is newer."""
+        """Return the downloaded catalog, or the embedded one if that is newer."""
         from ..catalog.store import current  # noqa: PLC0415 - rarely needed
 
         return current(self.settled().catalog)
 
     def update_catalog(self, source: str | None = None, *, accept: Iterable[str] = ()) -> Merged | None:
-        """Downloads the price catalog and puts it in force; see `Meter.update_catalog`."""
+        """Download the price catalog and put it in force; see `Meter.update_catalog`."""
         from ..catalog.update import update  # noqa: PLC0415 - see catalog_document
 
         settings = self.settled()
@@ -297,7 +297,7 @@ class Engine:
             self.core.set_catalog(render(document))
 
     def refresh_schedule(self) -> Schedule | None:
-        """Returns how often the settings ask for an update of the catalog; `None` for never."""
+        """Return how often the settings ask for an update of the catalog; `None` for never."""
         from ..catalog.background import Schedule  # noqa: PLC0415 - see catalog_document
 
         settings = self.settings

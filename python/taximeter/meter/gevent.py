@@ -12,7 +12,7 @@ Wait = Callable[[float], tuple[int, int, int]]
 
 
 def in_gevent_thread(how: Wait) -> Wait:
-    """Moves a wait to a real thread of gevent if gevent has patched threads. Otherwise it would block every greenlet."""
+    """Move a wait to a real thread of gevent if gevent has patched threads. Otherwise it would block every greenlet."""
     monkey: Any = sys.modules.get("gevent.monkey")
     try:
         if monkey is None or not monkey.is_module_patched("threading"):

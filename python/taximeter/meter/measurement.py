@@ -97,7 +97,7 @@ class Measurement:
             )
 
     def _event(self, ended: float, kind: type[BaseException] | None) -> dict[str, Any]:
-        """Returns the event's fields, without those that cannot be read. The call was made, so it is always recorded."""
+        """Return the event's fields, without those that cannot be read. The call was made, so it is always recorded."""
         fields: dict[str, Any] = {"latency_ms": (ended - self._started) * 1000, "started_at": self._started_at}
         # A caller that names a span has another one in mind.
         fields |= {**self._span, **self._fields} if _SPAN.isdisjoint(self._fields) else self._fields
@@ -137,7 +137,7 @@ class Measurement:
 
 
 def _first_fault(fields: dict[str, Any]) -> str | None:
-    """Returns the first count for which `track` would reject the event; `None` if `track` accepts all counts."""
+    """Return the first count for which `track` would reject the event; `None` if `track` accepts all counts."""
     usage = fields.get("usage")
     try:
         counts = {name: fields[name] for name in _COUNTS if name != "usage" and name in fields}

@@ -136,7 +136,7 @@ class Meter(Pricing):
         return self._engine.close(timeout)
 
     def stats(self) -> Stats:
-        """Counts of this process: events tracked, refused by reason, remarked upon, and delivered by destination."""
+        """Count of this process: events tracked, refused by reason, remarked upon, and delivered by destination."""
         return self._engine.stats()
 
     def prometheus(self) -> str:
@@ -199,12 +199,12 @@ Kind = TypeVar("Kind", bound=Meter)
 
 
 def engine_of(meter: Meter) -> Engine:
-    """Returns what a meter works with. Only packages of `taximeter` use it."""
+    """Return what a meter works with. Only packages of `taximeter` use it."""
     return meter._engine
 
 
 def meter_with(engine: Engine, kind: type[Kind]) -> Kind:
-    """Returns a meter of a class that works with an engine, which may have no settings yet."""
+    """Return a meter of a class that works with an engine, which may have no settings yet."""
     meter = kind.__new__(kind)
     meter._use(engine)
     return meter

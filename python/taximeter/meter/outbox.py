@@ -38,9 +38,9 @@ class Outbox:
         self.count_remark = engine.count_remark
 
     def answers(self) -> list[tuple[bytes, int | None, bytes]]:
-        """Returns the service's responses since the last call; see `_core.Meter.take_answers`."""
+        """Return the service's responses since the last call; see `_core.Meter.take_answers`."""
         return self._engine.core.take_answers()
 
     def update(self) -> None:
-        """Applies changes of the service's accounts."""
+        """Apply changes of the service's accounts."""
         self._engine.apply_again()

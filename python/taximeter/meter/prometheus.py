@@ -52,7 +52,7 @@ _Processes = Sequence[tuple[Mapping[str, str], Mapping[str, Any]]]
 
 
 def render(processes: Iterable[tuple[Mapping[str, str], Mapping[str, Any]]]) -> str:
-    """Renders the metrics of several processes.
+    """Render the metrics of several processes.
 
     Args:
         processes: The labels and the `stats()` of each process. Values that are `None` or absent are left out.

@@ -24,7 +24,7 @@ _exit_began = 0.0
 
 
 def close_at_exit(reference: weakref.ref[Engine]) -> None:
-    """Closes a meter at the end of the program, and warns about lost events."""
+    """Close a meter at the end of the program, and warn about lost events."""
     global _exit_began  # noqa: PLW0603 - all such meters share one time limit
     engine = reference()
     if engine is not None:

@@ -36,7 +36,7 @@ _MAX: Final = 10**12
 
 
 def normalize(usage: Any, *, provider: str | None = None, inclusive: bool | None = None) -> tuple[dict[str, Any], Decimal | None]:
-    """Returns counts by unit name, with parts included in their totals, and the cost that the provider reports.
+    """Return counts by unit name, with parts included in their totals, and the cost that the provider reports.
 
     `src/capture/usage.rs` describes the formats. Each is recognised by fields that only it has.
 
@@ -70,13 +70,13 @@ def normalize(usage: Any, *, provider: str | None = None, inclusive: bool | None
 
 
 def _family(fields: Mapping[str, Any], provider: str | None) -> str | None:
-    """Returns Anthropic's family if the fields that identify it are all null. Otherwise the fields decide."""
+    """Return Anthropic's family if the fields that identify it are all null. Otherwise the fields decide."""
     is_other = {"prompt_tokens", "completion_tokens", "input_token_details", "output_token_details"} & fields.keys()
     return "anthropic" if provider == "anthropic" and not is_other else None
 
 
 def _as_total(fields: dict[str, Any]) -> dict[str, Any]:
-    """Renames Anthropic's fields to those of a format whose input includes cached tokens."""
+    """Rename Anthropic's fields to those of a format whose input includes cached tokens."""
     names = {"input_tokens": "prompt_tokens", "output_tokens": "completion_tokens"}
     return {names.get(name, name): value for name, value in fields.items()}
 
@@ -95,7 +95,7 @@ def _check(fields: Mapping[str, Any], depth: int = 0) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Converts values that JSON cannot express: decimals to texts, objects to their fields."""
+    """Convert values that JSON cannot express: decimals to texts, objects to their fields."""
     return str(value) if isinstance(value, Decimal) else _fields(value)
 
 

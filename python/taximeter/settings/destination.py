@@ -25,7 +25,7 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """Returns the text."""
+        """Return the text."""
         return self._text
 
     def __repr__(self) -> str:
@@ -112,7 +112,7 @@ class Destination:
         return self._url.reveal().partition("?")[0]
 
     def to_core(self) -> dict[str, Any]:
-        """Returns the destination in the form that the core takes."""
+        """Return the destination in the form that the core takes."""
         return {
             "url": self._url.reveal(),
             "headers": [(name, value.reveal()) for name, value in self._headers.items()],
@@ -147,7 +147,7 @@ class _SecretArguments:
 
 
 def _split(given: _SecretArguments) -> tuple[str, Secret]:
-    """Returns the protocol's name, and the URL without it."""
+    """Return the protocol's name, and the URL without it."""
     if not isinstance(given.url, str):
         kind = type(given.url).__name__
         raise ConfigError(f"destination: url: {kind} is not a text; give a URL such as cloudevents+https://host/path")

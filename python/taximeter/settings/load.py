@@ -28,7 +28,7 @@ _resolved_roots: dict[str, str] = {}
 
 
 def default_state_dir(environ: Mapping[str, str] | None = None) -> str:
-    """Returns the directory of journals and the ledger: `TAXIMETER_STATE_DIR`, or else the platform's state directory.
+    """Return the directory of journals and the ledger: `TAXIMETER_STATE_DIR`, or else the platform's state directory.
 
     Raises:
         ConfigError: The user has no home directory, and the variable is not set.
@@ -56,7 +56,7 @@ def _absolute(path: str | os.PathLike[str]) -> str:
 
 
 def is_disabled(environ: Mapping[str, str] | None = None) -> bool:
-    """Returns whether `TAXIMETER_DISABLED` turns metering off."""
+    """Return whether `TAXIMETER_DISABLED` turns metering off."""
     environ = os.environ if environ is None else environ
     return flag("TAXIMETER_DISABLED", environ.get("TAXIMETER_DISABLED", ""))
 
@@ -64,7 +64,7 @@ def is_disabled(environ: Mapping[str, str] | None = None) -> bool:
 def resolve(
     arguments: Mapping[str, Any], environ: Mapping[str, str] | None = None, start: str | os.PathLike[str] | None = None
 ) -> Settings:
-    """Resolves all settings.
+    """Resolve all settings.
 
     Args:
         arguments: What the caller gave, by name; `None` stands for not given.
@@ -161,7 +161,7 @@ def _load(path: str) -> Mapping[str, Any]:
 
 
 def _may_have_table(project: str) -> bool:
-    """Returns whether a project's file may have our table. This check is cheap, while parsing TOML would delay the first event."""
+    """Return whether a project's file may have our table. This check is cheap, while parsing TOML would delay the first event."""
     try:
         return b"taximeter" in files.read(project)
     except OSError:
@@ -169,7 +169,7 @@ def _may_have_table(project: str) -> bool:
 
 
 def _resolve_prices_path(place: str, table: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Resolves a relative path of a price file against the directory of the file that names it."""
+    """Resolve a relative path of a price file against the directory of the file that names it."""
     named = table.get("prices")
     if isinstance(named, str) and not named.strip().startswith("{"):
         return {**table, "prices": os.path.join(place, os.path.expanduser(named))}

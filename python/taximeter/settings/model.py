@@ -115,7 +115,7 @@ class Settings(NamedTuple):
     """Further hosts whose streams are asked for their usage, as in `hosts`."""
 
     def inside(self, *names: str) -> str:
-        """Returns the path of a file in the state directory."""
+        """Return the path of a file in the state directory."""
         return os.path.join(self.root, *names)
 
     @property

@@ -22,7 +22,7 @@ _RULES: Final = ("rates", "multipliers", "aliases")
 
 
 def prices(layers: Sequence[tuple[str, Any]]) -> Prices:
-    """Merges the price settings of all sources. Earlier sources take precedence."""
+    """Merge the price settings of all sources. Earlier sources take precedence."""
     merged: dict[str, Any] = {}
     rules: dict[str, Any] = {}
     for source, layer in reversed(layers):
@@ -36,7 +36,7 @@ def prices(layers: Sequence[tuple[str, Any]]) -> Prices:
 
 
 def _add_prices(merged: dict[str, Any], rules: dict[str, Any], layer: str, value: Any) -> None:
-    """Puts the price settings of one source over those already merged. Errors name the source."""
+    """Put the price settings of one source over those already merged. Errors name the source."""
     try:
         found, own = _checked_prices(_price_table(value))
     except RecursionError:
@@ -52,7 +52,7 @@ def _add_prices(merged: dict[str, Any], rules: dict[str, Any], layer: str, value
 
 
 def _checked_prices(table: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns the checked settings of a table, and its rules by kind."""
+    """Return the checked settings of a table, and its rules by kind."""
     if unknown := sorted(set(table) - {*_RULES, "free", "long_tail", "refresh", "source"}):
         raise ConfigError(f"prices: {unknown[0]!r} is not one of {', '.join(_RULES)}, free, long_tail, refresh, source")
     own: dict[str, Any] = {}
@@ -86,7 +86,7 @@ def _checked_prices(table: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
 
 
 def _price_table(value: Any) -> Mapping[str, Any]:
-    """Returns price settings from a mapping, from JSON text, or from a TOML or JSON file."""
+    """Return price settings from a mapping, from JSON text, or from a TOML or JSON file."""
     if isinstance(value, Mapping):
         return value
     if isinstance(value, (str, os.PathLike)):
@@ -112,23 +112,23 @@ def _price_table(value: Any) -> Mapping[str, Any]:
 
 
 def _core_text(rules: Mapping[str, Any]) -> str:
-    """Returns rules in the form that the core reads: JSON with numbers as decimal texts."""
+    """Return rules in the form that the core reads: JSON with numbers as decimal texts."""
     return json.dumps(_exact(rules), sort_keys=True)
 
 
 def _from_json(text: str) -> Any:
-    """Parses JSON with exact decimals, because a binary number such as 0.1 would be another rate."""
+    """Parse JSON with exact decimals, because a binary number such as 0.1 would be another rate."""
     return json.loads(text, parse_float=Decimal)
 
 
 def _own_table(table: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Returns the table itself, or its only key `prices`: a file of prices may have the same layout as `taximeter.toml`."""
+    """Return the table itself, or its only key `prices`: a file of prices may have the same layout as `taximeter.toml`."""
     inner = table.get("prices")
     return inner if isinstance(inner, Mapping) and set(table) == {"prices"} else table
 
 
 def _exact(value: Any) -> Any:
-    """Converts numbers at any depth to decimal texts, the only form that the core accepts."""
+    """Convert numbers at any depth to decimal texts, the only form that the core accepts."""
     if isinstance(value, Mapping):
         return {str(key): _exact(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -142,7 +142,7 @@ def _exact(value: Any) -> Any:
 
 
 def _interval(value: Any) -> float | None:
-    """Returns seconds from a number, from a text such as `6h`, or from `True`, which means daily. `None` means never."""
+    """Return seconds from a number, from a text such as `6h`, or from `True`, which means daily. `None` means never."""
     if value is None or value is False:
         return None
     if value is True:

@@ -17,7 +17,7 @@ TOO_DEEP: Final = "nested too deep"
 
 
 def load(path: str) -> Mapping[str, Any]:
-    """Reads a TOML file. Fractional numbers become `Decimal`.
+    """Read a TOML file. Fractional numbers become `Decimal`.
 
     Raises:
         ConfigError: The file cannot be read. An unreadable `pyproject.toml` reads as empty, because other tools report it.

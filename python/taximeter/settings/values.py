@@ -33,7 +33,7 @@ FALSE: Final = frozenset({"0", "false", "no", "off", ""})
 
 
 def flag(name: str, value: Any) -> bool:
-    """Returns a boolean setting from a bool or a text."""
+    """Return a boolean setting from a bool or a text."""
     if isinstance(value, bool):
         return value
     text = str(value).strip().lower()
@@ -43,7 +43,7 @@ def flag(name: str, value: Any) -> bool:
 
 
 def destinations(value: Any) -> tuple[bool, tuple[Destination, ...]]:
-    """Returns whether the ledger is among the destinations, and the remote destinations."""
+    """Return whether the ledger is among the destinations, and the remote destinations."""
     if isinstance(value, str):
         value = concealed([part.strip() for part in value.split(",") if part.strip()])
     elif not isinstance(value, (list, tuple)):
@@ -61,7 +61,7 @@ def destinations(value: Any) -> tuple[bool, tuple[Destination, ...]]:
 
 
 def families(value: Any) -> bool | tuple[str, ...]:
-    """Returns `True` for all client families, `False` for none, or their names."""
+    """Return `True` for all client families, `False` for none, or their names."""
     if isinstance(value, str):
         if value.strip().lower() in TRUE | FALSE:
             return flag("instrument", value)
@@ -74,7 +74,7 @@ def families(value: Any) -> bool | tuple[str, ...]:
 
 
 def budget(value: Any) -> int | None:
-    """Returns bytes from megabytes: the most that the journal may take on disk."""
+    """Return bytes from megabytes: the most that the journal may take on disk."""
     if value is None:
         return None
     try:
@@ -87,7 +87,7 @@ def budget(value: Any) -> int | None:
 
 
 def max_age(value: Any) -> float | None:
-    """Returns how long events may wait for a destination over HTTP, in seconds; `None` for no limit."""
+    """Return how long events may wait for a destination over HTTP, in seconds; `None` for no limit."""
     if value is None:
         return WEEK
     if value is False or str(value).strip().lower() in FALSE - {"0", ""}:
@@ -114,7 +114,7 @@ def linger_ms(value: Any) -> float:
 
 
 def tags(value: Any) -> Mapping[str, Any]:
-    """Returns tags by key, from a mapping or from a text such as `key=value,key=value`."""
+    """Return tags by key, from a mapping or from a text such as `key=value,key=value`."""
     if value is None:
         return {}
     if isinstance(value, str):
@@ -126,7 +126,7 @@ def tags(value: Any) -> Mapping[str, Any]:
 
 
 def hosts(value: Any) -> Mapping[str, str]:
-    """Returns the providers that answer at hosts, from a mapping or from a text such as `10.0.0.5:8000=vllm`."""
+    """Return the providers that answer at hosts, from a mapping or from a text such as `10.0.0.5:8000=vllm`."""
     if value is None:
         return {}
     if isinstance(value, str):
@@ -144,7 +144,7 @@ def hosts(value: Any) -> Mapping[str, str]:
 
 
 def usage_hosts(value: Any) -> tuple[str, ...]:
-    """Returns the hosts whose streams are asked for their usage, from a sequence or from a text with commas."""
+    """Return the hosts whose streams are asked for their usage, from a sequence or from a text with commas."""
     if value is None:
         return ()
     if isinstance(value, str):
@@ -155,7 +155,7 @@ def usage_hosts(value: Any) -> tuple[str, ...]:
 
 
 def _host(setting: str, value: Any) -> str:
-    """Returns a host, with its port if one is given. A URL is read as its host."""
+    """Return a host, with its port if one is given. A URL is read as its host."""
     text = str(value).strip().lower().partition("://")
     host = (text[2] or text[0]).partition("/")[0]
     if not isinstance(value, str) or not host or any(character.isspace() for character in host):

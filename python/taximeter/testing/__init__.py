@@ -55,7 +55,7 @@ class Captured:
         self._first += len(self.events)
 
     def report(self, by: str | Sequence[str] = ("model",), **filters: Any) -> Report:
-        """A report of the events of the whole block, while it runs; see `taximeter.Ledger.report`."""
+        """Return a report of the events of the whole block, while it runs; see `taximeter.Ledger.report`."""
         self._flush()
         return self._ledger.report(by, **filters)
 

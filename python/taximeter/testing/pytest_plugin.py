@@ -13,6 +13,6 @@ __all__ = ["taximeter_events"]
 
 @pytest.fixture
 def taximeter_events() -> Iterator[Captured]:
-    """The events that a test records, apart from all others; see `taximeter.testing.capture`."""
+    """Return the events that a test records, apart from all others; see `taximeter.testing.capture`."""
     with capture() as captured:
         yield captured

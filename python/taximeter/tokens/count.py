@@ -17,7 +17,7 @@ _TOKENS_PER_WORD: Final = 1.3
 
 
 def count_tokens(text: str, model: str | None = None, *, provider: str | None = None, encoding: str | None = None) -> TokenCount:
-    """Counts the tokens of a text.
+    """Count the tokens of a text.
 
     Args:
         text: The text. Special tokens in it are counted as ordinary text.
@@ -36,7 +36,7 @@ def count_tokens(text: str, model: str | None = None, *, provider: str | None = 
 
 
 def count(texts: Sequence[str], model: str | None, provider: str | None, encoding: str | None) -> TokenCount:
-    """Counts the tokens of all texts together."""
+    """Count the tokens of all texts together."""
     if (model is None) == (encoding is None):
         raise TypeError("give exactly one of model and encoding")
     if model is not None:

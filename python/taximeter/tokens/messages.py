@@ -82,7 +82,7 @@ def count_messages(
 
 
 def _content(value: object, where: str) -> list[str]:
-    """Returns the texts of a message's content, which is a text or a sequence of parts."""
+    """Return the texts of a message's content, which is a text or a sequence of parts."""
     if isinstance(value, str):
         return [value]
     if isinstance(value, (bytes, Mapping)) or not isinstance(value, Iterable):
@@ -120,7 +120,7 @@ def _function(tool: Mapping[str, Any], where: str) -> _Function:
 
 
 def _properties(schema: object, texts: list[str], depth: int = 0) -> int:
-    """Returns how many tokens the form of a schema's properties adds. Appends their texts, nested ones included, to `texts`."""
+    """Return how many tokens the form of a schema's properties adds. Appends their texts, nested ones included, to `texts`."""
     if not isinstance(schema, Mapping) or depth > _MAX_DEPTH:
         return 0
     added = 0

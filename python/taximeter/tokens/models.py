@@ -41,7 +41,7 @@ class ModelEncoding(NamedTuple):
 
 
 def encoding_for_model(model: str, provider: str | None = None) -> ModelEncoding:
-    """Returns the encoding to count a model's tokens with, and whether counts are exact.
+    """Return the encoding to count a model's tokens with, and whether counts are exact.
 
     Args:
         model: A model's name as for `price()`, in any case. It may have a host's namespace (`openai/gpt-4o`,
@@ -70,7 +70,7 @@ def encoding_for_model(model: str, provider: str | None = None) -> ModelEncoding
 
 
 def _own(model: str) -> ModelEncoding | None:
-    """Returns the encoding of a registered model or an OpenAI model, or `None`."""
+    """Return the encoding of a registered model or an OpenAI model, or `None`."""
     if (registered := _core.registered_for(model)) is not None:
         return ModelEncoding(registered, exact=True)
     found = _core.encoding_of(model)
@@ -119,7 +119,7 @@ _last_index: _Index | None = None
 
 
 def _index(meter: Meter) -> _Index:
-    """Returns the index of the catalogs in force. It is cached, because reading a catalog takes 30 ms."""
+    """Return the index of the catalogs in force. It is cached, because reading a catalog takes 30 ms."""
     from ..catalog.document import rates_in_force  # noqa: PLC0415 - few models need more than a price
 
     global _last_index  # noqa: PLW0603 - at worst, two threads build the same index
@@ -160,7 +160,7 @@ def _look_up(meter: Meter, model: str, provider: str | None) -> _Known:
 
 
 def register_tokenizer(prefix: str, path: str | os.PathLike[str]) -> None:
-    """Registers a tokenizer that counts the tokens of a family of models from now on.
+    """Register a tokenizer that counts the tokens of a family of models from now on.
 
     Args:
         prefix: The start of the models' names, with or without a host's namespace: `"llama-3"`, `"meta-llama/Llama-3"`. Case does not

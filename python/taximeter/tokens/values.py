@@ -10,7 +10,7 @@ __all__ = ["as_json", "listed", "mapping", "text"]
 
 
 def listed(value: object, where: str) -> list[Any]:
-    """Returns the items of a sequence of mappings.
+    """Return the items of a sequence of mappings.
 
     Raises:
         TypeError: The value is not such a sequence.
@@ -21,7 +21,7 @@ def listed(value: object, where: str) -> list[Any]:
 
 
 def mapping(value: object, where: str) -> Mapping[str, Any]:
-    """Returns the value if it is a mapping.
+    """Return the value if it is a mapping.
 
     Raises:
         TypeError: It is not.
@@ -32,7 +32,7 @@ def mapping(value: object, where: str) -> Mapping[str, Any]:
 
 
 def text(value: object, where: str) -> str:
-    """Returns the value if it is a text.
+    """Return the value if it is a text.
 
     Raises:
         TypeError: It is not.
@@ -43,7 +43,7 @@ def text(value: object, where: str) -> str:
 
 
 def as_json(value: object, where: str) -> str:
-    """Returns the value as JSON text.
+    """Return the value as JSON text.
 
     Raises:
         TypeError: JSON cannot express the value.

@@ -39,7 +39,7 @@ class InBackground:
         raise NotImplementedError
 
     def flush(self, timeout: float = 5.0) -> bool:
-        """Waits until the requests in the background are delivered.
+        """Wait until the requests in the background are delivered.
 
         Args:
             timeout: The longest time to wait, in seconds.

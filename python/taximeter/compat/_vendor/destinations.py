@@ -40,12 +40,12 @@ class Destinations:
 
 
 def flush_ledger(timeout: float) -> None:
-    """Waits until the ledger has all events, at most `timeout` seconds."""
+    """Wait until the ledger has all events, at most `timeout` seconds."""
     _default.ledger_meter().flush(timeout)
 
 
 def record(make: Callable[[], Mapping[str, Any]]) -> Receipt | None:
-    """Records an event in the ledger. Never raises, because the arguments of the SDK's call may be anything."""
+    """Record an event in the ledger. Never raises, because the arguments of the SDK's call may be anything."""
     try:
         return _default.ledger_meter().track(**make())
     except Exception:
@@ -54,7 +54,7 @@ def record(make: Callable[[], Mapping[str, Any]]) -> Receipt | None:
 
 
 def price_of(provider: str, model: str, usage: Mapping[str, int], *, batch: bool = False) -> Decimal | None:
-    """Returns what a call costs in US dollars; `None` if it has no price or is invalid."""
+    """Return what a call costs in US dollars; `None` if it has no price or is invalid."""
     try:
         return _default.price(model, usage, provider, batch=batch).usd
     except Exception:

@@ -12,16 +12,16 @@ class Counts(Protocol):
     """Something that counts remarks."""
 
     def count_remark(self, what: str, field: str) -> None:
-        """Counts a remark under its name in `stats()`, and warns about it."""
+        """Count a remark under its name in `stats()`, and warn about it."""
 
 
 def plain_tags(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the values of a mapping that tags can have: texts and numbers."""
+    """Return the values of a mapping that tags can have: texts and numbers."""
     return {name: value for name, value in given.items() if isinstance(value, (str, int, float))}
 
 
 def usage_of(event: Mapping[str, Any], outbox: Counts, model: str) -> Mapping[str, Any] | None:
-    """Returns what a call used. If its response did not report usage, counts and warns about that and returns `None`, not zero."""
+    """Return what a call used. If its response did not report usage, counts and warns about that and returns `None`, not zero."""
     usage: Mapping[str, Any] | None = event.get("usage")
     if usage:
         return usage

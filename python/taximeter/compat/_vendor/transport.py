@@ -15,7 +15,7 @@ __all__ = ["Timeout", "dumps", "post", "seconds_of", "trusted"]
 
 
 def dumps(data: Any) -> bytes:
-    """Writes JSON as the SDKs do.
+    """Write JSON as the SDKs do.
 
     Raises:
         ValueError: A number is NaN or infinite.
@@ -33,7 +33,7 @@ _MAX_TIMEOUT: Final = 600.0
 
 
 def seconds_of(timeout: Any, default: float = 30.0) -> float:
-    """Converts a timeout of `requests` or `httpx` to a number of seconds, for a request in the background."""
+    """Convert a timeout of `requests` or `httpx` to a number of seconds, for a request in the background."""
     given = timeout if isinstance(timeout, tuple) else (timeout,)
     if None in given:
         return _MAX_TIMEOUT
@@ -49,7 +49,7 @@ def _exchange(timeout: Timeout, bundle: str | None) -> _core.Exchange:
 
 
 def trusted() -> str | None:
-    """Returns the path of a certificate file from the environment variables of `requests`, or `None`."""
+    """Return the path of a certificate file from the environment variables of `requests`, or `None`."""
     named = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
     return named if named and Path(named).is_file() else None
 
@@ -57,7 +57,7 @@ def trusted() -> str | None:
 def post(
     url: str, headers: Mapping[str, str], body: bytes, timeout: Timeout, method: str = "POST"
 ) -> tuple[int, str, list[tuple[str, str]], bytes]:
-    """Makes a request over a kept-alive connection, without holding the GIL; see `_core.Exchange.request`.
+    """Make a request over a kept-alive connection, without holding the GIL; see `_core.Exchange.request`.
 
     Raises:
         TransferError: The request has no response.

@@ -33,7 +33,7 @@ _lock = ForkSafeLock()
 
 
 def init(api_key: str, base_url: str | None = None, *, destination: str | Sequence[str] | None = None) -> Client:
-    """Reports the clients' calls that have the keywords `paygent_agent_id` and `paygent_customer_id` from now on.
+    """Report the clients' calls that have the keywords `paygent_agent_id` and `paygent_customer_id` from now on.
 
     The keywords `paygent_indicator`, `paygent_customer_name`, `paygent_plan` and `paygent_meta_tags` are used as well. None of these
     keywords reach the client. A second call returns the client of the first.
@@ -55,7 +55,7 @@ def init(api_key: str, base_url: str | None = None, *, destination: str | Sequen
 
 
 def send_indicator(agent_id: str, customer_id: str, indicator: str, meta_tags: Mapping[str, Any] | None = None) -> None:
-    """Calls `Client.send_indicator` of the client of `init`. Without one, it only logs an error."""
+    """Call `Client.send_indicator` of the client of `init`. Without one, it only logs an error."""
     if _client is None:
         log.error("send_indicator skipped: call paygent_sdk.init(api_key) first")
         return
@@ -69,7 +69,7 @@ def send_external_cost(
     cost_data: ExternalCostData | None = None,
     meta_tags: Mapping[str, Any] | None = None,
 ) -> None:
-    """Calls `Client.send_external_cost` of the client of `init`, with its errors. Without one, it only logs an error."""
+    """Call `Client.send_external_cost` of the client of `init`, with its errors. Without one, it only logs an error."""
     if _client is None:
         log.error("send_external_cost skipped: call paygent_sdk.init(api_key) first")
         return
@@ -114,5 +114,5 @@ class _Observer:
 
 
 def _names_both(own: Mapping[str, Any]) -> bool:
-    """Returns whether a call names its agent and its customer."""
+    """Return whether a call names its agent and its customer."""
     return bool(own.get("paygent_agent_id") and own.get("paygent_customer_id"))

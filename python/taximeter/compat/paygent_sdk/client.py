@@ -60,20 +60,20 @@ class Client(EventCalls):
 
     @classmethod
     def new_client(cls, api_key: str) -> Client:
-        """Returns a client of Paygent's own service."""
+        """Return a client of Paygent's own service."""
         return cls(api_key)
 
     @classmethod
     def new_client_with_url(cls, api_key: str, base_url: str) -> Client:
-        """Returns a client of the service at this URL."""
+        """Return a client of the service at this URL."""
         return cls(api_key, base_url)
 
     def set_log_level(self, level: int) -> None:
-        """Sets the level of the logger `paygent_sdk`, which all clients share."""
+        """Set the level of the logger `paygent_sdk`, which all clients share."""
         self.logger.setLevel(level)
 
     def get_logger(self) -> logging.Logger:
-        """Returns the logger `paygent_sdk`, which has no handler."""
+        """Return the logger `paygent_sdk`, which has no handler."""
         return self.logger
 
     def send_usage(
@@ -84,7 +84,7 @@ class Client(EventCalls):
         usage_data: UsageData | None = None,
         meta_tags: Mapping[str, Any] | None = None,
     ) -> None:
-        """Reports a call with its cost, which is computed locally. Waits for the response unless the client works in the background.
+        """Report a call with its cost, which is computed locally. Wait for the response unless the client works in the background.
 
         If it is called with Paygent 4's arguments (no indicator, `meta_tags`, or usage with `cached_tokens` or a `plan`), it behaves
         like Paygent 4; see `send_usage_v2`.
@@ -145,7 +145,7 @@ class Client(EventCalls):
         usage_data: UsageDataWithStrings | None = None,
         meta_tags: Mapping[str, Any] | None = None,
     ) -> None:
-        """Reports a call by its texts, otherwise like `send_usage`. Tokens are counted locally; texts are not sent or stored."""
+        """Report a call by its texts, otherwise like `send_usage`. Tokens are counted locally; texts are not sent or stored."""
         texts = indicator if isinstance(indicator, UsageDataWithStrings) else usage_data
         for name in ("prompt_string", "output_string"):
             if not isinstance(getattr(texts, name, None), str):
@@ -160,7 +160,7 @@ class Client(EventCalls):
             self.send_usage(agent_id, customer_id, indicator, counted, meta_tags)
 
     def _amount(self, usage: UsageData) -> Decimal:
-        """Returns what a call costs: by the price of the model here, else by the catalog, else by the price of unknown models."""
+        """Return what a call costs: by the price of the model here, else by the catalog, else by the price of unknown models."""
         price = MODEL_PRICING.get(usage.model)
         if price is None:
             try:
@@ -194,12 +194,12 @@ class Client(EventCalls):
 
 
 def _is_for_version_4(usage: UsageData | None, meta_tags: Any) -> bool:
-    """Returns whether an argument is given that Paygent 1 does not have."""
+    """Return whether an argument is given that Paygent 1 does not have."""
     return meta_tags is not None or any(getattr(usage, name, None) is not None for name in ("cached_tokens", "plan"))
 
 
 def _encoding(model: str) -> tokens.Encoding:
-    """Returns the model's own encoding. For models without a known one it is `cl100k_base`, as the original's README says."""
+    """Return the model's own encoding. For models without a known one it is `cl100k_base`, as the original's README says."""
     try:
         found = tokens.encoding_for_model(model)
     except ValueError:

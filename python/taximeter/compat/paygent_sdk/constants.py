@@ -314,5 +314,5 @@ MODEL_PRICING: dict[str, ModelPricing] = {
 
 
 def is_model_supported(model: str) -> bool:
-    """Returns whether a model has a price in `MODEL_PRICING`."""
+    """Return whether a model has a price in `MODEL_PRICING`."""
     return model in MODEL_PRICING

@@ -46,7 +46,7 @@ _USAGE: Final = {
 
 
 def _placeholder() -> SendUsageV2Response:
-    """Returns the placeholder for a response. Paygent computes the cost later and does not report it to this client."""
+    """Return the placeholder for a response. Paygent computes the cost later and does not report it to this client."""
     return SendUsageV2Response("", 0.0, CostBreakdown(0.0, 0.0, 0.0, 0.0, 0.0), {})
 
 
@@ -59,7 +59,7 @@ class _LoggingErrors:
         self._what = what
 
     def __enter__(self) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
         if not isinstance(error, Exception):
@@ -90,7 +90,7 @@ class EventCalls(WithKey, InBackground):
         raw_usage: RawUsageData | None = None,
         meta_tags: Mapping[str, Any] | None = None,
     ) -> SendUsageV2Response:
-        """Reports what a call used; Paygent computes the cost. Never raises, never blocks.
+        """Report what a call used; Paygent computes the cost. Never raises, never blocks.
 
         Args:
             agent_id, customer_id: The agent, and the customer for whom it worked.
@@ -117,7 +117,7 @@ class EventCalls(WithKey, InBackground):
         video_usage: VideoUsageData | None = None,
         meta_tags: Mapping[str, Any] | None = None,
     ) -> SendUsageV2Response:
-        """Reports the generation of a video; see `send_usage_v2`. Its duration must be above 0 seconds."""
+        """Report the generation of a video; see `send_usage_v2`. Its duration must be above 0 seconds."""
         with _LoggingErrors("send_usage_video"):
             if video_usage is None and isinstance(indicator, VideoUsageData):
                 video_usage, indicator = indicator, ""
@@ -133,7 +133,7 @@ class EventCalls(WithKey, InBackground):
         return _placeholder()
 
     def send_indicator(self, agent_id: str, customer_id: str, indicator: str, meta_tags: Mapping[str, Any] | None = None) -> None:
-        """Reports an event that is billed without usage, after creating its customer. Never raises, never blocks."""
+        """Report an event that is billed without usage, after creating its customer. Never raises, never blocks."""
         with _LoggingErrors("send_indicator"):
             body = ids_of(agent_id, customer_id, indicator)
             if not body["indicator"]:
@@ -141,7 +141,7 @@ class EventCalls(WithKey, InBackground):
             self._post("/api/v2/revenue", {**body, **tags_of(meta_tags)}, (body["customerId"], None))
 
     def create_or_get_customer(self, request: CustomerCreateOrGetRequest) -> Customer:
-        """Creates a customer at Paygent. Never raises, never blocks.
+        """Create a customer at Paygent. Never raises, never blocks.
 
         Returns:
             A placeholder with the given id and name.
@@ -164,7 +164,7 @@ class EventCalls(WithKey, InBackground):
         cost_data: ExternalCostData | None = None,
         meta_tags: Mapping[str, Any] | None = None,
     ) -> None:
-        """Reports a cost that no model caused. Never blocks.
+        """Report a cost that no model caused. Never blocks.
 
         Args:
             agent_id, customer_id: The agent, and the customer for whom it worked.
@@ -194,7 +194,7 @@ class EventCalls(WithKey, InBackground):
             self._post("/api/v1/external-billing", body)
 
     def _report(self, ids: dict[str, str], raw: RawUsageData, meta_tags: Mapping[str, Any] | None) -> None:
-        """Reports usage to all destinations."""
+        """Report usage to all destinations."""
         tags = tags_of(raw.meta_tags, meta_tags)
         if self.destinations.to_ledger:
             record(lambda: _event(ids, raw, tags.get("metaTags", {})))
@@ -207,13 +207,13 @@ class EventCalls(WithKey, InBackground):
         tags: dict[str, dict[str, str]],
         customer: tuple[str, str | None] | None = None,
     ) -> None:
-        """Reports usage to Paygent."""
+        """Report usage to Paygent."""
         usage = {wire: value for field, wire in _USAGE.items() if (value := getattr(raw, field)) is not None}
         raw_usage = {"provider": raw.provider, "model": raw.model, "plan": raw.plan or "default", **usage}
         self._post("/api/v2/usage", {**ids, "rawUsage": raw_usage, **tags}, customer)
 
     def _post(self, path: str, body: dict[str, Any], customer: tuple[str, str | None] | None = None) -> None:
-        """Records a request. If it is the first with this customer's id and name, a request that creates the customer comes first."""
+        """Record a request. If it is the first with this customer's id and name, a request that creates the customer comes first."""
         if not self.destinations.to_vendor:
             return
         outbox = self._outbox
@@ -229,7 +229,7 @@ class EventCalls(WithKey, InBackground):
 
 
 def ids_of(agent: Any, customer: Any, indicator: Any) -> dict[str, str]:
-    """Returns the ids and the indicator in the service's form.
+    """Return the ids and the indicator in the service's form.
 
     Raises:
         ValueError: The agent or the customer is missing.
@@ -245,7 +245,7 @@ def ids_of(agent: Any, customer: Any, indicator: Any) -> dict[str, str]:
 
 
 def tags_of(*given: Any) -> dict[str, dict[str, str]]:
-    """Returns tags in the service's form; later sets take precedence. A set that the service would reject is left out."""
+    """Return tags in the service's form; later sets take precedence. A set that the service would reject is left out."""
     merged: dict[str, str] = {}
     for tags in given:
         if not tags:

@@ -36,7 +36,7 @@ class HttpClient(WithKey):
         headers: Mapping[str, str] | None = None,
         timeout: Timeout = 10,
     ) -> Any:
-        """Makes a request and waits for its response.
+        """Make a request and wait for its response.
 
         Args:
             method: The method, such as `POST`.

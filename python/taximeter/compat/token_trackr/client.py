@@ -73,7 +73,7 @@ class TokenTrackrClient:
         metadata: Mapping[str, Any] | None = None,
         timestamp: datetime | None = None,
     ) -> None:
-        """Records one call. It is on disk when this returns, and is sent in the background.
+        """Record one call. It is on disk when this returns, and is sent in the background.
 
         Args:
             provider: `"bedrock"`, `"azure_openai"` or `"gemini"`.
@@ -94,7 +94,7 @@ class TokenTrackrClient:
         self._post(event)
 
     def send(self, provider: str, model: str, prompt_tokens: int, completion_tokens: int, **fields: Any) -> None:
-        """Records one call like `record`, but not in the ledger."""
+        """Record one call like `record`, but not in the ledger."""
         self._post(UsageEvent(self.config.tenant_id, provider, model, prompt_tokens, completion_tokens, **fields))
 
     def _post(self, event: UsageEvent) -> None:
@@ -109,7 +109,7 @@ class TokenTrackrClient:
             self.flush()
 
     def flush(self) -> list[UsageResponse]:
-        """Sends all recorded events, and waits for that at most as long as `timeout` allows. Never raises.
+        """Send all recorded events, and wait for that at most as long as `timeout` allows. Never raises.
 
         Returns:
             The service's responses for the events that it has stored since the last flush. It gives none for
@@ -128,11 +128,11 @@ class TokenTrackrClient:
             flush_ledger(_CLOSE_SECONDS)
 
     def count_remark(self, what: str, field: str) -> None:
-        """Counts and logs a call that cannot be recorded; see `Engine.count_remark`."""
+        """Count and log a call that cannot be recorded; see `Engine.count_remark`."""
         self._outbox.count_remark(what, field)
 
     def stats(self) -> dict[str, Any]:
-        """Returns the counts; see `taximeter.stats`."""
+        """Return the counts; see `taximeter.stats`."""
         return self._outbox.stats()
 
     def __enter__(self) -> TokenTrackrClient:
@@ -170,7 +170,7 @@ def _service(config: TokenTrackrConfig) -> Service:
 
 
 def _host() -> dict[str, Any]:
-    """Returns what is known about this host. Delivery appends the cloud after its name, which therefore comes last."""
+    """Return what is known about this host. Delivery appends the cloud after its name, which therefore comes last."""
     machine = host.here()
     k8s = {} if machine.k8s is None else {"k8s": machine.k8s.to_dict()}
     return {**k8s, "hostname": machine.hostname}
@@ -208,7 +208,7 @@ _client: TokenTrackrClient | None = None
 
 
 def get_client() -> TokenTrackrClient:
-    """Returns the default client, which is made from the environment on first use."""
+    """Return the default client, which is made from the environment on first use."""
     global _client  # noqa: PLW0603 - the interface's
     if _client is None:
         _client = TokenTrackrClient()
@@ -216,5 +216,5 @@ def get_client() -> TokenTrackrClient:
 
 
 def record(provider: str, model: str, prompt_tokens: int, completion_tokens: int, **fields: Any) -> None:
-    """Records one call with the default client; see `TokenTrackrClient.record`."""
+    """Record one call with the default client; see `TokenTrackrClient.record`."""
     get_client().record(provider, model, prompt_tokens, completion_tokens, **fields)

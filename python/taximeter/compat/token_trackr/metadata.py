@@ -29,7 +29,7 @@ class K8sMetadata:
     node: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the fields in the service's form."""
+        """Return the fields in the service's form."""
         return {"pod": self.pod, "namespace": self.namespace, "node": self.node}
 
 
@@ -43,7 +43,7 @@ class HostMetadata:
     k8s: K8sMetadata | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the fields in the service's form."""
+        """Return the fields in the service's form."""
         known = {"hostname": self.hostname, "cloud_provider": self.cloud_provider, "instance_id": self.instance_id}
         return known if self.k8s is None else {**known, "k8s": self.k8s.to_dict()}
 
@@ -61,7 +61,7 @@ def _namespace() -> str | None:
 
 @functools.cache
 def _machine(_process: int) -> HostMetadata:
-    """Returns this host without its cloud. Cached by process, because a forked process may have another environment."""
+    """Return this host without its cloud. Cached by process, because a forked process may have another environment."""
     environ = os.environ
     k8s = None
     if (_ACCOUNT / "token").exists():
@@ -72,12 +72,12 @@ def _machine(_process: int) -> HostMetadata:
 
 
 def here() -> HostMetadata:
-    """Returns what is known about this host without network access."""
+    """Return what is known about this host without network access."""
     return _machine(os.getpid())
 
 
 def cloud_endpoints() -> tuple[str, str, str] | None:
-    """Returns the base URLs of the metadata services of Amazon, Microsoft and Google; `None` to skip the look-up.
+    """Return the base URLs of the metadata services of Amazon, Microsoft and Google; `None` to skip the look-up.
 
     `TOKEN_TRACKR_METADATA_URL` replaces all three. If it is empty, the look-up is skipped.
     """
@@ -88,7 +88,7 @@ def cloud_endpoints() -> tuple[str, str, str] | None:
 
 
 def get_host_metadata() -> HostMetadata:
-    """Returns this host with its cloud. The first call looks up the cloud, which takes up to a second.
+    """Return this host with its cloud. The first call looks up the cloud, which takes up to a second.
 
     A response only counts if the instance id has its cloud's form: `i-…`, a UUID or a number.
     """

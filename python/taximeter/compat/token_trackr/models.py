@@ -58,7 +58,7 @@ class UsageEvent:
             raise ValueError("metadata must be a mapping")
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the event in the service's form, with the host last (see `src/protocol/token_trackr.rs`)."""
+        """Return the event in the service's form, with the host last (see `src/protocol/token_trackr.rs`)."""
         moment: Any = self.timestamp
         return {
             "tenant_id": self.tenant_id,
@@ -74,7 +74,7 @@ class UsageEvent:
 
 
 def _count(name: str, value: Any) -> int:
-    """Returns a count. Accepts texts of digits, like the original."""
+    """Return a count. Accept texts of digits, like the original."""
     if isinstance(value, str) and value.isdecimal():
         value = int(value)
     if isinstance(value, float) and value.is_integer():
@@ -99,7 +99,7 @@ class UsageResponse:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> UsageResponse:
-        """Reads a response.
+        """Read a response.
 
         Raises:
             ValueError: The response does not have the service's form.

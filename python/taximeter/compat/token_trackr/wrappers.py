@@ -59,7 +59,7 @@ class _Observed:
             self._events.append(event)
 
     def returned(self, metadata: Mapping[str, Any] | None) -> None:
-        """Sends the events of a call that has returned, with its metadata."""
+        """Send the events of a call that has returned, with its metadata."""
         self._metadata, self._has_returned = metadata, True
         for event in self._events:
             run_guarded(self._send, event, metadata)
@@ -82,7 +82,7 @@ class _Observed:
 
 
 def _watch(observed: _Observed, call: Callable[[], Any], describe: Describe) -> Any:
-    """Makes an observed call. Returns what the call returns, or an awaitable in its place."""
+    """Make an observed call. Return what the call returns, or an awaitable in its place."""
     with instrument.observe(observed):
         result = call()
     if inspect.isawaitable(result):
@@ -112,19 +112,19 @@ class BedrockWrapper(Forwarding):
         instrument.hook(("botocore",))
 
     def invoke_model(self, modelId: str, body: Any, **kwargs: Any) -> Any:  # noqa: N803 - the provider's
-        """Calls the client's own method. The body is read for its usage, and can be read again."""
+        """Call the client's own method. The body is read for its usage, and can be read again."""
         return self._watch(self._inner.invoke_model, modelId, {"body": body, **kwargs})
 
     def invoke_model_with_response_stream(self, modelId: str, body: Any, **kwargs: Any) -> Any:  # noqa: N803
-        """Calls the client's own method. The call is recorded when the stream ends."""
+        """Call the client's own method. The call is recorded when the stream ends."""
         return self._watch(self._inner.invoke_model_with_response_stream, modelId, {"body": body, **kwargs})
 
     def converse(self, modelId: str, **kwargs: Any) -> Any:  # noqa: N803
-        """Calls the client's own method."""
+        """Call the client's own method."""
         return self._watch(self._inner.converse, modelId, kwargs)
 
     def converse_stream(self, modelId: str, **kwargs: Any) -> Any:  # noqa: N803
-        """Calls the client's own method. The call is recorded when the stream ends."""
+        """Call the client's own method. The call is recorded when the stream ends."""
         return self._watch(self._inner.converse_stream, modelId, kwargs)
 
     def _watch(self, method: Callable[..., Any], model: str, kwargs: Mapping[str, Any]) -> Any:
@@ -142,7 +142,7 @@ def _request_id(response: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _read_now(response: dict[str, Any]) -> None:
-    """Reads a body for its usage, and replaces it with one that can be read again.
+    """Read a body for its usage, and replace it with one that can be read again.
 
     If the connection breaks, the error is raised here instead of in the caller's read.
     """
@@ -207,13 +207,13 @@ class AzureOpenAIWrapper(_Resource):
 
 
 def _answer(response: Any) -> Mapping[str, Any] | None:
-    """Returns the metadata of a response; `None` for a stream, whose end is not known yet."""
+    """Return the metadata of a response; `None` for a stream, whose end is not known yet."""
     choices = getattr(response, "choices", None)
     return {"id": response.id, "finish_reason": choices[0].finish_reason} if choices else None
 
 
 def _nothing(_: Any) -> None:
-    """Returns no metadata, because embeddings have none."""
+    """Return no metadata, because embeddings have none."""
 
 
 class GeminiWrapper(Forwarding):
@@ -230,15 +230,15 @@ class GeminiWrapper(Forwarding):
         instrument.hook(("google.generativeai",))
 
     def generate_content(self, contents: Any, stream: bool = False, **kwargs: Any) -> Any:  # noqa: FBT002 - the provider's
-        """Calls the model's own method. A stream is recorded when it ends."""
+        """Call the model's own method. A stream is recorded when it ends."""
         return self._watch(lambda: self._inner.generate_content(contents, stream=stream, **kwargs))
 
     def generate_content_async(self, contents: Any, stream: bool = False, **kwargs: Any) -> Any:  # noqa: FBT002
-        """Calls the model's own asynchronous method."""
+        """Call the model's own asynchronous method."""
         return self._watch(lambda: self._inner.generate_content_async(contents, stream=stream, **kwargs))
 
     def start_chat(self, **kwargs: Any) -> _Resource:
-        """Starts a chat with the model's own method. Its messages are recorded."""
+        """Start a chat with the model's own method. Its messages are recorded."""
 
         def recorded(method: Callable[..., Any]) -> Callable[..., Any]:
             return lambda *args, **kwargs: self._watch(lambda: method(*args, **kwargs))

@@ -100,7 +100,7 @@ class TokenTally(WithKey, InBackground):
         resolution: str | None = None,
         quality: str | None = None,
     ) -> UsageResponse:
-        """Reports one call. Waits for the response unless the client works in the background.
+        """Report one call. Wait for the response unless the client works in the background.
 
         Args:
             tokens_in, tokens_out: Tokens, as the provider reports them.
@@ -132,7 +132,7 @@ class TokenTally(WithKey, InBackground):
         )  # fmt: skip
 
     def track_usage_data(self, usage: UsageData) -> UsageResponse:
-        """Reports one call like `track`. Sets `timestamp` to now if it is missing."""
+        """Report one call like `track`. Set `timestamp` to now if it is missing."""
         for name in _COUNTS:
             count = getattr(usage, name)
             if count is None:
@@ -152,7 +152,7 @@ class TokenTally(WithKey, InBackground):
         return UsageResponse(success=True, record_id=receipt.id, cost_usd=float(receipt.cost_usd or 0))
 
     def track_usage(self, model: str, provider: str = "anthropic", metadata: dict[str, Any] | None = None) -> UsageContext:
-        """Returns a context manager that times a call and reports it when the block ends.
+        """Return a context manager that times a call and reports it when the block ends.
 
         It reports nothing if `set_usage` was not called and the block succeeded. A failed block is reported with the class of its
         error, and the error is raised as usual. A failed report never raises; then `response.success` is false.
@@ -206,7 +206,7 @@ def _headers(key: str) -> dict[str, str]:
 
 
 def _counts(usage: UsageData) -> dict[str, int]:
-    """Returns what a call used, in taximeter's units."""
+    """Return what a call used, in taximeter's units."""
     read, written = usage.cache_read_input_tokens, usage.cache_creation_input_tokens
     counts = {"input_tokens": usage.tokens_in, "output_tokens": usage.tokens_out}
     if read or written:
@@ -218,7 +218,7 @@ def _counts(usage: UsageData) -> dict[str, int]:
 
 
 def _event(usage: UsageData) -> dict[str, Any]:
-    """Converts a call to an event."""
+    """Convert a call to an event."""
     metadata = dict(usage.metadata)
     images = {name: getattr(usage, name) for name in ("credits", "resolution", "quality")}
     ended = usage.timestamp or datetime.now(timezone.utc)
@@ -272,7 +272,7 @@ class UsageContext:
         resolution: str | None = None,
         quality: str | None = None,
     ) -> None:
-        """Sets what the call used; see `TokenTally.track`."""
+        """Set what the call used; see `TokenTally.track`."""
         for name, value in locals().items():
             if name != "self":
                 setattr(self, name, value)

@@ -36,7 +36,7 @@ class UsageData:
     quality: str | None = field(default=None, kw_only=True)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the body of the request, without absent fields."""
+        """Return the body of the request, without absent fields."""
         data: dict[str, Any] = {
             "tokens_in": self.tokens_in,
             "tokens_out": self.tokens_out,
@@ -70,7 +70,7 @@ class UsageResponse:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> UsageResponse:
-        """Reads the service's response. An invalid cost becomes 0, so that it can be shown as a number."""
+        """Read the service's response. An invalid cost becomes 0, so that it can be shown as a number."""
         try:
             cost = float(data.get("cost_usd") or 0.0)
         except (TypeError, ValueError):

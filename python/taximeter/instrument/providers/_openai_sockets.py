@@ -84,7 +84,7 @@ def _look(connection: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], eve
 
 
 def _closed(connection: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any]) -> None:
-    """Records a live session whose connection is closed before its final total arrived."""
+    """Record a live session whose connection is closed before its final total arrived."""
     seconds, made_in = connection.__dict__.pop(_SECONDS, (None, 0))
     # A forked child that closes its copy is not the session's end.
     if seconds is not None and made_in == generation():
@@ -98,7 +98,7 @@ def _record_session(connection: Any, seconds: float, *, is_final: bool = True) -
 
 
 def _transcriber(session: Any) -> str | None:
-    """Returns the model that transcribes a session's audio input."""
+    """Return the model that transcribes a session's audio input."""
     for step in ("audio", "input", "transcription", "model"):
         session = getattr(session, step, None)
     return session if isinstance(session, str) else None

@@ -71,7 +71,7 @@ class _Scanner:
         self._inner.feed(data)
 
     def rest(self) -> None:
-        """Does nothing, because nothing is held back."""
+        """Do nothing, because nothing is held back."""
 
     def finish(self) -> Mapping[str, Any]:
         found = self._inner.finish() or {"usage_status": "missing"}
@@ -82,7 +82,7 @@ class _Scanner:
         return {**found, "model": self._model(found.get("model"))}
 
     def _model(self, answered: str | None) -> str | None:
-        """Returns the model to price if the name in the call is an account's own: the one that a router invoked or that responded."""
+        """Return the model to price if the name in the call is an account's own: the one that a router invoked or that responded."""
         if answered is None or self._wire == "converse":
             return answered
         return f"anthropic.{answered}" if self._is_opaque and answered.startswith("claude") else None
@@ -140,7 +140,7 @@ def _invoke_stream(result: dict[str, Any], record: Callable[..., Recorder]) -> N
 
 
 def _follow(stream: Any, recorder: Recorder, show: Callable[[Any], bytes]) -> None:
-    """Shows the messages of an event stream to a recorder before they are parsed."""
+    """Show the messages of an event stream to a recorder before they are parsed."""
     generator = stream._event_generator  # noqa: SLF001 - public under no other name
     watched = recorded_async if hasattr(generator, "__anext__") else recorded
 
@@ -155,7 +155,7 @@ def _follow(stream: Any, recorder: Recorder, show: Callable[[Any], bytes]) -> No
 
 
 def _event_stream_error() -> type[BaseException]:
-    """Returns the exception that the client raises for an error message of a stream."""
+    """Return the exception that the client raises for an error message of a stream."""
     error: type[BaseException] = sys.modules["botocore.exceptions"].EventStreamError
     return error
 
@@ -218,7 +218,7 @@ _OPERATIONS: Final[dict[str, str]] = {
 
 
 def _fields(client: Any, operation: str, call: Call) -> dict[str, Any]:
-    """Returns the known fields of a call's event."""
+    """Return the known fields of a call's event."""
     return {
         "provider": _PROVIDER,
         "model": str(call.kwargs.get("modelId") or "unknown"),
@@ -253,13 +253,13 @@ def _look(client: Any, operation: str, call: Call, result: dict[str, Any]) -> No
 
 
 def _is_opaque(model: str) -> bool:
-    """Returns whether a name is an account's own, so that it may stand for any model."""
+    """Return whether a name is an account's own, so that it may stand for any model."""
     kinds = ("application-inference-profile/", "prompt-router/", "provisioned-model/", "custom-model-deployment/")
     return model.startswith("arn:") and any(kind in model for kind in kinds)
 
 
 def _is_ours(client: Any) -> bool:
-    """Returns whether it is a client of Bedrock's runtime. All its methods take taximeter's keywords, even unmetered ones."""
+    """Return whether it is a client of Bedrock's runtime. All its methods take taximeter's keywords, even unmetered ones."""
     return bool(client.meta.service_model.service_name == _SERVICE)
 
 
@@ -298,7 +298,7 @@ def _called_async(original: Any) -> Any:
 
 
 def _keep_body(_client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
-    """Keeps the body of a whole answer until `_look` reads its usage."""
+    """Keep the body of a whole answer until `_look` reads its usage."""
     operation = kwargs.get("operation_model") or args[0]
     call = current_call()
     if call is not None and operation.name == "Converse" and operation.service_model.service_name == _SERVICE:

@@ -42,7 +42,7 @@ _NEEDS: Final = ("method", "json", "headers")
 
 
 def _fields(meter: Engine, url: Any, path: str, kwargs: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Returns the known fields of a request's event; `None` if it is not metered.
+    """Return the known fields of a request's event; `None` if it is not metered.
 
     A retry is a nested call of the same method. Its response is returned through all levels, so only the outermost is recorded.
     """
@@ -70,7 +70,7 @@ def _fail(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], error: 
 
 
 def _strip_headers(_client: Any, _args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Removes taximeter's headers from every request, including those of methods without a shim."""
+    """Remove taximeter's headers from every request, including those of methods without a shim."""
     for path in (("request_options", "additional_headers"), ("headers",)):
         kept, own = without_own_headers(kwargs, path)
         if own:
@@ -137,7 +137,7 @@ def _hook_first_version(module: ModuleType) -> None:
 
 
 def _transport(client: object) -> Any:
-    """Returns the object that makes a client's requests."""
+    """Return the object that makes a client's requests."""
     return getattr(getattr(client, "_client_wrapper", None), "httpx_client", None)
 
 

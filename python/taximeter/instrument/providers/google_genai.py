@@ -44,7 +44,7 @@ _NEEDS: Final = ("http_method", "path")
 
 
 def _request(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Engine, dict[str, Any]] | None:
-    """Returns the meter and the known fields of a request's event; `None` if it is not metered."""
+    """Return the meter and the known fields of a request's event; `None` if it is not metered."""
     meter = bindings.meter_of(_NAME, client)
     path = (kwargs.get("path") or args[1]).partition("?")[0]
     resource, _, method = path.rpartition("/")[2].partition(":")
@@ -57,7 +57,7 @@ def _request(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> t
 
 
 def _answered(meter: Engine, client: Any) -> dict[str, str]:
-    """The fields that say who answers. Both of Google's services are at hosts of others too."""
+    """Return the fields that name the provider. Other hosts offer both of Google's services, too."""
     vendor = "gcp.vertex_ai" if getattr(client, "vertexai", None) else "gcp.gemini"
     options = getattr(client, "_http_options", None)
     base = getattr(options, "base_url", None)
@@ -70,7 +70,7 @@ def _answered(meter: Engine, client: Any) -> dict[str, str]:
 def _recorder(
     client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], content_type: str, *, served: str | None = None
 ) -> Recorder | None:
-    """Returns the recorder of one request. Each request of a call is billed, such as those of function calling."""
+    """Return the recorder of one request. Each request of a call is billed, such as those of function calling."""
     if (found := _request(client, args, kwargs)) is None:
         return None
     meter, fields = found
@@ -84,19 +84,19 @@ def _fail(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], error: 
 
 
 def _region(client: Any) -> str | None:
-    """Returns the region of Vertex AI. Some models cost more there than at the global endpoint."""
+    """Return the region of Vertex AI. Some models cost more there than at the global endpoint."""
     location = getattr(client, "location", None) if getattr(client, "vertexai", None) else None
     return location if isinstance(location, str) else None
 
 
 def _tier(request: object) -> str | None:
-    """Returns the requested tier, which is used if the response names none."""
+    """Return the requested tier, which is used if the response names none."""
     tier = request.get("serviceTier") if isinstance(request, Mapping) else None
     return str(getattr(tier, "value", tier)).lower().removeprefix("service_tier_") if tier else None
 
 
 def _served_tier(response: Any) -> str | None:
-    """Returns the tier that served the call, from a header of the response."""
+    """Return the tier that served the call, from a header of the response."""
     headers = getattr(response, "headers", None)
     named = headers if isinstance(headers, Mapping) else {}
     tier = next((value for name, value in named.items() if str(name).lower() == "x-gemini-service-tier"), None)
@@ -142,7 +142,7 @@ def _streamed_async(original: Any) -> Any:
 
 
 def _heard(session: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], message: Any) -> None:
-    """Handles a message of a live session. Its usage covers the turn so far, and the turn's last message ends one event."""
+    """Handle a message of a live session. Its usage covers the turn so far, and the turn's last message ends one event."""
     state = session.__dict__
     if (usage := getattr(message, "usage_metadata", None)) is not None:
         state[_PART] = usage, generation()
@@ -193,7 +193,7 @@ def _hook_live(module: ModuleType) -> None:
 
 
 def _strip_headers(_client: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], request: Any) -> None:
-    """Removes taximeter's headers from every request, including those of methods without a shim and the client's own headers."""
+    """Remove taximeter's headers from every request, including those of methods without a shim and the client's own headers."""
     request.headers, _ = without_own_headers(request.headers, ())
 
 
@@ -213,7 +213,7 @@ def _hook_client(module: ModuleType) -> None:
 
 
 def _api_client(client: object) -> Any:
-    """Returns the object that makes the requests of a client or of its asynchronous half."""
+    """Return the object that makes the requests of a client or of its asynchronous half."""
     return getattr(client, "_api_client", None)
 
 

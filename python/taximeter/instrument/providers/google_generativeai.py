@@ -28,14 +28,14 @@ _PROVIDER: Final = "gcp.gemini"
 
 
 def _candidate(candidate: Any) -> Mapping[str, Any]:
-    """Returns the finish reason and the web searches of a candidate, because searches are billed."""
+    """Return the finish reason and the web searches of a candidate, because searches are billed."""
     reason, grounding = candidate.finish_reason, getattr(candidate, "grounding_metadata", None)
     queries = [str(query) for query in getattr(grounding, "web_search_queries", None) or ()]
     return {"finishReason": reason.name if reason else None, "groundingMetadata": {"webSearchQueries": queries}}
 
 
 def _shown(model: str, response: Any) -> bytes:
-    """Returns the fields of a response, a protobuf message, that the scanner needs: its usage and finish reasons."""
+    """Return the fields of a response, a protobuf message, that the scanner needs: its usage and finish reasons."""
     # Absent fields would read as zeros.
     usage = response.usage_metadata if "usage_metadata" in response else None
     message: Mapping[str, Any] = {

@@ -57,12 +57,12 @@ class _Run:
         self._started_at, self._started = time.time(), time.perf_counter()
 
     def step_out(self) -> None:
-        """Ends the claim in this context, because the run has made its request."""
+        """End the claim in this context, because the run has made its request."""
         if layers.current() is self._claim:
             layers.restore(self._claim.outer)
 
     def end(self, meter: Engine, answer: Mapping[str, Any] | None, error: BaseException | None) -> None:
-        """Records the event, unless a client below has recorded the call."""
+        """Record the event, unless a client below has recorded the call."""
         self._claim.runs -= 1
         if not self._claim.runs:
             self.step_out()
@@ -124,7 +124,7 @@ class _Runs:
 
 
 def _answer(response: Any) -> dict[str, Any] | None:
-    """Returns the usage and metadata of a result; `None` if it came from a cache or has no generation."""
+    """Return the usage and metadata of a result; `None` if it came from a cache or has no generation."""
     generations = getattr(response, "generations", None) or [[]]
     generation = next(iter(generations[0]), None)
     message = getattr(generation, "message", None)
@@ -143,7 +143,7 @@ def _answer(response: Any) -> dict[str, Any] | None:
 
 @functools.cache
 def _handler() -> Any:
-    """Returns a handler for langchain's callbacks. Its class must derive from langchain's."""
+    """Return a handler for langchain's callbacks. Its class must derive from langchain's."""
     base = sys.modules["langchain_core.callbacks.base"]
     runs = _Runs()
 

@@ -53,7 +53,7 @@ def _begun(logging: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], _re
 
 
 def _end(logging: Any, answer: Any, error: type[BaseException] | None = None, *, usage: Any = None, is_whole: bool = True) -> None:
-    """Records the event of a call, unless it was already recorded here or by a client below.
+    """Record the event of a call, unless it was already recorded here or by a client below.
 
     Args:
         logging: litellm's logging object of the call.
@@ -95,7 +95,7 @@ def _plain(usage: Any) -> Any:
 
 
 def _succeeded(logging: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], _result: object) -> None:
-    """Handles litellm's success callback, which may run too late: see `_answered`. It is for versions without the other hooks."""
+    """Handle litellm's success callback, which may run too late: see `_answered`. It is for versions without the other hooks."""
     answer = kwargs.get("result", args[0] if args else None)
     if logging.stream:
         if hasattr(logging, _STREAM):
@@ -125,7 +125,7 @@ def _note_answer(original_response: Any, model: Any = None, optional_params: Any
 
 
 def _failed(logging: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-    """Records a failed call, unless it failed before a request was made."""
+    """Record a failed call, unless it failed before a request was made."""
     meter = bindings.meter_of(_NAME, None)
     details = logging.model_call_details
     operation = _OPERATIONS.get(str(logging.call_type))
@@ -156,7 +156,7 @@ class _Stream:
         self._generation = generation()
 
     def end(self, error: type[BaseException] | None = None, *, answer: Any = None, is_whole: bool = True) -> None:
-        """Records the event. Only the first call has an effect."""
+        """Record the event. Only the first call has an effect."""
         if not self._is_open or self._generation != generation():
             return
         self._is_open = False
@@ -174,7 +174,7 @@ class _Stream:
 
 
 def _merged(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Returns the highest count of each name, because parts of a stream report the usage so far."""
+    """Return the highest count of each name, because parts of a stream report the usage so far."""
     merged: dict[str, Any] = {}
     for report in reports:
         for name, value in report.items():
@@ -200,7 +200,7 @@ def _streams(stream: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], _r
 
 
 def _stopped(stream: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], error: BaseException) -> None:
-    """Ends a stream that ended normally or with an error."""
+    """End a stream that ended normally or with an error."""
     end = stream.__dict__.get(_STREAM)
     if end is None:
         return
@@ -211,24 +211,24 @@ def _stopped(stream: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], er
 
 
 def _closed(stream: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any]) -> None:
-    """Ends a stream that was closed before or after its end."""
+    """End a stream that was closed before or after its end."""
     if (end := stream.__dict__.get(_STREAM)) is not None and not getattr(stream, "sent_last_chunk", False):
         end.end(is_whole=False)
 
 
 def _responded(stream: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any]) -> None:
-    """Ends a stream of the Responses interface, which has received its last event."""
+    """End a stream of the Responses interface, which has received its last event."""
     answer = getattr(getattr(stream, "completed_response", None), "response", None)
     if (end := stream.__dict__.get(_STREAM)) is not None and answer is not None:
         end.end(answer=answer)
 
 
 def _nothing(_stream: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], _result: object) -> None:
-    """Does nothing with a part of a stream, because litellm keeps the parts."""
+    """Do nothing with a part of a stream, because litellm keeps the parts."""
 
 
 def _drawn(answer: Any) -> list[None] | None:
-    """Marks a response as one of images, because its usage may not say so."""
+    """Mark a response as one of images, because its usage may not say so."""
     data = getattr(answer, "data", None)
     return [] if isinstance(data, list) and not getattr(answer, "object", None) else None
 
@@ -260,7 +260,7 @@ def _has_usage(chunk: Any) -> bool:
 
 
 def _prepared(original: Any) -> Any:
-    """Removes keywords in a function that all calls pass, even calls of functions that were imported before they got a shim."""
+    """Remove keywords in a function that all calls pass, even calls of functions that were imported before they got a shim."""
 
     @wraps(original)
     def function_setup(*args: Any, **kwargs: Any) -> Any:
@@ -284,7 +284,7 @@ def _hook_functions(module: ModuleType) -> None:
 
 
 def _asks_provider(function: Any) -> bool:
-    """Returns whether litellm's `client` decorates the function, as it does for all functions that make requests."""
+    """Return whether litellm's `client` decorates the function, as it does for all functions that make requests."""
     code = getattr(function, "__code__", None)
     return hasattr(function, "__wrapped__") and code is not None and code.co_filename.replace("\\", "/").endswith("/litellm/utils.py")
 

@@ -33,7 +33,7 @@ _LAST: Final = ("model", "done", "done_reason", "prompt_eval_count", "eval_count
 
 
 def _fields(path: str, body: object) -> dict[str, Any] | None:
-    """Returns the known fields of a request's event; `None` if it is not metered."""
+    """Return the known fields of a request's event; `None` if it is not metered."""
     operation = _OPERATIONS.get(path)
     model = body.get("model") if isinstance(body, Mapping) else None
     return operation and {"provider": _NAME, "model": model, "operation": operation}  # type: ignore[return-value]
@@ -47,7 +47,7 @@ def _look(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], respons
 
 
 def _fail(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], error: BaseException, *, place: int = 1) -> None:
-    """Reports a failed request. For streams, the path comes after the class and the method."""
+    """Report a failed request. For streams, the path comes after the class and the method."""
     meter = bindings.meter_of(_NAME, client)
     fields = _fields(args[place], kwargs.get("json"))
     if meter is not None and fields:
@@ -55,7 +55,7 @@ def _fail(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], error: 
 
 
 def _shown() -> Callable[[Any], bytes]:
-    """Returns the fields of a stream's parts that the scanner needs: that the first one arrived, and the usage in the last one."""
+    """Return the fields of a stream's parts that the scanner needs: that the first one arrived, and the usage in the last one."""
     is_first = True
 
     def show(part: Any) -> bytes:
@@ -71,7 +71,7 @@ def _shown() -> Callable[[Any], bytes]:
 
 
 def _recorder(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Recorder | None:
-    """Returns the recorder of a stream, whose request is made when its first part is read."""
+    """Return the recorder of a stream, whose request is made when its first part is read."""
     meter = bindings.meter_of(_NAME, client)
     fields = _fields(args[2], kwargs.get("json"))  # after the class and the method
     if meter is None or not fields:
@@ -81,7 +81,7 @@ def _recorder(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> 
 
 
 def _strip_headers(client: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], _result: object) -> None:
-    """Removes taximeter's headers from those of a new client. Calls have no headers of their own."""
+    """Remove taximeter's headers from those of a new client. Calls have no headers of their own."""
     drop_own_headers(client._client.headers)  # noqa: SLF001 - public under no other name
 
 

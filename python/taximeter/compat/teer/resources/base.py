@@ -31,7 +31,7 @@ class BaseResource:
         self.base_url = f"{resource_base_url or client.api_base}/{resource_path}"
 
     def _post_later(self, data: Any, headers: Mapping[str, str] | None) -> Receipt:
-        """Records a request for a client that works in the background.
+        """Record a request for a client that works in the background.
 
         Raises:
             ValueError: Headers are given, which cannot be stored on disk; or a number is NaN or infinite.
@@ -55,6 +55,6 @@ class BaseResource:
         headers: Mapping[str, str] | None = None,
         timeout: Timeout = 10,
     ) -> Any:
-        """Makes a request and waits for its response; see `HttpClient.request`."""
+        """Make a request and wait for its response; see `HttpClient.request`."""
         http = HttpClient(self.client.api_key, self.base_url)
         return http.request(method, path, params, data, headers, timeout)

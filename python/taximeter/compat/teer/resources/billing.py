@@ -103,7 +103,7 @@ class MeterEventsResource(BaseResource):
     def create(
         self, params: MeterEventCreateParams | Mapping[str, Any], headers: Mapping[str, str] | None = None, timeout: Timeout = 10
     ) -> Any:
-        """Reports one event. Waits for the response unless the client works in the background.
+        """Report one event. Wait for the response unless the client works in the background.
 
         An event without an `identifier` gets one. If the call fails, the identifier is stored in the caller's `fields`, so that a
         retry with the same fields is billed only once.

@@ -29,7 +29,7 @@ class Ingest(BaseResource):
     def send(
         self, payload: IngestPayload | Mapping[str, Any], headers: Mapping[str, str] | None = None, timeout: Timeout = 10
     ) -> Any:
-        """Reports one call. Waits for the response unless the client works in the background.
+        """Report one call. Wait for the response unless the client works in the background.
 
         Args:
             payload: The call, sent unchanged, including unknown fields and `None`, which becomes null.
@@ -62,7 +62,7 @@ def _cost(payload: Mapping[str, Any]) -> Decimal | None:
 
 
 def _counts(usage: Mapping[str, Any]) -> dict[str, int]:
-    """Returns what a call used, in taximeter's units.
+    """Return what a call used, in taximeter's units.
 
     Providers differ in their totals: Anthropic's `input` does not include cached tokens, and Gemini's `output` does not include
     thinking tokens.
@@ -83,7 +83,7 @@ def _counts(usage: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _event(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """Converts a payload to an event."""
+    """Convert a payload to an event."""
     metadata = dict(payload.get("metadata") or {})
     return {
         "provider": payload["provider"],
