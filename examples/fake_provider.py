@@ -90,7 +90,7 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(json.loads(raw))
 
     def answer(self, body: dict[str, Any]) -> None:
-        """Answers one request. Its path is `self.path`."""
+        """Answer one request. Its path is `self.path`."""
         model = body["model"]
         if "flaky" in model and self.fake.failures[model] < 2:
             self.fake.failures[model] += 1

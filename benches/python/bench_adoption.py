@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def beside_a_slow_one() -> None:
-    """Measures a collector's rate alone, and beside a ledger that another program keeps locked."""
+    """Measure a collector's rate alone, and beside a ledger that another program keeps locked."""
     alone, beside = [], []
     for _ in range(ROUNDS):
         alone.append(rate(is_ledger_locked=False))
@@ -66,7 +66,7 @@ def rate(*, is_ledger_locked: bool) -> float:
 
 
 def dead_journals() -> None:
-    """Adopts journals of killed processes with few file descriptors, and measures the exit of a short program among them."""
+    """Adopt journals of killed processes with few file descriptors, and measure the exit of a short program among them."""
     with tempfile.TemporaryDirectory() as state:
         os.environ["TAXIMETER_STATE_DIR"] = state
         leave_behind(Path(state))

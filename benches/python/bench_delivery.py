@@ -159,7 +159,7 @@ def tokentally(port: int) -> Peer:
 
 
 def beside() -> None:
-    """Measures how a sender at full rate slows down the rest of the process: a caller of `track()`, and a loop in another thread.
+    """Measure how a sender at full rate slows down the rest of the process: a caller of `track()`, and a loop in another thread.
 
     Two cores share caches and clock, so any work on one core slows down the other. The same is therefore measured beside another
     process that compresses data and shares nothing with taximeter.

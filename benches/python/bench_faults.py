@@ -59,7 +59,7 @@ def surroundings(state: str, port: int) -> Mapping[str, str]:
 
 
 def drain(environment: Mapping[str, str]) -> None:
-    """Delivers all remaining events, with retries because the sink's errors end some runs early."""
+    """Deliver all remaining events, with retries because the sink's errors end some runs early."""
     command = [sys.executable, "-m", "taximeter", "drain"]
     for _ in range(20):
         if subprocess.run(command, env=environment, capture_output=True, check=False).returncode == 0:
@@ -68,7 +68,7 @@ def drain(environment: Mapping[str, str]) -> None:
 
 
 def kills() -> None:
-    """Kills processes at random while eight threads print acknowledged ids and two fifths of the requests fail."""
+    """Kill processes at random while eight threads print acknowledged ids and two fifths of the requests fail."""
     random.seed(11)
     acknowledged: set[bytes] = set()
     with tempfile.TemporaryDirectory() as state, sink.running("--keep") as port:
@@ -94,7 +94,7 @@ def kills() -> None:
 
 
 def forks() -> None:
-    """Forks while eight threads track. Each child tracks one event and exits without cleanup."""
+    """Fork while eight threads track. Each child tracks one event and exits without cleanup."""
     with tempfile.TemporaryDirectory() as state, sink.running("--keep") as port:
         environment = surroundings(state, port)
         command = [sys.executable, "-c", FORKER, str(FORKS)]

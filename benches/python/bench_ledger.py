@@ -113,7 +113,7 @@ def wake_ups(state: str, seconds: float = 10) -> None:
 
 
 def fill(meter: taximeter.Meter) -> None:
-    """Tracks a million events over 30 days: 7 models, 20 teams, 12 features, 200 customers, 5,000 users."""
+    """Track a million events over 30 days: 7 models, 20 teams, 12 features, 200 customers, 5,000 users."""
     random.seed(3)
     now = time.time()
     for number in range(EVENTS):

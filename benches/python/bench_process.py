@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def kill() -> None:
-    """Kills processes at random while one to eight threads print acknowledged ids."""
+    """Kill processes at random while one to eight threads print acknowledged ids."""
     random.seed(11)
     acknowledged: list[bytes] = []
     with tempfile.TemporaryDirectory() as state:

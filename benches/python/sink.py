@@ -36,7 +36,7 @@ class Sink:
         self._ids: set[bytes] = set()
 
     def serve(self, connection: socket.socket) -> None:
-        """Answers the requests of one connection."""
+        """Answer the requests of one connection."""
         data = b""
         with contextlib.suppress(OSError, ValueError), connection:
             while True:

@@ -21,7 +21,7 @@ class Handler(BaseHTTPRequestHandler):
         """Log nothing."""
 
     def do_POST(self) -> None:
-        """Answers one request."""
+        """Answer one request."""
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         if not body.get("stream"):
             message = {"role": "assistant", "content": "The meter is running."}
@@ -55,7 +55,7 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, *_: object) -> None:
-        """Ignores errors, because the benches close connections early."""
+        """Ignore errors, because the benches close connections early."""
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ def active_span() -> dict[str, str]:
 
 
 def enter(owner: object, scope: _core.Scope | None) -> None:
-    """Activates an attribution until its owner leaves."""
+    """Activate an attribution until its owner leaves."""
     _entered.set((*_entered.get(), (owner, _current.get())))
     _current.set(scope)
 
@@ -267,7 +267,7 @@ def bind(function: Callable[..., R], *args: Any, **kwargs: Any) -> Callable[...,
 
 
 def bind(function: Callable[..., R], *args: Any, **kwargs: Any) -> Callable[..., R]:
-    """Binds a function to the current attribution, for threads and executors, which start with an empty context.
+    """Bind a function to the current attribution, for threads and executors, which start with an empty context.
 
         executor.submit(taximeter.bind(work), item)
 

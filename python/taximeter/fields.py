@@ -151,7 +151,7 @@ def unknown_name(name: str, known: Iterable[str]) -> str:
 
 
 def check_names(function: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Rejects names that a function does not take.
+    """Reject names that a function does not take.
 
     Raises:
         TypeError: A name is unknown. The message has the most similar known name.

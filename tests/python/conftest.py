@@ -51,7 +51,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(autouse=True)
 def _own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hides the developer's settings and state from the tests."""
+    """Hide the developer's settings and state from the tests."""
     for name in [name for name in os.environ if name.startswith("TAXIMETER_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "no-state"))
@@ -132,7 +132,7 @@ def run(state: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 
 
 def events_of(meter: taximeter.Meter) -> list[dict]:
-    """Flushes a meter, and returns all events of its ledger."""
+    """Flush a meter, and return all events of its ledger."""
     report = meter.flush(10)
     assert report.pending == 0, meter.stats()
     return list(taximeter.Ledger(meter.settings.ledger).events())
@@ -146,7 +146,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
 
 
 def leave_behind(run, urls: list[str], count: int) -> list[str]:
-    """Leaves undelivered events of a killed process. Returns their ids."""
+    """Leave undelivered events of a killed process. Return their ids."""
     outcome = run(
         """
         import os, sys, taximeter
@@ -162,6 +162,6 @@ def leave_behind(run, urls: list[str], count: int) -> list[str]:
 
 
 def without_address(value: object) -> str:
-    """Names a test's value. The processes of pytest-xdist must agree on the names, so an address does not belong there."""
+    """Name a test's value. The processes of pytest-xdist must agree on the names, so an address does not belong there."""
     text = repr(value)
     return type(value).__name__ if " at 0x" in text else text

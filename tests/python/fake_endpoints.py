@@ -97,7 +97,7 @@ class Endpoints(Families):
         return super().answer(body)
 
     def _claude(self, path: str, body: dict) -> None:
-        """Answers as Anthropic's model on Vertex, with its name in the path, or on Bedrock, which streams in its own frames."""
+        """Answer as Anthropic's model on Vertex, with its name in the path, or on Bedrock, which streams in its own frames."""
         self.path = "/v1/messages"
         body = {**body, "model": "claude-sonnet-5"}
         if not path.endswith("-with-response-stream"):

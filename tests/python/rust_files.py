@@ -132,7 +132,7 @@ class Sources:
         )
 
     def _handed_on(self, module: Module, name: str, rest: list[str], seen: frozenset[tuple[Module, str]]) -> Module | None:
-        """Follows a name that a file imports with `use`."""
+        """Follow a name that a file imports with `use`."""
         if (module, name) in seen:
             return None
         seen |= {(module, name)}

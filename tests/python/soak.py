@@ -125,7 +125,7 @@ class Soak:
                     self.acknowledged.add(line.strip())
 
     def chaos(self, seconds: float) -> None:
-        """Causes random faults for some time."""
+        """Cause random faults for some time."""
         self._tell(self._collector, "faulty")
         self._tell(self._resident, "go")
         end = time.monotonic() + seconds

@@ -131,7 +131,7 @@ def outsider(path: Path, folder: Path, name: str, end: float) -> None:
 
 
 def meters(name: str, log: Log, end: float, pause: float) -> None:
-    """Tracks events, and logs the receipt of each recorded one."""
+    """Track events, and log the receipt of each recorded one."""
     import taximeter
 
     randomly = random.Random(name)

@@ -29,7 +29,7 @@ def cli(state):
 
 @pytest.fixture
 def used(run):
-    """Leaves events of a process that was killed before it delivered them."""
+    """Leave events of a process that was killed before it delivered them."""
     run(
         """
         import os, taximeter

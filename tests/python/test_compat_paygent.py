@@ -322,7 +322,7 @@ def test_all_calls_are_reported_and_no_keyword_reaches_a_client(run, server, pro
 
 
 def test_requests_of_paygent_1_equal_the_originals(server, state):
-    """Runs in the environment that has paygent-sdk 1.0.0."""
+    """Run in the environment that has paygent-sdk 1.0.0."""
     python = ROOT / ".venv-paygent" / "bin" / "python"
     assert python.exists(), "this test needs `make environments`"
     script = """

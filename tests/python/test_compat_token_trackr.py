@@ -564,7 +564,7 @@ def test_a_client_that_is_also_metered_records_each_call_once_in_both(server, az
 
 
 def test_googles_and_amazons_older_clients_can_be_wrapped(server, families, state):
-    """Runs in the environment that has the older clients."""
+    """Run in the environment that has the older clients."""
     python = ROOT / ".venv-amazon" / "bin" / "python"
     assert python.exists(), "this test needs `make environments`"
     path = os.pathsep.join(map(str, (ROOT / "tests" / "environments", ROOT / "python", EXAMPLES)))

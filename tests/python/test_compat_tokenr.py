@@ -239,7 +239,7 @@ def test_token_and_url_come_from_the_environment(script, server):
 
 @pytest.mark.parametrize("metered", [True, False])
 def test_tokenr_and_the_ledger_each_have_a_call_once_with_its_attribution(script, server, state, metered):
-    """Runs with and without taximeter metering the same client."""
+    """Run with and without taximeter metering the same client."""
     script(
         f"""
         import taximeter

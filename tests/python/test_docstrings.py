@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import taximeter
+from conftest import ROOT
 from taximeter import _core
 
 STUB = ast.parse((Path(taximeter.__file__).parent / "_core.pyi").read_text("utf-8"))
@@ -43,6 +44,18 @@ def test_everything_public_of_the_extension_is_in_the_stub():
             assert name in known
             members = vars(value) if isinstance(value, type) else ()
             assert {f"{name}.{member}" for member in members if not member.startswith("_")} <= known
+
+
+SOURCES = [path for folder in ("python", "tests/python", "benches", "scripts", "examples") for path in (ROOT / folder).rglob("*.py")]
+
+
+def test_docstrings_of_functions_are_in_the_imperative_mood():
+    """`ruff` checks the verbs that it knows; no other docstring begins with a verb in the third person."""
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and (text := ast.get_docstring(node)):
+                first = text.split()[0]
+                assert not first.endswith("s") or first in {"As", "Its", "Pass", "This"}, f"{path}: {text}"
 
 
 def test_help_shows_what_track_takes():

@@ -19,7 +19,7 @@ GONE = "cloudevents+http://127.0.0.1:9/v1"
 
 
 def leave(run, state, destinations: list[str], count: int) -> list[str]:
-    """Leaves events of a killed process that no destination accepted, because a directory was in the ledger's place."""
+    """Leave events of a killed process that no destination accepted, because a directory was in the ledger's place."""
     state.mkdir(mode=0o700, exist_ok=True)
     ledger = state / "ledger.db"
     kept = ledger.with_name("kept")

@@ -401,7 +401,7 @@ except OSError as error: assert error.errno == 22, error
 
 
 def test_a_kernel_without_open_file_locks_uses_posix_locks(run, meter, ledger):
-    """Simulates a sandbox that returns EINVAL. A program and a concurrent `drain` work with POSIX locks."""
+    """Simulate a sandbox that returns EINVAL. A program and a concurrent `drain` work with POSIX locks."""
     meter.close(5)
     outcome = run(
         SECCOMP
@@ -424,7 +424,7 @@ def test_a_kernel_without_open_file_locks_uses_posix_locks(run, meter, ledger):
 
 
 def test_one_round_of_the_stress_test_passes(tmp_path):
-    """Runs one short round of storm.py."""
+    """Run one short round of storm.py."""
     outcome = subprocess.run(
         [sys.executable, ROOT / "tests" / "python" / "storm.py", "--rounds", "1", "--seconds", "3.5"],
         capture_output=True, text=True, timeout=120, check=False,

@@ -20,7 +20,7 @@ assert taximeter.track(provider="openai", model="gpt-4o", input_tokens=1, featur
 
 
 def outage(run, collector, count, *more) -> list[str]:
-    """Leaves events of a killed program while the collector fails."""
+    """Leave events of a killed program while the collector fails."""
     collector.rule = lambda events: 503
     left = leave_behind(run, [collector.url, *more], count)
     collector.rule = lambda events: 200

@@ -206,7 +206,7 @@ for line in sys.stdin:
 
 
 def test_a_resumed_process_delivers_within_two_attempts(state):
-    """Simulates a container that is paused for 15 minutes while the server closes the connection."""
+    """Simulate a container that is paused for 15 minutes while the server closes the connection."""
     with (
         Collector() as collector,
         subprocess.Popen(

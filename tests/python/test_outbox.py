@@ -236,7 +236,7 @@ def test_unreadable_settings_lose_no_event(server, run):
 
 
 def test_one_report_covers_all_five(outboxes, server):
-    """Reports the same call through each interface. The ledger has one schema for all."""
+    """Report the same call through each interface. The ledger has one schema for all."""
     both = {"destination": ("ledger",)}
     payload = {
         "provider": "openai",

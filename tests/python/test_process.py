@@ -41,7 +41,7 @@ def ledger_ids(state: Path) -> list[str]:
 
 
 def drain(state: Path, *, code: int = 0) -> None:
-    """Adopts the journals of dead processes, like the next process would. Checks the exit code."""
+    """Adopt the journals of dead processes, like the next process would. Check the exit code."""
     environment = {**os.environ, "TAXIMETER_STATE_DIR": str(state)}
     outcome = subprocess.run([sys.executable, "-m", "taximeter", "drain"], env=environment, capture_output=True, timeout=60)
     assert outcome.returncode == code, outcome.stderr

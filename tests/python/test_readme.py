@@ -231,7 +231,7 @@ def test_every_public_name_is_in_the_reference():
 
 
 def test_functions_that_pages_name_exist():
-    """Checks the functions that pages call by their full name."""
+    """Check the functions that pages call by their full name."""
     for page in PAGES:
         for called in set(re.findall(r"`taximeter\.(\w+)\(", page.read_text("utf-8"))):
             assert hasattr(taximeter, called), f"{name(page)}: taximeter.{called}"

@@ -71,7 +71,7 @@ class Receipt:
 
     @staticmethod
     def refusal(_reason: str) -> Receipt:
-        """Ignores the reason, because there is only one here."""
+        """Ignore the reason, because there is only one here."""
         return Receipt()
 
     def __bool__(self) -> bool:
@@ -146,7 +146,7 @@ class Meter:
         return {**nothing, **unknown, "refused": refused, "remarks": dict.fromkeys(REMARKS, 0), "destinations": {}}
 
     def count_remark(self, what: str, field: str) -> None:
-        """Ignores a remark about an event that is not recorded."""
+        """Ignore a remark about an event that is not recorded."""
 
     def models(self) -> list[tuple[str, str, bool, str]]:
         """Return no models."""

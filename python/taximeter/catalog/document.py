@@ -22,7 +22,7 @@ SCHEMA: Final = 1
 
 
 def ordered(rates: Document) -> Document:
-    """Sorts rates in the order of the units: input, output, cache, and so on."""
+    """Sort rates in the order of the units: input, output, cache, and so on."""
     return {unit: rates[unit] for unit in _core.UNITS if unit in rates}
 
 

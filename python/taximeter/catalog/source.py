@@ -28,7 +28,7 @@ _LOOPBACK: Final = {"localhost", "127.0.0.1", "::1"}
 
 
 def check_source(source: str) -> None:
-    """Rejects a source that is not an https URL, a URL of localhost or a path. The message does not repeat the URL.
+    """Reject a source that is not an https URL, a URL of localhost or a path. The message does not repeat the URL.
 
     Raises:
         CatalogError: The source is rejected.

@@ -47,7 +47,7 @@ def _on_disk(path: Path) -> Document | None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Locks the catalog against other processes. Without file locks (on Windows), the last process to write wins."""
+    """Lock the catalog against other processes. Without file locks (on Windows), the last process to write wins."""
     _make_private(path.parent)
     try:
         import fcntl  # noqa: PLC0415 - not on Windows

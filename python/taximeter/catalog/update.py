@@ -111,7 +111,7 @@ def _merge(old: Document, text: str, accepted: set[str]) -> Merged:
 
 
 def _check_day(day: Any, last: str, today: date) -> None:
-    """Rejects a catalog that is older than the last one, or dated in the future: it would outrank every later one."""
+    """Reject a catalog that is older than the last one, or dated in the future: it would outrank every later one."""
     if day == "":
         return
     try:

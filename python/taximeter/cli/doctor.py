@@ -192,7 +192,7 @@ _ASK = "ask with stream_options={'include_usage': True}, or for all streams of a
 
 
 def _models(rows: Sequence[Row]) -> str:
-    """Names the models of rows, with the calls of each."""
+    """Name the models of rows, with the calls of each."""
     calls: Counter[str] = Counter()
     for row in rows:
         calls[f"{row.key['provider']}/{row.key['model']}"] += row.calls

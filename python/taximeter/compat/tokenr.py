@@ -79,7 +79,7 @@ def init(
     *,
     destination: str | Sequence[str] | None = None,
 ) -> None:
-    """Tracks the calls of OpenAI's and Anthropic's clients from now on. A second call changes the settings.
+    """Track the calls of OpenAI's and Anthropic's clients from now on. A second call changes the settings.
 
     From now on, the keywords `tokenr_agent_id`, `tokenr_feature`, `tokenr_team_id` and `tokenr_tags` are removed from their calls,
     whether tracking is enabled or not.
@@ -152,7 +152,7 @@ def track(
     cache_read_tokens: int = 0,
     cache_write_tokens: int = 0,
 ) -> None:
-    """Tracks a call that was made without an instrumented client. Never raises: invalid events are counted, with a warning a minute.
+    """Track a call that was made without an instrumented client. Never raises: invalid events are counted, with a warning a minute.
 
     Args:
         provider, model: The provider and the model that responded.

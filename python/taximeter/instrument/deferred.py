@@ -74,7 +74,7 @@ def _remember(name: str, scope: _core.Scope | None) -> None:
 
 
 def follow_batch(meter: Engine, wire: str, answered: Mapping[str, str], response: Any) -> None:
-    """Follows the response to the request that makes a batch: who made it is charged for it."""
+    """Follow the response to the request that makes a batch: who made it is charged for it."""
     call = current_call()
     scope = attribution.current() if call is None else call.scope
 
@@ -100,7 +100,7 @@ def billed(found: Mapping[str, Any]) -> bool:
 
 
 def follow_fetched(meter: Engine, wire: str, answered: Mapping[str, str], response: Any) -> None:
-    """Follows the response to a GET request if it may be a deferred response; see `http.follow`."""
+    """Follow the response to a GET request if it may be a deferred response; see `http.follow`."""
     found = _FETCHED.search(response.request.url.path)
     if found is None:
         return

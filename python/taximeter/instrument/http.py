@@ -31,7 +31,7 @@ def follow(
     reader: Callable[[], Scanner] | None = None,
     scope: _core.Scope | None = None,
 ) -> None:
-    """Follows one response to its end, and records one event then. An error status is a failure of its call.
+    """Follow one response to its end, and record one event then. An error status is a failure of its call.
 
     Args:
         meter: The meter that records the event.

@@ -38,7 +38,7 @@ class Observer(Protocol):
         """Return the attribution in these keywords of a call."""
 
     def record(self, event: Mapping[str, Any], own: Mapping[str, Any], family: str) -> None:
-        """Receives one event.
+        """Receive one event.
 
         Args:
             event: The arguments of `Meter.track`.

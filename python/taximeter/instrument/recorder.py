@@ -204,7 +204,7 @@ def _nothing() -> None:
 
 
 def _unseen(_error: BaseException) -> None:
-    """Ignores the failure, because the request was made before the generator."""
+    """Ignore the failure, because the request was made before the generator."""
 
 
 def recorded(

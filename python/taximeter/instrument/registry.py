@@ -96,7 +96,7 @@ find_meters_with(_meter_at)
 
 
 def activate(meter: Engine, names: Sequence[str] | None = None) -> None:
-    """Instruments families for a meter: those with the given names, or all.
+    """Instrument families for a meter: those with the given names, or all.
 
     Raises:
         ConfigError: A name is not a family.
@@ -115,7 +115,7 @@ def activate(meter: Engine, names: Sequence[str] | None = None) -> None:
 
 
 def hook(names: Sequence[str]) -> None:
-    """Instruments families without recording: keywords that are not the client's are removed, and observers get the calls."""
+    """Instrument families without recording: keywords that are not the client's are removed, and observers get the calls."""
     with _lock:
         _wanted.update(names)
         _hook_modules()
@@ -150,7 +150,7 @@ def _hook_modules() -> None:
 
 
 def activate_for(meter: Engine, client: object) -> None:
-    """Instruments one client object for a meter.
+    """Instrument one client object for a meter.
 
     Raises:
         TypeError: It is not a client of any family.

@@ -118,7 +118,7 @@ def stainless_family(
             shim(owner, method, prepare=prepare, carry=_carried if method.endswith(_MANAGED) else carried)
 
     def hook_resources(module: ModuleType) -> None:
-        """Hooks every public method of every resource, including classes that are defined later."""
+        """Instrument every public method of every resource, including classes that are defined later."""
         for class_name in ("SyncAPIResource", "AsyncAPIResource"):
             each_subclass(getattr(module, class_name), shim_resource)
 
@@ -134,7 +134,7 @@ def _owns(package: str, client: object) -> bool:
 
 
 def _nothing(_client: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], _result: object) -> None:
-    """Hooks the method that gets a response before it is parsed."""
+    """Instrument the method that gets a response before it is parsed."""
 
 
 def _region(client: Any, provider: str, host: str) -> str | None:

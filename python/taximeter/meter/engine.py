@@ -256,20 +256,20 @@ class Engine:
         return _wait(self.core.close, timeout)
 
     def drain_report(self) -> DrainReport:
-        """Delivers the events of processes that have ended. Returns the results also if a destination does not accept them."""
+        """Deliver the events of processes that have ended. Return the results also if a destination does not accept them."""
         self.settled()
         found = self.core.drain()
         return DrainReport(found["delivered"], found["left"], found["expired"], found["damaged"], tuple(found["reasons"]))
 
     def drain(self) -> int:
-        """Delivers the events of processes that have ended; see `Meter.drain`."""
+        """Deliver the events of processes that have ended; see `Meter.drain`."""
         report = self.drain_report()
         if report.reasons:
             raise DeliveryError("; ".join(report.reasons))
         return report.delivered
 
     def retry_dead_letters(self) -> int:
-        """Delivers dead letters again; see `Meter.retry_dead_letters`."""
+        """Deliver dead letters again; see `Meter.retry_dead_letters`."""
         self.settled()
         count = self.core.retry_dead_letters()
         if count:

@@ -82,7 +82,7 @@ def _as_total(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check(fields: Mapping[str, Any], depth: int = 0) -> None:
-    """Rejects values that are not counts, at any depth, because dropping one would make the price wrong."""
+    """Reject values that are not counts, at any depth, because dropping one would make the price wrong."""
     if depth > _MAX_DEPTH:
         raise UsageError("usage is nested too deep")
     for name, value in fields.items():

@@ -66,7 +66,7 @@ KNOWN: Final = frozenset(MeterSettings.__annotations__) | frozenset(InitSettings
 
 
 def check_settings(function: str, given: Mapping[str, Any], known: type) -> None:
-    """Rejects keywords that a function does not take.
+    """Reject keywords that a function does not take.
 
     Raises:
         TypeError: A keyword is unknown. The message has the most similar known name.

@@ -37,7 +37,7 @@ def count_messages(
     provider: str | None = None,
     encoding: str | None = None,
 ) -> TokenCount:
-    """Estimates the input tokens of a chat: those of its texts, and those that the chat format adds.
+    """Estimate the input tokens of a chat: those of its texts, and those that the chat format adds.
 
     Args:
         messages: Mappings with `role`, and with `content` as a text or as parts. Texts, thinking, and the calls and results of

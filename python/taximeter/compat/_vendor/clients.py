@@ -28,7 +28,7 @@ class WithKey:
         self._key_changed()
 
     def _key_changed(self) -> None:
-        """Renews objects that depend on the key."""
+        """Renew objects that depend on the key."""
 
 
 class InBackground:

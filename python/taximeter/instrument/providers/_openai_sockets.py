@@ -33,7 +33,7 @@ _counted = Seen()
 
 
 def hook_connections(module: ModuleType) -> None:
-    """Hooks the connections of a module that this version of the client has."""
+    """Instrument the connections of a module that this version of the client has."""
     for kind in _KINDS:
         for name in (kind, f"Async{kind}"):
             owner = getattr(module, name, None)
@@ -44,7 +44,7 @@ def hook_connections(module: ModuleType) -> None:
 
 
 def _hook_managers(module: ModuleType) -> None:
-    """Hooks the managers that `connect` returns, so that a connection's events belong to the call of `connect`."""
+    """Instrument the managers that `connect` returns, so that a connection's events belong to the call of `connect`."""
     for kind in _KINDS:
         for name in (f"{kind}Manager", f"Async{kind}Manager"):
             owner = getattr(module, name, None)

@@ -48,7 +48,7 @@ _ESTIMATED: Final = "_taximeter_estimated"
 
 
 def _begun(logging: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], _result: object) -> None:
-    """Attaches a claim, the call and its attribution to litellm's logging object, because calls end in threads without them."""
+    """Attach a claim, the call and its attribution to litellm's logging object, because calls end in threads without them."""
     setattr(logging, _CLAIM, (Claim(_NAME), current_call(), attribution.current()))
 
 
@@ -108,7 +108,7 @@ def _succeeded(logging: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], _
 
 
 def _answered(original: Any) -> Any:
-    """Hooks the function that every response, except streams, passes before it is returned."""
+    """Instrument the function that every response, except streams, passes before it is returned."""
 
     @wraps(original)
     def post_call_processing(*args: Any, **kwargs: Any) -> Any:
@@ -192,7 +192,7 @@ def _usage_of(chunk: Any) -> Any:
 
 
 def _streams(stream: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], _result: object) -> None:
-    """Attaches a `_Stream` to a new stream."""
+    """Attach a `_Stream` to a new stream."""
     logging = getattr(stream, "logging_obj", None)
     if logging is not None and hasattr(logging, _CLAIM):
         stream.__dict__[_STREAM] = _Stream(logging, getattr(stream, "chunks", ()))
@@ -234,7 +234,7 @@ def _drawn(answer: Any) -> list[None] | None:
 
 
 def _built(original: Any) -> Any:
-    """Hooks the assembly of a stream's parts. If none has usage, litellm estimates it, and the estimate must not be recorded."""
+    """Instrument the assembly of a stream's parts. If none has usage, litellm estimates it, and the estimate must not be recorded."""
 
     @wraps(original)
     def stream_chunk_builder(*args: Any, **kwargs: Any) -> Any:
@@ -322,7 +322,7 @@ def _hook_responses(module: ModuleType) -> None:
 
 
 def _hook_router(module: ModuleType) -> None:
-    """Hooks a router, which retries failed calls, possibly with other providers."""
+    """Instrument a router, which retries failed calls, possibly with other providers."""
     for name in public_methods(module.Router):
         if name in _OPERATIONS:
             shim(module.Router, name, is_layer=True)
