@@ -27,12 +27,11 @@ from fake_provider import FakeProvider  # noqa: E402
 settings.register_profile("tests", deadline=None)
 settings.load_profile("tests")
 
-SERIAL = {"test_field_calls", "test_network", "test_outage", "test_process", "test_scanner", "test_signals", "test_soak"}
-"""Files that measure time or memory, load the host, or need a default meter that no other file has set. `make test` runs them
-alone, after the others."""
+SERIAL = {"test_network", "test_outage", "test_process", "test_scanner", "test_signals", "test_soak"}
+"""Files that measure time or memory, or load the host. `make test` runs them alone, after the others."""
 SLOW = {
-    "test_compat_readmes", "test_compat_tokenr", "test_environments", "test_families", "test_hosts", "test_ledger_locks",
-    "test_ledger_replaced",
+    "test_compat_readmes", "test_compat_tokenr", "test_environments", "test_families", "test_field_calls", "test_hosts",
+    "test_ledger_locks", "test_ledger_replaced",
 }  # fmt: skip
 """Further files that `make test-fast` skips."""
 

@@ -302,7 +302,7 @@ def test_an_abandoned_stream_is_one_event(metered, families):
 
 
 @pytest.mark.parametrize("model", ["error", "never"])
-def test_a_rejected_or_unread_stream_used_nothing(model, metered, families):
+def test_a_rejected_stream_is_an_error_and_an_unread_one_is_no_event(model, metered, families):
     google = gemini(families.url)
     for stream in (
         ollama.Client(host=families.url).chat(model=model, messages=QUESTION, stream=True),

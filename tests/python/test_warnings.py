@@ -63,7 +63,7 @@ def test_dead_letters_are_logged(collector, remote, caplog, status):
     wait_for(lambda: remote.flush(5).pending == 0)
     assert sum(one["dead"] for one in remote.stats()["destinations"].values()) == 3
     (said,) = warned(caplog)
-    assert "events: it refused events for good" in said
+    assert "events: it rejected events permanently" in said
     assert "taximeter dead-letters" in said
     assert CANARY not in said
 

@@ -1,6 +1,6 @@
 """Responses that are fetched after the request: background responses and batches. Each is one event, however often it is fetched.
 
-Their attribution is that of the call that asked for them. If that was in another process, it is that of the fetching call.
+An event has the attribution of the call that made the request, or of the fetching call if another process made the request.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ __all__ = ["Seen", "billed", "follow_batch", "follow_fetched"]
 _REMEMBERED: Final = 10_000
 """The most ids that are kept, about 1 MB. A response that is fetched again after this many others is counted again."""
 _MOST_ASKED: Final = 1_000
-"""The most requests whose attribution is kept until their responses are fetched."""
+"""The most requests whose attribution is kept until their responses are fetched. The oldest are dropped."""
 _BEGUN: Final = frozenset({"queued", "in_progress", "requires_action"})
-"""The states of a response, an interaction or an assistant's run whose work goes on."""
+"""The states of a response, an interaction or an assistant's run that has not ended."""
 _BATCH_ENDS: Final = frozenset({"completed", "failed", "expired", "cancelled"})
 _CUSTOM_ID: Final = re.compile(rb'\s*\{\s*"custom_id"\s*:\s*("(?:[^"\\]|\\.)*")')
 _FETCHED: Final = re.compile(r"/(responses|interactions|batches|runs)/([^/]+)(/results)?$")
@@ -37,7 +37,7 @@ class Seen:
     """The most recent ids."""
 
     def __init__(self) -> None:
-        # A response that the collector finishes comes here from within.
+        # The garbage collector can end a response, which adds its id, while this thread holds the lock.
         self._lock = ForkSafeLock()
         self._ids: dict[str, None] = {}
 
@@ -74,16 +74,16 @@ def _remember(name: str, scope: _core.Scope | None) -> None:
 
 
 def follow_batch(meter: Engine, wire: str, answered: Mapping[str, str], response: Any) -> None:
-    """Follow the response to the request that makes a batch: who made it is charged for it."""
+    """Follow the response to the request that creates a batch, and keep the request's attribution for the batch's results."""
     call = current_call()
     scope = attribution.current() if call is None else call.scope
 
-    def begun(found: Mapping[str, Any]) -> bool:
+    def remember(found: Mapping[str, Any]) -> bool:
         if found.get("id"):
             _remember(found["id"], scope)
         return False
 
-    http.follow(meter, wire, answered, response, admit=begun)
+    http.follow(meter, wire, answered, response, admit=remember)
 
 
 def billed(found: Mapping[str, Any]) -> bool:
@@ -93,7 +93,7 @@ def billed(found: Mapping[str, Any]) -> bool:
         return True
     if found["usage_status"] == "missing":
         _awaited.add(name)
-        # The recorder has put the attribution of the request in force.
+        # The recorder has activated the attribution of the request.
         _remember(name, attribution.current())
         return False
     return _counted.add(name)
@@ -174,7 +174,7 @@ class _Rows:
 
 
 def _custom_id(line: bytes) -> str | None:
-    """Return the caller's own name of a row, which comes first; `None` without one."""
+    """Return the `custom_id` of a row, which is its first field; `None` if it has none."""
     found = _CUSTOM_ID.match(line)
     name = None if found is None else json.loads(found[1])
     return name if isinstance(name, str) and name else None

@@ -1,7 +1,7 @@
-"""Which provider answers at a host: clients of one provider are pointed at many.
+"""Finds the provider that answers at a host, because clients can be pointed at the hosts of other providers.
 
-The settings decide first, then the table of this module, then the catalog's patterns of addresses. Elsewhere the vendor of the client
-is taken for the provider, and the event has the cost note `host_unknown`.
+The settings come first, then the table of this module, then the catalog's patterns of addresses. For any other host, the client's
+vendor counts as the provider, and the event has the cost note `host_unknown`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _EXACT: Final = {
     "api.moonshot.cn": "moonshot_ai",
     "openrouter.ai": "openrouter",
     "generativelanguage.googleapis.com": "gcp.gemini",
-    # What the catalog lacks, by litellm's names, which the long tail of prices has.
+    # Providers that the catalog lacks. The names are litellm's, so that its price table applies to them.
     "api.ai21.com": "ai21",
     "api.deepinfra.com": "deepinfra",
     "api.featherless.ai": "featherless_ai",
@@ -67,11 +67,11 @@ _SUFFIXES: Final = {
     ".rep.googleapis.com": "gcp.vertex_ai",
 }
 _PATHS: Final = frozenset({"router.huggingface.co"})
-"""Hosts of several providers, which the path tells apart. The catalog's patterns have these."""
+"""Hosts that several providers share. The path identifies the provider, by the catalog's patterns."""
 _NEED_ASKING: Final = frozenset({
     "dashscope.aliyuncs.com", "dashscope-intl.aliyuncs.com", "generativelanguage.googleapis.com", "integrate.api.nvidia.com",
 })  # fmt: skip
-"""Hosts, beside OpenAI's and Azure's, that report the usage of a stream only if asked, in a chunk that can be taken out again."""
+"""Hosts, beside OpenAI's and Azure's, that report the usage of a stream only on request, in a chunk that can be removed again."""
 
 _written: set[tuple[str, str, str]] = set()
 
@@ -91,7 +91,7 @@ def known_provider(host: str, path: str = "") -> str | None:
 
 
 def _by_pattern(url: str) -> str | None:
-    from .catalog_hosts import PATTERNS  # noqa: PLC0415 - most programs call hosts of the table alone
+    from .catalog_hosts import PATTERNS  # noqa: PLC0415 - most programs only call hosts of the table
 
     return next((provider for provider, pattern in PATTERNS if re.match(pattern, url)), None)
 
@@ -108,10 +108,10 @@ def answered_by(meter: Engine, url: Any, vendor: str, *, is_told: bool = False) 
     """Return the fields of an event that name the provider.
 
     Args:
-        meter: Whose settings may name the host.
+        meter: The meter, whose settings may name the provider of the host.
         url: A URL of `httpx` or `httpx2`.
         vendor: The vendor of the client.
-        is_told: Whether the client's class tells that this vendor answers, wherever it is pointed at, as a client for Azure does.
+        is_told: Whether the client's class determines the provider, whatever the host is, like a client for Azure.
     """
     host, port = url.host, url.port
     place = host if port is None else f"{host}:{port}"
@@ -140,7 +140,7 @@ def region_of(host: str) -> str | None:
 
 
 def _write_unknown(meter: Engine, place: str, vendor: str) -> None:
-    """Note an unknown host for `taximeter doctor`, once a process."""
+    """Note an unknown host for `taximeter doctor`, once in a process."""
     settings = meter.settings
     root = "" if settings is None else settings.root
     if settings is None or not root or (root, place, vendor) in _written:
@@ -150,21 +150,21 @@ def _write_unknown(meter: Engine, place: str, vendor: str) -> None:
 
 
 def asks_for_usage(meter: Engine, url: Any, api_version: str | None = None) -> bool:
-    """Whether streams of a host are asked for their usage, with `stream_options.include_usage`.
+    """Return whether to ask the streams of a host for their usage, with `stream_options.include_usage`.
 
-    It is asked for where it is known to be understood, and where the settings say so. Others have answered it with an error
+    Only hosts that are known to support it are asked, and those in the setting `usage_hosts`. Some others reject such requests
     (openai-agents-python#442, litellm#11696).
 
     Args:
-        meter: Whose settings may name the host.
-        url: The URL that a client is pointed at.
-        api_version: Azure's version of the API, such as `2024-10-21`; it is understood from 2024-08-01 on.
+        meter: The meter, whose settings may name the host.
+        url: The base URL of the client.
+        api_version: Azure's version of the API, such as `2024-10-21`. Versions from 2024-08-01 support it.
     """
     host = url.host.lower()
     own = () if meter.settings is None else meter.settings.usage_hosts
     if host in own or f"{host}:{url.port}" in own:
         return True
     if host.endswith((".openai.azure.com", ".services.ai.azure.com")):
-        # The API without dated versions came later.
+        # The API without dated versions is newer.
         return "/openai/v1" in url.path or (isinstance(api_version, str) and api_version[:10] >= "2024-08-01")
     return host in _NEED_ASKING or host == "api.openai.com" or host.endswith(".api.openai.com")

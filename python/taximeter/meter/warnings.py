@@ -45,7 +45,7 @@ RULES: Final = {
     "too_large": Rule("a request of more than 48 KiB is not recorded", "shorten the request"),
     "internal_error": Rule("the event is lost", _REPORT),
     "given_up": Rule(
-        "the oldest events that waited for a destination were given up, for their age or because the journal is full",
+        "events were deleted before a destination accepted them, because they were too old or the journal is full",
         "see last_error in stats(), or raise budget_mb or max_age",
     ),
     "truncated": Rule("texts over 512 bytes are cut, tags over 64 or 12 KiB are left out", "shorten them"),
@@ -85,7 +85,7 @@ NOTICES: Final = {
     "destination_paused": "delivery to it is paused until its key, address or account is corrected; events are kept, and it is tried "
     "again every five minutes",
     "destination_failing": "it has failed for more than a minute; events are kept and sent again until it accepts them",
-    "dead_letters": "it refused events for good; `taximeter dead-letters` lists them with the reason, and can send them again",
+    "dead_letters": "it rejected events permanently; `taximeter dead-letters` lists them with the reasons, and can send them again",
     "journal_damaged": "events of a journal are damaged or missing; the others are delivered, and `taximeter journals requeue` "
     "reads damaged segments again",
     "thread_refused": "raise the limit of threads or of memory of this user or container (ulimit -u, pids.max), and restart",
