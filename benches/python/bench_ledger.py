@@ -57,7 +57,7 @@ def end_to_end(meter: taximeter.Meter) -> None:
 
 
 def paced(call: Callable[[int], object], rate: int, burst: int, seconds: float) -> float:
-    """Calls at a rate. Returns the processor time of the whole process for each call, in µs."""
+    """Call at a rate. Return the processor time of the whole process for each call, in µs."""
     begin, processor = time.perf_counter(), time.process_time()
     count = int(rate * seconds)
     for first in range(0, count, burst):
@@ -68,7 +68,7 @@ def paced(call: Callable[[int], object], rate: int, burst: int, seconds: float) 
 
 
 def processor_time(state: str, rate: int, burst: int) -> None:
-    """The processor time of an event, of all threads, beyond that of the same loop without metering."""
+    """Return the processor time of an event, of all threads, beyond that of the same loop without metering."""
     tags = {"plan": "pro", "env": "prod", "region": "eu"}
 
     def call(number: int) -> None:

@@ -93,7 +93,7 @@ FIELDS = dict.fromkeys(TEXTS, TEXT) | dict.fromkeys(COUNTS, COUNT) | {"tags": TA
 
 @st.composite
 def calls(draw) -> dict:
-    """Returns arguments in any order. Most have a known provider and model, so that they are recorded."""
+    """Return arguments in any order. Most have a known provider and model, so that they are recorded."""
     names = draw(st.lists(st.sampled_from(sorted(FIELDS)), unique=True, max_size=9))
     values = {name: draw(FIELDS[name]) for name in names}
     if draw(st.integers(0, 3)):
@@ -102,7 +102,7 @@ def calls(draw) -> dict:
 
 
 def site(names: tuple[str, ...]):
-    """Compiles a call site with these keywords."""
+    """Compile a call site with these keywords."""
     space: dict = {}
     exec(f"def call(track, v): return track({', '.join(f'{name}=v[{name!r}]' for name in names)})", space)
     return space["call"]
@@ -110,7 +110,7 @@ def site(names: tuple[str, ...]):
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
-    """Returns two meters: one is called by its function, the other one by the method that has only the general path."""
+    """Return two meters: one is called by its function, the other one by the method that has only the general path."""
     pair = [taximeter.Meter(state_dir=tmp_path_factory.mktemp(name), linger_ms=0) for name in ("fast", "general")]
     for meter in pair:
         meter.track(**CALL)
@@ -120,7 +120,7 @@ def two(tmp_path_factory):
 
 
 def seen(meter: taximeter.Meter, count: int) -> list[dict]:
-    """Returns the last events, without what differs between two calls."""
+    """Return the last events, without what differs between two calls."""
     assert meter.flush(30).pending == 0
     events = taximeter.Ledger(meter.settings.ledger).last(count) if count else []
     return [{name: value for name, value in event.items() if name not in {"id", "started_at"}} for event in events]
@@ -151,7 +151,7 @@ def test_both_paths_record_the_same_events(two, given_calls, is_scoped):
                 # Call sites that are dropped leave their tuples of names, whose addresses later ones get.
                 last = site(tuple(values)) if how == "site" or last is None or last[1] != tuple(values) else last[0], tuple(values)
                 receipt = last[0](fast.track, values)
-            other = general._core.track(**values)
+            other = general._engine.core.track(**values)
             assert outcome(receipt) == outcome(other)
             recorded += bool(receipt)
     assert seen(fast, recorded) == seen(general, recorded)
@@ -201,11 +201,13 @@ def test_prices_that_change_between_two_calls_take_effect_at_once(meter):
         return meter.track(provider="openai", model="gpt-4o", input_tokens=1_000_000).cost_usd
 
     before = cost()
-    meter.configure({"prices": {"rates": {"openai/gpt-4o": {"input_tokens": {"per_1m": "7"}, "output_tokens": {"per_1m": "1"}}}}})
+    meter._engine.configure(
+        {"prices": {"rates": {"openai/gpt-4o": {"input_tokens": {"per_1m": "7"}, "output_tokens": {"per_1m": "1"}}}}}
+    )
     assert (before, cost()) == (taximeter.price("gpt-4o", {"input_tokens": 1_000_000}).usd, 7)
-    meter.configure({"enabled": False})
+    meter._engine.configure({"enabled": False})
     assert meter.track(**CALL).refused == "disabled"
-    meter.configure({"enabled": True, "prices": {"rates": {}}, "team": "default"})
+    meter._engine.configure({"enabled": True, "prices": {"rates": {}}, "team": "default"})
     assert cost() == before
     assert events_of(meter)[-1]["team"] == "default"
 
@@ -215,13 +217,13 @@ def test_invalid_calls_raise_the_errors_of_the_method(meter):
         with pytest.raises(TypeError) as fast:
             meter.track(*arguments, **keywords)
         with pytest.raises(TypeError) as general:
-            meter._core.track(*arguments, **keywords)
+            meter._engine.core.track(*arguments, **keywords)
         assert str(fast.value) == str(general.value)
     assert meter.track().refused == "missing_provider"
 
 
 def test_the_function_has_the_signature_and_the_docstring_of_the_method(meter):
-    method = meter._core.track
+    method = meter._engine.core.track
     assert inspect.signature(meter.track) == inspect.signature(method)
     assert (meter.track.__doc__, meter.track.__name__) == (method.__doc__, "track")
-    assert meter.track.__self__ is meter._core
+    assert meter.track.__self__ is meter._engine.core

@@ -202,7 +202,7 @@ cloud: Callable[..., Any] = _refuse
 
 
 def track_function(meter: Meter) -> Callable[..., Receipt]:
-    """Returns the meter's `track`."""
+    """Return the meter's `track`."""
     return meter.track
 
 

@@ -101,7 +101,7 @@ def max_age(value: Any) -> float | None:
 
 
 def linger_ms(value: Any) -> float:
-    """Returns how long events wait for others before the ledger stores them, in milliseconds."""
+    """Return how long events wait for others before the ledger stores them, in milliseconds."""
     if value is None:
         return LINGER_MS
     try:
