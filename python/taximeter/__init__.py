@@ -37,12 +37,12 @@ from ._default import (
 )
 from .attribution import attribute
 from .errors import CatalogError, ConfigError, DeliveryError, LedgerError, TaximeterError, UnknownNameError, UsageError
-from .meter.measurement import Measurement
 from .meter.reports import FlushReport
 
 if TYPE_CHECKING:
     from ._default_ledger import Ledger
     from .ledger import Report, Row
+    from .meter.measurement import Measurement
     from .settings.destination import Destination
     from .tokens import (
         Encoding,
@@ -119,6 +119,10 @@ def __getattr__(name: str) -> object:
         from ._default_ledger import Ledger  # noqa: PLC0415
 
         return Ledger
+    if name == "Measurement":
+        from .meter.measurement import Measurement  # noqa: PLC0415
+
+        return Measurement
     if name in {"Report", "Row"}:
         from . import ledger  # noqa: PLC0415
 

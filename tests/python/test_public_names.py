@@ -29,7 +29,7 @@ MODULE = {
     "Measurement", "Meter", "ModelEncoding", "Receipt", "Report", "Row", "TaximeterError", "TokenCount", "UnknownNameError", "UsageError",
 }  # fmt: skip
 SUBMODULES = {
-    "attribution", "catalog", "cli", "compat", "concealed", "errors", "fields", "files", "instrument", "integrations", "ledger", "locks",
+    "attribution", "catalog", "cli", "compat", "concealed", "errors", "fields", "files", "instrument", "integrations", "ledger", "locks", "log",
     "meter", "middleware", "moments", "settings", "testing", "tokens", "types",
 }  # fmt: skip
 MEMBERS = {

@@ -45,7 +45,7 @@ def test_flush_logs_a_paused_destination(collector, remote, caplog, status):
     assert remote.flush(20).pending == 1
     assert time.monotonic() - began < 10, "a flush does not wait for what only an operator can mend"
     (said,) = warned(caplog)
-    assert said.startswith("taximeter: 127.0.0.1: ")
+    assert said.startswith("taximeter: 127.0.0.1 answered ")
     assert str(status) in said
     assert "key, address or account" in said
     assert "(destination_paused)" in said

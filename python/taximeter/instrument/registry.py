@@ -7,7 +7,6 @@ one file there and one line in `FAMILIES`.
 from __future__ import annotations
 
 import importlib
-import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from .. import files
 from ..locks import ForkSafeLock
+from ..log import log
 from ..settings.model import FAILED_CLIENTS
 from . import import_hook, observers
 from .bindings import Family, hooked_modules, is_bound, marked, meters
@@ -33,8 +33,6 @@ __all__ = [
     "FAMILIES", "Status", "activate", "activate_for", "check_installed", "deactivate", "hook", "installed_version", "redirected",
     "status", "subscribe",
 ]  # fmt: skip
-
-log = logging.getLogger("taximeter")
 
 FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
     "openai": ("openai",),
@@ -267,7 +265,7 @@ def _run_hook(family: Family, name: str, module: ModuleType) -> None:
     except Exception as error:
         reason = f"{name}: {error}"
         _failures.setdefault(family.name, []).append(reason)
-        log.warning("taximeter cannot meter %s", reason)
+        log().warning("taximeter cannot meter %s", reason)
         run_guarded(_note_failure, family, reason)
     else:
         hooked_modules[name] = module

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import sys
 import weakref
@@ -13,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .. import _core, attribution
 from ..errors import ConfigError, DeliveryError
+from ..log import log
 from .reports import DrainReport, FlushReport
 from .shutdown import EXIT_SECONDS_IN_MEMORY, close_at_exit
-from .warnings import Warnings
 
 if TYPE_CHECKING:
     from ..catalog.background import Refresher, Schedule
@@ -25,10 +24,9 @@ if TYPE_CHECKING:
     from ..settings.destination import Destination
     from ..types import Stats
     from .gevent import Wait
+    from .warnings import Warnings
 
 __all__ = ["MAX_WAIT_SECONDS", "Engine"]
-
-log = logging.getLogger("taximeter")
 
 # The longest wait in seconds, one week; `float("inf")` means the same.
 MAX_WAIT_SECONDS: Final = 7 * 86_400.0
@@ -51,7 +49,7 @@ class Engine:
         """The settings that were given as arguments."""
         self._override: Callable[[Settings], Settings] | None = None
         """Changes the settings that are put in force; see `overridden`."""
-        self.warnings = Warnings()
+        self._warnings: Warnings | None = None
         self._checked_root: str | None = None
         self._refresher: Refresher | None = None
         """Updates the price catalog in the background, if the settings ask for it."""
@@ -90,8 +88,8 @@ class Engine:
         except TypeError as error:
             raise ConfigError(str(error)) from None
         if settings.debug:
-            log.setLevel(logging.DEBUG)
-            log.debug("metering to %s", settings.root)
+            log().setLevel("DEBUG")
+            log().debug("metering to %s", settings.root)
         self.settings, self._given = settings, given
         is_fresh = self._refresher is not None and self._refresher.wake()
         wants_refresh = settings.prices.refresh is not None and settings.root
@@ -175,7 +173,7 @@ class Engine:
         # Only with such rules, because the check reads the catalog, which would slow down every other start.
         if any(f'"{kind}"' in settings.prices.overrides for kind in ("multipliers", "aliases")):
             for rule in self.core.unmatched_price_rules():
-                log.warning("prices.%s matches no priced model; check its provider and name", rule)
+                log().warning("prices.%s matches no priced model; check its provider and name", rule)
 
     def check_storage(self) -> None:
         """Log a warning, once per reason, if events can only be kept in memory. It says why and what to set.
@@ -189,7 +187,7 @@ class Engine:
         reason = self.storage_fault()
         if reason is not None and reason not in _reported_storage:
             _reported_storage.add(reason)
-            log.warning(
+            log().warning(
                 "taximeter keeps events in memory only, where they are lost when this process ends: %s. "
                 "Set state_dir= or TAXIMETER_STATE_DIR to a directory that this user can write",
                 reason,
@@ -214,6 +212,15 @@ class Engine:
                 self.check_storage()
         except Exception as error:
             _warn_of_memory(error)
+
+    @property
+    def warnings(self) -> Warnings:
+        """The warnings that were logged. Their texts are loaded with the first one."""
+        if self._warnings is None:
+            from .warnings import Warnings  # noqa: PLC0415 - most programs have none
+
+            self._warnings = Warnings()
+        return self._warnings
 
     @property
     def enabled(self) -> bool:
@@ -307,7 +314,7 @@ class Engine:
 
 
 def _warn_of_memory(error: Exception) -> None:
-    log.warning("taximeter keeps events in memory, because its settings cannot be read: %s", error)
+    log().warning("taximeter keeps events in memory, because its settings cannot be read: %s", error)
 
 
 def _wait(how: Wait, timeout: float) -> FlushReport:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import operator
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import _core, attribution
+from ..log import log
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from .engine import Engine
 
 __all__ = ["Measurement"]
-
-log = logging.getLogger("taximeter")
 
 _COUNTS: Final = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens", "usage")
 _SPAN: Final = frozenset({"trace_id", "span_id", "parent_span_id"})
@@ -87,7 +85,7 @@ class Measurement:
             self._receipt = self._engine.track(**self._event(ended, kind))
         except Exception as failure:
             # The call was made, so it is recorded without the fields that failed.
-            log.debug("taximeter could not measure a call", exc_info=True)
+            log().debug("taximeter could not measure a call", exc_info=True)
             self._engine.count_remark("unreadable_usage", type(failure).__name__)
             from ..fields import ATTRIBUTION, TAGS  # noqa: PLC0415 - see Meter.measure
 
@@ -129,7 +127,7 @@ class Measurement:
             return {"usage_status": "missing"}
         except Exception as error:
             # The usage object belongs to the user or a client, and reading it runs their code.
-            log.debug("taximeter could not read a usage object", exc_info=True)
+            log().debug("taximeter could not read a usage object", exc_info=True)
             self._engine.count_remark("unreadable_usage", f"{type(usage).__name__} ({type(error).__name__})")
             return {"usage_status": "missing"}
         cost = {} if reported is None or "cost_usd" in self._fields else {"cost_usd": reported}

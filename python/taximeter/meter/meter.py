@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ..concealed import concealed
 from .engine import Engine
-from .measurement import Measurement
 from .pricing import Pricing
 from .reports import DrainReport, FlushReport
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from ..fields import MeasureFields
     from ..settings import MeterSettings, Settings
     from ..types import Stats
+    from .measurement import Measurement
 
 __all__ = ["Meter", "engine_of", "meter_with"]
 
@@ -89,6 +89,7 @@ class Meter(Pricing):
             TypeError: `track` does not take a field. The message has the most similar known name.
         """
         from ..fields import TRACK, check_names  # noqa: PLC0415 - programs that only track do without the table
+        from .measurement import Measurement  # noqa: PLC0415
 
         check_names("measure", fields, TRACK)
         return Measurement(self._engine, {"provider": provider, "model": model, **fields})

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import TYPE_CHECKING, Final
+
+from ..log import log
 
 if TYPE_CHECKING:
     import weakref
@@ -12,8 +13,6 @@ if TYPE_CHECKING:
     from .engine import Engine
 
 __all__ = ["EXIT_SECONDS", "EXIT_SECONDS_IN_MEMORY", "close_at_exit"]
-
-log = logging.getLogger("taximeter")
 
 # In seconds. Events on disk survive the exit, so the program waits only this long for their delivery. With the end of the
 # threads and of the interpreter, for which 0.05 s are left, it is half a second.
@@ -36,4 +35,4 @@ def close_at_exit(reference: weakref.ref[Engine]) -> None:
                 seconds = engine.exit_seconds - (time.monotonic() - _exit_began)
             engine.close(seconds)
         if lost := engine.stats()["remarks"].get("lost_in_memory", 0):
-            log.warning("taximeter: %s events were in memory only and are lost", f"{lost:,}")
+            log().warning("taximeter: %s events were in memory only and are lost", f"{lost:,}")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import Final, NamedTuple
 
-__all__ = ["NOTICES", "RULES", "Warnings"]
+from ..log import log
 
-log = logging.getLogger("taximeter")
+__all__ = ["NOTICES", "RULES", "Warnings"]
 
 # At most one warning of each kind in this time; `stats()` counts all of them.
 SECONDS_BETWEEN_WARNINGS: Final = 60.0
@@ -117,13 +116,13 @@ class Warnings:
         self._last[key] = now
         if notice is None:
             rule, remedy = RULES.get(what, Rule("see the documentation of stats()", "correct it"))
-            log.warning(
+            log().warning(
                 "taximeter: %s: %s; %s (%s; further cases are only counted in stats())", _one_line(field[:160]), rule, remedy, what
             )
         else:
             # What a remote destination said often begins with its host.
             said = detail if detail.startswith(field) else f"{field}: {detail}"
-            log.warning("taximeter: %s: %s (%s)", _one_line(said), notice, what)
+            log().warning("taximeter: %s: %s (%s)", _one_line(said), notice, what)
 
 
 def _one_line(text: str) -> str:
