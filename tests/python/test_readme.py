@@ -200,6 +200,7 @@ def test_the_site_is_built_without_a_warning():
     zensical = os.path.join(os.path.dirname(sys.executable), "zensical")
     outcome = subprocess.run([zensical, "build", "--clean", "--strict"], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    assert "griffe:" not in outcome.stdout + outcome.stderr, "a docstring and its signature differ"
     menu = set(re.findall(r'"([\w/-]+\.md)"', (ROOT / "zensical.toml").read_text("utf-8")))
     assert menu == {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")}
     site = ROOT / "target" / "site"

@@ -52,12 +52,14 @@ FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 class Status(NamedTuple):
-    """How it stands with one client family."""
+    """The status of one client family."""
 
     state: Literal["bound", "absent", "failed"]
     """`bound`, `absent` (not imported so far) or `failed`."""
     version: str | None = None
+    """The client's version, if it is known."""
     reason: str | None = None
+    """Why it is not bound."""
 
 
 _lock = ForkSafeLock()

@@ -19,15 +19,21 @@ class Row:
     key: Mapping[str, str | None]
     """The group's value of each field; `None` if its events do not have the field."""
     calls: int
+    """The number of calls."""
     errors: int
     """Calls that failed."""
     unpriced: int
     """Calls whose cost is unknown. `cost_usd` does not include them."""
     input_tokens: int
+    """All input tokens, cached ones included."""
     output_tokens: int
+    """All output tokens, reasoning included."""
     cache_read_tokens: int
+    """Input tokens read from a cache."""
     cache_write_tokens: int
+    """Input tokens written to a cache."""
     reasoning_tokens: int
+    """Output tokens spent on reasoning."""
     cost_usd: Decimal
     """The exact sum of the known costs, in US dollars."""
 
@@ -37,7 +43,9 @@ class RepricingRow:
     """The changes that a repricing made to one model's calls."""
 
     provider: str
+    """The model's provider."""
     model: str
+    """The model's name."""
     changed: int
     """Calls whose cost changed."""
     newly_priced: int
@@ -55,6 +63,7 @@ class Repricing:
     examined: int
     """Calls that were priced again."""
     rows: tuple[RepricingRow, ...]
+    """The changes, one row for each model."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +71,11 @@ class Report:
     """Rows, the most expensive first, and their sum."""
 
     by: tuple[str, ...]
+    """The fields that the calls were grouped by."""
     rows: tuple[Row, ...]
+    """The groups, the most expensive first."""
     total: Row
+    """The sums of all groups. Its `key` is empty."""
 
     def __iter__(self) -> Iterator[Row]:
         return iter(self.rows)

@@ -25,6 +25,7 @@ class TokenCount(NamedTuple):
     """A number of tokens, and how it was counted."""
 
     tokens: int
+    """The number of tokens."""
     encoding: str
     """The name of the encoding; the prefix of a registered tokenizer; or `"words"` for an estimate from the number of words."""
     exact: bool
