@@ -8,7 +8,7 @@ DEV_READY := $(VENV)/.dev-ready
 SOURCES := $(shell find src data build -type f) build.rs python/taximeter/_core.pyi Cargo.toml Cargo.lock pyproject.toml
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: demo test test-fast test-rust test-python environments lint docs bench fuzz soak wheel lock clean
+.PHONY: demo test test-fast test-rust test-python environments lint docs bench bench-quick fuzz soak wheel lock clean
 
 # Installs the build tool and two clients, and nothing else.
 demo: $(VENV)/.built-release
@@ -56,9 +56,19 @@ lint: $(DEV_READY) $(VENV)/.built-release
 docs: $(DEV_READY)
 	$(BIN)/zensical build --clean --strict
 
-bench: $(DEV_READY) $(VENV)/.built-release
+bench: $(DEV_READY) $(VENV)/.built-release .venv-peers/.ready
 	$(BIN)/python benches/python/run.py
 	cargo bench --locked --no-default-features
+
+# The rows of track, of the ledger and of metered calls in less than two minutes, for a change under review.
+bench-quick: $(DEV_READY) $(VENV)/.built-release .venv-peers/.ready
+	$(BIN)/python benches/python/run.py --quick
+
+# The instrumentations that metered calls are compared with. They are no dependencies of the project.
+.venv-peers/.ready: benches/python/peers.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --requirement $<
+	touch $@
 
 # Looks for bytes that break what src/fuzzing.rs says of them: a minute a target, on the stable toolchain. What is new in its coverage goes
 # to fuzz/target/corpus/, what breaks something to fuzz/artifacts/: put the latter into fuzz/corpus/, where the tests read it.

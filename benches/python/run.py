@@ -1,6 +1,6 @@
 """Runs the benches. Each figure in the documentation comes from one run on one host.
 
-`make bench` runs all, `python benches/python/run.py track` one of them.
+`make bench` runs all, `python benches/python/run.py track` one of them, `make bench-quick` a few with fewer repetitions.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import bench_compat
 import bench_delivery
 import bench_faults
 import bench_instrument
+import bench_instrument_peers
 import bench_ledger
 import bench_price
 import bench_process
@@ -28,9 +29,14 @@ BENCHES = {
     "adoption": bench_adoption.main,
     "tokens": bench_tokens.main,
     "instrument": bench_instrument.main,
+    "peers": bench_instrument_peers.main,
     "compat": bench_compat.main,
 }
 
-for name in sys.argv[1:] or BENCHES:
+QUICK = {"track": bench_track.quick, "ledger": bench_ledger.quick, "peers": bench_instrument_peers.quick}
+
+names = sys.argv[1:]
+benches = QUICK if "--quick" in names else BENCHES
+for name in [name for name in names if name != "--quick"] or benches:
     print(f"== {name}", flush=True)
-    BENCHES[name]()
+    benches[name]()

@@ -8,7 +8,13 @@ from __future__ import annotations
 import json
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-USAGE = {"prompt_tokens": 1009, "completion_tokens": 307, "total_tokens": 1316}
+USAGE = {
+    "prompt_tokens": 1009,
+    "completion_tokens": 307,
+    "total_tokens": 1316,
+    "prompt_tokens_details": {"cached_tokens": 503},
+    "completion_tokens_details": {"reasoning_tokens": 101},
+}
 BASE = {"id": "c", "created": 1, "model": "gpt-4o"}
 
 
@@ -53,6 +59,7 @@ class Server(ThreadingHTTPServer):
     """Handles each connection in its own thread."""
 
     daemon_threads = True
+    request_queue_size = 1024
 
     def handle_error(self, *_: object) -> None:
         """Ignore errors, because the benches close connections early."""
