@@ -395,6 +395,30 @@ class Scanner:
 
         `first_token_ms` is counted from the creation of the scanner.
         """
+    def record(
+        self,
+        meter: Meter,
+        fields: dict[str, Any],
+        ids: dict[str, str],
+        scope: Scope | None,
+        started_at: float | None,
+        latency_ms: float | None,
+        made_ms: float | None,
+    ) -> dict[str, Any] | None:
+        """End the scan and record its event, if nothing about the response is unusual.
+
+        Args:
+            meter: The meter that records the event.
+            fields: The fields of the event that the request decides.
+            ids: The ids of the event.
+            scope: The attribution.
+            started_at: When the call began, in seconds since 1970.
+            latency_ms: How long it took, in milliseconds.
+            made_ms: How long it took until this scanner was created, in milliseconds.
+
+        Returns:
+            `None` if nothing is left to do; else what `finish` returns, and nothing was recorded.
+        """
 
 @final
 class Exchange:

@@ -9,7 +9,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
 use super::convert::{decimal, usage_error};
-use crate::capture::{Dialect, Family, Framing, Gap, Guard, Options, normalize, read_report};
+use super::meter::PyMeter;
+use super::response::{Call, record};
+use super::scope::PyScope;
+use crate::capture::{Dialect, Family, Framing, Gap, Guard, Options, Summary, normalize, read_report};
 use crate::event::Usage;
 use crate::event::accept::Rule;
 use crate::meter::Issue;
@@ -31,6 +34,53 @@ impl PyScanner {
     fn with<T: Send>(&self, py: Python<'_>, is_long: bool, work: impl FnOnce(&mut Guard) -> T + Send) -> T {
         let work = || work(&mut self.guard.lock().unwrap_or_else(PoisonError::into_inner));
         if is_long { py.detach(work) } else { work() }
+    }
+
+    /// Ends the scan. `None` if it had already ended.
+    fn end(&self, py: Python<'_>) -> Option<Summary> {
+        let is_long = self.with(py, false, |guard| guard.held()) >= DETACH_FROM;
+        self.with(py, is_long, Guard::finish)
+    }
+
+    /// Milliseconds from the creation of the scanner to the first part of the answer.
+    fn first_token_ms(&self, found: &Summary) -> Option<f64> {
+        found.first_token.map(|at| at.saturating_duration_since(self.made).as_secs_f64() * 1000.0)
+    }
+
+    /// What was found, as a dict.
+    fn summary<'py>(&self, py: Python<'py>, found: Summary) -> PyResult<Bound<'py, PyDict>> {
+        let first = self.first_token_ms(&found);
+        let summary = PyDict::new(py);
+        summary.set_item(intern!(py, "model"), found.model)?;
+        summary.set_item(intern!(py, "usage"), usage_dict(py, &found.usage)?)?;
+        if !found.parts.is_empty() {
+            let parts = found.parts.iter().map(|part| Ok((part.model.as_str(), usage_dict(py, &part.usage)?)));
+            summary.set_item(intern!(py, "parts"), parts.collect::<PyResult<Vec<_>>>()?)?;
+        }
+        summary.set_item(intern!(py, "provider_usage"), found.report)?;
+        let gap = found.gap.map(|gap| match gap {
+            Gap::Unreported => Issue::UsageUnreported,
+            Gap::Interrupted => Issue::UsageInterrupted,
+            Gap::Foreign => Issue::UsageNotJson,
+            Gap::Malformed => Issue::UsageMalformed,
+            Gap::InternalError => Issue::UsageInternalError,
+        });
+        summary.set_item(intern!(py, "gap"), gap.map(Issue::name))?;
+        summary.set_item(intern!(py, "cost_usd"), found.cost.map(|cost| decimal(py, cost)).transpose()?)?;
+        summary.set_item(intern!(py, "unreadable"), found.unreadable)?;
+        summary.set_item(intern!(py, "usage_status"), found.usage_status.name())?;
+        summary.set_item(intern!(py, "finish_reason"), found.finish_reason)?;
+        summary.set_item(intern!(py, "service_tier"), found.service_tier)?;
+        summary.set_item(intern!(py, "region"), found.region)?;
+        if !found.notes.is_empty() {
+            summary.set_item(intern!(py, "cost_notes"), found.notes.names().collect::<Vec<_>>().join(","))?;
+        }
+        summary.set_item(intern!(py, "is_error"), found.is_error)?;
+        summary.set_item(intern!(py, "error"), found.error)?;
+        summary.set_item(intern!(py, "id"), found.id)?;
+        summary.set_item(intern!(py, "is_background"), found.is_background)?;
+        summary.set_item(intern!(py, "first_token_ms"), first)?;
+        Ok(summary)
     }
 }
 
@@ -71,40 +121,29 @@ impl PyScanner {
 
     #[doc = stub_doc!("Scanner.finish")]
     fn finish<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
-        let is_long = self.with(py, false, |guard| guard.held()) >= DETACH_FROM;
-        let Some(found) = self.with(py, is_long, Guard::finish) else { return Ok(None) };
-        let summary = PyDict::new(py);
-        summary.set_item(intern!(py, "model"), found.model)?;
-        summary.set_item(intern!(py, "usage"), usage_dict(py, &found.usage)?)?;
-        if !found.parts.is_empty() {
-            let parts = found.parts.iter().map(|part| Ok((part.model.as_str(), usage_dict(py, &part.usage)?)));
-            summary.set_item(intern!(py, "parts"), parts.collect::<PyResult<Vec<_>>>()?)?;
+        self.end(py).map(|found| self.summary(py, found)).transpose()
+    }
+
+    #[doc = stub_doc!("Scanner.record")]
+    #[expect(clippy::too_many_arguments, reason = "what is known of a call beside its response")]
+    fn record<'py>(
+        &self,
+        py: Python<'py>,
+        meter: &Bound<'py, PyMeter>,
+        fields: &Bound<'py, PyDict>,
+        ids: &Bound<'py, PyDict>,
+        scope: Option<&Bound<'py, PyScope>>,
+        started_at: Option<f64>,
+        latency_ms: Option<f64>,
+        made_ms: Option<f64>,
+    ) -> PyResult<Option<Bound<'py, PyDict>>> {
+        let Some(found) = self.end(py) else { return Ok(None) };
+        let ttft_ms = made_ms.and_then(|made| Some(made + self.first_token_ms(&found)?));
+        let call = Call { fields, ids, scope, started_at, latency_ms, ttft_ms };
+        if record(py, meter.get(), &found, &call) {
+            return Ok(None);
         }
-        summary.set_item(intern!(py, "provider_usage"), found.report)?;
-        let gap = found.gap.map(|gap| match gap {
-            Gap::Unreported => Issue::UsageUnreported,
-            Gap::Interrupted => Issue::UsageInterrupted,
-            Gap::Foreign => Issue::UsageNotJson,
-            Gap::Malformed => Issue::UsageMalformed,
-            Gap::InternalError => Issue::UsageInternalError,
-        });
-        summary.set_item(intern!(py, "gap"), gap.map(Issue::name))?;
-        summary.set_item(intern!(py, "cost_usd"), found.cost.map(|cost| decimal(py, cost)).transpose()?)?;
-        summary.set_item(intern!(py, "unreadable"), found.unreadable)?;
-        summary.set_item(intern!(py, "usage_status"), found.usage_status.name())?;
-        summary.set_item(intern!(py, "finish_reason"), found.finish_reason)?;
-        summary.set_item(intern!(py, "service_tier"), found.service_tier)?;
-        summary.set_item(intern!(py, "region"), found.region)?;
-        if !found.notes.is_empty() {
-            summary.set_item(intern!(py, "cost_notes"), found.notes.names().collect::<Vec<_>>().join(","))?;
-        }
-        summary.set_item(intern!(py, "is_error"), found.is_error)?;
-        summary.set_item(intern!(py, "error"), found.error)?;
-        summary.set_item(intern!(py, "id"), found.id)?;
-        summary.set_item(intern!(py, "is_background"), found.is_background)?;
-        let first = found.first_token.map(|at| at.saturating_duration_since(self.made).as_secs_f64() * 1000.0);
-        summary.set_item(intern!(py, "first_token_ms"), first)?;
-        Ok(Some(summary))
+        self.summary(py, found).map(Some)
     }
 }
 

@@ -43,7 +43,7 @@ impl PyMeter {
 
     /// Logs the notices about delivery, each one once.
     #[cold]
-    fn report_notices(&self, py: Python<'_>) {
+    pub(super) fn report_notices(&self, py: Python<'_>) {
         for notice in self.core.take_notices() {
             let _ = self.warn.call1(py, (notice.kind.name(), notice.destination, notice.detail));
         }
@@ -66,7 +66,7 @@ impl PyMeter {
 
     /// Reads the settings before the first event, if the meter was not configured. Warns if events are kept in memory only.
     #[inline]
-    fn settle(&self, py: Python<'_>) {
+    pub(super) fn settle(&self, py: Python<'_>) {
         if !self.is_configured.load(Ordering::Acquire) {
             // If this fails, events are kept in memory, and `configure` has reported the failure.
             let _ = self.configure.call0(py);

@@ -20,6 +20,7 @@ mod meter;
 mod post;
 mod price;
 mod receipt;
+mod response;
 mod scope;
 mod tokens;
 mod track;

@@ -14,9 +14,10 @@ from .. import _core, attribution
 from ..fields import FIELDS, HEADER_PREFIX, KEYWORD_PREFIX, TAGS, nearest
 from . import guard, layers
 
-__all__ = ["CALL", "Call", "carried", "current_call", "drop_own_headers", "is_own_keyword", "remove_prefixed", "without_own_headers"]
+__all__ = ["CALL", "Call", "carried", "current_call", "drop_own_headers", "own_keywords", "remove_prefixed", "without_own_headers"]
 
 TAG_HEADER_PREFIX: Final = f"{HEADER_PREFIX}tag-"
+_RAW_PREFIX: Final = HEADER_PREFIX.encode()
 _HEADERS: Final = (
     ("extra_headers",),
     ("http_headers",),
@@ -52,9 +53,9 @@ def remove_prefixed(prefix: str) -> None:
         _prefixes = (*_prefixes, prefix)
 
 
-def is_own_keyword(name: object) -> bool:
-    """Return whether a keyword has one of the prefixes that are not the client's."""
-    return isinstance(name, str) and name.startswith(_prefixes)
+def own_keywords(body: Mapping[Any, Any]) -> list[str]:
+    """Return the keywords with one of the prefixes that are not the client's."""
+    return [name for name in body if isinstance(name, str) and name.startswith(_prefixes)]
 
 
 def without_own_headers(holder: Any, path: tuple[str, ...]) -> tuple[Any, dict[str, Any]]:
@@ -77,6 +78,10 @@ def without_own_headers(holder: Any, path: tuple[str, ...]) -> tuple[Any, dict[s
 
 def drop_own_headers(headers: MutableMapping[str, Any]) -> None:
     """Remove taximeter's headers from headers that are about to be sent."""
+    # Those of `httpx` decode all names and values when they are iterated, but not to show them as bytes.
+    raw: list[tuple[bytes, bytes]] | None = getattr(headers, "raw", None)
+    if raw is not None and not [name for name, _ in raw if name[: len(_RAW_PREFIX)].lower() == _RAW_PREFIX]:
+        return
     for name in [name for name in headers if name.lower().startswith(HEADER_PREFIX)]:
         del headers[name]
 
@@ -88,7 +93,7 @@ class Call:
         "_claim", "_has_scope", "_outer", "_scope", "body", "failure", "ids", "is_layer", "is_running", "kwargs", "others", "started",
         "started_at", "strips_usage",
     )  # fmt: skip
-    ids: Mapping[str, str]
+    ids: dict[str, str]
     """The fields that the events of all its requests share: `call_id`, and the span in which it was made."""
     failure: Callable[[type[BaseException]], None] | None
     """Records the failed call with the class of the exception that ended it, and never raises; `None` if no request has failed."""
@@ -223,8 +228,8 @@ def carried(result: Any, call: Call) -> Any:
     if type(result) is AsyncGeneratorType:
         call.hold()
         return attribution.steps_async(call, result)
-    # The result of a `contextmanager` function has the generator that makes the request.
-    generator = getattr(result, "gen", None)
-    if type(generator) in _GENERATORS and type(result).__module__ == "contextlib":
+    # The result of a `contextmanager` function has the generator that makes the request. A missing attribute of the usual result, a
+    # model of pydantic, takes long to look up, so its class is checked first.
+    if type(result).__module__ == "contextlib" and type(generator := getattr(result, "gen", None)) in _GENERATORS:
         result.gen = carried(generator, call)
     return result

@@ -7,12 +7,12 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from .. import _core
 from .call import current_call
 from .failures import failed
 from .recorder import Admit, Recorder, Scanner, Watched, scanner_for
 
 if TYPE_CHECKING:
-    from .. import _core
     from ..meter import Engine
 
 __all__ = ["follow"]
@@ -28,6 +28,7 @@ def follow(
     response: Any,
     *,
     admit: Admit | None = None,
+    settles: bool = False,
     reader: Callable[[], Scanner] | None = None,
     scope: _core.Scope | None = None,
 ) -> None:
@@ -39,6 +40,7 @@ def follow(
         fields: The known fields of the event. The model and the tier in the response override them.
         response: A response of `httpx` or `httpx2`, read or not.
         admit: Decides from what was found whether the response is an event.
+        settles: Whether `admit` accepts every response whose work has ended.
         reader: Makes the scanner, if it is not the extension's.
         scope: Attribution that comes before that of the call.
     """
@@ -46,10 +48,11 @@ def follow(
         if response.request.method == "POST":
             failed(meter, fields, f"HTTP {response.status_code}")
         return
-    content_type = response.headers.get("content-type", "")
+    content_type, encoding, tier = _header_values(response.headers)
     call = current_call()
     is_read = response.is_closed
-    encoding = "" if is_read else response.headers.get("content-encoding", "").strip().lower()
+    if is_read:
+        encoding = ""
     strips = call is not None and call.strips_usage
     scanner: Scanner | None = None
     # The only compression that the extension's scanner reads itself.
@@ -65,17 +68,34 @@ def follow(
         scanner = None
     known = dict(fields)
     # Google says here which tier served.
-    if tier := response.headers.get("x-gemini-service-tier"):
-        known["service_tier"] = tier.lower()
-    recorder = Recorder(meter, scanner, known, call, admit=admit, scope=scope)
+    if tier:
+        known["service_tier"] = tier
+    recorder = Recorder(meter, scanner, known, call, admit=admit, settles=settles, scope=scope)
     if not is_read:
         response.stream = _tee(response, recorder)
         return
     if scanner is not None:
-        passed = recorder.feed(response.content) + recorder.rest()
+        passed = recorder.feed(response.content)
+        if strips or type(scanner) is not _core.Scanner:
+            passed += recorder.rest()
         if strips:
             response._content = passed  # noqa: SLF001 - there is no public way to replace a read body
     recorder.finish()
+
+
+def _header_values(headers: Any) -> tuple[str, str, str]:
+    """Return the content type; the encoding and Google's service tier, in lower case; an empty text for each that is missing."""
+    content_type = encoding = tier = b""
+    # As bytes, because each look-up in headers of `httpx` decodes all of them.
+    for name, value in headers.raw:
+        match name.lower():
+            case b"content-type":
+                content_type = value
+            case b"content-encoding":
+                encoding = value if not encoding else encoding + b", " + value
+            case b"x-gemini-service-tier":
+                tier = value
+    return content_type.decode("latin-1"), encoding.decode("latin-1").strip().lower(), tier.decode("latin-1").lower()
 
 
 def _decoder(response: Any, encoding: str) -> Any:

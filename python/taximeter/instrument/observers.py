@@ -82,6 +82,8 @@ def observers_of(family: str) -> tuple[Observer, ...]:
 class EventFanout:
     """Passes the events of one response to a meter, if there is one, and to observers."""
 
+    core: _core.Meter | None = None
+    """No event passes the observers by."""
     enabled = True
 
     def __init__(self, meter: Engine | None, observers: Sequence[Observer], family: str) -> None:

@@ -53,7 +53,7 @@ def scanner_for(
 class Recorder:
     """Follows one response to its end, whichever way it ends, and records one event."""
 
-    __slots__ = ("_admit", "_call", "_fields", "_generation", "_ids", "_made", "_meter", "_scanner", "_scope")
+    __slots__ = ("_admit", "_call", "_fields", "_generation", "_ids", "_made", "_meter", "_scanner", "_scope", "_settles")
 
     def __init__(
         self,
@@ -63,10 +63,23 @@ class Recorder:
         call: Call | None,
         *,
         admit: Admit | None = None,
+        settles: bool = False,
         scope: _core.Scope | None = None,
     ) -> None:
+        """Begin to follow a response.
+
+        Args:
+            meter: The meter that records the event.
+            scanner: Reads the response.
+            fields: The known fields of the event. What the response says overrides them.
+            call: The call that made the request.
+            admit: Decides from what was found whether the response is an event.
+            settles: Whether `admit` accepts every response whose work has ended.
+            scope: Attribution that comes before that of the call.
+        """
         self._meter = meter
         self._admit = admit
+        self._settles = settles or admit is None
         self._scanner = scanner
         self._fields: dict[str, Any] | None = fields
         self._call = call
@@ -116,9 +129,12 @@ class Recorder:
         if fields is None or self._generation != generation():
             return
         try:
+            found = self._finish_scan(error, fields)
+            if found is None:
+                return
             attribution.enter(self, self._scope)
             try:
-                for event in self._outcomes(error, fields):
+                for event in self._outcomes(error, fields, found):
                     self._meter.track(**event)
             finally:
                 attribution.leave(self)
@@ -136,12 +152,23 @@ class Recorder:
         if getattr(self, "_fields", None) is not None:
             self.finish()
 
-    def _outcomes(self, error: type[BaseException] | None, fields: dict[str, Any]) -> list[dict[str, Any]]:
+    def _finish_scan(self, error: type[BaseException] | None, fields: dict[str, Any]) -> Mapping[str, Any] | None:
+        """Return what was found in the response; `None` if its event is recorded already."""
+        scanner = self._scanner
+        if scanner is None:
+            return {"usage_status": "missing", "gap": "usage_not_json"}
+        core = self._meter.core
+        if error is not None or core is None or not self._settles or type(scanner) is not _core.Scanner:
+            return scanner.finish()
+        # The extension records the usual event itself: as many Python lines as here would take longer than the call's other work.
+        call = self._call
+        if call is None or not call.started:
+            return scanner.record(core, fields, self._ids, self._scope, None, None, None)
+        latency, made = (time.perf_counter() - call.started) * 1000, (self._made - call.started) * 1000
+        return scanner.record(core, fields, self._ids, self._scope, call.started_at, latency, made)
+
+    def _outcomes(self, error: type[BaseException] | None, fields: dict[str, Any], found: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the event of the response, and further events for other models that took part in it."""
-        summary = self._scanner.finish() if self._scanner is not None else None
-        if self._scanner is not None and summary is None:
-            return []  # the scanner records events itself
-        found: Mapping[str, Any] = summary or {"usage_status": "missing", "gap": "usage_not_json"}
         if self._admit is not None and not self._admit(found):
             return []
         if (gap := found.get("gap")) and not fields.get("usage"):

@@ -8,7 +8,7 @@ from types import FunctionType, ModuleType
 from typing import Any, Final
 
 from .call import Call, carried
-from .guard import check_signature, name_of, run_guarded
+from .guard import check_signature, name_of, report, run_guarded
 
 __all__ = [
     "Forwarding", "after", "before", "each_subclass", "public_methods", "put", "shim", "shim_classes",
@@ -84,15 +84,21 @@ def shim(
     where = name_of(owner, name)
 
     def carry_guarded(args: tuple[Any, ...], result: Any, call: Call) -> Any:
-        ours = run_guarded(carry, result, call, where=where, part=args[0] if args else None)
-        return result if ours is None else ours
+        try:
+            return carry(result, call)
+        except Exception as error:
+            report(where, error, part=args[0] if args else None)
+            return result
 
     def make(original: Any) -> Any:
         def prepared(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
             part = args[0] if args else None
             call = Call(kwargs, is_layer=is_layer, where=where, part=part)
             if prepare is not None:
-                run_guarded(prepare, part, call, where=where)
+                try:
+                    prepare(part, call)
+                except Exception as error:
+                    report(where, error, part=part)
             return call
 
         if _is_coroutine_function(original, is_wrapped=True) if is_async is None else is_async:
@@ -169,14 +175,20 @@ def before(
 
             @functools.wraps(original)
             async def run_async(self: Any, *args: Any, **kwargs: Any) -> Any:
-                run_guarded(look, self, args, kwargs, where=where)
+                try:
+                    look(self, args, kwargs)
+                except Exception as error:
+                    report(where, error, part=self)
                 return await original(self, *args, **kwargs)
 
             return run_async
 
         @functools.wraps(original)
         def run(self: Any, *args: Any, **kwargs: Any) -> Any:
-            run_guarded(look, self, args, kwargs, where=where)
+            try:
+                look(self, args, kwargs)
+            except Exception as error:
+                report(where, error, part=self)
             return original(self, *args, **kwargs)
 
         return run
@@ -187,7 +199,7 @@ def before(
 def after(
     owner: Any,
     name: str,
-    look: Callable[[Any, tuple[Any, ...], Mapping[str, Any], Any], None],
+    look: Callable[[Any, tuple[Any, ...], Mapping[str, Any], Any], None] | None = None,
     *,
     change: Callable[[Any, tuple[Any, ...], dict[str, Any]], None] | None = None,
     fail: Callable[[Any, tuple[Any, ...], Mapping[str, Any], BaseException], None] | None = None,
@@ -198,7 +210,7 @@ def after(
     Args:
         owner: The class.
         name: The method.
-        look: Called after the method.
+        look: Called after the method, if given.
         change: Called before the method. It may change the keywords.
         fail: Called with the exception if the method raises.
         needs: See `put`.
@@ -218,7 +230,8 @@ def after(
                     if fail is not None:
                         run_guarded(fail, self, args, kwargs, error, where=where)
                     raise
-                run_guarded(look, self, args, kwargs, result, where=where)
+                if look is not None:
+                    run_guarded(look, self, args, kwargs, result, where=where)
                 return result
 
             return run_async
@@ -233,7 +246,8 @@ def after(
                 if fail is not None:
                     run_guarded(fail, self, args, kwargs, error, where=where)
                 raise
-            run_guarded(look, self, args, kwargs, result, where=where)
+            if look is not None:
+                run_guarded(look, self, args, kwargs, result, where=where)
             return result
 
         return run

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from . import bindings, deferred, http
 from .bindings import Family
-from .call import CALL, Call, carried, drop_own_headers, is_own_keyword
+from .call import CALL, Call, carried, drop_own_headers, own_keywords
 from .failures import failed
 from .hosts import answered_by, asks_for_usage, region_of
 from .shims import after, before, each_subclass, public_methods, shim
 
 if TYPE_CHECKING:
     from ..meter import Engine
+    from ..settings import Settings
 
 __all__ = ["stainless_family"]
 
@@ -32,8 +33,51 @@ _MODEL_IN_PATH: Final = re.compile(r"/models?/([^/:]+)(?::|/invoke)")
 _SERVED_BY: Final = {
     "Azure": "azure.ai.openai", "Foundry": "azure.ai.inference", "Bedrock": "aws.bedrock", "Vertex": "gcp.vertex_ai",
 }  # fmt: skip
+_REGIONS: Final = {"gcp.vertex_ai": "region", "aws.bedrock": "aws_region"}
+"""The attributes of clients that hold the region."""
+_MOST_ROUTES: Final = 1_000
+"""The most addresses that are remembered, about 1 MB: some have an id in their path."""
 # The clients' placeholders for arguments that are not given.
 _UNSET: Final = frozenset({"NotGiven", "Omit"})
+
+
+class _Routes:
+    """What the addresses of requests say about their events. A program calls few addresses often."""
+
+    def __init__(self, vendor: str, operations: Mapping[str, str]) -> None:
+        self._vendor = vendor
+        self._operations = operations
+        self._known: dict[tuple[Any, ...], tuple[Settings | None, dict[str, Any] | None]] = {}
+        """The fields at an address for a class of clients, with the settings for which they hold."""
+
+    def fields_of(self, meter: Engine, client: Any, url: Any, path: str, options: Any) -> dict[str, Any] | None:
+        """Return the known fields of a POST request's event; `None` if it is not metered."""
+        key = (type(client), url.host, url.port, path)
+        known = self._known.get(key)
+        if known is None or known[0] is not meter.settings:
+            if len(self._known) >= _MOST_ROUTES:
+                self._known.clear()
+            known = self._known[key] = (meter.settings, self._found(meter, client, url, path))
+        fields = known[1]
+        if fields is None:
+            return None
+        body = getattr(options, "json_data", None)
+        body = body if isinstance(body, Mapping) else {}
+        # Used if the response does not name the tier. A tier that is not given is one of the client's placeholders here.
+        tier = body.get("service_tier")
+        return {
+            **fields,
+            "region": fields["region"] or _region(client, fields["provider"]),
+            "model": body.get("model"),
+            "service_tier": tier if isinstance(tier, str) else None,
+        }
+
+    def _found(self, meter: Engine, client: Any, url: Any, path: str) -> dict[str, Any] | None:
+        """Return what the address says."""
+        operation = next((what for end, what in self._operations.items() if path.endswith(end)), None)
+        if operation is None or path.rpartition("/")[2].startswith("count-tokens"):
+            return None
+        return {**_answered(meter, client, url, self._vendor), "operation": operation, "region": region_of(url.host)}
 
 
 def stainless_family(
@@ -51,38 +95,23 @@ def stainless_family(
         wire: The format of the responses.
         hooks: Further functions to run on modules of the family.
     """
-
-    def fields_of(meter: Engine, client: Any, url: Any, path: str, options: Any) -> dict[str, Any] | None:
-        """Return the known fields of a POST request's event; `None` if it is not metered."""
-        operation = next((what for end, what in operations.items() if path.endswith(end)), None)
-        if operation is None or path.rpartition("/")[2].startswith("count-tokens"):
-            return None
-        body = getattr(options, "json_data", None)
-        body = body if isinstance(body, Mapping) else {}
-        answered = _answered(meter, client, url, name)
-        return {
-            **answered,
-            "region": _region(client, answered["provider"], url.host),
-            "model": body.get("model"),
-            "operation": operation,
-            # Used if the response does not name the tier. A tier that is not given is one of the client's placeholders here.
-            "service_tier": tier if isinstance(tier := body.get("service_tier"), str) else None,
-        }
+    fields_of = _Routes(name, operations).fields_of
 
     def look(client: Any, _args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         meter = bindings.meter_of(name, client)
         response = kwargs["response"]
         if meter is None:
             return
-        url = response.request.url
-        if response.request.method == "GET":
+        url, method = response.request.url, response.request.method
+        path = url.path
+        if method == "GET":
             deferred.follow_fetched(meter, wire, _answered(meter, client, url, name), response)
-        elif response.request.method == "POST" and url.path.endswith("/batches"):
+        elif method == "POST" and path.endswith("/batches"):
             deferred.follow_batch(meter, wire, _answered(meter, client, url, name), response)
-        elif response.request.method == "POST" and (fields := fields_of(meter, client, url, url.path, kwargs["options"])):
+        elif method == "POST" and (fields := fields_of(meter, client, url, path, kwargs["options"])):
             if fields["operation"] == "speech":
                 fields["usage"] = _spoken(getattr(kwargs["options"], "json_data", None))
-            http.follow(meter, wire, fields, response, admit=deferred.billed)
+            http.follow(meter, wire, fields, response, admit=deferred.billed, settles=True)
 
     def fail(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], error: BaseException) -> None:
         meter = bindings.meter_of(name, client)
@@ -99,7 +128,7 @@ def stainless_family(
         for class_name in ("SyncAPIClient", "AsyncAPIClient"):
             before(getattr(module, class_name), "_process_response", look, needs=("options", "response"))
             # Tries of one call are made within this.
-            after(getattr(module, class_name), "request", _nothing, fail=fail, needs=("options",))
+            after(getattr(module, class_name), "request", fail=fail, needs=("options",))
         after(module.BaseClient, "_build_headers", _strip_headers)
         before(module.BaseClient, "_build_request", _strip_body, needs=("options",))
 
@@ -133,15 +162,9 @@ def _owns(package: str, client: object) -> bool:
     return base is not None and isinstance(client, base.BaseClient)
 
 
-def _nothing(_client: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], _result: object) -> None:
-    """Instrument the method that gets a response before it is parsed."""
-
-
-def _region(client: Any, provider: str, host: str) -> str | None:
-    """Return the region of a call from its host, or from the settings of a client for Vertex AI or Bedrock behind another host."""
-    if (region := region_of(host)) is not None:
-        return region
-    name = {"gcp.vertex_ai": "region", "aws.bedrock": "aws_region"}.get(provider)
+def _region(client: Any, provider: str) -> str | None:
+    """Return the region in the settings of a client for Vertex AI or Bedrock behind another host."""
+    name = _REGIONS.get(provider)
     region = getattr(client, name, None) if name else None
     return region if isinstance(region, str) else None
 
@@ -196,8 +219,8 @@ def _strip_body(_client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) 
     options = args[0] if args else kwargs["options"]
     for part in ("json_data", "extra_json"):
         body = getattr(options, part, None)
-        if isinstance(body, Mapping) and any(map(is_own_keyword, body)):
-            setattr(options, part, {name: value for name, value in body.items() if not is_own_keyword(name)})
+        if isinstance(body, Mapping) and (own := own_keywords(body)):
+            setattr(options, part, {name: value for name, value in body.items() if name not in own})
 
 
 def _ask_for_usage(call: Call, resource: Any) -> None:

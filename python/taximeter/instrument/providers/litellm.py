@@ -223,10 +223,6 @@ def _responded(stream: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any]) 
         end.end(answer=answer)
 
 
-def _nothing(_stream: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], _result: object) -> None:
-    """Do nothing with a part of a stream, because litellm keeps the parts."""
-
-
 def _drawn(answer: Any) -> list[None] | None:
     """Mark a response as one of images, because its usage may not say so."""
     data = getattr(answer, "data", None)
@@ -305,8 +301,8 @@ def _hook_logging(module: ModuleType) -> None:
 def _hook_streams(module: ModuleType) -> None:
     owner = module.CustomStreamWrapper
     after(owner, "__init__", _streams, needs=("logging_obj",))
-    after(owner, "__next__", _nothing, fail=_stopped)
-    after(owner, "__anext__", _nothing, fail=_stopped)
+    after(owner, "__next__", fail=_stopped)
+    after(owner, "__anext__", fail=_stopped)
     for name in ("close", "aclose"):
         if hasattr(owner, name):
             before(owner, name, _closed)
@@ -318,7 +314,7 @@ def _hook_responses(module: ModuleType) -> None:
         if owner is not None:
             after(owner, "__init__", _streams)
             before(owner, "_handle_logging_completed_response", _responded)
-            after(owner, "__anext__" if hasattr(owner, "__anext__") else "__next__", _nothing, fail=_stopped)
+            after(owner, "__anext__" if hasattr(owner, "__anext__") else "__next__", fail=_stopped)
 
 
 def _hook_router(module: ModuleType) -> None:
