@@ -9,7 +9,7 @@
 //! inner.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, TryLockError};
 use std::time::Instant;
@@ -29,6 +29,8 @@ pub(super) struct OrphanPool {
     search: Mutex<Search>,
     inner: Mutex<Inner>,
     has_searched: AtomicBool,
+    /// Whether the disk budget is half used up, partly by other journals, so that the unused space of dead journals is freed without waiting for a search.
+    is_space_short: AtomicBool,
 }
 
 /// The current search.
@@ -38,12 +40,19 @@ struct Search {
     scan: Option<OrphanScan>,
     /// The journals that the search has found. At its end, what is known about other journals is discarded.
     seen: Vec<PathBuf>,
+    /// The journals whose unused space is freed because space is short. Listed anew, because a search lasts as long as the backlog of
+    /// the journals that it finds, and each process that is killed in the meantime leaves whole segments.
+    untrimmed: Option<OrphanScan>,
+    /// When they may be listed again.
+    next_trim: Option<Instant>,
 }
 
 struct Inner {
     /// The right to read orphan journals, while any is held.
     right: Option<Adopting>,
     is_searching: bool,
+    /// Whether the unused space of journals that are not held is being freed.
+    is_trimming: bool,
     held: BTreeMap<u64, Held>,
     next_number: u64,
     /// For each destination, the journals that it has not started.
@@ -84,6 +93,7 @@ impl OrphanPool {
             inner: Mutex::new(Inner {
                 right: None,
                 is_searching: false,
+                is_trimming: false,
                 held: BTreeMap::new(),
                 next_number: 0,
                 waiting: (0..count).map(|_| VecDeque::new()).collect(),
@@ -97,6 +107,7 @@ impl OrphanPool {
             }),
             search: Mutex::default(),
             has_searched: AtomicBool::new(root.is_none()),
+            is_space_short: AtomicBool::new(false),
             root,
             names,
         }
@@ -128,15 +139,55 @@ impl OrphanPool {
                 inner.next_search = begun + ADOPT_PAUSE;
             }
             // Journals that are already held need not be found again.
-            *search = Search { scan: scan.ok().map(|scan| scan.without(&held)), seen: held };
+            (search.scan, search.seen) = (scan.ok().map(|scan| scan.without(&held)), held);
         }
         while search.scan.is_some() && lock(&self.inner).held.len() < MAX_HELD && begun.elapsed() < SEARCH_SLICE {
             self.search_on(&mut search);
         }
         // Frees the unused space of journals that wait for their turn.
         while begun.elapsed() < SEARCH_SLICE && search.scan.as_mut().is_some_and(OrphanScan::free_unused_space) {}
-        lock(&self.inner).give_right_back();
+        self.trim(&mut search, root, begun);
+        let mut inner = lock(&self.inner);
+        inner.is_trimming = false;
+        inner.give_right_back();
+        drop(inner);
         self.has_searched.store(true, Ordering::Release);
+    }
+
+    /// Frees the unused space of all dead journals while space is short, for at most another [`SEARCH_SLICE`].
+    fn trim(&self, search: &mut Search, root: &Path, now: Instant) {
+        if !self.is_space_short.load(Ordering::Relaxed) {
+            search.untrimmed = None;
+            return;
+        }
+        let held: Vec<_> = {
+            let mut inner = lock(&self.inner);
+            if inner.is_closed || !inner.may_read() {
+                return;
+            }
+            inner.is_trimming = true;
+            inner.held.values().map(|held| held.orphan.path().to_owned()).collect()
+        };
+        if search.untrimmed.is_none() && search.next_trim.is_none_or(|next| next <= now) {
+            search.untrimmed = OrphanScan::begin(root).ok();
+            search.next_trim = Some(now + ADOPT_PAUSE);
+        }
+        // The locks of journals that this process holds must not be opened again.
+        search.untrimmed = search.untrimmed.take().map(|scan| scan.without(&held));
+        let begun = Instant::now();
+        while let Some(scan) = &mut search.untrimmed {
+            if begun.elapsed() >= SEARCH_SLICE {
+                return;
+            }
+            if !scan.free_unused_space() {
+                search.untrimmed = None;
+            }
+        }
+    }
+
+    /// Sets whether the unused space of dead journals is needed now.
+    pub(super) fn set_space_short(&self, is_short: bool) {
+        self.is_space_short.store(is_short, Ordering::Relaxed);
     }
 
     /// Examines the next journal of the search.
@@ -371,19 +422,24 @@ impl Inner {
         if now < self.next_search {
             return false;
         }
+        self.is_searching = self.may_read();
+        if !self.is_searching {
+            self.next_search = now + ADOPT_PAUSE;
+        }
+        self.is_searching
+    }
+
+    /// Takes the right to read orphan journals, unless another part of this process has it.
+    fn may_read(&mut self) -> bool {
         if self.right.is_none() {
             self.right = Adopting::begin();
-            if self.right.is_none() {
-                self.next_search = now + ADOPT_PAUSE;
-            }
         }
-        self.is_searching = self.right.is_some();
-        self.is_searching
+        self.right.is_some()
     }
 
     /// Gives up the right to read orphan journals while none is held.
     fn give_right_back(&mut self) {
-        if self.held.is_empty() && !self.is_searching {
+        if self.held.is_empty() && !self.is_searching && !self.is_trimming {
             self.right = None;
         }
     }

@@ -190,7 +190,8 @@ impl Shared {
 
     /// Records that the maintenance thread could not be started. Threads that track then prepare the journal's pages themselves.
     pub(super) fn go_on_without_maintenance(&self) {
-        let detail = "no thread could be started that prepares its pages: track() does it and takes longer at times".to_owned();
+        let detail =
+            "no thread could be started that prepares its pages: track() does it and takes longer at times".to_owned();
         self.is_unmaintained.store(true, Ordering::Relaxed);
         self.notices.push(Notice { kind: NoticeKind::NoThread, destination: "journal".to_owned(), detail });
     }
@@ -265,6 +266,7 @@ impl Shared {
             if lock(&self.outlook).is_due(now) {
                 let backlog = self.backlog();
                 lock(&self.outlook).note(now, backlog);
+                self.orphans.set_space_short(self.journal.is_space_short());
             }
             let control = lock(&self.control);
             if control.is_stopping {

@@ -62,6 +62,13 @@ impl DiskBudget {
         self.limit.saturating_sub(self.others)
     }
 
+    /// Whether unused space in other journals could soon be missed: more than half of the budget is used up, or the disk is nearly
+    /// full, and other journals take more than a quarter.
+    pub(super) fn is_short_because_of_others(self) -> bool {
+        let is_short = self.own + self.others > self.limit / 2 || self.is_disk_short;
+        is_short && self.others > self.limit / 4
+    }
+
     fn is_nearly_used_up(self) -> bool {
         self.own + self.others + SHORT > self.limit
     }
@@ -129,6 +136,8 @@ mod tests {
         assert!(!budget(0, 2, 2).eviction_helps(), "nothing of its own");
         assert!(!DiskBudget { is_disk_short: true, ..budget(3, 0, 3) }.eviction_helps());
         assert_eq!(budget(1, 2, 3).own_limit(), ONE);
+        assert!(budget(2, 3, 8).is_short_because_of_others() && !budget(1, 3, 8).is_short_because_of_others());
+        assert!(!budget(6, 2, 8).is_short_because_of_others(), "its own backlog");
         assert!(DiskBudget { limit: u64::MAX, ..budget(0, 4, 4) }.may_grow(), "no limit");
         assert!(budget(0, 4, 4).may_grow() && !budget(1, 4, 4).may_grow() && !budget(0, 5, 4).may_grow());
     }

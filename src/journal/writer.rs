@@ -199,6 +199,12 @@ impl<S> Journal<S> {
         self.pool.disk_budget().map(DiskBudget::own_limit)
     }
 
+    /// Whether the disk budget is half used up, to a large part by other journals. Queries the file system.
+    #[must_use]
+    pub fn is_space_short(&self) -> bool {
+        self.pool.disk_budget().is_some_and(DiskBudget::is_short_because_of_others)
+    }
+
     /// Leaves delivery to some of its destinations to other processes while this one lives.
     ///
     /// # Errors

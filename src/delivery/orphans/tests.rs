@@ -38,13 +38,17 @@ fn leave_for(root: &Path, names: &[&str], record: &[u8]) -> PathBuf {
 
 /// Changes the version of the segment to a newer one, which this version cannot read.
 fn make_unreadable(journal: &Path) {
-    let is_segment = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "seg");
-    let segment = std::fs::read_dir(journal).unwrap().map(|entry| entry.unwrap().path()).find(is_segment).unwrap();
+    let segment = segment_of(journal);
     let mut bytes = std::fs::read(&segment).unwrap();
     bytes[8] = 9;
     let crc = crc32fast::hash(&bytes[..56]).to_le_bytes();
     bytes[56..60].copy_from_slice(&crc);
     std::fs::write(&segment, &bytes).unwrap();
+}
+
+fn segment_of(journal: &Path) -> PathBuf {
+    let is_segment = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "seg");
+    std::fs::read_dir(journal).unwrap().map(|entry| entry.unwrap().path()).find(is_segment).unwrap()
 }
 
 /// Refills until `is_so`, because another test of this process may hold the right to read orphan journals for a while.
@@ -85,6 +89,36 @@ fn unreadable_journals_do_not_delay_others() {
         false
     });
     assert!(is_found);
+}
+
+/// While space is short, the whole segments of a killed process are truncated although a search that began before cannot go on.
+#[test]
+fn segments_of_killed_processes_are_truncated_while_space_is_short() {
+    const SEGMENT: u64 = 4 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("journal");
+    (0..=MAX_HELD).for_each(|_| drop(leave(&root)));
+    let pool = pool(&root);
+    assert!(refilled(&pool, || lock(&pool.inner).held.len() == MAX_HELD));
+    // The files of a process that was killed now.
+    let live = EventJournal::open(Settings {
+        root: Some(dir.path().join("live")),
+        backend: Backend::Mapped,
+        budget: Some(1 << 40),
+        destinations: vec![NAME.to_owned()],
+    });
+    live.append(1, |out, _| out.extend_from_slice(b"record")).unwrap();
+    let (from, dead) = (live.path().unwrap(), root.join("killed"));
+    crate::sys::fs::create_private_dir(&dead).unwrap();
+    for entry in std::fs::read_dir(&from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), dead.join(entry.file_name())).unwrap();
+    }
+    let segment = segment_of(&dead);
+    pool.refill();
+    assert_eq!(segment.metadata().unwrap().len(), SEGMENT);
+    pool.set_space_short(true);
+    assert!(refilled(&pool, || segment.metadata().unwrap().len() < SEGMENT));
 }
 
 /// The records of a journal are counted while it is held, however many searches end in the meantime.
