@@ -88,7 +88,7 @@ impl Framing {
     /// Whether a body is JSON lines: its first line is an object, and another object begins in the next line. `None` if it cannot be
     /// told yet.
     pub(super) fn is_by_lines(body: &[u8]) -> Option<bool> {
-        let end = body.iter().position(|byte| *byte == b'\n')?;
+        let end = memchr::memchr(b'\n', body)?;
         match body[end..].trim_ascii_start().first()? {
             b'{' => Some(serde_json::from_slice::<serde::de::IgnoredAny>(&body[..end]).is_ok()),
             _ => Some(false),
@@ -111,7 +111,7 @@ impl Framing {
             Self::Body | Self::Unknown => None,
             Self::Frames => frame_end(bytes),
             Self::Events => event_end(bytes),
-            Self::Lines => bytes.iter().position(|byte| *byte == b'\n').map(|place| place + 1),
+            Self::Lines => memchr::memchr(b'\n', bytes).map(|place| place + 1),
         }
     }
 
