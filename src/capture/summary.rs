@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::message::{Answers, Delta, Item, Message, image_tool};
 use super::tools::Tools;
-use super::usage::{Dialect, Family, Part, image_output, normalize};
+use super::usage::{Dialect, Family, Part, image_output, mixed_output, normalize};
 use super::wire::{Json, TooLarge};
 use crate::event::{CostNotes, Usage, UsageStatus};
 use crate::money::Usd;
@@ -79,8 +79,8 @@ pub(super) struct Findings {
     /// The usage reports, merged by field: later values replace earlier ones.
     report: Option<Value>,
     tools: Tools,
-    /// Whether the output is images: always for the images endpoint; for Gemini if there is no text.
-    has_images: bool,
+    /// The number of images in the output, and whether there is text too. For the images endpoint, one stands for any number.
+    images: u64,
     has_text: bool,
     /// Whether the last event said that no more events follow.
     pub(super) has_ended: bool,
@@ -94,7 +94,7 @@ impl Findings {
             summary: Summary::default(),
             report: None,
             tools: Tools::default(),
-            has_images: false,
+            images: 0,
             has_text: false,
             has_ended: false,
         }
@@ -167,10 +167,11 @@ impl Findings {
             | "interaction.completed" => {
                 self.has_ended = true;
             }
-            "response.completed" | "response.incomplete" | "response.failed" => {
+            "response.completed" | "response.incomplete" | "response.failed" | "response.done" => {
                 self.has_ended = true;
                 self.summary.is_error |= kind == "response.failed";
                 if let Some(response) = message.response.object::<Item<'_>>() {
+                    self.summary.is_error |= response.status.text().is_some_and(|status| status == "failed");
                     keep(&mut self.summary.finish_reason, response.status);
                 }
             }
@@ -208,12 +209,15 @@ impl Findings {
         match self.family {
             Family::OpenAi => {
                 let is_list = message.data.is_list() && !message.object.is_some() && message.usage.is_object();
-                self.has_images |= is_list || matches!(kind, "image_generation.completed" | "image_edit.completed");
+                let is_image = is_list || matches!(kind, "image_generation.completed" | "image_edit.completed");
+                self.images = self.images.max(u64::from(is_image));
             }
-            // Most answers are text from the first part on. Then nothing else is searched.
-            Family::Gemini if !self.has_text => {
-                self.has_text = message.candidates.contains("\"text\"");
-                self.has_images |= !self.has_text && message.candidates.contains("\"image/");
+            // Most answers are text from the first part on, of models that do not draw. Then nothing else is searched.
+            Family::Gemini
+                if !self.has_text || self.summary.model.as_deref().is_some_and(|name| name.contains("image")) =>
+            {
+                self.has_text = self.has_text || message.candidates.contains("\"text\"");
+                self.images += message.candidates.texts_from("\"image/");
             }
             _ => {}
         }
@@ -226,7 +230,10 @@ impl Findings {
         answers: &Answers<'_>,
         delta: &Delta<'_>,
     ) -> Result<(), TooLarge> {
-        for usage in message.reports(self.family, answers.usage, delta)? {
+        for mut usage in message.reports(self.family, answers.usage, delta)? {
+            if self.family == Family::OpenAi && message.data.is_list() {
+                total_of_vectors(&mut usage);
+            }
             replace(&mut self.summary.service_tier, usage.get("service_tier"));
             // Anthropic's fast mode is not called a tier, but is billed like one.
             replace(&mut self.summary.service_tier, usage.get("speed").filter(|speed| speed.as_str() == Some("fast")));
@@ -275,8 +282,10 @@ impl Findings {
         };
         let mut report = report.unwrap_or_default();
         if !report.usage.is_empty() {
-            if self.has_images && !self.has_text {
+            if self.images > 0 && !self.has_text {
                 image_output(&mut report.usage, raw_text, self.family);
+            } else if self.images > 0 && !mixed_output(&mut report.usage, self.images, found.model.as_deref()) {
+                report.notes |= CostNotes::UNSPLIT_OUTPUT;
             }
             self.tools.add_to(&mut report.usage, self.family, self.dialect, found.model.as_deref());
         }
@@ -311,6 +320,14 @@ fn tier_of_google(usage: &Value) -> Option<String> {
         })
     });
     tier.filter(|tier| !tier.is_empty() && !tier.ends_with("unspecified"))
+}
+
+/// Embeddings have only input, so a total alone is the input. Voyage reports no more.
+fn total_of_vectors(usage: &mut Value) {
+    let is_given = |name: &str| usage.get(name).is_some_and(|value| !value.is_null());
+    if !is_given("prompt_tokens") && !is_given("input_tokens") && is_given("total_tokens") {
+        usage["prompt_tokens"] = usage["total_tokens"].clone();
+    }
 }
 
 /// How much of the output is text, if the report says so.

@@ -67,6 +67,13 @@ impl<'a> Json<'a> {
         self.0.len() > text.len() && memchr::memmem::find(self.0.as_bytes(), text.as_bytes()).is_some()
     }
 
+    /// How many texts in it begin with this. `start` includes the quote. A quote inside of a text is escaped.
+    pub(super) fn texts_from(self, start: &str) -> u64 {
+        let bytes = self.0.as_bytes();
+        let is_start = |at: &usize| at.checked_sub(1).is_none_or(|before| bytes[before] != b'\\');
+        memchr::memmem::find_iter(bytes, start.as_bytes()).filter(is_start).count() as u64
+    }
+
     /// Calls `look` with each object of a list. Other items are ignored.
     pub(super) fn each<T: Deserialize<'a>>(self, mut look: impl FnMut(T)) {
         self.items(|item: Self| {
