@@ -28,6 +28,8 @@ class Scope:
         """Return the scope of the fields that can be recorded, and the names of the other fields."""
     def over(self, outer: Scope) -> Scope:
         """Return this scope inside another. Fields of this one override those of the other."""
+    def fields(self) -> dict[str, Any]:
+        """Return the fields as `Scope` takes them: texts by name, and the mapping `tags`."""
 
 @final
 class Receipt:
