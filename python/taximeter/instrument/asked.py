@@ -38,12 +38,12 @@ def remember(meter: Engine, name: str, scope: _core.Scope | None) -> None:
     _asked[name] = scope
     while len(_asked) > _MOST_ASKED:
         _asked.pop(next(iter(_asked)), None)
-    run_guarded(_write, meter, name, scope)
+    run_guarded(_write, meter, name, scope, meter=meter)
 
 
 def asked_by(meter: Engine, name: str) -> _core.Scope | None:
     """Return the attribution of the request for a response; `None` if no process of this state directory made it."""
-    return _asked.get(name) or run_guarded(_read, meter, name)
+    return _asked.get(name) or run_guarded(_read, meter, name, meter=meter)
 
 
 def _write(meter: Engine, name: str, scope: _core.Scope) -> None:
