@@ -496,6 +496,9 @@ def check_overrides(text: str) -> None:
         ConfigError: One of them is invalid. The message names it.
     """
 
+def usual_denominator(unit: str) -> str | None:
+    """Return the usual way to state the rate of a unit, such as `per_1m` for tokens; `None` if there is no such unit."""
+
 def embedded_catalog(*, long_tail: bool = False) -> str:
     """Return the embedded catalog, or the embedded long tail, as JSON."""
 

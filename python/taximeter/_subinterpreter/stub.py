@@ -98,7 +98,7 @@ class Scope:
         return self
 
     def fields(self) -> dict[str, Any]:
-        """Returns no fields, because none are kept."""
+        """Return no fields, because none are kept."""
         return {}
 
 

@@ -1,7 +1,7 @@
 """Responses that are fetched after the request: background responses and batches. Each is one event, however often it is fetched.
 
-An event has the attribution of the call that made the request, if a process with the same state directory made it. Otherwise it has that
-of the fetching call.
+An event has the attribution of the call that made the request, if a process with the same state directory made it. Otherwise it has
+that of the fetching call.
 """
 
 from __future__ import annotations
