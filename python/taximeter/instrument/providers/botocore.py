@@ -239,7 +239,7 @@ def _fail(client: Any, operation: str, call: Call, error: BaseException) -> None
 
 
 def _tier(told: Mapping[str, Any]) -> str | None:
-    """Returns the tier in a request or a response. Optimized latency has its own price, so it counts as a tier."""
+    """Return the tier in a request or a response. Optimized latency has its own price, so it counts as a tier."""
     # `Converse` has objects where `InvokeModel` has texts.
     tier, latency = told.get("serviceTier"), told.get("performanceConfig", told.get("performanceConfigLatency"))
     tier = tier.get("type") if isinstance(tier, Mapping) else tier
