@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
-use aho_corasick::{AhoCorasick, Match};
+use aho_corasick::{AhoCorasick, Match, MatchKind};
 use once_cell::race::OnceBox;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
@@ -243,7 +243,10 @@ pub(super) fn is_content_delta(data: &[u8]) -> bool {
             "$web_search\"",
             "amazon-bedrock",
         ];
-        Box::new(AhoCorasick::new(names.map(|name| format!("\"{name}"))).ok())
+        // Only the search for the leftmost match compares many bytes at once.
+        let mut builder = AhoCorasick::builder();
+        builder.match_kind(MatchKind::LeftmostFirst);
+        Box::new(builder.build(names.map(|name| format!("\"{name}"))).ok())
     });
     let is_nothing = |found: Match| {
         let value = data[found.end()..].trim_ascii_start();
