@@ -125,5 +125,36 @@ fn scans(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(group, benches, scans);
+/// A call in one budget, and in three, with the counters of all processes in a file.
+fn budgets(criterion: &mut Criterion) {
+    use _core::budget::{Charge, Decision, Gate, Patience, Period, Share};
+    let dir = tempfile::tempdir().unwrap();
+    let gate = Gate::new(&dir.path().join("budgets"), 256 << 20, Box::new(Vec::new));
+    let share = |key: &'static [u8]| Share {
+        key,
+        period: Period::Fixed { start: 0, end: i64::MAX },
+        amount: i128::MAX,
+        thresholds: &[],
+        estimate: 1_000,
+        blocks: true,
+        admits_room: false,
+        input_part: 0,
+        is_charged_when_killed: false,
+        hold_timeout: 900,
+    };
+    let shares = [share(b"customer"), share(b"team"), share(b"total")];
+    for count in [1, 3] {
+        let shares = &shares[..count];
+        let charges = vec![Charge { amount: 900, is_unpriced: false }; count];
+        criterion.bench_function(&format!("reserve and settle a call in {count} budgets"), |bencher| {
+            bencher.iter(|| {
+                let decision = gate.reserve(black_box(shares), Patience::Long).unwrap().0;
+                let Decision::Admitted(ticket) = decision else { panic!("the budgets have room") };
+                gate.settle(Some(&ticket), shares, &charges)
+            });
+        });
+    }
+}
+
+criterion_group!(group, benches, scans, budgets);
 criterion_main!(group);

@@ -5,6 +5,7 @@
 //! destinations are reached over [`http`] with a [`protocol`]. [`meter`] puts these together. [`capture`] reads usage from provider
 //! responses, [`tokens`] counts tokens where a provider reports no usage. `py` translates for Python; no other module names Python.
 
+pub mod budget;
 pub mod capture;
 pub mod delivery;
 pub mod event;

@@ -7,7 +7,6 @@
 mod fields;
 mod framing;
 mod guard;
-mod message;
 mod scanner;
 mod strip;
 mod summary;

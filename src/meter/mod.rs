@@ -22,7 +22,7 @@ use crate::delivery::{
 use crate::event::binary::encode;
 use crate::event::limits::MAX_REQUESTS;
 use crate::event::plain as plain_event;
-use crate::event::{CostNotes, CostStatus, Outgoing, Status, UsageEvent};
+use crate::event::{CostNotes, CostStatus, Outgoing, UsageEvent};
 use crate::journal::{self, AppendError, Counts, Tier};
 use crate::ledger::{Filter, LedgerError, NewPrice, Repriced, Writer};
 use crate::money::Usd;
@@ -453,10 +453,6 @@ impl Meter {
 /// # Errors
 /// [`Issue::ContradictoryUsage`] if the usage contradicts itself. The cost is then unknown.
 fn price<'a>(book: &'a Book, event: &mut UsageEvent<'a>) -> Result<(), Issue> {
-    if event.usage.is_empty() && event.status == Status::Error && event.cost_status == CostStatus::Unpriced {
-        event.cost_status = CostStatus::NotCharged;
-        return Ok(());
-    }
     if event.usage.is_empty() && !book.has_free() {
         return Ok(());
     }

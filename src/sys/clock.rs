@@ -55,6 +55,12 @@ impl BootTime {
     }
 }
 
+/// The kernel's id of this boot; 0 on systems without one.
+#[must_use]
+pub fn boot() -> u128 {
+    boot_id().map_or(0, u128::from_le_bytes)
+}
+
 #[cfg(target_os = "linux")]
 fn since_boot() -> Option<u64> {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use super::fs::{create_private_file, is_linked, open_private};
+use super::fs::{append_private, create_private_file, is_linked, open_private};
 use super::private::PrivateFile;
 
 /// A file that only this process has locked. The lock ends when the value is dropped or the process ends in any way.
@@ -46,6 +46,42 @@ impl ProcessLock {
     }
 }
 
+/// A file that processes lock in turns, for an operation on other files. Threads of one process exclude each other with a mutex.
+///
+/// The lock ends with its process, also if it is killed. A child that is forked during an operation does not keep it.
+pub struct TurnLock(PrivateFile);
+
+impl TurnLock {
+    /// Opens the file, and creates it if there is none.
+    ///
+    /// # Errors
+    /// Those of [`append_private`].
+    pub fn open(path: &Path) -> io::Result<Self> {
+        PrivateFile::open(|| append_private(path)).map(Self)
+    }
+
+    /// Takes the lock without waiting; `None` if another process has it.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn try_take(&self) -> io::Result<Option<Turn<'_>>> {
+        Ok(lock_for_process(self.0.file()?)?.then_some(Turn(self)))
+    }
+}
+
+/// The right of an operation. Dropping it ends the operation.
+pub struct Turn<'a>(&'a TurnLock);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        // In a child that was forked during the operation, the file is not open.
+        let Ok(file) = self.0.0.file() else { return };
+        if super::ofd::unlock(file).is_err() {
+            unlock_record(file);
+        }
+    }
+}
+
 /// Locks a file for this process without waiting; `false` if another process has locked it.
 fn lock_for_process(file: &File) -> io::Result<bool> {
     match super::ofd::lock(file) {
@@ -62,6 +98,16 @@ fn lock_record(file: &File) -> io::Result<bool> {
         Err(Errno::AGAIN | Errno::ACCESS) => Ok(false),
         Err(error) => Err(error.into()),
     }
+}
+
+#[cfg(unix)]
+fn unlock_record(file: &File) {
+    let _ = rustix::fs::fcntl_lock(file, rustix::fs::FlockOperation::NonBlockingUnlock);
+}
+
+#[cfg(not(unix))]
+fn unlock_record(file: &File) {
+    let _ = file.unlock();
 }
 
 #[cfg(not(unix))]

@@ -26,6 +26,11 @@ pub(super) fn lock(_file: &File) -> io::Result<bool> {
     Err(io::ErrorKind::InvalidInput.into())
 }
 
+/// Always returns `InvalidInput`, because the system has no such locks.
+pub(super) fn unlock(_file: &File) -> io::Result<()> {
+    Err(io::ErrorKind::InvalidInput.into())
+}
+
 /// SQLite keeps its own locks.
 pub(super) fn protect_sqlite() -> bool {
     false

@@ -33,6 +33,14 @@ pub(super) fn is_locked_elsewhere(fd: RawFd) -> Option<bool> {
     is_known.then_some(libc::c_int::from(lock.l_type) != libc::F_UNLCK as libc::c_int)
 }
 
+/// Removes the lock of the file's description.
+///
+/// # Errors
+/// I/O errors.
+pub(in crate::sys) fn unlock(file: &File) -> io::Result<()> {
+    set(file.as_raw_fd(), libc::F_UNLCK)
+}
+
 /// Locks a file for its description without waiting; `false` if another description or process has a lock.
 ///
 /// # Errors

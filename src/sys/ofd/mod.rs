@@ -8,6 +8,6 @@ mod sqlite;
 mod table;
 
 pub(super) use gate::{Use, enter, is_clean_child};
-pub(super) use lock::lock;
+pub(super) use lock::{lock, unlock};
 pub(super) use sqlite::protect_sqlite;
 pub(super) use table::{Registration, open};

@@ -1,0 +1,344 @@
+//! The gate: operations on the shared state by all threads of a process.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use arc_swap::ArcSwapOption;
+use smallvec::SmallVec;
+
+use super::error::Unavailable;
+use super::operations::{self, Counter, Done, Ended, Request, Reserved};
+use super::owner::{Owner, dead};
+use super::process::{PATIENCE, Patience, Process, wait};
+use super::settlement::{Crossing, MAX_WAITING, Waiting, WaitingShare, lock, now, settle, settle_waiting, with_room};
+use super::slot::{Charged, Counts, Period};
+use super::state::{Origin, State};
+use super::transaction::Transaction;
+use crate::sys::clock::boot;
+use crate::sys::fork::fork_generation;
+use crate::sys::fs::create_private_dir;
+use crate::sys::lock::TurnLock;
+
+/// One budget that a call counts for.
+#[derive(Clone, Copy, Debug)]
+pub struct Share<'a> {
+    /// The name of the budget and the values of its key, as a text that is unique to both.
+    pub key: &'a [u8],
+    /// The period of the budget.
+    pub period: Period,
+    /// The most that may be used in it.
+    pub amount: i128,
+    /// The amounts at which a threshold is crossed, at most 64.
+    pub thresholds: &'a [i128],
+    /// The most that the call is expected to use.
+    pub estimate: i128,
+    /// Whether the call is refused if it does not fit.
+    pub blocks: bool,
+    /// Whether any room admits the call.
+    pub admits_room: bool,
+    /// The input's part of the estimate in units of 2^-32.
+    pub input_part: u32,
+    /// Whether the input's part is charged if this process is killed.
+    pub is_charged_when_killed: bool,
+    /// After how many seconds the hold expires.
+    pub hold_timeout: u32,
+}
+
+impl<'a> Share<'a> {
+    fn counter(&self, state: &State) -> Counter<'a> {
+        Counter {
+            hash: state.hash(self.key),
+            text: self.key,
+            period: self.period,
+            amount: self.amount,
+            thresholds: self.thresholds,
+        }
+    }
+}
+
+/// The holds of an admitted call.
+#[derive(Clone, Debug)]
+pub struct Ticket {
+    owner: u64,
+    call: u64,
+    holds: operations::Holds,
+}
+
+/// What the gate says to a call.
+#[derive(Debug)]
+pub enum Decision {
+    /// The call fits in all of its budgets.
+    Admitted(Ticket),
+    /// The call does not fit in one of them.
+    Refused {
+        /// The index of the budget.
+        share: usize,
+        /// Its counts.
+        counts: Counts,
+    },
+}
+
+/// What a call is charged in one budget.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Charge {
+    /// The amount.
+    pub amount: i128,
+    /// Whether its price is unknown.
+    pub is_unpriced: bool,
+}
+
+/// The result of a settlement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// The thresholds that it, or settlements that waited, crossed.
+    pub crossings: Vec<Crossing>,
+    /// Whether it waits in memory, because the state could not be used.
+    pub is_waiting: bool,
+}
+
+/// What was used of a budget before there was a state.
+#[derive(Clone, Debug)]
+pub struct Used {
+    /// The key of the budget.
+    pub key: Box<[u8]>,
+    /// The period in which it was used.
+    pub period: Period,
+    /// What was used.
+    pub counts: Counts,
+}
+
+/// Reads what was used before. The lock is held during the call.
+pub type Restore = Box<dyn Fn() -> Vec<Used> + Send + Sync>;
+
+/// The budgets of a state directory.
+pub struct Gate {
+    dir: PathBuf,
+    /// The most bytes of the state file.
+    limit: u64,
+    process: ArcSwapOption<Process>,
+    restore: Restore,
+    /// Settlements that were dropped because too many waited.
+    dropped: AtomicU64,
+}
+
+impl Gate {
+    /// The budgets under a directory, which is created with the first operation. The state file takes at most `limit` bytes. `restore`
+    /// reads what was used before: it is called if there is no state of this boot.
+    #[must_use]
+    pub fn new(dir: &Path, limit: u64, restore: Restore) -> Self {
+        Self { dir: dir.to_owned(), limit, process: ArcSwapOption::empty(), restore, dropped: AtomicU64::new(0) }
+    }
+
+    /// Holds the estimate of a call in all of its budgets, or in none.
+    ///
+    /// # Errors
+    /// [`Unavailable`] if the gate cannot tell. Nothing is held then.
+    pub fn reserve(&self, shares: &[Share<'_>], patience: Patience) -> Result<(Decision, Vec<Crossing>), Unavailable> {
+        let process = self.process()?;
+        let mut access = process.access(patience)?;
+        let crossings = settle_waiting(&process.waiting, &mut access.state, self.limit);
+        let call = process.next_call.fetch_add(1, Ordering::Relaxed);
+        let ids = (process.owner.token(), call);
+        let mut has_looked = false;
+        loop {
+            let now = now();
+            let outcome = with_room(&mut access.state, self.limit, |state| {
+                let requests: SmallVec<[Request<'_>; 4]> = shares
+                    .iter()
+                    .map(|share| Request {
+                        counter: share.counter(state),
+                        estimate: share.estimate,
+                        blocks: share.blocks,
+                        admits_room: share.admits_room,
+                        input_part: share.input_part,
+                        is_charged_when_killed: share.is_charged_when_killed,
+                        expires: now.saturating_add(i64::from(share.hold_timeout)),
+                    })
+                    .collect();
+                match operations::reserve(&state.words, state.layout, &requests, ids, now, state.keys())? {
+                    Reserved::NoRoom => Ok(Done::NoRoom),
+                    other => Ok(Done::Yes(other)),
+                }
+            })?;
+            match outcome {
+                Reserved::Admitted(holds) => {
+                    return Ok((Decision::Admitted(Ticket { owner: ids.0, call, holds }), crossings));
+                }
+                // Nobody is refused because of what a killed process holds.
+                Reserved::Refused { counts, .. } if counts.held > 0 && !has_looked => {
+                    has_looked = true;
+                    release_dead(&self.dir, &access.state)?;
+                }
+                Reserved::Refused { request, counts } => {
+                    return Ok((Decision::Refused { share: request, counts }, crossings));
+                }
+                Reserved::NoRoom => return Err(Unavailable::Full),
+            }
+        }
+    }
+
+    /// Charges a call in its budgets and frees its holds. `charges` has one charge for each share. A call that passed no gate has no
+    /// ticket.
+    ///
+    /// If the lock is not free for a millisecond, the settlement waits in memory for the next operation. If the process is killed
+    /// before, the call is not charged.
+    pub fn settle(&self, ticket: Option<&Ticket>, shares: &[Share<'_>], charges: &[Charge]) -> Settled {
+        let waiting = Waiting {
+            owner: ticket.map_or((0, 0), |ticket| (ticket.owner, ticket.call)),
+            shares: (shares.iter().zip(charges).enumerate())
+                .map(|(index, (share, charge))| WaitingShare {
+                    key: share.key.into(),
+                    period: share.period,
+                    amount: share.amount,
+                    thresholds: share.thresholds.into(),
+                    held: ticket.and_then(|ticket| ticket.holds.get(index).copied()),
+                    charged: Charged { amount: charge.amount, calls: 1, unpriced: u64::from(charge.is_unpriced) },
+                })
+                .collect(),
+        };
+        let Ok(process) = self.process() else {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            return Settled { crossings: Vec::new(), is_waiting: true };
+        };
+        {
+            let mut all = lock(&process.waiting);
+            if all.len() >= MAX_WAITING {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+            } else {
+                all.push(waiting);
+            }
+        }
+        match process.access(Patience::Short) {
+            Ok(mut access) => {
+                let crossings = settle_waiting(&process.waiting, &mut access.state, self.limit);
+                Settled { crossings, is_waiting: !lock(&process.waiting).is_empty() }
+            }
+            Err(_) => Settled { crossings: Vec::new(), is_waiting: true },
+        }
+    }
+
+    /// Does what is due from time to time: settles what waits, releases holds of killed processes, and ends holds that expired.
+    ///
+    /// # Errors
+    /// [`Unavailable`]; the next call tries again.
+    pub fn tick(&self) -> Result<Vec<Crossing>, Unavailable> {
+        let process = self.process()?;
+        let mut access = process.access(Patience::Long)?;
+        let crossings = settle_waiting(&process.waiting, &mut access.state, self.limit);
+        release_dead(&self.dir, &access.state)?;
+        operations::end_holds(&access.state.words, access.state.layout, Ended::Expired, now())?;
+        if !access.state.is_linked() {
+            // The directory was deleted. The next operation makes a new one.
+            self.process.store(None);
+        }
+        Ok(crossings)
+    }
+
+    /// The counts of a budget's key.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub fn counts(&self, key: &[u8], period: Period) -> Result<Counts, Unavailable> {
+        let process = self.process()?;
+        let access = process.access(Patience::Long)?;
+        let state = &access.state;
+        Ok(operations::counts(&state.words, state.layout, state.hash(key), period, now())?)
+    }
+
+    /// Sets the counts of a budget's key to zero. Returns whether it has any.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub fn reset(&self, key: &[u8]) -> Result<bool, Unavailable> {
+        let process = self.process()?;
+        let access = process.access(Patience::Long)?;
+        let state = &access.state;
+        Ok(operations::reset(&state.words, state.layout, state.hash(key), now())?)
+    }
+
+    /// Every key with the counts of its last period, and the end of that period in seconds since the Unix epoch.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub fn all(&self) -> Result<Vec<(Vec<u8>, Counts, i64)>, Unavailable> {
+        let process = self.process()?;
+        let access = process.access(Patience::Long)?;
+        let txn = Transaction::new(&access.state.words);
+        let slots = access.state.slots()?;
+        let all = slots.into_iter().map(|(slot, key)| Ok((key, slot.counts(&txn)?, slot.ends(&txn)?)));
+        Ok(all.collect::<io::Result<_>>()?)
+    }
+
+    /// Settlements that were lost because the state could not be used for long.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// What belongs to this process, made with its first operation.
+    fn process(&self) -> Result<Arc<Process>, Unavailable> {
+        let generation = fork_generation();
+        let current = self.process.load_full();
+        if let Some(process) = current.as_ref().filter(|process| process.generation == generation) {
+            return Ok(Arc::clone(process));
+        }
+        let made = Arc::new(self.open(generation)?);
+        let before = self.process.compare_and_swap(&current, Some(Arc::clone(&made)));
+        // Another thread may have been faster. Both of them have used the same files.
+        let faster = before.as_ref().filter(|process| process.generation == generation);
+        Ok(faster.map_or(made, Arc::clone))
+    }
+
+    fn open(&self, generation: u64) -> Result<Process, Unavailable> {
+        create_private_dir(&self.dir)?;
+        let lock = TurnLock::open(&self.dir.join("lock"))?;
+        let (state, owner) = {
+            let _turn = wait(PATIENCE, || lock.try_take())?;
+            let (mut state, origin) = State::open(&self.dir, boot())?;
+            if origin != Origin::Kept {
+                self.restore(&mut state)?;
+            }
+            (state, Owner::create(&self.dir)?)
+        };
+        Ok(Process {
+            generation,
+            lock,
+            state: Mutex::new(state),
+            owner,
+            next_call: AtomicU64::new(1),
+            impatient_until: AtomicU64::new(0),
+            begun: Instant::now(),
+            waiting: Mutex::default(),
+        })
+    }
+
+    /// Counts what was used before into a new state.
+    fn restore(&self, state: &mut State) -> Result<(), Unavailable> {
+        for used in (self.restore)() {
+            let Counts { used: amount, calls, unpriced, .. } = used.counts;
+            let charged = Charged { amount, calls, unpriced };
+            let waiting = WaitingShare {
+                key: used.key,
+                period: used.period,
+                amount: i128::MAX,
+                thresholds: Box::default(),
+                held: None,
+                charged,
+            };
+            settle(state, self.limit, &Waiting { owner: (0, 0), shares: vec![waiting] })?;
+        }
+        Ok(())
+    }
+}
+
+/// Ends the holds of processes that were killed.
+fn release_dead(dir: &Path, state: &State) -> io::Result<()> {
+    for owner in dead(dir) {
+        operations::end_holds(&state.words, state.layout, Ended::Killed(owner.token), now())?;
+        owner.forget();
+    }
+    Ok(())
+}

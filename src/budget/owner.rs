@@ -1,0 +1,84 @@
+//! Owners of holds. A hold of a process that was killed is released when the lock of its owner file can be taken.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use once_cell::race::OnceBox;
+
+use crate::sys::fork::fork_generation;
+use crate::sys::fs::{list_dir, remove_file};
+use crate::sys::lock::ProcessLock;
+
+const SUFFIX: &str = ".owner";
+
+/// The owner file of this process. Created and removed by the holder of the state's lock, so that no other process takes its lock in
+/// between.
+pub(super) struct Owner {
+    token: u64,
+    path: PathBuf,
+    generation: u64,
+    _lock: ProcessLock,
+}
+
+/// The tokens of this process, with the fork generation that drew each. Its locks must not be opened: on systems other than Linux,
+/// closing a second handle would release them. The list is replaced as a whole, because a forked child could inherit a mutex locked.
+fn own() -> &'static ArcSwap<Vec<(u64, u64)>> {
+    static OWN: OnceBox<ArcSwap<Vec<(u64, u64)>>> = OnceBox::new();
+    OWN.get_or_init(Box::default)
+}
+
+impl Owner {
+    pub(super) fn create(dir: &Path) -> io::Result<Self> {
+        // 0 marks a free hold.
+        let token = super::state::random_word().max(1);
+        let path = dir.join(format!("{token:016x}{SUFFIX}"));
+        let lock = ProcessLock::create(&path)?.ok_or(io::ErrorKind::WouldBlock)?;
+        own().rcu(|all| all.iter().copied().chain([(fork_generation(), token)]).collect::<Vec<_>>());
+        Ok(Self { token, path, generation: fork_generation(), _lock: lock })
+    }
+
+    pub(super) fn token(&self) -> u64 {
+        self.token
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        // A child that was forked leaves the file to its parent.
+        if self.generation == fork_generation() {
+            let _ = remove_file(&self.path);
+        }
+    }
+}
+
+/// An owner whose process has ended. Its file stays locked while this value lives.
+pub(super) struct Dead {
+    pub(super) token: u64,
+    path: PathBuf,
+    _lock: ProcessLock,
+}
+
+impl Dead {
+    /// Deletes the file, because none of its holds is left.
+    pub(super) fn forget(self) {
+        let _ = remove_file(&self.path);
+    }
+}
+
+/// The owners whose processes have ended.
+pub(super) fn dead(dir: &Path) -> Vec<Dead> {
+    let (own, generation): (Arc<Vec<_>>, _) = (own().load_full(), fork_generation());
+    let entries = list_dir(dir).into_iter().flatten().filter_map(Result::ok);
+    let owners = entries.filter_map(|entry| {
+        let token = u64::from_str_radix(entry.file_name().to_str()?.strip_suffix(SUFFIX)?, 16).ok()?;
+        (!own.contains(&(generation, token))).then(|| (token, entry.path()))
+    });
+    // A file that cannot be opened now is looked at again later.
+    owners
+        .filter_map(|(token, path)| {
+            ProcessLock::open(&path).ok().flatten().map(|lock| Dead { token, path, _lock: lock })
+        })
+        .collect()
+}

@@ -1,0 +1,116 @@
+//! Windows: the buckets of a rolling budget.
+//!
+//! A window of *n* seconds has buckets of *n* / 32 seconds. A bucket counts until all of it has left the window, so the sum is never
+//! too small, and too large by one bucket at most. Each bucket has its number, so that one that has left needs no store.
+
+use std::io;
+
+use super::layout::{Layout, WINDOW, header};
+use super::slot::Slot;
+use super::transaction::Transaction;
+use super::words::damaged;
+
+/// The buckets of a window's length.
+const PARTS: i64 = 32;
+/// The buckets that can count at the same time: one more, because the oldest is partly outside.
+const BUCKETS: i64 = PARTS + 1;
+/// The words of a bucket: its number and its amount.
+const BUCKET: usize = 3;
+/// The word of a free window that holds the next free window, plus 1. No bucket uses it.
+const NEXT_FREE: usize = WINDOW - 1;
+const _: () = assert!(BUCKETS as usize * BUCKET <= NEXT_FREE, "the buckets do not fit");
+
+/// The number of the bucket of a time.
+fn number(seconds: i64, time: i64) -> i64 {
+    // Multiplying first keeps buckets equal when the length is no multiple of 32. Both factors are far below 2^31.
+    (time * PARTS).div_euclid(seconds)
+}
+
+impl Slot {
+    /// Sets what was used to what the window holds now.
+    pub(super) fn sum_window(self, txn: &mut Transaction<'_>, seconds: i64, now: i64) -> io::Result<()> {
+        let Some(window) = self.window(txn)? else { return Ok(()) };
+        // The oldest bucket of which a part is still inside.
+        let oldest = number(seconds, now - seconds);
+        let mut used: i128 = 0;
+        for bucket in 0..BUCKETS as usize {
+            let at = window + bucket * BUCKET;
+            let stamp = txn.load(at)?.cast_signed();
+            // Buckets after the current one are there if the clock was set back. They count.
+            if stamp >= oldest && stamp != 0 {
+                used = used.saturating_add(txn.load_amount(at + 1)?);
+            }
+        }
+        self.set_used(txn, used.max(0));
+        Ok(())
+    }
+
+    /// Adds an amount to the bucket of the current time.
+    pub(super) fn charge_window(
+        self,
+        txn: &mut Transaction<'_>,
+        seconds: i64,
+        amount: i128,
+        now: i64,
+    ) -> io::Result<()> {
+        let Some(window) = self.window(txn)? else { return Ok(()) };
+        let current = number(seconds, now);
+        let at = window + current.rem_euclid(BUCKETS) as usize * BUCKET;
+        let stamp = txn.load(at)?.cast_signed();
+        if stamp < current {
+            txn.store(at, current.cast_unsigned());
+            txn.store_amount(at + 1, amount);
+        } else {
+            // If the clock was set back, the bucket may be a later one. The amount then counts for longer, never for less.
+            let before = txn.load_amount(at + 1)?;
+            txn.store_amount(at + 1, before.saturating_add(amount));
+        }
+        Ok(())
+    }
+}
+
+/// Takes a window that no slot has; `None` if there is none left.
+///
+/// A window that was in use is cleared without the redo log, because no slot names it until the transaction is committed.
+pub(super) fn take(txn: &mut Transaction<'_>, layout: Layout) -> io::Result<Option<usize>> {
+    if let Some(free) = (txn.load(header::WINDOWS_FREE)? as usize).checked_sub(1) {
+        if free >= layout.windows {
+            return Err(damaged("its list of free windows is wrong"));
+        }
+        let window = layout.window(free);
+        (0..NEXT_FREE).try_for_each(|word| txn.store_now(window + word, 0))?;
+        let next = txn.load(window + NEXT_FREE)?;
+        txn.store(header::WINDOWS_FREE, next);
+        return Ok(Some(free));
+    }
+    let made = txn.load(header::WINDOWS_MADE)? as usize;
+    if made >= layout.windows {
+        return Ok(None);
+    }
+    txn.store(header::WINDOWS_MADE, made as u64 + 1);
+    Ok(Some(made))
+}
+
+/// Puts a window on the list of free ones.
+pub(super) fn free(txn: &mut Transaction<'_>, layout: Layout, index: usize) -> io::Result<()> {
+    let next = txn.load(header::WINDOWS_FREE)?;
+    txn.store(layout.window(index) + NEXT_FREE, next);
+    txn.store(header::WINDOWS_FREE, index as u64 + 1);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers grow by one every 32nd of the window, also where that is not a whole second.
+    #[test]
+    fn buckets_cover_the_time_without_gaps() {
+        for seconds in [60, 61, 3_600, 86_400, 2_678_400] {
+            let begin = 1_700_000_000;
+            let numbers: Vec<i64> = (0..seconds).map(|second| number(seconds, begin + second)).collect();
+            assert!(numbers.windows(2).all(|pair| (0..=1).contains(&(pair[1] - pair[0]))), "{seconds}");
+            assert!((PARTS - 1..=PARTS).contains(&(numbers[numbers.len() - 1] - numbers[0])), "{seconds}");
+        }
+    }
+}
