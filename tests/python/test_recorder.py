@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 
@@ -64,7 +65,10 @@ class InPython:
     core = None
 
     def __init__(self, engine):
-        self.keeps_provider_usage, self.count_remark, self.track = engine.keeps_provider_usage, engine.count_remark, engine.track
+        self._engine = engine
+
+    def __getattr__(self, name):
+        return getattr(self._engine, name)
 
 
 def record(engine, fields, body, how) -> None:
@@ -75,7 +79,7 @@ def record(engine, fields, body, how) -> None:
         call.started, call.started_at = time.perf_counter(), time.time()
     kind = "text/event-stream" if how["is_stream"] else "application/json"
     scanner = scanner_for(engine, "openai", fields["provider"], kind)
-    recorder = Recorder(engine, scanner, dict(fields), call, admit=deferred.billed, settles=True)
+    recorder = Recorder(engine, scanner, dict(fields), call, admit=functools.partial(deferred.billed, engine), settles=True)
     text = json.dumps(body)
     recorder.feed(f"data: {text}\n\ndata: [DONE]\n\n".encode() if how["is_stream"] else text.encode())
     recorder.finish()

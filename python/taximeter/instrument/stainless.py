@@ -52,7 +52,7 @@ class _Routes:
 
     def fields_of(self, meter: Engine, client: Any, url: Any, path: str, options: Any) -> dict[str, Any] | None:
         """Return the known fields of a POST request's event; `None` if it is not metered."""
-        key = (type(client), url.host, url.port, path)
+        key = (type(client), url.scheme, url.host, url.port, path)
         known = self._known.get(key)
         if known is None or known[0] is not meter.settings:
             if len(self._known) >= _MOST_ROUTES:
