@@ -78,9 +78,9 @@ def without_own_headers(holder: Any, path: tuple[str, ...]) -> tuple[Any, dict[s
 
 def drop_own_headers(headers: MutableMapping[str, Any]) -> None:
     """Remove taximeter's headers from headers that are about to be sent."""
-    # Those of `httpx` decode all names and values when they are iterated, but not to show them as bytes.
+    # Those of `httpx` decode all names and values when they are iterated. Their bytes take no Python line a header.
     raw: list[tuple[bytes, bytes]] | None = getattr(headers, "raw", None)
-    if raw is not None and not [name for name, _ in raw if name[: len(_RAW_PREFIX)].lower() == _RAW_PREFIX]:
+    if raw is not None and _RAW_PREFIX not in b"\n".join(dict(raw)).lower():
         return
     for name in [name for name in headers if name.lower().startswith(HEADER_PREFIX)]:
         del headers[name]

@@ -231,7 +231,10 @@ def after(
                         run_guarded(fail, self, args, kwargs, error, where=where)
                     raise
                 if look is not None:
-                    run_guarded(look, self, args, kwargs, result, where=where)
+                    try:
+                        look(self, args, kwargs, result)
+                    except Exception as error:
+                        report(where, error, part=self)
                 return result
 
             return run_async
@@ -247,7 +250,10 @@ def after(
                     run_guarded(fail, self, args, kwargs, error, where=where)
                 raise
             if look is not None:
-                run_guarded(look, self, args, kwargs, result, where=where)
+                try:
+                    look(self, args, kwargs, result)
+                except Exception as error:
+                    report(where, error, part=self)
             return result
 
         return run
