@@ -192,7 +192,7 @@ fn put_tag(out: &mut Vec<u8>, key: &str, value: &str) {
 }
 
 #[inline]
-pub(super) fn put_pair(out: &mut Vec<u8>, number: u8, key: &str, value: &str) {
+fn put_pair(out: &mut Vec<u8>, number: u8, key: &str, value: &str) {
     let length = varint_length(key.len() as u64) + key.len() + value.len();
     out.push(number);
     put_varint(out, length as u64);
@@ -211,7 +211,7 @@ pub(super) fn put_text(out: &mut Vec<u8>, number: u8, text: &str, cuts: &mut u32
 }
 
 #[inline]
-pub(super) fn put_bytes(out: &mut Vec<u8>, number: u8, bytes: &[u8]) {
+fn put_bytes(out: &mut Vec<u8>, number: u8, bytes: &[u8]) {
     out.push(number);
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
@@ -245,7 +245,7 @@ fn put_number(out: &mut Vec<u8>, number: u8, value: Option<u64>) {
 }
 
 #[inline]
-pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;

@@ -3,7 +3,9 @@
 //! Nearly every event is one. [`encode`] writes what [`super::binary::encode`] would write for it, in one pass over the arguments and
 //! without an event in between.
 
-use super::binary::{VERSION, field, put_bytes, put_pair, put_text, put_varint, varint_length};
+#![expect(clippy::inline_always, reason = "a call would take as long as the copy of a short text")]
+
+use super::binary::{VERSION, field, put_text, varint_length};
 use super::limits::{MAX_TAG_BYTES, MAX_TAG_KEY, MAX_TAGS, MAX_TEXT};
 use super::units::Unit;
 use super::{CostNotes, CostStatus, Status, UsageEvent, UsageStatus};
@@ -42,13 +44,19 @@ pub struct PlainEvent<'a> {
 
 impl PlainAttribution<'_> {
     /// Whether no text is empty or has to be cut, and all tags fit.
+    #[inline]
     #[must_use]
     pub fn fits(&self) -> bool {
-        let is_whole = |text: &str| !text.is_empty() && text.len() <= MAX_TEXT;
-        let are_whole = self.fields.iter().flatten().all(|text| is_whole(text));
-        let is_tag = |(key, value): &(&str, &str)| key.len() <= MAX_TAG_KEY && value.len() <= MAX_TEXT;
-        let bytes: usize = self.tags.iter().map(|(key, value)| key.len() + value.len()).sum();
-        are_whole && self.tags.iter().all(is_tag) && self.tags.len() <= MAX_TAGS && bytes <= MAX_TAG_BYTES
+        let mut fits = self.tags.len() <= MAX_TAGS;
+        for text in self.fields.iter().flatten() {
+            fits &= !text.is_empty() && text.len() <= MAX_TEXT;
+        }
+        let mut bytes = 0;
+        for (key, value) in self.tags {
+            fits &= key.len() <= MAX_TAG_KEY && value.len() <= MAX_TEXT;
+            bytes += key.len() + value.len();
+        }
+        fits && bytes <= MAX_TAG_BYTES
     }
 }
 
@@ -71,43 +79,126 @@ pub fn encode_names(event: &UsageEvent<'_>) -> Option<Box<[u8]>> {
 /// Appends a plain event to `out`. `layers` are attributions from [`super::binary::encode_attribution`], the outermost first.
 #[inline]
 pub fn encode(event: &PlainEvent<'_>, id: [u8; 16], started_at: u64, layers: [&[u8]; 2], out: &mut Vec<u8>) {
+    let start = out.len();
+    let attribution = &event.attribution;
+    let texts: usize = attribution.fields.iter().flatten().map(|text| HEAD + text.len()).sum();
+    let tags: usize = attribution.tags.iter().map(|(key, value)| TAG_HEAD + key.len() + value.len()).sum();
+    let most = FIXED + layers[0].len() + layers[1].len() + event.names.len() + COUNTS + COST + texts + tags;
+    out.resize(start + most, 0);
+    let mut room = Room(&mut out[start..]);
     let notes = event.cost_notes.code().to_le_bytes();
-    let mut fixed = [0; 32];
-    fixed[0] = VERSION;
-    fixed[1] = Status::Success as u8;
-    fixed[2] = UsageStatus::Complete as u8;
-    fixed[3] = event.cost_status as u8;
-    fixed[5..7].copy_from_slice(&notes);
-    fixed[8..24].copy_from_slice(&id);
-    fixed[24..].copy_from_slice(&started_at.to_le_bytes());
-    out.reserve(512);
-    out.extend_from_slice(&fixed);
-    for layer in layers {
-        out.extend_from_slice(layer);
-    }
-    out.extend_from_slice(event.names);
-    put_counts(out, event);
-    put_bytes(out, field::COST, &event.cost.units().to_le_bytes());
-    for (number, text) in FIELDS.into_iter().zip(event.attribution.fields) {
+    let (success, complete, status) = (Status::Success as u8, UsageStatus::Complete as u8, event.cost_status as u8);
+    room.put(&[VERSION, success, complete, status, 0, notes[0], notes[1], 0]);
+    room.put(&id);
+    room.put(&started_at.to_le_bytes());
+    room.put(layers[0]);
+    room.put(layers[1]);
+    room.put(event.names);
+    put_counts(&mut room, event);
+    room.put(&[field::COST, 16]);
+    room.put(&event.cost.units().to_le_bytes());
+    for (number, text) in FIELDS.into_iter().zip(attribution.fields) {
         if let Some(text) = text {
-            put_bytes(out, number, text.as_bytes());
+            room.put_head(number, text.len());
+            room.put(text.as_bytes());
         }
     }
-    for (key, value) in event.attribution.tags {
-        put_pair(out, field::TAG, key, value);
+    for (key, value) in attribution.tags {
+        let head = varint_length(key.len() as u64);
+        room.put_head(field::TAG, head + key.len() + value.len());
+        room.put_varint(key.len() as u64);
+        room.put(key.as_bytes());
+        room.put(value.as_bytes());
+    }
+    let left = room.0.len();
+    out.truncate(start + most - left);
+}
+
+/// The bytes of the part of an event that is always there.
+const FIXED: usize = 32;
+/// The most bytes of a field's number and length; of a tag's, with the length of its key.
+const HEAD: usize = 3;
+const TAG_HEAD: usize = 5;
+/// The most bytes of both counts, and the bytes of the cost.
+const COUNTS: usize = 2 + 2 * (1 + 6);
+const COST: usize = 2 + 16;
+
+/// What is left of the bytes for an event. They are enough for it.
+struct Room<'a>(&'a mut [u8]);
+
+impl Room<'_> {
+    #[inline(always)]
+    fn put(&mut self, bytes: &[u8]) {
+        let Some((place, rest)) = std::mem::take(&mut self.0).split_at_mut_checked(bytes.len()) else { return };
+        copy(place, bytes);
+        self.0 = rest;
+    }
+
+    #[inline(always)]
+    fn put_varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.put(&[value as u8 | 0x80]);
+            value >>= 7;
+        }
+        self.put(&[value as u8]);
+    }
+
+    /// The number and the length of a field. The length is less than 2^14, because texts are short.
+    #[inline(always)]
+    fn put_head(&mut self, number: u8, length: usize) {
+        if length < 0x80 {
+            self.put(&[number, length as u8]);
+        } else {
+            self.put(&[number, length as u8 | 0x80, (length >> 7) as u8]);
+        }
+    }
+}
+
+/// Copies bytes. Up to 32, as most texts have, are copied by two moves that may overlap, which is faster than a call of `memcpy`.
+#[inline(always)]
+fn copy(to: &mut [u8], from: &[u8]) {
+    let length = from.len();
+    if to.len() != length {
+        return;
+    }
+    match length {
+        0 => {}
+        1..4 => {
+            to[0] = from[0];
+            to[length / 2] = from[length / 2];
+            to[length - 1] = from[length - 1];
+        }
+        4..8 => copy_ends::<4>(to, from),
+        8..16 => copy_ends::<8>(to, from),
+        16..=32 => copy_ends::<16>(to, from),
+        _ => to.copy_from_slice(from),
+    }
+}
+
+/// Copies the first and the last `N` bytes of slices of the same length, which is at least `N`.
+#[inline(always)]
+fn copy_ends<const N: usize>(to: &mut [u8], from: &[u8]) {
+    let (Some(first), Some(last)) = (from.first_chunk::<N>(), from.last_chunk::<N>()) else { return };
+    if let Some(place) = to.first_chunk_mut() {
+        *place = *first;
+    }
+    if let Some(place) = to.last_chunk_mut() {
+        *place = *last;
     }
 }
 
 #[inline]
-fn put_counts(out: &mut Vec<u8>, event: &PlainEvent<'_>) {
+fn put_counts(room: &mut Room<'_>, event: &PlainEvent<'_>) {
     let counts = [(Unit::INPUT_TOKENS, event.input_tokens), (Unit::OUTPUT_TOKENS, event.output_tokens)];
-    let given = || counts.iter().filter_map(|(unit, count)| Some((*unit, (*count)?)));
-    let length: usize = given().map(|(_, count)| 1 + varint_length(count)).sum();
+    let length = |count: Option<u64>| count.map_or(0, |count| 1 + varint_length(count));
+    let length = length(event.input_tokens) + length(event.output_tokens);
     if length > 0 {
-        out.extend_from_slice(&[field::USAGE, length as u8]);
-        for (unit, count) in given() {
-            out.push(unit.index() as u8);
-            put_varint(out, count);
+        room.put(&[field::USAGE, length as u8]);
+        for (unit, count) in counts {
+            if let Some(count) = count {
+                room.put(&[unit.index() as u8]);
+                room.put_varint(count);
+            }
         }
     }
 }

@@ -31,12 +31,23 @@ impl Store {
         };
         let target = &words[offset / 8..][..frame.len() / 8];
         let (source, _) = frame.as_chunks::<8>();
-        for (word, bytes) in target.iter().zip(source).skip(2) {
+        let ([first, commit, target @ ..], [first_source, commit_source, source @ ..]) = (target, source) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        // Blocks of four: the bounds are checked once for each.
+        let (blocks, rest) = target.as_chunks::<4>();
+        let (source_blocks, source_rest) = source.as_chunks::<4>();
+        for (block, bytes) in blocks.iter().zip(source_blocks) {
+            for place in 0..4 {
+                block[place].store(u64::from_ne_bytes(bytes[place]), Ordering::Relaxed);
+            }
+        }
+        for (word, bytes) in rest.iter().zip(source_rest) {
             word.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
         }
-        target[0].store(u64::from_ne_bytes(source[0]), Ordering::Relaxed);
-        // The second word holds the commit. Release: a thread that sees the commit sees the whole record.
-        target[1].store(u64::from_ne_bytes(source[1]), Ordering::Release);
+        first.store(u64::from_ne_bytes(*first_source), Ordering::Relaxed);
+        // Release: a thread that sees the commit sees the whole record.
+        commit.store(u64::from_ne_bytes(*commit_source), Ordering::Release);
         Ok(())
     }
 

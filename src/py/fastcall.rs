@@ -159,18 +159,51 @@ impl Call {
         let py = unsafe { Python::assume_attached() };
         // SAFETY: `track_function` creates the function with a `PyMeter`, which lives until the call returns.
         let meter = unsafe { Borrowed::from_ptr(py, self.meter).cast_unchecked::<PyMeter>() };
-        let plan = match self.plan() {
-            Some(plan) => plan,
+        // SAFETY: passed on.
+        if let Some(values) = unsafe { self.known_plain() }
+            && meter.get().is_ready()
             // SAFETY: passed on.
-            None => match unsafe { self.make_plan(py) } {
-                Some(plan) => plan,
+            && let Some(receipt) = unsafe { plain(py, &meter, values) }
+        {
+            return given(py, receipt);
+        }
+        // SAFETY: passed on.
+        unsafe { self.unusual(py, &meter) }
+    }
+
+    /// The values of a call whose site is known and may be plain, by argument; null for those that were not given.
+    ///
+    /// # Safety
+    /// As for [`Call::record`].
+    #[inline]
+    unsafe fn known_plain(&self) -> Option<[Object; PLAIN]> {
+        KNOWN
+            .try_with(|known| {
+                let known = known.try_borrow().ok()?;
+                let site = known[Self::place(self.names)].as_ref()?;
+                if site.names.as_ptr() != self.names || !site.plan.is_plain || self.positional != 0 {
+                    return None;
+                }
                 // SAFETY: passed on.
-                None => return unsafe { self.by_method(py, &meter) },
-            },
+                Some(unsafe { self.by_slot(&site.plan) })
+            })
+            .ok()?
+    }
+
+    /// Records a call that is not plain, or not yet known to be.
+    ///
+    /// # Safety
+    /// As for [`Call::record`].
+    #[cold]
+    unsafe fn unusual(&self, py: Python<'_>, meter: &Bound<'_, PyMeter>) -> Object {
+        // SAFETY: passed on.
+        let Some(plan) = self.plan().or_else(|| unsafe { self.make_plan(py) }) else {
+            // SAFETY: passed on.
+            return unsafe { self.by_method(py, meter) };
         };
         if plan.is_plain && meter.get().is_ready() {
             // SAFETY: passed on.
-            if let Some(receipt) = unsafe { self.plain(py, &meter, &plan) } {
+            if let Some(receipt) = unsafe { plain(py, meter, self.by_slot(&plan)) } {
                 return given(py, receipt);
             }
         }
@@ -253,37 +286,6 @@ impl Call {
         all
     }
 
-    /// Records a plain call; `None` if it is not one.
-    ///
-    /// # Safety
-    /// As for [`Call::by_slot`].
-    #[inline]
-    unsafe fn plain(&self, py: Python<'_>, meter: &Bound<'_, PyMeter>, plan: &Plan) -> Option<PyReceipt> {
-        // SAFETY: passed on.
-        let [provider, model, input, output, tags, attribution @ ..]: [Object; PLAIN] = unsafe { self.by_slot(plan) };
-        let mut fields = [None; 6];
-        for (field, value) in fields.iter_mut().zip(attribution) {
-            if is_given(value) {
-                // SAFETY: a value of this call, which is not null.
-                *field = Some(unsafe { text(value) }?);
-            }
-        }
-        let mut pairs = [("", ""); PLAIN_TAGS];
-        // SAFETY: values of this call.
-        let tags = if is_given(tags) { unsafe { read_tags(tags, &mut pairs) }? } else { 0 };
-        // SAFETY: values of this call, which `is_given` has checked for null.
-        let call = unsafe {
-            PlainCall {
-                provider: if is_given(provider) { text(provider)? } else { return None },
-                model: if is_given(model) { text(model)? } else { return None },
-                input_tokens: count(input)?,
-                output_tokens: count(output)?,
-                attribution: PlainAttribution { fields, tags: &pairs[..tags] },
-            }
-        };
-        super::track::track_plain(&meter.get().core, meter.get(), py, &call)
-    }
-
     /// Records any call with known names.
     ///
     /// # Safety
@@ -352,6 +354,36 @@ impl Call {
             }
         }
     }
+}
+
+/// Records a plain call; `None` if it is not one.
+///
+/// # Safety
+/// The thread is attached. The values are null, or live until the call returns.
+#[inline]
+unsafe fn plain(py: Python<'_>, meter: &Bound<'_, PyMeter>, values: [Object; PLAIN]) -> Option<PyReceipt> {
+    let [provider, model, input, output, tags, attribution @ ..] = values;
+    let mut fields = [None; 6];
+    for (field, value) in fields.iter_mut().zip(attribution) {
+        if is_given(value) {
+            // SAFETY: a value of this call, which is not null.
+            *field = Some(unsafe { text(value) }?);
+        }
+    }
+    let mut pairs = [("", ""); PLAIN_TAGS];
+    // SAFETY: values of this call.
+    let tags = if is_given(tags) { unsafe { read_tags(tags, &mut pairs) }? } else { 0 };
+    // SAFETY: values of this call, which `is_given` has checked for null.
+    let call = unsafe {
+        PlainCall {
+            provider: if is_given(provider) { text(provider)? } else { return None },
+            model: if is_given(model) { text(model)? } else { return None },
+            input_tokens: count(input)?,
+            output_tokens: count(output)?,
+            attribution: PlainAttribution { fields, tags: &pairs[..tags] },
+        }
+    };
+    super::track::track_plain(&meter.get().core, meter.get(), py, &call)
 }
 
 /// Whether an argument has a value other than `None`.

@@ -1,11 +1,21 @@
 //! Two clocks: the time of day, which can be set, and the time since boot, which cannot.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// Nanoseconds since the Unix epoch.
+#[cfg(unix)]
 #[must_use]
 pub fn unix_ns() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
+    // Without the checks of `SystemTime`, which take a tenth of the time of a call of `track()`.
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
+}
+
+/// Nanoseconds since the Unix epoch.
+#[cfg(not(unix))]
+#[must_use]
+pub fn unix_ns() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }
 
 /// A point in time, measured since boot, including suspended time. Setting the system clock does not affect it.
