@@ -39,7 +39,6 @@ impl<'c, 'b, 'e> Insert<'c, 'b, 'e> {
         let mut row = Row { statement: &mut self.statement, before: self.bound.take(), event };
         row.bind_texts()?;
         row.bind_numbers()?;
-        row.bind(14, |event| &event.usage, |usage| serde_json::to_string(usage).unwrap_or_default())?;
         row.bind(16, |event| event.cost, |cost| cost.map(|cost| cost.to_string()))?;
         row.bind(18, |event| event.computed_cost, |cost| cost.map(|cost| cost.to_string()))?;
         row.bind(32, |event| event.attribution.tags.as_slice(), tags_text)?;
@@ -111,8 +110,11 @@ impl<'b, 'e> Row<'_, '_, 'b, 'e> {
     }
 
     fn bind_numbers(&mut self) -> Result<(), LedgerError> {
-        for (index, column) in (9..14).enumerate() {
-            self.bind(column, |event| token_columns(event)[index], |count| count)?;
+        if self.before.is_none_or(|before| before.usage != self.event.usage) {
+            for (column, count) in (9..14).zip(token_columns(self.event)) {
+                self.statement.raw_bind_parameter(column, count)?;
+            }
+            self.statement.raw_bind_parameter(14, serde_json::to_string(&self.event.usage).unwrap_or_default())?;
         }
         let milliseconds = |us: Option<u64>| us.map(|us| us as f64 / 1000.0);
         self.bind(21, |event| event.latency_us, milliseconds)?;

@@ -13,6 +13,13 @@ use crate::event::UsageEvent;
 use crate::sys::fs::create_private_dir;
 use crate::sys::identity::FileIdentity;
 
+/// The pages of the write-ahead log that make SQLite move them to the file: its default, and more while a backlog is written. Then the
+/// same pages change again in the next batches, and each move waits for the disk.
+const CHECKPOINT_AFTER: u32 = 1_000;
+const CHECKPOINT_AFTER_IN_BACKLOG: u32 = 8_000;
+/// The events of a batch that is part of a backlog.
+const BACKLOG: usize = 2_000;
+
 /// The result of writing a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Written {
@@ -26,6 +33,8 @@ pub struct Written {
 pub struct Writer {
     path: PathBuf,
     open: Option<LedgerFile>,
+    /// The limit that is set for the open file.
+    checkpoint_after: u32,
     /// The log of a file that was replaced, until the new file is open.
     replaced: Option<FileIdentity>,
 }
@@ -34,7 +43,7 @@ impl Writer {
     /// A writer to the file at `path`. The first batch creates the file.
     #[must_use]
     pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), open: None, replaced: None }
+        Self { path: path.to_owned(), open: None, checkpoint_after: CHECKPOINT_AFTER, replaced: None }
     }
 
     /// Closes the file until the next batch, so that a fork in between does not inherit it.
@@ -47,7 +56,7 @@ impl Writer {
     /// # Errors
     /// If the file cannot be opened or written: the disk is full, another process has a long transaction, or the file is damaged.
     pub fn write(&mut self, events: &[UsageEvent<'_>]) -> Result<Written, LedgerError> {
-        let written = self.connection().and_then(|mut connection| write_batch(&mut connection, events));
+        let written = self.write_once(events);
         // If the file was replaced during the write, the caller writes the batch again, to the new file.
         let written = written.and_then(|written| {
             let is_kept = self.open.as_mut().map_or(Ok(false), LedgerFile::is_current)?;
@@ -58,6 +67,20 @@ impl Writer {
             self.replaced = self.open.take().and_then(|mut file| file.retire()).or(self.replaced);
         }
         written
+    }
+
+    fn write_once(&mut self, events: &[UsageEvent<'_>]) -> Result<Written, LedgerError> {
+        if self.open.is_none() {
+            self.checkpoint_after = CHECKPOINT_AFTER;
+        }
+        let after = if events.len() >= BACKLOG { CHECKPOINT_AFTER_IN_BACKLOG } else { CHECKPOINT_AFTER };
+        let is_same = std::mem::replace(&mut self.checkpoint_after, after) == after;
+        let mut connection = self.connection()?;
+        if !is_same {
+            // The commit of this batch applies the new limit.
+            connection.pragma_update(None, "wal_autocheckpoint", after)?;
+        }
+        write_batch(&mut connection, events)
     }
 
     /// Whether the file exists.

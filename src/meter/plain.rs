@@ -53,7 +53,8 @@ pub(super) fn with_event<R>(
     now: u64,
     record: impl FnOnce(&PlainEvent<'_>) -> R,
 ) -> Option<R> {
-    if !call.attribution.fits() || (call.input_tokens.is_none() && call.output_tokens.is_none()) {
+    let size = call.attribution.size()?;
+    if call.input_tokens.is_none() && call.output_tokens.is_none() {
         return None;
     }
     let (serial, second) = (prices.serial(), now / 1_000_000_000);
@@ -79,6 +80,7 @@ pub(super) fn with_event<R>(
                 cost_status: price.status,
                 cost_notes: price.notes,
                 attribution: call.attribution,
+                size,
             }))
         })
         .ok()?

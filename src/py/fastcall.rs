@@ -50,11 +50,10 @@ const SITES: usize = 64;
 
 type Object = *mut ffi::PyObject;
 
-/// What the names of a call site mean: for each, the index of the argument in [`NAMES`].
+/// What the names of a call site mean: for each argument of [`NAMES`], the index of its value plus one; 0 if it is not given.
 #[derive(Clone, Copy)]
 struct Plan {
-    slots: [u8; NAMES.len()],
-    count: usize,
+    places: [u8; NAMES.len()],
     /// Whether a plain call may have all of them.
     is_plain: bool,
 }
@@ -238,7 +237,7 @@ impl Call {
     #[cold]
     unsafe fn make_plan(&self, py: Python<'_>) -> Option<Plan> {
         static INTERNED: PyOnceLock<Vec<Py<PyString>>> = PyOnceLock::new();
-        let mut plan = Plan { slots: [0; NAMES.len()], count: 0, is_plain: true };
+        let mut plan = Plan { places: [0; NAMES.len()], is_plain: true };
         if self.positional != 0 {
             return None;
         }
@@ -247,7 +246,7 @@ impl Call {
         let interned =
             INTERNED.get_or_init(py, || NAMES.iter().map(|name| PyString::intern(py, name).unbind()).collect());
         let mut are_interned = true;
-        for name in names.cast::<PyTuple>().ok()?.iter_borrowed() {
+        for (index, name) in names.cast::<PyTuple>().ok()?.iter_borrowed().enumerate() {
             let known = interned.iter().position(|known| known.as_ptr() == name.as_ptr());
             are_interned &= known.is_some();
             let slot = if let Some(slot) = known {
@@ -257,8 +256,7 @@ impl Call {
                 let text = name.to_str().ok()?;
                 NAMES.iter().position(|known| *known == text)?
             };
-            *plan.slots.get_mut(plan.count)? = slot as u8;
-            plan.count += 1;
+            plan.places[slot] = u8::try_from(index + 1).ok()?;
             plan.is_plain &= slot < PLAIN;
         }
         if are_interned {
@@ -277,10 +275,10 @@ impl Call {
     #[inline]
     unsafe fn by_slot<const N: usize>(&self, plan: &Plan) -> [Object; N] {
         let mut all = [null_mut(); N];
-        for (index, slot) in plan.slots[..plan.count].iter().enumerate() {
-            if let Some(place) = all.get_mut(usize::from(*slot)) {
+        for (value, place) in all.iter_mut().zip(&plan.places) {
+            if *place != 0 {
                 // SAFETY: there is a value for each name.
-                *place = unsafe { *self.values.add(index) };
+                *value = unsafe { *self.values.add(usize::from(*place) - 1) };
             }
         }
         all
