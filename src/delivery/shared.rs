@@ -15,7 +15,7 @@ use super::lock::lock;
 use super::notices::{Notice, NoticeKind, Notices, counted};
 use super::orphans::OrphanPool;
 use super::stats::{DestinationStats, Outlook, publish};
-use super::timing::{MAINTAIN, POLL, PUBLISH_EVERY, STOP_WAIT, TICK};
+use super::timing::{BUSY_FOR, MAINTAIN, POLL, PUBLISH_EVERY, RELAXED, STOP_WAIT, TICK};
 use crate::journal::{Batch, Position, Tier};
 use crate::sys::clock::unix_ns;
 
@@ -258,10 +258,14 @@ impl Shared {
 
     /// The body of the maintenance thread: keeps the journal's pages ready until delivery stops.
     pub(super) fn maintain(&self) {
+        let mut busy_until = Instant::now() + BUSY_FOR;
         loop {
-            let is_busy = self.journal.maintain(unix_ns());
+            let claimed = self.journal.maintain(unix_ns());
             self.end_full_lingers();
             let now = Instant::now();
+            if claimed > 1 {
+                busy_until = now + BUSY_FOR;
+            }
             // Count the backlog without holding the lock, and only once a second.
             if lock(&self.outlook).is_due(now) {
                 let backlog = self.backlog();
@@ -272,12 +276,20 @@ impl Shared {
             if control.is_stopping {
                 return;
             }
-            let pause = match is_busy {
-                true => MAINTAIN,
-                false if self.asleep.load(Ordering::Relaxed) != 0 => TICK,
-                false => POLL,
+            let pause = if now < busy_until && claimed > 0 {
+                MAINTAIN
+            } else if self.asleep.load(Ordering::Relaxed) != 0 {
+                TICK
+            } else if now < busy_until {
+                POLL
+            } else {
+                RELAXED
             };
             drop(self.changed.wait_timeout(control, pause));
+            if pause == TICK && self.asleep.load(Ordering::Relaxed) == 0 {
+                // Events come again, perhaps many.
+                busy_until = Instant::now() + BUSY_FOR;
+            }
         }
     }
 

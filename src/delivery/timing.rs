@@ -8,6 +8,10 @@ pub(super) const POLL: Duration = Duration::from_millis(20);
 pub(super) const TICK: Duration = Duration::from_secs(1);
 /// How often the maintenance thread runs while chunks are being used up: at a million events per second, 5 ms are 1.5 MB.
 pub(super) const MAINTAIN: Duration = Duration::from_millis(5);
+/// How often it runs while few chunks are used. Until then the chunks that are kept ready last for 40,000 events a second.
+pub(super) const RELAXED: Duration = Duration::from_millis(100);
+/// How long after the last time that several chunks were used at once it runs more often than that.
+pub(super) const BUSY_FOR: Duration = Duration::from_secs(1);
 /// After this time without events, a thread sleeps until an event wakes it, and closes its files.
 pub(super) const IDLE_AFTER: Duration = Duration::from_millis(500);
 /// The bytes of records in one batch for a local destination: some 4,000 events.

@@ -298,7 +298,7 @@ fn a_closed_journal_rejects_records_with_an_error() {
     append(&journal, &numbered(1, 8)).unwrap();
     journal.close();
     assert_eq!(append(&journal, &numbered(2, 8)), Err(AppendError::Closed));
-    assert!(!journal.maintain(1));
+    assert_eq!(journal.maintain(1), 0);
     let mut reader = Reader::new(DESTINATION);
     assert!(!journal.is_drained(&[reader.position()]));
     assert_eq!(read_all(&journal, &mut reader), [1]);

@@ -145,11 +145,11 @@ impl<S> Journal<S> {
     }
 
     /// Does the background work of appending: prepares pages and a spare segment, seals the chunks of idle writers, replaces a
-    /// directory that was deleted, and creates one when a disk is usable again. Call it every few milliseconds while it returns
-    /// `true`, because chunks are being used up, and less often otherwise.
-    pub fn maintain(&self, now: u64) -> bool {
+    /// directory that was deleted, and creates one when a disk is usable again. Returns how many chunks were claimed since the last
+    /// call. Call it every few milliseconds while several are, and less often otherwise.
+    pub fn maintain(&self, now: u64) -> usize {
         if self.pool.is_closed.load(Ordering::Acquire) {
-            return false;
+            return 0;
         }
         if self.pool.leave_lost_dir() {
             self.release_idle_regions(true);
@@ -164,7 +164,7 @@ impl<S> Journal<S> {
         let ahead = if claimed > 1 { CHUNKS.max(4 * claimed) + MIN_CHUNKS_AHEAD } else { MIN_CHUNKS_AHEAD };
         self.pool.prepare(ahead, now);
         self.release_idle_regions(false);
-        claimed > 0
+        claimed
     }
 
     /// Takes chunks back from writers: those of segments that are no longer current, or `all` of them.

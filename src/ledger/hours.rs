@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::functions::{Context, FunctionFlags};
+use rusqlite::{Connection, Transaction, params};
 
 use super::error::LedgerError;
 use crate::event::{Unit, UsageEvent};
-use crate::money::Usd;
+use crate::money::{AmountError, Usd};
 
 const NANOSECONDS_PER_HOUR: u64 = 3_600_000_000_000;
 
@@ -49,6 +50,19 @@ impl Sums {
         self.tokens.iter_mut().zip(other.tokens).for_each(|(total, count)| *total += count);
         self.cost = self.cost + other.cost;
     }
+}
+
+/// Adds the function `usd_sum` to a connection that writes: the exact sum of two amounts as texts. SQLite has no decimals.
+pub(super) fn add_functions(connection: &Connection) -> Result<(), LedgerError> {
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_DIRECTONLY;
+    Ok(connection.create_scalar_function("usd_sum", 2, flags, |context| {
+        Ok((amount(context, 0)? + amount(context, 1)?).to_string())
+    })?)
+}
+
+fn amount(context: &Context<'_>, index: usize) -> rusqlite::Result<Usd> {
+    let text = context.get_raw(index).as_str()?;
+    text.parse().map_err(|error: AmountError| rusqlite::Error::UserFunctionError(error.into()))
 }
 
 /// The sums of a batch.
@@ -101,32 +115,21 @@ impl<'a> Hours<'a> {
 
     /// Adds the sums to the table.
     pub(super) fn merge(&self, transaction: &Transaction<'_>) -> Result<(), LedgerError> {
-        let mut known = transaction.prepare_cached(
-            "SELECT cost_usd FROM hourly WHERE dimension = ?1 AND hour = ?2 AND value = ?3 AND provider = ?4 AND model = ?5
-                AND operation = ?6 AND status = ?7 AND cost_status = ?8",
-        )?;
-        // SQLite cannot add decimal texts exactly, so Rust adds the costs and SQL adds the rest.
         let mut merge = transaction.prepare_cached(
             "INSERT INTO hourly VALUES (?2, ?1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
             ON CONFLICT DO UPDATE SET calls = calls + excluded.calls, input_tokens = input_tokens + excluded.input_tokens,
                 output_tokens = output_tokens + excluded.output_tokens,
                 cache_read_tokens = cache_read_tokens + excluded.cache_read_tokens,
                 cache_write_tokens = cache_write_tokens + excluded.cache_write_tokens,
-                reasoning_tokens = reasoning_tokens + excluded.reasoning_tokens, cost_usd = excluded.cost_usd",
+                reasoning_tokens = reasoning_tokens + excluded.reasoning_tokens,
+                cost_usd = usd_sum(cost_usd, excluded.cost_usd)",
         )?;
         for ((dimension, value, call), sums) in self.rows() {
             let Call { hour, provider, model, operation, status, cost_status } = call;
-            let hour = hour as i64;
-            let so_far: Option<String> = known
-                .query_row(params![dimension, hour, value, provider, model, operation, status, cost_status], |row| {
-                    row.get(0)
-                })
-                .optional()?;
-            let cost = so_far.map_or(Ok(Usd::ZERO), |text| text.parse())? + sums.cost;
             let [input, output, cache_read, cache_write, reasoning] = sums.tokens;
             merge.execute(params![
                 dimension,
-                hour,
+                hour as i64,
                 value,
                 provider,
                 model,
@@ -139,7 +142,7 @@ impl<'a> Hours<'a> {
                 cache_read,
                 cache_write,
                 reasoning,
-                cost.to_string(),
+                sums.cost.to_string(),
             ])?;
         }
         Ok(())
