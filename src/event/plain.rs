@@ -79,6 +79,16 @@ pub fn encode_names(event: &UsageEvent<'_>) -> Option<Box<[u8]>> {
     (cuts == 0).then(|| out.into())
 }
 
+/// Appends the fields of an attribution to `out`, without its tags. All of them fit.
+pub fn encode_fields(attribution: &PlainAttribution<'_>, out: &mut Vec<u8>) {
+    let mut cuts = 0;
+    for (number, text) in FIELDS.into_iter().zip(attribution.fields) {
+        if let Some(text) = text {
+            put_text(out, number, text, &mut cuts);
+        }
+    }
+}
+
 /// Appends a plain event to `out`. `layers` are attributions from [`super::binary::encode_attribution`], the outermost first.
 #[inline]
 pub fn encode(event: &PlainEvent<'_>, id: [u8; 16], started_at: u64, layers: [&[u8]; 2], out: &mut Vec<u8>) {

@@ -21,7 +21,7 @@ use crate::delivery::{
 };
 use crate::event::binary::encode;
 use crate::event::limits::MAX_REQUESTS;
-use crate::event::plain as plain_event;
+use crate::event::plain::{self as plain_event, PlainEvent};
 use crate::event::{CostNotes, CostStatus, Outgoing, UsageEvent};
 use crate::journal::{self, AppendError, Counts, Tier};
 use crate::ledger::{Filter, LedgerError, NewPrice, Repriced, Writer};
@@ -31,7 +31,7 @@ use crate::sys::clock::unix_ns;
 use crate::sys::fork::fork_generation;
 
 pub use issue::Issue;
-pub use plain::PlainCall;
+pub use plain::{PlainCall, Prepared};
 pub use prices::{PriceSettings, Prices};
 
 /// The settings of a meter.
@@ -195,13 +195,36 @@ impl Meter {
     #[inline]
     pub fn track_plain(&self, call: &PlainCall<'_>, scope: &[u8]) -> Option<Result<Receipt, Issue>> {
         let now = unix_ns();
-        plain::with_event(call, &self.prices, now, |event| {
-            let receipt = self.append(now, |id, defaults, out| {
-                plain_event::encode(event, id, now, [defaults, scope], out);
-                0
-            })?;
-            Ok(Receipt { cost: Some(event.cost), ..receipt })
-        })
+        plain::with_event(call, &self.prices, now, |event| self.append_plain(event, scope, now))
+    }
+
+    /// Prepares calls with the texts of this one; `None` if it is not plain.
+    #[must_use]
+    pub fn prepare(&self, call: &PlainCall<'_>) -> Option<Prepared> {
+        Prepared::new(call, &self.prices, unix_ns())
+    }
+
+    /// Records a prepared call with these counts of input and output tokens and these tags. `None` as for [`Meter::track_plain`], or if
+    /// it has to be prepared again.
+    #[inline]
+    pub fn track_prepared(
+        &self,
+        prepared: &Prepared,
+        counts: [Option<u64>; 2],
+        tags: &[(&str, &str)],
+        scope: &[u8],
+    ) -> Option<Result<Receipt, Issue>> {
+        let now = unix_ns();
+        prepared.with_event(counts, tags, &self.prices, now, |event| self.append_plain(event, scope, now))
+    }
+
+    #[inline]
+    fn append_plain(&self, event: &PlainEvent<'_>, scope: &[u8], now: u64) -> Result<Receipt, Issue> {
+        let receipt = self.append(now, |id, defaults, out| {
+            plain_event::encode(event, id, now, [defaults, scope], out);
+            0
+        })?;
+        Ok(Receipt { cost: Some(event.cost), ..receipt })
     }
 
     /// Appends requests for a service with its own wire format to the journal. They are not usage events and go to no other destination.

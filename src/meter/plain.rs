@@ -8,7 +8,7 @@ use std::hash::BuildHasher;
 
 use super::prices::Prices;
 use crate::event::limits::{MAX_TEXT, name_head};
-use crate::event::plain::{PlainAttribution, PlainEvent, encode_names};
+use crate::event::plain::{PlainAttribution, PlainEvent, encode_fields, encode_names};
 use crate::event::{UsageEvent, accept};
 use crate::pricing::{Linear, canonical_provider};
 
@@ -25,6 +25,57 @@ pub struct PlainCall<'a> {
     pub output_tokens: Option<u64>,
     /// Who to bill.
     pub attribution: PlainAttribution<'a>,
+}
+
+/// What calls with the same texts share in one second: the encoded texts and the price.
+#[derive(Debug)]
+pub struct Prepared {
+    /// See [`Prices::serial`].
+    prices: u64,
+    second: u64,
+    texts: Box<[u8]>,
+    price: Linear,
+}
+
+impl Prepared {
+    /// Prepares calls like this one; `None` if it is not plain.
+    pub(super) fn new(call: &PlainCall<'_>, prices: &Prices, now: u64) -> Option<Self> {
+        call.attribution.size()?;
+        let shared = look_up(call, prices, prices.serial(), now)?;
+        let (names, price) = shared.priced?;
+        let mut texts = names.into_vec();
+        encode_fields(&call.attribution, &mut texts);
+        Some(Self { prices: shared.prices, second: shared.second, texts: texts.into(), price })
+    }
+
+    /// Passes the priced event of a call with these counts and tags at `now` to `record`; `None` if it is not plain, or if the prices
+    /// may have changed.
+    #[inline]
+    pub(super) fn with_event<R>(
+        &self,
+        counts: [Option<u64>; 2],
+        tags: &[(&str, &str)],
+        prices: &Prices,
+        now: u64,
+        record: impl FnOnce(&PlainEvent<'_>) -> R,
+    ) -> Option<R> {
+        let [input_tokens, output_tokens] = counts;
+        let is_known = self.second == now / 1_000_000_000 && self.prices == prices.serial();
+        if !is_known || (input_tokens.is_none() && output_tokens.is_none()) {
+            return None;
+        }
+        let attribution = PlainAttribution { fields: [None; 6], tags };
+        Some(record(&PlainEvent {
+            names: &self.texts,
+            input_tokens,
+            output_tokens,
+            cost: self.price.cost(input_tokens.unwrap_or(0), output_tokens.unwrap_or(0)),
+            cost_status: self.price.status,
+            cost_notes: self.price.notes,
+            attribution,
+            size: attribution.size()?,
+        }))
+    }
 }
 
 /// What events of one model share in one second.

@@ -26,23 +26,18 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
+use super::arguments::{Arguments, NAMES, PLAIN};
 use super::meter::PyMeter;
 use super::receipt::PyReceipt;
-use super::track::{Arguments, Rare};
+use super::track::{Host, told};
 use crate::event::plain::PlainAttribution;
 use crate::event::usage::MAX_COUNT;
-use crate::meter::PlainCall;
+use crate::meter::{Issue, Meter, PlainCall, Prepared, Receipt};
 
-/// The arguments of `track()`. Those of plain calls come first.
-#[rustfmt::skip]
-const NAMES: [&str; 33] = [
-    "provider", "model", "input_tokens", "output_tokens", "tags", "agent", "feature", "team", "customer", "user", "session",
-    "cache_read_tokens", "cache_write_tokens", "reasoning_tokens", "usage", "operation", "latency_ms", "ttft_ms", "status",
-    "error", "finish_reason", "service_tier", "region", "batch", "cost_usd", "started_at", "trace_id", "span_id",
-    "parent_span_id", "call_id", "usage_status", "provider_usage", "cost_notes",
-];
-/// How many of them a plain call may have.
-const PLAIN: usize = 11;
+/// How many of those are texts: provider, model and attribution.
+const TEXTS: usize = 8;
+/// A site whose texts were the same objects in this many calls is expected to repeat them: they are constants.
+const REPEATED: u32 = 8;
 /// The most tags of a plain call.
 const PLAIN_TAGS: usize = 8;
 /// Call sites whose names are kept, per thread.
@@ -58,10 +53,21 @@ struct Plan {
     is_plain: bool,
 }
 
-/// The plan of a call site. The reference keeps the tuple, and so its address, for as long as the plan is kept.
+/// What is known of a call site. The reference keeps the tuple, and so its address, for as long as the site is kept.
 struct Site {
     names: Py<PyAny>,
     plan: Plan,
+    /// The addresses of the texts of the last call, which are only compared, and how many calls in a row had them.
+    last: [Object; TEXTS],
+    repeated: u32,
+    memo: Option<Memo>,
+}
+
+/// The texts of a site that has repeated them, and what calls with them share. The references keep the addresses.
+struct Memo {
+    addresses: [Object; TEXTS],
+    _texts: [Option<Py<PyAny>>; TEXTS],
+    prepared: Prepared,
 }
 
 thread_local! {
@@ -159,34 +165,37 @@ impl Call {
         // SAFETY: `track_function` creates the function with a `PyMeter`, which lives until the call returns.
         let meter = unsafe { Borrowed::from_ptr(py, self.meter).cast_unchecked::<PyMeter>() };
         // SAFETY: passed on.
-        if let Some(values) = unsafe { self.known_plain() }
-            && meter.get().is_ready()
-            // SAFETY: passed on.
-            && let Some(receipt) = unsafe { plain(py, &meter, values) }
-        {
+        if let Some(receipt) = unsafe { self.at_known_site(py, &meter) } {
             return given(py, receipt);
         }
         // SAFETY: passed on.
         unsafe { self.unusual(py, &meter) }
     }
 
-    /// The values of a call whose site is known and may be plain, by argument; null for those that were not given.
+    /// Records a plain call at a known site; `None` if it is not one.
     ///
     /// # Safety
     /// As for [`Call::record`].
     #[inline]
-    unsafe fn known_plain(&self) -> Option<[Object; PLAIN]> {
-        KNOWN
-            .try_with(|known| {
-                let known = known.try_borrow().ok()?;
-                let site = known[Self::place(self.names)].as_ref()?;
-                if site.names.as_ptr() != self.names || !site.plan.is_plain || self.positional != 0 {
-                    return None;
-                }
-                // SAFETY: passed on.
-                Some(unsafe { self.by_slot(&site.plan) })
-            })
-            .ok()?
+    unsafe fn at_known_site(&self, py: Python<'_>, meter: &Bound<'_, PyMeter>) -> Option<PyReceipt> {
+        let host = meter.get();
+        if self.positional != 0 || !host.is_ready() {
+            return None;
+        }
+        let scope = host.current_scope(py);
+        let scope = scope.as_ref().map_or(&[][..], |scope| &scope.get().encoded);
+        let recorded = KNOWN.try_with(|known| {
+            let mut known = known.try_borrow_mut().ok()?;
+            let site = known[Self::place(self.names)].as_mut()?;
+            if site.names.as_ptr() != self.names || !site.plan.is_plain {
+                return None;
+            }
+            // SAFETY: passed on.
+            let values = unsafe { self.by_slot(&site.plan) };
+            // SAFETY: values of this call.
+            unsafe { site.record(py, &host.core, &values, scope) }
+        });
+        Some(PyReceipt(told(host, py, recorded.ok()??)))
     }
 
     /// Records a call that is not plain, or not yet known to be.
@@ -202,7 +211,7 @@ impl Call {
         };
         if plan.is_plain && meter.get().is_ready() {
             // SAFETY: passed on.
-            if let Some(receipt) = unsafe { plain(py, meter, self.by_slot(&plan)) } {
+            if let Some(receipt) = unsafe { plain(py, meter, &self.by_slot(&plan)) } {
                 return given(py, receipt);
             }
         }
@@ -261,7 +270,8 @@ impl Call {
         }
         if are_interned {
             // Such a tuple holds exact `str` only, so that no Python code runs when it is dropped.
-            let site = Site { names: (*names).clone().unbind(), plan };
+            let (last, names) = ([null_mut(); TEXTS], (*names).clone().unbind());
+            let site = Site { names, plan, last, repeated: 0, memo: None };
             let replaced = KNOWN.try_with(|known| known.try_borrow_mut().ok()?[Self::place(self.names)].replace(site));
             drop(replaced);
         }
@@ -296,28 +306,7 @@ impl Call {
         Python::attach(|py| {
             // SAFETY: values of this call live until it returns.
             let all = all.map(|value| unsafe { Borrowed::from_ptr_or_opt(py, value) });
-            #[rustfmt::skip]
-            let [
-                provider, model, input_tokens, output_tokens, tags, attribution @ ..,
-                cache_read_tokens, cache_write_tokens, reasoning_tokens, usage, operation, latency_ms, ttft_ms, status,
-                error, finish_reason, service_tier, region, batch, cost_usd, started_at, trace_id, span_id,
-                parent_span_id, call_id, usage_status, provider_usage, cost_notes,
-            ] = all.each_ref().map(Option::as_deref);
-            #[rustfmt::skip]
-            let rare = Rare {
-                cache_read_tokens, cache_write_tokens, reasoning_tokens, usage, operation, latency_ms, ttft_ms, status,
-                error, finish_reason, service_tier, region, batch, cost_usd, started_at, trace_id, span_id,
-                parent_span_id, call_id, usage_status, provider_usage, cost_notes,
-            };
-            let arguments = Arguments {
-                provider,
-                model,
-                input_tokens,
-                output_tokens,
-                tags,
-                attribution,
-                rare: rare.is_any_given().then_some(rare),
-            };
+            let arguments = Arguments::from_slots(all.each_ref().map(Option::as_deref));
             // SAFETY: as in `record`.
             let meter = unsafe { Borrowed::from_ptr(py, self.meter).cast_unchecked::<PyMeter>() };
             given(py, meter.get().track_arguments(py, &arguments))
@@ -354,13 +343,82 @@ impl Call {
     }
 }
 
+impl Site {
+    /// Records a plain call at this site; `None` if it is not one. No Python code runs meanwhile.
+    ///
+    /// # Safety
+    /// The thread is attached. The values are null, or live until the call returns.
+    #[inline]
+    unsafe fn record(
+        &mut self,
+        py: Python<'_>,
+        meter: &Meter,
+        values: &[Object; PLAIN],
+        scope: &[u8],
+    ) -> Option<Result<Receipt, Issue>> {
+        let [provider, model, input, output, tags, agent, feature, team, customer, user, session] = *values;
+        let addresses = [provider, model, agent, feature, team, customer, user, session];
+        if let Some(memo) = &self.memo
+            && memo.addresses == addresses
+        {
+            let mut pairs = [("", ""); PLAIN_TAGS];
+            // SAFETY: values of this call.
+            let (count, counts) = unsafe { (read_tags(tags, &mut pairs)?, [count(input)?, count(output)?]) };
+            if let Some(recorded) = meter.track_prepared(&memo.prepared, counts, &pairs[..count], scope) {
+                return Some(recorded);
+            }
+        }
+        let mut pairs = [("", ""); PLAIN_TAGS];
+        // SAFETY: values of this call.
+        let call = unsafe { read(values, &mut pairs)? };
+        let recorded = meter.track_plain(&call, scope)?;
+        self.repeated = if self.last == addresses { self.repeated.saturating_add(1) } else { 0 };
+        self.last = addresses;
+        if self.repeated >= REPEATED {
+            // SAFETY: texts of this call, or null.
+            unsafe { self.remember(py, meter, &call, addresses) };
+        }
+        Some(recorded)
+    }
+
+    /// Prepares calls with the same texts.
+    ///
+    /// # Safety
+    /// As for [`Site::record`], and the addresses are those of the texts of the call.
+    #[cold]
+    unsafe fn remember(&mut self, _: Python<'_>, meter: &Meter, call: &PlainCall<'_>, addresses: [Object; TEXTS]) {
+        let Some(prepared) = meter.prepare(call) else { return };
+        // Makes pyo3 know that the thread is attached, so that it releases the old texts at once. These are exact `str`, so no Python
+        // code runs.
+        Python::attach(|py| {
+            // SAFETY: passed on.
+            let texts = addresses.map(|text| Some(unsafe { Borrowed::from_ptr_or_opt(py, text) }?.to_owned().unbind()));
+            self.memo = Some(Memo { addresses, _texts: texts, prepared });
+        });
+    }
+}
+
 /// Records a plain call; `None` if it is not one.
 ///
 /// # Safety
 /// The thread is attached. The values are null, or live until the call returns.
+unsafe fn plain(py: Python<'_>, meter: &Bound<'_, PyMeter>, values: &[Object; PLAIN]) -> Option<PyReceipt> {
+    let mut pairs = [("", ""); PLAIN_TAGS];
+    // SAFETY: passed on.
+    let call = unsafe { read(values, &mut pairs)? };
+    let host = meter.get();
+    let scope = host.current_scope(py);
+    let encoded = scope.as_ref().map_or(&[][..], |scope| &scope.get().encoded);
+    Some(PyReceipt(told(host, py, host.core.track_plain(&call, encoded)?)))
+}
+
+/// Reads the arguments of a plain call; `None` if it is not one. The texts of its tags go to `pairs`.
+///
+/// # Safety
+/// The thread is attached. The values are null, or live longer than `'a`.
 #[inline]
-unsafe fn plain(py: Python<'_>, meter: &Bound<'_, PyMeter>, values: [Object; PLAIN]) -> Option<PyReceipt> {
-    let [provider, model, input, output, tags, attribution @ ..] = values;
+unsafe fn read<'a>(values: &[Object; PLAIN], pairs: &'a mut [(&'a str, &'a str); PLAIN_TAGS]) -> Option<PlainCall<'a>> {
+    let [provider, model, input, output, tags, attribution @ ..] = *values;
     let mut fields = [None; 6];
     for (field, value) in fields.iter_mut().zip(attribution) {
         if is_given(value) {
@@ -368,20 +426,17 @@ unsafe fn plain(py: Python<'_>, meter: &Bound<'_, PyMeter>, values: [Object; PLA
             *field = Some(unsafe { text(value) }?);
         }
     }
-    let mut pairs = [("", ""); PLAIN_TAGS];
-    // SAFETY: values of this call.
-    let tags = if is_given(tags) { unsafe { read_tags(tags, &mut pairs) }? } else { 0 };
     // SAFETY: values of this call, which `is_given` has checked for null.
-    let call = unsafe {
-        PlainCall {
+    unsafe {
+        let count_of_tags = read_tags(tags, pairs)?;
+        Some(PlainCall {
             provider: if is_given(provider) { text(provider)? } else { return None },
             model: if is_given(model) { text(model)? } else { return None },
             input_tokens: count(input)?,
             output_tokens: count(output)?,
-            attribution: PlainAttribution { fields, tags: &pairs[..tags] },
-        }
-    };
-    super::track::track_plain(&meter.get().core, meter.get(), py, &call)
+            attribution: PlainAttribution { fields, tags: &pairs[..count_of_tags] },
+        })
+    }
 }
 
 /// Whether an argument has a value other than `None`.
@@ -437,12 +492,15 @@ unsafe fn count(value: Object) -> Option<Option<u64>> {
     }
 }
 
-/// Reads the tags of an exact `dict` with few items, all of them texts or `None`. Returns how many; `None` for other dicts.
+/// Reads the tags of an exact `dict` with few items, all of them texts or `None`. Returns how many: 0 without a dict, `None` for others.
 ///
 /// # Safety
-/// The thread is attached, and the dict lives longer than `'a`. No Python code runs meanwhile, so that it does not change.
+/// The thread is attached. The dict is null, or lives longer than `'a`. No Python code runs meanwhile, so that it does not change.
 #[inline]
 unsafe fn read_tags<'a>(tags: Object, pairs: &mut [(&'a str, &'a str); PLAIN_TAGS]) -> Option<usize> {
+    if !is_given(tags) {
+        return Some(0);
+    }
     let (mut position, mut key, mut value) = (0, null_mut(), null_mut());
     let mut count = 0;
     // SAFETY: the object is a dict. Its keys and values are borrowed, and live while it does not change.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 
+use super::arguments::{Arguments, Rare};
 use super::convert::{decimal, seconds};
 use super::destination::RemoteArguments;
 use super::ledger::filter;
@@ -15,7 +16,7 @@ use super::post::post;
 use super::price::{PriceArgs, PyCost};
 use super::receipt::{DISABLED, PyReceipt};
 use super::scope::{EXISTS, PyScope, encode_fields};
-use super::track::{Arguments, Host, Rare, track};
+use super::track::{Host, track};
 use crate::delivery::Flushed;
 use crate::journal::Backend;
 use crate::meter::{Issue, Meter, PriceSettings, Settings};

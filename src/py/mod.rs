@@ -7,6 +7,7 @@
 // Defines `stub_doc!`, which expands to a docstring of `_core.pyi`. `build/stub.rs` generates it.
 include!(concat!(env!("OUT_DIR"), "/stub_docs.rs"));
 
+mod arguments;
 mod capture;
 mod convert;
 mod destination;

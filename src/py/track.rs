@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyType};
 
+use super::arguments::{Arg, Arguments, Rare};
 use super::convert::{amount, call_start, count, exact_text, milliseconds, text};
 use super::receipt::PyReceipt;
 use super::scope::PyScope;
@@ -13,81 +14,8 @@ use crate::event::accept;
 use crate::event::binary::TagEncoder;
 use crate::event::limits::name_head;
 use crate::event::{Attribution, CostNotes, CostStatus, Status, Unit, UsageEvent, UsageStatus};
-use crate::meter::{Issue, Meter, PlainCall, Receipt};
+use crate::meter::{Issue, Meter, Receipt};
 use crate::pricing::canonical_provider;
-
-/// An argument; `None` if it was not given.
-type Arg<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
-
-/// All arguments of `track()`.
-pub(super) struct Arguments<'a, 'py> {
-    pub(super) provider: Arg<'a, 'py>,
-    pub(super) model: Arg<'a, 'py>,
-    pub(super) input_tokens: Arg<'a, 'py>,
-    pub(super) output_tokens: Arg<'a, 'py>,
-    pub(super) attribution: [Arg<'a, 'py>; 6],
-    pub(super) tags: Arg<'a, 'py>,
-    /// Arguments that few calls have; `None` if none of them was given.
-    pub(super) rare: Option<Rare<'a, 'py>>,
-}
-
-/// Arguments that few calls have.
-pub(super) struct Rare<'a, 'py> {
-    pub(super) cache_read_tokens: Arg<'a, 'py>,
-    pub(super) cache_write_tokens: Arg<'a, 'py>,
-    pub(super) reasoning_tokens: Arg<'a, 'py>,
-    pub(super) usage: Arg<'a, 'py>,
-    pub(super) operation: Arg<'a, 'py>,
-    pub(super) latency_ms: Arg<'a, 'py>,
-    pub(super) ttft_ms: Arg<'a, 'py>,
-    pub(super) status: Arg<'a, 'py>,
-    pub(super) error: Arg<'a, 'py>,
-    pub(super) finish_reason: Arg<'a, 'py>,
-    pub(super) service_tier: Arg<'a, 'py>,
-    pub(super) region: Arg<'a, 'py>,
-    pub(super) batch: Arg<'a, 'py>,
-    pub(super) cost_usd: Arg<'a, 'py>,
-    pub(super) started_at: Arg<'a, 'py>,
-    pub(super) trace_id: Arg<'a, 'py>,
-    pub(super) span_id: Arg<'a, 'py>,
-    pub(super) parent_span_id: Arg<'a, 'py>,
-    pub(super) call_id: Arg<'a, 'py>,
-    pub(super) usage_status: Arg<'a, 'py>,
-    pub(super) provider_usage: Arg<'a, 'py>,
-    pub(super) cost_notes: Arg<'a, 'py>,
-}
-
-impl Rare<'_, '_> {
-    /// Whether any of them was given.
-    pub(super) fn is_any_given(&self) -> bool {
-        [
-            self.cache_read_tokens,
-            self.cache_write_tokens,
-            self.reasoning_tokens,
-            self.usage,
-            self.operation,
-            self.latency_ms,
-            self.ttft_ms,
-            self.status,
-            self.error,
-            self.finish_reason,
-            self.service_tier,
-            self.region,
-            self.batch,
-            self.cost_usd,
-            self.started_at,
-            self.trace_id,
-            self.span_id,
-            self.parent_span_id,
-            self.call_id,
-            self.usage_status,
-            self.provider_usage,
-            self.cost_notes,
-        ]
-        .iter()
-        .any(Option::is_some)
-    }
-}
 
 /// The rare arguments that are texts, after conversion.
 #[derive(Default)]
@@ -174,18 +102,13 @@ pub(super) fn refuse_after_panic(meter: &Meter, host: &impl Host, py: Python<'_>
     PyReceipt(Err(Issue::InternalError.name()))
 }
 
-/// Records one plain call; `None` if it is not that plain after all.
-#[inline]
-pub(super) fn track_plain(meter: &Meter, host: &impl Host, py: Python<'_>, call: &PlainCall<'_>) -> Option<PyReceipt> {
-    let scope = host.current_scope(py);
-    let encoded = scope.as_ref().map_or(&[][..], |scope| &scope.get().encoded);
-    let recorded = meter.track_plain(call, encoded)?;
-    Some(PyReceipt(told(host, py, recorded)))
-}
-
 /// Warns about the issues of a recorded event.
 #[inline]
-fn told(host: &impl Host, py: Python<'_>, recorded: Result<Receipt, Issue>) -> Result<Receipt, &'static str> {
+pub(super) fn told(
+    host: &impl Host,
+    py: Python<'_>,
+    recorded: Result<Receipt, Issue>,
+) -> Result<Receipt, &'static str> {
     let receipt = recorded.map_err(|what| {
         host.warn(py, what, "event");
         what.name()
