@@ -26,7 +26,16 @@ pub(super) const HOURLY_OWN: [&str; 5] = ["provider", "model", "operation", "sta
 /// Fields by which `hourly` keeps sums. Each row has the value of one of them.
 pub(super) const HOURLY_ATTRIBUTION: [&str; 4] = ["agent", "feature", "team", "customer"];
 const OTHERS: [&str; 10] = [
-    "user", "session", "usage_status", "service_tier", "region", "error", "finish_reason", "catalog", "trace_id", "call_id",
+    "user",
+    "session",
+    "usage_status",
+    "service_tier",
+    "region",
+    "error",
+    "finish_reason",
+    "catalog",
+    "trace_id",
+    "call_id",
 ];
 
 impl Dimension {

@@ -22,16 +22,17 @@ use crate::delivery::{
 use crate::event::binary::encode;
 use crate::event::limits::MAX_REQUESTS;
 use crate::event::plain::{self as plain_event, PlainEvent};
-use crate::event::{CostNotes, CostStatus, Outgoing, UsageEvent};
+use crate::event::{CostStatus, Outgoing, UsageEvent};
 use crate::journal::{self, AppendError, Counts, Tier};
 use crate::ledger::{Filter, LedgerError, NewPrice, Repriced, Writer};
 use crate::money::Usd;
-use crate::pricing::{Book, Conditions, OverrideError, Request};
+use crate::pricing::OverrideError;
 use crate::sys::clock::unix_ns;
 use crate::sys::fork::fork_generation;
 
 pub use issue::Issue;
 pub use plain::{PlainCall, Prepared};
+use prices::price;
 pub use prices::{PriceSettings, Prices};
 
 /// The settings of a meter.
@@ -469,41 +470,6 @@ impl Meter {
             }),
         }
     }
-}
-
-/// Sets the computed cost of an event and its source. A reported cost remains the effective cost.
-///
-/// # Errors
-/// [`Issue::ContradictoryUsage`] if the usage contradicts itself. The cost is then unknown.
-fn price<'a>(book: &'a Book, event: &mut UsageEvent<'a>) -> Result<(), Issue> {
-    if event.usage.is_empty() && !book.has_free() {
-        return Ok(());
-    }
-    let total = book
-        .total(&Request {
-            provider: Some(event.provider),
-            model: event.model,
-            usage: &event.usage,
-            started_at: event.started_at,
-            conditions: Conditions {
-                service_tier: event.service_tier,
-                batch: event.batch,
-                region: event.region,
-                further: &[],
-            },
-        })
-        .map_err(|_| Issue::ContradictoryUsage)?;
-    if event.cost_status == CostStatus::Reported {
-        event.computed_cost = total.usd;
-    } else {
-        (event.cost, event.cost_status) = (total.usd, total.status);
-    }
-    event.cost_notes = event.cost_notes.intersection(CostNotes::FROM_CALL) | total.notes;
-    if let Some(found) = total.found {
-        event.priced_as = Some(book.label(found));
-        event.catalog = Some(book.origin(found));
-    }
-    Ok(())
 }
 
 fn journal_settings(settings: &Settings, destinations: Vec<String>) -> journal::Settings {

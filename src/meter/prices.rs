@@ -12,7 +12,9 @@ use std::time::SystemTime;
 use arc_swap::{ArcSwap, Guard};
 use once_cell::race::OnceBox;
 
-use crate::pricing::{Book, Catalog, CatalogError, OverrideError, Overrides};
+use super::issue::Issue;
+use crate::event::{CostNotes, CostStatus, UsageEvent};
+use crate::pricing::{Book, Catalog, CatalogError, Conditions, OverrideError, Overrides, Request};
 use crate::sys::fs::open_private;
 
 /// The most bytes of a catalog on disk: thirty times the size of the 2026 catalog.
@@ -151,6 +153,41 @@ impl State {
             }
         }
     }
+}
+
+/// Sets the computed cost of an event and its source. A reported cost remains the effective cost.
+///
+/// # Errors
+/// [`Issue::ContradictoryUsage`] if the usage contradicts itself. The cost is then unknown.
+pub(super) fn price<'a>(book: &'a Book, event: &mut UsageEvent<'a>) -> Result<(), Issue> {
+    if event.usage.is_empty() && !book.has_free() {
+        return Ok(());
+    }
+    let total = book
+        .total(&Request {
+            provider: Some(event.provider),
+            model: event.model,
+            usage: &event.usage,
+            started_at: event.started_at,
+            conditions: Conditions {
+                service_tier: event.service_tier,
+                batch: event.batch,
+                region: event.region,
+                further: &[],
+            },
+        })
+        .map_err(|_| Issue::ContradictoryUsage)?;
+    if event.cost_status == CostStatus::Reported {
+        event.computed_cost = total.usd;
+    } else {
+        (event.cost, event.cost_status) = (total.usd, total.status);
+    }
+    event.cost_notes = event.cost_notes.intersection(CostNotes::FROM_CALL) | total.notes;
+    if let Some(found) = total.found {
+        event.priced_as = Some(book.label(found));
+        event.catalog = Some(book.origin(found));
+    }
+    Ok(())
 }
 
 /// The text of a file; `None` if the file does not exist.

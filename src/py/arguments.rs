@@ -88,14 +88,14 @@ impl Rare<'_, '_> {
 
 impl<'a, 'py> Arguments<'a, 'py> {
     /// From the values in the order of [`NAMES`].
-    pub(super) fn from_slots(all: [Arg<'a, 'py>; NAMES.len()]) -> Self {
+    pub(super) fn from_slots(all: &[Arg<'a, 'py>; NAMES.len()]) -> Self {
         #[rustfmt::skip]
         let [
             provider, model, input_tokens, output_tokens, tags, attribution @ ..,
             cache_read_tokens, cache_write_tokens, reasoning_tokens, usage, operation, latency_ms, ttft_ms, status,
             error, finish_reason, service_tier, region, batch, cost_usd, started_at, trace_id, span_id,
             parent_span_id, call_id, usage_status, provider_usage, cost_notes,
-        ] = all;
+        ] = *all;
         #[rustfmt::skip]
         let rare = Rare {
             cache_read_tokens, cache_write_tokens, reasoning_tokens, usage, operation, latency_ms, ttft_ms, status,

@@ -306,7 +306,7 @@ impl Call {
         Python::attach(|py| {
             // SAFETY: values of this call live until it returns.
             let all = all.map(|value| unsafe { Borrowed::from_ptr_or_opt(py, value) });
-            let arguments = Arguments::from_slots(all.each_ref().map(Option::as_deref));
+            let arguments = Arguments::from_slots(&all.each_ref().map(Option::as_deref));
             // SAFETY: as in `record`.
             let meter = unsafe { Borrowed::from_ptr(py, self.meter).cast_unchecked::<PyMeter>() };
             given(py, meter.get().track_arguments(py, &arguments))
