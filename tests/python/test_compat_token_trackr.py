@@ -10,8 +10,10 @@ import os
 import subprocess
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -322,6 +324,22 @@ def test_recording_does_not_wait_for_the_cloud_look_up(server, clouds):
     assert sent(server)[0]["host"] == host()
     # The look-up is not repeated.
     assert len(clouds.asked) <= 3
+
+
+def test_metadata_is_serialized_as_by_the_original_and_can_be_stored(server):
+    client = make(server)
+    moment = datetime(2025, 1, 2, tzinfo=timezone.utc)
+    told = {"at": moment, "id": uuid.UUID(int=5), "cost": Decimal("1.5"), "set": {1}, "bytes": b"a", "half": "a\ud83d", "zero": "a\0"}
+    client.record("bedrock", "m\ud83d", 1, 2, metadata=told, timestamp="2025-01-02T03:04:05Z")
+    client.close()
+    (event,) = sent(server)
+    assert (event["model"], event["timestamp"]) == ("m?", "2025-01-02T03:04:05+00:00")
+    assert event["metadata"] == {
+        "at": "2025-01-02T00:00:00+00:00", "id": str(uuid.UUID(int=5)), "cost": "1.5", "set": [1], "bytes": "a", "half": "a?", "zero": "a",
+    }  # fmt: skip
+    told["self"] = told
+    with pytest.raises(ValueError, match="metadata must be JSON"):
+        client.record("bedrock", "m", 1, 2, metadata=told)
 
 
 def test_a_pod_is_recorded_and_names_are_cut_to_their_columns(monkeypatch, tmp_path):

@@ -103,7 +103,7 @@ class TokenTrackrClient:
         event.host = _host()
         try:
             self._outbox.post("", event.to_dict())
-        except TypeError as error:
+        except (TypeError, RecursionError) as error:
             raise ValueError(f"metadata must be JSON: {error}") from None
         if not self.config.async_mode and next(self._recorded) % self.config.batch_size == 0:
             self.flush()

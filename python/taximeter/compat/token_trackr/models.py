@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import date, datetime, time, timezone
+from decimal import Decimal
+from enum import Enum
+from pathlib import PurePath
 from typing import Any, Final
+from uuid import UUID
 
 __all__ = ["UsageEvent", "UsageResponse"]
 
@@ -39,7 +43,7 @@ class UsageEvent:
             raise ValueError(f"provider must be one of {', '.join(PROVIDERS)}; {str(self.provider)[:40]!r} is not")
         if not isinstance(self.model, str) or not self.model:
             raise ValueError("model must be a non-empty text")
-        self.model = self.model.replace("\0", "")
+        self.model = _storable(self.model)
         self.prompt_tokens = _count("prompt_tokens", self.prompt_tokens)
         self.completion_tokens = _count("completion_tokens", self.completion_tokens)
         if self.latency_ms is not None:
@@ -47,6 +51,8 @@ class UsageEvent:
             # Measured durations may have fractions.
             is_measured = isinstance(latency, float) and math.isfinite(latency)
             self.latency_ms = _count("latency_ms", round(latency) if is_measured else latency)
+        if isinstance(self.timestamp, str):
+            self.timestamp = _moment(self.timestamp)
         if self.timestamp is None:
             self.timestamp = datetime.now(timezone.utc)
         elif isinstance(self.timestamp, datetime):
@@ -68,9 +74,43 @@ class UsageEvent:
             "completion_tokens": self.completion_tokens,
             "timestamp": moment.isoformat(),
             "latency_ms": self.latency_ms,
-            "metadata": self.metadata if self.metadata is None else dict(self.metadata),
+            "metadata": None if self.metadata is None else _json(self.metadata),
             "host": self.host,
         }
+
+
+def _json(value: Any) -> Any:
+    """Return a value in JSON's types, as the original serializes it. The encoder refuses types without such a form."""
+    if isinstance(value, Enum):
+        value = value.value
+    if isinstance(value, str):
+        return _storable(value)
+    if isinstance(value, Mapping):
+        return {_storable(str(_json(name))): _json(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_json(inner) for inner in value]
+    if isinstance(value, (datetime, date, time)):
+        return value.isoformat()
+    if isinstance(value, (bytes, bytearray)):
+        return _storable(bytes(value).decode("utf-8", "replace"))
+    return str(value) if isinstance(value, (UUID, Decimal, PurePath)) else value
+
+
+def _storable(text: str) -> str:
+    """Return a text without zeros and halves of surrogate pairs. The service cannot store them, and fails for the whole batch."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()
+
+
+def _moment(text: str) -> datetime:
+    """Read a time in ISO 8601.
+
+    Raises:
+        ValueError: It is not one.
+    """
+    try:
+        return datetime.fromisoformat(text.strip().replace("Z", "+00:00").replace("z", "+00:00"))
+    except ValueError:
+        raise ValueError("timestamp must be a datetime, or a text such as 2026-01-02T03:04:05Z") from None
 
 
 def _count(name: str, value: Any) -> int:
