@@ -39,7 +39,7 @@ impl Usage {
     }
 
     /// The index of a unit's count in `counts`, or the index to insert it at: the number of lower units that are set.
-    fn position(&self, unit: Unit) -> usize {
+    pub(crate) fn position(&self, unit: Unit) -> usize {
         (self.present & (unit.bit() - 1)).count_ones() as usize
     }
 

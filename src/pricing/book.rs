@@ -196,7 +196,7 @@ impl Book {
         self.charge(request, &mut |_| ())
     }
 
-    fn charge(&self, request: &Request<'_>, line: &mut dyn FnMut(Line)) -> Result<Total, PriceError> {
+    fn charge(&self, request: &Request<'_>, line: &mut impl FnMut(Line)) -> Result<Total, PriceError> {
         let unpriced = |found, notes| Ok(Total { notes, found, ..Total::UNPRICED });
         let is_global = request.conditions.region == Some("global");
         let Some(found) = self.find_cached(request.provider, request.model, is_global) else {

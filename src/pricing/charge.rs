@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use smallvec::SmallVec;
+
 use super::entry::{ModelEntry, RATE_SCALE, Rates};
 use super::overrides::MULTIPLIER_SCALE;
 use crate::event::units::UNIT_COUNT;
@@ -123,27 +125,33 @@ impl Relations {
         usage: &Usage,
         multiplier: Option<i128>,
         uplift: Option<i128>,
-        line: &mut dyn FnMut(Line),
+        line: &mut impl FnMut(Line),
     ) -> Result<Charged, PriceError> {
         self.check_parts(usage)?;
         let total_input = usage.count(Unit::INPUT_TOKENS);
         let used = usage.iter().filter(|(_, count)| *count > 0).fold(0, |set, (unit, _)| set | unit.bit());
-        let mut charged = [0_u64; UNIT_COUNT];
+        // What was charged of each reported unit, in the order of the usage, and for which units that is not zero.
+        let mut charged: SmallVec<[u64; 8]> = SmallVec::from_elem(0, usage.present().count_ones() as usize);
+        let mut filled = 0_u64;
         let (mut priced, mut covered) = (0_u64, 0_u64);
         let mut total = Usd::ZERO;
         for (unit, rate) in rates.iter() {
-            let mut own = if unit == Unit::REQUESTS { 1 } else { usage.count(unit) };
-            let mut parts = self.parts[unit.index()] & priced;
-            while parts != 0 {
-                let part = parts.trailing_zeros() as usize;
-                parts &= parts - 1;
-                own = own.checked_sub(charged[part]).ok_or(PriceError::PartsExceedTotal(unit))?;
-            }
-            charged[unit.index()] = own;
             priced |= unit.bit();
             covered |= unit.bit() | self.parts[unit.index()];
+            let mut own = if unit == Unit::REQUESTS { 1 } else { usage.count(unit) };
+            let mut parts = self.parts[unit.index()] & filled;
+            while parts != 0 {
+                let part = Unit::from_index(parts.trailing_zeros() as u8);
+                parts &= parts - 1;
+                let count = part.map_or(0, |part| charged[usage.position(part)]);
+                own = own.checked_sub(count).ok_or(PriceError::PartsExceedTotal(unit))?;
+            }
             if own == 0 {
                 continue;
+            }
+            if used & unit.bit() != 0 {
+                charged[usage.position(unit)] = own;
+                filled |= unit.bit();
             }
             let rate = if rate.tiers.is_empty() { rate.base.0 } else { rate.at(total_input) };
             let mut amount = product(own, rate, unit);

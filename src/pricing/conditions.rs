@@ -26,9 +26,17 @@ pub(super) type Pairs<'a> = SmallVec<[(&'a str, &'a str); 4]>;
 const ORDINARY: [&str; 5] = ["auto", "default", "standard", "standard_only", "on_demand"];
 
 impl<'a> Conditions<'a> {
+    /// Whether there are none, as for most calls.
+    fn is_plain(&self) -> bool {
+        !self.batch && self.service_tier.is_none() && self.region.is_none() && self.further.is_empty()
+    }
+
     /// The conditions as key-value pairs of the catalog's vocabulary.
     pub(super) fn pairs(&self) -> Pairs<'a> {
         let mut pairs = Pairs::new();
+        if self.is_plain() {
+            return pairs;
+        }
         match self.service_tier {
             None | Some("" | "auto") => {}
             // Anthropic reports a batch as a tier.
@@ -61,8 +69,7 @@ impl<'a> Conditions<'a> {
         uplift: Uplift,
     ) -> CostNotes {
         let is_bedrock = provider == Some("aws");
-        let is_plain = !self.batch && self.service_tier.is_none() && self.region.is_none() && self.further.is_empty();
-        if is_plain && !is_bedrock {
+        if self.is_plain() && !is_bedrock {
             return CostNotes::NONE;
         }
         let knows = |key: &str, value: &str| !is_fallback && model.knows_context(key, value);
