@@ -28,6 +28,8 @@ class Scope:
         """Return the scope of the fields that can be recorded, and the names of the other fields."""
     def over(self, outer: Scope) -> Scope:
         """Return this scope inside another. Fields of this one override those of the other."""
+    def fields(self) -> dict[str, Any]:
+        """Return the fields as `Scope` takes them: texts by name, and the mapping `tags`."""
 
 @final
 class Receipt:
@@ -493,6 +495,9 @@ def check_overrides(text: str) -> None:
     Raises:
         ConfigError: One of them is invalid. The message names it.
     """
+
+def usual_denominator(unit: str) -> str | None:
+    """Return the usual way to state the rate of a unit, such as `per_1m` for tokens; `None` if there is no such unit."""
 
 def embedded_catalog(*, long_tail: bool = False) -> str:
     """Return the embedded catalog, or the embedded long tail, as JSON."""

@@ -33,7 +33,7 @@ Backend: TypeAlias = Literal["mapped", "written", "memory"]
 CallStatus: TypeAlias = Literal["success", "error"]
 """How a call ended."""
 
-CostStatus: TypeAlias = Literal["priced", "free", "unpriced", "reported", "manual"]
+CostStatus: TypeAlias = Literal["priced", "free", "unpriced", "reported", "manual", "not_charged"]
 """How a cost was determined."""
 
 UsageStatus: TypeAlias = Literal["complete", "partial", "missing"]

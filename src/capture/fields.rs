@@ -28,11 +28,13 @@ pub(super) fn add_all(usage: &mut Usage, report: &Value, fields: &[Field]) {
         if field.is_alternative && usage.count(field.unit) > 0 {
             continue;
         }
-        for value in find_all(report, field.path) {
+        // Most fields of a table are absent.
+        let Some(holder) = find(report, &field.path[..1]) else { continue };
+        each_value(holder, &field.path[1..], |value| {
             if let Some(count) = stored_count(value, field.unit) {
                 add(usage, field.unit, count);
             }
-        }
+        });
     }
 }
 
@@ -63,15 +65,15 @@ pub(super) fn find<'a>(report: &'a Value, path: &[&str]) -> Option<&'a Value> {
     })
 }
 
-/// All values at a path, because a list may have a modality more than once.
-fn find_all<'a>(report: &'a Value, path: &'static [&'static str]) -> Vec<&'a Value> {
-    let [list, wanted, rest @ ..] = path else { return find(report, path).into_iter().collect() };
-    let (Some(Value::Array(items)), Some((name, wanted))) = (find(report, &[list]), wanted.split_once('=')) else {
-        return find(report, path).into_iter().collect();
+/// Calls `look` with all values at a path, because a list may have a modality more than once.
+fn each_value(holder: &Value, path: &'static [&'static str], mut look: impl FnMut(&Value)) {
+    let wanted = path.first().and_then(|step| step.split_once('='));
+    let (Value::Array(items), Some((name, wanted))) = (holder, wanted) else {
+        return find(holder, path).into_iter().for_each(look);
     };
     let is_wanted =
         |item: &&Value| item.get(name).and_then(Value::as_str).is_some_and(|text| text.eq_ignore_ascii_case(wanted));
-    items.iter().filter(is_wanted).filter_map(|item| find(item, rest)).collect()
+    items.iter().filter(is_wanted).filter_map(|item| find(item, &path[1..])).for_each(&mut look);
 }
 
 fn snake_case(name: &str) -> String {

@@ -88,7 +88,7 @@ impl Framing {
     /// Whether a body is JSON lines: its first line is an object, and another object begins in the next line. `None` if it cannot be
     /// told yet.
     pub(super) fn is_by_lines(body: &[u8]) -> Option<bool> {
-        let end = body.iter().position(|byte| *byte == b'\n')?;
+        let end = memchr::memchr(b'\n', body)?;
         match body[end..].trim_ascii_start().first()? {
             b'{' => Some(serde_json::from_slice::<serde::de::IgnoredAny>(&body[..end]).is_ok()),
             _ => Some(false),
@@ -111,14 +111,14 @@ impl Framing {
             Self::Body | Self::Unknown => None,
             Self::Frames => frame_end(bytes),
             Self::Events => event_end(bytes),
-            Self::Lines => bytes.iter().position(|byte| *byte == b'\n').map(|place| place + 1),
+            Self::Lines => memchr::memchr(b'\n', bytes).map(|place| place + 1),
         }
     }
 
     /// The JSON of a message.
     pub(super) fn data(self, message: &[u8]) -> Cow<'_, [u8]> {
         match self {
-            Self::Events => Cow::Owned(data_of(message)),
+            Self::Events => data_of(message),
             Self::Frames => payload_of(message),
             Self::Body | Self::Lines | Self::Unknown => {
                 Cow::Borrowed(message.strip_prefix(MARK).unwrap_or(message).trim_ascii())
@@ -183,7 +183,7 @@ fn payload_of(frame: &[u8]) -> Cow<'_, [u8]> {
 /// The end of the first event, after the blank line that ends it.
 fn event_end(bytes: &[u8]) -> Option<usize> {
     let mut at = 0;
-    while let Some(newline) = bytes[at..].iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
+    while let Some(newline) = memchr::memchr2(b'\n', b'\r', &bytes[at..]) {
         let end_of_line = |at: usize| match bytes[at..] {
             [b'\r', b'\n', ..] => Some(2),
             // A carriage return at the end may be half of a line end.
@@ -204,17 +204,22 @@ fn event_end(bytes: &[u8]) -> Option<usize> {
     None
 }
 
-/// The data of an event: the values of its `data:` lines, joined.
-fn data_of(event: &[u8]) -> Vec<u8> {
-    let mut data = Vec::new();
+/// The data of an event: the values of its `data:` lines, joined. Nearly all events have one.
+fn data_of(event: &[u8]) -> Cow<'_, [u8]> {
     let event = event.strip_prefix(MARK).unwrap_or(event);
-    for line in event.split(|byte| matches!(byte, b'\n' | b'\r')) {
-        if let Some(value) = line.strip_prefix(b"data:") {
-            if !data.is_empty() {
-                data.push(b'\n');
+    let (mut data, mut start) = (Cow::Borrowed(&b""[..]), 0);
+    for end in memchr::memchr2_iter(b'\n', b'\r', event).chain([event.len()]) {
+        if let Some(value) = event[start..end].strip_prefix(b"data:") {
+            let value = value.strip_prefix(b" ").unwrap_or(value);
+            if data.is_empty() {
+                data = Cow::Borrowed(value);
+            } else {
+                let joined = data.to_mut();
+                joined.push(b'\n');
+                joined.extend_from_slice(value);
             }
-            data.extend_from_slice(value.strip_prefix(b" ").unwrap_or(value));
         }
+        start = end + 1;
     }
     data
 }

@@ -7,6 +7,7 @@
 mod fields;
 mod framing;
 mod guard;
+mod message;
 mod scanner;
 mod strip;
 mod summary;

@@ -6,10 +6,10 @@ use flate2::Compression;
 use flate2::write::{GzEncoder, MultiGzDecoder};
 
 use super::framing::{Framing, MAX_PARTIAL_END, Sniffed};
+use super::message::{Message, for_each_message, is_content_delta, repaired};
 use super::strip::without_null_usage;
 use super::summary::{Findings, Gap, Summary};
 use super::usage::{Dialect, Family};
-use super::wire::{Message, for_each_message, is_content_delta, repaired};
 
 /// The most bytes of one event that are kept until it is complete. The last event of an OpenAI response repeats the whole answer with
 /// its images. A larger event is passed on, and its usage is missing.
@@ -303,8 +303,7 @@ impl Scanner {
         if self.findings.note(&message, true).is_err() {
             self.state = ParseState::Unreadable;
         }
-        let choices = message.choices.answers(|choice| choice.finish_reason);
-        message.usage.is_object() && choices.is_some_and(|choices| choices.count == 0)
+        message.usage.is_object() && message.has_no_choices()
     }
 
     /// The bytes to pass on after the last ones, if something is removed from the response.
@@ -334,11 +333,7 @@ impl Scanner {
                 self.event(&data);
             }
         } else if !self.state.is_lost() {
-            let data = framing.data(&rest);
-            match repaired(&data) {
-                None => self.body(&data),
-                Some(lossy) => self.body(lossy.as_bytes()),
-            }
+            self.body(&framing.data(&rest));
         }
         let keeps_report = self.options.keeps_report;
         let findings = std::mem::replace(&mut self.findings, Findings::new(Family::OpenAi, Dialect::Plain));
@@ -351,9 +346,11 @@ impl Scanner {
         if let Some(message) = Message::read(data) {
             (has_any, self.findings.has_ended) = (true, true);
             is_too_large = self.findings.note(&message, false).is_err();
-            if message.choices.answers(|choice| choice.finish_reason).is_none() {
+            if !message.choices.is_list() {
                 self.findings.note_status(message.status);
             }
+        } else if let Some(lossy) = repaired(data) {
+            return self.body(lossy.as_bytes());
         } else if data.starts_with(b"[") {
             let is_whole =
                 for_each_message(data, |message| is_too_large |= self.findings.note(&message, false).is_err());

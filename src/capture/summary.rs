@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use super::message::{Answers, Delta, Item, Message, image_tool};
 use super::tools::Tools;
-use super::usage::{Dialect, Family, Part, image_output, normalize};
-use super::wire::{Json, Message, TooLarge};
+use super::usage::{Dialect, Family, Part, image_output, mixed_output, normalize};
+use super::wire::{Json, TooLarge};
 use crate::event::{CostNotes, Usage, UsageStatus};
 use crate::money::Usd;
 
@@ -78,8 +79,8 @@ pub(super) struct Findings {
     /// The usage reports, merged by field: later values replace earlier ones.
     report: Option<Value>,
     tools: Tools,
-    /// Whether the output is images: always for the images endpoint; for Gemini if there is no text.
-    has_images: bool,
+    /// The number of images in the output, and whether there is text too. For the images endpoint, one stands for any number.
+    images: u64,
     has_text: bool,
     /// Whether the last event said that no more events follow.
     pub(super) has_ended: bool,
@@ -93,7 +94,7 @@ impl Findings {
             summary: Summary::default(),
             report: None,
             tools: Tools::default(),
-            has_images: false,
+            images: 0,
             has_text: false,
             has_ended: false,
         }
@@ -116,40 +117,33 @@ impl Findings {
 
     fn message(&mut self, message: &Message<'_>, is_event: bool, depth: u32) -> Result<(), TooLarge> {
         let kind = message.r#type.text().or_else(|| message.event_type.text()).unwrap_or_default();
-        if self.summary.first_token.is_none() && is_event && message.is_part(&kind) {
+        let answers = message.answers();
+        if self.summary.first_token.is_none() && is_event && message.is_part(&kind, &answers) {
             self.summary.first_token = Some(Instant::now());
         }
         keep(&mut self.summary.model, message.model.or(message.gemini_model));
-        // The first messages name the requested tier, the last ones the tier that served the call.
-        if let Some(trace) = message.trace.item() {
-            keep(&mut self.summary.model, trace.router.item().unwrap_or_default().invoked);
+        if let Some(trace) = message.trace.object::<Item<'_>>() {
+            keep(&mut self.summary.model, trace.router.object::<Item<'_>>().unwrap_or_default().invoked);
         }
+        // The first messages name the requested tier, the last ones the tier that served the call. Bedrock's is an object with a type.
         let tier = message.service_tier;
-        // Bedrock's tier is an object with a type.
-        if let Some(tier) = tier.text().or_else(|| tier.message()?.r#type.text()) {
+        if let Some(tier) = tier.text().or_else(|| tier.object::<Item<'_>>()?.r#type.text()) {
             self.summary.service_tier = Some(tier.into_owned());
         }
         keep(&mut self.summary.id, message.id);
         self.summary.is_background |= message.background.is_true();
         keep(&mut self.summary.finish_reason, message.stop_reason);
-        let delta = message.delta.message().unwrap_or_default();
-        for (answers, is_gemini) in [
-            (message.choices.answers(|choice| choice.finish_reason), false),
-            (message.candidates.answers(|candidate| candidate.candidate_reason), true),
-        ] {
-            let Some(answers) = answers else { continue };
-            if self.summary.finish_reason.is_none() {
-                self.summary.finish_reason = answers.reason.map(Cow::into_owned);
-            }
-            // Gemini gives a reason only in its last chunk, which nothing else marks as the last.
-            self.has_ended |= is_gemini && is_event && answers.has_reason;
+        let delta: Delta<'_> = message.delta.object().unwrap_or_default();
+        if self.summary.finish_reason.is_none() {
+            self.summary.finish_reason = answers.reason.as_deref().map(str::to_owned);
         }
+        self.has_ended |= is_event && answers.is_last_of_gemini;
         for reason in [delta.stop_reason, delta.finish_reason, message.finish_reason, message.done_reason] {
             keep(&mut self.summary.finish_reason, reason);
         }
         keep(&mut self.summary.finish_reason, message.titan_reason);
-        self.note_reports(message)?;
-        self.tools.note(message, self.family);
+        self.note_reports(message, &answers, &delta)?;
+        self.tools.note(message, &answers, self.family);
         self.note_images(message, &kind);
         // Bedrock's streams end with the message that carries usage.
         let is_last = match self.family {
@@ -159,7 +153,7 @@ impl Findings {
             _ => message.bedrock.is_some(),
         };
         self.has_ended |= is_last || message.done.is_true();
-        self.note_failure(message, &kind);
+        self.note_failure(message, &answers, &kind);
         match &*kind {
             // Cohere's streams, and OpenAI's streams of images and transcripts, end with the event that carries usage.
             "message_stop"
@@ -173,10 +167,11 @@ impl Findings {
             | "interaction.completed" => {
                 self.has_ended = true;
             }
-            "response.completed" | "response.incomplete" | "response.failed" => {
+            "response.completed" | "response.incomplete" | "response.failed" | "response.done" => {
                 self.has_ended = true;
                 self.summary.is_error |= kind == "response.failed";
-                if let Some(response) = message.response.message() {
+                if let Some(response) = message.response.object::<Item<'_>>() {
+                    self.summary.is_error |= response.status.text().is_some_and(|status| status == "failed");
                     keep(&mut self.summary.finish_reason, response.status);
                 }
             }
@@ -185,7 +180,7 @@ impl Findings {
         let Some(depth) = depth.checked_sub(1) else { return Ok(()) };
         let metadata = if self.family == Family::Invoke { message.metadata } else { Json::default() };
         for whole in [message.response, message.interaction, message.result, message.whole, metadata] {
-            if let Some(whole) = whole.message() {
+            if let Some(whole) = whole.object() {
                 self.message(&whole, false, depth)?;
             }
         }
@@ -193,18 +188,14 @@ impl Findings {
     }
 
     /// Notes an error in a response with a success status, in a stream or as a whole body.
-    fn note_failure(&mut self, message: &Message<'_>, kind: &str) {
-        let base = message.base_resp.item();
-        let refused = base.as_ref().is_some_and(|base| base.status_code.is_failure());
-        let mut error = message.error;
-        if message.choices.contains("\"error\"") {
-            message.choices.each(|choice| error = error.or(choice.error));
-        }
+    fn note_failure(&mut self, message: &Message<'_>, answers: &Answers<'_>, kind: &str) {
+        let refused = message.base_resp.object().is_some_and(|base: Item<'_>| base.status_code.is_failure());
+        let error = message.error.or(answers.error);
         if kind != "error" && !refused && !error.is_failure() {
             return;
         }
         self.summary.is_error = true;
-        let details = error.item().unwrap_or_default();
+        let details: Item<'_> = error.object().unwrap_or_default();
         let name = |text: &Cow<'_, str>| !text.is_empty() && text.len() <= 64 && text.bytes().all(is_of_name);
         for named in [details.r#type, details.code, details.status] {
             if self.summary.error.is_none() {
@@ -218,20 +209,31 @@ impl Findings {
         match self.family {
             Family::OpenAi => {
                 let is_list = message.data.is_list() && !message.object.is_some() && message.usage.is_object();
-                self.has_images |= is_list || matches!(kind, "image_generation.completed" | "image_edit.completed");
+                let is_image = is_list || matches!(kind, "image_generation.completed" | "image_edit.completed");
+                self.images = self.images.max(u64::from(is_image));
             }
-            // Most answers are text from the first part on. Then nothing else is searched.
-            Family::Gemini if !self.has_text => {
-                self.has_text = message.candidates.contains("\"text\"");
-                self.has_images |= !self.has_text && message.candidates.contains("\"image/");
+            // Most answers are text from the first part on, of models that do not draw. Then nothing else is searched.
+            Family::Gemini
+                if !self.has_text || self.summary.model.as_deref().is_some_and(|name| name.contains("image")) =>
+            {
+                self.has_text = self.has_text || message.candidates.contains("\"text\"");
+                self.images += message.candidates.texts_from("\"image/");
             }
             _ => {}
         }
     }
 
     /// Merges a message's usage reports into earlier ones.
-    fn note_reports(&mut self, message: &Message<'_>) -> Result<(), TooLarge> {
-        for usage in message.reports(self.family)? {
+    fn note_reports(
+        &mut self,
+        message: &Message<'_>,
+        answers: &Answers<'_>,
+        delta: &Delta<'_>,
+    ) -> Result<(), TooLarge> {
+        for mut usage in message.reports(self.family, answers.usage, delta)? {
+            if self.family == Family::OpenAi && message.data.is_list() {
+                total_of_vectors(&mut usage);
+            }
             replace(&mut self.summary.service_tier, usage.get("service_tier"));
             // Anthropic's fast mode is not called a tier, but is billed like one.
             replace(&mut self.summary.service_tier, usage.get("speed").filter(|speed| speed.as_str() == Some("fast")));
@@ -241,7 +243,7 @@ impl Findings {
             merge(&mut self.report, json!({"svg_usage": message.svg_usage.value()?}));
         }
         if message.tool_usage.is_object() {
-            let tools: Vec<_> = message.tools.image_tool().into_iter().collect();
+            let tools: Vec<_> = image_tool(message.tools).into_iter().collect();
             merge(&mut self.report, json!({"tool_usage": message.tool_usage.value()?, "tools": tools}));
         }
         if self.report.as_ref().is_some_and(|report| nodes(report) > MAX_NODES) {
@@ -280,8 +282,10 @@ impl Findings {
         };
         let mut report = report.unwrap_or_default();
         if !report.usage.is_empty() {
-            if self.has_images && !self.has_text {
+            if self.images > 0 && !self.has_text {
                 image_output(&mut report.usage, raw_text, self.family);
+            } else if self.images > 0 && !mixed_output(&mut report.usage, self.images, found.model.as_deref()) {
+                report.notes |= CostNotes::UNSPLIT_OUTPUT;
             }
             self.tools.add_to(&mut report.usage, self.family, self.dialect, found.model.as_deref());
         }
@@ -316,6 +320,14 @@ fn tier_of_google(usage: &Value) -> Option<String> {
         })
     });
     tier.filter(|tier| !tier.is_empty() && !tier.ends_with("unspecified"))
+}
+
+/// Embeddings have only input, so a total alone is the input. Voyage reports no more.
+fn total_of_vectors(usage: &mut Value) {
+    let is_given = |name: &str| usage.get(name).is_some_and(|value| !value.is_null());
+    if !is_given("prompt_tokens") && !is_given("input_tokens") && is_given("total_tokens") {
+        usage["prompt_tokens"] = usage["total_tokens"].clone();
+    }
 }
 
 /// How much of the output is text, if the report says so.

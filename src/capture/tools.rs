@@ -6,8 +6,9 @@
 use std::collections::HashSet;
 use std::hash::BuildHasher as _;
 
+use super::message::{Answer, Answers, Item, Message};
 use super::usage::{Dialect, Family};
-use super::wire::{Json, Message};
+use super::wire::Json;
 use crate::event::{Unit, Usage};
 
 /// The most distinct queries that are counted in one response. The longest responses of research models have a few hundred.
@@ -33,7 +34,7 @@ pub(super) struct Tools {
 
 impl Tools {
     /// Counts the tools that a message shows.
-    pub(super) fn note(&mut self, message: &Message<'_>, family: Family) {
+    pub(super) fn note(&mut self, message: &Message<'_>, answers: &Answers<'_>, family: Family) {
         match family {
             Family::OpenAi => {
                 self.items(message.output);
@@ -43,7 +44,7 @@ impl Tools {
                     self.web = self.web.max(1);
                 }
             }
-            Family::Gemini => self.grounding(message.candidates),
+            Family::Gemini if answers.has_sources => self.grounding(message.candidates),
             _ => {}
         }
     }
@@ -55,7 +56,7 @@ impl Tools {
         }
         let (mut web, mut storage, mut code) = (0, 0, 0);
         let mut containers: HashSet<u64> = HashSet::new();
-        output.each(|item| {
+        output.each(|item: Item<'_>| {
             let kind = item.r#type.text();
             if item.status.text().is_some_and(|status| status == "failed") {
                 return;
@@ -63,7 +64,7 @@ impl Tools {
             match kind.as_deref() {
                 // Opening a page, or searching in it, is not billed.
                 Some("web_search_call") => {
-                    let action = item.action.item().and_then(|action| action.r#type.text());
+                    let action = item.action.object().and_then(|action: Item<'_>| action.r#type.text());
                     web += u64::from(action.is_none_or(|action| action == "search"));
                 }
                 Some("file_search_call") => storage += 1,
@@ -86,15 +87,15 @@ impl Tools {
             return;
         }
         let (mut web, mut code) = (0, 0);
-        choices.each(|choice| {
-            let Some(answer) = choice.message.or(choice.delta).item() else { return };
-            answer.executed_tools.each(|tool| match tool.r#type.text().as_deref() {
+        choices.each(|choice: Item<'_>| {
+            let Some(answer) = choice.message.or(choice.delta).object::<Item<'_>>() else { return };
+            answer.executed_tools.each(|tool: Item<'_>| match tool.r#type.text().as_deref() {
                 Some("search" | "web_search") => web += 1,
                 Some("python" | "code_execution" | "code_interpreter") => code += 1,
                 _ => {}
             });
-            answer.tool_calls.each(|call| {
-                let name = call.function.item().and_then(|function| function.called.text());
+            answer.tool_calls.each(|call: Item<'_>| {
+                let name = call.function.object().and_then(|function: Item<'_>| function.called.text());
                 web += u64::from(name.is_some_and(|name| name == "$web_search"));
             });
         });
@@ -104,17 +105,14 @@ impl Tools {
 
     /// The sources of Gemini's answers.
     fn grounding(&mut self, candidates: Json<'_>) {
-        if !candidates.contains("rounding") {
-            return;
-        }
-        candidates.each(|candidate| {
-            let Some(grounding) = candidate.grounding.item() else { return };
+        candidates.each(|candidate: Answer<'_>| {
+            let Some(grounding) = candidate.grounding.object::<Item<'_>>() else { return };
             grounding.web_queries.each_text(|query| {
                 if self.queries.len() < MAX_QUERIES && !query.trim().is_empty() {
                     self.queries.insert(hash(query));
                 }
             });
-            grounding.grounding_chunks.each(|chunk| {
+            grounding.grounding_chunks.each(|chunk: Item<'_>| {
                 self.has_maps |= chunk.maps.is_some();
                 self.has_documents |= chunk.retrieved.is_some();
             });

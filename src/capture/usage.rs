@@ -326,6 +326,24 @@ pub(super) fn image_output(usage: &mut Usage, text: u64, family: Family) {
     }
 }
 
+/// Counts the images in an output of text and images, if the report does not say so and each image has a known number of tokens.
+/// Returns whether the counts are known.
+pub(super) fn mixed_output(usage: &mut Usage, images: u64, model: Option<&str>) -> bool {
+    /// Google states this number for images of up to 1024 × 1024 pixels, which is all that this model makes.
+    const TOKENS: u64 = 1290;
+    const UNIT: Unit = Unit::named("output_image_tokens");
+    if usage.count(UNIT) > 0 {
+        return true;
+    }
+    let tokens = images * TOKENS;
+    let is_known = model.is_some_and(|model| model.contains("gemini-2.5-flash-image"));
+    if !is_known || tokens > usage.count(Unit::OUTPUT_TOKENS) {
+        return false;
+    }
+    usage.set(UNIT, tokens);
+    true
+}
+
 /// The usage of other models: Anthropic's advisors, OpenAI's tool that generates images, and the model that draws for OpenAI's image
 /// models. None is included in the totals.
 fn parts(report: &Value, family: Family) -> Vec<Part> {

@@ -85,6 +85,8 @@ named_enum! {
         Reported = "reported",
         /// Computed from a rate the user set.
         Manual = "manual",
+        /// The call failed and used nothing, so no cost is expected. It is `None`.
+        NotCharged = "not_charged",
     }
 }
 
@@ -118,10 +120,13 @@ impl CostNotes {
     /// does not include them.
     pub const UNACCOUNTED_TOKENS: Self = Self(1 << 9);
 
-    /// Notes that come from the call, not from the prices. They are kept when the call is priced again.
-    pub const FROM_CALL: Self = Self(Self::HOST_UNKNOWN.0 | Self::UNACCOUNTED_TOKENS.0);
+    /// The output is text and images, and the response does not say how many tokens each has. All were charged like text.
+    pub const UNSPLIT_OUTPUT: Self = Self(1 << 10);
 
-    const NAMES: [&str; 10] = [
+    /// Notes that come from the call, not from the prices. They are kept when the call is priced again.
+    pub const FROM_CALL: Self = Self(Self::HOST_UNKNOWN.0 | Self::UNACCOUNTED_TOKENS.0 | Self::UNSPLIT_OUTPUT.0);
+
+    const NAMES: [&str; 11] = [
         "modality_at_text_rate",
         "cache_at_input_rate",
         "unit_without_rate",
@@ -132,6 +137,7 @@ impl CostNotes {
         "context_without_rates",
         "host_unknown",
         "unaccounted_tokens",
+        "unsplit_output",
     ];
 
     /// The names of the remarks, as used in Python and in the ledger.

@@ -25,7 +25,7 @@ pub enum Dimension {
 pub(super) const HOURLY_OWN: [&str; 5] = ["provider", "model", "operation", "status", "cost_status"];
 /// Fields by which `hourly` keeps sums. Each row has the value of one of them.
 pub(super) const HOURLY_ATTRIBUTION: [&str; 4] = ["agent", "feature", "team", "customer"];
-const OTHERS: [&str; 10] = [
+const OTHERS: [&str; 11] = [
     "user",
     "session",
     "usage_status",
@@ -34,6 +34,7 @@ const OTHERS: [&str; 10] = [
     "error",
     "finish_reason",
     "catalog",
+    "cost_notes",
     "trace_id",
     "call_id",
 ];

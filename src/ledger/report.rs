@@ -20,7 +20,7 @@ pub struct Totals {
     pub calls: u64,
     /// How many of them failed.
     pub errors: u64,
-    /// How many of them have an unknown cost.
+    /// How many of them have an unknown cost. Failed calls that used nothing do not count.
     pub unpriced: u64,
     /// All input tokens.
     pub input_tokens: u64,

@@ -13,7 +13,7 @@ use arc_swap::{ArcSwap, Guard};
 use once_cell::race::OnceBox;
 
 use super::issue::Issue;
-use crate::event::{CostNotes, CostStatus, UsageEvent};
+use crate::event::{CostNotes, CostStatus, Status, UsageEvent};
 use crate::pricing::{Book, Catalog, CatalogError, Conditions, OverrideError, Overrides, Request};
 use crate::sys::fs::open_private;
 
@@ -160,6 +160,10 @@ impl State {
 /// # Errors
 /// [`Issue::ContradictoryUsage`] if the usage contradicts itself. The cost is then unknown.
 pub(super) fn price<'a>(book: &'a Book, event: &mut UsageEvent<'a>) -> Result<(), Issue> {
+    if event.usage.is_empty() && event.status == Status::Error && event.cost_status == CostStatus::Unpriced {
+        event.cost_status = CostStatus::NotCharged;
+        return Ok(());
+    }
     if event.usage.is_empty() && !book.has_free() {
         return Ok(());
     }

@@ -75,8 +75,8 @@ pub struct Cost {
     pub found: Option<Found>,
     /// The first second, since the Unix epoch, in which the row of rates is valid, if the row says so.
     pub valid_from: Option<u64>,
-    /// The factor for the region and the tier in millionths, if the catalog has no rates for them.
-    pub uplift: Option<i128>,
+    /// The factors for the region and the tier, if the catalog has no rates for them.
+    pub(super) uplift: Uplift,
     /// One line for each charged unit.
     pub lines: Vec<Line>,
 }
@@ -93,7 +93,7 @@ pub struct Total {
     /// Where the rates were found.
     pub found: Option<Found>,
     valid_from: Option<u64>,
-    uplift: Option<i128>,
+    uplift: Uplift,
 }
 
 impl Total {
@@ -104,7 +104,7 @@ impl Total {
         notes: CostNotes::NONE,
         found: None,
         valid_from: None,
-        uplift: None,
+        uplift: Uplift { region: None, tier: None },
     };
 
     fn free(found: Option<Found>) -> Self {
@@ -229,18 +229,10 @@ impl Book {
         let multiplier = found.multiplier.map(|index| self.overrides.multiplier(index.into()).millionths);
         let is_own = matches!(found.source, Source::Override(_));
         // The user's own rates are complete, so no factors apply to them.
-        let mut uplift = if is_own {
-            Uplift::default()
-        } else {
-            Uplift::of(request.provider, &model.id, request.conditions.region, request.conditions.service_tier)
-        };
-        if request.conditions.service_tier.is_some_and(|tier| !is_fallback && model.knows_context("service_tier", tier))
-        {
-            uplift.tier = None;
-        }
-        let millionths = uplift.millionths();
+        let uplift =
+            if is_own { Uplift::default() } else { request.conditions.uplift(request.provider, model, is_fallback) };
         let Charged { total, notes, is_uncovered } =
-            self.relations.charge(&rates, &usage, multiplier, millionths, line)?;
+            self.relations.charge(&rates, &usage, multiplier, uplift.millionths(), line)?;
         if is_uncovered {
             return unpriced(Some(found));
         }
@@ -262,7 +254,7 @@ impl Book {
         } else {
             CostStatus::Priced
         };
-        Ok(Total { usd: Some(total), status, notes, found: Some(found), valid_from: period.from, uplift: millionths })
+        Ok(Total { usd: Some(total), status, notes, found: Some(found), valid_from: period.from, uplift })
     }
 
     /// The catalog's entry that supplies the rates that the user's entry lacks, if the user's entry asks for it.

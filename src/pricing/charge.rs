@@ -236,7 +236,11 @@ pub(super) fn billed<'a>(usage: &'a Usage, model: &ModelEntry) -> Cow<'a, Usage>
 
 /// Count times rate. It is exact except for seconds, whose denominator of 3,600 may leave a remainder. That is rounded half to even.
 fn product(count: u64, rate: i128, unit: Unit) -> Option<Usd> {
-    let rated = i128::from(count).checked_mul(rate)?;
+    // Nearly all rates have 64 bits. A product of wider numbers takes several times as long.
+    let rated = match u64::try_from(rate) {
+        Ok(rate) => i128::try_from(u128::from(count) * u128::from(rate)).ok()?,
+        Err(_) => i128::from(count).checked_mul(rate)?,
+    };
     let per = i128::from(unit.per());
     if per == RATE_TO_AMOUNT {
         return Some(Usd::from_units(rated));

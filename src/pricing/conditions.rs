@@ -57,6 +57,19 @@ impl<'a> Conditions<'a> {
         pairs
     }
 
+    /// The factors for the region and for the tier, unless the entry has its own rates for the tier.
+    pub(super) fn uplift(&self, provider: Option<&str>, model: &ModelEntry, is_fallback: bool) -> Uplift {
+        // Most calls have neither.
+        if self.region.is_none() && self.service_tier.is_none() {
+            return Uplift::default();
+        }
+        let mut uplift = Uplift::of(provider, &model.id, self.region, self.service_tier);
+        if self.service_tier.is_some_and(|tier| !is_fallback && model.knows_context("service_tier", tier)) {
+            uplift.tier = None;
+        }
+        uplift
+    }
+
     /// The conditions for which the entry has no rates, as remarks. The entry may have a price nevertheless.
     ///
     /// `provider` is the catalog's provider, if the entry belongs to one. `reference` is that of the call.

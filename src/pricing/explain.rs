@@ -3,7 +3,6 @@
 use super::book::{Book, Cost};
 use super::entry::RATE_SCALE;
 use super::overrides::MULTIPLIER_SCALE;
-use super::uplifts::AS_OF;
 use crate::money::{SCALE, Usd};
 
 /// One line for each charged unit, quantity × rate = amount, then the total and the remarks. A `reported` cost is the effective one.
@@ -18,10 +17,10 @@ pub fn explain(book: &Book, cost: &Cost, reported: Option<Usd>) -> String {
     for line in &cost.lines {
         let (unit, count) = (line.unit, line.count as f64 / line.unit.scale() as f64);
         let rate = Usd::from_units(line.rate.saturating_mul(10_i128.pow(SCALE - RATE_SCALE)));
-        let uplift = cost.uplift.filter(|_| unit.dimensions().next() == Some("tokens"));
+        let uplift = cost.uplift.millionths().filter(|_| unit.dimensions().next() == Some("tokens"));
         let uplift = uplift.map_or_else(String::new, |millionths| {
             let value = Usd::from_units(millionths * 10_i128.pow(SCALE - MULTIPLIER_SCALE));
-            format!(" × {value} (region, tier; rules of {AS_OF})")
+            format!(" × {value} (region, tier; {})", cost.uplift.sources())
         });
         lines.push(format!("{unit}: {count} × ${rate} per {}{uplift}{factor} = ${}", unit.per(), line.amount));
     }

@@ -25,5 +25,5 @@ pub use conditions::Conditions;
 pub use document::CatalogError;
 pub use explain::explain;
 pub use linear::Linear;
-pub use overrides::{OverrideError, Overrides};
+pub use overrides::{OverrideError, Overrides, usual_denominator};
 pub use providers::canonical_provider;

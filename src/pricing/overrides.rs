@@ -322,7 +322,7 @@ fn typed_rates(raw: RawRates) -> Result<Rates, String> {
     let mut rates = Vec::with_capacity(raw.len());
     for (name, value) in raw {
         let unit = Unit::from_name(&name).ok_or_else(|| unknown_unit(&name))?;
-        let usual = denominators(unit)[0].0;
+        let usual = usual_denominator(unit);
         let serde_json::Value::Object(mut fields) = value else {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             return Err(match parse_scaled(&text, super::entry::RATE_SCALE) {
@@ -363,6 +363,12 @@ fn unknown_unit(name: &str) -> String {
     let hint =
         if near.is_empty() { "taximeter.UNITS lists them".to_owned() } else { format!("such as {}", near.join(", ")) };
     format!("{name:?} is not a unit of usage; {hint}")
+}
+
+/// The usual way to state the rate of a unit, such as `per_1m` for tokens.
+#[must_use]
+pub fn usual_denominator(unit: Unit) -> &'static str {
+    denominators(unit)[0].0
 }
 
 /// The ways to state the rate of a unit: the name, and for how many of the unit it is.

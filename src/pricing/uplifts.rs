@@ -1,41 +1,58 @@
 //! Factors on the price of tokens: what providers charge more or less in conditions for which the catalog has no rates.
 //!
-//! Each row is a rule that the provider publishes, as of the day in [`AS_OF`], and that `litellm` 1.106.2 has for the same models:
-//!
-//! | provider | rule | litellm's field |
-//! |---|---|---|
-//! | Anthropic | inference in the United States, 1.1, for Opus 4.6 and later models | `provider_specific_entry.us` |
-//! | OpenAI | regional processing, 1.1, from GPT-5.4 on | `regional_processing_uplift_multiplier_eu`, `_us` |
-//! | Vertex AI | non-global endpoints, 1.1, for Claude from 4.5 on and some Gemini models | `regional_endpoint_uplift_multiplier` |
-//! | Gemini, both interfaces | flex 0.5, priority 1.8, for all models | `*_flex`, `*_priority` |
-//! | Bedrock | flex 0.5, priority 1.75, for Nova | the same |
+//! Each rule has its source and the day on which it was last compared with it. A source is the provider's own page if the page states
+//! the factor. Otherwise it is the table of `litellm` 1.106.2, which has the factor for the same models.
 //!
 //! Fees of tools are not token prices, and do not change. A condition that is in no row causes a remark; no factor is guessed.
 
 use super::overrides::{MULTIPLIER_SCALE, is_version_of};
 use super::providers::canonical_provider;
 
-/// When the rows were last checked against their sources.
-pub(super) const AS_OF: &str = "2026-11-28";
-const PERCENT: i128 = 10_i128.pow(MULTIPLIER_SCALE) / 100;
+/// Factors are in millionths, and two of them are multiplied.
+const PERCENT_OF_PERCENT: u32 = 10_u32.pow(MULTIPLIER_SCALE) / 10_000;
 
-/// Factors in millionths.
+/// The rules that apply to a call: one for its region and one for its service tier.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Uplift {
-    /// The factor of the region, and the factor of the service tier.
-    pub(super) region: Option<i128>,
-    pub(super) tier: Option<i128>,
+    pub(super) region: Option<&'static Rule>,
+    pub(super) tier: Option<&'static Rule>,
 }
 
-struct Rule {
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Rule {
     /// The canonical name.
     provider: &'static str,
     when: When,
     /// The prefixes of the names of the models, up to a version boundary.
     models: &'static [&'static str],
-    percent: i128,
+    /// 100 changes nothing.
+    percent: u32,
+    source: &'static Source,
 }
 
+/// Where a factor is published, and when it was last compared with that.
+#[derive(Debug, PartialEq, Eq)]
+struct Source {
+    name: &'static str,
+    checked: &'static str,
+}
+
+/// "Inference geo": 1.1 for `us`, from Opus 4.6 on.
+const ANTHROPIC_GEO: Source =
+    Source { name: "platform.claude.com/docs/en/build-with-claude/data-residency", checked: "2026-11-29" };
+/// "Global vs regional endpoints": 10 % more from Sonnet 4.5 on.
+const ANTHROPIC_VERTEX: Source =
+    Source { name: "platform.claude.com/docs/en/build-with-claude/claude-on-vertex-ai", checked: "2026-11-29" };
+/// "Pricing": 1.25 for both geographies, input, cached input and output.
+const TOGETHER_GEO: Source =
+    Source { name: "docs.together.ai/docs/serverless/geo-specific-inference", checked: "2026-11-29" };
+/// Flex is half of the standard price; priority is "75-100 %" more, so litellm's 80 % is within it.
+const GEMINI_TIERS: Source =
+    Source { name: "ai.google.dev/gemini-api/docs/flex-inference; litellm 1.106.2", checked: "2026-11-29" };
+/// The fields `regional_processing_uplift_multiplier_eu`, `regional_endpoint_uplift_multiplier`, `*_flex` and `*_priority`.
+const LITELLM: Source = Source { name: "litellm 1.106.2", checked: "2026-11-28" };
+
+#[derive(Debug, PartialEq, Eq)]
 enum When {
     /// In one of these regions.
     Region(&'static [&'static str]),
@@ -55,7 +72,7 @@ const LATE_CLAUDE: &[&str] = &[
     "claude-mythos",
     "claude-haiku-5",
 ];
-const VERTEX: &[&str] = &[
+const VERTEX_CLAUDE: &[&str] = &[
     "claude-haiku-4-5",
     "claude-opus-4-5",
     "claude-sonnet-4-5",
@@ -67,6 +84,8 @@ const VERTEX: &[&str] = &[
     "claude-sonnet-5",
     "claude-fable-5",
     "claude-haiku-5",
+];
+const VERTEX_GEMINI: &[&str] = &[
     "gemini-3.1-flash-image",
     "gemini-3.1-flash-lite",
     "gemini-3.5-flash",
@@ -81,20 +100,24 @@ const OPENAI: &[&str] = &["gpt-5.4", "gpt-5.5", "gpt-5.6", "gpt-6", "gpt-6.1", "
 const GEMINI: &[&str] = &["gemini-*"];
 const NOVA: &[&str] = &["amazon.nova-*"];
 
+const ANY: &[&str] = &["*"];
+
 #[rustfmt::skip]
 const RULES: &[Rule] = &[
-    Rule { provider: "anthropic", when: When::Region(&["us"]), models: LATE_CLAUDE, percent: 110 },
-    Rule { provider: "openai", when: When::Region(&["us", "eu"]), models: OPENAI, percent: 110 },
-    Rule { provider: "gcp.vertex_ai", when: When::AnyRegion, models: VERTEX, percent: 110 },
-    Rule { provider: "gcp.vertex_ai", when: When::AnyRegion, models: VERTEX_ALIKE, percent: 100 },
-    Rule { provider: "gcp.vertex_ai", when: When::Tier("flex"), models: GEMINI, percent: 50 },
-    Rule { provider: "gcp.vertex_ai", when: When::Tier("priority"), models: GEMINI, percent: 180 },
-    Rule { provider: "gcp.gemini", when: When::Tier("flex"), models: GEMINI, percent: 50 },
-    Rule { provider: "gcp.gemini", when: When::Tier("priority"), models: GEMINI, percent: 180 },
-    Rule { provider: "gcp.gen_ai", when: When::Tier("flex"), models: GEMINI, percent: 50 },
-    Rule { provider: "gcp.gen_ai", when: When::Tier("priority"), models: GEMINI, percent: 180 },
-    Rule { provider: "aws.bedrock", when: When::Tier("flex"), models: NOVA, percent: 50 },
-    Rule { provider: "aws.bedrock", when: When::Tier("priority"), models: NOVA, percent: 175 },
+    Rule { provider: "anthropic", when: When::Region(&["us"]), models: LATE_CLAUDE, percent: 110, source: &ANTHROPIC_GEO },
+    Rule { provider: "openai", when: When::Region(&["us", "eu"]), models: OPENAI, percent: 110, source: &LITELLM },
+    Rule { provider: "together", when: When::Region(&["us", "ca"]), models: ANY, percent: 125, source: &TOGETHER_GEO },
+    Rule { provider: "gcp.vertex_ai", when: When::AnyRegion, models: VERTEX_CLAUDE, percent: 110, source: &ANTHROPIC_VERTEX },
+    Rule { provider: "gcp.vertex_ai", when: When::AnyRegion, models: VERTEX_GEMINI, percent: 110, source: &LITELLM },
+    Rule { provider: "gcp.vertex_ai", when: When::AnyRegion, models: VERTEX_ALIKE, percent: 100, source: &LITELLM },
+    Rule { provider: "gcp.vertex_ai", when: When::Tier("flex"), models: GEMINI, percent: 50, source: &LITELLM },
+    Rule { provider: "gcp.vertex_ai", when: When::Tier("priority"), models: GEMINI, percent: 180, source: &LITELLM },
+    Rule { provider: "gcp.gemini", when: When::Tier("flex"), models: GEMINI, percent: 50, source: &GEMINI_TIERS },
+    Rule { provider: "gcp.gemini", when: When::Tier("priority"), models: GEMINI, percent: 180, source: &GEMINI_TIERS },
+    Rule { provider: "gcp.gen_ai", when: When::Tier("flex"), models: GEMINI, percent: 50, source: &GEMINI_TIERS },
+    Rule { provider: "gcp.gen_ai", when: When::Tier("priority"), models: GEMINI, percent: 180, source: &GEMINI_TIERS },
+    Rule { provider: "aws.bedrock", when: When::Tier("flex"), models: NOVA, percent: 50, source: &LITELLM },
+    Rule { provider: "aws.bedrock", when: When::Tier("priority"), models: NOVA, percent: 175, source: &LITELLM },
 ];
 
 impl Uplift {
@@ -113,7 +136,7 @@ impl Uplift {
                 When::Tier(name) => (&mut found.tier, tier == Some(name)),
             };
             if fits && slot.is_none() {
-                *slot = Some(rule.percent * PERCENT);
+                *slot = Some(rule);
             }
         }
         found
@@ -121,13 +144,19 @@ impl Uplift {
 
     /// The product of the factors in millionths; `None` if it changes nothing.
     pub(super) fn millionths(self) -> Option<i128> {
-        // Most calls have no factors, and a division of this width takes a tenth of the time that pricing a call takes.
-        if self.region.is_none() && self.tier.is_none() {
-            return None;
-        }
-        let one = 100 * PERCENT;
-        let both = self.region.unwrap_or(one) * self.tier.unwrap_or(one) / one;
-        (both != one).then_some(both)
+        let percent = |rule: Option<&Rule>| rule.map_or(100, |rule| rule.percent);
+        let both = percent(self.region) * percent(self.tier);
+        (both != 10_000).then(|| i128::from(both * PERCENT_OF_PERCENT))
+    }
+
+    /// Where the factors are published, and when each was last compared with that.
+    pub(super) fn sources(self) -> String {
+        let all: Vec<String> = [self.region, self.tier]
+            .into_iter()
+            .flatten()
+            .map(|Rule { source: Source { name, checked }, .. }| format!("{name}, {checked}"))
+            .collect();
+        all.join("; ")
     }
 }
 
@@ -165,14 +194,16 @@ mod tests {
             ("vertex_ai", "gemini-2.5-flash", "us-central1", Some(100)),
             ("gcp.vertex_ai", "gemini-3.5-flash-lite", "europe-west4", Some(110)),
             ("gcp.vertex_ai", "gemini-3-flash-preview", "europe-west4", Some(100)),
+            ("together", "meta-llama/Llama-3.3-70B-Instruct-Turbo", "ca", Some(125)),
         ] {
             let found = of(provider, model, Some(region), None).region;
-            assert_eq!(found, percent.map(|percent: i128| percent * PERCENT), "{provider}/{model} in {region}");
+            assert_eq!(found.map(|rule| rule.percent), percent, "{provider}/{model} in {region}");
         }
-        assert_eq!(of("gemini", "gemini-3.5-flash-lite", None, Some("flex")).millionths(), Some(50 * PERCENT));
-        assert_eq!(of("bedrock", "amazon.nova-pro-v1:0", None, Some("priority")).millionths(), Some(175 * PERCENT));
+        assert_eq!(of("gemini", "gemini-3.5-flash-lite", None, Some("flex")).millionths(), Some(500_000));
+        assert_eq!(of("bedrock", "amazon.nova-pro-v1:0", None, Some("priority")).millionths(), Some(1_750_000));
         assert_eq!(of("groq", "llama-3.3", None, Some("flex")), Uplift::default());
         let both = of("vertex", "gemini-3.5-flash", Some("us"), Some("flex"));
-        assert_eq!(both.millionths(), Some(55 * PERCENT));
+        assert_eq!(both.millionths(), Some(550_000));
+        assert_eq!(both.sources(), "litellm 1.106.2, 2026-11-28; litellm 1.106.2, 2026-11-28");
     }
 }

@@ -46,7 +46,7 @@ mod _core {
     #[pymodule_export]
     use super::meter::PyMeter;
     #[pymodule_export]
-    use super::price::{PyCost, check_catalog, check_overrides, embedded_catalog, restore_cost};
+    use super::price::{PyCost, check_catalog, check_overrides, embedded_catalog, restore_cost, usual_denominator};
     #[pymodule_export]
     use super::receipt::{PyReceipt, restore_receipt};
     #[pymodule_export]

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::convert::{amount, as_dict, decimal, price_time, usage, usage_error};
-use crate::event::{CostNotes, CostStatus};
+use crate::event::{CostNotes, CostStatus, Unit};
 use crate::money::Usd;
 use crate::pricing::{Book, Catalog, Conditions, Cost, MatchKind, Overrides, Request, explain};
 use crate::tokens::nearest;
@@ -26,6 +26,12 @@ pub(super) fn check_catalog(py: Python<'_>, text: &str) -> PyResult<()> {
 pub(super) fn check_overrides(text: &str) -> PyResult<()> {
     Overrides::parse(text)?;
     Ok(())
+}
+
+#[doc = stub_doc!("usual_denominator")]
+#[pyfunction]
+pub(super) fn usual_denominator(unit: &str) -> Option<&'static str> {
+    Unit::from_name(unit).map(crate::pricing::usual_denominator)
 }
 
 #[doc = stub_doc!("embedded_catalog")]

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{IntoPyDict as _, PyDict};
 
 use super::convert::{as_dict, text};
 use crate::event::Attribution;
@@ -40,6 +40,25 @@ impl PyScope {
             Ok(())
         })?;
         Ok((Self { encoded }, dropped))
+    }
+
+    #[doc = stub_doc!("Scope.fields")]
+    fn fields<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let mut event = Vec::new();
+        crate::event::binary::encode(&crate::event::UsageEvent::default(), &[&self.encoded], &mut event);
+        let fields = PyDict::new(py);
+        if let Ok(event) = crate::event::binary::decode(&event) {
+            let Attribution { agent, feature, team, customer, user, session, tags } = event.attribution;
+            for (name, value) in FIELDS.into_iter().zip([agent, feature, team, customer, user, session]) {
+                if let Some(value) = value {
+                    fields.set_item(name, value)?;
+                }
+            }
+            if !tags.is_empty() {
+                fields.set_item("tags", tags.into_py_dict(py)?)?;
+            }
+        }
+        Ok(fields)
     }
 
     #[doc = stub_doc!("Scope.over")]

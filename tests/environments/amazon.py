@@ -37,9 +37,17 @@ async def asked():
         ]
 
 
+REFUSED = {"modelId": "an-error", "messages": ASKED["messages"]}
+
+
+async def refused(call):
+    async with aioboto3.Session().client("bedrock-runtime", **KEYS) as client:
+        return await call(client)
+
+
 client = boto3.client("bedrock-runtime", **KEYS)
 genai.configure(api_key="k", transport="rest", client_options={"api_endpoint": url()})
-model = genai.GenerativeModel("gemini-1.5-flash")
+model, wrong = genai.GenerativeModel("gemini-1.5-flash"), genai.GenerativeModel("gemini-error")
 
 
 def told(response):
@@ -64,7 +72,9 @@ async def over_grpc():
     def response(answer):
         return GenerateContentResponse.from_json(json.dumps(answer), ignore_unknown_fields=True)
 
-    async def generate(request, _context):
+    async def generate(request, context):
+        if "error" in request.model:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "no")
         return response(await ask("generateContent", request))
 
     async def stream(request, _context):
@@ -86,10 +96,14 @@ async def over_grpc():
     await server.start()
     channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
     # As `GenerativeModel` makes it from its configuration, but with an unencrypted channel.
-    model._async_client = AsyncGenerative(transport=Transport(channel=channel))
+    model._async_client = wrong._async_client = AsyncGenerative(transport=Transport(channel=channel))
     whole = await model.generate_content_async("a secret question")
     parts = await model.generate_content_async("a secret question", stream=True)
     seen = [told(whole), [told(part) async for part in parts]]
+    try:
+        await wrong.generate_content_async("a secret question", request_options={"retry": None})
+    except Exception as error:
+        seen.append(type(error).__name__)
     await channel.close()
     await server.stop(None)
     return seen
@@ -102,6 +116,11 @@ common.run(
         ("boto3, body", lambda: client.invoke_model(modelId=CLAUDE, body="{}")["body"].read().decode()),
         ("boto3, body in frames", lambda: list(client.invoke_model_with_response_stream(modelId=CLAUDE, body="{}")["body"])),
         ("aioboto3", asked),
+        ("aioboto3, refused", lambda: refused(lambda client: client.converse(**REFUSED))),
+        ("aioboto3, stream refused", lambda: refused(lambda client: client.converse_stream(**REFUSED))),
+        ("aioboto3, body refused", lambda: refused(lambda client: client.invoke_model(modelId="an-error", body="{}"))),
+        ("google.generativeai, refused", lambda: wrong.generate_content("a secret question")),
+        ("google.generativeai, stream refused", lambda: wrong.generate_content("a secret question", stream=True)),
         ("google.generativeai", lambda: told(model.generate_content("a secret question"))),
         ("google.generativeai, chat", lambda: told(model.start_chat().send_message("a secret question"))),
         ("google.generativeai, stream", streamed),

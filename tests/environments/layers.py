@@ -39,6 +39,8 @@ claude = ChatAnthropic(model="claude-sonnet-5", base_url=url())
 class Own(BaseChatModel):
     """A model whose client taximeter does not know."""
 
+    asked: str = "gpt-own"
+
     @property
     def _llm_type(self):
         return "own"
@@ -47,7 +49,7 @@ class Own(BaseChatModel):
         import json
         import urllib.request
 
-        body = json.dumps({"model": "gpt-own", "messages": QUESTION}).encode()
+        body = json.dumps({"model": self.asked, "messages": QUESTION}).encode()
         request = urllib.request.Request(f"{url()}/v1/chat/completions", body, {"content-type": "application/json"})
         with urllib.request.urlopen(request) as response:
             answer = json.loads(response.read())
@@ -67,7 +69,7 @@ class Own(BaseChatModel):
         yield ChatGenerationChunk(message=AIMessageChunk(content="", usage_metadata=usage))
 
 
-own = Own()
+own, refused = Own(), Own(asked="error")
 
 
 async def awaited():
@@ -117,6 +119,10 @@ common.run(
         ("langchain over a client that is not known", lambda: own.invoke("q").content),
         ("the same, as a stream", lambda: [part.content for part in own.stream("q")]),
         ("the same, asynchronously", awaited),
+        ("the same, refused", lambda: refused.invoke("q")),
+        ("the same, refused as a stream", lambda: list(refused.stream("q"))),
+        ("the same, refused asynchronously", lambda: refused.ainvoke("q")),
+        ("langchain over openai, refused", lambda: ChatOpenAI(model="error", max_retries=1).invoke("q")),
         (
             "langchain, two prompts at once",
             lambda: [each[0].text for each in gpt.generate([[HumanMessage("a")], [HumanMessage("b")]]).generations],

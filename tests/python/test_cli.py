@@ -208,6 +208,16 @@ def test_doctor_distinguishes_missing_usage_from_missing_prices(cli, meter):
     assert checks["usage reports"]["detail"].startswith("usage missing for groq/m (1): ")
 
 
+def test_doctor_names_units_without_a_rate_and_the_line_to_write(cli, meter, state):
+    meter.track(provider="openai", model="gpt-5", usage={"input_tokens": 10, "code_executions": 2})
+    assert meter.flush(10).pending == 0
+    checks = {check["check"]: check for check in json.loads(cli("doctor", "--json").stdout)}
+    line = 'prices.rates."openai/gpt-5" = { base = "catalog", code_executions = { per_execution = … } }'
+    assert checks["rates"]["detail"].startswith(f"no rate for code_executions of openai/gpt-5 (1): {line}")
+    (state.parent / "taximeter.toml").write_text(line.replace("…", "0.03"))
+    assert "rates: " not in cli("doctor").stdout
+
+
 def test_a_file_instead_of_the_state_directory_is_an_error(cli, state):
     state.write_text("a file")
     assert "not a directory" in cli("report", code=2).stderr

@@ -14,6 +14,12 @@ import taximeter
 from conftest import EXAMPLES, ROOT
 from fake_families import FakeFamilies
 
+REFUSED = {
+    "oldest": ["BadRequestError"],
+    "layers": ["BadRequestError", "HTTPError", "HTTPError", "HTTPError"],
+    "amazon": ["BadRequest", "BadRequest", "ClientError", "ClientError", "ClientError", "ResourceExhausted"],
+}
+"""The exceptions of the calls that the provider refuses, one event for each."""
 SCRIPTS = ROOT / "tests" / "environments"
 
 
@@ -48,6 +54,7 @@ def test_users_see_the_same_and_every_response_is_one_event(environment, familie
     refused = [event for event in recorded if event["status"] == "error" and event["usage_status"] == "missing"]
     events = [event for event in recorded if event not in refused]
     assert {event["team"] for event in refused} <= {"callers"}
+    assert sorted(event["error"] for event in refused) == REFUSED[environment]
     assert sorted(event["model"] for event in events) == sorted(billed["model"] for billed in families.billed)
     assert {event.get("team") for event in events} == {"callers"}
     assert all(b"taximeter" not in body and "taximeter" not in json.dumps(headers) for _, headers, body in families.requests)

@@ -273,9 +273,12 @@ def test_a_misspelt_keyword_or_header_is_removed_and_logged_once(client, meter, 
 def test_locks_held_by_another_thread_are_free_in_a_forked_child(run):
     outcome = run(
         """
-        import os, signal, sys, threading
+        import os, signal, sys, threading, warnings
         import taximeter
         from taximeter.compat import _outbox
+
+        # Since 3.12, Python warns of a fork while there are threads.
+        warnings.simplefilter("ignore", DeprecationWarning)
         from taximeter.compat.paygent_sdk import auto
         from taximeter.instrument import deferred, registry
         from taximeter.instrument.providers import langchain_core

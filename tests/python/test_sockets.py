@@ -51,7 +51,9 @@ def gemini(socket) -> None:
     next(iter(socket))
     socket.send(json.dumps({"setupComplete": {}}))
     for _ in socket:
-        socket.send(json.dumps({"serverContent": {}, "usageMetadata": {**GEMINI, "responseTokenCount": 1, "totalTokenCount": 48}}))
+        grounding = {"webSearchQueries": ["price a", "price b"]}
+        part = {**GEMINI, "responseTokenCount": 1, "totalTokenCount": 48}
+        socket.send(json.dumps({"serverContent": {"groundingMetadata": grounding}, "usageMetadata": part}))
         socket.send(json.dumps({"serverContent": {"turnComplete": True}, "usageMetadata": GEMINI}))
 
 
@@ -186,6 +188,8 @@ async def test_every_turn_of_a_gemini_live_session_is_one_event(metered, secure)
                 break
     events = events_of(metered)
     counts = {unit: count for unit, count in events[0]["usage"].items() if count}
-    assert counts == {"input_tokens": 47, "output_tokens": 53, "input_audio_tokens": 43, "output_audio_tokens": 53}
+    # Searches of a live session left no trace.
+    searched = {"web_searches": 2}
+    assert counts == {"input_tokens": 47, "output_tokens": 53, "input_audio_tokens": 43, "output_audio_tokens": 53, **searched}
     assert [(event["model"], event["team"]) for event in events] == [("gemini-live-2.5", "t")] * 3
     assert [event["usage_status"] for event in events] == ["complete", "complete", "partial"]

@@ -39,6 +39,7 @@ __all__ = [
     "registered_for",
     "requeue_quarantine",
     "unknown_model",
+    "usual_denominator",
 ]
 
 UNITS: Final[Mapping[str, tuple[int, tuple[str, ...]]]] = MappingProxyType({})
@@ -95,6 +96,10 @@ class Scope:
     def over(self, outer: Scope) -> Scope:
         """Return this scope, because scopes are not used."""
         return self
+
+    def fields(self) -> dict[str, Any]:
+        """Return no fields, because none are kept."""
+        return {}
 
 
 class Meter:
@@ -198,6 +203,7 @@ registered_for: Callable[..., Any] = _refuse
 unknown_model: Callable[..., Any] = _refuse
 check_catalog: Callable[..., Any] = _refuse
 embedded_catalog: Callable[..., Any] = _refuse
+usual_denominator: Callable[..., Any] = _refuse
 cloud: Callable[..., Any] = _refuse
 
 

@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sqlite3
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from .. import __version__, _default, files, instrument
-from ..errors import ConfigError, TaximeterError
-from ..ledger import Ledger, Row
+from ..errors import ConfigError
 from ..meter import engine_of, prometheus
 from ..settings import Settings, resolve
 from ..settings.model import FAILED_CLIENTS, UNKNOWN_HOSTS
 from . import journals
 from .common import Add
+from .costs import Check, check_costs
 from .dead_letters import count_letters
 from .render import plain, print_json
 
 __all__ = ["add_commands", "doctor", "report_settings"]
 
-Check = tuple[str, bool | None, str]
-"""What was checked, whether it is well, and details. `None` is a note: worth knowing, and no fault."""
 _MOST_HOSTS = 20
 _FAILURE_SECONDS = 7 * 86_400.0
 """How long a client that could not be metered is shown, in seconds. Programs that still have it note it again every day."""
@@ -51,7 +49,7 @@ def doctor(options: argparse.Namespace) -> int:
         return 0
     checks = [_check_state_dir(settings.state_dir), _check_journals(settings.state_dir), _check_ledger(settings.ledger)]
     checks += [("waiting events", *journals.check_waiting(settings, dict(statuses)))]
-    checks += [*_check_unpriced(settings.ledger), *_check_hosts(settings), _check_dead_letters(settings.state_dir)]
+    checks += [*check_costs(settings.ledger), *_check_hosts(settings), _check_dead_letters(settings.state_dir)]
     checks += [*_check_destinations([status for _, status in statuses]), _check_disabled()]
     checks += _check_clients(settings, is_thorough=options.clients)
     return _show(options, checks, f"taximeter {__version__}, prices {_default.default_meter.catalog}")
@@ -161,51 +159,13 @@ def _check_ledger(path: Path) -> Check:
     return "ledger", verdict == "ok", f"{path}: {count:,} events" + ("" if verdict == "ok" else f"; {verdict}")
 
 
-def _check_unpriced(path: Path) -> list[Check]:
-    """Check that each call of the last 30 days has a cost. A call without usage has no cost, whatever the prices are."""
-    if not path.exists():
-        return [("prices", True, "nothing to price yet")]
-    where = {"cost_status": "unpriced", "status": "success"}
-    try:
-        rows: Sequence[Row] = Ledger(path).report(("provider", "model"), since="30d", where=where).rows
-        if rows:
-            # A second query, because this one reads every event.
-            rows = Ledger(path).report(("provider", "model", "usage_status", "finish_reason"), since="30d", where=where).rows
-    except TaximeterError as error:
-        return [("prices", False, str(error))]
-    without = [row for row in rows if row.key["usage_status"] == "missing"]
-    unknown = _models([row for row in rows if row.key["usage_status"] != "missing"])
-    checks: list[Check] = [
-        ("prices", not unknown, f"unknown for {unknown}" if unknown else "known for every call of the last 30 days")
-    ]
-    # A response that came to its end says why it ended.
-    if unreported := _models([row for row in without if row.key["finish_reason"]]):
-        detail = f"usage missing for {unreported}: {_ASK}; these responses were complete and did not report it"
-        checks.append(("usage reports", False, detail))
-    if interrupted := _models([row for row in without if not row.key["finish_reason"]]):
-        detail = f"usage missing for {interrupted}: {_ASK}; a stream that is left before its end has none"
-        checks.append(("usage", None, detail))
-    return checks
-
-
-_ASK = "ask with stream_options={'include_usage': True}, or for all streams of a host in OpenAI's format with the setting usage_hosts"
-
-
-def _models(rows: Sequence[Row]) -> str:
-    """Name the models of rows, with the calls of each."""
-    calls: Counter[str] = Counter()
-    for row in rows:
-        calls[f"{row.key['provider']}/{row.key['model']}"] += row.calls
-    return ", ".join(plain(f"{name} ({count:,})") for name, count in calls.most_common(10))
-
-
 def _check_hosts(settings: Settings) -> list[Check]:
     """List the hosts whose provider is not known. Their calls are priced as those of the client's vendor."""
     try:
         rows = files.notes(settings.state_dir / UNKNOWN_HOSTS, 2)
     except OSError:
         return []
-    found = {host: vendor for (host, vendor), _ in rows if not {host, host.partition(":")[0]} & settings.hosts.keys()}
+    found = {host: vendor for (host, vendor), _ in rows if not {host, re.sub(r":\d+$", "", host)} & settings.hosts.keys()}
     if not found:
         return []
     names = ", ".join(f"{host} (priced as {vendor})" for host, vendor in list(found.items())[:_MOST_HOSTS])

@@ -1,6 +1,7 @@
 """Responses that are fetched after the request: background responses and batches. Each is one event, however often it is fetched.
 
-An event has the attribution of the call that made the request, or of the fetching call if another process made the request.
+An event has the attribution of the call that made the request, if a process with the same state directory made it. Otherwise it has
+that of the fetching call.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .. import _core, attribution
 from ..locks import ForkSafeLock
 from . import http
+from .asked import asked_by, remember
 from .call import current_call
 from .recorder import Recorder, scanner_for
 
@@ -24,8 +26,6 @@ __all__ = ["Seen", "billed", "follow_batch", "follow_fetched"]
 
 _REMEMBERED: Final = 10_000
 """The most ids that are kept, about 1 MB. A response that is fetched again after this many others is counted again."""
-_MOST_ASKED: Final = 1_000
-"""The most requests whose attribution is kept until their responses are fetched. The oldest are dropped."""
 _BEGUN: Final = frozenset({"queued", "in_progress", "requires_action"})
 """The states of a response, an interaction or an assistant's run that has not ended."""
 _BATCH_ENDS: Final = frozenset({"completed", "failed", "expired", "cancelled"})
@@ -61,32 +61,20 @@ _awaited = Seen()
 """Interactions that have not ended. Their responses do not say that they run in the background."""
 
 
-_asked: dict[str, _core.Scope] = {}
-"""The attribution of requests whose responses are fetched later, by their ids."""
-
-
-def _remember(name: str, scope: _core.Scope | None) -> None:
-    if scope is None:
-        return
-    _asked[name] = scope
-    while len(_asked) > _MOST_ASKED:
-        _asked.pop(next(iter(_asked)), None)
-
-
 def follow_batch(meter: Engine, wire: str, answered: Mapping[str, str], response: Any) -> None:
     """Follow the response to the request that creates a batch, and keep the request's attribution for the batch's results."""
     call = current_call()
     scope = attribution.current() if call is None else call.scope
 
-    def remember(found: Mapping[str, Any]) -> bool:
+    def keep(found: Mapping[str, Any]) -> bool:
         if found.get("id"):
-            _remember(found["id"], scope)
+            remember(meter, found["id"], scope)
         return False
 
-    http.follow(meter, wire, answered, response, admit=remember)
+    http.follow(meter, wire, answered, response, admit=keep)
 
 
-def billed(found: Mapping[str, Any]) -> bool:
+def billed(meter: Engine, found: Mapping[str, Any]) -> bool:
     """Return whether a response is an event. A response that only says that the work has begun is not."""
     name = found.get("id")
     if name is None or not (found.get("is_background") or found.get("finish_reason") in _BEGUN):
@@ -94,7 +82,7 @@ def billed(found: Mapping[str, Any]) -> bool:
     if found["usage_status"] == "missing":
         _awaited.add(name)
         # The recorder has activated the attribution of the request.
-        _remember(name, attribution.current())
+        remember(meter, name, attribution.current())
         return False
     return _counted.add(name)
 
@@ -108,7 +96,7 @@ def follow_fetched(meter: Engine, wire: str, answered: Mapping[str, str], respon
     if name in _counted:
         return
     fields: dict[str, Any] = {**answered, "model": None, "operation": "chat"}
-    scope = _asked.get(name)
+    scope = asked_by(meter, name)
     if results:
         if wire == "anthropic":
             fields["batch"] = True

@@ -30,6 +30,8 @@ _EXACT: Final = {
     "codestral.mistral.ai": "mistral_ai",
     "api.together.xyz": "together",
     "api.together.ai": "together",
+    "us-api.together.ai": "together",
+    "ca-api.together.ai": "together",
     "api.fireworks.ai": "fireworks",
     "api.perplexity.ai": "perplexity",
     "api.cerebras.ai": "cerebras",
@@ -60,16 +62,19 @@ _EXACT: Final = {
 }
 _SUFFIXES: Final = {
     ".openai.azure.com": "azure.ai.openai",
+    ".openai.azure.us": "azure.ai.openai",
     ".cognitiveservices.azure.com": "azure.ai.openai",
     ".services.ai.azure.com": "azure.ai.inference",
     ".api.openai.com": "openai",
+    ".api.x.ai": "x_ai",
     "aiplatform.googleapis.com": "gcp.vertex_ai",
     ".rep.googleapis.com": "gcp.vertex_ai",
 }
 _PATHS: Final = frozenset({"router.huggingface.co"})
 """Hosts that several providers share. The path identifies the provider, by the catalog's patterns."""
 _NEED_ASKING: Final = frozenset({
-    "dashscope.aliyuncs.com", "dashscope-intl.aliyuncs.com", "generativelanguage.googleapis.com", "integrate.api.nvidia.com",
+    "dashscope.aliyuncs.com", "dashscope-intl.aliyuncs.com", "dashscope-us.aliyuncs.com", "generativelanguage.googleapis.com",
+    "integrate.api.nvidia.com",
 })  # fmt: skip
 """Hosts, beside OpenAI's and Azure's, that report the usage of a stream only on request, in a chunk that can be removed again."""
 
@@ -83,6 +88,8 @@ def known_provider(host: str, path: str = "") -> str | None:
     known = _EXACT.get(host)
     if known is not None and host not in _PATHS:
         return known
+    if host.startswith("aws-external-anthropic."):
+        return "anthropic"  # Anthropic's own platform, at Amazon's addresses and at Anthropic's prices
     if host.startswith(("bedrock-runtime.", "bedrock-mantle.")) and host.endswith((".amazonaws.com", ".api.aws")):
         return "aws.bedrock"
     if suffixed := next((provider for suffix, provider in _SUFFIXES.items() if host.endswith(suffix)), None):
@@ -101,7 +108,7 @@ class Address:
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
-        self.host, self.port, self.path = parts.hostname or "", parts.port, parts.path
+        self.scheme, self.host, self.port, self.path = parts.scheme, parts.hostname or "", parts.port, parts.path
 
 
 def answered_by(meter: Engine, url: Any, vendor: str, *, is_told: bool = False) -> dict[str, str]:
@@ -113,20 +120,33 @@ def answered_by(meter: Engine, url: Any, vendor: str, *, is_told: bool = False) 
         vendor: The vendor of the client.
         is_told: Whether the client's class determines the provider, whatever the host is, like a client for Azure.
     """
-    host, port = url.host, url.port
-    place = host if port is None else f"{host}:{port}"
+    places = _places(url)
     hosts = {} if meter.settings is None else meter.settings.hosts
-    if known := hosts.get(place) or hosts.get(host) or known_provider(host, url.path):
+    if known := next(filter(None, map(hosts.get, places)), None) or known_provider(url.host, url.path):
         return {"provider": known}
     if is_told:
         return {"provider": vendor}
-    run_guarded(_write_unknown, meter, place, vendor, meter=meter)
+    run_guarded(_write_unknown, meter, places[0], vendor, meter=meter)
     return {"provider": vendor, "cost_notes": "host_unknown"}
 
 
+def _places(url: Any) -> tuple[str, str, str]:
+    """Return the ways to write where a URL leads, as in the settings: as it is, without its port, and with its scheme's port."""
+    host = url.host.lower()
+    host = f"[{host}]" if ":" in host else host
+    port = {"https": 443, "wss": 443, "http": 80, "ws": 80}.get(url.scheme)
+    return (host if url.port is None else f"{host}:{url.port}"), host, f"{host}:{url.port or port}"
+
+
 def region_of(host: str) -> str | None:
-    """Return the region in the name of a regional host of OpenAI, Vertex AI or Bedrock; `None` for other hosts."""
+    """Return the region in the name of a regional host of OpenAI or another provider; `None` for other hosts."""
     host = host.lower()
+    if host.endswith(".api.x.ai"):
+        return host.removesuffix(".api.x.ai")
+    if host.endswith(".openai.azure.us"):
+        return "us-gov"
+    if host.endswith("-api.together.ai"):
+        return host.removesuffix("-api.together.ai")
     if host.endswith(".api.openai.com"):
         return host.removesuffix(".api.openai.com")
     if host.endswith("aiplatform.googleapis.com"):
@@ -161,8 +181,8 @@ def asks_for_usage(meter: Engine, url: Any, api_version: str | None = None) -> b
         api_version: Azure's version of the API, such as `2024-10-21`. Versions from 2024-08-01 support it.
     """
     host = url.host.lower()
-    own = () if meter.settings is None else meter.settings.usage_hosts
-    if host in own or f"{host}:{url.port}" in own:
+    own = frozenset() if meter.settings is None else meter.settings.usage_hosts
+    if not own.isdisjoint(_places(url)):
         return True
     if host.endswith((".openai.azure.com", ".services.ai.azure.com")):
         # The API without dated versions is newer.

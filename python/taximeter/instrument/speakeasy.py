@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -49,7 +50,7 @@ def hook_base(
         if request.method == "GET":
             deferred.follow_fetched(meter, wire, answered_by(meter, request.url, provider), response)
         elif (fields := fields_of(meter, request)) is not None:
-            http.follow(meter, wire, fields, response, admit=deferred.billed, settles=True)
+            http.follow(meter, wire, fields, response, admit=functools.partial(deferred.billed, meter), settles=True)
 
     def fail(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], error: BaseException) -> None:
         meter = bindings.meter_of(family, shared(client))

@@ -111,7 +111,7 @@ def stainless_family(
         elif method == "POST" and (fields := fields_of(meter, client, url, path, kwargs["options"])):
             if fields["operation"] == "speech":
                 fields["usage"] = _spoken(getattr(kwargs["options"], "json_data", None))
-            http.follow(meter, wire, fields, response, admit=deferred.billed, settles=True)
+            http.follow(meter, wire, fields, response, admit=functools.partial(deferred.billed, meter), settles=True)
 
     def fail(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], error: BaseException) -> None:
         meter = bindings.meter_of(name, client)

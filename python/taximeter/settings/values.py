@@ -157,7 +157,10 @@ def usage_hosts(value: Any) -> tuple[str, ...]:
 def _host(setting: str, value: Any) -> str:
     """Return a host, with its port if one is given. A URL is read as its host."""
     text = str(value).strip().lower().partition("://")
-    host = (text[2] or text[0]).partition("/")[0]
+    # A URL may have a user's name and password.
+    host = (text[2] or text[0]).partition("/")[0].rpartition("@")[2]
+    if host.count(":") > 1 and not host.startswith("["):
+        host = f"[{host}]"  # an IPv6 address without a port
     if not isinstance(value, str) or not host or any(character.isspace() for character in host):
         raise ConfigError(f"{setting}: {value!r} is not a host such as '10.0.0.5:8000'")
     return host

@@ -380,16 +380,26 @@ fn image_output_without_a_breakdown_counts_as_images() {
     assert_eq!(count(&of(Family::OpenAi, Dialect::Plain, &parted), "output_image_tokens"), 1000);
     let transcript = json!({"text": "a", "usage": {"type": "tokens", "input_tokens": 3, "output_tokens": 5}});
     assert_eq!(count(&of(Family::OpenAi, Dialect::Plain, &transcript), "output_image_tokens"), 0);
-    let drawn = |parts: Value| {
-        json!({"candidates": [{"content": {"parts": parts}, "finishReason": "STOP"}], "modelVersion": "gemini-2.5-flash-image",
-            "usageMetadata": {"promptTokenCount": 7, "candidatesTokenCount": 1290, "totalTokenCount": 1297}})
-    };
+}
+
+#[test]
+fn images_of_gemini_without_a_breakdown_count_if_their_tokens_are_known() {
     let image = json!({"inlineData": {"mimeType": "image/png", "data": "AAAA"}});
-    assert_eq!(count(&of(Family::Gemini, Dialect::Gemini, &drawn(json!([image]))), "output_image_tokens"), 1290);
-    assert_eq!(
-        count(&of(Family::Gemini, Dialect::Gemini, &drawn(json!([{"text": "a"}, image]))), "output_image_tokens"),
-        0
-    );
+    let both = json!([{"text": "a"}, image, image]);
+    for (model, parts, output, images, notes) in [
+        ("gemini-2.5-flash-image", json!([image]), 1290, 1290, CostNotes::NONE),
+        ("gemini-3-pro-image-preview", json!([image]), 1120, 1120, CostNotes::NONE),
+        ("gemini-2.5-flash-image", both.clone(), 2600, 2580, CostNotes::NONE),
+        ("gemini-2.5-flash-image", both.clone(), 2000, 0, CostNotes::UNSPLIT_OUTPUT),
+        ("gemini-3-pro-image-preview", both.clone(), 2600, 0, CostNotes::UNSPLIT_OUTPUT),
+        // A model that does not draw, and writes about an image.
+        ("gemini-2.5-flash", json!([{"text": "\"image/png\""}]), 2600, 0, CostNotes::NONE),
+    ] {
+        let body = json!({"candidates": [{"content": {"parts": parts}, "finishReason": "STOP"}], "modelVersion": model,
+            "usageMetadata": {"promptTokenCount": 7, "candidatesTokenCount": output, "totalTokenCount": output + 7}});
+        let found = of(Family::Gemini, Dialect::Gemini, &body);
+        assert_eq!((count(&found, "output_image_tokens"), found.notes), (images, notes), "{model} {output}");
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ from .. import bindings
 from ..call import CALL
 from ..deferred import Seen
 from ..forks import generation
-from ..hosts import Address, answered_by
+from ..hosts import Address, answered_by, region_of
 from ..recorder import Recorder, scanner_for
 from ..shims import after, before
 
@@ -108,10 +108,13 @@ def _record(connection: Any, data: bytes, name: str | None = None, *, is_final: 
     meter = bindings.meter_of(_NAME, connection)
     if meter is None or (name is not None and not _counted.add(name)):
         return
-    answered = answered_by(meter, Address(f"wss://{_host(connection)}"), _NAME)
+    address = Address(f"wss://{_host(connection)}")
+    answered = answered_by(meter, address, _NAME)
     provider = answered["provider"]
     model = connection.__dict__.get(_TRANSCRIBER if is_transcript else _MODEL)
     fields = {**answered, "model": model, "operation": "transcription" if is_transcript else "chat"}
+    if region := region_of(address.host):
+        fields["region"] = region
     # The scanner marks an incomplete stream as partial, but would take the same JSON body as complete.
     content_type = "application/json" if is_final else "text/event-stream"
     call = connection.__dict__.get(CALL)

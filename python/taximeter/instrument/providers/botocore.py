@@ -37,6 +37,8 @@ _COUNTS: Final = {
 """The usage headers of `InvokeModel`, and the names of the same counts in its streams."""
 
 
+_TIERS: Final = frozenset({"serviceTier", "performanceConfig", "performanceConfigLatency"})
+_OPTIMIZED: Final = "optimized"
 _STREAM_ERRORS: Final = frozenset({"exception", "error"})
 """The types of messages that end a stream with an error, for example when it is throttled."""
 
@@ -106,7 +108,11 @@ def _converse(result: dict[str, Any], record: Callable[..., Recorder], body: byt
 def _converse_stream(result: dict[str, Any], record: Callable[..., Recorder]) -> None:
     def show(message: Any) -> bytes:
         kind = message.headers.get(":event-type")
-        if kind in {"messageStop", "metadata"}:
+        if kind == "metadata":
+            payload = bytes(message.payload)
+            tier = _tier(json.loads(payload))
+            return payload + b"\n" + (_line({"service_tier": tier}) if tier else b"")
+        if kind == "messageStop":
             return bytes(message.payload) + b"\n"
         return b'{"type": "delta"}\n' if kind == "contentBlockDelta" else b""
 
@@ -232,12 +238,23 @@ def _fail(client: Any, operation: str, call: Call, error: BaseException) -> None
         failed(meter, _fields(client, operation, call), error)
 
 
+def _tier(told: Mapping[str, Any]) -> str | None:
+    """Return the tier in a request or a response. Optimized latency has its own price, so it counts as a tier."""
+    # `Converse` has objects where `InvokeModel` has texts.
+    tier, latency = told.get("serviceTier"), told.get("performanceConfig", told.get("performanceConfigLatency"))
+    tier = tier.get("type") if isinstance(tier, Mapping) else tier
+    latency = latency.get("latency") if isinstance(latency, Mapping) else latency
+    return _OPTIMIZED if latency == _OPTIMIZED and tier in {None, "default"} else tier
+
+
 def _look(client: Any, operation: str, call: Call, result: dict[str, Any]) -> None:
     meter = bindings.meter_of(_NAME, client)
     if meter is None or operation not in _OPERATIONS:
         return
     model = str(call.kwargs.get("modelId") or "unknown")
-    fields = {**_fields(client, operation, call), "service_tier": (result.get("serviceTier") or {}).get("type")}
+    # The requested tier counts only if the response says nothing about it.
+    told = result if not _TIERS.isdisjoint(result) else call.kwargs
+    fields = {**_fields(client, operation, call), "service_tier": _tier(told)}
 
     def record(*scanned: Any, **options: Any) -> Recorder:
         return Recorder(meter, _Scanner(meter, *scanned, **options, is_opaque=_is_opaque(model)), fields, call)

@@ -37,9 +37,10 @@ _OPERATIONS: Final = {
     "predict": "generate_content",
 }
 _PART: Final = "_taximeter_usage"
+_SOURCES: Final = "_taximeter_sources"
 _MODEL: Final = "_taximeter_model"
 _CALL: Final = "_taximeter_call"
-"""Attributes of a live session: the usage of the current turn, the requested model, and the call that opened it."""
+"""Attributes of a live session: usage and sources of the current turn, the requested model, and the call that opened it."""
 _NEEDS: Final = ("http_method", "path")
 
 
@@ -147,12 +148,16 @@ def _heard(session: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], mes
     if (usage := getattr(message, "usage_metadata", None)) is not None:
         state[_PART] = usage, generation()
     content = getattr(message, "server_content", None)
+    if (grounding := getattr(content, "grounding_metadata", None)) is not None:
+        # Searches are billed. Only hashes of their texts are kept, by the scanner, when the turn ends.
+        state.setdefault(_SOURCES, []).append(grounding.model_dump(mode="json", exclude_none=True))
     if content is not None and content.turn_complete:
         _record_turn(session, is_final=True)
 
 
 def _record_turn(session: Any, *, is_final: bool) -> None:
     usage, made_in = session.__dict__.pop(_PART, (None, 0))
+    sources = session.__dict__.pop(_SOURCES, [])
     client = session._api_client  # noqa: SLF001 - public under no other name
     meter = bindings.meter_of(_NAME, client)
     if usage is None or meter is None or made_in != generation():
@@ -163,9 +168,10 @@ def _record_turn(session: Any, *, is_final: bool) -> None:
     answered = _answered(meter, client)
     provider = answered["provider"]
     content_type = "application/json" if is_final else _LINES
-    fields = {**answered, "model": session.__dict__.get(_MODEL), "operation": "generate_content"}
+    fields = {**answered, "model": session.__dict__.get(_MODEL), "operation": "generate_content", "region": _region(client)}
     recorder = Recorder(meter, scanner_for(meter, "gemini", provider, content_type), fields, session.__dict__.get(_CALL))
-    recorder.feed(json.dumps({"usageMetadata": report}).encode())
+    candidates = [{"groundingMetadata": source} for source in sources]
+    recorder.feed(json.dumps({"usageMetadata": report, "candidates": candidates}).encode())
     recorder.finish()
 
 

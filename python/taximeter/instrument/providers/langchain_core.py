@@ -16,6 +16,7 @@ from ... import attribution
 from ...locks import ForkSafeLock
 from .. import bindings, layers
 from ..bindings import Family
+from ..failures import is_failure
 from ..guard import check_signature, name_of, run_guarded
 from ..layers import Claim
 from ..recorder import scanner_for
@@ -66,16 +67,18 @@ class _Run:
         self._claim.runs -= 1
         if not self._claim.runs:
             self.step_out()
-        if answer is None or self._claim.is_taken:
+        if self._claim.is_taken or (answer is None and (error is None or not is_failure(error))):
             return
         if self._claim.outer is not None:
             self._claim.outer.take()
         provider = str(self._metadata.get("ls_provider") or "unknown")
+        # A call that failed before its first part has no answer.
+        answer = answer or {"wire": "langchain", "usage": None, "model": None, "finish_reason": None}
         scanner = scanner_for(meter, answer["wire"], provider, "application/json")
         scanner.feed(json.dumps({"usage": answer["usage"]}, default=str).encode())
         found: Mapping[str, Any] = scanner.finish() or {}
         model = answer["model"] or self._metadata.get("ls_model_name") or "unknown"
-        if gap := found.get("gap"):
+        if error is None and (gap := found.get("gap")):
             meter.count_remark(gap, f"{provider}/{model}")
         attribution.enter(self, self._scope)
         try:
