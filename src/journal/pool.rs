@@ -57,7 +57,12 @@ pub(super) struct Pool {
     hand_off: Mutex<HandOff>,
     /// Chunks claimed since the last call of `maintain`.
     pub(super) chunks_claimed: AtomicUsize,
+    /// Segments that only a writer held when it left them. Dropping one unmaps it, which the maintenance does.
+    left: Mutex<Vec<Arc<Segment>>>,
 }
+
+/// The most segments that wait to be unmapped, in case there is no maintenance.
+const MAX_LEFT: usize = 4;
 
 impl Pool {
     pub(super) fn open(settings: Settings) -> Self {
@@ -77,9 +82,28 @@ impl Pool {
             is_closed: AtomicBool::new(false),
             hand_off: Mutex::default(),
             chunks_claimed: AtomicUsize::new(0),
+            left: Mutex::default(),
         };
         pool.make_dir();
         pool
+    }
+
+    /// Releases the chunk of a writer, without a system call if possible.
+    pub(super) fn leave(&self, region: Option<Region>) {
+        let Some(segment) = region.as_ref().map(|region| Arc::clone(region.segment())) else { return };
+        drop(region);
+        if Arc::strong_count(&segment) == 1
+            && let Ok(mut left) = self.left.try_lock()
+            && left.len() < MAX_LEFT
+        {
+            left.push(segment);
+        }
+    }
+
+    /// Unmaps the segments that writers left.
+    pub(super) fn drop_left(&self) {
+        let left = std::mem::take(&mut *lock(&self.left));
+        drop(left);
     }
 
     /// Claims a chunk to write: of the current segment, of a spare one, of a new one, or of one in memory.

@@ -36,12 +36,11 @@ impl<S> Journal<S> {
             return;
         }
         let mut passed = Vec::new();
+        let linked = self.sealed_and_linked();
         let mut views = lock(&self.pool.views);
         views.retain_mut(|view| {
             if let View::Live(segment) = view
-                && !self.is_handed_off.load(Ordering::Relaxed)
-                && segment.is_sealed()
-                && segment.store.is_linked()
+                && linked.contains(&segment.index)
                 && let Some(path) = segment.path.clone()
             {
                 *view = View::File { index: segment.index, path, is_expected: true };
@@ -88,6 +87,20 @@ impl<S> Journal<S> {
         let lost = positions.iter().map(lost).collect();
         self.discard(&oldest);
         Some(lost)
+    }
+
+    /// The indexes of the sealed segments whose files exist; none if other processes deliver them. The files are queried without the lock,
+    /// for which writers would wait.
+    fn sealed_and_linked(&self) -> Vec<u64> {
+        if self.is_handed_off.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
+        let is_sealed = |view: &View| match view {
+            View::Live(segment) if segment.is_sealed() => Some(Arc::clone(segment)),
+            View::Live(_) | View::File { .. } => None,
+        };
+        let sealed: Vec<_> = lock(&self.pool.views).iter().filter_map(is_sealed).collect();
+        sealed.iter().filter(|segment| segment.store.is_linked()).map(|segment| segment.index).collect()
     }
 
     /// Whether half of the memory ring is used, the segment that is being written is nearly full, and no other is ready.

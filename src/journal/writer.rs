@@ -99,7 +99,7 @@ impl<S> Journal<S> {
             // Two claims: the first chunk of a segment has less space, because it holds the header.
             for _ in 0..2 {
                 if shard.region.as_ref().is_none_or(|region| !region.has_room(payload)) {
-                    shard.region = None;
+                    self.pool.leave(shard.region.take());
                     shard.region = self.pool.claim(now);
                 }
             }
@@ -151,6 +151,7 @@ impl<S> Journal<S> {
         if self.pool.is_closed.load(Ordering::Acquire) {
             return 0;
         }
+        self.pool.drop_left();
         if self.pool.leave_lost_dir() {
             self.release_idle_regions(true);
         }
