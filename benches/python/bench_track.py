@@ -1,4 +1,4 @@
-"""Compares `track()` with six keywords and three tags to `orjson.dumps` of the same event, in one run.
+"""Compares `track()` with nine keywords, one of them three tags, to `orjson.dumps` of the same event, in one run.
 
 `orjson.dumps` serializes the complete event in taximeter's JSON form, including id, time and cost, from a ready dict. `track()` also
 makes the id, checks, prices and journals the event. The ledger is written meanwhile, at the rate that each row states.
@@ -6,6 +6,8 @@ makes the id, checks, prices and journals the event. The ledger is written meanw
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import shutil
 import statistics
 import subprocess
@@ -35,10 +37,14 @@ EVENT = {
     "catalog": "genai-prices-0.2.3",
     "feature": "chat",
     "team": "acme",
+    "customer": "c-17",
+    "user": "u-42",
     "tags": TAGS,
 }
-ARGUMENTS = {key: EVENT[key] for key in ("provider", "model", "feature", "team", "tags")} | EVENT["usage"]
+ARGUMENTS = {key: EVENT[key] for key in ("provider", "model", "feature", "team", "customer", "user", "tags")} | EVENT["usage"]
 BURST = 500
+CUSTOMERS = itertools.cycle([f"c-{number}" for number in range(997)])
+USERS = itertools.cycle([f"u-{number}" for number in range(1009)])
 STRACE = """
 import os, sys, tempfile, time
 import taximeter
@@ -47,7 +53,8 @@ track = taximeter.track
 tags = {"plan": "pro", "env": "prod", "region": "eu"}
 def burst(n):
     for _ in range(n):
-        track(provider="openai", model="gpt-4o", input_tokens=1200, output_tokens=350, feature="chat", team="acme", tags=tags)
+        track(provider="openai", model="gpt-4o", input_tokens=1200, output_tokens=350, feature="chat", team="acme", customer="c-17",
+              user="u-42", tags=tags)
 burst(20000)
 calls, pause = int(sys.argv[2]), float(sys.argv[3])
 time.sleep(0.1)
@@ -62,7 +69,19 @@ os._exit(0)
 
 
 def call_track() -> None:
-    taximeter.track(provider="openai", model="gpt-4o", input_tokens=1200, output_tokens=350, feature="chat", team="acme", tags=TAGS)
+    taximeter.track(
+        provider="openai", model="gpt-4o", input_tokens=1200, output_tokens=350, feature="chat", team="acme", customer="c-17",
+        user="u-42", tags=TAGS,
+    )  # fmt: skip
+
+
+def call_track_for_many() -> None:
+    """Call it for another customer and another user each time."""
+    customer, user = next(CUSTOMERS), next(USERS)
+    taximeter.track(
+        provider="openai", model="gpt-4o", input_tokens=1200, output_tokens=350, feature="chat", team="acme", customer=customer,
+        user=user, tags=TAGS,
+    )  # fmt: skip
 
 
 def call_peer() -> None:
@@ -125,8 +144,11 @@ def measure(bursts: int) -> None:
             ("orjson.dumps(arguments only)", call_peer_on_arguments, 0.005),
             ("track(), 50,000 events/s", call_track, 0.01),
             ("track(), as fast as it goes", call_track, 0),
+            ("track(), for many customers and users", call_track_for_many, 0),
+            ("track(), inside attribute()", call_track, 0),
         ):
-            median, single = sample(call, bursts, pause)
+            with taximeter.attribute(agent="support", team="search") if "attribute" in name else contextlib.nullcontext():
+                median, single = sample(call, bursts, pause)
             results[name] = median - nothing, percentile(single, 0.99) - clock_cost
             print(f"{name:44}{results[name][0]:9.0f}{results[name][1]:9.0f}")
             taximeter.flush(60)
