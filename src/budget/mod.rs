@@ -18,6 +18,7 @@ mod slot;
 mod state;
 mod transaction;
 mod window;
+mod window_list;
 mod words;
 
 #[cfg(test)]

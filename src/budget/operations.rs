@@ -8,7 +8,7 @@ use super::hold::{self, Hold, Terms};
 use super::layout::Layout;
 use super::slot::{Charged, Counts, Found, Hash, Period, Slot, find};
 use super::transaction::Transaction;
-use super::window;
+use super::window_list;
 use super::words::Words;
 
 /// A budget that a call counts for, with the key whose counter it is.
@@ -112,7 +112,7 @@ fn open(
         Found::Full => return Ok(None),
     };
     if matches!(counter.period, Period::Rolling { .. }) && slot.window(txn)?.is_none() {
-        match window::take(txn, layout)? {
+        match window_list::take(txn, layout)? {
             Some(index) => slot.set_window(txn, index),
             None => return Ok(None),
         }

@@ -4,7 +4,7 @@ use std::io;
 
 use super::layout::{Layout, SLOT, WINDOW, header, slot};
 use super::transaction::Transaction;
-use super::window;
+use super::window_list;
 use super::words::{Words, damaged};
 
 /// The words of a slot.
@@ -157,7 +157,7 @@ impl Slot {
             txn.store(header::SLOTS_USED, used + 1);
         }
         if let Some(window) = self.window_index(txn)? {
-            window::free(txn, self.layout, window)?;
+            window_list::free(txn, self.layout, window)?;
         }
         for index in 0..SLOT {
             txn.store(self.word(index), 0);

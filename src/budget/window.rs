@@ -5,10 +5,9 @@
 
 use std::io;
 
-use super::layout::{Layout, WINDOW, header};
 use super::slot::Slot;
 use super::transaction::Transaction;
-use super::words::damaged;
+use super::window_list::NEXT_FREE;
 
 /// The buckets of a window's length.
 const PARTS: i64 = 32;
@@ -16,8 +15,6 @@ const PARTS: i64 = 32;
 const BUCKETS: i64 = PARTS + 1;
 /// The words of a bucket: its number and its amount.
 const BUCKET: usize = 3;
-/// The word of a free window that holds the next free window, plus 1. No bucket uses it.
-const NEXT_FREE: usize = WINDOW - 1;
 const _: () = assert!(BUCKETS as usize * BUCKET <= NEXT_FREE, "the buckets do not fit");
 
 /// The number of the bucket of a time.
@@ -67,36 +64,6 @@ impl Slot {
         }
         Ok(())
     }
-}
-
-/// Takes a window that no slot has; `None` if there is none left.
-///
-/// A window that was in use is cleared without the redo log, because no slot names it until the transaction is committed.
-pub(super) fn take(txn: &mut Transaction<'_>, layout: Layout) -> io::Result<Option<usize>> {
-    if let Some(free) = (txn.load(header::WINDOWS_FREE)? as usize).checked_sub(1) {
-        if free >= layout.windows {
-            return Err(damaged("its list of free windows is wrong"));
-        }
-        let window = layout.window(free);
-        (0..NEXT_FREE).try_for_each(|word| txn.store_now(window + word, 0))?;
-        let next = txn.load(window + NEXT_FREE)?;
-        txn.store(header::WINDOWS_FREE, next);
-        return Ok(Some(free));
-    }
-    let made = txn.load(header::WINDOWS_MADE)? as usize;
-    if made >= layout.windows {
-        return Ok(None);
-    }
-    txn.store(header::WINDOWS_MADE, made as u64 + 1);
-    Ok(Some(made))
-}
-
-/// Puts a window on the list of free ones.
-pub(super) fn free(txn: &mut Transaction<'_>, layout: Layout, index: usize) -> io::Result<()> {
-    let next = txn.load(header::WINDOWS_FREE)?;
-    txn.store(layout.window(index) + NEXT_FREE, next);
-    txn.store(header::WINDOWS_FREE, index as u64 + 1);
-    Ok(())
 }
 
 #[cfg(test)]
