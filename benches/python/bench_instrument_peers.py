@@ -202,7 +202,7 @@ def main(kinds: Sequence[str] = tuple(PEERS), rounds: int = ROUNDS) -> None:
 
 def quick() -> None:
     """Measure beside the cheapest peer only, in fewer rounds."""
-    main(("opentelemetry",), 6)
+    main(("opentelemetry",), 4)
 
 
 if __name__ == "__main__":

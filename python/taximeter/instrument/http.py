@@ -137,8 +137,9 @@ class _Decoding:
 class _SyncTee(Watched):
     def __iter__(self) -> Iterator[bytes]:
         with self._recorder:
+            feed = self._recorder.feed
             for data in self._inner:
-                if passed := self._recorder.feed(data):
+                if passed := feed(data):
                     yield passed
             if rest := self._recorder.rest():
                 yield rest
@@ -153,8 +154,9 @@ class _SyncTee(Watched):
 class _AsyncTee(Watched):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         with self._recorder:
+            feed = self._recorder.feed
             async for data in self._inner:
-                if passed := self._recorder.feed(data):
+                if passed := feed(data):
                     yield passed
             if rest := self._recorder.rest():
                 yield rest
