@@ -213,12 +213,13 @@ impl Book {
         let seconds = request.started_at / 1_000_000_000;
         let Some(Row { period, rates: standard, .. }) = model.row_at(seconds) else { return unpriced(Some(found)) };
         let is_fallback = found.is_fallback;
+        let is_own = matches!(found.source, Source::Override(_));
         let pairs = request.conditions.pairs();
         // A provider's own rates for tiers and batches are not valid if another provider serves its models.
         let special =
             if pairs.is_empty() || is_fallback { None } else { model.context_rates(standard, seconds, &pairs) };
         let mut rates = special.map_or(Cow::Borrowed(standard), Cow::Owned);
-        if let Some(base) = self.base_of(found, request, is_global) {
+        if is_own && let Some(base) = self.base_of(found, request, is_global) {
             rates = Cow::Owned(self.over_base(&rates, base, seconds, &pairs));
         }
         if rates.is_empty() {
@@ -227,7 +228,6 @@ impl Book {
         }
         let usage = billed(request.usage, model);
         let multiplier = found.multiplier.map(|index| self.overrides.multiplier(index.into()).millionths);
-        let is_own = matches!(found.source, Source::Override(_));
         // The user's own rates are complete, so no factors apply to them.
         let uplift =
             if is_own { Uplift::default() } else { request.conditions.uplift(request.provider, model, is_fallback) };
@@ -392,6 +392,7 @@ impl Book {
         knows(&self.catalog) || self.long_tail.as_deref().is_some_and(knows)
     }
 
+    #[inline]
     pub(super) fn model(&self, found: Found) -> &ModelEntry {
         match found.source {
             Source::Override(index) => self.overrides.entry(index.into()),

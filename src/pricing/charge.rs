@@ -6,8 +6,6 @@
 
 use std::borrow::Cow;
 
-use smallvec::SmallVec;
-
 use super::entry::{ModelEntry, RATE_SCALE, Rates};
 use super::overrides::MULTIPLIER_SCALE;
 use crate::event::units::UNIT_COUNT;
@@ -131,7 +129,14 @@ impl Relations {
         let total_input = usage.count(Unit::INPUT_TOKENS);
         let used = usage.iter().filter(|(_, count)| *count > 0).fold(0, |set, (unit, _)| set | unit.bit());
         // What was charged of each reported unit, in the order of the usage, and for which units that is not zero.
-        let mut charged: SmallVec<[u64; 8]> = SmallVec::from_elem(0, usage.present().count_ones() as usize);
+        let (mut few, mut many) = ([0_u64; 8], Vec::new());
+        let reported = usage.present().count_ones() as usize;
+        let charged = if reported <= few.len() {
+            &mut few[..]
+        } else {
+            many.resize(reported, 0_u64);
+            &mut many[..]
+        };
         let mut filled = 0_u64;
         let (mut priced, mut covered) = (0_u64, 0_u64);
         let mut total = Usd::ZERO;

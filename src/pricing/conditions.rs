@@ -27,16 +27,19 @@ const ORDINARY: [&str; 5] = ["auto", "default", "standard", "standard_only", "on
 
 impl<'a> Conditions<'a> {
     /// Whether there are none, as for most calls.
+    #[inline]
     fn is_plain(&self) -> bool {
         !self.batch && self.service_tier.is_none() && self.region.is_none() && self.further.is_empty()
     }
 
     /// The conditions as key-value pairs of the catalog's vocabulary.
+    #[inline]
     pub(super) fn pairs(&self) -> Pairs<'a> {
+        if self.is_plain() { Pairs::new() } else { self.listed() }
+    }
+
+    fn listed(&self) -> Pairs<'a> {
         let mut pairs = Pairs::new();
-        if self.is_plain() {
-            return pairs;
-        }
         match self.service_tier {
             None | Some("" | "auto") => {}
             // Anthropic reports a batch as a tier.
@@ -58,11 +61,14 @@ impl<'a> Conditions<'a> {
     }
 
     /// The factors for the region and for the tier, unless the entry has its own rates for the tier.
+    #[inline]
     pub(super) fn uplift(&self, provider: Option<&str>, model: &ModelEntry, is_fallback: bool) -> Uplift {
         // Most calls have neither.
-        if self.region.is_none() && self.service_tier.is_none() {
-            return Uplift::default();
-        }
+        let has_none = self.region.is_none() && self.service_tier.is_none();
+        if has_none { Uplift::default() } else { self.found_uplift(provider, model, is_fallback) }
+    }
+
+    fn found_uplift(&self, provider: Option<&str>, model: &ModelEntry, is_fallback: bool) -> Uplift {
         let mut uplift = Uplift::of(provider, &model.id, self.region, self.service_tier);
         if self.service_tier.is_some_and(|tier| !is_fallback && model.knows_context("service_tier", tier)) {
             uplift.tier = None;
