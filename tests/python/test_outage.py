@@ -42,7 +42,7 @@ def test_over_budget_the_oldest_events_are_dropped_and_counted_exactly(state, co
     wait_for(lambda: of(meter)["evicted"])
     assert meter.stats()["journal_bytes"] <= 12 << 20
     wait_for(lambda: meter.stats()["remarks"]["given_up"] == of(meter)["evicted"])
-    assert [record.getMessage() for record in caplog.records if "given up" in record.getMessage()]
+    assert [record.getMessage() for record in caplog.records if "given_up" in record.getMessage()]
     collector.rule = lambda events: 200
     wait_for(lambda: meter.flush(1).pending == 0, 60)
     delivered = set(collector.events)
