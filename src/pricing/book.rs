@@ -239,8 +239,12 @@ impl Book {
         if is_own && notes.intersection(CostNotes::UNIT_WITHOUT_RATE) != CostNotes::NONE {
             return Ok(Total { found: Some(found), notes: CostNotes::UNIT_WITHOUT_RATE, ..Total::UNPRICED });
         }
-        let provider = self.names(found).0;
-        let mut notes = notes | request.conditions.unknown_to(model, provider, request.model, is_fallback, uplift);
+        let mut notes = notes;
+        // A reference to Bedrock may have a geography, which is followed by a dot or begins a resource name.
+        if !request.conditions.is_plain() || request.model.contains(['.', ':']) {
+            let provider = self.names(found).0;
+            notes |= request.conditions.unknown_to(model, provider, request.model, is_fallback, uplift);
+        }
         if found.route.is_some() {
             notes |= CostNotes::CONTEXT_WITHOUT_RATES;
         }
@@ -448,6 +452,7 @@ impl Book {
 
     /// Looks up a reference, with a small cache per thread. The cache has a fixed size, so it does not grow with the number of names,
     /// and needs no lock, which a forked child could inherit locked.
+    #[inline(always)]
     pub(super) fn find_cached(&self, provider: Option<&str>, model: &str, is_global: bool) -> Option<Found> {
         const SLOTS: usize = 64;
         struct Slot {

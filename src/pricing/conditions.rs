@@ -28,7 +28,7 @@ const ORDINARY: [&str; 5] = ["auto", "default", "standard", "standard_only", "on
 impl<'a> Conditions<'a> {
     /// Whether there are none, as for most calls.
     #[inline]
-    fn is_plain(&self) -> bool {
+    pub(super) fn is_plain(&self) -> bool {
         !self.batch && self.service_tier.is_none() && self.region.is_none() && self.further.is_empty()
     }
 
