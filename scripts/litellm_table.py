@@ -124,8 +124,9 @@ def long_tail(table: Mapping[str, Mapping[str, Any]], known: set[str]) -> list[D
 
 
 # A meter without any settings, so that no setting of this host affects the comparison.
-CATALOG_ALONE = meter_with(Engine(), taximeter.Meter)
-CATALOG_ALONE.settings = Settings(root="/nonexistent")
+ENGINE = Engine()
+ENGINE.settings = Settings(root="/nonexistent")
+CATALOG_ALONE = meter_with(ENGINE, taximeter.Meter)
 UNITS_COMPARED = {
     "input_tokens": ("input_tokens",),
     "output_tokens": ("output_tokens",),
