@@ -13,7 +13,7 @@ use super::error::Unavailable;
 use super::operations::{self, Counter, Done, Ended, Request, Reserved};
 use super::owner::{Owner, dead};
 use super::process::{PATIENCE, Patience, Process, wait};
-use super::settlement::{Crossing, MAX_WAITING, Waiting, WaitingShare, lock, now, settle, settle_waiting, with_room};
+use super::settlement::{Crossing, MAX_WAITING, Waiting, WaitingShare, now, settle, settle_waiting, with_room};
 use super::slot::{Charged, Counts, Period};
 use super::state::{Origin, State};
 use super::transaction::Transaction;
@@ -21,6 +21,7 @@ use crate::sys::clock::boot;
 use crate::sys::fork::fork_generation;
 use crate::sys::fs::create_private_dir;
 use crate::sys::lock::TurnLock;
+use crate::sys::mutex::lock;
 
 /// One budget that a call counts for.
 #[derive(Clone, Copy, Debug)]

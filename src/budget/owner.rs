@@ -10,6 +10,7 @@ use once_cell::race::OnceBox;
 use crate::sys::fork::fork_generation;
 use crate::sys::fs::{list_dir, remove_file};
 use crate::sys::lock::ProcessLock;
+use crate::sys::random::random_word;
 
 const SUFFIX: &str = ".owner";
 
@@ -32,7 +33,7 @@ fn own() -> &'static ArcSwap<Vec<(u64, u64)>> {
 impl Owner {
     pub(super) fn create(dir: &Path) -> io::Result<Self> {
         // 0 marks a free hold.
-        let token = super::state::random_word().max(1);
+        let token = random_word().max(1);
         let path = dir.join(format!("{token:016x}{SUFFIX}"));
         let lock = ProcessLock::create(&path)?.ok_or(io::ErrorKind::WouldBlock)?;
         own().rcu(|all| all.iter().copied().chain([(fork_generation(), token)]).collect::<Vec<_>>());

@@ -1,7 +1,7 @@
 //! Settlements: made at once, or kept in memory until the state can be used.
 
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use smallvec::SmallVec;
 
@@ -10,6 +10,7 @@ use super::operations::{self, Counter, Crossed, Done, Held, Settlement};
 use super::slot::{Charged, Period};
 use super::state::State;
 use crate::sys::clock::unix_ns;
+use crate::sys::mutex::lock;
 
 /// The most settlements that wait for the lock, some 200 bytes each. Further ones are lost, and counted.
 pub(super) const MAX_WAITING: usize = 100_000;
@@ -95,11 +96,6 @@ pub(super) fn settle(state: &mut State, limit: u64, waiting: &Waiting) -> Result
     Ok(crossed
         .map(|(share, crossed)| Crossing { key: share.key.clone(), bits: crossed.bits, used: crossed.used })
         .collect())
-}
-
-/// Locks a mutex even if a thread panicked while holding it.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Seconds since the Unix epoch.

@@ -19,6 +19,7 @@ use super::slot::{Hash, Slot};
 use super::transaction::{Transaction, redo};
 use super::words::Words;
 use crate::sys::fs::{create_private_file, file_identity, list_dir, open_private, remove_file, rename};
+use crate::sys::random::random_word;
 
 const STATE: &str = "state";
 const DRAFT: &str = "state.draft";
@@ -201,9 +202,4 @@ impl State {
     pub(super) fn keys(&self) -> &Keys {
         &self.keys
     }
-}
-
-/// A random number from the operating system or, if that fails, from the clock and this process.
-pub(super) fn random_word() -> u64 {
-    getrandom::u64().unwrap_or_else(|_| fastrand::u64(..))
 }

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use super::destination::Destination;
 use super::event_journal::EventJournal;
 use super::local_thread::LocalThread;
-use super::lock::lock;
 use super::network_loop::NetworkLoop;
 use super::notices::Notice;
 use super::orphans::OrphanPool;
@@ -18,6 +17,7 @@ use super::stats::DestinationStats;
 use super::timing::{CHECK_INTERVAL, STOP_WAIT, UNATTENDED_STOP_WAIT};
 use crate::journal::Tier;
 use crate::sys::fork::fork_generation;
+use crate::sys::mutex::lock;
 
 /// The result of a flush.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

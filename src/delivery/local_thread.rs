@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use super::backoff::Backoff;
 use super::bring::{Brought, Next, bring, bring_next};
 use super::destination::LocalSink;
-use super::lock::lock;
 use super::notices::{Notice, NoticeKind, Watch};
 use super::orphans::Taken;
 use super::shared::Shared;
 use super::timing::{BATCH_BYTES, IDLE_AFTER};
 use crate::journal::{Reader, Tier};
+use crate::sys::mutex::lock;
 
 /// The result of reading this process's own journal once.
 #[derive(Clone, Copy, PartialEq, Eq)]

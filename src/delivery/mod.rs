@@ -15,7 +15,6 @@ mod handle;
 mod in_flight;
 mod ledger_sink;
 mod local_thread;
-mod lock;
 mod locked_file;
 mod network_loop;
 mod notices;

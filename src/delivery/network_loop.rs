@@ -8,7 +8,6 @@ use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
 use super::in_flight::Source;
-use super::lock::lock;
 use super::notices::{Notice, NoticeKind, Watch};
 use super::orphans::Taken;
 use super::remote::{Feed, Remote, Scope, Step, Urgency};
@@ -16,6 +15,7 @@ use super::shared::Shared;
 use super::timing::{IDLE_AFTER, POLL};
 use crate::event::binary::is_known_version;
 use crate::journal::{Batch, Reader};
+use crate::sys::mutex::lock;
 
 /// The runtime of the requests.
 pub(super) struct Network {

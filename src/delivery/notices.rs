@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::DestinationStats;
-use super::lock::lock;
 use super::timing::FAILING_AFTER;
+use crate::sys::mutex::lock;
 
 /// The most queued notices. Further ones are dropped, because each kind is repeated after a minute.
 const MAX_QUEUED: usize = 64;

@@ -14,9 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, TryLockError};
 use std::time::Instant;
 
-use super::lock::lock;
 use super::timing::{ADOPT_EVERY, ADOPT_PAUSE, REFUSING_FOR, RELEASE_AFTER, SEARCH_SLICE};
 use crate::journal::{Adopting, Backlog, Batch, Orphan, OrphanReader, OrphanScan, UnsavedPositions};
+use crate::sys::mutex::lock;
 
 /// The most journals that the delivery threads, or a drain, hold at a time.
 pub(super) const MAX_HELD: usize = 32;

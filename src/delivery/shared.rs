@@ -11,13 +11,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::event_journal::EventJournal;
-use super::lock::lock;
 use super::notices::{Notice, NoticeKind, Notices, counted};
 use super::orphans::OrphanPool;
 use super::stats::{DestinationStats, Outlook, publish};
 use super::timing::{BUSY_FOR, MAINTAIN, POLL, PUBLISH_EVERY, RELAXED, STOP_WAIT, TICK};
 use crate::journal::{Batch, Position, Tier};
 use crate::sys::clock::unix_ns;
+use crate::sys::mutex::lock;
 
 /// A thread that panics this often while it stops is ended.
 const MAX_PANICS_AT_END: u32 = 3;

@@ -11,7 +11,6 @@ use tempfile::TempDir;
 
 use super::EventJournal as Journal;
 use super::in_flight::Source;
-use super::lock::lock;
 use super::network_loop::{Network, RemoteState};
 use super::orphans::OrphanPool;
 use super::remote::{Feed, Step, Urgency};
@@ -23,6 +22,7 @@ use crate::event::id::id_text;
 use crate::http::Address;
 use crate::journal::{Backend, Batch, Settings};
 use crate::protocol::{Answer, CloudEvents, HttpRequest, Protocol, Verdict};
+use crate::sys::mutex::lock;
 
 mod files;
 mod left;

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use super::lock::lock;
 use super::segment::{SEGMENT, index_of};
 use crate::sys::fs::{allocated, list_dir, space};
+use crate::sys::mutex::lock;
 
 /// The most bytes that the segments of all journals of a state directory take.
 pub const MAX_DISK_BUDGET: u64 = 512 << 20;

@@ -23,7 +23,6 @@ mod foreign;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod inspect;
-mod lock;
 mod orphans;
 mod owner;
 mod pool;

@@ -35,6 +35,7 @@ use crate::sys::fs::{
     open_private, path_metadata, read_at, remove_dir, remove_file, rename, write_at,
 };
 use crate::sys::lock::ProcessLock;
+use crate::sys::random::random_word;
 
 const OWNER_LOCK: &str = "owner.lock";
 const READER_LOCK: &str = "reader.lock";
@@ -48,15 +49,6 @@ const DRAFT_AGE: Duration = Duration::from_mins(10);
 /// The most bytes of a file of names that are read: some 300 destinations.
 const MAX_NAMES_BYTES: usize = 16 << 10;
 
-/// Random bytes from the operating system or, if that fails, from the clock and this process.
-pub(super) fn random_bytes<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    if getrandom::fill(&mut bytes).is_err() {
-        fastrand::fill(&mut bytes);
-    }
-    bytes
-}
-
 /// A random number that identifies this process. A forked child draws a new one.
 fn process_token() -> u64 {
     static TOKEN: OnceBox<ArcSwap<(u64, u64)>> = OnceBox::new();
@@ -67,7 +59,7 @@ fn process_token() -> u64 {
         if current.0 == generation {
             return current.1;
         }
-        token.compare_and_swap(&current, Arc::new((generation, u64::from_le_bytes(random_bytes()))));
+        token.compare_and_swap(&current, Arc::new((generation, random_word())));
     }
 }
 
@@ -96,7 +88,7 @@ impl OwnedDir {
         // Create the state directory, too. It contains the directory of journals.
         root.parent().map_or(Ok(()), create_private_dir)?;
         create_private_dir(root)?;
-        let name = format!("{:016x}-{:016x}", process_token(), u64::from_le_bytes(random_bytes()));
+        let name = format!("{:016x}-{:016x}", process_token(), random_word());
         let (path, draft) = (root.join(&name), root.join(format!("{DRAFT}{name}")));
         let made = Self::fill(&draft, destinations).and_then(|lock| {
             let held = (fork_generation(), OsString::from(&name));

@@ -8,14 +8,15 @@ use std::sync::{Arc, Mutex};
 
 use super::cursor::CursorFile;
 use super::disk_budget::{DiskBudget, Others};
-use super::lock::lock;
-use super::owner::{OwnedDir, random_bytes};
+use super::owner::OwnedDir;
 use super::segment::{Backend, HEAP_SEGMENT, Identity, Region, SEGMENT, Segment};
 use super::segment_list::SegmentList;
 use super::settings::{Settings, Tier};
 use super::store::Store;
 use super::view::View;
 use crate::sys::fs::remove_file;
+use crate::sys::mutex::lock;
+use crate::sys::random::random_bytes;
 
 /// The bytes of the ring in memory that is used if the disk is full or unusable.
 pub(super) const MEMORY_BUDGET: usize = 8 << 20;

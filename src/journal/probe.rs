@@ -4,9 +4,9 @@
 use std::io;
 
 use super::disk_budget::DiskBudget;
-use super::owner::random_bytes;
 use super::settings::Settings;
 use crate::sys::fs::create_private_dir;
+use crate::sys::random::random_word;
 
 /// Creates the directories that the first event needs, creates and deletes a trial directory in them, and checks the free space of
 /// the disk. This takes a dozen system calls, however many journals there are, because `init()` waits for it. The bytes of the other
@@ -20,7 +20,7 @@ pub fn probe(settings: &Settings) -> io::Result<()> {
     root.parent().map_or(Ok(()), create_private_dir)?;
     create_private_dir(root)?;
     // If a killed process leaves the trial directory, the next scan of the journals deletes it, because it has no lock.
-    let trial = root.join(format!("probe-{:016x}", u64::from_le_bytes(random_bytes())));
+    let trial = root.join(format!("probe-{:016x}", random_word()));
     std::fs::create_dir(&trial)?;
     let _ = std::fs::remove_dir(&trial);
     let budget = DiskBudget::of(root, 0, 0, settings.budget);

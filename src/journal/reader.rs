@@ -4,10 +4,10 @@ use std::sync::atomic::Ordering;
 
 use super::batch::Batch;
 use super::cursor::{CursorFile, Position};
-use super::lock::lock;
 use super::scan::{Counted, Writer, count, read_batch};
 use super::view::View;
 use super::writer::Journal;
+use crate::sys::mutex::lock;
 
 /// The reader of one destination in its own process's journal.
 pub struct Reader {

@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering;
 use super::batch::Batch;
 use super::cursor::Position;
 use super::disk_budget::DiskBudget;
-use super::lock::lock;
 use super::pool::MEMORY_BUDGET;
 use super::quarantine;
 use super::scan::{Writer, count};
@@ -14,6 +13,7 @@ use super::segment::{CHUNKS, Segment};
 use super::view::View;
 use super::writer::Journal;
 use crate::sys::fs::remove_file;
+use crate::sys::mutex::lock;
 
 impl<S> Journal<S> {
     pub(super) fn note_damage(&self, batch: &Batch) {

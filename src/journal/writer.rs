@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use super::disk_budget::DiskBudget;
-use super::lock::lock;
 use super::pool::Pool;
 use super::record;
 use super::segment::{CHUNK, CHUNKS, Region, SEGMENT};
 use super::settings::{AppendError, Counts, Settings, Tier};
+use crate::sys::mutex::lock;
 
 /// Chunks that are kept ready for idle writers: 1 MiB.
 const MIN_CHUNKS_AHEAD: usize = 16;

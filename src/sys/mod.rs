@@ -9,10 +9,12 @@ pub mod fs;
 pub mod identity;
 pub mod lock;
 pub mod mmap;
+pub(crate) mod mutex;
 #[cfg(all(any(target_os = "linux", target_os = "android"), target_pointer_width = "64"))]
 mod ofd;
 #[cfg(not(all(any(target_os = "linux", target_os = "android"), target_pointer_width = "64")))]
 #[path = "ofd_elsewhere.rs"]
 mod ofd;
 pub mod private;
+pub(crate) mod random;
 pub mod sqlite;
