@@ -6,6 +6,7 @@ use foldhash::fast::RandomState;
 use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::{Connection, Transaction, params};
 
+use super::dimension::HOURLY_ATTRIBUTION;
 use super::error::LedgerError;
 use crate::event::{Unit, UsageEvent};
 use crate::money::{AmountError, Usd};
@@ -27,12 +28,10 @@ struct Call<'a> {
 #[derive(PartialEq, Eq, Hash)]
 struct Group<'a> {
     call: Call<'a>,
-    /// The agent, feature, team and customer. Calls without a value are kept under '', so that a report by this field shows what is
+    /// In the order of [`HOURLY_ATTRIBUTION`]. Calls without a value are kept under '', so that a report by this field shows what is
     /// unattributed.
     values: [&'a str; 4],
 }
-
-const DIMENSIONS: [&str; 4] = ["agent", "feature", "team", "customer"];
 
 /// The key of a row: its dimension, the value of that, and the call.
 type Key<'a> = (&'static str, &'a str, Call<'a>);
@@ -105,7 +104,7 @@ impl<'a> Hours<'a> {
     fn rows(&self) -> HashMap<Key<'a>, Sums, RandomState> {
         let mut rows = HashMap::<Key<'a>, Sums, RandomState>::default();
         for (group, sums) in &self.0 {
-            let attributed = DIMENSIONS.into_iter().zip(group.values);
+            let attributed = HOURLY_ATTRIBUTION.into_iter().zip(group.values);
             for (dimension, value) in attributed.chain([("", "")]) {
                 rows.entry((dimension, value, group.call)).or_default().add(sums);
             }

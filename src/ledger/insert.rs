@@ -3,8 +3,6 @@
 //! Neighbours have most values in common, and binding a text copies it. So only the values that differ from the event before are bound
 //! again: SQLite keeps the others.
 
-use std::borrow::Cow;
-
 use rusqlite::types::ToSql;
 use rusqlite::{CachedStatement, Connection};
 
@@ -123,11 +121,12 @@ impl<'b, 'e> Row<'_, '_, 'b, 'e> {
     }
 }
 
-/// The names of the remarks, separated by commas; `None` if there are none.
+/// The names of the remarks, separated by commas; `None` without remarks.
 pub(super) fn notes_text(notes: CostNotes) -> Option<String> {
     (!notes.is_empty()).then(|| notes.names().collect::<Vec<_>>().join(","))
 }
 
-fn tags_text<'a>(tags: &'a [(&'a str, &'a str)]) -> Option<Cow<'a, str>> {
-    (!tags.is_empty()).then(|| serde_json::to_string(&TagMap(tags)).unwrap_or_default().into())
+/// The tags as a JSON object; `None` without tags.
+fn tags_text(tags: &[(&str, &str)]) -> Option<String> {
+    (!tags.is_empty()).then(|| serde_json::to_string(&TagMap(tags)).unwrap_or_default())
 }
