@@ -77,7 +77,7 @@ fn at(index: usize, layout: Layout) -> io::Result<usize> {
     if index < layout.holds { Ok(layout.hold(index)) } else { Err(damaged("its list of free holds is wrong")) }
 }
 
-/// Writes a hold to a free place. Returns its index; `None` if there is none.
+/// Writes a hold to a free place. Returns the index of the place; `None` if all places are taken.
 pub(super) fn add(txn: &mut Transaction<'_>, layout: Layout, hold: &Hold) -> io::Result<Option<usize>> {
     let free = txn.load(header::HOLDS_FREE)?;
     let index = if free > 0 {

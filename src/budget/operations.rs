@@ -94,7 +94,8 @@ pub(super) trait KeyTexts {
     fn add(&self, txn: &mut Transaction<'_>, text: &[u8]) -> io::Result<u64>;
 }
 
-/// The slot of a counter, taken if there is none yet and brought to the current period; `None` if there is no room.
+/// Finds the slot of a counter, or takes a free one for it, and brings it to the current period. Returns the slot and the start of that
+/// period; `None` if no slot or no window is free.
 fn open(
     txn: &mut Transaction<'_>,
     layout: Layout,

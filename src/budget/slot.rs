@@ -50,7 +50,7 @@ pub enum Period {
     Fixed {
         /// The start, which identifies the period.
         start: i64,
-        /// The first second of the next period; `i64::MAX` if there is none.
+        /// The first second of the next period; `i64::MAX` if the period never ends.
         end: i64,
     },
     /// The last so many seconds.

@@ -9,7 +9,7 @@ use super::words::damaged;
 /// The word of a free window that holds the next free window, plus 1. No bucket uses it.
 pub(super) const NEXT_FREE: usize = WINDOW - 1;
 
-/// Takes a window that no slot has; `None` if there is none left.
+/// Takes a window that no slot uses; `None` if slots use all of them.
 ///
 /// A window that was in use is cleared without the redo log, because no slot names it until the transaction is committed.
 pub(super) fn take(txn: &mut Transaction<'_>, layout: Layout) -> io::Result<Option<usize>> {

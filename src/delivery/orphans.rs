@@ -29,7 +29,8 @@ pub(super) struct OrphanPool {
     search: Mutex<Search>,
     inner: Mutex<Inner>,
     has_searched: AtomicBool,
-    /// Whether the disk budget is half used up, partly by other journals, so that the unused space of dead journals is freed without waiting for a search.
+    /// Whether the disk budget is half used up, partly by other journals. Then the unused space of dead journals is freed without
+    /// waiting for a search.
     is_space_short: AtomicBool,
 }
 

@@ -110,7 +110,7 @@ impl Shared {
         }
     }
 
-    /// Wakes the threads that sleep until an event comes. Costs one load if there are none.
+    /// Wakes the threads that sleep until an event comes. Costs one load if no thread sleeps.
     #[inline]
     pub(super) fn notify(&self) {
         if self.asleep.load(Ordering::Relaxed) != 0 {

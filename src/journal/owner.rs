@@ -270,7 +270,7 @@ impl OrphanScan {
         self.names.is_empty()
     }
 
-    /// Frees the unused space of one more dead journal that this scan has not handled; `false` if there is none.
+    /// Frees the unused space of one more dead journal. Returns `false` if this scan has handled all journals.
     pub fn free_unused_space(&mut self) -> bool {
         // Starts with the last one, because `next` handles the first one next.
         let Some(name) = self.untrimmed.pop() else { return false };

@@ -26,7 +26,7 @@ pub(super) type Pairs<'a> = SmallVec<[(&'a str, &'a str); 4]>;
 const ORDINARY: [&str; 5] = ["auto", "default", "standard", "standard_only", "on_demand"];
 
 impl<'a> Conditions<'a> {
-    /// Whether there are none, as for most calls.
+    /// Whether the call has no conditions. Most calls have none.
     #[inline]
     pub(super) fn is_plain(&self) -> bool {
         !self.batch && self.service_tier.is_none() && self.region.is_none() && self.further.is_empty()

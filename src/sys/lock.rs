@@ -52,7 +52,7 @@ impl ProcessLock {
 pub struct TurnLock(PrivateFile);
 
 impl TurnLock {
-    /// Opens the file, and creates it if there is none.
+    /// Opens the file. Creates it if it does not exist.
     ///
     /// # Errors
     /// Those of [`append_private`].
