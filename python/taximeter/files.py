@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-__all__ = ["MAX_BYTES", "add_note", "decode", "notes", "read"]
+__all__ = ["MAX_BYTES", "add_note", "append", "decode", "notes", "read"]
 
 MAX_BYTES: Final = 16 << 20
 """The most bytes of a file with settings, prices or certificates: thirty times the size of the public price data in 2026."""
@@ -50,6 +50,29 @@ def decode(data: bytes) -> str:
     return data.decode("utf-16" if is_utf16 else "utf-8-sig")
 
 
+def append(path: str | os.PathLike[str], line: bytes, *, max_bytes: int | None = None) -> int:
+    """Append a line to a file that only its owner can access, with one write, so that lines of several processes do not mix.
+
+    Args:
+        path: The file, in the state directory. It is created if it does not exist.
+        line: The line, with its end.
+        max_bytes: The size in bytes beyond which nothing is appended; by default there is no limit.
+
+    Returns:
+        The size of the file in bytes.
+
+    Raises:
+        OSError: The file cannot be written, or the path is a link.
+    """
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    try:
+        if max_bytes is None or os.fstat(file).st_size + len(line) <= max_bytes:
+            os.write(file, line)
+        return os.fstat(file).st_size
+    finally:
+        os.close(file)
+
+
 _MAX_NOTES_BYTES: Final = 64 * 1024
 """The size at which a file of notes gets no more of them: some 1,000 notes."""
 _NOTE_SECONDS: Final = 86_400.0
@@ -75,12 +98,7 @@ def add_note(path: str, *fields: str) -> None:
     if any(note == fields and now - at < _NOTE_SECONDS for note, at in known):
         return
     line = "\t".join((*fields, str(int(now)))).encode("utf-8", "replace") + b"\n"
-    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
-    try:
-        if os.fstat(file).st_size + len(line) <= _MAX_NOTES_BYTES:
-            os.write(file, line)
-    finally:
-        os.close(file)
+    append(path, line, max_bytes=_MAX_NOTES_BYTES)
 
 
 def notes(path: str | os.PathLike[str], count: int) -> Sequence[tuple[tuple[str, ...], float]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -55,14 +54,7 @@ def _write(meter: Engine, name: str, scope: _core.Scope) -> None:
     root.mkdir(0o700, parents=True, exist_ok=True)  # the first event would create it
     path = root / _FILE
     line = json.dumps({"id": name, "at": int(time.time()), "scope": fields}).encode() + b"\n"
-    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
-    try:
-        # One write, so that lines of several processes do not mix.
-        os.write(file, line)
-        size = os.fstat(file).st_size
-    finally:
-        os.close(file)
-    if size > _MOST_BYTES:
+    if files.append(path, line) > _MOST_BYTES:
         path.replace(root / _OLDER)
 
 
