@@ -59,23 +59,40 @@ impl Prepared {
         now: u64,
         record: impl FnOnce(&PlainEvent<'_>) -> R,
     ) -> Option<R> {
-        let [input_tokens, output_tokens] = counts;
-        let is_known = self.second == now / 1_000_000_000 && self.prices == prices.serial();
-        if !is_known || (input_tokens.is_none() && output_tokens.is_none()) {
+        let is_known = self.second == second_of(now) && self.prices == prices.serial();
+        if !is_known || counts == [None; 2] {
             return None;
         }
         let attribution = PlainAttribution { fields: [None; 6], tags };
-        Some(record(&PlainEvent {
-            names: &self.texts,
-            input_tokens,
-            output_tokens,
-            cost: self.price.cost(input_tokens.unwrap_or(0), output_tokens.unwrap_or(0)),
-            cost_status: self.price.status,
-            cost_notes: self.price.notes,
-            attribution,
-            size: attribution.size()?,
-        }))
+        let size = attribution.size()?;
+        Some(record(&priced(&self.texts, &self.price, counts, attribution, size)))
     }
+}
+
+/// The event of a call, priced. `size` is that of the attribution.
+#[inline]
+fn priced<'a>(
+    names: &'a [u8],
+    price: &Linear,
+    [input_tokens, output_tokens]: [Option<u64>; 2],
+    attribution: PlainAttribution<'a>,
+    size: usize,
+) -> PlainEvent<'a> {
+    PlainEvent {
+        names,
+        input_tokens,
+        output_tokens,
+        cost: price.cost(input_tokens.unwrap_or(0), output_tokens.unwrap_or(0)),
+        cost_status: price.status,
+        cost_notes: price.notes,
+        attribution,
+        size,
+    }
+}
+
+/// The second of a time in nanoseconds since the Unix epoch.
+fn second_of(now: u64) -> u64 {
+    now / 1_000_000_000
 }
 
 /// What events of one model share in one second.
@@ -105,10 +122,11 @@ pub(super) fn with_event<R>(
     record: impl FnOnce(&PlainEvent<'_>) -> R,
 ) -> Option<R> {
     let size = call.attribution.size()?;
-    if call.input_tokens.is_none() && call.output_tokens.is_none() {
+    let counts = [call.input_tokens, call.output_tokens];
+    if counts == [None; 2] {
         return None;
     }
-    let (serial, second) = (prices.serial(), now / 1_000_000_000);
+    let (serial, second) = (prices.serial(), second_of(now));
     let index = HASHER.hash_one((call.provider, call.model)) as usize % SLOTS;
     TABLE
         .try_with(|table| {
@@ -123,16 +141,7 @@ pub(super) fn with_event<R>(
                 table[index] = Some(look_up(call, prices, serial, now)?);
             }
             let (names, price) = table[index].as_ref()?.priced.as_ref()?;
-            Some(record(&PlainEvent {
-                names,
-                input_tokens: call.input_tokens,
-                output_tokens: call.output_tokens,
-                cost: price.cost(call.input_tokens.unwrap_or(0), call.output_tokens.unwrap_or(0)),
-                cost_status: price.status,
-                cost_notes: price.notes,
-                attribution: call.attribution,
-                size,
-            }))
+            Some(record(&priced(names, price, counts, call.attribution, size)))
         })
         .ok()?
 }
@@ -157,6 +166,11 @@ fn look_up(call: &PlainCall<'_>, prices: &Prices, serial: u64, now: u64) -> Opti
         };
         Some((encode_names(&event)?, linear))
     });
-    let second = now / 1_000_000_000;
-    Some(Shared { prices: serial, second, provider: call.provider.into(), model: call.model.into(), priced: known })
+    Some(Shared {
+        prices: serial,
+        second: second_of(now),
+        provider: call.provider.into(),
+        model: call.model.into(),
+        priced: known,
+    })
 }
