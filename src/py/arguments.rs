@@ -1,6 +1,8 @@
 //! The arguments of `track()`, by name.
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 /// The arguments of `track()`. Those of plain calls come first.
 #[rustfmt::skip]
@@ -52,6 +54,14 @@ pub(super) struct Rare<'a, 'py> {
     pub(super) usage_status: Arg<'a, 'py>,
     pub(super) provider_usage: Arg<'a, 'py>,
     pub(super) cost_notes: Arg<'a, 'py>,
+}
+
+/// Raises the error for arguments that no event has, as the Python functions that take fields of an event do.
+#[cold]
+pub(super) fn reject_unknown(unknown: &Bound<'_, PyDict>) -> PyResult<()> {
+    let fields = unknown.py().import("taximeter.fields")?;
+    fields.call_method1("check_names", ("track", unknown, fields.getattr("TRACK")?))?;
+    Err(PyTypeError::new_err(format!("track(): unknown arguments {:?}", unknown.keys())))
 }
 
 impl Rare<'_, '_> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 
-use super::arguments::{Arguments, Rare};
+use super::arguments::{Arguments, Rare, reject_unknown};
 use super::convert::{decimal, seconds};
 use super::destination::RemoteArguments;
 use super::ledger::filter;
@@ -188,13 +188,21 @@ impl PyMeter {
     }
 
     #[doc = stub_doc!("Meter.track")]
-    #[pyo3(signature = (
-        *, provider=None, model=None, input_tokens=None, output_tokens=None, tags=None, feature=None, team=None, agent=None,
-        customer=None, user=None, session=None, cache_read_tokens=None, cache_write_tokens=None, reasoning_tokens=None, usage=None,
-        operation=None, latency_ms=None, ttft_ms=None, status=None, error=None, finish_reason=None, service_tier=None, region=None,
-        batch=None, cost_usd=None, started_at=None, trace_id=None, span_id=None, parent_span_id=None, call_id=None,
-        usage_status=None, provider_usage=None, cost_notes=None
-    ))]
+    #[pyo3(
+        signature = (
+            *, provider=None, model=None, input_tokens=None, output_tokens=None, tags=None, feature=None, team=None, agent=None,
+            customer=None, user=None, session=None, cache_read_tokens=None, cache_write_tokens=None, reasoning_tokens=None, usage=None,
+            operation=None, latency_ms=None, ttft_ms=None, status=None, error=None, finish_reason=None, service_tier=None, region=None,
+            batch=None, cost_usd=None, started_at=None, trace_id=None, span_id=None, parent_span_id=None, call_id=None,
+            usage_status=None, provider_usage=None, cost_notes=None, **unknown
+        ),
+        text_signature = "($self, *, provider=None, model=None, input_tokens=None, output_tokens=None, tags=None, \
+            feature=None, team=None, agent=None, customer=None, user=None, session=None, cache_read_tokens=None, \
+            cache_write_tokens=None, reasoning_tokens=None, usage=None, operation=None, latency_ms=None, \
+            ttft_ms=None, status=None, error=None, finish_reason=None, service_tier=None, region=None, \
+            batch=None, cost_usd=None, started_at=None, trace_id=None, span_id=None, parent_span_id=None, \
+            call_id=None, usage_status=None, provider_usage=None, cost_notes=None)"
+    )]
     #[expect(clippy::too_many_arguments, reason = "the fields of an event")]
     fn track(
         &self,
@@ -232,7 +240,11 @@ impl PyMeter {
         usage_status: Option<&Bound<'_, PyAny>>,
         provider_usage: Option<&Bound<'_, PyAny>>,
         cost_notes: Option<&Bound<'_, PyAny>>,
-    ) -> PyReceipt {
+        unknown: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<PyReceipt> {
+        if let Some(unknown) = unknown {
+            reject_unknown(unknown)?;
+        }
         let rare = Rare {
             cache_read_tokens,
             cache_write_tokens,
@@ -266,7 +278,7 @@ impl PyMeter {
             attribution: [agent, feature, team, customer, user, session],
             rare: rare.is_any_given().then_some(rare),
         };
-        self.track_arguments(py, &arguments)
+        Ok(self.track_arguments(py, &arguments))
     }
 
     #[doc = stub_doc!("Meter.post")]

@@ -239,6 +239,12 @@ def test_invalid_calls_raise_the_errors_of_the_method(meter):
         with pytest.raises(TypeError) as general:
             meter._engine.core.track(*arguments, **keywords)
         assert str(fast.value) == str(general.value)
+    for _ in range(3):
+        with pytest.raises(TypeError, match=r"^track\(\): there is no 'custmer'; did you mean 'customer'\?$"):
+            meter.track(provider="openai", model="gpt-4o", custmer="acme")
+    with pytest.raises(TypeError, match=r"^track\(\): there is no 'zzzz'; there are agent, batch, "):
+        taximeter.track(provider="openai", model="gpt-4o", zzzz=1)
+    assert meter.stats()["tracked"] == 0
     assert meter.track().refused == "missing_provider"
 
 

@@ -135,6 +135,8 @@ def test_an_unknown_field_is_rejected_immediately(meter):
     with meter.measure(provider="openai", model="gpt-4o") as call:
         with pytest.raises(TypeError, match=r"set\(\): there is no 'finish_reson'; did you mean 'finish_reason'\?"):
             call.set(finish_reson="stop")
+        with pytest.raises(TypeError, match=r"set_usage\(\): there is no 'input_tokns'; did you mean 'input_tokens'\?"):
+            call.set_usage(input_tokns=2)
         call.set_usage(input_tokens=2, output_tokens=1)
         call.set(finish_reason="stop")
     (event,) = events_of(meter)

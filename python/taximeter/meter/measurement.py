@@ -54,7 +54,14 @@ class Measurement:
             usage: The provider's usage object, or a mapping of unit names.
             inclusive: `True` if `input_tokens` includes cached tokens although the fields are Anthropic's, as some gateways report.
             **counts: Further counts by unit name.
+
+        Raises:
+            TypeError: A name is not that of a unit. The message has the most similar unit.
         """
+        if counts:
+            from ..fields import check_names  # noqa: PLC0415 - see Meter.measure
+
+            check_names("set_usage", counts, _core.UNITS)
         self._usage = (usage, inclusive, counts)
 
     def set(self, **fields: Unpack[TrackFields]) -> None:
