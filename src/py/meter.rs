@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 
 use super::arguments::{Arguments, Rare, reject_unknown};
 use super::convert::{decimal, seconds};
@@ -460,10 +460,11 @@ impl PyMeter {
     }
 
     #[doc = stub_doc!("Meter.count_remark")]
-    fn count_remark(&self, py: Python<'_>, what: &str, field: &str) {
+    fn count_remark(&self, py: Python<'_>, what: &str, field: &Bound<'_, PyString>) {
         if let Some(what) = Issue::ALL.into_iter().find(|issue| issue.name() == what) {
             self.core.count(what, 1);
-            self.warn(py, what, field);
+            // Names of fields and models come from users and servers, and may have lone surrogates.
+            self.warn(py, what, &field.to_string_lossy());
         }
     }
 

@@ -30,7 +30,7 @@ MODULE = {
 }  # fmt: skip
 SUBMODULES = {
     "attribution", "catalog", "cli", "compat", "concealed", "errors", "fields", "files", "instrument", "integrations", "ledger", "locks", "log",
-    "meter", "middleware", "moments", "settings", "testing", "tokens", "types",
+    "meter", "middleware", "moments", "sanitize", "settings", "testing", "tokens", "types",
 }  # fmt: skip
 MEMBERS = {
     taximeter.Measurement: {"first_token", "receipt", "set", "set_usage"},

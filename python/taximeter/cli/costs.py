@@ -10,7 +10,7 @@ from typing import Any, Final
 from .. import _core, _default
 from ..errors import TaximeterError
 from ..ledger import Ledger, Row
-from .render import plain
+from ..sanitize import printable
 
 __all__ = ["Check", "check_costs"]
 
@@ -54,7 +54,7 @@ def _models(rows: Sequence[Row]) -> str:
     calls: Counter[str] = Counter()
     for row in rows:
         calls[f"{row.key['provider']}/{row.key['model']}"] += row.calls
-    return ", ".join(plain(f"{name} ({count:,})") for name, count in calls.most_common(10))
+    return ", ".join(printable(f"{name} ({count:,})") for name, count in calls.most_common(10))
 
 
 def _check_unrated(path: Path) -> list[Check]:
@@ -80,7 +80,7 @@ def _check_unrated(path: Path) -> list[Check]:
     if not found:
         return []
     detail = "no rate for " + "; ".join(found[:10]) + ". The cost of these calls does not include it; set your rate as shown"
-    return [("rates", None, plain(detail))]
+    return [("rates", None, printable(detail))]
 
 
 def _unrated(event: Mapping[str, Any]) -> Iterator[str]:

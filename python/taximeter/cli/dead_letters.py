@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from .. import _default, files
+from ..sanitize import printable
 from .common import Add
-from .render import plain, say
+from .render import say
 
 __all__ = ["add_commands", "count_letters", "letters"]
 
@@ -47,7 +48,7 @@ def _drain(options: argparse.Namespace) -> int:
             ", ".join([f"{report.delivered:,} events delivered", *(f"{count:,} {name}" for name, count in counts.items() if count)])
         )
         for reason in report.reasons:
-            say(f"taximeter: {plain(reason)}")
+            say(f"taximeter: {printable(reason)}")
     return 1 if report.left or report.expired or report.damaged or report.reasons else 0
 
 
@@ -80,5 +81,5 @@ def _dead_letters(options: argparse.Namespace) -> int:
 
 
 def _letter(letter: dict[str, Any]) -> str:
-    reason = plain(letter["reason"], " ")
+    reason = printable(letter["reason"], " ")
     return f"{letter['at'][:19]}Z  {letter['destination']}  {letter['status']}  {letter['event']['id']}  {reason}"

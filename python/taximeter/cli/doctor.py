@@ -15,13 +15,14 @@ from typing import Any
 from .. import __version__, _default, files, instrument
 from ..errors import ConfigError
 from ..meter import engine_of, prometheus
+from ..sanitize import printable
 from ..settings import Settings, resolve
 from ..settings.model import FAILED_CLIENTS, UNKNOWN_HOSTS
 from . import journals
 from .common import Add
 from .costs import Check, check_costs
 from .dead_letters import count_letters
-from .render import plain, print_json
+from .render import print_json
 
 __all__ = ["add_commands", "doctor", "report_settings"]
 
@@ -171,7 +172,7 @@ def _check_hosts(settings: Settings) -> list[Check]:
     names = ", ".join(f"{host} (priced as {vendor})" for host, vendor in list(found.items())[:_MOST_HOSTS])
     first, vendor = next(iter(found.items()))
     remedy = f'say in taximeter.toml who answers: hosts = {{ "{first}" = "vllm" }}, or "{vendor}" for a gateway to it'
-    return [("hosts", None, plain(f"not known: {names}; {remedy}; or set TAXIMETER_HOSTS={first}=vllm"))]
+    return [("hosts", None, printable(f"not known: {names}; {remedy}; or set TAXIMETER_HOSTS={first}=vllm"))]
 
 
 def _check_dead_letters(state_dir: Path) -> Check:
@@ -203,7 +204,7 @@ def _check_clients(settings: Settings, *, is_thorough: bool) -> list[Check]:
             # The program may have been updated since.
             is_other = here not in {None, version}
             detail = f"{version}: {reason}; a program noted this at {when} UTC" + (f"; {here} is installed here" if is_other else "")
-            checks.append((f"client {name}", None if is_other else False, plain(detail)))
+            checks.append((f"client {name}", None if is_other else False, printable(detail)))
     if not checks:
         checks.append(
             ("clients", True, "no program has noted one that cannot be metered; --clients imports the installed ones and checks")

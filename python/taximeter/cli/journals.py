@@ -11,9 +11,10 @@ from typing import Any, Final
 
 from .. import _core, _default
 from ..errors import ConfigError
+from ..sanitize import printable
 from ..settings import Settings
 from .common import Add, action_adder
-from .render import age, plain, print_json, say, table
+from .render import age, print_json, say, table
 
 __all__ = ["add_commands", "check_waiting"]
 
@@ -52,21 +53,29 @@ def _list(options: argparse.Namespace) -> int:
         print(line)
     for segment in kept:
         counts = f"{segment['readable']:,} events readable, {segment['damaged']:,} damaged"
-        print(f"in quarantine: {plain(segment['name'])}: {counts}{', requeued' if segment['requeued'] else ''}")
+        print(f"in quarantine: {printable(segment['name'])}: {counts}{', requeued' if segment['requeued'] else ''}")
     say(f"{len(journals):,} journals, {sum(journal['disk_bytes'] for journal in journals) / 1e6:,.1f} MB on disk")
     return 0
 
 
 def _rows(journal: Journal) -> Iterable[tuple[str, ...]]:
-    name, owner = plain(journal["name"]), journal["owner"]
+    name, owner = printable(journal["name"]), journal["owner"]
     if journal["error"]:
-        yield name, owner, plain(journal["error"]), "?", "?", "", ""
+        yield name, owner, printable(journal["error"]), "?", "?", "", ""
     elif not journal["destinations"]:
         yield name, owner, "none", "0", "0", "", ""
     for one in journal["destinations"]:
         oldest = "" if one["oldest_seconds"] is None else age(one["oldest_seconds"])
         more = "+" if one["incomplete"] else ""
-        yield name, owner, plain(one["destination"]), f"{one['records']:,}{more}", f"{one['bytes']:,}", oldest, f"{one['damaged']:,}"
+        yield (
+            name,
+            owner,
+            printable(one["destination"]),
+            f"{one['records']:,}{more}",
+            f"{one['bytes']:,}",
+            oldest,
+            f"{one['damaged']:,}",
+        )
 
 
 def _drop(options: argparse.Namespace) -> int:
@@ -74,20 +83,22 @@ def _drop(options: argparse.Namespace) -> int:
     journal = _chosen(_core.journals(state_dir), options.name)
     given_up = [one for one in journal["destinations"] if options.destination in (None, one["destination"])]
     if options.destination is not None and not given_up:
-        names = ", ".join(plain(one["destination"]) for one in journal["destinations"]) or "none"
-        raise ValueError(f"--destination: the journal has no events for {plain(options.destination)!r}; its destinations are {names}")
+        names = ", ".join(printable(one["destination"]) for one in journal["destinations"]) or "none"
+        raise ValueError(
+            f"--destination: the journal has no events for {printable(options.destination)!r}; its destinations are {names}"
+        )
     if journal["owner"] in ("live", "this"):
-        raise ValueError(f"{plain(journal['name'])} is written by {_OWNERS[journal['owner']]}; stop that process first")
-    counts = [f"{one['records']:,} events for {plain(one['destination'])}" for one in given_up if one["records"]]
+        raise ValueError(f"{printable(journal['name'])} is written by {_OWNERS[journal['owner']]}; stop that process first")
+    counts = [f"{one['records']:,} events for {printable(one['destination'])}" for one in given_up if one["records"]]
     waiting = " and ".join(counts) or "no events"
     if not options.yes:
-        say(f"{plain(journal['name'])}: {waiting} would be lost permanently; add --yes to drop them")
+        say(f"{printable(journal['name'])}: {waiting} would be lost permanently; add --yes to drop them")
         return 2
     count = _core.drop_journal(state_dir, journal["name"], options.destination)
     if options.json:
         print(json.dumps({"journal": journal["name"], "destination": options.destination, "dropped": count}))
     else:
-        print(f"{plain(journal['name'])}: {waiting} dropped")
+        print(f"{printable(journal['name'])}: {waiting} dropped")
     return 0
 
 
@@ -97,8 +108,8 @@ def _chosen(journals: Iterable[Journal], name: str) -> Journal:
     if len(exact or found) == 1:
         return (exact or found)[0]
     if not name or not found:
-        raise ValueError(f"there is no journal {plain(name)!r}; taximeter journals lists them")
-    raise ValueError(f"{len(found)} journals begin with {plain(name)!r}; give more of the name")
+        raise ValueError(f"there is no journal {printable(name)!r}; taximeter journals lists them")
+    raise ValueError(f"{len(found)} journals begin with {printable(name)!r}; give more of the name")
 
 
 def _requeue(options: argparse.Namespace) -> int:
@@ -110,7 +121,7 @@ def _requeue(options: argparse.Namespace) -> int:
     else:
         print(f"{report['requeued']:,} events requeued, {report['delivered']:,} delivered, {report['damaged']:,} still damaged")
     for reason in drained.reasons:
-        say(f"taximeter: {plain(reason)}")
+        say(f"taximeter: {printable(reason)}")
     if found["left"]:
         say(f"taximeter: {found['left']:,} events stay in quarantine: their destinations are unknown")
     return 1 if report["left"] else 0
@@ -149,7 +160,7 @@ def _of(journals: Iterable[Journal], destination: str) -> Iterable[Mapping[str, 
 def _hosts(statuses: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """Return the hosts of destinations by name. The name of a destination is only a checksum of its address."""
     told = (one for status in statuses for one in status.get("destinations", {}).values())
-    return {one["name"]: plain(str(one["host"])) for one in told if one["host"]}
+    return {one["name"]: printable(str(one["host"])) for one in told if one["host"]}
 
 
 def _orphaned(journals: Iterable[Journal], known: set[str], hosts: Mapping[str, str]) -> Iterable[str]:
@@ -164,7 +175,7 @@ def _orphaned(journals: Iterable[Journal], known: set[str], hosts: Mapping[str, 
         count = sum(one["records"] for _, one in found)
         host = f" ({hosts[destination]})" if destination in hosts else ""
         what = (
-            f"{count:,} events for {plain(destination)}{host} in {len(found):,} journals of processes that ended, "
+            f"{count:,} events for {printable(destination)}{host} in {len(found):,} journals of processes that ended, "
             f"the oldest for {age(oldest)}"
         )
         if destination in known:
@@ -172,18 +183,18 @@ def _orphaned(journals: Iterable[Journal], known: set[str], hosts: Mapping[str, 
         else:
             yield (
                 f"{what}; that destination is neither in these settings nor in use by a running process: set TAXIMETER_DESTINATION "
-                f"as their program did and run taximeter drain, or drop them: taximeter journals drop {plain(found[0][0])}"
+                f"as their program did and run taximeter drain, or drop them: taximeter journals drop {printable(found[0][0])}"
             )
 
 
 def _faults(settings: Settings, journal: Journal) -> Iterable[str]:
-    name = plain(journal["name"])
+    name = printable(journal["name"])
     if journal["error"]:
-        yield f"journal {name} cannot be read: {plain(journal['error'])}"
+        yield f"journal {name} cannot be read: {printable(journal['error'])}"
     for one in journal["destinations"]:
         if not one["records"] and not one["incomplete"]:
             continue
-        what = f"{one['records']:,} events for {plain(one['destination'])}"
+        what = f"{one['records']:,} events for {printable(one['destination'])}"
         oldest = one["oldest_seconds"] or 0.0
         if journal["owner"] == "unknown":
             yield f"{what} in journal {name} without a lock file, which nothing delivers: taximeter journals drop {name}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ..ledger import Report
 
-__all__ = ["age", "amount", "plain", "print_json", "print_line", "print_report", "say", "table"]
+__all__ = ["age", "amount", "print_json", "print_line", "print_report", "say", "table"]
 
 
 def say(text: str) -> None:
@@ -40,11 +40,6 @@ def print_report(report: Report) -> None:
             Console().print(report)
             return
     print(report)
-
-
-def plain(text: str, instead: str = "?") -> str:
-    """Replace control characters. Names and reasons come from files, and could move the cursor of a terminal."""
-    return "".join(character if character.isprintable() else instead for character in text)
 
 
 def table(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:

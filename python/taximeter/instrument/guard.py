@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 from .. import attribution
 from ..log import log
+from ..sanitize import printable
 
 __all__ = ["Counts", "SignatureError", "check_signature", "find_meters_with", "name_of", "report", "run_guarded"]
 
@@ -43,7 +44,7 @@ def report(where: str, error: BaseException, *, part: Any = None, meter: Counts 
         meter: The meter that counts it, if it is known. Without either, it is the default meter.
     """
     try:
-        log().debug("taximeter could not follow %s", where, exc_info=error)
+        log().debug("taximeter could not follow %s", printable(where), exc_info=error)
         found = _find(where, part) if meter is None and _find is not None else meter
         count = attribution.count_remark if found is None else found.count_remark
         count("instrument_failed", f"{where} ({type(error).__name__})")

@@ -6,6 +6,7 @@ import time
 from typing import Final, NamedTuple
 
 from ..log import log
+from ..sanitize import printable
 
 __all__ = ["NOTICES", "RULES", "Warnings"]
 
@@ -117,14 +118,13 @@ class Warnings:
         if notice is None:
             rule, remedy = RULES.get(what, Rule("see the documentation of stats()", "correct it"))
             log().warning(
-                "taximeter: %s: %s; %s (%s; further cases are only counted in stats())", _one_line(field[:160]), rule, remedy, what
+                "taximeter: %s: %s; %s (%s; further cases are only counted in stats())",
+                printable(field[:160], " "),
+                rule,
+                remedy,
+                what,
             )
         else:
             # What a remote destination said often begins with its host.
             said = detail if detail.startswith(field) else f"{field}: {detail}"
-            log().warning("taximeter: %s: %s (%s)", _one_line(said), notice, what)
-
-
-def _one_line(text: str) -> str:
-    # A user's key or a server's answer could hold a line break that looks like another line of the log.
-    return "".join(character if character.isprintable() else " " for character in text[:500])
+            log().warning("taximeter: %s: %s (%s)", printable(said[:500], " "), notice, what)

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from ... import _default, tokens
 from ...errors import TaximeterError, TransferError
+from ...sanitize import printable
 from ...settings.destination import Secret
 from .. import _requests
 from .._outbox import refusal
@@ -170,7 +171,7 @@ class Client(EventCalls):
                 known = None
             if known is not None:
                 return known
-            self.logger.warning("%s is unknown; it is billed at $0.10 per million tokens", usage.model)
+            self.logger.warning("%s is unknown; it is billed at $0.10 per million tokens", printable(usage.model))
             price = _UNKNOWN
         prompt, completion = (Decimal(str(cost)) for cost in (price.prompt_tokens_cost, price.completion_tokens_cost))
         return (usage.prompt_tokens * prompt + usage.completion_tokens * completion) / 1000
