@@ -242,9 +242,7 @@ impl PyMeter {
         cost_notes: Option<&Bound<'_, PyAny>>,
         unknown: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<PyReceipt> {
-        if let Some(unknown) = unknown {
-            reject_unknown(unknown)?;
-        }
+        unknown.map_or(Ok(()), reject_unknown)?;
         let rare = Rare {
             cache_read_tokens,
             cache_write_tokens,

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import operator
 import sys
 import types
 
+import anthropic
+import boto3
+import cohere
+import groq
+import mistralai.client
+import ollama
 import openai
 import pytest
+import together
+from google import genai
 
 import taximeter
+from fake_families import FakeFamilies
 from taximeter import instrument
 from taximeter.instrument import bindings, guard, registry, shims
 from taximeter.instrument.providers.openai import FAMILY
@@ -204,29 +214,79 @@ def test_the_meter_of_the_client_counts_what_it_could_not_follow(client, meter, 
     assert (remarks(other), remarks(meter), remarks()) == ({"instrument_failed": 3}, {}, {})
 
 
-@pytest.mark.parametrize(
-    ("where", "family"),
-    [
-        ("openai._base_client.SyncAPIClient._process_response", "openai"),
-        ("taximeter.instrument.providers._openai_sockets._closed", "openai"),
-        ("google.genai._api_client.BaseApiClient.request", "google.genai"),
-        ("taximeter.instrument.providers.google_genai._fail", "google.genai"),
-        ("google.generativeai.generative_models.GenerativeModel.generate_content", "google.generativeai"),
-        ("taximeter.instrument.providers.google_generativeai._follow", "google.generativeai"),
-        ("aiobotocore.client.AioBaseClient._make_api_call", "botocore"),
-        ("taximeter.instrument.providers.langchain_core._Runs.end", "langchain_core"),
-        ("litellm.completion", "litellm"),
-        ("reading a response", None),
-    ],
-)
-def test_the_family_of_a_failed_step_is_known_by_its_name(meter, where, family):
+ASKED = {"model": "m", "messages": [{"role": "user", "content": "secret"}]}
+KEYS = {"aws_access_key_id": "k", "aws_secret_access_key": "s", "region_name": "us-east-1"}
+CONVERSED = {"modelId": "m", "messages": [{"role": "user", "content": [{"text": "secret"}]}]}
+CLIENTS = {
+    "openai": (lambda url: openai.OpenAI(base_url=f"{url}/v1", api_key="k", max_retries=0), "chat.completions.create", ASKED),
+    "anthropic": (
+        lambda url: anthropic.Anthropic(base_url=url, api_key="k", max_retries=0),
+        "messages.create",
+        {**ASKED, "model": "claude-haiku-4-5", "max_tokens": 9},
+    ),
+    "groq": (lambda url: groq.Groq(base_url=url, api_key="k", max_retries=0), "chat.completions.create", ASKED),
+    "together": (lambda url: together.Together(base_url=url, api_key="k", max_retries=0), "chat.completions.create", ASKED),
+    "cohere": (lambda url: cohere.ClientV2("k", base_url=url), "chat", ASKED),
+    "mistralai": (lambda url: mistralai.client.Mistral(api_key="k", server_url=url), "chat.complete", ASKED),
+    "ollama": (lambda url: ollama.Client(host=url), "chat", ASKED),
+    "google.genai": (
+        lambda url: genai.Client(api_key="k", http_options={"base_url": url}),
+        "models.generate_content",
+        {"model": "m", "contents": "secret"},
+    ),
+    "botocore": (lambda url: boto3.client("bedrock-runtime", endpoint_url=url, **KEYS), "converse", CONVERSED),
+}
+"""A client of each family that has clients, one of its calls, and the call's arguments."""
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # some clients have no way to close them
+@pytest.mark.parametrize("family", CLIENTS)
+def test_a_failed_step_counts_on_the_meter_of_the_client_or_of_its_family(state, meter, monkeypatch, remarks, family):
+    make, method, arguments = CLIENTS[family]
+    own = taximeter.Meter(state_dir=state)
+    # The first step of a call, in its public method, and the last one, where its response passes.
+    monkeypatch.setattr("taximeter.instrument.call.Call._take_fields", lambda *_: 1 / 0)
+    monkeypatch.setattr("taximeter.instrument.recorder.Recorder.__init__", lambda *_, **__: 1 / 0)
+    with FakeFamilies() as provider:
+        client, other = make(provider.url), make(provider.url)
+        meter.instrument()
+        try:
+            operator.attrgetter(method)(own.wrap(client))(**arguments)
+            mine, theirs = remarks(own), remarks(meter)
+            operator.attrgetter(method)(other)(**arguments)
+            ours = remarks(meter)
+        finally:
+            instrument.deactivate()
+            own.close(5)
+    assert (mine, theirs) == (ours, {})
+    assert mine["instrument_failed"] >= 2
+    assert (remarks(own), remarks()) == (mine, {})
+
+
+def test_a_failed_step_in_a_class_of_the_user_counts_on_the_meter_of_the_family(client, meter, monkeypatch, remarks):
     meter.instrument()
     try:
-        for name in bindings.meters:
-            bindings.meters[name] = name
-        assert registry._meter_at(where, None) == family
+
+        class Completions(openai.resources.chat.Completions):
+            def shout(self, **keywords):
+                return self.create(**keywords)
+
+        monkeypatch.setattr("taximeter.instrument.call.Call._take_fields", lambda *_: 1 / 0)
+        assert Completions(client).shout(model="gpt-4o", messages=[]).usage.total_tokens > 0
     finally:
         instrument.deactivate()
+    assert (remarks(meter), remarks()) == ({"instrument_failed": 2}, {})
+
+
+def test_a_failed_import_of_a_familys_hooks_counts_on_the_meter_of_the_family(meter, monkeypatch, remarks):
+    meter.instrument()
+    monkeypatch.setattr(registry, "_family", lambda name: 1 / 0)
+    try:
+        assert registry._hook_of("ollama._client") is None
+    finally:
+        monkeypatch.undo()
+        instrument.deactivate()
+    assert (remarks(meter), remarks()) == ({"instrument_failed": 1}, {})
 
 
 def test_an_error_in_error_handling_does_not_reach_the_caller(monkeypatch):
@@ -255,7 +315,7 @@ def test_a_misspelt_keyword_or_header_is_removed_and_logged_once(client, meter, 
         ask(client, extra_headers={"x-taximeter-custmer": "acme", "X-Taximeter-Team": "kept"})
     finally:
         instrument.deactivate()
-    assert remarks() == {"unknown_field": 2}
+    assert (remarks(meter), remarks()) == ({"unknown_field": 2}, {})
     (said,) = warnings_of(caplog)
     assert said.startswith(
         "taximeter: taximeter_custmer: did you mean taximeter_customer?: not a field of an event; it is left out; check the spelling"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
@@ -11,7 +13,9 @@ from .observers import EventFanout, observers_of
 if TYPE_CHECKING:
     from ..meter import Engine
 
-__all__ = ["Family", "hooked_modules", "is_bound", "mark", "mark_alike", "marked", "meter_of", "meters"]
+__all__ = [
+    "Family", "hooked_family", "hooked_modules", "hooking", "is_bound", "mark", "mark_alike", "marked", "meter_of", "meters",
+]  # fmt: skip
 
 
 class Family(NamedTuple):
@@ -36,6 +40,22 @@ meters: dict[str, Engine] = {}
 """The meter of each family. Families that are not in it are not recorded."""
 hooked_modules: dict[str, ModuleType] = {}
 """The modules that were hooked."""
+_hooking: ContextVar[str] = ContextVar("taximeter_hooking", default="")
+hooked_family = _hooking.get
+"""Returns the name of the family whose hooks run now; empty outside of hooks."""
+_DEPTH: Final = 3
+_MOST: Final = 200
+"""How deep and how broad the search for a marked client goes: from a part of the client to what it sends its requests with."""
+
+
+@contextmanager
+def hooking(family: str) -> Iterator[None]:
+    """Make the functions that are instrumented in a block belong to a family, wherever their classes are defined."""
+    token = _hooking.set(family)
+    try:
+        yield
+    finally:
+        _hooking.reset(token)
 
 
 def mark(client: Any, meter: Engine) -> None:
@@ -59,9 +79,25 @@ def meter_of(family: str, client: object) -> Engine | None:
 
 
 def marked(part: object) -> Engine | None:
-    """Return the meter of one client, from it or from one of its parts; `None` if it has no meter of its own."""
-    holders = (part, *(getattr(part, name, None) for name in ("_client", "_api_client", "sdk_configuration")))
-    return next((meter for one in holders if (meter := getattr(one, "__dict__", {}).get(_METER)) is not None), None)
+    """Return the meter of one client, from it or from one of its parts; `None` if it has no meter of its own.
+
+    A part of a client holds the client, or what the client sends its requests with. This is only for errors, because it is slow.
+    """
+    level = [part]
+    for _ in range(_DEPTH):
+        states = [state for one in level[:_MOST] if not isinstance(one, ModuleType) and type(state := _state(one)) is dict]
+        meter = next((state[_METER] for state in states if state.get(_METER) is not None), None)
+        if meter is not None:
+            return cast("Engine", meter)
+        level = [held for state in states for held in state.values()]
+    return None
+
+
+def _state(one: object) -> object:
+    try:
+        return one.__dict__
+    except Exception:  # an object without one may have a `__getattr__` that raises anything
+        return None
 
 
 def is_bound(family: Family) -> bool:

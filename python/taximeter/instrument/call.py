@@ -100,7 +100,24 @@ class Call:
     is_layer: bool
     """Whether the method calls other clients, and retries their failed calls itself."""
 
-    def __init__(self, kwargs: dict[str, Any], *, is_layer: bool = False, where: str = "", part: Any = None) -> None:
+    def __init__(
+        self,
+        kwargs: dict[str, Any],
+        *,
+        family: str = "",
+        part: Any = None,
+        is_layer: bool = False,
+        where: str = "the attribution of a call",
+    ) -> None:
+        """Take the call's attribution from its keywords.
+
+        Args:
+            kwargs: The keywords.
+            family: The client's family.
+            part: The client, or the part of it that has the method.
+            is_layer: See the attribute.
+            where: The name of the method, for errors.
+        """
         self.strips_usage = False
         self.failure = None
         self.body: bytes | None = None
@@ -115,14 +132,14 @@ class Call:
         self._has_scope = False
         self.is_running = False
         try:
-            fields = self._take_fields()
+            fields = self._take_fields(family, part)
             if fields:
-                self._scope = _scope(fields)
+                self._scope = _scope(fields, family, part)
                 self._has_scope = True
         except Exception as error:
-            guard.report(where or "the attribution of a call", error, part=part)
+            guard.report(where, error, family=family, part=part)
 
-    def _take_fields(self) -> dict[str, Any]:
+    def _take_fields(self, family: str, part: Any) -> dict[str, Any]:
         """Remove taximeter's keywords and headers from copies, so that the caller's own mappings do not change."""
         fields: dict[str, Any] = {}
         own = {name: self.kwargs[name] for name in self.kwargs if name.startswith(_prefixes)}
@@ -132,7 +149,7 @@ class Call:
                 if name in _BY_KEYWORD:
                     fields[_BY_KEYWORD[name]] = value
                 elif name.startswith(KEYWORD_PREFIX):
-                    _report_unknown(name, _BY_KEYWORD)
+                    _report_unknown(name, _BY_KEYWORD, family, part)
             if others := {name: value for name, value in own.items() if not name.startswith(KEYWORD_PREFIX)}:
                 self.others = {**self.others, **others}
         if _HOLDERS.isdisjoint(self.kwargs):
@@ -147,7 +164,7 @@ class Call:
                     elif name in _BY_HEADER:
                         fields.setdefault(_BY_HEADER[name], value)
                     else:
-                        _report_unknown(name, _BY_HEADER)
+                        _report_unknown(name, _BY_HEADER, family, part)
         return fields
 
     @property
@@ -201,17 +218,17 @@ class Call:
         record(kind)
 
 
-def _scope(fields: Mapping[str, Any]) -> _core.Scope:
+def _scope(fields: Mapping[str, Any], family: str, part: Any) -> _core.Scope:
     """Return the current attribution with these fields, without those that cannot be recorded."""
     scope, dropped = _core.Scope.lenient(attribution.current(), fields)
     for name in dropped:
-        attribution.count_remark("invalid_text", KEYWORD_PREFIX + name)
+        guard.count_remark("invalid_text", KEYWORD_PREFIX + name, family=family, part=part)
     return scope
 
 
-def _report_unknown(name: str, known: Mapping[str, str]) -> None:
+def _report_unknown(name: str, known: Mapping[str, str], family: str, part: Any) -> None:
     """Count and log an unknown keyword or header, with the most similar known name."""
-    attribution.count_remark("unknown_field", _hint(name, tuple(known)))
+    guard.count_remark("unknown_field", _hint(name, tuple(known)), family=family, part=part)
 
 
 @lru_cache(maxsize=64)

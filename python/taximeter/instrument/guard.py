@@ -9,7 +9,7 @@ from .. import attribution
 from ..log import log
 from ..sanitize import printable
 
-__all__ = ["Counts", "SignatureError", "check_signature", "find_meters_with", "name_of", "report", "run_guarded"]
+__all__ = ["Counts", "SignatureError", "check_signature", "count_remark", "find_meters_with", "name_of", "report", "run_guarded"]
 
 Made = TypeVar("Made")
 
@@ -29,31 +29,45 @@ _find: Callable[[str, Any], Counts | None] | None = None
 
 
 def find_meters_with(find: Callable[[str, Any], Counts | None]) -> None:
-    """Set the function that finds the meter of a failed step, from its name and the part of a client that it worked for."""
+    """Set the function that finds the meter of a call, from the client's family and the client or a part of it."""
     global _find  # noqa: PLW0603 - the registry sets it once
     _find = find
 
 
-def report(where: str, error: BaseException, *, part: Any = None, meter: Counts | None = None) -> None:
+def count_remark(what: str, field: str, *, family: str, part: Any, meter: Counts | None = None) -> None:
+    """Count and log a remark in the meter of a call.
+
+    Args:
+        what: The remark's name in `stats()["remarks"]`.
+        field: What it is about.
+        family: The client's family. Its meter counts the remark if the client has none of its own.
+        part: The client, or a part of it.
+        meter: The meter, if it is known. Without a meter of the call, it is the default meter.
+    """
+    if meter is None and _find is not None:
+        meter = _find(family, part)
+    (attribution if meter is None else meter).count_remark(what, field)
+
+
+def report(where: str, error: BaseException, *, family: str = "", part: Any = None, meter: Counts | None = None) -> None:
     """Count an error as `instrument_failed` in `stats()["remarks"]`, and log it once a minute. Never raises.
 
     Args:
         where: The client's function that could not be followed, or the step that failed.
         error: The exception. Its message is only logged at DEBUG level, because it may quote a prompt.
-        part: The client, or a part of it. The meter that meters its calls counts the error.
-        meter: The meter that counts it, if it is known. Without either, it is the default meter.
+        family: See `count_remark`.
+        part: See `count_remark`.
+        meter: See `count_remark`.
     """
     try:
         log().debug("taximeter could not follow %s", printable(where), exc_info=error)
-        found = _find(where, part) if meter is None and _find is not None else meter
-        count = attribution.count_remark if found is None else found.count_remark
-        count("instrument_failed", f"{where} ({type(error).__name__})")
+        count_remark("instrument_failed", f"{where} ({type(error).__name__})", family=family, part=part, meter=meter)
     except Exception:
         pass
 
 
 def run_guarded(
-    make: Callable[..., Made], *arguments: Any, where: str = "", part: Any = None, meter: Counts | None = None
+    make: Callable[..., Made], *arguments: Any, where: str = "", family: str = "", part: Any = None, meter: Counts | None = None
 ) -> Made | None:
     """Run a function of the instrumentation. Return its result, or `None` if it raises, which is counted and logged.
 
@@ -61,15 +75,16 @@ def run_guarded(
         make: The function.
         *arguments: Its arguments.
         where: See `report`; by default, the function's name.
-        part: See `report`; by default, the first argument.
-        meter: See `report`.
+        family: See `count_remark`.
+        part: See `count_remark`; by default, the first argument.
+        meter: See `count_remark`.
     """
     try:
         return make(*arguments)
     except Exception as error:
         if part is None and arguments:
             part = arguments[0]
-        report(where or name_of(make), error, part=part, meter=meter)
+        report(where or name_of(make), error, family=family, part=part, meter=meter)
         return None
 
 

@@ -239,6 +239,9 @@ def recorded(
     begin: Callable[[], Recorder | None],
     show: Callable[[Any], bytes],
     fail: Callable[[BaseException], None] = _unseen,
+    *,
+    family: str,
+    part: Any = None,
 ) -> Generator[Any, None, None]:
     """Yield the items of a generator. Shows a recorder the result of `show` for each item, and the end.
 
@@ -247,13 +250,15 @@ def recorded(
         begin: Makes the recorder, or returns the one made with the request; `None` if there is nothing to record.
         show: Returns the part of an item that the scanner needs.
         fail: Called with the exception that such a generator raises instead of its first item.
+        family: The client's family.
+        part: The client, or a part of it.
     """
     try:
         item = next(generator, _END)
     except BaseException as error:
-        run_guarded(fail, error)
+        run_guarded(fail, error, family=family, part=part)
         raise
-    recorder = run_guarded(begin)
+    recorder = run_guarded(begin, family=family, part=part)
     with recorder or nullcontext():
         try:
             while item is not _END:
@@ -271,14 +276,17 @@ async def recorded_async(
     begin: Callable[[], Recorder | None],
     show: Callable[[Any], bytes],
     fail: Callable[[BaseException], None] = _unseen,
+    *,
+    family: str,
+    part: Any = None,
 ) -> AsyncGenerator[Any, None]:
     """Do the same as `recorded` for an asynchronous generator."""
     try:
         item = await anext(generator, _END)
     except BaseException as error:
-        run_guarded(fail, error)
+        run_guarded(fail, error, family=family, part=part)
         raise
-    recorder = run_guarded(begin)
+    recorder = run_guarded(begin, family=family, part=part)
     with recorder or nullcontext():
         try:
             while item is not _END:

@@ -19,9 +19,9 @@ from ..locks import ForkSafeLock
 from ..log import log
 from ..settings.model import FAILED_CLIENTS
 from . import import_hook, observers
-from .bindings import Family, hooked_modules, is_bound, marked, meters
+from .bindings import Family, hooked_modules, hooking, is_bound, marked, meters
 from .call import remove_prefixed
-from .guard import find_meters_with, run_guarded
+from .guard import find_meters_with, report, run_guarded
 from .observers import Observer
 
 if TYPE_CHECKING:
@@ -81,18 +81,13 @@ def _is_loaded_family(name: str) -> bool:
     return any(package in sys.modules for package in FAMILIES[name])
 
 
-def _meter_at(where: str, part: object) -> Engine | None:
-    """Return the meter of a failed step, from the name of a client's function or of one in `providers`, and a part of the client."""
-    if (meter := marked(part)) is not None:
-        return meter
-    # The modules of `providers` have the names of their families, with underscores, and a leading one for a part of a family.
-    dotted = where.removeprefix(f"{__package__}.providers.").replace("_", ".").lstrip(".")
-    families = [name for name in FAMILIES if dotted.startswith(f"{name.replace('_', '.')}.")]
-    families += [name for name, packages in FAMILIES.items() if where.partition(".")[0] in packages]
-    return next((meters[name] for name in families if name in meters), None)
+def _meter_of_call(family: str, part: object) -> Engine | None:
+    """Return the meter of a client, or else that of its family; `None` if the family is not recorded."""
+    meter = marked(part)
+    return meters.get(family) if meter is None else meter
 
 
-find_meters_with(_meter_at)
+find_meters_with(_meter_of_call)
 
 
 def activate(meter: Engine, names: Sequence[str] | None = None) -> None:
@@ -163,7 +158,8 @@ def activate_for(meter: Engine, client: object) -> None:
         # The hooks remove taximeter's keywords for all clients of the family, but only this client is recorded.
         _wanted.add(family.name)
         _hook_modules()
-        family.bind_client(client, meter)
+        with hooking(family.name):
+            family.bind_client(client, meter)
 
 
 @contextmanager
@@ -263,12 +259,13 @@ def _run_hook(family: Family, name: str, module: ModuleType) -> None:
     if hooked_modules.get(name) is module:
         return
     try:
-        family.hooks[name](module)
+        with hooking(family.name):
+            family.hooks[name](module)
     except Exception as error:
         reason = f"{name}: {error}"
         _failures.setdefault(family.name, []).append(reason)
         log().warning("taximeter cannot meter %s", reason)
-        run_guarded(_note_failure, family, reason)
+        run_guarded(_note_failure, family, reason, family=family.name)
     else:
         hooked_modules[name] = module
 
@@ -279,7 +276,11 @@ def _hook_of(name: str) -> Callable[[ModuleType], None] | None:
     if _unfinished:
         _hook_modules()
     for wanted in [family for family in FAMILIES if family in _wanted and package in FAMILIES[family]]:
-        family = _family(wanted)
+        try:
+            family = _family(wanted)
+        except Exception as error:
+            report(f"the import of {name}", error, family=wanted)
+            continue
         if name in family.hooks:
             return partial(_run_hook_again, family, name)
     return None

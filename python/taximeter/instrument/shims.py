@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
+from .bindings import hooked_family, hooking
 from .call import Call, carried
 from .guard import check_signature, name_of, report, run_guarded
 
@@ -81,24 +82,24 @@ def shim(
         carry: Wraps a result whose request is made after the method has returned.
         is_layer: Whether the method calls other clients, and retries their failed calls itself.
     """
-    where = name_of(owner, name)
+    where, family = name_of(owner, name), hooked_family()
 
     def carry_guarded(args: tuple[Any, ...], result: Any, call: Call) -> Any:
         try:
             return carry(result, call)
         except Exception as error:
-            report(where, error, part=args[0] if args else None)
+            report(where, error, family=family, part=args[0] if args else None)
             return result
 
     def make(original: Any) -> Any:
         def prepared(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
             part = args[0] if args else None
-            call = Call(kwargs, is_layer=is_layer, where=where, part=part)
+            call = Call(kwargs, is_layer=is_layer, where=where, family=family, part=part)
             if prepare is not None:
                 try:
                     prepare(part, call)
                 except Exception as error:
-                    report(where, error, part=part)
+                    report(where, error, family=family, part=part)
             return call
 
         if _is_coroutine_function(original, is_wrapped=True) if is_async is None else is_async:
@@ -143,7 +144,7 @@ def shim_classes(module: ModuleType) -> None:
 
 def each_subclass(base: Any, run: Callable[[Any], None]) -> None:
     """Run a function on every subclass of a class: on existing ones, and on each one defined later."""
-    original = vars(base).get("__init_subclass__")
+    original, family = vars(base).get("__init_subclass__"), hooked_family()
     if getattr(original, _MARK, False):
         return
 
@@ -152,7 +153,8 @@ def each_subclass(base: Any, run: Callable[[Any], None]) -> None:
             super(base, cls).__init_subclass__(**options)
         else:
             original.__get__(None, cls)(**options)
-        run_guarded(run, cls, where=name_of(cls))
+        with hooking(family):
+            run_guarded(run, cls, where=name_of(cls), family=family)
 
     setattr(__init_subclass__, _MARK, True)
     base.__init_subclass__ = classmethod(__init_subclass__)
@@ -167,7 +169,7 @@ def before(
     owner: Any, name: str, look: Callable[[Any, tuple[Any, ...], Mapping[str, Any]], None], *, needs: Sequence[str] = ()
 ) -> None:
     """Call `look` with the object and the arguments of a method call, before the method runs. For `needs`, see `put`."""
-    where = name_of(owner, name)
+    where, family = name_of(owner, name), hooked_family()
 
     def make(original: Any) -> Any:
         # Decided for each method, because in openai before 1.8 the asynchronous client's method was synchronous.
@@ -178,7 +180,7 @@ def before(
                 try:
                     look(self, args, kwargs)
                 except Exception as error:
-                    report(where, error, part=self)
+                    report(where, error, family=family, part=self)
                 return await original(self, *args, **kwargs)
 
             return run_async
@@ -188,7 +190,7 @@ def before(
             try:
                 look(self, args, kwargs)
             except Exception as error:
-                report(where, error, part=self)
+                report(where, error, family=family, part=self)
             return original(self, *args, **kwargs)
 
         return run
@@ -215,7 +217,7 @@ def after(
         fail: Called with the exception if the method raises.
         needs: See `put`.
     """
-    where = name_of(owner, name)
+    where, family = name_of(owner, name), hooked_family()
 
     def make(original: Any) -> Any:
         if _is_coroutine_function(original):
@@ -223,18 +225,18 @@ def after(
             @functools.wraps(original)
             async def run_async(self: Any, *args: Any, **kwargs: Any) -> Any:
                 if change is not None:
-                    run_guarded(change, self, args, kwargs, where=where)
+                    run_guarded(change, self, args, kwargs, where=where, family=family)
                 try:
                     result = await original(self, *args, **kwargs)
                 except BaseException as error:
                     if fail is not None:
-                        run_guarded(fail, self, args, kwargs, error, where=where)
+                        run_guarded(fail, self, args, kwargs, error, where=where, family=family)
                     raise
                 if look is not None:
                     try:
                         look(self, args, kwargs, result)
                     except Exception as error:
-                        report(where, error, part=self)
+                        report(where, error, family=family, part=self)
                 return result
 
             return run_async
@@ -242,18 +244,18 @@ def after(
         @functools.wraps(original)
         def run(self: Any, *args: Any, **kwargs: Any) -> Any:
             if change is not None:
-                run_guarded(change, self, args, kwargs, where=where)
+                run_guarded(change, self, args, kwargs, where=where, family=family)
             try:
                 result = original(self, *args, **kwargs)
             except BaseException as error:
                 if fail is not None:
-                    run_guarded(fail, self, args, kwargs, error, where=where)
+                    run_guarded(fail, self, args, kwargs, error, where=where, family=family)
                 raise
             if look is not None:
                 try:
                     look(self, args, kwargs, result)
                 except Exception as error:
-                    report(where, error, part=self)
+                    report(where, error, family=family, part=self)
             return result
 
         return run

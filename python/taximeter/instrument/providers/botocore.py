@@ -157,7 +157,7 @@ def _follow(stream: Any, recorder: Recorder, show: Callable[[Any], bytes]) -> No
             return b""
         return show(message)
 
-    stream._event_generator = watched(generator, lambda: recorder, show_checked)  # noqa: SLF001
+    stream._event_generator = watched(generator, lambda: recorder, show_checked, family=_NAME)  # noqa: SLF001
 
 
 def _event_stream_error() -> type[BaseException]:
@@ -285,13 +285,13 @@ def _called(original: Any) -> Any:
     def make_api_call(self: Any, operation_name: str, api_params: Any) -> Any:
         if not _is_ours(self):
             return original(self, operation_name, api_params)
-        with Call(api_params) as call:
+        with Call(api_params, family=_NAME, part=self) as call:
             try:
                 result = original(self, operation_name, call.kwargs)
             except BaseException as error:
-                run_guarded(_fail, self, operation_name, call, error)
+                run_guarded(_fail, self, operation_name, call, error, family=_NAME)
                 raise
-            run_guarded(_look, self, operation_name, call, result)
+            run_guarded(_look, self, operation_name, call, result, family=_NAME)
             return result
 
     return make_api_call
@@ -302,13 +302,13 @@ def _called_async(original: Any) -> Any:
     async def make_api_call(self: Any, operation_name: str, api_params: Any) -> Any:
         if not _is_ours(self):
             return await original(self, operation_name, api_params)
-        with Call(api_params) as call:
+        with Call(api_params, family=_NAME, part=self) as call:
             try:
                 result = await original(self, operation_name, call.kwargs)
             except BaseException as error:
-                run_guarded(_fail, self, operation_name, call, error)
+                run_guarded(_fail, self, operation_name, call, error, family=_NAME)
                 raise
-            run_guarded(_look, self, operation_name, call, result)
+            run_guarded(_look, self, operation_name, call, result, family=_NAME)
             return result
 
     return make_api_call

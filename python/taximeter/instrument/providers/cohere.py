@@ -81,14 +81,14 @@ def _streamed(original: Any) -> Any:
     @wraps(original)
     @contextmanager
     def stream(self: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        run_guarded(_strip_headers, self, args, kwargs)
+        run_guarded(_strip_headers, self, args, kwargs, family=_NAME)
         with ExitStack() as stack:
             try:
                 response = stack.enter_context(original(self, *args, **kwargs))
             except BaseException as error:
-                run_guarded(_fail, self, args, kwargs, error)
+                run_guarded(_fail, self, args, kwargs, error, family=_NAME)
                 raise
-            run_guarded(_look, self, args, kwargs, response)
+            run_guarded(_look, self, args, kwargs, response, family=_NAME)
             yield response
 
     return stream
@@ -98,14 +98,14 @@ def _streamed_async(original: Any) -> Any:
     @wraps(original)
     @asynccontextmanager
     async def stream(self: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        run_guarded(_strip_headers, self, args, kwargs)
+        run_guarded(_strip_headers, self, args, kwargs, family=_NAME)
         async with AsyncExitStack() as stack:
             try:
                 response = await stack.enter_async_context(original(self, *args, **kwargs))
             except BaseException as error:
-                run_guarded(_fail, self, args, kwargs, error)
+                run_guarded(_fail, self, args, kwargs, error, family=_NAME)
                 raise
-            run_guarded(_look, self, args, kwargs, response)
+            run_guarded(_look, self, args, kwargs, response, family=_NAME)
             yield response
 
     return stream

@@ -123,7 +123,9 @@ def _streamed(original: Any) -> Any:
     def request_streamed(self: Any, *args: Any, **kwargs: Any) -> Any:
         # The request is made when the first part is read.
         result = original(self, *args, **kwargs)
-        return recorded(result, partial(_recorder, self, args, kwargs, _LINES), _show, partial(_fail, self, args, kwargs))
+        return recorded(
+            result, partial(_recorder, self, args, kwargs, _LINES), _show, partial(_fail, self, args, kwargs), family=_NAME, part=self
+        )
 
     return request_streamed
 
@@ -134,10 +136,10 @@ def _streamed_async(original: Any) -> Any:
         try:
             result = await original(self, *args, **kwargs)
         except BaseException as error:
-            run_guarded(_fail, self, args, kwargs, error)
+            run_guarded(_fail, self, args, kwargs, error, family=_NAME)
             raise
-        recorder = run_guarded(_recorder, self, args, kwargs, _LINES)
-        return recorded_async(result, lambda: recorder, _show)
+        recorder = run_guarded(_recorder, self, args, kwargs, _LINES, family=_NAME)
+        return recorded_async(result, lambda: recorder, _show, family=_NAME)
 
     return async_request_streamed
 
@@ -179,7 +181,7 @@ def _connected(original: Any) -> Any:
     @wraps(original)
     @asynccontextmanager
     async def connect(self: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        call = Call(kwargs)
+        call = Call(kwargs, family=_NAME, part=self)
         call.hold()
         async with original(self, *args, **call.kwargs) as session:
             # Messages of a session do not name its model.
@@ -188,7 +190,7 @@ def _connected(original: Any) -> Any:
             try:
                 yield session
             finally:
-                run_guarded(partial(_record_turn, session, is_final=False))
+                run_guarded(partial(_record_turn, session, is_final=False), family=_NAME, part=session)
 
     return connect
 

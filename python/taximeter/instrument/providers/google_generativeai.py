@@ -62,7 +62,7 @@ def _follow(model: Any, call: Call, result: Any) -> None:
         recorder.finish()
         return
     watched = recorded_async if hasattr(rest, "__anext__") else recorded
-    result._iterator = watched(rest, lambda: recorder, shown)  # noqa: SLF001
+    result._iterator = watched(rest, lambda: recorder, shown, family=_NAME)  # noqa: SLF001
 
 
 def _fail(model: Any, error: BaseException) -> None:
@@ -77,13 +77,13 @@ def _fail(model: Any, error: BaseException) -> None:
 def _generated(original: Any) -> Any:
     @wraps(original)
     def generate_content(self: Any, *args: Any, **kwargs: Any) -> Any:
-        with Call(kwargs) as call:
+        with Call(kwargs, family=_NAME, part=self) as call:
             try:
                 result = original(self, *args, **call.kwargs)
             except BaseException as error:
-                run_guarded(_fail, self, error)
+                run_guarded(_fail, self, error, family=_NAME)
                 raise
-            run_guarded(_follow, self, call, result)
+            run_guarded(_follow, self, call, result, family=_NAME)
             return result
 
     return generate_content
@@ -92,13 +92,13 @@ def _generated(original: Any) -> Any:
 def _generated_async(original: Any) -> Any:
     @wraps(original)
     async def generate_content_async(self: Any, *args: Any, **kwargs: Any) -> Any:
-        with Call(kwargs) as call:
+        with Call(kwargs, family=_NAME, part=self) as call:
             try:
                 result = await original(self, *args, **call.kwargs)
             except BaseException as error:
-                run_guarded(_fail, self, error)
+                run_guarded(_fail, self, error, family=_NAME)
                 raise
-            run_guarded(_follow, self, call, result)
+            run_guarded(_follow, self, call, result, family=_NAME)
             return result
 
     return generate_content_async

@@ -159,18 +159,18 @@ def _handler() -> Any:
             return _handler, ()
 
         def on_llm_start(self, _serialized: Any, _prompts: Any, *, run_id: Any, metadata: Any = None, **_: Any) -> None:
-            run_guarded(runs.begin, run_id, metadata)
+            run_guarded(runs.begin, run_id, metadata, family=_NAME)
 
         on_chat_model_start = on_llm_start
 
         def on_llm_new_token(self, *_args: Any, run_id: Any, **_: Any) -> None:
-            run_guarded(runs.answered, run_id)
+            run_guarded(runs.answered, run_id, family=_NAME)
 
         def on_llm_end(self, response: Any, *, run_id: Any, **_: Any) -> None:
-            run_guarded(runs.end, run_id, response, None)
+            run_guarded(runs.end, run_id, response, None, family=_NAME)
 
         def on_llm_error(self, error: BaseException, *, run_id: Any, response: Any = None, **_: Any) -> None:
-            run_guarded(runs.end, run_id, response, error)
+            run_guarded(runs.end, run_id, response, error, family=_NAME)
 
     return Handler()
 

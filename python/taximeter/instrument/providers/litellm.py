@@ -112,7 +112,7 @@ def _answered(original: Any) -> Any:
 
     @wraps(original)
     def post_call_processing(*args: Any, **kwargs: Any) -> Any:
-        run_guarded(partial(_note_answer, *args, **kwargs))
+        run_guarded(partial(_note_answer, *args, **kwargs), family=_NAME)
         return original(*args, **kwargs)
 
     return post_call_processing
@@ -170,7 +170,7 @@ class _Stream:
         _end(self._logging, last, error, usage=usage, is_whole=is_whole and bool(usage))
 
     def __del__(self) -> None:
-        run_guarded(partial(self.end, is_whole=False))
+        run_guarded(partial(self.end, is_whole=False), family=_NAME)
 
 
 def _merged(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -234,10 +234,10 @@ def _built(original: Any) -> Any:
 
     @wraps(original)
     def stream_chunk_builder(*args: Any, **kwargs: Any) -> Any:
-        run_guarded(partial(_note_estimate, *args[:1], **kwargs))
+        run_guarded(partial(_note_estimate, *args[:1], **kwargs), family=_NAME)
         whole = original(*args, **kwargs)
         if (logging := kwargs.get("logging_obj")) is not None:
-            run_guarded(setattr, logging, _BUILT, whole)
+            run_guarded(setattr, logging, _BUILT, whole, family=_NAME)
         return whole
 
     return stream_chunk_builder
@@ -262,7 +262,7 @@ def _prepared(original: Any) -> Any:
     def function_setup(*args: Any, **kwargs: Any) -> Any:
         if not any(name.startswith(KEYWORD_PREFIX) for name in kwargs):
             return original(*args, **kwargs)
-        call = Call(kwargs)
+        call = Call(kwargs, family=_NAME)
         call.hold()
         with call:
             return original(*args, **call.kwargs)

@@ -91,7 +91,14 @@ def _requested(original: Any) -> Any:
         result = original(self, *args, **kwargs)
         if not kwargs.get("stream"):
             return result
-        return recorded(result, partial(_recorder, self, args, kwargs), _shown(), partial(_fail, self, args, kwargs, place=2))
+        return recorded(
+            result,
+            partial(_recorder, self, args, kwargs),
+            _shown(),
+            partial(_fail, self, args, kwargs, place=2),
+            family=_NAME,
+            part=self,
+        )
 
     return request
 
@@ -102,7 +109,14 @@ def _requested_async(original: Any) -> Any:
         result = await original(self, *args, **kwargs)
         if not kwargs.get("stream"):
             return result
-        return recorded_async(result, partial(_recorder, self, args, kwargs), _shown(), partial(_fail, self, args, kwargs, place=2))
+        return recorded_async(
+            result,
+            partial(_recorder, self, args, kwargs),
+            _shown(),
+            partial(_fail, self, args, kwargs, place=2),
+            family=_NAME,
+            part=self,
+        )
 
     return request
 
