@@ -36,11 +36,22 @@ from ._default import (
     wrap,
 )
 from .attribution import attribute
-from .errors import CatalogError, ConfigError, DeliveryError, LedgerError, TaximeterError, UnknownNameError, UsageError
+from .errors import (
+    BudgetExceeded,
+    BudgetUnavailable,
+    CatalogError,
+    ConfigError,
+    DeliveryError,
+    LedgerError,
+    TaximeterError,
+    UnknownNameError,
+    UsageError,
+)
 from .meter.reports import FlushReport
 
 if TYPE_CHECKING:
     from ._default_ledger import Ledger
+    from .budgets.definition import Budget
     from .ledger import Report, Row
     from .meter.measurement import Measurement
     from .settings.destination import Destination
@@ -57,6 +68,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "UNITS",
+    "Budget",
+    "BudgetExceeded",
+    "BudgetUnavailable",
     "CatalogError",
     "ConfigError",
     "Cost",
@@ -111,6 +125,10 @@ _OF_TOKENS = frozenset({
 
 def __getattr__(name: str) -> object:
     # Imported on first use: services that only track need neither the ledger nor token counts, which are a third of the import time.
+    if name == "Budget":
+        from .budgets.definition import Budget  # noqa: PLC0415
+
+        return Budget
     if name == "Destination":
         from .settings.destination import Destination  # noqa: PLC0415
 

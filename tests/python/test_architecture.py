@@ -153,8 +153,8 @@ def test_the_package_requires_no_other_package():
 # From the lowest to the highest layer. A package may import its own layer and lower ones, also lazily and for type checkers.
 PYTHON_LAYERS = [
     {"_core", "errors", "fields", "types", "locks", "files", "concealed", "log", "sanitize", "_subinterpreter"},
-    {"attribution", "moments", "catalog", "settings"},
-    {"meter", "ledger", "tokens", "budgets"},
+    {"attribution", "moments", "catalog", "settings", "budgets"},
+    {"meter", "ledger", "tokens"},
     {"instrument"},
     {"_default", "_default_ledger"},
     {"otel", "integrations", "middleware", "dashboard", "chart", "billing", "reconcile", "compat", "testing"},

@@ -25,15 +25,16 @@ MODULE = {
     "attribute", "bind", "close", "count_messages", "count_tokens", "default_meter", "drain", "encoding", "encoding_for_model", "flush",
     "init", "measure", "models", "price", "prometheus", "register_tokenizer", "reprice", "retry_dead_letters", "stats", "status", "track",
     "uninstrument", "wrap",
-    "CatalogError", "ConfigError", "Cost", "DeliveryError", "Destination", "Encoding", "FlushReport", "Ledger", "LedgerError",
+    "Budget", "BudgetExceeded", "BudgetUnavailable", "CatalogError", "ConfigError", "Cost", "DeliveryError", "Destination", "Encoding", "FlushReport", "Ledger", "LedgerError",
     "Measurement", "Meter", "ModelEncoding", "Receipt", "Report", "Row", "TaximeterError", "TokenCount", "UnknownNameError", "UsageError",
 }  # fmt: skip
 SUBMODULES = {
-    "attribution", "catalog", "cli", "compat", "concealed", "errors", "fields", "files", "instrument", "integrations", "ledger", "locks", "log",
+    "attribution", "budgets", "catalog", "cli", "compat", "concealed", "errors", "fields", "files", "instrument", "integrations", "ledger", "locks", "log",
     "meter", "middleware", "moments", "sanitize", "settings", "testing", "tokens", "types",
 }  # fmt: skip
 MEMBERS = {
     taximeter.Measurement: {"first_token", "receipt", "set", "set_usage"},
+    taximeter.Budget: {"name", "on_threshold", "to_core"},
     taximeter.Destination: {"host", "place", "to_core"},
     taximeter.Ledger: {"events", "follow", "last", "report"},
     testing.Captured: {"clear", "events", "report"},

@@ -10,13 +10,16 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from .. import files
 from ..errors import ConfigError
 from ..fields import ATTRIBUTION
 from .model import KNOWN, NO_HOME, PROJECT, Prices, Settings
 from .values import LEDGER, budget, destinations, families, flag, hosts, linger_ms, max_age, tags, usage_hosts
+
+if TYPE_CHECKING:
+    from ..budgets.definition import Budget
 
 __all__ = ["default_state_dir", "is_disabled", "resolve"]
 
@@ -112,11 +115,16 @@ def resolve(
         max_age=max_age(pick("max_age")),
         linger_ms=linger_ms(pick("linger_ms")),
         attribution={name: value for name in ATTRIBUTION if (value := pick(name)) is not None},
-        prices=_prices([(source, layer["prices"]) for source, layer in layers if layer.get("prices") is not None]),
+        prices=_prices(_given(layers, "prices")),
+        budgets=_budgets(_given(layers, "budgets")),
         hosts={key: value for _, layer in reversed(layers) for key, value in hosts(layer.get("hosts")).items()},
         usage_hosts=frozenset(name for _, layer in layers for name in usage_hosts(layer.get("usage_hosts"))),
         tags={key: value for _, layer in reversed(layers) for key, value in tags(layer.get("tags")).items()},
     )
+
+
+def _given(layers: Sequence[tuple[str, Mapping[str, Any]]], name: str) -> list[tuple[str, Any]]:
+    return [(source, layer[name]) for source, layer in layers if layer.get(name) is not None]
 
 
 def _prices(given: Sequence[tuple[str, Any]]) -> Prices:
@@ -125,6 +133,14 @@ def _prices(given: Sequence[tuple[str, Any]]) -> Prices:
     from .prices import prices  # noqa: PLC0415 - most users have no price settings
 
     return prices(given)
+
+
+def _budgets(given: Sequence[tuple[str, Any]]) -> tuple[Budget, ...]:
+    if not given:
+        return ()
+    from .budgets import budgets  # noqa: PLC0415 - as in _prices
+
+    return budgets(given)
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -142,12 +158,12 @@ def _from_file(start: str | os.PathLike[str] | None) -> Mapping[str, Any]:
     while True:
         own, project = os.path.join(place, "taximeter.toml"), os.path.join(place, PROJECT)
         if os.path.isfile(own):
-            return _resolve_prices_path(place, _load(own))
+            return _resolve_paths(place, _load(own))
         if os.path.isfile(project):
             if not _may_have_table(project):
                 return {}
             table = _load(project).get("tool", {}).get("taximeter")
-            return _resolve_prices_path(place, table) if isinstance(table, Mapping) else {}
+            return _resolve_paths(place, table) if isinstance(table, Mapping) else {}
         above = os.path.dirname(place)
         if above == place:
             return {}
@@ -168,9 +184,8 @@ def _may_have_table(project: str) -> bool:
         return False
 
 
-def _resolve_prices_path(place: str, table: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Resolve a relative path of a price file against the directory of the file that names it."""
-    named = table.get("prices")
-    if isinstance(named, str) and not named.strip().startswith("{"):
-        return {**table, "prices": os.path.join(place, os.path.expanduser(named))}
-    return table
+def _resolve_paths(place: str, table: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Resolve relative paths of files of prices and budgets against the directory of the file that names them."""
+    named = {name: text for name in ("prices", "budgets") if isinstance(text := table.get(name), str)}
+    paths = {name: text for name, text in named.items() if not text.strip().startswith(("{", "["))}
+    return {**table, **{name: os.path.join(place, os.path.expanduser(text)) for name, text in paths.items()}} if paths else table

@@ -13,6 +13,7 @@ from ..fields import AttributionFields, check_names
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ..budgets.definition import Budget
     from ..types import Backend
     from .destination import Destination
 
@@ -45,6 +46,7 @@ class CommonSettings(AttributionFields, total=False):
     max_age: float | str | None
     linger_ms: float | None
     prices: Mapping[str, Any] | str | os.PathLike[str] | None
+    budgets: Sequence[Budget | Mapping[str, Any]] | str | os.PathLike[str] | None
     hosts: Mapping[str, str] | str | None
     usage_hosts: Sequence[str] | str | None
 
@@ -109,6 +111,8 @@ class Settings(NamedTuple):
     attribution: Mapping[str, Any] = MappingProxyType({})
     tags: Mapping[str, Any] = MappingProxyType({})
     prices: Prices = Prices()
+    budgets: tuple[Budget, ...] = ()
+    """The budgets of these settings. Those of other programs with the same state directory are in force, too."""
     hosts: Mapping[str, str] = MappingProxyType({})
     """The provider that answers at a host, by `host` or `host:port` in lower case."""
     usage_hosts: frozenset[str] = frozenset()

@@ -1,0 +1,38 @@
+"""What is used of a budget by one key."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from decimal import Decimal
+
+__all__ = ["Standing"]
+
+
+class Standing(NamedTuple):
+    """What is used of a budget by one key in the current period. Amounts are in the budget's unit."""
+
+    budget: str
+    """The name of the budget."""
+    key: str
+    """The values of the budget's `by`, separated by ` / ` if there are several; empty without `by`."""
+    unit: str
+    """`usd`, `tokens` or `calls`."""
+    amount: Decimal | int
+    """The limit."""
+    used: Decimal | int
+    """What is charged."""
+    held: Decimal | int
+    """What calls in flight hold."""
+    left: Decimal | int
+    """What another call may take: `amount - used - held`, at least 0."""
+    calls: int
+    """The calls that are charged."""
+    unpriced: int
+    """Those of them without a known price."""
+    resets_at: datetime | None
+    """When the period ends; `None` if it does not."""
+    threshold: Decimal | None = None
+    """The part of the amount that was crossed, for `on_threshold`; else `None`."""
