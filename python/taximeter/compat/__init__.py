@@ -20,11 +20,13 @@ _END_SECONDS: Final = 5.0
 
 _MODULES: Final = {
     "teer": ("", ".__about__", ".http", ".types", ".resources", ".resources.base", ".resources.billing", ".resources.ingest"),
-    "tokentally": ("", ".client", ".types"),
-    "token_trackr": ("", ".client", ".config", ".metadata", ".models", ".wrappers"),
+    "tokentally": ("", "._version", ".client", ".types"),
+    "token_trackr": (
+        "", ".client", ".config", ".metadata", ".models", ".wrappers", ".wrappers.azure", ".wrappers.bedrock", ".wrappers.gemini",
+    ),
     "paygent_sdk": ("", ".client", ".models", ".constants"),
     "tokenr": ("",),
-}
+}  # fmt: skip
 """The modules of each SDK that its users import."""
 
 
