@@ -1,10 +1,12 @@
-"""The types of payloads for Teer. They are not checked at run time: payloads are sent unchanged."""
+"""The types of payloads for Teer. They are not checked at run time: payloads are sent unchanged.
+
+Required keys are in a base class, because Python 3.10 has no `NotRequired`, and later versions ignore it in annotations that are not
+evaluated.
+"""
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
-
-from .._vendor.typing import NotRequired
+from typing import Any, Literal, TypedDict
 
 __all__ = [
     "AnthropicCache", "CacheObject", "GoogleCache", "IngestPayload", "MetadataObject", "OpenAICache", "PlatformObject", "Provider",
@@ -42,12 +44,15 @@ class CacheObject(TypedDict, total=False):
     google: GoogleCache
 
 
-class UsageObject(TypedDict):
-    """Tokens of a call."""
-
+class _Tokens(TypedDict):
     input: int
     output: int
-    cache: NotRequired[CacheObject]
+
+
+class UsageObject(_Tokens, total=False):
+    """Tokens of a call."""
+
+    cache: CacheObject
 
 
 class MetadataObject(TypedDict, total=False):
@@ -68,17 +73,20 @@ class PlatformObject(TypedDict):
     rate_card_id: str
 
 
-class IngestPayload(TypedDict):
-    """One call."""
-
+class _Call(TypedDict):
     provider: Provider
     model: str
     usage: UsageObject
-    function_id: NotRequired[str]
-    trace_id: NotRequired[str]
-    span_id: NotRequired[str]
-    parent_span_id: NotRequired[str]
-    batch: NotRequired[bool]
-    platform: NotRequired[PlatformObject]
-    billing: NotRequired[object]
-    metadata: NotRequired[MetadataObject]
+
+
+class IngestPayload(_Call, total=False):
+    """One call."""
+
+    function_id: str
+    trace_id: str
+    span_id: str
+    parent_span_id: str
+    batch: bool
+    platform: PlatformObject
+    billing: dict[str, Any]
+    metadata: MetadataObject

@@ -7,7 +7,6 @@ from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from ..._vendor.transport import Timeout
-from ..._vendor.typing import NotRequired
 from .base import BaseResource
 
 if TYPE_CHECKING:
@@ -22,11 +21,14 @@ __all__ = [
 BillingProvider = Literal["stripe"]
 
 
-class BillingFieldsBase(TypedDict):
+class _Customer(TypedDict):
+    customer: str
+
+
+class BillingFieldsBase(_Customer, total=False):
     """The customer that is billed."""
 
-    customer: str
-    email: NotRequired[str]
+    email: str
 
 
 class SingleMeterFields(BillingFieldsBase):
@@ -52,11 +54,11 @@ class TeerBillingConfig(TypedDict):
 
 
 class MeterEventFieldsBase(TypedDict):
-    """The fields that every billing provider needs."""
+    """The fields that every billing provider needs. Type checkers require all of them, as in the original; `create` does not."""
 
     event_name: str
-    identifier: NotRequired[str]
-    timestamp: NotRequired[str]
+    identifier: str | None
+    timestamp: str | None
 
 
 class StripePayload(TypedDict):
@@ -89,7 +91,7 @@ class MeterEvent(TypedDict):
     event_name: str
     timestamp: str
     payload: dict[str, Any]
-    identifier: str
+    identifier: str | None
     created_at: str
     updated_at: str
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..._vendor.destinations import price_of, record
 from ..._vendor.transport import Timeout
+from ..types import IngestPayload
 from .base import BaseResource
 
 if TYPE_CHECKING:
     from .. import TeerClient
-    from ..types import IngestPayload
 
-__all__ = ["Ingest"]
+__all__ = ["Ingest", "IngestPayload"]
 
 _ATTRIBUTION: Final = {"user": "user_id", "customer": "organization_id", "team": "team_id", "session": "session_id"}
 """Teer's names of attribution fields. Its other metadata becomes tags."""
