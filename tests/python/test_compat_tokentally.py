@@ -62,8 +62,8 @@ def test_track_has_the_argument_order_of_the_readme_and_sets_the_time(server):
         ((401, {}), "AuthenticationError", "Invalid API key"),
         ((429, {"error": "slow"}), "RateLimitError", "slow"),
         ((429, "no JSON"), "RateLimitError", "Rate limit exceeded"),
-        ((403, {}), "TokenTallyError", "Request failed: status 403"),
-        ((302, {}), "TokenTallyError", "Request failed: status 302"),
+        ((403, {}), "TokenTallyError", "Request failed: Client error '403 Forbidden' for url"),
+        ((302, {}), "TokenTallyError", "Request failed: Redirect response '302 Found' for url"),
         ((200, "no JSON"), "TokenTallyError", "not a JSON object"),
         ((200, [1]), "TokenTallyError", "not a JSON object"),
         ("drop", "TokenTallyError", "Request failed: "),
@@ -76,6 +76,24 @@ def test_every_failure_raises_an_exception_of_the_sdk(server, answer, kind, mess
         make(tokentally, server.url).track(1, 2, "m")
     assert type(caught.value).__name__ == kind
     assert "tt_key" not in str(caught.value)
+    assert caught.value.status == (None if isinstance(answer, str) else answer[0])
+
+
+@pytest.mark.parametrize("answer", [(403, {"error": "no"}), (302, {}), (500, "down"), "drop", "silence"])
+def test_the_cause_of_a_failure_is_the_originals(server, answer):
+    server.answers = [answer]
+    causes = []
+    for module in (original, tokentally):
+        with pytest.raises(module.TokenTallyError) as caught:
+            make(module, server.url).track(1, 2, "m")
+        causes.append(caught.value.__cause__)
+    theirs, ours = causes
+    assert type(ours) is type(theirs)
+    assert ours.request.url == theirs.request.url
+    assert "tt_key" not in str(ours.request.headers)
+    if not isinstance(answer, str):
+        assert (ours.response.status_code, ours.response.text) == (theirs.response.status_code, theirs.response.text)
+        assert str(ours) == str(theirs).partition("\n")[0]
 
 
 def test_invalid_arguments_are_rejected_locally():

@@ -28,7 +28,7 @@ from ._vendor.providers import TO_TOKENR
 if TYPE_CHECKING:
     from ..meter import Meter
 
-__all__ = ["configure", "init", "track"]
+__all__ = ["__version__", "configure", "init", "track"]
 
 __version__ = "0.1.3"
 

@@ -6,9 +6,8 @@ response = tt.track(tokens_in=150, tokens_out=300, model="claude-3-sonnet-202402
 
 from __future__ import annotations
 
+from ._version import __version__
 from .client import AuthenticationError, RateLimitError, TokenTally, TokenTallyError
 from .types import UsageData, UsageResponse
 
-__all__ = ["AuthenticationError", "RateLimitError", "TokenTally", "TokenTallyError", "UsageData", "UsageResponse"]
-
-__version__ = "0.4.0"
+__all__ = ["AuthenticationError", "RateLimitError", "TokenTally", "TokenTallyError", "UsageData", "UsageResponse", "__version__"]

@@ -18,33 +18,23 @@ from .._vendor.clients import InBackground, WithKey
 from .._vendor.destinations import Destinations, price_of, record
 from .._vendor.events import plain_tags
 from .._vendor.transport import dumps, post
+from ._errors import AuthenticationError, RateLimitError, TokenTallyError, status_error, transport_error
+from ._version import __version__
 from .types import UsageData, UsageResponse
 
 __all__ = [
     "AuthenticationError", "RateLimitError", "TokenTally", "TokenTallyError", "UsageContext", "UsageData", "UsageResponse",
+    "__version__",
 ]  # fmt: skip
 
 log = logging.getLogger("taximeter")
 
 DEFAULT_BASE_URL: Final = "https://api.tokentally.cloud"
-_VERSION: Final = "0.4.0"
 _PATH: Final = "/api/usage"
 _COUNTS: Final = ("tokens_in", "tokens_out", "cache_read_input_tokens", "cache_creation_input_tokens")
 _UNAUTHORIZED: Final = 401
 _TOO_MANY: Final = 429
 _FAILURES: Final = 300
-
-
-class TokenTallyError(Exception):
-    """Usage that could not be reported."""
-
-
-class AuthenticationError(TokenTallyError):
-    """The API key is invalid."""
-
-
-class RateLimitError(TokenTallyError):
-    """The rate limit was exceeded."""
 
 
 class TokenTally(WithKey, InBackground):
@@ -182,8 +172,10 @@ class TokenTally(WithKey, InBackground):
         except (TypeError, ValueError) as error:
             raise TokenTallyError(f"Request failed: the usage is not JSON: {error}") from error
         try:
-            status, answered, _, content = post(url, headers, body, self.timeout)
-        except (TransferError, TypeError, ValueError) as error:
+            status, answered, fields, content = post(url, headers, body, self.timeout)
+        except TransferError as error:
+            raise TokenTallyError(f"Request failed: {error}") from transport_error(error, url)
+        except (TypeError, ValueError) as error:
             raise TokenTallyError(f"Request failed: {error}") from error
         try:
             answer = json.loads(content)
@@ -191,18 +183,19 @@ class TokenTally(WithKey, InBackground):
             answer = None
         known: Mapping[str, Any] = answer if isinstance(answer, Mapping) else {}
         if status == _UNAUTHORIZED:
-            raise AuthenticationError("Invalid API key")
+            raise AuthenticationError("Invalid API key", status=status)
         if status == _TOO_MANY:
-            raise RateLimitError(known.get("error") or "Rate limit exceeded")
+            raise RateLimitError(known.get("error") or "Rate limit exceeded", status=status)
         if status >= _FAILURES:
-            raise TokenTallyError(f"Request failed: status {status} for url {answered}")
+            cause = status_error(status, answered, fields, content)
+            raise TokenTallyError(f"Request failed: {cause}", status=status) from cause
         if answer is not known:
-            raise TokenTallyError("Request failed: the response is not a JSON object")
+            raise TokenTallyError("Request failed: the response is not a JSON object", status=status)
         return UsageResponse.from_dict(known)
 
 
 def _headers(key: str) -> dict[str, str]:
-    return {"x-api-key": key, "content-type": "application/json", "user-agent": f"tokentally-python/{_VERSION}"}
+    return {"x-api-key": key, "content-type": "application/json", "user-agent": f"tokentally-python/{__version__}"}
 
 
 def _counts(usage: UsageData) -> dict[str, int]:
