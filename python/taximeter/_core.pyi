@@ -269,7 +269,7 @@ class Meter:
     def drain(self) -> dict[str, Any]:
         """Deliver the events of ended processes. Returns `delivered`, `left`, `expired` and `damaged` counts, and `reasons`.
 
-        Signal handlers run meanwhile, as in `flush`.
+        `reasons` is a pair: failures, and events for destinations that are not in the settings. Signal handlers run meanwhile.
         """
     def destinations(self) -> list[str]:
         """Return the names of the configured destinations."""

@@ -29,6 +29,8 @@ pub struct Drained {
     pub damaged: u64,
     /// Why events are left.
     pub reasons: Vec<String>,
+    /// Which events are left because their destinations are not in these settings.
+    pub elsewhere: Vec<String>,
 }
 
 /// Delivers the events that ended processes left under `root`, while `should_continue` returns true. It is called a few times a
@@ -79,8 +81,10 @@ pub fn drain_orphans(root: &Path, destinations: Vec<Destination>, should_continu
     if let Some(network) = drain.network.take() {
         network.runtime.shutdown_background();
     }
-    drained.reasons.sort();
-    drained.reasons.dedup();
+    for reasons in [&mut drained.reasons, &mut drained.elsewhere] {
+        reasons.sort();
+        reasons.dedup();
+    }
     drained
 }
 
@@ -166,7 +170,7 @@ impl Drain<'_> {
             if count > 0 {
                 let known = self.left.entry(orphan.path().to_owned()).or_default();
                 *known = count.max(*known);
-                drained.reasons.push(format!(
+                drained.elsewhere.push(format!(
                     "events wait for the destination {name}, which is not in the settings; see `taximeter journals list`"
                 ));
             }

@@ -392,7 +392,7 @@ impl PyMeter {
         all.set_item("left", drained.left)?;
         all.set_item("expired", drained.expired)?;
         all.set_item("damaged", drained.damaged)?;
-        all.set_item("reasons", drained.reasons)?;
+        all.set_item("reasons", (drained.reasons, drained.elsewhere))?;
         Ok(all)
     }
 

@@ -266,13 +266,18 @@ class Engine:
         """Deliver the events of processes that have ended. Return the results also if a destination does not accept them."""
         self.settled()
         found = self.core.drain()
-        return DrainReport(found["delivered"], found["left"], found["expired"], found["damaged"], tuple(found["reasons"]))
+        failures, elsewhere = map(tuple, found["reasons"])
+        return DrainReport(found["delivered"], found["left"], found["expired"], found["damaged"], failures + elsewhere, failures)
 
-    def drain(self) -> int:
-        """Deliver the events of processes that have ended; see `Meter.drain`."""
+    def drain(self, *, others: bool = True) -> int:
+        """Deliver the events of processes that have ended; see `Meter.drain`.
+
+        Args:
+            others: Whether events for destinations that are not in the settings are an error.
+        """
         report = self.drain_report()
-        if report.reasons:
-            raise DeliveryError("; ".join(report.reasons))
+        if reasons := report.reasons if others else report.failures:
+            raise DeliveryError("; ".join(reasons))
         return report.delivered
 
     def retry_dead_letters(self) -> int:
@@ -280,7 +285,7 @@ class Engine:
         self.settled()
         count = self.core.retry_dead_letters()
         if count:
-            self.drain()
+            self.drain(others=False)
         return count
 
     def catalog_document(self) -> Document:

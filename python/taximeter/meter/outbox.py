@@ -33,9 +33,12 @@ class Outbox:
         self.flush = engine.flush
         self.close = engine.close
         self.stats = engine.stats
-        self.drain = engine.drain
         self.retry_dead_letters = engine.retry_dead_letters
         self.count_remark = engine.count_remark
+
+    def drain(self) -> int:
+        """Send the requests of processes that have ended; see `Meter.drain`. Events for other destinations may stay."""
+        return self._engine.drain(others=False)
 
     def answers(self) -> list[tuple[bytes, int | None, bytes]]:
         """Return the service's responses since the last call; see `_core.Meter.take_answers`."""

@@ -32,3 +32,5 @@ class DrainReport(NamedTuple):
     """Events that were damaged or are missing."""
     reasons: tuple[str, ...]
     """The reasons why events are left."""
+    failures: tuple[str, ...]
+    """Those of them that concern destinations in the settings."""
