@@ -357,3 +357,42 @@ def test_orphaned_poison_requests_do_not_block_other_journals(outboxes, server, 
 
 def dead_letters(state: Path) -> str:
     return "".join(path.read_text() for path in (state / "dead").glob("*"))
+
+
+def test_events_can_be_taken_over_before_the_first_event(outboxes, server, run):
+    """As in a program that is started after a key was replaced, and that has not reported anything yet."""
+    begin = """
+        import sys
+        from taximeter import compat
+        from taximeter.compat import paygent_sdk, teer, token_trackr, tokenr, tokentally
+        url, key = sys.argv[1:]
+        teers = teer.TeerClient(key, track_url=url, background=True)
+        tally = tokentally.TokenTally("tt_" + key, base_url=url, background=True)
+        trackr = token_trackr.TokenTrackrClient(token_trackr.TokenTrackrConfig(url, key))
+        paygent = paygent_sdk.Client(key, url)
+        tokenr.init(key, url)
+    """
+    report = """
+        teers.ingest.send({})
+        tally.track(1, 2, "m")
+        trackr.record("bedrock", "m", 1, 2)
+        paygent.create_or_get_customer(paygent_sdk.CustomerCreateOrGetRequest("c", "c"))
+        tokenr.track("p", "m", 1, 2)
+    """
+    take = """
+        keys = {"teer": "old", "tokentally": "tt_old", "token_trackr": "old", "paygent": "old", "tokenr": "old"}
+        print([compat.take_over(*account) for account in keys.items()])
+    """
+    server.answers = [(401, "")]
+    run(begin + report, server.url, "old", TOKEN_TRACKR_METADATA_URL="")
+    stored = {
+        "id": "1",
+        "tenant_id": "t",
+        "provider": "p",
+        "model": "m",
+        "total_tokens": 3,
+        "calculated_cost": 1,
+        "timestamp": "2026-01-01",
+    }
+    server.answers = [(201, stored)]
+    assert run(begin + take, server.url, "new", TOKEN_TRACKR_METADATA_URL="").stdout.strip() == "[1, 1, 1, 1, 1]"

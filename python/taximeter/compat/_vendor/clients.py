@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
+from ...errors import ConfigError
 from ...settings.destination import Secret
 
 if TYPE_CHECKING:
@@ -37,6 +39,11 @@ class InBackground:
     @property
     def _outbox(self) -> Outbox:
         raise NotImplementedError
+
+    def _announce(self) -> None:
+        """Make the client's account known, so that `take_over` works before its first event. An invalid URL fails at that event."""
+        with contextlib.suppress(ConfigError):
+            self._outbox  # noqa: B018 - reading it makes the account known
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Wait until the requests in the background are delivered.

@@ -77,6 +77,11 @@ class EventCalls(WithKey, InBackground):
     def _prepare_outbox(self) -> None:
         self._account = Account(lambda key, url: Service("paygent", url, key, {"paygent-api-key": "{key}"}))
         self._customers: dict[tuple[Outbox, str, str | None], None] = {}
+        self._key_changed()
+
+    def _key_changed(self) -> None:
+        if self.destinations.to_vendor:
+            self._announce()
 
     @property
     def _outbox(self) -> Outbox:

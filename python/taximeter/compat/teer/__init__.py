@@ -77,9 +77,13 @@ class TeerClient(WithKey, InBackground):
         self.http_client = HttpClient(self.api_key, self.api_base)
         self.ingest = Ingest(self)
         self.billing = BillingResource(self)
+        if background and self.destinations.to_vendor:
+            self._announce()
 
     def _key_changed(self) -> None:
         self.http_client = HttpClient(self.api_key, self.api_base)
+        if self.background and self.destinations.to_vendor:
+            self._announce()
 
     @property
     def api_base(self) -> str:

@@ -71,6 +71,11 @@ class TokenTally(WithKey, InBackground):
         self.timeout = timeout
         self.background = background
         self._account = Account(lambda key, url, timeout: Service("tokentally", url, key, _headers("{key}"), timeout=timeout))
+        self._key_changed()
+
+    def _key_changed(self) -> None:
+        if self.background and self.destinations.to_vendor:
+            self._announce()
 
     def track(
         self,
