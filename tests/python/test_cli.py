@@ -166,7 +166,14 @@ def test_reprice_prints_its_changes(cli, used, state):
 
 
 def test_drain_delivers_events_of_dead_processes(cli, used):
-    assert json.loads(cli("drain", "--json").stdout) == {"delivered": 4, "left": 0, "expired": 0, "damaged": 0, "reasons": []}
+    assert json.loads(cli("drain", "--json").stdout) == {
+        "delivered": 4,
+        "left": 0,
+        "expired": 0,
+        "damaged": 0,
+        "reasons": [],
+        "failures": [],
+    }
     assert cli("drain").stdout == "0 events delivered\n"
 
 
