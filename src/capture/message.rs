@@ -101,12 +101,14 @@ fields_of! {
 /// An item of a list in a response, or an object inside of one: an answer, a tool that was used, an error.
 Item {
     r#type: "type";
+    id: "id";
     status: "status";
     model: "model";
     message: "message";
     delta: "delta";
     action: "action";
     container_id: "container_id";
+    environment: "environment";
     executed_tools: "executed_tools";
     tool_calls: "tool_calls";
     function: "function";
@@ -179,12 +181,21 @@ Message {
     eval_count: "eval_count";
     /// The items of an OpenAI response: its texts, and the tools that were used.
     output: "output";
+    /// One of them, in the events of a stream.
+    item: "item";
+    /// What Mistral's conversations have instead; and the name of a tool in the events of a stream.
+    outputs: "outputs";
+    called: "name";
+    /// The blocks of an answer of Anthropic, and the block that an event of a stream begins.
+    content: "content";
+    content_block: "content_block";
     /// The results of the images endpoint, of embeddings and of all kinds of lists.
     data: "data";
     object: "object";
     web_search: "web_search";
     /// `MiniMax`'s report of a failure.
     base_resp: "base_resp";
+    code: "code";
     /// Fields in bodies of Bedrock's models: Titan's, Llama's, Nova's.
     titan_input: "inputTextTokenCount";
     titan_output: "totalOutputTextTokenCount";
@@ -241,6 +252,9 @@ pub(super) fn is_content_delta(data: &[u8]) -> bool {
             "done\"",
             "executed_tools\"",
             "$web_search\"",
+            "server_tool_use\"",
+            "tool.execution",
+            "item\"",
             "amazon-bedrock",
         ];
         // Only the search for the leftmost match compares many bytes at once.
@@ -307,6 +321,15 @@ impl<'a> Message<'a> {
             answers.add(&answer, answer.gemini_reason);
         });
         answers
+    }
+
+    /// Whether it is an error object itself, as older versions of vLLM and some compatible hosts send it: a code and a text, and nothing
+    /// of an answer.
+    pub(super) fn is_error(&self) -> bool {
+        let is_named = self.object.text().is_some_and(|object| object == "error");
+        let has_answer = [self.choices, self.usage, self.output, self.data, self.response, self.candidates, self.id];
+        let is_coded = self.code.is_failure() && !self.code.is_success() && self.whole.text().is_some();
+        is_named || (is_coded && !has_answer.iter().any(|field| field.is_some()))
     }
 
     /// Whether it has a list of answers in OpenAI's format that is empty.

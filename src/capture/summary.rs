@@ -143,13 +143,15 @@ impl Findings {
         }
         keep(&mut self.summary.finish_reason, message.titan_reason);
         self.note_reports(message, &answers, &delta)?;
-        self.tools.note(message, &answers, self.family);
+        self.tools.note(message, &answers, self.family, &kind);
         self.note_images(message, &kind);
         // Bedrock's streams end with the message that carries usage.
         let is_last = match self.family {
             Family::Converse => message.usage.is_some(),
-            // Models that report no metrics end with a reason.
-            Family::Invoke => message.bedrock.is_some() || self.summary.finish_reason.is_some(),
+            // Models that report no metrics end with a reason. Nova's streams end with metadata.
+            Family::Invoke => {
+                message.bedrock.is_some() || message.metadata.is_object() || self.summary.finish_reason.is_some()
+            }
             _ => message.bedrock.is_some(),
         };
         self.has_ended |= is_last || message.done.is_true();
@@ -191,11 +193,15 @@ impl Findings {
     fn note_failure(&mut self, message: &Message<'_>, answers: &Answers<'_>, kind: &str) {
         let refused = message.base_resp.object().is_some_and(|base: Item<'_>| base.status_code.is_failure());
         let error = message.error.or(answers.error);
-        if kind != "error" && !refused && !error.is_failure() {
+        let is_itself = !error.is_some() && self.family == Family::OpenAi && message.is_error();
+        if kind != "error" && !refused && !is_itself && !error.is_failure() {
             return;
         }
         self.summary.is_error = true;
-        let details: Item<'_> = error.object().unwrap_or_default();
+        let mut details: Item<'_> = error.object().unwrap_or_default();
+        if is_itself {
+            (details.r#type, details.code) = (message.r#type, message.code);
+        }
         let name = |text: &Cow<'_, str>| !text.is_empty() && text.len() <= 64 && text.bytes().all(is_of_name);
         for named in [details.r#type, details.code, details.status] {
             if self.summary.error.is_none() {
@@ -266,7 +272,9 @@ impl Findings {
             replace(&mut self.summary.region, geography);
         }
         let raw_text = raw.as_ref().and_then(text_output).unwrap_or(0);
-        let gap = report.is_none().then(|| gap(&self));
+        // An error explains by itself why a complete response has no usage.
+        let gap =
+            report.is_none().then(|| gap(&self)).filter(|gap| !(self.summary.is_error && *gap == Gap::Unreported));
         let mut found = self.summary;
         found.gap = gap;
         found.unreadable = report.as_ref().and_then(|report| report.unreadable);
@@ -287,7 +295,8 @@ impl Findings {
             } else if self.images > 0 && !mixed_output(&mut report.usage, self.images, found.model.as_deref()) {
                 report.notes |= CostNotes::UNSPLIT_OUTPUT;
             }
-            self.tools.add_to(&mut report.usage, self.family, self.dialect, found.model.as_deref());
+            let has_parts = !report.parts.is_empty();
+            self.tools.add_to(&mut report.usage, self.family, self.dialect, found.model.as_deref(), has_parts);
         }
         (found.usage, found.cost, found.parts, found.notes) = (report.usage, report.cost, report.parts, report.notes);
         found

@@ -43,6 +43,8 @@ pub(super) const CHAT: &[Field] = &[
     ),
     field(&["prompt_tokens_details", "audio_tokens"], "input_audio_tokens"),
     field(&["prompt_tokens_details", "image_tokens"], "input_image_tokens"),
+    // DashScope's models that see videos.
+    field(&["prompt_tokens_details", "video_tokens"], "input_video_tokens"),
     field(&["completion_tokens_details", "reasoning_tokens"], "output_reasoning_tokens"),
     field(&["completion_tokens_details", "audio_tokens"], "output_audio_tokens"),
     field(&["completion_tokens_details", "image_tokens"], "output_image_tokens"),
@@ -62,6 +64,10 @@ pub(super) const CHAT: &[Field] = &[
     field(&["prompt_audio_seconds"], "input_audio_seconds"),
 ];
 
+/// The names of Vercel's library, which its gateways pass on.
+pub(super) const VERCEL: &[Field] =
+    &[field(&["promptTokens"], "input_tokens"), field(&["completionTokens"], "output_tokens")];
+
 pub(super) const PERPLEXITY: &[Field] = &[
     field(&["reasoning_tokens"], "output_tokens"),
     field(&["citation_tokens"], "output_tokens"),
@@ -76,6 +82,9 @@ pub(super) const RESPONSES: &[Field] = &[
     // Perplexity's name for it.
     or(&["input_tokens_details", "cache_read_input_tokens"], "cache_read_tokens"),
     field(&["input_tokens_details", "cache_write_tokens"], "cache_write_tokens"),
+    // A gateway that counts Anthropic's cached tokens inside the input.
+    or(&["cache_read_input_tokens"], "cache_read_tokens"),
+    or(&["cache_creation_input_tokens"], "cache_write_tokens"),
     field(&["input_tokens_details", "audio_tokens"], "input_audio_tokens"),
     field(&["input_tokens_details", "image_tokens"], "input_image_tokens"),
     field(&["output_tokens_details", "reasoning_tokens"], "output_reasoning_tokens"),
@@ -254,6 +263,10 @@ pub(super) const COHERE: &[Field] = &[
     field(&["billed_units", "search_units"], "rerank_searches"),
     field(&["billed_units", "images"], "input_images"),
 ];
+
+/// Without `billed_units`, which some hosts of Cohere's models do not report.
+pub(super) const COHERE_TOKENS: &[Field] =
+    &[field(&["tokens", "input_tokens"], "input_tokens"), field(&["tokens", "output_tokens"], "output_tokens")];
 
 pub(super) const OLLAMA: &[Field] =
     &[field(&["prompt_eval_count"], "input_tokens"), field(&["eval_count"], "output_tokens")];

@@ -115,7 +115,7 @@ impl Family {
             return Self::Invoke;
         }
         // A gateway that passes Anthropic's usage on in OpenAI's format keeps the names of the cache fields.
-        if has(&["prompt_tokens", "completion_tokens"]) {
+        if has(&["prompt_tokens", "completion_tokens"]) || is_vercel(report) {
             Self::OpenAi
         } else if has(&["promptTokenCount", "candidatesTokenCount", "totalTokenCount"]) {
             Self::Gemini
@@ -137,8 +137,29 @@ impl Family {
         }
     }
 
+    /// Whether a report has this family's fields. Gateways answer in one format and report usage in another, and a body of Bedrock has
+    /// the format of its model.
+    fn fits(self, report: &Value) -> bool {
+        let is_anthropic = || {
+            let has = |name: &&str| report.get(name).is_some_and(|count| !count.is_null());
+            ["cache_read_input_tokens", "cache_creation_input_tokens"].iter().any(has)
+                && report.get("total_tokens").is_none()
+                && report.get("input_tokens_details").is_none()
+        };
+        match self {
+            Self::Invoke => false,
+            Self::OpenAi if !is_chat(report) && is_anthropic() => false,
+            Self::Gemini if find(report, &[INTERACTION.prompt]).is_some() => true,
+            _ => {
+                let totals = if self == Self::Gemini { tables::GEMINI_TOTALS } else { &[] };
+                totals.iter().chain(self.fields(report)).any(|field| find(report, field.path).is_some())
+            }
+        }
+    }
+
     fn fields(self, report: &Value) -> &'static [Field] {
         match self {
+            Self::OpenAi if is_vercel(report) => tables::VERCEL,
             Self::OpenAi if is_chat(report) => tables::CHAT,
             Self::OpenAi => tables::RESPONSES,
             Self::Anthropic => tables::ANTHROPIC,
@@ -146,6 +167,7 @@ impl Family {
             Self::Gemini => tables::GEMINI,
             Self::Converse => tables::CONVERSE,
             Self::Invoke => tables::INVOKE,
+            Self::Cohere if report.get("billed_units").is_none() => tables::COHERE_TOKENS,
             Self::Cohere => tables::COHERE,
             Self::Ollama => tables::OLLAMA,
             Self::LangChain => tables::LANGCHAIN,
@@ -205,8 +227,7 @@ pub fn normalize(report: &Value, family: Option<Family>, dialect: Dialect) -> Op
     if let Some(metrics) = fields.get(METRICS) {
         return with_metrics(fields, metrics, family, dialect);
     }
-    // A body of Bedrock has the format of its model.
-    let family = family.filter(|family| *family != Family::Invoke).unwrap_or_else(|| Family::of(report));
+    let family = family.filter(|family| family.fits(report)).unwrap_or_else(|| Family::of(report));
     let mut usage = Usage::default();
     let fields = family.fields(report);
     let totals = match family {
@@ -378,6 +399,10 @@ fn parts(report: &Value, family: Family) -> Vec<Part> {
 /// Whether the names are those of chat completions.
 fn is_chat(report: &Value) -> bool {
     ["prompt_tokens", "completion_tokens"].iter().any(|name| report.get(name).is_some_and(|value| !value.is_null()))
+}
+
+fn is_vercel(report: &Value) -> bool {
+    ["promptTokens", "completionTokens"].iter().any(|name| report.get(name).is_some_and(|value| !value.is_null()))
 }
 
 fn openai(usage: &mut Usage, report: &Value, dialect: Dialect, notes: &mut CostNotes) {

@@ -133,6 +133,11 @@ impl<'a> Json<'a> {
         }
     }
 
+    /// Whether it is the code of HTTP for a success.
+    pub(super) fn is_success(self) -> bool {
+        matches!(self.0, "200" | "\"200\"")
+    }
+
     /// The text, if it is one. A very long text is cut.
     pub(super) fn text(self) -> Option<Cow<'a, str>> {
         let inner = self.0.strip_prefix('"')?.strip_suffix('"')?;

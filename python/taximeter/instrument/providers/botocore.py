@@ -101,8 +101,18 @@ def _converse(result: dict[str, Any], record: Callable[..., Recorder], body: byt
         # botocore 1.40 drops what its model of the service does not have, such as how long written cache tokens live.
         usage = json.loads(body).get("usage") or usage
     router = (result.get("trace") or {}).get("promptRouter")
-    recorder.feed(_line({"usage": usage, "stopReason": result.get("stopReason"), "trace": {"promptRouter": router}}))
+    blocks = ((result.get("output") or {}).get("message") or {}).get("content") or ()
+    tools = [tool for block in blocks if (tool := _server_tool(block.get("toolUse")))]
+    trace = {"promptRouter": router}
+    recorder.feed(_line({"usage": usage, "stopReason": result.get("stopReason"), "trace": trace, "content": tools}))
     recorder.finish()
+
+
+def _server_tool(use: Any) -> dict[str, Any] | None:
+    """Return a tool that runs at Amazon, such as Nova's search, in Anthropic's form; `None` for tools of the caller."""
+    if not isinstance(use, Mapping) or use.get("type") != "server_tool_use":
+        return None
+    return {"type": use["type"], "name": use.get("name"), "id": use.get("toolUseId")}
 
 
 def _converse_stream(result: dict[str, Any], record: Callable[..., Recorder]) -> None:
@@ -114,6 +124,9 @@ def _converse_stream(result: dict[str, Any], record: Callable[..., Recorder]) ->
             return payload + b"\n" + (_line({"service_tier": tier}) if tier else b"")
         if kind == "messageStop":
             return bytes(message.payload) + b"\n"
+        if kind == "contentBlockStart":
+            tool = _server_tool((json.loads(message.payload).get("start") or {}).get("toolUse"))
+            return _line({"content_block": tool}) if tool else b""
         return b'{"type": "delta"}\n' if kind == "contentBlockDelta" else b""
 
     _follow(result["stream"], record("converse"), show)
