@@ -21,11 +21,25 @@ impl Book {
                     && (id == model || (is_prefix && is_version_of(id, model)))
             }) || (is_prefix && self.find(provider, model, false).is_some())
         };
-        self.overrides
+        // The user's own entry does not count as the base of its other rates.
+        let is_listed =
+            |provider: Option<&str>, model: &str, is_prefix: bool| is_prefix || self.listed(provider, model).is_some();
+        let rules = self
+            .overrides
             .references()
-            .filter(|(_, provider, model, is_prefix)| !is_known(*provider, model, *is_prefix))
-            .map(|(place, ..)| place)
-            .collect()
+            .filter(|(_, provider, model, is_prefix)| !is_known(*provider, model, *is_prefix));
+        let bases =
+            self.overrides.based().filter(|(_, provider, model, is_prefix)| !is_listed(*provider, model, *is_prefix));
+        rules.chain(bases).map(|(place, ..)| place).collect()
+    }
+
+    /// The name of this model at the provider that its form belongs to, as `provider/model`, if that is not the called one.
+    #[must_use]
+    pub fn elsewhere(&self, provider: Option<&str>, model: &str) -> Option<&str> {
+        let found = self.listed(None, &model.trim().to_lowercase())?;
+        let called = provider.map(|name| catalog_id(&canonical_provider(name)).to_owned());
+        let (own, _) = self.catalog.names(found);
+        (called.is_some() && called.as_deref() != Some(own)).then(|| self.catalog.label(found))
     }
 
     /// The names of all models with a price; of this provider only, if the provider is known.

@@ -267,11 +267,19 @@ impl Book {
         if !self.overrides.has_base(index.into()) {
             return None;
         }
-        let reference = request.model.trim().to_lowercase();
-        let provider = request.provider.map(|name| catalog_id(&canonical_provider(name)).to_owned());
+        self.listed_as(request.provider, &request.model.trim().to_lowercase(), is_global)
+    }
+
+    /// The catalog's entry for a reference in lower case.
+    pub(super) fn listed(&self, provider: Option<&str>, reference: &str) -> Option<Place> {
+        self.listed_as(provider, reference, false)
+    }
+
+    fn listed_as(&self, provider: Option<&str>, reference: &str, is_global: bool) -> Option<Place> {
+        let provider = provider.map(|name| catalog_id(&canonical_provider(name)).to_owned());
         let (provider, model) = match &provider {
-            Some(id) => (id.as_str(), &*reference),
-            None => self.catalog.infer(&reference)?,
+            Some(id) => (id.as_str(), reference),
+            None => self.catalog.infer(reference)?,
         };
         match self.look_up(Some(provider), model, is_global)? {
             (Source::Catalog(place), _) => Some(place),
@@ -377,9 +385,16 @@ impl Book {
     fn look_up(&self, provider: Option<&str>, reference: &str, is_global: bool) -> Option<(Source, Place)> {
         if let Some(provider) = provider {
             // Bedrock's name for a model that is routed worldwide. If there is no such profile, use the plain reference.
-            let global = (is_global && provider == "aws").then(|| format!("global.{reference}"));
-            let place = global.and_then(|global| self.catalog.find(provider, &global));
-            if let Some(place) = place.or_else(|| self.catalog.find(provider, reference)) {
+            // Anthropic's own client for Bedrock names the model as Anthropic does.
+            let vendor = if reference.starts_with("claude") { "anthropic." } else { "" };
+            let global = (is_global && provider == "aws").then(|| format!("global.{vendor}{reference}"));
+            let global = global.and_then(|global| self.catalog.find(provider, &global));
+            let place = global.or_else(|| self.catalog.find(provider, reference)).or_else(|| {
+                // OpenAI's models have no version in the names of Bedrock's own address for them.
+                let is_unversioned = provider == "aws" && reference.starts_with("openai.") && !reference.contains(':');
+                is_unversioned.then(|| self.catalog.find(provider, &format!("{reference}-1:0"))).flatten()
+            });
+            if let Some(place) = place {
                 return Some((Source::Catalog(place), place));
             }
         }

@@ -246,12 +246,18 @@ impl RawModel {
 impl<R> RawRow<R> {
     /// Converts a row. `read` converts its rates. The error is the broken rule.
     pub(super) fn entry(self, read: impl FnOnce(R) -> Result<Rates, String>) -> Result<Row, String> {
-        let from =
-            self.from.map(|date| start_of_day(&date).ok_or_else(|| format!("{date:?} is not a date"))).transpose()?;
+        let from = self
+            .from
+            .map(|date| {
+                start_of_day(&date).ok_or_else(|| format!("from: {date:?} is not a date; write \"2026-01-31\""))
+            })
+            .transpose()?;
         let mut window = match &self.window {
             None => self.days.as_ref().map(|_| Window::new(WHOLE_DAY.0, WHOLE_DAY.1)),
             Some((start, end)) => {
-                let second = |text: &str| second_of_day(text).ok_or_else(|| format!("{text:?} is not a time of day"));
+                let second = |text: &str| {
+                    second_of_day(text).ok_or_else(|| format!("window: {text:?} is not a time of day; write \"16:30\""))
+                };
                 let window = Window::new(second(start)?, second(end)?);
                 if window.start == window.end {
                     return Err(format!("window: {start} to {end} is empty"));

@@ -76,8 +76,8 @@ pub struct Overrides {
 #[serde(deny_unknown_fields, default)]
 struct Raw {
     rates: BTreeMap<String, RawEntry>,
-    multipliers: BTreeMap<String, String>,
-    aliases: BTreeMap<String, String>,
+    multipliers: BTreeMap<String, serde_json::Value>,
+    aliases: BTreeMap<String, serde_json::Value>,
     free: Vec<String>,
 }
 
@@ -116,26 +116,33 @@ impl Overrides {
                     vec![Row { period: Period::default(), context: Box::default(), rates: read(rates).map_err(place)? }]
                 }
                 RawEntry::Rows(rows) => {
-                    rows.into_iter().map(|row| row.entry(&mut read)).collect::<Result<_, _>>().map_err(place)?
+                    let numbered = |(index, row): (usize, RawRow<RawRates>)| {
+                        row.entry(&mut read).map_err(|rule| place(at_row(index, &rule)))
+                    };
+                    rows.into_iter().enumerate().map(numbered).collect::<Result<_, _>>()?
                 }
                 RawEntry::Other(value) => {
-                    let rule = format!(
-                        "{value} is not a mapping of rates; write {{ input_tokens = {{ per_1m = 2.5 }}, output_tokens = {{ per_1m = 10 }} }}"
-                    );
-                    return Err(place(rule));
+                    return Err(place(if value.is_array() {
+                        let form = "[{ rates = { input_tokens = { per_1m = 2.5 } }, from = \"2026-01-01\" }]";
+                        format!("not a list of rows: {value}; write {form}")
+                    } else {
+                        let form = "{ input_tokens = { per_1m = 2.5 }, output_tokens = { per_1m = 10 } }";
+                        format!("{value} is not a mapping of rates; write {form}")
+                    }));
                 }
             };
             let key = Key::new(&name).map_err(place)?;
             rules.rates.push((key, (model_entry(&name, rows).map_err(place)?, has_base)));
         }
-        for (name, text) in raw.multipliers {
+        for (name, value) in raw.multipliers {
             let place = |rule: String| OverrideError(at("multipliers", &name, &rule));
-            let (key, millionths) = (Key::new(&name).map_err(place)?, multiplier(&text).map_err(place)?);
+            let text = text_of(&value, "a decimal number; write 1.2 for a markup of 20 %").map_err(place)?;
+            let (key, millionths) = (Key::new(&name).map_err(place)?, multiplier(text).map_err(place)?);
             rules.multipliers.push((key, Multiplier { key: name.into(), millionths }));
         }
-        for (name, target) in raw.aliases {
+        for (name, value) in raw.aliases {
             let place = |rule: String| OverrideError(at("aliases", &name, &rule));
-            let target = target.trim().to_lowercase();
+            let target = text_of(&value, "a model; write \"provider/model\"").map_err(place)?.trim().to_lowercase();
             if target.is_empty() || target == name.trim().to_lowercase() {
                 return Err(place("does not name another model".into()));
             }
@@ -189,6 +196,14 @@ impl Overrides {
         self.rates[index].1.1
     }
 
+    /// The keys of rates whose base is the catalog.
+    pub(super) fn based(&self) -> impl Iterator<Item = (String, Option<&str>, &str, bool)> {
+        let based = self.rates.iter().filter(|(_, (_, has_base))| *has_base);
+        based.map(|(key, (entry, _))| {
+            (at("rates", &entry.id, ".base"), key.provider.as_deref(), &*key.model, key.is_prefix)
+        })
+    }
+
     /// The keys of multipliers and the targets of aliases, which may match no model: the name of the rule, its provider, its model,
     /// and whether the model is a prefix.
     pub(super) fn references(&self) -> impl Iterator<Item = (String, Option<&str>, &str, bool)> {
@@ -211,9 +226,20 @@ impl Overrides {
 /// The name of a rule, as TOML writes its path, and the problem.
 fn at(table: &str, key: &str, rule: &str) -> String {
     let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    let parted = if rule.is_empty() || rule.starts_with('.') { "" } else { ": " };
+    let parted = if rule.is_empty() || rule.starts_with(['.', '[']) { "" } else { ": " };
     let is_plain = !key.is_empty() && key.bytes().all(is_bare);
     if is_plain { format!("{table}.{key}{parted}{rule}") } else { format!("{table}.\"{key}\"{parted}{rule}") }
+}
+
+/// The problem of one row of several.
+fn at_row(index: usize, rule: &str) -> String {
+    let parted = if rule.starts_with('.') { "" } else { ": " };
+    format!("[{index}]{parted}{rule}")
+}
+
+/// The text of a value.
+fn text_of<'a>(value: &'a serde_json::Value, wanted: &str) -> Result<&'a str, String> {
+    value.as_str().ok_or_else(|| format!("{value} is not {wanted}"))
 }
 
 /// Whether the rates name the catalog as their base. Removes the key.
@@ -310,7 +336,8 @@ fn entry_of(id: &str, rows: Vec<Row>, variants: Vec<Row>) -> ModelEntry {
 }
 
 fn multiplier(text: &str) -> Result<i128, String> {
-    let millionths = parse_scaled(text, MULTIPLIER_SCALE).map_err(|error| error.to_string())?;
+    let millionths =
+        parse_scaled(text, MULTIPLIER_SCALE).map_err(|error| format!("{error}; write 1.2 for a markup of 20 %"))?;
     match millionths {
         ..0 => Err(format!("{text} is negative")),
         MAX_MULTIPLIER.. => Err(format!("{text} is not a plausible multiplier: write 1.2 for a markup of 20 %")),
@@ -355,13 +382,30 @@ fn typed_rates(raw: RawRates) -> Result<Rates, String> {
     Ok(Rates::ordered(rates))
 }
 
-/// The error for the name of a unknown unit, with similar names.
+/// The error for the name of an unknown unit, with similar names, or with what other price tables call so.
 fn unknown_unit(name: &str) -> String {
+    let lower = name.to_lowercase();
+    let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
+    let per = if has(&["per_token"]) { "per_token" } else { "per_1m" };
+    let meant = if has(&["cache_creation", "cache_write"]) {
+        Some("cache_write_tokens")
+    } else if has(&["cache"]) {
+        Some("cache_read_tokens")
+    } else if has(&["input_cost", "input_mtok", "prompt"]) {
+        Some("input_tokens")
+    } else if has(&["output_cost", "output_mtok", "completion"]) {
+        Some("output_tokens")
+    } else {
+        None
+    };
     let stem = name.trim_end_matches("_tokens").trim_end_matches('s');
     let near: Vec<_> =
         Unit::all().map(Unit::name).filter(|unit| !stem.is_empty() && unit.contains(stem)).take(3).collect();
-    let hint =
-        if near.is_empty() { "taximeter.UNITS lists them".to_owned() } else { format!("such as {}", near.join(", ")) };
+    let hint = match meant {
+        Some(unit) if near.is_empty() => format!("write {unit} = {{ {per} = … }}"),
+        _ if near.is_empty() => "taximeter.UNITS lists them".to_owned(),
+        _ => format!("such as {}", near.join(", ")),
+    };
     format!("{name:?} is not a unit of usage; {hint}")
 }
 

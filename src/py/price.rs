@@ -12,7 +12,7 @@ use super::convert::{amount, as_dict, decimal, price_time, usage, usage_error};
 use crate::event::{CostNotes, CostStatus, Unit};
 use crate::money::Usd;
 use crate::pricing::{Book, Catalog, Conditions, Cost, MatchKind, Overrides, Request, explain};
-use crate::tokens::nearest;
+use crate::tokens::{MAX_SUGGESTIONS, nearest};
 
 #[doc = stub_doc!("check_catalog")]
 #[pyfunction]
@@ -189,7 +189,11 @@ impl PyCost {
             Source::Restored(details) => details.suggestions.clone(),
             Source::Priced { cost: Cost { found: Some(_), .. }, .. } => Vec::new(),
             Source::Priced { book, provider, model, .. } => {
-                nearest(model, book.names_of(provider.as_deref())).into_iter().map(str::to_owned).collect()
+                let elsewhere = book.elsewhere(provider.as_deref(), model);
+                let near = nearest(model, book.names_of(provider.as_deref()));
+                // The same name would not help.
+                let others = near.into_iter().filter(|name| *name != model);
+                elsewhere.into_iter().chain(others).take(MAX_SUGGESTIONS).map(str::to_owned).collect()
             }
         }
     }

@@ -39,7 +39,7 @@ use counter::{Cache, Counter, Encoder};
 use pieces::Splitter;
 use special::Special;
 pub use special::{Chosen, Disallowed, end_of_text};
-pub use unknown::{UnknownName, nearest};
+pub use unknown::{MAX_SUGGESTIONS, UnknownName, nearest};
 pub use vocabulary::Token;
 use vocabulary::Vocabulary;
 

@@ -18,7 +18,7 @@ const QUOTED: usize = 80;
 const MAX_COMPARED: usize = 200;
 
 /// The most names that are suggested.
-const MAX_SUGGESTIONS: usize = 5;
+pub const MAX_SUGGESTIONS: usize = 5;
 
 impl UnknownName {
     /// The error for a model that is not among `known`.
@@ -52,8 +52,17 @@ pub fn nearest<'a>(wanted: &str, known: impl Iterator<Item = &'a str>) -> Vec<&'
     }
     // A name that differs more than this is not a typo.
     let limit = length / 3 + 1;
+    let own_words = words(&wanted);
     let far = |name: &str| {
         let name = name.to_lowercase();
+        let other_words = words(&name);
+        // Other separators, another order, or a part of the name: `sonnet-4.5` for `claude-sonnet-4-5`.
+        if own_words.concat() == other_words.concat() {
+            return 0;
+        }
+        if own_words.len() > 1 && own_words.iter().all(|word| other_words.contains(word)) {
+            return other_words.len().abs_diff(own_words.len());
+        }
         // A prefix or an extension of a known name counts like one wrong letter.
         if name.starts_with(&wanted) || wanted.starts_with(&name) {
             1
@@ -67,6 +76,24 @@ pub fn nearest<'a>(wanted: &str, known: impl Iterator<Item = &'a str>) -> Vec<&'
     near.sort_unstable();
     near.dedup();
     near.into_iter().take(MAX_SUGGESTIONS).map(|(_, name)| name).collect()
+}
+
+/// The words and numbers of a name.
+fn words(name: &str) -> Vec<&str> {
+    let is_edge = |(left, right): (u8, u8)| left.is_ascii_digit() != right.is_ascii_digit();
+    let mut words = Vec::new();
+    for part in name.split(|character: char| !character.is_alphanumeric()).filter(|part| !part.is_empty()) {
+        let mut start = 0;
+        let bytes = part.as_bytes();
+        for at in 1..bytes.len() {
+            if is_edge((bytes[at - 1], bytes[at])) && part.is_char_boundary(at) {
+                words.push(&part[start..at]);
+                start = at;
+            }
+        }
+        words.push(&part[start..]);
+    }
+    words
 }
 
 /// The Levenshtein distance of two texts.
