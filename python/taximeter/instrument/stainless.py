@@ -37,6 +37,8 @@ _REGIONS: Final = {"gcp.vertex_ai": "region", "aws.bedrock": "aws_region"}
 """The attributes of clients that hold the region."""
 _MOST_ROUTES: Final = 1_000
 """The most addresses that are remembered, about 1 MB: some have an id in their path."""
+_GLOBAL_PROFILE: Final = re.compile(r"/model/(?:.*/)?global\.")
+"""The path of a Bedrock profile that is served anywhere in the world, which costs less than others."""
 # The clients' placeholders for arguments that are not given.
 _UNSET: Final = frozenset({"NotGiven", "Omit"})
 
@@ -63,11 +65,12 @@ class _Routes:
             return None
         body = getattr(options, "json_data", None)
         body = body if isinstance(body, Mapping) else {}
-        # Used if the response does not name the tier. A tier that is not given is one of the client's placeholders here.
-        tier = body.get("service_tier")
+        # Used if the response does not name them. What is not given is one of the client's placeholders here.
+        tier, geography = body.get("service_tier"), body.get("inference_geo")
+        region = fields["region"] or _region(client, fields["provider"])
         return {
             **fields,
-            "region": fields["region"] or _region(client, fields["provider"]),
+            "region": region or (geography if isinstance(geography, str) else None),
             "model": body.get("model"),
             "service_tier": tier if isinstance(tier, str) else None,
         }
@@ -77,7 +80,8 @@ class _Routes:
         operation = next((what for end, what in self._operations.items() if path.endswith(end)), None)
         if operation is None or path.rpartition("/")[2].startswith("count-tokens"):
             return None
-        return {**_answered(meter, client, url, self._vendor), "operation": operation, "region": region_of(url.host)}
+        region = "global" if _GLOBAL_PROFILE.search(path) else region_of(url.host)
+        return {**_answered(meter, client, url, self._vendor), "operation": operation, "region": region}
 
 
 def stainless_family(
