@@ -145,15 +145,15 @@ fn budgets(criterion: &mut Criterion) {
     let shares = [share(b"customer"), share(b"team"), share(b"total")];
     for count in [1, 3] {
         let shares = &shares[..count];
-        let charges = vec![Charge { amount: 900, is_unpriced: false }; count];
+        let charges = vec![Charge { amount: 900, calls: 1, is_unpriced: false }; count];
         criterion.bench_function(&format!("reserve and settle a call in {count} budgets"), |bencher| {
             bencher.iter(|| {
-                let ticket = match gate.reserve(black_box(shares), Patience::Long) {
+                let ticket = match gate.reserve(black_box(shares), None, Patience::Long) {
                     Ok((Decision::Admitted(ticket), _)) => Some(ticket),
                     _ => None,
                 };
                 assert!(ticket.is_some(), "the budgets have room");
-                gate.settle(ticket.as_ref(), shares, &charges)
+                gate.settle(ticket.as_ref(), shares, &charges, Patience::Short)
             });
         });
     }

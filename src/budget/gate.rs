@@ -10,7 +10,8 @@ use arc_swap::ArcSwapOption;
 use smallvec::SmallVec;
 
 use super::error::Unavailable;
-use super::operations::{self, Counter, Done, Ended, Request, Reserved};
+use super::layout::header;
+use super::operations::{self, Counter, Done, Ended, Request, Reserved, Settlement};
 use super::owner::{Owner, dead};
 use super::process::{PATIENCE, Patience, Process, wait};
 use super::settlement::{Crossing, MAX_WAITING, Waiting, WaitingShare, now, settle, settle_waiting, with_room};
@@ -80,6 +81,8 @@ pub enum Decision {
         /// Its counts.
         counts: Counts,
     },
+    /// The definitions of budgets have changed since those with this number.
+    Changed,
 }
 
 /// What a call is charged in one budget.
@@ -87,8 +90,16 @@ pub enum Decision {
 pub struct Charge {
     /// The amount.
     pub amount: i128,
+    /// 1 for a call that was made; 0 for one that was refused or never sent.
+    pub calls: u64,
     /// Whether its price is unknown.
     pub is_unpriced: bool,
+}
+
+impl Charge {
+    fn charged(&self) -> Charged {
+        Charged { amount: self.amount, calls: self.calls, unpriced: u64::from(self.is_unpriced) }
+    }
 }
 
 /// The result of a settlement.
@@ -133,13 +144,24 @@ impl Gate {
         Self { dir: dir.to_owned(), limit, process: ArcSwapOption::empty(), restore, dropped: AtomicU64::new(0) }
     }
 
-    /// Holds the estimate of a call in all of its budgets, or in none.
+    /// Holds the estimate of a call in all of its budgets, or in none. `definitions` is the number of the definitions from which the
+    /// shares were made; `None` if it does not matter.
     ///
     /// # Errors
     /// [`Unavailable`] if the gate cannot tell. Nothing is held then.
-    pub fn reserve(&self, shares: &[Share<'_>], patience: Patience) -> Result<(Decision, Vec<Crossing>), Unavailable> {
+    pub fn reserve(
+        &self,
+        shares: &[Share<'_>],
+        definitions: Option<u64>,
+        patience: Patience,
+    ) -> Result<(Decision, Vec<Crossing>), Unavailable> {
         let process = self.process()?;
         let mut access = process.access(patience)?;
+        if definitions
+            .is_some_and(|number| access.state.words.load(header::DEFINITIONS).is_ok_and(|word| word != number))
+        {
+            return Ok((Decision::Changed, Vec::new()));
+        }
         let crossings = settle_waiting(&process.waiting, &mut access.state, self.limit);
         let call = process.next_call.fetch_add(1, Ordering::Relaxed);
         let ids = (process.owner.token(), call);
@@ -186,7 +208,24 @@ impl Gate {
     ///
     /// If the lock is not free for a millisecond, the settlement waits in memory for the next operation. If the process is killed
     /// before, the call is not charged.
-    pub fn settle(&self, ticket: Option<&Ticket>, shares: &[Share<'_>], charges: &[Charge]) -> Settled {
+    pub fn settle(
+        &self,
+        ticket: Option<&Ticket>,
+        shares: &[Share<'_>],
+        charges: &[Charge],
+        patience: Patience,
+    ) -> Settled {
+        let Ok(process) = self.process() else {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            return Settled { crossings: Vec::new(), is_waiting: true };
+        };
+        if let Ok(mut access) = process.access(patience) {
+            let mut crossings = settle_waiting(&process.waiting, &mut access.state, self.limit);
+            if let Ok(own) = settle_shares(&mut access.state, self.limit, ticket, shares, charges) {
+                crossings.extend(own);
+                return Settled { crossings, is_waiting: false };
+            }
+        }
         let waiting = Waiting {
             owner: ticket.map_or((0, 0), |ticket| (ticket.owner, ticket.call)),
             shares: (shares.iter().zip(charges).enumerate())
@@ -196,29 +235,51 @@ impl Gate {
                     amount: share.amount,
                     thresholds: share.thresholds.into(),
                     held: ticket.and_then(|ticket| ticket.holds.get(index).copied()),
-                    charged: Charged { amount: charge.amount, calls: 1, unpriced: u64::from(charge.is_unpriced) },
+                    charged: charge.charged(),
                 })
                 .collect(),
         };
-        let Ok(process) = self.process() else {
+        let mut all = lock(&process.waiting);
+        if all.len() >= MAX_WAITING {
             self.dropped.fetch_add(1, Ordering::Relaxed);
-            return Settled { crossings: Vec::new(), is_waiting: true };
-        };
-        {
-            let mut all = lock(&process.waiting);
-            if all.len() >= MAX_WAITING {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
-            } else {
-                all.push(waiting);
-            }
+        } else {
+            all.push(waiting);
         }
-        match process.access(Patience::Short) {
-            Ok(mut access) => {
-                let crossings = settle_waiting(&process.waiting, &mut access.state, self.limit);
-                Settled { crossings, is_waiting: !lock(&process.waiting).is_empty() }
-            }
-            Err(_) => Settled { crossings: Vec::new(), is_waiting: true },
+        Settled { crossings: Vec::new(), is_waiting: true }
+    }
+
+    /// Settles what waits in memory, if the state can be used within the time. Returns the thresholds that it crossed.
+    pub fn settle_waiting(&self, patience: Patience) -> Vec<Crossing> {
+        let Ok(process) = self.process() else { return Vec::new() };
+        match process.access(patience) {
+            Ok(mut access) => settle_waiting(&process.waiting, &mut access.state, self.limit),
+            Err(_) => Vec::new(),
         }
+    }
+
+    /// How many settlements wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        let generation = fork_generation();
+        let process = self.process.load();
+        process.as_ref().filter(|one| one.generation == generation).map_or(0, |process| lock(&process.waiting).len())
+    }
+
+    /// Changes the definitions of budgets: `change` gets their number and returns the new one. No other process runs an operation
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// [`Unavailable`], and the errors of `change`.
+    pub fn define<T, E: From<Unavailable>>(&self, change: impl FnOnce(u64) -> Result<(u64, T), E>) -> Result<T, E> {
+        let process = self.process()?;
+        let access = process.access(Patience::Long)?;
+        let words = &access.state.words;
+        let before = words.load(header::DEFINITIONS).map_err(Unavailable::State)?;
+        let (number, value) = change(before)?;
+        if number != before {
+            words.store(header::DEFINITIONS, number).map_err(Unavailable::State)?;
+        }
+        Ok(value)
     }
 
     /// Does what is due from time to time: settles what waits, releases holds of killed processes, and ends holds that expired.
@@ -247,6 +308,30 @@ impl Gate {
         let access = process.access(Patience::Long)?;
         let state = &access.state;
         Ok(operations::counts(&state.words, state.layout, state.hash(key), period, now())?)
+    }
+
+    /// The counts of several keys.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub fn counts_of(&self, keys: &[(&[u8], Period)]) -> Result<Vec<Counts>, Unavailable> {
+        let process = self.process()?;
+        let access = process.access(Patience::Long)?;
+        let state = &access.state;
+        let counts = |(key, period): &(&[u8], Period)| {
+            operations::counts(&state.words, state.layout, state.hash(key), *period, now())
+        };
+        Ok(keys.iter().map(counts).collect::<io::Result<_>>()?)
+    }
+
+    /// Every key.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub fn keys(&self) -> Result<Vec<Vec<u8>>, Unavailable> {
+        let process = self.process()?;
+        let access = process.access(Patience::Long)?;
+        Ok(access.state.slots()?.into_iter().map(|(_, key)| key).collect())
     }
 
     /// Sets the counts of a budget's key to zero. Returns whether it has any.
@@ -333,6 +418,31 @@ impl Gate {
         }
         Ok(())
     }
+}
+
+/// Settles a call without a copy of its shares.
+fn settle_shares(
+    state: &mut State,
+    limit: u64,
+    ticket: Option<&Ticket>,
+    shares: &[Share<'_>],
+    charges: &[Charge],
+) -> Result<SmallVec<[Crossing; 1]>, Unavailable> {
+    let owner = ticket.map_or((0, 0), |ticket| (ticket.owner, ticket.call));
+    let all = with_room(state, limit, |state| {
+        let settlements: SmallVec<[Settlement<'_>; 4]> = (shares.iter().zip(charges).enumerate())
+            .map(|(index, (share, charge))| Settlement {
+                counter: share.counter(state),
+                held: ticket.and_then(|ticket| ticket.holds.get(index).copied()),
+                charged: charge.charged(),
+            })
+            .collect();
+        operations::settle(&state.words, state.layout, &settlements, owner, now(), state.keys())
+    })?;
+    let crossed = shares.iter().zip(all).filter(|(_, crossed)| crossed.bits != 0);
+    Ok(crossed
+        .map(|(share, one)| Crossing { key: share.key.into(), period: share.period, bits: one.bits, used: one.used })
+        .collect())
 }
 
 /// Ends the holds of processes that were killed.

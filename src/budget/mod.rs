@@ -4,18 +4,27 @@
 //! whole, even if its process is killed. `reserve` holds the estimate of a call in all of its budgets or in none; `settle` charges what
 //! the call cost and frees its holds.
 
+mod budgets;
+mod definition;
 mod error;
 mod gate;
 mod growth;
+mod history;
 mod hold;
 mod keys;
 mod layout;
+mod matching;
 mod operations;
 mod owner;
+mod period;
 mod process;
+mod quote;
+mod run;
 mod settlement;
 mod slot;
+mod standing;
 mod state;
+mod stored;
 mod transaction;
 mod window;
 mod window_list;
@@ -24,8 +33,16 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+pub use budgets::{Admitted, Budgets, Refused};
+pub use definition::{Action, Definition, DefinitionError, Rule, Unit};
 pub use error::Unavailable;
 pub use gate::{Charge, Decision, Gate, Restore, Settled, Share, Ticket, Used};
+pub use history::History;
+pub use matching::{Facts, Match, Matches};
 pub use process::Patience;
+pub use quote::{Amounts, Outcome, Quote};
+pub use run::{NoRoom, Run, RunHold};
 pub use settlement::Crossing;
 pub use slot::{Counts, Period};
+pub use standing::{Crossed, Standing};
+pub use stored::DefineError;

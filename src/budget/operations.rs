@@ -188,7 +188,11 @@ pub(super) fn settle(
             return Ok(Done::NoRoom);
         };
         let mut charged = settlement.charged;
-        let mut is_current = true;
+        let mut is_current = match settlement.counter.period {
+            // A call that was made in an earlier period, and passed no gate. If the clock was set back, the call's period is not over.
+            Period::Fixed { start, end } => start >= current || now < end,
+            Period::Rolling { .. } => true,
+        };
         if let Some(held) = settlement.held {
             is_current = held.period == current;
             let stored = hold::read(&txn, layout, held.index)?;

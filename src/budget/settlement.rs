@@ -20,6 +20,8 @@ pub(super) const MAX_WAITING: usize = 100_000;
 pub struct Crossing {
     /// The key of the budget.
     pub key: Box<[u8]>,
+    /// The period of the call.
+    pub period: Period,
     /// The thresholds, as bits in the order of the share's.
     pub bits: u64,
     /// The amount used.
@@ -94,7 +96,12 @@ pub(super) fn settle(state: &mut State, limit: u64, waiting: &Waiting) -> Result
     })?;
     let crossed = waiting.shares.iter().zip(all).filter(|(_, crossed)| crossed.bits != 0);
     Ok(crossed
-        .map(|(share, crossed)| Crossing { key: share.key.clone(), bits: crossed.bits, used: crossed.used })
+        .map(|(share, crossed)| Crossing {
+            key: share.key.clone(),
+            period: share.period,
+            bits: crossed.bits,
+            used: crossed.used,
+        })
         .collect())
 }
 

@@ -293,7 +293,6 @@ pub fn decode(bytes: &[u8]) -> Result<UsageEvent<'_>, DecodeError> {
 
 fn read_field<'a>(event: &mut UsageEvent<'a>, number: u8, value: &'a [u8]) -> Result<(), DecodeError> {
     let text = || std::str::from_utf8(value).map_err(|_| DecodeError::Text);
-    let attribution = &mut event.attribution;
     match number {
         field::PROVIDER => event.provider = text()?,
         field::MODEL => event.model = text()?,
@@ -309,19 +308,6 @@ fn read_field<'a>(event: &mut UsageEvent<'a>, number: u8, value: &'a [u8]) -> Re
         field::PRICED_AS => event.priced_as = Some(text()?),
         field::PROVIDER_USAGE => event.provider_usage = Some(text()?),
         field::CATALOG => event.catalog = Some(text()?),
-        field::AGENT => attribution.agent = Some(text()?),
-        field::FEATURE => attribution.feature = Some(text()?),
-        field::TEAM => attribution.team = Some(text()?),
-        field::CUSTOMER => attribution.customer = Some(text()?),
-        field::USER => attribution.user = Some(text()?),
-        field::SESSION => attribution.session = Some(text()?),
-        field::TAG => {
-            let (key, tag_value) = take_pair(value)?;
-            match attribution.tags.iter_mut().find(|(known, _)| *known == key) {
-                Some(tag) => tag.1 = tag_value,
-                None => attribution.tags.push((key, tag_value)),
-            }
-        }
         field::USAGE => {
             let mut rest = value;
             while let [unit, after @ ..] = rest {
@@ -340,6 +326,42 @@ fn read_field<'a>(event: &mut UsageEvent<'a>, number: u8, value: &'a [u8]) -> Re
         field::COMPUTED_COST => event.computed_cost = Some(read_cost(value)?),
         field::LATENCY_US => event.latency_us = Some(take_varint(value)?.0),
         field::TTFT_US => event.ttft_us = Some(take_varint(value)?.0),
+        _ => read_attribution(&mut event.attribution, number, value)?,
+    }
+    Ok(())
+}
+
+/// Adds a layer from [`encode_attribution`] to an attribution, whose values it overrides.
+///
+/// # Errors
+/// If the bytes do not come from [`encode_attribution`].
+pub fn add_layer<'a>(attribution: &mut Attribution<'a>, layer: &'a [u8]) -> Result<(), DecodeError> {
+    let mut rest = layer;
+    while let [number, after @ ..] = rest {
+        let (value, after) = take(after)?;
+        read_attribution(attribution, *number, value)?;
+        rest = after;
+    }
+    Ok(())
+}
+
+/// Reads a field of an attribution. Skips others.
+fn read_attribution<'a>(attribution: &mut Attribution<'a>, number: u8, value: &'a [u8]) -> Result<(), DecodeError> {
+    let text = || std::str::from_utf8(value).map_err(|_| DecodeError::Text);
+    match number {
+        field::AGENT => attribution.agent = Some(text()?),
+        field::FEATURE => attribution.feature = Some(text()?),
+        field::TEAM => attribution.team = Some(text()?),
+        field::CUSTOMER => attribution.customer = Some(text()?),
+        field::USER => attribution.user = Some(text()?),
+        field::SESSION => attribution.session = Some(text()?),
+        field::TAG => {
+            let (key, tag_value) = take_pair(value)?;
+            match attribution.tags.iter_mut().find(|(known, _)| *known == key) {
+                Some(tag) => tag.1 = tag_value,
+                None => attribution.tags.push((key, tag_value)),
+            }
+        }
         _ => {}
     }
     Ok(())

@@ -47,11 +47,13 @@ fn holder() {
                 for call in 0_u64.. {
                     let shares = [share(b"all", 1 << 40), share(b"few", 1_000)];
                     let shares = if call % 2 == 0 { &shares[..] } else { &shares[..1] };
-                    let Ok((Decision::Admitted(ticket), _)) = gate.reserve(shares, Patience::Long) else { continue };
+                    let Ok((Decision::Admitted(ticket), _)) = gate.reserve(shares, None, Patience::Long) else {
+                        continue;
+                    };
                     let actual = call % (ESTIMATE as u64 + 1);
                     log.write_all(&[b'0' + actual as u8]).unwrap();
-                    let charge = Charge { amount: actual.into(), is_unpriced: false };
-                    if !gate.settle(Some(&ticket), shares, &vec![charge; shares.len()]).is_waiting {
+                    let charge = Charge { amount: actual.into(), calls: 1, is_unpriced: false };
+                    if !gate.settle(Some(&ticket), shares, &vec![charge; shares.len()], Patience::Short).is_waiting {
                         log.write_all(b".").unwrap();
                     }
                 }
@@ -135,14 +137,19 @@ fn threads_share_a_state_that_grows() {
                     let key = (key * 4 + index as u32).to_le_bytes();
                     let shares = [share(&key, 100)];
                     let ticket = loop {
-                        match gate.reserve(&shares, Patience::Long) {
+                        match gate.reserve(&shares, None, Patience::Long) {
                             Ok((Decision::Admitted(ticket), _)) => break ticket,
                             // Another thread has the lock for longer than an operation waits.
                             Err(Unavailable::Busy) => {}
                             other => panic!("{other:?}"),
                         }
                     };
-                    let _ = gate.settle(Some(&ticket), &shares, &[Charge { amount: 3, is_unpriced: false }]);
+                    let _ = gate.settle(
+                        Some(&ticket),
+                        &shares,
+                        &[Charge { amount: 3, calls: 1, is_unpriced: false }],
+                        Patience::Long,
+                    );
                 }
             });
         }
@@ -170,7 +177,12 @@ fn a_state_that_cannot_be_kept_is_restored() {
     assert_eq!(restored().counts(b"all", ALWAYS).unwrap(), expected);
     for (offset, bytes) in [(16, [1; 8]), (0, [0; 8]), (40, [0xFF; 8])] {
         let gate = restored();
-        let _ = gate.settle(None, &[share(b"all", 100)], &[Charge { amount: 5, is_unpriced: false }]);
+        let _ = gate.settle(
+            None,
+            &[share(b"all", 100)],
+            &[Charge { amount: 5, calls: 1, is_unpriced: false }],
+            Patience::Long,
+        );
         assert_eq!(gate.counts(b"all", ALWAYS).unwrap().used, 75);
         drop(gate);
         let mut content = std::fs::read(&state).unwrap();
