@@ -9,7 +9,8 @@ from decimal import Decimal
 from os import PathLike
 from typing import Any, Literal, final
 
-from .types import AttributionValue, CallStatus, CostStatus, Refusal, Stats, Time, UsageStatus
+from .types import AttributionValue, CallStatus, CostStatus, Stats, Time, UsageStatus
+from .types import Refusal as EventRefusal
 
 __version__: str
 UNITS: Mapping[str, tuple[int, tuple[str, ...]]]
@@ -42,7 +43,7 @@ class Receipt:
     def cost_usd(self) -> Decimal | None:
         """The exact cost of the call; `None` if it is unknown."""
     @property
-    def refused(self) -> Refusal | None:
+    def refused(self) -> EventRefusal | None:
         """Why the event was not recorded; `None` if it was."""
     @staticmethod
     def refusal(reason: str) -> Receipt:
@@ -99,6 +100,209 @@ class Cost:
         """Return one line for each charged unit: quantity × rate = amount. If no price is known, return the most similar names."""
     def __eq__(self, value: object, /) -> bool: ...
     def __hash__(self) -> int: ...
+
+@final
+class Ticket:
+    """What an admitted call holds in its budgets. It is settled once, by the event of the call or by `end`.
+
+    A ticket that is dropped unsettled ends as cancelled, and is counted as abandoned.
+    """
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it was settled. In a forked child, the tickets of the parent count as settled."""
+    @property
+    def estimated_usd(self) -> Decimal | None:
+        """What the call is expected to cost at most; `None` if the price is unknown."""
+    @property
+    def input_tokens(self) -> int:
+        """The estimated input tokens."""
+    @property
+    def output_tokens(self) -> int:
+        """The most output tokens of all choices."""
+    def end(self, how: Literal["failed", "cancelled"]) -> None:
+        """Settle a call of which there is no event.
+
+        Args:
+            how: `failed` if it was never sent, or the provider refused it: nothing is charged. `cancelled` if it may have been
+                sent: each budget charges what its `cancelled` says.
+
+        Raises:
+            ValueError: `how` is neither.
+        """
+
+@final
+class Refusal:
+    """Why a budget refuses a call."""
+
+    @property
+    def reason(self) -> Literal["exceeded", "unpriced", "absent", "unavailable"]:
+        """`exceeded`: it does not fit; `unpriced`: no price; `absent`: no value of `by`; `unavailable`: the state cannot be used."""
+    @property
+    def budget(self) -> str:
+        """The name of the budget."""
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The values of the budget's `by`."""
+    @property
+    def unit(self) -> Literal["usd", "tokens", "calls"]:
+        """What the budget counts."""
+    @property
+    def amount(self) -> Decimal | int:
+        """The most that may be used in the period."""
+    @property
+    def used(self) -> Decimal | int:
+        """What was charged in the period."""
+    @property
+    def held(self) -> Decimal | int:
+        """What calls in flight hold."""
+    @property
+    def estimate(self) -> Decimal | int:
+        """What the call is expected to use at most."""
+    @property
+    def resets_at(self) -> float | None:
+        """When the period ends, in seconds since 1970; `None` for rolling and total budgets."""
+    @property
+    def is_held(self) -> bool:
+        """Whether the call may fit once calls in flight are settled."""
+    @property
+    def retry_after(self) -> float | None:
+        """After how many seconds a retry may be admitted; `None` if no time helps."""
+    @property
+    def detail(self) -> str:
+        """Why the state cannot be used, or what the call lacks; empty for `exceeded`."""
+
+@final
+class RunBudget:
+    """A budget in memory for the calls of a block of code. Exactly one amount is given.
+
+    Args:
+        usd: US dollars, as a decimal text.
+        tokens: Input and output tokens.
+        calls: Calls.
+        name: Its name in messages.
+
+    Raises:
+        ValueError: The amount is invalid, or not exactly one is given.
+    """
+    def __new__(
+        cls, *, usd: str | None = None, tokens: int | None = None, calls: int | None = None, name: str = "run"
+    ) -> RunBudget: ...
+    def scope(self, outer: Scope | None) -> Scope:
+        """Return the attribution `outer` with this budget. Calls in it have to fit in this budget and in those of `outer`."""
+    def standing(self) -> dict[str, Any]:
+        """Return what was used; see `Budgets.standings`."""
+
+@final
+class Budgets:
+    """The budgets of a meter: those of its state directory, which all processes share, and those of runs.
+
+    Args:
+        meter: The meter.
+    """
+    def __new__(cls, meter: Meter) -> Budgets: ...
+    def set(self, definitions: str) -> None:
+        """Add budgets to those of the state directory, or change the amounts and policies of those with the same names.
+
+        Args:
+            definitions: A JSON list of definitions.
+
+        Raises:
+            ValueError: A definition is invalid, or counts other calls than the budget of this name. The message names the field.
+            OSError: The state cannot be used.
+        """
+    def remove(self, name: str) -> bool:
+        """Remove a budget. Returns whether there was one.
+
+        Raises:
+            ValueError: The file of definitions is invalid.
+            OSError: The state cannot be used.
+        """
+    def definitions(self) -> str:
+        """Return the definitions in force as a JSON list, also those that other processes have made.
+
+        Raises:
+            ValueError: The file of definitions is invalid.
+            OSError: The state cannot be used.
+        """
+    @property
+    def is_active(self) -> bool:
+        """Whether any budgets are in force in this process, other than those of runs."""
+    def admit(
+        self,
+        scope: Scope | None,
+        provider: str,
+        model: str,
+        request: object,
+        *,
+        max_output: int | None = None,
+        choices: int | None = None,
+        service_tier: str | None = None,
+        region: str | None = None,
+        caching: bool = False,
+        input_tokens: int | None = None,
+    ) -> Ticket | Refusal | None:
+        """Ask whether a call fits in its budgets, and hold what it is expected to use. Never raises.
+
+        Args:
+            scope: The attribution of the call.
+            provider: The provider; any name that `track` takes.
+            model: The requested model.
+            request: What the client was given: its keywords, with messages, system and tools. Only their size is used.
+            max_output: The most output tokens of one choice; 4,096 are assumed without a limit.
+            choices: The number of choices; 1 by default.
+            service_tier: The requested tier.
+            region: The region.
+            caching: Whether the request asks the provider to keep the input in a cache.
+            input_tokens: The input tokens, if they are known. The request is then not looked at.
+
+        Returns:
+            A ticket if the call fits, else the refusal; `None` if no budget counts the call.
+        """
+    def track(self, ticket: Ticket | None, /, **fields: Any) -> Receipt:
+        """Record one call as `Meter.track` does, and settle its ticket. Without a ticket, the budgets that match are charged.
+
+        Raises:
+            TypeError: A field is unknown.
+        """
+    def standings(self, scope: Scope | None, provider: str | None = None, model: str | None = None) -> list[dict[str, Any]]:
+        """Return what was used of the budgets for which a call would count.
+
+        Returns:
+            For each budget: `budget`, `key` (a list), `unit`, the decimal texts `amount`, `used`, `held` and `left`, `percent`,
+            `resets_at` and `period_start` (seconds since 1970, or `None`), `calls`, `unpriced`, `action` and `is_spent`.
+
+        Raises:
+            OSError: The state cannot be used.
+        """
+    def all_standings(self) -> list[dict[str, Any]]:
+        """Return what was used of all budgets, for each key that was used in the current period; see `standings`.
+
+        Raises:
+            OSError: The state cannot be used.
+            ValueError: The file of definitions is invalid.
+        """
+    def reset(self, name: str, key: list[str] | None) -> int:
+        """Set the counts of a key of a budget to zero, or without a key those of all keys. Returns how many.
+
+        Raises:
+            OSError: The state cannot be used.
+            ValueError: The file of definitions is invalid.
+        """
+    def take_crossings(self) -> list[dict[str, Any]]:
+        """Return the thresholds that this process has crossed since the last call. Each is returned in one process only.
+
+        Returns:
+            For each: the values of `standings`, and `threshold` as it was defined, `id`, which is the same for the same threshold,
+            key and period, and `webhook`.
+        """
+    def stats(self) -> dict[str, Any]:
+        """Return counts of this process: calls `admitted`, `refused`, `unpriced`, `abandoned` and `unestimated`, and more.
+
+        `unavailable` counts operations that found the state unusable, `waiting` settlements in memory, `dropped` lost ones.
+        `estimated_usd` and `actual_usd` are sums of settled calls. `state` is `ok` or a reason. `boundaries_until` is the first
+        time at which periods are no longer known.
+        """
 
 def track_function(meter: Meter) -> Callable[..., Receipt]:
     """Return a meter's `track` as a function that records plain calls faster, with the same arguments and the same events."""
@@ -406,6 +610,7 @@ class Scanner:
         started_at: float | None,
         latency_ms: float | None,
         made_ms: float | None,
+        ticket: Ticket | None = None,
     ) -> dict[str, Any] | None:
         """End the scan and record its event, if nothing about the response is unusual.
 
@@ -417,6 +622,7 @@ class Scanner:
             started_at: When the call began, in seconds since 1970.
             latency_ms: How long it took, in milliseconds.
             made_ms: How long it took until this scanner was created, in milliseconds.
+            ticket: The ticket of the call, which the event settles.
 
         Returns:
             `None` if nothing is left to do; else what `finish` returns, and nothing was recorded.

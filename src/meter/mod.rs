@@ -3,11 +3,16 @@
 //! A new meter holds no resources. Its first event creates the journal and the delivery threads. These belong to the process that created
 //! them: after a fork, the first event of the child creates new ones and leaks the parent's, so that not even a destructor touches them.
 
+mod admission;
 mod issue;
+mod limited;
+mod limits;
+mod maintenance;
 mod plain;
 mod prices;
+mod quote;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -16,24 +21,25 @@ use arc_swap::{ArcSwap, Guard};
 
 use crate::delivery::EventJournal;
 use crate::delivery::{
-    Answered, Destination, DestinationStats, Drained, Flushed, LedgerSink, Notice, Remote, RemoteSettings, ResponseLog,
-    Sender, drain_orphans, drop_dead_letters, retry_dead_letters,
+    Answered, Destination, DestinationStats, Flushed, LedgerSink, Notice, Remote, RemoteSettings, ResponseLog, Sender,
 };
 use crate::event::binary::encode;
 use crate::event::limits::MAX_REQUESTS;
 use crate::event::plain::{self as plain_event, PlainEvent};
-use crate::event::{CostStatus, Outgoing, UsageEvent};
+use crate::event::{Outgoing, UsageEvent};
 use crate::journal::{self, AppendError, Counts, Tier};
-use crate::ledger::{Filter, LedgerError, NewPrice, Repriced, Writer};
 use crate::money::Usd;
 use crate::pricing::OverrideError;
 use crate::sys::clock::unix_ns;
 use crate::sys::fork::fork_generation;
 
+pub use admission::{Admission, Charging};
 pub use issue::Issue;
+pub use limits::{GateCount, Limits, Refusal};
 pub use plain::{PlainCall, Prepared};
 use prices::price;
 pub use prices::{PriceSettings, Prices};
+pub use quote::{Ask, Quoted};
 
 /// The settings of a meter.
 #[derive(Clone, Debug)]
@@ -69,6 +75,8 @@ pub struct Receipt {
     pub remark: Option<Issue>,
     /// Whether there are notices about delivery for an operator: see [`Meter::take_notices`].
     pub has_notices: bool,
+    /// Whether its charge to budgets waits in memory: see [`Limits::settle_waiting`].
+    pub is_unsettled: bool,
 }
 
 /// A meter's counts at one moment.
@@ -103,6 +111,7 @@ struct Epoch {
 pub struct Meter {
     settings: ArcSwap<Settings>,
     prices: Prices,
+    limits: Arc<Limits>,
     epoch: ArcSwap<Epoch>,
     counts: [AtomicU64; Issue::ALL.len()],
     /// Notices of pipelines that were closed. Only `try_lock` is used: a child may inherit the mutex locked.
@@ -115,7 +124,10 @@ impl Meter {
     pub fn new(settings: Settings) -> Self {
         let epoch =
             Epoch { generation: fork_generation(), defaults: settings.defaults.clone(), pipeline: Arc::default() };
+        let limits = Limits::default();
+        limits.configure(settings.state_dir.as_deref());
         Self {
+            limits: Arc::new(limits),
             prices: Prices::new(settings.prices.clone()),
             settings: ArcSwap::from_pointee(settings),
             epoch: ArcSwap::from_pointee(epoch),
@@ -128,6 +140,12 @@ impl Meter {
     #[must_use]
     pub fn prices(&self) -> &Prices {
         &self.prices
+    }
+
+    /// The budgets.
+    #[must_use]
+    pub fn limits(&self) -> &Arc<Limits> {
+        &self.limits
     }
 
     /// The current settings.
@@ -144,6 +162,7 @@ impl Meter {
     pub fn configure(&self, settings: Settings, timeout: Duration) -> Result<(), OverrideError> {
         self.prices.configure(&settings.prices)?;
         let settings = Arc::new(settings);
+        self.limits.configure(settings.state_dir.as_deref());
         let old = self.settings.swap(Arc::clone(&settings));
         let is_moved = old.state_dir != settings.state_dir
             || old.ledger != settings.ledger
@@ -170,7 +189,7 @@ impl Meter {
     ///
     /// # Errors
     /// [`Issue::NoSpace`] if the journal is full and [`Issue::TooLarge`] if the event does not fit. Both are counted.
-    pub fn track(&self, event: UsageEvent<'_>, layers: [&[u8]; 2]) -> Result<Receipt, Issue> {
+    pub fn track(&self, event: UsageEvent<'_>, layers: [&[u8]; 2], charging: Charging<'_>) -> Result<Receipt, Issue> {
         let now = unix_ns();
         let in_force = self.prices.load();
         let book = in_force.book();
@@ -183,11 +202,13 @@ impl Meter {
         if let Some(contradiction) = remark {
             self.count(contradiction, 1);
         }
+        // Before the event is journaled: if the process is killed in between, the budget counts too much, never too little.
+        let is_unsettled = self.charge(&event, layers, charging, now);
         let receipt = self.append(now, |id, defaults, out| {
             event.id = id;
             encode(&event, &[defaults, layers[0], layers[1]], out)
         })?;
-        Ok(Receipt { cost: event.cost, remark: receipt.remark.or(remark), ..receipt })
+        Ok(Receipt { cost: event.cost, remark: receipt.remark.or(remark), is_unsettled, ..receipt })
     }
 
     /// Records a plain call, as [`Meter::track`] would record it. `scope` is the attribution around the call.
@@ -195,6 +216,9 @@ impl Meter {
     /// `None` if the call is not that plain after all: nothing was recorded then.
     #[inline]
     pub fn track_plain(&self, call: &PlainCall<'_>, scope: &[u8]) -> Option<Result<Receipt, Issue>> {
+        if self.limits.are_active() {
+            return None;
+        }
         let now = unix_ns();
         plain::with_event(call, &self.prices, now, |event| self.append_plain(event, scope, now))
     }
@@ -215,6 +239,9 @@ impl Meter {
         tags: &[(&str, &str)],
         scope: &[u8],
     ) -> Option<Result<Receipt, Issue>> {
+        if self.limits.are_active() {
+            return None;
+        }
         let now = unix_ns();
         prepared.with_event(counts, tags, &self.prices, now, |event| self.append_plain(event, scope, now))
     }
@@ -289,7 +316,7 @@ impl Meter {
             self.count(Issue::Truncated, u64::from(cuts));
             remark = Some(Issue::Truncated);
         }
-        Ok(Receipt { id, cost: None, remark, has_notices: pipeline.sender.has_notices() })
+        Ok(Receipt { id, cost: None, remark, has_notices: pipeline.sender.has_notices(), is_unsettled: false })
     }
 
     /// The responses received since the last call, from the destinations that keep them.
@@ -297,15 +324,6 @@ impl Meter {
     pub fn take_answers(&self) -> Vec<Answered> {
         let settings = self.settings.load();
         settings.remotes.iter().filter_map(|remote| remote.answers.as_ref()).flat_map(ResponseLog::drain).collect()
-    }
-
-    /// Delivers the events that ended processes left, in the calling thread, while `should_continue` returns true. It is called a few times
-    /// a second.
-    #[must_use]
-    pub fn drain(&self, should_continue: &dyn Fn() -> bool) -> Drained {
-        let settings = self.settings();
-        let Some(state) = settings.state_dir.as_deref() else { return Drained::default() };
-        drain_orphans(&state.join("journal"), destinations(&settings), should_continue)
     }
 
     /// Notices for an operator. Each is returned once, to the next caller that can log it.
@@ -316,55 +334,10 @@ impl Meter {
         all
     }
 
-    /// Requeues the dead letters of the current destinations. Returns how many.
-    ///
-    /// # Errors
-    /// I/O errors.
-    pub fn retry_dead_letters(&self) -> std::io::Result<u64> {
-        let settings = self.settings();
-        let names: Vec<_> = destinations(&settings).iter().map(|one| one.name().to_owned()).collect();
-        settings.state_dir.as_deref().map_or(Ok(0), |state| retry_dead_letters(state, &names))
-    }
-
     /// The names of the destinations in the settings.
     #[must_use]
     pub fn destinations(&self) -> Vec<String> {
         destinations(&self.settings()).iter().map(|one| one.name().to_owned()).collect()
-    }
-
-    /// Deletes all dead letters. Returns how many.
-    ///
-    /// # Errors
-    /// I/O errors.
-    pub fn drop_dead_letters(&self) -> std::io::Result<u64> {
-        self.settings().state_dir.as_deref().map_or(Ok(0), drop_dead_letters)
-    }
-
-    /// Prices stored events again with the current rates for the time of each call. The previous figures are kept.
-    ///
-    /// # Errors
-    /// If the ledger cannot be read or written.
-    pub fn reprice(&self, ledger: &Path, filter: &Filter, is_dry_run: bool) -> Result<Repriced, LedgerError> {
-        let book = self.prices.book();
-        Writer::new(ledger).reprice(filter, is_dry_run, |event| {
-            let mut event = UsageEvent { cost_status: CostStatus::Unpriced, ..event.clone() };
-            if event.usage.is_empty() || price(&book, &mut event).is_err() {
-                return None;
-            }
-            Some(NewPrice {
-                usd: event.cost,
-                status: event.cost_status,
-                notes: event.cost_notes,
-                priced_as: event.priced_as.map(str::to_owned),
-                catalog: event.catalog.map(str::to_owned),
-            })
-        })
-    }
-
-    /// The places in the user's prices of the multipliers and aliases that match no priced model.
-    #[must_use]
-    pub fn unmatched_price_rules(&self) -> Vec<String> {
-        self.prices.book().unmatched_rules()
     }
 
     /// Checks whether the journal can be kept on disk as the settings say.

@@ -465,6 +465,12 @@ impl Book {
         Some((&multiplier.key, multiplier.millionths))
     }
 
+    /// The rates of a reference. `is_global` if the call is routed worldwide.
+    #[must_use]
+    pub fn found(&self, provider: Option<&str>, model: &str, is_global: bool) -> Option<Found> {
+        self.find_cached(provider, model, is_global)
+    }
+
     /// Looks up a reference, with a small cache per thread. The cache has a fixed size, so it does not grow with the number of names,
     /// and needs no lock, which a forked child could inherit locked.
     #[inline(always)]

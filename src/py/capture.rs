@@ -12,6 +12,7 @@ use super::convert::{decimal, usage_error};
 use super::meter::PyMeter;
 use super::response::{Call, record};
 use super::scope::PyScope;
+use super::ticket::PyTicket;
 use crate::capture::{Dialect, Family, Framing, Gap, Guard, Options, Summary, normalize, read_report};
 use crate::event::Usage;
 use crate::event::accept::Rule;
@@ -125,6 +126,7 @@ impl PyScanner {
     }
 
     #[doc = stub_doc!("Scanner.record")]
+    #[pyo3(signature = (meter, fields, ids, scope, started_at, latency_ms, made_ms, ticket=None))]
     #[expect(clippy::too_many_arguments, reason = "what is known of a call beside its response")]
     fn record<'py>(
         &self,
@@ -136,10 +138,12 @@ impl PyScanner {
         started_at: Option<f64>,
         latency_ms: Option<f64>,
         made_ms: Option<f64>,
+        ticket: Option<&Bound<'py, PyTicket>>,
     ) -> PyResult<Option<Bound<'py, PyDict>>> {
         let Some(found) = self.end(py) else { return Ok(None) };
         let ttft_ms = made_ms.and_then(|made| Some(made + self.first_token_ms(&found)?));
-        let call = Call { fields, ids, scope, started_at, latency_ms, ttft_ms };
+        let admission = ticket.map(|ticket| &ticket.get().admission);
+        let call = Call { fields, ids, scope, started_at, latency_ms, ttft_ms, admission };
         if record(py, meter.get(), &found, &call) {
             return Ok(None);
         }

@@ -29,6 +29,7 @@ use pyo3::types::{PyDict, PyString, PyTuple};
 use super::arguments::{Arguments, NAMES, PLAIN};
 use super::meter::PyMeter;
 use super::receipt::PyReceipt;
+use super::scope::PyScope;
 use super::track::{Host, told};
 use crate::event::plain::PlainAttribution;
 use crate::event::usage::MAX_COUNT;
@@ -183,7 +184,7 @@ impl Call {
             return None;
         }
         let scope = host.current_scope(py);
-        let scope = scope.as_ref().map_or(&[][..], |scope| &scope.get().encoded);
+        let scope = PyScope::plain(scope.as_ref())?;
         let recorded = KNOWN.try_with(|known| {
             let mut known = known.try_borrow_mut().ok()?;
             let site = known[Self::place(self.names)].as_mut()?;
@@ -309,7 +310,7 @@ impl Call {
             let arguments = Arguments::from_slots(&all.each_ref().map(Option::as_deref));
             // SAFETY: as in `record`.
             let meter = unsafe { Borrowed::from_ptr(py, self.meter).cast_unchecked::<PyMeter>() };
-            given(py, meter.get().track_arguments(py, &arguments))
+            given(py, meter.get().track_arguments(py, &arguments, None))
         })
     }
 
@@ -408,8 +409,7 @@ unsafe fn plain(py: Python<'_>, meter: &Bound<'_, PyMeter>, values: &[Object; PL
     let call = unsafe { read(values, &mut pairs)? };
     let host = meter.get();
     let scope = host.current_scope(py);
-    let encoded = scope.as_ref().map_or(&[][..], |scope| &scope.get().encoded);
-    Some(PyReceipt(told(host, py, host.core.track_plain(&call, encoded)?)))
+    Some(PyReceipt(told(host, py, host.core.track_plain(&call, PyScope::plain(scope.as_ref())?)?)))
 }
 
 /// Reads the arguments of a plain call; `None` if it is not one. The texts of its tags go to `pairs`.

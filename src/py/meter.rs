@@ -15,11 +15,11 @@ use super::ledger::filter;
 use super::post::post;
 use super::price::{PriceArgs, PyCost};
 use super::receipt::{DISABLED, PyReceipt};
-use super::scope::{EXISTS, PyScope, encode_fields};
+use super::scope::encode_fields;
 use super::track::{Host, track};
 use crate::delivery::Flushed;
 use crate::journal::Backend;
-use crate::meter::{Issue, Meter, PriceSettings, Settings};
+use crate::meter::{Admission, Issue, Meter, PriceSettings, Settings};
 use crate::pricing::Catalog;
 use crate::sys::clock::unix_ns;
 use crate::sys::fs::check_private_dir;
@@ -31,9 +31,9 @@ pub(super) struct PyMeter {
     is_enabled: AtomicBool,
     is_configured: AtomicBool,
     /// A callable that returns the current `Scope` or `None`.
-    scope: Py<PyAny>,
+    pub(super) scope: Py<PyAny>,
     /// A callable that logs a warning. It takes the name of a count and of a field.
-    warn: Py<PyAny>,
+    pub(super) warn: Py<PyAny>,
     configure: Py<PyAny>,
 }
 
@@ -57,12 +57,17 @@ impl PyMeter {
     }
 
     /// Records one event, unless metering is off.
-    pub(super) fn track_arguments(&self, py: Python<'_>, arguments: &Arguments<'_, '_>) -> PyReceipt {
+    pub(super) fn track_arguments(
+        &self,
+        py: Python<'_>,
+        arguments: &Arguments<'_, '_>,
+        admission: Option<&Admission>,
+    ) -> PyReceipt {
         self.settle(py);
         if !self.is_enabled() {
             return PyReceipt(Err(DISABLED));
         }
-        track(&self.core, self, py, arguments)
+        track(&self.core, self, py, arguments, admission)
     }
 
     /// Reads the settings before the first event, if the meter was not configured. Warns if events are kept in memory only.
@@ -73,25 +78,6 @@ impl PyMeter {
             let _ = self.configure.call0(py);
             self.is_configured.store(true, Ordering::Release);
         }
-    }
-}
-
-impl Host for PyMeter {
-    /// Ignores exceptions of the callback: they cannot be reported anywhere.
-    #[cold]
-    fn warn(&self, py: Python<'_>, what: Issue, field: &str) {
-        let _ = self.warn.call1(py, (what.name(), field));
-    }
-
-    fn report_notices(&self, py: Python<'_>) {
-        self.report_notices(py);
-    }
-
-    fn current_scope<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyScope>> {
-        if !EXISTS.load(Ordering::Relaxed) {
-            return None;
-        }
-        self.scope.bind(py).call0().ok()?.cast_into::<PyScope>().ok()
     }
 }
 
@@ -276,7 +262,7 @@ impl PyMeter {
             attribution: [agent, feature, team, customer, user, session],
             rare: rare.is_any_given().then_some(rare),
         };
-        Ok(self.track_arguments(py, &arguments))
+        Ok(self.track_arguments(py, &arguments, None))
     }
 
     #[doc = stub_doc!("Meter.post")]

@@ -8,21 +8,25 @@
 include!(concat!(env!("OUT_DIR"), "/stub_docs.rs"));
 
 mod arguments;
+mod budgets;
 mod capture;
 mod convert;
 mod destination;
 mod errors;
 mod exchange;
 mod fastcall;
+mod host;
 mod journals;
 mod json;
 mod ledger;
 mod meter;
 mod post;
 mod price;
+mod prompt;
 mod receipt;
 mod response;
 mod scope;
+mod ticket;
 mod tokens;
 mod track;
 
@@ -31,6 +35,8 @@ use pyo3::prelude::*;
 /// The extension module. `gil_used = false`: everything that threads share is atomic or behind a lock.
 #[pymodule(gil_used = false)]
 mod _core {
+    #[pymodule_export]
+    use super::budgets::PyBudgets;
     #[pymodule_export]
     use super::capture::{PyScanner, normalize_usage};
     #[pymodule_export]
@@ -51,6 +57,8 @@ mod _core {
     use super::receipt::{PyReceipt, restore_receipt};
     #[pymodule_export]
     use super::scope::PyScope;
+    #[pymodule_export]
+    use super::ticket::{PyRefusal, PyRunBudget, PyTicket};
     #[pymodule_export]
     use super::tokens::{PyEncoding, encoding, encoding_of, register_tokenizer, registered_for, unknown_model};
 

@@ -107,5 +107,5 @@ pub(super) fn restore_receipt(event_id: &str, cost: Option<&str>, refused: Optio
     }
     let cost = cost.map(|cost| cost.parse().map_err(|_| invalid())).transpose()?;
     let id = parse_id(event_id).ok_or_else(invalid)?;
-    Ok(PyReceipt(Ok(Receipt { id, cost, remark: None, has_notices: false })))
+    Ok(PyReceipt(Ok(Receipt { id, cost, remark: None, has_notices: false, is_unsettled: false })))
 }

@@ -11,12 +11,12 @@ use pyo3::types::PyDict;
 use super::convert::exact_text;
 use super::meter::PyMeter;
 use super::scope::PyScope;
-use super::track::Host;
+use super::track::{Host, settled};
 use crate::capture::Summary;
 use crate::event::limits::name_head;
 use crate::event::usage::MAX_COUNT;
 use crate::event::{CostNotes, UsageEvent, accept};
-use crate::meter::{Issue, Receipt};
+use crate::meter::{Admission, Charging, Issue, Receipt};
 use crate::pricing::canonical_provider;
 use crate::sys::clock::unix_ns;
 
@@ -35,6 +35,8 @@ pub(super) struct Call<'a, 'py> {
     pub(super) started_at: Option<f64>,
     pub(super) latency_ms: Option<f64>,
     pub(super) ttft_ms: Option<f64>,
+    /// The admission of the call, if it passed the gate.
+    pub(super) admission: Option<&'a Admission>,
 }
 
 /// Records the event. Returns `false` if something about it is unusual, and nothing was recorded.
@@ -48,6 +50,9 @@ pub(super) fn record(py: Python<'_>, meter: &PyMeter, found: &Summary, call: &Ca
     }
     // A panic would reach the caller as an exception that `except Exception` does not catch.
     let outcome = catch_unwind(AssertUnwindSafe(|| track(py, meter, found, call)));
+    if let Ok(Some(tracked)) = &outcome {
+        settled(&meter.core, meter, py, tracked);
+    }
     let issue = match outcome {
         Ok(None) => return false,
         Ok(Some(Ok(receipt))) => {
@@ -125,7 +130,8 @@ fn track(py: Python<'_>, meter: &PyMeter, found: &Summary, call: &Call<'_, '_>) 
         return None;
     }
     let encoded = call.scope.map_or(&[][..], |scope| &scope.get().encoded);
-    Some(meter.core.track(event, [encoded, &[]]))
+    let run = call.scope.and_then(|scope| scope.get().run.as_deref());
+    Some(meter.core.track(event, [encoded, &[]], Charging { admission: call.admission, run }))
 }
 
 /// A text of the response. An empty one counts as absent.

@@ -1,5 +1,6 @@
 //! Scopes: attribution that applies to more than one call and is encoded once.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::exceptions::PyTypeError;
@@ -7,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict as _, PyDict};
 
 use super::convert::{as_dict, text};
+use crate::budget::Run;
 use crate::event::Attribution;
 use crate::event::binary::encode_attribution;
 
@@ -17,6 +19,24 @@ pub(super) static EXISTS: AtomicBool = AtomicBool::new(false);
 #[pyclass(frozen, name = "Scope", module = "taximeter._core")]
 pub(super) struct PyScope {
     pub(super) encoded: Box<[u8]>,
+    /// The budget of the run around the calls, if there is one.
+    pub(super) run: Option<Arc<Run>>,
+}
+
+impl PyScope {
+    /// The attribution of a scope; `None` if it has the budget of a run, to which the call has to be charged.
+    #[inline]
+    pub(super) fn plain<'a>(scope: Option<&'a Bound<'_, Self>>) -> Option<&'a [u8]> {
+        match scope.map(Bound::get) {
+            None => Some(&[]),
+            Some(Self { encoded, run: None }) => Some(encoded),
+            Some(_) => None,
+        }
+    }
+}
+
+fn run_of(outer: Option<&Bound<'_, PyScope>>) -> Option<Arc<Run>> {
+    outer.and_then(|outer| outer.get().run.clone())
 }
 
 #[pymethods]
@@ -25,9 +45,9 @@ impl PyScope {
     #[pyo3(signature = (outer=None, **fields))]
     fn new(py: Python<'_>, outer: Option<&Bound<'_, Self>>, fields: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
         EXISTS.store(true, Ordering::Relaxed);
-        let outer = outer.map(|outer| &*outer.get().encoded);
+        let (run, outer) = (run_of(outer), outer.map(|outer| &*outer.get().encoded));
         let fields = fields.map_or_else(|| PyDict::new(py), Clone::clone);
-        Ok(Self { encoded: encode_fields(outer, &fields)? })
+        Ok(Self { encoded: encode_fields(outer, &fields)?, run })
     }
 
     #[doc = stub_doc!("Scope.lenient")]
@@ -39,7 +59,7 @@ impl PyScope {
             dropped.push(name.to_owned());
             Ok(())
         })?;
-        Ok((Self { encoded }, dropped))
+        Ok((Self { encoded, run: run_of(outer) }, dropped))
     }
 
     #[doc = stub_doc!("Scope.fields")]
@@ -63,7 +83,10 @@ impl PyScope {
 
     #[doc = stub_doc!("Scope.over")]
     fn over(&self, outer: &Bound<'_, Self>) -> Self {
-        Self { encoded: compact(&[&*outer.get().encoded, &*self.encoded].concat()) }
+        Self {
+            encoded: compact(&[&*outer.get().encoded, &*self.encoded].concat()),
+            run: self.run.clone().or_else(|| outer.get().run.clone()),
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::event::accept;
 use crate::event::binary::TagEncoder;
 use crate::event::limits::name_head;
 use crate::event::{Attribution, CostNotes, CostStatus, Status, Unit, UsageEvent, UsageStatus};
-use crate::meter::{Issue, Meter, Receipt};
+use crate::meter::{Admission, Charging, Issue, Meter, Receipt};
 use crate::pricing::canonical_provider;
 
 /// The rare arguments that are texts, after conversion.
@@ -42,6 +42,9 @@ pub(super) trait Host {
 
     /// Logs the notices about delivery.
     fn report_notices(&self, py: Python<'_>);
+
+    /// Says that thresholds of budgets were crossed.
+    fn report_crossings(&self, py: Python<'_>);
 
     /// The current scope, if there is one.
     fn current_scope<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyScope>>;
@@ -88,10 +91,16 @@ impl<H: Host> ArgReader<'_, '_, H> {
 }
 
 /// Records one event. The receipt says why if it was not recorded.
-pub(super) fn track(meter: &Meter, host: &impl Host, py: Python<'_>, arguments: &Arguments<'_, '_>) -> PyReceipt {
+pub(super) fn track(
+    meter: &Meter,
+    host: &impl Host,
+    py: Python<'_>,
+    arguments: &Arguments<'_, '_>,
+    admission: Option<&Admission>,
+) -> PyReceipt {
     let reader = ArgReader { meter, host, py };
     // A panic would reach the caller as an exception that `except Exception` does not catch.
-    let outcome = catch_unwind(AssertUnwindSafe(|| record(&reader, arguments)));
+    let outcome = catch_unwind(AssertUnwindSafe(|| record(&reader, arguments, admission)));
     outcome.map_or_else(|_| refuse_after_panic(meter, host, py), PyReceipt)
 }
 
@@ -100,6 +109,18 @@ pub(super) fn track(meter: &Meter, host: &impl Host, py: Python<'_>, arguments: 
 pub(super) fn refuse_after_panic(meter: &Meter, host: &impl Host, py: Python<'_>) -> PyReceipt {
     ArgReader { meter, host, py }.remark(Issue::InternalError, "event");
     PyReceipt(Err(Issue::InternalError.name()))
+}
+
+/// Finishes what the settlement of budgets has left: it waits for their lock without the GIL, and reports thresholds.
+#[inline]
+pub(super) fn settled(meter: &Meter, host: &impl Host, py: Python<'_>, tracked: &Result<Receipt, Issue>) {
+    let limits = meter.limits();
+    if tracked.as_ref().is_ok_and(|receipt| receipt.is_unsettled) {
+        py.detach(|| limits.settle_waiting());
+    }
+    if limits.have_crossings() {
+        host.report_crossings(py);
+    }
 }
 
 /// Warns about the issues of a recorded event.
@@ -122,7 +143,11 @@ pub(super) fn told(
     Ok(receipt)
 }
 
-fn record(reader: &ArgReader<'_, '_, impl Host>, arguments: &Arguments<'_, '_>) -> Result<Receipt, &'static str> {
+fn record(
+    reader: &ArgReader<'_, '_, impl Host>,
+    arguments: &Arguments<'_, '_>,
+    admission: Option<&Admission>,
+) -> Result<Receipt, &'static str> {
     let refuse = |what: Issue, field: &str| {
         reader.remark(what, field);
         what.name()
@@ -190,7 +215,10 @@ fn record(reader: &ArgReader<'_, '_, impl Host>, arguments: &Arguments<'_, '_>) 
     }
     let scope = reader.host.current_scope(reader.py);
     let encoded = scope.as_ref().map_or(&[][..], |scope| &scope.get().encoded);
-    told(reader.host, reader.py, reader.meter.track(event, [encoded, &tags]))
+    let run = scope.as_ref().and_then(|scope| scope.get().run.as_deref());
+    let tracked = reader.meter.track(event, [encoded, &tags], Charging { admission, run });
+    settled(reader.meter, reader.host, reader.py, &tracked);
+    told(reader.host, reader.py, tracked)
 }
 
 fn rare_texts<'a>(reader: &ArgReader<'_, '_, impl Host>, rare: &Rare<'a, '_>) -> RareTexts<'a> {

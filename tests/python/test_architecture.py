@@ -27,7 +27,8 @@ LAYERS = {
     "protocol": {"event"},
     "http": {"protocol", "event", "sys"},
     "delivery": {"event", "http", "journal", "ledger", "protocol", "sys"},
-    "meter": {"event", "money", "pricing", "protocol", "journal", "delivery", "ledger", "sys"},
+    "budget": {"event", "money", "sys"},
+    "meter": {"budget", "event", "money", "pricing", "protocol", "journal", "delivery", "ledger", "sys"},
 }
 
 
