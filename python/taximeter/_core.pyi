@@ -550,9 +550,22 @@ class LedgerReader:
     """
     def __new__(cls, path: str | PathLike[str]) -> LedgerReader: ...
     def report(
-        self, by: Sequence[str], since: int | None, until: int | None, equal: Sequence[tuple[str, str]]
+        self,
+        by: Sequence[str],
+        since: int | None,
+        until: int | None,
+        equal: Sequence[tuple[str, str]],
+        parts: Mapping[str, Sequence[int]],
     ) -> list[tuple[tuple[str | None, ...], dict[str, Any]]]:
         """Return sums over groups of events: the values of the fields `by`, and the sums by name.
+
+        Args:
+            by: The fields.
+            since: Only events that began at or after this time.
+            until: Only events that began before this time.
+            equal: The filter.
+            parts: The parts of time by their name in `by`: when each begins, ascending. The value of such a field is the index of the
+                part, as a text.
 
         Raises:
             ValueError: A field is unknown.
@@ -567,6 +580,8 @@ class LedgerReader:
             ValueError: A field is unknown.
             LedgerError: The ledger cannot be read.
         """
+    def period(self) -> tuple[int, int] | None:
+        """Return when the first and the last event began; `None` if there are no events."""
     def last_sequence(self) -> int:
         """Return the sequence number of the last event; 0 if the ledger is empty."""
     def sequence_of(self, event_id: str) -> int:

@@ -12,6 +12,8 @@ from .settings import resolve
 if TYPE_CHECKING:
     from os import PathLike
 
+    from .zones import Zone
+
 __all__ = ["Ledger"]
 
 
@@ -22,13 +24,17 @@ class Ledger(ledger.Ledger):
 
     Args:
         path: The ledger's file; by default the one from the settings. A missing file reads as empty.
+        timezone: The time zone of its reports: a name such as `Europe/Paris`, `UTC`, or a `tzinfo`; by default the one from the
+            settings.
 
     Raises:
         LedgerError: The file is not a ledger, or cannot be read.
+        ConfigError: There is no such time zone.
     """
 
-    def __init__(self, path: str | PathLike[str] | None = None) -> None:
-        super().__init__((default_meter.settings or resolve({})).ledger if path is None else path)
+    def __init__(self, path: str | PathLike[str] | None = None, *, timezone: Zone | None = None) -> None:
+        settings = default_meter.settings or resolve({})
+        super().__init__(settings.ledger if path is None else path, timezone=settings.timezone if timezone is None else timezone)
 
     def _bring_up_to_date(self) -> None:
         settings = default_meter.settings

@@ -1,7 +1,5 @@
 //! The fields by which reports group and filter, and their SQL expressions.
 
-use std::time::UNIX_EPOCH;
-
 use rusqlite::types::{Value, ValueRef};
 
 use super::error::LedgerError;
@@ -13,10 +11,9 @@ pub(super) const HOUR_NS: u64 = 3_600_000_000_000;
 pub enum Dimension {
     /// A text column of the event.
     Column(&'static str),
-    /// The UTC day, as `2026-11-22`.
-    Day,
-    /// The UTC hour, as `2026-11-22T09:00Z`.
-    Hour,
+    /// A part of time, such as a day of a zone. The value is the index of the part. Each begins at an edge, in nanoseconds since the Unix
+    /// epoch, and ends at the next one.
+    Time(Vec<u64>),
     /// The value of a tag, from `tag:KEY`.
     Tag(String),
 }
@@ -46,19 +43,15 @@ impl Dimension {
     /// If the name is unknown. The message lists the known names.
     pub fn parse(name: &str) -> Result<Self, LedgerError> {
         let column = || HOURLY_OWN.iter().chain(&HOURLY_ATTRIBUTION).chain(&OTHERS).find(|column| **column == name);
-        match name {
-            "day" => Ok(Self::Day),
-            "hour" => Ok(Self::Hour),
-            _ => match (name.strip_prefix("tag:"), column()) {
-                (Some(key), _) if !key.is_empty() => Ok(Self::Tag(key.to_owned())),
-                (_, Some(column)) => Ok(Self::Column(column)),
-                _ => Err(LedgerError::Query(format!(
-                    "by: {name:?} is not a field that reports group by; use {}, {}, {}, day, hour or tag:KEY",
-                    HOURLY_OWN.join(", "),
-                    HOURLY_ATTRIBUTION.join(", "),
-                    OTHERS.join(", "),
-                ))),
-            },
+        match (name.strip_prefix("tag:"), column()) {
+            (Some(key), _) if !key.is_empty() => Ok(Self::Tag(key.to_owned())),
+            (_, Some(column)) => Ok(Self::Column(column)),
+            _ => Err(LedgerError::Query(format!(
+                "{name:?} is not a field of reports; use {}, {}, {}, hour, day, week, month or tag:KEY",
+                HOURLY_OWN.join(", "),
+                HOURLY_ATTRIBUTION.join(", "),
+                OTHERS.join(", "),
+            ))),
         }
     }
 
@@ -66,8 +59,7 @@ impl Dimension {
     pub(super) fn over_events(&self, values: &mut Vec<Value>) -> String {
         match self {
             Self::Column(name) => format!("ifnull({name}, '')"),
-            Self::Day => "started_at / 86400000000000".into(),
-            Self::Hour => "started_at / 3600000000000".into(),
+            Self::Time(_) => "started_at".into(),
             Self::Tag(key) => {
                 values.push(Value::Text(key.clone()));
                 "ifnull((SELECT value FROM json_each(events.tags) WHERE key = ?), '')".into()
@@ -80,37 +72,38 @@ impl Dimension {
         match self {
             Self::Column(name) if HOURLY_ATTRIBUTION.contains(name) => "value".into(),
             Self::Column(name) => (*name).into(),
-            Self::Day => "hour / 24".into(),
-            Self::Hour | Self::Tag(_) => "hour".into(),
+            Self::Time(_) | Self::Tag(_) => format!("hour * {HOUR_NS}"),
         }
     }
 
-    /// Converts a value from the form that reports show to the form that SQL compares with.
-    pub(super) fn value(&self, text: &str) -> Result<Value, LedgerError> {
-        let hours = |form: &str, full: String| {
-            let seconds = humantime::parse_rfc3339(&full).ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-            let seconds =
-                seconds.ok_or_else(|| LedgerError::Query(format!("where: {text:?} does not have the form {form}")))?;
-            Ok::<_, LedgerError>(seconds.as_secs() as i64 / 3600)
-        };
-        Ok(match self {
-            Self::Day => Value::Integer(hours("2026-11-22", format!("{text}T00:00:00Z"))? / 24),
-            Self::Hour => {
-                let full = format!("{}:00Z", text.strip_suffix('Z').unwrap_or(text));
-                Value::Integer(hours("2026-11-22T09:00Z", full)?)
-            }
-            Self::Column(_) | Self::Tag(_) => Value::Text(text.to_owned()),
-        })
-    }
-
-    /// Converts a value from SQL to the form that reports show.
-    pub(super) fn text(&self, value: ValueRef<'_>) -> String {
-        let time = |hours: i64| crate::event::json::time_text(hours as u64 * HOUR_NS);
+    /// The value of a group from SQL's value.
+    pub(super) fn group(&self, value: ValueRef<'_>) -> GroupValue {
         match (self, value) {
-            (Self::Day, ValueRef::Integer(days)) => time(days * 24)[..10].to_owned(),
-            (Self::Hour, ValueRef::Integer(hours)) => format!("{}Z", &time(hours)[..16]),
-            (_, ValueRef::Text(text)) => String::from_utf8_lossy(text).into_owned(),
-            _ => String::new(),
+            (Self::Time(edges), ValueRef::Integer(time)) => {
+                let index = edges.partition_point(|edge| i64::try_from(*edge).is_ok_and(|edge| edge <= time));
+                GroupValue::Part(index.saturating_sub(1))
+            }
+            (_, ValueRef::Text(text) | ValueRef::Blob(text)) => GroupValue::Text(text.to_vec()),
+            _ => GroupValue::Text(Vec::new()),
+        }
+    }
+}
+
+/// The value of a dimension by which rows are grouped.
+#[derive(PartialEq, Eq, Hash, Clone)]
+pub(super) enum GroupValue {
+    /// The index of a part of time.
+    Part(usize),
+    /// A text; empty if the event has none.
+    Text(Vec<u8>),
+}
+
+impl GroupValue {
+    /// The form that reports show.
+    pub(super) fn text(&self) -> String {
+        match self {
+            Self::Part(index) => index.to_string(),
+            Self::Text(text) => String::from_utf8_lossy(text).into_owned(),
         }
     }
 }

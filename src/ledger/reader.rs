@@ -131,6 +131,22 @@ impl Reader {
         Ok(self.connection()?.query_row(query, [id], |row| row.get(0))?)
     }
 
+    /// When the first and the last event began, in nanoseconds since the Unix epoch; `None` if there are no events.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn period(&mut self) -> Result<Option<(u64, u64)>, LedgerError> {
+        self.refresh()?;
+        // Two queries, because SQLite uses the index for one of both only.
+        let connection = self.connection()?;
+        let mut ends = [None; 2];
+        for (end, function) in ends.iter_mut().zip(["min", "max"]) {
+            let query = format!("SELECT {function}(started_at) FROM events");
+            *end = connection.query_row(&query, (), |row| row.get::<_, Option<i64>>(0))?;
+        }
+        Ok(ends[0].zip(ends[1]).map(|(first, last)| (first.max(0) as u64, last.max(0) as u64)))
+    }
+
     /// The highest sequence number; 0 if there are no events.
     ///
     /// # Errors
@@ -147,7 +163,7 @@ impl Reader {
     pub fn events(&mut self, filter: &Filter, after: i64, limit: usize) -> Result<(Vec<String>, i64), LedgerError> {
         self.refresh()?;
         let mut values = Vec::new();
-        let clause = filter.clause(&mut values)?;
+        let clause = filter.clause(&mut values);
         let joint = if clause.is_empty() { " WHERE" } else { " AND" };
         let query = format!("SELECT * FROM events{clause}{joint} seq > ? ORDER BY seq LIMIT ?");
         values.extend([Value::Integer(after), Value::Integer(limit as i64)]);

@@ -3,11 +3,11 @@
 //! A report by the call's own fields and at most one of agent, feature, team and customer uses `hourly` for the whole hours of its period,
 //! and reads events only for the partial hours at its ends. Any other report reads all events of its period.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
-use rusqlite::types::{Value, ValueRef};
+use rusqlite::types::Value;
 
-use super::dimension::{Dimension, HOUR_NS, HOURLY_ATTRIBUTION, HOURLY_OWN};
+use super::dimension::{Dimension, GroupValue, HOUR_NS, HOURLY_ATTRIBUTION, HOURLY_OWN};
 use super::error::LedgerError;
 use super::filter::Filter;
 use super::reader::Reader;
@@ -55,24 +55,6 @@ impl Totals {
 
 type Groups = HashMap<Vec<GroupValue>, (Vec<String>, Totals)>;
 
-/// A hashable value of a dimension, of one of the SQL types that dimensions have.
-#[derive(PartialEq, Eq, Hash, Clone)]
-enum GroupValue {
-    Number(i64),
-    Text(Vec<u8>),
-    Null,
-}
-
-impl From<ValueRef<'_>> for GroupValue {
-    fn from(value: ValueRef<'_>) -> Self {
-        match value {
-            ValueRef::Integer(number) => Self::Number(number),
-            ValueRef::Text(text) | ValueRef::Blob(text) => Self::Text(text.to_vec()),
-            ValueRef::Null | ValueRef::Real(_) => Self::Null,
-        }
-    }
-}
-
 impl Reader {
     /// Sums events by `dimensions`. The group with the highest cost comes first.
     ///
@@ -85,8 +67,15 @@ impl Reader {
             Some(attribution) => {
                 let (first, last) = whole_hours(filter);
                 if first < last {
-                    self.add_hours(&mut groups, dimensions, filter, attribution, first, last)?;
                     let hour = |hour: u64| Some(hour.saturating_mul(HOUR_NS));
+                    let mut next = first;
+                    for cut in cut_hours(dimensions, first, last) {
+                        self.add_hours(&mut groups, dimensions, filter, attribution, next, cut)?;
+                        let (since, until) = (hour(cut), hour(cut + 1));
+                        self.add_events(&mut groups, dimensions, &Filter { since, until, ..filter.clone() })?;
+                        next = cut + 1;
+                    }
+                    self.add_hours(&mut groups, dimensions, filter, attribution, next, last)?;
                     let edges = [(filter.since, hour(first)), (hour(last), filter.until)];
                     for (since, until) in edges {
                         let is_cut = since.is_some() && until.is_some() && since < until;
@@ -114,6 +103,9 @@ impl Reader {
         first: u64,
         last: u64,
     ) -> Result<(), LedgerError> {
+        if first >= last {
+            return Ok(());
+        }
         let mut values = vec![Value::Text(attribution.to_owned()), clamp(first), clamp(last)];
         let mut query = String::from(
             "SELECT status = 'error', cost_status = 'unpriced', calls, input_tokens, output_tokens,
@@ -125,7 +117,7 @@ impl Reader {
         query.push_str(" FROM hourly WHERE dimension = ? AND hour >= ? AND hour < ?");
         for (dimension, value) in &filter.equal {
             query.extend([" AND ".to_owned(), dimension.over_hours(), " = ?".to_owned()]);
-            values.push(dimension.value(value)?);
+            values.push(Value::Text(value.clone()));
         }
         self.add_rows(groups, dimensions, &query, values)
     }
@@ -145,7 +137,7 @@ impl Reader {
             query.extend([", ".to_owned(), dimension.over_events(&mut values)]);
         }
         query.push_str(" FROM events");
-        query.push_str(&filter.clause(&mut values)?);
+        query.push_str(&filter.clause(&mut values));
         self.add_rows(groups, dimensions, &query, values)
     }
 
@@ -177,18 +169,14 @@ impl Reader {
                 cost,
             };
             key.clear();
-            for column in 0..dimensions.len() {
-                key.push(GroupValue::from(row.get_ref(FIRST_DIMENSION + column)?));
+            for (column, dimension) in dimensions.iter().enumerate() {
+                key.push(dimension.group(row.get_ref(FIRST_DIMENSION + column)?));
             }
             if let Some((_, sums)) = groups.get_mut(&key) {
                 sums.add(&totals);
                 continue;
             }
-            let mut names = Vec::with_capacity(dimensions.len());
-            for (column, dimension) in dimensions.iter().enumerate() {
-                names.push(dimension.text(row.get_ref(FIRST_DIMENSION + column)?));
-            }
-            groups.insert(key.clone(), (names, totals));
+            groups.insert(key.clone(), (key.iter().map(GroupValue::text).collect(), totals));
         }
         Ok(())
     }
@@ -199,7 +187,7 @@ fn rollup<'a>(dimensions: &'a [Dimension], filter: &'a Filter) -> Option<&'a str
     let mut attribution = "";
     for dimension in dimensions.iter().chain(filter.equal.iter().map(|(dimension, _)| dimension)) {
         match dimension {
-            Dimension::Day | Dimension::Hour => {}
+            Dimension::Time(_) => {}
             Dimension::Column(name) if HOURLY_OWN.contains(name) => {}
             Dimension::Column(name)
                 if HOURLY_ATTRIBUTION.contains(name) && (attribution.is_empty() || attribution == *name) =>
@@ -210,6 +198,16 @@ fn rollup<'a>(dimensions: &'a [Dimension], filter: &'a Filter) -> Option<&'a str
         }
     }
     Some(attribution)
+}
+
+/// The hours from `first` to `last` in which a part of time begins: `hourly` cannot tell which of their events belong to which part.
+fn cut_hours(dimensions: &[Dimension], first: u64, last: u64) -> BTreeSet<u64> {
+    let edges = dimensions.iter().filter_map(|dimension| match dimension {
+        Dimension::Time(edges) => Some(edges),
+        Dimension::Column(_) | Dimension::Tag(_) => None,
+    });
+    let cut = edges.flatten().filter(|edge| *edge % HOUR_NS != 0).map(|edge| edge / HOUR_NS);
+    cut.filter(|hour| (first..last).contains(hour)).collect()
 }
 
 /// The first and the last whole hour of the period; the last is exclusive.

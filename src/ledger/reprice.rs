@@ -134,7 +134,7 @@ impl Writer {
 
 fn read_page(connection: &Connection, filter: &Filter, after: i64) -> Result<Vec<Stored>, LedgerError> {
     let mut values = Vec::new();
-    let clause = filter.clause(&mut values)?;
+    let clause = filter.clause(&mut values);
     let joint = if clause.is_empty() { " WHERE" } else { " AND" };
     let query = format!(
         "SELECT seq, id, started_at, provider, model, operation, status = 'error', usage, cost_usd, cost_status,

@@ -1,5 +1,6 @@
 //! The Python binding of the ledger's reader.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
@@ -23,7 +24,11 @@ pub(super) fn filter(
     until: Option<u64>,
     equal: Vec<(String, String)>,
 ) -> Result<Filter, LedgerError> {
-    let pair = |(name, value): (String, String)| Dimension::parse(&name).map(|dimension| (dimension, value));
+    let pair = |(name, value): (String, String)| match Dimension::parse(&name) {
+        Ok(dimension) => Ok((dimension, value)),
+        Err(LedgerError::Query(rule)) => Err(LedgerError::Query(format!("where: {rule}"))),
+        Err(other) => Err(other),
+    };
     Ok(Filter { since, until, equal: equal.into_iter().map(pair).collect::<Result<_, _>>()? })
 }
 
@@ -58,7 +63,7 @@ impl PyLedger {
     }
 
     #[doc = stub_doc!("LedgerReader.report")]
-    #[pyo3(signature = (by, since, until, equal))]
+    #[pyo3(signature = (by, since, until, equal, parts))]
     fn report<'py>(
         &self,
         py: Python<'py>,
@@ -66,8 +71,14 @@ impl PyLedger {
         since: Option<u64>,
         until: Option<u64>,
         equal: Vec<(String, String)>,
+        mut parts: HashMap<String, Vec<u64>>,
     ) -> PyResult<Vec<(Bound<'py, PyTuple>, Bound<'py, PyDict>)>> {
-        let dimensions = by.iter().map(|name| Dimension::parse(name)).collect::<Result<Vec<_>, _>>()?;
+        let dimension = |name: &String| match (parts.remove(name), Dimension::parse(name)) {
+            (Some(edges), _) => Ok(Dimension::Time(edges)),
+            (None, Err(LedgerError::Query(rule))) => Err(LedgerError::Query(format!("by: {rule}"))),
+            (None, parsed) => parsed,
+        };
+        let dimensions = by.iter().map(dimension).collect::<Result<Vec<_>, _>>()?;
         let filter = filter(since, until, equal)?;
         let rows = self.with(py, |reader| reader.report(&dimensions, &filter))?;
         let mut answer = Vec::with_capacity(rows.len());
@@ -105,6 +116,11 @@ impl PyLedger {
     ) -> PyResult<(Vec<String>, i64)> {
         let filter = filter(since, until, equal)?;
         self.with(py, |reader| reader.events(&filter, after, limit))
+    }
+
+    #[doc = stub_doc!("LedgerReader.period")]
+    fn period(&self, py: Python<'_>) -> PyResult<Option<(u64, u64)>> {
+        self.with(py, Reader::period)
     }
 
     #[doc = stub_doc!("LedgerReader.last_sequence")]

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from taximeter.budgets.periods import COUNT, WEEKDAYS, boundaries, zone
+from taximeter.budgets.periods import COUNT, boundaries
+from taximeter.zones import WEEKDAYS, named_zone
 
 HOUR = 3600
 DAY = 24 * HOUR
@@ -105,7 +106,7 @@ def test_boundaries_end_with_the_calendar():
 @pytest.mark.parametrize("name", ["Mars/Base", "Europe", "../../etc/passwd", "Europe/Paris\0", ""])
 def test_an_unknown_zone_is_an_error(name):
     with pytest.raises(ValueError, match="not a time zone"):
-        zone(name)
+        named_zone(name)
 
 
 ZONES = [

@@ -207,7 +207,7 @@ def test_a_truncated_dead_letter_does_not_break_commands(state, collector, monke
         file.write('{"at": "ë'.encode()[:-1])
     shown = cli("dead-letters")
     (line,) = shown.stdout.splitlines()
-    assert line.endswith("line  [31mtwo")
+    assert line.endswith(r"line\n\x1b[31mtwo")
     assert "1 lines are damaged" in shown.stderr
     assert [json.loads(text)["status"] for text in cli("dead-letters", "--json").stdout.splitlines()] == [410]
     assert json.loads(cli("dead-letters", "retry", "--json").stdout) == {"retried": 1, "left": 2}

@@ -30,7 +30,7 @@ MODULE = {
 }  # fmt: skip
 SUBMODULES = {
     "attribution", "budgets", "catalog", "cli", "compat", "concealed", "errors", "fields", "files", "instrument", "integrations", "ledger", "locks", "log",
-    "meter", "middleware", "moments", "sanitize", "settings", "testing", "tokens", "types",
+    "meter", "middleware", "moments", "sanitize", "settings", "table", "testing", "tokens", "types", "zones",
 }  # fmt: skip
 MEMBERS = {
     taximeter.Measurement: {"first_token", "receipt", "set", "set_usage"},

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from ..errors import ConfigError
 from ..fields import ATTRIBUTION
 from ..moments import seconds
-from .periods import WEEKDAYS, zone
+from ..zones import WEEKDAYS, named_zone
 
 __all__ = [
     "FieldError", "Url", "amount", "by", "callback", "choice", "duration", "exact", "flag", "fraction", "limits", "name",
@@ -270,7 +270,7 @@ def _zone(value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise FieldError(f"tz: {shown(value)} is not the name of a time zone; write it like 'Europe/Paris'")
     try:
-        zone(value)
+        named_zone(value)
     except ValueError as error:
         remedy = "write it like 'Europe/Paris', and install the package tzdata if the system has no time zones"
         raise FieldError(f"tz: {shown(value)} is {error}; {remedy}") from None

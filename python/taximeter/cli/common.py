@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from .. import _default
-from ..errors import TaximeterError
+from ..errors import ConfigError, TaximeterError
 from ..ledger import Ledger
 from .render import say
 
@@ -34,6 +34,7 @@ def action_adder(commands: Any) -> Add:
 
     def add(name: str, run: Run, text: str) -> argparse.ArgumentParser:
         command: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        command.add_argument("--state-dir", metavar="DIR", default=argparse.SUPPRESS, help="the directory of journals and ledger")
         command.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
         command.set_defaults(run=run)
         return command
@@ -43,8 +44,13 @@ def action_adder(commands: Any) -> Add:
 
 def add_filters(command: argparse.ArgumentParser) -> None:
     """Add the options that `filters` reads."""
-    command.add_argument("--since", metavar="WHEN", help="7d, 24h, 2026-11-01, 2026-11-01T09:00:00Z")
+    command.add_argument(
+        "--since", metavar="WHEN", help="7d, 24h, today, yesterday, last-month, 2026-11, 2026-W48, 2026-11-01, 2026-11-01T09:00:00Z"
+    )
     command.add_argument("--until", metavar="WHEN", help="the end of the time span (exclusive), in the same form")
+    command.add_argument(
+        "-z", "--timezone", metavar="ZONE", help="the time zone, such as Europe/Paris or UTC (default: the setting, or the machine's)"
+    )
     command.add_argument(
         "--where",
         action="append",
@@ -55,12 +61,18 @@ def add_filters(command: argparse.ArgumentParser) -> None:
 
 
 def ledger(options: argparse.Namespace) -> Ledger:
-    """Return the ledger, after delivering the events of ended processes to it."""
+    """Return the ledger, after delivering the events of ended processes to it.
+
+    Raises:
+        ConfigError: The given state directory does not exist, or there is no such time zone.
+    """
+    if options.state_dir is not None and not options.settings.state_dir.is_dir():
+        raise ConfigError(f"--state-dir: there is no directory {options.settings.root}; check the path")
     try:
         _default.drain()
     except TaximeterError as error:
         say(f"taximeter: the events of ended processes could not be delivered: {error}")
-    return Ledger(options.settings.ledger)
+    return Ledger(options.settings.ledger, timezone=getattr(options, "timezone", None) or options.settings.timezone)
 
 
 def filters(options: argparse.Namespace) -> dict[str, Any]:
@@ -70,5 +82,5 @@ def filters(options: argparse.Namespace) -> dict[str, Any]:
         name, separator, value = pair.partition("=")
         if not separator:
             raise ValueError(f"--where: {pair!r} is not of the form FIELD=VALUE")
-        where[name] = value or None
+        where[name.strip()] = value or None
     return {"since": options.since, "until": options.until, "where": where}

@@ -81,5 +81,5 @@ def _dead_letters(options: argparse.Namespace) -> int:
 
 
 def _letter(letter: dict[str, Any]) -> str:
-    reason = printable(letter["reason"], " ")
+    reason = printable(letter["reason"])
     return f"{letter['at'][:19]}Z  {letter['destination']}  {letter['status']}  {letter['event']['id']}  {reason}"

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+from ..table import layout
 
 if TYPE_CHECKING:
     from ..ledger import Report
 
 __all__ = ["age", "amount", "print_json", "print_line", "print_report", "say", "table"]
+
+
+_AROUND: Final = 8
+"""The lines of a screen around the rows of a report: its head, total and messages, and the prompts."""
+_FEWEST: Final = 10
 
 
 def say(text: str) -> None:
@@ -29,17 +37,19 @@ def print_line(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=False), flush=True)
 
 
-def print_report(report: Report) -> None:
-    """Print a report as a table, with rich if it is installed and the output is a terminal."""
-    if sys.stdout.isatty():
-        try:
-            from rich.console import Console  # noqa: PLC0415 - an optional dependency
-        except ImportError:
-            pass
-        else:
-            Console().print(report)
-            return
-    print(report)
+def print_report(report: Report, *, is_whole: bool = False) -> None:
+    """Print a report as a table. A terminal gets the columns that fit into it, and the rows too unless it `is_whole`."""
+    if not sys.stdout.isatty():
+        print(report)
+        return
+    size = shutil.get_terminal_size()
+    shown = report if is_whole else report.top(max(size.lines - _AROUND, _FEWEST))
+    lines, dropped = layout(shown.columns(), width=size.columns, has_foot=bool(shown.by))
+    print("\n".join(lines))
+    if dropped:
+        say(f"left out, because the terminal is too narrow: {', '.join(dropped)}")
+    if len(shown) < len(report):
+        say(f"--limit {len(report)} shows all rows")
 
 
 def table(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:

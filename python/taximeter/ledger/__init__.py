@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .reader import Ledger, equal
+from .reader import Ledger, Selection
 from .report import Report, Repricing, RepricingRow, Row
 
-__all__ = ["Ledger", "Report", "Repricing", "RepricingRow", "Row", "equal"]
+__all__ = ["Ledger", "Report", "Repricing", "RepricingRow", "Row", "Selection"]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, tzinfo
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .. import _core
-from ..moments import Moment, unix_ns
+from ..moments import Moment, midnight, starts_in_a_day, unix_ns
+from ..zones import UNITS, Zone, parts, span, zone, zone_name
 from .report import Report, Row, total
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
     from ..types import Event
 
-__all__ = ["Ledger", "equal"]
+__all__ = ["Ledger", "Selection"]
 
 _PAGE: Final = 1000
 
@@ -27,13 +29,16 @@ class Ledger:
 
     Args:
         path: The ledger's file. A missing file reads as empty.
+        timezone: The time zone of its reports: a name such as `Europe/Paris`, `UTC`, or a `tzinfo`; by default the machine's.
 
     Raises:
         LedgerError: The file is not a ledger, or cannot be read.
+        ConfigError: There is no such time zone.
     """
 
-    def __init__(self, path: str | PathLike[str]) -> None:
+    def __init__(self, path: str | PathLike[str], *, timezone: Zone | None = None) -> None:
         self.path = Path(path)
+        self.timezone = zone("timezone", timezone)
         self._reader = _core.LedgerReader(self.path)
 
     def _bring_up_to_date(self) -> None:
@@ -49,32 +54,61 @@ class Ledger:
         since: Moment | None = None,
         until: Moment | None = None,
         where: Mapping[str, str | None] | None = None,
+        tz: Zone | None = None,
     ) -> Report:
         """Sum up calls by fields.
 
         Args:
             by: Field names: `provider`, `model`, `operation`, `status`, `agent`, `feature`, `team`, `customer`, `user`, `session`,
-                `day`, `hour`, `tag:KEY`, and others, which the error for an unknown name lists. Empty for one sum over everything.
-            since: Only calls that began at or after this moment; see `unix_ns` for the accepted forms.
+                `hour`, `day`, `week`, `month`, `tag:KEY`, and others, which the error for an unknown name lists. Empty for one sum
+                over everything.
+            since: Only calls that began at or after this moment: an aware datetime, a date, a timedelta or a text such as `7d`
+                before now, `yesterday`, `2026-11`, `2026-W48`, an ISO 8601 text, or seconds since 1970. In a report by days, weeks
+                or months, a number of days before now begins at midnight.
             until: Only calls that began before this moment.
-            where: Only calls whose fields have these values; `None` for calls without the field.
+            where: Only calls whose fields have these values; `None` for calls without the field. Hours, days, weeks and months are
+                written as reports show them.
+            tz: The time zone of this report; by default the ledger's.
 
         Returns:
-            A row of sums for each group, the most expensive first.
+            A row of sums for each group: in the order of time if a field is one of time, else the most expensive first.
 
         Raises:
             ValueError: A field is unknown or a moment is invalid; the message names it.
+            ConfigError: There is no such time zone.
             LedgerError: The ledger cannot be read.
         """
         names = (by,) if isinstance(by, str) else tuple(by) if isinstance(by, Sequence) else (by,)
         if not all(isinstance(name, str) for name in names):
             raise ValueError(f"by: {by!r} is not a field name, nor a sequence of them")
         self._bring_up_to_date()
+        place = self.timezone if tz is None else zone("tz", tz)
+        chosen = Selection.of(since, until, where, place)
+        if chosen.since is not None and starts_in_a_day(since) and not {"day", "week", "month"}.isdisjoint(names):
+            chosen = chosen._replace(since=midnight(chosen.since, place))
+        labels = self._labels(names, chosen, place)
+        edges = {name: edges for name, (edges, _) in labels.items()}
+        found = self._reader.report(list(names), chosen.since, chosen.until, chosen.equal, edges)
+        if times := [index for index, name in enumerate(names) if name in labels]:
+            found.sort(key=lambda row: [int(row[0][index] or 0) for index in times])
+
+        def shown(name: str, value: str | None) -> str | None:
+            return labels[name][1][int(value or 0)] if name in labels else value
+
         rows = tuple(
-            Row(key=dict(zip(names, values, strict=True)), **sums)
-            for values, sums in self._reader.report(list(names), unix_ns("since", since), unix_ns("until", until), equal(where))
+            Row(key={name: shown(name, value) for name, value in zip(names, values, strict=True)}, **sums) for values, sums in found
         )
-        return Report(names, rows, total(rows))
+        period = (None if end is None else datetime.fromtimestamp(end / 1e9, place) for end in (chosen.since, chosen.until))
+        return Report(names, rows, total(rows), zone_name(place), *period)
+
+    def _labels(self, names: Sequence[str], chosen: Selection, place: tzinfo) -> dict[str, tuple[list[int], list[str]]]:
+        """Return the beginnings and labels of the parts of time that a report groups by, by the names of their fields."""
+        units = [name for name in names if name in UNITS]
+        if not units:
+            return {}
+        first, last = self._reader.period() or (0, 0)
+        start, end = max(first, chosen.since or 0), last + 1 if chosen.until is None else min(last + 1, chosen.until)
+        return {unit: parts(unit, start, end, place) for unit in units}
 
     def events(
         self,
@@ -85,9 +119,9 @@ class Ledger:
     ) -> Iterator[Event]:
         """Yield every event in order of arrival. Read page by page. For the filters, see `report`."""
         self._bring_up_to_date()
-        start, end, equals, after = unix_ns("since", since), unix_ns("until", until), equal(where), 0
+        chosen, after = Selection.of(since, until, where, self.timezone), 0
         while True:
-            page, after = self._reader.events(start, end, equals, after, _PAGE)
+            page, after = self._reader.events(*chosen, after, _PAGE)
             if not page:
                 return
             yield from map(json.loads, page)
@@ -123,10 +157,32 @@ class Ledger:
         return [json.loads(event) for event in page]
 
 
-def equal(where: Mapping[str, str | None] | None) -> list[tuple[str, str]]:
-    """Return a filter by values, in the form that the core takes."""
-    if where is None:
-        return []
-    if not isinstance(where, Mapping) or not all(isinstance(name, str) for name in where):
-        raise ValueError(f"where: {where!r} is not a mapping of field names")
-    return [(name, "" if value is None else str(value)) for name, value in where.items()]
+class Selection(NamedTuple):
+    """A selection of events, in the form that the core takes."""
+
+    since: int | None
+    """Only events that began at this time or later, in nanoseconds since 1970."""
+    until: int | None
+    """Only events that began before this time."""
+    equal: list[tuple[str, str]]
+    """Only events with these values of fields."""
+
+    @classmethod
+    def of(cls, since: Moment | None, until: Moment | None, where: Mapping[str, str | None] | None, place: tzinfo) -> Selection:
+        """Return the selection of these filters; see `Ledger.report`.
+
+        Raises:
+            ValueError: A filter is invalid.
+        """
+        start, end = unix_ns("since", since, place), unix_ns("until", until, place)
+        if where is not None and (not isinstance(where, Mapping) or not all(isinstance(name, str) for name in where)):
+            raise ValueError(f"where: {where!r} is not a mapping of field names")
+        equal = []
+        for name, value in (where or {}).items():
+            text = "" if value is None else str(value)
+            if name not in UNITS:
+                equal.append((name, text))
+                continue
+            first, second = span("where", name, text, place)
+            start, end = max(start or 0, first), second if end is None else min(end, second)
+        return cls(start, end, equal)

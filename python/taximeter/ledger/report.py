@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
 from decimal import Decimal
+from functools import reduce
 from html import escape
-from typing import Any
+from typing import Any, Final
 
-__all__ = ["Report", "Repricing", "RepricingRow", "Row", "money", "total"]
+from ..sanitize import printable
+from ..table import EXACT, Column, amounts, layout
+
+__all__ = ["Report", "Repricing", "RepricingRow", "Row", "total"]
+
+_ABSENT: Final = "–"
+_UNKNOWN: Final = "unknown"
 
 
 @dataclass(frozen=True)
@@ -66,16 +74,22 @@ class Repricing:
     """The changes, one row for each model."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
-    """Rows, the most expensive first, and their sum."""
+    """Rows and their sum. Rows by time are in the order of time, others begin with the most expensive."""
 
     by: tuple[str, ...]
     """The fields that the calls were grouped by."""
     rows: tuple[Row, ...]
-    """The groups, the most expensive first."""
+    """The groups."""
     total: Row
-    """The sums of all groups. Its `key` is empty."""
+    """The sums of all groups, exact. Its `key` is empty."""
+    timezone: str = "UTC"
+    """The zone of hours, days, weeks and months."""
+    since: datetime | None = None
+    """When the period begins; `None` for the first call."""
+    until: datetime | None = None
+    """When the period ends, exclusive; `None` for the last call."""
 
     def __iter__(self) -> Iterator[Row]:
         return iter(self.rows)
@@ -83,85 +97,126 @@ class Report:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def __repr__(self) -> str:
+        by = f" by {', '.join(self.by)}" if self.by else ""
+        return f"<Report{by}: {len(self.rows):,} rows, {self.total.calls:,} calls, {_cost_text(self.total)}>"
+
+    def sorted_by(self, name: str) -> Report:
+        """Return the report in another order.
+
+        Args:
+            name: A field of `by`, ascending; or a sum such as `calls` or `cost_usd`, from the highest. A minus in front reverses
+                the order.
+
+        Raises:
+            ValueError: The report has no such field.
+        """
+        field, is_reversed = name.removeprefix("-"), name.startswith("-")
+        if field in self.by:
+            rows = sorted(self.rows, key=lambda row: (row.key[field] is None, row.key[field] or ""), reverse=is_reversed)
+        elif field in _SUMS:
+            rows = sorted(self.rows, key=lambda row: getattr(row, field), reverse=not is_reversed)
+        else:
+            raise ValueError(f"sort: {field!r} is not a field of the report; it has {', '.join((*self.by, *_SUMS))}")
+        return replace(self, rows=tuple(rows))
+
+    def top(self, count: int) -> Report:
+        """Return the report with its first rows, and one row for all others if there are more."""
+        if len(self.rows) <= count or not self.by:
+            return self
+        others = total(self.rows[count:])
+        name = f"{len(self.rows) - count:,} others"
+        key = {field: name if field == self.by[0] else "" for field in self.by}
+        return replace(self, rows=(*self.rows[:count], replace(others, key=key)))
+
     def to_dicts(self) -> list[dict[str, Any]]:
         """Return the rows as flat mappings, with costs as exact decimal texts."""
         return [_flat(row) for row in self.rows]
 
-    def to_json(self) -> str:
-        """Return the report as a JSON object with `by`, `rows` and `total`."""
-        return json.dumps({"by": self.by, "rows": self.to_dicts(), "total": _flat(self.total)}, indent=2)
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as a mapping for JSON, with costs as exact decimal texts."""
+        return {
+            "timezone": self.timezone,
+            "since": None if self.since is None else self.since.isoformat(),
+            "until": None if self.until is None else self.until.isoformat(),
+            "by": list(self.by),
+            "rows": self.to_dicts(),
+            "total": _flat(self.total),
+        }
 
-    def table(self) -> tuple[list[str], list[list[str]]]:
-        """Return headings and cells for display: the fields, calls, tokens and cost, with the total last."""
-        lines = [[row.key[name] or "–" for name in self.by] + _cells(row) for row in self.rows]
-        label = ["total", *[""] * (len(self.by) - 1)] if self.by else []
-        return [*self.by, "calls", "input", "output", "cost (USD)", "unpriced"], [*lines, label + _cells(self.total)]
+    def to_json(self) -> str:
+        """Return the report as a JSON object with `timezone`, `since`, `until`, `by`, `rows` and `total`."""
+        return json.dumps(self.to_dict(), indent=2)
+
+    def columns(self) -> list[Column]:
+        """Return the columns for display: the fields, and the sums with their total last."""
+        rows = [*self.rows, self.total] if self.by else [self.total]
+        labels = ["total", *[""] * (len(self.by) - 1)] if self.by else []
+        keys = [
+            Column(name, [*(_ABSENT if (value := row.key[name]) is None else value for row in self.rows), label], is_text=True)
+            for name, label in zip(self.by, labels, strict=True)
+        ]
+        costs = amounts([row.cost_usd for row in rows])
+        shown = [
+            _UNKNOWN if row.unpriced and row.unpriced == row.calls else f"≥ {cost}" if row.unpriced else cost
+            for row, cost in zip(rows, costs, strict=True)
+        ]
+        optional = [
+            Column(name, [f"{count:,}" if (count := getattr(row, name)) else "" for row in rows], rank=rank)
+            for name, rank in (("unpriced", 2), ("errors", 3))
+            if getattr(self.total, name) or name == "unpriced"
+        ]
+        return [
+            *keys,
+            Column("calls", [f"{row.calls:,}" for row in rows], rank=1),
+            Column("input", [f"{row.input_tokens:,}" for row in rows], rank=4),
+            Column("output", [f"{row.output_tokens:,}" for row in rows], rank=5),
+            Column("cost (USD)", shown),
+            *optional,
+        ]
 
     def __str__(self) -> str:
-        head, lines = self.table()
-        widths = [max(len(row[column]) for row in [head, *lines]) for column in range(len(head))]
-        texts = len(self.by)
-
-        def line(cells: Sequence[str]) -> str:
-            padded = (
-                cell.ljust(width) if column < texts else cell.rjust(width)
-                for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
-            )
-            return "  ".join(padded).rstrip()
-
-        rule = "  ".join("─" * width for width in widths)
-        return "\n".join([line(head), rule, *map(line, lines[:-1]), rule, line(lines[-1])])
+        return "\n".join(layout(self.columns(), has_foot=bool(self.by))[0])
 
     def _repr_html_(self) -> str:
-        head, lines = self.table()
+        columns = self.columns()
 
         def cells(tag: str, row: Sequence[str]) -> str:
-            return "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in row)
+            return "".join(f"<{tag}>{escape(printable(cell))}</{tag}>" for cell in row)
 
-        body = "".join(f"<tr>{cells('td', line)}</tr>" for line in lines)
-        return f"<table><thead><tr>{cells('th', head)}</tr></thead><tbody>{body}</tbody></table>"
+        body = "".join(f"<tr>{cells('td', line)}</tr>" for line in zip(*(column.cells for column in columns), strict=True))
+        return f"<table><thead><tr>{cells('th', [column.name for column in columns])}</tr></thead><tbody>{body}</tbody></table>"
 
     def __rich__(self) -> Any:
         from rich.table import Table  # noqa: PLC0415 - only rich calls this
+        from rich.text import Text  # noqa: PLC0415
 
-        head, lines = self.table()
-        table = Table(show_footer=True)
-        for column, (name, foot) in enumerate(zip(head, lines[-1], strict=True)):
-            table.add_column(name, foot, justify="left" if column < len(self.by) else "right")
-        for line in lines[:-1]:
-            table.add_row(*line)
+        table = Table(show_footer=bool(self.by))
+        columns = self.columns()
+        # Texts would otherwise be read as markup.
+        for column in columns:
+            foot = Text(column.cells[-1]) if self.by else ""
+            table.add_column(Text(printable(column.name)), foot, justify="left" if column.is_text else "right")
+        for line in list(zip(*(column.cells for column in columns), strict=True))[: -1 if self.by else None]:
+            table.add_row(*(Text(printable(cell)) for cell in line))
         return table
+
+
+_SUMS: Final = tuple(field.name for field in fields(Row) if field.name != "key")
 
 
 def _flat(row: Row) -> dict[str, Any]:
     values = {name: value for name, value in vars(row).items() if name != "key"}
-    return {**row.key, **values, "cost_usd": str(row.cost_usd)}
+    return {**row.key, **values, "cost_usd": format(row.cost_usd, "f")}
 
 
-def money(amount: Decimal) -> str:
-    """Format an amount for display: at least cents, at most a ten-thousandth of a cent, rounded half to even."""
-    short = amount.quantize(Decimal("0.000001")).normalize()
-    return f"{short:,.2f}" if short == short.quantize(Decimal("0.01")) else f"{short:,f}"
-
-
-def _cells(row: Row) -> list[str]:
-    # If no call of the group is priced, its cost is unknown, not zero.
-    cost = "unknown" if row.unpriced and row.unpriced == row.calls else money(row.cost_usd)
-    return [
-        f"{row.calls:,}",
-        f"{row.input_tokens:,}",
-        f"{row.output_tokens:,}",
-        cost,
-        f"{row.unpriced:,}" if row.unpriced else "",
-    ]
+def _cost_text(row: Row) -> str:
+    if row.unpriced and row.unpriced == row.calls:
+        return "cost unknown"
+    return f"{'at least ' if row.unpriced else ''}${amounts([row.cost_usd])[0]}"
 
 
 def total(rows: Sequence[Row]) -> Row:
-    """Sum up all rows."""
-
-    def add(name: str) -> Any:
-        return sum(getattr(row, name) for row in rows)
-
-    names = ("calls", "errors", "unpriced", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
-    sums = {name: add(name) for name in (*names, "reasoning_tokens")}
-    return Row(key={}, cost_usd=sum((row.cost_usd for row in rows), Decimal(0)), **sums)
+    """Sum up all rows, exactly under any decimal context of the caller."""
+    sums = {name: sum(getattr(row, name) for row in rows) for name in _SUMS if name != "cost_usd"}
+    return Row(key={}, cost_usd=reduce(EXACT.add, (row.cost_usd for row in rows), Decimal(0)), **sums)

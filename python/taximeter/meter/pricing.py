@@ -90,12 +90,12 @@ class Pricing:
             LedgerError: The ledger cannot be read or written.
             ValueError: A filter is invalid. The message names it.
         """
-        from ..ledger import Repricing, RepricingRow, equal  # noqa: PLC0415 - see price
-        from ..moments import unix_ns  # noqa: PLC0415
+        from ..ledger import Repricing, RepricingRow, Selection  # noqa: PLC0415 - see price
+        from ..zones import zone  # noqa: PLC0415
 
         settings = self._engine.settled()
-        period = unix_ns("since", since), unix_ns("until", until)
-        examined, rows = self._engine.core.reprice(settings.ledger, *period, equal(where), dry_run)
+        chosen = Selection.of(since, until, where, zone("timezone", settings.timezone))
+        examined, rows = self._engine.core.reprice(settings.ledger, *chosen, dry_run)
         return Repricing(examined, tuple(RepricingRow(*row) for row in rows))
 
     @property

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from ..sanitize import printable
+
 __all__ = ["render"]
 
 
@@ -92,5 +94,5 @@ def _labels(labels: Mapping[str, str]) -> str:
     def escaped(text: str) -> str:
         return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
-    inner = ",".join(f'{name}="{escaped(value)}"' for name, value in labels.items())
+    inner = ",".join(f'{name}="{escaped(printable(value))}"' for name, value in labels.items())
     return f"{{{inner}}}" if inner else ""

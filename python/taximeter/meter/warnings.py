@@ -119,7 +119,7 @@ class Warnings:
             rule, remedy = RULES.get(what, Rule("see the documentation of stats()", "correct it"))
             log().warning(
                 "taximeter: %s: %s; %s (%s; further cases are only counted in stats())",
-                printable(field[:160], " "),
+                printable(field[:160]),
                 rule,
                 remedy,
                 what,
@@ -127,4 +127,4 @@ class Warnings:
         else:
             # What a remote destination said often begins with its host.
             said = detail if detail.startswith(field) else f"{field}: {detail}"
-            log().warning("taximeter: %s: %s (%s)", printable(said[:500], " "), notice, what)
+            log().warning("taximeter: %s: %s (%s)", printable(said[:500]), notice, what)

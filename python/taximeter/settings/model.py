@@ -45,6 +45,7 @@ class CommonSettings(AttributionFields, total=False):
     budget_mb: float | None
     max_age: float | str | None
     linger_ms: float | None
+    timezone: str | None
     prices: Mapping[str, Any] | str | os.PathLike[str] | None
     budgets: Sequence[Budget | Mapping[str, Any]] | str | os.PathLike[str] | None
     hosts: Mapping[str, str] | str | None
@@ -105,6 +106,8 @@ class Settings(NamedTuple):
     """How long events may wait for a destination over HTTP, in seconds; `None` for no limit."""
     linger_ms: float = LINGER_MS
     """How long events wait for others, so that one transaction of the ledger stores them, in milliseconds."""
+    timezone: str = ""
+    """The time zone of reports; empty for the machine's."""
     uses_ledger: bool = True
     destinations: tuple[Destination, ...] = ()
     """The remote destinations."""

@@ -24,6 +24,7 @@ __all__ = [
     "linger_ms",
     "max_age",
     "tags",
+    "timezone",
     "usage_hosts",
 ]
 
@@ -111,6 +112,18 @@ def linger_ms(value: Any) -> float:
     if not 0 <= milliseconds <= 60_000:  # noqa: PLR2004 - longer waits save nothing; the upper bound catches seconds given as such
         raise ConfigError(f"linger_ms: {value!r} is not a number of milliseconds from 0 to 60,000")
     return milliseconds
+
+
+def timezone(value: Any) -> str:
+    """Return the name of the time zone of reports; empty for the machine's."""
+    if value is None:
+        return ""
+    from ..zones import zone  # noqa: PLC0415 - few users set one
+
+    if not isinstance(value, str):
+        raise ConfigError(f"timezone: {value!r} is not the name of a time zone; write one such as 'Europe/Paris', or 'UTC'")
+    zone("timezone", value)
+    return value
 
 
 def tags(value: Any) -> Mapping[str, Any]:
