@@ -14,9 +14,9 @@ import pytest
 import requests
 
 import taximeter
-from conftest import ROOT, wait_for
+from conftest import ROOT
 from taximeter.compat import paygent_sdk
-from taximeter.compat.paygent_sdk import MODEL_PRICING, Client, UsageData, UsageDataWithStrings
+from taximeter.compat.paygent_sdk import MODEL_PRICING, Client, UsageData, UsageDataWithStrings, v1
 from vendor import VendorServer
 
 TEXTS = (
@@ -120,6 +120,7 @@ def test_all_constants_and_all_but_eight_prices_equal_the_originals():
 
 
 def test_constants_equal_the_originals():
+    assert paygent_sdk.models.MODEL_PRICING is MODEL_PRICING
     assert len(MODEL_PRICING) == 103 + 23
     assert (paygent_sdk.OpenAIModels.GPT_5, paygent_sdk.AnthropicModels.SONNET_4_5) == ("gpt-5", "Sonnet 4.5")
     assert paygent_sdk.ServiceProvider.GOOGLE_DEEPMIND == "Google DeepMind"
@@ -137,20 +138,20 @@ def test_constants_equal_the_originals():
 def test_an_error_response_raises(server, answer, kind):
     server.answers = [answer]
     with pytest.raises(kind) as caught:
-        client(server).send_usage("a", "c", "i", UsageData(model="gpt-4o", prompt_tokens=1))
+        client(server).send_usage("a", "c", "i", UsageData("", "gpt-4o", 1, 0))
     assert caught.value.response.status_code == answer[0]
     assert "KEY" not in str(caught.value)
 
 
 def test_invalid_arguments_are_rejected_locally(server):
     with pytest.raises(requests.ConnectionError):
-        Client("k", "http://127.0.0.1:1").send_usage("a", "c", "i", UsageData(model="m"))
+        Client("k", "http://127.0.0.1:1").send_usage("a", "c", "i", UsageData("", "m", 0, 0))
     for arguments, message in (
-        (("", "c", "i", UsageData(model="m")), "agent_id"),
-        (("a", None, "i", UsageData(model="m")), "customer_id"),
-        (("a", "c", None, UsageData(model="m")), "indicator"),
-        (("a", "c", "i", UsageData(model="m", prompt_tokens=-1)), "prompt_tokens"),
-        (("a", "c", "i", UsageData(model="m", completion_tokens="2")), "Failed to calculate cost: completion_tokens"),
+        (("", "c", "i", UsageData("", "m", 0, 0)), "agent_id"),
+        (("a", None, "i", UsageData("", "m", 0, 0)), "customer_id"),
+        (("a", "c", "", UsageData("", "m", 0, 0)), "indicator"),
+        (("a", "c", "i", UsageData("", "m", -1, 0)), "prompt_tokens"),
+        (("a", "c", "i", UsageData("", "m", 0, "2")), "Failed to calculate cost: completion_tokens"),
         (("a", "c", "i", None), "prompt_tokens"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -158,8 +159,44 @@ def test_invalid_arguments_are_rejected_locally(server):
     assert server.requests == []
 
 
+def test_a_forgotten_count_is_an_error_like_in_the_original():
+    with pytest.raises(TypeError, match="missing completion_tokens"):
+        UsageData(model="gpt-4o", prompt_tokens=100)
+    with pytest.raises(TypeError, match="missing model, prompt_tokens, completion_tokens"):
+        v1.UsageData("OpenAI")
+    assert UsageData(model="gpt-4o", prompt_tokens=100, completion_tokens=20).total_tokens == 120
+
+
+def test_a_version_can_be_chosen(run):
+    run(
+        """
+        from taximeter import compat
+        compat.install("paygent_sdk", version="1")
+        import paygent_sdk
+        from paygent_sdk.models import MODEL_PRICING, OpenAIModels
+        assert not hasattr(paygent_sdk, "init") and not hasattr(paygent_sdk.Client, "send_usage_v2")
+        assert MODEL_PRICING[OpenAIModels.GPT_5].prompt_tokens_cost == 0.00125
+        compat.install("paygent_sdk", version="1.0.0")
+        for wrong in ({"version": "4"}, {}):
+            try:
+                compat.install("paygent_sdk", **wrong)
+            except RuntimeError as error:
+                assert "already imported" in str(error)
+            else:
+                raise AssertionError(wrong)
+        for name, version in (("paygent_sdk", "2"), ("teer", "1")):
+            try:
+                compat.install(name, version=version)
+            except ValueError as error:
+                assert "has no version" in str(error)
+            else:
+                raise AssertionError(name)
+        """
+    )
+
+
 def test_the_path_of_the_url_is_kept_and_the_default_is_encrypted(server):
-    Client.new_client_with_url("k", f"{server.url}/proxy/").send_usage("a", "c", "i", UsageData(model="m"))
+    Client.new_client_with_url("k", f"{server.url}/proxy/").send_usage("a", "c", "i", UsageData("", "m", 0, 0))
     assert server.requests[0].path == "/proxy/api/v1/usage"
     assert Client.new_client("k").base_url.startswith("https://")
     assert "k-canary" not in repr(vars(Client("k-canary")))
@@ -177,148 +214,6 @@ def test_events_for_the_ledger_are_in_it(state, server):
     assert (first["agent"], first["customer"], first["feature"], first["provider"]) == ("agent", "customer", "chat", "openai")
     assert (first["cost_usd"], first["cost_status"], second["usage"]["output_tokens"]) == ("0.0075", "reported", 500)
     taximeter.close()
-
-
-def recorded(server) -> list[tuple[str, dict[str, str], str]]:
-    """Return all requests in a fixed order, because threads may send them in any order."""
-    return sorted((request.path, request.wire[2], json.dumps(request.json)) for request in server.requests)
-
-
-CALLS_OF_4 = {
-    "usage": lambda module, client: client.send_usage_v2("agent", "customer", "ind", module.RawUsageData("OpenAI", "gpt-4o", 100, 50)),
-    "usage with all fields": lambda module, client: client.send_usage_v2(
-        "a", "c", "i",
-        module.RawUsageData("p", "m", 1, 2, 3, 1.5, 42, "pl", 2.5, "4k", False, {"schemaVersion": 1}, {"t": "v", "u": "w"}), {"t": "x"},
-    ),
-    "usage without an indicator": lambda module, client: client.send_usage_v2("a", "c", module.RawUsageData("p", "m", 0, None)),
-    "usage with invalid tags": lambda module, client: client.send_usage_v2(
-        "a", "c", "i", module.RawUsageData("p", "m", 1, 2), {"no good": "key"}
-    ),
-    "video": lambda module, client: client.send_usage_video("a", "c", "i", module.VideoUsageData("OpenAI", "sora-2", 2.5, None, "4k", False)),
-    "video without length": lambda module, client: client.send_usage_video("a", "c", "i", module.VideoUsageData("OpenAI", "sora-2", 0)),
-    "indicator": lambda module, client: client.send_indicator(" agent ", "customer", "email-sent", {"env": "prod", "n": 1}),
-    "no indicator": lambda module, client: client.send_indicator("agent", "customer", " "),
-    "customer": lambda module, client: client.create_or_get_customer(
-        module.CustomerCreateOrGetRequest("Acme", "customer-456", "a@b.c", "w", "1", "l1", "l2", "ci", "st", "z", "co")
-    ),
-    "customer by id": lambda module, client: client.create_or_get_customer(module.CustomerCreateOrGetRequest(name="", external_id="c")),
-    "no customer": lambda module, client: client.create_or_get_customer(None),
-    "cost": lambda module, client: client.send_external_cost(
-        "my-agent", "c", "telephony", module.ExternalCostData("inbound_call", "telephony_cost", {"duration_minutes": 2.5}, {"a": "b"})
-    ),
-    "cost without an indicator": lambda module, client: client.send_external_cost("a", "c", module.ExternalBillingData("n", "e")),
-    "usage without an agent": lambda module, client: client.send_usage_v2("", "c", "i", module.RawUsageData("p", "m", 1, 2)),
-    "no usage": lambda module, client: client.send_usage_v2("a", "c", "i"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", CALLS_OF_4)
-def test_requests_of_paygent_4_equal_the_originals(outboxes, name):
-    original = pytest.importorskip("paygent_sdk")
-    answers, requests_of = [], []
-    for module in (original, paygent_sdk):
-        with VendorServer() as server:
-            client = module.Client("KEY")
-            client.base_url = server.url
-            answers.append(CALLS_OF_4[name](module, client))
-            if module is original:
-                client._executor.shutdown(wait=True)
-                client.session.close()
-            else:
-                assert client.flush(10)
-            requests_of.append(recorded(server))
-    assert requests_of[0] == requests_of[1]
-    theirs, ours = answers
-    assert (vars(theirs) if hasattr(theirs, "id") else repr(theirs)) == (vars(ours) if hasattr(ours, "id") else repr(ours))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("", "c", "i", "cost"), "agent_id"), (("a", " ", "i", "cost"), "customer_id"), (("a", "c", "i", None), "cost_data"),
-        (("a", "c", "i", paygent_sdk.ExternalCostData("", "e")), "cost_data.name"),
-        (("a", "c", "i", paygent_sdk.ExternalCostData("n", " ")), "cost_data.external_cost_id"),
-    ],
-)  # fmt: skip
-def test_an_incomplete_cost_is_rejected_like_by_the_original(server, arguments, message):
-    with pytest.raises(ValueError, match=f"send_external_cost: {message} is required"):
-        client(server).send_external_cost(*arguments)
-
-
-def test_a_customer_is_created_once_before_the_first_billing(outboxes, server):
-    ours = client(server)
-    for _ in range(3):
-        ours.send_indicator("agent", "customer", "email-sent")
-    assert ours.flush(10)
-    assert [request.path for request in server.requests].count("/api/v1/customers/create-or-get") == 1
-    assert server.requests[0].path == "/api/v1/customers/create-or-get"
-
-
-def test_billing_survives_a_customer_that_cannot_be_created(outboxes, server):
-    server.answers = [(503, ""), (400, "no such customer"), (200, {})]
-    ours = client(server)
-    ours.send_indicator("agent", "customer", "email-sent")
-    # A flush ends with a rejection; the next one tries again.
-    wait_for(lambda: ours.flush(10))
-    assert [request.path.rpartition("/")[2] for request in server.requests] == ["create-or-get", "create-or-get", "revenue"]
-
-
-PATCHED = """
-    import sys
-    if {ours}:
-        from taximeter import compat
-        compat.install("paygent_sdk")
-    import paygent_sdk, openai
-    client = paygent_sdk.init("KEY")
-    assert paygent_sdk.init("KEY") is client
-    client.base_url = sys.argv[1]
-    gpt = openai.OpenAI(api_key="k", base_url=sys.argv[2] + "/v1")
-    whose = dict(paygent_agent_id="my-agent-123", paygent_customer_id="customer-456", paygent_indicator="chat-interaction")
-    question = [dict(role="user", content="a secret question")]
-    gpt.chat.completions.create(model="gpt-4o", messages=question, **whose)
-    gpt.chat.completions.create(model="gpt-4o", messages=question)
-    paygent_sdk.send_indicator("a", "customer-456", "i")
-    client.flush(10) if {ours} else client._executor.shutdown(wait=True)
-"""
-
-
-def test_clients_calls_are_reported_like_by_the_original(run, server, provider):
-    run(PATCHED.format(ours=False), server.url, provider.url)
-    theirs, server.requests[:] = recorded(server), []
-    run(PATCHED.format(ours=True), server.url, provider.url)
-    # The original creates the customer before every request.
-    once = [request for number, request in enumerate(theirs) if request not in theirs[:number]]
-    assert recorded(server) == once
-    assert len(once) == 3
-
-
-def test_all_calls_are_reported_and_no_keyword_reaches_a_client(run, server, provider, state):
-    run(
-        """
-        import sys, openai, anthropic, taximeter
-        from taximeter.compat import paygent_sdk
-        paygent_sdk.init("KEY", sys.argv[1], destination=("paygent", "ledger"))
-        gpt = openai.OpenAI(api_key="k", base_url=sys.argv[2] + "/v1")
-        claude = anthropic.Anthropic(api_key="k", base_url=sys.argv[2])
-        whose = dict(paygent_agent_id="a", paygent_customer_id="c", paygent_plan="pro", paygent_meta_tags={"t": "v"})
-        question = [dict(role="user", content="a secret question")]
-        list(gpt.chat.completions.create(model="gpt-4o", messages=question, stream=True, stream_options={"include_usage": True}, **whose))
-        gpt.responses.create(model="gpt-4o", input="a secret question", **whose)
-        gpt.embeddings.create(model="text-embedding-3-small", input="x", **whose)
-        with claude.messages.stream(model="claude-sonnet-4-5", max_tokens=9, messages=question, **whose) as stream:
-            stream.get_final_message()
-        """,
-        server.url, provider.url,
-    )  # fmt: skip
-    bodies = [request.json for request in server.requests if request.path == "/api/v2/usage"]
-    assert len(bodies) == 4 and "secret" not in str(bodies) and "paygent" not in str(provider.requests)
-    assert {(body["customerId"], body["rawUsage"]["plan"], body["metaTags"]["t"]) for body in bodies} == {("c", "pro", "v")}
-    by_provider = {body["rawUsage"]["provider"]: body["rawUsage"] for body in bodies}
-    # Cached tokens are reported, and included in the input tokens.
-    assert by_provider["Anthropic"]["inputTokens"] > by_provider["Anthropic"]["cachedTokens"] > 0
-    events = list(taximeter.Ledger(state / "ledger.db").events())
-    assert {(event["agent"], event["customer"], event["tags"]["t"]) for event in events} == {("a", "c", "v")}
-    assert len(events) == 4
 
 
 def test_requests_of_paygent_1_equal_the_originals(server, state):

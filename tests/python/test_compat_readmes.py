@@ -92,9 +92,9 @@ def test_tokentally(block, server, instead, monkeypatch, provider, capsys):
 
 @pytest.mark.parametrize("block", cases("paygent_sdk"))
 def test_paygent(block, server, instead, monkeypatch, capsys):
-    from taximeter.compat.paygent_sdk import client
+    from taximeter.compat.paygent_sdk import _client
 
-    monkeypatch.setattr(client, "DEFAULT_BASE_URL", server.url)
+    monkeypatch.setattr(_client, "DEFAULT_BASE_URL", server.url)
     # URLs in the README are placeholders.
     for url in ("http://localhost:8080", "https://custom-api.paygent.com"):
         block = block.replace(url, server.url)

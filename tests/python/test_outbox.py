@@ -90,7 +90,9 @@ def test_a_body_that_is_not_json_is_rejected_alone(outboxes, server):
     with pytest.raises(tokentally.TokenTallyError, match="too_large"):
         tokentally.TokenTally("tt_k", base_url=server.url, background=True).track(1, 2, "m", metadata={"x": "x" * (48 << 10)})
     with pytest.raises(requests.ConnectionError, match="too_large"):
-        paygent_sdk.Client("k", server.url, background=True).send_usage("a", "c", "x" * (48 << 10), paygent_sdk.UsageData(model="m"))
+        paygent_sdk.Client("k", server.url, background=True).send_usage(
+            "a", "c", "x" * (48 << 10), paygent_sdk.UsageData("", "m", 0, 0)
+        )
     teers.ingest.send({**PAYLOAD, "new": "x" * (47 << 10)})
     assert teers.flush(10)
     assert len(server.requests) == 1
@@ -212,7 +214,7 @@ def test_disabled_sends_nothing_and_breaks_no_call(server, run):
         tokenr.init(token="k", url=url)
         tokenr.track("p", "m", 1, 2)
         print(teer.TeerClient("k", track_url=url, background=True).ingest.send({}))
-        print(paygent_sdk.Client("k", url, background=True).send_usage("a", "c", "i", paygent_sdk.UsageData(model="m")))
+        print(paygent_sdk.Client("k", url, background=True).send_usage("a", "c", "i", paygent_sdk.UsageData("", "m", 0, 0)))
         """,
         server.url, TAXIMETER_DISABLED="1",
     )  # fmt: skip

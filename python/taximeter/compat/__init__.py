@@ -18,6 +18,12 @@ __all__ = ["flush", "install", "retry_dead_letters", "stats", "take_over"]
 
 _END_SECONDS: Final = 5.0
 
+_PAYGENT_4: Final = (
+    "batch_client", "google_genai_live_sts", "livekit_sts", "meta_tags", "openai_realtime_sts", "speech_to_speech_usage",
+    "voice_client", "wrappers", "wrappers.anthropic_wrapper", "wrappers.gemini_wrapper", "wrappers.mistral_wrapper",
+    "wrappers.openai_wrapper",
+)  # fmt: skip
+"""The modules that only Paygent 4 has."""
 _MODULES: Final = {
     "teer": ("", ".__about__", ".http", ".types", ".resources", ".resources.base", ".resources.billing", ".resources.ingest"),
     "tokentally": ("", "._version", ".client", ".types"),
@@ -28,27 +34,48 @@ _MODULES: Final = {
     "tokenr": ("",),
 }  # fmt: skip
 """The modules of each SDK that its users import."""
+_VERSIONS: Final = {"paygent_sdk": {"1": ".v1", "4": ".v4"}}
+"""The packages of SDKs that have several versions."""
 
 
-def install(*names: str) -> None:
+def install(*names: str, version: str | None = None) -> None:
     """Make the SDKs' names import the modules of this package.
 
     Args:
         names: SDKs: `teer`, `tokentally`, `token_trackr`, `paygent_sdk`, `tokenr`.
+        version: The version of `paygent_sdk`: `"1"`, `"4"`, or more exactly, such as `"4.9.7"`. By default it has the names of both,
+            and the arguments of a call decide.
 
     Raises:
-        ValueError: A name is not one of these SDKs.
-        RuntimeError: The original was already imported. Call this function first.
+        ValueError: A name is not one of these SDKs, or it has no such version.
+        RuntimeError: The original was already imported, or another version. Call this function first.
     """
+    modules = {}
     for name in names:
         if name not in _MODULES:
             raise ValueError(f"{name!r} is not one of {', '.join(_MODULES)}")
-        ours = f"{__name__}.{name}"
+        modules.update(_modules_of(name, version))
+    for name, ours in modules.items():
         known = sys.modules.get(name)
         if known is not None and known is not sys.modules.get(ours):
-            raise RuntimeError(f"{name} is already imported; call install() before its first import")
-        for module in _MODULES[name]:
-            sys.modules[f"{name}{module}"] = importlib.import_module(f"{ours}{module}")
+            raise RuntimeError(f"{name} is already imported, from elsewhere or in another version; call install() before that")
+    for name, ours in modules.items():
+        sys.modules[name] = importlib.import_module(ours)
+
+
+def _modules_of(name: str, version: str | None) -> dict[str, str]:
+    """Return the modules of an SDK by the names under which its users import them."""
+    ours = f"{__name__}.{name}"
+    chosen = ""
+    if version is not None:
+        known = _VERSIONS.get(name, {})
+        chosen = known.get(version.partition(".")[0], "")
+        if not chosen:
+            raise ValueError(f"{name} has no version {version!r}; it has {' and '.join(known) or 'only one, so leave version out'}")
+    found = {f"{name}{module}": f"{ours}{chosen}{module}" for module in _MODULES[name]}
+    if name == "paygent_sdk" and chosen != ".v1":
+        found |= {f"{name}.{module}": f"{ours}.v4.{module}" for module in _PAYGENT_4}
+    return found
 
 
 def flush(timeout: float = 5.0) -> FlushReport:

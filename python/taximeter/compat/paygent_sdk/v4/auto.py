@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from ... import _default, instrument
-from ...locks import ForkSafeLock
-from .._vendor.events import usage_of
-from .._vendor.providers import TO_PAYGENT
-from .client import Client, log
-from .events import ids_of, tags_of
+from .... import _default, instrument
+from ....locks import ForkSafeLock
+from ..._vendor.events import usage_of
+from ..._vendor.providers import TO_PAYGENT
+from .._client import log
+from .client import Client
+from .events import ids_of
+from .meta_tags import tags_of
 from .models import ExternalCostData, RawUsageData
 
 if TYPE_CHECKING:
-    from ...meter import Meter
+    from ....meter import Meter
 
 __all__ = ["init", "send_external_cost", "send_indicator"]
 

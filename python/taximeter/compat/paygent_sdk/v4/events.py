@@ -1,17 +1,16 @@
-"""The calls of `paygent-sdk` 4.9.7, which work in the background: they are on disk when they return, and are sent later."""
+"""The events of `paygent-sdk` 4.9.7. They are reported in the background: on disk when a call returns, and sent later."""
 
 from __future__ import annotations
 
-import logging
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final
 
-from .._outbox import Account, Outbox, Service
-from .._vendor.clients import InBackground, WithKey
-from .._vendor.destinations import Destinations, record
-from .._vendor.providers import FROM_PAYGENT
+from ..._outbox import Outbox
+from ..._vendor.destinations import record
+from ..._vendor.providers import FROM_PAYGENT
+from .._client import PaygentClient, log
+from .meta_tags import tags_of
 from .models import (
     CostBreakdown,
     Customer,
@@ -21,15 +20,11 @@ from .models import (
     SendUsageV2Response,
     VideoUsageData,
 )
+from .speech_to_speech_usage import SpeechToSpeechUsageMetadata
 
-__all__ = ["EventCalls", "ids_of", "tags_of"]
-
-log = logging.getLogger("paygent_sdk")
+__all__ = ["EventCalls", "LoggingErrors", "event_of", "ids_of"]
 
 _CUSTOMERS: Final = "/api/v1/customers/create-or-get"
-_MAX_TAGS: Final = 20
-_TAG_KEY: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_MAX_TAG: Final = 256
 # The size of a cache of customers that the service knows. When it is full it is cleared, and customers are created again.
 _MAX_CUSTOMERS: Final = 10_000
 _CUSTOMER: Final = {
@@ -50,7 +45,7 @@ def _placeholder() -> SendUsageV2Response:
     return SendUsageV2Response("", 0.0, CostBreakdown(0.0, 0.0, 0.0, 0.0, 0.0), {})
 
 
-class _LoggingErrors:
+class LoggingErrors:
     """A block that logs exceptions instead of raising them."""
 
     __slots__ = ("_what",)
@@ -68,24 +63,19 @@ class _LoggingErrors:
         return True
 
 
-class EventCalls(WithKey, InBackground):
-    """The calls in the background, for a client with a key, a URL and destinations."""
+class EventCalls(PaygentClient):
+    """The calls that report events; see `PaygentClient`."""
 
-    base_url: str
-    destinations: Destinations
-
-    def _prepare_outbox(self) -> None:
-        self._account = Account(lambda key, url: Service("paygent", url, key, {"paygent-api-key": "{key}"}))
+    def __init__(
+        self,
+        api_key: str,
+        base_url: str | None = None,
+        *,
+        destination: str | Sequence[str] | None = None,
+        background: bool = False,
+    ) -> None:
         self._customers: dict[tuple[Outbox, str, str | None], None] = {}
-        self._key_changed()
-
-    def _key_changed(self) -> None:
-        if self.destinations.to_vendor:
-            self._announce()
-
-    @property
-    def _outbox(self) -> Outbox:
-        return self._account.outbox(self._api_key.reveal(), self.base_url)
+        super().__init__(api_key, base_url, destination=destination, background=background)
 
     def send_usage_v2(
         self,
@@ -106,7 +96,7 @@ class EventCalls(WithKey, InBackground):
         Returns:
             A placeholder.
         """
-        with _LoggingErrors("send_usage_v2"):
+        with LoggingErrors("send_usage_v2"):
             if raw_usage is None and isinstance(indicator, RawUsageData):
                 raw_usage, indicator = indicator, ""
             if raw_usage is None:
@@ -123,7 +113,7 @@ class EventCalls(WithKey, InBackground):
         meta_tags: Mapping[str, Any] | None = None,
     ) -> SendUsageV2Response:
         """Report the generation of a video; see `send_usage_v2`. Its duration must be above 0 seconds."""
-        with _LoggingErrors("send_usage_video"):
+        with LoggingErrors("send_usage_video"):
             if video_usage is None and isinstance(indicator, VideoUsageData):
                 video_usage, indicator = indicator, ""
             if video_usage is None:
@@ -139,7 +129,7 @@ class EventCalls(WithKey, InBackground):
 
     def send_indicator(self, agent_id: str, customer_id: str, indicator: str, meta_tags: Mapping[str, Any] | None = None) -> None:
         """Report an event that is billed without usage, after creating its customer. Never raises, never blocks."""
-        with _LoggingErrors("send_indicator"):
+        with LoggingErrors("send_indicator"):
             body = ids_of(agent_id, customer_id, indicator)
             if not body["indicator"]:
                 raise ValueError("indicator is required")
@@ -151,7 +141,7 @@ class EventCalls(WithKey, InBackground):
         Returns:
             A placeholder with the given id and name.
         """
-        with _LoggingErrors("create_or_get_customer"):
+        with LoggingErrors("create_or_get_customer"):
             external = (request.external_id or "").strip()
             if not external:
                 raise ValueError("external_id is required")
@@ -195,14 +185,14 @@ class EventCalls(WithKey, InBackground):
             "properties": cost.properties or {},
             **tags_of(cost.meta_tags, meta_tags),
         }
-        with _LoggingErrors("send_external_cost"):
+        with LoggingErrors("send_external_cost"):
             self._post("/api/v1/external-billing", body)
 
     def _report(self, ids: dict[str, str], raw: RawUsageData, meta_tags: Mapping[str, Any] | None) -> None:
         """Report usage to all destinations."""
         tags = tags_of(raw.meta_tags, meta_tags)
         if self.destinations.to_ledger:
-            record(lambda: _event(ids, raw, tags.get("metaTags", {})))
+            record(lambda: event_of(ids, raw, tags.get("metaTags", {})))
         self._post_usage(ids, raw, tags)
 
     def _post_usage(
@@ -249,38 +239,47 @@ def ids_of(agent: Any, customer: Any, indicator: Any) -> dict[str, str]:
     return found
 
 
-def tags_of(*given: Any) -> dict[str, dict[str, str]]:
-    """Return tags in the service's form; later sets take precedence. A set that the service would reject is left out."""
-    merged: dict[str, str] = {}
-    for tags in given:
-        if not tags:
-            continue
-        texts = {str(key).strip(): str(value).strip() for key, value in tags.items()} if isinstance(tags, Mapping) else None
-        is_valid = texts is not None and len(texts) <= _MAX_TAGS
-        if not is_valid or not all(_TAG_KEY.fullmatch(key) and len(value) <= _MAX_TAG for key, value in (texts or {}).items()):
-            log.warning(
-                "meta_tags were left out; use at most 20, with keys of 64 letters, digits, _ and -, and values of 256 characters"
-            )
-            continue
-        merged |= texts or {}
-    return {"metaTags": merged} if merged else {}
-
-
-def _event(ids: Mapping[str, str], raw: RawUsageData, tags: Mapping[str, str]) -> dict[str, Any]:
-    input_tokens, cached = raw.input_tokens, raw.cached_tokens or 0
+def event_of(ids: Mapping[str, str | None], raw: RawUsageData, tags: Mapping[str, str]) -> dict[str, Any]:
+    """Convert usage to an event for the ledger."""
+    counts = {"input_tokens": raw.input_tokens, "output_tokens": raw.output_tokens, "cache_read_tokens": raw.cached_tokens}
+    units: dict[str, Any] = {"input_characters": raw.character_count, "audio_seconds": _seconds(raw.audio_duration)}
+    if raw.usage_metadata:
+        counts, units = _by_modality(raw.usage_metadata)
+    input_tokens, cached = counts["input_tokens"], counts["cache_read_tokens"] or 0
     if input_tokens is not None and cached > input_tokens:
         # In Anthropic's form, input tokens do not include cached ones.
         input_tokens += cached
-    minutes = raw.audio_duration
     return {
         "provider": FROM_PAYGENT.get(raw.provider, raw.provider),
         "model": raw.model,
         "input_tokens": input_tokens,
-        "output_tokens": raw.output_tokens,
+        "output_tokens": counts["output_tokens"],
         "cache_read_tokens": cached or None,
-        "usage": {"audio_seconds": None if minutes is None else minutes * 60, "input_characters": raw.character_count},
+        "usage": units,
         "agent": ids["agentId"],
         "customer": ids["customerId"],
         "feature": ids["indicator"],
         "tags": {**tags, **({} if raw.video_duration_sec is None else {"video_seconds": raw.video_duration_sec})},
     }
+
+
+def _seconds(minutes: float | None) -> float | None:
+    return None if minutes is None else minutes * 60
+
+
+def _by_modality(metadata: Mapping[str, Any]) -> tuple[dict[str, int | None], dict[str, Any]]:
+    """Return the sums of tokens in speech-to-speech usage, and the units by modality."""
+    usage = SpeechToSpeechUsageMetadata.from_api_dict(metadata)
+    units: dict[str, Any] = {}
+    sums: dict[str, int | None] = {"cache_read_tokens": None}
+    for side, names in (("input", ("text", "audio", "image", "video")), ("output", ("text", "audio"))):
+        found = {name: one for name in names if (one := getattr(getattr(usage, side), name, None)) is not None}
+        sums[f"{side}_tokens"] = sum(one.tokens for one in found.values())
+        units |= {f"{side}_{name}_tokens": one.tokens for name, one in found.items() if name != "text" and one.tokens}
+        if "audio" in found and found["audio"].minutes:
+            units[f"{side}_audio_seconds"] = _seconds(found["audio"].minutes)
+    if usage.cached is not None:
+        cached = usage.cached
+        sums["cache_read_tokens"] = cached.text_tokens + cached.audio_tokens + cached.image_tokens + cached.legacy_tokens
+        units |= {name: count for name, count in (("cache_audio_read_tokens", cached.audio_tokens),) if count}
+    return sums, units

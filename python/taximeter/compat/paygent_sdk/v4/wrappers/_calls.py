@@ -1,0 +1,107 @@
+"""What the wrappers share: a call is made, its response is returned, and what it used is reported."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..... import _default, instrument
+from ...._vendor.destinations import record
+from ..._client import encoding_of
+from ..events import LoggingErrors, event_of, ids_of
+from ..models import RawUsageData
+
+if TYPE_CHECKING:
+    from .....meter import Meter
+    from ..client import Client
+
+__all__ = ["ReportedCall", "as_text", "count"]
+
+
+class ReportedCall:
+    """One call of a wrapped client.
+
+    It observes the call (see `instrument.Observer`), so that a call that `taximeter.init()` meters is one row in the ledger, with the
+    agent, customer and indicator given here.
+    """
+
+    is_active = True
+
+    def __init__(
+        self, client: Client, provider: str, model: str, indicator: str, agent_id: str, customer_id: str, customer_name: str = ""
+    ) -> None:
+        self._client = client
+        self._provider = provider
+        self._model = model
+        self._ids = agent_id, customer_id, indicator
+        self._customer_name = customer_name or None
+        self._is_metered = False
+
+    def ledger_meter(self, own: Mapping[str, Any]) -> Meter | None:  # noqa: ARG002
+        return _default.ledger_meter() if self._client.destinations.to_ledger else None
+
+    def defaults(self) -> Mapping[str, Any]:
+        return {}
+
+    def attribution(self, own: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: ARG002
+        names = "agent", "customer", "feature"
+        return (
+            {name: value for name, value in zip(names, self._ids, strict=True) if value}
+            if self._client.destinations.to_ledger
+            else {}
+        )
+
+    def record(self, event: Mapping[str, Any], own: Mapping[str, Any], family: str) -> None:  # noqa: ARG002
+        self._is_metered = True
+
+    def make(self, call: Callable[[], Any], report: Callable[[Any], None]) -> Any:
+        """Make the call and report its response with `report`. Return the response, or an awaitable in its place.
+
+        Raises:
+            Exception: That of the call. A failed report is logged.
+        """
+        with instrument.observe(self):
+            response = call()
+        if inspect.isawaitable(response):
+            return self._awaited(response, report)
+        with LoggingErrors("the report of a call"):
+            report(response)
+        return response
+
+    async def _awaited(self, pending: Awaitable[Any], report: Callable[[Any], None]) -> Any:
+        with instrument.observe(self):
+            response = await pending
+        with LoggingErrors("the report of a call"):
+            report(response)
+        return response
+
+    def reported(self, input_tokens: int, output_tokens: int, cached_tokens: int | None = None) -> None:
+        """Report the tokens that the provider reports."""
+        raw = RawUsageData(self._provider, self._model, input_tokens, output_tokens, cached_tokens)
+        ids = ids_of(*self._ids)
+        if self._client.destinations.to_ledger and not self._is_metered:
+            record(lambda: event_of(ids, raw, {}))
+        self._client._post_usage(ids, raw, {}, (ids["customerId"], self._customer_name))  # noqa: SLF001 - of this package
+
+    def counted(self, prompt: str, output: str) -> None:
+        """Count and report the tokens of texts, because the provider reports none. The texts are not sent or stored."""
+        encoding = encoding_of(self._model)
+        self.reported(encoding.count(prompt), encoding.count(output))
+
+
+def count(usage: Any, name: str) -> int:
+    """Return a count in a usage report; 0 if it is absent."""
+    value = getattr(usage, name, None)
+    return value if isinstance(value, int) else 0
+
+
+def as_text(value: Any) -> str:
+    """Return the text whose tokens are counted: a text itself, other values as JSON."""
+    if isinstance(value, str):
+        return value
+    try:
+        return json.dumps(value)
+    except (TypeError, ValueError):
+        return str(value)
