@@ -96,6 +96,20 @@ def test_tail_prints_the_last_events(cli, used):
     assert json.loads(cli("tail", "-n", "1", "--no-follow", "--json").stdout)["model"] == "no-such-model"
 
 
+def test_tail_prints_the_events_of_a_running_process(meter, state):
+    meter.track(provider="openai", model="gpt-4o", input_tokens=1)
+    meter.flush()
+    with subprocess.Popen(
+        [sys.executable, "-m", "taximeter", "tail", "--json"], stdout=subprocess.PIPE, text=True, cwd=state.parent
+    ) as tail:
+        try:
+            assert json.loads(tail.stdout.readline())["input_tokens"] == 1
+            meter.track(provider="openai", model="gpt-4o", input_tokens=2)
+            assert json.loads(tail.stdout.readline())["input_tokens"] == 2
+        finally:
+            tail.kill()
+
+
 def test_price_explains_known_and_unknown_prices(cli):
     asked = ("price", "gpt-4o", "--input", "1200", "--cache-read", "800", "--output", "350")
     assert cli(*asked).stdout.splitlines()[1:] == ["total: $0.0055"]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import random
 import sqlite3
+import threading
 import time
 from collections import defaultdict
 from datetime import date, datetime, timedelta, timezone
@@ -230,3 +231,21 @@ def test_last_and_follow_return_events(meter):
     assert next(following)["input_tokens"] == 4
     meter.track(provider="openai", model="gpt-4o", input_tokens=9)
     assert next(following)["input_tokens"] == 9
+
+
+def test_readers_end_the_wait_for_a_transaction(state):
+    """The wait is twice as long as this test is ready to wait for it."""
+    taximeter.init(instrument=False, state_dir=state, linger_ms=60_000)
+    try:
+        ledger = taximeter.Ledger()
+        following = ledger.follow(every=0.01)
+        readers = (lambda: next(following)["input_tokens"], lambda: ledger.report().total.input_tokens, lambda: len(ledger.last(9)))
+        for number, (read, expected) in enumerate(zip(readers, (1, 3, 3), strict=True), 1):
+            taximeter.track(provider="openai", model="gpt-4o", input_tokens=number)
+            found = []
+            reader = threading.Thread(target=lambda read=read: found.append(read()), daemon=True)
+            reader.start()
+            reader.join(30)
+            assert found == [expected]
+    finally:
+        taximeter.close()
