@@ -1,13 +1,17 @@
 //! The two uses of pieces: counting their tokens, or collecting the tokens.
 //!
 //! Text repeats itself, so the counts of pieces are cached across calls, with the bytes of the piece as the key. For nine of ten
-//! pieces of prose, one cache line of the processor answers. The cache has a fixed size.
+//! pieces of prose, one cache line of the processor answers. The cache has a fixed size. The lines of the pieces in 64 bytes are looked
+//! at when the next 64 bytes are split, because most of the time would go into waiting for them.
 
 use std::array::from_fn;
+use std::hint::select_unpredictable;
+
+use crate::sys::prefetch::prefetch;
 
 use super::merge::Merger;
-use super::pieces::Visit;
-use super::table::{Key, SHORT, hash, key, load};
+use super::pieces::{Visit, WORD};
+use super::table::{Key, SHORT, hash, key, length, load};
 use super::vocabulary::{NONE, Token, Vocabulary};
 
 /// Lines of short pieces, four pieces each. A new piece, or one found in the second half of its line, moves to the front. Two
@@ -45,6 +49,17 @@ pub(super) struct Cache {
     long: Lines<4>,
     longest: Lines<8>,
     merger: Merger,
+    pending: Pending,
+}
+
+/// The short pieces of 64 bytes of text. The processor loads their lines while the next 64 bytes are split.
+struct Pending {
+    keys: [Key; WORD],
+    /// The start of each piece in the text.
+    starts: [usize; WORD],
+    /// The line of each piece.
+    places: [u32; WORD],
+    count: usize,
 }
 
 /// An array of processor cache lines with `KEYS` keys each. It starts as zeros, and does not occupy memory before it is used.
@@ -77,6 +92,7 @@ impl Cache {
             long: Lines::new(LONG_LINES),
             longest: Lines::new(LONGEST_PAIRS),
             merger: Merger::new(),
+            pending: Pending { keys: [0; WORD], starts: [0; WORD], places: [0; WORD], count: 0 },
         }
     }
 
@@ -98,6 +114,50 @@ impl Cache {
         let [first, second, ..] = *self.short.at(place);
         let count = count_if(first, key) | count_if(second, key);
         if count != 0 { count } else { self.count_rare(vocabulary, text, start, end, key, place) }
+    }
+
+    /// Notes a short piece for [`Self::count_pending`].
+    #[inline(always)]
+    fn defer(&mut self, text: &[u8], start: usize, end: usize) {
+        let key = key(load(text, start), end - start);
+        let place = hash(key) as usize % SHORT_LINES;
+        prefetch(self.short.at(place));
+        let pending = &mut self.pending;
+        let next = pending.count % WORD;
+        pending.keys[next] = key;
+        pending.starts[next] = start;
+        pending.places[next] = place as u32;
+        pending.count = next + 1;
+    }
+
+    /// The number of tokens of all noted pieces.
+    #[inline(always)]
+    fn count_pending(&mut self, vocabulary: &Vocabulary, text: &[u8]) -> usize {
+        let mut tokens = 0;
+        let mut missing: u64 = 0;
+        for next in 0..self.pending.count.min(WORD) {
+            let key = self.pending.keys[next];
+            let [first, second, ..] = *self.short.at(self.pending.places[next] as usize % SHORT_LINES);
+            let count = count_if(first, key) | count_if(second, key);
+            tokens += count;
+            missing |= u64::from(count == 0) << next;
+        }
+        self.pending.count = 0;
+        if missing == 0 { tokens } else { tokens + self.count_missing(vocabulary, text, missing) }
+    }
+
+    /// The number of tokens of the noted pieces whose bit is set.
+    #[inline(never)]
+    fn count_missing(&mut self, vocabulary: &Vocabulary, text: &[u8], mut missing: u64) -> usize {
+        let mut tokens = 0;
+        while missing != 0 {
+            let next = missing.trailing_zeros() as usize;
+            let start = self.pending.starts[next];
+            // A piece before it may have been the same, so look it up again.
+            tokens += self.count(vocabulary, text, start, start + length(self.pending.keys[next]));
+            missing &= missing - 1;
+        }
+        tokens
     }
 
     #[inline(never)]
@@ -199,19 +259,26 @@ impl Cache {
 #[inline(always)]
 fn count_if(kept: Key, key: Key) -> usize {
     let differs = (kept ^ key) as u64 | ((kept ^ key) & IDENTITY_MASK).wrapping_shr(64) as u64;
-    (kept >> COUNT_SHIFT) as usize & usize::from(differs == 0).wrapping_neg()
+    // The processor cannot predict which of two keys matches.
+    select_unpredictable(differs == 0, (kept >> COUNT_SHIFT) as usize, 0)
 }
 
 /// Counts the tokens of the pieces that it is given.
 pub(super) struct Counter<'a> {
     vocabulary: &'a Vocabulary,
     cache: &'a mut Cache,
-    pub(super) tokens: usize,
+    tokens: usize,
 }
 
 impl<'a> Counter<'a> {
     pub(super) fn new(vocabulary: &'a Vocabulary, cache: &'a mut Cache) -> Self {
         Self { vocabulary, cache, tokens: 0 }
+    }
+
+    /// The number of tokens of all pieces of the text.
+    #[inline(always)]
+    pub(super) fn finish(self, text: &[u8]) -> usize {
+        self.tokens + self.cache.count_pending(self.vocabulary, text)
     }
 }
 
@@ -219,6 +286,22 @@ impl Visit for Counter<'_> {
     #[inline(always)]
     fn piece(&mut self, text: &[u8], start: usize, end: usize) {
         self.tokens += self.cache.count(self.vocabulary, text, start, end);
+    }
+
+    #[inline(always)]
+    fn pieces(&mut self, text: &[u8], mut start: usize, base: usize, mut ends: u64) -> usize {
+        self.tokens += self.cache.count_pending(self.vocabulary, text);
+        while ends != 0 {
+            let end = base + ends.trailing_zeros() as usize;
+            if end - start > SHORT {
+                self.tokens += self.cache.count_long(self.vocabulary, text, start, end);
+            } else {
+                self.cache.defer(text, start, end);
+            }
+            start = end;
+            ends &= ends - 1;
+        }
+        start
     }
 }
 

@@ -4,15 +4,16 @@
 //! quadratic, or slow if it uses a heap. But a result can be checked pair by pair. Two adjacent tokens are compatible if encoding
 //! their bytes alone yields these two tokens. A sequence of tokens is the encoding of its text if and only if all adjacent tokens are
 //! compatible (shown by the authors of the crate `bpe`, github/rust-gems). So a short piece is merged step by step, and a long one
-//! window by window. If the first token of a window is not compatible with the token before it, the window is extended back over that
-//! token, until it is.
+//! window by window. Windows with the same bytes are merged once ([`super::windows`]). If the first token of a window is not
+//! compatible with the token before it, the window is extended back over that token, until it is.
 
 use super::backtrack;
 use super::known::Known;
 use super::vocabulary::{NONE, Token, Vocabulary};
+use super::windows::Windows;
 
 /// The most bytes of a piece that is merged at once.
-const SHORT: usize = 64;
+const SHORT: usize = 32;
 
 /// The bytes by which a window advances: those of the longest token.
 const STRIDE: usize = 128;
@@ -36,6 +37,7 @@ const KEPT_TOKENS: usize = 1 << 12;
 #[derive(Debug)]
 pub(super) struct Merger {
     known: Known,
+    windows: Windows,
     /// The tokens of the piece so far.
     tokens: Vec<Token>,
     /// The tokens of the current window.
@@ -44,7 +46,7 @@ pub(super) struct Merger {
 
 impl Merger {
     pub(super) fn new() -> Self {
-        Self { known: Known::new(), tokens: Vec::new(), window: Vec::new() }
+        Self { known: Known::new(), windows: Windows::default(), tokens: Vec::new(), window: Vec::new() }
     }
 
     /// The tokens of the bytes from `start` to `end`. The bytes are not empty and are not a token themselves.
@@ -84,7 +86,9 @@ impl Merger {
                     return false;
                 }
                 self.window.clear();
-                merge_step_by_step::<LONG>(&mut self.known, vocabulary, text, at, to, &mut self.window);
+                self.windows.tokens(&text[at..to], &mut self.window, |window| {
+                    merge_step_by_step::<LONG>(&mut self.known, vocabulary, text, at, to, window);
+                });
                 let Some(last) = self.tokens.last().copied() else { break };
                 if self.known.stay_separate(vocabulary, text, at, last, self.window[0]) {
                     break;

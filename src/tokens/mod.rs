@@ -22,6 +22,7 @@ mod special;
 mod table;
 mod unknown;
 mod vocabulary;
+mod windows;
 
 #[cfg(test)]
 mod tests;
@@ -156,7 +157,7 @@ impl Encoding {
         self.with_cache(|cache| {
             let mut counter = Counter::new(&self.vocabulary, cache);
             self.source.splitter().split(text, &mut counter);
-            counter.tokens
+            counter.finish(text.as_bytes())
         })
     }
 

@@ -44,6 +44,12 @@ pub(super) fn key(loaded: Key, length: usize) -> Key {
     (loaded & MASKS[length & 15]) | (length as Key) << 120
 }
 
+/// The number of bytes in a key.
+#[inline(always)]
+pub(super) fn length(key: Key) -> usize {
+    (key >> 120) as usize
+}
+
 /// A hash of a key: both halves of the product of its halves, so that every bit depends on the whole key.
 #[inline(always)]
 pub(super) fn hash(key: Key) -> u64 {
@@ -53,13 +59,13 @@ pub(super) fn hash(key: Key) -> u64 {
 
 /// A map from keys to values, filled only once.
 ///
-/// Most lookups are for keys that are not in the map, so a bit per hash is checked first. The bits fit in the second-level cache; the
+/// Most lookups are for keys that are not in the map, so two bits per hash are checked first. The bits fit in the second-level cache; the
 /// keys do not.
 #[derive(Debug)]
 pub(super) struct Table<V> {
     keys: Box<[Key]>,
     values: Box<[V]>,
-    /// Eight bits per slot. Each key sets one.
+    /// Eight bits per slot. Each key sets two bits of one word.
     known: Box<[u64]>,
     /// How many low bits of a hash are dropped to get a slot.
     shift: u32,
@@ -77,11 +83,11 @@ impl<V: Copy + Default> Table<V> {
         }
     }
 
-    /// The position of a hash's bit: the word, and the bit in it.
+    /// The position of a hash's bits: the word, and the bits in it.
     #[inline(always)]
-    fn bit(&self, hash: u64) -> (usize, u32) {
-        let bit = (hash >> (self.shift - 3)) as usize;
-        (bit / 64 % self.known.len(), bit as u32 % 64)
+    fn bits(&self, hash: u64) -> (usize, u64) {
+        let word = (hash >> self.shift) as usize / 8;
+        (word % self.known.len(), 1 << (hash & 63) | 1 << (hash >> 6 & 63))
     }
 
     /// The slot of a key, or the free slot where it belongs.
@@ -106,8 +112,8 @@ impl<V: Copy + Default> Table<V> {
     #[inline(always)]
     pub(super) fn get(&self, key: Key) -> Option<V> {
         let hash = hash(key);
-        let (word, bit) = self.bit(hash);
-        if self.known[word] >> bit & 1 == 0 {
+        let (word, bits) = self.bits(hash);
+        if self.known[word] & bits != bits {
             return None;
         }
         let slot = self.slot(key, hash);
@@ -117,8 +123,8 @@ impl<V: Copy + Default> Table<V> {
     /// The value of a key. Inserts the key if it is not in the map.
     pub(super) fn entry(&mut self, key: Key) -> &mut V {
         let hash = hash(key);
-        let (word, bit) = self.bit(hash);
-        self.known[word] |= 1 << bit;
+        let (word, bits) = self.bits(hash);
+        self.known[word] |= bits;
         let slot = self.slot(key, hash);
         self.keys[slot] = key;
         &mut self.values[slot]

@@ -15,6 +15,7 @@ use super::models::encoding_of;
 use super::packed::{self, BYTES, GAP};
 use super::table::{Table, key, load};
 use super::unknown::nearest;
+use super::windows::Windows;
 use super::{Encoding, Source, Token, UnknownName, backtrack, names};
 
 static REFERENCES: LazyLock<Vec<(&str, CoreBPE)>> = LazyLock::new(|| {
@@ -107,6 +108,26 @@ fn long_pieces_have_the_same_tokens_as_step_by_step_merging() {
 }
 
 /// Backtracking handles pieces that cannot be split into windows. No text of these tests needs it, so it is called directly.
+/// The store of windows is small. Windows that it has forgotten are merged again.
+#[test]
+fn a_window_is_merged_once_until_the_store_is_full() {
+    let mut windows = Windows::default();
+    let text = |number: u32| number.to_le_bytes().repeat(32);
+    let mut merged = 0;
+    for round in 0..2 {
+        for number in (0..20_000).flat_map(|number| [number, number / 2]) {
+            let mut found = vec![7];
+            windows.tokens(&text(number), &mut found, |found| {
+                merged += 1;
+                found.extend([number; 64]);
+            });
+            assert_eq!(found[..2], [7, number], "round {round}");
+            assert_eq!(found.len(), 65);
+        }
+    }
+    assert!((40_001..70_000).contains(&merged), "{merged}");
+}
+
 #[test]
 fn backtracking_finds_the_same_tokens_as_merging() {
     let mut random = fastrand::Rng::with_seed(9);

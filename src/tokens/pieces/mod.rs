@@ -8,7 +8,8 @@ mod class;
 mod mask;
 mod pattern;
 
-use mask::{WORD, Word};
+pub(super) use mask::WORD;
+use mask::Word;
 use pattern::{Cl100k, O200k, Pattern, R50k, contraction};
 
 /// The pattern by which an encoding splits text.
@@ -23,6 +24,19 @@ pub(super) enum Splitter {
 pub(super) trait Visit {
     /// Receives one piece: the bytes from `start` to `end`.
     fn piece(&mut self, text: &[u8], start: usize, end: usize);
+
+    /// Receives adjacent pieces. The first begins at `start`. The bits of `ends` are the ends of all, counted from `base`. Returns the
+    /// end of the last one, or `start` if there are no pieces.
+    #[inline(always)]
+    fn pieces(&mut self, text: &[u8], mut start: usize, base: usize, mut ends: u64) -> usize {
+        while ends != 0 {
+            let end = base + ends.trailing_zeros() as usize;
+            self.piece(text, start, end);
+            start = end;
+            ends &= ends - 1;
+        }
+        start
+    }
 }
 
 impl Splitter {
@@ -42,13 +56,7 @@ fn split<P: Pattern>(text: &[u8], visitor: &mut impl Visit) {
     let mut start = 0;
     while start < text.len() {
         let base = start;
-        let mut starts = starts::<P>(text, base);
-        while starts != 0 {
-            let end = base + starts.trailing_zeros() as usize;
-            visitor.piece(text, start, end);
-            start = end;
-            starts &= starts - 1;
-        }
+        start = visitor.pieces(text, start, base, starts::<P>(text, base));
         if start > base + WORD / 2 {
             continue;
         }
