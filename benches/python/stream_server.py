@@ -22,6 +22,9 @@ class Handler(BaseHTTPRequestHandler):
     """Handles one connection."""
 
     protocol_version = "HTTP/1.1"
+    # Headers and body in one packet, sent at once. Else a call takes 40 ms longer: its client acknowledges the headers that late.
+    wbufsize = -1
+    disable_nagle_algorithm = True
 
     def log_message(self, *_: object) -> None:
         """Log nothing."""
