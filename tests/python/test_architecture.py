@@ -22,7 +22,7 @@ LAYERS = {
     "journal": {"sys"},
     "capture": {"event", "money"},
     "sys": set(),
-    "tokens": set(),
+    "tokens": {"sys"},
     "ledger": {"event", "money", "sys"},
     "protocol": {"event"},
     "http": {"protocol", "event", "sys"},
