@@ -191,7 +191,7 @@ def test_nothing_raises_and_invalid_events_are_counted(outboxes, server, caplog)
     tokenr.track("p", "m", 1, 2, tags={"set": {1}, "a": 1})
     tokenr.track("p", "m", 1, 2, tags={"nan": float("nan")})
     assert compat.flush(10).pending == 0
-    assert [body.get("tags", {}) for body in bodies(server)] == [{}, {}, {}]
+    assert [body.get("tags", {}) for body in bodies(server)] == [{}, {"a": 1}, {}]
     (stats,) = [one for one in compat.stats() if one.get("destinations")]
     assert (stats["remarks"]["invalid_usage"] if "invalid_usage" in stats["remarks"] else stats["refused"]["invalid_usage"]) == 6
     assert stats["refused"]["missing_provider"] == stats["refused"]["missing_model"] == 1
@@ -262,8 +262,42 @@ def test_tokenr_and_the_ledger_each_have_a_call_once_with_its_attribution(script
 
 
 def test_public_names_equal_the_originals():
-    assert tokenr.__all__ == sorted(name for name in original.__all__ if name != "__version__")
+    assert tokenr.__all__ == sorted(original.__all__)
     assert tokenr.__version__ == original.__version__
     assert {*original._config} == {*tokenr._config}
     assert sys.modules["taximeter.compat.tokenr"]._original_methods == {}
     assert openai.__version__ and anthropic.__version__
+
+
+LATER = ("openai", "gpt-4", 100, 50, 80, 7, "agent", "feature", "team", "error", 5, {"k": "v"}, "2025-01-01T00:00:00Z")
+
+
+@pytest.mark.parametrize("number", [5, 6, 7, 10, 13])
+def test_positional_arguments_of_both_versions_are_understood(outboxes, server, number):
+    """`original` has the order of 0.1.2 and later, this package that of the README."""
+    for module in (original, tokenr):
+        module.init(token="t", url=server.url)
+        module.track(*LATER[:number])
+        wait_for(lambda module=module: len(server.requests) == 1 + (module is tokenr))
+    theirs, ours = (request.json for request in server.requests)
+    ours.pop("requested_at")
+    theirs.pop("requested_at", None)
+    assert ours == theirs
+    tokenr.track("openai", "gpt-4", 1, 2, 3, agent_id="by name")
+    tokenr.track("openai", "gpt-4", 1, 2, "agent", "feature")
+    with pytest.raises(TypeError):
+        tokenr.track("openai", "gpt-4", 1, 2, 3, cache_read_tokens=4)
+    wait_for(lambda: len(server.requests) == 4)
+    assert {(request.json.get("agent_id"), request.json.get("cache_read_tokens")) for request in server.requests[2:]} == {
+        ("by name", 3), ("agent", None),
+    }  # fmt: skip
+
+
+def test_a_bad_tag_is_left_out_alone(outboxes, server):
+    tokenr.init(token="t", url=server.url, tags={"env": "prod"})
+    tokenr.track("p", "m", 1, 2, tags={"bad": object(), "nan": float("nan"), 5: "key", "good": "v", "list": [1]})
+    tokenr.track("p", "m", 1, 2, tags=["no mapping"])
+    assert compat.flush(10).pending == 0
+    assert sorted(server.requests, key=lambda one: len(one.body))[1].json["tags"] == {"env": "prod", "good": "v", "list": [1]}
+    (stats,) = compat.stats()
+    assert stats["remarks"]["invalid_text"] == 1

@@ -9,14 +9,15 @@ Nothing here raises, blocks or loses events: an event is on disk when its call r
 from __future__ import annotations
 
 import atexit
+import functools
 import json
 import logging
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, ParamSpec
 
 from .. import _default, instrument
 from ..settings.destination import Secret
@@ -24,6 +25,7 @@ from ._outbox import Account, Outbox, Service
 from ._vendor.destinations import Destinations, record
 from ._vendor.events import plain_tags, usage_of
 from ._vendor.providers import TO_TOKENR
+from ._vendor.transport import dumps
 
 if TYPE_CHECKING:
     from ..meter import Meter
@@ -38,10 +40,18 @@ _PREFIX: Final = "tokenr_"
 _FAMILIES: Final = ("openai", "anthropic")
 _ALIASES: Final = {"agent_id": "default_agent_id", "tags": "default_tags"}
 """Settings that `init` and `configure` know by different names."""
+_COUNTS: Final = 4
+"""The first positional arguments of `track`, which are the same in every version."""
+_LATER_ORDER: Final = (
+    "cache_read_tokens", "cache_write_tokens", "agent_id", "feature_name", "team_id", "status", "latency_ms", "tags", "requested_at",
+)  # fmt: skip
+"""The positional arguments after them in 0.1.2 and later."""
 _MAX_TOKENS: Final = 1_000_000_000_000
 """Larger counts are rejected as implausible, as in `taximeter.track`."""
 _SECONDS_BETWEEN_LINES: Final = 0.05
 _SECONDS_BETWEEN_WARNINGS: Final = 60.0
+
+_Arguments = ParamSpec("_Arguments")
 
 _warned = float("-inf")
 
@@ -136,6 +146,23 @@ def configure(**settings: Any) -> None:
             log.warning("tokenr.configure: %s is not a setting; there are %s", name, ", ".join(_config))
 
 
+def _in_either_order(track: Callable[_Arguments, None]) -> Callable[_Arguments, None]:
+    """Return a function that also takes the positional arguments of 0.1.2 and later, where two counts come before the agent."""
+
+    @functools.wraps(track)
+    def taking(*args: _Arguments.args, **fields: _Arguments.kwargs) -> None:
+        if len(args) > _COUNTS and type(args[_COUNTS]) in (int, float):
+            named = dict(zip(_LATER_ORDER, args[_COUNTS:], strict=False))
+            if len(args) > _COUNTS + len(_LATER_ORDER) or not named.keys().isdisjoint(fields):
+                raise TypeError("track() got too many positional arguments, or one of them by name as well")
+            track(*args[:_COUNTS], **named, **fields)  # type: ignore[arg-type] # the signature is checked here
+            return
+        track(*args, **fields)
+
+    return taking
+
+
+@_in_either_order
 def track(
     provider: str,
     model: str,
@@ -164,7 +191,8 @@ def track(
         latency_ms: The duration of the call in milliseconds.
         tags: Further data about the call.
         requested_at: The time of the call in ISO 8601; by default now.
-        cache_read_tokens, cache_write_tokens: Cached tokens, which `input_tokens` does not include.
+        cache_read_tokens, cache_write_tokens: Cached tokens, which `input_tokens` does not include. Positional arguments may have the
+            order of 0.1.2 and later, where these follow `output_tokens`: a number there is a count, not an agent.
     """
     if not _config["enabled"]:
         return
@@ -178,16 +206,16 @@ def track(
         if _destinations.to_vendor and _config["token"]:
             _send(body)
     except Exception as error:
-        _warn(error)
+        _warn("cannot track a call", error)
 
 
-def _warn(error: Exception) -> None:
-    """Log why a call cannot be tracked, at most once a minute."""
+def _warn(what: str, why: object) -> None:
+    """Log what cannot be tracked, at most once a minute."""
     global _warned  # noqa: PLW0603 - see _init
     now = time.monotonic()
     if now - _warned >= _SECONDS_BETWEEN_WARNINGS:
         _warned = now
-        log.warning("tokenr cannot track a call: %s", error)
+        log.warning("tokenr %s: %s", what, why)
 
 
 def _body(
@@ -217,8 +245,12 @@ def _body(
 
 
 def _mapping(tags: Any) -> Mapping[str, Any]:
-    """Return the tags; empty if they are not a mapping."""
-    return tags if isinstance(tags, Mapping) else {}
+    """Return the tags; empty if they are not a mapping, with a warning."""
+    if isinstance(tags, Mapping):
+        return tags
+    if tags is not None:
+        _warn("leaves out tags", f"they must be a mapping, not {type(tags).__name__}")
+    return {}
 
 
 def _send(body: dict[str, Any]) -> None:
@@ -236,12 +268,27 @@ def _send(body: dict[str, Any]) -> None:
     try:
         outbox.post("", body)
     except (ValueError, TypeError):
-        # The call is still recorded. Values with a wrong type, such as UUIDs, become texts, and tags are left out.
-        odd = [name for name, value in body.items() if not isinstance(value, (str, int))]
-        outbox.count_remark("invalid_text", ", ".join(odd))
-        outbox.post("", {name: value if name not in odd else str(value) for name, value in body.items() if name != "tags"})
+        outbox.post("", _sendable(body, outbox))
     if _config["debug"]:
         _printer.wake(outbox)
+
+
+def _sendable(body: Mapping[str, Any], outbox: Outbox) -> dict[str, Any]:
+    """Return a request without the tags that JSON cannot express, and with texts in place of other such values, such as UUIDs."""
+    tags = body.get("tags", {})
+    kept = {name: value for name, value in tags.items() if isinstance(name, str) and _is_json(value)}
+    odd = [name for name, value in body.items() if name != "tags" and not _is_json(value)]
+    outbox.count_remark("invalid_text", ", ".join([*odd, *(f"tags.{name}" for name in tags if name not in kept)]))
+    found = {name: str(value) if name in odd else value for name, value in body.items() if name != "tags"}
+    return {**found, "tags": kept} if kept else found
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        dumps(value)
+    except (ValueError, TypeError, RecursionError):
+        return False
+    return True
 
 
 def _service(token: str, url: str, timeout: Any, debug: bool) -> Service:
