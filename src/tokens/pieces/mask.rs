@@ -5,7 +5,7 @@ use wide::u8x16;
 use super::class::{Class, class_at};
 
 /// The number of bytes that a [`Word`] covers.
-pub(in super::super) const WORD: usize = 64;
+pub(crate) const WORD: usize = 64;
 
 /// The classes of 64 bytes, one mask per class. The lowest bit is the first byte. All bytes of a character have its class.
 #[derive(Clone, Copy, Debug, Default)]
