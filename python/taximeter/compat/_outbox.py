@@ -161,6 +161,11 @@ class Outbox:
         """The number of undelivered requests of this outbox."""
         return sum(one["pending"] for one in self.stats().get("destinations", {}).values())
 
+    @property
+    def is_failing(self) -> bool:
+        """Whether the service has not accepted the latest request."""
+        return any(one["last_error"] for one in self.stats().get("destinations", {}).values())
+
     def take_over(self, account: str) -> int:
         """Send another account's undelivered requests with the key of this one; see `Meter.drain`."""
         inner = self._opened()

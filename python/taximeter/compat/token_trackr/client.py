@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -29,6 +30,10 @@ _AGENT: Final = "token-trackr-sdk-python/1.0.0"
 # The service's limit of events in a request.
 _MAX_EVENTS: Final = 1000
 _CLOSE_SECONDS: Final = 5.0
+# The original gives up after three tries, with waits of one and two seconds.
+_OUTAGE_SECONDS: Final = 3.0
+# How often a flush that takes longer looks whether the service fails, in seconds.
+_SLICE_SECONDS: Final = 0.5
 
 
 class TokenTrackrClient:
@@ -109,7 +114,7 @@ class TokenTrackrClient:
             self.flush()
 
     def flush(self) -> list[UsageResponse]:
-        """Send all recorded events, and wait for that at most as long as `timeout` allows. Never raises.
+        """Send all recorded events, and wait for that: at most `timeout`, or 3 seconds while the service fails. Never raises.
 
         Returns:
             The service's responses for the events that it has stored since the last flush. It gives none for
@@ -118,8 +123,21 @@ class TokenTrackrClient:
         if not self.destinations.to_vendor:
             flush_ledger(self.config.timeout)
             return []
-        self._outbox.flush(self.config.timeout)
+        self._wait()
         return [response for _, status, body in self._outbox.answers() if status is not None for response in _responses(status, body)]
+
+    def _wait(self) -> None:
+        """Wait for delivery, but not for the end of an outage."""
+        end = time.monotonic() + self.config.timeout
+        seconds = min(_OUTAGE_SECONDS, self.config.timeout)
+        while True:
+            began = time.monotonic()
+            is_pending = self._outbox.flush(seconds).pending > 0
+            now = time.monotonic()
+            # A flush that ends early has a reason, such as a key that has to be corrected.
+            if not is_pending or now >= end or now - began < seconds / 2 or self._outbox.is_failing:
+                return
+            seconds = min(end - now, _SLICE_SECONDS)
 
     def close(self) -> None:
         """Flushes, and ends delivery. Undelivered events stay on disk. A closed client may be used again."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timezone
 from decimal import Decimal
@@ -16,12 +17,53 @@ __all__ = ["UsageEvent", "UsageResponse"]
 
 PROVIDERS: Final = ("bedrock", "azure_openai", "gemini")
 """The providers that the service accepts. An event with another one would make it reject the whole batch."""
-# The largest value of a 64-bit column.
-_MAX: Final = 2**63 - 1
+# Larger counts are refused as implausible, as in `taximeter.track`. The service cannot store the cost of much larger ones, and fails
+# for the whole batch.
+_MAX_TOKENS: Final = 1_000_000_000_000
+# The largest value of a 32-bit column, in milliseconds: 25 days.
+_MAX_LATENCY: Final = 2**31 - 1
+
+
+class _Model:
+    """The methods of `pydantic`'s models that programs use to get a record as plain data."""
+
+    def model_dump(
+        self, *, mode: str = "python", include: Collection[str] | None = None, exclude: Collection[str] | None = None, **_: Any
+    ) -> dict[str, Any]:
+        """Return the fields.
+
+        Args:
+            mode: `"json"` for values that JSON has.
+            include, exclude: The fields to return, or to leave out.
+        """
+        kept = {
+            name: value for name, value in vars(self).items() if (include is None or name in include) and name not in (exclude or ())
+        }
+        return {name: _as_json(value) for name, value in kept.items()} if mode == "json" else kept
+
+    def model_dump_json(self, *, indent: int | None = None, **options: Any) -> str:
+        """Return the fields as JSON; see `model_dump`."""
+        fields = self.model_dump(**{**options, "mode": "json"})
+        return json.dumps(fields, indent=indent, ensure_ascii=False, separators=None if indent else (",", ":"))
+
+    def dict(self, **options: Any) -> dict[str, Any]:
+        """Return the fields; see `model_dump`."""
+        return self.model_dump(**options)
+
+    def json(self, **options: Any) -> str:
+        """Return the fields as JSON; see `model_dump_json`."""
+        return self.model_dump_json(**options)
+
+
+def _as_json(value: Any) -> Any:
+    """Return a value of a record in JSON's types, with times in the form of `pydantic`."""
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    return value if isinstance(value, float) else _json(value)
 
 
 @dataclass
-class UsageEvent:
+class UsageEvent(_Model):
     """One call.
 
     Raises:
@@ -44,13 +86,13 @@ class UsageEvent:
         if not isinstance(self.model, str) or not self.model:
             raise ValueError("model must be a non-empty text")
         self.model = _storable(self.model)
-        self.prompt_tokens = _count("prompt_tokens", self.prompt_tokens)
-        self.completion_tokens = _count("completion_tokens", self.completion_tokens)
+        self.prompt_tokens = _count("prompt_tokens", self.prompt_tokens, _MAX_TOKENS)
+        self.completion_tokens = _count("completion_tokens", self.completion_tokens, _MAX_TOKENS)
         if self.latency_ms is not None:
             latency: Any = self.latency_ms
             # Measured durations may have fractions.
             is_measured = isinstance(latency, float) and math.isfinite(latency)
-            self.latency_ms = _count("latency_ms", round(latency) if is_measured else latency)
+            self.latency_ms = _count("latency_ms", round(latency) if is_measured else latency, _MAX_LATENCY)
         if isinstance(self.timestamp, str):
             self.timestamp = _moment(self.timestamp)
         if self.timestamp is None:
@@ -113,19 +155,19 @@ def _moment(text: str) -> datetime:
         raise ValueError("timestamp must be a datetime, or a text such as 2026-01-02T03:04:05Z") from None
 
 
-def _count(name: str, value: Any) -> int:
+def _count(name: str, value: Any, most: int) -> int:
     """Return a count. Accept texts of digits, like the original."""
     if isinstance(value, str) and value.isdecimal():
         value = int(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX:
-        raise ValueError(f"{name} must be a whole number from 0 to 2^63 - 1")
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+        raise ValueError(f"{name} must be a whole number from 0 to {most:,}")
     return value
 
 
 @dataclass
-class UsageResponse:
+class UsageResponse(_Model):
     """The service's response for an event that it stored."""
 
     id: str

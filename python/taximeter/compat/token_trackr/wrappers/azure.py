@@ -7,7 +7,7 @@ from typing import Any
 
 from .... import instrument
 from ..client import TokenTrackrClient, get_client
-from ._calls import Describe, Observed, Resource, watch
+from ._calls import Describe, Observed, Resource, stand_in, watch
 
 __all__ = ["AzureOpenAIWrapper"]
 
@@ -29,7 +29,7 @@ class AzureOpenAIWrapper(Resource):
 
         parts: dict[str, Any] = {
             "chat": ({}, {"completions": resource(_answer, "create", "parse")}),
-            "completions": resource(_answer, "create"),
+            "completions": resource(_nothing, "create"),
             "embeddings": resource(_nothing, "create"),
         }
         copies = dict.fromkeys(("with_options", "copy"), self._copied)
@@ -42,7 +42,10 @@ class AzureOpenAIWrapper(Resource):
     def _recorded(self, describe: Describe) -> Callable[[Callable[..., Any]], Any]:
         def make(method: Callable[..., Any]) -> Any:
             def call(*args: Any, **kwargs: Any) -> Any:
-                observed = Observed(self._client, "azure_openai", kwargs.get("model"), reports_cached=True)
+                package = stand_in(self._inner, "openai")
+                observed = Observed(
+                    self._client, "azure_openai", kwargs.get("model"), reports_cached=True, stand_in_for=package, read=_counts
+                )
                 return watch(observed, lambda: method(*args, **kwargs), describe)
 
             return call
@@ -57,4 +60,9 @@ def _answer(response: Any) -> Mapping[str, Any] | None:
 
 
 def _nothing(_: Any) -> None:
-    """Return no metadata, because embeddings have none."""
+    """Return no metadata, as the original has none for embeddings and for completions of texts."""
+
+
+def _counts(response: Any) -> tuple[int, int] | None:
+    usage = getattr(response, "usage", None)
+    return None if usage is None else (usage.prompt_tokens, getattr(usage, "completion_tokens", None) or 0)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import io
+import json
+import operator
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from .... import instrument
 from ....instrument.shims import Forwarding
 from ..client import TokenTrackrClient, get_client
-from ._calls import Observed, watch
+from ._calls import Observed, stand_in, watch
 
 __all__ = ["BedrockWrapper"]
 
@@ -51,7 +54,9 @@ class BedrockWrapper(Forwarding):
                 _read_now(response)
             return response
 
-        return watch(Observed(self._client, "bedrock", model, reports_cached=False), call, _request_id)
+        package = stand_in(self._inner, "botocore")
+        observed = Observed(self._client, "bedrock", model, reports_cached=False, stand_in_for=package, read=_counts)
+        return watch(observed, call, _request_id)
 
 
 def _request_id(response: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -68,3 +73,36 @@ def _read_now(response: dict[str, Any]) -> None:
     if module is not None and type(body) is module.StreamingBody:
         content = body.read()
         response["body"] = module.StreamingBody(io.BytesIO(content), len(content))
+
+
+_PLACES: Final = (
+    (("usage", "input_tokens"), ("usage", "output_tokens")),
+    (("usage", "inputTokens"), ("usage", "outputTokens")),
+    (("usage", "prompt_tokens"), ("usage", "completion_tokens")),
+    (("inputTextTokenCount",), ("results", 0, "tokenCount")),
+    (("prompt_token_count",), ("generation_token_count",)),
+    (("meta", "billed_units", "input_tokens"), ("meta", "billed_units", "output_tokens")),
+)
+"""Where the models of Bedrock report the tokens of the prompt and of the answer."""
+
+
+def _counts(response: Mapping[str, Any]) -> tuple[int, int] | None:
+    body: Any = response.get("body")
+    if hasattr(body, "seek"):
+        # The body can be read again.
+        report = json.loads(body.read())
+        body.seek(0)
+    else:
+        report = response
+    for places in _PLACES:
+        found = [_at(report, place) for place in places]
+        if isinstance(found[0], int):
+            return found[0], found[1] if isinstance(found[1], int) else 0
+    return None
+
+
+def _at(report: Any, place: tuple[str | int, ...]) -> Any:
+    try:
+        return functools.reduce(operator.getitem, place, report)
+    except (KeyError, IndexError, TypeError):
+        return None

@@ -8,7 +8,7 @@ from typing import Any
 from .... import instrument
 from ....instrument.shims import Forwarding
 from ..client import TokenTrackrClient, get_client
-from ._calls import Observed, Resource, watch
+from ._calls import Describe, Observed, Resource, stand_in, watch
 
 __all__ = ["GeminiWrapper"]
 
@@ -32,20 +32,32 @@ class GeminiWrapper(Forwarding):
 
     def generate_content_async(self, contents: Any, stream: bool = False, **kwargs: Any) -> Any:  # noqa: FBT002
         """Call the model's own asynchronous method."""
-        return self._watch(lambda: self._inner.generate_content_async(contents, stream=stream, **kwargs))
+        return self._watch(lambda: self._inner.generate_content_async(contents, stream=stream, **kwargs), _nothing)
 
     def start_chat(self, **kwargs: Any) -> Resource:
         """Start a chat with the model's own method. Its messages are recorded."""
 
         def recorded(method: Callable[..., Any]) -> Callable[..., Any]:
-            return lambda *args, **kwargs: self._watch(lambda: method(*args, **kwargs))
+            return lambda *args, **kwargs: self._watch(lambda: method(*args, **kwargs), _nothing)
 
         methods = {"send_message": recorded, "send_message_async": recorded}
         return Resource(self._inner.start_chat(**kwargs), methods, {})
 
-    def _watch(self, call: Callable[[], Any]) -> Any:
-        observed = Observed(self._client, "gemini", getattr(self._inner, "model_name", None), reports_cached=True)
-        return watch(observed, call, _reason)
+    def _watch(self, call: Callable[[], Any], describe: Describe | None = None) -> Any:
+        model, package = getattr(self._inner, "model_name", "gemini-unknown"), stand_in(self._inner, "google")
+        observed = Observed(self._client, "gemini", model, reports_cached=True, stand_in_for=package, read=_counts)
+        return watch(observed, call, describe or _reason)
+
+
+def _nothing(_: Any) -> None:
+    """Return no metadata, as the original has none for chats and asynchronous calls."""
+
+
+def _counts(response: Any) -> tuple[int, int]:
+    usage = response.usage_metadata
+    thoughts = getattr(usage, "thoughts_token_count", None)
+    generated = (usage.candidates_token_count or 0) + (thoughts if isinstance(thoughts, int) else 0)
+    return usage.prompt_token_count, generated
 
 
 def _reason(response: Any) -> Mapping[str, Any] | None:
