@@ -29,6 +29,7 @@ __all__ = [
     "report_to",
     "steps",
     "steps_async",
+    "within",
 ]
 
 P = ParamSpec("P")
@@ -139,7 +140,7 @@ class attribute:  # noqa: N801 - used as a function
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Wrap a function so that its calls are attributed. Supports plain, async, generator and async generator functions."""
-        return _within(self, function)
+        return within(lambda: self, function)
 
 
 def of_mapping(fields: Mapping[str, Any]) -> attribute:
@@ -168,21 +169,27 @@ class _Held:
         leave(self)
 
 
-def _within(scope: AbstractContextManager[Any], function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function of the same kind that runs in the scope, together with a coroutine or generator that it returns."""
+def within(make: Callable[[], AbstractContextManager[Any]], function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of the same kind that runs in a scope, together with a coroutine or generator that it returns.
+
+    Args:
+        make: Returns the scope of one call. It is entered for each step of a generator.
+        function: The function.
+    """
     import inspect  # noqa: PLC0415 - takes a tenth of the package's import time; only decorators need it
 
     if inspect.iscoroutinefunction(function):
 
         @functools.wraps(function)
         async def run_async(*args: Any, **kwargs: Any) -> Any:
-            with scope:
+            with make():
                 return await function(*args, **kwargs)
 
         return run_async
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
+        scope = make()
         with scope:
             result = function(*args, **kwargs)
         kind = type(result)
@@ -197,10 +204,10 @@ def _within(scope: AbstractContextManager[Any], function: Callable[..., Any]) ->
 
         @functools.wraps(function)
         def generate(*args: Any, **kwargs: Any) -> Any:
-            return (yield from steps(scope, function(*args, **kwargs)))
+            return (yield from steps(make(), function(*args, **kwargs)))
 
         return generate
-    return functools.wraps(function)(_stepping(scope, function)) if inspect.isasyncgenfunction(function) else run
+    return functools.wraps(function)(_stepping(make, function)) if inspect.isasyncgenfunction(function) else run
 
 
 async def _awaited(scope: AbstractContextManager[Any], coroutine: Any) -> Any:
@@ -231,14 +238,14 @@ def steps(scope: AbstractContextManager[Any], generator: Any) -> Any:
 
 def steps_async(scope: AbstractContextManager[Any], generator: Any) -> Any:
     """Do the same as `steps` for an asynchronous generator."""
-    return _stepping(scope, lambda: generator)()
+    return _stepping(lambda: scope, lambda: generator)()
 
 
-def _stepping(scope: AbstractContextManager[Any], function: Callable[..., Any]) -> Callable[..., Any]:
+def _stepping(make: Callable[[], AbstractContextManager[Any]], function: Callable[..., Any]) -> Callable[..., Any]:
     """Return an asynchronous generator function that runs another one in the scope."""
 
     async def generate(*args: Any, **kwargs: Any) -> Any:
-        generator = function(*args, **kwargs)
+        generator, scope = function(*args, **kwargs), make()
         step: Callable[[], Any] = functools.partial(generator.asend, None)
         while True:
             try:
@@ -286,4 +293,5 @@ def bind(function: Callable[..., R], *args: Any, **kwargs: Any) -> Callable[...,
         partial = functools.partial(function, *args, **kwargs)
         functools.update_wrapper(partial, function)
         function = partial
-    return _within(_Held(_current.get()), function)
+    held = _Held(_current.get())
+    return within(lambda: held, function)
