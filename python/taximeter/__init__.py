@@ -18,6 +18,7 @@ from ._core import UNITS, Cost, Receipt, __version__
 from ._default import (
     Meter,
     bind,
+    check,
     close,
     default_meter,
     drain,
@@ -28,6 +29,7 @@ from ._default import (
     price,
     prometheus,
     reprice,
+    reserve,
     retry_dead_letters,
     stats,
     status,
@@ -52,6 +54,8 @@ from .meter.reports import FlushReport
 if TYPE_CHECKING:
     from ._default_ledger import Ledger
     from .budgets.definition import Budget
+    from .budgets.run import budget
+    from .budgets.standing import Standing
     from .ledger import Report, Row
     from .meter.measurement import Measurement
     from .settings.destination import Destination
@@ -86,6 +90,7 @@ __all__ = [
     "Receipt",
     "Report",
     "Row",
+    "Standing",
     "TaximeterError",
     "TokenCount",
     "UnknownNameError",
@@ -93,6 +98,8 @@ __all__ = [
     "__version__",
     "attribute",
     "bind",
+    "budget",
+    "check",
     "close",
     "count_messages",
     "count_tokens",
@@ -108,6 +115,7 @@ __all__ = [
     "prometheus",
     "register_tokenizer",
     "reprice",
+    "reserve",
     "retry_dead_letters",
     "stats",
     "status",
@@ -117,6 +125,7 @@ __all__ = [
 ]
 
 
+_OF_BUDGETS = {"Budget": ".budgets.definition", "budget": ".budgets.run", "Standing": ".budgets.standing"}
 _OF_TOKENS = frozenset({
     "Encoding", "ModelEncoding", "TokenCount", "count_messages", "count_tokens", "encoding", "encoding_for_model",
     "register_tokenizer",
@@ -125,10 +134,10 @@ _OF_TOKENS = frozenset({
 
 def __getattr__(name: str) -> object:
     # Imported on first use: services that only track need neither the ledger nor token counts, which are a third of the import time.
-    if name == "Budget":
-        from .budgets.definition import Budget  # noqa: PLC0415
+    if name in _OF_BUDGETS:
+        from importlib import import_module  # noqa: PLC0415
 
-        return Budget
+        return getattr(import_module(_OF_BUDGETS[name], __name__), name)
     if name == "Destination":
         from .settings.destination import Destination  # noqa: PLC0415
 

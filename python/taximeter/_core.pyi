@@ -9,7 +9,7 @@ from decimal import Decimal
 from os import PathLike
 from typing import Any, Literal, final
 
-from .types import AttributionValue, CallStatus, CostStatus, Stats, Time, UsageStatus
+from .types import AttributionValue, BudgetStats, CallStatus, CostStatus, Stats, Time, UsageStatus
 from .types import Refusal as EventRefusal
 
 __version__: str
@@ -296,7 +296,7 @@ class Budgets:
             For each: the values of `standings`, and `threshold` as it was defined, `id`, which is the same for the same threshold,
             key and period, and `webhook`.
         """
-    def stats(self) -> dict[str, Any]:
+    def stats(self) -> BudgetStats:
         """Return counts of this process: calls `admitted`, `refused`, `unpriced`, `abandoned` and `unestimated`, and more.
 
         `unavailable` counts operations that found the state unusable, `waiting` settlements in memory, `dropped` lost ones.

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Meter",
     "bind",
+    "check",
     "close",
     "default_meter",
     "drain",
@@ -31,6 +32,7 @@ __all__ = [
     "price",
     "prometheus",
     "reprice",
+    "reserve",
     "retry_dead_letters",
     "stats",
     "status",
@@ -84,6 +86,8 @@ _own_ledger: _Meter | None = None
 
 track = default_meter.track
 measure = default_meter.measure
+check = default_meter.check
+reserve = default_meter.reserve
 price = default_meter.price
 flush = default_meter.flush
 close = default_meter.close

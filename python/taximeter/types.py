@@ -14,6 +14,7 @@ from uuid import UUID
 __all__ = [
     "AttributionValue",
     "Backend",
+    "BudgetStats",
     "CallStatus",
     "CostStatus",
     "DestinationStats",
@@ -90,6 +91,37 @@ class DestinationStats(TypedDict):
     """The reason of the last failed request; `None` after a success."""
 
 
+class BudgetStats(TypedDict):
+    """The counts of the budgets in `stats()`, of this process."""
+
+    definitions: int
+    """Budgets in force, also those that other processes have set."""
+    admitted: int
+    """Calls that fit."""
+    refused: int
+    """Calls that were refused."""
+    unavailable: int
+    """How often the counts could not be read or written."""
+    unpriced: int
+    """Calls without a known price, which were charged nothing or what `unpriced` says."""
+    abandoned: int
+    """Calls that ended without an event."""
+    unestimated: int
+    """Calls with content whose tokens cannot be estimated: audio, or files by reference."""
+    estimated_usd: str
+    """What settled calls were expected to cost, as a decimal text."""
+    actual_usd: str
+    """What they cost."""
+    waiting: int
+    """Charges that wait in memory for the lock."""
+    dropped: int
+    """Charges that were lost, because the counts could not be written for long."""
+    state: str
+    """`ok`, or why the counts cannot be read."""
+    boundaries_until: float | None
+    """Until when the periods are known, in seconds since 1970; `None` without calendar periods."""
+
+
 class Stats(TypedDict):
     """The counts of one process."""
 
@@ -115,6 +147,8 @@ class Stats(TypedDict):
     """Problems of recorded events, by kind."""
     destinations: dict[str, DestinationStats]
     """Counts of each destination, by its name."""
+    budgets: BudgetStats
+    """Counts of the budgets."""
 
 
 class _EventOfEach(TypedDict):

@@ -51,11 +51,13 @@ pub enum Issue {
     InstrumentFailed,
     /// The user's function that attributes requests raised an exception. The request's calls are recorded without attribution.
     AttributionFailed,
+    /// The user's function for a budget's thresholds raised an exception.
+    CallbackFailed,
 }
 
 impl Issue {
     /// Every issue.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::MissingProvider,
         Self::MissingModel,
         Self::InvalidUsage,
@@ -80,6 +82,7 @@ impl Issue {
         Self::LostInMemory,
         Self::InstrumentFailed,
         Self::AttributionFailed,
+        Self::CallbackFailed,
     ];
 
     /// Its name in `stats()`.
@@ -110,6 +113,7 @@ impl Issue {
             Self::LostInMemory => "lost_in_memory",
             Self::InstrumentFailed => "instrument_failed",
             Self::AttributionFailed => "attribution_failed",
+            Self::CallbackFailed => "callback_failed",
         }
     }
 

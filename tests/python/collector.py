@@ -48,7 +48,9 @@ class Collector:
             def do_POST(self) -> None:
                 raw = self.rfile.read(int(self.headers["Content-Length"]))
                 text = gzip.decompress(raw) if self.headers.get("Content-Encoding") == "gzip" else raw
-                events = json.loads(text)
+                told = json.loads(text)
+                # The request of a webhook is one object.
+                events = told if isinstance(told, list) else [told]
                 answer = outer.rule(events)
                 status, headers, body = answer if isinstance(answer, tuple) else (answer, {}, b"")
                 with outer._lock:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import taximeter
-from taximeter.budgets.definition import FIELDS, Budget, from_mapping
+from taximeter.budgets.definition import FIELDS, Budget, from_core, from_mapping
 from taximeter.budgets.refusal import error_of, with_unit
 from taximeter.errors import BudgetExceeded, BudgetUnavailable
 from taximeter.settings import resolve
@@ -215,6 +215,19 @@ def test_a_table_has_every_field_but_the_callback():
     table = {"name": "b", "usd": "1", "per": "day", "warn_at": 0.5, "cut": True}
     assert from_mapping(table) == Budget(**table)
     assert {"limits", "where", "webhook", "on_threshold"} < {*FIELDS}
+
+
+@pytest.mark.parametrize(
+    "budget",
+    [
+        Budget("b", usd="1.5", per="week", starts="sun", tz="Asia/Kolkata", by=["team", "tag:a"], limits={"x/y": "2"}, webhook="https://h/x"),
+        Budget("b", tokens=7, rolling="1h", where={"model": "gpt-*"}, action="warn", admit="room", warn_at=[], cut=True, share="0.5"),
+        Budget("b", calls=7, per="total", unpriced="block", unavailable="block", absent="skip", by="user"),
+        Budget("b", usd=7, per="hour", unpriced="0.01", hold_timeout=60),
+    ],
+)  # fmt: skip
+def test_a_definition_of_the_core_can_be_read_again(budget):
+    assert Budget("b", **from_core(json.loads(json.dumps(budget.to_core())))) == budget
 
 
 def refusal(**fields):

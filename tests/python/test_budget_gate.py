@@ -169,7 +169,8 @@ def test_another_scope_under_the_same_name_is_an_error(budgets, state):
     assert not budgets.is_active
 
 
-def test_thresholds_are_crossed_once(budgets):
+def test_thresholds_are_crossed_once(budgets, monkeypatch):
+    monkeypatch.setattr("taximeter.meter.limits.Limits.act", lambda limits: None)
     define(budgets, warn_at=["0.5", "1"], webhook="http://127.0.0.1/hook")
     for _ in range(3):
         budgets.track(None, **MODEL, input_tokens=100_000)

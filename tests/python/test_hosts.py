@@ -17,6 +17,7 @@ import pytest
 import taximeter
 from collector import Collector
 from conftest import wait_for
+from taximeter.meter import engine_of
 
 BIN = Path(sys.executable).parent
 APP = """
@@ -287,10 +288,12 @@ def test_the_stub_has_the_names_of_the_extension():
 
     real, absent = taximeter._core, importlib.import_module("taximeter._subinterpreter.stub")
     assert public(real) <= public(absent)
-    for name in ("Meter", "Receipt", "Scope"):  # the other classes cannot be instantiated
+    for name in ("Budgets", "Meter", "Receipt", "Scope"):  # the other classes cannot be instantiated
         assert public(getattr(real, name)) <= public(getattr(absent, name)), name
-    stats = taximeter.Meter(backend="memory").stats()
-    stand_in = absent.Meter(scope=None, warn=None, configure=None).stats()
+    engine = engine_of(taximeter.Meter(backend="memory"))
+    meter = absent.Meter(scope=None, warn=None, configure=None)
+    stats, stand_in = engine.core.stats(), meter.stats()
+    assert engine.budgets.stats().keys() == absent.Budgets(meter).stats().keys()
     assert stats.keys() == stand_in.keys()
     assert stats["refused"].keys() | {"subinterpreter"} == stand_in["refused"].keys()
     assert stats["remarks"].keys() == stand_in["remarks"].keys()

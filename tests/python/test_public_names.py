@@ -12,7 +12,7 @@ from taximeter import testing
 
 METER = {
     # Recording
-    "instrument", "measure", "track", "wrap",
+    "check", "instrument", "measure", "reserve", "track", "wrap",
     # Prices
     "catalog", "catalog_as_of", "models", "preview_catalog", "price", "reprice", "update_catalog",
     # Delivery
@@ -22,11 +22,11 @@ METER = {
 }  # fmt: skip
 MODULE = {
     "UNITS", "__version__",
-    "attribute", "bind", "close", "count_messages", "count_tokens", "default_meter", "drain", "encoding", "encoding_for_model", "flush",
-    "init", "measure", "models", "price", "prometheus", "register_tokenizer", "reprice", "retry_dead_letters", "stats", "status", "track",
+    "attribute", "bind", "budget", "check", "close", "count_messages", "count_tokens", "default_meter", "drain", "encoding", "encoding_for_model", "flush",
+    "init", "measure", "models", "price", "prometheus", "register_tokenizer", "reprice", "reserve", "retry_dead_letters", "stats", "status", "track",
     "uninstrument", "wrap",
     "Budget", "BudgetExceeded", "BudgetUnavailable", "CatalogError", "ConfigError", "Cost", "DeliveryError", "Destination", "Encoding", "FlushReport", "Ledger", "LedgerError",
-    "Measurement", "Meter", "ModelEncoding", "Receipt", "Report", "Row", "TaximeterError", "TokenCount", "UnknownNameError", "UsageError",
+    "Measurement", "Meter", "ModelEncoding", "Receipt", "Report", "Row", "Standing", "TaximeterError", "TokenCount", "UnknownNameError", "UsageError",
 }  # fmt: skip
 SUBMODULES = {
     "attribution", "budgets", "catalog", "cli", "compat", "concealed", "errors", "fields", "files", "instrument", "integrations", "ledger", "locks", "log",
@@ -34,7 +34,7 @@ SUBMODULES = {
 }  # fmt: skip
 MEMBERS = {
     taximeter.Measurement: {"first_token", "receipt", "set", "set_usage"},
-    taximeter.Budget: {"name", "on_threshold", "to_core"},
+    taximeter.Budget: {"blocks_unavailable", "name", "on_threshold", "to_core", "webhook"},
     taximeter.Destination: {"host", "place", "to_core"},
     taximeter.Ledger: {"events", "follow", "last", "report"},
     testing.Captured: {"clear", "events", "report"},

@@ -15,13 +15,17 @@ from ..errors import TaximeterError
 
 __all__ = [
     "UNITS",
+    "Budgets",
     "Cost",
     "Encoding",
     "LedgerReader",
     "Meter",
     "Receipt",
+    "Refusal",
+    "RunBudget",
     "Scanner",
     "Scope",
+    "Ticket",
     "__version__",
     "check_catalog",
     "check_destination",
@@ -49,6 +53,7 @@ REMARKS: Final = (
     "given_up", "invalid_text", "invalid_time", "invalid_cost", "unknown_unit", "truncated", "unreadable_usage",
     "contradictory_usage", "usage_interrupted", "usage_malformed", "usage_not_json", "usage_unreported",
     "usage_internal_error", "unreadable_catalog", "unknown_field", "lost_in_memory", "instrument_failed", "attribution_failed",
+    "callback_failed",
 )  # fmt: skip
 
 log = logging.getLogger("taximeter")
@@ -59,8 +64,11 @@ except metadata.PackageNotFoundError:
     __version__ = "unknown"
 
 
+_REFUSAL: Final = "taximeter does not work in a subinterpreter, because its extension works only in the main interpreter"
+
+
 def _refuse(*_: Any, **__: Any) -> NoReturn:
-    raise TaximeterError("taximeter does not work in a subinterpreter, because its extension works only in the main interpreter")
+    raise TaximeterError(_REFUSAL)
 
 
 class Receipt:
@@ -170,10 +178,61 @@ class Meter:
     reprice: Callable[..., Any] = _refuse
 
 
+class Budgets:
+    """The budgets of a meter. Nothing could hold them, so setting one is an error, and nothing else is."""
+
+    is_active = False
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+
+    def set(self, definitions: str) -> NoReturn:
+        """Refuse a budget that would not be held."""
+        raise ValueError(_REFUSAL)
+
+    def admit(self, *_: Any, **__: Any) -> None:
+        """Admit every call, because there are no budgets."""
+
+    def track(self, _ticket: None, /, **fields: Any) -> Receipt:
+        """Count an event."""
+        return self._meter.track(**fields)
+
+    def definitions(self) -> str:
+        """Return no definitions."""
+        return "[]"
+
+    def standings(self, *_: Any) -> list[Any]:
+        """Return nothing, because nothing is counted."""
+        return []
+
+    all_standings = take_crossings = standings
+
+    def stats(self) -> dict[str, Any]:
+        """Return the counts in the form of the extension's `Budgets.stats()`."""
+        names = ("definitions", "admitted", "refused", "unavailable", "unpriced", "abandoned", "unestimated", "waiting", "dropped")
+        texts = {"estimated_usd": "0", "actual_usd": "0", "state": REASON}
+        return {**dict.fromkeys(names, 0), **texts, "boundaries_until": None}
+
+    remove: Callable[..., Any] = _refuse
+    reset: Callable[..., Any] = _refuse
+
+
 class Cost:
     """Absent in a subinterpreter."""
 
     __init__ = _refuse
+
+
+class RunBudget(Cost):
+    """Absent in a subinterpreter: nothing could hold the limit."""
+
+
+class Ticket(Cost):
+    """Absent in a subinterpreter."""
+
+
+class Refusal(Cost):
+    """Absent in a subinterpreter."""
 
 
 class LedgerReader(Cost):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from .standing import Standing
 
-__all__ = ["FIELDS", "Budget", "from_mapping"]
+__all__ = ["FIELDS", "Budget", "from_core", "from_mapping"]
 
 _HOLD_SECONDS: Final = 900
 _MAX_HOLD_SECONDS: Final = 31 * 86_400
@@ -135,6 +135,16 @@ class Budget:
             period = {**period, "boundaries": boundaries(self._source, time.time() if now is None else now)}
         return {**self._fields, "period": period, "webhook": self._webhook.reveal()}
 
+    @property
+    def webhook(self) -> str | None:
+        """The URL that is called at thresholds. It may hold a key, so do not show it."""
+        return self._webhook.reveal()
+
+    @property
+    def blocks_unavailable(self) -> bool:
+        """Whether calls are blocked while the counts cannot be read."""
+        return bool(self._fields["unavailable"] == "block")
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Budget) and self._compared() == other._compared()
 
@@ -154,6 +164,14 @@ class Budget:
 
 FIELDS: Final = tuple(Budget.__init__.__kwdefaults__ or ())
 """The keywords of `Budget`, which are the keys of a table `[[budgets]]` besides `name`."""
+
+
+def from_core(definition: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keywords of `Budget` for a definition in the form of the core, without its name."""
+    source, period = definition["period_source"], definition["period"]
+    when = source or ({"rolling": period["seconds"]} if period["kind"] == "rolling" else {"per": "total"})
+    same = {name: value for name, value in definition.items() if name in FIELDS}
+    return {**same, **when, definition["unit"]: definition["amount"], "limits": dict(definition["limits"])}
 
 
 def from_mapping(table: Any) -> Budget:

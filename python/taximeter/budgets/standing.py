@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .refusal import SEPARATOR, moment
 
 if TYPE_CHECKING:
     from datetime import datetime
-    from decimal import Decimal
 
-__all__ = ["Standing"]
+__all__ = ["Standing", "standing_of"]
 
 
 class Standing(NamedTuple):
@@ -17,7 +20,7 @@ class Standing(NamedTuple):
     budget: str
     """The name of the budget."""
     key: str
-    """The values of the budget's `by`, separated by ` / ` if there are several; empty without `by`."""
+    """The values of the budget's `by`, separated by `/` if there are several; empty without `by`."""
     unit: str
     """`usd`, `tokens` or `calls`."""
     amount: Decimal | int
@@ -36,3 +39,22 @@ class Standing(NamedTuple):
     """When the period ends; `None` if it does not."""
     threshold: Decimal | None = None
     """The part of the amount that was crossed, for `on_threshold`; else `None`."""
+
+
+def standing_of(told: Mapping[str, Any]) -> Standing:
+    """Return a standing of the core; see `_core.Budgets.standings`."""
+    kind = Decimal if told["unit"] == "usd" else int
+    threshold = told.get("threshold")
+    return Standing(
+        budget=told["budget"],
+        key=SEPARATOR.join(told["key"]),
+        unit=told["unit"],
+        amount=kind(told["amount"]),
+        used=kind(told["used"]),
+        held=kind(told["held"]),
+        left=kind(told["left"]),
+        calls=told["calls"],
+        unpriced=told["unpriced"],
+        resets_at=moment(told["resets_at"]),
+        threshold=None if threshold is None else Decimal(threshold),
+    )

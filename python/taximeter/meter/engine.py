@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from ..settings.destination import Destination
     from ..types import Stats
     from .gevent import Wait
+    from .limits import Limits
     from .warnings import Warnings
 
 __all__ = ["MAX_WAIT_SECONDS", "Engine"]
 
 # The longest wait in seconds, one week; `float("inf")` means the same.
 MAX_WAIT_SECONDS: Final = 7 * 86_400.0
+_ABOUT_BUDGETS: Final = ("budget_crossed", "budget_boundaries")
 _reported_storage: set[str] = set()
 """The storage faults that this process has already logged."""
 
@@ -39,11 +41,14 @@ class Engine:
 
     settings: Settings | None
     """The settings in force; `None` until they are needed."""
+    sets_budgets: bool
+    """Whether the budgets of the settings are put in force. The command line does not add those of a file to a running service."""
     exit_seconds: float
     """Seconds that an exiting program waits for delivery, together with other such meters; 0 for the default."""
 
     def __init__(self) -> None:
         self.settings = None
+        self.sets_budgets = True
         self.exit_seconds = 0.0
         self._given: dict[str, Any] = {}
         """The settings that were given as arguments."""
@@ -53,17 +58,22 @@ class Engine:
         self._checked_root: str | None = None
         self._refresher: Refresher | None = None
         """Updates the price catalog in the background, if the settings ask for it."""
+        self._limits: Limits | None = None
         this = weakref.ref(self)
 
         def warn(what: str, field: str, detail: str = "") -> None:
             if engine := this():
-                engine.warnings.warn(what, field, detail)
+                if what in _ABOUT_BUDGETS:
+                    engine.act_on_budgets(what)
+                else:
+                    engine.warnings.warn(what, field, detail)
 
         def configure() -> None:
             if engine := this():
                 engine.before_first_event()
 
         self.core = _core.Meter(scope=attribution.current, warn=warn, configure=configure)
+        self.budgets = _core.Budgets(self.core)
         if TYPE_CHECKING:
             self.track = self.core.track
         else:
@@ -148,9 +158,9 @@ class Engine:
             settings = rules.Settings(root="", backend="memory")
         other = Engine()
         if destination is None:
-            other.settings = settings._replace(uses_ledger=True, destinations=())
+            other.settings = settings._replace(uses_ledger=True, destinations=(), budgets=())
         else:
-            other.settings = settings._replace(uses_ledger=False, destinations=(destination,), attribution={}, tags={})
+            other.settings = settings._replace(uses_ledger=False, destinations=(destination,), attribution={}, tags={}, budgets=())
         other.apply_again()
         return other
 
@@ -174,6 +184,28 @@ class Engine:
         if any(f'"{kind}"' in settings.prices.overrides for kind in ("multipliers", "aliases")):
             for rule in self.core.unmatched_price_rules():
                 log().warning("prices.%s matches no priced model; check its provider and name", rule)
+
+        if settings.enabled and settings.budgets and self.sets_budgets:
+            self.limits.put_in_force(settings.budgets)
+
+    @property
+    def limits(self) -> Limits:
+        """What Python does for the budgets. It is loaded with the first one."""
+        if self._limits is None:
+            from .limits import Limits  # noqa: PLC0415 - most programs have no budgets
+
+            self._limits = Limits(self)
+        return self._limits
+
+    def act_on_budgets(self, what: str) -> None:
+        """Act on a crossed threshold, or on periods that will soon be over. Never raises."""
+        try:
+            if what == "budget_crossed":
+                self.limits.act()
+            else:
+                self.limits.renew()
+        except Exception:
+            log().warning("taximeter: this is a fault of taximeter; please report it (%s)", what, exc_info=True)
 
     def check_storage(self) -> None:
         """Log a warning, once per reason, if events can only be kept in memory. It says why and what to set.
@@ -238,7 +270,16 @@ class Engine:
 
     def stats(self) -> Stats:
         """Return the counts; see `Meter.stats`."""
-        return self.core.stats()
+        counts = self.core.stats()
+        counts["budgets"] = self.budgets.stats()
+        return counts
+
+    def standings(self) -> list[dict[str, Any]]:
+        """Return what is used of all budgets; see `_core.Budgets.all_standings`. Empty if it cannot be read: `stats()` says why."""
+        try:
+            return self.budgets.all_standings()
+        except (OSError, ValueError):
+            return []
 
     def flush(self, timeout: float) -> FlushReport:
         """Wait for delivery; see `Meter.flush`."""
@@ -260,6 +301,8 @@ class Engine:
         """Flushes, and ends delivery; see `Meter.close`."""
         if self._refresher is not None:
             self._refresher.stop()
+        if self._limits is not None:
+            self._limits.close(_seconds(timeout))
         return _wait(self.core.close, timeout)
 
     def drain_report(self) -> DrainReport:
@@ -323,10 +366,13 @@ def _warn_of_memory(error: Exception) -> None:
 
 
 def _wait(how: Wait, timeout: float) -> FlushReport:
+    return FlushReport(*how(_seconds(timeout)))
+
+
+def _seconds(timeout: Any) -> float:
     try:
         seconds = float(timeout)
     except (TypeError, ValueError, OverflowError):
         seconds = 0.0
     # NaN compares false with everything, so it becomes 0.
-    seconds = min(seconds, MAX_WAIT_SECONDS) if seconds > 0 else 0.0
-    return FlushReport(*how(seconds))
+    return min(seconds, MAX_WAIT_SECONDS) if seconds > 0 else 0.0

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
+    from ..budgets.admission import Estimate
     from ..fields import TrackFields
     from .engine import Engine
 
@@ -28,11 +29,15 @@ _MAX_SECONDS: Final = 10**6
 class Measurement:
     """A measured block; see `Meter.measure`."""
 
-    __slots__ = ("_engine", "_fields", "_first", "_receipt", "_span", "_started", "_started_at", "_usage")
+    __slots__ = (
+        "_engine", "_estimate", "_fields", "_first", "_receipt", "_span", "_started", "_started_at", "_ticket", "_usage",
+    )  # fmt: skip
 
-    def __init__(self, engine: Engine, fields: dict[str, Any]) -> None:
+    def __init__(self, engine: Engine, fields: dict[str, Any], estimate: Estimate | None = None) -> None:
         self._engine = engine
         self._fields = fields
+        self._estimate = estimate
+        self._ticket: _core.Ticket | None = None
         self._usage: Any = None
         self._first: float | None = None
         self._receipt: _core.Receipt | None = None
@@ -81,6 +86,12 @@ class Measurement:
             self._first = time.perf_counter()
 
     def __enter__(self) -> Measurement:
+        if self._estimate is not None:
+            from ..budgets.admission import admit, scope_of  # noqa: PLC0415 - as the table of fields, see Meter.measure
+
+            self._engine.settled()
+            fields = self._fields
+            self._ticket = admit(self._engine.budgets, scope_of(fields), fields["provider"], fields["model"], **self._estimate)
         self._span = attribution.active_span()
         self._started_at = time.time()
         self._started = time.perf_counter()
@@ -89,7 +100,7 @@ class Measurement:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         ended = time.perf_counter()
         try:
-            self._receipt = self._engine.track(**self._event(ended, kind))
+            self._receipt = self._track(self._event(ended, kind), kind)
         except Exception as failure:
             # The call was made, so it is recorded without the fields that failed.
             log().debug("taximeter could not measure a call", exc_info=True)
@@ -97,9 +108,19 @@ class Measurement:
             from ..fields import ATTRIBUTION, TAGS  # noqa: PLC0415 - see Meter.measure
 
             fields = {name: self._fields[name] for name in ("provider", "model", *ATTRIBUTION, TAGS) if name in self._fields}
-            self._receipt = self._engine.track(
-                **fields, error=kind, usage_status="missing", started_at=self._started_at, latency_ms=(ended - self._started) * 1000
-            )
+            latency = (ended - self._started) * 1000
+            fields |= {"error": kind, "usage_status": "missing", "started_at": self._started_at, "latency_ms": latency}
+            self._receipt = self._track(fields, kind)
+
+    def _track(self, fields: dict[str, Any], kind: type[BaseException] | None) -> _core.Receipt:
+        if self._ticket is None:
+            return self._engine.track(**fields)
+        if kind is not None and self._usage is None:
+            from ..budgets.admission import how_ended  # noqa: PLC0415 - see __enter__
+
+            # Whether a call that raised is billed is not in its event.
+            self._ticket.end(how_ended(kind))
+        return self._engine.budgets.track(self._ticket, **fields)
 
     def _event(self, ended: float, kind: type[BaseException] | None) -> dict[str, Any]:
         """Return the event's fields, without those that cannot be read. The call was made, so it is always recorded."""

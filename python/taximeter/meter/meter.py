@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from ..concealed import concealed
+from .admissions import Admissions
 from .engine import Engine
 from .pricing import Pricing
 from .reports import DrainReport, FlushReport
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self, Unpack
 
+    from ..budgets.admission import Estimate
     from ..fields import MeasureFields
     from ..settings import MeterSettings, Settings
     from ..types import Stats
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Meter", "engine_of", "meter_with"]
 
 
-class Meter(Pricing):
+class Meter(Pricing, Admissions):
     """A meter with its own settings. The functions of `taximeter` use a default meter.
 
     Args:
@@ -71,7 +73,7 @@ class Meter(Pricing):
         """The settings in force; `None` until the first event needs them."""
         return self._engine.settings
 
-    def measure(self, *, provider: str, model: str, **fields: Unpack[MeasureFields]) -> Measurement:
+    def measure(self, *, provider: str, model: str, reserve: bool | Estimate = False, **fields: Unpack[MeasureFields]) -> Measurement:
         """Meter one call that you make yourself.
 
             with meter.measure(provider="anthropic", model="claude-sonnet-4-5", feature="summaries") as call:
@@ -85,6 +87,9 @@ class Meter(Pricing):
         Args:
             provider: The provider that is called.
             model: The model that is called.
+            reserve: Whether the budgets are asked before the block, as `reserve` does. A mapping says what is known of the call:
+                `{"input_tokens": 1200, "max_output_tokens": 500}`. If it does not fit, `BudgetExceeded` is raised, the block does not
+                run, and no event is recorded.
             **fields: What else `track` takes.
 
         Raises:
@@ -94,7 +99,8 @@ class Meter(Pricing):
         from .measurement import Measurement  # noqa: PLC0415
 
         check_names("measure", fields, TRACK)
-        return Measurement(self._engine, {"provider": provider, "model": model, **fields})
+        estimate: Estimate | None = None if reserve is False else {} if reserve is True else reserve
+        return Measurement(self._engine, {"provider": provider, "model": model, **fields}, estimate)
 
     def flush(self, timeout: float = 5.0) -> FlushReport:
         """Wait until every destination has accepted or rejected all events so far.
@@ -143,10 +149,13 @@ class Meter(Pricing):
         return self._engine.stats()
 
     def prometheus(self) -> str:
-        """Return `stats()` in Prometheus' text format, for a metrics endpoint of your service."""
+        """Return `stats()` in Prometheus' text format, for a metrics endpoint of your service.
+
+        It also has what is used of the budgets: of the 1,000 keys that are closest to their limit.
+        """
         from .prometheus import render  # noqa: PLC0415 - see price
 
-        return render([({}, self.stats())])
+        return render([({}, self.stats())], self._engine.standings())
 
     def drain(self) -> int:
         """Deliver the events of processes that have ended.

@@ -47,17 +47,32 @@ _DESTINATION: Final = (
     _Metric("taximeter_destination_failures_total", "failures", "Requests, or batches, that failed."),
     _Metric("taximeter_destination_lost_total", "lost", "Events that the destination will not get, by reason.", "reason"),
 )
+_BUDGETS: Final = (
+    _Metric("taximeter_budget_calls_total", "calls", "Calls that budgets were asked about or charged with, by outcome.", "outcome"),
+    _Metric("taximeter_budget_unavailable_total", "unavailable", "How often the counts of budgets could not be read or written."),
+    _Metric("taximeter_budget_dropped_total", "dropped", "Charges that were lost."),
+    _Metric("taximeter_budget_waiting", "waiting", "Charges that wait in memory for the lock."),
+)
+_OUTCOMES: Final = ("admitted", "refused", "unpriced", "abandoned", "unestimated")
+_STANDINGS: Final = (
+    _Metric("taximeter_budget_limit", "amount", "What may be used in the period, in the budget's unit."),
+    _Metric("taximeter_budget_used", "used", "What is charged in the period."),
+    _Metric("taximeter_budget_held", "held", "What calls in flight hold."),
+)
+MOST_KEYS: Final = 1_000
+"""The most keys of budgets that have metrics, those closest to their limit. A metric for each of 100,000 customers is too much."""
 _REASONS: Final = ("rejected", "dead", "dropped", "expired", "evicted", "unreadable")
 
 
 _Processes = Sequence[tuple[Mapping[str, str], Mapping[str, Any]]]
 
 
-def render(processes: Iterable[tuple[Mapping[str, str], Mapping[str, Any]]]) -> str:
+def render(processes: Iterable[tuple[Mapping[str, str], Mapping[str, Any]]], standings: Iterable[Mapping[str, Any]] = ()) -> str:
     """Render the metrics of several processes.
 
     Args:
         processes: The labels and the `stats()` of each process. Values that are `None` or absent are left out.
+        standings: What is used of the budgets, see `_core.Budgets.standings`; the counts are those of all processes.
     """
     found = list(processes)
     destinations = [
@@ -68,7 +83,15 @@ def render(processes: Iterable[tuple[Mapping[str, str], Mapping[str, Any]]]) -> 
         for labels, stats in found
         for name, one in stats.get("destinations", {}).items()
     ]
-    return "".join(f"{line}\n" for line in (*_blocks(_PROCESS, found), *_blocks(_DESTINATION, destinations)))
+    budgets = [
+        (labels, {**one, "calls": {outcome: one[outcome] for outcome in _OUTCOMES if outcome in one}})
+        for labels, stats in found
+        if (one := stats.get("budgets")) is not None
+    ]
+    fullest = sorted(standings, key=lambda one: -one["percent"])[:MOST_KEYS]
+    keys = [({"budget": one["budget"], "key": "/".join(one["key"]), "unit": one["unit"]}, one) for one in fullest]
+    groups = ((_PROCESS, found), (_DESTINATION, destinations), (_BUDGETS, budgets), (_STANDINGS, keys))
+    return "".join(f"{line}\n" for metrics, samples in groups for line in _blocks(metrics, samples))
 
 
 def _blocks(metrics: Iterable[_Metric], processes: _Processes) -> Iterator[str]:
@@ -80,11 +103,11 @@ def _blocks(metrics: Iterable[_Metric], processes: _Processes) -> Iterator[str]:
             yield from (f"{metric.name}{_labels(labels)} {value}" for labels, value in samples)
 
 
-def _values(metric: _Metric, labels: Mapping[str, str], stats: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, str], float]]:
+def _values(metric: _Metric, labels: Mapping[str, str], stats: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, str], float | str]]:
     value = stats.get(metric.key)
     if isinstance(value, Mapping):
         yield from (({**labels, metric.label: name}, count) for name, count in value.items())
-    elif isinstance(value, str):
+    elif isinstance(value, str) and metric.label:
         yield {**labels, metric.label: value}, 1
     elif value is not None:
         yield labels, value

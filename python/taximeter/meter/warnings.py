@@ -75,6 +75,11 @@ RULES: Final = {
     "attribution_failed": Rule(
         "the function that attributes requests raised this; the request goes on without attribution", "correct the function"
     ),
+    "callback_failed": Rule("on_threshold of this budget raised this; the call goes on", "correct the function"),
+    "budget_unavailable": Rule(
+        "the counts of budgets cannot be read or written; calls are admitted or blocked, as each budget's unavailable says",
+        "free disk space, or set state_dir= to a directory that this user can write",
+    ),
     "unreadable_catalog": Rule(
         "the price catalog in the state directory cannot be read; the embedded one is used", "run taximeter prices update"
     ),

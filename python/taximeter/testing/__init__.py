@@ -102,7 +102,7 @@ def capture(*, clients: bool | Sequence[str] = True) -> Iterator[Captured]:
 
     def isolated(settings: Settings) -> Settings:
         return settings._replace(
-            root=directory, enabled=True, backend="memory", uses_ledger=True, destinations=(), max_age=None,
+            root=directory, enabled=True, backend="memory", uses_ledger=True, destinations=(), max_age=None, budgets=(),
             prices=settings.prices._replace(refresh=None),
         )  # fmt: skip
 

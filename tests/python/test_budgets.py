@@ -1,0 +1,454 @@
+"""Budgets as a program uses them: `check`, `reserve`, `measure`, `budget`, thresholds, webhooks, several processes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+
+import pytest
+
+import taximeter
+from conftest import wait_for
+from taximeter.budgets.periods import boundaries
+from taximeter.meter import engine_of
+
+# 1,000 input and 300 output tokens of gpt-4o cost $0.0055.
+CALL = {"provider": "openai", "model": "gpt-4o"}
+
+
+def made(**fields) -> taximeter.Budget:
+    return taximeter.Budget("customer-day", **{"usd": "0.01", "per": "day", "by": "customer", **fields})
+
+
+@pytest.fixture
+def limited(state):
+    """Return a function that makes a meter with budgets and the state directory of the test."""
+    meters = []
+
+    def make(*budgets, **settings) -> taximeter.Meter:
+        meters.append(taximeter.Meter(state_dir=state, budgets=budgets, **settings))
+        return meters[-1]
+
+    yield make
+    for meter in meters:
+        meter.close(5)
+
+
+def spend(meter, customer="acme", tokens=1000, **fields) -> taximeter.Receipt:
+    return meter.track(**CALL, input_tokens=tokens, customer=customer, **fields)
+
+
+def used(meter, **fields) -> Decimal | int:
+    (standing,) = meter.check(**fields)
+    return standing.used
+
+
+def test_what_calls_cost_is_charged_by_key_and_limits_of_keys_apply(limited):
+    meter = limited(made(limits={"trial-*": "0.001", "big": "5"}))
+    spend(meter)
+    spend(meter)
+    spend(meter, "other")
+    (acme,) = meter.check(customer="acme")
+    assert (acme.budget, acme.key, acme.unit, acme.amount) == ("customer-day", "acme", "usd", Decimal("0.01"))
+    assert (acme.used, acme.held, acme.left, acme.calls) == (Decimal("0.005"), 0, Decimal("0.005"), 2)
+    assert acme.resets_at.tzinfo is not None
+    amounts = {key: meter.check(customer=key)[0].amount for key in ("other", "trial-1", "big")}
+    assert amounts == {"other": Decimal("0.01"), "trial-1": Decimal("0.001"), "big": Decimal(5)}
+    assert used(meter, customer="other") == Decimal("0.0025")
+
+
+def test_a_check_uses_the_attribution_in_force_and_names_the_nearest_field(limited):
+    meter = limited(made())
+    spend(meter)
+    with taximeter.attribute(customer="acme"):
+        assert used(meter) == Decimal("0.0025")
+        assert used(meter, customer="other") == 0
+    with pytest.raises(TypeError, match="did you mean 'customer'"):
+        meter.check(custmer="acme")
+
+
+def test_a_reserved_call_holds_its_estimate_and_is_charged_what_it_used(limited):
+    meter = limited(made())
+    with meter.reserve(**CALL, customer="acme", input_tokens=1000, max_output_tokens=300) as reserved:
+        assert reserved.estimated_usd == Decimal("0.0055")
+        (standing,) = meter.check(customer="acme")
+        assert (standing.used, standing.held, standing.left) == (0, Decimal("0.0055"), Decimal("0.0045"))
+        receipt = reserved.track(input_tokens=1000, output_tokens=100)
+    assert receipt.cost_usd == Decimal("0.0035")
+    (standing,) = meter.check(customer="acme")
+    assert (standing.used, standing.held, standing.calls) == (Decimal("0.0035"), 0, 1)
+
+
+def test_a_call_that_does_not_fit_is_not_made(limited):
+    meter = limited(made())
+    with pytest.raises(taximeter.BudgetExceeded) as caught:
+        with meter.reserve(**CALL, customer="acme", input_tokens=1000, max_output_tokens=1000):
+            pytest.fail("the block ran")
+    error = caught.value
+    assert (error.budget, error.key, error.amount, error.used, error.held) == ("customer-day", "acme", Decimal("0.01"), 0, 0)
+    assert (error.estimate, error.is_held, error.reason) == (Decimal("0.0125"), False, "exceeded")
+    assert 0 < error.retry_after <= 25 * 3600
+    assert meter.check(customer="acme")[0].held == 0
+
+
+def test_what_others_hold_may_be_free_again(limited):
+    meter = limited(made())
+    asked = {**CALL, "customer": "acme", "input_tokens": 1000, "max_output_tokens": 300}
+    with meter.reserve(**asked) as reserved:
+        with pytest.raises(taximeter.BudgetExceeded, match="when these calls have ended") as caught:
+            meter.reserve(**asked).__enter__()
+        assert caught.value.is_held
+        reserved.release()
+        with meter.reserve(**asked) as other:
+            other.release()
+    assert meter.check(customer="acme")[0] == meter.check(customer="new")[0]._replace(key="acme")
+
+
+@pytest.mark.parametrize(
+    ("error", "policy", "charged"),
+    [
+        (None, "input", "0.0025"),
+        (None, "release", "0"),
+        (ValueError, "input", "0"),
+        (TimeoutError, "input", "0.0025"),
+        (KeyboardInterrupt, "input", "0.0025"),
+        (asyncio.CancelledError, "release", "0"),
+    ],
+)
+def test_a_block_that_ends_without_an_event_is_charged_by_how_it_ended(limited, error, policy, charged):
+    meter = limited(made(cancelled=policy))
+    try:
+        with meter.reserve(**CALL, customer="acme", input_tokens=1000, max_output_tokens=300):
+            if error is not None:
+                raise error
+    except BaseException as raised:
+        assert type(raised) is error
+    (standing,) = meter.check(customer="acme")
+    assert (standing.used, standing.held) == (Decimal(charged), 0)
+
+
+def test_a_measured_call_asks_before_the_block(limited):
+    meter = limited(made())
+    estimate = {"input_tokens": 1000, "max_output_tokens": 300}
+    with meter.measure(**CALL, customer="acme", reserve=estimate) as call:
+        assert meter.check(customer="acme")[0].held == Decimal("0.0055")
+        call.set_usage({"input_tokens": 1000, "output_tokens": 200})
+    assert call.receipt.cost_usd == used(meter, customer="acme") == Decimal("0.0045")
+    tracked = meter.stats()["tracked"]
+    with pytest.raises(taximeter.BudgetExceeded):
+        with meter.measure(**CALL, customer="acme", reserve={**estimate, "max_output_tokens": 400}):
+            pytest.fail("the block ran")
+    assert meter.stats()["tracked"] == tracked
+    with pytest.raises(TypeError, match="did you mean 'max_output_tokens'"):
+        meter.measure(**CALL, reserve={"max_output_token": 5}).__enter__()
+
+
+@pytest.mark.parametrize(("error", "charged"), [(RuntimeError, "0"), (TimeoutError, "0.0025")])
+def test_a_measured_call_that_raises_is_charged_once(limited, error, charged):
+    meter = limited(made())
+    with pytest.raises(error):
+        with meter.measure(**CALL, customer="acme", reserve={"input_tokens": 1000, "max_output_tokens": 300}):
+            raise error
+    (standing,) = meter.check(customer="acme")
+    assert (standing.used, standing.held) == (Decimal(charged), 0)
+    assert meter.stats()["tracked"] == 1
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, True, "many", 10**13])
+def test_an_invalid_estimate_is_an_error_that_names_it(limited, value):
+    meter = limited(made())
+    with pytest.raises(taximeter.UsageError, match="max_output_tokens must be a whole number"):
+        meter.reserve(**CALL, max_output_tokens=value).__enter__()
+
+
+def test_text_of_the_request_is_counted_but_not_kept(limited, state):
+    meter = limited(made(usd="1"))
+    request = {"messages": [{"role": "user", "content": "canary word " * 500}]}
+    with meter.reserve(**CALL, customer="acme", request=request, max_output_tokens=0) as reserved:
+        held = meter.check(customer="acme")[0].held
+        reserved.release()
+    assert Decimal("0.0025") <= held <= Decimal("0.01")
+    assert not [path for path in state.rglob("*") if path.is_file() and b"canary" in path.read_bytes()]
+
+
+def test_a_budget_of_a_run_limits_its_calls_in_memory(limited):
+    meter = limited()
+    with taximeter.budget(usd="0.004") as run:
+        spend(meter)
+        assert (run.used, run.left) == (Decimal("0.0025"), Decimal("0.0015"))
+        with pytest.raises(taximeter.BudgetExceeded, match="budget run: ") as caught:
+            meter.reserve(**CALL, input_tokens=1000, max_output_tokens=0).__enter__()
+        assert caught.value.retry_after is None
+    spend(meter)
+    assert run.used == Decimal("0.0025")
+    assert "used=0.0025" in repr(run)
+
+
+def test_an_inner_run_never_gets_more_than_is_left_of_the_outer_one(limited):
+    meter = limited()
+    with (
+        taximeter.budget(calls=2, name="outer") as outer,
+        taximeter.attribute(customer="acme"),
+        taximeter.budget(calls=5, name="inner") as inner,
+    ):
+        spend(meter)
+        assert (outer.used, inner.used) == (1, 1)
+        spend(meter)
+        with pytest.raises(taximeter.BudgetExceeded, match="budget outer"):
+            meter.reserve(**CALL).__enter__()
+
+
+def test_tasks_threads_and_executors_share_the_budget_of_a_run(limited):
+    meter = limited()
+
+    async def tasks() -> None:
+        await asyncio.gather(*(asyncio.to_thread(spend, meter) for _ in range(3)))
+
+    with taximeter.budget(calls=100) as run:
+        asyncio.run(tasks())
+        with ThreadPoolExecutor(2) as executor:
+            for _ in range(2):
+                executor.submit(taximeter.bind(spend), meter).result()
+            executor.submit(spend, meter).result()
+    assert run.used == 5
+
+
+async def test_a_run_can_be_an_asynchronous_block_and_ends_with_it(limited):
+    meter = limited()
+    async with taximeter.budget(tokens=1500) as run:
+        spend(meter)
+        assert run.left == 500
+    spend(meter)
+    assert run.used == 1000
+
+
+def test_each_call_of_a_decorated_function_has_a_budget_of_its_own(limited):
+    meter = limited()
+
+    def ask() -> None:
+        with meter.reserve(**CALL, input_tokens=1, max_output_tokens=1) as reserved:
+            reserved.track(input_tokens=1, output_tokens=1)
+
+    @taximeter.budget(calls=1)
+    def plain(count: int) -> None:
+        for _ in range(count):
+            ask()
+
+    @taximeter.budget(calls=1)
+    async def asynchronous(count: int) -> None:
+        plain(1)
+        for _ in range(count):
+            ask()
+
+    @taximeter.budget(calls=2)
+    def generated(count: int):
+        for number in range(count):
+            ask()
+            yield number
+
+    plain(1)
+    plain(1)
+    asyncio.run(asynchronous(0))
+    assert [*generated(2), *generated(2)] == [0, 1, 0, 1]
+    for call in (lambda: plain(2), lambda: [*generated(3)], lambda: asyncio.run(asynchronous(1))):
+        with pytest.raises(taximeter.BudgetExceeded):
+            call()
+
+
+@pytest.mark.parametrize(
+    "amounts", [{}, {"usd": 0.5}, {"usd": "0"}, {"usd": "1", "calls": 1}, {"tokens": -1}, {"usd": "1", "name": "A b"}]
+)
+def test_a_run_needs_one_valid_amount(amounts):
+    with pytest.raises(taximeter.ConfigError, match=r"taximeter\.budget: "):
+        taximeter.budget(**amounts)
+
+
+def test_a_threshold_is_acted_upon_once_for_each_key(limited, caplog):
+    crossed = []
+    meter = limited(made(warn_at=(0.5, 0.2), on_threshold=crossed.append))
+    with caplog.at_level(logging.WARNING, "taximeter"):
+        for _ in range(5):
+            spend(meter)
+        spend(meter, "other")
+    assert [(one.key, str(one.threshold)) for one in crossed] == [
+        ("acme", "0.2"), ("acme", "0.5"), ("acme", "1"), ("other", "0.2"),
+    ]  # fmt: skip
+    assert [one.used for one in crossed] == [Decimal("0.0025"), Decimal("0.005"), Decimal("0.01"), Decimal("0.0025")]
+    assert "budget customer-day, 'acme': 20 % reached: $0.0025 of $0.01 used; it resets at" in caplog.text
+
+
+def test_a_callback_that_raises_is_counted_and_changes_nothing(limited, caplog):
+    def fail(standing) -> None:
+        raise RuntimeError("canary")
+
+    meter = limited(made(warn_at=(), on_threshold=fail))
+    for _ in range(4):
+        assert spend(meter)
+    assert meter.stats()["remarks"]["callback_failed"] == 1
+    assert "customer-day (RuntimeError)" in caplog.text
+    assert "canary" not in caplog.text
+
+
+def test_a_webhook_gets_each_threshold_with_one_id(limited, collector):
+    url = f"http://127.0.0.1:{collector.port}/hook/canary?key=canary"
+    meter = limited(made(warn_at=(0.5,), webhook=url))
+    for _ in range(4):
+        spend(meter)
+    wait_for(lambda: len(collector.requests) >= 2)
+    bodies = [json.loads(request["raw"]) for request in collector.requests]
+    assert {request["path"] for request in collector.requests} == {"/hook/canary?key=canary"}
+    assert sorted(body["threshold"] for body in bodies) == ["0.5", "1"]
+    assert len({body["id"] for body in bodies}) == 2
+    half = next(body for body in bodies if body["threshold"] == "0.5")
+    assert {name: half[name] for name in ("budget", "key", "unit", "amount", "used")} == {
+        "budget": "customer-day", "key": "acme", "unit": "usd", "amount": "0.01", "used": "0.005",
+    }  # fmt: skip
+    assert half["period_start"] < half["resets_at"]
+    assert half["resets_at"].endswith("Z")
+
+
+def test_a_second_definition_may_change_amounts_but_not_what_is_counted(limited):
+    spend(limited(made()))
+    meter = limited(made(usd="0.02", warn_at=(0.9,)))
+    (standing,) = meter.check(customer="acme")
+    assert (standing.amount, standing.used) == (Decimal("0.02"), Decimal("0.0025"))
+    for fields in ({"by": "team"}, {"per": "month"}, {"tz": "Europe/Paris"}, {"where": {"team": "a"}}, {"usd": None, "calls": 5}):
+        with pytest.raises(taximeter.ConfigError, match="customer-day"):
+            limited(made(**fields))
+
+
+def test_periods_that_run_out_are_renewed(limited, monkeypatch):
+    # As of a process that has run for three hours and knew five.
+    old = lambda source, now: boundaries(source, now - 3 * 3600)[:5]
+    monkeypatch.setattr("taximeter.budgets.definition.boundaries", old)
+    engine = engine_of(limited(made(per="hour")))
+    before = engine.budgets.stats()["boundaries_until"]
+    engine.act_on_budgets("budget_boundaries")
+    renewed = engine.budgets.stats()["boundaries_until"]
+    assert before + 390 * 3600 < renewed
+    engine.act_on_budgets("budget_boundaries")
+    assert engine.budgets.stats()["boundaries_until"] == renewed
+
+
+def test_budgets_need_a_state_directory(state):
+    with pytest.raises(taximeter.ConfigError, match="budgets: "):
+        taximeter.Meter(state_dir=state, backend="memory", budgets=[made()])
+
+
+def test_a_meter_that_is_off_admits_everything(limited):
+    meter = limited(made(), enabled=False)
+    with meter.reserve(**CALL, customer="acme", input_tokens=10**9) as reserved:
+        assert not reserved.track(input_tokens=1)
+    assert meter.check(customer="acme") == ()
+
+
+def test_the_counts_of_budgets_are_in_stats_and_metrics(limited):
+    meter = limited(made())
+    spend(meter, 'a"b')
+    with meter.reserve(**CALL, customer="acme", input_tokens=100, max_output_tokens=0) as reserved:
+        reserved.track(input_tokens=100)
+    with pytest.raises(taximeter.BudgetExceeded):
+        meter.reserve(**CALL, customer="acme", input_tokens=10**6).__enter__()
+    counts = meter.stats()["budgets"]
+    assert (counts["definitions"], counts["admitted"], counts["refused"], counts["state"]) == (1, 1, 1, "ok")
+    assert (Decimal(counts["estimated_usd"]), Decimal(counts["actual_usd"])) == (Decimal("0.00025"), Decimal("0.00025"))
+    text = meter.prometheus()
+    assert 'taximeter_budget_calls_total{outcome="refused"} 1\n' in text
+    assert 'taximeter_budget_used{budget="customer-day",key="a\\"b",unit="usd"} 0.0025\n' in text
+    assert 'taximeter_budget_limit{budget="customer-day",key="acme",unit="usd"} 0.01\n' in text
+
+
+def test_threads_never_exceed_the_limit_together(limited):
+    meter = limited(made(usd="0.05"))
+    admitted = []
+
+    def work() -> None:
+        for _ in range(20):
+            try:
+                with meter.reserve(**CALL, customer="acme", input_tokens=1000, max_output_tokens=0) as reserved:
+                    admitted.append(reserved.track(input_tokens=1000).cost_usd)
+            except taximeter.BudgetExceeded:
+                pass
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(admitted) == used(meter, customer="acme") == Decimal("0.05")
+
+
+def test_processes_share_one_budget(limited, run):
+    meter = limited(made())
+    spend(meter)
+    outcome = run(
+        """
+        import taximeter
+        taximeter.init(instrument=False)
+        (standing,) = taximeter.check(customer="acme")
+        print(standing.used)
+        taximeter.track(provider="openai", model="gpt-4o", input_tokens=1000, customer="acme")
+        """
+    )
+    assert outcome.stdout == "0.0025\n"
+    assert used(meter, customer="acme") == Decimal("0.005")
+
+
+CROSS = """
+    import os, sys, taximeter
+    budget = taximeter.Budget("b", usd="0.001", per="day", warn_at=(), webhook=sys.argv[1])
+    taximeter.init(instrument=False, budgets=[budget])
+    taximeter.track(provider="openai", model="gpt-4o", input_tokens=1000)
+    os._exit(0)
+"""
+
+
+def test_a_webhook_of_a_killed_process_is_called_by_the_next_one(limited, run, collector):
+    collector.rule = lambda events: 503
+    url = f"http://127.0.0.1:{collector.port}/hook"
+    run(CROSS, url)
+    collector.rule = lambda events: 200
+    before = collector.received
+    limited(taximeter.Budget("b", usd="0.001", per="day", warn_at=(), webhook=url))
+    wait_for(lambda: collector.received > before)
+    assert len(collector.events) == 1
+
+
+def test_processes_that_cross_at_once_send_one_webhook(run, state, collector):
+    url = f"http://127.0.0.1:{collector.port}/hook"
+    text = CROSS.replace("os._exit(0)", "taximeter.close(10)")
+    with ThreadPoolExecutor(4) as executor:
+        outcomes = [*executor.map(lambda _: run(text, url), range(4))]
+    assert sum("100 % reached" in outcome.stderr for outcome in outcomes) == 1
+    assert len(collector.events) == 1
+
+
+@pytest.mark.parametrize("policy", ["allow", "block"])
+@pytest.mark.parametrize("damage", ["no directory", "damaged state", "newer state", "damaged definitions"])
+def test_counts_that_cannot_be_read_follow_the_policy_of_the_budget(limited, state, caplog, damage, policy):
+    limited(made()).close()
+    budgets = state / "budgets"
+    if damage == "no directory":
+        for path in budgets.iterdir():
+            path.unlink()
+        budgets.rmdir()
+        budgets.write_text("")
+    elif damage == "damaged definitions":
+        (budgets / "definitions.json").write_text("{")
+    else:
+        words = bytearray((budgets / "state").read_bytes())
+        words[:16] = b"\xff" * 16 if damage == "damaged state" else words[:8] + b"\xff" * 8
+        (budgets / "state").write_bytes(words)
+    if damage == "damaged definitions" or (policy == "block" and damage != "damaged state"):
+        with pytest.raises(taximeter.ConfigError, match=r"definitions\.json|budget 'customer-day': unavailable: "):
+            limited(made(unavailable=policy))
+        return
+    meter = limited(made(unavailable=policy))
+    with meter.reserve(**CALL, customer="acme", input_tokens=10, max_output_tokens=10) as reserved:
+        assert reserved.track(input_tokens=10)
+    # A damaged state is made anew, and what was counted is read from the ledger.
+    assert ("the counts of budgets cannot be read or written" in caplog.text) == (damage != "damaged state")
