@@ -130,6 +130,21 @@ def run(state: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     return start
 
 
+@pytest.fixture
+def cli(state: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs the command line with the state directory."""
+
+    def call(*arguments: str, code: int = 0):
+        outcome = subprocess.run(
+            [sys.executable, "-m", "taximeter", *arguments], capture_output=True, text=True, timeout=60, check=False,
+            env={**os.environ, "TAXIMETER_STATE_DIR": str(state)}, cwd=state.parent,
+        )  # fmt: skip
+        assert outcome.returncode == code, outcome
+        return outcome
+
+    return call
+
+
 def events_of(meter: taximeter.Meter) -> list[dict]:
     """Flush a meter, and return all events of its ledger."""
     report = meter.flush(10)

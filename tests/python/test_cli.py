@@ -3,7 +3,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import subprocess
 import sys
 from importlib import metadata
@@ -12,19 +11,6 @@ import pytest
 
 import taximeter
 from conftest import ROOT
-
-
-@pytest.fixture
-def cli(state):
-    def call(*arguments: str, code: int = 0):
-        outcome = subprocess.run(
-            [sys.executable, "-m", "taximeter", *arguments], capture_output=True, text=True, timeout=60, check=False,
-            env={**os.environ, "TAXIMETER_STATE_DIR": str(state)}, cwd=state.parent,
-        )  # fmt: skip
-        assert outcome.returncode == code, outcome
-        return outcome
-
-    return call
 
 
 @pytest.fixture

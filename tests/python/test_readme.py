@@ -42,6 +42,8 @@ NOT_RUN = {
     "prices update": "it downloads",
     "prices diff": "it downloads",
     "journals drop": "it names a journal that is not there",
+    "budgets reset": "it names a budget that is not there",
+    "budgets rm": "it names a budget that is not there",
 }
 OTHER_PROGRAMS = {"cargo", "make", "pip", "python", "gunicorn", "uvicorn", "celery", "git", "kill", "kubectl", "docker"}
 LANGUAGES = {"python", "text", "console", "toml", "json", "yaml", "sql", "dockerfile", "html"}

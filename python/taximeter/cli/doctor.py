@@ -19,6 +19,7 @@ from ..sanitize import printable
 from ..settings import Settings, resolve
 from ..settings.model import FAILED_CLIENTS, UNKNOWN_HOSTS
 from . import journals
+from .budgets import check_budgets
 from .common import Add
 from .costs import Check, check_costs
 from .dead_letters import count_letters
@@ -46,11 +47,12 @@ def doctor(options: argparse.Namespace) -> int:
     statuses = list(_statuses(settings.state_dir))
     if options.prometheus:
         told = [({"journal": journal, "pid": str(status["pid"])}, status) for journal, status in statuses]
-        print(prometheus.render(told), end="")
+        print(prometheus.render(told, engine_of(_default.default_meter).standings()), end="")
         return 0
     checks = [_check_state_dir(settings.state_dir), _check_journals(settings.state_dir), _check_ledger(settings.ledger)]
     checks += [("waiting events", *journals.check_waiting(settings, dict(statuses)))]
     checks += [*check_costs(settings.ledger), *_check_hosts(settings), _check_dead_letters(settings.state_dir)]
+    checks += check_budgets()
     checks += [*_check_destinations([status for _, status in statuses]), _check_disabled()]
     checks += _check_clients(settings, is_thorough=options.clients)
     return _show(options, checks, f"taximeter {__version__}, prices {_default.default_meter.catalog}")

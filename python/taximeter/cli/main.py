@@ -11,13 +11,13 @@ from .. import __version__, _default
 from ..errors import ConfigError, TaximeterError
 from ..meter import engine_of
 from ..settings import NO_HOME, Settings, resolve
-from . import dead_letters, doctor, journals, prices, report, tokens
+from . import budgets, dead_letters, doctor, journals, prices, report, tokens
 from .common import Run, action_adder
 from .render import say
 
 __all__ = ["main", "parser"]
 
-GROUPS = (report, prices, tokens, dead_letters, journals, doctor)
+GROUPS = (report, prices, tokens, budgets, dead_letters, journals, doctor)
 """The modules of commands, in the order of the help."""
 
 
@@ -56,7 +56,12 @@ def _settings(options: argparse.Namespace) -> Settings:
             f"state_dir: {settings.root} belongs to {owner}. Run this as that user, for example `sudo -u {owner} taximeter …`, "
             f"because the programs of {owner} could not use the files that another user, even root, creates in it"
         )
-    return engine_of(_default.default_meter).configure({"state_dir": options.state_dir, "enabled": True})
+    engine = engine_of(_default.default_meter)
+    engine.sets_budgets = False
+    try:
+        return engine.configure({"state_dir": options.state_dir, "enabled": True})
+    finally:
+        engine.sets_budgets = True
 
 
 def _other_owner(directory: str) -> str | None:

@@ -17,6 +17,7 @@ from ..fields import ATTRIBUTION, TAGS
 from ..ledger import Row
 from ..sanitize import printable, spreadsheet_cell
 from ..table import amounts, cut
+from .budgets import budget_lines
 from .common import Add, add_filters, filters, ledger
 from .render import print_json, print_line, print_report, say
 
@@ -92,6 +93,7 @@ def overview(options: argparse.Namespace) -> int:
         print(f"{name} ({report.timezone})")
         print_report(report)
         print()
+    _print_budgets()
     if not reports["this month"].total.calls:
         say(f"no calls are recorded this month in {own.path}; taximeter doctor says why not, and taximeter report shows all months")
     return 0
@@ -113,7 +115,16 @@ def _report(options: argparse.Namespace) -> int:
         print_report(shown, is_whole=options.limit is not None)
         if not report.rows:
             say(f"no calls match in {own.path}; see --since, --until and --where; taximeter doctor checks that calls are recorded")
+        print_report(report)
+        _print_budgets(before="\n")
     return 0
+
+
+def _print_budgets(before: str = "") -> None:
+    if lines := budget_lines():
+        print(before + "budgets")
+        for line in lines:
+            print(line)
 
 
 def _tail(options: argparse.Namespace) -> int:

@@ -1,0 +1,117 @@
+"""`taximeter budgets`, and the budgets in the overview, in reports and in the doctor's checks."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import taximeter
+
+
+def spend(state, *customers: str, **fields) -> None:
+    """Charge each customer $0.0025, in a budget of $0.005 a day each."""
+    budget = taximeter.Budget("customer-day", **{"usd": "0.005", "per": "day", "by": "customer", **fields})
+    with taximeter.Meter(state_dir=state, budgets=[budget]) as meter:
+        for customer in customers:
+            assert meter.track(provider="openai", model="gpt-4o", input_tokens=1000, customer=customer)
+
+
+def test_the_list_has_each_key_and_check_exits_with_3_if_one_is_used_up(cli, state):
+    spend(state, "acme")
+    lines = cli("budgets", "--check").stdout.splitlines()
+    assert lines[0].split() == ["BUDGET", "KEY", "LIMIT", "USED", "HELD", "LEFT", "%", "RESETS", "(UTC)"]
+    assert lines[1].split()[:7] == ["customer-day", "acme", "$0.005", "$0.0025", "$0", "$0.0025", "50"]
+    spend(state, "acme", "other\x1b[2J")
+    outcome = cli("budgets", "--check", "--json", code=3)
+    found = {one["key"][0]: one for one in json.loads(outcome.stdout)}
+    assert (found["acme"]["used"], found["acme"]["left"], found["acme"]["is_spent"]) == ("0.005", "0", True)
+    assert cli("budgets", "--key", "other\x1b[2J", "--check").stdout.count("\n") == 2
+    assert "\x1b" not in cli("budgets").stdout
+
+
+def test_a_spent_budget_that_only_warns_is_no_problem(cli, state):
+    spend(state, "acme", "acme", action="warn")
+    cli("budgets", "--check")
+
+
+def test_without_budgets_there_is_nothing_to_list(cli):
+    outcome = cli("budgets", "--check")
+    assert outcome.stdout == ""
+    assert "nothing is used" in outcome.stderr
+
+
+def test_budgets_are_set_changed_reset_and_removed(cli, state):
+    cli("budgets", "set", "team-month", "--usd", "50", "--per", "month", "--starts", "15", "--tz", "Europe/Paris", "--by", "team,model",
+        "--limit", "search/gpt-4o=80", "--where", "team=s*", "--warn-at", "0.5,0.9", "--unavailable", "block")  # fmt: skip
+    with taximeter.Meter(state_dir=state) as meter:
+        meter.track(provider="openai", model="gpt-4o", input_tokens=1000, team="search")
+        meter.track(provider="openai", model="gpt-4o", input_tokens=1000, team="sales")
+        meter.track(provider="openai", model="gpt-4o", input_tokens=1000, team="other")
+    found = {tuple(one["key"]): one for one in json.loads(cli("budgets", "--json").stdout)}
+    assert {key: one["amount"] for key, one in found.items()} == {("search", "gpt-4o"): "80", ("sales", "gpt-4o"): "50"}
+
+    assert "changed" in cli("budgets", "set", "team-month", "--usd", "60").stderr
+    found = {tuple(one["key"]): one for one in json.loads(cli("budgets", "--json").stdout)}
+    assert {one["amount"] for one in found.values()} == {"80", "60"}
+    assert {one["used"] for one in found.values()} == {"0.0025"}
+
+    assert cli("budgets", "reset", "team-month", "--key", "search", "--key", "gpt-4o").stdout == "1 keys reset\n"
+    cli("budgets", "reset", "team-month", "--key", "nobody", "--key", "gpt-4o", code=1)
+    found = {tuple(one["key"]): one["used"] for one in json.loads(cli("budgets", "--json").stdout)}
+    assert found[("sales", "gpt-4o")] == "0.0025"
+    assert found.get(("search", "gpt-4o"), "0") == "0"
+
+    assert "removed" in cli("budgets", "rm", "team-month").stdout
+    assert cli("budgets").stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("set", "b"), "usd, tokens, calls: none is given"),
+        (("set", "b", "--usd", "-1", "--per", "day"), "usd: '-1' is not above 0"),
+        (("set", "b", "--usd", "1", "--per", "day", "--tz", "Mars/Base"), "tz: 'Mars/Base' is not a time zone"),
+        (("set", "b", "--usd", "1", "--per", "day", "--where", "team"), "--where: 'team' is not of the form"),
+        (("set", "b", "--usd", "1", "--per", "day", "--by", "team", "--limit", "x"), "--limit: 'x' is not of the form"),
+        (("set", "customer-day", "--per", "month"), "customer-day"),
+        (("reset", "customer-dya"), "there is no 'customer-dya'; did you mean 'customer-day'?"),
+        (("rm", "other"), "there is no 'other'"),
+    ],
+)
+def test_bad_input_exits_with_2_and_names_the_field(cli, state, arguments, message):
+    spend(state, "acme")
+    assert message in cli("budgets", *arguments, code=2).stderr
+
+
+def test_a_settings_file_adds_no_budgets_when_a_command_reads_it(cli, state):
+    spend(state, "acme")
+    (state.parent / "taximeter.toml").write_text('[[budgets]]\nname = "file"\nusd = "1"\nper = "day"\n')
+    assert "file" not in cli("budgets").stdout
+    cli("budgets", "rm", "customer-day")
+    assert cli("budgets").stdout == ""
+
+
+def test_reports_the_overview_and_the_doctor_show_budgets(cli, state):
+    assert "budgets" not in cli("report").stdout
+    assert "budgets" not in cli("doctor").stdout
+    spend(state, "acme", *(f"customer-{number}" for number in range(10)))
+    for command in ((), ("report",)):
+        lines = cli(*command).stdout.splitlines()
+        assert lines[-1] == "and 1 more keys; see taximeter budgets"
+        assert "budgets" in lines
+    assert "budgets" not in cli("report", "--json").stdout
+    assert "ok    budgets: 1 in force, 11 keys" in cli("doctor").stdout
+    spend(state, "acme")
+    assert "note  budgets: 1 in force, 11 keys; used up: customer-day/acme; see taximeter budgets" in cli("doctor").stdout
+
+
+def test_the_doctor_says_that_budgets_cannot_be_read(cli, state):
+    spend(state, "acme")
+    (state / "budgets" / "definitions.json").write_text("{")
+    assert "BAD   budgets: they cannot be read: " in cli("doctor", code=1).stdout
+
+
+def test_metrics_of_budgets_are_in_those_of_all_processes(cli, state):
+    spend(state, "acme")
+    assert 'taximeter_budget_used{budget="customer-day",key="acme",unit="usd"} 0.0025' in cli("doctor", "--prometheus").stdout
