@@ -139,7 +139,7 @@ class TransferError(TaximeterError):
     """A request without a response.
 
     Args:
-        kind: `url`, `header`, `connect_timeout`, `read_timeout`, `connect`, `broken` or `too_large`.
+        kind: `url`, `header`, `connect_timeout`, `read_timeout`, `connect`, `tls`, `broken` or `too_large`.
         reason: The reason in words, without secrets.
     """
 

@@ -183,7 +183,9 @@ pub(super) fn remedy(kind: FailureKind) -> &'static str {
         FailureKind::Credentials => "check the token or key of this destination",
         FailureKind::Payment => "check the plan and the payments of the account with this service",
         FailureKind::Address => "check the path of the destination's URL",
-        FailureKind::Redirect => "set the URL that it redirects to, because redirects are not followed",
+        FailureKind::Redirect => {
+            "set the URL that it redirects to, because only 307 and 308 to the same host are followed"
+        }
         FailureKind::Overload => "it limits requests; lower Destination(concurrency=…) if this lasts",
         FailureKind::Server => "check the service itself: it has an internal error",
         FailureKind::Refused => "see `taximeter dead-letters` for the events and its responses",

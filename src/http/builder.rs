@@ -1,6 +1,9 @@
 //! The only place where HTTP clients are built, and the text of a request's error.
 
+use reqwest::redirect::{Action, Attempt};
 use reqwest::{Certificate, Client, ClientBuilder, Url};
+
+const MAX_REDIRECTS: usize = 5;
 
 /// What a client must know about the server it connects to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +48,16 @@ pub(super) fn has_certificates(pem: &[u8]) -> bool {
         !found.is_empty() && client_builder(peer).tls_certs_only(found).build().is_ok()
     };
     Certificate::from_pem_bundle(pem).is_ok_and(is_usable)
+}
+
+/// Follows redirects that keep method, body and origin. Others would lose the event or expose the key to another host.
+pub(super) fn follow_same_origin(attempt: Attempt<'_>) -> Action {
+    let is_same = attempt.previous().last().is_some_and(|last| last.origin() == attempt.url().origin());
+    if is_same && matches!(attempt.status().as_u16(), 307 | 308) && attempt.previous().len() <= MAX_REDIRECTS {
+        attempt.follow()
+    } else {
+        attempt.stop()
+    }
 }
 
 /// Whether a URL points to this machine.

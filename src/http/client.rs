@@ -1,6 +1,6 @@
 //! The client of a destination: sends requests and reads the beginning of each response.
 //!
-//! Redirects are not followed, because they could drop the body or take a key to another host. Errors never contain the URL's path, its
+//! Only redirects that keep the body and the host are followed. Others could drop the body or take a key to another host. Errors never contain the URL's path, its
 //! query or a header, because these hold keys.
 
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder};
 
 use super::address::Address;
-use super::builder::{Peer, client_builder, reason};
+use super::builder::{Peer, client_builder, follow_same_origin, reason};
 use crate::protocol::{HttpRequest, Method};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -110,7 +110,7 @@ impl HttpClient {
             .read_timeout(timeout / self.read_timeout_divisor.max(1))
             .timeout(timeout)
             .pool_idle_timeout(IDLE)
-            .redirect(Policy::none())
+            .redirect(Policy::custom(follow_same_origin))
             .user_agent(concat!("taximeter/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| SendError::other(reason(&error.without_url())))?;
@@ -201,7 +201,7 @@ async fn send_and_read(request: RequestBuilder, largest: usize) -> Result<Reply,
 }
 
 /// The kind of an error, found in its chain of causes.
-fn kind_of(error: &reqwest::Error) -> SendErrorKind {
+pub(super) fn kind_of(error: &reqwest::Error) -> SendErrorKind {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(this) = cause {
         // The error inside an `io::Error` is not among its sources, and may itself be an `io::Error`.

@@ -12,4 +12,4 @@ mod sync;
 pub use address::{Address, AddressError};
 pub use client::{HttpClient, Reply, SendError, SendErrorKind};
 pub use metadata::{find_now as find_cloud_now, find_out};
-pub use sync::{RequestError, Response, SyncClient};
+pub use sync::{RequestError, Response, SyncClient, host_of};

@@ -8,20 +8,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::redirect::{Attempt, Policy};
+use reqwest::redirect::Policy;
 use reqwest::{Client, Method, RequestBuilder, Url};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
 use super::address::AddressError;
-use super::builder::{Peer, client_builder, has_certificates, is_local, reason};
+use super::builder::{Peer, client_builder, follow_same_origin, has_certificates, is_local, reason};
+use super::client::{SendErrorKind, kind_of};
 use crate::sys::fork::fork_generation;
 
 /// Clients that a thread keeps. If it uses more, the oldest one and its connections are dropped.
 const MAX_CLIENTS: usize = 8;
 /// Bytes of a response body. The services' state responses have a few hundred.
 const MAX_RESPONSE_BYTES: usize = 4 << 20;
-const MAX_REDIRECTS: usize = 5;
 /// Idle connections are closed after this time. Servers keep theirs longer, and a request must not use a connection that the server is
 /// closing.
 const IDLE: Duration = Duration::from_secs(4);
@@ -77,6 +77,9 @@ pub enum RequestError {
     /// The connection could not be opened.
     #[error("{0}")]
     Connect(String),
+    /// The TLS handshake failed, or the certificate is not trusted.
+    #[error("{0}")]
+    Tls(String),
     /// The connection broke.
     #[error("{0}")]
     Broken(String),
@@ -219,7 +222,7 @@ impl SyncClient {
             // The read timeout starts with the request. Without the extra time it would expire together with the connect timeout.
             .read_timeout(self.timeout + CHECK_INTERVAL)
             .pool_idle_timeout(IDLE)
-            .redirect(Policy::custom(redirect))
+            .redirect(Policy::custom(follow_same_origin))
             .build()
             .map_err(|error| RequestError::Connect(reason(&error.without_url())))?;
         if parts.clients.len() == MAX_CLIENTS {
@@ -230,14 +233,10 @@ impl SyncClient {
     }
 }
 
-/// Follows redirects that keep method, body and host. Others would lose the event or expose the key to another host.
-fn redirect(attempt: Attempt<'_>) -> reqwest::redirect::Action {
-    let is_same = attempt.previous().last().is_some_and(|last| last.origin() == attempt.url().origin());
-    if is_same && matches!(attempt.status().as_u16(), 307 | 308) && attempt.previous().len() <= MAX_REDIRECTS {
-        attempt.follow()
-    } else {
-        attempt.stop()
-    }
+/// The host in a URL, if it is valid.
+#[must_use]
+pub fn host_of(url: &str) -> Option<String> {
+    Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned))
 }
 
 fn broken(error: &dyn std::error::Error) -> RequestError {
@@ -245,6 +244,9 @@ fn broken(error: &dyn std::error::Error) -> RequestError {
 }
 
 fn failure(error: reqwest::Error) -> RequestError {
+    if kind_of(&error) == SendErrorKind::Tls {
+        return RequestError::Tls(reason(&error.without_url()));
+    }
     match (error.is_connect(), error.is_timeout()) {
         (true, true) => RequestError::ConnectTimeout,
         (false, true) => RequestError::ReadTimeout,

@@ -7,7 +7,7 @@ use pyo3::types::{PyBytes, PyTuple};
 
 use super::convert::seconds;
 use super::errors::TransferError;
-use crate::http::{RequestError, SyncClient};
+use crate::http::{RequestError, SyncClient, host_of};
 
 #[doc = stub_doc!("Exchange")]
 #[pyclass(frozen, name = "Exchange", module = "taximeter._core")]
@@ -54,10 +54,16 @@ impl PyExchange {
                 RequestError::ConnectTimeout => "connect_timeout",
                 RequestError::ReadTimeout => "read_timeout",
                 RequestError::Connect(_) => "connect",
+                RequestError::Tls(_) => "tls",
                 RequestError::Interrupted | RequestError::Broken(_) => "broken",
                 RequestError::TooLarge => "too_large",
             };
-            TransferError::new_err((kind, error.to_string()))
+            let host = host_of(url);
+            let reason = match host {
+                Some(host) if !matches!(kind, "header" | "too_large") => format!("{host}: {error}"),
+                _ => error.to_string(),
+            };
+            TransferError::new_err((kind, reason))
         })?;
         (response.status, response.url, response.headers, PyBytes::new(py, &response.body)).into_pyobject(py)
     }

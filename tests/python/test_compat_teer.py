@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import ssl
 import subprocess
 import sys
 import threading
@@ -12,8 +13,10 @@ from decimal import Decimal
 import pytest
 import requests
 import teer as original
+import trustme
 
 import taximeter
+from collector import Collector
 from taximeter.compat import teer
 from vendor import VendorServer
 
@@ -287,3 +290,16 @@ def test_a_client_can_be_copied(server):
     for copied in (copy.copy(client), copy.deepcopy(client)):
         assert copied.api_key == client.api_key
         assert copied.ingest.send({}) == {"ok": True}
+
+
+def test_connection_errors_name_the_host_and_certificates_have_their_own_class():
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    with Collector(context) as untrusted:
+        for module in (original, teer):
+            with pytest.raises(requests.exceptions.SSLError, match="localhost"):
+                make(module, f"https://localhost:{untrusted.port}").ingest.send({})
+    for module in (original, teer):
+        with pytest.raises(requests.ConnectionError, match=r"127\.0\.0\.1"):
+            make(module, "http://127.0.0.1:1").ingest.send({})

@@ -361,6 +361,36 @@ def dead_letters(state: Path) -> str:
     return "".join(path.read_text() for path in (state / "dead").glob("*"))
 
 
+@pytest.mark.parametrize("status", [307, 308])
+def test_a_redirect_to_the_same_host_is_followed_with_the_body(outboxes, server, status):
+    server.answers = [(status, ""), (200, {})]
+    server.headers = {"location": "/moved"}
+    client(server).ingest.send(PAYLOAD)
+    assert client(server).flush(10)
+    first, second = server.requests
+    assert (first.path, second.path) == ("/v1/ingest", "/moved")
+    assert (first.body, first.headers["authorization"]) == (second.body, second.headers["authorization"])
+
+
+def test_a_redirect_that_would_lose_the_body_pauses_with_a_warning(outboxes, server, caplog):
+    server.answers = [(302, "")]
+    server.headers = {"location": "/moved"}
+    client(server).ingest.send(PAYLOAD)
+    assert not client(server).flush(10)
+    compat.stats()
+    assert "answered 302; set the URL that it redirects to" in caplog.text
+    assert "canary-key" not in caplog.text
+    assert [request.path for request in server.requests] == ["/v1/ingest"]
+
+
+def test_an_unused_account_has_no_counts(outboxes, server):
+    unused = client(server)
+    assert compat.stats() == []
+    assert compat.flush(1) == (0, 0, 0)
+    unused.ingest.send(PAYLOAD)
+    assert [one["service"] for one in compat.stats()] == ["teer"]
+
+
 def test_events_can_be_taken_over_before_the_first_event(outboxes, server, run):
     """As in a program that is started after a key was replaced, and that has not reported anything yet."""
     begin = """

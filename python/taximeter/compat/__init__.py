@@ -93,10 +93,14 @@ def flush(timeout: float = 5.0) -> FlushReport:
 
 
 def stats() -> list[dict[str, Any]]:
-    """Return the counts of requests in the background, for each account: its `service`, and the same counts as `taximeter.stats`."""
+    """Return the counts of requests in the background, for each account that was used.
+
+    Returns:
+        For each account its `service`, and the same counts as `taximeter.stats`.
+    """
     from ._outbox import all_outboxes  # noqa: PLC0415 - see flush
 
-    return [{"service": name, **outbox.stats()} for name, outbox in all_outboxes()]
+    return [{"service": name, **counts} for name, outbox in all_outboxes() if (counts := outbox.stats())]
 
 
 def retry_dead_letters() -> int:

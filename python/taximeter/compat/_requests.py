@@ -25,6 +25,7 @@ _KINDS: Final = {
     "connect_timeout": "ConnectTimeout",
     "read_timeout": "ReadTimeout",
     "connect": "ConnectionError",
+    "tls": "SSLError",
     "broken": "ConnectionError",
     "too_large": "ContentDecodingError",
 }
@@ -44,6 +45,10 @@ class HTTPError(RequestException):
 
 class ConnectionError(RequestException):  # noqa: A001 - the name that users catch
     """A connection that failed or broke."""
+
+
+class SSLError(ConnectionError):
+    """A certificate that is not trusted, or a failed TLS handshake."""
 
 
 class Timeout(RequestException):
