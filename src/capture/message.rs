@@ -102,6 +102,7 @@ fields_of! {
 Item {
     r#type: "type";
     id: "id";
+    error: "error";
     status: "status";
     model: "model";
     message: "message";
@@ -143,6 +144,9 @@ Message {
     /// The content that an event adds. In some formats it is a text.
     delta: "delta";
     error: "error";
+    /// The failure of an assistant's run, and that of a realtime response.
+    last_error: "last_error";
+    status_details: "status_details";
     /// The complete OpenAI response in its status events, or the complete Cohere response in the last event of its first version. For
     /// Ollama, the text of the answer.
     response: "response";

@@ -192,9 +192,12 @@ impl Findings {
     /// Notes an error in a response with a success status, in a stream or as a whole body.
     fn note_failure(&mut self, message: &Message<'_>, answers: &Answers<'_>, kind: &str) {
         let refused = message.base_resp.object().is_some_and(|base: Item<'_>| base.status_code.is_failure());
-        let error = message.error.or(answers.error);
+        let detailed = message.status_details.object::<Item<'_>>().map(|details| details.error).unwrap_or_default();
+        let error = message.error.or(answers.error).or(message.last_error).or(detailed);
         let is_itself = !error.is_some() && self.family == Family::OpenAi && message.is_error();
-        if kind != "error" && !refused && !is_itself && !error.is_failure() {
+        // A response without the details of its failure has at least this status.
+        let is_failed = self.family == Family::OpenAi && message.status.text().is_some_and(|status| status == "failed");
+        if kind != "error" && !refused && !is_itself && !is_failed && !error.is_failure() {
             return;
         }
         self.summary.is_error = true;

@@ -1,9 +1,13 @@
-"""The attribution of requests whose responses are fetched later, possibly by another process of the same state directory."""
+"""Requests whose responses are fetched later, possibly by other processes of the same state directory.
+
+Their attribution is kept, and which of them are counted already.
+"""
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import _core, files
@@ -14,12 +18,15 @@ if TYPE_CHECKING:
 
     from ..meter import Engine
 
-__all__ = ["asked_by", "remember"]
+__all__ = ["asked_by", "mark_counted", "remember", "was_counted"]
 
 _FILE: Final = "asked.jsonl"
 """A file in the state directory with one line for each request: its id, the time, and the attribution."""
 _OLDER: Final = "asked-older.jsonl"
 """The former file. When one file is full, it takes this name."""
+_COUNTED: Final = "counted.jsonl"
+_COUNTED_OLDER: Final = "counted-older.jsonl"
+"""The same for responses that have their event."""
 _MOST_BYTES: Final = 256 * 1024
 """The most bytes of a file: about 2,000 requests, more than are under way at once."""
 _MOST_ASKED: Final = 1_000
@@ -37,7 +44,7 @@ def remember(meter: Engine, name: str, scope: _core.Scope | None) -> None:
     _asked[name] = scope
     while len(_asked) > _MOST_ASKED:
         _asked.pop(next(iter(_asked)), None)
-    run_guarded(_write, meter, name, scope, meter=meter)
+    run_guarded(_write, meter, name, scope.fields(), meter=meter)
 
 
 def asked_by(meter: Engine, name: str) -> _core.Scope | None:
@@ -45,30 +52,42 @@ def asked_by(meter: Engine, name: str) -> _core.Scope | None:
     return _asked.get(name) or run_guarded(_read, meter, name, meter=meter)
 
 
-def _write(meter: Engine, name: str, scope: _core.Scope) -> None:
+def mark_counted(meter: Engine, name: str) -> None:
+    """Note that a response has its event, so that no other process counts it when it fetches the response again."""
+    run_guarded(_write, meter, name, {}, _COUNTED, _COUNTED_OLDER, meter=meter)
+
+
+def was_counted(meter: Engine, name: str) -> bool:
+    """Return whether a process of this state directory has noted that a response has its event."""
+    return run_guarded(_find, meter, name, _COUNTED, _COUNTED_OLDER, meter=meter) is not None
+
+
+def _write(meter: Engine, name: str, fields: Mapping[str, Any], file: str = _FILE, older: str = _OLDER) -> None:
     settings = meter.settings
-    fields = scope.fields()
-    if settings is None or not settings.root or not fields:
+    if settings is None or not settings.root or (not fields and file == _FILE):
         return
     root = settings.state_dir
     root.mkdir(0o700, parents=True, exist_ok=True)  # the first event would create it
-    path = root / _FILE
+    path = root / file
     line = json.dumps({"id": name, "at": int(time.time()), "scope": fields}).encode() + b"\n"
     if files.append(path, line) > _MOST_BYTES:
-        path.replace(root / _OLDER)
+        path.replace(root / older)
 
 
 def _read(meter: Engine, name: str) -> _core.Scope | None:
+    fields = _find(meter, name, _FILE, _OLDER)
+    if fields is None:
+        return None
+    scope, _ = _core.Scope.lenient(None, fields)
+    _asked[name] = scope
+    return scope
+
+
+def _find(meter: Engine, name: str, *names: str) -> dict[str, Any] | None:
     settings = meter.settings
     if settings is None or not settings.root:
         return None
-    for file in (_FILE, _OLDER):
-        fields = _lines(settings.state_dir / file).get(name)
-        if fields is not None:
-            scope, _ = _core.Scope.lenient(None, fields)
-            _asked[name] = scope
-            return scope
-    return None
+    return next((fields for file in names if (fields := _lines(settings.state_dir / file).get(name)) is not None), None)
 
 
 def _lines(path: Path) -> dict[str, dict[str, Any]]:

@@ -1,4 +1,6 @@
-"""Responses that are fetched after the request: background responses and batches. Each is one event, however often it is fetched.
+"""Responses that are fetched after the request: background responses and batches.
+
+Each is one event, however often it is fetched, by all processes of a state directory together.
 
 An event has the attribution of the call that made the request, if a process with the same state directory made it. Otherwise it has
 that of the fetching call.
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .. import _core, attribution
 from ..locks import ForkSafeLock
 from . import http
-from .asked import asked_by, remember
+from .asked import asked_by, mark_counted, remember, was_counted
 from .call import current_call
 from .recorder import Recorder, scanner_for
 
@@ -84,7 +86,15 @@ def billed(meter: Engine, found: Mapping[str, Any]) -> bool:
         # The recorder has activated the attribution of the request.
         remember(meter, name, attribution.current())
         return False
-    return _counted.add(name)
+    if not _counts(meter, name):
+        return False
+    mark_counted(meter, name)
+    return True
+
+
+def _counts(meter: Engine, name: str) -> bool:
+    """Return whether a response that was fetched is to be counted: no process of this state directory has done so."""
+    return _counted.add(name) and not was_counted(meter, name)
 
 
 def follow_fetched(meter: Engine, wire: str, answered: Mapping[str, str], response: Any) -> None:
@@ -98,21 +108,28 @@ def follow_fetched(meter: Engine, wire: str, answered: Mapping[str, str], respon
     fields: dict[str, Any] = {**answered, "model": None, "operation": "chat"}
     scope = asked_by(meter, name)
     if results:
-        if wire == "anthropic":
+        if wire == "anthropic" and not was_counted(meter, name):
             fields["batch"] = True
             http.follow(meter, wire, fields, response, reader=partial(_Rows, meter, fields, name, scope))
         return
 
+    counted = False
+
     def is_final(answer: Mapping[str, Any]) -> bool:
+        nonlocal counted
         if answer["usage_status"] != "complete" or not any(answer["usage"].values()):
             return False
-        if kind == "batches":
-            return answer.get("finish_reason") in _BATCH_ENDS and _counted.add(name)
-        return (answer.get("is_background") or name in _awaited) and _counted.add(name)
+        is_batch = kind == "batches"
+        has_ended = answer.get("finish_reason") in _BATCH_ENDS if is_batch else answer.get("is_background") or name in _awaited
+        counted = bool(has_ended) and _counts(meter, name)
+        return counted
 
     if kind == "batches":
         fields["batch"] = True
     http.follow(meter, wire, fields, response, admit=is_final, scope=scope)
+    # Noted after the event, which a process that is killed in between must not lose. A stream is noted by no one else.
+    if counted:
+        mark_counted(meter, name)
 
 
 class _Rows:
@@ -136,7 +153,8 @@ class _Rows:
         """Mark the batch as completely read, which needs no memory for its rows."""
         self._record(self._line)
         self._line = b""
-        _counted.add(self._batch)
+        if _counted.add(self._batch):
+            mark_counted(self._meter, self._batch)
 
     def finish(self) -> None:
         """Do nothing: the rest of a line is not a row."""
