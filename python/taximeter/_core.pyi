@@ -430,7 +430,7 @@ class Meter:
             The event's id and cost.
         """
     def unmatched_price_rules(self) -> list[str]:
-        """Return the places in the user's prices of the multipliers and aliases that match no priced model."""
+        """Return the places in the user's prices of the multipliers, aliases and bases that match no priced model."""
     def post(self, path: str, body: Any, *, before: tuple[str, Any] | None = None) -> Receipt:
         """Record a request to a service with its own wire format. It is sent until the service accepts it.
 

@@ -5,6 +5,7 @@ Never blocks on a FIFO, and never reads without limit.
 
 from __future__ import annotations
 
+import codecs
 import errno
 import os
 import stat
@@ -41,12 +42,15 @@ def read(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> bytes:
 
 
 def decode(data: bytes) -> str:
-    """Decode UTF-8, or UTF-16 with a byte order mark. The byte order mark, which editors on Windows write, is removed.
+    """Decode UTF-8, or UTF-16 or UTF-32 with a byte order mark. The byte order mark, which editors on Windows write, is removed.
 
     Raises:
         ValueError: The bytes are in neither encoding.
     """
-    is_utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    # The mark of UTF-32 begins with that of UTF-16.
+    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return data.decode("utf-32")
+    is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     return data.decode("utf-16" if is_utf16 else "utf-8-sig")
 
 

@@ -57,7 +57,7 @@ impl Meter {
         })
     }
 
-    /// The places in the user's prices of the multipliers and aliases that match no priced model.
+    /// The places in the user's prices of the multipliers, aliases and bases that match no priced model.
     #[must_use]
     pub fn unmatched_price_rules(&self) -> Vec<String> {
         self.prices.book().unmatched_rules()

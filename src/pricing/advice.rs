@@ -5,7 +5,7 @@ use super::overrides::is_version_of;
 use super::providers::{canonical_provider, catalog_id};
 
 impl Book {
-    /// The places in the user's prices of the multipliers and aliases that match no priced model.
+    /// The places in the user's prices of the multipliers, aliases and bases that match no priced model.
     #[must_use]
     pub fn unmatched_rules(&self) -> Vec<String> {
         let catalogs = || std::iter::once(&self.catalog).chain(self.long_tail.as_ref());

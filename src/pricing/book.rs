@@ -16,7 +16,7 @@ use super::conditions::{Conditions, Pairs};
 use super::entry::{ModelEntry, Rates, Row};
 use super::overrides::Overrides;
 use super::providers::{canonical_provider, catalog_id};
-use super::reference::{OpenRouter, open_router};
+use super::reference::{OpenRouter, is_free_by_name, open_router};
 use super::uplifts::Uplift;
 use crate::event::limits::MAX_TEXT;
 use crate::event::{CostNotes, CostStatus, Usage};
@@ -200,7 +200,11 @@ impl Book {
         let unpriced = |found, notes| Ok(Total { notes, found, ..Total::UNPRICED });
         let is_global = request.conditions.region == Some("global");
         let Some(found) = self.find_cached(request.provider, request.model, is_global) else {
-            return unpriced(None, CostNotes::NONE);
+            return if is_free_by_name(request.provider, request.model) {
+                Ok(Total::free(None))
+            } else {
+                unpriced(None, CostNotes::NONE)
+            };
         };
         let model = self.model(found);
         if found.is_free(model) {

@@ -1,5 +1,7 @@
 //! The many ways to write a model reference: removes the parts that the catalog does not know.
 
+use super::providers::canonical_provider;
+
 /// The meaning of an Amazon resource name.
 pub(super) enum Arn<'a> {
     /// It ends with a model id: a foundation model, or an inference profile of the system.
@@ -37,7 +39,9 @@ pub(super) fn spellings(reference: &str) -> Vec<String> {
     let path = reference.strip_prefix("models/").or_else(|| reference.rsplit_once("/models/").map(|(_, id)| id));
     // litellm's `bedrock/converse/ID`, `vertex_ai/ID`, `azure/ID`, `openai/ID`.
     let mut bare = path.unwrap_or(reference);
-    for route in ["bedrock/", "converse/", "invoke/", "vertex_ai/", "azure/", "openai/", "anthropic/", "gemini/"] {
+    for route in
+        ["bedrock/", "converse/", "invoke/", "vertex_ai/", "azure/", "openai/", "responses/", "anthropic/", "gemini/"]
+    {
         bare = bare.strip_prefix(route).unwrap_or(bare);
     }
     add(bare);
@@ -94,6 +98,16 @@ pub(super) fn open_router(reference: &str) -> Option<(&str, OpenRouter)> {
         }
         _ => None,
     }
+}
+
+/// Whether a call is made to one of OpenRouter's free models. They come and go, and their names say that they are free.
+pub(super) fn is_free_by_name(provider: Option<&str>, reference: &str) -> bool {
+    let is_free = reference.ends_with(":free");
+    is_free
+        && match provider.map(canonical_provider).as_deref() {
+            None | Some("litellm" | "litellm_proxy") => reference.contains("openrouter/"),
+            Some(name) => name == "openrouter",
+        }
 }
 
 fn is_number(text: &str) -> bool {

@@ -192,7 +192,7 @@ impl PyCost {
                 let elsewhere = book.elsewhere(provider.as_deref(), model);
                 let near = nearest(model, book.names_of(provider.as_deref()));
                 // The same name would not help.
-                let others = near.into_iter().filter(|name| *name != model);
+                let others = near.into_iter().filter(|name| *name != model && Some(*name) != elsewhere);
                 elsewhere.into_iter().chain(others).take(MAX_SUGGESTIONS).map(str::to_owned).collect()
             }
         }

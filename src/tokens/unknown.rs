@@ -17,6 +17,8 @@ const QUOTED: usize = 80;
 /// Longer names are not compared with known ones. No model has a name half as long.
 const MAX_COMPARED: usize = 200;
 
+/// A shorter beginning is that of too many names.
+const SHORTEST_PREFIX: usize = 3;
 /// The most names that are suggested.
 pub const MAX_SUGGESTIONS: usize = 5;
 
@@ -64,7 +66,7 @@ pub fn nearest<'a>(wanted: &str, known: impl Iterator<Item = &'a str>) -> Vec<&'
             return other_words.len().abs_diff(own_words.len());
         }
         // A prefix or an extension of a known name counts like one wrong letter.
-        if name.starts_with(&wanted) || wanted.starts_with(&name) {
+        if (name.starts_with(&wanted) && length >= SHORTEST_PREFIX) || wanted.starts_with(&name) {
             1
         } else if name.chars().count().abs_diff(length) > limit {
             usize::MAX
@@ -72,10 +74,12 @@ pub fn nearest<'a>(wanted: &str, known: impl Iterator<Item = &'a str>) -> Vec<&'
             distance(&wanted, &name)
         }
     };
-    let mut near: Vec<_> = known.map(|name| (far(name), name)).filter(|(far, _)| *far <= limit).collect();
+    // Among equally near names, those of a similar length are the more likely ones.
+    let rank = |name: &'a str| (far(name), name.chars().count().abs_diff(length), name);
+    let mut near: Vec<_> = known.map(rank).filter(|(far, ..)| *far <= limit).collect();
     near.sort_unstable();
     near.dedup();
-    near.into_iter().take(MAX_SUGGESTIONS).map(|(_, name)| name).collect()
+    near.into_iter().take(MAX_SUGGESTIONS).map(|(.., name)| name).collect()
 }
 
 /// The words and numbers of a name.

@@ -363,7 +363,7 @@ def test_the_public_data_of_genai_prices_is_understood(state, source, url):
 HOSTILE = {
     "empty": (b"", "did not send JSON"),
     "html": (b"<html>", "did not send JSON"),
-    "not utf-8": (b"\xff\xfe", "not UTF-8"),
+    "not utf-8": (b"\xff\x80", "not UTF-8"),
     "a number": (b"7", "neither a price catalog"),
     "another list": (b'[{"id": 1}]', "the form of genai-prices"),
     "deeply nested": (b"[" * 200_000, "did not send JSON"),

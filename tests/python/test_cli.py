@@ -145,7 +145,7 @@ def test_prices_are_compared_and_updated_from_a_file(cli, state, tmp_path):
     update = ("prices", "update", "--from", str(tmp_path / "new.json"), "--accept", "openai/gpt-4o", "--json")
     assert json.loads(cli(*update).stdout)["changes"][0]["new"] == "31"
     (tmp_path / "new.json").write_text("{")
-    assert "did not send JSON" in cli("prices", "update", "--from", str(tmp_path / "new.json"), code=2).stderr
+    assert f"{tmp_path / 'new.json'}: not JSON" in cli("prices", "update", "--from", str(tmp_path / "new.json"), code=2).stderr
     assert "total: $31" in cli("price", "gpt-4o", "--input", "1000000").stdout
     assert "total: $2.5" in cli("--state-dir", str(tmp_path / "other"), "price", "gpt-4o", "--input", "1000000").stdout
     assert "empty" in cli("prices", "update", "--from", "", code=2).stderr

@@ -75,7 +75,7 @@ def download(source: str, etag: str | None = None) -> tuple[str | None, str | No
         except OSError as error:
             raise CatalogError(f"{path}: {error.strerror or error}") from None
         except ValueError:
-            raise CatalogError("the source sent text that is not UTF-8") from None
+            raise CatalogError(f"{path}: not UTF-8") from None
     return _with_deadline(lambda: _fetch(source, etag, deadline), deadline)
 
 
@@ -156,6 +156,6 @@ def _text(response: http.client.HTTPResponse, deadline: float) -> str:
         if time.monotonic() > deadline:
             raise CatalogError(f"the source took more than {MAX_SECONDS:.0f} seconds")
     try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
+        return files.decode(bytes(data))
+    except ValueError:
         raise CatalogError("the source sent text that is not UTF-8") from None

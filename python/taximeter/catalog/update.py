@@ -51,7 +51,7 @@ def update(path: Path, source: str | None, put_in_force: Callable[[Document], No
         if text is None:
             put_in_force(old)
             return None
-        merged = _merge(old, text, accepted)
+        merged = _merge(old, text, accepted, _place(source))
         # Entries that were held back or left out may be adopted later. Without an ETag, the source sends them again.
         is_whole = not merged.held and not merged.left_out
         seen = {"etag": etag, "url": source} if etag and is_whole else {}
@@ -74,8 +74,9 @@ def preview(path: Path, source: str | None, *, accept: Iterable[str] = ()) -> Me
     Raises:
         CatalogError: As for `update`.
     """
-    text, _ = download(_source(source))
-    return _merge(current(path), text or "", set(accept))
+    chosen = _source(source)
+    text, _ = download(chosen)
+    return _merge(current(path), text or "", set(accept), _place(chosen))
 
 
 def _source(source: str | None) -> str:
@@ -84,15 +85,23 @@ def _source(source: str | None) -> str:
     return chosen
 
 
-def _merge(old: Document, text: str, accepted: set[str]) -> Merged:
-    """Merge a downloaded text into the old catalog. The text is a catalog of ours or data of genai-prices."""
+def _place(source: str) -> str:
+    """Return how errors begin for a source that is not JSON. A file is named by its path; a URL may have a key in it."""
+    return "the source did not send JSON" if "://" in source else f"{source}: not JSON"
+
+
+def _merge(old: Document, text: str, accepted: set[str], place: str) -> Merged:
+    """Merge a downloaded text into the old catalog. The text is a catalog of ours or data of genai-prices.
+
+    If it is not JSON, the error begins with `place`.
+    """
     known = {f"{provider['id']}/{model['id']}" for provider in old["providers"] for model in provider["models"]}
     if odd := sorted(accepted - known):
         raise CatalogError(f"{odd[0]} is not an entry of the catalog, so it cannot be accepted")
     try:
         found = json.loads(text, parse_float=Decimal)
     except (ValueError, RecursionError) as error:
-        raise CatalogError(f"the source did not send JSON: {error}") from None
+        raise CatalogError(f"{place}: {error}") from None
     today = datetime.now(timezone.utc).date()
     head = {"schema": SCHEMA, "currency": "USD", "source": "genai-prices", "version": "", "as_of": today.isoformat()}
     left_out: list[str] = []

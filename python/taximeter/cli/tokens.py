@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from .. import _default, tokens
+from .. import _default, files, tokens
 from .common import Add
 from .render import print_json
 
@@ -35,7 +35,7 @@ def _tokens(options: argparse.Namespace) -> int:
     content = sys.stdin.buffer.read() if options.file == _STDIN else Path(options.file).read_bytes()
     try:
         # A byte order mark is not part of the text.
-        text = content.decode("utf-8-sig")
+        text = files.decode(content)
     except UnicodeDecodeError as error:
         raise ValueError(f"{options.file} is not a UTF-8 text: byte {error.start} is invalid") from None
     count = tokens.count_tokens(text, options.model, provider=options.provider, encoding=options.encoding)

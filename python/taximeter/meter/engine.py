@@ -181,7 +181,7 @@ class Engine:
             timeout=EXIT_SECONDS_IN_MEMORY,
         )
         # Only with such rules, because the check reads the catalog, which would slow down every other start.
-        if any(f'"{kind}"' in settings.prices.overrides for kind in ("multipliers", "aliases")):
+        if any(f'"{kind}"' in settings.prices.overrides for kind in ("multipliers", "aliases", "base")):
             for rule in self.core.unmatched_price_rules():
                 log().warning("prices.%s matches no priced model; check its provider and name", rule)
 

@@ -11,7 +11,7 @@ from typing import Any
 from .. import files
 from ..budgets.definition import Budget, from_mapping
 from ..errors import ConfigError
-from .toml import load
+from .toml import load, named
 
 __all__ = ["budgets"]
 
@@ -32,7 +32,7 @@ def budgets(layers: Sequence[tuple[str, Any]]) -> tuple[Budget, ...]:
         except RecursionError:
             raise ConfigError(f"budgets: nested too deep (from {source})") from None
         except ConfigError as error:
-            raise ConfigError(f"{error} (from {source})") from None
+            raise named(error, source, value) from None
         merged = {**own, **merged}
     if len(merged) > _MOST:
         raise ConfigError(f"budgets: {len(merged):,} are more than {_MOST:,}; split one budget with by= instead")
@@ -75,5 +75,7 @@ def _read(text: str) -> Any:
         return json.loads(text, parse_float=Decimal)
     except OSError as error:
         raise ConfigError(f"budgets: {os.path.expanduser(text)}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"budgets: {place}byte {error.start} is not UTF-8; save the file as UTF-8") from None
     except ValueError as error:
         raise error if isinstance(error, ConfigError) else ConfigError(f"budgets: {place}{error}") from None

@@ -81,7 +81,7 @@ def resolve(
     layers: list[tuple[str, Mapping[str, Any]]] = [
         ("argument", {name: value for name, value in arguments.items() if value is not None}),
         ("environment", _from_environment(environ)),
-        ("file", _from_file(start)),
+        _from_file(start),
     ]
     for source, layer in layers:
         if unknown := sorted(set(layer) - KNOWN):
@@ -151,23 +151,24 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     return found
 
 
-def _from_file(start: str | os.PathLike[str] | None) -> Mapping[str, Any]:
+def _from_file(start: str | os.PathLike[str] | None) -> tuple[str, Mapping[str, Any]]:
+    """Return the path of the file and its settings. Errors name the path."""
     try:
         place = os.path.abspath(start or os.getcwd())
     except OSError:  # a working directory that was deleted
-        return {}
+        return "file", {}
     while True:
         own, project = os.path.join(place, "taximeter.toml"), os.path.join(place, PROJECT)
         if os.path.isfile(own):
-            return _resolve_paths(place, _load(own))
+            return own, _resolve_paths(place, _load(own))
         if os.path.isfile(project):
             if not _may_have_table(project):
-                return {}
+                return project, {}
             table = _load(project).get("tool", {}).get("taximeter")
-            return _resolve_paths(place, table) if isinstance(table, Mapping) else {}
+            return project, _resolve_paths(place, table) if isinstance(table, Mapping) else {}
         above = os.path.dirname(place)
         if above == place:
-            return {}
+            return "file", {}
         place = above
 
 

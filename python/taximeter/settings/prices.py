@@ -13,7 +13,7 @@ from ..catalog import MAX_PLACES
 from ..errors import CatalogError, ConfigError
 from ..moments import seconds
 from .model import Prices
-from .toml import TOO_DEEP, load
+from .toml import TOO_DEEP, load, named
 from .values import FALSE, TRUE, flag
 
 __all__ = ["prices"]
@@ -42,7 +42,7 @@ def _add_prices(merged: dict[str, Any], rules: dict[str, Any], layer: str, value
     except RecursionError:
         raise ConfigError(f"prices: {TOO_DEEP} (from {layer})") from None
     except ConfigError as error:
-        raise ConfigError(f"{error} (from {layer})") from None
+        raise named(error, layer, value) from None
     merged |= found
     for name, given in own.items():
         if name == "free":
@@ -104,6 +104,8 @@ def _price_table(value: Any) -> Mapping[str, Any]:
             table = _from_json(text)
         except OSError as error:
             raise ConfigError(f"prices: {os.path.expanduser(text)}: {error.strerror}") from None
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"prices: {place}byte {error.start} is not UTF-8; save the file as UTF-8") from None
         except ValueError as error:
             raise error if isinstance(error, ConfigError) else ConfigError(f"prices: {place}{error}") from None
         if isinstance(table, Mapping):

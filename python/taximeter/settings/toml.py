@@ -11,9 +11,17 @@ from .. import files
 from ..errors import ConfigError
 from .model import PROJECT
 
-__all__ = ["TOO_DEEP", "load"]
+__all__ = ["TOO_DEEP", "load", "named"]
 
 TOO_DEEP: Final = "nested too deep"
+
+
+def named(error: ConfigError, source: str, value: Any) -> ConfigError:
+    """Return an error that names where its value comes from: the file's path, if the value is one, and else the source."""
+    text = os.fspath(value).strip() if isinstance(value, (str, os.PathLike)) else ""
+    is_path = bool(text) and not text.startswith(("{", "[", "\ufeff")) and os.path.isfile(os.path.expanduser(text))
+    path = os.path.expanduser(text) if is_path else source
+    return ConfigError(f"{error} (from {source if path in str(error) else path})")
 
 
 def load(path: str) -> Mapping[str, Any]:
@@ -41,6 +49,8 @@ def load(path: str) -> Mapping[str, Any]:
         if name == PROJECT:  # other tools report it
             return {}
         why = TOO_DEEP if isinstance(error, RecursionError) else getattr(error, "strerror", None) or error
+        if isinstance(error, UnicodeDecodeError):
+            why = f"byte {error.start} is not UTF-8; save the file as UTF-8"
         raise ConfigError(f"{path}: {why}") from None
 
 
