@@ -270,6 +270,8 @@ class Engine:
 
     def stats(self) -> Stats:
         """Return the counts; see `Meter.stats`."""
+        if self._limits is not None and self._limits.is_renewal_due():
+            self.act_on_budgets("budget_boundaries")
         counts = self.core.stats()
         counts["budgets"] = self.budgets.stats()
         return counts

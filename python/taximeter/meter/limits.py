@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Limits"]
 
+_SECONDS_BETWEEN_RENEWALS: Final = 3_600.0
 _MAX_WEBHOOKS: Final = 100
 """The most webhooks of a meter. Each has a journal and a delivery of its own."""
 
@@ -35,6 +36,7 @@ class Limits:
         self._engine = engine
         self._callbacks: dict[str, Callable[[Standing], object]] = {}
         self._webhooks: dict[str, Engine] = {}
+        self._next_renewal = time.monotonic() + _SECONDS_BETWEEN_RENEWALS
 
     def put_in_force(self, budgets: Sequence[Budget]) -> None:
         """Add budgets to those of the state directory, or change those with the same names.
@@ -58,6 +60,14 @@ class Limits:
         if new := [self._outbox(url) for budget in budgets if (url := budget.webhook) is not None and url not in self._webhooks]:
             # Delivery starts with the first request of this process, which can be days after one that a killed process has left.
             threading.Thread(target=_drain, args=(new,), name="taximeter-webhooks", daemon=True).start()
+
+    def is_renewal_due(self) -> bool:
+        """Return whether definitions were not looked at for an hour. The boundaries that they have reach at least 8 days further."""
+        now = time.monotonic()
+        if now < self._next_renewal:
+            return False
+        self._next_renewal = now + _SECONDS_BETWEEN_RENEWALS
+        return True
 
     def renew(self) -> None:
         """Give definitions the boundaries of further periods, if half of those they have are over."""
