@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use super::definition::{Action, Admit, Definition, Unavailability, WithoutEnd, parse};
 use super::error::Unavailable;
 use super::gate::{Charge, Decision, Gate, Restore, Share, Ticket};
-use super::matching::{Facts, Lacking, Match, Matches, matching};
+use super::matching::{Facts, Lacking, Match, Matches, charged, matching};
 use super::process::Patience;
 use super::quote::{Outcome, Quote, Terms, part_of};
 use super::settlement::{Crossing, now};
@@ -169,12 +169,11 @@ impl Budgets {
         self.change(|_| Ok(None))
     }
 
-    /// The budgets that a call counts for at a time in seconds since the Unix epoch.
-    ///
-    /// # Errors
-    /// The first budget that refuses the call, because the call has no value of one of its dimensions.
-    pub fn matching(&self, facts: &Facts<'_>, time: i64) -> Result<Matches, Lacking> {
-        matching(&self.rules.load().all, facts, time)
+    /// The budgets that a call counts for at a time in seconds since the Unix epoch, also those that refuse it because it has no value
+    /// of one of their dimensions.
+    #[must_use]
+    pub fn matching(&self, facts: &Facts<'_>, time: i64) -> Matches {
+        charged(&self.rules.load().all, facts, time)
     }
 
     /// Holds the estimate of a call in all of its budgets, or in none. The outer error is that the state cannot be used within the

@@ -140,6 +140,23 @@ pub struct Lacking(pub Arc<Rule>);
 /// The first budget that refuses the call, because the call has no value of one of its dimensions.
 pub(super) fn matching(rules: &[Arc<Rule>], facts: &Facts<'_>, time: i64) -> Result<Matches, Lacking> {
     let mut all = Matches::new();
+    match lacking(rules, facts, time, &mut all) {
+        Some(rule) => Err(Lacking(rule)),
+        None => Ok(all),
+    }
+}
+
+/// The budgets that a call counts for which was made. It counts under the empty value where it has none, even if a budget would have
+/// refused it.
+pub(super) fn charged(rules: &[Arc<Rule>], facts: &Facts<'_>, time: i64) -> Matches {
+    let mut all = Matches::new();
+    lacking(rules, facts, time, &mut all);
+    all
+}
+
+/// Adds the budgets that a call counts for. Returns the first one that would refuse it.
+fn lacking(rules: &[Arc<Rule>], facts: &Facts<'_>, time: i64, all: &mut Matches) -> Option<Arc<Rule>> {
+    let mut refusing = None;
     for rule in rules {
         if !rule.only.iter().all(|(dimension, patterns)| {
             let is_match = |value: &str| patterns.iter().any(|pattern| pattern.is_match(value));
@@ -152,7 +169,9 @@ pub(super) fn matching(rules: &[Arc<Rule>], facts: &Facts<'_>, time: i64) -> Res
             match rule.definition.absent {
                 Absent::Count => {}
                 Absent::Skip => continue,
-                Absent::Block => return Err(Lacking(Arc::clone(rule))),
+                Absent::Block => {
+                    refusing.get_or_insert_with(|| Arc::clone(rule));
+                }
             }
         }
         let key = key_of(&rule.definition.name, values.into_iter().map(Option::unwrap_or_default));
@@ -161,7 +180,7 @@ pub(super) fn matching(rules: &[Arc<Rule>], facts: &Facts<'_>, time: i64) -> Res
             break;
         }
     }
-    Ok(all)
+    refusing
 }
 
 #[cfg(test)]
@@ -203,6 +222,7 @@ mod tests {
     fn a_call_without_a_value_is_refused_where_the_budget_says_so() {
         let text = r#"[{"name":"a","unit":"calls","amount":"1","period":{"kind":"total"},"by":["customer"],"absent":"block"}]"#;
         assert!(matching(&rules(text), &facts("m", None, None), 0).is_err());
+        assert_eq!(charged(&rules(text), &facts("m", None, None), 0).len(), 1);
         assert_eq!(matching(&rules(text), &facts("m", None, Some("x")), 0).unwrap().len(), 1);
     }
 

@@ -36,7 +36,7 @@ impl Budgets {
     /// # Errors
     /// [`Unavailable`].
     pub fn standings(&self, facts: &Facts<'_>) -> Result<Vec<Standing>, Unavailable> {
-        let matches = self.matching(facts, now()).unwrap_or_default();
+        let matches = self.matching(facts, now());
         let all = matches.into_iter().map(|budget| {
             let counts = self.gate().counts(&budget.key, budget.period)?;
             Ok(Standing { budget, counts })

@@ -184,7 +184,7 @@ impl Limits {
     #[must_use]
     pub fn count(&self, facts: &Facts<'_>, run: Option<&Arc<Run>>) -> bool {
         run.is_some()
-            || self.budgets().is_some_and(|budgets| budgets.matching(facts, now()).is_ok_and(|all| !all.is_empty()))
+            || self.budgets().is_some_and(|budgets| !budgets.matching(facts, now()).is_empty())
     }
 
     /// Admits a call to all of its budgets, or to none; `None` if it counts for none.
@@ -246,7 +246,7 @@ impl Limits {
         let facts = facts_of(event, layers);
         // A call belongs to the period in which it began. One that is in the future belongs to this one.
         let time = event.started_at.min(now) / 1_000_000_000;
-        let matches = budgets.matching(&facts, time as i64).unwrap_or_default();
+        let matches = budgets.matching(&facts, time as i64);
         budgets.charge_untold(&matches, outcome, Patience::None)
     }
 

@@ -326,8 +326,9 @@ def test_periods_that_run_out_are_renewed(limited, monkeypatch):
     old = lambda source, now: boundaries(source, now - 3 * 3600)[:5]
     monkeypatch.setattr("taximeter.budgets.definition.boundaries", old)
     engine = engine_of(limited(made(per="hour")))
-    before = engine.budgets.stats()["boundaries_until"]
-    engine.act_on_budgets("budget_boundaries")
+    before = engine.stats()["budgets"]["boundaries_until"]
+    monkeypatch.setattr(engine.limits, "_next_renewal", 0.0)
+    engine.stats()
     renewed = engine.budgets.stats()["boundaries_until"]
     assert before + 390 * 3600 < renewed
     engine.act_on_budgets("budget_boundaries")
@@ -452,3 +453,92 @@ def test_counts_that_cannot_be_read_follow_the_policy_of_the_budget(limited, sta
         assert reserved.track(input_tokens=10)
     # A damaged state is made anew, and what was counted is read from the ledger.
     assert ("the counts of budgets cannot be read or written" in caplog.text) == (damage != "damaged state")
+
+
+def reserve(meter, **fields):
+    """Ask for a call of 1,000 input tokens without output: $0.0025 of gpt-4o. Return `admitted`, or why it is refused."""
+    try:
+        with meter.reserve(**{**CALL, "customer": "acme", "input_tokens": 1000, "max_output_tokens": 0, **fields}) as reserved:
+            reserved.release()
+    except taximeter.BudgetExceeded as error:
+        return error.reason
+    return "admitted"
+
+
+def test_a_share_is_this_machine_s_part_of_the_amount(limited):
+    meter = limited(made(share=0.25, limits={"big": "0.02"}))
+    assert meter.check(customer="acme")[0].amount == Decimal("0.0025")
+    assert meter.check(customer="big")[0].amount == Decimal("0.005")
+    assert (reserve(meter), reserve(meter, input_tokens=1001)) == ("admitted", "exceeded")
+
+
+def test_any_room_admits_a_call_where_that_is_wanted(limited):
+    meter = limited(made(admit="room"))
+    assert reserve(meter, max_output_tokens=10_000) == "admitted"
+    spend(meter, tokens=3999)
+    assert reserve(meter) == "admitted"
+    spend(meter, tokens=1)
+    assert reserve(meter) == "exceeded"
+
+
+def test_a_budget_that_only_warns_admits_everything(limited, caplog):
+    meter = limited(made(action="warn", warn_at=()))
+    spend(meter, tokens=10_000)
+    assert reserve(meter) == "admitted"
+    assert "100 % reached: $0.025 of $0.01 used" in caplog.text
+
+
+@pytest.mark.parametrize(("policy", "outcome", "charged"), [("allow", "admitted", "0"), ("block", "unpriced", "0"), ("0.004", "admitted", "0.008")])
+def test_calls_without_a_price_follow_the_policy(limited, policy, outcome, charged):
+    meter = limited(made(unpriced=policy))
+    assert reserve(meter, model="no-such-model") == outcome
+    for _ in range(2):
+        meter.track(provider="openai", model="no-such-model", input_tokens=5, customer="acme")
+    (standing,) = meter.check(customer="acme")
+    assert (standing.used, standing.calls, standing.unpriced) == (Decimal(charged), 2, 2)
+    assert reserve(meter, model="no-such-model") == ("exceeded" if policy == "0.004" else outcome)
+
+
+@pytest.mark.parametrize(("policy", "outcome", "keys"), [("count", "admitted", [""]), ("skip", "admitted", []), ("block", "absent", [""])])
+def test_calls_without_a_key_follow_the_policy(limited, policy, outcome, keys):
+    meter = limited(made(absent=policy))
+    assert reserve(meter, customer=None) == outcome
+    meter.track(**CALL, input_tokens=1000)
+    assert [one.key for one in meter.check()] == keys
+
+
+def test_tokens_and_calls_are_counted_without_a_price(limited):
+    meter = limited(
+        taximeter.Budget("tokens", tokens=2500, rolling="1h"), taximeter.Budget("calls", calls=2, per="total", where={"model": "no-*"})
+    )
+    unknown = {"model": "no-such-model", "max_output_tokens": 500}
+    assert reserve(meter, **unknown) == "admitted"
+    meter.track(provider="openai", model="no-such-model", input_tokens=1000, output_tokens=200)
+    assert {one.budget: (one.used, one.left) for one in meter.check(model="no-such-model")} == {"tokens": (1200, 1300), "calls": (1, 1)}
+    assert [one.budget for one in meter.check(model="gpt-4o")] == ["tokens"]
+    assert (reserve(meter, **unknown), reserve(meter, max_output_tokens=301)) == ("exceeded", "exceeded")
+    assert reserve(meter, max_output_tokens=300) == "admitted"
+
+
+def test_a_model_matches_by_its_dated_names(limited):
+    meter = limited(made(by="model", where={"model": "gpt-4o"}))
+    meter.track(provider="openai", model="gpt-4o-2024-08-06", input_tokens=1000)
+    spend(meter)
+    assert used(meter, model="gpt-4o") == Decimal("0.005")
+    assert meter.check(model="gpt-4o-mini") == ()
+
+
+def test_typical_calls_hold_what_calls_like_them_took(limited):
+    meter = limited(made(usd="1", estimate="typical"))
+    request = {**CALL, "customer": "acme", "input_tokens": 0, "max_output_tokens": 4000}
+
+    def held() -> Decimal:
+        with meter.reserve(**request) as reserved:
+            amount = meter.check(customer="acme")[0].held
+            reserved.track(output_tokens=100)
+        return amount
+
+    assert held() == Decimal("0.04")
+    for _ in range(20):
+        held()
+    assert held() == Decimal("0.002")
