@@ -108,7 +108,6 @@ def test_other_periods_have_no_boundaries():
         ({"warn_at": [number / 100 for number in range(1, 20)]}, "warn_at: 20 thresholds are more than 16"),
         ({"share": 1.5}, "share: 1.5 is not above 0 and at most 1"),
         ({"on_threshold": "mail"}, "on_threshold: 'mail' cannot be called"),
-        ({"cut": "yes"}, "cut: 'yes' is neither true nor false"),
     ],
 )
 def test_an_invalid_field_is_an_error_that_names_it_the_rule_and_the_remedy(fields, message):
@@ -212,7 +211,7 @@ def test_a_wrong_setting_is_an_error(value, message, tmp_path, monkeypatch):
 
 
 def test_a_table_has_every_field_but_the_callback():
-    table = {"name": "b", "usd": "1", "per": "day", "warn_at": 0.5, "cut": True}
+    table = {"name": "b", "usd": "1", "per": "day", "warn_at": 0.5}
     assert from_mapping(table) == Budget(**table)
     assert {"limits", "where", "webhook", "on_threshold"} < {*FIELDS}
 
@@ -221,7 +220,7 @@ def test_a_table_has_every_field_but_the_callback():
     "budget",
     [
         Budget("b", usd="1.5", per="week", starts="sun", tz="Asia/Kolkata", by=["team", "tag:a"], limits={"x/y": "2"}, webhook="https://h/x"),
-        Budget("b", tokens=7, rolling="1h", where={"model": "gpt-*"}, action="warn", admit="room", warn_at=[], cut=True, share="0.5"),
+        Budget("b", tokens=7, rolling="1h", where={"model": "gpt-*"}, action="warn", admit="room", warn_at=[], share="0.5"),
         Budget("b", calls=7, per="total", unpriced="block", unavailable="block", absent="skip", by="user"),
         Budget("b", usd=7, per="hour", unpriced="0.01", hold_timeout=60),
     ],

@@ -488,7 +488,9 @@ def test_a_budget_that_only_warns_admits_everything(limited, caplog):
     assert "100 % reached: $0.025 of $0.01 used" in caplog.text
 
 
-@pytest.mark.parametrize(("policy", "outcome", "charged"), [("allow", "admitted", "0"), ("block", "unpriced", "0"), ("0.004", "admitted", "0.008")])
+@pytest.mark.parametrize(
+    ("policy", "outcome", "charged"), [("allow", "admitted", "0"), ("block", "unpriced", "0"), ("0.004", "admitted", "0.008")]
+)
 def test_calls_without_a_price_follow_the_policy(limited, policy, outcome, charged):
     meter = limited(made(unpriced=policy))
     assert reserve(meter, model="no-such-model") == outcome
@@ -499,7 +501,9 @@ def test_calls_without_a_price_follow_the_policy(limited, policy, outcome, charg
     assert reserve(meter, model="no-such-model") == ("exceeded" if policy == "0.004" else outcome)
 
 
-@pytest.mark.parametrize(("policy", "outcome", "keys"), [("count", "admitted", [""]), ("skip", "admitted", []), ("block", "absent", [""])])
+@pytest.mark.parametrize(
+    ("policy", "outcome", "keys"), [("count", "admitted", [""]), ("skip", "admitted", []), ("block", "absent", [""])]
+)
 def test_calls_without_a_key_follow_the_policy(limited, policy, outcome, keys):
     meter = limited(made(absent=policy))
     assert reserve(meter, customer=None) == outcome
@@ -509,12 +513,16 @@ def test_calls_without_a_key_follow_the_policy(limited, policy, outcome, keys):
 
 def test_tokens_and_calls_are_counted_without_a_price(limited):
     meter = limited(
-        taximeter.Budget("tokens", tokens=2500, rolling="1h"), taximeter.Budget("calls", calls=2, per="total", where={"model": "no-*"})
+        taximeter.Budget("tokens", tokens=2500, rolling="1h"),
+        taximeter.Budget("calls", calls=2, per="total", where={"model": "no-*"}),
     )
     unknown = {"model": "no-such-model", "max_output_tokens": 500}
     assert reserve(meter, **unknown) == "admitted"
     meter.track(provider="openai", model="no-such-model", input_tokens=1000, output_tokens=200)
-    assert {one.budget: (one.used, one.left) for one in meter.check(model="no-such-model")} == {"tokens": (1200, 1300), "calls": (1, 1)}
+    assert {one.budget: (one.used, one.left) for one in meter.check(model="no-such-model")} == {
+        "tokens": (1200, 1300),
+        "calls": (1, 1),
+    }
     assert [one.budget for one in meter.check(model="gpt-4o")] == ["tokens"]
     assert (reserve(meter, **unknown), reserve(meter, max_output_tokens=301)) == ("exceeded", "exceeded")
     assert reserve(meter, max_output_tokens=300) == "admitted"

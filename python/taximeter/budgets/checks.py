@@ -14,7 +14,7 @@ from ..moments import seconds
 from ..zones import WEEKDAYS, named_zone
 
 __all__ = [
-    "FieldError", "Url", "amount", "by", "callback", "choice", "duration", "exact", "flag", "fraction", "limits", "name",
+    "FieldError", "Url", "amount", "by", "callback", "choice", "duration", "exact", "fraction", "limits", "name",
     "period", "plain", "shown", "text", "thresholds", "unit", "unpriced", "webhook", "where",
 ]  # fmt: skip
 
@@ -341,10 +341,3 @@ class Url:
 
     def __repr__(self) -> str:
         return "'…'"
-
-
-def flag(field: str, value: Any) -> bool:
-    """Return a boolean."""
-    if not isinstance(value, bool):
-        raise FieldError(f"{field}: {shown(value)} is neither true nor false; write one of them")
-    return value

@@ -53,7 +53,6 @@ class Budget:
         on_threshold: Called with a `Standing` when a threshold is crossed, in the thread whose call crosses it.
         webhook: A URL that gets a POST request with JSON when a threshold is crossed.
         share: The part of the amount that this host may use, where several hosts share it: `0.25`.
-        cut: Whether a stream is closed when what it has used does not fit any more.
 
     Raises:
         ConfigError: A field is invalid. The message names it, the rule and the remedy.
@@ -88,7 +87,6 @@ class Budget:
         on_threshold: Callable[[Standing], object] | None = None,
         webhook: str | None = None,
         share: float | str | Decimal = 1,
-        cut: bool = False,
     ) -> None:
         try:
             self.name = checks.name(name)
@@ -118,7 +116,7 @@ class Budget:
                 "hold_timeout": checks.duration("hold_timeout", hold_timeout, 1, _MAX_HOLD_SECONDS),
                 "warn_at": checks.thresholds(warn_at),
                 "share": checks.fraction("share", share, 1),
-                "cut": checks.flag("cut", cut),
+                "cut": False,
             }
             self.on_threshold = checks.callback("on_threshold", on_threshold)
         except checks.FieldError as error:
