@@ -227,7 +227,7 @@ class Budgets:
         """
     @property
     def is_active(self) -> bool:
-        """Whether any budgets are in force in this process, other than those of runs."""
+        """Whether budgets are in force in this process, or it has had one of a run. Otherwise `admit` has nothing to do."""
     def admit(
         self,
         scope: Scope | None,
@@ -261,6 +261,12 @@ class Budgets:
         """
     def track(self, ticket: Ticket | None, /, **fields: Any) -> Receipt:
         """Record one call as `Meter.track` does, and settle its ticket. Without a ticket, the budgets that match are charged.
+
+        Raises:
+            TypeError: A field is unknown.
+        """
+    def charge(self, ticket: Ticket, /, **fields: Any) -> None:
+        """Settle the ticket of a call that something else records: it is charged what `track` would charge.
 
         Raises:
             TypeError: A field is unknown.

@@ -26,6 +26,8 @@ pub struct Charging<'a> {
     pub admission: Option<&'a Admission>,
     /// The budget of the run around the call, which an admission already has.
     pub run: Option<&'a Run>,
+    /// Whether the event is only charged, because something else records the call.
+    pub is_unrecorded: bool,
 }
 
 impl Admission {

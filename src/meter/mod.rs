@@ -204,6 +204,9 @@ impl Meter {
         }
         // Before the event is journaled: if the process is killed in between, the budget counts too much, never too little.
         let is_unsettled = self.charge(&event, layers, charging, now);
+        if charging.is_unrecorded {
+            return Ok(Receipt { id: [0; 16], cost: event.cost, remark, has_notices: false, is_unsettled });
+        }
         let receipt = self.append(now, |id, defaults, out| {
             event.id = id;
             encode(&event, &[defaults, layers[0], layers[1]], out)

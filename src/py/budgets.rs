@@ -1,6 +1,7 @@
 //! The budgets of a meter in Python.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 
 use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -11,11 +12,11 @@ use super::meter::PyMeter;
 use super::prompt;
 use super::receipt::PyReceipt;
 use super::scope::PyScope;
-use super::ticket::{PyRefusal, PyTicket, amount_text, left, percent, unit_name};
+use super::ticket::{HAS_RUNS, PyRefusal, PyTicket, amount_text, left, percent, unit_name};
 use super::track::Host;
 use crate::budget::{Action, Crossed, DefineError, Patience, Period, Standing, Unavailable};
 use crate::event::limits::name_head;
-use crate::meter::{Ask, GateCount, Issue};
+use crate::meter::{Ask, Charging, GateCount, Issue};
 use crate::money::Usd;
 use crate::pricing::canonical_provider;
 
@@ -77,7 +78,7 @@ impl PyBudgets {
     #[doc = stub_doc!("Budgets.is_active")]
     #[getter]
     fn is_active(&self) -> bool {
-        self.0.get().core.limits().are_active()
+        self.0.get().core.limits().are_active() || HAS_RUNS.load(Ordering::Relaxed)
     }
 
     #[doc = stub_doc!("Budgets.admit")]
@@ -130,16 +131,13 @@ impl PyBudgets {
         ticket: Option<&Bound<'_, PyTicket>>,
         fields: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<PyReceipt> {
-        let mut values: [Option<Bound<'_, PyAny>>; NAMES.len()] = [const { None }; NAMES.len()];
-        for (name, value) in fields.into_iter().flatten() {
-            let name = name.cast::<PyString>()?.to_str()?.to_owned();
-            let place = NAMES.iter().position(|known| *known == name);
-            let place = place.ok_or_else(|| PyTypeError::new_err(format!("{name} is not a field of an event")))?;
-            values[place] = Some(value);
-        }
-        let arguments = Arguments::from_slots(&values.each_ref().map(Option::as_ref));
-        let meter = self.0.get();
-        Ok(meter.track_arguments(py, &arguments, ticket.map(|ticket| &ticket.get().admission)))
+        self.pass(py, ticket, fields, false)
+    }
+
+    #[doc = stub_doc!("Budgets.charge")]
+    #[pyo3(signature = (ticket, /, **fields))]
+    fn charge(&self, py: Python<'_>, ticket: &Bound<'_, PyTicket>, fields: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
+        self.pass(py, Some(ticket), fields, true).map(drop)
     }
 
     #[doc = stub_doc!("Budgets.standings")]
@@ -211,6 +209,27 @@ impl PyBudgets {
 }
 
 impl PyBudgets {
+    /// Charges an event to the budgets, and records it unless something else does.
+    fn pass(
+        &self,
+        py: Python<'_>,
+        ticket: Option<&Bound<'_, PyTicket>>,
+        fields: Option<&Bound<'_, PyDict>>,
+        is_unrecorded: bool,
+    ) -> PyResult<PyReceipt> {
+        let mut values: [Option<Bound<'_, PyAny>>; NAMES.len()] = [const { None }; NAMES.len()];
+        for (name, value) in fields.into_iter().flatten() {
+            let name = name.cast::<PyString>()?.to_str()?.to_owned();
+            let place = NAMES.iter().position(|known| *known == name);
+            let place = place.ok_or_else(|| PyTypeError::new_err(format!("{name} is not a field of an event")))?;
+            values[place] = Some(value);
+        }
+        let arguments = Arguments::from_slots(&values.each_ref().map(Option::as_ref));
+        let meter = self.0.get();
+        let admission = ticket.map(|ticket| &ticket.get().admission);
+        Ok(meter.track_arguments(py, &arguments, Charging { admission, is_unrecorded, ..Charging::default() }))
+    }
+
     /// Asks the gate. Waits for its lock without the GIL.
     fn ask<'py>(
         &self,

@@ -33,7 +33,7 @@ use super::scope::PyScope;
 use super::track::{Host, told};
 use crate::event::plain::PlainAttribution;
 use crate::event::usage::MAX_COUNT;
-use crate::meter::{Issue, Meter, PlainCall, Prepared, Receipt};
+use crate::meter::{Charging, Issue, Meter, PlainCall, Prepared, Receipt};
 
 /// How many of those are texts: provider, model and attribution.
 const TEXTS: usize = 8;
@@ -310,7 +310,7 @@ impl Call {
             let arguments = Arguments::from_slots(&all.each_ref().map(Option::as_deref));
             // SAFETY: as in `record`.
             let meter = unsafe { Borrowed::from_ptr(py, self.meter).cast_unchecked::<PyMeter>() };
-            given(py, meter.get().track_arguments(py, &arguments, None))
+            given(py, meter.get().track_arguments(py, &arguments, Charging::default()))
         })
     }
 

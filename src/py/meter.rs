@@ -19,7 +19,7 @@ use super::scope::encode_fields;
 use super::track::{Host, track};
 use crate::delivery::Flushed;
 use crate::journal::Backend;
-use crate::meter::{Admission, Issue, Meter, PriceSettings, Settings};
+use crate::meter::{Charging, Issue, Meter, PriceSettings, Settings};
 use crate::pricing::Catalog;
 use crate::sys::clock::unix_ns;
 use crate::sys::fs::check_private_dir;
@@ -61,13 +61,13 @@ impl PyMeter {
         &self,
         py: Python<'_>,
         arguments: &Arguments<'_, '_>,
-        admission: Option<&Admission>,
+        charging: Charging<'_>,
     ) -> PyReceipt {
         self.settle(py);
         if !self.is_enabled() {
             return PyReceipt(Err(DISABLED));
         }
-        track(&self.core, self, py, arguments, admission)
+        track(&self.core, self, py, arguments, charging)
     }
 
     /// Reads the settings before the first event, if the meter was not configured. Warns if events are kept in memory only.
@@ -262,7 +262,7 @@ impl PyMeter {
             attribution: [agent, feature, team, customer, user, session],
             rare: rare.is_any_given().then_some(rare),
         };
-        Ok(self.track_arguments(py, &arguments, None))
+        Ok(self.track_arguments(py, &arguments, Charging::default()))
     }
 
     #[doc = stub_doc!("Meter.post")]

@@ -131,7 +131,7 @@ fn track(py: Python<'_>, meter: &PyMeter, found: &Summary, call: &Call<'_, '_>) 
     }
     let encoded = call.scope.map_or(&[][..], |scope| &scope.get().encoded);
     let run = call.scope.and_then(|scope| scope.get().run.as_deref());
-    Some(meter.core.track(event, [encoded, &[]], Charging { admission: call.admission, run }))
+    Some(meter.core.track(event, [encoded, &[]], Charging { admission: call.admission, run, ..Charging::default() }))
 }
 
 /// A text of the response. An empty one counts as absent.

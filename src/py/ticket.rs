@@ -1,6 +1,7 @@
 //! The answers of the gate in Python, and budgets of runs.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -260,6 +261,9 @@ impl PyRefusal {
     }
 }
 
+/// Whether this process has had a budget of a run. Until then, calls need not be looked at.
+pub(super) static HAS_RUNS: AtomicBool = AtomicBool::new(false);
+
 #[doc = stub_doc!("RunBudget")]
 #[pyclass(frozen, name = "RunBudget", module = "taximeter._core")]
 pub(super) struct PyRunBudget(Arc<Run>);
@@ -281,7 +285,8 @@ impl PyRunBudget {
 
     #[doc = stub_doc!("RunBudget.scope")]
     fn scope(&self, outer: Option<&Bound<'_, PyScope>>) -> PyScope {
-        EXISTS.store(true, std::sync::atomic::Ordering::Relaxed);
+        EXISTS.store(true, Ordering::Relaxed);
+        HAS_RUNS.store(true, Ordering::Relaxed);
         let outer = outer.map(Bound::get);
         let run = self.0.inside(outer.and_then(|outer| outer.run.clone()));
         PyScope { encoded: outer.map_or_else(Box::default, |outer| outer.encoded.clone()), run: Some(Arc::new(run)) }

@@ -14,7 +14,7 @@ use crate::event::accept;
 use crate::event::binary::TagEncoder;
 use crate::event::limits::name_head;
 use crate::event::{Attribution, CostNotes, CostStatus, Status, Unit, UsageEvent, UsageStatus};
-use crate::meter::{Admission, Charging, Issue, Meter, Receipt};
+use crate::meter::{Charging, Issue, Meter, Receipt};
 use crate::pricing::canonical_provider;
 
 /// The rare arguments that are texts, after conversion.
@@ -96,11 +96,11 @@ pub(super) fn track(
     host: &impl Host,
     py: Python<'_>,
     arguments: &Arguments<'_, '_>,
-    admission: Option<&Admission>,
+    charging: Charging<'_>,
 ) -> PyReceipt {
     let reader = ArgReader { meter, host, py };
     // A panic would reach the caller as an exception that `except Exception` does not catch.
-    let outcome = catch_unwind(AssertUnwindSafe(|| record(&reader, arguments, admission)));
+    let outcome = catch_unwind(AssertUnwindSafe(|| record(&reader, arguments, charging)));
     outcome.map_or_else(|_| refuse_after_panic(meter, host, py), PyReceipt)
 }
 
@@ -146,7 +146,7 @@ pub(super) fn told(
 fn record(
     reader: &ArgReader<'_, '_, impl Host>,
     arguments: &Arguments<'_, '_>,
-    admission: Option<&Admission>,
+    charging: Charging<'_>,
 ) -> Result<Receipt, &'static str> {
     let refuse = |what: Issue, field: &str| {
         reader.remark(what, field);
@@ -216,7 +216,7 @@ fn record(
     let scope = reader.host.current_scope(reader.py);
     let encoded = scope.as_ref().map_or(&[][..], |scope| &scope.get().encoded);
     let run = scope.as_ref().and_then(|scope| scope.get().run.as_deref());
-    let tracked = reader.meter.track(event, [encoded, &tags], Charging { admission, run });
+    let tracked = reader.meter.track(event, [encoded, &tags], Charging { run, ..charging });
     settled(reader.meter, reader.host, reader.py, &tracked);
     told(reader.host, reader.py, tracked)
 }

@@ -342,6 +342,9 @@ class _Observer:
     def ledger_meter(self, own: Mapping[str, Any]) -> Meter | None:  # noqa: ARG002
         return _default.ledger_meter() if _destinations.to_ledger else None
 
+    def budgets_meter(self) -> Meter:
+        return _default.default_meter
+
     def defaults(self) -> Mapping[str, Any]:
         return {"agent": _config["default_agent_id"], "tags": _mapping(_config["default_tags"])}
 

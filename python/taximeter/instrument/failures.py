@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import attribution
+from ..errors import BudgetExceeded, BudgetUnavailable
 from . import layers
 from .call import Call, current_call
 from .guard import run_guarded
@@ -22,9 +23,9 @@ __all__ = ["failed", "is_failure"]
 
 _MISTAKES: Final = (
     TypeError, ValueError, LookupError, AttributeError, NameError, AssertionError, ImportError, NotImplementedError, GeneratorExit,
-    StopIteration, StopAsyncIteration,
+    StopIteration, StopAsyncIteration, BudgetExceeded, BudgetUnavailable,
 )  # fmt: skip
-"""Exceptions of wrong code, or of a response that a client cannot read. The provider did not reject the call."""
+"""Exceptions of wrong code, of budgets, or of a response that a client cannot read. The provider did not reject the call."""
 _LOCAL: Final = frozenset({
     # Raised after a response, which has its own event.
     "APIResponseValidationError", "LengthFinishReasonError", "ContentFilterFinishReasonError",

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import _core
+from ..budgets.gate import claim
 from .call import current_call
 from .failures import failed
 from .recorder import Admit, Recorder, Scanner, Watched, scanner_for
@@ -70,7 +71,7 @@ def follow(
     # Google says here which tier served.
     if tier:
         known["service_tier"] = tier
-    recorder = Recorder(meter, scanner, known, call, admit=admit, settles=settles, scope=scope)
+    recorder = Recorder(meter, scanner, known, call, admit=admit, settles=settles, scope=scope, ticket=claim())
     if not is_read:
         response.stream = _tee(response, recorder)
         return
@@ -148,7 +149,7 @@ class _SyncTee(Watched):
         try:
             self._inner.close()
         finally:
-            self._recorder.finish()
+            self._recorder.finish(is_cut=True)
 
 
 class _AsyncTee(Watched):
@@ -165,7 +166,7 @@ class _AsyncTee(Watched):
         try:
             await self._inner.aclose()
         finally:
-            self._recorder.finish()
+            self._recorder.finish(is_cut=True)
 
 
 @functools.cache

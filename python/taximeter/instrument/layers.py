@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
-__all__ = ["Claim", "current", "restore", "take"]
+if TYPE_CHECKING:
+    from ..budgets.gate import Held
+
+__all__ = ["Claim", "current", "lenders", "restore", "take"]
 
 
 class Claim:
@@ -13,9 +18,11 @@ class Claim:
     The claim lasts until the layer's public function returns, because all requests below it are made before that.
     """
 
-    __slots__ = ("is_taken", "layer", "outer")
+    __slots__ = ("held", "is_taken", "layer", "outer")
     layer: str
     outer: Claim | None
+    held: tuple[Held, ...]
+    """What the layer's requests hold in budgets, which is lent to the clients below."""
 
     def __init__(self, layer: str) -> None:
         outer = _current.get()
@@ -23,6 +30,7 @@ class Claim:
             outer = outer.outer
         self.layer, self.outer = layer, outer
         self.is_taken = False
+        self.held = ()
         _current.set(self)
 
     def take(self) -> bool:
@@ -38,6 +46,14 @@ class Claim:
 _current: ContextVar[Claim | None] = ContextVar("taximeter_claim", default=None)
 current = _current.get
 restore = _current.set
+
+
+def lenders() -> Iterator[Held]:
+    """Yield what the layers above hold, the innermost first."""
+    claim = _current.get()
+    while claim is not None:
+        yield from claim.held
+        claim = claim.outer
 
 
 def take() -> None:

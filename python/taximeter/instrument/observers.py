@@ -5,12 +5,13 @@ An observer gets each event once, with its own keywords of the call. It does not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import _core, attribution
+from ..meter import engine_of
 from .call import current_call
 from .guard import run_guarded
 
@@ -30,6 +31,9 @@ class Observer(Protocol):
 
     def ledger_meter(self, own: Mapping[str, Any]) -> Meter | None:
         """Return a meter that records this call in the ledger if the call's own meter does not; `None` if that is not wanted."""
+
+    def budgets_meter(self) -> Meter:
+        """Return the meter whose budgets limit a call that has no meter of its own."""
 
     def defaults(self) -> Mapping[str, Any]:
         """Return the default attribution of calls, by the names of `taximeter.attribute`."""
@@ -113,29 +117,44 @@ class EventFanout:
 
     def track(self, **event: Any) -> None:
         """Pass an event to every observer and meter. A failure of one does not affect the others."""
+        self.settle(None, event)
+
+    def settle(self, ticket: _core.Ticket | None, event: Mapping[str, Any]) -> None:
+        """Do the same, and settle the call's ticket."""
         # Observers only want usage, which a failed call does not have.
         for observer in self._observers if event.get("usage") or event.get("status") != "error" else ():
             run_guarded(observer.record, event, self._own, self._family, meter=self)
-        tracks = self._tracks()
-        if not tracks:
+        meters = self._meters()
+        if not meters:
+            if ticket is not None:
+                # Only the observers record the call.
+                self.limiter.budgets.charge(ticket, **event)
             return
-        attribution.enter(self, run_guarded(self._scope, meter=self) or attribution.current())
+        attribution.enter(self, run_guarded(self.scope, meter=self) or attribution.current())
         try:
-            for track in tracks:
-                track(**event)
+            for meter in meters:
+                if ticket is None:
+                    meter.track(**event)
+                else:
+                    meter.budgets.track(ticket, **event)
         finally:
             attribution.leave(self)
 
-    def _tracks(self) -> list[Callable[..., _core.Receipt]]:
-        """Return `track` of the call's own meter, and of one for the ledger if an observer wants it and the own meter has none."""
-        own = [] if self._meter is None else [self._meter.track]
+    @property
+    def limiter(self) -> Engine:
+        """The meter whose budgets limit the call."""
+        return engine_of(self._observers[0].budgets_meter()) if self._meter is None else self._meter
+
+    def _meters(self) -> list[Engine]:
+        """Return the call's own meter, and one for the ledger if an observer wants it and the own meter has none."""
+        own = [] if self._meter is None else [self._meter]
         settings = self.settings
         if self._meter is not None and (settings is None or settings.uses_ledger):
             return own
         wanted = (observer.ledger_meter(self._own) for observer in self._observers)
-        return own + [meter.track for meter in [next(filter(None, wanted), None)] if meter is not None]
+        return own + [engine_of(meter) for meter in [next(filter(None, wanted), None)] if meter is not None]
 
-    def _scope(self) -> _core.Scope | None:
+    def scope(self) -> _core.Scope | None:
         """Return the current attribution, over the observers' defaults, and under the attribution in the call's keywords."""
         scope = attribution.current()
         for observer in self._observers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -12,6 +12,7 @@ from .. import _core, attribution
 from . import layers
 from .call import Call
 from .forks import generation
+from .gates import Find, admitted, settle
 from .guard import report, run_guarded
 from .shims import Forwarding
 
@@ -53,7 +54,7 @@ def scanner_for(
 class Recorder:
     """Follows one response to its end, whichever way it ends, and records one event."""
 
-    __slots__ = ("_admit", "_call", "_fields", "_generation", "_ids", "_made", "_meter", "_scanner", "_scope", "_settles")
+    __slots__ = ("_admit", "_call", "_fields", "_generation", "_ids", "_made", "_meter", "_scanner", "_scope", "_settles", "_ticket")
 
     def __init__(
         self,
@@ -65,6 +66,7 @@ class Recorder:
         admit: Admit | None = None,
         settles: bool = False,
         scope: _core.Scope | None = None,
+        ticket: _core.Ticket | None = None,
     ) -> None:
         """Begin to follow a response.
 
@@ -76,6 +78,7 @@ class Recorder:
             admit: Decides from what was found whether the response is an event.
             settles: Whether `admit` accepts every response whose work has ended.
             scope: Attribution that comes before that of the call.
+            ticket: What the request holds in budgets.
         """
         self._meter = meter
         self._admit = admit
@@ -86,6 +89,7 @@ class Recorder:
         # Of the span in which the call was made, which has ended when a stream does.
         self._ids = attribution.active_span() if call is None else call.ids
         layers.take()
+        self._ticket = ticket
         # A stream may end in another context than it began in, so the attribution is stored now.
         current = attribution.current() if call is None else call.scope
         self._scope = scope.over(current) if scope is not None and current is not None else scope or current
@@ -122,20 +126,28 @@ class Recorder:
         fields = self._fields or {}
         report(f"{what} of {fields.get('provider')}/{fields.get('model')}", error, meter=self._meter)
 
-    def finish(self, error: type[BaseException] | None = None) -> None:
-        """Record the event. Only the first call has an effect."""
+    def finish(self, error: type[BaseException] | None = None, *, is_cut: bool = False) -> None:
+        """Record the event. Only the first call has an effect.
+
+        Args:
+            error: The class of the exception that ended the response.
+            is_cut: Whether the reader stopped before the end, or possibly so.
+        """
         fields, self._fields = self._fields, None
         # A forked child has a copy. The process that made the call records it.
         if fields is None or self._generation != generation():
             return
         try:
-            found = self._finish_scan(error, fields)
+            found = self._finish_scan(error, fields, is_cut=is_cut)
             if found is None:
                 return
             attribution.enter(self, self._scope)
             try:
-                for event in self._outcomes(error, fields, found):
-                    self._meter.track(**event)
+                events = self._outcomes(error, fields, found)
+                ticket = self._settled(events, is_cut=is_cut)
+                for event in events:
+                    settle(self._meter, ticket, event)
+                    ticket = None
             finally:
                 attribution.leave(self)
         except Exception as failure:
@@ -145,27 +157,41 @@ class Recorder:
         """Record the event when the block ends, with its error. Closing a generator does not count as an error."""
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.finish(None if kind is GeneratorExit else kind)
+        self.finish(None if kind is GeneratorExit else kind, is_cut=kind is not None)
 
     def __del__(self) -> None:
         # The reader of the response has dropped it. Attributes may be missing if `__init__` failed.
         if getattr(self, "_fields", None) is not None:
-            self.finish()
+            self.finish(is_cut=True)
 
-    def _finish_scan(self, error: type[BaseException] | None, fields: dict[str, Any]) -> Mapping[str, Any] | None:
+    def _settled(self, events: Sequence[Mapping[str, Any]], *, is_cut: bool) -> _core.Ticket | None:
+        """Settle the ticket if no event can, and return it. An event does not charge a settled ticket again."""
+        ticket, self._ticket = self._ticket, None
+        if ticket is None:
+            return None
+        if not events:
+            # The work has only begun. Its event comes when the response is fetched, and is charged then.
+            ticket.end("failed")
+        elif events[0]["usage_status"] == "missing" and (events[0].get("error") or (is_cut and not events[0]["finish_reason"])):
+            ticket.end("cancelled")
+        return ticket
+
+    def _finish_scan(self, error: type[BaseException] | None, fields: dict[str, Any], *, is_cut: bool) -> Mapping[str, Any] | None:
         """Return what was found in the response; `None` if its event is recorded already."""
         scanner = self._scanner
         if scanner is None:
             return {"usage_status": "missing", "gap": "usage_not_json"}
         core = self._meter.core
-        if error is not None or core is None or not self._settles or type(scanner) is not _core.Scanner:
+        ticket = self._ticket
+        is_open = is_cut and ticket is not None
+        if error is not None or core is None or not self._settles or is_open or type(scanner) is not _core.Scanner:
             return scanner.finish()
         # The extension records the usual event itself: as many Python lines as here would take longer than the call's other work.
         call = self._call
         if call is None or not call.started:
-            return scanner.record(core, fields, self._ids, self._scope, None, None, None)
+            return scanner.record(core, fields, self._ids, self._scope, None, None, None, ticket)
         latency, made = (time.perf_counter() - call.started) * 1000, (self._made - call.started) * 1000
-        return scanner.record(core, fields, self._ids, self._scope, call.started_at, latency, made)
+        return scanner.record(core, fields, self._ids, self._scope, call.started_at, latency, made, ticket)
 
     def _outcomes(self, error: type[BaseException] | None, fields: dict[str, Any], found: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the event of the response, and further events for other models that took part in it."""
@@ -234,11 +260,16 @@ def _unseen(_error: BaseException) -> None:
     """Ignore the failure, because the request was made before the generator."""
 
 
+def _asks_nothing(_object: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any]) -> None:
+    """Ask no budget, because the request was made before the generator."""
+
+
 def recorded(
     generator: Any,
     begin: Callable[[], Recorder | None],
     show: Callable[[Any], bytes],
     fail: Callable[[BaseException], None] = _unseen,
+    ask: Find = _asks_nothing,
     *,
     family: str,
     part: Any = None,
@@ -250,15 +281,21 @@ def recorded(
         begin: Makes the recorder, or returns the one made with the request; `None` if there is nothing to record.
         show: Returns the part of an item that the scanner needs.
         fail: Called with the exception that such a generator raises instead of its first item.
+        ask: Says what the request of such a generator asks for: budgets may refuse it.
         family: The client's family.
         part: The client, or a part of it.
     """
+    held = admitted(ask, part, (), {}, family=family)
     try:
         item = next(generator, _END)
     except BaseException as error:
+        if held is not None:
+            held.failed(error)
         run_guarded(fail, error, family=family, part=part)
         raise
     recorder = run_guarded(begin, family=family, part=part)
+    if held is not None:
+        held.answered()
     with recorder or nullcontext():
         try:
             while item is not _END:
@@ -276,17 +313,23 @@ async def recorded_async(
     begin: Callable[[], Recorder | None],
     show: Callable[[Any], bytes],
     fail: Callable[[BaseException], None] = _unseen,
+    ask: Find = _asks_nothing,
     *,
     family: str,
     part: Any = None,
 ) -> AsyncGenerator[Any, None]:
     """Do the same as `recorded` for an asynchronous generator."""
+    held = admitted(ask, part, (), {}, family=family)
     try:
         item = await anext(generator, _END)
     except BaseException as error:
+        if held is not None:
+            held.failed(error)
         run_guarded(fail, error, family=family, part=part)
         raise
     recorder = run_guarded(begin, family=family, part=part)
+    if held is not None:
+        held.answered()
     with recorder or nullcontext():
         try:
             while item is not _END:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from .bindings import hooked_family, hooking
 from .call import Call, carried
+from .gates import Find, admitted, status_of
 from .guard import check_signature, name_of, report, run_guarded
 
 __all__ = [
@@ -70,6 +71,7 @@ def shim(
     is_async: bool | None = None,
     prepare: Prepare | None = None,
     carry: Callable[[Any, Call], Any] = carried,
+    gate: Find | None = None,
     is_layer: bool = False,
 ) -> None:
     """Remove taximeter's keywords and headers from calls of a public method, and make the call known to what it calls.
@@ -80,6 +82,7 @@ def shim(
         is_async: Whether it must be awaited; by default, whether it is a coroutine function below its decorators.
         prepare: Called before the method runs.
         carry: Wraps a result whose request is made after the method has returned.
+        gate: Says what the method's request asks for, if its clients do not say it: budgets may refuse it.
         is_layer: Whether the method calls other clients, and retries their failed calls itself.
     """
     where, family = name_of(owner, name), hooked_family()
@@ -107,7 +110,12 @@ def shim(
             @functools.wraps(original)
             async def call_async(*args: Any, **kwargs: Any) -> Any:
                 with prepared(args, kwargs) as call:
-                    result = await original(*args, **call.kwargs)
+                    held = None if gate is None else admitted(gate, None, args, call.kwargs, where=where, family=family)
+                    if held is None:
+                        result = await original(*args, **call.kwargs)
+                    else:
+                        with held:
+                            result = await original(*args, **call.kwargs)
                 return carry_guarded(args, result, call)
 
             return call_async
@@ -115,7 +123,12 @@ def shim(
         @functools.wraps(original)
         def call_sync(*args: Any, **kwargs: Any) -> Any:
             with prepared(args, kwargs) as call:
-                result = original(*args, **call.kwargs)
+                held = None if gate is None else admitted(gate, None, args, call.kwargs, where=where, family=family)
+                if held is None:
+                    result = original(*args, **call.kwargs)
+                else:
+                    with held:
+                        result = original(*args, **call.kwargs)
             return carry_guarded(args, result, call)
 
         return call_sync
@@ -205,6 +218,7 @@ def after(
     *,
     change: Callable[[Any, tuple[Any, ...], dict[str, Any]], None] | None = None,
     fail: Callable[[Any, tuple[Any, ...], Mapping[str, Any], BaseException], None] | None = None,
+    gate: Find | None = None,
     needs: Sequence[str] = (),
 ) -> None:
     """Call `look` with the object, the arguments and the result of a method call.
@@ -215,6 +229,7 @@ def after(
         look: Called after the method, if given.
         change: Called before the method. It may change the keywords.
         fail: Called with the exception if the method raises.
+        gate: Says what a request asks for, if the method makes one: budgets may refuse it.
         needs: See `put`.
     """
     where, family = name_of(owner, name), hooked_family()
@@ -226,9 +241,12 @@ def after(
             async def run_async(self: Any, *args: Any, **kwargs: Any) -> Any:
                 if change is not None:
                     run_guarded(change, self, args, kwargs, where=where, family=family)
+                held = None if gate is None else admitted(gate, self, args, kwargs, where=where, family=family)
                 try:
                     result = await original(self, *args, **kwargs)
                 except BaseException as error:
+                    if held is not None:
+                        held.failed(error)
                     if fail is not None:
                         run_guarded(fail, self, args, kwargs, error, where=where, family=family)
                     raise
@@ -237,6 +255,8 @@ def after(
                         look(self, args, kwargs, result)
                     except Exception as error:
                         report(where, error, family=family, part=self)
+                if held is not None:
+                    held.answered(status_of(result))
                 return result
 
             return run_async
@@ -245,9 +265,12 @@ def after(
         def run(self: Any, *args: Any, **kwargs: Any) -> Any:
             if change is not None:
                 run_guarded(change, self, args, kwargs, where=where, family=family)
+            held = None if gate is None else admitted(gate, self, args, kwargs, where=where, family=family)
             try:
                 result = original(self, *args, **kwargs)
             except BaseException as error:
+                if held is not None:
+                    held.failed(error)
                 if fail is not None:
                     run_guarded(fail, self, args, kwargs, error, where=where, family=family)
                 raise
@@ -256,6 +279,8 @@ def after(
                     look(self, args, kwargs, result)
                 except Exception as error:
                     report(where, error, family=family, part=self)
+            if held is not None:
+                held.answered(status_of(result))
             return result
 
         return run

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from . import bindings, deferred, http
 from .call import current_call, drop_own_headers
 from .failures import failed
+from .gates import Found, asked_in, limited
 from .hosts import answered_by
 from .shims import after, each_subclass, shim_public
 
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from ..meter import Engine
 
 __all__ = ["hook_base"]
+
+_LIMITS: Final = ("completion_args", "generation_config")
+"""The parts of a request that have the output's limit, for Mistral's conversations and Gemini's interactions."""
 
 
 def hook_base(
@@ -57,6 +62,15 @@ def hook_base(
         if meter is not None and (fields := fields_of(meter, kwargs.get("request") or args[1])) is not None:
             failed(meter, fields, error)
 
+    def ask_budgets(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Found | None:
+        meter = limited(family, shared(client))
+        request = kwargs.get("request") or args[1]
+        if meter is None or (fields := fields_of(meter, request)) is None:
+            return None
+        body = _body(request)
+        limits = next((body[name] for name in _LIMITS if name in body), None)
+        return meter, asked_in({**fields, "model": body.get("model") or fields["model"]}, body, limits=limits)
+
     def hook(module: ModuleType) -> None:
         for name in ("BaseSDK", "AsyncBaseSDK"):
             if (base := getattr(module, name, None)) is not None:
@@ -65,7 +79,7 @@ def hook_base(
             for method in ("do_request", "do_request_async"):
                 owner = getattr(module, name, None)
                 if owner is not None and hasattr(owner, method):
-                    after(owner, method, look, change=_strip_headers, fail=fail, needs=("request",))
+                    after(owner, method, look, change=_strip_headers, fail=fail, gate=ask_budgets, needs=("request",))
 
     return hook
 
@@ -73,6 +87,14 @@ def hook_base(
 def _strip_headers(_client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Remove taximeter's headers from every request, including those of methods without a shim."""
     drop_own_headers((kwargs.get("request") or args[1]).headers)
+
+
+def _body(request: Any) -> dict[str, Any]:
+    """Return the JSON of a request that is about to be made; an empty one for an upload."""
+    if not request.headers.get("content-type", "").startswith("application/json"):
+        return {}
+    body = json.loads(request.content)
+    return body if isinstance(body, dict) else {}
 
 
 def _resource(path: str) -> str:

@@ -18,6 +18,7 @@ from . import bindings, deferred, http
 from .bindings import Family
 from .call import CALL, Call, carried, drop_own_headers, own_keywords
 from .failures import failed
+from .gates import Found, asked_in, limited
 from .hosts import answered_by, asks_for_usage, region_of
 from .shims import after, before, each_subclass, public_methods, shim
 
@@ -47,7 +48,7 @@ class _Routes:
     """What the addresses of requests say about their events. A program calls few addresses often."""
 
     def __init__(self, vendor: str, operations: Mapping[str, str]) -> None:
-        self._vendor = vendor
+        self.vendor = vendor
         self._operations = operations
         self._known: dict[tuple[Any, ...], tuple[Settings | None, dict[str, Any] | None]] = {}
         """The fields at an address for a class of clients, with the settings for which they hold."""
@@ -75,13 +76,28 @@ class _Routes:
             "service_tier": tier if isinstance(tier, str) else None,
         }
 
+    def posted(
+        self, meter: Engine, client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[Any, str, dict[str, Any]] | None:
+        """Return the options, the path and the known fields of a POST request that is about to be made; `None` if it is another."""
+        options = kwargs["options"] if "options" in kwargs else args[1]
+        if options.method.upper() != "POST":
+            return None
+        path = str(options.url).partition("?")[0]
+        fields = self.fields_of(meter, client, client.base_url, path, options) or {}
+        if fields:
+            # The clients for Bedrock and Vertex AI move the model from the body to the path.
+            moved = _MODEL_IN_PATH.search(path)
+            fields["model"] = fields["model"] or (moved and moved[1])
+        return options, path, fields
+
     def _found(self, meter: Engine, client: Any, url: Any, path: str) -> dict[str, Any] | None:
         """Return what the address says."""
         operation = next((what for end, what in self._operations.items() if path.endswith(end)), None)
         if operation is None or path.rpartition("/")[2].startswith("count-tokens"):
             return None
         region = "global" if _GLOBAL_PROFILE.search(path) else region_of(url.host)
-        return {**_answered(meter, client, url, self._vendor), "operation": operation, "region": region}
+        return {**_answered(meter, client, url, self.vendor), "operation": operation, "region": region}
 
 
 def stainless_family(
@@ -99,7 +115,9 @@ def stainless_family(
         wire: The format of the responses.
         hooks: Further functions to run on modules of the family.
     """
-    fields_of = _Routes(name, operations).fields_of
+    routes = _Routes(name, operations)
+    fields_of = routes.fields_of
+    ask_budgets = functools.partial(_ask_budgets, routes)
 
     def look(client: Any, _args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         meter = bindings.meter_of(name, client)
@@ -119,20 +137,14 @@ def stainless_family(
 
     def fail(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], error: BaseException) -> None:
         meter = bindings.meter_of(name, client)
-        options = kwargs["options"] if "options" in kwargs else args[1]
-        if meter is None or options.method.upper() != "POST":
-            return
-        path = str(options.url).partition("?")[0]
-        if fields := fields_of(meter, client, client.base_url, path, options):
-            # The clients for Bedrock and Vertex AI move the model from the body to the path.
-            moved = _MODEL_IN_PATH.search(path)
-            failed(meter, {**fields, "model": fields["model"] or (moved and moved[1])}, error)
+        if meter is not None and (found := routes.posted(meter, client, args, kwargs)) and (fields := found[2]):
+            failed(meter, fields, error)
 
     def hook_base(module: ModuleType) -> None:
         for class_name in ("SyncAPIClient", "AsyncAPIClient"):
             before(getattr(module, class_name), "_process_response", look, needs=("options", "response"))
             # Tries of one call are made within this.
-            after(getattr(module, class_name), "request", fail=fail, needs=("options",))
+            after(getattr(module, class_name), "request", fail=fail, gate=ask_budgets, needs=("options",))
         after(module.BaseClient, "_build_headers", _strip_headers)
         before(module.BaseClient, "_build_request", _strip_body, needs=("options",))
 
@@ -179,6 +191,28 @@ def _spoken(body: Any) -> dict[str, int] | None:
     if not isinstance(text, str) or (isinstance(model, str) and model.startswith("gpt-")):
         return None
     return {"input_characters": len(text)}
+
+
+def _ask_budgets(routes: _Routes, client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Found | None:
+    meter = limited(routes.vendor, client)
+    if meter is None or (found := routes.posted(meter, client, args, kwargs)) is None:
+        return None
+    options, path, fields = found
+    body, extra = getattr(options, "json_data", None), getattr(options, "extra_json", None)
+    if fields:
+        return meter, asked_in(fields, {**body, **extra} if isinstance(body, Mapping) and isinstance(extra, Mapping) else body)
+    if not path.endswith("/batches"):
+        return None
+    answered = _answered(meter, client, client.base_url, routes.vendor)
+    return meter, asked_in({**answered, "model": _model_of_batch(body)}, {}).without_estimate()
+
+
+def _model_of_batch(body: Any) -> str | None:
+    """Return the model of the first request of Anthropic's batches. OpenAI's requests are in a file."""
+    requests = body.get("requests") if isinstance(body, Mapping) else None
+    first = requests[0] if isinstance(requests, list) and requests else None
+    parameters = first.get("params") if isinstance(first, Mapping) else None
+    return parameters.get("model") if isinstance(parameters, Mapping) else None
 
 
 def _answered(meter: Engine, client: Any, url: Any, vendor: str) -> dict[str, str]:

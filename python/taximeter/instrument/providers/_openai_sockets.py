@@ -8,10 +8,12 @@ from types import ModuleType
 from typing import Any, Final
 
 from ... import attribution
+from ...budgets import gate
 from .. import bindings
 from ..call import CALL
 from ..deferred import Seen
 from ..forks import generation
+from ..gates import Found, asked_in, limited
 from ..hosts import Address, answered_by, region_of
 from ..recorder import Recorder, scanner_for
 from ..shims import after, before
@@ -50,10 +52,24 @@ def _hook_managers(module: ModuleType) -> None:
             owner = getattr(module, name, None)
             for enter in ("__enter__", "__aenter__", "enter"):
                 if owner is not None and hasattr(owner, enter):
-                    after(owner, enter, _entered)
+                    after(owner, enter, _entered, gate=_ask_budgets)
+
+
+def _ask_budgets(manager: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any]) -> Found | None:
+    """Ask whether a connection may be made: something must be left. Its responses are charged when they end."""
+    state = manager.__dict__
+    client, model = (next((state[name] for name in state if name.endswith(end)), None) for end in ("__client", "__model"))
+    meter = limited(_NAME, client)
+    if meter is None:
+        return None
+    call = state.get(CALL)
+    asked = asked_in({**answered_by(meter, getattr(client, "base_url", Address("")), _NAME), "model": model}, {})
+    return meter, asked.without_estimate()._replace(scope=None if call is None else call.scope)
 
 
 def _entered(manager: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], connection: Any) -> None:
+    if (ticket := gate.claim()) is not None:
+        ticket.end("failed")
     if (call := manager.__dict__.get(CALL)) is not None:
         connection.__dict__[CALL] = call
 

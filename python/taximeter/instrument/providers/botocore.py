@@ -10,10 +10,12 @@ from functools import wraps
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
+from ...budgets.gate import claim
 from .. import bindings
 from ..bindings import Family
 from ..call import Call, current_call
 from ..failures import failed
+from ..gates import Found, admitted, asked_in, count, limited
 from ..guard import run_guarded
 from ..recorder import Recorder, Watched, recorded, recorded_async, scanner_for
 from ..shims import after, put
@@ -37,6 +39,8 @@ _COUNTS: Final = {
 """The usage headers of `InvokeModel`, and the names of the same counts in its streams."""
 
 
+_LIMITS: Final = ("maxTokens", "max_tokens", "max_new_tokens", "max_gen_len", "maxTokenCount", "max_tokens_to_sample")
+"""The names of the output's limit: that of `Converse`, and those of the models' own requests."""
 _TIERS: Final = frozenset({"serviceTier", "performanceConfig", "performanceConfigLatency"})
 _OPTIMIZED: Final = "optimized"
 _STREAM_ERRORS: Final = frozenset({"exception", "error"})
@@ -225,7 +229,7 @@ class _Read(Watched):
         try:
             self._inner.close()
         finally:
-            self._recorder.finish()
+            self._recorder.finish(is_cut=True)
 
 
 _OPERATIONS: Final[dict[str, str]] = {
@@ -270,7 +274,7 @@ def _look(client: Any, operation: str, call: Call, result: dict[str, Any]) -> No
     fields = {**_fields(client, operation, call), "service_tier": _tier(told)}
 
     def record(*scanned: Any, **options: Any) -> Recorder:
-        return Recorder(meter, _Scanner(meter, *scanned, **options, is_opaque=_is_opaque(model)), fields, call)
+        return Recorder(meter, _Scanner(meter, *scanned, **options, is_opaque=_is_opaque(model)), fields, call, ticket=claim())
 
     if operation == "Converse":
         _converse(result, record, call.body)
@@ -280,6 +284,21 @@ def _look(client: Any, operation: str, call: Call, result: dict[str, Any]) -> No
         _invoke(result, record)
     else:
         _invoke_stream(result, record)
+
+
+def _ask_budgets(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Found | None:
+    operation, call = args
+    if operation not in _OPERATIONS or (meter := limited(_NAME, client)) is None:
+        return None
+    fields = {**_fields(client, operation, call), "service_tier": _tier(call.kwargs)}
+    body: Any = kwargs
+    if "Converse" not in operation:
+        raw = kwargs.get("body")
+        # A file is not read, because it could not be read again.
+        body = json.loads(raw) if isinstance(raw, (str, bytes, bytearray)) and raw else {}
+    asked = asked_in(fields, body)
+    parts = [body, *(body.get(name) for name in ("inferenceConfig", "textGenerationConfig"))] if isinstance(body, Mapping) else []
+    return meter, asked._replace(max_output=next((most for part in parts if (most := count(part, *_LIMITS)) is not None), None))
 
 
 def _is_opaque(model: str) -> bool:
@@ -299,12 +318,17 @@ def _called(original: Any) -> Any:
         if not _is_ours(self):
             return original(self, operation_name, api_params)
         with Call(api_params, family=_NAME, part=self) as call:
+            held = admitted(_ask_budgets, self, (operation_name, call), call.kwargs, family=_NAME)
             try:
                 result = original(self, operation_name, call.kwargs)
             except BaseException as error:
+                if held is not None:
+                    held.failed(error)
                 run_guarded(_fail, self, operation_name, call, error, family=_NAME)
                 raise
             run_guarded(_look, self, operation_name, call, result, family=_NAME)
+            if held is not None:
+                held.answered()
             return result
 
     return make_api_call
@@ -316,12 +340,17 @@ def _called_async(original: Any) -> Any:
         if not _is_ours(self):
             return await original(self, operation_name, api_params)
         with Call(api_params, family=_NAME, part=self) as call:
+            held = admitted(_ask_budgets, self, (operation_name, call), call.kwargs, family=_NAME)
             try:
                 result = await original(self, operation_name, call.kwargs)
             except BaseException as error:
+                if held is not None:
+                    held.failed(error)
                 run_guarded(_fail, self, operation_name, call, error, family=_NAME)
                 raise
             run_guarded(_look, self, operation_name, call, result, family=_NAME)
+            if held is not None:
+                held.answered()
             return result
 
     return make_api_call

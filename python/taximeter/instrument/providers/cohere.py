@@ -14,6 +14,7 @@ from .. import bindings, http
 from ..bindings import Family
 from ..call import Call, without_own_headers
 from ..failures import failed
+from ..gates import Found, admitted, asked_in, count, limited, status_of
 from ..guard import run_guarded
 from ..hosts import Address, answered_by
 from ..shims import Forwarding, after, put, shim, shim_classes
@@ -69,6 +70,15 @@ def _fail(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], error: 
         failed(meter, fields, error)
 
 
+def _ask_budgets(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Found | None:
+    meter = limited(_NAME, client)
+    path = str(args[0] if args else kwargs.get("path"))
+    if meter is None or not (fields := _fields(meter, Address(client.get_base_url(kwargs.get("base_url"))), path, kwargs)):
+        return None
+    body = kwargs.get("json")
+    return meter, asked_in(fields, body, choices=count(body, "num_generations"))
+
+
 def _strip_headers(_client: Any, _args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Remove taximeter's headers from every request, including those of methods without a shim."""
     for path in (("request_options", "additional_headers"), ("headers",)):
@@ -82,13 +92,18 @@ def _streamed(original: Any) -> Any:
     @contextmanager
     def stream(self: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
         run_guarded(_strip_headers, self, args, kwargs, family=_NAME)
+        held = admitted(_ask_budgets, self, args, kwargs, family=_NAME)
         with ExitStack() as stack:
             try:
                 response = stack.enter_context(original(self, *args, **kwargs))
             except BaseException as error:
+                if held is not None:
+                    held.failed(error)
                 run_guarded(_fail, self, args, kwargs, error, family=_NAME)
                 raise
             run_guarded(_look, self, args, kwargs, response, family=_NAME)
+            if held is not None:
+                held.answered(status_of(response))
             yield response
 
     return stream
@@ -99,21 +114,26 @@ def _streamed_async(original: Any) -> Any:
     @asynccontextmanager
     async def stream(self: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         run_guarded(_strip_headers, self, args, kwargs, family=_NAME)
+        held = admitted(_ask_budgets, self, args, kwargs, family=_NAME)
         async with AsyncExitStack() as stack:
             try:
                 response = await stack.enter_async_context(original(self, *args, **kwargs))
             except BaseException as error:
+                if held is not None:
+                    held.failed(error)
                 run_guarded(_fail, self, args, kwargs, error, family=_NAME)
                 raise
             run_guarded(_look, self, args, kwargs, response, family=_NAME)
+            if held is not None:
+                held.answered(status_of(response))
             yield response
 
     return stream
 
 
 def _hook_clients(module: ModuleType) -> None:
-    after(module.HttpClient, "request", _look, change=_strip_headers, fail=_fail, needs=_NEEDS)
-    after(module.AsyncHttpClient, "request", _look, change=_strip_headers, fail=_fail, needs=_NEEDS)
+    after(module.HttpClient, "request", _look, change=_strip_headers, fail=_fail, gate=_ask_budgets, needs=_NEEDS)
+    after(module.AsyncHttpClient, "request", _look, change=_strip_headers, fail=_fail, gate=_ask_budgets, needs=_NEEDS)
     put(module.HttpClient, "stream", _streamed, needs=_NEEDS)
     put(module.AsyncHttpClient, "stream", _streamed_async, needs=_NEEDS)
 

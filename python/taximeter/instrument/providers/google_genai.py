@@ -10,11 +10,13 @@ from functools import partial, wraps
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
+from ...budgets.gate import claim
 from .. import bindings
 from ..bindings import Family
 from ..call import Call, current_call, without_own_headers
 from ..failures import failed
 from ..forks import generation
+from ..gates import Found, admitted, asked_in, count, limited
 from ..guard import run_guarded
 from ..hosts import Address, answered_by
 from ..recorder import Recorder, recorded, recorded_async, scanner_for
@@ -76,12 +78,22 @@ def _recorder(
         return None
     meter, fields = found
     fields["service_tier"] = served or fields["service_tier"]
-    return Recorder(meter, scanner_for(meter, "gemini", fields["provider"], content_type), fields, current_call())
+    return Recorder(meter, scanner_for(meter, "gemini", fields["provider"], content_type), fields, current_call(), ticket=claim())
 
 
 def _fail(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], error: BaseException) -> None:
     if (found := _request(client, args, kwargs)) is not None:
         failed(*found, error)
+
+
+def _ask_budgets(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Found | None:
+    if limited(_NAME, client) is None or (found := _request(client, args, kwargs)) is None:
+        return None
+    meter, fields = found
+    body = kwargs.get("request_dict") or next(iter(args[2:]), None)
+    limits = body.get("generationConfig") if isinstance(body, Mapping) else None
+    asked = asked_in(fields, body, choices=count(limits, "candidateCount"))
+    return meter, asked if asked.max_output == 0 else asked._replace(max_output=count(limits, "maxOutputTokens"))
 
 
 def _region(client: Any) -> str | None:
@@ -124,7 +136,13 @@ def _streamed(original: Any) -> Any:
         # The request is made when the first part is read.
         result = original(self, *args, **kwargs)
         return recorded(
-            result, partial(_recorder, self, args, kwargs, _LINES), _show, partial(_fail, self, args, kwargs), family=_NAME, part=self
+            result,
+            partial(_recorder, self, args, kwargs, _LINES),
+            _show,
+            partial(_fail, self, args, kwargs),
+            lambda *_: _ask_budgets(self, args, kwargs),
+            family=_NAME,
+            part=self,
         )
 
     return request_streamed
@@ -133,12 +151,17 @@ def _streamed(original: Any) -> Any:
 def _streamed_async(original: Any) -> Any:
     @wraps(original)
     async def async_request_streamed(self: Any, *args: Any, **kwargs: Any) -> Any:
+        held = admitted(_ask_budgets, self, args, kwargs, family=_NAME)
         try:
             result = await original(self, *args, **kwargs)
         except BaseException as error:
+            if held is not None:
+                held.failed(error)
             run_guarded(_fail, self, args, kwargs, error, family=_NAME)
             raise
         recorder = run_guarded(_recorder, self, args, kwargs, _LINES, family=_NAME)
+        if held is not None:
+            held.answered()
         return recorded_async(result, lambda: recorder, _show, family=_NAME)
 
     return async_request_streamed
@@ -177,15 +200,32 @@ def _record_turn(session: Any, *, is_final: bool) -> None:
     recorder.finish()
 
 
+def _live_model(kwargs: Mapping[str, Any]) -> str | None:
+    return str(kwargs.get("model") or "").rpartition("/")[2] or None
+
+
+def _ask_for_session(live: Any, _args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Found | None:
+    client = live._api_client  # noqa: SLF001 - public under no other name
+    meter = limited(_NAME, client)
+    if meter is None:
+        return None
+    return meter, asked_in({**_answered(meter, client), "model": _live_model(kwargs)}, {}).without_estimate()
+
+
 def _connected(original: Any) -> Any:
     @wraps(original)
     @asynccontextmanager
     async def connect(self: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         call = Call(kwargs, family=_NAME, part=self)
         call.hold()
+        # A session only begins if a budget has room left. Its turns are charged when they end.
+        with call:
+            held = admitted(_ask_for_session, self, args, call.kwargs, family=_NAME)
+        if held is not None:
+            held.drop()
         async with original(self, *args, **call.kwargs) as session:
             # Messages of a session do not name its model.
-            session.__dict__[_MODEL] = str(kwargs.get("model") or "").rpartition("/")[2] or None
+            session.__dict__[_MODEL] = _live_model(kwargs)
             session.__dict__[_CALL] = call
             try:
                 yield session
@@ -214,8 +254,8 @@ def _hook_client(module: ModuleType) -> None:
     owner = module.BaseApiClient
     if hasattr(owner, "_build_request"):
         after(owner, "_build_request", _strip_headers)
-    after(owner, "request", _look, fail=_fail, needs=_NEEDS)
-    after(owner, "async_request", _look, fail=_fail, needs=_NEEDS)
+    after(owner, "request", _look, fail=_fail, gate=_ask_budgets, needs=_NEEDS)
+    after(owner, "async_request", _look, fail=_fail, gate=_ask_budgets, needs=_NEEDS)
     put(owner, "request_streamed", _streamed, needs=_NEEDS)
     put(owner, "async_request_streamed", _streamed_async, needs=_NEEDS)
 

@@ -9,10 +9,12 @@ from functools import partial, wraps
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
+from ...budgets.gate import claim
 from .. import bindings
 from ..bindings import Family
 from ..call import Call
 from ..failures import failed
+from ..gates import Found, admitted, asked_in, count, limited
 from ..guard import check_signature, name_of, run_guarded
 from ..recorder import Recorder, recorded, recorded_async, scanner_for
 from ..shims import put, shim_classes
@@ -54,7 +56,7 @@ def _follow(model: Any, call: Call, result: Any) -> None:
     fields = {"provider": _PROVIDER, "model": name, "operation": "generate_content"}
     shown = partial(_shown, name)
     scanner = scanner_for(meter, "gemini", _PROVIDER, "application/x-ndjson")
-    recorder = Recorder(meter, scanner, fields, call)
+    recorder = Recorder(meter, scanner, fields, call, ticket=claim())
     # There is no public attribute. A stream has already received its first part.
     recorder.feed_guarded(shown, result._result)  # noqa: SLF001
     rest = result._iterator  # noqa: SLF001
@@ -74,16 +76,42 @@ def _fail(model: Any, error: BaseException) -> None:
         failed(meter, {"provider": _PROVIDER, "model": name, "operation": "generate_content"}, error)
 
 
+def _ask_budgets(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Found | None:
+    meter = limited(_NAME, model)
+    if meter is None:
+        return None
+    # Settings of a call come over those of the model. Both are mappings, or objects of the client or of protobuf.
+    own = kwargs.get("generation_config")
+    limits = {
+        name: next(filter(None, (_setting(one, name) for one in (own, model._generation_config))), None)  # noqa: SLF001
+        for name in ("max_output_tokens", "candidate_count")
+    }
+    system = getattr(model, "_system_instruction", None)
+    texts = [str(part.text) for part in getattr(system, "parts", ())]
+    body = {"contents": kwargs.get("contents", args[0] if args else None), "system": texts, "tools": kwargs.get("tools")}
+    fields = {"provider": _PROVIDER, "model": model.model_name.rpartition("/")[2]}
+    return meter, asked_in(fields, body, limits=limits, choices=count(limits, "candidate_count"))
+
+
+def _setting(settings: Any, name: str) -> Any:
+    return settings.get(name) if isinstance(settings, Mapping) else getattr(settings, name, None)
+
+
 def _generated(original: Any) -> Any:
     @wraps(original)
     def generate_content(self: Any, *args: Any, **kwargs: Any) -> Any:
         with Call(kwargs, family=_NAME, part=self) as call:
+            held = admitted(_ask_budgets, self, args, call.kwargs, family=_NAME)
             try:
                 result = original(self, *args, **call.kwargs)
             except BaseException as error:
+                if held is not None:
+                    held.failed(error)
                 run_guarded(_fail, self, error, family=_NAME)
                 raise
             run_guarded(_follow, self, call, result, family=_NAME)
+            if held is not None:
+                held.answered()
             return result
 
     return generate_content
@@ -93,12 +121,17 @@ def _generated_async(original: Any) -> Any:
     @wraps(original)
     async def generate_content_async(self: Any, *args: Any, **kwargs: Any) -> Any:
         with Call(kwargs, family=_NAME, part=self) as call:
+            held = admitted(_ask_budgets, self, args, call.kwargs, family=_NAME)
             try:
                 result = await original(self, *args, **call.kwargs)
             except BaseException as error:
+                if held is not None:
+                    held.failed(error)
                 run_guarded(_fail, self, error, family=_NAME)
                 raise
             run_guarded(_follow, self, call, result, family=_NAME)
+            if held is not None:
+                held.answered()
             return result
 
     return generate_content_async

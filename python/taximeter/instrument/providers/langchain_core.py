@@ -13,10 +13,12 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from ... import attribution
+from ...budgets.gate import Held
 from ...locks import ForkSafeLock
 from .. import bindings, layers
 from ..bindings import Family
 from ..failures import is_failure
+from ..gates import Found, admitted, asked_in, limited, settle
 from ..guard import check_signature, name_of, run_guarded
 from ..layers import Claim
 from ..recorder import scanner_for
@@ -28,6 +30,8 @@ __all__ = ["FAMILY"]
 
 _NAME: Final = "langchain_core"
 _HOOKS: Final = "langchain_core.tracers.context"
+_NAMES: Final = {"provider": "ls_provider", "model": "ls_model_name"}
+"""Langchain's names of a model in the metadata of its calls."""
 _MAX_RUNS: Final = 10_000
 """The most runs followed at once. The oldest are dropped, because some may never end."""
 
@@ -45,7 +49,7 @@ class _Shared(Claim):
 class _Run:
     """One call of a model."""
 
-    __slots__ = ("_claim", "_ids", "_metadata", "_scope", "_started", "_started_at")
+    __slots__ = ("_claim", "_held", "_ids", "_metadata", "_scope", "_started", "_started_at")
 
     def __init__(self, metadata: Mapping[str, Any]) -> None:
         # For several prompts at once, all runs begin before the first request. They share one claim.
@@ -53,9 +57,39 @@ class _Run:
         self._claim = current if isinstance(current, _Shared) and current.runs else _Shared(_NAME)
         self._claim.runs += 1
         self._metadata = metadata
+        self._held: Held | None = None
         self._ids: dict[str, Any] = {"call_id": os.urandom(8).hex(), **attribution.active_span()}
         self._scope = attribution.current()
         self._started_at, self._started = time.time(), time.perf_counter()
+
+    @property
+    def _named(self) -> dict[str, str]:
+        """The provider and the model, by langchain's names."""
+        return {name: str(self._metadata.get(theirs) or "unknown") for name, theirs in _NAMES.items()}
+
+    def ask(self, prompts: Any, parameters: Mapping[str, Any]) -> None:
+        """Ask the budgets. The clients below get the ticket.
+
+        Raises:
+            BudgetExceeded: A budget has no room for the call.
+            BudgetUnavailable: The counts of a budget that blocks then cannot be read.
+        """
+
+        def find(_run: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any]) -> Found | None:
+            meter = limited(_NAME, None)
+            return None if meter is None else (meter, asked_in(self._named, {**parameters, "messages": prompts}))
+
+        try:
+            self._held = admitted(find, self, (), {}, where="langchain", family=_NAME)
+        except BaseException:
+            # The other prompts of the call are not sent either.
+            for held in self._claim.held:
+                held.drop()
+            layers.restore(self._claim.outer)
+            raise
+        if self._held is not None:
+            self._held.leave()
+            self._claim.held += (self._held,)
 
     def step_out(self) -> None:
         """End the claim in this context, because the run has made its request."""
@@ -67,35 +101,48 @@ class _Run:
         self._claim.runs -= 1
         if not self._claim.runs:
             self.step_out()
+        held = self._held
+        if held is not None:
+            # The prompts of one call may have used each other's.
+            self._claim.held = tuple(one for one in self._claim.held if one is not held)
+            if error is not None:
+                held.failed(error)
+            elif self._claim.is_taken or answer is None:
+                held.drop()
         if self._claim.is_taken or (answer is None and (error is None or not is_failure(error))):
             return
         if self._claim.outer is not None:
             self._claim.outer.take()
-        provider = str(self._metadata.get("ls_provider") or "unknown")
+        provider, asked = self._named.values()
         # A call that failed before its first part has no answer.
         answer = answer or {"wire": "langchain", "usage": None, "model": None, "finish_reason": None}
         scanner = scanner_for(meter, answer["wire"], provider, "application/json")
         scanner.feed(json.dumps({"usage": answer["usage"]}, default=str).encode())
         found: Mapping[str, Any] = scanner.finish() or {}
-        model = answer["model"] or self._metadata.get("ls_model_name") or "unknown"
+        model = answer["model"] or asked
         if error is None and (gap := found.get("gap")):
             meter.count_remark(gap, f"{provider}/{model}")
         attribution.enter(self, self._scope)
         try:
-            meter.track(
-                provider=provider,
-                model=model,
-                usage=found.get("usage"),
-                usage_status=found.get("usage_status"),
-                finish_reason=answer["finish_reason"],
-                started_at=self._started_at,
-                latency_ms=(time.perf_counter() - self._started) * 1000,
-                error=error,
-                provider_usage=found.get("provider_usage"),
+            event = {
+                "provider": provider,
+                "model": model,
+                "usage": found.get("usage"),
+                "usage_status": found.get("usage_status"),
+                "finish_reason": answer["finish_reason"],
+                "started_at": self._started_at,
+                "latency_ms": (time.perf_counter() - self._started) * 1000,
+                "error": error,
+                "provider_usage": found.get("provider_usage"),
                 **self._ids,
-            )
+            }
+            settle(meter, None if held is None else held.claim(), event)
         finally:
             attribution.leave(self)
+
+
+def _begun(metadata: Mapping[str, Any]) -> _Run | None:
+    return None if bindings.meter_of(_NAME, None) is None else _Run(metadata)
 
 
 class _Runs:
@@ -105,10 +152,11 @@ class _Runs:
         self._lock = ForkSafeLock()
         self._runs: dict[Any, _Run] = {}
 
-    def begin(self, run_id: Any, metadata: Mapping[str, Any] | None) -> None:
-        if bindings.meter_of(_NAME, None) is None:
+    def begin(self, run_id: Any, metadata: Mapping[str, Any] | None, prompts: Any, parameters: Mapping[str, Any] | None) -> None:
+        run = run_guarded(_begun, metadata or {}, family=_NAME)
+        if run is None:
             return
-        run = _Run(metadata or {})
+        run.ask(prompts, parameters or {})
         with self._lock:
             self._runs[run_id] = run
             if len(self._runs) > _MAX_RUNS:
@@ -158,8 +206,13 @@ def _handler() -> Any:
         def __reduce__(self) -> Any:
             return _handler, ()
 
-        def on_llm_start(self, _serialized: Any, _prompts: Any, *, run_id: Any, metadata: Any = None, **_: Any) -> None:
-            run_guarded(runs.begin, run_id, metadata, family=_NAME)
+        # Only budgets raise.
+        raise_error = True
+
+        def on_llm_start(
+            self, _serialized: Any, prompts: Any, *, run_id: Any, metadata: Any = None, invocation_params: Any = None, **_: Any
+        ) -> None:
+            runs.begin(run_id, metadata, prompts, invocation_params)
 
         on_chat_model_start = on_llm_start
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial, wraps
 from inspect import iscoroutine
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from ... import attribution
+from ...budgets import gate
 from ...fields import KEYWORD_PREFIX
 from .. import bindings
 from ..bindings import Family
 from ..call import Call, current_call
 from ..failures import failed
 from ..forks import generation
+from ..gates import Found, admitted, asked_in, limited
 from ..guard import run_guarded
 from ..layers import Claim
 from ..recorder import Recorder, scanner_for
@@ -49,7 +53,9 @@ _ESTIMATED: Final = "_taximeter_estimated"
 
 def _begun(logging: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], _result: object) -> None:
     """Attach a claim, the call and its attribution to litellm's logging object, because calls end in threads without them."""
-    setattr(logging, _CLAIM, (Claim(_NAME), current_call(), attribution.current()))
+    claim, held = Claim(_NAME), gate.current()
+    claim.held = () if held is None else (held,)
+    setattr(logging, _CLAIM, (claim, current_call(), attribution.current()))
 
 
 def _end(logging: Any, answer: Any, error: type[BaseException] | None = None, *, usage: Any = None, is_whole: bool = True) -> None:
@@ -66,7 +72,11 @@ def _end(logging: Any, answer: Any, error: type[BaseException] | None = None, *,
     details = logging.model_call_details
     operation = _OPERATIONS.get(str(logging.call_type))
     claim, call, scope = getattr(logging, _CLAIM, (None, None, None))
+    held: gate.Held | None = next(iter(claim.held), None) if claim is not None else None
     if meter is None or operation is None or claim is None or details.get("cache_hit") or not claim.take():
+        # A client below or an earlier event has settled the ticket, or there was no request.
+        if held is not None:
+            held.drop()
         return
     provider = str(details.get("custom_llm_provider") or "unknown")
     fields = {
@@ -83,9 +93,9 @@ def _end(logging: Any, answer: Any, error: type[BaseException] | None = None, *,
     attribution.enter(claim, scope)
     try:
         scanner = scanner_for(meter, "openai", provider, "application/json" if is_whole else "text/event-stream")
-        recorder = Recorder(meter, scanner, fields, call)
+        recorder = Recorder(meter, scanner, fields, call, ticket=None if held is None else held.claim())
         recorder.feed(message if is_whole else b"data: " + message + b"\n\n")
-        recorder.finish(error)
+        recorder.finish(error, is_cut=not is_whole)
     finally:
         attribution.leave(claim)
 
@@ -131,6 +141,9 @@ def _failed(logging: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> N
     operation = _OPERATIONS.get(str(logging.call_type))
     claim, call, scope = getattr(logging, _CLAIM, (None, None, None))
     error = kwargs.get("exception", args[0] if args else None)
+    if claim is not None and not hasattr(logging, _STREAM) and isinstance(error, BaseException):
+        for held in claim.held:
+            held.failed(error)
     was_asked = details.get("log_event_type") in {"pre_api_call", "post_api_call"}
     # A client below may have reported it already.
     if not was_asked or meter is None or operation is None or claim is None or claim.is_taken or (call and call.failure):
@@ -260,14 +273,50 @@ def _prepared(original: Any) -> Any:
 
     @wraps(original)
     def function_setup(*args: Any, **kwargs: Any) -> Any:
-        if not any(name.startswith(KEYWORD_PREFIX) for name in kwargs):
+        outer = current_call()
+        if outer is not None and outer.is_layer and not any(name.startswith(KEYWORD_PREFIX) for name in kwargs):
             return original(*args, **kwargs)
         call = Call(kwargs, family=_NAME)
         call.hold()
         with call:
-            return original(*args, **call.kwargs)
+            # The arguments after the name of the function, the rules and the time are those of the call.
+            held = admitted(_ask_budgets, None, args[3:], call.kwargs, family=_NAME)
+            with held or nullcontext():
+                return original(*args, **call.kwargs)
 
     return function_setup
+
+
+def _ask_budgets(_part: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, operation: str = "chat") -> Found | None:
+    # litellm wraps the exceptions of its clients in its own, so budgets are asked before it begins.
+    meter = limited(_NAME, None)
+    if meter is None:
+        return None
+    name = kwargs.get("model") or next((one for one in args if isinstance(one, str)), "")
+    provider, model = _resolved(str(name), kwargs)
+    fields = {"provider": provider, "model": model, "operation": operation, "service_tier": kwargs.get("service_tier")}
+    return meter, asked_in(fields, {**kwargs, **({"messages": args[1]} if len(args) > 1 else {})})
+
+
+def _resolved(name: str, kwargs: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the provider and the model of a name such as `gemini/gemini-2.5-flash`."""
+    try:
+        known = ("custom_llm_provider", "api_base", "api_key")
+        found = sys.modules[_NAME].get_llm_provider(name, **{one: kwargs[one] for one in known if kwargs.get(one)})
+        return str(found[1]), str(found[0])
+    except Exception:  # litellm will raise this itself
+        return "unknown", name
+
+
+def _ask_for_deployment(_part: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, operation: str = "chat") -> Found | None:
+    """Ask for the first deployment of a router's model. A refusal below would make the router try others."""
+    if limited(_NAME, None) is None:
+        return None
+    router, *others = args
+    name = kwargs.get("model") or next((one for one in others if isinstance(one, str)), "")
+    deployments = (one for one in getattr(router, "model_list", None) or () if one.get("model_name") == name)
+    own = dict(next((one.get("litellm_params") or {} for one in deployments), {}))
+    return _ask_budgets(None, tuple(others), {**own, **kwargs, "model": own.get("model") or name}, operation=operation)
 
 
 def _hook_functions(module: ModuleType) -> None:
@@ -275,7 +324,8 @@ def _hook_functions(module: ModuleType) -> None:
     others = [name for name, function in vars(module).items() if not name.startswith("_") and _asks_provider(function)]
     for name in {*_OPERATIONS, *others}:
         if hasattr(module, name):
-            shim(module, name, is_layer=True)
+            operation = _OPERATIONS.get(name)
+            shim(module, name, is_layer=True, gate=None if operation is None else partial(_ask_budgets, operation=operation))
     put(module, "stream_chunk_builder", _built, needs=("chunks", "logging_obj"))
 
 
@@ -321,7 +371,7 @@ def _hook_router(module: ModuleType) -> None:
     """Instrument a router, which retries failed calls, possibly with other providers."""
     for name in public_methods(module.Router):
         if name in _OPERATIONS:
-            shim(module.Router, name, is_layer=True)
+            shim(module.Router, name, is_layer=True, gate=partial(_ask_for_deployment, operation=_OPERATIONS[name]))
 
 
 def _owns(_client: object) -> bool:

@@ -9,10 +9,12 @@ from functools import partial, wraps
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
+from ...budgets.gate import claim
 from .. import bindings, http
 from ..bindings import Family
 from ..call import current_call, drop_own_headers
 from ..failures import failed
+from ..gates import Found, asked_in, count, limited
 from ..recorder import Recorder, recorded, recorded_async, scanner_for
 from ..shims import after, put, shim_public
 
@@ -54,6 +56,17 @@ def _fail(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], error: 
         failed(meter, fields, error)
 
 
+def _ask_budgets(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, place: int = 1) -> Found | None:
+    meter = limited(_NAME, client)
+    body = kwargs.get("json")
+    fields = None if meter is None else _fields(args[place], body)
+    if meter is None or not fields:
+        return None
+    options = body.get("options") if isinstance(body, Mapping) else None
+    asked = asked_in(fields, body)
+    return meter, asked if asked.max_output == 0 else asked._replace(max_output=count(options, "num_predict"))
+
+
 def _shown() -> Callable[[Any], bytes]:
     """Return the fields of a stream's parts that the scanner needs: that the first one arrived, and the usage in the last one."""
     is_first = True
@@ -77,7 +90,7 @@ def _recorder(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> 
     if meter is None or not fields:
         return None
     scanner = scanner_for(meter, _NAME, _NAME, "application/x-ndjson")
-    return Recorder(meter, scanner, fields, current_call())
+    return Recorder(meter, scanner, fields, current_call(), ticket=claim())
 
 
 def _strip_headers(client: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, Any], _result: object) -> None:
@@ -96,6 +109,7 @@ def _requested(original: Any) -> Any:
             partial(_recorder, self, args, kwargs),
             _shown(),
             partial(_fail, self, args, kwargs, place=2),
+            lambda *_: _ask_budgets(self, args, kwargs, place=2),
             family=_NAME,
             part=self,
         )
@@ -114,6 +128,7 @@ def _requested_async(original: Any) -> Any:
             partial(_recorder, self, args, kwargs),
             _shown(),
             partial(_fail, self, args, kwargs, place=2),
+            lambda *_: _ask_budgets(self, args, kwargs, place=2),
             family=_NAME,
             part=self,
         )
@@ -124,7 +139,7 @@ def _requested_async(original: Any) -> Any:
 def _hook_clients(module: ModuleType) -> None:
     for owner, streamed in ((module.Client, _requested), (module.AsyncClient, _requested_async)):
         after(owner, "__init__", _strip_headers)
-        after(owner, "_request_raw", _look, fail=_fail)
+        after(owner, "_request_raw", _look, fail=_fail, gate=_ask_budgets)
         put(owner, "_request", streamed, needs=("stream",))
         shim_public(owner)
 

@@ -89,6 +89,9 @@ class _Observer:
     def ledger_meter(self, own: Mapping[str, Any]) -> Meter | None:
         return _default.ledger_meter() if self._client.destinations.to_ledger and _names_both(own) else None
 
+    def budgets_meter(self) -> Meter:
+        return _default.default_meter
+
     def defaults(self) -> Mapping[str, Any]:
         return {}
 

@@ -42,6 +42,9 @@ class ReportedCall:
     def ledger_meter(self, own: Mapping[str, Any]) -> Meter | None:  # noqa: ARG002
         return _default.ledger_meter() if self._client.destinations.to_ledger else None
 
+    def budgets_meter(self) -> Meter:
+        return _default.default_meter
+
     def defaults(self) -> Mapping[str, Any]:
         return {}
 
