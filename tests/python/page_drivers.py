@@ -22,6 +22,20 @@ assert (answer.status_code, answer.text) == (200, "The meter is running.")
 assert (event["team"], event["customer"], event["feature"]) == ("search", "acme", "/ask")
 assert (event["usage_status"], event["output_tokens"]) == ("complete", 307)
 """,
+    "docs/budgets.md": """
+import taximeter
+from app import app
+from fastapi.testclient import TestClient
+with TestClient(app) as visitor:
+    asked = {"question": "Hello?", "customer": "visitor"}
+    assert visitor.get("/ask", params=asked).json() == "The meter is running."
+    taximeter.track(provider="openai", model="gpt-4o", output_tokens=1_000_000, customer="visitor")
+    answer = visitor.get("/ask", params=asked)
+    other = visitor.get("/ask", params={**asked, "customer": "other"})
+assert (answer.status_code, answer.json()["error"]) == (429, "budget")
+assert 0 < int(answer.headers["retry-after"]) <= 25 * 3600
+assert other.status_code == 200
+""",
     "docs/recipes/django.md": f"""
 import os
 os.environ["DJANGO_SETTINGS_MODULE"] = "settings"
