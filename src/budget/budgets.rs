@@ -8,15 +8,19 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use smallvec::SmallVec;
 
+use super::checkpoint;
 use super::definition::{Action, Admit, Definition, Unavailability, WithoutEnd, parse};
 use super::error::Unavailable;
 use super::gate::{Charge, Decision, Gate, Restore, Share, Ticket};
 use super::matching::{Facts, Lacking, Match, Matches, charged, matching};
 use super::process::Patience;
 use super::quote::{Outcome, Quote, Terms, part_of};
+use super::rebuild::{Recover, ledger_period, needed, restored};
 use super::settlement::{Crossing, now};
 use super::slot::{Counts, Period};
+use super::state::is_of_boot;
 use super::stored::{DefineError, FILE, Rules};
+use crate::sys::clock::boot;
 use crate::sys::identity::FileIdentity;
 use crate::sys::mutex::lock_within;
 
@@ -67,13 +71,19 @@ pub enum Refused {
 }
 
 impl Budgets {
-    /// The budgets of a directory, with the definitions of its file. The state takes at most `limit` bytes. `restore` reads what was
-    /// used before, if there is no state of this boot.
+    /// The budgets of a directory, with the definitions of its file. The state takes at most `limit` bytes. `recover` reads what
+    /// the ledger has of the budgets, if there is no state of this boot.
     ///
     /// # Errors
     /// If the file of definitions cannot be used.
-    pub fn open(dir: &Path, limit: u64, restore: Restore) -> Result<Self, DefineError> {
+    pub fn open(dir: &Path, limit: u64, recover: Recover) -> Result<Self, DefineError> {
         let file = FileIdentity::of(&dir.join(FILE));
+        let place = dir.to_owned();
+        let restore: Restore = Box::new(move || {
+            let Ok(rules) = Rules::read(&place) else { return Vec::new() };
+            let now = now();
+            restored(&rules, recover(&needed(&rules, now)), checkpoint::read(&place), now)
+        });
         Ok(Self {
             dir: dir.to_owned(),
             gate: Gate::new(dir, limit, restore),
@@ -299,7 +309,45 @@ impl Budgets {
     pub fn tick(&self) -> Result<(), DefineError> {
         let crossings = self.gate.tick()?;
         self.report(crossings);
+        if checkpoint::is_due(&self.dir) {
+            self.checkpoint()?;
+        }
         self.refresh()
+    }
+
+    /// Whether there is no state of this boot yet.
+    #[must_use]
+    pub fn has_to_be_rebuilt(&self) -> bool {
+        !is_of_boot(&self.dir, boot())
+    }
+
+    /// Opens the state, and rebuilds it if that is necessary.
+    ///
+    /// # Errors
+    /// If it cannot be used.
+    pub fn prepare(&self) -> Result<(), Unavailable> {
+        self.gate.prepare()
+    }
+
+    /// Writes a copy of all counts.
+    ///
+    /// # Errors
+    /// If the state cannot be read or the copy not be written.
+    pub fn checkpoint(&self) -> Result<(), Unavailable> {
+        let all = self.gate.save()?;
+        Ok(checkpoint::write(&self.dir, &all)?)
+    }
+
+    /// The keys and periods of the budgets for which the ledger has an event, for a time in seconds since the Unix epoch: the budget,
+    /// the values, the start of the period, and the first period that is worth keeping.
+    #[must_use]
+    pub fn spends(&self, facts: &Facts<'_>, time: i64) -> Vec<(String, Vec<String>, i64, i64)> {
+        let matches = self.matching(facts, time).unwrap_or_default();
+        let all = matches.iter().filter_map(|one| {
+            let (start, kept_from) = ledger_period(&one.rule, time)?;
+            Some((one.rule.definition.name.clone(), one.values(), start, kept_from))
+        });
+        all.collect()
     }
 
     fn report(&self, crossings: Vec<Crossing>) {

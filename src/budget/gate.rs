@@ -9,6 +9,7 @@ use std::time::Instant;
 use arc_swap::ArcSwapOption;
 use smallvec::SmallVec;
 
+use super::checkpoint::Saved;
 use super::error::Unavailable;
 use super::layout::header;
 use super::operations::{self, Counter, Done, Ended, Request, Reserved, Settlement};
@@ -120,7 +121,12 @@ pub struct Used {
     pub period: Period,
     /// What was used.
     pub counts: Counts,
+    /// When, in seconds since the Unix epoch. It only matters for rolling budgets.
+    pub at: i64,
 }
+
+/// Slots that are copied in one operation, which takes some milliseconds.
+const SAVED_AT_ONCE: usize = 4_096;
 
 /// Reads what was used before. The lock is held during the call.
 pub type Restore = Box<dyn Fn() -> Vec<Used> + Send + Sync>;
@@ -299,6 +305,33 @@ impl Gate {
         Ok(crossings)
     }
 
+    /// Opens the state, and restores it if that is necessary.
+    ///
+    /// # Errors
+    /// [`Unavailable`]; the next operation tries again.
+    pub fn prepare(&self) -> Result<(), Unavailable> {
+        self.process().map(drop)
+    }
+
+    /// A copy of all counts. The lock is released in between, so that no operation waits for all of it.
+    pub(super) fn save(&self) -> Result<Vec<Saved>, Unavailable> {
+        let process = self.process()?;
+        let (mut all, mut next, mut layout) = (Vec::new(), 0, None);
+        loop {
+            let access = process.access(Patience::Long)?;
+            if layout != Some(access.state.layout) {
+                // The state has grown, and every slot has another place.
+                (all, next, layout) = (Vec::new(), 0, Some(access.state.layout));
+            }
+            let end = (next + SAVED_AT_ONCE).min(access.state.layout.slots);
+            access.state.save(next..end, &mut all)?;
+            if end == access.state.layout.slots {
+                return Ok(all);
+            }
+            next = end;
+        }
+    }
+
     /// The counts of a budget's key.
     ///
     /// # Errors
@@ -414,7 +447,8 @@ impl Gate {
                 held: None,
                 charged,
             };
-            settle(state, self.limit, &Waiting { owner: (0, 0), shares: vec![waiting] })?;
+            let at = if matches!(used.period, Period::Rolling { .. }) { used.at } else { now() };
+            settle(state, self.limit, &Waiting { owner: (0, 0), shares: vec![waiting] }, at)?;
         }
         Ok(())
     }

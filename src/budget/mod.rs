@@ -5,6 +5,7 @@
 //! the call cost and frees its holds.
 
 mod budgets;
+mod checkpoint;
 mod definition;
 mod error;
 mod gate;
@@ -19,6 +20,7 @@ mod owner;
 mod period;
 mod process;
 mod quote;
+mod rebuild;
 mod run;
 mod settlement;
 mod slot;
@@ -41,6 +43,7 @@ pub use history::History;
 pub use matching::{Facts, Match, Matches};
 pub use process::Patience;
 pub use quote::{Amounts, Outcome, Quote};
+pub use rebuild::{Recover, Spent};
 pub use run::{NoRoom, Run, RunHold};
 pub use settlement::Crossing;
 pub use slot::{Counts, Period};

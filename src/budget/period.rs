@@ -61,6 +61,14 @@ impl Calendar {
         }
     }
 
+    /// The first known boundary.
+    pub(super) fn known_from(&self) -> i64 {
+        match self {
+            Self::Calendar { boundaries } => boundaries.first().copied().unwrap_or(i64::MIN),
+            Self::Rolling { .. } | Self::Total => i64::MIN,
+        }
+    }
+
     /// When the boundaries end; `None` if they never do.
     pub(super) fn known_until(&self) -> Option<i64> {
         match self {

@@ -49,7 +49,7 @@ pub(super) fn settle_waiting(queue: &Mutex<Vec<Waiting>>, state: &mut State, lim
     let mut crossings = Vec::new();
     let mut all = all.into_iter();
     while let Some(waiting) = all.next() {
-        let Ok(crossed) = settle(state, limit, &waiting) else {
+        let Ok(crossed) = settle(state, limit, &waiting, now()) else {
             // The next operation tries them again.
             lock(queue).extend([waiting].into_iter().chain(all));
             break;
@@ -77,7 +77,7 @@ pub(super) fn with_room<T>(
     }
 }
 
-pub(super) fn settle(state: &mut State, limit: u64, waiting: &Waiting) -> Result<Vec<Crossing>, Unavailable> {
+pub(super) fn settle(state: &mut State, limit: u64, waiting: &Waiting, at: i64) -> Result<Vec<Crossing>, Unavailable> {
     let all: SmallVec<[Crossed; 4]> = with_room(state, limit, |state| {
         let settlements: SmallVec<[Settlement<'_>; 4]> = (waiting.shares.iter())
             .map(|share| Settlement {
@@ -92,7 +92,7 @@ pub(super) fn settle(state: &mut State, limit: u64, waiting: &Waiting) -> Result
                 charged: share.charged,
             })
             .collect();
-        operations::settle(&state.words, state.layout, &settlements, waiting.owner, now(), state.keys())
+        operations::settle(&state.words, state.layout, &settlements, waiting.owner, at, state.keys())
     })?;
     let crossed = waiting.shares.iter().zip(all).filter(|(_, crossed)| crossed.bits != 0);
     Ok(crossed

@@ -9,16 +9,18 @@
 //! ```
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use siphasher::sip128::SipHasher24;
 
+use super::checkpoint::Saved;
 use super::keys::Keys;
 use super::layout::{Layout, MAGIC, VERSION, header};
-use super::slot::{Hash, Slot};
+use super::slot::{Counts, Hash, Slot};
 use super::transaction::{Transaction, redo};
-use super::words::Words;
-use crate::sys::fs::{create_private_file, file_identity, list_dir, open_private, remove_file, rename};
+use super::words::{WORD, Words};
+use crate::sys::fs::{create_private_file, file_identity, list_dir, open_private, read_at, remove_file, rename};
 use crate::sys::random::random_word;
 
 const STATE: &str = "state";
@@ -44,6 +46,16 @@ pub(super) enum Origin {
     New,
     /// It is new and empty, because the old one was damaged. That one was renamed.
     Replaced(String),
+}
+
+/// Whether a directory has a state that was written in this boot.
+pub(super) fn is_of_boot(dir: &Path, boot: u128) -> bool {
+    let mut bytes = [0; (header::BOOT + 2) * WORD];
+    let read = open_private(&dir.join(STATE), false).and_then(|file| read_at(&file, &mut bytes, 0));
+    let word = |index: usize| bytes.as_chunks::<WORD>().0.get(index).map(|word| u64::from_le_bytes(*word));
+    read.is_ok()
+        && word(header::MAGIC) == Some(MAGIC)
+        && [word(header::BOOT), word(header::BOOT + 1)] == [Some(boot as u64), Some((boot >> 64) as u64)]
 }
 
 impl State {
@@ -171,6 +183,23 @@ impl State {
             }
         }
         Ok(all)
+    }
+
+    /// Adds copies of the counts of some slots.
+    pub(super) fn save(&self, slots: Range<usize>, all: &mut Vec<Saved>) -> io::Result<()> {
+        let txn = Transaction::new(&self.words);
+        for index in slots {
+            let slot = Slot::at(index, self.layout);
+            if slot.hash(&txn)? == 0 {
+                continue;
+            }
+            let (counts, buckets) = (slot.counts(&txn)?, slot.buckets(&txn)?);
+            let period = if buckets.is_empty() { slot.period(&txn)? } else { 0 };
+            let key = self.keys.read(slot.key(&txn)?)?;
+            let Counts { used, calls, unpriced, .. } = counts;
+            all.push(Saved { key, period, used, calls, unpriced, buckets });
+        }
+        Ok(())
     }
 
     /// Uses the draft in place of the present state, which other processes may have open.

@@ -18,12 +18,27 @@ const BUCKET: usize = 3;
 const _: () = assert!(BUCKETS as usize * BUCKET <= NEXT_FREE, "the buckets do not fit");
 
 /// The number of the bucket of a time.
-fn number(seconds: i64, time: i64) -> i64 {
+pub(super) fn number(seconds: i64, time: i64) -> i64 {
     // Multiplying first keeps buckets equal when the length is no multiple of 32. Both factors are far below 2^31.
     (time * PARTS).div_euclid(seconds)
 }
 
+/// The first second of the bucket with a number.
+pub(super) fn begin(seconds: i64, number: i64) -> i64 {
+    (number * seconds + PARTS - 1).div_euclid(PARTS)
+}
+
 impl Slot {
+    /// The numbers and amounts of the window's buckets, also of those that have left it.
+    pub(super) fn buckets(self, txn: &Transaction<'_>) -> io::Result<Vec<(i64, i128)>> {
+        let Some(window) = self.window(txn)? else { return Ok(Vec::new()) };
+        let all = (0..BUCKETS as usize).map(|bucket| {
+            let at = window + bucket * BUCKET;
+            Ok((txn.load(at)?.cast_signed(), txn.load_amount(at + 1)?))
+        });
+        Ok(all.collect::<io::Result<Vec<_>>>()?.into_iter().filter(|(number, _)| *number != 0).collect())
+    }
+
     /// Sets what was used to what the window holds now.
     pub(super) fn sum_window(self, txn: &mut Transaction<'_>, seconds: i64, now: i64) -> io::Result<()> {
         let Some(window) = self.window(txn)? else { return Ok(()) };
@@ -77,6 +92,7 @@ mod tests {
             let begin = 1_700_000_000;
             let numbers: Vec<i64> = (0..seconds).map(|second| number(seconds, begin + second)).collect();
             assert!(numbers.windows(2).all(|pair| (0..=1).contains(&(pair[1] - pair[0]))), "{seconds}");
+            assert!((begin..begin + seconds).all(|time| super::begin(seconds, number(seconds, time)) <= time));
             assert!((PARTS - 1..=PARTS).contains(&(numbers[numbers.len() - 1] - numbers[0])), "{seconds}");
         }
     }

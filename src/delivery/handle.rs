@@ -12,7 +12,7 @@ use super::local_thread::LocalThread;
 use super::network_loop::NetworkLoop;
 use super::notices::Notice;
 use super::orphans::OrphanPool;
-use super::shared::{Control, Shared};
+use super::shared::{Control, Shared, Upkeep};
 use super::stats::DestinationStats;
 use super::timing::{CHECK_INTERVAL, STOP_WAIT, UNATTENDED_STOP_WAIT};
 use crate::journal::Tier;
@@ -54,13 +54,25 @@ impl Sender {
     /// Starts the threads. `root` is the directory of the journals of all processes.
     #[must_use]
     pub fn start(journal: Arc<EventJournal>, root: Option<PathBuf>, destinations: Vec<Destination>) -> Self {
-        Self::start_with(journal, root, destinations, &spawn)
+        Self::start_with(journal, root, destinations, None, &spawn)
+    }
+
+    /// Starts the threads. One of them runs `upkeep` every few seconds.
+    #[must_use]
+    pub fn start_with_upkeep(
+        journal: Arc<EventJournal>,
+        root: Option<PathBuf>,
+        destinations: Vec<Destination>,
+        upkeep: Upkeep,
+    ) -> Self {
+        Self::start_with(journal, root, destinations, Some(upkeep), &spawn)
     }
 
     pub(super) fn start_with(
         journal: Arc<EventJournal>,
         root: Option<PathBuf>,
         destinations: Vec<Destination>,
+        upkeep: Option<Upkeep>,
         spawn: &Spawn,
     ) -> Self {
         let stats = destinations.iter().map(Destination::stats).collect();
@@ -74,7 +86,7 @@ impl Sender {
             // If this fails, the maintenance of the journal tries it again.
             let _ = journal.hand_off(&left);
         }
-        let shared = Arc::new(Shared::new(journal, stats, OrphanPool::new(root, names)));
+        let shared = Arc::new(Shared::new(journal, stats, OrphanPool::new(root, names)).with_upkeep(upkeep));
         let (mut remotes, mut work) = (Vec::new(), Vec::<(&str, Vec<usize>, ThreadBody)>::new());
         let has_remotes = destinations.iter().any(|destination| matches!(destination, Destination::Remote(_)));
         for (index, destination) in destinations.into_iter().enumerate() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::destination::{Delivered, Failure, LocalSink};
 use crate::event::UsageEvent;
-use crate::ledger::{Writer, unusable_after_fork};
+use crate::ledger::{Spending, Writer, unusable_after_fork};
 
 /// Writes events to the ledger file.
 pub struct LedgerSink {
@@ -18,9 +18,10 @@ impl LedgerSink {
     pub const NAME: &str = "ledger";
 
     /// The ledger at `path`. The first batch opens it. Events wait up to `linger` for others, so that one transaction stores them.
+    /// `spending` tells which budgets an event counts for.
     #[must_use]
-    pub fn new(path: &Path, linger: Duration) -> Self {
-        Self { writer: Writer::new(path), linger }
+    pub fn new(path: &Path, linger: Duration, spending: Option<Spending>) -> Self {
+        Self { writer: Writer::new(path).with_spending(spending), linger }
     }
 }
 

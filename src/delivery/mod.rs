@@ -38,6 +38,7 @@ pub use ledger_sink::LedgerSink;
 pub use notices::{Notice, NoticeKind};
 pub use remote::{Remote, RemoteSettings, Service};
 pub use response_log::{Answered, ResponseLog};
+pub use shared::Upkeep;
 pub use stats::DestinationStats;
 
 #[cfg(test)]

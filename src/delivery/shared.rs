@@ -75,9 +75,17 @@ pub(super) struct Shared {
     /// What was last published.
     published: Mutex<(Tier, u64, Vec<DestinationStats>)>,
     next_publication: Mutex<Instant>,
+    upkeep: Option<Upkeep>,
 }
 
+/// Work that a thread of delivery does every few seconds.
+pub type Upkeep = Box<dyn Fn() + Send + Sync>;
+
 impl Shared {
+    pub(super) fn with_upkeep(self, upkeep: Option<Upkeep>) -> Self {
+        Self { upkeep, ..self }
+    }
+
     pub(super) fn new(journal: Arc<EventJournal>, stats: Vec<DestinationStats>, orphans: OrphanPool) -> Self {
         let control = Control {
             asked: 0,
@@ -107,6 +115,7 @@ impl Shared {
             asleep: AtomicU64::new(0),
             published: Mutex::new((Tier::Memory, 0, Vec::new())),
             next_publication: Mutex::new(Instant::now() + PUBLISH_EVERY),
+            upkeep: None,
         }
     }
 
@@ -233,7 +242,7 @@ impl Shared {
         self.lost.fetch_add(lost.saturating_sub(before), Ordering::Relaxed);
     }
 
-    /// Publishes changes for other processes, every few seconds.
+    /// Publishes changes for other processes, and does the upkeep, every few seconds.
     pub(super) fn publish(&self) {
         let now = Instant::now();
         let mut next = lock(&self.next_publication);
@@ -241,6 +250,9 @@ impl Shared {
             *next = now + PUBLISH_EVERY;
             drop(next);
             self.publish_now();
+            if let Some(upkeep) = &self.upkeep {
+                upkeep();
+            }
         }
     }
 

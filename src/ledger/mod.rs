@@ -18,6 +18,7 @@ mod record;
 mod report;
 mod reprice;
 mod schema;
+mod spend;
 mod writer;
 
 pub use dimension::Dimension;
@@ -27,4 +28,5 @@ pub use lease::unusable_after_fork;
 pub use reader::Reader;
 pub use report::{ReportRow, Totals};
 pub use reprice::{NewPrice, Repriced, RepricedModel};
+pub use spend::{Spend, Spending, Spent};
 pub use writer::Writer;

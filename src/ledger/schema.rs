@@ -95,6 +95,19 @@ ALTER TABLE events ADD COLUMN provider_usage TEXT;  -- the provider's own report
     "
 ALTER TABLE events ADD COLUMN call_id TEXT;  -- shared by the requests of one call of a client
 ",
+    "
+-- What was spent of budgets: their state is rebuilt from it after a reboot.
+CREATE TABLE budget_spend (
+    budget TEXT NOT NULL,
+    period INTEGER NOT NULL,            -- its start, or that of a part of a rolling one: seconds since 1970, UTC
+    key TEXT NOT NULL,                  -- the values of the budget's dimensions, as a JSON list
+    calls INTEGER NOT NULL,
+    tokens INTEGER NOT NULL,            -- input and output
+    cost_usd TEXT NOT NULL,             -- exact decimal, of the calls whose cost is known
+    unpriced INTEGER NOT NULL,          -- calls whose cost is unknown
+    PRIMARY KEY (budget, period, key)
+) WITHOUT ROWID;
+",
 ];
 
 /// Migrates a file to the current schema. Several processes may do this at the same time.

@@ -9,6 +9,7 @@ use super::file::LedgerFile;
 use super::hours::Hours;
 use super::insert::Insert;
 use super::lease::InUse;
+use super::spend::{Spending, Spends};
 use crate::event::UsageEvent;
 use crate::sys::fs::create_private_dir;
 use crate::sys::identity::FileIdentity;
@@ -37,13 +38,21 @@ pub struct Writer {
     checkpoint_after: u32,
     /// The log of a file that was replaced, until the new file is open.
     replaced: Option<FileIdentity>,
+    /// Tells which budgets an event counts for.
+    spending: Option<Spending>,
 }
 
 impl Writer {
     /// A writer to the file at `path`. The first batch creates the file.
     #[must_use]
     pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), open: None, checkpoint_after: CHECKPOINT_AFTER, replaced: None }
+        Self { path: path.to_owned(), open: None, checkpoint_after: CHECKPOINT_AFTER, replaced: None, spending: None }
+    }
+
+    /// The same writer, which also keeps what was spent of budgets.
+    #[must_use]
+    pub fn with_spending(self, spending: Option<Spending>) -> Self {
+        Self { spending, ..self }
     }
 
     /// Closes the file until the next batch, so that a fork in between does not inherit it.
@@ -73,6 +82,7 @@ impl Writer {
         if self.open.is_none() {
             self.checkpoint_after = CHECKPOINT_AFTER;
         }
+        let spending = self.spending.clone();
         let after = if events.len() >= BACKLOG { CHECKPOINT_AFTER_IN_BACKLOG } else { CHECKPOINT_AFTER };
         let is_same = std::mem::replace(&mut self.checkpoint_after, after) == after;
         let mut connection = self.connection()?;
@@ -80,7 +90,7 @@ impl Writer {
             // The commit of this batch applies the new limit.
             connection.pragma_update(None, "wal_autocheckpoint", after)?;
         }
-        write_batch(&mut connection, events)
+        write_batch(&mut connection, events, spending.as_ref())
     }
 
     /// Whether the file exists.
@@ -107,21 +117,29 @@ impl Writer {
     }
 }
 
-fn write_batch(connection: &mut Connection, events: &[UsageEvent<'_>]) -> Result<Written, LedgerError> {
+fn write_batch(
+    connection: &mut Connection,
+    events: &[UsageEvent<'_>],
+    spending: Option<&Spending>,
+) -> Result<Written, LedgerError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut written = Written::default();
-    let mut hours = Hours::default();
+    let (mut hours, mut spends) = (Hours::default(), Spends::default());
     let mut insert = Insert::new(&transaction)?;
     for event in events {
         if insert.insert(event)? {
             written.new += 1;
             hours.add(event, 1);
+            if let Some(spending) = spending {
+                spends.add(event, spending);
+            }
         } else {
             written.known += 1;
         }
     }
     drop(insert);
     hours.merge(&transaction)?;
+    spends.merge(&transaction)?;
     transaction.commit()?;
     Ok(written)
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::Meter;
 use super::admission::{Admission, Charging};
-use super::limits::{self, Refusal};
+use super::facts::entry;
+use super::limits::Refusal;
 use super::quote::{Ask, Quoted};
 use crate::budget::{Facts, Outcome, Patience, Run, Unavailable};
 use crate::event::limits::name_head;
@@ -55,8 +56,8 @@ impl Meter {
         let in_force = self.prices.load();
         let book = in_force.book();
         let epoch = self.epoch();
-        let found = book.found(Some(ask.provider), ask.model, ask.region == Some("global"));
-        let entry = found.map(|found| limits::entry(book.label(found)));
+        let found = book.find_cached(Some(ask.provider), ask.model, ask.region == Some("global"));
+        let entry = found.map(|found| entry(book.label(found)));
         let mut facts = Facts { provider: ask.provider, model: name_head(ask.model), entry, ..Facts::default() };
         facts.attribute(&[&epoch.defaults, scope], &Attribution::default());
         work(&facts, book)

@@ -7,12 +7,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use arc_swap::ArcSwapOption;
 
 use super::admission::Admission;
+use super::facts::facts_of;
 use super::quote::Quoted;
+use super::spending::{drain_to_ledger, recover, spending};
 use crate::budget::{
-    Budgets, Crossed, DefineError, DefinitionError, Facts, History, Outcome, Patience, Refused, Restore, Run,
-    Unavailable,
+    Budgets, Crossed, DefineError, DefinitionError, Facts, History, Outcome, Patience, Refused, Run, Unavailable,
 };
 use crate::event::UsageEvent;
+use crate::ledger::Spending;
 
 /// The directory of budgets in the state directory.
 const DIR: &str = "budgets";
@@ -49,8 +51,8 @@ pub struct Limits {
     budgets: ArcSwapOption<Budgets>,
     /// Whether there are definitions: what most calls look at.
     is_active: AtomicBool,
-    /// The state directory.
-    state_dir: ArcSwapOption<PathBuf>,
+    /// The state directory and the ledger.
+    place: ArcSwapOption<(PathBuf, Option<PathBuf>)>,
     /// What earlier calls have used.
     pub history: Arc<History>,
     counts: [AtomicU64; 5],
@@ -83,10 +85,10 @@ impl Limits {
     }
 
     /// Uses the budgets of a state directory, if it has any.
-    pub(super) fn configure(&self, state_dir: Option<&Path>) {
-        let known = self.state_dir.load_full();
-        if known.as_deref().map(PathBuf::as_path) != state_dir {
-            self.state_dir.store(state_dir.map(|dir| Arc::new(dir.to_owned())));
+    pub(super) fn configure(self: &Arc<Self>, state_dir: Option<&Path>, ledger: Option<&Path>) {
+        let place = state_dir.map(|dir| (dir.to_owned(), ledger.map(Path::to_owned)));
+        if self.place.load().as_deref() != place.as_ref() {
+            self.place.store(place.map(Arc::new));
             self.budgets.store(None);
             self.is_active.store(false, Ordering::Relaxed);
         }
@@ -97,7 +99,7 @@ impl Limits {
     ///
     /// # Errors
     /// If they cannot be used.
-    fn find(&self) -> Result<(), DefineError> {
+    fn find(self: &Arc<Self>) -> Result<(), DefineError> {
         let Some(dir) = self.dir().filter(|_| self.budgets.load().is_none()) else { return Ok(()) };
         if Budgets::are_defined_in(&dir) {
             self.open(&dir)?;
@@ -106,18 +108,23 @@ impl Limits {
     }
 
     fn dir(&self) -> Option<PathBuf> {
-        self.state_dir.load().as_deref().map(|state| state.join(DIR))
+        self.place.load().as_deref().map(|(state, _)| state.join(DIR))
     }
 
-    fn open(&self, dir: &Path) -> Result<Arc<Budgets>, DefineError> {
-        let budgets = Arc::new(Budgets::open(dir, STATE_LIMIT, Self::restore())?);
+    fn open(self: &Arc<Self>, dir: &Path) -> Result<Arc<Budgets>, DefineError> {
+        let place = self.place.load_full();
+        let ledger = place.as_deref().and_then(|(_, ledger)| ledger.clone());
+        let budgets = Arc::new(Budgets::open(dir, STATE_LIMIT, recover(ledger.clone()))?);
         self.budgets.store(Some(Arc::clone(&budgets)));
         self.look(&budgets);
+        if let (Some((state_dir, _)), Some(ledger)) = (place.as_deref(), ledger)
+            && budgets.has_to_be_rebuilt()
+        {
+            drain_to_ledger(state_dir, &ledger, self.spending());
+        }
+        // If the state cannot be used now, the first call tries it again.
+        let _ = budgets.prepare();
         Ok(budgets)
-    }
-
-    fn restore() -> Restore {
-        Box::new(Vec::new)
     }
 
     fn look(&self, budgets: &Budgets) {
@@ -128,7 +135,7 @@ impl Limits {
     ///
     /// # Errors
     /// If there is no state directory, or it cannot be used.
-    fn made(&self) -> Result<Arc<Budgets>, DefineError> {
+    fn made(self: &Arc<Self>) -> Result<Arc<Budgets>, DefineError> {
         if let Some(budgets) = self.budgets.load_full() {
             return Ok(budgets);
         }
@@ -142,7 +149,7 @@ impl Limits {
     ///
     /// # Errors
     /// If one is invalid or contradicts one in force, or the state cannot be used. Nothing changes then.
-    pub fn define(&self, text: &str) -> Result<(), DefineError> {
+    pub fn define(self: &Arc<Self>, text: &str) -> Result<(), DefineError> {
         let budgets = self.made()?;
         let defined = budgets.define(text);
         self.look(&budgets);
@@ -153,7 +160,7 @@ impl Limits {
     ///
     /// # Errors
     /// If the state cannot be used.
-    pub fn remove(&self, name: &str) -> Result<bool, DefineError> {
+    pub fn remove(self: &Arc<Self>, name: &str) -> Result<bool, DefineError> {
         let budgets = self.made()?;
         let removed = budgets.remove(name);
         self.look(&budgets);
@@ -164,7 +171,7 @@ impl Limits {
     ///
     /// # Errors
     /// If they cannot be used.
-    pub fn refresh(&self) -> Result<(), DefineError> {
+    pub fn refresh(self: &Arc<Self>) -> Result<(), DefineError> {
         self.find()?;
         let Some(budgets) = self.budgets.load_full() else { return Ok(()) };
         let refreshed = budgets.refresh();
@@ -173,11 +180,25 @@ impl Limits {
     }
 
     /// Does what is due from time to time.
-    pub fn tick(&self) {
+    pub fn tick(self: &Arc<Self>) {
         let found = self.find();
         let Some(budgets) = self.budgets.load_full() else { return self.noted(found) };
         self.noted(budgets.tick());
         self.look(&budgets);
+    }
+
+    /// Tells the ledger which budgets an event counts for.
+    pub(super) fn spending(self: &Arc<Self>) -> Spending {
+        let limits = Arc::clone(self);
+        spending(move || limits.budgets())
+    }
+
+    /// Writes a copy of all counts, because the process may be the last one.
+    pub(super) fn close(&self) {
+        if let Some(budgets) = self.budgets() {
+            budgets.settle_waiting(Patience::Long);
+            let _ = budgets.checkpoint();
+        }
     }
 
     /// Whether a call counts for any budget.
@@ -281,19 +302,6 @@ impl Limits {
     pub fn count_of(&self, what: GateCount) -> u64 {
         self.counts[what as usize].load(Ordering::Relaxed)
     }
-}
-
-/// The values by which an event counts for budgets.
-pub(super) fn facts_of<'a>(event: &UsageEvent<'a>, layers: &[&'a [u8]]) -> Facts<'a> {
-    let mut facts =
-        Facts { provider: event.provider, model: event.model, entry: event.priced_as.map(entry), ..Facts::default() };
-    facts.attribute(layers, &event.attribution);
-    facts
-}
-
-/// The model of a catalog entry, named `provider/model`.
-pub(super) fn entry(label: &str) -> &str {
-    label.split_once('/').map_or(label, |(_, model)| model)
 }
 
 /// Seconds since the Unix epoch.

@@ -15,7 +15,7 @@ impl Meter {
     pub fn drain(&self, should_continue: &dyn Fn() -> bool) -> Drained {
         let settings = self.settings();
         let Some(state) = settings.state_dir.as_deref() else { return Drained::default() };
-        drain_orphans(&state.join("journal"), destinations(&settings), should_continue)
+        drain_orphans(&state.join("journal"), destinations(&settings, &self.limits), should_continue)
     }
 
     /// Requeues the dead letters of the current destinations. Returns how many.
@@ -24,7 +24,7 @@ impl Meter {
     /// I/O errors.
     pub fn retry_dead_letters(&self) -> std::io::Result<u64> {
         let settings = self.settings();
-        let names: Vec<_> = destinations(&settings).iter().map(|one| one.name().to_owned()).collect();
+        let names: Vec<_> = destinations(&settings, &self.limits).iter().map(|one| one.name().to_owned()).collect();
         settings.state_dir.as_deref().map_or(Ok(0), |state| retry_dead_letters(state, &names))
     }
 

@@ -4,6 +4,7 @@
 //! them: after a fork, the first event of the child creates new ones and leaks the parent's, so that not even a destructor touches them.
 
 mod admission;
+mod facts;
 mod issue;
 mod limited;
 mod limits;
@@ -11,6 +12,7 @@ mod maintenance;
 mod plain;
 mod prices;
 mod quote;
+mod spending;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -124,10 +126,10 @@ impl Meter {
     pub fn new(settings: Settings) -> Self {
         let epoch =
             Epoch { generation: fork_generation(), defaults: settings.defaults.clone(), pipeline: Arc::default() };
-        let limits = Limits::default();
-        limits.configure(settings.state_dir.as_deref());
+        let limits = Arc::<Limits>::default();
+        limits.configure(settings.state_dir.as_deref(), settings.ledger.as_deref());
         Self {
-            limits: Arc::new(limits),
+            limits,
             prices: Prices::new(settings.prices.clone()),
             settings: ArcSwap::from_pointee(settings),
             epoch: ArcSwap::from_pointee(epoch),
@@ -162,7 +164,7 @@ impl Meter {
     pub fn configure(&self, settings: Settings, timeout: Duration) -> Result<(), OverrideError> {
         self.prices.configure(&settings.prices)?;
         let settings = Arc::new(settings);
-        self.limits.configure(settings.state_dir.as_deref());
+        self.limits.configure(settings.state_dir.as_deref(), settings.ledger.as_deref());
         let old = self.settings.swap(Arc::clone(&settings));
         let is_moved = old.state_dir != settings.state_dir
             || old.ledger != settings.ledger
@@ -283,7 +285,7 @@ impl Meter {
         let (epoch, appended) = loop {
             let epoch = self.epoch();
             let is_new = epoch.pipeline.get().is_none();
-            let pipeline = epoch.pipeline.get_or_init(|| open(&self.settings.load()));
+            let pipeline = epoch.pipeline.get_or_init(|| open(&self.settings.load(), &self.limits));
             if is_new && !Arc::ptr_eq(&epoch, &self.epoch()) {
                 // `close` ran while this thread opened the pipeline, and had nothing to close yet.
                 let _ = self.end(pipeline, Duration::ZERO, &|| true);
@@ -340,7 +342,7 @@ impl Meter {
     /// The names of the destinations in the settings.
     #[must_use]
     pub fn destinations(&self) -> Vec<String> {
-        destinations(&self.settings()).iter().map(|one| one.name().to_owned()).collect()
+        destinations(&self.settings(), &self.limits).iter().map(|one| one.name().to_owned()).collect()
     }
 
     /// Checks whether the journal can be kept on disk as the settings say.
@@ -407,6 +409,7 @@ impl Meter {
             // A signal handler forked during the close, and this process is the child.
             return report;
         }
+        self.limits.close();
         if let Ok(mut late) = self.late_notices.try_lock() {
             late.extend(pipeline.sender.take_notices());
         }
@@ -457,18 +460,20 @@ fn journal_settings(settings: &Settings, destinations: Vec<String>) -> journal::
     }
 }
 
-fn open(settings: &Settings) -> Pipeline {
+fn open(settings: &Settings, limits: &Arc<Limits>) -> Pipeline {
     let root = settings.state_dir.as_deref().map(|state| state.join("journal"));
-    let destinations = destinations(settings);
+    let destinations = destinations(settings, limits);
     let names = destinations.iter().map(|one| one.name().to_owned()).collect();
     let journal = Arc::new(EventJournal::open(journal_settings(settings, names)));
-    let sender = Sender::start(Arc::clone(&journal), root, destinations);
+    let kept = Arc::clone(limits);
+    let sender = Sender::start_with_upkeep(Arc::clone(&journal), root, destinations, Box::new(move || kept.tick()));
     Pipeline { journal, sender }
 }
 
 /// The destinations in the settings.
-fn destinations(settings: &Settings) -> Vec<Destination> {
-    let local = |path: &PathBuf| Destination::Local(Box::new(LedgerSink::new(path, settings.linger)));
+fn destinations(settings: &Settings, limits: &Arc<Limits>) -> Vec<Destination> {
+    let local =
+        |path: &PathBuf| Destination::Local(Box::new(LedgerSink::new(path, settings.linger, Some(limits.spending()))));
     let remote = |remote: &RemoteSettings| {
         Destination::Remote(Box::new(Remote::open(remote, settings.state_dir.as_deref(), settings.max_age)))
     };

@@ -469,16 +469,11 @@ impl Book {
         Some((&multiplier.key, multiplier.millionths))
     }
 
-    /// The rates of a reference. `is_global` if the call is routed worldwide.
+    /// The rates of a reference, with a small cache per thread. The cache has a fixed size, so it does not grow with the number of
+    /// names, and needs no lock, which a forked child could inherit locked. `is_global` if the call is routed worldwide.
     #[must_use]
-    pub fn found(&self, provider: Option<&str>, model: &str, is_global: bool) -> Option<Found> {
-        self.find_cached(provider, model, is_global)
-    }
-
-    /// Looks up a reference, with a small cache per thread. The cache has a fixed size, so it does not grow with the number of names,
-    /// and needs no lock, which a forked child could inherit locked.
     #[inline(always)]
-    pub(super) fn find_cached(&self, provider: Option<&str>, model: &str, is_global: bool) -> Option<Found> {
+    pub fn find_cached(&self, provider: Option<&str>, model: &str, is_global: bool) -> Option<Found> {
         const SLOTS: usize = 64;
         struct Slot {
             book: u64,

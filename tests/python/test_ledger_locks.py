@@ -225,7 +225,7 @@ def test_few_descriptors_stay_open_and_deleted_ledgers_free_their_space(tmp_path
             connection.execute("PRAGMA journal_mode = wal")
             for statement in schema:
                 connection.execute(statement)
-            connection.execute("PRAGMA user_version = 4")
+            connection.execute("PRAGMA user_version = 5")
         assert taximeter.Ledger(one).report(()).total.calls == 0
         one.unlink()
     taximeter.Ledger(ledger).report(())

@@ -107,7 +107,7 @@ def test_a_ledger_of_the_first_schema_is_migrated(tracked):
     tracked.close()
     with closing(sqlite3.connect(tracked.settings.ledger)) as connection:
         connection.executescript(
-            "DROP TABLE repricings; ALTER TABLE events DROP COLUMN cost_notes; ALTER TABLE events DROP COLUMN provider_usage; ALTER TABLE events DROP COLUMN call_id; PRAGMA user_version = 1;"
+            "DROP TABLE budget_spend; DROP TABLE repricings; ALTER TABLE events DROP COLUMN cost_notes; ALTER TABLE events DROP COLUMN provider_usage; ALTER TABLE events DROP COLUMN call_id; PRAGMA user_version = 1;"
         )
     assert taximeter.Ledger(tracked.settings.ledger).report().total.calls == 5
     tracked.track(provider="azure", model="gpt-4o", input_tokens=1)

@@ -169,7 +169,7 @@ fn a_state_that_cannot_be_kept_is_restored() {
     let state = dir.path().join("budgets").join("state");
     let expected = Counts { used: 70, held: 0, calls: 7, unpriced: 1 };
     let restored = || {
-        let used = Used { key: b"all".as_slice().into(), period: ALWAYS, counts: expected };
+        let used = Used { key: b"all".as_slice().into(), period: ALWAYS, counts: expected, at: 0 };
         Gate::new(&dir.path().join("budgets"), 256 << 20, Box::new(move || vec![used.clone()]))
     };
     assert_eq!(restored().counts(b"all", ALWAYS).unwrap(), expected);

@@ -14,7 +14,7 @@ fn a_destination_without_a_thread_does_not_block_flushes() {
     let root = dir.path().join("journal");
     let journal = journal_for(&root, &[&lost, &one]);
     let count = AtomicU64::new(0);
-    let sender = Sender::start_with(Arc::clone(&journal), None, vec![lost, one], &move |name, work| {
+    let sender = Sender::start_with(Arc::clone(&journal), None, vec![lost, one], None, &move |name, work| {
         (count.fetch_add(1, Ordering::Relaxed) > 0)
             .then(|| std::thread::Builder::new().name(name.to_owned()).spawn(work).unwrap())
     });
@@ -112,7 +112,7 @@ fn closing_without_threads_leaves_the_events_to_another_process() {
         for _ in 0..3 {
             journal.append(1, |out, _| out.extend_from_slice(&usage())).unwrap();
         }
-        let sender = Sender::start_with(Arc::clone(&journal), at, vec![one], &|_, _| None);
+        let sender = Sender::start_with(Arc::clone(&journal), at, vec![one], None, &|_, _| None);
         let named = |notice: Notice| (notice.kind, notice.destination);
         let expected = ["one", "journal"].map(|name| (NoticeKind::NoThread, name.to_owned()));
         assert_eq!(sender.take_notices().into_iter().map(named).collect::<Vec<_>>(), expected);
