@@ -342,7 +342,7 @@ impl Budgets {
     /// the values, the start of the period, and the first period that is worth keeping.
     #[must_use]
     pub fn spends(&self, facts: &Facts<'_>, time: i64) -> Vec<(String, Vec<String>, i64, i64)> {
-        let matches = self.matching(facts, time).unwrap_or_default();
+        let matches = self.matching(facts, time);
         let all = matches.iter().filter_map(|one| {
             let (start, kept_from) = ledger_period(&one.rule, time)?;
             Some((one.rule.definition.name.clone(), one.values(), start, kept_from))
