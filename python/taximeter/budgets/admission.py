@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypedDict
 
 from .. import _core, attribution
 from ..errors import UsageError
@@ -14,7 +14,7 @@ from .refusal import raise_for
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["Estimate", "ReserveFields", "admit", "how_ended", "scope_of"]
+__all__ = ["Estimate", "ReserveFields", "admit", "scope_of"]
 
 _MOST: Final = 10**12
 """As of counts of usage."""
@@ -90,10 +90,3 @@ def _count(field: str, value: Any) -> int | None:
     if not 0 <= found <= _MOST:
         raise UsageError(f"{field} must be a whole number from 0 to {_MOST:,}, not {value!r:.60}")
     return found
-
-
-def how_ended(kind: type[BaseException]) -> Literal["failed", "cancelled"]:
-    """Return how a call ended that raised: `failed` if it was refused or never sent, `cancelled` if it may be billed."""
-    if not issubclass(kind, Exception) or issubclass(kind, TimeoutError) or "Timeout" in kind.__name__:
-        return "cancelled"
-    return "failed"

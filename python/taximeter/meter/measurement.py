@@ -100,7 +100,7 @@ class Measurement:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         ended = time.perf_counter()
         try:
-            self._receipt = self._track(self._event(ended, kind), kind)
+            self._receipt = self._track(self._event(ended, kind), error)
         except Exception as failure:
             # The call was made, so it is recorded without the fields that failed.
             log().debug("taximeter could not measure a call", exc_info=True)
@@ -110,16 +110,16 @@ class Measurement:
             fields = {name: self._fields[name] for name in ("provider", "model", *ATTRIBUTION, TAGS) if name in self._fields}
             latency = (ended - self._started) * 1000
             fields |= {"error": kind, "usage_status": "missing", "started_at": self._started_at, "latency_ms": latency}
-            self._receipt = self._track(fields, kind)
+            self._receipt = self._track(fields, error)
 
-    def _track(self, fields: dict[str, Any], kind: type[BaseException] | None) -> _core.Receipt:
+    def _track(self, fields: dict[str, Any], error: BaseException | None) -> _core.Receipt:
         if self._ticket is None:
             return self._engine.track(**fields)
-        if kind is not None and self._usage is None:
-            from ..budgets.admission import how_ended  # noqa: PLC0415 - see __enter__
+        if error is not None and self._usage is None:
+            from ..budgets.gate import how_ended  # noqa: PLC0415 - see __enter__
 
             # Whether a call that raised is billed is not in its event.
-            self._ticket.end(how_ended(kind))
+            self._ticket.end(how_ended(error))
         return self._engine.budgets.track(self._ticket, **fields)
 
     def _event(self, ended: float, kind: type[BaseException] | None) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..budgets.admission import admit, how_ended, scope_of
+from ..budgets.admission import admit, scope_of
+from ..budgets.gate import how_ended
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -71,7 +72,7 @@ class Reservation:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         # Without an exception, the call was made, and its event is missing.
-        self._end("cancelled" if kind is None else how_ended(kind))
+        self._end("cancelled" if error is None else how_ended(error))
 
     def __repr__(self) -> str:
         return (
