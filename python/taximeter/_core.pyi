@@ -586,6 +586,15 @@ class LedgerReader:
             ValueError: A field is unknown.
             LedgerError: The ledger cannot be read.
         """
+    def newest(self, since: int | None, until: int | None, equal: Sequence[tuple[str, str]], limit: int) -> list[str]:
+        """Return the events that began last as JSON texts, the newest first.
+
+        Raises:
+            ValueError: A field is unknown.
+            LedgerError: The ledger cannot be read.
+        """
+    def find(self, event_id: str) -> str | None:
+        """Return the newest event whose id begins so as a JSON text; `None` if there is none."""
     def period(self) -> tuple[int, int] | None:
         """Return when the first and the last event began; `None` if there are no events."""
     def last_sequence(self) -> int:

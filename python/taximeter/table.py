@@ -9,12 +9,14 @@ from typing import Final, NamedTuple
 
 from .sanitize import printable
 
-__all__ = ["EXACT", "Column", "amounts", "cut", "display_width", "layout", "shorten"]
+__all__ = ["EXACT", "Column", "amounts", "bars", "cut", "display_width", "layout", "shorten", "sparkline"]
 
 EXACT: Final = Context(prec=100, rounding=ROUND_HALF_EVEN, Emin=-999, Emax=999, traps=[])
 """Sums and formats amounts, because the caller's own context may round to a few digits. An amount has at most 39 digits."""
 _GAP: Final = "  "
 _CUT: Final = "…"
+_EIGHTHS: Final = " ▏▎▍▌▋▊▉"
+_LEVELS: Final = "▁▂▃▄▅▆▇█"
 _SHORT: Final = 12
 """Texts are cut to this width before a column is left out."""
 _PLACES: Final = ((Decimal(1), 2), (Decimal("0.01"), 4), (Decimal(0), 6))
@@ -66,6 +68,25 @@ def amounts(values: Sequence[Decimal]) -> list[str]:
     smallest = min((value.copy_abs() for value in values if value), default=Decimal(1))
     places = next(places for least, places in _PLACES if smallest >= least)
     return [f"{value.quantize(Decimal(1).scaleb(-places), context=EXACT):,f}" for value in values]
+
+
+def bars(values: Sequence[Decimal], width: int) -> list[str]:
+    """Return a bar for each value. The largest value has a bar of `width` columns."""
+    most = max(values, default=Decimal(0))
+    if not most:
+        return ["" for _ in values]
+    eighths = [int(EXACT.divide(EXACT.multiply(max(value, Decimal(0)), Decimal(width * 8)), most)) for value in values]
+    return ["█" * (size // 8) + (_EIGHTHS[size % 8] if size % 8 else "") for size in eighths]
+
+
+def sparkline(values: Sequence[Decimal]) -> str:
+    """Return a small diagram of values, one character each."""
+    most = max(values, default=Decimal(0))
+    if not most:
+        return ""
+    return "".join(
+        _LEVELS[int(EXACT.divide(EXACT.multiply(max(value, Decimal(0)), Decimal(len(_LEVELS) - 1)), most))] for value in values
+    )
 
 
 def layout(columns: Sequence[Column], *, width: int | None = None, has_foot: bool = False) -> tuple[list[str], list[str]]:

@@ -167,17 +167,47 @@ impl Reader {
         let joint = if clause.is_empty() { " WHERE" } else { " AND" };
         let query = format!("SELECT * FROM events{clause}{joint} seq > ? ORDER BY seq LIMIT ?");
         values.extend([Value::Integer(after), Value::Integer(limit as i64)]);
+        let (events, last) = self.select(&query, values)?;
+        Ok((events, last.unwrap_or(after)))
+    }
+
+    /// The last `limit` events by the time at which they began, the newest first, each as a JSON object.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn newest(&mut self, filter: &Filter, limit: usize) -> Result<Vec<String>, LedgerError> {
+        self.refresh()?;
+        let mut values = Vec::new();
+        let clause = filter.clause(&mut values);
+        values.push(Value::Integer(limit as i64));
+        Ok(self.select(&format!("SELECT * FROM events{clause} ORDER BY started_at DESC, seq DESC LIMIT ?"), values)?.0)
+    }
+
+    /// The newest event whose id begins with `id`, as a JSON object.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn find(&mut self, id: &str) -> Result<Option<String>, LedgerError> {
+        self.refresh()?;
+        // Ids are of hexadecimal digits and dashes, so every id with this beginning is less than the beginning and a tilde.
+        let query = "SELECT * FROM events WHERE id >= ? AND id < ? ORDER BY id DESC LIMIT 1";
+        let values = vec![Value::Text(id.to_owned()), Value::Text(format!("{id}~"))];
+        Ok(self.select(query, values)?.0.pop())
+    }
+
+    /// The events of a query, each as a JSON object, and the sequence number of the last one.
+    fn select(&mut self, query: &str, values: Vec<Value>) -> Result<(Vec<String>, Option<i64>), LedgerError> {
         let connection = self.connection()?;
-        let mut statement = connection.prepare(&query)?;
+        let mut statement = connection.prepare(query)?;
         let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
         let mut rows = statement.query(params_from_iter(values))?;
-        let (mut events, mut last) = (Vec::new(), after);
+        let (mut events, mut last) = (Vec::new(), None);
         while let Some(row) = rows.next()? {
             let mut object = Map::new();
             for (column, name) in names.iter().enumerate() {
                 let value = row.get_ref(column)?;
                 match (name.as_str(), value) {
-                    ("seq", ValueRef::Integer(seq)) => last = seq,
+                    ("seq", ValueRef::Integer(seq)) => last = Some(seq),
                     ("cost_usd", ValueRef::Null) => drop(object.insert(name.clone(), Json::Null)),
                     (_, ValueRef::Null) => {}
                     _ => drop(object.insert(name.clone(), json(name, value))),

@@ -118,6 +118,24 @@ impl PyLedger {
         self.with(py, |reader| reader.events(&filter, after, limit))
     }
 
+    #[doc = stub_doc!("LedgerReader.newest")]
+    fn newest(
+        &self,
+        py: Python<'_>,
+        since: Option<u64>,
+        until: Option<u64>,
+        equal: Vec<(String, String)>,
+        limit: usize,
+    ) -> PyResult<Vec<String>> {
+        let filter = filter(since, until, equal)?;
+        self.with(py, |reader| reader.newest(&filter, limit))
+    }
+
+    #[doc = stub_doc!("LedgerReader.find")]
+    fn find(&self, py: Python<'_>, event_id: String) -> PyResult<Option<String>> {
+        self.with(py, |reader| reader.find(&event_id))
+    }
+
     #[doc = stub_doc!("LedgerReader.period")]
     fn period(&self, py: Python<'_>) -> PyResult<Option<(u64, u64)>> {
         self.with(py, Reader::period)

@@ -328,3 +328,115 @@ def test_printable_text_is_one_line_that_can_be_written(text):
     assert printable(text).isprintable()
     printable(text).encode()
     assert printable(text) == text or not text.isprintable()
+
+
+@pytest.fixture(scope="module")
+def month(tmp_path_factory):
+    """Return a state directory with calls of the last 40 days: one on each day, two of another model on each third day."""
+    state = tmp_path_factory.mktemp("month") / "state"
+    meter = taximeter.Meter(state_dir=state, timezone="UTC")
+    noon = datetime.now(timezone.utc).replace(hour=0, minute=0, second=1)
+    for back in range(40):
+        for model, calls in (("gpt-4o", 1), ("gpt-4o-mini", 2 if back % 3 == 0 else 0)):
+            for _ in range(calls):
+                meter.track(
+                    provider="openai", model=model, input_tokens=1_000_000, started_at=noon - timedelta(days=back), customer=f"c{back % 4}"
+                )  # fmt: skip
+    meter.track(
+        provider="openai",
+        model="gpt-4o",
+        status="error",
+        error="RateLimitError",
+        usage_status="missing",
+        started_at=noon,
+        customer="c0",
+    )
+    events_of(meter)
+    meter.close()
+    return state
+
+
+def test_the_overview_shows_today_the_month_and_a_forecast(month):
+    shown = in_terminal(month, columns=80).splitlines()
+    today = datetime.now(timezone.utc).date()
+    assert "UTC" in shown[0] or today.strftime("%d") in shown[0]
+    assert re.match(r"today +2\.80 .* 4 +25\.0 %", shown[2])
+    document = json.loads(command(month, "--json").stdout)
+    assert Decimal(document["today"]["total"]["cost_usd"]) == Decimal("2.8")
+    month_usd = Decimal(document["this month"]["total"]["cost_usd"])
+    assert Decimal(document["forecast"]["low_usd"]) >= month_usd
+    assert any("gpt-4o-mini" in line and "▁" in line + "▁" for line in shown)
+    assert all(table.display_width(line) <= 80 for line in shown)
+
+
+def test_a_forecast_adds_the_mean_of_each_remaining_weekday():
+    from taximeter.cli.overview import forecast
+
+    now = datetime(2026, 11, 28, 12, tzinfo=timezone.utc)
+    daily = {
+        now.date() - timedelta(days=back): Decimal(10 if (now.date() - timedelta(days=back)).weekday() < 5 else 4)
+        for back in range(1, 29)
+    }
+    found = forecast(Decimal(200), daily, now)
+    # Half a Saturday, a Sunday and a Monday, and no day differs from the others of its name.
+    assert found == (Decimal(216), Decimal(216), date(2026, 11, 30))
+    assert forecast(Decimal(1), dict(list(daily.items())[:2]), now) is None
+    uneven = {day: cost * (1 + day.day % 2) for day, cost in daily.items()}
+    low, high, _ = forecast(Decimal(200), uneven, now)
+    assert 200 < low < high
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rows", "calls"),
+    [
+        (("daily",), 14, None), (("weekly",), 7, None), (("monthly",), 2, 69), (("customers",), 4, 69), (("session",), 1, 69),
+        (("errors",), 1, 1), (("unpriced",), 0, 0), (("daily", "--since", "2d"), 3, None), (("monthly", "--breakdown", "model"), 4, 69),
+        (("hourly",), 1, None), (("customers", "--where", "model=gpt-4o-mini"), 4, 28), (("daily", "--limit", "3"), 4, None),
+    ],
+)  # fmt: skip
+def test_ready_made_reports_have_their_rows(month, arguments, rows, calls):
+    found = json.loads(command(month, *arguments, "-z", "UTC", "--json").stdout)
+    assert found["command"] == arguments[0]
+    if arguments[0] == "monthly":
+        assert len(found["rows"]) % (2 if len(arguments) > 1 else 1) == 0
+    elif arguments[0] != "weekly":
+        assert len(found["rows"]) == rows
+    if calls is not None:
+        assert found["total"]["calls"] == calls
+    assert sum(row["calls"] for row in found["rows"]) == found["total"]["calls"]
+
+
+def test_a_report_by_time_has_bars_and_says_what_goes_on(month):
+    lines = command(month, "daily", "-z", "UTC").stdout.splitlines()
+    today = next(line for line in lines if "(so far)" in line)
+    assert today.startswith(f"{datetime.now(timezone.utc).date()}")
+    assert "█" in today
+    cut = command(month, "hourly", "--since", "90m", "-z", "UTC").stdout
+    assert "(partial)" in cut or "(so far)" in cut or "2026" not in cut
+    narrow = in_terminal(month, "daily", columns=60)
+    assert all(table.display_width(line) <= 60 for line in narrow.splitlines())
+
+
+def test_calls_are_listed_and_shown(month):
+    events = [json.loads(line) for line in command(month, "calls", "-n", "500", "--json").stdout.splitlines()]
+    assert len(events) == 69
+    assert [event["started_at"] for event in events] == sorted((event["started_at"] for event in events), reverse=True)
+    lines = command(month, "calls", "-n", "3").stdout.splitlines()
+    assert sum(event["id"] in line for line, event in zip(lines[-3:], events, strict=False)) == 3
+    shown = command(month, "show", events[5]["id"][:-3]).stdout
+    assert f"model  {events[5]['model']}" in re.sub(" +", "  ", shown)
+    unknown = command(month, "show", "ffff")
+    assert unknown.returncode == 2
+    assert "begins with 'ffff'" in unknown.stderr
+    assert len(command(month, "calls", "--where", "status=error").stdout.splitlines()) == 1
+
+
+def test_rich_shows_names_literally_too(hostile):
+    from rich.console import Console
+
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(taximeter.Ledger(hostile / "ledger.db").report("customer"))
+    shown = console.export_text()
+    assert "[red]acme[/red]" in shown
+    assert r"\x1b[2Jacme" in shown
+    assert shown.replace("\n", "").isprintable()

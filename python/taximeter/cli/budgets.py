@@ -140,6 +140,12 @@ def budget_lines() -> list[str]:
     return lines
 
 
+def print_budgets() -> None:
+    """Print the keys that are closest to their limits below another table, if there are budgets."""
+    if lines := budget_lines():
+        print("\nbudgets", *lines, sep="\n")
+
+
 def _set(options: argparse.Namespace) -> int:
     known = {one["name"]: one for one in json.loads(_budgets().definitions())}
     fields = from_core(known[options.name]) if options.name in known else {}

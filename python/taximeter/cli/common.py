@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from typing import Any, Protocol
+import csv
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
 
 from .. import _default
 from ..errors import ConfigError, TaximeterError
 from ..ledger import Ledger
+from ..sanitize import spreadsheet_cell
 from .render import say
 
-__all__ = ["Add", "Run", "action_adder", "add_filters", "filters", "ledger"]
+__all__ = ["SCHEMA_VERSION", "Add", "Run", "action_adder", "add_csv", "add_filters", "count", "csv_writer", "filters", "ledger"]
+
+SCHEMA_VERSION: Final = 1
+"""The version of the JSON that commands print. Within a version, fields are only added."""
 
 Run = Callable[[argparse.Namespace], int]
 
@@ -36,7 +42,7 @@ def action_adder(commands: Any) -> Add:
         command: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         command.add_argument("--state-dir", metavar="DIR", default=argparse.SUPPRESS, help="the directory of journals and ledger")
         command.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
-        command.set_defaults(run=run)
+        command.set_defaults(run=run, command=name)
         return command
 
     return add
@@ -84,3 +90,25 @@ def filters(options: argparse.Namespace) -> dict[str, Any]:
             raise ValueError(f"--where: {pair!r} is not of the form FIELD=VALUE")
         where[name.strip()] = value or None
     return {"since": options.since, "until": options.until, "where": where}
+
+
+def add_csv(command: argparse.ArgumentParser) -> None:
+    """Add the options that `csv_writer` reads."""
+    command.add_argument("--csv", action="store_true", help="print CSV")
+    command.add_argument("--raw", action="store_true", help="with --csv: texts as they are, even formulas")
+
+
+def count(text: str) -> int:
+    """Parse a number of rows."""
+    if not text.isascii() or not text.isdigit() or int(text) > 1_000_000:  # noqa: PLR2004 - use export for more
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 1,000,000")
+    return int(text)
+
+
+def csv_writer(options: argparse.Namespace, columns: Sequence[str]) -> tuple[csv.DictWriter[str], Callable[[Any], Any]]:
+    """Return a writer of CSV to standard output, and the function that makes a text safe for a spreadsheet."""
+    if options.json:
+        raise ValueError("--csv and --json exclude each other; give one of them")
+    writer = csv.DictWriter(sys.stdout, columns, restval="", extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    return writer, lambda value: spreadsheet_cell(value) if isinstance(value, str) and not options.raw else value

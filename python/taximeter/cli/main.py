@@ -11,13 +11,13 @@ from .. import __version__, _default
 from ..errors import ConfigError, TaximeterError
 from ..meter import engine_of
 from ..settings import NO_HOME, Settings, resolve
-from . import budgets, dead_letters, doctor, journals, prices, report, tokens
+from . import budgets, calls, dead_letters, doctor, journals, overview, prices, report, tokens
 from .common import Run, action_adder
 from .render import say
 
 __all__ = ["main", "parser"]
 
-GROUPS = (report, prices, tokens, budgets, dead_letters, journals, doctor)
+GROUPS = (report, calls, prices, tokens, budgets, dead_letters, journals, doctor)
 """The modules of commands, in the order of the help."""
 
 
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if hasattr(sys.stdout, "reconfigure"):
         # Redirected output on Windows may have an encoding without box-drawing characters and dashes. They become question marks.
         sys.stdout.reconfigure(errors="replace")
-    command: Run = getattr(options, "run", report.overview)
+    command: Run = getattr(options, "run", overview.overview)
     try:
         try:
             options.settings = _settings(options)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from ..table import layout
+from ..table import Column, layout
 
 if TYPE_CHECKING:
     from ..ledger import Report
@@ -37,16 +37,23 @@ def print_line(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=False), flush=True)
 
 
-def print_report(report: Report, *, is_whole: bool = False) -> None:
-    """Print a report as a table. A terminal gets the columns that fit into it, and the rows too unless it `is_whole`."""
+def print_report(report: Report, *, is_whole: bool = False, columns: Callable[[Report], Sequence[Column]] | None = None) -> None:
+    """Print a report as a table.
+
+    Args:
+        report: The report. A terminal gets the columns that fit into it.
+        is_whole: Whether a terminal gets all rows, even if they do not fit.
+        columns: Makes the columns; by default those of the report.
+    """
+    made = type(report).columns if columns is None else columns
     if not sys.stdout.isatty():
-        print(report)
+        print("\n".join(layout(made(report), has_foot=bool(report.by))[0]))
         return
     size = shutil.get_terminal_size()
     shown = report if is_whole else report.top(max(size.lines - _AROUND, _FEWEST))
-    lines, dropped = layout(shown.columns(), width=size.columns, has_foot=bool(shown.by))
+    lines, dropped = layout(made(shown), width=size.columns, has_foot=bool(shown.by))
     print("\n".join(lines))
-    if dropped:
+    if dropped := [name for name in dropped if name]:
         say(f"left out, because the terminal is too narrow: {', '.join(dropped)}")
     if len(shown) < len(report):
         say(f"--limit {len(report)} shows all rows")

@@ -1,41 +1,55 @@
-"""The commands that read the ledger: the overview, `report`, `tail` and `export`."""
+"""The commands that sum up calls: `report`, and its ready-made forms such as `daily` and `customers`."""
 
 from __future__ import annotations
 
 import argparse
-import csv
-import json
-import shutil
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from datetime import datetime
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, NamedTuple
 
-from ..fields import ATTRIBUTION, TAGS
-from ..ledger import Row
-from ..sanitize import printable, spreadsheet_cell
-from ..table import amounts, cut
-from .budgets import budget_lines
-from .common import Add, add_filters, filters, ledger
-from .render import print_json, print_line, print_report, say
+from ..ledger import Ledger, Report, Row
+from ..table import Column, bars
+from ..zones import UNITS, span
+from .budgets import print_budgets
+from .common import SCHEMA_VERSION, Add, add_csv, add_filters, count, csv_writer, filters, ledger
+from .render import print_json, print_report, say
 
-if TYPE_CHECKING:
-    from ..types import Event
+__all__ = ["add_commands"]
 
-__all__ = ["add_commands", "overview"]
 
-SCHEMA_VERSION: Final = 1
-"""The version of the JSON that commands print. Within a version, fields are only added."""
-_COLUMNS: Final = (
-    "id", "started_at", "provider", "model", "operation", "status", "error", "finish_reason", "input_tokens", "output_tokens",
-    "cache_read_tokens", "cache_write_tokens", "reasoning_tokens", "usage", "provider_usage", "usage_status",
-    "cost_usd", "cost_status",
-    "computed_cost_usd", "cost_notes",
-    "priced_as", "catalog", "latency_ms", "ttft_ms", "service_tier", "region", "batch", *ATTRIBUTION, TAGS,
-    "trace_id", "span_id", "parent_span_id", "call_id",
-)  # fmt: skip
+class _Ready(NamedTuple):
+    """A report under a name of its own."""
+
+    by: str
+    text: str
+    since: str | None = None
+    """The default of `--since`; `None` for all calls."""
+    where: tuple[tuple[str, str], ...] = ()
+    sort: str | None = None
+
+
+_READY: Final = {
+    "hourly": _Ready("hour", "sum up calls by hour, by default of the last 24 hours", "24h"),
+    "daily": _Ready("day", "sum up calls by day, by default of the last 14 days", "13d"),
+    "weekly": _Ready("week", "sum up calls by week, by default of the last 12 weeks", "77d"),
+    "monthly": _Ready("month", "sum up calls by month"),
+    "customers": _Ready("customer", "sum up calls by customer"),
+    "session": _Ready("session", "sum up calls by session"),
+    "errors": _Ready(
+        "error,provider,model",
+        "sum up failed calls by the class of their error, and by model",
+        where=(("status", "error"),),
+        sort="calls",
+    ),
+    "unpriced": _Ready(
+        "provider,model,usage_status",
+        "sum up the calls without a known cost, by model",
+        where=(("cost_status", "unpriced"), ("status", "success")),
+        sort="calls",
+    ),
+}
+_BAR: Final = 16
 
 
 def add_commands(add: Add) -> None:
@@ -44,138 +58,83 @@ def add_commands(add: Add) -> None:
     report.add_argument(
         "--by", default="model", metavar="FIELDS", help="comma-separated fields, such as model,team,hour,day,week,month,tag:plan"
     )
-    add_filters(report)
-    report.add_argument(
-        "--sort",
-        metavar="FIELD",
-        help="a field of --by, or a sum such as calls; -FIELD reverses (default: time, else cost)",
+    _add_options(report)
+    for name, ready in _READY.items():
+        command = add(name, _report, ready.text)
+        if ready.by in UNITS:
+            command.add_argument("--breakdown", metavar="FIELD", help="a second field, such as model or team")
+        _add_options(command)
+        command.set_defaults(by=ready.by, ready=ready)
+
+
+def _add_options(command: argparse.ArgumentParser) -> None:
+    add_filters(command)
+    command.add_argument(
+        "--sort", metavar="FIELD", help="a field of the report, or a sum such as calls; -FIELD reverses (default: time, else cost)"
     )
-    report.add_argument("--limit", type=_count, metavar="N", help="N rows, and one for all others (default: what fits)")
-    _add_csv(report)
-
-    tail = add("tail", _tail, "print the last calls, then new ones as they arrive")
-    tail.add_argument("-n", "--lines", type=_count, default=10, metavar="N", help="how many of the last calls (default: 10)")
-    tail.add_argument("--no-follow", action="store_true", help="do not wait for new calls")
-
-    export = add("export", _export, "print every call, as JSON lines or CSV")
-    add_filters(export)
-    _add_csv(export)
-
-
-def _add_csv(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--csv", action="store_true", help="print CSV")
-    command.add_argument("--raw", action="store_true", help="with --csv: texts as they are, even formulas")
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > 1_000_000:  # noqa: PLR2004 - use export for more
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 1,000,000")
-    return int(text)
-
-
-def _writer(options: argparse.Namespace, columns: Sequence[str]) -> tuple[csv.DictWriter[str], Callable[[Any], Any]]:
-    """Return a writer of CSV to standard output, and the function that makes a text safe for a spreadsheet."""
-    if options.json:
-        raise ValueError("--csv and --json exclude each other; give one of them")
-    writer = csv.DictWriter(sys.stdout, columns, restval="", extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    return writer, lambda value: spreadsheet_cell(value) if isinstance(value, str) and not options.raw else value
-
-
-def overview(options: argparse.Namespace) -> int:
-    """Print what was spent today and this month, by model."""
-    own = ledger(options)
-    reports = {"today": own.report("model", since="today"), "this month": own.report("model", since="this-month")}
-    if options.json:
-        print_json({"schema_version": SCHEMA_VERSION} | {name: report.to_dict() for name, report in reports.items()})
-        return 0
-    for name, report in reports.items():
-        print(f"{name} ({report.timezone})")
-        print_report(report)
-        print()
-    _print_budgets()
-    if not reports["this month"].total.calls:
-        say(f"no calls are recorded this month in {own.path}; taximeter doctor says why not, and taximeter report shows all months")
-    return 0
+    command.add_argument("--limit", type=count, metavar="N", help="N rows, and one for all others (default: what fits)")
+    add_csv(command)
 
 
 def _report(options: argparse.Namespace) -> int:
-    names = [name.strip() for name in options.by.split(",") if name.strip()]
     own = ledger(options)
-    report = own.report(names, **filters(options))
-    if options.sort is not None:
-        report = report.sorted_by(options.sort)
+    report = _made(own, options)
+    ready: _Ready | None = getattr(options, "ready", None)
+    if sort := options.sort or (ready and ready.sort):
+        report = report.sorted_by(sort)
     shown = report if options.limit is None else report.top(options.limit)
     if options.csv:
-        writer, safe = _writer(options, [*names, *(field.name for field in fields(Row) if field.name != "key")])
-        writer.writerows({**row, **{name: safe(row[name]) for name in names}} for row in shown.to_dicts())
+        writer, safe = csv_writer(options, [*report.by, *(field.name for field in fields(Row) if field.name != "key")])
+        writer.writerows({**row, **{name: safe(row[name]) for name in report.by}} for row in shown.to_dicts())
     elif options.json:
-        print_json({"schema_version": SCHEMA_VERSION, "command": "report", **shown.to_dict()})
+        print_json({"schema_version": SCHEMA_VERSION, "command": options.command, **shown.to_dict()})
     else:
-        print_report(shown, is_whole=options.limit is not None)
+        print_report(
+            shown, is_whole=options.limit is not None, columns=_timeline(own) if report.by[:1] and report.by[0] in UNITS else None
+        )
+        if options.command == "report":
+            print_budgets()
         if not report.rows:
             say(f"no calls match in {own.path}; see --since, --until and --where; taximeter doctor checks that calls are recorded")
-        print_report(report)
-        _print_budgets(before="\n")
     return 0
 
 
-def _print_budgets(before: str = "") -> None:
-    if lines := budget_lines():
-        print(before + "budgets")
-        for line in lines:
-            print(line)
+def _made(own: Ledger, options: argparse.Namespace) -> Report:
+    names = [name.strip() for name in options.by.split(",") if name.strip()]
+    chosen: dict[str, Any] = filters(options)
+    ready: _Ready | None = getattr(options, "ready", None)
+    if ready is not None:
+        if breakdown := getattr(options, "breakdown", None):
+            names.append(breakdown)
+        chosen["where"] = {**dict(ready.where), **chosen["where"]}
+        if chosen["since"] is None and chosen["until"] is None:
+            chosen["since"] = ready.since
+    return own.report(names, **chosen)
 
 
-def _tail(options: argparse.Namespace) -> int:
-    own = ledger(options)
-    shown_day = datetime.now(own.timezone).date()
-    for event in own.last(options.lines) if options.no_follow else own.follow(last=options.lines):
-        if options.json:
-            print_line(event)
-            continue
-        started = datetime.fromisoformat(f"{event['started_at'][:19]}+00:00").astimezone(own.timezone)
-        if started.date() != shown_day:
-            shown_day = started.date()
-            print(f"{shown_day:%a %d %b %Y}")
-        print(_fitting(f"{started:%H:%M:%S}  {_line(event)}"), flush=True)
-    return 0
+def _timeline(own: Ledger) -> Any:
+    """Return the function that makes the columns of a report by time: with bars of the costs, and a mark at parts that go on."""
 
+    def columns(report: Report) -> Sequence[Column]:
+        first, *others = report.columns()
+        now = datetime.now(own.timezone).timestamp() * 1e9
+        marks = [_mark(report, row, now) for row in report.rows]
+        first = first._replace(cells=[f"{cell}{mark}" for cell, mark in zip(first.cells, [*marks, ""], strict=True)])
+        drawn = Column("", [*bars([row.cost_usd for row in report.rows], _BAR), ""], is_text=True, rank=4)
+        place = next(index for index, column in enumerate(others) if column.name.startswith("cost")) + 1
+        return [first, *others[:place], drawn, *others[place:]]
 
-def _fitting(line: str) -> str:
-    """Cut a line at the end of the terminal's line, so that each call takes one."""
-    return line if not sys.stdout.isatty() else cut(line, shutil.get_terminal_size().columns)
+    def _mark(report: Report, row: Row, now: float) -> str:
+        unit = report.by[0]
+        try:
+            start, end = span(unit, unit, row.key[unit] or "", own.timezone)
+        except ValueError:
+            return ""  # the row of all others
+        if start <= now < end:
+            return " (so far)"
+        is_cut = (report.since is not None and start < report.since.timestamp() * 1e9) or (
+            report.until is not None and end > report.until.timestamp() * 1e9
+        )
+        return " (partial)" if is_cut else ""
 
-
-def _line(event: Event) -> str:
-    """Return one call as a line: its model, usage, cost, duration, error and attribution."""
-    if event["usage_status"] == "missing":
-        usage = "usage missing"
-    else:
-        usage = f"{event['input_tokens']:>7,} in {event['output_tokens']:>6,} out"
-    cost = "unpriced" if event["cost_usd"] is None else f"${amounts([Decimal(event['cost_usd'])])[0]}"
-    latency = event.get("latency_ms")
-    parts = [
-        f"{event['model']:<24}",
-        f"{usage:<21}",
-        f"{cost:<9}",
-        "" if latency is None else f"{latency / 1000:.1f}s",
-        (event.get("error") or "error") if event["status"] == "error" else "",
-        *(f"{name}={value}" for name, value in event.items() if name in ATTRIBUTION and value),
-    ]
-    return printable("  ".join(part for part in parts if part))
-
-
-def _export(options: argparse.Namespace) -> int:
-    events = ledger(options).events(**filters(options))
-    if not options.csv:
-        for event in events:
-            print(json.dumps(event, ensure_ascii=False))
-        return 0
-    writer, safe = _writer(options, _COLUMNS)
-    for event in events:
-        nested: dict[str, Any] = {
-            name: json.dumps(event[name], ensure_ascii=False) for name in ("usage", "tags", "cost_notes") if name in event
-        }
-        writer.writerow({name: safe(value) for name, value in {**event, **nested}.items()})
-    return 0
+    return columns

@@ -150,6 +150,24 @@ class Ledger:
                 time.sleep(every)
                 self._bring_up_to_date()
 
+    def newest(
+        self,
+        count: int,
+        *,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        where: Mapping[str, str | None] | None = None,
+    ) -> list[Event]:
+        """Return the events that began last, the newest first. For the filters, see `report`."""
+        self._bring_up_to_date()
+        return [json.loads(event) for event in self._reader.newest(*Selection.of(since, until, where, self.timezone), count)]
+
+    def find(self, event_id: str) -> Event | None:
+        """Return the event with an id, or the newest one whose id begins so; `None` if there is none."""
+        self._bring_up_to_date()
+        found = self._reader.find(event_id)
+        return None if found is None else json.loads(found)
+
     def last(self, count: int) -> list[Event]:
         """Return the last events in order of arrival."""
         self._bring_up_to_date()

@@ -169,8 +169,8 @@ class Report:
         return [
             *keys,
             Column("calls", [f"{row.calls:,}" for row in rows], rank=1),
-            Column("input", [f"{row.input_tokens:,}" for row in rows], rank=4),
-            Column("output", [f"{row.output_tokens:,}" for row in rows], rank=5),
+            Column("input", [f"{row.input_tokens:,}" for row in rows], rank=5),
+            Column("output", [f"{row.output_tokens:,}" for row in rows], rank=6),
             Column("cost (USD)", shown),
             *optional,
         ]

@@ -1,0 +1,146 @@
+"""The commands that show single calls: `calls`, `show`, `tail` and `export`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+from ..fields import ATTRIBUTION, TAGS
+from ..ledger import Ledger
+from ..sanitize import printable
+from ..table import amounts, cut
+from .common import Add, add_csv, add_filters, count, csv_writer, filters, ledger
+from .render import print_json, print_line, say
+
+if TYPE_CHECKING:
+    from ..types import Event
+
+__all__ = ["add_commands"]
+
+_COLUMNS: Final = (
+    "id", "started_at", "provider", "model", "operation", "status", "error", "finish_reason", "input_tokens", "output_tokens",
+    "cache_read_tokens", "cache_write_tokens", "reasoning_tokens", "usage", "provider_usage", "usage_status",
+    "cost_usd", "cost_status",
+    "computed_cost_usd", "cost_notes",
+    "priced_as", "catalog", "latency_ms", "ttft_ms", "service_tier", "region", "batch", *ATTRIBUTION, TAGS,
+    "trace_id", "span_id", "parent_span_id", "call_id",
+)  # fmt: skip
+
+
+def add_commands(add: Add) -> None:
+    """Add the commands of this module to the command line."""
+    calls = add("calls", _calls, "list calls, the newest first")
+    add_filters(calls)
+    calls.add_argument("-n", "--limit", type=count, default=20, metavar="N", help="at most N calls (default: 20)")
+
+    show = add("show", _show, "print everything that is known of one call")
+    show.add_argument("id", metavar="ID", help="the id of its event, or the beginning of it")
+
+    tail = add("tail", _tail, "print the last calls, then new ones as they arrive")
+    tail.add_argument("-n", "--lines", type=count, default=10, metavar="N", help="how many of the last calls (default: 10)")
+    tail.add_argument("--no-follow", action="store_true", help="do not wait for new calls")
+
+    export = add("export", _export, "print every call, as JSON lines or CSV")
+    add_filters(export)
+    add_csv(export)
+
+
+def _calls(options: argparse.Namespace) -> int:
+    own = ledger(options)
+    found = own.newest(options.limit, **filters(options))
+    if options.json:
+        for event in found:
+            print_line(event)
+        return 0
+    for line in _lines(own, found, with_id=True):
+        print(line)
+    if not found:
+        say(f"no calls match in {own.path}; see --since, --until and --where; taximeter doctor checks that calls are recorded")
+    return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    own = ledger(options)
+    event: Mapping[str, Any] | None = own.find(options.id)
+    if event is None:
+        raise ValueError(f"id: no call in {own.path} has an id that begins with {options.id!r}; taximeter calls lists them")
+    if options.json:
+        print_json(event)
+        return 0
+    shown = {name: event[name] for name in _COLUMNS if name in event and event[name] not in (None, "", {}, [])}
+    width = max(map(len, shown))
+    for name, value in shown.items():
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        print(f"{name:<{width}}  {printable(text)}")
+    if event["cost_usd"] is None:
+        print(f"{'':<{width}}  its price is not known; taximeter doctor says why")
+    return 0
+
+
+def _tail(options: argparse.Namespace) -> int:
+    own = ledger(options)
+    events = own.last(options.lines) if options.no_follow else own.follow(last=options.lines)
+    if options.json:
+        for event in events:
+            print_line(event)
+    else:
+        for line in _lines(own, events):
+            print(line, flush=True)
+    return 0
+
+
+def _lines(own: Ledger, events: Iterable[Event], *, with_id: bool = False) -> Iterator[str]:
+    """Yield a line for each call, and a line with the date before the calls of another day than today."""
+    day = datetime.now(own.timezone).date()
+    for event in events:
+        started = datetime.fromisoformat(f"{event['started_at'][:19]}+00:00").astimezone(own.timezone)
+        if started.date() != day:
+            day = started.date()
+            yield f"{day:%a %d %b %Y}"
+        name = f"{event['id']}  " if with_id else ""
+        yield _fitting(f"{started:%H:%M:%S}  {name}{_line(event)}")
+
+
+def _fitting(line: str) -> str:
+    """Cut a line at the end of the terminal's line, so that each call takes one."""
+    return line if not sys.stdout.isatty() else cut(line, shutil.get_terminal_size().columns)
+
+
+def _line(event: Event) -> str:
+    """Return one call as a line: its model, usage, cost, duration, error and attribution."""
+    if event["usage_status"] == "missing":
+        usage = "usage missing"
+    else:
+        usage = f"{event['input_tokens']:>7,} in {event['output_tokens']:>6,} out"
+    cost = "unpriced" if event["cost_usd"] is None else f"${amounts([Decimal(event['cost_usd'])])[0]}"
+    latency = event.get("latency_ms")
+    parts = [
+        f"{event['model']:<24}",
+        f"{usage:<21}",
+        f"{cost:<9}",
+        "" if latency is None else f"{latency / 1000:.1f}s",
+        (event.get("error") or "error") if event["status"] == "error" else "",
+        *(f"{name}={value}" for name, value in event.items() if name in ATTRIBUTION and value),
+    ]
+    return printable("  ".join(part for part in parts if part))
+
+
+def _export(options: argparse.Namespace) -> int:
+    events = ledger(options).events(**filters(options))
+    if not options.csv:
+        for event in events:
+            print(json.dumps(event, ensure_ascii=False))
+        return 0
+    writer, safe = csv_writer(options, _COLUMNS)
+    for event in events:
+        nested: dict[str, Any] = {
+            name: json.dumps(event[name], ensure_ascii=False) for name in ("usage", "tags", "cost_notes") if name in event
+        }
+        writer.writerow({name: safe(value) for name, value in {**event, **nested}.items()})
+    return 0
