@@ -61,12 +61,18 @@ def scope() -> AbstractContextManager[None]:
 
 
 def metered() -> bool:
-    """Start metering if this run is metered. Return whether it is."""
-    if sys.argv[2] != "metered":
+    """Start metering if this run is metered, with a budget that admits or refuses all calls if it is limited. Return whether it is."""
+    mode = sys.argv[2]
+    if mode == "bare":
         return False
     import taximeter
 
-    taximeter.init()
+    if mode == "metered":
+        taximeter.init()
+    else:
+        taximeter.init(budgets=[taximeter.Budget("all", tokens=10**9 if mode == "limited" else 1, per="total")])
+    if mode == "refused":
+        taximeter.track(provider="openai", model="gpt-4o", input_tokens=1)
     return True
 
 

@@ -13,6 +13,7 @@ import pytest
 import taximeter
 from conftest import EXAMPLES, ROOT
 from fake_families import FakeFamilies
+from taximeter.meter import engine_of
 
 REFUSED = {
     "oldest": ["BadRequestError"],
@@ -67,3 +68,34 @@ def test_users_see_the_same_and_every_response_is_one_event(environment, familie
     unreported = [event["usage_status"] for event in events if "unreported" in event["model"]]
     assert unreported == (["missing"] if environment == "layers" else [])
     assert sum(event["usage"]["output_tokens"] for event in asked if "output_tokens" in event["usage"]) > 0
+
+
+@pytest.mark.parametrize("environment", ["oldest", "layers", "amazon"])
+def test_budgets_admit_each_call_once_and_refuse_before_a_byte_is_sent(environment, families, state):
+    bare = outcomes(environment, "bare", families, state)
+    families.billed.clear()
+    assert outcomes(environment, "limited", families, state) == bare
+    events = list(taximeter.Ledger(state / "ledger.db").events())
+    (standing,) = standings(state)
+    counted = sum(event["usage"].get(f"{which}_tokens", 0) for event in events for which in ("input", "output") if event.get("usage"))
+    # Layers and retries hold once. A response without usage is charged the estimate.
+    unreported = any(event["usage_status"] == "missing" and event["status"] != "error" for event in events)
+    assert (standing["calls"], standing["held"]) == (len(families.billed), "0")
+    assert (int(standing["used"]) > counted) if unreported else (int(standing["used"]) == counted)
+    families.requests.clear()
+    refused = outcomes(environment, "refused", families, state / "other")
+    others = {
+        name: outcome
+        for name, outcome in refused.items()
+        if not isinstance(outcome, list) or outcome[:2] != ["raised", "BudgetExceeded"]
+    }
+    assert others == ({"langchain's callbacks, copied": True} if environment == "layers" else {})
+    assert families.requests == []
+
+
+def standings(state: Path) -> list[dict]:
+    meter = taximeter.Meter(state_dir=state)
+    try:
+        return engine_of(meter).budgets.all_standings()
+    finally:
+        meter.close(5)
