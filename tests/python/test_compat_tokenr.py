@@ -46,7 +46,7 @@ def script(run, provider, server) -> Callable[..., subprocess.CompletedProcess[s
 
     def start(text: str, *, ours: bool = True, url: str | None = None, **environment: str):
         begin = f"""
-            import sys, time
+            import sys, threading, time
             if {ours}:
                 from taximeter import compat
                 compat.install("tokenr")
@@ -99,7 +99,8 @@ def test_clients_calls_are_tracked_like_by_the_original(script, server):
         gpt.chat.completions.create(**CHAT)
         gpt.chat.completions.create(**CHAT, **OWN)
         claude.messages.create(**MESSAGE, **OWN)
-        time.sleep(1)
+        # The original sends in threads that end with the program.
+        [thread.join(60) for thread in threading.enumerate() if thread is not threading.main_thread()]
     """
     script(text, ours=False)
     theirs, server.requests[:] = bodies(server), []

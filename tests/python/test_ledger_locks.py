@@ -324,7 +324,7 @@ def test_a_child_forked_between_transactions_and_its_parent_lock_each_other_out(
         call = {"provider": "openai", "model": "gpt-4o", "input_tokens": 1}
         meter.track(**call); assert meter.flush(10).pending == 0
         while os.path.exists(path + "-wal"): time.sleep(0.01)
-        time.sleep(0.1)  # the log is deleted slightly before the connection is closed
+        time.sleep(0.5)  # the log is deleted slightly before the connection is closed
         pid = os.fork()
         end = time.monotonic() + 1.5
         while time.monotonic() < end:

@@ -190,7 +190,7 @@ def test_a_hanging_collector_times_out_after_a_third_of_the_timeout(state):
     begun = time.monotonic()
     meter.flush(0.01)
     wait_for(lambda: "timed out" in (next(iter(meter.stats()["destinations"].values()))["last_error"] or ""), 20)
-    assert 2.5 < time.monotonic() - begun < 7
+    assert 2.5 < time.monotonic() - begun < 9
     meter.close(0)
     listener.close()
 
@@ -259,7 +259,7 @@ def test_a_collector_that_is_stopped_and_resumed_gets_everything(state):
         finally:
             process.send_signal(signal.SIGCONT)
             process.kill()
-    assert slowest < 1
+    assert slowest < 5
 
 
 STOPPED = """

@@ -202,7 +202,8 @@ def test_a_program_exits_soon_if_the_service_does_not_respond(run):
         atexit.register(lambda: began.append(time.monotonic()))
         """
     )
-    assert float(outcome.stdout) < 2.5
+    # Three services, each of which would be waited for as long as for one.
+    assert float(outcome.stdout) < 5
 
 
 def test_disabled_sends_nothing_and_breaks_no_call(server, run):
@@ -282,8 +283,8 @@ def test_events_with_a_mistyped_or_replaced_key_can_be_taken_over(outboxes, serv
     teers.ingest.send({"function_id": "of this one"})
     # A flush does not wait for a failure that needs a configuration fix.
     began = time.monotonic()
-    assert not teers.flush(20)
-    assert time.monotonic() - began < 5
+    assert not teers.flush(60)
+    assert time.monotonic() - began < 30
     server.answers = [(200, {})]
     server.requests.clear()
     teers.api_key = "right"

@@ -479,7 +479,8 @@ def test_exit_waits_only_briefly_for_a_locked_ledger(state, run):
     lock.execute("BEGIN EXCLUSIVE")
     started = time.monotonic()
     run("import taximeter; taximeter.track(provider='openai', model='gpt-4o', input_tokens=1)")
-    assert time.monotonic() - started < 5
+    # Half a second for the ledger; the rest is for the start of a process on a busy machine. SQLite would wait for the lock for ever.
+    assert time.monotonic() - started < 20
     lock.close()
     drain(state)
     assert len(ledger_ids(state)) == 2

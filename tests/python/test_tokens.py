@@ -291,25 +291,29 @@ def test_a_long_count_releases_the_gil():
     encoding = taximeter.encoding("o200k_base")
     rng = random.Random(1)
     text = "".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=2_000_000))
-    ended = threading.Event()
-    stalls = []
 
-    def tick():
-        last = time.perf_counter()
-        while not ended.is_set():
-            now = time.perf_counter()
-            stalls.append(now - last)
-            last = now
+    def longest_stall() -> float:
+        """Return how much of a count's time another thread did not run at most."""
+        ended, stalls = threading.Event(), [0.0]
 
-    ticker = threading.Thread(target=tick)
-    ticker.start()
-    begin = time.perf_counter()
-    encoding.count(text)
-    duration = time.perf_counter() - begin
-    ended.set()
-    ticker.join()
-    # A count that holds the GIL would stop the other thread.
-    assert max(stalls) < duration / 2
+        def tick():
+            last = time.perf_counter()
+            while not ended.is_set():
+                now = time.perf_counter()
+                stalls.append(now - last)
+                last = now
+
+        ticker = threading.Thread(target=tick)
+        ticker.start()
+        begin = time.perf_counter()
+        encoding.count(text)
+        duration = time.perf_counter() - begin
+        ended.set()
+        ticker.join()
+        return max(stalls) / duration
+
+    # A count that holds the GIL stops the other thread. Several tries, because other processes may use the processors.
+    assert any(longest_stall() < 0.5 for _ in range(5))
 
 
 # Models.

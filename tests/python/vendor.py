@@ -39,6 +39,7 @@ class VendorServer:
         self.connections = 0
         self.delay = 0.0
         """Seconds that each answer takes."""
+        self._ended = threading.Event()
 
     def __enter__(self) -> VendorServer:
         outer = self
@@ -60,7 +61,7 @@ class VendorServer:
                 time.sleep(outer.delay)
                 answer = outer.answers.pop(0) if len(outer.answers) > 1 else outer.answers[0]
                 if answer == "silence":
-                    time.sleep(1)
+                    outer._ended.wait(120)
                 if isinstance(answer, str):
                     self.close_connection = True
                     return
@@ -84,6 +85,7 @@ class VendorServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._ended.set()
         self._server.shutdown()
         self._server.server_close()
 
