@@ -1,7 +1,7 @@
 //! The state of a segment: which chunks are claimed, how far each is written, and whether the segment is sealed.
 //!
 //! Different threads claim chunks, release them and retire the segment. A thread that sees a segment as sealed must see everything
-//! that was committed to it. `tests/claims.rs` runs every order of these operations with loom, which replaces the atomics in
+//! that was committed to it. `tests/interleavings.rs` runs every order of these operations with loom, which replaces the atomics in
 //! [`super::sync`].
 
 use super::sync::{AtomicU32, Ordering};

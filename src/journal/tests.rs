@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 mod budget;
 mod damage;
+mod interleavings;
 mod model;
 mod reading;
 
