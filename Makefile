@@ -6,32 +6,41 @@ BIN := $(VENV)/bin
 DEMO_READY := $(VENV)/.demo-ready
 DEV_READY := $(VENV)/.dev-ready
 SOURCES := $(shell find src data build -type f) build.rs python/taximeter/_core.pyi Cargo.toml Cargo.lock pyproject.toml
+# The builds that put the extension into python/taximeter/. Each removes the marks of the others.
+RELEASE := $(VENV)/.built-release
+WHEEL := $(VENV)/.built-wheel
+DEBUG := $(VENV)/.built-debug
 export CARGO_TERM_COLOR ?= auto
 
 .PHONY: demo test test-fast test-rust test-python environments lint docs bench bench-quick fuzz soak wheel lock clean
 
 # Installs the build tool and two clients, and nothing else.
-demo: $(VENV)/.built-release
+demo: $(RELEASE)
 	$(BIN)/python examples/quickstart.py
 
-test: lint test-rust test-python wheel
+# Everything is compiled first, in two jobs, because the release build uses one core for most of its time. The Python tests use the
+# extension of the wheel, so it is built once.
+test: $(DEV_READY)
+	$(MAKE) --jobs=2 --output-sync=target $(WHEEL) lint test-rust environments
+	$(MAKE) test-python wheel
 
+# All Rust tests are in the library. Other kinds would compile the library a second time, without its tests.
 test-rust:
-	cargo test --locked --no-default-features
+	cargo test --locked --no-default-features --lib
 
-# Test files run in two processes; a file that measures, or that needs the machine for itself, runs alone afterwards.
-PYTEST = $(BIN)/python -m pytest
-test-python: $(DEV_READY) $(VENV)/.built-release environments
-	$(PYTEST) -n 2 --dist loadfile -m "not serial"
-	$(PYTEST) -m serial
+PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile
+test-python: $(WHEEL) environments
+	$(BIN)/python -m mypy.stubtest taximeter._core --allowlist tests/python/stubtest.allow
+	$(BIN)/python scripts/refresh_catalog.py --check
+	$(PYTEST)
 
-# While you work: without the environments, the wheel, and the tests that are marked as slow.
-test-fast: $(DEV_READY) $(VENV)/.built-release
+# While you work: with a debug build, and without the environments, the wheel, and the tests that are marked as slow.
+test-fast: $(DEBUG)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	cargo test --locked --no-default-features --lib
-	$(PYTEST) -n 2 --dist loadfile -m "not serial and not slow"
+	$(PYTEST) -m "not slow"
 
 # Other versions of the clients, and what is built on them: tests/environments/.
 ENVIRONMENTS := $(patsubst tests/environments/%.txt,.venv-%/.ready,$(wildcard tests/environments/*.txt))
@@ -42,26 +51,24 @@ environments: $(ENVIRONMENTS)
 	.venv-$*/bin/python -m pip install --quiet --requirement $<
 	touch $@
 
-lint: $(DEV_READY) $(VENV)/.built-release
+lint: $(DEV_READY)
 	cargo fmt --check -- src/protocol/*.rs src/protocol/*/*.rs
 	cargo clippy --locked --all-targets -- -D warnings
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/python -m mypy.stubtest taximeter._core --allowlist tests/python/stubtest.allow
-	$(BIN)/python scripts/refresh_catalog.py --check
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 # The site, in target/site; a link or an anchor that leads nowhere is an error.
 docs: $(DEV_READY)
 	$(BIN)/zensical build --clean --strict
 
-bench: $(DEV_READY) $(VENV)/.built-release .venv-peers/.ready
+bench: $(DEV_READY) $(RELEASE) .venv-peers/.ready
 	$(BIN)/python benches/python/run.py
 	cargo bench --locked --no-default-features
 
 # The rows of track, of the ledger and of metered calls in less than two minutes, for a change under review.
-bench-quick: $(DEV_READY) $(VENV)/.built-release .venv-peers/.ready
+bench-quick: $(DEV_READY) $(RELEASE) .venv-peers/.ready
 	$(BIN)/python benches/python/run.py --quick
 
 # The instrumentations that metered calls are compared with. They are no dependencies of the project.
@@ -85,16 +92,15 @@ fuzz:
 
 # What the tests do scaled down, for as long as you like: `make soak SECONDS=3600`.
 SECONDS ?= 86400
-soak: $(DEV_READY) $(VENV)/.built-release
+soak: $(DEV_READY) $(RELEASE)
 	PROPTEST_CASES=20000 cargo test --locked --release --no-default-features -- delivery::tests journal::tests
 	TAXIMETER_KILL_ROUNDS=10000 $(BIN)/python -m pytest tests/python/test_process.py -k kill_9
 	$(BIN)/python tests/python/soak.py --seconds $(SECONDS)
 
-# Linked by zig against glibc 2.28, whatever the machine has; maturin checks that no newer symbol is needed.
-wheel: $(DEV_READY)
+# What the build has compiled is packed, and used in a clean environment of every Python on this machine.
+wheel: $(WHEEL)
 	rm -rf dist
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/maturin build --release --locked --zig --compatibility manylinux_2_28 --auditwheel check \
-		--target-dir target/wheel --out dist
+	$(MATURIN) build --release $(WHEEL_OPTIONS) --out dist
 	$(BIN)/python scripts/smoke_wheel.py dist
 
 # Versions of everything that the dependency groups lead to.
@@ -111,8 +117,27 @@ lock:
 	$(VENV)-lock/bin/python -m pip freeze > requirements-demo.txt
 	rm -rf $(VENV)-lock
 
-$(VENV)/.built-release: $(DEMO_READY) $(SOURCES)
-	$(BIN)/maturin develop --release --locked
+MATURIN = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/maturin
+
+$(RELEASE): $(DEMO_READY) $(SOURCES)
+	rm -f $(VENV)/.built-*
+	$(MATURIN) develop --release --locked
+	touch $@
+
+$(DEBUG): $(DEV_READY) $(SOURCES)
+	rm -f $(VENV)/.built-*
+	$(MATURIN) develop --locked
+	touch $@
+
+# On Linux, linked by zig against glibc 2.28, whatever the machine has; maturin checks that no newer symbol is needed.
+WHEEL_OPTIONS := --locked --target-dir target/wheel --interpreter $(CURDIR)/$(BIN)/python
+ifeq ($(shell uname),Linux)
+WHEEL_OPTIONS += --zig --compatibility manylinux_2_28 --auditwheel check
+endif
+$(WHEEL): $(DEV_READY) $(SOURCES)
+	rm -rf $(VENV)/.built-* target/editable
+	$(MATURIN) pep517 build-wheel --editable $(WHEEL_OPTIONS) --out target/editable
+	$(BIN)/python -m pip install --quiet --no-deps --force-reinstall target/editable/*.whl
 	touch $@
 
 $(DEMO_READY): requirements-demo.txt

@@ -27,19 +27,16 @@ from fake_provider import FakeProvider  # noqa: E402
 settings.register_profile("tests", deadline=None)
 settings.load_profile("tests")
 
-SERIAL = {"test_network", "test_outage", "test_process", "test_scanner", "test_signals", "test_soak"}
-"""Files that measure time or memory, or load the host. `make test` runs them alone, after the others."""
 SLOW = {
     "test_compat_readmes", "test_compat_tokenr", "test_environments", "test_families", "test_field_calls", "test_hosts",
-    "test_ledger_locks", "test_ledger_replaced",
+    "test_ledger_locks", "test_ledger_replaced", "test_network", "test_outage", "test_process", "test_scanner", "test_signals",
+    "test_soak",
 }  # fmt: skip
-"""Further files that `make test-fast` skips."""
+"""Files that `make test-fast` skips."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.path.stem in SERIAL:
-            item.add_marker("serial")
         if item.path.stem in SLOW:
             item.add_marker("slow")
 
