@@ -204,8 +204,7 @@ impl Limits {
     /// Whether a call counts for any budget.
     #[must_use]
     pub fn count(&self, facts: &Facts<'_>, run: Option<&Arc<Run>>) -> bool {
-        run.is_some()
-            || self.budgets().is_some_and(|budgets| !budgets.matching(facts, now()).is_empty())
+        run.is_some() || self.budgets().is_some_and(|budgets| !budgets.matching(facts, now()).is_empty())
     }
 
     /// Admits a call to all of its budgets, or to none; `None` if it counts for none.

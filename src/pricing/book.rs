@@ -469,8 +469,7 @@ impl Book {
         Some((&multiplier.key, multiplier.millionths))
     }
 
-    /// The rates of a reference, with a small cache per thread. The cache has a fixed size, so it does not grow with the number of
-    /// names, and needs no lock, which a forked child could inherit locked. `is_global` if the call is routed worldwide.
+    /// The rates of a reference. `is_global` if it is routed worldwide. A cache per thread needs no lock, which a child could inherit.
     #[must_use]
     #[inline(always)]
     pub fn find_cached(&self, provider: Option<&str>, model: &str, is_global: bool) -> Option<Found> {

@@ -164,9 +164,9 @@ def test_another_scope_under_the_same_name_is_an_error(budgets, state):
         define(budgets, by=["team"])
     other = _core.Budgets(core_of(taximeter.Meter(state_dir=state)))
     assert json.loads(other.definitions())[0]["amount"] == "2"
-    assert other.is_active, "a process that has defined nothing"
+    assert other.stats()["definitions"] == 1, "a process that has defined nothing"
     assert budgets.remove("day") and not budgets.remove("day")
-    assert not budgets.is_active
+    assert budgets.stats()["definitions"] == 0
 
 
 def test_thresholds_are_crossed_once(budgets, monkeypatch):

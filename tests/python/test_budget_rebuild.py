@@ -95,10 +95,10 @@ def test_the_delivery_thread_expires_holds_and_finds_definitions(state):
     meter, other = taximeter.Meter(state_dir=state), taximeter.Meter(state_dir=state)
     meter.track(**MODEL, input_tokens=1)
     budgets = budgets_of(meter)
-    assert not budgets.is_active
+    assert budgets.stats()["definitions"] == 0
     budgets_of(other).set(json.dumps([{**DAY, "hold_timeout": 1}]))
     held = budgets_of(other).admit(None, "openai", "gpt-4o", None, input_tokens=4_000, max_output=1_000)
-    wait_for(lambda: budgets.is_active and used(budgets) == {("day", ""): ("0.01", "0", 1)})
+    wait_for(lambda: budgets.stats()["definitions"] and used(budgets) == {("day", ""): ("0.01", "0", 1)})
     budgets_of(other).track(held, **MODEL, input_tokens=8_000, output_tokens=0)
     assert used(budgets) == {("day", ""): ("0.02", "0", 1)}, "the difference"
     meter.close(5)
