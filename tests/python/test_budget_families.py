@@ -22,9 +22,10 @@ from google import genai
 import taximeter
 from conftest import events_of
 from fake_families import FakeFamilies
-from taximeter import BudgetExceeded, _core, attribution, instrument
+from taximeter import BudgetExceeded, instrument
 from taximeter.meter import engine_of
 from test_families import ASKED, CASES, CHAT, CLAUDE, QUESTION, bedrock, cohere_first, cohere_second, gemini, mistral, seen
+from vendor import VendorServer
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning",
@@ -453,17 +454,13 @@ def test_a_budget_of_a_block_limits_its_calls(limited):
     limited.budgets.remove("all")
     limited.budgets.remove("money")
     client = gpt(limited.server.url)
-    run = _core.RunBudget(tokens=3000)
-    attribution.enter(run, run.scope(attribution.current()))
-    try:
+    with taximeter.budget(tokens=3000) as run:
         client.chat.completions.create(model="gpt-4o", messages=QUESTION, max_tokens=1000)
-        assert run.standing()["used"] == "1316"
+        assert run.used == 1316
         client.chat.completions.create(model="gpt-4o", messages=QUESTION, max_tokens=1000)
         with pytest.raises(BudgetExceeded):
             client.chat.completions.create(model="gpt-4o", messages=QUESTION, max_tokens=1000)
-        assert (run.standing()["used"], run.standing()["held"]) == ("2632", "0")
-    finally:
-        attribution.leave(run)
+        assert (run.used, run.standing.held) == (2632, 0)
     client.chat.completions.create(model="gpt-4o", messages=QUESTION, max_tokens=1000)
     assert len(limited.server.requests) == 3
 
@@ -527,3 +524,64 @@ def test_a_genai_client_with_a_meter_of_its_own_is_limited_by_that_meters_budget
         assert len(limited.server.requests) == 2
     finally:
         other.close(5)
+
+
+def test_calls_that_a_wrapper_of_token_trackr_meters_are_limited(outboxes, server):
+    from taximeter.compat.token_trackr import AzureOpenAIWrapper, TokenTrackrClient, TokenTrackrConfig
+
+    instrument.deactivate()
+    budgets = engine_of(taximeter._default.default_meter).budgets
+    with VendorServer() as vendor:
+        vendor.answers = [(201, "")]
+        config = TokenTrackrConfig(api_key="k", tenant_id="t", backend_url=vendor.url, flush_interval=0.05)
+        inner = openai.AzureOpenAI(azure_endpoint=server.url, api_key="k", api_version="2024-10-21")
+        wrapper = AzureOpenAIWrapper(inner, TokenTrackrClient(config))
+        budgets.set(json.dumps([taximeter.Budget("wrapped", tokens=3000, per="total").to_core()]))
+        server.requests.clear()
+        for _ in range(2):
+            wrapper.chat.completions.create(model="gpt-4o", messages=QUESTION, max_tokens=1000)
+        with pytest.raises(BudgetExceeded):
+            wrapper.chat.completions.create(model="gpt-4o", messages=QUESTION, max_tokens=1000)
+        assert len(server.requests) == 2
+    (standing,) = budgets.all_standings()
+    assert (standing["used"], standing["held"], standing["calls"]) == (str(2 * 1316), "0", 2)
+    # Only the vendor gets the calls.
+    assert taximeter.stats()["tracked"] == 0
+    budgets.remove("wrapped")
+
+
+@pytest.mark.parametrize("sdk", ["paygent_sdk", "tokenr"])
+def test_calls_that_an_interface_of_compat_meters_are_limited_by_their_customer(sdk, run, server):
+    server.requests.clear()
+    with VendorServer() as vendor:
+        outcome = run(
+            """
+            import openai, sys, taximeter
+            url, vendor, sdk = sys.argv[1:]
+            taximeter.init(instrument=False, budgets=[taximeter.Budget("customers", tokens=2000, per="total", by="customer")])
+            if sdk == "tokenr":
+                from taximeter.compat import tokenr
+                tokenr.init(token="t", url=vendor)
+            else:
+                from taximeter.compat import paygent_sdk
+                paygent_sdk.init("k", vendor)
+            client = openai.OpenAI(api_key="k", base_url=url)
+            def ask(customer):
+                named = {"tokenr_tags": {"customer": customer}} if sdk == "tokenr" else {
+                    "paygent_agent_id": "a", "paygent_customer_id": customer}
+                if sdk == "tokenr":
+                    named["taximeter_customer"] = customer
+                messages = [{"role": "user", "content": "q"}]
+                client.chat.completions.create(model="gpt-4o", messages=messages, max_tokens=900, **named)
+            ask("acme")
+            ask("other")
+            try:
+                ask("acme")
+            except taximeter.BudgetExceeded as error:
+                print(error.budget, error.key, error.used)
+            print(taximeter.stats()["tracked"])
+            """,
+            server.url, vendor.url, sdk,
+        )  # fmt: skip
+    assert outcome.stdout.split() == ["customers", "acme", "1316", "0"], outcome.stderr
+    assert len(server.requests) == 2
