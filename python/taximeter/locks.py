@@ -37,4 +37,4 @@ class ForkSafeLock:
         try:
             lock.release()
         except RuntimeError:
-            pass  # likewise, and another block in the child has made the child's lock
+            pass  # it began before a fork, and another block in the child has made the child's lock

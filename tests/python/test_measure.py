@@ -16,7 +16,7 @@ from taximeter.fields import FIELDS, TRACK, Field
 
 def kind_of(field: Field) -> str:
     """Return the type of a field as the extension's stub has it."""
-    kind = getattr(field.kind, "__forward_arg__", None) or getattr(field.kind, "__name__", None) or str(field.kind)
+    kind = field.kind.__name__ if isinstance(field.kind, type) else getattr(field.kind, "__forward_arg__", None) or str(field.kind)
     return kind.removeprefix("typing.").removesuffix(" | None")
 
 
