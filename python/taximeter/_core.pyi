@@ -295,6 +295,15 @@ class Budgets:
             OSError: The state cannot be used.
             ValueError: The file of definitions is invalid.
         """
+    def recount(self) -> int:
+        """Set what is used by every key to what the ledger has of the current period. Returns how many keys the ledger has.
+
+        Calls that are not in the ledger, or have no usage there, do not count any more.
+
+        Raises:
+            OSError: The state cannot be used.
+            ValueError: The file of definitions is invalid.
+        """
     def take_crossings(self) -> list[dict[str, Any]]:
         """Return the thresholds that this process has crossed since the last call. Each is returned in one process only.
 

@@ -32,6 +32,8 @@ const PATIENCE: Duration = Duration::from_millis(10);
 pub struct Budgets {
     dir: PathBuf,
     gate: Gate,
+    /// Reads what the ledger has.
+    recover: Arc<Recover>,
     rules: ArcSwap<Rules>,
     /// The file from which the rules were read.
     file: Mutex<Option<FileIdentity>>,
@@ -79,12 +81,15 @@ impl Budgets {
     pub fn open(dir: &Path, limit: u64, recover: Recover) -> Result<Self, DefineError> {
         let file = FileIdentity::of(&dir.join(FILE));
         let place = dir.to_owned();
+        let recover = Arc::new(recover);
+        let recovering = Arc::clone(&recover);
         let restore: Restore = Box::new(move || {
             let Ok(rules) = Rules::read(&place) else { return Vec::new() };
             let now = now();
-            restored(&rules, recover(&needed(&rules, now)), checkpoint::read(&place), now)
+            restored(&rules, recovering(&needed(&rules, now)), checkpoint::read(&place), now)
         });
         Ok(Self {
+            recover,
             dir: dir.to_owned(),
             gate: Gate::new(dir, limit, restore),
             rules: ArcSwap::from_pointee(Rules::read(dir)?),
@@ -137,6 +142,15 @@ impl Budgets {
             Ok(is_there.then_some(kept))
         })?;
         Ok(is_there)
+    }
+
+    /// Sets what was used of every key to what the ledger has of it. Returns how many keys the ledger has.
+    ///
+    /// # Errors
+    /// [`Unavailable`]; some keys may have been set.
+    pub fn recount(&self) -> Result<usize, Unavailable> {
+        let (rules, now) = (self.rules(), now());
+        self.gate.recount(restored(&rules, (self.recover)(&needed(&rules, now)), Vec::new(), now))
     }
 
     fn change(

@@ -1,5 +1,6 @@
 //! The gate: operations on the shared state by all threads of a process.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -434,9 +435,37 @@ impl Gate {
         })
     }
 
+    /// Sets the counts of every key to what was used of it, one key after the other. Holds stay. Returns how many keys have counts.
+    ///
+    /// # Errors
+    /// [`Unavailable`]; some keys may have been set.
+    pub fn recount(&self, used: Vec<Used>) -> Result<usize, Unavailable> {
+        let mut by_key: HashMap<Box<[u8]>, Vec<Used>> = HashMap::new();
+        for key in self.keys()? {
+            by_key.entry(key.into()).or_default();
+        }
+        for one in used {
+            by_key.entry(one.key.clone()).or_default().push(one);
+        }
+        let mut count = 0;
+        for (key, used) in by_key {
+            let process = self.process()?;
+            let mut access = process.access(Patience::Long)?;
+            let state = &mut access.state;
+            operations::reset(&state.words, state.layout, state.hash(&key), now())?;
+            count += usize::from(!used.is_empty());
+            self.count_used(state, used)?;
+        }
+        Ok(count)
+    }
+
     /// Counts what was used before into a new state.
     fn restore(&self, state: &mut State) -> Result<(), Unavailable> {
-        for used in (self.restore)() {
+        self.count_used(state, (self.restore)())
+    }
+
+    fn count_used(&self, state: &mut State, all: Vec<Used>) -> Result<(), Unavailable> {
+        for used in all {
             let Counts { used: amount, calls, unpriced, .. } = used.counts;
             let charged = Charged { amount, calls, unpriced };
             let waiting = WaitingShare {

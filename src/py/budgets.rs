@@ -175,6 +175,14 @@ impl PyBudgets {
         py.detach(|| budgets.reset(name, key.as_deref())).map_err(unavailable)
     }
 
+    #[doc = stub_doc!("Budgets.recount")]
+    fn recount(&self, py: Python<'_>) -> PyResult<usize> {
+        let limits = self.0.get().core.limits();
+        py.detach(|| limits.refresh()).map_err(define_error)?;
+        let Some(budgets) = limits.budgets() else { return Ok(0) };
+        py.detach(|| budgets.recount()).map_err(unavailable)
+    }
+
     #[doc = stub_doc!("Budgets.take_crossings")]
     fn take_crossings<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
         self.0.get().core.limits().take_crossings().iter().map(|one| crossed(py, one)).collect()

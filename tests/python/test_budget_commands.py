@@ -92,6 +92,20 @@ def test_a_settings_file_adds_no_budgets_when_a_command_reads_it(cli, state):
     assert cli("budgets").stdout == ""
 
 
+def test_a_recount_takes_what_is_used_from_the_ledger(cli, state):
+    spend(state, "acme")
+    cli("budgets", "reset", "customer-day")
+    assert cli("budgets", "recount").stdout == "1 keys counted again from the ledger\n"
+    assert [one["used"] for one in json.loads(cli("budgets", "--json").stdout)] == ["0.0025"]
+
+
+def test_a_recount_needs_a_ledger(cli, state):
+    spend(state, "acme")
+    (state / "ledger.db").unlink()
+    assert "there is no ledger to count from" in cli("budgets", "recount", code=2).stderr
+    assert [one["used"] for one in json.loads(cli("budgets", "--json").stdout)] == ["0.0025"]
+
+
 def test_reports_the_overview_and_the_doctor_show_budgets(cli, state):
     assert "budgets" not in cli("report").stdout
     assert "budgets" not in cli("doctor").stdout

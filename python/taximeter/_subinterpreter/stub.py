@@ -215,6 +215,7 @@ class Budgets:
 
     remove: Callable[..., Any] = _refuse
     reset: Callable[..., Any] = _refuse
+    recount: Callable[..., Any] = _refuse
 
 
 class Cost:

@@ -15,7 +15,7 @@ from ..budgets.refusal import SEPARATOR, moment, with_unit
 from ..errors import ConfigError, TaximeterError
 from ..meter import engine_of
 from ..sanitize import printable
-from .common import Add, action_adder
+from .common import Add, action_adder, ledger
 from .costs import Check
 from .render import print_json, say, table
 
@@ -40,6 +40,7 @@ def add_commands(add: Add) -> None:
     _add_key(reset, "only this key; for a budget with several dimensions, once for each of them")
     remove = act("rm", _remove, "remove a budget; a program that still has it in its settings adds it again when it starts")
     remove.add_argument("name", metavar="NAME", help="the budget")
+    act("recount", _recount, "set what is used in this period to what the ledger has; calls that are not in it do not count any more")
 
 
 def _add_key(command: argparse.ArgumentParser, text: str) -> None:
@@ -204,6 +205,18 @@ def _remove(options: argparse.Namespace) -> int:
     _known(options.name)
     _budgets().remove(options.name)
     print(json.dumps({"removed": options.name}) if options.json else f"budget {options.name} removed")
+    return 0
+
+
+def _recount(options: argparse.Namespace) -> int:
+    settings = options.settings
+    if not settings.uses_ledger or not settings.ledger.exists():
+        raise ConfigError(
+            "destination: there is no ledger to count from; budgets without one keep their counts in budgets/checkpoint"
+        )
+    ledger(options)  # the events of ended processes
+    count = _budgets().recount()
+    print(json.dumps({"recounted": count}) if options.json else f"{count:,} keys counted again from the ledger")
     return 0
 
 
