@@ -68,6 +68,12 @@ impl InFlightBatch {
         (first_left > 0).then(|| self.batch.prefix(first_left))
     }
 
+    /// How many records are not waiting any more.
+    pub(super) fn finished(&self) -> u64 {
+        let left = self.todo.iter().chain(self.in_flight.iter().map(|(sub, _)| sub));
+        (self.batch.len() - left.map(|sub| sub.events.len()).sum::<usize>()) as u64
+    }
+
     /// Whether all remaining sub-batches have reached the threshold of server errors.
     pub(super) fn has_only_server_errors(&self) -> bool {
         self.in_flight.is_empty() && self.todo.iter().all(|sub| sub.server_errors >= RETRY_THRESHOLD)
@@ -105,6 +111,7 @@ mod tests {
         let waits = |sub| (sub, runtime.spawn(std::future::pending()));
         work.in_flight = [3, 2, 5].map(|at| waits(SubBatch::new(at..at + 1))).into();
         assert_eq!(work.done_so_far().map(|done| done.len()), Some(2));
+        assert_eq!(work.finished(), 3);
         // The third must be sent again.
         work.in_flight.remove(1);
         work.todo.push_back(SubBatch::new(2..3));

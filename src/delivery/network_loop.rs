@@ -148,6 +148,7 @@ impl RemoteState {
                 Step::Idle(batch) => self.reader.advance_in_memory(&shared.journal, batch),
                 Step::Busy => {}
             }
+            stats.finished = self.remote.finished();
             // Only this thread changes the counts, except those of evictions.
             let mut all = lock(&shared.stats);
             let kept = &mut all[self.index];

@@ -98,6 +98,7 @@ pub(super) fn counted(count: u64, what: &str) -> String {
 pub(super) struct Watch {
     failing_since: Option<Instant>,
     dead: u64,
+    rejected: u64,
     last_said: Vec<(NoticeKind, Instant)>,
 }
 
@@ -108,15 +109,21 @@ impl Watch {
         let is_failing = stats.last_error.is_some();
         self.failing_since = is_failing.then(|| self.failing_since.unwrap_or(now));
         let gone = (stats.dead + stats.dropped).saturating_sub(self.dead);
+        let unnamed = stats.rejected.saturating_sub(self.rejected);
         let error = stats.last_error.as_deref().unwrap_or("no reason was given");
         if stats.state == Some("paused") {
             self.say(NoticeKind::Paused, stats, now, notices, || error.to_owned());
         } else if self.failing_since.is_some_and(|since| now.saturating_duration_since(since) >= FAILING_AFTER) {
             self.say(NoticeKind::Failing, stats, now, notices, || error.to_owned());
         }
-        let detail = || counted(gone, "event");
-        if gone > 0 && is_settled && self.say(NoticeKind::DeadLetters, stats, now, notices, detail) {
+        let detail = || {
+            let all = counted(gone + unnamed, "event");
+            let why = "because the response does not name what it rejected";
+            if unnamed == 0 { all } else { format!("{all}; {unnamed} not kept, {why}") }
+        };
+        if gone + unnamed > 0 && is_settled && self.say(NoticeKind::DeadLetters, stats, now, notices, detail) {
             self.dead += gone;
+            self.rejected += unnamed;
         }
     }
 

@@ -38,6 +38,9 @@ pub struct DestinationStats {
     /// The bytes of their records.
     #[serde(skip)]
     pub own_bytes: u64,
+    /// Events that do not wait for it any more, in batches that have others. Neither `own` nor `orphaned` takes them into account.
+    #[serde(skip)]
+    pub finished: u64,
     /// How many of them were lost.
     #[serde(skip)]
     pub own_lost: u64,
@@ -75,6 +78,12 @@ pub struct DestinationStats {
 }
 
 impl DestinationStats {
+    /// How many events wait for it, of as many as this process has appended and those that ended processes left.
+    #[must_use]
+    pub fn pending(&self, appended: u64) -> u64 {
+        (appended.saturating_sub(self.own) + self.orphaned).saturating_sub(self.finished)
+    }
+
     /// Counts a batch of this process's journal that does not wait for it any more.
     pub(super) fn note_passed(&mut self, batch: &Batch) {
         self.own += batch.len() as u64;

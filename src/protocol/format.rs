@@ -41,6 +41,11 @@ pub trait Protocol: Send {
     fn verdict(&self, answer: &Answer<'_>, _sent: u64) -> Verdict {
         by_status(answer)
     }
+
+    /// The places of those events of an accepted request that the body of the response shows as not stored. Empty if it does not say.
+    fn left_out(&self, _events: &[UsageEvent<'_>], _body: &[u8]) -> Vec<usize> {
+        Vec::new()
+    }
 }
 
 /// The format of files with events that a destination did not accept. `delivery` writes, claims and reads back these files.

@@ -345,10 +345,10 @@ impl PyMeter {
         let destinations = PyDict::new(py);
         for one in stats.destinations {
             let item = PyDict::new(py);
-            item.set_item("host", one.host)?;
+            item.set_item("host", &one.host)?;
             item.set_item("delivered", one.delivered)?;
             item.set_item("duplicates", one.duplicates)?;
-            item.set_item("pending", counts.appended.saturating_sub(one.own) + one.orphaned)?;
+            item.set_item("pending", one.pending(counts.appended))?;
             item.set_item("orphaned", one.orphaned)?;
             item.set_item("rejected", one.rejected)?;
             item.set_item("fallback", one.fallback)?;

@@ -229,7 +229,24 @@ def test_a_rejected_event_is_a_dead_letter_and_the_others_arrive(server, state, 
     assert not files.exists()
 
 
-def test_events_missing_from_the_response_are_counted(server):
+def test_an_event_missing_from_the_response_is_a_dead_letter_with_a_warning(server, outboxes, caplog):
+    def stored(number):
+        return {"tenant_id": "t1", "provider": "bedrock", "model": "m", "total_tokens": number, "id": str(number)}
+
+    server.answers = [(201, [stored(0), stored(2)])]
+    client = make(server, batch_size=3)
+    for number in range(3):
+        client.record("bedrock", "m", number, 0)
+    client.flush()
+    (counts,) = client.stats()["destinations"].values()
+    assert (counts["delivered"], counts["dead"], counts["rejected"], counts["pending"]) == (2, 1, 0, 0)
+    (letters,) = outboxes.rglob("*.jsonl")
+    (letter,) = map(json.loads, letters.read_text().splitlines())
+    assert "does not list this event" in str(letter)
+    assert "1 event: it rejected events permanently" in caplog.text
+
+
+def test_events_missing_from_a_response_without_names_are_counted(server, caplog):
     server.answers = [(201, [{}, {}])]
     client = make(server, batch_size=3)
     for number in range(3):
@@ -237,6 +254,7 @@ def test_events_missing_from_the_response_are_counted(server):
     client.flush()
     (counts,) = client.stats()["destinations"].values()
     assert (counts["delivered"], counts["rejected"]) == (2, 1)
+    assert "1 event; 1 not kept" in caplog.text
 
 
 def test_events_wait_while_the_key_is_wrong(server, files):

@@ -384,6 +384,17 @@ def test_a_redirect_that_would_lose_the_body_pauses_with_a_warning(outboxes, ser
     assert [request.path for request in server.requests] == ["/v1/ingest"]
 
 
+def test_no_event_is_delivered_and_pending_at_once(outboxes, server):
+    server.delay = 0.02
+    server.answers = [(200, {})]
+    background = client(server)
+    for _ in range(200):
+        background.ingest.send(PAYLOAD)
+    while (counts := next(iter(background._outbox.stats()["destinations"].values())))["pending"]:
+        assert counts["delivered"] + counts["pending"] <= 200
+    assert counts["delivered"] == 200
+
+
 def test_an_unused_account_has_no_counts(outboxes, server):
     unused = client(server)
     assert compat.stats() == []

@@ -103,7 +103,7 @@ impl Remote {
     ) {
         let now = Instant::now();
         match decision {
-            Decision::Accept { rejected } => self.accept(work, &sub, rejected, stats),
+            Decision::Accept { rejected } => self.accept(work, &sub, rejected, reply, stats),
             Decision::RetryAtOnce => work.todo.push_front(sub),
             Decision::Retry { after, is_overload, is_behind, disconnects } => {
                 self.policy.fail(now, after, is_overload);
@@ -151,7 +151,14 @@ impl Remote {
         }
     }
 
-    fn accept(&mut self, work: &mut InFlightBatch, sub: &SubBatch, rejected: u64, stats: &mut DestinationStats) {
+    fn accept(
+        &mut self,
+        work: &mut InFlightBatch,
+        sub: &SubBatch,
+        rejected: u64,
+        reply: Option<&Reply>,
+        stats: &mut DestinationStats,
+    ) {
         let count = sub.events.len();
         self.policy.succeed();
         self.has_progressed = true;
@@ -164,12 +171,48 @@ impl Remote {
                 self.ceiling = (self.ceiling * 2).min(self.limits.max_events);
             }
         }
-        stats.rejected += rejected;
+        let kept = match reply {
+            Some(reply) if rejected > 0 => self.keep_left_out(work, sub, reply, stats),
+            _ => 0,
+        };
+        stats.rejected += rejected.saturating_sub(kept);
         work.leave_out(sub);
         stats.own_lost += work.of_own(rejected);
         stats.delivered += sub.sent.saturating_sub(rejected);
         stats.last_error = None;
         self.recover(stats, true);
+    }
+
+    /// Writes the events of an accepted sub-batch that the response leaves out to the dead letters. Returns how many these are.
+    fn keep_left_out(
+        &mut self,
+        work: &InFlightBatch,
+        sub: &SubBatch,
+        reply: &Reply,
+        stats: &mut DestinationStats,
+    ) -> u64 {
+        let payloads = work.batch.payloads().skip(sub.events.start).take(sub.events.len());
+        let sent: Vec<_> = payloads
+            .filter_map(|payload| decode(payload).ok().map(|event| (event, payload)))
+            .filter(|(event, _)| self.protocol.takes(event))
+            .collect();
+        if sent.len() as u64 != sub.sent {
+            // Some were too old to be sent, so the response cannot be compared.
+            return 0;
+        }
+        let (events, payloads): (Vec<_>, Vec<_>) = sent.into_iter().unzip();
+        let mut kept = 0;
+        for place in self.protocol.left_out(&events, &reply.body) {
+            let reason = "the response does not list this event as stored";
+            match self.dead.keep(&self.name, &events[place], payloads[place], reply.status, reason) {
+                Ok(Kept::Written) => stats.dead += 1,
+                Ok(Kept::Known) => {}
+                // Counted as rejected.
+                Ok(Kept::NoRoom) | Err(_) => continue,
+            }
+            kept += 1;
+        }
+        kept
     }
 
     /// Whether the single event of a sub-batch failed in an earlier batch, and others were accepted since.

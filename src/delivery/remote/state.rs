@@ -177,6 +177,11 @@ impl Remote {
         all.find(|work| work.source == source).and_then(InFlightBatch::done_so_far)
     }
 
+    /// How many records of unfinished batches are not waiting any more.
+    pub(crate) fn finished(&self) -> u64 {
+        [&self.work, &self.parked].into_iter().flatten().map(InFlightBatch::finished).sum()
+    }
+
     /// Whether it is paused, until an operator acts or the pause ends.
     pub(crate) fn is_paused(&self) -> bool {
         self.policy.state() == "paused" && self.policy.is_waiting(Instant::now()) && !self.is_in_flight()

@@ -118,8 +118,7 @@ impl Protocol for TokenTrackr {
         self.spill.clone().map(|files| Box::new(files) as Box<dyn SpillFormat>)
     }
 
-    /// If no event of a batch was stored, each is retried alone. If some were, the response does not say which, so the rest is counted as
-    /// rejected.
+    /// If no event of a batch was stored, each is retried alone. If some were, the rest is rejected.
     fn verdict(&self, answer: &Answer<'_>, sent: u64) -> Verdict {
         let verdict = by_status_of(&self.has_accepted, answer);
         if !matches!(verdict, Verdict::Accepted { .. }) {
@@ -131,6 +130,30 @@ impl Protocol for TokenTrackr {
             _ => verdict,
         }
     }
+
+    /// The response lists the stored events in the order of the request, without their ids.
+    fn left_out(&self, events: &[UsageEvent<'_>], body: &[u8]) -> Vec<usize> {
+        let Ok(stored) = serde_json::from_slice::<Vec<Value>>(body) else { return Vec::new() };
+        let mut stored = stored.iter().map(key_of).peekable();
+        let mut places = Vec::new();
+        for (place, event) in events.iter().enumerate() {
+            let sent = event.requests.first().and_then(|request| serde_json::from_str::<Value>(request.body).ok());
+            let Some(key) = sent.as_ref().and_then(key_of) else { return Vec::new() };
+            if stored.next_if(|next| *next == Some(key)).is_none() {
+                places.push(place);
+            }
+        }
+        // If some stored events match none, the order is another one, and the comparison says nothing.
+        if stored.next().is_some() { Vec::new() } else { places }
+    }
+}
+
+/// What a response repeats of an event: the tenant, the provider, the model and the sum of tokens.
+fn key_of(value: &Value) -> Option<(&str, &str, &str, u64)> {
+    let text = |name: &str| value.get(name).and_then(Value::as_str);
+    let count = |name: &str| value.get(name).and_then(Value::as_u64);
+    let total = count("total_tokens").or_else(|| count("prompt_tokens")?.checked_add(count("completion_tokens")?))?;
+    Some((text("tenant_id")?, text("provider")?, text("model")?, total))
 }
 
 #[cfg(test)]
@@ -166,6 +189,28 @@ mod tests {
             ..UsageEvent::default()
         };
         assert_eq!(format.encode(&[again]), [one]);
+    }
+
+    #[test]
+    fn a_short_response_shows_which_events_were_not_stored() {
+        let body = |model: &str, prompt: u64| {
+            format!(
+                r#"{{"tenant_id": "t", "provider": "bedrock", "model": "{model}", "prompt_tokens": {prompt}, "completion_tokens": 2}}"#
+            )
+        };
+        let bodies = [body("a", 1), body("b", 1), body("b", 1), body("c", 7)];
+        let events: Vec<_> = bodies.iter().map(|body| event(body)).collect();
+        let stored = |model: &str, total: u64| {
+            format!(r#"{{"tenant_id": "t", "provider": "bedrock", "model": "{model}", "total_tokens": {total}, "id": "1"}}"#)
+        };
+        let format = format(None);
+        let left_out = |stored: &[String]| format.left_out(&events, format!("[{}]", stored.join(", ")).as_bytes());
+        assert_eq!(left_out(&[stored("a", 3), stored("b", 3), stored("c", 9)]), [2]);
+        assert_eq!(left_out(&[stored("c", 9)]), [0, 1, 2]);
+        // Another order, unknown events and other answers say nothing.
+        assert!(left_out(&[stored("c", 9), stored("a", 3)]).is_empty());
+        assert!(left_out(&[stored("d", 3)]).is_empty());
+        assert!(format.left_out(&events, b"[1]").is_empty() && format.left_out(&events, b"{}").is_empty());
     }
 
     #[test]
