@@ -46,6 +46,7 @@ _LATER_ORDER: Final = (
     "cache_read_tokens", "cache_write_tokens", "agent_id", "feature_name", "team_id", "status", "latency_ms", "tags", "requested_at",
 )  # fmt: skip
 """The positional arguments after them in 0.1.2 and later."""
+_TOKENS: Final = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
 _MAX_TOKENS: Final = 1_000_000_000_000
 """Larger counts are rejected as implausible, as in `taximeter.track`."""
 _SECONDS_BETWEEN_LINES: Final = 0.05
@@ -238,8 +239,11 @@ def _body(
         body["status"] = status
     if latency_ms is not None:
         body["latency_ms"] = latency_ms
-    if tags or _config["default_tags"]:
-        body["tags"] = {**_mapping(_config["default_tags"]), **_mapping(tags)}
+    defaults = _config["default_tags"]
+    if type(tags) is dict and tags and not defaults:
+        body["tags"] = tags
+    elif tags or defaults:
+        body["tags"] = {**_mapping(defaults), **_mapping(tags)}
     body["requested_at"] = requested_at or datetime.now(timezone.utc).isoformat()
     return body
 
@@ -256,21 +260,29 @@ def _mapping(tags: Any) -> Mapping[str, Any]:
 def _send(body: dict[str, Any]) -> None:
     """Record the request if it is valid. Otherwise it is counted."""
     outbox = _current_outbox()
-    for name in ("provider", "model"):
-        if not isinstance(body[name], str) or not body[name]:
-            outbox.count_remark(f"missing_{name}", name)
-            return
-    for name in ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens"):
-        count = body.get(name, 0)
-        if type(count) is not int or not 0 <= count <= _MAX_TOKENS:
-            outbox.count_remark("invalid_usage", name)
-            return
+    if fault := _fault_of(body):
+        outbox.count_remark(*fault)
+        return
     try:
         outbox.post("", body)
     except (ValueError, TypeError):
         outbox.post("", _sendable(body, outbox))
     if _config["debug"]:
         _printer.wake(outbox)
+
+
+def _fault_of(body: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return the remark about an invalid request and the field's name; `None` if it is valid."""
+    provider, model = body["provider"], body["model"]
+    if not isinstance(provider, str) or not provider:
+        return "missing_provider", "provider"
+    if not isinstance(model, str) or not model:
+        return "missing_model", "model"
+    for name in _TOKENS:
+        count = body.get(name, 0)
+        if type(count) is not int or not 0 <= count <= _MAX_TOKENS:
+            return "invalid_usage", name
+    return None
 
 
 def _sendable(body: Mapping[str, Any], outbox: Outbox) -> dict[str, Any]:

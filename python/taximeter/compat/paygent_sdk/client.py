@@ -70,6 +70,6 @@ class Client(v1.Client, v4.Client):
 
 def _is_for_version_4(indicator: Any, usage: Any, meta_tags: Any) -> bool:
     """Return whether a call's arguments are allowed in version 4 only."""
-    if meta_tags is not None or isinstance(indicator, (Usage, Texts)) or (indicator is None and usage is not None):
+    if meta_tags is not None or getattr(usage, "cached_tokens", None) is not None or getattr(usage, "plan", None) is not None:
         return True
-    return any(getattr(usage, name, None) is not None for name in ("cached_tokens", "plan"))
+    return not isinstance(indicator, str) and (isinstance(indicator, (Usage, Texts)) or (indicator is None and usage is not None))

@@ -15,12 +15,12 @@ from ...errors import TransferError
 from ...settings.destination import Secret
 from .._outbox import Account, Outbox, Service, refusal
 from .._vendor.clients import InBackground, WithKey
-from .._vendor.destinations import Destinations, price_of, record
+from .._vendor.destinations import Destinations, record
 from .._vendor.events import plain_tags
 from .._vendor.transport import dumps, post
 from ._errors import AuthenticationError, RateLimitError, TokenTallyError, status_error, transport_error
 from ._version import __version__
-from .types import UsageData, UsageResponse
+from .types import UsageData, UsageResponse, counts_of
 
 __all__ = [
     "AuthenticationError", "RateLimitError", "TokenTally", "TokenTallyError", "UsageContext", "UsageData", "UsageResponse",
@@ -130,6 +130,8 @@ class TokenTally(WithKey, InBackground):
         """Report one call like `track`. Set `timestamp` to now if it is missing."""
         for name in _COUNTS:
             count = getattr(usage, name)
+            if type(count) is int and count >= 0:
+                continue
             if count is None:
                 # Clients report absent cached tokens as `None`.
                 setattr(usage, name, 0)
@@ -156,7 +158,7 @@ class TokenTally(WithKey, InBackground):
 
     @property
     def _outbox(self) -> Outbox:
-        return self._account.outbox(self.api_key, self.base_url, self.timeout)
+        return self._account.outbox(self._api_key.reveal(), self.base_url, self.timeout)
 
     def _send_later(self, usage: UsageData, receipt: Receipt | None) -> UsageResponse:
         try:
@@ -167,7 +169,7 @@ class TokenTally(WithKey, InBackground):
             raise TokenTallyError(f"Request failed: the usage cannot be recorded: {reason}")
         cost: Any = receipt.cost_usd if receipt else usage.cost_usd
         if cost is None:
-            cost = price_of(usage.provider, usage.model, _counts(usage))
+            return UsageResponse.recorded(posted.id, usage.priced(), success=bool(posted))
         return UsageResponse(success=bool(posted), record_id=posted.id, cost_usd=float(cost or 0))
 
     def _send(self, usage: UsageData) -> UsageResponse:
@@ -203,18 +205,6 @@ def _headers(key: str) -> dict[str, str]:
     return {"x-api-key": key, "content-type": "application/json", "user-agent": f"tokentally-python/{__version__}"}
 
 
-def _counts(usage: UsageData) -> dict[str, int]:
-    """Return what a call used, in taximeter's units."""
-    read, written = usage.cache_read_input_tokens, usage.cache_creation_input_tokens
-    counts = {"input_tokens": usage.tokens_in, "output_tokens": usage.tokens_out}
-    if read or written:
-        # Anthropic's input tokens do not include cached ones, also if another provider serves the model. Those of other models do.
-        is_anthropic = "anthropic" in usage.provider.lower() or "claude" in usage.model.lower()
-        beside = read + written if is_anthropic or read + written > usage.tokens_in else 0
-        counts |= {"input_tokens": usage.tokens_in + beside, "cache_read_tokens": read, "cache_write_tokens": written}
-    return counts
-
-
 def _event(usage: UsageData) -> dict[str, Any]:
     """Convert a call to an event."""
     metadata = dict(usage.metadata)
@@ -223,7 +213,7 @@ def _event(usage: UsageData) -> dict[str, Any]:
     return {
         "provider": usage.provider,
         "model": usage.model,
-        **_counts(usage),
+        **counts_of(*usage.priced()),
         "cost_usd": usage.cost_usd,
         "latency_ms": usage.runtime_ms,
         "finish_reason": usage.stop_reason,

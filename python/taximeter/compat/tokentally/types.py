@@ -7,7 +7,29 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-__all__ = ["UsageData", "UsageResponse"]
+from .._vendor.destinations import price_of
+
+__all__ = ["UsageData", "UsageResponse", "counts_of"]
+
+
+Priced = tuple[str, str, int, int, int, int]
+
+
+def counts_of(provider: str, model: str, tokens_in: int, tokens_out: int, read: int, written: int) -> dict[str, int]:
+    """Return what a call used, in taximeter's units.
+
+    Args:
+        provider, model: The provider and the model that responded.
+        tokens_in, tokens_out: Tokens, as the provider reports them.
+        read, written: Tokens that were read from a cache or written to one.
+    """
+    counts = {"input_tokens": tokens_in, "output_tokens": tokens_out}
+    if read or written:
+        # Anthropic's input tokens do not include cached ones, also if another provider serves the model. Those of other models do.
+        is_anthropic = "anthropic" in provider.lower() or "claude" in model.lower()
+        beside = read + written if is_anthropic or read + written > tokens_in else 0
+        counts |= {"input_tokens": tokens_in + beside, "cache_read_tokens": read, "cache_write_tokens": written}
+    return counts
 
 
 @dataclass
@@ -34,6 +56,17 @@ class UsageData:
     credits: float | None = field(default=None, kw_only=True)
     resolution: str | None = field(default=None, kw_only=True)
     quality: str | None = field(default=None, kw_only=True)
+
+    def priced(self) -> Priced:
+        """Return what the cost depends on; see `counts_of`."""
+        return (
+            self.provider,
+            self.model,
+            self.tokens_in,
+            self.tokens_out,
+            self.cache_read_input_tokens,
+            self.cache_creation_input_tokens,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the body of the request, without absent fields."""
@@ -67,6 +100,22 @@ class UsageResponse:
     success: bool
     record_id: str
     cost_usd: float
+
+    @classmethod
+    def recorded(cls, record_id: str, priced: Priced, *, success: bool) -> UsageResponse:
+        """Return the result of a report in the background. Its cost is computed when it is read, which most programs never do."""
+        response = cls.__new__(cls)
+        response.__dict__ = {"success": success, "record_id": record_id, "_unpriced": priced}
+        return response
+
+    def __getattr__(self, name: str) -> Any:
+        """Return the cost that is computed locally, 0 if the price is unknown."""
+        unpriced = vars(self).pop("_unpriced", None) if name == "cost_usd" else None
+        if unpriced is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        provider, model, *_ = unpriced
+        self.cost_usd = float(price_of(provider, model, counts_of(*unpriced)) or 0)
+        return self.cost_usd
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> UsageResponse:

@@ -47,8 +47,10 @@ def tags_of(*given: Any) -> dict[str, dict[str, str]]:
     """Return tags in the service's form; later sets take precedence. A set that the service would reject is left out."""
     merged: dict[str, str] = {}
     for tags in given:
+        if not tags:
+            continue
         try:
-            merged |= normalize_meta_tags(tags or None) or {}
-        except ValueError as error:  # noqa: PERF203 - there are two sets
+            merged |= normalize_meta_tags(tags) or {}
+        except ValueError as error:
             log.warning("meta_tags were left out: %s", error)
     return {"metaTags": merged} if merged else {}
