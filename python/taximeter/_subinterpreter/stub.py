@@ -197,6 +197,9 @@ class Budgets:
         """Count an event."""
         return self._meter.track(**fields)
 
+    def charge(self, *_: Any, **__: Any) -> None:
+        """Charge nothing, because there are no budgets."""
+
     def definitions(self) -> str:
         """Return no definitions."""
         return "[]"
