@@ -32,6 +32,7 @@ DIRECT = {"model": "anthropic/claude-sonnet-5", "messages": QUESTION, "api_base"
 OWN = {"taximeter_feature": "f"} if IS_METERED else {}
 """A keyword of taximeter, which the clients do not know."""
 UNREPORTED = {"model": "groq/gpt-unreported", "messages": QUESTION, "api_base": f"{url()}/v1", "api_key": "k"}
+router = litellm.Router([{"model_name": "mine", "litellm_params": {name: CHAT[name] for name in ("model", "api_base")}}])
 gpt = ChatOpenAI(model="gpt-4o", stream_usage=True)
 claude = ChatAnthropic(model="claude-sonnet-5", base_url=url())
 
@@ -91,6 +92,10 @@ async def asynchronously():
     return [alone, streamed, beneath]
 
 
+async def routed():
+    return text(await router.acompletion(model="mine", messages=QUESTION))
+
+
 def interleaved():
     stream = litellm.completion(**DIRECT, stream=True)
     other = gpt.invoke("q").content
@@ -111,6 +116,8 @@ common.run(
         ("litellm, a stream without usage", lambda: len(list(litellm.completion(**UNREPORTED, stream=True)))),
         ("litellm, a stream that is read after another call", lambda: interleaved()),
         ("litellm, asynchronously", asynchronously),
+        ("litellm's router", lambda: text(router.completion(model="mine", messages=QUESTION))),
+        ("litellm's router, asynchronously", lambda: routed()),
         ("langchain over openai", lambda: gpt.invoke("q").content),
         ("langchain over openai, stream", lambda: [part.content for part in gpt.stream("q")]),
         ("langchain over anthropic", lambda: claude.invoke("q").content),

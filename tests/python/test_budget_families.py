@@ -21,9 +21,11 @@ from google import genai
 
 import taximeter
 from conftest import events_of
+from fake_endpoints import FakeEndpoints
 from fake_families import FakeFamilies
 from taximeter import BudgetExceeded, instrument
 from taximeter.meter import engine_of
+from test_endpoints import CASES as ENDPOINTS
 from test_families import ASKED, CASES, CHAT, CLAUDE, QUESTION, bedrock, cohere_first, cohere_second, gemini, mistral, seen
 from vendor import VendorServer
 
@@ -524,6 +526,39 @@ def test_a_genai_client_with_a_meter_of_its_own_is_limited_by_that_meters_budget
         assert len(limited.server.requests) == 2
     finally:
         other.close(5)
+
+
+@pytest.fixture(scope="module")
+def endpoints() -> Iterator[FakeEndpoints]:
+    with FakeEndpoints() as running:
+        yield running
+        gc.collect()
+
+
+@pytest.mark.parametrize("case", ENDPOINTS)
+def test_other_endpoints_are_limited_and_charged_the_same(case, limited, endpoints):
+    make, call, usage = ENDPOINTS[case]
+    client = make(endpoints.url)
+    call(client)
+    assert limited.tokens == (usage.get("input_tokens", 0) + usage.get("output_tokens", 0), 0, 1)
+    limited.spend()
+    endpoints.requests.clear()
+    with pytest.raises(BudgetExceeded):
+        call(client)
+    assert endpoints.requests == []
+
+
+def test_work_in_the_background_is_charged_once_when_it_is_fetched(limited, endpoints):
+    client = gpt(endpoints.url)
+    begun = client.responses.create(model="gpt-4.1-own", input="q", background=True)
+    assert limited.tokens == (0, 0, 0)
+    for _ in range(3):
+        client.responses.retrieve(begun.id)
+    assert limited.tokens == (557 + 563, 0, 1)
+    tools = client.responses.create(model="gpt-4.1-tools", input="q")
+    assert tools is not None
+    # The images of another model are a part of the same response.
+    assert (limited.tokens[0] > 2 * (557 + 563), limited.tokens[1]) == (True, 0)
 
 
 def test_calls_that_a_wrapper_of_token_trackr_meters_are_limited(outboxes, server):
