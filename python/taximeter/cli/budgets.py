@@ -210,7 +210,8 @@ def _remove(options: argparse.Namespace) -> int:
 
 def _recount(options: argparse.Namespace) -> int:
     settings = options.settings
-    if not settings.uses_ledger or not settings.ledger.exists():
+    has_ledger = settings.uses_ledger and settings.ledger.exists()
+    if not has_ledger and json.loads(_budgets().definitions()):
         raise ConfigError(
             "destination: there is no ledger to count from; budgets without one keep their counts in budgets/checkpoint"
         )
