@@ -624,12 +624,21 @@ class Scanner:
         gzip: Whether the bytes are compressed with gzip.
         strip: Whether to remove the chunk that reports usage from a stream, because the caller did not request it.
         keep: Whether to keep the provider's own usage report.
+        data: A response that was read already. Then there is nothing to feed.
 
     Raises:
         ValueError: The family is unknown, or the content type is neither JSON nor a stream of JSON.
     """
     def __new__(
-        cls, family: str, *, provider: str, content_type: str, gzip: bool = False, strip: bool = False, keep: bool = False
+        cls,
+        family: str,
+        *,
+        provider: str,
+        content_type: str,
+        gzip: bool = False,
+        strip: bool = False,
+        keep: bool = False,
+        data: bytes | None = None,
     ) -> Scanner: ...
     def feed(self, data: bytes) -> bytes | None:
         """Read the next bytes. Returns what to pass on instead, or `None` for the same bytes."""
@@ -711,6 +720,13 @@ def requeue_quarantine(state_dir: str | PathLike[str]) -> dict[str, int]:
 
     Raises:
         OSError: They cannot be moved. They stay in quarantine.
+    """
+
+def header_values(raw: Iterable[tuple[bytes, bytes]]) -> tuple[str, str, str]:
+    """Return the content type of a response; its encoding and Google's service tier, in lower case; empty texts for missing ones.
+
+    Raises:
+        TypeError: A name or a value is not bytes.
     """
 
 def normalize_usage(

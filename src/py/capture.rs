@@ -99,14 +99,28 @@ fn usage_dict<'py>(py: Python<'py>, usage: &Usage) -> PyResult<Bound<'py, PyDict
 #[pymethods]
 impl PyScanner {
     #[new]
-    #[pyo3(signature = (family, *, provider, content_type, gzip=false, strip=false, keep=false))]
-    fn new(family: &str, provider: &str, content_type: &str, gzip: bool, strip: bool, keep: bool) -> PyResult<Self> {
+    #[pyo3(signature = (family, *, provider, content_type, gzip=false, strip=false, keep=false, data=None))]
+    #[expect(clippy::too_many_arguments, reason = "what is known of a response before it is read, and a response that was read")]
+    fn new(
+        py: Python<'_>,
+        family: &str,
+        provider: &str,
+        content_type: &str,
+        gzip: bool,
+        strip: bool,
+        keep: bool,
+        data: Option<&[u8]>,
+    ) -> PyResult<Self> {
         let family = Family::from_name(family)
             .ok_or_else(|| PyValueError::new_err(format!("family: unknown name {family:?}")))?;
         let framing = Framing::of_content_type(content_type);
         let dialect = Dialect::of(&canonical_provider(provider));
         let options = Options { family, dialect, framing, is_gzip: gzip, strips_usage: strip, keeps_report: keep };
-        Ok(Self { guard: Mutex::new(Guard::new(options)), is_gzip: gzip, made: Instant::now() })
+        let scanner = Self { guard: Mutex::new(Guard::new(options)), is_gzip: gzip, made: Instant::now() };
+        if let Some(data) = data {
+            scanner.with(py, data.len() >= DETACH_FROM, |guard| guard.feed(data));
+        }
+        Ok(scanner)
     }
 
     #[doc = stub_doc!("Scanner.feed")]
@@ -149,6 +163,26 @@ impl PyScanner {
         }
         self.summary(py, found).map(Some)
     }
+}
+
+#[doc = stub_doc!("header_values")]
+#[pyfunction]
+pub(super) fn header_values(raw: &Bound<'_, PyAny>) -> PyResult<(String, String, String)> {
+    let (mut content_type, mut encoding, mut tier) = (String::new(), String::new(), String::new());
+    for header in raw.try_iter()? {
+        let (name, value) = header?.extract::<(Bound<'_, PyBytes>, Bound<'_, PyBytes>)>()?;
+        // Latin-1, as HTTP libraries decode values.
+        let text = || value.as_bytes().iter().copied().map(char::from).collect::<String>();
+        match name.as_bytes() {
+            name if name.eq_ignore_ascii_case(b"content-type") => content_type = text(),
+            name if name.eq_ignore_ascii_case(b"content-encoding") => {
+                encoding = if encoding.is_empty() { text() } else { format!("{encoding}, {}", text()) };
+            }
+            name if name.eq_ignore_ascii_case(b"x-gemini-service-tier") => tier = text(),
+            _ => {}
+        }
+    }
+    Ok((content_type, encoding.trim().to_lowercase(), tier.to_lowercase()))
 }
 
 type UsageAndCost<'py> = (Bound<'py, PyDict>, Option<Bound<'py, PyAny>>);

@@ -38,7 +38,7 @@ mod _core {
     #[pymodule_export]
     use super::budgets::PyBudgets;
     #[pymodule_export]
-    use super::capture::{PyScanner, normalize_usage};
+    use super::capture::{PyScanner, header_values, normalize_usage};
     #[pymodule_export]
     use super::destination::{check_destination, cloud, schemes};
     #[pymodule_export]

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+
+from taximeter import _core
 
 PRELUDE = """
 import os, resource, threading, time, zlib
@@ -136,3 +140,26 @@ print("done")
 """
     )
     assert outcome.stdout == "done\n"
+
+
+def test_a_response_that_was_read_is_scanned_at_once():
+    """`first_token_ms` is a time, and differs."""
+    body = json.dumps({"model": "gpt-4o", "choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 5}}).encode()
+    fed = _core.Scanner("openai", provider="openai", content_type="application/json")
+    fed.feed(body)
+    at_once = _core.Scanner("openai", provider="openai", content_type="application/json", data=body)
+    assert {**at_once.finish(), "first_token_ms": 0} == {**fed.finish(), "first_token_ms": 0}
+
+
+def test_header_values_are_found_in_any_case():
+    raw = [
+        (b"X", b"\xff"),
+        (b"Content-Type", b"a/b"),
+        (b"content-encoding", b"GZIP"),
+        (b"Content-Encoding", b"br "),
+        (b"x-gemini-service-tier", b"FLEX"),
+    ]
+    assert _core.header_values(raw) == ("a/b", "gzip, br", "flex")
+    assert _core.header_values([]) == ("", "", "")
+    with pytest.raises(TypeError):
+        _core.header_values([("content-type", "a/b")])

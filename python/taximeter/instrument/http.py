@@ -49,20 +49,23 @@ def follow(
         if response.request.method == "POST":
             failed(meter, fields, f"HTTP {response.status_code}")
         return
-    content_type, encoding, tier = _header_values(response.headers)
+    # As bytes, because each look-up in headers of `httpx` decodes all of them.
+    content_type, encoding, tier = _core.header_values(response.headers.raw)
     call = current_call()
     is_read = response.is_closed
     if is_read:
         encoding = ""
     strips = call is not None and call.strips_usage
     scanner: Scanner | None = None
+    # A response that was read is scanned when the scanner is made, unless the caller gets it without its usage.
+    data = getattr(response, "_content", None) if is_read and not strips and reader is None else None
     # The only compression that the extension's scanner reads itself.
     is_gzip = encoding == "gzip" and reader is None
     try:
         if reader is not None:
             scanner = reader()
         else:
-            scanner = scanner_for(meter, wire, fields["provider"], content_type, gzip=is_gzip, strip=strips)
+            scanner = scanner_for(meter, wire, fields["provider"], content_type, gzip=is_gzip, strip=strips, data=data)
         if not is_gzip and encoding not in {"identity", ""}:
             scanner = _Decoding(scanner, _decoder(response, encoding))
     except ValueError:  # a compression that the client does not know either
@@ -75,7 +78,7 @@ def follow(
     if not is_read:
         response.stream = _tee(response, recorder)
         return
-    if scanner is not None:
+    if scanner is not None and (data is None or type(scanner) is not _core.Scanner):
         passed = recorder.feed(response.content)
         if strips or type(scanner) is not _core.Scanner:
             passed += recorder.rest()
@@ -84,28 +87,14 @@ def follow(
     recorder.finish()
 
 
-def _header_values(headers: Any) -> tuple[str, str, str]:
-    """Return the content type; the encoding and Google's service tier, in lower case; an empty text for each that is missing."""
-    content_type = encoding = tier = b""
-    # As bytes, because each look-up in headers of `httpx` decodes all of them.
-    for name, value in headers.raw:
-        match name.lower():
-            case b"content-type":
-                content_type = value
-            case b"content-encoding":
-                encoding = value if not encoding else encoding + b", " + value
-            case b"x-gemini-service-tier":
-                tier = value
-    return content_type.decode("latin-1"), encoding.decode("latin-1").strip().lower(), tier.decode("latin-1").lower()
-
-
 def _decoder(response: Any, encoding: str) -> Any:
     """Return a separate decoder of the HTTP library, in addition to the one that it reads the response with.
 
     Raises:
         ValueError: The library has none for this encoding.
     """
-    module = sys.modules.get(f"{_transport_of(response)}._decoders")
+    kind_of_response: Any = type(response)
+    module = sys.modules.get(f"{_transport_of(kind_of_response)}._decoders")
     kind = getattr(module, "SUPPORTED_DECODERS", {}).get(encoding)
     if kind is None:
         raise ValueError(encoding)
@@ -176,13 +165,15 @@ def _tee_class(transport: str, kind: str) -> Any:
     return type(f"{kind}Tee", ({"Sync": _SyncTee, "Async": _AsyncTee}[kind], base), {})
 
 
-def _transport_of(response: Any) -> str:
-    """Return the package of a response: `httpx` or `httpx2`."""
-    roots = (kind.__module__.partition(".")[0] for kind in type(response).__mro__)
+@functools.cache
+def _transport_of(response_class: Any) -> str:
+    """Return the package of a class of responses: `httpx` or `httpx2`."""
+    roots: list[str] = [kind.__module__.partition(".")[0] for kind in response_class.__mro__]
     return next(root for root in roots if hasattr(sys.modules.get(root), "SyncByteStream"))
 
 
 def _tee(response: Any, recorder: Recorder) -> Any:
-    transport = _transport_of(response)
+    kind_of_response: Any = type(response)
+    transport = _transport_of(kind_of_response)
     kind = "Async" if hasattr(response.stream, "__aiter__") and not hasattr(response.stream, "__iter__") else "Sync"
     return _tee_class(transport, kind)(response.stream, recorder)

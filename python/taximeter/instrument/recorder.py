@@ -44,11 +44,11 @@ Admit = Callable[[Mapping[str, Any]], bool]
 
 
 def scanner_for(
-    meter: Engine, wire: str, provider: str, content_type: str, *, gzip: bool = False, strip: bool = False
+    meter: Engine, wire: str, provider: str, content_type: str, *, gzip: bool = False, strip: bool = False, data: bytes | None = None
 ) -> _core.Scanner:
     """Return the extension's scanner of one response, with the meter's setting for usage reports; see `_core.Scanner`."""
     keeps = meter.keeps_provider_usage
-    return _core.Scanner(wire, provider=provider, content_type=content_type, gzip=gzip, strip=strip, keep=keeps)
+    return _core.Scanner(wire, provider=provider, content_type=content_type, gzip=gzip, strip=strip, keep=keeps, data=data)
 
 
 class Recorder:
