@@ -64,10 +64,11 @@ class Held:
     A layer above a client, such as litellm, is admitted first. Its ticket is lent to the client's requests, one after the other.
     """
 
-    __slots__ = ("_handled", "_lender", "_ticket", "before")
+    __slots__ = ("_handled", "_lender", "_tickets", "before")
 
     def __init__(self, ticket: _core.Ticket, lender: Held | None = None) -> None:
-        self._ticket: _core.Ticket | None = ticket
+        # A list, because its `pop` gives a ticket to one thread only.
+        self._tickets = [ticket]
         self._lender = lender
         self._handled = sys.exc_info()[1]
         self.before = _held.get()
@@ -85,15 +86,17 @@ class Held:
 
     def claim(self) -> _core.Ticket | None:
         """Return the ticket to the only one that has to settle it; `None` if another one has it."""
-        ticket, self._ticket = self._ticket, None
-        return ticket
+        try:
+            return self._tickets.pop()
+        except IndexError:
+            return None
 
     def leave(self) -> None:
         """End the request in this context. What follows its response claims the ticket, if it has not yet."""
         if _held.get() is self:
             _held.set(self.before)
-        if self._lender is not None and self._ticket is not None:
-            self._lender._ticket = self.claim()  # noqa: SLF001 - of the same class
+        if self._lender is not None and (ticket := self.claim()) is not None:
+            self._lender._tickets.append(ticket)  # noqa: SLF001 - of the same class
 
     def answered(self, status: object = None) -> None:
         """End the request after a response, by its HTTP status if that is known. Without an event, it has no known end."""
