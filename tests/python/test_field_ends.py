@@ -202,13 +202,10 @@ def test_a_stream_that_two_threads_read_was_counted_twice(metered):
 
 
 FETCH = """
-import sys, httpx2, openai, anthropic, taximeter
-from test_field_ends import BATCH, MESSAGES, ROWS, answering
+import taximeter
+from test_field_ends import fetch
 taximeter.init()
-client = openai.OpenAI(api_key="k", http_client=answering(lambda _: httpx2.Response(200, json=BATCH)))
-client.batches.retrieve("batch_again")
-results = lambda request: httpx2.Response(200, content=ROWS) if request.url.path.endswith("results") else httpx2.Response(200, json=MESSAGES)
-list(anthropic.Anthropic(api_key="k", http_client=answering(results)).messages.batches.results("msgbatch_again"))
+fetch()
 taximeter.close()
 """
 BATCH = {
@@ -231,12 +228,21 @@ ROWS = "".join(
 )
 
 
+def fetch() -> None:
+    """Fetch a batch of OpenAI, and the results of one of Anthropic."""
+
+    def results(request: httpx2.Request) -> httpx2.Response:
+        is_result = request.url.path.endswith("results")
+        return httpx2.Response(200, content=ROWS) if is_result else httpx2.Response(200, json=MESSAGES)
+
+    OpenAI(api_key="k", http_client=in_turn(BATCH)).batches.retrieve("batch_again")
+    list(anthropic.Anthropic(api_key="k", http_client=answering(results)).messages.batches.results("msgbatch_again"))
+
+
 def test_a_batch_was_counted_by_every_process_that_fetched_it(metered, state):
-    for _ in range(2):
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-        subprocess.run([sys.executable, "-c", FETCH], cwd=state.parent, env=environment, timeout=120, check=True)
-    client = OpenAI(api_key="k", http_client=in_turn(BATCH))
-    client.batches.retrieve("batch_again")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", FETCH], cwd=state.parent, env=environment, timeout=300, check=True)
+    fetch()
     metered.flush(10)
     found = list(taximeter.Ledger(state / "ledger.db").events())
     assert [(event["model"], event["batch"]) for event in found] == [("gpt-4o", True), ("claude-sonnet-5", True)]
@@ -254,3 +260,54 @@ def test_a_batch_that_was_read_partly_was_counted_twice(metered):
     list(client.messages.batches.results("msgbatch_partly"))
     list(client.beta.messages.batches.results("msgbatch_partly"))
     assert only(metered)["batch"]
+
+
+# The user's calls
+
+
+@pytest.mark.parametrize(
+    ("options", "chunks", "status"),
+    [
+        ({"stream_options": None}, 1, "complete"),
+        ({"stream_options": {"include_usage": False}}, 1, "missing"),
+        ({"stream_options": {"include_obfuscation": False}}, 1, "complete"),
+        ({"extra_body": {"stream_options": {"include_usage": True}}}, 2, "complete"),
+        ({"extra_body": {"stream_options": None}}, 1, "complete"),
+        ({"extra_headers": {"Accept-Encoding": "br"}}, 1, "missing"),
+    ],
+)
+def test_the_chunks_of_a_stream_were_others_than_the_caller_asked_for(metered, options, chunks, status):
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        asked = json.loads(request.content).get("stream_options") or {}
+        last = {**chunk({}), "choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}}
+        parts = [chunk({"content": "a"}), *([last] if asked.get("include_usage") else [])]
+        return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=stream(*parts))
+
+    client = OpenAI(api_key="x", http_client=answering(answer))
+    assert len(list(client.chat.completions.create(model="m", messages=QUESTION, stream=True, **options))) == chunks
+    assert only(metered)["usage_status"] == status
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"extra_query": {"taximeter_team": "t"}},
+        {"extra_body": {"taximeter_team": "t"}},
+        {"taximeter_teem": "a misspelt field"},
+        {"taximeter_team": object()},
+        {"taximeter_team": None},
+        {"extra_headers": {"X-Taximeter-Team": "t"}},
+    ],
+)
+def test_a_keyword_reached_the_provider(metered, options):
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        seen.append(f"{request.url} {dict(request.headers)} {request.content!r}")
+        return httpx2.Response(200, json=chat("gpt-4o"))
+
+    seen: list[str] = []
+    client = OpenAI(api_key="x", http_client=answering(answer), default_headers={"x-taximeter-feature": "f"})
+    calls = client.with_options(timeout=9).chat.completions
+    calls.create(model="gpt-4o", messages=QUESTION, **options)
+    type(calls).create(calls, model="gpt-4o", messages=QUESTION, **options)
+    assert "taximeter" not in str(seen).lower()
+    assert len(events_of(metered)) == 2

@@ -253,9 +253,9 @@ def _strip_defaults(resource: Any, _call: Call) -> None:
 
 
 def _strip_body(_client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-    """Remove taximeter's keywords from every body, because wrappers around a client pass unknown keywords on to the provider."""
+    """Remove taximeter's keywords from every body and query, because wrappers around a client pass unknown keywords on."""
     options = args[0] if args else kwargs["options"]
-    for part in ("json_data", "extra_json"):
+    for part in ("json_data", "extra_json", "params"):
         body = getattr(options, part, None)
         if isinstance(body, Mapping) and (own := own_keywords(body)):
             setattr(options, part, {name: value for name, value in body.items() if name not in own})
