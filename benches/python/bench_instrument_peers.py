@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,8 @@ PEERS = {
 """The peers, with their packages."""
 CALLS = {"plain": 100, "stream": 25, "async": 2}
 """How often each call is made in a turn. `async` is 100 calls at once."""
+QUICK_CALLS = {"plain": 100, "stream": 10, "async": 1}
+"""The same for a change under review. Streams and calls at once take most of the time."""
 TURNS = 2
 """Turns in a round."""
 TITLES = {"plain": "a plain call", "stream": "a stream of 200 chunks", "async": "one of 100 concurrent async calls"}
@@ -133,16 +135,16 @@ def _check(callers: dict[str, Caller], sink: str, state: str) -> dict[str, str]:
     return results
 
 
-def _measure(callers: dict[str, Caller], what: str, rounds: int) -> list[Taken]:
+def _measure(callers: dict[str, Caller], what: str, rounds: int, times: int) -> list[Taken]:
     """Return the times of each round. Within a round, the callers take turns, so that a busy moment of the machine meets them all."""
     for caller in callers.values():
-        caller.do(what, CALLS[what])
+        caller.do(what, times)
     taken: list[Taken] = []
     for _ in range(rounds):
         sums = {kind: [0.0, 0.0] for kind in callers}
         for _ in range(TURNS):
             for kind in random.sample(list(callers), len(callers)):
-                for place, time in enumerate(callers[kind].do(what, CALLS[what])):
+                for place, time in enumerate(callers[kind].do(what, times)):
                     sums[kind][place] += time / TURNS
         taken.append({kind: (thread, process) for kind, (thread, process) in sums.items()})
     return taken
@@ -176,12 +178,13 @@ def _versions() -> None:
     print("versions:", subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip())
 
 
-def main(kinds: Sequence[str] = tuple(PEERS), rounds: int = ROUNDS) -> None:
+def main(kinds: Sequence[str] = tuple(PEERS), rounds: int = ROUNDS, calls: Mapping[str, int] = CALLS) -> None:
     """Measure and print.
 
     Args:
         kinds: The peers to compare with.
         rounds: How often each caller makes each sort of call.
+        calls: How often each sort is made in a turn.
     """
     if not PYTHON.exists():
         print("the environment of the peers is missing: make .venv-peers/.ready")
@@ -196,13 +199,13 @@ def main(kinds: Sequence[str] = tuple(PEERS), rounds: int = ROUNDS) -> None:
             callers[kind] = Caller(kind, port, sink, f"{state}/{kind}")
             stack.callback(callers[kind].end)
         numbers = _check(callers, sink, state)
-        for what in CALLS:
-            _print(what, _measure(callers, what, rounds), numbers)
+        for what, times in calls.items():
+            _print(what, _measure(callers, what, rounds, times), numbers)
 
 
 def quick() -> None:
     """Measure beside the cheapest peer only, in fewer rounds."""
-    main(("opentelemetry",), 4)
+    main(("opentelemetry",), 4, QUICK_CALLS)
 
 
 if __name__ == "__main__":
