@@ -159,5 +159,61 @@ fn budgets(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(group, benches, scans, budgets);
+/// The same with SQLite, which programs without a gate use for this: two transactions, each with one update.
+fn budgets_in_sqlite(criterion: &mut Criterion) {
+    let Ok(dir) = tempfile::tempdir() else { return };
+    let Ok(connection) = rusqlite::Connection::open(dir.path().join("budgets.db")) else { return };
+    let made = connection.execute_batch(
+        "PRAGMA journal_mode = wal; PRAGMA synchronous = normal;
+        CREATE TABLE budgets (key TEXT PRIMARY KEY, used INTEGER, held INTEGER);
+        INSERT INTO budgets VALUES ('customer', 0, 0);",
+    );
+    assert!(made.is_ok(), "{made:?}");
+    criterion.bench_function("reserve and settle a call in SQLite", |bencher| {
+        bencher.iter(|| {
+            let done = connection.execute_batch(
+                "BEGIN IMMEDIATE; UPDATE budgets SET held = held + 1000 WHERE key = 'customer' AND used + held >= 0; COMMIT;
+                BEGIN IMMEDIATE; UPDATE budgets SET held = held - 1000, used = used + 900 WHERE key = 'customer'; COMMIT;",
+            );
+            assert!(done.is_ok(), "{done:?}");
+        });
+    });
+}
+
+/// Which budgets a call counts for, and the time to rebuild many counters after a reboot.
+fn budgets_of_a_call(criterion: &mut Criterion) {
+    use _core::budget::{Budgets, Facts, Gate, Period, Used};
+    let Ok(dir) = tempfile::tempdir() else { return };
+    let Ok(budgets) = Budgets::open(&dir.path().join("budgets"), 256 << 20, Box::new(|_| Vec::new())) else { return };
+    let defined = budgets.define(
+        r#"[{"name":"team","unit":"usd","amount":"10","period":{"kind":"total"},"by":["team"],"where":{"customer":["acme"]}}]"#,
+    );
+    assert!(defined.is_ok(), "{defined:?}");
+    for (name, customer) in [("match no budget", "other"), ("match a budget", "acme")] {
+        let mut facts = Facts { provider: "openai", model: "gpt-4o", ..Facts::default() };
+        facts.attribution.customer = Some(customer);
+        facts.attribution.team = Some("research");
+        criterion.bench_function(name, |bencher| bencher.iter(|| budgets.matching(black_box(&facts), 0).len()));
+    }
+    let mut group = criterion.benchmark_group("many keys");
+    group.sample_size(10);
+    group.bench_function("rebuild 100,000 keys", |bencher| {
+        bencher.iter(|| {
+            let Ok(dir) = tempfile::tempdir() else { return };
+            let used = || {
+                let used = |key: u32| Used {
+                    key: key.to_le_bytes().as_slice().into(),
+                    period: Period::Fixed { start: 0, end: i64::MAX },
+                    counts: _core::budget::Counts { used: 1, held: 0, calls: 1, unpriced: 0 },
+                    at: 0,
+                };
+                (0..100_000).map(used).collect()
+            };
+            let gate = Gate::new(&dir.path().join("budgets"), 256 << 20, Box::new(used));
+            assert!(gate.prepare().is_ok(), "the state can be used");
+        });
+    });
+}
+
+criterion_group!(group, benches, scans, budgets, budgets_in_sqlite, budgets_of_a_call);
 criterion_main!(group);
