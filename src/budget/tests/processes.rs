@@ -62,9 +62,50 @@ fn holder() {
     });
 }
 
+/// Settles one call, and ends.
+#[test]
+#[ignore = "a part of another test, run as a process"]
+fn one_call() {
+    let Some(dir) = std::env::var_os(WORK_IN).map(PathBuf::from) else { return };
+    let (gate, shares) = (gate(&dir), [share(b"all", 1 << 40)]);
+    let ticket = loop {
+        match gate.reserve(&shares, None, Patience::Long) {
+            Ok((Decision::Admitted(ticket), _)) => break ticket,
+            // Many processes wait for the lock.
+            Err(Unavailable::Busy) => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    let charge = Charge { amount: 1, calls: 1, is_unpriced: false };
+    let _ = gate.settle(Some(&ticket), &shares, &[charge], Patience::Long);
+    while gate.waiting() > 0 {
+        let _ = gate.settle_waiting(Patience::Long);
+    }
+}
+
+/// Stops itself within an operation.
+#[test]
+#[ignore = "a part of another test, run as a process"]
+fn stopper() {
+    let Some(dir) = std::env::var_os(WORK_IN).map(PathBuf::from) else { return };
+    let _ = gate(&dir).define(|number| {
+        let stopped = Command::new("kill").args(["-STOP", &std::process::id().to_string()]).status();
+        assert!(stopped.unwrap().success());
+        // The signal stops this thread only a moment later.
+        while !dir.join("go on").exists() {
+            std::thread::yield_now();
+        }
+        Ok::<_, Unavailable>((number, ()))
+    });
+}
+
 fn start(dir: &Path) -> Child {
+    start_test(dir, "holder")
+}
+
+fn start_test(dir: &Path, name: &str) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "budget::tests::processes::holder", "--ignored"])
+        .args(["--exact", &format!("budget::tests::processes::{name}"), "--ignored"])
         .env(WORK_IN, dir)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -123,6 +164,46 @@ fn killed_holders_neither_exceed_a_limit_nor_keep_anything() {
     assert!(few.used <= 1_000 && few.used + ESTIMATE > 990, "{few:?}");
     let owners = std::fs::read_dir(dir.path().join("budgets")).unwrap().map(|entry| entry.unwrap().file_name());
     assert_eq!(owners.filter(|name| name.to_string_lossy().ends_with(".owner")).count(), 1, "only this process's");
+}
+
+/// Processes that start at once on an empty directory share one state.
+#[test]
+fn processes_that_start_at_once_share_a_state() {
+    let count = std::env::var("TAXIMETER_START_AT_ONCE").map_or(16, |count| count.parse().unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let processes: Vec<Child> = (0..count).map(|_| start_test(dir.path(), "one_call")).collect();
+    for mut process in processes {
+        assert!(process.wait().unwrap().success());
+    }
+    let all = gate(dir.path()).counts(b"all", ALWAYS).unwrap();
+    assert_eq!((all.used, all.held, all.calls), (count.into(), 0, count as u64));
+}
+
+/// A process that is stopped while it has the lock makes the others' calls fail, but not wait for it. A settlement is not lost.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_stopped_holder_of_the_lock_stops_no_other_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let (gate, shares) = (gate(dir.path()), [share(b"all", 1 << 40)]);
+    let Ok((Decision::Admitted(ticket), _)) = gate.reserve(&shares, None, Patience::Long) else { panic!() };
+    let mut stopper = start_test(dir.path(), "stopper");
+    let stat = format!("/proc/{}/stat", stopper.id());
+    while !std::fs::read_to_string(&stat).unwrap().contains(") T ") {
+        std::thread::yield_now();
+    }
+    for _ in 0..2 {
+        let answer = gate.reserve(&shares, None, Patience::Long);
+        assert!(matches!(answer, Err(Unavailable::Busy)), "{answer:?}");
+    }
+    let charge = Charge { amount: 7, calls: 1, is_unpriced: false };
+    assert!(gate.settle(Some(&ticket), &shares, &[charge], Patience::Long).is_waiting);
+    assert_eq!(gate.waiting(), 1);
+    std::fs::write(dir.path().join("go on"), "").unwrap();
+    assert!(Command::new("kill").args(["-CONT", &stopper.id().to_string()]).status().unwrap().success());
+    assert!(stopper.wait().unwrap().success());
+    while gate.tick().is_err() {}
+    let all = gate.counts(b"all", ALWAYS).unwrap();
+    assert_eq!((all.used, all.held, gate.waiting()), (7, 0, 0));
 }
 
 /// Many threads that start at once on an empty directory share one state, which grows as keys come.
