@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import operator
 import sys
 import types
@@ -239,7 +240,8 @@ CLIENTS = {
 """A client of each family that has clients, one of its calls, and the call's arguments."""
 
 
-@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # some clients have no way to close them
+# Some clients cannot be closed. Cohere's uses a function of asyncio that Python 3.14 has deprecated.
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning", "ignore:'asyncio.iscoroutinefunction':DeprecationWarning")
 @pytest.mark.parametrize("family", CLIENTS)
 def test_a_failed_step_counts_on_the_meter_of_the_client_or_of_its_family(state, meter, monkeypatch, remarks, family):
     make, method, arguments = CLIENTS[family]
@@ -261,6 +263,8 @@ def test_a_failed_step_counts_on_the_meter_of_the_client_or_of_its_family(state,
     assert (mine, theirs) == (ours, {})
     assert mine["instrument_failed"] >= 2
     assert (remarks(own), remarks()) == (mine, {})
+    del client, other
+    gc.collect()  # here, where the warnings about their sockets are ignored
 
 
 def test_a_failed_step_in_a_class_of_the_user_counts_on_the_meter_of_the_family(client, meter, monkeypatch, remarks):
@@ -339,7 +343,7 @@ def test_locks_held_by_another_thread_are_free_in_a_forked_child(run):
 
         # Since 3.12, Python warns of a fork while there are threads.
         warnings.simplefilter("ignore", DeprecationWarning)
-        from taximeter.compat.paygent_sdk import auto
+        from taximeter.compat.paygent_sdk.v4 import auto
         from taximeter.instrument import deferred, registry
         from taximeter.instrument.providers import langchain_core
 
