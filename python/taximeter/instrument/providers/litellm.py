@@ -41,6 +41,9 @@ _OPERATIONS: Final = {
     "aembedding": "embeddings",
     "responses": "chat",
     "aresponses": "chat",
+    # Since 1.110.
+    "compact_responses": "chat",
+    "acompact_responses": "chat",
     "rerank": "rerank",
     "arerank": "rerank",
 }
