@@ -100,7 +100,10 @@ fn usage_dict<'py>(py: Python<'py>, usage: &Usage) -> PyResult<Bound<'py, PyDict
 impl PyScanner {
     #[new]
     #[pyo3(signature = (family, *, provider, content_type, gzip=false, strip=false, keep=false, data=None))]
-    #[expect(clippy::too_many_arguments, reason = "what is known of a response before it is read, and a response that was read")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what is known of a response before it is read, and a response that was read"
+    )]
     fn new(
         py: Python<'_>,
         family: &str,

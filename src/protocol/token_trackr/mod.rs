@@ -201,7 +201,9 @@ mod tests {
         let bodies = [body("a", 1), body("b", 1), body("b", 1), body("c", 7)];
         let events: Vec<_> = bodies.iter().map(|body| event(body)).collect();
         let stored = |model: &str, total: u64| {
-            format!(r#"{{"tenant_id": "t", "provider": "bedrock", "model": "{model}", "total_tokens": {total}, "id": "1"}}"#)
+            format!(
+                r#"{{"tenant_id": "t", "provider": "bedrock", "model": "{model}", "total_tokens": {total}, "id": "1"}}"#
+            )
         };
         let format = format(None);
         let left_out = |stored: &[String]| format.left_out(&events, format!("[{}]", stored.join(", ")).as_bytes());
