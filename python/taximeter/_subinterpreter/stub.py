@@ -6,7 +6,7 @@ The names are those of `_core.pyi`. Functions that would have to return data rai
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
 from types import MappingProxyType
 from typing import Any, Final, NoReturn
@@ -278,6 +278,11 @@ def track_function(meter: Meter) -> Callable[..., Receipt]:
 def normalize_usage(report: str, family: str | None = None, provider: str | None = None) -> tuple[dict[str, Any], None]:
     """Return no usage, because the event is not recorded."""
     return {}, None
+
+
+def header_values(raw: Iterable[tuple[bytes, bytes]]) -> tuple[str, str, str]:
+    """Return no values, because the response is not read."""
+    return "", "", ""
 
 
 def destination_schemes() -> list[str]:
