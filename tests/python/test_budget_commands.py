@@ -56,7 +56,7 @@ def test_budgets_are_set_changed_reset_and_removed(cli, state):
     assert {one["amount"] for one in found.values()} == {"80", "60"}
     assert {one["used"] for one in found.values()} == {"0.0025"}
 
-    assert cli("budgets", "reset", "team-month", "--key", "search", "--key", "gpt-4o").stdout == "1 keys reset\n"
+    assert cli("budgets", "reset", "team-month", "--key", "search", "--key", "gpt-4o").stdout == "1 key reset\n"
     cli("budgets", "reset", "team-month", "--key", "nobody", "--key", "gpt-4o", code=1)
     found = {tuple(one["key"]): one["used"] for one in json.loads(cli("budgets", "--json").stdout)}
     assert found[("sales", "gpt-4o")] == "0.0025"
@@ -95,7 +95,7 @@ def test_a_settings_file_adds_no_budgets_when_a_command_reads_it(cli, state):
 def test_a_recount_takes_what_is_used_from_the_ledger(cli, state):
     spend(state, "acme")
     cli("budgets", "reset", "customer-day")
-    assert cli("budgets", "recount").stdout == "1 keys counted again from the ledger\n"
+    assert cli("budgets", "recount").stdout == "1 key counted again from the ledger\n"
     assert [one["used"] for one in json.loads(cli("budgets", "--json").stdout)] == ["0.0025"]
 
 
@@ -112,7 +112,7 @@ def test_reports_the_overview_and_the_doctor_show_budgets(cli, state):
     spend(state, "acme", *(f"customer-{number}" for number in range(10)))
     for command in ((), ("report",)):
         lines = cli(*command).stdout.splitlines()
-        assert lines[-1] == "and 1 more keys; see taximeter budgets"
+        assert lines[-1] == "and 1 more key; see taximeter budgets"
         assert "budgets" in lines
     assert "budgets" not in cli("report", "--json").stdout
     assert "ok    budgets: 1 in force, 11 keys" in cli("doctor").stdout

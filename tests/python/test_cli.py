@@ -155,7 +155,7 @@ def test_reprice_prints_its_changes(cli, used, state):
     (state.parent / "taximeter.toml").write_text('[prices.rates."openai/no-such-model"]\ninput_tokens = { per_token = 0.001 }\n')
     cli("drain")
     shown = cli("reprice", "--since", "1h", "--dry-run")
-    assert shown.stdout == "openai/no-such-model: 1 calls, 1 of them unpriced before: $0 → $0.007 (+0.007)\n"
+    assert shown.stdout == "openai/no-such-model: 1 call, 1 of them unpriced before: $0 → $0.007 (+0.007)\n"
     assert "4 calls examined, 1 would change" in shown.stderr
     found = json.loads(cli("reprice", "--since", "1h", "--where", "model=no-such-model", "--json").stdout)
     assert (found["examined"], found["models"][0]["after_usd"]) == (1, "0.007")

@@ -481,8 +481,8 @@ def test_dead_letters_are_listed_reported_by_doctor_and_dropped(make, collector,
     assert f"410  {one}  gone" in shown
     assert json.loads(cli("dead-letters", "list", "--json").stdout)["event"]["id"] == one
     doctor = cli("doctor")
-    assert (doctor.returncode, "1 events were rejected" in doctor.stdout) == (1, True)
-    assert cli("dead-letters", "drop").stdout == "1 events dropped\n"
+    assert (doctor.returncode, "1 event rejected" in doctor.stdout) == (1, True)
+    assert cli("dead-letters", "drop").stdout == "1 event dropped\n"
     assert cli("dead-letters").stdout == ""
     assert cli("doctor").returncode == 0
 

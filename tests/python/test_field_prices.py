@@ -203,7 +203,7 @@ def test_an_error_in_the_file_of_settings_or_of_a_catalog_did_not_name_it(state,
         (
             {"provider": "ollama", "model": "llama3.2:1b"},
             0,
-            "note  local models: 1 calls to ollama have no price; if they cost nothing",
+            "note  local models: 1 call to ollama without a price; if they cost nothing",
         ),
         (
             {"model": "x", "status": "error", "usage_status": "missing", "error": "RateLimitError"},

@@ -178,7 +178,7 @@ def test_doctor_reports_events_of_short_scripts_and_drain_delivers_them(cli, run
     for _ in range(3):
         leave(run, state, ["ledger"], 4)
     found = check(cli, "waiting events", 1)
-    assert "12 events for ledger in 3 journals of processes that ended" in found["detail"]
+    assert "12 events for ledger in 3 journals of ended processes" in found["detail"]
     assert "taximeter drain" in found["detail"]
     cli("drain")
     assert check(cli, "waiting events", 0) == {"check": "waiting events", "ok": True, "detail": "none"}
@@ -197,7 +197,7 @@ def test_doctor_reports_events_for_an_unknown_destination(cli, run, state):
 
 def test_doctor_names_the_host_of_an_unknown_destination(cli, run, state):
     run("import taximeter; taximeter.track(provider='p', model='m')", TAXIMETER_DESTINATION=GONE)
-    assert "1 events for http-" in (said := check(cli, "waiting events", 1)["detail"])
+    assert "1 event for http-" in (said := check(cli, "waiting events", 1)["detail"])
     assert "(127.0.0.1" in said
 
 
@@ -218,11 +218,11 @@ def test_doctor_reports_a_running_process_without_progress(state, monkeypatch):
         meter = taximeter.Meter(destination=collector.url, state_dir=state)
         meter.track(provider="openai", model="gpt-4o", input_tokens=1)
         meter.flush(0.2)
-        assert journals.check_waiting(meter.settings, {}) == (True, "1 events, all of them recent")
+        assert journals.check_waiting(meter.settings, {}) == (True, "1 event, all of them recent")
         monkeypatch.setattr(journals, "STALLED_SECONDS", 0.0)
         is_well, said = journals.check_waiting(meter.settings, {})
         assert not is_well
-        assert "1 events for" in said
+        assert "1 event for" in said
         assert "the destination has accepted none for a minute" in said
         collector.rule = lambda events: 200
         wait_for(lambda: meter.flush(1).pending == 0)

@@ -17,7 +17,7 @@ from ..meter import engine_of
 from ..sanitize import printable
 from .common import Add, action_adder, ledger
 from .costs import Check
-from .render import print_json, say, table
+from .render import counted, print_json, say, table
 
 __all__ = ["add_commands", "budget_lines", "check_budgets"]
 
@@ -137,7 +137,7 @@ def budget_lines() -> list[str]:
         return []  # the doctor says why
     lines = [*_table(found[:_FULLEST])]
     if len(found) > _FULLEST:
-        lines.append(f"and {len(found) - _FULLEST:,} more keys; see taximeter budgets")
+        lines.append(f"and {counted(len(found) - _FULLEST, 'more key')}; see taximeter budgets")
     return lines
 
 
@@ -197,7 +197,7 @@ def _known(name: str) -> None:
 def _reset(options: argparse.Namespace) -> int:
     _known(options.name)
     count = _budgets().reset(options.name, options.key)
-    print(json.dumps({"reset": count}) if options.json else f"{count:,} keys reset")
+    print(json.dumps({"reset": count}) if options.json else f"{counted(count, 'key')} reset")
     return 0 if count or options.key is None else 1
 
 
@@ -217,7 +217,7 @@ def _recount(options: argparse.Namespace) -> int:
         )
     ledger(options)  # the events of ended processes
     count = _budgets().recount()
-    print(json.dumps({"recounted": count}) if options.json else f"{count:,} keys counted again from the ledger")
+    print(json.dumps({"recounted": count}) if options.json else f"{counted(count, 'key')} counted again from the ledger")
     return 0
 
 
@@ -233,7 +233,7 @@ def check_budgets() -> list[Check]:
     if not definitions:
         return []
     spent = [one for one in found if one["is_spent"]]
-    detail = f"{len(definitions):,} in force, {len(found):,} keys"
+    detail = f"{len(definitions):,} in force, {counted(len(found), 'key')}"
     if spent:
         names = ", ".join(printable(SEPARATOR.join((one["budget"], *one["key"]))) for one in spent[:_FULLEST])
         detail += (

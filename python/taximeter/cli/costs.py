@@ -12,6 +12,7 @@ from .._core import Cost
 from ..errors import TaximeterError
 from ..ledger import Ledger, Row
 from ..sanitize import printable
+from .render import counted
 
 __all__ = ["Check", "check_costs"]
 
@@ -94,7 +95,7 @@ def _check_unknown(path: Path, rows: Sequence[Row]) -> list[Check]:
         checks.append(("prices since", None, printable(detail)))
     if local:
         names, keys = (", ".join(template.format(name) for name in local) for template in ("{}", '"{}/*"'))
-        detail = f"{local.total():,} calls to {names} have no price; if they cost nothing, set prices.free = [{keys}]"
+        detail = f"{counted(local.total(), 'call')} to {names} without a price; if they cost nothing, set prices.free = [{keys}]"
         checks.append(("local models", None, printable(detail)))
     return checks
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from .. import _default, files
 from ..sanitize import printable
 from .common import Add
-from .render import say
+from .render import counted, say
 
 __all__ = ["add_commands", "count_letters", "letters"]
 
@@ -45,7 +45,9 @@ def _drain(options: argparse.Namespace) -> int:
     else:
         counts = {name: getattr(report, name) for name in ("left", "expired", "damaged")}
         print(
-            ", ".join([f"{report.delivered:,} events delivered", *(f"{count:,} {name}" for name, count in counts.items() if count)])
+            ", ".join(
+                [f"{counted(report.delivered, 'event')} delivered", *(f"{count:,} {name}" for name, count in counts.items() if count)]
+            )
         )
         for reason in report.reasons:
             say(f"taximeter: {printable(reason)}")
@@ -56,12 +58,12 @@ def _dead_letters(options: argparse.Namespace) -> int:
     meter, state_dir = _default.default_meter, options.settings.state_dir
     if options.action == "drop":
         count = meter.drop_dead_letters()
-        print(json.dumps({"dropped": count}) if options.json else f"{count:,} events dropped")
+        print(json.dumps({"dropped": count}) if options.json else f"{counted(count, 'event')} dropped")
         return 0
     if options.action == "retry":
         count = meter.retry_dead_letters()
         left = count_letters(state_dir)
-        text = f"{count:,} events sent again, {left:,} dead letters left"
+        text = f"{counted(count, 'event')} sent again, {counted(left, 'dead letter')} left"
         print(json.dumps({"retried": count, "left": left}) if options.json else text)
         if left:
             say("taximeter: the letters that are left were rejected again, or belong to destinations that are not in these settings")

@@ -23,7 +23,7 @@ from .budgets import check_budgets
 from .common import Add
 from .costs import Check, check_costs
 from .dead_letters import count_letters
-from .render import print_json
+from .render import counted, print_json
 
 __all__ = ["add_commands", "doctor", "report_settings"]
 
@@ -159,7 +159,7 @@ def _check_ledger(path: Path) -> Check:
             connection.close()
     except sqlite3.Error as error:
         return "ledger", False, f"{path}: {error}"
-    return "ledger", verdict == "ok", f"{path}: {count:,} events" + ("" if verdict == "ok" else f"; {verdict}")
+    return "ledger", verdict == "ok", f"{path}: {counted(count, 'event')}" + ("" if verdict == "ok" else f"; {verdict}")
 
 
 def _check_hosts(settings: Settings) -> list[Check]:
@@ -182,7 +182,11 @@ def _check_dead_letters(state_dir: Path) -> Check:
         count = count_letters(state_dir)
     except OSError as error:
         return "dead letters", False, f"{error.filename or state_dir}: {error.strerror or error}"
-    return "dead letters", not count, f"{count:,} events were rejected permanently; see taximeter dead-letters" if count else "none"
+    return (
+        "dead letters",
+        not count,
+        f"{counted(count, 'event')} rejected permanently; see taximeter dead-letters" if count else "none",
+    )
 
 
 def _check_clients(settings: Settings, *, is_thorough: bool) -> list[Check]:

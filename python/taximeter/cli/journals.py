@@ -14,7 +14,7 @@ from ..errors import ConfigError
 from ..sanitize import printable
 from ..settings import Settings
 from .common import Add, action_adder
-from .render import age, print_json, say, table
+from .render import age, counted, print_json, say, table
 
 __all__ = ["add_commands", "check_waiting"]
 
@@ -52,9 +52,9 @@ def _list(options: argparse.Namespace) -> int:
     for line in table([("JOURNAL", "WRITTEN BY", "DESTINATION", "EVENTS", "BYTES", "OLDEST", "DAMAGED"), *rows]):
         print(line)
     for segment in kept:
-        counts = f"{segment['readable']:,} events readable, {segment['damaged']:,} damaged"
+        counts = f"{counted(segment['readable'], 'event')} readable, {segment['damaged']:,} damaged"
         print(f"in quarantine: {printable(segment['name'])}: {counts}{', requeued' if segment['requeued'] else ''}")
-    say(f"{len(journals):,} journals, {sum(journal['disk_bytes'] for journal in journals) / 1e6:,.1f} MB on disk")
+    say(f"{counted(len(journals), 'journal')}, {sum(journal['disk_bytes'] for journal in journals) / 1e6:,.1f} MB on disk")
     return 0
 
 
@@ -89,7 +89,7 @@ def _drop(options: argparse.Namespace) -> int:
         )
     if journal["owner"] in ("live", "this"):
         raise ValueError(f"{printable(journal['name'])} is written by {_OWNERS[journal['owner']]}; stop that process first")
-    counts = [f"{one['records']:,} events for {printable(one['destination'])}" for one in given_up if one["records"]]
+    counts = [f"{counted(one['records'], 'event')} for {printable(one['destination'])}" for one in given_up if one["records"]]
     waiting = " and ".join(counts) or "no events"
     if not options.yes:
         say(f"{printable(journal['name'])}: {waiting} would be lost permanently; add --yes to drop them")
@@ -119,11 +119,13 @@ def _requeue(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(report))
     else:
-        print(f"{report['requeued']:,} events requeued, {report['delivered']:,} delivered, {report['damaged']:,} still damaged")
+        print(
+            f"{counted(report['requeued'], 'event')} requeued, {report['delivered']:,} delivered, {report['damaged']:,} still damaged"
+        )
     for reason in drained.reasons:
         say(f"taximeter: {printable(reason)}")
     if found["left"]:
-        say(f"taximeter: {found['left']:,} events stay in quarantine: their destinations are unknown")
+        say(f"taximeter: left in quarantine, because their destinations are unknown: {counted(found['left'], 'event')}")
     return 1 if report["left"] else 0
 
 
@@ -150,7 +152,7 @@ def check_waiting(settings: Settings, statuses: Mapping[str, Mapping[str, Any]])
         more = f"; and {len(faults) - 10:,} more, see taximeter journals" if len(faults) > 10 else ""  # noqa: PLR2004 - readable
         return False, "; ".join(faults[:10]) + more
     count = max((sum(one["records"] for one in _of(journals, name)) for name in known), default=0)
-    return True, f"{count:,} events, all of them recent" if count else "none"
+    return True, f"{counted(count, 'event')}, all of them recent" if count else "none"
 
 
 def _of(journals: Iterable[Journal], destination: str) -> Iterable[Mapping[str, Any]]:
@@ -175,7 +177,7 @@ def _orphaned(journals: Iterable[Journal], known: set[str], hosts: Mapping[str, 
         count = sum(one["records"] for _, one in found)
         host = f" ({hosts[destination]})" if destination in hosts else ""
         what = (
-            f"{count:,} events for {printable(destination)}{host} in {len(found):,} journals of processes that ended, "
+            f"{counted(count, 'event')} for {printable(destination)}{host} in {counted(len(found), 'journal')} of ended processes, "
             f"the oldest for {age(oldest)}"
         )
         if destination in known:
@@ -194,7 +196,7 @@ def _faults(settings: Settings, journal: Journal) -> Iterable[str]:
     for one in journal["destinations"]:
         if not one["records"] and not one["incomplete"]:
             continue
-        what = f"{one['records']:,} events for {printable(one['destination'])}"
+        what = f"{counted(one['records'], 'event')} for {printable(one['destination'])}"
         oldest = one["oldest_seconds"] or 0.0
         if journal["owner"] == "unknown":
             yield f"{what} in journal {name} without a lock file, which nothing delivers: taximeter journals drop {name}"

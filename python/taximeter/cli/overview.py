@@ -17,7 +17,7 @@ from ..table import Column, amounts, layout, sparkline
 from ..zones import zone_name
 from .budgets import print_budgets
 from .common import SCHEMA_VERSION, ledger
-from .render import print_json, say
+from .render import counted, print_json, say
 
 __all__ = ["Forecast", "forecast", "overview"]
 
@@ -81,8 +81,7 @@ def overview(options: argparse.Namespace) -> int:
 def _notes(own: Ledger, month: Row) -> None:
     if month.unpriced:
         share = 100 * month.unpriced / month.calls
-        calls = "1 call" if month.unpriced == 1 else f"{month.unpriced:,} calls"
-        print(f"{calls} ({share:.1f} %) of this month have no known price and are in no sum: see taximeter unpriced")
+        print(f"{counted(month.unpriced, 'call')} of this month ({share:.1f} %) without a price, in no sum: see taximeter unpriced")
     if not month.calls:
         say(f"no calls are recorded this month in {own.path}; taximeter doctor says why not, and taximeter report shows all months")
 

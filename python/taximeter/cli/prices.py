@@ -14,7 +14,7 @@ from ..meter import engine_of
 from ..moments import unix_ns
 from ..settings import Settings
 from .common import Add, action_adder, add_filters, filters
-from .render import amount, print_json, say
+from .render import amount, counted, print_json, say
 
 __all__ = ["add_commands"]
 
@@ -216,10 +216,10 @@ def _reprice(options: argparse.Namespace, chosen: dict[str, Any]) -> int:
         newly = f", {row.newly_priced:,} of them unpriced before" if row.newly_priced else ""
         difference = row.after_usd - row.before_usd
         print(
-            f"{row.provider}/{row.model}: {row.changed:,} calls{newly}: "
+            f"{row.provider}/{row.model}: {counted(row.changed, 'call')}{newly}: "
             f"${amount(row.before_usd)} → ${amount(row.after_usd)} ({difference:+f})"
         )
     changed = sum(row.changed for row in repriced.rows)
-    what = f"{repriced.examined:,} calls examined, {changed:,} "
+    what = f"{counted(repriced.examined, 'call')} examined, {changed:,} "
     say(what + ("would change" if options.dry_run else f"changed; the old costs are in {settings.ledger}, table repricings"))
     return 0

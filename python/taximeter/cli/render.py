@@ -14,7 +14,7 @@ from ..table import Column, layout
 if TYPE_CHECKING:
     from ..ledger import Report
 
-__all__ = ["age", "amount", "print_json", "print_line", "print_report", "say", "table"]
+__all__ = ["age", "amount", "counted", "print_json", "print_line", "print_report", "say", "table"]
 
 
 _AROUND: Final = 8
@@ -64,6 +64,11 @@ def table(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def counted(count: int, name: str) -> str:
+    """Return a count with the name of what is counted, such as `1 event` or `2,000 events`."""
+    return f"{count:,} {name}" if count == 1 else f"{count:,} {name}s"
 
 
 def age(seconds: float) -> str:
