@@ -1,7 +1,7 @@
 //! The client of a destination: sends requests and reads the beginning of each response.
 //!
-//! Only redirects that keep the body and the host are followed. Others could drop the body or take a key to another host. Errors never contain the URL's path, its
-//! query or a header, because these hold keys.
+//! Only redirects that keep the body and the host are followed. Others could drop the body or take a key to another host. Errors never
+//! contain the URL's path, its query or a header, because these hold keys.
 
 use std::time::{Duration, Instant};
 
