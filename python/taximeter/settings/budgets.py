@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from typing import Any
 
-from .. import files
 from ..budgets.definition import Budget, from_mapping
 from ..errors import ConfigError
-from .toml import load, named
+from .toml import named, text_or_file
 
 __all__ = ["budgets"]
 
@@ -52,7 +49,7 @@ def _by_name(value: Any) -> dict[str, Budget]:
 def _listed(value: Any) -> Sequence[Any]:
     """Return the budgets of a list, of JSON text, or of a TOML or JSON file."""
     if isinstance(value, (str, os.PathLike)):
-        value = _read(os.fspath(value).strip().removeprefix("\ufeff"))
+        value = text_or_file("budgets", os.fspath(value).strip().removeprefix("\ufeff"), ("[", "{"))
         if isinstance(value, Mapping) and set(value) == {"budgets"}:
             value = value["budgets"]
     if isinstance(value, (Budget, Mapping)):
@@ -61,21 +58,3 @@ def _listed(value: Any) -> Sequence[Any]:
         return value
     kind = type(value).__name__
     raise ConfigError(f"budgets: {kind} is neither a list of budgets, JSON, nor the path of a TOML or JSON file")
-
-
-def _read(text: str) -> Any:
-    place = ""
-    try:
-        if not text.startswith(("[", "{")):
-            path = os.path.expanduser(text)
-            if not path.endswith(".json"):
-                return load(path)
-            place, text = f"{path}: ", files.decode(files.read(path))
-        # Amounts must be exact decimals.
-        return json.loads(text, parse_float=Decimal)
-    except OSError as error:
-        raise ConfigError(f"budgets: {os.path.expanduser(text)}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"budgets: {place}byte {error.start} is not UTF-8; save the file as UTF-8") from None
-    except ValueError as error:
-        raise error if isinstance(error, ConfigError) else ConfigError(f"budgets: {place}{error}") from None

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
-from .. import _core, files
+from .. import _core
 from ..catalog import MAX_PLACES
 from ..errors import CatalogError, ConfigError
 from ..moments import seconds
 from .model import Prices
-from .toml import TOO_DEEP, load, named
+from .toml import TOO_DEEP, named, text_or_file
 from .values import FALSE, TRUE, flag
 
 __all__ = ["prices"]
@@ -91,23 +91,9 @@ def _price_table(value: Any) -> Mapping[str, Any]:
         return value
     if isinstance(value, (str, os.PathLike)):
         text = str(value).removeprefix("\ufeff").strip()
-        place = ""
-        try:
-            if "://" in text and not text.startswith("{"):
-                raise ConfigError("prices: a URL belongs in prices.source; prices takes a mapping, JSON or a path")
-            if not text.startswith("{"):
-                path = os.path.expanduser(text)
-                if not path.endswith(".json"):
-                    return _own_table(load(path))
-                place = f"{path}: "
-                text = files.decode(files.read(path))
-            table = _from_json(text)
-        except OSError as error:
-            raise ConfigError(f"prices: {os.path.expanduser(text)}: {error.strerror}") from None
-        except UnicodeDecodeError as error:
-            raise ConfigError(f"prices: {place}byte {error.start} is not UTF-8; save the file as UTF-8") from None
-        except ValueError as error:
-            raise error if isinstance(error, ConfigError) else ConfigError(f"prices: {place}{error}") from None
+        if "://" in text and not text.startswith("{"):
+            raise ConfigError("prices: a URL belongs in prices.source; prices takes a mapping, JSON or a path")
+        table = text_or_file("prices", text, "{")
         if isinstance(table, Mapping):
             return _own_table(table)
     raise ConfigError(f"prices: {type(value).__name__} is neither a mapping, JSON, nor the path of a TOML or JSON file")
@@ -116,11 +102,6 @@ def _price_table(value: Any) -> Mapping[str, Any]:
 def _core_text(rules: Mapping[str, Any]) -> str:
     """Return rules in the form that the core reads: JSON with numbers as decimal texts."""
     return json.dumps(_exact(rules), sort_keys=True)
-
-
-def _from_json(text: str) -> Any:
-    """Parse JSON with exact decimals, because a binary number such as 0.1 would be another rate."""
-    return json.loads(text, parse_float=Decimal)
 
 
 def _own_table(table: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,7 +1,8 @@
-"""Reads TOML files."""
+"""Reads settings from TOML and JSON."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from .. import files
 from ..errors import ConfigError
 from .model import PROJECT
 
-__all__ = ["TOO_DEEP", "load", "named"]
+__all__ = ["TOO_DEEP", "load", "named", "text_or_file"]
 
 TOO_DEEP: Final = "nested too deep"
 
@@ -52,6 +53,34 @@ def load(path: str) -> Mapping[str, Any]:
         if isinstance(error, UnicodeDecodeError):
             why = f"byte {error.start} is not UTF-8; save the file as UTF-8"
         raise ConfigError(f"{path}: {why}") from None
+
+
+def text_or_file(setting: str, given: str, opening: str | tuple[str, ...]) -> Any:
+    """Return what JSON text says, or the TOML or JSON file at a path. Fractional numbers become `Decimal`.
+
+    Args:
+        setting: The name of the setting, for errors.
+        given: The text or the path.
+        opening: How JSON text begins, which no path does.
+
+    Raises:
+        ConfigError: The text or the file cannot be read.
+    """
+    text, path, place = given, os.path.expanduser(given), ""
+    try:
+        if not text.startswith(opening):
+            if not path.endswith(".json"):
+                return load(path)
+            place = f"{path}: "
+            text = files.decode(files.read(path))
+        # A binary number such as 0.1 would be another rate or amount.
+        return json.loads(text, parse_float=_decimal)
+    except OSError as error:
+        raise ConfigError(f"{setting}: {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{setting}: {place}byte {error.start} is not UTF-8; save the file as UTF-8") from None
+    except ValueError as error:
+        raise error if isinstance(error, ConfigError) else ConfigError(f"{setting}: {place}{error}") from None
 
 
 def _decimal(text: str) -> Any:
