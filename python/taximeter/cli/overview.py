@@ -11,8 +11,7 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
-from ..ledger import Ledger, Report, Row
-from ..moments import Moment
+from ..ledger import Ledger, Report, Row, cost_cells
 from ..table import Column, amounts, layout, sparkline
 from ..zones import zone_name
 from .budgets import print_budgets
@@ -99,22 +98,18 @@ def _sums(own: Ledger, now: datetime, today: Row, month: Row) -> list[Column]:
     earlier = (first - timedelta(days=1)).replace(day=1)
     # The last month may be shorter than this one is old.
     before = [
-        own.report((), since=_before(midnight), until=now - timedelta(days=1)).total,
+        own.report((), since="yesterday", until=now - timedelta(days=1)).total,
         own.report((), since=earlier, until=min(earlier + (now - first), first)).total,
     ]
     rows = [today, month]
     return [
         Column("", ["today", f"{now:%B}"], is_text=True),
-        Column("cost (USD)", _costs(rows)),
+        Column("cost (USD)", cost_cells(rows)),
         Column("before", [_change(row.cost_usd, old.cost_usd) for row, old in zip(rows, before, strict=True)], rank=3),
         Column("calls", [f"{row.calls:,}" for row in rows], rank=1),
         Column("errors", [_percent(row.errors, row.calls) for row in rows], rank=2),
         Column("cached", [_percent(row.cache_read_tokens, row.input_tokens) for row in rows], rank=4),
     ]
-
-
-def _before(midnight: datetime) -> Moment:
-    return datetime.combine(midnight.date() - timedelta(days=1), time(), midnight.tzinfo)
 
 
 def _models(own: Ledger, now: datetime, month: Report) -> list[Column]:
@@ -127,19 +122,11 @@ def _models(own: Ledger, now: datetime, month: Report) -> list[Column]:
     whole = month.total.cost_usd
     return [
         Column(f"model ({now:%B})", [row.key["model"] or "–" for row in shown.rows], is_text=True),
-        Column("cost (USD)", _costs(shown.rows)),
+        Column("cost (USD)", cost_cells(shown.rows)),
         Column("share", [_percent(row.cost_usd, whole, 0) for row in shown.rows], rank=2),
         Column("calls", [f"{row.calls:,}" for row in shown.rows], rank=1),
         Column("cached", [_percent(row.cache_read_tokens, row.input_tokens) for row in shown.rows], rank=4),
         Column(f"{_TREND_DAYS} days", trends, is_text=True, rank=5),
-    ]
-
-
-def _costs(rows: Sequence[Row]) -> list[str]:
-    costs = amounts([row.cost_usd for row in rows])
-    return [
-        "unknown" if row.unpriced and row.unpriced == row.calls else f"≥ {cost}" if row.unpriced else cost
-        for row, cost in zip(rows, costs, strict=True)
     ]
 
 

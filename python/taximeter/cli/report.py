@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -112,7 +112,7 @@ def _made(own: Ledger, options: argparse.Namespace) -> Report:
     return own.report(names, **chosen)
 
 
-def _timeline(own: Ledger) -> Any:
+def _timeline(own: Ledger) -> Callable[[Report], Sequence[Column]]:
     """Return the function that makes the columns of a report by time: with bars of the costs, and a mark at parts that go on."""
 
     def columns(report: Report) -> Sequence[Column]:

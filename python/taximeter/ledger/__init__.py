@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from .reader import Ledger, Selection
-from .report import Report, Repricing, RepricingRow, Row
+from .report import Report, Repricing, RepricingRow, Row, cost_cells
 
-__all__ = ["Ledger", "Report", "Repricing", "RepricingRow", "Row", "Selection"]
+__all__ = ["Ledger", "Report", "Repricing", "RepricingRow", "Row", "Selection", "cost_cells"]

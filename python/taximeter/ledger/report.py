@@ -14,7 +14,7 @@ from typing import Any, Final
 from ..sanitize import printable
 from ..table import EXACT, Column, amounts, layout
 
-__all__ = ["Report", "Repricing", "RepricingRow", "Row", "total"]
+__all__ = ["Report", "Repricing", "RepricingRow", "Row", "cost_cells", "total"]
 
 _ABSENT: Final = "–"
 _UNKNOWN: Final = "unknown"
@@ -156,11 +156,6 @@ class Report:
             Column(name, [*(_ABSENT if (value := row.key[name]) is None else value for row in self.rows), label], is_text=True)
             for name, label in zip(self.by, labels, strict=True)
         ]
-        costs = amounts([row.cost_usd for row in rows])
-        shown = [
-            _UNKNOWN if row.unpriced and row.unpriced == row.calls else f"≥ {cost}" if row.unpriced else cost
-            for row, cost in zip(rows, costs, strict=True)
-        ]
         optional = [
             Column(name, [f"{count:,}" if (count := getattr(row, name)) else "" for row in rows], rank=rank)
             for name, rank in (("unpriced", 2), ("errors", 3))
@@ -171,7 +166,7 @@ class Report:
             Column("calls", [f"{row.calls:,}" for row in rows], rank=1),
             Column("input", [f"{row.input_tokens:,}" for row in rows], rank=5),
             Column("output", [f"{row.output_tokens:,}" for row in rows], rank=6),
-            Column("cost (USD)", shown),
+            Column("cost (USD)", cost_cells(rows)),
             *optional,
         ]
 
@@ -214,6 +209,15 @@ def _cost_text(row: Row) -> str:
     if row.unpriced and row.unpriced == row.calls:
         return "cost unknown"
     return f"{'at least ' if row.unpriced else ''}${amounts([row.cost_usd])[0]}"
+
+
+def cost_cells(rows: Sequence[Row]) -> list[str]:
+    """Return the costs of rows for display. A cost that leaves out unpriced calls begins with `≥`."""
+    costs = amounts([row.cost_usd for row in rows])
+    return [
+        _UNKNOWN if row.unpriced and row.unpriced == row.calls else f"≥ {cost}" if row.unpriced else cost
+        for row, cost in zip(rows, costs, strict=True)
+    ]
 
 
 def total(rows: Sequence[Row]) -> Row:
