@@ -98,21 +98,23 @@ def _strip_headers(client: Any, _args: tuple[Any, ...], _kwargs: Mapping[str, An
     drop_own_headers(client._client.headers)  # noqa: SLF001 - public under no other name
 
 
+def _steps(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return what `recorded` does with a streamed request: begin, show, fail and ask the budgets."""
+    return (
+        partial(_recorder, client, args, kwargs),
+        _shown(),
+        partial(_fail, client, args, kwargs, place=2),
+        lambda *_: _ask_budgets(client, args, kwargs, place=2),
+    )
+
+
 def _requested(original: Any) -> Any:
     @wraps(original)
     def request(self: Any, *args: Any, **kwargs: Any) -> Any:
         result = original(self, *args, **kwargs)
         if not kwargs.get("stream"):
             return result
-        return recorded(
-            result,
-            partial(_recorder, self, args, kwargs),
-            _shown(),
-            partial(_fail, self, args, kwargs, place=2),
-            lambda *_: _ask_budgets(self, args, kwargs, place=2),
-            family=_NAME,
-            part=self,
-        )
+        return recorded(result, *_steps(self, args, kwargs), family=_NAME, part=self)
 
     return request
 
@@ -123,15 +125,7 @@ def _requested_async(original: Any) -> Any:
         result = await original(self, *args, **kwargs)
         if not kwargs.get("stream"):
             return result
-        return recorded_async(
-            result,
-            partial(_recorder, self, args, kwargs),
-            _shown(),
-            partial(_fail, self, args, kwargs, place=2),
-            lambda *_: _ask_budgets(self, args, kwargs, place=2),
-            family=_NAME,
-            part=self,
-        )
+        return recorded_async(result, *_steps(self, args, kwargs), family=_NAME, part=self)
 
     return request
 
