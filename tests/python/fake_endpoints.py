@@ -5,8 +5,11 @@ All usage counts are distinct primes, so that a count in the wrong field is noti
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from fake_families import FakeFamilies, Families, _aws, _base64
 from fake_provider import WORDS
@@ -211,3 +214,16 @@ def _with_tools(model: str) -> dict:
     tools = [{"type": "image_generation", "model": "gpt-image-1"}, {"type": "web_search"}]
     whole = {**_response("resp_tools", "completed", background=False), "model": model, "tools": tools}
     return {**whole, "tool_usage": {"image_gen": image, "web_search": {"num_requests": 3}}}
+
+
+@contextlib.contextmanager
+def socket_server(answer: Callable[[Any], None], scheme: str = "ws", **options: Any) -> Iterator[str]:
+    """Run a server of web sockets, and yield its URL. `answer` is called with each connection."""
+    from websockets.sync.server import serve
+
+    with serve(answer, "127.0.0.1", 0, **options) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"{scheme}://127.0.0.1:{server.socket.getsockname()[1]}"
+        server.shutdown()
+        thread.join()

@@ -17,10 +17,10 @@ import httpx2
 import pytest
 from google import genai
 from openai import OpenAI
-from websockets.sync.server import serve
 
 import taximeter
 from conftest import events_of
+from fake_endpoints import socket_server
 from test_field_fees import QUESTION, events, response
 from test_field_kinds import chat, message
 from test_field_reports import chunk, grounded, only, stream, web
@@ -63,12 +63,8 @@ def realtime() -> Iterator[str]:
             said = {"id": name, "object": "realtime.response", "status": name, "status_details": ENDS[name][0], "output": []}
             socket.send(json.dumps({"type": "response.done", "event_id": "e", "response": {**said, "usage": USAGE}}))
 
-    with serve(answer, "127.0.0.1", 0) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"ws://127.0.0.1:{server.socket.getsockname()[1]}"
-        server.shutdown()
-        thread.join()
+    with socket_server(answer) as url:
+        yield url
 
 
 def test_a_realtime_response_that_failed_was_a_success(metered, realtime):

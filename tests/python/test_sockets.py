@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import ssl
-import threading
 
 import openai
 import pytest
 import trustme
 from google import genai
-from websockets.sync.server import serve
 
 import taximeter
 from conftest import events_of
+from fake_endpoints import socket_server
 
 # openai uses an interface that websockets 17 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:connect\\(\\) must be used:DeprecationWarning")
@@ -87,12 +86,8 @@ def answer(socket) -> None:
 
 @pytest.fixture
 def url():
-    with serve(answer, "127.0.0.1", 0) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"ws://127.0.0.1:{server.socket.getsockname()[1]}"
-        server.shutdown()
-        thread.join()
+    with socket_server(answer) as url:
+        yield url
 
 
 def ask(connection, end):
@@ -166,12 +161,8 @@ def secure(tmp_path):
     own, theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
     authority.issue_cert("127.0.0.1").configure_cert(own)
     authority.configure_trust(theirs)
-    with serve(answer, "127.0.0.1", 0, ssl=own) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"https://127.0.0.1:{server.socket.getsockname()[1]}", theirs
-        server.shutdown()
-        thread.join()
+    with socket_server(answer, "https", ssl=own) as url:
+        yield url, theirs
 
 
 @pytest.mark.way("google.genai", "live session")
