@@ -16,11 +16,11 @@ use super::matching::{Facts, Lacking, Match, Matches, charged, matching};
 use super::process::Patience;
 use super::quote::{Outcome, Quote, Terms, part_of};
 use super::rebuild::{Recover, ledger_period, needed, restored};
-use super::settlement::{Crossing, now};
+use super::settlement::Crossing;
 use super::slot::{Counts, Period};
 use super::state::is_of_boot;
 use super::stored::{DefineError, FILE, Rules};
-use crate::sys::clock::boot;
+use crate::sys::clock::{boot, unix_seconds};
 use crate::sys::identity::FileIdentity;
 use crate::sys::mutex::lock_within;
 
@@ -85,7 +85,7 @@ impl Budgets {
         let recovering = Arc::clone(&recover);
         let restore: Restore = Box::new(move || {
             let Ok(rules) = Rules::read(&place) else { return Vec::new() };
-            let now = now();
+            let now = unix_seconds();
             restored(&rules, recovering(&needed(&rules, now)), checkpoint::read(&place), now)
         });
         Ok(Self {
@@ -127,7 +127,7 @@ impl Budgets {
         for one in &given {
             super::definition::Rule::new(one.clone())?;
         }
-        self.change(|rules| Ok(rules.merged(&given, now())?))
+        self.change(|rules| Ok(rules.merged(&given, unix_seconds())?))
     }
 
     /// Removes a definition. Returns whether there was one.
@@ -149,7 +149,7 @@ impl Budgets {
     /// # Errors
     /// [`Unavailable`]; some keys may have been set.
     pub fn recount(&self) -> Result<usize, Unavailable> {
-        let (rules, now) = (self.rules(), now());
+        let (rules, now) = (self.rules(), unix_seconds());
         self.gate.recount(restored(&rules, (self.recover)(&needed(&rules, now)), Vec::new(), now))
     }
 
@@ -214,7 +214,7 @@ impl Budgets {
         // Definitions may change meanwhile. If they do so again, those of the first change hold.
         for attempt in 0..2 {
             let rules = self.rules.load_full();
-            let matches = match matching(&rules.all, facts, now()) {
+            let matches = match matching(&rules.all, facts, unix_seconds()) {
                 Ok(matches) => matches,
                 Err(lacking) => return Ok(Err(Refused::Absent(lacking))),
             };

@@ -16,11 +16,11 @@ use super::layout::header;
 use super::operations::{self, Counter, Done, Ended, Request, Reserved, Settlement};
 use super::owner::{Owner, dead};
 use super::process::{PATIENCE, Patience, Process, wait};
-use super::settlement::{Crossing, MAX_WAITING, Waiting, WaitingShare, now, settle, settle_waiting, with_room};
+use super::settlement::{Crossing, MAX_WAITING, Waiting, WaitingShare, settle, settle_waiting, with_room};
 use super::slot::{Charged, Counts, Period};
 use super::state::{Origin, State};
 use super::transaction::Transaction;
-use crate::sys::clock::boot;
+use crate::sys::clock::{boot, unix_seconds};
 use crate::sys::fork::fork_generation;
 use crate::sys::fs::create_private_dir;
 use crate::sys::lock::TurnLock;
@@ -174,7 +174,7 @@ impl Gate {
         let ids = (process.owner.token(), call);
         let mut has_looked = false;
         loop {
-            let now = now();
+            let now = unix_seconds();
             let outcome = with_room(&mut access.state, self.limit, |state| {
                 let requests: SmallVec<[Request<'_>; 4]> = shares
                     .iter()
@@ -298,7 +298,7 @@ impl Gate {
         let mut access = process.access(Patience::Long)?;
         let crossings = settle_waiting(&process.waiting, &mut access.state, self.limit);
         release_dead(&self.dir, &access.state)?;
-        operations::end_holds(&access.state.words, access.state.layout, Ended::Expired, now())?;
+        operations::end_holds(&access.state.words, access.state.layout, Ended::Expired, unix_seconds())?;
         if !access.state.is_linked() {
             // The directory was deleted. The next operation makes a new one.
             self.process.store(None);
@@ -341,7 +341,7 @@ impl Gate {
         let process = self.process()?;
         let access = process.access(Patience::Long)?;
         let state = &access.state;
-        Ok(operations::counts(&state.words, state.layout, state.hash(key), period, now())?)
+        Ok(operations::counts(&state.words, state.layout, state.hash(key), period, unix_seconds())?)
     }
 
     /// The counts of several keys.
@@ -353,7 +353,7 @@ impl Gate {
         let access = process.access(Patience::Long)?;
         let state = &access.state;
         let counts = |(key, period): &(&[u8], Period)| {
-            operations::counts(&state.words, state.layout, state.hash(key), *period, now())
+            operations::counts(&state.words, state.layout, state.hash(key), *period, unix_seconds())
         };
         Ok(keys.iter().map(counts).collect::<io::Result<_>>()?)
     }
@@ -376,7 +376,7 @@ impl Gate {
         let process = self.process()?;
         let access = process.access(Patience::Long)?;
         let state = &access.state;
-        Ok(operations::reset(&state.words, state.layout, state.hash(key), now())?)
+        Ok(operations::reset(&state.words, state.layout, state.hash(key), unix_seconds())?)
     }
 
     /// Every key with the counts of its last period, and the end of that period in seconds since the Unix epoch.
@@ -452,7 +452,7 @@ impl Gate {
             let process = self.process()?;
             let mut access = process.access(Patience::Long)?;
             let state = &mut access.state;
-            operations::reset(&state.words, state.layout, state.hash(&key), now())?;
+            operations::reset(&state.words, state.layout, state.hash(&key), unix_seconds())?;
             count += usize::from(!used.is_empty());
             self.count_used(state, used)?;
         }
@@ -476,7 +476,7 @@ impl Gate {
                 held: None,
                 charged,
             };
-            let at = if matches!(used.period, Period::Rolling { .. }) { used.at } else { now() };
+            let at = if matches!(used.period, Period::Rolling { .. }) { used.at } else { unix_seconds() };
             settle(state, self.limit, &Waiting { owner: (0, 0), shares: vec![waiting] }, at)?;
         }
         Ok(())
@@ -500,7 +500,7 @@ fn settle_shares(
                 charged: charge.charged(),
             })
             .collect();
-        operations::settle(&state.words, state.layout, &settlements, owner, now(), state.keys())
+        operations::settle(&state.words, state.layout, &settlements, owner, unix_seconds(), state.keys())
     })?;
     let crossed = shares.iter().zip(all).filter(|(_, crossed)| crossed.bits != 0);
     Ok(crossed
@@ -511,7 +511,7 @@ fn settle_shares(
 /// Ends the holds of processes that were killed.
 fn release_dead(dir: &Path, state: &State) -> io::Result<()> {
     for owner in dead(dir) {
-        operations::end_holds(&state.words, state.layout, Ended::Killed(owner.token), now())?;
+        operations::end_holds(&state.words, state.layout, Ended::Killed(owner.token), unix_seconds())?;
         owner.forget();
     }
     Ok(())

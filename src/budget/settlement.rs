@@ -9,7 +9,7 @@ use super::error::Unavailable;
 use super::operations::{self, Counter, Crossed, Done, Held, Settlement};
 use super::slot::{Charged, Period};
 use super::state::State;
-use crate::sys::clock::unix_ns;
+use crate::sys::clock::unix_seconds;
 use crate::sys::mutex::lock;
 
 /// The most settlements that wait for the lock, some 200 bytes each. Further ones are lost, and counted.
@@ -49,7 +49,7 @@ pub(super) fn settle_waiting(queue: &Mutex<Vec<Waiting>>, state: &mut State, lim
     let mut crossings = Vec::new();
     let mut all = all.into_iter();
     while let Some(waiting) = all.next() {
-        let Ok(crossed) = settle(state, limit, &waiting, now()) else {
+        let Ok(crossed) = settle(state, limit, &waiting, unix_seconds()) else {
             // The next operation tries them again.
             lock(queue).extend([waiting].into_iter().chain(all));
             break;
@@ -68,7 +68,7 @@ pub(super) fn with_room<T>(
     if let Done::Yes(value) = run(state)? {
         return Ok(value);
     }
-    if !state.grow(limit, now())? {
+    if !state.grow(limit, unix_seconds())? {
         return Err(Unavailable::Full);
     }
     match run(state)? {
@@ -103,9 +103,4 @@ pub(super) fn settle(state: &mut State, limit: u64, waiting: &Waiting, at: i64) 
             used: crossed.used,
         })
         .collect())
-}
-
-/// Seconds since the Unix epoch.
-pub(super) fn now() -> i64 {
-    (unix_ns() / 1_000_000_000) as i64
 }

@@ -7,8 +7,9 @@ use siphasher::sip128::SipHasher24;
 use super::budgets::Budgets;
 use super::error::Unavailable;
 use super::matching::{Facts, Match, key_of, split_key};
-use super::settlement::{Crossing, now};
+use super::settlement::Crossing;
 use super::slot::{Counts, Period};
+use crate::sys::clock::unix_seconds;
 
 /// What was used of a budget by one key.
 #[derive(Clone, Debug)]
@@ -36,7 +37,7 @@ impl Budgets {
     /// # Errors
     /// [`Unavailable`].
     pub fn standings(&self, facts: &Facts<'_>) -> Result<Vec<Standing>, Unavailable> {
-        let matches = self.matching(facts, now());
+        let matches = self.matching(facts, unix_seconds());
         let all = matches.into_iter().map(|budget| {
             let counts = self.gate().counts(&budget.key, budget.period)?;
             Ok(Standing { budget, counts })
@@ -50,7 +51,7 @@ impl Budgets {
     /// [`Unavailable`].
     pub fn all_standings(&self) -> Result<Vec<Standing>, Unavailable> {
         let rules = self.rules();
-        let time = now();
+        let time = unix_seconds();
         let counts_of = |key: &[u8]| {
             let (name, _) = split_key(key)?;
             let rule = rules.all.iter().find(|rule| rule.definition.name == name)?;
@@ -90,7 +91,7 @@ impl Budgets {
         let rules = self.rules();
         let Some((name, _)) = split_key(&crossing.key) else { return Vec::new() };
         let Some(rule) = rules.all.iter().find(|rule| rule.definition.name == name) else { return Vec::new() };
-        let mut budget = Match::new(rule, crossing.key[..].into(), now());
+        let mut budget = Match::new(rule, crossing.key[..].into(), unix_seconds());
         budget.period = crossing.period;
         let standing = Standing { budget, counts: Counts { used: crossing.used, ..Counts::default() } };
         (rule.definition.warn_at.iter().enumerate())
@@ -115,7 +116,7 @@ fn id_of(crossing: &Crossing, threshold: &str) -> u128 {
     let period = match crossing.period {
         Period::Fixed { start, .. } => start,
         // A rolling budget crosses a threshold again when its window has passed.
-        Period::Rolling { seconds } => now().div_euclid(seconds),
+        Period::Rolling { seconds } => unix_seconds().div_euclid(seconds),
     };
     let mut text = crossing.key.to_vec();
     text.extend_from_slice(&period.to_le_bytes());

@@ -15,6 +15,7 @@ use crate::budget::{
 };
 use crate::event::UsageEvent;
 use crate::ledger::Spending;
+use crate::sys::clock::unix_seconds;
 
 /// The directory of budgets in the state directory.
 const DIR: &str = "budgets";
@@ -204,7 +205,7 @@ impl Limits {
     /// Whether a call counts for any budget.
     #[must_use]
     pub fn count(&self, facts: &Facts<'_>, run: Option<&Arc<Run>>) -> bool {
-        run.is_some() || self.budgets().is_some_and(|budgets| !budgets.matching(facts, now()).is_empty())
+        run.is_some() || self.budgets().is_some_and(|budgets| !budgets.matching(facts, unix_seconds()).is_empty())
     }
 
     /// Admits a call to all of its budgets, or to none; `None` if it counts for none.
@@ -301,9 +302,4 @@ impl Limits {
     pub fn count_of(&self, what: GateCount) -> u64 {
         self.counts[what as usize].load(Ordering::Relaxed)
     }
-}
-
-/// Seconds since the Unix epoch.
-pub(super) fn now() -> i64 {
-    (crate::sys::clock::unix_ns() / 1_000_000_000) as i64
 }

@@ -18,6 +18,12 @@ pub fn unix_ns() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }
 
+/// Seconds since the Unix epoch.
+#[must_use]
+pub fn unix_seconds() -> i64 {
+    (unix_ns() / 1_000_000_000).cast_signed()
+}
+
 /// A point in time, measured since boot, including suspended time. Setting the system clock does not affect it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BootTime {
