@@ -603,7 +603,7 @@ class LedgerReader:
             LedgerError: The ledger cannot be read.
         """
     def find(self, event_id: str) -> str | None:
-        """Return the newest event whose id begins so as a JSON text; `None` if there is none."""
+        """Return the newest event whose id begins with `event_id`, as a JSON text; `None` if no id does."""
     def period(self) -> tuple[int, int] | None:
         """Return when the first and the last event began; `None` if there are no events."""
     def last_sequence(self) -> int:

@@ -47,7 +47,7 @@ pub enum Outcome<'a> {
     Event(&'a UsageEvent<'a>),
     /// It was never sent, or the provider refused it.
     Failed,
-    /// It was cancelled, or nobody knows how it ended.
+    /// It was cancelled, or its end is not known.
     Cancelled,
 }
 

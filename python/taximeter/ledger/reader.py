@@ -163,7 +163,7 @@ class Ledger:
         return [json.loads(event) for event in self._reader.newest(*Selection.of(since, until, where, self.timezone), count)]
 
     def find(self, event_id: str) -> Event | None:
-        """Return the event with an id, or the newest one whose id begins so; `None` if there is none."""
+        """Return the event with an id, or the newest event whose id begins with the text; `None` if no id does."""
         self._bring_up_to_date()
         found = self._reader.find(event_id)
         return None if found is None else json.loads(found)

@@ -11,7 +11,7 @@ __all__ = ["speech_to_speech_metadata_from_google_live_usage"]
 
 
 def speech_to_speech_metadata_from_google_live_usage(usage: Any) -> SpeechToSpeechUsageMetadata | None:
-    """Return the usage in the `usage_metadata` of a message of a live session; `None` if there is none.
+    """Return the usage in the `usage_metadata` of a message of a live session; `None` if the message has no usage.
 
     Documents count as text. Generated video counts as audio. Totals are used only where there are no counts by modality. Thinking
     tokens are left out, because they may be part of the generated text.

@@ -13,7 +13,7 @@ _MODALITIES: Final = ("text", "audio", "image")
 
 
 def map_livekit_metrics_to_sts_metadata(metrics: Any) -> SpeechToSpeechUsageMetadata | None:
-    """Return the usage in LiveKit's `RealtimeModelMetrics`, or in a mapping of the same form; `None` if there is none."""
+    """Return the usage in LiveKit's `RealtimeModelMetrics`, or in a mapping of the same form; `None` if it has no usage."""
     got, made = (value_of(metrics, f"{side}_token_details") or {} for side in ("input", "output"))
     details = value_of(got, "cached_tokens_details") or {}
     return SpeechToSpeechUsageMetadata.of(

@@ -18,7 +18,7 @@ _SHOWN: Final = 40
 
 
 def normalize_meta_tags(raw: Any) -> dict[str, str] | None:
-    """Return tags as texts; `None` if there are none.
+    """Return tags as texts; `None` without tags.
 
     Raises:
         ValueError: The service would reject them. The message says why.

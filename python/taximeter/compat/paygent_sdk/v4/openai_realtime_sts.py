@@ -16,7 +16,7 @@ _MAX_DEPTH: Final = 8
 
 
 def unwrap_openai_realtime_event(event: Any) -> dict[str, Any] | None:
-    """Return the server's event in an object of a client library, or in a mapping; `None` if there is none."""
+    """Return the server's event in an object of a client library, or in a mapping; `None` if it has no event."""
     for _ in range(_MAX_DEPTH):
         data = event.get("data") if isinstance(event, Mapping) and "type" not in event else getattr(event, "data", None)
         if data is None:
@@ -32,7 +32,7 @@ def unwrap_openai_realtime_event(event: Any) -> dict[str, Any] | None:
 
 
 def speech_to_speech_metadata_from_openai_realtime_usage(usage_or_event: Any) -> SpeechToSpeechUsageMetadata | None:
-    """Return the usage in a response, or in its `usage`; `None` if there is none.
+    """Return the usage in a response, or in its `usage`; `None` if it has no usage.
 
     Args:
         usage_or_event: An object of `openai`, or a mapping in either style of names.

@@ -105,7 +105,7 @@ class SpeechToSpeechUsageMetadata:
     def of(
         cls, given: Mapping[str, int], generated: Mapping[str, int], cached: Mapping[str, int], cached_total: int
     ) -> SpeechToSpeechUsageMetadata | None:
-        """Return the usage with these tokens by modality; `None` if there are none."""
+        """Return the usage with these tokens by modality; `None` without tokens."""
         breakdown = None
         if any(cached.values()):
             breakdown = StsCachedBreakdown(**{f"{name}_tokens": cached.get(name, 0) for name in _CACHED})
