@@ -12,6 +12,7 @@ from .. import _default
 from ..errors import ConfigError, TaximeterError
 from ..ledger import Ledger
 from ..sanitize import spreadsheet_cell
+from .progress import progress
 from .render import say
 
 __all__ = ["SCHEMA_VERSION", "Add", "Run", "action_adder", "add_csv", "add_filters", "count", "csv_writer", "filters", "ledger"]
@@ -75,7 +76,8 @@ def ledger(options: argparse.Namespace) -> Ledger:
     if options.state_dir is not None and not options.settings.state_dir.is_dir():
         raise ConfigError(f"--state-dir: there is no directory {options.settings.root}; check the path")
     try:
-        _default.drain()
+        with progress("delivering what ended processes left", unit="events"):
+            _default.drain()
     except TaximeterError as error:
         say(f"taximeter: the events of ended processes could not be delivered: {error}")
     return Ledger(options.settings.ledger, timezone=getattr(options, "timezone", None) or options.settings.timezone)

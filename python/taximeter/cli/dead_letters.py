@@ -11,6 +11,7 @@ from typing import Any, Final
 from .. import _default, files
 from ..sanitize import printable
 from .common import Add
+from .progress import progress
 from .render import counted, say
 
 __all__ = ["add_commands", "count_letters", "letters"]
@@ -39,7 +40,8 @@ def count_letters(state_dir: Path) -> int:
 
 
 def _drain(options: argparse.Namespace) -> int:
-    report = _default.default_meter.drain_report()
+    with progress("delivering what ended processes left", unit="events"):
+        report = _default.default_meter.drain_report()
     if options.json:
         print(json.dumps(report._asdict()))
     else:

@@ -13,6 +13,7 @@ from ..meter import engine_of
 from ..settings import NO_HOME, Settings, resolve
 from . import budgets, calls, dead_letters, doctor, journals, overview, prices, report, tokens
 from .common import Run, action_adder
+from .progress import INTERRUPTED, run
 from .render import say
 
 __all__ = ["main", "parser"]
@@ -27,15 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if hasattr(sys.stdout, "reconfigure"):
         # Redirected output on Windows may have an encoding without box-drawing characters and dashes. They become question marks.
         sys.stdout.reconfigure(errors="replace")
-    command: Run = getattr(options, "run", overview.overview)
     try:
-        try:
-            options.settings = _settings(options)
-        except ConfigError as error:
-            if command is not doctor.doctor:
-                raise
-            return doctor.report_settings(options, error)
-        return command(options)
+        return run(lambda: _run(options))
     except BrokenPipeError:
         # The reader of the pipe has closed it. Standard output is replaced so that Python's flush at exit does not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -44,7 +38,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"taximeter: {error}")
         return 2
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
+
+
+def _run(options: argparse.Namespace) -> int:
+    command: Run = getattr(options, "run", overview.overview)
+    try:
+        options.settings = _settings(options)
+    except ConfigError as error:
+        if command is not doctor.doctor:
+            raise
+        return doctor.report_settings(options, error)
+    return command(options)
 
 
 def _settings(options: argparse.Namespace) -> Settings:
