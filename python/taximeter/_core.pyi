@@ -533,7 +533,7 @@ class Meter:
         ledger: str | PathLike[str],
         since: int | None,
         until: int | None,
-        equal: Sequence[tuple[str, str]],
+        conditions: Sequence[tuple[str, str, Sequence[str | None]]],
         dry_run: bool,
     ) -> tuple[int, list[tuple[str, str, int, int, Decimal, Decimal]]]:
         """Price the ledger's events again. Times are in nanoseconds since 1970.
@@ -558,7 +558,10 @@ class Meter:
 
 @final
 class LedgerReader:
-    """Reads one ledger. Times are in nanoseconds since 1970. `equal` has pairs of a field and its required value.
+    """Reads one ledger. Times are in nanoseconds since 1970.
+
+    Each of `conditions` has a field, a comparison (`=`, `!=`, `~`, `>` or `<`) and values, of which one has to do; `None` is an
+    absent value.
 
     Raises:
         LedgerError: The file is not a ledger, or cannot be read.
@@ -569,7 +572,7 @@ class LedgerReader:
         by: Sequence[str],
         since: int | None,
         until: int | None,
-        equal: Sequence[tuple[str, str]],
+        conditions: Sequence[tuple[str, str, Sequence[str | None]]],
         parts: Mapping[str, Sequence[int]],
     ) -> list[tuple[tuple[str | None, ...], dict[str, Any]]]:
         """Return sums over groups of events: the values of the fields `by`, and the sums by name.
@@ -578,7 +581,7 @@ class LedgerReader:
             by: The fields.
             since: Only events that began at or after this time.
             until: Only events that began before this time.
-            equal: The filter.
+            conditions: The filter.
             parts: The parts of time by their name in `by`: when each begins, ascending. The value of such a field is the index of the
                 part, as a text.
 
@@ -587,7 +590,12 @@ class LedgerReader:
             LedgerError: The ledger cannot be read.
         """
     def events(
-        self, since: int | None, until: int | None, equal: Sequence[tuple[str, str]], after: int, limit: int
+        self,
+        since: int | None,
+        until: int | None,
+        conditions: Sequence[tuple[str, str, Sequence[str | None]]],
+        after: int,
+        limit: int,
     ) -> tuple[list[str], int]:
         """Return at most `limit` events after a sequence number as JSON texts, and the last one's sequence number.
 
@@ -595,7 +603,9 @@ class LedgerReader:
             ValueError: A field is unknown.
             LedgerError: The ledger cannot be read.
         """
-    def newest(self, since: int | None, until: int | None, equal: Sequence[tuple[str, str]], limit: int) -> list[str]:
+    def newest(
+        self, since: int | None, until: int | None, conditions: Sequence[tuple[str, str, Sequence[str | None]]], limit: int
+    ) -> list[str]:
         """Return the events that began last as JSON texts, the newest first.
 
         Raises:

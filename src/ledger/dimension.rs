@@ -36,7 +36,38 @@ const OTHERS: [&str; 11] = [
     "call_id",
 ];
 
+/// Fields that are numbers. Conditions compare them; reports do not group by them.
+const NUMBERS: [&str; 8] = [
+    "latency_ms",
+    "ttft_ms",
+    "cost_usd",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+];
+
+/// Whether a field is a number.
+pub(super) fn is_number(dimension: &Dimension) -> bool {
+    matches!(dimension, Dimension::Column(name) if NUMBERS.contains(name))
+}
+
 impl Dimension {
+    /// The field of a condition with this name.
+    ///
+    /// # Errors
+    /// If the name is unknown. The message lists the known names.
+    pub(super) fn parse_filter(name: &str) -> Result<Self, LedgerError> {
+        match NUMBERS.iter().find(|number| **number == name) {
+            Some(number) => Ok(Self::Column(number)),
+            None => Self::parse(name).map_err(|error| match error {
+                LedgerError::Query(rule) => LedgerError::Query(format!("{rule}; or a number: {}", NUMBERS.join(", "))),
+                other => other,
+            }),
+        }
+    }
+
     /// The dimension with this name.
     ///
     /// # Errors
@@ -58,6 +89,7 @@ impl Dimension {
     /// The SQL expression over `events`. Tag keys become bound parameters and are never written into the SQL text.
     pub(super) fn over_events(&self, values: &mut Vec<Value>) -> String {
         match self {
+            Self::Column(name) if NUMBERS.contains(name) => (*name).into(),
             Self::Column(name) => format!("ifnull({name}, '')"),
             Self::Time(_) => "started_at".into(),
             Self::Tag(key) => {

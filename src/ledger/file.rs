@@ -17,7 +17,6 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::LedgerError;
-use super::hours::add_functions;
 use super::lease::{InUse, Leased};
 use super::record::{Record, RecordFile, beside};
 use super::schema;
@@ -61,7 +60,6 @@ impl LedgerFile {
         connection.pragma_update(None, "journal_mode", "wal")?;
         connection.pragma_update(None, "synchronous", "normal")?;
         schema::migrate(&mut connection)?;
-        add_functions(&connection)?;
         drop(connection);
         let open = Self::new(path, leased)?;
         if record != Some(open.seen) {

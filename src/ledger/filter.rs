@@ -2,7 +2,50 @@
 
 use rusqlite::types::Value;
 
-use super::dimension::Dimension;
+use super::dimension::{Dimension, is_number};
+use super::error::LedgerError;
+use crate::money::Usd;
+
+/// How a condition compares a field with its values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// It is one of them.
+    Is,
+    /// It is not one of them.
+    IsNot,
+    /// It contains one of them, in any case of letters.
+    Contains,
+    /// A number above one of them.
+    Above,
+    /// A number below one of them.
+    Below,
+}
+
+impl Op {
+    /// The operator with this sign: `=`, `!=`, `~`, `>` or `<`.
+    #[must_use]
+    pub fn from_sign(sign: &str) -> Option<Self> {
+        Some(match sign {
+            "=" => Self::Is,
+            "!=" => Self::IsNot,
+            "~" => Self::Contains,
+            ">" => Self::Above,
+            "<" => Self::Below,
+            _ => return None,
+        })
+    }
+}
+
+/// A condition on one field. An event without the field meets only `Is` with `None` among its values, and `IsNot` without.
+#[derive(Clone, Debug)]
+pub struct Condition {
+    /// The field.
+    pub field: Dimension,
+    /// The comparison.
+    pub op: Op,
+    /// The values, of which one has to do; `None` is an absent value.
+    pub values: Vec<Option<String>>,
+}
 
 /// A selection of events.
 #[derive(Clone, Debug, Default)]
@@ -11,8 +54,8 @@ pub struct Filter {
     pub since: Option<u64>,
     /// Only events that started before this time.
     pub until: Option<u64>,
-    /// Only events with these values. An empty text selects events without a value.
-    pub equal: Vec<(Dimension, String)>,
+    /// Only events that meet all of these.
+    pub conditions: Vec<Condition>,
 }
 
 impl Filter {
@@ -28,10 +71,88 @@ impl Filter {
             parts.push("started_at < ?".to_owned());
             values.push(nanoseconds(until));
         }
-        for (dimension, value) in &self.equal {
-            parts.push(format!("{} = ?", dimension.over_events(values)));
-            values.push(Value::Text(value.clone()));
+        for condition in &self.conditions {
+            let field = condition.field.over_events(values);
+            parts.push(condition.over(&field, values));
         }
         if parts.is_empty() { String::new() } else { format!(" WHERE {}", parts.join(" AND ")) }
     }
+}
+
+impl Condition {
+    /// A condition on a field.
+    ///
+    /// # Errors
+    /// If the field is unknown, has no order for `Above` and `Below`, or a value is not a number of its kind.
+    pub fn new(field: &str, op: Op, values: Vec<Option<String>>) -> Result<Self, LedgerError> {
+        let dimension = Dimension::parse_filter(field)?;
+        let is_number = is_number(&dimension);
+        let wrong = |rule: String| Err(LedgerError::Query(format!("{field}: {rule}")));
+        if matches!(op, Op::Above | Op::Below) && !is_number {
+            return wrong("is a text, so no value is above or below another; use = != or ~".to_owned());
+        }
+        if op == Op::Contains && is_number {
+            return wrong("is a number; use = != > or <".to_owned());
+        }
+        if values.is_empty() {
+            return wrong("has no value to compare with".to_owned());
+        }
+        for value in &values {
+            match value {
+                None if matches!(op, Op::Is | Op::IsNot) => {}
+                None => return wrong("an absent value has no order and no parts; use = or !=".to_owned()),
+                Some(value) if is_number && !is_plain_number(value) => {
+                    return wrong(format!("{value:?} is not a decimal number"));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(Self { field: dimension, op, values })
+    }
+
+    /// The SQL condition over an expression of the field. Appends its parameters to `values`.
+    pub(super) fn over(&self, field: &str, values: &mut Vec<Value>) -> String {
+        let (is_negative, op) = (self.op == Op::IsNot, self.op);
+        if is_number(&self.field) {
+            return self.over_number(field, values);
+        }
+        values.extend(self.values.iter().map(|value| Value::Text(value.clone().unwrap_or_default())));
+        let marks = vec!["?"; self.values.len()].join(", ");
+        if op == Op::Contains {
+            return format!("contains_any({field}, {marks})");
+        }
+        format!("{field} {}IN ({marks})", if is_negative { "NOT " } else { "" })
+    }
+
+    /// As [`Self::over`], for numbers. Amounts are texts, which a function compares exactly.
+    fn over_number(&self, field: &str, values: &mut Vec<Value>) -> String {
+        let is_amount = self.field == Dimension::Column("cost_usd");
+        let sign = match self.op {
+            Op::Above => ">",
+            Op::Below => "<",
+            Op::Is | Op::IsNot | Op::Contains => "=",
+        };
+        let parts = self.values.iter().map(|value| match value {
+            None => format!("{field} IS NULL"),
+            Some(value) if is_amount => {
+                values.push(Value::Text(value.clone()));
+                format!("ifnull(usd_order({field}, ?) {sign} 0, 0)")
+            }
+            Some(value) => {
+                values.push(number(value));
+                format!("ifnull({field} {sign} ?, 0)")
+            }
+        });
+        let any = parts.collect::<Vec<_>>().join(" OR ");
+        format!("{}({any})", if self.op == Op::IsNot { "NOT " } else { "" })
+    }
+}
+
+/// Whether a text is a decimal number as amounts are written, so that it means the same for any field.
+fn is_plain_number(text: &str) -> bool {
+    text.parse::<Usd>().is_ok()
+}
+
+fn number(text: &str) -> Value {
+    text.parse().map_or_else(|_| Value::Real(text.parse().unwrap_or_default()), Value::Integer)
 }

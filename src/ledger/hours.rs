@@ -3,13 +3,12 @@
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
-use rusqlite::functions::{Context, FunctionFlags};
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Transaction, params};
 
 use super::dimension::HOURLY_ATTRIBUTION;
 use super::error::LedgerError;
 use crate::event::{Unit, UsageEvent};
-use crate::money::{AmountError, Usd};
+use crate::money::Usd;
 
 const NANOSECONDS_PER_HOUR: u64 = 3_600_000_000_000;
 
@@ -49,19 +48,6 @@ impl Sums {
         self.tokens.iter_mut().zip(other.tokens).for_each(|(total, count)| *total += count);
         self.cost = self.cost + other.cost;
     }
-}
-
-/// Adds the function `usd_sum` to a connection that writes: the exact sum of two amounts as texts. SQLite has no decimals.
-pub(super) fn add_functions(connection: &Connection) -> Result<(), LedgerError> {
-    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_DIRECTONLY;
-    Ok(connection.create_scalar_function("usd_sum", 2, flags, |context| {
-        Ok((amount(context, 0)? + amount(context, 1)?).to_string())
-    })?)
-}
-
-fn amount(context: &Context<'_>, index: usize) -> rusqlite::Result<Usd> {
-    let text = context.get_raw(index).as_str()?;
-    text.parse().map_err(|error: AmountError| rusqlite::Error::UserFunctionError(error.into()))
 }
 
 /// The sums of a batch.

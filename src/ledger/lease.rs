@@ -10,6 +10,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::LedgerError;
+use super::functions;
 use crate::sys::fork::fork_generation;
 use crate::sys::sqlite::{SqliteUse, is_clean_child, protect_locks};
 
@@ -115,6 +116,7 @@ impl Leased {
         let _use = SqliteUse::begin();
         let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         connection.busy_timeout(Self::BUSY_TIMEOUT)?;
+        functions::add(&connection)?;
         Ok(Self { connection: Some(connection), lease })
     }
 }

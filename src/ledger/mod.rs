@@ -10,6 +10,7 @@ mod dimension;
 mod error;
 mod file;
 mod filter;
+mod functions;
 mod hours;
 mod insert;
 mod lease;
@@ -23,7 +24,7 @@ mod writer;
 
 pub use dimension::Dimension;
 pub use error::LedgerError;
-pub use filter::Filter;
+pub use filter::{Condition, Filter, Op};
 pub use lease::unusable_after_fork;
 pub use reader::Reader;
 pub use report::{ReportRow, Totals};

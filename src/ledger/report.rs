@@ -115,9 +115,8 @@ impl Reader {
             query.extend([", ".to_owned(), dimension.over_hours()]);
         }
         query.push_str(" FROM hourly WHERE dimension = ? AND hour >= ? AND hour < ?");
-        for (dimension, value) in &filter.equal {
-            query.extend([" AND ".to_owned(), dimension.over_hours(), " = ?".to_owned()]);
-            values.push(Value::Text(value.clone()));
+        for condition in &filter.conditions {
+            query.extend([" AND ".to_owned(), condition.over(&condition.field.over_hours(), &mut values)]);
         }
         self.add_rows(groups, dimensions, &query, values)
     }
@@ -185,7 +184,7 @@ impl Reader {
 /// The dimension of `hourly` that answers the report ('' if it uses no attribution); `None` if `hourly` cannot answer it.
 fn rollup<'a>(dimensions: &'a [Dimension], filter: &'a Filter) -> Option<&'a str> {
     let mut attribution = "";
-    for dimension in dimensions.iter().chain(filter.equal.iter().map(|(dimension, _)| dimension)) {
+    for dimension in dimensions.iter().chain(filter.conditions.iter().map(|condition| &condition.field)) {
         match dimension {
             Dimension::Time(_) => {}
             Dimension::Column(name) if HOURLY_OWN.contains(name) => {}

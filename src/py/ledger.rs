@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::convert::decimal;
-use crate::ledger::{Dimension, Filter, LedgerError, Reader};
+use crate::ledger::{Condition, Dimension, Filter, LedgerError, Op, Reader};
 use crate::sys::fork::fork_generation;
 
 #[doc = stub_doc!("LedgerReader")]
@@ -19,17 +19,18 @@ pub(super) struct PyLedger {
     reader: Mutex<Reader>,
 }
 
-pub(super) fn filter(
-    since: Option<u64>,
-    until: Option<u64>,
-    equal: Vec<(String, String)>,
-) -> Result<Filter, LedgerError> {
-    let pair = |(name, value): (String, String)| match Dimension::parse(&name) {
-        Ok(dimension) => Ok((dimension, value)),
-        Err(LedgerError::Query(rule)) => Err(LedgerError::Query(format!("where: {rule}"))),
-        Err(other) => Err(other),
+/// A condition: the field, the sign of the comparison and the values.
+pub(super) type Where = Vec<(String, String, Vec<Option<String>>)>;
+
+pub(super) fn filter(since: Option<u64>, until: Option<u64>, conditions: Where) -> Result<Filter, LedgerError> {
+    let condition = |(field, sign, values): (String, String, Vec<Option<String>>)| {
+        let op = Op::from_sign(&sign).ok_or_else(|| LedgerError::Query(format!("{sign:?} is not a comparison")));
+        match op.and_then(|op| Condition::new(&field, op, values)) {
+            Err(LedgerError::Query(rule)) => Err(LedgerError::Query(format!("where: {rule}"))),
+            answer => answer,
+        }
     };
-    Ok(Filter { since, until, equal: equal.into_iter().map(pair).collect::<Result<_, _>>()? })
+    Ok(Filter { since, until, conditions: conditions.into_iter().map(condition).collect::<Result<_, _>>()? })
 }
 
 impl PyLedger {
@@ -63,14 +64,14 @@ impl PyLedger {
     }
 
     #[doc = stub_doc!("LedgerReader.report")]
-    #[pyo3(signature = (by, since, until, equal, parts))]
+    #[pyo3(signature = (by, since, until, conditions, parts))]
     fn report<'py>(
         &self,
         py: Python<'py>,
         by: Vec<String>,
         since: Option<u64>,
         until: Option<u64>,
-        equal: Vec<(String, String)>,
+        conditions: Where,
         mut parts: HashMap<String, Vec<u64>>,
     ) -> PyResult<Vec<(Bound<'py, PyTuple>, Bound<'py, PyDict>)>> {
         let dimension = |name: &String| match (parts.remove(name), Dimension::parse(name)) {
@@ -79,7 +80,7 @@ impl PyLedger {
             (None, parsed) => parsed,
         };
         let dimensions = by.iter().map(dimension).collect::<Result<Vec<_>, _>>()?;
-        let filter = filter(since, until, equal)?;
+        let filter = filter(since, until, conditions)?;
         let rows = self.with(py, |reader| reader.report(&dimensions, &filter))?;
         let mut answer = Vec::with_capacity(rows.len());
         for (values, totals) in rows {
@@ -104,17 +105,17 @@ impl PyLedger {
     }
 
     #[doc = stub_doc!("LedgerReader.events")]
-    #[pyo3(signature = (since, until, equal, after, limit))]
+    #[pyo3(signature = (since, until, conditions, after, limit))]
     fn events(
         &self,
         py: Python<'_>,
         since: Option<u64>,
         until: Option<u64>,
-        equal: Vec<(String, String)>,
+        conditions: Where,
         after: i64,
         limit: usize,
     ) -> PyResult<(Vec<String>, i64)> {
-        let filter = filter(since, until, equal)?;
+        let filter = filter(since, until, conditions)?;
         self.with(py, |reader| reader.events(&filter, after, limit))
     }
 
@@ -124,10 +125,10 @@ impl PyLedger {
         py: Python<'_>,
         since: Option<u64>,
         until: Option<u64>,
-        equal: Vec<(String, String)>,
+        conditions: Where,
         limit: usize,
     ) -> PyResult<Vec<String>> {
-        let filter = filter(since, until, equal)?;
+        let filter = filter(since, until, conditions)?;
         self.with(py, |reader| reader.newest(&filter, limit))
     }
 

@@ -11,7 +11,7 @@ use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 use super::arguments::{Arguments, Rare, reject_unknown};
 use super::convert::{decimal, seconds};
 use super::destination::RemoteArguments;
-use super::ledger::filter;
+use super::ledger::{Where, filter};
 use super::post::post;
 use super::price::{PriceArgs, PyCost};
 use super::receipt::{DISABLED, PyReceipt};
@@ -423,17 +423,17 @@ impl PyMeter {
     }
 
     #[doc = stub_doc!("Meter.reprice")]
-    #[pyo3(signature = (ledger, since, until, equal, dry_run))]
+    #[pyo3(signature = (ledger, since, until, conditions, dry_run))]
     fn reprice<'py>(
         &self,
         py: Python<'py>,
         ledger: PathBuf,
         since: Option<u64>,
         until: Option<u64>,
-        equal: Vec<(String, String)>,
+        conditions: Where,
         dry_run: bool,
     ) -> PyResult<(u64, Vec<Bound<'py, PyTuple>>)> {
-        let filter = filter(since, until, equal)?;
+        let filter = filter(since, until, conditions)?;
         let repriced = py.detach(|| self.core.reprice(&ledger, &filter, dry_run))?;
         let mut rows = Vec::with_capacity(repriced.models.len());
         for ((provider, model), sums) in repriced.models {

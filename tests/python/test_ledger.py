@@ -13,6 +13,7 @@ import pytest
 
 import taximeter
 from conftest import events_of
+from taximeter.ledger import Above, Below, Like, Not
 from taximeter.moments import unix_ns
 
 MODELS = [
@@ -117,6 +118,48 @@ def test_filters_select_by_any_field(filled, where):
     chosen = [event for event in events if all(value_of(event, name) == value for name, value in where.items())]
     assert reported(ledger.report("model", where=where)) == summed(chosen, ("model",))
     assert [event["id"] for event in ledger.events(where=where)] == [event["id"] for event in chosen]
+
+
+@pytest.mark.parametrize(
+    ("where", "meets"),
+    [
+        ({"team": ["a", None]}, lambda e: e.get("team") in {"a", None}),
+        ({"team": Not("a")}, lambda e: e.get("team") != "a"),
+        ({"team": Not(["a", None])}, lambda e: e.get("team") == "b"),
+        ({"model": Like("GPT-4O-m")}, lambda e: "gpt-4o-m" in e["model"]),
+        ({"user": Like(["U1", "7"])}, lambda e: "u1" in e["user"] or "7" in e["user"]),
+        ({"input_tokens": Above(5000)}, lambda e: e["input_tokens"] > 5000),
+        ([("input_tokens", Above(2000)), ("input_tokens", Below("2500.5"))], lambda e: 2000 < e["input_tokens"] < 2500.5),
+        ({"cost_usd": Above("0.01"), "team": "b"}, lambda e: e["team"] == "b" and e["cost_usd"] and Decimal(e["cost_usd"]) > Decimal("0.01")),
+        ({"cost_usd": Below(Decimal("0.0000001"))}, lambda e: e["cost_usd"] and Decimal(e["cost_usd"]) < Decimal("0.0000001")),
+        ({"cost_usd": None}, lambda e: e["cost_usd"] is None),
+        ({"latency_ms": Not(None)}, lambda e: e.get("latency_ms") is not None),
+        ([("model", Like("gpt")), ("model", Not("gpt-4o")), ("status", ["error"])], lambda e: e["model"] == "gpt-4o-mini" and e["status"] == "error"),
+        ({"tag:plan": ["pro", "free"]}, lambda e: "plan" in e.get("tags", {})),
+        ({"tag:plan": Not("pro"), "customer": Not(["c1", "c9"])}, lambda e: e.get("tags", {}).get("plan") != "pro" and e["customer"] == "c2"),
+    ],
+)  # fmt: skip
+def test_comparisons_select_by_any_field(filled, where, meets):
+    ledger, events = filled
+    chosen = [event for event in events if meets({"team": None, **event})]
+    for by in (("model",), ("team",), ("team", "user")):
+        assert reported(ledger.report(by, where=where)) == summed(chosen, by)
+    assert [event["id"] for event in ledger.events(where=where)] == [event["id"] for event in chosen]
+
+
+@pytest.mark.parametrize(
+    ("where", "named"),
+    [
+        ({"team": Above("a")}, "team: is a text"), ({"latency_ms": Like("1")}, "latency_ms: is a number"),
+        ({"latency_ms": Above("fast")}, "'fast' is not"), ({"cost_usd": Below(float("nan"))}, "not a decimal"),
+        ({"latency_ms": Above(None)}, "absent"), ({"team": []}, "no value"), ({"team": {"a": 1}}, "team: "),
+        ({"day": Not("2026-11-01")}, "day: give one day"), ({"day": ["2026-11-01", "2026-11-02"]}, "day: give one day"),
+        ([("team",)], "pairs"), ({"nosuch": "1"}, "where: \\S*nosuch"),
+    ],
+)  # fmt: skip
+def test_a_comparison_that_cannot_be_made_names_its_field(filled, where, named):
+    with pytest.raises(ValueError, match=named.replace("'fast'", ".fast.")):
+        filled[0].report("model", where=where)
 
 
 def test_the_total_equals_the_sum_and_shows_unpriced_calls(filled):

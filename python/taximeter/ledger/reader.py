@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, tzinfo
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from .. import _core
-from ..moments import Moment, midnight, starts_in_a_day, unix_ns
-from ..zones import UNITS, Zone, parts, span, zone, zone_name
+from ..moments import Moment, midnight, starts_in_a_day
+from ..zones import UNITS, Zone, parts, zone, zone_name
+from .filters import Selection, Where
 from .report import Report, Row, total
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from ..types import Event
 
-__all__ = ["Ledger", "Selection"]
+__all__ = ["Ledger"]
 
 _PAGE: Final = 1000
 
@@ -53,7 +54,7 @@ class Ledger:
         *,
         since: Moment | None = None,
         until: Moment | None = None,
-        where: Mapping[str, str | None] | None = None,
+        where: Where | None = None,
         tz: Zone | None = None,
     ) -> Report:
         """Sum up calls by fields.
@@ -66,8 +67,9 @@ class Ledger:
                 before now, `yesterday`, `2026-11`, `2026-W48`, an ISO 8601 text, or seconds since 1970. In a report by days, weeks
                 or months, a number of days before now begins at midnight.
             until: Only calls that began before this moment.
-            where: Only calls whose fields have these values; `None` for calls without the field. Hours, days, weeks and months are
-                written as reports show them.
+            where: Only calls whose fields have these values; `None` for calls without the field, a list for any of several values.
+                `Not`, `Like`, `Above` and `Below` of `taximeter.ledger` compare in other ways. A sequence of pairs may name a field
+                several times. Hours, days, weeks and months are written as reports show them.
             tz: The time zone of this report; by default the ledger's.
 
         Returns:
@@ -88,7 +90,7 @@ class Ledger:
             chosen = chosen._replace(since=midnight(chosen.since, place))
         labels = self._labels(names, chosen, place)
         edges = {name: edges for name, (edges, _) in labels.items()}
-        found = self._reader.report(list(names), chosen.since, chosen.until, chosen.equal, edges)
+        found = self._reader.report(list(names), chosen.since, chosen.until, chosen.conditions, edges)
         if times := [index for index, name in enumerate(names) if name in labels]:
             found.sort(key=lambda row: [int(row[0][index] or 0) for index in times])
 
@@ -115,7 +117,7 @@ class Ledger:
         *,
         since: Moment | None = None,
         until: Moment | None = None,
-        where: Mapping[str, str | None] | None = None,
+        where: Where | None = None,
     ) -> Iterator[Event]:
         """Yield every event in order of arrival. Read page by page. For the filters, see `report`."""
         self._bring_up_to_date()
@@ -156,7 +158,7 @@ class Ledger:
         *,
         since: Moment | None = None,
         until: Moment | None = None,
-        where: Mapping[str, str | None] | None = None,
+        where: Where | None = None,
     ) -> list[Event]:
         """Return the events that began last, the newest first. For the filters, see `report`."""
         self._bring_up_to_date()
@@ -173,34 +175,3 @@ class Ledger:
         self._bring_up_to_date()
         page, _ = self._reader.events(None, None, [], max(0, self._reader.last_sequence() - count), count)
         return [json.loads(event) for event in page]
-
-
-class Selection(NamedTuple):
-    """A selection of events, in the form that the core takes."""
-
-    since: int | None
-    """Only events that began at this time or later, in nanoseconds since 1970."""
-    until: int | None
-    """Only events that began before this time."""
-    equal: list[tuple[str, str]]
-    """Only events with these values of fields."""
-
-    @classmethod
-    def of(cls, since: Moment | None, until: Moment | None, where: Mapping[str, str | None] | None, place: tzinfo) -> Selection:
-        """Return the selection of these filters; see `Ledger.report`.
-
-        Raises:
-            ValueError: A filter is invalid.
-        """
-        start, end = unix_ns("since", since, place), unix_ns("until", until, place)
-        if where is not None and (not isinstance(where, Mapping) or not all(isinstance(name, str) for name in where)):
-            raise ValueError(f"where: {where!r} is not a mapping of field names")
-        equal = []
-        for name, value in (where or {}).items():
-            text = "" if value is None else str(value)
-            if name not in UNITS:
-                equal.append((name, text))
-                continue
-            first, second = span("where", name, text, place)
-            start, end = max(start or 0, first), second if end is None else min(end, second)
-        return cls(start, end, equal)

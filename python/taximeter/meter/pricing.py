@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .. import _core as core
     from ..catalog.merge import Merged
-    from ..ledger import Repricing
+    from ..ledger import Repricing, Where
     from ..moments import Moment
     from ..types import Time
     from .engine import Engine
@@ -71,7 +71,7 @@ class Pricing:
         *,
         since: Moment | None = None,
         until: Moment | None = None,
-        where: Mapping[str, str | None] | None = None,
+        where: Where | None = None,
         dry_run: bool = False,
     ) -> Repricing:
         """Price the ledger's calls again, with the current prices at the rates of each call's time.
