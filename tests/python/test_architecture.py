@@ -137,6 +137,7 @@ def test_files_are_short():
 
 # Optional packages that each file imports if they are installed.
 OPTIONAL = {
+    "chart.py": {"resvg_py"},
     "ledger/report.py": {"rich"},
     "settings/toml.py": {"tomli"},
     "compat/_requests.py": {"requests"},
@@ -153,12 +154,26 @@ def test_the_package_requires_no_other_package():
 
 # From the lowest to the highest layer. A package may import its own layer and lower ones, also lazily and for type checkers.
 PYTHON_LAYERS = [
-    {"_core", "errors", "fields", "types", "locks", "files", "concealed", "log", "sanitize", "table", "_subinterpreter"},
+    {
+        "_core",
+        "errors",
+        "fields",
+        "types",
+        "locks",
+        "files",
+        "concealed",
+        "log",
+        "sanitize",
+        "table",
+        "scale",
+        "chart",
+        "_subinterpreter",
+    },
     {"attribution", "moments", "zones", "catalog", "settings", "budgets"},
     {"meter", "ledger", "tokens"},
     {"instrument"},
     {"_default", "_default_ledger"},
-    {"otel", "integrations", "middleware", "dashboard", "chart", "billing", "reconcile", "compat", "testing"},
+    {"otel", "integrations", "middleware", "dashboard", "billing", "reconcile", "compat", "testing"},
     {"cli"},
     {"__init__", "__main__"},
 ]

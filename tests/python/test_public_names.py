@@ -29,8 +29,8 @@ MODULE = {
     "Measurement", "Meter", "ModelEncoding", "Receipt", "Report", "Row", "Standing", "TaximeterError", "TokenCount", "UnknownNameError", "UsageError",
 }  # fmt: skip
 SUBMODULES = {
-    "attribution", "budgets", "catalog", "cli", "compat", "concealed", "errors", "fields", "files", "instrument", "integrations", "ledger", "locks", "log",
-    "meter", "middleware", "moments", "sanitize", "settings", "table", "testing", "tokens", "types", "zones",
+    "attribution", "budgets", "catalog", "chart", "cli", "compat", "concealed", "errors", "fields", "files", "instrument", "integrations", "ledger", "locks", "log",
+    "meter", "middleware", "moments", "sanitize", "scale", "settings", "table", "testing", "tokens", "types", "zones",
 }  # fmt: skip
 MEMBERS = {
     taximeter.Measurement: {"first_token", "receipt", "set", "set_usage"},

@@ -8,16 +8,23 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from decimal import Decimal
 from functools import reduce
-from html import escape
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, NewType
 
 from ..sanitize import printable
 from ..table import EXACT, Column, amounts, layout
+from ..zones import UNITS
+
+if TYPE_CHECKING:
+    from ..chart import Chart
 
 __all__ = ["Report", "Repricing", "RepricingRow", "Row", "cost_cells", "total"]
 
 _ABSENT: Final = "–"
 _UNKNOWN: Final = "unknown"
+_NOTEBOOK_ROWS: Final = 25
+
+Amount = NewType("Amount", Decimal)
+"""An amount of US dollars. Polars would take `Decimal` itself for a type without decimal places, and fail."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,7 @@ class Row:
     """Input tokens written to a cache."""
     reasoning_tokens: int
     """Output tokens spent on reasoning."""
-    cost_usd: Decimal
+    cost_usd: Amount
     """The exact sum of the known costs, in US dollars."""
 
 
@@ -99,7 +106,7 @@ class Report:
 
     def __repr__(self) -> str:
         by = f" by {', '.join(self.by)}" if self.by else ""
-        return f"<Report{by}: {len(self.rows):,} rows, {self.total.calls:,} calls, {_cost_text(self.total)}>"
+        return f"<Report{by}: {_counted(len(self.rows), 'row')}, {_counted(self.total.calls, 'call')}, {_cost_text(self.total)}>"
 
     def sorted_by(self, name: str) -> Report:
         """Return the report in another order.
@@ -173,14 +180,38 @@ class Report:
     def __str__(self) -> str:
         return "\n".join(layout(self.columns(), has_foot=bool(self.by))[0])
 
+    def plot(self, metric: str = "cost_usd", *, kind: str = "bars", top: int | None = None, title: str | None = None) -> Chart:
+        """Draw the report: stacked bars if a field of it is a time, else a bar for each group.
+
+        Args:
+            metric: The sum to show: `cost_usd`, `calls`, `errors`, `input_tokens`, or another one of the rows.
+            kind: `bars`, or `lines` for one line for each group over time.
+            top: How many groups have their own name; by default 8 over time, else 20. All others are one group.
+            title: The title. By default it says what the chart shows.
+
+        Returns:
+            A chart, which a notebook shows and which `save` writes to a file.
+
+        Raises:
+            ValueError: An argument is invalid, or there are more than 750 hours, days, weeks or months.
+        """
+        from .notebook import plot  # noqa: PLC0415 - only for charts
+
+        return plot(self, _SUMS, metric, kind, top, title)
+
     def _repr_html_(self) -> str:
-        columns = self.columns()
+        from .notebook import html, period  # noqa: PLC0415 - only for notebooks
 
-        def cells(tag: str, row: Sequence[str]) -> str:
-            return "".join(f"<{tag}>{escape(printable(cell))}</{tag}>" for cell in row)
+        by = f" by {', '.join(self.by)}" if self.by else ""
+        columns = self._shortened(_NOTEBOOK_ROWS).columns()
+        return html(self, columns, f"{_cost_text(self.total)}, {_counted(self.total.calls, 'call')}{by}: {period(self)}")
 
-        body = "".join(f"<tr>{cells('td', line)}</tr>" for line in zip(*(column.cells for column in columns), strict=True))
-        return f"<table><thead><tr>{cells('th', [column.name for column in columns])}</tr></thead><tbody>{body}</tbody></table>"
+    def _shortened(self, count: int) -> Report:
+        """Return the report with so many rows and one for all others: the last rows of a report by time, else the first ones."""
+        if len(self.rows) <= count or set(UNITS).isdisjoint(self.by):
+            return self.top(count)
+        last = replace(self, rows=self.rows[::-1]).top(count).rows[::-1]
+        return replace(self, rows=last)
 
     def __rich__(self) -> Any:
         from rich.table import Table  # noqa: PLC0415 - only rich calls this
@@ -205,6 +236,10 @@ def _flat(row: Row) -> dict[str, Any]:
     return {**row.key, **values, "cost_usd": format(row.cost_usd, "f")}
 
 
+def _counted(count: int, name: str) -> str:
+    return f"{count:,} {name}{'' if count == 1 else 's'}"
+
+
 def _cost_text(row: Row) -> str:
     if row.unpriced and row.unpriced == row.calls:
         return "cost unknown"
@@ -223,4 +258,4 @@ def cost_cells(rows: Sequence[Row]) -> list[str]:
 def total(rows: Sequence[Row]) -> Row:
     """Sum up all rows, exactly under any decimal context of the caller."""
     sums = {name: sum(getattr(row, name) for row in rows) for name in _SUMS if name != "cost_usd"}
-    return Row(key={}, cost_usd=reduce(EXACT.add, (row.cost_usd for row in rows), Decimal(0)), **sums)
+    return Row(key={}, cost_usd=Amount(reduce(EXACT.add, (row.cost_usd for row in rows), Decimal(0))), **sums)
