@@ -11,14 +11,14 @@ from .. import __version__, _default
 from ..errors import ConfigError, TaximeterError
 from ..meter import engine_of
 from ..settings import NO_HOME, Settings, resolve
-from . import budgets, calls, dead_letters, doctor, journals, overview, prices, report, tokens
+from . import budgets, calls, dead_letters, doctor, journals, ledger, overview, prices, report, tokens
 from .common import Run, action_adder
 from .progress import INTERRUPTED, run
 from .render import say
 
 __all__ = ["main", "parser"]
 
-GROUPS = (report, calls, prices, tokens, budgets, dead_letters, journals, doctor)
+GROUPS = (report, calls, prices, tokens, budgets, dead_letters, journals, ledger, doctor)
 """The modules of commands, in the order of the help."""
 
 

@@ -14,7 +14,7 @@ from ..table import Column, layout
 if TYPE_CHECKING:
     from ..ledger import Report
 
-__all__ = ["age", "amount", "counted", "print_json", "print_line", "print_report", "say", "table"]
+__all__ = ["age", "amount", "counted", "print_bytes", "print_json", "print_line", "print_report", "say", "table"]
 
 
 _AROUND: Final = 8
@@ -30,6 +30,13 @@ def say(text: str) -> None:
 def print_json(value: Any) -> None:
     """Print indented JSON."""
     print(json.dumps(value, indent=2))
+
+
+def print_bytes(block: bytes) -> None:
+    """Print whole lines in UTF-8, as they are."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(block)
+    sys.stdout.buffer.flush()
 
 
 def print_line(value: Any) -> None:
