@@ -34,6 +34,12 @@ pub(super) fn usual_denominator(unit: &str) -> Option<&'static str> {
     Unit::from_name(unit).map(crate::pricing::usual_denominator)
 }
 
+#[doc = stub_doc!("catalog_denominator")]
+#[pyfunction]
+pub(super) fn catalog_denominator(unit: &str) -> Option<u64> {
+    Unit::from_name(unit).map(Unit::per)
+}
+
 #[doc = stub_doc!("embedded_catalog")]
 #[pyfunction]
 #[pyo3(signature = (*, long_tail=false))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -140,6 +142,11 @@ def cli(state: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         return outcome
 
     return call
+
+
+def rows(outcome: subprocess.CompletedProcess[str]) -> list[Any]:
+    """Return the rows of a command's JSON."""
+    return json.loads(outcome.stdout)["rows"]
 
 
 def events_of(meter: taximeter.Meter) -> list[dict]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 import taximeter
+from conftest import rows
 
 
 def spend(state, *customers: str, **fields) -> None:
@@ -24,7 +23,7 @@ def test_the_list_has_each_key_and_check_exits_with_3_if_one_is_used_up(cli, sta
     assert lines[1].split()[:7] == ["customer-day", "acme", "$0.005", "$0.0025", "$0", "$0.0025", "50"]
     spend(state, "acme", "other\x1b[2J")
     outcome = cli("budgets", "--check", "--json", code=3)
-    found = {one["key"][0]: one for one in json.loads(outcome.stdout)}
+    found = {one["key"][0]: one for one in rows(outcome)}
     assert (found["acme"]["used"], found["acme"]["left"], found["acme"]["is_spent"]) == ("0.005", "0", True)
     assert cli("budgets", "--key", "other\x1b[2J", "--check").stdout.count("\n") == 2
     assert "\x1b" not in cli("budgets").stdout
@@ -48,17 +47,17 @@ def test_budgets_are_set_changed_reset_and_removed(cli, state):
         meter.track(provider="openai", model="gpt-4o", input_tokens=1000, team="search")
         meter.track(provider="openai", model="gpt-4o", input_tokens=1000, team="sales")
         meter.track(provider="openai", model="gpt-4o", input_tokens=1000, team="other")
-    found = {tuple(one["key"]): one for one in json.loads(cli("budgets", "--json").stdout)}
+    found = {tuple(one["key"]): one for one in rows(cli("budgets", "--json"))}
     assert {key: one["amount"] for key, one in found.items()} == {("search", "gpt-4o"): "80", ("sales", "gpt-4o"): "50"}
 
     assert "changed" in cli("budgets", "set", "team-month", "--usd", "60").stderr
-    found = {tuple(one["key"]): one for one in json.loads(cli("budgets", "--json").stdout)}
+    found = {tuple(one["key"]): one for one in rows(cli("budgets", "--json"))}
     assert {one["amount"] for one in found.values()} == {"80", "60"}
     assert {one["used"] for one in found.values()} == {"0.0025"}
 
     assert cli("budgets", "reset", "team-month", "--key", "search", "--key", "gpt-4o").stdout == "1 key reset\n"
     cli("budgets", "reset", "team-month", "--key", "nobody", "--key", "gpt-4o", code=1)
-    found = {tuple(one["key"]): one["used"] for one in json.loads(cli("budgets", "--json").stdout)}
+    found = {tuple(one["key"]): one["used"] for one in rows(cli("budgets", "--json"))}
     assert found[("sales", "gpt-4o")] == "0.0025"
     assert found.get(("search", "gpt-4o"), "0") == "0"
 
@@ -96,14 +95,14 @@ def test_a_recount_takes_what_is_used_from_the_ledger(cli, state):
     spend(state, "acme")
     cli("budgets", "reset", "customer-day")
     assert cli("budgets", "recount").stdout == "1 key counted again from the ledger\n"
-    assert [one["used"] for one in json.loads(cli("budgets", "--json").stdout)] == ["0.0025"]
+    assert [one["used"] for one in rows(cli("budgets", "--json"))] == ["0.0025"]
 
 
 def test_a_recount_needs_a_ledger(cli, state):
     spend(state, "acme")
     (state / "ledger.db").unlink()
     assert "there is no ledger to count from" in cli("budgets", "recount", code=2).stderr
-    assert [one["used"] for one in json.loads(cli("budgets", "--json").stdout)] == ["0.0025"]
+    assert [one["used"] for one in rows(cli("budgets", "--json"))] == ["0.0025"]
 
 
 def test_reports_the_overview_and_the_doctor_show_budgets(cli, state):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 from importlib import metadata
@@ -10,7 +11,7 @@ from importlib import metadata
 import pytest
 
 import taximeter
-from conftest import ROOT
+from conftest import ROOT, rows
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def test_the_overview_includes_events_of_dead_processes(cli, used):
     assert "0.0105" in outcome.stdout
     assert "unknown" in outcome.stdout
     both = json.loads(cli("--json").stdout)
-    assert both["today"]["total"]["calls"] == both["this month"]["total"]["calls"] == 4
+    assert both["today"]["total"]["calls"] == both["total"]["calls"] == 4
 
 
 def test_the_overview_without_events_names_the_ledger(cli, state):
@@ -101,29 +102,35 @@ def test_price_explains_known_and_unknown_prices(cli):
     assert cli(*asked).stdout.splitlines()[1:] == ["total: $0.0055"]
     assert "input_tokens: 400 × $2.5 per 1000000 = $0.001" in cli(*asked, "--explain").stdout
     dated = cli("price", "o3", "--input", "1000000", "--at", "2025-06-01", "--usage", "web_searches=2", "--json").stdout
-    assert json.loads(dated)["usd"] == "10.02"
+    assert json.loads(dated)["rows"][0]["usd"] == "10.02"
     assert "UNIT=N" in cli("price", "o3", "--usage", "web_searches", code=2).stderr
     assert "'foo' is not a unit" in cli("price", "o3", "--usage", "foo=3", code=2).stderr
-    assert json.loads(cli("price", "gpt-4o", "--input", "1000000", "--batch", "--json").stdout)["usd"] == "1.25"
+    assert rows(cli("price", "gpt-4o", "--input", "1000000", "--batch", "--json"))[0]["usd"] == "1.25"
     assert "unpriced" in cli("price", "no-such-model", code=1).stdout
     assert "input_tokens" in cli("price", "gpt-4o", "--input", "-5", code=2).stderr
 
 
 def test_models_lists_matching_models(cli):
     assert "openai/gpt-4o" in cli("models", "gpt-4o").stdout.splitlines()
-    assert len(json.loads(cli("models", "--json").stdout)) > 2_000
+    assert len(rows(cli("models", "--json"))) > 2_000
     cli("models", "no-such-model", code=1)
 
 
 def test_prices_lists_own_rates_and_those_of_the_catalog(cli, state):
     (state.parent / "taximeter.toml").write_text('[prices.rates."openai/gpt-4o"]\ninput_tokens = { per_1m = 1.5 }\n')
-    lines = cli("prices", "list", "openai/gpt-4o").stdout.splitlines()
-    assert lines[0] == 'openai/gpt-4o  rates {"input_tokens": {"per_1m": "1.5"}}'
-    assert lines[1].startswith("openai/gpt-4o  input_tokens 2.5  output_tokens 10  ")
-    assert "[processing=batch] input_tokens 1.25" in lines[1]
+    lines = [re.sub(" +", " ", line) for line in cli("prices", "list", "openai/gpt-4o").stdout.splitlines()]
+    assert lines[0] == "model condition input output cache read cache write other units"
+    assert lines[2] == 'openai/gpt-4o your rates {"input_tokens": {"per_1m": "1.5"}}'
+    assert lines[3].startswith(" 2.5 10 1.25 ")
+    assert "web_searches 10 per 1,000" in lines[3]
+    assert any(line.startswith(" batch 1.25 5") for line in lines)
+    assert len(rows(cli("prices", "list", "--provider", "openai", "--limit", "3", "--json"))) == 3
+    assert cli("prices", "list", "gpt-4o", "--csv").stdout.startswith("model,condition,input,output,cache_read,cache_write,others\n")
+    assert "the nearest names are gpt-4o" in cli("prices", "list", "gtp-4o", code=1).stderr
+    assert "did you mean 'openai'?" in cli("models", "--provider", "openia", code=1).stderr
     found = json.loads(cli("prices", "--json").stdout)
     assert found["as_of"]
-    assert len(found["prices"]) > 2_000
+    assert len(found["rows"]) > 2_000
     assert "manual" in cli("price", "gpt-4o", "--input", "1", "--json").stdout
     cli("prices", "list", "no-such-model", code=1)
 
@@ -143,7 +150,7 @@ def test_prices_are_compared_and_updated_from_a_file(cli, state, tmp_path):
     (tmp_path / "new.json").write_text(json.dumps(catalog))
     assert "held back" in cli("prices", "update", "--from", str(tmp_path / "new.json")).stdout
     update = ("prices", "update", "--from", str(tmp_path / "new.json"), "--accept", "openai/gpt-4o", "--json")
-    assert json.loads(cli(*update).stdout)["changes"][0]["new"] == "31"
+    assert rows(cli(*update))[0]["changes"][0]["new"] == "31"
     (tmp_path / "new.json").write_text("{")
     assert f"{tmp_path / 'new.json'}: not JSON" in cli("prices", "update", "--from", str(tmp_path / "new.json"), code=2).stderr
     assert "total: $31" in cli("price", "gpt-4o", "--input", "1000000").stdout
@@ -155,10 +162,11 @@ def test_reprice_prints_its_changes(cli, used, state):
     (state.parent / "taximeter.toml").write_text('[prices.rates."openai/no-such-model"]\ninput_tokens = { per_token = 0.001 }\n')
     cli("drain")
     shown = cli("reprice", "--since", "1h", "--dry-run")
-    assert shown.stdout == "openai/no-such-model: 1 call, 1 of them unpriced before: $0 → $0.007 (+0.007)\n"
+    lines = [line.split() for line in shown.stdout.splitlines()]
+    assert lines[2:] == [["openai/no-such-model", "1", "1", "unpriced", "0.007000", "+0.007000"]]
     assert "4 calls examined, 1 would change" in shown.stderr
     found = json.loads(cli("reprice", "--since", "1h", "--where", "model=no-such-model", "--json").stdout)
-    assert (found["examined"], found["models"][0]["after_usd"]) == (1, "0.007")
+    assert (found["total"]["examined"], found["rows"][0]["after_usd"]) == (1, "0.007")
     assert cli("reprice").stdout == ""
     assert "nonsense" in cli("reprice", "--since", "nonsense", code=2).stderr
     assert "FIELD=VALUE" in cli("reprice", "--where", "x", code=2).stderr
@@ -166,7 +174,7 @@ def test_reprice_prints_its_changes(cli, used, state):
 
 
 def test_drain_delivers_events_of_dead_processes(cli, used):
-    assert json.loads(cli("drain", "--json").stdout) == {
+    assert rows(cli("drain", "--json"))[0] == {
         "delivered": 4,
         "left": 0,
         "expired": 0,
@@ -185,7 +193,7 @@ def test_drain_reports_undelivered_events_and_exits_with_1(cli, run, state):
     outcome = cli("drain", code=1)
     assert outcome.stdout == "0 events delivered, 1 left\n"
     assert "127.0.0.1" in outcome.stderr
-    report = json.loads(cli("drain", "--json", code=1).stdout)
+    report = rows(cli("drain", "--json", code=1))[0]
     assert (report["delivered"], report["left"], report["expired"], report["damaged"]) == (0, 1, 0, 0)
     assert "127.0.0.1" in report["reasons"][0]
 
@@ -195,7 +203,7 @@ def test_doctor_names_what_is_wrong(cli, used, state):
     outcome = cli("doctor", code=1)
     assert "unknown for openai/no-such-model (1)" in outcome.stdout
     (state / "ledger.db").write_bytes(b"garbage" * 1000)
-    checks = {check["check"]: check for check in json.loads(cli("doctor", "--json", code=1).stdout)}
+    checks = {check["check"]: check for check in rows(cli("doctor", "--json", code=1))}
     assert not checks["ledger"]["ok"]
     assert checks["state directory"]["ok"]
 
@@ -204,13 +212,13 @@ def test_doctor_distinguishes_missing_usage_from_missing_prices(cli, meter):
     meter.track(provider="openai", model="gpt-4o", usage_status="missing")
     meter.track(provider="openai", model="gpt-4o", status="error", usage_status="missing")
     assert meter.flush(10).pending == 0
-    checks = {check["check"]: check for check in json.loads(cli("doctor", "--json").stdout)}
+    checks = {check["check"]: check for check in rows(cli("doctor", "--json"))}
     assert checks["prices"] == {"check": "prices", "ok": True, "detail": "known for every call of the last 30 days"}
     assert checks["usage"]["detail"].startswith("usage missing for openai/gpt-4o (1): ask with stream_options=")
     assert "note  usage: " in cli("doctor").stdout
     meter.track(provider="groq", model="m", usage_status="missing", finish_reason="stop")
     assert meter.flush(10).pending == 0
-    checks = {check["check"]: check for check in json.loads(cli("doctor", "--json", code=1).stdout)}
+    checks = {check["check"]: check for check in rows(cli("doctor", "--json", code=1))}
     assert not checks["usage reports"]["ok"]
     assert checks["usage reports"]["detail"].startswith("usage missing for groq/m (1): ")
 
@@ -218,7 +226,7 @@ def test_doctor_distinguishes_missing_usage_from_missing_prices(cli, meter):
 def test_doctor_names_units_without_a_rate_and_the_line_to_write(cli, meter, state):
     meter.track(provider="openai", model="gpt-5", usage={"input_tokens": 10, "code_executions": 2})
     assert meter.flush(10).pending == 0
-    checks = {check["check"]: check for check in json.loads(cli("doctor", "--json").stdout)}
+    checks = {check["check"]: check for check in rows(cli("doctor", "--json"))}
     line = 'prices.rates."openai/gpt-5" = { base = "catalog", code_executions = { per_execution = … } }'
     assert checks["rates"]["detail"].startswith(f"no rate for code_executions of openai/gpt-5 (1): {line}")
     (state.parent / "taximeter.toml").write_text(line.replace("…", "0.03"))
@@ -235,7 +243,7 @@ def test_an_empty_report_has_its_headings(cli):
 
 
 def test_doctor_checks_which_clients_can_be_metered(cli, state):
-    checks = {check["check"]: check for check in json.loads(cli("doctor", "--json", "--clients").stdout)}
+    checks = {check["check"]: check for check in rows(cli("doctor", "--json", "--clients"))}
     version = metadata.version("openai")
     assert checks["client openai"] == {"check": "client openai", "ok": True, "detail": f"{version}: can be metered"}
     # A version whose private function has other parameters.
@@ -244,7 +252,7 @@ def test_doctor_checks_which_clients_can_be_metered(cli, state):
     (package / "__init__.py").write_text("__version__ = '99.0'")
     base = "class {0}:\n    def _process_response(self, *, options, http_response): ...\n"
     (package / "_base_client.py").write_text(base.format("SyncAPIClient") + base.format("AsyncAPIClient"))
-    checks = {check["check"]: check for check in json.loads(cli("doctor", "--json", "--clients", code=1).stdout)}
+    checks = {check["check"]: check for check in rows(cli("doctor", "--json", "--clients", code=1))}
     assert not checks["client openai"]["ok"]
     assert "99.0: openai._base_client: " in checks["client openai"]["detail"]
     assert "has no parameter 'response'; this version of the client is not supported" in checks["client openai"]["detail"]
@@ -291,12 +299,12 @@ def test_tokens_of_a_file_and_of_standard_input(cli, state):
     assert cli("tokens", str(place), "--encoding", "gpt2").stdout == "3 tokens (gpt2, exact)\n"
     shown = cli("tokens", str(place), "--model", "gpt-4o", "--cost").stdout.splitlines()
     assert shown == ["3 tokens (o200k_base, exact)", "$0.0000075 as input of gpt-4o"]
-    fields = json.loads(cli("tokens", str(place), "--model", "gpt-4o", "--cost", "--json").stdout)
+    fields = rows(cli("tokens", str(place), "--model", "gpt-4o", "--cost", "--json"))[0]
     assert fields == {"model": "gpt-4o", "tokens": 3, "encoding": "o200k_base", "exact": True, "cost_usd": "0.0000075"}
     text = "é 😀\r\n"
     command = [sys.executable, "-m", "taximeter", "tokens", "-", "--model", "gpt-4o", "--json"]
     piped = subprocess.run(command, input=text.encode(), capture_output=True, check=True)
-    assert json.loads(piped.stdout)["tokens"] == taximeter.encoding("o200k_base").count(text)
+    assert rows(piped)[0]["tokens"] == taximeter.encoding("o200k_base").count(text)
 
 
 def test_tokens_reports_what_it_cannot_count(cli, state):

@@ -15,7 +15,7 @@ from cloudevents.core.formats.json import JSONFormat
 
 import taximeter
 from collector import Collector
-from conftest import leave_behind, wait_for
+from conftest import leave_behind, rows, wait_for
 
 CANARY = "canary-in-header"
 
@@ -479,7 +479,7 @@ def test_dead_letters_are_listed_reported_by_doctor_and_dropped(make, collector,
 
     shown = cli("dead-letters").stdout
     assert f"410  {one}  gone" in shown
-    assert json.loads(cli("dead-letters", "list", "--json").stdout)["event"]["id"] == one
+    assert rows(cli("dead-letters", "list", "--json"))[0]["event"]["id"] == one
     doctor = cli("doctor")
     assert (doctor.returncode, "1 event rejected" in doctor.stdout) == (1, True)
     assert cli("dead-letters", "drop").stdout == "1 event dropped\n"

@@ -11,7 +11,7 @@ import pytest
 
 import taximeter
 from collector import Collector
-from conftest import leave_behind, wait_for
+from conftest import leave_behind, rows, wait_for
 from taximeter import _core
 from taximeter.cli import journals
 
@@ -48,15 +48,15 @@ def cli(state):
 
 
 def check(cli, name: str, code: int) -> dict:
-    checks = {one["check"]: one for one in json.loads(cli("doctor", "--json", code=code).stdout)}
+    checks = {one["check"]: one for one in rows(cli("doctor", "--json", code=code))}
     return checks[name]
 
 
 def test_the_list_shows_each_journals_owner_and_waiting_events(cli, run, state):
-    assert json.loads(cli("journals", "--json").stdout) == {"journals": [], "quarantine": []}
+    assert rows(cli("journals", "--json")) == []
     leave(run, state, ["ledger", GONE], 5)
     before = sorted((path, path.stat().st_mtime_ns, path.stat().st_size) for path in state.rglob("*") if path.is_file())
-    (journal,) = json.loads(cli("journals", "list", "--json").stdout)["journals"]
+    (journal,) = rows(cli("journals", "list", "--json"))
     assert (journal["owner"], journal["error"]) == ("dead", None)
     assert journal["disk_bytes"] > 0
     waiting = {one["destination"]: (one["records"], one["bytes"] > 0, one["damaged"]) for one in journal["destinations"]}
@@ -73,7 +73,7 @@ def test_the_list_shows_each_journals_owner_and_waiting_events(cli, run, state):
 def test_a_journal_of_a_running_process_is_listed_but_not_dropped(cli, state, meter):
     meter.track(provider="openai", model="gpt-4o", input_tokens=1)
     meter.flush(10)
-    (journal,) = json.loads(cli("journals", "--json").stdout)["journals"]
+    (journal,) = rows(cli("journals", "--json"))
     assert (journal["owner"], [one["records"] for one in journal["destinations"]]) == ("live", [0])
     (own,) = _core.journals(state)
     assert own["owner"] == "this"
@@ -85,20 +85,20 @@ def test_a_journal_of_a_running_process_is_listed_but_not_dropped(cli, state, me
 
 def test_drop_deletes_the_waiting_events_of_one_or_all_destinations(cli, run, state):
     leave(run, state, ["ledger", GONE], 5)
-    (journal,) = json.loads(cli("journals", "--json").stdout)["journals"]
+    (journal,) = rows(cli("journals", "--json"))
     (gone,) = [one["destination"] for one in journal["destinations"] if one["destination"] != "ledger"]
     assert "5 events" in cli("journals", "drop", journal["name"], code=2).stderr
     assert "--yes" in cli("journals", "drop", journal["name"][:8], "--destination", gone, code=2).stderr
     assert "no events for 'nobody'" in cli("journals", "drop", journal["name"], "--destination", "nobody", code=2).stderr
     assert "no journal" in cli("journals", "drop", "nothing", code=2).stderr
-    assert len(json.loads(cli("journals", "--json").stdout)["journals"]) == 1
-    dropped = json.loads(cli("journals", "drop", journal["name"][:8], "--destination", gone, "--yes", "--json").stdout)
+    assert len(rows(cli("journals", "--json"))) == 1
+    dropped = rows(cli("journals", "drop", journal["name"][:8], "--destination", gone, "--yes", "--json"))[0]
     assert dropped == {"journal": journal["name"], "destination": gone, "dropped": 5}
     # The ledger's events are still there. The journal is deleted once they are delivered.
-    assert json.loads(cli("drain", "--json").stdout)["delivered"] == 5
-    assert json.loads(cli("journals", "--json").stdout)["journals"] == []
+    assert rows(cli("drain", "--json"))[0]["delivered"] == 5
+    assert rows(cli("journals", "--json")) == []
     leave(run, state, [GONE], 3)
-    (journal,) = json.loads(cli("journals", "--json").stdout)["journals"]
+    (journal,) = rows(cli("journals", "--json"))
     assert "3 events" in cli("journals", "drop", journal["name"], "--yes").stdout
     assert list((state / "journal").iterdir()) == []
 
@@ -141,7 +141,7 @@ def test_requeued_segments_are_delivered(cli, run, state):
     kept = data[place]
     data[place] ^= 1
     segment.write_bytes(data)
-    report = json.loads(cli("drain", "--json", code=1).stdout)
+    report = rows(cli("drain", "--json", code=1))[0]
     assert (report["delivered"], report["damaged"]) == (19, 1)
     (damaged,) = json.loads(cli("journals", "--json").stdout)["quarantine"]
     assert (damaged["readable"], damaged["damaged"], damaged["destinations"], damaged["requeued"]) == (19, 1, ["ledger"], False)
@@ -152,11 +152,11 @@ def test_requeued_segments_are_delivered(cli, run, state):
     data = bytearray(file.read_bytes())
     data[place] = kept
     file.write_bytes(data)
-    requeued = json.loads(cli("journals", "requeue", "--json").stdout)
+    requeued = rows(cli("journals", "requeue", "--json"))[0]
     assert requeued == {"requeued": 20, "damaged": 0, "left": 0, "delivered": 1}
     assert {event["id"] for event in taximeter.Ledger(state / "ledger.db").events()} == set(ids)
     assert list((state / "quarantine").glob("*.seg*")) == []
-    assert json.loads(cli("journals", "requeue", "--json").stdout) == {"requeued": 0, "damaged": 0, "left": 0, "delivered": 0}
+    assert rows(cli("journals", "requeue", "--json"))[0] == {"requeued": 0, "damaged": 0, "left": 0, "delivered": 0}
     assert check(cli, "journals", 0)["ok"]
 
 
@@ -206,7 +206,7 @@ def test_doctor_reports_a_journal_without_its_lock(cli, run, state):
     (lock,) = (state / "journal").glob("*/owner.lock")
     lock.unlink()
     assert "without a lock file" in check(cli, "waiting events", 1)["detail"]
-    (journal,) = json.loads(cli("journals", "--json").stdout)["journals"]
+    (journal,) = rows(cli("journals", "--json"))
     assert journal["owner"] == "unknown"
     assert "2 events" in cli("journals", "drop", journal["name"], "--yes").stdout
     assert check(cli, "waiting events", 0)["ok"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -10,7 +9,7 @@ import textwrap
 
 import taximeter
 from collector import Collector
-from conftest import leave_behind
+from conftest import leave_behind, rows
 
 SHORT = """
 import sys, taximeter
@@ -75,11 +74,11 @@ def test_drain_delivers_and_counts_orphaned_events(run, state):
         environment = {**os.environ, "TAXIMETER_STATE_DIR": str(state), "TAXIMETER_DESTINATION": f"{collector.url},ledger"}
         collector.rule = lambda events: 401
         outcome = subprocess.run(command, env=environment, cwd=state.parent, capture_output=True, text=True, timeout=60, check=False)
-        report = json.loads(outcome.stdout)
+        (report,) = rows(outcome)
         assert (outcome.returncode, report["left"]) == (1, 7)
         assert "401" in report["reasons"][0]
         collector.rule = lambda events: 200
         outcome = subprocess.run(command, env=environment, cwd=state.parent, capture_output=True, text=True, timeout=60, check=False)
-        assert (outcome.returncode, json.loads(outcome.stdout)["left"]) == (0, 0)
+        assert (outcome.returncode, rows(outcome)[0]["left"]) == (0, 0)
         assert len(collector.events) == 7
         assert taximeter.Ledger(state / "ledger.db").report().total.calls == 7

@@ -13,7 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import taximeter
-from conftest import leave_behind, wait_for
+from conftest import leave_behind, rows, wait_for
 
 CALL = {"provider": "openai", "model": "gpt-4o", "input_tokens": 100, "output_tokens": 10}
 
@@ -187,9 +187,9 @@ def test_dead_letters_can_be_sent_again(state, collector, monkeypatch):
     # Without their destination in the settings, they stay dead letters.
     monkeypatch.delenv("TAXIMETER_DESTINATION")
     elsewhere = cli("dead-letters", "retry", "--json")
-    assert (elsewhere.returncode, json.loads(elsewhere.stdout)) == (1, {"retried": 0, "left": 25})
+    assert (elsewhere.returncode, rows(elsewhere)) == (1, [{"retried": 0, "left": 25}])
     monkeypatch.setenv("TAXIMETER_DESTINATION", collector.url)
-    assert json.loads(cli("dead-letters", "retry", "--json").stdout) == {"retried": 25, "left": 0}
+    assert rows(cli("dead-letters", "retry", "--json"))[0] == {"retried": 25, "left": 0}
     assert set(collector.events) == set(ids)
     assert {event["data"]["customer"] for event in collector.events.values()} == {"acme"}
     assert not list((state / "dead").iterdir())
@@ -210,9 +210,9 @@ def test_a_truncated_dead_letter_does_not_break_commands(state, collector, monke
     shown = cli("dead-letters")
     (line,) = shown.stdout.splitlines()
     assert line.endswith(r"line\n\x1b[31mtwo")
-    assert "1 lines are damaged" in shown.stderr
-    assert [json.loads(text)["status"] for text in cli("dead-letters", "--json").stdout.splitlines()] == [410]
-    assert json.loads(cli("dead-letters", "retry", "--json").stdout) == {"retried": 1, "left": 2}
+    assert "1 line is damaged" in shown.stderr
+    assert [letter["status"] for letter in rows(cli("dead-letters", "--json"))] == [410]
+    assert rows(cli("dead-letters", "retry", "--json"))[0] == {"retried": 1, "left": 2}
     assert cli("dead-letters", "drop").stdout == "2 events dropped\n"
     assert cli("doctor").returncode == 0
 
@@ -276,7 +276,7 @@ def test_doctor_reports_delivery_in_running_processes(state, collector):
     meter.track(**CALL)
     meter.flush(0.5)
     wait_for(lambda: "paused" in cli("doctor").stdout, 15)
-    checks = {check["check"]: check for check in json.loads(cli("doctor", "--json").stdout)}
+    checks = {check["check"]: check for check in rows(cli("doctor", "--json"))}
     found = next(check for name, check in checks.items() if name.startswith("destination http-"))
     assert not found["ok"]
     assert "1 waiting" in found["detail"]
@@ -316,7 +316,7 @@ def test_a_state_directory_that_other_users_control_is_rejected(tmp_path, run, w
     rule = {"link": "symbolic link", "foreign": "another user", "open": "written by everyone"}[what]
     with pytest.raises(taximeter.ConfigError, match=f"state_dir: .* {rule}"):
         taximeter.Meter(state_dir=directory)
-    (check,) = json.loads(cli("--state-dir", str(directory), "doctor", "--json").stdout)
+    (check,) = rows(cli("--state-dir", str(directory), "doctor", "--json"))
     assert (check["check"], check["ok"], rule in check["detail"]) == ("settings", False, True)
     # Without init(), nothing raises, and nothing is written to the directory.
     outcome = run(

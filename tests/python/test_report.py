@@ -206,7 +206,7 @@ def hostile(tmp_path_factory):
 def in_terminal(state, *arguments: str, columns: int, lines: int = 60) -> str:
     """Return what a command prints to a terminal."""
     ours, theirs = pty.openpty()
-    environment = {**os.environ, "TAXIMETER_STATE_DIR": str(state), "COLUMNS": str(columns), "LINES": str(lines)}
+    environment = {**os.environ, "TAXIMETER_STATE_DIR": str(state), "COLUMNS": str(columns), "LINES": str(lines), "NO_COLOR": "1"}
     process = subprocess.Popen(
         [sys.executable, "-m", "taximeter", *arguments], stdout=theirs, stderr=subprocess.PIPE, env=environment, cwd=state.parent
     )
@@ -306,7 +306,13 @@ def test_report_options_are_checked_and_explained(hostile, tmp_path):
     assert document["since"].endswith("T00:00:00+09:00")
     assert document["total"]["calls"] == 11
     for arguments, message in [
-        (("report", "--where", "nosuch=1"), 'where: "nosuch" is not a field'),
+        (("report", "--where", "nosuch=1"), "--where: there is no field 'nosuch'"),
+        (("report", "--where", "modl=1"), "did you mean 'model'?"),
+        (("report", "--by", "custmer"), "--by: there is no field 'custmer'; did you mean 'customer'?"),
+        (("daily", "--breakdown", "taem"), "--breakdown: there is no field 'taem'; did you mean 'team'?"),
+        (("report", "--where", "latency_ms>=2"), "'=2' is not a decimal number; > needs one, such as latency_ms>2000"),
+        (("report", "--where", "model>x"), "'x' is not a decimal number"),
+        (("--csv", "show", "x"), "--csv: taximeter show prints no CSV"),
         (("report", "-z", "nowhere"), "timezone: 'nowhere'"),
         (("report", "--limit", "x"), "'x' is not a whole number"),
         (("report", "--sort", "colour"), "'colour'"),
@@ -363,7 +369,7 @@ def test_the_overview_shows_today_the_month_and_a_forecast(month):
     assert re.match(r"today +2\.80 .* 4 +25\.0 %", shown[2])
     document = json.loads(command(month, "--json").stdout)
     assert Decimal(document["today"]["total"]["cost_usd"]) == Decimal("2.8")
-    month_usd = Decimal(document["this month"]["total"]["cost_usd"])
+    month_usd = Decimal(document["total"]["cost_usd"])
     assert Decimal(document["forecast"]["low_usd"]) >= month_usd
     assert any("gpt-4o-mini" in line and "▁" in line + "▁" for line in shown)
     assert all(table.display_width(line) <= 80 for line in shown)
@@ -418,7 +424,7 @@ def test_a_report_by_time_has_bars_and_says_what_goes_on(month):
 
 
 def test_calls_are_listed_and_shown(month):
-    events = [json.loads(line) for line in command(month, "calls", "-n", "500", "--json").stdout.splitlines()]
+    events = json.loads(command(month, "calls", "-n", "500", "--json").stdout)["rows"]
     assert len(events) == 69
     assert [event["started_at"] for event in events] == sorted((event["started_at"] for event in events), reverse=True)
     lines = command(month, "calls", "-n", "3").stdout.splitlines()

@@ -18,7 +18,6 @@ __all__ = [
     "Budgets",
     "Cost",
     "Encoding",
-    "LedgerQuery",
     "LedgerReader",
     "Meter",
     "Receipt",
@@ -28,6 +27,7 @@ __all__ = [
     "Scope",
     "Ticket",
     "__version__",
+    "catalog_denominator",
     "check_catalog",
     "check_destination",
     "check_overrides",
@@ -38,10 +38,6 @@ __all__ = [
     "encoding",
     "encoding_of",
     "journals",
-    "ledger_backup",
-    "ledger_check",
-    "ledger_compact",
-    "ledger_restore",
     "normalize_usage",
     "quarantine",
     "register_tokenizer",
@@ -244,10 +240,6 @@ class Refusal(Cost):
     """Absent in a subinterpreter."""
 
 
-class LedgerQuery(Cost):
-    """Absent in a subinterpreter."""
-
-
 class LedgerReader(Cost):
     """Absent in a subinterpreter."""
 
@@ -268,10 +260,6 @@ journals: Callable[..., Any] = _refuse
 drop_journal: Callable[..., Any] = _refuse
 quarantine: Callable[..., Any] = _refuse
 requeue_quarantine: Callable[..., Any] = _refuse
-ledger_backup: Callable[..., Any] = _refuse
-ledger_restore: Callable[..., Any] = _refuse
-ledger_check: Callable[..., Any] = _refuse
-ledger_compact: Callable[..., Any] = _refuse
 encoding: Callable[..., Any] = _refuse
 encoding_of: Callable[..., Any] = _refuse
 register_tokenizer: Callable[..., Any] = _refuse
@@ -280,6 +268,7 @@ unknown_model: Callable[..., Any] = _refuse
 check_catalog: Callable[..., Any] = _refuse
 embedded_catalog: Callable[..., Any] = _refuse
 usual_denominator: Callable[..., Any] = _refuse
+catalog_denominator: Callable[..., Any] = _refuse
 cloud: Callable[..., Any] = _refuse
 
 

@@ -17,7 +17,7 @@ from ..meter import engine_of
 from ..sanitize import printable
 from .common import Add, action_adder, ledger
 from .costs import Check
-from .render import counted, print_json, say, table
+from .render import answer, counted, say, table
 
 __all__ = ["add_commands", "budget_lines", "check_budgets"]
 
@@ -32,7 +32,7 @@ def add_commands(add: Add) -> None:
     command = add("budgets", _list, "list what is used of each budget; set, reset and remove budgets")
     _add_key(command, "only this key; for a budget with several dimensions, once for each of them")
     command.add_argument("--check", action="store_true", help="exit with 3 if a budget that blocks is used up")
-    act = action_adder(command.add_subparsers(title="actions", metavar="ACTION"))
+    act = action_adder(command.add_subparsers(title="actions", metavar="ACTION"), "budgets ")
     change = act("set", _set, "add a budget, or change the given fields of one; running programs take it over")
     _add_fields(change)
     reset = act("reset", _reset, "set what is used in this period to 0")
@@ -107,7 +107,7 @@ def _standings() -> list[dict[str, Any]]:
 def _list(options: argparse.Namespace) -> int:
     found = [one for one in _standings() if options.key is None or one["key"] == options.key]
     if options.json:
-        print_json(found)
+        answer(options, found)
     else:
         for line in _table(found):
             print(line)
@@ -169,6 +169,8 @@ def _set(options: argparse.Namespace) -> int:
         given["warn_at"] = [part.strip() for part in given["warn_at"].split(",") if part.strip()]
     budget = Budget(options.name, **{**fields, **given})
     engine_of(_default.default_meter).limits.put_in_force([budget])
+    if options.json:
+        answer(options, [{"changed" if options.name in known else "set": options.name}])
     say(f"budget {options.name} is {'changed' if options.name in known else 'set'}")
     return 0
 
@@ -197,14 +199,20 @@ def _known(name: str) -> None:
 def _reset(options: argparse.Namespace) -> int:
     _known(options.name)
     count = _budgets().reset(options.name, options.key)
-    print(json.dumps({"reset": count}) if options.json else f"{counted(count, 'key')} reset")
+    if options.json:
+        answer(options, [{"reset": count}])
+    else:
+        print(f"{counted(count, 'key')} reset")
     return 0 if count or options.key is None else 1
 
 
 def _remove(options: argparse.Namespace) -> int:
     _known(options.name)
     _budgets().remove(options.name)
-    print(json.dumps({"removed": options.name}) if options.json else f"budget {options.name} removed")
+    if options.json:
+        answer(options, [{"removed": options.name}])
+    else:
+        print(f"budget {options.name} removed")
     return 0
 
 
@@ -217,7 +225,10 @@ def _recount(options: argparse.Namespace) -> int:
         )
     ledger(options)  # the events of ended processes
     count = _budgets().recount()
-    print(json.dumps({"recounted": count}) if options.json else f"{counted(count, 'key')} counted again from the ledger")
+    if options.json:
+        answer(options, [{"recounted": count}])
+    else:
+        print(f"{counted(count, 'key')} counted again from the ledger")
     return 0
 
 

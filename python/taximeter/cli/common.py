@@ -6,7 +6,7 @@ import argparse
 import csv
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from .. import _default
 from ..errors import ConfigError, TaximeterError
@@ -14,11 +14,9 @@ from ..ledger import Ledger
 from ..sanitize import spreadsheet_cell
 from .progress import progress
 from .render import say
+from .where import condition
 
-__all__ = ["SCHEMA_VERSION", "Add", "Run", "action_adder", "add_csv", "add_filters", "count", "csv_writer", "filters", "ledger"]
-
-SCHEMA_VERSION: Final = 1
-"""The version of the JSON that commands print. Within a version, fields are only added."""
+__all__ = ["Add", "Run", "action_adder", "add_common", "add_csv", "add_filters", "count", "csv_writer", "filters", "ledger"]
 
 Run = Callable[[argparse.Namespace], int]
 
@@ -26,44 +24,78 @@ Run = Callable[[argparse.Namespace], int]
 class Add(Protocol):
     """Adds a command or an action to a parser."""
 
-    def __call__(self, name: str, run: Run, text: str) -> argparse.ArgumentParser:
+    def __call__(self, name: str, run: Run, text: str, *examples: str) -> argparse.ArgumentParser:
         """Add a command or an action.
 
         Args:
             name: Its name on the command line.
             run: Returns the exit code.
             text: What it does, as an imperative sentence without a period.
+            examples: Command lines for its help, without `taximeter`.
         """
 
 
-def action_adder(commands: Any) -> Add:
-    """Return a function that adds commands or actions to the subparsers of a parser."""
+def add_common(parser: argparse.ArgumentParser, *, is_whole: bool = False) -> None:
+    """Add the options that every command has, before and after its name.
 
-    def add(name: str, run: Run, text: str) -> argparse.ArgumentParser:
-        command: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-        command.add_argument("--state-dir", metavar="DIR", default=argparse.SUPPRESS, help="the directory of journals and ledger")
-        command.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
-        command.set_defaults(run=run, command=name)
+    Args:
+        parser: The parser of the whole command line or of a command.
+        is_whole: Whether it is the former, which has the defaults.
+    """
+
+    def option(*names: str, default: Any = None, **how: Any) -> None:
+        parser.add_argument(*names, default=default if is_whole else argparse.SUPPRESS, **how)
+
+    option("--state-dir", metavar="DIR", help="the directory of journals and ledger")
+    option("--json", action="store_true", default=False, help="print JSON")
+    option(
+        "-z", "--timezone", metavar="ZONE", help="the time zone, such as Europe/Paris or UTC (default: the setting, or the machine's)"
+    )
+    option("--color", choices=("auto", "always", "never"), default="auto", help="whether to print colours (default: auto)")
+    option("-q", "--quiet", action="store_true", default=False, help="print no messages, only data and errors")
+
+
+def action_adder(commands: Any, prefix: str = "") -> Add:
+    """Return a function that adds commands or actions to the subparsers of a parser.
+
+    Args:
+        commands: The subparsers.
+        prefix: What precedes an action's name on the command line.
+    """
+
+    def add(name: str, run: Run, text: str, *examples: str) -> argparse.ArgumentParser:
+        command: argparse.ArgumentParser = commands.add_parser(
+            name,
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            epilog="\n".join(["examples:", *(f"  taximeter {example}" for example in examples)]) if examples else None,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        add_common(command)
+        command.set_defaults(run=run, command=f"{prefix}{name}")
         return command
 
     return add
 
 
-def add_filters(command: argparse.ArgumentParser) -> None:
-    """Add the options that `filters` reads."""
+def add_period(command: argparse.ArgumentParser) -> None:
+    """Add the options of a period."""
     command.add_argument(
         "--since", metavar="WHEN", help="7d, 24h, today, yesterday, last-month, 2026-11, 2026-W48, 2026-11-01, 2026-11-01T09:00:00Z"
     )
     command.add_argument("--until", metavar="WHEN", help="the end of the time span (exclusive), in the same form")
-    command.add_argument(
-        "-z", "--timezone", metavar="ZONE", help="the time zone, such as Europe/Paris or UTC (default: the setting, or the machine's)"
-    )
+
+
+def add_filters(command: argparse.ArgumentParser) -> None:
+    """Add the options that `filters` reads."""
+    add_period(command)
     command.add_argument(
         "--where",
         action="append",
         default=[],
-        metavar="FIELD=VALUE",
-        help="only calls with this value; an empty VALUE selects calls without one; repeatable",
+        metavar="CONDITION",
+        help="only calls that meet FIELD=VALUE, FIELD!=VALUE, FIELD~PART, FIELD>N or FIELD<N; VALUE,VALUE stands for either, an "
+        "empty VALUE for no value; repeatable",
     )
 
 
@@ -85,18 +117,13 @@ def ledger(options: argparse.Namespace) -> Ledger:
 
 def filters(options: argparse.Namespace) -> dict[str, Any]:
     """Return the keywords of `Ledger.report` from the options."""
-    where = {}
-    for pair in options.where:
-        name, separator, value = pair.partition("=")
-        if not separator:
-            raise ValueError(f"--where: {pair!r} is not of the form FIELD=VALUE")
-        where[name.strip()] = value or None
-    return {"since": options.since, "until": options.until, "where": where}
+    return {"since": options.since, "until": options.until, "where": [condition(text) for text in options.where]}
 
 
 def add_csv(command: argparse.ArgumentParser) -> None:
     """Add the options that `csv_writer` reads."""
-    command.add_argument("--csv", action="store_true", help="print CSV")
+    command.set_defaults(has_csv=True)
+    command.add_argument("--csv", action="store_true", default=argparse.SUPPRESS, help="print CSV")
     command.add_argument("--raw", action="store_true", help="with --csv: texts as they are, even formulas")
 
 
@@ -109,8 +136,6 @@ def count(text: str) -> int:
 
 def csv_writer(options: argparse.Namespace, columns: Sequence[str]) -> tuple[csv.DictWriter[str], Callable[[Any], Any]]:
     """Return a writer of CSV to standard output, and the function that makes a text safe for a spreadsheet."""
-    if options.json:
-        raise ValueError("--csv and --json exclude each other; give one of them")
     writer = csv.DictWriter(sys.stdout, columns, restval="", extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     return writer, lambda value: spreadsheet_cell(value) if isinstance(value, str) and not options.raw else value

@@ -12,7 +12,7 @@ from .. import _default, files
 from ..sanitize import printable
 from .common import Add
 from .progress import progress
-from .render import counted, say
+from .render import answer, counted, say
 
 __all__ = ["add_commands", "count_letters", "letters"]
 
@@ -43,7 +43,7 @@ def _drain(options: argparse.Namespace) -> int:
     with progress("delivering what ended processes left", unit="events"):
         report = _default.default_meter.drain_report()
     if options.json:
-        print(json.dumps(report._asdict()))
+        answer(options, [report._asdict()])
     else:
         counts = {name: getattr(report, name) for name in ("left", "expired", "damaged")}
         print(
@@ -60,17 +60,27 @@ def _dead_letters(options: argparse.Namespace) -> int:
     meter, state_dir = _default.default_meter, options.settings.state_dir
     if options.action == "drop":
         count = meter.drop_dead_letters()
-        print(json.dumps({"dropped": count}) if options.json else f"{counted(count, 'event')} dropped")
+        if options.json:
+            answer(options, [{"dropped": count}])
+        else:
+            print(f"{counted(count, 'event')} dropped")
         return 0
     if options.action == "retry":
         count = meter.retry_dead_letters()
         left = count_letters(state_dir)
         text = f"{counted(count, 'event')} sent again, {counted(left, 'dead letter')} left"
-        print(json.dumps({"retried": count, "left": left}) if options.json else text)
+        if options.json:
+            answer(options, [{"retried": count, "left": left}])
+        else:
+            print(text)
         if left:
             say("taximeter: the letters that are left were rejected again, or belong to destinations that are not in these settings")
         return 1 if left else 0
-    damaged = 0
+    return _print_letters(options, state_dir)
+
+
+def _print_letters(options: argparse.Namespace, state_dir: Path) -> int:
+    damaged, found = 0, []
     for line in letters(state_dir):
         try:
             letter = json.loads(line)
@@ -78,9 +88,16 @@ def _dead_letters(options: argparse.Namespace) -> int:
         except (ValueError, KeyError, TypeError):
             damaged += 1
             continue
-        print(json.dumps(letter, ensure_ascii=False) if options.json else shown)
+        if options.json:
+            found.append(letter)
+        else:
+            print(shown)
+    if options.json:
+        answer(options, found)
+    elif not damaged and not count_letters(state_dir):
+        say(f"no event in {state_dir / 'dead'} was rejected permanently")
     if damaged:
-        say(f"taximeter: {damaged:,} lines are damaged, possibly because the disk was full")
+        say(f"taximeter: {counted(damaged, 'line')} {'is' if damaged == 1 else 'are'} damaged, possibly because the disk was full")
     return 0
 
 

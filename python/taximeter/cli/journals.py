@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from ..errors import ConfigError
 from ..sanitize import printable
 from ..settings import Settings
 from .common import Add, action_adder
-from .render import age, counted, print_json, say, table
+from .render import age, answer, counted, say, table
 
 __all__ = ["add_commands", "check_waiting"]
 
@@ -33,7 +32,7 @@ _OWNERS: Final = {
 def add_commands(add: Add) -> None:
     """Add `journals` to the command line."""
     command = add("journals", _list, "list the journals and their waiting events; drop or requeue events")
-    act = action_adder(command.add_subparsers(title="actions", metavar="ACTION"))
+    act = action_adder(command.add_subparsers(title="actions", metavar="ACTION"), "journals ")
     act("list", _list, "list each journal: who writes it, and how many events wait for each destination")
     drop = act("drop", _drop, "drop the waiting events in the journal of a process that ended")
     drop.add_argument("name", metavar="NAME", help="the journal, or the first characters of its name")
@@ -46,7 +45,7 @@ def _list(options: argparse.Namespace) -> int:
     state_dir: Path = options.settings.state_dir
     journals, kept = _core.journals(state_dir), _core.quarantine(state_dir)
     if options.json:
-        print_json({"journals": journals, "quarantine": kept})
+        answer(options, journals, quarantine=kept)
         return 0
     rows = [row for journal in journals for row in _rows(journal)]
     for line in table([("JOURNAL", "WRITTEN BY", "DESTINATION", "EVENTS", "BYTES", "OLDEST", "DAMAGED"), *rows]):
@@ -96,7 +95,7 @@ def _drop(options: argparse.Namespace) -> int:
         return 2
     count = _core.drop_journal(state_dir, journal["name"], options.destination)
     if options.json:
-        print(json.dumps({"journal": journal["name"], "destination": options.destination, "dropped": count}))
+        answer(options, [{"journal": journal["name"], "destination": options.destination, "dropped": count}])
     else:
         print(f"{printable(journal['name'])}: {waiting} dropped")
     return 0
@@ -117,7 +116,7 @@ def _requeue(options: argparse.Namespace) -> int:
     drained = _default.default_meter.drain_report()
     report = {**found, "delivered": drained.delivered, "left": found["left"] + drained.left}
     if options.json:
-        print(json.dumps(report))
+        answer(options, [report])
     else:
         print(
             f"{counted(report['requeued'], 'event')} requeued, {report['delivered']:,} delivered, {report['damaged']:,} still damaged"

@@ -6,20 +6,36 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import Final
 
 from .. import __version__, _default
 from ..errors import ConfigError, TaximeterError
 from ..meter import engine_of
 from ..settings import NO_HOME, Settings, resolve
-from . import budgets, calls, dead_letters, doctor, journals, ledger, overview, prices, report, tokens
-from .common import Run, action_adder
+from . import budgets, calls, dead_letters, doctor, journals, overview, prices, report, repricing, tokens
+from .common import Run, action_adder, add_common
 from .progress import INTERRUPTED, run
-from .render import say
+from .render import complain, set_up
 
 __all__ = ["main", "parser"]
 
-GROUPS = (report, calls, prices, tokens, budgets, dead_letters, journals, ledger, doctor)
-"""The modules of commands, in the order of the help."""
+MODULES = (report, calls, prices, repricing, tokens, budgets, dead_letters, journals, doctor)
+"""The modules of commands, in the order of the documentation."""
+GROUPS: Final = {
+    "look": (
+        "hourly", "daily", "weekly", "monthly", "session", "customers", "report", "calls", "show", "errors", "unpriced", "tail",
+        "budgets",
+    ),
+    "act": ("price", "tokens", "models", "prices", "what-if", "reprice", "export"),
+    "care": ("doctor", "drain", "dead-letters", "journals"),
+}  # fmt: skip
+"""The commands in the order of the help."""
+_EXAMPLES: Final = """examples:
+  taximeter                                  today, this month, a forecast
+  taximeter daily --breakdown team
+  taximeter report --by customer,model --since last-month --until this-month
+  taximeter calls --where 'latency_ms>2000' --where model=gpt-4o,gpt-4o-mini
+  taximeter price gpt-4o --input 1200 --output 350 --explain"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,20 +45,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Redirected output on Windows may have an encoding without box-drawing characters and dashes. They become question marks.
         sys.stdout.reconfigure(errors="replace")
     try:
-        return run(lambda: _run(options))
+        set_up(is_quiet=options.quiet, colors=options.color)
+        return run(lambda: _run(options), is_quiet=options.quiet)
     except BrokenPipeError:
         # The reader of the pipe has closed it. Standard output is replaced so that Python's flush at exit does not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (TaximeterError, ValueError, OSError) as error:
-        say(f"taximeter: {error}")
+        complain(f"taximeter: {error}")
         return 2
     except KeyboardInterrupt:
         return INTERRUPTED
 
 
 def _run(options: argparse.Namespace) -> int:
-    command: Run = getattr(options, "run", overview.overview)
+    command: Run = options.run
+    if options.csv:
+        if not getattr(options, "has_csv", False):
+            raise ValueError(f"--csv: taximeter {options.command} prints no CSV; --json prints its data")
+        if options.json:
+            raise ValueError("--csv and --json exclude each other; give one of them")
     try:
         options.settings = _settings(options)
     except ConfigError as error:
@@ -84,13 +106,32 @@ def _other_owner(directory: str) -> str | None:
         return None
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Lists the commands in groups."""
+
+    def _format_action(self, action: argparse.Action) -> str:
+        if not isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 - argparse has no public name for it
+            return super()._format_action(action)
+        texts = {one.dest: super(_Help, self)._format_action(one) for one in action._get_subactions()}  # noqa: SLF001
+        named = {name for names in GROUPS.values() for name in names}
+        groups = {**GROUPS, "others": tuple(name for name in texts if name not in named)}
+        parts = [f"  {title}:\n{''.join(texts[name] for name in names if name in texts)}" for title, names in groups.items() if names]
+        return "\n".join(parts)
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
-    whole = argparse.ArgumentParser(prog="taximeter", description="What LLM calls use and cost.")
+    whole = argparse.ArgumentParser(
+        prog="taximeter",
+        description="What LLM calls use and cost. Without a command: today, this month, and a forecast.",
+        formatter_class=_Help,
+        epilog=_EXAMPLES,
+    )
     whole.add_argument("--version", action="version", version=f"taximeter {__version__}")
-    whole.add_argument("--state-dir", metavar="DIR", help="the directory of journals and ledger")
-    whole.add_argument("--json", action="store_true", help="print JSON")
+    add_common(whole, is_whole=True)
+    whole.add_argument("--csv", action="store_true", help="print CSV")
+    whole.set_defaults(run=overview.overview, command="overview")
     add = action_adder(whole.add_subparsers(title="commands", metavar="COMMAND"))
-    for group in GROUPS:
-        group.add_commands(add)
+    for module in MODULES:
+        module.add_commands(add)
     return whole

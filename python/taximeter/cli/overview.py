@@ -15,8 +15,8 @@ from ..ledger import Ledger, Report, Row, cost_cells
 from ..table import Column, amounts, layout, sparkline
 from ..zones import zone_name
 from .budgets import print_budgets
-from .common import SCHEMA_VERSION, ledger
-from .render import counted, print_json, say
+from .common import ledger
+from .render import answer_report, counted, say
 
 __all__ = ["Forecast", "forecast", "overview"]
 
@@ -50,16 +50,12 @@ def overview(options: argparse.Namespace) -> int:
     expected = forecast(month.total.cost_usd, daily, now)
     burn = own.report((), since=timedelta(hours=1)).total.cost_usd
     if options.json:
-        print_json(
-            {
-                "schema_version": SCHEMA_VERSION,
-                "command": "overview",
-                "timezone": today.timezone,
-                "today": today.to_dict(),
-                "this month": month.to_dict(),
-                "last_hour_usd": format(burn, "f"),
-                "forecast": None if expected is None else {name: str(value) for name, value in expected._asdict().items()},
-            }
+        answer_report(
+            options,
+            month,
+            today=today.to_dict(),
+            last_hour_usd=format(burn, "f"),
+            forecast=None if expected is None else {name: str(value) for name, value in expected._asdict().items()},
         )
         return 0
     print(f"{now:%a %d %b %Y %H:%M}, {zone_name(own.timezone)}")

@@ -10,11 +10,15 @@ from typing import Any, Final
 from .. import _core, _default
 from ..catalog.document import rates_in_force
 from ..catalog.merge import Merged
+from ..fields import unknown_name
 from ..meter import engine_of
 from ..moments import unix_ns
 from ..settings import Settings
-from .common import Add, action_adder, add_filters, filters
-from .render import amount, counted, print_json, say
+from ..table import Column
+from .common import Add, action_adder, add_csv, count, csv_writer
+from .progress import progress
+from .rates import price_columns, price_lines
+from .render import amount, answer, counted, is_terminal, print_table, say
 
 __all__ = ["add_commands"]
 
@@ -28,7 +32,8 @@ _COUNTS: Final = {
 
 def add_commands(add: Add) -> None:
     """Add the commands of this module to the command line."""
-    price = add("price", _price, "print what a call costs, and why")
+    examples = ("price gpt-4o --input 1200 --output 350 --explain", "price o3 --input 5000 --usage web_searches=2 --batch")
+    price = add("price", _price, "print what a call costs, and why", *examples)
     price.add_argument("model", metavar="MODEL")
     price.add_argument("--provider", help="the provider, if the model's name does not identify it")
     for name, (_, what) in _COUNTS.items():
@@ -40,15 +45,15 @@ def add_commands(add: Add) -> None:
     price.add_argument("--at", metavar="WHEN", help="when the call began: 2026-11-01, 2026-11-01T09:00:00Z")
     price.add_argument("--explain", action="store_true", help="print one line for each unit")
 
-    models = add("models", _models, "list the models of the price catalog")
-    models.add_argument("pattern", nargs="?", default="", metavar="PATTERN", help="only names that contain this text")
+    models = add("models", _models, "list the models of the price catalog", "models claude", "models --provider openai")
+    _add_search(models)
 
     prices = add("prices", _list, "list, compare and update the price catalog")
-    act = action_adder(prices.add_subparsers(title="actions", metavar="ACTION"))
-    prices.set_defaults(pattern="")
+    act = action_adder(prices.add_subparsers(title="actions", metavar="ACTION"), "prices ")
+    prices.set_defaults(pattern="", provider=None, limit=None)
 
-    listing = act("list", _list, "print your own rates and the catalog's rates of today")
-    listing.add_argument("pattern", nargs="?", default="", metavar="PATTERN", help="only names that contain this text")
+    examples = ("prices list gpt-4o", "prices list --provider anthropic --limit 100")
+    _add_search(act("list", _list, "print your own rates and the catalog's rates of today", *examples))
     for name, run, text in (
         ("update", _update, "download the catalog, merge it into the last one, and use it from now on"),
         ("diff", _diff, "print what an update would change"),
@@ -57,13 +62,12 @@ def add_commands(add: Add) -> None:
         action.add_argument("--from", dest="source", metavar="FILE|URL", help="a catalog, or the public data of genai-prices")
         action.add_argument("--accept", action="append", default=[], metavar="PROVIDER/MODEL", help="accept a held-back rate")
 
-    reprice = add(
-        "reprice",
-        lambda options: _reprice(options, filters(options)),
-        "price the ledger's calls again, at the rates of their time; the old costs are kept",
-    )
-    add_filters(reprice)
-    reprice.add_argument("--dry-run", action="store_true", help="only print what would change")
+
+def _add_search(command: argparse.ArgumentParser) -> None:
+    command.add_argument("pattern", nargs="?", default="", metavar="PATTERN", help="only names that contain this text")
+    command.add_argument("--provider", metavar="PROVIDER", help="only models of this provider")
+    command.add_argument("--limit", type=count, metavar="N", help="at most N rows (default: what fits on a terminal)")
+    add_csv(command)
 
 
 def _price(options: argparse.Namespace) -> int:
@@ -90,7 +94,7 @@ def _price(options: argparse.Namespace) -> int:
         options.region,
     )
     if options.json:
-        print_json(_cost_fields(cost))
+        answer(options, [_cost_fields(cost)])
         return 0 if cost.usd is not None else 1
     if cost.model is None:
         print("no catalog entry")
@@ -125,14 +129,39 @@ def _cost_fields(cost: _core.Cost) -> dict[str, Any]:
 
 def _models(options: argparse.Namespace) -> int:
     wanted = options.pattern.lower()
-    found = [entry for entry in _default.default_meter.models() if wanted in f"{entry[0]}/{entry[1]}".lower()]
+    found = [
+        entry
+        for entry in _default.default_meter.models()
+        if wanted in f"{entry[0]}/{entry[1]}".lower() and options.provider in (None, entry[0])
+    ]
+    names = ("provider", "model", "retired", "catalog")
     if options.json:
-        names = ("provider", "model", "retired", "catalog")
-        print_json([dict(zip(names, entry, strict=True)) for entry in found])
+        answer(options, [dict(zip(names, entry, strict=True)) for entry in found[: options.limit]])
+    elif options.csv:
+        writer, safe = csv_writer(options, names)
+        writer.writerows({name: safe(value) for name, value in zip(names, entry, strict=True)} for entry in found[: options.limit])
+    elif is_terminal() and found:
+        columns = [
+            Column("model", [f"{provider}/{model}" for provider, model, _, _ in found], is_text=True),
+            Column("", ["retired" if retired else "" for _, _, retired, _ in found], is_text=True, rank=1),
+        ]
+        print_table(columns, options.limit, what="models")
     else:
-        for provider, model, retired, _ in found:
+        for provider, model, retired, _ in found[: options.limit]:
             print(f"{provider}/{model}{'  (retired)' if retired else ''}")
-    return 0 if found else 1
+    return 0 if found else _nothing(options)
+
+
+def _nothing(options: argparse.Namespace) -> int:
+    """Say that no model matches, and which names are near. Return the exit code."""
+    meter = _default.default_meter
+    if options.provider is not None and options.provider not in (known := {entry[0] for entry in meter.models()}):
+        say(f"--provider: {unknown_name(options.provider, known)}")
+        return 1
+    near = meter.price(options.pattern, {"input_tokens": 1}, options.provider).suggestions if options.pattern else ()
+    where = "" if options.provider is None else f" of {options.provider}"
+    say(f"no model{where} has {options.pattern!r} in its name" + (f"; the nearest names are {', '.join(near)}" if near else ""))
+    return 1
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -142,46 +171,51 @@ def _list(options: argparse.Namespace) -> int:
     if settings.prices.long_tail:
         documents.append(json.loads(_core.embedded_catalog(long_tail=True)))
     wanted = options.pattern.lower()
+
+    def matches(name: str) -> bool:
+        return wanted in name.lower() and (options.provider is None or name.startswith(f"{options.provider}/"))
+
     own = json.loads(settings.prices.overrides or "{}")
     rows = [
-        {"kind": kind, "name": name, "rates": rule}
-        for kind, rules in own.items()
-        for name, rule in rules.items()
-        if wanted in name.lower()
+        {"kind": kind, "name": name, "rates": rule} for kind, rules in own.items() for name, rule in rules.items() if matches(name)
     ]
     rows += [
         {"kind": "catalog", "name": name, "rates": rates}
         for document in documents
         for name, rates in rates_in_force(document)
-        if wanted in name.lower()
+        if matches(name)
     ]
     if options.json:
-        print_json({"catalog": meter.catalog, "as_of": meter.catalog_as_of, "prices": rows})
+        answer(options, rows[: options.limit], catalog=meter.catalog, as_of=meter.catalog_as_of)
         return 0 if rows else 1
-    say(f"{meter.catalog}, as of {meter.catalog_as_of or 'an unknown date'}; $ per unit's denominator")
-    for row in rows:
-        rates = row["rates"]
-        if row["kind"] == "catalog":
-            shown = "  ".join(f"{unit} {rate}" for unit, rate in rates.items()) or "unpriced"
-        else:
-            shown = json.dumps(rates)
-        print(f"{row['name']}  {'' if row['kind'] == 'catalog' else row['kind'] + ' '}{shown}")
-    return 0 if rows else 1
+    if not rows:
+        return _nothing(options)
+    lines = [line for row in rows for line in price_lines(row["kind"], row["name"], row["rates"])]
+    if options.csv:
+        names = list(lines[0]._asdict())
+        writer, safe = csv_writer(options, names)
+        writer.writerows({name: safe(value) for name, value in line._asdict().items()} for line in lines[: options.limit])
+        return 0
+    say(f"{meter.catalog}, as of {meter.catalog_as_of or 'an unknown date'}; US dollars per million tokens, others as they say")
+    print_table(price_columns(lines), options.limit, what="rates")
+    return 0
 
 
 def _update(options: argparse.Namespace) -> int:
-    merged = _default.default_meter.update_catalog(options.source, accept=options.accept)
+    with progress("downloading the catalog"):
+        merged = _default.default_meter.update_catalog(options.source, accept=options.accept)
     if merged is None:
         if options.json:
             nothing: dict[str, list[str]] = {name: [] for name in ("changes", "held", "kept", "dated", "left_out")}
-            print(json.dumps({"catalog": _default.default_meter.catalog, **nothing}))
+            answer(options, [{"catalog": _default.default_meter.catalog, **nothing}])
         say("nothing new")
         return 0
     return _show(options, merged)
 
 
 def _diff(options: argparse.Namespace) -> int:
-    merged = _default.default_meter.preview_catalog(options.source, accept=options.accept)
+    with progress("downloading the catalog"):
+        merged = _default.default_meter.preview_catalog(options.source, accept=options.accept)
     return _show(options, merged)
 
 
@@ -190,7 +224,7 @@ def _show(options: argparse.Namespace, merged: Merged) -> int:
         found: dict[str, Any] = {"catalog": f"{merged.document['source']}-{merged.document['version']}"}
         for name in ("changes", "held"):
             found[name] = [vars(change) for change in getattr(merged, name)]
-        print_json(found | {"kept": merged.kept, "dated": merged.dated, "left_out": merged.left_out})
+        answer(options, [found | {"kept": merged.kept, "dated": merged.dated, "left_out": merged.left_out}])
         return 0
     for change in merged.changes:
         print(change)
@@ -198,28 +232,5 @@ def _show(options: argparse.Namespace, merged: Merged) -> int:
         print(f"held back: {change}  (--accept {change.provider}/{change.model} accepts it)")
     for entry in merged.left_out:
         print(f"left out: {entry}")
-    say(f"{len(merged.changes)} changes, {len(merged.held)} held back, {len(merged.kept)} kept that the source dropped")
-    return 0
-
-
-def _reprice(options: argparse.Namespace, chosen: dict[str, Any]) -> int:
-    settings: Settings = options.settings
-    if not options.dry_run:
-        _default.drain()
-    repriced = _default.default_meter.reprice(**chosen, dry_run=options.dry_run)
-    if options.json:
-        amounts = [{"before_usd": amount(row.before_usd), "after_usd": amount(row.after_usd)} for row in repriced.rows]
-        rows = [vars(row) | amount for row, amount in zip(repriced.rows, amounts, strict=True)]
-        print_json({"examined": repriced.examined, "dry_run": options.dry_run, "models": rows})
-        return 0
-    for row in repriced.rows:
-        newly = f", {row.newly_priced:,} of them unpriced before" if row.newly_priced else ""
-        difference = row.after_usd - row.before_usd
-        print(
-            f"{row.provider}/{row.model}: {counted(row.changed, 'call')}{newly}: "
-            f"${amount(row.before_usd)} → ${amount(row.after_usd)} ({difference:+f})"
-        )
-    changed = sum(row.changed for row in repriced.rows)
-    what = f"{counted(repriced.examined, 'call')} examined, {changed:,} "
-    say(what + ("would change" if options.dry_run else f"changed; the old costs are in {settings.ledger}, table repricings"))
+    say(f"{counted(len(merged.changes), 'change')}, {len(merged.held)} held back, {len(merged.kept)} kept that the source dropped")
     return 0

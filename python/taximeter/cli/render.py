@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -10,33 +12,111 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from ..table import Column, layout
+from ..zones import zone as zone_of
+from ..zones import zone_name
 
 if TYPE_CHECKING:
     from ..ledger import Report
 
-__all__ = ["age", "amount", "counted", "print_bytes", "print_json", "print_line", "print_report", "say", "table"]
+__all__ = [
+    "SCHEMA_VERSION", "age", "amount", "answer", "answer_report", "color", "complain", "counted",
+    "is_terminal", "print_json", "print_line", "print_lines",
+    "print_report", "print_table", "say", "set_up", "table",
+]  # fmt: skip
 
+SCHEMA_VERSION: Final = 1
+"""The version of the JSON that commands print. Within a version, fields are only added."""
 
 _AROUND: Final = 8
 """The lines of a screen around the rows of a report: its head, total and messages, and the prompts."""
 _FEWEST: Final = 10
 
 
+class _Output:
+    """How this process prints."""
+
+    is_quiet = False
+    has_colors = False
+
+
+def set_up(*, is_quiet: bool, colors: str) -> None:
+    """Set how this process prints.
+
+    Args:
+        is_quiet: Whether messages are left out. Errors are always printed.
+        colors: `auto`, `always` or `never`. `auto` means a terminal that is not `dumb`, unless the environment says otherwise:
+            `NO_COLOR` turns colours off, `FORCE_COLOR` turns them on.
+    """
+    _Output.is_quiet = is_quiet
+    environment = os.environ
+    if colors == "auto" and environment.get("NO_COLOR"):
+        colors = "never"
+    if colors == "auto" and environment.get("FORCE_COLOR", "0") != "0":
+        colors = "always"
+    _Output.has_colors = colors == "always" or (colors == "auto" and is_terminal() and environment.get("TERM") != "dumb")
+
+
+_STYLES: Final = {"bold": 1, "dim": 2, "red": 31, "yellow": 33, "green": 32}
+
+
+def color(text: str, style: str) -> str:
+    """Return a line or a part of one in a style, if this process prints colours."""
+    return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if _Output.has_colors and text else text
+
+
+def is_terminal() -> bool:
+    """Return whether standard output is a terminal."""
+    return sys.stdout.isatty()
+
+
 def say(text: str) -> None:
     """Print a message to standard error."""
+    if not _Output.is_quiet:
+        complain(text)
+
+
+def complain(text: str) -> None:
+    """Print an error to standard error."""
     print(text, file=sys.stderr)
+
+
+def answer(
+    options: argparse.Namespace,
+    rows: Sequence[Any],
+    total: Any = None,
+    *,
+    since: str | None = None,
+    until: str | None = None,
+    zone: str | None = None,
+    **more: Any,
+) -> None:
+    """Print the JSON of a command; see `docs/json.md`.
+
+    Args:
+        options: The command's options.
+        rows: What it found. A command that finds one thing has one row.
+        total: The sums of the rows, if it has any.
+        since: When its period begins, in ISO 8601.
+        until: When its period ends, exclusive.
+        zone: The name of the time zone; by default the one of the options and settings.
+        more: Further fields.
+    """
+    setting = getattr(getattr(options, "settings", None), "timezone", None)  # the doctor answers with invalid settings, too
+    named = zone or zone_name(zone_of("timezone", options.timezone or setting))
+    head = {"schema_version": SCHEMA_VERSION, "command": options.command, "timezone": named, "since": since, "until": until}
+    print_json({**head, **more, "rows": rows, "total": total})
+
+
+def answer_report(options: argparse.Namespace, report: Report, **more: Any) -> None:
+    """Print a report as the JSON of a command."""
+    found = report.to_dict()
+    rows, total, since, until, named = (found.pop(name) for name in ("rows", "total", "since", "until", "timezone"))
+    answer(options, rows, total, since=since, until=until, zone=named, **found, **more)
 
 
 def print_json(value: Any) -> None:
     """Print indented JSON."""
     print(json.dumps(value, indent=2))
-
-
-def print_bytes(block: bytes) -> None:
-    """Print whole lines in UTF-8, as they are."""
-    sys.stdout.flush()
-    sys.stdout.buffer.write(block)
-    sys.stdout.buffer.flush()
 
 
 def print_line(value: Any) -> None:
@@ -54,16 +134,42 @@ def print_report(report: Report, *, is_whole: bool = False, columns: Callable[[R
     """
     made = type(report).columns if columns is None else columns
     if not sys.stdout.isatty():
-        print("\n".join(layout(made(report), has_foot=bool(report.by))[0]))
+        print_lines(layout(made(report), has_foot=bool(report.by))[0])
         return
     size = shutil.get_terminal_size()
     shown = report if is_whole else report.top(max(size.lines - _AROUND, _FEWEST))
     lines, dropped = layout(made(shown), width=size.columns, has_foot=bool(shown.by))
-    print("\n".join(lines))
+    print_lines(lines)
     if dropped := [name for name in dropped if name]:
         say(f"left out, because the terminal is too narrow: {', '.join(dropped)}")
     if len(shown) < len(report):
         say(f"--limit {len(report)} shows all rows")
+
+
+def print_table(columns: Sequence[Column], limit: int | None = None, *, what: str = "rows") -> None:
+    """Print a table.
+
+    Args:
+        columns: Its columns.
+        limit: The most rows; by default all, or on a terminal what fits.
+        what: The plural of the name of what a row stands for.
+    """
+    count = len(columns[0].cells)
+    size = shutil.get_terminal_size() if is_terminal() else None
+    most = limit if limit is not None else count if size is None else max(size.lines - _AROUND, _FEWEST)
+    shown = [column._replace(cells=column.cells[:most]) for column in columns]
+    lines, dropped = layout(shown, width=None if size is None else size.columns)
+    print_lines(lines)
+    if dropped := [name for name in dropped if name]:
+        say(f"left out, because the terminal is too narrow: {', '.join(dropped)}")
+    if count > most:
+        say(f"{count - most:,} other {what}; --limit {count} shows all")
+
+
+def print_lines(lines: Sequence[str]) -> None:
+    """Print the lines of a table: the heading bold, rules dim."""
+    for index, line in enumerate(lines):
+        print(color(line, "bold") if index == 0 else color(line, "dim") if line.startswith("─") else line)
 
 
 def table(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:

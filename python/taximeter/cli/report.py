@@ -12,8 +12,9 @@ from ..ledger import Ledger, Report, Row
 from ..table import Column, bars
 from ..zones import UNITS, span
 from .budgets import print_budgets
-from .common import SCHEMA_VERSION, Add, add_csv, add_filters, count, csv_writer, filters, ledger
-from .render import print_json, print_report, say
+from .common import Add, add_csv, add_filters, count, csv_writer, filters, ledger
+from .render import answer_report, print_report, say
+from .where import check_field
 
 __all__ = ["add_commands"]
 
@@ -87,7 +88,7 @@ def _report(options: argparse.Namespace) -> int:
         writer, safe = csv_writer(options, [*report.by, *(field.name for field in fields(Row) if field.name != "key")])
         writer.writerows({**row, **{name: safe(row[name]) for name in report.by}} for row in shown.to_dicts())
     elif options.json:
-        print_json({"schema_version": SCHEMA_VERSION, "command": options.command, **shown.to_dict()})
+        answer_report(options, shown)
     else:
         print_report(
             shown, is_whole=options.limit is not None, columns=_timeline(own) if report.by[:1] and report.by[0] in UNITS else None
@@ -100,15 +101,17 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _made(own: Ledger, options: argparse.Namespace) -> Report:
-    names = [name.strip() for name in options.by.split(",") if name.strip()]
+    names = list(dict.fromkeys(name.strip() for name in options.by.split(",") if name.strip()))
     chosen: dict[str, Any] = filters(options)
     ready: _Ready | None = getattr(options, "ready", None)
     if ready is not None:
         if breakdown := getattr(options, "breakdown", None):
-            names.append(breakdown)
-        chosen["where"] = {**dict(ready.where), **chosen["where"]}
+            names += [name.strip() for name in breakdown.split(",") if name.strip() and name.strip() not in names]
+        chosen["where"] = [*ready.where, *chosen["where"]]
         if chosen["since"] is None and chosen["until"] is None:
             chosen["since"] = ready.since
+    for name in names:
+        check_field("--breakdown" if name in (getattr(options, "breakdown", None) or "").split(",") else "--by", name)
     return own.report(names, **chosen)
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from .. import _default, files, tokens
 from .common import Add
-from .render import print_json
+from .render import answer, counted
 
 __all__ = ["add_commands"]
 
@@ -44,9 +44,9 @@ def _tokens(options: argparse.Namespace) -> int:
         fields: dict[str, object] = {"model": options.model, **count._asdict()}
         if cost is not None:
             fields["cost_usd"] = None if cost.usd is None else f"{cost.usd:f}"
-        print_json(fields)
+        answer(options, [fields])
     else:
-        print(f"{count.tokens} tokens ({count.encoding}, {'exact' if count.exact else 'an estimate'})")
+        print(f"{counted(count.tokens, 'token')} ({count.encoding}, {'exact' if count.exact else 'an estimate'})")
         if cost is not None:
             print("the price is unknown" if cost.usd is None else f"${cost.usd:f} as input of {options.model}")
     return 0 if cost is None or cost.usd is not None else 1
