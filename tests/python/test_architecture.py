@@ -142,6 +142,7 @@ OPTIONAL = {
     "settings/toml.py": {"tomli"},
     "compat/_requests.py": {"requests"},
     "compat/tokentally/_errors.py": {"httpx"},
+    "compat/paygent_sdk/v4/wrappers/langchain_wrapper.py": {"langchain_core"},
     "testing/pytest_plugin.py": {"pytest"},
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import json
 from collections.abc import Iterator
@@ -35,10 +36,11 @@ def client(server, **more):
 
 
 def test_every_name_of_the_original_is_here():
-    missing = {"PaygentLangChainCallback", "PaygentLangGraphCallback"}
+    wrappers = importlib.import_module("paygent_sdk.wrappers")
+    assert {*wrappers.__all__} <= {*v4.wrappers.__all__}
     for module in (v4, paygent_sdk):
-        assert {*original.__all__} - {*dir(module)} == missing
-        assert {*original.__all__} - {*module.__all__} == missing
+        assert {*original.__all__} <= {*module.__all__}
+        assert all(hasattr(module, name) for name in original.__all__)
 
 
 def test_constants_have_the_originals_values():
@@ -388,6 +390,157 @@ def test_speech_is_in_the_ledger_and_a_failed_session_raises(outboxes, server):
     assert {(event["agent"], event["customer"], event["session"]) for event in (speech, text)} == {("agent", "customer", "s")}
     assert (speech["usage"]["input_tokens"], speech["usage"]["input_audio_tokens"], speech["usage"]["output_tokens"]) == (8, 5, 2)
     assert text["usage"]["input_tokens"] == 1000
+
+
+class Session:
+    """The events of a session of LiveKit."""
+
+    def __init__(self):
+        self._handlers = {}
+
+    def on(self, event, handler=None):
+        if handler is None:
+            return lambda handler: self.on(event, handler)
+        self._handlers.setdefault(event, []).append(handler)
+        return handler
+
+    def emit(self, event, *args):
+        for handler in self._handlers.get(event, ()):
+            handler(*args)
+
+
+OF_LIVEKIT = {
+    "a model": SimpleNamespace(type="llm_metrics", label="openai/gpt-4o", prompt_tokens=10, completion_tokens=2, prompt_cached_tokens=4),
+    "a model's object": SimpleNamespace(type="llm_metrics", label=SimpleNamespace(model="gpt-4o"), input_tokens=10, output_tokens=2),
+    "cached tokens in details": SimpleNamespace(
+        prompt_tokens=10, completion_tokens=2, model="anthropic/claude-x", prompt_tokens_details=SimpleNamespace(cached_tokens=3)
+    ),
+    "nameless": SimpleNamespace(type="llm_metrics", prompt_tokens=1, completion_tokens=0),
+    "speech to text": SimpleNamespace(type="stt_metrics", label="deepgram/nova-2", audio_duration=90.0),
+    "speech to text, older": SimpleNamespace(audio_duration=30.0, label="nova"),
+    "no speech": SimpleNamespace(type="stt_metrics", label="deepgram/nova-2", audio_duration=0.0),
+    "text to speech": SimpleNamespace(type="tts_metrics", label="elevenlabs/turbo", characters_count=42),
+    "text to speech, older": SimpleNamespace(audio_duration=3.0, playback_duration=3.0, label="x/y", text_length=7),
+    "no characters": SimpleNamespace(type="tts_metrics", label="elevenlabs/turbo", characters_count=0),
+    "speech to speech": SimpleNamespace(type="realtime_model_metrics", **vars(METRICS)),
+    "another type": SimpleNamespace(type="vad_metrics", idle_time=1.0),
+    "in an event": SimpleNamespace(metrics=SimpleNamespace(type="llm_metrics", label="openai/gpt-4o", prompt_tokens=3, completion_tokens=4)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("has_configs", [False, True])
+def test_a_session_of_livekit_is_reported_like_by_the_original(outboxes, has_configs):
+    requests_of = []
+    for module in (original, v4):
+        names = ("LLM", "STT", "TTS", "STS")
+        configs = {f"{one.lower()}_config": getattr(module.models, f"{one}Config")("m", "p", "pro") for one in names}
+        with VendorServer() as server:
+            reporter = module.Client("KEY")
+            reporter.base_url = server.url
+            hook = module.wrappers.LiveKitPaygentHook(
+                reporter, "agent", "customer", "s", customer_name="Acme", additional_indicators=["a", "b"], meta_tags={"t": "v"},
+                **(configs if has_configs else {}),
+            )  # fmt: skip
+            session = Session()
+            hook.attach(session)
+            for metrics in OF_LIVEKIT.values():
+                session.emit("metrics_collected", metrics)
+            session.emit("close")
+            session.emit("shutdown")
+            hook.end_session()
+            if module is original:
+                reporter._executor.shutdown(wait=True)
+                reporter.session.close()
+            else:
+                assert reporter.flush(10)
+            billed = [request.json["totalDuration"] for request in server.requests if "totalDuration" in request.json]
+            # In minutes, for both requests that bill it.
+            assert len(billed) == 2 and 0 < billed[0] == billed[1] < 5
+            requests_of.append([(path, headers, body.replace(str(billed[0]), "?")) for path, headers, body in recorded(server)])
+    assert requests_of[0] == requests_of[1]
+    assert {path for path, _, _ in requests_of[1]} >= {
+        f"/api/v1/voice/{one}" for one in ("session", "llm", "stt", "tts", "indicator")
+    }
+
+
+def test_a_session_of_livekit_ends_although_paygent_fails(outboxes, server, caplog):
+    server.answers = [(404, "")]
+    reporter, session = client(server), Session()
+    v4.wrappers.LiveKitPaygentHook(reporter, "agent", "customer", "s").attach(session)
+    for metrics in OF_LIVEKIT.values():
+        session.emit("metrics_collected", metrics)
+    session.emit("close")
+    assert "the start of a session skipped: 404" in caplog.text and "KEY" not in caplog.text
+    assert "/api/v1/voice/indicator" not in {request.path for request in server.requests}
+    with pytest.raises(AttributeError):
+        v4.wrappers.LiveKitPaygentHook(reporter, "agent", "customer", "s").attach(object())
+
+
+OF_VAPI = {
+    "plain": {"assistant_id": "x"},
+    "with options": {
+        "request_options": {"additional_headers": {"a": "b"}, "additional_body_parameters": {"metadata": {"own": 1}, "other": 2}, "timeout_in_seconds": 3},
+        "assistant_overrides": {"metadata": {"mine": 1}, "first_message": "hi"},
+    },
+    "with keywords": {"paygent_agent_id": "other", "paygent_customer_id": "c2", "paygent_indicator": "i2", "paygent_meta_tags": {"u": "w", "t": "x"}},
+    "with invalid tags": {"paygent_meta_tags": {"no good": "key"}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", ["attach", "create_call"])
+@pytest.mark.parametrize("case", OF_VAPI)
+def test_a_call_of_vapi_has_the_originals_arguments(case, how):
+    seen = []
+    for module in (original, v4):
+        vapi = SimpleNamespace(calls=SimpleNamespace(create=lambda **arguments: arguments))
+        hook = module.wrappers.VapiPaygentHook(
+            "agent", "customer", customer_name="Acme", llm_config=module.models.LLMConfig("m", "p"), meta_tags={"t": "v"}
+        )
+        given = copy.deepcopy(OF_VAPI[case])
+        if how == "attach":
+            hook.attach(vapi)
+            seen.append(vapi.calls.create(**given))
+        else:
+            seen.append(hook.create_call(vapi, **given))
+    assert seen[0] == seen[1]
+    # The caller's own options are not changed.
+    assert given == OF_VAPI[case]
+
+
+def test_vapis_typed_options_and_other_objects():
+    hook = v4.wrappers.VapiPaygentHook("agent", "customer")
+    vapi = SimpleNamespace(calls=SimpleNamespace(create=lambda *_, **arguments: arguments))
+    options = SimpleNamespace(additional_headers=None)
+    assert hook.create_call(vapi, request_options=options)["request_options"] is options
+    assert options.additional_body_parameters["metadata"]["paygent_agent_id"] == "agent"
+    assert options.additional_headers == {"X-Paygent-From-SDK": "true"}
+    assert hook.create_call(vapi, request_options=3)["request_options"] == 3
+    with pytest.raises(RuntimeError, match=r"calls\.create"):
+        hook.attach(object())
+
+
+def test_langchains_callback_without_langchain_says_what_to_install(monkeypatch):
+    module = importlib.import_module("taximeter.compat.paygent_sdk.v4.wrappers.langchain_wrapper")
+    monkeypatch.setattr(module, "BaseCallbackHandler", None)
+    with pytest.raises(ImportError, match="pip install langchain-core"):
+        v4.PaygentLangChainCallback(None)
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("PaygentOpenAI", lambda one, **more: one.chat.completions.create(messages=[], **more)),
+        ("PaygentAnthropic", lambda one, **more: one.messages.create(messages=[], max_tokens=1, **more)),
+        ("PaygentMistral", lambda one, **more: one.chat.complete(messages=[], **more)),
+        ("PaygentGemini", lambda one, **more: one.models.generate_content(contents="", **more)),
+    ],
+)
+def test_a_wrapper_names_the_keywords_that_are_missing(server, name, call):
+    wrapper = getattr(v4, name)(SimpleNamespace(), client(server))
+    with pytest.raises(TypeError, match="missing required keyword arguments: external_agent_id, external_customer_id$"):
+        call(wrapper, model="m", indicator="i")
+    with pytest.raises(TypeError, match="missing required keyword arguments: model$"):
+        call(wrapper, **WHOSE)
 
 
 def test_version_4_is_imported_under_the_original_names(run, server):

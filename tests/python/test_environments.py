@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ import taximeter
 from conftest import EXAMPLES, ROOT
 from fake_families import FakeFamilies
 from taximeter.meter import engine_of
+from vendor import VendorServer
 
 REFUSED = {
     "oldest": ["BadRequestError"],
@@ -99,3 +101,41 @@ def standings(state: Path) -> list[dict]:
         return engine_of(meter).budgets.all_standings()
     finally:
         meter.close(5)
+
+
+def run_callbacks(families: FakeFamilies, vendor: VendorServer, mode: str, state: Path, *paths: Path) -> tuple[set, list[str]]:
+    python = ROOT / ".venv-layers" / "bin" / "python"
+    path = os.pathsep.join(map(str, (SCRIPTS, *paths)))
+    done = subprocess.run(
+        [python, SCRIPTS / "callbacks.py", families.url, vendor.url, mode],
+        env={**os.environ, "PYTHONPATH": path, "TAXIMETER_STATE_DIR": str(state)},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    requests, vendor.requests[:] = list(vendor.requests), []
+    # The original creates a customer before it is needed, for each callback, and also by its id when it has a name.
+    customers = {request.json["externalId"] for request in requests if request.path == "/api/v1/customers/create-or-get"}
+    return customers, sorted(json.dumps(request.json) for request in requests if request.path == "/api/v2/usage")
+
+
+def test_langchains_callback_for_paygent_reports_like_the_original(families, state, tmp_path):
+    # Only the original's own package is taken from the development environment.
+    original = importlib.util.find_spec("paygent_sdk")
+    (tmp_path / "original").mkdir()
+    (tmp_path / "original" / "paygent_sdk").symlink_to(Path(original.origin).parent)
+    with VendorServer() as vendor:
+        theirs = run_callbacks(families, vendor, "original", state, tmp_path / "original")
+        ours = run_callbacks(families, vendor, "ours", state, ROOT / "python")
+        assert ours == theirs
+        assert (len(ours[1]), len(ours[0])) == (15, 2) and "secret" not in str(ours)
+        for mode in ("ledger", "metered"):
+            folder = state / mode
+            _, usage = run_callbacks(families, vendor, mode, folder, ROOT / "python")
+            events = [
+                one for one in taximeter.Ledger(folder / "ledger.db").events() if one.get("customer") and one["status"] != "error"
+            ]
+            # Each call is one row, with the callback's attribution, whether it is metered otherwise or not.
+            assert len(usage) == len(events) == 7
+            assert {event["customer"] for event in events} == {"customer", "c2"}
+            reported = [(event["model"], event["feature"], event["usage"]["input_tokens"]) for event in events if event["usage"]]
+            assert len(reported) == 6 and ("own-1", "i2", 100) in reported

@@ -8,8 +8,10 @@ taximeter.compat.install("teer")                  # once at the start; then `fro
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 import time
+from types import ModuleType
 from typing import Any, Final
 
 from ..meter import FlushReport
@@ -20,10 +22,12 @@ _END_SECONDS: Final = 5.0
 
 _PAYGENT_4: Final = (
     "batch_client", "google_genai_live_sts", "livekit_sts", "meta_tags", "openai_realtime_sts", "speech_to_speech_usage",
-    "voice_client", "wrappers", "wrappers.anthropic_wrapper", "wrappers.gemini_wrapper", "wrappers.mistral_wrapper",
-    "wrappers.openai_wrapper",
+    "voice_client", "wrappers", "wrappers.anthropic_wrapper", "wrappers.gemini_wrapper", "wrappers.livekit_hook",
+    "wrappers.mistral_wrapper", "wrappers.openai_wrapper", "wrappers.vapi_hook",
 )  # fmt: skip
 """The modules that only Paygent 4 has."""
+_PAYGENT_4_LAZY: Final = ("wrappers.langchain_wrapper", "wrappers.langgraph_wrapper")
+"""Those that import LangChain, which takes most of a second. They are imported when they are used."""
 _MODULES: Final = {
     "teer": ("", ".__about__", ".http", ".types", ".resources", ".resources.base", ".resources.billing", ".resources.ingest"),
     "tokentally": ("", "._version", ".client", ".types"),
@@ -60,7 +64,20 @@ def install(*names: str, version: str | None = None) -> None:
         if known is not None and known is not sys.modules.get(ours):
             raise RuntimeError(f"{name} is already imported, from elsewhere or in another version; call install() before that")
     for name, ours in modules.items():
-        sys.modules[name] = importlib.import_module(ours)
+        is_lazy = ours.endswith(_PAYGENT_4_LAZY)
+        sys.modules[name] = _lazily(ours) if is_lazy else importlib.import_module(ours)
+
+
+def _lazily(name: str) -> ModuleType:
+    """Return a module that is executed when it is used."""
+    known = sys.modules.get(name)
+    spec = None if known else importlib.util.find_spec(name)
+    if known or spec is None or spec.loader is None:
+        return known or importlib.import_module(name)
+    spec.loader = importlib.util.LazyLoader(spec.loader)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _modules_of(name: str, version: str | None) -> dict[str, str]:
@@ -74,7 +91,7 @@ def _modules_of(name: str, version: str | None) -> dict[str, str]:
             raise ValueError(f"{name} has no version {version!r}; it has {' and '.join(known) or 'only one, so leave version out'}")
     found = {f"{name}{module}": f"{ours}{chosen}{module}" for module in _MODULES[name]}
     if name == "paygent_sdk" and chosen != ".v1":
-        found |= {f"{name}.{module}": f"{ours}.v4.{module}" for module in _PAYGENT_4}
+        found |= {f"{name}.{module}": f"{ours}.v4.{module}" for module in (*_PAYGENT_4, *_PAYGENT_4_LAZY)}
     return found
 
 

@@ -9,7 +9,7 @@ No client is imported here. Loaded clients are hooked now, the others when they 
 
 from __future__ import annotations
 
-from .observers import Observer, observe
+from .observers import Observer, begin_observing, end_observing, observe
 from .registry import (
     Status,
     activate,
@@ -24,6 +24,6 @@ from .registry import (
 )
 
 __all__ = [
-    "Observer", "Status", "activate", "activate_for", "check_installed", "deactivate", "hook", "installed_version", "observe",
-    "redirected", "status", "subscribe",
+    "Observer", "Status", "activate", "activate_for", "begin_observing", "check_installed", "deactivate", "end_observing", "hook",
+    "installed_version", "observe", "redirected", "status", "subscribe",
 ]  # fmt: skip

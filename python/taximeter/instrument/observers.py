@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..meter import Engine, Meter
     from ..settings import Settings
 
-__all__ = ["EventFanout", "Observer", "observe", "observers_of", "register"]
+__all__ = ["EventFanout", "Observer", "begin_observing", "end_observing", "observe", "observers_of", "register"]
 
 
 class Observer(Protocol):
@@ -52,7 +52,8 @@ class Observer(Protocol):
 
 
 _by_family: dict[str, tuple[Observer, ...]] = {}
-_of_block: ContextVar[Observer | None] = ContextVar("taximeter_observer", default=None)
+_of_blocks: ContextVar[tuple[Observer, ...]] = ContextVar("taximeter_observers", default=())
+"""The observers of the blocks that are active in this context, the outermost first. The innermost one observes."""
 
 
 def register(observer: Observer, families: Sequence[str]) -> None:
@@ -66,21 +67,30 @@ def register(observer: Observer, families: Sequence[str]) -> None:
 @contextmanager
 def observe(observer: Observer) -> Iterator[None]:
     """Make an observer receive the calls in a block."""
-    token = _of_block.set(observer)
+    begin_observing(observer)
     try:
         yield
     finally:
-        _of_block.reset(token)
+        end_observing(observer)
+
+
+def begin_observing(observer: Observer) -> None:
+    """Make an observer receive the calls of this context until `end_observing`."""
+    _of_blocks.set((*_of_blocks.get(), observer))
+
+
+def end_observing(observer: Observer) -> None:
+    """End what `begin_observing` began. Observers may end in any order, and an ended one may end again."""
+    _of_blocks.set(tuple(one for one in _of_blocks.get() if one is not observer))
 
 
 def observers_of(family: str) -> tuple[Observer, ...]:
     """Return the observers of a call of this family in this context."""
-    of_block = _of_block.get()
+    of_block = _of_blocks.get()[-1:]
     known = _by_family.get(family)
     if known is None:
-        return () if of_block is None else (of_block,)
-    active = tuple(observer for observer in known if observer.is_active)
-    return active if of_block is None else (*active, of_block)
+        return of_block
+    return (*(observer for observer in known if observer.is_active), *of_block)
 
 
 class EventFanout:

@@ -9,6 +9,9 @@ The modules `v1` and `v4` have the interface of one version each. A name that bo
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+from . import v4
 from .client import Client
 from .constants import (
     MODEL_PRICING,
@@ -71,6 +74,9 @@ from .v4 import (
     speech_to_speech_metadata_from_google_live_usage,
 )
 
+if TYPE_CHECKING:
+    from .v4 import PaygentLangChainCallback, PaygentLangGraphCallback
+
 __all__ = [
     "MODEL_PRICING",
     "APIRequest",
@@ -102,6 +108,8 @@ __all__ = [
     "OpenAIModels",
     "PaygentAnthropic",
     "PaygentGemini",
+    "PaygentLangChainCallback",
+    "PaygentLangGraphCallback",
     "PaygentMistral",
     "PaygentOpenAI",
     "RawUsageData",
@@ -130,3 +138,10 @@ __all__ = [
 ]  # fmt: skip
 
 __version__ = "1.0.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Import LangChain's callbacks when they are used; see `v4.wrappers`."""
+    if name in {"PaygentLangChainCallback", "PaygentLangGraphCallback"}:
+        return getattr(v4, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

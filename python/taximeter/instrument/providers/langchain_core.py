@@ -49,9 +49,11 @@ class _Shared(Claim):
 class _Run:
     """One call of a model."""
 
-    __slots__ = ("_claim", "_held", "_ids", "_metadata", "_scope", "_started", "_started_at")
+    __slots__ = ("_claim", "_held", "_ids", "_metadata", "_meter", "_scope", "_started", "_started_at")
 
-    def __init__(self, metadata: Mapping[str, Any]) -> None:
+    def __init__(self, meter: Engine, metadata: Mapping[str, Any]) -> None:
+        # That of the beginning: another handler's observer of this run may have ended before the run does.
+        self._meter = meter
         # For several prompts at once, all runs begin before the first request. They share one claim.
         current = layers.current()
         self._claim = current if isinstance(current, _Shared) and current.runs else _Shared(_NAME)
@@ -96,8 +98,9 @@ class _Run:
         if layers.current() is self._claim:
             layers.restore(self._claim.outer)
 
-    def end(self, meter: Engine, answer: Mapping[str, Any] | None, error: BaseException | None) -> None:
+    def end(self, answer: Mapping[str, Any] | None, error: BaseException | None) -> None:
         """Record the event, unless a client below has recorded the call."""
+        meter = self._meter
         self._claim.runs -= 1
         if not self._claim.runs:
             self.step_out()
@@ -142,7 +145,8 @@ class _Run:
 
 
 def _begun(metadata: Mapping[str, Any]) -> _Run | None:
-    return None if bindings.meter_of(_NAME, None) is None else _Run(metadata)
+    meter = bindings.meter_of(_NAME, None)
+    return None if meter is None else _Run(meter, metadata)
 
 
 class _Runs:
@@ -169,9 +173,8 @@ class _Runs:
     def end(self, run_id: Any, response: Any, error: BaseException | None) -> None:
         with self._lock:
             run = self._runs.pop(run_id, None)
-        meter = bindings.meter_of(_NAME, None)
-        if run is not None and meter is not None:
-            run.end(meter, _answer(response), error)
+        if run is not None:
+            run.end(_answer(response), error)
 
 
 def _answer(response: Any) -> dict[str, Any] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..... import _default, instrument
 from ...._vendor.destinations import record
@@ -17,7 +17,38 @@ if TYPE_CHECKING:
     from .....meter import Meter
     from ..client import Client
 
-__all__ = ["ReportedCall", "as_text", "count"]
+__all__ = ["Part", "ReportedCall", "as_text", "count"]
+
+_WHOSE: Final = ("external_agent_id", "external_customer_id", "indicator")
+"""The keywords that every method of a wrapper requires."""
+_NAME: Final = "external_customer_name"
+
+
+class Part:
+    """A part of a wrapper, such as its chats.
+
+    Every method that calls the client has the arguments of the client's own method, and these keywords:
+
+    Args:
+        indicator: The event that is billed.
+        external_agent_id, external_customer_id: The agent, and the customer for whom it worked.
+        external_customer_name: The customer's name. May be left out; then it is the id.
+    """
+
+    def __init__(self, client: Any, paygent_client: Client) -> None:
+        self._inner = client
+        self.paygent_client = paygent_client
+
+    def _call(self, provider: str, arguments: dict[str, Any], model: str | None = None) -> ReportedCall:
+        """Take the keywords for Paygent out of the arguments of a call.
+
+        Raises:
+            TypeError: One of them, or the model, is missing.
+        """
+        if missing := [name for name in (*_WHOSE, *(() if model else ("model",))) if name not in arguments]:
+            raise TypeError(f"missing required keyword arguments: {', '.join(missing)}")
+        ids = tuple(arguments.pop(name) for name in _WHOSE)
+        return ReportedCall(self.paygent_client, provider, model or arguments["model"], ids, arguments.pop(_NAME, ""))
 
 
 class ReportedCall:
@@ -25,18 +56,32 @@ class ReportedCall:
 
     It observes the call (see `instrument.Observer`), so that a call that `taximeter.init()` meters is one row in the ledger, with the
     agent, customer and indicator given here.
+
+    Args:
+        client: The client that reports.
+        provider, model: By the service's names.
+        ids: The agent, the customer, and the indicator.
+        customer_name: The customer's name; by default the id.
+        tags: Tags that the service accepts.
     """
 
     is_active = True
 
     def __init__(
-        self, client: Client, provider: str, model: str, indicator: str, agent_id: str, customer_id: str, customer_name: str = ""
+        self,
+        client: Client,
+        provider: str,
+        model: str,
+        ids: tuple[str, ...],
+        customer_name: str = "",
+        tags: dict[str, str] | None = None,
     ) -> None:
         self._client = client
         self._provider = provider
         self._model = model
-        self._ids = agent_id, customer_id, indicator
+        self._ids = ids
         self._customer_name = customer_name or None
+        self._tags = tags or {}
         self._is_metered = False
 
     def ledger_meter(self, own: Mapping[str, Any]) -> Meter | None:  # noqa: ARG002
@@ -49,12 +94,10 @@ class ReportedCall:
         return {}
 
     def attribution(self, own: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: ARG002
-        names = "agent", "customer", "feature"
-        return (
-            {name: value for name, value in zip(names, self._ids, strict=True) if value}
-            if self._client.destinations.to_ledger
-            else {}
-        )
+        if not self._client.destinations.to_ledger:
+            return {}
+        named = zip(("agent", "customer", "feature"), self._ids, strict=True)
+        return {**{name: value for name, value in named if value}, **({"tags": self._tags} if self._tags else {})}
 
     def record(self, event: Mapping[str, Any], own: Mapping[str, Any], family: str) -> None:  # noqa: ARG002
         self._is_metered = True
@@ -85,8 +128,9 @@ class ReportedCall:
         raw = RawUsageData(self._provider, self._model, input_tokens, output_tokens, cached_tokens)
         ids = ids_of(*self._ids)
         if self._client.destinations.to_ledger and not self._is_metered:
-            record(lambda: event_of(ids, raw, {}))
-        self._client._post_usage(ids, raw, {}, (ids["customerId"], self._customer_name))  # noqa: SLF001 - of this package
+            record(lambda: event_of(ids, raw, self._tags))
+        tags = {"metaTags": self._tags} if self._tags else {}
+        self._client._post_usage(ids, raw, tags, (ids["customerId"], self._customer_name))  # noqa: SLF001 - of this package
 
     def counted(self, prompt: str, output: str) -> None:
         """Count and report the tokens of texts, because the provider reports none. The texts are not sent or stored."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..... import instrument
 from ..constants import ServiceProvider
-from ._calls import ReportedCall, as_text, count
+from ._calls import Part, as_text, count
 
 if TYPE_CHECKING:
     from ..client import Client
@@ -14,7 +14,14 @@ if TYPE_CHECKING:
 __all__ = ["MessagesWrapper", "PaygentAnthropic"]
 
 
-class PaygentAnthropic:
+class _Part(Part):
+    @property
+    def anthropic(self) -> Any:
+        """The wrapped client."""
+        return self._inner
+
+
+class PaygentAnthropic(_Part):
     """A wrapper around Anthropic's client that reports its calls.
 
     Args:
@@ -23,8 +30,7 @@ class PaygentAnthropic:
     """
 
     def __init__(self, anthropic_client: Any, paygent_client: Client) -> None:
-        self.anthropic = anthropic_client
-        self.paygent_client = paygent_client
+        super().__init__(anthropic_client, paygent_client)
         instrument.hook(("anthropic",))
 
     @property
@@ -33,38 +39,12 @@ class PaygentAnthropic:
         return MessagesWrapper(self.anthropic, self.paygent_client)
 
 
-class MessagesWrapper:
+class MessagesWrapper(_Part):
     """Messages."""
 
-    def __init__(self, anthropic_client: Any, paygent_client: Client) -> None:
-        self.anthropic = anthropic_client
-        self.paygent_client = paygent_client
-
-    def create(
-        self,
-        *,
-        model: str,
-        messages: Any,
-        max_tokens: int,
-        indicator: str,
-        external_agent_id: str,
-        external_customer_id: str,
-        external_customer_name: str = "",
-        **kwargs: Any,
-    ) -> Any:
-        """Call the client's own method, without streaming.
-
-        Args:
-            model, messages, max_tokens: See Anthropic's documentation.
-            indicator: The event that is billed.
-            external_agent_id, external_customer_id: The agent, and the customer for whom it worked.
-            external_customer_name: The customer's name; by default the id.
-            kwargs: The method's other arguments.
-        """
-        reported = ReportedCall(
-            self.paygent_client, ServiceProvider.ANTHROPIC, model, indicator,
-            external_agent_id, external_customer_id, external_customer_name,
-        )  # fmt: skip
+    def create(self, *, messages: Any, max_tokens: int, **arguments: Any) -> Any:
+        """Call the client's own method, without streaming; see `Part` for the further keywords."""
+        reported = self._call(ServiceProvider.ANTHROPIC, arguments)
 
         def report(response: Any) -> None:
             usage = getattr(response, "usage", None)
@@ -76,5 +56,5 @@ class MessagesWrapper:
                 texts = [getattr(block, "text", None) or "" for block in blocks if getattr(block, "type", None) == "text"]
                 reported.counted(as_text(messages), "".join(texts))
 
-        arguments = {"model": model, "messages": messages, "max_tokens": max_tokens, **kwargs, "stream": False}
-        return reported.make(lambda: self.anthropic.messages.create(**arguments), report)
+        sent = {**arguments, "messages": messages, "max_tokens": max_tokens, "stream": False}
+        return reported.make(lambda: self.anthropic.messages.create(**sent), report)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..... import instrument
 from ..constants import ServiceProvider
-from ._calls import ReportedCall, as_text, count
+from ._calls import Part, ReportedCall, as_text, count
 
 if TYPE_CHECKING:
     from ..client import Client
@@ -14,7 +14,14 @@ if TYPE_CHECKING:
 __all__ = ["ChatSessionWrapper", "ModelsWrapper", "PaygentGemini"]
 
 
-class PaygentGemini:
+class _Part(Part):
+    @property
+    def gemini(self) -> Any:
+        """The wrapped client."""
+        return self._inner
+
+
+class PaygentGemini(_Part):
     """A wrapper around the client of `google-genai` that reports its calls.
 
     Args:
@@ -23,8 +30,7 @@ class PaygentGemini:
     """
 
     def __init__(self, gemini_client: Any, paygent_client: Client) -> None:
-        self.gemini = gemini_client
-        self.paygent_client = paygent_client
+        super().__init__(gemini_client, paygent_client)
         instrument.hook(("google.genai",))
 
     @property
@@ -33,44 +39,14 @@ class PaygentGemini:
         return ModelsWrapper(self.gemini, self.paygent_client)
 
 
-class ModelsWrapper:
+class ModelsWrapper(_Part):
     """Models."""
 
-    def __init__(self, gemini_client: Any, paygent_client: Client) -> None:
-        self.gemini = gemini_client
-        self.paygent_client = paygent_client
-
-    def generate_content(
-        self,
-        *,
-        model: str,
-        contents: Any,
-        indicator: str,
-        external_agent_id: str,
-        external_customer_id: str,
-        external_customer_name: str = "",
-        **kwargs: Any,
-    ) -> Any:
-        """Call the client's own method.
-
-        Args:
-            model, contents: See Google's documentation.
-            indicator: The event that is billed.
-            external_agent_id, external_customer_id: The agent, and the customer for whom it worked.
-            external_customer_name: The customer's name; by default the id.
-            kwargs: The method's other arguments.
-        """
-        reported = ReportedCall(
-            self.paygent_client,
-            ServiceProvider.GOOGLE,
-            model,
-            indicator,
-            external_agent_id,
-            external_customer_id,
-            external_customer_name,
-        )
+    def generate_content(self, *, contents: Any, **arguments: Any) -> Any:
+        """Call the client's own method; see `Part` for the further keywords."""
+        reported = self._call(ServiceProvider.GOOGLE, arguments)
         return reported.make(
-            lambda: self.gemini.models.generate_content(model=model, contents=contents, **kwargs),
+            lambda: self.gemini.models.generate_content(contents=contents, **arguments),
             lambda response: _report(reported, contents, response),
         )
 
@@ -88,7 +64,7 @@ class ModelsWrapper:
         external_customer_name: str = "",
         **kwargs: Any,
     ) -> ChatSessionWrapper:
-        """Start a chat whose messages are reported; see `generate_content`."""
+        """Start a chat whose messages are reported; see `Part` for the further keywords."""
         start = getattr(self.gemini.models, "start_chat", None) or self.gemini.chats.create
         session = ChatSessionWrapper(
             start(model=model, **kwargs), self.paygent_client, model, indicator, external_agent_id, external_customer_id
@@ -128,10 +104,8 @@ class ChatSessionWrapper:
 
     def send_message(self, message: Any, **kwargs: Any) -> Any:
         """Call the client's own method."""
-        reported = ReportedCall(
-            self.paygent_client, ServiceProvider.GOOGLE, self.model_name, self.indicator,
-            self.external_agent_id, self.external_customer_id, self.external_customer_name,
-        )  # fmt: skip
+        ids = self.external_agent_id, self.external_customer_id, self.indicator
+        reported = ReportedCall(self.paygent_client, ServiceProvider.GOOGLE, self.model_name, ids, self.external_customer_name)
         return reported.make(
             lambda: self.chat_session.send_message(message, **kwargs), lambda response: _report(reported, message, response)
         )

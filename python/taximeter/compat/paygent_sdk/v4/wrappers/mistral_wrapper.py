@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..... import instrument
 from ..constants import ServiceProvider
-from ._calls import ReportedCall, as_text, count
+from ._calls import Part, as_text, count
 
 if TYPE_CHECKING:
     from ..client import Client
@@ -14,7 +14,14 @@ if TYPE_CHECKING:
 __all__ = ["ChatWrapper", "PaygentMistral"]
 
 
-class PaygentMistral:
+class _Part(Part):
+    @property
+    def mistral(self) -> Any:
+        """The wrapped client."""
+        return self._inner
+
+
+class PaygentMistral(_Part):
     """A wrapper around Mistral's client that reports its calls.
 
     Args:
@@ -23,8 +30,7 @@ class PaygentMistral:
     """
 
     def __init__(self, mistral_client: Any, paygent_client: Client) -> None:
-        self.mistral = mistral_client
-        self.paygent_client = paygent_client
+        super().__init__(mistral_client, paygent_client)
         instrument.hook(("mistralai",))
 
     @property
@@ -33,42 +39,19 @@ class PaygentMistral:
         return ChatWrapper(self.mistral, self.paygent_client)
 
 
-class ChatWrapper:
+class ChatWrapper(_Part):
     """Chats."""
 
-    def __init__(self, mistral_client: Any, paygent_client: Client) -> None:
-        self.mistral = mistral_client
-        self.paygent_client = paygent_client
+    def complete(self, *, messages: Any, **arguments: Any) -> Any:
+        """Call the client's own method; see `Part` for the further keywords."""
+        return self._make("complete", messages, arguments)
 
-    def complete(self, **arguments: Any) -> Any:
-        """Call the client's own method.
-
-        Args:
-            arguments: `model`, `messages` and the method's other arguments; the `indicator` that is billed, `external_agent_id`,
-                `external_customer_id`, and optionally `external_customer_name`.
-        """
-        return self._make("complete", **arguments)
-
-    def complete_async(self, **arguments: Any) -> Any:
+    def complete_async(self, *, messages: Any, **arguments: Any) -> Any:
         """Call the client's own asynchronous method; see `complete`."""
-        return self._make("complete_async", **arguments)
+        return self._make("complete_async", messages, arguments)
 
-    def _make(
-        self,
-        method: str,
-        *,
-        model: str,
-        messages: Any,
-        indicator: str,
-        external_agent_id: str,
-        external_customer_id: str,
-        external_customer_name: str = "",
-        **kwargs: Any,
-    ) -> Any:
-        reported = ReportedCall(
-            self.paygent_client, ServiceProvider.MISTRAL_AI, model, indicator,
-            external_agent_id, external_customer_id, external_customer_name,
-        )  # fmt: skip
+    def _make(self, method: str, messages: Any, arguments: dict[str, Any]) -> Any:
+        reported = self._call(ServiceProvider.MISTRAL_AI, arguments)
 
         def report(response: Any) -> None:
             usage = getattr(response, "usage", None)
@@ -80,4 +63,4 @@ class ChatWrapper:
                 content = getattr(getattr(choices[0], "message", None), "content", None)
                 reported.counted(as_text(messages), as_text(content or ""))
 
-        return reported.make(lambda: getattr(self.mistral.chat, method)(model=model, messages=messages, **kwargs), report)
+        return reported.make(lambda: getattr(self.mistral.chat, method)(messages=messages, **arguments), report)

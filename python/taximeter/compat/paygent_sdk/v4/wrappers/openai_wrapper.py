@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..... import instrument
 from ..constants import ServiceProvider
-from ._calls import ReportedCall, as_text, count
+from ._calls import Part, as_text, count
 
 if TYPE_CHECKING:
     from ..client import Client
 
 __all__ = ["ChatCompletionsWrapper", "ChatWrapper", "EmbeddingsWrapper", "ImagesWrapper", "PaygentOpenAI"]
 
-_DEFAULT_IMAGE_MODEL = "dall-e-2"
+_DEFAULT_IMAGE_MODEL: Final = "dall-e-2"
 
 
-class _Part:
-    def __init__(self, openai_client: Any, paygent_client: Client) -> None:
-        self.openai = openai_client
-        self.paygent_client = paygent_client
+class _Part(Part):
+    @property
+    def openai(self) -> Any:
+        """The wrapped client."""
+        return self._inner
 
 
 class PaygentOpenAI(_Part):
@@ -62,35 +63,9 @@ class ChatWrapper(_Part):
 class ChatCompletionsWrapper(_Part):
     """Responses of chats."""
 
-    def create(
-        self,
-        *,
-        model: str,
-        messages: Any,
-        indicator: str,
-        external_agent_id: str,
-        external_customer_id: str,
-        external_customer_name: str = "",
-        **kwargs: Any,
-    ) -> Any:
-        """Call the client's own method, without streaming.
-
-        Args:
-            model, messages: See OpenAI's documentation.
-            indicator: The event that is billed.
-            external_agent_id, external_customer_id: The agent, and the customer for whom it worked.
-            external_customer_name: The customer's name; by default the id.
-            kwargs: The method's other arguments.
-        """
-        reported = ReportedCall(
-            self.paygent_client,
-            ServiceProvider.OPENAI,
-            model,
-            indicator,
-            external_agent_id,
-            external_customer_id,
-            external_customer_name,
-        )
+    def create(self, *, messages: Any, **arguments: Any) -> Any:
+        """Call the client's own method, without streaming; see `Part` for the further keywords."""
+        reported = self._call(ServiceProvider.OPENAI, arguments)
 
         def report(response: Any) -> None:
             usage: Any = getattr(response, "usage", None)
@@ -101,34 +76,16 @@ class ChatCompletionsWrapper(_Part):
                 choices = getattr(response, "choices", None) or [None]
                 reported.counted(as_text(messages), getattr(getattr(choices[0], "message", None), "content", None) or "")
 
-        arguments = {"model": model, "messages": messages, **kwargs, "stream": False}
-        return reported.make(lambda: self.openai.chat.completions.create(**arguments), report)
+        sent = {**arguments, "messages": messages, "stream": False}
+        return reported.make(lambda: self.openai.chat.completions.create(**sent), report)
 
 
 class EmbeddingsWrapper(_Part):
     """Embeddings."""
 
-    def create(
-        self,
-        *,
-        model: str,
-        input: Any,  # noqa: A002 - the client's
-        indicator: str,
-        external_agent_id: str,
-        external_customer_id: str,
-        external_customer_name: str = "",
-        **kwargs: Any,
-    ) -> Any:
-        """Call the client's own method; see `ChatCompletionsWrapper.create`."""
-        reported = ReportedCall(
-            self.paygent_client,
-            ServiceProvider.OPENAI,
-            model,
-            indicator,
-            external_agent_id,
-            external_customer_id,
-            external_customer_name,
-        )
+    def create(self, *, input: Any, **arguments: Any) -> Any:  # noqa: A002 - the client's
+        """Call the client's own method; see `Part` for the further keywords."""
+        reported = self._call(ServiceProvider.OPENAI, arguments)
 
         def report(response: Any) -> None:
             if tokens := count(getattr(response, "usage", None), "prompt_tokens"):
@@ -136,28 +93,15 @@ class EmbeddingsWrapper(_Part):
             else:
                 reported.counted(" ".join(map(str, input)) if isinstance(input, list) else str(input), "")
 
-        return reported.make(lambda: self.openai.embeddings.create(model=model, input=input, **kwargs), report)
+        return reported.make(lambda: self.openai.embeddings.create(input=input, **arguments), report)
 
 
 class ImagesWrapper(_Part):
     """Images."""
 
-    def generate(
-        self,
-        *,
-        model: str | None = None,
-        prompt: str,
-        indicator: str,
-        external_agent_id: str,
-        external_customer_id: str,
-        external_customer_name: str = "",
-        **kwargs: Any,
-    ) -> Any:
-        """Call the client's own method; see `ChatCompletionsWrapper.create`. If no tokens are reported, those of the prompt are."""
-        reported = ReportedCall(
-            self.paygent_client, ServiceProvider.OPENAI, model or _DEFAULT_IMAGE_MODEL, indicator,
-            external_agent_id, external_customer_id, external_customer_name,
-        )  # fmt: skip
+    def generate(self, *, prompt: str, model: str | None = None, **arguments: Any) -> Any:
+        """Call the client's own method; see `Part` for the further keywords. If none are reported, the prompt's tokens are."""
+        reported = self._call(ServiceProvider.OPENAI, arguments, model or _DEFAULT_IMAGE_MODEL)
 
         def report(response: Any) -> None:
             usage: Any = getattr(response, "usage", None)
@@ -166,5 +110,5 @@ class ImagesWrapper(_Part):
             else:
                 reported.counted(prompt or "", "")
 
-        arguments = {"prompt": prompt, **kwargs, **({"model": model} if model else {})}
-        return reported.make(lambda: self.openai.images.generate(**arguments), report)
+        sent = {"prompt": prompt, **arguments, **({"model": model} if model else {})}
+        return reported.make(lambda: self.openai.images.generate(**sent), report)
