@@ -603,6 +603,34 @@ class LedgerReader:
             ValueError: A field is unknown.
             LedgerError: The ledger cannot be read.
         """
+    def export(
+        self,
+        since: int | None,
+        until: int | None,
+        conditions: Sequence[tuple[str, str, Sequence[str | None]]],
+        after: int,
+        limit: int,
+        columns: Sequence[str] | None,
+        is_raw: bool,
+    ) -> tuple[bytes, int, int]:
+        """Return at most `limit` events after a sequence number as lines: JSON, or CSV with these columns and without a header.
+
+        Args:
+            since: Only events that began at or after this time.
+            until: Only events that began before this time.
+            conditions: The filter.
+            after: The sequence number.
+            limit: The most events.
+            columns: The columns of CSV; `None` for JSON.
+            is_raw: Whether texts stay as they are, even if a spreadsheet would run them as formulas.
+
+        Returns:
+            The lines, the number of events, and the sequence number of the last one.
+
+        Raises:
+            ValueError: A field is unknown.
+            LedgerError: The ledger cannot be read.
+        """
     def newest(
         self, since: int | None, until: int | None, conditions: Sequence[tuple[str, str, Sequence[str | None]]], limit: int
     ) -> list[str]:
@@ -622,6 +650,108 @@ class LedgerReader:
         """Return the last sequence number among the events up to this id."""
     def files(self) -> int:
         """Return how many files have been read. The number grows when another file replaces the ledger."""
+
+@final
+class LedgerQuery:
+    """Runs one SQL statement that only reads, in a thread of its own.
+
+    Args:
+        path: The ledger's file.
+        sql: The statement.
+        parameters: The values of its question marks, or of its names.
+        timeout: Seconds until it is stopped; `None` for no limit.
+
+    Raises:
+        TypeError: A parameter is not a value of SQL.
+    """
+    def __new__(
+        cls, path: str | PathLike[str], sql: str, parameters: Sequence[Any] | Mapping[str, Any], timeout: float | None
+    ) -> LedgerQuery: ...
+    def columns(self) -> list[str]:
+        """Return the names of the columns. To be called first, and once.
+
+        Raises:
+            ValueError: The statement is invalid, or does not only read.
+            LedgerError: The ledger cannot be read, or the time is over.
+        """
+    def rows(self) -> list[tuple[Any, ...]] | None:
+        """Return the next rows; `None` after the last ones.
+
+        Raises:
+            LedgerError: The ledger cannot be read, or the time is over.
+        """
+    def close(self) -> None:
+        """Stop the statement."""
+
+def ledger_backup(
+    ledger: str | PathLike[str], target: str | PathLike[str], replace: bool, progress: Callable[[int, int], object] | None
+) -> dict[str, Any]:
+    """Copy a ledger to a file, as it is at one moment.
+
+    Args:
+        ledger: The ledger's file.
+        target: The new file.
+        replace: Whether it may exist.
+        progress: Called with the pages that are copied, and all pages.
+
+    Returns:
+        `events`, `bytes` and `kept`, which is `None`.
+
+    Raises:
+        ValueError: There is no ledger, or the file exists.
+        LedgerError: One of the files cannot be used.
+    """
+
+def ledger_restore(
+    ledger: str | PathLike[str], source: str | PathLike[str], progress: Callable[[int, int], object] | None
+) -> dict[str, Any]:
+    """Put a copy of a backup in the place of a ledger.
+
+    Args:
+        ledger: The ledger's file.
+        source: The backup.
+        progress: Called with the pages that are copied, and all pages.
+
+    Returns:
+        `events`, `bytes` and `kept`: the path of the replaced ledger, or `None`.
+
+    Raises:
+        ValueError: There is no backup, or it is the ledger itself.
+        LedgerError: It is not a ledger, from a newer version, or damaged; or the ledger cannot be replaced.
+    """
+
+def ledger_check(
+    ledger: str | PathLike[str], is_thorough: bool, timeout: float | None, progress: Callable[[int, int], object] | None
+) -> dict[str, Any]:
+    """Check a ledger.
+
+    Args:
+        ledger: The ledger's file.
+        is_thorough: Whether to compare indexes with tables, too.
+        timeout: Seconds until the check is left unfinished; `None` for no limit.
+        progress: Called meanwhile with two zeros.
+
+    Returns:
+        `faults`, `is_complete`, `events`, `bytes` and `free_bytes`.
+
+    Raises:
+        LedgerError: The file is not a ledger, or cannot be read.
+    """
+
+def ledger_compact(ledger: str | PathLike[str], progress: Callable[[int, int], object] | None) -> tuple[int, int]:
+    """Write a ledger's file anew, without unused pages.
+
+    Args:
+        ledger: The ledger's file.
+        progress: Called meanwhile with two zeros.
+
+    Returns:
+        Its bytes before and after.
+
+    Raises:
+        ValueError: There is no ledger.
+        LedgerError: It cannot be written.
+    """
 
 @final
 class Scanner:

@@ -30,6 +30,15 @@ pub enum LedgerError {
     /// The file is an SQLite database of another application.
     #[error("the file is an SQLite database, but not a ledger")]
     Foreign,
+    /// SQLite's check found damage: its first finding.
+    #[error("the ledger is damaged: {0}")]
+    Damaged(String),
+    /// The operation took longer than it may.
+    #[error("stopped, because it took longer than allowed; raise the timeout")]
+    TimedOut,
+    /// The caller stopped the operation.
+    #[error("stopped before the end")]
+    Stopped,
     /// An argument of a report is invalid: the field and the rule.
     #[error("{0}")]
     Query(String),

@@ -6,28 +6,38 @@
 //!
 //! A forked child cannot use SQLite's state: see [`unusable_after_fork`].
 
+mod backup;
+mod check;
 mod dimension;
 mod error;
+mod export;
 mod file;
 mod filter;
 mod functions;
 mod hours;
 mod insert;
 mod lease;
+mod query;
 mod reader;
 mod record;
 mod report;
 mod reprice;
 mod schema;
 mod spend;
+mod watch;
 mod writer;
 
+pub use backup::{Copied, backup, restore};
+pub use check::{Checked, Compacted, compact};
 pub use dimension::Dimension;
 pub use error::LedgerError;
+pub use export::Format;
 pub use filter::{Condition, Filter, Op};
 pub use lease::unusable_after_fork;
+pub use query::{Parameters, Rows};
 pub use reader::Reader;
 pub use report::{ReportRow, Totals};
 pub use reprice::{NewPrice, Repriced, RepricedModel};
 pub use spend::{Spend, Spending, Spent};
+pub use watch::Watch;
 pub use writer::Writer;

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use super::convert::decimal;
-use crate::ledger::{Condition, Dimension, Filter, LedgerError, Op, Reader};
+use crate::ledger::{Condition, Dimension, Filter, Format, LedgerError, Op, Reader};
 use crate::sys::fork::fork_generation;
 
 #[doc = stub_doc!("LedgerReader")]
@@ -52,6 +52,7 @@ impl PyLedger {
 }
 
 #[pymethods]
+#[expect(clippy::too_many_arguments, reason = "the parts of a selection are arguments")]
 impl PyLedger {
     #[new]
     fn new(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
@@ -117,6 +118,25 @@ impl PyLedger {
     ) -> PyResult<(Vec<String>, i64)> {
         let filter = filter(since, until, conditions)?;
         self.with(py, |reader| reader.events(&filter, after, limit))
+    }
+
+    #[doc = stub_doc!("LedgerReader.export")]
+    #[pyo3(signature = (since, until, conditions, after, limit, columns, is_raw))]
+    fn export<'py>(
+        &self,
+        py: Python<'py>,
+        since: Option<u64>,
+        until: Option<u64>,
+        conditions: Where,
+        after: i64,
+        limit: usize,
+        columns: Option<Vec<String>>,
+        is_raw: bool,
+    ) -> PyResult<(Bound<'py, PyBytes>, u64, i64)> {
+        let filter = filter(since, until, conditions)?;
+        let format = columns.map_or(Format::JsonLines, |columns| Format::Csv { columns, is_raw });
+        let block = self.with(py, |reader| reader.export(&filter, &format, after, limit))?;
+        Ok((PyBytes::new(py, &block.bytes), block.events, block.last))
     }
 
     #[doc = stub_doc!("LedgerReader.newest")]

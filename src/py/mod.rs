@@ -10,6 +10,7 @@ include!(concat!(env!("OUT_DIR"), "/stub_docs.rs"));
 mod arguments;
 mod budgets;
 mod capture;
+mod care;
 mod convert;
 mod destination;
 mod errors;
@@ -23,6 +24,7 @@ mod meter;
 mod post;
 mod price;
 mod prompt;
+mod query;
 mod receipt;
 mod response;
 mod scope;
@@ -40,6 +42,8 @@ mod _core {
     #[pymodule_export]
     use super::capture::{PyScanner, header_values, normalize_usage};
     #[pymodule_export]
+    use super::care::{ledger_backup, ledger_check, ledger_compact, ledger_restore};
+    #[pymodule_export]
     use super::destination::{check_destination, cloud, schemes};
     #[pymodule_export]
     use super::exchange::PyExchange;
@@ -53,6 +57,8 @@ mod _core {
     use super::meter::PyMeter;
     #[pymodule_export]
     use super::price::{PyCost, catalog_denominator, check_catalog, check_overrides, embedded_catalog, restore_cost, usual_denominator};
+    #[pymodule_export]
+    use super::query::PyQuery;
     #[pymodule_export]
     use super::receipt::{PyReceipt, restore_receipt};
     #[pymodule_export]

@@ -36,7 +36,20 @@ MEMBERS = {
     taximeter.Measurement: {"first_token", "receipt", "set", "set_usage"},
     taximeter.Budget: {"blocks_unavailable", "name", "on_threshold", "to_core", "webhook"},
     taximeter.Destination: {"host", "place", "to_core"},
-    taximeter.Ledger: {"events", "find", "follow", "last", "newest", "report"},
+    taximeter.Ledger: {
+        "backup",
+        "check",
+        "compact",
+        "events",
+        "export",
+        "find",
+        "follow",
+        "last",
+        "newest",
+        "query",
+        "report",
+        "restore",
+    },
     testing.Captured: {"clear", "events", "report"},
 }
 

@@ -18,6 +18,7 @@ __all__ = [
     "Budgets",
     "Cost",
     "Encoding",
+    "LedgerQuery",
     "LedgerReader",
     "Meter",
     "Receipt",
@@ -38,6 +39,10 @@ __all__ = [
     "encoding",
     "encoding_of",
     "journals",
+    "ledger_backup",
+    "ledger_check",
+    "ledger_compact",
+    "ledger_restore",
     "normalize_usage",
     "quarantine",
     "register_tokenizer",
@@ -240,6 +245,10 @@ class Refusal(Cost):
     """Absent in a subinterpreter."""
 
 
+class LedgerQuery(Cost):
+    """Absent in a subinterpreter."""
+
+
 class LedgerReader(Cost):
     """Absent in a subinterpreter."""
 
@@ -260,6 +269,10 @@ journals: Callable[..., Any] = _refuse
 drop_journal: Callable[..., Any] = _refuse
 quarantine: Callable[..., Any] = _refuse
 requeue_quarantine: Callable[..., Any] = _refuse
+ledger_backup: Callable[..., Any] = _refuse
+ledger_restore: Callable[..., Any] = _refuse
+ledger_check: Callable[..., Any] = _refuse
+ledger_compact: Callable[..., Any] = _refuse
 encoding: Callable[..., Any] = _refuse
 encoding_of: Callable[..., Any] = _refuse
 register_tokenizer: Callable[..., Any] = _refuse

@@ -9,28 +9,20 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from ..fields import ATTRIBUTION, TAGS
-from ..ledger import Ledger
+from ..fields import ATTRIBUTION
+from ..ledger import COLUMNS, Ledger
 from ..sanitize import printable
 from ..table import amounts, cut
-from .common import Add, add_csv, add_filters, count, csv_writer, filters, ledger
-from .render import answer, print_line, say
+from .common import Add, add_csv, add_filters, count, filters, ledger
+from .progress import progress
+from .render import answer, print_bytes, print_line, say
 
 if TYPE_CHECKING:
     from ..types import Event
 
 __all__ = ["add_commands"]
-
-_COLUMNS: Final = (
-    "id", "started_at", "provider", "model", "operation", "status", "error", "finish_reason", "input_tokens", "output_tokens",
-    "cache_read_tokens", "cache_write_tokens", "reasoning_tokens", "usage", "provider_usage", "usage_status",
-    "cost_usd", "cost_status",
-    "computed_cost_usd", "cost_notes",
-    "priced_as", "catalog", "latency_ms", "ttft_ms", "service_tier", "region", "batch", *ATTRIBUTION, TAGS,
-    "trace_id", "span_id", "parent_span_id", "call_id",
-)  # fmt: skip
 
 
 def add_commands(add: Add) -> None:
@@ -74,7 +66,7 @@ def _show(options: argparse.Namespace) -> int:
     if options.json:
         answer(options, [event])
         return 0
-    shown = {name: event[name] for name in _COLUMNS if name in event and event[name] not in (None, "", {}, [])}
+    shown = {name: event[name] for name in COLUMNS if name in event and event[name] not in (None, "", {}, [])}
     width = max(map(len, shown))
     for name, value in shown.items():
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -133,15 +125,12 @@ def _line(event: Event) -> str:
 
 
 def _export(options: argparse.Namespace) -> int:
-    events = ledger(options).events(**filters(options))
-    if not options.csv:
-        for event in events:
-            print(json.dumps(event, ensure_ascii=False))
-        return 0
-    writer, safe = csv_writer(options, _COLUMNS)
-    for event in events:
-        nested: dict[str, Any] = {
-            name: json.dumps(event[name], ensure_ascii=False) for name in ("usage", "tags", "cost_notes") if name in event
-        }
-        writer.writerow({name: safe(value) for name, value in {**event, **nested}.items()})
+    own = ledger(options)
+    chosen = filters(options)
+    with progress("exporting", unit="MB", streams=True) as shown:
+        written = 0
+        for block in own.export("csv" if options.csv else "jsonl", **chosen, raw=options.raw):
+            print_bytes(block)
+            written += len(block)
+            shown.done = written // 1_000_000
     return 0

@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import sqlite3
 import time
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 from .. import __version__, _default, files, instrument
-from ..errors import ConfigError
+from ..errors import ConfigError, TaximeterError
+from ..ledger import Ledger, quick_check
 from ..meter import engine_of, prometheus
 from ..sanitize import printable
 from ..settings import Settings, resolve
@@ -28,6 +28,12 @@ from .render import answer, color, counted
 __all__ = ["add_commands", "doctor", "report_settings"]
 
 _MOST_HOSTS = 20
+_CHECK_SECONDS = 5.0
+"""How long the ledger's file is checked, in seconds: some 5 GB."""
+_GROWTH_DAYS = 7
+"""The days whose mean is the growth a day."""
+_MUCH_FREE = 0.25
+"""The share of unused space in the ledger that is worth a remark."""
 _FAILURE_SECONDS = 7 * 86_400.0
 """How long a client that could not be metered is shown, in seconds. Programs that still have it note it again every day."""
 
@@ -151,15 +157,19 @@ def _check_ledger(path: Path) -> Check:
     if not path.exists():
         return "ledger", True, f"{path} does not exist yet; the first event creates it"
     try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-        try:
-            (verdict,) = connection.execute("PRAGMA quick_check").fetchone()
-            (count,) = connection.execute("SELECT count(*) FROM events").fetchone()
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
+        found = quick_check(path, _CHECK_SECONDS)
+        week = Ledger(path).report((), since=timedelta(days=_GROWTH_DAYS)).total.calls
+    except TaximeterError as error:
         return "ledger", False, f"{path}: {error}"
-    return "ledger", verdict == "ok", f"{path}: {counted(count, 'event')}" + ("" if verdict == "ok" else f"; {verdict}")
+    parts = [f"{path}: {counted(found.events, 'event')}, {found.size / 1e6:,.1f} MB"]
+    if found.events:
+        each = (found.size - found.free) / found.events
+        parts += [f"{each:,.0f} bytes an event", f"{each * week / _GROWTH_DAYS / 1e6:,.1f} MB more a day"]
+    if found.free > _MUCH_FREE * found.size:
+        parts.append(f"{found.free / 1e6:,.1f} MB unused: taximeter ledger compact gives them back")
+    if not found.is_complete:
+        parts.append("too large to be checked here: see taximeter ledger check")
+    return "ledger", not found.faults, printable("; ".join([", ".join(parts), *found.faults]))
 
 
 def _check_hosts(settings: Settings) -> list[Check]:

@@ -12,14 +12,14 @@ from .. import __version__, _default
 from ..errors import ConfigError, TaximeterError
 from ..meter import engine_of
 from ..settings import NO_HOME, Settings, resolve
-from . import budgets, calls, dead_letters, doctor, journals, overview, prices, report, repricing, tokens
+from . import budgets, calls, dead_letters, doctor, journals, ledger, overview, prices, report, repricing, tokens
 from .common import Run, action_adder, add_common
 from .progress import INTERRUPTED, run
 from .render import complain, set_up
 
 __all__ = ["main", "parser"]
 
-MODULES = (report, calls, prices, repricing, tokens, budgets, dead_letters, journals, doctor)
+MODULES = (report, calls, prices, repricing, tokens, budgets, dead_letters, journals, ledger, doctor)
 """The modules of commands, in the order of the documentation."""
 GROUPS: Final = {
     "look": (
@@ -27,7 +27,7 @@ GROUPS: Final = {
         "budgets",
     ),
     "act": ("price", "tokens", "models", "prices", "what-if", "reprice", "export"),
-    "care": ("doctor", "drain", "dead-letters", "journals"),
+    "care": ("doctor", "drain", "dead-letters", "journals", "ledger", "backup", "restore", "query"),
 }  # fmt: skip
 """The commands in the order of the help."""
 _EXAMPLES: Final = """examples:

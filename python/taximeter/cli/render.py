@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SCHEMA_VERSION", "age", "amount", "answer", "answer_report", "color", "complain", "counted",
-    "is_terminal", "print_json", "print_line", "print_lines",
+    "is_terminal", "print_bytes", "print_json", "print_line", "print_lines",
     "print_report", "print_table", "say", "set_up", "table",
 ]  # fmt: skip
 
@@ -117,6 +117,13 @@ def answer_report(options: argparse.Namespace, report: Report, **more: Any) -> N
 def print_json(value: Any) -> None:
     """Print indented JSON."""
     print(json.dumps(value, indent=2))
+
+
+def print_bytes(block: bytes) -> None:
+    """Print whole lines in UTF-8, as they are."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(block)
+    sys.stdout.buffer.flush()
 
 
 def print_line(value: Any) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from .care import Backup, Check, quick_check, restore
+from .export import COLUMNS
 from .filters import Above, Below, Like, Not, Selection, Where
+from .query import Rows
 from .reader import Ledger
 from .report import Report, Repricing, RepricingRow, Row, cost_cells
 
 __all__ = [
+    "COLUMNS",
     "Above",
+    "Backup",
     "Below",
+    "Check",
     "Ledger",
     "Like",
     "Not",
@@ -16,7 +22,10 @@ __all__ = [
     "Repricing",
     "RepricingRow",
     "Row",
+    "Rows",
     "Selection",
     "Where",
     "cost_cells",
+    "quick_check",
+    "restore",
 ]

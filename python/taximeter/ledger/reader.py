@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 from .. import _core
 from ..moments import Moment, midnight, starts_in_a_day
 from ..zones import UNITS, Zone, parts, zone, zone_name
+from .care import Care
+from .export import Form, blocks
 from .filters import Selection, Where
 from .report import Report, Row, total
 
@@ -25,7 +27,7 @@ __all__ = ["Ledger"]
 _PAGE: Final = 1000
 
 
-class Ledger:
+class Ledger(Care):
     """Reads the ledger, also while other processes write it.
 
     Args:
@@ -127,6 +129,31 @@ class Ledger:
             if not page:
                 return
             yield from map(json.loads, page)
+
+    def export(
+        self,
+        form: Form = "jsonl",
+        *,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        where: Where | None = None,
+        raw: bool = False,
+    ) -> Iterator[bytes]:
+        """Yield every call in order of arrival as lines in UTF-8, in blocks of whole lines. For the filters, see `report`.
+
+        Args:
+            form: `jsonl`, a JSON object a line, or `csv` with a header.
+            since: Only calls that began at or after this moment.
+            until: Only calls that began before this moment.
+            where: Only calls with these values.
+            raw: Whether texts of CSV stay as they are, even if a spreadsheet would run them as formulas.
+
+        Raises:
+            ValueError: The form or a field is unknown, or a moment is invalid.
+            LedgerError: The ledger cannot be read.
+        """
+        self._bring_up_to_date()
+        return blocks(self._reader, Selection.of(since, until, where, self.timezone), form, raw=raw)
 
     def follow(self, *, last: int = 10, every: float = 0.2) -> Iterator[Event]:
         """Yield the last events, then new ones as they arrive, without end.

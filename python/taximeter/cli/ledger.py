@@ -1,0 +1,171 @@
+"""The commands that care for the ledger's file: `backup`, `restore`, `ledger check`, `ledger compact` and `query`."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final
+
+from ..errors import ConfigError
+from ..ledger import Ledger, restore
+from ..sanitize import printable, spreadsheet_cell
+from ..table import Column, layout
+from . import common
+from .common import Add, action_adder, add_csv
+from .progress import progress
+from .render import answer, counted, say
+
+__all__ = ["add_commands"]
+
+_MOST_ROWS: Final = 1_000
+"""The rows of a table. JSON and CSV have all."""
+
+
+def add_commands(add: Add) -> None:
+    """Add the commands of this module to the command line."""
+    backup = add("backup", _backup, "copy the ledger to a file while programs write")
+    backup.add_argument("file", metavar="FILE", help="the new file")
+    backup.add_argument("--force", action="store_true", help="replace the file if it exists")
+    put = add("restore", _restore, "put a backup in the place of the ledger, and keep the replaced one")
+    put.add_argument("file", metavar="FILE", help="the backup")
+    care = add("ledger", _check, "check the ledger's file, or make it smaller")
+    act = action_adder(care.add_subparsers(title="actions", metavar="ACTION"), "ledger ")
+    act("check", _check, "check the structure of the ledger, its indexes, and that the sums agree with the calls")
+    act("compact", _compact, "write the ledger's file anew without unused space; events wait meanwhile")
+    query = add("query", _query, "run an SQL statement that only reads the ledger")
+    query.add_argument("sql", metavar="SQL", help="the statement; decimal_sum(cost_usd) adds costs exactly")
+    query.add_argument("--timeout", type=_seconds, default=60.0, metavar="S", help="seconds until it is stopped (default: 60)")
+    add_csv(query)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
+    return seconds
+
+
+@contextmanager
+def _shown(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show the progress of work on pages of the file."""
+    with progress(what, unit="pages") as shown:
+
+        def tell(done: int, total: int) -> None:
+            shown.done, shown.total = done, total or None
+
+        yield tell
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB"
+
+
+def _backup(options: argparse.Namespace) -> int:
+    own = common.ledger(options)
+    with _shown("copying") as tell:
+        made = own.backup(options.file, replace=options.force, progress=tell)
+    if options.json:
+        answer(options, [{"file": options.file, "events": made.events, "bytes": made.size}])
+    else:
+        say(f"{counted(made.events, 'event')}, {_size(made.size)}, in {printable(options.file)}")
+    return 0
+
+
+def _restore(options: argparse.Namespace) -> int:
+    path: Path = options.settings.ledger
+    with _shown("restoring") as tell:
+        made = restore(path, options.file, tell)
+    kept = None if made.kept is None else str(made.kept)
+    if options.json:
+        answer(options, [{"file": options.file, "events": made.events, "bytes": made.size, "kept": kept}])
+    else:
+        say(f"{counted(made.events, 'event')} restored to {path}")
+        if kept is not None:
+            say(f"the ledger before is kept in {kept}; delete it when you do not need it")
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    own = _existing(options)
+    with _shown("checking") as tell:
+        found = own.check(progress=tell)
+    if options.json:
+        sizes = {"events": found.events, "bytes": found.size, "free_bytes": found.free}
+        answer(options, [{"ok": not found.faults, "faults": list(found.faults), **sizes}])
+    else:
+        print(f"{own.path}: {counted(found.events, 'event')}, {_size(found.size)}, {_size(found.free)} of it unused")
+        for fault in found.faults:
+            print(f"BAD  {printable(fault)}")
+        print("damaged: restore a backup, see taximeter restore" if found.faults else "ok")
+    return 1 if found.faults else 0
+
+
+def _compact(options: argparse.Namespace) -> int:
+    own = _existing(options)
+    with _shown("compacting") as tell:
+        before, after = own.compact(progress=tell)
+    if options.json:
+        answer(options, [{"bytes_before": before, "bytes_after": after}])
+    else:
+        say(f"{_size(before)} before, {_size(after)} now")
+    return 0
+
+
+def _existing(options: argparse.Namespace) -> Ledger:
+    path: Path = options.settings.ledger
+    if not path.exists():
+        raise ConfigError(f"there is no ledger at {path}; check --state-dir and the setting state_dir")
+    return Ledger(path, timezone=options.settings.timezone)
+
+
+def _query(options: argparse.Namespace) -> int:
+    rows = common.ledger(options).query(options.sql, timeout=options.timeout)
+    if options.csv:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(rows.columns)
+        writer.writerows([_cell(value, is_raw=options.raw) for value in row] for row in rows)
+    elif options.json:
+        found = [{name: _told(value) for name, value in row.items()} for row in rows.dicts()]
+        answer(options, found, columns=list(rows.columns))
+    else:
+        _print_table(rows.columns, iter(rows))
+    return 0
+
+
+def _print_table(names: tuple[str, ...], rows: Iterator[tuple[Any, ...]]) -> None:
+    shown = [row for _, row in zip(range(_MOST_ROWS), rows, strict=False)]
+    columns = [
+        Column(
+            printable(name),
+            ["–" if row[index] is None else _cell(row[index], is_raw=False) for row in shown],
+            is_text=not all(isinstance(row[index], (int, float, Decimal, type(None))) for row in shown),
+        )
+        for index, name in enumerate(names)
+    ]
+    lines = layout(columns, has_foot=False)[0]
+    print("\n".join(lines))
+    if next(rows, None) is not None:
+        say(f"only the first {_MOST_ROWS:,} rows are shown; --csv and --json print all")
+
+
+def _cell(value: Any, *, is_raw: bool) -> str:
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, str):
+        return value if is_raw else spreadsheet_cell(value)
+    return "" if value is None else str(_told(value))
+
+
+def _told(value: Any) -> Any:
+    """Return a value as JSON has it: amounts as exact texts, bytes in hexadecimal."""
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    return value.hex() if isinstance(value, bytes) else value

@@ -1,0 +1,153 @@
+"""The care of a ledger: backups, checks, and SQL that only reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .. import _core
+from .query import TIMEOUT, Rows, query
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+__all__ = ["Backup", "Care", "Check", "ProgressCallback", "quick_check", "restore"]
+
+ProgressCallback = Callable[[int, int], object]
+"""Called some twenty times a second with how much is done and how much there is; with two zeros while that is not known."""
+
+
+class Backup(NamedTuple):
+    """What a backup or a restored ledger has."""
+
+    events: int
+    """The number of events."""
+    size: int
+    """The bytes of the file."""
+    kept: Path | None = None
+    """Where the ledger is that a restored one has replaced; `None` if there was no ledger."""
+
+
+class Check(NamedTuple):
+    """The state of a ledger."""
+
+    faults: tuple[str, ...]
+    """What is damaged."""
+    is_complete: bool
+    """Whether the check came to its end within its time."""
+    events: int
+    """The number of events."""
+    size: int
+    """The bytes of the file."""
+    free: int
+    """The bytes of its unused pages; `compact` gives them back."""
+
+
+class Care:
+    """The methods of `Ledger` that care for its file."""
+
+    path: Path
+
+    def _bring_up_to_date(self) -> None:
+        """Run before the ledger is read."""
+
+    def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = (), *, timeout: float | None = TIMEOUT) -> Rows:
+        """Run an SQL statement that only reads, such as `SELECT`; see `docs/ledger.md` for the tables.
+
+        SQLite refuses everything else: statements that write, `ATTACH`, extensions, and pragmas that change something. Costs are
+        exact texts: `decimal_sum(cost_usd)` adds them exactly, `sum()` as floating-point numbers.
+
+        Args:
+            sql: One statement.
+            parameters: The values of its question marks, or a mapping of the values of names such as `:team`.
+            timeout: Seconds until it is stopped, the time in which its rows are taken included; `None` for no limit. Meanwhile the
+                ledger cannot reuse space of its write-ahead log.
+
+        Returns:
+            The rows, read while they are iterated.
+
+        Raises:
+            ValueError: The statement is invalid or does not only read; the message names the nearest column or table.
+            LedgerError: The ledger cannot be read, or the time is over.
+        """
+        self._bring_up_to_date()
+        return query(self.path, sql, parameters, timeout)
+
+    def backup(self, target: str | PathLike[str], *, replace: bool = False, progress: ProgressCallback | None = None) -> Backup:
+        """Copy the ledger to a file, as it is at one moment. Programs go on writing meanwhile.
+
+        Args:
+            target: The new file. Only its owner can access it.
+            replace: Whether the file may exist.
+            progress: Called with the pages that are copied, and all pages.
+
+        Raises:
+            ValueError: There is no ledger, or the file exists.
+            LedgerError: The ledger cannot be read, or the file not written. An existing file is then unchanged.
+        """
+        self._bring_up_to_date()
+        done = _core.ledger_backup(self.path, target, replace, progress)
+        return Backup(done["events"], done["bytes"])
+
+    def restore(self, source: str | PathLike[str], *, progress: ProgressCallback | None = None) -> Backup:
+        """Put a copy of a backup in the ledger's place. The replaced ledger is kept beside it.
+
+        Programs may go on writing: what they track from then on is in the restored ledger.
+
+        Args:
+            source: The backup.
+            progress: Called with the pages that are copied, and all pages.
+
+        Raises:
+            ValueError: There is no such file, or it is the ledger itself.
+            LedgerError: The file is not a ledger, from a newer version, or damaged; or the ledger cannot be replaced. Then nothing is
+                changed.
+        """
+        return restore(self.path, source, progress)
+
+    def check(self, *, timeout: float | None = None, progress: ProgressCallback | None = None) -> Check:
+        """Check the structure of the file, its indexes, and that the sums agree with the calls.
+
+        Args:
+            timeout: Seconds until the check is left unfinished; `None` for no limit.
+            progress: Called meanwhile.
+
+        Raises:
+            LedgerError: The file is not a ledger, or cannot be read.
+        """
+        return _checked(_core.ledger_check(self.path, True, timeout, progress))
+
+    def compact(self, *, progress: ProgressCallback | None = None) -> tuple[int, int]:
+        """Write the file anew without unused pages. Needs as much space again, and events wait in the journals meanwhile.
+
+        Args:
+            progress: Called meanwhile.
+
+        Returns:
+            The bytes of the file before and after.
+
+        Raises:
+            ValueError: There is no ledger.
+            LedgerError: It cannot be written. Then it is as before.
+        """
+        return _core.ledger_compact(self.path, progress)
+
+
+def restore(path: Path, source: str | PathLike[str], progress: ProgressCallback | None = None) -> Backup:
+    """Put a copy of a backup in the place of a ledger, which may be damaged. See `Ledger.restore`."""
+    done = _core.ledger_restore(path, source, progress)
+    return Backup(done["events"], done["bytes"], None if done["kept"] is None else Path(done["kept"]))
+
+
+def quick_check(path: Path, timeout: float) -> Check:
+    """Check the structure of a ledger's file, for at most so many seconds.
+
+    Raises:
+        LedgerError: The file is not a ledger, or cannot be read.
+    """
+    return _checked(_core.ledger_check(path, False, timeout, None))
+
+
+def _checked(found: Mapping[str, Any]) -> Check:
+    return Check(tuple(found["faults"]), found["is_complete"], found["events"], found["bytes"], found["free_bytes"])
