@@ -753,6 +753,17 @@ def ledger_compact(ledger: str | PathLike[str], progress: Callable[[int, int], o
         LedgerError: It cannot be written.
     """
 
+def work_for(user: int, group: int) -> None:
+    """Let root work in directories of another user, and give that user the files that it creates there.
+
+    Args:
+        user: The number of the user.
+        group: The number of the group of new files.
+
+    Raises:
+        OSError: This process is not root's.
+    """
+
 @final
 class Scanner:
     """Reads the usage of one response while its bytes pass.

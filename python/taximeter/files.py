@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-__all__ = ["MAX_BYTES", "add_note", "append", "decode", "notes", "read"]
+__all__ = ["MAX_BYTES", "add_note", "append", "decode", "give_to_owner", "notes", "read"]
 
 MAX_BYTES: Final = 16 << 20
 """The most bytes of a file with settings, prices or certificates: thirty times the size of the public price data in 2026."""
@@ -70,11 +70,27 @@ def append(path: str | os.PathLike[str], line: bytes, *, max_bytes: int | None =
     """
     file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
     try:
+        give_to_owner(file, path)
         if max_bytes is None or os.fstat(file).st_size + len(line) <= max_bytes:
             os.write(file, line)
         return os.fstat(file).st_size
     finally:
         os.close(file)
+
+
+def give_to_owner(file: int, path: str | os.PathLike[str]) -> None:
+    """Give a new file that root has created in another user's directory to that user, whose programs could not use it otherwise.
+
+    Args:
+        file: The descriptor of the file. Nothing is done unless it is empty, belongs to root and has no other name.
+        path: Its path.
+    """
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        return
+    directory = os.path.dirname(os.path.abspath(path))  # noqa: PTH100, PTH120 - importing pathlib takes time
+    found, place = os.fstat(file), os.stat(directory)  # noqa: PTH116
+    if place.st_uid != 0 and (found.st_uid, found.st_size, found.st_nlink) == (0, 0, 1):
+        os.fchown(file, place.st_uid, place.st_gid)
 
 
 _MAX_NOTES_BYTES: Final = 64 * 1024

@@ -12,6 +12,7 @@ use pyo3::types::PyDict;
 
 use super::journals::os_error;
 use crate::ledger::{self, Copied, LedgerError, Reader, Watch};
+use crate::sys::owner;
 
 /// How often the progress is reported and signals are handled.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -123,4 +124,10 @@ pub(super) fn ledger_compact(
 pub(super) fn deadline(seconds: Option<f64>) -> Option<Instant> {
     let limit = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     limit.and_then(|limit| Instant::now().checked_add(limit))
+}
+
+#[doc = stub_doc!("work_for")]
+#[pyfunction]
+pub(super) fn work_for(user: u32, group: u32) -> PyResult<()> {
+    owner::work_for(user, group).map_err(os_error)
 }

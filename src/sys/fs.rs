@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use super::filesystem::with_filesystem;
+use super::owner;
 
 /// Whether a directory can be renamed while a file in it is open. NTFS does not allow that.
 pub const RENAMES_WITH_OPEN_FILES: bool = cfg!(not(windows));
@@ -18,7 +19,9 @@ pub fn create_private_file(path: &Path) -> io::Result<File> {
     options.read(true).write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    with_filesystem(|files| files.open(path, &options))
+    let file = with_filesystem(|files| files.open(path, &options))?;
+    owner::give(path, &file)?;
+    Ok(file)
 }
 
 /// Opens a file to append to it. If it does not exist, creates it so that only its owner can access it. Rejects the same files as
@@ -27,6 +30,13 @@ pub fn create_private_file(path: &Path) -> io::Result<File> {
 /// # Errors
 /// I/O errors, and those of [`open_private`].
 pub fn append_private(path: &Path) -> io::Result<File> {
+    if owner::gives(path) {
+        match create_private_file(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            // Opened again below, to append.
+            created => drop(created?),
+        }
+    }
     let mut options = OpenOptions::new();
     options.read(true).create(true).append(true);
     #[cfg(unix)]
@@ -70,7 +80,7 @@ fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
         return Err(irregular());
     }
     #[cfg(unix)]
-    if std::os::unix::fs::MetadataExt::uid(&data) != rustix::process::geteuid().as_raw() {
+    if !owner::may_use(path, std::os::unix::fs::MetadataExt::uid(&data)) {
         let why = format!("{} belongs to another user; change its owner or remove it", path.display());
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
     }
@@ -104,7 +114,10 @@ pub fn create_private_dir(path: &Path) -> io::Result<()> {
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    let missing =
+        path.ancestors().take_while(|part| owner::is_set() && path_metadata(part).is_err()).collect::<Vec<_>>();
     with_filesystem(|files| files.make_dir(path, &builder))?;
+    missing.iter().rev().try_for_each(|part| owner::give_dir(part))?;
     // Check again: another user may have created the directory first.
     check_private_dir(path)
 }
@@ -131,7 +144,7 @@ pub fn check_private_dir(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
-        if data.uid() != rustix::process::geteuid().as_raw() {
+        if !owner::is_trusted(data.uid()) {
             return denied("belongs to another user; name a directory that you own, or a new one inside it");
         }
         if data.mode() & 0o002 != 0 {

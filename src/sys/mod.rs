@@ -15,6 +15,7 @@ mod ofd;
 #[cfg(not(all(any(target_os = "linux", target_os = "android"), target_pointer_width = "64")))]
 #[path = "ofd_elsewhere.rs"]
 mod ofd;
+pub mod owner;
 pub(crate) mod prefetch;
 pub mod private;
 pub(crate) mod random;

@@ -236,15 +236,3 @@ def test_doctor_reports_events_that_are_only_in_memory(state, meter):
     monkey = {journal.name: {"memory_bytes": 4096, "pid": 7}, "of an ended process": {"memory_bytes": 1, "pid": 8}}
     is_well, said = journals.check_waiting(meter.settings, monkey)
     assert (is_well, said) == (False, "4,096 bytes of events of process 7 are in memory only")
-
-
-def test_commands_on_another_users_directory_name_the_remedy(cli, state):
-    if os.geteuid() != 0:
-        pytest.skip("only root can give a directory away")
-    state.mkdir(mode=0o700)
-    os.chown(state, 1, 1)
-    for command in ("report", "drain", "tail", "journals"):
-        outcome = cli(command, code=2)
-        assert "Run this as that user, for example `sudo -u " in outcome.stderr
-    assert "Run this as that user" in cli("doctor", code=1).stdout
-    assert list(state.iterdir()) == []

@@ -50,6 +50,7 @@ __all__ = [
     "requeue_quarantine",
     "unknown_model",
     "usual_denominator",
+    "work_for",
 ]
 
 UNITS: Final[Mapping[str, tuple[int, tuple[str, ...]]]] = MappingProxyType({})
@@ -273,6 +274,7 @@ ledger_backup: Callable[..., Any] = _refuse
 ledger_restore: Callable[..., Any] = _refuse
 ledger_check: Callable[..., Any] = _refuse
 ledger_compact: Callable[..., Any] = _refuse
+work_for: Callable[..., Any] = _refuse
 encoding: Callable[..., Any] = _refuse
 encoding_of: Callable[..., Any] = _refuse
 register_tokenizer: Callable[..., Any] = _refuse

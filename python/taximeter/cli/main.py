@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import stat
 import sys
 from collections.abc import Sequence
 from typing import Final
 
-from .. import __version__, _default
+from .. import __version__, _core, _default
 from ..errors import ConfigError, TaximeterError
 from ..meter import engine_of
 from ..settings import NO_HOME, Settings, resolve
@@ -79,10 +80,7 @@ def _settings(options: argparse.Namespace) -> Settings:
     if not settings.root:
         raise ConfigError(f"state_dir: {NO_HOME}")
     if owner := _other_owner(settings.root):
-        raise ConfigError(
-            f"state_dir: {settings.root} belongs to {owner}. Run this as that user, for example `sudo -u {owner} taximeter …`, "
-            f"because the programs of {owner} could not use the files that another user, even root, creates in it"
-        )
+        _work_for(settings, owner)
     engine = engine_of(_default.default_meter)
     engine.sets_budgets = False
     try:
@@ -91,19 +89,45 @@ def _settings(options: argparse.Namespace) -> Settings:
         engine.sets_budgets = True
 
 
-def _other_owner(directory: str) -> str | None:
-    """Return the name of a directory's owner, if it is another user."""
+def _other_owner(directory: str) -> os.stat_result | None:
+    """Return what the system knows of a directory, if it belongs to another user."""
     try:
-        uid = os.lstat(directory).st_uid
-        if not hasattr(os, "geteuid") or uid == os.geteuid():
-            return None
-        import pwd  # noqa: PLC0415 - not on Windows
+        found = os.lstat(directory)
+    except OSError:
+        return None
+    return found if hasattr(os, "geteuid") and found.st_uid != os.geteuid() else None
 
+
+def _work_for(settings: Settings, owner: os.stat_result) -> None:
+    """Let root work in the state directory of another user. What root creates there then belongs to that user.
+
+    Raises:
+        ConfigError: This process is not root's, or the ledger is not that user's file.
+    """
+    if os.geteuid() != 0:
+        name = _user_name(owner.st_uid)
+        raise ConfigError(
+            f"state_dir: {settings.root} belongs to {name}. Run this as that user, for example `sudo -u {name} taximeter …`, "
+            "or as root"
+        )
+    try:
+        ledger = os.lstat(settings.ledger)
+    except OSError:
+        ledger = owner
+    if ledger is not owner and (ledger.st_uid != owner.st_uid or not stat.S_ISREG(ledger.st_mode)):
+        raise ConfigError(
+            f"state_dir: {settings.ledger} is not a regular file of {_user_name(owner.st_uid)}; change its owner or move it"
+        )
+    _core.work_for(owner.st_uid, owner.st_gid)
+
+
+def _user_name(uid: int) -> str:
+    import pwd  # noqa: PLC0415 - not on Windows
+
+    try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return f"#{uid}"
-    except OSError:
-        return None
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
