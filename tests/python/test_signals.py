@@ -94,6 +94,27 @@ def test_ctrl_c_ends_a_wait(run, state, silent, wait):
     assert "KeyboardInterrupt" in outcome.stderr
 
 
+def test_ctrl_c_ends_the_wait_at_exit_without_a_traceback(state, silent):
+    """Of several meters: after the signal, nothing waits for the others either."""
+    text = f"""{BEGIN}
+import contextlib, io
+from taximeter.compat import _outbox, teer, tokenr
+from taximeter.meter import shutdown
+shutdown.EXIT_SECONDS = _outbox._EXIT_SECONDS = 30.0
+url = sys.argv[1].partition("+")[2]
+with contextlib.redirect_stdout(io.StringIO()):
+    tokenr.init(token="k", url=url, debug=True)
+tokenr.track("openai", "gpt-4o", 1, 2)
+teer.TeerClient("k", track_url=url, background=True).ingest.send({{"provider": "openai", "model": "m", "function_id": "f", "usage": {{}}}})
+{EVENT}
+# The function that is registered last runs first.
+atexit.register(print, "waits")
+"""
+    took, outcome = signalled(text, signal.SIGINT, silent, state)
+    assert took < PROMPT
+    assert (outcome.stderr, outcome.returncode) == ("", 0)
+
+
 @pytest.mark.parametrize("wait", ["flush", "close", "drain"])
 def test_an_exception_of_a_sigterm_handler_ends_a_wait(run, state, silent, wait):
     if wait == "drain":

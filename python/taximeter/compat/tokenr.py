@@ -9,6 +9,7 @@ Nothing here raises, blocks or loses events: an event is on disk when its call r
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import json
 import logging
@@ -444,5 +445,6 @@ def _print_at_exit() -> None:
     """Print the remaining results when the program ends."""
     if _config["debug"] and _config["token"]:
         outbox = _current_outbox()
-        outbox.flush(2.0)
+        with contextlib.suppress(KeyboardInterrupt):
+            outbox.flush(2.0)
         _print_answers(outbox)

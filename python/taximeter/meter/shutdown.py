@@ -20,11 +20,16 @@ EXIT_SECONDS: Final = 0.45
 EXIT_SECONDS_IN_MEMORY: Final = 2.0
 _exit_began = 0.0
 """When shutdown closed the first meter with `exit_seconds`; 0 before that."""
+_is_interrupted = False
+"""Whether a signal has ended the wait for a meter. Then nothing waits for the other meters."""
 
 
 def close_at_exit(reference: weakref.ref[Engine]) -> None:
-    """Close a meter at the end of the program, and warn about lost events."""
-    global _exit_began  # noqa: PLW0603 - all such meters share one time limit
+    """Close a meter at the end of the program, and warn about lost events.
+
+    Ctrl-C ends the wait. It is not raised: the program has ended already, and undelivered events are on disk.
+    """
+    global _exit_began, _is_interrupted  # noqa: PLW0603 - all meters of the process share them
     engine = reference()
     if engine is not None:
         tier = engine.stats().get("tier")
@@ -33,6 +38,12 @@ def close_at_exit(reference: weakref.ref[Engine]) -> None:
             if engine.exit_seconds:
                 _exit_began = _exit_began or time.monotonic()
                 seconds = engine.exit_seconds - (time.monotonic() - _exit_began)
-            engine.close(seconds)
+            try:
+                engine.close(0.0 if _is_interrupted else seconds)
+            except KeyboardInterrupt:
+                _is_interrupted = True
+            except BaseException:  # a signal handler's own
+                _is_interrupted = True
+                raise
         if lost := engine.stats()["remarks"].get("lost_in_memory", 0):
             log().warning("taximeter: %s events were in memory only and are lost", f"{lost:,}")
