@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec
 from .. import _default, instrument
 from ..settings.destination import Secret
 from ._outbox import Account, Outbox, Service
+from ._vendor.clock import now_as_text
 from ._vendor.destinations import Destinations, record
 from ._vendor.events import plain_tags, usage_of
 from ._vendor.providers import TO_TOKENR
@@ -245,7 +246,7 @@ def _body(
         body["tags"] = tags
     elif tags or defaults:
         body["tags"] = {**_mapping(defaults), **_mapping(tags)}
-    body["requested_at"] = requested_at or datetime.now(timezone.utc).isoformat()
+    body["requested_at"] = requested_at or now_as_text()
     return body
 
 

@@ -15,6 +15,7 @@ from ...errors import TransferError
 from ...settings.destination import Secret
 from .._outbox import Account, Outbox, Service, refusal
 from .._vendor.clients import InBackground, WithKey
+from .._vendor.clock import now_as_text
 from .._vendor.destinations import Destinations, record
 from .._vendor.events import plain_tags
 from .._vendor.transport import dumps, post
@@ -31,7 +32,6 @@ log = logging.getLogger("taximeter")
 
 DEFAULT_BASE_URL: Final = "https://api.tokentally.cloud"
 _PATH: Final = "/api/usage"
-_COUNTS: Final = ("tokens_in", "tokens_out", "cache_read_input_tokens", "cache_creation_input_tokens")
 _UNAUTHORIZED: Final = 401
 _TOO_MANY: Final = 429
 _FAILURES: Final = 300
@@ -118,7 +118,7 @@ class TokenTally(WithKey, InBackground):
             RateLimitError: The rate limit was exceeded.
             TokenTallyError: The report failed for another reason.
         """
-        return self.track_usage_data(
+        return self._report(
             UsageData(
                 tokens_in, tokens_out, model, provider, runtime_ms, stop_reason, error_message, metadata or {}, cost_usd=cost_usd,
                 cache_read_input_tokens=cache_read_input_tokens, cache_creation_input_tokens=cache_creation_input_tokens,
@@ -128,17 +128,13 @@ class TokenTally(WithKey, InBackground):
 
     def track_usage_data(self, usage: UsageData) -> UsageResponse:
         """Report one call like `track`. Set `timestamp` to now if it is missing."""
-        for name in _COUNTS:
-            count = getattr(usage, name)
-            if type(count) is int and count >= 0:
-                continue
-            if count is None:
-                # Clients report absent cached tokens as `None`.
-                setattr(usage, name, 0)
-            elif not isinstance(count, (int, float)) or not count >= 0:
-                raise ValueError(f"{name} must be a number of at least 0")
         if usage.timestamp is None:
             usage.timestamp = datetime.now(timezone.utc)
+        return self._report(usage)
+
+    def _report(self, usage: UsageData) -> UsageResponse:
+        """Report one call. Without a timestamp, the time is now."""
+        usage.check()
         receipt = record(lambda: _event(usage)) if self.destinations.to_ledger else None
         if self.destinations.to_vendor and self.background:
             return self._send_later(usage, receipt)
@@ -162,20 +158,21 @@ class TokenTally(WithKey, InBackground):
 
     def _send_later(self, usage: UsageData, receipt: Receipt | None) -> UsageResponse:
         try:
-            posted = self._outbox.post(_PATH, usage.to_dict())
+            posted = self._outbox.post(_PATH, _body(usage))
         except (TypeError, ValueError) as error:
             raise TokenTallyError(f"Request failed: the usage is not JSON: {error}") from error
-        if reason := refusal(posted):
+        is_recorded = bool(posted)
+        if not is_recorded and (reason := refusal(posted)):
             raise TokenTallyError(f"Request failed: the usage cannot be recorded: {reason}")
         cost: Any = receipt.cost_usd if receipt else usage.cost_usd
         if cost is None:
-            return UsageResponse.recorded(posted.id, usage.priced(), success=bool(posted))
-        return UsageResponse(success=bool(posted), record_id=posted.id, cost_usd=float(cost or 0))
+            return UsageResponse.recorded(posted, usage.priced(), success=is_recorded)
+        return UsageResponse(success=is_recorded, record_id=posted.id, cost_usd=float(cost or 0))
 
     def _send(self, usage: UsageData) -> UsageResponse:
         headers, url = _headers(self.api_key), f"{self.base_url}{_PATH}"
         try:
-            body = dumps(usage.to_dict())
+            body = dumps(_body(usage))
         except (TypeError, ValueError) as error:
             raise TokenTallyError(f"Request failed: the usage is not JSON: {error}") from error
         try:
@@ -203,6 +200,13 @@ class TokenTally(WithKey, InBackground):
 
 def _headers(key: str) -> dict[str, str]:
     return {"x-api-key": key, "content-type": "application/json", "user-agent": f"tokentally-python/{__version__}"}
+
+
+def _body(usage: UsageData) -> dict[str, Any]:
+    body = usage.to_dict()
+    if usage.timestamp is None:
+        body["timestamp"] = now_as_text()
+    return body
 
 
 def _event(usage: UsageData) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
+from ..._core import Receipt
 from .._vendor.destinations import price_of
 
 __all__ = ["UsageData", "UsageResponse", "counts_of"]
@@ -56,6 +57,23 @@ class UsageData:
     credits: float | None = field(default=None, kw_only=True)
     resolution: str | None = field(default=None, kw_only=True)
     quality: str | None = field(default=None, kw_only=True)
+
+    def check(self) -> None:
+        """Replace absent counts by 0, because clients report absent cached tokens as `None`.
+
+        Raises:
+            ValueError: A count is not a number of at least 0.
+        """
+        made, used, read, written = self.tokens_out, self.tokens_in, self.cache_read_input_tokens, self.cache_creation_input_tokens
+        # Nearly all calls. Written out for speed, as in `to_dict`.
+        if type(made) is type(used) is type(read) is type(written) is int and made >= 0 and used >= 0 and read >= 0 and written >= 0:
+            return
+        for name in ("tokens_in", "tokens_out", "cache_read_input_tokens", "cache_creation_input_tokens"):
+            count: Any = getattr(self, name)
+            if count is None:
+                setattr(self, name, 0)
+            elif not isinstance(count, (int, float)) or not count >= 0:
+                raise ValueError(f"{name} must be a number of at least 0")
 
     def priced(self) -> Priced:
         """Return what the cost depends on; see `counts_of`."""
@@ -111,20 +129,25 @@ class UsageResponse:
     cost_usd: float
 
     @classmethod
-    def recorded(cls, record_id: str, priced: Priced, *, success: bool) -> UsageResponse:
-        """Return the result of a report in the background. Its cost is computed when it is read, which most programs never do."""
-        response = cls.__new__(cls)
-        response.__dict__ = {"success": success, "record_id": record_id, "_unpriced": priced}
+    def recorded(cls, receipt: Receipt, priced: Priced, *, success: bool) -> UsageResponse:
+        """Return the result of a report in the background. Its id and cost are found when they are read, which few programs do."""
+        response: UsageResponse = object.__new__(cls)
+        response.success = success
+        # No fields: what reads all fields would read these as well.
+        response._receipt, response._priced = receipt, priced  # type: ignore[attr-defined]
         return response
 
     def __getattr__(self, name: str) -> Any:
-        """Return the cost that is computed locally, 0 if the price is unknown."""
-        unpriced = vars(self).pop("_unpriced", None) if name == "cost_usd" else None
-        if unpriced is None:
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        provider, model, *_ = unpriced
-        self.cost_usd = float(price_of(provider, model, counts_of(*unpriced)) or 0)
-        return self.cost_usd
+        """Return the id of the event, or its cost that is computed locally, 0 if the price is unknown."""
+        known = vars(self)
+        if name == "record_id" and "_receipt" in known:
+            self.record_id = known["_receipt"].id
+            return self.record_id
+        if name == "cost_usd" and "_priced" in known:
+            provider, model, *_ = known["_priced"]
+            self.cost_usd = float(price_of(provider, model, counts_of(*known["_priced"])) or 0)
+            return self.cost_usd
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> UsageResponse:
