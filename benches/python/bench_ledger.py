@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pyarrow as pa
+
 import taximeter
 
 MODELS = [("openai", "gpt-4o"), ("openai", "gpt-4o-mini"), ("openai", "gpt-4.1"), ("anthropic", "claude-sonnet-5")]
@@ -44,6 +46,7 @@ def main() -> None:
         fill(meter)
         meter.close(60)
         reports(taximeter.Ledger(f"{state}/ledger.db"))
+        scan(taximeter.Ledger(f"{state}/ledger.db"))
 
 
 def end_to_end(meter: taximeter.Meter) -> None:
@@ -158,6 +161,20 @@ def reports(ledger: taximeter.Ledger) -> None:
         print(f"report by {name}: {min(times) * 1000:,.0f} ms at best, {max(times) * 1000:,.0f} ms at worst, {len(report)} rows")
         if not options:
             assert report.total.calls == EVENTS
+
+
+def scan(ledger: taximeter.Ledger) -> None:
+    """Read ten columns of every call into a table of Arrow's arrays."""
+    names = ["started_at", "provider", "model", "team", "customer", "user", "status", "input_tokens", "output_tokens", "cost_usd"]
+    for columns in (names, [*names[:-1], "tags"], None):
+        times = []
+        for _ in range(3):
+            begin = time.perf_counter()
+            table = pa.table(ledger.scan(columns))
+            times.append(time.perf_counter() - begin)
+            assert len(table) == EVENTS
+        what = f"{table.num_columns} columns{', tags among them' if 'tags' in table.column_names else ''}"
+        print(f"scan of {EVENTS:,} calls x {what}: {min(times):.2f} s at best, {max(times):.2f} s at worst")
 
 
 if __name__ == "__main__":

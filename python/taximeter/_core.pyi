@@ -651,6 +651,51 @@ class LedgerReader:
     def files(self) -> int:
         """Return how many files have been read. The number grows when another file replaces the ledger."""
 
+def scan_columns() -> list[str]:
+    """Return the names of the columns of an event, in order."""
+
+def scan_stream(
+    path: str | PathLike[str],
+    columns: Sequence[str],
+    since: int | None,
+    until: int | None,
+    conditions: Sequence[tuple[str, str, Sequence[str | None]]],
+    rows: int,
+) -> object:
+    """Begin to read the events of a ledger, each batch when it is asked for.
+
+    Args:
+        path: The ledger's file.
+        columns: Names of `scan_columns`.
+        since: Only events that began at or after this time, in nanoseconds since 1970.
+        until: Only events that began before this time.
+        conditions: The filter.
+        rows: The rows of a batch.
+
+    Returns:
+        A capsule with an Arrow C stream, which can be read once.
+
+    Raises:
+        ValueError: A column or a field is unknown.
+        LedgerError: The ledger cannot be read.
+    """
+
+def report_stream(
+    words: Sequence[tuple[str, Sequence[str | None]]],
+    counts: Sequence[tuple[str, Sequence[int]]],
+    amounts: Sequence[tuple[str, Sequence[str | None]]],
+) -> object:
+    """Return the rows of a report as a capsule with an Arrow C stream, which can be read once.
+
+    Args:
+        words: The fields, with the value of each row.
+        counts: The counts, with the number of each row.
+        amounts: The amounts, with the decimal text of each row; `None` is unknown.
+
+    Raises:
+        LedgerError: An amount is not a decimal, or has more than 38 digits.
+    """
+
 @final
 class LedgerQuery:
     """Runs one SQL statement that only reads, in a thread of its own.

@@ -6,8 +6,10 @@
 //!
 //! A forked child cannot use SQLite's state: see [`unusable_after_fork`].
 
+mod arrow;
 mod backup;
 mod check;
+mod column;
 mod dimension;
 mod error;
 mod export;
@@ -27,6 +29,7 @@ mod spend;
 mod watch;
 mod writer;
 
+pub use arrow::{Cells, Scan, scan_columns, table};
 pub use backup::{Copied, backup, restore};
 pub use check::{Checked, Compacted, compact};
 pub use dimension::Dimension;

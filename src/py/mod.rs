@@ -8,6 +8,7 @@
 include!(concat!(env!("OUT_DIR"), "/stub_docs.rs"));
 
 mod arguments;
+mod arrow;
 mod budgets;
 mod capture;
 mod care;
@@ -37,6 +38,8 @@ use pyo3::prelude::*;
 /// The extension module. `gil_used = false`: everything that threads share is atomic or behind a lock.
 #[pymodule(gil_used = false)]
 mod _core {
+    #[pymodule_export]
+    use super::arrow::{report_stream, scan_columns, scan_stream};
     #[pymodule_export]
     use super::budgets::PyBudgets;
     #[pymodule_export]

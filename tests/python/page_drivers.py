@@ -113,6 +113,13 @@ assert (destination["delivered"], destination["pending"]) == (1, 0)
 
 # Code that runs before the page's code.
 PREPARE: dict[str, str] = {
+    "docs/frames.md": """
+import taximeter
+taximeter.init(instrument=False)
+for model, customer in (("gpt-4o", "acme"), ("gpt-4o", "acme"), ("gpt-4o-mini", "globex")):
+    taximeter.track(provider="openai", model=model, input_tokens=1000, output_tokens=300, customer=customer)
+taximeter.flush()
+""",
     "docs/recipes/monthly-csv.md": """
 import datetime, taximeter
 taximeter.init(instrument=False)

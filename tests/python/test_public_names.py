@@ -49,6 +49,7 @@ MEMBERS = {
         "query",
         "report",
         "restore",
+        "scan",
     },
     testing.Captured: {"clear", "events", "report"},
 }

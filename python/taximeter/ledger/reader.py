@@ -16,6 +16,7 @@ from .care import Care
 from .export import Form, blocks
 from .filters import Selection, Where
 from .report import Report, Row, total
+from .scan import Scan
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -154,6 +155,34 @@ class Ledger(Care):
         """
         self._bring_up_to_date()
         return blocks(self._reader, Selection.of(since, until, where, self.timezone), form, raw=raw)
+
+    def scan(
+        self,
+        columns: str | Sequence[str] | None = None,
+        *,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        where: Where | None = None,
+    ) -> Scan:
+        """Select events for data frames and databases: pandas, polars, pyarrow, DuckDB and others read the result.
+
+        `polars.DataFrame(ledger.scan(["model", "cost_usd"]))`, `pandas.DataFrame.from_arrow(ledger.scan())`.
+
+        Args:
+            columns: Names of columns, as in events; by default all. Costs have the type `decimal128(38, 24)`, which is exact, times
+                `timestamp[ns, UTC]`, `usage` and `tags` are maps.
+            since: See `report`.
+            until: See `report`.
+            where: See `report`.
+
+        Returns:
+            The selection. Each reading of it begins anew, and reads batch by batch: in the order of time if the selection has a time,
+            else in the order of arrival. Events that arrive meanwhile are not read.
+
+        Raises:
+            ValueError: A column or a field is unknown, or a moment is invalid; the message names it.
+        """
+        return Scan(self.path, columns, Selection.of(since, until, where, self.timezone), self._bring_up_to_date)
 
     def follow(self, *, last: int = 10, every: float = 0.2) -> Iterator[Event]:
         """Yield the last events, then new ones as they arrive, without end.

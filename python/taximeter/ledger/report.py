@@ -10,6 +10,7 @@ from decimal import Decimal
 from functools import reduce
 from typing import TYPE_CHECKING, Any, Final, NewType
 
+from .. import _core
 from ..sanitize import printable
 from ..table import EXACT, Column, amounts, layout
 from ..zones import UNITS
@@ -154,6 +155,19 @@ class Report:
     def to_json(self) -> str:
         """Return the report as a JSON object with `timezone`, `since`, `until`, `by`, `rows` and `total`."""
         return json.dumps(self.to_dict(), indent=2)
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> Any:
+        """Return the rows for data frames and databases: pandas, polars, pyarrow, DuckDB and others read a report itself.
+
+        Args:
+            requested_schema: Not used: a consumer converts the types itself.
+
+        Returns:
+            A capsule with an Arrow C stream of one batch. Costs have the type `decimal128(38, 24)`, which is exact.
+        """
+        words = [(name, [row.key[name] for row in self.rows]) for name in self.by]
+        counts = [(name, [getattr(row, name) for row in self.rows]) for name in _SUMS if name != "cost_usd"]
+        return _core.report_stream(words, counts, [("cost_usd", [format(row.cost_usd, "f") for row in self.rows])])
 
     def columns(self) -> list[Column]:
         """Return the columns for display: the fields, and the sums with their total last."""
