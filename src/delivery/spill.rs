@@ -233,7 +233,8 @@ mod tests {
     use std::fs;
 
     fn spill(dir: &Path, state: &Path, account: &str) -> Spill {
-        let options = Options { accounts: vec![account.to_owned()], spill_dir: Some(dir.to_owned()), cloud: None };
+        let options =
+            Options { accounts: vec![account.to_owned()], spill_dir: Some(dir.to_owned()), ..Options::default() };
         let protocol = (format_named("token_trackr").unwrap().make)(&options);
         Spill::new(protocol.spill().unwrap(), state, &format!("token_trackr-{account}"))
     }

@@ -360,6 +360,10 @@ impl Protocol for Partial {
             other => other,
         }
     }
+
+    fn message(&self, _answer: &Answer<'_>) -> Option<String> {
+        Some("one is too old\n".to_owned())
+    }
 }
 
 #[test]
@@ -370,6 +374,7 @@ fn partially_rejected_events_are_counted_and_not_resent() {
     let process = world.process.as_ref().unwrap();
     let stats = lock(&process.shared.stats)[0].clone();
     assert_eq!((stats.delivered, stats.rejected, stats.own), (49, 1, 50));
+    assert!(stats.last_error.is_some_and(|error| error.ends_with("accepted a request and said: one is too old")));
     assert_eq!(world.collector.kept.lock().unwrap().ids.len(), 50);
 }
 

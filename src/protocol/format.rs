@@ -42,6 +42,12 @@ pub trait Protocol: Send {
         by_status(answer)
     }
 
+    /// What the body of a response says in words, for `last_error`: why events were rejected, or a warning about accepted ones. `None` if
+    /// it says nothing, or is no message in this format.
+    fn message(&self, _answer: &Answer<'_>) -> Option<String> {
+        None
+    }
+
     /// The places of those events of an accepted request that the body of the response shows as not stored. Empty if it does not say.
     fn left_out(&self, _events: &[UsageEvent<'_>], _body: &[u8]) -> Vec<usize> {
         Vec::new()
@@ -75,6 +81,12 @@ pub struct Options {
     pub spill_dir: Option<PathBuf>,
     /// Where to ask which cloud this machine is in; `None` if it is in no cloud.
     pub cloud: Option<CloudEndpoints>,
+    /// Which receivers the attributes of a span are for, by name; `None` for all of them.
+    pub dialect: Option<String>,
+    /// Whether request bodies are not compressed.
+    pub is_uncompressed: bool,
+    /// What describes the sending process, as pairs of key and value.
+    pub resource: Vec<(String, String)>,
 }
 
 /// An entry of the table of formats.

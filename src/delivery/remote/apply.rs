@@ -17,6 +17,8 @@ use crate::protocol::{Answer, Verdict};
 
 /// How long compression is off after a 415.
 const PLAIN_FOR: Duration = Duration::from_hours(1);
+/// The most characters of a response's message in the last error.
+const MAX_MESSAGE: usize = 200;
 /// How many poison candidates are remembered.
 const MAX_CANDIDATES: usize = 64;
 /// How many full sub-batches must be accepted before a larger one is tried.
@@ -65,7 +67,8 @@ impl Remote {
         self.record(&sub, Ok(reply));
         let decision = decide(&outcome, &self.history(work, &sub));
         if !matches!(decision, Decision::Accept { .. }) {
-            self.note(stats, kind_of_status(reply.status), &format!("answered {}", reply.status), " ");
+            let said = self.message(&answer).map(|said| format!(": {said}")).unwrap_or_default();
+            self.note(stats, kind_of_status(reply.status), &format!("answered {}{said}", reply.status), " ");
         }
         self.apply(work, sub, decision, Some(reply), stats);
     }
@@ -84,6 +87,13 @@ impl Remote {
             is_all_failing: work.has_only_server_errors(),
             is_all_single: work.todo.iter().all(|other| other.events.len() == 1),
         }
+    }
+
+    /// What a response says in words, without secrets and not longer than a line.
+    fn message(&self, answer: &Answer<'_>) -> Option<String> {
+        let said = self.client.address().redact(self.protocol.message(answer)?.trim());
+        let line = said.chars().take(MAX_MESSAGE).map(|found| if found.is_control() { ' ' } else { found });
+        (!said.is_empty()).then(|| line.collect())
     }
 
     /// Counts a failure, and sets the last error with its reason and remedy.
@@ -179,7 +189,9 @@ impl Remote {
         work.leave_out(sub);
         stats.own_lost += work.of_own(rejected);
         stats.delivered += sub.sent.saturating_sub(rejected);
-        stats.last_error = None;
+        let answer = reply.map(|reply| Answer { status: reply.status, retry_after: None, body: &reply.body });
+        let said = answer.and_then(|answer| self.message(&answer));
+        stats.last_error = said.map(|said| format!("{} accepted a request and said: {said}", self.client.host()));
         self.recover(stats, true);
     }
 

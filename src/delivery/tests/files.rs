@@ -317,7 +317,7 @@ fn spill_step() -> impl Strategy<Value = SpillStep> {
 }
 
 fn new_spill(dir: &Path, state: &Path) -> Spill {
-    let options = Options { accounts: vec!["1".to_owned()], spill_dir: Some(dir.to_owned()), cloud: None };
+    let options = Options { accounts: vec!["1".to_owned()], spill_dir: Some(dir.to_owned()), ..Options::default() };
     let protocol = (format_named("token_trackr").unwrap().make)(&options);
     Spill::new(protocol.spill().unwrap(), state, SPILLS)
 }
