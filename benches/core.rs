@@ -1,10 +1,11 @@
-//! Benchmarks of pricing and encoding one event, and of reading a response.
+//! Benchmarks of pricing and encoding events, and of reading a response.
 
 use std::hint::black_box;
 
 use _core::capture::{Dialect, Family, Framing, Options, Scanner};
 use _core::event::{Attribution, Unit, Usage, UsageEvent};
 use _core::pricing::{Book, Catalog, Conditions, Overrides, Request};
+use _core::protocol::{FORMATS, Options as FormatOptions};
 use criterion::{Criterion, criterion_group, criterion_main};
 
 const CATALOG: &str = include_str!("../data/catalog.json");
@@ -56,6 +57,15 @@ fn benches(criterion: &mut Criterion) {
             black_box(_core::event::binary::encode(black_box(&event), &[], &mut out))
         });
     });
+    let mut priced = event.clone();
+    priced.cost = "0.0065".parse().ok();
+    let events = vec![priced; 1_000];
+    for format in FORMATS.iter().filter(|format| format.has_scheme) {
+        let protocol = (format.make)(&FormatOptions::default());
+        criterion.bench_function(&format!("encode 1,000 events as {}", format.name), |bencher| {
+            bencher.iter(|| black_box(protocol.encode(black_box(&events))));
+        });
+    }
 }
 
 /// A chat stream of 200 chunks, as OpenAI sends it. The last chunk has the usage.

@@ -41,14 +41,15 @@ def processor_time() -> float:
 
 
 def main() -> None:
-    ours()
+    for protocol in ("cloudevents", "otlp"):
+        ours(protocol)
     peers()
     beside()
 
 
-def ours() -> None:
+def ours(protocol: str) -> None:
     with tempfile.TemporaryDirectory() as state, sink.running() as port:
-        meter = taximeter.Meter(destination=f"cloudevents+http://127.0.0.1:{port}/", state_dir=state, budget_mb=512)
+        meter = taximeter.Meter(destination=f"{protocol}+http://127.0.0.1:{port}/", state_dir=state, budget_mb=512)
         track = meter.track
         for _ in range(1000):
             track(provider="openai", model="gpt-4o", input_tokens=1200, output_tokens=350)
@@ -60,8 +61,8 @@ def ours() -> None:
         report = meter.flush(120)
         took = time.perf_counter() - begin
         assert report.pending == 0, meter.stats()
-        print(f"taximeter: {EVENTS / took:,.0f} events/s from track() to the sink's 200 ({EVENTS:,} tracked in {tracked:.2f} s)")
-        print(f"taximeter: {(processor_time() - used) / EVENTS * 1e6:.2f} µs of processor time an event, of the whole process")
+        print(f"{protocol}: {EVENTS / took:,.0f} events/s from track() to the sink's 200 ({EVENTS:,} tracked in {tracked:.2f} s)")
+        print(f"{protocol}: {(processor_time() - used) / EVENTS * 1e6:.2f} µs of processor time an event, of the whole process")
         meter.close()
 
 

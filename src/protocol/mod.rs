@@ -12,6 +12,7 @@ pub use cloudevents::CloudEvents;
 pub use format::{Format, Options, Protocol, SpillFormat};
 pub use limits::{BatchLimits, LimitError, LimitOverrides};
 pub use machine::{Cloud, CloudEndpoints, Finding, Probe};
+pub use otlp::Otlp;
 pub use request::{HttpRequest, Method};
 pub use verbatim::Verbatim;
 pub use verdict::{Answer, Verdict};
@@ -30,6 +31,7 @@ macro_rules! formats {
 formats! {
     cloudevents,
     jsonl,
+    otlp,
     token_trackr,
     verbatim,
 }

@@ -25,6 +25,7 @@ pub(super) struct RemoteArguments {
     /// The name of the wire format.
     protocol: String,
     limits: LimitArguments,
+    options: OptionArguments,
     /// The settings of a service; `None` for a destination that a URL names.
     wire: Option<WireArguments>,
 }
@@ -38,6 +39,15 @@ struct LimitArguments {
     /// Seconds.
     linger: Option<f64>,
     concurrency: Option<f64>,
+}
+
+/// The options of a format that a URL names.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+struct OptionArguments {
+    dialect: Option<String>,
+    uncompressed: bool,
+    resource: Vec<(String, String)>,
 }
 
 /// The settings of a service with its own wire format.
@@ -77,7 +87,9 @@ impl TryFrom<RemoteArguments> for RemoteSettings {
             let limits = given.limits.to_core()?;
             let format = format_named(&given.protocol)
                 .ok_or_else(|| ConfigError::new_err("destination: protocol: unknown name"))?;
-            return Ok(Self { address, format, options: Options::default(), limits, service: None, answers: None });
+            let OptionArguments { dialect, uncompressed, resource } = given.options;
+            let options = Options { dialect, is_uncompressed: uncompressed, resource, ..Options::default() };
+            return Ok(Self { address, format, options, limits, service: None, answers: None });
         };
         let (mut options, mut limits) = (Options::default(), LimitOverrides::default());
         if let Some(batches) = wire.batches {

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from .. import _core, files
 from ..errors import ConfigError
+from . import otlp
 
 __all__ = ["Destination", "Secret"]
 
@@ -43,11 +45,13 @@ class Destination:
 
     Args:
         url: `<protocol>+https://host/path`, or `<protocol>+http://` for localhost. The protocols are `cloudevents` (CloudEvents
-            1.0 in JSON) and `jsonl` (one JSON object per line).
+            1.0 in JSON), `jsonl` (one JSON object per line) and `otlp` (OpenTelemetry: one span per event, at `/v1/traces`).
+            `otlp` alone stands for the address, headers and further values in OpenTelemetry's environment variables.
         token: Sent as `Authorization: Bearer …`.
         headers: Further headers, such as one with an API key.
         allow_http: Allow unencrypted HTTP to hosts other than localhost.
-        timeout: The timeout of a request with its response in seconds, from 0.1 to 600. The response must begin within a third of it.
+        timeout: The timeout of a request with its response in seconds, from 0.1 to 600; 30 by default. The response
+            must begin within a third of it.
         ca_bundle: A PEM file with certificates to trust in addition to the system's, for a collector with a private certificate
             authority.
         max_events: The most events in a request, from 1 to 10,000; 1,000 by default.
@@ -55,6 +59,9 @@ class Destination:
             sent alone.
         linger: The longest time that an event waits for others to share its request, in seconds from 0 to 3,600; 1 by default.
         concurrency: The most requests at the same time, from 1 to 64; 4 by default.
+        dialect: Only for `otlp`: `genai` for the attributes of OpenTelemetry's conventions, `all` (the default) for those that only
+            some receivers read as well.
+        service_name: Only for `otlp`: the resource's `service.name`; `OTEL_SERVICE_NAME` by default.
 
     Raises:
         ConfigError: The URL or another argument is invalid. The message does not contain the URL, which may hold a key.
@@ -65,6 +72,7 @@ class Destination:
     _protocol = "cloudevents"
     _limits: Mapping[str, float] = {}
     _ca: bytes | None = None
+    _options: Mapping[str, Any] = MappingProxyType({"dialect": None, "uncompressed": False, "resource": []})
 
     def __init__(
         self,
@@ -73,19 +81,26 @@ class Destination:
         token: str | None = None,
         headers: Mapping[str, str] | None = None,
         allow_http: bool = False,
-        timeout: float = 30.0,
+        timeout: float | None = None,
         ca_bundle: str | PathLike[str] | None = None,
         max_events: int | None = None,
         max_bytes: int | None = None,
         linger: float | None = None,
         concurrency: int | None = None,
+        dialect: str | None = None,
+        service_name: str | None = None,
     ) -> None:
         # From here on, no local variable of this frame holds a key, because error trackers record the local variables of tracebacks.
         hidden = _SecretArguments(url, token, headers)
         del url, token, headers
+        variables = otlp.arguments() if hidden.url == otlp.NAME else {}
+        hidden.url = variables.get("url", hidden.url)
         self._protocol, self._url = _split(hidden)
-        self._headers = _headers(hidden)
+        self._headers = {**_headers(_SecretArguments(None, None, variables.get("headers"))), **_headers(hidden)}
+        self._set_options(variables, dialect, service_name)
         self.allow_http = bool(allow_http)
+        timeout = variables.get("timeout", 30.0) if timeout is None else timeout
+        ca_bundle = variables.get("ca_bundle") if ca_bundle is None else ca_bundle
         self.timeout = _number("timeout", timeout)
         if not 0.1 <= self.timeout <= 600:  # noqa: PLR2004
             raise ConfigError(f"destination: timeout: {str(timeout)[:40]} is not a number of seconds from 0.1 to 600")
@@ -97,6 +112,17 @@ class Destination:
             reason = getattr(error, "strerror", None) or error
             raise ConfigError(f"destination: ca_bundle: {reason}; give the path of a PEM file with certificates") from None
         _core.check_destination(self.to_core())
+
+    def _set_options(self, variables: Mapping[str, Any], dialect: str | None, service_name: str | None) -> None:
+        """Set the options of the protocol, and the path that it adds to the URL."""
+        if self._protocol == otlp.NAME:
+            found = otlp.options(dialect=dialect, service_name=service_name)
+            self._options = {**found, "uncompressed": variables.get("uncompressed", False)}
+            if not variables.get("is_exact"):
+                self._url = Secret(otlp.with_path(self._url.reveal()))
+        elif not (dialect is None and service_name is None):
+            name = "service_name" if dialect is None else "dialect"
+            raise ConfigError(f"destination: {name}: only the protocol otlp takes it; leave it out")
 
     @property
     def host(self) -> str:
@@ -121,6 +147,7 @@ class Destination:
             "ca": self._ca,
             "protocol": self._protocol,
             "limits": {name: self._limits.get(name) for name in _LIMITS},
+            "options": dict(self._options),
             "wire": None,
         }
 
@@ -155,7 +182,7 @@ def _split(given: _SecretArguments) -> tuple[str, Secret]:
     # A subinterpreter knows no schemes and accepts every URL.
     if "://" not in given.url or (schemes and given.url.partition("://")[0].lower() not in schemes):
         known = ", ".join(f"{scheme}://" for scheme in schemes)
-        raise ConfigError(f"destination: url: the URL must begin with one of {known}, or be 'ledger'")
+        raise ConfigError(f"destination: url: the URL must begin with one of {known}, or be 'ledger' or 'otlp'")
     protocol, _, transport = given.url.partition("://")[0].lower().partition("+")
     return protocol, Secret(f"{transport}://{given.url.partition('://')[2]}")
 
