@@ -11,10 +11,10 @@ from typing import Any, Protocol
 from .. import _default
 from ..errors import ConfigError, TaximeterError
 from ..ledger import Ledger
+from ..ledger.where import condition
 from ..sanitize import spreadsheet_cell
 from .progress import progress
 from .render import say
-from .where import condition
 
 __all__ = ["Add", "Run", "action_adder", "add_common", "add_csv", "add_filters", "count", "csv_writer", "filters", "ledger"]
 

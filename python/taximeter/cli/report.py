@@ -9,12 +9,12 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from ..ledger import Ledger, Report, Row
+from ..ledger.where import check_field
 from ..table import Column, bars
 from ..zones import UNITS, span
 from .budgets import print_budgets
 from .common import Add, add_csv, add_filters, count, csv_writer, filters, ledger
 from .render import answer_report, print_report, say
-from .where import check_field
 
 __all__ = ["add_commands"]
 

@@ -1,4 +1,4 @@
-"""Parses the conditions of `--where`."""
+"""Parses conditions as the command line and the dashboard take them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import re
 from typing import Final
 
 from ..fields import nearest
-from ..ledger import Above, Below, Like, Not
-from ..ledger.filters import Condition
 from ..zones import UNITS
+from .filters import Above, Below, Condition, Like, Not
 
 __all__ = ["GROUPS", "NUMBERS", "check_field", "condition"]
 
@@ -40,23 +39,27 @@ def check_field(option: str, name: str, known: tuple[str, ...] = GROUPS) -> None
     raise ValueError(f"{option}: there is no field {name!r}; {remedy}")
 
 
-def condition(text: str) -> tuple[str, Condition]:
+def condition(text: str, option: str = "--where") -> tuple[str, Condition]:
     r"""Return a condition of `Ledger.report` from a text such as `team=a,b`, `model!=x`, `model~gpt` or `latency_ms>2000`.
 
     A comma in a value is written `\,`.
+
+    Args:
+        text: The text.
+        option: The name of the option, for errors.
 
     Raises:
         ValueError: The text has another form, or its field is unknown.
     """
     match = _FORM.fullmatch(text)
     if match is None:
-        raise ValueError(f"--where: {text!r} is not of the form FIELD=VALUE, nor with !=, ~, < or > instead of =")
+        raise ValueError(f"{option}: {text!r} is not of the form FIELD=VALUE, nor with !=, ~, < or > instead of =")
     name, sign = match["field"], match["sign"]
-    check_field("--where", name, (*GROUPS, *NUMBERS))
+    check_field(option, name, (*GROUPS, *NUMBERS))
     if sign in {"<", ">"}:
         if not _NUMBER.fullmatch(match["text"].strip()):
             raise ValueError(
-                f"--where: {text!r}: {match['text']!r} is not a decimal number; {sign} needs one, such as {name}{sign}2000"
+                f"{option}: {text!r}: {match['text']!r} is not a decimal number; {sign} needs one, such as {name}{sign}2000"
             )
         return name, (Above if sign == ">" else Below)(match["text"].strip())
     values = [value.replace("\\,", ",") or None for value in _COMMA.split(match["text"])]
@@ -66,5 +69,5 @@ def condition(text: str) -> tuple[str, Condition]:
         return name, Not(values)
     parts = [value for value in values if value]
     if not parts:
-        raise ValueError(f"--where: {text!r}: ~ needs a part of the value after it; an absent value is {name}=")
+        raise ValueError(f"{option}: {text!r}: ~ needs a part of the value after it; an absent value is {name}=")
     return name, Like(parts)
