@@ -218,6 +218,11 @@ def test_a_report_by_time_is_drawn_with_days_that_have_no_calls(ledger):
         assert report.plot() == drawn
 
 
+def test_days_are_in_their_order_whatever_the_order_of_the_rows(ledger):
+    report = ledger.report("day")
+    assert report.sorted_by("-cost_usd").plot() == report.plot()
+
+
 def test_a_report_of_models_is_a_ranking_that_shows_no_unknown_cost_as_zero(ledger):
     drawn = ledger.report("model").plot()
     texts = [text.text for text in elements(drawn, "text")]

@@ -115,6 +115,16 @@ class Ledger(Care):
         start, end = max(first, chosen.since or 0), last + 1 if chosen.until is None else min(last + 1, chosen.until)
         return {unit: parts(unit, start, end, place) for unit in units}
 
+    def period(self) -> tuple[datetime, datetime] | None:
+        """Return when the first and the last call began; `None` if there are no calls."""
+        self._bring_up_to_date()
+        ends = self._reader.period()
+        return (
+            None
+            if ends is None
+            else (datetime.fromtimestamp(ends[0] / 1e9, self.timezone), datetime.fromtimestamp(ends[1] / 1e9, self.timezone))
+        )
+
     def events(
         self,
         *,

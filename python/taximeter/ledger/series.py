@@ -100,16 +100,16 @@ def _folded(series: Mapping[str, Sums], top: int) -> tuple[dict[str, Sums], str]
 def _bins(report: Report, unit: str) -> list[str]:
     """Return the labels of all hours, days, weeks or months of the period, also of those without calls."""
     present = list(dict.fromkeys(row.key[unit] or "" for row in report.rows))
-    if not present:
+    if not present and report.since is None:
         return []
     try:
         # Days, weeks and months have the same labels in every zone.
         place = named_zone(report.timezone) if unit == "hour" else timezone.utc
-        first, last = span("", unit, present[0], place)[0], span("", unit, present[-1], place)[1]
+        ordered = sorted(present)
+        ends = [end for label in (ordered[:1] + ordered[-1:]) for end in span("", unit, label, place)]
         if report.since is not None:
-            first = min(first, _unix_ns(report.since, unit))
-            last = max(last, _unix_ns(report.until or datetime.now(report.since.tzinfo), unit))
-        labels = parts(unit, first, last, place)[1]
+            ends += [_unix_ns(report.since, unit), _unix_ns(report.until or datetime.now(report.since.tzinfo), unit)]
+        labels = parts(unit, min(ends), max(ends), place)[1]
     except ValueError:
         return present
     return labels if set(present) <= set(labels) else present
