@@ -1,0 +1,147 @@
+"""The dashboard as a WSGI application."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from ..chart import bars
+from ..errors import ConfigError, LedgerError
+from ..ledger.notebook import ticks
+from ..scale import Unit
+from .access import Access, check_request
+from .http import FILE_POLICY, Request, RequestError, Response, json_response
+from .panels import PANELS, call, series_of
+from .source import Readers, Redaction, Source
+from .state import State
+
+__all__ = ["Dashboard", "StartResponse", "app"]
+
+log = logging.getLogger("taximeter")
+
+_API: Final = "/api/v1/"
+_CALL: Final = re.compile(r"/api/v1/calls/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
+_EXPORTS: Final = {
+    "/api/v1/export.csv": ("csv", "text/csv; charset=utf-8"),
+    "/api/v1/export.jsonl": ("jsonl", "application/x-ndjson"),
+}
+_STATUS: Final = {status: f"{status.value} {status.phrase}" for status in HTTPStatus}
+StartResponse = Callable[[str, list[tuple[str, str]]], Any]
+
+
+class Dashboard:
+    """The dashboard as a WSGI application. It reads the ledger and never writes it.
+
+    Args:
+        ledger: Opens the ledger; by default the one of the settings. It is called for each reader.
+        access: Who may read. `None` if the application is behind a login of your own, which then decides.
+        redact: Fields whose values are replaced by codes, such as `user` and `tag:email`.
+        readers: How many requests read the ledger at the same time.
+    """
+
+    def __init__(
+        self,
+        ledger: Callable[[], Source] | None = None,
+        *,
+        access: Access | None = None,
+        redact: Collection[str] = (),
+        readers: int = 4,
+    ) -> None:
+        self._access = access
+        self._readers = Readers(ledger or _ledger, readers)
+        self._redaction = Redaction(redact)
+
+    def __call__(self, environ: Mapping[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a request."""
+        request = Request.of(environ)
+        try:
+            response = self._answer(request)
+        except RequestError as problem:
+            response = _refusal(request, problem)
+        except (ValueError, ConfigError) as error:
+            response = _refusal(request, RequestError(HTTPStatus.BAD_REQUEST, str(error)))
+        except LedgerError as error:
+            response = _refusal(request, RequestError(HTTPStatus.SERVICE_UNAVAILABLE, str(error)))
+        except Exception:
+            log.exception("taximeter's dashboard cannot answer a request")
+            response = _refusal(request, RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, "the dashboard failed; its log says why"))
+        start_response(_STATUS[response.status], response.head())
+        if request.method == "HEAD":
+            return []
+        return [response.body] if isinstance(response.body, bytes) else response.body
+
+    def _answer(self, request: Request) -> Response:
+        if self._access is None:
+            check_request(request)
+        elif (redirect := self._access.admit(request)) is not None:
+            return redirect
+        if request.path == "/healthz":
+            return Response(b"ok\n")
+        if request.path in _EXPORTS:
+            return self._export(request)
+        if request.path == "/chart/series.svg":
+            return self._chart(request)
+        if found := _CALL.fullmatch(request.path):
+            with self._readers.one() as source:
+                return json_response(call(source, found[1], self._redaction))
+        panel = PANELS.get(request.path.removeprefix(_API)) if request.path.startswith(_API) else None
+        if panel is None:
+            raise RequestError(HTTPStatus.NOT_FOUND, f"there is nothing at {request.path!r}")
+        begin = time.monotonic()
+        with self._readers.one() as source:
+            value = panel(source, self._state(request, source), self._redaction)
+        return json_response({**value, "query_ms": round((time.monotonic() - begin) * 1000, 1)})
+
+    def _state(self, request: Request, source: Source) -> State:
+        return State.of(request, source.timezone, self._redaction.fields)
+
+    def _chart(self, request: Request) -> Response:
+        with self._readers.one() as source:
+            state = self._state(request, source)
+            unit, _, found = series_of(source, state, self._redaction)
+        title = f"{state.metric} by {unit}{f' and {state.by}' if state.by not in {'', unit} else ''}"
+        money: Unit = "USD" if state.metric == "cost_usd" else ""
+        chart = bars(found.bins, found.values, title=title, unit=money, ticks=ticks(unit, found.bins), rest=found.rest)
+        return Response(chart.svg.encode(), "image/svg+xml", policy=FILE_POLICY)
+
+    def _export(self, request: Request) -> Response:
+        if self._redaction.fields:
+            raise RequestError(HTTPStatus.FORBIDDEN, "calls cannot be exported while fields are redacted")
+        form, kind = _EXPORTS[request.path]
+        # A source of its own: a download may take minutes, and as long as its reader likes.
+        source = self._readers.make()
+        state = self._state(request, source)
+        blocks = source.export(form, since=state.since, until=state.until, where=state.where)
+        # An error in the filter is an answer of its own.
+        first = next(blocks, b"")
+        disposition = f'attachment; filename="taximeter-calls.{form}"'
+        return Response(_followed(first, blocks), kind, headers={"Content-Disposition": disposition})
+
+
+def _followed(first: bytes, blocks: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    yield from blocks
+
+
+def _refusal(request: Request, problem: RequestError) -> Response:
+    if request.path.startswith(_API):
+        return json_response({"schema_version": 1, "error": problem.message}, problem.status, problem.headers)
+    return Response(f"{problem.message}\n".encode("utf-8", "replace"), status=problem.status, headers=problem.headers)
+
+
+def _ledger() -> Source:
+    from .._default_ledger import Ledger  # noqa: PLC0415 - reads the settings
+
+    return Ledger()
+
+
+def app(environ: Mapping[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+    """Answer a request about the ledger of the settings, as a WSGI application to mount behind a login of your own."""
+    return _mounted(environ, start_response)
+
+
+_mounted = Dashboard()

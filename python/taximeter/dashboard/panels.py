@@ -1,0 +1,216 @@
+"""The data of the panels, as values for JSON. Amounts are texts, so that no reader rounds them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from http import HTTPStatus
+from typing import Any, Final
+
+from .. import __version__
+from ..ledger import Report
+from ..ledger.report import total
+from ..ledger.series import Series, series
+from ..ledger.where import GROUPS, NUMBERS
+from ..moments import unix_ns
+from ..scale import Number
+from ..types import Event
+from ..zones import UNITS
+from .http import RequestError
+from .source import Redaction, Source
+from .state import METRICS, State
+
+__all__ = ["PANELS", "call", "calls", "series_of"]
+
+_MOST_BINS: Final = 750
+_BINS: Final = ((timedelta(days=3), "hour"), (timedelta(days=120), "day"), (timedelta(days=900), "week"))
+"""The units of `auto`, by the longest period that has them."""
+_SAME_TIME: Final = 64
+
+
+def meta(source: Source, state: State, redaction: Redaction) -> dict[str, Any]:
+    """Return the fields that requests may name, and when the first and the last call began."""
+    ends = source.period()
+    return {
+        "version": __version__,
+        "fields": [*GROUPS, "tag:KEY"],
+        "numbers": list(NUMBERS),
+        "metrics": list(METRICS),
+        "bins": ["auto", *UNITS],
+        "redacted": sorted(redaction.fields),
+        "first": None if ends is None else ends[0].astimezone(state.zone).isoformat(),
+        "last": None if ends is None else ends[1].astimezone(state.zone).isoformat(),
+        **_about(_report(source, state, ())),
+    }
+
+
+def summary(source: Source, state: State, _: Redaction) -> dict[str, Any]:
+    """Return the sums of the period, of the period of the same length before, and of the last hour."""
+    report = _report(source, state, ())
+    before = None
+    if report.since is not None:
+        until = report.until or datetime.now(state.zone)
+        start = report.since - (until - report.since)
+        earliest = datetime.fromtimestamp(0, timezone.utc)
+        before = source.report((), since=max(start, earliest), until=report.since, where=state.where, tz=state.zone).to_dict()[
+            "total"
+        ]
+    hour = source.report((), since=timedelta(hours=1), where=state.where, tz=state.zone).total
+    return {"total": report.to_dict()["total"], "before": before, "last_hour_usd": format(hour.cost_usd, "f"), **_about(report)}
+
+
+def series_of(source: Source, state: State, redaction: Redaction) -> tuple[str, Report, Series]:
+    """Return the unit of the bins, the report and its series.
+
+    Raises:
+        RequestError: The period has too many bins.
+    """
+    unit = state.by if state.by in UNITS else state.bin if state.bin != "auto" else _bin(source, state)
+    groups = [] if state.by in {"", unit} else [state.by]
+    report = _redacted(_report(source, state, (unit, *groups)), redaction)
+    found = series(report, state.metric, state.top)
+    if len(found.bins) > _MOST_BINS:
+        message = f"bin: the period has {len(found.bins):,} {unit}s, and the most are {_MOST_BINS}; choose a longer one"
+        raise RequestError(HTTPStatus.BAD_REQUEST, message)
+    return unit, report, found
+
+
+def series_panel(source: Source, state: State, redaction: Redaction) -> dict[str, Any]:
+    """Return the sums of the greatest groups over time."""
+    unit, report, found = series_of(source, state, redaction)
+    shown = [
+        {"name": name, "is_rest": name == found.rest, "values": [_value(value) for value in values]}
+        for name, values in found.values.items()
+    ]
+    return {"metric": state.metric, "by": state.by, "bin": unit, "bins": found.bins, "series": shown, **_about(report)}
+
+
+def top(source: Source, state: State, redaction: Redaction) -> dict[str, Any]:
+    """Return the rows of a page of groups, the sum of all others, and the sum of all."""
+    report = _redacted(_report(source, state, (state.by,) if state.by else ()), redaction)
+    try:
+        ordered = report.sorted_by(state.sort or state.metric)
+    except ValueError as error:
+        raise RequestError(HTTPStatus.BAD_REQUEST, str(error)) from None
+    chosen = slice(state.offset, state.offset + state.limit)
+    others = [row for index, row in enumerate(ordered.rows) if not chosen.start <= index < chosen.stop]
+    other = replace(ordered, total=total(others)).to_dict()["total"] if others else None
+    rows = ordered.to_dicts()[chosen]
+    return {"by": state.by, "rows": rows, "other": other, "groups": len(report), "total": report.to_dict()["total"], **_about(report)}
+
+
+def errors(source: Source, state: State, redaction: Redaction) -> dict[str, Any]:
+    """Return the failed calls by the class of the error and the model."""
+    return _selected(source, state, redaction, ("error", "provider", "model"), (("status", "error"),))
+
+
+def unpriced(source: Source, state: State, redaction: Redaction) -> dict[str, Any]:
+    """Return the calls whose cost is unknown, by model."""
+    return _selected(source, state, redaction, ("provider", "model"), (("cost_status", "unpriced"),))
+
+
+def cache(source: Source, state: State, redaction: Redaction) -> dict[str, Any]:
+    """Return how many input tokens came from a cache, by model."""
+    report = _redacted(_report(source, state, ("provider", "model")), redaction).sorted_by("cache_read_tokens")
+    rows = [
+        {**row, "cached_share": row["cache_read_tokens"] / row["input_tokens"] if row["input_tokens"] else None}
+        for row in report.to_dicts()
+    ]
+    return {"rows": rows[: state.limit], "total": report.to_dict()["total"], **_about(report)}
+
+
+def calls(source: Source, state: State, redaction: Redaction) -> dict[str, Any]:
+    """Return a page of calls, the newest first, and where the next page begins."""
+    report = _report(source, state, ())
+    found, more = _page(source, state)
+    last = f"{found[-1]['started_at']}~{found[-1]['id']}" if found and more else None
+    return {"rows": [redaction.event(event) for event in found], "next": last, "total": report.total.calls, **_about(report)}
+
+
+def call(source: Source, event_id: str, redaction: Redaction) -> dict[str, Any]:
+    """Return one call.
+
+    Raises:
+        RequestError: There is no such call.
+    """
+    event = source.find(event_id)
+    if event is None or event["id"] != event_id:
+        raise RequestError(HTTPStatus.NOT_FOUND, f"there is no call {event_id!r}")
+    return {"schema_version": 1, "call": redaction.event(event)}
+
+
+PANELS: Final = {
+    "meta": meta, "summary": summary, "series": series_panel, "top": top, "errors": errors, "unpriced": unpriced, "cache": cache,
+    "calls": calls,
+}  # fmt: skip
+"""The panels by name. Each returns an object."""
+
+
+def _report(source: Source, state: State, by: Sequence[str], more: Sequence[tuple[str, str]] = ()) -> Report:
+    return source.report(by, since=state.since, until=state.until, where=(*state.where, *more), tz=state.zone)
+
+
+def _selected(
+    source: Source, state: State, redaction: Redaction, by: Sequence[str], more: Sequence[tuple[str, str]]
+) -> dict[str, Any]:
+    report = _redacted(_report(source, state, by, more), redaction).sorted_by("calls")
+    return {"rows": report.to_dicts()[: state.limit], "groups": len(report), "total": report.to_dict()["total"], **_about(report)}
+
+
+def _redacted(report: Report, redaction: Redaction) -> Report:
+    if redaction.fields.isdisjoint(report.by):
+        return report
+    rows = (replace(row, key={name: redaction.value(name, value) for name, value in row.key.items()}) for row in report.rows)
+    return replace(report, rows=tuple(rows))
+
+
+def _about(report: Report) -> Mapping[str, Any]:
+    """Return what every panel says of its report."""
+    return {
+        "schema_version": 1,
+        "since": None if report.since is None else report.since.isoformat(),
+        "until": None if report.until is None else report.until.isoformat(),
+        "timezone": report.timezone,
+        "unpriced": report.total.unpriced,
+    }
+
+
+def _value(value: Number) -> str | float | None:
+    return format(value, "f") if isinstance(value, Decimal) else value
+
+
+def _bin(source: Source, state: State) -> str:
+    """Return the unit of time that suits the period."""
+    since, until = unix_ns("since", state.since, state.zone), unix_ns("until", state.until, state.zone)
+    if since is None or until is None:
+        ends = source.period()
+        first, last = (ends[0], datetime.now(timezone.utc)) if ends else (None, None)
+        since = since if since is not None else 0 if first is None else int(first.timestamp() * 1e9)
+        until = until if until is not None else since if last is None else int(last.timestamp() * 1e9)
+    length = timedelta(seconds=max(until - since, 0) / 1e9)
+    return next((unit for most, unit in _BINS if length <= most), "month")
+
+
+def _page(source: Source, state: State) -> tuple[list[Event], bool]:
+    """Return a page of calls, and whether there are more."""
+    if not state.after:
+        found = list(source.newest(state.limit + 1, since=state.since, until=state.until, where=state.where))
+        return found[: state.limit], len(found) > state.limit
+    text, _, event_id = state.after.partition("~")
+    try:
+        # Moments have microseconds, so the page begins with calls of the same microsecond, which are skipped.
+        until = datetime.fromisoformat(text[:26] + "+00:00") + timedelta(microseconds=1)
+    except ValueError:
+        raise RequestError(HTTPStatus.BAD_REQUEST, f"after: {state.after!r} is not a `next` of a page") from None
+    more = _SAME_TIME
+    while True:
+        found = list(source.newest(state.limit + 1 + more, since=state.since, until=until, where=state.where))
+        place = next((index for index, event in enumerate(found) if event["id"] == event_id), None)
+        if place is not None and (len(found) - place > state.limit + 1 or len(found) < state.limit + 1 + more):
+            rest = found[place + 1 :]
+            return rest[: state.limit], len(rest) > state.limit
+        if len(found) < state.limit + 1 + more:
+            raise RequestError(HTTPStatus.BAD_REQUEST, f"after: there is no call {event_id!r} in the period")
+        more *= 4

@@ -1,0 +1,106 @@
+"""Serves the dashboard with the standard library's WSGI server, a thread for each request."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Collection, Iterable, Sequence
+from pathlib import Path
+from socketserver import ThreadingMixIn
+from typing import Any, Final
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+from .. import files
+from ..errors import ConfigError
+from .access import LOOPBACK, Access
+from .app import Dashboard, StartResponse
+from .source import Source
+
+__all__ = ["Server", "own_token"]
+
+_IDLE: Final = 30
+"""Seconds that a connection may stay silent."""
+_LEAST_TOKEN: Final = 20
+"""The fewest characters of a token."""
+
+
+def own_token(path: Path, *, is_made: bool = False) -> str:
+    """Return the token of a file.
+
+    Args:
+        path: The file.
+        is_made: Whether the file is created if it does not exist. Only its owner can read it.
+
+    Raises:
+        ConfigError: The file cannot be read or created, or its token is too short to be a secret.
+    """
+    try:
+        if is_made:
+            try:
+                handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
+            except FileExistsError:
+                pass
+            else:
+                with os.fdopen(handle, "w") as file:
+                    file.write(f"{secrets.token_urlsafe(32)}\n")
+        token = files.decode(files.read(path, 4096)).strip()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"token-file: {str(path)!r} cannot be used: {error}") from None
+    if len(token) < _LEAST_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
+        raise ConfigError(f"token-file: {str(path)!r} needs one line of at least {_LEAST_TOKEN} printable characters without spaces")
+    return token
+
+
+class _RequestHandler(WSGIRequestHandler):
+    timeout = _IDLE
+
+    def address_string(self) -> str:
+        return str(self.client_address[0])  # without a look-up of the name
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the base class
+        """Log nothing: addresses have codes in them."""
+
+
+class Server(ThreadingMixIn, WSGIServer):
+    """A server of the dashboard.
+
+    Args:
+        ledger: Opens the ledger; called for each of the readers.
+        token: The token of scripts.
+        host: The address to listen at.
+        port: The port; 0 for a free one.
+        hosts: The names by which browsers reach the server; by default those of this machine.
+        redact: Fields whose values are not shown.
+
+    Raises:
+        OSError: The port is in use, or the address is not one of this machine.
+    """
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(
+        self,
+        ledger: Callable[[], Source],
+        token: str,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        hosts: Sequence[str] = LOOPBACK,
+        redact: Collection[str] = (),
+    ) -> None:
+        super().__init__((host, port), _RequestHandler)
+        self.access = Access(self.server_port, token, hosts)
+        self._dashboard = Dashboard(ledger, access=self.access, redact=redact)
+        self.set_app(self._named)
+
+    def _named(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        # Otherwise the header has the version of Python.
+        return self._dashboard(environ, lambda status, headers: start_response(status, [*headers, ("Server", "taximeter")]))
+
+    def address(self) -> str:
+        """Return an address that admits one browser, with a new code."""
+        return f"http://127.0.0.1:{self.server_port}/?code={self.access.new_code()}"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Ignore a reader that went away."""

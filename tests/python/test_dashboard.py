@@ -1,0 +1,392 @@
+"""The dashboard's data over HTTP: who may read it, what it says, and that it only reads."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import http.client
+import io
+import json
+import threading
+import xml.etree.ElementTree as ET
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from urllib.parse import urlencode, urlsplit
+from wsgiref.util import setup_testing_defaults
+
+import pytest
+
+import taximeter
+from conftest import events_of
+from taximeter import dashboard
+from taximeter.dashboard.server import Server, own_token
+
+HOSTILE = ["<script>alert(1)</script>", "[/foo]", "\x1b[2J", "\u202eacme", "=1+1", "株式会社アクメ", "é" * 250]
+NOW = datetime.now(timezone.utc)
+TOKEN = "t" * 40
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    """Return a ledger of 120 calls of 20 days, some failed, some without a price, with hostile names."""
+    meter = taximeter.Meter(state_dir=tmp_path_factory.mktemp("served"))
+    for number in range(120):
+        meter.track(
+            provider="openai", model=("gpt-4o", "gpt-4o-mini", "nosuch")[number % 3], input_tokens=1000 + number, output_tokens=number,
+            cache_read_tokens=number, started_at=NOW - timedelta(hours=4 * number + 1), customer=HOSTILE[number % 7], user=f"u{number % 5}",
+            tags={"plan": "pro"}, error="RateLimitError" if number % 10 == 0 else None,
+        )  # fmt: skip
+    # Many calls of one microsecond: pages must neither lose nor repeat any.
+    for _ in range(200):
+        meter.track(provider="openai", model="gpt-4o", input_tokens=1, started_at=NOW - timedelta(days=25))
+    events_of(meter)
+    meter.close()
+    return meter.settings.ledger
+
+
+@pytest.fixture(scope="module")
+def server(path):
+    with Server(lambda: taximeter.Ledger(path, timezone="UTC"), TOKEN) as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def ledger(path):
+    return taximeter.Ledger(path, timezone="UTC")
+
+
+def ask(server, target: str, method: str = "GET", **headers: str):
+    """Send a request as it stands. Return the status, the headers and the body."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=30)
+    given = {"Host": f"127.0.0.1:{server.server_port}", "Authorization": f"Bearer {TOKEN}"}
+    given |= {name.replace("_", "-"): value for name, value in headers.items()}
+    connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
+    for name, value in given.items():
+        if value:
+            connection.putheader(name, value)
+    connection.endheaders()
+    answer = connection.getresponse()
+    body = answer.read()
+    connection.close()
+    return answer.status, answer.headers, body
+
+
+def get(server, panel: str, **query):
+    status, headers, body = ask(server, f"/api/v1/{panel}?{urlencode(query, doseq=True)}")
+    assert status == 200, body
+    assert headers["Content-Type"] == "application/json"
+    return json.loads(body)
+
+
+def refused(server, target: str, **headers: str) -> tuple[int, str]:
+    status, _, body = ask(server, target, **headers)
+    return status, body.decode()
+
+
+def test_every_response_has_the_headers_of_a_page_that_runs_nothing_foreign(server):
+    for target in ("/", "/healthz", "/api/v1/summary", "/api/v1/nosuch", "/nosuch", "/api/v1/export.csv", "/chart/series.svg"):
+        _, headers, _ = ask(server, target)
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Referrer-Policy"] == "no-referrer"
+        assert headers["Cross-Origin-Resource-Policy"] == headers["Cross-Origin-Opener-Policy"] == "same-origin"
+        assert headers["Cache-Control"] == "no-store"
+        assert headers["Content-Security-Policy"].startswith("default-src 'none'; ")
+        assert "Access-Control-Allow-Origin" not in headers
+        assert "Python" not in headers["Server"]
+    _, headers, _ = ask(server, "/api/v1/summary")
+    for rule in ("script-src 'self'", "frame-ancestors 'none'", "base-uri 'none'", "require-trusted-types-for 'script'"):
+        assert rule in headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1", "127.0.0.1:1", "localhost.evil.example", "", "127.0.0.1@evil.example"])
+def test_another_host_is_refused_before_anything_else(server, host):
+    for target in ("/", "/api/v1/summary", "/healthz", "/nosuch"):
+        assert refused(server, target, Host=host)[0] == 403
+    assert ask(server, "/api/v1/summary", "POST", Host=host)[0] == 403
+
+
+def test_the_names_of_this_machine_are_admitted(server):
+    for host in ("localhost", "LOCALHOST", "[::1]", "127.0.0.1"):
+        assert ask(server, "/api/v1/summary", Host=f"{host}:{server.server_port}")[0] == 200
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND"])
+def test_only_reading_methods_are_allowed(server, method):
+    status, headers, _ = ask(server, "/api/v1/summary", method)
+    assert (status, headers["Allow"]) == (405, "GET, HEAD")
+
+
+def test_head_has_the_headers_of_get_and_no_body(server):
+    _, expected, body = ask(server, "/healthz")
+    status, headers, nothing = ask(server, "/healthz", "HEAD")
+    assert (status, nothing, headers["Content-Length"]) == (200, b"", expected["Content-Length"])
+    assert body == b"ok\n"
+
+
+def test_another_sites_page_cannot_read(server):
+    for site in ("cross-site", "same-site"):
+        assert refused(server, "/api/v1/summary", Sec_Fetch_Site=site)[0] == 403
+        assert refused(server, "/api/v1/summary", Sec_Fetch_Site=site, Sec_Fetch_Mode="navigate")[0] == 403
+        assert refused(server, "/", Sec_Fetch_Site=site, Sec_Fetch_Mode="navigate")[0] != 403
+    for origin in ("http://evil.example", "null", f"https://127.0.0.1:{server.server_port}"):
+        assert refused(server, "/api/v1/summary", Origin=origin)[0] == 403
+    own = {"Sec_Fetch_Site": "same-origin", "Origin": f"http://127.0.0.1:{server.server_port}"}
+    assert refused(server, "/api/v1/summary", **own)[0] == 200
+
+
+@pytest.mark.parametrize(
+    "credentials",
+    [
+        {"Authorization": ""},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": "Basic " + TOKEN},
+        {"Authorization": "", "Cookie": "taximeter=1"},
+        {"Authorization": "Bearer é"},
+    ],
+)
+def test_without_a_secret_there_is_nothing_to_read(server, credentials):
+    for target in ("/", "/api/v1/summary", "/api/v1/calls/x", "/chart/series.svg", "/api/v1/export.csv", "/nosuch"):
+        status, headers, body = ask(server, target, **credentials)
+        assert status == 401
+        assert headers["WWW-Authenticate"].startswith("Bearer")
+        assert b"gpt" not in body
+    assert ask(server, "/healthz", **credentials)[0] == 200
+
+
+def test_a_code_becomes_a_cookie_once(server):
+    address = urlsplit(server.address())
+    anonymous = {"Authorization": ""}
+    status, headers, _ = ask(server, f"{address.path}?{address.query}&by=team", **anonymous)
+    cookie = headers["Set-Cookie"]
+    assert (status, headers["Location"]) == (303, "/?by=team")
+    assert cookie.startswith(f"taximeter-{server.server_port}=")
+    assert {"HttpOnly", "SameSite=Strict", "Path=/"} <= {part.strip() for part in cookie.split(";")}
+    own = cookie.partition(";")[0]
+    assert ask(server, "/api/v1/summary", Cookie=f"other=1; {own}", **anonymous)[0] == 200
+    # A second use of the code is refused, but the browser that has the cookie may reload the address.
+    assert ask(server, f"{address.path}?{address.query}", **anonymous)[0] == 401
+    assert ask(server, f"{address.path}?{address.query}", Cookie=own, **anonymous)[0] == 303
+    assert ask(server, "/api/v1/summary", Cookie=own + "x", **anonymous)[0] == 401
+
+
+def test_one_code_admits_one_of_many_that_come_at_once(server):
+    address, found = urlsplit(server.address()), []
+    threads = [
+        threading.Thread(target=lambda: found.append(ask(server, f"/?{address.query}", Authorization="")[0])) for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(found) == [303] + [401] * 7
+
+
+def test_numbers_are_those_of_the_report(server, ledger):
+    report = ledger.report((), since="30d")
+    summary = get(server, "summary")
+    assert summary["total"] == report.to_dict()["total"]
+    assert Decimal(summary["total"]["cost_usd"]) == report.total.cost_usd
+    assert (summary["timezone"], summary["unpriced"], summary["schema_version"]) == ("UTC", 40, 1)
+    assert summary["before"]["calls"] == 0
+    top = get(server, "top", by="model", limit=2)
+    rows = ledger.report("model", since="30d").to_dicts()
+    assert top["rows"] == rows[:2]
+    assert (top["other"]["calls"], top["groups"]) == (rows[2]["calls"], 3)
+    assert get(server, "top", by="model", limit=2, offset=2)["rows"] == rows[2:]
+    assert get(server, "errors")["total"]["calls"] == 12
+    assert get(server, "errors")["rows"][0]["error"] == "RateLimitError"
+    assert [row["model"] for row in get(server, "unpriced")["rows"]] == ["nosuch"]
+    assert get(server, "cache")["total"]["cache_read_tokens"] == sum(range(120))
+
+
+def test_series_have_a_value_for_each_bin(server, ledger):
+    found = get(server, "series", metric="calls", bin="day", since="30d", top=1)
+    assert [group["name"] for group in found["series"]][0] == "gpt-4o"
+    assert sum(sum(group["values"]) for group in found["series"]) == 320
+    assert all(len(group["values"]) == len(found["bins"]) for group in found["series"])
+    assert len(found["bins"]) in {31, 32}
+    costs = get(server, "series", by="", bin="week", since="all")
+    assert sum(map(Decimal, costs["series"][0]["values"])) == ledger.report(()).total.cost_usd
+    assert (get(server, "series", since="2d")["bin"], get(server, "series", since="300d")["bin"]) == ("hour", "week")
+    assert get(server, "series", by="day", metric="calls")["bin"] == "day"
+
+
+def test_days_are_those_of_the_zone_of_the_request(server, ledger):
+    for zone in ("Asia/Kolkata", "Pacific/Auckland"):
+        found = get(server, "series", tz=zone, bin="day", metric="calls", by="")
+        expected = {row.key["day"]: row.calls for row in ledger.report("day", since="30d", tz=zone)}
+        shown = dict(zip(found["bins"], found["series"][0]["values"], strict=True))
+        assert {day: calls for day, calls in shown.items() if calls} == expected
+        assert found["timezone"] == zone
+
+
+def test_filters_are_those_of_the_command_line(server, ledger):
+    found = get(server, "summary", where=["model=gpt-4o,nosuch", "user!=u1", "input_tokens>1050"])
+    expected = ledger.report(
+        (),
+        since="30d",
+        where=[("model", ["gpt-4o", "nosuch"]), ("user", taximeter.ledger.Not("u1")), ("input_tokens", taximeter.ledger.Above(1050))],
+    )
+    assert found["total"] == expected.to_dict()["total"]
+
+
+def test_pages_of_calls_have_each_call_once(server, ledger):
+    seen, after = [], ""
+    while after is not None:
+        page = get(server, "calls", limit=70, after=after)
+        seen += [row["id"] for row in page["rows"]]
+        after = page["next"]
+    assert len(seen) == page["total"] == 320
+    assert set(seen) == {event["id"] for event in ledger.events()}
+    times = [get(server, f"calls/{one}")["call"]["started_at"] for one in seen[:5]]
+    assert times == sorted(times, reverse=True)
+    assert refused(server, "/api/v1/calls?after=nothing")[0] == 400
+    assert refused(server, f"/api/v1/calls/{'0' * 8}-0000-0000-0000-{'0' * 12}")[0] == 404
+    assert refused(server, "/api/v1/calls/" + seen[0][:8])[0] == 404
+
+
+def test_exports_are_those_of_the_ledger(server, ledger):
+    status, headers, body = ask(server, "/api/v1/export.csv?where=model%3Dgpt-4o-mini")
+    rows = list(csv.DictReader(io.StringIO(body.decode(), newline="")))
+    assert (status, headers["Content-Disposition"]) == (200, 'attachment; filename="taximeter-calls.csv"')
+    assert len(rows) == 40
+    assert not any(row["customer"].startswith("=") for row in rows)
+    lines = ask(server, "/api/v1/export.jsonl?since=all")[2].splitlines()
+    assert [json.loads(line)["id"] for line in lines] == [event["id"] for event in ledger.events()]
+
+
+def test_a_chart_is_a_file_that_runs_nothing(server):
+    status, headers, body = ask(server, "/chart/series.svg?by=customer&bin=day")
+    assert (status, headers["Content-Type"]) == (200, "image/svg+xml")
+    assert "sandbox" in headers["Content-Security-Policy"]
+    assert "script-src" not in headers["Content-Security-Policy"]
+    root = ET.fromstring(body)
+    assert root.get("role") == "img"
+    assert not list(root.iter("{http://www.w3.org/2000/svg}script"))
+
+
+def test_json_is_ascii_and_names_come_back_as_they_are(server):
+    _, _, body = ask(server, "/api/v1/top?by=customer")
+    assert body.isascii()
+    assert b"\x1b" not in body
+    assert {row["customer"] for row in json.loads(body)["rows"]} == {*HOSTILE, None}
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("top?by=modle", "did you mean 'model'"), ("series?metric=cots", "metric"), ("series?bin=dya", "did you mean 'day'"), ("top?limit=0", "limit"),
+        ("top?limit=501", "500"), ("top?limit=1e3", "limit"), ("summary?sicne=1d", "did you mean 'since'"), ("summary?since=1d&since=2d", "twice"),
+        ("summary?since=never", "since"), ("summary?tz=Mars", "tz"), ("summary?where=nosuch%3D1", "where"), ("top?sort=colour", "colour"),
+        ("series?bin=hour&since=all&where=model%3D" + "x" * 9000, "the most are"), ("series?since=2026-01-01&until=2026-11-01&bin=hour", "750"),
+        ("summary?" + "&".join(["where=model%3Dx"] * 101), "100 fields"),
+    ],
+)  # fmt: skip
+def test_wrong_requests_name_the_field(server, target, message):
+    status, body = refused(server, f"/api/v1/{target}")
+    assert status in {400, 414}
+    assert message in json.loads(body)["error"]
+
+
+def test_paths_are_matched_as_they_stand(server):
+    for target in (
+        "/api/v1/",
+        "/api/v1/summary/",
+        "/api/v1//summary",
+        "/api/v1/%2e%2e/summary",
+        "//evil.example/",
+        "/%ff",
+        "/api/v1/calls/..%2f",
+    ):
+        assert refused(server, target)[0] == 404
+    assert refused(server, "/api/v1/nosuch")[1].startswith("{")
+
+
+def test_serving_changes_no_byte_of_the_ledger(server, path):
+    before = hashlib.sha256(path.read_bytes()).hexdigest()
+    for target in ("/api/v1/summary", "/api/v1/series", "/api/v1/calls", "/api/v1/export.jsonl", "/chart/series.svg"):
+        assert ask(server, target)[0] == 200
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == before
+
+
+def call_app(app, target: str, **environ):
+    """Call a WSGI application as a server would."""
+    parts, heads = urlsplit(target), []
+    given = {"PATH_INFO": parts.path, "QUERY_STRING": parts.query, **environ}
+    setup_testing_defaults(given)
+    body = b"".join(app(given, lambda status, headers: heads.append((status, dict(headers)))))
+    return int(heads[0][0][:3]), heads[0][1], body
+
+
+def test_it_is_mounted_behind_a_login_of_ones_own(path):
+    app = dashboard.Dashboard(lambda: taximeter.Ledger(path))
+    status, _, body = call_app(app, "/api/v1/summary", HTTP_HOST="bill.example", SCRIPT_NAME="/bill")
+    assert status == 200
+    assert json.loads(body)["total"]["calls"] == 320
+    assert call_app(app, "/api/v1/summary", HTTP_SEC_FETCH_SITE="cross-site")[0] == 403
+    assert call_app(app, "/api/v1/summary", REQUEST_METHOD="POST")[0] == 405
+
+
+def test_the_ledger_of_the_settings_is_the_default(meter):
+    meter.track(provider="openai", model="gpt-4o", input_tokens=1)
+    events_of(meter)
+    assert json.loads(call_app(dashboard.app, "/api/v1/summary")[2])["total"]["calls"] == 1
+
+
+def test_redacted_values_are_codes_everywhere(path):
+    app = dashboard.Dashboard(lambda: taximeter.Ledger(path), redact=("user", "tag:plan"))
+    top = json.loads(call_app(app, "/api/v1/top?by=user")[2])
+    names = {row["user"] for row in top["rows"]} - {None}
+    assert len(names) == 5
+    assert all(name.startswith("user-") for name in names)
+    series = json.loads(call_app(app, "/api/v1/series?by=user")[2])
+    assert names <= {group["name"] for group in series["series"]}
+    (call,) = json.loads(call_app(app, "/api/v1/calls?limit=1")[2])["rows"]
+    assert call["user"] in names
+    assert call["tags"]["plan"] != "pro"
+    one = json.loads(call_app(app, f"/api/v1/calls/{call['id']}")[2])["call"]
+    assert one == call
+    # Neither filters nor downloads nor charts give the values away.
+    assert call_app(app, "/api/v1/summary?where=user%3Du1")[0] == 400
+    assert call_app(app, "/api/v1/export.jsonl")[0] == 403
+    assert b">u1<" not in call_app(app, "/chart/series.svg?by=user")[2]
+
+
+def test_a_ledger_that_cannot_be_read_is_said(tmp_path):
+    (tmp_path / "ledger.db").write_bytes(b"this is no database" * 100)
+    app = dashboard.Dashboard(lambda: taximeter.Ledger(tmp_path / "ledger.db"))
+    status, _, body = call_app(app, "/api/v1/summary")
+    assert status == 503
+    assert "ledger" in json.loads(body)["error"]
+    empty = dashboard.Dashboard(lambda: taximeter.Ledger(tmp_path / "none.db"))
+    assert json.loads(call_app(empty, "/api/v1/series?since=all")[2])["series"] == []
+    assert json.loads(call_app(empty, "/api/v1/meta")[2])["first"] is None
+
+
+def test_a_failure_is_logged_and_says_nothing_of_the_program(caplog):
+    def broken():
+        raise RuntimeError("a secret")
+
+    status, _, body = call_app(dashboard.Dashboard(broken), "/api/v1/summary")
+    assert status == 500
+    assert b"secret" not in body
+    assert "cannot answer" in caplog.text
+    # The reader was given back.
+    app = dashboard.Dashboard(broken, readers=1)
+    assert [call_app(app, "/api/v1/summary")[0] for _ in range(3)] == [500] * 3
+
+
+def test_the_token_of_a_file(tmp_path):
+    path = tmp_path / "serve.token"
+    token = own_token(path, is_made=True)
+    assert own_token(path, is_made=True) == own_token(path) == token
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.write_text("short")
+    with pytest.raises(taximeter.ConfigError, match="20 printable"):
+        own_token(path)
+    with pytest.raises(taximeter.ConfigError, match="cannot be used"):
+        own_token(tmp_path / "nosuch")
