@@ -12,7 +12,7 @@ WHEEL := $(VENV)/.built-wheel
 DEBUG := $(VENV)/.built-debug
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: demo test test-fast test-rust test-python environments lint docs bench bench-quick fuzz soak wheel lock clean
+.PHONY: demo test test-fast test-rust test-python environments lint docs bench bench-quick phoenix fuzz soak wheel lock clean
 
 # Installs the build tool and two clients, and nothing else.
 demo: $(RELEASE)
@@ -76,6 +76,12 @@ bench-quick: $(DEV_READY) $(RELEASE) .venv-peers/.ready
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install --quiet --requirement $<
 	touch $@
+
+# Compares what a real Arize Phoenix shows with the ledger. It takes 850 MB, so it is not part of the tests.
+phoenix: $(DEV_READY) $(RELEASE)
+	$(PYTHON) -m venv $(VENV)-phoenix
+	$(VENV)-phoenix/bin/python -m pip install --quiet arize-phoenix==20.26.1
+	$(BIN)/python tests/python/phoenix.py $(VENV)-phoenix/bin/phoenix
 
 # Looks for bytes that break what src/fuzzing.rs says of them: a minute a target, on the stable toolchain. What is new in its coverage goes
 # to fuzz/target/corpus/, what breaks something to fuzz/artifacts/: put the latter into fuzz/corpus/, where the tests read it.
