@@ -336,10 +336,9 @@ impl Shared {
         let positions: Vec<_> = progress.iter().map(|progress| &progress.passed).collect();
         self.left_in_memory.store(self.journal.unread_in_memory(&positions), Ordering::Relaxed);
         let is_delivered = !positions.is_empty() && self.journal.is_drained(&positions);
-        if !is_delivered {
-            // Publish the remaining counts and the hosts, because a journal holds only the names of destinations.
-            self.publish_now();
-        }
+        // Publish the remaining counts and the hosts, because a journal holds only the names of destinations. If the journal is deleted,
+        // its counts are added to those of ended processes.
+        self.publish_now();
         self.journal.finish(is_delivered);
         self.orphans.close();
     }

@@ -38,6 +38,7 @@ mod segment_list;
 mod settings;
 mod store;
 mod sync;
+mod totals;
 mod trim;
 mod view;
 mod writer;

@@ -28,7 +28,7 @@ use once_cell::race::OnceBox;
 
 use super::cursor::CursorFile;
 use super::segment::index_of;
-use super::{foreign, segment_list};
+use super::{foreign, segment_list, totals};
 use crate::sys::fork::fork_generation;
 use crate::sys::fs::{
     RENAMES_WITH_OPEN_FILES, check_private_dir, create_private_dir, create_private_file, is_out_of_resources, list_dir,
@@ -206,6 +206,8 @@ pub(super) fn remove_journal(path: &Path) -> io::Result<()> {
         if is_ours { &mut files } else { &mut others }.push(entry.path());
     }
     others.iter().try_for_each(|file| foreign::keep(path, file))?;
+    // A count that cannot be kept must not keep the journal.
+    let _ = totals::keep(path, STATUS[0]);
     files.sort_by_key(|file| rank(file));
     files.iter().try_for_each(|file| remove_file(file))?;
     remove_dir(path)

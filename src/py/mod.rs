@@ -59,7 +59,9 @@ mod _core {
     #[pymodule_export]
     use super::meter::PyMeter;
     #[pymodule_export]
-    use super::price::{PyCost, catalog_denominator, check_catalog, check_overrides, embedded_catalog, restore_cost, usual_denominator};
+    use super::price::{
+        PyCost, catalog_denominator, check_catalog, check_overrides, embedded_catalog, restore_cost, usual_denominator,
+    };
     #[pymodule_export]
     use super::query::PyQuery;
     #[pymodule_export]

@@ -17,7 +17,7 @@ from ..ledger import Ledger, quick_check
 from ..meter import engine_of, prometheus
 from ..sanitize import printable
 from ..settings import Settings, resolve
-from ..settings.model import FAILED_CLIENTS, UNKNOWN_HOSTS
+from ..settings.model import COUNTERS, FAILED_CLIENTS, UNKNOWN_HOSTS
 from . import journals
 from .budgets import check_budgets
 from .common import Add
@@ -53,13 +53,15 @@ def doctor(options: argparse.Namespace) -> int:
     statuses = list(_statuses(settings.state_dir))
     if options.prometheus:
         told = [({"journal": journal, "pid": str(status["pid"])}, status) for journal, status in statuses]
+        if ended := _ended(settings.state_dir):
+            told.append(({"journal": "ended", "pid": ""}, ended))
         print(prometheus.render(told, engine_of(_default.default_meter).standings()), end="")
         return 0
     checks = [_check_state_dir(settings.state_dir), _check_journals(settings.state_dir), _check_ledger(settings.ledger)]
     checks += [("waiting events", *journals.check_waiting(settings, dict(statuses)))]
     checks += [*check_costs(settings.ledger), *_check_hosts(settings), _check_dead_letters(settings.state_dir)]
     checks += check_budgets()
-    checks += [*_check_destinations([status for _, status in statuses]), _check_disabled()]
+    checks += [*_check_destinations([status for _, status in statuses]), *_check_ended(settings.state_dir), _check_disabled()]
     checks += _check_clients(settings, is_thorough=options.clients)
     return _show(options, checks, f"taximeter {__version__}, prices {_default.default_meter.catalog}")
 
@@ -81,6 +83,7 @@ def _show(options: argparse.Namespace, checks: list[Check], title: str) -> int:
 
 
 _COUNTS = ("delivered", "pending", "rejected", "dead", "dropped", "expired", "evicted", "unreadable")
+_LOST = _COUNTS[2:]
 
 
 def _statuses(state_dir: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -98,6 +101,33 @@ def _statuses(state_dir: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue  # deleted in the meantime, or written by another version
         yield path.parent.name, status
+
+
+def _ended(state_dir: Path) -> dict[str, Any]:
+    """Return the sums of the counts of processes that ended and whose journals are deleted; empty if there are none."""
+    try:
+        found = json.loads(files.read(state_dir / COUNTERS, 1 << 20))
+        for one in found["destinations"].values():
+            for needed in ("delivered", *_LOST):
+                one[needed] = int(one[needed])
+        return {**found, "tracked": int(found["tracked"]), "processes": int(found["processes"]), "since": str(found["since"])}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _check_ended(state_dir: Path) -> list[Check]:
+    """List what processes that ended have delivered and lost. What is past is no fault."""
+    found = _ended(state_dir)
+    if not found:
+        return []
+    parts = []
+    for name, one in sorted(found["destinations"].items()):
+        lost = "".join(f", {one[reason]:,} {reason}" for reason in _LOST if one[reason])
+        host = f" ({one['host']})" if one.get("host") else ""
+        parts.append(f"{name}{host}: {one['delivered']:,} delivered{lost}")
+    has_lost = any(one[reason] for one in found["destinations"].values() for reason in _LOST)
+    told = "; ".join([f"{counted(found['processes'], 'journal')} since {found['since'][:10]}", *parts])
+    return [("ended processes", None if has_lost else True, printable(told))]
 
 
 def _check_destinations(statuses: list[dict[str, Any]]) -> list[Check]:

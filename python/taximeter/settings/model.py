@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .destination import Destination
 
 __all__ = [
+    "COUNTERS",
     "FAILED_CLIENTS", "KNOWN", "LINGER_MS", "NO_HOME", "PROJECT", "UNKNOWN_HOSTS", "WEEK", "InitSettings", "MeterSettings", "Prices",
     "Settings", "check_settings",
 ]  # fmt: skip
@@ -26,6 +27,8 @@ WEEK: Final = 7 * 86_400.0
 """Seconds that an event waits for a destination by default. Collectors are expected to remember event ids for this long."""
 LINGER_MS: Final = 250.0
 """Four transactions a second cost little processor time, and `taximeter tail` still shows an event within half a second."""
+COUNTERS: Final = "counters.json"
+"""The file in the state directory with the sums of the counts of processes that ended."""
 UNKNOWN_HOSTS: Final = "unknown-hosts.tsv"
 """The file in the state directory that lists hosts without a known provider, the vendor whose prices they have, and when."""
 FAILED_CLIENTS: Final = "failed-clients.tsv"
