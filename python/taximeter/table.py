@@ -9,13 +9,14 @@ from typing import Final, NamedTuple
 
 from .sanitize import printable
 
-__all__ = ["EXACT", "Column", "amounts", "bars", "cut", "display_width", "layout", "shorten", "sparkline"]
+__all__ = ["EXACT", "Column", "amounts", "bar", "bars", "cut", "display_width", "layout", "shorten", "sparkline"]
 
 EXACT: Final = Context(prec=100, rounding=ROUND_HALF_EVEN, Emin=-999, Emax=999, traps=[])
 """Sums and formats amounts, because the caller's own context may round to a few digits. An amount has at most 39 digits."""
 _GAP: Final = "  "
 _CUT: Final = "…"
-_EIGHTHS: Final = " ▏▎▍▌▋▊▉"
+_FILLED: Final = "#"
+_EMPTY: Final = "."
 _LEVELS: Final = "▁▂▃▄▅▆▇█"
 _SHORT: Final = 12
 """Texts are cut to this width before a column is left out."""
@@ -75,8 +76,14 @@ def bars(values: Sequence[Decimal], width: int) -> list[str]:
     most = max(values, default=Decimal(0))
     if not most:
         return ["" for _ in values]
-    eighths = [int(EXACT.divide(EXACT.multiply(max(value, Decimal(0)), Decimal(width * 8)), most)) for value in values]
-    return ["█" * (size // 8) + (_EIGHTHS[size % 8] if size % 8 else "") for size in eighths]
+    return [bar(EXACT.divide(max(value, Decimal(0)), most), width) for value in values]
+
+
+def bar(part: Decimal, width: int) -> str:
+    """Return a bar of `width` columns, filled by a part from 0 to 1. A part that is not 0 fills one column at least."""
+    filled = min(int(EXACT.multiply(part, Decimal(width))), width)
+    filled = max(filled, 1) if part > 0 else filled
+    return _FILLED * filled + _EMPTY * (width - filled)
 
 
 def sparkline(values: Sequence[Decimal]) -> str:
@@ -89,13 +96,16 @@ def sparkline(values: Sequence[Decimal]) -> str:
     )
 
 
-def layout(columns: Sequence[Column], *, width: int | None = None, has_foot: bool = False) -> tuple[list[str], list[str]]:
+def layout(
+    columns: Sequence[Column], *, width: int | None = None, has_foot: bool = False, has_rule: bool = True
+) -> tuple[list[str], list[str]]:
     """Lay out a table.
 
     Args:
         columns: The columns. Their texts may come from anywhere.
         width: The most columns of the terminal; `None` for no limit.
         has_foot: Whether the last cells are sums, below a line.
+        has_rule: Whether there is a line below the heading.
 
     Returns:
         The lines, and the names of the columns that were left out because they do not fit.
@@ -112,7 +122,7 @@ def layout(columns: Sequence[Column], *, width: int | None = None, has_foot: boo
     found = widths or _fit(shown, width, 1) or [max(map(display_width, column.cells)) for column in shown]
     rows = [_line(shown, found, index) for index in range(len(shown[0].cells))]
     rule = _GAP.join("─" * size for size in found)
-    body = [rows[0], rule, *rows[1:]]
+    body = [rows[0], *([rule] if has_rule else []), *rows[1:]]
     if has_foot:
         body.insert(-1, rule)
     return body, dropped

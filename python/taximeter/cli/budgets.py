@@ -15,6 +15,7 @@ from ..budgets.refusal import SEPARATOR, moment, with_unit
 from ..errors import ConfigError, TaximeterError
 from ..meter import engine_of
 from ..sanitize import printable
+from ..table import bar
 from .common import Add, action_adder, ledger
 from .costs import Check
 from .render import answer, counted, say, table
@@ -23,6 +24,7 @@ __all__ = ["add_commands", "budget_lines", "check_budgets"]
 
 _SPENT: Final = 3
 """The exit code of `--check` if a budget is used up."""
+_BAR: Final = 9
 _FULLEST: Final = 10
 """How many keys the overview, a report and the doctor show."""
 
@@ -139,6 +141,27 @@ def budget_lines() -> list[str]:
     if len(found) > _FULLEST:
         lines.append(f"and {counted(len(found) - _FULLEST, 'more key')}; see taximeter budgets")
     return lines
+
+
+def fullest_budget() -> str | None:
+    """Return the budget that is closest to its limit as a bar, with how full it is; `None` without budgets."""
+    try:
+        found = max(_standings(), key=lambda one: one["percent"], default=None)
+    except (TaximeterError, ValueError):
+        return None  # the doctor says why
+    if found is None:
+        return None
+    drawn = bar(Decimal(str(min(found["percent"], 100))) / 100, _BAR)
+    name = printable(SEPARATOR.join((found["budget"], *found["key"])))
+    return f"budget {name} {drawn} {found['percent']:.0f} % of {with_unit(Decimal(found['amount']), found['unit'])}"
+
+
+def has_several_budgets() -> bool:
+    """Return whether more than one key has a count."""
+    try:
+        return len(_standings()) > 1
+    except (TaximeterError, ValueError):
+        return False
 
 
 def print_budgets() -> None:

@@ -5,24 +5,30 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..fields import ATTRIBUTION
 from ..ledger import COLUMNS, Ledger
 from ..sanitize import printable
-from ..table import amounts, cut
-from .common import Add, add_csv, add_filters, count, filters, ledger
+from ..table import amounts, cut, display_width, shorten
+from .common import Add, add_csv, add_filters, count, filters, ledger, say_nothing_found
 from .progress import progress
-from .render import answer, print_bytes, print_line, say
+from .render import answer, color, is_terminal, print_bytes, print_line
 
 if TYPE_CHECKING:
     from ..types import Event
 
 __all__ = ["add_commands"]
+
+_WIDTHS: Final = (14, 5, 4, 7)
+"""The least widths of model, input, output and cost."""
+_LONGEST: Final = 32
+"""The longest attribution that is shown in full."""
+_LEAST: Final = Decimal("0.0001")
+_MOST: Final = (24, 15, 15, 15)
 
 
 def add_commands(add: Add) -> None:
@@ -54,7 +60,7 @@ def _calls(options: argparse.Namespace) -> int:
     for line in _lines(own, found, with_id=True):
         print(line)
     if not found:
-        say(f"no calls match in {own.path}; see --since, --until and --where; taximeter doctor checks that calls are recorded")
+        say_nothing_found(options, own)
     return 0
 
 
@@ -78,6 +84,8 @@ def _show(options: argparse.Namespace) -> int:
 
 def _tail(options: argparse.Namespace) -> int:
     own = ledger(options)
+    if not own.path.exists():
+        say_nothing_found(options, own)
     events = own.last(options.lines) if options.no_follow else own.follow(last=options.lines)
     if options.json:
         for event in events:
@@ -91,37 +99,58 @@ def _tail(options: argparse.Namespace) -> int:
 def _lines(own: Ledger, events: Iterable[Event], *, with_id: bool = False) -> Iterator[str]:
     """Yield a line for each call, and a line with the date before the calls of another day than today."""
     day = datetime.now(own.timezone).date()
+    widths = list(_WIDTHS)
     for event in events:
         started = datetime.fromisoformat(f"{event['started_at'][:19]}+00:00").astimezone(own.timezone)
         if started.date() != day:
             day = started.date()
             yield f"{day:%a %d %b %Y}"
         name = f"{event['id']}  " if with_id else ""
-        yield _fitting(f"{started:%H:%M:%S}  {name}{_line(event)}")
+        yield _styled(_fitting(f"{started:%H:%M:%S}  {name}{_line(event, widths)}"), event)
+
+
+def _styled(line: str, event: Event) -> str:
+    if event["status"] == "error":
+        return color(line, "red")
+    return color(line, "yellow") if event["cost_usd"] is None else line
 
 
 def _fitting(line: str) -> str:
     """Cut a line at the end of the terminal's line, so that each call takes one."""
-    return line if not sys.stdout.isatty() else cut(line, shutil.get_terminal_size().columns)
+    return line if not is_terminal() else cut(line, shutil.get_terminal_size().columns)
 
 
-def _line(event: Event) -> str:
-    """Return one call as a line: its model, usage, cost, duration, error and attribution."""
-    if event["usage_status"] == "missing":
-        usage = "usage missing"
-    else:
-        usage = f"{event['input_tokens']:>7,} in {event['output_tokens']:>6,} out"
-    cost = "unpriced" if event["cost_usd"] is None else f"${amounts([Decimal(event['cost_usd'])])[0]}"
+def _line(event: Event, widths: list[int]) -> str:
+    """Return one call as a line: its model, usage, cost, duration, error and attribution.
+
+    Args:
+        event: The call.
+        widths: The widths of model, input, output and cost so far; they grow with what is shown.
+    """
+    is_missing = event["usage_status"] == "missing"
+    counts = ["", ""] if is_missing else [f"{event['input_tokens']:,}", f"{event['output_tokens']:,}"]
+    cost = _cost(event)
+    cells = [printable(event["model"]), *counts, cost]
+    widths[:] = [min(max(width, display_width(cell)), most) for width, cell, most in zip(widths, cells, _MOST, strict=True)]
+    model = shorten(cells[0], widths[0])
+    usage = f"{cells[1]:>{widths[1]}} in {cells[2]:>{widths[2]}} out"
     latency = event.get("latency_ms")
     parts = [
-        f"{event['model']:<24}",
-        f"{usage:<21}",
-        f"{cost:<9}",
+        model + " " * (widths[0] - display_width(model)),
+        f"{'usage missing':<{len(usage)}}" if is_missing else usage,
+        f"{cost:<{widths[3]}}",
         "" if latency is None else f"{latency / 1000:.1f}s",
         (event.get("error") or "error") if event["status"] == "error" else "",
-        *(f"{name}={value}" for name, value in event.items() if name in ATTRIBUTION and value),
+        *(f"{name}={shorten(printable(str(value)), _LONGEST)}" for name, value in event.items() if name in ATTRIBUTION and value),
     ]
     return printable("  ".join(part for part in parts if part))
+
+
+def _cost(event: Event) -> str:
+    if event["cost_usd"] is None:
+        return "unpriced"
+    cost = Decimal(event["cost_usd"])
+    return f"${cost:,.4f}" if not cost or cost >= _LEAST else f"${amounts([cost])[0]}"
 
 
 def _export(options: argparse.Namespace) -> int:

@@ -12,11 +12,24 @@ from .. import _default
 from ..errors import ConfigError, TaximeterError
 from ..ledger import Ledger
 from ..ledger.where import condition
-from ..sanitize import spreadsheet_cell
+from ..sanitize import printable, spreadsheet_cell
 from .progress import progress
 from .render import say
 
-__all__ = ["Add", "Run", "action_adder", "add_common", "add_csv", "add_filters", "count", "csv_writer", "filters", "ledger"]
+__all__ = [
+    "Add",
+    "Run",
+    "action_adder",
+    "add_common",
+    "add_csv",
+    "add_filters",
+    "count",
+    "csv_writer",
+    "filters",
+    "ledger",
+    "say_nothing_found",
+    "seconds_of",
+]
 
 Run = Callable[[argparse.Namespace], int]
 
@@ -113,6 +126,34 @@ def ledger(options: argparse.Namespace) -> Ledger:
     except TaximeterError as error:
         say(f"taximeter: the events of ended processes could not be delivered: {error}")
     return Ledger(options.settings.ledger, timezone=getattr(options, "timezone", None) or options.settings.timezone)
+
+
+def say_nothing_found(options: argparse.Namespace, own: Ledger) -> None:
+    """Say what was looked for, where, and what to do next."""
+    if not own.path.exists():
+        say(
+            f"there is no ledger at {own.path} yet: no program has recorded a call in this state directory. Call taximeter.init() in "
+            "your program, or name its directory with --state-dir; taximeter doctor checks the settings"
+        )
+        return
+    looked = [f"with {text}" for text in getattr(options, "where", None) or ()]
+    looked += [f"{name} {moment}" for name in ("since", "until") if (moment := getattr(options, name, None))]
+    say(f"no calls{''.join(f' {one}' for one in looked)} in {printable(str(own.path))}")
+    if looked:
+        say("leave out --since, --until or --where to see more; taximeter calls lists the last calls")
+    else:
+        say("taximeter doctor checks that calls are recorded")
+
+
+def seconds_of(text: str) -> float:
+    """Parse a number of seconds."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0.1 <= seconds <= 86_400:  # noqa: PLR2004 - a tenth of a second to a day
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0.1 to 86400")
+    return seconds
 
 
 def filters(options: argparse.Namespace) -> dict[str, Any]:

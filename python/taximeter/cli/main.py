@@ -13,22 +13,22 @@ from .. import __version__, _core, _default
 from ..errors import ConfigError, TaximeterError
 from ..meter import engine_of
 from ..settings import NO_HOME, Settings, resolve
-from . import budgets, calls, dead_letters, doctor, journals, ledger, overview, prices, report, repricing, tokens
+from . import budgets, calls, dead_letters, doctor, journals, ledger, overview, prices, report, repricing, shells, tokens, top
 from .common import Run, action_adder, add_common
 from .progress import INTERRUPTED, run
 from .render import complain, set_up
 
 __all__ = ["main", "parser"]
 
-MODULES = (report, calls, prices, repricing, tokens, budgets, dead_letters, journals, ledger, doctor)
+MODULES = (report, calls, top, prices, repricing, tokens, budgets, dead_letters, journals, ledger, doctor, shells)
 """The modules of commands, in the order of the documentation."""
 GROUPS: Final = {
     "look": (
-        "hourly", "daily", "weekly", "monthly", "session", "customers", "report", "calls", "show", "errors", "unpriced", "tail",
-        "budgets",
+        "hourly", "daily", "weekly", "monthly", "session", "customers", "report", "calls", "show", "errors", "unpriced", "top",
+        "tail", "budgets", "statusline",
     ),
     "act": ("price", "tokens", "models", "prices", "what-if", "reprice", "export"),
-    "care": ("doctor", "drain", "dead-letters", "journals", "ledger", "backup", "restore", "query"),
+    "care": ("doctor", "drain", "dead-letters", "journals", "ledger", "backup", "restore", "query", "completion", "help"),
 }  # fmt: skip
 """The commands in the order of the help."""
 _EXAMPLES: Final = """examples:
@@ -154,7 +154,7 @@ def parser() -> argparse.ArgumentParser:
     whole.add_argument("--version", action="version", version=f"taximeter {__version__}")
     add_common(whole, is_whole=True)
     whole.add_argument("--csv", action="store_true", help="print CSV")
-    whole.set_defaults(run=overview.overview, command="overview")
+    whole.set_defaults(run=overview.overview, command="overview", whole=whole, has_csv=True)
     add = action_adder(whole.add_subparsers(title="commands", metavar="COMMAND"))
     for module in MODULES:
         module.add_commands(add)

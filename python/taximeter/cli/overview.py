@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 import shutil
-import sys
 from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
+from ..errors import TaximeterError
 from ..ledger import Ledger, Report, Row, cost_cells
 from ..table import Column, amounts, layout, sparkline
 from ..zones import zone_name
-from .budgets import print_budgets
-from .common import ledger
-from .render import answer_report, counted, say
+from .budgets import fullest_budget, has_several_budgets, print_budgets
+from .columns import percent
+from .common import ledger, say_nothing_found
+from .progress import progress
+from .render import answer_report, color, counted, is_terminal, print_lines, say
 
 __all__ = ["Forecast", "forecast", "overview"]
 
@@ -44,11 +47,14 @@ def overview(options: argparse.Namespace) -> int:
     """Print what was spent today and this month."""
     own = ledger(options)
     now = datetime.now(own.timezone)
-    month = own.report("model", since="this-month")
-    today = own.report("model", since="today")
-    daily = _daily(own, now)
+    with progress("reading the ledger"):
+        month = own.report("model", since="this-month")
+        today = own.report("model", since="today")
+        daily = _daily(own, now)
+        burn = own.report((), since=timedelta(hours=1)).total.cost_usd
     expected = forecast(month.total.cost_usd, daily, now)
-    burn = own.report((), since=timedelta(hours=1)).total.cost_usd
+    if options.csv:
+        raise ValueError("--csv: the overview is no table; taximeter report prints CSV")
     if options.json:
         answer_report(
             options,
@@ -58,33 +64,40 @@ def overview(options: argparse.Namespace) -> int:
             forecast=None if expected is None else {name: str(value) for name, value in expected._asdict().items()},
         )
         return 0
+    if not month.total.calls and not own.path.exists():
+        say_nothing_found(options, own)
+        return 0
     print(f"{now:%a %d %b %Y %H:%M}, {zone_name(own.timezone)}")
-    columns = _sums(own, now, today.total, month.total)
-    print("\n".join(_fitting(columns)))
-    rate = f"now ${amounts([burn])[0]}/h"
-    if expected is not None:
-        low, high = (f"{value:,.0f}" for value in (expected.low_usd, expected.high_usd))
-        rate = f"forecast ${low} to ${high} by {expected.until:%d %b}    {rate}"
-    print(rate)
+    print_lines(_fitting([*_sums(own, now, today.total, month.total), Column("", _notes(own, now), is_text=True, rank=5)]))
+    print(_rates(expected, burn))
     if month.rows:
-        print("\n" + "\n".join(_fitting(_models(own, now, month))))
-    _notes(own, month.total)
-    print_budgets()
+        print()
+        print_lines(_fitting(_models(own, now, month)))
+    if unpriced := month.total.unpriced:
+        share = percent(unpriced, month.total.calls, 1)
+        verbs = "has no price and is" if unpriced == 1 else "have no price and are"
+        print(color(f"{counted(unpriced, 'call')} ({share}) {verbs} in no sum: taximeter unpriced", "yellow"))
+    if has_several_budgets():
+        print_budgets()
+    if not month.total.calls:
+        say(f"no calls this month in {own.path}; taximeter report shows all months, taximeter doctor checks that calls are recorded")
     return 0
 
 
-def _notes(own: Ledger, month: Row) -> None:
-    if month.unpriced:
-        share = 100 * month.unpriced / month.calls
-        print(f"{counted(month.unpriced, 'call')} of this month ({share:.1f} %) without a price, in no sum: see taximeter unpriced")
-    if not month.calls:
-        say(f"no calls are recorded this month in {own.path}; taximeter doctor says why not, and taximeter report shows all months")
-
-
 def _fitting(columns: Sequence[Column]) -> list[str]:
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    lines = layout(columns, width=width)[0]
-    return [lines[0], *lines[2:]]
+    width = shutil.get_terminal_size().columns if is_terminal() else None
+    return layout(columns, width=width, has_rule=False)[0]
+
+
+def _rates(expected: Forecast | None, burn: Decimal) -> str:
+    """Return the line below the sums: the forecast, what the last hour cost, and the fullest budget."""
+    parts = [f"now ${amounts([burn])[0]}/h"]
+    if expected is not None:
+        low, high = (f"{value:,.0f}" for value in (expected.low_usd, expected.high_usd))
+        parts.insert(0, f"forecast  ${low if low == high else f'{low}-{high}'} by {expected.until:%d %b}")
+    if fullest := fullest_budget():
+        parts.append(fullest)
+    return "    ".join(parts)
 
 
 def _sums(own: Ledger, now: datetime, today: Row, month: Row) -> list[Column]:
@@ -98,14 +111,35 @@ def _sums(own: Ledger, now: datetime, today: Row, month: Row) -> list[Column]:
         own.report((), since=earlier, until=min(earlier + (now - first), first)).total,
     ]
     rows = [today, month]
+    costs = [re.sub(r"(?=\d)", "$", cell, count=1) for cell in cost_cells(rows)]
     return [
         Column("", ["today", f"{now:%B}"], is_text=True),
-        Column("cost (USD)", cost_cells(rows)),
+        Column("cost", costs),
         Column("before", [_change(row.cost_usd, old.cost_usd) for row, old in zip(rows, before, strict=True)], rank=3),
         Column("calls", [f"{row.calls:,}" for row in rows], rank=1),
-        Column("errors", [_percent(row.errors, row.calls) for row in rows], rank=2),
-        Column("cached", [_percent(row.cache_read_tokens, row.input_tokens) for row in rows], rank=4),
+        Column("errors", [percent(row.errors, row.calls, 1) for row in rows], rank=2),
+        Column("cached", [percent(row.cache_read_tokens, row.input_tokens) for row in rows], rank=4),
     ]
+
+
+def _notes(own: Ledger, now: datetime) -> list[str]:
+    """Return what stands beside the sums: how long the calls of today took."""
+    midnight = int(datetime.combine(now.date(), time(), now.tzinfo).timestamp()) * 1_000_000_000
+    where = "FROM events WHERE started_at >= ? AND latency_ms IS NOT NULL"
+    try:
+        ((count,),) = own.query(f"SELECT count(*) {where}", (midnight,))
+        found = [
+            seconds
+            for part in (0.5, 0.95)
+            for (seconds,) in own.query(
+                f"SELECT latency_ms / 1000.0 {where} ORDER BY latency_ms LIMIT 1 OFFSET ?",
+                (midnight, int((count - 1) * part)),
+            )
+            if count
+        ]
+    except TaximeterError:
+        return ["", ""]
+    return [f"p50 {found[0]:.1f} s  p95 {found[1]:.1f} s" if len(found) > 1 else "", ""]
 
 
 def _models(own: Ledger, now: datetime, month: Report) -> list[Column]:
@@ -118,16 +152,12 @@ def _models(own: Ledger, now: datetime, month: Report) -> list[Column]:
     whole = month.total.cost_usd
     return [
         Column(f"model ({now:%B})", [row.key["model"] or "–" for row in shown.rows], is_text=True),
-        Column("cost (USD)", cost_cells(shown.rows)),
-        Column("share", [_percent(row.cost_usd, whole, 0) for row in shown.rows], rank=2),
+        Column("cost", cost_cells(shown.rows)),
+        Column("share", [percent(row.cost_usd, whole) for row in shown.rows], rank=2),
         Column("calls", [f"{row.calls:,}" for row in shown.rows], rank=1),
-        Column("cached", [_percent(row.cache_read_tokens, row.input_tokens) for row in shown.rows], rank=4),
+        Column("cached", [percent(row.cache_read_tokens, row.input_tokens) for row in shown.rows], rank=4),
         Column(f"{_TREND_DAYS} days", trends, is_text=True, rank=5),
     ]
-
-
-def _percent(part: Any, whole: Any, places: int = 1) -> str:
-    return f"{100 * float(part) / float(whole):.{places}f} %" if whole else ""
 
 
 def _change(now: Decimal, before: Decimal) -> str:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from ..sanitize import printable
 from ..table import cut
 
-__all__ = ["INTERRUPTED", "Progress", "progress", "run"]
+__all__ = ["INTERRUPTED", "Progress", "at_exit", "progress", "run"]
 
 INTERRUPTED: Final = 130
 """The exit code after Ctrl-C, as shells have it."""
@@ -73,6 +74,32 @@ def progress(what: str, total: int | None = None, unit: str = "calls", *, stream
         _shown.remove(one)
 
 
+_at_exit: list[Callable[[], None]] = []
+"""What to do before the process ends."""
+
+
+@contextmanager
+def at_exit(restore: Callable[[], None]) -> Iterator[None]:
+    """Call a function at the end of this block, also if Ctrl-C or SIGTERM ends the process in it."""
+    _at_exit.append(restore)
+    try:
+        yield
+    finally:
+        _restore()
+
+
+def _restore() -> None:
+    while _at_exit:
+        with suppress(Exception):
+            _at_exit.pop()()
+
+
+def _terminated(number: int, _frame: object) -> None:
+    _restore()
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
 def run(work: Callable[[], int], *, is_quiet: bool = False) -> int:
     """Run a command in a thread, and show its progress in this one.
 
@@ -96,6 +123,8 @@ def run(work: Callable[[], int], *, is_quiet: bool = False) -> int:
     begun = time.monotonic()
     shows = not is_quiet and _is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"
     is_drawn = False
+    with suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGTERM, _terminated)
     try:
         thread.start()
         thread.join(_QUIET_SECONDS)
@@ -105,6 +134,7 @@ def run(work: Callable[[], int], *, is_quiet: bool = False) -> int:
             thread.join(_EVERY_SECONDS)
     except KeyboardInterrupt:
         # Neither the thread nor what Python runs at exit may hold the process up.
+        _restore()
         if is_drawn:
             _write(_ERASE)
         os._exit(INTERRUPTED)

@@ -7,21 +7,24 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from ..table import Column, layout
+from ..sanitize import printable
+from ..table import Column, layout, shorten
+from ..zones import UNITS, zone_name
 from ..zones import zone as zone_of
-from ..zones import zone_name
 
 if TYPE_CHECKING:
     from ..ledger import Report
 
 __all__ = [
     "SCHEMA_VERSION", "age", "amount", "answer", "answer_report", "color", "complain", "counted",
-    "is_terminal", "print_bytes", "print_json", "print_line", "print_lines",
-    "print_report", "print_table", "say", "set_up", "table",
+    "is_terminal", "on_terminal", "print_bytes", "print_json", "print_line", "print_lines",
+    "print_report", "print_table", "say", "set_up", "shortened", "table",
 ]  # fmt: skip
 
 SCHEMA_VERSION: Final = 1
@@ -30,6 +33,8 @@ SCHEMA_VERSION: Final = 1
 _AROUND: Final = 8
 """The lines of a screen around the rows of a report: its head, total and messages, and the prompts."""
 _FEWEST: Final = 10
+_LONGEST: Final = 48
+"""The widest text of a report on a terminal. A longer name would push the numbers away from the others."""
 
 
 class _Output:
@@ -37,6 +42,8 @@ class _Output:
 
     is_quiet = False
     has_colors = False
+    is_captured = False
+    """Whether standard output is captured for the whole terminal."""
 
 
 def set_up(*, is_quiet: bool, colors: str) -> None:
@@ -66,7 +73,17 @@ def color(text: str, style: str) -> str:
 
 def is_terminal() -> bool:
     """Return whether standard output is a terminal."""
-    return sys.stdout.isatty()
+    return _Output.is_captured or sys.stdout.isatty()
+
+
+@contextmanager
+def on_terminal() -> Iterator[None]:
+    """Print in this block as to a terminal, although the output is captured."""
+    _Output.is_captured = True
+    try:
+        yield
+    finally:
+        _Output.is_captured = False
 
 
 def say(text: str) -> None:
@@ -131,26 +148,45 @@ def print_line(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=False), flush=True)
 
 
-def print_report(report: Report, *, is_whole: bool = False, columns: Callable[[Report], Sequence[Column]] | None = None) -> None:
-    """Print a report as a table.
+def print_report(report: Report, columns: Callable[[Report], Sequence[Column]], *, is_whole: bool = False) -> None:
+    """Print a report as a table. A terminal gets the columns that fit into it.
 
     Args:
-        report: The report. A terminal gets the columns that fit into it.
+        report: The report.
+        columns: Makes the columns.
         is_whole: Whether a terminal gets all rows, even if they do not fit.
-        columns: Makes the columns; by default those of the report.
     """
-    made = type(report).columns if columns is None else columns
-    if not sys.stdout.isatty():
-        print_lines(layout(made(report), has_foot=bool(report.by))[0])
-        return
-    size = shutil.get_terminal_size()
-    shown = report if is_whole else report.top(max(size.lines - _AROUND, _FEWEST))
-    lines, dropped = layout(made(shown), width=size.columns, has_foot=bool(shown.by))
+    size = shutil.get_terminal_size() if is_terminal() else None
+    shown = report if is_whole or size is None else shortened(report, max(size.lines - _AROUND, _FEWEST))
+    made = columns(shown)
+    if size is not None:
+        made = [
+            one._replace(cells=[shorten(printable(cell), _LONGEST) for cell in one.cells]) if one.is_text else one for one in made
+        ]
+    has_foot = len(made[0].cells) > len(shown.rows) > 0
+    lines, dropped = layout(made, width=None if size is None else size.columns, has_foot=has_foot, has_rule=False)
     print_lines(lines)
-    if dropped := [name for name in dropped if name]:
-        say(f"left out, because the terminal is too narrow: {', '.join(dropped)}")
+    _tell_dropped(dropped)
     if len(shown) < len(report):
         say(f"--limit {len(report)} shows all rows")
+
+
+def shortened(report: Report, count: int) -> Report:
+    """Return a report with so many rows and one for all others: the last rows of a report by time, else the first ones."""
+    if len(report.rows) <= count or not report.by or report.by[0] not in UNITS or not _is_by_time(report):
+        return report.top(count)
+    last = replace(report, rows=report.rows[::-1]).top(count).rows
+    return replace(report, rows=last[::-1])
+
+
+def _is_by_time(report: Report) -> bool:
+    keys = [row.key[report.by[0]] or "" for row in report.rows]
+    return keys == sorted(keys)
+
+
+def _tell_dropped(dropped: Sequence[str]) -> None:
+    if names := [name for name in dropped if name]:
+        say(f"left out, because the terminal is too narrow: {', '.join(names)}")
 
 
 def print_table(columns: Sequence[Column], limit: int | None = None, *, what: str = "rows") -> None:
@@ -165,10 +201,9 @@ def print_table(columns: Sequence[Column], limit: int | None = None, *, what: st
     size = shutil.get_terminal_size() if is_terminal() else None
     most = limit if limit is not None else count if size is None else max(size.lines - _AROUND, _FEWEST)
     shown = [column._replace(cells=column.cells[:most]) for column in columns]
-    lines, dropped = layout(shown, width=None if size is None else size.columns)
+    lines, dropped = layout(shown, width=None if size is None else size.columns, has_rule=False)
     print_lines(lines)
-    if dropped := [name for name in dropped if name]:
-        say(f"left out, because the terminal is too narrow: {', '.join(dropped)}")
+    _tell_dropped(dropped)
     if count > most:
         say(f"{count - most:,} other {what}; --limit {count} shows all")
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import fields
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Final, NamedTuple
 
+from ..fields import unknown_name
 from ..ledger import Ledger, Report, Row
 from ..ledger.where import check_field
-from ..table import Column, bars
+from ..table import Column
 from ..zones import UNITS, span
 from .budgets import print_budgets
-from .common import Add, add_csv, add_filters, count, csv_writer, filters, ledger
-from .render import answer_report, print_report, say
+from .columns import COLUMNS, SORTS, check_columns, report_columns
+from .common import Add, add_csv, add_filters, count, csv_writer, filters, ledger, say_nothing_found, seconds_of
+from .progress import progress
+from .render import answer_report, counted, print_report, say, shortened
+from .screen import watch
 
 __all__ = ["add_commands"]
 
@@ -28,6 +32,7 @@ class _Ready(NamedTuple):
     """The default of `--since`; `None` for all calls."""
     where: tuple[tuple[str, str], ...] = ()
     sort: str | None = None
+    columns: tuple[str, ...] | None = None
 
 
 _READY: Final = {
@@ -42,27 +47,35 @@ _READY: Final = {
         "sum up failed calls by the class of their error, and by model",
         where=(("status", "error"),),
         sort="calls",
+        columns=("calls",),
     ),
     "unpriced": _Ready(
         "provider,model,usage_status",
         "sum up the calls without a known cost, by model",
         where=(("cost_status", "unpriced"), ("status", "success")),
         sort="calls",
+        columns=("calls", "input", "output"),
     ),
 }
-_BAR: Final = 16
 
 
 def add_commands(add: Add) -> None:
     """Add the commands of this module to the command line."""
-    report = add("report", _report, "sum up calls by any field")
+    examples: tuple[str, ...] = (
+        "report --by customer,model --since 30d",
+        "report --by team --where 'model~claude' --where status=success --sort -calls",
+        "report --by day,model --since 2026-11 --plot november.svg",
+    )
+    report = add("report", _report, "sum up calls by any field", *examples)
     report.add_argument(
         "--by", default="model", metavar="FIELDS", help="comma-separated fields, such as model,team,hour,day,week,month,tag:plan"
     )
     _add_options(report)
     for name, ready in _READY.items():
-        command = add(name, _report, ready.text)
-        if ready.by in UNITS:
+        has_breakdown = ready.by in UNITS
+        examples = (f"{name} --breakdown team", f"{name} --watch") if has_breakdown else (f"{name} --since 7d", f"{name} --csv")
+        command = add(name, _report, ready.text, *examples)
+        if has_breakdown:
             command.add_argument("--breakdown", metavar="FIELD", help="a second field, such as model or team")
         _add_options(command)
         command.set_defaults(by=ready.by, ready=ready)
@@ -74,29 +87,69 @@ def _add_options(command: argparse.ArgumentParser) -> None:
         "--sort", metavar="FIELD", help="a field of the report, or a sum such as calls; -FIELD reverses (default: time, else cost)"
     )
     command.add_argument("--limit", type=count, metavar="N", help="N rows, and one for all others (default: what fits)")
+    command.add_argument("--columns", metavar="NAMES", help=f"comma-separated sums: {', '.join(COLUMNS)}")
+    command.add_argument("--exact", action="store_true", help="all digits of costs and tokens")
+    command.add_argument(
+        "--watch", nargs="?", type=seconds_of, const=2.0, metavar="S", help="show it again every S seconds (default: 2), until q"
+    )
+    command.add_argument("--plot", metavar="FILE", help="draw it into a file: .svg, or .png with the extra taximeter[png]")
     add_csv(command)
 
 
 def _report(options: argparse.Namespace) -> int:
+    if options.watch is None:
+        return _show(options)
+    if options.csv or options.json or options.plot:
+        raise ValueError("--watch redraws a table on a terminal; leave out --csv, --json and --plot")
+    return watch(lambda: _show(options), options.watch)
+
+
+def _show(options: argparse.Namespace) -> int:
     own = ledger(options)
-    report = _made(own, options)
     ready: _Ready | None = getattr(options, "ready", None)
+    names = check_columns(options.columns) if options.columns is not None else ready.columns if ready else None
+    with progress("reading the ledger"):
+        report = _made(own, options)
     if sort := options.sort or (ready and ready.sort):
-        report = report.sorted_by(sort)
-    shown = report if options.limit is None else report.top(options.limit)
+        report = report.sorted_by(_sort_field(report, sort))
+    if options.plot is not None:
+        return _plot(options, report)
+    shown = report if options.limit is None else shortened(report, options.limit)
     if options.csv:
         writer, safe = csv_writer(options, [*report.by, *(field.name for field in fields(Row) if field.name != "key")])
         writer.writerows({**row, **{name: safe(row[name]) for name in report.by}} for row in shown.to_dicts())
-    elif options.json:
+        return 0
+    if options.json:
         answer_report(options, shown)
+        return 0
+    if report.rows or not report.by:
+        print_report(shown, _columns(own, options, names), is_whole=options.limit is not None)
+        if report.total.unpriced and not (ready and ready.where):
+            what = counted(report.total.unpriced, "call")
+            say(f"{what} without a price, in no sum: see taximeter unpriced")
     else:
-        print_report(
-            shown, is_whole=options.limit is not None, columns=_timeline(own) if report.by[:1] and report.by[0] in UNITS else None
-        )
-        if options.command == "report":
-            print_budgets()
-        if not report.rows:
-            say(f"no calls match in {own.path}; see --since, --until and --where; taximeter doctor checks that calls are recorded")
+        say_nothing_found(options, own)
+    if options.command == "report":
+        print_budgets()
+    return 0
+
+
+def _sort_field(report: Report, text: str) -> str:
+    sign, name = ("-", text[1:]) if text.startswith("-") else ("", text)
+    known = (*report.by, *SORTS, *(field.name for field in fields(Row) if field.name != "key"))
+    if name not in known:
+        raise ValueError(f"--sort: {unknown_name(name, known)}")
+    return sign + (name if name in report.by else SORTS.get(name, name))
+
+
+def _plot(options: argparse.Namespace, report: Report) -> int:
+    if not report.rows:
+        raise ValueError("--plot: no calls match, so there is nothing to draw; see --since, --until and --where")
+    try:
+        report.plot(top=options.limit).save(options.plot)
+    except (ValueError, ModuleNotFoundError) as error:
+        raise ValueError(f"--plot: {error}") from None
+    say(f"the chart is in {options.plot}")
     return 0
 
 
@@ -115,29 +168,56 @@ def _made(own: Ledger, options: argparse.Namespace) -> Report:
     return own.report(names, **chosen)
 
 
-def _timeline(own: Ledger) -> Callable[[Report], Sequence[Column]]:
-    """Return the function that makes the columns of a report by time: with bars of the costs, and a mark at parts that go on."""
+def _columns(own: Ledger, options: argparse.Namespace, names: Sequence[str] | None) -> Callable[[Report], Sequence[Column]]:
+    """Return the function that makes the columns of a report."""
 
     def columns(report: Report) -> Sequence[Column]:
-        first, *others = report.columns()
-        now = datetime.now(own.timezone).timestamp() * 1e9
-        marks = [_mark(report, row, now) for row in report.rows]
-        first = first._replace(cells=[f"{cell}{mark}" for cell, mark in zip(first.cells, [*marks, ""], strict=True)])
-        drawn = Column("", [*bars([row.cost_usd for row in report.rows], _BAR), ""], is_text=True, rank=4)
-        place = next(index for index, column in enumerate(others) if column.name.startswith("cost")) + 1
-        return [first, *others[:place], drawn, *others[place:]]
-
-    def _mark(report: Report, row: Row, now: float) -> str:
-        unit = report.by[0]
-        try:
-            start, end = span(unit, unit, row.key[unit] or "", own.timezone)
-        except ValueError:
-            return ""  # the row of all others
-        if start <= now < end:
-            return " (so far)"
-        is_cut = (report.since is not None and start < report.since.timestamp() * 1e9) or (
-            report.until is not None and end > report.until.timestamp() * 1e9
+        if not report.by or report.by[0] not in UNITS:
+            return report_columns(report, names, is_exact=options.exact)
+        now = datetime.now(own.timezone)
+        marks = [_mark(own, report, row, now.timestamp() * 1e9) for row in report.rows]
+        years = {(row.key[report.by[0]] or "")[:4] for row in report.rows}
+        has_year = years != {f"{now:%Y}"}
+        return report_columns(
+            report,
+            names,
+            is_exact=options.exact,
+            marks=marks,
+            label=lambda field, value: _label(field, value, has_year=has_year) if field in UNITS else value,
         )
-        return " (partial)" if is_cut else ""
 
     return columns
+
+
+def _label(unit: str, value: str, *, has_year: bool) -> str:
+    """Return a part of time for people: `2026-11-27` becomes `Fri 27 Nov`."""
+    year = " %Y" if has_year else ""
+    try:
+        match unit:
+            case "hour":
+                moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
+                return moment.strftime(f"%a %d %b{year} %H:%M")
+            case "day":
+                return date.fromisoformat(value).strftime(f"%a %d %b{year}")
+            case "week":
+                first = date.fromisocalendar(int(value[:4]), int(value[6:]), 1)
+                return first.strftime(f"{value[5:]}, from %d %b{year}")
+            case _:
+                return date.fromisoformat(f"{value}-01").strftime("%b %Y")
+    except ValueError:
+        return value  # the row of all others
+
+
+def _mark(own: Ledger, report: Report, row: Row, now: float) -> str:
+    """Return what a part of time has at its end: whether it goes on, or the period cuts it."""
+    unit = report.by[0]
+    try:
+        start, end = span(unit, unit, row.key[unit] or "", own.timezone)
+    except ValueError:
+        return ""  # the row of all others
+    if start <= now < end:
+        return "(so far)"
+    is_cut = (report.since is not None and start < report.since.timestamp() * 1e9) or (
+        report.until is not None and end > report.until.timestamp() * 1e9
+    )
+    return "(partial)" if is_cut else ""
