@@ -154,7 +154,7 @@ def parser() -> argparse.ArgumentParser:
     whole.add_argument("--version", action="version", version=f"taximeter {__version__}")
     add_common(whole, is_whole=True)
     whole.add_argument("--csv", action="store_true", help="print CSV")
-    whole.set_defaults(run=overview.overview, command="overview", whole=whole, has_csv=True)
+    whole.set_defaults(run=overview.overview, command="overview", whole=whole)
     add = action_adder(whole.add_subparsers(title="commands", metavar="COMMAND"))
     for module in MODULES:
         module.add_commands(add)

@@ -53,8 +53,6 @@ def overview(options: argparse.Namespace) -> int:
         daily = _daily(own, now)
         burn = own.report((), since=timedelta(hours=1)).total.cost_usd
     expected = forecast(month.total.cost_usd, daily, now)
-    if options.csv:
-        raise ValueError("--csv: the overview is no table; taximeter report prints CSV")
     if options.json:
         answer_report(
             options,

@@ -171,6 +171,10 @@ def print_report(report: Report, columns: Callable[[Report], Sequence[Column]], 
         say(f"--limit {len(report)} shows all rows")
 
 
+def _with_short_texts(column: Column) -> Column:
+    return column._replace(cells=[shorten(printable(cell), _LONGEST) for cell in column.cells]) if column.is_text else column
+
+
 def shortened(report: Report, count: int) -> Report:
     """Return a report with so many rows and one for all others: the last rows of a report by time, else the first ones."""
     if len(report.rows) <= count or not report.by or report.by[0] not in UNITS or not _is_by_time(report):
