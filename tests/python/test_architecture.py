@@ -166,6 +166,7 @@ PYTHON_LAYERS = [
         "log",
         "sanitize",
         "table",
+        "exposition",
         "scale",
         "chart",
         "_subinterpreter",

@@ -13,6 +13,7 @@ from typing import Any
 
 from .. import __version__, _default, files, instrument
 from ..errors import ConfigError, TaximeterError
+from ..exposition import expose
 from ..ledger import Ledger, quick_check
 from ..meter import engine_of, prometheus
 from ..sanitize import printable
@@ -44,7 +45,11 @@ def add_commands(add: Add) -> None:
     command.add_argument(
         "--clients", action="store_true", help="also import the installed clients and check whether each can be metered"
     )
-    command.add_argument("--prometheus", action="store_true", help="print the delivery counts of the processes as Prometheus text")
+    command.add_argument("--prometheus", action="store_true", help="print Prometheus text: delivery, budgets, calls, costs")
+    command.add_argument(
+        "--metrics-by", default="", metavar="FIELDS", help="with --prometheus: more labels of calls, such as team,feature"
+    )
+    command.add_argument("--openmetrics", action="store_true", help="with --prometheus: in the format OpenMetrics 1.0")
 
 
 def doctor(options: argparse.Namespace) -> int:
@@ -55,7 +60,9 @@ def doctor(options: argparse.Namespace) -> int:
         told = [({"journal": journal, "pid": str(status["pid"])}, status) for journal, status in statuses]
         if ended := _ended(settings.state_dir):
             told.append(({"journal": "ended", "pid": ""}, ended))
-        print(prometheus.render(told, engine_of(_default.default_meter).standings()), end="")
+        found = prometheus.families(told, engine_of(_default.default_meter).standings())
+        found += prometheus.of_ledger(settings.ledger, [name.strip() for name in options.metrics_by.split(",") if name.strip()])
+        print(expose(found, is_openmetrics=options.openmetrics), end="")
         return 0
     checks = [_check_state_dir(settings.state_dir), _check_journals(settings.state_dir), _check_ledger(settings.ledger)]
     checks += [("waiting events", *journals.check_waiting(settings, dict(statuses)))]

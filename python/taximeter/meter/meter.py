@@ -148,14 +148,29 @@ class Meter(Pricing, Admissions):
         """Count of this process: events tracked, refused by reason, remarked upon, and delivered by destination."""
         return self._engine.stats()
 
-    def prometheus(self) -> str:
-        """Return `stats()` in Prometheus' text format, for a metrics endpoint of your service.
+    def prometheus(self, *, calls: bool = True, by: Sequence[str] = (), openmetrics: bool = False) -> str:
+        """Return metrics as Prometheus' text, for an endpoint of your service.
 
-        It also has what is used of the budgets: of the 1,000 keys that are closest to their limit.
+        They are `stats()`, what is used of the budgets (of the 1,000 keys that are closest to their limit), and the calls, tokens and
+        costs in the ledger.
+
+        Args:
+            calls: Whether to add the calls in the ledger. All processes of a state directory share it, so if several of them are
+                scraped, only one should.
+            by: More labels of calls, such as `team` and `feature`.
+            openmetrics: Whether to write OpenMetrics 1.0, which a scraper asks for in its `Accept` header.
+
+        Raises:
+            ValueError: There is no such label.
         """
-        from .prometheus import render  # noqa: PLC0415 - see price
+        from ..exposition import expose  # noqa: PLC0415 - see price
+        from .prometheus import families, of_ledger  # noqa: PLC0415
 
-        return render([({}, self.stats())], self._engine.standings())
+        settings = self.settings
+        found = families([({}, self.stats())], self._engine.standings())
+        if calls and settings is not None and settings.uses_ledger and settings.root:
+            found += of_ledger(settings.ledger, by)
+        return expose(found, is_openmetrics=openmetrics)
 
     def drain(self) -> int:
         """Deliver the events of processes that have ended.

@@ -1,13 +1,17 @@
-"""Writes the counts of `stats()` in Prometheus' text format 0.0.4."""
+"""The counts of `stats()` and of budgets as metrics."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
 
-from ..sanitize import printable
+from ..errors import LedgerError
+from ..exposition import Family, Sample
+from ..ledger import Ledger
+from ..ledger.metrics import families as of_calls
 
-__all__ = ["render"]
+__all__ = ["families", "of_ledger"]
 
 
 class _Metric(NamedTuple):
@@ -21,7 +25,7 @@ class _Metric(NamedTuple):
     """The label that distinguishes the counts of a group."""
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> Literal["counter", "gauge"]:
         return "counter" if self.name.endswith("_total") else "gauge"
 
 
@@ -57,6 +61,7 @@ _OUTCOMES: Final = ("admitted", "refused", "unpriced", "abandoned", "unestimated
 _STANDINGS: Final = (
     _Metric("taximeter_budget_limit", "amount", "What may be used in the period, in the budget's unit."),
     _Metric("taximeter_budget_used", "used", "What is charged in the period."),
+    _Metric("taximeter_budget_ratio", "ratio", "What is charged in the period, as a part of the limit."),
     _Metric("taximeter_budget_held", "held", "What calls in flight hold."),
 )
 MOST_KEYS: Final = 1_000
@@ -67,8 +72,10 @@ _REASONS: Final = ("rejected", "dead", "dropped", "expired", "evicted", "unreada
 _Processes = Sequence[tuple[Mapping[str, str], Mapping[str, Any]]]
 
 
-def render(processes: Iterable[tuple[Mapping[str, str], Mapping[str, Any]]], standings: Iterable[Mapping[str, Any]] = ()) -> str:
-    """Render the metrics of several processes.
+def families(
+    processes: Iterable[tuple[Mapping[str, str], Mapping[str, Any]]], standings: Iterable[Mapping[str, Any]] = ()
+) -> list[Family]:
+    """Return the metrics of several processes.
 
     Args:
         processes: The labels and the `stats()` of each process. Values that are `None` or absent are left out.
@@ -89,18 +96,34 @@ def render(processes: Iterable[tuple[Mapping[str, str], Mapping[str, Any]]], sta
         if (one := stats.get("budgets")) is not None
     ]
     fullest = sorted(standings, key=lambda one: -one["percent"])[:MOST_KEYS]
-    keys = [({"budget": one["budget"], "key": "/".join(one["key"]), "unit": one["unit"]}, one) for one in fullest]
+    keys = [
+        ({"budget": one["budget"], "key": "/".join(one["key"]), "unit": one["unit"]}, {**one, "ratio": one["percent"] / 100})
+        for one in fullest
+    ]
     groups = ((_PROCESS, found), (_DESTINATION, destinations), (_BUDGETS, budgets), (_STANDINGS, keys))
-    return "".join(f"{line}\n" for metrics, samples in groups for line in _blocks(metrics, samples))
+    return [_family(metric, samples) for metrics, samples in groups for metric in metrics]
 
 
-def _blocks(metrics: Iterable[_Metric], processes: _Processes) -> Iterator[str]:
-    for metric in metrics:
-        samples = [sample for labels, stats in processes for sample in _values(metric, labels, stats)]
-        if samples:
-            yield f"# HELP {metric.name} {metric.text}"
-            yield f"# TYPE {metric.name} {metric.kind}"
-            yield from (f"{metric.name}{_labels(labels)} {value}" for labels, value in samples)
+def of_ledger(path: Path, by: Sequence[str]) -> list[Family]:
+    """Return the metrics of the calls in a ledger, and whether it could be read.
+
+    Args:
+        path: The ledger's file.
+        by: More labels, of `taximeter.ledger.metrics.MORE_LABELS`.
+
+    Raises:
+        ValueError: There is no such label.
+    """
+    try:
+        found = of_calls(Ledger(path, timezone="UTC"), by)
+    except LedgerError:
+        found = []
+    return [Family("taximeter_ledger_readable", "gauge", "Whether the ledger could be read.", [Sample({}, int(bool(found)))]), *found]
+
+
+def _family(metric: _Metric, processes: _Processes) -> Family:
+    samples = [Sample(*sample) for labels, stats in processes for sample in _values(metric, labels, stats)]
+    return Family(metric.name, metric.kind, metric.text, samples)
 
 
 def _values(metric: _Metric, labels: Mapping[str, str], stats: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, str], float | str]]:
@@ -111,11 +134,3 @@ def _values(metric: _Metric, labels: Mapping[str, str], stats: Mapping[str, Any]
         yield {**labels, metric.label: value}, 1
     elif value is not None:
         yield labels, value
-
-
-def _labels(labels: Mapping[str, str]) -> str:
-    def escaped(text: str) -> str:
-        return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
-
-    inner = ",".join(f'{name}="{escaped(printable(value))}"' for name, value in labels.items())
-    return f"{{{inner}}}" if inner else ""
