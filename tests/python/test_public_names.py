@@ -29,7 +29,7 @@ MODULE = {
     "Measurement", "Meter", "ModelEncoding", "Receipt", "Report", "Row", "Standing", "TaximeterError", "TokenCount", "UnknownNameError", "UsageError",
 }  # fmt: skip
 SUBMODULES = {
-    "attribution", "budgets", "catalog", "chart", "cli", "compat", "concealed", "dashboard", "errors", "fields", "files", "instrument", "integrations", "ledger", "locks", "log",
+    "attribution", "budgets", "catalog", "chart", "cli", "compat", "concealed", "dashboard", "errors", "exposition", "fields", "files", "instrument", "integrations", "ledger", "locks", "log",
     "meter", "middleware", "moments", "sanitize", "scale", "settings", "table", "testing", "tokens", "types", "zones",
 }  # fmt: skip
 MEMBERS = {

@@ -51,7 +51,7 @@ function _shtab_taximeter_using
 end
 
 set -g _shtab_taximeter_commands report hourly daily weekly monthly customers session errors unpriced calls show tail export top statusline price models prices 'prices list' 'prices update' 'prices diff' what-if reprice tokens budgets 'budgets set' 'budgets reset' 'budgets rm' 'budgets recount' dead-letters drain journals 'journals list' 'journals drop' 'journals requeue' backup restore ledger 'ledger check' 'ledger compact' query doctor completion help
-set -g _shtab_taximeter_opts_with_value --absent --accept --action --admit --at --breakdown --by --cache-read --cache-write --calls --cancelled --color --columns --crashed --destination --encoding --estimate --every --from --hold-timeout --input --key --limit --lines --model --output --per --plot --provider --region --rolling --service-tier --share --since --sort --starts --state-dir --timeout --timezone --tokens --tz --unavailable --unpriced --until --usage --usd --warn-at --watch --webhook --where -n -z
+set -g _shtab_taximeter_opts_with_value --absent --accept --action --admit --at --breakdown --by --cache-read --cache-write --calls --cancelled --color --columns --crashed --destination --encoding --estimate --every --from --hold-timeout --input --key --limit --lines --metrics-by --model --output --per --plot --provider --region --rolling --service-tier --share --since --sort --starts --state-dir --timeout --timezone --tokens --tz --unavailable --unpriced --until --usage --usd --warn-at --watch --webhook --where -n -z
 
 complete -c taximeter -e
 complete -c taximeter -f
@@ -546,7 +546,9 @@ complete -c taximeter -n '_shtab_taximeter_using doctor' -s z -l timezone -x -d 
 complete -c taximeter -n '_shtab_taximeter_using doctor' -l color -xka "auto always never" -d 'whether to print colours (default: auto)'
 complete -c taximeter -n '_shtab_taximeter_using doctor' -s q -l quiet -d 'print no messages, only data and errors'
 complete -c taximeter -n '_shtab_taximeter_using doctor' -l clients -d 'also import the installed clients and check whether each can be metered'
-complete -c taximeter -n '_shtab_taximeter_using doctor' -l prometheus -d 'print the delivery counts of the processes as Prometheus text'
+complete -c taximeter -n '_shtab_taximeter_using doctor' -l prometheus -d 'print Prometheus text: delivery, budgets, calls, costs'
+complete -c taximeter -n '_shtab_taximeter_using doctor' -l metrics-by -x -d 'with --prometheus: more labels of calls, such as team,feature'
+complete -c taximeter -n '_shtab_taximeter_using doctor' -l openmetrics -d 'with --prometheus: in the format OpenMetrics 1.0'
 complete -c taximeter -n '_shtab_taximeter_using; and test $_shtab_taximeter_npos -eq 0' -a completion -d 'Print a script that completes the command line in a shell.'
 complete -c taximeter -n '_shtab_taximeter_using completion' -s h -l help -d 'show this help message and exit'
 complete -c taximeter -n '_shtab_taximeter_using completion' -l state-dir -x -d 'the directory of journals and ledger'

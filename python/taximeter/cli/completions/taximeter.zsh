@@ -295,7 +295,9 @@ _shtab_taximeter_doctor_options=(
   "--color[whether to print colours (default\: auto)]:color:(auto always never)"
   {-q,--quiet}"[print no messages, only data and errors]"
   "--clients[also import the installed clients and check whether each can be metered]"
-  "--prometheus[print the delivery counts of the processes as Prometheus text]"
+  "--prometheus[print Prometheus text\: delivery, budgets, calls, costs]"
+  "--metrics-by[with --prometheus\: more labels of calls, such as team,feature]:FIELDS:"
+  "--openmetrics[with --prometheus\: in the format OpenMetrics 1.0]"
 )
 
 # guard to ensure default positional specs are added only once per session
