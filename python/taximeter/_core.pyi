@@ -640,6 +640,29 @@ class LedgerReader:
             ValueError: A field is unknown.
             LedgerError: The ledger cannot be read.
         """
+    def highest(
+        self,
+        since: int | None,
+        until: int | None,
+        conditions: Sequence[tuple[str, str, Sequence[str | None]]],
+        measure: str,
+        limit: int,
+        offset: int,
+    ) -> list[str]:
+        """Return the events with the highest values as JSON texts, after the first `offset` ones.
+
+        Args:
+            since: Only events that began at or after this time.
+            until: Only events that began before this time.
+            conditions: The filter.
+            measure: `cost_usd` or `latency_ms`.
+            limit: The most events.
+            offset: How many come before them.
+
+        Raises:
+            ValueError: The measure or a field is unknown.
+            LedgerError: The ledger cannot be read.
+        """
     def find(self, event_id: str) -> str | None:
         """Return the newest event whose id begins with `event_id`, as a JSON text; `None` if no id does."""
     def period(self) -> tuple[int, int] | None:

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use super::convert::decimal;
-use crate::ledger::{Condition, Dimension, Filter, Format, LedgerError, Op, Reader};
+use crate::ledger::{Condition, Dimension, Filter, Format, LedgerError, Measure, Op, Reader};
 use crate::sys::fork::fork_generation;
 
 #[doc = stub_doc!("LedgerReader")]
@@ -150,6 +150,24 @@ impl PyLedger {
     ) -> PyResult<Vec<String>> {
         let filter = filter(since, until, conditions)?;
         self.with(py, |reader| reader.newest(&filter, limit))
+    }
+
+    #[doc = stub_doc!("LedgerReader.highest")]
+    #[pyo3(signature = (since, until, conditions, measure, limit, offset))]
+    fn highest(
+        &self,
+        py: Python<'_>,
+        since: Option<u64>,
+        until: Option<u64>,
+        conditions: Where,
+        measure: &str,
+        limit: usize,
+        offset: usize,
+    ) -> PyResult<Vec<String>> {
+        let filter = filter(since, until, conditions)?;
+        let unknown = || LedgerError::Query(format!("measure: {measure:?} is neither cost_usd nor latency_ms"));
+        let measure = Measure::from_name(measure).ok_or_else(unknown)?;
+        self.with(py, |reader| reader.highest(&filter, measure, limit, offset))
     }
 
     #[doc = stub_doc!("LedgerReader.find")]

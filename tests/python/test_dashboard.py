@@ -34,7 +34,7 @@ def path(tmp_path_factory):
         meter.track(
             provider="openai", model=("gpt-4o", "gpt-4o-mini", "nosuch")[number % 3], input_tokens=1000 + number, output_tokens=number,
             cache_read_tokens=number, started_at=NOW - timedelta(hours=4 * number + 1), customer=HOSTILE[number % 7], user=f"u{number % 5}",
-            tags={"plan": "pro"}, error="RateLimitError" if number % 10 == 0 else None,
+            tags={"plan": "pro"}, latency_ms=number * 37 % 101 if number % 4 else None, error="RateLimitError" if number % 10 == 0 else None,
         )  # fmt: skip
     # Many calls of one microsecond: pages must neither lose nor repeat any.
     for _ in range(200):
@@ -247,6 +247,123 @@ def test_pages_of_calls_have_each_call_once(server, ledger):
     assert refused(server, "/api/v1/calls?after=nothing")[0] == 400
     assert refused(server, f"/api/v1/calls/{'0' * 8}-0000-0000-0000-{'0' * 12}")[0] == 404
     assert refused(server, "/api/v1/calls/" + seen[0][:8])[0] == 404
+
+
+def test_calls_are_sorted_by_cost_and_latency(server, ledger):
+    events = list(ledger.events(since="20d"))
+    for sort in ("cost_usd", "latency_ms"):
+        expected = sorted((Decimal(str(event[sort])) for event in events if event.get(sort) is not None), reverse=True)
+        found, offset = [], 0
+        while offset is not None:
+            page = get(server, "calls", sort=sort, since="20d", limit=50, offset=offset)
+            found += page["rows"]
+            offset = page["next_offset"]
+        assert [Decimal(str(row[sort])) for row in found if row.get(sort) is not None] == expected
+        assert len({row["id"] for row in found}) == len(found) == page["total"]
+    for query in ("sort=cost_usd&since=all", "sort=cost_usd&since=60d", "sort=model&since=2d"):
+        assert refused(server, f"/api/v1/calls?{query}")[0] == 400
+
+
+class Events:
+    """Reads a stream of server-sent events, as a browser does."""
+
+    def __init__(self, server, query: str = "", last: str = ""):
+        self.connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=30)
+        headers = {"Authorization": f"Bearer {TOKEN}"} | ({"Last-Event-ID": last} if last else {})
+        self.connection.request("GET", f"/api/v1/live?{query}", headers=headers)
+        self.answer = self.connection.getresponse()
+        self.last = last
+
+    def message(self) -> list[dict]:
+        """Return the calls of the next message."""
+        found = []
+        while line := self.answer.readline().decode().rstrip("\n"):
+            name, _, value = line.partition(": ")
+            if name == "id":
+                self.last = value
+            elif name == "data":
+                found = json.loads(value)
+        return found
+
+    def close(self):
+        self.answer.close()
+        self.connection.close()
+
+
+@pytest.fixture
+def live(meter):
+    """Serve the ledger of a meter that still runs, with three places and quick heartbeats."""
+    meter.track(provider="openai", model="gpt-4o", input_tokens=1)
+    events_of(meter)
+    with Server(lambda: taximeter.Ledger(meter.settings.ledger), TOKEN) as running:
+        one = running._dashboard._live
+        one.every, one.heartbeat, one.places = 0.01, 0.05, threading.BoundedSemaphore(3)
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+def test_live_calls_arrive_once_and_in_order_across_a_reconnect(live, meter):
+    stream, found, sent = Events(live), [], []
+    assert stream.message() == []  # where it begins
+    assert stream.answer.headers["Content-Type"] == "text/event-stream"
+    for part in range(4):
+        for number in range(part * 25, part * 25 + 25):
+            meter.track(provider="openai", model="gpt-4o", input_tokens=number, team=f"t{number % 2}")
+            sent.append(number)
+        if part == 2:
+            stream.close()
+            stream = Events(live, last=stream.last)
+        events_of(meter)
+        while len(found) < len(sent):
+            found += [call["input_tokens"] for call in stream.message()]
+    stream.close()
+    assert found == sent
+    filtered = Events(live, "where=team%3Dt1", last="1")
+    assert {call["team"] for call in filtered.message()} == {"t1"}
+    filtered.close()
+
+
+def test_live_streams_are_limited_and_make_place_again(live):
+    streams = [Events(live) for _ in range(3)]
+    assert [stream.message() for stream in streams] == [[], [], []]
+    assert refused(live, "/api/v1/live")[0] == 503
+    streams.pop().close()
+    # The place is free as soon as a heartbeat finds the reader gone.
+    statuses = iter(lambda: refused_stream(live), 200)
+    assert all(status == 503 for status in statuses)
+    for stream in streams:
+        stream.close()
+
+
+def refused_stream(live) -> int:
+    stream = Events(live)
+    status = stream.answer.status
+    stream.close()
+    return status
+
+
+def test_wrong_live_requests_are_answered(live):
+    assert refused(live, "/api/v1/live", Last_Event_ID="x")[0] == 400
+    assert refused(live, "/api/v1/live?where=nosuch%3D1")[0] == 400
+    assert ask(live, "/api/v1/live", "HEAD")[0] == 200
+    # A number of another file begins anew.
+    stream = Events(live, last="999999")
+    assert stream.message() == []
+    assert stream.last == "1"
+    stream.close()
+
+
+def test_budgets_are_shown_by_how_much_is_used(path):
+    standings = [{"budget": "a", "key": ["acme"], "percent": 5.0}, {"budget": "b", "key": ["é"], "percent": 90.0}]
+    app = dashboard.Dashboard(lambda: taximeter.Ledger(path), budgets=lambda: standings)
+    found = json.loads(call_app(app, "/api/v1/budgets")[2])
+    assert [row["budget"] for row in found["rows"]] == ["b", "a"]
+    hidden = dashboard.Dashboard(lambda: taximeter.Ledger(path), budgets=lambda: standings, redact=["customer"])
+    assert b"acme" not in call_app(hidden, "/api/v1/budgets")[2]
+    assert json.loads(call_app(dashboard.Dashboard(lambda: taximeter.Ledger(path)), "/api/v1/budgets")[2])["rows"] == []
 
 
 def test_exports_are_those_of_the_ledger(server, ledger):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -15,11 +15,13 @@ from ..ledger.notebook import ticks
 from ..scale import Unit
 from .access import Access, check_request
 from .http import FILE_POLICY, Request, RequestError, Response, json_response
+from .live import Live
 from .panels import PANELS, call, series_of
+from .panels import budgets as budgets_panel
 from .source import Readers, Redaction, Source
 from .state import State
 
-__all__ = ["Dashboard", "StartResponse", "app"]
+__all__ = ["Dashboard", "Standings", "StartResponse", "app"]
 
 log = logging.getLogger("taximeter")
 
@@ -30,6 +32,7 @@ _EXPORTS: Final = {
     "/api/v1/export.jsonl": ("jsonl", "application/x-ndjson"),
 }
 _STATUS: Final = {status: f"{status.value} {status.phrase}" for status in HTTPStatus}
+Standings = Callable[[], Sequence[Mapping[str, Any]]]
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 
 
@@ -39,6 +42,7 @@ class Dashboard:
     Args:
         ledger: Opens the ledger; by default the one of the settings. It is called for each reader.
         access: Who may read. `None` if the application is behind a login of your own, which then decides.
+        budgets: Returns what is used of the budgets, as `_core.Budgets.all_standings` does; `None` if there are none.
         redact: Fields whose values are replaced by codes, such as `user` and `tag:email`.
         readers: How many requests read the ledger at the same time.
     """
@@ -48,12 +52,15 @@ class Dashboard:
         ledger: Callable[[], Source] | None = None,
         *,
         access: Access | None = None,
+        budgets: Standings | None = None,
         redact: Collection[str] = (),
         readers: int = 4,
     ) -> None:
         self._access = access
         self._readers = Readers(ledger or _ledger, readers)
+        self._budgets = budgets
         self._redaction = Redaction(redact)
+        self._live = Live(self._readers.make, self._redaction)
 
     def __call__(self, environ: Mapping[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request."""
@@ -64,7 +71,7 @@ class Dashboard:
             response = _refusal(request, problem)
         except (ValueError, ConfigError) as error:
             response = _refusal(request, RequestError(HTTPStatus.BAD_REQUEST, str(error)))
-        except LedgerError as error:
+        except (LedgerError, OSError) as error:
             response = _refusal(request, RequestError(HTTPStatus.SERVICE_UNAVAILABLE, str(error)))
         except Exception:
             log.exception("taximeter's dashboard cannot answer a request")
@@ -85,6 +92,10 @@ class Dashboard:
             return self._export(request)
         if request.path == "/chart/series.svg":
             return self._chart(request)
+        if request.path == "/api/v1/budgets":
+            return json_response(budgets_panel(self._budgets() if self._budgets else (), self._redaction))
+        if request.path == "/api/v1/live":
+            return self._follow(request)
         if found := _CALL.fullmatch(request.path):
             with self._readers.one() as source:
                 return json_response(call(source, found[1], self._redaction))
@@ -107,6 +118,12 @@ class Dashboard:
         money: Unit = "USD" if state.metric == "cost_usd" else ""
         chart = bars(found.bins, found.values, title=title, unit=money, ticks=ticks(unit, found.bins), rest=found.rest)
         return Response(chart.svg.encode(), "image/svg+xml", policy=FILE_POLICY)
+
+    def _follow(self, request: Request) -> Response:
+        with self._readers.one() as source:
+            where = self._state(request, source).where
+        body = () if request.method == "HEAD" else self._live.open(request, where)
+        return Response(body, "text/event-stream", headers={"X-Accel-Buffering": "no"})
 
     def _export(self, request: Request) -> Response:
         if self._redaction.fields:

@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from .. import __version__
+from ..fields import unknown_name
 from ..ledger import Report
 from ..ledger.report import total
 from ..ledger.series import Series, series
@@ -22,12 +23,16 @@ from .http import RequestError
 from .source import Redaction, Source
 from .state import METRICS, State
 
-__all__ = ["PANELS", "call", "calls", "series_of"]
+__all__ = ["PANELS", "budgets", "call", "calls", "series_of"]
 
 _MOST_BINS: Final = 750
 _BINS: Final = ((timedelta(days=3), "hour"), (timedelta(days=120), "day"), (timedelta(days=900), "week"))
 """The units of `auto`, by the longest period that has them."""
 _SAME_TIME: Final = 64
+_MOST_BUDGETS: Final = 500
+_SORTS: Final = ("cost_usd", "latency_ms")
+_MOST_SORTED: Final = timedelta(days=31)
+"""Sorting reads every call of the period."""
 
 
 def meta(source: Source, state: State, redaction: Redaction) -> dict[str, Any]:
@@ -122,11 +127,32 @@ def cache(source: Source, state: State, redaction: Redaction) -> dict[str, Any]:
 
 
 def calls(source: Source, state: State, redaction: Redaction) -> dict[str, Any]:
-    """Return a page of calls, the newest first, and where the next page begins."""
+    """Return a page of calls, and where the next page begins: the newest first, or with `sort` those with the highest values."""
     report = _report(source, state, ())
+    if state.sort:
+        return _highest(source, state, redaction, report)
     found, more = _page(source, state)
     last = f"{found[-1]['started_at']}~{found[-1]['id']}" if found and more else None
-    return {"rows": [redaction.event(event) for event in found], "next": last, "total": report.total.calls, **_about(report)}
+    return {
+        "rows": [redaction.event(event) for event in found],
+        "next": last,
+        "next_offset": None,
+        "total": report.total.calls,
+        **_about(report),
+    }
+
+
+def _highest(source: Source, state: State, redaction: Redaction, report: Report) -> dict[str, Any]:
+    if state.sort not in _SORTS:
+        raise RequestError(HTTPStatus.BAD_REQUEST, f"sort: {unknown_name(state.sort, _SORTS)}")
+    until = report.until or datetime.now(timezone.utc)
+    if report.since is None or until - report.since > _MOST_SORTED + timedelta(minutes=1):
+        message = f"sort: calls are sorted by {state.sort} within {_MOST_SORTED.days} days; choose a shorter period"
+        raise RequestError(HTTPStatus.BAD_REQUEST, message)
+    found = source.highest(state.sort, state.limit + 1, offset=state.offset, since=report.since, until=state.until, where=state.where)
+    following = state.offset + state.limit if len(found) > state.limit else None
+    rows = [redaction.event(event) for event in found[: state.limit]]
+    return {"rows": rows, "next": None, "next_offset": following, "total": report.total.calls, **_about(report)}
 
 
 def call(source: Source, event_id: str, redaction: Redaction) -> dict[str, Any]:
@@ -139,6 +165,20 @@ def call(source: Source, event_id: str, redaction: Redaction) -> dict[str, Any]:
     if event is None or event["id"] != event_id:
         raise RequestError(HTTPStatus.NOT_FOUND, f"there is no call {event_id!r}")
     return {"schema_version": 1, "call": redaction.event(event)}
+
+
+def budgets(standings: Sequence[Mapping[str, Any]], redaction: Redaction) -> dict[str, Any]:
+    """Return what is used of budgets, those that are closest to their limits first.
+
+    Args:
+        standings: As `_core.Budgets.all_standings` has them.
+        redaction: What is not shown. A key may be of any field, so each is replaced if any field is.
+    """
+    ordered = sorted(standings, key=lambda one: (-one["percent"], one["budget"], one["key"]))
+    rows = [
+        {**one, "key": [redaction.code("key", part) for part in one["key"]] if redaction.fields else one["key"]} for one in ordered
+    ]
+    return {"schema_version": 1, "rows": rows[:_MOST_BUDGETS], "total": len(rows)}
 
 
 PANELS: Final = {

@@ -13,7 +13,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from .. import files
 from ..errors import ConfigError
 from .access import LOOPBACK, Access
-from .app import Dashboard, StartResponse
+from .app import Dashboard, Standings, StartResponse
 from .source import Source
 
 __all__ = ["Server", "own_token"]
@@ -70,6 +70,7 @@ class Server(ThreadingMixIn, WSGIServer):
         host: The address to listen at.
         port: The port; 0 for a free one.
         hosts: The names by which browsers reach the server; by default those of this machine.
+        budgets: Returns what is used of the budgets; `None` if there are none.
         redact: Fields whose values are not shown.
 
     Raises:
@@ -87,11 +88,12 @@ class Server(ThreadingMixIn, WSGIServer):
         host: str = "127.0.0.1",
         port: int = 0,
         hosts: Sequence[str] = LOOPBACK,
+        budgets: Standings | None = None,
         redact: Collection[str] = (),
     ) -> None:
         super().__init__((host, port), _RequestHandler)
         self.access = Access(self.server_port, token, hosts)
-        self._dashboard = Dashboard(ledger, access=self.access, redact=redact)
+        self._dashboard = Dashboard(ledger, access=self.access, budgets=budgets, redact=redact)
         self.set_app(self._named)
 
     def _named(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:

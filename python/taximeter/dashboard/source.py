@@ -46,6 +46,21 @@ class Source(Protocol):
     ) -> Sequence[Event]:
         """Return the calls that began last, the newest first."""
 
+    def highest(
+        self,
+        measure: str,
+        count: int,
+        *,
+        offset: int = ...,
+        since: Moment | None = ...,
+        until: Moment | None = ...,
+        where: Where | None = ...,
+    ) -> Sequence[Event]:
+        """Return the calls that cost most or took longest, the highest first."""
+
+    def arrivals(self, after: int | None = ..., count: int = ..., *, where: Where | None = ...) -> tuple[Sequence[Event], int]:
+        """Return calls in the order of their arrival, and the number after which the next ones come."""
+
     def find(self, event_id: str) -> Event | None:
         """Return one call."""
 
@@ -106,6 +121,10 @@ class Redaction:
         """Return a value of a field as it may be shown."""
         if value is None or field not in self.fields:
             return value
+        return self.code(field, value)
+
+    def code(self, field: str, value: str) -> str:
+        """Return the short text for a value of a field."""
         digest = hmac.new(self._key, f"{field}\0{value}".encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
         return f"{field.removeprefix('tag:')}-{digest[:10]}"
 

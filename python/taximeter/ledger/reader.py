@@ -230,6 +230,58 @@ class Ledger(Care):
         self._bring_up_to_date()
         return [json.loads(event) for event in self._reader.newest(*Selection.of(since, until, where, self.timezone), count)]
 
+    def highest(
+        self,
+        measure: str,
+        count: int,
+        *,
+        offset: int = 0,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        where: Where | None = None,
+    ) -> list[Event]:
+        """Return the events that cost most or took longest, the highest first. It reads every event of the selection.
+
+        Args:
+            measure: `cost_usd` or `latency_ms`. Events without it are last.
+            count: The most events.
+            offset: How many events come before them.
+            since: See `report`.
+            until: See `report`.
+            where: See `report`.
+
+        Raises:
+            ValueError: The measure or a field is unknown, or a moment is invalid.
+            LedgerError: The ledger cannot be read.
+        """
+        self._bring_up_to_date()
+        chosen = Selection.of(since, until, where, self.timezone)
+        return [json.loads(event) for event in self._reader.highest(*chosen, measure, count, offset)]
+
+    def arrivals(self, after: int | None = None, count: int = 1000, *, where: Where | None = None) -> tuple[list[Event], int]:
+        """Return events in the order of their arrival, for a program that shows each of them once.
+
+        Args:
+            after: The number that the last call returned; `None` to begin with events that arrive from now on.
+            count: The most events.
+            where: See `report`.
+
+        Returns:
+            The events, and the number after which the next ones come. Numbers of another file are not known: after a number that is
+            too high, it begins with events that arrive from now on.
+
+        Raises:
+            ValueError: A field is unknown.
+            LedgerError: The ledger cannot be read.
+        """
+        self._bring_up_to_date()
+        last = self._reader.last_sequence()
+        if after is None or after > last:
+            return [], last
+        page, reached = self._reader.events(*Selection.of(None, None, where, self.timezone), after, count)
+        # Events that the filter leaves out are not looked at again.
+        return [json.loads(event) for event in page], reached if len(page) == count else max(reached, last)
+
     def find(self, event_id: str) -> Event | None:
         """Return the event with an id, or the newest event whose id begins with the text; `None` if no id does."""
         self._bring_up_to_date()
