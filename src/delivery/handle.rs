@@ -10,7 +10,7 @@ use super::destination::Destination;
 use super::event_journal::EventJournal;
 use super::local_thread::LocalThread;
 use super::network_loop::NetworkLoop;
-use super::notices::Notice;
+use super::notices::{Notice, NoticeKind};
 use super::orphans::OrphanPool;
 use super::shared::{Control, Shared, Upkeep};
 use super::stats::DestinationStats;
@@ -192,6 +192,9 @@ impl Sender {
             }
         }
         let mut report = self.report(before);
+        if tier != Tier::Memory {
+            self.note_unsent();
+        }
         // If a thread is still running, it has not counted the events that are only in memory.
         let in_memory = match (has_stopped, tier) {
             (true, _) => self.shared.left_in_memory.load(Ordering::Relaxed).min(report.pending),
@@ -202,6 +205,20 @@ impl Sender {
         report.lost += in_memory;
         report.lost_in_memory = in_memory;
         Some(report)
+    }
+
+    /// Queues a notice for each destination that fails and has not accepted all events. For one that waits for an operator there is
+    /// another notice.
+    fn note_unsent(&self) {
+        let appended = self.shared.journal.counts().appended;
+        for stats in lock(&self.shared.stats).iter() {
+            if let Some(error) = &stats.last_error
+                && stats.state != Some("paused")
+                && stats.pending(appended) > 0
+            {
+                self.shared.notices.push(Notice::about(NoticeKind::Unsent, stats, error.clone()));
+            }
+        }
     }
 
     /// Events of this process that wait for no destination, and how many of them every destination has.

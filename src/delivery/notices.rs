@@ -25,6 +25,10 @@ pub enum NoticeKind {
     Failing,
     /// A destination rejected events for good.
     DeadLetters,
+    /// Delivery ends, and a destination that fails has not accepted all events.
+    Unsent,
+    /// Events were written to files, because a destination failed too often.
+    Fallback,
     /// Records were damaged or are missing.
     Damaged,
     /// A delivery thread panicked and was restarted.
@@ -41,6 +45,8 @@ impl NoticeKind {
             Self::Paused => "destination_paused",
             Self::Failing => "destination_failing",
             Self::DeadLetters => "dead_letters",
+            Self::Unsent => "unsent_at_end",
+            Self::Fallback => "fallback_written",
             Self::Damaged => "journal_damaged",
             Self::Panicked => "delivery_panicked",
             Self::NoThread => "thread_refused",
@@ -88,6 +94,14 @@ impl Notices {
     }
 }
 
+impl Notice {
+    /// A notice about a destination.
+    pub(super) fn about(kind: NoticeKind, stats: &DestinationStats, detail: String) -> Self {
+        let destination = stats.host.clone().unwrap_or_else(|| stats.name.clone());
+        Self { kind, destination, detail }
+    }
+}
+
 /// A number and a noun, such as `2 events`.
 pub(super) fn counted(count: u64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
@@ -99,6 +113,7 @@ pub(super) struct Watch {
     failing_since: Option<Instant>,
     dead: u64,
     rejected: u64,
+    fallback: u64,
     last_said: Vec<(NoticeKind, Instant)>,
 }
 
@@ -125,6 +140,11 @@ impl Watch {
             self.dead += gone;
             self.rejected += unnamed;
         }
+        let written = stats.fallback.saturating_sub(self.fallback);
+        let detail = || format!("{}; {error}", counted(written, "event"));
+        if written > 0 && self.say(NoticeKind::Fallback, stats, now, notices, detail) {
+            self.fallback += written;
+        }
     }
 
     fn say(
@@ -140,8 +160,7 @@ impl Watch {
         }
         self.last_said.retain(|(said, _)| *said != kind);
         self.last_said.push((kind, now));
-        let destination = stats.host.clone().unwrap_or_else(|| stats.name.clone());
-        notices.push(Notice { kind, destination, detail: detail() });
+        notices.push(Notice::about(kind, stats, detail()));
         true
     }
 }
@@ -178,6 +197,18 @@ mod tests {
         stats.last_error = Some("again".into());
         watch.look(&stats, begin + Duration::from_mins(5), &notices, true);
         assert_eq!(kinds(&notices), []);
+    }
+
+    #[test]
+    fn events_written_to_files_are_reported_with_the_reason() {
+        let (notices, mut watch, begin) = (Notices::default(), Watch::default(), Instant::now());
+        let mut stats = DestinationStats { fallback: 2, ..DestinationStats::default() };
+        stats.last_error = Some("a.example answered 503".into());
+        for _ in 0..2 {
+            watch.look(&stats, begin, &notices, true);
+        }
+        let said: Vec<_> = notices.take().into_iter().map(|notice| (notice.kind, notice.detail)).collect();
+        assert_eq!(said, [(NoticeKind::Fallback, "2 events; a.example answered 503".to_owned())]);
     }
 
     #[test]

@@ -90,6 +90,10 @@ NOTICES: Final = {
     "destination_paused": "delivery to it is paused until its key, address or account is corrected; events are kept, and it is tried "
     "again every five minutes",
     "destination_failing": "it has failed for more than a minute; events are kept and sent again until it accepts them",
+    "unsent_at_end": "delivery ends before it accepted all events; they are kept, and the next program with the same destination "
+    "sends them",
+    "fallback_written": "it failed too often, so they were written to a file of the fallback directory; they are sent when it "
+    "accepts events again",
     "dead_letters": "it rejected events permanently; `taximeter dead-letters` lists them with the reasons, and can send them again",
     "journal_damaged": "events of a journal are damaged or missing; the others are delivered, and `taximeter journals requeue` "
     "reads damaged segments again",
