@@ -15,6 +15,7 @@ from urllib.parse import urlencode, urlsplit
 from wsgiref.util import setup_testing_defaults
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 import taximeter
 from conftest import events_of
@@ -274,9 +275,9 @@ class Events:
         self.answer = self.connection.getresponse()
         self.last = last
 
-    def message(self) -> list[dict]:
-        """Return the calls of the next message."""
-        found = []
+    def message(self) -> dict | None:
+        """Return the call of the next message; `None` for a message without one."""
+        found = None
         while line := self.answer.readline().decode().rstrip("\n"):
             name, _, value = line.partition(": ")
             if name == "id":
@@ -307,28 +308,30 @@ def live(meter):
 
 def test_live_calls_arrive_once_and_in_order_across_a_reconnect(live, meter):
     stream, found, sent = Events(live), [], []
-    assert stream.message() == []  # where it begins
+    assert stream.message() is None  # where it begins
     assert stream.answer.headers["Content-Type"] == "text/event-stream"
     for part in range(4):
         for number in range(part * 25, part * 25 + 25):
             meter.track(provider="openai", model="gpt-4o", input_tokens=number, team=f"t{number % 2}")
             sent.append(number)
-        if part == 2:
-            stream.close()
-            stream = Events(live, last=stream.last)
         events_of(meter)
         while len(found) < len(sent):
-            found += [call["input_tokens"] for call in stream.message()]
+            if (call := stream.message()) is not None:
+                found.append(call["input_tokens"])
+            # In the middle of a page, and at its end.
+            if len(found) in {60, 75}:
+                stream.close()
+                stream = Events(live, last=stream.last)
     stream.close()
     assert found == sent
     filtered = Events(live, "where=team%3Dt1", last="1")
-    assert {call["team"] for call in filtered.message()} == {"t1"}
+    assert [filtered.message()["team"] for _ in range(50)] == ["t1"] * 50
     filtered.close()
 
 
 def test_live_streams_are_limited_and_make_place_again(live):
     streams = [Events(live) for _ in range(3)]
-    assert [stream.message() for stream in streams] == [[], [], []]
+    assert [stream.message() for stream in streams] == [None, None, None]
     assert refused(live, "/api/v1/live")[0] == 503
     streams.pop().close()
     # The place is free as soon as a heartbeat finds the reader gone.
@@ -351,9 +354,49 @@ def test_wrong_live_requests_are_answered(live):
     assert ask(live, "/api/v1/live", "HEAD")[0] == 200
     # A number of another file begins anew.
     stream = Events(live, last="999999")
-    assert stream.message() == []
+    assert stream.message() is None
     assert stream.last == "1"
     stream.close()
+
+
+def test_a_call_has_its_explanation_and_what_a_repricing_replaced(meter):
+    meter.track(provider="openai", model="mine", input_tokens=1_000_000)
+    events_of(meter)
+    ledger = taximeter.Ledger(meter.settings.ledger)
+    (event,) = ledger.events()
+    app = dashboard.Dashboard(lambda: taximeter.Ledger(meter.settings.ledger))
+    found = json.loads(call_app(app, f"/api/v1/calls/{event['id']}")[2])
+    assert (found["call"]["id"], found["repricings"]) == (event["id"], [])
+    assert found["explanation"] == taximeter.price("mine", {"input_tokens": 1}).explain()
+    priced = taximeter.Meter(state_dir=meter.settings.state_dir, prices={"openai/mine": {"input": 2}})
+    priced.reprice()
+    priced.close()
+    (before,) = json.loads(call_app(app, f"/api/v1/calls/{event['id']}")[2])["repricings"]
+    assert (before["cost_usd"], before["cost_status"]) == (None, "unpriced")
+
+
+def test_a_forecast_is_that_of_the_command_line(path, server, ledger):
+    from taximeter.cli.overview import forecast
+    from taximeter.ledger.forecast import daily_costs
+
+    now = datetime.now(timezone.utc)
+    expected = forecast(ledger.report((), since="this-month").total.cost_usd, daily_costs(ledger, now), now)
+    low, high = map(Decimal, get(server, "summary")["forecast_usd"])
+    assert low == pytest.approx(expected.low_usd, rel=Decimal("0.01"))
+    assert high == pytest.approx(expected.high_usd, rel=Decimal("0.01"))
+    assert get(server, "summary", where="model=gpt-4o")["forecast_usd"] is None
+
+
+def test_metrics_need_a_secret_and_are_those_of_the_ledger(server, ledger):
+    assert ask(server, "/metrics", Authorization="")[0] == 401
+    status, headers, body = ask(server, "/metrics")
+    families = {family.name: family for family in text_string_to_metric_families(body.decode())}
+    calls = sum(sample.value for sample in families["taximeter_calls"].samples)
+    assert (status, calls) == (200, ledger.report(()).total.calls)
+    assert headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    _, headers, body = ask(server, "/metrics", Accept="application/openmetrics-text; version=1.0.0")
+    assert headers["Content-Type"].startswith("application/openmetrics-text")
+    assert body.endswith(b"# EOF\n")
 
 
 def test_budgets_are_shown_by_how_much_is_used(path):
@@ -448,10 +491,11 @@ def test_it_is_mounted_behind_a_login_of_ones_own(path):
     assert call_app(app, "/api/v1/summary", REQUEST_METHOD="POST")[0] == 405
 
 
-def test_the_ledger_of_the_settings_is_the_default(meter):
-    meter.track(provider="openai", model="gpt-4o", input_tokens=1)
-    events_of(meter)
+def test_the_ledger_of_the_settings_is_the_default(state):
+    taximeter.init(instrument=False, state_dir=state)
+    taximeter.track(provider="openai", model="gpt-4o", input_tokens=1)
     assert json.loads(call_app(dashboard.app, "/api/v1/summary")[2])["total"]["calls"] == 1
+    taximeter.close()
 
 
 def test_redacted_values_are_codes_everywhere(path):

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import math
 import re
 import shutil
 from collections.abc import Sequence
-from datetime import date, datetime, time, timedelta
+from datetime import datetime, time, timedelta
 from decimal import Decimal
-from typing import Final, NamedTuple
+from typing import Final
 
 from ..errors import TaximeterError
 from ..ledger import Ledger, Report, Row, cost_cells
+from ..ledger.forecast import Forecast, daily_costs, forecast
 from ..table import Column, amounts, layout, sparkline
 from ..zones import zone_name
 from .budgets import fullest_budget, has_several_budgets, print_budgets
@@ -25,22 +25,6 @@ __all__ = ["Forecast", "forecast", "overview"]
 
 _MODELS: Final = 8
 _TREND_DAYS: Final = 14
-_BASIS_DAYS: Final = 28
-_LEAST_DAYS: Final = 3
-"""A forecast from fewer days would be a guess."""
-_TENTH: Final = 1.2816
-"""The distance of the 10th and the 90th percentile from the mean of a normal distribution, in standard deviations."""
-
-
-class Forecast(NamedTuple):
-    """The expected cost of a month, in US dollars."""
-
-    low_usd: Decimal
-    """The 10th percentile."""
-    high_usd: Decimal
-    """The 90th percentile."""
-    until: date
-    """The last day of the month."""
 
 
 def overview(options: argparse.Namespace) -> int:
@@ -50,7 +34,7 @@ def overview(options: argparse.Namespace) -> int:
     with progress("reading the ledger"):
         month = own.report("model", since="this-month")
         today = own.report("model", since="today")
-        daily = _daily(own, now)
+        daily = daily_costs(own, now)
         burn = own.report((), since=timedelta(hours=1)).total.cost_usd
     expected = forecast(month.total.cost_usd, daily, now)
     if options.json:
@@ -160,42 +144,3 @@ def _models(own: Ledger, now: datetime, month: Report) -> list[Column]:
 
 def _change(now: Decimal, before: Decimal) -> str:
     return f"{100 * (float(now) / float(before) - 1):+,.0f} %" if before else ""
-
-
-def _daily(own: Ledger, now: datetime) -> dict[date, Decimal]:
-    """Return the cost of each of the last whole days, from the first one with a call on."""
-    today = now.date()
-    first = datetime.combine(today - timedelta(days=_BASIS_DAYS), time(), now.tzinfo)
-    report = own.report("day", since=first, until=datetime.combine(today, time(), now.tzinfo))
-    spent = {date.fromisoformat(row.key["day"] or ""): row.cost_usd for row in report.rows}
-    days = [today - timedelta(days=back) for back in range(_BASIS_DAYS, 0, -1)]
-    return {day: spent.get(day, Decimal(0)) for day in days if spent and day >= min(spent)}
-
-
-def forecast(so_far: Decimal, daily: dict[date, Decimal], now: datetime) -> Forecast | None:
-    """Return the expected cost of the month: what was spent, and for each remaining day the mean of its day of the week.
-
-    Args:
-        so_far: The cost of the month until now, in US dollars.
-        daily: The cost of each of the last whole days.
-        now: The time.
-
-    Returns:
-        The range from the 10th to the 90th percentile, if days vary as they did; `None` with fewer than three whole days.
-    """
-    if len(daily) < _LEAST_DAYS:
-        return None
-    mean = sum(map(float, daily.values())) / len(daily)
-    weekdays: dict[int, list[float]] = {}
-    for day, cost in daily.items():
-        weekdays.setdefault(day.weekday(), []).append(float(cost))
-    means = {weekday: sum(costs) / len(costs) for weekday, costs in weekdays.items()}
-    last = (now.date().replace(day=1) + timedelta(days=32)).replace(day=1) - timedelta(days=1)
-    rest_of_today = 1 - (now.hour * 3600 + now.minute * 60 + now.second) / 86_400
-    parts = [(now.date() + timedelta(days=ahead), 1.0) for ahead in range(1, (last - now.date()).days + 1)]
-    parts.insert(0, (now.date(), rest_of_today))
-    rest = sum(means.get(day.weekday(), mean) * part for day, part in parts)
-    variance = sum((float(cost) - means[day.weekday()]) ** 2 for day, cost in daily.items()) / max(len(daily) - len(means), 1)
-    spread = _TENTH * math.sqrt(variance * sum(part for _, part in parts))
-    low, high = (max(so_far, so_far + Decimal(rest + sign * spread)) for sign in (-1, 1))
-    return Forecast(low.quantize(Decimal("0.01")), high.quantize(Decimal("0.01")), last)

@@ -10,9 +10,12 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from ..chart import bars
-from ..errors import ConfigError, LedgerError
+from ..errors import ConfigError, LedgerError, TaximeterError
+from ..exposition import OPENMETRICS, PLAIN, expose
 from ..ledger.notebook import ticks
+from ..meter import prometheus
 from ..scale import Unit
+from ..types import Event
 from .access import Access, check_request
 from .http import FILE_POLICY, Request, RequestError, Response, json_response
 from .live import Live
@@ -88,6 +91,8 @@ class Dashboard:
             return redirect
         if request.path == "/healthz":
             return Response(b"ok\n")
+        if request.path == "/metrics":
+            return self._metrics(request)
         if request.path in _EXPORTS:
             return self._export(request)
         if request.path == "/chart/series.svg":
@@ -98,7 +103,7 @@ class Dashboard:
             return self._follow(request)
         if found := _CALL.fullmatch(request.path):
             with self._readers.one() as source:
-                return json_response(call(source, found[1], self._redaction))
+                return json_response(call(source, found[1], self._redaction, _explanation))
         panel = PANELS.get(request.path.removeprefix(_API)) if request.path.startswith(_API) else None
         if panel is None:
             raise RequestError(HTTPStatus.NOT_FOUND, f"there is nothing at {request.path!r}")
@@ -118,6 +123,13 @@ class Dashboard:
         money: Unit = "USD" if state.metric == "cost_usd" else ""
         chart = bars(found.bins, found.values, title=title, unit=money, ticks=ticks(unit, found.bins), rest=found.rest)
         return Response(chart.svg.encode(), "image/svg+xml", policy=FILE_POLICY)
+
+    def _metrics(self, request: Request) -> Response:
+        with self._readers.one() as source:
+            families = prometheus.of_ledger(source.path, ())
+        is_openmetrics = "application/openmetrics-text" in request.headers.get("accept", "")
+        text = expose(families, is_openmetrics=is_openmetrics)
+        return Response(text.encode(), OPENMETRICS if is_openmetrics else PLAIN)
 
     def _follow(self, request: Request) -> Response:
         with self._readers.one() as source:
@@ -148,6 +160,25 @@ def _refusal(request: Request, problem: RequestError) -> Response:
     if request.path.startswith(_API):
         return json_response({"schema_version": 1, "error": problem.message}, problem.status, problem.headers)
     return Response(f"{problem.message}\n".encode("utf-8", "replace"), status=problem.status, headers=problem.headers)
+
+
+def _explanation(event: Event) -> str | None:
+    """Return how the cost of a call comes about, by the prices of now for the time of the call."""
+    from .._default import default_meter  # noqa: PLC0415 - reads the settings
+
+    try:
+        cost = default_meter.price(
+            event["model"],
+            event.get("usage", {}),
+            event["provider"],
+            at=event["started_at"],
+            service_tier=event.get("service_tier"),
+            batch=event.get("batch", False),
+            region=event.get("region"),
+        )
+    except (TaximeterError, ValueError):
+        return None  # contradictory counts
+    return cost.explain()
 
 
 def _ledger() -> Source:

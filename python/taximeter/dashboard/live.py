@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Final
 
 from ..errors import LedgerError
 from ..ledger import Where
+from ..types import Event
 from .http import Request, RequestError
 from .source import Redaction, Source
 
@@ -22,8 +24,8 @@ log = logging.getLogger("taximeter")
 _MOST: Final = 500
 """The most calls of one message."""
 _RETRY_MS: Final = 2000
-_DIGITS: Final = 19
-"""The most digits of a number of an event, which has 63 bits."""
+_PLACE: Final = re.compile(r"(\d{1,19})(?:\.(\d{1,3}))?", re.ASCII)
+"""The id of a message: the number after which its page begins, and the place of its call in the page."""
 
 
 class Live:
@@ -50,23 +52,27 @@ class Live:
         """Begin a stream, after the call that the reader had last.
 
         Raises:
-            RequestError: There are too many readers, or the number of the last call is none.
+            RequestError: There are too many readers, or the id of the last call is none.
             ValueError: A condition is invalid.
         """
         last = request.headers.get("last-event-id", "")
-        if last and not (last.isascii() and last.isdigit() and len(last) <= _DIGITS):
-            raise RequestError(HTTPStatus.BAD_REQUEST, f"Last-Event-ID: {last!r} is not a number that this stream sent")
+        place = _PLACE.fullmatch(last)
+        if last and place is None:
+            raise RequestError(HTTPStatus.BAD_REQUEST, f"Last-Event-ID: {last!r} is not an id that this stream sent")
         source = self.make()
         source.arrivals(0, 1, where=where)  # an invalid condition is an answer of its own
         if not self.places.acquire(blocking=False):
             raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "too many pages are live; close one", {"Retry-After": "30"})
-        return Stream(self, source, where, int(last) if last else None)
+        # The calls of its page that the reader has are skipped.
+        skipped = int(place[2]) + 1 if place and place[2] else 0
+        return Stream(self, source, where, int(place[1]) if place else None, skipped)
 
 
 class Stream:
-    """One reader's stream. Each message has the number after which the next one continues."""
+    """One reader's stream. Each message has a call, and the id after which the next one continues."""
 
-    def __init__(self, live: Live, source: Source, where: Where, after: int | None) -> None:
+    def __init__(self, live: Live, source: Source, where: Where, after: int | None, skipped: int) -> None:
+        self._skipped = skipped
         self._live, self._source, self._where, self._after = live, source, where, after
         self._is_new = True
         self._is_open = True
@@ -78,15 +84,15 @@ class Stream:
         live, silent_since = self._live, time.monotonic()
         while self._is_open:
             try:
-                events, self._after = self._source.arrivals(self._after, _MOST, where=self._where)
+                begin = self._after
+                events, self._after = self._source.arrivals(begin, _MOST, where=self._where)
             except LedgerError as error:
                 # The reader connects again.
                 log.warning("taximeter's dashboard ends a live stream: %s", error)
                 break
-            if events:
+            if events and (messages := self._messages(begin, events)):
                 self._is_new = False
-                calls = json.dumps([live.redaction.event(event) for event in events])
-                return f"event: calls\nid: {self._after}\ndata: {calls}\n\n".encode()
+                return messages.encode()
             if self._is_new:
                 self._is_new = False
                 return f"retry: {_RETRY_MS}\nid: {self._after}\n\n".encode()
@@ -94,6 +100,12 @@ class Stream:
                 return f"id: {self._after}\n\n".encode()
             time.sleep(live.every)
         raise StopIteration
+
+    def _messages(self, begin: int | None, events: Sequence[Event]) -> str:
+        first, self._skipped = self._skipped, 0
+        shown = [json.dumps(self._live.redaction.event(event)) for event in events]
+        ids = [*(f"{begin}.{place}" for place in range(len(events) - 1)), str(self._after)]
+        return "".join(f"id: {ids[place]}\ndata: {shown[place]}\n\n" for place in range(first, len(events)))
 
     def close(self) -> None:
         """Make place for another reader."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
@@ -12,6 +12,7 @@ from typing import Any, Final
 from .. import __version__
 from ..fields import unknown_name
 from ..ledger import Report
+from ..ledger.forecast import daily_costs, forecast
 from ..ledger.report import total
 from ..ledger.series import Series, series
 from ..ledger.where import GROUPS, NUMBERS
@@ -30,6 +31,7 @@ _BINS: Final = ((timedelta(days=3), "hour"), (timedelta(days=120), "day"), (time
 """The units of `auto`, by the longest period that has them."""
 _SAME_TIME: Final = 64
 _MOST_BUDGETS: Final = 500
+_REPRICED: Final = ("repriced_at", "cost_usd", "cost_status", "computed_cost_usd", "cost_notes", "priced_as", "catalog")
 _SORTS: Final = ("cost_usd", "latency_ms")
 _MOST_SORTED: Final = timedelta(days=31)
 """Sorting reads every call of the period."""
@@ -40,6 +42,7 @@ def meta(source: Source, state: State, redaction: Redaction) -> dict[str, Any]:
     ends = source.period()
     return {
         "version": __version__,
+        "ledger": str(source.path),
         "fields": [*GROUPS, "tag:KEY"],
         "numbers": list(NUMBERS),
         "metrics": list(METRICS),
@@ -52,7 +55,10 @@ def meta(source: Source, state: State, redaction: Redaction) -> dict[str, Any]:
 
 
 def summary(source: Source, state: State, _: Redaction) -> dict[str, Any]:
-    """Return the sums of the period, of the period of the same length before, and of the last hour."""
+    """Return the sums of the period, of the period of the same length before, and of the last hour, and what the month will cost.
+
+    There is no forecast for a part of the calls.
+    """
     report = _report(source, state, ())
     before = None
     if report.since is not None:
@@ -63,7 +69,21 @@ def summary(source: Source, state: State, _: Redaction) -> dict[str, Any]:
             "total"
         ]
     hour = source.report((), since=timedelta(hours=1), where=state.where, tz=state.zone).total
-    return {"total": report.to_dict()["total"], "before": before, "last_hour_usd": format(hour.cost_usd, "f"), **_about(report)}
+    return {
+        "total": report.to_dict()["total"],
+        "before": before,
+        "last_hour_usd": format(hour.cost_usd, "f"),
+        "forecast_usd": None if state.where else _forecast(source, state),
+        **_about(report),
+    }
+
+
+def _forecast(source: Source, state: State) -> list[str] | None:
+    """Return the range of the cost of this month; `None` with too few days."""
+    now = datetime.now(state.zone)
+    month = source.report((), since="this-month", tz=state.zone).total
+    expected = forecast(month.cost_usd, daily_costs(source, now, state.zone), now)
+    return None if expected is None else [format(expected.low_usd, "f"), format(expected.high_usd, "f")]
 
 
 def series_of(source: Source, state: State, redaction: Redaction) -> tuple[str, Report, Series]:
@@ -155,8 +175,14 @@ def _highest(source: Source, state: State, redaction: Redaction, report: Report)
     return {"rows": rows, "next": None, "next_offset": following, "total": report.total.calls, **_about(report)}
 
 
-def call(source: Source, event_id: str, redaction: Redaction) -> dict[str, Any]:
-    """Return one call.
+def call(source: Source, event_id: str, redaction: Redaction, explain: Callable[[Event], str | None]) -> dict[str, Any]:
+    """Return one call, the explanation of its cost, and the figures that a repricing replaced, the oldest first.
+
+    Args:
+        source: The source.
+        event_id: The whole id of its event.
+        redaction: What is not shown.
+        explain: Returns how the cost of a call comes about; `None` if that is not known.
 
     Raises:
         RequestError: There is no such call.
@@ -164,7 +190,12 @@ def call(source: Source, event_id: str, redaction: Redaction) -> dict[str, Any]:
     event = source.find(event_id)
     if event is None or event["id"] != event_id:
         raise RequestError(HTTPStatus.NOT_FOUND, f"there is no call {event_id!r}")
-    return {"schema_version": 1, "call": redaction.event(event)}
+    columns = ", ".join(_REPRICED)
+    rows = source.query(f"SELECT {columns} FROM repricings WHERE id = ? ORDER BY seq", [event_id])  # noqa: S608 - a constant
+    before = [dict(zip(_REPRICED, row, strict=True)) for row in rows]
+    for one in before:
+        one["repriced_at"] = datetime.fromtimestamp(one["repriced_at"] / 1e9, timezone.utc).isoformat()
+    return {"schema_version": 1, "call": redaction.event(event), "explanation": explain(event), "repricings": before}
 
 
 def budgets(standings: Sequence[Mapping[str, Any]], redaction: Redaction) -> dict[str, Any]:

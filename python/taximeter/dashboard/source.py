@@ -6,10 +6,11 @@ import hashlib
 import hmac
 import queue
 import secrets
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, tzinfo
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 from ..ledger import Report, Where
@@ -27,6 +28,8 @@ _WAIT: Final = 10.0
 class Source(Protocol):
     """What the panels need. `taximeter.Ledger` has it."""
 
+    path: Path
+    """The ledger's file."""
     timezone: tzinfo
     """The zone of requests that name none."""
 
@@ -63,6 +66,9 @@ class Source(Protocol):
 
     def find(self, event_id: str) -> Event | None:
         """Return one call."""
+
+    def query(self, sql: str, parameters: Sequence[Any] = ..., *, timeout: float | None = ...) -> Iterable[Sequence[Any]]:
+        """Run an SQL statement that only reads."""
 
     def period(self) -> tuple[datetime, datetime] | None:
         """Return when the first and the last call began."""
