@@ -293,12 +293,12 @@ class Events:
 
 @pytest.fixture
 def live(meter):
-    """Serve the ledger of a meter that still runs, with three places and quick heartbeats."""
+    """Serve the ledger of a meter that still runs, with quick heartbeats."""
     meter.track(provider="openai", model="gpt-4o", input_tokens=1)
     events_of(meter)
     with Server(lambda: taximeter.Ledger(meter.settings.ledger), TOKEN) as running:
         one = running._dashboard._live
-        one.every, one.heartbeat, one.places = 0.01, 0.05, threading.BoundedSemaphore(3)
+        one.every, one.heartbeat = 0.01, 0.05
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         yield running
@@ -330,6 +330,7 @@ def test_live_calls_arrive_once_and_in_order_across_a_reconnect(live, meter):
 
 
 def test_live_streams_are_limited_and_make_place_again(live):
+    live._dashboard._live.places = threading.BoundedSemaphore(3)
     streams = [Events(live) for _ in range(3)]
     assert [stream.message() for stream in streams] == [None, None, None]
     assert refused(live, "/api/v1/live")[0] == 503
@@ -368,7 +369,7 @@ def test_a_call_has_its_explanation_and_what_a_repricing_replaced(meter):
     found = json.loads(call_app(app, f"/api/v1/calls/{event['id']}")[2])
     assert (found["call"]["id"], found["repricings"]) == (event["id"], [])
     assert found["explanation"] == taximeter.price("mine", {"input_tokens": 1}).explain()
-    priced = taximeter.Meter(state_dir=meter.settings.state_dir, prices={"openai/mine": {"input": 2}})
+    priced = taximeter.Meter(state_dir=meter.settings.state_dir, prices={"rates": {"openai/mine": {"input_tokens": 2}}})
     priced.reprice()
     priced.close()
     (before,) = json.loads(call_app(app, f"/api/v1/calls/{event['id']}")[2])["repricings"]
