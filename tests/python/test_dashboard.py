@@ -369,7 +369,7 @@ def test_a_call_has_its_explanation_and_what_a_repricing_replaced(meter):
     found = json.loads(call_app(app, f"/api/v1/calls/{event['id']}")[2])
     assert (found["call"]["id"], found["repricings"]) == (event["id"], [])
     assert found["explanation"] == taximeter.price("mine", {"input_tokens": 1}).explain()
-    priced = taximeter.Meter(state_dir=meter.settings.state_dir, prices={"rates": {"openai/mine": {"input_tokens": 2}}})
+    priced = taximeter.Meter(state_dir=meter.settings.state_dir, prices={"rates": {"openai/mine": {"input_tokens": {"per_1m": 2}}}})
     priced.reprice()
     priced.close()
     (before,) = json.loads(call_app(app, f"/api/v1/calls/{event['id']}")[2])["repricings"]
