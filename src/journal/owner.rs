@@ -34,6 +34,7 @@ use crate::sys::fs::{
     RENAMES_WITH_OPEN_FILES, check_private_dir, create_private_dir, create_private_file, is_out_of_resources, list_dir,
     open_private, path_metadata, read_at, remove_dir, remove_file, rename, write_at,
 };
+use crate::sys::held::HeldLocks;
 use crate::sys::lock::ProcessLock;
 use crate::sys::random::random_word;
 
@@ -63,16 +64,11 @@ fn process_token() -> u64 {
     }
 }
 
-/// The directories that this process holds, with the fork generation that created each. It must not open their locks. The list is
-/// replaced as a whole, because a forked child could inherit a mutex locked.
-fn all_held() -> &'static ArcSwap<Vec<(u64, OsString)>> {
-    static HELD: OnceBox<ArcSwap<Vec<(u64, OsString)>>> = OnceBox::new();
-    HELD.get_or_init(Box::default)
-}
+/// The directories that this process holds.
+static HELD: HeldLocks<OsString> = HeldLocks::new();
 
 fn is_held(name: &OsStr) -> bool {
-    let generation = fork_generation();
-    all_held().load().iter().any(|(by, held)| *by == generation && held == name)
+    HELD.any(|held| held == name)
 }
 
 /// A journal directory of this process.
@@ -91,8 +87,7 @@ impl OwnedDir {
         let name = format!("{:016x}-{:016x}", process_token(), random_word());
         let (path, draft) = (root.join(&name), root.join(format!("{DRAFT}{name}")));
         let made = Self::fill(&draft, destinations).and_then(|lock| {
-            let held = (fork_generation(), OsString::from(&name));
-            all_held().rcu(|all| all.iter().chain([&held]).cloned().collect::<Vec<_>>());
+            HELD.add(&OsString::from(&name));
             rename(&draft, &path)?;
             // Between these two calls the directory has no lock. To other processes it looks like one that is being deleted.
             lock.map_or_else(|| Self::make_lock(&path), Ok)
@@ -154,8 +149,7 @@ impl Drop for OwnedDir {
         // Release the lock first. From here on any process, including this one, may adopt the directory.
         self.lock = None;
         let name = self.path.file_name();
-        all_held()
-            .rcu(|all| all.iter().filter(|(_, held)| Some(held.as_os_str()) != name).cloned().collect::<Vec<_>>());
+        HELD.remove(|held| Some(held.as_os_str()) == name);
     }
 }
 

@@ -6,6 +6,7 @@ pub mod clock;
 pub(crate) mod filesystem;
 pub mod fork;
 pub mod fs;
+pub(crate) mod held;
 pub mod identity;
 pub mod lock;
 pub mod mmap;
