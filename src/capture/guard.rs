@@ -37,6 +37,16 @@ impl Guard {
         }
     }
 
+    /// Counts the output from now on.
+    pub fn count_output(&mut self) {
+        self.run(Scanner::count_output);
+    }
+
+    /// The input tokens that a stream has reported, and its output tokens so far; see `Scanner::running`. `None` after the end.
+    pub fn running(&mut self) -> Option<(Option<u64>, u64)> {
+        self.run(|scanner| scanner.running())
+    }
+
     /// See [`Scanner::finish_bytes`].
     pub fn finish_bytes(&mut self) -> Option<Vec<u8>> {
         self.run(Scanner::finish_bytes)?

@@ -8,6 +8,7 @@ mod fields;
 mod framing;
 mod guard;
 mod message;
+mod running;
 mod scanner;
 mod strip;
 mod summary;

@@ -7,9 +7,11 @@ use flate2::write::{GzEncoder, MultiGzDecoder};
 
 use super::framing::{Framing, MAX_PARTIAL_END, Sniffed};
 use super::message::{Message, for_each_message, is_content_delta, repaired};
+use super::running::Output;
 use super::strip::without_null_usage;
 use super::summary::{Findings, Gap, Summary};
 use super::usage::{Dialect, Family};
+use crate::event::Unit;
 
 /// The most bytes of one event that are kept until it is complete. The last event of an OpenAI response repeats the whole answer with
 /// its images. A larger event is passed on, and its usage is missing.
@@ -81,6 +83,8 @@ pub struct Scanner {
     is_skipping: bool,
     state: ParseState,
     findings: Findings,
+    /// The output so far, if it is counted.
+    output: Option<Output>,
 }
 
 impl Scanner {
@@ -100,6 +104,7 @@ impl Scanner {
             is_skipping: false,
             state: ParseState::Ok,
             findings: Findings::new(options.family, options.dialect),
+            output: None,
         }
     }
 
@@ -113,6 +118,22 @@ impl Scanner {
     pub(super) fn held_back(&self) -> Option<&[u8]> {
         let holds_back = self.options.strips_usage && self.framing != Some(Framing::Body) && self.decoder.is_none();
         holds_back.then_some(&self.pending)
+    }
+
+    /// Counts the output of a stream from now on, for [`Scanner::running`]. This parses every part of it.
+    pub(super) fn count_output(&mut self) {
+        self.output = Some(Output::default());
+    }
+
+    /// The input tokens that are not read from a cache, if a stream has reported them, and the output tokens so far: those that it has
+    /// reported, or those that were counted, whichever are more.
+    pub(super) fn running(&self) -> (Option<u64>, u64) {
+        let usage = self.findings.usage_so_far();
+        let counted = self.output.map_or(0, Output::tokens);
+        let input = usage
+            .as_ref()
+            .map(|usage| usage.count(Unit::INPUT_TOKENS).saturating_sub(usage.count(Unit::CACHE_READ_TOKENS)));
+        (input, counted.max(usage.map_or(0, |usage| usage.count(Unit::OUTPUT_TOKENS))))
     }
 
     /// Scans the next bytes. Returns the bytes to pass on instead of them, or `None` to pass them on unchanged.
@@ -281,6 +302,9 @@ impl Scanner {
         if data.starts_with(b"[DONE]") {
             self.findings.has_ended = true;
             return false;
+        }
+        if let Some(output) = &mut self.output {
+            output.add(data);
         }
         // Most events of a stream are content, and parsing them would be most of the work.
         let is_spoken = matches!(self.options.family, Family::OpenAi | Family::Anthropic);

@@ -105,6 +105,11 @@ impl Findings {
         self.summary.first_token.is_some() && self.summary.model.is_some()
     }
 
+    /// The usage that the messages so far have reported.
+    pub(super) fn usage_so_far(&self) -> Option<Usage> {
+        normalize(self.report.as_ref()?, Some(self.family), self.dialect).map(|report| report.usage)
+    }
+
     /// Sets the finish reason to a status, unless it is already set.
     pub(super) fn note_status(&mut self, status: Json<'_>) {
         keep(&mut self.summary.finish_reason, status);
