@@ -155,7 +155,7 @@ fn budgets(criterion: &mut Criterion) {
     let shares = [share(b"customer"), share(b"team"), share(b"total")];
     for count in [1, 3] {
         let shares = &shares[..count];
-        let charges = vec![Charge { amount: 900, calls: 1, is_unpriced: false }; count];
+        let charges = vec![Charge { amount: 900, calls: 1, ..Charge::default() }; count];
         criterion.bench_function(&format!("reserve and settle a call in {count} budgets"), |bencher| {
             bencher.iter(|| {
                 let ticket = match gate.reserve(black_box(shares), None, Patience::Long) {
@@ -194,7 +194,7 @@ fn budgets_in_sqlite(criterion: &mut Criterion) {
 fn budgets_of_a_call(criterion: &mut Criterion) {
     use _core::budget::{Budgets, Facts, Gate, Period, Used};
     let Ok(dir) = tempfile::tempdir() else { return };
-    let Ok(budgets) = Budgets::open(&dir.path().join("budgets"), 256 << 20, Box::new(|_| Vec::new())) else { return };
+    let Ok(budgets) = Budgets::open(&dir.path().join("budgets"), 256 << 20, Box::new(|_| None)) else { return };
     let defined = budgets.define(
         r#"[{"name":"team","unit":"usd","amount":"10","period":{"kind":"total"},"by":["team"],"where":{"customer":["acme"]}}]"#,
     );
@@ -215,6 +215,7 @@ fn budgets_of_a_call(criterion: &mut Criterion) {
                     key: key.to_le_bytes().as_slice().into(),
                     period: Period::Fixed { start: 0, end: i64::MAX },
                     counts: _core::budget::Counts { used: 1, held: 0, calls: 1, unpriced: 0 },
+                    unrecorded: 0,
                     at: 0,
                 };
                 (0..100_000).map(used).collect()

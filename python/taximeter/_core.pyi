@@ -109,6 +109,9 @@ class Ticket:
     """
 
     @property
+    def is_cutting(self) -> bool:
+        """Whether a budget closes the stream of the call if it uses too much."""
+    @property
     def is_settled(self) -> bool:
         """Whether it was settled. In a forked child, the tickets of the parent count as settled."""
     @property
@@ -136,8 +139,8 @@ class Refusal:
     """Why a budget refuses a call."""
 
     @property
-    def reason(self) -> Literal["exceeded", "unpriced", "absent", "unavailable"]:
-        """`exceeded`: it does not fit; `unpriced`: no price; `absent`: no value of `by`; `unavailable`: the state cannot be used."""
+    def reason(self) -> Literal["exceeded", "unpriced", "absent", "unavailable", "cut"]:
+        """`exceeded`: it does not fit; `cut`: a stream took too much; `unpriced`, `absent`, `unavailable`: see `taximeter.Budget`."""
     @property
     def budget(self) -> str:
         """The name of the budget."""
@@ -309,8 +312,16 @@ class Budgets:
 
         Returns:
             For each: the values of `standings`, and `threshold` as it was defined, `id`, which is the same for the same threshold,
-            key and period, and `webhook`.
+            key and period, `webhook`, and `record`, which `reported` takes.
         """
+    def reported(self, records: list[int]) -> None:
+        """Say that crossed thresholds were reported. If this process is killed before, another process is told of them.
+
+        Raises:
+            OSError: The state cannot be used. They will be told a second time.
+        """
+    def take_warnings(self) -> list[tuple[str, str]]:
+        """Return the warnings since the last call: the name of each and a detail."""
     def stats(self) -> BudgetStats:
         """Return counts of this process: calls `admitted`, `refused`, `unpriced`, `abandoned` and `unestimated`, and more.
 
@@ -345,6 +356,7 @@ class Meter:
         remotes: Sequence[dict[str, Any]],
         backend: str,
         budget: int | None,
+        budget_state: int,
         max_age: float | None,
         catalog: str | PathLike[str] | None,
         long_tail: bool,
@@ -859,6 +871,15 @@ class Scanner:
         keep: bool = False,
         data: bytes | None = None,
     ) -> Scanner: ...
+    def count_output(self) -> None:
+        """Count the output of a stream from now on, for `over`. This parses every part of it, and keeps no text."""
+    def over(self, ticket: Ticket) -> Refusal | None:
+        """Ask whether the call of a ticket still fits with what its stream has used by now: as it has reported, or as was counted.
+
+        Returns:
+            The refusal of the budget that it exceeds, whose `reason` is `cut`. The stream has to be closed then: what was generated
+            is charged when the ticket is settled. `None` if it fits.
+        """
     def feed(self, data: bytes) -> bytes | None:
         """Read the next bytes. Returns what to pass on instead, or `None` for the same bytes."""
     def rest(self) -> bytes | None:

@@ -1,5 +1,6 @@
 //! The budgets of a state directory: their definitions, and the calls that they admit and charge.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,14 +13,15 @@ use super::checkpoint;
 use super::definition::{Action, Admit, Definition, Unavailability, WithoutEnd, parse};
 use super::error::Unavailable;
 use super::gate::{Charge, Decision, Gate, Restore, Share, Ticket};
-use super::matching::{Facts, Lacking, Match, Matches, charged, matching};
+use super::matching::{Facts, Lacking, Match, Matches, any, charged, look_at_tags, matching, split_key};
 use super::process::Patience;
-use super::quote::{Outcome, Quote, Terms, part_of};
-use super::rebuild::{Recover, ledger_period, needed, restored};
+use super::quote::{Amounts, Outcome, Quote, Terms, part_of};
+use super::rebuild::{Recover, counted, ledger_period, needed, restored};
 use super::settlement::Crossing;
 use super::slot::{Counts, Period};
 use super::state::is_of_boot;
 use super::stored::{DefineError, FILE, Rules};
+use crate::event::Attribution;
 use crate::sys::clock::{boot, unix_seconds};
 use crate::sys::identity::FileIdentity;
 use crate::sys::mutex::lock_within;
@@ -37,6 +39,8 @@ pub struct Budgets {
     rules: ArcSwap<Rules>,
     /// The file from which the rules were read.
     file: Mutex<Option<FileIdentity>>,
+    /// Definitions that could not be written yet. They are in force in this process.
+    pending: Mutex<Vec<Definition>>,
     crossings: Mutex<Vec<Crossing>>,
     has_crossings: AtomicBool,
     /// Operations that found the state unusable.
@@ -50,6 +54,14 @@ pub struct Admitted {
     pub matches: Matches,
     /// Its holds; `None` if the state could not be used, and the budgets allow calls then.
     ticket: Option<Ticket>,
+    /// Why the state could not be used.
+    pub unavailable: Option<Unavailable>,
+}
+
+impl Admitted {
+    fn with(matches: Matches, ticket: Option<Ticket>) -> Self {
+        Self { matches, ticket, unavailable: None }
+    }
 }
 
 /// Why a call is refused.
@@ -76,8 +88,10 @@ impl Budgets {
     /// The budgets of a directory, with the definitions of its file. The state takes at most `limit` bytes. `recover` reads what
     /// the ledger has of the budgets, if there is no state of this boot.
     ///
+    /// If the file of definitions cannot be read, it has none until it can.
+    ///
     /// # Errors
-    /// If the file of definitions cannot be used.
+    /// If a definition in the file is invalid.
     pub fn open(dir: &Path, limit: u64, recover: Recover) -> Result<Self, DefineError> {
         let file = FileIdentity::of(&dir.join(FILE));
         let place = dir.to_owned();
@@ -86,14 +100,19 @@ impl Budgets {
         let restore: Restore = Box::new(move || {
             let Ok(rules) = Rules::read(&place) else { return Vec::new() };
             let now = unix_seconds();
-            restored(&rules, recovering(&needed(&rules, now)), checkpoint::read(&place), now)
+            restored(&rules, recovering(&needed(&rules, now)).unwrap_or_default(), checkpoint::read(&place), now)
         });
+        let rules = match Rules::read(dir) {
+            Err(DefineError::Unavailable(_)) => Rules::default(),
+            read => read?,
+        };
         Ok(Self {
             recover,
             dir: dir.to_owned(),
             gate: Gate::new(dir, limit, restore),
-            rules: ArcSwap::from_pointee(Rules::read(dir)?),
+            rules: ArcSwap::from_pointee(rules),
             file: Mutex::new(file),
+            pending: Mutex::default(),
             crossings: Mutex::default(),
             has_crossings: AtomicBool::new(false),
             unavailable: AtomicU64::new(0),
@@ -121,13 +140,50 @@ impl Budgets {
     /// Adds definitions, or replaces those of the same name.
     ///
     /// # Errors
-    /// If one is invalid or contradicts one in force, or the state cannot be used. Nothing changes then.
+    /// If one is invalid or contradicts one in force: nothing changes then. If the state cannot be used: the definitions are in force
+    /// in this process then, and for the others once it can.
     pub fn define(&self, text: &str) -> Result<(), DefineError> {
         let given = parse(text)?;
         for one in &given {
             super::definition::Rule::new(one.clone())?;
         }
-        self.change(|rules| Ok(rules.merged(&given, unix_seconds())?))
+        // Also says whether two of them have one name.
+        self.rules().merged(&given, unix_seconds())?;
+        let before = self.pending();
+        let kept = before.iter().filter(|old| given.iter().all(|new| new.name != old.name));
+        self.set_pending(kept.chain(&given).cloned().collect());
+        let written = self.write_pending();
+        match &written {
+            Ok(()) => {}
+            Err(DefineError::Invalid(_)) => self.set_pending(before),
+            Err(DefineError::Unavailable(_)) => {
+                let rules = self.rules();
+                if let Some(all) = rules.merged(&self.pending(), unix_seconds())? {
+                    self.rules.store(Arc::new(Rules::new(rules.generation, all)?));
+                }
+            }
+        }
+        written
+    }
+
+    fn pending(&self) -> Vec<Definition> {
+        lock_within(&self.pending, PATIENCE).map(|all| all.clone()).unwrap_or_default()
+    }
+
+    fn set_pending(&self, definitions: Vec<Definition>) {
+        if let Some(mut all) = lock_within(&self.pending, PATIENCE) {
+            *all = definitions;
+        }
+    }
+
+    /// Writes the definitions that could not be written yet, and reads those of other processes.
+    fn write_pending(&self) -> Result<(), DefineError> {
+        let pending = self.pending();
+        self.change(|rules| if pending.is_empty() { Ok(None) } else { Ok(rules.merged(&pending, unix_seconds())?) })?;
+        if !pending.is_empty() {
+            self.set_pending(Vec::new());
+        }
+        Ok(())
     }
 
     /// Removes a definition. Returns whether there was one.
@@ -144,13 +200,25 @@ impl Budgets {
         Ok(is_there)
     }
 
-    /// Sets what was used of every key to what the ledger has of it. Returns how many keys the ledger has.
+    /// Sets what was used of every key to what the ledger has of it, and what it cannot have. Returns how many keys the ledger has.
     ///
     /// # Errors
-    /// [`Unavailable`]; some keys may have been set.
+    /// [`Unavailable`], also if the ledger cannot be read; some keys may have been set.
     pub fn recount(&self) -> Result<usize, Unavailable> {
         let (rules, now) = (self.rules(), unix_seconds());
-        self.gate.recount(restored(&rules, (self.recover)(&needed(&rules, now)), Vec::new(), now))
+        let spent = (self.recover)(&needed(&rules, now))
+            .ok_or_else(|| io::Error::other("there is no ledger to count from, or it cannot be read"))?;
+        let mut counted = counted(&rules, spent, now);
+        let count = counted.len();
+        for key in self.gate.keys()? {
+            if let Some(rule) =
+                split_key(&key).and_then(|(name, _)| rules.all.iter().find(|one| one.definition.name == name))
+            {
+                counted.entry(key).or_insert_with(|| (rule.definition.period.at(now), Vec::new()));
+            }
+        }
+        self.gate.recount(&counted)?;
+        Ok(count)
     }
 
     fn change(
@@ -182,7 +250,7 @@ impl Budgets {
     /// If the file or the state cannot be used. The old definitions stay in force then.
     pub fn refresh(&self) -> Result<(), DefineError> {
         let known = lock_within(&self.file, PATIENCE).map(|file| *file);
-        if known == Some(FileIdentity::of(&self.dir.join(FILE))) {
+        if self.pending().is_empty() && known == Some(FileIdentity::of(&self.dir.join(FILE))) {
             return Ok(());
         }
         self.reload()
@@ -190,7 +258,13 @@ impl Budgets {
 
     /// Reads the definitions again, and gives the state their number.
     fn reload(&self) -> Result<(), DefineError> {
-        self.change(|_| Ok(None))
+        let written = self.write_pending();
+        if matches!(written, Err(DefineError::Invalid(_))) && !self.pending().is_empty() {
+            // Another process has defined a budget of the same name in between. That one holds.
+            self.set_pending(Vec::new());
+            self.change(|_| Ok(None))?;
+        }
+        written
     }
 
     /// The budgets that a call counts for at a time in seconds since the Unix epoch, also those that refuse it because it has no value
@@ -198,6 +272,17 @@ impl Budgets {
     #[must_use]
     pub fn matching(&self, facts: &Facts<'_>, time: i64) -> Matches {
         charged(&self.rules.load().all, facts, time)
+    }
+
+    /// Whether a call counts for any budget. `tags` adds the call's own tags, which few budgets look at.
+    #[must_use]
+    pub fn concern<'a>(&self, mut facts: Facts<'a>, tags: &[(&'a str, &'a str)]) -> bool {
+        let rules = self.rules.load();
+        if look_at_tags(&rules.all) {
+            let own = Attribution { tags: tags.to_vec(), ..Attribution::default() };
+            facts.attribute(&[], &own);
+        }
+        any(&rules.all, &facts)
     }
 
     /// Holds the estimate of a call in all of its budgets, or in none. The outer error is that the state cannot be used within the
@@ -219,7 +304,7 @@ impl Budgets {
                 Err(lacking) => return Ok(Err(Refused::Absent(lacking))),
             };
             if matches.is_empty() {
-                return Ok(Ok(Admitted { matches, ticket: None }));
+                return Ok(Ok(Admitted::with(matches, None)));
             }
             let expected = (attempt == 0).then_some(rules.generation);
             match self.reserve(matches, expected, quote, patience)? {
@@ -228,7 +313,7 @@ impl Budgets {
                 None => drop(self.reload()),
             }
         }
-        Ok(Ok(Admitted { matches: Matches::new(), ticket: None }))
+        Ok(Ok(Admitted::with(Matches::new(), None)))
     }
 
     /// `None` if the definitions are not those with this number.
@@ -262,15 +347,15 @@ impl Budgets {
                     definition.unavailable == Unavailability::Block && definition.action == Action::Block
                 };
                 let refusing = matches.iter().find(blocks).cloned();
-                let answer = refusing.map_or(Ok(Admitted { matches, ticket: None }), |budget| {
-                    Err(Refused::Unavailable(Box::new(budget), error))
-                });
-                return Ok(Some(answer));
+                return Ok(Some(match refusing {
+                    Some(budget) => Err(Refused::Unavailable(Box::new(budget), error)),
+                    None => Ok(Admitted { matches, ticket: None, unavailable: Some(error) }),
+                }));
             }
         };
         Ok(match decision {
             Decision::Changed => None,
-            Decision::Admitted(ticket) => Some(Ok(Admitted { matches, ticket: Some(ticket) })),
+            Decision::Admitted(ticket) => Some(Ok(Admitted::with(matches, Some(ticket)))),
             Decision::Refused { share, counts } => matches.get(share).cloned().map(|budget| {
                 let estimate = Terms::of(&budget.rule).estimate(quote).unwrap_or(0);
                 Err(Refused::Exceeded { budget: Box::new(budget), counts, estimate })
@@ -281,6 +366,26 @@ impl Budgets {
     /// Charges a call that was admitted. Returns whether the settlement waits in memory.
     pub fn settle(&self, admitted: &Admitted, outcome: Outcome<'_>, quote: &Quote, patience: Patience) -> bool {
         self.charge(&admitted.matches, admitted.ticket.as_ref(), outcome, Some(quote), patience)
+    }
+
+    /// Whether a budget closes the stream of an admitted call if it uses too much.
+    #[must_use]
+    pub fn is_cutting(&self, admitted: &Admitted) -> bool {
+        admitted.ticket.is_some() && admitted.matches.iter().any(Match::is_cutting)
+    }
+
+    /// The budget in which an admitted call no longer fits that has used so much by now; `None` if it does, or that is not known.
+    #[must_use]
+    pub fn over(&self, admitted: &Admitted, running: Amounts) -> Option<Refused> {
+        let holds = admitted.ticket.as_ref()?.amounts();
+        let mut cutting = admitted.matches.iter().zip(holds).filter(|(one, _)| one.is_cutting());
+        cutting.find_map(|(one, held)| {
+            let used = running.of(one.rule.definition.unit).filter(|used| *used > held)?;
+            let counts = self.gate.counts(&one.key, one.period).ok()?;
+            let room = one.amount.saturating_sub(counts.used).saturating_sub(counts.held).max(0);
+            let is_over = used > held.saturating_add(room);
+            is_over.then(|| Refused::Exceeded { budget: Box::new(one.clone()), counts, estimate: used })
+        })
     }
 
     /// Charges a call that passed no gate. Returns whether the settlement waits in memory.
@@ -373,7 +478,17 @@ impl Budgets {
         {
             all.extend(crossings);
             self.has_crossings.store(true, Ordering::Release);
+            return;
         }
+        let _ = self.reported(&crossings.iter().filter_map(|one| one.record).collect::<Vec<_>>());
+    }
+
+    /// Says that crossed thresholds were reported. Until then, another process reports them if this one is killed.
+    ///
+    /// # Errors
+    /// [`Unavailable`]; they will then be reported a second time.
+    pub fn reported(&self, records: &[usize]) -> Result<(), Unavailable> {
+        if records.is_empty() { Ok(()) } else { self.gate.reported(records) }
     }
 
     /// Whether there are thresholds to report.
@@ -410,6 +525,12 @@ impl Budgets {
 }
 
 impl Match {
+    /// Whether it closes a stream that uses too much.
+    fn is_cutting(&self) -> bool {
+        let definition = &self.rule.definition;
+        definition.cut && definition.action == Action::Block
+    }
+
     /// What the call asks of the budget. Without a quote, the share is only for a settlement.
     fn share(&self, quote: Option<&Quote>) -> Share<'_> {
         let (definition, terms) = (&self.rule.definition, Terms::of(&self.rule));

@@ -13,7 +13,7 @@ use crate::sys::fs::{append_all, create_private_file, open_private, path_metadat
 const FILE: &str = "checkpoint";
 const DRAFT: &str = "checkpoint.draft";
 /// The first bytes: the format and its version.
-const HEAD: &[u8; 8] = b"tmbchk\0\x01";
+const HEAD: &[u8; 8] = b"tmbchk\0\x02";
 /// The most bytes: a million keys.
 const MAX_BYTES: u64 = 256 << 20;
 /// How often one process of a state directory writes it.
@@ -26,6 +26,8 @@ pub(super) struct Saved {
     /// The start of the period; 0 for a rolling budget.
     pub(super) period: i64,
     pub(super) used: i128,
+    /// The part of it that the ledger does not have; of a rolling budget, when it was last reset.
+    pub(super) unrecorded: i128,
     pub(super) calls: u64,
     pub(super) unpriced: u64,
     /// The parts of a rolling budget: their numbers and amounts.
@@ -73,6 +75,7 @@ mod tests {
             key: b"day".to_vec(),
             period: -7,
             used: i128::MAX,
+            unrecorded: -1,
             calls: 3,
             unpriced: 1,
             buckets: vec![(5, -9)],

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use smallvec::SmallVec;
@@ -15,7 +15,7 @@ use super::error::Unavailable;
 use super::layout::header;
 use super::operations::{self, Counter, Done, Ended, Request, Reserved, Settlement};
 use super::owner::{Owner, dead};
-use super::process::{PATIENCE, Patience, Process, wait};
+use super::process::{Access, PATIENCE, Patience, Process, wait};
 use super::settlement::{Crossing, MAX_WAITING, Waiting, WaitingShare, settle, settle_waiting, with_room};
 use super::slot::{Charged, Counts, Period};
 use super::state::{Origin, State};
@@ -24,7 +24,7 @@ use crate::sys::clock::{boot, unix_seconds};
 use crate::sys::fork::fork_generation;
 use crate::sys::fs::create_private_dir;
 use crate::sys::lock::TurnLock;
-use crate::sys::mutex::lock;
+use crate::sys::mutex::{lock, lock_within};
 
 /// One budget that a call counts for.
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +71,13 @@ pub struct Ticket {
     holds: operations::Holds,
 }
 
+impl Ticket {
+    /// What it holds in each budget.
+    pub(super) fn amounts(&self) -> impl Iterator<Item = i128> {
+        self.holds.iter().map(|hold| hold.amount)
+    }
+}
+
 /// What the gate says to a call.
 #[derive(Debug)]
 pub enum Decision {
@@ -92,6 +99,8 @@ pub enum Decision {
 pub struct Charge {
     /// The amount.
     pub amount: i128,
+    /// The part of it that the ledger will not have.
+    pub unrecorded: i128,
     /// 1 for a call that was made; 0 for one that was refused or never sent.
     pub calls: u64,
     /// Whether its price is unknown.
@@ -100,7 +109,8 @@ pub struct Charge {
 
 impl Charge {
     fn charged(&self) -> Charged {
-        Charged { amount: self.amount, calls: self.calls, unpriced: u64::from(self.is_unpriced) }
+        let unpriced = u64::from(self.is_unpriced);
+        Charged { amount: self.amount, unrecorded: self.unrecorded, calls: self.calls, unpriced }
     }
 }
 
@@ -122,9 +132,14 @@ pub struct Used {
     pub period: Period,
     /// What was used.
     pub counts: Counts,
+    /// The part of it that the ledger does not have; of rolling budgets, when they were last reset, in seconds since the Unix epoch.
+    pub unrecorded: i128,
     /// When, in seconds since the Unix epoch. It only matters for rolling budgets.
     pub at: i64,
 }
+
+/// What the ledger has of a key: the period, and how much was used at which times.
+pub(super) type Counted = (Period, Vec<(i64, Counts)>);
 
 /// Slots that are copied in one operation, which takes some milliseconds.
 const SAVED_AT_ONCE: usize = 4_096;
@@ -139,16 +154,28 @@ pub struct Gate {
     limit: u64,
     process: ArcSwapOption<Process>,
     restore: Restore,
+    /// Settlements that were made while the state could not be opened, and the fork generation in which they were.
+    early: Mutex<(u64, Vec<Waiting>)>,
     /// Settlements that were dropped because too many waited.
     dropped: AtomicU64,
 }
+
+/// How long a thread waits for another one that keeps an early settlement. A forked child may inherit the mutex locked.
+const EARLY_PATIENCE: Duration = Duration::from_millis(10);
 
 impl Gate {
     /// The budgets under a directory, which is created with the first operation. The state file takes at most `limit` bytes. `restore`
     /// reads what was used before: it is called if there is no state of this boot.
     #[must_use]
     pub fn new(dir: &Path, limit: u64, restore: Restore) -> Self {
-        Self { dir: dir.to_owned(), limit, process: ArcSwapOption::empty(), restore, dropped: AtomicU64::new(0) }
+        Self {
+            dir: dir.to_owned(),
+            limit,
+            process: ArcSwapOption::empty(),
+            restore,
+            early: Mutex::default(),
+            dropped: AtomicU64::new(0),
+        }
     }
 
     /// Holds the estimate of a call in all of its budgets, or in none. `definitions` is the number of the definitions from which the
@@ -163,15 +190,16 @@ impl Gate {
         patience: Patience,
     ) -> Result<(Decision, Vec<Crossing>), Unavailable> {
         let process = self.process()?;
-        let mut access = process.access(patience)?;
+        let mut access = self.access(&process, patience)?;
         if definitions
             .is_some_and(|number| access.state.words.load(header::DEFINITIONS).is_ok_and(|word| word != number))
         {
             return Ok((Decision::Changed, Vec::new()));
         }
-        let crossings = settle_waiting(&process.waiting, &mut access.state, self.limit);
+        let teller = process.owner.token();
+        let mut crossings = settle_waiting(&process.waiting, &mut access.state, self.limit, teller);
         let call = process.next_call.fetch_add(1, Ordering::Relaxed);
-        let ids = (process.owner.token(), call);
+        let ids = (teller, call);
         let mut has_looked = false;
         loop {
             let now = unix_seconds();
@@ -200,7 +228,7 @@ impl Gate {
                 // Nobody is refused because of what a killed process holds.
                 Reserved::Refused { counts, .. } if counts.held > 0 && !has_looked => {
                     has_looked = true;
-                    release_dead(&self.dir, &access.state)?;
+                    crossings.extend(release_dead(&self.dir, &access.state, teller, |_| true)?.0);
                 }
                 Reserved::Refused { request, counts } => {
                     return Ok((Decision::Refused { share: request, counts }, crossings));
@@ -222,13 +250,13 @@ impl Gate {
         charges: &[Charge],
         patience: Patience,
     ) -> Settled {
-        let Ok(process) = self.process() else {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-            return Settled { crossings: Vec::new(), is_waiting: true };
-        };
-        if let Ok(mut access) = process.access(patience) {
-            let mut crossings = settle_waiting(&process.waiting, &mut access.state, self.limit);
-            if let Ok(own) = settle_shares(&mut access.state, self.limit, ticket, shares, charges) {
+        let process = self.process().ok();
+        if let Some(process) = &process
+            && let Ok(mut access) = self.access(process, patience)
+        {
+            let teller = process.owner.token();
+            let mut crossings = settle_waiting(&process.waiting, &mut access.state, self.limit, teller);
+            if let Ok(own) = settle_shares(&mut access.state, self.limit, ticket, (shares, charges), teller) {
                 crossings.extend(own);
                 return Settled { crossings, is_waiting: false };
             }
@@ -246,20 +274,58 @@ impl Gate {
                 })
                 .collect(),
         };
-        let mut all = lock(&process.waiting);
-        if all.len() >= MAX_WAITING {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        } else {
-            all.push(waiting);
+        let push = |all: &mut Vec<Waiting>| {
+            if all.len() >= MAX_WAITING {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+            } else {
+                all.push(waiting);
+            }
+        };
+        match &process {
+            Some(process) => push(&mut lock(&process.waiting)),
+            None => match self.early() {
+                Some(mut early) => push(&mut early.1),
+                None => {
+                    self.dropped.fetch_add(1, Ordering::Relaxed);
+                }
+            },
         }
         Settled { crossings: Vec::new(), is_waiting: true }
+    }
+
+    /// The settlements of this process that were made while the state could not be opened.
+    fn early(&self) -> Option<MutexGuard<'_, (u64, Vec<Waiting>)>> {
+        let mut early = lock_within(&self.early, EARLY_PATIENCE)?;
+        let generation = fork_generation();
+        if early.0 != generation {
+            // Those of the parent are its own.
+            *early = (generation, Vec::new());
+        }
+        Some(early)
+    }
+
+    /// The exclusive right to use the state. If something has closed the lock's file, the next operation opens it again.
+    fn access<'a>(&self, process: &'a Process, patience: Patience) -> Result<Access<'a>, Unavailable> {
+        process.access(patience).inspect_err(|error| {
+            if matches!(error, Unavailable::State(_)) && !process.lock.is_open() {
+                self.forget(process);
+            }
+        })
+    }
+
+    /// Has the next operation open the files again.
+    fn forget(&self, process: &Process) {
+        self.process.store(None);
+        if let Some(mut early) = self.early() {
+            early.1.append(&mut lock(&process.waiting));
+        }
     }
 
     /// Settles what waits in memory, if the state can be used within the time. Returns the thresholds that it crossed.
     pub fn settle_waiting(&self, patience: Patience) -> Vec<Crossing> {
         let Ok(process) = self.process() else { return Vec::new() };
         match process.access(patience) {
-            Ok(mut access) => settle_waiting(&process.waiting, &mut access.state, self.limit),
+            Ok(mut access) => settle_waiting(&process.waiting, &mut access.state, self.limit, process.owner.token()),
             Err(_) => Vec::new(),
         }
     }
@@ -269,7 +335,9 @@ impl Gate {
     pub fn waiting(&self) -> usize {
         let generation = fork_generation();
         let process = self.process.load();
-        process.as_ref().filter(|one| one.generation == generation).map_or(0, |process| lock(&process.waiting).len())
+        let waiting = |process: &Arc<Process>| lock(&process.waiting).len();
+        process.as_ref().filter(|one| one.generation == generation).map_or(0, waiting)
+            + self.early().map_or(0, |early| early.1.len())
     }
 
     /// Changes the definitions of budgets: `change` gets their number and returns the new one. No other process runs an operation
@@ -279,7 +347,7 @@ impl Gate {
     /// [`Unavailable`], and the errors of `change`.
     pub fn define<T, E: From<Unavailable>>(&self, change: impl FnOnce(u64) -> Result<(u64, T), E>) -> Result<T, E> {
         let process = self.process()?;
-        let access = process.access(Patience::Long)?;
+        let access = self.access(&process, Patience::Long)?;
         let words = &access.state.words;
         let before = words.load(header::DEFINITIONS).map_err(Unavailable::State)?;
         let (number, value) = change(before)?;
@@ -295,15 +363,33 @@ impl Gate {
     /// [`Unavailable`]; the next call tries again.
     pub fn tick(&self) -> Result<Vec<Crossing>, Unavailable> {
         let process = self.process()?;
-        let mut access = process.access(Patience::Long)?;
-        let crossings = settle_waiting(&process.waiting, &mut access.state, self.limit);
-        release_dead(&self.dir, &access.state)?;
-        operations::end_holds(&access.state.words, access.state.layout, Ended::Expired, unix_seconds())?;
+        let mut access = self.access(&process, Patience::Long)?;
+        let teller = process.owner.token();
+        let mut crossings = settle_waiting(&process.waiting, &mut access.state, self.limit, teller);
+        process.owner.retake();
+        let suspects = std::mem::take(&mut *lock(&process.suspects));
+        let (untold, unsure) = release_dead(&self.dir, &access.state, teller, |token| suspects.contains(&token))?;
+        *lock(&process.suspects) = unsure;
+        crossings.extend(untold);
+        let state = &access.state;
+        operations::end_holds(&state.words, state.layout, (Ended::Expired, teller), unix_seconds())?;
         if !access.state.is_linked() {
             // The directory was deleted. The next operation makes a new one.
-            self.process.store(None);
+            self.forget(&process);
         }
         Ok(crossings)
+    }
+
+    /// Forgets the records of crossed thresholds that were reported. Otherwise another process reports them once this one has ended.
+    ///
+    /// # Errors
+    /// [`Unavailable`]; they will then be reported a second time.
+    pub fn reported(&self, records: &[usize]) -> Result<(), Unavailable> {
+        let process = self.process()?;
+        let access = self.access(&process, Patience::Long)?;
+        let state = &access.state;
+        let forget = |record: &usize| operations::report(&state.words, state.layout, *record, process.owner.token());
+        Ok(records.iter().try_for_each(forget)?)
     }
 
     /// Opens the state, and restores it if that is necessary.
@@ -319,7 +405,7 @@ impl Gate {
         let process = self.process()?;
         let (mut all, mut next, mut layout) = (Vec::new(), 0, None);
         loop {
-            let access = process.access(Patience::Long)?;
+            let access = self.access(&process, Patience::Long)?;
             if layout != Some(access.state.layout) {
                 // The state has grown, and every slot has another place.
                 (all, next, layout) = (Vec::new(), 0, Some(access.state.layout));
@@ -339,7 +425,7 @@ impl Gate {
     /// [`Unavailable`].
     pub fn counts(&self, key: &[u8], period: Period) -> Result<Counts, Unavailable> {
         let process = self.process()?;
-        let access = process.access(Patience::Long)?;
+        let access = self.access(&process, Patience::Long)?;
         let state = &access.state;
         Ok(operations::counts(&state.words, state.layout, state.hash(key), period, unix_seconds())?)
     }
@@ -350,7 +436,7 @@ impl Gate {
     /// [`Unavailable`].
     pub fn counts_of(&self, keys: &[(&[u8], Period)]) -> Result<Vec<Counts>, Unavailable> {
         let process = self.process()?;
-        let access = process.access(Patience::Long)?;
+        let access = self.access(&process, Patience::Long)?;
         let state = &access.state;
         let counts = |(key, period): &(&[u8], Period)| {
             operations::counts(&state.words, state.layout, state.hash(key), *period, unix_seconds())
@@ -364,7 +450,7 @@ impl Gate {
     /// [`Unavailable`].
     pub fn keys(&self) -> Result<Vec<Vec<u8>>, Unavailable> {
         let process = self.process()?;
-        let access = process.access(Patience::Long)?;
+        let access = self.access(&process, Patience::Long)?;
         Ok(access.state.slots()?.into_iter().map(|(_, key)| key).collect())
     }
 
@@ -374,7 +460,7 @@ impl Gate {
     /// [`Unavailable`].
     pub fn reset(&self, key: &[u8]) -> Result<bool, Unavailable> {
         let process = self.process()?;
-        let access = process.access(Patience::Long)?;
+        let access = self.access(&process, Patience::Long)?;
         let state = &access.state;
         Ok(operations::reset(&state.words, state.layout, state.hash(key), unix_seconds())?)
     }
@@ -385,7 +471,7 @@ impl Gate {
     /// [`Unavailable`].
     pub fn all(&self) -> Result<Vec<(Vec<u8>, Counts, i64)>, Unavailable> {
         let process = self.process()?;
-        let access = process.access(Patience::Long)?;
+        let access = self.access(&process, Patience::Long)?;
         let txn = Transaction::new(&access.state.words);
         let slots = access.state.slots()?;
         let all = slots.into_iter().map(|(slot, key)| Ok((key, slot.counts(&txn)?, slot.ends(&txn)?)));
@@ -406,6 +492,9 @@ impl Gate {
             return Ok(Arc::clone(process));
         }
         let made = Arc::new(self.open(generation)?);
+        if let Some(mut early) = self.early() {
+            lock(&made.waiting).append(&mut early.1);
+        }
         let before = self.process.compare_and_swap(&current, Some(Arc::clone(&made)));
         // Another thread may have been faster. Both of them have used the same files.
         let faster = before.as_ref().filter(|process| process.generation == generation);
@@ -432,31 +521,25 @@ impl Gate {
             impatient_until: AtomicU64::new(0),
             begun: Instant::now(),
             waiting: Mutex::default(),
+            suspects: Mutex::default(),
         })
     }
 
-    /// Sets the counts of every key to what was used of it, one key after the other. Holds stay. Returns how many keys have counts.
+    /// Sets the counts of these keys to what the ledger has of them, and what it cannot have, one key after the other. Holds stay.
     ///
     /// # Errors
     /// [`Unavailable`]; some keys may have been set.
-    pub fn recount(&self, used: Vec<Used>) -> Result<usize, Unavailable> {
-        let mut by_key: HashMap<Box<[u8]>, Vec<Used>> = HashMap::new();
-        for key in self.keys()? {
-            by_key.entry(key.into()).or_default();
-        }
-        for one in used {
-            by_key.entry(one.key.clone()).or_default().push(one);
-        }
-        let mut count = 0;
-        for (key, used) in by_key {
+    pub(super) fn recount(&self, all: &HashMap<Vec<u8>, Counted>) -> Result<(), Unavailable> {
+        for (key, (period, spent)) in all {
             let process = self.process()?;
-            let mut access = process.access(Patience::Long)?;
-            let state = &mut access.state;
-            operations::reset(&state.words, state.layout, state.hash(&key), unix_seconds())?;
-            count += usize::from(!used.is_empty());
-            self.count_used(state, used)?;
+            let mut access = self.access(&process, Patience::Long)?;
+            with_room(&mut access.state, self.limit, |state| {
+                let counter =
+                    Counter { hash: state.hash(key), text: key, period: *period, amount: i128::MAX, thresholds: &[] };
+                operations::recount(&state.words, state.layout, &counter, spent, unix_seconds(), state.keys())
+            })?;
         }
-        Ok(count)
+        Ok(())
     }
 
     /// Counts what was used before into a new state.
@@ -467,7 +550,10 @@ impl Gate {
     fn count_used(&self, state: &mut State, all: Vec<Used>) -> Result<(), Unavailable> {
         for used in all {
             let Counts { used: amount, calls, unpriced, .. } = used.counts;
-            let charged = Charged { amount, calls, unpriced };
+            let is_rolling = matches!(used.period, Period::Rolling { .. });
+            let unrecorded = if is_rolling { 0 } else { used.unrecorded };
+            let charged = Charged { amount, unrecorded, calls, unpriced };
+            let hash = state.hash(&used.key);
             let waiting = WaitingShare {
                 key: used.key,
                 period: used.period,
@@ -476,8 +562,11 @@ impl Gate {
                 held: None,
                 charged,
             };
-            let at = if matches!(used.period, Period::Rolling { .. }) { used.at } else { unix_seconds() };
-            settle(state, self.limit, &Waiting { owner: (0, 0), shares: vec![waiting] }, at)?;
+            let at = if is_rolling { used.at } else { unix_seconds() };
+            settle(state, self.limit, &Waiting { owner: (0, 0), shares: vec![waiting] }, 0, at)?;
+            if is_rolling && used.unrecorded != 0 {
+                operations::set_unrecorded(&state.words, state.layout, hash, used.unrecorded, at)?;
+            }
         }
         Ok(())
     }
@@ -488,10 +577,11 @@ fn settle_shares(
     state: &mut State,
     limit: u64,
     ticket: Option<&Ticket>,
-    shares: &[Share<'_>],
-    charges: &[Charge],
+    (shares, charges): (&[Share<'_>], &[Charge]),
+    teller: u64,
 ) -> Result<SmallVec<[Crossing; 1]>, Unavailable> {
     let owner = ticket.map_or((0, 0), |ticket| (ticket.owner, ticket.call));
+    let now = unix_seconds();
     let all = with_room(state, limit, |state| {
         let settlements: SmallVec<[Settlement<'_>; 4]> = (shares.iter().zip(charges).enumerate())
             .map(|(index, (share, charge))| Settlement {
@@ -500,19 +590,40 @@ fn settle_shares(
                 charged: charge.charged(),
             })
             .collect();
-        operations::settle(&state.words, state.layout, &settlements, owner, unix_seconds(), state.keys())
+        operations::settle(&state.words, state.layout, &settlements, (owner, teller), now, state.keys())
     })?;
     let crossed = shares.iter().zip(all).filter(|(_, crossed)| crossed.bits != 0);
     Ok(crossed
-        .map(|(share, one)| Crossing { key: share.key.into(), period: share.period, bits: one.bits, used: one.used })
+        .map(|(share, one)| Crossing {
+            key: share.key.into(),
+            period: share.period,
+            bits: one.bits,
+            used: one.used,
+            at: now,
+            record: one.record,
+        })
         .collect())
 }
 
-/// Ends the holds of processes that were killed.
-fn release_dead(dir: &Path, state: &State) -> io::Result<()> {
+/// Ends the holds of processes that were killed, if `is_sure` says so of their owner. Returns the thresholds that these processes have
+/// crossed and not reported, and the other owners that look dead.
+fn release_dead(
+    dir: &Path,
+    state: &State,
+    teller: u64,
+    is_sure: impl Fn(u64) -> bool,
+) -> io::Result<(Vec<Crossing>, Vec<u64>)> {
+    let (mut crossings, mut unsure) = (Vec::new(), Vec::new());
     for owner in dead(dir) {
-        operations::end_holds(&state.words, state.layout, Ended::Killed(owner.token), unix_seconds())?;
+        if !is_sure(owner.token) {
+            unsure.push(owner.token);
+            continue;
+        }
+        let ended = (Ended::Killed(owner.token), teller);
+        for (record, hold) in operations::end_holds(&state.words, state.layout, ended, unix_seconds())? {
+            crossings.push(state.crossing(record, &hold)?);
+        }
         owner.forget();
     }
-    Ok(())
+    Ok((crossings, unsure))
 }

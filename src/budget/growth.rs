@@ -10,7 +10,8 @@ use super::transaction::Transaction;
 use super::words::{WORD, Words};
 
 impl State {
-    /// Moves to a state that has room again. Returns false if it would need more than `limit` bytes.
+    /// Moves to a state that has room again, or uses the present one more densely. Returns false if that is not enough, and a larger
+    /// one would need more than `limit` bytes.
     ///
     /// # Errors
     /// I/O errors. The present state then stays in use.
@@ -18,14 +19,25 @@ impl State {
         let (old, from) = (self.layout, &self.words);
         let live = live(from, old, now)?;
         let windows = live.iter().filter(|(_, window)| window.is_some()).count();
-        let layout = Layout {
+        let roomy = Layout {
             slots: doubled_for(old.slots, live.len()),
             holds: doubled_for(old.holds, hold::in_use(from, old)?),
             windows: doubled_for(old.windows, windows),
+            is_dense: false,
         };
-        if layout != Layout::FIRST && (layout.len() * WORD) as u64 > limit {
+        let fits = |layout: Layout| layout == Layout::FIRST || (layout.len() * WORD) as u64 <= limit;
+        let same_slots = Layout { slots: old.slots, is_dense: true, ..roomy };
+        let frees_slots = live.len() as u64 + old.slots as u64 / 32 < from.load(header::SLOTS_USED)?;
+        let layout = if fits(roomy) {
+            roomy
+        } else if fits(same_slots) && (same_slots != Layout { is_dense: true, ..old } || frees_slots) {
+            same_slots
+        } else if old.is_dense {
             return Ok(false);
-        }
+        } else {
+            self.layout.is_dense = true;
+            return Ok(true);
+        };
         let (words, keys) = self.new_draft(layout)?;
         let mut places = vec![u32::MAX; old.slots];
         let (mut windows, mut key_bytes) = (0, 0);

@@ -21,7 +21,8 @@ mod word {
     /// When it expires, in seconds since the Unix epoch.
     pub(super) const EXPIRES: usize = 6;
     /// The lower 32 bits: the input's part of the amount in units of 2^-32. Bit 32: whether that part is charged if the owner is
-    /// killed. The other bits: the length in seconds of a rolling budget.
+    /// killed. Bits 33 to 62: the length in seconds of a rolling budget. Bit 63: whether this is no hold, but a threshold that was
+    /// crossed and is not reported yet. Then CALL has the bits of the thresholds, AMOUNT what was used, and EXPIRES the time.
     pub(super) const TERMS: usize = 7;
 }
 
@@ -46,16 +47,26 @@ pub(super) struct Terms {
     pub(super) is_charged_when_killed: bool,
     /// The length of a rolling budget in seconds; 0 for fixed periods.
     pub(super) rolling: u32,
+    /// Whether it stands for a crossed threshold.
+    pub(super) is_crossing: bool,
 }
 
 impl Terms {
     fn encode(self) -> u64 {
-        u64::from(self.input_part) | u64::from(self.is_charged_when_killed) << 32 | u64::from(self.rolling) << 33
+        u64::from(self.input_part)
+            | u64::from(self.is_charged_when_killed) << 32
+            | u64::from(self.rolling) << 33
+            | u64::from(self.is_crossing) << 63
     }
 
     fn decode(bits: u64) -> Self {
-        let rolling = (bits >> 33) as u32;
-        Self { input_part: bits as u32, is_charged_when_killed: bits & 1 << 32 != 0, rolling }
+        let rolling = (bits >> 33) as u32 & 0x3FFF_FFFF;
+        Self {
+            input_part: bits as u32,
+            is_charged_when_killed: bits & 1 << 32 != 0,
+            rolling,
+            is_crossing: bits >> 63 == 1,
+        }
     }
 }
 
@@ -94,13 +105,25 @@ pub(super) fn add(txn: &mut Transaction<'_>, layout: Layout, hold: &Hold) -> io:
         made
     };
     let first = at(index, layout)?;
+    // The place is free until the transaction is committed, so most of its words need no log, unless this transaction has freed it.
+    let is_free = !txn.has_changed(first + word::OWNER);
     txn.store(first + word::OWNER, hold.owner);
     txn.store(first + word::CALL, hold.call);
-    txn.store(first + word::SLOT, hold.slot);
-    txn.store(first + word::PERIOD, hold.period.cast_unsigned());
-    txn.store_amount(first + word::AMOUNT, hold.amount);
-    txn.store(first + word::EXPIRES, hold.expires.cast_unsigned());
-    txn.store(first + word::TERMS, hold.terms.encode());
+    let amount = hold.amount.cast_unsigned();
+    for (word, value) in [
+        (word::SLOT, hold.slot),
+        (word::PERIOD, hold.period.cast_unsigned()),
+        (word::AMOUNT, amount as u64),
+        (word::AMOUNT + 1, (amount >> 64) as u64),
+        (word::EXPIRES, hold.expires.cast_unsigned()),
+        (word::TERMS, hold.terms.encode()),
+    ] {
+        if is_free {
+            txn.store_now(first + word, value)?;
+        } else {
+            txn.store(first + word, value);
+        }
+    }
     Ok(Some(index))
 }
 
@@ -122,11 +145,17 @@ pub(super) fn read(txn: &Transaction<'_>, layout: Layout, index: usize) -> io::R
     }))
 }
 
+/// Gives a hold to another process.
+pub(super) fn give(txn: &mut Transaction<'_>, layout: Layout, index: usize, owner: u64) -> io::Result<()> {
+    txn.store(at(index, layout)? + word::OWNER, owner);
+    Ok(())
+}
+
 /// Frees a hold.
 pub(super) fn remove(txn: &mut Transaction<'_>, layout: Layout, index: usize) -> io::Result<()> {
     let first = at(index, layout)?;
     let next = txn.load(header::HOLDS_FREE)?;
-    (0..HOLD).for_each(|word| txn.store(first + word, 0));
+    txn.store(first + word::OWNER, 0);
     txn.store(first + word::CALL, next);
     txn.store(header::HOLDS_FREE, index as u64 + 1);
     Ok(())
@@ -181,8 +210,8 @@ mod tests {
         }
 
         #[test]
-        fn terms_survive_a_round_trip(input_part: u32, is_charged_when_killed: bool, rolling in 0..1_u32 << 31) {
-            let terms = Terms { input_part, is_charged_when_killed, rolling };
+        fn terms_survive_a_round_trip(input_part: u32, is_charged_when_killed: bool, rolling in 0..1_u32 << 30, is_crossing: bool) {
+            let terms = Terms { input_part, is_charged_when_killed, rolling, is_crossing };
             prop_assert_eq!(Terms::decode(terms.encode()), terms);
         }
     }

@@ -15,7 +15,7 @@ use super::words::{Words, damaged};
 /// The first word: `tmbudget` as little-endian bytes.
 pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"tmbudget");
 /// The version of this layout.
-pub(super) const VERSION: u64 = 1;
+pub(super) const VERSION: u64 = 2;
 
 /// The words of the header.
 pub(super) mod header {
@@ -75,11 +75,14 @@ pub(super) struct Layout {
     pub(super) slots: usize,
     pub(super) holds: usize,
     pub(super) windows: usize,
+    /// Whether nearly all slots may be used, because a larger file would exceed the limit. This process has found so; it is not in the
+    /// file.
+    pub(super) is_dense: bool,
 }
 
 impl Layout {
     /// 2 MiB of slots and holds.
-    pub(super) const FIRST: Self = Self { slots: 8_192, holds: 16_384, windows: 64 };
+    pub(super) const FIRST: Self = Self { slots: 8_192, holds: 16_384, windows: 64, is_dense: false };
 
     /// The words of the file.
     pub(super) fn len(self) -> usize {
@@ -111,6 +114,9 @@ impl Layout {
             );
             return Err(io::Error::new(io::ErrorKind::Unsupported, why));
         }
+        if version < VERSION {
+            return Err(damaged(&format!("an earlier version of taximeter wrote it ({version})")));
+        }
         let capacity = |index| -> io::Result<usize> {
             let value = words.load(index)?;
             // Every index fits in 32 bits, as the redo log and the holds store them.
@@ -123,6 +129,7 @@ impl Layout {
             slots: capacity(header::SLOTS)?,
             holds: capacity(header::HOLDS)?,
             windows: capacity(header::WINDOWS)?,
+            is_dense: false,
         };
         if !layout.slots.is_power_of_two() || layout.len() != words.len() {
             return Err(damaged("its length does not fit its capacities"));

@@ -154,14 +154,35 @@ pub(super) fn charged(rules: &[Arc<Rule>], facts: &Facts<'_>, time: i64) -> Matc
     all
 }
 
+/// Whether a call is one of those that a budget is for.
+fn is_for(rule: &Rule, facts: &Facts<'_>) -> bool {
+    rule.only.iter().all(|(dimension, patterns)| {
+        let is_match = |value: &str| patterns.iter().any(|pattern| pattern.is_match(value));
+        facts.value(dimension).is_some_and(is_match) || (*dimension == Dimension::Model && is_match(facts.model))
+    })
+}
+
+/// Whether a call counts for any budget, or is refused by one for the lack of a value.
+pub(super) fn any(rules: &[Arc<Rule>], facts: &Facts<'_>) -> bool {
+    rules.iter().any(|rule| {
+        let is_skipped = || {
+            rule.definition.absent == Absent::Skip && rule.by.iter().any(|dimension| facts.value(dimension).is_none())
+        };
+        is_for(rule, facts) && !is_skipped()
+    })
+}
+
+/// Whether a budget looks at tags.
+pub(super) fn look_at_tags(rules: &[Arc<Rule>]) -> bool {
+    let is_tag = |dimension: &Dimension| matches!(dimension, Dimension::Tag(_));
+    rules.iter().any(|rule| rule.by.iter().any(is_tag) || rule.only.iter().any(|(dimension, _)| is_tag(dimension)))
+}
+
 /// Adds the budgets that a call counts for. Returns the first one that would refuse it.
 fn lacking(rules: &[Arc<Rule>], facts: &Facts<'_>, time: i64, all: &mut Matches) -> Option<Arc<Rule>> {
     let mut refusing = None;
     for rule in rules {
-        if !rule.only.iter().all(|(dimension, patterns)| {
-            let is_match = |value: &str| patterns.iter().any(|pattern| pattern.is_match(value));
-            facts.value(dimension).is_some_and(is_match) || (*dimension == Dimension::Model && is_match(facts.model))
-        }) {
+        if !is_for(rule, facts) {
             continue;
         }
         let values: SmallVec<[Option<&str>; 4]> = rule.by.iter().map(|dimension| facts.value(dimension)).collect();
@@ -206,7 +227,11 @@ mod tests {
                  "where":{"model":["gpt-4o","o3*"]}}]"#,
         );
         let found = |model, entry, customer| {
-            let all = matching(&rules, &facts(model, entry, customer), 0).unwrap();
+            let facts = facts(model, entry, customer);
+            let all = matching(&rules, &facts, 0).unwrap();
+            // Each budget alone says the same to a call that is only looked at.
+            let alone: Vec<_> = rules.iter().filter(|rule| any(std::slice::from_ref(*rule), &facts)).collect();
+            assert_eq!(alone.len(), all.len());
             all.iter().map(|one| (one.rule.definition.name.clone(), one.values().join("/"))).collect::<Vec<_>>()
         };
         let some = |values: &[(&str, &str)]| values.iter().map(|(a, b)| ((*a).into(), (*b).into())).collect::<Vec<_>>();

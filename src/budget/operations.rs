@@ -77,6 +77,8 @@ pub(super) enum Reserved {
 pub(super) struct Crossed {
     pub(super) bits: u64,
     pub(super) used: i128,
+    /// The place of its record, which lasts until it is reported: see [`report`].
+    pub(super) record: Option<usize>,
 }
 
 /// The result of a change that may need a larger state.
@@ -148,8 +150,12 @@ pub(super) fn reserve(
             Period::Rolling { seconds } => seconds as u32,
             Period::Fixed { .. } => 0,
         };
-        let terms =
-            Terms { input_part: request.input_part, is_charged_when_killed: request.is_charged_when_killed, rolling };
+        let terms = Terms {
+            input_part: request.input_part,
+            is_charged_when_killed: request.is_charged_when_killed,
+            rolling,
+            is_crossing: false,
+        };
         let made = Hold { owner, call, slot: slot.index as u64, period, amount, expires: request.expires, terms };
         let Some(place) = hold::add(&mut txn, layout, &made)? else {
             return Ok(Reserved::NoRoom);
@@ -172,12 +178,13 @@ pub(super) struct Settlement<'a> {
 
 /// Charges a call in its budgets and frees its holds.
 ///
-/// A call belongs to the period in which it was admitted: if that is over, only its hold is freed.
+/// A call belongs to the period in which it was admitted: if that is over, only its hold is freed. `owner` are the owner and the call
+/// of its ticket, `teller` is the owner of records of crossed thresholds; 0 for none.
 pub(super) fn settle(
     words: &Words,
     layout: Layout,
     settlements: &[Settlement<'_>],
-    owner: (u64, u64),
+    (owner, teller): ((u64, u64), u64),
     now: i64,
     keys: &dyn KeyTexts,
 ) -> io::Result<Done<SmallVec<[Crossed; 4]>>> {
@@ -202,6 +209,7 @@ pub(super) fn settle(
             } else {
                 // It expired: its input was charged and its call counted then.
                 charged.amount = charged.amount.saturating_sub(held.input);
+                charged.unrecorded = charged.unrecorded.saturating_sub(held.input);
                 if matches!(settlement.counter.period, Period::Rolling { .. }) {
                     // The input leaves the window before this difference does. A negative one would then count too little.
                     charged.amount = charged.amount.max(0);
@@ -210,13 +218,36 @@ pub(super) fn settle(
             }
         }
         if !is_current {
-            all.push(Crossed { bits: 0, used: slot.counts(&txn)?.used });
+            all.push(Crossed { bits: 0, used: slot.counts(&txn)?.used, record: None });
             continue;
         }
         let (before, used) = slot.charge(&mut txn, settlement.counter.period, charged, now)?;
         let bits = crossed(settlement.counter.thresholds, before, used);
         let bits = if bits == 0 { 0 } else { slot.fire(&mut txn, bits)? };
-        all.push(Crossed { bits, used });
+        let mut crossed = Crossed { bits, used, record: None };
+        if bits != 0 && teller != 0 {
+            let rolling = match settlement.counter.period {
+                Period::Rolling { seconds } => seconds as u32,
+                Period::Fixed { .. } => 0,
+            };
+            let terms = Terms { input_part: 0, is_charged_when_killed: false, rolling, is_crossing: true };
+            let slot_index = slot.index as u64;
+            let made = Hold {
+                owner: teller,
+                call: bits,
+                slot: slot_index,
+                period: current,
+                amount: used,
+                expires: now,
+                terms,
+            };
+            // Without room for it, a process that is killed now does not report the threshold.
+            crossed.record = hold::add(&mut txn, layout, &made)?;
+            if crossed.record.is_some() {
+                slot.hold(&mut txn, 0, 1)?;
+            }
+        }
+        all.push(crossed);
     }
     txn.commit()?;
     Ok(Done::Yes(all))
@@ -241,21 +272,33 @@ pub(super) enum Ended {
     Expired,
 }
 
-/// Ends holds without their call, each in an operation of its own. Returns how many.
-pub(super) fn end_holds(words: &Words, layout: Layout, ended: Ended, now: i64) -> io::Result<usize> {
-    let mut count = 0;
+/// Ends holds without their call, each in an operation of its own. Returns the records of thresholds that a killed process has crossed
+/// and not reported. They belong to `teller` now.
+pub(super) fn end_holds(
+    words: &Words,
+    layout: Layout,
+    (ended, teller): (Ended, u64),
+    now: i64,
+) -> io::Result<Vec<(usize, Hold)>> {
+    let mut untold = Vec::new();
     let made = hold::made(&Transaction::new(words), layout)?;
     for index in 0..made {
         let mut txn = Transaction::new(words);
         let Some(hold) = hold::read(&txn, layout, index)? else { continue };
         let is_ended = match ended {
             Ended::Killed(owner) => hold.owner == owner,
-            Ended::Expired => hold.expires <= now,
+            Ended::Expired => hold.expires <= now && !hold.terms.is_crossing,
         };
         if !is_ended {
             continue;
         }
         let slot = Slot::checked(hold.slot, layout)?;
+        if hold.terms.is_crossing {
+            hold::give(&mut txn, layout, index, teller)?;
+            txn.commit()?;
+            untold.push((index, hold));
+            continue;
+        }
         slot.hold(&mut txn, -hold.amount, -1)?;
         hold::remove(&mut txn, layout, index)?;
         let is_charged = ended == Ended::Expired || hold.terms.is_charged_when_killed;
@@ -264,13 +307,57 @@ pub(super) fn end_holds(words: &Words, layout: Layout, ended: Ended, now: i64) -
                 0 => Period::Fixed { start: hold.period, end: i64::MAX },
                 seconds => Period::Rolling { seconds: i64::from(seconds) },
             };
-            let charged = Charged { amount: hold.input(), calls: 1, unpriced: 0 };
+            let charged = Charged { amount: hold.input(), unrecorded: hold.input(), calls: 1, unpriced: 0 };
             slot.charge(&mut txn, period, charged, now)?;
         }
         txn.commit()?;
-        count += 1;
     }
-    Ok(count)
+    Ok(untold)
+}
+
+/// Removes the record of a crossed threshold that this owner has reported.
+pub(super) fn report(words: &Words, layout: Layout, index: usize, owner: u64) -> io::Result<()> {
+    let mut txn = Transaction::new(words);
+    let Some(record) = hold::read(&txn, layout, index)?.filter(|hold| hold.terms.is_crossing && hold.owner == owner)
+    else {
+        return Ok(());
+    };
+    Slot::checked(record.slot, layout)?.hold(&mut txn, 0, -1)?;
+    hold::remove(&mut txn, layout, index)?;
+    txn.commit()
+}
+
+/// What the ledger has of a counter: when it was used, and how much.
+pub(super) type Spent<'a> = &'a [(i64, Counts)];
+
+/// Sets the counts of a counter to what the ledger has of it, and what it cannot have. Holds stay.
+pub(super) fn recount(
+    words: &Words,
+    layout: Layout,
+    counter: &Counter<'_>,
+    spent: Spent<'_>,
+    now: i64,
+    keys: &dyn KeyTexts,
+) -> io::Result<Done<()>> {
+    let mut txn = Transaction::new(words);
+    let Some((slot, _)) = open(&mut txn, layout, counter, now, keys)? else { return Ok(Done::NoRoom) };
+    let sum = |of: fn(&Counts) -> i128| spent.iter().map(|(_, counts)| of(counts)).fold(0, i128::saturating_add);
+    match counter.period {
+        Period::Fixed { .. } => {
+            let used = sum(|counts| counts.used).saturating_add(slot.unrecorded(&txn)?);
+            slot.set_used(&mut txn, used.max(0));
+        }
+        Period::Rolling { seconds } => {
+            let parts: Vec<_> = spent.iter().map(|(at, counts)| (*at, counts.used)).collect();
+            let reset = i64::try_from(slot.unrecorded(&txn)?).unwrap_or(0);
+            slot.set_window_parts(&mut txn, seconds, &parts, reset)?;
+            slot.sum_window(&mut txn, seconds, now)?;
+        }
+    }
+    let count = |of: fn(&Counts) -> i128| u64::try_from(sum(of)).unwrap_or(u64::MAX);
+    slot.set_calls(&mut txn, count(|counts| counts.calls.into()), count(|counts| counts.unpriced.into()));
+    txn.commit()?;
+    Ok(Done::Yes(()))
 }
 
 /// The counts of a counter at a time, without a change; zeros if it has no slot.
@@ -285,11 +372,20 @@ pub(super) fn counts(words: &Words, layout: Layout, hash: Hash, period: Period, 
     }
 }
 
+/// Sets this of a counter: see [`Slot::unrecorded`].
+pub(super) fn set_unrecorded(words: &Words, layout: Layout, hash: Hash, amount: i128, now: i64) -> io::Result<()> {
+    let mut txn = Transaction::new(words);
+    if let Found::Used(slot) = find(&txn, layout, hash, now)? {
+        slot.set_unrecorded(&mut txn, amount);
+    }
+    txn.commit()
+}
+
 /// Sets the counts of a counter to zero. Holds stay. Returns whether it has a slot.
 pub(super) fn reset(words: &Words, layout: Layout, hash: Hash, now: i64) -> io::Result<bool> {
     let mut txn = Transaction::new(words);
     let Found::Used(slot) = find(&txn, layout, hash, now)? else { return Ok(false) };
-    slot.reset(&mut txn)?;
+    slot.reset(&mut txn, now)?;
     txn.commit()?;
     Ok(true)
 }

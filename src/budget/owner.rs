@@ -2,13 +2,11 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
-use arc_swap::ArcSwap;
-use once_cell::race::OnceBox;
+use std::sync::{Mutex, PoisonError};
 
 use crate::sys::fork::fork_generation;
 use crate::sys::fs::{list_dir, remove_file};
+use crate::sys::held::HeldLocks;
 use crate::sys::lock::ProcessLock;
 use crate::sys::random::random_word;
 
@@ -20,15 +18,12 @@ pub(super) struct Owner {
     token: u64,
     path: PathBuf,
     generation: u64,
-    _lock: ProcessLock,
+    /// `None` only during `drop`.
+    lock: Mutex<Option<ProcessLock>>,
 }
 
-/// The tokens of this process, with the fork generation that drew each. Its locks must not be opened: on systems other than Linux,
-/// closing a second handle would release them. The list is replaced as a whole, because a forked child could inherit a mutex locked.
-fn own() -> &'static ArcSwap<Vec<(u64, u64)>> {
-    static OWN: OnceBox<ArcSwap<Vec<(u64, u64)>>> = OnceBox::new();
-    OWN.get_or_init(Box::default)
-}
+/// The tokens of this process.
+static OWN: HeldLocks<u64> = HeldLocks::new();
 
 impl Owner {
     pub(super) fn create(dir: &Path) -> io::Result<Self> {
@@ -36,12 +31,23 @@ impl Owner {
         let token = random_word().max(1);
         let path = dir.join(format!("{token:016x}{SUFFIX}"));
         let lock = ProcessLock::create(&path)?.ok_or(io::ErrorKind::WouldBlock)?;
-        own().rcu(|all| all.iter().copied().chain([(fork_generation(), token)]).collect::<Vec<_>>());
-        Ok(Self { token, path, generation: fork_generation(), _lock: lock })
+        OWN.add(&token);
+        Ok(Self { token, path, generation: fork_generation(), lock: Mutex::new(Some(lock)) })
     }
 
     pub(super) fn token(&self) -> u64 {
         self.token
+    }
+
+    /// Takes the lock again, if something has closed the file or deleted it.
+    pub(super) fn retake(&self) {
+        let Ok(mut lock) = self.lock.try_lock() else { return };
+        if self.generation == fork_generation() && !lock.as_ref().is_some_and(ProcessLock::is_linked) {
+            let taken = ProcessLock::open(&self.path).or_else(|_| ProcessLock::create(&self.path));
+            if let Ok(Some(taken)) = taken {
+                *lock = Some(taken);
+            }
+        }
     }
 }
 
@@ -50,6 +56,8 @@ impl Drop for Owner {
         // A child that was forked leaves the file to its parent.
         if self.generation == fork_generation() {
             let _ = remove_file(&self.path);
+            *self.lock.get_mut().unwrap_or_else(PoisonError::into_inner) = None;
+            OWN.remove(|token| *token == self.token);
         }
     }
 }
@@ -70,11 +78,10 @@ impl Dead {
 
 /// The owners whose processes have ended.
 pub(super) fn dead(dir: &Path) -> Vec<Dead> {
-    let (own, generation): (Arc<Vec<_>>, _) = (own().load_full(), fork_generation());
     let entries = list_dir(dir).into_iter().flatten().filter_map(Result::ok);
     let owners = entries.filter_map(|entry| {
         let token = u64::from_str_radix(entry.file_name().to_str()?.strip_suffix(SUFFIX)?, 16).ok()?;
-        (!own.contains(&(generation, token))).then(|| (token, entry.path()))
+        (!OWN.any(|own| *own == token)).then(|| (token, entry.path()))
     });
     // A file that cannot be opened now is looked at again later.
     owners

@@ -42,6 +42,8 @@ pub(super) struct Process {
     pub(super) impatient_until: AtomicU64,
     pub(super) begun: Instant,
     pub(super) waiting: Mutex<Vec<Waiting>>,
+    /// The owners whose locks were free at the last look. Their holds are released if they still are at the next one.
+    pub(super) suspects: Mutex<Vec<u64>>,
 }
 
 /// The exclusive right to use the state.
@@ -54,10 +56,11 @@ pub(super) struct Access<'a> {
 impl Process {
     /// The exclusive right to use the state, which is refreshed.
     pub(super) fn access(&self, patience: Patience) -> Result<Access<'_>, Unavailable> {
-        let elapsed = self.begun.elapsed().as_millis() as u64;
+        let elapsed = || self.begun.elapsed().as_millis() as u64;
+        let until = self.impatient_until.load(Ordering::Relaxed);
         let longest = match patience {
             Patience::None => Duration::ZERO,
-            Patience::Long if elapsed >= self.impatient_until.load(Ordering::Relaxed) => PATIENCE,
+            Patience::Long if until == 0 || elapsed() >= until => PATIENCE,
             Patience::Short | Patience::Long => SHORT_PATIENCE,
         };
         let taken = wait(longest, || {
@@ -70,7 +73,7 @@ impl Process {
             Ok(self.lock.try_take()?.map(|turn| Access { _turn: turn, state }))
         });
         if matches!(taken, Err(Unavailable::Busy)) && patience == Patience::Long {
-            self.impatient_until.store(elapsed + IMPATIENT_FOR.as_millis() as u64, Ordering::Relaxed);
+            self.impatient_until.store(elapsed() + IMPATIENT_FOR.as_millis() as u64, Ordering::Relaxed);
         }
         let mut access = taken?;
         access.state.refresh()?;

@@ -16,7 +16,7 @@ pub struct Amounts {
 }
 
 impl Amounts {
-    fn of(self, unit: Unit) -> Option<i128> {
+    pub(super) fn of(self, unit: Unit) -> Option<i128> {
         match unit {
             Unit::Usd => self.usd,
             Unit::Tokens => Some(self.tokens.into()),
@@ -38,6 +38,26 @@ pub struct Quote {
     pub tokens: [u64; 2],
     /// Whether a part of the input could not be estimated.
     pub is_incomplete: bool,
+    /// What it had used when a budget closed its stream.
+    pub cut: Option<Amounts>,
+}
+
+impl Quote {
+    /// What a call has used with so many input tokens, by the report of its stream, and output tokens. The prices are those of the
+    /// estimate.
+    #[must_use]
+    pub fn running(&self, input: Option<u64>, output: u64) -> Amounts {
+        let input = input.unwrap_or(self.input.tokens);
+        let scaled = |amount: i128, count: u64, of: u64| amount.saturating_mul(count.into()) / i128::from(of.max(1));
+        let usd = self.input.usd.zip(self.most.usd).map(|(of_input, most)| {
+            scaled(of_input, input, self.input.tokens).saturating_add(scaled(
+                most.saturating_sub(of_input),
+                output,
+                self.tokens[1],
+            ))
+        });
+        Amounts { usd, tokens: input.saturating_add(output), calls: 1 }
+    }
 }
 
 /// How a call ended.
@@ -45,6 +65,8 @@ pub struct Quote {
 pub enum Outcome<'a> {
     /// There is an event of it.
     Event(&'a UsageEvent<'a>),
+    /// There is an event of it that something else records, so the ledger does not have it.
+    Unrecorded(&'a UsageEvent<'a>),
     /// It was never sent, or the provider refused it.
     Failed,
     /// It was cancelled, or its end is not known.
@@ -91,17 +113,24 @@ impl Terms {
 
     /// The charge for a call. `quote` is what was expected of it, if it passed the gate.
     pub(super) fn charge(&self, outcome: Outcome<'_>, quote: Option<&Quote>) -> Charge {
+        let cut = quote.and_then(|quote| quote.cut).and_then(|cut| cut.of(self.unit));
+        if let (Some(cut), Outcome::Event(event)) = (cut, outcome) {
+            // The provider bills what was generated, also if it has not reported it yet.
+            let actual = self.actual(event).unwrap_or(0);
+            return Charge { amount: actual.max(cut), unrecorded: (cut - actual).max(0), calls: 1, is_unpriced: false };
+        }
         let event = match outcome {
             Outcome::Failed => return Charge::default(),
             Outcome::Cancelled => {
                 return match (self.cancelled, quote) {
                     (WithoutEnd::Input, Some(quote)) => {
-                        Charge { amount: self.input(quote), calls: 1, is_unpriced: false }
+                        let amount = self.input(quote);
+                        Charge { amount, unrecorded: amount, calls: 1, is_unpriced: false }
                     }
                     _ => Charge::default(),
                 };
             }
-            Outcome::Event(event) => event,
+            Outcome::Event(event) | Outcome::Unrecorded(event) => event,
         };
         if event.cost_status == CostStatus::NotCharged {
             return Charge::default();
@@ -116,11 +145,18 @@ impl Terms {
             }
             _ => actual,
         };
-        match (amount, self.unpriced) {
-            (Some(amount), _) => Charge { amount: amount.max(0), calls: 1, is_unpriced: false },
-            (None, Unpriced::Charge(amount)) => Charge { amount, calls: 1, is_unpriced: true },
-            (None, Unpriced::Allow | Unpriced::Block) => Charge { amount: 0, calls: 1, is_unpriced: true },
-        }
+        // What `rebuild` makes of the ledger's row of this event.
+        let recorded = match (outcome, actual, self.unpriced) {
+            (Outcome::Unrecorded(_), ..) | (_, None, Unpriced::Allow | Unpriced::Block) => 0,
+            (_, Some(actual), _) => actual,
+            (_, None, Unpriced::Charge(amount)) => amount,
+        };
+        let (amount, is_unpriced) = match (amount, self.unpriced) {
+            (Some(amount), _) => (amount.max(0), false),
+            (None, Unpriced::Charge(amount)) => (amount, true),
+            (None, Unpriced::Allow | Unpriced::Block) => (0, true),
+        };
+        Charge { amount, unrecorded: amount.saturating_sub(recorded), calls: 1, is_unpriced }
     }
 
     fn actual(&self, event: &UsageEvent<'_>) -> Option<i128> {
@@ -160,6 +196,7 @@ mod tests {
         typical: Amounts { usd: Some(50), tokens: 5, calls: 1 },
         tokens: [3, 7],
         is_incomplete: false,
+        cut: None,
     };
 
     fn terms(unit: Unit, unpriced: Unpriced) -> Terms {
@@ -190,16 +227,35 @@ mod tests {
                 (charge.amount, charge.calls)
             })
         };
+        let unrecorded = |outcome| terms(Unit::Usd, Unpriced::Allow).charge(outcome, Some(&QUOTE)).unrecorded;
         let whole = event(Some(70), 7, UsageStatus::Complete);
         assert_eq!(charged(Outcome::Event(&whole)), [(70, 1), (7, 1), (1, 1)]);
+        assert_eq!((unrecorded(Outcome::Event(&whole)), unrecorded(Outcome::Unrecorded(&whole))), (0, 70));
         let missing = event(None, 0, UsageStatus::Missing);
         assert_eq!(charged(Outcome::Event(&missing)), [(100, 1), (10, 1), (1, 1)]);
         let partial = event(Some(20), 2, UsageStatus::Partial);
         assert_eq!(charged(Outcome::Event(&partial)), [(30, 1), (3, 1), (1, 1)]);
+        assert_eq!((unrecorded(Outcome::Event(&missing)), unrecorded(Outcome::Event(&partial))), (100, 10));
         let refused = UsageEvent { cost_status: CostStatus::NotCharged, ..event(None, 0, UsageStatus::Missing) };
         assert_eq!(charged(Outcome::Event(&refused)), [(0, 0); 3]);
         assert_eq!(charged(Outcome::Failed), [(0, 0); 3]);
         assert_eq!(charged(Outcome::Cancelled), [(30, 1), (3, 1), (1, 1)]);
+    }
+
+    /// A stream that was closed is charged what it had used by then, or what its event has, whichever is more.
+    #[test]
+    fn a_closed_stream_is_charged_what_was_generated() {
+        assert_eq!(QUOTE.running(None, 14), Amounts { usd: Some(170), tokens: 17, calls: 1 });
+        assert_eq!(QUOTE.running(Some(6), 0), Amounts { usd: Some(60), tokens: 6, calls: 1 });
+        let quote = Quote { cut: Some(QUOTE.running(None, 14)), ..QUOTE };
+        for (event, charge) in [
+            (event(Some(20), 2, UsageStatus::Partial), (170, 150)),
+            (event(Some(180), 2, UsageStatus::Partial), (180, 0)),
+            (event(None, 0, UsageStatus::Missing), (170, 170)),
+        ] {
+            let found = terms(Unit::Usd, Unpriced::Allow).charge(Outcome::Event(&event), Some(&quote));
+            assert_eq!((found.amount, found.unrecorded), charge);
+        }
     }
 
     #[test]
@@ -211,7 +267,7 @@ mod tests {
         {
             let terms = terms(Unit::Usd, unpriced);
             assert_eq!(terms.estimate(&quote), estimate);
-            let expected = Charge { amount, calls: 1, is_unpriced: true };
+            let expected = Charge { amount, unrecorded: 0, calls: 1, is_unpriced: true };
             assert_eq!(terms.charge(Outcome::Event(&unknown), Some(&quote)), expected);
         }
     }

@@ -119,7 +119,7 @@ impl Run {
     /// Charges a call in this run and those around it.
     pub fn settle(&self, hold: Option<&RunHold>, outcome: Outcome<'_>, quote: Option<&Quote>) {
         for (index, run) in self.chain().into_iter().enumerate() {
-            let Charge { amount, calls, is_unpriced } = run.terms.charge(outcome, quote);
+            let Charge { amount, calls, is_unpriced, .. } = run.terms.charge(outcome, quote);
             let Some(mut counts) = lock_within(&run.counts, PATIENCE) else { continue };
             counts.held -= hold.and_then(|hold| hold.amounts.get(index)).copied().unwrap_or(0);
             counts.used = counts.used.saturating_add(amount);

@@ -26,6 +26,10 @@ pub struct Crossing {
     pub bits: u64,
     /// The amount used.
     pub used: i128,
+    /// When, in seconds since the Unix epoch.
+    pub at: i64,
+    /// Its record, until it is reported.
+    pub(super) record: Option<usize>,
 }
 
 /// A settlement that waits for the lock.
@@ -44,12 +48,12 @@ pub(super) struct WaitingShare {
 }
 
 /// Makes the settlements that waited for the lock.
-pub(super) fn settle_waiting(queue: &Mutex<Vec<Waiting>>, state: &mut State, limit: u64) -> Vec<Crossing> {
+pub(super) fn settle_waiting(queue: &Mutex<Vec<Waiting>>, state: &mut State, limit: u64, teller: u64) -> Vec<Crossing> {
     let all = std::mem::take(&mut *lock(queue));
     let mut crossings = Vec::new();
     let mut all = all.into_iter();
     while let Some(waiting) = all.next() {
-        let Ok(crossed) = settle(state, limit, &waiting, unix_seconds()) else {
+        let Ok(crossed) = settle(state, limit, &waiting, teller, unix_seconds()) else {
             // The next operation tries them again.
             lock(queue).extend([waiting].into_iter().chain(all));
             break;
@@ -77,7 +81,13 @@ pub(super) fn with_room<T>(
     }
 }
 
-pub(super) fn settle(state: &mut State, limit: u64, waiting: &Waiting, at: i64) -> Result<Vec<Crossing>, Unavailable> {
+pub(super) fn settle(
+    state: &mut State,
+    limit: u64,
+    waiting: &Waiting,
+    teller: u64,
+    at: i64,
+) -> Result<Vec<Crossing>, Unavailable> {
     let all: SmallVec<[Crossed; 4]> = with_room(state, limit, |state| {
         let settlements: SmallVec<[Settlement<'_>; 4]> = (waiting.shares.iter())
             .map(|share| Settlement {
@@ -92,7 +102,7 @@ pub(super) fn settle(state: &mut State, limit: u64, waiting: &Waiting, at: i64) 
                 charged: share.charged,
             })
             .collect();
-        operations::settle(&state.words, state.layout, &settlements, waiting.owner, at, state.keys())
+        operations::settle(&state.words, state.layout, &settlements, (waiting.owner, teller), at, state.keys())
     })?;
     let crossed = waiting.shares.iter().zip(all).filter(|(_, crossed)| crossed.bits != 0);
     Ok(crossed
@@ -101,6 +111,8 @@ pub(super) fn settle(state: &mut State, limit: u64, waiting: &Waiting, at: i64) 
             period: share.period,
             bits: crossed.bits,
             used: crossed.used,
+            at,
+            record: crossed.record,
         })
         .collect())
 }

@@ -2,9 +2,9 @@
 
 use std::io;
 
-use super::layout::{Layout, SLOT, WINDOW, header, slot};
+use super::layout::{Layout, SLOT, header, slot};
 use super::transaction::Transaction;
-use super::window_list;
+use super::window_list::{self, NEXT_FREE};
 use super::words::{Words, damaged};
 
 /// The words of a slot.
@@ -29,8 +29,9 @@ mod word {
     pub(super) const KEY: usize = 12;
     /// The window of a rolling budget, plus 1.
     pub(super) const WINDOW: usize = 13;
-    /// The time of the last change, in seconds since the Unix epoch.
-    pub(super) const TOUCHED: usize = 14;
+    /// Of fixed periods, the part of what was charged that the ledger does not have: an amount, which is negative after a reset. Of
+    /// rolling budgets, the time of the last reset in seconds since the Unix epoch.
+    pub(super) const UNRECORDED: usize = 14;
 }
 
 /// The hash of a budget's name and key values. Never 0.
@@ -91,9 +92,11 @@ pub(super) enum Found {
     Full,
 }
 
-/// The most slots in use, as a share of all: beyond 3/4, searches get long.
+/// Whether no further slot may be used. Beyond 3/4, searches get long: some 10 slots for a known key at 31/32, and 500 for a new one,
+/// which take a microsecond and 10.
 pub(super) fn is_crowded(used: u64, layout: Layout) -> bool {
-    used as usize >= layout.slots / 4 * 3
+    let most = if layout.is_dense { layout.slots - layout.slots / 32 } else { layout.slots / 4 * 3 };
+    used as usize >= most
 }
 
 /// Searches the slot of a key. A slot whose period is over and that has no holds can be taken.
@@ -172,7 +175,6 @@ impl Slot {
     ///
     /// If the clock was set back, the later period goes on.
     pub(super) fn roll(self, txn: &mut Transaction<'_>, period: Period, now: i64) -> io::Result<i64> {
-        txn.store(self.word(word::TOUCHED), now.cast_unsigned());
         match period {
             Period::Fixed { start, end } => {
                 let current = txn.load(self.word(word::PERIOD))?.cast_signed();
@@ -182,6 +184,7 @@ impl Slot {
                 txn.store(self.word(word::PERIOD), start.cast_unsigned());
                 txn.store(self.word(word::ENDS), end.cast_unsigned());
                 txn.store_amount(self.word(word::USED), 0);
+                txn.store_amount(self.word(word::UNRECORDED), 0);
                 for counter in [word::CALLS, word::UNPRICED, word::FIRED] {
                     txn.store(self.word(counter), 0);
                 }
@@ -240,6 +243,9 @@ impl Slot {
     ) -> io::Result<(i128, i128)> {
         if let Period::Rolling { seconds } = period {
             self.charge_window(txn, seconds, charged.amount, now)?;
+        } else if charged.unrecorded != 0 {
+            let unrecorded = txn.load_amount(self.word(word::UNRECORDED))?;
+            txn.store_amount(self.word(word::UNRECORDED), unrecorded.saturating_add(charged.unrecorded));
         }
         let used = txn.load_amount(self.word(word::USED))?;
         let after = used.saturating_add(charged.amount).max(0);
@@ -260,16 +266,36 @@ impl Slot {
         Ok(bits & !fired)
     }
 
-    /// Sets the counts to zero. Holds stay.
-    pub(super) fn reset(self, txn: &mut Transaction<'_>) -> io::Result<()> {
+    /// Sets the counts to zero. Holds stay. What the ledger has of the calls before does not count later either.
+    pub(super) fn reset(self, txn: &mut Transaction<'_>, now: i64) -> io::Result<()> {
+        let (used, unrecorded) = (self.counts(txn)?.used, self.unrecorded(txn)?);
+        if let Some(window) = self.window(txn)? {
+            (0..NEXT_FREE).for_each(|word| txn.store(window + word, 0));
+            txn.store_amount(self.word(word::UNRECORDED), now.into());
+        } else {
+            txn.store_amount(self.word(word::UNRECORDED), unrecorded.saturating_sub(used));
+        }
         txn.store_amount(self.word(word::USED), 0);
         for counter in [word::CALLS, word::UNPRICED, word::FIRED] {
             txn.store(self.word(counter), 0);
         }
-        if let Some(window) = self.window(txn)? {
-            (0..WINDOW).for_each(|word| txn.store(window + word, 0));
-        }
         Ok(())
+    }
+
+    /// What was charged that the ledger does not have; of rolling budgets, the time of the last reset.
+    pub(super) fn unrecorded(self, txn: &Transaction<'_>) -> io::Result<i128> {
+        txn.load_amount(self.word(word::UNRECORDED))
+    }
+
+    /// Sets this: see [`Slot::unrecorded`].
+    pub(super) fn set_unrecorded(self, txn: &mut Transaction<'_>, amount: i128) {
+        txn.store_amount(self.word(word::UNRECORDED), amount);
+    }
+
+    /// Sets the numbers of calls.
+    pub(super) fn set_calls(self, txn: &mut Transaction<'_>, calls: u64, unpriced: u64) {
+        txn.store(self.word(word::CALLS), calls);
+        txn.store(self.word(word::UNPRICED), unpriced);
     }
 
     /// The slot's window, if it has one.
@@ -310,6 +336,8 @@ pub(super) fn copy(from: &Words, old: Slot, to: &Words, new: Slot, key: u64, win
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Charged {
     pub(super) amount: i128,
+    /// The part of the amount that the ledger will not have.
+    pub(super) unrecorded: i128,
     pub(super) calls: u64,
     pub(super) unpriced: u64,
 }

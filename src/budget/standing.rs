@@ -29,6 +29,8 @@ pub struct Crossed {
     pub threshold: String,
     /// The same in every process that tells of this threshold, key and period.
     pub id: u128,
+    /// What [`Budgets::reported`] takes once it is reported.
+    pub record: Option<usize>,
 }
 
 impl Budgets {
@@ -82,6 +84,8 @@ impl Budgets {
         for key in keys {
             count += usize::from(self.gate().reset(&key)?);
         }
+        // Without it, the counts of the last copy would be restored after a reboot.
+        self.checkpoint()?;
         Ok(count)
     }
 
@@ -100,6 +104,7 @@ impl Budgets {
                 standing: standing.clone(),
                 threshold: threshold.clone(),
                 id: id_of(crossing, threshold),
+                record: crossing.record,
             })
             .collect()
     }
@@ -116,7 +121,7 @@ fn id_of(crossing: &Crossing, threshold: &str) -> u128 {
     let period = match crossing.period {
         Period::Fixed { start, .. } => start,
         // A rolling budget crosses a threshold again when its window has passed.
-        Period::Rolling { seconds } => unix_seconds().div_euclid(seconds),
+        Period::Rolling { seconds } => crossing.at.div_euclid(seconds),
     };
     let mut text = crossing.key.to_vec();
     text.extend_from_slice(&period.to_le_bytes());

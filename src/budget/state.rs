@@ -15,9 +15,11 @@ use std::path::{Path, PathBuf};
 use siphasher::sip128::SipHasher24;
 
 use super::checkpoint::Saved;
+use super::hold::Hold;
 use super::keys::Keys;
 use super::layout::{Layout, MAGIC, VERSION, header};
-use super::slot::{Counts, Hash, Slot};
+use super::settlement::Crossing;
+use super::slot::{Counts, Hash, Period, Slot};
 use super::transaction::{Transaction, redo};
 use super::words::{WORD, Words};
 use crate::sys::fs::{create_private_file, file_identity, list_dir, open_private, read_at, remove_file, rename};
@@ -185,6 +187,18 @@ impl State {
         Ok(all)
     }
 
+    /// The crossed threshold of a record.
+    pub(super) fn crossing(&self, record: usize, hold: &Hold) -> io::Result<Crossing> {
+        let (txn, slot) = (Transaction::new(&self.words), Slot::checked(hold.slot, self.layout)?);
+        let period = match hold.terms.rolling {
+            0 if slot.period(&txn)? == hold.period => Period::Fixed { start: hold.period, end: slot.ends(&txn)? },
+            0 => Period::Fixed { start: hold.period, end: i64::MAX },
+            seconds => Period::Rolling { seconds: seconds.into() },
+        };
+        let key = self.keys.read(slot.key(&txn)?)?.into();
+        Ok(Crossing { key, period, bits: hold.call, used: hold.amount, at: hold.expires, record: Some(record) })
+    }
+
     /// Adds copies of the counts of some slots.
     pub(super) fn save(&self, slots: Range<usize>, all: &mut Vec<Saved>) -> io::Result<()> {
         let txn = Transaction::new(&self.words);
@@ -196,8 +210,8 @@ impl State {
             let (counts, buckets) = (slot.counts(&txn)?, slot.buckets(&txn)?);
             let period = if buckets.is_empty() { slot.period(&txn)? } else { 0 };
             let key = self.keys.read(slot.key(&txn)?)?;
-            let Counts { used, calls, unpriced, .. } = counts;
-            all.push(Saved { key, period, used, calls, unpriced, buckets });
+            let (Counts { used, calls, unpriced, .. }, unrecorded) = (counts, slot.unrecorded(&txn)?);
+            all.push(Saved { key, period, used, unrecorded, calls, unpriced, buckets });
         }
         Ok(())
     }

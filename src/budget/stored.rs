@@ -72,7 +72,7 @@ impl Rules {
         Self::new(file.generation, file.budgets)
     }
 
-    fn new(generation: u64, definitions: Vec<Definition>) -> Result<Self, DefineError> {
+    pub(super) fn new(generation: u64, definitions: Vec<Definition>) -> Result<Self, DefineError> {
         let rules = definitions.into_iter().map(|one| Rule::new(one).map(Arc::new));
         Ok(Self { generation, all: rules.collect::<Result<_, _>>()? })
     }

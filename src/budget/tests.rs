@@ -10,7 +10,8 @@ use proptest::prelude::*;
 
 use super::layout::{Layout, MAGIC, VERSION, header};
 use super::operations::{
-    Counter, Done, Ended, Held, Holds, KeyTexts, Request, Reserved, Settlement, counts, end_holds, reserve, settle,
+    Counter, Done, Ended, Held, Holds, KeyTexts, Request, Reserved, Settlement, counts, end_holds, report, reserve,
+    settle,
 };
 use super::slot::{Charged, Counts, Hash, Period};
 use super::transaction::{Transaction, redo};
@@ -57,7 +58,7 @@ impl KeyTexts for NoTexts {
     }
 }
 
-const SMALL: Layout = Layout { slots: 16, holds: 8, windows: 4 };
+const SMALL: Layout = Layout { slots: 16, holds: 8, windows: 4, is_dense: false };
 
 fn words() -> Words {
     let words = Words::Failing(FailingWords::new(SMALL.len()));
@@ -290,10 +291,10 @@ fn settle_step(words: &Words, model: &mut Model, ticket: usize, actual: i128, re
         .map(|(key, held)| Settlement {
             counter: counter(*key, now),
             held: Some(*held),
-            charged: Charged { amount: actual, calls: 1, unpriced: 0 },
+            charged: Charged { amount: actual, calls: 1, ..Charged::default() },
         })
         .collect();
-    let outcome = settle(words, SMALL, &settlements, (ticket.owner, ticket.call), now, &NoTexts);
+    let outcome = settle(words, SMALL, &settlements, ((ticket.owner, ticket.call), 0), now, &NoTexts);
     revive();
     let Ok(outcome) = outcome else { return };
     let Done::Yes(crossed) = outcome else { panic!("a slot of a hold is never reused") };
@@ -330,18 +331,18 @@ fn run(words: &Words, model: &mut Model, step: Step, kill: u64) {
             settle_step(words, model, ticket, actual, revive);
         }
         Step::Charge { key, amount } => {
-            let charged = Charged { amount, calls: 1, unpriced: 0 };
+            let charged = Charged { amount, calls: 1, ..Charged::default() };
             let settlement = Settlement { counter: counter(key, now), held: None, charged };
-            let outcome = settle(words, SMALL, &[settlement], (0, 0), now, &NoTexts);
+            let outcome = settle(words, SMALL, &[settlement], ((0, 0), 0), now, &NoTexts);
             revive();
             if outcome.is_ok() {
                 model.counter(key).charge(now, amount, 1);
             }
         }
         Step::KillOwner { owner } => {
-            let _ = end_holds(words, SMALL, Ended::Killed(owner), now);
+            let _ = end_holds(words, SMALL, (Ended::Killed(owner), 0), now);
             revive();
-            end_holds(words, SMALL, Ended::Killed(owner), now).unwrap();
+            end_holds(words, SMALL, (Ended::Killed(owner), 0), now).unwrap();
             for index in 0..model.tickets.len() {
                 if model.tickets[index].owner == owner && !model.tickets[index].has_expired {
                     model.end(index, owner == 3);
@@ -350,9 +351,9 @@ fn run(words: &Words, model: &mut Model, step: Step, kill: u64) {
             model.tickets.retain(|ticket| ticket.owner != owner);
         }
         Step::Expire => {
-            let _ = end_holds(words, SMALL, Ended::Expired, now);
+            let _ = end_holds(words, SMALL, (Ended::Expired, 0), now);
             revive();
-            end_holds(words, SMALL, Ended::Expired, now).unwrap();
+            end_holds(words, SMALL, (Ended::Expired, 0), now).unwrap();
             for index in 0..model.tickets.len() {
                 if model.tickets[index].expires <= now && !model.tickets[index].has_expired {
                     model.end(index, true);
@@ -413,13 +414,53 @@ fn a_kill_at_every_store_changes_all_or_nothing() {
 fn a_clock_that_is_set_back_keeps_the_period() {
     let (words, now) = (words(), 1_700_000_000 / LENGTH * LENGTH);
     let charge = |at: i64| {
-        let charged = Charged { amount: 10, calls: 1, unpriced: 0 };
-        settle(&words, SMALL, &[Settlement { counter: counter(0, at), held: None, charged }], (0, 0), at, &NoTexts)
+        let charged = Charged { amount: 10, calls: 1, ..Charged::default() };
+        settle(&words, SMALL, &[Settlement { counter: counter(0, at), held: None, charged }], ((0, 0), 0), at, &NoTexts)
     };
     charge(now + LENGTH).unwrap();
     charge(now).unwrap();
     let found = counts(&words, SMALL, counter(0, now).hash, period(0, now), now).unwrap();
     assert_eq!(found, Counts { used: 20, held: 0, calls: 2, unpriced: 0 });
+}
+
+/// A process that is killed at any store of the operation that crosses a threshold, or before it reports it, leaves a record of it to
+/// the next one.
+#[test]
+fn a_crossed_threshold_is_reported_although_its_process_is_killed() {
+    let now = 1_700_000_000;
+    let request = Request {
+        counter: counter(0, now),
+        estimate: 900,
+        blocks: true,
+        admits_room: false,
+        input_part: 0,
+        is_charged_when_killed: false,
+        expires: now + 900,
+    };
+    for kill in (0..100).chain([u64::MAX]) {
+        let words = words();
+        let Reserved::Admitted(holds) = reserve(&words, SMALL, &[request], (7, 1), now, &NoTexts).unwrap() else {
+            panic!("there is room")
+        };
+        let charged = Charged { amount: 900, calls: 1, ..Charged::default() };
+        let settlement = Settlement { counter: counter(0, now), held: Some(holds[0]), charged };
+        kill_after(&words, kill);
+        let settled = settle(&words, SMALL, &[settlement], ((7, 1), 7), now, &NoTexts);
+        kill_after(&words, u64::MAX);
+        redo(&words).unwrap();
+        end_holds(&words, SMALL, (Ended::Expired, 8), i64::MAX - 1).unwrap();
+        let untold = end_holds(&words, SMALL, (Ended::Killed(7), 8), now).unwrap();
+        let found = counts(&words, SMALL, counter(0, now).hash, period(0, now), now).unwrap();
+        assert_eq!(found.held, 0, "killed after {kill} stores");
+        if settled.is_ok() {
+            assert_eq!((untold.len(), untold[0].1.call, untold[0].1.amount), (1, 1, 900));
+            // It belongs to the next process now, which forgets it once it is reported.
+            report(&words, SMALL, untold[0].0, 7).unwrap();
+            assert_eq!(end_holds(&words, SMALL, (Ended::Killed(8), 9), now).unwrap().len(), 1);
+            report(&words, SMALL, untold[0].0, 9).unwrap();
+        }
+        assert_eq!(end_holds(&words, SMALL, (Ended::Killed(9), 9), now).unwrap(), []);
+    }
 }
 
 /// Only one of many operations finds a threshold crossed.
@@ -429,9 +470,9 @@ fn each_threshold_is_crossed_once_in_a_period() {
     let mut seen = Vec::new();
     for at in [now, now + LENGTH] {
         for _ in 0..12 {
-            let charged = Charged { amount: 100, calls: 1, unpriced: 0 };
+            let charged = Charged { amount: 100, calls: 1, ..Charged::default() };
             let settlement = Settlement { counter: counter(0, at), held: None, charged };
-            let Done::Yes(crossed) = settle(&words, SMALL, &[settlement], (0, 0), at, &NoTexts).unwrap() else {
+            let Done::Yes(crossed) = settle(&words, SMALL, &[settlement], ((0, 0), 0), at, &NoTexts).unwrap() else {
                 panic!("there is room")
             };
             seen.extend(crossed.iter().filter(|crossed| crossed.bits != 0).map(|crossed| (crossed.bits, crossed.used)));

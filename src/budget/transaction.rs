@@ -15,19 +15,44 @@ pub(super) struct Transaction<'a> {
     words: &'a Words,
     /// Index and value, each index once.
     changed: SmallVec<[(u32, u64); 64]>,
+    /// A bit for each remainder of a changed index. Most words were not changed, and need no search then.
+    filter: [u64; FILTER],
+}
+
+/// The words of the filter. With 256 bits, the neighbouring words of a few slots and holds have different ones.
+const FILTER: usize = 4;
+
+/// The filter's word and the bit in it for an index.
+fn bit(index: usize) -> (usize, u64) {
+    (index / 64 % FILTER, 1 << (index % 64))
 }
 
 impl<'a> Transaction<'a> {
     pub(super) fn new(words: &'a Words) -> Self {
-        Self { words, changed: SmallVec::new() }
+        Self { words, changed: SmallVec::new(), filter: [0; FILTER] }
+    }
+
+    /// The place of a changed word.
+    #[inline]
+    fn place(&self, index: usize) -> Option<usize> {
+        let (word, bit) = bit(index);
+        if self.filter[word] & bit == 0 {
+            return None;
+        }
+        self.changed.iter().rposition(|(changed, _)| *changed as usize == index)
     }
 
     /// Reads a word, as this operation changed it.
     pub(super) fn load(&self, index: usize) -> io::Result<u64> {
-        match self.changed.iter().find(|(changed, _)| *changed as usize == index) {
-            Some((_, value)) => Ok(*value),
+        match self.place(index) {
+            Some(place) => Ok(self.changed[place].1),
             None => self.words.load(index),
         }
+    }
+
+    /// Whether this operation changes a word.
+    pub(super) fn has_changed(&self, index: usize) -> bool {
+        self.place(index).is_some()
     }
 
     /// Changes a word at once, without the redo log: only one that nothing refers to yet.
@@ -35,11 +60,16 @@ impl<'a> Transaction<'a> {
         self.words.store(index, value)
     }
 
-    /// Changes a word.
+    /// Changes a word. One that has the value already does not go to the log.
     pub(super) fn store(&mut self, index: usize, value: u64) {
-        match self.changed.iter_mut().find(|(changed, _)| *changed as usize == index) {
-            Some((_, old)) => *old = value,
-            None => self.changed.push((index as u32, value)),
+        match self.place(index) {
+            Some(place) => self.changed[place].1 = value,
+            None if self.words.load(index).is_ok_and(|old| old == value) => {}
+            None => {
+                let (word, bit) = bit(index);
+                self.filter[word] |= bit;
+                self.changed.push((index as u32, value));
+            }
         }
     }
 

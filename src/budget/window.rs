@@ -57,6 +57,29 @@ impl Slot {
         Ok(())
     }
 
+    /// Sets the amounts of the window: those of parts that begin at these times. Parts before a reset stay empty, and that of the reset
+    /// itself keeps its amount.
+    pub(super) fn set_window_parts(
+        self,
+        txn: &mut Transaction<'_>,
+        seconds: i64,
+        parts: &[(i64, i128)],
+        reset: i64,
+    ) -> io::Result<()> {
+        let Some(window) = self.window(txn)? else { return Ok(()) };
+        let kept = number(seconds, reset);
+        for bucket in 0..BUCKETS as usize {
+            let at = window + bucket * BUCKET;
+            if reset == 0 || txn.load(at)?.cast_signed() != kept {
+                (0..BUCKET).for_each(|word| txn.store(at + word, 0));
+            }
+        }
+        for (at, amount) in parts.iter().filter(|(at, _)| reset == 0 || number(seconds, *at) > kept) {
+            self.charge_window(txn, seconds, *amount, *at)?;
+        }
+        Ok(())
+    }
+
     /// Adds an amount to the bucket of the current time.
     pub(super) fn charge_window(
         self,

@@ -1,10 +1,10 @@
 //! A call that was admitted: what it holds, until it is settled.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use super::quote::Quoted;
-use crate::budget::{Admitted, Budgets, History, Outcome, Patience, Run, RunHold};
+use crate::budget::{Admitted, Amounts, Budgets, History, Outcome, Patience, Quote, Refused, Run, RunHold};
 use crate::event::{Unit, UsageStatus};
 use crate::sys::fork::fork_generation;
 
@@ -17,6 +17,8 @@ pub struct Admission {
     /// The process that admitted it.
     generation: u64,
     is_settled: AtomicBool,
+    /// What it had used when a budget closed its stream.
+    cut: OnceLock<Amounts>,
 }
 
 /// What an event is charged to.
@@ -37,7 +39,8 @@ impl Admission {
         quoted: Quoted,
         history: Arc<History>,
     ) -> Self {
-        Self { budgets, run, quoted, history, generation: fork_generation(), is_settled: AtomicBool::new(false) }
+        let (generation, is_settled) = (fork_generation(), AtomicBool::new(false));
+        Self { budgets, run, quoted, history, generation, is_settled, cut: OnceLock::new() }
     }
 
     /// What was expected.
@@ -52,17 +55,34 @@ impl Admission {
         self.is_settled.load(Ordering::Acquire) || self.generation != fork_generation()
     }
 
+    /// Whether a budget closes the stream of the call if it uses too much.
+    #[must_use]
+    pub fn is_cutting(&self) -> bool {
+        self.budgets.as_ref().is_some_and(|(budgets, admitted)| budgets.is_cutting(admitted))
+    }
+
+    /// The budget in which the call no longer fits that has used so many input tokens, if they are known, and output tokens. Its stream
+    /// has to be closed then, and this much is charged at least.
+    #[must_use]
+    pub fn over(&self, input: Option<u64>, output: u64) -> Option<Refused> {
+        let (budgets, admitted) = self.budgets.as_ref().filter(|_| !self.is_settled())?;
+        let running = self.quoted.quote.running(input, output);
+        let over = budgets.over(admitted, running)?;
+        let _ = self.cut.set(running);
+        Some(over)
+    }
+
     /// Charges the call and frees what it holds. Only the first settlement has an effect. Returns whether it waits in memory.
     pub fn settle(&self, outcome: Outcome<'_>, patience: Patience) -> bool {
         // A forked child has a copy. The process that admitted the call settles it.
         if self.generation != fork_generation() || self.is_settled.swap(true, Ordering::AcqRel) {
             return false;
         }
-        let quote = &self.quoted.quote;
+        let quote = &Quote { cut: self.cut.get().copied(), ..self.quoted.quote };
         if let Some(run) = &self.run {
             run.settle(outcome, quote);
         }
-        if let Outcome::Event(event) = outcome {
+        if let Outcome::Event(event) | Outcome::Unrecorded(event) = outcome {
             self.quoted.remember(&self.history, event);
         }
         self.budgets.as_ref().is_some_and(|(budgets, admitted)| budgets.settle(admitted, outcome, quote, patience))

@@ -6,6 +6,7 @@ use super::Meter;
 use super::admission::{Admission, Charging};
 use super::facts::entry;
 use super::limits::Refusal;
+use super::plain::Seen;
 use super::quote::{Ask, Quoted};
 use crate::budget::{Facts, Outcome, Patience, Run, Unavailable};
 use crate::event::limits::name_head;
@@ -18,13 +19,21 @@ impl Meter {
     #[inline]
     pub(super) fn charge(&self, event: &UsageEvent<'_>, layers: [&[u8]; 2], charging: Charging<'_>, now: u64) -> bool {
         if let Some(admission) = charging.admission {
-            return admission.settle(Outcome::Event(event), Patience::None);
+            let outcome = if charging.is_unrecorded { Outcome::Unrecorded(event) } else { Outcome::Event(event) };
+            return admission.settle(outcome, Patience::None);
         }
         if !self.limits.are_active() && charging.run.is_none() {
             return false;
         }
         let epoch = self.epoch();
         self.limits.charge(event, &[&epoch.defaults, layers[0], layers[1]], charging.run, now)
+    }
+
+    /// Whether a plain call counts for any budget.
+    pub(super) fn is_counted(&self, seen: &Seen<'_>, scope: &[u8]) -> bool {
+        let Some(budgets) = self.limits.budgets() else { return false };
+        let epoch = self.epoch();
+        budgets.concern(seen.facts(&[&epoch.defaults, scope]), seen.tags)
     }
 
     /// Whether a call with this attribution around it counts for any budget.

@@ -1,8 +1,9 @@
 //! Budgets of a meter: admits calls before they are made, and charges them when their event is recorded.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 
@@ -15,12 +16,24 @@ use crate::budget::{
 };
 use crate::event::UsageEvent;
 use crate::ledger::Spending;
-use crate::sys::clock::unix_seconds;
+use crate::sys::clock::{BootTime, unix_seconds};
+use crate::sys::mutex::lock_within;
 
 /// The directory of budgets in the state directory.
 const DIR: &str = "budgets";
-/// The most bytes of the state file: a million keys.
-const STATE_LIMIT: u64 = 256 << 20;
+/// The most warnings that wait for a thread that can log them.
+const MAX_WARNINGS: usize = 16;
+
+/// How long a thread waits for another one's warning. A forked child may inherit the mutex locked.
+const PATIENCE: Duration = Duration::from_millis(1);
+/// A clock that was set by less is not warned about: clocks drift, and daylight saving time does not set them.
+const CLOCK_STEP: i64 = 3_600;
+
+/// By how many seconds the clock was set, if that is worth a warning.
+fn clock_step(before: i64, now: i64, elapsed: Duration) -> Option<i64> {
+    let step = now.saturating_sub(before).saturating_sub(elapsed.as_secs().cast_signed());
+    (step.abs() > CLOCK_STEP).then_some(step)
+}
 
 /// Counts of calls at the gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,19 +59,35 @@ pub enum Refusal {
     Run(crate::budget::NoRoom),
 }
 
+/// Where the budgets are.
+#[derive(PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) state_dir: PathBuf,
+    pub(super) ledger: Option<PathBuf>,
+    /// The most bytes of the state file.
+    pub(super) limit: u64,
+}
+
+/// A warning: the name that `warnings.py` has a text for, and a detail.
+pub type Warning = (&'static str, String);
+
 /// The budgets of a meter. Its delivery thread uses them too.
 #[derive(Default)]
 pub struct Limits {
     budgets: ArcSwapOption<Budgets>,
     /// Whether there are definitions: what most calls look at.
     is_active: AtomicBool,
-    /// The state directory and the ledger.
-    place: ArcSwapOption<(PathBuf, Option<PathBuf>)>,
+    place: ArcSwapOption<Place>,
     /// What earlier calls have used.
     pub history: Arc<History>,
     counts: [AtomicU64; 5],
     /// Why the definitions or the state could not be used at the last look.
     problem: ArcSwapOption<String>,
+    /// Warnings for the user, and whether there are any.
+    warnings: Mutex<Vec<Warning>>,
+    has_warnings: AtomicBool,
+    /// The clock at the last look: seconds since the Unix epoch, and the time since boot.
+    clock: Mutex<Option<(i64, BootTime)>>,
 }
 
 impl Limits {
@@ -69,7 +98,48 @@ impl Limits {
     }
 
     fn noted(&self, outcome: Result<(), DefineError>) {
-        self.problem.store(outcome.err().map(|error| Arc::new(error.to_string())));
+        let problem = outcome.err().map(|error| error.to_string());
+        if let Some(why) = &problem
+            && self.problem().as_ref() != Some(why)
+        {
+            self.warn("budget_unavailable", why.clone());
+        }
+        self.problem.store(problem.map(Arc::new));
+    }
+
+    /// Keeps a warning until a thread can log it.
+    #[cold]
+    fn warn(&self, what: &'static str, detail: String) {
+        if let Some(mut all) = lock_within(&self.warnings, PATIENCE)
+            && all.len() < MAX_WARNINGS
+        {
+            all.push((what, detail));
+            self.has_warnings.store(true, Ordering::Release);
+        }
+    }
+
+    /// The warnings since the last call.
+    #[must_use]
+    pub fn take_warnings(&self) -> Vec<Warning> {
+        let Some(mut all) = lock_within(&self.warnings, PATIENCE) else { return Vec::new() };
+        self.has_warnings.store(false, Ordering::Release);
+        std::mem::take(&mut *all)
+    }
+
+    /// Warns if the clock was set since the last look.
+    fn look_at_clock(&self) {
+        let Some(mut last) = lock_within(&self.clock, PATIENCE) else { return };
+        let Some(boot) = BootTime::now() else { return };
+        let now = unix_seconds();
+        if let Some((before, at)) = last.replace((now, boot))
+            && let Some(elapsed) = at.elapsed()
+            && let Some(step) = clock_step(before, now, elapsed)
+        {
+            self.warn(
+                "budget_clock",
+                format!("the clock was set {} by {} s", if step < 0 { "back" } else { "forward" }, step.abs()),
+            );
+        }
     }
 
     /// Whether any budgets are defined.
@@ -85,9 +155,9 @@ impl Limits {
         if self.are_active() { self.budgets.load_full() } else { None }
     }
 
-    /// Uses the budgets of a state directory, if it has any.
-    pub(super) fn configure(self: &Arc<Self>, state_dir: Option<&Path>, ledger: Option<&Path>) {
-        let place = state_dir.map(|dir| (dir.to_owned(), ledger.map(Path::to_owned)));
+    /// Uses the budgets of a state directory, if it has any. Their state takes at most `limit` bytes.
+    pub(super) fn configure(self: &Arc<Self>, state_dir: Option<&Path>, ledger: Option<&Path>, limit: u64) {
+        let place = state_dir.map(|dir| Place { state_dir: dir.to_owned(), ledger: ledger.map(Path::to_owned), limit });
         if self.place.load().as_deref() != place.as_ref() {
             self.place.store(place.map(Arc::new));
             self.budgets.store(None);
@@ -101,27 +171,22 @@ impl Limits {
     /// # Errors
     /// If they cannot be used.
     fn find(self: &Arc<Self>) -> Result<(), DefineError> {
-        let Some(dir) = self.dir().filter(|_| self.budgets.load().is_none()) else { return Ok(()) };
-        if Budgets::are_defined_in(&dir) {
-            self.open(&dir)?;
+        let Some(place) = self.place.load_full().filter(|_| self.budgets.load().is_none()) else { return Ok(()) };
+        if Budgets::are_defined_in(&place.state_dir.join(DIR)) {
+            self.open(&place)?;
         }
         Ok(())
     }
 
-    fn dir(&self) -> Option<PathBuf> {
-        self.place.load().as_deref().map(|(state, _)| state.join(DIR))
-    }
-
-    fn open(self: &Arc<Self>, dir: &Path) -> Result<Arc<Budgets>, DefineError> {
-        let place = self.place.load_full();
-        let ledger = place.as_deref().and_then(|(_, ledger)| ledger.clone());
-        let budgets = Arc::new(Budgets::open(dir, STATE_LIMIT, recover(ledger.clone()))?);
+    fn open(self: &Arc<Self>, place: &Place) -> Result<Arc<Budgets>, DefineError> {
+        let (dir, ledger) = (place.state_dir.join(DIR), place.ledger.clone());
+        let budgets = Arc::new(Budgets::open(&dir, place.limit, recover(ledger.clone()))?);
         self.budgets.store(Some(Arc::clone(&budgets)));
         self.look(&budgets);
-        if let (Some((state_dir, _)), Some(ledger)) = (place.as_deref(), ledger)
+        if let Some(ledger) = ledger
             && budgets.has_to_be_rebuilt()
         {
-            drain_to_ledger(state_dir, &ledger, self.spending());
+            drain_to_ledger(&place.state_dir, &ledger, self.spending());
         }
         // If the state cannot be used now, the first call tries it again.
         let _ = budgets.prepare();
@@ -140,16 +205,16 @@ impl Limits {
         if let Some(budgets) = self.budgets.load_full() {
             return Ok(budgets);
         }
-        let dir = self.dir().ok_or_else(|| {
+        let place = self.place.load_full().ok_or_else(|| {
             DefinitionError("budgets: need a state directory, because processes share them; set state_dir".to_owned())
         })?;
-        self.open(&dir)
+        self.open(&place)
     }
 
     /// Adds definitions, or replaces those of the same name.
     ///
     /// # Errors
-    /// If one is invalid or contradicts one in force, or the state cannot be used. Nothing changes then.
+    /// Those of [`Budgets::define`].
     pub fn define(self: &Arc<Self>, text: &str) -> Result<(), DefineError> {
         let budgets = self.made()?;
         let defined = budgets.define(text);
@@ -182,6 +247,7 @@ impl Limits {
 
     /// Does what is due from time to time.
     pub fn tick(self: &Arc<Self>) {
+        self.look_at_clock();
         let found = self.find();
         let Some(budgets) = self.budgets.load_full() else { return self.noted(found) };
         self.noted(budgets.tick());
@@ -240,7 +306,12 @@ impl Limits {
                 self.counted(GateCount::Refused);
                 return Ok(Some(Err(Refusal::Budget(Box::new(refused)))));
             }
-            Ok(Some(Ok(admitted))) => Some(admitted).filter(|admitted| !admitted.matches.is_empty()),
+            Ok(Some(Ok(admitted))) => {
+                if let Some(why) = &admitted.unavailable {
+                    self.warn("budget_unavailable", why.to_string());
+                }
+                Some(admitted).filter(|admitted| !admitted.matches.is_empty())
+            }
             Ok(None) => None,
         };
         if admitted.is_none() && run.is_none() {
@@ -278,11 +349,12 @@ impl Limits {
         }
     }
 
-    /// Whether there are thresholds to report.
+    /// Whether there are thresholds or warnings to report.
     #[inline]
     #[must_use]
-    pub fn have_crossings(&self) -> bool {
-        self.are_active() && self.budgets.load().as_ref().is_some_and(|budgets| budgets.has_crossings())
+    pub fn have_news(&self) -> bool {
+        self.has_warnings.load(Ordering::Relaxed)
+            || (self.are_active() && self.budgets.load().as_ref().is_some_and(|budgets| budgets.has_crossings()))
     }
 
     /// The thresholds that this process has crossed since the last call.
@@ -290,6 +362,14 @@ impl Limits {
     pub fn take_crossings(&self) -> Vec<Crossed> {
         let Some(budgets) = self.budgets.load_full() else { return Vec::new() };
         budgets.take_crossings().iter().flat_map(|crossing| budgets.crossed(crossing)).collect()
+    }
+
+    /// Says that crossed thresholds were reported; see [`Budgets::reported`].
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub fn reported(&self, records: &[usize]) -> Result<(), Unavailable> {
+        self.budgets.load_full().map_or(Ok(()), |budgets| budgets.reported(records))
     }
 
     /// Counts a call.
@@ -301,5 +381,19 @@ impl Limits {
     #[must_use]
     pub fn count_of(&self, what: GateCount) -> u64 {
         self.counts[what as usize].load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_by_more_than_an_hour_is_noticed() {
+        let elapsed = Duration::from_secs(5);
+        for (now, step) in [(1_005, None), (4_605, None), (4_606, Some(3_601)), (-2_595, None), (-2_596, Some(-3_601))]
+        {
+            assert_eq!(clock_step(1_000, now, elapsed), step, "{now}");
+        }
     }
 }

@@ -37,7 +37,8 @@ use crate::sys::fork::fork_generation;
 
 pub use admission::{Admission, Charging};
 pub use issue::Issue;
-pub use limits::{GateCount, Limits, Refusal};
+pub use limits::{GateCount, Limits, Refusal, Warning};
+use plain::Seen;
 pub use plain::{PlainCall, Prepared};
 use prices::price;
 pub use prices::{PriceSettings, Prices};
@@ -58,6 +59,8 @@ pub struct Settings {
     pub backend: journal::Backend,
     /// The most bytes of the journal on disk.
     pub budget: Option<u64>,
+    /// The most bytes of the state of budgets.
+    pub budget_state: u64,
     /// How long events may wait for an HTTP destination; `None` for no limit.
     pub max_age: Option<Duration>,
     /// The sources of prices.
@@ -127,7 +130,7 @@ impl Meter {
         let epoch =
             Epoch { generation: fork_generation(), defaults: settings.defaults.clone(), pipeline: Arc::default() };
         let limits = Arc::<Limits>::default();
-        limits.configure(settings.state_dir.as_deref(), settings.ledger.as_deref());
+        limits.configure(settings.state_dir.as_deref(), settings.ledger.as_deref(), settings.budget_state);
         Self {
             limits,
             prices: Prices::new(settings.prices.clone()),
@@ -164,7 +167,7 @@ impl Meter {
     pub fn configure(&self, settings: Settings, timeout: Duration) -> Result<(), OverrideError> {
         self.prices.configure(&settings.prices)?;
         let settings = Arc::new(settings);
-        self.limits.configure(settings.state_dir.as_deref(), settings.ledger.as_deref());
+        self.limits.configure(settings.state_dir.as_deref(), settings.ledger.as_deref(), settings.budget_state);
         let old = self.settings.swap(Arc::clone(&settings));
         let is_moved = old.state_dir != settings.state_dir
             || old.ledger != settings.ledger
@@ -221,11 +224,9 @@ impl Meter {
     /// `None` if the call is not that plain after all: nothing was recorded then.
     #[inline]
     pub fn track_plain(&self, call: &PlainCall<'_>, scope: &[u8]) -> Option<Result<Receipt, Issue>> {
-        if self.limits.are_active() {
-            return None;
-        }
         let now = unix_ns();
-        plain::with_event(call, &self.prices, now, |event| self.append_plain(event, scope, now))
+        let are_concerned = |seen: &Seen<'_>| self.limits.are_active() && self.is_counted(seen, scope);
+        plain::with_event(call, &self.prices, now, are_concerned, |event| self.append_plain(event, scope, now))
     }
 
     /// Prepares calls with the texts of this one; `None` if it is not plain.
@@ -244,7 +245,7 @@ impl Meter {
         tags: &[(&str, &str)],
         scope: &[u8],
     ) -> Option<Result<Receipt, Issue>> {
-        if self.limits.are_active() {
+        if self.limits.are_active() && self.is_counted(&prepared.seen(tags), scope) {
             return None;
         }
         let now = unix_ns();

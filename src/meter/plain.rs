@@ -6,7 +6,10 @@
 use std::cell::RefCell;
 use std::hash::BuildHasher;
 
+use super::facts::entry;
 use super::prices::Prices;
+use crate::budget::Facts;
+use crate::event::Attribution;
 use crate::event::limits::{MAX_TEXT, name_head};
 use crate::event::plain::{PlainAttribution, PlainEvent, encode_fields, encode_names};
 use crate::event::{UsageEvent, accept};
@@ -35,6 +38,38 @@ pub struct Prepared {
     second: u64,
     texts: Box<[u8]>,
     price: Linear,
+    names: Names,
+    /// The attribution, which is in `texts` too.
+    fields: [Option<Box<str>>; 6],
+}
+
+/// What budgets have to know of a model.
+#[derive(Clone, Debug)]
+pub(super) struct Names {
+    provider: Box<str>,
+    model: Box<str>,
+    entry: Box<str>,
+}
+
+/// A plain call as budgets see it.
+#[derive(Clone, Copy)]
+pub(super) struct Seen<'a> {
+    names: &'a Names,
+    fields: [Option<&'a str>; 6],
+    pub(super) tags: &'a [(&'a str, &'a str)],
+}
+
+impl<'a> Seen<'a> {
+    /// The values by which the call counts for budgets, without its own tags.
+    pub(super) fn facts(&self, layers: &[&'a [u8]]) -> Facts<'a> {
+        let names = self.names;
+        let entry = Some(&*names.entry);
+        let mut facts = Facts { provider: &names.provider, model: &names.model, entry, ..Facts::default() };
+        let [agent, feature, team, customer, user, session] = self.fields;
+        let own = Attribution { agent, feature, team, customer, user, session, tags: Vec::new() };
+        facts.attribute(layers, &own);
+        facts
+    }
 }
 
 impl Prepared {
@@ -42,10 +77,11 @@ impl Prepared {
     pub(super) fn new(call: &PlainCall<'_>, prices: &Prices, now: u64) -> Option<Self> {
         call.attribution.size()?;
         let shared = look_up(call, prices, prices.serial(), now)?;
-        let (names, price) = shared.priced?;
-        let mut texts = names.into_vec();
+        let Priced { texts, price, names } = shared.priced?;
+        let mut texts = texts.into_vec();
         encode_fields(&call.attribution, &mut texts);
-        Some(Self { prices: shared.prices, second: shared.second, texts: texts.into(), price })
+        let fields = call.attribution.fields.map(|field| field.map(Into::into));
+        Some(Self { prices: shared.prices, second: shared.second, texts: texts.into(), price, names, fields })
     }
 
     /// Passes the priced event of a call with these counts and tags at `now` to `record`; `None` if it is not plain, or if the prices
@@ -66,6 +102,13 @@ impl Prepared {
         let attribution = PlainAttribution { fields: [None; 6], tags };
         let size = attribution.size()?;
         Some(record(&priced(&self.texts, &self.price, counts, attribution, size)))
+    }
+}
+
+impl Prepared {
+    /// The call as budgets see it.
+    pub(super) fn seen<'a>(&'a self, tags: &'a [(&'a str, &'a str)]) -> Seen<'a> {
+        Seen { names: &self.names, fields: self.fields.each_ref().map(Option::as_deref), tags }
     }
 }
 
@@ -102,8 +145,15 @@ struct Shared {
     second: u64,
     provider: Box<str>,
     model: Box<str>,
-    /// The encoded names and the price; `None` if the model has no plain price.
-    priced: Option<(Box<[u8]>, Linear)>,
+    /// `None` if the model has no plain price.
+    priced: Option<Priced>,
+}
+
+/// The encoded names of a model, and its price.
+struct Priced {
+    texts: Box<[u8]>,
+    price: Linear,
+    names: Names,
 }
 
 const SLOTS: usize = 64;
@@ -113,12 +163,14 @@ thread_local! {
 }
 static HASHER: foldhash::fast::FixedState = foldhash::fast::FixedState::with_seed(0x7461_7869);
 
-/// Passes the priced event of a plain call at `now` to `record`; `None` if the call is not that plain after all.
+/// Passes the priced event of a plain call at `now` to `record`, unless budgets are concerned; `None` if the call is not that plain
+/// after all.
 #[inline]
 pub(super) fn with_event<R>(
     call: &PlainCall<'_>,
     prices: &Prices,
     now: u64,
+    are_concerned: impl FnOnce(&Seen<'_>) -> bool,
     record: impl FnOnce(&PlainEvent<'_>) -> R,
 ) -> Option<R> {
     let size = call.attribution.size()?;
@@ -140,8 +192,12 @@ pub(super) fn with_event<R>(
             if !table[index].as_ref().is_some_and(is_same) {
                 table[index] = Some(look_up(call, prices, serial, now)?);
             }
-            let (names, price) = table[index].as_ref()?.priced.as_ref()?;
-            Some(record(&priced(names, price, counts, call.attribution, size)))
+            let known = table[index].as_ref()?.priced.as_ref()?;
+            let seen = Seen { names: &known.names, fields: call.attribution.fields, tags: call.attribution.tags };
+            if are_concerned(&seen) {
+                return None;
+            }
+            Some(record(&priced(&known.texts, &known.price, counts, call.attribution, size)))
         })
         .ok()?
 }
@@ -164,7 +220,9 @@ fn look_up(call: &PlainCall<'_>, prices: &Prices, serial: u64, now: u64) -> Opti
             catalog: Some(book.origin(linear.found)),
             ..accept::unknown()
         };
-        Some((encode_names(&event)?, linear))
+        let names =
+            Names { provider: (&*provider).into(), model: model.into(), entry: entry(book.label(linear.found)).into() };
+        Some(Priced { texts: encode_names(&event)?, price: linear, names })
     });
     Some(Shared {
         prices: serial,

@@ -65,6 +65,7 @@ impl Quoted {
             typical: if typical == most { most_amounts } else { amounts(typical) },
             tokens: [ask.input, most],
             is_incomplete: ask.is_incomplete,
+            cut: None,
         };
         Self {
             quote,

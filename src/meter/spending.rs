@@ -33,10 +33,11 @@ pub(super) fn spending(budgets: impl Fn() -> Option<Arc<Budgets>> + Send + Sync 
 /// Reads what a ledger has of budgets.
 pub(super) fn recover(ledger: Option<PathBuf>) -> Recover {
     Box::new(move |budgets| {
-        let Some(path) = ledger.as_deref().filter(|_| !unusable_after_fork()) else { return Vec::new() };
-        let Ok(mut reader) = Reader::open(path) else { return Vec::new() };
-        let all = budgets.iter().flat_map(|(budget, from)| reader.spent(budget, *from).unwrap_or_default());
-        all.filter_map(|one| {
+        let path = ledger.as_deref().filter(|_| !unusable_after_fork())?;
+        let mut reader = Reader::open(path).ok()?;
+        let all =
+            budgets.iter().map(|(budget, from)| reader.spent(budget, *from)).collect::<Result<Vec<_>, _>>().ok()?;
+        let known = all.into_iter().flatten().filter_map(|one| {
             Some(Spent {
                 values: serde_json::from_str(&one.key).ok()?,
                 budget: one.budget,
@@ -46,8 +47,8 @@ pub(super) fn recover(ledger: Option<PathBuf>) -> Recover {
                 usd: one.cost.units(),
                 unpriced: one.unpriced,
             })
-        })
-        .collect()
+        });
+        Some(known.collect())
     })
 }
 

@@ -188,6 +188,18 @@ impl PyBudgets {
         self.0.get().core.limits().take_crossings().iter().map(|one| crossed(py, one)).collect()
     }
 
+    #[doc = stub_doc!("Budgets.reported")]
+    #[expect(clippy::needless_pass_by_value, reason = "Python hands over a list")]
+    fn reported(&self, py: Python<'_>, records: Vec<usize>) -> PyResult<()> {
+        let limits = self.0.get().core.limits();
+        py.detach(|| limits.reported(&records)).map_err(unavailable)
+    }
+
+    #[doc = stub_doc!("Budgets.take_warnings")]
+    fn take_warnings(&self) -> Vec<(&'static str, String)> {
+        self.0.get().core.limits().take_warnings()
+    }
+
     #[doc = stub_doc!("Budgets.stats")]
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let limits = self.0.get().core.limits();
@@ -264,7 +276,7 @@ impl PyBudgets {
             Err(Unavailable::Busy) => py.detach(|| core.admit(&ask, encoded, run, Patience::Long)),
             answer => answer,
         };
-        if core.limits().have_crossings() {
+        if core.limits().have_news() {
             Host::report_crossings(self.0.get(), py);
         }
         Ok(match answer {
@@ -307,6 +319,7 @@ fn crossed<'py>(py: Python<'py>, one: &Crossed) -> PyResult<Bound<'py, PyDict>> 
     let all = standing(py, &one.standing)?;
     all.set_item("id", format!("{:032x}", one.id))?;
     all.set_item("threshold", &one.threshold)?;
+    all.set_item("record", one.record)?;
     all.set_item("webhook", &one.standing.rule().definition.webhook)?;
     Ok(all)
 }

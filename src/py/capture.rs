@@ -12,7 +12,7 @@ use super::convert::{decimal, usage_error};
 use super::meter::PyMeter;
 use super::response::{Call, record};
 use super::scope::PyScope;
-use super::ticket::PyTicket;
+use super::ticket::{PyRefusal, PyTicket};
 use crate::capture::{Dialect, Family, Framing, Gap, Guard, Options, Summary, normalize, read_report};
 use crate::event::Usage;
 use crate::event::accept::Rule;
@@ -130,6 +130,18 @@ impl PyScanner {
     fn feed<'py>(&self, py: Python<'py>, data: &[u8]) -> Option<Bound<'py, PyBytes>> {
         let is_long = data.len() >= if self.is_gzip { DETACH_FROM / 8 } else { DETACH_FROM };
         self.with(py, is_long, |guard| guard.feed(data)).map(|bytes| PyBytes::new(py, &bytes))
+    }
+
+    #[doc = stub_doc!("Scanner.count_output")]
+    fn count_output(&self, py: Python<'_>) {
+        self.with(py, false, Guard::count_output);
+    }
+
+    #[doc = stub_doc!("Scanner.over")]
+    fn over(&self, py: Python<'_>, ticket: &Bound<'_, PyTicket>) -> Option<PyRefusal> {
+        let (input, output) = self.with(py, false, Guard::running)?;
+        let admission = &ticket.get().admission;
+        py.detach(|| admission.over(input, output)).map(PyRefusal::of_stream)
     }
 
     #[doc = stub_doc!("Scanner.rest")]

@@ -102,6 +102,7 @@ impl PyMeter {
                 remotes: Vec::new(),
                 backend: Backend::Mapped,
                 budget: None,
+                budget_state: 0,
                 max_age: None,
                 prices: PriceSettings::default(),
                 defaults: Box::default(),
@@ -115,7 +116,7 @@ impl PyMeter {
     }
 
     #[doc = stub_doc!("Meter.configure")]
-    #[pyo3(signature = (*, enabled, state_dir, ledger, linger_ms, remotes, backend, budget, max_age, catalog, long_tail, overrides, defaults, timeout))]
+    #[pyo3(signature = (*, enabled, state_dir, ledger, linger_ms, remotes, backend, budget, budget_state, max_age, catalog, long_tail, overrides, defaults, timeout))]
     #[expect(clippy::too_many_arguments, reason = "the settings")]
     fn configure(
         &self,
@@ -127,6 +128,7 @@ impl PyMeter {
         remotes: Vec<RemoteArguments>,
         backend: &str,
         budget: Option<u64>,
+        budget_state: u64,
         max_age: Option<f64>,
         catalog: Option<PathBuf>,
         long_tail: bool,
@@ -148,6 +150,7 @@ impl PyMeter {
             linger: seconds("linger_ms", linger_ms / 1000.0)?,
             backend: if backend == "written" { Backend::Written } else { Backend::Mapped },
             budget,
+            budget_state,
             prices: PriceSettings { catalog, has_long_tail: long_tail, overrides },
             defaults: encode_fields(None, defaults)?,
         };

@@ -61,6 +61,12 @@ impl PyTicket {
         Ok(())
     }
 
+    #[doc = stub_doc!("Ticket.is_cutting")]
+    #[getter]
+    fn is_cutting(&self) -> bool {
+        self.admission.is_cutting()
+    }
+
     #[doc = stub_doc!("Ticket.is_settled")]
     #[getter]
     fn is_settled(&self) -> bool {
@@ -109,6 +115,13 @@ pub(super) struct PyRefusal {
     /// The longest time after which something leaves a rolling budget, in seconds.
     step: Option<i64>,
     detail: String,
+}
+
+impl PyRefusal {
+    /// Why a stream is closed.
+    pub(super) fn of_stream(refused: Refused) -> Self {
+        Self { reason: "cut", ..Self::from(Refusal::Budget(Box::new(refused))) }
+    }
 }
 
 impl From<Refusal> for PyRefusal {
@@ -233,7 +246,7 @@ impl PyRefusal {
         if self.is_held() || self.reason == "unavailable" {
             return Some(SOON);
         }
-        if self.reason != "exceeded" {
+        if !matches!(self.reason, "exceeded" | "cut") {
             return None;
         }
         let until = self.resets_at.map(|at| (at as f64 - unix_ns() as f64 / 1e9).max(SOON));

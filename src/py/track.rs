@@ -118,7 +118,7 @@ pub(super) fn settled(meter: &Meter, host: &impl Host, py: Python<'_>, tracked: 
     if tracked.as_ref().is_ok_and(|receipt| receipt.is_unsettled) {
         py.detach(|| limits.settle_waiting());
     }
-    if limits.have_crossings() {
+    if limits.have_news() {
         host.report_crossings(py);
     }
 }

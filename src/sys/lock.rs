@@ -60,6 +60,12 @@ impl TurnLock {
         PrivateFile::open(|| append_private(path)).map(Self)
     }
 
+    /// Whether the file is still open in this process.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.0.file().is_ok()
+    }
+
     /// Takes the lock without waiting; `None` if another process has it.
     ///
     /// # Errors
@@ -75,7 +81,7 @@ pub struct Turn<'a>(&'a TurnLock);
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         // In a child that was forked during the operation, the file is not open.
-        let Ok(file) = self.0.0.file() else { return };
+        let Some(file) = self.0.0.same_file() else { return };
         if super::ofd::unlock(file).is_err() {
             unlock_record(file);
         }

@@ -215,7 +215,7 @@ class Budgets:
         """Return nothing, because nothing is counted."""
         return []
 
-    all_standings = take_crossings = standings
+    all_standings = take_crossings = take_warnings = standings
 
     def stats(self) -> dict[str, Any]:
         """Return the counts in the form of the extension's `Budgets.stats()`."""
