@@ -129,6 +129,7 @@ def init(destination: str | Destination | Sequence[str | Destination] | None = N
         backend: How the journal is written: `"mapped"`, `"written"` or `"memory"`.
         budget_mb: The most megabytes of the journal on disk; by default a twentieth of the free space, at most 512. When they are
             used up, the oldest events are dropped and counted.
+        budget_state_mb: The most megabytes of the counts of budgets, 256 by default, for a million keys; see `docs/budgets.md`.
         max_age: How long events may wait for a destination over HTTP: at least 60 seconds, or a text such as `"12h"`; a week by
             default, `False` for no limit. A collector must remember event ids for as long to detect repeated events.
         linger_ms: How many milliseconds events wait for others, so that one transaction of the ledger stores them; 250 by default,

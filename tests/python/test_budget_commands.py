@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import pytest
 
 import taximeter
@@ -92,10 +94,21 @@ def test_a_settings_file_adds_no_budgets_when_a_command_reads_it(cli, state):
 
 
 def test_a_recount_takes_what_is_used_from_the_ledger(cli, state):
+    def used():
+        return [one["used"] for one in rows(cli("budgets", "--json"))]
+
     spend(state, "acme")
-    cli("budgets", "reset", "customer-day")
+    with sqlite3.connect(state / "ledger.db") as ledger:
+        ledger.execute("UPDATE budget_spend SET cost_usd = '0.004'")
     assert cli("budgets", "recount").stdout == "1 key counted again from the ledger\n"
-    assert [one["used"] for one in rows(cli("budgets", "--json"))] == ["0.0025"]
+    assert used() == ["0.004"]
+    # A reset is not undone.
+    cli("budgets", "reset", "customer-day")
+    assert "1 key" in cli("budgets", "recount").stdout
+    assert used() == ["0"]
+    spend(state, "acme")
+    assert "1 key" in cli("budgets", "recount").stdout
+    assert used() == ["0.0025"]
 
 
 def test_a_recount_needs_a_ledger(cli, state):

@@ -58,6 +58,28 @@ def test_counts_survive_a_reboot(state, lost: str):
     assert used(budgets_of(taximeter.Meter(state_dir=state))) == expected
 
 
+def test_a_reset_and_calls_without_an_event_survive_a_reboot_and_a_recount(state):
+    meter = taximeter.Meter(state_dir=state)
+    budgets = budgets_of(meter)
+    budgets.set(json.dumps([DAY]))
+
+    def spent() -> str:
+        return used(budgets).get(("day", ""), ("0",))[0]
+
+    meter.track(**MODEL, input_tokens=4_000, output_tokens=0)
+    assert budgets.reset("day", None) == 1
+    meter.track(**MODEL, input_tokens=8_000, output_tokens=0)
+    budgets.admit(None, "openai", "gpt-4o", None, input_tokens=400, max_output=0).end("cancelled")
+    assert spent() == "0.021"
+    meter.flush(5)
+    assert budgets.recount() == 1
+    assert spent() == "0.021"
+    meter.close(5)
+    reboot(state)
+    budgets = budgets_of(taximeter.Meter(state_dir=state))
+    assert spent() == "0.021"
+
+
 def test_events_that_no_process_has_delivered_are_counted_after_a_reboot(state, run):
     run(
         """

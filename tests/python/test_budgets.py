@@ -5,9 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
+import subprocess
+import sys
+import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +20,7 @@ import taximeter
 from conftest import wait_for
 from taximeter.budgets.periods import boundaries
 from taximeter.meter import engine_of
+from test_storage import BECOME_NOBODY
 
 # 1,000 input and 300 output tokens of gpt-4o cost $0.0055.
 CALL = {"provider": "openai", "model": "gpt-4o"}
@@ -419,11 +425,25 @@ def test_a_webhook_of_a_killed_process_is_called_by_the_next_one(limited, run, c
     assert len(collector.events) == 1
 
 
+def test_a_webhook_is_called_although_its_process_is_killed_before_it_is_journaled(limited, run, collector):
+    url = f"http://127.0.0.1:{collector.port}/hook"
+    # The process ends when the core has counted the call, before Python acts on the threshold.
+    end = "taximeter.meter.limits.Limits.act = lambda self: os._exit(0)"
+    run(CROSS.replace("taximeter.track", f"import taximeter.meter.limits\n    {end}\n    taximeter.track"), url)
+    assert not collector.events
+    meter = limited(taximeter.Budget("b", usd="0.001", per="day", warn_at=(), webhook=url))
+    # A second look at the ended process makes sure of its end.
+    wait_for(lambda: spend(meter) and collector.events, 30)
+    meter.close(5)
+    (event,) = collector.events.values()
+    assert event["threshold"] == "1"
+
+
 def test_processes_that_cross_at_once_send_one_webhook(run, state, collector):
     url = f"http://127.0.0.1:{collector.port}/hook"
     text = CROSS.replace("os._exit(0)", "taximeter.close(10)")
-    with ThreadPoolExecutor(4) as executor:
-        outcomes = [*executor.map(lambda _: run(text, url), range(4))]
+    with ThreadPoolExecutor(8) as executor:
+        outcomes = [*executor.map(lambda _: run(text, url), range(8))]
     assert sum("100 % reached" in outcome.stderr for outcome in outcomes) == 1
     assert len(collector.events) == 1
 
@@ -444,15 +464,82 @@ def test_counts_that_cannot_be_read_follow_the_policy_of_the_budget(limited, sta
         words = bytearray((budgets / "state").read_bytes())
         words[:16] = b"\xff" * 16 if damage == "damaged state" else words[:8] + b"\xff" * 8
         (budgets / "state").write_bytes(words)
-    if damage == "damaged definitions" or (policy == "block" and damage != "damaged state"):
-        with pytest.raises(taximeter.ConfigError, match=r"definitions\.json|budget 'customer-day': unavailable: "):
+    if damage == "damaged definitions":
+        with pytest.raises(taximeter.ConfigError, match=r"definitions\.json"):
             limited(made(unavailable=policy))
         return
     meter = limited(made(unavailable=policy))
-    with meter.reserve(**CALL, customer="acme", input_tokens=10, max_output_tokens=10) as reserved:
-        assert reserved.track(input_tokens=10)
     # A damaged state is made anew, and what was counted is read from the ledger.
-    assert ("the counts of budgets cannot be read or written" in caplog.text) == (damage != "damaged state")
+    is_unavailable = damage != "damaged state"
+    assert ("the counts of budgets cannot be read or written" in caplog.text) == is_unavailable
+    for calls in (1, 2):
+        asked = meter.reserve(**CALL, customer="acme", input_tokens=10, max_output_tokens=10)
+        if is_unavailable and policy == "block":
+            with pytest.raises(taximeter.BudgetUnavailable):
+                asked.__enter__()
+        else:
+            with asked as reserved:
+                assert reserved.track(input_tokens=10)
+        assert meter.stats()["budgets"]["unavailable"] == (calls if is_unavailable else 0)
+    if damage == "no directory":
+        # Once the state can be used, the definitions and what was charged meanwhile are in it.
+        budgets.unlink()
+        spend(meter, tokens=1)
+        assert meter.check(customer="acme")[0].calls == (3 if policy == "allow" else 1)
+        wait_for((budgets / "definitions.json").exists, 30)
+        assert limited().check(customer="acme")[0].budget == "customer-day"
+
+
+UNAVAILABLE = """
+import taximeter
+budget = taximeter.Budget("b", usd="1", per="day", unavailable=sys.argv[2])
+taximeter.init(instrument=False, state_dir=sys.argv[1], budgets=[budget])
+for _ in range(3):
+    try:
+        with taximeter.reserve(provider="openai", model="gpt-4o", input_tokens=10) as reserved:
+            reserved.track(input_tokens=10)
+    except taximeter.BudgetUnavailable:
+        print("blocked")
+    else:
+        print("admitted")
+print(taximeter.stats()["budgets"]["unavailable"])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can mount a disk and become another user")
+@pytest.mark.parametrize("policy", ["allow", "block"])
+@pytest.mark.parametrize("place", ["full disk", "read-only directory"])
+def test_a_state_that_cannot_be_written_follows_the_policy_of_the_budget(tmp_path, place, policy):
+    disk = Path(tempfile.mkdtemp(dir="/tmp"))
+    become = ""
+    if place == "full disk":
+        # Smaller than the state, and larger than the definitions.
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k,mode=0700", "none", disk], check=False).returncode:
+            pytest.skip("this container cannot mount a disk")
+    else:
+        disk.chmod(0o555)
+        become = BECOME_NOBODY
+    try:
+        outcome = subprocess.run(
+            [sys.executable, "-c", "import sys\n" + become + UNAVAILABLE, disk / "state", policy], cwd="/", capture_output=True,
+            text=True, timeout=60, check=False, env={"PATH": os.environ["PATH"]},
+        )  # fmt: skip
+    finally:
+        if place == "full disk":
+            subprocess.run(["umount", disk], check=True)
+        disk.rmdir()
+    assert outcome.stdout.split() == ["admitted" if policy == "allow" else "blocked"] * 3 + ["3"], outcome.stderr
+    assert "the counts of budgets cannot be read or written" in outcome.stderr
+
+
+def test_the_state_takes_at_most_the_size_in_the_settings(limited):
+    meter = limited(taximeter.Budget("each", calls=1, per="total", by="user", unavailable="block"), budget_state_mb=3)
+    with pytest.raises(taximeter.BudgetUnavailable, match="budget_state_mb"):
+        for user in range(10_000):
+            meter.reserve(**CALL, user=str(user), input_tokens=1).__enter__()
+    assert user > 6_000  # more than three quarters of the first state
+    with pytest.raises(taximeter.ConfigError, match="budget_state_mb: 1 is not a number of megabytes from 3"):
+        limited(budget_state_mb=1)
 
 
 def reserve(meter, **fields):

@@ -173,6 +173,7 @@ class Engine:
             remotes=[destination.to_core() for destination in settings.destinations],
             backend=settings.backend,
             budget=settings.budget,
+            budget_state=settings.budget_state,
             max_age=settings.max_age,
             catalog=settings.inside("prices", "catalog.json") if settings.root else None,
             long_tail=settings.prices.long_tail,
@@ -206,6 +207,11 @@ class Engine:
                 self.limits.renew()
         except Exception:
             log().warning("taximeter: this is a fault of taximeter; please report it (%s)", what, exc_info=True)
+
+    def tell_of_budgets(self) -> None:
+        """Log the warnings of the core about budgets."""
+        for what, detail in self.budgets.take_warnings():
+            self.warnings.warn(what, detail)
 
     def check_storage(self) -> None:
         """Log a warning, once per reason, if events can only be kept in memory. It says why and what to set.
@@ -272,6 +278,7 @@ class Engine:
         """Return the counts; see `Meter.stats`."""
         if self._limits is not None and self._limits.is_renewal_due():
             self.act_on_budgets("budget_boundaries")
+        self.tell_of_budgets()
         counts = self.core.stats()
         counts["budgets"] = self.budgets.stats()
         return counts

@@ -51,12 +51,8 @@ class Limits:
         except ValueError as error:
             raise ConfigError(f"budgets: {error}") from None
         except OSError as error:
-            why = error.strerror or str(error)
-            if strict := [budget.name for budget in budgets if budget.blocks_unavailable]:
-                # Admitting its calls would be what it forbids.
-                rule = "its counts cannot be kept, and it has unavailable='block'"
-                raise ConfigError(f"budget {strict[0]!r}: unavailable: {rule}: {why}; repair the state directory") from None
-            self._engine.warnings.warn("budget_unavailable", why)
+            # The core has them in force in this process, so that each call is admitted or blocked as its budgets say.
+            self._engine.warnings.warn("budget_unavailable", error.strerror or str(error))
         if new := [self._outbox(url) for budget in budgets if (url := budget.webhook) is not None and url not in self._webhooks]:
             # Delivery starts with the first request of this process, which can be days after one that a killed process has left.
             threading.Thread(target=_drain, args=(new,), name="taximeter-webhooks", daemon=True).start()
@@ -88,7 +84,10 @@ class Limits:
 
     def act(self) -> None:
         """Warn about thresholds that calls of this process have crossed, and call callbacks and webhooks. Never raises."""
-        for crossing in self._engine.budgets.take_crossings():
+        self._engine.tell_of_budgets()
+        crossings = self._engine.budgets.take_crossings()
+        records = {crossing["record"] for crossing in crossings} - {None}
+        for crossing in crossings:
             standing = standing_of(crossing)
             log().warning("taximeter: %s", _text(standing))
             if (callback := self._callbacks.get(standing.budget)) is not None:
@@ -103,6 +102,10 @@ class Limits:
                 except Exception as error:
                     # The class only: a message could hold the URL.
                     log().warning("taximeter: budget %s: its webhook cannot be called: %s", standing.budget, type(error).__name__)
+                    # The next process tries it, once this one has ended.
+                    records.discard(crossing["record"])
+        if records:
+            self._engine.budgets.reported(sorted(records))
 
     def _post(self, crossing: Mapping[str, Any], standing: Standing) -> None:
         self._outbox(crossing["webhook"]).core.post("", _body(crossing, standing))

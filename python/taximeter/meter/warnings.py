@@ -80,6 +80,10 @@ RULES: Final = {
         "the counts of budgets cannot be read or written; calls are admitted or blocked, as each budget's unavailable says",
         "free disk space, or set state_dir= to a directory that this user can write",
     ),
+    "budget_clock": Rule(
+        "periods of budgets follow the clock: set forward, they begin early; set back, the present ones last longer",
+        "have the machine synchronise its clock",
+    ),
     "unreadable_catalog": Rule(
         "the price catalog in the state directory cannot be read; the embedded one is used", "run taximeter prices update"
     ),

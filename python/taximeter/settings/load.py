@@ -16,7 +16,7 @@ from .. import files
 from ..errors import ConfigError
 from ..fields import ATTRIBUTION
 from .model import KNOWN, NO_HOME, PROJECT, Prices, Settings
-from .values import LEDGER, budget, destinations, families, flag, hosts, linger_ms, max_age, tags, timezone, usage_hosts
+from .values import LEDGER, budget, budget_state, destinations, families, flag, hosts, linger_ms, max_age, tags, timezone, usage_hosts
 
 if TYPE_CHECKING:
     from ..budgets.definition import Budget
@@ -112,6 +112,7 @@ def resolve(
         uses_ledger=uses_ledger,
         destinations=remotes,
         budget=budget(pick("budget_mb")),
+        budget_state=budget_state(pick("budget_state_mb")),
         max_age=max_age(pick("max_age")),
         linger_ms=linger_ms(pick("linger_ms")),
         timezone=timezone(pick("timezone")),

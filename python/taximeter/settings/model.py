@@ -46,6 +46,7 @@ class CommonSettings(AttributionFields, total=False):
     keep_provider_usage: bool | None
     backend: Backend | None
     budget_mb: float | None
+    budget_state_mb: float | None
     max_age: float | str | None
     linger_ms: float | None
     timezone: str | None
@@ -105,6 +106,8 @@ class Settings(NamedTuple):
     backend: str = "mapped"
     budget: int | None = None
     """The most bytes of the journal on disk; `None` derives a limit from the free space."""
+    budget_state: int = 256 << 20
+    """The most bytes of the counts of budgets."""
     max_age: float | None = WEEK
     """How long events may wait for a destination over HTTP, in seconds; `None` for no limit."""
     linger_ms: float = LINGER_MS

@@ -17,6 +17,7 @@ __all__ = [
     "LEDGER",
     "TRUE",
     "budget",
+    "budget_state",
     "destinations",
     "families",
     "flag",
@@ -76,14 +77,23 @@ def families(value: Any) -> bool | tuple[str, ...]:
 
 def budget(value: Any) -> int | None:
     """Return bytes from megabytes: the most that the journal may take on disk."""
-    if value is None:
-        return None
+    # At least one segment; the upper bound catches typos.
+    return None if value is None else _bytes("budget_mb", value, 4)
+
+
+def budget_state(value: Any) -> int:
+    """Return bytes from megabytes: the most that the counts of budgets may take in memory and on disk."""
+    # The smallest state takes 2 MiB. A million keys take 130.
+    return _bytes("budget_state_mb", 256 if value is None else value, 3)
+
+
+def _bytes(name: str, value: Any, least: int) -> int:
     try:
         megabytes = float(value)
     except (TypeError, ValueError):
         megabytes = 0.0
-    if not 4 <= megabytes <= 1_000_000:  # noqa: PLR2004 - at least one segment; the upper bound catches typos
-        raise ConfigError(f"budget_mb: {value!r} is not a number of megabytes from 4 to 1,000,000")
+    if not least <= megabytes <= 1_000_000:  # noqa: PLR2004 - catches typos
+        raise ConfigError(f"{name}: {value!r} is not a number of megabytes from {least} to 1,000,000")
     return int(megabytes * 1024 * 1024)
 
 
