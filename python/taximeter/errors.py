@@ -43,19 +43,19 @@ class LedgerError(TaximeterError):
 
 
 class BudgetExceeded(TaximeterError):  # noqa: N818 - the name that users look for
-    """A call that does not fit in a budget. No request was made.
+    """A call that does not fit in a budget. No request was made; a stream that a budget with `cut=True` closes raises it later.
 
     Args:
         message: The budget, what is used and held of it, and when there is room again.
         reason: `exceeded`; `unpriced` if the budget blocks calls whose price is unknown; `absent` if it blocks calls without a value
-            of its `by`.
+            of its `by`; `cut` if a stream has used too much, and was closed.
         budget: The name of the budget; `run` for a block of `taximeter.budget`.
         key: The values of the budget's `by`, such as a customer, separated by `/`.
         unit: The unit of the amounts: `usd`, `tokens` or `calls`.
         amount: The limit.
         used: What is charged so far in this period.
         held: What calls in flight hold.
-        estimate: The most that this call was expected to take.
+        estimate: The most that this call was expected to take; of a stream that was closed, what it has taken.
         is_held: Whether the call may fit once calls in flight end: they hold the room that it needs.
         resets_at: When the period ends; `None` if it does not.
         retry_after: Seconds after which another try makes sense; `None` if none does before the limit is raised.
@@ -68,7 +68,7 @@ class BudgetExceeded(TaximeterError):  # noqa: N818 - the name that users look f
         self,
         message: str,
         *,
-        reason: Literal["exceeded", "unpriced", "absent"] = "exceeded",
+        reason: Literal["exceeded", "unpriced", "absent", "cut"] = "exceeded",
         budget: str,
         key: str = "",
         unit: Literal["usd", "tokens", "calls"] = "usd",

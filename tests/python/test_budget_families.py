@@ -11,12 +11,10 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 
 import anthropic
-import cohere
 import groq
 import ollama
 import openai
 import pytest
-import together
 from google import genai
 
 import taximeter
@@ -26,7 +24,22 @@ from fake_families import FakeFamilies
 from taximeter import BudgetExceeded, instrument
 from taximeter.meter import engine_of
 from test_endpoints import CASES as ENDPOINTS
-from test_families import ASKED, CASES, CHAT, CLAUDE, QUESTION, bedrock, cohere_first, cohere_second, gemini, mistral, seen
+from test_families import (
+    ASKED,
+    CASES,
+    CHAT,
+    CLAUDE,
+    QUESTION,
+    all_of,
+    bedrock,
+    cohere_first,
+    cohere_second,
+    gemini,
+    kept,
+    mistral,
+    seen,
+)
+from test_families import ASYNC as OTHERS
 from vendor import VendorServer
 
 pytestmark = pytest.mark.filterwarnings(
@@ -158,46 +171,17 @@ def test_a_refused_call_sends_no_byte_and_an_admitted_one_is_charged_its_usage(c
 
 
 ASYNC: dict[str, Callable[[str], list]] = {
+    **OTHERS,
     "openai": lambda url: [
         openai.AsyncOpenAI(api_key="k", base_url=f"{url}/v1").chat.completions.create(model="gpt-4o", messages=QUESTION),
-        _all(openai.AsyncOpenAI(api_key="k", base_url=url).chat.completions.create(model="gpt-4o", messages=QUESTION, stream=True,
-                                                                                stream_options={"include_usage": True})),
+        all_of(openai.AsyncOpenAI(api_key="k", base_url=url).chat.completions.create(model="gpt-4o", messages=QUESTION, stream=True,
+                                                                                  stream_options={"include_usage": True})),
     ],
     "anthropic": lambda url: [
         anthropic.AsyncAnthropic(api_key="k", base_url=url).messages.create(**MESSAGE),
         _text(anthropic.AsyncAnthropic(api_key="k", base_url=url).messages.stream(**MESSAGE)),
     ],
-    "mistralai": lambda url: [
-        mistral(url).chat.complete_async(model="mistral-large", messages=QUESTION),
-        _all_in(mistral(url).chat.stream_async(model="mistral-large", messages=QUESTION)),
-    ],
-    "groq": lambda url: [groq.AsyncGroq(api_key="k", base_url=url).chat.completions.create(model="groq-m", messages=QUESTION)],
-    "together": lambda url: [
-        together.AsyncTogether(api_key="k", base_url=f"{url}/v1").chat.completions.create(model="m", messages=QUESTION),
-    ],
-    "cohere": lambda url: [
-        cohere.AsyncClientV2(api_key="k", base_url=url).chat(model="command", messages=QUESTION),
-        _all(cohere.AsyncClientV2(api_key="k", base_url=url).chat_stream(model="command", messages=QUESTION)),
-    ],
-    "ollama": lambda url: [
-        ollama.AsyncClient(host=url).chat(model="llama3", messages=QUESTION),
-        _all(ollama.AsyncClient(host=url).chat(model="llama3", messages=QUESTION, stream=True)),
-    ],
-    "gemini": lambda url: [
-        _kept(gemini(url)).aio.models.generate_content(model="gemini-2.5-flash", contents="q"),
-        _all(_kept(gemini(url)).aio.models.generate_content_stream(model="gemini-2.5-flash", contents="q")),
-    ],
 }  # fmt: skip
-
-
-async def _all(stream):
-    stream = await stream if hasattr(stream, "__await__") else stream
-    return [item async for item in stream]
-
-
-async def _all_in(stream):
-    async with await stream as events:
-        return [item async for item in events]
 
 
 async def _text(manager):
@@ -226,13 +210,56 @@ def test_an_asynchronous_call_is_refused_when_it_is_awaited(name, limited):
     assert limited.server.requests == []
 
 
+@pytest.mark.parametrize("case", [name for name in ALL if "stream" in name or name == "anthropic: helper"])
+def test_a_stream_that_uses_too_much_is_closed_and_charged(case, limited):
+    make, call, _ = ALL[case]
+    limited.allow(taximeter.Budget("all", tokens=5, per="total", admit="room", cut=True))
+    with pytest.raises(BudgetExceeded, match="this stream has taken") as raised:
+        call(make(limited.server.url))
+    error = raised.value
+    assert (error.reason, error.budget, error.amount, error.used) == ("cut", "all", 5, 0)
+    # What was held, and a part of the answer at least.
+    assert error.estimate > 5
+    assert limited.tokens[0] >= error.estimate
+    assert limited.tokens[1:] == (0, 1)
+    assert len(limited.server.billed) == 1
+
+
+@pytest.mark.parametrize("name", ASYNC)
+def test_an_asynchronous_stream_that_uses_too_much_is_closed(name, limited):
+    limited.allow(taximeter.Budget("all", tokens=5, per="total", admit="room", cut=True))
+
+    async def work():
+        first, *streams = ASYNC[name](limited.server.url)
+        first.close()
+        for stream in streams:
+            with pytest.raises(BudgetExceeded, match="this stream has taken"):
+                await stream
+
+    asyncio.run(work())
+    used, held, calls = limited.tokens
+    assert (used > 5, held, calls) == (True, 0, 1)
+
+
+def test_a_stream_is_not_closed_while_its_budget_has_room(limited):
+    limited.allow(taximeter.Budget("all", tokens=10_000, per="total", cut=True))
+    _, call, usage = OWN["openai: stream"]
+    # Held are the prompt and one token, and the answer has more.
+    client = gpt(limited.server.url)
+    stream = client.chat.completions.create(
+        model="gpt-4o", messages=QUESTION, max_tokens=1, stream=True, stream_options={"include_usage": True}
+    )
+    assert len(list(stream)) == call(client)
+    assert limited.tokens == (2 * sum(usage.values()), 0, 2)
+
+
 def test_managers_and_generators_are_refused_when_their_request_would_be_made(limited):
     limited.spend()
     url = limited.server.url
     managers = [claude(url).messages.stream(**MESSAGE), gpt(url).chat.completions.stream(model="gpt-4o", messages=QUESTION)]
     lazy = [
         ollama.Client(host=url).chat(model="llama3", messages=QUESTION, stream=True),
-        _kept(gemini(url)).models.generate_content_stream(model="gemini-2.5-flash", contents="q"),
+        kept(gemini(url)).models.generate_content_stream(model="gemini-2.5-flash", contents="q"),
         cohere_second(url).chat_stream(model="command", messages=QUESTION),
     ]
     for manager in managers:
@@ -242,15 +269,6 @@ def test_managers_and_generators_are_refused_when_their_request_would_be_made(li
         with pytest.raises(BudgetExceeded):
             next(iter(generator))
     assert limited.server.requests == []
-
-
-_clients: list[object] = []
-
-
-def _kept(client):
-    """Keep a client, which closes its connections when it is collected."""
-    _clients.append(client)
-    return client
 
 
 LIMITS: dict[str, tuple[int, Callable[[str], object]]] = {
@@ -273,7 +291,7 @@ LIMITS: dict[str, tuple[int, Callable[[str], object]]] = {
     ),
     "gemini": (
         2,
-        lambda url: _kept(gemini(url)).models.generate_content(
+        lambda url: kept(gemini(url)).models.generate_content(
             model="gemini-2.5-flash", contents="q", config={"max_output_tokens": MOST, "candidate_count": 2}
         ),
     ),
@@ -412,7 +430,7 @@ def test_batches_and_sessions_need_something_left_when_they_are_created(limited)
     batch = {"custom_id": "a", "params": MESSAGE}
 
     async def session():
-        async with _kept(gemini(url)).aio.live.connect(model="gemini-live"):
+        async with kept(gemini(url)).aio.live.connect(model="gemini-live"):
             pass
 
     async def socket():

@@ -214,15 +214,15 @@ def test_a_call_is_one_event_with_the_providers_usage_and_is_otherwise_unchanged
 ASYNC = {
     "mistralai": lambda url: [
         mistral(url).chat.complete_async(model="mistral-large", messages=QUESTION),
-        _all_in(mistral(url).chat.stream_async(model="mistral-large", messages=QUESTION)),
+        all_in(mistral(url).chat.stream_async(model="mistral-large", messages=QUESTION)),
     ],
     "groq": lambda url: [
         groq.AsyncGroq(api_key="k", base_url=url).chat.completions.create(model="groq-m", messages=QUESTION),
-        _all(groq.AsyncGroq(api_key="k", base_url=url).chat.completions.create(model="groq-m", messages=QUESTION, stream=True)),
+        all_of(groq.AsyncGroq(api_key="k", base_url=url).chat.completions.create(model="groq-m", messages=QUESTION, stream=True)),
     ],
     "together": lambda url: [
         together.AsyncTogether(api_key="k", base_url=f"{url}/v1").chat.completions.create(model="m", messages=QUESTION),
-        _all(
+        all_of(
             together.AsyncTogether(api_key="k", base_url=f"{url}/v1").chat.completions.create(
                 model="m", messages=QUESTION, stream=True
             )
@@ -230,26 +230,36 @@ ASYNC = {
     ],
     "cohere": lambda url: [
         cohere.AsyncClientV2(api_key="k", base_url=url).chat(model="command", messages=QUESTION),
-        _all(cohere.AsyncClientV2(api_key="k", base_url=url).chat_stream(model="command", messages=QUESTION)),
+        all_of(cohere.AsyncClientV2(api_key="k", base_url=url).chat_stream(model="command", messages=QUESTION)),
     ],
     "ollama": lambda url: [
         ollama.AsyncClient(host=url).chat(model="llama3", messages=QUESTION),
-        _all(ollama.AsyncClient(host=url).chat(model="llama3", messages=QUESTION, stream=True)),
+        all_of(ollama.AsyncClient(host=url).chat(model="llama3", messages=QUESTION, stream=True)),
     ],
     "gemini": lambda url: [
-        gemini(url).aio.models.generate_content(model="gemini-2.5-flash", contents="q"),
-        _all(gemini(url).aio.models.generate_content_stream(model="gemini-2.5-flash", contents="q")),
+        kept(gemini(url)).aio.models.generate_content(model="gemini-2.5-flash", contents="q"),
+        all_of(kept(gemini(url)).aio.models.generate_content_stream(model="gemini-2.5-flash", contents="q")),
     ],
 }
+"""By family: a call, and one that streams."""
 USAGES = {"cohere": COHERE, "ollama": OLLAMA, "gemini": GEMINI}
 
 
-async def _all(stream):
+_clients: list[object] = []
+
+
+def kept(client):
+    """Keep a client, which closes its connections when it is collected."""
+    _clients.append(client)
+    return client
+
+
+async def all_of(stream):
     stream = await stream if hasattr(stream, "__await__") else stream
     return [item async for item in stream]
 
 
-async def _all_in(stream):
+async def all_in(stream):
     async with await stream as events:
         return [item async for item in events]
 

@@ -15,7 +15,7 @@ from ..zones import WEEKDAYS, named_zone
 
 __all__ = [
     "FieldError", "Url", "amount", "by", "callback", "choice", "duration", "exact", "fraction", "limits", "name",
-    "period", "plain", "shown", "text", "thresholds", "unit", "unpriced", "webhook", "where",
+    "period", "plain", "shown", "switch", "text", "thresholds", "unit", "unpriced", "webhook", "where",
 ]  # fmt: skip
 
 UNITS: Final = ("usd", "tokens", "calls")
@@ -78,6 +78,13 @@ def choice(field: str, value: Any, allowed: Sequence[str]) -> str:
     if value not in allowed:
         raise FieldError(f"{field}: {shown(value)} is not one of {', '.join(allowed)}; choose one of them")
     return str(value)
+
+
+def switch(field: str, value: Any) -> bool:
+    """Return a value that is true or false."""
+    if not isinstance(value, bool):
+        raise FieldError(f"{field}: {shown(value)} is not true or false; write {field}=True")
+    return value
 
 
 def exact(field: str, value: Any) -> Decimal:

@@ -49,6 +49,7 @@ class Budget:
         cancelled: What a call that ends early is charged: its `input`, or nothing (`release`).
         crashed: What a call of a killed process is charged: nothing (`release`), or its `input`.
         hold_timeout: After what time a call in flight is charged its input, in seconds or as `"15m"`.
+        cut: Whether a stream is closed once it has used what was held for it and all that is left; `BudgetExceeded` is raised then.
         warn_at: The parts of the amount that are warned about, besides the whole: `(0.8, 0.95)`.
         on_threshold: Called with a `Standing` when a threshold is crossed, in the thread whose call crosses it.
         webhook: A URL that gets a POST request with JSON when a threshold is crossed.
@@ -83,6 +84,7 @@ class Budget:
         cancelled: Literal["input", "release"] = "input",
         crashed: Literal["release", "input"] = "release",
         hold_timeout: str | float = _HOLD_SECONDS,
+        cut: bool = False,
         warn_at: float | str | Sequence[float | str | Decimal] = (0.8,),
         on_threshold: Callable[[Standing], object] | None = None,
         webhook: str | None = None,
@@ -116,7 +118,7 @@ class Budget:
                 "hold_timeout": checks.duration("hold_timeout", hold_timeout, 1, _MAX_HOLD_SECONDS),
                 "warn_at": checks.thresholds(warn_at),
                 "share": checks.fraction("share", share, 1),
-                "cut": False,
+                "cut": checks.switch("cut", cut),
             }
             self.on_threshold = checks.callback("on_threshold", on_threshold)
         except checks.FieldError as error:
@@ -137,11 +139,6 @@ class Budget:
     def webhook(self) -> str | None:
         """The URL that is called at thresholds. It may hold a key, so do not show it."""
         return self._webhook.reveal()
-
-    @property
-    def blocks_unavailable(self) -> bool:
-        """Whether calls are blocked while the counts cannot be read."""
-        return bool(self._fields["unavailable"] == "block")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Budget) and self._compared() == other._compared()

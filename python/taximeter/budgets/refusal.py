@@ -62,8 +62,11 @@ def _reason(refusal: Any, resets_at: datetime | None) -> str:
     if refusal.reason == "absent":
         return "the call has no value that the budget is split by, and is blocked for it; attribute the call, or set absent='count'"
     unit = refusal.unit
-    held = f", {with_unit(refusal.held, unit)} held by calls in flight" if refusal.held else ""
     when = "" if resets_at is None else f"; it resets at {resets_at:%Y-%m-%d %H:%M} UTC"
+    if refusal.reason == "cut":
+        taken, limit = with_unit(refusal.estimate, unit), with_unit(refusal.amount, unit)
+        return f"this stream has taken {taken} and exceeds what is left of {limit}; it was closed, and what it has taken counts{when}"
+    held = f", {with_unit(refusal.held, unit)} held by calls in flight" if refusal.held else ""
     hope = "; it may fit when these calls have ended" if refusal.is_held else when
     return (
         f"{with_unit(refusal.used, unit)} of {with_unit(refusal.amount, unit)} used{held}; "

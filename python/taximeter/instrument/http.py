@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .. import _core
 from ..budgets.gate import claim
+from ..errors import BudgetExceeded
 from .call import current_call
 from .failures import failed
 from .recorder import Admit, Recorder, Scanner, Watched, scanner_for
@@ -128,9 +129,13 @@ class _SyncTee(Watched):
     def __iter__(self) -> Iterator[bytes]:
         with self._recorder:
             feed = self._recorder.feed
-            for data in self._inner:
-                if passed := feed(data):
-                    yield passed
+            try:
+                for data in self._inner:
+                    if passed := feed(data):
+                        yield passed
+            except BudgetExceeded:
+                self._inner.close()
+                raise
             if rest := self._recorder.rest():
                 yield rest
 
@@ -145,9 +150,13 @@ class _AsyncTee(Watched):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         with self._recorder:
             feed = self._recorder.feed
-            async for data in self._inner:
-                if passed := feed(data):
-                    yield passed
+            try:
+                async for data in self._inner:
+                    if passed := feed(data):
+                        yield passed
+            except BudgetExceeded:
+                await self._inner.aclose()
+                raise
             if rest := self._recorder.rest():
                 yield rest
 

@@ -9,6 +9,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from .. import _core, attribution
+from ..budgets.refusal import raise_for
+from ..errors import BudgetExceeded
 from . import layers
 from .call import Call
 from .forks import generation
@@ -54,7 +56,10 @@ def scanner_for(
 class Recorder:
     """Follows one response to its end, whichever way it ends, and records one event."""
 
-    __slots__ = ("_admit", "_call", "_fields", "_generation", "_ids", "_made", "_meter", "_scanner", "_scope", "_settles", "_ticket")
+    __slots__ = (
+        "_admit", "_call", "_cutting", "_fields", "_generation", "_ids", "_made", "_meter", "_scanner", "_scope", "_settles",
+        "_ticket", "_was_cut",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -90,6 +95,9 @@ class Recorder:
         self._ids = attribution.active_span() if call is None else call.ids
         layers.take()
         self._ticket = ticket
+        self._was_cut = False
+        self._cutting = None if ticket is None or not ticket.is_cutting else _counting(scanner)
+        """What counts the output of a stream that a budget may close."""
         # A stream may end in another context than it began in, so the attribution is stored now.
         current = attribution.current() if call is None else call.scope
         self._scope = scope.over(current) if scope is not None and current is not None else scope or current
@@ -97,12 +105,19 @@ class Recorder:
         self._generation = generation()
 
     def feed(self, data: bytes) -> bytes:
-        """Show passing data to the scanner. Return what to pass on."""
+        """Show passing data to the scanner. Return what to pass on.
+
+        Raises:
+            BudgetExceeded: A budget with `cut=True` closes the stream, because it has used too much.
+        """
         try:
             replaced = self._scanner.feed(data) if self._scanner is not None else None
         except Exception as error:
             self._report("reading a response", error)
             return data
+        if self._cutting is not None and self._ticket is not None and (refusal := self._cutting.over(self._ticket)) is not None:
+            self._cutting, self._was_cut = None, True
+            raise_for(refusal)
         return data if replaced is None else replaced
 
     def feed_guarded(self, show: Callable[[Any], bytes], item: Any) -> None:
@@ -172,6 +187,8 @@ class Recorder:
         if not events:
             # The work has only begun. Its event comes when the response is fetched, and is charged then.
             ticket.end("failed")
+        elif self._was_cut:
+            pass  # what was generated is charged with the event
         elif events[0]["usage_status"] == "missing" and (events[0].get("error") or (is_cut and not events[0]["finish_reason"])):
             ticket.end("cancelled")
         return ticket
@@ -197,7 +214,7 @@ class Recorder:
         """Return the event of the response, and further events for other models that took part in it."""
         if self._admit is not None and not self._admit(found):
             return []
-        if (gap := found.get("gap")) and not fields.get("usage"):
+        if (gap := found.get("gap")) and not fields.get("usage") and not self._was_cut:
             self._meter.count_remark(gap, f"{fields['provider']}/{found.get('model') or fields.get('model')}")
         event = fields | self._outcome(error, fields, found)
         shared = {name: event.get(name) for name in _SHARED}
@@ -239,6 +256,15 @@ class Recorder:
 def _notes(told: Mapping[str, Any]) -> list[str]:
     """Return the cost notes of a mapping, which has them as one text."""
     return [note for note in (told.get("cost_notes") or "").split(",") if note]
+
+
+def _counting(scanner: Any) -> _core.Scanner | None:
+    """Return the extension's scanner behind another one, after it was told to count the output of a stream."""
+    inner = getattr(scanner, "_inner", scanner)
+    if not isinstance(inner, _core.Scanner):
+        return None
+    inner.count_output()
+    return inner
 
 
 class Watched(Forwarding):
@@ -303,7 +329,7 @@ def recorded(
                     recorder.feed_guarded(show, item)
                 yield item
                 item = next(generator, _END)
-        except GeneratorExit:
+        except (GeneratorExit, BudgetExceeded):
             getattr(generator, "close", _nothing)()
             raise
 
@@ -337,6 +363,6 @@ async def recorded_async(
                     recorder.feed_guarded(show, item)
                 yield item
                 item = await anext(generator, _END)
-        except GeneratorExit:
+        except (GeneratorExit, BudgetExceeded):
             await generator.aclose()
             raise
