@@ -10,14 +10,14 @@ use arc_swap::ArcSwap;
 use smallvec::SmallVec;
 
 use super::checkpoint;
-use super::definition::{Action, Admit, Definition, Unavailability, WithoutEnd, parse};
+use super::crossing::Crossing;
+use super::definition::{Action, Admit, Definition, Unavailability, WithoutEnd};
 use super::error::Unavailable;
 use super::gate::{Charge, Decision, Gate, Restore, Share, Ticket};
 use super::matching::{Facts, Lacking, Match, Matches, any, charged, look_at_tags, matching, split_key};
 use super::process::Patience;
 use super::quote::{Amounts, Outcome, Quote, Terms, part_of};
 use super::rebuild::{Recover, counted, ledger_period, needed, restored};
-use super::settlement::Crossing;
 use super::slot::{Counts, Period};
 use super::state::is_of_boot;
 use super::stored::{DefineError, FILE, Rules};
@@ -28,19 +28,20 @@ use crate::sys::mutex::lock_within;
 
 /// The most crossed thresholds that wait for a thread that can report them.
 const MAX_CROSSINGS: usize = 10_000;
-const PATIENCE: Duration = Duration::from_millis(10);
+/// How long a thread waits for another one. A forked child may inherit the mutexes locked.
+pub(super) const PATIENCE: Duration = Duration::from_millis(10);
 
 /// The budgets of a state directory.
 pub struct Budgets {
-    dir: PathBuf,
-    gate: Gate,
+    pub(super) dir: PathBuf,
+    pub(super) gate: Gate,
     /// Reads what the ledger has.
     recover: Arc<Recover>,
-    rules: ArcSwap<Rules>,
+    pub(super) rules: ArcSwap<Rules>,
     /// The file from which the rules were read.
-    file: Mutex<Option<FileIdentity>>,
+    pub(super) file: Mutex<Option<FileIdentity>>,
     /// Definitions that could not be written yet. They are in force in this process.
-    pending: Mutex<Vec<Definition>>,
+    pub(super) pending: Mutex<Vec<Definition>>,
     crossings: Mutex<Vec<Crossing>>,
     has_crossings: AtomicBool,
     /// Operations that found the state unusable.
@@ -125,81 +126,6 @@ impl Budgets {
         FileIdentity::of(&dir.join(FILE)).is_some()
     }
 
-    /// The definitions in force.
-    #[must_use]
-    pub fn rules(&self) -> Arc<Rules> {
-        self.rules.load_full()
-    }
-
-    /// The definitions in force, as JSON.
-    #[must_use]
-    pub fn definitions(&self) -> String {
-        serde_json::to_string(&self.rules().definitions()).unwrap_or_default()
-    }
-
-    /// Adds definitions, or replaces those of the same name.
-    ///
-    /// # Errors
-    /// If one is invalid or contradicts one in force: nothing changes then. If the state cannot be used: the definitions are in force
-    /// in this process then, and for the others once it can.
-    pub fn define(&self, text: &str) -> Result<(), DefineError> {
-        let given = parse(text)?;
-        for one in &given {
-            super::definition::Rule::new(one.clone())?;
-        }
-        // Also says whether two of them have one name.
-        self.rules().merged(&given, unix_seconds())?;
-        let before = self.pending();
-        let kept = before.iter().filter(|old| given.iter().all(|new| new.name != old.name));
-        self.set_pending(kept.chain(&given).cloned().collect());
-        let written = self.write_pending();
-        match &written {
-            Ok(()) => {}
-            Err(DefineError::Invalid(_)) => self.set_pending(before),
-            Err(DefineError::Unavailable(_)) => {
-                let rules = self.rules();
-                if let Some(all) = rules.merged(&self.pending(), unix_seconds())? {
-                    self.rules.store(Arc::new(Rules::new(rules.generation, all)?));
-                }
-            }
-        }
-        written
-    }
-
-    fn pending(&self) -> Vec<Definition> {
-        lock_within(&self.pending, PATIENCE).map(|all| all.clone()).unwrap_or_default()
-    }
-
-    fn set_pending(&self, definitions: Vec<Definition>) {
-        if let Some(mut all) = lock_within(&self.pending, PATIENCE) {
-            *all = definitions;
-        }
-    }
-
-    /// Writes the definitions that could not be written yet, and reads those of other processes.
-    fn write_pending(&self) -> Result<(), DefineError> {
-        let pending = self.pending();
-        self.change(|rules| if pending.is_empty() { Ok(None) } else { Ok(rules.merged(&pending, unix_seconds())?) })?;
-        if !pending.is_empty() {
-            self.set_pending(Vec::new());
-        }
-        Ok(())
-    }
-
-    /// Removes a definition. Returns whether there was one.
-    ///
-    /// # Errors
-    /// If the state cannot be used.
-    pub fn remove(&self, name: &str) -> Result<bool, DefineError> {
-        let mut is_there = false;
-        self.change(|rules| {
-            let kept: Vec<Definition> = rules.definitions().into_iter().filter(|one| one.name != name).collect();
-            is_there = kept.len() < rules.all.len();
-            Ok(is_there.then_some(kept))
-        })?;
-        Ok(is_there)
-    }
-
     /// Sets what was used of every key to what the ledger has of it, and what it cannot have. Returns how many keys the ledger has.
     ///
     /// # Errors
@@ -219,52 +145,6 @@ impl Budgets {
         }
         self.gate.recount(&counted)?;
         Ok(count)
-    }
-
-    fn change(
-        &self,
-        change: impl FnOnce(&Rules) -> Result<Option<Vec<Definition>>, DefineError>,
-    ) -> Result<(), DefineError> {
-        let rules = self.gate.define(|_| {
-            let before = Rules::read(&self.dir)?;
-            let rules = match change(&before)? {
-                Some(definitions) => Rules::replace(&self.dir, definitions)?,
-                None => before,
-            };
-            Ok::<_, DefineError>((rules.generation, rules))
-        })?;
-        self.use_rules(rules);
-        Ok(())
-    }
-
-    fn use_rules(&self, rules: Rules) {
-        if let Some(mut file) = lock_within(&self.file, PATIENCE) {
-            *file = FileIdentity::of(&self.dir.join(FILE));
-        }
-        self.rules.store(Arc::new(rules));
-    }
-
-    /// Reads the definitions again if their file has changed.
-    ///
-    /// # Errors
-    /// If the file or the state cannot be used. The old definitions stay in force then.
-    pub fn refresh(&self) -> Result<(), DefineError> {
-        let known = lock_within(&self.file, PATIENCE).map(|file| *file);
-        if self.pending().is_empty() && known == Some(FileIdentity::of(&self.dir.join(FILE))) {
-            return Ok(());
-        }
-        self.reload()
-    }
-
-    /// Reads the definitions again, and gives the state their number.
-    fn reload(&self) -> Result<(), DefineError> {
-        let written = self.write_pending();
-        if matches!(written, Err(DefineError::Invalid(_))) && !self.pending().is_empty() {
-            // Another process has defined a budget of the same name in between. That one holds.
-            self.set_pending(Vec::new());
-            self.change(|_| Ok(None))?;
-        }
-        written
     }
 
     /// The budgets that a call counts for at a time in seconds since the Unix epoch, also those that refuse it because it has no value

@@ -1,6 +1,5 @@
 //! The gate: operations on the shared state by all threads of a process.
 
-use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,16 +9,15 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use smallvec::SmallVec;
 
-use super::checkpoint::Saved;
+use super::crossing::Crossing;
 use super::error::Unavailable;
 use super::layout::header;
 use super::operations::{self, Counter, Done, Ended, Request, Reserved, Settlement};
 use super::owner::{Owner, dead};
 use super::process::{Access, PATIENCE, Patience, Process, wait};
-use super::settlement::{Crossing, MAX_WAITING, Waiting, WaitingShare, settle, settle_waiting, with_room};
+use super::settlement::{MAX_WAITING, Waiting, WaitingShare, settle_waiting, with_room};
 use super::slot::{Charged, Counts, Period};
 use super::state::{Origin, State};
-use super::transaction::Transaction;
 use crate::sys::clock::{boot, unix_seconds};
 use crate::sys::fork::fork_generation;
 use crate::sys::fs::create_private_dir;
@@ -138,12 +136,6 @@ pub struct Used {
     pub at: i64,
 }
 
-/// What the ledger has of a key: the period, and how much was used at which times.
-pub(super) type Counted = (Period, Vec<(i64, Counts)>);
-
-/// Slots that are copied in one operation, which takes some milliseconds.
-const SAVED_AT_ONCE: usize = 4_096;
-
 /// Reads what was used before. The lock is held during the call.
 pub type Restore = Box<dyn Fn() -> Vec<Used> + Send + Sync>;
 
@@ -151,9 +143,9 @@ pub type Restore = Box<dyn Fn() -> Vec<Used> + Send + Sync>;
 pub struct Gate {
     dir: PathBuf,
     /// The most bytes of the state file.
-    limit: u64,
+    pub(super) limit: u64,
     process: ArcSwapOption<Process>,
-    restore: Restore,
+    pub(super) restore: Restore,
     /// Settlements that were made while the state could not be opened, and the fork generation in which they were.
     early: Mutex<(u64, Vec<Waiting>)>,
     /// Settlements that were dropped because too many waited.
@@ -305,7 +297,7 @@ impl Gate {
     }
 
     /// The exclusive right to use the state. If something has closed the lock's file, the next operation opens it again.
-    fn access<'a>(&self, process: &'a Process, patience: Patience) -> Result<Access<'a>, Unavailable> {
+    pub(super) fn access<'a>(&self, process: &'a Process, patience: Patience) -> Result<Access<'a>, Unavailable> {
         process.access(patience).inspect_err(|error| {
             if matches!(error, Unavailable::State(_)) && !process.lock.is_open() {
                 self.forget(process);
@@ -400,84 +392,6 @@ impl Gate {
         self.process().map(drop)
     }
 
-    /// A copy of all counts. The lock is released in between, so that no operation waits for all of it.
-    pub(super) fn save(&self) -> Result<Vec<Saved>, Unavailable> {
-        let process = self.process()?;
-        let (mut all, mut next, mut layout) = (Vec::new(), 0, None);
-        loop {
-            let access = self.access(&process, Patience::Long)?;
-            if layout != Some(access.state.layout) {
-                // The state has grown, and every slot has another place.
-                (all, next, layout) = (Vec::new(), 0, Some(access.state.layout));
-            }
-            let end = (next + SAVED_AT_ONCE).min(access.state.layout.slots);
-            access.state.save(next..end, &mut all)?;
-            if end == access.state.layout.slots {
-                return Ok(all);
-            }
-            next = end;
-        }
-    }
-
-    /// The counts of a budget's key.
-    ///
-    /// # Errors
-    /// [`Unavailable`].
-    pub fn counts(&self, key: &[u8], period: Period) -> Result<Counts, Unavailable> {
-        let process = self.process()?;
-        let access = self.access(&process, Patience::Long)?;
-        let state = &access.state;
-        Ok(operations::counts(&state.words, state.layout, state.hash(key), period, unix_seconds())?)
-    }
-
-    /// The counts of several keys.
-    ///
-    /// # Errors
-    /// [`Unavailable`].
-    pub fn counts_of(&self, keys: &[(&[u8], Period)]) -> Result<Vec<Counts>, Unavailable> {
-        let process = self.process()?;
-        let access = self.access(&process, Patience::Long)?;
-        let state = &access.state;
-        let counts = |(key, period): &(&[u8], Period)| {
-            operations::counts(&state.words, state.layout, state.hash(key), *period, unix_seconds())
-        };
-        Ok(keys.iter().map(counts).collect::<io::Result<_>>()?)
-    }
-
-    /// Every key.
-    ///
-    /// # Errors
-    /// [`Unavailable`].
-    pub fn keys(&self) -> Result<Vec<Vec<u8>>, Unavailable> {
-        let process = self.process()?;
-        let access = self.access(&process, Patience::Long)?;
-        Ok(access.state.slots()?.into_iter().map(|(_, key)| key).collect())
-    }
-
-    /// Sets the counts of a budget's key to zero. Returns whether it has any.
-    ///
-    /// # Errors
-    /// [`Unavailable`].
-    pub fn reset(&self, key: &[u8]) -> Result<bool, Unavailable> {
-        let process = self.process()?;
-        let access = self.access(&process, Patience::Long)?;
-        let state = &access.state;
-        Ok(operations::reset(&state.words, state.layout, state.hash(key), unix_seconds())?)
-    }
-
-    /// Every key with the counts of its last period, and the end of that period in seconds since the Unix epoch.
-    ///
-    /// # Errors
-    /// [`Unavailable`].
-    pub fn all(&self) -> Result<Vec<(Vec<u8>, Counts, i64)>, Unavailable> {
-        let process = self.process()?;
-        let access = self.access(&process, Patience::Long)?;
-        let txn = Transaction::new(&access.state.words);
-        let slots = access.state.slots()?;
-        let all = slots.into_iter().map(|(slot, key)| Ok((key, slot.counts(&txn)?, slot.ends(&txn)?)));
-        Ok(all.collect::<io::Result<_>>()?)
-    }
-
     /// Settlements that were lost because the state could not be used for long.
     #[must_use]
     pub fn dropped(&self) -> u64 {
@@ -485,7 +399,7 @@ impl Gate {
     }
 
     /// What belongs to this process, made with its first operation.
-    fn process(&self) -> Result<Arc<Process>, Unavailable> {
+    pub(super) fn process(&self) -> Result<Arc<Process>, Unavailable> {
         let generation = fork_generation();
         let current = self.process.load_full();
         if let Some(process) = current.as_ref().filter(|process| process.generation == generation) {
@@ -523,52 +437,6 @@ impl Gate {
             waiting: Mutex::default(),
             suspects: Mutex::default(),
         })
-    }
-
-    /// Sets the counts of these keys to what the ledger has of them, and what it cannot have, one key after the other. Holds stay.
-    ///
-    /// # Errors
-    /// [`Unavailable`]; some keys may have been set.
-    pub(super) fn recount(&self, all: &HashMap<Vec<u8>, Counted>) -> Result<(), Unavailable> {
-        for (key, (period, spent)) in all {
-            let process = self.process()?;
-            let mut access = self.access(&process, Patience::Long)?;
-            with_room(&mut access.state, self.limit, |state| {
-                let counter =
-                    Counter { hash: state.hash(key), text: key, period: *period, amount: i128::MAX, thresholds: &[] };
-                operations::recount(&state.words, state.layout, &counter, spent, unix_seconds(), state.keys())
-            })?;
-        }
-        Ok(())
-    }
-
-    /// Counts what was used before into a new state.
-    fn restore(&self, state: &mut State) -> Result<(), Unavailable> {
-        self.count_used(state, (self.restore)())
-    }
-
-    fn count_used(&self, state: &mut State, all: Vec<Used>) -> Result<(), Unavailable> {
-        for used in all {
-            let Counts { used: amount, calls, unpriced, .. } = used.counts;
-            let is_rolling = matches!(used.period, Period::Rolling { .. });
-            let unrecorded = if is_rolling { 0 } else { used.unrecorded };
-            let charged = Charged { amount, unrecorded, calls, unpriced };
-            let hash = state.hash(&used.key);
-            let waiting = WaitingShare {
-                key: used.key,
-                period: used.period,
-                amount: i128::MAX,
-                thresholds: Box::default(),
-                held: None,
-                charged,
-            };
-            let at = if is_rolling { used.at } else { unix_seconds() };
-            settle(state, self.limit, &Waiting { owner: (0, 0), shares: vec![waiting] }, 0, at)?;
-            if is_rolling && used.unrecorded != 0 {
-                operations::set_unrecorded(&state.words, state.layout, hash, used.unrecorded, at)?;
-            }
-        }
-        Ok(())
     }
 }
 

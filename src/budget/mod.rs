@@ -6,6 +6,8 @@
 
 mod budgets;
 mod checkpoint;
+mod crossing;
+mod defining;
 mod definition;
 mod error;
 mod gate;
@@ -20,6 +22,7 @@ mod owner;
 mod period;
 mod process;
 mod quote;
+mod reading;
 mod rebuild;
 mod run;
 mod settlement;
@@ -36,6 +39,7 @@ mod words;
 mod tests;
 
 pub use budgets::{Admitted, Budgets, Refused};
+pub use crossing::Crossing;
 pub use definition::{Action, Definition, DefinitionError, Rule, Unit};
 pub use error::Unavailable;
 pub use gate::{Charge, Decision, Gate, Restore, Settled, Share, Ticket, Used};
@@ -45,7 +49,6 @@ pub use process::Patience;
 pub use quote::{Amounts, Outcome, Quote};
 pub use rebuild::{Recover, Spent};
 pub use run::{NoRoom, Run, RunHold};
-pub use settlement::Crossing;
 pub use slot::{Counts, Period};
 pub use standing::{Crossed, Standing};
 pub use stored::DefineError;

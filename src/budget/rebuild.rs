@@ -7,8 +7,9 @@ use std::collections::HashMap;
 
 use super::checkpoint::Saved;
 use super::definition::{Rule, Unit, Unpriced};
-use super::gate::{Counted, Used};
+use super::gate::Used;
 use super::matching::{key_of, split_key};
+use super::reading::Counted;
 use super::slot::{Counts, Period};
 use super::stored::Rules;
 use super::window::{begin, number};

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 
 use smallvec::SmallVec;
 
+use super::crossing::Crossing;
 use super::error::Unavailable;
 use super::operations::{self, Counter, Crossed, Done, Held, Settlement};
 use super::slot::{Charged, Period};
@@ -14,23 +15,6 @@ use crate::sys::mutex::lock;
 
 /// The most settlements that wait for the lock, some 200 bytes each. Further ones are lost, and counted.
 pub(super) const MAX_WAITING: usize = 100_000;
-
-/// A threshold that a call crossed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Crossing {
-    /// The key of the budget.
-    pub key: Box<[u8]>,
-    /// The period of the call.
-    pub period: Period,
-    /// The thresholds, as bits in the order of the share's.
-    pub bits: u64,
-    /// The amount used.
-    pub used: i128,
-    /// When, in seconds since the Unix epoch.
-    pub at: i64,
-    /// Its record, until it is reported.
-    pub(super) record: Option<usize>,
-}
 
 /// A settlement that waits for the lock.
 pub(super) struct Waiting {

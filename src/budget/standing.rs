@@ -5,9 +5,9 @@ use std::sync::Arc;
 use siphasher::sip128::SipHasher24;
 
 use super::budgets::Budgets;
+use super::crossing::Crossing;
 use super::error::Unavailable;
 use super::matching::{Facts, Match, key_of, split_key};
-use super::settlement::Crossing;
 use super::slot::{Counts, Period};
 use crate::sys::clock::unix_seconds;
 

@@ -15,10 +15,10 @@ use std::path::{Path, PathBuf};
 use siphasher::sip128::SipHasher24;
 
 use super::checkpoint::Saved;
+use super::crossing::Crossing;
 use super::hold::Hold;
 use super::keys::Keys;
 use super::layout::{Layout, MAGIC, VERSION, header};
-use super::settlement::Crossing;
 use super::slot::{Counts, Hash, Period, Slot};
 use super::transaction::{Transaction, redo};
 use super::words::{WORD, Words};

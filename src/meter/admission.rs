@@ -1,7 +1,9 @@
 //! A call that was admitted: what it holds, until it is settled.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwapOption;
 
 use super::quote::Quoted;
 use crate::budget::{Admitted, Amounts, Budgets, History, Outcome, Patience, Quote, Refused, Run, RunHold};
@@ -18,7 +20,7 @@ pub struct Admission {
     generation: u64,
     is_settled: AtomicBool,
     /// What it had used when a budget closed its stream.
-    cut: OnceLock<Amounts>,
+    cut: ArcSwapOption<Amounts>,
 }
 
 /// What an event is charged to.
@@ -40,7 +42,7 @@ impl Admission {
         history: Arc<History>,
     ) -> Self {
         let (generation, is_settled) = (fork_generation(), AtomicBool::new(false));
-        Self { budgets, run, quoted, history, generation, is_settled, cut: OnceLock::new() }
+        Self { budgets, run, quoted, history, generation, is_settled, cut: ArcSwapOption::empty() }
     }
 
     /// What was expected.
@@ -68,7 +70,7 @@ impl Admission {
         let (budgets, admitted) = self.budgets.as_ref().filter(|_| !self.is_settled())?;
         let running = self.quoted.quote.running(input, output);
         let over = budgets.over(admitted, running)?;
-        let _ = self.cut.set(running);
+        self.cut.store(Some(Arc::new(running)));
         Some(over)
     }
 
@@ -78,7 +80,7 @@ impl Admission {
         if self.generation != fork_generation() || self.is_settled.swap(true, Ordering::AcqRel) {
             return false;
         }
-        let quote = &Quote { cut: self.cut.get().copied(), ..self.quoted.quote };
+        let quote = &Quote { cut: self.cut.load().as_deref().copied(), ..self.quoted.quote };
         if let Some(run) = &self.run {
             run.settle(outcome, quote);
         }

@@ -34,7 +34,7 @@ SUBMODULES = {
 }  # fmt: skip
 MEMBERS = {
     taximeter.Measurement: {"first_token", "receipt", "set", "set_usage"},
-    taximeter.Budget: {"blocks_unavailable", "name", "on_threshold", "to_core", "webhook"},
+    taximeter.Budget: {"name", "on_threshold", "to_core", "webhook"},
     taximeter.Destination: {"host", "place", "to_core"},
     taximeter.Ledger: {
         "backup",
