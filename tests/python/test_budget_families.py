@@ -425,9 +425,12 @@ def test_each_request_of_geminis_function_calling_needs_room(limited):
     assert limited.tokens == (used // 2, 0, 1)
 
 
+@pytest.mark.filterwarnings("ignore:.*experimental")
 def test_batches_and_sessions_need_something_left_when_they_are_created(limited):
     url = limited.server.url
     batch = {"custom_id": "a", "params": MESSAGE}
+    google = kept(gemini(url))
+    vectors = {"model": "gemini-embedding-001", "src": {"inlined_requests": {"contents": [{"parts": [{"text": "q"}]}]}}}
 
     async def session():
         async with kept(gemini(url)).aio.live.connect(model="gemini-live"):
@@ -442,6 +445,10 @@ def test_batches_and_sessions_need_something_left_when_they_are_created(limited)
     for call in (
         lambda: claude(url).messages.batches.create(requests=[batch]),
         lambda: gpt(url).batches.create(input_file_id="f", endpoint="/v1/responses", completion_window="24h"),
+        lambda: mistral(url).batch.jobs.create(input_files=["f"], model="mistral-large", endpoint="/v1/chat/completions"),
+        lambda: google.batches.create(model="gemini-2.5-flash", src=[{"contents": [{"parts": [{"text": "q"}], "role": "user"}]}]),
+        lambda: google.batches.create_embeddings(**vectors),
+        lambda: asyncio.run(google.aio.batches.create_embeddings(**vectors)),
         lambda: asyncio.run(session()),
         lambda: asyncio.run(socket()),
         lambda: gpt(url).responses.connect().__enter__(),
@@ -450,6 +457,11 @@ def test_batches_and_sessions_need_something_left_when_they_are_created(limited)
             call()
         assert refused.value.estimate == 0
     assert limited.server.requests == []
+    # Creating a batch costs nothing: its results are charged when they are fetched.
+    limited.begin()
+    google.batches.create_embeddings(**vectors)
+    assert len(limited.server.requests) == 1
+    assert limited.tokens == (0, 0, 0)
 
 
 def test_a_call_counts_for_the_budgets_of_its_attribution(limited):

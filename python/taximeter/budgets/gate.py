@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, NamedTuple
 from .. import _core
 from .refusal import raise_for
 
-__all__ = ["Asked", "Held", "admit", "claim", "current", "how_ended"]
+__all__ = ["Asked", "Held", "admit", "claim", "current", "free", "how_ended"]
 
 _NEVER_SENT: Final = frozenset({
     "ConnectError", "ConnectTimeout", "ConnectTimeoutError", "ConnectionTimeoutError", "PoolTimeout", "EndpointConnectionError",
@@ -168,6 +168,12 @@ def claim() -> _core.Ticket | None:
     """Return the ticket of the request in this context to what follows its response; `None` without one."""
     held = _held.get()
     return None if held is None else held.claim()
+
+
+def free() -> None:
+    """End the request in this context at no charge, because its work is charged when it is fetched."""
+    if (ticket := claim()) is not None:
+        ticket.end("failed")
 
 
 def how_ended(error: BaseException, handled: BaseException | None = None) -> Literal["failed", "cancelled"]:

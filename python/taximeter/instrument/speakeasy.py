@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
+from ..budgets.gate import free
 from . import bindings, deferred, http
 from .call import current_call, drop_own_headers
 from .failures import failed
@@ -25,7 +26,7 @@ _LIMITS: Final = ("completion_args", "generation_config")
 
 
 def hook_base(
-    family: str, provider: str, operations: Mapping[str, str], wire: str, shared: Callable[[Any], Any]
+    family: str, provider: str, operations: Mapping[str, str], wire: str, shared: Callable[[Any], Any], *, batches: str = ""
 ) -> Callable[[ModuleType], None]:
     """Return the hook of a base module.
 
@@ -35,6 +36,7 @@ def hook_base(
         operations: The endings of metered paths, with OpenTelemetry's name of their operation.
         wire: The format of the responses.
         shared: Returns the object that all parts of one client share, from one of them.
+        batches: The ending of the path that creates a batch, if there is one.
     """
 
     def fields_of(meter: Engine, request: Any) -> dict[str, Any] | None:
@@ -47,6 +49,9 @@ def hook_base(
         model = call and call.kwargs.get("model")
         return {**answered_by(meter, request.url, provider), "model": model, "operation": operation}
 
+    def creates_batch(request: Any) -> bool:
+        return bool(batches) and request.method == "POST" and request.url.path.endswith(batches)
+
     def look(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], response: Any) -> None:
         meter = bindings.meter_of(family, shared(client))
         request = kwargs.get("request") or args[1]
@@ -54,6 +59,8 @@ def hook_base(
             return
         if request.method == "GET":
             deferred.follow_fetched(meter, wire, answered_by(meter, request.url, provider), response)
+        elif creates_batch(request):
+            free()
         elif (fields := fields_of(meter, request)) is not None:
             http.follow(meter, wire, fields, response, admit=functools.partial(deferred.billed, meter), settles=True)
 
@@ -65,7 +72,13 @@ def hook_base(
     def ask_budgets(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Found | None:
         meter = limited(family, shared(client))
         request = kwargs.get("request") or args[1]
-        if meter is None or (fields := fields_of(meter, request)) is None:
+        if meter is None:
+            return None
+        if creates_batch(request):
+            # Its results are charged when they are fetched.
+            answered = answered_by(meter, request.url, provider)
+            return meter, asked_in({**answered, "model": _body(request).get("model")}, {}).without_estimate()
+        if (fields := fields_of(meter, request)) is None:
             return None
         body = _body(request)
         limits = next((body[name] for name in _LIMITS if name in body), None)

@@ -10,7 +10,7 @@ from functools import partial, wraps
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from ...budgets.gate import claim
+from ...budgets.gate import claim, free
 from .. import bindings
 from ..bindings import Family
 from ..call import Call, current_call, without_own_headers
@@ -38,6 +38,8 @@ _OPERATIONS: Final = {
     "batchEmbedContents": "embeddings",
     "predict": "generate_content",
 }
+_BATCHES: Final = ("batchGenerateContent", "asyncBatchEmbedContent", "batchPredictionJobs")
+"""What creates a batch, in the Gemini API and in Vertex AI. Its results are charged when they are fetched."""
 _PART: Final = "_taximeter_usage"
 _SOURCES: Final = "_taximeter_sources"
 _MODEL: Final = "_taximeter_model"
@@ -87,13 +89,27 @@ def _fail(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], error: 
 
 
 def _ask_budgets(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Found | None:
-    if limited(_NAME, client) is None or (found := _request(client, args, kwargs)) is None:
+    limiter = limited(_NAME, client)
+    if limiter is None:
         return None
+    if (found := _request(client, args, kwargs)) is None:
+        return _ask_for_batch(limiter, client, args, kwargs)
     meter, fields = found
     body = kwargs.get("request_dict") or next(iter(args[2:]), None)
     limits = body.get("generationConfig") if isinstance(body, Mapping) else None
     asked = asked_in(fields, body, choices=count(limits, "candidateCount"))
     return meter, asked if asked.max_output == 0 else asked._replace(max_output=count(limits, "maxOutputTokens"))
+
+
+def _ask_for_batch(meter: Engine, client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Found | None:
+    """Return what is asked for a batch that a request creates; `None` for other requests."""
+    resource, _, method = (kwargs.get("path") or args[1]).partition("?")[0].rpartition("/")[2].partition(":")
+    if (method or resource) not in _BATCHES or (kwargs.get("http_method") or args[0]).upper() != "POST":
+        return None
+    body = kwargs.get("request_dict") or next(iter(args[2:]), None)
+    model = resource if method else body.get("model") if isinstance(body, Mapping) else None
+    name = model.rpartition("/")[2] if isinstance(model, str) else None
+    return meter, asked_in({**_answered(meter, client), "model": name}, {}).without_estimate()
 
 
 def _region(client: Any) -> str | None:
@@ -121,6 +137,8 @@ def _look(client: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], respons
     if recorder is not None:
         recorder.feed((response.body or "").encode())
         recorder.finish()
+    elif (meter := limited(_NAME, client)) is not None and _ask_for_batch(meter, client, args, kwargs) is not None:
+        free()
 
 
 def _show(response: Any) -> bytes:

@@ -43,6 +43,6 @@ def _bind_client(client: Any, meter: Engine) -> None:
 
 _BASES: Final = ("mistralai.client.basesdk", "mistralai.basesdk")
 
-FAMILY: Final = Family(
-    _NAME, dict.fromkeys(_BASES, hook_base(_NAME, _PROVIDER, _OPERATIONS, "openai", _shared)), _BASES, _owns, _bind_client
-)  # fmt: skip
+_HOOK: Final = hook_base(_NAME, _PROVIDER, _OPERATIONS, "openai", _shared, batches="/batch/jobs")
+
+FAMILY: Final = Family(_NAME, dict.fromkeys(_BASES, _HOOK), _BASES, _owns, _bind_client)
