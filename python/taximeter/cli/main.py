@@ -13,19 +13,19 @@ from .. import __version__, _core, _default
 from ..errors import ConfigError, TaximeterError
 from ..meter import engine_of
 from ..settings import NO_HOME, Settings, resolve
-from . import budgets, calls, dead_letters, doctor, journals, ledger, overview, prices, report, repricing, shells, tokens, top
+from . import budgets, calls, dead_letters, doctor, journals, ledger, overview, prices, report, repricing, serve, shells, tokens, top
 from .common import Run, action_adder, add_common
 from .progress import INTERRUPTED, run
 from .render import complain, set_up
 
 __all__ = ["main", "parser"]
 
-MODULES = (report, calls, top, prices, repricing, tokens, budgets, dead_letters, journals, ledger, doctor, shells)
+MODULES = (report, calls, top, prices, repricing, tokens, budgets, dead_letters, journals, ledger, doctor, serve, shells)
 """The modules of commands, in the order of the documentation."""
 GROUPS: Final = {
     "look": (
         "hourly", "daily", "weekly", "monthly", "session", "customers", "report", "calls", "show", "errors", "unpriced", "top",
-        "tail", "budgets", "statusline",
+        "tail", "budgets", "statusline", "serve",
     ),
     "act": ("price", "tokens", "models", "prices", "what-if", "reprice", "export"),
     "care": ("doctor", "drain", "dead-letters", "journals", "ledger", "backup", "restore", "query", "completion", "help"),

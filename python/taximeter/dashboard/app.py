@@ -23,12 +23,16 @@ from .panels import PANELS, call, series_of
 from .panels import budgets as budgets_panel
 from .source import Readers, Redaction, Source
 from .state import State
+from .static import static
 
 __all__ = ["Dashboard", "Standings", "StartResponse", "app"]
 
 log = logging.getLogger("taximeter")
 
 _API: Final = "/api/v1/"
+_LEAST_WIDTH: Final = 280
+_HEIGHT: Final = 320
+"""Pixels of a chart. Its width can be asked for."""
 _CALL: Final = re.compile(r"/api/v1/calls/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 _EXPORTS: Final = {
     "/api/v1/export.csv": ("csv", "text/csv; charset=utf-8"),
@@ -69,7 +73,7 @@ class Dashboard:
         """Answer a request."""
         request = Request.of(environ)
         try:
-            response = self._answer(request)
+            response = self._answer(request) if environ.get("PATH_INFO") or not request.mount else _to_the_mount(request)
         except RequestError as problem:
             response = _refusal(request, problem)
         except (ValueError, ConfigError) as error:
@@ -95,12 +99,14 @@ class Dashboard:
             return self._metrics(request)
         if request.path in _EXPORTS:
             return self._export(request)
-        if request.path == "/chart/series.svg":
+        if request.path in {"/chart/series.svg", "/chart/series-part.svg"}:
             return self._chart(request)
         if request.path == "/api/v1/budgets":
             return json_response(budgets_panel(self._budgets() if self._budgets else (), self._redaction))
         if request.path == "/api/v1/live":
             return self._follow(request)
+        if (file := static(request.path)) is not None:
+            return file
         if found := _CALL.fullmatch(request.path):
             with self._readers.one() as source:
                 return json_response(call(source, found[1], self._redaction, _explanation))
@@ -121,7 +127,18 @@ class Dashboard:
             unit, _, found = series_of(source, state, self._redaction)
         title = f"{state.metric} by {unit}{f' and {state.by}' if state.by not in {'', unit} else ''}"
         money: Unit = "USD" if state.metric == "cost_usd" else ""
-        chart = bars(found.bins, found.values, title=title, unit=money, ticks=ticks(unit, found.bins), rest=found.rest)
+        chart = bars(
+            found.bins,
+            found.values,
+            title=title,
+            unit=money,
+            ticks=ticks(unit, found.bins),
+            rest=found.rest,
+            size=(max(state.width, _LEAST_WIDTH), _HEIGHT),
+        )
+        if request.path == "/chart/series-part.svg":
+            # For the page, which has the style sheet of charts and whose policy forbids one within a chart.
+            return Response(chart.markup.encode(), "image/svg+xml", policy=FILE_POLICY)
         return Response(chart.svg.encode(), "image/svg+xml", policy=FILE_POLICY)
 
     def _metrics(self, request: Request) -> Response:
@@ -154,6 +171,12 @@ class Dashboard:
 def _followed(first: bytes, blocks: Iterator[bytes]) -> Iterator[bytes]:
     yield first
     yield from blocks
+
+
+def _to_the_mount(request: Request) -> Response:
+    """Redirect to the path with a slash at the end, which the page's relative addresses need."""
+    place = f"{request.mount}/{f'?{request.text}' if request.text else ''}"
+    return Response(status=HTTPStatus.PERMANENT_REDIRECT, headers={"Location": place})
 
 
 def _refusal(request: Request, problem: RequestError) -> Response:

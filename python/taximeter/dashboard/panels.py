@@ -47,6 +47,7 @@ def meta(source: Source, state: State, redaction: Redaction) -> dict[str, Any]:
         "numbers": list(NUMBERS),
         "metrics": list(METRICS),
         "bins": ["auto", *UNITS],
+        "panels": sorted({*PANELS, "budgets"}),
         "redacted": sorted(redaction.fields),
         "first": None if ends is None else ends[0].astimezone(state.zone).isoformat(),
         "last": None if ends is None else ends[1].astimezone(state.zone).isoformat(),

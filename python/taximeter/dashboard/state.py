@@ -15,15 +15,15 @@ from ..ledger.where import GROUPS, check_field, condition
 from ..zones import UNITS, zone
 from .http import Request, RequestError
 
-__all__ = ["METRICS", "State"]
+__all__ = ["METRICS", "State", "check_redacted"]
 
 METRICS: Final = tuple(field.name for field in fields(Row) if field.name != "key")
 """The sums that panels show."""
 _DEFAULTS: Final = {
     "since": "30d", "until": "", "tz": "", "by": "model", "bin": "auto", "metric": "cost_usd", "sort": "", "top": "8", "limit": "50",
-    "offset": "0", "after": "",
+    "offset": "0", "after": "", "width": "760",
 }  # fmt: skip
-_MOST: Final = {"top": 50, "limit": 500, "offset": 1_000_000}
+_MOST: Final = {"top": 50, "limit": 500, "offset": 1_000_000, "width": 2_400}
 _EVERYTHING: Final = "all"
 
 
@@ -55,6 +55,8 @@ class State:
     """How many rows come before them."""
     after: str
     """The place after which a page of calls begins; empty for the newest."""
+    width: int
+    """The width of a chart in pixels."""
 
     @classmethod
     def of(cls, request: Request, own_zone: tzinfo, redacted: Collection[str] = ()) -> State:
@@ -110,7 +112,20 @@ class State:
             numbers["limit"],
             numbers["offset"],
             texts["after"],
+            numbers["width"],
         )
+
+
+def check_redacted(text: str) -> tuple[str, ...]:
+    """Return the fields of a text such as `user,session,tag:email`.
+
+    Raises:
+        ValueError: There is no such field. The message names the nearest.
+    """
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    for name in names:
+        check_field("redact", name, tuple(group for group in GROUPS if group not in UNITS))
+    return names
 
 
 def _number(name: str, text: str) -> int:

@@ -1,0 +1,296 @@
+// The page: reads the address, asks the server, fills the panels, and listens to the controls and the keys.
+
+import { $, announce, fill, h, showDialog } from "./dom.js";
+import { printable } from "./format.js";
+import * as panels from "./panels.js";
+import { METRICS, PERIODS, change, onChange, periodName, periodOf, query, read } from "./state.js";
+
+const BASE = new URL("./", location.href).pathname;
+const TOP = 10;
+const LOOK_AGAIN = 5000;
+const MOST_LIVE = 500;
+const OPERATORS = [["=", "is"], ["!=", "is not"], ["~", "contains"], [">", "is above"], ["<", "is below"]];
+
+let meta = null;
+let run = 0;
+let limits = { top: TOP, customers: TOP };
+let shownCalls = [];
+let stream = null;
+let selected = -1;
+let order = "";
+
+const api = (name, more = {}) => `${BASE}api/v1/${name}${query(read(), more)}`;
+
+async function get(name, search = query(read())) {
+  const response = await fetch(`${BASE}api/v1/${name}${search}`, { headers: { accept: "application/json" } });
+  const data = await response.json().catch(() => ({}));
+  if (!response.ok) throw Object.assign(new Error(data.error ?? `the dashboard answered with ${response.status}`), { status: response.status });
+  return data;
+}
+
+const tools = {
+  get,
+  api,
+  url: (path, more = {}) => `${BASE}${path}${query(read(), more)}`,
+  get metric() {
+    return read().metric;
+  },
+  get metricName() {
+    const { metric } = read();
+    return METRICS.find(([name]) => name === metric)?.[1] ?? printable(metric);
+  },
+  get isLive() {
+    return stream !== null;
+  },
+  toggleLive,
+  openCall: (id) => panels.openCall(id, tools).catch(report),
+  more(name) {
+    limits[name] = Math.min(limits[name] * 5, 500);
+    load();
+  },
+  get order() {
+    return order;
+  },
+  /** Show the calls in another order. */
+  async setOrder(name) {
+    if (stream) toggleLive();
+    order = name;
+    await loadCalls().catch((error) => {
+      order = "";
+      report(error);
+    });
+  },
+  async moreCalls(data) {
+    const next = await get("calls", query(read(), { limit: 50, sort: order || null, after: data.next, offset: data.next_offset }));
+    shownCalls = [...shownCalls, ...next.rows];
+    panels.calls($("calls"), { ...next, rows: shownCalls }, tools);
+  },
+};
+
+/** Panels with their question. A panel that the server has no answer for is hidden. */
+const QUESTIONS = [
+  ["tiles", "summary", () => ({}), panels.tiles],
+  ["series", "series", () => ({}), panels.series],
+  ["calls", "calls", () => ({ limit: 25, sort: order || null }), (section, data) => panels.calls(section, { ...data, rows: (shownCalls = data.rows) }, tools)],
+  ["top", "top", () => ({ limit: limits.top }), panels.top],
+  ["customers", "top", () => ({ by: "customer", limit: limits.customers }), panels.customers],
+  ["errors", "errors", () => ({}), panels.errors],
+  ["cache", "cache", () => ({}), panels.cache],
+  ["unpriced", "unpriced", () => ({}), panels.unpriced],
+  ["latency", "latency", () => ({}), panels.latency],
+  ["budgets", "budgets", () => ({}), panels.budgets],
+];
+
+function report(error) {
+  $("problem").textContent = printable(error.message);
+  $("problem").hidden = false;
+}
+
+async function load() {
+  const own = ++run;
+  const state = read();
+  $("problem").hidden = true;
+  controls(state);
+  $("panels").classList.add("loading");
+  panels.margin($("margin"));
+  const one = async ([id, name, more, draw]) => {
+    const section = $(id);
+    try {
+      const data = await get(name, query(state, more()));
+      if (own !== run) return;
+      await draw(section, data, tools);
+    } catch (error) {
+      if (own === run) report(error);
+    }
+  };
+  try {
+    meta = await get("meta", query({ ...state, where: [] }));
+    if (own !== run) return;
+    controls(state);
+    const isEmpty = meta.first === null;
+    $("empty").hidden = !isEmpty;
+    $("panels").hidden = isEmpty;
+    if (isEmpty) {
+      panels.empty($("empty"), meta);
+      setTimeout(() => own === run && load(), LOOK_AGAIN);
+    } else {
+      const known = ([id, panel]) => !($(id).hidden = !meta.panels.includes(panel));
+      await Promise.all(QUESTIONS.filter(known).map(one));
+    }
+  } catch (error) {
+    if (own === run) report(error);
+  }
+  if (own !== run) return;
+  $("panels").classList.remove("loading");
+  document.documentElement.dataset.ready = String(own);
+  const period = meta && `${meta.since ? meta.since.slice(0, 16).replace("T", " ") : "the first call"} to ${meta.until ? meta.until.slice(0, 16).replace("T", " ") : "now"}, ${meta.timezone}`;
+  $("about").textContent = meta ? `${period}. taximeter ${meta.version}` : "";
+}
+
+function controls(state) {
+  $("metrics").replaceChildren(
+    ...METRICS.map(([name, text]) => h("button", { type: "button", role: "radio", "aria-checked": String(name === state.metric), tabindex: name === state.metric ? "0" : "-1", onclick: () => change({ metric: name }) }, text)),
+  );
+  const name = periodName(state);
+  fill($("period"), PERIODS, name);
+  $("custom").hidden = name !== "custom" && !$("custom").dataset.open;
+  const own = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  const zone = meta?.timezone ?? state.tz;
+  const zones = [...new Set([state.tz || zone, own, "UTC"].filter(Boolean))];
+  fill($("zone"), zones.map((one) => [one, one]), state.tz || zone);
+  const fields = (meta?.fields ?? [state.by]).filter((field) => field !== "tag:KEY");
+  const all = [...new Set([state.by, ...fields])].filter(Boolean);
+  fill($("by"), [...all.map((field) => [field, field]), ["", "nothing"], ["tag:", "a tag …"]], state.by);
+  fill($("bin"), (meta?.bins ?? [state.bin]).map((bin) => [bin, bin]), state.bin);
+  const remove = (index) => change({ where: state.where.filter((_, place) => place !== index) });
+  $("filters").replaceChildren(
+    ...state.where.map((condition, index) => h("li", {}, h("bdi", { title: printable(condition) }, printable(condition).replace(/^([^=!~<>]+(?:!=|=|~|<|>))$/, "$1(none)")), h("button", { type: "button", "aria-label": `Remove the filter ${printable(condition)}`, onclick: () => remove(index) }, "×"))),
+  );
+}
+
+function addFilter() {
+  const fields = (meta?.fields ?? []).filter((field) => field !== "tag:KEY");
+  const field = h("select", { "aria-label": "Field" });
+  const operator = h("select", { "aria-label": "Operator" });
+  fill(field, [...fields, ...(meta?.numbers ?? [])].filter((one) => !(meta?.redacted ?? []).includes(one)).map((one) => [one, one]), "customer");
+  fill(operator, OPERATORS, "=");
+  const given = h("input", { type: "text", "aria-label": "Value", placeholder: "value; empty for none", autocomplete: "off" });
+  const form = h(
+    "form",
+    {
+      onsubmit: (event) => {
+        event.preventDefault();
+        $("dialog").close();
+        change({ where: [...read().where, `${field.value}${operator.value}${given.value}`] });
+      },
+    },
+    field,
+    operator,
+    given,
+    h("button", { type: "submit" }, "Filter"),
+  );
+  showDialog("Show only calls whose", form, h("p", { class: "note more" }, "Commas separate alternatives: ", h("code", {}, "gpt-4o,gpt-4o-mini"), ". A click in a table filters, too; with Shift it excludes."));
+  given.focus();
+}
+
+function help() {
+  const keys = [["/", "filter"], ["t", "period"], ["b", "group by"], ["m", "next metric"], ["j k", "next and last call"], ["Enter", "open a call"], ["l", "live calls"], ["← →", "read a chart that has the focus"], ["?", "this help"], ["Esc", "close"]];
+  showDialog("Keys", h("dl", { class: "facts" }, keys.flatMap(([key, what]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, what)])), h("p", { class: "note more" }, "A click on a bar or a name filters by it; Shift and click excludes it. ≥ marks sums that leave out calls without a price."));
+}
+
+function toggleLive() {
+  if (stream) {
+    stream.close();
+    stream = null;
+    announce("Live calls are off.");
+    return redrawCalls();
+  }
+  if (order) return tools.setOrder("").then(toggleLive);
+  stream = new EventSource(api("live"));
+  stream.addEventListener("calls", (event) => {
+    const known = new Set(shownCalls.map((one) => one.id));
+    const arrived = JSON.parse(event.data).filter((one) => !known.has(one.id));
+    if (!arrived.length) return;
+    shownCalls = [...arrived.toReversed(), ...shownCalls].slice(0, MOST_LIVE);
+    redrawCalls();
+  });
+  stream.addEventListener("error", () => {
+    if (stream?.readyState !== EventSource.CLOSED) return;
+    stream = null;
+    report(new Error("The dashboard sends no live calls now: too many pages may be watching."));
+    redrawCalls();
+  });
+  announce("Live calls are on.");
+  redrawCalls();
+}
+
+async function loadCalls() {
+  const data = await get("calls", query(read(), { limit: 25, sort: order || null }));
+  shownCalls = data.rows;
+  panels.calls($("calls"), data, tools);
+}
+
+function redrawCalls() {
+  panels.calls($("calls"), { rows: shownCalls, timezone: meta?.timezone }, tools);
+}
+
+function move(step) {
+  const lines = [...document.querySelectorAll("#calls tbody tr")];
+  if (!lines.length) return;
+  selected = Math.max(0, Math.min(lines.length - 1, selected + step));
+  lines.forEach((line, index) => line.classList.toggle("selected", index === selected));
+  lines[selected].focus();
+}
+
+const KEYS = {
+  "/": addFilter,
+  "?": help,
+  t: () => $("period").focus(),
+  b: () => $("by").focus(),
+  m: () => change({ metric: METRICS[(METRICS.findIndex(([name]) => name === read().metric) + 1) % METRICS.length][0] }),
+  j: () => move(1),
+  k: () => move(-1),
+  l: toggleLive,
+};
+
+function listen() {
+  $("period").addEventListener("change", (event) => {
+    const name = event.target.value;
+    if (name !== "custom") {
+      delete $("custom").dataset.open;
+      return change(periodOf(name));
+    }
+    $("custom").dataset.open = "1";
+    $("custom").hidden = false;
+    $("from").focus();
+  });
+  $("custom").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const end = $("to").value && new Date(new Date(`${$("to").value}T00:00Z`).getTime() + 86400000).toISOString().slice(0, 10);
+    change({ since: $("from").value, until: end || "" });
+  });
+  $("zone").addEventListener("change", (event) => change({ tz: event.target.value }));
+  $("bin").addEventListener("change", (event) => change({ bin: event.target.value }));
+  $("by").addEventListener("change", (event) => {
+    if (event.target.value !== "tag:") return change({ by: event.target.value });
+    const name = h("input", { type: "text", "aria-label": "Name of the tag", required: true });
+    showDialog("Group by a tag", h("form", { onsubmit: (submitted) => (submitted.preventDefault(), $("dialog").close(), change({ by: `tag:${name.value}` })) }, name, h("button", { type: "submit" }, "Group")));
+    name.focus();
+  });
+  $("add-filter").addEventListener("click", addFilter);
+  $("help-button").addEventListener("click", help);
+  $("metrics").addEventListener("keydown", (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    const place = METRICS.findIndex(([name]) => name === read().metric);
+    change({ metric: METRICS[(place + step + METRICS.length) % METRICS.length][0] });
+    $("metrics").querySelector("[aria-checked=true]").focus();
+  });
+  $("link").addEventListener("click", async () => {
+    const state = read();
+    const fixed = { ...state, tz: meta?.timezone ?? state.tz, since: meta?.since ?? state.since, until: meta?.until ?? new Date().toISOString() };
+    await navigator.clipboard.writeText(location.origin + location.pathname + query(fixed));
+    $("link").textContent = "Copied";
+    announce("The address is copied.");
+    setTimeout(() => ($("link").textContent = "Copy link"), 2000);
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || $("dialog").open || event.target.closest("input, select, textarea")) return;
+    const action = KEYS[event.key];
+    if (!action) return;
+    event.preventDefault();
+    action();
+  });
+  $("dialog").addEventListener("click", (event) => event.target === $("dialog") && $("dialog").close());
+}
+
+listen();
+onChange(() => {
+  limits = { top: TOP, customers: TOP };
+  selected = -1;
+  order = "";
+  if (stream) toggleLive();
+  load();
+});
+load();

@@ -1,0 +1,221 @@
+// The panels. Each takes its section, the answer of the server and the page's tools, and fills the section.
+
+import { figure } from "./charts.js";
+import { h, showDialog } from "./dom.js";
+import { count, csv, duration, money, printable, share, short, shown, value, when } from "./format.js";
+import { change, filterBy, read } from "./state.js";
+
+const pick = (field) => (given, event) => filterBy(field, given, event?.shiftKey ?? false);
+
+function head(title, ...tools) {
+  return h("header", {}, h("h2", {}, title), h("div", { class: "tools" }, tools));
+}
+
+/** A link that saves a table as CSV. */
+function saveCsv(name, columns, rows) {
+  const save = () => {
+    const url = URL.createObjectURL(new Blob([csv(columns, rows)], { type: "text/csv" }));
+    h("a", { href: url, download: `taximeter-${name}.csv` }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 10000);
+  };
+  return h("button", { type: "button", onclick: save }, "CSV");
+}
+
+const saveJson = (url, name) => h("a", { href: url, download: `taximeter-${name}.json` }, "JSON");
+
+/** A table. A column is {title, cell, number, class}; a row's first cell may filter. */
+function table(columns, rows, caption) {
+  const cell = (column, row) => {
+    const content = column.cell(row);
+    return h("td", { class: [column.number ? "number" : "", column.class ?? ""].join(" ").trim() || null, title: column.exact?.(row) }, content);
+  };
+  return h(
+    "div",
+    { class: "scroll" },
+    h(
+      "table",
+      {},
+      h("caption", { class: "unseen" }, caption),
+      h("thead", {}, h("tr", {}, columns.map((column) => h("th", { scope: "col", class: [column.number ? "number" : "", column.class === "narrow" ? "narrow" : ""].join(" ").trim() || null }, column.title)))),
+      h("tbody", {}, rows.map((row) => h("tr", { class: row.class ?? null }, columns.map((column) => cell(column, row))))),
+    ),
+  );
+}
+
+const named = (field, title = field) => ({
+  title,
+  class: "key",
+  cell: (row) => h("button", { class: "plain", type: "button", title: `${printable(row[field] ?? "")}\nClick filters, Shift and click excludes.`, onclick: (event) => pick(field)(row[field], event) }, h("bdi", {}, shown(row[field]))),
+});
+/** The cost of a row: at least what is known, or unknown if nothing is. */
+const costOf = (row) => (row.unpriced && Number(row.cost_usd) === 0 ? "unknown" : `${row.unpriced ? "≥ " : ""}${money(row.cost_usd)}`);
+const COST = { title: "cost", number: true, cell: (row) => `${row.unpriced ? "≥ " : ""}${money(row.cost_usd)}`, exact: (row) => `$${row.cost_usd}` };
+const CALLS = { title: "calls", number: true, cell: (row) => count(row.calls) };
+const ERRORS = { title: "errors", number: true, cell: (row) => (row.errors ? share(row.errors, row.calls) : "–") };
+const cached = { title: "cached", number: true, class: "narrow", cell: (row) => share(row.cache_read_tokens, row.input_tokens) };
+
+function shareOf(metric, total) {
+  return {
+    title: "share",
+    number: true,
+    cell: (row) => [share(Number(row[metric]), Number(total[metric])), h("meter", { class: "share", min: 0, max: Number(total[metric]) || 1, value: Math.max(0, Number(row[metric])), "aria-hidden": "true" })],
+  };
+}
+
+const plural = (number, noun) => `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
+
+/** How a sum differs from the period before. Only `isCost` has a colour: fewer calls are neither good nor bad. */
+function delta(now, before, isCost = false) {
+  if (before === null || before === undefined || Number(before) === 0) return null;
+  const percent = (100 * (Number(now) - Number(before))) / Number(before);
+  const text = `${percent > 0 ? "+" : ""}${Math.abs(percent) > 999 ? "> 999" : percent.toFixed(Math.abs(percent) < 9.95 ? 1 : 0)} %`;
+  return h("span", { class: isCost ? (percent > 5 ? "up" : percent < -5 ? "down" : null) : null, title: "beside the period before" }, text);
+}
+
+export function tiles(section, data) {
+  const { total, before } = data;
+  const tile = (name, content, ...notes) => h("div", { class: "tile" }, h("p", { class: "name" }, name), h("p", { class: "value", title: typeof content === "string" ? content : null }, content), h("p", { class: "note" }, notes));
+  const saved = total.cache_saved_usd;
+  section.replaceChildren(
+    tile("spend", h("span", { title: `$${total.cost_usd}` }, `${total.unpriced ? "≥ " : ""}${money(total.cost_usd)}`), delta(total.cost_usd, before?.cost_usd, true), before ? ` ${money(before.cost_usd)} before` : ""),
+    tile("calls", short(total.calls), delta(total.calls, before?.calls), before ? ` ${short(before.calls)} before` : ""),
+    tile("errors", share(total.errors, total.calls), total.errors ? plural(total.errors, "call") : "none"),
+    tile("input from cache", share(total.cache_read_tokens, total.input_tokens), saved ? `${money(saved)} saved` : `${short(total.input_tokens)} in, ${short(total.output_tokens)} out`),
+    tile("now", h("span", {}, `${money(data.last_hour_usd)}`, h("small", { class: "note" }, " /h")), data.forecast_usd ? `${money(data.forecast_usd[0])} to ${money(data.forecast_usd[1])} this month` : "in the last hour"),
+    total.unpriced
+      ? tile("without a price", count(total.unpriced), h("button", { class: "plain warn", type: "button", onclick: () => document.getElementById("unpriced").scrollIntoView({ block: "center" }) }, "in no sum: show"))
+      : tile("without a price", "0", "every call has a cost"),
+  );
+}
+
+export async function series(section, data, tools) {
+  const title = `${tools.metricName} ${data.by && data.by !== data.bin ? `by ${data.by}, ` : ""}per ${data.bin}`;
+  const chartUrl = tools.url("chart/series.svg");
+  const rows = data.bins.map((bin, index) => [bin, ...data.series.map((one) => one.values[index])]);
+  const asTable = () => table([{ title: data.bin, cell: (row) => printable(row[0]) }, ...data.series.map((one, index) => ({ title: printable(one.name), number: true, cell: (row) => value(data.metric, row[index + 1]) }))], rows.toReversed(), title);
+  const body = h("div", {});
+  let isTable = sessionStorage.getItem("series") === "table";
+  const toggle = h("button", { type: "button", onclick: () => ((isTable = !isTable), sessionStorage.setItem("series", isTable ? "table" : ""), draw()) }, "table");
+  const draw = async () => {
+    toggle.setAttribute("aria-pressed", String(isTable));
+    if (!data.bins.length) return body.replaceChildren(h("p", { class: "note" }, "No calls in this period."));
+    const onPick = (name, excluded) => data.by && filterBy(data.by, name === data.absent ? null : name, excluded);
+    body.replaceChildren(isTable ? asTable() : await figure(tools.url("chart/series-part.svg", { width: Math.max(280, Math.min(2400, body.clientWidth || 760)) }), data, onPick));
+  };
+  section.replaceChildren(head(title, toggle, saveCsv("series", [data.bin, ...data.series.map((one) => one.name)], rows), saveJson(tools.api("series"), "series"), h("a", { href: chartUrl, download: "taximeter-series.svg" }, "SVG")), body);
+  await draw();
+}
+
+function ranking(section, data, tools, { title, field, name, more = [] }) {
+  const metric = tools.metric;
+  const columns = [named(field), COST, shareOf(metric, data.total), CALLS, ERRORS, ...more];
+  const rows = data.rows;
+  const plain = [field, "cost_usd", "calls", "errors", "input_tokens", "output_tokens"];
+  const others = data.other && h("p", { class: "note more" }, `${plural(data.groups - rows.length, "other")}: ${costOf(data.other)}, ${plural(data.other.calls, "call")} `, h("button", { class: "plain", type: "button", onclick: () => tools.more(name) }, h("u", {}, "show more")));
+  section.replaceChildren(
+    head(title, saveCsv(name, plain, rows.map((row) => plain.map((key) => row[key]))), saveJson(tools.api("top", { by: field, limit: 500 }), name)),
+    rows.length ? table(columns, rows, title) : h("p", { class: "note" }, "No calls in this period."),
+    others || "",
+  );
+}
+
+export const top = (section, data, tools) => ranking(section, data, tools, { title: `Top by ${data.by || "everything"}`, field: data.by, name: "top", more: [cached] });
+export const customers = (section, data, tools) => ranking(section, data, tools, { title: "Customers", field: "customer", name: "customers" });
+
+function simple(section, title, name, columns, data, tools, nothing) {
+  const keys = Object.keys(data.rows[0] ?? {});
+  section.replaceChildren(
+    head(title, data.rows.length ? saveCsv(name, keys, data.rows.map((row) => keys.map((key) => row[key]))) : null, data.rows.length ? saveJson(tools.api(name), name) : null),
+    data.rows.length ? table(columns, data.rows.slice(0, 8), title) : h("p", { class: "note" }, nothing),
+    data.rows.length > 8 ? h("p", { class: "note more" }, `and ${count((data.groups ?? data.rows.length) - 8)} more`) : "",
+  );
+}
+
+export const errors = (section, data, tools) =>
+  simple(section, "Errors", "errors", [named("error", "class"), { title: "model", class: "grow", cell: (row) => h("bdi", {}, shown(row.model)) }, CALLS], data, tools, "No call failed.");
+export const cache = (section, data, tools) =>
+  simple(section, "Cache", "cache", [named("model"), { title: "input", number: true, cell: (row) => short(row.input_tokens) }, { title: "from cache", number: true, cell: (row) => share(row.cache_read_tokens, row.input_tokens) }, ...(data.total.cache_saved_usd === undefined ? [] : [{ title: "saved", number: true, cell: (row) => money(row.cache_saved_usd) }])], data, tools, "No calls in this period.");
+export const unpriced = (section, data, tools) =>
+  simple(section, "Calls without a price", "unpriced", [named("model"), { title: "provider", class: "grow", cell: (row) => h("bdi", {}, shown(row.provider)) }, CALLS, ...(data.rows.some((row) => row.nearest) ? [{ title: "nearest in the catalog", class: "grow", cell: (row) => shown(row.nearest) }] : [])], data, tools, "Every call has a price.");
+
+export function latency(section, data, tools) {
+  const row = (name, found) => ({ name, ...found });
+  const rows = (data.rows ?? []).slice(0, 8);
+  const ms = (key) => ({ title: key.replace("_ms", ""), number: true, cell: (one) => duration(one[key]) });
+  section.replaceChildren(
+    head("Latency", rows.length ? saveJson(tools.api("latency"), "latency") : null),
+    rows.length ? table([named("model"), ms("p50_ms"), ms("p95_ms"), ms("p99_ms"), { title: "TTFT p50", number: true, cell: (one) => duration(one.ttft_p50_ms) }], rows.map((one) => row(one.model, one)), "Latency by model") : h("p", { class: "note" }, "No call in this period has a latency."),
+  );
+}
+
+export function budgets(section, data) {
+  if (!data?.rows?.length) return section.replaceChildren(head("Budgets"), h("p", { class: "note" }, "No budget is set. ", h("code", {}, "taximeter budgets set NAME --usd 50 --per day --by customer"), " limits what calls may use."));
+  const used = (row) => h("meter", { class: "share", min: 0, max: 100, value: Math.min(100, row.percent), "aria-label": `${row.percent} %` });
+  section.replaceChildren(
+    head("Budgets"),
+    table(
+      [{ title: "budget", cell: (row) => h("bdi", {}, shown(row.budget)) }, { title: "key", class: "grow", cell: (row) => h("bdi", {}, shown([row.key].flat().join("/"))) }, { title: "used", number: true, cell: (row) => [row.unit === "usd" ? money(row.used) : printable(row.used), ` of ${row.unit === "usd" ? money(row.amount) : printable(row.amount)}`, used(row)] }, { title: "left", number: true, cell: (row) => (row.unit === "usd" ? money(row.left) : printable(row.left)) }],
+      data.rows.slice(0, 10),
+      "Budgets",
+    ),
+  );
+}
+
+export function margin(section) {
+  section.replaceChildren(head("Margin"), h("p", { class: "note" }, "Revenue is not known, so there is no margin. Prices that your customers pay are part of billing, which is not set up."));
+}
+
+export function calls(section, data, tools) {
+  const columns = [
+    { title: "time", cell: (row) => when(row.started_at, data.timezone) },
+    { title: "model", class: "grow", cell: (row) => h("bdi", {}, shown(row.model)) },
+    { title: "customer", class: "grow", cell: (row) => h("bdi", {}, shown(row.customer)) },
+    { title: "input", number: true, class: "narrow", cell: (row) => (row.usage_status === "missing" ? "–" : count(row.usage?.input_tokens ?? 0)) },
+    { title: "output", number: true, class: "narrow", cell: (row) => (row.usage_status === "missing" ? "–" : count(row.usage?.output_tokens ?? 0)) },
+    { title: "cost", number: true, cell: (row) => (row.error ? h("bdi", {}, printable(row.error)) : money(row.cost_usd)), exact: (row) => (row.cost_usd ? `$${row.cost_usd}` : null) },
+    { title: "latency", number: true, class: "narrow", cell: (row) => duration(row.latency_ms) },
+  ];
+  const body = table(columns, data.rows.map((row) => ({ ...row, class: `link${row.status === "error" ? " failed" : ""}` })), "Newest calls");
+  body.querySelectorAll("tbody tr").forEach((line, index) => {
+    line.tabIndex = index ? -1 : 0;
+    line.dataset.id = data.rows[index].id;
+    const open = () => tools.openCall(data.rows[index].id);
+    line.addEventListener("click", open);
+    line.addEventListener("keydown", (event) => event.key === "Enter" && open());
+  });
+  const live = h("button", { type: "button", id: "live-button", "aria-pressed": String(tools.isLive), onclick: tools.toggleLive, title: "Show calls as they arrive (l)" }, tools.isLive ? "● live" : "○ live");
+  const orders = [["", "newest"], ["cost_usd", "costliest"], ["latency_ms", "slowest"]];
+  const choose = orders.map(([name, text]) => h("button", { type: "button", "aria-pressed": String(name === tools.order), onclick: () => tools.setOrder(name) }, text));
+  section.replaceChildren(
+    head("Calls", ...choose, live, h("a", { href: tools.api("export.csv"), download: "taximeter-calls.csv" }, "CSV"), h("a", { href: tools.api("export.jsonl"), download: "taximeter-calls.jsonl" }, "JSON")),
+    data.rows.length ? body : h("p", { class: "note" }, "No calls in this period."),
+    data.next || data.next_offset ? h("button", { class: "more", type: "button", onclick: () => tools.moreCalls(data) }, "More calls") : "",
+  );
+}
+
+export async function openCall(id, tools) {
+  const { call, explanation, repricings } = await tools.get(`calls/${encodeURIComponent(id)}`, "");
+  const simpleFields = Object.entries(call).filter(([, given]) => given !== null && given !== "" && typeof given !== "object");
+  const fact = ([name, given]) => [h("dt", {}, printable(name)), h("dd", {}, h("bdi", {}, typeof given === "number" ? String(given) : printable(given)))];
+  const group = (title, entries) => (entries.length ? [h("h3", {}, title), h("dl", { class: "facts" }, entries.flatMap(fact))] : []);
+  showDialog(
+    `${shown(call.model)}: ${call.status === "error" ? shown(call.error) : money(call.cost_usd)}`,
+    h("dl", { class: "facts" }, simpleFields.flatMap(fact)),
+    ...group("Usage", Object.entries(call.usage ?? {})),
+    ...group("Tags", Object.entries(call.tags ?? {})),
+    ...(explanation ? [h("h3", {}, "Price"), h("pre", {}, h("code", {}, printable(explanation).replaceAll("\\n", "\n")))] : []),
+    ...(repricings?.length ? [h("h3", {}, "Priced before"), h("p", {}, repricings.map((one) => `${money(one.cost_usd)} until ${one.repriced_at}`).join(", "))] : []),
+    call.session ? h("p", { class: "more" }, h("button", { type: "button", onclick: () => (document.getElementById("dialog").close(), filterBy("session", call.session, false)) }, "Show the session")) : "",
+  );
+}
+
+export function empty(section, meta) {
+  section.replaceChildren(
+    h("h2", {}, "No calls yet"),
+    h("p", {}, "The ledger ", h("code", {}, printable(meta.ledger ?? "of this machine")), " has no calls. Three lines in your program meter every call of its clients:"),
+    h("pre", {}, h("code", {}, "import taximeter\n\ntaximeter.init()\n# … your OpenAI, Anthropic, Gemini, … calls …")),
+    h("p", { class: "note" }, "This page looks again every few seconds. Are there calls that you expect? ", h("code", {}, "taximeter doctor"), " says where events go."),
+  );
+}
+
+export { change, read };
