@@ -12,7 +12,7 @@ WHEEL := $(VENV)/.built-wheel
 DEBUG := $(VENV)/.built-debug
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: demo test test-fast test-rust test-python environments lint docs bench bench-quick phoenix fuzz soak wheel lock clean
+.PHONY: demo test test-fast test-rust test-python environments lint docs bench bench-quick screenshots phoenix fuzz soak wheel lock clean
 
 # Installs the build tool and two clients, and nothing else.
 demo: $(RELEASE)
@@ -76,6 +76,10 @@ bench-quick: $(DEV_READY) $(RELEASE) .venv-peers/.ready
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install --quiet --requirement $<
 	touch $@
+
+# Pictures of the dashboard, into docs/images.
+screenshots: $(DEV_READY) $(RELEASE)
+	$(BIN)/python scripts/screenshots.py
 
 # Compares what a real Arize Phoenix shows with the ledger. It takes 850 MB, so it is not part of the tests.
 phoenix: $(DEV_READY) $(RELEASE)

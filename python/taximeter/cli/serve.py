@@ -9,8 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from .. import _default
 from ..errors import ConfigError
 from ..ledger import Ledger
+from ..meter import engine_of
 from . import common
 from .common import Add
 from .render import answer, say
@@ -19,7 +21,7 @@ __all__ = ["add_commands"]
 
 _PORT: Final = 8265
 """A port that no well-known service has."""
-_TOKEN_NAME: Final = "serve.token"
+_TOKEN_FILE: Final = "serve.token"  # noqa: S105 - the name of a file
 
 
 def add_commands(add: Add) -> None:
@@ -42,7 +44,7 @@ def add_commands(add: Add) -> None:
         "--token-file",
         type=Path,
         metavar="FILE",
-        help=f"a file with the token of scripts (default: {_TOKEN_NAME} in the state directory)",
+        help=f"a file with the token of scripts (default: {_TOKEN_FILE} in the state directory)",
     )
     serve.add_argument(
         "--redact", default="", metavar="FIELDS", help="fields whose values are replaced by codes, such as user,session,tag:email"
@@ -65,9 +67,9 @@ def _serve(options: argparse.Namespace) -> int:
     redact = check_redacted(options.redact)
     # Delivers what ended processes left, and migrates the ledger. From here on, nothing is written.
     own = common.ledger(options)
-    token = own_token(options.token_file or options.settings.state_dir / _TOKEN_NAME, is_made=options.token_file is None)
+    token = own_token(options.token_file or options.settings.state_dir / _TOKEN_FILE, is_made=options.token_file is None)
     make = partial(Ledger, own.path, timezone=own.timezone)
-    budgets = _core_budgets()
+    budgets = engine_of(_default.default_meter).standings
     with Server(make, token, host=options.host, port=options.port, hosts=hosts, budgets=budgets, redact=redact) as server:
         address = server.address()
         if options.json:

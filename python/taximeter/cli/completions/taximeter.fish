@@ -50,8 +50,8 @@ function _shtab_taximeter_using
   test "$_shtab_taximeter_cmdpath" = "$argv"
 end
 
-set -g _shtab_taximeter_commands report hourly daily weekly monthly customers session errors unpriced calls show tail export top statusline price models prices 'prices list' 'prices update' 'prices diff' what-if reprice tokens budgets 'budgets set' 'budgets reset' 'budgets rm' 'budgets recount' dead-letters drain journals 'journals list' 'journals drop' 'journals requeue' backup restore ledger 'ledger check' 'ledger compact' query doctor completion help
-set -g _shtab_taximeter_opts_with_value --absent --accept --action --admit --at --breakdown --by --cache-read --cache-write --calls --cancelled --color --columns --crashed --destination --encoding --estimate --every --from --hold-timeout --input --key --limit --lines --metrics-by --model --output --per --plot --provider --region --rolling --service-tier --share --since --sort --starts --state-dir --timeout --timezone --tokens --tz --unavailable --unpriced --until --usage --usd --warn-at --watch --webhook --where -n -z
+set -g _shtab_taximeter_commands report hourly daily weekly monthly customers session errors unpriced calls show tail export top statusline price models prices 'prices list' 'prices update' 'prices diff' what-if reprice tokens budgets 'budgets set' 'budgets reset' 'budgets rm' 'budgets recount' dead-letters drain journals 'journals list' 'journals drop' 'journals requeue' backup restore ledger 'ledger check' 'ledger compact' query doctor serve completion help
+set -g _shtab_taximeter_opts_with_value --absent --accept --action --admit --at --breakdown --by --cache-read --cache-write --calls --cancelled --color --columns --crashed --destination --encoding --estimate --every --from --hold-timeout --host --input --key --limit --lines --metrics-by --model --output --per --plot --port --provider --redact --region --rolling --service-tier --share --since --sort --starts --state-dir --timeout --timezone --token-file --tokens --tz --unavailable --unpriced --until --usage --usd --warn-at --watch --webhook --where -n -z
 
 complete -c taximeter -e
 complete -c taximeter -f
@@ -549,6 +549,18 @@ complete -c taximeter -n '_shtab_taximeter_using doctor' -l clients -d 'also imp
 complete -c taximeter -n '_shtab_taximeter_using doctor' -l prometheus -d 'print Prometheus text: delivery, budgets, calls, costs'
 complete -c taximeter -n '_shtab_taximeter_using doctor' -l metrics-by -x -d 'with --prometheus: more labels of calls, such as team,feature'
 complete -c taximeter -n '_shtab_taximeter_using doctor' -l openmetrics -d 'with --prometheus: in the format OpenMetrics 1.0'
+complete -c taximeter -n '_shtab_taximeter_using; and test $_shtab_taximeter_npos -eq 0' -a serve -d 'Show the ledger as a page on this machine, for reading only.'
+complete -c taximeter -n '_shtab_taximeter_using serve' -s h -l help -d 'show this help message and exit'
+complete -c taximeter -n '_shtab_taximeter_using serve' -l state-dir -x -d 'the directory of journals and ledger'
+complete -c taximeter -n '_shtab_taximeter_using serve' -l json -d 'print JSON'
+complete -c taximeter -n '_shtab_taximeter_using serve' -s z -l timezone -x -d 'the time zone, such as Europe/Paris or UTC (default: the setting, or the machine'"'"'s)'
+complete -c taximeter -n '_shtab_taximeter_using serve' -l color -xka "auto always never" -d 'whether to print colours (default: auto)'
+complete -c taximeter -n '_shtab_taximeter_using serve' -s q -l quiet -d 'print no messages, only data and errors'
+complete -c taximeter -n '_shtab_taximeter_using serve' -l port -x -d 'the port; 0 for a free one (default: 8265)'
+complete -c taximeter -n '_shtab_taximeter_using serve' -l host -x -d 'the address to listen at; others than this machine'"'"'s need --token-file'
+complete -c taximeter -n '_shtab_taximeter_using serve' -l token-file -x -d 'a file with the token of scripts (default: serve.token in the state directory)'
+complete -c taximeter -n '_shtab_taximeter_using serve' -l redact -x -d 'fields whose values are replaced by codes, such as user,session,tag:email'
+complete -c taximeter -n '_shtab_taximeter_using serve' -l open -d 'open the page in the browser'
 complete -c taximeter -n '_shtab_taximeter_using; and test $_shtab_taximeter_npos -eq 0' -a completion -d 'Print a script that completes the command line in a shell.'
 complete -c taximeter -n '_shtab_taximeter_using completion' -s h -l help -d 'show this help message and exit'
 complete -c taximeter -n '_shtab_taximeter_using completion' -l state-dir -x -d 'the directory of journals and ledger'

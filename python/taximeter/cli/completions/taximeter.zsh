@@ -33,6 +33,7 @@ _shtab_taximeter_commands() {
     report:'Sum up calls by any field.'
     reprice:'Price the ledger'"'"'s calls again, at the rates of their time; the old costs are kept.'
     restore:'Put a backup in the place of the ledger, and keep the replaced one.'
+    serve:'Show the ledger as a page on this machine, for reading only.'
     session:'Sum up calls by session.'
     show:'Print everything that is known of one call.'
     statusline:'Print one line: today, this month, the last hour, and the fullest budget.'
@@ -670,6 +671,23 @@ _shtab_taximeter_restore_options=(
 # guard to ensure default positional specs are added only once per session
 _shtab_taximeter_restore_defaults_added=0
 
+_shtab_taximeter_serve_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--state-dir[the directory of journals and ledger]:DIR:"
+  "--json[print JSON]"
+  {-z,--timezone}"[the time zone, such as Europe\/Paris or UTC (default\: the setting, or the machine\'s)]:ZONE:"
+  "--color[whether to print colours (default\: auto)]:color:(auto always never)"
+  {-q,--quiet}"[print no messages, only data and errors]"
+  "--port[the port\; 0 for a free one (default\: 8265)]:N:"
+  "--host[the address to listen at\; others than this machine\'s need --token-file]:ADDRESS:"
+  "--token-file[a file with the token of scripts (default\: serve.token in the state directory)]:FILE:"
+  "--redact[fields whose values are replaced by codes, such as user,session,tag\:email]:FIELDS:"
+  "--open[open the page in the browser]"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_taximeter_serve_defaults_added=0
+
 _shtab_taximeter_session_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--state-dir[the directory of journals and ledger]:DIR:"
@@ -871,6 +889,7 @@ _shtab_taximeter() {
         report) _arguments -C -s $_shtab_taximeter_report_options ;;
         reprice) _arguments -C -s $_shtab_taximeter_reprice_options ;;
         restore) _arguments -C -s $_shtab_taximeter_restore_options ;;
+        serve) _arguments -C -s $_shtab_taximeter_serve_options ;;
         session) _arguments -C -s $_shtab_taximeter_session_options ;;
         show) _arguments -C -s $_shtab_taximeter_show_options ;;
         statusline) _arguments -C -s $_shtab_taximeter_statusline_options ;;

@@ -49,7 +49,7 @@ const named = (field, title = field) => ({
 });
 /** The cost of a row: at least what is known, or unknown if nothing is. */
 const costOf = (row) => (row.unpriced && Number(row.cost_usd) === 0 ? "unknown" : `${row.unpriced ? "≥ " : ""}${money(row.cost_usd)}`);
-const COST = { title: "cost", number: true, cell: (row) => `${row.unpriced ? "≥ " : ""}${money(row.cost_usd)}`, exact: (row) => `$${row.cost_usd}` };
+const COST = { title: "cost", number: true, cell: costOf, exact: (row) => `$${row.cost_usd}` };
 const CALLS = { title: "calls", number: true, cell: (row) => count(row.calls) };
 const ERRORS = { title: "errors", number: true, cell: (row) => (row.errors ? share(row.errors, row.calls) : "–") };
 const cached = { title: "cached", number: true, class: "narrow", cell: (row) => share(row.cache_read_tokens, row.input_tokens) };

@@ -1,0 +1,316 @@
+"""The page in a real Chromium: what a person sees and does, and that nothing foreign runs in it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from datetime import datetime, timedelta, timezone
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
+
+import taximeter
+from conftest import events_of, wait_for
+from taximeter.dashboard.server import Server
+
+NOW = datetime.now(timezone.utc)
+HOSTILE = ["<script>alert(1)</script>", "[/foo]", "\x1b[2J", "\u202eacme", "=1+1", "株式会社アクメ", "é" * 250]
+PANELS = ("Summary", "Over time", "Top", "Customers", "Errors", "Cache", "Calls without a price", "Budgets", "Margin", "Calls")
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    """Return a ledger of 300 calls with hostile names."""
+    meter = taximeter.Meter(state_dir=tmp_path_factory.mktemp("page"))
+    for number in range(300):
+        meter.track(
+            provider="openai", model=("gpt-4o", "gpt-4o-mini", "nosuch")[number % 3], input_tokens=1000 + number, output_tokens=number,
+            cache_read_tokens=number, started_at=NOW - timedelta(hours=2 * number + 1), customer=HOSTILE[number % 7],
+            team="search" if number % 2 else None, latency_ms=100 + number, error="RateLimitError" if number % 10 == 0 else None,
+        )  # fmt: skip
+    events_of(meter)
+    meter.close()
+    return meter.settings.ledger
+
+
+@pytest.fixture(scope="module")
+def server(path):
+    with Server(lambda: taximeter.Ledger(path, timezone="UTC"), "t" * 40) as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    found = shutil.which("chromium")
+    assert found, "this test needs Debian's package chromium, which .ci/run installs"
+    with sync_playwright() as tools:
+        browser = tools.chromium.launch(
+            executable_path=found, args=["--no-sandbox", "--host-resolver-rules=MAP evil.example 127.0.0.1"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(chromium: Browser, server):
+    """Return a function that opens the page in a new context, and check at the end that the browser had nothing to complain of."""
+    opened, said = [], []
+
+    def open_page(query: str = "", width: int = 1280, scheme: str = "light", at: Server | None = None) -> Page:
+        context = chromium.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme, locale="en-GB", timezone_id="UTC"
+        )
+        page = context.new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on(
+            "request", lambda request: said.append(request.url) if urlsplit(request.url).hostname not in {"127.0.0.1", None} else None
+        )
+        page.goto((at or server).address() + query)
+        ready(page)
+        opened.append(context)
+        return page
+
+    open_page.said = said
+    yield open_page
+    for context in opened:
+        context.close()
+    assert said == []
+
+
+def ready(page: Page) -> None:
+    """Wait until every panel is filled."""
+    expect(page.locator("html[data-ready]")).to_be_attached()
+    expect(page.locator("#panels.loading")).to_have_count(0)
+
+
+def changed(page: Page, action) -> None:
+    """Do what changes the address, and wait for the new figures."""
+    before = page.locator("html").get_attribute("data-ready")
+    action()
+    expect(page.locator(f'html[data-ready="{before}"]')).to_have_count(0)
+    ready(page)
+
+
+def numbers(page: Page) -> list[str]:
+    return [*page.locator(".tile .value").all_inner_texts(), *page.locator("#top tbody tr").all_inner_texts()]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 1280, 2560])
+def test_every_panel_fits_any_width_and_asks_no_other_host(visit, width, scheme):
+    page = visit(width=width, scheme=scheme)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    snapshot = page.locator("main").aria_snapshot()
+    for name in PANELS:
+        assert f'region "{name}"' in snapshot or f"region {name}" in snapshot, name
+
+
+def test_the_figures_are_those_of_the_report(visit, path):
+    page = visit("&since=all&by=model")
+    report = taximeter.Ledger(path, timezone="UTC").report("model")
+    tile = page.locator(".tile").first
+    assert tile.locator("span").first.get_attribute("title") == f"${report.total.cost_usd}"
+    shown = {
+        row.locator("td").nth(0).inner_text(): row.locator("td").nth(3).inner_text() for row in page.locator("#top tbody tr").all()
+    }
+    assert shown == {row.key["model"]: f"{row.calls:,}" for row in report}
+    page.get_by_role("button", name="table", exact=True).click()
+    cells = page.locator("#series tbody tr")
+    days = taximeter.Ledger(path, timezone="UTC").report(("day", "model"), since="30d")
+    assert cells.count() >= len({row.key["day"] for row in days})
+    heads = page.locator("#series thead th").all_inner_texts()
+    newest = max(row.key["day"] for row in days)
+    line = dict(zip(heads, cells.first.locator("td").all_inner_texts(), strict=True))
+    assert line["day"] == newest
+
+
+def test_the_state_is_the_address(visit, chromium):
+    page = visit()
+    start = numbers(page)
+    changed(page, lambda: page.locator("#period").select_option("7d"))
+    changed(page, lambda: page.get_by_role("radio", name="Calls").click())
+    assert parse_qs(urlsplit(page.url).query) == {"since": ["7d"], "metric": ["calls"]}
+    week = numbers(page)
+    assert week != start
+    page.reload()
+    ready(page)
+    assert numbers(page) == week
+    changed(page, page.go_back)
+    changed(page, page.go_back)
+    assert numbers(page) == start
+    # The same address in another browser.
+    other = visit("&since=7d&metric=calls")
+    assert numbers(other) == week
+
+
+def test_a_click_filters_shift_excludes_and_a_chip_removes(visit):
+    page = visit()
+    name = page.locator("#top tbody td button").first.inner_text()
+    changed(page, lambda: page.locator("#top tbody td button").first.click())
+    assert page.locator("#top tbody tr").count() == 1
+    expect(page.locator("#filters li")).to_have_text(re.compile(re.escape(f"model={name}")))
+    changed(page, lambda: page.locator("#filters button").click())
+    changed(page, lambda: page.locator("#top tbody td button").first.click(modifiers=["Shift"]))
+    assert name not in page.locator("#top tbody td:first-child").all_inner_texts()
+
+
+def test_a_bar_leads_to_the_calls_and_one_call(visit, path):
+    page = visit()
+    bar = page.locator('#series [data-series="0"] rect[data-bin]').last
+    changed(page, lambda: bar.click(force=True))
+    assert parse_qs(urlsplit(page.url).query)["where"] == ["model=gpt-4o"]
+    page.locator("#calls tbody tr").first.click()
+    dialog = page.locator("dialog[open]")
+    expect(dialog).to_contain_text("cost_usd")
+    call_id = dialog.locator("dd", has_text=re.compile(r"^[0-9a-f-]{36}$")).first.inner_text()
+    event = taximeter.Ledger(path).find(call_id)
+    expect(dialog).to_contain_text(event["cost_usd"])
+    page.keyboard.press("Escape")
+    expect(page.locator("dialog[open]")).to_have_count(0)
+
+
+def test_the_keyboard_is_enough(visit):
+    page = visit()
+    changed(page, lambda: page.keyboard.press("m"))
+    assert "metric=calls" in page.url
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    expect(page.locator("#calls tr.selected")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("dialog[open]")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("/")
+    page.get_by_label("Value").fill("=1+1")
+    changed(page, lambda: page.keyboard.press("Enter"))
+    assert parse_qs(urlsplit(page.url).query)["where"] == ["customer==1+1"]
+    assert page.locator("#customers tbody tr").count() == 1
+    page.locator(".figure").focus()
+    page.keyboard.press("End")
+    expect(page.locator("#live")).to_contain_text(re.compile(r"\d{4}-\d\d-\d\d: \d+"))
+    page.keyboard.press("?")
+    expect(page.locator("dialog[open]")).to_contain_text("group by")
+
+
+def test_hostile_names_are_shown_as_they_are_and_run_nothing(visit):
+    page = visit("&by=customer&since=all")
+    shown = page.locator("#customers tbody td:first-child").all_inner_texts()
+    wanted = {"<script>alert(1)</script>", "[/foo]", r"\x1b[2J", r"\u202eacme", "=1+1", "株式会社アクメ"}
+    assert wanted <= set(shown)
+    assert page.locator("main script").count() == 0
+    with page.expect_download() as download:
+        page.locator("#customers").get_by_role("button", name="CSV").click()
+    lines = download.value.path().read_text().splitlines()
+    assert any(line.startswith("'=1+1,") for line in lines) and not any("\x1b" in line for line in lines)
+
+
+def test_markup_cannot_be_set_from_text(visit):
+    page = visit()
+    with pytest.raises(Error, match="TrustedHTML"):
+        page.evaluate("document.body.innerHTML = '<b>x</b>'")
+    visit.said.clear()  # Chromium complains of it, as it should
+
+
+def test_another_name_of_this_machine_is_refused(chromium, server):
+    page = chromium.new_context().new_page()
+    answer = page.goto(f"http://evil.example:{server.server_port}/")
+    assert answer.status == 403
+    answer = page.goto(f"http://127.0.0.1:{server.server_port}/")
+    assert answer.status == 401
+    page.context.close()
+
+
+def test_calls_appear_as_they_are_made(visit, tmp_path):
+    meter = taximeter.Meter(state_dir=tmp_path)
+    meter.track(provider="openai", model="gpt-4o", input_tokens=1)
+    events_of(meter)
+    with Server(lambda: taximeter.Ledger(meter.settings.ledger), "t" * 40) as own:
+        thread = threading.Thread(target=own.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        page = visit(at=own)
+        page.keyboard.press("l")
+        expect(page.locator("#live-button")).to_have_text("● live")
+        for number in range(30):
+            meter.track(provider="openai", model=f"live-{number}", input_tokens=1)
+        expect(page.locator("#calls tbody tr")).to_have_count(31)
+        assert "live-29" in page.locator("#calls tbody tr").first.inner_text()
+        page.context.close()
+        own.shutdown()
+        thread.join()
+    meter.close()
+
+
+def test_an_empty_ledger_teaches_and_fills_itself(visit, tmp_path):
+    meter = taximeter.Meter(state_dir=tmp_path)
+    with Server(lambda: taximeter.Ledger(meter.settings.ledger), "t" * 40) as own:
+        thread = threading.Thread(target=own.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        page = visit(at=own)
+        expect(page.locator("#empty")).to_contain_text("taximeter.init()")
+        meter.track(provider="openai", model="gpt-4o", input_tokens=1)
+        events_of(meter)
+        expect(page.locator("#calls tbody tr")).to_have_count(1, timeout=20_000)
+        page.context.close()
+        own.shutdown()
+        thread.join()
+    meter.close()
+
+
+def test_the_command_prints_an_address_for_one_browser(path, chromium):
+    command = [sys.executable, "-m", "taximeter", "serve", "--state-dir", str(path.parent), "--port", "0", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        lines = []
+        threading.Thread(target=lambda: lines.extend(process.stdout), daemon=True).start()
+        wait_for(lambda: _whole(lines))
+        (row,) = json.loads("".join(lines))["rows"]
+        page = chromium.new_context().new_page()
+        page.goto(row["address"])
+        ready(page)
+        assert "code" not in page.url
+        other = chromium.new_context().new_page()
+        assert other.goto(row["address"]).status == 401
+        page.context.close()
+        other.context.close()
+        process.kill()
+
+
+def _whole(lines: list[str]) -> bool:
+    try:
+        json.loads("".join(lines))
+    except ValueError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--port", "99999"], "not a port"),
+        (["--host", "0.0.0.0"], "--token-file"),
+        (["--redact", "usr"], "did you mean 'user'"),
+        (["--token-file", "/no/such"], "token-file"),
+    ],
+)
+def test_wrong_options_are_named(path, arguments, words):
+    command = [sys.executable, "-m", "taximeter", "serve", "--state-dir", str(path.parent), *arguments]
+    outcome = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert outcome.returncode == 2 and words in outcome.stderr
+
+
+def test_the_page_is_small():
+    import gzip
+    from pathlib import Path
+
+    from taximeter import dashboard
+
+    files = Path(dashboard.__file__).parent.joinpath("static").iterdir()
+    assert sum(len(gzip.compress(one.read_bytes())) for one in files) < 60_000
