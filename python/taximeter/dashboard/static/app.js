@@ -16,6 +16,7 @@ let run = 0;
 let limits = { top: TOP, customers: TOP };
 let shownCalls = [];
 let stream = null;
+const arrived = [];
 let selected = -1;
 let order = "";
 
@@ -187,12 +188,10 @@ function toggleLive() {
   }
   if (order) return tools.setOrder("").then(toggleLive);
   stream = new EventSource(api("live"));
-  stream.addEventListener("calls", (event) => {
-    const known = new Set(shownCalls.map((one) => one.id));
-    const arrived = JSON.parse(event.data).filter((one) => !known.has(one.id));
-    if (!arrived.length) return;
-    shownCalls = [...arrived.toReversed(), ...shownCalls].slice(0, MOST_LIVE);
-    redrawCalls();
+  stream.addEventListener("message", (event) => {
+    arrived.push(JSON.parse(event.data));
+    // Many calls at once are drawn once.
+    if (arrived.length === 1) requestAnimationFrame(drawArrived);
   });
   stream.addEventListener("error", () => {
     if (stream?.readyState !== EventSource.CLOSED) return;
@@ -201,6 +200,13 @@ function toggleLive() {
     redrawCalls();
   });
   announce("Live calls are on.");
+  redrawCalls();
+}
+
+function drawArrived() {
+  const known = new Set(shownCalls.map((one) => one.id));
+  const fresh = arrived.splice(0).filter((one) => !known.has(one.id));
+  shownCalls = [...fresh.toReversed(), ...shownCalls].slice(0, MOST_LIVE);
   redrawCalls();
 }
 
