@@ -22,6 +22,8 @@ from taximeter.cli.shells import SCRIPTS, SHELLS
 
 MANUAL = ROOT / "packaging" / "data" / "share" / "man" / "man1" / "taximeter.1"
 PAGE = DOCS / "cli.md"
+COMMON = {"state_dir", "json", "timezone", "color", "quiet"}
+"""The options of every command, which the page lists once."""
 BEGIN, END = "<!-- generated from the parser -->\n", "<!-- end of the generated part -->\n"
 
 
@@ -38,7 +40,7 @@ def usage(name: str, parser: argparse.ArgumentParser) -> str:
     """Return the usage on one line, independent of the terminal's width."""
     parts = ["taximeter", name]
     for action in parser._actions:
-        if isinstance(action, (argparse._HelpAction, argparse._SubParsersAction)):
+        if isinstance(action, (argparse._HelpAction, argparse._SubParsersAction)) or action.dest in COMMON:
             continue
         what = shown(action)
         parts.append(what if action.required else f"[{what}]")
@@ -54,9 +56,9 @@ def shown(action: argparse.Action) -> str:
     return action.option_strings[-1] + ("" if action.nargs == 0 else f" {value}")
 
 
-def rows(parser: argparse.ArgumentParser) -> Iterator[str]:
+def rows(parser: argparse.ArgumentParser, without: set[str] = frozenset()) -> Iterator[str]:
     for action in parser._actions:
-        if isinstance(action, (argparse._HelpAction, argparse._SubParsersAction)):
+        if isinstance(action, (argparse._HelpAction, argparse._SubParsersAction)) or action.dest in without:
             continue
         names = ", ".join(f"`{option}`" for option in action.option_strings) or f"`{shown(action)}`"
         values = "" if action.nargs == 0 or not action.option_strings else f" `{shown(action).partition(' ')[2]}`"
@@ -68,7 +70,7 @@ def reference() -> str:
     lines = ["## Options of every command", "", "| option | meaning |", "|---|---|", *rows(whole), ""]
     for name, command in commands(whole):
         lines += [f"## taximeter {name}", "", command.description or "", "", "```text", usage(name, command), "```", ""]
-        if arguments := [row for row in rows(command) if "`--json`" not in row]:
+        if arguments := [*rows(command, COMMON)]:
             lines += ["| argument | meaning |", "|---|---|", *arguments, ""]
     return "\n".join(lines)
 

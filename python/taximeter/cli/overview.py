@@ -13,7 +13,7 @@ from typing import Final
 from ..errors import TaximeterError
 from ..ledger import Ledger, Report, Row, cost_cells
 from ..ledger.forecast import Forecast, daily_costs, forecast
-from ..table import Column, amounts, layout, sparkline
+from ..table import Column, amounts, display_width, layout, sparkline
 from ..zones import zone_name
 from .budgets import fullest_budget, has_several_budgets, print_budgets
 from .columns import percent
@@ -51,7 +51,8 @@ def overview(options: argparse.Namespace) -> int:
         return 0
     print(f"{now:%a %d %b %Y %H:%M}, {zone_name(own.timezone)}")
     print_lines(_fitting([*_sums(own, now, today.total, month.total), Column("", _notes(own, now), is_text=True, rank=5)]))
-    print(_rates(expected, burn))
+    for line in _rates(expected, burn):
+        print(line)
     if month.rows:
         print()
         print_lines(_fitting(_models(own, now, month)))
@@ -71,7 +72,7 @@ def _fitting(columns: Sequence[Column]) -> list[str]:
     return layout(columns, width=width, has_rule=False)[0]
 
 
-def _rates(expected: Forecast | None, burn: Decimal) -> str:
+def _rates(expected: Forecast | None, burn: Decimal) -> list[str]:
     """Return the line below the sums: the forecast, what the last hour cost, and the fullest budget."""
     parts = [f"now ${amounts([burn])[0]}/h"]
     if expected is not None:
@@ -79,7 +80,10 @@ def _rates(expected: Forecast | None, burn: Decimal) -> str:
         parts.insert(0, f"forecast  ${low if low == high else f'{low}-{high}'} by {expected.until:%d %b}")
     if fullest := fullest_budget():
         parts.append(fullest)
-    return "    ".join(parts)
+    line = "    ".join(parts)
+    if not is_terminal() or display_width(line) <= shutil.get_terminal_size().columns:
+        return [line]
+    return ["    ".join(parts[:2]), *parts[2:]]
 
 
 def _sums(own: Ledger, now: datetime, today: Row, month: Row) -> list[Column]:

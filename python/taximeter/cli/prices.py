@@ -196,7 +196,7 @@ def _list(options: argparse.Namespace) -> int:
         writer, safe = csv_writer(options, names)
         writer.writerows({name: safe(value) for name, value in line._asdict().items()} for line in lines[: options.limit])
         return 0
-    say(f"{meter.catalog}, as of {meter.catalog_as_of or 'an unknown date'}; US dollars per million tokens, others as they say")
+    say(f"{meter.catalog}, as of {meter.catalog_as_of or 'an unknown date'}; $ per million tokens")
     print_table(price_columns(lines), options.limit, what="rates")
     return 0
 

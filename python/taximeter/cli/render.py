@@ -190,7 +190,7 @@ def _is_by_time(report: Report) -> bool:
 
 def _tell_dropped(dropped: Sequence[str]) -> None:
     if names := [name for name in dropped if name]:
-        say(f"left out, because the terminal is too narrow: {', '.join(names)}")
+        say(f"no room for {', '.join(names)}")
 
 
 def print_table(columns: Sequence[Column], limit: int | None = None, *, what: str = "rows") -> None:

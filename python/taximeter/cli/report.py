@@ -113,7 +113,7 @@ def _show(options: argparse.Namespace) -> int:
     if sort := options.sort or (ready and ready.sort):
         report = report.sorted_by(_sort_field(report, sort))
     if options.plot is not None:
-        return _plot(options, report)
+        return _plot(options, own, report)
     shown = report if options.limit is None else shortened(report, options.limit)
     if options.csv:
         writer, safe = csv_writer(options, [*report.by, *(field.name for field in fields(Row) if field.name != "key")])
@@ -142,9 +142,11 @@ def _sort_field(report: Report, text: str) -> str:
     return sign + (name if name in report.by else SORTS.get(name, name))
 
 
-def _plot(options: argparse.Namespace, report: Report) -> int:
+def _plot(options: argparse.Namespace, own: Ledger, report: Report) -> int:
     if not report.rows:
-        raise ValueError("--plot: no calls match, so there is nothing to draw; see --since, --until and --where")
+        say_nothing_found(options, own)
+        say("so --plot draws nothing")
+        return 1
     try:
         report.plot(top=options.limit).save(options.plot)
     except (ValueError, ModuleNotFoundError) as error:

@@ -110,8 +110,10 @@ def _top(options: argparse.Namespace) -> int:
             status = view.message or ("paused: p goes on" if view.is_paused else _KEYS)
             heading = color(drawn[_HEADING], "bold") if len(drawn) > _HEADING else ""
             whole.draw("\n".join([*drawn[:_HEADING], heading, *drawn[_HEADING + 1 :], "", status]))
-            view.message = ""
-            if not _press(whole, view, whole.key(options.every)):
+            key = whole.key(options.every)
+            if key:
+                view.message = ""
+            if not _press(whole, view, key):
                 return 0
 
 
