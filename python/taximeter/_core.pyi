@@ -601,6 +601,35 @@ class LedgerReader:
             ValueError: A field is unknown.
             LedgerError: The ledger cannot be read.
         """
+    def durations(
+        self,
+        what: str,
+        by: Sequence[str],
+        since: int | None,
+        until: int | None,
+        conditions: Sequence[tuple[str, str, Sequence[str | None]]],
+        parts: Mapping[str, Sequence[int]],
+        fractions: Sequence[float],
+    ) -> list[tuple[list[str | None], int, list[float], list[tuple[float, int]]]]:
+        """Return percentiles of latency or of the time to the first token over groups of events.
+
+        Args:
+            what: `latency_ms` or `ttft_ms`.
+            by: The fields.
+            since: Only events that began at or after this time.
+            until: Only events that began before this time.
+            conditions: The filter.
+            parts: As in `report`.
+            fractions: The percentiles as fractions, such as 0.95.
+
+        Returns:
+            The values of the fields, the calls of which the duration is known, the percentiles in milliseconds within 4.5 %, and the
+            calls by bucket: its upper limit in milliseconds, and how many.
+
+        Raises:
+            ValueError: A field is unknown.
+            LedgerError: The ledger cannot be read.
+        """
     def events(
         self,
         since: int | None,
@@ -842,6 +871,17 @@ def work_for(user: int, group: int) -> None:
 
     Raises:
         OSError: This process is not root's.
+    """
+
+def ledger_pack(ledger: str | PathLike[str], progress: Callable[[int, int], object] | None) -> None:
+    """Migrate a ledger to this version's schema, and pack all its calls for fast reports.
+
+    Args:
+        ledger: The ledger's file. A missing file is left alone.
+        progress: Called now and then with the calls that are packed and all calls. What it raises ends the work.
+
+    Raises:
+        LedgerError: The ledger cannot be read or written.
     """
 
 @final

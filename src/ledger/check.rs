@@ -8,6 +8,7 @@ use rusqlite::Connection;
 
 use super::error::LedgerError;
 use super::file::LedgerFile;
+use super::fold::fold_all;
 use super::reader::Reader;
 use super::watch::Watch;
 use crate::sys::fs::path_metadata;
@@ -77,7 +78,7 @@ fn faults(connection: &Connection, check: &str) -> rusqlite::Result<Vec<String>>
     Ok(found.into_iter().filter(|verdict| verdict != "ok").collect())
 }
 
-/// Writes the file anew, without unused pages. Needs as much space again for that time. Writers wait, and their events with them.
+/// Packs all calls, and writes the file anew, without unused pages. Needs as much space again for that time. Writers wait, and their events with them.
 ///
 /// # Errors
 /// If there is no ledger, or if it cannot be written; [`LedgerError::Stopped`]. Then the file is as before.
@@ -89,6 +90,7 @@ pub fn compact(ledger: &Path, watch: &Arc<Watch>) -> Result<Compacted, LedgerErr
     let mut file = LedgerFile::open_to_write(ledger, None)?;
     let mut connection = file.connection()?;
     connection.busy_timeout(PATIENCE)?;
+    fold_all(&mut connection, watch)?;
     watch.guard(&mut connection)?;
     connection.execute_batch("PRAGMA auto_vacuum = incremental; VACUUM").map_err(|error| watch.explain(error))?;
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()))?;

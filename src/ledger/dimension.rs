@@ -1,6 +1,6 @@
 //! The fields by which reports group and filter, and their SQL expressions.
 
-use rusqlite::types::{Value, ValueRef};
+use rusqlite::types::Value;
 
 use super::error::LedgerError;
 
@@ -20,9 +20,11 @@ pub enum Dimension {
 
 /// Fields of a call that every row of `hourly` has.
 pub(super) const HOURLY_OWN: [&str; 5] = ["provider", "model", "operation", "status", "cost_status"];
-/// Fields by which `hourly` keeps sums. Each row has the value of one of them.
-pub(super) const HOURLY_ATTRIBUTION: [&str; 4] = ["agent", "feature", "team", "customer"];
-const OTHERS: [&str; 11] = [
+const OTHERS: [&str; 15] = [
+    "agent",
+    "feature",
+    "team",
+    "customer",
     "user",
     "session",
     "usage_status",
@@ -73,14 +75,13 @@ impl Dimension {
     /// # Errors
     /// If the name is unknown. The message lists the known names.
     pub fn parse(name: &str) -> Result<Self, LedgerError> {
-        let column = || HOURLY_OWN.iter().chain(&HOURLY_ATTRIBUTION).chain(&OTHERS).find(|column| **column == name);
+        let column = || HOURLY_OWN.iter().chain(&OTHERS).find(|column| **column == name);
         match (name.strip_prefix("tag:"), column()) {
             (Some(key), _) if !key.is_empty() => Ok(Self::Tag(key.to_owned())),
             (_, Some(column)) => Ok(Self::Column(column)),
             _ => Err(LedgerError::Query(format!(
-                "{name:?} is not a field of reports; use {}, {}, {}, hour, day, week, month or tag:KEY",
+                "{name:?} is not a field of reports; use {}, {}, hour, day, week, month or tag:KEY",
                 HOURLY_OWN.join(", "),
-                HOURLY_ATTRIBUTION.join(", "),
                 OTHERS.join(", "),
             ))),
         }
@@ -102,40 +103,8 @@ impl Dimension {
     /// The SQL expression over `hourly`.
     pub(super) fn over_hours(&self) -> String {
         match self {
-            Self::Column(name) if HOURLY_ATTRIBUTION.contains(name) => "value".into(),
             Self::Column(name) => (*name).into(),
             Self::Time(_) | Self::Tag(_) => format!("hour * {HOUR_NS}"),
-        }
-    }
-
-    /// The value of a group from SQL's value.
-    pub(super) fn group(&self, value: ValueRef<'_>) -> GroupValue {
-        match (self, value) {
-            (Self::Time(edges), ValueRef::Integer(time)) => {
-                let index = edges.partition_point(|edge| i64::try_from(*edge).is_ok_and(|edge| edge <= time));
-                GroupValue::Part(index.saturating_sub(1))
-            }
-            (_, ValueRef::Text(text) | ValueRef::Blob(text)) => GroupValue::Text(text.to_vec()),
-            _ => GroupValue::Text(Vec::new()),
-        }
-    }
-}
-
-/// The value of a dimension by which rows are grouped.
-#[derive(PartialEq, Eq, Hash, Clone)]
-pub(super) enum GroupValue {
-    /// The index of a part of time.
-    Part(usize),
-    /// A text; empty if the event has none.
-    Text(Vec<u8>),
-}
-
-impl GroupValue {
-    /// The form that reports show.
-    pub(super) fn text(&self) -> String {
-        match self {
-            Self::Part(index) => index.to_string(),
-            Self::Text(text) => String::from_utf8_lossy(text).into_owned(),
         }
     }
 }

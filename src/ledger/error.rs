@@ -42,6 +42,9 @@ pub enum LedgerError {
     /// An argument of a report is invalid: the field and the rule.
     #[error("{0}")]
     Query(String),
+    /// A block of columns does not have its form.
+    #[error("the ledger is damaged: a block of packed calls is unreadable")]
+    BadBlock,
     /// A stored amount is not a decimal.
     #[error("a stored amount is invalid: {0}")]
     Amount(#[from] crate::money::AmountError),

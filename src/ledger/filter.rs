@@ -1,5 +1,7 @@
 //! The selection of events for a report, a page of events or a repricing.
 
+use std::cmp::Ordering;
+
 use rusqlite::types::Value;
 
 use super::dimension::{Dimension, is_number};
@@ -108,6 +110,47 @@ impl Condition {
             }
         }
         Ok(Self { field: dimension, op, values })
+    }
+
+    /// Whether a text, empty if absent, meets the condition. The same as the SQL condition.
+    pub(super) fn meets(&self, text: &str) -> bool {
+        let mut values = self.values.iter().map(|value| value.as_deref().unwrap_or_default());
+        match self.op {
+            Op::Is => values.any(|value| value == text),
+            Op::IsNot => !values.any(|value| value == text),
+            Op::Contains => {
+                let text = text.to_lowercase();
+                values.any(|value| text.contains(&value.to_lowercase()))
+            }
+            Op::Above | Op::Below => false,
+        }
+    }
+
+    /// Whether a number meets the condition.
+    pub(super) fn meets_number(&self, number: Option<f64>) -> bool {
+        self.meets_order(
+            |value| number.map(|number| number.total_cmp(&value.parse().unwrap_or_default())),
+            number.is_none(),
+        )
+    }
+
+    /// Whether an amount meets the condition.
+    pub(super) fn meets_amount(&self, amount: Option<Usd>) -> bool {
+        let order = |value: &str| Some(amount?.cmp(&value.parse().ok()?));
+        self.meets_order(order, amount.is_none())
+    }
+
+    fn meets_order(&self, order: impl Fn(&str) -> Option<Ordering>, is_absent: bool) -> bool {
+        let wanted = match self.op {
+            Op::Above => Ordering::Greater,
+            Op::Below => Ordering::Less,
+            Op::Is | Op::IsNot | Op::Contains => Ordering::Equal,
+        };
+        let is_one = self.values.iter().any(|value| match value {
+            None => is_absent,
+            Some(value) => order(value) == Some(wanted),
+        });
+        is_one != (self.op == Op::IsNot)
     }
 
     /// The SQL condition over an expression of the field. Appends its parameters to `values`.

@@ -5,14 +5,13 @@ use std::collections::HashMap;
 use foldhash::fast::RandomState;
 use rusqlite::{Transaction, params};
 
-use super::dimension::HOURLY_ATTRIBUTION;
 use super::error::LedgerError;
 use crate::event::{Unit, UsageEvent};
 use crate::money::Usd;
 
 const NANOSECONDS_PER_HOUR: u64 = 3_600_000_000_000;
 
-/// What the rows of one event in `hourly` have in common.
+/// The key of a row of `hourly`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Call<'a> {
     hour: u64,
@@ -23,23 +22,12 @@ struct Call<'a> {
     cost_status: &'static str,
 }
 
-/// Events with the same rows: one for each attribution, and one for all.
-#[derive(PartialEq, Eq, Hash)]
-struct Group<'a> {
-    call: Call<'a>,
-    /// In the order of [`HOURLY_ATTRIBUTION`]. Calls without a value are kept under '', so that a report by this field shows what is
-    /// unattributed.
-    values: [&'a str; 4],
-}
-
-/// The key of a row: its dimension, the value of that, and the call.
-type Key<'a> = (&'static str, &'a str, Call<'a>);
-
 #[derive(Clone, Copy, Default)]
 struct Sums {
     calls: i64,
     tokens: [i64; 5],
     cost: Usd,
+    saved: Usd,
 }
 
 impl Sums {
@@ -47,12 +35,13 @@ impl Sums {
         self.calls += other.calls;
         self.tokens.iter_mut().zip(other.tokens).for_each(|(total, count)| *total += count);
         self.cost = self.cost + other.cost;
+        self.saved = self.saved + other.saved;
     }
 }
 
 /// The sums of a batch.
 #[derive(Default)]
-pub(super) struct Hours<'a>(HashMap<Group<'a>, Sums, RandomState>);
+pub(super) struct Hours<'a>(HashMap<Call<'a>, Sums, RandomState>);
 
 /// The counts that have their own columns, in column order.
 pub(super) fn token_columns(event: &UsageEvent<'_>) -> [i64; 5] {
@@ -68,7 +57,6 @@ pub(super) fn token_columns(event: &UsageEvent<'_>) -> [i64; 5] {
 impl<'a> Hours<'a> {
     /// Adds an event to the sums of its hour (`times` 1), or subtracts it (`times` -1).
     pub(super) fn add(&mut self, event: &UsageEvent<'a>, times: i64) {
-        let attribution = &event.attribution;
         let call = Call {
             hour: event.started_at / NANOSECONDS_PER_HOUR,
             provider: event.provider,
@@ -77,45 +65,32 @@ impl<'a> Hours<'a> {
             status: event.status.name(),
             cost_status: event.cost_status.name(),
         };
-        let values = [attribution.agent, attribution.feature, attribution.team, attribution.customer];
-        let cost = event.cost.unwrap_or_default().units();
-        self.0.entry(Group { call, values: values.map(Option::unwrap_or_default) }).or_default().add(&Sums {
+        let units = |amount: Option<Usd>| Usd::from_units(i128::from(times) * amount.unwrap_or_default().units());
+        self.0.entry(call).or_default().add(&Sums {
             calls: times,
             tokens: token_columns(event).map(|count| times * count),
-            cost: Usd::from_units(i128::from(times) * cost),
+            cost: units(event.cost),
+            saved: Usd::ZERO,
         });
-    }
-
-    /// The sums by row.
-    fn rows(&self) -> HashMap<Key<'a>, Sums, RandomState> {
-        let mut rows = HashMap::<Key<'a>, Sums, RandomState>::default();
-        for (group, sums) in &self.0 {
-            let attributed = HOURLY_ATTRIBUTION.into_iter().zip(group.values);
-            for (dimension, value) in attributed.chain([("", "")]) {
-                rows.entry((dimension, value, group.call)).or_default().add(sums);
-            }
-        }
-        rows
     }
 
     /// Adds the sums to the table.
     pub(super) fn merge(&self, transaction: &Transaction<'_>) -> Result<(), LedgerError> {
         let mut merge = transaction.prepare_cached(
-            "INSERT INTO hourly VALUES (?2, ?1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+            "INSERT INTO hourly VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
             ON CONFLICT DO UPDATE SET calls = calls + excluded.calls, input_tokens = input_tokens + excluded.input_tokens,
                 output_tokens = output_tokens + excluded.output_tokens,
                 cache_read_tokens = cache_read_tokens + excluded.cache_read_tokens,
                 cache_write_tokens = cache_write_tokens + excluded.cache_write_tokens,
                 reasoning_tokens = reasoning_tokens + excluded.reasoning_tokens,
-                cost_usd = usd_sum(cost_usd, excluded.cost_usd)",
+                cost_usd = usd_sum(cost_usd, excluded.cost_usd),
+                cache_saved_usd = usd_sum(cache_saved_usd, excluded.cache_saved_usd)",
         )?;
-        for ((dimension, value, call), sums) in self.rows() {
+        for (call, sums) in &self.0 {
             let Call { hour, provider, model, operation, status, cost_status } = call;
             let [input, output, cache_read, cache_write, reasoning] = sums.tokens;
             merge.execute(params![
-                dimension,
-                hour as i64,
-                value,
+                *hour as i64,
                 provider,
                 model,
                 operation,
@@ -128,6 +103,7 @@ impl<'a> Hours<'a> {
                 cache_write,
                 reasoning,
                 sums.cost.to_string(),
+                sums.saved.to_string(),
             ])?;
         }
         Ok(())

@@ -8,6 +8,7 @@
 
 mod arrow;
 mod backup;
+mod block;
 mod check;
 mod column;
 mod dimension;
@@ -15,18 +16,26 @@ mod error;
 mod export;
 mod file;
 mod filter;
+mod fold;
 mod functions;
+mod groups;
 mod highest;
 mod hours;
 mod insert;
+mod latency;
 mod lease;
+mod packing;
 mod query;
 mod reader;
 mod record;
 mod report;
 mod reprice;
+mod scan;
 mod schema;
 mod spend;
+#[cfg(test)]
+mod tests;
+mod texts;
 mod watch;
 mod writer;
 
@@ -38,6 +47,7 @@ pub use error::LedgerError;
 pub use export::Format;
 pub use filter::{Condition, Filter, Op};
 pub use highest::Measure;
+pub use latency::{Duration, Durations};
 pub use lease::unusable_after_fork;
 pub use query::{Parameters, Rows};
 pub use reader::Reader;

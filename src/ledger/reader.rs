@@ -196,7 +196,11 @@ impl Reader {
     }
 
     /// The events of a query, each as a JSON object, and the sequence number of the last one.
-    pub(super) fn select(&mut self, query: &str, values: Vec<Value>) -> Result<(Vec<String>, Option<i64>), LedgerError> {
+    pub(super) fn select(
+        &mut self,
+        query: &str,
+        values: Vec<Value>,
+    ) -> Result<(Vec<String>, Option<i64>), LedgerError> {
         let connection = self.connection()?;
         let mut statement = connection.prepare(query)?;
         let names: Vec<String> = statement.column_names().map(str::to_owned).collect();

@@ -1,16 +1,22 @@
 //! Reports: exact sums of events, grouped by any of their fields.
 //!
-//! A report by the call's own fields and at most one of agent, feature, team and customer uses `hourly` for the whole hours of its period,
-//! and reads events only for the partial hours at its ends. Any other report reads all events of its period.
+//! A report by the call's own fields uses `hourly` for the whole hours of its period. Any other report, and the partial hours, read the
+//! columns of blocks, and the latest calls, which are in no block yet, from `events`. Few fields, such as trace ids, are in no block: a
+//! report by them reads all events of its period.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
+use rusqlite::Connection;
 use rusqlite::types::Value;
 
-use super::dimension::{Dimension, GroupValue, HOUR_NS, HOURLY_ATTRIBUTION, HOURLY_OWN};
+use super::block::{self, Block, COUNTS};
+use super::dimension::{Dimension, HOUR_NS, HOURLY_OWN};
 use super::error::LedgerError;
 use super::filter::Filter;
+use super::groups::Groups;
 use super::reader::Reader;
+use super::scan::{Rows, Scan, column_of};
+use super::{schema, texts};
 use crate::money::Usd;
 
 /// The sums of one group.
@@ -34,26 +40,49 @@ pub struct Totals {
     pub reasoning_tokens: u64,
     /// The sum of the known costs.
     pub cost: Usd,
+    /// The sum of what caching saved, of the calls of which it is known. It may be negative.
+    pub cache_saved: Usd,
+}
+
+/// Sums: calls, errors, unpriced calls, the five counts of tokens, and amounts in units of [`Usd`].
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    counts: [u64; 8],
+    cost: i128,
+    saved: i128,
+}
+
+impl Sums {
+    fn add(&mut self, other: &Self) {
+        self.counts.iter_mut().zip(other.counts).for_each(|(sum, count)| *sum += count);
+        self.cost = self.cost.saturating_add(other.cost);
+        self.saved = self.saved.saturating_add(other.saved);
+    }
+}
+
+impl From<Sums> for Totals {
+    fn from(sums: Sums) -> Self {
+        let [calls, errors, unpriced, input, output, cache_read, cache_write, reasoning] = sums.counts;
+        Self {
+            calls,
+            errors,
+            unpriced,
+            input_tokens: input,
+            output_tokens: output,
+            cache_read_tokens: cache_read,
+            cache_write_tokens: cache_write,
+            reasoning_tokens: reasoning,
+            cost: Usd::from_units(sums.cost),
+            cache_saved: Usd::from_units(sums.saved),
+        }
+    }
 }
 
 /// One row: the values of the dimensions, with an empty text for an absent value, and the sums.
 pub type ReportRow = (Vec<String>, Totals);
 
-impl Totals {
-    fn add(&mut self, other: &Self) {
-        self.calls += other.calls;
-        self.errors += other.errors;
-        self.unpriced += other.unpriced;
-        self.input_tokens += other.input_tokens;
-        self.output_tokens += other.output_tokens;
-        self.cache_read_tokens += other.cache_read_tokens;
-        self.cache_write_tokens += other.cache_write_tokens;
-        self.reasoning_tokens += other.reasoning_tokens;
-        self.cost = self.cost + other.cost;
-    }
-}
-
-type Groups = HashMap<Vec<GroupValue>, (Vec<String>, Totals)>;
+/// Above this many parts of a period that `hourly` cannot answer, the report reads blocks only.
+const MOST_CUTS: usize = 8;
 
 impl Reader {
     /// Sums events by `dimensions`. The group with the highest cost comes first.
@@ -62,141 +91,173 @@ impl Reader {
     /// If the file cannot be read.
     pub fn report(&mut self, dimensions: &[Dimension], filter: &Filter) -> Result<Vec<ReportRow>, LedgerError> {
         self.refresh()?;
-        let mut groups = Groups::new();
-        match rollup(dimensions, filter) {
-            Some(attribution) => {
-                let (first, last) = whole_hours(filter);
-                if first < last {
-                    let hour = |hour: u64| Some(hour.saturating_mul(HOUR_NS));
-                    let mut next = first;
-                    for cut in cut_hours(dimensions, first, last) {
-                        self.add_hours(&mut groups, dimensions, filter, attribution, next, cut)?;
-                        let (since, until) = (hour(cut), hour(cut + 1));
-                        self.add_events(&mut groups, dimensions, &Filter { since, until, ..filter.clone() })?;
-                        next = cut + 1;
-                    }
-                    self.add_hours(&mut groups, dimensions, filter, attribution, next, last)?;
-                    let edges = [(filter.since, hour(first)), (hour(last), filter.until)];
-                    for (since, until) in edges {
-                        let is_cut = since.is_some() && until.is_some() && since < until;
-                        if is_cut {
-                            self.add_events(&mut groups, dimensions, &Filter { since, until, ..filter.clone() })?;
-                        }
-                    }
-                } else {
-                    self.add_events(&mut groups, dimensions, filter)?;
+        let mut connection = self.connection()?;
+        // One transaction, so that blocks, sums and events are of the same moment.
+        let transaction = connection.transaction()?;
+        let has_blocks = schema::has_blocks(&transaction)?;
+        let groups = Groups::new(&transaction, dimensions, has_blocks);
+        let mut report = Report { connection: &transaction, dimensions, groups, sums: Vec::new(), has_blocks };
+        let (first, last) = whole_hours(filter);
+        let cuts = cut_hours(dimensions, first, last);
+        if uses_hours(dimensions, filter) && first < last && cuts.len() <= MOST_CUTS && has_blocks {
+            let hour = |hour: u64| Some(hour.saturating_mul(HOUR_NS));
+            let mut next = first;
+            for cut in cuts {
+                report.add_hours(filter, next, cut)?;
+                let (since, until) = (hour(cut), hour(cut + 1));
+                report.add_calls(&Filter { since, until, ..filter.clone() })?;
+                next = cut + 1;
+            }
+            report.add_hours(filter, next, last)?;
+            for (since, until) in [(filter.since, hour(first)), (hour(last), filter.until)] {
+                if since.is_some() && until.is_some() && since < until {
+                    report.add_calls(&Filter { since, until, ..filter.clone() })?;
                 }
             }
-            None => self.add_events(&mut groups, dimensions, filter)?,
+        } else {
+            report.add_calls(filter)?;
         }
-        let mut rows: Vec<_> = groups.into_values().collect();
+        let keys = report.groups.keys()?;
+        let mut rows: Vec<ReportRow> = keys.into_iter().zip(report.sums.into_iter().map(Totals::from)).collect();
         rows.sort_by(|a, b| b.1.cost.cmp(&a.1.cost).then(b.1.calls.cmp(&a.1.calls)).then(a.0.cmp(&b.0)));
         Ok(rows)
     }
+}
 
-    fn add_hours(
-        &mut self,
-        groups: &mut Groups,
-        dimensions: &[Dimension],
-        filter: &Filter,
-        attribution: &str,
-        first: u64,
-        last: u64,
-    ) -> Result<(), LedgerError> {
+/// A report that is being made.
+struct Report<'c> {
+    connection: &'c Connection,
+    dimensions: &'c [Dimension],
+    groups: Groups<'c>,
+    sums: Vec<Sums>,
+    has_blocks: bool,
+}
+
+impl Report<'_> {
+    fn add_hours(&mut self, filter: &Filter, first: u64, last: u64) -> Result<(), LedgerError> {
         if first >= last {
             return Ok(());
         }
-        let mut values = vec![Value::Text(attribution.to_owned()), clamp(first), clamp(last)];
-        let mut query = String::from(
-            "SELECT status = 'error', cost_status = 'unpriced', calls, input_tokens, output_tokens,
-            cache_read_tokens, cache_write_tokens, reasoning_tokens, cost_usd",
+        let mut values = vec![clamp(first), clamp(last)];
+        let mut query = format!(
+            "SELECT status = 'error', cost_status = 'unpriced', calls, {}, cost_usd, cache_saved_usd",
+            COUNTS.join(", ")
         );
-        for dimension in dimensions {
+        for dimension in self.dimensions {
             query.extend([", ".to_owned(), dimension.over_hours()]);
         }
-        query.push_str(" FROM hourly WHERE dimension = ? AND hour >= ? AND hour < ?");
+        query.push_str(" FROM hourly WHERE hour >= ? AND hour < ?");
         for condition in &filter.conditions {
             query.extend([" AND ".to_owned(), condition.over(&condition.field.over_hours(), &mut values)]);
         }
-        self.add_rows(groups, dimensions, &query, values)
+        self.add_rows(&query, values)
     }
 
-    fn add_events(
-        &mut self,
-        groups: &mut Groups,
-        dimensions: &[Dimension],
-        filter: &Filter,
-    ) -> Result<(), LedgerError> {
+    /// Adds calls: those of blocks from their columns, the others from `events`.
+    fn add_calls(&mut self, filter: &Filter) -> Result<(), LedgerError> {
+        let scan = if self.has_blocks && self.groups.is_packed() { Scan::new(filter) } else { None };
+        let Some(mut scan) = scan else { return self.add_events(filter, None) };
+        for block in block::all(self.connection)? {
+            let rows = scan.select(self.connection, &block)?;
+            if !rows.is_empty() {
+                self.add_block(&block, &rows)?;
+            }
+        }
+        let covered = block::covered(self.connection)?;
+        self.add_events(filter, Some(covered))
+    }
+
+    fn add_block(&mut self, block: &Block, rows: &Rows) -> Result<(), LedgerError> {
+        let groups = self.groups.of_calls(block, rows)?;
+        self.sums.resize(self.groups.len(), Sums::default());
+        let mut columns = Vec::new();
+        for (index, counts) in (0..COUNTS.len()).map(|column| (3 + column, block.counts(self.connection, column))) {
+            columns.extend(counts?.map(|counts| (index, counts)));
+        }
+        for (index, field, value) in [(1, "status", "error"), (2, "cost_status", "unpriced")] {
+            columns.extend(self.flags(block, field, value)?.map(|flags| (index, flags)));
+        }
+        let (costs, saved) = (block.costs(self.connection)?, block.saved(self.connection)?);
+        rows.for_each(|row| {
+            let sums = &mut self.sums[groups[row] as usize];
+            sums.counts[0] += 1;
+            for (index, numbers) in &columns {
+                sums.counts[*index] += numbers[row];
+            }
+            if let Some(cost) = costs.as_ref().and_then(|costs| costs.get(row)) {
+                sums.cost = sums.cost.saturating_add(cost);
+            }
+            if let Some(saved) = saved.as_ref().and_then(|saved| saved.get(row)) {
+                sums.saved = sums.saved.saturating_add(saved);
+            }
+        });
+        Ok(())
+    }
+
+    /// For each call 1 if a field has a value, else 0; `None` if no call has it.
+    fn flags(&self, block: &Block, field: &'static str, value: &str) -> Result<Option<Vec<u64>>, LedgerError> {
+        let column = column_of(&Dimension::Column(field)).ok_or(LedgerError::BadBlock)?;
+        let texts = block.texts(self.connection, column)?;
+        let Some(number) = texts::find(self.connection, value)? else { return Ok(None) };
+        let Some(index) = texts.values.iter().position(|value| *value == number) else { return Ok(None) };
+        if texts.rows.is_empty() {
+            return Ok(Some(vec![1; block.calls]));
+        }
+        Ok(Some(texts.rows.iter().map(|row| u64::from(*row == index as u64)).collect()))
+    }
+
+    /// Adds calls from `events`: those after a sequence number, or all.
+    fn add_events(&mut self, filter: &Filter, after: Option<i64>) -> Result<(), LedgerError> {
         let mut values = Vec::new();
-        let mut query = String::from(
-            "SELECT status = 'error', cost_status = 'unpriced', 1, input_tokens, output_tokens,
-            cache_read_tokens, cache_write_tokens, reasoning_tokens, ifnull(cost_usd, '0')",
+        let saved = if self.has_blocks { "ifnull(cache_saved_usd, '0')" } else { "'0'" };
+        let mut query = format!(
+            "SELECT status = 'error', cost_status = 'unpriced', 1, {}, ifnull(cost_usd, '0'), {saved}",
+            COUNTS.join(", ")
         );
-        for dimension in dimensions {
+        for dimension in self.dimensions {
             query.extend([", ".to_owned(), dimension.over_events(&mut values)]);
         }
-        query.push_str(" FROM events");
-        query.push_str(&filter.clause(&mut values));
-        self.add_rows(groups, dimensions, &query, values)
+        // The index of times would be slower for the calls after a sequence number.
+        query.push_str(if after.is_some() { " FROM events NOT INDEXED" } else { " FROM events" });
+        let clause = filter.clause(&mut values);
+        query.push_str(&clause);
+        if let Some(after) = after {
+            query.push_str(if clause.is_empty() { " WHERE seq > ?" } else { " AND seq > ?" });
+            values.push(Value::Integer(after));
+        }
+        self.add_rows(&query, values)
     }
 
-    fn add_rows(
-        &mut self,
-        groups: &mut Groups,
-        dimensions: &[Dimension],
-        query: &str,
-        values: Vec<Value>,
-    ) -> Result<(), LedgerError> {
-        const FIRST_DIMENSION: usize = 9;
-        let connection = self.connection()?;
-        let mut statement = connection.prepare(query)?;
+    fn add_rows(&mut self, query: &str, values: Vec<Value>) -> Result<(), LedgerError> {
+        const FIRST_DIMENSION: usize = 10;
+        let mut statement = self.connection.prepare(query)?;
         let mut rows = statement.query(rusqlite::params_from_iter(values))?;
-        let mut key = Vec::with_capacity(dimensions.len());
         while let Some(row) = rows.next()? {
             let count = |column: usize| row.get::<_, i64>(column).map(|count| count.max(0) as u64);
-            let calls = count(2)?;
-            let cost = row.get_ref(8)?.as_str().map_err(rusqlite::Error::from)?.parse()?;
-            let totals = Totals {
-                calls,
-                errors: count(0)? * calls,
-                unpriced: count(1)? * calls,
-                input_tokens: count(3)?,
-                output_tokens: count(4)?,
-                cache_read_tokens: count(5)?,
-                cache_write_tokens: count(6)?,
-                reasoning_tokens: count(7)?,
-                cost,
+            let amount = |column: usize| -> Result<i128, LedgerError> {
+                Ok(row.get_ref(column)?.as_str().map_err(rusqlite::Error::from)?.parse::<Usd>()?.units())
             };
-            key.clear();
-            for (column, dimension) in dimensions.iter().enumerate() {
-                key.push(dimension.group(row.get_ref(FIRST_DIMENSION + column)?));
+            let calls = count(2)?;
+            let mut sums = Sums { counts: [0; 8], cost: amount(8)?, saved: amount(9)? };
+            sums.counts =
+                [calls, count(0)? * calls, count(1)? * calls, count(3)?, count(4)?, count(5)?, count(6)?, count(7)?];
+            let group = self.groups.of_row(row, FIRST_DIMENSION)? as usize;
+            if group == self.sums.len() {
+                self.sums.push(Sums::default());
             }
-            if let Some((_, sums)) = groups.get_mut(&key) {
-                sums.add(&totals);
-                continue;
-            }
-            groups.insert(key.clone(), (key.iter().map(GroupValue::text).collect(), totals));
+            self.sums[group].add(&sums);
         }
         Ok(())
     }
 }
 
-/// The dimension of `hourly` that answers the report ('' if it uses no attribution); `None` if `hourly` cannot answer it.
-fn rollup<'a>(dimensions: &'a [Dimension], filter: &'a Filter) -> Option<&'a str> {
-    let mut attribution = "";
-    for dimension in dimensions.iter().chain(filter.conditions.iter().map(|condition| &condition.field)) {
-        match dimension {
-            Dimension::Time(_) => {}
-            Dimension::Column(name) if HOURLY_OWN.contains(name) => {}
-            Dimension::Column(name)
-                if HOURLY_ATTRIBUTION.contains(name) && (attribution.is_empty() || attribution == *name) =>
-            {
-                attribution = name;
-            }
-            Dimension::Column(_) | Dimension::Tag(_) => return None,
-        }
-    }
-    Some(attribution)
+/// Whether `hourly` has all fields of the report.
+fn uses_hours(dimensions: &[Dimension], filter: &Filter) -> bool {
+    dimensions.iter().chain(filter.conditions.iter().map(|condition| &condition.field)).all(|field| match field {
+        Dimension::Time(_) => true,
+        Dimension::Column(name) => HOURLY_OWN.contains(name),
+        Dimension::Tag(_) => false,
+    })
 }
 
 /// The hours from `first` to `last` in which a part of time begins: `hourly` cannot tell which of their events belong to which part.

@@ -8,10 +8,12 @@ use std::collections::BTreeMap;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, Transaction, TransactionBehavior, params, params_from_iter};
 
+use super::block::{self, Packed};
 use super::error::LedgerError;
 use super::filter::Filter;
 use super::hours::Hours;
 use super::insert::notes_text;
+use super::texts::Texts;
 use super::writer::Writer;
 use crate::event::{Attribution, CostNotes, CostStatus, Status, Usage, UsageEvent};
 use crate::money::Usd;
@@ -101,6 +103,8 @@ impl Writer {
             let Some(last) = page.last() else { break };
             (after, examined) = (last.seq, examined + page.len() as u64);
             let mut hours = Hours::default();
+            let mut packed = Vec::new();
+            let mut numbers = Texts::default();
             let changed = page.iter().filter_map(|stored| {
                 let event = stored.event();
                 let new = price(&event)?;
@@ -118,10 +122,13 @@ impl Writer {
                     hours.add(&event, -1);
                     hours.add(&after, 1);
                     write(&transaction, stored, &after, &new)?;
+                    packed.push((stored.seq, Repacked::new(&transaction, &mut numbers, &after, &new)?));
                 }
             }
             if !is_dry_run {
                 hours.merge(&transaction)?;
+                let seqs: Vec<i64> = packed.iter().map(|(seq, _)| *seq).collect();
+                block::change(&transaction, &seqs, |index, call| packed[index].1.apply(call))?;
             }
             transaction.commit()?;
         }
@@ -129,6 +136,41 @@ impl Writer {
             connection.execute("DELETE FROM hourly WHERE calls = 0", ())?;
         }
         Ok(Repriced { examined, models: models.into_iter().collect() })
+    }
+}
+
+/// What a repricing changes of a call in a block.
+struct Repacked {
+    cost: Option<Usd>,
+    /// The columns of texts, and the numbers of the new ones.
+    texts: [(usize, u32); 3],
+}
+
+impl Repacked {
+    fn new(
+        transaction: &Transaction<'_>,
+        numbers: &mut Texts,
+        after: &UsageEvent<'_>,
+        new: &NewPrice,
+    ) -> Result<Self, LedgerError> {
+        let mut text = |field: &str, text: &str| -> Result<(usize, u32), LedgerError> {
+            let column = block::text_column(field).ok_or(LedgerError::BadBlock)?;
+            Ok((column, numbers.number(transaction, text)?))
+        };
+        let texts = [
+            text("cost_status", after.cost_status.name())?,
+            text("cost_notes", &notes_text(new.notes).unwrap_or_default())?,
+            text("catalog", new.catalog.as_deref().unwrap_or_default())?,
+        ];
+        Ok(Self { cost: after.cost, texts })
+    }
+
+    fn apply(&self, call: &mut Packed) -> bool {
+        call.cost = self.cost;
+        for (column, number) in self.texts {
+            call.texts[column] = number;
+        }
+        true
     }
 }
 

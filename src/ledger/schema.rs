@@ -5,7 +5,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::error::LedgerError;
 
 /// The steps from an empty file to the current schema. `PRAGMA user_version` counts the steps that a file has had.
-const STEPS: &[&str] = &[
+pub(super) const STEPS: &[&str] = &[
     "
 CREATE TABLE events (
     seq INTEGER PRIMARY KEY,            -- order of arrival
@@ -108,6 +108,72 @@ CREATE TABLE budget_spend (
     PRIMARY KEY (budget, period, key)
 ) WITHOUT ROWID;
 ",
+    "
+ALTER TABLE events ADD COLUMN cache_saved_usd TEXT;  -- what caching saved; may be negative; NULL is unknown
+CREATE INDEX events_failed ON events (started_at) WHERE status = 'error';
+CREATE INDEX events_unpriced ON events (started_at) WHERE cost_status = 'unpriced';
+
+-- The columns that reports need of consecutive calls, packed: see src/ledger/block.rs.
+CREATE TABLE texts (
+    id INTEGER PRIMARY KEY,
+    hash INTEGER NOT NULL,              -- FNV-1a, 32 bits
+    text TEXT NOT NULL
+);
+CREATE INDEX texts_by_hash ON texts (hash);
+CREATE TABLE blocks (
+    block INTEGER PRIMARY KEY,
+    first_seq INTEGER NOT NULL,
+    last_seq INTEGER NOT NULL UNIQUE,
+    calls INTEGER NOT NULL,
+    since INTEGER NOT NULL,             -- the first and the last started_at
+    until INTEGER NOT NULL
+);
+CREATE TABLE block_columns (
+    key INTEGER PRIMARY KEY,            -- the number of the block times 64, plus that of the column
+    data BLOB NOT NULL
+);
+
+-- Sums by hour, of everything. Sums by attribution did not condense the calls of many customers.
+DROP VIEW spend_by_day;
+DROP VIEW spend_by_attribution;
+ALTER TABLE hourly RENAME TO hourly_5;
+CREATE TABLE hourly (
+    hour INTEGER NOT NULL,              -- hours since 1970, UTC
+    provider TEXT NOT NULL,
+    model TEXT NOT NULL,
+    operation TEXT NOT NULL,
+    status TEXT NOT NULL,
+    cost_status TEXT NOT NULL,
+    calls INTEGER NOT NULL,
+    input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    cache_read_tokens INTEGER NOT NULL,
+    cache_write_tokens INTEGER NOT NULL,
+    reasoning_tokens INTEGER NOT NULL,
+    cost_usd TEXT NOT NULL,             -- exact decimal, of the calls whose cost is known
+    cache_saved_usd TEXT NOT NULL,      -- exact decimal, of the calls of which it is known
+    PRIMARY KEY (hour, provider, model, operation, status, cost_status)
+) WITHOUT ROWID;
+INSERT INTO hourly SELECT hour, provider, model, operation, status, cost_status, calls, input_tokens, output_tokens,
+    cache_read_tokens, cache_write_tokens, reasoning_tokens, cost_usd, '0' FROM hourly_5 WHERE dimension = '';
+DROP TABLE hourly_5;
+
+-- For SQL tools. SQLite has no decimals, so these sums are floating point; taximeter's own reports are exact.
+CREATE VIEW spend_by_day AS
+SELECT date(hour * 3600, 'unixepoch') AS day, provider, model, sum(calls) AS calls,
+       sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
+       sum(CAST(cost_usd AS REAL)) AS cost_usd,
+       sum(iif(cost_status = 'unpriced', calls, 0)) AS unpriced
+FROM hourly GROUP BY day, provider, model;
+CREATE VIEW spend_by_attribution AS
+SELECT dimension, value, model, count(*) AS calls, sum(CAST(cost_usd AS REAL)) AS cost_usd,
+       sum(cost_status = 'unpriced') AS unpriced
+FROM (SELECT 'agent' AS dimension, ifnull(agent, '') AS value, model, cost_usd, cost_status FROM events
+    UNION ALL SELECT 'feature', ifnull(feature, ''), model, cost_usd, cost_status FROM events
+    UNION ALL SELECT 'team', ifnull(team, ''), model, cost_usd, cost_status FROM events
+    UNION ALL SELECT 'customer', ifnull(customer, ''), model, cost_usd, cost_status FROM events)
+GROUP BY dimension, value, model;
+",
 ];
 
 /// Migrates a file to the current schema. Several processes may do this at the same time.
@@ -147,6 +213,14 @@ pub(super) fn has_tables(connection: &Connection) -> Result<bool, LedgerError> {
         return if has_anything(connection)? { Err(LedgerError::Foreign) } else { Ok(false) };
     }
     Ok(true)
+}
+
+/// Whether the file's schema has `texts` and `blocks`.
+pub(super) fn has_blocks(connection: &Connection) -> Result<bool, LedgerError> {
+    /// The schema in which they came.
+    const BLOCKS: u32 = 6;
+    let version: u32 = connection.prepare_cached("PRAGMA user_version")?.query_row((), |row| row.get(0))?;
+    Ok(version >= BLOCKS)
 }
 
 fn has_anything(connection: &Connection) -> Result<bool, LedgerError> {

@@ -1,15 +1,19 @@
 //! Writes events to the ledger: one transaction per batch, each event once.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+use super::block;
 use super::error::LedgerError;
 use super::file::LedgerFile;
+use super::fold::{Folder, fold_all};
 use super::hours::Hours;
 use super::insert::Insert;
 use super::lease::InUse;
 use super::spend::{Spending, Spends};
+use super::watch::Watch;
 use crate::event::UsageEvent;
 use crate::sys::fs::create_private_dir;
 use crate::sys::identity::FileIdentity;
@@ -20,6 +24,9 @@ const CHECKPOINT_AFTER: u32 = 1_000;
 const CHECKPOINT_AFTER_IN_BACKLOG: u32 = 8_000;
 /// The events of a batch that is part of a backlog.
 const BACKLOG: usize = 2_000;
+
+/// How long a batch may go on to pack calls of a file that another version or other processes wrote.
+const FOLDING: Duration = Duration::from_millis(60);
 
 /// The result of writing a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,13 +47,21 @@ pub struct Writer {
     replaced: Option<FileIdentity>,
     /// Tells which budgets an event counts for.
     spending: Option<Spending>,
+    folder: Folder,
 }
 
 impl Writer {
     /// A writer to the file at `path`. The first batch creates the file.
     #[must_use]
     pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), open: None, checkpoint_after: CHECKPOINT_AFTER, replaced: None, spending: None }
+        Self {
+            path: path.to_owned(),
+            open: None,
+            checkpoint_after: CHECKPOINT_AFTER,
+            replaced: None,
+            spending: None,
+            folder: Folder::default(),
+        }
     }
 
     /// The same writer, which also keeps what was spent of budgets.
@@ -58,6 +73,7 @@ impl Writer {
     /// Closes the file until the next batch, so that a fork in between does not inherit it.
     pub fn close_idle(&mut self) {
         self.open = None;
+        self.folder.clear();
     }
 
     /// Writes a batch: all of its events or, on an error, none.
@@ -73,6 +89,7 @@ impl Writer {
         });
         if written.is_err() {
             // After any error, the next batch opens a new connection.
+            self.folder.clear();
             self.replaced = self.open.take().and_then(|mut file| file.retire()).or(self.replaced);
         }
         written
@@ -85,12 +102,33 @@ impl Writer {
         let spending = self.spending.clone();
         let after = if events.len() >= BACKLOG { CHECKPOINT_AFTER_IN_BACKLOG } else { CHECKPOINT_AFTER };
         let is_same = std::mem::replace(&mut self.checkpoint_after, after) == after;
+        let mut folder = std::mem::take(&mut self.folder);
         let mut connection = self.connection()?;
         if !is_same {
             // The commit of this batch applies the new limit.
             connection.pragma_update(None, "wal_autocheckpoint", after)?;
         }
-        write_batch(&mut connection, events, spending.as_ref())
+        let written = write_batch(&mut connection, events, spending.as_ref(), &mut folder)?;
+        // The batch is stored. If calls cannot be packed now, because another process writes, the next batch tries again.
+        let begin = Instant::now();
+        let mut outcome = Ok(true);
+        while begin.elapsed() < FOLDING && matches!(outcome, Ok(true)) {
+            outcome = folder.fold(&mut connection, block::CALLS);
+        }
+        drop(connection);
+        if outcome.is_err() {
+            folder.clear();
+        }
+        self.folder = folder;
+        Ok(written)
+    }
+
+    /// Migrates the file, and packs all calls that are in no block, so that reports need not read the others.
+    ///
+    /// # Errors
+    /// If the file cannot be read or written; [`LedgerError::Stopped`].
+    pub fn pack(&mut self, watch: &Watch) -> Result<(), LedgerError> {
+        if self.exists() { fold_all(&mut *self.connection()?, watch) } else { Ok(()) }
     }
 
     /// Whether the file exists.
@@ -98,6 +136,7 @@ impl Writer {
         self.path.exists()
     }
 
+    /// The open file, checked.
     pub(super) fn connection(&mut self) -> Result<InUse<'_>, LedgerError> {
         // Without this check, events could be written to a file that was deleted or replaced, and be lost with it.
         if let Some(file) = &mut self.open
@@ -121,15 +160,20 @@ fn write_batch(
     connection: &mut Connection,
     events: &[UsageEvent<'_>],
     spending: Option<&Spending>,
+    folder: &mut Folder,
 ) -> Result<Written, LedgerError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    folder.begin(&transaction)?;
     let mut written = Written::default();
     let (mut hours, mut spends) = (Hours::default(), Spends::default());
     let mut insert = Insert::new(&transaction)?;
+    let (mut seq, mut before) = (last_seq(&transaction)? + 1, None);
     for event in events {
-        if insert.insert(event)? {
+        if insert.insert(event, seq)? {
             written.new += 1;
             hours.add(event, 1);
+            folder.add(&transaction, seq, event, before)?;
+            (seq, before) = (seq + 1, Some(event));
             if let Some(spending) = spending {
                 spends.add(event, spending);
             }
@@ -142,4 +186,11 @@ fn write_batch(
     spends.merge(&transaction)?;
     transaction.commit()?;
     Ok(written)
+}
+
+/// The last sequence number that was given. Deleted events do not give theirs back, because a block may still have it.
+fn last_seq(transaction: &Transaction<'_>) -> Result<i64, LedgerError> {
+    let last: i64 =
+        transaction.prepare_cached("SELECT ifnull(max(seq), 0) FROM events")?.query_row((), |row| row.get(0))?;
+    Ok(last.max(block::covered(transaction)?))
 }

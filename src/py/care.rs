@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::journals::os_error;
-use crate::ledger::{self, Copied, LedgerError, Reader, Watch};
+use crate::ledger::{self, Copied, LedgerError, Reader, Watch, Writer};
 use crate::sys::owner;
 
 /// How often the progress is reported and signals are handled.
@@ -130,4 +130,11 @@ pub(super) fn deadline(seconds: Option<f64>) -> Option<Instant> {
 #[pyfunction]
 pub(super) fn work_for(user: u32, group: u32) -> PyResult<()> {
     owner::work_for(user, group).map_err(os_error)
+}
+
+#[doc = stub_doc!("ledger_pack")]
+#[pyfunction]
+#[pyo3(signature = (ledger, progress))]
+pub(super) fn ledger_pack(py: Python<'_>, ledger: PathBuf, progress: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    watched(py, progress, Watch::default(), move |watch| Writer::new(&ledger).pack(watch))
 }

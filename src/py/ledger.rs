@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use super::convert::decimal;
-use crate::ledger::{Condition, Dimension, Filter, Format, LedgerError, Measure, Op, Reader};
+use crate::ledger::{Condition, Dimension, Duration, Durations, Filter, Format, LedgerError, Measure, Op, Reader};
 use crate::sys::fork::fork_generation;
 
 #[doc = stub_doc!("LedgerReader")]
@@ -31,6 +31,19 @@ pub(super) fn filter(since: Option<u64>, until: Option<u64>, conditions: Where) 
         }
     };
     Ok(Filter { since, until, conditions: conditions.into_iter().map(condition).collect::<Result<_, _>>()? })
+}
+
+/// The values of the fields, the calls, the percentiles, and the calls by bucket.
+type DurationsRow = (Vec<Option<String>>, u64, Vec<f64>, Vec<(f64, u64)>);
+
+/// The fields with these names. `parts` has the parts of time by their name.
+fn dimensions(by: &[String], mut parts: HashMap<String, Vec<u64>>) -> Result<Vec<Dimension>, LedgerError> {
+    let dimension = |name: &String| match (parts.remove(name), Dimension::parse(name)) {
+        (Some(edges), _) => Ok(Dimension::Time(edges)),
+        (None, Err(LedgerError::Query(rule))) => Err(LedgerError::Query(format!("by: {rule}"))),
+        (None, parsed) => parsed,
+    };
+    by.iter().map(dimension).collect()
 }
 
 impl PyLedger {
@@ -73,14 +86,9 @@ impl PyLedger {
         since: Option<u64>,
         until: Option<u64>,
         conditions: Where,
-        mut parts: HashMap<String, Vec<u64>>,
+        parts: HashMap<String, Vec<u64>>,
     ) -> PyResult<Vec<(Bound<'py, PyTuple>, Bound<'py, PyDict>)>> {
-        let dimension = |name: &String| match (parts.remove(name), Dimension::parse(name)) {
-            (Some(edges), _) => Ok(Dimension::Time(edges)),
-            (None, Err(LedgerError::Query(rule))) => Err(LedgerError::Query(format!("by: {rule}"))),
-            (None, parsed) => parsed,
-        };
-        let dimensions = by.iter().map(dimension).collect::<Result<Vec<_>, _>>()?;
+        let dimensions = dimensions(&by, parts)?;
         let filter = filter(since, until, conditions)?;
         let rows = self.with(py, |reader| reader.report(&dimensions, &filter))?;
         let mut answer = Vec::with_capacity(rows.len());
@@ -103,6 +111,29 @@ impl PyLedger {
             answer.push((PyTuple::new(py, values.collect::<Vec<_>>())?, sums));
         }
         Ok(answer)
+    }
+
+    #[doc = stub_doc!("LedgerReader.durations")]
+    #[pyo3(signature = (what, by, since, until, conditions, parts, fractions))]
+    #[expect(clippy::too_many_arguments, reason = "a filter is three of them")]
+    fn durations(
+        &self,
+        py: Python<'_>,
+        what: &str,
+        by: Vec<String>,
+        since: Option<u64>,
+        until: Option<u64>,
+        conditions: Where,
+        parts: HashMap<String, Vec<u64>>,
+        fractions: Vec<f64>,
+    ) -> PyResult<Vec<DurationsRow>> {
+        let what = if what == "ttft_ms" { Duration::FirstToken } else { Duration::Latency };
+        let dimensions = dimensions(&by, parts)?;
+        let filter = filter(since, until, conditions)?;
+        let found = self.with(py, |reader| reader.durations(what, &dimensions, &filter, &fractions))?;
+        let shown = |value: String| (!value.is_empty()).then_some(value);
+        let row = |one: Durations| (one.key.into_iter().map(shown).collect(), one.calls, one.percentiles, one.buckets);
+        Ok(found.into_iter().map(row).collect())
     }
 
     #[doc = stub_doc!("LedgerReader.events")]

@@ -13,6 +13,7 @@ import pytest
 
 import taximeter
 from conftest import events_of
+from taximeter import _core
 from taximeter.ledger import Above, Below, Like, Not
 from taximeter.moments import unix_ns
 
@@ -26,19 +27,23 @@ MODELS = [
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory):
-    """Return a ledger of 3,000 random events over five days, and the events."""
+    """Return a ledger of 3,000 random events over five days, and the events. Two thirds are in two blocks of packed calls."""
     state = tmp_path_factory.mktemp("filled")
     meter = taximeter.Meter(state_dir=state)
     random.seed(1)
     now = time.time() - 3600
-    for _ in range(3_000):
+    for number in range(3_000):
         provider, model = random.choice(MODELS)
         meter.track(
             provider=provider, model=model, input_tokens=random.randrange(10_000), output_tokens=random.randrange(1_000),
             team=random.choice(["a", "b", None]), feature=random.choice(["x", "y", None]), customer=random.choice(["c1", "c2"]),
             user=f"u{random.randrange(20)}", tags={"plan": random.choice(["pro", "free"])} if random.random() < 0.7 else None,
             status=random.choice(["success", "success", "error"]), started_at=now - random.random() * 5 * 86_400,
+            latency_ms=random.choice([None, random.lognormvariate(6, 1)]),
         )  # fmt: skip
+        if number in {999, 1_999}:
+            assert meter.flush(10).pending == 0
+            _core.ledger_pack(state / "ledger.db", None)
     events = events_of(meter)
     meter.close()
     return taximeter.Ledger(state / "ledger.db"), events
@@ -133,6 +138,7 @@ def test_filters_select_by_any_field(filled, where):
         ({"cost_usd": Above("0.01"), "team": "b"}, lambda e: e["team"] == "b" and e["cost_usd"] and Decimal(e["cost_usd"]) > Decimal("0.01")),
         ({"cost_usd": Below(Decimal("0.0000001"))}, lambda e: e["cost_usd"] and Decimal(e["cost_usd"]) < Decimal("0.0000001")),
         ({"cost_usd": None}, lambda e: e["cost_usd"] is None),
+        ([("latency_ms", Above(403.4)), ("latency_ms", Below(600))], lambda e: 403.4 < (e.get("latency_ms") or 0) < 600),
         ({"latency_ms": Not(None)}, lambda e: e.get("latency_ms") is not None),
         ([("model", Like("gpt")), ("model", Not("gpt-4o")), ("status", ["error"])], lambda e: e["model"] == "gpt-4o-mini" and e["status"] == "error"),
         ({"tag:plan": ["pro", "free"]}, lambda e: "plan" in e.get("tags", {})),
@@ -172,7 +178,7 @@ def test_the_total_equals_the_sum_and_shows_unpriced_calls(filled):
     assert "unpriced" in text
     assert "unknown" in text
     assert json.loads(report.to_json())["total"]["cost_usd"] == str(report.total.cost_usd)
-    assert "<table>" in report._repr_html_()
+    assert "<table" in report._repr_html_()
     assert [row.cost_usd for row in report] == sorted((row.cost_usd for row in report), reverse=True)
 
 

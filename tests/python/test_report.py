@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 import taximeter
 from conftest import events_of
-from taximeter import table
+from taximeter import _core, table
 from taximeter.ledger import report as reports
 from taximeter.moments import unix_ns
 from taximeter.sanitize import printable
@@ -48,6 +48,9 @@ def travelled(tmp_path_factory):
         meter.track(
             provider="openai", model="gpt-4o", input_tokens=1, started_at=moment, user=f"u{number % 3}", team=f"t{number % 2}"
         )
+        if number in {300, 600}:
+            assert meter.flush(10).pending == 0
+            _core.ledger_pack(state / "ledger.db", None)
     events_of(meter)
     meter.close()
     return state / "ledger.db", times

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import ast
-import sqlite3
 import subprocess
 import sys
-from contextlib import closing
 from datetime import datetime
 from decimal import Decimal
 
@@ -14,6 +12,7 @@ import pytest
 
 import taximeter
 from conftest import events_of
+from taximeter import _core
 
 MINE = {"rates": {"x/m": {"input_tokens": {"per_1m": "2"}}}}
 
@@ -25,8 +24,8 @@ def rows(meter, query: str) -> list[tuple]:
     return ast.literal_eval(shown.stdout)
 
 
-@pytest.fixture
-def tracked(state):
+@pytest.fixture(params=["unpacked", "packed"])
+def tracked(state, request):
     meter = taximeter.Meter(state_dir=state, prices=MINE)
     meter.track(provider="x", model="m", input_tokens=1_000_000, team="a", tags={"plan": "pro"})
     meter.track(provider="x", model="m", input_tokens=2_000_000, team="b", batch=True)
@@ -34,6 +33,8 @@ def tracked(state):
     meter.track(provider="x", model="m", input_tokens=1_000_000, cost_usd="0.125", team="a")
     meter.track(provider="x", model="m", team="a")
     events_of(meter)
+    if request.param == "packed":
+        _core.ledger_pack(meter.settings.ledger, None)
     yield meter
     meter.close()
 
@@ -71,11 +72,11 @@ def test_a_repricing_keeps_the_old_costs_and_updates_the_sums(tracked):
         ("2", "manual", "3"), ("4", "manual", "6"), (None, "unpriced", "0.000015"), ("0.125", "reported", "0.125"),
     ]  # fmt: skip
     assert kept[0][2].startswith("override-")
-    # The hourly sums equal the sums of events for every dimension.
-    for by in ("model", "team", "cost_status", ("team", "model")):
+    # The hourly sums and the packed calls equal the events. Reports by `trace_id` read these.
+    for by in ("model", "team", "cost_status", ("team", "model"), "cost_notes", "catalog"):
         fast = ledger.report(by)
         assert fast.total.cost_usd == Decimal("9.125015")
-        slow = ledger.report((*([by] if isinstance(by, str) else by), "tag:none"))
+        slow = ledger.report((*([by] if isinstance(by, str) else by), "trace_id"))
         assert {(tuple(row.key.values()), row.calls, row.cost_usd) for row in fast} == {
             (tuple(row.key.values())[:-1], row.calls, row.cost_usd) for row in slow
         }
@@ -101,18 +102,6 @@ def test_a_call_is_repriced_at_the_rates_of_its_time(state):
     meter.reprice()
     assert [event["cost_usd"] for event in taximeter.Ledger(meter.settings.ledger).events()] == ["1", "2"]
     meter.close()
-
-
-def test_a_ledger_of_the_first_schema_is_migrated(tracked):
-    tracked.close()
-    with closing(sqlite3.connect(tracked.settings.ledger)) as connection:
-        connection.executescript(
-            "DROP TABLE budget_spend; DROP TABLE repricings; ALTER TABLE events DROP COLUMN cost_notes; ALTER TABLE events DROP COLUMN provider_usage; ALTER TABLE events DROP COLUMN call_id; PRAGMA user_version = 1;"
-        )
-    assert taximeter.Ledger(tracked.settings.ledger).report().total.calls == 5
-    tracked.track(provider="azure", model="gpt-4o", input_tokens=1)
-    events_of(tracked)
-    assert list(taximeter.Ledger(tracked.settings.ledger).events())[-1]["cost_notes"] == ["fallback_provider"]
 
 
 def test_a_price_that_became_unknown_does_not_replace_the_stored_cost(tracked):

@@ -1,0 +1,318 @@
+//! Blocks: the columns that reports need of consecutive calls, packed.
+//!
+//! No sums by customer or user condense the calls of 100,000 customers, so reports read the columns of the calls themselves. Packed, that
+//! takes a few nanoseconds a call. A block has the calls from `first_seq` to `last_seq`; all calls up to the last block's end are in
+//! blocks, later ones only in `events`. A column that is absent has no value in any call.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+
+use super::error::LedgerError;
+use super::packing::{self, Amounts};
+use crate::money::Usd;
+
+/// The calls of a block: enough that reading a column costs little beside its numbers. Tests fill more blocks with fewer calls.
+pub(super) const CALLS: usize = if cfg!(test) { 64 } else { 16_384 };
+
+/// The fields that are texts, in the order of their columns. New ones are appended.
+pub(super) const TEXTS: [&str; 19] = [
+    "provider",
+    "model",
+    "operation",
+    "status",
+    "cost_status",
+    "usage_status",
+    "error",
+    "finish_reason",
+    "service_tier",
+    "region",
+    "catalog",
+    "cost_notes",
+    "agent",
+    "feature",
+    "team",
+    "customer",
+    "user",
+    "session",
+    "tags",
+];
+/// The fields that are counts, in the order of their columns.
+pub(super) const COUNTS: [&str; 5] =
+    ["input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens"];
+/// The numbers of the columns. Those of [`TEXTS`] begin at 0.
+const FIRST_COUNT: i64 = 32;
+const SEQ: i64 = 48;
+const TIME: i64 = 49;
+const COST: i64 = 50;
+const SAVED: i64 = 51;
+const LATENCY: i64 = 52;
+const TTFT: i64 = 53;
+/// `block_columns.key` is the number of the block times this, plus the number of the column.
+const COLUMNS: i64 = 64;
+
+/// The index in [`TEXTS`] of a field.
+pub(super) fn text_column(name: &str) -> Option<usize> {
+    TEXTS.iter().position(|field| *field == name)
+}
+
+/// One call in a block.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Packed {
+    pub(super) seq: i64,
+    /// Nanoseconds since the Unix epoch.
+    pub(super) started_at: u64,
+    /// The numbers of the texts of [`TEXTS`].
+    pub(super) texts: [u32; TEXTS.len()],
+    pub(super) counts: [u64; COUNTS.len()],
+    pub(super) cost: Option<Usd>,
+    pub(super) saved: Option<Usd>,
+    pub(super) latency_us: Option<u64>,
+    pub(super) ttft_us: Option<u64>,
+}
+
+/// The end of the last block: the calls up to this sequence number are in blocks.
+pub(super) fn covered(connection: &Connection) -> Result<i64, LedgerError> {
+    Ok(connection.prepare_cached("SELECT ifnull(max(last_seq), 0) FROM blocks")?.query_row((), |row| row.get(0))?)
+}
+
+/// Appends a block.
+pub(super) fn append(transaction: &Transaction<'_>, calls: &[Packed]) -> Result<(), LedgerError> {
+    let (Some(first), Some(last)) = (calls.first(), calls.last()) else { return Ok(()) };
+    let mut insert = transaction
+        .prepare_cached("INSERT INTO blocks (first_seq, last_seq, calls, since, until) VALUES (?1, ?2, 0, 0, 0)")?;
+    let block = insert.insert(params![first.seq, last.seq])?;
+    write(transaction, block, calls)
+}
+
+/// Writes the columns of a block that has none.
+fn write(transaction: &Transaction<'_>, block: i64, calls: &[Packed]) -> Result<(), LedgerError> {
+    let times = || calls.iter().map(|call| call.started_at);
+    let (since, until) = (times().min().unwrap_or_default(), times().max().unwrap_or_default());
+    transaction
+        .prepare_cached("UPDATE blocks SET calls = ?2, since = ?3, until = ?4 WHERE block = ?1")?
+        .execute(params![block, calls.len() as i64, since as i64, until as i64])?;
+    let mut insert = transaction.prepare_cached("INSERT INTO block_columns (key, data) VALUES (?1, ?2)")?;
+    let mut put = |column: i64, data: Option<Vec<u8>>| {
+        data.map_or(Ok(0), |data| insert.execute(params![block * COLUMNS + column, data])).map(|_| ())
+    };
+    for column in 0..TEXTS.len() {
+        put(column as i64, encode_texts(calls.iter().map(|call| call.texts[column])))?;
+    }
+    let numbers = |number: fn(&Packed) -> u64| calls.iter().map(number).collect::<Vec<_>>();
+    for column in 0..COUNTS.len() {
+        let counts: Vec<_> = calls.iter().map(|call| call.counts[column]).collect();
+        put(FIRST_COUNT + column as i64, packing::encode(&counts))?;
+    }
+    put(SEQ, packing::encode(&numbers(|call| call.seq.max(0) as u64)))?;
+    put(TIME, packing::encode(&numbers(|call| call.started_at)))?;
+    put(COST, packing::encode_amounts(&calls.iter().map(|call| call.cost).collect::<Vec<_>>()))?;
+    put(SAVED, packing::encode_amounts(&calls.iter().map(|call| call.saved).collect::<Vec<_>>()))?;
+    put(LATENCY, packing::encode_optional(&calls.iter().map(|call| call.latency_us).collect::<Vec<_>>()))?;
+    put(TTFT, packing::encode_optional(&calls.iter().map(|call| call.ttft_us).collect::<Vec<_>>()))?;
+    Ok(())
+}
+
+/// The numbers that occur, and for each call the index of its own; `None` if all are absent.
+fn encode_texts(numbers: impl Iterator<Item = u32>) -> Option<Vec<u8>> {
+    let (mut indexes, mut values, mut rows) =
+        (HashMap::<u32, u64, foldhash::fast::RandomState>::default(), Vec::new(), Vec::new());
+    for number in numbers {
+        let next = values.len() as u64;
+        rows.push(*indexes.entry(number).or_insert_with(|| {
+            values.push(number);
+            next
+        }));
+    }
+    if values == [0] {
+        return None;
+    }
+    let mut bytes = (values.len() as u32).to_le_bytes().to_vec();
+    for value in &values {
+        bytes.extend(value.to_le_bytes());
+    }
+    bytes.extend(packing::encode(&rows).unwrap_or_default());
+    Some(bytes)
+}
+
+/// A block of the file.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Block {
+    pub(super) number: i64,
+    pub(super) calls: usize,
+    /// The first and the last time at which a call began.
+    pub(super) since: u64,
+    pub(super) until: u64,
+}
+
+/// A column of texts: the numbers of the texts that occur, and for each call the index of its own (empty: all have the first).
+pub(super) struct TextColumn {
+    pub(super) values: Vec<u32>,
+    pub(super) rows: Vec<u64>,
+}
+
+impl TextColumn {
+    /// The number of a call's text.
+    pub(super) fn get(&self, row: usize) -> u32 {
+        self.values[self.rows.get(row).map_or(0, |index| *index as usize)]
+    }
+}
+
+/// The blocks of a file, in the order of sequence numbers.
+pub(super) fn all(connection: &Connection) -> Result<Vec<Block>, LedgerError> {
+    let mut select =
+        connection.prepare_cached("SELECT block, calls, since, until FROM blocks WHERE calls > 0 ORDER BY block")?;
+    let rows = select.query_map((), |row| {
+        Ok(Block {
+            number: row.get(0)?,
+            calls: row.get::<_, i64>(1)?.max(0) as usize,
+            since: row.get::<_, i64>(2)?.max(0) as u64,
+            until: row.get::<_, i64>(3)?.max(0) as u64,
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+impl Block {
+    fn column<R>(
+        &self,
+        connection: &Connection,
+        column: i64,
+        read: impl FnOnce(&[u8]) -> Result<R, LedgerError>,
+    ) -> Result<Option<R>, LedgerError> {
+        let mut select = connection.prepare_cached("SELECT data FROM block_columns WHERE key = ?1")?;
+        let mut rows = select.query([self.number * COLUMNS + column])?;
+        match rows.next()? {
+            None => Ok(None),
+            Some(row) => read(row.get_ref(0)?.as_blob().map_err(|_| LedgerError::BadBlock)?).map(Some),
+        }
+    }
+
+    /// The column of the field of [`TEXTS`] with this index.
+    pub(super) fn texts(&self, connection: &Connection, column: usize) -> Result<TextColumn, LedgerError> {
+        let found = self.column(connection, column as i64, |bytes| {
+            let word = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+            let count = word(0).ok_or(LedgerError::BadBlock)? as usize;
+            let values: Option<Vec<u32>> = (1..=count.min(bytes.len())).map(|index| word(index * 4)).collect();
+            let values = values.filter(|values| !values.is_empty()).ok_or(LedgerError::BadBlock)?;
+            let rest = &bytes[4 + values.len() * 4..];
+            let rows = if rest.is_empty() { Vec::new() } else { packing::decode(rest, self.calls)? };
+            if rows.iter().any(|index| *index as usize >= values.len()) {
+                return Err(LedgerError::BadBlock);
+            }
+            Ok(TextColumn { values, rows })
+        })?;
+        Ok(found.unwrap_or(TextColumn { values: vec![0], rows: Vec::new() }))
+    }
+
+    /// The column of the field of [`COUNTS`] with this index; `None` if all are 0.
+    pub(super) fn counts(&self, connection: &Connection, column: usize) -> Result<Option<Vec<u64>>, LedgerError> {
+        self.column(connection, FIRST_COUNT + column as i64, |bytes| packing::decode(bytes, self.calls))
+    }
+
+    fn numbers(&self, connection: &Connection, column: i64) -> Result<Vec<u64>, LedgerError> {
+        let found = self.column(connection, column, |bytes| packing::decode(bytes, self.calls))?;
+        Ok(found.unwrap_or_else(|| vec![0; self.calls]))
+    }
+
+    /// When each call began.
+    pub(super) fn times(&self, connection: &Connection) -> Result<Vec<u64>, LedgerError> {
+        self.numbers(connection, TIME)
+    }
+
+    /// The sequence number of each call.
+    pub(super) fn seqs(&self, connection: &Connection) -> Result<Vec<u64>, LedgerError> {
+        self.numbers(connection, SEQ)
+    }
+
+    /// The cost of each call; `None` if none is known.
+    pub(super) fn costs(&self, connection: &Connection) -> Result<Option<Amounts>, LedgerError> {
+        self.column(connection, COST, |bytes| Amounts::decode(bytes, self.calls))
+    }
+
+    /// What caching saved in each call; `None` if that is known of none.
+    pub(super) fn saved(&self, connection: &Connection) -> Result<Option<Amounts>, LedgerError> {
+        self.column(connection, SAVED, |bytes| Amounts::decode(bytes, self.calls))
+    }
+
+    /// The latency of each call in microseconds; `None` if none is known.
+    pub(super) fn latencies(&self, connection: &Connection) -> Result<Option<Vec<Option<u64>>>, LedgerError> {
+        self.column(connection, LATENCY, |bytes| packing::decode_optional(bytes, self.calls))
+    }
+
+    /// The time to the first token of each call in microseconds; `None` if none is known.
+    pub(super) fn ttfts(&self, connection: &Connection) -> Result<Option<Vec<Option<u64>>>, LedgerError> {
+        self.column(connection, TTFT, |bytes| packing::decode_optional(bytes, self.calls))
+    }
+
+    /// The calls of the block.
+    fn read(&self, connection: &Connection) -> Result<Vec<Packed>, LedgerError> {
+        let mut calls = vec![Packed::default(); self.calls];
+        for column in 0..TEXTS.len() {
+            let texts = self.texts(connection, column)?;
+            calls.iter_mut().enumerate().for_each(|(row, call)| call.texts[column] = texts.get(row));
+        }
+        for column in 0..COUNTS.len() {
+            if let Some(counts) = self.counts(connection, column)? {
+                calls.iter_mut().zip(counts).for_each(|(call, count)| call.counts[column] = count);
+            }
+        }
+        let (seqs, times) = (self.seqs(connection)?, self.times(connection)?);
+        let (costs, saved) = (self.costs(connection)?, self.saved(connection)?);
+        let (latencies, ttfts) = (self.latencies(connection)?, self.ttfts(connection)?);
+        let amount =
+            |amounts: &Option<Amounts>, row| amounts.as_ref().and_then(|all| all.get(row)).map(Usd::from_units);
+        let number = |numbers: &Option<Vec<Option<u64>>>, row: usize| numbers.as_ref().and_then(|all| all[row]);
+        for (row, call) in calls.iter_mut().enumerate() {
+            (call.seq, call.started_at) = (seqs[row] as i64, times[row]);
+            (call.cost, call.saved) = (amount(&costs, row), amount(&saved, row));
+            (call.latency_us, call.ttft_us) = (number(&latencies, row), number(&ttfts, row));
+        }
+        Ok(calls)
+    }
+}
+
+/// Changes calls of a block, or removes them: `change` returns whether a call stays.
+fn rewrite(
+    transaction: &Transaction<'_>,
+    block: &Block,
+    change: impl FnMut(&mut Packed) -> bool,
+) -> Result<(), LedgerError> {
+    let mut calls = block.read(transaction)?;
+    calls.retain_mut(change);
+    transaction
+        .prepare_cached("DELETE FROM block_columns WHERE key >= ?1 AND key < ?2")?
+        .execute([block.number * COLUMNS, (block.number + 1) * COLUMNS])?;
+    write(transaction, block.number, &calls)
+}
+
+/// Changes the calls with these sequence numbers, ascending, or removes them: `change` gets the index of the number, and returns whether
+/// the call stays. Calls that are not in a block are skipped.
+pub(super) fn change(
+    transaction: &Transaction<'_>,
+    seqs: &[i64],
+    mut change: impl FnMut(usize, &mut Packed) -> bool,
+) -> Result<(), LedgerError> {
+    let mut next = 0;
+    while next < seqs.len() {
+        let mut find = transaction.prepare_cached(
+            "SELECT block, calls, since, until, last_seq FROM blocks WHERE last_seq >= ?1 ORDER BY last_seq LIMIT 1",
+        )?;
+        let found = find
+            .query_row([seqs[next]], |row| {
+                let block =
+                    Block { number: row.get(0)?, calls: row.get::<_, i64>(1)?.max(0) as usize, since: 0, until: 0 };
+                Ok((block, row.get::<_, i64>(4)?))
+            })
+            .optional()?;
+        let Some((block, last_seq)) = found else { return Ok(()) };
+        let end = next + seqs[next..].partition_point(|seq| *seq <= last_seq);
+        let of_block = &seqs[next..end];
+        rewrite(transaction, &block, |call| match of_block.binary_search(&call.seq) {
+            Ok(index) => change(next + index, call),
+            Err(_) => true,
+        })?;
+        next = end;
+    }
+    Ok(())
+}
