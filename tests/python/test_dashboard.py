@@ -552,3 +552,51 @@ def test_the_token_of_a_file(tmp_path):
         own_token(path)
     with pytest.raises(taximeter.ConfigError, match="cannot be used"):
         own_token(tmp_path / "nosuch")
+
+
+class Slow:
+    """A source whose reports wait until they may answer."""
+
+    timezone = timezone.utc
+    path = None
+
+    def __init__(self, state):
+        self.state = state
+
+    def report(self, *_, **__):
+        with self.state["lock"]:
+            self.state["now"] += 1
+            self.state["most"] = max(self.state["most"], self.state["now"])
+        self.state["entered"].release()
+        assert self.state["may"].wait(30)
+        with self.state["lock"]:
+            self.state["now"] -= 1
+        raise taximeter.LedgerError("too slow")
+
+
+def test_no_more_than_four_requests_read_at_once_and_the_others_wait(monkeypatch):
+    from taximeter.dashboard import source
+
+    state = {"lock": threading.Lock(), "now": 0, "most": 0, "entered": threading.Semaphore(0), "may": threading.Event()}
+    app, statuses, opened = None, [], []
+
+    def make():
+        opened.append(1)
+        return Slow(state)
+
+    app = dashboard.Dashboard(make)
+    threads = [threading.Thread(target=lambda: statuses.append(call_app(app, "/api/v1/summary")[0])) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for _ in range(4):
+        assert state["entered"].acquire(timeout=30)
+    # One that comes too late for its wait is told so.
+    monkeypatch.setattr(source, "_WAIT", 0)
+    status, headers, body = call_app(app, "/api/v1/summary")
+    assert (status, headers["Retry-After"]) == (503, "10")
+    assert "busy" in json.loads(body)["error"]
+    state["may"].set()
+    for thread in threads:
+        thread.join()
+    assert (state["most"], statuses) == (4, [503] * 12)
+    assert len(opened) == 4
