@@ -554,10 +554,13 @@ def test_a_burst_that_fits_in_memory_is_kept(run, collector):
         padding = {f"tag{n}": "x" * 500 for n in range(8)}
         for _ in range(1400):
             assert meter.track(provider="openai", model="gpt-4o", input_tokens=1, tags=padding)
-        report = meter.flush(30)
-        print(report.pending, report.dropped)
+        reports = [meter.flush(30)]
+        while reports[-1].pending and len(reports) < 8:  # on a busy machine
+            reports.append(meter.flush(30))
+        print(reports[-1].pending, sum(report.dropped for report in reports))
         """,
         collector.url,
+        timeout=300,
     )
     assert outcome.stdout.split() == ["0", "0"]
     assert len(collector.events) == 1400
