@@ -238,6 +238,49 @@ def test_a_file_instead_of_the_state_directory_is_an_error(cli, state):
     assert "not a directory" in cli("report", code=2).stderr
 
 
+def test_a_missing_ledger_is_named_with_what_to_do_next(cli, state):
+    for arguments in ((), ("report",), ("daily",), ("calls",), ("tail", "--no-follow"), ("what-if", "--model", "gpt-4o")):
+        shown = cli(*arguments)
+        assert shown.stdout == ""
+        assert f"there is no ledger at {state / 'ledger.db'} yet" in shown.stderr
+        assert "taximeter doctor" in shown.stderr
+    assert cli("-q", "report").stderr == ""
+
+
+def test_a_report_by_nothing_has_one_row(cli, used):
+    shown = cli("report", "--by", "").stdout.splitlines()
+    assert len(shown) == 2
+    assert shown[1].split()[:3] == ["≥", "0.0105", "100"]
+    assert len(rows(cli("report", "--by", "", "--json"))) == 1
+
+
+def test_what_if_leaves_out_and_counts_what_it_cannot_price(cli, meter):
+    for usage in ({"input_tokens": 1_000_000}, {"input_tokens": 1_000_000, "web_searches": 3}):
+        meter.track(provider="openai", model="gpt-4o", usage=usage)
+    meter.track(provider="openai", model="gpt-4o", usage_status="missing")
+    meter.track(provider="openai", model="no-such-model", input_tokens=5)
+    assert meter.flush(10).pending == 0
+    shown = cli("what-if", "--model", "gpt-4.1-nano").stdout.splitlines()
+    assert shown[0] == "1 call: $2.50 -> $0.10 (-96 %); tokenizers may differ"
+    assert sorted(shown[1:]) == [
+        "1 call left out: gpt-4.1-nano has no rate for web_searches",
+        "1 call left out: their usage is not known",
+        "1 call left out: they have no price now; see taximeter unpriced",
+    ]
+    assert "the nearest names are gpt-4o" in cli("what-if", "--model", "gtp-4o", code=2).stderr
+    assert "2 calls" in cli("what-if", "--model", "o3", "--at", "now").stdout
+
+
+def test_names_near_a_misspelt_model_are_told_alike(cli, state):
+    (state.parent / "text").write_text("abc")
+    told = [
+        cli("models", "gtp-4o", code=1).stderr, cli("prices", "list", "gtp-4o", code=1).stderr, cli("price", "gtp-4o", code=1).stdout,
+        cli("tokens", "text", "--model", "gtp-4o", code=2).stderr,
+    ]  # fmt: skip
+    for text in told:
+        assert "the nearest names are gpt-4o" in text
+
+
 def test_an_empty_report_has_its_headings(cli):
     assert cli("report", "--csv").stdout.startswith("model,calls,errors,unpriced,input_tokens")
 

@@ -136,7 +136,7 @@ def report_columns(
         label: Formats the value of a field.
     """
     has_total = bool(report.by) and marks is None
-    rows = [*report.rows, report.total] if has_total or not report.by else list(report.rows)
+    rows = [*(report.rows if report.by else ()), *([report.total] if has_total or not report.by else [])]
     keys = []
     for place, field in enumerate(report.by):
         cells = [_ABSENT if (value := row.key[field]) is None else label(field, value) if label else value for row in report.rows]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from decimal import Decimal
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SCHEMA_VERSION", "age", "amount", "answer", "answer_report", "color", "complain", "counted",
-    "is_terminal", "on_terminal", "print_bytes", "print_json", "print_line", "print_lines",
+    "is_full_terminal", "is_terminal", "on_terminal", "print_bytes", "print_json", "print_line", "print_lines",
     "print_report", "print_table", "say", "set_up", "shortened", "table",
 ]  # fmt: skip
 
@@ -33,6 +34,7 @@ SCHEMA_VERSION: Final = 1
 _AROUND: Final = 8
 """The lines of a screen around the rows of a report: its head, total and messages, and the prompts."""
 _FEWEST: Final = 10
+_NUMBER: Final = re.compile(r"|\?|-|\$?-?[\d,]+(\.\d+)?\+?")
 _LONGEST: Final = 48
 """The widest text of a report on a terminal. A longer name would push the numbers away from the others."""
 
@@ -74,6 +76,11 @@ def color(text: str, style: str) -> str:
 def is_terminal() -> bool:
     """Return whether standard output is a terminal."""
     return _Output.is_captured or sys.stdout.isatty()
+
+
+def is_full_terminal() -> bool:
+    """Return whether standard output is a terminal on which a program can draw anywhere."""
+    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 
 
 @contextmanager
@@ -218,11 +225,15 @@ def print_lines(lines: Sequence[str]) -> None:
         print(color(line, "bold") if index == 0 else color(line, "dim") if line.startswith("─") else line)
 
 
-def table(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
-    """Yield the lines of a table. The first row is its heading."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+def table(rows: Sequence[tuple[str, ...]]) -> Sequence[str]:
+    """Return the lines of a table of texts and numbers. The first row is its heading. The last columns are left out first."""
+    columns = [
+        Column(name, cells, is_text=not all(map(_NUMBER.fullmatch, cells)), rank=max(0, place - 1))
+        for place, (name, *cells) in enumerate(zip(*rows, strict=True))
+    ]
+    lines, dropped = layout(columns, width=shutil.get_terminal_size().columns if is_terminal() else None, has_rule=False)
+    _tell_dropped(dropped)
+    return lines
 
 
 def counted(count: int, name: str) -> str:

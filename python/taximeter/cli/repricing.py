@@ -12,12 +12,13 @@ from .. import _default
 from ..ledger import Ledger, RepricingRow
 from ..moments import unix_ns
 from ..table import EXACT, Column, amounts
-from .common import Add, add_filters, filters, ledger
+from .common import Add, add_filters, filters, ledger, say_nothing_found
 from .progress import progress
 from .render import amount, answer, counted, print_table, say
 
 __all__ = ["add_commands"]
 
+_CENT: Final = Decimal("0.01")
 _UNRATED: Final = "unit_without_rate"
 
 
@@ -75,7 +76,7 @@ def _what_if(options: argparse.Namespace) -> int:
         answer(options, rows, total, since=period["since"], until=period["until"], zone=report.timezone, model=options.model)
         return 0
     if not whole.calls and not left_out:
-        say(f"no calls match in {own.path}; see --since, --until and --where; taximeter calls lists them")
+        say_nothing_found(options, own)
         return 0
     if len(models) > 1:
         found = sorted(models.items(), key=lambda item: -item[1].before)
@@ -88,7 +89,10 @@ def _what_if(options: argparse.Namespace) -> int:
             ],
             what="models",
         )
-    cost, other = amounts([whole.before, whole.after])
+    both = [whole.before, whole.after]
+    # Cents, unless one of them would have no digit left.
+    in_cents = max(both) >= 1 and all(not one or one >= _CENT for one in both)
+    cost, other = (f"{one:,.2f}" for one in both) if in_cents else amounts(both)
     change = f" ({100 * (float(whole.after) / float(whole.before) - 1):+,.0f} %)" if whole.before else ""
     print(f"{counted(whole.calls, 'call')}: ${cost} -> ${other}{change}; tokenizers may differ")
     for reason, count in left_out.most_common():

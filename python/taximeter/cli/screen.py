@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from .progress import at_exit
-from .render import is_terminal, on_terminal
+from .render import is_full_terminal, on_terminal
 
 __all__ = ["Screen", "screen", "watch"]
 
@@ -77,7 +77,7 @@ def watch(show: Callable[[], int], seconds: float) -> int:
         show: Prints the command's output, and returns its exit code.
         seconds: The time between two runs.
     """
-    if not is_terminal():
+    if not is_full_terminal():
         return show()
     with screen() as whole:
         while True:

@@ -18,7 +18,7 @@ from ..table import EXACT, Column, amounts, layout
 from ..zones import zone_name
 from .budgets import fullest_budget
 from .common import Add, ledger, seconds_of
-from .render import amount, answer, color, is_terminal, on_terminal, print_lines
+from .render import amount, answer, color, is_full_terminal, on_terminal, print_lines
 from .screen import Screen, screen
 
 __all__ = ["add_commands"]
@@ -97,7 +97,7 @@ def _top(options: argparse.Namespace) -> int:
         lines, total = _read(own, view)
         answer(options, [line.to_dict(view.by) for line in lines], total.to_dict(view.by))
         return 0
-    if not is_terminal():
+    if not is_full_terminal():
         print_lines(_frame(own, view, None, None))
         return 0
     with screen() as whole:
