@@ -76,6 +76,14 @@ impl Scan {
         batch
     }
 
+    /// The names of the columns that the file has.
+    fn present(&mut self) -> Result<Vec<String>, LedgerError> {
+        let connection = self.reader.connection()?;
+        let mut statement = connection.prepare("SELECT name FROM pragma_table_info('events')")?;
+        let names = statement.query_map((), |row| row.get(0))?;
+        Ok(names.collect::<Result<_, _>>()?)
+    }
+
     fn read(&mut self) -> Result<Option<RecordBatch>, LedgerError> {
         self.reader.refresh()?;
         if self.reader.files() != self.files {
@@ -84,7 +92,10 @@ impl Scan {
         let mut values = Vec::new();
         let clause = self.filter.clause(&mut values);
         let joint = if clause.is_empty() { " WHERE" } else { " AND" };
-        let columns = self.columns.iter().fold(String::new(), |all, (name, _)| all + ", " + name);
+        let present = self.present()?;
+        // A file on a read-only disk may have an older schema.
+        let column = |name: &str| if present.iter().any(|one| one == name) { format!(", {name}") } else { ", NULL".into() };
+        let columns: String = self.columns.iter().map(|(name, _)| column(name)).collect();
         let (position, order) = if self.by_time {
             values.push(Value::Integer(self.after.0));
             ("(started_at, seq) > (?, ?)", "started_at, seq")

@@ -7,6 +7,7 @@ import hashlib
 import http.client
 import io
 import json
+import math
 import threading
 import xml.etree.ElementTree as ET
 from datetime import datetime, timedelta, timezone
@@ -233,6 +234,26 @@ def test_filters_are_those_of_the_command_line(server, ledger):
         where=[("model", ["gpt-4o", "nosuch"]), ("user", taximeter.ledger.Not("u1")), ("input_tokens", taximeter.ledger.Above(1050))],
     )
     assert found["total"] == expected.to_dict()["total"]
+
+
+def test_percentiles_are_near_the_exact_ones(server, ledger):
+    rows = {row["model"]: row for row in get(server, "latency", since="60d")["rows"]}
+    exact: dict[str, list[float]] = {}
+    for event in ledger.events():
+        if "latency_ms" in event:
+            exact.setdefault(event["model"], []).append(event["latency_ms"])
+    assert rows.keys() == exact.keys()
+    for model, found in exact.items():
+        found.sort()
+        assert rows[model]["calls"] == len(found)
+        for name, fraction in (("p50_ms", 0.5), ("p95_ms", 0.95), ("p99_ms", 0.99)):
+            assert rows[model][name] == pytest.approx(found[math.ceil(fraction * len(found)) - 1], rel=0.05, abs=0.1)
+        assert "ttft_p50_ms" not in rows[model]
+    assert get(server, "latency", where="model=nosuch2")["rows"] == []
+    with pytest.raises(ValueError, match="latency_ms"):
+        ledger.percentiles("latency")
+    with pytest.raises(ValueError, match=r"0\.95"):
+        ledger.percentiles(fractions=[95])
 
 
 def test_pages_of_calls_have_each_call_once(server, ledger):

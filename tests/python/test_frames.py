@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import decimal
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
@@ -157,6 +159,17 @@ def test_every_column_has_the_values_of_the_events(small):
             name: value for name, value in event.items() if name in row
         }
         assert not {name for name in event if name not in row}
+
+
+def test_a_column_that_an_older_file_lacks_is_absent(meter):
+    meter.track(provider="openai", model="gpt-4o", input_tokens=1, call_id="c")
+    events_of(meter)
+    meter.close()
+    with contextlib.closing(sqlite3.connect(meter.settings.ledger)) as file:
+        file.execute("ALTER TABLE events DROP COLUMN call_id")
+    assert pa.table(taximeter.Ledger(meter.settings.ledger).scan(["model", "call_id"])).to_pylist() == [
+        {"model": "gpt-4o", "call_id": None}
+    ]
 
 
 def test_events_that_arrive_during_a_scan_are_not_read(meter):

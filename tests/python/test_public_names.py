@@ -48,6 +48,7 @@ MEMBERS = {
         "follow",
         "last",
         "newest",
+        "percentiles",
         "period",
         "query",
         "report",

@@ -31,6 +31,7 @@ _BINS: Final = ((timedelta(days=3), "hour"), (timedelta(days=120), "day"), (time
 """The units of `auto`, by the longest period that has them."""
 _SAME_TIME: Final = 64
 _MOST_BUDGETS: Final = 500
+_FRACTIONS: Final = (0.5, 0.95, 0.99)
 _REPRICED: Final = ("repriced_at", "cost_usd", "cost_status", "computed_cost_usd", "cost_notes", "priced_as", "catalog")
 _SORTS: Final = ("cost_usd", "latency_ms")
 _MOST_SORTED: Final = timedelta(days=31)
@@ -147,6 +148,23 @@ def cache(source: Source, state: State, redaction: Redaction) -> dict[str, Any]:
     return {"rows": rows[: state.limit], "total": report.to_dict()["total"], **_about(report)}
 
 
+def latency(source: Source, state: State, _: Redaction) -> dict[str, Any]:
+    """Return percentiles of the latency and of the time to the first token, by model."""
+    report = _report(source, state, ())
+
+    def found(what: str) -> dict[str | None, dict[str, Any]]:
+        groups = source.percentiles(what, ("model",), fractions=_FRACTIONS, since=report.since, until=report.until, where=state.where)
+        names = [f"{'ttft_' if what == 'ttft_ms' else ''}p{fraction * 100:.0f}_ms" for fraction in _FRACTIONS]
+        return {
+            one.key["model"]: {"calls": one.calls, **{name: round(ms, 1) for name, ms in zip(names, one.values, strict=True)}}
+            for one in groups
+        }
+
+    first_tokens = found("ttft_ms")
+    rows = [{"model": model, **first_tokens.get(model, {}), **values} for model, values in found("latency_ms").items()]
+    return {"rows": rows[: state.limit], **_about(report)}
+
+
 def calls(source: Source, state: State, redaction: Redaction) -> dict[str, Any]:
     """Return a page of calls, and where the next page begins: the newest first, or with `sort` those with the highest values."""
     report = _report(source, state, ())
@@ -215,7 +233,7 @@ def budgets(standings: Sequence[Mapping[str, Any]], redaction: Redaction) -> dic
 
 PANELS: Final = {
     "meta": meta, "summary": summary, "series": series_panel, "top": top, "errors": errors, "unpriced": unpriced, "cache": cache,
-    "calls": calls,
+    "calls": calls, "latency": latency,
 }  # fmt: skip
 """The panels by name. Each returns an object."""
 

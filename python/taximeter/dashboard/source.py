@@ -13,7 +13,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from ..ledger import Report, Where
+from ..ledger import Percentiles, Report, Where
 from ..moments import Moment
 from ..types import Event
 from ..zones import Zone
@@ -69,6 +69,18 @@ class Source(Protocol):
 
     def query(self, sql: str, parameters: Sequence[Any] = ..., *, timeout: float | None = ...) -> Iterable[Sequence[Any]]:
         """Run an SQL statement that only reads."""
+
+    def percentiles(
+        self,
+        what: str = ...,
+        by: Sequence[str] = ...,
+        *,
+        fractions: Sequence[float] = ...,
+        since: Moment | None = ...,
+        until: Moment | None = ...,
+        where: Where | None = ...,
+    ) -> Sequence[Percentiles]:
+        """Return percentiles of durations."""
 
     def period(self) -> tuple[datetime, datetime] | None:
         """Return when the first and the last call began."""

@@ -6,7 +6,7 @@ from .care import Backup, Check, quick_check, restore
 from .export import COLUMNS
 from .filters import Above, Below, Like, Not, Selection, Where
 from .query import Rows
-from .reader import Ledger
+from .reader import Ledger, Percentiles
 from .report import Report, Repricing, RepricingRow, Row, cost_cells
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Ledger",
     "Like",
     "Not",
+    "Percentiles",
     "Report",
     "Repricing",
     "RepricingRow",

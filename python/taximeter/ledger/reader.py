@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, tzinfo
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .. import _core
+from ..fields import unknown_name
 from ..moments import Moment, midnight, starts_in_a_day
 from ..zones import UNITS, Zone, parts, zone, zone_name
 from .care import Care
@@ -23,9 +24,23 @@ if TYPE_CHECKING:
 
     from ..types import Event
 
-__all__ = ["Ledger"]
+__all__ = ["Ledger", "Percentiles"]
 
 _PAGE: Final = 1000
+
+
+_DURATIONS: Final = ("latency_ms", "ttft_ms")
+
+
+class Percentiles(NamedTuple):
+    """The durations of a group of calls."""
+
+    key: Mapping[str, str | None]
+    """The group's value of each field."""
+    calls: int
+    """The calls whose duration is known."""
+    values: tuple[float, ...]
+    """The percentiles in milliseconds."""
 
 
 class Ledger(Care):
@@ -114,6 +129,43 @@ class Ledger(Care):
         first, last = self._reader.period() or (0, 0)
         start, end = max(first, chosen.since or 0), last + 1 if chosen.until is None else min(last + 1, chosen.until)
         return {unit: parts(unit, start, end, place) for unit in units}
+
+    def percentiles(
+        self,
+        what: str = "latency_ms",
+        by: str | Sequence[str] = ("model",),
+        *,
+        fractions: Sequence[float] = (0.5, 0.95, 0.99),
+        since: Moment | None = None,
+        until: Moment | None = None,
+        where: Where | None = None,
+    ) -> list[Percentiles]:
+        """Return percentiles of the latency or of the time to the first token, within 4.5 %.
+
+        Args:
+            what: `latency_ms`, or `ttft_ms` for the time to the first token.
+            by: Names of fields as in `report`, but none of time.
+            fractions: The percentiles as fractions.
+            since: See `report`.
+            until: See `report`.
+            where: See `report`.
+
+        Returns:
+            The groups with a known duration, the one with the most calls first.
+
+        Raises:
+            ValueError: A field is unknown, or a moment is invalid.
+            LedgerError: The ledger cannot be read.
+        """
+        if what not in _DURATIONS:
+            raise ValueError(f"what: {unknown_name(what, _DURATIONS)}")
+        if wrong := [fraction for fraction in fractions if not 0 < fraction <= 1]:
+            raise ValueError(f"fractions: {wrong[0]!r} is not above 0 and at most 1; the 95th percentile is 0.95")
+        names = [by] if isinstance(by, str) else list(by)
+        self._bring_up_to_date()
+        chosen = Selection.of(since, until, where, self.timezone)
+        found = self._reader.durations(what, names, chosen.since, chosen.until, chosen.conditions, {}, list(fractions))
+        return [Percentiles(dict(zip(names, key, strict=True)), calls, tuple(values)) for key, calls, values, _ in found]
 
     def period(self) -> tuple[datetime, datetime] | None:
         """Return when the first and the last call began; `None` if there are no calls."""
