@@ -196,6 +196,8 @@ def test_hostile_names_are_literal_and_cells_are_aligned(terminal, spent):
     ):
         shown = terminal.run(*arguments)
         assert all(line.isprintable() for line in shown)
+        if arguments[0] == "calls":
+            assert sum(re.search(r"[\d,]+ in +[\d,]+ out  (\$\d+\.\d+|unpriced)( |$)", line) is not None for line in shown) >= 15
         if arguments[0] == "report":
             # No digit of a sum is cut.
             costs = [row["cost_usd"] for row in data(spent, *arguments)["rows"]]

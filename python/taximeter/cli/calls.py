@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
@@ -25,6 +25,13 @@ __all__ = ["add_commands"]
 
 _WIDTHS: Final = (14, 5, 4, 7)
 """The least widths of model, input, output and cost."""
+_GAP: Final = "  "
+_LEAST_NAME: Final = 12
+"""Less of an attribution would say nothing."""
+_NARROW: Final = 16
+"""The widest model beside an id."""
+_ID: Final = 18
+"""The characters of an id that a terminal shows: enough for `show`, and few enough that no number is cut at 80 columns."""
 _LONGEST: Final = 32
 """The longest attribution that is shown in full."""
 _LEAST: Final = Decimal("0.0001")
@@ -100,13 +107,14 @@ def _lines(own: Ledger, events: Iterable[Event], *, with_id: bool = False) -> It
     """Yield a line for each call, and a line with the date before the calls of another day than today."""
     day = datetime.now(own.timezone).date()
     widths = list(_WIDTHS)
+    most = (_NARROW if with_id and is_terminal() else _MOST[0], *_MOST[1:])
     for event in events:
         started = datetime.fromisoformat(f"{event['started_at'][:19]}+00:00").astimezone(own.timezone)
         if started.date() != day:
             day = started.date()
             yield f"{day:%a %d %b %Y}"
-        name = f"{event['id']}  " if with_id else ""
-        yield _styled(_fitting(f"{started:%H:%M:%S}  {name}{_line(event, widths)}"), event)
+        name = [event["id"][: _ID if is_terminal() else None]] if with_id else []
+        yield _styled(_fitting([f"{started:%H:%M:%S}", *name, *_parts(event, widths, most)]), event)
 
 
 def _styled(line: str, event: Event) -> str:
@@ -115,23 +123,33 @@ def _styled(line: str, event: Event) -> str:
     return color(line, "yellow") if event["cost_usd"] is None else line
 
 
-def _fitting(line: str) -> str:
-    """Cut a line at the end of the terminal's line, so that each call takes one."""
-    return line if not is_terminal() else cut(line, shutil.get_terminal_size().columns)
+def _fitting(parts: Sequence[str]) -> str:
+    """Join the parts of a line, as many as fit into the terminal's. Only a name may be cut, no number."""
+    line = _GAP.join(parts)
+    if not is_terminal() or display_width(line) <= (width := shutil.get_terminal_size().columns):
+        return line
+    line = ""
+    for part in parts:
+        room = width - display_width(line) - len(_GAP)
+        if display_width(part.rstrip()) > room:
+            return f"{line}{_GAP}{cut(part, room)}" if "=" in part and room >= _LEAST_NAME else line
+        line = f"{line}{_GAP}{part}" if line else part
+    return line
 
 
-def _line(event: Event, widths: list[int]) -> str:
-    """Return one call as a line: its model, usage, cost, duration, error and attribution.
+def _parts(event: Event, widths: list[int], most: Sequence[int]) -> list[str]:
+    """Return the parts of the line of a call: its model, usage, cost, duration, error and attribution.
 
     Args:
         event: The call.
         widths: The widths of model, input, output and cost so far; they grow with what is shown.
+        most: The largest widths.
     """
     is_missing = event["usage_status"] == "missing"
     counts = ["", ""] if is_missing else [f"{event['input_tokens']:,}", f"{event['output_tokens']:,}"]
     cost = _cost(event)
     cells = [printable(event["model"]), *counts, cost]
-    widths[:] = [min(max(width, display_width(cell)), most) for width, cell, most in zip(widths, cells, _MOST, strict=True)]
+    widths[:] = [min(max(width, display_width(cell)), limit) for width, cell, limit in zip(widths, cells, most, strict=True)]
     model = shorten(cells[0], widths[0])
     usage = f"{cells[1]:>{widths[1]}} in {cells[2]:>{widths[2]}} out"
     latency = event.get("latency_ms")
@@ -143,7 +161,7 @@ def _line(event: Event, widths: list[int]) -> str:
         (event.get("error") or "error") if event["status"] == "error" else "",
         *(f"{name}={shorten(printable(str(value)), _LONGEST)}" for name, value in event.items() if name in ATTRIBUTION and value),
     ]
-    return printable("  ".join(part for part in parts if part))
+    return [printable(part) for part in parts if part]
 
 
 def _cost(event: Event) -> str:

@@ -50,7 +50,9 @@ def overview(options: argparse.Namespace) -> int:
         say_nothing_found(options, own)
         return 0
     print(f"{now:%a %d %b %Y %H:%M}, {zone_name(own.timezone)}")
-    print_lines(_fitting([*_sums(own, now, today.total, month.total), Column("", _notes(own, now), is_text=True, rank=5)]))
+    print_lines(
+        _fitting([*_sums(own, now, today.total, month.total), Column("", _notes(own, now, month.total), is_text=True, rank=5)])
+    )
     for line in _rates(expected, burn):
         print(line)
     if month.rows:
@@ -108,8 +110,13 @@ def _sums(own: Ledger, now: datetime, today: Row, month: Row) -> list[Column]:
     ]
 
 
-def _notes(own: Ledger, now: datetime) -> list[str]:
-    """Return what stands beside the sums: how long the calls of today took."""
+def _notes(own: Ledger, now: datetime, month: Row) -> list[str]:
+    """Return what stands beside the sums: how long the calls of today took, and what caching saved this month."""
+    saved: Decimal = getattr(month, "cache_saved_usd", Decimal(0))
+    return [_latency(own, now), f"caching saved ${amounts([saved])[0]}" if saved > 0 else ""]
+
+
+def _latency(own: Ledger, now: datetime) -> str:
     midnight = int(datetime.combine(now.date(), time(), now.tzinfo).timestamp()) * 1_000_000_000
     where = "FROM events WHERE started_at >= ? AND latency_ms IS NOT NULL"
     try:
@@ -124,8 +131,8 @@ def _notes(own: Ledger, now: datetime) -> list[str]:
             if count
         ]
     except TaximeterError:
-        return ["", ""]
-    return [f"p50 {found[0]:.1f} s  p95 {found[1]:.1f} s" if len(found) > 1 else "", ""]
+        return ""
+    return f"p50 {found[0]:.1f} s  p95 {found[1]:.1f} s" if len(found) > 1 else ""
 
 
 def _models(own: Ledger, now: datetime, month: Report) -> list[Column]:

@@ -18,7 +18,7 @@ from ..table import Column
 from .common import Add, action_adder, add_csv, count, csv_writer
 from .progress import progress
 from .rates import price_columns, price_lines
-from .render import amount, answer, counted, is_terminal, print_table, say
+from .render import amount, answer, counted, is_terminal, print_table, rows_that_fit, say
 
 __all__ = ["add_commands"]
 
@@ -197,7 +197,10 @@ def _list(options: argparse.Namespace) -> int:
         writer.writerows({name: safe(value) for name, value in line._asdict().items()} for line in lines[: options.limit])
         return 0
     say(f"{meter.catalog}, as of {meter.catalog_as_of or 'an unknown date'}; $ per million tokens")
-    print_table(price_columns(lines), options.limit, what="rates")
+    most = rows_that_fit(len(lines)) if options.limit is None else options.limit
+    print_table(price_columns(lines[:most]), most)
+    if len(lines) > most:
+        say(f"{len(lines) - most:,} other rates; --limit {len(lines)} shows all")
     return 0
 
 

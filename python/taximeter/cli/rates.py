@@ -19,6 +19,7 @@ _COLUMNS: Final = {
     "cache_read_tokens": "cache_read",
     "cache_write_tokens": "cache_write",
 }
+_ALWAYS: Final = ("model", "input", "output")
 _PER: Final = {3_600: "hour", 1_000_000: "million"}
 """Names of denominators. Seconds are priced by the hour."""
 
@@ -78,12 +79,13 @@ def price_columns(lines: Sequence[PriceLine]) -> list[Column]:
     """Return the columns of a table of rates. A model's name is on its first line only."""
     names = [line.model if index == 0 or lines[index - 1].model != line.model else "" for index, line in enumerate(lines)]
     numbers: Mapping[str, list[str]] = {column: [getattr(line, column) for line in lines] for column in _COLUMNS.values()}
-    return [
+    columns = [
         Column("model", names, is_text=True),
         Column("condition", [line.condition for line in lines], is_text=True, rank=3 if any(line.condition for line in lines) else 9),
         *(Column(name.replace("_", " "), aligned(cells), rank=rank) for rank, (name, cells) in enumerate(numbers.items())),
         Column("other units", [line.others for line in lines], is_text=True, rank=8),
     ]
+    return [column for column in columns if column.name in _ALWAYS or any(cell.strip() for cell in column.cells)]
 
 
 def aligned(cells: Sequence[str]) -> list[str]:

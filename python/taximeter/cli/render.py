@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SCHEMA_VERSION", "age", "amount", "answer", "answer_report", "color", "complain", "counted",
     "is_full_terminal", "is_terminal", "on_terminal", "print_bytes", "print_json", "print_line", "print_lines",
-    "print_report", "print_table", "say", "set_up", "shortened", "table",
+    "print_report", "print_table", "rows_that_fit", "say", "set_up", "shortened", "table",
 ]  # fmt: skip
 
 SCHEMA_VERSION: Final = 1
@@ -200,6 +200,11 @@ def _tell_dropped(dropped: Sequence[str]) -> None:
         say(f"no room for {', '.join(names)}")
 
 
+def rows_that_fit(count: int) -> int:
+    """Return how many of so many rows are shown: all, or on a terminal what fits."""
+    return max(shutil.get_terminal_size().lines - _AROUND, _FEWEST) if is_terminal() else count
+
+
 def print_table(columns: Sequence[Column], limit: int | None = None, *, what: str = "rows") -> None:
     """Print a table.
 
@@ -209,10 +214,9 @@ def print_table(columns: Sequence[Column], limit: int | None = None, *, what: st
         what: The plural of the name of what a row stands for.
     """
     count = len(columns[0].cells)
-    size = shutil.get_terminal_size() if is_terminal() else None
-    most = limit if limit is not None else count if size is None else max(size.lines - _AROUND, _FEWEST)
+    most = rows_that_fit(count) if limit is None else limit
     shown = [column._replace(cells=column.cells[:most]) for column in columns]
-    lines, dropped = layout(shown, width=None if size is None else size.columns, has_rule=False)
+    lines, dropped = layout(shown, width=shutil.get_terminal_size().columns if is_terminal() else None, has_rule=False)
     print_lines(lines)
     _tell_dropped(dropped)
     if count > most:
