@@ -12,6 +12,7 @@ import pytest
 
 import taximeter
 from conftest import ROOT, rows
+from taximeter.ledger.where import GROUPS, NUMBERS
 
 
 @pytest.fixture
@@ -269,6 +270,14 @@ def test_what_if_leaves_out_and_counts_what_it_cannot_price(cli, meter):
     ]
     assert "the nearest names are gpt-4o" in cli("what-if", "--model", "gtp-4o", code=2).stderr
     assert "2 calls" in cli("what-if", "--model", "o3", "--at", "now").stdout
+
+
+def test_fields_of_conditions_are_those_of_the_ledger(meter):
+    ledger = taximeter.Ledger(meter.settings.ledger)
+    with pytest.raises(ValueError, match="is not a field") as raised:
+        ledger.report((), where={"no-such-field": "x"})
+    told = {*re.findall(r"\w+", str(raised.value).partition("; use ")[2])} - {"or", "tag", "KEY", "a", "number"}
+    assert told == {*GROUPS, *NUMBERS}
 
 
 def test_names_near_a_misspelt_model_are_told_alike(cli, state):

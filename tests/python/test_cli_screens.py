@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import pty
 import random
 import re
 import shlex
@@ -284,3 +285,24 @@ def test_colours_follow_the_options_and_the_environment(spent):
     assert not has_colours(FORCE_COLOR="1", NO_COLOR="1")
     assert has_colours("--color", "always", NO_COLOR="1")
     assert not has_colours("--color", "never", FORCE_COLOR="1")
+
+
+def test_a_dumb_terminal_gets_no_escapes(spent):
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TAXIMETER_STATE_DIR": str(spent), "TERM": "dumb"}
+    for arguments in (("top",), ("customers", "--watch"), ("daily",)):
+        command = [sys.executable, "-m", "taximeter", *arguments]
+        subprocess.run(command, stdout=theirs, stderr=subprocess.DEVNULL, timeout=60, check=True, env=environment, cwd=spent.parent)
+        assert b"\x1b" not in os.read(ours, 1 << 16)
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_a_report_is_drawn_into_a_file(spent):
+    environment = {**os.environ, "TAXIMETER_STATE_DIR": str(spent)}
+    command = [sys.executable, "-m", "taximeter", "report", "--by", "day,customer", "--plot", "chart.svg"]
+    subprocess.run(command, capture_output=True, timeout=60, check=True, env=environment, cwd=spent.parent)
+    drawn = (spent.parent / "chart.svg").read_text("utf-8")
+    assert drawn.startswith("<svg")
+    assert "&lt;script&gt;" in drawn
+    assert "<script>" not in drawn

@@ -10,7 +10,6 @@ from datetime import datetime, time, timedelta
 from decimal import Decimal
 from typing import Final
 
-from ..errors import TaximeterError
 from ..ledger import Ledger, Report, Row, cost_cells
 from ..ledger.forecast import Forecast, daily_costs, forecast
 from ..table import Column, amounts, display_width, layout, sparkline
@@ -50,9 +49,7 @@ def overview(options: argparse.Namespace) -> int:
         say_nothing_found(options, own)
         return 0
     print(f"{now:%a %d %b %Y %H:%M}, {zone_name(own.timezone)}")
-    print_lines(
-        _fitting([*_sums(own, now, today.total, month.total), Column("", _notes(own, now, month.total), is_text=True, rank=5)])
-    )
+    print_lines(_fitting([*_sums(own, now, today.total, month.total), Column("", _notes(own, month.total), is_text=True, rank=5)]))
     for line in _rates(expected, burn):
         print(line)
     if month.rows:
@@ -110,29 +107,17 @@ def _sums(own: Ledger, now: datetime, today: Row, month: Row) -> list[Column]:
     ]
 
 
-def _notes(own: Ledger, now: datetime, month: Row) -> list[str]:
+def _notes(own: Ledger, month: Row) -> list[str]:
     """Return what stands beside the sums: how long the calls of today took, and what caching saved this month."""
     saved: Decimal = getattr(month, "cache_saved_usd", Decimal(0))
-    return [_latency(own, now), f"caching saved ${amounts([saved])[0]}" if saved > 0 else ""]
+    return [_latency(own), f"caching saved ${amounts([saved])[0]}" if saved > 0 else ""]
 
 
-def _latency(own: Ledger, now: datetime) -> str:
-    midnight = int(datetime.combine(now.date(), time(), now.tzinfo).timestamp()) * 1_000_000_000
-    where = "FROM events WHERE started_at >= ? AND latency_ms IS NOT NULL"
-    try:
-        ((count,),) = own.query(f"SELECT count(*) {where}", (midnight,))
-        found = [
-            seconds
-            for part in (0.5, 0.95)
-            for (seconds,) in own.query(
-                f"SELECT latency_ms / 1000.0 {where} ORDER BY latency_ms LIMIT 1 OFFSET ?",
-                (midnight, int((count - 1) * part)),
-            )
-            if count
-        ]
-    except TaximeterError:
-        return ""
-    return f"p50 {found[0]:.1f} s  p95 {found[1]:.1f} s" if len(found) > 1 else ""
+def _latency(own: Ledger) -> str:
+    for one in own.percentiles("latency_ms", (), fractions=(0.5, 0.95), since="today"):
+        median, high = (value / 1000 for value in one.values)
+        return f"p50 {median:.1f} s  p95 {high:.1f} s"
+    return ""
 
 
 def _models(own: Ledger, now: datetime, month: Report) -> list[Column]:
